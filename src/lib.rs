@@ -1,0 +1,18 @@
+//! Plugs NICs and disks into running QEMU guests, takes them out again, and keeps the record from which an
+//! identical guest is started.
+//!
+//! The supported interface is the C ABI in `include/kvm_hotplug.h`; the Rust items are public for this
+//! project's own tests and may change in any release. Layers call inward only:
+//!
+//! ```text
+//! capi  →  hotplug, runtime  →  qmp, pci, net, disk  →  sys
+//! ```
+
+pub mod disk;
+pub mod error;
+pub mod ids;
+pub mod net;
+pub mod pci;
+pub mod sys;
+
+pub use error::{Error, ErrorKind, Result};

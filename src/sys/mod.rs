@@ -1,0 +1,2 @@
+//! System calls: the only place besides `capi` where `unsafe` is allowed.
+#![allow(unsafe_code)]
