@@ -8,11 +8,13 @@
 //! capi  →  hotplug, runtime  →  qmp, pci, net, disk  →  sys
 //! ```
 
+pub mod deadline;
 pub mod disk;
 pub mod error;
 pub mod ids;
 pub mod net;
 pub mod pci;
+pub mod qmp;
 pub mod sys;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,297 @@
+//! The monitor: commands in flight, their replies, and the events between them.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use nix::poll::PollFlags;
+use serde_json::Value;
+
+use super::events::{EventQueue, Kept};
+use super::frame::Framer;
+use super::transport::{Segment, Transport};
+use super::wire::{Command, Message, Reply, Version};
+use crate::deadline::Deadline;
+use crate::error::{Error, ErrorKind, Result};
+
+/// One connection to one QMP socket.
+#[derive(Debug)]
+pub struct Monitor {
+    transport: Transport,
+    framer: Framer,
+    events: EventQueue,
+    version: Version,
+    next_id: u64,
+    counters: Counters,
+    broken: bool,
+}
+
+/// What this connection has cost so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Commands sent.
+    pub commands: u64,
+    /// Bytes sent.
+    pub bytes: u64,
+    /// Times the caller waited for the answers to what it had sent.
+    pub round_trips: u64,
+    /// Replies that matched no command of the moment: late, doubled or invented.
+    pub stray_replies: u64,
+}
+
+/// The outcome of several commands sent together.
+#[derive(Debug)]
+pub struct Batch {
+    /// One entry per command; `None` when its answer never came.
+    pub replies: Vec<Option<Reply>>,
+    /// Why answers are missing.
+    pub failure: Option<Error>,
+}
+
+/// Replies as they come in, for the ids `first..first + replies.len()`.
+struct Awaited {
+    first: u64,
+    replies: Vec<Option<Reply>>,
+    missing: usize,
+}
+
+impl Monitor {
+    /// Connects, waits for the greeting and leaves negotiation mode.
+    ///
+    /// A monitor that accepts the connection but says nothing until the deadline is serving another client.
+    pub fn connect(path: &Path, deadline: &Deadline) -> Result<Self> {
+        let mut monitor = Self {
+            transport: Transport::connect(path, deadline)?,
+            framer: Framer::default(),
+            events: EventQueue::default(),
+            version: Version::default(),
+            next_id: 1,
+            counters: Counters::default(),
+            broken: false,
+        };
+        monitor
+            .await_greeting(deadline)
+            .map_err(|error| error.context(format!("monitor {}", path.display())))?;
+        let capabilities = Command::with("qmp_capabilities", &[]);
+        monitor
+            .execute(&capabilities, deadline)
+            .map_err(|error| error.context(format!("monitor {}", path.display())))?;
+        Ok(monitor)
+    }
+
+    fn await_greeting(&mut self, deadline: &Deadline) -> Result<()> {
+        let mut silent = true;
+        loop {
+            while let Some(message) = self.next_message()? {
+                match message {
+                    Message::Greeting(version) => {
+                        self.version = version;
+                        return Ok(());
+                    }
+                    other => self.set_aside(other),
+                }
+            }
+            let heard = self.fill(deadline).map_err(|error| match error.kind() {
+                ErrorKind::Timeout if silent => Error::new(
+                    ErrorKind::MonitorBusy,
+                    "the monitor sent no greeting before the deadline: it is serving another client, \
+                     or QEMU is stopped; a monitor serves one client at a time",
+                ),
+                _ => error,
+            })?;
+            silent &= !heard;
+        }
+    }
+
+    /// QEMU's version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// What has been sent so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Whether the connection is past use: closed, or left with half a command written.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Runs one command.
+    pub fn execute(&mut self, command: &Command<'_>, deadline: &Deadline) -> Result<Value> {
+        let batch = self.run(std::slice::from_ref(command), deadline);
+        let reply = batch.replies.into_iter().next().flatten();
+        match (reply, batch.failure) {
+            (Some(reply), _) => reply.map_err(|error| error.with_step(command.name)),
+            (None, Some(error)) => Err(error.with_step(command.name)),
+            (None, None) => Err(Error::new(ErrorKind::Protocol, "no reply").with_step(command.name)),
+        }
+    }
+
+    /// Sends all `commands` at once and waits for all their replies.
+    ///
+    /// QEMU runs them in order. Each file descriptor rides on the first byte of its own command, which starts a
+    /// new `sendmsg`; everything between two file descriptors goes in one.
+    pub fn run(&mut self, commands: &[Command<'_>], deadline: &Deadline) -> Batch {
+        let mut awaited = Awaited { first: self.next_id, replies: Vec::new(), missing: commands.len() };
+        awaited.replies.resize_with(commands.len(), || None);
+        let failure = self.converse(commands, &mut awaited, deadline).err();
+        if let Some(error) = &failure {
+            self.broken |= !matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
+        }
+        Batch { replies: awaited.replies, failure }
+    }
+
+    fn converse(
+        &mut self,
+        commands: &[Command<'_>],
+        awaited: &mut Awaited,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        if self.broken {
+            return Err(Error::new(ErrorKind::MonitorLost, "the connection to the monitor is gone"));
+        }
+        deadline.check()?;
+        self.send(commands, awaited, deadline)?;
+        self.counters.round_trips += 1;
+        self.sort_out(awaited)?;
+        while awaited.missing > 0 {
+            self.fill(deadline)?;
+            self.sort_out(awaited)?;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, commands: &[Command<'_>], awaited: &mut Awaited, deadline: &Deadline) -> Result<()> {
+        let mut bytes = Vec::with_capacity(256);
+        let mut starts = Vec::new();
+        for command in commands {
+            if command.fd.is_some() || starts.is_empty() {
+                starts.push((bytes.len(), command.fd));
+            }
+            command.encode(self.next_id, &mut bytes);
+            self.next_id += 1;
+        }
+        self.counters.commands += u64::try_from(commands.len()).unwrap_or(u64::MAX);
+        self.counters.bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let ends = starts.iter().skip(1).map(|(start, _)| *start).chain([bytes.len()]);
+        for ((start, fd), end) in starts.iter().zip(ends) {
+            let piece = bytes.get(*start..end).unwrap_or_default();
+            self.send_segment(Segment { bytes: piece, fd: *fd }, awaited, deadline)?;
+        }
+        Ok(())
+    }
+
+    /// Writes one segment to its end, reading meanwhile: a monitor that waits for us to read would never let us write.
+    fn send_segment(
+        &mut self,
+        mut segment: Segment<'_>,
+        awaited: &mut Awaited,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        while !segment.bytes.is_empty() {
+            match self.transport.write(&segment)? {
+                0 => {
+                    let waited = self.transport.wait(PollFlags::POLLIN | PollFlags::POLLOUT, deadline);
+                    // Half a command may be out: whatever comes next would be read as its rest.
+                    self.broken |= waited.is_err();
+                    waited?;
+                    self.read_now()?;
+                    self.sort_out(awaited)?;
+                }
+                sent => {
+                    segment = Segment { bytes: segment.bytes.get(sent..).unwrap_or_default(), fd: None };
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Handles everything that has been read completely.
+    fn sort_out(&mut self, awaited: &mut Awaited) -> Result<()> {
+        while let Some(message) = self.next_message()? {
+            match message {
+                Message::Reply(Some(id), reply) => match awaited.slot(id) {
+                    Some(slot) => {
+                        *slot = Some(reply);
+                        awaited.missing -= 1;
+                    }
+                    None => self.counters.stray_replies += 1,
+                },
+                other => self.set_aside(other),
+            }
+        }
+        Ok(())
+    }
+
+    fn set_aside(&mut self, message: Message) {
+        match message {
+            Message::Event(event) => self.events.push(event),
+            Message::Reply(..) | Message::Greeting(_) => self.counters.stray_replies += 1,
+        }
+    }
+
+    fn next_message(&mut self) -> Result<Option<Message>> {
+        match self.framer.next_message()? {
+            Some(bytes) => Message::parse(&bytes).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Waits for bytes and reads once; the deadline holds however fast the peer talks.
+    fn fill(&mut self, deadline: &Deadline) -> Result<bool> {
+        self.transport.wait(PollFlags::POLLIN, deadline)?;
+        self.read_now()
+    }
+
+    fn read_now(&mut self) -> Result<bool> {
+        let framer = &mut self.framer;
+        self.transport.read(|bytes| framer.push(bytes))
+    }
+
+    /// Reads what has arrived, without waiting. At most a few reads, so that a flood cannot hold the caller.
+    pub fn pump(&mut self) -> Result<()> {
+        const READS: usize = 16;
+        let mut nobody = Awaited { first: self.next_id, replies: Vec::new(), missing: 0 };
+        for _ in 0..READS {
+            let more = self.read_now().and_then(|more| self.sort_out(&mut nobody).map(|()| more));
+            match more {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(error) => {
+                    self.broken = true;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until at least one event is kept.
+    pub fn wait_event(&mut self, deadline: &Deadline) -> Result<()> {
+        while self.events.is_empty() {
+            self.transport.wait(PollFlags::POLLIN, deadline)?;
+            self.pump()?;
+        }
+        Ok(())
+    }
+
+    /// The oldest event kept, or a notice that some were lost.
+    pub fn next_event(&mut self) -> Option<Kept> {
+        self.events.pop()
+    }
+}
+
+impl Awaited {
+    /// The empty place for the reply with this id, if it is one of ours and has not come before.
+    fn slot(&mut self, id: u64) -> Option<&mut Option<Reply>> {
+        let index = usize::try_from(id.checked_sub(self.first)?).ok()?;
+        self.replies.get_mut(index).filter(|slot| slot.is_none())
+    }
+}
+
+impl AsFd for Monitor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.transport.as_fd()
+    }
+}

@@ -1,0 +1,125 @@
+//! The socket: bytes and file descriptors out, bytes in, never blocking past the deadline.
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, sendmsg, socket,
+};
+
+use crate::deadline::Deadline;
+use crate::error::{Error, ErrorKind, Result};
+
+/// One read takes at most this much, so that a flood is noticed between reads.
+const READ: usize = 16 << 10;
+
+/// A full listen queue has no readiness to wait for; it is tried again this often.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// A connected, non-blocking stream socket.
+#[derive(Debug)]
+pub(super) struct Transport {
+    fd: OwnedFd,
+}
+
+/// A run of bytes that one `sendmsg` may carry: an fd belongs to the first byte of its own command.
+#[derive(Debug)]
+pub(super) struct Segment<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) fd: Option<BorrowedFd<'a>>,
+}
+
+impl Transport {
+    /// Connects to the socket at `path`; waits while its listen queue is full.
+    pub(super) fn connect(path: &Path, deadline: &Deadline) -> Result<Self> {
+        let doing = || format!("connect to the monitor at {}", path.display());
+        let address = UnixAddr::new(path).map_err(|errno| match errno {
+            Errno::ENAMETOOLONG => Error::invalid(format!(
+                "monitor socket path {} has {} bytes, the kernel allows 107; use a shorter path",
+                path.display(),
+                path.as_os_str().len()
+            ))
+            .with_errno(libc::ENAMETOOLONG),
+            other => Error::host(other, doing()),
+        })?;
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)
+            .map_err(|errno| Error::host(errno, "create a socket"))?;
+        loop {
+            deadline.check()?;
+            match connect(fd.as_raw_fd(), &address) {
+                Ok(()) | Err(Errno::EISCONN) => return Ok(Self { fd }),
+                Err(Errno::EAGAIN) => deadline.pause(RETRY)?,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Error::host(errno, doing())),
+            }
+        }
+    }
+
+    /// Writes as much of `segment` as the socket takes now; zero when it is full. The caller drops the fd from
+    /// what remains: it went with the first byte.
+    pub(super) fn write(&self, segment: &Segment<'_>) -> Result<usize> {
+        let raw = segment.fd.map(|fd| [fd.as_raw_fd()]);
+        let rights = raw.as_ref().map(|fds| [ControlMessage::ScmRights(fds)]);
+        let control = rights.as_ref().map_or(&[][..], |rights| &rights[..]);
+        loop {
+            let sent = sendmsg::<UnixAddr>(
+                self.fd.as_raw_fd(),
+                &[IoSlice::new(segment.bytes)],
+                control,
+                MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT,
+                None,
+            );
+            match sent {
+                Ok(count) => return Ok(count),
+                Err(Errno::EAGAIN) => return Ok(0),
+                Err(Errno::EINTR) => {}
+                Err(errno @ (Errno::EPIPE | Errno::ECONNRESET)) => return Err(lost(errno)),
+                Err(errno) => return Err(Error::host(errno, "write to the monitor")),
+            }
+        }
+    }
+
+    /// Reads what is there and gives it to `sink`; false when nothing was. File descriptors that a peer sends
+    /// along are closed by the kernel, because no room is offered for them.
+    pub(super) fn read(&self, sink: impl FnOnce(&[u8])) -> Result<bool> {
+        let mut scratch = [0; READ];
+        loop {
+            match recv(self.fd.as_raw_fd(), &mut scratch, MsgFlags::MSG_DONTWAIT) {
+                Ok(0) => {
+                    return Err(Error::new(
+                        ErrorKind::MonitorLost,
+                        "the monitor closed the connection; QEMU may have exited",
+                    ));
+                }
+                Ok(count) => {
+                    sink(scratch.get(..count).unwrap_or_default());
+                    return Ok(true);
+                }
+                Err(Errno::EAGAIN) => return Ok(false),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(lost(errno)),
+            }
+        }
+    }
+
+    /// Waits until a read, or also a write when `writing`, would get on.
+    pub(super) fn wait(&self, events: PollFlags, deadline: &Deadline) -> Result<()> {
+        deadline.wait_for(self.fd.as_fd(), events)
+    }
+}
+
+impl AsFd for Transport {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn lost(errno: Errno) -> Error {
+    Error::new(ErrorKind::MonitorLost, format!("the connection to the monitor broke: {}", errno.desc()))
+        .with_errno(errno as i32)
+}

@@ -1,0 +1,169 @@
+//! QMP messages: commands as they are written, replies and events as they are read.
+
+use std::os::fd::BorrowedFd;
+
+use serde_json::{Map, Value};
+
+use super::events::Event;
+use crate::error::{Error, ErrorKind, Result};
+
+/// One command, with the file descriptor that travels on its first byte, if any.
+#[derive(Clone, Debug)]
+pub struct Command<'fd> {
+    /// The QMP name, such as `device_add`.
+    pub name: &'static str,
+    /// Its arguments; empty ones are not sent.
+    pub arguments: Map<String, Value>,
+    /// Passed by SCM_RIGHTS; QEMU takes one per command.
+    pub fd: Option<BorrowedFd<'fd>>,
+}
+
+impl<'fd> Command<'fd> {
+    /// A command without a file descriptor.
+    pub fn new(name: &'static str, arguments: Map<String, Value>) -> Self {
+        Self { name, arguments, fd: None }
+    }
+
+    /// A command with string arguments only.
+    pub fn with(name: &'static str, arguments: &[(&str, &str)]) -> Self {
+        let arguments =
+            arguments.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))).collect();
+        Self::new(name, arguments)
+    }
+
+    /// The same command carrying `fd`.
+    #[must_use]
+    pub fn carrying(mut self, fd: BorrowedFd<'fd>) -> Self {
+        self.fd = Some(fd);
+        self
+    }
+
+    /// Compact, because QEMU takes some 3.5 µs to read each byte.
+    pub fn encode(&self, id: u64, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"execute\":\"");
+        out.extend_from_slice(self.name.as_bytes());
+        out.push(b'"');
+        if !self.arguments.is_empty() {
+            out.extend_from_slice(b",\"arguments\":");
+            out.extend_from_slice(Value::Object(self.arguments.clone()).to_string().as_bytes());
+        }
+        out.extend_from_slice(b",\"id\":");
+        out.extend_from_slice(id.to_string().as_bytes());
+        out.extend_from_slice(b"}\n");
+    }
+}
+
+/// QEMU's version from the greeting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// Micro number.
+    pub micro: u32,
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.micro)
+    }
+}
+
+/// The answer to one command: the returned value, or QEMU's error.
+pub type Reply = Result<Value>;
+
+/// One message from the monitor.
+#[derive(Debug)]
+pub enum Message {
+    /// Sent once, when the monitor begins to serve us.
+    Greeting(Version),
+    /// Unasked news.
+    Event(Event),
+    /// An answer; `None` when its id is not a number of ours.
+    Reply(Option<u64>, Reply),
+}
+
+impl Message {
+    /// Parses one complete JSON object.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let value: Value = serde_json::from_slice(bytes).map_err(|error| {
+            Error::new(ErrorKind::Protocol, format!("the monitor sent malformed JSON: {error}"))
+        })?;
+        let Value::Object(mut object) = value else {
+            return Err(Error::new(ErrorKind::Protocol, "the monitor sent something that is no JSON object"));
+        };
+        if let Some(greeting) = object.get("QMP") {
+            return Ok(Self::Greeting(version(greeting)));
+        }
+        if let Some(name) = object.get("event").and_then(Value::as_str) {
+            let name = name.to_owned();
+            let data = object.remove("data").unwrap_or(Value::Null);
+            return Ok(Self::Event(Event { name, data, size: bytes.len() }));
+        }
+        let id = object.get("id").and_then(Value::as_u64);
+        if let Some(error) = object.get("error") {
+            let text = |key| error.get(key).and_then(Value::as_str).unwrap_or("");
+            return Ok(Self::Reply(id, Err(Error::qmp(text("class"), text("desc")))));
+        }
+        match object.remove("return") {
+            Some(value) => Ok(Self::Reply(id, Ok(value))),
+            None => Err(Error::new(
+                ErrorKind::Protocol,
+                "the monitor sent an object that is neither greeting, event, reply nor error",
+            )),
+        }
+    }
+}
+
+fn version(greeting: &Value) -> Version {
+    let number = |key: &str| {
+        greeting
+            .pointer(&format!("/version/qemu/{key}"))
+            .and_then(Value::as_u64)
+            .and_then(|n| u32::try_from(n).ok())
+            .unwrap_or(0)
+    };
+    Version { major: number("major"), minor: number("minor"), micro: number("micro") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_compact() {
+        let mut out = Vec::new();
+        Command::with("device_del", &[("id", "nic-pci-5")]).encode(7, &mut out);
+        Command::new("query-pci", Map::new()).encode(8, &mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "{\"execute\":\"device_del\",\"arguments\":{\"id\":\"nic-pci-5\"},\"id\":7}\n\
+             {\"execute\":\"query-pci\",\"id\":8}\n"
+        );
+    }
+
+    #[test]
+    fn messages() {
+        let parse = |text: &str| Message::parse(text.as_bytes());
+        let greeting = r#"{"QMP":{"version":{"qemu":{"micro":22,"minor":2,"major":7},"package":""},"capabilities":["oob"]}}"#;
+        assert!(
+            matches!(parse(greeting), Ok(Message::Greeting(v)) if v == Version { major: 7, minor: 2, micro: 22 })
+        );
+        assert!(
+            matches!(parse(r#"{"event":"STOP","timestamp":{}}"#), Ok(Message::Event(e)) if e.name == "STOP")
+        );
+        assert!(matches!(parse(r#"{"return":{},"id":3}"#), Ok(Message::Reply(Some(3), Ok(_)))));
+        assert!(matches!(parse(r#"{"return":{},"id":"x"}"#), Ok(Message::Reply(None, Ok(_)))));
+        let Ok(Message::Reply(Some(1), Err(error))) =
+            parse(r#"{"id":1,"error":{"class":"DeviceNotFound","desc":"Device 'x' not found"}}"#)
+        else {
+            panic!("an error reply")
+        };
+        assert_eq!(error.qmp_class(), Some("DeviceNotFound"));
+        for bad in ["{}", r#"{"event":5}"#, r#"{"return":1e999}"#, "{\"a\":\"\u{1}\"}", "[]"] {
+            assert_eq!(parse(bad).unwrap_err().kind(), ErrorKind::Protocol, "{bad}");
+        }
+        assert!(Message::parse(b"{\"event\":\"\xff\"}").is_err());
+    }
+}
