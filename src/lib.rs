@@ -15,6 +15,7 @@ pub mod ids;
 pub mod net;
 pub mod pci;
 pub mod qmp;
+pub mod runtime;
 pub mod sys;
 
 pub use error::{Error, ErrorKind, Result};

@@ -276,6 +276,11 @@ impl Monitor {
         Ok(())
     }
 
+    /// Whether an event is kept.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// The oldest event kept, or a notice that some were lost.
     pub fn next_event(&mut self) -> Option<Kept> {
         self.events.pop()

@@ -1,0 +1,89 @@
+//! Adding a disk: images opened here, fdsets and a block node in QEMU, a device in the guest.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use super::attach::{Attach, Wish};
+use super::outcome::Outcome;
+use super::session::Session;
+use crate::deadline::Deadline;
+use crate::disk::{self, DiskSpec, FormatRequest, Image};
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::{Device, Spec};
+
+/// A disk as the caller asks for it.
+#[derive(Clone, Debug)]
+pub struct DiskRequest {
+    /// Id, address, live or not at all.
+    pub wish: Wish,
+    /// What is asked for; its format counts for nothing, `format` does.
+    pub spec: DiskSpec,
+    /// The format, or leave to look.
+    pub format: FormatRequest,
+}
+
+impl DiskRequest {
+    fn differs(&self, spec: &Spec) -> Option<&'static str> {
+        let Spec::Disk(existing) = spec else { return Some("type") };
+        let mut wanted = self.spec.clone();
+        if self.format.accepts(existing.format) {
+            wanted.format = existing.format;
+        }
+        wanted.conflict_with(existing)
+    }
+}
+
+impl Session {
+    /// Adds a disk, or answers that it is there.
+    pub(super) fn add_disk(&mut self, request: &DiskRequest, deadline: &Deadline) -> Result<Outcome> {
+        request.spec.validate()?;
+        self.ready(deadline)?;
+        if let Some(device) = self.already(&request.wish, |spec| request.differs(spec))? {
+            return self.answer_existing(device, request.wish.live_only);
+        }
+        let mut spec = request.spec.clone();
+        let image = disk::image::resolve(&mut spec, request.format)?;
+        self.check_unshared(&spec, &image)?;
+        if let Some(why) = self.obstacle(&Spec::Disk(spec.clone())) {
+            return self.record_for_reboot(Spec::Disk(spec), &request.wish, why);
+        }
+        let (layers, fds): (Vec<_>, Vec<OwnedFd>) =
+            image.layers.into_iter().map(|layer| ((layer.format, layer.kind), layer.fd)).unzip();
+        self.attach(Attach { spec: Spec::Disk(spec), fds, layers }, &request.wish, deadline)
+    }
+
+    /// The same image or serial twice in one guest is a mistake, unless both sides say that they share.
+    fn check_unshared(&self, spec: &DiskSpec, image: &Image) -> Result<()> {
+        let runtime = self.runtime();
+        for (device, other) in runtime.record().devices.iter().filter_map(as_disk) {
+            if spec.serial.is_some() && spec.serial == other.serial {
+                let serial = spec.serial.as_deref().unwrap_or_default();
+                let text = format!("serial {serial:?} is used by {} of this guest; take another one", device.id);
+                return Err(Error::new(ErrorKind::Conflict, text));
+            }
+            let sharing = (spec.share_rw && other.share_rw) || (spec.read_only && other.read_only);
+            if !sharing && is_same_image(image, &other.path) {
+                let text = format!(
+                    "{} is used by {} of this guest; set share_rw or read_only on both to attach it twice",
+                    spec.path.display(),
+                    device.id
+                );
+                return Err(Error::new(ErrorKind::Conflict, text));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn as_disk(device: &Device) -> Option<(&Device, &DiskSpec)> {
+    match &device.spec {
+        Spec::Disk(spec) => Some((device, spec)),
+        Spec::Nic(_) => None,
+    }
+}
+
+/// By what the path leads to now, so that links and second names do not hide it.
+fn is_same_image(image: &Image, path: &Path) -> bool {
+    let top = image.layers.first().map(|layer| layer.identity);
+    top.is_some() && disk::Identity::of_path(path).ok() == top
+}

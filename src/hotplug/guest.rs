@@ -1,0 +1,228 @@
+//! The handle of a live guest: one call at a time, each with its deadline, any of them cancellable.
+
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::disk::DiskRequest;
+use super::events::Event;
+use super::gate::Gate;
+use super::nic::NicRequest;
+use super::outcome::{Outcome, Waiting};
+use super::session::Session;
+use super::unplug::Removal;
+use crate::deadline::{Cancel, Deadline};
+use crate::error::Result;
+use crate::log::{Level, Log};
+use crate::pci::SlotState;
+use crate::qmp::{Counters, Version};
+use crate::runtime::{Device, Presence, Runtime, Verb};
+
+/// A connected guest.
+#[derive(Debug)]
+pub struct Guest {
+    gate: Gate<Session>,
+    cancel: Arc<Cancel>,
+    runtime: Arc<Mutex<Runtime>>,
+    fd: RawFd,
+}
+
+/// Where a device is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceState {
+    /// In the guest.
+    Live,
+    /// In the guest and asked to leave.
+    Pending(Waiting),
+    /// Recorded for the next boot.
+    AddAfterReboot,
+    /// In the guest, gone with the next boot.
+    RemoveAfterReboot,
+}
+
+/// A device and its state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    /// The device.
+    pub device: Device,
+    /// Its state.
+    pub state: DeviceState,
+}
+
+/// One slot, for showing to people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotLine {
+    /// Name of the bus.
+    pub bus: String,
+    /// The slot on it.
+    pub slot: u8,
+    /// Free, reserved, taken, quarantined, or not hot-pluggable.
+    pub state: SlotUse,
+    /// Id or description of what is there.
+    pub occupant: String,
+}
+
+/// What a slot is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum SlotUse {
+    /// Can be handed out.
+    Free = 0,
+    /// Left to QEMU, unless pinned.
+    Reserved = 1,
+    /// Somebody is there.
+    Taken = 2,
+    /// A removal is pending.
+    Quarantined = 3,
+    /// Empty, but takes no devices while the guest runs.
+    NotHotpluggable = 4,
+    /// The guest has not said.
+    Unknown = 5,
+}
+
+impl Guest {
+    /// Connects to the monitor, looks at the guest and settles what an earlier agent left unfinished.
+    pub fn open(runtime: Arc<Mutex<Runtime>>, socket: &Path, log: Log, timeout: Duration) -> Result<Self> {
+        let cancel = Arc::new(Cancel::new()?);
+        let deadline = Deadline::after(timeout);
+        runtime.lock().unwrap_or_else(PoisonError::into_inner).attach()?;
+        match Session::open(runtime.clone(), socket.to_owned(), log, &deadline) {
+            Ok(mut session) => {
+                session.show_readiness();
+                let fd = session.readiness.as_fd().as_raw_fd();
+                Ok(Self { gate: Gate::new(session), cancel, runtime, fd })
+            }
+            Err(error) => {
+                runtime.lock().unwrap_or_else(PoisonError::into_inner).detach();
+                Err(error)
+            }
+        }
+    }
+
+    /// Runs one call: waits for its turn, does it, and brings the pollable descriptor up to date.
+    fn call<T>(
+        &self,
+        name: &str,
+        timeout: Duration,
+        work: impl FnOnce(&mut Session, &Deadline) -> Result<T>,
+    ) -> Result<T> {
+        let deadline = Deadline::after(timeout).with_cancel(self.cancel.clone());
+        let mut pass = self.gate.enter(&deadline.uncancelable())?;
+        // A cancel is for the call that is running when it comes.
+        self.cancel.clear();
+        let session = pass.get()?;
+        session.log.write(Level::Debug, || format!("{name}, {} ms", timeout.as_millis()));
+        let result = work(session, &deadline);
+        session.show_readiness();
+        if let Err(error) = &result {
+            session.log.write(Level::Warning, || format!("{name}: {error}"));
+        }
+        result
+    }
+
+    /// Adds a NIC.
+    pub fn add_nic(&self, request: NicRequest, timeout: Duration) -> Result<Outcome> {
+        self.call("add_nic", timeout, |session, deadline| session.add_nic(request, deadline))
+    }
+
+    /// Adds a disk.
+    pub fn add_disk(&self, request: &DiskRequest, timeout: Duration) -> Result<Outcome> {
+        self.call("add_disk", timeout, |session, deadline| session.add_disk(request, deadline))
+    }
+
+    /// Removes a NIC or disk.
+    pub fn unplug(&self, removal: &Removal, timeout: Duration) -> Result<Outcome> {
+        self.call("unplug", timeout, |session, deadline| session.unplug(removal, deadline))
+    }
+
+    /// Takes in what the monitor has said, finishes late removals, and reconnects if the connection was lost. Answers
+    /// how many events can be fetched.
+    pub fn process(&self, timeout: Duration) -> Result<usize> {
+        self.call("process", timeout, |session, deadline| {
+            session.ready(deadline)?;
+            Ok(session.events.len())
+        })
+    }
+
+    /// The oldest event not fetched yet.
+    pub fn next_event(&self) -> Result<Option<Event>> {
+        self.call("next_event", SHORT, |session, _| Ok(session.events.pop()))
+    }
+
+    /// All devices of the record, and those on their way out.
+    pub fn list(&self) -> Result<Vec<Listed>> {
+        self.call("list", SHORT, |session, _| Ok(list(session)))
+    }
+
+    /// One device; `None` if there is no such one.
+    pub fn find(&self, id: &str) -> Result<Option<Listed>> {
+        Ok(self.list()?.into_iter().find(|listed| listed.device.id.as_str() == id))
+    }
+
+    /// Every slot of every bus, brought up to date.
+    pub fn slot_map(&self, timeout: Duration) -> Result<Vec<SlotLine>> {
+        self.call("slot_map", timeout, |session, deadline| {
+            session.ready(deadline)?;
+            session.resync(deadline)?;
+            let lines = session.slots.buses().flat_map(|bus| {
+                bus.slots().map(move |(slot, state)| slot_line(bus.name().as_str(), slot.get(), state))
+            });
+            Ok(lines.collect())
+        })
+    }
+
+    /// QEMU's version, and what talking to it has cost on the connection of the moment.
+    pub fn facts(&self) -> Result<(Version, Counters)> {
+        self.call("facts", SHORT, |session, _| {
+            let counters = session.monitor().map(|monitor| monitor.counters()).unwrap_or_default();
+            Ok((session.version, counters))
+        })
+    }
+
+    /// Readable when [`Guest::process`] has something to do or an event can be fetched. Stays the same for the life of
+    /// the handle.
+    pub fn fd(&self) -> RawFd {
+        self.fd
+    }
+
+    /// Ends the call that another thread is in, if any; that call says what became of the device.
+    pub fn cancel(&self) -> bool {
+        self.gate.if_busy(|| self.cancel.set())
+    }
+}
+
+/// Calls that talk to nobody wait this long for their turn.
+const SHORT: Duration = Duration::from_secs(60);
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.runtime.lock().unwrap_or_else(PoisonError::into_inner).detach();
+    }
+}
+
+fn list(session: &Session) -> Vec<Listed> {
+    let runtime = session.runtime();
+    let mut devices: Vec<Device> = runtime.record().devices.clone();
+    let undone = runtime.journal().intents.iter().filter(|intent| intent.verb == Verb::UndoAdd);
+    devices.extend(undone.map(|intent| intent.device.clone()));
+    let state = |device: &Device| match (session.pending.get(&device.id), device.presence) {
+        (Some(request), _) => DeviceState::Pending(request.why),
+        (None, Presence::Live) => DeviceState::Live,
+        (None, Presence::AddAfterReboot) => DeviceState::AddAfterReboot,
+        (None, Presence::RemoveAfterReboot) => DeviceState::RemoveAfterReboot,
+    };
+    devices.into_iter().map(|device| Listed { state: state(&device), device }).collect()
+}
+
+fn slot_line(bus: &str, slot: u8, state: SlotState<'_>) -> SlotLine {
+    let (state, occupant) = match state {
+        SlotState::Free => (SlotUse::Free, ""),
+        SlotState::Reserved => (SlotUse::Reserved, ""),
+        SlotState::Taken { by } => (SlotUse::Taken, by),
+        SlotState::Quarantined { id } => (SlotUse::Quarantined, id),
+        SlotState::NotHotpluggable => (SlotUse::NotHotpluggable, ""),
+        SlotState::Unknown => (SlotUse::Unknown, ""),
+    };
+    SlotLine { bus: bus.to_owned(), slot, state, occupant: occupant.to_owned() }
+}

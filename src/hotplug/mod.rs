@@ -1,0 +1,41 @@
+//! A live guest: adding and removing NICs and disks as transactions against its monitor and its record.
+
+mod attach;
+mod disk;
+mod events;
+mod gate;
+mod guest;
+mod nic;
+mod outcome;
+mod plan;
+mod readiness;
+mod recovery;
+mod session;
+mod survey;
+mod transaction;
+mod unplug;
+
+pub use attach::Wish;
+pub use disk::DiskRequest;
+pub use events::{Event, Subject, What};
+pub use guest::{DeviceState, Guest, Listed, SlotLine, SlotUse};
+pub use nic::{NicRequest, TapSource};
+pub use outcome::{AfterReboot, Outcome, Waiting};
+pub use unplug::Removal;
+
+use crate::pci::Want;
+use crate::qmp::Version;
+
+/// The oldest QEMU that devices are plugged into: the oldest this library is tested with. Into an older one, changes
+/// are recorded for the next boot.
+pub const OLDEST_QEMU: Version = Version { major: 5, minor: 2, micro: 0 };
+
+/// NIC models that can be plugged into a running guest.
+pub const LIVE_NIC_MODELS: &[&str] = &["virtio-net-pci", "virtio-net-pci-non-transitional", "virtio-net-pci-transitional"];
+
+/// Disk models that can be plugged into a running guest.
+pub const LIVE_DISK_MODELS: &[&str] = &["virtio-blk-pci", "virtio-blk-pci-non-transitional", "virtio-blk-pci-transitional"];
+
+fn want(wish: &Wish) -> Want {
+    wish.address.clone().map_or(Want::Auto, Want::Pinned)
+}

@@ -1,0 +1,150 @@
+//! Adding a NIC: tap and vhost on the host, netdev and device in the guest.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use super::attach::{Attach, Wish};
+use super::outcome::Outcome;
+use super::session::Session;
+use crate::deadline::Deadline;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{IfName, MacAddr};
+use crate::net::tap::{self, TapRequest, TunDevice};
+use crate::net::{self, NicSpec, VhostMode};
+use crate::runtime::Spec;
+
+/// Where the taps come from.
+#[derive(Debug)]
+pub enum TapSource {
+    /// Opened here: an exact name, a pattern with one `%d`, or the kernel's choice; owned by a user if given.
+    Open {
+        /// Name or pattern.
+        name: Option<String>,
+        /// User id that may reopen the tap.
+        owner: Option<u32>,
+    },
+    /// Opened by the caller, one per queue.
+    Given(Vec<OwnedFd>),
+}
+
+/// A NIC as the caller asks for it.
+#[derive(Debug)]
+pub struct NicRequest {
+    /// Id, address, live or not at all.
+    pub wish: Wish,
+    /// Generated if not given.
+    pub mac: Option<MacAddr>,
+    /// 1 to 8.
+    pub queues: u8,
+    /// Whether the kernel moves the packets.
+    pub vhost: VhostMode,
+    /// Told to the guest, and set on the tap if it is opened here.
+    pub mtu: Option<u16>,
+    /// Attached to this bridge if the tap is opened here.
+    pub bridge: Option<IfName>,
+    /// The taps.
+    pub tap: TapSource,
+    /// Place in the firmware's boot order; also makes the guest load the option ROM.
+    pub boot_index: Option<u32>,
+    /// The QEMU driver.
+    pub model: String,
+}
+
+impl NicRequest {
+    /// The settings asked for, with what the request leaves open taken from `mac` and `vhost`.
+    fn spec(&self, mac: MacAddr, vhost: bool) -> NicSpec {
+        let mut spec = NicSpec::new(mac);
+        spec.queues = self.queues;
+        spec.vhost = vhost;
+        spec.mtu = self.mtu;
+        spec.bridge = self.bridge.clone();
+        spec.boot_index = self.boot_index;
+        spec.model = self.model.clone();
+        spec
+    }
+
+    fn differs(&self, spec: &Spec) -> Option<&'static str> {
+        let Spec::Nic(existing) = spec else { return Some("type") };
+        let vhost = if self.vhost.accepts(existing.vhost) { existing.vhost } else { !existing.vhost };
+        self.spec(self.mac.unwrap_or(existing.mac), vhost).conflict_with(existing)
+    }
+}
+
+impl Session {
+    /// Adds a NIC, or answers that it is there.
+    pub(super) fn add_nic(&mut self, request: NicRequest, deadline: &Deadline) -> Result<Outcome> {
+        let live_only = request.wish.live_only;
+        // Judged before the guest is bothered; the address does not matter for that.
+        request.spec(request.mac.unwrap_or(MacAddr::local([0, 0, 1])), false).validate()?;
+        check_given(&request)?;
+        self.ready(deadline)?;
+        if let Some(device) = self.already(&request.wish, |spec| request.differs(spec))? {
+            return self.answer_existing(device, live_only);
+        }
+        let mut spec = request.spec(self.free_mac(request.mac)?, false);
+        if let Some(why) = self.obstacle(&Spec::Nic(spec.clone())) {
+            spec.vhost = request.vhost == VhostMode::Required;
+            return self.record_for_reboot(Spec::Nic(spec), &request.wish, why);
+        }
+        self.slots.choose(&super::want(&request.wish))?;
+        let vhost = net::vhost::open(request.vhost, request.queues, Path::new(net::vhost::DEVICE))?;
+        spec.vhost = !vhost.is_empty();
+        let wish = request.wish.clone();
+        let (name, mut fds) = open_taps(request)?;
+        spec.ifname = Some(name);
+        fds.extend(vhost);
+        self.attach(Attach { spec: Spec::Nic(spec), fds, layers: Vec::new() }, &wish, deadline)
+    }
+
+    fn free_mac(&self, wanted: Option<MacAddr>) -> Result<MacAddr> {
+        let runtime = self.runtime();
+        let owner = |mac: &MacAddr| {
+            let journal = runtime.journal().intents.iter().map(|intent| &intent.device);
+            runtime.record().devices.iter().chain(journal).find(|device| device.mac() == Some(*mac))
+        };
+        let Some(mac) = wanted else {
+            return net::mac::generate(|mac| owner(mac).is_some());
+        };
+        match owner(&mac) {
+            None => Ok(mac),
+            Some(device) => Err(Error::new(
+                ErrorKind::Conflict,
+                format!("MAC address {mac} is used by {} of this guest; take another one", device.id),
+            )),
+        }
+    }
+}
+
+/// Taps that the caller opened have to be what the request says before anything else is looked at.
+fn check_given(request: &NicRequest) -> Result<()> {
+    let TapSource::Given(fds) = &request.tap else { return Ok(()) };
+    if fds.len() != usize::from(request.queues) {
+        return Err(Error::invalid(format!(
+            "{} tap fds were given for {} queues; one per queue is needed",
+            fds.len(),
+            request.queues
+        )));
+    }
+    if request.bridge.is_some() {
+        return Err(Error::invalid("a bridge was named together with tap fds; attach your own taps yourself"));
+    }
+    tap::check_queues(fds).map(drop)
+}
+
+fn open_taps(request: NicRequest) -> Result<(IfName, Vec<OwnedFd>)> {
+    match request.tap {
+        TapSource::Given(fds) => Ok((tap::check_queues(&fds)?, fds)),
+        TapSource::Open { name, owner } => {
+            let wanted = TapRequest {
+                name,
+                queues: request.queues,
+                vnet_hdr: true,
+                owner,
+                bridge: request.bridge,
+                mtu: request.mtu.map(u32::from),
+            };
+            let tap = TunDevice::default().open(&wanted)?;
+            Ok((tap.name, tap.fds))
+        }
+    }
+}

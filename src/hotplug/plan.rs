@@ -1,0 +1,160 @@
+//! What plugging a device in takes, step by step, each with its inverse. Pure: nothing here talks to anybody.
+
+use serde_json::{Map, Value};
+
+use crate::disk::{self, DiskSpec, LayerRef};
+use crate::ids::{DeviceId, PciAddress};
+use crate::net::{self, NicSpec};
+use crate::qmp::Command;
+use crate::runtime::{Device, Spec};
+
+/// One command of a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The QMP command.
+    pub command: &'static str,
+    /// Its arguments.
+    pub arguments: Map<String, Value>,
+    /// Which of the operation's file descriptors goes with it.
+    pub fd: Option<usize>,
+    /// What takes it back.
+    pub inverse: Inverse,
+}
+
+/// How a step is taken back. Every one of them is fine with finding nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inverse {
+    /// `closefd` of a name that `netdev_add` has not consumed.
+    CloseFd(String),
+    /// `netdev_del`, which closes the fds given to it.
+    NetdevDel(DeviceId),
+    /// `remove-fd` of a whole set.
+    RemoveFd(u32),
+    /// `blockdev-del`.
+    BlockdevDel(DeviceId),
+    /// `device_del`, and then waiting for the guest to let go.
+    Unplug(DeviceId),
+}
+
+impl Step {
+    /// Names the step in errors: the command and what it is about.
+    pub fn label(&self) -> String {
+        let about = ["id", "node-name", "fdname"]
+            .iter()
+            .find_map(|key| self.arguments.get(*key))
+            .or_else(|| self.arguments.get("fdset-id"))
+            .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        match about {
+            Some(about) => format!("{} {about}", self.command),
+            None => self.command.to_owned(),
+        }
+    }
+}
+
+impl Inverse {
+    /// The command that does it.
+    pub fn command(&self) -> Command<'static> {
+        match self {
+            Self::CloseFd(name) => Command::with("closefd", &[("fdname", name)]),
+            Self::NetdevDel(id) => Command::with("netdev_del", &[("id", id.as_str())]),
+            Self::RemoveFd(set) => {
+                Command::new("remove-fd", Map::from_iter([("fdset-id".to_owned(), Value::from(*set))]))
+            }
+            Self::BlockdevDel(node) => Command::with("blockdev-del", &[("node-name", node.as_str())]),
+            Self::Unplug(id) => Command::with("device_del", &[("id", id.as_str())]),
+        }
+    }
+
+    /// What is left behind when it fails.
+    pub fn leftover(&self) -> String {
+        match self {
+            Self::CloseFd(name) => format!("fd {name}"),
+            Self::NetdevDel(id) => format!("netdev {id}"),
+            Self::RemoveFd(set) => format!("fdset {set}"),
+            Self::BlockdevDel(node) => format!("block node {node}"),
+            Self::Unplug(id) => format!("device {id}"),
+        }
+    }
+}
+
+fn arguments<const N: usize>(pairs: [(&str, Value); N]) -> Map<String, Value> {
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// The steps for a NIC. File descriptors: the taps in queue order, then vhost in queue order.
+pub fn nic(id: &DeviceId, address: &PciAddress, spec: &NicSpec) -> Vec<Step> {
+    let mut names = net::fd_names(id, spec.queues);
+    if spec.vhost {
+        names.extend(net::vhost_fd_names(id, spec.queues));
+    }
+    let mut steps: Vec<Step> = names
+        .into_iter()
+        .enumerate()
+        .map(|(index, name)| Step {
+            command: "getfd",
+            arguments: arguments([("fdname", name.as_str().into())]),
+            fd: Some(index),
+            inverse: Inverse::CloseFd(name),
+        })
+        .collect();
+    steps.push(Step {
+        command: "netdev_add",
+        arguments: net::netdev_args(id, spec),
+        fd: None,
+        inverse: Inverse::NetdevDel(id.clone()),
+    });
+    steps.push(device_add(id, net::device_args(id, address, spec)));
+    steps
+}
+
+/// The steps for a disk. File descriptors: one per image layer, top first, each into its own fdset.
+pub fn disk(id: &DeviceId, address: &PciAddress, spec: &DiskSpec, layers: &[LayerRef], fdsets: &[u32]) -> Vec<Step> {
+    let tag = disk::fdset_tag(id);
+    let mut steps: Vec<Step> = fdsets
+        .iter()
+        .enumerate()
+        .map(|(index, set)| Step {
+            command: "add-fd",
+            arguments: arguments([("fdset-id", (*set).into()), ("opaque", tag.as_str().into())]),
+            fd: Some(index),
+            inverse: Inverse::RemoveFd(*set),
+        })
+        .collect();
+    steps.push(Step {
+        command: "blockdev-add",
+        arguments: disk::block_node(id, spec, layers),
+        fd: None,
+        inverse: Inverse::BlockdevDel(id.clone()),
+    });
+    steps.push(device_add(id, disk::device_args(id, address, spec)));
+    steps
+}
+
+fn device_add(id: &DeviceId, arguments: Map<String, Value>) -> Step {
+    Step { command: "device_add", arguments, fd: None, inverse: Inverse::Unplug(id.clone()) }
+}
+
+/// What stands behind a device once the guest has let go of it, in the order it is taken down.
+pub fn backend(device: &Device, fdsets: &[u32]) -> Vec<Inverse> {
+    match device.spec {
+        Spec::Nic(_) => vec![Inverse::NetdevDel(device.id.clone())],
+        Spec::Disk(_) => std::iter::once(Inverse::BlockdevDel(device.id.clone()))
+            .chain(fdsets.iter().map(|set| Inverse::RemoveFd(*set)))
+            .collect(),
+    }
+}
+
+/// Everything an interrupted plug of a device may have left, when nobody knows how far it came. `getfd` names
+/// survive the connection and no command lists them (QEMU 7.2), so each possible one is tried.
+pub fn every_trace(device: &Device, fdsets: &[u32]) -> Vec<Inverse> {
+    let mut traces = backend(device, fdsets);
+    if let Spec::Nic(spec) = &device.spec {
+        let names = net::fd_names(&device.id, spec.queues).into_iter().chain(if spec.vhost {
+            net::vhost_fd_names(&device.id, spec.queues)
+        } else {
+            Vec::new()
+        });
+        traces.extend(names.map(Inverse::CloseFd));
+    }
+    traces
+}

@@ -1,0 +1,143 @@
+//! Settles what an operation left unfinished, by what the guest really shows.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use super::events::What;
+use super::outcome::Waiting;
+use super::plan::{self, Inverse};
+use super::session::{Request, Session};
+use super::transaction;
+use crate::deadline::Deadline;
+use crate::error::Result;
+use crate::log::Level;
+use crate::runtime::{Device, Intent, Verb};
+
+/// A removal that has come to its end.
+pub(super) struct Finished {
+    what: What,
+    text: &'static str,
+    /// What of the backend could not be taken down.
+    pub(super) left: Vec<String>,
+}
+
+impl Session {
+    /// Finishes or undoes every unfinished operation; `present` are the ids of the guest's devices.
+    pub(super) fn settle(&mut self, present: &BTreeSet<String>, deadline: &Deadline) -> Result<()> {
+        let intents: Vec<Intent> = self.runtime().journal().intents.clone();
+        for Intent { verb, device } in intents {
+            let here = present.contains(device.id.as_str());
+            self.log.write(Level::Info, || {
+                format!("unfinished {verb:?} of {}: the guest {}", device.id, if here { "has it" } else { "does not have it" })
+            });
+            match (verb, here) {
+                (Verb::Add, true) => self.complete_add(&device)?,
+                (Verb::Add | Verb::UndoAdd, false) => self.undo_add(&device, deadline)?,
+                (Verb::UndoAdd | Verb::Remove, true) => self.ask_again(&device, deadline)?,
+                (Verb::Remove, false) => self.finish_and_tell(&device, deadline)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn complete_add(&mut self, device: &Device) -> Result<()> {
+        let mut runtime = self.runtime();
+        if runtime.record().find(device.id.as_str()).is_none() {
+            let mut next = runtime.record().clone();
+            next.add(device.clone());
+            runtime.replace(next)?;
+        }
+        runtime.write_journal(|journal| journal.strike(device.id.as_str()))?;
+        drop(runtime);
+        self.events.device(What::Added, device, "an interrupted add was completed");
+        Ok(())
+    }
+
+    fn undo_add(&mut self, device: &Device, deadline: &Deadline) -> Result<()> {
+        let left = self.take_down(plan::every_trace(device, &self.fdsets.of(&device.id)), deadline)?;
+        self.forget(device)?;
+        self.events.device(What::Undone, device, with_leftovers("an interrupted add was taken back", &left));
+        Ok(())
+    }
+
+    /// An agent that died may have asked or not; asking twice does no harm, not asking would.
+    fn ask_again(&mut self, device: &Device, deadline: &Deadline) -> Result<()> {
+        if self.pending.contains_key(&device.id) {
+            return Ok(());
+        }
+        let command = Inverse::Unplug(device.id.clone()).command();
+        // QEMU may say that it is at it already; only a broken connection is a reason to stop.
+        if let Some(error) = self.monitor()?.execute(&command, deadline).err().filter(|e| e.qmp_class().is_none()) {
+            return Err(error);
+        }
+        self.note_request(device, Waiting::NotAwaited);
+        self.events.device(What::Pending, device, "the guest was asked to let go of the device");
+        Ok(())
+    }
+
+    /// The guest was asked for the device: its place is quarantined until QEMU says it is gone.
+    pub(super) fn note_request(&mut self, device: &Device, why: Waiting) {
+        self.pending.insert(device.id.clone(), Request { at: Instant::now(), why });
+        if let Some(address) = &device.address {
+            self.slots.quarantine(address, &device.id);
+        }
+    }
+
+    /// Clears up behind a device that nobody is waiting for, and leaves word of it.
+    pub(super) fn finish_and_tell(&mut self, device: &Device, deadline: &Deadline) -> Result<()> {
+        let finished = self.finish_removal(device, deadline)?;
+        self.events.device(finished.what, device, with_leftovers(finished.text, &finished.left));
+        Ok(())
+    }
+
+    /// The device has left the guest: takes down its backend, then takes it out of the record.
+    pub(super) fn finish_removal(&mut self, device: &Device, deadline: &Deadline) -> Result<Finished> {
+        let id = device.id.as_str();
+        let fdsets = self.fdsets.of(&device.id);
+        let verb = self.runtime().journal().find(id).map(|intent| intent.verb);
+        let (what, text, traces) = match verb {
+            Some(Verb::Add | Verb::UndoAdd) => {
+                (What::Undone, "an interrupted add was taken back", plan::every_trace(device, &fdsets))
+            }
+            Some(Verb::Remove) => (What::Removed, "the device is gone", plan::backend(device, &fdsets)),
+            None => {
+                // Dying between here and the record must not lose that the backend is to go.
+                self.runtime().write_journal(|journal| journal.note(Verb::Remove, device))?;
+                (What::RemovedByGuest, "the guest let go of the device unasked", plan::backend(device, &fdsets))
+            }
+        };
+        let left = self.take_down(traces, deadline)?;
+        let mut next = self.runtime().record().clone();
+        if next.remove(&device.id).is_some() {
+            self.runtime().replace(next)?;
+        }
+        self.forget(device)?;
+        Ok(Finished { what, text, left })
+    }
+
+    fn take_down(&mut self, traces: Vec<Inverse>, deadline: &Deadline) -> Result<Vec<String>> {
+        // What has begun to be undone is undone to the end.
+        let left = transaction::unwind(self.monitor()?, &traces, &deadline.uncancelable())?;
+        for leftover in &left {
+            self.log.write(Level::Error, || format!("left behind: {leftover}"));
+        }
+        Ok(left)
+    }
+
+    /// Neither guest nor record has the device any more.
+    pub(super) fn forget(&mut self, device: &Device) -> Result<()> {
+        if let Some(address) = &device.address {
+            self.slots.release(address, &device.id);
+        }
+        self.fdsets.release(&device.id);
+        self.pending.remove(&device.id);
+        self.runtime().write_journal(|journal| journal.strike(device.id.as_str()))
+    }
+}
+
+fn with_leftovers(text: &str, left: &[String]) -> String {
+    match left {
+        [] => text.to_owned(),
+        _ => format!("{text}; left behind: {}", left.join(", ")),
+    }
+}

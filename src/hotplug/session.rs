@@ -1,0 +1,262 @@
+//! The state behind a guest handle: connection, slot map, what is pending, and news.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::events::{EventLog, What};
+use super::outcome::Waiting;
+use super::readiness::Readiness;
+use super::survey::{FdSets, Survey};
+use crate::deadline::Deadline;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::DeviceId;
+use crate::log::{Level, Log};
+use crate::pci::{Rules, SlotMap, Topology};
+use crate::qmp::{Event, Kept, Monitor, Version};
+use crate::runtime::{Device, Runtime, Verb};
+
+/// A removal that was asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    /// When QEMU was last asked.
+    pub(super) at: Instant,
+    /// Why it is not done yet.
+    pub(super) why: Waiting,
+}
+
+/// Everything a call on a guest works with. One call has it at a time.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) runtime: Arc<Mutex<Runtime>>,
+    pub(super) log: Log,
+    pub(super) events: EventLog,
+    pub(super) fdsets: FdSets,
+    pub(super) pending: BTreeMap<DeviceId, Request>,
+    pub(super) slots: SlotMap,
+    pub(super) topology: Topology,
+    pub(super) version: Version,
+    /// The picture of the guest may be wrong: ask before acting on it.
+    pub(super) stale: bool,
+    pub(super) readiness: Readiness,
+    /// Devices of ours that QEMU has said are gone, backend and record still to be cleared.
+    departed: Vec<String>,
+    monitor: Option<Monitor>,
+    socket: PathBuf,
+}
+
+impl Session {
+    /// Connects, looks at the guest, and finishes or undoes what an earlier agent left.
+    pub(super) fn open(
+        runtime: Arc<Mutex<Runtime>>,
+        socket: PathBuf,
+        log: Log,
+        deadline: &Deadline,
+    ) -> Result<Self> {
+        let empty = Topology::default();
+        let mut session = Self {
+            runtime,
+            log,
+            events: EventLog::default(),
+            fdsets: FdSets::default(),
+            pending: BTreeMap::new(),
+            slots: SlotMap::new(&empty, Rules::default()),
+            topology: empty,
+            version: Version::default(),
+            stale: true,
+            readiness: Readiness::new()?,
+            departed: Vec::new(),
+            monitor: None,
+            socket,
+        };
+        session.ready(deadline)?;
+        Ok(session)
+    }
+
+    /// The record and its file.
+    pub(super) fn runtime(&self) -> MutexGuard<'_, Runtime> {
+        self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The recorded device with this id.
+    pub(super) fn recorded(&self, id: &str) -> Option<Device> {
+        self.runtime().record().find(id).cloned()
+    }
+
+    /// The connection; an error once it is lost, until the next call makes a new one.
+    pub(super) fn monitor(&mut self) -> Result<&mut Monitor> {
+        self.monitor
+            .as_mut()
+            .filter(|monitor| !monitor.is_broken())
+            .ok_or_else(|| Error::new(ErrorKind::MonitorLost, "the connection to the monitor is gone"))
+    }
+
+    /// Brings connection and picture of the guest up to date. In steady state this asks nothing.
+    pub(super) fn ready(&mut self, deadline: &Deadline) -> Result<()> {
+        self.connect(deadline)?;
+        self.absorb();
+        self.clear_departed(deadline)?;
+        self.stale |= !self.unsettled().is_empty();
+        if self.stale {
+            self.resync(deadline)?;
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, deadline: &Deadline) -> Result<()> {
+        let alive = match self.monitor.as_mut() {
+            Some(monitor) => !monitor.is_broken() && monitor.pump().is_ok(),
+            None => false,
+        };
+        if alive {
+            return Ok(());
+        }
+        self.drop_connection();
+        let monitor = Monitor::connect(&self.socket, deadline)?;
+        self.readiness.watch(&monitor)?;
+        self.version = monitor.version();
+        self.log.write(Level::Info, || format!("connected to QEMU {} at {}", monitor.version(), self.socket.display()));
+        self.monitor = Some(monitor);
+        self.stale = true;
+        Ok(())
+    }
+
+    /// Forgets a connection that broke, telling the caller once; events already read are used.
+    fn drop_connection(&mut self) {
+        self.absorb();
+        if self.monitor.take().is_some() {
+            self.log.write(Level::Warning, || "the connection to the monitor is gone".to_owned());
+            self.events.guest(What::MonitorLost, "the connection to the monitor is gone");
+        }
+    }
+
+    /// Asks the guest for everything, rebuilds the slot map and settles what is unfinished.
+    pub(super) fn resync(&mut self, deadline: &Deadline) -> Result<()> {
+        let survey = Survey::take(self.monitor()?, deadline)?;
+        self.log.write(Level::Debug, || format!("the guest has {} devices with ids", survey.present.len()));
+        let rules = Rules::new(self.runtime().record().reserved_slots)?;
+        self.slots = SlotMap::new(&survey.topology, rules);
+        self.topology = survey.topology;
+        self.fdsets = survey.fdsets;
+        self.claim_recorded();
+        self.settle(&survey.present, deadline)?;
+        self.stale = false;
+        Ok(())
+    }
+
+    /// Own record ∪ live view: what the record has stays taken, what is on its way out stays quarantined.
+    fn claim_recorded(&mut self) {
+        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        for device in &runtime.record().devices {
+            if let Some(address) = &device.address {
+                self.slots.occupy(address, &device.id);
+            }
+        }
+        for intent in &runtime.journal().intents {
+            if let Some(address) = &intent.device.address {
+                match intent.verb {
+                    Verb::Add => self.slots.occupy(address, &intent.device.id),
+                    Verb::UndoAdd | Verb::Remove => self.slots.quarantine(address, &intent.device.id),
+                }
+            }
+        }
+    }
+
+    /// Adds that were interrupted: nobody knows whether they happened.
+    fn unsettled(&self) -> Vec<DeviceId> {
+        let known = |id: &DeviceId| self.pending.contains_key(id);
+        let runtime = self.runtime();
+        let intents = runtime.journal().intents.iter().map(|intent| &intent.device.id);
+        intents.filter(|id| !known(id)).cloned().collect()
+    }
+
+    /// Takes in what the monitor has said unasked.
+    pub(super) fn absorb(&mut self) {
+        while let Some(kept) = self.monitor.as_mut().and_then(Monitor::next_event) {
+            match kept {
+                Kept::Event(event) => self.absorb_event(&event),
+                Kept::Lost(count) => {
+                    self.log.write(Level::Warning, || format!("{count} events of the monitor were dropped"));
+                    self.stale = true;
+                }
+            }
+        }
+    }
+
+    fn absorb_event(&mut self, event: &Event) {
+        // The first of the two DEVICE_DELETED of a virtio device has a path only; it is not about the device.
+        let Some(id) = event.text("device") else { return };
+        match event.name.as_str() {
+            "DEVICE_DELETED" => {
+                self.log.write(Level::Debug, || format!("QEMU says that {id} is gone"));
+                if self.known_device(id).is_some() {
+                    self.departed.push(id.to_owned());
+                } else {
+                    self.stale = true;
+                }
+            }
+            "DEVICE_UNPLUG_GUEST_ERROR" => self.absorb_refusal(id),
+            _ => {}
+        }
+    }
+
+    fn absorb_refusal(&mut self, id: &str) {
+        let Some(device) = self.known_device(id).filter(|device| self.pending.contains_key(&device.id)) else {
+            return;
+        };
+        self.events.device(What::Refused, &device, "the guest refused to let go of the device; it stays");
+        // A device that only is on its way out of a failed add has no record to stay in: it is asked for again.
+        if self.runtime().journal().find(id).is_some_and(|intent| intent.verb == Verb::UndoAdd) {
+            return;
+        }
+        self.forget_request(&device);
+    }
+
+    /// The removal of a device is off: it keeps its place, and no journal entry is left.
+    pub(super) fn forget_request(&mut self, device: &Device) {
+        self.pending.remove(&device.id);
+        if let Some(address) = &device.address {
+            self.slots.release(address, &device.id);
+            self.slots.occupy(address, &device.id);
+        }
+        let struck = self.runtime().write_journal(|journal| journal.strike(device.id.as_str()));
+        if let Err(error) = struck {
+            self.log.write(Level::Error, || error.to_string());
+        }
+    }
+
+    /// A device of ours, recorded or in the journal.
+    pub(super) fn known_device(&self, id: &str) -> Option<Device> {
+        let runtime = self.runtime();
+        let journalled = || runtime.journal().find(id).map(|intent| &intent.device);
+        runtime.record().find(id).or_else(journalled).cloned()
+    }
+
+    /// Whether QEMU has said that this device is gone.
+    pub(super) fn has_departed(&self, id: &DeviceId) -> bool {
+        self.departed.iter().any(|gone| gone == id.as_str())
+    }
+
+    /// The caller clears up behind this one itself.
+    pub(super) fn set_departed_aside(&mut self, id: &DeviceId) {
+        self.departed.retain(|gone| gone != id.as_str());
+    }
+
+    /// Clears up behind devices that are gone.
+    pub(super) fn clear_departed(&mut self, deadline: &Deadline) -> Result<()> {
+        while let Some(id) = self.departed.last().cloned() {
+            if let Some(device) = self.known_device(&id) {
+                self.finish_and_tell(&device, deadline)?;
+            }
+            self.departed.retain(|gone| *gone != id);
+        }
+        Ok(())
+    }
+
+    /// Makes the descriptor readable while there is something to fetch or to do.
+    pub(super) fn show_readiness(&mut self) {
+        let waiting = !self.departed.is_empty() || self.monitor.as_ref().is_some_and(Monitor::has_events);
+        self.readiness.show(waiting || !self.events.is_empty());
+    }
+}

@@ -1,0 +1,143 @@
+//! What the guest shows when it is asked: its slots, its devices, its fdsets and whether it runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::deadline::Deadline;
+use crate::disk;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::DeviceId;
+use crate::pci::{Placement, QomChild, Topology};
+use crate::qmp::{Command, Monitor};
+
+/// Where QEMU keeps devices with and without an id.
+const CONTAINERS: [&str; 2] = ["/machine/peripheral", "/machine/peripheral-anon"];
+
+/// The answer to the questions asked when a guest is opened, or when the own picture may be wrong.
+#[derive(Debug)]
+pub(super) struct Survey {
+    pub(super) topology: Topology,
+    /// Ids of all devices that have one.
+    pub(super) present: BTreeSet<String>,
+    pub(super) fdsets: FdSets,
+}
+
+/// The fdsets of the guest, with the device that owns each one of ours.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FdSets(BTreeMap<u32, Option<DeviceId>>);
+
+impl Survey {
+    /// Two round trips at most: a second one while the guest has not numbered its buses, because `query-pci` then
+    /// shows occupied ports as empty.
+    pub(super) fn take(monitor: &mut Monitor, deadline: &Deadline) -> Result<Self> {
+        let questions = [
+            Command::with("query-pci", &[]),
+            Command::with("qom-list", &[("path", CONTAINERS[0])]),
+            Command::with("qom-list", &[("path", CONTAINERS[1])]),
+            Command::with("query-fdsets", &[]),
+        ];
+        let [pci, named, nameless, fdsets] = ask(monitor, questions, deadline)?;
+        let mut topology = Topology::from_query_pci(&pci)?;
+        let named = QomChild::list(&named)?;
+        if topology.has_unnumbered() {
+            let mut children: Vec<(&str, &QomChild)> = named.iter().map(|child| (CONTAINERS[0], child)).collect();
+            let nameless = QomChild::list(&nameless)?;
+            children.extend(nameless.iter().map(|child| (CONTAINERS[1], child)));
+            place_all(&mut topology, monitor, &children, deadline)?;
+        }
+        let present = named.into_iter().map(|child| child.name).collect();
+        Ok(Self { topology, present, fdsets: FdSets::read(&fdsets)? })
+    }
+}
+
+fn place_all(
+    topology: &mut Topology,
+    monitor: &mut Monitor,
+    children: &[(&str, &QomChild)],
+    deadline: &Deadline,
+) -> Result<()> {
+    let questions: Vec<Command<'_>> = children
+        .iter()
+        .flat_map(|(container, child)| {
+            let path = format!("{container}/{}", child.name);
+            ["parent_bus", "addr"].map(|name| Command::with("qom-get", &[("path", &path), ("property", name)]))
+        })
+        .collect();
+    let batch = monitor.run(&questions, deadline);
+    if let Some(error) = batch.failure {
+        return Err(error.with_step("qom-get"));
+    }
+    // A device without such a property is no PCI device, and one that left meanwhile is no occupant.
+    let value = |reply: Option<&Option<Result<Value>>>| match reply {
+        Some(Some(Ok(value))) => value.clone(),
+        _ => Value::Null,
+    };
+    for ((container, child), pair) in children.iter().zip(batch.replies.chunks(2)) {
+        let id = (*container == CONTAINERS[0]).then_some(child.name.as_str());
+        if let Some(placement) = Placement::from_qom(id, &child.driver, &value(pair.first()), &value(pair.get(1))) {
+            topology.place(placement)?;
+        }
+    }
+    Ok(())
+}
+
+/// Asks several questions at once, each of which has to be answered.
+pub(super) fn ask<const N: usize>(
+    monitor: &mut Monitor,
+    questions: [Command<'_>; N],
+    deadline: &Deadline,
+) -> Result<[Value; N]> {
+    let batch = monitor.run(&questions, deadline);
+    if let Some(error) = batch.failure {
+        return Err(error);
+    }
+    let mut answers = Vec::with_capacity(N);
+    for (question, reply) in questions.iter().zip(batch.replies) {
+        let reply = reply.unwrap_or_else(|| Err(Error::new(ErrorKind::Protocol, "no reply")));
+        answers.push(reply.map_err(|error| error.with_step(question.name))?);
+    }
+    answers.try_into().map_err(|_| Error::new(ErrorKind::Protocol, "replies are missing"))
+}
+
+/// Whether a device with this id is in the guest.
+pub(super) fn is_present(monitor: &mut Monitor, id: &DeviceId, deadline: &Deadline) -> Result<bool> {
+    let question = Command::with("qom-list", &[("path", CONTAINERS[0])]);
+    let children = QomChild::list(&monitor.execute(&question, deadline)?)?;
+    Ok(children.iter().any(|child| child.name == id.as_str()))
+}
+
+impl FdSets {
+    fn read(reply: &Value) -> Result<Self> {
+        let malformed = || Error::new(ErrorKind::Protocol, "query-fdsets: not a list of sets with an fdset-id");
+        let mut sets = BTreeMap::new();
+        for set in reply.as_array().ok_or_else(malformed)? {
+            let id = set.get("fdset-id").and_then(Value::as_u64).ok_or_else(malformed)?;
+            let fds = set.get("fds").and_then(Value::as_array);
+            let tags = fds.into_iter().flatten().filter_map(|fd| fd.get("opaque").and_then(Value::as_str));
+            // A set number beyond ours can be in nobody's way.
+            if let Ok(id) = u32::try_from(id) {
+                sets.insert(id, tags.filter_map(disk::fdset_tag_owner).next());
+            }
+        }
+        Ok(Self(sets))
+    }
+
+    /// Takes `count` numbers that are not in use for `owner`. Chosen here, so that no command has to wait for an
+    /// answer; low, because every digit is a byte on the wire.
+    pub(super) fn take(&mut self, count: usize, owner: &DeviceId) -> Vec<u32> {
+        let free: Vec<u32> = (1..=u32::MAX).filter(|id| !self.0.contains_key(id)).take(count).collect();
+        self.0.extend(free.iter().map(|id| (*id, Some(owner.clone()))));
+        free
+    }
+
+    /// The sets of a device.
+    pub(super) fn of(&self, owner: &DeviceId) -> Vec<u32> {
+        self.0.iter().filter(|(_, tag)| tag.as_ref() == Some(owner)).map(|(id, _)| *id).collect()
+    }
+
+    /// The sets of a device are gone.
+    pub(super) fn release(&mut self, owner: &DeviceId) {
+        self.0.retain(|_, tag| tag.as_ref() != Some(owner));
+    }
+}

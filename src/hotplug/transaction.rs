@@ -1,0 +1,90 @@
+//! Runs the steps of a plan as one, and takes them back as one.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::plan::{Inverse, Step};
+use crate::deadline::Deadline;
+use crate::error::{Error, ErrorKind, Result};
+use crate::qmp::{Command, Monitor, Reply};
+
+/// How a plan went.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// Every step was done.
+    Done,
+    /// QEMU refused a step; these inverses, newest first, take back the others.
+    Refused(Error, Vec<Inverse>),
+    /// Replies are missing: nobody knows how far it came.
+    Unknown(Error),
+}
+
+/// Sends all steps in one write and waits once. QEMU runs them in order, and a step whose predecessor failed fails
+/// too, since it names what the other would have made.
+pub(super) fn run(monitor: &mut Monitor, steps: &[Step], fds: &[OwnedFd], deadline: &Deadline) -> Verdict {
+    let mut commands = Vec::with_capacity(steps.len());
+    for step in steps {
+        let mut command = Command::new(step.command, step.arguments.clone());
+        command.fd = step.fd.and_then(|index| fds.get(index)).map(AsFd::as_fd);
+        commands.push(command);
+    }
+    let batch = monitor.run(&commands, deadline);
+    let refused = steps.iter().zip(&batch.replies).find_map(|(step, reply)| match reply {
+        Some(Err(error)) => Some(refusal(error, step)),
+        _ => None,
+    });
+    match (batch.failure, refused) {
+        (Some(error), None) => Verdict::Unknown(error.with_step(first_unanswered(steps, &batch.replies))),
+        (Some(error), Some(refused)) => Verdict::Unknown(refused.context(format!("{error}; before that"))),
+        (None, Some(refused)) => Verdict::Refused(refused, inverses_of_done(steps, &batch.replies)),
+        (None, None) => Verdict::Done,
+    }
+}
+
+fn inverses_of_done(steps: &[Step], replies: &[Option<Reply>]) -> Vec<Inverse> {
+    let done = steps.iter().zip(replies).filter(|(_, reply)| matches!(reply, Some(Ok(_))));
+    done.map(|(step, _)| step.inverse.clone()).rev().collect()
+}
+
+fn first_unanswered(steps: &[Step], replies: &[Option<Reply>]) -> String {
+    let unanswered = steps.iter().zip(replies).find(|(_, reply)| reply.is_none());
+    unanswered.map(|(step, _)| step.label()).unwrap_or_default()
+}
+
+/// Gives QEMU's refusal the kind a caller can act on. QEMU has no class for most of these; the texts are those of
+/// QEMU 5.2 to 11.1.
+fn refusal(error: &Error, step: &Step) -> Error {
+    let text = error.qmp_desc().unwrap_or_default();
+    let says = |part: &str| text.contains(part);
+    let refused = Error::qmp(error.qmp_class().unwrap_or_default(), text).with_step(step.label());
+    if says("does not support hotplugging") || says("hotplug is not supported") {
+        refused.with_kind(ErrorKind::NotHotpluggable)
+    } else if says("Failed to get \"") || says("Failed to get shared \"") {
+        refused.with_kind(ErrorKind::ImageLocked).context("the image is in use by another QEMU or process")
+    } else if says("not available for") && says("in use by") {
+        refused.with_kind(ErrorKind::AddressTaken)
+    } else if says("Duplicate") {
+        refused.with_kind(ErrorKind::Conflict)
+    } else {
+        refused
+    }
+}
+
+/// Takes things back, all in one write; answers what is left. Finding nothing to take back is as good.
+pub(super) fn unwind(monitor: &mut Monitor, inverses: &[Inverse], deadline: &Deadline) -> Result<Vec<String>> {
+    let commands: Vec<Command<'_>> = inverses.iter().map(Inverse::command).collect();
+    let batch = monitor.run(&commands, deadline);
+    if let Some(error) = batch.failure {
+        return Err(error);
+    }
+    let left = inverses.iter().zip(&batch.replies).filter_map(|(inverse, reply)| match reply {
+        Some(Err(error)) if !is_absence(error) => Some(format!("{} ({})", inverse.leftover(), error.message())),
+        _ => None,
+    });
+    Ok(left.collect())
+}
+
+/// Whether QEMU says that what was to go is not there.
+pub(super) fn is_absence(error: &Error) -> bool {
+    error.qmp_class() == Some("DeviceNotFound")
+        || error.qmp_desc().is_some_and(|text| text.contains("not found") || text.contains("Failed to find node"))
+}

@@ -1,0 +1,301 @@
+//! Removal: asking the guest, waiting for `DEVICE_DELETED` of that very device, and only then the rest.
+
+use std::time::Duration;
+
+use super::outcome::{AfterReboot, Outcome, Waiting};
+use super::plan::Inverse;
+use super::session::Session;
+use super::survey;
+use super::transaction::is_absence;
+use crate::deadline::Deadline;
+use crate::error::{Error, ErrorKind, Result};
+use crate::pci::Topology;
+use crate::qmp::Command;
+use crate::runtime::{Device, DeviceKind, Presence, Verb};
+
+/// A guest that did not hear a request, because it had not booted yet, never answers it. It is repeated no sooner than
+/// this: within 5 s QEMU refuses, and a second press of the attention button would mean "never mind".
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
+/// Pause before asking a guest again that is busy with an earlier plug or unplug.
+const BUSY_PAUSE: Duration = Duration::from_millis(250);
+
+/// Most time kept back from waiting, for the question why nothing came.
+const LAST_WORD: Duration = Duration::from_millis(100);
+
+/// A removal as the caller asks for it.
+#[derive(Clone, Debug)]
+pub struct Removal {
+    /// Id of the device.
+    pub id: String,
+    /// What it has to be, if the caller said so.
+    pub kind: Option<DeviceKind>,
+    /// Live or not at all: what would wait for a reboot is an error.
+    pub live_only: bool,
+    /// Wait for the guest; without, a granted removal is announced by an event.
+    pub wait: bool,
+}
+
+/// What QEMU said to `device_del`.
+enum Asked {
+    /// The guest has been asked, or had been before; this is its run state.
+    Waiting(Option<Waiting>),
+    /// The device is not in the guest.
+    Absent,
+    /// The guest is busy with an earlier change; ask again later.
+    Busy(Error),
+    /// It will not do.
+    No(Error),
+}
+
+impl Session {
+    /// Takes a device out of the guest, or out of the record if it only is there.
+    pub(super) fn unplug(&mut self, removal: &Removal, deadline: &Deadline) -> Result<Outcome> {
+        self.ready(deadline)?;
+        let Some(device) = self.known_device(&removal.id) else {
+            return self.unknown(&removal.id);
+        };
+        if let Some(kind) = removal.kind.filter(|kind| *kind != device.kind()) {
+            let text = format!("{} is a {}, not a {}", device.id, device.kind().title(), kind.title());
+            return Err(Error::invalid(text));
+        }
+        if device.presence == Presence::AddAfterReboot {
+            return self.drop_from_record(device);
+        }
+        let too_old = matches!(self.obstacle(&device.spec), Some(AfterReboot::QemuTooOld(_)));
+        if too_old || device.address.is_none() || device.presence == Presence::RemoveAfterReboot {
+            return self.remove_after_reboot(device, removal.live_only);
+        }
+        if let Some(located) = self.topology.find(device.id.as_str()) {
+            located.check_removable()?;
+        }
+        self.ask_and_wait(&device, removal.wait, deadline)
+    }
+
+    /// Not ours: either nobody's, or somebody else's and left alone.
+    fn unknown(&mut self, id: &str) -> Result<Outcome> {
+        match self.topology.find(id) {
+            None => Ok(Outcome::Absent),
+            Some(_) => Err(Error::new(
+                ErrorKind::Foreign,
+                format!("{id} is in the guest, but not in its record: it was not made by this library and is left alone"),
+            )),
+        }
+    }
+
+    fn drop_from_record(&mut self, device: Device) -> Result<Outcome> {
+        let mut next = self.runtime().record().clone();
+        next.remove(&device.id);
+        self.runtime().replace(next)?;
+        self.forget(&device)?;
+        Ok(Outcome::Done(device))
+    }
+
+    fn remove_after_reboot(&mut self, mut device: Device, live_only: bool) -> Result<Outcome> {
+        let why = self.obstacle(&device.spec).unwrap_or(AfterReboot::NoAddress);
+        if live_only {
+            let text = format!("{} cannot be removed from the running guest: {why}", device.id);
+            return Err(Error::new(ErrorKind::NotHotpluggable, text));
+        }
+        let mut next = self.runtime().record().clone();
+        if let Some(entry) = next.devices.iter_mut().find(|entry| entry.id == device.id) {
+            entry.presence = Presence::RemoveAfterReboot;
+        }
+        if next != *self.runtime().record() {
+            self.runtime().replace(next)?;
+        }
+        device.presence = Presence::RemoveAfterReboot;
+        Ok(Outcome::AfterReboot(device, why))
+    }
+
+    /// Asks unless the guest is being asked already, then waits for its answer.
+    pub(super) fn ask_and_wait(&mut self, device: &Device, wait: bool, deadline: &Deadline) -> Result<Outcome> {
+        match self.ask_until_heard(device, deadline)? {
+            Asked::Absent => return self.gone(device, deadline),
+            Asked::No(error) | Asked::Busy(error) => return Err(error),
+            Asked::Waiting(Some(why)) => {
+                self.absorb();
+                if !self.has_departed(&device.id) {
+                    return Ok(self.still_pending(device, why));
+                }
+            }
+            Asked::Waiting(None) => {}
+        }
+        if !wait {
+            self.absorb();
+            if !self.has_departed(&device.id) {
+                return Ok(self.still_pending(device, Waiting::NotAwaited));
+            }
+        }
+        self.await_departure(device, deadline)
+    }
+
+    fn still_pending(&mut self, device: &Device, why: Waiting) -> Outcome {
+        if let Some(request) = self.pending.get_mut(&device.id) {
+            request.why = why;
+        }
+        Outcome::Pending(device.clone(), why)
+    }
+
+    fn gone(&mut self, device: &Device, deadline: &Deadline) -> Result<Outcome> {
+        let left = self.finish_removal(device, deadline)?.left;
+        if left.is_empty() {
+            return Ok(Outcome::Done(device.clone()));
+        }
+        let text = format!("{} is gone from the guest, but what stood behind it is not", device.id);
+        Err(Error::new(ErrorKind::Qmp, text).with_undo(left))
+    }
+
+    /// Asks until the guest is no longer busy with something else.
+    fn ask_until_heard(&mut self, device: &Device, deadline: &Deadline) -> Result<Asked> {
+        loop {
+            match self.ask(device, deadline)? {
+                Asked::Busy(error) => {
+                    let waited = deadline.pause(BUSY_PAUSE.min(deadline.left()));
+                    if let Err(ended) = waited.and_then(|()| deadline.check()) {
+                        self.forget_request(device);
+                        return match ended.kind() {
+                            ErrorKind::Timeout => Ok(Asked::Busy(error)),
+                            _ => Err(ended),
+                        };
+                    }
+                }
+                Asked::No(error) => {
+                    self.forget_request(device);
+                    return Ok(Asked::No(error));
+                }
+                heard => return Ok(heard),
+            }
+        }
+    }
+
+    fn ask(&mut self, device: &Device, deadline: &Deadline) -> Result<Asked> {
+        let status = Command::with("query-status", &[]);
+        if self.pending.get(&device.id).is_some_and(|request| request.at.elapsed() < ASK_AGAIN) {
+            let state = self.monitor()?.execute(&status, deadline)?;
+            return Ok(Asked::Waiting(waiting(&state)));
+        }
+        let journalled = self.runtime().journal().find(device.id.as_str()).is_some();
+        if !journalled {
+            self.runtime().write_journal(|journal| journal.note(Verb::Remove, device))?;
+        }
+        let removal = Inverse::Unplug(device.id.clone()).command();
+        let mut batch = self.monitor()?.run(&[removal, status], deadline);
+        let state = batch.replies.pop().flatten();
+        let answer = batch.replies.pop().flatten();
+        if let Some(error) = batch.failure {
+            return self.unheard(device, error.with_step(format!("device_del {}", device.id)), deadline);
+        }
+        let asked = match answer {
+            Some(Err(error)) => sort_refusal(device, error),
+            _ => Asked::Waiting(state.and_then(|state| state.ok()).as_ref().and_then(waiting)),
+        };
+        if matches!(asked, Asked::Waiting(_)) {
+            self.note_request(device, Waiting::Deadline);
+        }
+        Ok(asked)
+    }
+
+    /// The reply to `device_del` is lost: the guest may or may not have been asked, so it is looked at.
+    fn unheard(&mut self, device: &Device, error: Error, deadline: &Deadline) -> Result<Asked> {
+        let unknown = vec![format!("device {}: its removal may have been asked for", device.id)];
+        if matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled) {
+            return Err(error.with_undo(unknown));
+        }
+        match self.ready(deadline) {
+            Ok(()) if self.known_device(device.id.as_str()).is_none() => Ok(Asked::Absent),
+            Ok(()) => Ok(Asked::Waiting(None)),
+            Err(_) => Err(error.with_undo(unknown)),
+        }
+    }
+
+    fn await_departure(&mut self, device: &Device, deadline: &Deadline) -> Result<Outcome> {
+        let last_word = LAST_WORD.min(deadline.left() / 8);
+        let patience = deadline.earlier_by(last_word);
+        loop {
+            self.absorb();
+            if self.has_departed(&device.id) {
+                self.set_departed_aside(&device.id);
+                return self.gone(device, deadline);
+            }
+            if self.known_device(device.id.as_str()).is_none() {
+                return Ok(Outcome::Done(device.clone()));
+            }
+            let Some(request) = self.pending.get(&device.id) else {
+                return Err(refused(device));
+            };
+            let until_again = ASK_AGAIN.saturating_sub(request.at.elapsed());
+            let step = patience.at_most(until_again);
+            let waited = self.monitor().and_then(|monitor| monitor.wait_event(&step));
+            let Err(error) = waited else { continue };
+            match error.kind() {
+                ErrorKind::Timeout if patience.left().is_zero() => {
+                    let why = self.why_not(device, deadline);
+                    return Ok(self.still_pending(device, why));
+                }
+                ErrorKind::Timeout => {
+                    if let Asked::Absent = self.ask_until_heard(device, deadline)? {
+                        return self.gone(device, deadline);
+                    }
+                }
+                ErrorKind::Canceled => {
+                    self.still_pending(device, Waiting::NotAwaited);
+                    return Err(error.with_undo(vec![format!("device {}: its removal is pending", device.id)]));
+                }
+                _ => self.reconnect_waiting(device, error, deadline)?,
+            }
+        }
+    }
+
+    fn reconnect_waiting(&mut self, device: &Device, error: Error, deadline: &Deadline) -> Result<()> {
+        self.ready(deadline).map_err(|_| {
+            error.with_undo(vec![format!("device {}: its removal is pending, the guest cannot be asked", device.id)])
+        })
+    }
+
+    /// Nothing came: what the guest shows says why.
+    fn why_not(&mut self, device: &Device, deadline: &Deadline) -> Waiting {
+        let questions = [Command::with("query-status", &[]), Command::with("query-pci", &[])];
+        let deadline = deadline.uncancelable();
+        let answers = self.monitor().and_then(|monitor| survey::ask(monitor, questions, &deadline));
+        let Ok([state, pci]) = answers else { return Waiting::Deadline };
+        let configured = Topology::from_query_pci(&pci)
+            .ok()
+            .and_then(|topology| topology.find(device.id.as_str()).map(|located| located.occupant.configured));
+        match (waiting(&state), configured) {
+            (Some(why), _) => why,
+            (None, Some(false)) => Waiting::NotBooted,
+            (None, _) => Waiting::Deadline,
+        }
+    }
+}
+
+fn waiting(state: &serde_json::Value) -> Option<Waiting> {
+    Waiting::from_run_state(state.get("status").and_then(serde_json::Value::as_str).unwrap_or("running"))
+}
+
+fn refused(device: &Device) -> Error {
+    Error::new(
+        ErrorKind::GuestRefused,
+        format!("the guest refused to let go of {}: it may be in use there; the device stays", device.id),
+    )
+}
+
+/// QEMU has no classes for these; the texts are those of QEMU 5.2 to 11.1.
+fn sort_refusal(device: &Device, error: Error) -> Asked {
+    let text = error.qmp_desc().unwrap_or_default().to_owned();
+    let says = |part: &str| text.contains(part);
+    let step = format!("device_del {}", device.id);
+    if is_absence(&error) {
+        Asked::Absent
+    } else if says("in the process of unplug") {
+        Asked::Waiting(None)
+    } else if says("guest is busy") || says("power indicator") {
+        let what = format!("the guest was busy with an earlier plug or unplug until the deadline: {text}");
+        Asked::Busy(Error::new(ErrorKind::GuestBusy, what).with_step(step))
+    } else if says("hotplug") || says("hot-unplug") || says("hotunplug") {
+        Asked::No(error.with_kind(ErrorKind::NotHotpluggable).with_step(step))
+    } else {
+        Asked::No(error.with_step(step))
+    }
+}

@@ -1,0 +1,109 @@
+//! What was about to be done, and removals the guest has not granted: on disk before the first command.
+//!
+//! It is a file of its own, beside the runtime file, so that no runtime format has to carry it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::native;
+use super::record::{Device, DeviceKind};
+use crate::error::{Error, ErrorKind, Result};
+
+const FORMAT: &str = "kvm-hotplug-journal";
+const VERSION: u64 = 1;
+
+/// What is being done to a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verb {
+    /// It is being plugged in; if it is in the guest, the add is completed.
+    Add,
+    /// Plugging it in was answered with an error; if it is in the guest, it is to leave.
+    UndoAdd,
+    /// It is being unplugged.
+    Remove,
+}
+
+/// One unfinished operation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Intent {
+    /// What is being done.
+    pub verb: Verb,
+    /// To which device; its settings say what backends there may be.
+    pub device: Device,
+}
+
+/// All unfinished operations of one guest.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Journal {
+    /// Oldest first.
+    pub intents: Vec<Intent>,
+}
+
+impl Journal {
+    /// Notes an operation, replacing an earlier one on the same device.
+    pub fn note(&mut self, verb: Verb, device: &Device) {
+        self.strike(device.id.as_str());
+        self.intents.push(Intent { verb, device: device.clone() });
+    }
+
+    /// Forgets the operation on a device.
+    pub fn strike(&mut self, id: &str) {
+        self.intents.retain(|intent| intent.device.id.as_str() != id);
+    }
+
+    /// The operation on a device.
+    pub fn find(&self, id: &str) -> Option<&Intent> {
+        self.intents.iter().find(|intent| intent.device.id.as_str() == id)
+    }
+
+    /// Writes it.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        let mut intents = Vec::new();
+        for intent in &self.intents {
+            let device = native::device_to_value(&intent.device)?;
+            intents.push(json!({ "verb": intent.verb, intent.device.kind().word(): device }));
+        }
+        let file = json!({ "format": FORMAT, "version": VERSION, "intents": intents });
+        Ok(format!("{file}\n").into_bytes())
+    }
+
+    /// Reads it.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let malformed = |what: String| Error::new(ErrorKind::Format, what);
+        let file: Value = serde_json::from_slice(bytes).map_err(|error| malformed(format!("is not JSON: {error}")))?;
+        if file.get("format").and_then(Value::as_str) != Some(FORMAT) {
+            return Err(malformed(format!("has no \"format\" {FORMAT:?}")));
+        }
+        match file.get("version").and_then(Value::as_u64) {
+            Some(VERSION) => {}
+            Some(newer) if newer > VERSION => {
+                return Err(Error::new(
+                    ErrorKind::Version,
+                    format!("was written by a newer version: format version {newer}, this library reads up to {VERSION}"),
+                ));
+            }
+            _ => return Err(malformed("has no usable \"version\"".into())),
+        }
+        let list = file.get("intents").and_then(Value::as_array).ok_or_else(|| malformed("has no \"intents\"".into()))?;
+        let mut journal = Self::default();
+        for (index, value) in list.iter().enumerate() {
+            let intent = decode_intent(value)
+                .map_err(|error| error.with_kind(ErrorKind::Format).context(format!("intents[{index}]")))?;
+            journal.note(intent.verb, &intent.device);
+        }
+        Ok(journal)
+    }
+}
+
+fn decode_intent(value: &Value) -> Result<Intent> {
+    let verb = serde_json::from_value(value.get("verb").cloned().unwrap_or_default())
+        .map_err(|error| Error::invalid(format!("\"verb\": {error}")))?;
+    let device = |kind: DeviceKind| value.get(kind.word()).cloned();
+    let device = match (device(DeviceKind::Nic), device(DeviceKind::Disk)) {
+        (Some(nic), None) => native::nic_from_value(nic)?,
+        (None, Some(disk)) => native::disk_from_value(disk)?,
+        _ => return Err(Error::invalid("needs either \"nic\" or \"disk\"")),
+    };
+    Ok(Intent { verb, device })
+}

@@ -1,0 +1,183 @@
+//! The record of one guest, the file it lives in, and the journal beside it.
+
+pub mod journal;
+pub mod native;
+pub mod record;
+pub mod store;
+
+use std::path::Path;
+
+pub use journal::{Intent, Journal, Verb};
+pub use record::{DEFAULT_RESERVED, Device, DeviceKind, Presence, Record, Spec};
+
+use crate::error::{Error, ErrorKind, Result};
+use store::{Lock, Part, Place, Staged};
+
+/// A record, together with its place on disk and the lock on it.
+#[derive(Debug)]
+pub struct Runtime {
+    record: Record,
+    journal: Journal,
+    home: Home,
+    attached: bool,
+}
+
+/// Where a record lives.
+#[derive(Debug)]
+enum Home {
+    /// Nowhere yet: new, never saved.
+    None,
+    /// In a file that belongs to this handle until it is dropped.
+    Owned { place: Place, _lock: Lock },
+    /// In a file that somebody else may own; for looking only.
+    Borrowed,
+}
+
+impl Runtime {
+    /// A new record, not on disk yet.
+    pub fn new(record: Record) -> Self {
+        Self { record, journal: Journal::default(), home: Home::None, attached: false }
+    }
+
+    /// Loads a runtime file and keeps it locked until dropped.
+    pub fn load(path: &Path) -> Result<Self> {
+        let place = Place::open(path)?;
+        // Looked at before the lock is taken: a path that names nothing must not leave a lock file behind.
+        if !place.exists() {
+            return Err(missing(path));
+        }
+        let lock = place.lock()?;
+        let record = read_record(&place)?;
+        let journal = read_journal(&place)?;
+        Ok(Self { record, journal, home: Home::Owned { place, _lock: lock }, attached: false })
+    }
+
+    /// Loads a runtime file for looking only: no lock, so also while an agent owns it; never written.
+    pub fn peek(path: &Path) -> Result<Self> {
+        let place = Place::open(path)?;
+        let record = read_record(&place)?;
+        let journal = read_journal(&place)?;
+        Ok(Self { record, journal, home: Home::Borrowed, attached: false })
+    }
+
+    /// Writes the record to its file.
+    pub fn save(&self) -> Result<()> {
+        self.place()?.replace(Part::Record, &native::encode(&self.record)?)
+    }
+
+    /// Writes a new record to a file that must not exist yet, and owns that file from then on.
+    pub fn save_new(&mut self, path: &Path) -> Result<()> {
+        if !matches!(self.home, Home::None) {
+            return Err(Error::new(
+                ErrorKind::State,
+                "the record has a file already; save it there, without naming another path",
+            ));
+        }
+        let place = Place::open(path)?;
+        if place.exists() {
+            return Err(Error::new(ErrorKind::Conflict, format!("{} exists already", path.display())));
+        }
+        let lock = place.lock()?;
+        place.stage(Part::Record, &native::encode(&self.record)?)?.commit_new()?;
+        // A journal without a record belongs to a guest that is gone.
+        place.remove(Part::Journal)?;
+        self.home = Home::Owned { place, _lock: lock };
+        Ok(())
+    }
+
+    /// The record as it is on disk.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// What is unfinished.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Marks the record as belonging to one live guest handle.
+    pub fn attach(&mut self) -> Result<()> {
+        self.place()?;
+        if std::mem::replace(&mut self.attached, true) {
+            return Err(Error::new(
+                ErrorKind::State,
+                "this record belongs to an open guest handle already; one guest has one handle",
+            )
+            .with_errno(libc::EBUSY));
+        }
+        Ok(())
+    }
+
+    /// Ends [`Runtime::attach`].
+    pub fn detach(&mut self) {
+        self.attached = false;
+    }
+
+    /// Writes `record` beside the file, so that only a rename is left for [`Runtime::commit`].
+    pub fn stage(&self, record: &Record) -> Result<Staged<'_>> {
+        record.check()?;
+        self.place()?.stage(Part::Record, &native::encode(record)?)
+    }
+
+    /// Remembers what a committed stage has written.
+    pub fn adopt(&mut self, record: Record) {
+        self.record = record;
+    }
+
+    /// Replaces the record on disk and here.
+    pub fn replace(&mut self, record: Record) -> Result<()> {
+        self.stage(&record)?.commit()?;
+        self.record = record;
+        Ok(())
+    }
+
+    /// Changes the journal, on disk first. An empty journal has no file.
+    pub fn write_journal(&mut self, change: impl FnOnce(&mut Journal)) -> Result<()> {
+        let mut journal = self.journal.clone();
+        change(&mut journal);
+        if journal == self.journal {
+            return Ok(());
+        }
+        let place = self.place()?;
+        let written = if journal.intents.is_empty() {
+            place.remove(Part::Journal)
+        } else {
+            place.replace(Part::Journal, &journal.encode()?)
+        };
+        written.map_err(|error| error.with_step("write the journal"))?;
+        self.journal = journal;
+        Ok(())
+    }
+
+    fn place(&self) -> Result<&Place> {
+        match &self.home {
+            Home::Owned { place, .. } => Ok(place),
+            Home::None => Err(Error::new(
+                ErrorKind::State,
+                "the record has no file yet; save it to a path first, so that changes can be recorded",
+            )),
+            Home::Borrowed => Err(Error::new(
+                ErrorKind::State,
+                "the record was opened for reading only; load it to change it",
+            )
+            .with_errno(libc::EROFS)),
+        }
+    }
+}
+
+fn missing(path: &Path) -> Error {
+    Error::new(ErrorKind::NotFound, format!("runtime file {} does not exist", path.display()))
+}
+
+fn read_record(place: &Place) -> Result<Record> {
+    let bytes = place.read(Part::Record)?.ok_or_else(|| missing(place.path()))?;
+    native::decode(&bytes).map_err(|error| error.context(format!("runtime file {}", place.path().display())))
+}
+
+fn read_journal(place: &Place) -> Result<Journal> {
+    match place.read(Part::Journal)? {
+        None => Ok(Journal::default()),
+        Some(bytes) => Journal::decode(&bytes)
+            .map_err(|error| error.context(format!("journal {}", place.part_path(Part::Journal).display()))),
+    }
+}

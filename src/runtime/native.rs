@@ -1,0 +1,177 @@
+//! Our own file format, version 1: one JSON object.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::record::{DEFAULT_RESERVED, Device, MAX_DEVICES, Presence, Record, Spec};
+use crate::disk::DiskSpec;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{DeviceId, PciAddress};
+use crate::net::NicSpec;
+
+/// The value of the `format` member.
+pub const FORMAT: &str = "kvm-hotplug-runtime";
+
+/// The newest version this library reads, and the one it writes.
+pub const VERSION: u64 = 1;
+
+/// One NIC or disk as it stands in the file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Entry<S> {
+    id: DeviceId,
+    generation: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    address: Option<PciAddress>,
+    #[serde(default, skip_serializing_if = "Presence::is_live")]
+    presence: Presence,
+    #[serde(flatten)]
+    spec: S,
+    #[serde(flatten)]
+    extra: Map<String, Value>,
+}
+
+impl<S: Clone> Entry<S> {
+    fn new(device: &Device, spec: &S) -> Self {
+        Self {
+            id: device.id.clone(),
+            generation: device.generation,
+            address: device.address.clone(),
+            presence: device.presence,
+            spec: spec.clone(),
+            extra: device.extra.clone(),
+        }
+    }
+
+    fn into_device(self, wrap: impl FnOnce(S) -> Spec) -> Device {
+        Device {
+            id: self.id,
+            generation: self.generation,
+            address: self.address,
+            presence: self.presence,
+            spec: wrap(self.spec),
+            extra: self.extra,
+        }
+    }
+}
+
+/// The device as a JSON object, whatever its kind.
+pub(super) fn device_to_value(device: &Device) -> Result<Value> {
+    let value = match &device.spec {
+        Spec::Nic(spec) => serde_json::to_value(Entry::new(device, spec)),
+        Spec::Disk(spec) => serde_json::to_value(Entry::new(device, spec)),
+    };
+    value.map_err(|error| Error::invalid(format!("device {} cannot be written: {error}", device.id)))
+}
+
+/// A NIC from its JSON object.
+pub(super) fn nic_from_value(value: Value) -> Result<Device> {
+    let entry: Entry<NicSpec> = parse(value)?;
+    entry.spec.validate()?;
+    Ok(entry.into_device(Spec::Nic))
+}
+
+/// A disk from its JSON object.
+pub(super) fn disk_from_value(value: Value) -> Result<Device> {
+    let entry: Entry<DiskSpec> = parse(value)?;
+    entry.spec.validate()?;
+    Ok(entry.into_device(Spec::Disk))
+}
+
+/// Writes the record.
+pub fn encode(record: &Record) -> Result<Vec<u8>> {
+    let mut nics = Vec::new();
+    let mut disks = Vec::new();
+    for device in &record.devices {
+        match device.spec {
+            Spec::Nic(_) => nics.push(device_to_value(device)?),
+            Spec::Disk(_) => disks.push(device_to_value(device)?),
+        }
+    }
+    let mut file = Map::new();
+    let mut put = |key: &str, value: Value| file.insert(key.to_owned(), value);
+    put("format", FORMAT.into());
+    put("version", VERSION.into());
+    put("name", record.name.as_str().into());
+    put("command", record.command.clone().into());
+    put("reserved_slots", record.reserved_slots.into());
+    put("next_generation", record.next_generation.into());
+    put("nics", nics.into());
+    put("disks", disks.into());
+    file.extend(record.extra.iter().map(|(key, value)| (key.clone(), value.clone())));
+    let mut bytes = serde_json::to_vec_pretty(&Value::Object(file))
+        .map_err(|error| Error::invalid(format!("the record cannot be written: {error}")))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// Reads a record, naming the element that is wrong.
+pub fn decode(bytes: &[u8]) -> Result<Record> {
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| malformed(format!("is not JSON: {error}")))?;
+    let Value::Object(mut file) = value else {
+        return Err(malformed("is not a JSON object"));
+    };
+    check_version(&mut file)?;
+    let name = field(&mut file, "name")?.unwrap_or_default();
+    let command = field(&mut file, "command")?.ok_or_else(|| malformed("has no \"command\""))?;
+    let reserved_slots = field(&mut file, "reserved_slots")?.unwrap_or(DEFAULT_RESERVED);
+    let next_generation = field(&mut file, "next_generation")?.unwrap_or(1);
+    let mut record =
+        Record { name, command, reserved_slots, next_generation, devices: Vec::new(), extra: Map::new() };
+    for device in elements(&mut file, "nics", nic_from_value)? {
+        record.add(device);
+    }
+    for device in elements(&mut file, "disks", disk_from_value)? {
+        record.add(device);
+    }
+    record.extra = file;
+    record.check()?;
+    Ok(record)
+}
+
+fn check_version(file: &mut Map<String, Value>) -> Result<()> {
+    match field::<String>(file, "format")?.as_deref() {
+        Some(FORMAT) => {}
+        Some(other) => return Err(malformed(format!("has \"format\" {other:?}, expected {FORMAT:?}"))),
+        None => return Err(malformed(format!("has no \"format\", expected {FORMAT:?}"))),
+    }
+    match field::<u64>(file, "version")? {
+        Some(VERSION) => Ok(()),
+        Some(newer) if newer > VERSION => Err(Error::new(
+            ErrorKind::Version,
+            format!("was written by a newer version: format version {newer}, this library reads up to {VERSION}"),
+        )),
+        Some(other) => Err(malformed(format!("has \"version\" {other}, which never existed"))),
+        None => Err(malformed("has no \"version\"")),
+    }
+}
+
+fn field<T: DeserializeOwned>(file: &mut Map<String, Value>, key: &str) -> Result<Option<T>> {
+    match file.remove(key) {
+        Some(value) => parse(value).map(Some).map_err(|error| error.context(format!("{key:?}"))),
+        None => Ok(None),
+    }
+}
+
+fn elements(
+    file: &mut Map<String, Value>,
+    key: &str,
+    read: impl Fn(Value) -> Result<Device>,
+) -> Result<Vec<Device>> {
+    let list: Vec<Value> = field(file, key)?.unwrap_or_default();
+    if list.len() > MAX_DEVICES {
+        return Err(malformed(format!("{key:?} has {} elements, at most {MAX_DEVICES} are supported", list.len())));
+    }
+    let read_one = |(index, value)| {
+        read(value).map_err(|error| error.with_kind(ErrorKind::Format).context(format!("{key}[{index}]")))
+    };
+    list.into_iter().enumerate().map(read_one).collect()
+}
+
+fn parse<T: DeserializeOwned>(value: Value) -> Result<T> {
+    serde_json::from_value(value).map_err(|error| malformed(error.to_string()))
+}
+
+fn malformed(what: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Format, what)
+}

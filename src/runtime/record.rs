@@ -1,0 +1,193 @@
+//! What is known of one guest: its command line without NICs and disks, and every NIC and disk with its address.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::disk::DiskSpec;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{DeviceId, MacAddr, PciAddress, SLOTS};
+use crate::net::NicSpec;
+
+/// Slots of `pci.0` left to QEMU's own devices unless the record says otherwise: host bridge, ISA bridge, VGA
+/// and one more.
+pub const DEFAULT_RESERVED: u8 = 4;
+
+/// Most devices one record may hold; far above what any machine type has slots for.
+pub const MAX_DEVICES: usize = 1024;
+
+/// Whether a recorded device is in the guest now, or on which side of the next reboot it belongs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Presence {
+    /// In the running guest.
+    #[default]
+    Live,
+    /// Comes with the next boot.
+    AddAfterReboot,
+    /// In the running guest, gone with the next boot.
+    RemoveAfterReboot,
+}
+
+impl Presence {
+    /// For serde: the usual case is not written.
+    pub fn is_live(&self) -> bool {
+        *self == Self::Live
+    }
+}
+
+/// NIC or disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeviceKind {
+    /// A network card.
+    Nic,
+    /// A disk.
+    Disk,
+}
+
+impl DeviceKind {
+    /// The word that begins device ids of this kind.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Nic => "nic",
+            Self::Disk => "disk",
+        }
+    }
+
+    /// The kind as it is written in messages.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Nic => "NIC",
+            Self::Disk => "disk",
+        }
+    }
+}
+
+/// The settings of a device.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Spec {
+    /// Of a NIC.
+    Nic(NicSpec),
+    /// Of a disk.
+    Disk(DiskSpec),
+}
+
+/// One recorded device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Device {
+    /// Its id in QEMU, and that of the netdev or block node behind it.
+    pub id: DeviceId,
+    /// Tells this attachment from earlier ones of the same id.
+    pub generation: u64,
+    /// Where it sits, if it has been given a place.
+    pub address: Option<PciAddress>,
+    /// Live, or waiting for a reboot.
+    pub presence: Presence,
+    /// What it is.
+    pub spec: Spec,
+    /// Fields a newer version wrote; kept as they are.
+    pub extra: Map<String, Value>,
+}
+
+impl Device {
+    /// NIC or disk.
+    pub fn kind(&self) -> DeviceKind {
+        match self.spec {
+            Spec::Nic(_) => DeviceKind::Nic,
+            Spec::Disk(_) => DeviceKind::Disk,
+        }
+    }
+
+    /// The QEMU driver.
+    pub fn model(&self) -> &str {
+        match &self.spec {
+            Spec::Nic(spec) => &spec.model,
+            Spec::Disk(spec) => &spec.model,
+        }
+    }
+
+    /// The MAC address, if it is a NIC.
+    pub fn mac(&self) -> Option<MacAddr> {
+        match &self.spec {
+            Spec::Nic(spec) => Some(spec.mac),
+            Spec::Disk(_) => None,
+        }
+    }
+}
+
+/// The whole record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// The guest's name, for people.
+    pub name: String,
+    /// QEMU's command line without NICs and disks; the first element is the program.
+    pub command: Vec<String>,
+    /// Slots of `pci.0` that are never chosen, counted from 0.
+    pub reserved_slots: u8,
+    /// The generation the next attachment gets.
+    pub next_generation: u64,
+    /// NICs and disks.
+    pub devices: Vec<Device>,
+    /// Fields a newer version wrote; kept as they are.
+    pub extra: Map<String, Value>,
+}
+
+impl Record {
+    /// A guest without NICs and disks.
+    pub fn new(name: &str, command: Vec<String>, reserved_slots: u8) -> Result<Self> {
+        let record = Self {
+            name: name.to_owned(),
+            command,
+            reserved_slots,
+            next_generation: 1,
+            devices: Vec::new(),
+            extra: Map::new(),
+        };
+        record.check()?;
+        Ok(record)
+    }
+
+    /// The device with this id.
+    pub fn find(&self, id: &str) -> Option<&Device> {
+        self.devices.iter().find(|device| device.id.as_str() == id)
+    }
+
+    /// Adds a device.
+    pub fn add(&mut self, device: Device) {
+        self.next_generation = self.next_generation.max(device.generation.saturating_add(1));
+        self.devices.push(device);
+    }
+
+    /// Takes a device out; one that is not there is fine.
+    pub fn remove(&mut self, id: &DeviceId) -> Option<Device> {
+        let index = self.devices.iter().position(|device| device.id == *id)?;
+        Some(self.devices.remove(index))
+    }
+
+    /// Refuses what no guest could be: duplicate ids, addresses or MACs, and numbers out of range.
+    pub fn check(&self) -> Result<()> {
+        let bad = |what: String| Err(Error::new(ErrorKind::Format, what));
+        if self.reserved_slots > SLOTS {
+            return bad(format!("reserved_slots is {}, a bus has {SLOTS} slots", self.reserved_slots));
+        }
+        if self.devices.len() > MAX_DEVICES {
+            return bad(format!("{} devices, at most {MAX_DEVICES} are supported", self.devices.len()));
+        }
+        if self.name.contains('\0') || self.command.iter().any(|argument| argument.contains('\0')) {
+            return bad("the name or command contains a NUL character".into());
+        }
+        for (index, device) in self.devices.iter().enumerate() {
+            for other in self.devices.iter().take(index) {
+                if other.id == device.id {
+                    return bad(format!("two devices have the id {}", device.id));
+                }
+                if let Some(address) = device.address.as_ref().filter(|&at| other.address.as_ref() == Some(at)) {
+                    return bad(format!("{} and {} both sit at {address}", other.id, device.id));
+                }
+                if let Some(mac) = device.mac().filter(|&mac| other.mac() == Some(mac)) {
+                    return bad(format!("{} and {} both have the MAC address {mac}", other.id, device.id));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,366 @@
+//! Files that are either the old or the new version, never something between, and belong to one holder at a time.
+//!
+//! Everything happens relative to one open directory, so a renamed or remounted path cannot split the runtime file
+//! from its lock and journal.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{ErrorKind as IoErrorKind, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, RenameFlags, openat, renameat2};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Largest runtime file or journal read. 1,000 devices take some 300 KiB.
+pub const MAX_FILE: u64 = 4 << 20;
+
+/// The three names a record has in its directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The runtime file itself.
+    Record,
+    /// What was about to be done, and removals the guest has not granted.
+    Journal,
+}
+
+/// A directory entry and its companions, not locked.
+#[derive(Debug)]
+pub struct Place {
+    path: PathBuf,
+    dir: OwnedFd,
+    name: OsString,
+}
+
+/// The lock on a place; dropping it removes the lock file.
+#[derive(Debug)]
+pub struct Lock {
+    file: Option<Flock<File>>,
+    dir: OwnedFd,
+    name: OsString,
+}
+
+/// A new version, complete and synced under a temporary name.
+#[derive(Debug)]
+#[must_use = "a staged file takes effect only when committed"]
+pub struct Staged<'a> {
+    place: &'a Place,
+    part: Part,
+    committed: bool,
+}
+
+impl Place {
+    /// Opens the directory of `path`; the file itself need not exist.
+    pub fn open(path: &Path) -> Result<Self> {
+        let name = path
+            .file_name()
+            .filter(|_| !path.as_os_str().as_bytes().ends_with(b"/"))
+            .ok_or_else(|| Error::invalid(format!("runtime file path {path:?} names no file")))?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
+        let dir = nix::fcntl::open(parent, flags, Mode::empty())
+            .map_err(|errno| Error::host(errno, format!("open directory {}", parent.display())))?;
+        Ok(Self { path: path.to_owned(), dir, name: name.to_owned() })
+    }
+
+    /// The path as given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn file_name(&self, part: Part) -> OsString {
+        match part {
+            Part::Record => self.name.clone(),
+            Part::Journal => suffixed(&self.name, ".journal"),
+        }
+    }
+
+    /// The path of a part, for messages.
+    pub fn part_path(&self, part: Part) -> PathBuf {
+        self.path.with_file_name(self.file_name(part))
+    }
+
+    /// Takes the lock, or says who has it.
+    pub fn lock(&self) -> Result<Lock> {
+        let name = suffixed(&self.name, ".lock");
+        loop {
+            let file = self.open_lock_file(&name)?;
+            let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(file) => file,
+                Err((file, Errno::EWOULDBLOCK)) => return Err(self.locked_by(file)),
+                Err((_, errno)) => return Err(Error::host(errno, format!("lock {}", self.path.display()))),
+            };
+            // The last holder removes the file: a lock on a removed file guards nothing.
+            if !same_file(&file, &self.dir, &name)? {
+                continue;
+            }
+            let holder = format!("{}\n", std::process::id());
+            let written = file.set_len(0).and_then(|()| file.write_all(holder.as_bytes()));
+            written
+                .map_err(|error| Error::host(error, format!("write the lock of {}", self.path.display())))?;
+            let dir = self.dir.try_clone().map_err(|error| Error::host(error, "duplicate a directory fd"))?;
+            return Ok(Lock { file: Some(file), dir, name });
+        }
+    }
+
+    fn open_lock_file(&self, name: &OsStr) -> Result<File> {
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let fd = openat(&self.dir, name, flags, Mode::from_bits_truncate(0o600)).map_err(|errno| {
+            Error::host(errno, format!("open the lock file {}", self.path.with_file_name(name).display()))
+        })?;
+        Ok(File::from(fd))
+    }
+
+    fn locked_by(&self, mut lock_file: File) -> Error {
+        let mut text = [0; 16];
+        let read = lock_file.read(&mut text).unwrap_or(0);
+        let text = String::from_utf8_lossy(text.get(..read).unwrap_or_default()).into_owned();
+        let holder = match text.trim().parse::<u32>() {
+            Ok(pid) if pid == std::process::id() => "this process, through another handle".to_owned(),
+            Ok(pid) => format!("process {pid}{}", process_name(pid)),
+            Err(_) => "another process".to_owned(),
+        };
+        Error::new(
+            ErrorKind::Locked,
+            format!(
+                "runtime file {} is locked by {holder}; one agent owns it at a time",
+                self.path.display()
+            ),
+        )
+    }
+
+    /// The content of a part, `None` if it does not exist. Only a regular file of acceptable size is read, and no
+    /// symbolic link is followed.
+    pub fn read(&self, part: Part) -> Result<Option<Vec<u8>>> {
+        let path = self.part_path(part);
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let fd = match openat(&self.dir, self.file_name(part).as_os_str(), flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(Errno::ELOOP) => {
+                return Err(Error::invalid(format!(
+                    "{} is a symbolic link, which is not followed; name the file itself",
+                    path.display()
+                ))
+                .with_errno(libc::ELOOP));
+            }
+            Err(errno) => return Err(Error::host(errno, format!("open {}", path.display()))),
+        };
+        let stat = fstat(&fd).map_err(|errno| Error::host(errno, format!("stat {}", path.display())))?;
+        if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+            return Err(Error::invalid(format!("{} is not a regular file", path.display())));
+        }
+        let mut bytes = Vec::new();
+        let read = File::from(fd).take(MAX_FILE + 1).read_to_end(&mut bytes);
+        read.map_err(|error| Error::host(error, format!("read {}", path.display())))?;
+        if bytes.len() as u64 > MAX_FILE {
+            let limit = format!("{} is larger than {MAX_FILE} bytes", path.display());
+            return Err(Error::new(ErrorKind::Limit, limit).with_errno(libc::EFBIG));
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Whether the runtime file is there, whatever kind of file it is.
+    pub fn exists(&self) -> bool {
+        fstatat(&self.dir, self.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Writes a new version of a part beside the old one and syncs it, so that only a rename is left to do.
+    pub fn stage(&self, part: Part, bytes: &[u8]) -> Result<Staged<'_>> {
+        let temporary = self.temporary(part);
+        let staged = Staged { place: self, part, committed: false };
+        // A leftover of a process that died; the lock says that nobody is writing it now.
+        self.unlink(&temporary)?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let written = openat(&self.dir, temporary.as_os_str(), flags, Mode::from_bits_truncate(0o600))
+            .map_err(std::io::Error::from)
+            .map(File::from)
+            .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+        written.map_err(|error| Error::host(error, format!("write {}", self.part_path(part).display())))?;
+        Ok(staged)
+    }
+
+    /// Replaces a part by `bytes`.
+    pub fn replace(&self, part: Part, bytes: &[u8]) -> Result<()> {
+        self.stage(part, bytes)?.commit()
+    }
+
+    /// Removes a part; one that is not there is fine.
+    pub fn remove(&self, part: Part) -> Result<()> {
+        self.unlink(&self.file_name(part))
+    }
+
+    fn temporary(&self, part: Part) -> OsString {
+        suffixed(&self.file_name(part), ".new")
+    }
+
+    fn unlink(&self, name: &OsStr) -> Result<()> {
+        match unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => {
+                Err(Error::host(errno, format!("remove {}", self.path.with_file_name(name).display())))
+            }
+        }
+    }
+}
+
+impl Staged<'_> {
+    /// Puts the new version in place of the old one.
+    pub fn commit(mut self) -> Result<()> {
+        self.rename(RenameFlags::empty())
+    }
+
+    /// Puts the new version in place, unless something is there already.
+    pub fn commit_new(mut self) -> Result<()> {
+        self.rename(RenameFlags::RENAME_NOREPLACE)
+    }
+
+    fn rename(&mut self, flags: RenameFlags) -> Result<()> {
+        let place = self.place;
+        let (from, to) = (place.temporary(self.part), place.file_name(self.part));
+        let path = place.part_path(self.part);
+        match renameat2(&place.dir, from.as_os_str(), &place.dir, to.as_os_str(), flags) {
+            Ok(()) => self.committed = true,
+            Err(Errno::EEXIST) => {
+                return Err(Error::new(ErrorKind::Conflict, format!("{} exists already", path.display())));
+            }
+            Err(errno) => return Err(Error::host(errno, format!("replace {}", path.display()))),
+        }
+        nix::unistd::fsync(&place.dir)
+            .map_err(|errno| Error::host(errno, format!("sync the directory of {}", path.display())))
+    }
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        if !self.committed {
+            // Best effort: the next stage removes it as well.
+            let _ = self.place.unlink(&self.place.temporary(self.part));
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Removed while still held: whoever opened it meanwhile sees that it is gone and starts over.
+        let _ = unlinkat(&self.dir, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir);
+        self.file.take();
+    }
+}
+
+fn suffixed(name: &OsStr, suffix: &str) -> OsString {
+    let mut name = name.to_owned();
+    name.push(suffix);
+    name
+}
+
+fn same_file(open: &File, dir: &OwnedFd, name: &OsStr) -> Result<bool> {
+    let held: FileStat = fstat(open.as_fd()).map_err(|errno| Error::host(errno, "stat a lock file"))?;
+    match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(named) => Ok((held.st_dev, held.st_ino) == (named.st_dev, named.st_ino)),
+        Err(Errno::ENOENT) => Ok(false),
+        Err(errno) => Err(Error::host(errno, "stat a lock file")),
+    }
+}
+
+/// ` (name)` of a running process, empty if it cannot be told.
+fn process_name(pid: u32) -> String {
+    match std::fs::read_to_string(format!("/proc/{pid}/comm")) {
+        Ok(name) => format!(" ({})", name.trim()),
+        Err(error) if error.kind() == IoErrorKind::NotFound => " (in another pid namespace)".to_owned(),
+        Err(_) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> (tempfile::TempDir, Place) {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::open(&dir.path().join("web1.runtime")).unwrap();
+        (dir, place)
+    }
+
+    fn names(dir: &tempfile::TempDir) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn replace_leaves_one_file_of_mode_0600() {
+        use std::os::unix::fs::PermissionsExt;
+        let (dir, place) = place();
+        assert_eq!(place.read(Part::Record).unwrap(), None);
+        place.replace(Part::Record, b"one").unwrap();
+        place.replace(Part::Record, b"two").unwrap();
+        assert_eq!(place.read(Part::Record).unwrap().unwrap(), b"two");
+        assert_eq!(names(&dir), ["web1.runtime"]);
+        let mode = std::fs::metadata(dir.path().join("web1.runtime")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn an_uncommitted_stage_changes_nothing() {
+        let (dir, place) = place();
+        place.replace(Part::Record, b"old").unwrap();
+        drop(place.stage(Part::Record, b"new").unwrap());
+        assert_eq!(place.read(Part::Record).unwrap().unwrap(), b"old");
+        assert_eq!(names(&dir), ["web1.runtime"]);
+        let error = place.stage(Part::Record, b"new").unwrap().commit_new().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert_eq!(place.read(Part::Record).unwrap().unwrap(), b"old");
+    }
+
+    #[test]
+    fn one_lock_at_a_time_and_no_file_left() {
+        let (dir, place) = place();
+        let lock = place.lock().unwrap();
+        let error = place.lock().unwrap_err();
+        assert_eq!((error.kind(), error.errno()), (ErrorKind::Locked, libc::EAGAIN));
+        assert!(error.message().contains("this process, through another handle"), "{error}");
+        drop(lock);
+        assert!(names(&dir).is_empty());
+        drop(place.lock().unwrap());
+    }
+
+    #[test]
+    fn a_stale_lock_file_does_not_lock() {
+        let (dir, place) = place();
+        std::fs::write(dir.path().join("web1.runtime.lock"), "1\n").unwrap();
+        drop(place.lock().unwrap());
+    }
+
+    #[test]
+    fn links_and_odd_files_are_refused() {
+        let (dir, place) = place();
+        std::fs::write(dir.path().join("real"), "x").unwrap();
+        std::os::unix::fs::symlink("real", dir.path().join("web1.runtime")).unwrap();
+        let error = place.read(Part::Record).unwrap_err();
+        assert_eq!(error.errno(), libc::ELOOP);
+        std::fs::remove_file(dir.path().join("web1.runtime")).unwrap();
+        nix::unistd::mkfifo(&dir.path().join("web1.runtime"), Mode::S_IRWXU).unwrap();
+        assert_eq!(place.read(Part::Record).unwrap_err().kind(), ErrorKind::Invalid);
+        assert!(Place::open(Path::new("/")).is_err());
+        assert!(Place::open(Path::new("/tmp/x/")).is_err());
+        assert_eq!(Place::open(Path::new("/nowhere/x")).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn size_cap() {
+        let (dir, place) = place();
+        let file = File::create(dir.path().join("web1.runtime")).unwrap();
+        file.set_len(MAX_FILE + 1).unwrap();
+        let error = place.read(Part::Record).unwrap_err();
+        assert_eq!((error.kind(), error.errno()), (ErrorKind::Limit, libc::EFBIG));
+    }
+}
