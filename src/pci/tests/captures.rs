@@ -184,6 +184,30 @@ fn a_shared_slot_is_not_given_up() {
 }
 
 #[test]
+fn only_function_0_can_go() {
+    let devices = [device(0, 0, "", I440FX), device(5, 1, "lone", NIC)];
+    let topology = Topology::from_query_pci(&guest(&devices)).unwrap();
+    let error = topology.find("lone").unwrap().check_removable().unwrap_err();
+    assert!(error.message().contains("function 1"), "{error}");
+}
+
+/// A number that leads nowhere is the guest's mistake or malice, and says nothing of what is behind the bridge.
+#[test]
+fn a_bus_is_numbered_when_it_has_a_number_and_a_list() {
+    for (secondary, list, numbered) in
+        [(0, None, false), (0, Some(vec![]), false), (9, None, false), (9, Some(vec![]), true)]
+    {
+        let mut port = bridge(1, 0, "rp1", ROOT_PORT, secondary, &[]);
+        let keys = port["pci_bridge"].as_object_mut().unwrap();
+        keys.remove("devices");
+        keys.extend(list.map(|list: Vec<Value>| ("devices".to_owned(), list.into())));
+        let topology = Topology::from_query_pci(&guest(&[device(0, 0, "", Q35), port])).unwrap();
+        assert_eq!(topology.bus("rp1").unwrap().is_numbered(), numbered, "{topology:?}");
+        assert_eq!(topology.has_unnumbered(), !numbered);
+    }
+}
+
+#[test]
 fn a_device_on_a_bus_without_hotplug_is_not_given_up() {
     let topology = topology(capture!("q35-fw"));
     assert!(topology.find("n1").unwrap().check_removable().is_ok());
