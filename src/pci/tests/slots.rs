@@ -1,0 +1,209 @@
+//! Choosing, pinning, releasing: one table or story each.
+
+use super::super::{BusKind, Count, SlotState, Topology, Want};
+use super::*;
+use crate::ErrorKind;
+
+fn pc(devices: &[Value]) -> Topology {
+    let mut all = vec![device(0, 0, "", I440FX), device(1, 0, "", NIC), device(1, 1, "", NIC)];
+    all.extend_from_slice(devices);
+    Topology::from_query_pci(&guest(&all)).unwrap()
+}
+
+fn q35() -> Topology {
+    let nic = [device(0, 0, "n1", NIC)];
+    let legacy = [bridge(0, 0, "pp1", PCIE_PCI_BRIDGE, 4, &[])];
+    Topology::from_query_pci(&guest(&[
+        device(0, 0, "", Q35),
+        bridge(3, 0, "rp3", ROOT_PORT, 3, &legacy),
+        bridge(2, 1, "rp2", ROOT_PORT, 2, &[]),
+        bridge(2, 0, "rp1", ROOT_PORT, 1, &nic),
+        bridge(5, 0, "", ROOT_PORT, 6, &[]),
+        bridge(6, 0, "rp9", ROOT_PORT, 5, &[]),
+        bridge(7, 0, "dmi", (0x8086, 0x244e), 7, &[]),
+    ]))
+    .unwrap()
+}
+
+/// Everything that `Auto` hands out until nothing is left.
+fn drain(slots: &mut SlotMap) -> Vec<String> {
+    let mut given = Vec::new();
+    while let Ok(address) = slots.choose(&Want::Auto) {
+        slots.occupy(&address, &id("x"));
+        given.push(format!("{}/{}", address.bus, address.slot.get()));
+    }
+    given
+}
+
+#[test]
+fn pc_fills_the_root_upward_then_its_bridges() {
+    let inner = [device(0, 0, "", NIC), device(2, 0, "n2", NIC)];
+    let topology = pc(&[bridge(9, 0, "b9", PCI_BRIDGE, 1, &inner), bridge(8, 0, "b8", PCI_BRIDGE, 2, &[])]);
+    let given = drain(&mut map(&topology, 4));
+    let root = (4..=31).filter(|slot| ![8, 9].contains(slot)).map(|slot| format!("pci.0/{slot}"));
+    let b8 = (1..=31).map(|slot| format!("b8/{slot}"));
+    let b9 = (1..=31).filter(|slot| *slot != 2).map(|slot| format!("b9/{slot}"));
+    assert_eq!(given, root.chain(b8).chain(b9).collect::<Vec<_>>());
+}
+
+#[test]
+fn q35_fills_ports_by_their_place_then_the_legacy_bridge() {
+    let given = drain(&mut map(&q35(), 4));
+    let legacy = (1..=31).map(|slot| format!("pp1/{slot}"));
+    assert_eq!(given, ["rp2/0", "rp9/0"].map(String::from).into_iter().chain(legacy).collect::<Vec<_>>());
+}
+
+#[test]
+fn reserved_slots_are_for_those_who_ask() {
+    for (reserved, first) in [(0, Some(2)), (4, Some(4)), (31, Some(31)), (32, None)] {
+        let slots = map(&pc(&[]), reserved);
+        assert_eq!(slots.choose(&Want::Auto).ok(), first.map(|slot| at("pci.0", slot)), "{reserved}");
+        assert_eq!(slots.choose(&Want::Pinned(at("pci.0", 3))).unwrap(), at("pci.0", 3));
+    }
+    assert_eq!(Rules::new(33).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(Rules::default().reserved(), 4);
+}
+
+#[test]
+fn pinned_addresses_and_what_is_said_of_them() {
+    let mut pc_map = map(&pc(&[device(5, 0, "n5", NIC), bridge(9, 0, "b9", PCI_BRIDGE, 1, &[])]), 4);
+    pc_map.quarantine(&at("pci.0", 6), &id("disk-pci-6"));
+    pc_map.occupy(&at("ghost", 1), &id("n7"));
+    let q35_map = map(&q35(), 4);
+    for (slots, address, kind, says) in [
+        (&pc_map, at("pci.0", 0), ErrorKind::AddressTaken, "taken by Thing"),
+        (&pc_map, at("pci.0", 5), ErrorKind::AddressTaken, "taken by n5"),
+        (&pc_map, at("pci.0", 6), ErrorKind::AddressTaken, "disk-pci-6: its removal is pending"),
+        (&pc_map, at("b9", 0), ErrorKind::Invalid, "slots 1 to 31"),
+        (&pc_map, at("rp1", 0), ErrorKind::NotFound, "the guest has pci.0, b9 ("),
+        (&pc_map, at("ghost", 2), ErrorKind::NotFound, "the guest has pci.0, b9 ("),
+        (&q35_map, at("rp2", 1), ErrorKind::Invalid, "only slot 0"),
+        (&q35_map, at("pcie.0", 9), ErrorKind::NotHotpluggable, "these do: rp1, rp2, rp3, rp9, pp1"),
+        (&q35_map, at("dmi", 9), ErrorKind::NotHotpluggable, "DMI-to-PCI bridge"),
+        (&q35_map, at("rp3", 0), ErrorKind::AddressTaken, "taken by pp1"),
+    ] {
+        let error = slots.choose(&Want::Pinned(address.clone())).unwrap_err();
+        assert_eq!(error.kind(), kind, "{address}");
+        assert!(error.message().contains(says), "{error}");
+        assert!(error.message().contains(&address.to_string()), "{error}");
+    }
+    for (slots, address) in [(&pc_map, at("b9", 31)), (&pc_map, at("pci.0", 2)), (&q35_map, at("rp9", 0))] {
+        assert_eq!(slots.choose(&Want::Pinned(address.clone())).unwrap(), address);
+    }
+}
+
+#[test]
+fn exhaustion_counts_every_bus() {
+    let text = |slots: &mut SlotMap| {
+        drain(slots);
+        let error = slots.choose(&Want::Auto).unwrap_err();
+        assert_eq!((error.kind(), error.errno()), (ErrorKind::NoSlot, libc::ENOSPC));
+        error.message().to_owned()
+    };
+    assert_eq!(
+        text(&mut map(&pc(&[bridge(9, 0, "b9", PCI_BRIDGE, 1, &[])]), 4)),
+        "no free slot (pci.0: 28 of 28 taken (0 quarantined), 4 reserved; b9: 31 of 31 taken (0 quarantined)); \
+         reserve fewer slots or pin a reserved one, or remove a device, or start the guest with a pci-bridge that \
+         has an id"
+    );
+    let mut slots = map(&q35(), 4);
+    slots.quarantine(&at("rp9", 0), &id("nic-pci-rp9"));
+    assert_eq!(
+        text(&mut slots),
+        "no free slot (root and downstream ports: 4 of 4 taken (1 quarantined); pp1: 31 of 31 taken \
+         (0 quarantined); pcie.0, dmi: not hot-pluggable; buses without a name of their own, not usable: 1); wait \
+         for the pending removals, or remove a device, or start the guest with more pcie-root-ports that have ids"
+    );
+    let empty = Topology::from_query_pci(&json!([])).unwrap();
+    assert!(text(&mut map(&empty, 4)).starts_with("no free slot (the guest shows no PCI bus); "));
+}
+
+#[test]
+fn a_message_stays_short_when_there_are_many_bridges() {
+    let bridges: Vec<_> =
+        (4..32).map(|slot| bridge(slot, 0, &format!("b{slot}"), PCI_BRIDGE, slot, &[])).collect();
+    let mut slots = map(&pc(&bridges), 4);
+    drain(&mut slots);
+    let text = slots.choose(&Want::Auto).unwrap_err().to_string();
+    assert!(text.contains("and 20 more") && !text.contains("b12"), "{text}");
+}
+
+#[test]
+fn a_slot_is_free_when_its_last_owner_is_gone() {
+    let mut slots = map(&pc(&[device(5, 0, "n5", NIC), device(6, 0, "m0", NIC), device(6, 1, "m1", NIC)]), 4);
+    let pin = |slots: &SlotMap, slot| slots.choose(&Want::Pinned(at("pci.0", slot))).is_ok();
+    let five = at("pci.0", 5);
+    assert!(!slots.release(&five, &id("n6")) && !pin(&slots, 5), "somebody else's");
+    slots.occupy(&five, &id("n5"));
+    slots.occupy(&five, &id("recorded"));
+    assert!(slots.release(&five, &id("n5")) && !pin(&slots, 5), "two records claim it");
+    assert!(slots.release(&five, &id("recorded")) && pin(&slots, 5));
+    assert!(!slots.release(&five, &id("n5")), "twice");
+    assert!(
+        slots.release(&at("pci.0", 6), &id("m0")) && !pin(&slots, 6),
+        "the other function is still there"
+    );
+    assert!(!slots.release(&at("pci.0", 1), &id("Thing")), "a built-in device has no id");
+    assert!(!slots.release(&at("nowhere", 1), &id("n5")));
+}
+
+#[test]
+fn a_quarantined_slot_stays_quarantined_when_recorded_again() {
+    let mut slots = map(&pc(&[device(5, 0, "n5", NIC)]), 4);
+    let five = at("pci.0", 5);
+    slots.quarantine(&five, &id("n5"));
+    slots.occupy(&five, &id("n5"));
+    let text = slots.choose(&Want::Pinned(five.clone())).unwrap_err().to_string();
+    assert!(text.contains("pending"), "{text}");
+    assert!(slots.release(&five, &id("n5")));
+    assert_eq!(slots.choose(&Want::Pinned(five.clone())).unwrap(), five);
+}
+
+#[test]
+fn the_map_can_be_drawn() {
+    let mut topology =
+        pc(&[device(5, 0, "n5", NIC), bridge(9, 0, "b9", PCI_BRIDGE, 1, &[device(0, 0, "low", NIC)])]);
+    topology.forbid_hotplug(&BusName::parse("b9").unwrap()).unwrap();
+    let mut slots = map(&topology, 4);
+    slots.quarantine(&at("pci.0", 6), &id("d6"));
+    slots.occupy(&at("later", 7), &id("n7"));
+    let views: Vec<_> = slots.buses().map(|bus| (bus.name().to_string(), bus.kind())).collect();
+    assert_eq!(
+        views,
+        [
+            ("pci.0".to_owned(), BusKind::ConventionalRoot),
+            ("b9".to_owned(), BusKind::PciBridge),
+            ("later".to_owned(), BusKind::Unseen),
+        ]
+    );
+    let drawn: Vec<Vec<_>> = slots.buses().map(|bus| bus.slots().collect()).collect();
+    let states = |bus: usize| drawn[bus].iter().map(|(slot, state)| (slot.get(), *state)).collect::<Vec<_>>();
+    assert_eq!(
+        states(0)[..8],
+        [
+            (0, SlotState::Taken { by: "Thing" }),
+            (1, SlotState::Taken { by: "Thing" }),
+            (2, SlotState::Reserved),
+            (3, SlotState::Reserved),
+            (4, SlotState::Free),
+            (5, SlotState::Taken { by: "n5" }),
+            (6, SlotState::Quarantined { id: "d6" }),
+            (7, SlotState::Free),
+        ]
+    );
+    assert_eq!(states(0).len(), 32);
+    assert_eq!(states(1)[..2], [(0, SlotState::Taken { by: "low" }), (1, SlotState::NotHotpluggable)]);
+    assert_eq!(states(1).len(), 32);
+    assert_eq!(states(2), [(7, SlotState::Taken { by: "n7" })]);
+    let count = slots.buses().next().unwrap().count();
+    assert_eq!(count, Count { total: 28, taken: 3, quarantined: 1, reserved: 4 });
+}
+
+#[test]
+fn a_clone_is_a_dry_run() {
+    let slots = map(&pc(&[]), 4);
+    let mut trial = slots.clone();
+    drain(&mut trial);
+    assert!(trial.choose(&Want::Auto).is_err());
+    assert_eq!(slots.choose(&Want::Auto).unwrap(), at("pci.0", 4));
+}
