@@ -1,5 +1,8 @@
 //! Taps, bridges and vhost on the real host. Needs root, /dev/net/tun and the `ip` and `setpriv` commands.
 
+// The lints' exception for tests stops at the functions marked as such.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;

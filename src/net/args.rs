@@ -39,13 +39,18 @@ pub fn netdev_args_over(
     args.insert("id".into(), id.as_str().into());
     insert_fds(&mut args, "fd", fds);
     if spec.vhost {
-        args.insert("vhost".into(), true.into());
+        // Vhost is implied by its fds, but only "force" makes one that does not start an error. Without it QEMU
+        // warns, and 7.2 then dies of an assertion, the guest with it (net_client_init1; measured).
+        args.insert("vhostforce".into(), true.into());
         insert_fds(&mut args, "vhostfd", vhost_fds);
     }
     args
 }
 
 /// QEMU has an argument for one fd and another, with an "s", for several (net/tap.c splits it on ":").
+///
+/// When a later one of several is missing, 7.2 keeps the queues before it as a netdev that cannot be deleted ("is
+/// not a netdev", measured), so all fds must be in QEMU before the command is sent.
 fn insert_fds(args: &mut Map<String, Value>, singular: &str, fds: &[String]) {
     let key = if fds.len() == 1 { singular.to_owned() } else { format!("{singular}s") };
     args.insert(key, fds.join(":").into());
@@ -62,8 +67,8 @@ pub fn device_args(id: &DeviceId, address: &PciAddress, spec: &NicSpec) -> Map<S
     args.insert("mac".into(), spec.mac.to_string().into());
     match spec.boot_index {
         Some(index) => args.insert("bootindex".into(), index.into()),
-        // The ROM is of use to a NIC that is booted from only; a QEMU in a chroot could not read it, and it is
-        // part of what a migration compares.
+        // The ROM is of use only to a NIC that is booted from; a QEMU in a chroot could not read it, and a
+        // migration compares it.
         None => args.insert("romfile".into(), "".into()),
     };
     if spec.queues > 1 {
@@ -118,12 +123,12 @@ mod tests {
             (
                 NicSpec { vhost: true, ..plain() },
                 json!({"type": "tap", "id": "nic-pci-14", "fd": "nic-pci-14",
-                       "vhost": true, "vhostfd": "nic-pci-14.v0"}),
+                       "vhostforce": true, "vhostfd": "nic-pci-14.v0"}),
             ),
             (
                 NicSpec { queues: 2, vhost: true, ..plain() },
                 json!({"type": "tap", "id": "nic-pci-14", "fds": "nic-pci-14:nic-pci-14.1",
-                       "vhost": true, "vhostfds": "nic-pci-14.v0:nic-pci-14.v1"}),
+                       "vhostforce": true, "vhostfds": "nic-pci-14.v0:nic-pci-14.v1"}),
             ),
         ];
         for (spec, expected) in table {

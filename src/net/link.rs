@@ -56,10 +56,10 @@ pub fn attach_bridge(port: &IfName, bridge: &IfName) -> Result<()> {
             )),
             None => Err(failed(Errno::EBUSY, port, "join the bridge with")),
         },
-        // The kernel's errno for a name that is no bridge has changed over time, so the name itself is asked about.
+        // The errno for a name that is no bridge has changed over time, so the name itself is asked about.
         Err(errno) => match rtnl::link(bridge_index) {
             Ok(link) if link.kind != "bridge" => Err(Error::invalid(format!(
-                "interface {bridge} is not a Linux bridge; name one, or attach the tap yourself and pass its fds"
+                "interface {bridge} is not a Linux bridge; name one, or attach a tap yourself and pass its fds"
             ))),
             _ => Err(failed(errno, port, &format!("join bridge {bridge} with"))),
         },
@@ -86,8 +86,8 @@ pub fn bridge_of(port: &IfName) -> Result<Option<IfName>> {
 
 /// Deletes a tap, whoever holds it open; success when it is gone already.
 ///
-/// Takes about 15 ms. Closing the last fd does the same, but when that fd is QEMU's, `netdev_del` holds its main
-/// loop for that time; a tap that is deleted first costs it nothing. Anything but a tap is left alone.
+/// Takes about 15 ms. Closing the last fd does the same, but when that fd is QEMU's, `netdev_del` holds its
+/// main loop for that time; a tap that is deleted first costs it nothing. Anything but a tap is left alone.
 pub fn destroy(tap: &IfName) -> Result<()> {
     match delete_tap(tap) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound) || error.errno() == libc::ENODEV => Ok(()),

@@ -4,8 +4,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::MacAddr;
 use crate::sys::random::random_bytes;
 
-/// With three random bytes even a host where half of all addresses are taken needs more tries than this only once
-/// in 10^19 calls; a predicate that always says yes ends here.
+/// A host that has half of all these addresses needs more tries than this once in 10^19 calls; a predicate
+/// that always says yes ends here.
 const TRIES: usize = 64;
 
 /// A random address under 52:54:00 that `taken` does not claim.

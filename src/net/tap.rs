@@ -176,7 +176,9 @@ fn attach(fd: BorrowedFd<'_>, name: &str, flags: u16) -> Result<String> {
         match errno {
             Errno::EBUSY => Error::new(
                 ErrorKind::Conflict,
-                format!("{doing}: an interface of this name exists; choose another name, or pass the fds of that tap"),
+                format!(
+                    "{doing}: an interface of this name exists; choose another, or pass the fds of that tap"
+                ),
             ),
             Errno::EPERM => Error::host(errno, format!("{doing}: needs CAP_NET_ADMIN")),
             _ => Error::host(errno, doing),

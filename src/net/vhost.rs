@@ -23,8 +23,8 @@ pub enum VhostMode {
 }
 
 impl VhostMode {
-    /// Whether a NIC that has vhost or not, as `resolved` says, is what this mode asks for. A repeated request
-    /// is compared by this, so that "auto" does not conflict with what it was resolved to.
+    /// Whether a NIC that has vhost or not, as `resolved` says, is what this mode asks for. A repeated
+    /// request is compared by this, so that "auto" does not conflict with what it was resolved to.
     pub fn accepts(self, resolved: bool) -> bool {
         match self {
             Self::Off => !resolved,
@@ -72,7 +72,10 @@ fn unavailable(source: &std::io::Error, device: &Path) -> Error {
     let device = device.display();
     Error::new(
         ErrorKind::Unavailable,
-        format!("vhost is required but {device} cannot be opened: {why}; load it (modprobe vhost_net), give this process access, or let vhost be chosen automatically"),
+        format!(
+            "vhost is required but {device} cannot be opened: {why}; load it (modprobe vhost_net), \
+             give this process access, or let vhost be chosen automatically"
+        ),
     )
     .with_errno(errno)
 }

@@ -18,7 +18,7 @@ pub fn random_bytes<const N: usize>() -> Result<[u8; N]> {
 /// Fills the front of `bytes` and tells how much of it; a signal may cut long requests short.
 fn fill(bytes: &mut [u8]) -> nix::Result<usize> {
     loop {
-        // SAFETY: pointer and length describe one exclusively borrowed slice, which the kernel only writes to.
+        // SAFETY: pointer and length are those of one exclusively borrowed slice, which is only written to.
         let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), libc::GRND_NONBLOCK) };
         match nix::errno::Errno::result(got) {
             Err(nix::errno::Errno::EINTR) => {}
