@@ -1,1 +1,13 @@
-//! Placeholder until its module lands.
+//! NICs: the settings that go into the record, QEMU's arguments made from them, and the host side
+//! (taps, bridges, vhost).
+
+pub mod args;
+pub mod link;
+pub mod mac;
+mod rtnl;
+pub mod spec;
+pub mod tap;
+pub mod vhost;
+
+/// Queue pairs a NIC may have.
+pub const MAX_QUEUES: u8 = 8;

@@ -1,2 +1,6 @@
 //! System calls: the only place besides `capi` where `unsafe` is allowed.
 #![allow(unsafe_code)]
+
+pub mod netif;
+pub mod random;
+pub mod tun;

@@ -1,0 +1,171 @@
+//! QEMU's arguments for a NIC: the one place that writes them, for a running guest and for its next start.
+//!
+//! Nothing that is a default is written: QEMU reads its monitor one byte at a time.
+
+use serde_json::{Map, Value};
+
+use super::spec::NicSpec;
+use crate::ids::{DeviceId, PciAddress};
+
+/// The names under which the tap's fds of a NIC with `queues` queues are handed over: the id itself, then
+/// `<id>.1` and so on.
+///
+/// Fd names cannot be listed and outlive their client, so a recovery closes all of these for
+/// [`MAX_QUEUES`](super::MAX_QUEUES), used or not.
+pub fn fd_names(id: &DeviceId, queues: u8) -> Vec<String> {
+    (0..queues).map(|queue| if queue == 0 { id.to_string() } else { format!("{id}.{queue}") }).collect()
+}
+
+/// The names for the vhost fds: `<id>.v0`, `<id>.v1` and so on.
+pub fn vhost_fd_names(id: &DeviceId, queues: u8) -> Vec<String> {
+    (0..queues).map(|queue| format!("{id}.v{queue}")).collect()
+}
+
+/// The arguments of `netdev_add`, over fds handed over by [`fd_names`] and [`vhost_fd_names`].
+pub fn netdev_args(id: &DeviceId, spec: &NicSpec) -> Map<String, Value> {
+    netdev_args_over(id, spec, &fd_names(id, spec.queues), &vhost_fd_names(id, spec.queues))
+}
+
+/// The same over other fds: names, or the numbers they have in a QEMU that inherits them. One per queue; the
+/// vhost ones are used only by a NIC with vhost.
+pub fn netdev_args_over(
+    id: &DeviceId,
+    spec: &NicSpec,
+    fds: &[String],
+    vhost_fds: &[String],
+) -> Map<String, Value> {
+    let mut args = Map::new();
+    args.insert("type".into(), "tap".into());
+    args.insert("id".into(), id.as_str().into());
+    insert_fds(&mut args, "fd", fds);
+    if spec.vhost {
+        // Vhost is implied by its fds, but only "force" makes one that does not start an error. Without it QEMU
+        // warns, and 7.2 then dies of an assertion, the guest with it (net_client_init1; measured).
+        args.insert("vhostforce".into(), true.into());
+        insert_fds(&mut args, "vhostfd", vhost_fds);
+    }
+    args
+}
+
+/// QEMU has an argument for one fd and another, with an "s", for several (net/tap.c splits it on ":").
+///
+/// When a later one of several is missing, 7.2 keeps the queues before it as a netdev that cannot be deleted ("is
+/// not a netdev", measured), so all fds must be in QEMU before the command is sent.
+fn insert_fds(args: &mut Map<String, Value>, singular: &str, fds: &[String]) {
+    let key = if fds.len() == 1 { singular.to_owned() } else { format!("{singular}s") };
+    args.insert(key, fds.join(":").into());
+}
+
+/// The arguments of `device_add`; the netdev has the device's id.
+pub fn device_args(id: &DeviceId, address: &PciAddress, spec: &NicSpec) -> Map<String, Value> {
+    let mut args = Map::new();
+    args.insert("driver".into(), spec.model.as_str().into());
+    args.insert("id".into(), id.as_str().into());
+    args.insert("bus".into(), address.bus.as_str().into());
+    args.insert("addr".into(), address.addr_text().into());
+    args.insert("netdev".into(), id.as_str().into());
+    args.insert("mac".into(), spec.mac.to_string().into());
+    match spec.boot_index {
+        Some(index) => args.insert("bootindex".into(), index.into()),
+        // The ROM is of use only to a NIC that is booted from; a QEMU in a chroot could not read it, and a
+        // migration compares it.
+        None => args.insert("romfile".into(), "".into()),
+    };
+    if spec.queues > 1 {
+        args.insert("mq".into(), true.into());
+        // One for each receive and transmit queue, one for control, one for configuration changes.
+        args.insert("vectors".into(), (2 * u32::from(spec.queues) + 2).into());
+    }
+    if let Some(mtu) = spec.mtu {
+        args.insert("host_mtu".into(), mtu.into());
+    }
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::ids::{BusName, MacAddr, Slot};
+
+    fn id() -> DeviceId {
+        DeviceId::parse("nic-pci-14").unwrap()
+    }
+
+    fn address() -> PciAddress {
+        PciAddress { bus: BusName::parse("pci.0").unwrap(), slot: Slot::new(14).unwrap() }
+    }
+
+    fn plain() -> NicSpec {
+        NicSpec::new(MacAddr::local([1, 2, 3]))
+    }
+
+    #[test]
+    fn fd_names_follow_from_the_id_and_never_meet() {
+        assert_eq!(fd_names(&id(), 3), ["nic-pci-14", "nic-pci-14.1", "nic-pci-14.2"]);
+        assert_eq!(vhost_fd_names(&id(), 2), ["nic-pci-14.v0", "nic-pci-14.v1"]);
+        let mut all = [fd_names(&id(), 8), vhost_fd_names(&id(), 8)].concat();
+        assert!(all.iter().all(|name| !name.contains(':')));
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), 16);
+    }
+
+    #[test]
+    fn netdev_table() {
+        let table = [
+            (plain(), json!({"type": "tap", "id": "nic-pci-14", "fd": "nic-pci-14"})),
+            (
+                NicSpec { queues: 3, ..plain() },
+                json!({"type": "tap", "id": "nic-pci-14", "fds": "nic-pci-14:nic-pci-14.1:nic-pci-14.2"}),
+            ),
+            (
+                NicSpec { vhost: true, ..plain() },
+                json!({"type": "tap", "id": "nic-pci-14", "fd": "nic-pci-14",
+                       "vhostforce": true, "vhostfd": "nic-pci-14.v0"}),
+            ),
+            (
+                NicSpec { queues: 2, vhost: true, ..plain() },
+                json!({"type": "tap", "id": "nic-pci-14", "fds": "nic-pci-14:nic-pci-14.1",
+                       "vhostforce": true, "vhostfds": "nic-pci-14.v0:nic-pci-14.v1"}),
+            ),
+        ];
+        for (spec, expected) in table {
+            assert_eq!(Value::Object(netdev_args(&id(), &spec)), expected);
+        }
+    }
+
+    #[test]
+    fn netdev_over_inherited_fds() {
+        let spec = NicSpec { queues: 2, vhost: true, ..plain() };
+        let args = netdev_args_over(&id(), &spec, &["5".into(), "6".into()], &["7".into(), "8".into()]);
+        assert_eq!((args["fds"].as_str(), args["vhostfds"].as_str()), (Some("5:6"), Some("7:8")));
+        let without = netdev_args_over(&id(), &plain(), &["5".into()], &["7".into()]);
+        assert_eq!(Value::Object(without), json!({"type": "tap", "id": "nic-pci-14", "fd": "5"}));
+    }
+
+    #[test]
+    fn device_table() {
+        let common = json!({"driver": "virtio-net-pci", "id": "nic-pci-14", "bus": "pci.0", "addr": "e",
+                            "netdev": "nic-pci-14", "mac": "52:54:00:01:02:03"});
+        let table = [
+            (plain(), json!({"romfile": ""})),
+            (NicSpec { boot_index: Some(0), ..plain() }, json!({"bootindex": 0})),
+            (NicSpec { mtu: Some(9000), ..plain() }, json!({"romfile": "", "host_mtu": 9000})),
+            (NicSpec { queues: 2, ..plain() }, json!({"romfile": "", "mq": true, "vectors": 6})),
+            (NicSpec { queues: 8, ..plain() }, json!({"romfile": "", "mq": true, "vectors": 18})),
+            (NicSpec { model: "e1000".into(), ..plain() }, json!({"romfile": "", "driver": "e1000"})),
+            // What stays on the host is not the device's business.
+            (
+                NicSpec { vhost: true, bridge: Some(crate::ids::IfName::parse("br0").unwrap()), ..plain() },
+                json!({"romfile": ""}),
+            ),
+        ];
+        for (spec, more) in table {
+            let mut expected = common.clone();
+            expected.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            assert_eq!(Value::Object(device_args(&id(), &address(), &spec)), expected);
+        }
+    }
+}

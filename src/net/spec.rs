@@ -1,0 +1,218 @@
+//! A NIC's settings, as they stand in the record.
+
+use serde::{Deserialize, Serialize};
+
+use super::MAX_QUEUES;
+use crate::error::{Error, Result};
+use crate::ids::{IfName, MAX_BUS_NAME, MacAddr};
+
+const DEFAULT_MODEL: &str = "virtio-net-pci";
+/// virtio 1.2, 5.1.4.1: a device must not offer less than this.
+const MIN_MTU: u16 = 68;
+
+/// Everything about a NIC that must be the same when the guest is started again elsewhere.
+///
+/// Defaults are left out of the JSON, unknown fields are passed over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NicSpec {
+    /// The guest's address.
+    pub mac: MacAddr,
+    /// Queue pairs, 1 to 8.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub queues: u8,
+    /// Whether vhost-net moves the packets: what was decided, not what was asked for.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub vhost: bool,
+    /// MTU in bytes announced to the guest, 68 to 65535.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
+    /// The bridge on the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bridge: Option<IfName>,
+    /// The tap's name on the host; says where to look and is no setting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ifname: Option<IfName>,
+    /// Place in the boot order, 0 first, up to 2^31 - 1. A NIC without one gets no boot ROM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_index: Option<u32>,
+    /// QEMU's device model.
+    #[serde(default = "default_model", skip_serializing_if = "is_default_model")]
+    pub model: String,
+}
+
+impl NicSpec {
+    /// A NIC with one queue and nothing special.
+    pub fn new(mac: MacAddr) -> Self {
+        Self {
+            mac,
+            queues: one(),
+            vhost: false,
+            mtu: None,
+            bridge: None,
+            ifname: None,
+            boot_index: None,
+            model: default_model(),
+        }
+    }
+
+    /// Checks the ranges, and that the model can do what is asked of it.
+    pub fn validate(&self) -> Result<()> {
+        let bad = |why: String| Err(Error::invalid(format!("NIC {}: {why}", self.mac)));
+        if !(1..=MAX_QUEUES).contains(&self.queues) {
+            return bad(format!("{} queues; 1 to {MAX_QUEUES} are allowed", self.queues));
+        }
+        if let Some(mtu) = self.mtu.filter(|mtu| *mtu < MIN_MTU) {
+            return bad(format!("MTU {mtu}; the least is {MIN_MTU}"));
+        }
+        if let Some(index) = self.boot_index.filter(|index| i32::try_from(*index).is_err()) {
+            return bad(format!("boot index {index}; the highest is {}", i32::MAX));
+        }
+        self.validate_model().or_else(|why| bad(format!("model {:?} {why}", self.model)))
+    }
+
+    fn validate_model(&self) -> std::result::Result<(), &'static str> {
+        let well_formed = self.model.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && self.model.len() <= MAX_BUS_NAME
+            && self.model.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
+        if !well_formed {
+            return Err("is not the name of a QEMU device");
+        }
+        if self.model.starts_with("virtio-net") {
+            return Ok(());
+        }
+        match (self.queues, self.vhost, self.mtu) {
+            (2.., _, _) => Err("has one queue only; several need virtio-net-pci"),
+            (_, true, _) => Err("cannot use vhost; that needs virtio-net-pci"),
+            (_, _, Some(_)) => Err("cannot announce an MTU; that needs virtio-net-pci"),
+            _ => Ok(()),
+        }
+    }
+
+    /// The first setting in which two NICs differ; `None` means that a repeated request is the same request.
+    pub fn conflict_with(&self, other: &Self) -> Option<&'static str> {
+        let Self { mac, queues, vhost, mtu, bridge, ifname: _, boot_index, model } = self;
+        let settings = [
+            ("mac", *mac == other.mac),
+            ("queues", *queues == other.queues),
+            ("vhost", *vhost == other.vhost),
+            ("mtu", *mtu == other.mtu),
+            ("bridge", *bridge == other.bridge),
+            ("boot_index", *boot_index == other.boot_index),
+            ("model", *model == other.model),
+        ];
+        settings.into_iter().find_map(|(name, same)| (!same).then_some(name))
+    }
+}
+
+fn one() -> u8 {
+    1
+}
+
+fn is_one(queues: &u8) -> bool {
+    *queues == 1
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+fn default_model() -> String {
+    DEFAULT_MODEL.to_owned()
+}
+
+fn is_default_model(model: &str) -> bool {
+    model == DEFAULT_MODEL
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain() -> NicSpec {
+        NicSpec::new(MacAddr::local([1, 2, 3]))
+    }
+
+    fn full() -> NicSpec {
+        NicSpec {
+            queues: 8,
+            vhost: true,
+            mtu: Some(9000),
+            bridge: Some(IfName::parse("br0").unwrap()),
+            ifname: Some(IfName::parse("tap7").unwrap()),
+            boot_index: Some(1),
+            model: "virtio-net-pci-non-transitional".into(),
+            ..plain()
+        }
+    }
+
+    #[test]
+    fn defaults_are_not_written_and_are_read_back() {
+        let text = serde_json::to_string(&plain()).unwrap();
+        assert_eq!(text, r#"{"mac":"52:54:00:01:02:03"}"#);
+        assert_eq!(serde_json::from_str::<NicSpec>(&text).unwrap(), plain());
+    }
+
+    #[test]
+    fn everything_else_is() {
+        let text = serde_json::to_string(&full()).unwrap();
+        assert_eq!(serde_json::from_str::<NicSpec>(&text).unwrap(), full());
+    }
+
+    #[test]
+    fn unknown_fields_are_passed_over_and_bad_ones_refused() {
+        let newer = r#"{"mac":"52:54:00:01:02:03","colour":"red"}"#;
+        assert_eq!(serde_json::from_str::<NicSpec>(newer).unwrap(), plain());
+        for bad in [r#"{}"#, r#"{"mac":"x"}"#, r#"{"mac":"52:54:00:01:02:03","bridge":"a/b"}"#] {
+            assert!(serde_json::from_str::<NicSpec>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let base = full();
+        assert_eq!(base.conflict_with(&base), None);
+        assert_eq!(base.conflict_with(&NicSpec { ifname: None, ..full() }), None);
+        let table = [
+            ("mac", NicSpec { mac: MacAddr::local([9; 3]), queues: 2, ..full() }),
+            ("queues", NicSpec { queues: 2, model: "e1000".into(), ..full() }),
+            ("vhost", NicSpec { vhost: false, ..full() }),
+            ("mtu", NicSpec { mtu: None, ..full() }),
+            ("bridge", NicSpec { bridge: None, ..full() }),
+            ("boot_index", NicSpec { boot_index: Some(2), ..full() }),
+            ("model", NicSpec { model: "virtio-net-pci".into(), ..full() }),
+        ];
+        for (field, other) in table {
+            assert_eq!(base.conflict_with(&other), Some(field));
+        }
+    }
+
+    #[test]
+    fn ranges() {
+        let good = [
+            plain(),
+            full(),
+            NicSpec { mtu: Some(68), boot_index: Some(0), ..plain() },
+            NicSpec { mtu: Some(65535), boot_index: Some(0x7fff_ffff), ..plain() },
+            NicSpec { model: "e1000".into(), ..plain() },
+        ];
+        for spec in good {
+            spec.validate().unwrap();
+        }
+        let bad = [
+            (NicSpec { queues: 0, ..plain() }, "0 queues"),
+            (NicSpec { queues: 9, ..plain() }, "9 queues"),
+            (NicSpec { mtu: Some(67), ..plain() }, "MTU 67"),
+            (NicSpec { boot_index: Some(0x8000_0000), ..plain() }, "boot index 2147483648"),
+            (NicSpec { model: String::new(), ..plain() }, "not the name"),
+            (NicSpec { model: "a,b=c".into(), ..plain() }, "not the name"),
+            (NicSpec { model: "x".repeat(64), ..plain() }, "not the name"),
+            (NicSpec { model: "e1000".into(), queues: 2, ..plain() }, "one queue"),
+            (NicSpec { model: "e1000".into(), vhost: true, ..plain() }, "vhost"),
+            (NicSpec { model: "e1000".into(), mtu: Some(1400), ..plain() }, "announce an MTU"),
+        ];
+        for (spec, what) in bad {
+            let error = spec.validate().unwrap_err();
+            assert!(error.message().contains(what), "{error} should say {what}");
+        }
+    }
+}

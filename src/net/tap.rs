@@ -1,0 +1,299 @@
+//! Taps: made for a NIC, or given by the caller and checked.
+
+use std::fs::OpenOptions;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use once_cell::sync::OnceCell;
+
+use super::{MAX_QUEUES, link};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::IfName;
+use crate::sys::tun;
+
+/// Where the kernel offers taps.
+const DEVICE: &str = "/dev/net/tun";
+/// The kernel's own pattern, used when no name is given.
+const DEFAULT_NAME: &str = "tap%d";
+/// Characters in an interface name.
+const MAX_NAME: usize = 15;
+/// The tun driver's limit: 65535 less an Ethernet header (drivers/net/tun.c).
+const MAX_MTU: u32 = 65521;
+
+/// What a new tap shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TapRequest {
+    /// An exact name, or a pattern with one `%d` that the kernel replaces by a number; `None` is `tap%d`.
+    pub name: Option<String>,
+    /// Queues, each with an fd of its own: 1 to 8.
+    pub queues: u8,
+    /// Whether packets carry a virtio-net header, without which the guest has no offloads.
+    pub vnet_hdr: bool,
+    /// A user who may attach to the tap without CAP_NET_ADMIN.
+    pub owner: Option<u32>,
+    /// The bridge it becomes a port of.
+    pub bridge: Option<IfName>,
+    /// MTU in bytes, 68 to 65521; `None` is the bridge's, or else 1500.
+    pub mtu: Option<u32>,
+}
+
+/// A tap that lives as long as one of its fds is open, here or in QEMU.
+#[derive(Debug)]
+pub struct Tap {
+    /// Its name.
+    pub name: IfName,
+    /// One fd per queue, close-on-exec and non-blocking.
+    pub fds: Vec<OwnedFd>,
+}
+
+/// What the kernel says of a tap's fd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TapInfo {
+    /// The interface behind the fd.
+    pub name: IfName,
+    /// Whether it takes more than one queue.
+    pub multi_queue: bool,
+    /// Whether packets carry a virtio-net header.
+    pub vnet_hdr: bool,
+}
+
+/// The host's tap device, and what was found out about it.
+#[derive(Debug)]
+pub struct TunDevice {
+    path: PathBuf,
+    /// Asked once, of the first fd that is open anyway; a failure is not remembered.
+    features: OnceCell<u32>,
+}
+
+impl Default for TunDevice {
+    fn default() -> Self {
+        Self::at(DEVICE)
+    }
+}
+
+impl TunDevice {
+    /// A tap device at another path than `/dev/net/tun`.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), features: OnceCell::new() }
+    }
+
+    /// Makes a tap, configures it, joins it to its bridge and sets it up. After a failure there is no tap.
+    pub fn open(&self, request: &TapRequest) -> Result<Tap> {
+        let pattern = check(request)?;
+        let first = self.queue()?;
+        let flags = self.flags(first.as_fd(), request)?;
+        let name = attach(first.as_fd(), pattern, flags | tun::EXCL)?;
+        let mut tap = Tap { name: IfName::parse(&name)?, fds: vec![first] };
+        // The tap exists from here on; dropping its fds takes it back.
+        self.join_queues(&mut tap, request, flags)
+            .and_then(|()| configure(&tap, request))
+            .map_err(|error| error.context(format!("tap {name}")).with_undo(Vec::new()))?;
+        Ok(tap)
+    }
+
+    fn queue(&self) -> Result<OwnedFd> {
+        // The standard library adds O_CLOEXEC.
+        let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&self.path);
+        file.map(OwnedFd::from).map_err(|source| self.cannot_open(source))
+    }
+
+    fn cannot_open(&self, source: std::io::Error) -> Error {
+        let advice = match source.raw_os_error() {
+            Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
+                "load the driver (modprobe tun) and let this process see the device"
+            }
+            Some(libc::EACCES | libc::EPERM) => {
+                "give this process access to the device; making taps also needs CAP_NET_ADMIN"
+            }
+            _ => return Error::host(source, format!("open {}", self.path.display())),
+        };
+        let errno = source.raw_os_error().unwrap_or(libc::EIO);
+        let why = Errno::from_raw(errno).desc();
+        Error::new(ErrorKind::Unavailable, format!("open {}: {why}; {advice}", self.path.display()))
+            .with_errno(errno)
+    }
+
+    fn flags(&self, fd: BorrowedFd<'_>, request: &TapRequest) -> Result<u16> {
+        let features = *self.features.get_or_try_init(|| {
+            tun::features(fd).map_err(|errno| {
+                Error::host(errno, format!("ask {} for its features", self.path.display()))
+                    .with_kind(ErrorKind::Unavailable)
+                    .with_errno(errno as i32)
+            })
+        })?;
+        let optional = [
+            (request.vnet_hdr, tun::VNET_HDR, "virtio-net headers"),
+            (request.queues > 1, tun::MULTI_QUEUE, "several queues"),
+        ];
+        let mut flags = tun::TAP | tun::NO_PI;
+        for (_, flag, what) in optional.into_iter().filter(|(wanted, ..)| *wanted) {
+            if features & u32::from(flag) == 0 {
+                return Err(Error::new(
+                    ErrorKind::Unavailable,
+                    format!("this kernel's taps do not know {what}; ask for a tap without"),
+                ));
+            }
+            flags |= flag;
+        }
+        Ok(flags)
+    }
+
+    fn join_queues(&self, tap: &mut Tap, request: &TapRequest, flags: u16) -> Result<()> {
+        for _ in 1..request.queues {
+            let fd = self.queue()?;
+            attach(fd.as_fd(), tap.name.as_str(), flags)?;
+            tap.fds.push(fd);
+        }
+        // A rename between two of the calls above would have made a second tap under the old name.
+        check_queues(&tap.fds).map(drop)
+    }
+}
+
+/// Checks a request and returns the name or pattern to ask for.
+fn check(request: &TapRequest) -> Result<&str> {
+    if !(1..=MAX_QUEUES).contains(&request.queues) {
+        return Err(Error::invalid(format!(
+            "tap with {} queues: 1 to {MAX_QUEUES} are allowed",
+            request.queues
+        )));
+    }
+    let Some(name) = request.name.as_deref() else { return Ok(DEFAULT_NAME) };
+    // A pattern is good when its first outcome is; the rest is the kernel's choice.
+    IfName::parse(&name.replacen("%d", "0", 1))
+        .map_err(|error| error.context(format!("tap name {name:?}")))?;
+    if name.len() > MAX_NAME {
+        return Err(Error::invalid(format!("tap name {name:?}: has more than {MAX_NAME} characters")));
+    }
+    Ok(name)
+}
+
+/// Makes or joins an interface and returns its name.
+fn attach(fd: BorrowedFd<'_>, name: &str, flags: u16) -> Result<String> {
+    tun::set_iff(fd, name, flags).map_err(|errno| {
+        let doing = format!("make tap {name}");
+        match errno {
+            Errno::EBUSY => Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "{doing}: an interface of this name exists; choose another, or pass the fds of that tap"
+                ),
+            ),
+            Errno::EPERM => Error::host(errno, format!("{doing}: needs CAP_NET_ADMIN")),
+            _ => Error::host(errno, doing),
+        }
+    })
+}
+
+fn configure(tap: &Tap, request: &TapRequest) -> Result<()> {
+    if let (Some(uid), Some(fd)) = (request.owner, tap.fds.first()) {
+        tun::set_owner(fd.as_fd(), uid).map_err(|errno| Error::host(errno, format!("set owner {uid}")))?;
+    }
+    // Before it joins the bridge: a bridge follows its smallest port, and one more NIC must not shrink it.
+    if let Some(mtu) = mtu_to_set(request)? {
+        link::set_mtu(&tap.name, mtu)?;
+    }
+    if let Some(bridge) = &request.bridge {
+        link::attach_bridge(&tap.name, bridge)?;
+    }
+    link::set_link_up(&tap.name)
+}
+
+fn mtu_to_set(request: &TapRequest) -> Result<Option<u32>> {
+    match (request.mtu, &request.bridge) {
+        (Some(mtu), _) => Ok(Some(mtu)),
+        (None, Some(bridge)) => {
+            link::mtu_of(bridge).map(|mtu| Some(mtu.min(MAX_MTU))).map_err(|error| error.context("bridge"))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+/// What is behind a caller's fd: a tap's or a macvtap's queue, or an error.
+pub fn inspect(fd: BorrowedFd<'_>) -> Result<TapInfo> {
+    let bad = |why: &str| Error::invalid(format!("fd {} is not a tap: {why}", fd.as_raw_fd()));
+    let (name, flags) = tun::get_iff(fd).map_err(|errno| bad(errno.desc()))?;
+    if flags & tun::TAP == 0 {
+        return Err(bad(&format!("interface {name} carries IP packets (tun), not Ethernet frames")));
+    }
+    Ok(TapInfo {
+        name: IfName::parse(&name)?,
+        multi_queue: flags & tun::MULTI_QUEUE != 0,
+        vnet_hdr: flags & tun::VNET_HDR != 0,
+    })
+}
+
+/// Checks that a caller's fds are the queues of one tap, and returns its name.
+pub fn check_queues<F: AsFd>(fds: &[F]) -> Result<IfName> {
+    let count = fds.len();
+    let Some(first) = fds.first().filter(|_| count <= usize::from(MAX_QUEUES)) else {
+        return Err(Error::invalid(format!("{count} tap fds: 1 to {MAX_QUEUES} are allowed")));
+    };
+    let tap = inspect(first.as_fd())?;
+    for (position, fd) in fds.iter().enumerate() {
+        check_queue(&tap, fd.as_fd())?;
+        if fds.iter().take(position).any(|earlier| earlier.as_fd().as_raw_fd() == fd.as_fd().as_raw_fd()) {
+            return Err(Error::invalid(format!("tap fd {} is given twice", fd.as_fd().as_raw_fd())));
+        }
+    }
+    if count > 1 && !tap.multi_queue {
+        return Err(Error::invalid(format!(
+            "{count} fds for interface {}, which was not made for several queues (IFF_MULTI_QUEUE)",
+            tap.name
+        )));
+    }
+    Ok(tap.name)
+}
+
+fn check_queue(tap: &TapInfo, fd: BorrowedFd<'_>) -> Result<()> {
+    let other = inspect(fd)?;
+    let number = fd.as_raw_fd();
+    if other.name != tap.name {
+        return Err(Error::invalid(format!(
+            "tap fd {number} belongs to interface {}, the first one to {}; a NIC's fds are queues of one tap",
+            other.name, tap.name
+        )));
+    }
+    if other != *tap {
+        return Err(Error::invalid(format!(
+            "tap fd {number} of interface {} was opened with other flags than the first one",
+            tap.name
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str) -> TapRequest {
+        TapRequest {
+            name: Some(name.into()),
+            queues: 1,
+            vnet_hdr: true,
+            owner: None,
+            bridge: None,
+            mtu: None,
+        }
+    }
+
+    #[test]
+    fn names_and_patterns() {
+        for good in ["tap0", "tap%d", "%d", "a%db", "x23456789012345", "x234567890123%d"] {
+            assert_eq!(check(&named(good)).unwrap(), good);
+        }
+        for bad in ["", "tap%d%d", "tap%s", "a b", "tap%", "x234567890123456", "x2345678901234%d", "a/b"] {
+            assert_eq!(check(&named(bad)).unwrap_err().kind(), ErrorKind::Invalid, "{bad:?}");
+        }
+        assert_eq!(check(&TapRequest { name: None, ..named("") }).unwrap(), "tap%d");
+    }
+
+    #[test]
+    fn queue_counts() {
+        for (queues, good) in [(0, false), (1, true), (8, true), (9, false)] {
+            assert_eq!(check(&TapRequest { queues, ..named("t") }).is_ok(), good, "{queues}");
+        }
+    }
+}
