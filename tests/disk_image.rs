@@ -241,6 +241,7 @@ fn block_devices() {
     images(&dir);
     std::fs::File::options().append(true).open(dir.path("alone.qcow2")).unwrap().set_len(4 << 20).unwrap();
     let mut qemu = Qemu::start(&dir, &[]);
+    let mut identities = Vec::new();
     for (slot, file, format, cache) in
         [(3, "raw.img", Format::Raw, Cache::Writeback), (4, "alone.qcow2", Format::Qcow2, Cache::None)]
     {
@@ -256,6 +257,10 @@ fn block_devices() {
         assert_nodes(&mut qemu, &spec, &refs);
         qemu.io(id.as_str(), "write -P 7 0 64k");
         qemu.io(id.as_str(), "read -P 7 0 64k");
+        let identity = opened.layers[0].identity;
+        assert_eq!(image::open(&spec).unwrap().layers[0].identity, identity);
+        assert!(!identities.contains(&identity), "two devices, two identities");
+        identities.push(identity);
     }
     qemu.finish();
 }

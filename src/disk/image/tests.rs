@@ -141,6 +141,22 @@ fn loops_and_long_chains_end() {
     assert_refused(open(&dir.spec("2", Format::Qcow2)), ErrorKind::Invalid, "comes back to itself");
 }
 
+/// The backing name may lie anywhere in the first cluster, which may be larger than the first read.
+#[test]
+fn header_fills_a_large_cluster() {
+    let dir = Dir::new();
+    dir.qemu_img("create -q -f raw base.img 1M");
+    dir.qemu_img("create -q -f qcow2 -o cluster_size=2M -b base.img -F raw top.qcow2");
+    let end = (2 << 20) - 8;
+    dir.patch("top.qcow2", end, b"base.img");
+    dir.patch("top.qcow2", 8, &(end as u64).to_be_bytes());
+    let mut spec = dir.spec("top.qcow2", Format::Qcow2);
+    for cache in [Cache::Writeback, Cache::None] {
+        spec.cache = cache;
+        assert_eq!(open(&spec).unwrap().layers[1].path, dir.path("base.img"));
+    }
+}
+
 #[test]
 fn corrupt_images_are_for_reading_only() {
     let dir = Dir::new();
