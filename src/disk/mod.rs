@@ -1,1 +1,16 @@
-//! Placeholder until its module lands.
+//! Disks: their settings, opening their images with the agent's rights, and the arguments QEMU gets for them.
+//!
+//! ```text
+//! DiskSpec ──image::open──▶ Image (one open file per layer) ──fdset per layer──▶ node::block_node, node::device_args
+//! ```
+
+pub mod image;
+pub mod node;
+pub mod qcow2;
+pub mod source;
+pub mod spec;
+
+pub use image::{Image, Layer};
+pub use node::LayerRef;
+pub use source::{Identity, Kind};
+pub use spec::{Aio, Cache, DetectZeroes, Discard, DiskSpec, Format, FormatRequest};

@@ -1,0 +1,223 @@
+//! The one place that writes a disk's QMP arguments. The boot command takes the same objects as JSON text after
+//! `-blockdev` and `-device`, so a hot-plugged and a booted disk cannot differ.
+//!
+//! QEMU reads its monitor one byte at a time, so nothing is sent that is a default or is inherited. A child node
+//! inherits `cache` and `read-only` from the node above it, and a backing node is read-only anyway
+//! (`bdrv_inherited_options` in QEMU's block.c; `tests/disk_image.rs` checks what comes of it).
+
+use serde_json::{Map, Value, json};
+
+use super::source::Kind;
+use super::spec::{Aio, DetectZeroes, Discard, DiskSpec, Format};
+use crate::error::{Error, Result};
+use crate::ids::{DeviceId, PciAddress};
+
+const TAG_PREFIX: &str = "kvm-hotplug:";
+
+/// One layer of an image as QEMU will find it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerRef {
+    /// What QEMU opens, such as `/dev/fdset/7`.
+    pub filename: String,
+    /// Format of the layer.
+    pub format: Format,
+    /// Regular file or block device.
+    pub kind: Kind,
+}
+
+/// Arguments of `blockdev-add` for a disk whose node is called `name`; `layers` has the image itself first.
+///
+/// A raw image becomes a single node. qcow2 says where its data and its backing image are, or that it has none, so
+/// that QEMU never follows a name out of the image.
+pub fn block_node(name: &DeviceId, spec: &DiskSpec, layers: &[LayerRef]) -> Result<Map<String, Value>> {
+    let Some((top, below)) = layers.split_first() else {
+        return Err(Error::invalid(format!("disk {name}: an image has at least one layer")));
+    };
+    let mut node = match top.format {
+        Format::Raw => file_node(top, spec.aio),
+        Format::Qcow2 => qcow2_node(top, spec.aio, backing_nodes(below, spec.aio)),
+    };
+    node.insert("node-name".into(), name.as_str().into());
+    if spec.read_only {
+        node.insert("read-only".into(), true.into());
+    }
+    match (spec.cache.direct(), spec.cache.no_flush()) {
+        (true, _) => node.insert("cache".into(), json!({"direct": true})),
+        (false, true) => node.insert("cache".into(), json!({"no-flush": true})),
+        (false, false) => None,
+    };
+    if spec.discard == Discard::Unmap {
+        node.insert("discard".into(), "unmap".into());
+    }
+    match spec.detect_zeroes {
+        DetectZeroes::Off => None,
+        DetectZeroes::On => node.insert("detect-zeroes".into(), "on".into()),
+        DetectZeroes::Unmap => node.insert("detect-zeroes".into(), "unmap".into()),
+    };
+    Ok(node)
+}
+
+/// The nodes below the top, built from the bottom up.
+fn backing_nodes(layers: &[LayerRef], aio: Aio) -> Value {
+    layers.iter().rev().fold(Value::Null, |below, layer| match layer.format {
+        // Without a "file" member QEMU takes the file name from the header above instead (`bdrv_open_backing_file`
+        // looks for "file.filename") and fails, so a raw backing image needs its two nodes.
+        Format::Raw => json!({"driver": "raw", "file": file_node(layer, aio)}),
+        Format::Qcow2 => qcow2_node(layer, aio, below).into(),
+    })
+}
+
+fn qcow2_node(layer: &LayerRef, aio: Aio, backing: Value) -> Map<String, Value> {
+    let mut node = Map::new();
+    node.insert("driver".into(), Format::Qcow2.as_str().into());
+    node.insert("file".into(), file_node(layer, aio).into());
+    node.insert("backing".into(), backing);
+    node
+}
+
+fn file_node(layer: &LayerRef, aio: Aio) -> Map<String, Value> {
+    let mut node = Map::new();
+    node.insert("driver".into(), layer.kind.driver().into());
+    node.insert("filename".into(), layer.filename.as_str().into());
+    if aio != Aio::default() {
+        node.insert("aio".into(), aio.as_str().into());
+    }
+    node
+}
+
+/// Arguments of `device_add` for a disk `id` whose node has the same name.
+pub fn device_args(id: &DeviceId, address: &PciAddress, spec: &DiskSpec) -> Map<String, Value> {
+    let mut args = Map::new();
+    let mut set = |name: &str, value: Value| drop(args.insert(name.into(), value));
+    set("driver", spec.model.as_str().into());
+    set("id", id.as_str().into());
+    set("bus", address.bus.as_str().into());
+    set("addr", address.addr_text().into());
+    set("drive", id.as_str().into());
+    if let Some(serial) = &spec.serial {
+        set("serial", serial.as_str().into());
+    }
+    if !spec.cache.write_cache() {
+        set("write-cache", "off".into());
+    }
+    if spec.share_rw {
+        set("share-rw", true.into());
+    }
+    if let Some(index) = spec.boot_index {
+        set("bootindex", index.into());
+    }
+    if let Some(size) = spec.logical_block_size {
+        set("logical_block_size", size.into());
+    }
+    if let Some(size) = spec.effective_physical_size() {
+        set("physical_block_size", size.into());
+    }
+    if let Some(queues) = spec.queues {
+        set("num-queues", queues.into());
+    }
+    args
+}
+
+/// The `opaque` text of the fdsets of disk `id`, which tells whose they are after a crash of the agent.
+pub fn fdset_tag(id: &DeviceId) -> String {
+    format!("{TAG_PREFIX}{id}")
+}
+
+/// Whose fdset it is; `None` for the fdsets of others.
+pub fn fdset_tag_owner(tag: &str) -> Option<DeviceId> {
+    DeviceId::parse(tag.strip_prefix(TAG_PREFIX)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::spec::Cache;
+    use super::*;
+    use crate::ids::{BusName, Slot};
+
+    fn id() -> DeviceId {
+        DeviceId::parse("disk-pci-14").unwrap()
+    }
+
+    fn layer(set: u32, format: Format, kind: Kind) -> LayerRef {
+        LayerRef { filename: format!("/dev/fdset/{set}"), format, kind }
+    }
+
+    fn spec(format: Format) -> DiskSpec {
+        DiskSpec::new("/a", format)
+    }
+
+    fn node(spec: &DiskSpec, layers: &[LayerRef]) -> Value {
+        block_node(&id(), spec, layers).unwrap().into()
+    }
+
+    #[test]
+    fn raw_is_one_node() {
+        let spec = spec(Format::Raw);
+        let file = json!({"driver": "file", "filename": "/dev/fdset/7", "node-name": "disk-pci-14"});
+        assert_eq!(node(&spec, &[layer(7, Format::Raw, Kind::File)]), file);
+        let device = json!({"driver": "host_device", "filename": "/dev/fdset/7", "node-name": "disk-pci-14"});
+        assert_eq!(node(&spec, &[layer(7, Format::Raw, Kind::HostDevice)]), device);
+        assert!(block_node(&id(), &spec, &[]).is_err());
+    }
+
+    #[test]
+    fn qcow2_names_every_layer() {
+        let mut spec = spec(Format::Qcow2);
+        (spec.cache, spec.aio, spec.discard) = (Cache::None, Aio::Native, Discard::Unmap);
+        let file = |set| json!({"driver": "file", "filename": format!("/dev/fdset/{set}"), "aio": "native"});
+        let mut layers = vec![layer(1, Format::Qcow2, Kind::File)];
+        let mut expected = json!({
+            "driver": "qcow2", "node-name": "disk-pci-14", "file": file(1), "backing": null,
+            "cache": {"direct": true}, "discard": "unmap",
+        });
+        assert_eq!(node(&spec, &layers), expected);
+        layers.push(layer(2, Format::Qcow2, Kind::File));
+        layers.push(layer(3, Format::Raw, Kind::File));
+        let bottom = json!({"driver": "raw", "file": file(3)});
+        expected["backing"] = json!({"driver": "qcow2", "file": file(2), "backing": bottom});
+        assert_eq!(node(&spec, &layers), expected);
+    }
+
+    #[test]
+    fn settings_of_the_node() {
+        let mut spec = spec(Format::Raw);
+        (spec.read_only, spec.cache, spec.aio) = (true, Cache::Unsafe, Aio::IoUring);
+        (spec.discard, spec.detect_zeroes) = (Discard::Unmap, DetectZeroes::Unmap);
+        let expected = json!({
+            "driver": "file", "filename": "/dev/fdset/7", "node-name": "disk-pci-14", "read-only": true,
+            "cache": {"no-flush": true}, "aio": "io_uring", "discard": "unmap", "detect-zeroes": "unmap",
+        });
+        assert_eq!(node(&spec, &[layer(7, Format::Raw, Kind::File)]), expected);
+    }
+
+    #[test]
+    fn device_has_only_what_differs() {
+        let address = PciAddress { bus: BusName::parse("pci.0").unwrap(), slot: Slot::new(14).unwrap() };
+        let mut spec = spec(Format::Raw);
+        let mut expected = json!({
+            "driver": "virtio-blk-pci", "id": "disk-pci-14", "bus": "pci.0", "addr": "e", "drive": "disk-pci-14",
+        });
+        assert_eq!(Value::from(device_args(&id(), &address, &spec)), expected);
+        spec.logical_block_size = Some(4096);
+        expected["logical_block_size"] = 4096.into();
+        expected["physical_block_size"] = 4096.into();
+        assert_eq!(Value::from(device_args(&id(), &address, &spec)), expected);
+        (spec.serial, spec.cache, spec.share_rw) = (Some("s 1".into()), Cache::Writethrough, true);
+        (spec.boot_index, spec.queues, spec.physical_block_size) = (Some(0), Some(2), Some(8192));
+        let more = json!({
+            "serial": "s 1", "write-cache": "off", "share-rw": true, "bootindex": 0, "num-queues": 2,
+            "physical_block_size": 8192,
+        });
+        expected.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        assert_eq!(Value::from(device_args(&id(), &address, &spec)), expected);
+    }
+
+    #[test]
+    fn tags_lead_back_to_their_disk() {
+        assert_eq!(fdset_tag(&id()), "kvm-hotplug:disk-pci-14");
+        assert_eq!(fdset_tag_owner("kvm-hotplug:disk-pci-14"), Some(id()));
+        for foreign in ["", "disk-pci-14", "kvm-hotplug:", "kvm-hotplug:5", "other:disk-pci-14"] {
+            assert_eq!(fdset_tag_owner(foreign), None, "{foreign}");
+        }
+    }
+}

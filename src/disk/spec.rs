@@ -1,0 +1,366 @@
+//! What a disk is asked to be. A [`DiskSpec`] goes into the runtime file as it is.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// virtio-blk has room for 20 bytes (`VIRTIO_BLK_ID_BYTES`); QEMU cuts off the rest without a word (measured, 7.2).
+pub const MAX_SERIAL: usize = 20;
+
+/// The largest block size QEMU's `logical_block_size` and `physical_block_size` take, in bytes (measured, 7.2).
+pub const MAX_BLOCK_SIZE: u32 = 2 << 20;
+
+/// The most virtqueues a virtio device has in QEMU (`VIRTIO_QUEUE_MAX`).
+pub const MAX_QUEUES: u16 = 1024;
+
+/// QEMU reads `bootindex` as a signed 32-bit number.
+pub const MAX_BOOT_INDEX: u32 = i32::MAX.unsigned_abs();
+
+/// The device model used unless another one is named.
+pub const DEFAULT_MODEL: &str = "virtio-blk-pci";
+
+const MODELS: [&str; 3] = [DEFAULT_MODEL, "virtio-blk-pci-non-transitional", "virtio-blk-pci-transitional"];
+
+/// The format of an image, settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// The bytes of the file are the bytes of the disk.
+    Raw,
+    /// QEMU's copy-on-write format, versions 2 and 3.
+    Qcow2,
+}
+
+impl Format {
+    /// QEMU's name of the format.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        }
+    }
+}
+
+/// The format a caller asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FormatRequest {
+    /// Raw, whatever the content looks like.
+    Raw,
+    /// qcow2; an image without its magic is refused.
+    Qcow2,
+    /// Decide from the content, of backing images too where their format is not recorded. A guest that ever had the
+    /// image as a raw disk could have written the magic itself and named any file of the host as its backing file,
+    /// so this is for images no guest has written raw.
+    Probe,
+}
+
+impl FormatRequest {
+    /// Whether an image that is known to be `format` satisfies the request.
+    pub fn accepts(self, format: Format) -> bool {
+        self == Self::Probe || self == Self::from(format)
+    }
+}
+
+impl From<Format> for FormatRequest {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Raw => Self::Raw,
+            Format::Qcow2 => Self::Qcow2,
+        }
+    }
+}
+
+/// QEMU's five cache modes, by the names of its `-drive cache=`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cache {
+    /// Host page cache, flushed when the guest asks for it.
+    #[default]
+    Writeback,
+    /// O_DIRECT, flushed when the guest asks for it.
+    None,
+    /// Host page cache, flushed after every write.
+    Writethrough,
+    /// O_DIRECT, flushed after every write.
+    DirectSync,
+    /// Host page cache, never flushed: a host crash loses the image.
+    Unsafe,
+}
+
+impl Cache {
+    /// `cache.direct`: the image is opened with O_DIRECT.
+    pub fn direct(self) -> bool {
+        matches!(self, Self::None | Self::DirectSync)
+    }
+
+    /// `cache.no-flush`: the guest's flushes are dropped.
+    pub fn no_flush(self) -> bool {
+        self == Self::Unsafe
+    }
+
+    /// `cache.writeback`, which for a block node is the device's `write-cache`.
+    pub fn write_cache(self) -> bool {
+        !matches!(self, Self::Writethrough | Self::DirectSync)
+    }
+}
+
+/// How QEMU submits I/O to the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Aio {
+    /// A pool of threads.
+    #[default]
+    Threads,
+    /// Linux AIO; only with a cache mode that uses O_DIRECT.
+    Native,
+    /// io_uring, QEMU 5.0 and later on a kernel that allows it.
+    IoUring,
+}
+
+impl Aio {
+    /// QEMU's name of it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Threads => "threads",
+            Self::Native => "native",
+            Self::IoUring => "io_uring",
+        }
+    }
+}
+
+/// What becomes of the guest's discard requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Discard {
+    /// Dropped.
+    #[default]
+    Ignore,
+    /// Passed on, so that the image gives its space back.
+    Unmap,
+}
+
+/// What becomes of writes that are all zeros.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DetectZeroes {
+    /// Written like any other data.
+    #[default]
+    Off,
+    /// Turned into an efficient write of zeros.
+    On,
+    /// Turned into a discard; needs [`Discard::Unmap`].
+    Unmap,
+}
+
+/// All settings of one disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskSpec {
+    /// Absolute path of the image or block device, UTF-8.
+    pub path: PathBuf,
+    /// Format of the image itself.
+    pub format: Format,
+    /// The caller vouches for backing images whose format is not recorded in the image above them; see
+    /// [`FormatRequest::Probe`].
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub probe_backing: bool,
+    /// The guest cannot write to the disk.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub read_only: bool,
+    /// Other processes may write to the image at the same time.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub share_rw: bool,
+    /// Serial number the guest sees, 1 to 20 printable ASCII characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// Cache mode.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cache: Cache,
+    /// I/O submission.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub aio: Aio,
+    /// Discard requests.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub discard: Discard,
+    /// Writes of zeros.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub detect_zeroes: DetectZeroes,
+    /// Place in the firmware's boot order, 0 to 2147483647, lowest first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_index: Option<u32>,
+    /// QEMU device model, one of the virtio-blk-pci family.
+    #[serde(default = "default_model", skip_serializing_if = "is_default_model")]
+    pub model: String,
+    /// Smallest unit of I/O in bytes, a power of two from 512 to 2 MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logical_block_size: Option<u32>,
+    /// Unit the guest should align to in bytes, a power of two from 512 to 2 MiB, not below the logical one. When
+    /// only the logical size is given, this one follows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub physical_block_size: Option<u32>,
+    /// Virtqueues, 1 to 1024; QEMU's default is one per vCPU (machine types 5.2 and later).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues: Option<u16>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn default_model() -> String {
+    DEFAULT_MODEL.to_owned()
+}
+
+fn is_default_model(model: &str) -> bool {
+    model == DEFAULT_MODEL
+}
+
+impl DiskSpec {
+    /// A writable disk with every other setting at its default.
+    pub fn new(path: impl Into<PathBuf>, format: Format) -> Self {
+        Self {
+            path: path.into(),
+            format,
+            probe_backing: false,
+            read_only: false,
+            share_rw: false,
+            serial: None,
+            cache: Cache::default(),
+            aio: Aio::default(),
+            discard: Discard::default(),
+            detect_zeroes: DetectZeroes::default(),
+            boot_index: None,
+            model: default_model(),
+            logical_block_size: None,
+            physical_block_size: None,
+            queues: None,
+        }
+    }
+
+    /// Refuses settings that QEMU would refuse, or would quietly turn into something else.
+    pub fn validate(&self) -> Result<()> {
+        check_path(&self.path)?;
+        self.serial.as_deref().map_or(Ok(()), check_serial)?;
+        if !MODELS.contains(&self.model.as_str()) {
+            return Err(Error::invalid(format!(
+                "disk model {:?}: use one of {}",
+                self.model,
+                MODELS.join(", ")
+            )));
+        }
+        self.check_io()?;
+        self.check_block_sizes()?;
+        if self.boot_index.is_some_and(|index| index > MAX_BOOT_INDEX) {
+            return Err(Error::invalid(format!("boot index: at most {MAX_BOOT_INDEX} is allowed")));
+        }
+        if self.queues.is_some_and(|queues| !(1..=MAX_QUEUES).contains(&queues)) {
+            return Err(Error::invalid(format!("disk queues: 1 to {MAX_QUEUES} are allowed")));
+        }
+        Ok(())
+    }
+
+    /// The first setting in which `other` differs. [`DiskSpec::probe_backing`] is not compared: it says how the image
+    /// was read, not what the guest got.
+    pub fn conflict_with(&self, other: &Self) -> Option<&'static str> {
+        // Taken apart by name, so that a new field cannot be forgotten here.
+        let Self {
+            path,
+            format,
+            probe_backing: _,
+            read_only,
+            share_rw,
+            serial,
+            cache,
+            aio,
+            discard,
+            detect_zeroes,
+            boot_index,
+            model,
+            logical_block_size,
+            physical_block_size: _,
+            queues,
+        } = self;
+        let same = [
+            ("path", *path == other.path),
+            ("format", *format == other.format),
+            ("read_only", *read_only == other.read_only),
+            ("share_rw", *share_rw == other.share_rw),
+            ("serial", *serial == other.serial),
+            ("cache", *cache == other.cache),
+            ("aio", *aio == other.aio),
+            ("discard", *discard == other.discard),
+            ("detect_zeroes", *detect_zeroes == other.detect_zeroes),
+            ("boot_index", *boot_index == other.boot_index),
+            ("model", *model == other.model),
+            ("logical_block_size", *logical_block_size == other.logical_block_size),
+            ("physical_block_size", self.effective_physical_size() == other.effective_physical_size()),
+            ("queues", *queues == other.queues),
+        ];
+        same.into_iter().find_map(|(name, same)| (!same).then_some(name))
+    }
+
+    /// The physical block size that QEMU is told, in bytes: its own default of 512 is below any larger logical size,
+    /// which it refuses.
+    pub(super) fn effective_physical_size(&self) -> Option<u32> {
+        self.physical_block_size.or(self.logical_block_size)
+    }
+
+    fn check_io(&self) -> Result<()> {
+        if self.aio == Aio::Native && !self.cache.direct() {
+            return Err(Error::invalid(
+                "aio native works only with O_DIRECT: use cache none or directsync with it, or aio io_uring or threads",
+            ));
+        }
+        if self.detect_zeroes == DetectZeroes::Unmap && self.discard != Discard::Unmap {
+            return Err(Error::invalid(
+                "detect-zeroes unmap needs discard unmap: set both, or use detect-zeroes on",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_block_sizes(&self) -> Result<()> {
+        for (name, size) in [("logical", self.logical_block_size), ("physical", self.physical_block_size)] {
+            let Some(size) = size else { continue };
+            if !size.is_power_of_two() || !(512..=MAX_BLOCK_SIZE).contains(&size) {
+                return Err(Error::invalid(format!(
+                    "{name} block size {size}: use a power of two from 512 to {MAX_BLOCK_SIZE}"
+                )));
+            }
+        }
+        match (self.logical_block_size, self.physical_block_size) {
+            (Some(logical), Some(physical)) if physical < logical => Err(Error::invalid(format!(
+                "physical block size {physical} is below the logical block size {logical}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn check_path(path: &Path) -> Result<()> {
+    let bad = |why: &str| Err(Error::invalid(format!("disk path {path:?}: {why}")));
+    match path.to_str() {
+        None => bad("is not UTF-8"),
+        Some(text) if text.contains('\0') => bad("contains a NUL"),
+        Some(_) if !path.is_absolute() => bad("must be absolute"),
+        Some(text) if text.len() >= libc::PATH_MAX.unsigned_abs() as usize => {
+            bad("is longer than the kernel allows")
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn check_serial(serial: &str) -> Result<()> {
+    let bad = |why: &str| Err(Error::invalid(format!("disk serial {serial:?}: {why}")));
+    if serial.is_empty() || serial.len() > MAX_SERIAL {
+        return bad("must have 1 to 20 characters");
+    }
+    if !serial.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+        return bad("only printable ASCII is allowed");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
