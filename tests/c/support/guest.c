@@ -1,0 +1,92 @@
+#include "guest.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "clock.h"
+
+enum { COMMAND_MS = 30000, ASK_AGAIN_MS = 10 };
+
+static const char ready[] = "=== ready ===\n";
+
+static bool ends_with_ready(const struct stream *shell)
+{
+    size_t length = strlen(ready);
+
+    return shell->length >= length && strcmp(shell->data + shell->length - length, ready) == 0;
+}
+
+/* The marker at the end is newline, "=== <status> ===", newline; the first newline is not part of the output. */
+static bool ends_with_status(struct stream *shell, size_t *output_length, int *status)
+{
+    size_t start = shell->length;
+    int used = 0;
+
+    if (shell->length < 2 || shell->data[shell->length - 1] != '\n')
+        return false;
+    for (start = shell->length - 1; start > 0 && shell->data[start - 1] != '\n'; start--)
+        ;
+    if (start == 0 || sscanf(shell->data + start, "=== %d ===%n", status, &used) != 1)
+        return false;
+    *output_length = start - 1;
+    return used > 0 && start + (size_t)used + 1 == shell->length;
+}
+
+void guest_wait_boot(struct qemu *qemu, int timeout_ms)
+{
+    long long end = now_ms() + timeout_ms;
+
+    while (!ends_with_ready(&qemu->shell))
+        if (!stream_read(&qemu->shell, end))
+            FAIL("the guest did not boot: %s", errno == 0 ? "QEMU has ended" : "not ready in time");
+    stream_consume(&qemu->shell, qemu->shell.length);
+}
+
+static void copy_output(const struct stream *shell, size_t length, char *output, size_t size)
+{
+    if (output == NULL || size == 0)
+        return;
+    if (length >= size)
+        length = size - 1;
+    memcpy(output, shell->data, length);
+    output[length] = '\0';
+}
+
+int guest_run(struct qemu *qemu, const char *command, char *output, size_t size)
+{
+    struct stream *shell = &qemu->shell;
+    long long end = now_ms() + COMMAND_MS;
+    size_t length = 0;
+    int status = 0;
+
+    if (shell->fd < 0)
+        FAIL("this QEMU was started without a guest");
+    if (strchr(command, '\n') != NULL)
+        FAIL("a command for the guest is one line: %s", command);
+    stream_write(shell, command, strlen(command));
+    stream_write(shell, "\n", 1);
+    do {
+        if (!stream_read(shell, end))
+            FAIL("the guest does not finish \"%s\": %s", command, errno == 0 ? "QEMU has ended" : "time is up");
+        if (ends_with_ready(shell))
+            FAIL("the guest rebooted during \"%s\"", command);
+    } while (!ends_with_status(shell, &length, &status));
+    copy_output(shell, length, output, size);
+    stream_consume(shell, shell->length);
+    return status;
+}
+
+bool guest_wait(struct qemu *qemu, const char *condition, int timeout_ms)
+{
+    long long end = now_ms() + timeout_ms;
+
+    while (guest_run(qemu, condition, NULL, 0) != 0) {
+        if (now_ms() >= end)
+            return false;
+        sleep_ms(ASK_AGAIN_MS);
+    }
+    return true;
+}

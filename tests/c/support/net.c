@@ -1,0 +1,46 @@
+#include "net.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "janitor.h"
+#include "run.h"
+
+static void ip(const char *const arguments[])
+{
+    int status = run(arguments);
+
+    if (status != 0)
+        FAIL("\"ip link %s ... %s\" ended with status %d (interfaces need root)", arguments[2], arguments[3], status);
+}
+
+void bridge_new(char name[IF_NAMESIZE])
+{
+    static atomic_uint made;
+
+    /* A process id has at most 22 bits, so this has at most 13 of the 15 characters. */
+    snprintf(name, IF_NAMESIZE, "kht%x-%x", (unsigned)getpid() & 0xffffff, atomic_fetch_add(&made, 1) & 0xfff);
+    janitor_owns_link(name);
+    ip((const char *[]){"ip", "link", "add", name, "type", "bridge", NULL});
+    ip((const char *[]){"ip", "link", "set", name, "up", NULL});
+}
+
+void link_delete(const char *name)
+{
+    ip((const char *[]){"ip", "link", "del", name, NULL});
+}
+
+bool link_exists(const char *name)
+{
+    return if_nametoindex(name) != 0;
+}
+
+bool link_in_bridge(const char *name, const char *bridge)
+{
+    char path[96];
+
+    snprintf(path, sizeof path, "/sys/class/net/%s/brif/%s", bridge, name);
+    return access(path, F_OK) == 0;
+}

@@ -1,0 +1,20 @@
+/* Network interfaces of the host for the tests; needs CAP_NET_ADMIN. All are deleted when the test ends. */
+#ifndef TEST_NET_H
+#define TEST_NET_H
+
+#include <stdbool.h>
+
+#include <net/if.h>
+
+/* Makes a bridge, up, under a name that no other running test has. */
+void bridge_new(char name[IF_NAMESIZE]);
+
+/* Deletes an interface now. */
+void link_delete(const char *name);
+
+bool link_exists(const char *name);
+
+/* Whether the interface is a port of this bridge. */
+bool link_in_bridge(const char *name, const char *bridge);
+
+#endif

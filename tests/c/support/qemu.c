@@ -1,0 +1,248 @@
+#include "qemu.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "arguments.h"
+#include "check.h"
+#include "clock.h"
+#include "guest.h"
+#include "janitor.h"
+
+enum { START_MS = 20000, BOOT_MS = 60000, ASK_AGAIN_MS = 10, FIRST_PORT_SLOT = 0x10, PORT_SLOTS = 14 };
+
+static const char *setting(const char *name, const char *otherwise)
+{
+    const char *value = getenv(name);
+
+    return value != NULL && *value != '\0' ? value : otherwise;
+}
+
+static void make_directory(struct qemu *qemu)
+{
+    const char *base = setting("TMPDIR", "/tmp");
+
+    /* A socket's path has 107 characters at most, and a test's own files in here should fit as well. */
+    if (strlen(base) > 32)
+        base = "/tmp";
+    snprintf(qemu->dir, sizeof qemu->dir, "%s/kht-XXXXXX", base);
+    if (mkdtemp(qemu->dir) == NULL)
+        FAIL("cannot make the directory %s: %s", qemu->dir, strerror(errno));
+    janitor_owns_directory(qemu->dir);
+    snprintf(qemu->qmp_path, sizeof qemu->qmp_path, "%s/qmp", qemu->dir);
+}
+
+static void add_accelerator(struct arguments *arguments)
+{
+    const char *accel = setting("KVM_HOTPLUG_TEST_ACCEL", "tcg");
+
+    arguments_add(arguments, "-accel");
+    arguments_add(arguments, "%s", accel);
+    if (strcmp(accel, "kvm") == 0) {
+        arguments_add(arguments, "-cpu");
+        arguments_add(arguments, "host");
+    }
+}
+
+/* One port a slot, in the upper half of the bus so that what QEMU places by itself goes below; beyond 14, eight a slot. */
+static void add_root_ports(struct arguments *arguments, int wanted)
+{
+    int count = wanted == 0 ? QEMU_ROOT_PORTS : wanted;
+    int per_slot = count > PORT_SLOTS ? 8 : 1;
+    int i;
+
+    if (count > QEMU_MAX_ROOT_PORTS)
+        FAIL("%d root ports, more than %d", count, QEMU_MAX_ROOT_PORTS);
+    for (i = 0; i < count; i++) {
+        arguments_add(arguments, "-device");
+        arguments_add(arguments, "pcie-root-port,id=rp%d,bus=pcie.0,chassis=%d,slot=%d,addr=0x%x.%d%s", i, i + 1, i + 1,
+                      FIRST_PORT_SLOT + i / per_slot, i % per_slot,
+                      per_slot > 1 && i % per_slot == 0 ? ",multifunction=on" : "");
+    }
+}
+
+static void add_guest(struct arguments *arguments, const struct qemu *qemu, const char *append)
+{
+    const char *folder = setting("KVM_HOTPLUG_TEST_GUEST", "build/guest");
+    char kernel[512];
+
+    snprintf(kernel, sizeof kernel, "%s/vmlinuz", folder);
+    if (access(kernel, R_OK) != 0)
+        FAIL("no guest to boot: %s is missing; run tests/guest/build, or set KVM_HOTPLUG_TEST_GUEST", kernel);
+    arguments_add(arguments, "-kernel");
+    arguments_add(arguments, "%s", kernel);
+    arguments_add(arguments, "-initrd");
+    arguments_add(arguments, "%s/initramfs", folder);
+    arguments_add(arguments, "-append");
+    arguments_add(arguments, "console=ttyS0 quiet panic=-1 %s", append == NULL ? "" : append);
+    arguments_add(arguments, "-serial");
+    arguments_add(arguments, "file:%s/console.log", qemu->dir);
+    arguments_add(arguments, "-serial");
+    arguments_add(arguments, "unix:%s/shell,server=on,wait=off", qemu->dir);
+}
+
+static void add_monitor(struct arguments *arguments, const char *directory, const char *name)
+{
+    arguments_add(arguments, "-qmp");
+    arguments_add(arguments, "unix:%s/%s,server=on,wait=off", directory, name);
+}
+
+static void compose(struct arguments *arguments, struct qemu *qemu, const struct qemu_options *options)
+{
+    const char *machine = options->machine ? options->machine : setting("KVM_HOTPLUG_TEST_MACHINE", "pc");
+    const char *const *extra = options->extra;
+
+    qemu->q35 = strncmp(machine, "q35", 3) == 0 || strstr(machine, "-q35-") != NULL;
+    arguments_add(arguments, "%s", setting("KVM_HOTPLUG_TEST_QEMU", "qemu-system-x86_64"));
+    arguments_add(arguments, "-nodefaults");
+    arguments_add(arguments, "-display");
+    arguments_add(arguments, "none");
+    arguments_add(arguments, "-machine");
+    arguments_add(arguments, "%s", machine);
+    add_accelerator(arguments);
+    arguments_add(arguments, "-m");
+    arguments_add(arguments, "%d", options->memory_mb > 0 ? options->memory_mb : options->guest ? 256 : 32);
+    add_monitor(arguments, qemu->dir, "qmp");
+    add_monitor(arguments, qemu->dir, "observer");
+    if (options->paused)
+        arguments_add(arguments, "-S");
+    if (qemu->q35)
+        add_root_ports(arguments, options->root_ports);
+    if (options->guest)
+        add_guest(arguments, qemu, options->append);
+    for (; extra != NULL && *extra != NULL; extra++)
+        arguments_add(arguments, "%s", *extra);
+}
+
+/* In the child: nothing that allocates, other threads of the test may have held its locks when it was forked. */
+static _Noreturn void become_qemu(char *const list[], int log, const int *inherit, pid_t parent)
+{
+    int null = open("/dev/null", O_RDONLY);
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(126);
+    dup2(null, STDIN_FILENO);
+    dup2(log, STDOUT_FILENO);
+    dup2(log, STDERR_FILENO);
+    for (; inherit != NULL && *inherit >= 0; inherit++)
+        fcntl(*inherit, F_SETFD, 0);
+    execvp(list[0], list);
+    dprintf(STDERR_FILENO, "cannot run %s: %s\n", list[0], strerror(errno));
+    _exit(127);
+}
+
+static void spawn(struct qemu *qemu, char *const list[], const int *inherit)
+{
+    char path[96];
+    pid_t parent = getpid();
+    int log;
+
+    snprintf(path, sizeof path, "%s/qemu.log", qemu->dir);
+    log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (log < 0)
+        FAIL("cannot make %s: %s", path, strerror(errno));
+    qemu->pid = fork();
+    if (qemu->pid < 0)
+        FAIL("fork: %s", strerror(errno));
+    if (qemu->pid == 0)
+        become_qemu(list, log, inherit, parent);
+    janitor_owns_process(qemu->pid);
+    close(log);
+}
+
+static void connect_all(struct qemu *qemu, bool guest)
+{
+    char path[96];
+
+    snprintf(path, sizeof path, "%s/observer", qemu->dir);
+    qemu->observer = monitor_open(path, qemu->pid, START_MS);
+    if (qemu->observer == NULL)
+        FAIL("QEMU did not start; what it said follows");
+    snprintf(path, sizeof path, "%s/shell", qemu->dir);
+    if (guest && !stream_connect(&qemu->shell, path, qemu->pid, START_MS))
+        FAIL("no connection to the guest's second serial port");
+}
+
+struct qemu *qemu_start(const struct qemu_options *options)
+{
+    struct qemu *qemu = calloc(1, sizeof *qemu);
+    struct arguments arguments = {.count = 0};
+    long long start = now_ms();
+
+    if (qemu == NULL)
+        FAIL("out of memory");
+    qemu->shell.fd = -1;
+    make_directory(qemu);
+    compose(&arguments, qemu, options);
+    spawn(qemu, arguments.list, options->inherit);
+    arguments_free(&arguments);
+    connect_all(qemu, options->guest);
+    if (options->guest && !options->paused) {
+        guest_wait_boot(qemu, BOOT_MS);
+        qemu->boot_ms = (int)(now_ms() - start);
+    }
+    return qemu;
+}
+
+int qemu_wait(struct qemu *qemu, int timeout_ms)
+{
+    long long end = now_ms() + timeout_ms;
+    int status = 0;
+
+    while (waitpid(qemu->pid, &status, WNOHANG) == 0) {
+        if (now_ms() >= end)
+            FAIL("QEMU does not end");
+        sleep_ms(2);
+    }
+    qemu->pid = 0;
+    return status;
+}
+
+void qemu_stop(struct qemu *qemu)
+{
+    if (qemu == NULL)
+        return;
+    if (qemu->pid > 0) {
+        kill(qemu->pid, SIGKILL);
+        qemu_wait(qemu, START_MS);
+    }
+    monitor_close(qemu->observer);
+    stream_close(&qemu->shell);
+    free(qemu);
+}
+
+const char *qmp(struct qemu *qemu, const char *json)
+{
+    return monitor_command(qemu->observer, json);
+}
+
+const char *qmp_wait_event(struct qemu *qemu, const char *name, const char *part, int timeout_ms)
+{
+    return monitor_event(qemu->observer, name, part, timeout_ms);
+}
+
+bool qmp_contains(struct qemu *qemu, const char *json, const char *part)
+{
+    return json_contains(qmp(qemu, json), part);
+}
+
+bool qmp_wait_contains(struct qemu *qemu, const char *json, const char *part, int timeout_ms)
+{
+    long long end = now_ms() + timeout_ms;
+
+    while (!qmp_contains(qemu, json, part)) {
+        if (now_ms() >= end)
+            return false;
+        sleep_ms(ASK_AGAIN_MS);
+    }
+    return true;
+}

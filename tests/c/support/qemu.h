@@ -1,0 +1,63 @@
+/* Starts real QEMUs for a test, and ends them.
+ *
+ * What the environment decides, so that the same tests run against every version and machine:
+ *
+ *     KVM_HOTPLUG_TEST_QEMU      the program (qemu-system-x86_64; tests/qemu-versions makes others)
+ *     KVM_HOTPLUG_TEST_MACHINE   pc or q35, where the test does not choose (pc)
+ *     KVM_HOTPLUG_TEST_ACCEL     tcg or kvm (tcg; tests/lib/accel.sh finds out)
+ *     KVM_HOTPLUG_TEST_GUEST     the folder with vmlinuz and initramfs (build/guest; tests/guest/build makes it)
+ *
+ * Every QEMU has a directory of its own, removed when the test ends; qemu.log in it has what QEMU said, console.log what
+ * the guest's kernel said, and both are printed when the test fails.
+ */
+#ifndef TEST_QEMU_H
+#define TEST_QEMU_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "qmp.h"
+#include "stream.h"
+
+/* Zero is the default everywhere. */
+struct qemu_options {
+    const char *machine;      /* "pc" or "q35", with properties if need be; NULL: by environment */
+    bool paused;              /* -S: nothing runs until "cont" */
+    bool guest;               /* boot the Linux guest of tests/guest; guest.h talks to it */
+    int root_ports;           /* q35: how many, rp0 and on; 0: QEMU_ROOT_PORTS, negative: none */
+    int memory_mb;            /* 0: 256 with a guest, 32 without */
+    const char *append;       /* more of the guest's kernel command line */
+    const char *const *extra; /* more arguments, NULL at the end */
+    const int *inherit;       /* fds QEMU shall have under the same numbers, -1 at the end */
+};
+
+enum { QEMU_ROOT_PORTS = 4, QEMU_MAX_ROOT_PORTS = 64 };
+
+struct qemu {
+    pid_t pid;
+    char dir[64];
+    char qmp_path[96];        /* the monitor for the library under test: free, nobody is connected */
+    struct monitor *observer; /* the test's own */
+    struct stream shell;      /* the guest's second serial port; fd -1 without a guest */
+    bool q35;
+    int boot_ms;              /* from start to the guest's ready line */
+};
+
+/* Returns when QEMU answers on its monitor and, with a guest that is not paused, when that has booted. */
+struct qemu *qemu_start(const struct qemu_options *options);
+
+/* Kills it, waits for its end and frees; its directory stays until the test ends. */
+void qemu_stop(struct qemu *qemu);
+
+/* Waits for an end that the test itself brought about; returns waitpid()'s status. Frees nothing. */
+int qemu_wait(struct qemu *qemu, int timeout_ms);
+
+/* On the observer's monitor: see monitor_command(), monitor_event(). */
+const char *qmp(struct qemu *qemu, const char *json);
+const char *qmp_wait_event(struct qemu *qemu, const char *name, const char *part, int timeout_ms);
+
+/* Whether the answer to the command has this part in it; and until when it has, asking again and again. */
+bool qmp_contains(struct qemu *qemu, const char *json, const char *part);
+bool qmp_wait_contains(struct qemu *qemu, const char *json, const char *part, int timeout_ms);
+
+#endif
