@@ -11,7 +11,9 @@
 pub mod deadline;
 pub mod disk;
 pub mod error;
+pub mod hotplug;
 pub mod ids;
+pub mod log;
 pub mod net;
 pub mod pci;
 pub mod qmp;

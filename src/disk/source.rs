@@ -63,6 +63,15 @@ pub enum Identity {
     Device(u64),
 }
 
+impl Identity {
+    /// What `path` leads to now; an error if that is no regular file or block device.
+    pub fn of_path(path: &Path) -> Result<Self> {
+        let metadata = std::fs::metadata(path)
+            .map_err(|source| Error::host(source, format!("stat {}", path.display())))?;
+        Ok(identity(Kind::of(&metadata)?, &metadata))
+    }
+}
+
 /// How a file is to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mode {

@@ -14,10 +14,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{DeviceId, PciAddress};
 use crate::log::Level;
 use crate::pci::{Want, device_id_for};
-use crate::runtime::{Device, DeviceKind, Presence, Spec, Verb};
+use crate::runtime::store::Staged;
+use crate::runtime::{Device, DeviceKind, Presence, Record, Runtime, Spec, Verb};
 
 /// How long a cancelled call may go on to find out and say what became of the device.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// How often a slot that QEMU refuses is replaced by another one before the refusal is the answer.
+const MENDS: usize = 8;
 
 /// What the caller leaves open or pins, whatever kind of device it is.
 #[derive(Clone, Debug, Default)]
@@ -69,7 +73,9 @@ impl Session {
     /// The answer for a device that is there already.
     pub(super) fn answer_existing(&self, device: Device, live_only: bool) -> Result<Outcome> {
         match device.presence {
-            Presence::AddAfterReboot => self.after_reboot(device.clone(), self.obstacle(&device.spec), live_only),
+            Presence::AddAfterReboot => {
+                self.after_reboot(device.clone(), self.obstacle(&device.spec), live_only)
+            }
             Presence::Live | Presence::RemoveAfterReboot => Ok(Outcome::Done(device)),
         }
     }
@@ -118,26 +124,34 @@ impl Session {
         Ok(answer)
     }
 
-    /// Plugs the device in. A slot that turns out to be taken, by a device plugged in behind our back, means that the
-    /// picture was old: it is renewed once, and another slot chosen.
+    /// Plugs the device in. A slot that turns out to be taken, by a device plugged in behind our back, or to be on a
+    /// port without hot-plug, which `query-pci` does not tell, means that the picture was wrong: it is mended, and
+    /// another slot chosen.
     pub(super) fn attach(&mut self, attach: Attach, wish: &Wish, deadline: &Deadline) -> Result<Outcome> {
-        let first = self.attach_once(&attach, wish, deadline);
-        let retry = |error: &Error| error.kind() == ErrorKind::AddressTaken && error.left().is_empty();
-        match first {
-            Err(error) if wish.address.is_none() && self.stale && retry(&error) => {
-                self.resync(deadline)?;
-                self.attach_once(&attach, wish, deadline)
+        for _ in 0..MENDS {
+            let error = match self.attach_once(&attach, wish, deadline) {
+                Err(error) if wish.address.is_none() && error.left().is_empty() => error,
+                result => return result,
+            };
+            if !matches!(error.kind(), ErrorKind::AddressTaken | ErrorKind::NotHotpluggable) {
+                return Err(error);
             }
-            result => result,
+            self.log.write(Level::Info, || format!("choosing another slot: {error}"));
+            self.resync(deadline)?;
         }
+        self.attach_once(&attach, wish, deadline)
     }
 
     fn attach_once(&mut self, attach: &Attach, wish: &Wish, deadline: &Deadline) -> Result<Outcome> {
         let address = self.slots.choose(&super::want(wish))?;
         let kind = kind_of(&attach.spec);
-        let id = wish.id.clone().unwrap_or_else(|| device_id_for(kind.word(), &address));
+        let id = match &wish.id {
+            Some(id) => id.clone(),
+            None => device_id_for(kind.word(), &address)?,
+        };
         if self.known_device(id.as_str()).is_some() {
-            let text = format!("{id}, the id for {address}, belongs to another device; give the new one an id");
+            let text =
+                format!("{id}, the id for {address}, belongs to another device; give the new one an id");
             return Err(Error::new(ErrorKind::Conflict, text));
         }
         let generation = self.runtime().record().next_generation;
@@ -174,9 +188,8 @@ impl Session {
         let mut next = self.runtime().record().clone();
         next.add(device.clone());
         // Written and synced before the first command: of all that may fail afterwards, a full disk is the likeliest.
-        let staged = self.runtime().stage(&next).inspect_err(|_| self.fdsets.release(&device.id))?;
-        let noted = self.runtime().write_journal(|journal| journal.note(Verb::Add, device));
-        noted.inspect_err(|_| self.fdsets.release(&device.id))?;
+        let prepared = self.prepare(&next, device);
+        let staged = prepared.inspect_err(|_| self.fdsets.release(&device.id))?;
         let verdict = transaction::run(self.monitor()?, steps, fds, deadline);
         self.log.write(Level::Debug, || format!("{}: {verdict:?}", device.id));
         match verdict {
@@ -190,7 +203,9 @@ impl Session {
                 Err(error) => Err(self.undo_live(device, error.with_step("save the runtime file"), deadline)),
             },
             Verdict::Refused(error, inverses) => {
-                self.stale |= error.kind() == ErrorKind::AddressTaken;
+                if let (ErrorKind::NotHotpluggable, Some(address)) = (error.kind(), &device.address) {
+                    self.closed.insert(address.bus.clone());
+                }
                 Err(self.undo_steps(device, error, &inverses, deadline))
             }
             Verdict::Unknown(error) => {
@@ -200,8 +215,16 @@ impl Session {
         }
     }
 
+    /// Puts the new record and the intent on disk, in that order.
+    fn prepare(&self, next: &Record, device: &Device) -> Result<Staged> {
+        let mut runtime = self.runtime();
+        let staged = runtime.stage(next)?;
+        runtime.write_journal(|journal| journal.note(Verb::Add, device))?;
+        Ok(staged)
+    }
+
     /// The operation is complete: a journal entry that cannot be struck now is settled by the next call.
-    fn strike_finished(&self, runtime: &mut crate::runtime::Runtime, device: &Device) {
+    fn strike_finished(&self, runtime: &mut Runtime, device: &Device) {
         if let Err(error) = runtime.write_journal(|journal| journal.strike(device.id.as_str())) {
             self.log.write(Level::Warning, || error.to_string());
         }

@@ -58,7 +58,8 @@ impl Session {
         for (device, other) in runtime.record().devices.iter().filter_map(as_disk) {
             if spec.serial.is_some() && spec.serial == other.serial {
                 let serial = spec.serial.as_deref().unwrap_or_default();
-                let text = format!("serial {serial:?} is used by {} of this guest; take another one", device.id);
+                let text =
+                    format!("serial {serial:?} is used by {} of this guest; take another one", device.id);
                 return Err(Error::new(ErrorKind::Conflict, text));
             }
             let sharing = (spec.share_rw && other.share_rw) || (spec.read_only && other.read_only);

@@ -41,7 +41,9 @@ impl<T> Gate<T> {
                 let text = "called back into the handle whose call is running on this very thread";
                 return Err(Error::new(ErrorKind::State, text).with_errno(libc::EDEADLK));
             }
-            deadline.check().map_err(|error| error.context("another call on this handle is still running"))?;
+            deadline
+                .check()
+                .map_err(|error| error.context("another call on this handle is still running"))?;
             let (next, _) =
                 self.freed.wait_timeout(state, deadline.left()).unwrap_or_else(PoisonError::into_inner);
             state = next;

@@ -14,6 +14,7 @@ use super::session::Session;
 use super::unplug::Removal;
 use crate::deadline::{Cancel, Deadline};
 use crate::error::Result;
+use crate::ids::Slot;
 use crate::log::{Level, Log};
 use crate::pci::SlotState;
 use crate::qmp::{Counters, Version};
@@ -165,10 +166,13 @@ impl Guest {
         self.call("slot_map", timeout, |session, deadline| {
             session.ready(deadline)?;
             session.resync(deadline)?;
-            let lines = session.slots.buses().flat_map(|bus| {
-                bus.slots().map(move |(slot, state)| slot_line(bus.name().as_str(), slot.get(), state))
-            });
-            Ok(lines.collect())
+            let mut lines = Vec::new();
+            for bus in session.slots.buses() {
+                let line =
+                    |(slot, state): (Slot, SlotState<'_>)| slot_line(bus.name().as_str(), slot.get(), state);
+                lines.extend(bus.slots().map(line));
+            }
+            Ok(lines)
         })
     }
 

@@ -31,10 +31,12 @@ use crate::qmp::Version;
 pub const OLDEST_QEMU: Version = Version { major: 5, minor: 2, micro: 0 };
 
 /// NIC models that can be plugged into a running guest.
-pub const LIVE_NIC_MODELS: &[&str] = &["virtio-net-pci", "virtio-net-pci-non-transitional", "virtio-net-pci-transitional"];
+pub const LIVE_NIC_MODELS: &[&str] =
+    &["virtio-net-pci", "virtio-net-pci-non-transitional", "virtio-net-pci-transitional"];
 
 /// Disk models that can be plugged into a running guest.
-pub const LIVE_DISK_MODELS: &[&str] = &["virtio-blk-pci", "virtio-blk-pci-non-transitional", "virtio-blk-pci-transitional"];
+pub const LIVE_DISK_MODELS: &[&str] =
+    &["virtio-blk-pci", "virtio-blk-pci-non-transitional", "virtio-blk-pci-transitional"];
 
 fn want(wish: &Wish) -> Want {
     wish.address.clone().map_or(Want::Auto, Want::Pinned)

@@ -9,8 +9,10 @@ use super::session::Session;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MacAddr};
+use crate::net;
+use crate::net::spec::NicSpec;
 use crate::net::tap::{self, TapRequest, TunDevice};
-use crate::net::{self, NicSpec, VhostMode};
+use crate::net::vhost::VhostMode;
 use crate::runtime::Spec;
 
 /// Where the taps come from.
@@ -126,7 +128,9 @@ fn check_given(request: &NicRequest) -> Result<()> {
         )));
     }
     if request.bridge.is_some() {
-        return Err(Error::invalid("a bridge was named together with tap fds; attach your own taps yourself"));
+        return Err(Error::invalid(
+            "a bridge was named together with tap fds; attach your own taps yourself",
+        ));
     }
     tap::check_queues(fds).map(drop)
 }

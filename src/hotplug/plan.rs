@@ -2,9 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use crate::disk::{self, DiskSpec, LayerRef};
+use crate::disk::{DiskSpec, LayerRef, node};
+use crate::error::Result;
 use crate::ids::{DeviceId, PciAddress};
-use crate::net::{self, NicSpec};
+use crate::net::args;
+use crate::net::spec::NicSpec;
 use crate::qmp::Command;
 use crate::runtime::{Device, Spec};
 
@@ -83,9 +85,9 @@ fn arguments<const N: usize>(pairs: [(&str, Value); N]) -> Map<String, Value> {
 
 /// The steps for a NIC. File descriptors: the taps in queue order, then vhost in queue order.
 pub fn nic(id: &DeviceId, address: &PciAddress, spec: &NicSpec) -> Vec<Step> {
-    let mut names = net::fd_names(id, spec.queues);
+    let mut names = args::fd_names(id, spec.queues);
     if spec.vhost {
-        names.extend(net::vhost_fd_names(id, spec.queues));
+        names.extend(args::vhost_fd_names(id, spec.queues));
     }
     let mut steps: Vec<Step> = names
         .into_iter()
@@ -99,17 +101,23 @@ pub fn nic(id: &DeviceId, address: &PciAddress, spec: &NicSpec) -> Vec<Step> {
         .collect();
     steps.push(Step {
         command: "netdev_add",
-        arguments: net::netdev_args(id, spec),
+        arguments: args::netdev_args(id, spec),
         fd: None,
         inverse: Inverse::NetdevDel(id.clone()),
     });
-    steps.push(device_add(id, net::device_args(id, address, spec)));
+    steps.push(device_add(id, args::device_args(id, address, spec)));
     steps
 }
 
 /// The steps for a disk. File descriptors: one per image layer, top first, each into its own fdset.
-pub fn disk(id: &DeviceId, address: &PciAddress, spec: &DiskSpec, layers: &[LayerRef], fdsets: &[u32]) -> Vec<Step> {
-    let tag = disk::fdset_tag(id);
+pub fn disk(
+    id: &DeviceId,
+    address: &PciAddress,
+    spec: &DiskSpec,
+    layers: &[LayerRef],
+    fdsets: &[u32],
+) -> Result<Vec<Step>> {
+    let tag = node::fdset_tag(id);
     let mut steps: Vec<Step> = fdsets
         .iter()
         .enumerate()
@@ -122,12 +130,12 @@ pub fn disk(id: &DeviceId, address: &PciAddress, spec: &DiskSpec, layers: &[Laye
         .collect();
     steps.push(Step {
         command: "blockdev-add",
-        arguments: disk::block_node(id, spec, layers),
+        arguments: node::block_node(id, spec, layers)?,
         fd: None,
         inverse: Inverse::BlockdevDel(id.clone()),
     });
-    steps.push(device_add(id, disk::device_args(id, address, spec)));
-    steps
+    steps.push(device_add(id, node::device_args(id, address, spec)));
+    Ok(steps)
 }
 
 fn device_add(id: &DeviceId, arguments: Map<String, Value>) -> Step {
@@ -149,8 +157,8 @@ pub fn backend(device: &Device, fdsets: &[u32]) -> Vec<Inverse> {
 pub fn every_trace(device: &Device, fdsets: &[u32]) -> Vec<Inverse> {
     let mut traces = backend(device, fdsets);
     if let Spec::Nic(spec) = &device.spec {
-        let names = net::fd_names(&device.id, spec.queues).into_iter().chain(if spec.vhost {
-            net::vhost_fd_names(&device.id, spec.queues)
+        let names = args::fd_names(&device.id, spec.queues).into_iter().chain(if spec.vhost {
+            args::vhost_fd_names(&device.id, spec.queues)
         } else {
             Vec::new()
         });

@@ -28,7 +28,11 @@ impl Session {
         for Intent { verb, device } in intents {
             let here = present.contains(device.id.as_str());
             self.log.write(Level::Info, || {
-                format!("unfinished {verb:?} of {}: the guest {}", device.id, if here { "has it" } else { "does not have it" })
+                format!(
+                    "unfinished {verb:?} of {}: the guest {}",
+                    device.id,
+                    if here { "has it" } else { "does not have it" }
+                )
             });
             match (verb, here) {
                 (Verb::Add, true) => self.complete_add(&device)?,
@@ -67,7 +71,9 @@ impl Session {
         }
         let command = Inverse::Unplug(device.id.clone()).command();
         // QEMU may say that it is at it already; only a broken connection is a reason to stop.
-        if let Some(error) = self.monitor()?.execute(&command, deadline).err().filter(|e| e.qmp_class().is_none()) {
+        if let Some(error) =
+            self.monitor()?.execute(&command, deadline).err().filter(|e| e.qmp_class().is_none())
+        {
             return Err(error);
         }
         self.note_request(device, Waiting::NotAwaited);
@@ -103,7 +109,11 @@ impl Session {
             None => {
                 // Dying between here and the record must not lose that the backend is to go.
                 self.runtime().write_journal(|journal| journal.note(Verb::Remove, device))?;
-                (What::RemovedByGuest, "the guest let go of the device unasked", plan::backend(device, &fdsets))
+                (
+                    What::RemovedByGuest,
+                    "the guest let go of the device unasked",
+                    plan::backend(device, &fdsets),
+                )
             }
         };
         let left = self.take_down(traces, deadline)?;

@@ -1,6 +1,6 @@
 //! The state behind a guest handle: connection, slot map, what is pending, and news.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -11,7 +11,7 @@ use super::readiness::Readiness;
 use super::survey::{FdSets, Survey};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::DeviceId;
+use crate::ids::{BusName, DeviceId};
 use crate::log::{Level, Log};
 use crate::pci::{Rules, SlotMap, Topology};
 use crate::qmp::{Event, Kept, Monitor, Version};
@@ -40,6 +40,8 @@ pub(super) struct Session {
     /// The picture of the guest may be wrong: ask before acting on it.
     pub(super) stale: bool,
     pub(super) readiness: Readiness,
+    /// Buses that QEMU has refused to plug anything into.
+    pub(super) closed: BTreeSet<BusName>,
     /// Devices of ours that QEMU has said are gone, backend and record still to be cleared.
     departed: Vec<String>,
     monitor: Option<Monitor>,
@@ -54,7 +56,7 @@ impl Session {
         log: Log,
         deadline: &Deadline,
     ) -> Result<Self> {
-        let empty = Topology::default();
+        let empty = Topology::from_query_pci(&serde_json::Value::Array(Vec::new()))?;
         let mut session = Self {
             runtime,
             log,
@@ -66,6 +68,7 @@ impl Session {
             version: Version::default(),
             stale: true,
             readiness: Readiness::new()?,
+            closed: BTreeSet::new(),
             departed: Vec::new(),
             monitor: None,
             socket,
@@ -116,7 +119,9 @@ impl Session {
         let monitor = Monitor::connect(&self.socket, deadline)?;
         self.readiness.watch(&monitor)?;
         self.version = monitor.version();
-        self.log.write(Level::Info, || format!("connected to QEMU {} at {}", monitor.version(), self.socket.display()));
+        self.log.write(Level::Info, || {
+            format!("connected to QEMU {} at {}", monitor.version(), self.socket.display())
+        });
         self.monitor = Some(monitor);
         self.stale = true;
         Ok(())
@@ -133,7 +138,9 @@ impl Session {
 
     /// Asks the guest for everything, rebuilds the slot map and settles what is unfinished.
     pub(super) fn resync(&mut self, deadline: &Deadline) -> Result<()> {
-        let survey = Survey::take(self.monitor()?, deadline)?;
+        let mut survey = Survey::take(self.monitor()?, deadline)?;
+        // A bus that is gone meanwhile needs no forbidding.
+        self.closed.retain(|bus| survey.topology.forbid_hotplug(bus).is_ok());
         self.log.write(Level::Debug, || format!("the guest has {} devices with ids", survey.present.len()));
         let rules = Rules::new(self.runtime().record().reserved_slots)?;
         self.slots = SlotMap::new(&survey.topology, rules);
@@ -202,7 +209,8 @@ impl Session {
     }
 
     fn absorb_refusal(&mut self, id: &str) {
-        let Some(device) = self.known_device(id).filter(|device| self.pending.contains_key(&device.id)) else {
+        let Some(device) = self.known_device(id).filter(|device| self.pending.contains_key(&device.id))
+        else {
             return;
         };
         self.events.device(What::Refused, &device, "the guest refused to let go of the device; it stays");

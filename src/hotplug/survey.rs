@@ -41,7 +41,8 @@ impl Survey {
         let mut topology = Topology::from_query_pci(&pci)?;
         let named = QomChild::list(&named)?;
         if topology.has_unnumbered() {
-            let mut children: Vec<(&str, &QomChild)> = named.iter().map(|child| (CONTAINERS[0], child)).collect();
+            let mut children: Vec<(&str, &QomChild)> =
+                named.iter().map(|child| (CONTAINERS[0], child)).collect();
             let nameless = QomChild::list(&nameless)?;
             children.extend(nameless.iter().map(|child| (CONTAINERS[1], child)));
             place_all(&mut topology, monitor, &children, deadline)?;
@@ -61,7 +62,8 @@ fn place_all(
         .iter()
         .flat_map(|(container, child)| {
             let path = format!("{container}/{}", child.name);
-            ["parent_bus", "addr"].map(|name| Command::with("qom-get", &[("path", &path), ("property", name)]))
+            ["parent_bus", "addr"]
+                .map(|name| Command::with("qom-get", &[("path", &path), ("property", name)]))
         })
         .collect();
     let batch = monitor.run(&questions, deadline);
@@ -75,7 +77,9 @@ fn place_all(
     };
     for ((container, child), pair) in children.iter().zip(batch.replies.chunks(2)) {
         let id = (*container == CONTAINERS[0]).then_some(child.name.as_str());
-        if let Some(placement) = Placement::from_qom(id, &child.driver, &value(pair.first()), &value(pair.get(1))) {
+        if let Some(placement) =
+            Placement::from_qom(id, &child.driver, &value(pair.first()), &value(pair.get(1)))
+        {
             topology.place(placement)?;
         }
     }
@@ -109,7 +113,8 @@ pub(super) fn is_present(monitor: &mut Monitor, id: &DeviceId, deadline: &Deadli
 
 impl FdSets {
     fn read(reply: &Value) -> Result<Self> {
-        let malformed = || Error::new(ErrorKind::Protocol, "query-fdsets: not a list of sets with an fdset-id");
+        let malformed =
+            || Error::new(ErrorKind::Protocol, "query-fdsets: not a list of sets with an fdset-id");
         let mut sets = BTreeMap::new();
         for set in reply.as_array().ok_or_else(malformed)? {
             let id = set.get("fdset-id").and_then(Value::as_u64).ok_or_else(malformed)?;
@@ -117,7 +122,7 @@ impl FdSets {
             let tags = fds.into_iter().flatten().filter_map(|fd| fd.get("opaque").and_then(Value::as_str));
             // A set number beyond ours can be in nobody's way.
             if let Ok(id) = u32::try_from(id) {
-                sets.insert(id, tags.filter_map(disk::fdset_tag_owner).next());
+                sets.insert(id, tags.filter_map(disk::node::fdset_tag_owner).next());
             }
         }
         Ok(Self(sets))

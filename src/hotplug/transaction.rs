@@ -70,14 +70,20 @@ fn refusal(error: &Error, step: &Step) -> Error {
 }
 
 /// Takes things back, all in one write; answers what is left. Finding nothing to take back is as good.
-pub(super) fn unwind(monitor: &mut Monitor, inverses: &[Inverse], deadline: &Deadline) -> Result<Vec<String>> {
+pub(super) fn unwind(
+    monitor: &mut Monitor,
+    inverses: &[Inverse],
+    deadline: &Deadline,
+) -> Result<Vec<String>> {
     let commands: Vec<Command<'_>> = inverses.iter().map(Inverse::command).collect();
     let batch = monitor.run(&commands, deadline);
     if let Some(error) = batch.failure {
         return Err(error);
     }
     let left = inverses.iter().zip(&batch.replies).filter_map(|(inverse, reply)| match reply {
-        Some(Err(error)) if !is_absence(error) => Some(format!("{} ({})", inverse.leftover(), error.message())),
+        Some(Err(error)) if !is_absence(error) => {
+            Some(format!("{} ({})", inverse.leftover(), error.message()))
+        }
         _ => None,
     });
     Ok(left.collect())
@@ -86,5 +92,7 @@ pub(super) fn unwind(monitor: &mut Monitor, inverses: &[Inverse], deadline: &Dea
 /// Whether QEMU says that what was to go is not there.
 pub(super) fn is_absence(error: &Error) -> bool {
     error.qmp_class() == Some("DeviceNotFound")
-        || error.qmp_desc().is_some_and(|text| text.contains("not found") || text.contains("Failed to find node"))
+        || error
+            .qmp_desc()
+            .is_some_and(|text| text.contains("not found") || text.contains("Failed to find node"))
 }

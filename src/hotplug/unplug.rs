@@ -78,7 +78,9 @@ impl Session {
             None => Ok(Outcome::Absent),
             Some(_) => Err(Error::new(
                 ErrorKind::Foreign,
-                format!("{id} is in the guest, but not in its record: it was not made by this library and is left alone"),
+                format!(
+                    "{id} is in the guest, but not in its record: it was not made by this library and is left alone"
+                ),
             )),
         }
     }
@@ -109,7 +111,12 @@ impl Session {
     }
 
     /// Asks unless the guest is being asked already, then waits for its answer.
-    pub(super) fn ask_and_wait(&mut self, device: &Device, wait: bool, deadline: &Deadline) -> Result<Outcome> {
+    pub(super) fn ask_and_wait(
+        &mut self,
+        device: &Device,
+        wait: bool,
+        deadline: &Deadline,
+    ) -> Result<Outcome> {
         match self.ask_until_heard(device, deadline)? {
             Asked::Absent => return self.gone(device, deadline),
             Asked::No(error) | Asked::Busy(error) => return Err(error),
@@ -240,7 +247,9 @@ impl Session {
                 }
                 ErrorKind::Canceled => {
                     self.still_pending(device, Waiting::NotAwaited);
-                    return Err(error.with_undo(vec![format!("device {}: its removal is pending", device.id)]));
+                    return Err(
+                        error.with_undo(vec![format!("device {}: its removal is pending", device.id)])
+                    );
                 }
                 _ => self.reconnect_waiting(device, error, deadline)?,
             }
@@ -249,7 +258,10 @@ impl Session {
 
     fn reconnect_waiting(&mut self, device: &Device, error: Error, deadline: &Deadline) -> Result<()> {
         self.ready(deadline).map_err(|_| {
-            error.with_undo(vec![format!("device {}: its removal is pending, the guest cannot be asked", device.id)])
+            error.with_undo(vec![format!(
+                "device {}: its removal is pending, the guest cannot be asked",
+                device.id
+            )])
         })
     }
 
@@ -259,9 +271,9 @@ impl Session {
         let deadline = deadline.uncancelable();
         let answers = self.monitor().and_then(|monitor| survey::ask(monitor, questions, &deadline));
         let Ok([state, pci]) = answers else { return Waiting::Deadline };
-        let configured = Topology::from_query_pci(&pci)
-            .ok()
-            .and_then(|topology| topology.find(device.id.as_str()).map(|located| located.occupant.configured));
+        let configured = Topology::from_query_pci(&pci).ok().and_then(|topology| {
+            topology.find(device.id.as_str()).map(|located| located.occupant.configured)
+        });
         match (waiting(&state), configured) {
             (Some(why), _) => why,
             (None, Some(false)) => Waiting::NotBooted,

@@ -71,7 +71,8 @@ impl Journal {
     /// Reads it.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let malformed = |what: String| Error::new(ErrorKind::Format, what);
-        let file: Value = serde_json::from_slice(bytes).map_err(|error| malformed(format!("is not JSON: {error}")))?;
+        let file: Value =
+            serde_json::from_slice(bytes).map_err(|error| malformed(format!("is not JSON: {error}")))?;
         if file.get("format").and_then(Value::as_str) != Some(FORMAT) {
             return Err(malformed(format!("has no \"format\" {FORMAT:?}")));
         }
@@ -80,12 +81,17 @@ impl Journal {
             Some(newer) if newer > VERSION => {
                 return Err(Error::new(
                     ErrorKind::Version,
-                    format!("was written by a newer version: format version {newer}, this library reads up to {VERSION}"),
+                    format!(
+                        "was written by a newer version: format version {newer}, this library reads up to {VERSION}"
+                    ),
                 ));
             }
             _ => return Err(malformed("has no usable \"version\"".into())),
         }
-        let list = file.get("intents").and_then(Value::as_array).ok_or_else(|| malformed("has no \"intents\"".into()))?;
+        let list = file
+            .get("intents")
+            .and_then(Value::as_array)
+            .ok_or_else(|| malformed("has no \"intents\"".into()))?;
         let mut journal = Self::default();
         for (index, value) in list.iter().enumerate() {
             let intent = decode_intent(value)

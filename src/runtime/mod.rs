@@ -6,6 +6,7 @@ pub mod record;
 pub mod store;
 
 use std::path::Path;
+use std::sync::Arc;
 
 pub use journal::{Intent, Journal, Verb};
 pub use record::{DEFAULT_RESERVED, Device, DeviceKind, Presence, Record, Spec};
@@ -28,7 +29,7 @@ enum Home {
     /// Nowhere yet: new, never saved.
     None,
     /// In a file that belongs to this handle until it is dropped.
-    Owned { place: Place, _lock: Lock },
+    Owned { place: Arc<Place>, _lock: Lock },
     /// In a file that somebody else may own; for looking only.
     Borrowed,
 }
@@ -114,7 +115,7 @@ impl Runtime {
     }
 
     /// Writes `record` beside the file, so that only a rename is left for [`Runtime::commit`].
-    pub fn stage(&self, record: &Record) -> Result<Staged<'_>> {
+    pub fn stage(&self, record: &Record) -> Result<Staged> {
         record.check()?;
         self.place()?.stage(Part::Record, &native::encode(record)?)
     }
@@ -149,7 +150,7 @@ impl Runtime {
         Ok(())
     }
 
-    fn place(&self) -> Result<&Place> {
+    fn place(&self) -> Result<&Arc<Place>> {
         match &self.home {
             Home::Owned { place, .. } => Ok(place),
             Home::None => Err(Error::new(

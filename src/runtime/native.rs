@@ -8,7 +8,7 @@ use super::record::{DEFAULT_RESERVED, Device, MAX_DEVICES, Presence, Record, Spe
 use crate::disk::DiskSpec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{DeviceId, PciAddress};
-use crate::net::NicSpec;
+use crate::net::spec::NicSpec;
 
 /// The value of the `format` member.
 pub const FORMAT: &str = "kvm-hotplug-runtime";
@@ -107,7 +107,8 @@ pub fn encode(record: &Record) -> Result<Vec<u8>> {
 
 /// Reads a record, naming the element that is wrong.
 pub fn decode(bytes: &[u8]) -> Result<Record> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|error| malformed(format!("is not JSON: {error}")))?;
+    let value: Value =
+        serde_json::from_slice(bytes).map_err(|error| malformed(format!("is not JSON: {error}")))?;
     let Value::Object(mut file) = value else {
         return Err(malformed("is not a JSON object"));
     };
@@ -139,7 +140,9 @@ fn check_version(file: &mut Map<String, Value>) -> Result<()> {
         Some(VERSION) => Ok(()),
         Some(newer) if newer > VERSION => Err(Error::new(
             ErrorKind::Version,
-            format!("was written by a newer version: format version {newer}, this library reads up to {VERSION}"),
+            format!(
+                "was written by a newer version: format version {newer}, this library reads up to {VERSION}"
+            ),
         )),
         Some(other) => Err(malformed(format!("has \"version\" {other}, which never existed"))),
         None => Err(malformed("has no \"version\"")),
@@ -160,7 +163,10 @@ fn elements(
 ) -> Result<Vec<Device>> {
     let list: Vec<Value> = field(file, key)?.unwrap_or_default();
     if list.len() > MAX_DEVICES {
-        return Err(malformed(format!("{key:?} has {} elements, at most {MAX_DEVICES} are supported", list.len())));
+        return Err(malformed(format!(
+            "{key:?} has {} elements, at most {MAX_DEVICES} are supported",
+            list.len()
+        )));
     }
     let read_one = |(index, value)| {
         read(value).map_err(|error| error.with_kind(ErrorKind::Format).context(format!("{key}[{index}]")))

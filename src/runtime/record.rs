@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::disk::DiskSpec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{DeviceId, MacAddr, PciAddress, SLOTS};
-use crate::net::NicSpec;
+use crate::net::spec::NicSpec;
 
 /// Slots of `pci.0` left to QEMU's own devices unless the record says otherwise: host bridge, ISA bridge, VGA
 /// and one more.
@@ -180,7 +180,9 @@ impl Record {
                 if other.id == device.id {
                     return bad(format!("two devices have the id {}", device.id));
                 }
-                if let Some(address) = device.address.as_ref().filter(|&at| other.address.as_ref() == Some(at)) {
+                if let Some(address) =
+                    device.address.as_ref().filter(|&at| other.address.as_ref() == Some(at))
+                {
                     return bad(format!("{} and {} both sit at {address}", other.id, device.id));
                 }
                 if let Some(mac) = device.mac().filter(|&mac| other.mac() == Some(mac)) {

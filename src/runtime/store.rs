@@ -9,6 +9,7 @@ use std::io::{ErrorKind as IoErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, RenameFlags, openat, renameat2};
@@ -48,15 +49,15 @@ pub struct Lock {
 /// A new version, complete and synced under a temporary name.
 #[derive(Debug)]
 #[must_use = "a staged file takes effect only when committed"]
-pub struct Staged<'a> {
-    place: &'a Place,
+pub struct Staged {
+    place: Arc<Place>,
     part: Part,
     committed: bool,
 }
 
 impl Place {
     /// Opens the directory of `path`; the file itself need not exist.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path) -> Result<Arc<Self>> {
         let name = path
             .file_name()
             .filter(|_| !path.as_os_str().as_bytes().ends_with(b"/"))
@@ -65,7 +66,7 @@ impl Place {
         let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
         let dir = nix::fcntl::open(parent, flags, Mode::empty())
             .map_err(|errno| Error::host(errno, format!("open directory {}", parent.display())))?;
-        Ok(Self { path: path.to_owned(), dir, name: name.to_owned() })
+        Ok(Arc::new(Self { path: path.to_owned(), dir, name: name.to_owned() }))
     }
 
     /// The path as given.
@@ -171,9 +172,9 @@ impl Place {
     }
 
     /// Writes a new version of a part beside the old one and syncs it, so that only a rename is left to do.
-    pub fn stage(&self, part: Part, bytes: &[u8]) -> Result<Staged<'_>> {
+    pub fn stage(self: &Arc<Self>, part: Part, bytes: &[u8]) -> Result<Staged> {
         let temporary = self.temporary(part);
-        let staged = Staged { place: self, part, committed: false };
+        let staged = Staged { place: self.clone(), part, committed: false };
         // A leftover of a process that died; the lock says that nobody is writing it now.
         self.unlink(&temporary)?;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
@@ -186,7 +187,7 @@ impl Place {
     }
 
     /// Replaces a part by `bytes`.
-    pub fn replace(&self, part: Part, bytes: &[u8]) -> Result<()> {
+    pub fn replace(self: &Arc<Self>, part: Part, bytes: &[u8]) -> Result<()> {
         self.stage(part, bytes)?.commit()
     }
 
@@ -209,7 +210,7 @@ impl Place {
     }
 }
 
-impl Staged<'_> {
+impl Staged {
     /// Puts the new version in place of the old one.
     pub fn commit(mut self) -> Result<()> {
         self.rename(RenameFlags::empty())
@@ -221,7 +222,7 @@ impl Staged<'_> {
     }
 
     fn rename(&mut self, flags: RenameFlags) -> Result<()> {
-        let place = self.place;
+        let place = &self.place;
         let (from, to) = (place.temporary(self.part), place.file_name(self.part));
         let path = place.part_path(self.part);
         match renameat2(&place.dir, from.as_os_str(), &place.dir, to.as_os_str(), flags) {
@@ -236,7 +237,7 @@ impl Staged<'_> {
     }
 }
 
-impl Drop for Staged<'_> {
+impl Drop for Staged {
     fn drop(&mut self) {
         if !self.committed {
             // Best effort: the next stage removes it as well.
@@ -281,7 +282,7 @@ fn process_name(pid: u32) -> String {
 mod tests {
     use super::*;
 
-    fn place() -> (tempfile::TempDir, Place) {
+    fn place() -> (tempfile::TempDir, Arc<Place>) {
         let dir = tempfile::tempdir().unwrap();
         let place = Place::open(&dir.path().join("web1.runtime")).unwrap();
         (dir, place)
