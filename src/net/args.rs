@@ -39,8 +39,8 @@ pub fn netdev_args_over(
     args.insert("id".into(), id.as_str().into());
     insert_fds(&mut args, "fd", fds);
     if spec.vhost {
-        // Vhost is implied by its fds, but only "force" makes one that does not start an error. Without it QEMU
-        // warns, and 7.2 then dies of an assertion, the guest with it (net_client_init1; measured).
+        // The fds imply vhost, but only "force" makes a failing one an error. Without it QEMU warns,
+        // and 7.2 then dies of an assertion, the guest with it (net_client_init1; measured).
         args.insert("vhostforce".into(), true.into());
         insert_fds(&mut args, "vhostfd", vhost_fds);
     }
@@ -49,8 +49,8 @@ pub fn netdev_args_over(
 
 /// QEMU has an argument for one fd and another, with an "s", for several (net/tap.c splits it on ":").
 ///
-/// When a later one of several is missing, 7.2 keeps the queues before it as a netdev that cannot be deleted ("is
-/// not a netdev", measured), so all fds must be in QEMU before the command is sent.
+/// When a later one of several is missing, 7.2 keeps the queues before it as a netdev that cannot be deleted
+/// ("is not a netdev", measured), so all fds must be in QEMU before the command is sent.
 fn insert_fds(args: &mut Map<String, Value>, singular: &str, fds: &[String]) {
     let key = if fds.len() == 1 { singular.to_owned() } else { format!("{singular}s") };
     args.insert(key, fds.join(":").into());

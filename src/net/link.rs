@@ -59,7 +59,7 @@ pub fn attach_bridge(port: &IfName, bridge: &IfName) -> Result<()> {
         // The errno for a name that is no bridge has changed over time, so the name itself is asked about.
         Err(errno) => match rtnl::link(bridge_index) {
             Ok(link) if link.kind != "bridge" => Err(Error::invalid(format!(
-                "interface {bridge} is not a Linux bridge; name one, or attach a tap yourself and pass its fds"
+                "interface {bridge} is not a Linux bridge; name one, or pass the fds of a tap attached by you"
             ))),
             _ => Err(failed(errno, port, &format!("join bridge {bridge} with"))),
         },
@@ -90,7 +90,7 @@ pub fn bridge_of(port: &IfName) -> Result<Option<IfName>> {
 /// main loop for that time; a tap that is deleted first costs it nothing. Anything but a tap is left alone.
 pub fn destroy(tap: &IfName) -> Result<()> {
     match delete_tap(tap) {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound) || error.errno() == libc::ENODEV => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         done => done,
     }
 }

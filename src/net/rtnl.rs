@@ -4,6 +4,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -41,13 +42,13 @@ pub(super) struct LinkInfo {
     pub master: Option<i32>,
 }
 
-/// The link with this index; `ENODEV` when there is none.
+/// The link with this index.
 pub(super) fn link(index: i32) -> Result<LinkInfo> {
     let doing = || format!("query interface {index}");
     match exchange(RTM_GETLINK, NLM_F_REQUEST, index).map_err(|error| error.context(doing()))? {
         Reply::Link(link) => Ok(link),
         Reply::Status(0) => Err(malformed().context(doing())),
-        Reply::Status(errno) => Err(Error::host(nix::errno::Errno::from_raw(errno), doing())),
+        Reply::Status(errno) => Err(refused(errno, doing())),
     }
 }
 
@@ -56,7 +57,7 @@ pub(super) fn delete(index: i32) -> Result<()> {
     let doing = || format!("delete interface {index}");
     match exchange(RTM_DELLINK, NLM_F_REQUEST | NLM_F_ACK, index).map_err(|error| error.context(doing()))? {
         Reply::Status(0) => Ok(()),
-        Reply::Status(errno) => Err(Error::host(nix::errno::Errno::from_raw(errno), doing())),
+        Reply::Status(errno) => Err(refused(errno, doing())),
         Reply::Link(_) => Err(malformed().context(doing())),
     }
 }
@@ -66,6 +67,12 @@ enum Reply {
     Link(LinkInfo),
     /// Zero is success, else a positive errno.
     Status(i32),
+}
+
+/// The link may have gone since its index was looked up.
+fn refused(errno: i32, doing: String) -> Error {
+    let error = Error::host(Errno::from_raw(errno), doing);
+    if errno == libc::ENODEV { error.with_kind(ErrorKind::NotFound) } else { error }
 }
 
 fn malformed() -> Error {
@@ -240,6 +247,7 @@ mod tests {
     fn the_kernel_agrees_on_loopback() {
         let link = link(1).unwrap();
         assert_eq!((link.name.as_str(), link.master), ("lo", None));
-        assert_eq!(super::link(i32::MAX).unwrap_err().errno(), libc::ENODEV);
+        assert_eq!(super::link(i32::MAX).unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(delete(i32::MAX).unwrap_err().kind(), ErrorKind::NotFound);
     }
 }

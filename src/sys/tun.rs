@@ -40,8 +40,8 @@ pub fn set_iff(fd: BorrowedFd<'_>, name: &str, flags: u16) -> nix::Result<String
     Ok(name_of(&request))
 }
 
-/// The name and flags of the interface behind a tun, tap or macvtap fd. The kernel refuses any other fd, since
-/// no other driver has a request of this number.
+/// The name and flags of the interface behind a tun, tap or macvtap fd. The kernel refuses any other fd,
+/// since no other driver has a request of this number.
 pub fn get_iff(fd: BorrowedFd<'_>) -> nix::Result<(String, u16)> {
     let mut request = request("")?;
     // SAFETY: the fd is open, the kernel writes one `ifreq`, which lives through the call.
