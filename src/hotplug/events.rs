@@ -52,21 +52,21 @@ pub enum What {
 
 /// A bounded queue.
 #[derive(Debug, Default)]
-pub struct EventLog {
+pub(super) struct EventLog {
     kept: VecDeque<Event>,
     lost: u64,
 }
 
 impl EventLog {
     /// Adds news about one device.
-    pub fn device(&mut self, what: What, device: &Device, text: impl Into<String>) {
+    pub(super) fn device(&mut self, what: What, device: &Device, text: impl Into<String>) {
         let subject =
             Subject { id: device.id.to_string(), kind: device.kind(), generation: device.generation };
         self.push(Event { what, device: Some(subject), text: text.into() });
     }
 
     /// Adds news about the guest.
-    pub fn guest(&mut self, what: What, text: impl Into<String>) {
+    pub(super) fn guest(&mut self, what: What, text: impl Into<String>) {
         self.push(Event { what, device: None, text: text.into() });
     }
 
@@ -79,7 +79,7 @@ impl EventLog {
     }
 
     /// The oldest event; a notice about dropped ones comes first, since they were older.
-    pub fn pop(&mut self) -> Option<Event> {
+    pub(super) fn pop(&mut self) -> Option<Event> {
         match std::mem::take(&mut self.lost) {
             0 => self.kept.pop_front(),
             lost => Some(Event {
@@ -91,12 +91,12 @@ impl EventLog {
     }
 
     /// How many [`EventLog::pop`] would yield.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.kept.len() + usize::from(self.lost > 0)
     }
 
     /// Whether there is nothing to fetch.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }

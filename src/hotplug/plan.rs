@@ -12,20 +12,20 @@ use crate::runtime::{Device, Spec};
 
 /// One command of a plan.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Step {
+pub(super) struct Step {
     /// The QMP command.
-    pub command: &'static str,
+    pub(super) command: &'static str,
     /// Its arguments.
-    pub arguments: Map<String, Value>,
+    pub(super) arguments: Map<String, Value>,
     /// Which of the operation's file descriptors goes with it.
-    pub fd: Option<usize>,
+    pub(super) fd: Option<usize>,
     /// What takes it back.
-    pub inverse: Inverse,
+    pub(super) inverse: Inverse,
 }
 
 /// How a step is taken back. Every one of them is fine with finding nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Inverse {
+pub(super) enum Inverse {
     /// `closefd` of a name that `netdev_add` has not consumed.
     CloseFd(String),
     /// `netdev_del`, which closes the fds given to it.
@@ -40,7 +40,7 @@ pub enum Inverse {
 
 impl Step {
     /// Names the step in errors: the command and what it is about.
-    pub fn label(&self) -> String {
+    pub(super) fn label(&self) -> String {
         let about = ["id", "node-name", "fdname"]
             .iter()
             .find_map(|key| self.arguments.get(*key))
@@ -55,7 +55,7 @@ impl Step {
 
 impl Inverse {
     /// The command that does it.
-    pub fn command(&self) -> Command<'static> {
+    pub(super) fn command(&self) -> Command<'static> {
         match self {
             Self::CloseFd(name) => Command::with("closefd", &[("fdname", name)]),
             Self::NetdevDel(id) => Command::with("netdev_del", &[("id", id.as_str())]),
@@ -68,7 +68,7 @@ impl Inverse {
     }
 
     /// What is left behind when it fails.
-    pub fn leftover(&self) -> String {
+    pub(super) fn leftover(&self) -> String {
         match self {
             Self::CloseFd(name) => format!("fd {name}"),
             Self::NetdevDel(id) => format!("netdev {id}"),
@@ -84,7 +84,7 @@ fn arguments<const N: usize>(pairs: [(&str, Value); N]) -> Map<String, Value> {
 }
 
 /// The steps for a NIC. File descriptors: the taps in queue order, then vhost in queue order.
-pub fn nic(id: &DeviceId, address: &PciAddress, spec: &NicSpec) -> Vec<Step> {
+pub(super) fn nic(id: &DeviceId, address: &PciAddress, spec: &NicSpec) -> Vec<Step> {
     let mut names = args::fd_names(id, spec.queues);
     if spec.vhost {
         names.extend(args::vhost_fd_names(id, spec.queues));
@@ -110,7 +110,7 @@ pub fn nic(id: &DeviceId, address: &PciAddress, spec: &NicSpec) -> Vec<Step> {
 }
 
 /// The steps for a disk. File descriptors: one per image layer, top first, each into its own fdset.
-pub fn disk(
+pub(super) fn disk(
     id: &DeviceId,
     address: &PciAddress,
     spec: &DiskSpec,
@@ -143,7 +143,7 @@ fn device_add(id: &DeviceId, arguments: Map<String, Value>) -> Step {
 }
 
 /// What stands behind a device once the guest has let go of it, in the order it is taken down.
-pub fn backend(device: &Device, fdsets: &[u32]) -> Vec<Inverse> {
+pub(super) fn backend(device: &Device, fdsets: &[u32]) -> Vec<Inverse> {
     match device.spec {
         Spec::Nic(_) => vec![Inverse::NetdevDel(device.id.clone())],
         Spec::Disk(_) => std::iter::once(Inverse::BlockdevDel(device.id.clone()))
@@ -154,7 +154,7 @@ pub fn backend(device: &Device, fdsets: &[u32]) -> Vec<Inverse> {
 
 /// Everything an interrupted plug of a device may have left, when nobody knows how far it came. `getfd` names
 /// survive the connection and no command lists them (QEMU 7.2), so each possible one is tried.
-pub fn every_trace(device: &Device, fdsets: &[u32]) -> Vec<Inverse> {
+pub(super) fn every_trace(device: &Device, fdsets: &[u32]) -> Vec<Inverse> {
     let mut traces = backend(device, fdsets);
     if let Spec::Nic(spec) = &device.spec {
         let names = args::fd_names(&device.id, spec.queues).into_iter().chain(if spec.vhost {
