@@ -113,6 +113,13 @@ impl IfName {
     }
 }
 
+/// Whether `text` has the form of a QEMU device model, such as `virtio-net-pci` or `e1000`.
+pub fn is_model_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.len() <= MAX_BUS_NAME
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
+}
+
 /// A slot number on a PCI bus, 0 to 31.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::ids::is_model_name;
 
 /// virtio-blk has room for 20 bytes (`VIRTIO_BLK_ID_BYTES`); QEMU cuts off the rest without a word (measured, 7.2).
 pub const MAX_SERIAL: usize = 20;
@@ -20,8 +21,6 @@ pub const MAX_BOOT_INDEX: u32 = i32::MAX.unsigned_abs();
 
 /// The device model used unless another one is named.
 pub const DEFAULT_MODEL: &str = "virtio-blk-pci";
-
-const MODELS: [&str; 3] = [DEFAULT_MODEL, "virtio-blk-pci-non-transitional", "virtio-blk-pci-transitional"];
 
 /// The format of an image, settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -189,7 +188,7 @@ pub struct DiskSpec {
     /// Place in the firmware's boot order, 0 to 2147483647, lowest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_index: Option<u32>,
-    /// QEMU device model, one of the virtio-blk-pci family.
+    /// QEMU device model; one that is not of the virtio-blk-pci family cannot be plugged into a running guest.
     #[serde(default = "default_model", skip_serializing_if = "is_default_model")]
     pub model: String,
     /// Smallest unit of I/O in bytes, a power of two from 512 to 2 MiB.
@@ -242,11 +241,10 @@ impl DiskSpec {
     pub fn validate(&self) -> Result<()> {
         check_path(&self.path)?;
         self.serial.as_deref().map_or(Ok(()), check_serial)?;
-        if !MODELS.contains(&self.model.as_str()) {
+        if !is_model_name(&self.model) {
             return Err(Error::invalid(format!(
-                "disk model {:?}: use one of {}",
-                self.model,
-                MODELS.join(", ")
+                "disk model {:?} is not the name of a QEMU device",
+                self.model
             )));
         }
         self.check_io()?;

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::outcome::{AfterReboot, Outcome};
-use super::plan::{self, Step};
+use super::plan::{self, Stage};
 use super::session::Session;
 use super::transaction::{self, Verdict};
 use super::{LIVE_DISK_MODELS, LIVE_NIC_MODELS, OLDEST_QEMU};
@@ -156,8 +156,8 @@ impl Session {
         }
         let generation = self.runtime().record().next_generation;
         let device = new_device(id, generation, Some(address.clone()), Presence::Live, attach.spec.clone());
-        let steps = self.steps(&device, &address, attach)?;
-        let result = self.plug(&device, &steps, &attach.fds, deadline);
+        let stages = self.stages(&device, &address, attach)?;
+        let result = self.plug(&device, &stages, &attach.fds, deadline);
         match result {
             Ok(()) => {
                 self.slots.occupy(&address, &device.id);
@@ -167,7 +167,7 @@ impl Session {
         }
     }
 
-    fn steps(&mut self, device: &Device, address: &PciAddress, attach: &Attach) -> Result<Vec<Step>> {
+    fn stages(&mut self, device: &Device, address: &PciAddress, attach: &Attach) -> Result<Vec<Stage>> {
         match &device.spec {
             Spec::Nic(spec) => Ok(plan::nic(&device.id, address, spec)),
             Spec::Disk(spec) => {
@@ -184,13 +184,19 @@ impl Session {
     }
 
     /// Journal, commands, record: all of it or nothing.
-    fn plug(&mut self, device: &Device, steps: &[Step], fds: &[OwnedFd], deadline: &Deadline) -> Result<()> {
+    fn plug(
+        &mut self,
+        device: &Device,
+        stages: &[Stage],
+        fds: &[OwnedFd],
+        deadline: &Deadline,
+    ) -> Result<()> {
         let mut next = self.runtime().record().clone();
         next.add(device.clone());
         // Written and synced before the first command: of all that may fail afterwards, a full disk is the likeliest.
         let prepared = self.prepare(&next, device);
         let staged = prepared.inspect_err(|_| self.fdsets.release(&device.id))?;
-        let verdict = transaction::run(self.monitor()?, steps, fds, deadline);
+        let verdict = transaction::run(self.monitor()?, stages, fds, deadline);
         self.log.write(Level::Debug, || format!("{}: {verdict:?}", device.id));
         match verdict {
             Verdict::Done => match staged.commit() {

@@ -83,13 +83,19 @@ fn arguments<const N: usize>(pairs: [(&str, Value); N]) -> Map<String, Value> {
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
+/// Steps that are sent in one write and waited for once; the next stage is sent when all of them are done.
+pub(super) type Stage = Vec<Step>;
+
 /// The steps for a NIC. File descriptors: the taps in queue order, then vhost in queue order.
-pub(super) fn nic(id: &DeviceId, address: &PciAddress, spec: &NicSpec) -> Vec<Step> {
+///
+/// With several queues, `netdev_add` waits until every fd has arrived: if it fails at a later queue, QEMU 7.2 keeps
+/// a half-made netdev that can neither be deleted nor made again.
+pub(super) fn nic(id: &DeviceId, address: &PciAddress, spec: &NicSpec) -> Vec<Stage> {
     let mut names = args::fd_names(id, spec.queues);
     if spec.vhost {
         names.extend(args::vhost_fd_names(id, spec.queues));
     }
-    let mut steps: Vec<Step> = names
+    let passed: Stage = names
         .into_iter()
         .enumerate()
         .map(|(index, name)| Step {
@@ -99,14 +105,14 @@ pub(super) fn nic(id: &DeviceId, address: &PciAddress, spec: &NicSpec) -> Vec<St
             inverse: Inverse::CloseFd(name),
         })
         .collect();
-    steps.push(Step {
+    let netdev = Step {
         command: "netdev_add",
         arguments: args::netdev_args(id, spec),
         fd: None,
         inverse: Inverse::NetdevDel(id.clone()),
-    });
-    steps.push(device_add(id, args::device_args(id, address, spec)));
-    steps
+    };
+    let made = vec![netdev, device_add(id, args::device_args(id, address, spec))];
+    if spec.queues > 1 { vec![passed, made] } else { vec![passed.into_iter().chain(made).collect()] }
 }
 
 /// The steps for a disk. File descriptors: one per image layer, top first, each into its own fdset.
@@ -116,7 +122,7 @@ pub(super) fn disk(
     spec: &DiskSpec,
     layers: &[LayerRef],
     fdsets: &[u32],
-) -> Result<Vec<Step>> {
+) -> Result<Vec<Stage>> {
     let tag = node::fdset_tag(id);
     let mut steps: Vec<Step> = fdsets
         .iter()
@@ -135,7 +141,7 @@ pub(super) fn disk(
         inverse: Inverse::BlockdevDel(id.clone()),
     });
     steps.push(device_add(id, node::device_args(id, address, spec)));
-    Ok(steps)
+    Ok(vec![steps])
 }
 
 fn device_add(id: &DeviceId, arguments: Map<String, Value>) -> Step {

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::plan::{Inverse, Step};
+use super::plan::{Inverse, Stage, Step};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::qmp::{Command, Monitor, Reply};
@@ -18,9 +18,25 @@ pub(super) enum Verdict {
     Unknown(Error),
 }
 
+/// Runs stage after stage, up to the first one that is not done.
+pub(super) fn run(monitor: &mut Monitor, stages: &[Stage], fds: &[OwnedFd], deadline: &Deadline) -> Verdict {
+    let mut done: Vec<Inverse> = Vec::new();
+    for steps in stages {
+        match run_stage(monitor, steps, fds, deadline) {
+            Verdict::Done => done.extend(steps.iter().map(|step| step.inverse.clone())),
+            Verdict::Refused(error, mut inverses) => {
+                inverses.extend(done.into_iter().rev());
+                return Verdict::Refused(error, inverses);
+            }
+            unknown @ Verdict::Unknown(_) => return unknown,
+        }
+    }
+    Verdict::Done
+}
+
 /// Sends all steps in one write and waits once. QEMU runs them in order, and a step whose predecessor failed fails
 /// too, since it names what the other would have made.
-pub(super) fn run(monitor: &mut Monitor, steps: &[Step], fds: &[OwnedFd], deadline: &Deadline) -> Verdict {
+fn run_stage(monitor: &mut Monitor, steps: &[Step], fds: &[OwnedFd], deadline: &Deadline) -> Verdict {
     let mut commands = Vec::with_capacity(steps.len());
     for step in steps {
         let mut command = Command::new(step.command, step.arguments.clone());

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::MAX_QUEUES;
 use crate::error::{Error, Result};
-use crate::ids::{IfName, MAX_BUS_NAME, MacAddr};
+use crate::ids::{IfName, MacAddr, is_model_name};
 
 const DEFAULT_MODEL: &str = "virtio-net-pci";
 /// virtio 1.2, 5.1.4.1: a device must not offer less than this.
@@ -71,10 +71,7 @@ impl NicSpec {
     }
 
     fn validate_model(&self) -> std::result::Result<(), &'static str> {
-        let well_formed = self.model.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && self.model.len() <= MAX_BUS_NAME
-            && self.model.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
-        if !well_formed {
+        if !is_model_name(&self.model) {
             return Err("is not the name of a QEMU device");
         }
         if self.model.starts_with("virtio-net") {

@@ -25,7 +25,7 @@ fn refusals_name_the_setting() {
     assert_refused(|s| s.serial = Some("x".repeat(21)), "1 to 20");
     assert_refused(|s| s.serial = Some("a\tb".into()), "printable");
     assert_refused(|s| s.serial = Some("é".into()), "printable");
-    assert_refused(|s| s.model = "ide-hd".into(), "virtio-blk-pci");
+    assert_refused(|s| s.model = "ide-hd,serial=x".into(), "not the name");
     assert_refused(|s| s.aio = Aio::Native, "O_DIRECT");
     assert_refused(|s| s.detect_zeroes = DetectZeroes::Unmap, "discard unmap");
     assert_refused(|s| s.boot_index = Some(1 << 31), "2147483647");
