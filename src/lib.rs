@@ -8,6 +8,7 @@
 //! capi  →  hotplug, runtime  →  qmp, pci, net, disk  →  sys
 //! ```
 
+pub mod capi;
 pub mod deadline;
 pub mod disk;
 pub mod error;

@@ -1,0 +1,250 @@
+//! Reads what C hands over, and writes what C asked for.
+
+use std::ffi::{CStr, c_char};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Structs larger than this do not exist in any version; a size beyond it is a mistake.
+const MAX_STRUCT: usize = 64 << 10;
+
+/// Longest string taken from C, in bytes. Paths end at 4095, a command argument at 128 KiB (MAX_ARG_STRLEN).
+const MAX_STRING: usize = 128 << 10;
+
+/// A struct of the C ABI: integers, pointers and arrays of them, valid when all bytes are zero.
+///
+/// # Safety
+/// Implemented only for `repr(C)` structs for which that is true.
+pub(super) unsafe trait Plain: Copy {}
+
+/// Names a parameter in errors.
+pub(super) fn null(what: &str) -> Error {
+    Error::invalid(format!("{what} is NULL")).with_errno(libc::EFAULT)
+}
+
+/// A required reference.
+///
+/// # Safety
+/// `pointer` is NULL or valid for reads during `'a`.
+pub(super) unsafe fn required<'a, T>(pointer: *const T, what: &str) -> Result<&'a T> {
+    // SAFETY: the caller vouches for it.
+    unsafe { pointer.as_ref() }.ok_or_else(|| null(what))
+}
+
+/// A request struct of the size the caller was compiled with: a shorter one is filled up with zeros, a longer one
+/// must end in zeros.
+///
+/// # Safety
+/// `pointer` is NULL or valid for reads of `size` bytes.
+pub(super) unsafe fn read_struct<T: Plain>(pointer: *const T, size: usize, what: &str) -> Result<T> {
+    if pointer.is_null() {
+        return Err(null(what));
+    }
+    if size == 0 || size > MAX_STRUCT {
+        return Err(Error::invalid(format!(
+            "{what}: size {size} is not that of the struct; pass its sizeof"
+        )));
+    }
+    let known = size_of::<T>();
+    // SAFETY: the caller vouches for size bytes.
+    let given = unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), size) };
+    if given.iter().skip(known).any(|byte| *byte != 0) {
+        return Err(Error::new(
+            ErrorKind::Version,
+            format!("{what}: a field is set that this version of the library does not have"),
+        )
+        .with_errno(libc::E2BIG));
+    }
+    let mut value = std::mem::MaybeUninit::<T>::zeroed();
+    // SAFETY: both sides are valid for min(size, known) bytes, and T: Plain accepts any of them.
+    unsafe {
+        std::ptr::copy_nonoverlapping(given.as_ptr(), value.as_mut_ptr().cast::<u8>(), size.min(known));
+        Ok(value.assume_init())
+    }
+}
+
+/// Refuses a size for a result struct that cannot be right, before anything is done.
+pub(super) fn check_result_size(size: usize, what: &str) -> Result<()> {
+    if size == 0 || size > MAX_STRUCT {
+        return Err(Error::invalid(format!(
+            "{what}: size {size} is not that of the struct; pass its sizeof"
+        )));
+    }
+    Ok(())
+}
+
+/// Writes a result struct of the size the caller was compiled with: cut for a shorter one, zeros behind for a longer.
+///
+/// # Safety
+/// `pointer` is NULL (then nothing is written) or valid for writes of `size` bytes.
+pub(super) unsafe fn write_struct<T: Plain>(pointer: *mut T, size: usize, value: &T) {
+    if pointer.is_null() {
+        return;
+    }
+    let known = size_of::<T>().min(size);
+    // SAFETY: the caller vouches for size bytes, and known is no more than that.
+    unsafe {
+        std::ptr::write_bytes(pointer.cast::<u8>(), 0, size);
+        std::ptr::copy_nonoverlapping((&raw const *value).cast::<u8>(), pointer.cast::<u8>(), known);
+    }
+}
+
+/// Copies a list into the caller's array of structs of `size` bytes each, as far as it has room.
+///
+/// # Safety
+/// `array` is NULL or valid for writes of `capacity * size` bytes.
+pub(super) unsafe fn write_list<T: Plain>(array: *mut T, size: usize, capacity: usize, list: &[T]) {
+    for (index, value) in list.iter().take(if array.is_null() { 0 } else { capacity }).enumerate() {
+        // SAFETY: index is below capacity.
+        unsafe { write_struct(array.byte_add(index * size), size, value) };
+    }
+}
+
+/// An optional string.
+///
+/// # Safety
+/// `pointer` is NULL or a NUL-terminated string, valid during `'a`.
+pub(super) unsafe fn optional_str<'a>(pointer: *const c_char, what: &str) -> Result<Option<&'a str>> {
+    if pointer.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the caller vouches for it.
+    let text = unsafe { CStr::from_ptr(pointer) };
+    if text.to_bytes().len() > MAX_STRING {
+        return Err(Error::new(ErrorKind::Limit, format!("{what} has more than {MAX_STRING} bytes")));
+    }
+    text.to_str().map(Some).map_err(|_| Error::invalid(format!("{what} is not UTF-8")))
+}
+
+/// A required string.
+///
+/// # Safety
+/// As for [`optional_str`].
+pub(super) unsafe fn required_str<'a>(pointer: *const c_char, what: &str) -> Result<&'a str> {
+    // SAFETY: passed on.
+    unsafe { optional_str(pointer, what) }?.ok_or_else(|| null(what))
+}
+
+/// A required path.
+///
+/// # Safety
+/// As for [`optional_str`].
+pub(super) unsafe fn required_path<'a>(pointer: *const c_char, what: &str) -> Result<&'a Path> {
+    // SAFETY: passed on.
+    match unsafe { required_str(pointer, what) }? {
+        "" => Err(Error::invalid(format!("{what} is empty"))),
+        path => Ok(Path::new(path)),
+    }
+}
+
+/// Duplicates of borrowed file descriptors, close-on-exec.
+///
+/// # Safety
+/// `fds` is NULL or valid for reads of `count` integers.
+pub(super) unsafe fn duplicate_fds(
+    fds: *const i32,
+    count: usize,
+    most: usize,
+    what: &str,
+) -> Result<Vec<OwnedFd>> {
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    if fds.is_null() {
+        return Err(null(what));
+    }
+    if count > most {
+        return Err(Error::invalid(format!("{what}: {count} file descriptors, at most {most} are taken")));
+    }
+    // SAFETY: the caller vouches for count integers.
+    let fds = unsafe { std::slice::from_raw_parts(fds, count) };
+    fds.iter().map(|fd| duplicate_fd(*fd, what)).collect()
+}
+
+fn duplicate_fd(fd: i32, what: &str) -> Result<OwnedFd> {
+    if fd < 0 {
+        return Err(Error::invalid(format!("{what}: {fd} is no file descriptor")).with_errno(libc::EBADF));
+    }
+    // SAFETY: not -1; whether it is open is what the duplication finds out, and nothing is done to it otherwise.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    borrowed.try_clone_to_owned().map_err(|error| Error::host(error, format!("{what}: duplicate fd {fd}")))
+}
+
+/// The caller's timeout, or the documented default.
+pub(super) fn timeout(millis: u32, default: u32) -> Duration {
+    Duration::from_millis(u64::from(if millis == 0 { default } else { millis }))
+}
+
+/// Refuses flag bits that have no meaning yet.
+pub(super) fn check_flags(flags: u32, known: u32, what: &str) -> Result<()> {
+    match flags & !known {
+        0 => Ok(()),
+        odd => Err(Error::invalid(format!("{what}: unknown flag bits {odd:#x}"))),
+    }
+}
+
+/// Copies text into a fixed array, cut at a character boundary, always terminated.
+pub(super) fn fill<const N: usize>(text: &str) -> [c_char; N] {
+    let mut end = text.len().min(N.saturating_sub(1));
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mut array = [0; N];
+    for (place, byte) in array.iter_mut().zip(text.bytes().take(end)) {
+        *place = c_char::from_ne_bytes([byte]);
+    }
+    array
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[repr(C)]
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    struct Two {
+        a: u32,
+        b: u32,
+    }
+    // SAFETY: two integers.
+    unsafe impl Plain for Two {}
+
+    fn read(bytes: &[u8]) -> Result<Two> {
+        // SAFETY: the slice has its own length.
+        unsafe { read_struct(bytes.as_ptr().cast::<Two>(), bytes.len(), "two") }
+    }
+
+    #[test]
+    fn old_and_new_callers() {
+        assert_eq!(read(&[1, 0, 0, 0]).unwrap(), Two { a: 1, b: 0 });
+        assert_eq!(read(&[1, 0, 0, 0, 2, 0, 0, 0]).unwrap(), Two { a: 1, b: 2 });
+        assert_eq!(read(&[1, 0, 0, 0, 2, 0, 0, 0, 0, 0]).unwrap(), Two { a: 1, b: 2 });
+        assert_eq!(read(&[1, 0, 0, 0, 2, 0, 0, 0, 0, 9]).unwrap_err().errno(), libc::E2BIG);
+        assert_eq!(read(&[]).unwrap_err().errno(), libc::EINVAL);
+        let mut room = [0xffu8; 12];
+        // SAFETY: the array has its own length.
+        unsafe { write_struct(room.as_mut_ptr().cast::<Two>(), 10, &Two { a: 1, b: 2 }) };
+        assert_eq!(room, [1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0xff, 0xff]);
+        let mut room = [0xffu8; 8];
+        // SAFETY: the array has its own length.
+        unsafe { write_struct(room.as_mut_ptr().cast::<Two>(), 4, &Two { a: 1, b: 2 }) };
+        assert_eq!(room, [1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
+    }
+
+    #[test]
+    fn text_is_cut_between_characters() {
+        assert_eq!(fill::<4>("abc").map(|c| c.to_ne_bytes()[0]), *b"abc\0");
+        assert_eq!(fill::<4>("abé").map(|c| c.to_ne_bytes()[0]), *b"ab\0\0");
+    }
+
+    #[test]
+    fn closed_fds_are_refused() {
+        // SAFETY: one integer.
+        let error = unsafe { duplicate_fds(&raw const FAR, 1, 8, "tap_fds") }.unwrap_err();
+        assert_eq!(error.errno(), libc::EBADF);
+    }
+
+    static FAR: i32 = 999_999;
+}

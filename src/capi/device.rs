@@ -1,0 +1,236 @@
+//! `struct kvm_hotplug_device`: what a device is and how it stands.
+
+use std::ffi::{c_char, c_int};
+
+use super::args::{Plain, fill};
+use crate::hotplug::{AfterReboot, DeviceState, Listed, Outcome, Waiting};
+use crate::runtime::{Device, DeviceKind, Presence, Spec};
+
+/// What a call answers when it did not fail. Every such answer is success; negative values are -errno.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum kvm_hotplug_answer {
+    /// Done in the running guest: the device is in, or gone, so that its storage or tap may be torn down.
+    KVM_HOTPLUG_DONE = 0,
+    /// Recorded only: takes effect with the next boot. The device's reason says why.
+    KVM_HOTPLUG_AFTER_REBOOT = 1,
+    /// A removal was asked for and the guest has not granted it yet: slot, id and backend stay taken. An event will
+    /// follow; the device's reason says what the guest is doing. Do not tear anything down yet.
+    KVM_HOTPLUG_PENDING = 2,
+    /// There is no such device, neither in the record nor in the guest.
+    KVM_HOTPLUG_ABSENT = 3,
+}
+
+/// NIC or disk.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum kvm_hotplug_device_type {
+    /// A network card.
+    KVM_HOTPLUG_NIC = 1,
+    /// A disk.
+    KVM_HOTPLUG_DISK = 2,
+}
+
+/// Why a device is not (or not yet) what was asked for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum kvm_hotplug_reason {
+    /// Nothing to explain.
+    KVM_HOTPLUG_REASON_NONE = 0,
+    /// After reboot: QEMU is older than 5.2, the oldest that devices are plugged into.
+    KVM_HOTPLUG_REASON_QEMU_TOO_OLD = 1,
+    /// After reboot: the model is not a paravirtual one.
+    KVM_HOTPLUG_REASON_MODEL = 2,
+    /// After reboot: the record does not say where the device sits.
+    KVM_HOTPLUG_REASON_NO_ADDRESS = 3,
+    /// Pending: the guest runs and has not answered yet.
+    KVM_HOTPLUG_REASON_DEADLINE = 16,
+    /// Pending: the guest runs but has never set the device up; it has not booted, or does not support hotplug.
+    KVM_HOTPLUG_REASON_NOT_BOOTED = 17,
+    /// Pending: the guest has not been started.
+    KVM_HOTPLUG_REASON_NOT_STARTED = 18,
+    /// Pending: the guest is paused.
+    KVM_HOTPLUG_REASON_PAUSED = 19,
+    /// Pending: the guest is asleep (ACPI S3).
+    KVM_HOTPLUG_REASON_ASLEEP = 20,
+    /// Pending: the guest has crashed or was stopped by an error.
+    KVM_HOTPLUG_REASON_STOPPED = 21,
+    /// Pending: the caller did not wait.
+    KVM_HOTPLUG_REASON_NOT_AWAITED = 22,
+}
+
+/// A device of a record or guest. Strings are UTF-8, end in NUL, and are empty where they do not apply.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct kvm_hotplug_device {
+    /// Id in QEMU, and that of the netdev or block node behind it: at most 31 characters.
+    pub id: [c_char; 32],
+    /// Bus it sits on; empty if it has no place yet.
+    pub bus: [c_char; 64],
+    /// NIC: MAC address, as in "52:54:00:12:34:56".
+    pub mac: [c_char; 24],
+    /// NIC: tap on the host when it was added.
+    pub ifname: [c_char; 16],
+    /// NIC: bridge on the host.
+    pub bridge: [c_char; 16],
+    /// QEMU device model.
+    pub model: [c_char; 64],
+    /// Disk: serial number.
+    pub serial: [c_char; 24],
+    /// Disk: path of the image or block device.
+    pub path: [c_char; 4096],
+    /// The reason in words.
+    pub reason_text: [c_char; 160],
+    /// Tells this attachment from earlier ones of the same id.
+    pub generation: u64,
+    /// One of enum kvm_hotplug_device_type.
+    pub type_: u32,
+    /// One of enum kvm_hotplug_answer: DONE means in the guest, AFTER_REBOOT recorded for the next boot (to come or to
+    /// go), PENDING on its way out.
+    pub state: u32,
+    /// One of enum kvm_hotplug_reason.
+    pub reason: u32,
+    /// Slot on the bus, 0 to 31.
+    pub slot: u32,
+    /// NIC: queue pairs. Disk: virtqueues, 0 for QEMU's default.
+    pub queues: u32,
+    /// NIC: 1 if vhost-net moves the packets.
+    pub vhost: u32,
+    /// NIC: MTU announced to the guest, 0 for none.
+    pub mtu: u32,
+    /// Disk: 1 if the guest cannot write to it.
+    pub read_only: u32,
+    /// 1 if the device is to go with the next boot.
+    pub removed_after_reboot: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+// SAFETY: repr(C), integers and arrays of them only.
+unsafe impl Plain for kvm_hotplug_device {}
+
+impl kvm_hotplug_device {
+    fn new(device: &Device, state: kvm_hotplug_answer, reason: kvm_hotplug_reason, text: &str) -> Self {
+        let address = device.address.as_ref();
+        let mut result = Self {
+            id: fill(device.id.as_str()),
+            bus: fill(address.map_or("", |address| address.bus.as_str())),
+            mac: fill(&device.mac().map(|mac| mac.to_string()).unwrap_or_default()),
+            ifname: [0; 16],
+            bridge: [0; 16],
+            model: fill(device.model()),
+            serial: [0; 24],
+            path: [0; 4096],
+            reason_text: fill(text),
+            generation: device.generation,
+            type_: type_number(device.kind()),
+            state: state as u32,
+            reason: reason as u32,
+            slot: address.map_or(0, |address| address.slot.get().into()),
+            queues: 0,
+            vhost: 0,
+            mtu: 0,
+            read_only: 0,
+            removed_after_reboot: u32::from(device.presence == Presence::RemoveAfterReboot),
+            reserved: 0,
+        };
+        result.describe(&device.spec);
+        result
+    }
+
+    fn describe(&mut self, spec: &Spec) {
+        match spec {
+            Spec::Nic(nic) => {
+                self.ifname = fill(nic.ifname.as_ref().map_or("", |name| name.as_str()));
+                self.bridge = fill(nic.bridge.as_ref().map_or("", |name| name.as_str()));
+                self.queues = nic.queues.into();
+                self.vhost = nic.vhost.into();
+                self.mtu = nic.mtu.unwrap_or(0).into();
+            }
+            Spec::Disk(disk) => {
+                self.serial = fill(disk.serial.as_deref().unwrap_or(""));
+                self.path = fill(&disk.path.to_string_lossy());
+                self.queues = disk.queues.unwrap_or(0).into();
+                self.read_only = disk.read_only.into();
+            }
+        }
+    }
+
+    /// A device as the record alone shows it.
+    pub(super) fn recorded(device: &Device) -> Self {
+        let state = match device.presence {
+            Presence::Live => kvm_hotplug_answer::KVM_HOTPLUG_DONE,
+            Presence::AddAfterReboot | Presence::RemoveAfterReboot => {
+                kvm_hotplug_answer::KVM_HOTPLUG_AFTER_REBOOT
+            }
+        };
+        Self::new(device, state, kvm_hotplug_reason::KVM_HOTPLUG_REASON_NONE, "")
+    }
+
+    /// A device as a live guest shows it.
+    pub(super) fn listed(listed: &Listed) -> Self {
+        match listed.state {
+            DeviceState::Pending(why) => Self::pending(&listed.device, why),
+            DeviceState::Live | DeviceState::AddAfterReboot | DeviceState::RemoveAfterReboot => {
+                Self::recorded(&listed.device)
+            }
+        }
+    }
+
+    fn pending(device: &Device, why: Waiting) -> Self {
+        let state = kvm_hotplug_answer::KVM_HOTPLUG_PENDING;
+        Self::new(device, state, waiting_reason(why), &why.to_string())
+    }
+
+    fn after_reboot(device: &Device, why: &AfterReboot) -> Self {
+        let reason = match why {
+            AfterReboot::QemuTooOld(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_QEMU_TOO_OLD,
+            AfterReboot::Model(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_MODEL,
+            AfterReboot::NoAddress => kvm_hotplug_reason::KVM_HOTPLUG_REASON_NO_ADDRESS,
+        };
+        Self::new(device, kvm_hotplug_answer::KVM_HOTPLUG_AFTER_REBOOT, reason, &why.to_string())
+    }
+}
+
+fn waiting_reason(why: Waiting) -> kvm_hotplug_reason {
+    match why {
+        Waiting::Deadline => kvm_hotplug_reason::KVM_HOTPLUG_REASON_DEADLINE,
+        Waiting::NotBooted => kvm_hotplug_reason::KVM_HOTPLUG_REASON_NOT_BOOTED,
+        Waiting::NotStarted => kvm_hotplug_reason::KVM_HOTPLUG_REASON_NOT_STARTED,
+        Waiting::Paused => kvm_hotplug_reason::KVM_HOTPLUG_REASON_PAUSED,
+        Waiting::Asleep => kvm_hotplug_reason::KVM_HOTPLUG_REASON_ASLEEP,
+        Waiting::Stopped => kvm_hotplug_reason::KVM_HOTPLUG_REASON_STOPPED,
+        Waiting::NotAwaited => kvm_hotplug_reason::KVM_HOTPLUG_REASON_NOT_AWAITED,
+    }
+}
+
+pub(super) fn type_number(kind: DeviceKind) -> u32 {
+    match kind {
+        DeviceKind::Nic => kvm_hotplug_device_type::KVM_HOTPLUG_NIC as u32,
+        DeviceKind::Disk => kvm_hotplug_device_type::KVM_HOTPLUG_DISK as u32,
+    }
+}
+
+/// The integer and the device that a call answers; no device for one that does not exist.
+pub(super) fn answer(outcome: &Outcome) -> (c_int, Option<kvm_hotplug_device>) {
+    let (code, device) = match outcome {
+        Outcome::Done(device) => (
+            kvm_hotplug_answer::KVM_HOTPLUG_DONE,
+            Some(kvm_hotplug_device::new(
+                device,
+                kvm_hotplug_answer::KVM_HOTPLUG_DONE,
+                kvm_hotplug_reason::KVM_HOTPLUG_REASON_NONE,
+                "",
+            )),
+        ),
+        Outcome::AfterReboot(device, why) => (
+            kvm_hotplug_answer::KVM_HOTPLUG_AFTER_REBOOT,
+            Some(kvm_hotplug_device::after_reboot(device, why)),
+        ),
+        Outcome::Pending(device, why) => {
+            (kvm_hotplug_answer::KVM_HOTPLUG_PENDING, Some(kvm_hotplug_device::pending(device, *why)))
+        }
+        Outcome::Absent => (kvm_hotplug_answer::KVM_HOTPLUG_ABSENT, None),
+    };
+    (code as c_int, device)
+}

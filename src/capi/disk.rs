@@ -1,0 +1,225 @@
+//! `kvm_hotplug_add_disk`.
+
+use std::ffi::{c_char, c_int};
+
+use super::args::{Plain, check_flags, optional_str, read_struct, required_path, timeout};
+use super::device::kvm_hotplug_device;
+use super::error::kvm_hotplug_error;
+use super::guard;
+use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer, kvm_hotplug};
+use super::nic::{KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_LIVE_ONLY, boot_index, narrow, wish};
+use crate::disk::{Aio, Cache, DetectZeroes, Discard, DiskSpec, Format, FormatRequest};
+use crate::error::{Error, Result};
+use crate::hotplug::DiskRequest;
+
+/// Flag of struct kvm_hotplug_disk: the guest cannot write; the image is opened read-only.
+pub const KVM_HOTPLUG_READ_ONLY: u32 = 8;
+/// Flag of struct kvm_hotplug_disk: others may write to the image at the same time (share-rw); the guests must know.
+pub const KVM_HOTPLUG_SHARE_RW: u32 = 16;
+
+/// Format of an image.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum kvm_hotplug_format {
+    /// The bytes of the file are the bytes of the disk.
+    KVM_HOTPLUG_FORMAT_RAW = 0,
+    /// QEMU's copy-on-write format, with its backing files; each is opened by the library. The format of a backing file
+    /// must be recorded in the image above it.
+    KVM_HOTPLUG_FORMAT_QCOW2 = 1,
+    /// Look at the content, also of backing files. Only for images that no guest has ever written as raw: a guest could
+    /// make a raw image look like a qcow2 with a backing file of its choice.
+    KVM_HOTPLUG_FORMAT_PROBE = 2,
+}
+
+/// Host page cache and flushes, with QEMU's names.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum kvm_hotplug_cache {
+    /// Through the page cache; the guest sees a write cache and flushes it.
+    KVM_HOTPLUG_CACHE_WRITEBACK = 0,
+    /// O_DIRECT; the guest sees a write cache and flushes it.
+    KVM_HOTPLUG_CACHE_NONE = 1,
+    /// Through the page cache; every write is flushed.
+    KVM_HOTPLUG_CACHE_WRITETHROUGH = 2,
+    /// O_DIRECT; every write is flushed.
+    KVM_HOTPLUG_CACHE_DIRECTSYNC = 3,
+    /// Through the page cache; flushes are ignored: data is lost if the host dies.
+    KVM_HOTPLUG_CACHE_UNSAFE = 4,
+}
+
+/// How QEMU submits I/O.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum kvm_hotplug_aio {
+    /// A pool of threads.
+    KVM_HOTPLUG_AIO_THREADS = 0,
+    /// Linux AIO; needs cache NONE or DIRECTSYNC.
+    KVM_HOTPLUG_AIO_NATIVE = 1,
+    /// io_uring.
+    KVM_HOTPLUG_AIO_IO_URING = 2,
+}
+
+/// What becomes of the guest's discard requests.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum kvm_hotplug_discard {
+    /// Ignored.
+    KVM_HOTPLUG_DISCARD_IGNORE = 0,
+    /// Storage is given back.
+    KVM_HOTPLUG_DISCARD_UNMAP = 1,
+}
+
+/// What becomes of writes of zeros.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum kvm_hotplug_detect_zeroes {
+    /// Written.
+    KVM_HOTPLUG_DETECT_ZEROES_OFF = 0,
+    /// Turned into an efficient write of zeros.
+    KVM_HOTPLUG_DETECT_ZEROES_ON = 1,
+    /// Turned into a discard; needs discard UNMAP.
+    KVM_HOTPLUG_DETECT_ZEROES_UNMAP = 2,
+}
+
+/// A disk to add. Zero everywhere but in path is the default: a writable raw image as virtio-blk-pci. Strings are borrowed
+/// for the call.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct kvm_hotplug_disk {
+    /// Absolute path of an image file or block device. Required.
+    pub path: *const c_char,
+    /// Id of device and block node: a letter, then up to 30 letters, digits, '-', '.' or '_'. NULL for "disk-pci-<slot>",
+    /// or "disk-pci-<bus>" on a root port.
+    pub id: *const c_char,
+    /// Serial number the guest sees, 1 to 20 printable ASCII characters; NULL for none.
+    pub serial: *const c_char,
+    /// QEMU device model; NULL for "virtio-blk-pci". One that is not of the virtio-blk-pci family is recorded for the
+    /// next boot.
+    pub model: *const c_char,
+    /// Bus to sit on; NULL for the first free slot. With it, slot counts.
+    pub bus: *const c_char,
+    /// One of enum kvm_hotplug_format.
+    pub format: u32,
+    /// One of enum kvm_hotplug_cache.
+    pub cache: u32,
+    /// One of enum kvm_hotplug_aio.
+    pub aio: u32,
+    /// One of enum kvm_hotplug_discard.
+    pub discard: u32,
+    /// One of enum kvm_hotplug_detect_zeroes.
+    pub detect_zeroes: u32,
+    /// Smallest unit of I/O in bytes, a power of two from 512 to 2097152; 0 means 512.
+    pub logical_block_size: u32,
+    /// Unit the guest should align to in bytes, likewise, not below the logical one; 0 means the same.
+    pub physical_block_size: u32,
+    /// Virtqueues, 1 to 1024; 0 for QEMU's default.
+    pub queues: u32,
+    /// Slot on bus, 0 to 31.
+    pub slot: u32,
+    /// Place in the firmware's boot order, 0 to 2147483647, with KVM_HOTPLUG_BOOT_INDEX.
+    pub boot_index: u32,
+    /// Milliseconds for all of it; 0 means 5000.
+    pub timeout_ms: u32,
+    /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_READ_ONLY, KVM_HOTPLUG_SHARE_RW.
+    pub flags: u32,
+}
+
+// SAFETY: repr(C), pointers and integers only.
+unsafe impl Plain for kvm_hotplug_disk {}
+
+/// Plugs a disk into the guest and records it: the image and its backing files are opened with the caller's rights, in
+/// the mode QEMU will ask for; QEMU gets the descriptors, a block node and a device; the runtime file is replaced. All of
+/// it or nothing. QEMU itself opens no file, so it works when QEMU is in a chroot, runs as another user or under seccomp.
+///
+/// QEMU locks images against use by another QEMU; in a chroot without /dev/null it does not (seen on QEMU 7.2).
+///
+/// The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
+///
+/// `guest`: the handle.
+/// `disk`, `disk_size`: the request, and sizeof *disk.
+/// `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Written on success only.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: up to the timeout, and on opening the image; a few milliseconds normally. Threads: any.
+///
+/// Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why), or
+/// - -EFAULT (guest, disk or path is NULL), -EBADF (no open handle), -E2BIG (a field is set that this version does not
+///   have);
+/// - -EINVAL (malformed or contradicting fields, unknown flags; the path is a directory or the like; a backing file's
+///   format is not recorded);
+/// - -ENOENT (no such image, backing file or bus), -EACCES, -EROFS or another errno of open;
+/// - -EBADMSG (declared as qcow2 and is none, or marked corrupt), -EMSGSIZE (over 16 layers), -EOPNOTSUPP (encrypted or
+///   external data; the pinned bus takes no devices; KVM_HOTPLUG_LIVE_ONLY);
+/// - -EEXIST (image or serial used in this guest; the id exists with other settings: the message names the field),
+///   -EBUSY (kind IMAGE_LOCKED: the image is in use by another QEMU);
+/// - -ENOSPC (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken);
+/// - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused a step, see
+///   kvm_hotplug_error_step()), -EBUSY (kind MONITOR_BUSY), -ENOTRECOVERABLE;
+/// - the errno of writing journal or runtime file.
+///
+/// On failure guest, host and record are as they were, unless kvm_hotplug_error_undo() says otherwise.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_add_disk(
+    guest: *mut kvm_hotplug,
+    disk: *const kvm_hotplug_disk,
+    disk_size: usize,
+    ret_device: *mut kvm_hotplug_device,
+    device_size: usize,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for handle and struct.
+        let (guest, disk) = unsafe { (kvm_hotplug::get(guest)?, read_struct(disk, disk_size, "disk")?) };
+        check_device_out(ret_device, device_size)?;
+        // SAFETY: the caller vouches for the strings.
+        let request = unsafe { request(&disk) }?;
+        let outcome = guest.add_disk(&request, timeout(disk.timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
+        // SAFETY: the caller vouches for the struct.
+        Ok(unsafe { give_answer(&outcome, ret_device, device_size) })
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
+    let known = KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_BOOT_INDEX | KVM_HOTPLUG_READ_ONLY | KVM_HOTPLUG_SHARE_RW;
+    check_flags(disk.flags, known, "disk flags")?;
+    // SAFETY: passed on.
+    let (path, wish) =
+        unsafe { (required_path(disk.path, "path")?, wish(disk.id, disk.bus, disk.slot, disk.flags)?) };
+    // SAFETY: passed on.
+    let (serial, model) =
+        unsafe { (optional_str(disk.serial, "serial")?, optional_str(disk.model, "model")?) };
+    let format =
+        choose(disk.format, "format", &[FormatRequest::Raw, FormatRequest::Qcow2, FormatRequest::Probe])?;
+    let caches = [Cache::Writeback, Cache::None, Cache::Writethrough, Cache::DirectSync, Cache::Unsafe];
+    let optional = |number: u32| (number != 0).then_some(number);
+    let mut spec = DiskSpec::new(path, Format::Raw);
+    spec.read_only = disk.flags & KVM_HOTPLUG_READ_ONLY != 0;
+    spec.share_rw = disk.flags & KVM_HOTPLUG_SHARE_RW != 0;
+    spec.serial = serial.map(str::to_owned);
+    spec.cache = choose(disk.cache, "cache", &caches)?;
+    spec.aio = choose(disk.aio, "aio", &[Aio::Threads, Aio::Native, Aio::IoUring])?;
+    spec.discard = choose(disk.discard, "discard", &[Discard::Ignore, Discard::Unmap])?;
+    let zeroes = [DetectZeroes::Off, DetectZeroes::On, DetectZeroes::Unmap];
+    spec.detect_zeroes = choose(disk.detect_zeroes, "detect_zeroes", &zeroes)?;
+    spec.boot_index = boot_index(disk.flags, disk.boot_index);
+    spec.logical_block_size = optional(disk.logical_block_size);
+    spec.physical_block_size = optional(disk.physical_block_size);
+    spec.queues = optional(disk.queues).map(|queues| narrow(queues, "queues")).transpose()?;
+    if let Some(model) = model {
+        spec.model = model.to_owned();
+    }
+    Ok(DiskRequest { wish, spec, format })
+}
+
+/// The value that an enumeration's number stands for.
+fn choose<T: Copy>(number: u32, what: &str, values: &[T]) -> Result<T> {
+    let value = usize::try_from(number).ok().and_then(|index| values.get(index));
+    value.copied().ok_or_else(|| {
+        Error::invalid(format!("{what} {number} does not exist; 0 to {} do", values.len().saturating_sub(1)))
+    })
+}

@@ -1,0 +1,266 @@
+//! `struct kvm_hotplug_error`.
+
+use std::ffi::{CString, c_char, c_int};
+
+use super::guard;
+use crate::error::{Error, ErrorKind, Undo};
+
+/// What went wrong, in numbers that never change meaning. Values that a caller does not know may come with newer
+/// versions: treat them by the errno.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum kvm_hotplug_failure {
+    /// EINVAL, EFAULT, EBADF, ENAMETOOLONG, ELOOP: an argument is malformed, out of range or contradicts another one.
+    KVM_HOTPLUG_ERROR_INVALID = 1,
+    /// ENOENT: a file, interface or bus that was named does not exist.
+    KVM_HOTPLUG_ERROR_NOT_FOUND = 2,
+    /// EEXIST: the id, MAC address, serial or image is in use, or the device exists with other settings.
+    KVM_HOTPLUG_ERROR_CONFLICT = 3,
+    /// ENOSPC: no free slot on any bus that takes hot-plugged devices.
+    KVM_HOTPLUG_ERROR_NO_SLOT = 4,
+    /// EADDRINUSE: the address asked for is taken or quarantined.
+    KVM_HOTPLUG_ERROR_ADDRESS_TAKEN = 5,
+    /// EOPNOTSUPP: the bus, device or QEMU cannot do this to a running guest.
+    KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE = 6,
+    /// EPERM: the guest said no to an unplug request; the device stays.
+    KVM_HOTPLUG_ERROR_GUEST_REFUSED = 7,
+    /// EBUSY: the guest was busy with an earlier plug or unplug until the deadline.
+    KVM_HOTPLUG_ERROR_GUEST_BUSY = 8,
+    /// ETIMEDOUT: the deadline passed.
+    KVM_HOTPLUG_ERROR_TIMEOUT = 9,
+    /// ECANCELED: kvm_hotplug_cancel() ended the call.
+    KVM_HOTPLUG_ERROR_CANCELED = 10,
+    /// EBUSY: the monitor socket accepts the connection but serves another client.
+    KVM_HOTPLUG_ERROR_MONITOR_BUSY = 11,
+    /// ECONNRESET, EPIPE: the monitor closed the connection.
+    KVM_HOTPLUG_ERROR_MONITOR_LOST = 12,
+    /// EPROTO: the monitor said something that is not QMP, or too much of it.
+    KVM_HOTPLUG_ERROR_PROTOCOL = 13,
+    /// EREMOTEIO: QEMU answered a command with an error; see kvm_hotplug_error_qmp_class().
+    KVM_HOTPLUG_ERROR_QMP = 14,
+    /// The operating system refused a call; the errno is its own.
+    KVM_HOTPLUG_ERROR_HOST = 15,
+    /// EAGAIN: another handle or process holds the runtime file; the message names it.
+    KVM_HOTPLUG_ERROR_LOCKED = 16,
+    /// EBADMSG: a runtime file, journal or image header is malformed.
+    KVM_HOTPLUG_ERROR_FORMAT = 17,
+    /// EPROTONOSUPPORT, E2BIG: a file or struct comes from a newer version of this library.
+    KVM_HOTPLUG_ERROR_VERSION = 18,
+    /// EMSGSIZE, EFBIG: something exceeds a stated limit.
+    KVM_HOTPLUG_ERROR_LIMIT = 19,
+    /// EACCES: the device was not made by this library and is left alone.
+    KVM_HOTPLUG_ERROR_FOREIGN = 20,
+    /// EBUSY: the image is in use by another QEMU.
+    KVM_HOTPLUG_ERROR_IMAGE_LOCKED = 21,
+    /// ENODEV: the host lacks something that was required, such as vhost-net.
+    KVM_HOTPLUG_ERROR_UNAVAILABLE = 22,
+    /// EBADFD, EBUSY, EROFS, EDEADLK: the handle is in a state that does not allow this call.
+    KVM_HOTPLUG_ERROR_STATE = 23,
+    /// ENOTRECOVERABLE: an internal error was caught; the handle only closes from here on.
+    KVM_HOTPLUG_ERROR_PANIC = 24,
+}
+
+/// What became of the steps that had been done when a call failed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum kvm_hotplug_undo {
+    /// Nothing had been changed.
+    KVM_HOTPLUG_UNDO_NOTHING = 0,
+    /// Everything that had been done was taken back.
+    KVM_HOTPLUG_UNDO_COMPLETE = 1,
+    /// Something is left, which kvm_hotplug_error_left() names. The journal knows of it: the next call on the guest
+    /// settles it, also in another process.
+    KVM_HOTPLUG_UNDO_INCOMPLETE = 2,
+}
+
+/// Why a call failed. Made by the failing call, belongs to the caller, who frees it with kvm_hotplug_error_free(). It
+/// refers to nothing else, may outlive every handle, and may be read from any number of threads at once.
+#[derive(Debug)]
+pub struct kvm_hotplug_error {
+    error: Error,
+    message: CString,
+    step: Option<CString>,
+    qmp_class: Option<CString>,
+    qmp_desc: Option<CString>,
+    left: Option<CString>,
+}
+
+impl kvm_hotplug_error {
+    fn new(error: Error) -> Self {
+        let left = (!error.left().is_empty()).then(|| error.left().join("\n"));
+        Self {
+            message: c_text(&error.to_string()),
+            step: error.step().map(c_text),
+            qmp_class: error.qmp_class().map(c_text),
+            qmp_desc: error.qmp_desc().map(c_text),
+            left: left.as_deref().map(c_text),
+            error,
+        }
+    }
+
+    /// Puts a new error where the caller wants it.
+    ///
+    /// # Safety
+    /// `reterr` is NULL or points to a writable pointer.
+    pub(super) unsafe fn give(error: Error, reterr: *mut *mut Self) {
+        if !reterr.is_null() {
+            // SAFETY: the caller vouches for it.
+            unsafe { reterr.write(Box::into_raw(Box::new(Self::new(error)))) };
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn text(&self) -> String {
+        self.error.to_string()
+    }
+}
+
+/// Text from QEMU may hold anything.
+fn c_text(text: &str) -> CString {
+    CString::new(text.replace('\0', "\\0")).unwrap_or_default()
+}
+
+fn pointer(
+    error: Option<&kvm_hotplug_error>,
+    text: impl FnOnce(&kvm_hotplug_error) -> Option<&CString>,
+) -> *const c_char {
+    error.and_then(text).map_or(std::ptr::null(), |text| text.as_ptr())
+}
+
+/// One of enum kvm_hotplug_failure; 0 if error is NULL. Cannot fail, does not block.
+///
+/// # Safety
+/// `error` is NULL or comes from this library and has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_error_kind(error: *const kvm_hotplug_error) -> c_int {
+    // SAFETY: the caller vouches for it.
+    guard::quiet(0, || unsafe { error.as_ref() }.map_or(0, |error| kind_number(error.error.kind())))
+}
+
+/// The errno, positive, as the failing call returned it negated; 0 if error is NULL. Cannot fail, does not block.
+///
+/// # Safety
+/// `error` is NULL or comes from this library and has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_error_errno(error: *const kvm_hotplug_error) -> c_int {
+    // SAFETY: the caller vouches for it.
+    guard::quiet(0, || unsafe { error.as_ref() }.map_or(0, |error| error.error.errno()))
+}
+
+/// One line for people, UTF-8: the step, what was wrong, where, what to do, and what is left behind. The string belongs
+/// to the error and lives as long. NULL if error is NULL. Cannot fail, does not block.
+///
+/// # Safety
+/// `error` is NULL or comes from this library and has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_error_message(error: *const kvm_hotplug_error) -> *const c_char {
+    // SAFETY: the caller vouches for it.
+    guard::quiet(std::ptr::null(), || pointer(unsafe { error.as_ref() }, |error| Some(&error.message)))
+}
+
+/// The step that failed, such as "device_add nic-pci-5", or NULL. The string belongs to the error and lives as long.
+/// Cannot fail, does not block.
+///
+/// # Safety
+/// `error` is NULL or comes from this library and has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_error_step(error: *const kvm_hotplug_error) -> *const c_char {
+    // SAFETY: the caller vouches for it.
+    guard::quiet(std::ptr::null(), || pointer(unsafe { error.as_ref() }, |error| error.step.as_ref()))
+}
+
+/// The class of QEMU's error, such as "GenericError" or "DeviceNotFound", or NULL if QEMU did not refuse a command. The
+/// string belongs to the error and lives as long. Cannot fail, does not block.
+///
+/// # Safety
+/// `error` is NULL or comes from this library and has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_error_qmp_class(error: *const kvm_hotplug_error) -> *const c_char {
+    // SAFETY: the caller vouches for it.
+    guard::quiet(std::ptr::null(), || pointer(unsafe { error.as_ref() }, |error| error.qmp_class.as_ref()))
+}
+
+/// QEMU's own words, or NULL if QEMU did not refuse a command. The string belongs to the error and lives as long.
+/// Cannot fail, does not block.
+///
+/// # Safety
+/// `error` is NULL or comes from this library and has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_error_qmp_desc(error: *const kvm_hotplug_error) -> *const c_char {
+    // SAFETY: the caller vouches for it.
+    guard::quiet(std::ptr::null(), || pointer(unsafe { error.as_ref() }, |error| error.qmp_desc.as_ref()))
+}
+
+/// One of enum kvm_hotplug_undo: what became of the steps done before the failure. 0 if error is NULL. Cannot fail,
+/// does not block.
+///
+/// # Safety
+/// `error` is NULL or comes from this library and has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_error_undo(error: *const kvm_hotplug_error) -> c_int {
+    let number = |undo| match undo {
+        Undo::Nothing => kvm_hotplug_undo::KVM_HOTPLUG_UNDO_NOTHING as c_int,
+        Undo::Complete => kvm_hotplug_undo::KVM_HOTPLUG_UNDO_COMPLETE as c_int,
+        Undo::Incomplete => kvm_hotplug_undo::KVM_HOTPLUG_UNDO_INCOMPLETE as c_int,
+    };
+    // SAFETY: the caller vouches for it.
+    guard::quiet(0, || unsafe { error.as_ref() }.map_or(0, |error| number(error.error.undo())))
+}
+
+/// What is left behind, one entry a line, or NULL if nothing is. The string belongs to the error and lives as long.
+/// Cannot fail, does not block.
+///
+/// # Safety
+/// `error` is NULL or comes from this library and has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_error_left(error: *const kvm_hotplug_error) -> *const c_char {
+    // SAFETY: the caller vouches for it.
+    guard::quiet(std::ptr::null(), || pointer(unsafe { error.as_ref() }, |error| error.left.as_ref()))
+}
+
+/// Frees an error and the strings that belong to it; NULL is fine. Cannot fail, does not block.
+///
+/// # Safety
+/// `error` is NULL or comes from this library and has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_error_free(error: *mut kvm_hotplug_error) {
+    guard::quiet((), || {
+        if !error.is_null() {
+            // SAFETY: made by Box::into_raw in give(), and the caller gives it up.
+            drop(unsafe { Box::from_raw(error) });
+        }
+    });
+}
+
+/// The numbers of the two enums are the same by definition; the test proves it.
+fn kind_number(kind: ErrorKind) -> c_int {
+    kind as c_int
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn numbers_in_the_header_are_the_numbers_inside() {
+        let header = include_str!("error.rs");
+        let inside = include_str!("../error.rs");
+        let number = |line: &str| line.split('=').nth(1).map(|n| n.trim().trim_end_matches(',').to_owned());
+        let pairs = |text: &str, prefix: &str| -> Vec<(String, String)> {
+            text.lines()
+                .filter(|line| line.starts_with(prefix) && line.ends_with(',') && line.contains(" = "))
+                .filter_map(|line| {
+                    Some((line.trim().split(' ').next()?.replace('_', "").to_lowercase(), number(line)?))
+                })
+                .collect()
+        };
+        let outside: Vec<_> = pairs(header, "    KVM_HOTPLUG_ERROR_")
+            .into_iter()
+            .map(|(name, number)| (name.replace("kvmhotplugerror", ""), number))
+            .collect();
+        let inside: Vec<_> = pairs(inside, "    ")
+            .into_iter()
+            .filter(|(name, _)| !["nothing", "complete", "incomplete"].contains(&name.as_str()))
+            .collect();
+        assert_eq!(outside.len(), 24);
+        assert_eq!(outside, inside);
+    }
+}

@@ -1,0 +1,276 @@
+//! `struct kvm_hotplug`: the handle of a live guest.
+
+use std::ffi::{c_char, c_int};
+use std::sync::Arc;
+
+use super::args::{self, check_result_size, required_path, required_str, timeout, write_struct};
+use super::device::{answer, kvm_hotplug_answer, kvm_hotplug_device};
+use super::error::kvm_hotplug_error;
+use super::guard;
+use super::runtime::{give_list, kvm_runtime};
+use crate::error::{Error, Result};
+use crate::hotplug::{Guest, Outcome};
+
+/// Timeout of calls that get 0, in milliseconds, except for removals.
+pub const KVM_HOTPLUG_DEFAULT_TIMEOUT_MS: u32 = 5000;
+
+const MAGIC: u64 = 0x6b76_6d2d_686f_7431;
+
+/// A live guest: the connection to its monitor, its slot map, and what is pending. Made by kvm_hotplug_open(), freed by
+/// kvm_hotplug_close(). Any thread may use it; calls on one handle take turns, each waiting for its turn no longer than
+/// its own timeout; different handles are independent. The library makes no threads.
+///
+/// A monitor serves one client at a time: while a handle is open, no other program can use that QMP socket. Give QEMU a
+/// second one if others need it.
+#[derive(Debug)]
+pub struct kvm_hotplug {
+    magic: u64,
+    guest: Arc<Guest>,
+}
+
+impl kvm_hotplug {
+    /// # Safety
+    /// `pointer` is NULL or points to readable memory.
+    pub(super) unsafe fn get<'a>(pointer: *const Self) -> Result<&'a Guest> {
+        // SAFETY: passed on.
+        let handle = unsafe { args::required(pointer, "guest handle") }?;
+        if handle.magic != MAGIC {
+            return Err(Error::invalid("the guest handle is not open").with_errno(libc::EBADF));
+        }
+        Ok(&handle.guest)
+    }
+}
+
+/// Checks before the call what could fail after it.
+pub(super) fn check_device_out(device: *mut kvm_hotplug_device, size: usize) -> Result<()> {
+    if device.is_null() { Ok(()) } else { check_result_size(size, "ret_device") }
+}
+
+/// Writes what an operation answers.
+///
+/// # Safety
+/// `device` is NULL or valid for writes of `size` bytes.
+pub(super) unsafe fn give_answer(outcome: &Outcome, device: *mut kvm_hotplug_device, size: usize) -> c_int {
+    let (code, result) = answer(outcome);
+    if let Some(result) = result {
+        // SAFETY: the caller vouches for it.
+        unsafe { write_struct(device, size, &result) };
+    }
+    code
+}
+
+/// Connects to the QMP socket of a running QEMU, looks at the guest, and finishes or undoes what an agent that died had
+/// begun (its journal says what); events tell what was settled.
+///
+/// `runtime`: the guest's record, which must have a file. One guest may be open with it at a time. It may be freed
+/// before the guest is closed.
+/// `socket_path`: the QMP socket, at most 107 bytes.
+/// `timeout_ms`: for all of it; 0 means 5000.
+/// `ret_guest`: where to put the handle; closed with kvm_hotplug_close().
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: up to the timeout. Threads: any.
+///
+/// Returns 0, or -EFAULT (a pointer is NULL), -EBADF (runtime is no open handle), -EINVAL (empty or no UTF-8),
+/// -ENAMETOOLONG (socket path), -EBADFD (the record has no file), -EROFS (record from kvm_runtime_read()), -EBUSY
+/// (the record belongs to an open guest, kind STATE; or the monitor serves another client, kind MONITOR_BUSY),
+/// -ENOENT or -ECONNREFUSED (nobody listens there), -ETIMEDOUT, -ECONNRESET (QEMU hung up), -EPROTO (not QMP),
+/// -EREMOTEIO (QEMU refused a question), or the errno of a failed system call. Nothing is left behind on failure, except
+/// that settling may have got half-way, which the next call continues.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_open(
+    runtime: *mut kvm_runtime,
+    socket_path: *const c_char,
+    timeout_ms: u32,
+    ret_guest: *mut *mut kvm_hotplug,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for handle and string.
+        let (record, socket) =
+            unsafe { (kvm_runtime::get(runtime)?, required_path(socket_path, "socket_path")?) };
+        if ret_guest.is_null() {
+            return Err(args::null("ret_guest"));
+        }
+        let timeout = timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS);
+        let guest = Guest::open(record.shared(), socket, record.log(), timeout)?;
+        let handle = Box::new(kvm_hotplug { magic: MAGIC, guest: Arc::new(guest) });
+        // SAFETY: not NULL, and the caller vouches for the rest.
+        unsafe { ret_guest.write(Box::into_raw(handle)) };
+        Ok(0)
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+/// Closes the connection and frees the handle; NULL is fine. The guest and its devices stay as they are, pending
+/// removals stay in the journal. Does not fail, does not block; no other thread may be using the handle.
+///
+/// # Safety
+/// `guest` is NULL or comes from this library and has not been closed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_close(guest: *mut kvm_hotplug) {
+    guard::quiet((), || {
+        // SAFETY: the caller vouches for the handle.
+        if unsafe { kvm_hotplug::get(guest) }.is_ok() {
+            // SAFETY: made by Box::into_raw, and the caller gives it up.
+            let mut handle = unsafe { Box::from_raw(guest) };
+            handle.magic = 0;
+        }
+    });
+}
+
+/// Ends the call that another thread is in on this handle, as soon as it can; that call then fails with -ECANCELED, and
+/// its error says what became of the device. The exception to the rule that calls take turns. A call that is only
+/// waiting for its turn is not ended.
+///
+/// `guest`: the handle.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: no. Threads: any, also while another call is running.
+///
+/// Returns 1 if a call was running, 0 if not, or -EFAULT, -EBADF (no open handle).
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_cancel(
+    guest: *const kvm_hotplug,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    // SAFETY: the caller vouches for the handle.
+    let work = || Ok(c_int::from(unsafe { kvm_hotplug::get(guest) }?.cancel()));
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+/// A descriptor for poll, epoll or select: readable when kvm_hotplug_process() has something to do or an event can be
+/// fetched. It belongs to the handle, stays the same for its life (also when the monitor is reconnected), and must be
+/// neither read nor closed.
+///
+/// `guest`: the handle.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: no. Threads: any.
+///
+/// Returns the descriptor, or -EFAULT, -EBADF (no open handle).
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_get_fd(
+    guest: *const kvm_hotplug,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    // SAFETY: the caller vouches for the handle.
+    let work = || Ok(unsafe { kvm_hotplug::get(guest) }?.fd());
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+/// Takes in what QEMU has said: finishes removals that the guest granted late (backend down, record updated), clears up
+/// behind devices that the guest gave up by itself, and reconnects if the connection was lost. It does not wait for
+/// news, only for the answers to the commands that this takes.
+///
+/// `guest`: the handle.
+/// `timeout_ms`: for those commands; 0 means 5000.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: normally under a millisecond, at most up to the timeout. Threads: any.
+///
+/// Returns the number of events that kvm_hotplug_next_event() can fetch, or -EFAULT, -EBADF (no open handle),
+/// -ETIMEDOUT, -ECANCELED, -ECONNRESET, -ENOENT or -ECONNREFUSED (QEMU has gone), -EBUSY (monitor busy), -EPROTO,
+/// -EREMOTEIO, -ENOTRECOVERABLE, or the errno of writing the runtime file. What is not finished then is tried again by
+/// the next call.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_process(
+    guest: *mut kvm_hotplug,
+    timeout_ms: u32,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for the handle.
+        let guest = unsafe { kvm_hotplug::get(guest) }?;
+        let count = guest.process(timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
+        Ok(c_int::try_from(count).unwrap_or(c_int::MAX))
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+/// Lists the devices of a guest: those of the record, and those that are only on their way out.
+///
+/// `guest`: the handle.
+/// `devices`, `size`, `capacity`: an array of capacity structs, and sizeof devices[0]; NULL and capacity 0 to count only.
+/// `ret_count`: where to put how many devices there are; those beyond capacity are not written.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
+///
+/// Returns 0, or -EFAULT (guest or ret_count is NULL), -EBADF (no open handle), -EINVAL (size 0), -ENOTRECOVERABLE.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_list(
+    guest: *const kvm_hotplug,
+    devices: *mut kvm_hotplug_device,
+    size: usize,
+    capacity: usize,
+    ret_count: *mut usize,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for the handle.
+        let guest = unsafe { kvm_hotplug::get(guest) }?;
+        let list: Vec<_> = guest.list()?.iter().map(kvm_hotplug_device::listed).collect();
+        // SAFETY: the caller vouches for the array and the counter.
+        unsafe { give_list(&list, devices, size, capacity, ret_count) }
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+/// Looks up one device by its id.
+///
+/// `guest`: the handle.
+/// `id`: the device's id.
+/// `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Written only when it exists.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
+///
+/// Returns the device's state, one of enum kvm_hotplug_answer (KVM_HOTPLUG_ABSENT if there is no such device), or
+/// -EFAULT (guest or id is NULL), -EBADF (no open handle), -EINVAL (device_size 0, id not UTF-8), -ENOTRECOVERABLE.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_get_device(
+    guest: *const kvm_hotplug,
+    id: *const c_char,
+    ret_device: *mut kvm_hotplug_device,
+    device_size: usize,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for handle and string.
+        let (guest, id) = unsafe { (kvm_hotplug::get(guest)?, required_str(id, "id")?) };
+        check_device_out(ret_device, device_size)?;
+        let Some(listed) = guest.find(id)? else {
+            return Ok(kvm_hotplug_answer::KVM_HOTPLUG_ABSENT as c_int);
+        };
+        let device = kvm_hotplug_device::listed(&listed);
+        // SAFETY: the caller vouches for the struct.
+        unsafe { write_struct(ret_device, device_size, &device) };
+        Ok(c_int::try_from(device.state).unwrap_or(0))
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}

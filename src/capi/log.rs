@@ -1,0 +1,89 @@
+//! The log callback of C, as a sink.
+
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::log::{Level, Log, Sink};
+
+/// How much a log line matters. A level includes those above it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum kvm_hotplug_log_level {
+    /// Nothing is logged; the callback is dropped.
+    KVM_HOTPLUG_LOG_OFF = 0,
+    /// Something is left behind or lost.
+    KVM_HOTPLUG_LOG_ERROR = 1,
+    /// Something unexpected was dealt with.
+    KVM_HOTPLUG_LOG_WARNING = 2,
+    /// What changed in a guest.
+    KVM_HOTPLUG_LOG_INFO = 3,
+    /// Every call and what was sent.
+    KVM_HOTPLUG_LOG_DEBUG = 4,
+}
+
+/// Takes one log line: UTF-8, without a final newline, valid during the callback only. It is called in the middle of a
+/// call of this library, by the thread that made it. It must not call back into the handle (that call fails with
+/// EDEADLK), nor leave by longjmp or an exception.
+pub type kvm_hotplug_log_fn =
+    Option<unsafe extern "C" fn(userdata: *mut c_void, level: c_int, message: *const c_char)>;
+
+/// Releases the userdata of a log callback. Called once, when nothing can log through it any more.
+pub type kvm_hotplug_free_fn = Option<unsafe extern "C" fn(userdata: *mut c_void)>;
+
+struct Callback {
+    line: unsafe extern "C" fn(*mut c_void, c_int, *const c_char),
+    userdata: *mut c_void,
+    free: kvm_hotplug_free_fn,
+}
+
+// SAFETY: the header says that the callback is called by whatever thread makes a call, one call of a handle at a
+// time, so its userdata has to bear that; nothing here looks at it.
+unsafe impl Send for Callback {}
+// SAFETY: as above: handles that share a record may log at the same time, which the header says.
+unsafe impl Sync for Callback {}
+
+impl Sink for Callback {
+    fn line(&self, level: Level, text: &str) {
+        let text = CString::new(text.replace('\0', "\\0")).unwrap_or_default();
+        // SAFETY: function and userdata belong together; the string lives through the call.
+        unsafe { (self.line)(self.userdata, level as c_int, text.as_ptr()) };
+    }
+}
+
+impl Drop for Callback {
+    fn drop(&mut self) {
+        if let Some(free) = self.free {
+            // SAFETY: function and userdata belong together, and this is the last use.
+            unsafe { free(self.userdata) };
+        }
+    }
+}
+
+/// A log for the callback; `free` runs in any case, also when this fails.
+pub(super) fn log_to(
+    level: c_int,
+    line: kvm_hotplug_log_fn,
+    userdata: *mut c_void,
+    free: kvm_hotplug_free_fn,
+) -> Result<Log> {
+    let callback = line.map(|line| Callback { line, userdata, free });
+    if let Some(free) = free.filter(|_| callback.is_none()) {
+        // SAFETY: function and userdata belong together, and there will be no other use.
+        unsafe { free(userdata) };
+    }
+    let level = match level {
+        0 => return Ok(Log::default()),
+        1 => Level::Error,
+        2 => Level::Warning,
+        3 => Level::Info,
+        4 => Level::Debug,
+        other => return Err(Error::invalid(format!("log level {other}: 0 to 4 exist"))),
+    };
+    match callback {
+        Some(callback) => Ok(Log::new(level, Arc::new(callback))),
+        None => {
+            Err(Error::invalid("log callback is NULL; use level 0 to log nothing").with_errno(libc::EFAULT))
+        }
+    }
+}

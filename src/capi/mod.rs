@@ -1,0 +1,27 @@
+//! The C ABI: the only `extern "C"`, and with `sys` the only `unsafe`.
+//!
+//! Every function is three steps: read the arguments, make one call inward, turn the `Result` into an `int`. The
+//! doc comments of public items here are the text of `include/kvm_hotplug.h`, so they are written for C readers;
+//! notes for Rust readers are ordinary comments.
+//!
+//! Rules of the ring:
+//! * every function goes through [`guard`], so that no panic crosses the border;
+//! * pointers are looked at once, in [`args`], and never again;
+//! * outputs are written on success only;
+//! * enumerations arrive as integers and are converted, never transmuted.
+#![allow(unsafe_code, non_camel_case_types)]
+
+mod args;
+pub mod device;
+pub mod disk;
+pub mod error;
+pub mod event;
+mod guard;
+pub mod guest;
+pub mod log;
+pub mod nic;
+pub mod removal;
+pub mod runtime;
+pub mod slots;
+pub mod tap;
+pub mod version;

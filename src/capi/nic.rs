@@ -1,0 +1,231 @@
+//! `kvm_hotplug_add_nic`.
+
+use std::ffi::{c_char, c_int};
+
+use super::args::{Plain, check_flags, duplicate_fds, optional_str, read_struct, timeout};
+use super::device::kvm_hotplug_device;
+use super::error::kvm_hotplug_error;
+use super::guard;
+use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer, kvm_hotplug};
+use crate::error::{Error, Result};
+use crate::hotplug::{NicRequest, TapSource, Wish};
+use crate::ids::{BusName, DeviceId, IfName, MacAddr, PciAddress, Slot};
+use crate::net::MAX_QUEUES;
+use crate::net::vhost::VhostMode;
+
+/// Flag of requests: live or not at all. What would take effect after a reboot fails with -EOPNOTSUPP, and nothing is
+/// recorded.
+pub const KVM_HOTPLUG_LIVE_ONLY: u32 = 1;
+/// Flag of requests: boot_index is given, also when it is 0.
+pub const KVM_HOTPLUG_BOOT_INDEX: u32 = 2;
+/// Flag of struct kvm_hotplug_nic: tap_owner is given, also when it is 0.
+pub const KVM_HOTPLUG_TAP_OWNER: u32 = 4;
+
+/// Whether the host kernel moves the packets of a NIC.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum kvm_hotplug_vhost {
+    /// With vhost-net if the host has it.
+    KVM_HOTPLUG_VHOST_AUTO = 0,
+    /// Without.
+    KVM_HOTPLUG_VHOST_OFF = 1,
+    /// With, or the call fails with -ENODEV.
+    KVM_HOTPLUG_VHOST_REQUIRED = 2,
+}
+
+/// A NIC to add. Zero everywhere is the default: a virtio-net-pci with one queue, a generated MAC address and a tap of
+/// its own, attached to nothing. Strings and arrays are borrowed for the call.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct kvm_hotplug_nic {
+    /// Id of device and netdev: a letter, then up to 30 letters, digits, '-', '.' or '_'. NULL for "nic-pci-<slot>", or
+    /// "nic-pci-<bus>" on a root port.
+    pub id: *const c_char,
+    /// MAC address as in "52:54:00:12:34:56", not multicast. NULL for a random one that begins with 52:54:00.
+    pub mac: *const c_char,
+    /// Bridge the tap is attached to. NULL for none. Not together with tap_fds.
+    pub bridge: *const c_char,
+    /// Name of the tap, at most 15 characters, or a pattern with one "%d". It must not exist. NULL for "tap%d". Not
+    /// together with tap_fds.
+    pub ifname: *const c_char,
+    /// QEMU device model; NULL for "virtio-net-pci". One that is not of the virtio-net-pci family is recorded for the
+    /// next boot.
+    pub model: *const c_char,
+    /// Bus to sit on; NULL for the first free slot. With it, slot counts.
+    pub bus: *const c_char,
+    /// Taps that the caller opened, one per queue, all of one interface. They are duplicated: the caller keeps and
+    /// closes its own. NULL to have the tap opened.
+    pub tap_fds: *const i32,
+    /// Number of tap_fds; 0 to have the tap opened.
+    pub tap_fd_count: u32,
+    /// Queue pairs, 1 to 8; 0 means 1, or tap_fd_count.
+    pub queues: u32,
+    /// One of enum kvm_hotplug_vhost.
+    pub vhost: u32,
+    /// MTU in bytes, 68 to 65535, announced to the guest (host_mtu) and set on a tap opened here. 0 announces none; the
+    /// tap then takes its bridge's.
+    pub mtu: u32,
+    /// Slot on bus, 0 to 31.
+    pub slot: u32,
+    /// Place in the firmware's boot order, 0 to 2147483647, with KVM_HOTPLUG_BOOT_INDEX; makes the device load its option
+    /// ROM, which a NIC without it does not.
+    pub boot_index: u32,
+    /// User id that may reopen a tap opened here, with KVM_HOTPLUG_TAP_OWNER.
+    pub tap_owner: u32,
+    /// Milliseconds for all of it; 0 means 5000.
+    pub timeout_ms: u32,
+    /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_TAP_OWNER.
+    pub flags: u32,
+    /// Must be 0.
+    pub reserved: u32,
+}
+
+// SAFETY: repr(C), pointers and integers only.
+unsafe impl Plain for kvm_hotplug_nic {}
+
+/// Plugs a NIC into the guest and records it: a tap is opened (multi-queue when asked), attached to its bridge, given its
+/// MTU and set up; QEMU gets its descriptors, a netdev and a device; the runtime file is replaced. All of it or nothing.
+///
+/// The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
+///
+/// `guest`: the handle.
+/// `nic`, `nic_size`: the request, and sizeof *nic.
+/// `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Written on success only.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: up to the timeout; a few milliseconds normally. Threads: any.
+///
+/// Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why), or
+/// - -EFAULT (guest or nic is NULL, or tap_fds with a count), -EBADF (no open handle, closed tap fd);
+/// - -EINVAL (malformed or contradicting fields, unknown flags, an fd that is no tap, a bridge that is none), -E2BIG (a
+///   field is set that this version does not have);
+/// - -EEXIST (MAC address or tap name taken; the id exists with other settings: the message names the field);
+/// - -ENOSPC (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken), -EOPNOTSUPP (that bus takes none; or
+///   KVM_HOTPLUG_LIVE_ONLY), -ENOENT (no such bus or bridge);
+/// - -ENODEV (vhost required and missing), or the errno of opening or setting up the tap (-EPERM without CAP_NET_ADMIN);
+/// - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused a step, see
+///   kvm_hotplug_error_step()), -EBUSY (monitor busy), -ENOTRECOVERABLE;
+/// - the errno of writing journal or runtime file.
+///
+/// On failure guest, host and record are as they were, unless kvm_hotplug_error_undo() says otherwise.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_add_nic(
+    guest: *mut kvm_hotplug,
+    nic: *const kvm_hotplug_nic,
+    nic_size: usize,
+    ret_device: *mut kvm_hotplug_device,
+    device_size: usize,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for handle and struct.
+        let (guest, nic) = unsafe { (kvm_hotplug::get(guest)?, read_struct(nic, nic_size, "nic")?) };
+        check_device_out(ret_device, device_size)?;
+        // SAFETY: the caller vouches for strings and array.
+        let request = unsafe { request(&nic) }?;
+        let outcome = guest.add_nic(request, timeout(nic.timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
+        // SAFETY: the caller vouches for the struct.
+        Ok(unsafe { give_answer(&outcome, ret_device, device_size) })
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+unsafe fn request(nic: &kvm_hotplug_nic) -> Result<NicRequest> {
+    let known = KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_BOOT_INDEX | KVM_HOTPLUG_TAP_OWNER;
+    check_flags(nic.flags, known, "nic flags")?;
+    check_reserved(nic.reserved, "nic")?;
+    // SAFETY: passed on.
+    let text = |pointer, what| unsafe { optional_str(pointer, what) };
+    // SAFETY: passed on.
+    let wish = unsafe { wish(nic.id, nic.bus, nic.slot, nic.flags) }?;
+    // SAFETY: passed on.
+    let given =
+        unsafe { duplicate_fds(nic.tap_fds, count(nic.tap_fd_count), usize::from(MAX_QUEUES), "tap_fds") }?;
+    let default_queues = nic.tap_fd_count.max(1);
+    let queues = if nic.queues == 0 { default_queues } else { nic.queues };
+    Ok(NicRequest {
+        wish,
+        mac: text(nic.mac, "mac")?.map(MacAddr::parse).transpose()?,
+        queues: narrow(queues, "queues")?,
+        vhost: vhost_mode(nic.vhost)?,
+        mtu: if nic.mtu == 0 { None } else { Some(narrow(nic.mtu, "mtu")?) },
+        bridge: text(nic.bridge, "bridge")?.map(IfName::parse).transpose()?,
+        tap: tap_source(nic, given, text(nic.ifname, "ifname")?)?,
+        boot_index: boot_index(nic.flags, nic.boot_index),
+        model: text(nic.model, "model")?.unwrap_or("virtio-net-pci").to_owned(),
+    })
+}
+
+fn tap_source(
+    nic: &kvm_hotplug_nic,
+    given: Vec<std::os::fd::OwnedFd>,
+    name: Option<&str>,
+) -> Result<TapSource> {
+    if given.is_empty() {
+        let owner = (nic.flags & KVM_HOTPLUG_TAP_OWNER != 0).then_some(nic.tap_owner);
+        return Ok(TapSource::Open { name: name.map(str::to_owned), owner });
+    }
+    if name.is_some() || nic.flags & KVM_HOTPLUG_TAP_OWNER != 0 {
+        return Err(Error::invalid(
+            "ifname or tap_owner was given together with tap_fds; they are for taps opened here",
+        ));
+    }
+    Ok(TapSource::Given(given))
+}
+
+fn vhost_mode(number: u32) -> Result<VhostMode> {
+    match number {
+        0 => Ok(VhostMode::Auto),
+        1 => Ok(VhostMode::Off),
+        2 => Ok(VhostMode::Required),
+        other => Err(Error::invalid(format!("vhost {other}: 0 (auto), 1 (off) and 2 (required) exist"))),
+    }
+}
+
+fn count(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// A number of C in the width it has inside.
+pub(super) fn narrow<T: TryFrom<u32>>(number: u32, what: &str) -> Result<T> {
+    T::try_from(number).map_err(|_| Error::invalid(format!("{what} {number} is out of range")))
+}
+
+pub(super) fn boot_index(flags: u32, index: u32) -> Option<u32> {
+    (flags & KVM_HOTPLUG_BOOT_INDEX != 0).then_some(index)
+}
+
+pub(super) fn check_reserved(reserved: u32, what: &str) -> Result<()> {
+    if reserved == 0 {
+        Ok(())
+    } else {
+        Err(Error::invalid(format!("{what}: reserved is {reserved}, must be 0")))
+    }
+}
+
+/// What every request has in common.
+///
+/// # Safety
+/// The strings are NULL or NUL-terminated.
+pub(super) unsafe fn wish(id: *const c_char, bus: *const c_char, slot: u32, flags: u32) -> Result<Wish> {
+    // SAFETY: passed on.
+    let (id, bus) = unsafe { (optional_str(id, "id")?, optional_str(bus, "bus")?) };
+    let address = match bus {
+        None if slot != 0 => {
+            return Err(Error::invalid(format!(
+                "slot {slot} is given without a bus; name the bus, such as pci.0"
+            )));
+        }
+        None => None,
+        Some(bus) => {
+            let slot = Slot::try_from(narrow::<u8>(slot, "slot")?)?;
+            Some(PciAddress { bus: BusName::parse(bus)?, slot })
+        }
+    };
+    let live_only = flags & KVM_HOTPLUG_LIVE_ONLY != 0;
+    Ok(Wish { id: id.map(DeviceId::parse).transpose()?, address, live_only })
+}

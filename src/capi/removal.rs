@@ -1,0 +1,165 @@
+//! Removals.
+
+use std::ffi::{c_char, c_int};
+
+use super::args::{Plain, check_flags, read_struct, required_str, timeout};
+use super::device::kvm_hotplug_device;
+use super::error::kvm_hotplug_error;
+use super::guard;
+use super::guest::{check_device_out, give_answer, kvm_hotplug};
+use super::nic::KVM_HOTPLUG_LIVE_ONLY;
+use crate::error::Result;
+use crate::hotplug::{Outcome, Removal};
+use crate::runtime::DeviceKind;
+
+/// Timeout of removals that get 0, in milliseconds. Guests take 30 to 190 ms when they are idle, and over 15 s with
+/// native PCIe hotplug (QEMU 5.2 on q35).
+pub const KVM_HOTPLUG_DEFAULT_REMOVAL_TIMEOUT_MS: u32 = 20000;
+
+/// Flag of struct kvm_hotplug_removal: ask the guest, but do not wait for it. The answer is KVM_HOTPLUG_PENDING unless
+/// the device is gone already.
+pub const KVM_HOTPLUG_NO_WAIT: u32 = 32;
+
+/// A removal.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct kvm_hotplug_removal {
+    /// Id of the device. Required; borrowed for the call.
+    pub id: *const c_char,
+    /// Milliseconds for all of it; 0 means 20000.
+    pub timeout_ms: u32,
+    /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT.
+    pub flags: u32,
+}
+
+// SAFETY: repr(C), a pointer and integers.
+unsafe impl Plain for kvm_hotplug_removal {}
+
+/// Takes a device out of the guest and its record: asks the guest, waits until QEMU says that this very device is gone,
+/// takes down what stood behind it, and replaces the runtime file. Nothing behind a device is touched before that.
+///
+/// The call may be repeated: a device that is gone is answered KVM_HOTPLUG_ABSENT; one whose removal is pending is waited
+/// for again, and the guest is asked again only after 10 s. Until the guest lets go, the device keeps its slot and id,
+/// and a later kvm_hotplug_process(), also in another process, finishes the removal.
+///
+/// `guest`: the handle.
+/// `removal`, `removal_size`: the request, and sizeof *removal.
+/// `ret_device`, `device_size`: where to put the device, with the reason if it is pending, and its sizeof; or NULL and 0.
+/// Not written for KVM_HOTPLUG_ABSENT and errors.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: up to the timeout, for the guest. Threads: any.
+///
+/// Returns KVM_HOTPLUG_DONE (gone: its storage or tap may be torn down), KVM_HOTPLUG_PENDING (the guest has not let go:
+/// at the deadline, or at once if it is paused, asleep, stopped or not started; the device's reason says which),
+/// KVM_HOTPLUG_AFTER_REBOOT (recorded: it goes with the next boot), KVM_HOTPLUG_ABSENT, or
+/// - -EFAULT (guest, removal or id is NULL), -EBADF (no open handle), -EINVAL (no UTF-8, unknown flags, size 0; it is not
+///   a NIC or disk as the function's name says), -E2BIG (a field is set that this version does not have);
+/// - -EPERM (kind GUEST_REFUSED: the guest said no; the device stays), -EBUSY (kind GUEST_BUSY: busy with an earlier plug
+///   or unplug until the deadline; the device stays);
+/// - -EACCES (kind FOREIGN: in the guest, not in the record), -EOPNOTSUPP (it shares its slot with other functions; the
+///   bus takes no removals; KVM_HOTPLUG_LIVE_ONLY);
+/// - -ETIMEDOUT (QEMU did not answer), -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO, -EBUSY (kind MONITOR_BUSY),
+///   -ENOTRECOVERABLE, or the errno of writing journal or runtime file; kvm_hotplug_error_left() says whether the guest
+///   may have been asked.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_unplug(
+    guest: *mut kvm_hotplug,
+    removal: *const kvm_hotplug_removal,
+    removal_size: usize,
+    ret_device: *mut kvm_hotplug_device,
+    device_size: usize,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for the struct.
+        let request = unsafe { read_struct(removal, removal_size, "removal") }?;
+        check_flags(request.flags, KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_NO_WAIT, "removal flags")?;
+        check_device_out(ret_device, device_size)?;
+        // SAFETY: the caller vouches for handle and string.
+        let outcome = unsafe { unplug(guest, request.id, None, request.flags, request.timeout_ms) }?;
+        // SAFETY: the caller vouches for the struct.
+        Ok(unsafe { give_answer(&outcome, ret_device, device_size) })
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+/// Takes a NIC out of the guest: kvm_hotplug_unplug() in short, for NICs only.
+///
+/// `guest`: the handle.
+/// `id`: the NIC's id.
+/// `timeout_ms`: for all of it; 0 means 20000.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks, threads, answers and errors are those of kvm_hotplug_unplug(); -EINVAL also if the device is a disk. Why a
+/// removal is pending is to be had from kvm_hotplug_get_device().
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_del_nic(
+    guest: *mut kvm_hotplug,
+    id: *const c_char,
+    timeout_ms: u32,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    // SAFETY: the caller vouches for all pointers.
+    unsafe { guard::call(reterr, || del(guest, id, DeviceKind::Nic, timeout_ms)) }
+}
+
+/// Takes a disk out of the guest: kvm_hotplug_unplug() in short, for disks only.
+///
+/// `guest`: the handle.
+/// `id`: the disk's id.
+/// `timeout_ms`: for all of it; 0 means 20000.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks, threads, answers and errors are those of kvm_hotplug_unplug(); -EINVAL also if the device is a NIC. Why a
+/// removal is pending is to be had from kvm_hotplug_get_device().
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_del_disk(
+    guest: *mut kvm_hotplug,
+    id: *const c_char,
+    timeout_ms: u32,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    // SAFETY: the caller vouches for all pointers.
+    unsafe { guard::call(reterr, || del(guest, id, DeviceKind::Disk, timeout_ms)) }
+}
+
+unsafe fn del(
+    guest: *mut kvm_hotplug,
+    id: *const c_char,
+    kind: DeviceKind,
+    timeout_ms: u32,
+) -> Result<c_int> {
+    // SAFETY: passed on.
+    let outcome = unsafe { unplug(guest, id, Some(kind), 0, timeout_ms) }?;
+    // SAFETY: NULL is no struct to write to.
+    Ok(unsafe { give_answer(&outcome, std::ptr::null_mut(), 0) })
+}
+
+unsafe fn unplug(
+    guest: *mut kvm_hotplug,
+    id: *const c_char,
+    kind: Option<DeviceKind>,
+    flags: u32,
+    timeout_ms: u32,
+) -> Result<Outcome> {
+    // SAFETY: passed on.
+    let (guest, id) = unsafe { (kvm_hotplug::get(guest)?, required_str(id, "id")?) };
+    let removal = Removal {
+        id: id.to_owned(),
+        kind,
+        live_only: flags & KVM_HOTPLUG_LIVE_ONLY != 0,
+        wait: flags & KVM_HOTPLUG_NO_WAIT == 0,
+    };
+    guest.unplug(&removal, timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_REMOVAL_TIMEOUT_MS))
+}

@@ -1,0 +1,93 @@
+//! The slot map.
+
+use std::ffi::{c_char, c_int};
+
+use super::args::{Plain, fill, timeout};
+use super::error::kvm_hotplug_error;
+use super::guard;
+use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
+use super::runtime::give_list;
+use crate::hotplug::SlotLine;
+
+/// What a slot is used for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum kvm_hotplug_slot_state {
+    /// Can be handed out.
+    KVM_HOTPLUG_SLOT_FREE = 0,
+    /// Left to QEMU, unless it is pinned.
+    KVM_HOTPLUG_SLOT_RESERVED = 1,
+    /// Somebody is there.
+    KVM_HOTPLUG_SLOT_TAKEN = 2,
+    /// A removal is pending there.
+    KVM_HOTPLUG_SLOT_QUARANTINED = 3,
+    /// Empty, but takes no devices while the guest runs.
+    KVM_HOTPLUG_SLOT_NOT_HOTPLUGGABLE = 4,
+    /// The guest has not said yet.
+    KVM_HOTPLUG_SLOT_UNKNOWN = 5,
+}
+
+/// One slot of one bus. Strings are UTF-8 and end in NUL.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct kvm_hotplug_slot {
+    /// Name of the bus.
+    pub bus: [c_char; 64],
+    /// Id of the device there, or a description of one without an id; empty for none.
+    pub occupant: [c_char; 64],
+    /// Slot on the bus, 0 to 31.
+    pub slot: u32,
+    /// One of enum kvm_hotplug_slot_state.
+    pub state: u32,
+}
+
+// SAFETY: repr(C), integers and arrays of them only.
+unsafe impl Plain for kvm_hotplug_slot {}
+
+impl From<&SlotLine> for kvm_hotplug_slot {
+    fn from(line: &SlotLine) -> Self {
+        Self {
+            bus: fill(&line.bus),
+            occupant: fill(&line.occupant),
+            slot: line.slot.into(),
+            state: line.state as u32,
+        }
+    }
+}
+
+/// Shows every slot of every bus, as the guest has it now: bus by bus, in the order in which free slots are handed out.
+///
+/// `guest`: the handle.
+/// `timeout_ms`: for asking the guest; 0 means 5000.
+/// `slots`, `size`, `capacity`: an array of capacity structs, and sizeof slots[0]; NULL and capacity 0 to count only.
+/// `ret_count`: where to put how many slots there are; those beyond capacity are not written.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: about a millisecond, at most up to the timeout. Threads: any.
+///
+/// Returns 0, or -EFAULT (guest or ret_count is NULL), -EBADF (no open handle), -EINVAL (size 0), -ETIMEDOUT,
+/// -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO, -EBUSY (monitor busy), -ENOTRECOVERABLE.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_slot_map(
+    guest: *mut kvm_hotplug,
+    timeout_ms: u32,
+    slots: *mut kvm_hotplug_slot,
+    size: usize,
+    capacity: usize,
+    ret_count: *mut usize,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for the handle.
+        let guest = unsafe { kvm_hotplug::get(guest) }?;
+        let lines = guest.slot_map(timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
+        let list: Vec<kvm_hotplug_slot> = lines.iter().map(kvm_hotplug_slot::from).collect();
+        // SAFETY: the caller vouches for the array and the counter.
+        unsafe { give_list(&list, slots, size, capacity, ret_count) }
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
