@@ -501,6 +501,73 @@ enum kvm_hotplug_slot_state {
 };
 
 /**
+ * What record and guest disagree about. Callers treat values they do not know as "something": newer versions may add
+ * some.
+ */
+enum kvm_hotplug_mismatch {
+    /**
+     * Recorded, but not in the guest. kvm_hotplug_mend() takes it out of the record.
+     */
+    KVM_HOTPLUG_MISMATCH_MISSING = 1,
+    /**
+     * In the guest, but not recorded: somebody else's, which is left alone.
+     */
+    KVM_HOTPLUG_MISMATCH_FOREIGN = 2,
+    /**
+     * Sits elsewhere than recorded. kvm_hotplug_mend() records where it is.
+     */
+    KVM_HOTPLUG_MISMATCH_ADDRESS = 3,
+    /**
+     * Is another device model.
+     */
+    KVM_HOTPLUG_MISMATCH_MODEL = 4,
+    /**
+     * Has another netdev or block node behind it, or none.
+     */
+    KVM_HOTPLUG_MISMATCH_BACKEND = 5,
+    /**
+     * Has another MAC address.
+     */
+    KVM_HOTPLUG_MISMATCH_MAC = 6,
+    /**
+     * Has another number of queues or interrupt vectors.
+     */
+    KVM_HOTPLUG_MISMATCH_QUEUES = 7,
+    /**
+     * Announces another MTU.
+     */
+    KVM_HOTPLUG_MISMATCH_MTU = 8,
+    /**
+     * Loads another option ROM.
+     */
+    KVM_HOTPLUG_MISMATCH_ROM = 9,
+    /**
+     * Has another serial.
+     */
+    KVM_HOTPLUG_MISMATCH_SERIAL = 10,
+    /**
+     * Is writable where the record says read-only, or the reverse.
+     */
+    KVM_HOTPLUG_MISMATCH_READ_ONLY = 11,
+    /**
+     * The guest sees another size than the image has.
+     */
+    KVM_HOTPLUG_MISMATCH_SIZE = 12,
+    /**
+     * Another setting; the texts say which.
+     */
+    KVM_HOTPLUG_MISMATCH_SETTING = 13,
+    /**
+     * A block node of ours that belongs to no device. kvm_hotplug_mend() removes it.
+     */
+    KVM_HOTPLUG_MISMATCH_ORPHAN_NODE = 14,
+    /**
+     * An fdset with our tag that belongs to no device. kvm_hotplug_mend() removes it.
+     */
+    KVM_HOTPLUG_MISMATCH_ORPHAN_FDSET = 15,
+};
+
+/**
  * How much a log line matters. A level includes those above it.
  */
 enum kvm_hotplug_log_level {
@@ -933,6 +1000,36 @@ struct kvm_hotplug_tap {
      * KVM_HOTPLUG_TAP_OWNER or 0.
      */
     uint32_t flags;
+};
+
+/**
+ * One disagreement between record and guest. Strings are UTF-8, end in NUL, and are cut if they are longer.
+ */
+struct kvm_hotplug_difference {
+    /**
+     * Id of the device or node, or of the device that an fdset was for.
+     */
+    char id[64];
+    /**
+     * What the record says.
+     */
+    char recorded[128];
+    /**
+     * What the guest shows.
+     */
+    char found[128];
+    /**
+     * All of it in one sentence.
+     */
+    char text[384];
+    /**
+     * One of enum kvm_hotplug_mismatch.
+     */
+    uint32_t mismatch;
+    /**
+     * 1 if kvm_hotplug_mend() deals with it.
+     */
+    uint32_t mendable;
 };
 
 #ifdef __cplusplus
@@ -1426,6 +1523,51 @@ int kvm_hotplug_open_tap(const struct kvm_hotplug_tap *tap,
                          size_t capacity,
                          char *ret_ifname,
                          struct kvm_hotplug_error **reterr);
+
+/**
+ * Compares record and guest both ways: devices, addresses, models, what stands behind them, MAC, queues, MTU, option ROM,
+ * serial, size, read-only, and devices, nodes and fdsets that the record does not know. Devices that wait for a reboot
+ * and those on their way out are no difference. Nothing is changed, except that unfinished operations are settled as by
+ * every call.
+ *
+ * `guest`: the handle.
+ * `timeout_ms`: for all of it; 0 means 5000.
+ * `differences`, `size`, `capacity`: an array of capacity structs, and sizeof differences[0]; NULL and capacity 0 to
+ * count only.
+ * `ret_count`: where to put how many there are; those beyond capacity are not written.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: some milliseconds, at most up to the timeout. Threads: any.
+ *
+ * Returns 0 (see ret_count for how many differences there are), or -EFAULT (guest or ret_count is NULL), -EBADF (no open
+ * handle), -EINVAL (size 0), -ETIMEDOUT, -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO, -EBUSY (monitor busy),
+ * -ENOTRECOVERABLE.
+ */
+int kvm_hotplug_verify(struct kvm_hotplug *guest,
+                       uint32_t timeout_ms,
+                       struct kvm_hotplug_difference *differences,
+                       size_t size,
+                       size_t capacity,
+                       size_t *ret_count,
+                       struct kvm_hotplug_error **reterr);
+
+/**
+ * Mends the differences that can be mended without a decision: a device that the guest no longer has leaves the record,
+ * and what stood behind it is taken down; one that sits elsewhere is recorded where it is; block nodes and fdsets with our
+ * tag that belong to no device are removed. Nothing foreign is touched. Events tell what was done.
+ *
+ * Parameters, blocking and threads are those of kvm_hotplug_verify(); the differences are those that are left.
+ *
+ * Returns as kvm_hotplug_verify(), and the errno of writing journal or runtime file. What was mended before a failure stays
+ * mended.
+ */
+int kvm_hotplug_mend(struct kvm_hotplug *guest,
+                     uint32_t timeout_ms,
+                     struct kvm_hotplug_difference *differences,
+                     size_t size,
+                     size_t capacity,
+                     size_t *ret_count,
+                     struct kvm_hotplug_error **reterr);
 
 /**
  * The version of the library, such as "0.1.0". The string is static. Cannot fail, does not block.

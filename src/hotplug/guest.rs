@@ -12,6 +12,7 @@ use super::nic::NicRequest;
 use super::outcome::{Outcome, Waiting};
 use super::session::Session;
 use super::unplug::Removal;
+use super::verify::Difference;
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::ids::Slot;
@@ -172,6 +173,16 @@ impl Guest {
             }
             Ok(lines)
         })
+    }
+
+    /// What record and guest disagree about.
+    pub fn verify(&self, timeout: Duration) -> Result<Vec<Difference>> {
+        self.call("verify", timeout, |session, deadline| session.verify(deadline))
+    }
+
+    /// Mends what can be mended safely; answers what is left.
+    pub fn mend(&self, timeout: Duration) -> Result<Vec<Difference>> {
+        self.call("mend", timeout, |session, deadline| session.mend(deadline))
     }
 
     /// QEMU's version, and what talking to it has cost on the connection of the moment.
