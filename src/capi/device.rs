@@ -84,7 +84,7 @@ pub struct kvm_hotplug_device {
     /// Tells this attachment from earlier ones of the same id.
     pub generation: u64,
     /// One of enum kvm_hotplug_device_type.
-    pub type_: u32,
+    pub device_type: u32,
     /// One of enum kvm_hotplug_answer: DONE means in the guest, AFTER_REBOOT recorded for the next boot (to come or to
     /// go), PENDING on its way out.
     pub state: u32,
@@ -123,7 +123,7 @@ impl kvm_hotplug_device {
             path: [0; 4096],
             reason_text: fill(text),
             generation: device.generation,
-            type_: type_number(device.kind()),
+            device_type: type_number(device.kind()),
             state: state as u32,
             reason: reason as u32,
             slot: address.map_or(0, |address| address.slot.get().into()),

@@ -44,7 +44,7 @@ pub struct kvm_hotplug_event {
     /// KVM_HOTPLUG_EVENT_LOST: how many were dropped.
     pub lost: u64,
     /// One of enum kvm_hotplug_event_type.
-    pub type_: u32,
+    pub event_type: u32,
     /// One of enum kvm_hotplug_device_type; 0 for events about the guest.
     pub device_type: u32,
 }
@@ -54,7 +54,7 @@ unsafe impl Plain for kvm_hotplug_event {}
 
 impl From<&Event> for kvm_hotplug_event {
     fn from(event: &Event) -> Self {
-        let (type_, lost) = match event.what {
+        let (event_type, lost) = match event.what {
             What::Added => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_ADDED, 0),
             What::Removed => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_REMOVED, 0),
             What::RemovedByGuest => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST, 0),
@@ -70,7 +70,7 @@ impl From<&Event> for kvm_hotplug_event {
             text: fill(&event.text),
             generation: device.map_or(0, |device| device.generation),
             lost,
-            type_: type_ as u32,
+            event_type: event_type as u32,
             device_type: device.map_or(0, |device| type_number(device.kind)),
         }
     }

@@ -24,4 +24,5 @@ pub mod removal;
 pub mod runtime;
 pub mod slots;
 pub mod tap;
+pub mod verify;
 pub mod version;

@@ -14,6 +14,7 @@ mod session;
 mod survey;
 mod transaction;
 mod unplug;
+mod verify;
 
 pub use attach::Wish;
 pub use disk::DiskRequest;
@@ -22,6 +23,7 @@ pub use guest::{DeviceState, Guest, Listed, SlotLine, SlotUse};
 pub use nic::{NicRequest, TapSource};
 pub use outcome::{AfterReboot, Outcome, Waiting};
 pub use unplug::Removal;
+pub use verify::{Difference, Mismatch};
 
 use crate::pci::Want;
 use crate::qmp::Version;

@@ -135,7 +135,7 @@ impl Session {
         Ok(Finished { what, text, left })
     }
 
-    fn take_down(&mut self, traces: Vec<Inverse>, deadline: &Deadline) -> Result<Vec<String>> {
+    pub(super) fn take_down(&mut self, traces: Vec<Inverse>, deadline: &Deadline) -> Result<Vec<String>> {
         // What has begun to be undone is undone to the end.
         let left = transaction::unwind(self.monitor()?, &traces, &deadline.uncancelable())?;
         for leftover in &left {

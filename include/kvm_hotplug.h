@@ -1,0 +1,1586 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Generated from src/capi by build.rs. To change it, change the comments there and build with KVM_HOTPLUG_HEADER=write. */
+
+#ifndef KVM_HOTPLUG_H
+#define KVM_HOTPLUG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define KVM_HOTPLUG_VERSION_MAJOR 0
+#define KVM_HOTPLUG_VERSION_MINOR 1
+#define KVM_HOTPLUG_VERSION_PATCH 0
+
+/**
+ * @file kvm_hotplug.h
+ *
+ * Plugs NICs and disks into running QEMU/KVM guests, takes them out again, and keeps the runtime file from which an
+ * identical guest is started. For agents written in C, C++ or Go, without libvirt.
+ *
+ *     struct kvm_hotplug_error *err = NULL;
+ *     struct kvm_runtime *rt = NULL;
+ *     struct kvm_hotplug *vm = NULL;
+ *
+ *     kvm_runtime_load("/run/agent/web1.runtime", &rt, &err);
+ *     kvm_hotplug_open(rt, "/run/agent/web1.qmp", 5000, &vm, &err);
+ *
+ *     struct kvm_hotplug_nic nic = { .mac = "52:54:00:12:34:56", .bridge = "br0", .queues = 2 };
+ *     struct kvm_hotplug_device dev = { 0 };
+ *     int rc = kvm_hotplug_add_nic(vm, &nic, sizeof nic, &dev, sizeof dev, &err);
+ *
+ *     rc = kvm_hotplug_del_disk(vm, "disk-pci-6", 10000, &err);
+ *
+ * What holds for every function:
+ *
+ * - Return values. 0 and positive values are success; negative values are -errno. Functions that return nothing, a
+ *   string or an unsigned number cannot fail.
+ * - Errors. The last parameter takes a pointer to a struct kvm_hotplug_error *, or NULL. On failure, and only then, a new
+ *   error is stored there, which the caller frees with kvm_hotplug_error_free(). An error already stored there is not
+ *   freed. There is no thread-local or global state, so Go may move a goroutine between two calls.
+ * - Outputs (parameters named ret_...) are written on success only.
+ * - Structs are passed with their sizeof. A caller compiled against an older header passes shorter ones, which are filled
+ *   up with zeros; a newer one longer ones, which must end in zeros (-E2BIG if not). Zero always means the default.
+ *   Unknown flag bits and reserved fields that are not zero are refused (-EINVAL).
+ * - Strings in are UTF-8, end in NUL, and are borrowed for the call; at most 131072 bytes. Strings out belong to the object
+ *   they came from.
+ * - File descriptors in are borrowed: the library duplicates them, and the caller goes on to own its own. All descriptors
+ *   the library makes are close-on-exec.
+ * - Timeouts are in milliseconds, from the start of the call, and cover all of it: waiting for another call on the handle,
+ *   connecting, commands, and the guest.
+ * - Threads. Any thread may call anything. Calls on one handle take turns, calls on different handles are independent;
+ *   kvm_hotplug_cancel() is the exception. The library makes no threads, installs no signal handlers, raises no SIGPIPE,
+ *   reads no environment variables, and writes nothing to stdout or stderr.
+ * - Fork. A child that does not exec must not use the handles of its parent.
+ * - A bug in the library is caught at the border: the call fails with -ENOTRECOVERABLE, and its handle only closes.
+ * - Freeing functions accept NULL.
+ */
+
+/**
+ * Flag of struct kvm_hotplug_disk: the guest cannot write; the image is opened read-only.
+ */
+#define KVM_HOTPLUG_READ_ONLY 8
+
+/**
+ * Flag of struct kvm_hotplug_disk: others may write to the image at the same time (share-rw); the guests must know.
+ */
+#define KVM_HOTPLUG_SHARE_RW 16
+
+/**
+ * Timeout of calls that get 0, in milliseconds, except for removals.
+ */
+#define KVM_HOTPLUG_DEFAULT_TIMEOUT_MS 5000
+
+/**
+ * Flag of requests: live or not at all. What would take effect after a reboot fails with -EOPNOTSUPP, and nothing is
+ * recorded.
+ */
+#define KVM_HOTPLUG_LIVE_ONLY 1
+
+/**
+ * Flag of requests: boot_index is given, also when it is 0.
+ */
+#define KVM_HOTPLUG_BOOT_INDEX 2
+
+/**
+ * Flag of struct kvm_hotplug_nic: tap_owner is given, also when it is 0.
+ */
+#define KVM_HOTPLUG_TAP_OWNER 4
+
+/**
+ * Timeout of removals that get 0, in milliseconds. Guests take 30 to 190 ms when they are idle, and over 15 s with
+ * native PCIe hotplug (QEMU 5.2 on q35).
+ */
+#define KVM_HOTPLUG_DEFAULT_REMOVAL_TIMEOUT_MS 20000
+
+/**
+ * Flag of struct kvm_hotplug_removal: ask the guest, but do not wait for it. The answer is KVM_HOTPLUG_PENDING unless
+ * the device is gone already.
+ */
+#define KVM_HOTPLUG_NO_WAIT 32
+
+/**
+ * Flag of struct kvm_runtime_config: reserved_slots is given, also when it is 0.
+ */
+#define KVM_RUNTIME_RESERVED_SLOTS 1
+
+/**
+ * Version of the C ABI this header belongs to. It goes up when a program built against an older header would break;
+ * the SONAME ends in it. Compare it with kvm_hotplug_abi_version() after dlopen().
+ */
+#define KVM_HOTPLUG_ABI_VERSION 0
+
+/**
+ * What went wrong, in numbers that never change meaning. Values that a caller does not know may come with newer
+ * versions: treat them by the errno.
+ */
+enum kvm_hotplug_failure {
+    /**
+     * EINVAL, EFAULT, EBADF, ENAMETOOLONG, ELOOP: an argument is malformed, out of range or contradicts another one.
+     */
+    KVM_HOTPLUG_ERROR_INVALID = 1,
+    /**
+     * ENOENT: a file, interface or bus that was named does not exist.
+     */
+    KVM_HOTPLUG_ERROR_NOT_FOUND = 2,
+    /**
+     * EEXIST: the id, MAC address, serial or image is in use, or the device exists with other settings.
+     */
+    KVM_HOTPLUG_ERROR_CONFLICT = 3,
+    /**
+     * ENOSPC: no free slot on any bus that takes hot-plugged devices.
+     */
+    KVM_HOTPLUG_ERROR_NO_SLOT = 4,
+    /**
+     * EADDRINUSE: the address asked for is taken or quarantined.
+     */
+    KVM_HOTPLUG_ERROR_ADDRESS_TAKEN = 5,
+    /**
+     * EOPNOTSUPP: the bus, device or QEMU cannot do this to a running guest.
+     */
+    KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE = 6,
+    /**
+     * EPERM: the guest said no to an unplug request; the device stays.
+     */
+    KVM_HOTPLUG_ERROR_GUEST_REFUSED = 7,
+    /**
+     * EBUSY: the guest was busy with an earlier plug or unplug until the deadline.
+     */
+    KVM_HOTPLUG_ERROR_GUEST_BUSY = 8,
+    /**
+     * ETIMEDOUT: the deadline passed.
+     */
+    KVM_HOTPLUG_ERROR_TIMEOUT = 9,
+    /**
+     * ECANCELED: kvm_hotplug_cancel() ended the call.
+     */
+    KVM_HOTPLUG_ERROR_CANCELED = 10,
+    /**
+     * EBUSY: the monitor socket accepts the connection but serves another client.
+     */
+    KVM_HOTPLUG_ERROR_MONITOR_BUSY = 11,
+    /**
+     * ECONNRESET, EPIPE: the monitor closed the connection.
+     */
+    KVM_HOTPLUG_ERROR_MONITOR_LOST = 12,
+    /**
+     * EPROTO: the monitor said something that is not QMP, or too much of it.
+     */
+    KVM_HOTPLUG_ERROR_PROTOCOL = 13,
+    /**
+     * EREMOTEIO: QEMU answered a command with an error; see kvm_hotplug_error_qmp_class().
+     */
+    KVM_HOTPLUG_ERROR_QMP = 14,
+    /**
+     * The operating system refused a call; the errno is its own.
+     */
+    KVM_HOTPLUG_ERROR_HOST = 15,
+    /**
+     * EAGAIN: another handle or process holds the runtime file; the message names it.
+     */
+    KVM_HOTPLUG_ERROR_LOCKED = 16,
+    /**
+     * EBADMSG: a runtime file, journal or image header is malformed.
+     */
+    KVM_HOTPLUG_ERROR_FORMAT = 17,
+    /**
+     * EPROTONOSUPPORT, E2BIG: a file or struct comes from a newer version of this library.
+     */
+    KVM_HOTPLUG_ERROR_VERSION = 18,
+    /**
+     * EMSGSIZE, EFBIG: something exceeds a stated limit.
+     */
+    KVM_HOTPLUG_ERROR_LIMIT = 19,
+    /**
+     * EACCES: the device was not made by this library and is left alone.
+     */
+    KVM_HOTPLUG_ERROR_FOREIGN = 20,
+    /**
+     * EBUSY: the image is in use by another QEMU.
+     */
+    KVM_HOTPLUG_ERROR_IMAGE_LOCKED = 21,
+    /**
+     * ENODEV: the host lacks something that was required, such as vhost-net.
+     */
+    KVM_HOTPLUG_ERROR_UNAVAILABLE = 22,
+    /**
+     * EBADFD, EBUSY, EROFS, EDEADLK: the handle is in a state that does not allow this call.
+     */
+    KVM_HOTPLUG_ERROR_STATE = 23,
+    /**
+     * ENOTRECOVERABLE: an internal error was caught; the handle only closes from here on.
+     */
+    KVM_HOTPLUG_ERROR_PANIC = 24,
+};
+
+/**
+ * What became of the steps that had been done when a call failed.
+ */
+enum kvm_hotplug_undo {
+    /**
+     * Nothing had been changed.
+     */
+    KVM_HOTPLUG_UNDO_NOTHING = 0,
+    /**
+     * Everything that had been done was taken back.
+     */
+    KVM_HOTPLUG_UNDO_COMPLETE = 1,
+    /**
+     * Something is left, which kvm_hotplug_error_left() names. The journal knows of it: the next call on the guest
+     * settles it, also in another process.
+     */
+    KVM_HOTPLUG_UNDO_INCOMPLETE = 2,
+};
+
+/**
+ * What a call answers when it did not fail. Every such answer is success; negative values are -errno.
+ */
+enum kvm_hotplug_answer {
+    /**
+     * Done in the running guest: the device is in, or gone, so that its storage or tap may be torn down.
+     */
+    KVM_HOTPLUG_DONE = 0,
+    /**
+     * Recorded only: takes effect with the next boot. The device's reason says why.
+     */
+    KVM_HOTPLUG_AFTER_REBOOT = 1,
+    /**
+     * A removal was asked for and the guest has not granted it yet: slot, id and backend stay taken. An event will
+     * follow; the device's reason says what the guest is doing. Do not tear anything down yet.
+     */
+    KVM_HOTPLUG_PENDING = 2,
+    /**
+     * There is no such device, neither in the record nor in the guest.
+     */
+    KVM_HOTPLUG_ABSENT = 3,
+};
+
+/**
+ * NIC or disk.
+ */
+enum kvm_hotplug_device_type {
+    /**
+     * A network card.
+     */
+    KVM_HOTPLUG_NIC = 1,
+    /**
+     * A disk.
+     */
+    KVM_HOTPLUG_DISK = 2,
+};
+
+/**
+ * Why a device is not (or not yet) what was asked for.
+ */
+enum kvm_hotplug_reason {
+    /**
+     * Nothing to explain.
+     */
+    KVM_HOTPLUG_REASON_NONE = 0,
+    /**
+     * After reboot: QEMU is older than 5.2, the oldest that devices are plugged into.
+     */
+    KVM_HOTPLUG_REASON_QEMU_TOO_OLD = 1,
+    /**
+     * After reboot: the model is not a paravirtual one.
+     */
+    KVM_HOTPLUG_REASON_MODEL = 2,
+    /**
+     * After reboot: the record does not say where the device sits.
+     */
+    KVM_HOTPLUG_REASON_NO_ADDRESS = 3,
+    /**
+     * Pending: the guest runs and has not answered yet.
+     */
+    KVM_HOTPLUG_REASON_DEADLINE = 16,
+    /**
+     * Pending: the guest runs but has never set the device up; it has not booted, or does not support hotplug.
+     */
+    KVM_HOTPLUG_REASON_NOT_BOOTED = 17,
+    /**
+     * Pending: the guest has not been started.
+     */
+    KVM_HOTPLUG_REASON_NOT_STARTED = 18,
+    /**
+     * Pending: the guest is paused.
+     */
+    KVM_HOTPLUG_REASON_PAUSED = 19,
+    /**
+     * Pending: the guest is asleep (ACPI S3).
+     */
+    KVM_HOTPLUG_REASON_ASLEEP = 20,
+    /**
+     * Pending: the guest has crashed or was stopped by an error.
+     */
+    KVM_HOTPLUG_REASON_STOPPED = 21,
+    /**
+     * Pending: the caller did not wait.
+     */
+    KVM_HOTPLUG_REASON_NOT_AWAITED = 22,
+};
+
+/**
+ * Whether the host kernel moves the packets of a NIC.
+ */
+enum kvm_hotplug_vhost {
+    /**
+     * With vhost-net if the host has it.
+     */
+    KVM_HOTPLUG_VHOST_AUTO = 0,
+    /**
+     * Without.
+     */
+    KVM_HOTPLUG_VHOST_OFF = 1,
+    /**
+     * With, or the call fails with -ENODEV.
+     */
+    KVM_HOTPLUG_VHOST_REQUIRED = 2,
+};
+
+/**
+ * Format of an image.
+ */
+enum kvm_hotplug_format {
+    /**
+     * The bytes of the file are the bytes of the disk.
+     */
+    KVM_HOTPLUG_FORMAT_RAW = 0,
+    /**
+     * QEMU's copy-on-write format, with its backing files; each is opened by the library. The format of a backing file
+     * must be recorded in the image above it.
+     */
+    KVM_HOTPLUG_FORMAT_QCOW2 = 1,
+    /**
+     * Look at the content, also of backing files. Only for images that no guest has ever written as raw: a guest could
+     * make a raw image look like a qcow2 with a backing file of its choice.
+     */
+    KVM_HOTPLUG_FORMAT_PROBE = 2,
+};
+
+/**
+ * Host page cache and flushes, with QEMU's names.
+ */
+enum kvm_hotplug_cache {
+    /**
+     * Through the page cache; the guest sees a write cache and flushes it.
+     */
+    KVM_HOTPLUG_CACHE_WRITEBACK = 0,
+    /**
+     * O_DIRECT; the guest sees a write cache and flushes it.
+     */
+    KVM_HOTPLUG_CACHE_NONE = 1,
+    /**
+     * Through the page cache; every write is flushed.
+     */
+    KVM_HOTPLUG_CACHE_WRITETHROUGH = 2,
+    /**
+     * O_DIRECT; every write is flushed.
+     */
+    KVM_HOTPLUG_CACHE_DIRECTSYNC = 3,
+    /**
+     * Through the page cache; flushes are ignored: data is lost if the host dies.
+     */
+    KVM_HOTPLUG_CACHE_UNSAFE = 4,
+};
+
+/**
+ * How QEMU submits I/O.
+ */
+enum kvm_hotplug_aio {
+    /**
+     * A pool of threads.
+     */
+    KVM_HOTPLUG_AIO_THREADS = 0,
+    /**
+     * Linux AIO; needs cache NONE or DIRECTSYNC.
+     */
+    KVM_HOTPLUG_AIO_NATIVE = 1,
+    /**
+     * io_uring.
+     */
+    KVM_HOTPLUG_AIO_IO_URING = 2,
+};
+
+/**
+ * What becomes of the guest's discard requests.
+ */
+enum kvm_hotplug_discard {
+    /**
+     * Ignored.
+     */
+    KVM_HOTPLUG_DISCARD_IGNORE = 0,
+    /**
+     * Storage is given back.
+     */
+    KVM_HOTPLUG_DISCARD_UNMAP = 1,
+};
+
+/**
+ * What becomes of writes of zeros.
+ */
+enum kvm_hotplug_detect_zeroes {
+    /**
+     * Written.
+     */
+    KVM_HOTPLUG_DETECT_ZEROES_OFF = 0,
+    /**
+     * Turned into an efficient write of zeros.
+     */
+    KVM_HOTPLUG_DETECT_ZEROES_ON = 1,
+    /**
+     * Turned into a discard; needs discard UNMAP.
+     */
+    KVM_HOTPLUG_DETECT_ZEROES_UNMAP = 2,
+};
+
+/**
+ * Kinds of events. Callers skip kinds they do not know: newer versions may add some.
+ */
+enum kvm_hotplug_event_type {
+    /**
+     * A device of an interrupted add is in the guest, and recorded now.
+     */
+    KVM_HOTPLUG_EVENT_ADDED = 1,
+    /**
+     * A removal that was pending has finished: storage or tap may be torn down.
+     */
+    KVM_HOTPLUG_EVENT_REMOVED = 2,
+    /**
+     * The guest gave a device up by itself: storage or tap may be torn down.
+     */
+    KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST = 3,
+    /**
+     * The guest refused to let go of a device; it stays.
+     */
+    KVM_HOTPLUG_EVENT_REFUSED = 4,
+    /**
+     * A removal that an earlier agent had begun is waiting for the guest.
+     */
+    KVM_HOTPLUG_EVENT_PENDING = 5,
+    /**
+     * An interrupted add was taken back.
+     */
+    KVM_HOTPLUG_EVENT_UNDONE = 6,
+    /**
+     * The connection to the monitor is gone; the next call makes a new one.
+     */
+    KVM_HOTPLUG_EVENT_MONITOR_LOST = 7,
+    /**
+     * Events were dropped because nobody fetched them (more than 1024).
+     */
+    KVM_HOTPLUG_EVENT_LOST = 8,
+};
+
+/**
+ * What a slot is used for.
+ */
+enum kvm_hotplug_slot_state {
+    /**
+     * Can be handed out.
+     */
+    KVM_HOTPLUG_SLOT_FREE = 0,
+    /**
+     * Left to QEMU, unless it is pinned.
+     */
+    KVM_HOTPLUG_SLOT_RESERVED = 1,
+    /**
+     * Somebody is there.
+     */
+    KVM_HOTPLUG_SLOT_TAKEN = 2,
+    /**
+     * A removal is pending there.
+     */
+    KVM_HOTPLUG_SLOT_QUARANTINED = 3,
+    /**
+     * Empty, but takes no devices while the guest runs.
+     */
+    KVM_HOTPLUG_SLOT_NOT_HOTPLUGGABLE = 4,
+    /**
+     * The guest has not said yet.
+     */
+    KVM_HOTPLUG_SLOT_UNKNOWN = 5,
+};
+
+/**
+ * What record and guest disagree about. Callers treat values they do not know as "something": newer versions may add
+ * some.
+ */
+enum kvm_hotplug_mismatch {
+    /**
+     * Recorded, but not in the guest. kvm_hotplug_mend() takes it out of the record.
+     */
+    KVM_HOTPLUG_MISMATCH_MISSING = 1,
+    /**
+     * In the guest, but not recorded: somebody else's, which is left alone.
+     */
+    KVM_HOTPLUG_MISMATCH_FOREIGN = 2,
+    /**
+     * Sits elsewhere than recorded. kvm_hotplug_mend() records where it is.
+     */
+    KVM_HOTPLUG_MISMATCH_ADDRESS = 3,
+    /**
+     * Is another device model.
+     */
+    KVM_HOTPLUG_MISMATCH_MODEL = 4,
+    /**
+     * Has another netdev or block node behind it, or none.
+     */
+    KVM_HOTPLUG_MISMATCH_BACKEND = 5,
+    /**
+     * Has another MAC address.
+     */
+    KVM_HOTPLUG_MISMATCH_MAC = 6,
+    /**
+     * Has another number of queues or interrupt vectors.
+     */
+    KVM_HOTPLUG_MISMATCH_QUEUES = 7,
+    /**
+     * Announces another MTU.
+     */
+    KVM_HOTPLUG_MISMATCH_MTU = 8,
+    /**
+     * Loads another option ROM.
+     */
+    KVM_HOTPLUG_MISMATCH_ROM = 9,
+    /**
+     * Has another serial.
+     */
+    KVM_HOTPLUG_MISMATCH_SERIAL = 10,
+    /**
+     * Is writable where the record says read-only, or the reverse.
+     */
+    KVM_HOTPLUG_MISMATCH_READ_ONLY = 11,
+    /**
+     * The guest sees another size than the image has.
+     */
+    KVM_HOTPLUG_MISMATCH_SIZE = 12,
+    /**
+     * Another setting; the texts say which.
+     */
+    KVM_HOTPLUG_MISMATCH_SETTING = 13,
+    /**
+     * A block node of ours that belongs to no device. kvm_hotplug_mend() removes it.
+     */
+    KVM_HOTPLUG_MISMATCH_ORPHAN_NODE = 14,
+    /**
+     * An fdset with our tag that belongs to no device. kvm_hotplug_mend() removes it.
+     */
+    KVM_HOTPLUG_MISMATCH_ORPHAN_FDSET = 15,
+};
+
+/**
+ * How much a log line matters. A level includes those above it.
+ */
+enum kvm_hotplug_log_level {
+    /**
+     * Nothing is logged; the callback is dropped.
+     */
+    KVM_HOTPLUG_LOG_OFF = 0,
+    /**
+     * Something is left behind or lost.
+     */
+    KVM_HOTPLUG_LOG_ERROR = 1,
+    /**
+     * Something unexpected was dealt with.
+     */
+    KVM_HOTPLUG_LOG_WARNING = 2,
+    /**
+     * What changed in a guest.
+     */
+    KVM_HOTPLUG_LOG_INFO = 3,
+    /**
+     * Every call and what was sent.
+     */
+    KVM_HOTPLUG_LOG_DEBUG = 4,
+};
+
+/**
+ * A live guest: the connection to its monitor, its slot map, and what is pending. Made by kvm_hotplug_open(), freed by
+ * kvm_hotplug_close(). Any thread may use it; calls on one handle take turns, each waiting for its turn no longer than
+ * its own timeout; different handles are independent. The library makes no threads.
+ *
+ * A monitor serves one client at a time: while a handle is open, no other program can use that QMP socket. Give QEMU a
+ * second one if others need it.
+ */
+struct kvm_hotplug;
+
+/**
+ * Why a call failed. Made by the failing call, belongs to the caller, who frees it with kvm_hotplug_error_free(). It
+ * refers to nothing else, may outlive every handle, and may be read from any number of threads at once.
+ */
+struct kvm_hotplug_error;
+
+/**
+ * The record of one guest: its command line without NICs and disks, and every NIC and disk with its address; with it
+ * its file and the lock on that. Made by kvm_runtime_new(), kvm_runtime_load() or kvm_runtime_read(), freed by
+ * kvm_runtime_free(). Any thread may use it; calls on one record take turns.
+ */
+struct kvm_runtime;
+
+/**
+ * A disk to add. Zero everywhere but in path is the default: a writable raw image as virtio-blk-pci. Strings are borrowed
+ * for the call.
+ */
+struct kvm_hotplug_disk {
+    /**
+     * Absolute path of an image file or block device. Required.
+     */
+    const char *path;
+    /**
+     * Id of device and block node: a letter, then up to 30 letters, digits, '-', '.' or '_'. NULL for "disk-pci-<slot>",
+     * or "disk-pci-<bus>" on a root port.
+     */
+    const char *id;
+    /**
+     * Serial number the guest sees, 1 to 20 printable ASCII characters; NULL for none.
+     */
+    const char *serial;
+    /**
+     * QEMU device model; NULL for "virtio-blk-pci". One that is not of the virtio-blk-pci family is recorded for the
+     * next boot.
+     */
+    const char *model;
+    /**
+     * Bus to sit on; NULL for the first free slot. With it, slot counts.
+     */
+    const char *bus;
+    /**
+     * One of enum kvm_hotplug_format.
+     */
+    uint32_t format;
+    /**
+     * One of enum kvm_hotplug_cache.
+     */
+    uint32_t cache;
+    /**
+     * One of enum kvm_hotplug_aio.
+     */
+    uint32_t aio;
+    /**
+     * One of enum kvm_hotplug_discard.
+     */
+    uint32_t discard;
+    /**
+     * One of enum kvm_hotplug_detect_zeroes.
+     */
+    uint32_t detect_zeroes;
+    /**
+     * Smallest unit of I/O in bytes, a power of two from 512 to 2097152; 0 means 512.
+     */
+    uint32_t logical_block_size;
+    /**
+     * Unit the guest should align to in bytes, likewise, not below the logical one; 0 means the same.
+     */
+    uint32_t physical_block_size;
+    /**
+     * Virtqueues, 1 to 1024; 0 for QEMU's default.
+     */
+    uint32_t queues;
+    /**
+     * Slot on bus, 0 to 31.
+     */
+    uint32_t slot;
+    /**
+     * Place in the firmware's boot order, 0 to 2147483647, with KVM_HOTPLUG_BOOT_INDEX.
+     */
+    uint32_t boot_index;
+    /**
+     * Milliseconds for all of it; 0 means 5000.
+     */
+    uint32_t timeout_ms;
+    /**
+     * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_READ_ONLY, KVM_HOTPLUG_SHARE_RW.
+     */
+    uint32_t flags;
+};
+
+/**
+ * A device of a record or guest. Strings are UTF-8, end in NUL, and are empty where they do not apply.
+ */
+struct kvm_hotplug_device {
+    /**
+     * Id in QEMU, and that of the netdev or block node behind it: at most 31 characters.
+     */
+    char id[32];
+    /**
+     * Bus it sits on; empty if it has no place yet.
+     */
+    char bus[64];
+    /**
+     * NIC: MAC address, as in "52:54:00:12:34:56".
+     */
+    char mac[24];
+    /**
+     * NIC: tap on the host when it was added.
+     */
+    char ifname[16];
+    /**
+     * NIC: bridge on the host.
+     */
+    char bridge[16];
+    /**
+     * QEMU device model.
+     */
+    char model[64];
+    /**
+     * Disk: serial number.
+     */
+    char serial[24];
+    /**
+     * Disk: path of the image or block device.
+     */
+    char path[4096];
+    /**
+     * The reason in words.
+     */
+    char reason_text[160];
+    /**
+     * Tells this attachment from earlier ones of the same id.
+     */
+    uint64_t generation;
+    /**
+     * One of enum kvm_hotplug_device_type.
+     */
+    uint32_t device_type;
+    /**
+     * One of enum kvm_hotplug_answer: DONE means in the guest, AFTER_REBOOT recorded for the next boot (to come or to
+     * go), PENDING on its way out.
+     */
+    uint32_t state;
+    /**
+     * One of enum kvm_hotplug_reason.
+     */
+    uint32_t reason;
+    /**
+     * Slot on the bus, 0 to 31.
+     */
+    uint32_t slot;
+    /**
+     * NIC: queue pairs. Disk: virtqueues, 0 for QEMU's default.
+     */
+    uint32_t queues;
+    /**
+     * NIC: 1 if vhost-net moves the packets.
+     */
+    uint32_t vhost;
+    /**
+     * NIC: MTU announced to the guest, 0 for none.
+     */
+    uint32_t mtu;
+    /**
+     * Disk: 1 if the guest cannot write to it.
+     */
+    uint32_t read_only;
+    /**
+     * 1 if the device is to go with the next boot.
+     */
+    uint32_t removed_after_reboot;
+    /**
+     * Always 0.
+     */
+    uint32_t reserved;
+};
+
+/**
+ * One event. What a call answers itself is no event.
+ */
+struct kvm_hotplug_event {
+    /**
+     * Id of the device; empty for events about the guest.
+     */
+    char id[32];
+    /**
+     * Details in words, UTF-8.
+     */
+    char text[256];
+    /**
+     * Which attachment of that id.
+     */
+    uint64_t generation;
+    /**
+     * KVM_HOTPLUG_EVENT_LOST: how many were dropped.
+     */
+    uint64_t lost;
+    /**
+     * One of enum kvm_hotplug_event_type.
+     */
+    uint32_t event_type;
+    /**
+     * One of enum kvm_hotplug_device_type; 0 for events about the guest.
+     */
+    uint32_t device_type;
+};
+
+/**
+ * A NIC to add. Zero everywhere is the default: a virtio-net-pci with one queue, a generated MAC address and a tap of
+ * its own, attached to nothing. Strings and arrays are borrowed for the call.
+ */
+struct kvm_hotplug_nic {
+    /**
+     * Id of device and netdev: a letter, then up to 30 letters, digits, '-', '.' or '_'. NULL for "nic-pci-<slot>", or
+     * "nic-pci-<bus>" on a root port.
+     */
+    const char *id;
+    /**
+     * MAC address as in "52:54:00:12:34:56", not multicast. NULL for a random one that begins with 52:54:00.
+     */
+    const char *mac;
+    /**
+     * Bridge the tap is attached to. NULL for none. Not together with tap_fds.
+     */
+    const char *bridge;
+    /**
+     * Name of the tap, at most 15 characters, or a pattern with one "%d". It must not exist. NULL for "tap%d". Not
+     * together with tap_fds.
+     */
+    const char *ifname;
+    /**
+     * QEMU device model; NULL for "virtio-net-pci". One that is not of the virtio-net-pci family is recorded for the
+     * next boot.
+     */
+    const char *model;
+    /**
+     * Bus to sit on; NULL for the first free slot. With it, slot counts.
+     */
+    const char *bus;
+    /**
+     * Taps that the caller opened, one per queue, all of one interface. They are duplicated: the caller keeps and
+     * closes its own. NULL to have the tap opened.
+     */
+    const int32_t *tap_fds;
+    /**
+     * Number of tap_fds; 0 to have the tap opened.
+     */
+    uint32_t tap_fd_count;
+    /**
+     * Queue pairs, 1 to 8; 0 means 1, or tap_fd_count.
+     */
+    uint32_t queues;
+    /**
+     * One of enum kvm_hotplug_vhost.
+     */
+    uint32_t vhost;
+    /**
+     * MTU in bytes, 68 to 65535, announced to the guest (host_mtu) and set on a tap opened here. 0 announces none; the
+     * tap then takes its bridge's.
+     */
+    uint32_t mtu;
+    /**
+     * Slot on bus, 0 to 31.
+     */
+    uint32_t slot;
+    /**
+     * Place in the firmware's boot order, 0 to 2147483647, with KVM_HOTPLUG_BOOT_INDEX; makes the device load its option
+     * ROM, which a NIC without it does not.
+     */
+    uint32_t boot_index;
+    /**
+     * User id that may reopen a tap opened here, with KVM_HOTPLUG_TAP_OWNER.
+     */
+    uint32_t tap_owner;
+    /**
+     * Milliseconds for all of it; 0 means 5000.
+     */
+    uint32_t timeout_ms;
+    /**
+     * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_TAP_OWNER.
+     */
+    uint32_t flags;
+    /**
+     * Must be 0.
+     */
+    uint32_t reserved;
+};
+
+/**
+ * A removal.
+ */
+struct kvm_hotplug_removal {
+    /**
+     * Id of the device. Required; borrowed for the call.
+     */
+    const char *id;
+    /**
+     * Milliseconds for all of it; 0 means 20000.
+     */
+    uint32_t timeout_ms;
+    /**
+     * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT.
+     */
+    uint32_t flags;
+};
+
+/**
+ * What a new record begins with. Zero everywhere is the default.
+ */
+struct kvm_runtime_config {
+    /**
+     * The guest's name, for people; NULL for none. Borrowed for the call.
+     */
+    const char *name;
+    /**
+     * QEMU's command line without NICs and disks: command_count strings, the first of which is the program. NULL for
+     * none. Borrowed for the call.
+     */
+    const char *const *command;
+    /**
+     * Number of strings in command, at most 65536.
+     */
+    uint64_t command_count;
+    /**
+     * Slots of pci.0, counted from 0, that are never chosen, 0 to 32. Counts only with KVM_RUNTIME_RESERVED_SLOTS;
+     * otherwise it is 4.
+     */
+    uint32_t reserved_slots;
+    /**
+     * KVM_RUNTIME_RESERVED_SLOTS or 0.
+     */
+    uint32_t flags;
+};
+
+/**
+ * Takes one log line: UTF-8, without a final newline, valid during the callback only. It is called in the middle of a
+ * call of this library, by the thread that made it. It must not call back into the handle (that call fails with
+ * EDEADLK), nor leave by longjmp or an exception.
+ */
+typedef void (*kvm_hotplug_log_fn)(void *userdata, int level, const char *message);
+
+/**
+ * Releases the userdata of a log callback. Called once, when nothing can log through it any more.
+ */
+typedef void (*kvm_hotplug_free_fn)(void *userdata);
+
+/**
+ * One slot of one bus. Strings are UTF-8 and end in NUL.
+ */
+struct kvm_hotplug_slot {
+    /**
+     * Name of the bus.
+     */
+    char bus[64];
+    /**
+     * Id of the device there, or a description of one without an id; empty for none.
+     */
+    char occupant[64];
+    /**
+     * Slot on the bus, 0 to 31.
+     */
+    uint32_t slot;
+    /**
+     * One of enum kvm_hotplug_slot_state.
+     */
+    uint32_t state;
+};
+
+/**
+ * A tap to open. Zero everywhere is the default: one queue, the kernel's choice of name, attached to nothing. Strings
+ * are borrowed for the call.
+ */
+struct kvm_hotplug_tap {
+    /**
+     * Name, at most 15 characters, or a pattern with one "%d". It must not exist. NULL for "tap%d".
+     */
+    const char *ifname;
+    /**
+     * Bridge to attach it to; NULL for none.
+     */
+    const char *bridge;
+    /**
+     * Queues, 1 to 8; 0 means 1.
+     */
+    uint32_t queues;
+    /**
+     * MTU in bytes, 68 to 65521; 0 for the bridge's, or the kernel's 1500.
+     */
+    uint32_t mtu;
+    /**
+     * User id that may reopen it, with KVM_HOTPLUG_TAP_OWNER.
+     */
+    uint32_t tap_owner;
+    /**
+     * KVM_HOTPLUG_TAP_OWNER or 0.
+     */
+    uint32_t flags;
+};
+
+/**
+ * One disagreement between record and guest. Strings are UTF-8, end in NUL, and are cut if they are longer.
+ */
+struct kvm_hotplug_difference {
+    /**
+     * Id of the device or node, or of the device that an fdset was for.
+     */
+    char id[64];
+    /**
+     * What the record says.
+     */
+    char recorded[128];
+    /**
+     * What the guest shows.
+     */
+    char found[128];
+    /**
+     * All of it in one sentence.
+     */
+    char text[384];
+    /**
+     * One of enum kvm_hotplug_mismatch.
+     */
+    uint32_t mismatch;
+    /**
+     * 1 if kvm_hotplug_mend() deals with it.
+     */
+    uint32_t mendable;
+};
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * Plugs a disk into the guest and records it: the image and its backing files are opened with the caller's rights, in
+ * the mode QEMU will ask for; QEMU gets the descriptors, a block node and a device; the runtime file is replaced. All of
+ * it or nothing. QEMU itself opens no file, so it works when QEMU is in a chroot, runs as another user or under seccomp.
+ *
+ * QEMU locks images against use by another QEMU; in a chroot without /dev/null it does not (seen on QEMU 7.2).
+ *
+ * The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
+ *
+ * `guest`: the handle.
+ * `disk`, `disk_size`: the request, and sizeof *disk.
+ * `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Written on success only.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: up to the timeout, and on opening the image; a few milliseconds normally. Threads: any.
+ *
+ * Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why), or
+ * - -EFAULT (guest, disk or path is NULL), -EBADF (no open handle), -E2BIG (a field is set that this version does not
+ *   have);
+ * - -EINVAL (malformed or contradicting fields, unknown flags; the path is a directory or the like; a backing file's
+ *   format is not recorded);
+ * - -ENOENT (no such image, backing file or bus), -EACCES, -EROFS or another errno of open;
+ * - -EBADMSG (declared as qcow2 and is none, or marked corrupt), -EMSGSIZE (over 16 layers), -EOPNOTSUPP (encrypted or
+ *   external data; the pinned bus takes no devices; KVM_HOTPLUG_LIVE_ONLY);
+ * - -EEXIST (image or serial used in this guest; the id exists with other settings: the message names the field),
+ *   -EBUSY (kind IMAGE_LOCKED: the image is in use by another QEMU);
+ * - -ENOSPC (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken);
+ * - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused a step, see
+ *   kvm_hotplug_error_step()), -EBUSY (kind MONITOR_BUSY), -ENOTRECOVERABLE;
+ * - the errno of writing journal or runtime file.
+ *
+ * On failure guest, host and record are as they were, unless kvm_hotplug_error_undo() says otherwise.
+ */
+int kvm_hotplug_add_disk(struct kvm_hotplug *guest,
+                         const struct kvm_hotplug_disk *disk,
+                         size_t disk_size,
+                         struct kvm_hotplug_device *ret_device,
+                         size_t device_size,
+                         struct kvm_hotplug_error **reterr);
+
+/**
+ * One of enum kvm_hotplug_failure; 0 if error is NULL. Cannot fail, does not block.
+ */
+int kvm_hotplug_error_kind(const struct kvm_hotplug_error *error);
+
+/**
+ * The errno, positive, as the failing call returned it negated; 0 if error is NULL. Cannot fail, does not block.
+ */
+int kvm_hotplug_error_errno(const struct kvm_hotplug_error *error);
+
+/**
+ * One line for people, UTF-8: the step, what was wrong, where, what to do, and what is left behind. The string belongs
+ * to the error and lives as long. NULL if error is NULL. Cannot fail, does not block.
+ */
+const char *kvm_hotplug_error_message(const struct kvm_hotplug_error *error);
+
+/**
+ * The step that failed, such as "device_add nic-pci-5", or NULL. The string belongs to the error and lives as long.
+ * Cannot fail, does not block.
+ */
+const char *kvm_hotplug_error_step(const struct kvm_hotplug_error *error);
+
+/**
+ * The class of QEMU's error, such as "GenericError" or "DeviceNotFound", or NULL if QEMU did not refuse a command. The
+ * string belongs to the error and lives as long. Cannot fail, does not block.
+ */
+const char *kvm_hotplug_error_qmp_class(const struct kvm_hotplug_error *error);
+
+/**
+ * QEMU's own words, or NULL if QEMU did not refuse a command. The string belongs to the error and lives as long.
+ * Cannot fail, does not block.
+ */
+const char *kvm_hotplug_error_qmp_desc(const struct kvm_hotplug_error *error);
+
+/**
+ * One of enum kvm_hotplug_undo: what became of the steps done before the failure. 0 if error is NULL. Cannot fail,
+ * does not block.
+ */
+int kvm_hotplug_error_undo(const struct kvm_hotplug_error *error);
+
+/**
+ * What is left behind, one entry a line, or NULL if nothing is. The string belongs to the error and lives as long.
+ * Cannot fail, does not block.
+ */
+const char *kvm_hotplug_error_left(const struct kvm_hotplug_error *error);
+
+/**
+ * Frees an error and the strings that belong to it; NULL is fine. Cannot fail, does not block.
+ */
+void kvm_hotplug_error_free(struct kvm_hotplug_error *error);
+
+/**
+ * Fetches the oldest event. Call kvm_hotplug_process() before, to have news taken in.
+ *
+ * `guest`: the handle.
+ * `ret_event`, `event_size`: where to put the event, and its sizeof. Written only when there is one.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
+ *
+ * Returns 1 if there was an event, 0 if not, or -EFAULT (guest or ret_event is NULL), -EBADF (no open handle), -EINVAL
+ * (size 0), -ENOTRECOVERABLE.
+ */
+int kvm_hotplug_next_event(struct kvm_hotplug *guest,
+                           struct kvm_hotplug_event *ret_event,
+                           size_t event_size,
+                           struct kvm_hotplug_error **reterr);
+
+/**
+ * Connects to the QMP socket of a running QEMU, looks at the guest, and finishes or undoes what an agent that died had
+ * begun (its journal says what); events tell what was settled.
+ *
+ * `runtime`: the guest's record, which must have a file. One guest may be open with it at a time. It may be freed
+ * before the guest is closed.
+ * `socket_path`: the QMP socket, at most 107 bytes.
+ * `timeout_ms`: for all of it; 0 means 5000.
+ * `ret_guest`: where to put the handle; closed with kvm_hotplug_close().
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: up to the timeout. Threads: any.
+ *
+ * Returns 0, or -EFAULT (a pointer is NULL), -EBADF (runtime is no open handle), -EINVAL (empty or no UTF-8),
+ * -ENAMETOOLONG (socket path), -EBADFD (the record has no file), -EROFS (record from kvm_runtime_read()), -EBUSY
+ * (the record belongs to an open guest, kind STATE; or the monitor serves another client, kind MONITOR_BUSY),
+ * -ENOENT or -ECONNREFUSED (nobody listens there), -ETIMEDOUT, -ECONNRESET (QEMU hung up), -EPROTO (not QMP),
+ * -EREMOTEIO (QEMU refused a question), or the errno of a failed system call. Nothing is left behind on failure, except
+ * that settling may have got half-way, which the next call continues.
+ */
+int kvm_hotplug_open(struct kvm_runtime *runtime,
+                     const char *socket_path,
+                     uint32_t timeout_ms,
+                     struct kvm_hotplug **ret_guest,
+                     struct kvm_hotplug_error **reterr);
+
+/**
+ * Closes the connection and frees the handle; NULL is fine. The guest and its devices stay as they are, pending
+ * removals stay in the journal. Does not fail, does not block; no other thread may be using the handle.
+ */
+void kvm_hotplug_close(struct kvm_hotplug *guest);
+
+/**
+ * Ends the call that another thread is in on this handle, as soon as it can; that call then fails with -ECANCELED, and
+ * its error says what became of the device. The exception to the rule that calls take turns. A call that is only
+ * waiting for its turn is not ended.
+ *
+ * `guest`: the handle.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: no. Threads: any, also while another call is running.
+ *
+ * Returns 1 if a call was running, 0 if not, or -EFAULT, -EBADF (no open handle).
+ */
+int kvm_hotplug_cancel(const struct kvm_hotplug *guest, struct kvm_hotplug_error **reterr);
+
+/**
+ * A descriptor for poll, epoll or select: readable when kvm_hotplug_process() has something to do or an event can be
+ * fetched. It belongs to the handle, stays the same for its life (also when the monitor is reconnected), and must be
+ * neither read nor closed.
+ *
+ * `guest`: the handle.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: no. Threads: any.
+ *
+ * Returns the descriptor, or -EFAULT, -EBADF (no open handle).
+ */
+int kvm_hotplug_get_fd(const struct kvm_hotplug *guest, struct kvm_hotplug_error **reterr);
+
+/**
+ * Takes in what QEMU has said: finishes removals that the guest granted late (backend down, record updated), clears up
+ * behind devices that the guest gave up by itself, and reconnects if the connection was lost. Removals that have been
+ * pending for over 10 s are asked for again, since a guest that was booting did not hear it; an agent that waits for one
+ * therefore calls this every few seconds as well. It does not wait for news, only for the answers to the commands that
+ * this takes.
+ *
+ * `guest`: the handle.
+ * `timeout_ms`: for those commands; 0 means 5000.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: normally under a millisecond, at most up to the timeout. Threads: any.
+ *
+ * Returns the number of events that kvm_hotplug_next_event() can fetch, or -EFAULT, -EBADF (no open handle),
+ * -ETIMEDOUT, -ECANCELED, -ECONNRESET, -ENOENT or -ECONNREFUSED (QEMU has gone), -EBUSY (monitor busy), -EPROTO,
+ * -EREMOTEIO, -ENOTRECOVERABLE, or the errno of writing the runtime file. What is not finished then is tried again by
+ * the next call.
+ */
+int kvm_hotplug_process(struct kvm_hotplug *guest,
+                        uint32_t timeout_ms,
+                        struct kvm_hotplug_error **reterr);
+
+/**
+ * Lists the devices of a guest: those of the record, and those that are only on their way out.
+ *
+ * `guest`: the handle.
+ * `devices`, `size`, `capacity`: an array of capacity structs, and sizeof devices[0]; NULL and capacity 0 to count only.
+ * `ret_count`: where to put how many devices there are; those beyond capacity are not written.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
+ *
+ * Returns 0, or -EFAULT (guest or ret_count is NULL), -EBADF (no open handle), -EINVAL (size 0), -ENOTRECOVERABLE.
+ */
+int kvm_hotplug_list(const struct kvm_hotplug *guest,
+                     struct kvm_hotplug_device *devices,
+                     size_t size,
+                     size_t capacity,
+                     size_t *ret_count,
+                     struct kvm_hotplug_error **reterr);
+
+/**
+ * Looks up one device by its id.
+ *
+ * `guest`: the handle.
+ * `id`: the device's id.
+ * `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Written only when it exists.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
+ *
+ * Returns the device's state, one of enum kvm_hotplug_answer (KVM_HOTPLUG_ABSENT if there is no such device), or
+ * -EFAULT (guest or id is NULL), -EBADF (no open handle), -EINVAL (device_size 0, id not UTF-8), -ENOTRECOVERABLE.
+ */
+int kvm_hotplug_get_device(const struct kvm_hotplug *guest,
+                           const char *id,
+                           struct kvm_hotplug_device *ret_device,
+                           size_t device_size,
+                           struct kvm_hotplug_error **reterr);
+
+/**
+ * Plugs a NIC into the guest and records it: a tap is opened (multi-queue when asked), attached to its bridge, given its
+ * MTU and set up; QEMU gets its descriptors, a netdev and a device; the runtime file is replaced. All of it or nothing.
+ *
+ * The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
+ *
+ * `guest`: the handle.
+ * `nic`, `nic_size`: the request, and sizeof *nic.
+ * `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Written on success only.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: up to the timeout; a few milliseconds normally. Threads: any.
+ *
+ * Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why), or
+ * - -EFAULT (guest or nic is NULL, or tap_fds with a count), -EBADF (no open handle, closed tap fd);
+ * - -EINVAL (malformed or contradicting fields, unknown flags, an fd that is no tap, a bridge that is none), -E2BIG (a
+ *   field is set that this version does not have);
+ * - -EEXIST (MAC address or tap name taken; the id exists with other settings: the message names the field);
+ * - -ENOSPC (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken), -EOPNOTSUPP (that bus takes none; or
+ *   KVM_HOTPLUG_LIVE_ONLY), -ENOENT (no such bus or bridge);
+ * - -ENODEV (vhost required and missing), or the errno of opening or setting up the tap (-EPERM without CAP_NET_ADMIN);
+ * - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused a step, see
+ *   kvm_hotplug_error_step()), -EBUSY (monitor busy), -ENOTRECOVERABLE;
+ * - the errno of writing journal or runtime file.
+ *
+ * On failure guest, host and record are as they were, unless kvm_hotplug_error_undo() says otherwise.
+ */
+int kvm_hotplug_add_nic(struct kvm_hotplug *guest,
+                        const struct kvm_hotplug_nic *nic,
+                        size_t nic_size,
+                        struct kvm_hotplug_device *ret_device,
+                        size_t device_size,
+                        struct kvm_hotplug_error **reterr);
+
+/**
+ * Takes a device out of the guest and its record: asks the guest, waits until QEMU says that this very device is gone,
+ * takes down what stood behind it, and replaces the runtime file. Nothing behind a device is touched before that.
+ *
+ * The call may be repeated: a device that is gone is answered KVM_HOTPLUG_ABSENT; one whose removal is pending is waited
+ * for again, and the guest is asked again only after 10 s. Until the guest lets go, the device keeps its slot and id,
+ * and a later kvm_hotplug_process(), also in another process, finishes the removal.
+ *
+ * `guest`: the handle.
+ * `removal`, `removal_size`: the request, and sizeof *removal.
+ * `ret_device`, `device_size`: where to put the device, with the reason if it is pending, and its sizeof; or NULL and 0.
+ * Not written for KVM_HOTPLUG_ABSENT and errors.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: up to the timeout, for the guest. Threads: any.
+ *
+ * Returns KVM_HOTPLUG_DONE (gone: its storage or tap may be torn down), KVM_HOTPLUG_PENDING (the guest has not let go:
+ * at the deadline, or at once if it is paused, asleep, stopped or not started; the device's reason says which),
+ * KVM_HOTPLUG_AFTER_REBOOT (recorded: it goes with the next boot), KVM_HOTPLUG_ABSENT, or
+ * - -EFAULT (guest, removal or id is NULL), -EBADF (no open handle), -EINVAL (no UTF-8, unknown flags, size 0; it is not
+ *   a NIC or disk as the function's name says), -E2BIG (a field is set that this version does not have);
+ * - -EPERM (kind GUEST_REFUSED: the guest said no; the device stays), -EBUSY (kind GUEST_BUSY: busy with an earlier plug
+ *   or unplug until the deadline; the device stays);
+ * - -EACCES (kind FOREIGN: in the guest, not in the record), -EOPNOTSUPP (it shares its slot with other functions; the
+ *   bus takes no removals; KVM_HOTPLUG_LIVE_ONLY);
+ * - -ETIMEDOUT (QEMU did not answer), -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO, -EBUSY (kind MONITOR_BUSY),
+ *   -ENOTRECOVERABLE, or the errno of writing journal or runtime file; kvm_hotplug_error_left() says whether the guest
+ *   may have been asked.
+ */
+int kvm_hotplug_unplug(struct kvm_hotplug *guest,
+                       const struct kvm_hotplug_removal *removal,
+                       size_t removal_size,
+                       struct kvm_hotplug_device *ret_device,
+                       size_t device_size,
+                       struct kvm_hotplug_error **reterr);
+
+/**
+ * Takes a NIC out of the guest: kvm_hotplug_unplug() in short, for NICs only.
+ *
+ * `guest`: the handle.
+ * `id`: the NIC's id.
+ * `timeout_ms`: for all of it; 0 means 20000.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks, threads, answers and errors are those of kvm_hotplug_unplug(); -EINVAL also if the device is a disk. Why a
+ * removal is pending is to be had from kvm_hotplug_get_device().
+ */
+int kvm_hotplug_del_nic(struct kvm_hotplug *guest,
+                        const char *id,
+                        uint32_t timeout_ms,
+                        struct kvm_hotplug_error **reterr);
+
+/**
+ * Takes a disk out of the guest: kvm_hotplug_unplug() in short, for disks only.
+ *
+ * `guest`: the handle.
+ * `id`: the disk's id.
+ * `timeout_ms`: for all of it; 0 means 20000.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks, threads, answers and errors are those of kvm_hotplug_unplug(); -EINVAL also if the device is a NIC. Why a
+ * removal is pending is to be had from kvm_hotplug_get_device().
+ */
+int kvm_hotplug_del_disk(struct kvm_hotplug *guest,
+                         const char *id,
+                         uint32_t timeout_ms,
+                         struct kvm_hotplug_error **reterr);
+
+/**
+ * Makes a record of a guest without NICs and disks. It has no file until kvm_runtime_save() gives it one.
+ *
+ * `config` and `size`: what it begins with, and sizeof *config; config may be NULL for a record without a command.
+ * `ret_runtime`: where to put the new record; freed with kvm_runtime_free().
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: no. Threads: any.
+ *
+ * Returns 0, or -EFAULT (ret_runtime, or a string of command, is NULL), -EINVAL (not UTF-8, unknown flags, size 0),
+ * -E2BIG (a field is set that this version does not have), -EMSGSIZE (too many or too long strings), -EBADMSG
+ * (more than 32 slots reserved).
+ */
+int kvm_runtime_new(const struct kvm_runtime_config *config,
+                    size_t size,
+                    struct kvm_runtime **ret_runtime,
+                    struct kvm_hotplug_error **reterr);
+
+/**
+ * Loads a runtime file, and the journal beside it, and owns both until the record is freed: a lock file beside it
+ * ("<path>.lock", with the pid inside) keeps other handles and processes out.
+ *
+ * `path`: the runtime file; symbolic links are not followed in its last component.
+ * `ret_runtime`: where to put the record; freed with kvm_runtime_free().
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: on disk I/O only. Threads: any. Nothing is changed on failure.
+ *
+ * Returns 0, or -EFAULT (a pointer is NULL), -EINVAL (path is empty, no UTF-8, or no regular file), -ENOENT (no such
+ * file), -ELOOP (a symbolic link), -EAGAIN (locked: the message names the holder), -EFBIG (over 4 MiB), -EBADMSG
+ * (malformed: the message names the element), -EPROTONOSUPPORT (written by a newer version), or the errno of open,
+ * flock, read or write.
+ */
+int kvm_runtime_load(const char *path, struct kvm_runtime **ret_runtime, struct kvm_hotplug_error **reterr);
+
+/**
+ * Reads a runtime file for looking only: no lock is taken, so it works while an agent owns the file. Such a record can
+ * be listed; saving it or opening a guest with it fails with -EROFS.
+ *
+ * Parameters, blocking, threads and errors are those of kvm_runtime_load(), without -EAGAIN.
+ */
+int kvm_runtime_read(const char *path, struct kvm_runtime **ret_runtime, struct kvm_hotplug_error **reterr);
+
+/**
+ * Writes the record to disk: a temporary file, synced, renamed into place, mode 0600, the directory synced. Calls on a
+ * live guest do this by themselves.
+ *
+ * `runtime`: the record.
+ * `path`: for a record without a file, where to put it, which must not exist yet; the record owns that file from then
+ * on. NULL for a record that has one.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: on disk I/O. Threads: any. On failure the old file is as it was.
+ *
+ * Returns 0, or -EFAULT (runtime is NULL), -EBADF (no open handle), -EBADFD (no path for a record without a file, or a
+ * path for one that has a file), -EEXIST (path exists), -EAGAIN (locked), -EROFS (from kvm_runtime_read()), or the errno
+ * of open, write, fsync or rename.
+ */
+int kvm_runtime_save(struct kvm_runtime *runtime,
+                     const char *path,
+                     struct kvm_hotplug_error **reterr);
+
+/**
+ * Lists the devices of a record.
+ *
+ * `runtime`: the record.
+ * `devices`, `size`, `capacity`: an array of capacity structs, and sizeof devices[0]; NULL and capacity 0 to count only.
+ * `ret_count`: where to put how many devices there are; those beyond capacity are not written.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: no. Threads: any.
+ *
+ * Returns 0, or -EFAULT (runtime or ret_count is NULL), -EBADF (no open handle), -EINVAL (size 0).
+ */
+int kvm_runtime_list(const struct kvm_runtime *runtime,
+                     struct kvm_hotplug_device *devices,
+                     size_t size,
+                     size_t capacity,
+                     size_t *ret_count,
+                     struct kvm_hotplug_error **reterr);
+
+/**
+ * Sets where log lines go, for guests opened with this record from now on. Without this call nothing is logged; nothing
+ * ever goes to stdout or stderr.
+ *
+ * `runtime`: the record.
+ * `level`: one of enum kvm_hotplug_log_level; 0 stops logging.
+ * `callback`: takes the lines; may be NULL with level 0.
+ * `userdata`: passed to the callback. Guests opened with one record may log from several threads at once.
+ * `free`: called once with userdata when nothing logs through it any more: after it was replaced, and the record and all
+ * guests that were opened with it are gone; at once if this call fails. NULL if there is nothing to free.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: no. Threads: any.
+ *
+ * Returns 0, or -EFAULT (runtime is NULL, or callback is with a level above 0), -EBADF (no open handle), -EINVAL (no such
+ * level).
+ */
+int kvm_runtime_set_log(struct kvm_runtime *runtime,
+                        int level,
+                        kvm_hotplug_log_fn callback,
+                        void *userdata,
+                        kvm_hotplug_free_fn free,
+                        struct kvm_hotplug_error **reterr);
+
+/**
+ * Frees a record; NULL is fine. Its file is unlocked when also the guest opened with it is closed; the order does not
+ * matter. Unsaved changes of a record without a file are lost. Does not fail; no other thread may be using it.
+ */
+void kvm_runtime_free(struct kvm_runtime *runtime);
+
+/**
+ * Shows every slot of every bus, as the guest has it now: bus by bus, in the order in which free slots are handed out.
+ *
+ * `guest`: the handle.
+ * `timeout_ms`: for asking the guest; 0 means 5000.
+ * `slots`, `size`, `capacity`: an array of capacity structs, and sizeof slots[0]; NULL and capacity 0 to count only.
+ * `ret_count`: where to put how many slots there are; those beyond capacity are not written.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: about a millisecond, at most up to the timeout. Threads: any.
+ *
+ * Returns 0, or -EFAULT (guest or ret_count is NULL), -EBADF (no open handle), -EINVAL (size 0), -ETIMEDOUT,
+ * -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO, -EBUSY (monitor busy), -ENOTRECOVERABLE.
+ */
+int kvm_hotplug_slot_map(struct kvm_hotplug *guest,
+                         uint32_t timeout_ms,
+                         struct kvm_hotplug_slot *slots,
+                         size_t size,
+                         size_t capacity,
+                         size_t *ret_count,
+                         struct kvm_hotplug_error **reterr);
+
+/**
+ * Opens a tap with one descriptor per queue, with virtio-net headers, attaches it to a bridge, gives it an MTU and sets
+ * it up. It disappears when the last descriptor is closed. For callers that want to hold taps themselves, and pass them
+ * as tap_fds; kvm_hotplug_add_nic() opens one by itself.
+ *
+ * `tap`, `tap_size`: the request, and sizeof *tap.
+ * `ret_fds`, `capacity`: an array with room for at least one int per queue. The descriptors are close-on-exec and belong
+ * to the caller, who closes them. Written on success only.
+ * `ret_ifname`: room for 16 bytes for the name, or NULL.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: no. Threads: any. On failure nothing is left.
+ *
+ * Returns the number of descriptors, or -EFAULT (tap or ret_fds is NULL), -EINVAL (malformed fields, unknown flags,
+ * capacity too small, a bridge that is none), -E2BIG (a field is set that this version does not have), -EEXIST (the
+ * name is taken), -ENOENT (no /dev/net/tun, no such bridge), -EPERM (needs CAP_NET_ADMIN), or another errno of the
+ * kernel.
+ */
+int kvm_hotplug_open_tap(const struct kvm_hotplug_tap *tap,
+                         size_t tap_size,
+                         int32_t *ret_fds,
+                         size_t capacity,
+                         char *ret_ifname,
+                         struct kvm_hotplug_error **reterr);
+
+/**
+ * Compares record and guest both ways: devices, addresses, models, what stands behind them, MAC, queues, MTU, option ROM,
+ * serial, size, read-only, and devices, nodes and fdsets that the record does not know. Devices that wait for a reboot
+ * and those on their way out are no difference. Nothing is changed, except that unfinished operations are settled as by
+ * every call.
+ *
+ * `guest`: the handle.
+ * `timeout_ms`: for all of it; 0 means 5000.
+ * `differences`, `size`, `capacity`: an array of capacity structs, and sizeof differences[0]; NULL and capacity 0 to
+ * count only.
+ * `ret_count`: where to put how many there are; those beyond capacity are not written.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: some milliseconds, at most up to the timeout. Threads: any.
+ *
+ * Returns 0 (see ret_count for how many differences there are), or -EFAULT (guest or ret_count is NULL), -EBADF (no open
+ * handle), -EINVAL (size 0), -ETIMEDOUT, -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO, -EBUSY (monitor busy),
+ * -ENOTRECOVERABLE.
+ */
+int kvm_hotplug_verify(struct kvm_hotplug *guest,
+                       uint32_t timeout_ms,
+                       struct kvm_hotplug_difference *differences,
+                       size_t size,
+                       size_t capacity,
+                       size_t *ret_count,
+                       struct kvm_hotplug_error **reterr);
+
+/**
+ * Mends the differences that can be mended without a decision: a device that the guest no longer has leaves the record,
+ * and what stood behind it is taken down; one that sits elsewhere is recorded where it is; block nodes and fdsets with our
+ * tag that belong to no device are removed. Nothing foreign is touched. Events tell what was done.
+ *
+ * Parameters, blocking and threads are those of kvm_hotplug_verify(); the differences are those that are left.
+ *
+ * Returns as kvm_hotplug_verify(), and the errno of writing journal or runtime file. What was mended before a failure stays
+ * mended.
+ */
+int kvm_hotplug_mend(struct kvm_hotplug *guest,
+                     uint32_t timeout_ms,
+                     struct kvm_hotplug_difference *differences,
+                     size_t size,
+                     size_t capacity,
+                     size_t *ret_count,
+                     struct kvm_hotplug_error **reterr);
+
+/**
+ * The version of the library, such as "0.1.0". The string is static. Cannot fail, does not block.
+ */
+const char *kvm_hotplug_version(void);
+
+/**
+ * The ABI version of the library: KVM_HOTPLUG_ABI_VERSION when it was built. Cannot fail, does not block.
+ */
+uint32_t kvm_hotplug_abi_version(void);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* KVM_HOTPLUG_H */
