@@ -58,6 +58,11 @@ impl Session {
         if self.pending.contains_key(&device.id) {
             return conflict("is being removed; wait until it is gone, or take another id".into());
         }
+        if self.recorded(device.id.as_str()).is_none() {
+            return conflict(
+                "is gone, but what stood behind it could not be taken down yet; take another id".into(),
+            );
+        }
         if device.presence == Presence::RemoveAfterReboot {
             return conflict("is to be removed with the next boot; take another id".into());
         }

@@ -59,8 +59,11 @@ impl Session {
 
     fn undo_add(&mut self, device: &Device, deadline: &Deadline) -> Result<()> {
         let left = self.take_down(plan::every_trace(device, &self.fdsets.of(&device.id)), deadline)?;
-        self.forget(device)?;
-        self.events.device(What::Undone, device, with_leftovers("an interrupted add was taken back", &left));
+        // The journal keeps what is left: the next call tries again.
+        if left.is_empty() {
+            self.forget(device)?;
+            self.events.device(What::Undone, device, "an interrupted add was taken back");
+        }
         Ok(())
     }
 
@@ -89,16 +92,21 @@ impl Session {
         }
     }
 
-    /// Clears up behind a device that nobody is waiting for, and leaves word of it.
+    /// Clears up behind a device that nobody is waiting for, and leaves word of it once nothing is left: whoever hears
+    /// it may tear down its storage or tap.
     pub(super) fn finish_and_tell(&mut self, device: &Device, deadline: &Deadline) -> Result<()> {
         let finished = self.finish_removal(device, deadline)?;
-        self.events.device(finished.what, device, with_leftovers(finished.text, &finished.left));
+        if finished.left.is_empty() {
+            self.events.device(finished.what, device, finished.text);
+        }
         Ok(())
     }
 
-    /// The device has left the guest: takes down its backend, then takes it out of the record.
+    /// The device has left the guest: takes down its backend, then takes it out of the record. What is left of the
+    /// backend stays in the journal, and its slot in quarantine, for the next call to try again.
     pub(super) fn finish_removal(&mut self, device: &Device, deadline: &Deadline) -> Result<Finished> {
         let id = device.id.as_str();
+        self.pending.remove(&device.id);
         let fdsets = self.fdsets.of(&device.id);
         let verb = self.runtime().journal().find(id).map(|intent| intent.verb);
         let (what, text, traces) = match verb {
@@ -121,7 +129,9 @@ impl Session {
         if next.remove(&device.id).is_some() {
             self.runtime().replace(next)?;
         }
-        self.forget(device)?;
+        if left.is_empty() {
+            self.forget(device)?;
+        }
         Ok(Finished { what, text, left })
     }
 
@@ -142,12 +152,5 @@ impl Session {
         self.fdsets.release(&device.id);
         self.pending.remove(&device.id);
         self.runtime().write_journal(|journal| journal.strike(device.id.as_str()))
-    }
-}
-
-fn with_leftovers(text: &str, left: &[String]) -> String {
-    match left {
-        [] => text.to_owned(),
-        _ => format!("{text}; left behind: {}", left.join(", ")),
     }
 }

@@ -146,12 +146,25 @@ impl Session {
     }
 
     fn gone(&mut self, device: &Device, deadline: &Deadline) -> Result<Outcome> {
-        let left = self.finish_removal(device, deadline)?.left;
+        let left = match self.finish_removal(device, deadline) {
+            Ok(finished) => finished.left,
+            Err(error) => return self.gone_but_for(device, error, deadline),
+        };
         if left.is_empty() {
             return Ok(Outcome::Done(device.clone()));
         }
         let text = format!("{} is gone from the guest, but what stood behind it is not", device.id);
         Err(Error::new(ErrorKind::Qmp, text).with_undo(left))
+    }
+
+    /// Clearing up behind a device broke off. Nobody knows how far it came; after a lost connection a new one tells.
+    fn gone_but_for(&mut self, device: &Device, error: Error, deadline: &Deadline) -> Result<Outcome> {
+        let unheard = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
+        if !unheard && self.ready(deadline).is_ok() && self.known_device(device.id.as_str()).is_none() {
+            return Ok(Outcome::Done(device.clone()));
+        }
+        let left = format!("what stood behind device {}: unknown, settled by the next call", device.id);
+        Err(error.context(format!("{} is gone from the guest", device.id)).with_undo(vec![left]))
     }
 
     /// Asks until the guest is no longer busy with something else.
