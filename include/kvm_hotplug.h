@@ -1109,8 +1109,10 @@ int kvm_hotplug_get_fd(const struct kvm_hotplug *guest, struct kvm_hotplug_error
 
 /**
  * Takes in what QEMU has said: finishes removals that the guest granted late (backend down, record updated), clears up
- * behind devices that the guest gave up by itself, and reconnects if the connection was lost. It does not wait for
- * news, only for the answers to the commands that this takes.
+ * behind devices that the guest gave up by itself, and reconnects if the connection was lost. Removals that have been
+ * pending for over 10 s are asked for again, since a guest that was booting did not hear it; an agent that waits for one
+ * therefore calls this every few seconds as well. It does not wait for news, only for the answers to the commands that
+ * this takes.
  *
  * `guest`: the handle.
  * `timeout_ms`: for those commands; 0 means 5000.
@@ -1123,7 +1125,9 @@ int kvm_hotplug_get_fd(const struct kvm_hotplug *guest, struct kvm_hotplug_error
  * -EREMOTEIO, -ENOTRECOVERABLE, or the errno of writing the runtime file. What is not finished then is tried again by
  * the next call.
  */
-int kvm_hotplug_process(struct kvm_hotplug *guest, uint32_t timeout_ms, struct kvm_hotplug_error **reterr);
+int kvm_hotplug_process(struct kvm_hotplug *guest,
+                        uint32_t timeout_ms,
+                        struct kvm_hotplug_error **reterr);
 
 /**
  * Lists the devices of a guest: those of the record, and those that are only on their way out.
