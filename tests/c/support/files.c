@@ -1,0 +1,143 @@
+#include "files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "janitor.h"
+#include "run.h"
+
+void path_in(char path[TEST_PATH], const char *directory, const char *name)
+{
+    if (snprintf(path, TEST_PATH, "%s/%s", directory, name) >= TEST_PATH)
+        FAIL("too long: %s/%s", directory, name);
+}
+
+/* Not below TMPDIR, which may be a tmpfs, and that has no O_DIRECT everywhere. */
+void directory_new(char path[TEST_PATH])
+{
+    strcpy(path, "/var/tmp/kht-XXXXXX");
+    if (mkdtemp(path) == NULL)
+        FAIL("cannot make the directory %s: %s", path, strerror(errno));
+    janitor_owns_directory(path);
+}
+
+void file_write(const char *path, const void *content, size_t length)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    if (fd < 0 || write(fd, content, length) != (ssize_t)length)
+        FAIL("cannot write %s: %s", path, strerror(errno));
+    close(fd);
+}
+
+char *file_read(const char *path, size_t *ret_length)
+{
+    struct stat status;
+    ssize_t length;
+    char *content;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return NULL;
+    if (fstat(fd, &status) != 0)
+        FAIL("fstat %s: %s", path, strerror(errno));
+    content = malloc((size_t)status.st_size + 1);
+    if (content == NULL)
+        FAIL("out of memory");
+    length = read(fd, content, (size_t)status.st_size);
+    if (length < 0)
+        FAIL("read %s: %s", path, strerror(errno));
+    close(fd);
+    content[length] = '\0';
+    if (ret_length != NULL)
+        *ret_length = (size_t)length;
+    return content;
+}
+
+bool file_exists(const char *path)
+{
+    struct stat status;
+
+    return lstat(path, &status) == 0;
+}
+
+bool file_contains(const char *path, const char *part)
+{
+    char *content = file_read(path, NULL);
+    bool found = content != NULL && strstr(content, part) != NULL;
+
+    free(content);
+    return found;
+}
+
+int directory_count(const char *path)
+{
+    DIR *listing = opendir(path);
+    int count = 0;
+
+    if (listing == NULL)
+        FAIL("cannot read the directory %s: %s", path, strerror(errno));
+    while (readdir(listing) != NULL)
+        count++;
+    closedir(listing);
+    return count - 2;
+}
+
+void image_raw(const char *path, long long bytes)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    if (fd < 0 || ftruncate(fd, bytes) != 0)
+        FAIL("cannot make the image %s: %s", path, strerror(errno));
+    close(fd);
+}
+
+void image_qcow2(const char *path, const char *size, const char *backing, const char *backing_format)
+{
+    const char *alone[] = {"qemu-img", "create", "-q", "-f", "qcow2", path, size, NULL};
+    const char *above[] = {"qemu-img", "create", "-q", "-f",   "qcow2", "-b", backing,
+                           "-F",       backing_format, path, size,    NULL};
+    int status = run(backing == NULL ? alone : above);
+
+    if (status != 0)
+        FAIL("qemu-img create %s ended with status %d", path, status);
+}
+
+/* Without the descriptor that reads the directory. */
+int process_fds(pid_t process)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%d/fd", (int)process);
+    return directory_count(path) - (process == getpid() ? 1 : 0);
+}
+
+int host_links(void)
+{
+    return directory_count("/sys/class/net");
+}
+
+/* /proc files have no size, so file_read() does not do for them. */
+long process_kb(pid_t process)
+{
+    char path[64], line[128];
+    long kb = -1;
+    FILE *file;
+
+    snprintf(path, sizeof path, "/proc/%d/status", (int)process);
+    file = fopen(path, "re");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
+        if (sscanf(line, "VmRSS: %ld kB", &kb) == 1)
+            break;
+    if (file == NULL || kb < 0)
+        FAIL("cannot read %s", path);
+    fclose(file);
+    return kb;
+}
