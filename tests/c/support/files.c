@@ -3,9 +3,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -88,6 +90,15 @@ int directory_count(const char *path)
         count++;
     closedir(listing);
     return count - 2;
+}
+
+void directory_read_only(const char *path)
+{
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+        FAIL("cannot make a mount namespace (needs root): %s", strerror(errno));
+    if (mount(path, path, NULL, MS_BIND, NULL) != 0 ||
+        mount(NULL, path, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) != 0)
+        FAIL("cannot mount %s read-only: %s", path, strerror(errno));
 }
 
 void image_raw(const char *path, long long bytes)

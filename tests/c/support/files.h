@@ -25,6 +25,10 @@ bool file_contains(const char *path, const char *part);
 /* How many entries the directory has. */
 int directory_count(const char *path);
 
+/* Makes the directory read-only for this process and its children, root as well; others still write to it. To be called
+ * while there is one thread only. */
+void directory_read_only(const char *path);
+
 /* A sparse file of zeros. */
 void image_raw(const char *path, long long bytes);
 
