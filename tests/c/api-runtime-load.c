@@ -265,6 +265,7 @@ static void one_owner_at_a_time(void)
 
 static void in_a_read_only_directory(void)
 {
+    mounts_private();
     directory_read_only(directory);
     fails(kvm_runtime_load(path, &runtime, &failure), -EROFS, KVM_HOTPLUG_ERROR_HOST, path, ".lock",
           "Read-only file system");

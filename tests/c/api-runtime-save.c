@@ -72,6 +72,7 @@ static void read_only(void)
 
     path_in(other, directory, "other.runtime");
     works(kvm_runtime_load(path, &runtime, &failure));
+    mounts_private();
     directory_read_only(directory);
     /* The directory was opened before, as writable; what counts is the mount it was reached through. */
     works(kvm_runtime_save(runtime, NULL, &failure));

@@ -90,8 +90,9 @@ int main(void)
     int links, open_files;
 
     test_begin("api-tap", 30);
+    net_private();
     bridge_new(bridge);
-    links = host_links();
+    links = link_count();
     open_files = process_fds(getpid());
     queues(0, 1);
     queues(1, 1);
@@ -99,7 +100,7 @@ int main(void)
     queues(QUEUES, QUEUES);
     names();
     bad_requests();
-    CHECK_NUMBER(host_links(), links);
+    CHECK_NUMBER(link_count(), links);
     CHECK_NUMBER(process_fds(getpid()), open_files);
     return test_end();
 }

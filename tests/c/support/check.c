@@ -29,11 +29,19 @@ static void at_exit(void)
         _exit(1);
 }
 
+int test_patience(int limit)
+{
+    const char *times = getenv("KVM_HOTPLUG_TEST_SLOW");
+    int factor = times == NULL ? 1 : atoi(times);
+
+    return factor > 1 ? limit * factor : limit;
+}
+
 void test_begin(const char *name, int seconds)
 {
     test_name = name;
     test_process = getpid();
-    janitor_start(name, seconds);
+    janitor_start(name, test_patience(seconds));
     if (atexit(at_exit) != 0)
         FAIL("cannot register the clean-up");
 }

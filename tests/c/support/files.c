@@ -92,10 +92,14 @@ int directory_count(const char *path)
     return count - 2;
 }
 
-void directory_read_only(const char *path)
+void mounts_private(void)
 {
     if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
         FAIL("cannot make a mount namespace (needs root): %s", strerror(errno));
+}
+
+void directory_read_only(const char *path)
+{
     if (mount(path, path, NULL, MS_BIND, NULL) != 0 ||
         mount(NULL, path, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) != 0)
         FAIL("cannot mount %s read-only: %s", path, strerror(errno));
@@ -130,25 +134,24 @@ int process_fds(pid_t process)
     return directory_count(path) - (process == getpid() ? 1 : 0);
 }
 
-int host_links(void)
+/* What a main loop allocates is there; other mappings hold the guest's memory, and what emulating its processor takes. */
+long process_heap_kb(pid_t process)
 {
-    return directory_count("/sys/class/net");
-}
-
-/* /proc files have no size, so file_read() does not do for them. */
-long process_kb(pid_t process)
-{
-    char path[64], line[128];
+    char path[64], line[512];
+    bool heap = false;
     long kb = -1;
     FILE *file;
 
-    snprintf(path, sizeof path, "/proc/%d/status", (int)process);
+    snprintf(path, sizeof path, "/proc/%d/smaps", (int)process);
     file = fopen(path, "re");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL)
-        if (sscanf(line, "VmRSS: %ld kB", &kb) == 1)
+    if (file == NULL)
+        FAIL("cannot read %s: %s", path, strerror(errno));
+    while (kb < 0 && fgets(line, sizeof line, file) != NULL) {
+        heap = heap || strstr(line, "[heap]") != NULL;
+        if (heap && sscanf(line, "Rss: %ld kB", &kb) == 1)
             break;
-    if (file == NULL || kb < 0)
-        FAIL("cannot read %s", path);
+    }
     fclose(file);
+    CHECK(kb > 0);
     return kb;
 }

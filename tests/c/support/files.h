@@ -25,8 +25,10 @@ bool file_contains(const char *path, const char *part);
 /* How many entries the directory has. */
 int directory_count(const char *path);
 
-/* Makes the directory read-only for this process and its children, root as well; others still write to it. To be called
- * while there is one thread only. */
+/* From here on, mounts are seen by this process and its children only. To be called while there is one thread. */
+void mounts_private(void);
+
+/* After that: makes the directory read-only, for root as well. */
 void directory_read_only(const char *path);
 
 /* A sparse file of zeros. */
@@ -35,9 +37,8 @@ void image_raw(const char *path, long long bytes);
 /* By qemu-img; backing (of format backing_format) may be NULL. */
 void image_qcow2(const char *path, const char *size, const char *backing, const char *backing_format);
 
-/* Open file descriptors of a process; interfaces of the host; resident memory of a process. */
+/* Open file descriptors of a process, and how much of its heap is in memory. */
 int process_fds(pid_t process);
-int host_links(void);
-long process_kb(pid_t process);
+long process_heap_kb(pid_t process);
 
 #endif

@@ -2,11 +2,13 @@
 
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "clock.h"
+#include "files.h"
 
-enum { WAIT_MS = 10000 };
+enum { WAIT_MS = 10000, MAX_PIECES = 1024 };
 
 _Thread_local struct kvm_hotplug_error *failure;
 
@@ -54,7 +56,7 @@ void test_fails(const char *file, int line, const char *call, int got, int want,
 void vm_open(struct vm *vm)
 {
     works(kvm_runtime_load(vm->path, &vm->runtime, &failure));
-    works(kvm_hotplug_open(vm->runtime, vm->qemu->qmp_path, WAIT_MS, &vm->guest, &failure));
+    works(kvm_hotplug_open(vm->runtime, vm->qemu->qmp_path, (uint32_t)test_patience(WAIT_MS), &vm->guest, &failure));
 }
 
 void vm_start(struct vm *vm, const struct qemu_options *options)
@@ -64,7 +66,7 @@ void vm_start(struct vm *vm, const struct qemu_options *options)
     snprintf(vm->path, sizeof vm->path, "%s/vm.runtime", vm->qemu->dir);
     works(kvm_runtime_new(NULL, 0, &vm->runtime, &failure));
     works(kvm_runtime_save(vm->runtime, vm->path, &failure));
-    works(kvm_hotplug_open(vm->runtime, vm->qemu->qmp_path, WAIT_MS, &vm->guest, &failure));
+    works(kvm_hotplug_open(vm->runtime, vm->qemu->qmp_path, (uint32_t)test_patience(WAIT_MS), &vm->guest, &failure));
 }
 
 void vm_close(struct vm *vm)
@@ -111,11 +113,109 @@ struct kvm_hotplug_device vm_device(struct vm *vm, const char *id)
     return device;
 }
 
+void vm_observe(struct vm *vm, const char *json)
+{
+    const char *answer = qmp(vm->qemu, json);
+
+    if (!json_contains(answer, "{\"return\":"))
+        FAIL("%s: %s", json, answer);
+}
+
 void vm_reset(struct vm *vm)
 {
     monitor_forget_events(vm->qemu->observer);
-    CHECK(qmp_contains(vm->qemu, "{\"execute\":\"system_reset\"}", "\"return\""));
+    vm_observe(vm, "{\"execute\":\"system_reset\"}");
     CHECK(qmp_wait_event(vm->qemu, "RESET", NULL, WAIT_MS) != NULL);
+}
+
+static int compare_texts(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* QEMU keeps devices in hash tables, so its answers come in any order: adds the objects of an answer in one order. */
+static void add_sorted(char *picture, char *answer)
+{
+    char *pieces[MAX_PIECES];
+    char *rest = answer, *piece;
+    int count = 0, i;
+
+    while ((piece = strsep(&rest, "{")) != NULL) {
+        if (count == MAX_PIECES)
+            FAIL("more than %d objects", MAX_PIECES);
+        piece[strcspn(piece, "}")] = '\0';
+        pieces[count++] = piece;
+    }
+    qsort(pieces, (size_t)count, sizeof *pieces, compare_texts);
+    for (i = 0; i < count; i++)
+        if (*pieces[i] != '\0')
+            picture = stpcpy(stpcpy(picture, pieces[i]), "\n");
+}
+
+char *vm_picture(struct vm *vm)
+{
+    static const char *const questions[] = {
+        "{\"execute\":\"qom-list\",\"arguments\":{\"path\":\"/machine/peripheral\"}}",
+        "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"info network\"}}",
+        "{\"execute\":\"query-named-block-nodes\"}",
+        "{\"execute\":\"query-fdsets\"}",
+    };
+    char *picture = calloc(1, 1), *answer;
+    size_t i, length;
+
+    for (i = 0; i < sizeof questions / sizeof *questions; i++) {
+        answer = strdup(qmp(vm->qemu, questions[i]));
+        length = picture == NULL || answer == NULL ? 0 : strlen(picture);
+        picture = realloc(picture, length + 2 * strlen(answer == NULL ? "" : answer) + 2);
+        if (picture == NULL || answer == NULL)
+            FAIL("out of memory");
+        add_sorted(picture + length, answer);
+        free(answer);
+    }
+    return picture;
+}
+
+void vm_check_picture(const char *file, int line, struct vm *vm, const char *before)
+{
+    char *now = vm_picture(vm);
+
+    test_check_text(file, line, "the picture of the guest", now, before);
+    free(now);
+}
+
+static void journal_path(const struct vm *vm, char path[TEST_PATH])
+{
+    snprintf(path, TEST_PATH, "%s.journal", vm->path);
+}
+
+bool vm_has_journal(const struct vm *vm)
+{
+    char path[TEST_PATH];
+
+    journal_path(vm, path);
+    return file_exists(path);
+}
+
+static bool contains(const char *path, const char *part)
+{
+    char *content = file_read(path, NULL);
+    bool found = content != NULL && json_contains(content, part);
+
+    free(content);
+    return found;
+}
+
+bool vm_journal_contains(const struct vm *vm, const char *part)
+{
+    char path[TEST_PATH];
+
+    journal_path(vm, path);
+    return contains(path, part);
+}
+
+bool vm_record_contains(const struct vm *vm, const char *part)
+{
+    return contains(vm->path, part);
 }
 
 static int ready_ms(struct vm *vm, int timeout_ms)

@@ -66,6 +66,20 @@ struct kvm_hotplug_device vm_device(struct vm *vm, const char *id);
 /* Completes every pending removal, as a guest without a system never does: QEMU takes the devices out when it resets. */
 void vm_reset(struct vm *vm);
 
+/* What QEMU shows of devices, netdevs, block nodes and fdsets, to be freed: the same before and after, or something is
+ * left behind. */
+char *vm_picture(struct vm *vm);
+void vm_check_picture(const char *file, int line, struct vm *vm, const char *before);
+#define CHECK_PICTURE(vm, before) vm_check_picture(__FILE__, __LINE__, (vm), (before))
+
+/* Whether the journal has anything, and whether it or the record has this part. */
+bool vm_has_journal(const struct vm *vm);
+bool vm_journal_contains(const struct vm *vm, const char *part);
+bool vm_record_contains(const struct vm *vm, const char *part);
+
+/* Sends commands on the observer that must succeed. */
+void vm_observe(struct vm *vm, const char *json);
+
 /* The next event, waited for with poll() on the handle's descriptor; false when none comes. */
 bool vm_next_event(struct vm *vm, struct kvm_hotplug_event *event, int timeout_ms);
 
