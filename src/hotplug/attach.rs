@@ -249,11 +249,7 @@ impl Session {
         inverses: &[plan::Inverse],
         deadline: &Deadline,
     ) -> Error {
-        let unwound = match self.monitor() {
-            Ok(monitor) => transaction::unwind(monitor, inverses, &deadline.uncancelable()),
-            Err(lost) => Err(lost),
-        };
-        let left = unwound.unwrap_or_else(|cause| {
+        let left = self.take_down(inverses.to_vec(), deadline).unwrap_or_else(|cause| {
             inverses.iter().map(|inverse| format!("{} ({cause})", inverse.leftover())).collect()
         });
         if left.is_empty() {

@@ -25,10 +25,11 @@ pub struct DiskRequest {
 impl DiskRequest {
     fn differs(&self, spec: &Spec) -> Option<&'static str> {
         let Spec::Disk(existing) = spec else { return Some("type") };
-        let mut wanted = self.spec.clone();
-        if self.format.accepts(existing.format) {
-            wanted.format = existing.format;
+        if !self.format.accepts(existing.format) {
+            return Some("format");
         }
+        let mut wanted = self.spec.clone();
+        wanted.format = existing.format;
         wanted.conflict_with(existing)
     }
 }

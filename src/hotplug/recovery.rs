@@ -1,17 +1,22 @@
 //! Settles what an operation left unfinished, by what the guest really shows.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::events::What;
 use super::outcome::Waiting;
 use super::plan::{self, Inverse};
 use super::session::{Request, Session};
-use super::transaction;
+use super::transaction::{self, Leftover};
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::log::Level;
 use crate::runtime::{Device, Intent, Verb};
+
+/// How long a block node that is still in use is tried again: a device that left while nobody was connected is gone from
+/// the bus before QEMU has let go of what stood behind it.
+const IN_USE_PATIENCE: Duration = Duration::from_secs(2);
+const IN_USE_PAUSE: Duration = Duration::from_millis(10);
 
 /// A removal that has come to its end.
 pub(super) struct Finished {
@@ -137,11 +142,16 @@ impl Session {
 
     pub(super) fn take_down(&mut self, traces: Vec<Inverse>, deadline: &Deadline) -> Result<Vec<String>> {
         // What has begun to be undone is undone to the end.
-        let left = transaction::unwind(self.monitor()?, &traces, &deadline.uncancelable())?;
+        let deadline = deadline.uncancelable();
+        let patience = deadline.at_most(IN_USE_PATIENCE);
+        let mut left = transaction::unwind(self.monitor()?, &traces, &deadline)?;
+        while left.iter().any(Leftover::is_in_use) && patience.pause(IN_USE_PAUSE).is_ok() {
+            left = transaction::unwind(self.monitor()?, &traces, &deadline)?;
+        }
         for leftover in &left {
             self.log.write(Level::Error, || format!("left behind: {leftover}"));
         }
-        Ok(left)
+        Ok(left.iter().map(Leftover::to_string).collect())
     }
 
     /// Neither guest nor record has the device any more.

@@ -164,11 +164,11 @@ static void connect_all(struct qemu *qemu, bool guest)
     char path[96];
 
     snprintf(path, sizeof path, "%s/observer", qemu->dir);
-    qemu->observer = monitor_open(path, qemu->pid, START_MS);
+    qemu->observer = monitor_open(path, qemu->pid, test_patience(START_MS));
     if (qemu->observer == NULL)
         FAIL("QEMU did not start; what it said follows");
     snprintf(path, sizeof path, "%s/shell", qemu->dir);
-    if (guest && !stream_connect(&qemu->shell, path, qemu->pid, START_MS))
+    if (guest && !stream_connect(&qemu->shell, path, qemu->pid, test_patience(START_MS)))
         FAIL("no connection to the guest's second serial port");
 }
 
@@ -187,7 +187,7 @@ struct qemu *qemu_start(const struct qemu_options *options)
     arguments_free(&arguments);
     connect_all(qemu, options->guest);
     if (options->guest && !options->paused) {
-        guest_wait_boot(qemu, BOOT_MS);
+        guest_wait_boot(qemu, test_patience(BOOT_MS));
         qemu->boot_ms = (int)(now_ms() - start);
     }
     return qemu;

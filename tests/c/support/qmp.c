@@ -143,7 +143,7 @@ const char *monitor_command(struct monitor *monitor, const char *json)
     stream_write(&monitor->stream, json, strlen(json));
     stream_write(&monitor->stream, "\n", 1);
     free(monitor->answer);
-    monitor->answer = next_answer(monitor, now_ms() + ANSWER_MS);
+    monitor->answer = next_answer(monitor, now_ms() + test_patience(ANSWER_MS));
     if (monitor->answer == NULL)
         FAIL("no answer to %s: %s", json, errno == 0 ? "QEMU closed its monitor" : "QEMU hangs");
     if (!is_answer(monitor->answer))
