@@ -20,7 +20,7 @@ use kvm_hotplug::runtime::Runtime;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 
-const TIMEOUT: Duration = Duration::from_millis(200);
+const TIMEOUT: Duration = Duration::from_millis(50);
 
 /// A call may outstay its deadline to say what became of the device; the rest is for a busy machine.
 const SLACK: Duration = Duration::from_secs(5);
