@@ -181,7 +181,7 @@ pub fn taps_of_the_caller_stay_the_callers(agent: &dyn Agent) {
     }
     assert_eq!(
         host::interfaces(&name),
-        [name.clone()],
+        std::slice::from_ref(&name),
         "the caller's tap is there until the caller closes it"
     );
     drop((nic, taps));
