@@ -32,7 +32,7 @@ static const struct look looks[KINDS] = {
     [KIND_NIC] = {"NIC", "NIC", COLOUR_NIC, "a NIC of the record"},
     [KIND_DISK] = {"DSK", "DSK", COLOUR_DISK, "a disk of the record"},
     [KIND_LEAVING] = {"▷▷▷", ">>>", COLOUR_PENDING, "leaving: the guest has not let go yet"},
-    [KIND_TAKEN] = {"███", "###", COLOUR_DIM, "somebody else's"},
+    [KIND_TAKEN] = {"███", "###", COLOUR_DIM, "taken, and not in the record"},
     [KIND_RESERVED] = {"░░░", ":::", COLOUR_DIM, "reserved for QEMU"},
     [KIND_FREE] = {"   ", "   ", COLOUR_NONE, "free"},
     [KIND_COLD] = {" ∙ ", " . ", COLOUR_DIM, "empty, but takes no devices while the guest runs"},
@@ -92,9 +92,9 @@ static const struct frame *frame_of(const struct map *map)
 static void draw_cell(const struct map *map, enum kind kind)
 {
     const struct look *look = &looks[kind];
+    const char *text = map->terminal->boxes ? look->box : look->plain;
 
-    printf("%s%s%s", terminal_colour(map->terminal, look->colour), map->terminal->boxes ? look->box : look->plain,
-           terminal_reset(map->terminal));
+    terminal_print(map->terminal, look->colour, text);
 }
 
 static void draw_edge(const struct map *map, enum edge edge, size_t cells)

@@ -6,7 +6,7 @@
 #include "events.h"
 #include "report.h"
 
-enum { TICK_MS = 100 };
+enum { TICK_MS = 100, REASON_MS = 200 };
 
 /* How the wait ended; WAIT_ON while it has not. */
 enum outcome { WAIT_ON, GONE, REFUSED, LATE, BROKEN };
@@ -68,30 +68,42 @@ static enum outcome await_removal(struct agent *agent, const struct kvm_hotplug_
     return outcome;
 }
 
-/* The reason is asked for again: the guest may have been paused since. */
-static enum status still_pending(struct agent *agent, const char *id)
+static enum status gone(const char *id)
 {
+    printf("%s is gone\n", id);
+    return STATUS_DONE;
+}
+
+static enum status not_gone_yet(const struct kvm_hotplug_device *device)
+{
+    printf("%s is not gone yet: %s. Its backend stays; a later command finishes the removal.\n", device->id,
+           device->reason_text);
+    return STATUS_PENDING;
+}
+
+/* Once more, and waiting a moment: the library then looks into what keeps the guest, paused or not booted as it may be. */
+static enum status find_reason(struct agent *agent, const char *id)
+{
+    struct kvm_hotplug_removal removal = {.id = id, .timeout_ms = REASON_MS};
     struct kvm_hotplug_device device = {.slot = 0};
     struct kvm_hotplug_error *error = NULL;
+    int answer = kvm_hotplug_unplug(agent->guest, &removal, sizeof removal, &device, sizeof device, &error);
 
-    if (kvm_hotplug_get_device(agent->guest, id, &device, sizeof device, &error) < 0)
+    if (answer < 0)
         return report_error(error);
-    printf("%s is not gone yet: %s. Its backend stays; a later command finishes the removal.\n", id,
-           device.reason_text);
-    return STATUS_PENDING;
+    return answer == KVM_HOTPLUG_PENDING ? not_gone_yet(&device) : gone(id);
 }
 
 static enum status wait_for_guest(struct agent *agent, const struct kvm_hotplug_device *device)
 {
     switch (await_removal(agent, device)) {
     case GONE:
-        printf("%s is gone\n", device->id);
-        return STATUS_DONE;
+        return gone(device->id);
     case REFUSED:
         fprintf(stderr, "agent: the guest refused to let %s go; it stays\n", device->id);
         return STATUS_FAILED;
     case LATE:
-        return still_pending(agent, device->id);
+        return find_reason(agent, device->id);
     default:
         return STATUS_FAILED;
     }
@@ -107,8 +119,7 @@ enum status agent_del(struct agent *agent)
     removal.flags = KVM_HOTPLUG_NO_WAIT;
     switch (kvm_hotplug_unplug(agent->guest, &removal, sizeof removal, &device, sizeof device, &error)) {
     case KVM_HOTPLUG_DONE:
-        printf("%s is gone\n", id);
-        return STATUS_DONE;
+        return gone(id);
     case KVM_HOTPLUG_ABSENT:
         printf("%s is not there\n", id);
         return STATUS_DONE;
@@ -116,7 +127,7 @@ enum status agent_del(struct agent *agent)
         printf("%s goes with the next boot: %s\n", id, device.reason_text);
         return STATUS_AFTER_REBOOT;
     case KVM_HOTPLUG_PENDING:
-        return agent->options.no_wait ? still_pending(agent, id) : wait_for_guest(agent, &device);
+        return agent->options.no_wait ? not_gone_yet(&device) : wait_for_guest(agent, &device);
     default:
         return report_error(error);
     }

@@ -23,22 +23,19 @@ struct terminal terminal_look(bool plain)
     return terminal;
 }
 
-const char *terminal_colour(const struct terminal *terminal, enum colour colour)
+void terminal_print(const struct terminal *terminal, enum colour colour, const char *text)
 {
     static const char *const sequences[] = {
-        [COLOUR_NONE] = "",
         [COLOUR_NIC] = "\033[1;32m",
         [COLOUR_DISK] = "\033[1;36m",
         [COLOUR_PENDING] = "\033[1;33m",
         [COLOUR_DIM] = "\033[2m",
     };
 
-    return terminal->colours ? sequences[colour] : "";
-}
-
-const char *terminal_reset(const struct terminal *terminal)
-{
-    return terminal->colours ? "\033[0m" : "";
+    if (terminal->colours && colour != COLOUR_NONE)
+        printf("%s%s\033[0m", sequences[colour], text);
+    else
+        fputs(text, stdout);
 }
 
 long long now_ms(void)
@@ -60,7 +57,7 @@ void progress_tick(struct progress *progress)
     long long passed = now_ms() - progress->start;
 
     if (progress->terminal->progress) {
-        fprintf(stderr, "\r%c %s %lld.%lld s ", wheel[progress->drawn % 4], progress->text, passed / 1000,
+        fprintf(stderr, "\r%c %s %lld.%lld s", wheel[progress->drawn % 4], progress->text, passed / 1000,
                 passed / 100 % 10);
         progress->drawn++;
     } else if (passed / 1000 >= progress->drawn) {

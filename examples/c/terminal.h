@@ -14,9 +14,8 @@ enum colour { COLOUR_NONE, COLOUR_NIC, COLOUR_DISK, COLOUR_PENDING, COLOUR_DIM }
 
 struct terminal terminal_look(bool plain);
 
-/* Escape sequences for printf, empty where there are no colours. */
-const char *terminal_colour(const struct terminal *terminal, enum colour colour);
-const char *terminal_reset(const struct terminal *terminal);
+/* On stdout, in that colour if there are colours. */
+void terminal_print(const struct terminal *terminal, enum colour colour, const char *text);
 
 /* Milliseconds of a clock that only goes forward. */
 long long now_ms(void);
