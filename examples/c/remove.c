@@ -81,7 +81,7 @@ static enum status not_gone_yet(const struct kvm_hotplug_device *device)
     return STATUS_PENDING;
 }
 
-/* Once more, and waiting a moment: the library then looks into what keeps the guest, paused or not booted as it may be. */
+/* Once more, and waiting a moment: the library then looks into what keeps the guest. */
 static enum status find_reason(struct agent *agent, const char *id)
 {
     struct kvm_hotplug_removal removal = {.id = id, .timeout_ms = REASON_MS};
@@ -127,7 +127,10 @@ enum status agent_del(struct agent *agent)
         printf("%s goes with the next boot: %s\n", id, device.reason_text);
         return STATUS_AFTER_REBOOT;
     case KVM_HOTPLUG_PENDING:
-        return agent->options.no_wait ? not_gone_yet(&device) : wait_for_guest(agent, &device);
+        /* A guest that is paused, say, lets go of nothing: no use in waiting. */
+        if (agent->options.no_wait || device.reason != KVM_HOTPLUG_REASON_NOT_AWAITED)
+            return not_gone_yet(&device);
+        return wait_for_guest(agent, &device);
     default:
         return report_error(error);
     }
