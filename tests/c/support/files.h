@@ -21,6 +21,7 @@ char *file_read(const char *path, size_t *ret_length);
 
 bool file_exists(const char *path);
 bool file_contains(const char *path, const char *part);
+bool file_wait_contains(const char *path, const char *part, int timeout_ms);
 
 /* How many entries the directory has. */
 int directory_count(const char *path);
@@ -40,5 +41,6 @@ void image_qcow2(const char *path, const char *size, const char *backing, const 
 /* Open file descriptors of a process, and how much of its heap is in memory. */
 int process_fds(pid_t process);
 long process_heap_kb(pid_t process);
+
 
 #endif
