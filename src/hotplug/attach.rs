@@ -274,9 +274,12 @@ impl Session {
         inverses: &[plan::Inverse],
         deadline: &Deadline,
     ) -> Error {
-        let left = self.take_down(inverses.to_vec(), deadline).unwrap_or_else(|cause| {
-            inverses.iter().map(|inverse| format!("{} ({cause})", inverse.leftover())).collect()
-        });
+        let left: Vec<String> = match self.take_down(inverses.to_vec(), deadline) {
+            Ok(leftovers) => leftovers.iter().map(ToString::to_string).collect(),
+            Err(cause) => {
+                inverses.iter().map(|inverse| format!("{} ({cause})", inverse.leftover())).collect()
+            }
+        };
         if left.is_empty() {
             match self.forget(device) {
                 Ok(()) => error.with_undo(left),

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::events::{EventLog, What};
 use super::outcome::Waiting;
 use super::readiness::Readiness;
-use super::survey::{FdSets, Survey};
+use super::survey::{self, FdSets, Survey};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, DeviceId};
@@ -42,6 +42,9 @@ pub(super) struct Session {
     pub(super) readiness: Readiness,
     /// Buses that QEMU has refused to plug anything into.
     pub(super) closed: BTreeSet<BusName>,
+    /// Devices that were found missing and cleared up behind before QEMU said that they are gone: that word may still come,
+    /// and must not be taken for one about a new device of the same id.
+    pub(super) ghosts: BTreeSet<DeviceId>,
     /// Devices of ours that QEMU has said are gone, backend and record still to be cleared.
     departed: Vec<String>,
     monitor: Option<Monitor>,
@@ -69,6 +72,7 @@ impl Session {
             stale: true,
             readiness: Readiness::new()?,
             closed: BTreeSet::new(),
+            ghosts: BTreeSet::new(),
             departed: Vec::new(),
             monitor: None,
             socket,
@@ -246,18 +250,34 @@ impl Session {
         self.departed.iter().any(|gone| gone == id.as_str())
     }
 
-    /// The caller clears up behind this one itself.
-    pub(super) fn set_departed_aside(&mut self, id: &DeviceId) {
-        self.departed.retain(|gone| gone != id.as_str());
+    /// Nothing is left to be done about a device that departed.
+    pub(super) fn set_departed_aside(&mut self, id: &str) {
+        self.departed.retain(|gone| gone != id);
+    }
+
+    /// Whether QEMU's word that a device is gone is about the device that has this id now. Asked only where it is not
+    /// evident: a removal of ours, without a predecessor that was never heard of again, is.
+    pub(super) fn is_really_gone(&mut self, id: &DeviceId, deadline: &Deadline) -> Result<bool> {
+        let expected = self.pending.contains_key(id);
+        if !self.ghosts.remove(id) && expected {
+            return Ok(true);
+        }
+        let present = survey::is_present(self.monitor()?, id, deadline)?;
+        if present {
+            self.set_departed_aside(id.as_str());
+        }
+        Ok(!present)
     }
 
     /// Clears up behind devices that are gone.
     pub(super) fn clear_departed(&mut self, deadline: &Deadline) -> Result<()> {
         while let Some(id) = self.departed.last().cloned() {
             if let Some(device) = self.known_device(&id) {
-                self.finish_and_tell(&device, deadline)?;
+                if self.is_really_gone(&device.id, deadline)? {
+                    self.finish_and_tell(&device, deadline)?;
+                }
             }
-            self.departed.retain(|gone| *gone != id);
+            self.set_departed_aside(&id);
         }
         Ok(())
     }

@@ -104,6 +104,12 @@ pub(super) fn ask<const N: usize>(
     answers.try_into().map_err(|_| Error::new(ErrorKind::Protocol, "replies are missing"))
 }
 
+/// Whether a device with this id is in the guest.
+pub(super) fn is_present(monitor: &mut Monitor, id: &DeviceId, deadline: &Deadline) -> Result<bool> {
+    let [named] = ask(monitor, [Command::with("qom-list", &[("path", CONTAINERS[0])])], deadline)?;
+    Ok(QomChild::list(&named)?.iter().any(|child| child.name == id.as_str()))
+}
+
 impl FdSets {
     fn read(reply: &Value) -> Result<Self> {
         let malformed =

@@ -271,9 +271,10 @@ impl Session {
         let patience = deadline.earlier_by(last_word);
         loop {
             self.absorb();
-            if self.has_departed(&device.id) {
-                self.set_departed_aside(&device.id);
-                return self.gone(device, deadline);
+            if self.has_departed(&device.id) && self.is_really_gone(&device.id, deadline)? {
+                let answer = self.gone(device, deadline);
+                self.set_departed_aside(device.id.as_str());
+                return answer;
             }
             if self.known_device(device.id.as_str()).is_none() {
                 return Ok(Outcome::Done(device.clone()));
