@@ -134,6 +134,11 @@ impl FdSets {
         self.0.iter().filter(|(_, tag)| tag.as_ref() == Some(owner)).map(|(id, _)| *id).collect()
     }
 
+    /// The sets that carry our tag, with the device each belongs to.
+    pub(super) fn owned(&self) -> impl Iterator<Item = (u32, &DeviceId)> {
+        self.0.iter().filter_map(|(id, owner)| Some((*id, owner.as_ref()?)))
+    }
+
     /// The sets of a device are gone.
     pub(super) fn release(&mut self, owner: &DeviceId) {
         self.0.retain(|_, tag| tag.as_ref() != Some(owner));

@@ -13,6 +13,9 @@ use super::wire::{Command, Message, Reply, Version};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 
+/// Most reads in a row without looking at the deadline; as much as a socket holds by default (208 KiB).
+const READS: usize = 16;
+
 /// One connection to one QMP socket.
 #[derive(Debug)]
 pub struct Monitor {
@@ -137,6 +140,9 @@ impl Monitor {
         awaited.replies.resize_with(commands.len(), || None);
         let failure = self.converse(commands, &mut awaited, deadline).err();
         if let Some(error) = &failure {
+            if error.kind() == ErrorKind::MonitorLost {
+                self.salvage(&mut awaited);
+            }
             self.broken |= !matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
         }
         Batch { replies: awaited.replies, failure }
@@ -207,6 +213,16 @@ impl Monitor {
         Ok(())
     }
 
+    /// A write finds out about the end of a connection before what QEMU said last has been read: that a device is
+    /// gone, for instance, which it will not say again. A peer that only stopped reading could talk on for ever.
+    fn salvage(&mut self, awaited: &mut Awaited) {
+        for _ in 0..READS {
+            if !matches!(self.read_now(), Ok(true)) || self.sort_out(awaited).is_err() {
+                return;
+            }
+        }
+    }
+
     /// Handles everything that has been read completely.
     fn sort_out(&mut self, awaited: &mut Awaited) -> Result<()> {
         while let Some(message) = self.next_message()? {
@@ -251,7 +267,6 @@ impl Monitor {
 
     /// Reads what has arrived, without waiting. At most a few reads, so that a flood cannot hold the caller.
     pub fn pump(&mut self) -> Result<()> {
-        const READS: usize = 16;
         let mut nobody = Awaited { first: self.next_id, replies: Vec::new(), missing: 0 };
         for _ in 0..READS {
             let more = self.read_now().and_then(|more| self.sort_out(&mut nobody).map(|()| more));
