@@ -43,6 +43,10 @@ impl Framer {
             if self.step(byte)? {
                 return Ok(Some(self.cut()));
             }
+            // Blanks between messages belong to none of them, however the reads fall.
+            if self.depth == 0 {
+                self.start = self.scanned;
+            }
         }
         self.compact();
         if self.buffer.len() > MAX_MESSAGE {
@@ -124,7 +128,7 @@ mod tests {
         for chunk in chunks {
             framer.push(chunk);
             while let Some(message) = framer.next_message()? {
-                out.push(String::from_utf8_lossy(&message).trim().to_owned());
+                out.push(String::from_utf8_lossy(&message).into_owned());
             }
         }
         Ok(out)
