@@ -10,132 +10,15 @@
     clippy::result_large_err
 )]
 
+#[path = "faults/scene.rs"]
+mod scene;
 mod support;
 
-use std::collections::BTreeMap;
-
 use kvm_hotplug::ErrorKind;
+use scene::*;
 use support::api::*;
-use support::fake::{Act, Manner, Setup};
+use support::fake::{Act, Manner};
 use support::host;
-use support::world::{Picture, World};
-
-/// An operation of the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operation {
-    AddNic(u8),
-    AddRaw,
-    AddLayered,
-    DelNic(u8),
-    DelRaw,
-    DelLayered,
-}
-
-use Operation::*;
-
-const ID: &str = "victim";
-
-/// Time for an operation whose monitor falls silent.
-const SHORT: u64 = 150;
-
-impl Operation {
-    fn is_add(self) -> bool {
-        matches!(self, AddNic(_) | AddRaw | AddLayered)
-    }
-
-    /// What has to be there before.
-    fn prepare(self, world: &World, api: &dyn Api) {
-        let before = match self {
-            DelNic(queues) => AddNic(queues),
-            DelRaw => AddRaw,
-            DelLayered => AddLayered,
-            _ => return,
-        };
-        done(before.run(world, api, AMPLE));
-    }
-
-    fn run(self, world: &World, api: &dyn Api, timeout_ms: u64) -> Result<Answer, Failure> {
-        let place = Place { id: Some(ID.into()), timeout_ms, ..Place::default() };
-        match self {
-            AddNic(queues) => {
-                let mac = Some("52:54:00:00:00:01".into());
-                api.add_nic(&NicAsk { place, mac, ..world.nic(queues) })
-            }
-            AddRaw => api.add_disk(&DiskAsk { place, ..world.disk("disk.img") }),
-            AddLayered => api.add_disk(&DiskAsk { place, ..world.layered_disk() }),
-            DelNic(_) | DelRaw | DelLayered => api.unplug(&UnplugAsk::within(ID, timeout_ms)),
-        }
-    }
-}
-
-/// A world in which only the operation itself is still to be done.
-struct Scene {
-    world: World,
-    api: Option<Box<dyn Api>>,
-    start: Picture,
-    fds: usize,
-}
-
-impl Scene {
-    fn new(agent: &dyn Agent, operation: Operation) -> Self {
-        let world = World::pc();
-        world.disk("disk.img");
-        if matches!(operation, AddLayered | DelLayered) {
-            world.layered_disk();
-        }
-        let api = world.open(agent);
-        operation.prepare(&world, api.as_ref());
-        world.qemu.take_seen();
-        world.qemu.settle();
-        let start = world.picture();
-        let fds = own_fds(&world);
-        Self { world, api: Some(api), start, fds }
-    }
-
-    /// What the world looks like when the operation has been done.
-    fn goal(agent: &dyn Agent, operation: Operation) -> Goal {
-        let scene = Self::new(agent, operation);
-        done(operation.run(&scene.world, scene.api(), AMPLE));
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        let mut commands = Vec::new();
-        for name in scene.world.qemu.take_names() {
-            let count = counts.entry(name.clone()).or_default();
-            commands.push((name, *count));
-            *count += 1;
-        }
-        Goal { qemu: scene.world.qemu.snapshot(), recorded: scene.world.recorded(), commands }
-    }
-
-    fn is_start(&self) -> bool {
-        self.world.picture() == self.start
-    }
-
-    fn is_goal(&self, goal: &Goal) -> bool {
-        self.world.qemu.snapshot() == goal.0
-            && self.world.recorded() == goal.1
-            && !self.world.journal().exists()
-    }
-}
-
-/// What the world looks like when an operation has been done, and the commands that took.
-struct Goal {
-    qemu: Vec<String>,
-    recorded: Vec<String>,
-    /// Name, and how many of the same name came before.
-    commands: Vec<(String, usize)>,
-}
-
-/// What the library has open, the fake left aside.
-fn own_fds(world: &World) -> usize {
-    host::open_fds().len() - world.qemu.fds_held()
-}
-
-/// How whoever calls next comes by.
-#[derive(Clone, Copy, Debug)]
-enum Next {
-    Call,
-    Agent,
-}
 
 fn faults() -> Vec<(Act, u64)> {
     vec![
@@ -195,13 +78,7 @@ fn one_fault(
             false
         }
     };
-    if matches!(next, Next::Agent) {
-        scene.api = None;
-    }
-    scene.world.qemu.resume();
-    if scene.api.is_none() {
-        scene.api = Some(scene.world.open(agent));
-    }
+    scene.next_comes_by(agent, next);
     // A failed add is undone; a removal that may have been asked for is carried through.
     if result.is_err() && (settled || operation.is_add()) {
         scene.settles(|| scene.is_start());
@@ -209,6 +86,119 @@ fn one_fault(
     }
     scene.settles(|| scene.is_goal(goal));
     assert!(host::eventually(|| own_fds(&scene.world) == scene.fds), "{} descriptors", own_fds(&scene.world));
+}
+
+/// A step is refused, and so is each of the commands that take the others back, one at a time.
+fn undo_goes_wrong(agent: &dyn Agent) {
+    host::in_own_process("rust::undo_goes_wrong", || {
+        for (operation, refused, inverses) in [
+            (AddNic(1), "device_add", &["netdev_del"][..]),
+            (AddNic(4), "netdev_add", &["closefd"]),
+            (AddRaw, "device_add", &["blockdev-del", "remove-fd"]),
+            (AddRaw, "blockdev-add", &["remove-fd"]),
+            (AddLayered, "device_add", &["blockdev-del", "remove-fd"]),
+        ] {
+            for inverse in inverses {
+                for (act, timeout) in faults() {
+                    for next in [Next::Call, Next::Agent] {
+                        println!("== {operation:?}: {refused}, then {inverse} {act:?}, {next:?}");
+                        undo_fault(agent, operation, (refused, inverse), (act.clone(), timeout), next);
+                    }
+                }
+            }
+        }
+    });
+}
+
+fn undo_fault(
+    agent: &dyn Agent,
+    operation: Operation,
+    (refused, inverse): (&str, &str),
+    (act, timeout): (Act, u64),
+    next: Next,
+) {
+    let mut scene = Scene::new(agent, operation);
+    scene.world.qemu.fault(refused, 0, Act::refuse("the first error"));
+    scene.world.qemu.fault(inverse, 0, act);
+    let failure = fails(operation.run(&scene.world, scene.api(), timeout), ErrorKind::Qmp);
+    println!("   Err({failure:?})");
+    assert_eq!(failure.qmp_desc.as_deref(), Some("the first error"), "the first error is the one returned");
+    assert_eq!(scene.world.qemu.faults_left(), 0, "the fault did not come to pass");
+    if failure.left.is_empty() {
+        assert_eq!(scene.world.picture(), scene.start);
+    }
+    scene.next_comes_by(agent, next);
+    scene.settles(|| scene.is_start());
+    done(operation.run(&scene.world, scene.api(), AMPLE));
+    assert!(host::eventually(|| own_fds(&scene.world) == scene.fds), "{} descriptors", own_fds(&scene.world));
+}
+
+/// Everything is done in the guest, but the record cannot be replaced: the device has to go again.
+fn record_cannot_be_saved(agent: &dyn Agent) {
+    for operation in [AddNic(1), AddRaw, AddLayered] {
+        let scene = Scene::new(agent, operation);
+        let staged = scene.world.runtime.with_extension("runtime.new");
+        scene.world.qemu.hook("device_add", 0, move || std::fs::remove_file(staged).unwrap());
+        let failure = fails(operation.run(&scene.world, scene.api(), AMPLE), ErrorKind::NotFound);
+        assert_eq!(failure.step.as_deref(), Some("save the runtime file"));
+        assert_eq!(failure.left, Vec::<String>::new());
+        assert_eq!(scene.world.picture(), scene.start, "{operation:?}");
+        done(operation.run(&scene.world, scene.api(), AMPLE));
+    }
+}
+
+/// The same with a guest that does not let go at once.
+fn record_cannot_be_saved_and_the_guest_is_slow(agent: &dyn Agent) {
+    for next in [Next::Call, Next::Agent] {
+        let mut scene = Scene::new(agent, AddRaw);
+        scene.world.qemu.model(|model| model.manner = Manner::Never);
+        let staged = scene.world.runtime.with_extension("runtime.new");
+        scene.world.qemu.hook("device_add", 0, move || std::fs::remove_file(staged).unwrap());
+        let failure = fails(AddRaw.run(&scene.world, scene.api(), SHORT), ErrorKind::NotFound);
+        assert_eq!(failure.left, ["device victim: its removal is pending"]);
+        assert_eq!(scene.world.record_text(), scene.start.record);
+        let listed = scene.api().list();
+        assert!(matches!(listed[0].presence, Presence::Pending(_)), "{listed:?}");
+        fails(AddRaw.run(&scene.world, scene.api(), AMPLE), ErrorKind::Conflict);
+        scene.next_comes_by(agent, next);
+        scene.world.qemu.grant(ID);
+        scene.settles(|| scene.is_start());
+    }
+}
+
+/// What cannot be written down is not begun.
+fn nothing_is_sent_without_a_journal(agent: &dyn Agent) {
+    for operation in [AddNic(1), AddRaw, DelNic(1), DelRaw] {
+        for name in ["web1.runtime.journal.new", "web1.runtime.new"] {
+            let scene = Scene::new(agent, operation);
+            let obstacle = scene.world.dir.path().join(name);
+            // No rights keep root from writing; a directory in the way does.
+            std::fs::create_dir(&obstacle).unwrap();
+            let result = operation.run(&scene.world, scene.api(), AMPLE);
+            std::fs::remove_dir(&obstacle).unwrap();
+            if !operation.is_add() && name == "web1.runtime.new" {
+                // The journal is enough to begin a removal; the next call completes the record.
+                assert_eq!(fails(result, ErrorKind::Host).errno, libc::EISDIR);
+                scene.settles(|| scene.world.recorded().is_empty() && !scene.world.journal().exists());
+                continue;
+            }
+            assert_eq!(fails(result, ErrorKind::Host).errno, libc::EISDIR);
+            assert_eq!(scene.world.qemu.take_names(), Vec::<String>::new(), "{operation:?}");
+            assert_eq!(scene.world.picture(), scene.start);
+            done(operation.run(&scene.world, scene.api(), AMPLE));
+        }
+    }
+}
+
+/// The directory is gone altogether.
+fn nothing_is_sent_without_a_directory(agent: &dyn Agent) {
+    let scene = Scene::new(agent, AddNic(1));
+    let before = scene.world.qemu.snapshot();
+    std::fs::remove_dir_all(scene.world.dir.path()).unwrap();
+    let failure = fails(AddNic(1).run(&scene.world, scene.api(), AMPLE), ErrorKind::NotFound);
+    assert_eq!(failure.left, Vec::<String>::new());
+    assert_eq!(scene.world.qemu.take_names(), Vec::<String>::new());
+    assert_eq!(scene.world.qemu.snapshot(), before);
 }
 
 macro_rules! tables {
@@ -231,6 +221,11 @@ tables! {
 }
 
 through_every_api! {
+    undo_goes_wrong,
+    record_cannot_be_saved,
+    record_cannot_be_saved_and_the_guest_is_slow,
+    nothing_is_sent_without_a_journal,
+    nothing_is_sent_without_a_directory,
     add_nic,
     add_nic_with_queues,
     add_raw_disk,
