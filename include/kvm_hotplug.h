@@ -1299,6 +1299,77 @@ int kvm_hotplug_add_nic(struct kvm_hotplug *guest,
                         struct kvm_hotplug_error **reterr);
 
 /**
+ * Says what kvm_hotplug_add_nic() would do with the same request, without doing it: the address, the ids, the commands,
+ * what would be opened on the host, and why it would wait for a reboot. Nothing is opened but, for looking whether they
+ * work, vhost descriptors; nothing is recorded. A generated MAC address is another one each time.
+ *
+ * `guest`: the handle.
+ * `nic`, `nic_size`: the request, and sizeof *nic.
+ * `ret_device`, `device_size`: where to put the device as it would be, and its sizeof; or NULL and 0.
+ * `ret_plan`: where to put the plan, or NULL: a JSON object with "answer" ("done", "after-reboot"), "reason", "id", "bus",
+ * "slot", "commands" (in order, each with "execute" and "arguments") and "host" (sentences). Freed with
+ * kvm_hotplug_text_free().
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: up to the request's timeout; asks QEMU nothing in steady state. Threads: any.
+ *
+ * Returns what the call would answer, or an errno as kvm_hotplug_add_nic() would before it sends anything.
+ */
+int kvm_hotplug_plan_nic(struct kvm_hotplug *guest,
+                         const struct kvm_hotplug_nic *nic,
+                         size_t nic_size,
+                         struct kvm_hotplug_device *ret_device,
+                         size_t device_size,
+                         char **ret_plan,
+                         struct kvm_hotplug_error **reterr);
+
+/**
+ * Says what kvm_hotplug_add_disk() would do with the same request, without doing it. The image and its backing files are
+ * opened and closed again, to see whether they can be and what they are.
+ *
+ * `guest`: the handle.
+ * `disk`, `disk_size`: the request, and sizeof *disk.
+ * `ret_device`, `device_size`, `ret_plan`: as for kvm_hotplug_plan_nic().
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: up to the request's timeout, and on opening the image; asks QEMU nothing in steady state. Threads: any.
+ *
+ * Returns what the call would answer, or an errno as kvm_hotplug_add_disk() would before it sends anything.
+ */
+int kvm_hotplug_plan_disk(struct kvm_hotplug *guest,
+                          const struct kvm_hotplug_disk *disk,
+                          size_t disk_size,
+                          struct kvm_hotplug_device *ret_device,
+                          size_t device_size,
+                          char **ret_plan,
+                          struct kvm_hotplug_error **reterr);
+
+/**
+ * Says what kvm_hotplug_unplug() would do with the same request, if the guest lets go, without doing it.
+ *
+ * `guest`: the handle.
+ * `removal`, `removal_size`: the request, and sizeof *removal.
+ * `ret_device`, `device_size`, `ret_plan`: as for kvm_hotplug_plan_nic(); no device for KVM_HOTPLUG_ABSENT.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: up to the request's timeout (0 means 5000); asks QEMU nothing in steady state. Threads: any.
+ *
+ * Returns what the call would answer, or an errno as kvm_hotplug_unplug() would before it sends anything.
+ */
+int kvm_hotplug_plan_removal(struct kvm_hotplug *guest,
+                             const struct kvm_hotplug_removal *removal,
+                             size_t removal_size,
+                             struct kvm_hotplug_device *ret_device,
+                             size_t device_size,
+                             char **ret_plan,
+                             struct kvm_hotplug_error **reterr);
+
+/**
+ * Frees a text that this library gave out as char * to be freed; NULL is fine. Cannot fail, does not block.
+ */
+void kvm_hotplug_text_free(char *text);
+
+/**
  * Takes a device out of the guest and its record: asks the guest, waits until QEMU says that this very device is gone,
  * takes down what stood behind it, and replaces the runtime file. Nothing behind a device is touched before that.
  *

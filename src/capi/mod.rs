@@ -20,6 +20,7 @@ mod guard;
 pub mod guest;
 pub mod log;
 pub mod nic;
+pub mod plan;
 pub mod removal;
 pub mod runtime;
 pub mod slots;

@@ -43,6 +43,13 @@ pub(super) struct Attach {
     pub(super) layers: Vec<(Format, Kind)>,
 }
 
+/// A device with its place, and the steps that put it there.
+pub(super) struct Draft {
+    pub(super) device: Device,
+    address: PciAddress,
+    pub(super) stages: Vec<Stage>,
+}
+
 impl Session {
     /// The device that is there already under the wished id, if its settings are the wished ones. `differs` names the
     /// first setting that is not.
@@ -108,6 +115,21 @@ impl Session {
 
     /// Records a device for the next boot; the running guest is not touched.
     pub(super) fn record_for_reboot(&mut self, spec: Spec, wish: &Wish, why: AfterReboot) -> Result<Outcome> {
+        let (next, device, answer) = self.draft_for_reboot(spec, wish, why)?;
+        self.runtime().replace(next)?;
+        if let Some(address) = &device.address {
+            self.slots.occupy(address, &device.id);
+        }
+        Ok(answer)
+    }
+
+    /// The record with the device in it, and the answer, without doing anything.
+    pub(super) fn draft_for_reboot(
+        &self,
+        spec: Spec,
+        wish: &Wish,
+        why: AfterReboot,
+    ) -> Result<(Record, Device, Outcome)> {
         let mut next = self.runtime().record().clone();
         let generation = next.next_generation;
         let kind = kind_of(&spec);
@@ -122,11 +144,7 @@ impl Session {
         let device = new_device(id, generation, address, Presence::AddAfterReboot, spec);
         let answer = self.after_reboot(device.clone(), Some(why), wish.live_only)?;
         next.add(device.clone());
-        self.runtime().replace(next)?;
-        if let Some(address) = &device.address {
-            self.slots.occupy(address, &device.id);
-        }
-        Ok(answer)
+        Ok((next, device, answer))
     }
 
     /// Plugs the device in. A slot that turns out to be taken, by a device plugged in behind our back, or to be on a
@@ -148,6 +166,20 @@ impl Session {
     }
 
     fn attach_once(&mut self, attach: &Attach, wish: &Wish, deadline: &Deadline) -> Result<Outcome> {
+        let Draft { device, address, stages } = self.draft(attach, wish)?;
+        match self.plug(&device, &stages, &attach.fds, deadline) {
+            Ok(()) => {
+                self.slots.occupy(&address, &device.id);
+                Ok(Outcome::Done(device))
+            }
+            Err(error) => {
+                Err(error.context(format!("add {} {} at {address}", device.kind().title(), device.id)))
+            }
+        }
+    }
+
+    /// Slot, id and steps, without doing anything but taking fdset numbers.
+    pub(super) fn draft(&mut self, attach: &Attach, wish: &Wish) -> Result<Draft> {
         let address = self.slots.choose(&super::want(wish))?;
         let kind = kind_of(&attach.spec);
         let id = match &wish.id {
@@ -162,14 +194,7 @@ impl Session {
         let generation = self.runtime().record().next_generation;
         let device = new_device(id, generation, Some(address.clone()), Presence::Live, attach.spec.clone());
         let stages = self.stages(&device, &address, attach)?;
-        let result = self.plug(&device, &stages, &attach.fds, deadline);
-        match result {
-            Ok(()) => {
-                self.slots.occupy(&address, &device.id);
-                Ok(Outcome::Done(device))
-            }
-            Err(error) => Err(error.context(format!("add {} {} at {address}", kind.title(), device.id))),
-        }
+        Ok(Draft { device, address, stages })
     }
 
     fn stages(&mut self, device: &Device, address: &PciAddress, attach: &Attach) -> Result<Vec<Stage>> {

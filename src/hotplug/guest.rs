@@ -10,6 +10,7 @@ use super::events::Event;
 use super::gate::Gate;
 use super::nic::NicRequest;
 use super::outcome::{Outcome, Waiting};
+use super::preview::Preview;
 use super::session::Session;
 use super::unplug::Removal;
 use super::verify::Difference;
@@ -173,6 +174,21 @@ impl Guest {
             }
             Ok(lines)
         })
+    }
+
+    /// What adding this NIC would do.
+    pub fn plan_nic(&self, request: &NicRequest, timeout: Duration) -> Result<Preview> {
+        self.call("plan_nic", timeout, |session, deadline| session.preview_nic(request, deadline))
+    }
+
+    /// What adding this disk would do.
+    pub fn plan_disk(&self, request: &DiskRequest, timeout: Duration) -> Result<Preview> {
+        self.call("plan_disk", timeout, |session, deadline| session.preview_disk(request, deadline))
+    }
+
+    /// What this removal would do.
+    pub fn plan_removal(&self, removal: &Removal, timeout: Duration) -> Result<Preview> {
+        self.call("plan_removal", timeout, |session, deadline| session.preview_removal(removal, deadline))
     }
 
     /// What record and guest disagree about.

@@ -8,6 +8,7 @@ mod guest;
 mod nic;
 mod outcome;
 mod plan;
+mod preview;
 mod readiness;
 mod recovery;
 mod session;
@@ -22,6 +23,7 @@ pub use events::{Event, Subject, What};
 pub use guest::{DeviceState, Guest, Listed, SlotLine, SlotUse};
 pub use nic::{NicRequest, TapSource};
 pub use outcome::{AfterReboot, Outcome, Waiting};
+pub use preview::Preview;
 pub use unplug::Removal;
 pub use verify::{Difference, Mismatch};
 

@@ -37,6 +37,18 @@ pub struct Removal {
     pub wait: bool,
 }
 
+/// What a removal comes to.
+pub(super) enum Judged {
+    /// Nothing is to be done.
+    Answer(Outcome),
+    /// The device is only in the record.
+    DropFromRecord(Device),
+    /// It stays until the next boot.
+    AfterReboot(Device, AfterReboot),
+    /// The guest is to be asked.
+    Ask(Device),
+}
+
 /// What QEMU said to `device_del`.
 enum Asked {
     /// The guest has been asked, or had been before; this is its run state.
@@ -52,25 +64,40 @@ enum Asked {
 impl Session {
     /// Takes a device out of the guest, or out of the record if it only is there.
     pub(super) fn unplug(&mut self, removal: &Removal, deadline: &Deadline) -> Result<Outcome> {
+        match self.judge(removal, deadline)? {
+            Judged::Answer(outcome) => Ok(outcome),
+            Judged::DropFromRecord(device) => self.drop_from_record(device),
+            Judged::AfterReboot(device, why) => self.remove_after_reboot(device, why),
+            Judged::Ask(device) => self.ask_and_wait(&device, removal.wait, deadline),
+        }
+    }
+
+    /// What the removal comes to, without doing anything.
+    pub(super) fn judge(&mut self, removal: &Removal, deadline: &Deadline) -> Result<Judged> {
         self.ready(deadline)?;
         let Some(device) = self.known_device(&removal.id) else {
-            return self.unknown(&removal.id);
+            return self.unknown(&removal.id).map(Judged::Answer);
         };
         if let Some(kind) = removal.kind.filter(|kind| *kind != device.kind()) {
             let text = format!("{} is a {}, not a {}", device.id, device.kind().title(), kind.title());
             return Err(Error::invalid(text));
         }
         if device.presence == Presence::AddAfterReboot {
-            return self.drop_from_record(device);
+            return Ok(Judged::DropFromRecord(device));
         }
         let too_old = matches!(self.obstacle(&device.spec), Some(AfterReboot::QemuTooOld(_)));
         if too_old || device.address.is_none() || device.presence == Presence::RemoveAfterReboot {
-            return self.remove_after_reboot(device, removal.live_only);
+            let why = self.obstacle(&device.spec).unwrap_or(AfterReboot::NoAddress);
+            if removal.live_only {
+                let text = format!("{} cannot be removed from the running guest: {why}", device.id);
+                return Err(Error::new(ErrorKind::NotHotpluggable, text));
+            }
+            return Ok(Judged::AfterReboot(Device { presence: Presence::RemoveAfterReboot, ..device }, why));
         }
         if let Some(located) = self.topology.find(device.id.as_str()) {
             located.check_removable()?;
         }
-        self.ask_and_wait(&device, removal.wait, deadline)
+        Ok(Judged::Ask(device))
     }
 
     /// Not ours: either nobody's, or somebody else's and left alone.
@@ -94,20 +121,14 @@ impl Session {
         Ok(Outcome::Done(device))
     }
 
-    fn remove_after_reboot(&mut self, mut device: Device, live_only: bool) -> Result<Outcome> {
-        let why = self.obstacle(&device.spec).unwrap_or(AfterReboot::NoAddress);
-        if live_only {
-            let text = format!("{} cannot be removed from the running guest: {why}", device.id);
-            return Err(Error::new(ErrorKind::NotHotpluggable, text));
-        }
+    fn remove_after_reboot(&mut self, device: Device, why: AfterReboot) -> Result<Outcome> {
         let mut next = self.runtime().record().clone();
         if let Some(entry) = next.devices.iter_mut().find(|entry| entry.id == device.id) {
-            entry.presence = Presence::RemoveAfterReboot;
+            entry.presence = device.presence;
         }
         if next != *self.runtime().record() {
             self.runtime().replace(next)?;
         }
-        device.presence = Presence::RemoveAfterReboot;
         Ok(Outcome::AfterReboot(device, why))
     }
 
