@@ -9,6 +9,8 @@
     clippy::indexing_slicing,
     clippy::result_large_err
 )]
+// What is said between the lines shows which case of the table failed.
+#![allow(clippy::print_stdout)]
 
 #[path = "faults/scene.rs"]
 mod scene;

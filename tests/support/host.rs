@@ -1,6 +1,6 @@
 //! What a test leaves on the host, or finds there.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use kvm_hotplug::net::tap::{TapRequest, TunDevice};
-use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollOp, EpollTimeout};
 
 /// A number that no other test of this process has.
 pub fn unique() -> u32 {
@@ -80,8 +80,12 @@ pub fn eventually(so: impl Fn() -> bool) -> bool {
     true
 }
 
-/// Whether a descriptor becomes readable within this time.
-pub fn readable(fd: std::os::fd::BorrowedFd<'_>, within_ms: u16) -> bool {
-    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
-    nix::poll::poll(&mut fds, PollTimeout::from(within_ms)).unwrap() > 0
+/// Whether a descriptor, known by its number only, can be read now. An event loop would nest it just like this.
+pub fn is_readable(fd: RawFd) -> bool {
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+    let mut event = EpollEvent::new(EpollFlags::EPOLLIN, 0);
+    // What replaces it wants a borrow, which a number is not.
+    #[allow(deprecated)]
+    nix::sys::epoll::epoll_ctl(epoll.0.as_raw_fd(), EpollOp::EpollCtlAdd, fd, &mut event).unwrap();
+    epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::ZERO).unwrap() > 0
 }
