@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, DeviceId};
 use crate::log::{Level, Log};
 use crate::pci::{Rules, SlotMap, Topology};
-use crate::qmp::{Event, Kept, Monitor, Version};
+use crate::qmp::{Event, Kept, Monitor, Version, readable};
 use crate::runtime::{Device, Runtime, Verb};
 
 /// A removal that was asked for.
@@ -200,11 +200,12 @@ impl Session {
         let Some(id) = event.text("device") else { return };
         match event.name.as_str() {
             "DEVICE_DELETED" => {
-                self.log.write(Level::Debug, || format!("QEMU says that {id} is gone"));
-                if self.known_device(id).is_some() {
-                    self.departed.push(id.to_owned());
-                } else {
+                self.log.write(Level::Debug, || format!("QEMU says that {} is gone", readable(id)));
+                if self.known_device(id).is_none() {
                     self.stale = true;
+                } else if !self.departed.iter().any(|gone| gone == id) {
+                    // Once: a peer may repeat it for ever.
+                    self.departed.push(id.to_owned());
                 }
             }
             "DEVICE_UNPLUG_GUEST_ERROR" => self.absorb_refusal(id),

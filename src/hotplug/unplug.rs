@@ -21,6 +21,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// Pause before asking a guest again that is busy with an earlier plug or unplug.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
 
+/// Pause before a lost connection is made again in the middle of a wait.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(10);
+
 /// Most time kept back from waiting, for the question why nothing came.
 const LAST_WORD: Duration = Duration::from_millis(100);
 
@@ -308,7 +311,8 @@ impl Session {
     }
 
     fn reconnect_waiting(&mut self, device: &Device, error: Error, deadline: &Deadline) -> Result<()> {
-        self.ready(deadline).map_err(|_| {
+        // A monitor that drops its clients at once is not tried as fast as the machine can.
+        deadline.pause(RECONNECT_PAUSE).and_then(|()| self.ready(deadline)).map_err(|_| {
             error.with_undo(vec![format!(
                 "device {}: its removal is pending, the guest cannot be asked",
                 device.id

@@ -1,6 +1,6 @@
 //! Compares record and guest both ways, and mends what can be mended without touching anything foreign.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::ids::PciAddress;
 use crate::net;
 use crate::pci::Placement;
-use crate::qmp::Command;
+use crate::qmp::{Command, readable};
 use crate::runtime::{Device, Presence, Spec};
 
 /// What record and guest disagree about.
@@ -115,7 +115,7 @@ impl Session {
         let nodes =
             Command::new("query-named-block-nodes", Map::from_iter([("flat".to_owned(), true.into())]));
         let [nodes] = survey::ask(self.monitor()?, [nodes], deadline)?;
-        let nodes = nodes.as_array().cloned().unwrap_or_default();
+        let nodes = by_name(&nodes);
         let live: Vec<Device> = self.live_devices();
         let mut differences = Vec::new();
         for device in &live {
@@ -193,7 +193,7 @@ impl Session {
                     what,
                     &device.id,
                     format!("{name} {expected}"),
-                    format!("{name} {found}"),
+                    format!("{name} {}", readable(&found)),
                 ));
             }
         }
@@ -215,13 +215,13 @@ impl Session {
     }
 
     /// Leftovers that carry our tag, or are made of what does.
-    fn find_orphans(&self, nodes: &[Value], differences: &mut Vec<Difference>) {
+    fn find_orphans(&self, nodes: &Nodes<'_>, differences: &mut Vec<Difference>) {
+        let mut told: BTreeSet<String> = differences.iter().map(|known| known.id.clone()).collect();
         for (set, owner) in self.fdsets.owned() {
             if self.known_device(owner.as_str()).is_some() {
                 continue;
             }
-            let named = |node: &Value| node.get("node-name").and_then(Value::as_str) == Some(owner.as_str());
-            if nodes.iter().any(named) && differences.iter().all(|known| known.id != owner.as_str()) {
+            if nodes.contains_key(owner.as_str()) && told.insert(owner.to_string()) {
                 differences.push(Difference::new(Mismatch::OrphanNode, owner, "", owner));
             }
             differences.push(Difference::new(Mismatch::OrphanFdset, owner, "", set));
@@ -307,9 +307,16 @@ fn expectations(device: &Device, address: &PciAddress) -> Map<String, Value> {
     expected
 }
 
-fn compare_node(device: &Device, spec: &DiskSpec, nodes: &[Value], differences: &mut Vec<Difference>) {
-    let named = |node: &&Value| node.get("node-name").and_then(Value::as_str) == Some(device.id.as_str());
-    let Some(node) = nodes.iter().find(named) else {
+/// Block nodes by name.
+type Nodes<'a> = BTreeMap<&'a str, &'a Value>;
+
+fn by_name(reply: &Value) -> Nodes<'_> {
+    let named = |node| Some((Value::as_str(Value::get(node, "node-name")?)?, node));
+    reply.as_array().into_iter().flatten().filter_map(named).collect()
+}
+
+fn compare_node(device: &Device, spec: &DiskSpec, nodes: &Nodes<'_>, differences: &mut Vec<Difference>) {
+    let Some(node) = nodes.get(device.id.as_str()) else {
         differences.push(Difference::new(Mismatch::Backend, &device.id, "a block node", "none"));
         return;
     };
