@@ -185,7 +185,8 @@ fn record_cannot_be_saved_and_the_guest_is_unwilling(agent: &dyn Agent) {
                 model.manners.clear();
             });
             scene.next_comes_by(agent, next);
-            scene.settles(|| scene.is_start());
+            // The same agent does not pester the guest: it asks again after ten seconds.
+            scene.settles_within(15, || scene.is_start());
         }
     }
 }

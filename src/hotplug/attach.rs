@@ -70,6 +70,11 @@ impl Session {
                 "is gone, but what stood behind it could not be taken down yet; take another id".into(),
             );
         }
+        if self.missing.contains(&device.id) {
+            return conflict(
+                "is recorded, but the guest does not have it; remove it first, or mend the record".into(),
+            );
+        }
         if device.presence == Presence::RemoveAfterReboot {
             return conflict("is to be removed with the next boot; take another id".into());
         }

@@ -173,6 +173,7 @@ impl Session {
         }
         self.fdsets.release(&device.id);
         self.pending.remove(&device.id);
+        self.missing.remove(&device.id);
         self.runtime().write_journal(|journal| journal.strike(device.id.as_str()))
     }
 }

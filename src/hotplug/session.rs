@@ -15,7 +15,7 @@ use crate::ids::{BusName, DeviceId};
 use crate::log::{Level, Log};
 use crate::pci::{Rules, SlotMap, Topology};
 use crate::qmp::{Event, Kept, Monitor, Version, readable};
-use crate::runtime::{Device, Runtime, Verb};
+use crate::runtime::{Device, Presence, Runtime, Verb};
 
 /// A removal that was asked for.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub(super) struct Session {
     /// The picture of the guest may be wrong: ask before acting on it.
     pub(super) stale: bool,
     pub(super) readiness: Readiness,
+    /// Recorded devices that the guest did not show when it was last asked.
+    pub(super) missing: BTreeSet<DeviceId>,
     /// Buses that QEMU has refused to plug anything into.
     pub(super) closed: BTreeSet<BusName>,
     /// Devices that were found missing and cleared up behind before QEMU said that they are gone: that word may still come,
@@ -71,6 +73,7 @@ impl Session {
             version: Version::default(),
             stale: true,
             readiness: Readiness::new()?,
+            missing: BTreeSet::new(),
             closed: BTreeSet::new(),
             ghosts: BTreeSet::new(),
             departed: Vec::new(),
@@ -151,9 +154,21 @@ impl Session {
         self.topology = survey.topology;
         self.fdsets = survey.fdsets;
         self.claim_recorded();
+        self.missing = self.recorded_but_not_in(&survey.present);
         self.settle(&survey.present, deadline)?;
         self.stale = false;
         Ok(())
+    }
+
+    /// Recorded devices that should be in the guest and are not.
+    fn recorded_but_not_in(&self, present: &BTreeSet<String>) -> BTreeSet<DeviceId> {
+        let runtime = self.runtime();
+        let lacks = |device: &&Device| {
+            device.presence == Presence::Live
+                && device.address.is_some()
+                && !present.contains(device.id.as_str())
+        };
+        runtime.record().devices.iter().filter(lacks).map(|device| device.id.clone()).collect()
     }
 
     /// Own record ∪ live view: what the record has stays taken, what is on its way out stays quarantined.
@@ -219,15 +234,16 @@ impl Session {
             return;
         };
         self.events.device(What::Refused, &device, "the guest refused to let go of the device; it stays");
-        // A device that only is on its way out of a failed add has no record to stay in: it is asked for again.
-        if self.runtime().journal().find(id).is_some_and(|intent| intent.verb == Verb::UndoAdd) {
-            return;
-        }
         self.forget_request(&device);
     }
 
-    /// The removal of a device is off: it keeps its place, and no journal entry is left.
+    /// The removal of a device is off: it keeps its place, and no journal entry is left. A device that only is on its
+    /// way out of a failed add has no record to stay in: it stays pending and is asked for again, after the usual pause.
     pub(super) fn forget_request(&mut self, device: &Device) {
+        let verb = self.runtime().journal().find(device.id.as_str()).map(|intent| intent.verb);
+        if verb == Some(Verb::UndoAdd) {
+            return self.note_request(device, Waiting::Deadline);
+        }
         self.pending.remove(&device.id);
         if let Some(address) = &device.address {
             self.slots.release(address, &device.id);

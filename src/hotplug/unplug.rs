@@ -294,11 +294,11 @@ impl Session {
                     let why = self.why_not(device, deadline);
                     return Ok(self.still_pending(device, why));
                 }
-                ErrorKind::Timeout => {
-                    if let Asked::Absent = self.ask_until_heard(device, deadline)? {
-                        return self.gone(device, deadline);
-                    }
-                }
+                ErrorKind::Timeout => match self.ask_until_heard(device, deadline)? {
+                    Asked::Absent => return self.gone(device, deadline),
+                    Asked::No(error) | Asked::Busy(error) => return Err(error),
+                    Asked::Waiting(_) => {}
+                },
                 ErrorKind::Canceled => {
                     self.still_pending(device, Waiting::NotAwaited);
                     return Err(
