@@ -46,7 +46,11 @@ fn generate(root: &Path) -> Result<Option<String>, Box<dyn Error>> {
     config.after_includes = Some(manual.trim_end().to_owned());
     let mut files = Vec::new();
     for entry in fs::read_dir(root.join("src/capi"))? {
-        files.push(entry?.path());
+        let path = entry?.path();
+        // It names the others, and what it names would come twice.
+        if !path.ends_with("mod.rs") {
+            files.push(path);
+        }
     }
     files.sort();
     let builder = files.into_iter().fold(cbindgen::Builder::new(), |builder, file| builder.with_src(file));

@@ -1109,8 +1109,10 @@ int kvm_hotplug_get_fd(const struct kvm_hotplug *guest, struct kvm_hotplug_error
 
 /**
  * Takes in what QEMU has said: finishes removals that the guest granted late (backend down, record updated), clears up
- * behind devices that the guest gave up by itself, and reconnects if the connection was lost. It does not wait for
- * news, only for the answers to the commands that this takes.
+ * behind devices that the guest gave up by itself, and reconnects if the connection was lost. Removals that have been
+ * pending for over 10 s are asked for again, since a guest that was booting did not hear it; an agent that waits for one
+ * therefore calls this every few seconds as well. It does not wait for news, only for the answers to the commands that
+ * this takes.
  *
  * `guest`: the handle.
  * `timeout_ms`: for those commands; 0 means 5000.
@@ -1123,447 +1125,23 @@ int kvm_hotplug_get_fd(const struct kvm_hotplug *guest, struct kvm_hotplug_error
  * -EREMOTEIO, -ENOTRECOVERABLE, or the errno of writing the runtime file. What is not finished then is tried again by
  * the next call.
  */
-int kvm_hotplug_process(struct kvm_hotplug *guest, uint32_t timeout_ms, struct kvm_hotplug_error **reterr);
-
-/**
- * Lists the devices of a guest: those of the record, and those that are only on their way out.
- *
- * `guest`: the handle.
- * `devices`, `size`, `capacity`: an array of capacity structs, and sizeof devices[0]; NULL and capacity 0 to count only.
- * `ret_count`: where to put how many devices there are; those beyond capacity are not written.
- * `reterr`: where to put the error, or NULL.
- *
- * Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
- *
- * Returns 0, or -EFAULT (guest or ret_count is NULL), -EBADF (no open handle), -EINVAL (size 0), -ENOTRECOVERABLE.
- */
-int kvm_hotplug_list(const struct kvm_hotplug *guest,
-                     struct kvm_hotplug_device *devices,
-                     size_t size,
-                     size_t capacity,
-                     size_t *ret_count,
-                     struct kvm_hotplug_error **reterr);
-
-/**
- * Looks up one device by its id.
- *
- * `guest`: the handle.
- * `id`: the device's id.
- * `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Written only when it exists.
- * `reterr`: where to put the error, or NULL.
- *
- * Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
- *
- * Returns the device's state, one of enum kvm_hotplug_answer (KVM_HOTPLUG_ABSENT if there is no such device), or
- * -EFAULT (guest or id is NULL), -EBADF (no open handle), -EINVAL (device_size 0, id not UTF-8), -ENOTRECOVERABLE.
- */
-int kvm_hotplug_get_device(const struct kvm_hotplug *guest,
-                           const char *id,
-                           struct kvm_hotplug_device *ret_device,
-                           size_t device_size,
-                           struct kvm_hotplug_error **reterr);
-
-/**
- * Plugs a disk into the guest and records it: the image and its backing files are opened with the caller's rights, in
- * the mode QEMU will ask for; QEMU gets the descriptors, a block node and a device; the runtime file is replaced. All of
- * it or nothing. QEMU itself opens no file, so it works when QEMU is in a chroot, runs as another user or under seccomp.
- *
- * QEMU locks images against use by another QEMU; in a chroot without /dev/null it does not (seen on QEMU 7.2).
- *
- * The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
- *
- * `guest`: the handle.
- * `disk`, `disk_size`: the request, and sizeof *disk.
- * `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Written on success only.
- * `reterr`: where to put the error, or NULL.
- *
- * Blocks: up to the timeout, and on opening the image; a few milliseconds normally. Threads: any.
- *
- * Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why), or
- * - -EFAULT (guest, disk or path is NULL), -EBADF (no open handle), -E2BIG (a field is set that this version does not
- *   have);
- * - -EINVAL (malformed or contradicting fields, unknown flags; the path is a directory or the like; a backing file's
- *   format is not recorded);
- * - -ENOENT (no such image, backing file or bus), -EACCES, -EROFS or another errno of open;
- * - -EBADMSG (declared as qcow2 and is none, or marked corrupt), -EMSGSIZE (over 16 layers), -EOPNOTSUPP (encrypted or
- *   external data; the pinned bus takes no devices; KVM_HOTPLUG_LIVE_ONLY);
- * - -EEXIST (image or serial used in this guest; the id exists with other settings: the message names the field),
- *   -EBUSY (kind IMAGE_LOCKED: the image is in use by another QEMU);
- * - -ENOSPC (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken);
- * - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused a step, see
- *   kvm_hotplug_error_step()), -EBUSY (kind MONITOR_BUSY), -ENOTRECOVERABLE;
- * - the errno of writing journal or runtime file.
- *
- * On failure guest, host and record are as they were, unless kvm_hotplug_error_undo() says otherwise.
- */
-int kvm_hotplug_add_disk(struct kvm_hotplug *guest,
-                         const struct kvm_hotplug_disk *disk,
-                         size_t disk_size,
-                         struct kvm_hotplug_device *ret_device,
-                         size_t device_size,
-                         struct kvm_hotplug_error **reterr);
-
-/**
- * One of enum kvm_hotplug_failure; 0 if error is NULL. Cannot fail, does not block.
- */
-int kvm_hotplug_error_kind(const struct kvm_hotplug_error *error);
-
-/**
- * The errno, positive, as the failing call returned it negated; 0 if error is NULL. Cannot fail, does not block.
- */
-int kvm_hotplug_error_errno(const struct kvm_hotplug_error *error);
-
-/**
- * One line for people, UTF-8: the step, what was wrong, where, what to do, and what is left behind. The string belongs
- * to the error and lives as long. NULL if error is NULL. Cannot fail, does not block.
- */
-const char *kvm_hotplug_error_message(const struct kvm_hotplug_error *error);
-
-/**
- * The step that failed, such as "device_add nic-pci-5", or NULL. The string belongs to the error and lives as long.
- * Cannot fail, does not block.
- */
-const char *kvm_hotplug_error_step(const struct kvm_hotplug_error *error);
-
-/**
- * The class of QEMU's error, such as "GenericError" or "DeviceNotFound", or NULL if QEMU did not refuse a command. The
- * string belongs to the error and lives as long. Cannot fail, does not block.
- */
-const char *kvm_hotplug_error_qmp_class(const struct kvm_hotplug_error *error);
-
-/**
- * QEMU's own words, or NULL if QEMU did not refuse a command. The string belongs to the error and lives as long.
- * Cannot fail, does not block.
- */
-const char *kvm_hotplug_error_qmp_desc(const struct kvm_hotplug_error *error);
-
-/**
- * One of enum kvm_hotplug_undo: what became of the steps done before the failure. 0 if error is NULL. Cannot fail,
- * does not block.
- */
-int kvm_hotplug_error_undo(const struct kvm_hotplug_error *error);
-
-/**
- * What is left behind, one entry a line, or NULL if nothing is. The string belongs to the error and lives as long.
- * Cannot fail, does not block.
- */
-const char *kvm_hotplug_error_left(const struct kvm_hotplug_error *error);
-
-/**
- * Frees an error and the strings that belong to it; NULL is fine. Cannot fail, does not block.
- */
-void kvm_hotplug_error_free(struct kvm_hotplug_error *error);
-
-/**
- * Fetches the oldest event. Call kvm_hotplug_process() before, to have news taken in.
- *
- * `guest`: the handle.
- * `ret_event`, `event_size`: where to put the event, and its sizeof. Written only when there is one.
- * `reterr`: where to put the error, or NULL.
- *
- * Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
- *
- * Returns 1 if there was an event, 0 if not, or -EFAULT (guest or ret_event is NULL), -EBADF (no open handle), -EINVAL
- * (size 0), -ENOTRECOVERABLE.
- */
-int kvm_hotplug_next_event(struct kvm_hotplug *guest,
-                           struct kvm_hotplug_event *ret_event,
-                           size_t event_size,
-                           struct kvm_hotplug_error **reterr);
-
-/**
- * Connects to the QMP socket of a running QEMU, looks at the guest, and finishes or undoes what an agent that died had
- * begun (its journal says what); events tell what was settled.
- *
- * `runtime`: the guest's record, which must have a file. One guest may be open with it at a time. It may be freed
- * before the guest is closed.
- * `socket_path`: the QMP socket, at most 107 bytes.
- * `timeout_ms`: for all of it; 0 means 5000.
- * `ret_guest`: where to put the handle; closed with kvm_hotplug_close().
- * `reterr`: where to put the error, or NULL.
- *
- * Blocks: up to the timeout. Threads: any.
- *
- * Returns 0, or -EFAULT (a pointer is NULL), -EBADF (runtime is no open handle), -EINVAL (empty or no UTF-8),
- * -ENAMETOOLONG (socket path), -EBADFD (the record has no file), -EROFS (record from kvm_runtime_read()), -EBUSY
- * (the record belongs to an open guest, kind STATE; or the monitor serves another client, kind MONITOR_BUSY),
- * -ENOENT or -ECONNREFUSED (nobody listens there), -ETIMEDOUT, -ECONNRESET (QEMU hung up), -EPROTO (not QMP),
- * -EREMOTEIO (QEMU refused a question), or the errno of a failed system call. Nothing is left behind on failure, except
- * that settling may have got half-way, which the next call continues.
- */
-int kvm_hotplug_open(struct kvm_runtime *runtime,
-                     const char *socket_path,
-                     uint32_t timeout_ms,
-                     struct kvm_hotplug **ret_guest,
-                     struct kvm_hotplug_error **reterr);
-
-/**
- * Closes the connection and frees the handle; NULL is fine. The guest and its devices stay as they are, pending
- * removals stay in the journal. Does not fail, does not block; no other thread may be using the handle.
- */
-void kvm_hotplug_close(struct kvm_hotplug *guest);
-
-/**
- * Ends the call that another thread is in on this handle, as soon as it can; that call then fails with -ECANCELED, and
- * its error says what became of the device. The exception to the rule that calls take turns. A call that is only
- * waiting for its turn is not ended.
- *
- * `guest`: the handle.
- * `reterr`: where to put the error, or NULL.
- *
- * Blocks: no. Threads: any, also while another call is running.
- *
- * Returns 1 if a call was running, 0 if not, or -EFAULT, -EBADF (no open handle).
- */
-int kvm_hotplug_cancel(const struct kvm_hotplug *guest, struct kvm_hotplug_error **reterr);
-
-/**
- * A descriptor for poll, epoll or select: readable when kvm_hotplug_process() has something to do or an event can be
- * fetched. It belongs to the handle, stays the same for its life (also when the monitor is reconnected), and must be
- * neither read nor closed.
- *
- * `guest`: the handle.
- * `reterr`: where to put the error, or NULL.
- *
- * Blocks: no. Threads: any.
- *
- * Returns the descriptor, or -EFAULT, -EBADF (no open handle).
- */
-int kvm_hotplug_get_fd(const struct kvm_hotplug *guest, struct kvm_hotplug_error **reterr);
-
-/**
- * Takes in what QEMU has said: finishes removals that the guest granted late (backend down, record updated), clears up
- * behind devices that the guest gave up by itself, and reconnects if the connection was lost. It does not wait for
- * news, only for the answers to the commands that this takes.
- *
- * `guest`: the handle.
- * `timeout_ms`: for those commands; 0 means 5000.
- * `reterr`: where to put the error, or NULL.
- *
- * Blocks: normally under a millisecond, at most up to the timeout. Threads: any.
- *
- * Returns the number of events that kvm_hotplug_next_event() can fetch, or -EFAULT, -EBADF (no open handle),
- * -ETIMEDOUT, -ECANCELED, -ECONNRESET, -ENOENT or -ECONNREFUSED (QEMU has gone), -EBUSY (monitor busy), -EPROTO,
- * -EREMOTEIO, -ENOTRECOVERABLE, or the errno of writing the runtime file. What is not finished then is tried again by
- * the next call.
- */
-int kvm_hotplug_process(struct kvm_hotplug *guest, uint32_t timeout_ms, struct kvm_hotplug_error **reterr);
-
-/**
- * Lists the devices of a guest: those of the record, and those that are only on their way out.
- *
- * `guest`: the handle.
- * `devices`, `size`, `capacity`: an array of capacity structs, and sizeof devices[0]; NULL and capacity 0 to count only.
- * `ret_count`: where to put how many devices there are; those beyond capacity are not written.
- * `reterr`: where to put the error, or NULL.
- *
- * Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
- *
- * Returns 0, or -EFAULT (guest or ret_count is NULL), -EBADF (no open handle), -EINVAL (size 0), -ENOTRECOVERABLE.
- */
-int kvm_hotplug_list(const struct kvm_hotplug *guest,
-                     struct kvm_hotplug_device *devices,
-                     size_t size,
-                     size_t capacity,
-                     size_t *ret_count,
-                     struct kvm_hotplug_error **reterr);
-
-/**
- * Looks up one device by its id.
- *
- * `guest`: the handle.
- * `id`: the device's id.
- * `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Written only when it exists.
- * `reterr`: where to put the error, or NULL.
- *
- * Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
- *
- * Returns the device's state, one of enum kvm_hotplug_answer (KVM_HOTPLUG_ABSENT if there is no such device), or
- * -EFAULT (guest or id is NULL), -EBADF (no open handle), -EINVAL (device_size 0, id not UTF-8), -ENOTRECOVERABLE.
- */
-int kvm_hotplug_get_device(const struct kvm_hotplug *guest,
-                           const char *id,
-                           struct kvm_hotplug_device *ret_device,
-                           size_t device_size,
-                           struct kvm_hotplug_error **reterr);
-
-/**
- * Plugs a NIC into the guest and records it: a tap is opened (multi-queue when asked), attached to its bridge, given its
- * MTU and set up; QEMU gets its descriptors, a netdev and a device; the runtime file is replaced. All of it or nothing.
- *
- * The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
- *
- * `guest`: the handle.
- * `nic`, `nic_size`: the request, and sizeof *nic.
- * `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Written on success only.
- * `reterr`: where to put the error, or NULL.
- *
- * Blocks: up to the timeout; a few milliseconds normally. Threads: any.
- *
- * Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why), or
- * - -EFAULT (guest or nic is NULL, or tap_fds with a count), -EBADF (no open handle, closed tap fd);
- * - -EINVAL (malformed or contradicting fields, unknown flags, an fd that is no tap, a bridge that is none), -E2BIG (a
- *   field is set that this version does not have);
- * - -EEXIST (MAC address or tap name taken; the id exists with other settings: the message names the field);
- * - -ENOSPC (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken), -EOPNOTSUPP (that bus takes none; or
- *   KVM_HOTPLUG_LIVE_ONLY), -ENOENT (no such bus or bridge);
- * - -ENODEV (vhost required and missing), or the errno of opening or setting up the tap (-EPERM without CAP_NET_ADMIN);
- * - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused a step, see
- *   kvm_hotplug_error_step()), -EBUSY (monitor busy), -ENOTRECOVERABLE;
- * - the errno of writing journal or runtime file.
- *
- * On failure guest, host and record are as they were, unless kvm_hotplug_error_undo() says otherwise.
- */
-int kvm_hotplug_add_nic(struct kvm_hotplug *guest,
-                        const struct kvm_hotplug_nic *nic,
-                        size_t nic_size,
-                        struct kvm_hotplug_device *ret_device,
-                        size_t device_size,
-                        struct kvm_hotplug_error **reterr);
-
-/**
- * Takes a device out of the guest and its record: asks the guest, waits until QEMU says that this very device is gone,
- * takes down what stood behind it, and replaces the runtime file. Nothing behind a device is touched before that.
- *
- * The call may be repeated: a device that is gone is answered KVM_HOTPLUG_ABSENT; one whose removal is pending is waited
- * for again, and the guest is asked again only after 10 s. Until the guest lets go, the device keeps its slot and id,
- * and a later kvm_hotplug_process(), also in another process, finishes the removal.
- *
- * `guest`: the handle.
- * `removal`, `removal_size`: the request, and sizeof *removal.
- * `ret_device`, `device_size`: where to put the device, with the reason if it is pending, and its sizeof; or NULL and 0.
- * Not written for KVM_HOTPLUG_ABSENT and errors.
- * `reterr`: where to put the error, or NULL.
- *
- * Blocks: up to the timeout, for the guest. Threads: any.
- *
- * Returns KVM_HOTPLUG_DONE (gone: its storage or tap may be torn down), KVM_HOTPLUG_PENDING (the guest has not let go:
- * at the deadline, or at once if it is paused, asleep, stopped or not started; the device's reason says which),
- * KVM_HOTPLUG_AFTER_REBOOT (recorded: it goes with the next boot), KVM_HOTPLUG_ABSENT, or
- * - -EFAULT (guest, removal or id is NULL), -EBADF (no open handle), -EINVAL (no UTF-8, unknown flags, size 0; it is not
- *   a NIC or disk as the function's name says), -E2BIG (a field is set that this version does not have);
- * - -EPERM (kind GUEST_REFUSED: the guest said no; the device stays), -EBUSY (kind GUEST_BUSY: busy with an earlier plug
- *   or unplug until the deadline; the device stays);
- * - -EACCES (kind FOREIGN: in the guest, not in the record), -EOPNOTSUPP (it shares its slot with other functions; the
- *   bus takes no removals; KVM_HOTPLUG_LIVE_ONLY);
- * - -ETIMEDOUT (QEMU did not answer), -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO, -EBUSY (kind MONITOR_BUSY),
- *   -ENOTRECOVERABLE, or the errno of writing journal or runtime file; kvm_hotplug_error_left() says whether the guest
- *   may have been asked.
- */
-int kvm_hotplug_unplug(struct kvm_hotplug *guest,
-                       const struct kvm_hotplug_removal *removal,
-                       size_t removal_size,
-                       struct kvm_hotplug_device *ret_device,
-                       size_t device_size,
-                       struct kvm_hotplug_error **reterr);
-
-/**
- * Takes a NIC out of the guest: kvm_hotplug_unplug() in short, for NICs only.
- *
- * `guest`: the handle.
- * `id`: the NIC's id.
- * `timeout_ms`: for all of it; 0 means 20000.
- * `reterr`: where to put the error, or NULL.
- *
- * Blocks, threads, answers and errors are those of kvm_hotplug_unplug(); -EINVAL also if the device is a disk. Why a
- * removal is pending is to be had from kvm_hotplug_get_device().
- */
-int kvm_hotplug_del_nic(struct kvm_hotplug *guest,
-                        const char *id,
+int kvm_hotplug_process(struct kvm_hotplug *guest,
                         uint32_t timeout_ms,
                         struct kvm_hotplug_error **reterr);
 
 /**
- * Takes a disk out of the guest: kvm_hotplug_unplug() in short, for disks only.
+ * Lists the devices of a guest: those of the record, and those that are only on their way out.
  *
  * `guest`: the handle.
- * `id`: the disk's id.
- * `timeout_ms`: for all of it; 0 means 20000.
- * `reterr`: where to put the error, or NULL.
- *
- * Blocks, threads, answers and errors are those of kvm_hotplug_unplug(); -EINVAL also if the device is a NIC. Why a
- * removal is pending is to be had from kvm_hotplug_get_device().
- */
-int kvm_hotplug_del_disk(struct kvm_hotplug *guest,
-                         const char *id,
-                         uint32_t timeout_ms,
-                         struct kvm_hotplug_error **reterr);
-
-/**
- * Makes a record of a guest without NICs and disks. It has no file until kvm_runtime_save() gives it one.
- *
- * `config` and `size`: what it begins with, and sizeof *config; config may be NULL for a record without a command.
- * `ret_runtime`: where to put the new record; freed with kvm_runtime_free().
- * `reterr`: where to put the error, or NULL.
- *
- * Blocks: no. Threads: any.
- *
- * Returns 0, or -EFAULT (ret_runtime, or a string of command, is NULL), -EINVAL (not UTF-8, unknown flags, size 0),
- * -E2BIG (a field is set that this version does not have), -EMSGSIZE (too many or too long strings), -EBADMSG
- * (more than 32 slots reserved).
- */
-int kvm_runtime_new(const struct kvm_runtime_config *config,
-                    size_t size,
-                    struct kvm_runtime **ret_runtime,
-                    struct kvm_hotplug_error **reterr);
-
-/**
- * Loads a runtime file, and the journal beside it, and owns both until the record is freed: a lock file beside it
- * ("<path>.lock", with the pid inside) keeps other handles and processes out.
- *
- * `path`: the runtime file; symbolic links are not followed in its last component.
- * `ret_runtime`: where to put the record; freed with kvm_runtime_free().
- * `reterr`: where to put the error, or NULL.
- *
- * Blocks: on disk I/O only. Threads: any. Nothing is changed on failure.
- *
- * Returns 0, or -EFAULT (a pointer is NULL), -EINVAL (path is empty, no UTF-8, or no regular file), -ENOENT (no such
- * file), -ELOOP (a symbolic link), -EAGAIN (locked: the message names the holder), -EFBIG (over 4 MiB), -EBADMSG
- * (malformed: the message names the element), -EPROTONOSUPPORT (written by a newer version), or the errno of open,
- * flock, read or write.
- */
-int kvm_runtime_load(const char *path, struct kvm_runtime **ret_runtime, struct kvm_hotplug_error **reterr);
-
-/**
- * Reads a runtime file for looking only: no lock is taken, so it works while an agent owns the file. Such a record can
- * be listed; saving it or opening a guest with it fails with -EROFS.
- *
- * Parameters, blocking, threads and errors are those of kvm_runtime_load(), without -EAGAIN.
- */
-int kvm_runtime_read(const char *path, struct kvm_runtime **ret_runtime, struct kvm_hotplug_error **reterr);
-
-/**
- * Writes the record to disk: a temporary file, synced, renamed into place, mode 0600, the directory synced. Calls on a
- * live guest do this by themselves.
- *
- * `runtime`: the record.
- * `path`: for a record without a file, where to put it, which must not exist yet; the record owns that file from then
- * on. NULL for a record that has one.
- * `reterr`: where to put the error, or NULL.
- *
- * Blocks: on disk I/O. Threads: any. On failure the old file is as it was.
- *
- * Returns 0, or -EFAULT (runtime is NULL), -EBADF (no open handle), -EBADFD (no path for a record without a file, or a
- * path for one that has a file), -EEXIST (path exists), -EAGAIN (locked), -EROFS (from kvm_runtime_read()), or the errno
- * of open, write, fsync or rename.
- */
-int kvm_runtime_save(struct kvm_runtime *runtime,
-                     const char *path,
-                     struct kvm_hotplug_error **reterr);
-
-/**
- * Lists the devices of a record.
- *
- * `runtime`: the record.
  * `devices`, `size`, `capacity`: an array of capacity structs, and sizeof devices[0]; NULL and capacity 0 to count only.
  * `ret_count`: where to put how many devices there are; those beyond capacity are not written.
  * `reterr`: where to put the error, or NULL.
  *
- * Blocks: no. Threads: any.
+ * Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
  *
- * Returns 0, or -EFAULT (runtime or ret_count is NULL), -EBADF (no open handle), -EINVAL (size 0).
+ * Returns 0, or -EFAULT (guest or ret_count is NULL), -EBADF (no open handle), -EINVAL (size 0), -ENOTRECOVERABLE.
  */
-int kvm_runtime_list(const struct kvm_runtime *runtime,
+int kvm_hotplug_list(const struct kvm_hotplug *guest,
                      struct kvm_hotplug_device *devices,
                      size_t size,
                      size_t capacity,
@@ -1571,91 +1149,23 @@ int kvm_runtime_list(const struct kvm_runtime *runtime,
                      struct kvm_hotplug_error **reterr);
 
 /**
- * Sets where log lines go, for guests opened with this record from now on. Without this call nothing is logged; nothing
- * ever goes to stdout or stderr.
- *
- * `runtime`: the record.
- * `level`: one of enum kvm_hotplug_log_level; 0 stops logging.
- * `callback`: takes the lines; may be NULL with level 0.
- * `userdata`: passed to the callback. Guests opened with one record may log from several threads at once.
- * `free`: called once with userdata when nothing logs through it any more: after it was replaced, and the record and all
- * guests that were opened with it are gone; at once if this call fails. NULL if there is nothing to free.
- * `reterr`: where to put the error, or NULL.
- *
- * Blocks: no. Threads: any.
- *
- * Returns 0, or -EFAULT (runtime is NULL, or callback is with a level above 0), -EBADF (no open handle), -EINVAL (no such
- * level).
- */
-int kvm_runtime_set_log(struct kvm_runtime *runtime,
-                        int level,
-                        kvm_hotplug_log_fn callback,
-                        void *userdata,
-                        kvm_hotplug_free_fn free,
-                        struct kvm_hotplug_error **reterr);
-
-/**
- * Frees a record; NULL is fine. Its file is unlocked when also the guest opened with it is closed; the order does not
- * matter. Unsaved changes of a record without a file are lost. Does not fail; no other thread may be using it.
- */
-void kvm_runtime_free(struct kvm_runtime *runtime);
-
-/**
- * Shows every slot of every bus, as the guest has it now: bus by bus, in the order in which free slots are handed out.
+ * Looks up one device by its id.
  *
  * `guest`: the handle.
- * `timeout_ms`: for asking the guest; 0 means 5000.
- * `slots`, `size`, `capacity`: an array of capacity structs, and sizeof slots[0]; NULL and capacity 0 to count only.
- * `ret_count`: where to put how many slots there are; those beyond capacity are not written.
+ * `id`: the device's id.
+ * `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Written only when it exists.
  * `reterr`: where to put the error, or NULL.
  *
- * Blocks: about a millisecond, at most up to the timeout. Threads: any.
+ * Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
  *
- * Returns 0, or -EFAULT (guest or ret_count is NULL), -EBADF (no open handle), -EINVAL (size 0), -ETIMEDOUT,
- * -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO, -EBUSY (monitor busy), -ENOTRECOVERABLE.
+ * Returns the device's state, one of enum kvm_hotplug_answer (KVM_HOTPLUG_ABSENT if there is no such device), or
+ * -EFAULT (guest or id is NULL), -EBADF (no open handle), -EINVAL (device_size 0, id not UTF-8), -ENOTRECOVERABLE.
  */
-int kvm_hotplug_slot_map(struct kvm_hotplug *guest,
-                         uint32_t timeout_ms,
-                         struct kvm_hotplug_slot *slots,
-                         size_t size,
-                         size_t capacity,
-                         size_t *ret_count,
-                         struct kvm_hotplug_error **reterr);
-
-/**
- * Opens a tap with one descriptor per queue, with virtio-net headers, attaches it to a bridge, gives it an MTU and sets
- * it up. It disappears when the last descriptor is closed. For callers that want to hold taps themselves, and pass them
- * as tap_fds; kvm_hotplug_add_nic() opens one by itself.
- *
- * `tap`, `tap_size`: the request, and sizeof *tap.
- * `ret_fds`, `capacity`: an array with room for at least one int per queue. The descriptors are close-on-exec and belong
- * to the caller, who closes them. Written on success only.
- * `ret_ifname`: room for 16 bytes for the name, or NULL.
- * `reterr`: where to put the error, or NULL.
- *
- * Blocks: no. Threads: any. On failure nothing is left.
- *
- * Returns the number of descriptors, or -EFAULT (tap or ret_fds is NULL), -EINVAL (malformed fields, unknown flags,
- * capacity too small, a bridge that is none), -E2BIG (a field is set that this version does not have), -EEXIST (the
- * name is taken), -ENOENT (no /dev/net/tun, no such bridge), -EPERM (needs CAP_NET_ADMIN), or another errno of the
- * kernel.
- */
-int kvm_hotplug_open_tap(const struct kvm_hotplug_tap *tap,
-                         size_t tap_size,
-                         int32_t *ret_fds,
-                         size_t capacity,
-                         char *ret_ifname,
-                         struct kvm_hotplug_error **reterr);
-
-/**
- * The version of the library, such as "0.1.0". The string is static. Cannot fail, does not block.
- */
-const char *kvm_hotplug_version(void);
-
-/**
- * The ABI version of the library: KVM_HOTPLUG_ABI_VERSION when it was built. Cannot fail, does not block.
- */
-uint32_t kvm_hotplug_abi_version(void);
+int kvm_hotplug_get_device(const struct kvm_hotplug *guest,
+                           const char *id,
+                           struct kvm_hotplug_device *ret_device,
+                           size_t device_size,
+                           struct kvm_hotplug_error **reterr);
 
 /**
  * Plugs a NIC into the guest and records it: a tap is opened (multi-queue when asked), attached to its bridge, given its

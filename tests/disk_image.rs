@@ -208,7 +208,9 @@ fn chrooted_unprivileged_and_under_seccomp() {
     let jail = dir.path("jail");
     std::fs::create_dir(&jail).unwrap();
     let jail_text = jail.to_str().unwrap();
-    let mut qemu = Qemu::start(&dir, &["-sandbox", "on", "-runas", "nobody", "-chroot", jail_text]);
+    let options = qemu::jail_options(jail_text);
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let mut qemu = Qemu::start(&dir, &options);
     let status = std::fs::read_to_string(format!("/proc/{}/status", qemu.pid())).unwrap();
     assert!(
         status.contains("Uid:\t65534\t65534\t65534\t65534") && status.contains("Seccomp:\t2"),

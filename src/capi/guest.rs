@@ -172,8 +172,10 @@ pub unsafe extern "C" fn kvm_hotplug_get_fd(
 }
 
 /// Takes in what QEMU has said: finishes removals that the guest granted late (backend down, record updated), clears up
-/// behind devices that the guest gave up by itself, and reconnects if the connection was lost. It does not wait for
-/// news, only for the answers to the commands that this takes.
+/// behind devices that the guest gave up by itself, and reconnects if the connection was lost. Removals that have been
+/// pending for over 10 s are asked for again, since a guest that was booting did not hear it; an agent that waits for one
+/// therefore calls this every few seconds as well. It does not wait for news, only for the answers to the commands that
+/// this takes.
 ///
 /// `guest`: the handle.
 /// `timeout_ms`: for those commands; 0 means 5000.

@@ -142,9 +142,9 @@ unsafe fn request(nic: &kvm_hotplug_nic) -> Result<NicRequest> {
     let text = |pointer, what| unsafe { optional_str(pointer, what) };
     // SAFETY: passed on.
     let wish = unsafe { wish(nic.id, nic.bus, nic.slot, nic.flags) }?;
+    let most = usize::from(MAX_QUEUES);
     // SAFETY: passed on.
-    let given =
-        unsafe { duplicate_fds(nic.tap_fds, count(nic.tap_fd_count), usize::from(MAX_QUEUES), "tap_fds") }?;
+    let given = unsafe { duplicate_fds(nic.tap_fds, count(nic.tap_fd_count), most, "tap_fds") }?;
     let default_queues = nic.tap_fd_count.max(1);
     let queues = if nic.queues == 0 { default_queues } else { nic.queues };
     Ok(NicRequest {

@@ -159,7 +159,7 @@ fn u32_at(head: &[u8], offset: usize) -> Result<u32> {
 }
 
 fn u64_at(head: &[u8], offset: usize) -> Result<u64> {
-    Ok(u64::from(u32_at(head, offset)?) << 32 | u64::from(u32_at(head, offset + 4)?))
+    Ok((u64::from(u32_at(head, offset)?) << 32) | u64::from(u32_at(head, offset + 4)?))
 }
 
 /// A 32-bit length; the lengths in a header are all far below what an address space holds.

@@ -1,9 +1,10 @@
 //! Lets one call at a time into a handle, each waiting no longer than its own deadline.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
+use std::time::Duration;
 
-use crate::deadline::Deadline;
+use crate::deadline::{Cancel, Deadline};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A value that belongs to one call at a time.
@@ -12,6 +13,7 @@ pub(super) struct Gate<T> {
     state: Mutex<State>,
     freed: Condvar,
     value: Mutex<T>,
+    cancel: Arc<Cancel>,
 }
 
 #[derive(Debug, Default)]
@@ -27,8 +29,18 @@ pub(super) struct Pass<'a, T> {
 }
 
 impl<T> Gate<T> {
-    pub(super) fn new(value: T) -> Self {
-        Self { state: Mutex::default(), freed: Condvar::new(), value: Mutex::new(value) }
+    pub(super) fn new(value: T) -> Result<Self> {
+        Ok(Self {
+            state: Mutex::default(),
+            freed: Condvar::new(),
+            value: Mutex::new(value),
+            cancel: Arc::new(Cancel::new()?),
+        })
+    }
+
+    /// A deadline that [`Gate::cancel`] ends for the call that is inside.
+    pub(super) fn deadline(&self, timeout: Duration) -> Deadline {
+        Deadline::after(timeout).with_cancel(self.cancel.clone())
     }
 
     /// Waits for the call that is inside. A log callback that calls back into its own handle is told so, rather than
@@ -58,11 +70,12 @@ impl<T> Gate<T> {
         Ok(Pass { gate: self, value: Some(value) })
     }
 
-    /// Whether a call is inside now; `then` runs before it can leave.
-    pub(super) fn if_busy(&self, then: impl FnOnce()) -> bool {
+    /// Cancels the call that is inside, and no later one; false if there is none.
+    pub(super) fn cancel(&self) -> bool {
+        // Under the lock, so that the call cannot leave in between and hand its cancel on to the next one.
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.holder.is_some() {
-            then();
+            self.cancel.set();
         }
         state.holder.is_some()
     }
@@ -80,6 +93,7 @@ impl<T> Drop for Pass<'_, T> {
         self.value = None;
         let mut state = self.gate.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.holder = None;
+        self.gate.cancel.clear();
         // Half a change may be in the value now; nobody else gets to see it.
         state.dead |= std::thread::panicking();
         drop(state);
@@ -89,10 +103,9 @@ impl<T> Drop for Pass<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
     use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
 
     fn soon() -> Deadline {
         Deadline::after(Duration::from_millis(20))
@@ -100,16 +113,18 @@ mod tests {
 
     #[test]
     fn one_at_a_time_within_the_deadline() {
-        let gate = Arc::new(Gate::new(0));
+        let gate = Arc::new(Gate::new(0).unwrap());
         let mut pass = gate.enter(&soon()).unwrap();
         *pass.get().unwrap() = 1;
         assert_eq!(gate.enter(&soon()).err().unwrap().errno(), libc::EDEADLK);
         let other = gate.clone();
         let error = std::thread::spawn(move || other.enter(&soon()).err().unwrap()).join().unwrap();
         assert_eq!(error.kind(), ErrorKind::Timeout);
-        assert!(gate.if_busy(|| {}));
+        assert!(gate.cancel());
+        assert_eq!(gate.deadline(LONG).check().unwrap_err().kind(), ErrorKind::Canceled);
         drop(pass);
-        assert!(!gate.if_busy(|| panic!("nobody is inside")));
+        assert!(!gate.cancel());
+        assert!(gate.deadline(LONG).check().is_ok(), "the next call is not cancelled");
         let other = gate.clone();
         let value = std::thread::spawn(move || *other.enter(&soon()).unwrap().get().unwrap()).join().unwrap();
         assert_eq!(value, 1);
@@ -117,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_panic_inside_closes_the_gate_for_good() {
-        let gate = Arc::new(Gate::new(0));
+        let gate = Arc::new(Gate::new(0).unwrap());
         let other = gate.clone();
         let _ = std::thread::spawn(move || {
             let _pass = other.enter(&soon()).unwrap();

@@ -12,7 +12,7 @@ use super::nic::NicRequest;
 use super::outcome::{Outcome, Waiting};
 use super::session::Session;
 use super::unplug::Removal;
-use crate::deadline::{Cancel, Deadline};
+use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::ids::Slot;
 use crate::log::{Level, Log};
@@ -24,7 +24,6 @@ use crate::runtime::{Device, Presence, Runtime, Verb};
 #[derive(Debug)]
 pub struct Guest {
     gate: Gate<Session>,
-    cancel: Arc<Cancel>,
     runtime: Arc<Mutex<Runtime>>,
     fd: RawFd,
 }
@@ -85,15 +84,15 @@ pub enum SlotUse {
 impl Guest {
     /// Connects to the monitor, looks at the guest and settles what an earlier agent left unfinished.
     pub fn open(runtime: Arc<Mutex<Runtime>>, socket: &Path, log: Log, timeout: Duration) -> Result<Self> {
-        let cancel = Arc::new(Cancel::new()?);
         let deadline = Deadline::after(timeout);
         runtime.lock().unwrap_or_else(PoisonError::into_inner).attach()?;
-        match Session::open(runtime.clone(), socket.to_owned(), log, &deadline) {
-            Ok(mut session) => {
+        let session =
+            Session::open(runtime.clone(), socket.to_owned(), log, &deadline).and_then(|mut session| {
                 session.show_readiness();
-                let fd = session.readiness.as_fd().as_raw_fd();
-                Ok(Self { gate: Gate::new(session), cancel, runtime, fd })
-            }
+                Ok((session.readiness.as_fd().as_raw_fd(), Gate::new(session)?))
+            });
+        match session {
+            Ok((fd, gate)) => Ok(Self { gate, runtime, fd }),
             Err(error) => {
                 runtime.lock().unwrap_or_else(PoisonError::into_inner).detach();
                 Err(error)
@@ -108,10 +107,8 @@ impl Guest {
         timeout: Duration,
         work: impl FnOnce(&mut Session, &Deadline) -> Result<T>,
     ) -> Result<T> {
-        let deadline = Deadline::after(timeout).with_cancel(self.cancel.clone());
+        let deadline = self.gate.deadline(timeout);
         let mut pass = self.gate.enter(&deadline.uncancelable())?;
-        // A cancel is for the call that is running when it comes.
-        self.cancel.clear();
         let session = pass.get()?;
         session.log.write(Level::Debug, || format!("{name}, {} ms", timeout.as_millis()));
         let result = work(session, &deadline);
@@ -137,11 +134,12 @@ impl Guest {
         self.call("unplug", timeout, |session, deadline| session.unplug(removal, deadline))
     }
 
-    /// Takes in what the monitor has said, finishes late removals, and reconnects if the connection was lost. Answers
-    /// how many events can be fetched.
+    /// Takes in what the monitor has said, finishes late removals, repeats requests that the guest may not have heard,
+    /// and reconnects if the connection was lost. Answers how many events can be fetched.
     pub fn process(&self, timeout: Duration) -> Result<usize> {
         self.call("process", timeout, |session, deadline| {
             session.ready(deadline)?;
+            session.ask_again_where_due(deadline)?;
             Ok(session.events.len())
         })
     }
@@ -192,7 +190,7 @@ impl Guest {
 
     /// Ends the call that another thread is in, if any; that call says what became of the device.
     pub fn cancel(&self) -> bool {
-        self.gate.if_busy(|| self.cancel.set())
+        self.gate.cancel()
     }
 }
 

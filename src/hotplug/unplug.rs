@@ -9,6 +9,7 @@ use super::survey;
 use super::transaction::is_absence;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
+use crate::log::Level;
 use crate::pci::Topology;
 use crate::qmp::Command;
 use crate::runtime::{Device, DeviceKind, Presence, Verb};
@@ -201,6 +202,21 @@ impl Session {
             self.note_request(device, Waiting::Deadline);
         }
         Ok(asked)
+    }
+
+    /// Repeats the requests that have been waiting for long: a guest that was booting did not hear them.
+    pub(super) fn ask_again_where_due(&mut self, deadline: &Deadline) -> Result<()> {
+        let due = self.pending.iter().filter(|(_, request)| request.at.elapsed() >= ASK_AGAIN);
+        let due: Vec<Device> = due.filter_map(|(id, _)| self.known_device(id.as_str())).collect();
+        for device in due {
+            match self.ask(&device, deadline)? {
+                Asked::Absent => self.finish_and_tell(&device, deadline)?,
+                Asked::Waiting(_) => {}
+                // It is still asked for, and will be again.
+                Asked::Busy(error) | Asked::No(error) => self.log.write(Level::Info, || error.to_string()),
+            }
+        }
+        Ok(())
     }
 
     /// The reply to `device_del` is lost: the guest may or may not have been asked, so it is looked at.

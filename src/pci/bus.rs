@@ -173,7 +173,7 @@ impl Bus {
     /// The bus behind the bridge that sits on `self` at `slot` and `function`.
     pub(super) fn child(&self, kind: BusKind, name: Option<BusName>, slot: Slot, function: u8) -> Self {
         let mut path = self.path.clone();
-        path.push(slot.get() << 3 | function & 7);
+        path.push((slot.get() << 3) | (function & 7));
         // The bridge inside a pxb is made without a hot-plug controller (QEMU pci_expander_bridge.c; 7.2 refuses).
         let inside_expander = self.kind == BusKind::OtherRoot && kind == BusKind::PciBridge;
         Self {

@@ -72,6 +72,11 @@ static void plug(struct qemu *qemu, const char *driver, const char *more, const 
 
 static void reset(struct qemu *qemu)
 {
+    /* SeaBIOS 1.14, which came with it, no longer finds q35's host bridge then ("Unable to unlock ram"). */
+    if (qemu->q35 && qmp_contains(qemu, "{\"execute\":\"query-version\"}", "\"major\":5}")) {
+        printf("reset of q35 left out: the firmware of QEMU 5 hangs after one\n");
+        return;
+    }
     qmp(qemu, "{\"execute\":\"system_reset\"}");
     guest_wait_boot(qemu, 30000);
     CHECK_NUMBER(guest_run(qemu, "true", NULL, 0), 0);

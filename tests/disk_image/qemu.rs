@@ -50,6 +50,18 @@ impl Drop for Qemu {
     }
 }
 
+/// The options that put a QEMU into a chroot as another user: they have changed names in its course.
+pub(crate) fn jail_options(jail: &str) -> Vec<String> {
+    let help =
+        Command::new("qemu-system-x86_64").arg("--help").output().expect("qemu-system-x86_64 is needed");
+    let old = String::from_utf8_lossy(&help.stdout).contains("-runas");
+    let options = match old {
+        true => vec!["-runas", "nobody", "-chroot", jail].into_iter().map(str::to_owned).collect(),
+        false => vec!["-run-with".to_owned(), format!("user=nobody,chroot={jail}")],
+    };
+    ["-sandbox".to_owned(), "on".to_owned()].into_iter().chain(options).collect()
+}
+
 impl Qemu {
     pub(crate) fn start(dir: &Dir, extra: &[&str]) -> Self {
         let (socket, output) = (dir.path("qmp"), dir.path("output"));

@@ -33,6 +33,9 @@ void test_begin(const char *name, int seconds)
 {
     test_name = name;
     test_process = getpid();
+    /* A test may begin in the forked child of another. */
+    atomic_store(&checks, 0);
+    ended = false;
     janitor_start(name, seconds);
     if (atexit(at_exit) != 0)
         FAIL("cannot register the clean-up");
