@@ -7,7 +7,7 @@
 #include "check.h"
 #include "clock.h"
 
-enum { MAX_DEVICES = 64 };
+enum { TICK_MS = 1000 };
 
 /* Prints and frees an error; returns what it got, so that calls can be wrapped in it. */
 static int told(const char *call, int answer, struct kvm_hotplug_error *error)
@@ -67,14 +67,15 @@ int unplug(struct agent *agent, const char *id, uint32_t timeout_ms)
     return told("unplug", answer, error);
 }
 
-/* False when there was none in time. */
-static bool next_event(struct agent *agent, struct kvm_hotplug_event *event, int timeout_ms)
+/* Now and then also without news, as agents do: process() repeats requests that the guest may not have heard. */
+bool next_event(struct agent *agent, struct kvm_hotplug_event *event, int timeout_ms)
 {
     struct pollfd news = {.fd = kvm_hotplug_get_fd(agent->guest, NULL), .events = POLLIN};
     long long end = now_ms() + timeout_ms;
     struct kvm_hotplug_error *error = NULL;
 
-    while (poll(&news, 1, ms_until(end)) == 1) {
+    while (now_ms() < end) {
+        poll(&news, 1, ms_until(end) < TICK_MS ? ms_until(end) : TICK_MS);
         CHECK(told("process", kvm_hotplug_process(agent->guest, 0, &error), error) >= 0);
         if (kvm_hotplug_next_event(agent->guest, event, sizeof *event, NULL) == 1)
             return true;
@@ -157,6 +158,11 @@ void agent_path(const struct agent *agent, const char *name, char *path, size_t 
 
     if (length < 0 || (size_t)length >= size)
         FAIL("path too long: %s/%s", agent->qemu->dir, name);
+}
+
+bool has_native_hotplug(struct qemu *qemu)
+{
+    return qemu->q35 && qmp_contains(qemu, "{\"execute\":\"query-version\"}", "\"major\":5}");
 }
 
 bool hmp_contains(struct qemu *qemu, const char *command, const char *part)

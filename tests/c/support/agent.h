@@ -30,7 +30,10 @@ int add_nic(struct agent *agent, const struct kvm_hotplug_nic *nic, struct kvm_h
 int add_disk(struct agent *agent, const struct kvm_hotplug_disk *disk, struct kvm_hotplug_device *ret_device);
 int unplug(struct agent *agent, const char *id, uint32_t timeout_ms);
 
-/* Waits with poll() until the library has an event, takes the first one, and checks what it is and about which device. */
+/* Waits with poll() until the library has an event, and takes the first one; false when there was none in time. */
+bool next_event(struct agent *agent, struct kvm_hotplug_event *event, int timeout_ms);
+
+/* The same, and checks what it is and about which device. */
 void expect_event(struct agent *agent, uint32_t type, const char *id, int timeout_ms);
 
 /* Why a removal is pending (enum kvm_hotplug_reason). */
@@ -45,6 +48,10 @@ void check_gone(struct agent *agent, const char *id);
 
 /* A path below the QEMU's directory, which goes with the test. */
 void agent_path(const struct agent *agent, const char *name, char *path, size_t size);
+
+/* Whether PCI Express's own hotplug is at work, as on q35 before QEMU 6.1: removals take six seconds, and it differs from
+ * ACPI's in what is lost. */
+bool has_native_hotplug(struct qemu *qemu);
 
 /* Whether the answer to human-monitor-command has this part. */
 bool hmp_contains(struct qemu *qemu, const char *command, const char *part);

@@ -88,8 +88,10 @@ bool image_mentions(const char *path, const char *text)
     bool found;
     char *content;
 
-    if (fstat(fd, &status) != 0 || status.st_size == 0)
-        FAIL("%s is empty", path);
+    if (fstat(fd, &status) != 0 || status.st_size == 0) {
+        close(fd);
+        return false;
+    }
     content = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (content == MAP_FAILED)
         FAIL("mmap %s: %s", path, strerror(errno));

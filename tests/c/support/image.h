@@ -19,7 +19,7 @@ void image_qcow2(const char *path, int size_mib, const char *raw_backing);
 void image_write(const char *path, long long offset, const char *text);
 bool image_has(const char *path, const char *format, long long offset, const char *text);
 
-/* Whether the text is anywhere in a raw image. */
+/* Whether the text is anywhere in a raw image, or another file. */
 bool image_mentions(const char *path, const char *text);
 
 /* Bytes of the host's storage that the file takes. */

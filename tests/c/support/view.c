@@ -22,6 +22,14 @@ void view_directory(struct qemu *qemu, const struct kvm_hotplug_device *device, 
         FAIL("do not know where the guest has bus %s", device->bus);
 }
 
+static _Noreturn void not_seen(struct qemu *qemu, const struct kvm_hotplug_device *device, const char *pattern)
+{
+    char log[2048];
+
+    guest_run(qemu, "dmesg | tail -n 12; grep . /sys/bus/pci/slots/*/power; ls /sys/bus/pci/devices", log, sizeof log);
+    FAIL("the guest does not see %s: nothing like %s\n--- its kernel ---\n%s", device->id, pattern, log);
+}
+
 static void driver_name(struct qemu *qemu, const struct kvm_hotplug_device *device, const char *what, char name[16])
 {
     char path[128];
@@ -31,7 +39,7 @@ static void driver_name(struct qemu *qemu, const struct kvm_hotplug_device *devi
     view_directory(qemu, device, path);
     snprintf(command, sizeof command, "ls %s/virtio*/%s", path, what);
     if (!guest_wait(qemu, command, VIEW_MS))
-        FAIL("the guest does not see %s: nothing like %s/virtio*/%s", device->id, path, what);
+        not_seen(qemu, device, command + strlen("ls "));
     CHECK_NUMBER(guest_run(qemu, command, output, sizeof output), 0);
     snprintf(name, 16, "%.*s", (int)strcspn(output, "\n"), output);
 }
