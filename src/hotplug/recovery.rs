@@ -77,6 +77,15 @@ impl Session {
         if self.pending.contains_key(&device.id) {
             return Ok(());
         }
+        if self.asleep {
+            self.hold_request(device);
+            self.events.device(
+                What::Pending,
+                device,
+                "the guest is asleep and will be asked when it wakes up",
+            );
+            return Ok(());
+        }
         let command = Inverse::Unplug(device.id.clone()).command();
         // QEMU may say that it is at it already; only a broken connection is a reason to stop.
         if let Some(error) =
@@ -91,9 +100,18 @@ impl Session {
 
     /// The guest was asked for the device: its place is quarantined until QEMU says it is gone.
     pub(super) fn note_request(&mut self, device: &Device, why: Waiting) {
-        self.pending.insert(device.id.clone(), Request { at: Instant::now(), why });
+        self.pending.insert(device.id.clone(), Request { at: Some(Instant::now()), why });
         if let Some(address) = &device.address {
             self.slots.quarantine(address, &device.id);
+        }
+    }
+
+    /// The guest is asleep, and will be asked for the device when it wakes up.
+    pub(super) fn hold_request(&mut self, device: &Device) {
+        self.asleep = true;
+        self.note_request(device, Waiting::Asleep);
+        if let Some(request) = self.pending.get_mut(&device.id) {
+            request.at = None;
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::events::{EventLog, What};
 use super::outcome::Waiting;
@@ -17,13 +17,36 @@ use crate::pci::{Rules, SlotMap, Topology};
 use crate::qmp::{Event, Kept, Monitor, Version, readable};
 use crate::runtime::{Device, Presence, Runtime, Verb};
 
+/// A guest that did not hear a request, because it had not booted yet, never answers it. It is repeated no sooner than
+/// this: within 5 s QEMU refuses, and a second press of the attention button would mean "never mind".
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
 /// A removal that was asked for.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
-    /// When QEMU was last asked.
-    pub(super) at: Instant,
+    /// When QEMU was last asked; `None` if it was not, because the guest sleeps.
+    ///
+    /// Waking up is a reset, with which QEMU completes whatever removal is pending (7.2): Linux would find its driver's
+    /// device gone, keep a ghost of it, and hang on the next one in that slot.
+    pub(super) at: Option<Instant>,
     /// Why it is not done yet.
     pub(super) why: Waiting,
+}
+
+impl Request {
+    /// How long until the guest is to be asked (again).
+    pub(super) fn until_due(&self, asleep: bool) -> Duration {
+        match self.at {
+            _ if asleep => ASK_AGAIN,
+            Some(at) => ASK_AGAIN.saturating_sub(at.elapsed()),
+            None => Duration::ZERO,
+        }
+    }
+
+    /// Whether it is time to ask (again).
+    pub(super) fn is_due(&self, asleep: bool) -> bool {
+        self.until_due(asleep).is_zero()
+    }
 }
 
 /// Everything a call on a guest works with. One call has it at a time.
@@ -39,6 +62,8 @@ pub(super) struct Session {
     pub(super) version: Version,
     /// The picture of the guest may be wrong: ask before acting on it.
     pub(super) stale: bool,
+    /// The guest is asleep (ACPI S3): it is not asked for devices until it wakes up.
+    pub(super) asleep: bool,
     pub(super) readiness: Readiness,
     /// Recorded devices that the guest did not show when it was last asked.
     pub(super) missing: BTreeSet<DeviceId>,
@@ -72,6 +97,7 @@ impl Session {
             topology: empty,
             version: Version::default(),
             stale: true,
+            asleep: false,
             readiness: Readiness::new()?,
             missing: BTreeSet::new(),
             closed: BTreeSet::new(),
@@ -153,6 +179,7 @@ impl Session {
         self.slots = SlotMap::new(&survey.topology, rules);
         self.topology = survey.topology;
         self.fdsets = survey.fdsets;
+        self.asleep = survey.asleep;
         self.claim_recorded();
         self.missing = self.recorded_but_not_in(&survey.present);
         self.settle(&survey.present, deadline)?;
@@ -211,6 +238,14 @@ impl Session {
     }
 
     fn absorb_event(&mut self, event: &Event) {
+        match event.name.as_str() {
+            "SUSPEND" => self.asleep = true,
+            "WAKEUP" | "RESET" => self.asleep = false,
+            _ => self.absorb_device_event(event),
+        }
+    }
+
+    fn absorb_device_event(&mut self, event: &Event) {
         // The first of the two DEVICE_DELETED of a virtio device has a path only; it is not about the device.
         let Some(id) = event.text("device") else { return };
         match event.name.as_str() {
