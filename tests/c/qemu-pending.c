@@ -1,6 +1,5 @@
 /* A guest that cannot or does not let go is told from one that has: the answer is PENDING with the reason, the journal knows,
  * and what stands behind the device is not touched until QEMU says that it is gone. */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "support/clock.h"
@@ -72,23 +71,19 @@ static void not_running(void)
 /* The firmware has set up what it found, and left; what comes later is never set up. */
 static void not_booted(void)
 {
-    char directory[TEST_PATH], image[TEST_PATH], firmware[TEST_PATH], chardev[TEST_PATH + 32], *empty;
-    const char *const debug[] = {"-chardev", chardev, "-device", "isa-debugcon,iobase=0x402,chardev=firmware", NULL};
+    char directory[TEST_PATH], image[TEST_PATH], *empty;
     long long start;
 
     directory_new(directory);
     path_in(image, directory, "data.img");
-    path_in(firmware, directory, "firmware.log");
     image_raw(image, 1 << 20);
-    snprintf(chardev, sizeof chardev, "file,id=firmware,path=%s", firmware);
-    vm_start(&vm, &(struct qemu_options){.extra = debug});
-    CHECK(file_wait_contains(firmware, "No bootable device", test_patience(20000)));
+    vm_start(&vm, &(struct qemu_options){0});
     empty = vm_picture(&vm);
     vm_add_disk(&vm, "data", image);
     unplug("data", 0, KVM_HOTPLUG_NO_WAIT, KVM_HOTPLUG_REASON_NOT_AWAITED, "not waited for");
     start = now_ms();
-    unplug("data", 400, 0, KVM_HOTPLUG_REASON_NOT_BOOTED, "never set the device up");
-    CHECK(now_ms() - start >= 300 && now_ms() - start < test_patience(3000));
+    unplug("data", 1000, 0, KVM_HOTPLUG_REASON_NOT_BOOTED, "never set the device up");
+    CHECK(now_ms() - start >= 800 && now_ms() - start < test_patience(5000));
     goes("data");
     CHECK_PICTURE(&vm, empty);
     free(empty);

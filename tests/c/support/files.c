@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "clock.h"
 #include "janitor.h"
 #include "run.h"
 
@@ -78,18 +77,6 @@ bool file_contains(const char *path, const char *part)
 
     free(content);
     return found;
-}
-
-bool file_wait_contains(const char *path, const char *part, int timeout_ms)
-{
-    long long end = now_ms() + timeout_ms;
-
-    while (!file_contains(path, part)) {
-        if (now_ms() >= end)
-            return false;
-        sleep_ms(5);
-    }
-    return true;
 }
 
 int directory_count(const char *path)

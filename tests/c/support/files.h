@@ -21,7 +21,6 @@ char *file_read(const char *path, size_t *ret_length);
 
 bool file_exists(const char *path);
 bool file_contains(const char *path, const char *part);
-bool file_wait_contains(const char *path, const char *part, int timeout_ms);
 
 /* How many entries the directory has. */
 int directory_count(const char *path);

@@ -63,6 +63,8 @@ void vm_start(struct vm *vm, const struct qemu_options *options)
 {
     memset(vm, 0, sizeof *vm);
     vm->qemu = qemu_start(options);
+    if (!options->paused && !options->guest)
+        qemu_wait_firmware(vm->qemu, 0);
     snprintf(vm->path, sizeof vm->path, "%s/vm.runtime", vm->qemu->dir);
     works(kvm_runtime_new(NULL, 0, &vm->runtime, &failure));
     works(kvm_runtime_save(vm->runtime, vm->path, &failure));
@@ -132,6 +134,8 @@ void vm_reset(struct vm *vm)
         vm_observe(vm, "{\"execute\":\"system_reset\"}");
         CHECK(qmp_wait_event(vm->qemu, "RESET", NULL, test_patience(WAIT_MS)) != NULL);
     }
+    if (qmp_contains(vm->qemu, "{\"execute\":\"query-status\"}", "\"running\":true"))
+        qemu_wait_firmware(vm->qemu, qemu_firmware_runs(vm->qemu));
 }
 
 static int compare_texts(const void *a, const void *b)
