@@ -190,6 +190,7 @@ impl Session {
             self.slots.release(address, &device.id);
         }
         self.fdsets.release(&device.id);
+        self.topology.remove(device.id.as_str());
         self.pending.remove(&device.id);
         self.missing.remove(&device.id);
         self.runtime().write_journal(|journal| journal.strike(device.id.as_str()))

@@ -44,16 +44,14 @@ impl Survey {
     /// Two round trips for any real guest: a second one while the guest has not numbered its buses, because `query-pci` then
     /// shows occupied ports as empty.
     pub(super) fn take(monitor: &mut Monitor, deadline: &Deadline) -> Result<Self> {
-        // A guest may let go of a device between two answers. Asked in this order, a device that has left the list has
-        // left the slots, too; the other way round it would be taken for somebody else's, sitting in a slot of ours.
         let questions = [
+            Command::with("query-pci", &[]),
             Command::with("qom-list", &[("path", CONTAINERS[0])]),
             Command::with("qom-list", &[("path", CONTAINERS[1])]),
-            Command::with("query-pci", &[]),
             Command::with("query-fdsets", &[]),
             Command::with("query-status", &[]),
         ];
-        let [named, nameless, pci, fdsets, status] = ask(monitor, questions, deadline)?;
+        let [pci, named, nameless, fdsets, status] = ask(monitor, questions, deadline)?;
         let mut topology = Topology::from_query_pci(&pci)?;
         let named = QomChild::list(&named)?;
         if topology.has_unnumbered() {

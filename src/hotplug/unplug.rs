@@ -75,7 +75,7 @@ impl Session {
     pub(super) fn judge(&mut self, removal: &Removal, deadline: &Deadline) -> Result<Judged> {
         self.ready(deadline)?;
         let Some(device) = self.known_device(&removal.id) else {
-            return self.unknown(&removal.id, deadline).map(Judged::Answer);
+            return self.unknown(&removal.id).map(Judged::Answer);
         };
         if let Some(kind) = removal.kind.filter(|kind| *kind != device.kind()) {
             let text = format!("{} is a {}, not a {}", device.id, device.kind().title(), kind.title());
@@ -100,11 +100,7 @@ impl Session {
     }
 
     /// Not ours: either nobody's, or somebody else's and left alone.
-    fn unknown(&mut self, id: &str, deadline: &Deadline) -> Result<Outcome> {
-        // The picture may be from before the device left.
-        if self.topology.find(id).is_some() {
-            self.resync(deadline)?;
-        }
+    fn unknown(&mut self, id: &str) -> Result<Outcome> {
         match self.topology.find(id) {
             None => Ok(Outcome::Absent),
             Some(_) => Err(Error::new(

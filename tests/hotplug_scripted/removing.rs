@@ -224,6 +224,15 @@ pub fn what_is_not_there_is_absent(agent: &dyn Agent) {
     assert_ne!(world.picture(), before);
 }
 
+/// What the guest showed when the agent came is not what it shows now.
+pub fn what_was_there_at_first_is_absent_once_it_is_gone(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    drop(api);
+    let api = world.open(agent);
+    done(api.unplug(&UnplugAsk::of("data")));
+    assert_eq!(api.unplug(&UnplugAsk::of("data")).unwrap(), Answer { state: State::Absent, device: None });
+}
+
 pub fn what_is_not_ours_is_left_alone(agent: &dyn Agent) {
     let world = World::pc();
     world.qemu.model(|model| model.devices.push(Dev::new(Some("vnet9"), "virtio-net-pci", "pci.0", 9, 0)));
