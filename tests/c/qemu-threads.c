@@ -14,7 +14,7 @@
 #include "support/library.h"
 #include "support/net.h"
 
-enum { WORKERS = 4, ROUNDS = 8, MAX_DEVICES = 64, WAIT_MS = 20000, LONG_MS = 60000, BRIEF_MS = 200, PAUSE_MS = 5, CANCEL_MS = 23 };
+enum { WORKERS = 4, ROUNDS = 5, MAX_DEVICES = 64, WAIT_MS = 20000, LONG_MS = 60000, BRIEF_MS = 200, PAUSE_MS = 5, CANCEL_MS = 23 };
 
 /* One that adds and removes a device of its own. */
 struct worker {
