@@ -168,6 +168,29 @@ fn record_cannot_be_saved_and_the_guest_is_slow(agent: &dyn Agent) {
     }
 }
 
+/// The same with a guest that first will not let go, and then does.
+fn record_cannot_be_saved_and_the_guest_is_unwilling(agent: &dyn Agent) {
+    for manner in [Manner::Refuses, Manner::Busy(1000)] {
+        for next in [Next::Call, Next::Agent] {
+            println!("== {manner:?}, {next:?}");
+            let mut scene = Scene::new(agent, AddRaw);
+            scene.world.qemu.model(|model| model.manner = manner);
+            let staged = scene.world.runtime.with_extension("runtime.new");
+            scene.world.qemu.hook("device_add", 0, move || std::fs::remove_file(staged).unwrap());
+            let failure = fails(AddRaw.run(&scene.world, scene.api(), 2 * SHORT), ErrorKind::NotFound);
+            assert!(failure.left[0].starts_with("device victim"), "{failure:?}");
+            fails(AddRaw.run(&scene.world, scene.api(), AMPLE), ErrorKind::Conflict);
+            scene.world.qemu.model(|model| {
+                model.manner = Manner::AtOnce;
+                model.manners.clear();
+            });
+            scene.next_comes_by(agent, next);
+            // The same agent does not pester the guest: it asks again after ten seconds.
+            scene.settles_within(15, || scene.is_start());
+        }
+    }
+}
+
 /// What cannot be written down is not begun.
 fn nothing_is_sent_without_a_journal(agent: &dyn Agent) {
     for operation in [AddNic(1), AddRaw, DelNic(1), DelRaw] {
@@ -226,6 +249,7 @@ through_every_api! {
     undo_goes_wrong,
     record_cannot_be_saved,
     record_cannot_be_saved_and_the_guest_is_slow,
+    record_cannot_be_saved_and_the_guest_is_unwilling,
     nothing_is_sent_without_a_journal,
     nothing_is_sent_without_a_directory,
     add_nic,

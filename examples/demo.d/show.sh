@@ -64,7 +64,7 @@ look() {
 # run_agent WHAT ARGUMENT...: shows the command line and what comes out, which stays in AGENT_SAYS.
 run_agent() {
     printf '%shost#%s agent %s\n' "$BOLD" "$PLAIN" "$*"
-    agent "$@" >"$SCRATCH/said" || fail "agent $1"
+    agent "$@" >"$SCRATCH/said" || fail "agent $1 ended with status $?"
     read -r DEVICE_ID _ <"$SCRATCH/said"
     sed 's/^/   /' "$SCRATCH/said"
 }

@@ -66,10 +66,10 @@ clean_up() {
     local status=$?
     trap '' INT TERM HUP PIPE
     set +e
+    [ "$status" = 0 ] || show_logs
     [ -z "$ATTENDED_PID" ] || end_process "$ATTENDED_PID" "-$ATTENDED_PID"
     [ -z "$QEMU_PID" ] || end_process "$QEMU_PID" "$QEMU_PID"
     [ -z "$BRIDGE" ] || ip link del "$BRIDGE"
-    [ "$status" = 0 ] || show_logs
     [ -z "$SCRATCH" ] || rm -rf "$SCRATCH"
     if [ "$status" = 0 ]; then
         printf '\n%sdemo: OK%s %s\n' "$BOLD" "$PLAIN" "$VERDICT"
@@ -85,7 +85,7 @@ show_logs() {
     case "$VERDICT" in interrupted*) return ;; esac
     for log in qemu.log console.log; do
         [ -s "$SCRATCH/$log" ] || continue
-        printf -- '-- %s ends with:\n' "$log" >&2
+        printf '\n-- %s ends with:\n' "$log" >&2
         tail -n 15 "$SCRATCH/$log" >&2
     done
 }

@@ -1,6 +1,6 @@
 //! Compares record and guest both ways, and mends what can be mended without touching anything foreign.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -13,7 +13,8 @@ use crate::disk::{self, DiskSpec};
 use crate::error::Result;
 use crate::ids::PciAddress;
 use crate::net;
-use crate::qmp::Command;
+use crate::pci::Placement;
+use crate::qmp::{Command, readable};
 use crate::runtime::{Device, Presence, Spec};
 
 /// What record and guest disagree about.
@@ -114,11 +115,11 @@ impl Session {
         let nodes =
             Command::new("query-named-block-nodes", Map::from_iter([("flat".to_owned(), true.into())]));
         let [nodes] = survey::ask(self.monitor()?, [nodes], deadline)?;
-        let nodes = nodes.as_array().cloned().unwrap_or_default();
+        let nodes = by_name(&nodes);
         let live: Vec<Device> = self.live_devices();
         let mut differences = Vec::new();
         for device in &live {
-            let found = self.topology.find(device.id.as_str()).and_then(|located| located.address());
+            let found = self.real_address(device, deadline)?;
             match (&device.address, found) {
                 (Some(recorded), None) => {
                     differences.push(Difference::new(Mismatch::Missing, &device.id, recorded, ""));
@@ -146,6 +147,22 @@ impl Session {
                 && !self.pending.contains_key(&device.id)
         };
         self.runtime().record().devices.iter().filter(in_place).cloned().collect()
+    }
+
+    /// Where QOM says that a device sits. `query-pci` follows bus numbers that are the guest's to write: while its firmware
+    /// is at it, a device may be nowhere.
+    fn real_address(&mut self, device: &Device, deadline: &Deadline) -> Result<Option<PciAddress>> {
+        let path = format!("/machine/peripheral/{}", device.id);
+        let question = |name| Command::with("qom-get", &[("path", &path), ("property", name)]);
+        let batch = self.monitor()?.run(&[question("parent_bus"), question("addr")], deadline);
+        if let Some(error) = batch.failure {
+            return Err(error.with_step("qom-get"));
+        }
+        let mut answers =
+            batch.replies.into_iter().map(|reply| reply.and_then(Result::ok).unwrap_or_default());
+        let (bus, addr) = (answers.next().unwrap_or_default(), answers.next().unwrap_or_default());
+        let placement = Placement::from_qom(Some(device.id.as_str()), device.model(), &bus, &addr);
+        Ok(placement.and_then(|placement| placement.address()))
     }
 
     /// Asks for each property that the generator writes, and for those whose default matters.
@@ -176,7 +193,7 @@ impl Session {
                     what,
                     &device.id,
                     format!("{name} {expected}"),
-                    format!("{name} {found}"),
+                    format!("{name} {}", readable(&found)),
                 ));
             }
         }
@@ -198,13 +215,13 @@ impl Session {
     }
 
     /// Leftovers that carry our tag, or are made of what does.
-    fn find_orphans(&self, nodes: &[Value], differences: &mut Vec<Difference>) {
+    fn find_orphans(&self, nodes: &Nodes<'_>, differences: &mut Vec<Difference>) {
+        let mut told: BTreeSet<String> = differences.iter().map(|known| known.id.clone()).collect();
         for (set, owner) in self.fdsets.owned() {
             if self.known_device(owner.as_str()).is_some() {
                 continue;
             }
-            let named = |node: &Value| node.get("node-name").and_then(Value::as_str) == Some(owner.as_str());
-            if nodes.iter().any(named) && differences.iter().all(|known| known.id != owner.as_str()) {
+            if nodes.contains_key(owner.as_str()) && told.insert(owner.to_string()) {
                 differences.push(Difference::new(Mismatch::OrphanNode, owner, "", owner));
             }
             differences.push(Difference::new(Mismatch::OrphanFdset, owner, "", set));
@@ -224,7 +241,7 @@ impl Session {
                         self.finish_and_tell(&device, deadline)?;
                     }
                 }
-                Mismatch::Address => self.record_real_address(&difference.id)?,
+                Mismatch::Address => self.record_real_address(&difference.id, deadline)?,
                 Mismatch::OrphanNode | Mismatch::OrphanFdset => {
                     orphans.insert(difference.id.clone());
                 }
@@ -240,8 +257,9 @@ impl Session {
         Ok(differences)
     }
 
-    fn record_real_address(&mut self, id: &str) -> Result<()> {
-        let found = self.topology.find(id).and_then(|located| located.address());
+    fn record_real_address(&mut self, id: &str, deadline: &Deadline) -> Result<()> {
+        let Some(device) = self.known_device(id) else { return Ok(()) };
+        let found = self.real_address(&device, deadline)?;
         let mut next = self.runtime().record().clone();
         if let Some(device) = next.devices.iter_mut().find(|device| device.id.as_str() == id) {
             device.address = found;
@@ -258,8 +276,8 @@ impl Session {
             .collect();
         let left = self.take_down(traces, deadline)?;
         self.fdsets.release(&owner);
-        if !left.is_empty() {
-            self.events.guest(What::Undone, format!("left behind of {owner}: {}", left.join(", ")));
+        for leftover in left {
+            self.events.guest(What::Undone, format!("left behind of {owner}: {leftover}"));
         }
         Ok(())
     }
@@ -289,9 +307,16 @@ fn expectations(device: &Device, address: &PciAddress) -> Map<String, Value> {
     expected
 }
 
-fn compare_node(device: &Device, spec: &DiskSpec, nodes: &[Value], differences: &mut Vec<Difference>) {
-    let named = |node: &&Value| node.get("node-name").and_then(Value::as_str) == Some(device.id.as_str());
-    let Some(node) = nodes.iter().find(named) else {
+/// Block nodes by name.
+type Nodes<'a> = BTreeMap<&'a str, &'a Value>;
+
+fn by_name(reply: &Value) -> Nodes<'_> {
+    let named = |node| Some((Value::as_str(Value::get(node, "node-name")?)?, node));
+    reply.as_array().into_iter().flatten().filter_map(named).collect()
+}
+
+fn compare_node(device: &Device, spec: &DiskSpec, nodes: &Nodes<'_>, differences: &mut Vec<Difference>) {
+    let Some(node) = nodes.get(device.id.as_str()) else {
         differences.push(Difference::new(Mismatch::Backend, &device.id, "a block node", "none"));
         return;
     };

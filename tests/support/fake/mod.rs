@@ -27,7 +27,7 @@ use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bin
 use serde_json::{Value, json};
 
 pub use model::{Dev, Machine, Manner, Model};
-pub use script::{Act, Greeting};
+pub use script::{ANY, Act, Greeting};
 pub use wire::Held;
 
 use script::{Rule, Script};

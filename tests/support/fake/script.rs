@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+/// The name of every command, for a rule.
+pub const ANY: &str = "*";
+
 /// How a command goes, other than well.
 #[derive(Clone, Debug)]
 pub enum Act {
@@ -35,6 +38,10 @@ pub enum Act {
     Endless(Vec<u8>),
     /// Done, and this many descriptors come with the answer.
     WithFds(usize),
+    /// Done; whatever the truth, this is what is returned.
+    Return(Value),
+    /// Done; the connection is closed after this many bytes of the answer.
+    CutAt(usize),
 }
 
 impl Act {
@@ -79,7 +86,7 @@ impl Script {
         let mut due = Vec::new();
         let mut rest = Vec::new();
         for mut rule in std::mem::take(&mut self.rules) {
-            if rule.command != command {
+            if rule.command != command && rule.command != ANY {
                 rest.push(rule);
             } else if rule.skip > 0 {
                 rule.skip -= 1;

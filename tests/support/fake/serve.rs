@@ -312,7 +312,7 @@ impl Client {
             _ => {}
         }
         let answer = self.execute(state, &mut order);
-        self.give(state, wire::reply(order.id.as_ref(), &answer), act, &answer);
+        self.give(state, order.id.as_ref(), act, &answer);
         pass_on_events(state, Some(self));
     }
 
@@ -333,10 +333,11 @@ impl Client {
     fn give(
         &mut self,
         state: &mut State,
-        reply: Vec<u8>,
+        id: Option<&Value>,
         act: Option<Act>,
         answer: &Result<Value, QmpError>,
     ) {
+        let reply = wire::reply(id, answer);
         let later = |after| Timer {
             at: Instant::now() + after,
             connection: self.number,
@@ -358,6 +359,11 @@ impl Client {
             }
             Some(Act::AnswerLate(time)) => state.timers.push(later(time)),
             Some(Act::LoseAnswer) => {}
+            Some(Act::Return(value)) => self.say(wire::reply(id, &Ok(value))),
+            Some(Act::CutAt(length)) => {
+                self.say(reply.get(..length).unwrap_or(&reply).to_vec());
+                self.closing = true;
+            }
             Some(Act::AnswerTwice) => self.say(reply.repeat(2)),
             Some(Act::AnswerWithId(id)) => self.say(wire::reply(Some(&id), answer)),
             Some(Act::Around(before, after)) => self.say([before, reply, after].concat()),
