@@ -17,6 +17,9 @@ use crate::runtime::{Device, DeviceKind, Presence, Verb};
 /// Pause before asking a guest again that is busy with an earlier plug or unplug.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
 
+/// Pause before a lost connection is made again in the middle of a wait.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(10);
+
 /// Most time kept back from waiting, for the question why nothing came.
 const LAST_WORD: Duration = Duration::from_millis(100);
 
@@ -31,6 +34,18 @@ pub struct Removal {
     pub live_only: bool,
     /// Wait for the guest; without, a granted removal is announced by an event.
     pub wait: bool,
+}
+
+/// What a removal comes to.
+pub(super) enum Judged {
+    /// Nothing is to be done.
+    Answer(Outcome),
+    /// The device is only in the record.
+    DropFromRecord(Device),
+    /// It stays until the next boot.
+    AfterReboot(Device, AfterReboot),
+    /// The guest is to be asked.
+    Ask(Device),
 }
 
 /// What QEMU said to `device_del`.
@@ -48,25 +63,40 @@ enum Asked {
 impl Session {
     /// Takes a device out of the guest, or out of the record if it only is there.
     pub(super) fn unplug(&mut self, removal: &Removal, deadline: &Deadline) -> Result<Outcome> {
+        match self.judge(removal, deadline)? {
+            Judged::Answer(outcome) => Ok(outcome),
+            Judged::DropFromRecord(device) => self.drop_from_record(device),
+            Judged::AfterReboot(device, why) => self.remove_after_reboot(device, why),
+            Judged::Ask(device) => self.ask_and_wait(&device, removal.wait, deadline),
+        }
+    }
+
+    /// What the removal comes to, without doing anything.
+    pub(super) fn judge(&mut self, removal: &Removal, deadline: &Deadline) -> Result<Judged> {
         self.ready(deadline)?;
         let Some(device) = self.known_device(&removal.id) else {
-            return self.unknown(&removal.id);
+            return self.unknown(&removal.id).map(Judged::Answer);
         };
         if let Some(kind) = removal.kind.filter(|kind| *kind != device.kind()) {
             let text = format!("{} is a {}, not a {}", device.id, device.kind().title(), kind.title());
             return Err(Error::invalid(text));
         }
         if device.presence == Presence::AddAfterReboot {
-            return self.drop_from_record(device);
+            return Ok(Judged::DropFromRecord(device));
         }
         let too_old = matches!(self.obstacle(&device.spec), Some(AfterReboot::QemuTooOld(_)));
         if too_old || device.address.is_none() || device.presence == Presence::RemoveAfterReboot {
-            return self.remove_after_reboot(device, removal.live_only);
+            let why = self.obstacle(&device.spec).unwrap_or(AfterReboot::NoAddress);
+            if removal.live_only {
+                let text = format!("{} cannot be removed from the running guest: {why}", device.id);
+                return Err(Error::new(ErrorKind::NotHotpluggable, text));
+            }
+            return Ok(Judged::AfterReboot(Device { presence: Presence::RemoveAfterReboot, ..device }, why));
         }
         if let Some(located) = self.topology.find(device.id.as_str()) {
             located.check_removable()?;
         }
-        self.ask_and_wait(&device, removal.wait, deadline)
+        Ok(Judged::Ask(device))
     }
 
     /// Not ours: either nobody's, or somebody else's and left alone.
@@ -90,20 +120,14 @@ impl Session {
         Ok(Outcome::Done(device))
     }
 
-    fn remove_after_reboot(&mut self, mut device: Device, live_only: bool) -> Result<Outcome> {
-        let why = self.obstacle(&device.spec).unwrap_or(AfterReboot::NoAddress);
-        if live_only {
-            let text = format!("{} cannot be removed from the running guest: {why}", device.id);
-            return Err(Error::new(ErrorKind::NotHotpluggable, text));
-        }
+    fn remove_after_reboot(&mut self, device: Device, why: AfterReboot) -> Result<Outcome> {
         let mut next = self.runtime().record().clone();
         if let Some(entry) = next.devices.iter_mut().find(|entry| entry.id == device.id) {
-            entry.presence = Presence::RemoveAfterReboot;
+            entry.presence = device.presence;
         }
         if next != *self.runtime().record() {
             self.runtime().replace(next)?;
         }
-        device.presence = Presence::RemoveAfterReboot;
         Ok(Outcome::AfterReboot(device, why))
     }
 
@@ -142,12 +166,25 @@ impl Session {
     }
 
     fn gone(&mut self, device: &Device, deadline: &Deadline) -> Result<Outcome> {
-        let left = self.finish_removal(device, deadline)?.left;
+        let left = match self.finish_removal(device, deadline) {
+            Ok(finished) => finished.left,
+            Err(error) => return self.gone_but_for(device, error, deadline),
+        };
         if left.is_empty() {
             return Ok(Outcome::Done(device.clone()));
         }
         let text = format!("{} is gone from the guest, but what stood behind it is not", device.id);
         Err(Error::new(ErrorKind::Qmp, text).with_undo(left))
+    }
+
+    /// Clearing up behind a device broke off. Nobody knows how far it came; after a lost connection a new one tells.
+    fn gone_but_for(&mut self, device: &Device, error: Error, deadline: &Deadline) -> Result<Outcome> {
+        let unheard = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
+        if !unheard && self.ready(deadline).is_ok() && self.known_device(device.id.as_str()).is_none() {
+            return Ok(Outcome::Done(device.clone()));
+        }
+        let left = format!("what stood behind device {}: unknown, settled by the next call", device.id);
+        Err(error.context(format!("{} is gone from the guest", device.id)).with_undo(vec![left]))
     }
 
     /// Asks until the guest is no longer busy with something else.
@@ -239,9 +276,10 @@ impl Session {
         let patience = deadline.earlier_by(last_word);
         loop {
             self.absorb();
-            if self.has_departed(&device.id) {
-                self.set_departed_aside(&device.id);
-                return self.gone(device, deadline);
+            if self.has_departed(&device.id) && self.is_really_gone(&device.id, deadline)? {
+                let answer = self.gone(device, deadline);
+                self.set_departed_aside(device.id.as_str());
+                return answer;
             }
             if self.known_device(device.id.as_str()).is_none() {
                 return Ok(Outcome::Done(device.clone()));
@@ -257,11 +295,11 @@ impl Session {
                     let why = self.why_not(device, deadline);
                     return Ok(self.still_pending(device, why));
                 }
-                ErrorKind::Timeout => {
-                    if let Asked::Absent = self.ask_until_heard(device, deadline)? {
-                        return self.gone(device, deadline);
-                    }
-                }
+                ErrorKind::Timeout => match self.ask_until_heard(device, deadline)? {
+                    Asked::Absent => return self.gone(device, deadline),
+                    Asked::No(error) | Asked::Busy(error) => return Err(error),
+                    Asked::Waiting(_) => {}
+                },
                 ErrorKind::Canceled => {
                     self.still_pending(device, Waiting::NotAwaited);
                     return Err(
@@ -274,7 +312,8 @@ impl Session {
     }
 
     fn reconnect_waiting(&mut self, device: &Device, error: Error, deadline: &Deadline) -> Result<()> {
-        self.ready(deadline).map_err(|_| {
+        // A monitor that drops its clients at once is not tried as fast as the machine can.
+        deadline.pause(RECONNECT_PAUSE).and_then(|()| self.ready(deadline)).map_err(|_| {
             error.with_undo(vec![format!(
                 "device {}: its removal is pending, the guest cannot be asked",
                 device.id
