@@ -501,6 +501,73 @@ enum kvm_hotplug_slot_state {
 };
 
 /**
+ * What record and guest disagree about. Callers treat values they do not know as "something": newer versions may add
+ * some.
+ */
+enum kvm_hotplug_mismatch {
+    /**
+     * Recorded, but not in the guest. kvm_hotplug_mend() takes it out of the record.
+     */
+    KVM_HOTPLUG_MISMATCH_MISSING = 1,
+    /**
+     * In the guest, but not recorded: somebody else's, which is left alone.
+     */
+    KVM_HOTPLUG_MISMATCH_FOREIGN = 2,
+    /**
+     * Sits elsewhere than recorded. kvm_hotplug_mend() records where it is.
+     */
+    KVM_HOTPLUG_MISMATCH_ADDRESS = 3,
+    /**
+     * Is another device model.
+     */
+    KVM_HOTPLUG_MISMATCH_MODEL = 4,
+    /**
+     * Has another netdev or block node behind it, or none.
+     */
+    KVM_HOTPLUG_MISMATCH_BACKEND = 5,
+    /**
+     * Has another MAC address.
+     */
+    KVM_HOTPLUG_MISMATCH_MAC = 6,
+    /**
+     * Has another number of queues or interrupt vectors.
+     */
+    KVM_HOTPLUG_MISMATCH_QUEUES = 7,
+    /**
+     * Announces another MTU.
+     */
+    KVM_HOTPLUG_MISMATCH_MTU = 8,
+    /**
+     * Loads another option ROM.
+     */
+    KVM_HOTPLUG_MISMATCH_ROM = 9,
+    /**
+     * Has another serial.
+     */
+    KVM_HOTPLUG_MISMATCH_SERIAL = 10,
+    /**
+     * Is writable where the record says read-only, or the reverse.
+     */
+    KVM_HOTPLUG_MISMATCH_READ_ONLY = 11,
+    /**
+     * The guest sees another size than the image has.
+     */
+    KVM_HOTPLUG_MISMATCH_SIZE = 12,
+    /**
+     * Another setting; the texts say which.
+     */
+    KVM_HOTPLUG_MISMATCH_SETTING = 13,
+    /**
+     * A block node of ours that belongs to no device. kvm_hotplug_mend() removes it.
+     */
+    KVM_HOTPLUG_MISMATCH_ORPHAN_NODE = 14,
+    /**
+     * An fdset with our tag that belongs to no device. kvm_hotplug_mend() removes it.
+     */
+    KVM_HOTPLUG_MISMATCH_ORPHAN_FDSET = 15,
+};
+
+/**
  * How much a log line matters. A level includes those above it.
  */
 enum kvm_hotplug_log_level {
@@ -935,6 +1002,36 @@ struct kvm_hotplug_tap {
     uint32_t flags;
 };
 
+/**
+ * One disagreement between record and guest. Strings are UTF-8, end in NUL, and are cut if they are longer.
+ */
+struct kvm_hotplug_difference {
+    /**
+     * Id of the device or node, or of the device that an fdset was for.
+     */
+    char id[64];
+    /**
+     * What the record says.
+     */
+    char recorded[128];
+    /**
+     * What the guest shows.
+     */
+    char found[128];
+    /**
+     * All of it in one sentence.
+     */
+    char text[384];
+    /**
+     * One of enum kvm_hotplug_mismatch.
+     */
+    uint32_t mismatch;
+    /**
+     * 1 if kvm_hotplug_mend() deals with it.
+     */
+    uint32_t mendable;
+};
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1202,6 +1299,77 @@ int kvm_hotplug_add_nic(struct kvm_hotplug *guest,
                         struct kvm_hotplug_error **reterr);
 
 /**
+ * Says what kvm_hotplug_add_nic() would do with the same request, without doing it: the address, the ids, the commands,
+ * what would be opened on the host, and why it would wait for a reboot. Nothing is opened but, for looking whether they
+ * work, vhost descriptors; nothing is recorded. A generated MAC address is another one each time.
+ *
+ * `guest`: the handle.
+ * `nic`, `nic_size`: the request, and sizeof *nic.
+ * `ret_device`, `device_size`: where to put the device as it would be, and its sizeof; or NULL and 0.
+ * `ret_plan`: where to put the plan, or NULL: a JSON object with "answer" ("done", "after-reboot"), "reason", "id", "bus",
+ * "slot", "commands" (in order, each with "execute" and "arguments") and "host" (sentences). Freed with
+ * kvm_hotplug_text_free().
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: up to the request's timeout; asks QEMU nothing in steady state. Threads: any.
+ *
+ * Returns what the call would answer, or an errno as kvm_hotplug_add_nic() would before it sends anything.
+ */
+int kvm_hotplug_plan_nic(struct kvm_hotplug *guest,
+                         const struct kvm_hotplug_nic *nic,
+                         size_t nic_size,
+                         struct kvm_hotplug_device *ret_device,
+                         size_t device_size,
+                         char **ret_plan,
+                         struct kvm_hotplug_error **reterr);
+
+/**
+ * Says what kvm_hotplug_add_disk() would do with the same request, without doing it. The image and its backing files are
+ * opened and closed again, to see whether they can be and what they are.
+ *
+ * `guest`: the handle.
+ * `disk`, `disk_size`: the request, and sizeof *disk.
+ * `ret_device`, `device_size`, `ret_plan`: as for kvm_hotplug_plan_nic().
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: up to the request's timeout, and on opening the image; asks QEMU nothing in steady state. Threads: any.
+ *
+ * Returns what the call would answer, or an errno as kvm_hotplug_add_disk() would before it sends anything.
+ */
+int kvm_hotplug_plan_disk(struct kvm_hotplug *guest,
+                          const struct kvm_hotplug_disk *disk,
+                          size_t disk_size,
+                          struct kvm_hotplug_device *ret_device,
+                          size_t device_size,
+                          char **ret_plan,
+                          struct kvm_hotplug_error **reterr);
+
+/**
+ * Says what kvm_hotplug_unplug() would do with the same request, if the guest lets go, without doing it.
+ *
+ * `guest`: the handle.
+ * `removal`, `removal_size`: the request, and sizeof *removal.
+ * `ret_device`, `device_size`, `ret_plan`: as for kvm_hotplug_plan_nic(); no device for KVM_HOTPLUG_ABSENT.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: up to the request's timeout (0 means 5000); asks QEMU nothing in steady state. Threads: any.
+ *
+ * Returns what the call would answer, or an errno as kvm_hotplug_unplug() would before it sends anything.
+ */
+int kvm_hotplug_plan_removal(struct kvm_hotplug *guest,
+                             const struct kvm_hotplug_removal *removal,
+                             size_t removal_size,
+                             struct kvm_hotplug_device *ret_device,
+                             size_t device_size,
+                             char **ret_plan,
+                             struct kvm_hotplug_error **reterr);
+
+/**
+ * Frees a text that this library gave out as char * to be freed; NULL is fine. Cannot fail, does not block.
+ */
+void kvm_hotplug_text_free(char *text);
+
+/**
  * Takes a device out of the guest and its record: asks the guest, waits until QEMU says that this very device is gone,
  * takes down what stood behind it, and replaces the runtime file. Nothing behind a device is touched before that.
  *
@@ -1426,6 +1594,51 @@ int kvm_hotplug_open_tap(const struct kvm_hotplug_tap *tap,
                          size_t capacity,
                          char *ret_ifname,
                          struct kvm_hotplug_error **reterr);
+
+/**
+ * Compares record and guest both ways: devices, addresses, models, what stands behind them, MAC, queues, MTU, option ROM,
+ * serial, size, read-only, and devices, nodes and fdsets that the record does not know. Devices that wait for a reboot
+ * and those on their way out are no difference. Nothing is changed, except that unfinished operations are settled as by
+ * every call.
+ *
+ * `guest`: the handle.
+ * `timeout_ms`: for all of it; 0 means 5000.
+ * `differences`, `size`, `capacity`: an array of capacity structs, and sizeof differences[0]; NULL and capacity 0 to
+ * count only.
+ * `ret_count`: where to put how many there are; those beyond capacity are not written.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: some milliseconds, at most up to the timeout. Threads: any.
+ *
+ * Returns 0 (see ret_count for how many differences there are), or -EFAULT (guest or ret_count is NULL), -EBADF (no open
+ * handle), -EINVAL (size 0), -ETIMEDOUT, -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO, -EBUSY (monitor busy),
+ * -ENOTRECOVERABLE.
+ */
+int kvm_hotplug_verify(struct kvm_hotplug *guest,
+                       uint32_t timeout_ms,
+                       struct kvm_hotplug_difference *differences,
+                       size_t size,
+                       size_t capacity,
+                       size_t *ret_count,
+                       struct kvm_hotplug_error **reterr);
+
+/**
+ * Mends the differences that can be mended without a decision: a device that the guest no longer has leaves the record,
+ * and what stood behind it is taken down; one that sits elsewhere is recorded where it is; block nodes and fdsets with our
+ * tag that belong to no device are removed. Nothing foreign is touched. Events tell what was done.
+ *
+ * Parameters, blocking and threads are those of kvm_hotplug_verify(); the differences are those that are left.
+ *
+ * Returns as kvm_hotplug_verify(), and the errno of writing journal or runtime file. What was mended before a failure stays
+ * mended.
+ */
+int kvm_hotplug_mend(struct kvm_hotplug *guest,
+                     uint32_t timeout_ms,
+                     struct kvm_hotplug_difference *differences,
+                     size_t size,
+                     size_t capacity,
+                     size_t *ret_count,
+                     struct kvm_hotplug_error **reterr);
 
 /**
  * The version of the library, such as "0.1.0". The string is static. Cannot fail, does not block.

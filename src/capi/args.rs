@@ -1,6 +1,6 @@
 //! Reads what C hands over, and writes what C asked for.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, CString, c_char};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -183,6 +183,11 @@ pub(super) fn check_flags(flags: u32, known: u32, what: &str) -> Result<()> {
         0 => Ok(()),
         odd => Err(Error::invalid(format!("{what}: unknown flag bits {odd:#x}"))),
     }
+}
+
+/// Text as C reads it; QEMU's may hold anything.
+pub(super) fn c_text(text: &str) -> CString {
+    CString::new(text.replace('\0', "\\0")).unwrap_or_default()
 }
 
 /// Copies text into a fixed array, cut at a character boundary, always terminated.

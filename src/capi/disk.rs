@@ -184,7 +184,11 @@ pub unsafe extern "C" fn kvm_hotplug_add_disk(
     unsafe { guard::call(reterr, work) }
 }
 
-unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
+/// The request inside the struct.
+///
+/// # Safety
+/// Its strings are NULL or valid as described.
+pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
     let known = KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_BOOT_INDEX | KVM_HOTPLUG_READ_ONLY | KVM_HOTPLUG_SHARE_RW;
     check_flags(disk.flags, known, "disk flags")?;
     // SAFETY: passed on.

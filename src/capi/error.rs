@@ -2,6 +2,7 @@
 
 use std::ffi::{CString, c_char, c_int};
 
+use super::args::c_text;
 use super::guard;
 use crate::error::{Error, ErrorKind, Undo};
 
@@ -113,11 +114,6 @@ impl kvm_hotplug_error {
     pub(super) fn text(&self) -> String {
         self.error.to_string()
     }
-}
-
-/// Text from QEMU may hold anything.
-fn c_text(text: &str) -> CString {
-    CString::new(text.replace('\0', "\\0")).unwrap_or_default()
 }
 
 fn pointer(

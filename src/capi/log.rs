@@ -1,8 +1,9 @@
 //! The log callback of C, as a sink.
 
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::sync::Arc;
 
+use super::args::c_text;
 use crate::error::{Error, Result};
 use crate::log::{Level, Log, Sink};
 
@@ -45,7 +46,7 @@ unsafe impl Sync for Callback {}
 
 impl Sink for Callback {
     fn line(&self, level: Level, text: &str) {
-        let text = CString::new(text.replace('\0', "\\0")).unwrap_or_default();
+        let text = c_text(text);
         // SAFETY: function and userdata belong together; the string lives through the call.
         unsafe { (self.line)(self.userdata, level as c_int, text.as_ptr()) };
     }

@@ -134,7 +134,11 @@ pub unsafe extern "C" fn kvm_hotplug_add_nic(
     unsafe { guard::call(reterr, work) }
 }
 
-unsafe fn request(nic: &kvm_hotplug_nic) -> Result<NicRequest> {
+/// The request inside the struct.
+///
+/// # Safety
+/// Its strings and array are NULL or valid as described.
+pub(super) unsafe fn request(nic: &kvm_hotplug_nic) -> Result<NicRequest> {
     let known = KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_BOOT_INDEX | KVM_HOTPLUG_TAP_OWNER;
     check_flags(nic.flags, known, "nic flags")?;
     check_reserved(nic.reserved, "nic")?;

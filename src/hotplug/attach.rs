@@ -43,6 +43,13 @@ pub(super) struct Attach {
     pub(super) layers: Vec<(Format, Kind)>,
 }
 
+/// A device with its place, and the steps that put it there.
+pub(super) struct Draft {
+    pub(super) device: Device,
+    address: PciAddress,
+    pub(super) stages: Vec<Stage>,
+}
+
 impl Session {
     /// The device that is there already under the wished id, if its settings are the wished ones. `differs` names the
     /// first setting that is not.
@@ -57,6 +64,16 @@ impl Session {
         let conflict = |what: String| Err(Error::new(ErrorKind::Conflict, format!("{} {what}", device.id)));
         if self.pending.contains_key(&device.id) {
             return conflict("is being removed; wait until it is gone, or take another id".into());
+        }
+        if self.recorded(device.id.as_str()).is_none() {
+            return conflict(
+                "is gone, but what stood behind it could not be taken down yet; take another id".into(),
+            );
+        }
+        if self.missing.contains(&device.id) {
+            return conflict(
+                "is recorded, but the guest does not have it; remove it first, or mend the record".into(),
+            );
         }
         if device.presence == Presence::RemoveAfterReboot {
             return conflict("is to be removed with the next boot; take another id".into());
@@ -103,6 +120,21 @@ impl Session {
 
     /// Records a device for the next boot; the running guest is not touched.
     pub(super) fn record_for_reboot(&mut self, spec: Spec, wish: &Wish, why: AfterReboot) -> Result<Outcome> {
+        let (next, device, answer) = self.draft_for_reboot(spec, wish, why)?;
+        self.runtime().replace(next)?;
+        if let Some(address) = &device.address {
+            self.slots.occupy(address, &device.id);
+        }
+        Ok(answer)
+    }
+
+    /// The record with the device in it, and the answer, without doing anything.
+    pub(super) fn draft_for_reboot(
+        &self,
+        spec: Spec,
+        wish: &Wish,
+        why: AfterReboot,
+    ) -> Result<(Record, Device, Outcome)> {
         let mut next = self.runtime().record().clone();
         let generation = next.next_generation;
         let kind = kind_of(&spec);
@@ -117,11 +149,7 @@ impl Session {
         let device = new_device(id, generation, address, Presence::AddAfterReboot, spec);
         let answer = self.after_reboot(device.clone(), Some(why), wish.live_only)?;
         next.add(device.clone());
-        self.runtime().replace(next)?;
-        if let Some(address) = &device.address {
-            self.slots.occupy(address, &device.id);
-        }
-        Ok(answer)
+        Ok((next, device, answer))
     }
 
     /// Plugs the device in. A slot that turns out to be taken, by a device plugged in behind our back, or to be on a
@@ -143,6 +171,20 @@ impl Session {
     }
 
     fn attach_once(&mut self, attach: &Attach, wish: &Wish, deadline: &Deadline) -> Result<Outcome> {
+        let Draft { device, address, stages } = self.draft(attach, wish)?;
+        match self.plug(&device, &stages, &attach.fds, deadline) {
+            Ok(()) => {
+                self.slots.occupy(&address, &device.id);
+                Ok(Outcome::Done(device))
+            }
+            Err(error) => {
+                Err(error.context(format!("add {} {} at {address}", device.kind().title(), device.id)))
+            }
+        }
+    }
+
+    /// Slot, id and steps, without doing anything but taking fdset numbers.
+    pub(super) fn draft(&mut self, attach: &Attach, wish: &Wish) -> Result<Draft> {
         let address = self.slots.choose(&super::want(wish))?;
         let kind = kind_of(&attach.spec);
         let id = match &wish.id {
@@ -157,14 +199,7 @@ impl Session {
         let generation = self.runtime().record().next_generation;
         let device = new_device(id, generation, Some(address.clone()), Presence::Live, attach.spec.clone());
         let stages = self.stages(&device, &address, attach)?;
-        let result = self.plug(&device, &stages, &attach.fds, deadline);
-        match result {
-            Ok(()) => {
-                self.slots.occupy(&address, &device.id);
-                Ok(Outcome::Done(device))
-            }
-            Err(error) => Err(error.context(format!("add {} {} at {address}", kind.title(), device.id))),
-        }
+        Ok(Draft { device, address, stages })
     }
 
     fn stages(&mut self, device: &Device, address: &PciAddress, attach: &Attach) -> Result<Vec<Stage>> {
@@ -244,13 +279,12 @@ impl Session {
         inverses: &[plan::Inverse],
         deadline: &Deadline,
     ) -> Error {
-        let unwound = match self.monitor() {
-            Ok(monitor) => transaction::unwind(monitor, inverses, &deadline.uncancelable()),
-            Err(lost) => Err(lost),
+        let left: Vec<String> = match self.take_down(inverses.to_vec(), deadline) {
+            Ok(leftovers) => leftovers.iter().map(ToString::to_string).collect(),
+            Err(cause) => {
+                inverses.iter().map(|inverse| format!("{} ({cause})", inverse.leftover())).collect()
+            }
         };
-        let left = unwound.unwrap_or_else(|cause| {
-            inverses.iter().map(|inverse| format!("{} ({cause})", inverse.leftover())).collect()
-        });
         if left.is_empty() {
             match self.forget(device) {
                 Ok(()) => error.with_undo(left),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::attach::{Attach, Wish};
 use super::outcome::Outcome;
+use super::preview::Prepared;
 use super::session::Session;
 use crate::deadline::Deadline;
 use crate::disk::{self, DiskSpec, FormatRequest, Image};
@@ -25,31 +26,43 @@ pub struct DiskRequest {
 impl DiskRequest {
     fn differs(&self, spec: &Spec) -> Option<&'static str> {
         let Spec::Disk(existing) = spec else { return Some("type") };
-        let mut wanted = self.spec.clone();
-        if self.format.accepts(existing.format) {
-            wanted.format = existing.format;
-        }
-        wanted.conflict_with(existing)
+        let wanted = DiskSpec { format: existing.format, ..self.spec.clone() };
+        let format = (!self.format.accepts(existing.format)).then_some("format");
+        wanted.conflict_with(existing).or(format)
     }
 }
 
 impl Session {
     /// Adds a disk, or answers that it is there.
     pub(super) fn add_disk(&mut self, request: &DiskRequest, deadline: &Deadline) -> Result<Outcome> {
+        let (spec, image) = match self.prepare_disk(request, deadline)? {
+            Prepared::Answer(outcome) => return Ok(outcome),
+            Prepared::Later(spec, why) => return self.record_for_reboot(spec, &request.wish, why),
+            Prepared::Now(now) => now,
+        };
+        let (layers, fds): (Vec<_>, Vec<OwnedFd>) =
+            image.layers.into_iter().map(|layer| ((layer.format, layer.kind), layer.fd)).unzip();
+        self.attach(Attach { spec: Spec::Disk(spec), fds, layers }, &request.wish, deadline)
+    }
+
+    /// Everything that can be said before QEMU is told anything; the image is open by then.
+    pub(super) fn prepare_disk(
+        &mut self,
+        request: &DiskRequest,
+        deadline: &Deadline,
+    ) -> Result<Prepared<(DiskSpec, Image)>> {
         request.spec.validate()?;
         self.ready(deadline)?;
         if let Some(device) = self.already(&request.wish, |spec| request.differs(spec))? {
-            return self.answer_existing(device, request.wish.live_only);
+            return self.answer_existing(device, request.wish.live_only).map(Prepared::Answer);
         }
         let mut spec = request.spec.clone();
         let image = disk::image::resolve(&mut spec, request.format)?;
         self.check_unshared(&spec, &image)?;
         if let Some(why) = self.obstacle(&Spec::Disk(spec.clone())) {
-            return self.record_for_reboot(Spec::Disk(spec), &request.wish, why);
+            return Ok(Prepared::Later(Spec::Disk(spec), why));
         }
-        let (layers, fds): (Vec<_>, Vec<OwnedFd>) =
-            image.layers.into_iter().map(|layer| ((layer.format, layer.kind), layer.fd)).unzip();
-        self.attach(Attach { spec: Spec::Disk(spec), fds, layers }, &request.wish, deadline)
+        Ok(Prepared::Now((spec, image)))
     }
 
     /// The same image or serial twice in one guest is a mistake, unless both sides say that they share.

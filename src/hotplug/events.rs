@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::qmp::readable;
 use crate::runtime::{Device, DeviceKind};
 
 /// Events kept before the oldest are dropped and counted.
@@ -70,7 +71,9 @@ impl EventLog {
         self.push(Event { what, device: None, text: text.into() });
     }
 
-    fn push(&mut self, event: Event) {
+    /// The text may quote what QEMU says, and QEMU may say a lot.
+    fn push(&mut self, mut event: Event) {
+        event.text = readable(&event.text);
         if self.kept.len() >= MAX_KEPT {
             self.kept.pop_front();
             self.lost = self.lost.saturating_add(1);

@@ -10,8 +10,10 @@ use super::events::Event;
 use super::gate::Gate;
 use super::nic::NicRequest;
 use super::outcome::{Outcome, Waiting};
+use super::preview::Preview;
 use super::session::Session;
 use super::unplug::Removal;
+use super::verify::Difference;
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::ids::Slot;
@@ -172,6 +174,31 @@ impl Guest {
             }
             Ok(lines)
         })
+    }
+
+    /// What adding this NIC would do.
+    pub fn plan_nic(&self, request: &NicRequest, timeout: Duration) -> Result<Preview> {
+        self.call("plan_nic", timeout, |session, deadline| session.preview_nic(request, deadline))
+    }
+
+    /// What adding this disk would do.
+    pub fn plan_disk(&self, request: &DiskRequest, timeout: Duration) -> Result<Preview> {
+        self.call("plan_disk", timeout, |session, deadline| session.preview_disk(request, deadline))
+    }
+
+    /// What this removal would do.
+    pub fn plan_removal(&self, removal: &Removal, timeout: Duration) -> Result<Preview> {
+        self.call("plan_removal", timeout, |session, deadline| session.preview_removal(removal, deadline))
+    }
+
+    /// What record and guest disagree about.
+    pub fn verify(&self, timeout: Duration) -> Result<Vec<Difference>> {
+        self.call("verify", timeout, |session, deadline| session.verify(deadline))
+    }
+
+    /// Mends what can be mended safely; answers what is left.
+    pub fn mend(&self, timeout: Duration) -> Result<Vec<Difference>> {
+        self.call("mend", timeout, |session, deadline| session.mend(deadline))
     }
 
     /// QEMU's version, and what talking to it has cost on the connection of the moment.

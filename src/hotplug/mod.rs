@@ -8,12 +8,14 @@ mod guest;
 mod nic;
 mod outcome;
 mod plan;
+mod preview;
 mod readiness;
 mod recovery;
 mod session;
 mod survey;
 mod transaction;
 mod unplug;
+mod verify;
 
 pub use attach::Wish;
 pub use disk::DiskRequest;
@@ -21,7 +23,9 @@ pub use events::{Event, Subject, What};
 pub use guest::{DeviceState, Guest, Listed, SlotLine, SlotUse};
 pub use nic::{NicRequest, TapSource};
 pub use outcome::{AfterReboot, Outcome, Waiting};
+pub use preview::Preview;
 pub use unplug::Removal;
+pub use verify::{Difference, Mismatch};
 
 use crate::pci::Want;
 use crate::qmp::Version;

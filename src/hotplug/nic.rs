@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::attach::{Attach, Wish};
 use super::outcome::Outcome;
+use super::preview::Prepared;
 use super::session::Session;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
@@ -75,27 +76,40 @@ impl NicRequest {
 impl Session {
     /// Adds a NIC, or answers that it is there.
     pub(super) fn add_nic(&mut self, request: NicRequest, deadline: &Deadline) -> Result<Outcome> {
-        let live_only = request.wish.live_only;
-        // Judged before the guest is bothered; the address does not matter for that.
-        request.spec(request.mac.unwrap_or(MacAddr::local([0, 0, 1])), false).validate()?;
-        check_given(&request)?;
-        self.ready(deadline)?;
-        if let Some(device) = self.already(&request.wish, |spec| request.differs(spec))? {
-            return self.answer_existing(device, live_only);
-        }
-        let mut spec = request.spec(self.free_mac(request.mac)?, false);
-        if let Some(why) = self.obstacle(&Spec::Nic(spec.clone())) {
-            spec.vhost = request.vhost == VhostMode::Required;
-            return self.record_for_reboot(Spec::Nic(spec), &request.wish, why);
-        }
-        self.slots.choose(&super::want(&request.wish))?;
-        let vhost = net::vhost::open(request.vhost, request.queues, Path::new(net::vhost::DEVICE))?;
-        spec.vhost = !vhost.is_empty();
+        let (mut spec, vhost) = match self.prepare_nic(&request, deadline)? {
+            Prepared::Answer(outcome) => return Ok(outcome),
+            Prepared::Later(spec, why) => return self.record_for_reboot(spec, &request.wish, why),
+            Prepared::Now(now) => now,
+        };
         let wish = request.wish.clone();
         let (name, mut fds) = open_taps(request)?;
         spec.ifname = Some(name);
         fds.extend(vhost);
         self.attach(Attach { spec: Spec::Nic(spec), fds, layers: Vec::new() }, &wish, deadline)
+    }
+
+    /// Everything that can be said before the tap is opened.
+    pub(super) fn prepare_nic(
+        &mut self,
+        request: &NicRequest,
+        deadline: &Deadline,
+    ) -> Result<Prepared<(NicSpec, Vec<OwnedFd>)>> {
+        // Judged before the guest is bothered; the address does not matter for that.
+        request.spec(request.mac.unwrap_or(MacAddr::local([0, 0, 1])), false).validate()?;
+        check_given(request)?;
+        self.ready(deadline)?;
+        if let Some(device) = self.already(&request.wish, |spec| request.differs(spec))? {
+            return self.answer_existing(device, request.wish.live_only).map(Prepared::Answer);
+        }
+        let mut spec = request.spec(self.free_mac(request.mac)?, false);
+        if let Some(why) = self.obstacle(&Spec::Nic(spec.clone())) {
+            spec.vhost = request.vhost == VhostMode::Required;
+            return Ok(Prepared::Later(Spec::Nic(spec), why));
+        }
+        self.slots.choose(&super::want(&request.wish))?;
+        let vhost = net::vhost::open(request.vhost, request.queues, Path::new(net::vhost::DEVICE))?;
+        spec.vhost = !vhost.is_empty();
+        Ok(Prepared::Now((spec, vhost)))
     }
 
     fn free_mac(&self, wanted: Option<MacAddr>) -> Result<MacAddr> {

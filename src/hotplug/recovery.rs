@@ -1,17 +1,22 @@
 //! Settles what an operation left unfinished, by what the guest really shows.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::events::What;
 use super::outcome::Waiting;
 use super::plan::{self, Inverse};
 use super::session::{Request, Session};
-use super::transaction;
+use super::transaction::{self, Leftover};
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::log::Level;
 use crate::runtime::{Device, Intent, Verb};
+
+/// How long a block node that is still in use is tried again: a device that left while nobody was connected is gone from
+/// the bus before QEMU has let go of what stood behind it.
+const IN_USE_PATIENCE: Duration = Duration::from_secs(1);
+const IN_USE_PAUSE: Duration = Duration::from_millis(10);
 
 /// A removal that has come to its end.
 pub(super) struct Finished {
@@ -59,14 +64,26 @@ impl Session {
 
     fn undo_add(&mut self, device: &Device, deadline: &Deadline) -> Result<()> {
         let left = self.take_down(plan::every_trace(device, &self.fdsets.of(&device.id)), deadline)?;
-        self.forget(device)?;
-        self.events.device(What::Undone, device, with_leftovers("an interrupted add was taken back", &left));
+        // The journal keeps what is left: the next call tries again.
+        if left.is_empty() {
+            self.forget(device)?;
+            self.events.device(What::Undone, device, "an interrupted add was taken back");
+        }
         Ok(())
     }
 
     /// An agent that died may have asked or not; asking twice does no harm, not asking would.
     fn ask_again(&mut self, device: &Device, deadline: &Deadline) -> Result<()> {
         if self.pending.contains_key(&device.id) {
+            return Ok(());
+        }
+        if self.asleep {
+            self.hold_request(device);
+            self.events.device(
+                What::Pending,
+                device,
+                "the guest is asleep and will be asked when it wakes up",
+            );
             return Ok(());
         }
         let command = Inverse::Unplug(device.id.clone()).command();
@@ -83,22 +100,39 @@ impl Session {
 
     /// The guest was asked for the device: its place is quarantined until QEMU says it is gone.
     pub(super) fn note_request(&mut self, device: &Device, why: Waiting) {
-        self.pending.insert(device.id.clone(), Request { at: Instant::now(), why });
+        self.pending.insert(device.id.clone(), Request { at: Some(Instant::now()), why });
         if let Some(address) = &device.address {
             self.slots.quarantine(address, &device.id);
         }
     }
 
-    /// Clears up behind a device that nobody is waiting for, and leaves word of it.
+    /// The guest is asleep, and will be asked for the device when it wakes up.
+    pub(super) fn hold_request(&mut self, device: &Device) {
+        self.asleep = true;
+        self.note_request(device, Waiting::Asleep);
+        if let Some(request) = self.pending.get_mut(&device.id) {
+            request.at = None;
+        }
+    }
+
+    /// Clears up behind a device that nobody is waiting for, and leaves word of it once nothing is left: whoever hears
+    /// it may tear down its storage or tap.
     pub(super) fn finish_and_tell(&mut self, device: &Device, deadline: &Deadline) -> Result<()> {
         let finished = self.finish_removal(device, deadline)?;
-        self.events.device(finished.what, device, with_leftovers(finished.text, &finished.left));
+        if finished.left.is_empty() {
+            self.events.device(finished.what, device, finished.text);
+        }
         Ok(())
     }
 
-    /// The device has left the guest: takes down its backend, then takes it out of the record.
+    /// The device has left the guest: takes down its backend, then takes it out of the record. What is left of the
+    /// backend stays in the journal, and its slot in quarantine, for the next call to try again.
+    ///
+    /// Off the bus is not gone: until `DEVICE_DELETED`, which has not been seen if the device was only found missing,
+    /// QEMU may still use what stands behind it. Then the removal goes on pending.
     pub(super) fn finish_removal(&mut self, device: &Device, deadline: &Deadline) -> Result<Finished> {
         let id = device.id.as_str();
+        self.pending.remove(&device.id);
         let fdsets = self.fdsets.of(&device.id);
         let verb = self.runtime().journal().find(id).map(|intent| intent.verb);
         let (what, text, traces) = match verb {
@@ -116,18 +150,34 @@ impl Session {
                 )
             }
         };
-        let left = self.take_down(traces, deadline)?;
+        let leftovers = self.take_down(traces, deadline)?;
+        let seen = self.has_departed(&device.id);
+        let left: Vec<String> = leftovers.iter().map(Leftover::to_string).collect();
+        if !seen && leftovers.iter().any(Leftover::is_in_use) {
+            self.note_request(device, Waiting::Deadline);
+            return Ok(Finished { what, text, left });
+        }
+        if !seen {
+            self.ghosts.insert(device.id.clone());
+        }
         let mut next = self.runtime().record().clone();
         if next.remove(&device.id).is_some() {
             self.runtime().replace(next)?;
         }
-        self.forget(device)?;
+        if left.is_empty() {
+            self.forget(device)?;
+        }
         Ok(Finished { what, text, left })
     }
 
-    fn take_down(&mut self, traces: Vec<Inverse>, deadline: &Deadline) -> Result<Vec<String>> {
+    pub(super) fn take_down(&mut self, traces: Vec<Inverse>, deadline: &Deadline) -> Result<Vec<Leftover>> {
         // What has begun to be undone is undone to the end.
-        let left = transaction::unwind(self.monitor()?, &traces, &deadline.uncancelable())?;
+        let deadline = deadline.uncancelable();
+        let patience = deadline.at_most(IN_USE_PATIENCE);
+        let mut left = transaction::unwind(self.monitor()?, &traces, &deadline)?;
+        while left.iter().any(Leftover::is_in_use) && patience.pause(IN_USE_PAUSE).is_ok() {
+            left = transaction::unwind(self.monitor()?, &traces, &deadline)?;
+        }
         for leftover in &left {
             self.log.write(Level::Error, || format!("left behind: {leftover}"));
         }
@@ -141,13 +191,7 @@ impl Session {
         }
         self.fdsets.release(&device.id);
         self.pending.remove(&device.id);
+        self.missing.remove(&device.id);
         self.runtime().write_journal(|journal| journal.strike(device.id.as_str()))
-    }
-}
-
-fn with_leftovers(text: &str, left: &[String]) -> String {
-    match left {
-        [] => text.to_owned(),
-        _ => format!("{text}; left behind: {}", left.join(", ")),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::outcome::Waiting;
 use crate::deadline::Deadline;
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
@@ -14,6 +15,16 @@ use crate::qmp::{Command, Monitor};
 /// Where QEMU keeps devices with and without an id.
 const CONTAINERS: [&str; 2] = ["/machine/peripheral", "/machine/peripheral-anon"];
 
+/// Questions about places that are asked in one go: enough for any real guest, while a peer that lists thousands of
+/// devices does not make thousands of commands exist at once.
+const QUESTIONS: usize = 1024;
+
+/// Most fdsets looked at. 500 disks with the longest chain of images make as many.
+const MAX_SETS: usize = 8192;
+
+/// Most fdsets that one device is taken to have: what an add leaves if it is interrupted a few times.
+const MAX_SETS_OF_ONE: usize = 64;
+
 /// The answer to the questions asked when a guest is opened, or when the own picture may be wrong.
 #[derive(Debug)]
 pub(super) struct Survey {
@@ -21,6 +32,8 @@ pub(super) struct Survey {
     /// Ids of all devices that have one.
     pub(super) present: BTreeSet<String>,
     pub(super) fdsets: FdSets,
+    /// The guest is asleep (ACPI S3).
+    pub(super) asleep: bool,
 }
 
 /// The fdsets of the guest, with the device that owns each one of ours.
@@ -28,7 +41,7 @@ pub(super) struct Survey {
 pub(super) struct FdSets(BTreeMap<u32, Option<DeviceId>>);
 
 impl Survey {
-    /// Two round trips at most: a second one while the guest has not numbered its buses, because `query-pci` then
+    /// Two round trips for any real guest: a second one while the guest has not numbered its buses, because `query-pci` then
     /// shows occupied ports as empty.
     pub(super) fn take(monitor: &mut Monitor, deadline: &Deadline) -> Result<Self> {
         let questions = [
@@ -36,8 +49,9 @@ impl Survey {
             Command::with("qom-list", &[("path", CONTAINERS[0])]),
             Command::with("qom-list", &[("path", CONTAINERS[1])]),
             Command::with("query-fdsets", &[]),
+            Command::with("query-status", &[]),
         ];
-        let [pci, named, nameless, fdsets] = ask(monitor, questions, deadline)?;
+        let [pci, named, nameless, fdsets, status] = ask(monitor, questions, deadline)?;
         let mut topology = Topology::from_query_pci(&pci)?;
         let named = QomChild::list(&named)?;
         if topology.has_unnumbered() {
@@ -48,11 +62,24 @@ impl Survey {
             place_all(&mut topology, monitor, &children, deadline)?;
         }
         let present = named.into_iter().map(|child| child.name).collect();
-        Ok(Self { topology, present, fdsets: FdSets::read(&fdsets)? })
+        let asleep = Waiting::of_status(&status) == Some(Waiting::Asleep);
+        Ok(Self { topology, present, fdsets: FdSets::read(&fdsets)?, asleep })
     }
 }
 
 fn place_all(
+    topology: &mut Topology,
+    monitor: &mut Monitor,
+    children: &[(&str, &QomChild)],
+    deadline: &Deadline,
+) -> Result<()> {
+    for some in children.chunks(QUESTIONS / 2) {
+        place_some(topology, monitor, some, deadline)?;
+    }
+    Ok(())
+}
+
+fn place_some(
     topology: &mut Topology,
     monitor: &mut Monitor,
     children: &[(&str, &QomChild)],
@@ -104,12 +131,22 @@ pub(super) fn ask<const N: usize>(
     answers.try_into().map_err(|_| Error::new(ErrorKind::Protocol, "replies are missing"))
 }
 
+/// Whether a device with this id is in the guest.
+pub(super) fn is_present(monitor: &mut Monitor, id: &DeviceId, deadline: &Deadline) -> Result<bool> {
+    let [named] = ask(monitor, [Command::with("qom-list", &[("path", CONTAINERS[0])])], deadline)?;
+    Ok(QomChild::list(&named)?.iter().any(|child| child.name == id.as_str()))
+}
+
 impl FdSets {
     fn read(reply: &Value) -> Result<Self> {
         let malformed =
             || Error::new(ErrorKind::Protocol, "query-fdsets: not a list of sets with an fdset-id");
         let mut sets = BTreeMap::new();
-        for set in reply.as_array().ok_or_else(malformed)? {
+        let list = reply.as_array().ok_or_else(malformed)?;
+        if list.len() > MAX_SETS {
+            return Err(Error::new(ErrorKind::Protocol, format!("query-fdsets: more than {MAX_SETS} sets")));
+        }
+        for set in list {
             let id = set.get("fdset-id").and_then(Value::as_u64).ok_or_else(malformed)?;
             let fds = set.get("fds").and_then(Value::as_array);
             let tags = fds.into_iter().flatten().filter_map(|fd| fd.get("opaque").and_then(Value::as_str));
@@ -129,9 +166,15 @@ impl FdSets {
         free
     }
 
-    /// The sets of a device.
+    /// The sets of a device, the first few if QEMU claims that there are many.
     pub(super) fn of(&self, owner: &DeviceId) -> Vec<u32> {
-        self.0.iter().filter(|(_, tag)| tag.as_ref() == Some(owner)).map(|(id, _)| *id).collect()
+        let own = self.0.iter().filter(|(_, tag)| tag.as_ref() == Some(owner));
+        own.map(|(id, _)| *id).take(MAX_SETS_OF_ONE).collect()
+    }
+
+    /// The sets that carry our tag, with the device each belongs to.
+    pub(super) fn owned(&self) -> impl Iterator<Item = (u32, &DeviceId)> {
+        self.0.iter().filter_map(|(id, owner)| Some((*id, owner.as_ref()?)))
     }
 
     /// The sets of a device are gone.

@@ -85,21 +85,39 @@ fn refusal(error: &Error, step: &Step) -> Error {
     }
 }
 
+/// Something that could not be taken back.
+#[derive(Debug)]
+pub(super) struct Leftover {
+    inverse: Inverse,
+    error: Error,
+}
+
+impl Leftover {
+    /// Whether it is only not free yet: QEMU lets go of a block node some 55 ms after its device has left the bus.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.error.qmp_desc().is_some_and(|text| text.contains("is in use"))
+    }
+}
+
+impl std::fmt::Display for Leftover {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.inverse.leftover(), self.error.message())
+    }
+}
+
 /// Takes things back, all in one write; answers what is left. Finding nothing to take back is as good.
 pub(super) fn unwind(
     monitor: &mut Monitor,
     inverses: &[Inverse],
     deadline: &Deadline,
-) -> Result<Vec<String>> {
+) -> Result<Vec<Leftover>> {
     let commands: Vec<Command<'_>> = inverses.iter().map(Inverse::command).collect();
     let batch = monitor.run(&commands, deadline);
     if let Some(error) = batch.failure {
         return Err(error);
     }
-    let left = inverses.iter().zip(&batch.replies).filter_map(|(inverse, reply)| match reply {
-        Some(Err(error)) if !is_absence(error) => {
-            Some(format!("{} ({})", inverse.leftover(), error.message()))
-        }
+    let left = inverses.iter().zip(batch.replies).filter_map(|(inverse, reply)| match reply {
+        Some(Err(error)) if !is_absence(&error) => Some(Leftover { inverse: inverse.clone(), error }),
         _ => None,
     });
     Ok(left.collect())

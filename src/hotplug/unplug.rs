@@ -14,12 +14,11 @@ use crate::pci::Topology;
 use crate::qmp::Command;
 use crate::runtime::{Device, DeviceKind, Presence, Verb};
 
-/// A guest that did not hear a request, because it had not booted yet, never answers it. It is repeated no sooner than
-/// this: within 5 s QEMU refuses, and a second press of the attention button would mean "never mind".
-const ASK_AGAIN: Duration = Duration::from_secs(10);
-
 /// Pause before asking a guest again that is busy with an earlier plug or unplug.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
+
+/// Pause before a lost connection is made again in the middle of a wait.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(10);
 
 /// Most time kept back from waiting, for the question why nothing came.
 const LAST_WORD: Duration = Duration::from_millis(100);
@@ -37,6 +36,18 @@ pub struct Removal {
     pub wait: bool,
 }
 
+/// What a removal comes to.
+pub(super) enum Judged {
+    /// Nothing is to be done.
+    Answer(Outcome),
+    /// The device is only in the record.
+    DropFromRecord(Device),
+    /// It stays until the next boot.
+    AfterReboot(Device, AfterReboot),
+    /// The guest is to be asked.
+    Ask(Device),
+}
+
 /// What QEMU said to `device_del`.
 enum Asked {
     /// The guest has been asked, or had been before; this is its run state.
@@ -52,25 +63,40 @@ enum Asked {
 impl Session {
     /// Takes a device out of the guest, or out of the record if it only is there.
     pub(super) fn unplug(&mut self, removal: &Removal, deadline: &Deadline) -> Result<Outcome> {
+        match self.judge(removal, deadline)? {
+            Judged::Answer(outcome) => Ok(outcome),
+            Judged::DropFromRecord(device) => self.drop_from_record(device),
+            Judged::AfterReboot(device, why) => self.remove_after_reboot(device, why),
+            Judged::Ask(device) => self.ask_and_wait(&device, removal.wait, deadline),
+        }
+    }
+
+    /// What the removal comes to, without doing anything.
+    pub(super) fn judge(&mut self, removal: &Removal, deadline: &Deadline) -> Result<Judged> {
         self.ready(deadline)?;
         let Some(device) = self.known_device(&removal.id) else {
-            return self.unknown(&removal.id);
+            return self.unknown(&removal.id).map(Judged::Answer);
         };
         if let Some(kind) = removal.kind.filter(|kind| *kind != device.kind()) {
             let text = format!("{} is a {}, not a {}", device.id, device.kind().title(), kind.title());
             return Err(Error::invalid(text));
         }
         if device.presence == Presence::AddAfterReboot {
-            return self.drop_from_record(device);
+            return Ok(Judged::DropFromRecord(device));
         }
         let too_old = matches!(self.obstacle(&device.spec), Some(AfterReboot::QemuTooOld(_)));
         if too_old || device.address.is_none() || device.presence == Presence::RemoveAfterReboot {
-            return self.remove_after_reboot(device, removal.live_only);
+            let why = self.obstacle(&device.spec).unwrap_or(AfterReboot::NoAddress);
+            if removal.live_only {
+                let text = format!("{} cannot be removed from the running guest: {why}", device.id);
+                return Err(Error::new(ErrorKind::NotHotpluggable, text));
+            }
+            return Ok(Judged::AfterReboot(Device { presence: Presence::RemoveAfterReboot, ..device }, why));
         }
         if let Some(located) = self.topology.find(device.id.as_str()) {
             located.check_removable()?;
         }
-        self.ask_and_wait(&device, removal.wait, deadline)
+        Ok(Judged::Ask(device))
     }
 
     /// Not ours: either nobody's, or somebody else's and left alone.
@@ -94,20 +120,14 @@ impl Session {
         Ok(Outcome::Done(device))
     }
 
-    fn remove_after_reboot(&mut self, mut device: Device, live_only: bool) -> Result<Outcome> {
-        let why = self.obstacle(&device.spec).unwrap_or(AfterReboot::NoAddress);
-        if live_only {
-            let text = format!("{} cannot be removed from the running guest: {why}", device.id);
-            return Err(Error::new(ErrorKind::NotHotpluggable, text));
-        }
+    fn remove_after_reboot(&mut self, device: Device, why: AfterReboot) -> Result<Outcome> {
         let mut next = self.runtime().record().clone();
         if let Some(entry) = next.devices.iter_mut().find(|entry| entry.id == device.id) {
-            entry.presence = Presence::RemoveAfterReboot;
+            entry.presence = device.presence;
         }
         if next != *self.runtime().record() {
             self.runtime().replace(next)?;
         }
-        device.presence = Presence::RemoveAfterReboot;
         Ok(Outcome::AfterReboot(device, why))
     }
 
@@ -146,12 +166,25 @@ impl Session {
     }
 
     fn gone(&mut self, device: &Device, deadline: &Deadline) -> Result<Outcome> {
-        let left = self.finish_removal(device, deadline)?.left;
+        let left = match self.finish_removal(device, deadline) {
+            Ok(finished) => finished.left,
+            Err(error) => return self.gone_but_for(device, error, deadline),
+        };
         if left.is_empty() {
             return Ok(Outcome::Done(device.clone()));
         }
         let text = format!("{} is gone from the guest, but what stood behind it is not", device.id);
         Err(Error::new(ErrorKind::Qmp, text).with_undo(left))
+    }
+
+    /// Clearing up behind a device broke off. Nobody knows how far it came; after a lost connection a new one tells.
+    fn gone_but_for(&mut self, device: &Device, error: Error, deadline: &Deadline) -> Result<Outcome> {
+        let unheard = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
+        if !unheard && self.ready(deadline).is_ok() && self.known_device(device.id.as_str()).is_none() {
+            return Ok(Outcome::Done(device.clone()));
+        }
+        let left = format!("what stood behind device {}: unknown, settled by the next call", device.id);
+        Err(error.context(format!("{} is gone from the guest", device.id)).with_undo(vec![left]))
     }
 
     /// Asks until the guest is no longer busy with something else.
@@ -178,25 +211,31 @@ impl Session {
     }
 
     fn ask(&mut self, device: &Device, deadline: &Deadline) -> Result<Asked> {
-        let status = Command::with("query-status", &[]);
-        if self.pending.get(&device.id).is_some_and(|request| request.at.elapsed() < ASK_AGAIN) {
-            let state = self.monitor()?.execute(&status, deadline)?;
-            return Ok(Asked::Waiting(waiting(&state)));
-        }
-        let journalled = self.runtime().journal().find(device.id.as_str()).is_some();
-        if !journalled {
+        let due = self.pending.get(&device.id).is_none_or(|request| request.is_due(self.asleep));
+        if due && self.runtime().journal().find(device.id.as_str()).is_none() {
             self.runtime().write_journal(|journal| journal.note(Verb::Remove, device))?;
         }
+        // Before the request and not after it: a guest that sleeps is not asked.
+        let state = match self.monitor()?.execute(&Command::with("query-status", &[]), deadline) {
+            Ok(state) => Waiting::of_status(&state),
+            Err(error) => return self.unheard(device, error, deadline),
+        };
+        self.absorb();
+        if !due {
+            return Ok(Asked::Waiting(state));
+        }
+        if self.asleep || state == Some(Waiting::Asleep) {
+            self.hold_request(device);
+            return Ok(Asked::Waiting(Some(Waiting::Asleep)));
+        }
         let removal = Inverse::Unplug(device.id.clone()).command();
-        let mut batch = self.monitor()?.run(&[removal, status], deadline);
-        let state = batch.replies.pop().flatten();
-        let answer = batch.replies.pop().flatten();
+        let mut batch = self.monitor()?.run(&[removal], deadline);
         if let Some(error) = batch.failure {
             return self.unheard(device, error.with_step(format!("device_del {}", device.id)), deadline);
         }
-        let asked = match answer {
+        let asked = match batch.replies.pop().flatten() {
             Some(Err(error)) => sort_refusal(device, error),
-            _ => Asked::Waiting(state.and_then(|state| state.ok()).as_ref().and_then(waiting)),
+            _ => Asked::Waiting(state),
         };
         if matches!(asked, Asked::Waiting(_)) {
             self.note_request(device, Waiting::Deadline);
@@ -206,7 +245,7 @@ impl Session {
 
     /// Repeats the requests that have been waiting for long: a guest that was booting did not hear them.
     pub(super) fn ask_again_where_due(&mut self, deadline: &Deadline) -> Result<()> {
-        let due = self.pending.iter().filter(|(_, request)| request.at.elapsed() >= ASK_AGAIN);
+        let due = self.pending.iter().filter(|(_, request)| request.is_due(self.asleep));
         let due: Vec<Device> = due.filter_map(|(id, _)| self.known_device(id.as_str())).collect();
         for device in due {
             match self.ask(&device, deadline)? {
@@ -237,9 +276,10 @@ impl Session {
         let patience = deadline.earlier_by(last_word);
         loop {
             self.absorb();
-            if self.has_departed(&device.id) {
-                self.set_departed_aside(&device.id);
-                return self.gone(device, deadline);
+            if self.has_departed(&device.id) && self.is_really_gone(&device.id, deadline)? {
+                let answer = self.gone(device, deadline);
+                self.set_departed_aside(device.id.as_str());
+                return answer;
             }
             if self.known_device(device.id.as_str()).is_none() {
                 return Ok(Outcome::Done(device.clone()));
@@ -247,8 +287,7 @@ impl Session {
             let Some(request) = self.pending.get(&device.id) else {
                 return Err(refused(device));
             };
-            let until_again = ASK_AGAIN.saturating_sub(request.at.elapsed());
-            let step = patience.at_most(until_again);
+            let step = patience.at_most(request.until_due(self.asleep));
             let waited = self.monitor().and_then(|monitor| monitor.wait_event(&step));
             let Err(error) = waited else { continue };
             match error.kind() {
@@ -256,11 +295,11 @@ impl Session {
                     let why = self.why_not(device, deadline);
                     return Ok(self.still_pending(device, why));
                 }
-                ErrorKind::Timeout => {
-                    if let Asked::Absent = self.ask_until_heard(device, deadline)? {
-                        return self.gone(device, deadline);
-                    }
-                }
+                ErrorKind::Timeout => match self.ask_until_heard(device, deadline)? {
+                    Asked::Absent => return self.gone(device, deadline),
+                    Asked::No(error) | Asked::Busy(error) => return Err(error),
+                    Asked::Waiting(_) => {}
+                },
                 ErrorKind::Canceled => {
                     self.still_pending(device, Waiting::NotAwaited);
                     return Err(
@@ -273,7 +312,8 @@ impl Session {
     }
 
     fn reconnect_waiting(&mut self, device: &Device, error: Error, deadline: &Deadline) -> Result<()> {
-        self.ready(deadline).map_err(|_| {
+        // A monitor that drops its clients at once is not tried as fast as the machine can.
+        deadline.pause(RECONNECT_PAUSE).and_then(|()| self.ready(deadline)).map_err(|_| {
             error.with_undo(vec![format!(
                 "device {}: its removal is pending, the guest cannot be asked",
                 device.id
@@ -290,16 +330,12 @@ impl Session {
         let configured = Topology::from_query_pci(&pci).ok().and_then(|topology| {
             topology.find(device.id.as_str()).map(|located| located.occupant.configured)
         });
-        match (waiting(&state), configured) {
+        match (Waiting::of_status(&state), configured) {
             (Some(why), _) => why,
             (None, Some(false)) => Waiting::NotBooted,
             (None, _) => Waiting::Deadline,
         }
     }
-}
-
-fn waiting(state: &serde_json::Value) -> Option<Waiting> {
-    Waiting::from_run_state(state.get("status").and_then(serde_json::Value::as_str).unwrap_or("running"))
 }
 
 fn refused(device: &Device) -> Error {

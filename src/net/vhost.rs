@@ -67,8 +67,7 @@ fn host_lacks_vhost(error: &std::io::Error) -> bool {
 }
 
 fn unavailable(source: &std::io::Error, device: &Path) -> Error {
-    let errno = source.raw_os_error().unwrap_or(libc::ENODEV);
-    let why = nix::errno::Errno::from_raw(errno).desc();
+    let why = nix::errno::Errno::from_raw(source.raw_os_error().unwrap_or(libc::ENODEV)).desc();
     let device = device.display();
     Error::new(
         ErrorKind::Unavailable,
@@ -77,7 +76,6 @@ fn unavailable(source: &std::io::Error, device: &Path) -> Error {
              give this process access, or let vhost be chosen automatically"
         ),
     )
-    .with_errno(errno)
 }
 
 #[cfg(test)]

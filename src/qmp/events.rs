@@ -7,8 +7,8 @@ use serde_json::Value;
 /// Events kept before new ones are dropped and counted.
 const MAX_EVENTS: usize = 512;
 
-/// Bytes of events kept, as they came over the wire.
-const MAX_BYTES: usize = 256 << 10;
+/// Memory in bytes that the kept events may take.
+const MAX_BYTES: usize = 2 << 20;
 
 /// One QMP event.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +17,7 @@ pub struct Event {
     pub name: String,
     /// Its `data` member, or null.
     pub data: Value,
-    /// Bytes it took on the wire.
+    /// Memory in bytes it takes at most.
     pub size: usize,
 }
 

@@ -11,6 +11,16 @@ pub const MAX_MESSAGE: usize = 4 << 20;
 /// Deepest nesting accepted; serde_json itself gives up at 128.
 pub const MAX_DEPTH: usize = 100;
 
+/// Most memory that the parsed form of one message, or of all answers to one batch, may take as [`Framer::weight`]
+/// estimates it. `query-named-block-nodes` of 800 qcow2 disks stays below (QEMU 7.2).
+pub const MAX_WEIGHT: usize = 32 << 20;
+
+/// What serde_json allocates beyond the text itself: a tree node for an object however small, a vector that starts with
+/// four values, and per further member its share of a half-filled node or of a vector that has just doubled.
+const OBJECT_WEIGHT: usize = 640;
+const ARRAY_WEIGHT: usize = 128;
+const MEMBER_WEIGHT: usize = 160;
+
 /// Capacity kept between messages: one large reply must not stay on the books of an idle guest.
 const KEPT_CAPACITY: usize = 4 << 10;
 
@@ -23,6 +33,8 @@ pub struct Framer {
     depth: usize,
     in_string: bool,
     escaped: bool,
+    growing: usize,
+    weight: usize,
 }
 
 impl Framer {
@@ -36,12 +48,26 @@ impl Framer {
         self.depth > 0
     }
 
+    /// Memory in bytes that the message handed out last takes at most once it is parsed. `{"":0}` takes a hundred times
+    /// the room it takes on the wire.
+    pub fn weight(&self) -> usize {
+        self.weight
+    }
+
     /// The next complete message, `None` if more bytes are needed.
     pub fn next_message(&mut self) -> Result<Option<Vec<u8>>> {
         while let Some(&byte) = self.buffer.get(self.scanned) {
             self.scanned += 1;
-            if self.step(byte)? {
+            let complete = self.step(byte)?;
+            if self.growing > MAX_WEIGHT {
+                return Err(protocol(format!("a message would take more than {MAX_WEIGHT} bytes of memory")));
+            }
+            if complete {
                 return Ok(Some(self.cut()));
+            }
+            // Blanks between messages belong to none of them, however the reads fall.
+            if self.depth == 0 {
+                self.start = self.scanned;
             }
         }
         self.compact();
@@ -56,6 +82,7 @@ impl Framer {
 
     /// Takes one byte into account; true when it closes a message.
     fn step(&mut self, byte: u8) -> Result<bool> {
+        self.growing += 1;
         if self.in_string {
             match byte {
                 _ if self.escaped => self.escaped = false,
@@ -71,6 +98,7 @@ impl Framer {
             }
             b'{' => {
                 self.depth += 1;
+                self.growing += OBJECT_WEIGHT;
                 Ok(false)
             }
             _ if self.depth == 0 => match byte {
@@ -79,6 +107,11 @@ impl Framer {
             },
             b'[' => {
                 self.depth += 1;
+                self.growing += ARRAY_WEIGHT;
+                Ok(false)
+            }
+            b',' => {
+                self.growing += MEMBER_WEIGHT;
                 Ok(false)
             }
             b'}' | b']' => {
@@ -96,6 +129,7 @@ impl Framer {
     fn cut(&mut self) -> Vec<u8> {
         let message = self.buffer.get(self.start..self.scanned).unwrap_or_default().to_vec();
         self.start = self.scanned;
+        self.weight = std::mem::take(&mut self.growing);
         message
     }
 
@@ -124,7 +158,7 @@ mod tests {
         for chunk in chunks {
             framer.push(chunk);
             while let Some(message) = framer.next_message()? {
-                out.push(String::from_utf8_lossy(&message).trim().to_owned());
+                out.push(String::from_utf8_lossy(&message).into_owned());
             }
         }
         Ok(out)
@@ -151,6 +185,20 @@ mod tests {
             framer.next_message().err()
         });
         assert_eq!(error.map(|e| e.kind()), Some(ErrorKind::Protocol));
+    }
+
+    #[test]
+    fn what_would_swell_is_refused() {
+        for (small, count) in [("{\"\":0},", 60_000), ("[],", 400_000), ("0,", 400_000), ("{},", 60_000)] {
+            let text = format!("{{\"return\":[{}0]}}", small.repeat(count));
+            assert!(text.len() < MAX_MESSAGE);
+            let error = all(&mut Framer::default(), &[text.as_bytes()]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Protocol, "{small}");
+        }
+        let mut framer = Framer::default();
+        let text = format!("{{\"return\":\"{}\"}}", ",{[".repeat(1 << 20));
+        assert_eq!(all(&mut framer, &[text.as_bytes()]).unwrap().len(), 1, "in a string it is only text");
+        assert!(framer.weight() < text.len() + 1000);
     }
 
     proptest! {

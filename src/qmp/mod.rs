@@ -1,6 +1,6 @@
 //! A QMP client: one connection, commands matched to replies by id, events kept, fds passed along.
 //!
-//! QEMU is not trusted: message size, nesting, kept events and waiting time are all bounded here, so that the
+//! QEMU is not trusted: message size, nesting, memory, kept events and waiting time are all bounded here, so that the
 //! layers above only ever see well-formed JSON within limits.
 
 mod events;
@@ -10,6 +10,6 @@ mod transport;
 mod wire;
 
 pub use events::{Event, EventQueue, Kept};
-pub use frame::{Framer, MAX_DEPTH, MAX_MESSAGE};
+pub use frame::{Framer, MAX_DEPTH, MAX_MESSAGE, MAX_WEIGHT};
 pub use monitor::{Batch, Counters, Monitor};
-pub use wire::{Command, Message, Reply, Version};
+pub use wire::{Command, Message, Reply, Version, readable};

@@ -7,11 +7,14 @@ use nix::poll::PollFlags;
 use serde_json::Value;
 
 use super::events::{EventQueue, Kept};
-use super::frame::Framer;
+use super::frame::{Framer, MAX_WEIGHT};
 use super::transport::{Segment, Transport};
 use super::wire::{Command, Message, Reply, Version};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
+
+/// Most reads in a row without looking at the deadline; as much as a socket holds by default (208 KiB).
+const READS: usize = 16;
 
 /// One connection to one QMP socket.
 #[derive(Debug)]
@@ -52,6 +55,8 @@ struct Awaited {
     first: u64,
     replies: Vec<Option<Reply>>,
     missing: usize,
+    /// Memory in bytes that the replies take at most.
+    weight: usize,
 }
 
 impl Monitor {
@@ -81,7 +86,7 @@ impl Monitor {
     fn await_greeting(&mut self, deadline: &Deadline) -> Result<()> {
         let mut silent = true;
         loop {
-            while let Some(message) = self.next_message()? {
+            while let Some(message) = self.next_message(0)? {
                 match message {
                     Message::Greeting(version) => {
                         self.version = version;
@@ -133,10 +138,14 @@ impl Monitor {
     /// QEMU runs them in order. Each file descriptor rides on the first byte of its own command, which starts a
     /// new `sendmsg`; everything between two file descriptors goes in one.
     pub fn run(&mut self, commands: &[Command<'_>], deadline: &Deadline) -> Batch {
-        let mut awaited = Awaited { first: self.next_id, replies: Vec::new(), missing: commands.len() };
+        let mut awaited =
+            Awaited { first: self.next_id, replies: Vec::new(), missing: commands.len(), weight: 0 };
         awaited.replies.resize_with(commands.len(), || None);
         let failure = self.converse(commands, &mut awaited, deadline).err();
         if let Some(error) = &failure {
+            if error.kind() == ErrorKind::MonitorLost {
+                self.salvage(&mut awaited);
+            }
             self.broken |= !matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
         }
         Batch { replies: awaited.replies, failure }
@@ -207,14 +216,25 @@ impl Monitor {
         Ok(())
     }
 
+    /// A write finds out about the end of a connection before what QEMU said last has been read: that a device is
+    /// gone, for instance, which it will not say again. A peer that only stopped reading could talk on for ever.
+    fn salvage(&mut self, awaited: &mut Awaited) {
+        for _ in 0..READS {
+            if !matches!(self.read_now(), Ok(true)) || self.sort_out(awaited).is_err() {
+                return;
+            }
+        }
+    }
+
     /// Handles everything that has been read completely.
     fn sort_out(&mut self, awaited: &mut Awaited) -> Result<()> {
-        while let Some(message) = self.next_message()? {
+        while let Some(message) = self.next_message(awaited.weight)? {
             match message {
                 Message::Reply(Some(id), reply) => match awaited.slot(id) {
                     Some(slot) => {
                         *slot = Some(reply);
                         awaited.missing -= 1;
+                        awaited.weight += self.framer.weight();
                     }
                     None => self.counters.stray_replies += 1,
                 },
@@ -231,11 +251,15 @@ impl Monitor {
         }
     }
 
-    fn next_message(&mut self) -> Result<Option<Message>> {
-        match self.framer.next_message()? {
-            Some(bytes) => Message::parse(&bytes).map(Some),
-            None => Ok(None),
+    /// Judged by its weight before it is parsed: `held` is the memory that earlier answers of the batch take.
+    fn next_message(&mut self, held: usize) -> Result<Option<Message>> {
+        let Some(bytes) = self.framer.next_message()? else { return Ok(None) };
+        let weight = self.framer.weight();
+        if weight > MAX_WEIGHT.saturating_sub(held) {
+            let text = format!("the monitor's answers would take more than {MAX_WEIGHT} bytes of memory");
+            return Err(Error::new(ErrorKind::Protocol, text));
         }
+        Message::parse(&bytes, weight).map(Some)
     }
 
     /// Waits for bytes and reads once; the deadline holds however fast the peer talks.
@@ -251,8 +275,7 @@ impl Monitor {
 
     /// Reads what has arrived, without waiting. At most a few reads, so that a flood cannot hold the caller.
     pub fn pump(&mut self) -> Result<()> {
-        const READS: usize = 16;
-        let mut nobody = Awaited { first: self.next_id, replies: Vec::new(), missing: 0 };
+        let mut nobody = Awaited { first: self.next_id, replies: Vec::new(), missing: 0, weight: 0 };
         for _ in 0..READS {
             let more = self.read_now().and_then(|more| self.sort_out(&mut nobody).map(|()| more));
             match more {

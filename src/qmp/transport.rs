@@ -49,11 +49,11 @@ impl Transport {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)
             .map_err(|errno| Error::host(errno, "create a socket"))?;
+        deadline.check()?;
         loop {
-            deadline.check()?;
             match connect(fd.as_raw_fd(), &address) {
                 Ok(()) | Err(Errno::EISCONN) => return Ok(Self { fd }),
-                Err(Errno::EAGAIN) => deadline.pause(RETRY)?,
+                Err(Errno::EAGAIN) => deadline.pause(RETRY).map_err(|error| queue_full(error, &doing()))?,
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(Error::host(errno, doing())),
             }
@@ -116,6 +116,20 @@ impl Transport {
 impl AsFd for Transport {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+/// A listen queue that stays full has a client before us that is not served either.
+fn queue_full(error: Error, doing: &str) -> Error {
+    match error.kind() {
+        ErrorKind::Timeout => Error::new(
+            ErrorKind::MonitorBusy,
+            format!(
+                "{doing}: its listen queue was full until the deadline; it is serving another client, or QEMU is \
+                 stopped; a monitor serves one client at a time"
+            ),
+        ),
+        _ => error,
     }
 }
 

@@ -85,8 +85,8 @@ pub enum Message {
 }
 
 impl Message {
-    /// Parses one complete JSON object.
-    pub fn parse(bytes: &[u8]) -> Result<Self> {
+    /// Parses one complete JSON object; `weight` is the memory in bytes it takes at most.
+    pub fn parse(bytes: &[u8], weight: usize) -> Result<Self> {
         let value: Value = serde_json::from_slice(bytes).map_err(|error| {
             Error::new(ErrorKind::Protocol, format!("the monitor sent malformed JSON: {error}"))
         })?;
@@ -99,11 +99,11 @@ impl Message {
         if let Some(name) = object.get("event").and_then(Value::as_str) {
             let name = name.to_owned();
             let data = object.remove("data").unwrap_or(Value::Null);
-            return Ok(Self::Event(Event { name, data, size: bytes.len() }));
+            return Ok(Self::Event(Event { name, data, size: weight }));
         }
         let id = object.get("id").and_then(Value::as_u64);
         if let Some(error) = object.get("error") {
-            let text = |key| error.get(key).and_then(Value::as_str).unwrap_or("");
+            let text = |key| readable(error.get(key).and_then(Value::as_str).unwrap_or(""));
             return Ok(Self::Reply(id, Err(Error::qmp(text("class"), text("desc")))));
         }
         match object.remove("return") {
@@ -114,6 +114,19 @@ impl Message {
             )),
         }
     }
+}
+
+/// Longest text of QEMU's that is passed on, in characters. Its own longest error texts have some 200.
+const MAX_TEXT: usize = 1024;
+
+/// Makes text from QEMU fit for error messages and logs: no control characters, at most 1,024 characters.
+pub fn readable(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let mut out: String = text.chars().take(MAX_TEXT).map(plain).collect();
+    if text.chars().nth(MAX_TEXT).is_some() {
+        out.push_str(" ...");
+    }
+    out
 }
 
 fn version(greeting: &Value) -> Version {
@@ -132,6 +145,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn absurd_error_texts_are_cut() {
+        let text = format!("{{\"id\":1,\"error\":{{\"desc\":\"a\\n\\u0000b{}\"}}}}", "ä".repeat(100_000));
+        let Ok(Message::Reply(Some(1), Err(error))) = Message::parse(text.as_bytes(), text.len()) else {
+            panic!("an error reply")
+        };
+        let desc = error.qmp_desc().unwrap();
+        assert!(desc.starts_with("a  bä") && desc.ends_with("ä ..."), "{desc}");
+        assert_eq!(desc.chars().count(), MAX_TEXT + 4);
+    }
+
+    #[test]
     fn commands_are_compact() {
         let mut out = Vec::new();
         Command::with("device_del", &[("id", "nic-pci-5")]).encode(7, &mut out);
@@ -145,7 +169,7 @@ mod tests {
 
     #[test]
     fn messages() {
-        let parse = |text: &str| Message::parse(text.as_bytes());
+        let parse = |text: &str| Message::parse(text.as_bytes(), text.len());
         let greeting = r#"{"QMP":{"version":{"qemu":{"micro":22,"minor":2,"major":7},"package":""},"capabilities":["oob"]}}"#;
         assert!(
             matches!(parse(greeting), Ok(Message::Greeting(v)) if v == Version { major: 7, minor: 2, micro: 22 })
@@ -164,6 +188,6 @@ mod tests {
         for bad in ["{}", r#"{"event":5}"#, r#"{"return":1e999}"#, "{\"a\":\"\u{1}\"}", "[]"] {
             assert_eq!(parse(bad).unwrap_err().kind(), ErrorKind::Protocol, "{bad}");
         }
-        assert!(Message::parse(b"{\"event\":\"\xff\"}").is_err());
+        assert!(Message::parse(b"{\"event\":\"\xff\"}", 0).is_err());
     }
 }

@@ -48,6 +48,7 @@ impl Runtime {
             return Err(missing(path));
         }
         let lock = place.lock()?;
+        place.remove_stale()?;
         let record = read_record(&place)?;
         let journal = read_journal(&place)?;
         Ok(Self { record, journal, home: Home::Owned { place, _lock: lock }, attached: false })

@@ -175,7 +175,7 @@ impl Place {
     pub fn stage(self: &Arc<Self>, part: Part, bytes: &[u8]) -> Result<Staged> {
         let temporary = self.temporary(part);
         let staged = Staged { place: self.clone(), part, committed: false };
-        // A leftover of a process that died; the lock says that nobody is writing it now.
+        // A leftover of an earlier failure; the lock says that nobody is writing it now.
         self.unlink(&temporary)?;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let written = openat(&self.dir, temporary.as_os_str(), flags, Mode::from_bits_truncate(0o600))
@@ -194,6 +194,12 @@ impl Place {
     /// Removes a part; one that is not there is fine.
     pub fn remove(&self, part: Part) -> Result<()> {
         self.unlink(&self.file_name(part))
+    }
+
+    /// Removes what a process that died had staged and not committed. Only for the holder of the lock.
+    pub fn remove_stale(&self) -> Result<()> {
+        self.unlink(&self.temporary(Part::Record))?;
+        self.unlink(&self.temporary(Part::Journal))
     }
 
     fn temporary(&self, part: Part) -> OsString {

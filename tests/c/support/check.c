@@ -29,6 +29,14 @@ static void at_exit(void)
         _exit(1);
 }
 
+int test_patience(int limit)
+{
+    const char *times = getenv("KVM_HOTPLUG_TEST_SLOW");
+    int factor = times == NULL ? 1 : atoi(times);
+
+    return factor > 1 ? limit * factor : limit;
+}
+
 void test_begin(const char *name, int seconds)
 {
     test_name = name;
@@ -36,7 +44,7 @@ void test_begin(const char *name, int seconds)
     /* A test may begin in the forked child of another. */
     atomic_store(&checks, 0);
     ended = false;
-    janitor_start(name, seconds);
+    janitor_start(name, test_patience(seconds));
     if (atexit(at_exit) != 0)
         FAIL("cannot register the clean-up");
 }

@@ -18,6 +18,9 @@
 /* To be called first, while there is one thread only. After `seconds` the test is killed and counts as failed. */
 void test_begin(const char *name, int seconds);
 
+/* A time limit, longer where things are slow: the number times KVM_HOTPLUG_TEST_SLOW, for valgrind and such. */
+int test_patience(int limit);
+
 /* The exit status for main. */
 int test_end(void);
 

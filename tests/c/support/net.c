@@ -1,10 +1,15 @@
 #include "net.h"
 
+#include <errno.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include "check.h"
+#include "files.h"
 #include "janitor.h"
 #include "run.h"
 
@@ -14,6 +19,29 @@ static void ip(const char *const arguments[])
 
     if (status != 0)
         FAIL("\"ip link %s ... %s\" ended with status %d (interfaces need root)", arguments[2], arguments[3], status);
+}
+
+void net_private(void)
+{
+    mounts_private();
+    if (unshare(CLONE_NEWNET) != 0)
+        FAIL("cannot make a network namespace (needs root): %s", strerror(errno));
+    /* The one that is there shows the interfaces of the namespace it was mounted in. */
+    if (mount("sysfs", "/sys", "sysfs", 0, NULL) != 0)
+        FAIL("cannot mount /sys: %s", strerror(errno));
+}
+
+int link_count(void)
+{
+    struct if_nameindex *list = if_nameindex();
+    int count = 0;
+
+    if (list == NULL)
+        FAIL("cannot list the interfaces: %s", strerror(errno));
+    while (list[count].if_index != 0)
+        count++;
+    if_freenameindex(list);
+    return count;
 }
 
 void bridge_new(char name[IF_NAMESIZE])

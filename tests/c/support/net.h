@@ -6,6 +6,13 @@
 
 #include <net/if.h>
 
+/* Leaves the host's interfaces behind for a namespace of the test's own, so that it can count them and take any name. To
+ * be called while there is one thread. */
+void net_private(void);
+
+/* How many interfaces there are. */
+int link_count(void);
+
 /* Makes a bridge, up, under a name that no other running test has. */
 void bridge_new(char name[IF_NAMESIZE]);
 

@@ -1,0 +1,171 @@
+//! Plans without doing.
+
+use std::ffi::{CString, c_char, c_int};
+
+use super::args::{self, check_flags, read_struct, required_str, timeout, write_struct};
+use super::device::{answer, kvm_hotplug_device};
+use super::disk::{self, kvm_hotplug_disk};
+use super::error::kvm_hotplug_error;
+use super::guard;
+use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, kvm_hotplug};
+use super::nic::{self, KVM_HOTPLUG_LIVE_ONLY, kvm_hotplug_nic};
+use super::removal::{KVM_HOTPLUG_NO_WAIT, kvm_hotplug_removal};
+use crate::error::Result;
+use crate::hotplug::{Preview, Removal};
+
+/// Says what kvm_hotplug_add_nic() would do with the same request, without doing it: the address, the ids, the commands,
+/// what would be opened on the host, and why it would wait for a reboot. Nothing is opened but, for looking whether they
+/// work, vhost descriptors; nothing is recorded. A generated MAC address is another one each time.
+///
+/// `guest`: the handle.
+/// `nic`, `nic_size`: the request, and sizeof *nic.
+/// `ret_device`, `device_size`: where to put the device as it would be, and its sizeof; or NULL and 0.
+/// `ret_plan`: where to put the plan, or NULL: a JSON object with "answer" ("done", "after-reboot"), "reason", "id", "bus",
+/// "slot", "commands" (in order, each with "execute" and "arguments") and "host" (sentences). Freed with
+/// kvm_hotplug_text_free().
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: up to the request's timeout; asks QEMU nothing in steady state. Threads: any.
+///
+/// Returns what the call would answer, or an errno as kvm_hotplug_add_nic() would before it sends anything.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_plan_nic(
+    guest: *mut kvm_hotplug,
+    nic: *const kvm_hotplug_nic,
+    nic_size: usize,
+    ret_device: *mut kvm_hotplug_device,
+    device_size: usize,
+    ret_plan: *mut *mut c_char,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for handle and struct.
+        let (guest, nic) = unsafe { (kvm_hotplug::get(guest)?, read_struct(nic, nic_size, "nic")?) };
+        check_device_out(ret_device, device_size)?;
+        // SAFETY: the caller vouches for strings and array.
+        let request = unsafe { nic::request(&nic) }?;
+        let preview = guest.plan_nic(&request, timeout(nic.timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
+        // SAFETY: the caller vouches for the outputs.
+        unsafe { give(&preview, ret_device, device_size, ret_plan) }
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+/// Says what kvm_hotplug_add_disk() would do with the same request, without doing it. The image and its backing files are
+/// opened and closed again, to see whether they can be and what they are.
+///
+/// `guest`: the handle.
+/// `disk`, `disk_size`: the request, and sizeof *disk.
+/// `ret_device`, `device_size`, `ret_plan`: as for kvm_hotplug_plan_nic().
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: up to the request's timeout, and on opening the image; asks QEMU nothing in steady state. Threads: any.
+///
+/// Returns what the call would answer, or an errno as kvm_hotplug_add_disk() would before it sends anything.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_plan_disk(
+    guest: *mut kvm_hotplug,
+    disk: *const kvm_hotplug_disk,
+    disk_size: usize,
+    ret_device: *mut kvm_hotplug_device,
+    device_size: usize,
+    ret_plan: *mut *mut c_char,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for handle and struct.
+        let (guest, disk) = unsafe { (kvm_hotplug::get(guest)?, read_struct(disk, disk_size, "disk")?) };
+        check_device_out(ret_device, device_size)?;
+        // SAFETY: the caller vouches for the strings.
+        let request = unsafe { disk::request(&disk) }?;
+        let preview = guest.plan_disk(&request, timeout(disk.timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
+        // SAFETY: the caller vouches for the outputs.
+        unsafe { give(&preview, ret_device, device_size, ret_plan) }
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+/// Says what kvm_hotplug_unplug() would do with the same request, if the guest lets go, without doing it.
+///
+/// `guest`: the handle.
+/// `removal`, `removal_size`: the request, and sizeof *removal.
+/// `ret_device`, `device_size`, `ret_plan`: as for kvm_hotplug_plan_nic(); no device for KVM_HOTPLUG_ABSENT.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: up to the request's timeout (0 means 5000); asks QEMU nothing in steady state. Threads: any.
+///
+/// Returns what the call would answer, or an errno as kvm_hotplug_unplug() would before it sends anything.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_plan_removal(
+    guest: *mut kvm_hotplug,
+    removal: *const kvm_hotplug_removal,
+    removal_size: usize,
+    ret_device: *mut kvm_hotplug_device,
+    device_size: usize,
+    ret_plan: *mut *mut c_char,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for handle and struct.
+        let (guest, removal) =
+            unsafe { (kvm_hotplug::get(guest)?, read_struct(removal, removal_size, "removal")?) };
+        check_flags(removal.flags, KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_NO_WAIT, "removal flags")?;
+        check_device_out(ret_device, device_size)?;
+        // SAFETY: the caller vouches for the string.
+        let id = unsafe { required_str(removal.id, "id") }?.to_owned();
+        let live_only = removal.flags & KVM_HOTPLUG_LIVE_ONLY != 0;
+        let request = Removal { id, kind: None, live_only, wait: false };
+        let timeout = timeout(removal.timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS);
+        let preview = guest.plan_removal(&request, timeout)?;
+        // SAFETY: the caller vouches for the outputs.
+        unsafe { give(&preview, ret_device, device_size, ret_plan) }
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+/// # Safety
+/// The outputs are NULL or valid for writes.
+unsafe fn give(
+    preview: &Preview,
+    device: *mut kvm_hotplug_device,
+    size: usize,
+    plan: *mut *mut c_char,
+) -> Result<c_int> {
+    let (code, result) = answer(&preview.outcome);
+    if !plan.is_null() {
+        let text = args::c_text(&preview.to_json().to_string());
+        // SAFETY: passed on.
+        unsafe { plan.write(text.into_raw()) };
+    }
+    if let Some(result) = result {
+        // SAFETY: passed on.
+        unsafe { write_struct(device, size, &result) };
+    }
+    Ok(code)
+}
+
+/// Frees a text that this library gave out as char * to be freed; NULL is fine. Cannot fail, does not block.
+///
+/// # Safety
+/// `text` is NULL or comes from this library and has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_text_free(text: *mut c_char) {
+    guard::quiet((), || {
+        if !text.is_null() {
+            // SAFETY: made by CString::into_raw, and the caller gives it up.
+            drop(unsafe { CString::from_raw(text) });
+        }
+    });
+}

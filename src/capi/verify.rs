@@ -1,0 +1,166 @@
+//! Comparing record and guest.
+
+use std::ffi::{c_char, c_int};
+
+use super::args::{Plain, fill, timeout};
+use super::error::kvm_hotplug_error;
+use super::guard;
+use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
+use super::runtime::give_list;
+use crate::error::Result;
+use crate::hotplug::{Difference, Guest};
+
+/// What record and guest disagree about. Callers treat values they do not know as "something": newer versions may add
+/// some.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum kvm_hotplug_mismatch {
+    /// Recorded, but not in the guest. kvm_hotplug_mend() takes it out of the record.
+    KVM_HOTPLUG_MISMATCH_MISSING = 1,
+    /// In the guest, but not recorded: somebody else's, which is left alone.
+    KVM_HOTPLUG_MISMATCH_FOREIGN = 2,
+    /// Sits elsewhere than recorded. kvm_hotplug_mend() records where it is.
+    KVM_HOTPLUG_MISMATCH_ADDRESS = 3,
+    /// Is another device model.
+    KVM_HOTPLUG_MISMATCH_MODEL = 4,
+    /// Has another netdev or block node behind it, or none.
+    KVM_HOTPLUG_MISMATCH_BACKEND = 5,
+    /// Has another MAC address.
+    KVM_HOTPLUG_MISMATCH_MAC = 6,
+    /// Has another number of queues or interrupt vectors.
+    KVM_HOTPLUG_MISMATCH_QUEUES = 7,
+    /// Announces another MTU.
+    KVM_HOTPLUG_MISMATCH_MTU = 8,
+    /// Loads another option ROM.
+    KVM_HOTPLUG_MISMATCH_ROM = 9,
+    /// Has another serial.
+    KVM_HOTPLUG_MISMATCH_SERIAL = 10,
+    /// Is writable where the record says read-only, or the reverse.
+    KVM_HOTPLUG_MISMATCH_READ_ONLY = 11,
+    /// The guest sees another size than the image has.
+    KVM_HOTPLUG_MISMATCH_SIZE = 12,
+    /// Another setting; the texts say which.
+    KVM_HOTPLUG_MISMATCH_SETTING = 13,
+    /// A block node of ours that belongs to no device. kvm_hotplug_mend() removes it.
+    KVM_HOTPLUG_MISMATCH_ORPHAN_NODE = 14,
+    /// An fdset with our tag that belongs to no device. kvm_hotplug_mend() removes it.
+    KVM_HOTPLUG_MISMATCH_ORPHAN_FDSET = 15,
+}
+
+/// One disagreement between record and guest. Strings are UTF-8, end in NUL, and are cut if they are longer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct kvm_hotplug_difference {
+    /// Id of the device or node, or of the device that an fdset was for.
+    pub id: [c_char; 64],
+    /// What the record says.
+    pub recorded: [c_char; 128],
+    /// What the guest shows.
+    pub found: [c_char; 128],
+    /// All of it in one sentence.
+    pub text: [c_char; 384],
+    /// One of enum kvm_hotplug_mismatch.
+    pub mismatch: u32,
+    /// 1 if kvm_hotplug_mend() deals with it.
+    pub mendable: u32,
+}
+
+// SAFETY: repr(C), integers and arrays of them only.
+unsafe impl Plain for kvm_hotplug_difference {}
+
+impl From<&Difference> for kvm_hotplug_difference {
+    fn from(difference: &Difference) -> Self {
+        Self {
+            id: fill(&difference.id),
+            recorded: fill(&difference.recorded),
+            found: fill(&difference.found),
+            text: fill(&difference.to_string()),
+            mismatch: difference.what as u32,
+            mendable: difference.what.is_mendable().into(),
+        }
+    }
+}
+
+/// Compares record and guest both ways: devices, addresses, models, what stands behind them, MAC, queues, MTU, option ROM,
+/// serial, size, read-only, and devices, nodes and fdsets that the record does not know. Devices that wait for a reboot
+/// and those on their way out are no difference. Nothing is changed, except that unfinished operations are settled as by
+/// every call.
+///
+/// `guest`: the handle.
+/// `timeout_ms`: for all of it; 0 means 5000.
+/// `differences`, `size`, `capacity`: an array of capacity structs, and sizeof differences[0]; NULL and capacity 0 to
+/// count only.
+/// `ret_count`: where to put how many there are; those beyond capacity are not written.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: some milliseconds, at most up to the timeout. Threads: any.
+///
+/// Returns 0 (see ret_count for how many differences there are), or -EFAULT (guest or ret_count is NULL), -EBADF (no open
+/// handle), -EINVAL (size 0), -ETIMEDOUT, -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO, -EBUSY (monitor busy),
+/// -ENOTRECOVERABLE.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_verify(
+    guest: *mut kvm_hotplug,
+    timeout_ms: u32,
+    differences: *mut kvm_hotplug_difference,
+    size: usize,
+    capacity: usize,
+    ret_count: *mut usize,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for the pointers.
+        unsafe { compare(guest, timeout_ms, Guest::verify, differences, size, capacity, ret_count) }
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+/// Mends the differences that can be mended without a decision: a device that the guest no longer has leaves the record,
+/// and what stood behind it is taken down; one that sits elsewhere is recorded where it is; block nodes and fdsets with our
+/// tag that belong to no device are removed. Nothing foreign is touched. Events tell what was done.
+///
+/// Parameters, blocking and threads are those of kvm_hotplug_verify(); the differences are those that are left.
+///
+/// Returns as kvm_hotplug_verify(), and the errno of writing journal or runtime file. What was mended before a failure stays
+/// mended.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_mend(
+    guest: *mut kvm_hotplug,
+    timeout_ms: u32,
+    differences: *mut kvm_hotplug_difference,
+    size: usize,
+    capacity: usize,
+    ret_count: *mut usize,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for the pointers.
+        unsafe { compare(guest, timeout_ms, Guest::mend, differences, size, capacity, ret_count) }
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+unsafe fn compare(
+    guest: *mut kvm_hotplug,
+    timeout_ms: u32,
+    how: fn(&Guest, std::time::Duration) -> Result<Vec<Difference>>,
+    differences: *mut kvm_hotplug_difference,
+    size: usize,
+    capacity: usize,
+    ret_count: *mut usize,
+) -> Result<c_int> {
+    // SAFETY: passed on.
+    let guest = unsafe { kvm_hotplug::get(guest) }?;
+    let found = how(guest, timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
+    let list: Vec<kvm_hotplug_difference> = found.iter().map(kvm_hotplug_difference::from).collect();
+    // SAFETY: passed on.
+    unsafe { give_list(&list, differences, size, capacity, ret_count) }
+}

@@ -1,0 +1,347 @@
+//! Compares record and guest both ways, and mends what can be mended without touching anything foreign.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+use super::events::What;
+use super::plan::Inverse;
+use super::session::Session;
+use super::survey;
+use crate::deadline::Deadline;
+use crate::disk::{self, DiskSpec};
+use crate::error::Result;
+use crate::ids::PciAddress;
+use crate::net;
+use crate::pci::Placement;
+use crate::qmp::{Command, readable};
+use crate::runtime::{Device, Presence, Spec};
+
+/// What record and guest disagree about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Mismatch {
+    /// Recorded, but not in the guest.
+    Missing = 1,
+    /// In the guest, but not recorded: somebody else's.
+    Foreign = 2,
+    /// Sits elsewhere than recorded.
+    Address = 3,
+    /// Is another device model.
+    Model = 4,
+    /// Has another netdev or block node behind it, or none.
+    Backend = 5,
+    /// Has another MAC address.
+    Mac = 6,
+    /// Has another number of queues or interrupt vectors.
+    Queues = 7,
+    /// Announces another MTU.
+    Mtu = 8,
+    /// Loads another option ROM.
+    Rom = 9,
+    /// Has another serial.
+    Serial = 10,
+    /// Is writable where the record says read-only, or the reverse.
+    ReadOnly = 11,
+    /// The guest sees another size than the image has.
+    Size = 12,
+    /// Another setting; the texts say which.
+    Setting = 13,
+    /// A block node of ours that belongs to no device.
+    OrphanNode = 14,
+    /// An fdset with our tag that belongs to no device.
+    OrphanFdset = 15,
+}
+
+/// One disagreement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// What about.
+    pub what: Mismatch,
+    /// Id of the device, node, or owner of the fdset.
+    pub id: String,
+    /// What the record says.
+    pub recorded: String,
+    /// What the guest shows.
+    pub found: String,
+}
+
+impl Mismatch {
+    fn of_property(name: &str) -> Self {
+        match name {
+            "type" => Self::Model,
+            "netdev" | "drive" => Self::Backend,
+            "mac" => Self::Mac,
+            "mq" | "vectors" | "num-queues" => Self::Queues,
+            "host_mtu" => Self::Mtu,
+            "romfile" => Self::Rom,
+            "serial" => Self::Serial,
+            _ => Self::Setting,
+        }
+    }
+
+    /// Whether [`Session::mend`] deals with it. What is left needs a decision that only the caller can take.
+    pub fn is_mendable(self) -> bool {
+        matches!(self, Self::Missing | Self::Address | Self::OrphanNode | Self::OrphanFdset)
+    }
+}
+
+impl Difference {
+    fn new(what: Mismatch, id: impl ToString, recorded: impl ToString, found: impl ToString) -> Self {
+        let (id, recorded, found) = (id.to_string(), recorded.to_string(), found.to_string());
+        Self { what, id, recorded, found }
+    }
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { what, id, recorded, found } = self;
+        match what {
+            Mismatch::Missing => write!(f, "{id} is recorded at {recorded}, the guest does not have it"),
+            Mismatch::Foreign => write!(f, "{id} at {found} is not in the record"),
+            Mismatch::OrphanNode => write!(f, "block node {id} belongs to no device"),
+            Mismatch::OrphanFdset => write!(f, "fdset {found} of {id} belongs to no device"),
+            _ => write!(f, "{id}: the record says {recorded}, the guest has {found}"),
+        }
+    }
+}
+
+impl Session {
+    /// Everything that record and guest disagree about. Devices that wait for a reboot, and those on their way out, are
+    /// no disagreement.
+    pub(super) fn verify(&mut self, deadline: &Deadline) -> Result<Vec<Difference>> {
+        self.ready(deadline)?;
+        self.resync(deadline)?;
+        let nodes =
+            Command::new("query-named-block-nodes", Map::from_iter([("flat".to_owned(), true.into())]));
+        let [nodes] = survey::ask(self.monitor()?, [nodes], deadline)?;
+        let nodes = by_name(&nodes);
+        let live: Vec<Device> = self.live_devices();
+        let mut differences = Vec::new();
+        for device in &live {
+            let found = self.real_address(device, deadline)?;
+            match (&device.address, found) {
+                (Some(recorded), None) => {
+                    differences.push(Difference::new(Mismatch::Missing, &device.id, recorded, ""));
+                    continue;
+                }
+                (Some(recorded), Some(found)) if *recorded != found => {
+                    differences.push(Difference::new(Mismatch::Address, &device.id, recorded, &found));
+                }
+                _ => {}
+            }
+            self.compare_properties(device, &mut differences, deadline)?;
+            if let Spec::Disk(spec) = &device.spec {
+                compare_node(device, spec, &nodes, &mut differences);
+            }
+        }
+        self.find_foreign(&mut differences);
+        self.find_orphans(&nodes, &mut differences);
+        Ok(differences)
+    }
+
+    fn live_devices(&self) -> Vec<Device> {
+        let in_place = |device: &&Device| {
+            device.presence != Presence::AddAfterReboot
+                && device.address.is_some()
+                && !self.pending.contains_key(&device.id)
+        };
+        self.runtime().record().devices.iter().filter(in_place).cloned().collect()
+    }
+
+    /// Where QOM says that a device sits. `query-pci` follows bus numbers that are the guest's to write: while its firmware
+    /// is at it, a device may be nowhere.
+    fn real_address(&mut self, device: &Device, deadline: &Deadline) -> Result<Option<PciAddress>> {
+        let path = format!("/machine/peripheral/{}", device.id);
+        let question = |name| Command::with("qom-get", &[("path", &path), ("property", name)]);
+        let batch = self.monitor()?.run(&[question("parent_bus"), question("addr")], deadline);
+        if let Some(error) = batch.failure {
+            return Err(error.with_step("qom-get"));
+        }
+        let mut answers =
+            batch.replies.into_iter().map(|reply| reply.and_then(Result::ok).unwrap_or_default());
+        let (bus, addr) = (answers.next().unwrap_or_default(), answers.next().unwrap_or_default());
+        let placement = Placement::from_qom(Some(device.id.as_str()), device.model(), &bus, &addr);
+        Ok(placement.and_then(|placement| placement.address()))
+    }
+
+    /// Asks for each property that the generator writes, and for those whose default matters.
+    fn compare_properties(
+        &mut self,
+        device: &Device,
+        differences: &mut Vec<Difference>,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        let Some(address) = &device.address else { return Ok(()) };
+        let expected = expectations(device, address);
+        let path = format!("/machine/peripheral/{}", device.id);
+        let questions: Vec<Command<'_>> = expected
+            .keys()
+            .map(|name| Command::with("qom-get", &[("path", &path), ("property", name)]))
+            .collect();
+        let batch = self.monitor()?.run(&questions, deadline);
+        if let Some(error) = batch.failure {
+            return Err(error.with_step("qom-get"));
+        }
+        for ((name, expected), reply) in expected.iter().zip(batch.replies) {
+            // A property that this QEMU does not have cannot differ.
+            let Some(Ok(found)) = reply else { continue };
+            let (expected, found) = (plain_text(expected), plain_text(&found));
+            if expected != found {
+                let what = Mismatch::of_property(name);
+                differences.push(Difference::new(
+                    what,
+                    &device.id,
+                    format!("{name} {expected}"),
+                    format!("{name} {}", readable(&found)),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Devices with ids that are not ours, bridges and ports aside: those are the machine's.
+    fn find_foreign(&self, differences: &mut Vec<Difference>) {
+        for bus in self.topology.buses() {
+            for (slot, function, occupant) in bus.functions() {
+                let Some(id) = occupant.id.as_deref() else { continue };
+                if self.known_device(id).is_none() && self.topology.bus(id).is_none() {
+                    let bus = bus.name().map_or("a bus without a name", |name| name.as_str());
+                    let place = format!("{bus} slot {}.{function} ({})", slot.get(), occupant.description);
+                    differences.push(Difference::new(Mismatch::Foreign, id, "", place));
+                }
+            }
+        }
+    }
+
+    /// Leftovers that carry our tag, or are made of what does.
+    fn find_orphans(&self, nodes: &Nodes<'_>, differences: &mut Vec<Difference>) {
+        let mut told: BTreeSet<String> = differences.iter().map(|known| known.id.clone()).collect();
+        for (set, owner) in self.fdsets.owned() {
+            if self.known_device(owner.as_str()).is_some() {
+                continue;
+            }
+            if nodes.contains_key(owner.as_str()) && told.insert(owner.to_string()) {
+                differences.push(Difference::new(Mismatch::OrphanNode, owner, "", owner));
+            }
+            differences.push(Difference::new(Mismatch::OrphanFdset, owner, "", set));
+        }
+    }
+
+    /// Mends what is safe to mend: a device that the guest no longer has leaves the record, and what stood behind it is
+    /// taken down; one that sits elsewhere is recorded where it sits; orphans with our tag are removed. Answers what is
+    /// left.
+    pub(super) fn mend(&mut self, deadline: &Deadline) -> Result<Vec<Difference>> {
+        let differences = self.verify(deadline)?;
+        let mut orphans = BTreeSet::new();
+        for difference in &differences {
+            match difference.what {
+                Mismatch::Missing => {
+                    if let Some(device) = self.known_device(&difference.id) {
+                        self.finish_and_tell(&device, deadline)?;
+                    }
+                }
+                Mismatch::Address => self.record_real_address(&difference.id, deadline)?,
+                Mismatch::OrphanNode | Mismatch::OrphanFdset => {
+                    orphans.insert(difference.id.clone());
+                }
+                _ => {}
+            }
+        }
+        for owner in orphans {
+            self.remove_orphans(&owner, deadline)?;
+        }
+        if differences.iter().any(|difference| difference.what.is_mendable()) {
+            return self.verify(deadline);
+        }
+        Ok(differences)
+    }
+
+    fn record_real_address(&mut self, id: &str, deadline: &Deadline) -> Result<()> {
+        let Some(device) = self.known_device(id) else { return Ok(()) };
+        let found = self.real_address(&device, deadline)?;
+        let mut next = self.runtime().record().clone();
+        if let Some(device) = next.devices.iter_mut().find(|device| device.id.as_str() == id) {
+            device.address = found;
+        }
+        self.stale = true;
+        self.runtime().replace(next)
+    }
+
+    fn remove_orphans(&mut self, owner: &str, deadline: &Deadline) -> Result<()> {
+        let owner = crate::ids::DeviceId::parse(owner)?;
+        let sets = self.fdsets.of(&owner);
+        let traces = std::iter::once(Inverse::BlockdevDel(owner.clone()))
+            .chain(sets.into_iter().map(Inverse::RemoveFd))
+            .collect();
+        let left = self.take_down(traces, deadline)?;
+        self.fdsets.release(&owner);
+        for leftover in left {
+            self.events.guest(What::Undone, format!("left behind of {owner}: {leftover}"));
+        }
+        Ok(())
+    }
+}
+
+/// What each property of the device has to be: what the generator writes, and the defaults it leaves out.
+fn expectations(device: &Device, address: &PciAddress) -> Map<String, Value> {
+    let (mut expected, defaults) = match &device.spec {
+        Spec::Nic(spec) => (
+            net::args::device_args(&device.id, address, spec),
+            vec![("mq", Value::from(false)), ("host_mtu", 0.into()), ("bootindex", (-1).into())],
+        ),
+        Spec::Disk(spec) => (
+            disk::node::device_args(&device.id, address, spec),
+            vec![("serial", Value::from("")), ("share-rw", false.into()), ("bootindex", (-1).into())],
+        ),
+    };
+    for own in ["id", "bus", "addr"] {
+        expected.remove(own);
+    }
+    if let Some(driver) = expected.remove("driver") {
+        expected.insert("type".to_owned(), driver);
+    }
+    for (name, value) in defaults {
+        expected.entry(name).or_insert(value);
+    }
+    expected
+}
+
+/// Block nodes by name.
+type Nodes<'a> = BTreeMap<&'a str, &'a Value>;
+
+fn by_name(reply: &Value) -> Nodes<'_> {
+    let named = |node| Some((Value::as_str(Value::get(node, "node-name")?)?, node));
+    reply.as_array().into_iter().flatten().filter_map(named).collect()
+}
+
+fn compare_node(device: &Device, spec: &DiskSpec, nodes: &Nodes<'_>, differences: &mut Vec<Difference>) {
+    let Some(node) = nodes.get(device.id.as_str()) else {
+        differences.push(Difference::new(Mismatch::Backend, &device.id, "a block node", "none"));
+        return;
+    };
+    let words = |read_only| if read_only { "read-only" } else { "writable" };
+    if let Some(read_only) = node.get("ro").and_then(Value::as_bool).filter(|ro| *ro != spec.read_only) {
+        let (recorded, found) = (words(spec.read_only), words(read_only));
+        differences.push(Difference::new(Mismatch::ReadOnly, &device.id, recorded, found));
+    }
+    let seen = node.pointer("/image/virtual-size").and_then(Value::as_u64);
+    let real = disk::image::open(spec).ok().map(|image| image.size);
+    if let (Some(seen), Some(real)) = (seen, real) {
+        // QEMU counts whole sectors.
+        if seen.div_ceil(512) != real.div_ceil(512) {
+            let (recorded, found) = (format!("image of {real} bytes"), format!("{seen} bytes"));
+            differences.push(Difference::new(Mismatch::Size, &device.id, recorded, found));
+        }
+    }
+}
+
+/// QEMU's versions answer "on" or true for one and the same setting.
+fn plain_text(value: &Value) -> String {
+    match value {
+        Value::Bool(true) => "on".to_owned(),
+        Value::Bool(false) => "off".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

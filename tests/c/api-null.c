@@ -1,0 +1,100 @@
+/* NULL where something is needed is -EFAULT and names the parameter; nothing else is touched. */
+#include <errno.h>
+#include <string.h>
+
+#include "support/library.h"
+
+#define null(call, what) fails(call, -EFAULT, KVM_HOTPLUG_ERROR_INVALID, what " is NULL")
+
+static struct kvm_runtime *runtime;
+static struct kvm_hotplug *guest;
+
+static void records(void)
+{
+    const char *const command[] = {"qemu", NULL};
+    struct kvm_runtime_config config = {.command_count = 1};
+    size_t count;
+
+    null(kvm_runtime_new(NULL, 0, NULL, &failure), "ret_runtime");
+    null(kvm_runtime_new(&config, sizeof config, &runtime, &failure), "command");
+    config.command = command;
+    config.command_count = 2;
+    null(kvm_runtime_new(&config, sizeof config, &runtime, &failure), "command[1]");
+    null(kvm_runtime_load(NULL, &runtime, &failure), "path");
+    null(kvm_runtime_load("/x", NULL, &failure), "ret_runtime");
+    null(kvm_runtime_read(NULL, &runtime, &failure), "path");
+    null(kvm_runtime_read("/x", NULL, &failure), "ret_runtime");
+    null(kvm_runtime_save(NULL, "/x", &failure), "runtime");
+    null(kvm_runtime_list(NULL, NULL, 0, 0, &count, &failure), "runtime");
+    null(kvm_runtime_set_log(NULL, 0, NULL, NULL, NULL, &failure), "runtime");
+    CHECK(runtime == NULL);
+
+    works(kvm_runtime_new(NULL, 0, &runtime, &failure));
+    null(kvm_runtime_list(runtime, NULL, 0, 0, NULL, &failure), "ret_count");
+    null(kvm_runtime_set_log(runtime, KVM_HOTPLUG_LOG_INFO, NULL, NULL, NULL, &failure), "callback");
+}
+
+static void opening(void)
+{
+    null(kvm_hotplug_open(NULL, "/x", 0, &guest, &failure), "runtime");
+    null(kvm_hotplug_open(runtime, NULL, 0, &guest, &failure), "socket_path");
+    null(kvm_hotplug_open(runtime, "/x", 0, NULL, &failure), "ret_guest");
+    CHECK(guest == NULL);
+}
+
+static void guests(void)
+{
+    struct kvm_hotplug_nic nic = {.queues = 1};
+    struct kvm_hotplug_disk disk = {.path = "/x"};
+    struct kvm_hotplug_removal removal = {.id = "x"};
+    struct kvm_hotplug_event event;
+    size_t count;
+
+    null(kvm_hotplug_add_nic(NULL, &nic, sizeof nic, NULL, 0, &failure), "guest handle");
+    null(kvm_hotplug_add_disk(NULL, &disk, sizeof disk, NULL, 0, &failure), "guest handle");
+    null(kvm_hotplug_unplug(NULL, &removal, sizeof removal, NULL, 0, &failure), "guest handle");
+    null(kvm_hotplug_del_nic(NULL, "x", 0, &failure), "guest handle");
+    null(kvm_hotplug_del_disk(NULL, "x", 0, &failure), "guest handle");
+    null(kvm_hotplug_cancel(NULL, &failure), "guest handle");
+    null(kvm_hotplug_get_fd(NULL, &failure), "guest handle");
+    null(kvm_hotplug_process(NULL, 0, &failure), "guest handle");
+    null(kvm_hotplug_next_event(NULL, &event, sizeof event, &failure), "guest handle");
+    null(kvm_hotplug_list(NULL, NULL, 0, 0, &count, &failure), "guest handle");
+    null(kvm_hotplug_get_device(NULL, "x", NULL, 0, &failure), "guest handle");
+    null(kvm_hotplug_slot_map(NULL, 0, NULL, 0, 0, &count, &failure), "guest handle");
+}
+
+static void taps(void)
+{
+    struct kvm_hotplug_tap tap = {.queues = 1};
+    int32_t fds[1] = {-1};
+
+    null(kvm_hotplug_open_tap(NULL, sizeof tap, fds, 1, NULL, &failure), "tap");
+    null(kvm_hotplug_open_tap(&tap, sizeof tap, NULL, 1, NULL, &failure), "ret_fds");
+    CHECK_NUMBER(fds[0], -1);
+}
+
+/* Only what is recognisably no handle can be: reading freed memory is the caller's mistake. */
+static void what_is_no_handle(void)
+{
+    static unsigned char zeros[256];
+    struct kvm_hotplug *no_guest = (struct kvm_hotplug *)(void *)zeros;
+    struct kvm_runtime *no_runtime = (struct kvm_runtime *)(void *)zeros;
+
+    fails(kvm_hotplug_process(no_guest, 0, &failure), -EBADF, KVM_HOTPLUG_ERROR_INVALID, "guest handle is not open");
+    fails(kvm_runtime_save(no_runtime, NULL, &failure), -EBADF, KVM_HOTPLUG_ERROR_INVALID, "no open runtime handle");
+    kvm_hotplug_close(no_guest);
+    kvm_runtime_free(no_runtime);
+}
+
+int main(void)
+{
+    test_begin("api-null", 10);
+    records();
+    opening();
+    guests();
+    taps();
+    what_is_no_handle();
+    kvm_runtime_free(runtime);
+    return test_end();
+}

@@ -1,0 +1,295 @@
+/* A runtime file is loaded whole or refused by name, whatever is in it, and a refused one leaves no trace. */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "support/files.h"
+#include "support/janitor.h"
+#include "support/library.h"
+
+static const char sample[] =
+    "{\"format\":\"kvm-hotplug-runtime\",\"version\":1,\"name\":\"web1\",\"command\":[\"qemu-system-x86_64\"],"
+    "\"nics\":[{\"id\":\"nic-pci-5\",\"generation\":1,\"address\":{\"bus\":\"pci.0\",\"slot\":5},"
+    "\"mac\":\"52:54:00:12:34:56\",\"queues\":2,\"mtu\":1400,\"bridge\":\"br0\",\"ifname\":\"tap3\"}],"
+    "\"disks\":[{\"id\":\"root\",\"generation\":2,\"address\":{\"bus\":\"pci.0\",\"slot\":6},"
+    "\"path\":\"/srv/web1.img\",\"format\":\"raw\",\"read_only\":true,\"serial\":\"abc\"}],\"colour\":\"red\"}";
+
+static const char journal_sample[] =
+    "{\"format\":\"kvm-hotplug-journal\",\"version\":1,\"intents\":[{\"verb\":\"remove\",\"disk\":{\"id\":\"root\","
+    "\"generation\":2,\"address\":{\"bus\":\"pci.0\",\"slot\":6},\"path\":\"/srv/web1.img\",\"format\":\"raw\"}}]}";
+
+static struct kvm_runtime *runtime;
+static char directory[TEST_PATH], path[TEST_PATH], journal[TEST_PATH];
+
+#define malformed(...) \
+    fails(kvm_runtime_load(path, &runtime, &failure), -EBADMSG, KVM_HOTPLUG_ERROR_FORMAT, __VA_ARGS__)
+
+static void put(const char *content)
+{
+    file_write(path, content, strlen(content));
+}
+
+static void put_journal(const char *content)
+{
+    file_write(journal, content, strlen(content));
+}
+
+static void everything_is_listed(void)
+{
+    struct kvm_hotplug_device devices[3];
+    size_t count;
+
+    memset(devices, 0xff, sizeof devices);
+    put(sample);
+    works(kvm_runtime_load(path, &runtime, &failure));
+    works(kvm_runtime_list(runtime, NULL, 0, 0, &count, &failure));
+    CHECK_NUMBER(count, 2);
+    works(kvm_runtime_list(runtime, devices, sizeof *devices, 3, &count, &failure));
+    CHECK_NUMBER(count, 2);
+    CHECK_TEXT(devices[0].id, "nic-pci-5");
+    CHECK_TEXT(devices[0].bus, "pci.0");
+    CHECK_TEXT(devices[0].mac, "52:54:00:12:34:56");
+    CHECK_TEXT(devices[0].ifname, "tap3");
+    CHECK_TEXT(devices[0].bridge, "br0");
+    CHECK_TEXT(devices[0].model, "virtio-net-pci");
+    CHECK_NUMBER(devices[0].device_type, KVM_HOTPLUG_NIC);
+    CHECK_NUMBER(devices[0].slot, 5);
+    CHECK_NUMBER(devices[0].queues, 2);
+    CHECK_NUMBER(devices[0].mtu, 1400);
+    CHECK_TEXT(devices[1].path, "/srv/web1.img");
+    CHECK_TEXT(devices[1].serial, "abc");
+    CHECK_NUMBER(devices[1].read_only, 1);
+    CHECK_NUMBER(devices[1].state, KVM_HOTPLUG_DONE);
+    CHECK_NUMBER((unsigned char)devices[2].id[0], 0xff);
+    works(kvm_runtime_save(runtime, NULL, &failure));
+    CHECK(file_contains(path, "\"colour\": \"red\""));
+    kvm_runtime_free(runtime);
+    runtime = NULL;
+}
+
+/* A caller with smaller or larger structs, and with too little room. */
+static void lists_fit_the_caller(void)
+{
+    struct {
+        struct kvm_hotplug_device device;
+        unsigned char more[24];
+    } newer[2];
+    char older[2][40];
+    size_t count;
+
+    put(sample);
+    works(kvm_runtime_read(path, &runtime, &failure));
+    memset(older, 0xff, sizeof older);
+    works(kvm_runtime_list(runtime, (struct kvm_hotplug_device *)(void *)older, 33, 1, &count, &failure));
+    CHECK_NUMBER(count, 2);
+    CHECK_TEXT(older[0], "nic-pci-5");
+    CHECK_NUMBER(older[0][32], 'p');
+    CHECK_NUMBER((unsigned char)older[0][33], 0xff);
+    CHECK_NUMBER((unsigned char)older[1][0], 0xff);
+    memset(newer, 0xff, sizeof newer);
+    works(kvm_runtime_list(runtime, &newer[0].device, sizeof *newer, 2, &count, &failure));
+    CHECK_TEXT(newer[1].device.id, "root");
+    CHECK_NUMBER(newer[1].more[0], 0);
+    CHECK_NUMBER(newer[1].more[23], 0);
+    invalid(kvm_runtime_list(runtime, &newer[0].device, 0, 2, &count, &failure), "size 0", "pass its sizeof");
+    kvm_runtime_free(runtime);
+    runtime = NULL;
+}
+
+static void cut_off_anywhere(void)
+{
+    size_t length;
+
+    for (length = 0; length < strlen(sample); length++) {
+        file_write(path, sample, length);
+        malformed(path, "is not JSON");
+        fails(kvm_runtime_read(path, &runtime, &failure), -EBADMSG, KVM_HOTPLUG_ERROR_FORMAT, path);
+    }
+    put(sample);
+    for (length = 0; length < strlen(journal_sample); length++) {
+        file_write(journal, journal_sample, length);
+        malformed(journal, "is not JSON");
+    }
+    put_journal(journal_sample);
+    works(kvm_runtime_load(path, &runtime, &failure));
+    kvm_runtime_free(runtime);
+    runtime = NULL;
+    ok(remove(journal));
+}
+
+/* Whatever one byte becomes, the answer is a record or a refusal. */
+static void one_byte_wrong(void)
+{
+    static const char odd[] = {'\0', '"', '}', '9', '\xff', '\n'};
+    char copy[sizeof sample];
+    size_t at, i;
+    int result;
+
+    for (at = 0; at < strlen(sample); at++) {
+        for (i = 0; i < sizeof odd; i++) {
+            memcpy(copy, sample, sizeof sample);
+            copy[at] = odd[i];
+            file_write(path, copy, strlen(sample));
+            result = kvm_runtime_load(path, &runtime, &failure);
+            CHECK(result == 0 || result == -EBADMSG || result == -EPROTONOSUPPORT);
+            kvm_hotplug_error_free(failure);
+            failure = NULL;
+            kvm_runtime_free(runtime);
+            runtime = NULL;
+        }
+    }
+}
+
+static void the_element_is_named(void)
+{
+    put("[]");
+    malformed(path, "is not a JSON object");
+    put("{}");
+    malformed(path, "has no \"format\"", "kvm-hotplug-runtime");
+    put("{\"format\":\"qcow2\"}");
+    malformed(path, "has \"format\" \"qcow2\"");
+    put("{\"format\":\"kvm-hotplug-runtime\"}");
+    malformed(path, "has no \"version\"");
+    put("{\"format\":\"kvm-hotplug-runtime\",\"version\":1}");
+    malformed(path, "has no \"command\"");
+    put("{\"format\":\"kvm-hotplug-runtime\",\"version\":1,\"command\":[],\"nics\":[{\"id\":\"n\",\"generation\":1,"
+        "\"mac\":\"52:54:00:12:34\"}]}");
+    malformed(path, "nics[0]", "52:54:00:12:34", "needs six groups");
+    put("{\"format\":\"kvm-hotplug-runtime\",\"version\":1,\"command\":[],\"disks\":[{\"id\":\"d\",\"generation\":1,"
+        "\"address\":{\"bus\":\"pci.0\",\"slot\":32},\"path\":\"/x\",\"format\":\"raw\"}]}");
+    malformed(path, "disks[0]", "slot 32");
+    put("{\"format\":\"kvm-hotplug-runtime\",\"version\":1,\"command\":[],\"disks\":["
+        "{\"id\":\"d\",\"generation\":1,\"path\":\"/x\",\"format\":\"raw\"},"
+        "{\"id\":\"d\",\"generation\":2,\"path\":\"/y\",\"format\":\"raw\"}]}");
+    malformed(path, "two devices have the id d");
+}
+
+static void a_newer_version(void)
+{
+    put("{\"format\":\"kvm-hotplug-runtime\",\"version\":2,\"commands\":7}");
+    fails(kvm_runtime_load(path, &runtime, &failure), -EPROTONOSUPPORT, KVM_HOTPLUG_ERROR_VERSION, path,
+          "written by a newer version", "format version 2", "reads up to 1");
+    put(sample);
+    put_journal("{\"format\":\"kvm-hotplug-journal\",\"version\":3}");
+    fails(kvm_runtime_load(path, &runtime, &failure), -EPROTONOSUPPORT, KVM_HOTPLUG_ERROR_VERSION, journal,
+          "written by a newer version", "format version 3");
+    ok(remove(journal));
+}
+
+static void what_is_no_file(void)
+{
+    char link[TEST_PATH], slash[TEST_PATH + 2];
+
+    path_in(link, directory, "link");
+    put(sample);
+    ok(symlink(path, link));
+    fails(kvm_runtime_load(link, &runtime, &failure), -ELOOP, KVM_HOTPLUG_ERROR_INVALID, link,
+          "symbolic link, which is not followed", "name the file itself");
+    ok(remove(link));
+    fails(kvm_runtime_load(link, &runtime, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, link, "does not exist");
+    fails(kvm_runtime_read(link, &runtime, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, link, "does not exist");
+    ok(mkdir(link, 0700));
+    invalid(kvm_runtime_load(link, &runtime, &failure), link, "not a regular file");
+    ok(rmdir(link));
+    ok(mkfifo(link, 0600));
+    invalid(kvm_runtime_load(link, &runtime, &failure), link, "not a regular file");
+    ok(remove(link));
+    snprintf(slash, sizeof slash, "%s/", path);
+    invalid(kvm_runtime_load(slash, &runtime, &failure), slash, "names no file");
+    invalid(kvm_runtime_load("", &runtime, &failure), "path is empty");
+    invalid(kvm_runtime_load("/tmp/\xff", &runtime, &failure), "path is not UTF-8");
+    ok(truncate(path, (4 << 20) + 1));
+    fails(kvm_runtime_load(path, &runtime, &failure), -EFBIG, KVM_HOTPLUG_ERROR_LIMIT, path, "larger than 4194304 bytes");
+}
+
+/* In the child: holds the record until it is killed. */
+static _Noreturn void hold(int told)
+{
+    struct kvm_runtime *mine = NULL;
+
+    if (kvm_runtime_load(path, &mine, NULL) == 0 && write(told, "x", 1) == 1)
+        pause();
+    _exit(1);
+}
+
+static pid_t start_holder(void)
+{
+    char byte;
+    int ends[2];
+    pid_t child;
+
+    ok(pipe2(ends, O_CLOEXEC));
+    child = fork();
+    if (child == 0)
+        hold(ends[1]);
+    CHECK(child > 0);
+    janitor_owns_process(child);
+    close(ends[1]);
+    CHECK_NUMBER(read(ends[0], &byte, 1), 1);
+    close(ends[0]);
+    return child;
+}
+
+static void one_owner_at_a_time(void)
+{
+    char holder[64];
+    pid_t child;
+
+    put(sample);
+    works(kvm_runtime_load(path, &runtime, &failure));
+    fails(kvm_runtime_load(path, &runtime, &failure), -EAGAIN, KVM_HOTPLUG_ERROR_LOCKED, path,
+          "this process, through another handle");
+    kvm_runtime_free(runtime);
+    runtime = NULL;
+
+    child = start_holder();
+    snprintf(holder, sizeof holder, "process %d (api-runtime-loa)", (int)child);
+    fails(kvm_runtime_load(path, &runtime, &failure), -EAGAIN, KVM_HOTPLUG_ERROR_LOCKED, path, holder,
+          "one agent owns it at a time");
+    /* Looking is allowed, changing is not. */
+    works(kvm_runtime_read(path, &runtime, &failure));
+    fails(kvm_runtime_save(runtime, NULL, &failure), -EROFS, KVM_HOTPLUG_ERROR_STATE, "for reading only");
+    kvm_runtime_free(runtime);
+    ok(kill(child, SIGKILL));
+    CHECK_NUMBER(waitpid(child, NULL, 0), child);
+    /* The file that a dead agent left does not lock. */
+    works(kvm_runtime_load(path, &runtime, &failure));
+    kvm_runtime_free(runtime);
+    runtime = NULL;
+}
+
+static void in_a_read_only_directory(void)
+{
+    mounts_private();
+    directory_read_only(directory);
+    fails(kvm_runtime_load(path, &runtime, &failure), -EROFS, KVM_HOTPLUG_ERROR_HOST, path, ".lock",
+          "Read-only file system");
+    works(kvm_runtime_read(path, &runtime, &failure));
+    kvm_runtime_free(runtime);
+    runtime = NULL;
+}
+
+int main(void)
+{
+    test_begin("api-runtime-load", 60);
+    directory_new(directory);
+    path_in(path, directory, "web1.runtime");
+    path_in(journal, directory, "web1.runtime.journal");
+    everything_is_listed();
+    lists_fit_the_caller();
+    cut_off_anywhere();
+    one_byte_wrong();
+    the_element_is_named();
+    a_newer_version();
+    what_is_no_file();
+    one_owner_at_a_time();
+    in_a_read_only_directory();
+    CHECK(runtime == NULL);
+    CHECK_NUMBER(directory_count(directory), 1);
+    return test_end();
+}

@@ -1,0 +1,263 @@
+//! The fault table: every command of every operation goes wrong in every way, and what is left is what was there
+//! before, or what the answer says; and the next call, or the next agent, settles the rest.
+
+// The lints' exception for tests stops at the functions marked as such.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::result_large_err
+)]
+// What is said between the lines shows which case of the table failed.
+#![allow(clippy::print_stdout)]
+
+#[path = "faults/scene.rs"]
+mod scene;
+mod support;
+
+use kvm_hotplug::ErrorKind;
+use scene::*;
+use support::api::*;
+use support::fake::{Act, Manner};
+use support::host;
+
+fn faults() -> Vec<(Act, u64)> {
+    vec![
+        (Act::refuse("no such luck"), AMPLE),
+        (Act::CloseBefore, AMPLE),
+        (Act::CloseAfter, AMPLE),
+        (Act::HangBefore, SHORT),
+        (Act::HangAfter, SHORT),
+        (Act::LoseAnswer, SHORT),
+    ]
+}
+
+fn table(agent: &dyn Agent, test: &str, operation: Operation) {
+    host::in_own_process(test, || {
+        let goal = Scene::goal(agent, operation);
+        assert!(goal.commands.len() >= 3, "{:?}", goal.commands);
+        for (command, nth) in &goal.commands {
+            for (act, timeout) in faults() {
+                for next in [Next::Call, Next::Agent] {
+                    println!("== {operation:?}: {command} {nth}, {act:?}, {next:?}");
+                    one_fault(agent, operation, &goal, (command, *nth), (act.clone(), timeout), next);
+                }
+            }
+        }
+    });
+}
+
+fn one_fault(
+    agent: &dyn Agent,
+    operation: Operation,
+    goal: &Goal,
+    (command, nth): (&str, usize),
+    (act, timeout): (Act, u64),
+    next: Next,
+) {
+    let mut scene = Scene::new(agent, operation);
+    scene.world.qemu.fault(command, nth, act);
+    let result = operation.run(&scene.world, scene.api(), timeout);
+    println!("   {result:?}");
+    assert_eq!(scene.world.qemu.faults_left(), 0, "the fault did not come to pass");
+    let settled = match &result {
+        Ok(answer) => {
+            assert_eq!(answer.state, State::Done);
+            assert!(scene.is_goal(goal), "{:#?}", scene.world.picture());
+            true
+        }
+        Err(failure) if failure.left.is_empty() => {
+            assert_eq!(scene.world.picture(), scene.start, "an error that says that nothing is left");
+            true
+        }
+        Err(failure) => {
+            assert_eq!(failure.undo, 2);
+            assert!(
+                failure.left.iter().all(|left| left.contains(ID) || left.contains("fdset")),
+                "{failure:?}"
+            );
+            false
+        }
+    };
+    scene.next_comes_by(agent, next);
+    // A failed add is undone; a removal that may have been asked for is carried through.
+    if result.is_err() && (settled || operation.is_add()) {
+        scene.settles(|| scene.is_start());
+        done(operation.run(&scene.world, scene.api(), AMPLE));
+    }
+    scene.settles(|| scene.is_goal(goal));
+    assert!(host::eventually(|| own_fds(&scene.world) == scene.fds), "{} descriptors", own_fds(&scene.world));
+}
+
+/// A step is refused, and so is each of the commands that take the others back, one at a time.
+fn undo_goes_wrong(agent: &dyn Agent) {
+    host::in_own_process("rust::undo_goes_wrong", || {
+        for (operation, refused, inverses) in [
+            (AddNic(1), "device_add", &["netdev_del"][..]),
+            (AddNic(4), "netdev_add", &["closefd"]),
+            (AddRaw, "device_add", &["blockdev-del", "remove-fd"]),
+            (AddRaw, "blockdev-add", &["remove-fd"]),
+            (AddLayered, "device_add", &["blockdev-del", "remove-fd"]),
+        ] {
+            for inverse in inverses {
+                for (act, timeout) in faults() {
+                    for next in [Next::Call, Next::Agent] {
+                        println!("== {operation:?}: {refused}, then {inverse} {act:?}, {next:?}");
+                        undo_fault(agent, operation, (refused, inverse), (act.clone(), timeout), next);
+                    }
+                }
+            }
+        }
+    });
+}
+
+fn undo_fault(
+    agent: &dyn Agent,
+    operation: Operation,
+    (refused, inverse): (&str, &str),
+    (act, timeout): (Act, u64),
+    next: Next,
+) {
+    let mut scene = Scene::new(agent, operation);
+    scene.world.qemu.fault(refused, 0, Act::refuse("the first error"));
+    scene.world.qemu.fault(inverse, 0, act);
+    let failure = fails(operation.run(&scene.world, scene.api(), timeout), ErrorKind::Qmp);
+    println!("   Err({failure:?})");
+    assert_eq!(failure.qmp_desc.as_deref(), Some("the first error"), "the first error is the one returned");
+    assert_eq!(scene.world.qemu.faults_left(), 0, "the fault did not come to pass");
+    if failure.left.is_empty() {
+        assert_eq!(scene.world.picture(), scene.start);
+    }
+    scene.next_comes_by(agent, next);
+    scene.settles(|| scene.is_start());
+    done(operation.run(&scene.world, scene.api(), AMPLE));
+    assert!(host::eventually(|| own_fds(&scene.world) == scene.fds), "{} descriptors", own_fds(&scene.world));
+}
+
+/// Everything is done in the guest, but the record cannot be replaced: the device has to go again.
+fn record_cannot_be_saved(agent: &dyn Agent) {
+    for operation in [AddNic(1), AddRaw, AddLayered] {
+        let scene = Scene::new(agent, operation);
+        let staged = scene.world.runtime.with_extension("runtime.new");
+        scene.world.qemu.hook("device_add", 0, move || std::fs::remove_file(staged).unwrap());
+        let failure = fails(operation.run(&scene.world, scene.api(), AMPLE), ErrorKind::NotFound);
+        assert_eq!(failure.step.as_deref(), Some("save the runtime file"));
+        assert_eq!(failure.left, Vec::<String>::new());
+        assert_eq!(scene.world.picture(), scene.start, "{operation:?}");
+        done(operation.run(&scene.world, scene.api(), AMPLE));
+    }
+}
+
+/// The same with a guest that does not let go at once.
+fn record_cannot_be_saved_and_the_guest_is_slow(agent: &dyn Agent) {
+    for next in [Next::Call, Next::Agent] {
+        let mut scene = Scene::new(agent, AddRaw);
+        scene.world.qemu.model(|model| model.manner = Manner::Never);
+        let staged = scene.world.runtime.with_extension("runtime.new");
+        scene.world.qemu.hook("device_add", 0, move || std::fs::remove_file(staged).unwrap());
+        let failure = fails(AddRaw.run(&scene.world, scene.api(), SHORT), ErrorKind::NotFound);
+        assert_eq!(failure.left, ["device victim: its removal is pending"]);
+        assert_eq!(scene.world.record_text(), scene.start.record);
+        let listed = scene.api().list();
+        assert!(matches!(listed[0].presence, Presence::Pending(_)), "{listed:?}");
+        fails(AddRaw.run(&scene.world, scene.api(), AMPLE), ErrorKind::Conflict);
+        scene.next_comes_by(agent, next);
+        scene.world.qemu.grant(ID);
+        scene.settles(|| scene.is_start());
+    }
+}
+
+/// The same with a guest that first will not let go, and then does.
+fn record_cannot_be_saved_and_the_guest_is_unwilling(agent: &dyn Agent) {
+    for manner in [Manner::Refuses, Manner::Busy(1000)] {
+        for next in [Next::Call, Next::Agent] {
+            println!("== {manner:?}, {next:?}");
+            let mut scene = Scene::new(agent, AddRaw);
+            scene.world.qemu.model(|model| model.manner = manner);
+            let staged = scene.world.runtime.with_extension("runtime.new");
+            scene.world.qemu.hook("device_add", 0, move || std::fs::remove_file(staged).unwrap());
+            let failure = fails(AddRaw.run(&scene.world, scene.api(), 2 * SHORT), ErrorKind::NotFound);
+            assert!(failure.left[0].starts_with("device victim"), "{failure:?}");
+            fails(AddRaw.run(&scene.world, scene.api(), AMPLE), ErrorKind::Conflict);
+            scene.world.qemu.model(|model| {
+                model.manner = Manner::AtOnce;
+                model.manners.clear();
+            });
+            scene.next_comes_by(agent, next);
+            // The same agent does not pester the guest: it asks again after ten seconds.
+            scene.settles_within(15, || scene.is_start());
+        }
+    }
+}
+
+/// What cannot be written down is not begun.
+fn nothing_is_sent_without_a_journal(agent: &dyn Agent) {
+    for operation in [AddNic(1), AddRaw, DelNic(1), DelRaw] {
+        for name in ["web1.runtime.journal.new", "web1.runtime.new"] {
+            let scene = Scene::new(agent, operation);
+            let obstacle = scene.world.dir.path().join(name);
+            // No rights keep root from writing; a directory in the way does.
+            std::fs::create_dir(&obstacle).unwrap();
+            let result = operation.run(&scene.world, scene.api(), AMPLE);
+            std::fs::remove_dir(&obstacle).unwrap();
+            if !operation.is_add() && name == "web1.runtime.new" {
+                // The journal is enough to begin a removal; the next call completes the record.
+                assert_eq!(fails(result, ErrorKind::Host).errno, libc::EISDIR);
+                scene.settles(|| scene.world.recorded().is_empty() && !scene.world.journal().exists());
+                continue;
+            }
+            assert_eq!(fails(result, ErrorKind::Host).errno, libc::EISDIR);
+            assert_eq!(scene.world.qemu.take_names(), Vec::<String>::new(), "{operation:?}");
+            assert_eq!(scene.world.picture(), scene.start);
+            done(operation.run(&scene.world, scene.api(), AMPLE));
+        }
+    }
+}
+
+/// The directory is gone altogether.
+fn nothing_is_sent_without_a_directory(agent: &dyn Agent) {
+    let scene = Scene::new(agent, AddNic(1));
+    let before = scene.world.qemu.snapshot();
+    std::fs::remove_dir_all(scene.world.dir.path()).unwrap();
+    let failure = fails(AddNic(1).run(&scene.world, scene.api(), AMPLE), ErrorKind::NotFound);
+    assert_eq!(failure.left, Vec::<String>::new());
+    assert_eq!(scene.world.qemu.take_names(), Vec::<String>::new());
+    assert_eq!(scene.world.qemu.snapshot(), before);
+}
+
+macro_rules! tables {
+    ($($case:ident: $operation:expr),* $(,)?) => {
+        $(fn $case(agent: &dyn Agent) {
+            table(agent, concat!("rust::", stringify!($case)), $operation);
+        })*
+    };
+}
+
+tables! {
+    add_nic: AddNic(1),
+    add_nic_with_queues: AddNic(4),
+    add_raw_disk: AddRaw,
+    add_layered_disk: AddLayered,
+    del_nic: DelNic(1),
+    del_nic_with_queues: DelNic(4),
+    del_raw_disk: DelRaw,
+    del_layered_disk: DelLayered,
+}
+
+through_every_api! {
+    undo_goes_wrong,
+    record_cannot_be_saved,
+    record_cannot_be_saved_and_the_guest_is_slow,
+    record_cannot_be_saved_and_the_guest_is_unwilling,
+    nothing_is_sent_without_a_journal,
+    nothing_is_sent_without_a_directory,
+    add_nic,
+    add_nic_with_queues,
+    add_raw_disk,
+    add_layered_disk,
+    del_nic,
+    del_nic_with_queues,
+    del_raw_disk,
+    del_layered_disk,
+}

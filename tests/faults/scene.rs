@@ -1,0 +1,160 @@
+//! What goes wrong, and the world around it.
+#![allow(unreachable_pub)]
+
+use std::collections::BTreeMap;
+
+use crate::support::api::*;
+use crate::support::host;
+use crate::support::world::{Picture, World};
+
+/// An operation of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    AddNic(u8),
+    AddRaw,
+    AddLayered,
+    DelNic(u8),
+    DelRaw,
+    DelLayered,
+}
+
+pub use Operation::*;
+
+pub const ID: &str = "victim";
+
+/// Time for an operation whose monitor falls silent.
+pub const SHORT: u64 = 150;
+
+impl Operation {
+    pub fn is_add(self) -> bool {
+        matches!(self, AddNic(_) | AddRaw | AddLayered)
+    }
+
+    /// What has to be there before.
+    fn prepare(self, world: &World, api: &dyn Api) {
+        let before = match self {
+            DelNic(queues) => AddNic(queues),
+            DelRaw => AddRaw,
+            DelLayered => AddLayered,
+            _ => return,
+        };
+        done(before.run(world, api, AMPLE));
+    }
+
+    pub fn run(self, world: &World, api: &dyn Api, timeout_ms: u64) -> Result<Answer, Failure> {
+        let place = Place { id: Some(ID.into()), timeout_ms, ..Place::default() };
+        match self {
+            AddNic(queues) => {
+                let mac = Some("52:54:00:00:00:01".into());
+                api.add_nic(&NicAsk { place, mac, ..world.nic(queues) })
+            }
+            AddRaw => api.add_disk(&DiskAsk { place, ..world.disk("disk.img") }),
+            AddLayered => api.add_disk(&DiskAsk { place, ..world.layered_disk() }),
+            DelNic(_) | DelRaw | DelLayered => api.unplug(&UnplugAsk::within(ID, timeout_ms)),
+        }
+    }
+}
+
+/// A world in which only the operation itself is still to be done.
+pub struct Scene {
+    pub world: World,
+    api: Option<Box<dyn Api>>,
+    pub start: Picture,
+    pub fds: usize,
+}
+
+impl Scene {
+    pub fn new(agent: &dyn Agent, operation: Operation) -> Self {
+        let world = World::pc();
+        world.disk("disk.img");
+        if matches!(operation, AddLayered | DelLayered) {
+            world.layered_disk();
+        }
+        let api = world.open(agent);
+        operation.prepare(&world, api.as_ref());
+        world.qemu.take_seen();
+        world.qemu.settle();
+        let start = world.picture();
+        let fds = own_fds(&world);
+        Self { world, api: Some(api), start, fds }
+    }
+
+    /// What the world looks like when the operation has been done.
+    pub fn goal(agent: &dyn Agent, operation: Operation) -> Goal {
+        let scene = Self::new(agent, operation);
+        done(operation.run(&scene.world, scene.api(), AMPLE));
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        let mut commands = Vec::new();
+        for name in scene.world.qemu.take_names() {
+            let count = counts.entry(name.clone()).or_default();
+            commands.push((name, *count));
+            *count += 1;
+        }
+        Goal { qemu: scene.world.qemu.snapshot(), recorded: scene.world.recorded(), commands }
+    }
+
+    pub fn is_start(&self) -> bool {
+        self.world.picture() == self.start
+    }
+
+    pub fn is_goal(&self, goal: &Goal) -> bool {
+        self.world.qemu.snapshot() == goal.qemu
+            && self.world.recorded() == goal.recorded
+            && !self.world.journal().exists()
+    }
+
+    pub fn api(&self) -> &dyn Api {
+        self.api.as_deref().unwrap()
+    }
+
+    /// A silent monitor talks again, to the same handle or to a new agent.
+    pub fn next_comes_by(&mut self, agent: &dyn Agent, next: Next) {
+        if matches!(next, Next::Agent) {
+            self.api = None;
+        }
+        self.world.qemu.resume();
+        if self.api.is_none() {
+            self.api = Some(self.world.open(agent));
+        }
+    }
+
+    /// Calls until things are as wanted, no longer than the guest needs for its part.
+    #[track_caller]
+    pub fn settles(&self, so: impl Fn() -> bool) {
+        self.settles_within(5, so);
+    }
+
+    #[track_caller]
+    pub fn settles_within(&self, seconds: u64, so: impl Fn() -> bool) {
+        let settled = host::eventually_within(seconds, || {
+            self.api().process(AMPLE).unwrap();
+            so()
+        });
+        assert!(
+            settled,
+            "{:#?}\nis not what was to be; at first it was\n{:#?}",
+            self.world.picture(),
+            self.start
+        );
+    }
+}
+
+/// What the world looks like when an operation has been done, and the commands that took.
+pub struct Goal {
+    pub qemu: Vec<String>,
+    pub recorded: Vec<String>,
+    /// Name, and how many of the same name came before.
+    pub commands: Vec<(String, usize)>,
+}
+
+/// What the library has open, the fake left aside.
+pub fn own_fds(world: &World) -> usize {
+    host::open_fds().len() - world.qemu.fds_held()
+}
+
+/// How whoever calls next comes by.
+#[derive(Clone, Copy, Debug)]
+pub enum Next {
+    Call,
+    Agent,
+}

@@ -1,0 +1,97 @@
+//! QEMU is not trusted: whatever it says and whenever, no call panics, hangs or eats the agent's memory, and the record
+//! stays one that the next agent can work with.
+//!
+//! `KVM_HOTPLUG_HOSTILE_CASES` sets the number of random scripts (2,000), `KVM_HOTPLUG_HOSTILE_SEED` replays one.
+
+// The lints' exception for tests stops at the functions marked as such.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::print_stdout, unreachable_pub)]
+#![allow(clippy::result_large_err)]
+
+#[path = "hostile/agent.rs"]
+mod agent;
+#[path = "hostile/gauge.rs"]
+mod gauge;
+#[path = "hostile/script.rs"]
+mod script;
+mod support;
+#[path = "hostile/swelling.rs"]
+mod swelling;
+
+use std::time::{Duration, Instant};
+
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+use agent::Scene;
+use support::host;
+
+/// Tests that share the random scripts; each runs in a process of its own, side by side.
+const SHARDS: u64 = 4;
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+fn shard(index: u64) {
+    let name = format!("anything_at_any_time_{index}");
+    host::in_own_process(&name, || match setting("KVM_HOTPLUG_HOSTILE_SEED") {
+        Some(seed) if seed % SHARDS == index => one(seed),
+        Some(_) => {}
+        None => {
+            let cases = setting("KVM_HOTPLUG_HOSTILE_CASES").unwrap_or(2000);
+            (0..cases).filter(|seed| seed % SHARDS == index).for_each(one);
+        }
+    });
+}
+
+fn one(seed: u64) {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let config = Config { cases: 1, failure_persistence: None, max_shrink_iters: 300, ..Config::default() };
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let start = Instant::now();
+    let result = TestRunner::new_with_rng(config, rng).run(&script::script(), |script| {
+        agent::play(&script);
+        Ok(())
+    });
+    println!("seed {seed}: {:?}", start.elapsed());
+    if let Err(error) = result {
+        panic!("KVM_HOTPLUG_HOSTILE_SEED={seed}: {error}");
+    }
+}
+
+#[test]
+fn anything_at_any_time_0() {
+    shard(0);
+}
+
+#[test]
+fn anything_at_any_time_1() {
+    shard(1);
+}
+
+#[test]
+fn anything_at_any_time_2() {
+    shard(2);
+}
+
+#[test]
+fn anything_at_any_time_3() {
+    shard(3);
+}
+
+/// A peer that never stops saying that a device is gone, while another one is waited for.
+#[test]
+fn repeating_itself_for_ever_is_no_way_to_fill_memory() {
+    host::in_own_process("repeating_itself_for_ever_is_no_way_to_fill_memory", || {
+        let scene = Scene::calm();
+        scene.add_disk("d0");
+        scene.add_disk("d1");
+        let line = b"{\"event\":\"DEVICE_DELETED\",\"data\":{\"device\":\"d1\"}}\r\n".repeat(100);
+        scene.qemu().model(|model| model.manner = support::fake::Manner::Never);
+        scene.qemu().fault("query-status", 0, support::fake::Act::Endless(line));
+        let (outcome, cost) = gauge::measure(|| scene.unplug("d0", Duration::from_millis(1500)));
+        println!("{cost:?} {outcome:?}");
+        assert!(cost.peak < 4 << 20, "{cost:?}");
+    });
+}

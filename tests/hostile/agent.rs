@@ -1,0 +1,237 @@
+//! The agent of a script: makes its calls, and checks after each one what no peer may bring about.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kvm_hotplug::Error;
+use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
+use kvm_hotplug::hotplug::{DiskRequest, Guest, NicRequest, Outcome, Removal, TapSource, Wish};
+use kvm_hotplug::ids::DeviceId;
+use kvm_hotplug::log::{Level, Log, Sink};
+use kvm_hotplug::net::vhost::VhostMode;
+use kvm_hotplug::runtime::Runtime;
+
+use super::gauge::{Cost, measure};
+use super::script::{Script, Step};
+use super::support::fake::{FakeQemu, Greeting, Setup};
+use super::support::host;
+use super::support::world::World;
+
+/// What each call is given.
+const TIMEOUT: Duration = Duration::from_millis(30);
+
+/// A call may answer this much after its deadline: 250 ms, and time for a machine that has other things to do.
+const SLACK: Duration = Duration::from_millis(250 * 40);
+
+/// Most memory that one call may take for the moment, whatever the peer says.
+pub const MAX_MEMORY: usize = 64 << 20;
+
+/// Time for calls that nothing stands in the way of.
+const AMPLE: Duration = Duration::from_secs(60);
+
+/// Lines are put together, so that their making is tested, and thrown away.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn line(&self, _: Level, text: &str) {
+        assert!(text.len() < 1 << 20, "a log line of {} bytes", text.len());
+    }
+}
+
+/// A guest, a peer that plays it, and taps to plug in.
+pub struct Scene {
+    world: World,
+    tap: Arc<OwnedFd>,
+    guest: Option<Guest>,
+}
+
+impl Scene {
+    fn new(setup: Setup) -> Self {
+        let world = World::new(setup);
+        let name = format!("ho{:x}x{}", std::process::id(), host::unique());
+        let tap = host::tap(&name, 1).remove(0);
+        for name in ["d0", "d1", "any"] {
+            world.disk(name);
+        }
+        Self { world, tap, guest: None }
+    }
+
+    /// With a peer that behaves.
+    pub fn calm() -> Self {
+        Self::with(Setup::default())
+    }
+
+    /// With a peer that is like this and behaves.
+    pub fn with(setup: Setup) -> Self {
+        let mut scene = Self::new(setup);
+        scene.guest = Some(open(&scene.world.runtime, scene.world.qemu.path(), AMPLE).unwrap());
+        scene
+    }
+
+    pub fn qemu(&self) -> &FakeQemu {
+        &self.world.qemu
+    }
+
+    pub fn guest(&self) -> &Guest {
+        self.guest.as_ref().unwrap()
+    }
+
+    pub fn add_disk(&self, id: &'static str) {
+        self.guest().add_disk(&self.disk(Some(id)), AMPLE).unwrap();
+    }
+
+    pub fn unplug(&self, id: &str, timeout: Duration) -> Result<Outcome, Error> {
+        self.guest().unplug(&removal(id, true), timeout)
+    }
+
+    /// The peer behaves again, and has a d0 and nothing else, as the record says too.
+    pub fn restore(&self) {
+        self.world.qemu.clear_faults();
+        self.world.qemu.model(|model| model.manner = super::support::fake::Manner::AtOnce);
+        self.world.qemu.resume();
+        self.world.qemu.hang_up();
+        self.guest().mend(AMPLE).expect("mending");
+        while self.guest().next_event().unwrap().is_some() {}
+        if self.guest().find("d0").unwrap().is_none() {
+            self.add_disk("d0");
+        }
+        self.world.qemu.take_violations();
+    }
+
+    fn disk(&self, id: Option<&'static str>) -> DiskRequest {
+        let path = self.world.dir.path().join(id.unwrap_or("any"));
+        let spec = DiskSpec::new(&path, Format::Raw);
+        DiskRequest { wish: wish(id), spec, format: FormatRequest::Raw }
+    }
+
+    fn nic(&self, id: Option<&'static str>) -> NicRequest {
+        NicRequest {
+            wish: wish(id),
+            mac: None,
+            queues: 1,
+            vhost: VhostMode::Off,
+            mtu: None,
+            bridge: None,
+            tap: TapSource::Given(vec![self.tap.try_clone().unwrap()]),
+            boot_index: None,
+            model: "virtio-net-pci".into(),
+        }
+    }
+
+    /// The agent ends; whatever happened, what it leaves behind can be loaded.
+    fn end(&mut self) {
+        self.guest = None;
+        let runtime = Runtime::load(&self.world.runtime).expect("the record and its journal can be loaded");
+        runtime.record().check().unwrap();
+        drop(runtime);
+        let files: Vec<String> = self.world.picture().files;
+        let expected = ["any", "d0", "d1", "web1.runtime", "web1.runtime.journal"];
+        assert!(files.iter().all(|name| expected.contains(&name.as_str())), "{files:?}");
+    }
+
+    /// The next agent comes.
+    fn begin(&mut self) {
+        let (runtime, socket) = (self.world.runtime.clone(), self.world.qemu.path().to_owned());
+        self.guest = call("open", TIMEOUT, || open(&runtime, &socket, TIMEOUT)).ok();
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Unasked(blob) => return self.world.qemu.say(blob.0.clone()),
+            Step::HangUp => return self.world.qemu.hang_up(),
+            Step::NewAgent => self.end(),
+            _ => {}
+        }
+        if self.guest.is_none() {
+            self.begin();
+        }
+        let Some(guest) = &self.guest else { return };
+        let name = format!("{step:?}");
+        match step {
+            Step::AddNic(id) => drop(call(&name, TIMEOUT, || guest.add_nic(self.nic(*id), TIMEOUT))),
+            Step::AddDisk(id) => drop(call(&name, TIMEOUT, || guest.add_disk(&self.disk(*id), TIMEOUT))),
+            Step::PlanDisk => drop(call(&name, TIMEOUT, || guest.plan_disk(&self.disk(None), TIMEOUT))),
+            Step::Unplug(id, wait) => {
+                drop(call(&name, TIMEOUT, || guest.unplug(&removal(id, *wait), TIMEOUT)));
+            }
+            Step::PlanUnplug(id) => {
+                drop(call(&name, TIMEOUT, || guest.plan_removal(&removal(id, true), TIMEOUT)));
+            }
+            Step::Process => drop(call(&name, TIMEOUT, || guest.process(TIMEOUT))),
+            Step::SlotMap => drop(call(&name, TIMEOUT, || guest.slot_map(TIMEOUT))),
+            Step::Verify => drop(call(&name, TIMEOUT, || guest.verify(TIMEOUT))),
+            Step::Mend => drop(call(&name, TIMEOUT, || guest.mend(TIMEOUT))),
+            Step::Events | Step::NewAgent | Step::Unasked(_) | Step::HangUp => {
+                while call(&name, TIMEOUT, || guest.next_event()).unwrap().is_some() {}
+            }
+        }
+        drop(call("list", TIMEOUT, || guest.list()).unwrap());
+    }
+
+    /// The peer is itself again, and the next agent has nothing to complain about.
+    fn recover(&mut self) {
+        let qemu = &self.world.qemu;
+        qemu.clear_faults();
+        qemu.greet(Greeting::default());
+        qemu.resume();
+        qemu.hang_up();
+        let guest = open(&self.world.runtime, qemu.path(), AMPLE).expect("a QEMU that behaves again");
+        guest.mend(AMPLE).expect("mending");
+        let left = guest.verify(AMPLE).expect("comparing");
+        assert!(left.iter().all(|difference| !difference.what.is_mendable()), "{left:?}");
+        assert!(guest.process(AMPLE).is_ok());
+    }
+}
+
+/// Plays a script from beginning to end.
+pub fn play(script: &Script) {
+    let before = host::open_fds();
+    let setup = Setup { machine: script.machine, numbered: script.numbered, ..Setup::default() };
+    let mut scene = Scene::new(setup.clone());
+    scene.world.qemu.greet(script.greeting.greeting(setup.version));
+    for (command, skip, said) in &script.faults {
+        scene.world.qemu.fault(command, *skip, said.0.clone());
+    }
+    scene.begin();
+    for step in &script.steps {
+        scene.step(step);
+    }
+    scene.end();
+    scene.recover();
+    scene.end();
+    // Lies make the agent do to QEMU what it would not do to one that says the truth.
+    scene.world.qemu.take_violations();
+    drop(scene);
+    assert_eq!(host::open_fds(), before, "descriptors");
+}
+
+/// One call of the agent, within its bounds.
+fn call<T>(name: &str, timeout: Duration, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    let (result, cost) = measure(work);
+    let Cost { peak, kept, time } = cost;
+    println!("  {name}: {time:?}, {peak} bytes, {kept} kept, {:?}", result.as_ref().err());
+    assert!(peak < MAX_MEMORY, "{name} took {peak} bytes");
+    assert!(time < timeout + SLACK, "{name} took {time:?}, with a deadline of {timeout:?}");
+    if let Err(error) = &result {
+        let text = error.to_string();
+        assert!(text.len() < 1 << 20, "{name}: an error text of {} bytes", text.len());
+        assert!(!text.contains(char::is_control), "{name}: {text:?}");
+        assert!(error.errno() > 0);
+    }
+    result
+}
+
+fn open(runtime: &Path, socket: &Path, timeout: Duration) -> Result<Guest, Error> {
+    let runtime = Arc::new(Mutex::new(Runtime::load(runtime)?));
+    Guest::open(runtime, socket, Log::new(Level::Debug, Arc::new(Nowhere)), timeout)
+}
+
+fn wish(id: Option<&str>) -> Wish {
+    Wish { id: id.map(|id| DeviceId::parse(id).unwrap()), ..Wish::default() }
+}
+
+fn removal(id: &str, wait: bool) -> Removal {
+    Removal { id: id.into(), kind: None, live_only: false, wait }
+}

@@ -1,0 +1,75 @@
+//! What a piece of work costs the thread that does it: memory at its worst, and time.
+
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+/// Counts per thread, so that the fake QEMU, which lives in the same process, does not count.
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+thread_local! {
+    static LIVE: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+}
+
+fn count(change: isize) {
+    // A thread that is ending has no counters any more.
+    let _ = LIVE.try_with(|live| {
+        live.set(live.get() + change);
+        PEAK.with(|peak| peak.set(peak.get().max(live.get())));
+    });
+}
+
+fn signed(size: usize) -> isize {
+    isize::try_from(size).unwrap_or(isize::MAX)
+}
+
+// SAFETY: every call is passed on to the system's allocator unchanged; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(signed(layout.size()));
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        count(-signed(layout.size()));
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(place, layout) }
+    }
+
+    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // Old and new may exist side by side for a moment.
+        count(signed(size));
+        count(-signed(layout.size()));
+        // SAFETY: the caller keeps the contract of `realloc`.
+        unsafe { System.realloc(place, layout, size) }
+    }
+}
+
+/// What a piece of work took.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// Most bytes live at any moment, beyond those that were before.
+    pub peak: usize,
+    /// Bytes still live afterwards, the result among them.
+    pub kept: usize,
+    pub time: Duration,
+}
+
+/// Does the work and says what it took.
+pub fn measure<T>(work: impl FnOnce() -> T) -> (T, Cost) {
+    let before = LIVE.with(Cell::get);
+    PEAK.with(|peak| peak.set(before));
+    let start = Instant::now();
+    let done = work();
+    let since = |counter: isize| usize::try_from(counter - before).unwrap_or(0);
+    let cost =
+        Cost { peak: since(PEAK.with(Cell::get)), kept: since(LIVE.with(Cell::get)), time: start.elapsed() };
+    (done, cost)
+}

@@ -1,0 +1,74 @@
+//! How adding and removing behaves, against a QEMU and a guest that do what the case wants.
+
+// The lints' exception for tests stops at the functions marked as such.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::result_large_err)]
+
+#[path = "hotplug_scripted/adding.rs"]
+mod adding;
+#[path = "hotplug_scripted/departing.rs"]
+mod departing;
+#[path = "hotplug_scripted/placing.rs"]
+mod placing;
+#[path = "hotplug_scripted/removing.rs"]
+mod removing;
+mod support;
+
+use adding::*;
+use departing::*;
+use placing::*;
+use removing::*;
+
+through_every_api! {
+    // adding
+    an_operation_sends_what_it_needs_and_nothing_else,
+    the_same_nic_again_is_a_success_without_a_command,
+    the_same_nic_with_another_setting_is_a_conflict,
+    the_same_disk_again,
+    duplicates_within_a_guest_are_refused,
+    taps_of_the_caller_stay_the_callers,
+    an_old_qemu_gets_it_after_a_reboot,
+    other_models_come_after_a_reboot,
+    a_device_without_an_address_leaves_after_a_reboot,
+    an_attachment_has_a_generation,
+    a_locked_image_is_told_apart,
+    // placing
+    pinned_addresses,
+    pinned_addresses_on_q35,
+    an_exhausted_guest_is_told_with_numbers,
+    a_slot_taken_behind_our_back_is_passed_over,
+    a_pinned_slot_taken_behind_our_back_is_an_error,
+    a_port_without_hotplug_is_learnt_once,
+    before_the_firmware_ran_ports_are_not_believed_empty,
+    a_shared_slot_is_not_unplugged,
+    the_record_keeps_its_slots_even_if_the_guest_does_not_show_them,
+    a_recorded_device_that_the_guest_lacks_is_not_there_already,
+    // removing
+    a_removal_is_done_when_the_guest_has_let_go,
+    only_the_event_of_the_device_itself_counts,
+    a_guest_that_keeps_the_device_leaves_it_pending,
+    a_pending_device_keeps_its_slot_and_id,
+    reasons_for_pending,
+    a_refusal_is_an_answer_and_the_device_stays,
+    a_late_refusal_comes_as_an_event,
+    a_busy_guest_is_asked_again,
+    a_guest_that_stays_busy_is_an_error,
+    a_request_of_somebody_else_is_waited_for,
+    what_is_not_there_is_absent,
+    what_is_not_ours_is_left_alone,
+    a_kind_can_be_demanded,
+    a_guest_that_did_not_hear_is_asked_again,
+    a_repeated_request_is_answered_for_itself,
+    // departing
+    a_late_departure_is_finished_by_process,
+    without_waiting_the_event_tells,
+    a_guest_may_let_go_unasked,
+    an_agent_that_comes_back_finishes_removals,
+    a_pending_removal_survives_a_lost_monitor,
+    a_device_that_went_while_the_monitor_was_lost,
+    cancel_ends_the_wait_and_says_what_is_pending,
+    cancel_of_an_add_says_what_became_of_it,
+    a_flood_of_events_hides_nothing,
+    events_are_bounded,
+    a_reset_completes_removals,
+}

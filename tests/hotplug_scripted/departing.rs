@@ -1,0 +1,231 @@
+//! What happens while nobody waits: late departures, lost connections, cancelled calls, floods.
+#![allow(unreachable_pub)]
+
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
+
+use kvm_hotplug::ErrorKind;
+use serde_json::json;
+
+use super::removing::{SHORT, assert_gone, done_by_process, pending, with_disk};
+use crate::support::api::*;
+use crate::support::fake::{Act, Manner, deleted};
+use crate::support::host;
+use crate::support::world::World;
+
+/// A level-triggered look at the handle's descriptor, through an epoll of the test's own: it has to nest.
+fn is_readable(fd: RawFd, within_ms: u64) -> bool {
+    let until = Instant::now() + Duration::from_millis(within_ms);
+    loop {
+        if host::is_readable(fd) {
+            return true;
+        }
+        if Instant::now() >= until {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn drain(api: &dyn Api) -> Vec<News> {
+    std::iter::from_fn(|| api.next_event()).collect()
+}
+
+pub fn a_late_departure_is_finished_by_process(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    world.qemu.model(|model| model.manner = Manner::Never);
+    pending(api.unplug(&UnplugAsk::within("data", SHORT)));
+    assert_eq!(api.next_event(), None);
+    let fd = api.fd();
+    assert!(!is_readable(fd, 20), "nothing to do yet");
+    world.qemu.grant("data");
+    assert!(is_readable(fd, 2000), "the monitor has something to say");
+    assert!(world.qemu.snapshot().iter().any(|line| line.starts_with("node data")), "until somebody calls");
+    assert_eq!(api.process(AMPLE).unwrap(), 1);
+    assert!(is_readable(fd, 0), "an event can be fetched");
+    let news = api.next_event().unwrap();
+    assert_eq!((news.what, news.id.as_deref()), (What::Removed, Some("data")));
+    assert!(news.generation > 0);
+    assert!(!is_readable(fd, 20), "all is fetched");
+    assert_eq!(fd, api.fd());
+    assert_gone(&world);
+}
+
+pub fn without_waiting_the_event_tells(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    world.qemu.model(|model| model.manner = Manner::After(Duration::from_millis(50)));
+    let start = Instant::now();
+    let ask = UnplugAsk { wait: false, ..UnplugAsk::of("data") };
+    assert_eq!(pending(api.unplug(&ask)), Why::NotAwaited);
+    assert!(start.elapsed() < Duration::from_secs(2));
+    assert!(is_readable(api.fd(), 2000));
+    done_by_process(&world, api.as_ref());
+    assert_eq!(drain(api.as_ref())[0].what, What::Removed);
+}
+
+pub fn a_guest_may_let_go_unasked(agent: &dyn Agent) {
+    let world = World::pc();
+    let api = world.open(agent);
+    let disk = done(api.add_disk(&world.disk_as("data", "a.img")));
+    done(api.add_nic(&world.nic_as("data-nic", "52:54:00:00:00:09")));
+    let fd = api.fd();
+    assert!(!is_readable(fd, 20));
+    for id in ["data", "data-nic"] {
+        world.qemu.grant(id);
+        assert!(is_readable(fd, 2000));
+        assert!(host::eventually(|| api.process(AMPLE).unwrap() > 0));
+        let news = api.next_event().unwrap();
+        assert_eq!((news.what, news.id.as_deref()), (What::RemovedByGuest, Some(id)));
+    }
+    assert_gone(&world);
+    assert_eq!(world.picture().taps, Vec::<String>::new());
+    assert_eq!(done(api.add_disk(&world.disk("a.img"))).address, disk.address, "its slot is free");
+}
+
+pub fn an_agent_that_comes_back_finishes_removals(agent: &dyn Agent) {
+    for gone_meanwhile in [false, true] {
+        let (world, api) = with_disk(agent);
+        world.qemu.model(|model| model.manner = Manner::Never);
+        pending(api.unplug(&UnplugAsk::within("data", SHORT)));
+        drop(api);
+        if gone_meanwhile {
+            world.qemu.grant("data");
+            world.qemu.settle();
+        }
+        let api = world.open(agent);
+        if !gone_meanwhile {
+            assert!(matches!(api.list()[0].presence, Presence::Pending(_)), "{:?}", api.list());
+            fails(api.add_disk(&world.disk_as("data", "a.img")), ErrorKind::Conflict);
+            assert_eq!(done(api.add_nic(&world.nic(1))).id, "nic-pci-5", "the slot is in quarantine");
+            done(api.unplug(&UnplugAsk { kind: Some("nic"), ..granted(&world, "nic-pci-5") }));
+            world.qemu.grant("data");
+        }
+        done_by_process(&world, api.as_ref());
+        assert!(drain(api.as_ref()).iter().any(|news| news.what == What::Removed), "the caller is told");
+    }
+}
+
+/// A removal that the guest grants at once, whatever it does about others.
+fn granted(world: &World, id: &str) -> UnplugAsk {
+    world.qemu.model(|model| model.manners.insert(id.into(), Manner::AtOnce));
+    UnplugAsk::of(id)
+}
+
+pub fn a_pending_removal_survives_a_lost_monitor(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    world.qemu.model(|model| model.manner = Manner::Never);
+    pending(api.unplug(&UnplugAsk::within("data", SHORT)));
+    let fd = api.fd();
+    world.qemu.hang_up();
+    assert!(is_readable(fd, 2000), "the end of a connection is something to process");
+    api.process(AMPLE).unwrap();
+    assert_eq!(fd, api.fd());
+    assert_eq!(drain(api.as_ref())[0].what, What::MonitorLost);
+    assert!(matches!(api.list()[0].presence, Presence::Pending(_)), "{:?}", api.list());
+    assert_eq!(pending(api.unplug(&UnplugAsk::within("data", SHORT))), Why::Deadline);
+    world.qemu.grant("data");
+    assert!(is_readable(fd, 2000), "the new connection is watched too");
+    done_by_process(&world, api.as_ref());
+}
+
+pub fn a_device_that_went_while_the_monitor_was_lost(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    world.qemu.model(|model| model.manner = Manner::Never);
+    // The connection breaks while the call waits, and the event is lost with it.
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| api.unplug(&UnplugAsk::of("data")));
+        assert!(host::eventually(|| world.qemu.take_names().contains(&"query-status".to_owned())));
+        world.qemu.accept(false);
+        world.qemu.hang_up();
+        world.qemu.grant("data");
+        world.qemu.settle();
+        world.qemu.accept(true);
+        done(waiting.join().unwrap());
+    });
+    assert_gone(&world);
+}
+
+pub fn cancel_ends_the_wait_and_says_what_is_pending(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    assert!(!api.cancel(), "nobody is in a call");
+    world.qemu.model(|model| model.manner = Manner::Never);
+    let start = Instant::now();
+    let failure = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| api.unplug(&UnplugAsk::of("data")));
+        assert!(host::eventually(|| world.qemu.take_names().contains(&"query-status".to_owned())));
+        std::thread::sleep(Duration::from_millis(30));
+        assert!(api.cancel());
+        fails(waiting.join().unwrap(), ErrorKind::Canceled)
+    });
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert_eq!(failure.left, ["device data: its removal is pending"]);
+    assert!(matches!(api.list()[0].presence, Presence::Pending(_)), "the next call is not cancelled");
+    world.qemu.grant("data");
+    done_by_process(&world, api.as_ref());
+}
+
+pub fn cancel_of_an_add_says_what_became_of_it(agent: &dyn Agent) {
+    for command in ["add-fd", "blockdev-add", "device_add"] {
+        let world = World::pc();
+        let api = world.open(agent);
+        let disk = world.disk_as("data", "a.img");
+        let before = world.picture();
+        world.qemu.take_seen();
+        world.qemu.fault(command, 0, Act::Stall(Duration::from_millis(300)));
+        let failure = std::thread::scope(|scope| {
+            let adding = scope.spawn(|| api.add_disk(&disk));
+            assert!(host::eventually(|| world.qemu.take_names().contains(&command.to_owned())));
+            assert!(api.cancel());
+            fails(adding.join().unwrap(), ErrorKind::Canceled)
+        });
+        let settled = host::eventually(|| {
+            api.process(AMPLE).unwrap();
+            world.picture() == before
+        });
+        assert!(settled, "{command}: {failure:?}: {:#?}", world.picture());
+        done(api.add_disk(&disk));
+    }
+}
+
+pub fn a_flood_of_events_hides_nothing(agent: &dyn Agent) {
+    let flood = || b"{\"event\":\"STOP\",\"data\":{}}\r\n".repeat(6000);
+    let (world, api) = with_disk(agent);
+    world.qemu.model(|model| model.manner = Manner::Never);
+    pending(api.unplug(&UnplugAsk::within("data", SHORT)));
+    world.qemu.say(flood());
+    world.qemu.grant("data");
+    done_by_process(&world, api.as_ref());
+
+    let (world, api) = with_disk(agent);
+    world.qemu.model(|model| model.manner = Manner::After(Duration::from_millis(100)));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| api.unplug(&UnplugAsk::of("data")));
+        world.qemu.say(flood());
+        done(waiting.join().unwrap());
+    });
+    assert_gone(&world);
+}
+
+pub fn events_are_bounded(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    // Nobody fetches: each round leaves word of a lost connection.
+    for _ in 0..1030 {
+        world.qemu.hang_up();
+        api.process(AMPLE).unwrap();
+    }
+    let news = drain(api.as_ref());
+    assert!(matches!(news[0].what, What::Lost(count) if count > 0), "{:?}", news[0]);
+    assert!(news.len() < 1030, "{}", news.len());
+    assert!(!is_readable(api.fd(), 20));
+}
+
+pub fn a_reset_completes_removals(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    world.qemu.model(|model| model.manner = Manner::Never);
+    pending(api.unplug(&UnplugAsk::within("data", SHORT)));
+    world.qemu.emit("RESET", json!({ "guest": true, "reason": "guest-reset" }));
+    world.qemu.grant("data");
+    world.qemu.emit("DEVICE_DELETED", deleted("data"));
+    done_by_process(&world, api.as_ref());
+    assert_eq!(drain(api.as_ref()).len(), 1, "told once");
+}

@@ -1,0 +1,174 @@
+//! Where devices end up.
+#![allow(unreachable_pub)]
+
+use kvm_hotplug::ErrorKind;
+
+use super::adding::MAC;
+use crate::support::api::*;
+use crate::support::fake::{Dev, Machine, Setup};
+use crate::support::host;
+use crate::support::world::World;
+
+fn at(bus: &str, slot: u8) -> Option<(String, u8)> {
+    Some((bus.to_owned(), slot))
+}
+
+fn pinned(world: &World, bus: &str, slot: u8) -> DiskAsk {
+    let place = Place { address: at(bus, slot), ..Place::default() };
+    DiskAsk { place, ..world.disk(&format!("{}.img", host::unique())) }
+}
+
+pub fn pinned_addresses(agent: &dyn Agent) {
+    let world = World::pc();
+    world
+        .qemu
+        .model(|model| model.devices.push(Dev::new(Some("agent0"), "virtio-serial-pci", "pci.0", 7, 0)));
+    let api = world.open(agent);
+    let device = done(api.add_disk(&pinned(&world, "pci.0", 12)));
+    assert_eq!((device.id.as_str(), &device.address), ("disk-pci-12", &at("pci.0", 12)));
+    assert_eq!(
+        done(api.add_disk(&pinned(&world, "pci.0", 3))).address,
+        at("pci.0", 3),
+        "reserved, but pinned"
+    );
+    world.qemu.take_seen();
+    for (slot, by) in [(12, "disk-pci-12"), (7, "agent0"), (1, "PIIX3")] {
+        let failure = fails(api.add_disk(&pinned(&world, "pci.0", slot)), ErrorKind::AddressTaken);
+        assert!(failure.text.contains(by), "{failure:?}");
+    }
+    fails(api.add_disk(&pinned(&world, "nosuchbus", 0)), ErrorKind::NotFound);
+    assert_eq!(world.qemu.take_names(), Vec::<String>::new());
+}
+
+pub fn pinned_addresses_on_q35(agent: &dyn Agent) {
+    let world = World::q35(4);
+    let api = world.open(agent);
+    let device = done(api.add_disk(&pinned(&world, "rp2", 0)));
+    assert_eq!(device.id, "disk-pci-rp2");
+    world.qemu.take_seen();
+    let failure = fails(api.add_disk(&pinned(&world, "pcie.0", 9)), ErrorKind::NotHotpluggable);
+    assert!(failure.text.contains("rp0"), "names the buses that do: {failure:?}");
+    fails(api.add_disk(&pinned(&world, "rp2", 0)), ErrorKind::AddressTaken);
+    fails(api.add_disk(&pinned(&world, "rp1", 1)), ErrorKind::Invalid);
+    assert_eq!(world.qemu.take_names(), Vec::<String>::new());
+}
+
+pub fn an_exhausted_guest_is_told_with_numbers(agent: &dyn Agent) {
+    let world = World::q35(2);
+    let api = world.open(agent);
+    done(api.add_nic(&world.nic(1)));
+    let disk = done(api.add_disk(&world.disk("a.img")));
+    assert_eq!(disk.id, "disk-pci-rp1");
+    world.disk("b.img");
+    let before = world.picture();
+    world.qemu.take_seen();
+    for result in [api.add_nic(&world.nic(1)), api.add_disk(&world.disk("b.img"))] {
+        let failure = fails(result, ErrorKind::NoSlot);
+        assert_eq!(failure.errno, libc::ENOSPC);
+        assert!(failure.text.contains("2 of 2 taken (0 quarantined)"), "{failure:?}");
+    }
+    assert_eq!(world.qemu.take_names(), Vec::<String>::new());
+    assert_eq!(world.picture(), before, "no tap was left either");
+    done(api.unplug(&UnplugAsk::of(&disk.id)));
+    assert_eq!(done(api.add_nic(&world.nic(1))).id, "nic-pci-rp1", "and given back");
+}
+
+pub fn a_slot_taken_behind_our_back_is_passed_over(agent: &dyn Agent) {
+    let world = World::pc();
+    let api = world.open(agent);
+    world.qemu.model(|model| {
+        model.devices.push(Dev::new(Some("intruder"), "virtio-rng-pci", "pci.0", 4, 0));
+        model.devices.push(Dev::new(Some("another"), "virtio-rng-pci", "pci.0", 5, 0));
+    });
+    for (nic, slot) in [(true, 6), (false, 7)] {
+        let device = if nic { api.add_nic(&world.nic(1)) } else { api.add_disk(&world.disk("a.img")) };
+        assert_eq!(done(device).address, at("pci.0", slot));
+    }
+    let left: Vec<String> = world.qemu.snapshot().into_iter().filter(|line| line.contains("pci-4")).collect();
+    assert_eq!(left, Vec::<String>::new(), "the first attempt left something");
+    assert!(!world.journal().exists());
+    assert_eq!(world.picture().taps.len(), 1);
+}
+
+pub fn a_pinned_slot_taken_behind_our_back_is_an_error(agent: &dyn Agent) {
+    let world = World::pc();
+    let api = world.open(agent);
+    world.qemu.model(|model| model.devices.push(Dev::new(Some("intruder"), "virtio-rng-pci", "pci.0", 4, 0)));
+    let disk = pinned(&world, "pci.0", 4);
+    let before = world.picture();
+    let failure = fails(api.add_disk(&disk), ErrorKind::AddressTaken);
+    assert!(failure.qmp_desc.unwrap().contains("in use by"), "QEMU said so");
+    assert_eq!(world.picture(), before);
+}
+
+pub fn a_port_without_hotplug_is_learnt_once(agent: &dyn Agent) {
+    let world = World::q35(4);
+    world.qemu.model(|model| model.closed.extend(["rp0".to_owned(), "rp1".to_owned()]));
+    let api = world.open(agent);
+    assert_eq!(done(api.add_nic(&world.nic(1))).address, at("rp2", 0));
+    world.qemu.take_seen();
+    assert_eq!(done(api.add_disk(&world.disk("a.img"))).address, at("rp3", 0));
+    assert_eq!(world.qemu.take_names(), ["add-fd", "blockdev-add", "device_add"], "no port is tried twice");
+    let failure = fails(api.add_nic(&world.nic(1)), ErrorKind::NoSlot);
+    assert!(failure.text.contains("rp0, rp1"), "{failure:?}");
+    fails(api.add_disk(&pinned(&world, "rp1", 0)), ErrorKind::NotHotpluggable);
+    assert_eq!(world.picture().taps.len(), 1);
+}
+
+pub fn before_the_firmware_ran_ports_are_not_believed_empty(agent: &dyn Agent) {
+    let setup = Setup { machine: Machine::Q35(3), numbered: false, ..Setup::default() };
+    let world = World::new(Setup { run_state: "prelaunch".into(), ..setup });
+    world.qemu.model(|model| model.devices.push(Dev::new(Some("cold"), "virtio-net-pci", "rp0", 0, 0)));
+    let api = world.open(agent);
+    assert_eq!(done(api.add_disk(&world.disk("a.img"))).address, at("rp1", 0));
+    assert_eq!(done(api.add_nic(&world.nic(1))).address, at("rp2", 0));
+    fails(api.add_disk(&world.disk("b.img")), ErrorKind::NoSlot);
+}
+
+pub fn a_shared_slot_is_not_unplugged(agent: &dyn Agent) {
+    let world = World::pc();
+    let api = world.open(agent);
+    let device = done(api.add_disk(&world.disk("a.img")));
+    drop(api);
+    world.qemu.model(|model| model.devices.push(Dev::new(Some("mf1"), "virtio-rng-pci", "pci.0", 4, 1)));
+    let api = world.open(agent);
+    world.qemu.take_seen();
+    let failure = fails(api.unplug(&UnplugAsk::of(&device.id)), ErrorKind::NotHotpluggable);
+    assert!(failure.text.contains("mf1"), "{failure:?}");
+    assert_eq!(world.qemu.take_names(), Vec::<String>::new());
+}
+
+pub fn the_record_keeps_its_slots_even_if_the_guest_does_not_show_them(agent: &dyn Agent) {
+    let world = World::pc();
+    let api = world.open(agent);
+    done(api.add_nic(&NicAsk { mac: Some(MAC.into()), ..world.nic(1) }));
+    drop(api);
+    world.qemu.model(|model| {
+        model.devices.retain(|device| device.id.is_none());
+        model.netdevs.clear();
+    });
+    let api = world.open(agent);
+    assert_eq!(done(api.add_disk(&world.disk("a.img"))).address, at("pci.0", 5));
+    let slots = api.slots().unwrap();
+    let slot = |number: u8| slots.iter().find(|line| line.bus == "pci.0" && line.slot == number).unwrap();
+    assert_eq!((slot(4).state, slot(4).occupant.as_str()), (SlotUse::Taken, "nic-pci-4"));
+    assert_eq!((slot(3).state, slot(6).state), (SlotUse::Reserved, SlotUse::Free));
+    assert_eq!((slot(1).state, slot(1).occupant.as_str()), (SlotUse::Taken, "PIIX3"));
+}
+
+pub fn a_recorded_device_that_the_guest_lacks_is_not_there_already(agent: &dyn Agent) {
+    let world = World::pc();
+    let api = world.open(agent);
+    let disk = world.disk_as("data", "a.img");
+    done(api.add_disk(&disk));
+    drop(api);
+    // Ejected by the guest while no agent was listening.
+    world.qemu.grant("data");
+    world.qemu.settle();
+    let api = world.open(agent);
+    let failure = fails(api.add_disk(&disk), ErrorKind::Conflict);
+    assert!(failure.text.contains("guest does not have it"), "{failure:?}");
+    done(api.unplug(&UnplugAsk::of("data")));
+    done(api.add_disk(&disk));
+    assert!(world.qemu.model(|model| model.device("data").is_some()));
+}

@@ -1,0 +1,285 @@
+//! Removing devices: the guest decides, and each of its answers is told apart.
+#![allow(unreachable_pub)]
+
+use std::time::{Duration, Instant};
+
+use kvm_hotplug::ErrorKind;
+use serde_json::json;
+
+use crate::support::api::*;
+use crate::support::fake::{Dev, Manner, deleted};
+use crate::support::host;
+use crate::support::world::World;
+
+/// Long enough to notice, short enough to wait for.
+pub const SHORT: u64 = 150;
+
+/// A world with one disk in the guest.
+pub fn with_disk(agent: &dyn Agent) -> (World, Box<dyn Api>) {
+    let world = World::pc();
+    let api = world.open(agent);
+    done(api.add_disk(&world.disk_as("data", "a.img")));
+    world.qemu.take_seen();
+    (world, api)
+}
+
+/// Nothing of the disk is left anywhere.
+#[track_caller]
+pub fn assert_gone(world: &World) {
+    assert_eq!(world.recorded(), Vec::<String>::new());
+    assert!(!world.journal().exists(), "the journal is still there");
+    let left: Vec<String> = world.qemu.snapshot().into_iter().filter(|line| line.contains("data")).collect();
+    assert_eq!(left, Vec::<String>::new());
+}
+
+#[track_caller]
+pub fn pending(result: Result<Answer, Failure>) -> Why {
+    match result {
+        Ok(Answer { state: State::Pending(why), device: Some(_) }) => why,
+        other => panic!("expected a pending removal: {other:?}"),
+    }
+}
+
+pub fn a_removal_is_done_when_the_guest_has_let_go(agent: &dyn Agent) {
+    for manner in [Manner::AtOnce, Manner::BeforeReply, Manner::After(Duration::from_millis(80))] {
+        let (world, api) = with_disk(agent);
+        world.qemu.model(|model| model.manner = manner);
+        let start = Instant::now();
+        done(api.unplug(&UnplugAsk::of("data")));
+        assert!(start.elapsed() < Duration::from_secs(3), "{manner:?}: {:?}", start.elapsed());
+        assert_gone(&world);
+        assert_eq!(api.next_event(), None, "the caller has its answer");
+    }
+}
+
+pub fn only_the_event_of_the_device_itself_counts(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    world.qemu.model(|model| model.manner = Manner::Never);
+    assert_eq!(pending(api.unplug(&UnplugAsk::within("data", SHORT))), Why::Deadline);
+    world.qemu.emit("DEVICE_DELETED", json!({ "path": "/machine/peripheral/data/virtio-backend" }));
+    world.qemu.emit("DEVICE_DELETED", deleted("data2"));
+    world.qemu.emit("DEVICE_UNPLUG_GUEST_ERROR", deleted("dat"));
+    world.qemu.emit("DEVICE_DELETED", json!({ "device": 5 }));
+    world.qemu.settle();
+    api.process(AMPLE).unwrap();
+    assert!(matches!(api.list()[0].presence, Presence::Pending(_)), "{:?}", api.list());
+    assert!(world.qemu.snapshot().iter().any(|line| line.starts_with("node data")), "the backend stays");
+    world.qemu.grant("data");
+    done_by_process(&world, api.as_ref());
+}
+
+/// The event arrives whenever the thread behind the socket gets round to it.
+pub fn done_by_process(world: &World, api: &dyn Api) {
+    assert!(host::eventually(|| {
+        api.process(AMPLE).unwrap();
+        world.recorded().is_empty()
+    }));
+    assert_gone(world);
+}
+
+pub fn a_guest_that_keeps_the_device_leaves_it_pending(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    world.qemu.model(|model| model.manner = Manner::Never);
+    let start = Instant::now();
+    assert_eq!(pending(api.unplug(&UnplugAsk::within("data", SHORT))), Why::Deadline);
+    assert!(start.elapsed() >= Duration::from_millis(SHORT / 2), "it did wait");
+    assert!(start.elapsed() < Duration::from_millis(SHORT + 1500));
+    assert!(world.journal().exists(), "the next agent is to know");
+    for _ in 0..3 {
+        assert_eq!(pending(api.unplug(&UnplugAsk::within("data", SHORT))), Why::Deadline);
+    }
+    let asked = world.qemu.take_names().into_iter().filter(|name| name == "device_del").count();
+    assert_eq!(asked, 1, "a second request means \"never mind\" to some guests");
+    assert_eq!(world.qemu.take_violations(), Vec::<String>::new());
+}
+
+pub fn a_pending_device_keeps_its_slot_and_id(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    world.qemu.model(|model| model.manner = Manner::Never);
+    pending(api.unplug(&UnplugAsk::within("data", SHORT)));
+    fails(api.add_disk(&world.disk_as("data", "a.img")), ErrorKind::Conflict);
+    let place = Place { address: Some(("pci.0".into(), 4)), ..Place::default() };
+    let failure = fails(api.add_disk(&DiskAsk { place, ..world.disk("b.img") }), ErrorKind::AddressTaken);
+    assert!(failure.text.contains("pending"), "{failure:?}");
+    let other = done(api.add_disk(&world.disk("b.img")));
+    assert_eq!(other.address, Some(("pci.0".into(), 5)));
+    let slots = api.slots().unwrap();
+    let slot = slots.iter().find(|line| line.bus == "pci.0" && line.slot == 4).unwrap();
+    assert_eq!((slot.state, slot.occupant.as_str()), (SlotUse::Quarantined, "data"));
+    fails(api.add_disk(&world.disk("a.img")), ErrorKind::Conflict);
+    world.qemu.grant("data");
+    world.qemu.settle();
+    api.process(AMPLE).unwrap();
+    let again = done(api.add_disk(&world.disk_as("data", "a.img")));
+    assert_eq!(again.address, Some(("pci.0".into(), 4)), "free again");
+}
+
+pub fn reasons_for_pending(agent: &dyn Agent) {
+    for (state, why) in [
+        ("prelaunch", Why::NotStarted),
+        ("inmigrate", Why::NotStarted),
+        ("paused", Why::Paused),
+        ("suspended", Why::Asleep),
+        ("guest-panicked", Why::Stopped),
+        ("internal-error", Why::Stopped),
+        ("io-error", Why::Stopped),
+        ("shutdown", Why::Stopped),
+    ] {
+        let (world, api) = with_disk(agent);
+        world.qemu.model(|model| model.run_state = state.into());
+        let start = Instant::now();
+        assert_eq!(pending(api.unplug(&UnplugAsk::of("data"))), why, "{state}");
+        assert!(start.elapsed() < Duration::from_secs(3), "nobody waits for a guest that cannot answer");
+        let Presence::Pending(listed) = api.list()[0].presence else { panic!("{:?}", api.list()) };
+        assert_eq!(listed, why);
+    }
+    let (world, api) = with_disk(agent);
+    world.qemu.model(|model| {
+        model.manner = Manner::Never;
+        model.devices.iter_mut().for_each(|device| device.configured = device.id.is_none());
+    });
+    assert_eq!(pending(api.unplug(&UnplugAsk::within("data", SHORT))), Why::NotBooted);
+}
+
+pub fn a_refusal_is_an_answer_and_the_device_stays(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    let before = world.picture();
+    world.qemu.model(|model| model.manner = Manner::Refuses);
+    for round in 0..2 {
+        let start = Instant::now();
+        let failure = fails(api.unplug(&UnplugAsk::of("data")), ErrorKind::GuestRefused);
+        assert!(start.elapsed() < Duration::from_secs(3));
+        assert!(failure.text.contains("data"));
+        assert_eq!(world.picture(), before);
+        assert_eq!(api.list()[0].presence, Presence::Live);
+        let event = api.next_event().unwrap();
+        assert_eq!((event.what, event.id.as_deref()), (What::Refused, Some("data")));
+        let asked = world.qemu.take_names().into_iter().filter(|name| name == "device_del").count();
+        assert_eq!(asked, 1, "round {round}");
+    }
+    world.qemu.model(|model| model.manner = Manner::AtOnce);
+    done(api.unplug(&UnplugAsk::of("data")));
+    assert_gone(&world);
+}
+
+pub fn a_late_refusal_comes_as_an_event(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    let before = world.picture();
+    world.qemu.model(|model| model.manner = Manner::Never);
+    pending(api.unplug(&UnplugAsk::within("data", SHORT)));
+    world.qemu.refuse("data");
+    world.qemu.settle();
+    assert!(api.process(AMPLE).unwrap() > 0);
+    assert_eq!(api.next_event().unwrap().what, What::Refused);
+    assert_eq!(world.picture(), before);
+    assert_eq!(api.list()[0].presence, Presence::Live);
+    assert_eq!(done(api.add_disk(&world.disk_as("data", "a.img"))).presence, Presence::Live);
+}
+
+pub fn a_busy_guest_is_asked_again(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    world.qemu.model(|model| model.manner = Manner::Busy(2));
+    done(api.unplug(&UnplugAsk::of("data")));
+    let asked = world.qemu.take_names().into_iter().filter(|name| name == "device_del").count();
+    assert_eq!(asked, 3);
+    assert_gone(&world);
+}
+
+pub fn a_guest_that_stays_busy_is_an_error(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    let before = world.picture();
+    world.qemu.model(|model| model.manner = Manner::Busy(1000));
+    let start = Instant::now();
+    let failure = fails(api.unplug(&UnplugAsk::within("data", 600)), ErrorKind::GuestBusy);
+    assert!(start.elapsed() < Duration::from_millis(2500));
+    assert_eq!(failure.errno, libc::EBUSY);
+    let asked = world.qemu.take_names().into_iter().filter(|name| name == "device_del").count();
+    assert!((2..=5).contains(&asked), "asked {asked} times in 0.6 s");
+    assert_eq!(world.picture(), before);
+    assert_eq!(api.list()[0].presence, Presence::Live);
+}
+
+pub fn a_request_of_somebody_else_is_waited_for(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    world.qemu.model(|model| {
+        model.manner = Manner::Never;
+        let device = model.devices.iter_mut().find(|device| device.id.as_deref() == Some("data"));
+        device.unwrap().asked = Some(Instant::now());
+    });
+    assert_eq!(pending(api.unplug(&UnplugAsk::within("data", SHORT))), Why::Deadline);
+    world.qemu.grant("data");
+    done_by_process(&world, api.as_ref());
+}
+
+pub fn what_is_not_there_is_absent(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    let before = world.picture();
+    for id in ["nosuch", "disk-pci-9", "data2"] {
+        let answer = api.unplug(&UnplugAsk::of(id)).unwrap();
+        assert_eq!(answer, Answer { state: State::Absent, device: None });
+    }
+    assert_eq!(world.qemu.take_names(), Vec::<String>::new());
+    done(api.unplug(&UnplugAsk::of("data")));
+    assert_eq!(api.unplug(&UnplugAsk::of("data")).unwrap().state, State::Absent, "gone is gone");
+    assert_ne!(world.picture(), before);
+}
+
+pub fn what_is_not_ours_is_left_alone(agent: &dyn Agent) {
+    let world = World::pc();
+    world.qemu.model(|model| model.devices.push(Dev::new(Some("vnet9"), "virtio-net-pci", "pci.0", 9, 0)));
+    let api = world.open(agent);
+    world.qemu.take_seen();
+    let before = world.picture();
+    fails(api.unplug(&UnplugAsk::of("vnet9")), ErrorKind::Foreign);
+    assert_eq!(world.qemu.take_names(), Vec::<String>::new());
+    world.qemu.grant("vnet9");
+    world.qemu.settle();
+    api.process(AMPLE).unwrap();
+    assert_eq!(api.next_event(), None, "no news of ours");
+    assert_eq!(world.picture().record, before.record);
+    let place = Place { address: Some(("pci.0".into(), 9)), ..Place::default() };
+    done(api.add_disk(&DiskAsk { place, ..world.disk("a.img") }));
+}
+
+pub fn a_kind_can_be_demanded(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    let wrong = UnplugAsk { kind: Some("nic"), ..UnplugAsk::of("data") };
+    fails(api.unplug(&wrong), ErrorKind::Invalid);
+    assert_eq!(world.qemu.take_names(), Vec::<String>::new());
+    done(api.unplug(&UnplugAsk { kind: Some("disk"), ..UnplugAsk::of("data") }));
+}
+
+/// A request that was lost is repeated after ten seconds, no sooner.
+pub fn a_guest_that_did_not_hear_is_asked_again(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    world.qemu.model(|model| {
+        model.manner = Manner::Never;
+        model.expiry = Some(Duration::from_secs(5));
+    });
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| api.unplug(&UnplugAsk::within("data", 20_000)));
+        assert!(host::eventually(|| world.qemu.take_names().contains(&"device_del".to_owned())));
+        world.qemu.model(|model| model.manner = Manner::AtOnce);
+        done(waiting.join().unwrap());
+    });
+    assert!(start.elapsed() >= Duration::from_secs(10), "{:?}", start.elapsed());
+    assert_eq!(world.qemu.take_names().into_iter().filter(|name| name == "device_del").count(), 1);
+    assert_gone(&world);
+}
+
+/// What QEMU says to the repeated request is the answer, whatever the first one was told.
+pub fn a_repeated_request_is_answered_for_itself(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    world.qemu.model(|model| {
+        model.manner = Manner::Never;
+        model.expiry = Some(Duration::from_secs(5));
+    });
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| api.unplug(&UnplugAsk::within("data", 11_000)));
+        assert!(host::eventually(|| world.qemu.take_names().contains(&"device_del".to_owned())));
+        world.qemu.model(|model| model.manner = Manner::Busy(1000));
+        fails(waiting.join().unwrap(), ErrorKind::GuestBusy);
+    });
+    assert_eq!(api.list()[0].presence, Presence::Live);
+}

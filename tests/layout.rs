@@ -1,0 +1,65 @@
+//! The structs of the C ABI lie in memory as `tests/c/layout.h` says, which the C compiler is held to as well.
+
+use std::mem::offset_of;
+
+use kvm_hotplug::capi::device::kvm_hotplug_device;
+use kvm_hotplug::capi::disk::kvm_hotplug_disk;
+use kvm_hotplug::capi::event::kvm_hotplug_event;
+use kvm_hotplug::capi::nic::kvm_hotplug_nic;
+use kvm_hotplug::capi::removal::kvm_hotplug_removal;
+use kvm_hotplug::capi::runtime::kvm_runtime_config;
+use kvm_hotplug::capi::slots::kvm_hotplug_slot;
+use kvm_hotplug::capi::tap::kvm_hotplug_tap;
+
+fn size_of_field<S, F>(_: fn(&S) -> &F) -> usize {
+    size_of::<F>()
+}
+
+/// The lines that the table should have; the pattern makes a forgotten field an error.
+macro_rules! lines {
+    ($($name:ident { $($field:ident),+ $(,)? })+) => {{
+        let mut lines = Vec::new();
+        $(
+            let _complete = |value: $name| {
+                let $name { $($field: _),+ } = value;
+            };
+            lines.push(format!("STRUCT({}, {})", stringify!($name), size_of::<$name>()));
+            $(
+                let size = size_of_field(|value: &$name| &value.$field);
+                let (name, field, offset) = (stringify!($name), stringify!($field), offset_of!($name, $field));
+                lines.push(format!("FIELD({name}, {field}, {offset}, {size})"));
+            )+
+        )+
+        lines
+    }};
+}
+
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn rust_and_c_agree_on_the_structs() {
+    let mut rust = lines! {
+        kvm_hotplug_disk {
+            path, id, serial, model, bus, format, cache, aio, discard, detect_zeroes, logical_block_size,
+            physical_block_size, queues, slot, boot_index, timeout_ms, flags,
+        }
+        kvm_hotplug_device {
+            id, bus, mac, ifname, bridge, model, serial, path, reason_text, generation, device_type, state,
+            reason, slot, queues, vhost, mtu, read_only, removed_after_reboot, reserved,
+        }
+        kvm_hotplug_event { id, text, generation, lost, event_type, device_type }
+        kvm_hotplug_nic {
+            id, mac, bridge, ifname, model, bus, tap_fds, tap_fd_count, queues, vhost, mtu, slot,
+            boot_index, tap_owner, timeout_ms, flags, reserved,
+        }
+        kvm_hotplug_removal { id, timeout_ms, flags }
+        kvm_runtime_config { name, command, command_count, reserved_slots, flags }
+        kvm_hotplug_slot { bus, occupant, slot, state }
+        kvm_hotplug_tap { ifname, bridge, queues, mtu, tap_owner, flags }
+    };
+    let table = include_str!("c/layout.h").lines().map(str::trim);
+    let mut c: Vec<&str> =
+        table.filter(|line| line.starts_with("STRUCT(") || line.starts_with("FIELD(")).collect();
+    rust.sort();
+    c.sort_unstable();
+    assert_eq!(rust, c);
+}

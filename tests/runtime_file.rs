@@ -1,0 +1,376 @@
+//! The runtime file: read back as written or refused by name, never half believed and never overwritten by accident.
+
+// The lints' exception for tests stops at the functions marked as such.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::result_large_err)]
+
+#[path = "runtime_file/roundtrip.rs"]
+mod roundtrip;
+mod support;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use kvm_hotplug::disk::{DiskSpec, Format};
+use kvm_hotplug::ids::{BusName, DeviceId, IfName, MacAddr, PciAddress, Slot};
+use kvm_hotplug::net::spec::NicSpec;
+use kvm_hotplug::runtime::{Device, Presence, Record, Runtime, Spec, native};
+use kvm_hotplug::{Error, ErrorKind};
+use serde_json::{Map, Value, json};
+use support::api::*;
+use support::rust_api::RustAgent;
+use support::world::World;
+
+fn device(id: &str, slot: u8, spec: Spec) -> Device {
+    let address = PciAddress { bus: BusName::parse("pci.0").unwrap(), slot: Slot::new(slot).unwrap() };
+    Device {
+        id: DeviceId::parse(id).unwrap(),
+        generation: u64::from(slot),
+        address: Some(address),
+        presence: Presence::Live,
+        spec,
+        extra: Map::new(),
+    }
+}
+
+/// Two NICs and a disk, with something set in each.
+fn sample() -> Record {
+    let mut record = Record::new("web1", vec!["qemu".into(), "-m".into(), "256".into()], 4).unwrap();
+    let mut nic = NicSpec::new(MacAddr::local([0, 0, 1]));
+    record.add(device("nic-pci-4", 4, Spec::Nic(nic.clone())));
+    nic.mac = MacAddr::local([0, 0, 2]);
+    (nic.queues, nic.mtu, nic.bridge) = (4, Some(9000), Some(IfName::parse("br0").unwrap()));
+    record.add(device("nic-pci-5", 5, Spec::Nic(nic)));
+    let mut disk = DiskSpec::new("/images/ä.img", Format::Qcow2);
+    disk.serial = Some("S 1".into());
+    record.add(device("disk-pci-6", 6, Spec::Disk(disk)));
+    record
+}
+
+fn sample_value() -> Value {
+    serde_json::from_slice(&native::encode(&sample()).unwrap()).unwrap()
+}
+
+struct Dir(tempfile::TempDir);
+
+impl Dir {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.path().join("web1.runtime")
+    }
+
+    fn write(&self, bytes: impl AsRef<[u8]>) {
+        std::fs::write(self.file(), bytes).unwrap();
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.0.path()).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// Loading fails, names the file, and changes nothing.
+    #[track_caller]
+    fn refuses(&self, kind: ErrorKind) -> Error {
+        let before = std::fs::read(self.file()).unwrap();
+        for result in [Runtime::load(&self.file()), Runtime::peek(&self.file())] {
+            let error = result.unwrap_err();
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.message().contains(self.file().to_str().unwrap()), "{error}");
+        }
+        assert_eq!(std::fs::read(self.file()).unwrap(), before);
+        assert_eq!(self.names(), ["web1.runtime"]);
+        Runtime::load(&self.file()).unwrap_err()
+    }
+}
+
+#[test]
+fn cut_off_anywhere_it_is_refused_by_name() {
+    let whole = native::encode(&sample()).unwrap();
+    let dir = Dir::new();
+    for length in 0..whole.len() - 1 {
+        dir.write(&whole[..length]);
+        dir.refuses(ErrorKind::Format);
+    }
+    dir.write(&whole[..whole.len() - 1]);
+    assert_eq!(*Runtime::load(&dir.file()).unwrap().record(), sample(), "only the final newline is missing");
+}
+
+#[test]
+fn a_damaged_byte_is_never_a_panic() {
+    let whole = native::encode(&sample()).unwrap();
+    for at in 0..whole.len() {
+        for byte in [0, b' ', b'"', b'{', b'9', 0xff] {
+            let mut damaged = whole.clone();
+            damaged[at] = byte;
+            if let Ok(record) = native::decode(&damaged) {
+                record.check().unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cut_journal_is_refused_too() {
+    let world = World::pc();
+    let api = world.open(&RustAgent);
+    done(api.add_disk(&world.disk_as("data", "a.img")));
+    world.qemu.model(|model| model.manner = support::fake::Manner::Never);
+    api.unplug(&UnplugAsk::within("data", 50)).unwrap();
+    drop(api);
+    let whole = std::fs::read(world.journal()).unwrap();
+    assert_eq!(std::fs::metadata(world.journal()).unwrap().permissions().mode() & 0o777, 0o600);
+    for length in (0..whole.len() - 1).step_by(7) {
+        std::fs::write(world.journal(), &whole[..length]).unwrap();
+        let error = Runtime::load(&world.runtime).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Format, "{error}");
+        assert!(error.message().contains("web1.runtime.journal"), "{error}");
+        assert_eq!(std::fs::read(world.journal()).unwrap(), &whole[..length]);
+    }
+    let newer = String::from_utf8(whole.clone()).unwrap().replace("\"version\":1", "\"version\":2");
+    std::fs::write(world.journal(), newer).unwrap();
+    assert_eq!(Runtime::load(&world.runtime).unwrap_err().kind(), ErrorKind::Version);
+    std::fs::write(world.journal(), whole).unwrap();
+    Runtime::load(&world.runtime).unwrap();
+}
+
+#[test]
+fn a_newer_version_is_refused_by_name() {
+    let dir = Dir::new();
+    let mut value = sample_value();
+    value["version"] = 2.into();
+    dir.write(value.to_string());
+    let error = dir.refuses(ErrorKind::Version);
+    assert!(error.message().contains("version 2"), "{error}");
+    for wrong in [json!(0), json!(-1), json!("1"), Value::Null] {
+        value["version"] = wrong;
+        dir.write(value.to_string());
+        dir.refuses(ErrorKind::Format);
+    }
+    value["version"] = 1.into();
+    value["format"] = "something-else".into();
+    dir.write(value.to_string());
+    dir.refuses(ErrorKind::Format);
+}
+
+#[test]
+fn the_element_that_is_wrong_is_named() {
+    let dir = Dir::new();
+    let cases: [(&str, Value, &str); 12] = [
+        ("/nics/1/mac", json!("52:54:00"), "nics[1]"),
+        ("/nics/1/queues", json!(9), "nics[1]"),
+        ("/nics/0/id", json!("5"), "nics[0]"),
+        ("/nics/0/generation", json!(-1), "nics[0]"),
+        ("/nics/0/address/slot", json!(32), "nics[0]"),
+        ("/nics/0/address/bus", json!(""), "nics[0]"),
+        ("/disks/0/path", json!("relative"), "disks[0]"),
+        ("/disks/0/format", json!("vmdk"), "disks[0]"),
+        ("/disks/0", json!(null), "disks[0]"),
+        ("/disks", json!({}), "\"disks\""),
+        ("/command", json!("qemu"), "\"command\""),
+        ("/reserved_slots", json!(33), "reserved_slots"),
+    ];
+    for (pointer, value, name) in cases {
+        let mut file = sample_value();
+        *file.pointer_mut(pointer).unwrap() = value.clone();
+        dir.write(file.to_string());
+        let error = dir.refuses(ErrorKind::Format);
+        assert!(error.message().contains(name), "{pointer} {value}: {error}");
+    }
+    for missing in ["format", "version", "command"] {
+        let mut file = sample_value();
+        file.as_object_mut().unwrap().remove(missing);
+        dir.write(file.to_string());
+        assert!(dir.refuses(ErrorKind::Format).message().contains(missing), "{missing}");
+    }
+}
+
+#[test]
+fn duplicates_are_refused() {
+    let dir = Dir::new();
+    for (pointer, value, word) in [
+        ("/nics/1/id", json!("nic-pci-4"), "id nic-pci-4"),
+        ("/disks/0/id", json!("nic-pci-4"), "id nic-pci-4"),
+        ("/disks/0/address/slot", json!(5), "pci.0 slot 5"),
+        ("/nics/1/mac", json!("52:54:00:00:00:01"), "52:54:00:00:00:01"),
+    ] {
+        let mut file = sample_value();
+        *file.pointer_mut(pointer).unwrap() = value;
+        dir.write(file.to_string());
+        let error = dir.refuses(ErrorKind::Format);
+        assert!(error.message().contains(word), "{error}");
+    }
+}
+
+#[test]
+fn odd_files_are_refused() {
+    let dir = Dir::new();
+    let real = dir.0.path().join("real");
+    std::fs::write(&real, native::encode(&sample()).unwrap()).unwrap();
+    std::os::unix::fs::symlink(&real, dir.file()).unwrap();
+    for result in [Runtime::load(&dir.file()), Runtime::peek(&dir.file())] {
+        let error = result.unwrap_err();
+        assert_eq!(error.errno(), libc::ELOOP);
+        assert!(error.message().contains("symbolic link"), "{error}");
+    }
+    assert!(Runtime::load(&real).is_ok());
+    std::fs::remove_file(dir.file()).unwrap();
+    let error = Runtime::load(&dir.file()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(dir.names(), ["real"], "a path that names nothing leaves nothing");
+    std::fs::create_dir(dir.file()).unwrap();
+    assert_eq!(Runtime::load(&dir.file()).unwrap_err().kind(), ErrorKind::Invalid);
+    std::fs::remove_dir(dir.file()).unwrap();
+    std::fs::File::create(dir.file()).unwrap().set_len((4 << 20) + 1).unwrap();
+    assert_eq!(Runtime::load(&dir.file()).unwrap_err().errno(), libc::EFBIG);
+    std::fs::remove_file(&real).unwrap();
+    dir.write("[".repeat(100_000));
+    dir.refuses(ErrorKind::Format);
+}
+
+#[test]
+fn a_new_record_does_not_replace_a_file() {
+    let dir = Dir::new();
+    dir.write("precious");
+    let error = Runtime::new(sample()).save_new(&dir.file()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert_eq!(std::fs::read(dir.file()).unwrap(), b"precious");
+    assert_eq!(dir.names(), ["web1.runtime"]);
+}
+
+#[test]
+fn only_its_owner_may_read_it() {
+    let world = World::pc();
+    let mode = || std::fs::metadata(&world.runtime).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o600);
+    std::fs::set_permissions(&world.runtime, PermissionsExt::from_mode(0o644)).unwrap();
+    let api = world.open(&RustAgent);
+    done(api.add_disk(&world.disk("a.img")));
+    assert_eq!(mode(), 0o600, "and a rewrite makes it so again");
+}
+
+#[test]
+fn unknown_fields_survive_a_rewrite() {
+    let world = World::pc();
+    let api = world.open(&RustAgent);
+    done(api.add_disk(&world.disk_as("data", "a.img")));
+    done(api.add_nic(&world.nic_as("net", "52:54:00:00:00:01")));
+    drop(api);
+    let mut file: Value = serde_json::from_str(&world.record_text()).unwrap();
+    file["colour"] = json!({ "deep": [1, 2.5, null, "ü"] });
+    file["disks"][0]["wish"] = json!("a pony");
+    file["nics"][0]["filters"] = json!([{ "a": true }]);
+    std::fs::write(&world.runtime, file.to_string()).unwrap();
+    let api = world.open(&RustAgent);
+    let third = done(api.add_disk(&world.disk("b.img")));
+    done(api.unplug(&UnplugAsk::of(&third.id)));
+    let rewritten: Value = serde_json::from_str(&world.record_text()).unwrap();
+    assert_ne!(rewritten["next_generation"], file["next_generation"]);
+    file["next_generation"] = rewritten["next_generation"].clone();
+    assert_eq!(rewritten, file);
+}
+
+/// Set in the process that holds the lock.
+const HOLDER: &str = "KVM_HOTPLUG_TEST_HOLDS";
+
+/// In the other process: holds the file until the pipe is closed, or never returns.
+fn hold_if_told() -> bool {
+    let Some(path) = std::env::var_os(HOLDER) else { return false };
+    let _held = Runtime::load(Path::new(&path)).unwrap();
+    std::fs::write(Path::new(&path).with_file_name("held"), "").unwrap();
+    let _ = std::io::stdin().read_line(&mut String::new());
+    true
+}
+
+/// Another process, running the same test, that holds the file.
+fn holder(test: &str, dir: &Dir) -> Child {
+    dir.write(native::encode(&sample()).unwrap());
+    let mut holder = Command::new(std::env::current_exe().unwrap());
+    let holder = holder.args([test, "--exact", "--test-threads=1"]).env(HOLDER, dir.file());
+    let holder = holder.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let held = dir.0.path().join("held");
+    assert!(support::host::eventually(|| held.exists()));
+    std::fs::remove_file(held).unwrap();
+    holder
+}
+
+#[test]
+fn a_file_belongs_to_one_process() {
+    if hold_if_told() {
+        return;
+    }
+    let dir = Dir::new();
+    let mut holder = holder("a_file_belongs_to_one_process", &dir);
+    let error = Runtime::load(&dir.file()).unwrap_err();
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::Locked, libc::EAGAIN));
+    assert!(error.message().contains(&holder.id().to_string()), "says who: {error}");
+    assert_eq!(*Runtime::peek(&dir.file()).unwrap().record(), sample(), "looking is allowed");
+    drop(holder.stdin.take());
+    assert!(holder.wait().unwrap().success());
+    let here = Runtime::load(&dir.file()).unwrap();
+    let error = Runtime::load(&dir.file()).unwrap_err();
+    assert!(error.message().contains("this process"), "{error}");
+    drop(here);
+    assert_eq!(dir.names(), ["web1.runtime"], "no lock file is left");
+}
+
+#[test]
+fn a_killed_owner_leaves_no_lock() {
+    if hold_if_told() {
+        return;
+    }
+    let dir = Dir::new();
+    let mut holder = holder("a_killed_owner_leaves_no_lock", &dir);
+    assert!(Runtime::load(&dir.file()).is_err());
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    assert_eq!(dir.names(), ["web1.runtime", "web1.runtime.lock"]);
+    drop(Runtime::load(&dir.file()).unwrap());
+    assert_eq!(dir.names(), ["web1.runtime"]);
+}
+
+#[test]
+fn hotplug_keeps_the_file_up_to_date() {
+    let world = World::pc();
+    let api = world.open(&RustAgent);
+    let before = world.record_text();
+    let nic = done(api.add_nic(&world.nic(2)));
+    let device = world.record().devices[0].clone();
+    assert_eq!(device.id.as_str(), nic.id);
+    assert_eq!(device.mac().map(|mac| mac.to_string()), nic.mac, "the generated address is recorded");
+    let Spec::Nic(spec) = &device.spec else { panic!("{device:?}") };
+    assert_eq!((spec.queues, spec.ifname.as_ref().map(ToString::to_string)), (2, nic.ifname.clone()));
+    let disk = done(api.add_disk(&world.layered_disk()));
+    assert_eq!(world.recorded(), [nic.id.clone(), disk.id.clone()]);
+    done(api.unplug(&UnplugAsk::of(&nic.id)));
+    done(api.unplug(&UnplugAsk::of(&disk.id)));
+    let strip = |text: &str| {
+        let mut file: Value = serde_json::from_str(text).unwrap();
+        file.as_object_mut().unwrap().remove("next_generation");
+        file
+    };
+    assert_eq!(strip(&world.record_text()), strip(&before));
+}
+
+#[test]
+fn a_later_agent_sees_the_same_ids_and_slots() {
+    let world = World::pc();
+    let api = world.open(&RustAgent);
+    done(api.add_nic(&world.nic(1)));
+    done(api.add_disk(&world.disk("a.img")));
+    done(api.add_disk(&world.disk_as("data", "b.img")));
+    let listed = api.list();
+    drop(api);
+    world.qemu.take_seen();
+    let api = world.open(&RustAgent);
+    assert_eq!(api.list(), listed);
+    let changing = world.qemu.take_names().into_iter().filter(|name| !name.starts_with("q")).count();
+    assert_eq!(changing, 0, "nothing is done to a guest in order");
+    assert_eq!(done(api.add_disk(&world.disk("c.img"))).id, "disk-pci-7");
+}

@@ -1,0 +1,257 @@
+//! What the cases ask of the library, in words of their own: one implementation per interface of the library.
+
+use std::fmt;
+use std::os::fd::{OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kvm_hotplug::ErrorKind;
+
+/// A way to reach the library.
+pub trait Agent {
+    /// Loads the runtime file and opens the guest.
+    fn open(&self, runtime: &Path, socket: &Path, timeout_ms: u64) -> Result<Box<dyn Api>, Failure>;
+}
+
+/// A live guest.
+pub trait Api: Send + Sync {
+    fn add_nic(&self, nic: &NicAsk) -> Result<Answer, Failure>;
+    fn add_disk(&self, disk: &DiskAsk) -> Result<Answer, Failure>;
+    fn unplug(&self, removal: &UnplugAsk) -> Result<Answer, Failure>;
+    /// How many events can be fetched.
+    fn process(&self, timeout_ms: u64) -> Result<usize, Failure>;
+    fn next_event(&self) -> Option<News>;
+    fn list(&self) -> Vec<Item>;
+    fn slots(&self) -> Result<Vec<SlotItem>, Failure>;
+    fn fd(&self) -> RawFd;
+    /// Whether a call was running.
+    fn cancel(&self) -> bool;
+}
+
+/// What both kinds of device have in common.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub id: Option<String>,
+    pub address: Option<(String, u8)>,
+    pub live_only: bool,
+    pub timeout_ms: u64,
+}
+
+/// Long enough for anything that does not hang, on a busy machine.
+pub const AMPLE: u64 = 10_000;
+
+impl Default for Place {
+    fn default() -> Self {
+        Self { id: None, address: None, live_only: false, timeout_ms: AMPLE }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct NicAsk {
+    pub place: Place,
+    pub mac: Option<String>,
+    pub queues: u8,
+    pub mtu: Option<u16>,
+    pub bridge: Option<String>,
+    pub boot_index: Option<u32>,
+    pub model: Option<String>,
+    /// Name of the tap to open.
+    pub ifname: Option<String>,
+    /// Taps opened by the caller, who keeps them.
+    pub fds: Vec<Arc<OwnedFd>>,
+}
+
+impl Default for NicAsk {
+    fn default() -> Self {
+        Self {
+            place: Place::default(),
+            mac: None,
+            queues: 1,
+            mtu: None,
+            bridge: None,
+            boot_index: None,
+            model: None,
+            ifname: None,
+            fds: Vec::new(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct DiskAsk {
+    pub place: Place,
+    pub path: PathBuf,
+    /// `raw` or `qcow2`; look if not given.
+    pub format: Option<String>,
+    pub serial: Option<String>,
+    pub read_only: bool,
+    pub share_rw: bool,
+    pub boot_index: Option<u32>,
+    pub model: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct UnplugAsk {
+    pub id: String,
+    /// `nic` or `disk`, if it has to be one.
+    pub kind: Option<&'static str>,
+    pub live_only: bool,
+    pub wait: bool,
+    pub timeout_ms: u64,
+}
+
+impl UnplugAsk {
+    pub fn of(id: &str) -> Self {
+        Self { id: id.into(), kind: None, live_only: false, wait: true, timeout_ms: AMPLE }
+    }
+
+    pub fn within(id: &str, timeout_ms: u64) -> Self {
+        Self { timeout_ms, ..Self::of(id) }
+    }
+}
+
+/// What a call answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    pub state: State,
+    /// None if there is no such device.
+    pub device: Option<Item>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Done,
+    AfterReboot(Later),
+    Pending(Why),
+    Absent,
+}
+
+/// Why something waits for a reboot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Later {
+    QemuTooOld,
+    Model,
+    NoAddress,
+}
+
+/// Why a removal is pending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    Deadline,
+    NotBooted,
+    NotStarted,
+    Paused,
+    Asleep,
+    Stopped,
+    NotAwaited,
+}
+
+/// One device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    pub id: String,
+    pub kind: &'static str,
+    pub address: Option<(String, u8)>,
+    pub generation: u64,
+    pub presence: Presence,
+    pub mac: Option<String>,
+    pub ifname: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    Live,
+    Pending(Why),
+    AddAfterReboot,
+    RemoveAfterReboot,
+}
+
+/// One event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct News {
+    pub what: What,
+    pub id: Option<String>,
+    pub generation: u64,
+    pub text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    Added,
+    Removed,
+    RemovedByGuest,
+    Refused,
+    Pending,
+    Undone,
+    MonitorLost,
+    Lost(u64),
+}
+
+/// One slot.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlotItem {
+    pub bus: String,
+    pub slot: u8,
+    pub state: SlotUse,
+    pub occupant: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotUse {
+    Free,
+    Reserved,
+    Taken,
+    Quarantined,
+    NotHotpluggable,
+    Unknown,
+}
+
+/// An error, as far as every interface shows it.
+#[derive(Clone, PartialEq)]
+pub struct Failure {
+    /// Number of the kind; the same in all interfaces.
+    pub kind: i32,
+    pub errno: i32,
+    pub text: String,
+    pub step: Option<String>,
+    pub qmp_class: Option<String>,
+    pub qmp_desc: Option<String>,
+    /// 0 nothing had been changed, 1 all taken back, 2 something is left.
+    pub undo: i32,
+    pub left: Vec<String>,
+}
+
+impl Failure {
+    pub fn is(&self, kind: ErrorKind) -> bool {
+        self.kind == kind as i32
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, errno, text, step, undo, left, .. } = self;
+        write!(f, "kind {kind}, errno {errno}, step {step:?}, undo {undo}, left {left:?}: {text}")
+    }
+}
+
+/// The failure, which has to be of this kind.
+#[track_caller]
+pub fn fails<T: fmt::Debug>(result: Result<T, Failure>, kind: ErrorKind) -> Failure {
+    match result {
+        Err(failure) => {
+            assert!(failure.is(kind), "expected {kind:?}: {failure:?}");
+            assert!(failure.errno > 0, "{failure:?}");
+            failure
+        }
+        Ok(answer) => panic!("expected {kind:?}, got {answer:?}"),
+    }
+}
+
+/// The device of an answer that says it is done.
+#[track_caller]
+pub fn done(result: Result<Answer, Failure>) -> Item {
+    match result {
+        Ok(Answer { state: State::Done, device: Some(device) }) => device,
+        other => panic!("expected a device that is done: {other:?}"),
+    }
+}

@@ -1,0 +1,80 @@
+//! Named descriptors and netdevs.
+
+use serde_json::{Value, json};
+
+use super::model::{Answer, Model, Netdev};
+use super::wire::{Held, QmpError};
+
+impl Model {
+    pub(super) fn getfd(&mut self, name: &str, fd: Option<Held>) -> Answer {
+        let Some(fd) = fd else {
+            return Err(QmpError::generic("No file descriptor supplied via SCM_RIGHTS"));
+        };
+        if name.starts_with(|c: char| c.is_ascii_digit()) {
+            return Err(QmpError::generic("Parameter 'fdname' expects a name not starting with a digit"));
+        }
+        // A name that is taken lets go of its earlier descriptor.
+        self.fds.insert(name.into(), fd);
+        Ok(json!({}))
+    }
+
+    pub(super) fn closefd(&mut self, name: &str) -> Answer {
+        match self.fds.remove(name) {
+            Some(_) => Ok(json!({})),
+            None => Err(QmpError::generic(format!("File descriptor named '{name}' not found"))),
+        }
+    }
+
+    pub(super) fn netdev_add(&mut self, id: &str, arguments: &Value) -> Answer {
+        if self.netdevs.contains_key(id) {
+            return Err(QmpError::generic(format!("Duplicate ID '{id}'")));
+        }
+        let names = |one: &str, many: &str| -> Vec<String> {
+            let text = arguments.get(one).or_else(|| arguments.get(many)).and_then(Value::as_str);
+            text.map_or_else(Vec::new, |text| text.split(':').map(str::to_owned).collect())
+        };
+        let taps = names("fd", "fds");
+        let vhost = names("vhostfd", "vhostfds");
+        if taps.is_empty() || (!vhost.is_empty() && vhost.len() != taps.len()) {
+            return Err(QmpError::generic("The number of fds passed does not match"));
+        }
+        let mut netdev = Netdev { fds: Vec::new(), broken: false };
+        for (queue, name) in taps.iter().enumerate() {
+            for name in [Some(name), vhost.get(queue)].into_iter().flatten() {
+                let Some(fd) = self.fds.remove(name) else {
+                    if queue > 0 {
+                        self.netdevs.insert(id.into(), Netdev { broken: true, ..netdev });
+                    }
+                    let text = format!("File descriptor named '{name}' has not been found");
+                    return Err(QmpError::generic(text));
+                };
+                netdev.fds.push(fd);
+            }
+        }
+        self.netdevs.insert(id.into(), netdev);
+        Ok(json!({}))
+    }
+
+    pub(super) fn netdev_del(&mut self, id: &str) -> Answer {
+        match self.netdevs.get(id) {
+            None => return Err(QmpError::absent(id)),
+            Some(netdev) if netdev.broken => {
+                return Err(QmpError::generic(format!("Device '{id}' is not a netdev")));
+            }
+            Some(_) => {}
+        }
+        // QEMU allows it, and leaves a NIC that is connected to nothing.
+        if let Some(user) = self.devices.iter().find(|device| device.netdev.as_deref() == Some(id)) {
+            self.violations.push(format!("netdev_del {id} while {:?} is in the guest", user.id));
+        }
+        self.netdevs.remove(id);
+        Ok(json!({}))
+    }
+
+    pub(super) fn set_link(&mut self, name: &str) -> Answer {
+        match self.netdevs.contains_key(name) || self.device(name).is_some() {
+            true => Ok(json!({})),
+            false => Err(QmpError::absent(name)),
+        }
+    }
+}

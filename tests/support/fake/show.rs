@@ -1,0 +1,71 @@
+//! What a client gets to see: `query-pci` and the object tree.
+
+use serde_json::{Value, json};
+
+use super::model::{Answer, Dev, Model};
+use super::wire::QmpError;
+
+const PERIPHERAL: &str = "/machine/peripheral";
+const ANONYMOUS: &str = "/machine/peripheral-anon";
+
+impl Model {
+    pub(super) fn query_pci(&self) -> Value {
+        json!([{ "bus": 0, "devices": self.on_bus(self.root(), 0) }])
+    }
+
+    fn on_bus(&self, bus: &str, number: u8) -> Vec<Value> {
+        let on_it = self.devices.iter().filter(|device| device.bus == bus);
+        on_it.map(|device| self.pci_device(device, number)).collect()
+    }
+
+    fn pci_device(&self, device: &Dev, bus: u8) -> Value {
+        let address = if device.configured { 0x1000 * i64::from(device.slot) + 4096 } else { -1 };
+        let (vendor, number) = device.pci_id;
+        let mut value = json!({
+            "bus": bus,
+            "slot": device.slot,
+            "function": device.function,
+            "qdev_id": device.id.as_deref().unwrap_or(""),
+            "class_info": { "class": 512, "desc": device.driver },
+            "id": { "vendor": vendor, "device": number },
+            "irq_pin": 1,
+            "regions": [{ "bar": 0, "size": 32, "address": address, "type": "io" }],
+        });
+        if device.driver == "pcie-root-port" {
+            let secondary = if self.numbered { (device.slot - 3) * 8 + device.function + 1 } else { 0 };
+            value["pci_bridge"] =
+                json!({ "bus": { "number": bus, "secondary": secondary, "subordinate": secondary } });
+            if self.numbered {
+                let id = device.id.as_deref().unwrap_or_default();
+                value["pci_bridge"]["devices"] = self.on_bus(id, secondary).into();
+            }
+        }
+        value
+    }
+
+    pub(super) fn qom_list(&self, path: &str) -> Answer {
+        let mut entries = vec![json!({ "name": "type", "type": "string" })];
+        let child = |device: &Dev| {
+            let kind = format!("child<{}>", device.driver);
+            device.id.as_ref().map(|id| json!({ "name": id, "type": kind }))
+        };
+        match path {
+            PERIPHERAL => entries.extend(self.devices.iter().filter_map(child)),
+            ANONYMOUS => {}
+            _ => return Err(QmpError::absent(path)),
+        }
+        Ok(entries.into())
+    }
+
+    pub(super) fn qom_get(&self, path: &str, property: &str) -> Answer {
+        let id = path.strip_prefix(PERIPHERAL).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();
+        let device = self.device(id).ok_or_else(|| QmpError::absent(path))?;
+        match property {
+            "parent_bus" if device.bus == "pci.0" => Ok(json!("/machine/i440fx/pci.0")),
+            "parent_bus" if device.bus == "pcie.0" => Ok(json!("/machine/q35/pcie.0")),
+            "parent_bus" => Ok(json!(format!("{PERIPHERAL}/{0}/{0}", device.bus))),
+            "addr" => Ok(json!(device.slot << 3 | device.function)),
+            _ => Err(QmpError::generic(format!("Property '{}.{property}' not found", device.driver))),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What a test leaves on the host, or finds there.
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use kvm_hotplug::net::tap::{TapRequest, TunDevice};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollOp, EpollTimeout};
+
+/// A number that no other test of this process has.
+pub fn unique() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Runs a test that counts what the process has open in a process of its own: other tests run beside it otherwise.
+/// `test` is the name the harness knows it by.
+pub fn in_own_process(test: &str, body: impl FnOnce()) {
+    const CHILD: &str = "KVM_HOTPLUG_TEST_ALONE";
+    if std::env::var(CHILD).is_ok_and(|alone| alone == test) {
+        return body();
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    let child = child.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, test);
+    let done = child.output().unwrap();
+    let text = [done.stdout, done.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(done.status.success() && text.contains("1 passed"), "in a process of its own:\n{text}");
+}
+
+/// Open descriptors of this process, described by what they lead to.
+pub fn open_fds() -> Vec<String> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
+        // The one that reads the directory is gone by the time it is looked at.
+        if let Ok(target) = std::fs::read_link(entry.unwrap().path()) {
+            all.push(target.to_string_lossy().into_owned());
+        }
+    }
+    all.retain(|target| !target.ends_with("/fd"));
+    all.sort();
+    all
+}
+
+/// Interfaces whose name begins like this.
+pub fn interfaces(prefix: &str) -> Vec<String> {
+    let entries = std::fs::read_dir("/sys/class/net").unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name.starts_with(prefix));
+    names.sort();
+    names
+}
+
+/// A tap's descriptors, one per queue, as a caller would open them.
+pub fn tap(name: &str, queues: u8) -> Vec<Arc<OwnedFd>> {
+    needs_tun();
+    let request =
+        TapRequest { name: Some(name.into()), queues, vnet_hdr: true, owner: None, bridge: None, mtu: None };
+    TunDevice::default().open(&request).unwrap().fds.into_iter().map(Arc::new).collect()
+}
+
+/// Says loudly why a test cannot run.
+pub fn needs_tun() {
+    assert!(nix::unistd::geteuid().is_root(), "this test makes taps: run it as root");
+    assert!(Path::new("/dev/net/tun").exists(), "this test needs /dev/net/tun: modprobe tun");
+}
+
+/// Waits until `so` holds; false after five seconds.
+pub fn eventually(so: impl Fn() -> bool) -> bool {
+    eventually_within(5, so)
+}
+
+/// Waits until `so` holds; false after so many seconds.
+pub fn eventually_within(seconds: u64, so: impl Fn() -> bool) -> bool {
+    let patience = Instant::now() + Duration::from_secs(seconds);
+    while !so() {
+        if Instant::now() > patience {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    true
+}
+
+/// Whether a descriptor, known by its number only, can be read now. An event loop would nest it just like this.
+pub fn is_readable(fd: RawFd) -> bool {
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+    let mut event = EpollEvent::new(EpollFlags::EPOLLIN, 0);
+    // What replaces it wants a borrow, which a number is not.
+    #[allow(deprecated)]
+    nix::sys::epoll::epoll_ctl(epoll.0.as_raw_fd(), EpollOp::EpollCtlAdd, fd, &mut event).unwrap();
+    epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::ZERO).unwrap() > 0
+}

@@ -1,0 +1,228 @@
+//! The library through its Rust interface.
+
+use std::os::fd::RawFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kvm_hotplug::Error;
+use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
+use kvm_hotplug::hotplug::{
+    self, AfterReboot, DeviceState, DiskRequest, Guest, NicRequest, Outcome, Removal, TapSource, Waiting,
+    Wish,
+};
+use kvm_hotplug::ids::{BusName, DeviceId, IfName, MacAddr, PciAddress, Slot};
+use kvm_hotplug::log::{Level, Log, Sink};
+use kvm_hotplug::net::vhost::VhostMode;
+use kvm_hotplug::runtime::{self, Device, DeviceKind, Runtime, Spec};
+
+use super::api::*;
+
+pub struct RustAgent;
+
+struct RustApi(Guest);
+
+/// Shown by the test harness when a test fails.
+struct Print;
+
+impl Sink for Print {
+    fn line(&self, level: Level, text: &str) {
+        #[allow(clippy::print_stdout)]
+        {
+            println!("  [{level:?}] {text}");
+        }
+    }
+}
+
+impl Agent for RustAgent {
+    fn open(&self, runtime: &Path, socket: &Path, timeout_ms: u64) -> Result<Box<dyn Api>, Failure> {
+        let runtime = Arc::new(Mutex::new(Runtime::load(runtime)?));
+        let log = Log::new(Level::Debug, Arc::new(Print));
+        let guest = Guest::open(runtime, socket, log, Duration::from_millis(timeout_ms))?;
+        Ok(Box::new(RustApi(guest)))
+    }
+}
+
+impl Api for RustApi {
+    fn add_nic(&self, nic: &NicAsk) -> Result<Answer, Failure> {
+        let tap = match nic.fds.as_slice() {
+            [] => TapSource::Open { name: nic.ifname.clone(), owner: None },
+            fds => TapSource::Given(fds.iter().map(|fd| fd.try_clone().unwrap()).collect()),
+        };
+        let request = NicRequest {
+            wish: wish(&nic.place)?,
+            mac: nic.mac.as_deref().map(MacAddr::parse).transpose()?,
+            queues: nic.queues,
+            vhost: VhostMode::Off,
+            mtu: nic.mtu,
+            bridge: nic.bridge.as_deref().map(IfName::parse).transpose()?,
+            tap,
+            boot_index: nic.boot_index,
+            model: nic.model.clone().unwrap_or_else(|| "virtio-net-pci".into()),
+        };
+        Ok(answer(self.0.add_nic(request, Duration::from_millis(nic.place.timeout_ms))?))
+    }
+
+    fn add_disk(&self, disk: &DiskAsk) -> Result<Answer, Failure> {
+        let mut spec = DiskSpec::new(&disk.path, Format::Raw);
+        spec.serial = disk.serial.clone();
+        spec.read_only = disk.read_only;
+        spec.share_rw = disk.share_rw;
+        spec.boot_index = disk.boot_index;
+        if let Some(model) = &disk.model {
+            spec.model = model.clone();
+        }
+        let format = match disk.format.as_deref() {
+            None => FormatRequest::Probe,
+            Some("raw") => FormatRequest::Raw,
+            Some("qcow2") => FormatRequest::Qcow2,
+            Some(other) => panic!("format {other}"),
+        };
+        let request = DiskRequest { wish: wish(&disk.place)?, spec, format };
+        Ok(answer(self.0.add_disk(&request, Duration::from_millis(disk.place.timeout_ms))?))
+    }
+
+    fn unplug(&self, removal: &UnplugAsk) -> Result<Answer, Failure> {
+        let kind = removal.kind.map(|kind| match kind {
+            "nic" => DeviceKind::Nic,
+            "disk" => DeviceKind::Disk,
+            other => panic!("kind {other}"),
+        });
+        let ask = Removal { id: removal.id.clone(), kind, live_only: removal.live_only, wait: removal.wait };
+        Ok(answer(self.0.unplug(&ask, Duration::from_millis(removal.timeout_ms))?))
+    }
+
+    fn process(&self, timeout_ms: u64) -> Result<usize, Failure> {
+        Ok(self.0.process(Duration::from_millis(timeout_ms))?)
+    }
+
+    fn next_event(&self) -> Option<News> {
+        let event = self.0.next_event().unwrap()?;
+        let what = match event.what {
+            hotplug::What::Added => What::Added,
+            hotplug::What::Removed => What::Removed,
+            hotplug::What::RemovedByGuest => What::RemovedByGuest,
+            hotplug::What::Refused => What::Refused,
+            hotplug::What::Pending => What::Pending,
+            hotplug::What::Undone => What::Undone,
+            hotplug::What::MonitorLost => What::MonitorLost,
+            hotplug::What::Lost(count) => What::Lost(count),
+        };
+        let generation = event.device.as_ref().map_or(0, |device| device.generation);
+        Some(News { what, id: event.device.map(|device| device.id), generation, text: event.text })
+    }
+
+    fn list(&self) -> Vec<Item> {
+        let listed = self.0.list().unwrap();
+        let presence = |state| match state {
+            DeviceState::Live => Presence::Live,
+            DeviceState::Pending(why) => Presence::Pending(reason(why)),
+            DeviceState::AddAfterReboot => Presence::AddAfterReboot,
+            DeviceState::RemoveAfterReboot => Presence::RemoveAfterReboot,
+        };
+        listed.into_iter().map(|l| Item { presence: presence(l.state), ..item(&l.device) }).collect()
+    }
+
+    fn slots(&self) -> Result<Vec<SlotItem>, Failure> {
+        let lines = self.0.slot_map(Duration::from_millis(AMPLE))?;
+        let usage = |state| match state {
+            hotplug::SlotUse::Free => SlotUse::Free,
+            hotplug::SlotUse::Reserved => SlotUse::Reserved,
+            hotplug::SlotUse::Taken => SlotUse::Taken,
+            hotplug::SlotUse::Quarantined => SlotUse::Quarantined,
+            hotplug::SlotUse::NotHotpluggable => SlotUse::NotHotpluggable,
+            hotplug::SlotUse::Unknown => SlotUse::Unknown,
+        };
+        let slot = |line: hotplug::SlotLine| SlotItem {
+            bus: line.bus,
+            slot: line.slot,
+            state: usage(line.state),
+            occupant: line.occupant,
+        };
+        Ok(lines.into_iter().map(slot).collect())
+    }
+
+    fn fd(&self) -> RawFd {
+        self.0.fd()
+    }
+
+    fn cancel(&self) -> bool {
+        self.0.cancel()
+    }
+}
+
+fn wish(place: &Place) -> Result<Wish, Failure> {
+    let address = |(bus, slot): &(String, u8)| -> Result<PciAddress, Error> {
+        Ok(PciAddress { bus: BusName::parse(bus)?, slot: Slot::try_from(*slot)? })
+    };
+    Ok(Wish {
+        id: place.id.as_deref().map(DeviceId::parse).transpose()?,
+        address: place.address.as_ref().map(address).transpose()?,
+        live_only: place.live_only,
+    })
+}
+
+fn answer(outcome: Outcome) -> Answer {
+    let (state, device) = match outcome {
+        Outcome::Done(device) => (State::Done, Some(device)),
+        Outcome::AfterReboot(device, why) => (State::AfterReboot(later(&why)), Some(device)),
+        Outcome::Pending(device, why) => (State::Pending(reason(why)), Some(device)),
+        Outcome::Absent => (State::Absent, None),
+    };
+    Answer { state, device: device.as_ref().map(item) }
+}
+
+fn later(why: &AfterReboot) -> Later {
+    match why {
+        AfterReboot::QemuTooOld(_) => Later::QemuTooOld,
+        AfterReboot::Model(_) => Later::Model,
+        AfterReboot::NoAddress => Later::NoAddress,
+    }
+}
+
+fn reason(why: Waiting) -> Why {
+    match why {
+        Waiting::Deadline => Why::Deadline,
+        Waiting::NotBooted => Why::NotBooted,
+        Waiting::NotStarted => Why::NotStarted,
+        Waiting::Paused => Why::Paused,
+        Waiting::Asleep => Why::Asleep,
+        Waiting::Stopped => Why::Stopped,
+        Waiting::NotAwaited => Why::NotAwaited,
+    }
+}
+
+fn item(device: &Device) -> Item {
+    let ifname = match &device.spec {
+        Spec::Nic(spec) => spec.ifname.as_ref().map(ToString::to_string),
+        Spec::Disk(_) => None,
+    };
+    Item {
+        id: device.id.to_string(),
+        kind: device.kind().word(),
+        address: device.address.as_ref().map(|at| (at.bus.to_string(), at.slot.get())),
+        generation: device.generation,
+        presence: match device.presence {
+            runtime::Presence::Live => Presence::Live,
+            runtime::Presence::AddAfterReboot => Presence::AddAfterReboot,
+            runtime::Presence::RemoveAfterReboot => Presence::RemoveAfterReboot,
+        },
+        mac: device.mac().map(|mac| mac.to_string()),
+        ifname,
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self {
+            kind: error.kind() as i32,
+            errno: error.errno(),
+            text: error.message().to_owned(),
+            step: error.step().map(str::to_owned),
+            qmp_class: error.qmp_class().map(str::to_owned),
+            qmp_desc: error.qmp_desc().map(str::to_owned),
+            undo: error.undo() as i32,
+            left: error.left().to_vec(),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! One guest with everything around it: a fake QEMU, a runtime file, images, taps.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use kvm_hotplug::runtime::{Record, Runtime};
+
+use super::api::*;
+use super::fake::{FakeQemu, Machine, Setup};
+use super::host;
+
+pub struct World {
+    pub qemu: FakeQemu,
+    pub dir: tempfile::TempDir,
+    pub runtime: PathBuf,
+    prefix: String,
+}
+
+/// Everything that an operation which failed must not have changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Picture {
+    /// What QEMU has.
+    pub qemu: Vec<String>,
+    /// The runtime file.
+    pub record: String,
+    /// Files beside it.
+    pub files: Vec<String>,
+    /// The guest's taps on the host.
+    pub taps: Vec<String>,
+}
+
+impl World {
+    pub fn new(setup: Setup) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = dir.path().join("web1.runtime");
+        let command = ["qemu-system-x86_64", "-machine", "pc", "-m", "256"].map(String::from).to_vec();
+        let record = Record::new("web1", command, 4).unwrap();
+        Runtime::new(record).save_new(&runtime).unwrap();
+        let prefix = format!("f{:x}w{}n", std::process::id(), host::unique());
+        Self { qemu: FakeQemu::start(setup), dir, runtime, prefix }
+    }
+
+    pub fn pc() -> Self {
+        Self::new(Setup::default())
+    }
+
+    /// `q35` with this many root ports.
+    pub fn q35(ports: u8) -> Self {
+        Self::new(Setup { machine: Machine::Q35(ports), ..Setup::default() })
+    }
+
+    pub fn open(&self, agent: &dyn Agent) -> Box<dyn Api> {
+        self.try_open(agent).unwrap()
+    }
+
+    pub fn try_open(&self, agent: &dyn Agent) -> Result<Box<dyn Api>, Failure> {
+        agent.open(&self.runtime, self.qemu.path(), AMPLE)
+    }
+
+    /// A NIC whose tap is opened by the library.
+    pub fn nic(&self, queues: u8) -> NicAsk {
+        host::needs_tun();
+        NicAsk { queues, ifname: Some(format!("{}{}", self.prefix, host::unique())), ..NicAsk::default() }
+    }
+
+    /// The same NIC under an id.
+    pub fn nic_as(&self, id: &str, mac: &str) -> NicAsk {
+        let place = Place { id: Some(id.into()), ..Place::default() };
+        NicAsk { place, mac: Some(mac.into()), ..self.nic(1) }
+    }
+
+    /// A disk over a raw image of this name, which is made if it is not there.
+    pub fn disk(&self, name: &str) -> DiskAsk {
+        let path = self.dir.path().join(name);
+        if !path.exists() {
+            std::fs::File::create(&path).unwrap().set_len(1 << 20).unwrap();
+        }
+        DiskAsk { path, format: Some("raw".into()), ..DiskAsk::default() }
+    }
+
+    /// The same disk under an id.
+    pub fn disk_as(&self, id: &str, name: &str) -> DiskAsk {
+        DiskAsk { place: Place { id: Some(id.into()), ..Place::default() }, ..self.disk(name) }
+    }
+
+    /// A disk over a qcow2 image with a raw backing image.
+    pub fn layered_disk(&self) -> DiskAsk {
+        let base = self.disk("base.img").path;
+        let path = self.dir.path().join("top.qcow2");
+        if !path.exists() {
+            let base = base.to_str().unwrap();
+            qemu_img(&["create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, path.to_str().unwrap()]);
+        }
+        DiskAsk { path, format: Some("qcow2".into()), ..DiskAsk::default() }
+    }
+
+    pub fn journal(&self) -> PathBuf {
+        self.dir.path().join("web1.runtime.journal")
+    }
+
+    pub fn record_text(&self) -> String {
+        std::fs::read_to_string(&self.runtime).unwrap()
+    }
+
+    /// The record as another program sees it, while the agent owns it.
+    pub fn record(&self) -> Record {
+        Runtime::peek(&self.runtime).unwrap().record().clone()
+    }
+
+    /// Ids in the record.
+    pub fn recorded(&self) -> Vec<String> {
+        self.record().devices.iter().map(|device| device.id.to_string()).collect()
+    }
+
+    pub fn picture(&self) -> Picture {
+        Picture {
+            qemu: self.qemu.snapshot(),
+            record: self.record_text(),
+            files: files(self.dir.path()),
+            taps: host::interfaces(&self.prefix),
+        }
+    }
+}
+
+fn files(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    // There while a handle is open.
+    names.retain(|name| !name.ends_with(".lock"));
+    names.sort();
+    names
+}
+
+fn qemu_img(arguments: &[&str]) {
+    let done = Command::new("qemu-img").args(arguments).output().expect("run qemu-img (package qemu-utils)");
+    assert!(done.status.success(), "qemu-img {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+}
