@@ -14,11 +14,11 @@ prepare() {
     check_taps
 }
 
-# sudo hides a toolchain that rustup has put into the home of whoever called it.
+# rustup puts a toolchain into the home of whoever called it, where sudo hides it. It goes before the distribution's,
+# which may be too old.
 find_cargo_of_caller() {
     local home
-    command -v cargo >/dev/null && return
-    home="$(getent passwd "${SUDO_USER:-}" | cut -d: -f6)" || return 0
+    home="$(getent passwd "${SUDO_USER:-root}" | cut -d: -f6)"
     if [ -x "$home/.cargo/bin/cargo" ]; then
         export PATH="$home/.cargo/bin:$PATH" RUSTUP_HOME="${RUSTUP_HOME:-$home/.rustup}"
     fi

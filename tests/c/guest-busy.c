@@ -6,8 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "support/agent.h"
-#include "support/check.h"
+#include "support/plug.h"
 #include "support/clock.h"
 #include "support/view.h"
 
@@ -27,50 +26,53 @@ static bool native_by_default(void)
     return major < 6 || (major == 6 && minor < 1);
 }
 
-static void plug_and_unplug(struct agent *agent)
+static void plug_and_unplug(struct vm *vm)
 {
     struct kvm_hotplug_device nic;
     long long start;
 
-    ok(add_nic(agent, &(struct kvm_hotplug_nic){0}, &nic));
+    works(add_nic(vm, &(struct kvm_hotplug_nic){0}, &nic));
     start = now_ms();
-    ok(unplug(agent, nic.id, 40000));
+    works(unplug(vm, nic.id, 40000));
     printf("plugged and at once unplugged: gone after %lld ms\n", now_ms() - start);
-    CHECK(view_is_gone(agent->qemu, &nic));
-    check_gone(agent, nic.id);
+    CHECK(view_is_gone(vm->qemu, &nic));
+    check_gone(vm, nic.id);
 }
 
 /* With too little time the answer is an error, and the device stays as it was; or QEMU has not noticed that it is busy,
  * and the removal is pending. */
-static void too_little_time(struct agent *agent)
+static void too_little_time(struct vm *vm)
 {
     struct kvm_hotplug_device nic;
     char name[16];
     int answer;
 
-    ok(add_nic(agent, &(struct kvm_hotplug_nic){0}, &nic));
-    answer = unplug(agent, nic.id, 100);
+    works(add_nic(vm, &(struct kvm_hotplug_nic){0}, &nic));
+    answer = unplug(vm, nic.id, 100);
     printf("with 100 ms: %d\n", answer);
     CHECK(answer == -EBUSY || answer == KVM_HOTPLUG_PENDING);
     if (answer == -EBUSY) {
-        CHECK_NUMBER(kvm_hotplug_get_device(agent->guest, nic.id, NULL, 0, NULL), KVM_HOTPLUG_DONE);
-        CHECK_NUMBER(recorded(agent), 1);
-        view_nic(agent->qemu, &nic, name);
+        CHECK_NUMBER(kvm_hotplug_error_kind(failure), KVM_HOTPLUG_ERROR_GUEST_BUSY);
+        kvm_hotplug_error_free(failure);
+        failure = NULL;
+        CHECK_NUMBER(kvm_hotplug_get_device(vm->guest, nic.id, NULL, 0, NULL), KVM_HOTPLUG_DONE);
+        CHECK_NUMBER(recorded(vm), 1);
+        view_nic(vm->qemu, &nic, name);
     }
-    ok(unplug(agent, nic.id, 40000));
-    check_gone(agent, nic.id);
+    works(unplug(vm, nic.id, 40000));
+    check_gone(vm, nic.id);
 }
 
 int main(void)
 {
     static const char *const native[] = {"-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off", NULL};
-    struct agent agent;
+    struct vm vm;
 
     test_begin("guest-busy", 200);
-    agent_start(&agent, &(struct qemu_options){.guest = true, .extra = native_by_default() ? NULL : native});
-    plug_and_unplug(&agent);
-    too_little_time(&agent);
-    CHECK_NUMBER(recorded(&agent), 0);
-    agent_stop(&agent);
+    vm_start(&vm, &(struct qemu_options){.guest = true, .extra = native_by_default() ? NULL : native});
+    plug_and_unplug(&vm);
+    too_little_time(&vm);
+    CHECK_NUMBER(recorded(&vm), 0);
+    vm_stop(&vm);
     return test_end();
 }

@@ -1,58 +1,13 @@
 /* A QEMU in a chroot, as another user and under seccomp gets NICs and disks as any other: it opens nothing by itself. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "support/files.h"
+#include "support/jail.h"
 #include "support/library.h"
 #include "support/net.h"
 
 static struct vm vm;
-
-/* Before QEMU 9.1 the options for it were others. */
-static bool run_with_knows_user(void)
-{
-    const char *program = getenv("KVM_HOTPLUG_TEST_QEMU");
-    char command[512], line[512];
-    bool found = false;
-    FILE *help;
-
-    snprintf(command, sizeof command, "%s -help", program == NULL ? "qemu-system-x86_64" : program);
-    help = popen(command, "re");
-    CHECK(help != NULL);
-    while (fgets(line, sizeof line, help) != NULL)
-        found = found || (strstr(line, "-run-with") != NULL && strstr(line, "user=") != NULL);
-    pclose(help);
-    return found;
-}
-
-static void start(const char *jail)
-{
-    char run_with[TEST_PATH + 64];
-    const char *const newer[] = {"-sandbox", "on", "-run-with", run_with, NULL};
-    const char *const older[] = {"-sandbox", "on", "-runas", "nobody", "-chroot", jail, NULL};
-
-    snprintf(run_with, sizeof run_with, "chroot=%s,user=nobody", jail);
-    vm_start(&vm, &(struct qemu_options){.extra = run_with_knows_user() ? newer : older});
-}
-
-/* That it really is locked up: its root, its user, its filter, and that it cannot open the image by itself. */
-static void check_sandbox(const char *jail, const char *image)
-{
-    char path[64], root[TEST_PATH] = "", command[512];
-
-    snprintf(path, sizeof path, "/proc/%d/root", (int)vm.qemu->pid);
-    CHECK(readlink(path, root, sizeof root - 1) > 0);
-    CHECK_TEXT(root, jail);
-    snprintf(command, sizeof command, "grep -q '^Seccomp:[[:blank:]]*2' /proc/%d/status && ! grep -q '^Uid:[[:blank:]]*0' "
-             "/proc/%d/status", (int)vm.qemu->pid, (int)vm.qemu->pid);
-    ok(system(command));
-    snprintf(command, sizeof command,
-             "{\"execute\":\"blockdev-add\",\"arguments\":{\"driver\":\"file\",\"node-name\":\"x\",\"filename\":\"%s\"}}", image);
-    CHECK(qmp_contains(vm.qemu, command, "\"error\""));
-}
 
 static void take_out(const char *id)
 {
@@ -85,26 +40,26 @@ static void devices(const char *image, const char *cow, const char *bridge)
 
 int main(void)
 {
-    char directory[TEST_PATH], jail[TEST_PATH], image[TEST_PATH], base[TEST_PATH], cow[TEST_PATH], bridge[IF_NAMESIZE];
+    struct jail jail;
+    char directory[TEST_PATH], image[TEST_PATH], base[TEST_PATH], cow[TEST_PATH], bridge[IF_NAMESIZE];
     int links;
 
     test_begin("qemu-sandbox", 60);
     net_private();
     bridge_new(bridge);
     directory_new(directory);
-    path_in(jail, directory, "jail");
-    ok(mkdir(jail, 0755));
+    jail_new(&jail);
     path_in(image, directory, "data.img");
     path_in(base, directory, "base.img");
     path_in(cow, directory, "data.qcow2");
     image_raw(image, 1 << 20);
     image_raw(base, 1 << 20);
     image_qcow2(cow, "1M", base, "raw");
-    start(jail);
+    vm_start(&vm, &(struct qemu_options){.extra = jail.arguments});
     links = link_count();
-    check_sandbox(jail, image);
+    jail_check(&jail, vm.qemu, image);
     devices(image, cow, bridge);
-    CHECK_NUMBER(directory_count(jail), 0);
+    CHECK_NUMBER(directory_count(jail.directory), 0);
     CHECK_NUMBER(link_count(), links);
     vm_stop(&vm);
     return test_end();

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-enum { TEST_PATH = 128 };
+enum { TEST_PATH = 128, MEBIBYTE = 1 << 20 };
 
 /* A directory of the test's own. */
 void directory_new(char path[TEST_PATH]);

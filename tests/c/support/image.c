@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "files.h"
 #include "run.h"
 
 static int open_image(const char *path, int flags)
@@ -20,31 +21,10 @@ static int open_image(const char *path, int flags)
     return fd;
 }
 
-void image_raw(const char *path, long long size)
+void image_ext4(const char *path, long long bytes)
 {
-    int fd = open_image(path, O_WRONLY | O_CREAT | O_EXCL);
-
-    if (ftruncate(fd, size) != 0)
-        FAIL("ftruncate %s: %s", path, strerror(errno));
-    close(fd);
-}
-
-void image_ext4(const char *path, long long size)
-{
-    image_raw(path, size);
+    image_raw(path, bytes);
     CHECK_NUMBER(run((const char *[]){"mkfs.ext4", "-q", "-O", "^has_journal", path, NULL}), 0);
-}
-
-void image_qcow2(const char *path, int size_mib, const char *raw_backing)
-{
-    char size[16];
-
-    snprintf(size, sizeof size, "%dM", size_mib);
-    if (raw_backing != NULL)
-        CHECK_NUMBER(run((const char *[]){"qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", raw_backing, path,
-                                          NULL}), 0);
-    else
-        CHECK_NUMBER(run((const char *[]){"qemu-img", "create", "-q", "-f", "qcow2", path, size, NULL}), 0);
 }
 
 void image_write(const char *path, long long offset, const char *text)

@@ -16,6 +16,11 @@ void view_directory(struct qemu *qemu, const struct kvm_hotplug_device *device, 
 
     if (sscanf(device->bus, "rp%u", &port) == 1)
         snprintf(path, 128, "%s/0000:00:%02x.0/0000:*:%02x.0", devices, FIRST_PORT_SLOT + port, device->slot);
+    else if (strcmp(device->bus, "br1") == 0 && qemu->q35)
+        snprintf(path, 128, "%s/0000:00:%02x.0/0000:*:00.0/0000:*:%02x.0", devices, FIRST_PORT_SLOT + VIEW_BRIDGE_PORT,
+                 device->slot);
+    else if (strcmp(device->bus, "br1") == 0)
+        snprintf(path, 128, "%s/0000:00:%02x.0/0000:*:%02x.0", devices, VIEW_BRIDGE_SLOT, device->slot);
     else if (strcmp(device->bus, "pci.0") == 0 && !qemu->q35)
         snprintf(path, 128, "%s/0000:00:%02x.0", devices, device->slot);
     else

@@ -10,7 +10,10 @@
 
 enum { VIEW_MS = 10000 };
 
-/* The device's directory in the guest's sysfs, as a pattern for its shell: only the bus number behind a port is open. */
+/* Where tests put a bridge with the id br1: slot 3 of pci.0, or on q35 behind the port rp3. */
+enum { VIEW_BRIDGE_SLOT = 3, VIEW_BRIDGE_PORT = 3 };
+
+/* The device's directory in the guest's sysfs, as a pattern for its shell: only bus numbers are open. */
 void view_directory(struct qemu *qemu, const struct kvm_hotplug_device *device, char path[128]);
 
 /* Wait until the driver in the guest has made an interface or a disk out of it, and say how it is called there. */
