@@ -16,7 +16,7 @@ pub fn an_operation_sends_what_it_needs_and_nothing_else(agent: &dyn Agent) {
     let api = world.open(agent);
     assert_eq!(
         world.qemu.take_names(),
-        ["qmp_capabilities", "query-pci", "qom-list", "qom-list", "query-fdsets"]
+        ["qmp_capabilities", "query-pci", "qom-list", "qom-list", "query-fdsets", "query-status"]
     );
     let mut costs = Vec::new();
     let mut sent = |what: &str, expected: &[&str]| {
