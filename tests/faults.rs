@@ -41,13 +41,22 @@ fn table(agent: &dyn Agent, test: &str, operation: Operation) {
             for (act, timeout) in faults() {
                 for next in [Next::Call, Next::Agent] {
                     println!("== {operation:?}: {command} {nth}, {act:?}, {next:?}");
-                    one_fault(agent, operation, &goal, (command, *nth), (act.clone(), timeout), next);
+                    patiently(timeout, |timeout| {
+                        one_fault(agent, operation, &goal, (command, *nth), (act.clone(), timeout), next)
+                    });
                 }
             }
         }
     });
 }
 
+/// A busy machine may spend a short timeout before the fault is reached, which then says nothing: again, with more.
+fn patiently(timeout: u64, comes_to_pass: impl Fn(u64) -> bool) {
+    let came = [timeout, timeout * 8, timeout * 64].into_iter().any(comes_to_pass);
+    assert!(came, "the fault did not come to pass");
+}
+
+/// False if the fault did not come to pass.
 fn one_fault(
     agent: &dyn Agent,
     operation: Operation,
@@ -55,12 +64,14 @@ fn one_fault(
     (command, nth): (&str, usize),
     (act, timeout): (Act, u64),
     next: Next,
-) {
+) -> bool {
     let mut scene = Scene::new(agent, operation);
     scene.world.qemu.fault(command, nth, act);
     let result = operation.run(&scene.world, scene.api(), timeout);
     println!("   {result:?}");
-    assert_eq!(scene.world.qemu.faults_left(), 0, "the fault did not come to pass");
+    if scene.world.qemu.faults_left() > 0 {
+        return false;
+    }
     let settled = match &result {
         Ok(answer) => {
             assert_eq!(answer.state, State::Done);
@@ -88,6 +99,7 @@ fn one_fault(
     }
     scene.settles(|| scene.is_goal(goal));
     assert!(host::eventually(|| own_fds(&scene.world) == scene.fds), "{} descriptors", own_fds(&scene.world));
+    true
 }
 
 /// A step is refused, and so is each of the commands that take the others back, one at a time.
@@ -104,7 +116,9 @@ fn undo_goes_wrong(agent: &dyn Agent) {
                 for (act, timeout) in faults() {
                     for next in [Next::Call, Next::Agent] {
                         println!("== {operation:?}: {refused}, then {inverse} {act:?}, {next:?}");
-                        undo_fault(agent, operation, (refused, inverse), (act.clone(), timeout), next);
+                        patiently(timeout, |timeout| {
+                            undo_fault(agent, operation, (refused, inverse), (act.clone(), timeout), next)
+                        });
                     }
                 }
             }
@@ -112,20 +126,24 @@ fn undo_goes_wrong(agent: &dyn Agent) {
     });
 }
 
+/// False if one of the faults did not come to pass.
 fn undo_fault(
     agent: &dyn Agent,
     operation: Operation,
     (refused, inverse): (&str, &str),
     (act, timeout): (Act, u64),
     next: Next,
-) {
+) -> bool {
     let mut scene = Scene::new(agent, operation);
     scene.world.qemu.fault(refused, 0, Act::refuse("the first error"));
     scene.world.qemu.fault(inverse, 0, act);
-    let failure = fails(operation.run(&scene.world, scene.api(), timeout), ErrorKind::Qmp);
-    println!("   Err({failure:?})");
+    let result = operation.run(&scene.world, scene.api(), timeout);
+    println!("   {result:?}");
+    if scene.world.qemu.faults_left() > 0 {
+        return false;
+    }
+    let failure = fails(result, ErrorKind::Qmp);
     assert_eq!(failure.qmp_desc.as_deref(), Some("the first error"), "the first error is the one returned");
-    assert_eq!(scene.world.qemu.faults_left(), 0, "the fault did not come to pass");
     if failure.left.is_empty() {
         assert_eq!(scene.world.picture(), scene.start);
     }
@@ -133,6 +151,7 @@ fn undo_fault(
     scene.settles(|| scene.is_start());
     done(operation.run(&scene.world, scene.api(), AMPLE));
     assert!(host::eventually(|| own_fds(&scene.world) == scene.fds), "{} descriptors", own_fds(&scene.world));
+    true
 }
 
 /// Everything is done in the guest, but the record cannot be replaced: the device has to go again.
@@ -165,6 +184,29 @@ fn record_cannot_be_saved_and_the_guest_is_slow(agent: &dyn Agent) {
         scene.next_comes_by(agent, next);
         scene.world.qemu.grant(ID);
         scene.settles(|| scene.is_start());
+    }
+}
+
+/// The same with a guest that first will not let go, and then does.
+fn record_cannot_be_saved_and_the_guest_is_unwilling(agent: &dyn Agent) {
+    for manner in [Manner::Refuses, Manner::Busy(1000)] {
+        for next in [Next::Call, Next::Agent] {
+            println!("== {manner:?}, {next:?}");
+            let mut scene = Scene::new(agent, AddRaw);
+            scene.world.qemu.model(|model| model.manner = manner);
+            let staged = scene.world.runtime.with_extension("runtime.new");
+            scene.world.qemu.hook("device_add", 0, move || std::fs::remove_file(staged).unwrap());
+            let failure = fails(AddRaw.run(&scene.world, scene.api(), 2 * SHORT), ErrorKind::NotFound);
+            assert!(failure.left[0].starts_with("device victim"), "{failure:?}");
+            fails(AddRaw.run(&scene.world, scene.api(), AMPLE), ErrorKind::Conflict);
+            scene.world.qemu.model(|model| {
+                model.manner = Manner::AtOnce;
+                model.manners.clear();
+            });
+            scene.next_comes_by(agent, next);
+            // The same agent does not pester the guest: it asks again after ten seconds.
+            scene.settles_within(15, || scene.is_start());
+        }
     }
 }
 
@@ -226,6 +268,7 @@ through_every_api! {
     undo_goes_wrong,
     record_cannot_be_saved,
     record_cannot_be_saved_and_the_guest_is_slow,
+    record_cannot_be_saved_and_the_guest_is_unwilling,
     nothing_is_sent_without_a_journal,
     nothing_is_sent_without_a_directory,
     add_nic,

@@ -42,6 +42,7 @@ through_every_api! {
     before_the_firmware_ran_ports_are_not_believed_empty,
     a_shared_slot_is_not_unplugged,
     the_record_keeps_its_slots_even_if_the_guest_does_not_show_them,
+    a_recorded_device_that_the_guest_lacks_is_not_there_already,
     // removing
     a_removal_is_done_when_the_guest_has_let_go,
     only_the_event_of_the_device_itself_counts,
@@ -56,6 +57,8 @@ through_every_api! {
     what_is_not_there_is_absent,
     what_is_not_ours_is_left_alone,
     a_kind_can_be_demanded,
+    a_guest_that_did_not_hear_is_asked_again,
+    a_repeated_request_is_answered_for_itself,
     // departing
     a_late_departure_is_finished_by_process,
     without_waiting_the_event_tells,

@@ -70,6 +70,11 @@ impl Session {
                 "is gone, but what stood behind it could not be taken down yet; take another id".into(),
             );
         }
+        if self.missing.contains(&device.id) {
+            return conflict(
+                "is recorded, but the guest does not have it; remove it first, or mend the record".into(),
+            );
+        }
         if device.presence == Presence::RemoveAfterReboot {
             return conflict("is to be removed with the next boot; take another id".into());
         }
@@ -275,9 +280,12 @@ impl Session {
         inverses: &[plan::Inverse],
         deadline: &Deadline,
     ) -> Error {
-        let left = self.take_down(inverses.to_vec(), deadline).unwrap_or_else(|cause| {
-            inverses.iter().map(|inverse| format!("{} ({cause})", inverse.leftover())).collect()
-        });
+        let left: Vec<String> = match self.take_down(inverses.to_vec(), deadline) {
+            Ok(leftovers) => leftovers.iter().map(ToString::to_string).collect(),
+            Err(cause) => {
+                inverses.iter().map(|inverse| format!("{} ({cause})", inverse.leftover())).collect()
+            }
+        };
         if left.is_empty() {
             match self.forget(device) {
                 Ok(()) => error.with_undo(left),

@@ -26,12 +26,9 @@ pub struct DiskRequest {
 impl DiskRequest {
     fn differs(&self, spec: &Spec) -> Option<&'static str> {
         let Spec::Disk(existing) = spec else { return Some("type") };
-        if !self.format.accepts(existing.format) {
-            return Some("format");
-        }
-        let mut wanted = self.spec.clone();
-        wanted.format = existing.format;
-        wanted.conflict_with(existing)
+        let wanted = DiskSpec { format: existing.format, ..self.spec.clone() };
+        let format = (!self.format.accepts(existing.format)).then_some("format");
+        wanted.conflict_with(existing).or(format)
     }
 }
 

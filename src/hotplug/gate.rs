@@ -1,7 +1,6 @@
 //! Lets one call at a time into a handle, each waiting no longer than its own deadline.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::ThreadId;
 use std::time::Duration;
 
 use crate::deadline::{Cancel, Deadline};
@@ -18,7 +17,7 @@ pub(super) struct Gate<T> {
 
 #[derive(Debug, Default)]
 struct State {
-    holder: Option<ThreadId>,
+    holder: Option<usize>,
     dead: bool,
 }
 
@@ -46,7 +45,7 @@ impl<T> Gate<T> {
     /// Waits for the call that is inside. A log callback that calls back into its own handle is told so, rather than
     /// left to wait for itself.
     pub(super) fn enter(&self, deadline: &Deadline) -> Result<Pass<'_, T>> {
-        let me = std::thread::current().id();
+        let me = this_thread();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(holder) = state.holder {
             if holder == me {
@@ -79,6 +78,15 @@ impl<T> Gate<T> {
         }
         state.holder.is_some()
     }
+}
+
+/// A number that no other living thread has. `std::thread::current()` is not asked: it leaves something to be destroyed
+/// when the thread ends, by code that `dlclose` may have taken away by then.
+fn this_thread() -> usize {
+    thread_local! {
+        static HERE: u8 = const { 0 };
+    }
+    HERE.with(|here| std::ptr::from_ref(here).addr())
 }
 
 impl<T> Pass<'_, T> {

@@ -56,6 +56,12 @@ pub enum Waiting {
 }
 
 impl Waiting {
+    /// The same for the answer to `query-status`.
+    pub(super) fn of_status(answer: &serde_json::Value) -> Option<Self> {
+        let state = answer.get("status").and_then(serde_json::Value::as_str);
+        Self::from_run_state(state.unwrap_or("running"))
+    }
+
     /// What QEMU's run state says about a guest's ability to let go of a device; `None` if it can.
     pub fn from_run_state(state: &str) -> Option<Self> {
         match state {

@@ -15,7 +15,7 @@ use crate::runtime::{Device, Intent, Verb};
 
 /// How long a block node that is still in use is tried again: a device that left while nobody was connected is gone from
 /// the bus before QEMU has let go of what stood behind it.
-const IN_USE_PATIENCE: Duration = Duration::from_secs(2);
+const IN_USE_PATIENCE: Duration = Duration::from_secs(1);
 const IN_USE_PAUSE: Duration = Duration::from_millis(10);
 
 /// A removal that has come to its end.
@@ -67,6 +67,15 @@ impl Session {
         if self.pending.contains_key(&device.id) {
             return Ok(());
         }
+        if self.asleep {
+            self.hold_request(device);
+            self.events.device(
+                What::Pending,
+                device,
+                "the guest is asleep and will be asked when it wakes up",
+            );
+            return Ok(());
+        }
         let command = Inverse::Unplug(device.id.clone()).command();
         // QEMU may say that it is at it already; only a broken connection is a reason to stop.
         if let Some(error) =
@@ -81,9 +90,18 @@ impl Session {
 
     /// The guest was asked for the device: its place is quarantined until QEMU says it is gone.
     pub(super) fn note_request(&mut self, device: &Device, why: Waiting) {
-        self.pending.insert(device.id.clone(), Request { at: Instant::now(), why });
+        self.pending.insert(device.id.clone(), Request { at: Some(Instant::now()), why });
         if let Some(address) = &device.address {
             self.slots.quarantine(address, &device.id);
+        }
+    }
+
+    /// The guest is asleep, and will be asked for the device when it wakes up.
+    pub(super) fn hold_request(&mut self, device: &Device) {
+        self.asleep = true;
+        self.note_request(device, Waiting::Asleep);
+        if let Some(request) = self.pending.get_mut(&device.id) {
+            request.at = None;
         }
     }
 
@@ -99,6 +117,9 @@ impl Session {
 
     /// The device has left the guest: takes down its backend, then takes it out of the record. What is left of the
     /// backend stays in the journal, and its slot in quarantine, for the next call to try again.
+    ///
+    /// Off the bus is not gone: until `DEVICE_DELETED`, which has not been seen if the device was only found missing,
+    /// QEMU may still use what stands behind it. Then the removal goes on pending.
     pub(super) fn finish_removal(&mut self, device: &Device, deadline: &Deadline) -> Result<Finished> {
         let id = device.id.as_str();
         self.pending.remove(&device.id);
@@ -119,7 +140,16 @@ impl Session {
                 )
             }
         };
-        let left = self.take_down(traces, deadline)?;
+        let leftovers = self.take_down(traces, deadline)?;
+        let seen = self.has_departed(&device.id);
+        let left: Vec<String> = leftovers.iter().map(Leftover::to_string).collect();
+        if !seen && leftovers.iter().any(Leftover::is_in_use) {
+            self.note_request(device, Waiting::Deadline);
+            return Ok(Finished { what, text, left });
+        }
+        if !seen {
+            self.ghosts.insert(device.id.clone());
+        }
         let mut next = self.runtime().record().clone();
         if next.remove(&device.id).is_some() {
             self.runtime().replace(next)?;
@@ -130,7 +160,7 @@ impl Session {
         Ok(Finished { what, text, left })
     }
 
-    pub(super) fn take_down(&mut self, traces: Vec<Inverse>, deadline: &Deadline) -> Result<Vec<String>> {
+    pub(super) fn take_down(&mut self, traces: Vec<Inverse>, deadline: &Deadline) -> Result<Vec<Leftover>> {
         // What has begun to be undone is undone to the end.
         let deadline = deadline.uncancelable();
         let patience = deadline.at_most(IN_USE_PATIENCE);
@@ -141,7 +171,7 @@ impl Session {
         for leftover in &left {
             self.log.write(Level::Error, || format!("left behind: {leftover}"));
         }
-        Ok(left.iter().map(Leftover::to_string).collect())
+        Ok(left)
     }
 
     /// Neither guest nor record has the device any more.
@@ -151,6 +181,7 @@ impl Session {
         }
         self.fdsets.release(&device.id);
         self.pending.remove(&device.id);
+        self.missing.remove(&device.id);
         self.runtime().write_journal(|journal| journal.strike(device.id.as_str()))
     }
 }

@@ -3,27 +3,50 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::events::{EventLog, What};
 use super::outcome::Waiting;
 use super::readiness::Readiness;
-use super::survey::{FdSets, Survey};
+use super::survey::{self, FdSets, Survey};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, DeviceId};
 use crate::log::{Level, Log};
 use crate::pci::{Rules, SlotMap, Topology};
 use crate::qmp::{Event, Kept, Monitor, Version, readable};
-use crate::runtime::{Device, Runtime, Verb};
+use crate::runtime::{Device, Presence, Runtime, Verb};
+
+/// A guest that did not hear a request, because it had not booted yet, never answers it. It is repeated no sooner than
+/// this: within 5 s QEMU refuses, and a second press of the attention button would mean "never mind".
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// A removal that was asked for.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
-    /// When QEMU was last asked.
-    pub(super) at: Instant,
+    /// When QEMU was last asked; `None` if it was not, because the guest sleeps.
+    ///
+    /// Waking up is a reset, with which QEMU completes whatever removal is pending (7.2): Linux would find its driver's
+    /// device gone, keep a ghost of it, and hang on the next one in that slot.
+    pub(super) at: Option<Instant>,
     /// Why it is not done yet.
     pub(super) why: Waiting,
+}
+
+impl Request {
+    /// How long until the guest is to be asked (again).
+    pub(super) fn until_due(&self, asleep: bool) -> Duration {
+        match self.at {
+            _ if asleep => ASK_AGAIN,
+            Some(at) => ASK_AGAIN.saturating_sub(at.elapsed()),
+            None => Duration::ZERO,
+        }
+    }
+
+    /// Whether it is time to ask (again).
+    pub(super) fn is_due(&self, asleep: bool) -> bool {
+        self.until_due(asleep).is_zero()
+    }
 }
 
 /// Everything a call on a guest works with. One call has it at a time.
@@ -39,9 +62,16 @@ pub(super) struct Session {
     pub(super) version: Version,
     /// The picture of the guest may be wrong: ask before acting on it.
     pub(super) stale: bool,
+    /// The guest is asleep (ACPI S3): it is not asked for devices until it wakes up.
+    pub(super) asleep: bool,
     pub(super) readiness: Readiness,
+    /// Recorded devices that the guest did not show when it was last asked.
+    pub(super) missing: BTreeSet<DeviceId>,
     /// Buses that QEMU has refused to plug anything into.
     pub(super) closed: BTreeSet<BusName>,
+    /// Devices that were found missing and cleared up behind before QEMU said that they are gone: that word may still come,
+    /// and must not be taken for one about a new device of the same id.
+    pub(super) ghosts: BTreeSet<DeviceId>,
     /// Devices of ours that QEMU has said are gone, backend and record still to be cleared.
     departed: Vec<String>,
     monitor: Option<Monitor>,
@@ -67,8 +97,11 @@ impl Session {
             topology: empty,
             version: Version::default(),
             stale: true,
+            asleep: false,
             readiness: Readiness::new()?,
+            missing: BTreeSet::new(),
             closed: BTreeSet::new(),
+            ghosts: BTreeSet::new(),
             departed: Vec::new(),
             monitor: None,
             socket,
@@ -146,10 +179,23 @@ impl Session {
         self.slots = SlotMap::new(&survey.topology, rules);
         self.topology = survey.topology;
         self.fdsets = survey.fdsets;
+        self.asleep = survey.asleep;
         self.claim_recorded();
+        self.missing = self.recorded_but_not_in(&survey.present);
         self.settle(&survey.present, deadline)?;
         self.stale = false;
         Ok(())
+    }
+
+    /// Recorded devices that should be in the guest and are not.
+    fn recorded_but_not_in(&self, present: &BTreeSet<String>) -> BTreeSet<DeviceId> {
+        let runtime = self.runtime();
+        let lacks = |device: &&Device| {
+            device.presence == Presence::Live
+                && device.address.is_some()
+                && !present.contains(device.id.as_str())
+        };
+        runtime.record().devices.iter().filter(lacks).map(|device| device.id.clone()).collect()
     }
 
     /// Own record ∪ live view: what the record has stays taken, what is on its way out stays quarantined.
@@ -192,6 +238,14 @@ impl Session {
     }
 
     fn absorb_event(&mut self, event: &Event) {
+        match event.name.as_str() {
+            "SUSPEND" => self.asleep = true,
+            "WAKEUP" | "RESET" => self.asleep = false,
+            _ => self.absorb_device_event(event),
+        }
+    }
+
+    fn absorb_device_event(&mut self, event: &Event) {
         // The first of the two DEVICE_DELETED of a virtio device has a path only; it is not about the device.
         let Some(id) = event.text("device") else { return };
         match event.name.as_str() {
@@ -215,15 +269,16 @@ impl Session {
             return;
         };
         self.events.device(What::Refused, &device, "the guest refused to let go of the device; it stays");
-        // A device that only is on its way out of a failed add has no record to stay in: it is asked for again.
-        if self.runtime().journal().find(id).is_some_and(|intent| intent.verb == Verb::UndoAdd) {
-            return;
-        }
         self.forget_request(&device);
     }
 
-    /// The removal of a device is off: it keeps its place, and no journal entry is left.
+    /// The removal of a device is off: it keeps its place, and no journal entry is left. A device that only is on its
+    /// way out of a failed add has no record to stay in: it stays pending and is asked for again, after the usual pause.
     pub(super) fn forget_request(&mut self, device: &Device) {
+        let verb = self.runtime().journal().find(device.id.as_str()).map(|intent| intent.verb);
+        if verb == Some(Verb::UndoAdd) {
+            return self.note_request(device, Waiting::Deadline);
+        }
         self.pending.remove(&device.id);
         if let Some(address) = &device.address {
             self.slots.release(address, &device.id);
@@ -247,18 +302,34 @@ impl Session {
         self.departed.iter().any(|gone| gone == id.as_str())
     }
 
-    /// The caller clears up behind this one itself.
-    pub(super) fn set_departed_aside(&mut self, id: &DeviceId) {
-        self.departed.retain(|gone| gone != id.as_str());
+    /// Nothing is left to be done about a device that departed.
+    pub(super) fn set_departed_aside(&mut self, id: &str) {
+        self.departed.retain(|gone| gone != id);
+    }
+
+    /// Whether QEMU's word that a device is gone is about the device that has this id now. Asked only where it is not
+    /// evident: a removal of ours, without a predecessor that was never heard of again, is.
+    pub(super) fn is_really_gone(&mut self, id: &DeviceId, deadline: &Deadline) -> Result<bool> {
+        let expected = self.pending.contains_key(id);
+        if !self.ghosts.remove(id) && expected {
+            return Ok(true);
+        }
+        let present = survey::is_present(self.monitor()?, id, deadline)?;
+        if present {
+            self.set_departed_aside(id.as_str());
+        }
+        Ok(!present)
     }
 
     /// Clears up behind devices that are gone.
     pub(super) fn clear_departed(&mut self, deadline: &Deadline) -> Result<()> {
         while let Some(id) = self.departed.last().cloned() {
             if let Some(device) = self.known_device(&id) {
-                self.finish_and_tell(&device, deadline)?;
+                if self.is_really_gone(&device.id, deadline)? {
+                    self.finish_and_tell(&device, deadline)?;
+                }
             }
-            self.departed.retain(|gone| *gone != id);
+            self.set_departed_aside(&id);
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::outcome::Waiting;
 use crate::deadline::Deadline;
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
@@ -31,6 +32,8 @@ pub(super) struct Survey {
     /// Ids of all devices that have one.
     pub(super) present: BTreeSet<String>,
     pub(super) fdsets: FdSets,
+    /// The guest is asleep (ACPI S3).
+    pub(super) asleep: bool,
 }
 
 /// The fdsets of the guest, with the device that owns each one of ours.
@@ -46,8 +49,9 @@ impl Survey {
             Command::with("qom-list", &[("path", CONTAINERS[0])]),
             Command::with("qom-list", &[("path", CONTAINERS[1])]),
             Command::with("query-fdsets", &[]),
+            Command::with("query-status", &[]),
         ];
-        let [pci, named, nameless, fdsets] = ask(monitor, questions, deadline)?;
+        let [pci, named, nameless, fdsets, status] = ask(monitor, questions, deadline)?;
         let mut topology = Topology::from_query_pci(&pci)?;
         let named = QomChild::list(&named)?;
         if topology.has_unnumbered() {
@@ -58,7 +62,8 @@ impl Survey {
             place_all(&mut topology, monitor, &children, deadline)?;
         }
         let present = named.into_iter().map(|child| child.name).collect();
-        Ok(Self { topology, present, fdsets: FdSets::read(&fdsets)? })
+        let asleep = Waiting::of_status(&status) == Some(Waiting::Asleep);
+        Ok(Self { topology, present, fdsets: FdSets::read(&fdsets)?, asleep })
     }
 }
 
@@ -124,6 +129,12 @@ pub(super) fn ask<const N: usize>(
         answers.push(reply.map_err(|error| error.with_step(question.name))?);
     }
     answers.try_into().map_err(|_| Error::new(ErrorKind::Protocol, "replies are missing"))
+}
+
+/// Whether a device with this id is in the guest.
+pub(super) fn is_present(monitor: &mut Monitor, id: &DeviceId, deadline: &Deadline) -> Result<bool> {
+    let [named] = ask(monitor, [Command::with("qom-list", &[("path", CONTAINERS[0])])], deadline)?;
+    Ok(QomChild::list(&named)?.iter().any(|child| child.name == id.as_str()))
 }
 
 impl FdSets {

@@ -14,10 +14,6 @@ use crate::pci::Topology;
 use crate::qmp::Command;
 use crate::runtime::{Device, DeviceKind, Presence, Verb};
 
-/// A guest that did not hear a request, because it had not booted yet, never answers it. It is repeated no sooner than
-/// this: within 5 s QEMU refuses, and a second press of the attention button would mean "never mind".
-const ASK_AGAIN: Duration = Duration::from_secs(10);
-
 /// Pause before asking a guest again that is busy with an earlier plug or unplug.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
 
@@ -215,25 +211,31 @@ impl Session {
     }
 
     fn ask(&mut self, device: &Device, deadline: &Deadline) -> Result<Asked> {
-        let status = Command::with("query-status", &[]);
-        if self.pending.get(&device.id).is_some_and(|request| request.at.elapsed() < ASK_AGAIN) {
-            let state = self.monitor()?.execute(&status, deadline)?;
-            return Ok(Asked::Waiting(waiting(&state)));
-        }
-        let journalled = self.runtime().journal().find(device.id.as_str()).is_some();
-        if !journalled {
+        let due = self.pending.get(&device.id).is_none_or(|request| request.is_due(self.asleep));
+        if due && self.runtime().journal().find(device.id.as_str()).is_none() {
             self.runtime().write_journal(|journal| journal.note(Verb::Remove, device))?;
         }
+        // Before the request and not after it: a guest that sleeps is not asked.
+        let state = match self.monitor()?.execute(&Command::with("query-status", &[]), deadline) {
+            Ok(state) => Waiting::of_status(&state),
+            Err(error) => return self.unheard(device, error, deadline),
+        };
+        self.absorb();
+        if !due {
+            return Ok(Asked::Waiting(state));
+        }
+        if self.asleep || state == Some(Waiting::Asleep) {
+            self.hold_request(device);
+            return Ok(Asked::Waiting(Some(Waiting::Asleep)));
+        }
         let removal = Inverse::Unplug(device.id.clone()).command();
-        let mut batch = self.monitor()?.run(&[removal, status], deadline);
-        let state = batch.replies.pop().flatten();
-        let answer = batch.replies.pop().flatten();
+        let mut batch = self.monitor()?.run(&[removal], deadline);
         if let Some(error) = batch.failure {
             return self.unheard(device, error.with_step(format!("device_del {}", device.id)), deadline);
         }
-        let asked = match answer {
+        let asked = match batch.replies.pop().flatten() {
             Some(Err(error)) => sort_refusal(device, error),
-            _ => Asked::Waiting(state.and_then(|state| state.ok()).as_ref().and_then(waiting)),
+            _ => Asked::Waiting(state),
         };
         if matches!(asked, Asked::Waiting(_)) {
             self.note_request(device, Waiting::Deadline);
@@ -243,7 +245,7 @@ impl Session {
 
     /// Repeats the requests that have been waiting for long: a guest that was booting did not hear them.
     pub(super) fn ask_again_where_due(&mut self, deadline: &Deadline) -> Result<()> {
-        let due = self.pending.iter().filter(|(_, request)| request.at.elapsed() >= ASK_AGAIN);
+        let due = self.pending.iter().filter(|(_, request)| request.is_due(self.asleep));
         let due: Vec<Device> = due.filter_map(|(id, _)| self.known_device(id.as_str())).collect();
         for device in due {
             match self.ask(&device, deadline)? {
@@ -274,9 +276,10 @@ impl Session {
         let patience = deadline.earlier_by(last_word);
         loop {
             self.absorb();
-            if self.has_departed(&device.id) {
-                self.set_departed_aside(&device.id);
-                return self.gone(device, deadline);
+            if self.has_departed(&device.id) && self.is_really_gone(&device.id, deadline)? {
+                let answer = self.gone(device, deadline);
+                self.set_departed_aside(device.id.as_str());
+                return answer;
             }
             if self.known_device(device.id.as_str()).is_none() {
                 return Ok(Outcome::Done(device.clone()));
@@ -284,8 +287,7 @@ impl Session {
             let Some(request) = self.pending.get(&device.id) else {
                 return Err(refused(device));
             };
-            let until_again = ASK_AGAIN.saturating_sub(request.at.elapsed());
-            let step = patience.at_most(until_again);
+            let step = patience.at_most(request.until_due(self.asleep));
             let waited = self.monitor().and_then(|monitor| monitor.wait_event(&step));
             let Err(error) = waited else { continue };
             match error.kind() {
@@ -293,11 +295,11 @@ impl Session {
                     let why = self.why_not(device, deadline);
                     return Ok(self.still_pending(device, why));
                 }
-                ErrorKind::Timeout => {
-                    if let Asked::Absent = self.ask_until_heard(device, deadline)? {
-                        return self.gone(device, deadline);
-                    }
-                }
+                ErrorKind::Timeout => match self.ask_until_heard(device, deadline)? {
+                    Asked::Absent => return self.gone(device, deadline),
+                    Asked::No(error) | Asked::Busy(error) => return Err(error),
+                    Asked::Waiting(_) => {}
+                },
                 ErrorKind::Canceled => {
                     self.still_pending(device, Waiting::NotAwaited);
                     return Err(
@@ -328,16 +330,12 @@ impl Session {
         let configured = Topology::from_query_pci(&pci).ok().and_then(|topology| {
             topology.find(device.id.as_str()).map(|located| located.occupant.configured)
         });
-        match (waiting(&state), configured) {
+        match (Waiting::of_status(&state), configured) {
             (Some(why), _) => why,
             (None, Some(false)) => Waiting::NotBooted,
             (None, _) => Waiting::Deadline,
         }
     }
-}
-
-fn waiting(state: &serde_json::Value) -> Option<Waiting> {
-    Waiting::from_run_state(state.get("status").and_then(serde_json::Value::as_str).unwrap_or("running"))
 }
 
 fn refused(device: &Device) -> Error {

@@ -13,6 +13,7 @@ use crate::disk::{self, DiskSpec};
 use crate::error::Result;
 use crate::ids::PciAddress;
 use crate::net;
+use crate::pci::Placement;
 use crate::qmp::{Command, readable};
 use crate::runtime::{Device, Presence, Spec};
 
@@ -118,7 +119,7 @@ impl Session {
         let live: Vec<Device> = self.live_devices();
         let mut differences = Vec::new();
         for device in &live {
-            let found = self.topology.find(device.id.as_str()).and_then(|located| located.address());
+            let found = self.real_address(device, deadline)?;
             match (&device.address, found) {
                 (Some(recorded), None) => {
                     differences.push(Difference::new(Mismatch::Missing, &device.id, recorded, ""));
@@ -146,6 +147,22 @@ impl Session {
                 && !self.pending.contains_key(&device.id)
         };
         self.runtime().record().devices.iter().filter(in_place).cloned().collect()
+    }
+
+    /// Where QOM says that a device sits. `query-pci` follows bus numbers that are the guest's to write: while its firmware
+    /// is at it, a device may be nowhere.
+    fn real_address(&mut self, device: &Device, deadline: &Deadline) -> Result<Option<PciAddress>> {
+        let path = format!("/machine/peripheral/{}", device.id);
+        let question = |name| Command::with("qom-get", &[("path", &path), ("property", name)]);
+        let batch = self.monitor()?.run(&[question("parent_bus"), question("addr")], deadline);
+        if let Some(error) = batch.failure {
+            return Err(error.with_step("qom-get"));
+        }
+        let mut answers =
+            batch.replies.into_iter().map(|reply| reply.and_then(Result::ok).unwrap_or_default());
+        let (bus, addr) = (answers.next().unwrap_or_default(), answers.next().unwrap_or_default());
+        let placement = Placement::from_qom(Some(device.id.as_str()), device.model(), &bus, &addr);
+        Ok(placement.and_then(|placement| placement.address()))
     }
 
     /// Asks for each property that the generator writes, and for those whose default matters.
@@ -224,7 +241,7 @@ impl Session {
                         self.finish_and_tell(&device, deadline)?;
                     }
                 }
-                Mismatch::Address => self.record_real_address(&difference.id)?,
+                Mismatch::Address => self.record_real_address(&difference.id, deadline)?,
                 Mismatch::OrphanNode | Mismatch::OrphanFdset => {
                     orphans.insert(difference.id.clone());
                 }
@@ -240,8 +257,9 @@ impl Session {
         Ok(differences)
     }
 
-    fn record_real_address(&mut self, id: &str) -> Result<()> {
-        let found = self.topology.find(id).and_then(|located| located.address());
+    fn record_real_address(&mut self, id: &str, deadline: &Deadline) -> Result<()> {
+        let Some(device) = self.known_device(id) else { return Ok(()) };
+        let found = self.real_address(&device, deadline)?;
         let mut next = self.runtime().record().clone();
         if let Some(device) = next.devices.iter_mut().find(|device| device.id.as_str() == id) {
             device.address = found;
@@ -258,8 +276,8 @@ impl Session {
             .collect();
         let left = self.take_down(traces, deadline)?;
         self.fdsets.release(&owner);
-        if !left.is_empty() {
-            self.events.guest(What::Undone, format!("left behind of {owner}: {}", left.join(", ")));
+        for leftover in left {
+            self.events.guest(What::Undone, format!("left behind of {owner}: {leftover}"));
         }
         Ok(())
     }

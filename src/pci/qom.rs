@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{BusName, PciAddress, Slot};
 
 use super::bus::printable;
 use super::read::MAX_DEVICES;
@@ -62,6 +63,12 @@ impl Placement {
             devfn: addr.as_u64().and_then(|devfn| u8::try_from(devfn).ok())?,
             driver: printable(driver),
         })
+    }
+
+    /// The address, or `None` on a bus that has no name to rely on.
+    pub fn address(&self) -> Option<PciAddress> {
+        let (BusRef::Bridge(name) | BusRef::Machine(name)) = self.bus()?;
+        Some(PciAddress { bus: BusName::parse(name).ok()?, slot: Slot::new(self.devfn >> 3)? })
     }
 
     pub(super) fn bus(&self) -> Option<BusRef<'_>> {

@@ -65,6 +65,10 @@ impl Framer {
             if complete {
                 return Ok(Some(self.cut()));
             }
+            // Blanks between messages belong to none of them, however the reads fall.
+            if self.depth == 0 {
+                self.start = self.scanned;
+            }
         }
         self.compact();
         if self.buffer.len() > MAX_MESSAGE {
@@ -154,7 +158,7 @@ mod tests {
         for chunk in chunks {
             framer.push(chunk);
             while let Some(message) = framer.next_message()? {
-                out.push(String::from_utf8_lossy(&message).trim().to_owned());
+                out.push(String::from_utf8_lossy(&message).into_owned());
             }
         }
         Ok(out)

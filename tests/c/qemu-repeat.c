@@ -133,6 +133,7 @@ static void removals(void)
     fails(add_nic((&(struct kvm_hotplug_nic){.id = "lan"})), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT,
           "lan is being removed", "wait until it is gone, or take another id");
     vm_reset(&vm);
+    vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, "lan");
     answers(kvm_hotplug_del_nic(vm.guest, "lan", 0, &failure), KVM_HOTPLUG_ABSENT);
     works(add_nic((&(struct kvm_hotplug_nic){.id = "lan"})));
 }

@@ -121,7 +121,12 @@ impl Scene {
     /// Calls until things are as wanted, no longer than the guest needs for its part.
     #[track_caller]
     pub fn settles(&self, so: impl Fn() -> bool) {
-        let settled = host::eventually(|| {
+        self.settles_within(5, so);
+    }
+
+    #[track_caller]
+    pub fn settles_within(&self, seconds: u64, so: impl Fn() -> bool) {
+        let settled = host::eventually_within(seconds, || {
             self.api().process(AMPLE).unwrap();
             so()
         });

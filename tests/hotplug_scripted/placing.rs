@@ -155,3 +155,20 @@ pub fn the_record_keeps_its_slots_even_if_the_guest_does_not_show_them(agent: &d
     assert_eq!((slot(3).state, slot(6).state), (SlotUse::Reserved, SlotUse::Free));
     assert_eq!((slot(1).state, slot(1).occupant.as_str()), (SlotUse::Taken, "PIIX3"));
 }
+
+pub fn a_recorded_device_that_the_guest_lacks_is_not_there_already(agent: &dyn Agent) {
+    let world = World::pc();
+    let api = world.open(agent);
+    let disk = world.disk_as("data", "a.img");
+    done(api.add_disk(&disk));
+    drop(api);
+    // Ejected by the guest while no agent was listening.
+    world.qemu.grant("data");
+    world.qemu.settle();
+    let api = world.open(agent);
+    let failure = fails(api.add_disk(&disk), ErrorKind::Conflict);
+    assert!(failure.text.contains("guest does not have it"), "{failure:?}");
+    done(api.unplug(&UnplugAsk::of("data")));
+    done(api.add_disk(&disk));
+    assert!(world.qemu.model(|model| model.device("data").is_some()));
+}

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::support::api::*;
 use crate::support::fake::{Dev, Manner, deleted};
+use crate::support::host;
 use crate::support::world::World;
 
 /// Long enough to notice, short enough to wait for.
@@ -54,7 +55,6 @@ pub fn a_removal_is_done_when_the_guest_has_let_go(agent: &dyn Agent) {
 pub fn only_the_event_of_the_device_itself_counts(agent: &dyn Agent) {
     let (world, api) = with_disk(agent);
     world.qemu.model(|model| model.manner = Manner::Never);
-    world.qemu.hook("query-status", 0, || {});
     assert_eq!(pending(api.unplug(&UnplugAsk::within("data", SHORT))), Why::Deadline);
     world.qemu.emit("DEVICE_DELETED", json!({ "path": "/machine/peripheral/data/virtio-backend" }));
     world.qemu.emit("DEVICE_DELETED", deleted("data2"));
@@ -70,7 +70,7 @@ pub fn only_the_event_of_the_device_itself_counts(agent: &dyn Agent) {
 
 /// The event arrives whenever the thread behind the socket gets round to it.
 pub fn done_by_process(world: &World, api: &dyn Api) {
-    assert!(crate::support::host::eventually(|| {
+    assert!(host::eventually(|| {
         api.process(AMPLE).unwrap();
         world.recorded().is_empty()
     }));
@@ -247,4 +247,39 @@ pub fn a_kind_can_be_demanded(agent: &dyn Agent) {
     fails(api.unplug(&wrong), ErrorKind::Invalid);
     assert_eq!(world.qemu.take_names(), Vec::<String>::new());
     done(api.unplug(&UnplugAsk { kind: Some("disk"), ..UnplugAsk::of("data") }));
+}
+
+/// A request that was lost is repeated after ten seconds, no sooner.
+pub fn a_guest_that_did_not_hear_is_asked_again(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    world.qemu.model(|model| {
+        model.manner = Manner::Never;
+        model.expiry = Some(Duration::from_secs(5));
+    });
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| api.unplug(&UnplugAsk::within("data", 20_000)));
+        assert!(host::eventually(|| world.qemu.take_names().contains(&"device_del".to_owned())));
+        world.qemu.model(|model| model.manner = Manner::AtOnce);
+        done(waiting.join().unwrap());
+    });
+    assert!(start.elapsed() >= Duration::from_secs(10), "{:?}", start.elapsed());
+    assert_eq!(world.qemu.take_names().into_iter().filter(|name| name == "device_del").count(), 1);
+    assert_gone(&world);
+}
+
+/// What QEMU says to the repeated request is the answer, whatever the first one was told.
+pub fn a_repeated_request_is_answered_for_itself(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    world.qemu.model(|model| {
+        model.manner = Manner::Never;
+        model.expiry = Some(Duration::from_secs(5));
+    });
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| api.unplug(&UnplugAsk::within("data", 11_000)));
+        assert!(host::eventually(|| world.qemu.take_names().contains(&"device_del".to_owned())));
+        world.qemu.model(|model| model.manner = Manner::Busy(1000));
+        fails(waiting.join().unwrap(), ErrorKind::GuestBusy);
+    });
+    assert_eq!(api.list()[0].presence, Presence::Live);
 }

@@ -70,7 +70,12 @@ pub fn needs_tun() {
 
 /// Waits until `so` holds; false after five seconds.
 pub fn eventually(so: impl Fn() -> bool) -> bool {
-    let patience = Instant::now() + Duration::from_secs(5);
+    eventually_within(5, so)
+}
+
+/// Waits until `so` holds; false after so many seconds.
+pub fn eventually_within(seconds: u64, so: impl Fn() -> bool) -> bool {
+    let patience = Instant::now() + Duration::from_secs(seconds);
     while !so() {
         if Instant::now() > patience {
             return false;

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-enum { TEST_PATH = 128 };
+enum { TEST_PATH = 128, MEBIBYTE = 1 << 20 };
 
 /* A directory of the test's own. */
 void directory_new(char path[TEST_PATH]);
@@ -40,5 +40,6 @@ void image_qcow2(const char *path, const char *size, const char *backing, const 
 /* Open file descriptors of a process, and how much of its heap is in memory. */
 int process_fds(pid_t process);
 long process_heap_kb(pid_t process);
+
 
 #endif

@@ -63,7 +63,8 @@ const char *vm_add_disk(struct vm *vm, const char *id, const char *path);
 /* The device, which must exist. */
 struct kvm_hotplug_device vm_device(struct vm *vm, const char *id);
 
-/* Completes every pending removal, as a guest without a system never does: QEMU takes the devices out when it resets. */
+/* Completes every pending removal, as a guest without a system never does: QEMU takes the devices out when it resets, and
+ * says so some milliseconds later. Returns when the firmware has run, if the guest does. */
 void vm_reset(struct vm *vm);
 
 /* What QEMU shows of devices, netdevs, block nodes and fdsets, to be freed: the same before and after, or something is
@@ -82,5 +83,8 @@ void vm_observe(struct vm *vm, const char *json);
 
 /* The next event, waited for with poll() on the handle's descriptor; false when none comes. */
 bool vm_next_event(struct vm *vm, struct kvm_hotplug_event *event, int timeout_ms);
+
+/* The next event must come, and be this one. */
+void vm_await(struct vm *vm, int event_type, const char *id);
 
 #endif

@@ -55,6 +55,23 @@ void bridge_new(char name[IF_NAMESIZE])
     ip((const char *[]){"ip", "link", "set", name, "up", NULL});
 }
 
+void link_address(const char *name, const char *address)
+{
+    CHECK_NUMBER(run((const char *[]){"ip", "address", "add", address, "dev", name, NULL}), 0);
+}
+
+bool host_pings(const char *address)
+{
+    char command[96];
+    int tries;
+
+    snprintf(command, sizeof command, "exec ping -q -c 1 -W 1 %s >/dev/null", address);
+    for (tries = 0; tries < 3; tries++)
+        if (run((const char *[]){"sh", "-c", command, NULL}) == 0)
+            return true;
+    return false;
+}
+
 void link_delete(const char *name)
 {
     ip((const char *[]){"ip", "link", "del", name, NULL});

@@ -10,6 +10,12 @@
  * be called while there is one thread. */
 void net_private(void);
 
+/* Gives an interface an IPv4 address, written with its prefix length ("198.18.0.1/24"). */
+void link_address(const char *name, const char *address);
+
+/* Whether one of three pings is answered, each within a second. */
+bool host_pings(const char *address);
+
 /* How many interfaces there are. */
 int link_count(void);
 

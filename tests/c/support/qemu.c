@@ -14,6 +14,7 @@
 #include "arguments.h"
 #include "check.h"
 #include "clock.h"
+#include "files.h"
 #include "guest.h"
 #include "janitor.h"
 
@@ -95,6 +96,15 @@ static void add_monitor(struct arguments *arguments, const char *directory, cons
     arguments_add(arguments, "unix:%s/%s,server=on,wait=off", directory, name);
 }
 
+/* SeaBIOS reports there; the file is no log to be printed when a test fails. */
+static void add_firmware_output(struct arguments *arguments, const char *directory)
+{
+    arguments_add(arguments, "-chardev");
+    arguments_add(arguments, "file,id=firmware,path=%s/firmware", directory);
+    arguments_add(arguments, "-device");
+    arguments_add(arguments, "isa-debugcon,iobase=0x402,chardev=firmware");
+}
+
 static void compose(struct arguments *arguments, struct qemu *qemu, const struct qemu_options *options)
 {
     const char *machine = options->machine ? options->machine : setting("KVM_HOTPLUG_TEST_MACHINE", "pc");
@@ -118,6 +128,8 @@ static void compose(struct arguments *arguments, struct qemu *qemu, const struct
         add_root_ports(arguments, options->root_ports);
     if (options->guest)
         add_guest(arguments, qemu, options->append);
+    else
+        add_firmware_output(arguments, qemu->dir);
     for (; extra != NULL && *extra != NULL; extra++)
         arguments_add(arguments, "%s", *extra);
 }
@@ -218,6 +230,31 @@ void qemu_stop(struct qemu *qemu)
     monitor_close(qemu->observer);
     stream_close(&qemu->shell);
     free(qemu);
+}
+
+int qemu_firmware_runs(struct qemu *qemu)
+{
+    static const char last_words[] = "No bootable device";
+    char path[TEST_PATH], *output, *at;
+    int runs = 0;
+
+    path_in(path, qemu->dir, "firmware");
+    output = file_read(path, NULL);
+    for (at = output; at != NULL && (at = strstr(at, last_words)) != NULL; at += sizeof last_words - 1)
+        runs++;
+    free(output);
+    return runs;
+}
+
+void qemu_wait_firmware(struct qemu *qemu, int runs)
+{
+    long long end = now_ms() + test_patience(START_MS);
+
+    while (qemu_firmware_runs(qemu) <= runs) {
+        if (now_ms() >= end)
+            FAIL("the firmware does not come to its end");
+        sleep_ms(ASK_AGAIN_MS);
+    }
 }
 
 const char *qmp(struct qemu *qemu, const char *json)

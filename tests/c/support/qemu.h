@@ -52,6 +52,11 @@ void qemu_stop(struct qemu *qemu);
 /* Waits for an end that the test itself brought about; returns waitpid()'s status. Frees nothing. */
 int qemu_wait(struct qemu *qemu, int timeout_ms);
 
+/* Where there is no guest to boot: waits until the firmware has found that, again since `runs` times. Until then it sets
+ * devices up, and takes them out when asked, as it happens to come by. */
+void qemu_wait_firmware(struct qemu *qemu, int runs);
+int qemu_firmware_runs(struct qemu *qemu);
+
 /* On the observer's monitor: see monitor_command(), monitor_event(). */
 const char *qmp(struct qemu *qemu, const char *json);
 const char *qmp_wait_event(struct qemu *qemu, const char *name, const char *part, int timeout_ms);

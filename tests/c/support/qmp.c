@@ -140,8 +140,14 @@ void monitor_close(struct monitor *monitor)
 
 const char *monitor_command(struct monitor *monitor, const char *json)
 {
-    stream_write(&monitor->stream, json, strlen(json));
-    stream_write(&monitor->stream, "\n", 1);
+    char *line;
+    int length = asprintf(&line, "%s\n", json);
+
+    if (length < 0)
+        FAIL("out of memory");
+    /* In one piece: QEMU may be gone after "quit" before a second one. */
+    stream_write(&monitor->stream, line, (size_t)length);
+    free(line);
     free(monitor->answer);
     monitor->answer = next_answer(monitor, now_ms() + test_patience(ANSWER_MS));
     if (monitor->answer == NULL)

@@ -1,0 +1,42 @@
+# shellcheck shell=bash
+# Before the show: packages, the guest, the library and the agent.
+
+AGENT="$BUILD_DIR/agent/agent"
+
+prepare() {
+    step "Getting ready" "packages, the guest's kernel, the library, the agent; only what is missing"
+    find_cargo_of_caller
+    # Not attended: a half-installed package is worse than an interruption that waits.
+    tests/setup --demo || fail "set-up: see the message above"
+    attended tests/guest/build || fail "no kernel for the guest: see the message above"
+    attended cargo rustc --locked --release --crate-type cdylib || fail "the library does not build"
+    build_agent || fail "the agent does not build"
+    check_taps
+}
+
+# rustup puts a toolchain into the home of whoever called it, where sudo hides it. It goes before the distribution's,
+# which may be too old.
+find_cargo_of_caller() {
+    local home
+    home="$(getent passwd "${SUDO_USER:-root}" | cut -d: -f6)"
+    if [ -x "$home/.cargo/bin/cargo" ]; then
+        export PATH="$home/.cargo/bin:$PATH" RUSTUP_HOME="${RUSTUP_HOME:-$home/.rustup}"
+    fi
+}
+
+# CMake's own words only matter when it fails.
+build_agent() {
+    local log="$BUILD_DIR/agent.log"
+    {
+        attended cmake -S examples/c -B "$BUILD_DIR/agent" -DKVM_HOTPLUG_LIBDIR="$REPO_ROOT/target/release" &&
+            attended cmake --build "$BUILD_DIR/agent"
+    } >"$log" 2>&1 || {
+        cat "$log" >&2
+        return 1
+    }
+}
+
+check_taps() {
+    [ -c /dev/net/tun ] || modprobe tun 2>/dev/null || true
+    [ -c /dev/net/tun ] || fail "no /dev/net/tun: load the kernel's tun module, or pass the device into the container"
+}

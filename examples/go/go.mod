@@ -1,0 +1,3 @@
+module example.org/kvm-hotplug-feel
+
+go 1.19

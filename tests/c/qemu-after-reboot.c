@@ -1,0 +1,101 @@
+/* What cannot be changed in a running guest is recorded for its next boot, or refused if it is to be live or not at all; the
+ * guest is not touched. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "support/files.h"
+#include "support/library.h"
+
+static struct vm vm;
+static struct kvm_hotplug_device device;
+static char image[TEST_PATH];
+
+static void a_nic(void)
+{
+    struct kvm_hotplug_nic nic = {.id = "old", .model = "e1000", .mac = "52:54:00:12:34:56"};
+    struct kvm_hotplug_nic live = {.model = "e1000", .flags = KVM_HOTPLUG_LIVE_ONLY};
+
+    fails(kvm_hotplug_add_nic(vm.guest, &live, sizeof live, NULL, 0, &failure), -EOPNOTSUPP,
+          KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE, "NIC cannot be changed in the running guest", "e1000 is not paravirtual");
+    CHECK(!vm_record_contains(&vm, "e1000"));
+    answers(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, &device, sizeof device, &failure), KVM_HOTPLUG_AFTER_REBOOT);
+    CHECK_TEXT(device.id, "old");
+    CHECK_TEXT(device.bus, "");
+    CHECK_TEXT(device.model, "e1000");
+    CHECK_NUMBER(device.state, KVM_HOTPLUG_AFTER_REBOOT);
+    CHECK_NUMBER(device.reason, KVM_HOTPLUG_REASON_MODEL);
+    CHECK_PART(device.reason_text, "e1000 is not paravirtual");
+    CHECK_NUMBER(device.removed_after_reboot, 0);
+    CHECK(vm_record_contains(&vm, "\"presence\":\"add-after-reboot\""));
+    /* Again, and live only. */
+    answers(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, &failure), KVM_HOTPLUG_AFTER_REBOOT);
+    nic.flags = KVM_HOTPLUG_LIVE_ONLY;
+    fails(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, &failure), -EOPNOTSUPP,
+          KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE, "cannot be changed in the running guest");
+    /* Its MAC address is taken all the same. */
+    nic = (struct kvm_hotplug_nic){.mac = "52:54:00:12:34:56"};
+    fails(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, &failure), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT,
+          "used by old");
+}
+
+static void a_disk(void)
+{
+    struct kvm_hotplug_disk disk = {.path = image, .model = "ide-hd"};
+
+    answers(kvm_hotplug_add_disk(vm.guest, &disk, sizeof disk, &device, sizeof device, &failure),
+            KVM_HOTPLUG_AFTER_REBOOT);
+    CHECK_NUMBER(device.reason, KVM_HOTPLUG_REASON_MODEL);
+    CHECK_TEXT(device.path, image);
+    CHECK_PART(device.id, "disk-boot-");
+}
+
+/* An address that it is to have is kept free of others. */
+static void with_a_place(void)
+{
+    const char *bus = vm.qemu->q35 ? "rp0" : "pci.0";
+    struct kvm_hotplug_nic nic = {.id = "placed", .model = "e1000", .bus = bus, .slot = vm.qemu->q35 ? 0 : 4};
+
+    answers(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, &device, sizeof device, &failure), KVM_HOTPLUG_AFTER_REBOOT);
+    CHECK_TEXT(device.bus, bus);
+    nic.id = "other";
+    fails(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, &failure), -EADDRINUSE,
+          KVM_HOTPLUG_ERROR_ADDRESS_TAKEN, "taken by placed");
+}
+
+/* What only is in the record goes from there, and that is all there is to it. */
+static void removal(const char *id)
+{
+    struct kvm_hotplug_removal request = {.id = id};
+
+    works(kvm_hotplug_unplug(vm.guest, &request, sizeof request, NULL, 0, &failure));
+    CHECK(!vm_record_contains(&vm, id));
+    answers(kvm_hotplug_unplug(vm.guest, &request, sizeof request, NULL, 0, &failure), KVM_HOTPLUG_ABSENT);
+}
+
+int main(void)
+{
+    char *picture, disk_id[32];
+
+    test_begin("qemu-after-reboot", 60);
+    vm_start(&vm, &(struct qemu_options){.paused = true});
+    path_in(image, vm.qemu->dir, "data.img");
+    image_raw(image, 1 << 20);
+    picture = vm_picture(&vm);
+    a_nic();
+    a_disk();
+    memcpy(disk_id, device.id, sizeof disk_id);
+    with_a_place();
+    vm_close(&vm);
+    vm_open(&vm);
+    CHECK_NUMBER(vm_device(&vm, "old").state, KVM_HOTPLUG_AFTER_REBOOT);
+    CHECK_NUMBER(vm_device(&vm, "placed").slot, vm.qemu->q35 ? 0 : 4);
+    CHECK_PICTURE(&vm, picture);
+    removal("old");
+    removal("placed");
+    removal(disk_id);
+    CHECK_PICTURE(&vm, picture);
+    CHECK(!vm_has_journal(&vm));
+    free(picture);
+    vm_stop(&vm);
+    return test_end();
+}

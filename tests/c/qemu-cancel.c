@@ -1,0 +1,95 @@
+/* Another thread ends a call: it fails at once, says what became of the device, and the handle goes on. */
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "support/clock.h"
+#include "support/files.h"
+#include "support/library.h"
+
+enum { LONG_MS = 60000, SOON_MS = 5000 };
+
+static struct vm vm;
+static char image[TEST_PATH];
+
+/* Until a call is running to be ended. */
+static void *cancel(void *unused)
+{
+    long long end = now_ms() + test_patience(SOON_MS);
+    int running;
+
+    (void)unused;
+    sleep_ms(100);
+    do {
+        running = kvm_hotplug_cancel(vm.guest, NULL);
+        CHECK(running >= 0 && now_ms() < end);
+    } while (running == 0);
+    return NULL;
+}
+
+static void a_removal(void)
+{
+    pthread_t thread;
+    long long start = now_ms();
+
+    vm_add_disk(&vm, "data", image);
+    ok(pthread_create(&thread, NULL, cancel, NULL));
+    fails(kvm_hotplug_del_disk(vm.guest, "data", LONG_MS, &failure), -ECANCELED, KVM_HOTPLUG_ERROR_CANCELED,
+          "cancelled by another thread");
+    ok(pthread_join(thread, NULL));
+    CHECK(now_ms() - start < test_patience(SOON_MS));
+    /* Asked is asked: the guest may still let go. */
+    CHECK_NUMBER(vm_device(&vm, "data").state, KVM_HOTPLUG_PENDING);
+    vm_reset(&vm);
+    vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, "data");
+}
+
+static void an_add(void)
+{
+    struct kvm_hotplug_disk disk = {.id = "data", .path = image, .timeout_ms = LONG_MS};
+    struct kvm_hotplug_error *error = NULL;
+    pthread_t thread;
+    long long start = now_ms();
+
+    ok(kill(vm.qemu->pid, SIGSTOP));
+    ok(pthread_create(&thread, NULL, cancel, NULL));
+    err(kvm_hotplug_add_disk(vm.guest, &disk, sizeof disk, NULL, 0, &error), -ECANCELED);
+    ok(pthread_join(thread, NULL));
+    CHECK(now_ms() - start < test_patience(SOON_MS));
+    CHECK_NUMBER(kvm_hotplug_error_kind(error), KVM_HOTPLUG_ERROR_CANCELED);
+    CHECK_NUMBER(kvm_hotplug_error_undo(error), KVM_HOTPLUG_UNDO_INCOMPLETE);
+    CHECK_PART(kvm_hotplug_error_left(error), "device data and its backend");
+    CHECK_PART(kvm_hotplug_error_message(error), "left behind");
+    kvm_hotplug_error_free(error);
+    ok(kill(vm.qemu->pid, SIGCONT));
+}
+
+int main(void)
+{
+    char *empty;
+
+    test_begin("qemu-cancel", 60);
+    vm_start(&vm, &(struct qemu_options){0});
+    path_in(image, vm.qemu->dir, "data.img");
+    image_raw(image, 1 << 20);
+    empty = vm_picture(&vm);
+    answers(kvm_hotplug_cancel(vm.guest, &failure), 0);
+    a_removal();
+    /* One that came too early, or for another call, ends nothing. */
+    answers(kvm_hotplug_cancel(vm.guest, &failure), 0);
+    vm_add_nic(&vm, "lan");
+    answers(kvm_hotplug_del_nic(vm.guest, "lan", 1000, &failure), KVM_HOTPLUG_PENDING);
+    vm_reset(&vm);
+    vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, "lan");
+    CHECK_PICTURE(&vm, empty);
+    an_add();
+    CHECK(kvm_hotplug_process(vm.guest, (uint32_t)test_patience(SOON_MS), &failure) >= 0);
+    vm_reset(&vm);
+    vm_await(&vm, KVM_HOTPLUG_EVENT_PENDING, "data");
+    vm_await(&vm, KVM_HOTPLUG_EVENT_UNDONE, "data");
+    CHECK_PICTURE(&vm, empty);
+    CHECK(!vm_has_journal(&vm));
+    free(empty);
+    vm_stop(&vm);
+    return test_end();
+}

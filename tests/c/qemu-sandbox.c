@@ -1,0 +1,66 @@
+/* A QEMU in a chroot, as another user and under seccomp gets NICs and disks as any other: it opens nothing by itself. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "support/files.h"
+#include "support/jail.h"
+#include "support/library.h"
+#include "support/net.h"
+
+static struct vm vm;
+
+static void take_out(const char *id)
+{
+    struct kvm_hotplug_removal removal = {.id = id, .flags = KVM_HOTPLUG_NO_WAIT};
+
+    answers(kvm_hotplug_unplug(vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_PENDING);
+    vm_reset(&vm);
+    vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, id);
+}
+
+static void devices(const char *image, const char *cow, const char *bridge)
+{
+    struct kvm_hotplug_nic nic = {.id = "lan", .bridge = bridge, .queues = 2};
+    struct kvm_hotplug_disk layered = {.id = "layered", .path = cow, .format = KVM_HOTPLUG_FORMAT_QCOW2};
+    char *empty = vm_picture(&vm);
+
+    works(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, &failure));
+    vm_add_disk(&vm, "data", image);
+    works(kvm_hotplug_add_disk(vm.guest, &layered, sizeof layered, NULL, 0, &failure));
+    /* The socket is where it was, for the next agent as well. */
+    vm_close(&vm);
+    vm_open(&vm);
+    CHECK_NUMBER(vm_device(&vm, "data").state, KVM_HOTPLUG_DONE);
+    take_out("data");
+    take_out("layered");
+    take_out("lan");
+    CHECK_PICTURE(&vm, empty);
+    free(empty);
+}
+
+int main(void)
+{
+    struct jail jail;
+    char directory[TEST_PATH], image[TEST_PATH], base[TEST_PATH], cow[TEST_PATH], bridge[IF_NAMESIZE];
+    int links;
+
+    test_begin("qemu-sandbox", 60);
+    net_private();
+    bridge_new(bridge);
+    directory_new(directory);
+    jail_new(&jail);
+    path_in(image, directory, "data.img");
+    path_in(base, directory, "base.img");
+    path_in(cow, directory, "data.qcow2");
+    image_raw(image, 1 << 20);
+    image_raw(base, 1 << 20);
+    image_qcow2(cow, "1M", base, "raw");
+    vm_start(&vm, &(struct qemu_options){.extra = jail.arguments});
+    links = link_count();
+    jail_check(&jail, vm.qemu, image);
+    devices(image, cow, bridge);
+    CHECK_NUMBER(directory_count(jail.directory), 0);
+    CHECK_NUMBER(link_count(), links);
+    vm_stop(&vm);
+    return test_end();
+}

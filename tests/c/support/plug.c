@@ -1,0 +1,98 @@
+#include "plug.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "clock.h"
+
+enum { TICK_MS = 1000 };
+
+int add_nic(struct vm *vm, const struct kvm_hotplug_nic *nic, struct kvm_hotplug_device *ret_device)
+{
+    return kvm_hotplug_add_nic(vm->guest, nic, sizeof *nic, ret_device, sizeof *ret_device, &failure);
+}
+
+int add_disk(struct vm *vm, const struct kvm_hotplug_disk *disk, struct kvm_hotplug_device *ret_device)
+{
+    return kvm_hotplug_add_disk(vm->guest, disk, sizeof *disk, ret_device, sizeof *ret_device, &failure);
+}
+
+int unplug(struct vm *vm, const char *id, uint32_t timeout_ms)
+{
+    struct kvm_hotplug_removal removal = {.id = id, .timeout_ms = timeout_ms};
+
+    return kvm_hotplug_unplug(vm->guest, &removal, sizeof removal, NULL, 0, &failure);
+}
+
+bool next_event(struct vm *vm, struct kvm_hotplug_event *event, int timeout_ms)
+{
+    long long end = now_ms() + timeout_ms;
+
+    while (now_ms() < end) {
+        if (vm_next_event(vm, event, ms_until(end) < TICK_MS ? ms_until(end) : TICK_MS))
+            return true;
+        if (kvm_hotplug_process(vm->guest, 0, &failure) < 0)
+            FAIL("kvm_hotplug_process: %s", kvm_hotplug_error_message(failure));
+    }
+    return false;
+}
+
+void expect_event(struct vm *vm, uint32_t type, const char *id, int timeout_ms)
+{
+    struct kvm_hotplug_event event = {0};
+
+    if (!next_event(vm, &event, timeout_ms))
+        FAIL("no event for %s within %d ms", id, timeout_ms);
+    if (event.event_type != type || strcmp(event.id, id) != 0)
+        FAIL("event %u for \"%s\" (%s), not %u for %s", event.event_type, event.id, event.text, type, id);
+    test_count_check();
+}
+
+uint32_t pending_reason(struct vm *vm, const char *id)
+{
+    struct kvm_hotplug_device device = vm_device(vm, id);
+
+    CHECK_NUMBER(device.state, KVM_HOTPLUG_PENDING);
+    return device.reason;
+}
+
+size_t recorded(const struct vm *vm)
+{
+    struct kvm_runtime *copy = NULL;
+    size_t count = 0;
+
+    works(kvm_runtime_read(vm->path, &copy, &failure));
+    works(kvm_runtime_list(copy, NULL, 0, 0, &count, &failure));
+    kvm_runtime_free(copy);
+    return count;
+}
+
+void check_gone(struct vm *vm, const char *id)
+{
+    struct qemu *qemu = vm->qemu;
+    char quoted[48];
+
+    snprintf(quoted, sizeof quoted, "\"%s\"", id);
+    CHECK(!qmp_contains(qemu, "{\"execute\":\"qom-list\",\"arguments\":{\"path\":\"/machine/peripheral\"}}", quoted));
+    CHECK(!qmp_contains(qemu, "{\"execute\":\"query-pci\"}", quoted));
+    CHECK(!qmp_contains(qemu, "{\"execute\":\"query-named-block-nodes\"}", quoted));
+    CHECK(!qmp_contains(qemu, "{\"execute\":\"query-fdsets\"}", id));
+    CHECK(!hmp_contains(qemu, "info network", id));
+    CHECK(!vm_record_contains(vm, quoted));
+    CHECK(!vm_journal_contains(vm, quoted));
+    answers(kvm_hotplug_get_device(vm->guest, id, NULL, 0, &failure), KVM_HOTPLUG_ABSENT);
+}
+
+bool has_native_hotplug(struct qemu *qemu)
+{
+    return qemu->q35 && qmp_contains(qemu, "{\"execute\":\"query-version\"}", "\"major\":5}");
+}
+
+bool hmp_contains(struct qemu *qemu, const char *command, const char *part)
+{
+    char json[256];
+
+    snprintf(json, sizeof json, "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"%s\"}}", command);
+    return strstr(qmp(qemu, json), part) != NULL;
+}

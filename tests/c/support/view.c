@@ -1,0 +1,116 @@
+#include "view.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "check.h"
+#include "guest.h"
+
+enum { FIRST_PORT_SLOT = 0x10 };
+
+void view_directory(struct qemu *qemu, const struct kvm_hotplug_device *device, char path[128])
+{
+    static const char devices[] = "/sys/bus/pci/devices";
+    unsigned port;
+
+    if (sscanf(device->bus, "rp%u", &port) == 1)
+        snprintf(path, 128, "%s/0000:00:%02x.0/0000:*:%02x.0", devices, FIRST_PORT_SLOT + port, device->slot);
+    else if (strcmp(device->bus, "br1") == 0 && qemu->q35)
+        snprintf(path, 128, "%s/0000:00:%02x.0/0000:*:00.0/0000:*:%02x.0", devices, FIRST_PORT_SLOT + VIEW_BRIDGE_PORT,
+                 device->slot);
+    else if (strcmp(device->bus, "br1") == 0)
+        snprintf(path, 128, "%s/0000:00:%02x.0/0000:*:%02x.0", devices, VIEW_BRIDGE_SLOT, device->slot);
+    else if (strcmp(device->bus, "pci.0") == 0 && !qemu->q35)
+        snprintf(path, 128, "%s/0000:00:%02x.0", devices, device->slot);
+    else
+        FAIL("do not know where the guest has bus %s", device->bus);
+}
+
+static _Noreturn void not_seen(struct qemu *qemu, const struct kvm_hotplug_device *device, const char *pattern)
+{
+    char log[2048];
+
+    guest_run(qemu, "dmesg | tail -n 12; grep . /sys/bus/pci/slots/*/power; ls /sys/bus/pci/devices", log, sizeof log);
+    FAIL("the guest does not see %s: nothing like %s\n--- its kernel ---\n%s", device->id, pattern, log);
+}
+
+static void driver_name(struct qemu *qemu, const struct kvm_hotplug_device *device, const char *what, char name[16])
+{
+    char path[128];
+    char command[256];
+    char output[64] = "";
+
+    view_directory(qemu, device, path);
+    snprintf(command, sizeof command, "ls %s/virtio*/%s", path, what);
+    if (!guest_wait(qemu, command, VIEW_MS))
+        not_seen(qemu, device, command + strlen("ls "));
+    CHECK_NUMBER(guest_run(qemu, command, output, sizeof output), 0);
+    snprintf(name, 16, "%.*s", (int)strcspn(output, "\n"), output);
+}
+
+void view_nic(struct qemu *qemu, const struct kvm_hotplug_device *device, char name[16])
+{
+    driver_name(qemu, device, "net", name);
+}
+
+/* A disk's directory is there before its node in /dev is. */
+void view_disk(struct qemu *qemu, const struct kvm_hotplug_device *device, char name[16])
+{
+    char command[64];
+
+    driver_name(qemu, device, "block", name);
+    snprintf(command, sizeof command, "test -b /dev/%s", name);
+    CHECK(guest_wait(qemu, command, VIEW_MS));
+}
+
+bool view_is_gone(struct qemu *qemu, const struct kvm_hotplug_device *device)
+{
+    char path[128];
+    char command[256];
+
+    view_directory(qemu, device, path);
+    snprintf(command, sizeof command, "! ls -d %s", path);
+    return guest_wait(qemu, command, VIEW_MS);
+}
+
+static int run_formatted(struct qemu *qemu, const char *format, va_list values, char *output, size_t size)
+{
+    char command[1024];
+    int length = vsnprintf(command, sizeof command, format, values);
+
+    if (length < 0 || (size_t)length >= sizeof command)
+        FAIL("command too long: %s", format);
+    return guest_run(qemu, command, output, size);
+}
+
+void guest_prints(struct qemu *qemu, const char *want, const char *format, ...)
+{
+    char output[4096];
+    va_list values;
+    size_t length;
+    int status;
+
+    va_start(values, format);
+    status = run_formatted(qemu, format, values, output, sizeof output);
+    va_end(values);
+    length = strlen(output);
+    if (length > 0 && output[length - 1] == '\n')
+        output[length - 1] = '\0';
+    if (status != 0)
+        FAIL("\"%s\" ended with status %d in the guest: %s", format, status, output);
+    if (strcmp(output, want) != 0)
+        FAIL("\"%s\" printed \"%s\" in the guest, not \"%s\"", format, output, want);
+    test_count_check();
+}
+
+int guest_does(struct qemu *qemu, const char *format, ...)
+{
+    va_list values;
+    int status;
+
+    va_start(values, format);
+    status = run_formatted(qemu, format, values, NULL, 0);
+    va_end(values);
+    return status;
+}

@@ -1,0 +1,76 @@
+//! Whatever a peer says, however it is cut: the same messages come out, no call crashes, and none waits for a peer that
+//! has hung up.
+#![no_main]
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use fuzz_support::{Peer, Reaction};
+use kvm_hotplug::deadline::Deadline;
+use kvm_hotplug::qmp::{Command, Framer, Message, Monitor};
+use kvm_hotplug::{ErrorKind, Result};
+use libfuzzer_sys::fuzz_target;
+
+static PEER: LazyLock<Peer> = LazyLock::new(Peer::start);
+
+/// Long enough that only a call that waits for nothing reaches it.
+const LONG: Duration = Duration::from_secs(20);
+
+const GREETING: &[u8] = br#"{"QMP":{"version":{"qemu":{"micro":22,"minor":2,"major":7},"package":""},"capabilities":["oob"]}}
+{"return":{},"id":1}
+"#;
+
+/// The first byte says whether the peer is well-mannered at first, the second how its bytes are cut.
+fn run(data: &[u8]) {
+    let [manners, cut, bytes @ ..] = data else { return };
+    let pieces: Vec<&[u8]> = bytes.chunks(usize::from(*cut).max(1)).collect();
+    assert_eq!(messages(&pieces), messages(&[bytes]), "another cut, other messages");
+    let mut opening: Vec<Vec<u8>> = if manners % 2 == 0 { vec![GREETING.to_vec()] } else { vec![] };
+    opening.extend(pieces.iter().map(|piece| piece.to_vec()));
+    if PEER.prepare(Reaction { opening, answers: vec![] }) {
+        converse();
+    }
+}
+
+/// What a framer makes of the pieces, up to its first error.
+fn messages(pieces: &[&[u8]]) -> Vec<String> {
+    let mut framer = Framer::default();
+    let mut seen = Vec::new();
+    for piece in pieces {
+        framer.push(piece);
+        loop {
+            match framer.next_message() {
+                Ok(Some(message)) => seen.push(format!("{:?}", Message::parse(&message))),
+                Ok(None) => break,
+                Err(error) => {
+                    seen.push(error.to_string());
+                    return seen;
+                }
+            }
+        }
+    }
+    seen
+}
+
+fn converse() {
+    let deadline = Deadline::after(LONG);
+    let Some(mut monitor) = heard_out(Monitor::connect(PEER.path(), &deadline)) else { return };
+    let commands = ["query-pci", "query-status", "query-fdsets"].map(|name| Command::with(name, &[]));
+    let batch = monitor.run(&commands, &deadline);
+    assert_eq!(batch.replies.len(), commands.len());
+    let missing = batch.replies.iter().filter(|reply| reply.is_none()).count();
+    assert_eq!(missing > 0, batch.failure.is_some(), "{missing} replies are missing: {:?}", batch.failure);
+    heard_out(batch.failure.map_or(Ok(()), Err));
+    heard_out(monitor.pump());
+    while monitor.next_event().is_some() {}
+    heard_out(monitor.wait_event(&deadline));
+}
+
+/// The value, if any. The peer hangs up, and nobody may have overheard that.
+fn heard_out<T>(result: Result<T>) -> Option<T> {
+    result
+        .map_err(|error| assert!(!matches!(error.kind(), ErrorKind::Timeout | ErrorKind::MonitorBusy), "{error}"))
+        .ok()
+}
+
+fuzz_target!(|data: &[u8]| run(data));
