@@ -41,9 +41,9 @@ impl Session {
             });
             match (verb, here) {
                 (Verb::Add, true) => self.complete_add(&device)?,
-                (Verb::Add | Verb::UndoAdd, false) => self.undo_add(&device, deadline)?,
                 (Verb::UndoAdd | Verb::Remove, true) => self.ask_again(&device, deadline)?,
-                (Verb::Remove, false) => self.finish_and_tell(&device, deadline)?,
+                // Also one that was added: its record may have been written before things went wrong.
+                (_, false) => self.finish_and_tell(&device, deadline)?,
             }
         }
         Ok(())
@@ -59,16 +59,6 @@ impl Session {
         runtime.write_journal(|journal| journal.strike(device.id.as_str()))?;
         drop(runtime);
         self.events.device(What::Added, device, "an interrupted add was completed");
-        Ok(())
-    }
-
-    fn undo_add(&mut self, device: &Device, deadline: &Deadline) -> Result<()> {
-        let left = self.take_down(plan::every_trace(device, &self.fdsets.of(&device.id)), deadline)?;
-        // The journal keeps what is left: the next call tries again.
-        if left.is_empty() {
-            self.forget(device)?;
-            self.events.device(What::Undone, device, "an interrupted add was taken back");
-        }
         Ok(())
     }
 
