@@ -55,6 +55,7 @@ through_every_api! {
     a_guest_that_stays_busy_is_an_error,
     a_request_of_somebody_else_is_waited_for,
     what_is_not_there_is_absent,
+    what_was_there_at_first_is_absent_once_it_is_gone,
     what_is_not_ours_is_left_alone,
     a_kind_can_be_demanded,
     a_guest_that_did_not_hear_is_asked_again,

@@ -18,6 +18,9 @@ use crate::runtime::{Device, Intent, Verb};
 const IN_USE_PATIENCE: Duration = Duration::from_secs(1);
 const IN_USE_PAUSE: Duration = Duration::from_millis(10);
 
+/// Most ids whose late `DEVICE_DELETED` is looked out for.
+const MAX_GHOSTS: usize = 64;
+
 /// A removal that has come to its end.
 pub(super) struct Finished {
     what: What,
@@ -149,6 +152,10 @@ impl Session {
         }
         if !seen {
             self.ghosts.insert(device.id.clone());
+            // The word comes within a second or has been missed: old ones are of no use.
+            while self.ghosts.len() > MAX_GHOSTS {
+                self.ghosts.pop_first();
+            }
         }
         let mut next = self.runtime().record().clone();
         if next.remove(&device.id).is_some() {
@@ -180,6 +187,7 @@ impl Session {
             self.slots.release(address, &device.id);
         }
         self.fdsets.release(&device.id);
+        self.topology.remove(device.id.as_str());
         self.pending.remove(&device.id);
         self.missing.remove(&device.id);
         self.runtime().write_journal(|journal| journal.strike(device.id.as_str()))

@@ -94,6 +94,13 @@ impl Topology {
         Ok(())
     }
 
+    /// The device with this id has left the guest, whatever its last answer showed.
+    pub fn remove(&mut self, id: &str) {
+        for bus in &mut self.buses {
+            bus.functions.retain(|_, occupant| occupant.id.as_deref() != Some(id));
+        }
+    }
+
     fn take_waiting_for(&mut self, bridge: Option<&str>) -> Vec<Placement> {
         let wanted = |placement: &Placement| placement.bus() == bridge.map(BusRef::Bridge);
         let (found, rest) = std::mem::take(&mut self.homeless).into_iter().partition(wanted);

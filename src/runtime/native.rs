@@ -181,3 +181,16 @@ fn parse<T: DeserializeOwned>(value: Value) -> Result<T> {
 fn malformed(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::Format, what)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_numbers_survive_a_rewrite() {
+        let numbers = "[21e+300,0.1,1e-7,1.7976931348623157e308,18446744073709551615,-9223372036854775808]";
+        let text = format!(r#"{{"format":"{FORMAT}","version":1,"command":[],"newer":{numbers}}}"#);
+        let record = decode(text.as_bytes()).unwrap();
+        assert_eq!(decode(&encode(&record).unwrap()).unwrap(), record);
+    }
+}
