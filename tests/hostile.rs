@@ -46,6 +46,8 @@ fn shard(index: u64) {
 }
 
 fn one(seed: u64) {
+    println!("KVM_HOTPLUG_HOSTILE_SEED={seed}");
+    gauge::not_longer_than(180);
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let config = Config { cases: 1, failure_persistence: None, max_shrink_iters: 300, ..Config::default() };
@@ -55,6 +57,7 @@ fn one(seed: u64) {
         agent::play(&script);
         Ok(())
     });
+    gauge::not_longer_than(0);
     println!("seed {seed}: {:?}", start.elapsed());
     if let Err(error) = result {
         panic!("KVM_HOTPLUG_HOSTILE_SEED={seed}: {error}");
