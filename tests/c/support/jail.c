@@ -9,19 +9,22 @@
 #include "check.h"
 #include "qemu.h"
 
-/* Before QEMU 9.1 the options for it were others. */
+/* Before QEMU 9.1 the options for it were others. The help for one option has several lines. */
 static bool run_with_knows_user(void)
 {
     const char *program = getenv("KVM_HOTPLUG_TEST_QEMU");
+    bool found = false, inside = false;
     char command[512], line[512];
-    bool found = false;
     FILE *help;
 
     snprintf(command, sizeof command, "%s -help", program == NULL ? "qemu-system-x86_64" : program);
     help = popen(command, "re");
     CHECK(help != NULL);
-    while (fgets(line, sizeof line, help) != NULL)
-        found = found || (strstr(line, "-run-with") != NULL && strstr(line, "user=") != NULL);
+    while (fgets(line, sizeof line, help) != NULL) {
+        if (line[0] == '-')
+            inside = strncmp(line, "-run-with", strlen("-run-with")) == 0;
+        found = found || (inside && strstr(line, "user=") != NULL);
+    }
     pclose(help);
     return found;
 }

@@ -9,9 +9,12 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "clock.h"
 #include "files.h"
 #include "janitor.h"
 #include "run.h"
+
+enum { GOES_MS = 2000 };
 
 static void ip(const char *const arguments[])
 {
@@ -80,6 +83,18 @@ void link_delete(const char *name)
 bool link_exists(const char *name)
 {
     return if_nametoindex(name) != 0;
+}
+
+bool link_goes(const char *name)
+{
+    long long end = now_ms() + test_patience(GOES_MS);
+
+    while (link_exists(name)) {
+        if (now_ms() >= end)
+            return false;
+        sleep_ms(5);
+    }
+    return true;
 }
 
 bool link_in_bridge(const char *name, const char *bridge)

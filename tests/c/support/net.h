@@ -27,6 +27,9 @@ void link_delete(const char *name);
 
 bool link_exists(const char *name);
 
+/* Whether it goes within a second or two: the kernel takes its time with a tap that QEMU has closed. */
+bool link_goes(const char *name);
+
 /* Whether the interface is a port of this bridge. */
 bool link_in_bridge(const char *name, const char *bridge);
 
