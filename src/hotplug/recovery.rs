@@ -147,6 +147,10 @@ impl Session {
         let seen = self.has_departed(&device.id);
         let left: Vec<String> = leftovers.iter().map(Leftover::to_string).collect();
         if !seen && leftovers.iter().any(Leftover::is_in_use) {
+            if verb == Some(Verb::Add) && self.recorded(id).is_none() {
+                // Whether it was there long enough to be called added no longer matters: it is on its way out.
+                self.runtime().write_journal(|journal| journal.note(Verb::UndoAdd, device))?;
+            }
             self.note_request(device, Waiting::Deadline);
             return Ok(Finished { what, text, left });
         }

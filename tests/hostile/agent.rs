@@ -80,6 +80,7 @@ impl Scene {
     }
 
     pub fn add_disk(&self, id: &'static str) {
+        self.world.disk(id);
         self.guest().add_disk(&self.disk(Some(id)), AMPLE).unwrap();
     }
 

@@ -88,6 +88,19 @@ fn answers_that_swell() {
     });
 }
 
+/// As much as a message may have on the wire is far more than it may have in memory.
+#[test]
+fn answers_beyond_the_limit() {
+    host::in_own_process("swelling::answers_beyond_the_limit", || {
+        let scene = scene(true);
+        for (name, make) in SWELLERS {
+            scene.qemu().fault("query-fdsets", 0, Act::Return(make(MAX_MESSAGE - 100_000)));
+            within_bounds(name, || scene.guest().mend(TIMEOUT));
+            scene.restore();
+        }
+    });
+}
+
 #[test]
 fn a_whole_batch_that_swells() {
     host::in_own_process("swelling::a_whole_batch_that_swells", || {

@@ -5,16 +5,14 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
 #include "check.h"
-#include "clock.h"
 #include "files.h"
 #include "janitor.h"
 #include "run.h"
-
-enum { GOES_MS = 2000 };
 
 static void ip(const char *const arguments[])
 {
@@ -87,14 +85,9 @@ bool link_exists(const char *name)
 
 bool link_goes(const char *name)
 {
-    long long end = now_ms() + test_patience(GOES_MS);
-
-    while (link_exists(name)) {
-        if (now_ms() >= end)
-            return false;
-        sleep_ms(5);
-    }
-    return true;
+    for (int i = 0; i < 200 && link_exists(name); i++)
+        nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
+    return !link_exists(name);
 }
 
 bool link_in_bridge(const char *name, const char *bridge)

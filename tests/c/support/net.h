@@ -27,7 +27,7 @@ void link_delete(const char *name);
 
 bool link_exists(const char *name);
 
-/* Whether it goes within a second or two: the kernel takes its time with a tap that QEMU has closed. */
+/* Whether it goes within two seconds: the kernel takes a tap away when the last process has closed it. */
 bool link_goes(const char *name);
 
 /* Whether the interface is a port of this bridge. */
