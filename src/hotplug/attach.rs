@@ -20,6 +20,10 @@ use crate::runtime::{Device, DeviceKind, Presence, Record, Runtime, Spec, Verb};
 /// How long a cancelled call may go on to find out and say what became of the device.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How long, and how often, an id is tried again that QEMU has not given free yet.
+const GHOST_PATIENCE: Duration = Duration::from_secs(2);
+const GHOST_PAUSE: Duration = Duration::from_millis(20);
+
 /// How often a slot that QEMU refuses is replaced by another one before the refusal is the answer.
 const MENDS: usize = 8;
 
@@ -157,7 +161,7 @@ impl Session {
     /// another slot chosen.
     pub(super) fn attach(&mut self, attach: Attach, wish: &Wish, deadline: &Deadline) -> Result<Outcome> {
         for _ in 0..MENDS {
-            let error = match self.attach_once(&attach, wish, deadline) {
+            let error = match self.attach_once_free(&attach, wish, deadline) {
                 Err(error) if wish.address.is_none() && error.left().is_empty() => error,
                 result => return result,
             };
@@ -167,7 +171,25 @@ impl Session {
             self.log.write(Level::Info, || format!("choosing another slot: {error}"));
             self.resync(deadline)?;
         }
-        self.attach_once(&attach, wish, deadline)
+        self.attach_once_free(&attach, wish, deadline)
+    }
+
+    /// QEMU gives an id free only with the last trace of its old device, some time after that was found missing: a refusal
+    /// of such an id is tried again for a while.
+    fn attach_once_free(&mut self, attach: &Attach, wish: &Wish, deadline: &Deadline) -> Result<Outcome> {
+        let patience = deadline.at_most(GHOST_PATIENCE);
+        loop {
+            let result = self.attach_once(attach, wish, deadline);
+            let haunted = !self.ghosts.is_empty()
+                && result.as_ref().is_err_and(|error| {
+                    error.kind() == ErrorKind::Conflict
+                        && error.qmp_class().is_some()
+                        && error.left().is_empty()
+                });
+            if !haunted || patience.pause(GHOST_PAUSE).is_err() {
+                return result;
+            }
+        }
     }
 
     fn attach_once(&mut self, attach: &Attach, wish: &Wish, deadline: &Deadline) -> Result<Outcome> {

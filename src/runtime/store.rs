@@ -139,15 +139,16 @@ impl Place {
     /// Puts a staged version in place, for good: it survives a power failure from here on. If that cannot be made
     /// sure, the old version is put back; if not even that, the error names what is left.
     pub fn settle(self: &Arc<Self>, mut staged: Staged, flags: RenameFlags) -> Result<()> {
-        let old = self.read(staged.part)?;
+        // Something odd in its place, such as a link that somebody put there, is replaced as well; only not put back.
+        let old = self.read(staged.part);
         staged.rename(flags)?;
         let Err(error) = self.sync(staged.part) else { return Ok(()) };
-        let put_back = match old {
+        let put_back = old.and_then(|old| match old {
             Some(bytes) => {
                 self.stage(staged.part, &bytes).and_then(|mut old| old.rename(RenameFlags::empty()))
             }
             None => self.remove(staged.part),
-        };
+        });
         if put_back.is_ok() {
             return Err(error);
         }
