@@ -234,15 +234,9 @@ impl Session {
         let verdict = transaction::run(self.monitor()?, stages, fds, deadline);
         self.log.write(Level::Debug, || format!("{}: {verdict:?}", device.id));
         match verdict {
-            Verdict::Done => match staged.commit() {
-                Ok(()) => {
-                    let mut runtime = self.runtime();
-                    runtime.adopt(next);
-                    self.strike_finished(&mut runtime, device);
-                    Ok(())
-                }
-                Err(error) => Err(self.undo_live(device, error.with_step("save the runtime file"), deadline)),
-            },
+            Verdict::Done => self
+                .commit(device, staged, next)
+                .map_err(|error| self.undo_live(device, error.with_step("save the runtime file"), deadline)),
             Verdict::Refused(error, inverses) => {
                 if let (ErrorKind::NotHotpluggable, Some(address)) = (error.kind(), &device.address) {
                     self.closed.insert(address.bus.clone());
@@ -254,6 +248,13 @@ impl Session {
                 self.find_out(device, error, deadline)
             }
         }
+    }
+
+    fn commit(&self, device: &Device, staged: Staged, next: Record) -> Result<()> {
+        let mut runtime = self.runtime();
+        runtime.commit(staged, next)?;
+        self.strike_finished(&mut runtime, device);
+        Ok(())
     }
 
     /// Puts the new record and the intent on disk, in that order.

@@ -18,6 +18,9 @@ use crate::runtime::{Device, Intent, Verb};
 const IN_USE_PATIENCE: Duration = Duration::from_secs(1);
 const IN_USE_PAUSE: Duration = Duration::from_millis(10);
 
+/// Most ids whose late `DEVICE_DELETED` is looked out for.
+const MAX_GHOSTS: usize = 64;
+
 /// A removal that has come to its end.
 pub(super) struct Finished {
     what: What,
@@ -41,9 +44,9 @@ impl Session {
             });
             match (verb, here) {
                 (Verb::Add, true) => self.complete_add(&device)?,
-                (Verb::Add | Verb::UndoAdd, false) => self.undo_add(&device, deadline)?,
                 (Verb::UndoAdd | Verb::Remove, true) => self.ask_again(&device, deadline)?,
-                (Verb::Remove, false) => self.finish_and_tell(&device, deadline)?,
+                // Also one that was added: its record may have been written before things went wrong.
+                (_, false) => self.finish_and_tell(&device, deadline)?,
             }
         }
         Ok(())
@@ -59,16 +62,6 @@ impl Session {
         runtime.write_journal(|journal| journal.strike(device.id.as_str()))?;
         drop(runtime);
         self.events.device(What::Added, device, "an interrupted add was completed");
-        Ok(())
-    }
-
-    fn undo_add(&mut self, device: &Device, deadline: &Deadline) -> Result<()> {
-        let left = self.take_down(plan::every_trace(device, &self.fdsets.of(&device.id)), deadline)?;
-        // The journal keeps what is left: the next call tries again.
-        if left.is_empty() {
-            self.forget(device)?;
-            self.events.device(What::Undone, device, "an interrupted add was taken back");
-        }
         Ok(())
     }
 
@@ -154,11 +147,19 @@ impl Session {
         let seen = self.has_departed(&device.id);
         let left: Vec<String> = leftovers.iter().map(Leftover::to_string).collect();
         if !seen && leftovers.iter().any(Leftover::is_in_use) {
+            if verb == Some(Verb::Add) && self.recorded(id).is_none() {
+                // Whether it was there long enough to be called added no longer matters: it is on its way out.
+                self.runtime().write_journal(|journal| journal.note(Verb::UndoAdd, device))?;
+            }
             self.note_request(device, Waiting::Deadline);
             return Ok(Finished { what, text, left });
         }
         if !seen {
             self.ghosts.insert(device.id.clone());
+            // The word comes within a second or has been missed: old ones are of no use.
+            while self.ghosts.len() > MAX_GHOSTS {
+                self.ghosts.pop_first();
+            }
         }
         let mut next = self.runtime().record().clone();
         if next.remove(&device.id).is_some() {

@@ -98,14 +98,14 @@ fn place_some(
         return Err(error.with_step("qom-get"));
     }
     // A device without such a property is no PCI device, and one that left meanwhile is no occupant.
-    let value = |reply: Option<&Option<Result<Value>>>| match reply {
-        Some(Some(Ok(value))) => value.clone(),
-        _ => Value::Null,
+    let value = |reply| match reply {
+        Some(&Some(Ok(ref value))) => value,
+        _ => &Value::Null,
     };
     for ((container, child), pair) in children.iter().zip(batch.replies.chunks(2)) {
         let id = (*container == CONTAINERS[0]).then_some(child.name.as_str());
         if let Some(placement) =
-            Placement::from_qom(id, &child.driver, &value(pair.first()), &value(pair.get(1)))
+            Placement::from_qom(id, &child.driver, value(pair.first()), value(pair.get(1)))
         {
             topology.place(placement)?;
         }

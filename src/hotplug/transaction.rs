@@ -123,10 +123,29 @@ pub(super) fn unwind(
     Ok(left.collect())
 }
 
-/// Whether QEMU says that what was to go is not there.
+/// Whether QEMU says that what was to go is not there. Only devices and netdevs have a class for it; a missing node is
+/// "Cannot find node" in QEMU 5.2 and "Failed to find node" later.
 pub(super) fn is_absence(error: &Error) -> bool {
+    const WORDS: [&str; 3] = ["not found", "Failed to find node", "Cannot find node"];
     error.qmp_class() == Some("DeviceNotFound")
-        || error
-            .qmp_desc()
-            .is_some_and(|text| text.contains("not found") || text.contains("Failed to find node"))
+        || error.qmp_desc().is_some_and(|text| WORDS.iter().any(|words| text.contains(words)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absence_in_the_words_of_qemu_5_2_to_11_1() {
+        for (class, text) in [
+            ("DeviceNotFound", "Device 'x' not found"),
+            ("GenericError", "File descriptor named 'x' not found"),
+            ("GenericError", "File descriptor named 'fdset-id:7' not found"),
+            ("GenericError", "Cannot find node x"),
+            ("GenericError", "Failed to find node with node-name='x'"),
+        ] {
+            assert!(is_absence(&Error::qmp(class, text)), "{text}");
+        }
+        assert!(!is_absence(&Error::qmp("GenericError", "Node x is in use")));
+    }
 }

@@ -1,6 +1,7 @@
 //! The record of one guest, the file it lives in, and the journal beside it.
 
 pub mod journal;
+pub mod lock;
 pub mod native;
 pub mod record;
 pub mod store;
@@ -8,11 +9,14 @@ pub mod store;
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::fcntl::RenameFlags;
+
 pub use journal::{Intent, Journal, Verb};
 pub use record::{DEFAULT_RESERVED, Device, DeviceKind, Presence, Record, Spec};
 
 use crate::error::{Error, ErrorKind, Result};
-use store::{Lock, Part, Place, Staged};
+use lock::Lock;
+use store::{Part, Place, Staged};
 
 /// A record, together with its place on disk and the lock on it.
 #[derive(Debug)]
@@ -76,13 +80,13 @@ impl Runtime {
             ));
         }
         let place = Place::open(path)?;
-        if place.exists() {
-            return Err(Error::new(ErrorKind::Conflict, format!("{} exists already", path.display())));
-        }
+        refuse_existing(&place)?;
         let lock = place.lock()?;
-        place.stage(Part::Record, &native::encode(&self.record)?)?.commit_new()?;
-        // A journal without a record belongs to a guest that is gone.
+        refuse_existing(&place)?;
+        let staged = place.stage(Part::Record, &native::encode(&self.record)?)?;
+        // A journal without a record belongs to a guest that is gone. Beside the new record it would be taken for its.
         place.remove(Part::Journal)?;
+        place.settle(staged, RenameFlags::RENAME_NOREPLACE)?;
         self.home = Home::Owned { place, _lock: lock };
         Ok(())
     }
@@ -121,16 +125,19 @@ impl Runtime {
         self.place()?.stage(Part::Record, &native::encode(record)?)
     }
 
-    /// Remembers what a committed stage has written.
-    pub fn adopt(&mut self, record: Record) {
-        self.record = record;
+    /// Puts what was staged from `record` in place. Whatever fails, file and memory agree afterwards.
+    pub fn commit(&mut self, staged: Staged, record: Record) -> Result<()> {
+        let done = self.place()?.settle(staged, RenameFlags::empty());
+        if is_in_place(&done) {
+            self.record = record;
+        }
+        done
     }
 
     /// Replaces the record on disk and here.
     pub fn replace(&mut self, record: Record) -> Result<()> {
-        self.stage(&record)?.commit()?;
-        self.record = record;
-        Ok(())
+        let staged = self.stage(&record)?;
+        self.commit(staged, record)
     }
 
     /// Changes the journal, on disk first. An empty journal has no file.
@@ -146,9 +153,10 @@ impl Runtime {
         } else {
             place.replace(Part::Journal, &journal.encode()?)
         };
-        written.map_err(|error| error.with_step("write the journal"))?;
-        self.journal = journal;
-        Ok(())
+        if is_in_place(&written) {
+            self.journal = journal;
+        }
+        written.map_err(|error| error.with_step("write the journal"))
     }
 
     fn place(&self) -> Result<&Arc<Place>> {
@@ -165,6 +173,19 @@ impl Runtime {
             .with_errno(libc::EROFS)),
         }
     }
+}
+
+/// Whether the new version is there: also if that failed and could not be taken back.
+fn is_in_place(done: &Result<()>) -> bool {
+    done.as_ref().map_or_else(|error| !error.left().is_empty(), |()| true)
+}
+
+fn refuse_existing(place: &Place) -> Result<()> {
+    if place.exists() {
+        let text = format!("{} exists already", place.path().display());
+        return Err(Error::new(ErrorKind::Conflict, text));
+    }
+    Ok(())
 }
 
 fn missing(path: &Path) -> Error {

@@ -5,15 +5,15 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{ErrorKind as IoErrorKind, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, RenameFlags, openat, renameat2};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat2};
+use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -33,17 +33,9 @@ pub enum Part {
 /// A directory entry and its companions, not locked.
 #[derive(Debug)]
 pub struct Place {
-    path: PathBuf,
-    dir: OwnedFd,
-    name: OsString,
-}
-
-/// The lock on a place; dropping it removes the lock file.
-#[derive(Debug)]
-pub struct Lock {
-    file: Option<Flock<File>>,
-    dir: OwnedFd,
-    name: OsString,
+    pub(super) path: PathBuf,
+    pub(super) dir: OwnedFd,
+    pub(super) name: OsString,
 }
 
 /// A new version, complete and synced under a temporary name.
@@ -64,7 +56,7 @@ impl Place {
             .ok_or_else(|| Error::invalid(format!("runtime file path {path:?} names no file")))?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
-        let dir = nix::fcntl::open(parent, flags, Mode::empty())
+        let dir = uninterrupted(|| nix::fcntl::open(parent, flags, Mode::empty()))
             .map_err(|errno| Error::host(errno, format!("open directory {}", parent.display())))?;
         Ok(Arc::new(Self { path: path.to_owned(), dir, name: name.to_owned() }))
     }
@@ -86,61 +78,13 @@ impl Place {
         self.path.with_file_name(self.file_name(part))
     }
 
-    /// Takes the lock, or says who has it.
-    pub fn lock(&self) -> Result<Lock> {
-        let name = suffixed(&self.name, ".lock");
-        loop {
-            let file = self.open_lock_file(&name)?;
-            let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(file) => file,
-                Err((file, Errno::EWOULDBLOCK)) => return Err(self.locked_by(file)),
-                Err((_, errno)) => return Err(Error::host(errno, format!("lock {}", self.path.display()))),
-            };
-            // The last holder removes the file: a lock on a removed file guards nothing.
-            if !same_file(&file, &self.dir, &name)? {
-                continue;
-            }
-            let holder = format!("{}\n", std::process::id());
-            let written = file.set_len(0).and_then(|()| file.write_all(holder.as_bytes()));
-            written
-                .map_err(|error| Error::host(error, format!("write the lock of {}", self.path.display())))?;
-            let dir = self.dir.try_clone().map_err(|error| Error::host(error, "duplicate a directory fd"))?;
-            return Ok(Lock { file: Some(file), dir, name });
-        }
-    }
-
-    fn open_lock_file(&self, name: &OsStr) -> Result<File> {
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        let fd = openat(&self.dir, name, flags, Mode::from_bits_truncate(0o600)).map_err(|errno| {
-            Error::host(errno, format!("open the lock file {}", self.path.with_file_name(name).display()))
-        })?;
-        Ok(File::from(fd))
-    }
-
-    fn locked_by(&self, mut lock_file: File) -> Error {
-        let mut text = [0; 16];
-        let read = lock_file.read(&mut text).unwrap_or(0);
-        let text = String::from_utf8_lossy(text.get(..read).unwrap_or_default()).into_owned();
-        let holder = match text.trim().parse::<u32>() {
-            Ok(pid) if pid == std::process::id() => "this process, through another handle".to_owned(),
-            Ok(pid) => format!("process {pid}{}", process_name(pid)),
-            Err(_) => "another process".to_owned(),
-        };
-        Error::new(
-            ErrorKind::Locked,
-            format!(
-                "runtime file {} is locked by {holder}; one agent owns it at a time",
-                self.path.display()
-            ),
-        )
-    }
-
     /// The content of a part, `None` if it does not exist. Only a regular file of acceptable size is read, and no
     /// symbolic link is followed.
     pub fn read(&self, part: Part) -> Result<Option<Vec<u8>>> {
         let path = self.part_path(part);
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-        let fd = match openat(&self.dir, self.file_name(part).as_os_str(), flags, Mode::empty()) {
+        let name = self.file_name(part);
+        let fd = match uninterrupted(|| openat(&self.dir, name.as_os_str(), flags, Mode::empty())) {
             Ok(fd) => fd,
             Err(Errno::ENOENT) => return Ok(None),
             Err(Errno::ELOOP) => {
@@ -178,7 +122,8 @@ impl Place {
         // A leftover of an earlier failure; the lock says that nobody is writing it now.
         self.unlink(&temporary)?;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        let written = openat(&self.dir, temporary.as_os_str(), flags, Mode::from_bits_truncate(0o600))
+        let mode = Mode::from_bits_truncate(0o600);
+        let written = uninterrupted(|| openat(&self.dir, temporary.as_os_str(), flags, mode))
             .map_err(std::io::Error::from)
             .map(File::from)
             .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
@@ -186,9 +131,35 @@ impl Place {
         Ok(staged)
     }
 
-    /// Replaces a part by `bytes`.
+    /// Replaces a part by `bytes`, as in [`Place::settle`].
     pub fn replace(self: &Arc<Self>, part: Part, bytes: &[u8]) -> Result<()> {
-        self.stage(part, bytes)?.commit()
+        self.settle(self.stage(part, bytes)?, RenameFlags::empty())
+    }
+
+    /// Puts a staged version in place, for good: it survives a power failure from here on. If that cannot be made
+    /// sure, the old version is put back; if not even that, the error names what is left.
+    pub fn settle(self: &Arc<Self>, mut staged: Staged, flags: RenameFlags) -> Result<()> {
+        let old = self.read(staged.part)?;
+        staged.rename(flags)?;
+        let Err(error) = self.sync(staged.part) else { return Ok(()) };
+        let put_back = match old {
+            Some(bytes) => {
+                self.stage(staged.part, &bytes).and_then(|mut old| old.rename(RenameFlags::empty()))
+            }
+            None => self.remove(staged.part),
+        };
+        if put_back.is_ok() {
+            return Err(error);
+        }
+        let path = self.part_path(staged.part);
+        let left = format!("{}: changed, but may be the old one again after a power failure", path.display());
+        Err(error.with_undo(vec![left]))
+    }
+
+    fn sync(&self, part: Part) -> Result<()> {
+        uninterrupted(|| nix::unistd::fsync(&self.dir)).map_err(|errno| {
+            Error::host(errno, format!("sync the directory of {}", self.part_path(part).display()))
+        })
     }
 
     /// Removes a part; one that is not there is fine.
@@ -207,7 +178,7 @@ impl Place {
     }
 
     fn unlink(&self, name: &OsStr) -> Result<()> {
-        match unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir) {
+        match uninterrupted(|| unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir)) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(errno) => {
                 Err(Error::host(errno, format!("remove {}", self.path.with_file_name(name).display())))
@@ -217,29 +188,21 @@ impl Place {
 }
 
 impl Staged {
-    /// Puts the new version in place of the old one.
-    pub fn commit(mut self) -> Result<()> {
-        self.rename(RenameFlags::empty())
-    }
-
-    /// Puts the new version in place, unless something is there already.
-    pub fn commit_new(mut self) -> Result<()> {
-        self.rename(RenameFlags::RENAME_NOREPLACE)
-    }
-
     fn rename(&mut self, flags: RenameFlags) -> Result<()> {
         let place = &self.place;
         let (from, to) = (place.temporary(self.part), place.file_name(self.part));
         let path = place.part_path(self.part);
-        match renameat2(&place.dir, from.as_os_str(), &place.dir, to.as_os_str(), flags) {
-            Ok(()) => self.committed = true,
-            Err(Errno::EEXIST) => {
-                return Err(Error::new(ErrorKind::Conflict, format!("{} exists already", path.display())));
+        let rename = || renameat2(&place.dir, from.as_os_str(), &place.dir, to.as_os_str(), flags);
+        match uninterrupted(rename) {
+            Ok(()) => {
+                self.committed = true;
+                Ok(())
             }
-            Err(errno) => return Err(Error::host(errno, format!("replace {}", path.display()))),
+            Err(Errno::EEXIST) => {
+                Err(Error::new(ErrorKind::Conflict, format!("{} exists already", path.display())))
+            }
+            Err(errno) => Err(Error::host(errno, format!("replace {}", path.display()))),
         }
-        nix::unistd::fsync(&place.dir)
-            .map_err(|errno| Error::host(errno, format!("sync the directory of {}", path.display())))
     }
 }
 
@@ -252,36 +215,20 @@ impl Drop for Staged {
     }
 }
 
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // Removed while still held: whoever opened it meanwhile sees that it is gone and starts over.
-        let _ = unlinkat(&self.dir, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir);
-        self.file.take();
+/// Makes a call again that a signal has interrupted: files on a network or in user space can be slow.
+pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            done => return done,
+        }
     }
 }
 
-fn suffixed(name: &OsStr, suffix: &str) -> OsString {
+pub(super) fn suffixed(name: &OsStr, suffix: &str) -> OsString {
     let mut name = name.to_owned();
     name.push(suffix);
     name
-}
-
-fn same_file(open: &File, dir: &OwnedFd, name: &OsStr) -> Result<bool> {
-    let held: FileStat = fstat(open.as_fd()).map_err(|errno| Error::host(errno, "stat a lock file"))?;
-    match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-        Ok(named) => Ok((held.st_dev, held.st_ino) == (named.st_dev, named.st_ino)),
-        Err(Errno::ENOENT) => Ok(false),
-        Err(errno) => Err(Error::host(errno, "stat a lock file")),
-    }
-}
-
-/// ` (name)` of a running process, empty if it cannot be told.
-fn process_name(pid: u32) -> String {
-    match std::fs::read_to_string(format!("/proc/{pid}/comm")) {
-        Ok(name) => format!(" ({})", name.trim()),
-        Err(error) if error.kind() == IoErrorKind::NotFound => " (in another pid namespace)".to_owned(),
-        Err(_) => String::new(),
-    }
 }
 
 #[cfg(test)]
@@ -323,28 +270,10 @@ mod tests {
         drop(place.stage(Part::Record, b"new").unwrap());
         assert_eq!(place.read(Part::Record).unwrap().unwrap(), b"old");
         assert_eq!(names(&dir), ["web1.runtime"]);
-        let error = place.stage(Part::Record, b"new").unwrap().commit_new().unwrap_err();
+        let staged = place.stage(Part::Record, b"new").unwrap();
+        let error = place.settle(staged, RenameFlags::RENAME_NOREPLACE).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict);
         assert_eq!(place.read(Part::Record).unwrap().unwrap(), b"old");
-    }
-
-    #[test]
-    fn one_lock_at_a_time_and_no_file_left() {
-        let (dir, place) = place();
-        let lock = place.lock().unwrap();
-        let error = place.lock().unwrap_err();
-        assert_eq!((error.kind(), error.errno()), (ErrorKind::Locked, libc::EAGAIN));
-        assert!(error.message().contains("this process, through another handle"), "{error}");
-        drop(lock);
-        assert!(names(&dir).is_empty());
-        drop(place.lock().unwrap());
-    }
-
-    #[test]
-    fn a_stale_lock_file_does_not_lock() {
-        let (dir, place) = place();
-        std::fs::write(dir.path().join("web1.runtime.lock"), "1\n").unwrap();
-        drop(place.lock().unwrap());
     }
 
     #[test]

@@ -48,7 +48,7 @@ static void ask_too_early(struct vm *vm, struct kvm_hotplug_device *devices)
     answers(unplug(vm, devices[0].id, 20000), KVM_HOTPLUG_PENDING);
     CHECK_NUMBER(pending_reason(vm, devices[0].id), KVM_HOTPLUG_REASON_NOT_STARTED);
     qmp(vm->qemu, "{\"execute\":\"cont\"}");
-    answers(unplug(vm, devices[1].id, 50), KVM_HOTPLUG_PENDING);
+    answers(unplug(vm, devices[1].id, 500), KVM_HOTPLUG_PENDING);
     /* The firmware sets up what it finds, so whether the guest has booted cannot be told for long. */
     reason = pending_reason(vm, devices[1].id);
     CHECK(reason == KVM_HOTPLUG_REASON_NOT_BOOTED || reason == KVM_HOTPLUG_REASON_DEADLINE);

@@ -1,4 +1,5 @@
 /* Behind a PCI bridge that the guest was started with: pinned there, and chosen once the better places are full. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +28,21 @@ static void pinned(struct vm *vm)
     comes_and_goes(vm, &nic);
 }
 
+/* QEMU 5.2 has only the bridge's own hot-plug controller for this, and Debian's small kernel has no driver for that: the
+ * guest never sees the device. QEMU takes it out without asking, since the slot was never switched on. */
+static void unseen(struct vm *vm)
+{
+    struct kvm_hotplug_device nic;
+    char path[128];
+
+    printf("no driver in the guest for hotplug behind pcie-pci-bridge on QEMU 5.2\n");
+    works(add_nic(vm, &(struct kvm_hotplug_nic){.bus = "br1", .slot = PINNED_SLOT}, &nic));
+    view_directory(vm->qemu, &nic, path);
+    CHECK(guest_does(vm->qemu, "ls -d %s", path) != 0);
+    works(unplug(vm, nic.id, 0));
+    check_gone(vm, nic.id);
+}
+
 static void overflowing(struct vm *vm)
 {
     struct kvm_hotplug_device nic = {0};
@@ -52,8 +68,12 @@ int main(void)
     test_begin("guest-bridge", 200);
     vm_start(&vm, &(struct qemu_options){
                       .guest = true, .extra = machine != NULL && strcmp(machine, "q35") == 0 ? q35 : pc});
-    pinned(&vm);
-    overflowing(&vm);
+    if (has_native_hotplug(vm.qemu)) {
+        unseen(&vm);
+    } else {
+        pinned(&vm);
+        overflowing(&vm);
+    }
     vm_stop(&vm);
     return test_end();
 }

@@ -58,7 +58,7 @@ int main(void)
     forget(&vm, &nic);
     view_nic(vm.qemu, &nic, name);
     switch_off(&vm, &nic);
-    CHECK(!link_exists(nic.ifname));
+    CHECK(link_goes(nic.ifname));
     works(add_disk(&vm, &(struct kvm_hotplug_disk){.path = image}, &disk));
     view_disk(vm.qemu, &disk, name);
     switch_off(&vm, &disk);

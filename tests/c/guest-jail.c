@@ -16,7 +16,7 @@ static void nic(struct vm *vm, const char *bridge)
     CHECK(host_pings("198.18.1.2"));
     works(unplug(vm, device.id, 0));
     CHECK(view_is_gone(vm->qemu, &device));
-    CHECK(!link_exists(device.ifname));
+    CHECK(link_goes(device.ifname));
     check_gone(vm, device.id);
 }
 

@@ -34,7 +34,7 @@ static void leaves_nothing(struct vm *vm, const struct kvm_hotplug_device *nic)
 {
     works(unplug(vm, nic->id, 0));
     CHECK(view_is_gone(vm->qemu, nic));
-    CHECK(!link_exists(nic->ifname));
+    CHECK(link_goes(nic->ifname));
     check_gone(vm, nic->id);
 }
 
@@ -104,7 +104,7 @@ static void caller_s_tap(struct vm *vm)
     CHECK(link_exists(tap));
     close(fds[0]);
     close(fds[1]);
-    CHECK(!link_exists(tap));
+    CHECK(link_goes(tap));
 }
 
 static void owned_tap(struct vm *vm)

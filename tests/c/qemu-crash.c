@@ -17,6 +17,7 @@
 #include <kvm_hotplug.h>
 
 #include "support/check.h"
+#include "support/native.h"
 #include "support/net.h"
 #include "support/qemu.h"
 
@@ -215,6 +216,22 @@ static void check_fd_names(const struct scene *scene)
     monitor_close(monitor);
 }
 
+/* As a guest without a system does: when it resets; or by switching the slots off, where a reset takes nothing out. */
+static void complete_removals(const struct scene *scene, const struct agent *agent)
+{
+    struct kvm_hotplug_device devices[MAX_DEVICES];
+    size_t count = 0;
+
+    if (!has_native_hotplug(scene->qemu)) {
+        qmp(scene->qemu, "{\"execute\":\"system_reset\"}");
+        return;
+    }
+    ok(kvm_hotplug_list(agent->guest, devices, sizeof devices[0], MAX_DEVICES, &count, NULL));
+    for (size_t i = 0; i < count; i++)
+        if (devices[i].state == KVM_HOTPLUG_PENDING)
+            native_switch_off(scene->qemu, devices[i].bus);
+}
+
 static void examine(const struct scene *scene, bool reset)
 {
     struct kvm_hotplug_device devices[MAX_DEVICES];
@@ -226,7 +243,7 @@ static void examine(const struct scene *scene, bool reset)
     if (agent_open(&agent, scene, &error))
         FAIL("open after a kill: %s", kvm_hotplug_error_message(error));
     if (reset) {
-        qmp(scene->qemu, "{\"execute\":\"system_reset\"}");
+        complete_removals(scene, &agent);
         CHECK(kvm_hotplug_slot_map(agent.guest, 0, NULL, 0, 0, &count, NULL) == 0);
         nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
     }

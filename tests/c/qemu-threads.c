@@ -336,7 +336,7 @@ int main(void)
     const struct qemu_options options = {.root_ports = 2 * WORKERS};
     struct vm other;
 
-    test_begin("qemu-threads", 120);
+    test_begin("qemu-threads", 300);
     net_private();
     vm_start(&vm, &options);
     vm_start(&other, &options);

@@ -25,8 +25,9 @@ const TIMEOUT: Duration = Duration::from_millis(30);
 /// A call may answer this much after its deadline: 250 ms, and time for a machine that has other things to do.
 const SLACK: Duration = Duration::from_millis(250 * 40);
 
-/// Most memory that one call may take for the moment, whatever the peer says.
-pub const MAX_MEMORY: usize = 64 << 20;
+/// Most memory that one call may take for the moment, whatever the peer says: answers of `MAX_WEIGHT` (32 MiB), a
+/// message of `MAX_MESSAGE` (4 MiB) twice, and room for what is made of them.
+pub const MAX_MEMORY: usize = 48 << 20;
 
 /// Time for calls that nothing stands in the way of.
 const AMPLE: Duration = Duration::from_secs(60);
@@ -79,6 +80,7 @@ impl Scene {
     }
 
     pub fn add_disk(&self, id: &'static str) {
+        self.world.disk(id);
         self.guest().add_disk(&self.disk(Some(id)), AMPLE).unwrap();
     }
 

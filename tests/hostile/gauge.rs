@@ -73,3 +73,9 @@ pub fn measure<T>(work: impl FnOnce() -> T) -> (T, Cost) {
         Cost { peak: since(PEAK.with(Cell::get)), kept: since(LIVE.with(Cell::get)), time: start.elapsed() };
     (done, cost)
 }
+
+/// Ends this process if it has not come here again by then: a call that hangs is no reason for the test to hang.
+pub fn not_longer_than(seconds: u32) {
+    // SAFETY: takes a number; nothing here handles the signal, whose default is to end the process.
+    unsafe { libc::alarm(seconds) };
+}

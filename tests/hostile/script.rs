@@ -306,13 +306,14 @@ fn pci() -> impl Strategy<Value = Value> {
         }
         device
     });
-    let nested = device.prop_recursive(40, 60, 4, |inner| {
+    let device = device.boxed();
+    let nested = device.clone().prop_recursive(40, 60, 4, |inner| {
         (inner.clone(), vec(inner, 0..4)).prop_map(|(mut port, children)| {
             port["pci_bridge"] = json!({ "bus": { "secondary": 1 }, "devices": children });
             port
         })
     });
-    let devices = prop_oneof![4 => vec(nested.clone(), 0..12), 1 => (nested, 1usize..5000).prop_map(|(d, n)| vec![d; n])];
+    let devices = prop_oneof![4 => vec(nested.clone(), 0..12), 1 => (device, 1usize..5000).prop_map(|(d, n)| vec![d; n])];
     let bus = (number(3), devices).prop_map(|(bus, devices)| json!({ "bus": bus, "devices": devices }));
     prop_oneof![9 => vec(bus, 0..4).prop_map(Value::from), 1 => anything()]
 }

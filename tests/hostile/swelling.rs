@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kvm_hotplug::Error;
+use kvm_hotplug::qmp::{Framer, MAX_MESSAGE, MAX_WEIGHT};
 use serde_json::{Value, json};
 
 use super::agent::{MAX_MEMORY, Scene};
@@ -12,40 +13,46 @@ use super::support::host;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What a peer can make of nearly 4 MiB.
-fn swellers() -> Vec<(&'static str, Value)> {
-    let many = |unit: &Value, bytes: usize| {
-        let count = bytes / (unit.to_string().len() + 1);
-        Value::from(vec![unit.clone(); count])
-    };
-    let mut all = Vec::new();
-    for room in [40_000, 400_000, 1_000_000, 4_100_000] {
-        all.push(("objects", many(&json!({ "": 0 }), room)));
-        all.push(("empty objects", many(&json!({}), room)));
-        all.push(("lists", many(&json!([]), room)));
-        all.push(("numbers", many(&json!(0), room)));
-        all.push(("texts", many(&json!(""), room)));
-        all.push(("one text", "y".repeat(room).into()));
-        all.push(("control characters", "\u{1}".repeat(room / 6).into()));
-        all.push(("children", many(&json!({ "name": "nobody", "type": "child<x>" }), room)));
-        all.push(("long children", many(&json!({ "name": "y".repeat(room / 3), "type": "child<x>" }), room)));
-        let set = json!({ "fdset-id": 1, "fds": [{ "fd": 1, "opaque": "kvm-hotplug:d0" }] });
-        all.push(("fdsets", numbered(&set, room)));
-        all.push(("nodes", many(&json!({ "node-name": "d0", "ro": true }), room)));
+/// A kind of answer that is as large as it is asked to be: bytes on the wire.
+type Sweller = (&'static str, fn(usize) -> Value);
+
+const SWELLERS: [Sweller; 12] = [
+    ("objects", |room| many(&json!({ "": 0 }), room)),
+    ("empty objects", |room| many(&json!({}), room)),
+    ("lists", |room| many(&json!([]), room)),
+    ("numbers", |room| many(&json!(0), room)),
+    ("texts", |room| many(&json!(""), room)),
+    ("one text", |room| "y".repeat(room).into()),
+    ("control characters", |room| "\u{1}".repeat(room / 6).into()),
+    ("children", |room| many(&json!({ "name": "nobody", "type": "child<x>" }), room)),
+    ("long children", |room| many(&json!({ "name": "y".repeat(room / 3), "type": "child<x>" }), room)),
+    ("fdsets", |room| {
+        let set = json!({ "fdset-id": 12345, "fds": [{ "fd": 1, "opaque": "kvm-hotplug:d0" }] });
+        let mut sets = many(&set, room);
+        for (number, set) in sets.as_array_mut().unwrap().iter_mut().enumerate() {
+            set["fdset-id"] = number.into();
+        }
+        sets
+    }),
+    ("nodes", |room| many(&json!({ "node-name": "d0", "ro": true }), room)),
+    ("devices", |room| {
         let device = json!({ "slot": 4, "function": 0, "id": { "vendor": 1, "device": 2 }, "qdev_id": "d0" });
-        all.push(("devices", json!([{ "bus": 0, "devices": many(&device, room) }])));
-    }
-    all
+        json!([{ "bus": 0, "devices": many(&device, room) }])
+    }),
+];
+
+fn many(unit: &Value, room: usize) -> Value {
+    vec![unit.clone(); (room / (unit.to_string().len() + 1)).max(1)].into()
 }
 
-/// The same set under many numbers.
-fn numbered(set: &Value, room: usize) -> Value {
-    let count = room / (set.to_string().len() + 6);
-    let mut sets = vec![set.clone(); count];
-    for (number, set) in sets.iter_mut().enumerate() {
-        set["fdset-id"] = number.into();
-    }
-    sets.into()
+/// The largest answer of a kind that is still accepted, or this share of it.
+fn largest((_, make): Sweller, share: usize) -> Value {
+    const SAMPLE: usize = 40_000;
+    let mut framer = Framer::default();
+    framer.push(format!("{{\"return\":{}}}", make(SAMPLE)).as_bytes());
+    framer.next_message().unwrap().unwrap();
+    let by_weight = MAX_WEIGHT / 1000 * SAMPLE / framer.weight() * 960;
+    make(by_weight.min(MAX_MESSAGE - 100_000) / share)
 }
 
 fn scene(numbered: bool) -> Scene {
@@ -62,21 +69,34 @@ fn within_bounds<T>(what: &str, work: impl FnOnce() -> Result<T, Error>) {
     assert!(error.is_none_or(|text| text.len() < 1 << 20), "{what}");
 }
 
-/// Every answer to a survey swells, one at a time and all at once.
+/// Every answer to a survey swells, one at a time.
 #[test]
 fn answers_that_swell() {
     host::in_own_process("swelling::answers_that_swell", || {
-        let questions = ["query-pci", "qom-list", "query-fdsets", "query-named-block-nodes", "qom-get"];
-        for unnumbered in [false, true] {
-            let scene = scene(!unnumbered);
-            for (name, value) in swellers() {
+        let all = ["query-pci", "qom-list", "query-fdsets", "query-named-block-nodes", "qom-get"];
+        for (numbered, questions) in [(true, &all[..]), (false, &["qom-list", "qom-get"])] {
+            let scene = scene(numbered);
+            for sweller in SWELLERS {
+                let value = largest(sweller, 1);
                 for question in questions {
-                    scene.qemu().clear_faults();
                     scene.qemu().fault(question, 0, Act::Return(value.clone()));
-                    within_bounds(&format!("{question}: {name}"), || scene.guest().mend(TIMEOUT));
+                    within_bounds(&format!("{question}: {}", sweller.0), || scene.guest().mend(TIMEOUT));
                     scene.restore();
                 }
             }
+        }
+    });
+}
+
+/// As much as a message may have on the wire is far more than it may have in memory.
+#[test]
+fn answers_beyond_the_limit() {
+    host::in_own_process("swelling::answers_beyond_the_limit", || {
+        let scene = scene(true);
+        for (name, make) in SWELLERS {
+            scene.qemu().fault("query-fdsets", 0, Act::Return(make(MAX_MESSAGE - 100_000)));
+            within_bounds(name, || scene.guest().mend(TIMEOUT));
+            scene.restore();
         }
     });
 }
@@ -85,13 +105,12 @@ fn answers_that_swell() {
 fn a_whole_batch_that_swells() {
     host::in_own_process("swelling::a_whole_batch_that_swells", || {
         let scene = scene(true);
-        for (name, value) in swellers() {
-            scene.qemu().clear_faults();
+        for (sweller, share) in SWELLERS.into_iter().flat_map(|sweller| [(sweller, 1), (sweller, 9)]) {
+            let value = largest(sweller, share);
             for skip in 0..8 {
                 scene.qemu().fault("qom-get", skip, Act::Return(value.clone()));
-                scene.qemu().fault("qom-list", skip, Act::Return(value.clone()));
             }
-            within_bounds(name, || scene.guest().verify(TIMEOUT));
+            within_bounds(&format!("{}/{share}", sweller.0), || scene.guest().verify(TIMEOUT));
             scene.restore();
         }
     });

@@ -134,7 +134,7 @@ pub fn a_device_that_went_while_the_monitor_was_lost(agent: &dyn Agent) {
     // The connection breaks while the call waits, and the event is lost with it.
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| api.unplug(&UnplugAsk::of("data")));
-        assert!(host::eventually(|| world.qemu.take_names().contains(&"query-status".to_owned())));
+        assert!(host::eventually(|| world.qemu.take_names().contains(&"device_del".to_owned())));
         world.qemu.accept(false);
         world.qemu.hang_up();
         world.qemu.grant("data");
@@ -152,7 +152,7 @@ pub fn cancel_ends_the_wait_and_says_what_is_pending(agent: &dyn Agent) {
     let start = Instant::now();
     let failure = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| api.unplug(&UnplugAsk::of("data")));
-        assert!(host::eventually(|| world.qemu.take_names().contains(&"query-status".to_owned())));
+        assert!(host::eventually(|| world.qemu.take_names().contains(&"device_del".to_owned())));
         std::thread::sleep(Duration::from_millis(30));
         assert!(api.cancel());
         fails(waiting.join().unwrap(), ErrorKind::Canceled)

@@ -138,7 +138,13 @@ pub fn reasons_for_pending(agent: &dyn Agent) {
         model.manner = Manner::Never;
         model.devices.iter_mut().for_each(|device| device.configured = device.id.is_none());
     });
-    assert_eq!(pending(api.unplug(&UnplugAsk::within("data", SHORT))), Why::NotBooted);
+    // The question why has 100 ms at most; on a host that is too busy even for that the answer is the plain deadline.
+    let told = host::eventually_within(30, || match pending(api.unplug(&UnplugAsk::within("data", 1000))) {
+        Why::NotBooted => true,
+        Why::Deadline => false,
+        other => panic!("{other:?}"),
+    });
+    assert!(told, "never said that the guest has not booted");
 }
 
 pub fn a_refusal_is_an_answer_and_the_device_stays(agent: &dyn Agent) {

@@ -9,8 +9,8 @@
 #include "check.h"
 #include "qemu.h"
 
-/* Before QEMU 9.1 the options for it were others. */
-static bool run_with_knows_user(void)
+/* From QEMU 10 on the options for it are others. */
+static bool has_runas(void)
 {
     const char *program = getenv("KVM_HOTPLUG_TEST_QEMU");
     char command[512], line[512];
@@ -21,7 +21,7 @@ static bool run_with_knows_user(void)
     help = popen(command, "re");
     CHECK(help != NULL);
     while (fgets(line, sizeof line, help) != NULL)
-        found = found || (strstr(line, "-run-with") != NULL && strstr(line, "user=") != NULL);
+        found = found || strncmp(line, "-runas", 6) == 0;
     pclose(help);
     return found;
 }
@@ -31,12 +31,12 @@ void jail_new(struct jail *jail)
     directory_new(jail->directory);
     ok(chmod(jail->directory, 0755));
     snprintf(jail->run_with, sizeof jail->run_with, "chroot=%s,user=nobody", jail->directory);
-    if (run_with_knows_user())
-        memcpy(jail->arguments, (const char *[]){"-sandbox", "on", "-run-with", jail->run_with, NULL},
-               5 * sizeof *jail->arguments);
-    else
+    if (has_runas())
         memcpy(jail->arguments, (const char *[]){"-sandbox", "on", "-runas", "nobody", "-chroot", jail->directory, NULL},
                7 * sizeof *jail->arguments);
+    else
+        memcpy(jail->arguments, (const char *[]){"-sandbox", "on", "-run-with", jail->run_with, NULL},
+               5 * sizeof *jail->arguments);
 }
 
 void jail_check(const struct jail *jail, struct qemu *qemu, const char *file)

@@ -7,8 +7,9 @@
 
 #include "clock.h"
 #include "files.h"
+#include "native.h"
 
-enum { WAIT_MS = 10000, MAX_PIECES = 1024 };
+enum { WAIT_MS = 10000, MAX_PIECES = 1024, MAX_DEVICES = 64 };
 
 _Thread_local struct kvm_hotplug_error *failure;
 
@@ -123,12 +124,31 @@ void vm_observe(struct vm *vm, const char *json)
         FAIL("%s: %s", json, answer);
 }
 
+static void switch_off_pending(struct vm *vm)
+{
+    struct kvm_hotplug_device *devices = calloc(MAX_DEVICES, sizeof *devices);
+    size_t count = 0, i;
+
+    if (devices == NULL)
+        FAIL("out of memory");
+    works(kvm_hotplug_list(vm->guest, devices, sizeof *devices, MAX_DEVICES, &count, &failure));
+    for (i = 0; i < count && i < MAX_DEVICES; i++)
+        if (devices[i].state == KVM_HOTPLUG_PENDING)
+            native_switch_off(vm->qemu, devices[i].bus);
+    free(devices);
+}
+
 /* Twice: QEMU 7.2 keeps the last reference to a device until the memory map changes again, which an idle processor under
  * TCG does not bring about, and says that the device is gone only then. */
 void vm_reset(struct vm *vm)
 {
     int i, runs = 0;
 
+    if (has_native_hotplug(vm->qemu)) {
+        monitor_forget_events(vm->qemu->observer);
+        switch_off_pending(vm);
+        return;
+    }
     for (i = 0; i < 2; i++) {
         /* Counted before: who is slow, under valgrind for instance, sees the firmware only when it has run. */
         runs = qemu_firmware_runs(vm->qemu);

@@ -64,7 +64,8 @@ const char *vm_add_disk(struct vm *vm, const char *id, const char *path);
 struct kvm_hotplug_device vm_device(struct vm *vm, const char *id);
 
 /* Completes every pending removal, as a guest without a system never does: QEMU takes the devices out when it resets, and
- * says so some milliseconds later. Returns when the firmware has run, if the guest does. */
+ * says so some milliseconds later. Returns when the firmware has run, if the guest does. With PCI Express's own hotplug
+ * (native.h) a reset takes nothing out, and their slots are switched off instead. */
 void vm_reset(struct vm *vm);
 
 /* What QEMU shows of devices, netdevs, block nodes and fdsets, to be freed: the same before and after, or something is

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
@@ -80,6 +81,13 @@ void link_delete(const char *name)
 bool link_exists(const char *name)
 {
     return if_nametoindex(name) != 0;
+}
+
+bool link_goes(const char *name)
+{
+    for (int i = 0; i < 200 && link_exists(name); i++)
+        nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
+    return !link_exists(name);
 }
 
 bool link_in_bridge(const char *name, const char *bridge)

@@ -27,6 +27,9 @@ void link_delete(const char *name);
 
 bool link_exists(const char *name);
 
+/* Whether it goes within two seconds: the kernel takes a tap away when the last process has closed it. */
+bool link_goes(const char *name);
+
 /* Whether the interface is a port of this bridge. */
 bool link_in_bridge(const char *name, const char *bridge);
 

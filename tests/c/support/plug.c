@@ -84,11 +84,6 @@ void check_gone(struct vm *vm, const char *id)
     answers(kvm_hotplug_get_device(vm->guest, id, NULL, 0, &failure), KVM_HOTPLUG_ABSENT);
 }
 
-bool has_native_hotplug(struct qemu *qemu)
-{
-    return qemu->q35 && qmp_contains(qemu, "{\"execute\":\"query-version\"}", "\"major\":5}");
-}
-
 bool hmp_contains(struct qemu *qemu, const char *command, const char *part)
 {
     char json[256];

@@ -8,6 +8,7 @@
 
 #include "files.h"
 #include "library.h"
+#include "native.h"
 
 /* The library's calls without their sizes; for works(), answers() and fails(). */
 int add_nic(struct vm *vm, const struct kvm_hotplug_nic *nic, struct kvm_hotplug_device *ret_device);
@@ -30,10 +31,6 @@ size_t recorded(const struct vm *vm);
 /* Nothing is left of a device that was removed: not in QEMU (device, netdev, block node, fdset), not in the record, not in
  * the journal. */
 void check_gone(struct vm *vm, const char *id);
-
-/* Whether PCI Express's own hotplug is at work, as on q35 before QEMU 6.1: removals take six seconds, and it differs from
- * ACPI's in what is lost. */
-bool has_native_hotplug(struct qemu *qemu);
 
 /* Whether the answer to human-monitor-command has this part. */
 bool hmp_contains(struct qemu *qemu, const char *command, const char *part);

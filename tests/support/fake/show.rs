@@ -64,7 +64,7 @@ impl Model {
             "parent_bus" if device.bus == "pci.0" => Ok(json!("/machine/i440fx/pci.0")),
             "parent_bus" if device.bus == "pcie.0" => Ok(json!("/machine/q35/pcie.0")),
             "parent_bus" => Ok(json!(format!("{PERIPHERAL}/{0}/{0}", device.bus))),
-            "addr" => Ok(json!(device.slot << 3 | device.function)),
+            "addr" => Ok(json!((device.slot << 3) | device.function)),
             _ => Err(QmpError::generic(format!("Property '{}.{property}' not found", device.driver))),
         }
     }

@@ -1,0 +1,127 @@
+//! The lock on a runtime file: one process and one handle at a time, and none left by a holder that died.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{ErrorKind as IoErrorKind, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use super::store::{Place, suffixed, uninterrupted};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys;
+
+/// The lock on a place; dropping it removes the lock file.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+    dir: OwnedFd,
+    name: OsString,
+}
+
+impl Place {
+    /// Takes the lock, or says who has it.
+    pub fn lock(&self) -> Result<Lock> {
+        let name = suffixed(&self.name, ".lock");
+        loop {
+            let mut file = self.open_lock_file(&name)?;
+            match uninterrupted(|| sys::lock::try_exclusive(file.as_fd())) {
+                Ok(()) => {}
+                Err(Errno::EWOULDBLOCK) => return Err(self.locked_by(file)),
+                Err(errno) => return Err(Error::host(errno, format!("lock {}", self.path.display()))),
+            }
+            // The last holder removes the file: a lock on a removed file guards nothing.
+            if !same_file(&file, &self.dir, &name)? {
+                continue;
+            }
+            // For whoever finds it locked. On a full disk it is a lock all the same.
+            let holder = format!("{}\n", std::process::id());
+            let _ = file.set_len(0).and_then(|()| file.write_all(holder.as_bytes()));
+            let dir = self.dir.try_clone().map_err(|error| Error::host(error, "duplicate a directory fd"))?;
+            return Ok(Lock { file, dir, name });
+        }
+    }
+
+    fn open_lock_file(&self, name: &OsStr) -> Result<File> {
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let mode = Mode::from_bits_truncate(0o600);
+        let fd = uninterrupted(|| openat(&self.dir, name, flags, mode)).map_err(|errno| {
+            Error::host(errno, format!("open the lock file {}", self.path.with_file_name(name).display()))
+        })?;
+        Ok(File::from(fd))
+    }
+
+    fn locked_by(&self, mut lock_file: File) -> Error {
+        let mut text = [0; 16];
+        let read = lock_file.read(&mut text).unwrap_or(0);
+        let text = String::from_utf8_lossy(text.get(..read).unwrap_or_default()).into_owned();
+        let holder = match text.trim().parse::<u32>() {
+            Ok(pid) if pid == std::process::id() => "this process, through another handle".to_owned(),
+            Ok(pid) => format!("process {pid}{}", process_name(pid)),
+            Err(_) => "another process".to_owned(),
+        };
+        Error::new(
+            ErrorKind::Locked,
+            format!(
+                "runtime file {} is locked by {holder}; one agent owns it at a time",
+                self.path.display()
+            ),
+        )
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Removed while still held: whoever opened it meanwhile sees that it is gone and starts over.
+        let _ = unlinkat(&self.dir, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir);
+        // Said, not left to closing: a child that was forked meanwhile may still have the file open.
+        sys::lock::unlock(self.file.as_fd());
+    }
+}
+
+fn same_file(open: &File, dir: &OwnedFd, name: &OsStr) -> Result<bool> {
+    let held: FileStat = fstat(open.as_fd()).map_err(|errno| Error::host(errno, "stat a lock file"))?;
+    match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(named) => Ok((held.st_dev, held.st_ino) == (named.st_dev, named.st_ino)),
+        Err(Errno::ENOENT) => Ok(false),
+        Err(errno) => Err(Error::host(errno, "stat a lock file")),
+    }
+}
+
+/// ` (name)` of a running process, empty if it cannot be told.
+fn process_name(pid: u32) -> String {
+    match std::fs::read_to_string(format!("/proc/{pid}/comm")) {
+        Ok(name) => format!(" ({})", name.trim()),
+        Err(error) if error.kind() == IoErrorKind::NotFound => " (in another pid namespace)".to_owned(),
+        Err(_) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_lock_at_a_time_and_no_file_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::open(&dir.path().join("web1.runtime")).unwrap();
+        let lock = place.lock().unwrap();
+        let error = place.lock().unwrap_err();
+        assert_eq!((error.kind(), error.errno()), (ErrorKind::Locked, libc::EAGAIN));
+        assert!(error.message().contains("this process, through another handle"), "{error}");
+        drop(lock);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        drop(place.lock().unwrap());
+    }
+
+    #[test]
+    fn a_stale_lock_file_does_not_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::open(&dir.path().join("web1.runtime")).unwrap();
+        std::fs::write(dir.path().join("web1.runtime.lock"), "1\n").unwrap();
+        drop(place.lock().unwrap());
+    }
+}

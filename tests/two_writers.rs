@@ -1,0 +1,117 @@
+//! Two that want the same guest: one at a time, and the other one is told at once, or by its deadline.
+
+// The lints' exception for tests stops at the functions marked as such.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::result_large_err)]
+
+mod support;
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use kvm_hotplug::ErrorKind;
+use kvm_hotplug::runtime::Runtime;
+use support::api::*;
+use support::host;
+use support::rust_api::RustAgent;
+use support::world::World;
+
+/// Names the runtime file that this process is to hold, when it is the other one.
+const HOLD: &str = "KVM_HOTPLUG_TEST_HOLD";
+
+/// More than anything here takes that does not wait.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+#[test]
+fn the_second_process_is_told_who_was_first() {
+    if let Some(path) = std::env::var_os(HOLD) {
+        let _held = Runtime::load(path.as_ref()).unwrap();
+        std::fs::write(std::path::Path::new(&path).with_extension("held"), "").unwrap();
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+        return;
+    }
+    let world = World::pc();
+    let mut first = Command::new(std::env::current_exe().unwrap());
+    let first = first.args(["the_second_process_is_told_who_was_first", "--exact"]).env(HOLD, &world.runtime);
+    let mut first = first.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    assert!(host::eventually(|| world.runtime.with_extension("held").exists()));
+    let comm = std::fs::read_to_string(format!("/proc/{}/comm", first.id())).unwrap();
+    let start = Instant::now();
+    let failure = match RustAgent.open(&world.runtime, world.qemu.path(), 60_000) {
+        Err(failure) => failure,
+        Ok(_) => panic!("opened a guest that belongs to another process"),
+    };
+    assert!(start.elapsed() < AT_ONCE, "the deadline of the call is no reason to wait");
+    assert!(failure.is(ErrorKind::Locked), "{failure:?}");
+    let who = format!("process {} ({})", first.id(), comm.trim());
+    assert!(failure.text.contains(&who), "{who}: {failure:?}");
+    assert_eq!(world.qemu.connections(), 0, "and the monitor was left alone");
+    drop(first.stdin.take());
+    assert!(first.wait().unwrap().success());
+    drop(world.open(&RustAgent));
+}
+
+/// Many threads, one handle: every call gets its turn, and the guest ends as the record says.
+#[test]
+fn threads_on_one_handle_take_turns() {
+    let world = World::pc();
+    let api = world.open(&RustAgent);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (api, world) = (api.as_ref(), &world);
+            scope.spawn(move || {
+                for round in 0..6 {
+                    let id = format!("t{thread}r{round}");
+                    done(api.add_disk(&world.disk_as(&id, &id)));
+                    assert!(api.list().iter().any(|item| item.id == id), "own device is listed");
+                    if round % 3 != 0 {
+                        done(api.unplug(&UnplugAsk::of(&id)));
+                    }
+                }
+            });
+        }
+    });
+    let mut recorded = world.recorded();
+    recorded.sort();
+    assert_eq!(recorded, ["t0r0", "t0r3", "t1r0", "t1r3", "t2r0", "t2r3", "t3r0", "t3r3"]);
+    let slots: Vec<u8> = api.list().iter().map(|item| item.address.clone().unwrap().1).collect();
+    assert_eq!(slots.iter().collect::<std::collections::BTreeSet<_>>().len(), slots.len(), "{slots:?}");
+    let devices = world.qemu.snapshot().into_iter().filter(|line| line.starts_with("device t")).count();
+    assert_eq!(devices, recorded.len());
+    assert!(!world.journal().exists());
+}
+
+/// A call that waits for its turn does not wait beyond its own deadline.
+#[test]
+fn a_turn_that_does_not_come_is_a_timeout() {
+    let world = World::pc();
+    let api = world.open(&RustAgent);
+    done(api.add_disk(&world.disk_as("data", "a.img")));
+    world.qemu.model(|model| model.manner = support::fake::Manner::Never);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| api.unplug(&UnplugAsk::within("data", 60_000)));
+        assert!(host::eventually(|| world.qemu.take_names().iter().any(|name| name == "device_del")));
+        let failure = fails(api.process(50), ErrorKind::Timeout);
+        assert!(failure.text.contains("another call"), "{failure:?}");
+        world.qemu.grant("data");
+        done(waiting.join().unwrap());
+    });
+    assert!(api.process(AMPLE).is_ok());
+}
+
+/// The monitor serves one client; a second agent, with a record of its own, is told so by its deadline.
+#[test]
+fn a_second_client_is_told_that_the_monitor_is_busy() {
+    let world = World::pc();
+    let other = World::pc();
+    let api = world.open(&RustAgent);
+    let start = Instant::now();
+    let failure = match RustAgent.open(&other.runtime, world.qemu.path(), 200) {
+        Err(failure) => failure,
+        Ok(_) => panic!("two clients on one monitor"),
+    };
+    assert!(failure.is(ErrorKind::MonitorBusy) && failure.errno == libc::EBUSY, "{failure:?}");
+    assert!(start.elapsed() >= Duration::from_millis(200) && start.elapsed() < AT_ONCE);
+    drop(api);
+    RustAgent.open(&other.runtime, world.qemu.path(), AMPLE).map(drop).unwrap();
+}
