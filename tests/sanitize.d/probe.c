@@ -1,0 +1,54 @@
+/* Does on purpose what the tools are there to find: a tool that lets this pass is not on. */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int shared;
+
+static int use_after_free(void)
+{
+    volatile char *gone = malloc(16);
+
+    free((void *)gone);
+    return gone[3];
+}
+
+static void leak(void)
+{
+    void *volatile lost = malloc(64);
+
+    lost = NULL;
+}
+
+static void *count(void *unused)
+{
+    int i;
+
+    for (i = 0; i < 1000; i++)
+        (*(volatile int *)&shared)++;
+    return unused;
+}
+
+static void race(void)
+{
+    pthread_t threads[2];
+    int i;
+
+    for (i = 0; i < 2; i++)
+        pthread_create(&threads[i], NULL, count, NULL);
+    for (i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+}
+
+int main(int argc, char **argv)
+{
+    const char *what = argc > 1 ? argv[1] : "";
+
+    if (strcmp(what, "use-after-free") == 0)
+        use_after_free();
+    else if (strcmp(what, "leak") == 0)
+        leak();
+    else if (strcmp(what, "race") == 0)
+        race();
+    return 0;
+}
