@@ -40,7 +40,7 @@ static void plug_and_unplug(struct vm *vm)
 }
 
 /* With too little time the answer is an error, and the device stays as it was; or QEMU has not noticed that it is busy,
- * and the removal is pending. */
+ * and the removal is pending, or on a fast machine done; or, on a slow one, QEMU had no time to answer at all. */
 static void too_little_time(struct vm *vm)
 {
     struct kvm_hotplug_device nic;
@@ -50,7 +50,12 @@ static void too_little_time(struct vm *vm)
     works(add_nic(vm, &(struct kvm_hotplug_nic){0}, &nic));
     answer = unplug(vm, nic.id, 100);
     printf("with 100 ms: %d\n", answer);
-    CHECK(answer == -EBUSY || answer == KVM_HOTPLUG_PENDING);
+    CHECK(answer == -EBUSY || answer == -ETIMEDOUT || answer == KVM_HOTPLUG_PENDING || answer == KVM_HOTPLUG_DONE);
+    if (answer == -ETIMEDOUT) {
+        CHECK(kvm_hotplug_error_left(failure) == NULL || strstr(kvm_hotplug_error_left(failure), nic.id) != NULL);
+        kvm_hotplug_error_free(failure);
+        failure = NULL;
+    }
     if (answer == -EBUSY) {
         CHECK_NUMBER(kvm_hotplug_error_kind(failure), KVM_HOTPLUG_ERROR_GUEST_BUSY);
         kvm_hotplug_error_free(failure);
@@ -59,7 +64,8 @@ static void too_little_time(struct vm *vm)
         CHECK_NUMBER(recorded(vm), 1);
         view_nic(vm->qemu, &nic, name);
     }
-    works(unplug(vm, nic.id, 40000));
+    answer = unplug(vm, nic.id, 40000);
+    CHECK(answer == KVM_HOTPLUG_DONE || answer == KVM_HOTPLUG_ABSENT);
     check_gone(vm, nic.id);
 }
 
