@@ -4,11 +4,12 @@ use serde_json::{Map, Value};
 
 use crate::disk::{DiskSpec, LayerRef, node};
 use crate::error::Result;
-use crate::ids::{DeviceId, PciAddress};
+use crate::ids::{Address, DeviceId, PciAddress};
 use crate::net::args;
 use crate::net::spec::NicSpec;
 use crate::qmp::Command;
 use crate::runtime::{Device, Spec};
+use crate::scsi::{self, ControllerSpec};
 
 /// One command of a plan.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,9 +92,9 @@ pub(super) type Stage = Vec<Step>;
 /// With several queues, `netdev_add` waits until every fd has arrived: if it fails at a later queue, QEMU 7.2 keeps
 /// a half-made netdev that can neither be deleted nor made again.
 pub(super) fn nic(id: &DeviceId, address: &PciAddress, spec: &NicSpec) -> Vec<Stage> {
-    let mut names = args::fd_names(id, spec.queues);
+    let mut names = args::fd_names(spec.queues);
     if spec.vhost {
-        names.extend(args::vhost_fd_names(id, spec.queues));
+        names.extend(args::vhost_fd_names(spec.queues));
     }
     let passed: Stage = names
         .into_iter()
@@ -118,7 +119,7 @@ pub(super) fn nic(id: &DeviceId, address: &PciAddress, spec: &NicSpec) -> Vec<St
 /// The steps for a disk. File descriptors: one per image layer, top first, each into its own fdset.
 pub(super) fn disk(
     id: &DeviceId,
-    address: &PciAddress,
+    address: &Address,
     spec: &DiskSpec,
     layers: &[LayerRef],
     fdsets: &[u32],
@@ -144,6 +145,11 @@ pub(super) fn disk(
     Ok(vec![steps])
 }
 
+/// The step for a SCSI controller.
+pub(super) fn controller(id: &DeviceId, address: &PciAddress, spec: &ControllerSpec) -> Vec<Stage> {
+    vec![vec![device_add(id, scsi::args::device_args(id, address, spec))]]
+}
+
 fn device_add(id: &DeviceId, arguments: Map<String, Value>) -> Step {
     Step { command: "device_add", arguments, fd: None, inverse: Inverse::Unplug(id.clone()) }
 }
@@ -155,6 +161,7 @@ pub(super) fn backend(device: &Device, fdsets: &[u32]) -> Vec<Inverse> {
         Spec::Disk(_) => std::iter::once(Inverse::BlockdevDel(device.id.clone()))
             .chain(fdsets.iter().map(|set| Inverse::RemoveFd(*set)))
             .collect(),
+        Spec::Controller(_) => Vec::new(),
     }
 }
 
@@ -163,8 +170,8 @@ pub(super) fn backend(device: &Device, fdsets: &[u32]) -> Vec<Inverse> {
 pub(super) fn every_trace(device: &Device, fdsets: &[u32]) -> Vec<Inverse> {
     let mut traces = backend(device, fdsets);
     if let Spec::Nic(spec) = &device.spec {
-        let names = args::fd_names(&device.id, spec.queues).into_iter().chain(if spec.vhost {
-            args::vhost_fd_names(&device.id, spec.queues)
+        let names = args::fd_names(spec.queues).into_iter().chain(if spec.vhost {
+            args::vhost_fd_names(spec.queues)
         } else {
             Vec::new()
         });

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::events::{EventLog, What};
 use super::outcome::Waiting;
+use super::places::Places;
 use super::readiness::Readiness;
 use super::survey::{self, FdSets, Survey};
 use crate::deadline::Deadline;
@@ -20,6 +21,23 @@ use crate::runtime::{Device, Presence, Runtime, Verb};
 /// A guest that did not hear a request, because it had not booted yet, never answers it. It is repeated no sooner than
 /// this: within 5 s QEMU refuses, and a second press of the attention button would mean "never mind".
 const ASK_AGAIN: Duration = Duration::from_secs(10);
+
+/// Events of QEMU 5.2 to 11.1 with which a guest that runs may stop running, or come back.
+const RUN_STATE_EVENTS: &[&str] = &[
+    "STOP",
+    "RESUME",
+    "SUSPEND",
+    "SUSPEND_DISK",
+    "WAKEUP",
+    "RESET",
+    "SHUTDOWN",
+    "POWERDOWN",
+    "GUEST_PANICKED",
+    "GUEST_CRASHLOADED",
+    "WATCHDOG",
+    "BLOCK_IO_ERROR",
+    "MIGRATION",
+];
 
 /// A removal that was asked for.
 #[derive(Clone, Debug)]
@@ -57,13 +75,15 @@ pub(super) struct Session {
     pub(super) events: EventLog,
     pub(super) fdsets: FdSets,
     pub(super) pending: BTreeMap<DeviceId, Request>,
-    pub(super) slots: SlotMap,
+    pub(super) places: Places,
     pub(super) topology: Topology,
     pub(super) version: Version,
     /// The picture of the guest may be wrong: ask before acting on it.
     pub(super) stale: bool,
     /// The guest is asleep (ACPI S3): it is not asked for devices until it wakes up.
     pub(super) asleep: bool,
+    /// The guest is known to run: nothing has been heard to the contrary since it was last asked.
+    pub(super) running: bool,
     pub(super) readiness: Readiness,
     /// Recorded devices that the guest did not show when it was last asked.
     pub(super) missing: BTreeSet<DeviceId>,
@@ -93,11 +113,12 @@ impl Session {
             events: EventLog::default(),
             fdsets: FdSets::default(),
             pending: BTreeMap::new(),
-            slots: SlotMap::new(&empty, Rules::default()),
+            places: Places { pci: SlotMap::new(&empty, Rules::default()) },
             topology: empty,
             version: Version::default(),
             stale: true,
             asleep: false,
+            running: false,
             readiness: Readiness::new()?,
             missing: BTreeSet::new(),
             closed: BTreeSet::new(),
@@ -176,10 +197,10 @@ impl Session {
         self.closed.retain(|bus| survey.topology.forbid_hotplug(bus).is_ok());
         self.log.write(Level::Debug, || format!("the guest has {} devices with ids", survey.present.len()));
         let rules = Rules::new(self.runtime().record().reserved_slots)?;
-        self.slots = SlotMap::new(&survey.topology, rules);
+        self.places = Places { pci: SlotMap::new(&survey.topology, rules) };
         self.topology = survey.topology;
         self.fdsets = survey.fdsets;
-        self.asleep = survey.asleep;
+        self.note_state(survey.state);
         self.claim_recorded();
         self.missing = self.recorded_but_not_in(&survey.present);
         self.settle(&survey.present, deadline)?;
@@ -203,14 +224,14 @@ impl Session {
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
         for device in &runtime.record().devices {
             if let Some(address) = &device.address {
-                self.slots.occupy(address, &device.id);
+                self.places.occupy(address, &device.id);
             }
         }
         for intent in &runtime.journal().intents {
             if let Some(address) = &intent.device.address {
                 match intent.verb {
-                    Verb::Add => self.slots.occupy(address, &intent.device.id),
-                    Verb::UndoAdd | Verb::Remove => self.slots.quarantine(address, &intent.device.id),
+                    Verb::Add => self.places.occupy(address, &intent.device.id),
+                    Verb::UndoAdd | Verb::Remove => self.places.quarantine(address, &intent.device.id),
                 }
             }
         }
@@ -232,17 +253,28 @@ impl Session {
                 Kept::Lost(count) => {
                     self.log.write(Level::Warning, || format!("{count} events of the monitor were dropped"));
                     self.stale = true;
+                    self.running = false;
                 }
             }
         }
     }
 
     fn absorb_event(&mut self, event: &Event) {
-        match event.name.as_str() {
+        let name = event.name.as_str();
+        // Whatever else they mean, the run state is not the one it was. None of them says which one it is: QEMU tells that it
+        // resumes, for instance, before it goes on sleeping (9.0 and later).
+        self.running &= !RUN_STATE_EVENTS.contains(&name);
+        match name {
             "SUSPEND" => self.asleep = true,
             "WAKEUP" | "RESET" => self.asleep = false,
             _ => self.absorb_device_event(event),
         }
+    }
+
+    /// Takes in what the guest was said to be doing, in answer to a question.
+    pub(super) fn note_state(&mut self, state: Option<Waiting>) {
+        self.running = state.is_none();
+        self.asleep = state == Some(Waiting::Asleep);
     }
 
     fn absorb_device_event(&mut self, event: &Event) {
@@ -281,8 +313,8 @@ impl Session {
         }
         self.pending.remove(&device.id);
         if let Some(address) = &device.address {
-            self.slots.release(address, &device.id);
-            self.slots.occupy(address, &device.id);
+            self.places.release(address, &device.id);
+            self.places.occupy(address, &device.id);
         }
         let struck = self.runtime().write_journal(|journal| journal.strike(device.id.as_str()));
         if let Err(error) = struck {
