@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::ports::RootPort;
 use crate::disk::DiskSpec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{DeviceId, MacAddr, PciAddress, SLOTS};
@@ -125,6 +126,8 @@ pub struct Record {
     pub reserved_slots: u8,
     /// The generation the next attachment gets.
     pub next_generation: u64,
+    /// Root ports that the boot command makes.
+    pub ports: Vec<RootPort>,
     /// NICs and disks.
     pub devices: Vec<Device>,
     /// Fields a newer version wrote; kept as they are.
@@ -139,6 +142,7 @@ impl Record {
             command,
             reserved_slots,
             next_generation: 1,
+            ports: Vec::new(),
             devices: Vec::new(),
             extra: Map::new(),
         };
@@ -175,6 +179,7 @@ impl Record {
         if self.name.contains('\0') || self.command.iter().any(|argument| argument.contains('\0')) {
             return bad("the name or command contains a NUL character".into());
         }
+        RootPort::check(&self.ports).or_else(bad)?;
         for (index, device) in self.devices.iter().enumerate() {
             for other in self.devices.iter().take(index) {
                 if other.id == device.id {
