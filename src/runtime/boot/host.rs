@@ -21,6 +21,8 @@ pub(super) enum Backend {
     },
     /// Of a disk.
     Image(Image),
+    /// Of a SCSI controller.
+    None,
 }
 
 /// The host's devices.
@@ -35,6 +37,7 @@ impl Host {
         match spec {
             Spec::Nic(spec) => self.open_nic(spec),
             Spec::Disk(spec) => disk::image::open(spec).map(Backend::Image),
+            Spec::Controller(_) => Ok(Backend::None),
         }
     }
 

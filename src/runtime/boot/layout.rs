@@ -3,7 +3,7 @@
 
 use super::base::{Base, Machine};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{BusName, Slot};
+use crate::ids::{Address, BusName, Slot};
 use crate::pci::{BusKind, Rules, SlotMap, Topology, Want};
 use crate::runtime::ports::{Neighbours, RootPort};
 use crate::runtime::record::{Presence, Record};
@@ -24,7 +24,7 @@ pub(super) fn slots(record: &Record, base: &Base) -> Result<SlotMap> {
     }
     let mut slots = SlotMap::new(&topology, Rules::new(record.reserved_slots)?);
     for device in &record.devices {
-        if let Some(address) = &device.address {
+        if let Some(address) = device.address.as_ref().and_then(Address::pci) {
             slots.check_cold(address).map_err(|error| error.context(&device.id))?;
             slots.occupy(address, &device.id);
         }
@@ -60,7 +60,7 @@ pub(super) fn place_all(record: &mut Record, base: &Base, spare: usize) -> Resul
         refuse_other_buses(device.model()).map_err(|error| error.context(&device.id))?;
         let address = slots.choose(&Want::Auto).map_err(|error| error.context(&device.id))?;
         slots.occupy(&address, &device.id);
-        device.address = Some(address);
+        device.address = Some(address.into());
     }
     if base.machine == Machine::Express {
         for _ in slots.free()..spare {
@@ -74,10 +74,8 @@ fn add_port(record: &mut Record, base: &Base) -> Result<()> {
     let mut neighbours = Neighbours { chassis: base.chassis.clone(), ..Neighbours::default() };
     let on_root = base.pinned.iter().filter(|pinned| pinned.bus == "pcie.0");
     neighbours.slots.extend(on_root.map(|pinned| pinned.slot));
-    let ours = record.devices.iter().filter_map(|device| device.address.as_ref());
-    neighbours
-        .slots
-        .extend(ours.filter(|address| address.bus.as_str() == "pcie.0").map(|address| address.slot));
+    let ours = record.devices.iter().filter_map(|device| device.address.as_ref()?.pci());
+    neighbours.slots.extend(ours.filter(|address| address.bus.as_str() == "pcie.0").map(|address| address.slot));
     neighbours.ids.extend(base.ids.keys().cloned());
     neighbours.ids.extend(record.devices.iter().map(|device| device.id.to_string()));
     let port = RootPort::further(&record.ports, &neighbours)?;

@@ -22,12 +22,13 @@ pub use base::Machine;
 pub use incoming::Incoming;
 
 use super::journal::{Journal, Verb};
-use super::record::{Device, Presence, Record, Spec};
+use super::record::{Device, DeviceKind, Presence, Record, Spec};
 use super::{Home, Runtime};
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net;
 use crate::qmp::Version;
+use crate::scsi;
 use crate::sys::inherit;
 use base::Base;
 use host::{Backend, Host};
@@ -241,7 +242,11 @@ impl<'a> Builder<'a> {
         let there = |presence: Presence| !migrates || presence != Presence::AddAfterReboot;
         self.add_ports(record, there)?;
         let host = Host::default();
-        for device in record.devices.iter_mut().filter(|device| there(device.presence)) {
+        let mut devices: Vec<&mut Device> =
+            record.devices.iter_mut().filter(|device| there(device.presence)).collect();
+        // A controller comes before its disks.
+        devices.sort_by_key(|device| device.kind() != DeviceKind::Controller);
+        for device in devices {
             self.add_device(device, &host).map_err(|error| error.context(&device.id))?;
         }
         self.move_aside()?;
@@ -265,21 +270,26 @@ impl<'a> Builder<'a> {
             let text = "has no address; open the guest at the source, so that its place is recorded";
             Error::new(ErrorKind::State, text)
         })?;
-        match (host.open(&mut device.spec)?, &device.spec) {
+        let arguments = match (host.open(&mut device.spec)?, &device.spec) {
             (Backend::Taps { taps, vhost }, Spec::Nic(spec)) => {
                 let taps: Vec<String> = taps.into_iter().map(|fd| self.pass(fd).to_string()).collect();
                 let vhost: Vec<String> = vhost.into_iter().map(|fd| self.pass(fd).to_string()).collect();
                 self.add_object(Object::Netdev, &net::args::netdev_args_over(&id, spec, &taps, &vhost))?;
-                self.add_object(Object::Device, &net::args::device_args(&id, &address, spec))
+                address.pci().map(|address| net::args::device_args(&id, address, spec))
             }
             (Backend::Image(image), Spec::Disk(spec)) => {
-                let layers =
-                    image.layers.into_iter().map(|layer| self.add_fdset(&id, layer)).collect::<Vec<_>>();
+                let layers = image.layers.into_iter().map(|layer| self.add_fdset(&id, layer)).collect::<Vec<_>>();
                 self.add_object(Object::Blockdev, &disk::node::block_node(&id, spec, &layers)?)?;
-                self.add_object(Object::Device, &disk::node::device_args(&id, &address, spec))
+                Some(disk::node::device_args(&id, &address, spec))
             }
-            _ => Err(Error::new(ErrorKind::State, "what was opened does not fit the device")),
-        }
+            (_, Spec::Controller(spec)) => {
+                address.pci().map(|address| scsi::args::device_args(&id, address, spec))
+            }
+            _ => None,
+        };
+        let arguments =
+            arguments.ok_or_else(|| Error::new(ErrorKind::State, format!("cannot sit at {address}")))?;
+        self.add_object(Object::Device, &arguments)
     }
 
     /// The layer under the very tag that a hot-plugged disk has, by which it is found again.
