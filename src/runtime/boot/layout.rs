@@ -75,7 +75,9 @@ fn add_port(record: &mut Record, base: &Base) -> Result<()> {
     let on_root = base.pinned.iter().filter(|pinned| pinned.bus == "pcie.0");
     neighbours.slots.extend(on_root.map(|pinned| pinned.slot));
     let ours = record.devices.iter().filter_map(|device| device.address.as_ref()?.pci());
-    neighbours.slots.extend(ours.filter(|address| address.bus.as_str() == "pcie.0").map(|address| address.slot));
+    neighbours
+        .slots
+        .extend(ours.filter(|address| address.bus.as_str() == "pcie.0").map(|address| address.slot));
     neighbours.ids.extend(base.ids.keys().cloned());
     neighbours.ids.extend(record.devices.iter().map(|device| device.id.to_string()));
     let port = RootPort::further(&record.ports, &neighbours)?;

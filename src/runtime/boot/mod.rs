@@ -278,7 +278,8 @@ impl<'a> Builder<'a> {
                 address.pci().map(|address| net::args::device_args(&id, address, spec))
             }
             (Backend::Image(image), Spec::Disk(spec)) => {
-                let layers = image.layers.into_iter().map(|layer| self.add_fdset(&id, layer)).collect::<Vec<_>>();
+                let layers =
+                    image.layers.into_iter().map(|layer| self.add_fdset(&id, layer)).collect::<Vec<_>>();
                 self.add_object(Object::Blockdev, &disk::node::block_node(&id, spec, &layers)?)?;
                 Some(disk::node::device_args(&id, &address, spec))
             }
@@ -339,3 +340,6 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
