@@ -3,7 +3,13 @@
 //!
 //! `KVM_HOTPLUG_TEST_QEMU` names another QEMU, `KVM_HOTPLUG_TEST_RECORDS` more or fewer records than 12, and
 //! `KVM_HOTPLUG_TEST_SEED` the seed of the first.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 
 #[path = "boot_qemu/child.rs"]
 mod child;
