@@ -45,13 +45,13 @@ static const struct operation operations[] = {
     {RECOVER, CRASH_WIDE_NIC, ADD, {"rename", 2, false, 0}},
     {RECOVER, CRASH_CHAIN, ADD, {"rename", 2, false, 0}},
     /* The guest has let go; what stood behind the device is there, or only the record still has it. */
-    {RECOVER, CRASH_WIDE_NIC, REMOVE, {"sendmsg", 3, false, 0}},
-    {RECOVER, CRASH_CHAIN, REMOVE, {"sendmsg", 3, false, 0}},
+    {RECOVER, CRASH_WIDE_NIC, REMOVE, {"sendmsg", 2, false, 0}},
+    {RECOVER, CRASH_CHAIN, REMOVE, {"sendmsg", 2, false, 0}},
     {RECOVER, CRASH_WIDE_NIC, REMOVE, {"rename", 2, false, 0}},
     {RECOVER, CRASH_CHAIN, REMOVE, {"rename", 2, false, 0}},
     /* The guest may have been asked. */
     {RECOVER, CRASH_RAW, ASK, {"rename", 1, false, 0}},
-    {RECOVER, CRASH_RAW, ASK, {"sendmsg", 2, false, LINGER_MS}},
+    {RECOVER, CRASH_RAW, ASK, {"sendmsg", 2, true, LINGER_MS}},
 };
 
 struct task {
