@@ -216,6 +216,10 @@ enum kvm_hotplug_failure {
      * ENOTRECOVERABLE: an internal error was caught; the handle only closes from here on.
      */
     KVM_HOTPLUG_ERROR_PANIC = 24,
+    /**
+     * EBUSY: the guest is being migrated, or has been, or waits for a migration to come in.
+     */
+    KVM_HOTPLUG_ERROR_MIGRATING = 25,
 };
 
 /**
@@ -326,6 +330,10 @@ enum kvm_hotplug_reason {
      * Pending: the caller did not wait.
      */
     KVM_HOTPLUG_REASON_NOT_AWAITED = 22,
+    /**
+     * Pending: the guest is being migrated; it will be asked again where it runs afterwards.
+     */
+    KVM_HOTPLUG_REASON_MIGRATING = 23,
 };
 
 /**

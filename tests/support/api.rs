@@ -144,6 +144,7 @@ pub enum Why {
     Asleep,
     Stopped,
     NotAwaited,
+    Migrating,
 }
 
 /// One device.
