@@ -96,10 +96,6 @@ impl Session {
         if let Some(located) = self.topology.find(device.id.as_str()) {
             located.check_removable()?;
         }
-        // One that the guest has been asked for goes on being pending.
-        if !self.pending.contains_key(&device.id) {
-            self.refuse_while_migrating(deadline)?;
-        }
         Ok(Judged::Ask(device))
     }
 
@@ -107,10 +103,7 @@ impl Session {
     /// 11.1); while a migration runs, QEMU itself refuses both.
     pub(super) fn refuse_while_migrating(&mut self, deadline: &Deadline) -> Result<()> {
         match self.run_state(deadline)? {
-            Some(Waiting::Migrating) => {
-                let text = "the guest is being migrated; try again where it runs afterwards";
-                Err(Error::new(ErrorKind::Migrating, text))
-            }
+            Some(Waiting::Migrating) => Err(migrating()),
             _ => Ok(()),
         }
     }
@@ -208,6 +201,7 @@ impl Session {
         let was_pending = self.pending.contains_key(&device.id);
         loop {
             match self.ask(device, deadline)? {
+                // What the guest has been asked for before goes on being pending.
                 Asked::No(error) if was_pending && error.kind() == ErrorKind::Migrating => {
                     self.note_request(device, Waiting::Migrating);
                     return Ok(Asked::Waiting(Some(Waiting::Migrating)));
@@ -244,8 +238,7 @@ impl Session {
             return Ok(Asked::Waiting(state));
         }
         if self.migrating {
-            self.note_request(device, Waiting::Migrating);
-            return Ok(Asked::Waiting(Some(Waiting::Migrating)));
+            return Ok(Asked::No(migrating()));
         }
         if self.asleep {
             self.hold_request(device);
@@ -374,6 +367,10 @@ impl Session {
             (None, _) => Waiting::Deadline,
         }
     }
+}
+
+fn migrating() -> Error {
+    Error::new(ErrorKind::Migrating, "the guest is being migrated; try again where it runs afterwards")
 }
 
 fn refused(device: &Device) -> Error {
