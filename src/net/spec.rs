@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::MAX_QUEUES;
+use super::link::TapIdentity;
 use crate::error::{Error, Result};
 use crate::ids::{IfName, MacAddr, is_model_name};
 
@@ -32,6 +33,9 @@ pub struct NicSpec {
     /// The tap's name on the host; says where to look and is no setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ifname: Option<IfName>,
+    /// Which tap of that name it is, if the library made it: it takes the tap away when the NIC is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tap: Option<TapIdentity>,
     /// Place in the boot order, 0 first, up to 2^31 - 1. A NIC without one gets no boot ROM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_index: Option<u32>,
@@ -50,6 +54,7 @@ impl NicSpec {
             mtu: None,
             bridge: None,
             ifname: None,
+            tap: None,
             boot_index: None,
             model: default_model(),
         }
@@ -87,7 +92,7 @@ impl NicSpec {
 
     /// The first setting in which two NICs differ; `None` means that a repeated request is the same request.
     pub fn conflict_with(&self, other: &Self) -> Option<&'static str> {
-        let Self { mac, queues, vhost, mtu, bridge, ifname: _, boot_index, model } = self;
+        let Self { mac, queues, vhost, mtu, bridge, ifname: _, tap: _, boot_index, model } = self;
         let settings = [
             ("mac", *mac == other.mac),
             ("queues", *queues == other.queues),
@@ -136,6 +141,7 @@ mod tests {
             mtu: Some(9000),
             bridge: Some(IfName::parse("br0").unwrap()),
             ifname: Some(IfName::parse("tap7").unwrap()),
+            tap: Some(TapIdentity::try_from("7@52:54:00:00:00:07".to_owned()).unwrap()),
             boot_index: Some(1),
             model: "virtio-net-pci-non-transitional".into(),
             ..plain()
@@ -159,7 +165,13 @@ mod tests {
     fn unknown_fields_are_passed_over_and_bad_ones_refused() {
         let newer = r#"{"mac":"52:54:00:01:02:03","colour":"red"}"#;
         assert_eq!(serde_json::from_str::<NicSpec>(newer).unwrap(), plain());
-        for bad in [r#"{}"#, r#"{"mac":"x"}"#, r#"{"mac":"52:54:00:01:02:03","bridge":"a/b"}"#] {
+        for bad in [
+            r#"{}"#,
+            r#"{"mac":"x"}"#,
+            r#"{"mac":"52:54:00:01:02:03","bridge":"a/b"}"#,
+            r#"{"mac":"52:54:00:01:02:03","tap":"7"}"#,
+            r#"{"mac":"52:54:00:01:02:03","tap":"x@52:54:00:00:00:07"}"#,
+        ] {
             assert!(serde_json::from_str::<NicSpec>(bad).is_err(), "{bad}");
         }
     }
@@ -168,7 +180,7 @@ mod tests {
     fn the_first_difference_is_named() {
         let base = full();
         assert_eq!(base.conflict_with(&base), None);
-        assert_eq!(base.conflict_with(&NicSpec { ifname: None, ..full() }), None);
+        assert_eq!(base.conflict_with(&NicSpec { ifname: None, tap: None, ..full() }), None);
         let table = [
             ("mac", NicSpec { mac: MacAddr::local([9; 3]), queues: 2, ..full() }),
             ("queues", NicSpec { queues: 2, model: "e1000".into(), ..full() }),
