@@ -63,6 +63,9 @@ impl NicRequest {
         spec.mtu = self.mtu;
         spec.bridge = self.bridge.clone();
         spec.boot_index = self.boot_index;
+        if let TapSource::Open { name, .. } = &self.tap {
+            spec.tap.clone_from(name);
+        }
         spec.model = self.model.clone();
         spec
     }
@@ -85,7 +88,7 @@ impl Session {
         let wish = request.wish.clone();
         let (name, identity, mut fds) = open_taps(request)?;
         spec.ifname = Some(name);
-        spec.tap = identity;
+        spec.tap_identity = identity;
         fds.extend(vhost);
         self.attach(Attach { spec: Spec::Nic(spec), fds, layers: Vec::new() }, &wish, deadline)
     }

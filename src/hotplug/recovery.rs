@@ -179,7 +179,9 @@ impl Session {
     /// The kernel takes some 15 ms to destroy a tap, in whoever closes it last. That would be QEMU, whose guest stands still
     /// meanwhile, so a tap that was made here is deleted here. If that cannot be, `netdev_del` does it.
     fn take_tap_away(&self, device: &Device) {
-        let Spec::Nic(NicSpec { ifname: Some(name), tap: Some(identity), .. }) = &device.spec else { return };
+        let Spec::Nic(NicSpec { ifname: Some(name), tap_identity: Some(identity), .. }) = &device.spec else {
+            return;
+        };
         match link::destroy(name, identity) {
             Ok(_) => {}
             Err(error) => self.log.write(Level::Info, || format!("tap {name} is left to QEMU: {error}")),

@@ -35,7 +35,10 @@ pub struct NicSpec {
     pub ifname: Option<IfName>,
     /// Which tap of that name it is, if the library made it: it takes the tap away when the NIC is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tap: Option<TapIdentity>,
+    pub tap_identity: Option<TapIdentity>,
+    /// The tap's name, or a pattern for it, that was asked for: what the next one is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tap: Option<String>,
     /// Place in the boot order, 0 first, up to 2^31 - 1. A NIC without one gets no boot ROM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_index: Option<u32>,
@@ -54,6 +57,7 @@ impl NicSpec {
             mtu: None,
             bridge: None,
             ifname: None,
+            tap_identity: None,
             tap: None,
             boot_index: None,
             model: default_model(),
@@ -72,6 +76,7 @@ impl NicSpec {
         if let Some(index) = self.boot_index.filter(|index| i32::try_from(*index).is_err()) {
             return bad(format!("boot index {index}; the highest is {}", i32::MAX));
         }
+        self.tap.as_deref().map_or(Ok(()), super::tap::check_name)?;
         self.validate_model().or_else(|why| bad(format!("model {:?} {why}", self.model)))
     }
 
@@ -92,7 +97,8 @@ impl NicSpec {
 
     /// The first setting in which two NICs differ; `None` means that a repeated request is the same request.
     pub fn conflict_with(&self, other: &Self) -> Option<&'static str> {
-        let Self { mac, queues, vhost, mtu, bridge, ifname: _, tap: _, boot_index, model } = self;
+        let Self { mac, queues, vhost, mtu, bridge, ifname: _, tap_identity: _, tap: _, boot_index, model } =
+            self;
         let settings = [
             ("mac", *mac == other.mac),
             ("queues", *queues == other.queues),
@@ -141,7 +147,8 @@ mod tests {
             mtu: Some(9000),
             bridge: Some(IfName::parse("br0").unwrap()),
             ifname: Some(IfName::parse("tap7").unwrap()),
-            tap: Some(TapIdentity::try_from("7@52:54:00:00:00:07".to_owned()).unwrap()),
+            tap_identity: Some(TapIdentity::try_from("7@52:54:00:00:00:07".to_owned()).unwrap()),
+            tap: Some("tap%d".into()),
             boot_index: Some(1),
             model: "virtio-net-pci-non-transitional".into(),
             ..plain()
@@ -169,8 +176,8 @@ mod tests {
             r#"{}"#,
             r#"{"mac":"x"}"#,
             r#"{"mac":"52:54:00:01:02:03","bridge":"a/b"}"#,
-            r#"{"mac":"52:54:00:01:02:03","tap":"7"}"#,
-            r#"{"mac":"52:54:00:01:02:03","tap":"x@52:54:00:00:00:07"}"#,
+            r#"{"mac":"52:54:00:01:02:03","tap_identity":"7"}"#,
+            r#"{"mac":"52:54:00:01:02:03","tap_identity":"x@52:54:00:00:00:07"}"#,
         ] {
             assert!(serde_json::from_str::<NicSpec>(bad).is_err(), "{bad}");
         }
@@ -180,7 +187,10 @@ mod tests {
     fn the_first_difference_is_named() {
         let base = full();
         assert_eq!(base.conflict_with(&base), None);
-        assert_eq!(base.conflict_with(&NicSpec { ifname: None, tap: None, ..full() }), None);
+        assert_eq!(
+            base.conflict_with(&NicSpec { ifname: None, tap_identity: None, tap: None, ..full() }),
+            None
+        );
         let table = [
             ("mac", NicSpec { mac: MacAddr::local([9; 3]), queues: 2, ..full() }),
             ("queues", NicSpec { queues: 2, model: "e1000".into(), ..full() }),
