@@ -37,7 +37,7 @@ func (s *State) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// DeviceType tells NICs from disks.
+// DeviceType is what a device is.
 type DeviceType uint32
 
 const (
@@ -45,15 +45,18 @@ const (
 	TypeNIC DeviceType = C.KVM_HOTPLUG_NIC
 	// TypeDisk is a disk.
 	TypeDisk DeviceType = C.KVM_HOTPLUG_DISK
+	// TypeController is a SCSI controller.
+	TypeController DeviceType = C.KVM_HOTPLUG_CONTROLLER
 )
 
 var typeNames = map[DeviceType]string{
-	0:        "none",
-	TypeNIC:  "nic",
-	TypeDisk: "disk",
+	0:              "none",
+	TypeNIC:        "nic",
+	TypeDisk:       "disk",
+	TypeController: "controller",
 }
 
-// String is "nic" or "disk".
+// String is "nic", "disk" or "controller".
 func (t DeviceType) String() string { return nameOf(typeNames, t) }
 
 // MarshalText writes the name.
@@ -62,6 +65,36 @@ func (t DeviceType) MarshalText() ([]byte, error) { return []byte(t.String()), n
 // UnmarshalText reads the name.
 func (t *DeviceType) UnmarshalText(text []byte) (err error) {
 	*t, err = parseName(typeNames, text, "type of device")
+	return err
+}
+
+// AddressType is what kind of place a device has.
+type AddressType uint32
+
+const (
+	// AddressNone: none yet.
+	AddressNone AddressType = C.KVM_HOTPLUG_ADDRESS_NONE
+	// AddressPCI: on a PCI bus: bus and slot.
+	AddressPCI AddressType = C.KVM_HOTPLUG_ADDRESS_PCI
+	// AddressSCSI: on the bus of a SCSI controller: bus, channel, target and lun.
+	AddressSCSI AddressType = C.KVM_HOTPLUG_ADDRESS_SCSI
+)
+
+var addressNames = map[AddressType]string{
+	AddressNone: "none",
+	AddressPCI:  "pci",
+	AddressSCSI: "scsi",
+}
+
+// String is "none", "pci" or "scsi".
+func (a AddressType) String() string { return nameOf(addressNames, a) }
+
+// MarshalText writes the name.
+func (a AddressType) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// UnmarshalText reads the name.
+func (a *AddressType) UnmarshalText(text []byte) (err error) {
+	*a, err = parseName(addressNames, text, "kind of address")
 	return err
 }
 
@@ -133,10 +166,14 @@ type Device struct {
 	RemovedAfterReboot bool `json:"removed_after_reboot,omitempty"`
 	// Model is QEMU's device model.
 	Model string `json:"model"`
-	// Bus and Slot are where it sits; Bus is empty if it has no place yet.
-	Bus  string `json:"bus,omitempty"`
-	Slot uint32 `json:"slot"`
-	// Queues are queue pairs of a NIC, virtqueues of a disk (0: QEMU's default).
+	// Bus it sits on; empty if it has no place yet. AddressType says which of Slot, or Channel, Target and LUN counts.
+	Bus         string      `json:"bus,omitempty"`
+	AddressType AddressType `json:"address_type"`
+	Slot        uint32      `json:"slot"`
+	Channel     uint32      `json:"channel,omitempty"`
+	Target      uint32      `json:"target,omitempty"`
+	LUN         uint32      `json:"lun,omitempty"`
+	// Queues are queue pairs of a NIC, virtqueues of a disk and request queues of a controller (0: QEMU's default).
 	Queues uint32 `json:"queues,omitempty"`
 	// Generation tells this attachment from earlier ones of the same id.
 	Generation uint64 `json:"generation"`
@@ -165,7 +202,11 @@ func deviceOf(from *C.struct_kvm_hotplug_device) Device {
 		RemovedAfterReboot: from.removed_after_reboot != 0,
 		Model:              C.GoString(&from.model[0]),
 		Bus:                C.GoString(&from.bus[0]),
+		AddressType:        AddressType(from.address_type),
 		Slot:               uint32(from.slot),
+		Channel:            uint32(from.channel),
+		Target:             uint32(from.target),
+		LUN:                uint32(from.lun),
 		Queues:             uint32(from.queues),
 		Generation:         uint64(from.generation),
 		MAC:                C.GoString(&from.mac[0]),

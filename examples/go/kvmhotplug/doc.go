@@ -2,9 +2,24 @@
 // which an identical guest is started: libkvm_hotplug for Go.
 //
 //	record, err := kvmhotplug.Load("/run/agent/web1.runtime")
+//	if err != nil {
+//		return err
+//	}
+//	defer record.Close()
 //	guest, err := kvmhotplug.Open(ctx, record, "/run/agent/web1.qmp")
+//	if err != nil {
+//		return err
+//	}
+//	defer guest.Close()
+//
 //	added, err := guest.AddNIC(ctx, kvmhotplug.NIC{Bridge: "br0", Queues: 2})
+//	if errors.Is(err, kvmhotplug.ErrNoSlot) {
+//		return fmt.Errorf("the guest is full: %w", err)
+//	}
+//	// Done: in the guest now. AfterReboot: recorded only, added.ReasonText says why.
+//
 //	gone, err := guest.DelDisk(ctx, "disk-pci-6")
+//	// Done: its storage may be torn down. Pending: asked, not granted yet; guest.Events() will tell.
 //
 // # Building
 //

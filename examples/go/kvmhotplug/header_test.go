@@ -77,6 +77,7 @@ func TestEnumerationsAreThoseOfTheHeader(t *testing.T) {
 		{"kvm_hotplug_undo", "KVM_HOTPLUG_UNDO_", text[kvmhotplug.Undo]},
 		{"kvm_hotplug_answer", "KVM_HOTPLUG_", text[kvmhotplug.State]},
 		{"kvm_hotplug_device_type", "KVM_HOTPLUG_", text[kvmhotplug.DeviceType]},
+		{"kvm_hotplug_address_type", "KVM_HOTPLUG_ADDRESS_", text[kvmhotplug.AddressType]},
 		{"kvm_hotplug_reason", "KVM_HOTPLUG_REASON_", text[kvmhotplug.Reason]},
 		{"kvm_hotplug_vhost", "KVM_HOTPLUG_VHOST_", text[kvmhotplug.Vhost]},
 		{"kvm_hotplug_format", "KVM_HOTPLUG_FORMAT_", text[kvmhotplug.Format]},
@@ -138,6 +139,25 @@ func TestEveryFieldOfTheHeaderIsUsed(t *testing.T) {
 		for _, field := range fields.FindAllStringSubmatch(body[2], -1) {
 			if !words[field[1]] && !slices.Contains(spare, field[1]) {
 				t.Errorf("struct %s: nothing here uses %s", body[1], field[1])
+			}
+		}
+	}
+}
+
+// What the header's comments send the reader to is there.
+func TestTheHeaderDeclaresWhatItMentions(t *testing.T) {
+	text := read(t, header)
+	names := regexp.MustCompile(`\bKVM_(?:HOTPLUG|RUNTIME)_[A-Z0-9_]*[A-Z0-9]\b|\benum kvm_\w+|\bstruct kvm_\w+|\bkvm_[a-z0-9_]+\(\)`)
+	comments := regexp.MustCompile(`(?s)/\*.*?\*/`)
+	code := comments.ReplaceAllString(text, "")
+	for _, comment := range comments.FindAllString(text, -1) {
+		for _, name := range names.FindAllString(comment, -1) {
+			// How the header itself is made.
+			if name == "KVM_HOTPLUG_HEADER" {
+				continue
+			}
+			if !strings.Contains(code, strings.TrimSuffix(name, ")")) {
+				t.Errorf("the header mentions %s, and does not declare it", name)
 			}
 		}
 	}

@@ -213,7 +213,7 @@ func busFor(bus string) string {
 
 func TestQEMUAnswersEveryCallItself(t *testing.T) {
 	onBothMachines(t, func(t *testing.T, qemu *qemu) {
-		const callers, rounds = 16, 12
+		const callers, rounds = 16, 25
 		guest := open(t, qemu.socket)
 		path := image(t, "disk")
 		slots, err := guest.Slots(within(t, patience))
