@@ -1,143 +1,122 @@
-//! The library through its C interface, as a C program would call it.
+//! The library through its C interface, called as a C program would.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::{null, null_mut};
 
-use ::kvm_hotplug::capi::device::{kvm_hotplug_answer, kvm_hotplug_device, kvm_hotplug_reason};
-use ::kvm_hotplug::capi::disk::{
-    KVM_HOTPLUG_READ_ONLY, KVM_HOTPLUG_SHARE_RW, kvm_hotplug_add_disk, kvm_hotplug_disk, kvm_hotplug_format,
+use ::kvm_hotplug::capi::device::{
+    kvm_hotplug_answer as Code, kvm_hotplug_device, kvm_hotplug_reason as Reason,
 };
+use ::kvm_hotplug::capi::disk::*;
 use ::kvm_hotplug::capi::error::*;
-use ::kvm_hotplug::capi::event::{kvm_hotplug_event, kvm_hotplug_event_type, kvm_hotplug_next_event};
-use ::kvm_hotplug::capi::guest::*;
-use ::kvm_hotplug::capi::nic::{
-    KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_LIVE_ONLY, kvm_hotplug_add_nic, kvm_hotplug_nic, kvm_hotplug_vhost,
+use ::kvm_hotplug::capi::event::{
+    kvm_hotplug_event, kvm_hotplug_event_type as Event, kvm_hotplug_next_event,
 };
-use ::kvm_hotplug::capi::removal::{
-    KVM_HOTPLUG_NO_WAIT, kvm_hotplug_del_disk, kvm_hotplug_del_nic, kvm_hotplug_removal, kvm_hotplug_unplug,
+use ::kvm_hotplug::capi::guest::{
+    kvm_hotplug as Handle, kvm_hotplug_cancel, kvm_hotplug_close, kvm_hotplug_get_device, kvm_hotplug_get_fd,
+    kvm_hotplug_list, kvm_hotplug_open, kvm_hotplug_process,
 };
-use ::kvm_hotplug::capi::runtime::{kvm_runtime, kvm_runtime_free, kvm_runtime_load};
-use ::kvm_hotplug::capi::slots::{kvm_hotplug_slot, kvm_hotplug_slot_map, kvm_hotplug_slot_state};
+use ::kvm_hotplug::capi::log::kvm_hotplug_log_level::KVM_HOTPLUG_LOG_DEBUG;
+use ::kvm_hotplug::capi::nic::*;
+use ::kvm_hotplug::capi::removal::*;
+use ::kvm_hotplug::capi::runtime::*;
+use ::kvm_hotplug::capi::slots::{
+    kvm_hotplug_slot, kvm_hotplug_slot_map, kvm_hotplug_slot_state as SlotState,
+};
 
 use super::api::*;
 
 pub struct CAgent;
 
-/// The handle. Other threads may cancel what one of them is in.
-struct CApi(*mut kvm_hotplug);
+struct CApi(*mut Handle);
 
-// SAFETY: any thread may call anything, says the header.
+// SAFETY: the header says that any thread may use a handle.
 unsafe impl Send for CApi {}
-// SAFETY: likewise.
+// SAFETY: and that calls on one handle take turns.
 unsafe impl Sync for CApi {}
 
-impl Drop for CApi {
-    fn drop(&mut self) {
-        // SAFETY: the handle is open, and nobody else has it any more.
-        unsafe { kvm_hotplug_close(self.0) };
-    }
-}
+type Reterr<'a> = &'a mut *mut kvm_hotplug_error;
 
-/// Makes a call; its last parameter is given to `work`. Nothing but a failure may store an error.
-fn call(work: impl FnOnce(*mut *mut kvm_hotplug_error) -> c_int) -> Result<c_int, Failure> {
+/// Makes a call that takes a place for an error, and reads the error if it fails.
+fn call(work: impl FnOnce(Reterr<'_>) -> c_int) -> Result<c_int, Failure> {
     let mut error = null_mut();
-    let result = work(&mut error);
-    assert_eq!(result < 0, !error.is_null(), "the answer is {result}");
-    if result >= 0 {
-        return Ok(result);
+    let code = work(&mut error);
+    if code >= 0 {
+        assert!(error.is_null(), "an error beside a success");
+        return Ok(code);
     }
-    let failure = failure(error);
-    assert_eq!(failure.errno, -result);
-    // SAFETY: it comes from the library, and nothing refers to it any more.
-    unsafe { kvm_hotplug_error_free(error) };
+    assert!(!error.is_null(), "a failure without an error");
+    // SAFETY: the library has just made it, and it is freed once, after the last use.
+    let failure = unsafe {
+        let failure = Failure {
+            kind: kvm_hotplug_error_kind(error),
+            errno: kvm_hotplug_error_errno(error),
+            text: text(kvm_hotplug_error_message(error)).unwrap(),
+            step: text(kvm_hotplug_error_step(error)),
+            qmp_class: text(kvm_hotplug_error_qmp_class(error)),
+            qmp_desc: text(kvm_hotplug_error_qmp_desc(error)),
+            undo: kvm_hotplug_error_undo(error),
+            left: text(kvm_hotplug_error_left(error))
+                .map_or_else(Vec::new, |left| left.lines().map(str::to_owned).collect()),
+        };
+        kvm_hotplug_error_free(error);
+        failure
+    };
+    assert_eq!(code, -failure.errno, "{failure:?}");
     Err(failure)
 }
 
-fn failure(error: *const kvm_hotplug_error) -> Failure {
-    // SAFETY: an error that the library has just given, with strings that live as long.
-    unsafe {
-        Failure {
-            kind: kvm_hotplug_error_kind(error),
-            errno: kvm_hotplug_error_errno(error),
-            text: optional(kvm_hotplug_error_message(error)).unwrap(),
-            step: optional(kvm_hotplug_error_step(error)),
-            qmp_class: optional(kvm_hotplug_error_qmp_class(error)),
-            qmp_desc: optional(kvm_hotplug_error_qmp_desc(error)),
-            undo: kvm_hotplug_error_undo(error),
-            left: optional(kvm_hotplug_error_left(error))
-                .map_or_else(Vec::new, |left| left.lines().map(str::to_owned).collect()),
-        }
-    }
-}
-
 /// # Safety
-/// `text` is NULL or a string.
-unsafe fn optional(text: *const c_char) -> Option<String> {
-    // SAFETY: the caller vouches for it.
-    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_str().unwrap().to_owned())
+/// NULL or a string.
+unsafe fn text(pointer: *const c_char) -> Option<String> {
+    // SAFETY: passed on.
+    (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) }.to_str().unwrap().to_owned())
 }
 
-/// A string field; empty where it does not apply.
-fn field(chars: &[c_char]) -> String {
-    let bytes: Vec<u8> = chars.iter().map(|char| char.to_ne_bytes()[0]).collect();
-    CStr::from_bytes_until_nul(&bytes).unwrap().to_str().unwrap().to_owned()
+/// A string in an array of a result; `None` if it is empty.
+fn field(array: &[c_char]) -> Option<String> {
+    let bytes: Vec<u8> = array.iter().take_while(|c| **c != 0).map(|c| c.to_ne_bytes()[0]).collect();
+    (!bytes.is_empty()).then(|| String::from_utf8(bytes).unwrap())
 }
 
-fn filled(chars: &[c_char]) -> Option<String> {
-    Some(field(chars)).filter(|text| !text.is_empty())
-}
+/// Strings of a request, which live as long as it is used.
+#[derive(Default)]
+struct Strings(Vec<CString>);
 
-/// A string that lives until the call is over, or NULL.
-struct Text(Option<CString>);
-
-impl Text {
-    fn new(text: Option<&str>) -> Self {
-        Self(text.map(|text| CString::new(text).unwrap()))
-    }
-
-    fn pointer(&self) -> *const c_char {
-        self.0.as_ref().map_or(null(), |text| text.as_ptr())
+impl Strings {
+    fn keep(&mut self, text: Option<impl AsRef<[u8]>>) -> *const c_char {
+        let Some(text) = text else { return null() };
+        self.0.push(CString::new(text.as_ref()).unwrap());
+        self.0.last().unwrap().as_ptr()
     }
 }
 
-/// A struct as C programs begin with: zero everywhere.
-///
-/// # Safety
-/// Zeros are a value of `S`.
-unsafe fn zeroed<S>() -> S {
-    // SAFETY: the caller vouches for it.
+/// A struct as C makes it with `= {0}`.
+fn zeroed<T: Copy>() -> T {
+    // SAFETY: only for structs of the header, which consist of integers and pointers.
     unsafe { std::mem::zeroed() }
 }
 
-/// What both kinds of request have in common.
-struct Common {
-    id: Text,
-    bus: Text,
-    slot: u32,
-    flags: u32,
-    timeout_ms: u32,
-}
-
-impl Common {
-    fn new(place: &Place) -> Self {
-        let address = place.address.as_ref();
-        Self {
-            id: Text::new(place.id.as_deref()),
-            bus: Text::new(address.map(|(bus, _)| bus.as_str())),
-            slot: address.map_or(0, |(_, slot)| (*slot).into()),
-            flags: if place.live_only { KVM_HOTPLUG_LIVE_ONLY } else { 0 },
-            timeout_ms: milliseconds(place.timeout_ms),
-        }
+unsafe extern "C" fn print(_: *mut c_void, level: c_int, message: *const c_char) {
+    // SAFETY: the header promises a string.
+    let message = unsafe { text(message) }.unwrap();
+    #[allow(clippy::print_stdout)]
+    {
+        println!("  [{level}] {message}");
     }
 }
 
-fn milliseconds(timeout: u64) -> u32 {
-    assert!(timeout > 0, "0 means the default to C programs");
-    timeout.try_into().unwrap()
+/// A timeout in C's width; 0 would mean the default there.
+fn milliseconds(timeout_ms: u64) -> u32 {
+    u32::try_from(timeout_ms.max(1)).unwrap()
+}
+
+fn flags(place: &Place, boot_index: Option<u32>) -> u32 {
+    let flag = |set, flag| if set { flag } else { 0 };
+    flag(place.live_only, KVM_HOTPLUG_LIVE_ONLY) | flag(boot_index.is_some(), KVM_HOTPLUG_BOOT_INDEX)
 }
 
 impl Agent for CAgent {
@@ -146,183 +125,185 @@ impl Agent for CAgent {
     }
 
     fn open(&self, runtime: &Path, socket: &Path, timeout_ms: u64) -> Result<Box<dyn Api>, Failure> {
-        let [runtime, socket] =
-            [runtime, socket].map(|path| CString::new(path.as_os_str().as_bytes()).unwrap());
-        let (mut record, mut guest): (*mut kvm_runtime, *mut kvm_hotplug) = (null_mut(), null_mut());
-        // SAFETY: strings and places to write to are all there; the record may be freed before the guest is closed.
+        let path = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
+        let (runtime_path, socket) = (path(runtime), path(socket));
+        let (mut runtime, mut guest) = (null_mut(), null_mut());
+        // SAFETY: strings and places for results live through the calls; the record is freed once, after its last use,
+        // which may be before the guest is closed.
         unsafe {
-            call(|error| kvm_runtime_load(runtime.as_ptr(), &mut record, error))?;
+            call(|error| kvm_runtime_load(runtime_path.as_ptr(), &raw mut runtime, error))?;
+            let level = KVM_HOTPLUG_LOG_DEBUG as c_int;
+            call(|error| kvm_runtime_set_log(runtime, level, Some(print), null_mut(), None, error)).unwrap();
             let timeout = milliseconds(timeout_ms);
-            let opened = call(|error| kvm_hotplug_open(record, socket.as_ptr(), timeout, &mut guest, error));
-            kvm_runtime_free(record);
+            let opened =
+                call(|error| kvm_hotplug_open(runtime, socket.as_ptr(), timeout, &raw mut guest, error));
+            kvm_runtime_free(runtime);
             opened?;
         }
         Ok(Box::new(CApi(guest)))
     }
 }
 
-impl CApi {
-    /// A call that tells about a device.
-    fn about_device(
-        &self,
-        work: impl FnOnce(*mut kvm_hotplug_device, usize, *mut *mut kvm_hotplug_error) -> c_int,
-    ) -> Result<Answer, Failure> {
-        use kvm_hotplug_answer::*;
-        // SAFETY: integers and arrays of them.
-        let mut device: kvm_hotplug_device = unsafe { zeroed() };
-        let result = call(|error| work(&mut device, size_of::<kvm_hotplug_device>(), error))?;
-        let told = filled(&device.id).map(|_| item(&device));
-        let result = u32::try_from(result).unwrap();
-        let state = match result {
-            _ if result == KVM_HOTPLUG_DONE as u32 => State::Done,
-            _ if result == KVM_HOTPLUG_AFTER_REBOOT as u32 => State::AfterReboot(later(device.reason)),
-            _ if result == KVM_HOTPLUG_PENDING as u32 => State::Pending(reason(device.reason)),
-            _ if result == KVM_HOTPLUG_ABSENT as u32 => State::Absent,
-            other => panic!("the answer is {other}"),
-        };
-        Ok(Answer { state, device: told })
+impl Drop for CApi {
+    fn drop(&mut self) {
+        // SAFETY: nobody else has the handle any more.
+        unsafe { kvm_hotplug_close(self.0) };
     }
 }
 
 impl Api for CApi {
-    fn add_nic(&self, ask: &NicAsk) -> Result<Answer, Failure> {
-        let common = Common::new(&ask.place);
-        let [mac, bridge, ifname, model] =
-            [&ask.mac, &ask.bridge, &ask.ifname, &ask.model].map(|text| Text::new(text.as_deref()));
-        let fds: Vec<RawFd> = ask.fds.iter().map(|fd| fd.as_raw_fd()).collect();
-        let vhost = match ask.vhost {
-            true => kvm_hotplug_vhost::KVM_HOTPLUG_VHOST_REQUIRED,
-            false => kvm_hotplug_vhost::KVM_HOTPLUG_VHOST_OFF,
+    fn add_nic(&self, nic: &NicAsk) -> Result<Answer, Failure> {
+        let mut strings = Strings::default();
+        let fds: Vec<RawFd> = nic.fds.iter().map(|fd| fd.as_raw_fd()).collect();
+        let request = kvm_hotplug_nic {
+            id: strings.keep(nic.place.id.as_ref()),
+            mac: strings.keep(nic.mac.as_ref()),
+            bridge: strings.keep(nic.bridge.as_ref()),
+            ifname: strings.keep(nic.ifname.as_ref()),
+            model: strings.keep(nic.model.as_ref()),
+            bus: strings.keep(nic.place.address.as_ref().map(|(bus, _)| bus)),
+            tap_fds: if fds.is_empty() { null() } else { fds.as_ptr() },
+            tap_fd_count: u32::try_from(fds.len()).unwrap(),
+            queues: nic.queues.into(),
+            vhost: match nic.vhost {
+                true => kvm_hotplug_vhost::KVM_HOTPLUG_VHOST_REQUIRED as u32,
+                false => kvm_hotplug_vhost::KVM_HOTPLUG_VHOST_OFF as u32,
+            },
+            mtu: nic.mtu.map_or(0, u32::from),
+            slot: nic.place.address.as_ref().map_or(0, |(_, slot)| u32::from(*slot)),
+            boot_index: nic.boot_index.unwrap_or(0),
+            timeout_ms: milliseconds(nic.place.timeout_ms),
+            flags: flags(&nic.place, nic.boot_index),
+            ..zeroed()
         };
-        // SAFETY: NULL and 0 are values of all its fields.
-        let mut nic: kvm_hotplug_nic = unsafe { zeroed() };
-        nic.id = common.id.pointer();
-        nic.mac = mac.pointer();
-        nic.bridge = bridge.pointer();
-        nic.ifname = ifname.pointer();
-        nic.model = model.pointer();
-        nic.bus = common.bus.pointer();
-        nic.tap_fds = if fds.is_empty() { null() } else { fds.as_ptr() };
-        nic.tap_fd_count = fds.len().try_into().unwrap();
-        nic.queues = ask.queues.into();
-        nic.vhost = vhost as u32;
-        nic.mtu = ask.mtu.map_or(0, u32::from);
-        nic.slot = common.slot;
-        nic.boot_index = ask.boot_index.unwrap_or(0);
-        nic.timeout_ms = common.timeout_ms;
-        nic.flags = common.flags | if ask.boot_index.is_some() { KVM_HOTPLUG_BOOT_INDEX } else { 0 };
-        // SAFETY: the handle is open, and everything the request points to lives longer than the call.
-        self.about_device(|device, size, error| unsafe {
-            kvm_hotplug_add_nic(self.0, &nic, size_of_val(&nic), device, size, error)
-        })
+        let (size, mut device) = (size_of_val(&request), zeroed::<kvm_hotplug_device>());
+        let device_size = size_of_val(&device);
+        // SAFETY: all of it lives through the call.
+        let code = call(|error| unsafe {
+            kvm_hotplug_add_nic(self.0, &raw const request, size, &raw mut device, device_size, error)
+        })?;
+        Ok(answer(code, &device))
     }
 
-    fn add_disk(&self, ask: &DiskAsk) -> Result<Answer, Failure> {
-        let common = Common::new(&ask.place);
-        let path = CString::new(ask.path.as_os_str().as_bytes()).unwrap();
-        let [serial, model] = [&ask.serial, &ask.model].map(|text| Text::new(text.as_deref()));
-        let format = match ask.format.as_deref() {
+    fn add_disk(&self, disk: &DiskAsk) -> Result<Answer, Failure> {
+        let mut strings = Strings::default();
+        let format = match disk.format.as_deref() {
             None => kvm_hotplug_format::KVM_HOTPLUG_FORMAT_PROBE,
             Some("raw") => kvm_hotplug_format::KVM_HOTPLUG_FORMAT_RAW,
             Some("qcow2") => kvm_hotplug_format::KVM_HOTPLUG_FORMAT_QCOW2,
             Some(other) => panic!("format {other}"),
         };
-        let flags = [
-            (ask.read_only, KVM_HOTPLUG_READ_ONLY),
-            (ask.share_rw, KVM_HOTPLUG_SHARE_RW),
-            (ask.boot_index.is_some(), KVM_HOTPLUG_BOOT_INDEX),
-        ];
-        // SAFETY: NULL and 0 are values of all its fields.
-        let mut disk: kvm_hotplug_disk = unsafe { zeroed() };
-        disk.path = path.as_ptr();
-        disk.id = common.id.pointer();
-        disk.serial = serial.pointer();
-        disk.model = model.pointer();
-        disk.bus = common.bus.pointer();
-        disk.format = format as u32;
-        disk.slot = common.slot;
-        disk.boot_index = ask.boot_index.unwrap_or(0);
-        disk.timeout_ms = common.timeout_ms;
-        disk.flags =
-            flags.iter().fold(common.flags, |flags, (on, bit)| if *on { flags | bit } else { flags });
-        // SAFETY: the handle is open, and everything the request points to lives longer than the call.
-        self.about_device(|device, size, error| unsafe {
-            kvm_hotplug_add_disk(self.0, &disk, size_of_val(&disk), device, size, error)
-        })
+        let read_only = if disk.read_only { KVM_HOTPLUG_READ_ONLY } else { 0 };
+        let share_rw = if disk.share_rw { KVM_HOTPLUG_SHARE_RW } else { 0 };
+        let request = kvm_hotplug_disk {
+            path: strings.keep(Some(disk.path.as_os_str().as_bytes())),
+            id: strings.keep(disk.place.id.as_ref()),
+            serial: strings.keep(disk.serial.as_ref()),
+            model: strings.keep(disk.model.as_ref()),
+            bus: strings.keep(disk.place.address.as_ref().map(|(bus, _)| bus)),
+            format: format as u32,
+            slot: disk.place.address.as_ref().map_or(0, |(_, slot)| u32::from(*slot)),
+            boot_index: disk.boot_index.unwrap_or(0),
+            timeout_ms: milliseconds(disk.place.timeout_ms),
+            flags: flags(&disk.place, disk.boot_index) | read_only | share_rw,
+            ..zeroed()
+        };
+        let (size, mut device) = (size_of_val(&request), zeroed::<kvm_hotplug_device>());
+        let device_size = size_of_val(&device);
+        // SAFETY: all of it lives through the call.
+        let code = call(|error| unsafe {
+            kvm_hotplug_add_disk(self.0, &raw const request, size, &raw mut device, device_size, error)
+        })?;
+        Ok(answer(code, &device))
     }
 
-    /// By the short functions where they can say what is asked, so that these are tested as well.
-    fn unplug(&self, ask: &UnplugAsk) -> Result<Answer, Failure> {
-        let id = CString::new(ask.id.as_str()).unwrap();
-        let timeout_ms = milliseconds(ask.timeout_ms);
-        let short = match ask.kind {
-            Some("nic") => Some(kvm_hotplug_del_nic as unsafe extern "C" fn(_, _, _, _) -> _),
-            Some("disk") => Some(kvm_hotplug_del_disk as unsafe extern "C" fn(_, _, _, _) -> _),
-            Some(other) => panic!("kind {other}"),
-            None => None,
-        };
-        if let Some(short) = short.filter(|_| ask.wait && !ask.live_only) {
-            return self.about_device(|device, size, error| {
-                // SAFETY: handle, string and struct are there; the short functions do not tell about the device.
-                unsafe {
-                    kvm_hotplug_get_device(self.0, id.as_ptr(), device, size, null_mut());
-                    let result = short(self.0, id.as_ptr(), timeout_ms, error);
-                    kvm_hotplug_get_device(self.0, id.as_ptr(), device, size, null_mut());
-                    result
+    /// The functions for one kind answer no device, so it is looked up before.
+    fn unplug(&self, removal: &UnplugAsk) -> Result<Answer, Failure> {
+        let id = CString::new(removal.id.as_str()).unwrap();
+        let timeout = milliseconds(removal.timeout_ms);
+        let mut device = zeroed::<kvm_hotplug_device>();
+        let device_size = size_of_val(&device);
+        let live_only = if removal.live_only { KVM_HOTPLUG_LIVE_ONLY } else { 0 };
+        let flags = live_only | if removal.wait { 0 } else { KVM_HOTPLUG_NO_WAIT };
+        let request = kvm_hotplug_removal { id: id.as_ptr(), timeout_ms: timeout, flags };
+        let size = size_of_val(&request);
+        // SAFETY: all of it lives through the calls.
+        let code = call(|error| unsafe {
+            match removal.kind {
+                None => {
+                    kvm_hotplug_unplug(self.0, &raw const request, size, &raw mut device, device_size, error)
                 }
-            });
-        }
-        assert!(ask.kind.is_none(), "the C interface has no such removal");
-        let live_only = if ask.live_only { KVM_HOTPLUG_LIVE_ONLY } else { 0 };
-        let no_wait = if ask.wait { 0 } else { KVM_HOTPLUG_NO_WAIT };
-        let removal = kvm_hotplug_removal { id: id.as_ptr(), timeout_ms, flags: live_only | no_wait };
-        // SAFETY: the handle is open, and the string lives longer than the call.
-        self.about_device(|device, size, error| unsafe {
-            kvm_hotplug_unplug(self.0, &removal, size_of_val(&removal), device, size, error)
-        })
+                Some(kind) => {
+                    assert_eq!(flags, 0, "the functions for one kind take no flags");
+                    kvm_hotplug_get_device(self.0, id.as_ptr(), &raw mut device, device_size, null_mut());
+                    match kind {
+                        "nic" => kvm_hotplug_del_nic(self.0, id.as_ptr(), timeout, error),
+                        "disk" => kvm_hotplug_del_disk(self.0, id.as_ptr(), timeout, error),
+                        other => panic!("kind {other}"),
+                    }
+                }
+            }
+        })?;
+        Ok(answer(code, &device))
     }
 
     fn process(&self, timeout_ms: u64) -> Result<usize, Failure> {
         // SAFETY: the handle is open.
         let count = call(|error| unsafe { kvm_hotplug_process(self.0, milliseconds(timeout_ms), error) })?;
-        Ok(count.try_into().unwrap())
+        Ok(usize::try_from(count).unwrap())
     }
 
     fn next_event(&self) -> Option<News> {
-        // SAFETY: integers and arrays of them; the handle is open.
-        let (event, got) = unsafe {
-            let mut event: kvm_hotplug_event = zeroed();
-            let got = call(|error| kvm_hotplug_next_event(self.0, &mut event, size_of_val(&event), error));
-            (event, got.unwrap())
+        let mut event = zeroed::<kvm_hotplug_event>();
+        let size = size_of_val(&event);
+        // SAFETY: the handle is open, and the struct lives through the call.
+        let code = call(|error| unsafe { kvm_hotplug_next_event(self.0, &raw mut event, size, error) });
+        if code.unwrap() == 0 {
+            return None;
+        }
+        let is = |kind: Event| event.event_type == kind as u32;
+        let what = match () {
+            () if is(Event::KVM_HOTPLUG_EVENT_ADDED) => What::Added,
+            () if is(Event::KVM_HOTPLUG_EVENT_REMOVED) => What::Removed,
+            () if is(Event::KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST) => What::RemovedByGuest,
+            () if is(Event::KVM_HOTPLUG_EVENT_REFUSED) => What::Refused,
+            () if is(Event::KVM_HOTPLUG_EVENT_PENDING) => What::Pending,
+            () if is(Event::KVM_HOTPLUG_EVENT_UNDONE) => What::Undone,
+            () if is(Event::KVM_HOTPLUG_EVENT_MONITOR_LOST) => What::MonitorLost,
+            () if is(Event::KVM_HOTPLUG_EVENT_LOST) => What::Lost(event.lost),
+            () => panic!("event {}", event.event_type),
         };
-        (got == 1).then(|| News {
-            what: what(&event),
-            id: filled(&event.id),
-            generation: event.generation,
-            text: field(&event.text),
-        })
+        let text = field(&event.text).unwrap_or_default();
+        Some(News { what, id: field(&event.id), generation: event.generation, text })
     }
 
     fn list(&self) -> Vec<Item> {
-        let listed = array(|devices: *mut kvm_hotplug_device, size, capacity, count, error| {
-            // SAFETY: the handle is open, and the array has room for so many.
-            unsafe { kvm_hotplug_list(self.0, devices, size, capacity, count, error) }
-        });
-        listed.unwrap().iter().map(item).collect()
+        let count = |array: *mut kvm_hotplug_device, capacity| {
+            let (size, mut count) = (size_of::<kvm_hotplug_device>(), 0);
+            // SAFETY: the array has that many elements.
+            call(|error| unsafe { kvm_hotplug_list(self.0, array, size, capacity, &raw mut count, error) })
+                .unwrap();
+            count
+        };
+        let mut devices = vec![zeroed::<kvm_hotplug_device>(); count(null_mut(), 0)];
+        let found = count(devices.as_mut_ptr(), devices.len());
+        devices.truncate(found);
+        devices.iter().map(item).collect()
     }
 
     fn slots(&self) -> Result<Vec<SlotItem>, Failure> {
-        let timeout = milliseconds(AMPLE);
-        let slots = array(|slots: *mut kvm_hotplug_slot, size, capacity, count, error| {
-            // SAFETY: the handle is open, and the array has room for so many.
-            unsafe { kvm_hotplug_slot_map(self.0, timeout, slots, size, capacity, count, error) }
-        })?;
-        let slot = |slot: &kvm_hotplug_slot| SlotItem {
-            bus: field(&slot.bus),
-            slot: slot.slot.try_into().unwrap(),
-            state: usage(slot.state),
-            occupant: field(&slot.occupant),
+        let count = |array: *mut kvm_hotplug_slot, capacity| -> Result<usize, Failure> {
+            let (size, mut count) = (size_of::<kvm_hotplug_slot>(), 0);
+            let timeout = milliseconds(AMPLE);
+            // SAFETY: the array has that many elements.
+            call(|error| unsafe {
+                kvm_hotplug_slot_map(self.0, timeout, array, size, capacity, &raw mut count, error)
+            })?;
+            Ok(count)
         };
+        let mut slots = vec![zeroed::<kvm_hotplug_slot>(); count(null_mut(), 0)?];
+        let found = count(slots.as_mut_ptr(), slots.len())?;
+        slots.truncate(found);
         Ok(slots.iter().map(slot).collect())
     }
 
@@ -337,104 +318,79 @@ impl Api for CApi {
     }
 }
 
-/// An array that the library fills, counted first.
-fn array<S: Clone>(
-    work: impl Fn(*mut S, usize, usize, *mut usize, *mut *mut kvm_hotplug_error) -> c_int,
-) -> Result<Vec<S>, Failure> {
-    let (mut count, mut filled) = (0, 0);
-    call(|error| work(null_mut(), size_of::<S>(), 0, &mut count, error))?;
-    // SAFETY: the structs that arrays are made of are integers and arrays of them.
-    let mut all = vec![unsafe { zeroed::<S>() }; count];
-    call(|error| work(all.as_mut_ptr(), size_of::<S>(), count, &mut filled, error))?;
-    assert_eq!(count, filled, "nothing has happened in between");
-    Ok(all)
+fn answer(code: c_int, device: &kvm_hotplug_device) -> Answer {
+    let is = |answer: Code| code == answer as c_int;
+    let state = match () {
+        () if is(Code::KVM_HOTPLUG_DONE) => State::Done,
+        () if is(Code::KVM_HOTPLUG_AFTER_REBOOT) => State::AfterReboot(later(device.reason)),
+        () if is(Code::KVM_HOTPLUG_PENDING) => State::Pending(why(device.reason)),
+        () if is(Code::KVM_HOTPLUG_ABSENT) => State::Absent,
+        () => panic!("answer {code}"),
+    };
+    Answer { state, device: (state != State::Absent).then(|| item(device)) }
+}
+
+fn later(reason: u32) -> Later {
+    let is = |known: Reason| reason == known as u32;
+    match () {
+        () if is(Reason::KVM_HOTPLUG_REASON_QEMU_TOO_OLD) => Later::QemuTooOld,
+        () if is(Reason::KVM_HOTPLUG_REASON_MODEL) => Later::Model,
+        () if is(Reason::KVM_HOTPLUG_REASON_NO_ADDRESS) => Later::NoAddress,
+        () => panic!("reason {reason}"),
+    }
+}
+
+fn why(reason: u32) -> Why {
+    let is = |known: Reason| reason == known as u32;
+    match () {
+        () if is(Reason::KVM_HOTPLUG_REASON_DEADLINE) => Why::Deadline,
+        () if is(Reason::KVM_HOTPLUG_REASON_NOT_BOOTED) => Why::NotBooted,
+        () if is(Reason::KVM_HOTPLUG_REASON_NOT_STARTED) => Why::NotStarted,
+        () if is(Reason::KVM_HOTPLUG_REASON_PAUSED) => Why::Paused,
+        () if is(Reason::KVM_HOTPLUG_REASON_ASLEEP) => Why::Asleep,
+        () if is(Reason::KVM_HOTPLUG_REASON_STOPPED) => Why::Stopped,
+        () if is(Reason::KVM_HOTPLUG_REASON_NOT_AWAITED) => Why::NotAwaited,
+        () => panic!("reason {reason}"),
+    }
 }
 
 fn item(device: &kvm_hotplug_device) -> Item {
-    use kvm_hotplug_answer::*;
-    let presence = match (device.state, device.removed_after_reboot) {
-        (_, 1) => Presence::RemoveAfterReboot,
-        (state, _) if state == KVM_HOTPLUG_PENDING as u32 => Presence::Pending(reason(device.reason)),
-        (state, _) if state == KVM_HOTPLUG_AFTER_REBOOT as u32 => Presence::AddAfterReboot,
-        _ => Presence::Live,
-    };
+    let is = |answer: Code| device.state == answer as u32;
+    let bus = field(&device.bus);
     Item {
-        id: field(&device.id),
+        id: field(&device.id).unwrap(),
         kind: match device.device_type {
             1 => "nic",
             2 => "disk",
             other => panic!("device type {other}"),
         },
-        address: filled(&device.bus).map(|bus| (bus, device.slot.try_into().unwrap())),
+        address: bus.map(|bus| (bus, u8::try_from(device.slot).unwrap())),
         generation: device.generation,
-        presence,
-        mac: filled(&device.mac),
-        ifname: filled(&device.ifname),
+        presence: match () {
+            () if is(Code::KVM_HOTPLUG_PENDING) => Presence::Pending(why(device.reason)),
+            () if device.removed_after_reboot == 1 => Presence::RemoveAfterReboot,
+            () if is(Code::KVM_HOTPLUG_AFTER_REBOOT) => Presence::AddAfterReboot,
+            () => Presence::Live,
+        },
+        mac: field(&device.mac),
+        ifname: field(&device.ifname),
     }
 }
 
-/// What a number of the header stands for here.
-#[track_caller]
-fn one_of<T: Copy>(number: u32, table: &[(u32, T)]) -> T {
-    table.iter().find(|(known, _)| *known == number).unwrap_or_else(|| panic!("{number} is none of them")).1
-}
-
-fn later(why: u32) -> Later {
-    use kvm_hotplug_reason::*;
-    one_of(
-        why,
-        &[
-            (KVM_HOTPLUG_REASON_QEMU_TOO_OLD as u32, Later::QemuTooOld),
-            (KVM_HOTPLUG_REASON_MODEL as u32, Later::Model),
-            (KVM_HOTPLUG_REASON_NO_ADDRESS as u32, Later::NoAddress),
-        ],
-    )
-}
-
-fn reason(why: u32) -> Why {
-    use kvm_hotplug_reason::*;
-    one_of(
-        why,
-        &[
-            (KVM_HOTPLUG_REASON_DEADLINE as u32, Why::Deadline),
-            (KVM_HOTPLUG_REASON_NOT_BOOTED as u32, Why::NotBooted),
-            (KVM_HOTPLUG_REASON_NOT_STARTED as u32, Why::NotStarted),
-            (KVM_HOTPLUG_REASON_PAUSED as u32, Why::Paused),
-            (KVM_HOTPLUG_REASON_ASLEEP as u32, Why::Asleep),
-            (KVM_HOTPLUG_REASON_STOPPED as u32, Why::Stopped),
-            (KVM_HOTPLUG_REASON_NOT_AWAITED as u32, Why::NotAwaited),
-        ],
-    )
-}
-
-fn usage(state: u32) -> SlotUse {
-    use kvm_hotplug_slot_state::*;
-    one_of(
-        state,
-        &[
-            (KVM_HOTPLUG_SLOT_FREE as u32, SlotUse::Free),
-            (KVM_HOTPLUG_SLOT_RESERVED as u32, SlotUse::Reserved),
-            (KVM_HOTPLUG_SLOT_TAKEN as u32, SlotUse::Taken),
-            (KVM_HOTPLUG_SLOT_QUARANTINED as u32, SlotUse::Quarantined),
-            (KVM_HOTPLUG_SLOT_NOT_HOTPLUGGABLE as u32, SlotUse::NotHotpluggable),
-            (KVM_HOTPLUG_SLOT_UNKNOWN as u32, SlotUse::Unknown),
-        ],
-    )
-}
-
-fn what(event: &kvm_hotplug_event) -> What {
-    use kvm_hotplug_event_type::*;
-    one_of(
-        event.event_type,
-        &[
-            (KVM_HOTPLUG_EVENT_ADDED as u32, What::Added),
-            (KVM_HOTPLUG_EVENT_REMOVED as u32, What::Removed),
-            (KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST as u32, What::RemovedByGuest),
-            (KVM_HOTPLUG_EVENT_REFUSED as u32, What::Refused),
-            (KVM_HOTPLUG_EVENT_PENDING as u32, What::Pending),
-            (KVM_HOTPLUG_EVENT_UNDONE as u32, What::Undone),
-            (KVM_HOTPLUG_EVENT_MONITOR_LOST as u32, What::MonitorLost),
-            (KVM_HOTPLUG_EVENT_LOST as u32, What::Lost(event.lost)),
-        ],
-    )
+fn slot(slot: &kvm_hotplug_slot) -> SlotItem {
+    let is = |state: SlotState| slot.state == state as u32;
+    SlotItem {
+        bus: field(&slot.bus).unwrap(),
+        slot: u8::try_from(slot.slot).unwrap(),
+        state: match () {
+            () if is(SlotState::KVM_HOTPLUG_SLOT_FREE) => SlotUse::Free,
+            () if is(SlotState::KVM_HOTPLUG_SLOT_RESERVED) => SlotUse::Reserved,
+            () if is(SlotState::KVM_HOTPLUG_SLOT_TAKEN) => SlotUse::Taken,
+            () if is(SlotState::KVM_HOTPLUG_SLOT_QUARANTINED) => SlotUse::Quarantined,
+            () if is(SlotState::KVM_HOTPLUG_SLOT_NOT_HOTPLUGGABLE) => SlotUse::NotHotpluggable,
+            () if is(SlotState::KVM_HOTPLUG_SLOT_UNKNOWN) => SlotUse::Unknown,
+            () => panic!("slot state {}", slot.state),
+        },
+        occupant: field(&slot.occupant).unwrap_or_default(),
+    }
 }
