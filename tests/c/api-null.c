@@ -48,6 +48,7 @@ static void guests(void)
     struct kvm_hotplug_disk disk = {.path = "/x"};
     struct kvm_hotplug_removal removal = {.id = "x"};
     struct kvm_hotplug_event event;
+    char *plan = NULL;
     size_t count;
 
     null(kvm_hotplug_add_nic(NULL, &nic, sizeof nic, NULL, 0, &failure), "guest handle");
@@ -62,6 +63,12 @@ static void guests(void)
     null(kvm_hotplug_list(NULL, NULL, 0, 0, &count, &failure), "guest handle");
     null(kvm_hotplug_get_device(NULL, "x", NULL, 0, &failure), "guest handle");
     null(kvm_hotplug_slot_map(NULL, 0, NULL, 0, 0, &count, &failure), "guest handle");
+    null(kvm_hotplug_plan_nic(NULL, &nic, sizeof nic, NULL, 0, &plan, &failure), "guest handle");
+    null(kvm_hotplug_plan_disk(NULL, &disk, sizeof disk, NULL, 0, &plan, &failure), "guest handle");
+    null(kvm_hotplug_plan_removal(NULL, &removal, sizeof removal, NULL, 0, &plan, &failure), "guest handle");
+    null(kvm_hotplug_verify(NULL, 0, NULL, 0, 0, &count, &failure), "guest handle");
+    null(kvm_hotplug_mend(NULL, 0, NULL, 0, 0, &count, &failure), "guest handle");
+    CHECK(plan == NULL);
 }
 
 static void taps(void)
