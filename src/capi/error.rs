@@ -258,7 +258,7 @@ mod tests {
             .into_iter()
             .filter(|(name, _)| !["nothing", "complete", "incomplete"].contains(&name.as_str()))
             .collect();
-        assert_eq!(outside.len(), 24);
+        assert_eq!(outside.len(), 25);
         assert_eq!(outside, inside);
     }
 }
