@@ -8,6 +8,8 @@
 mod adding;
 #[path = "hotplug_scripted/departing.rs"]
 mod departing;
+#[path = "hotplug_scripted/migrating.rs"]
+mod migrating;
 #[path = "hotplug_scripted/placing.rs"]
 mod placing;
 #[path = "hotplug_scripted/removing.rs"]
@@ -16,6 +18,7 @@ mod support;
 
 use adding::*;
 use departing::*;
+use migrating::*;
 use placing::*;
 use removing::*;
 
@@ -45,6 +48,8 @@ through_every_api! {
     a_recorded_device_that_the_guest_lacks_is_not_there_already,
     // removing
     a_removal_is_done_when_the_guest_has_let_go,
+    a_tap_made_here_goes_before_qemu_closes_it,
+    a_tap_that_is_not_the_one_that_was_made_is_left_alone,
     only_the_event_of_the_device_itself_counts,
     a_guest_that_keeps_the_device_leaves_it_pending,
     a_pending_device_keeps_its_slot_and_id,
@@ -73,4 +78,9 @@ through_every_api! {
     a_flood_of_events_hides_nothing,
     events_are_bounded,
     a_reset_completes_removals,
+    // migrating
+    a_guest_between_two_hosts_is_left_alone,
+    qemu_refuses_while_it_migrates,
+    what_is_pending_stays_so_across_a_migration,
+    a_target_is_not_asked_for_what_was_pending_at_its_source,
 }

@@ -484,7 +484,7 @@ fn cancel_ends_a_wait_at_once() {
 
 #[test]
 fn descriptors_from_the_monitor_are_not_taken() {
-    host::in_own_process("descriptors_from_the_monitor_are_not_taken", || {
+    host::in_own_process("descriptors_from_the_monitor_are_not_taken", &mut || {
         let qemu = fake();
         let mut monitor = connect(&qemu);
         qemu.settle();
@@ -500,7 +500,7 @@ fn descriptors_from_the_monitor_are_not_taken() {
 
 #[test]
 fn failed_connections_leave_no_descriptor() {
-    host::in_own_process("failed_connections_leave_no_descriptor", || {
+    host::in_own_process("failed_connections_leave_no_descriptor", &mut || {
         let qemu = fake();
         qemu.settle();
         let before = host::open_fds();
