@@ -12,6 +12,8 @@ mod departing;
 mod migrating;
 #[path = "hotplug_scripted/placing.rs"]
 mod placing;
+#[path = "hotplug_scripted/reappearing.rs"]
+mod reappearing;
 #[path = "hotplug_scripted/removing.rs"]
 mod removing;
 mod support;
@@ -20,6 +22,7 @@ use adding::*;
 use departing::*;
 use migrating::*;
 use placing::*;
+use reappearing::*;
 use removing::*;
 
 through_every_api! {
@@ -78,6 +81,11 @@ through_every_api! {
     a_flood_of_events_hides_nothing,
     events_are_bounded,
     a_reset_completes_removals,
+    // reappearing
+    an_add_that_was_completed,
+    a_removal_that_was_finished,
+    what_was_done_to_an_earlier_attachment,
+    no_two_attachments_have_a_number_in_common,
     // migrating
     a_guest_between_two_hosts_is_left_alone,
     qemu_refuses_while_it_migrates,

@@ -204,6 +204,7 @@ impl Session {
         self.topology = survey.topology;
         self.fdsets = survey.fdsets;
         self.note_state(survey.state);
+        self.strike_outdated(&survey.present)?;
         self.claim_recorded();
         self.missing = self.recorded_but_not_in(&survey.present);
         self.settle(&survey.present, deadline)?;
