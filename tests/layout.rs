@@ -44,7 +44,8 @@ fn rust_and_c_agree_on_the_structs() {
         }
         kvm_hotplug_device {
             id, bus, mac, ifname, bridge, model, serial, path, reason_text, generation, device_type, state,
-            reason, slot, queues, vhost, mtu, read_only, removed_after_reboot, reserved,
+            reason, slot, queues, vhost, mtu, read_only, removed_after_reboot, reserved, address_type,
+            channel, target, lun,
         }
         kvm_hotplug_event { id, text, generation, lost, event_type, device_type }
         kvm_hotplug_nic {
