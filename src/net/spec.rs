@@ -32,9 +32,12 @@ pub struct NicSpec {
     /// The tap's name on the host; says where to look and is no setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ifname: Option<IfName>,
-    /// Place in the boot order, 0 first, up to 2^31 - 1. A NIC without one gets no boot ROM.
+    /// Place in the boot order, 0 first, up to 2^31 - 1. A NIC without one gets no boot ROM, unless `rom` says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_index: Option<u32>,
+    /// It has QEMU's boot ROM without being booted from, as somebody else started it: a migration compares the ROM.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub rom: bool,
     /// QEMU's device model.
     #[serde(default = "default_model", skip_serializing_if = "is_default_model")]
     pub model: String,
@@ -51,6 +54,7 @@ impl NicSpec {
             bridge: None,
             ifname: None,
             boot_index: None,
+            rom: false,
             model: default_model(),
         }
     }
@@ -87,7 +91,7 @@ impl NicSpec {
 
     /// The first setting in which two NICs differ; `None` means that a repeated request is the same request.
     pub fn conflict_with(&self, other: &Self) -> Option<&'static str> {
-        let Self { mac, queues, vhost, mtu, bridge, ifname: _, boot_index, model } = self;
+        let Self { mac, queues, vhost, mtu, bridge, ifname: _, boot_index, rom, model } = self;
         let settings = [
             ("mac", *mac == other.mac),
             ("queues", *queues == other.queues),
@@ -95,6 +99,7 @@ impl NicSpec {
             ("mtu", *mtu == other.mtu),
             ("bridge", *bridge == other.bridge),
             ("boot_index", *boot_index == other.boot_index),
+            ("rom", *rom == other.rom),
             ("model", *model == other.model),
         ];
         settings.into_iter().find_map(|(name, same)| (!same).then_some(name))
@@ -137,6 +142,7 @@ mod tests {
             bridge: Some(IfName::parse("br0").unwrap()),
             ifname: Some(IfName::parse("tap7").unwrap()),
             boot_index: Some(1),
+            rom: true,
             model: "virtio-net-pci-non-transitional".into(),
             ..plain()
         }
@@ -176,6 +182,7 @@ mod tests {
             ("mtu", NicSpec { mtu: None, ..full() }),
             ("bridge", NicSpec { bridge: None, ..full() }),
             ("boot_index", NicSpec { boot_index: Some(2), ..full() }),
+            ("rom", NicSpec { rom: false, ..full() }),
             ("model", NicSpec { model: "virtio-net-pci".into(), ..full() }),
         ];
         for (field, other) in table {

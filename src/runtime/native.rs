@@ -128,8 +128,15 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
     let command = field(&mut file, "command")?.ok_or_else(|| malformed("has no \"command\""))?;
     let reserved_slots = field(&mut file, "reserved_slots")?.unwrap_or(DEFAULT_RESERVED);
     let next_generation = field(&mut file, "next_generation")?.unwrap_or(1);
-    let mut record =
-        Record { name, command, reserved_slots, next_generation, devices: Vec::new(), extra: Map::new() };
+    let mut record = Record {
+        name,
+        command,
+        reserved_slots,
+        next_generation,
+        devices: Vec::new(),
+        extra: Map::new(),
+        ganeti: None,
+    };
     for (key, kind) in LISTS {
         elements(&mut file, key, kind)?.into_iter().for_each(|device| record.add(device));
     }

@@ -3,10 +3,13 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::format::Format;
+use super::ganeti;
 use crate::disk::DiskSpec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, DeviceId, MacAddr, SLOTS};
 use crate::net::spec::NicSpec;
+use crate::pci::device_id_for;
 use crate::scsi::ControllerSpec;
 
 /// Slots of `pci.0` left to QEMU's own devices unless the record says otherwise: host bridge, ISA bridge, VGA
@@ -154,6 +157,8 @@ pub struct Record {
     pub devices: Vec<Device>,
     /// Fields a newer version wrote; kept as they are.
     pub extra: Map<String, Value>,
+    /// The list it came from, if it is one of Ganeti's.
+    pub ganeti: Option<Box<ganeti::List>>,
 }
 
 impl Record {
@@ -166,6 +171,7 @@ impl Record {
             next_generation: 1,
             devices: Vec::new(),
             extra: Map::new(),
+            ganeti: None,
         };
         record.check()?;
         Ok(record)
@@ -179,13 +185,34 @@ impl Record {
     /// Adds a device.
     pub fn add(&mut self, device: Device) {
         self.next_generation = self.next_generation.max(device.generation.saturating_add(1));
+        if let Some(list) = &mut self.ganeti {
+            list.introduce(&device);
+        }
         self.devices.push(device);
     }
 
     /// Takes a device out; one that is not there is fine.
     pub fn remove(&mut self, id: &DeviceId) -> Option<Device> {
         let index = self.devices.iter().position(|device| device.id == *id)?;
+        if let Some(list) = &mut self.ganeti {
+            list.forget(id);
+        }
         Some(self.devices.remove(index))
+    }
+
+    /// The format it has on disk.
+    pub fn format(&self) -> Format {
+        if self.ganeti.is_some() { Format::Ganeti } else { Format::Native }
+    }
+
+    /// The id of a new device: what follows from its address, or what Ganeti looks for. A device without an address has
+    /// one that cannot be mistaken.
+    pub fn new_id(&self, kind: DeviceKind, address: Option<&Address>) -> Result<DeviceId> {
+        match (&self.ganeti, address) {
+            (Some(_), _) => ganeti::new_id(kind),
+            (None, Some(Address::Pci(address))) => device_id_for(kind.word(), address),
+            (None, _) => DeviceId::parse(&format!("{}-boot-{}", kind.word(), self.next_generation)),
+        }
     }
 
     /// Refuses what no guest could be: duplicate ids, addresses or MACs, and numbers out of range.

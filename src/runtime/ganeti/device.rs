@@ -1,11 +1,15 @@
 //! A NIC or disk of a Ganeti list, read: where it sits, by which id QEMU knows it, and with which settings it was started.
 
 use super::element::Element;
+use super::json::Json;
 use super::params::Params;
 use super::uuid;
 use crate::disk::{DiskSpec, Format};
 use crate::error::Result;
-use crate::ids::{BusName, DeviceId, IfName, MacAddr, PciAddress, SLOTS, Slot, is_model_name};
+use crate::ids::{
+    Address, BusName, Channel, DeviceId, IfName, Lun, MacAddr, PciAddress, SLOTS, ScsiAddress, Slot,
+    is_model_name,
+};
 use crate::net::spec::NicSpec;
 use crate::runtime::record::{Device, DeviceKind, Presence, Spec};
 
@@ -23,7 +27,7 @@ pub(super) struct Whose<'a> {
 /// Where a device is in the guest, and what it is there.
 struct Place {
     id: DeviceId,
-    address: Option<PciAddress>,
+    address: Option<Address>,
     model: Option<String>,
 }
 
@@ -50,7 +54,7 @@ pub(super) fn disk(disk: &Element<'_>, params: &Params, guest: &str) -> Result<D
     let parts = disk.list(expected)?;
     let [object, link, uri] = parts.as_slice() else { return Err(disk.expected(expected)) };
     object.object()?;
-    let path = path(object, link, uri)?;
+    let (path, uri) = (path(link)?, uri_in_use(object, uri)?);
     let whose = Whose { guest, kind: DeviceKind::Disk };
     let place = place(object, whose, &path, params.disks_had_slots())?;
     let dev_type = match object.member("dev_type")? {
@@ -58,32 +62,37 @@ pub(super) fn disk(disk: &Element<'_>, params: &Params, guest: &str) -> Result<D
         None => "",
     };
     let mut spec = DiskSpec::new(path, Format::Raw);
+    spec.uri = uri;
     spec.model = place.model.unwrap_or_else(|| params.disk_model().to_owned());
     (spec.cache, spec.aio, spec.discard) = (params.cache(dev_type), params.aio(), params.discard());
     Ok(device(place.id, place.address, Spec::Disk(spec)))
 }
 
-fn device(id: DeviceId, address: Option<PciAddress>, spec: Spec) -> Device {
+fn device(id: DeviceId, address: Option<Address>, spec: Spec) -> Device {
     // Numbered by who has the whole list.
     Device { id, generation: 0, address, presence: Presence::Live, spec, extra: serde_json::Map::new() }
 }
 
-/// What QEMU opened: the URI only if the disk is in userspace.
-fn path(object: &Element<'_>, link: &Element<'_>, uri: &Element<'_>) -> Result<String> {
+fn path(link: &Element<'_>) -> Result<String> {
     let expected = "the absolute path of the disk's link";
-    let link_text = link.text(expected)?;
-    if !link_text.starts_with('/') || link_text.contains('\0') {
+    let text = link.text(expected)?;
+    if !text.starts_with('/') || text.contains('\0') {
         return Err(link.expected(expected));
     }
-    let uri = match uri.json() {
-        super::json::Json::Null => None,
-        _ => Some(uri.text("null or a URI such as \"rbd:pool/image\"")?).filter(|uri| !uri.is_empty()),
+    Ok(text.to_owned())
+}
+
+/// The URI, if QEMU opens that and not the link: Ganeti notes it down whichever it is.
+fn uri_in_use(object: &Element<'_>, uri: &Element<'_>) -> Result<Option<String>> {
+    let text = match uri.json() {
+        Json::Null => "",
+        _ => uri.text("null or a URI such as \"rbd:pool/image\"")?,
     };
     let access = match object.member("params")? {
         Some(params) => params.member("access")?.map(|access| access.text("a string")).transpose()?,
         None => None,
     };
-    Ok(uri.filter(|_| access == Some("userspace")).unwrap_or(link_text).to_owned())
+    Ok((access == Some("userspace") && !text.is_empty()).then(|| text.to_owned()))
 }
 
 /// Mode "bridged" in `nicparams`, or `bridge` before 2.1.
@@ -123,8 +132,9 @@ fn place(object: &Element<'_>, whose: Whose<'_>, seed: &str, had_slots: bool) ->
                 return Ok(Place { id: own_id()?, address: None, model: None });
             }
             let id = uuid::old_device_id(whose.kind, &uuid, slot).map_err(refused)?;
-            let address = PciAddress { bus: BusName::parse("pci.0")?, slot: Slot::try_from(slot)? };
-            Ok(Place { id, address: Some(address), model: None })
+            let address =
+                PciAddress { bus: BusName::parse("pci.0")?, slot: Slot::try_from(u64::from(slot))? };
+            Ok(Place { id, address: Some(address.into()), model: None })
         }
         (None, None) => Ok(Place { id: own_id()?, address: None, model: None }),
     }
@@ -149,16 +159,24 @@ fn by_hvinfo(hvinfo: &Element<'_>, own_id: impl Fn() -> Result<DeviceId>) -> Res
     Ok(Place { id, address, model: Some(model.to_owned()) })
 }
 
-fn address(hvinfo: &Element<'_>) -> Result<Option<PciAddress>> {
+fn address(hvinfo: &Element<'_>) -> Result<Option<Address>> {
     let Some(bus) = hvinfo.member("bus")? else { return Ok(None) };
     let name = BusName::parse(bus.text("the name of a bus")?).map_err(|error| bus.refused(error))?;
-    if hvinfo.member("scsi-id")?.is_some() {
-        return Ok(None);
+    if let Some(target) = hvinfo.member("scsi-id")? {
+        // virtio-scsi has one channel; QEMU refuses any other (5.2 to 11.1).
+        let channel = hvinfo.required("channel", "0")?.number(Channel::LAST.get())?;
+        let lun = hvinfo.required("lun", "a whole number from 0 to 255")?.number(u8::MAX)?;
+        return Ok(Some(Address::Scsi(ScsiAddress {
+            bus: name,
+            channel: Channel::try_from(u64::from(channel))?,
+            target: target.number(u8::MAX)?,
+            lun: Lun::try_from(u64::from(lun))?,
+        })));
     }
     let expected = "a slot in hexadecimal, 0x0 to 0x1f, such as \"0xe\"";
     let addr = hvinfo.required("addr", expected)?;
     let slot = slot(addr.text(expected)?).ok_or_else(|| addr.expected(expected))?;
-    Ok(Some(PciAddress { bus: name, slot }))
+    Ok(Some(PciAddress { bus: name, slot }.into()))
 }
 
 /// QEMU reads `addr` as hexadecimal, with or without "0x", and a function after a dot.

@@ -37,7 +37,9 @@ impl<'a> Element<'a> {
 
     pub(super) fn list(&self, expected: &str) -> Result<Vec<Element<'a>>> {
         match self.json {
-            Json::List(list) => Ok(list.iter().enumerate().map(|(index, json)| self.item(index, json)).collect()),
+            Json::List(list) => {
+                Ok(list.iter().enumerate().map(|(index, json)| self.item(index, json)).collect())
+            }
             _ => Err(self.expected(expected)),
         }
     }
@@ -54,9 +56,8 @@ impl<'a> Element<'a> {
 
     /// A member that has to be there.
     pub(super) fn required(&self, key: &str, expected: &str) -> Result<Element<'a>> {
-        self.member(key)?.ok_or_else(|| {
-            malformed(format!("{}.{key}: expected {expected}, found nothing", self.path))
-        })
+        self.member(key)?
+            .ok_or_else(|| malformed(format!("{}.{key}: expected {expected}, found nothing", self.path)))
     }
 
     pub(super) fn text(&self, expected: &str) -> Result<&'a str> {

@@ -67,7 +67,9 @@ fn vnc(value: &str) -> Vec<Json> {
     }
     let display = [Json::from("-vnc"), kept.join(",").into()];
     match kind {
-        Some(kind) => [Json::from("-object"), format!("{kind},{options}").into()].into_iter().chain(display).collect(),
+        Some(kind) => {
+            [Json::from("-object"), format!("{kind},{options}").into()].into_iter().chain(display).collect()
+        }
         None => display.to_vec(),
     }
 }
@@ -88,8 +90,8 @@ pub(super) fn device(object: &mut Object, device: &Device, seed: &str) {
     if object.get("uuid").is_none_or(|uuid| *uuid == Json::Null) {
         object.set("uuid", uuid::derived(seed));
     }
-    object.remove("pci");
     if object.get("hvinfo").is_none_or(|hvinfo| *hvinfo == Json::Null) {
+        object.remove("pci");
         object.set("hvinfo", super::write::hvinfo(device));
     }
 }
@@ -130,7 +132,13 @@ mod tests {
             (&["kvm", "-vnc", ":5101"], &["kvm", "-vnc", ":5101"]),
             (
                 &["kvm", "-vnc", ":1,tls"],
-                &["kvm", "-object", "tls-creds-anon,id=vnctls0,endpoint=server", "-vnc", ":1,tls-creds=vnctls0"],
+                &[
+                    "kvm",
+                    "-object",
+                    "tls-creds-anon,id=vnctls0,endpoint=server",
+                    "-vnc",
+                    ":1,tls-creds=vnctls0",
+                ],
             ),
             (
                 &["kvm", "-vnc", ":1,tls,x509verify=/etc/ssl/vnc,lossy"],

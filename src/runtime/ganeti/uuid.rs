@@ -15,7 +15,8 @@ pub(super) fn random() -> Result<String> {
 /// A uuid (version 8) that is the same for the same seed, on every host and in every build: for a device that has none,
 /// so that it is known again after each load. Ganeti itself draws a new one at every load.
 pub(super) fn derived(seed: &str) -> String {
-    let half = |start: u64| seed.bytes().fold(start, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+    let half =
+        |start: u64| seed.bytes().fold(start, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
     let (high, low) = (half(BASIS), half(BASIS.rotate_left(32)));
     let mut bytes = ((u128::from(high) << 64) | u128::from(low)).to_be_bytes();
     brand(&mut bytes, 8);
@@ -98,7 +99,9 @@ mod tests {
 
     #[test]
     fn a_pinned_id_of_ganetis_form_is_what_ganeti_looks_for() {
-        for (id, kept) in [("nic-932df160-7a22-4067", true), ("nic-pci-5", false), ("nic-932df160-7a22-406", false)] {
+        for (id, kept) in
+            [("nic-932df160-7a22-4067", true), ("nic-pci-5", false), ("nic-932df160-7a22-406", false)]
+        {
             let id = DeviceId::parse(id).unwrap();
             let uuid = for_id(DeviceKind::Nic, &id).unwrap();
             assert_eq!(device_id(DeviceKind::Nic, &uuid).unwrap() == id, kept, "{uuid}");
