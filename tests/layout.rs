@@ -2,6 +2,7 @@
 
 use std::mem::offset_of;
 
+use kvm_hotplug::capi::boot::{kvm_boot_options, kvm_boot_plan};
 use kvm_hotplug::capi::device::kvm_hotplug_device;
 use kvm_hotplug::capi::disk::kvm_hotplug_disk;
 use kvm_hotplug::capi::event::kvm_hotplug_event;
@@ -38,6 +39,10 @@ macro_rules! lines {
 #[cfg(target_pointer_width = "64")]
 fn rust_and_c_agree_on_the_structs() {
     let mut rust = lines! {
+        kvm_boot_options {
+            incoming_address, incoming, incoming_fd, qemu_major, qemu_minor, fd_base, spare_ports, flags, reserved,
+        }
+        kvm_boot_plan { machine, devices, room, ports, new_ports, reserved }
         kvm_hotplug_disk {
             path, id, serial, model, bus, format, cache, aio, discard, detect_zeroes, logical_block_size,
             physical_block_size, queues, slot, boot_index, timeout_ms, flags,

@@ -1,10 +1,12 @@
 //! The record of one guest, the file it lives in, and the journal beside it.
 
+pub mod boot;
 pub mod format;
 pub mod ganeti;
 pub mod journal;
 pub mod lock;
 pub mod native;
+pub mod ports;
 pub mod record;
 pub mod store;
 
@@ -13,8 +15,10 @@ use std::sync::Arc;
 
 use nix::fcntl::RenameFlags;
 
+pub use boot::{BootCommand, BootPlan, BootRequest, Incoming};
 pub use format::Format;
 pub use journal::{Intent, Journal, Verb};
+pub use ports::RootPort;
 pub use record::{DEFAULT_RESERVED, Device, DeviceKind, Presence, Record, Spec};
 
 use crate::error::{Error, ErrorKind, Result};

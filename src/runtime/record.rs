@@ -4,11 +4,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::format::Format;
-use super::ganeti;
+use super::ganeti::{self, NicSettings};
+use super::ports::RootPort;
 use crate::disk::DiskSpec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, DeviceId, MacAddr, SLOTS};
 use crate::net::spec::NicSpec;
+use crate::net::vhost::VhostMode;
 use crate::pci::device_id_for;
 use crate::scsi::ControllerSpec;
 
@@ -153,6 +155,8 @@ pub struct Record {
     pub reserved_slots: u8,
     /// The generation the next attachment gets.
     pub next_generation: u64,
+    /// Root ports that the boot command makes.
+    pub ports: Vec<RootPort>,
     /// NICs, disks and SCSI controllers.
     pub devices: Vec<Device>,
     /// Fields a newer version wrote; kept as they are.
@@ -169,6 +173,7 @@ impl Record {
             command,
             reserved_slots,
             next_generation: 1,
+            ports: Vec::new(),
             devices: Vec::new(),
             extra: Map::new(),
             ganeti: None,
@@ -215,6 +220,24 @@ impl Record {
         }
     }
 
+    /// What a new NIC gets of what `wanted` and `vhost` leave open. The record may not have room for what they ask for.
+    pub fn settle_nic(&self, wanted: &NicSpec, vhost: VhostMode) -> Result<NicSettings> {
+        match &self.ganeti {
+            Some(list) => list.settle_nic(wanted, vhost),
+            None => Ok(NicSettings { queues: wanted.queues, vhost, vnet_hdr: true, rom: false }),
+        }
+    }
+
+    /// Fills in what a request for a disk leaves open.
+    pub fn settle_disk(&self, wanted: &mut DiskSpec) -> Result<()> {
+        self.ganeti.as_ref().map_or(Ok(()), |list| list.settle_disk(wanted))
+    }
+
+    /// Refuses a disk that the record has no room for.
+    pub fn check_disk(&self, spec: &DiskSpec) -> Result<()> {
+        self.ganeti.as_ref().map_or(Ok(()), |list| list.check_disk(spec))
+    }
+
     /// Refuses what no guest could be: duplicate ids, addresses or MACs, and numbers out of range.
     pub fn check(&self) -> Result<()> {
         let bad = |what: String| Err(Error::new(ErrorKind::Format, what));
@@ -227,6 +250,7 @@ impl Record {
         if self.name.contains('\0') || self.command.iter().any(|argument| argument.contains('\0')) {
             return bad("the name or command contains a NUL character".into());
         }
+        RootPort::check(&self.ports).or_else(bad)?;
         for (index, device) in self.devices.iter().enumerate() {
             for other in self.devices.iter().take(index) {
                 if other.id == device.id {

@@ -72,6 +72,7 @@ fn record_is_compact_and_tolerant() {
 fn every_other_setting() -> DiskSpec {
     DiskSpec {
         path: "/b".into(),
+        uri: Some("rbd:rbd/b".into()),
         format: Format::Qcow2,
         probe_backing: true,
         read_only: true,

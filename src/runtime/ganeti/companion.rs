@@ -41,6 +41,8 @@ struct Entry {
     presence: Presence,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ifname: Option<IfName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tap: Option<String>,
     /// A NIC that got no boot ROM, because QEMU is in a chroot.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     without_rom: bool,
@@ -127,17 +129,18 @@ impl Companion {
 
 impl Entry {
     fn of(device: &Device) -> Self {
-        let (ifname, without_rom) = match &device.spec {
-            Spec::Nic(spec) => (spec.ifname.clone(), !spec.rom),
-            Spec::Disk(_) | Spec::Controller(_) => (None, false),
+        let (ifname, tap, without_rom) = match &device.spec {
+            Spec::Nic(spec) => (spec.ifname.clone(), spec.tap.clone(), !spec.rom),
+            Spec::Disk(_) | Spec::Controller(_) => (None, None, false),
         };
         let Device { id, generation, presence, .. } = device;
-        Self { id: id.clone(), generation: *generation, presence: *presence, ifname, without_rom }
+        Self { id: id.clone(), generation: *generation, presence: *presence, ifname, tap, without_rom }
     }
 
     /// Whether the list alone says as much.
     fn is_evident(&self, number: u64) -> bool {
-        self.generation == number && self.presence.is_live() && self.ifname.is_none() && !self.without_rom
+        let Self { id: _, generation, presence, ifname, tap, without_rom } = self;
+        *generation == number && presence.is_live() && ifname.is_none() && tap.is_none() && !without_rom
     }
 
     fn complete(self, device: &mut Device) {
@@ -147,7 +150,7 @@ impl Entry {
             device.presence = self.presence;
         }
         if let Spec::Nic(spec) = &mut device.spec {
-            spec.ifname = self.ifname;
+            (spec.ifname, spec.tap) = (self.ifname, self.tap);
             spec.rom = !self.without_rom;
         }
     }

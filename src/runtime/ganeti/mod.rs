@@ -40,7 +40,6 @@ use crate::ids::DeviceId;
 /// What a record keeps of the list it came from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct List {
-    entries: usize,
     command: Vec<Json>,
     hvparams: Object,
     /// The NICs and disks as they stand in the list; those that were added since, as they will.
@@ -76,13 +75,12 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
         [command, nics, hvparams, disks] => (command, nics, hvparams, Some(disks)),
         other => return Err(malformed(format!("expected {ENTRIES}, found {} entries", other.len()))),
     };
-    let command = Element::new("command (entry 0)", command).list("a list of arguments")?;
-    let hvparams = Element::new("hvparams (entry 2)", hvparams);
+    let command = Element::new("entry 0, command", command).list("a list of arguments")?;
+    let hvparams = Element::new("entry 2, hvparams", hvparams);
     let params = Params::read(&hvparams)?;
     let upgraded =
         upgrade::command(&command.iter().map(|argument| argument.json().clone()).collect::<Vec<_>>());
     let mut list = List {
-        entries: entries.len(),
         command: command.iter().map(|argument| argument.json().clone()).collect(),
         hvparams: hvparams.object()?.clone(),
         raws: Vec::new(),
@@ -94,9 +92,9 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
     let arguments = arguments(&upgraded)?;
     let guest = guest_name(&arguments).to_owned();
     let mut record = Record::new(&guest, arguments, params.reservations)?;
-    let nics = Element::new("nics (entry 1)", nics).list("a list of NICs")?;
+    let nics = Element::new("entry 1, nics", nics).list("a list of NICs")?;
     let disks = match disks {
-        Some(disks) => Element::new("disks (entry 3)", disks).list("a list of disks")?,
+        Some(disks) => Element::new("entry 3, disks", disks).list("a list of disks")?,
         None => Vec::new(),
     };
     if nics.len() + disks.len() > MAX_DEVICES {

@@ -9,7 +9,10 @@ use crate::ids::Address;
 use crate::runtime::record::{Device, DeviceKind, Presence, Record, Spec};
 
 /// Writes the list: one line, as Ganeti does.
-pub fn encode(record: &Record, list: &List) -> Result<Vec<u8>> {
+pub(in crate::runtime) fn encode(record: &Record, list: &List) -> Result<Vec<u8>> {
+    if let Some(port) = record.ports.first() {
+        return Err(Error::invalid(format!("root port {} cannot stand in a Ganeti list", port.id)));
+    }
     let params = list.params()?;
     let in_guest = || record.devices.iter().filter(|device| device.presence != Presence::AddAfterReboot);
     let written: Vec<Written<'_>> =
