@@ -11,6 +11,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MacAddr};
 use crate::net;
+use crate::net::link::TapIdentity;
 use crate::net::spec::NicSpec;
 use crate::net::tap::{self, TapRequest, TunDevice};
 use crate::net::vhost::VhostMode;
@@ -103,12 +104,13 @@ impl Session {
         };
         let own = request.settle(self.runtime().record())?;
         let wish = request.wish.clone();
-        let (name, mut fds) = open_taps(request, &own)?;
+        let (name, identity, mut fds) = open_taps(request, &own)?;
         if spec.bridge.is_none() && self.runtime().record().format() == Format::Ganeti {
             // Whoever starts the guest from the list has to find the bridge there, also that of a tap the caller opened.
             spec.bridge = net::link::bridge_of(&name)?;
         }
         spec.ifname = Some(name);
+        spec.tap_identity = identity;
         fds.extend(vhost);
         self.attach(Attach { spec: Spec::Nic(spec), fds, layers: Vec::new() }, &wish, deadline)
     }
@@ -173,9 +175,10 @@ fn check_given(request: &NicRequest, own: &NicSettings) -> Result<()> {
     tap::check_queues(fds).map(drop)
 }
 
-fn open_taps(request: NicRequest, own: &NicSettings) -> Result<(IfName, Vec<OwnedFd>)> {
+/// Name and queues; and which one it is, if it was made here.
+fn open_taps(request: NicRequest, own: &NicSettings) -> Result<(IfName, Option<TapIdentity>, Vec<OwnedFd>)> {
     match request.tap {
-        TapSource::Given(fds) => Ok((tap::check_queues(&fds)?, fds)),
+        TapSource::Given(fds) => Ok((tap::check_queues(&fds)?, None, fds)),
         TapSource::Open { name, owner } => {
             let wanted = TapRequest {
                 name,
@@ -186,7 +189,7 @@ fn open_taps(request: NicRequest, own: &NicSettings) -> Result<(IfName, Vec<Owne
                 mtu: request.mtu.map(u32::from),
             };
             let tap = TunDevice::default().open(&wanted)?;
-            Ok((tap.name, tap.fds))
+            Ok((tap.name, Some(tap.identity), tap.fds))
         }
     }
 }

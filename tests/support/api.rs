@@ -9,6 +9,8 @@ use kvm_hotplug::ErrorKind;
 
 /// A way to reach the library.
 pub trait Agent {
+    /// The module that `through_every_api!` puts its tests into.
+    fn name(&self) -> &'static str;
     /// Loads the runtime file and opens the guest.
     fn open(&self, runtime: &Path, socket: &Path, timeout_ms: u64) -> Result<Box<dyn Api>, Failure>;
 }
@@ -51,6 +53,8 @@ pub struct NicAsk {
     pub place: Place,
     pub mac: Option<String>,
     pub queues: u8,
+    /// Required, or off.
+    pub vhost: bool,
     pub mtu: Option<u16>,
     pub bridge: Option<String>,
     pub boot_index: Option<u32>,
@@ -67,6 +71,7 @@ impl Default for NicAsk {
             place: Place::default(),
             mac: None,
             queues: 1,
+            vhost: false,
             mtu: None,
             bridge: None,
             boot_index: None,

@@ -35,6 +35,10 @@ impl Sink for Print {
 }
 
 impl Agent for RustAgent {
+    fn name(&self) -> &'static str {
+        "rust"
+    }
+
     fn open(&self, runtime: &Path, socket: &Path, timeout_ms: u64) -> Result<Box<dyn Api>, Failure> {
         let runtime = Arc::new(Mutex::new(Runtime::load(runtime)?));
         let log = Log::new(Level::Debug, Arc::new(Print));
@@ -53,7 +57,7 @@ impl Api for RustApi {
             wish: wish(&nic.place)?,
             mac: nic.mac.as_deref().map(MacAddr::parse).transpose()?,
             queues: nic.queues,
-            vhost: VhostMode::Off,
+            vhost: if nic.vhost { VhostMode::Required } else { VhostMode::Off },
             mtu: nic.mtu,
             bridge: nic.bridge.as_deref().map(IfName::parse).transpose()?,
             tap,

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::element::malformed;
+use super::write::Written;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{DeviceId, IfName};
+use crate::ids::DeviceId;
 use crate::runtime::native;
-use crate::runtime::record::{Device, DeviceKind, MAX_DEVICES, Presence, Record, Spec};
+use crate::runtime::record::{Device, DeviceKind, MAX_DEVICES, Presence, Record};
 
 const FORMAT: &str = "kvm-hotplug-companion";
 const VERSION: u64 = 1;
@@ -39,13 +40,9 @@ struct Entry {
     generation: u64,
     #[serde(default, skip_serializing_if = "Presence::is_live")]
     presence: Presence,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    ifname: Option<IfName>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    tap: Option<String>,
-    /// A NIC that got no boot ROM, because QEMU is in a chroot.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    without_rom: bool,
+    /// What the native format says of it and the list does not, such as its tap; null for what the native format leaves out.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    more: Map<String, Value>,
 }
 
 impl Companion {
@@ -53,7 +50,10 @@ impl Companion {
     pub(in crate::runtime) fn encode(record: &Record) -> Result<Option<Vec<u8>>> {
         let (later, listed): (Vec<&Device>, Vec<&Device>) =
             record.devices.iter().partition(|device| device.presence == Presence::AddAfterReboot);
-        let devices: Vec<Entry> = listed.into_iter().map(Entry::of).collect();
+        let Some(list) = &record.ganeti else { return Ok(None) };
+        let params = list.params()?;
+        let entry = |device| Entry::of(device, &Written::new(device, list, &params, &record.name)?.read);
+        let devices: Vec<Entry> = listed.into_iter().map(entry).collect::<Result<_>>()?;
         let counted = devices.iter().zip(1..).all(|(entry, number)| entry.is_evident(number));
         let next = u64::try_from(devices.len()).unwrap_or(u64::MAX).saturating_add(1);
         if counted && later.is_empty() && record.next_generation == next {
@@ -105,7 +105,7 @@ impl Companion {
         let mut next = self.next_generation;
         for device in &mut record.devices {
             match entries.remove(&device.id) {
-                Some(entry) => entry.complete(device),
+                Some(entry) => entry.complete(device)?,
                 None => {
                     device.generation = next;
                     next = next.saturating_add(1);
@@ -128,32 +128,50 @@ impl Companion {
 }
 
 impl Entry {
-    fn of(device: &Device) -> Self {
-        let (ifname, tap, without_rom) = match &device.spec {
-            Spec::Nic(spec) => (spec.ifname.clone(), spec.tap.clone(), !spec.rom),
-            Spec::Disk(_) | Spec::Controller(_) => (None, None, false),
-        };
+    /// About a device of which the list says `listed`.
+    fn of(device: &Device, listed: &Device) -> Result<Self> {
+        let mut more = settings(device)?;
+        for (key, value) in settings(listed)? {
+            if more.get(&key) == Some(&value) {
+                more.remove(&key);
+            } else {
+                more.entry(key).or_insert(Value::Null);
+            }
+        }
         let Device { id, generation, presence, .. } = device;
-        Self { id: id.clone(), generation: *generation, presence: *presence, ifname, tap, without_rom }
+        Ok(Self { id: id.clone(), generation: *generation, presence: *presence, more })
     }
 
     /// Whether the list alone says as much.
     fn is_evident(&self, number: u64) -> bool {
-        let Self { id: _, generation, presence, ifname, tap, without_rom } = self;
-        *generation == number && presence.is_live() && ifname.is_none() && tap.is_none() && !without_rom
+        self.generation == number && self.presence.is_live() && self.more.is_empty()
     }
 
-    fn complete(self, device: &mut Device) {
-        device.generation = self.generation;
+    fn complete(self, device: &mut Device) -> Result<()> {
+        let mut whole = settings(device)?;
+        for (key, value) in self.more {
+            if value.is_null() { drop(whole.remove(&key)) } else { drop(whole.insert(key, value)) }
+        }
+        whole.insert("id".to_owned(), self.id.as_str().into());
+        whole.insert("generation".to_owned(), self.generation.into());
+        let complete = native::device_from_value(device.kind(), whole.into())
+            .map_err(|error| error.with_kind(ErrorKind::Format).context(&self.id))?;
+        (device.spec, device.generation) = (complete.spec, complete.generation);
         // What is in the list is in the guest.
         if self.presence == Presence::RemoveAfterReboot {
             device.presence = self.presence;
         }
-        if let Spec::Nic(spec) = &mut device.spec {
-            (spec.ifname, spec.tap) = (self.ifname, self.tap);
-            spec.rom = !self.without_rom;
-        }
+        Ok(())
     }
+}
+
+/// What the native format says of a device, but for what the list says or the entry has a place for.
+fn settings(device: &Device) -> Result<Map<String, Value>> {
+    let Value::Object(mut map) = native::device_to_value(device)? else { return Ok(Map::new()) };
+    for key in ["id", "generation", "presence", "address"] {
+        map.remove(key);
+    }
+    Ok(map)
 }
 
 fn later_device(map: Map<String, Value>) -> Result<Device> {

@@ -46,15 +46,17 @@ pub(in crate::runtime) fn encode(record: &Record, list: &List) -> Result<Vec<u8>
 }
 
 /// A device and what the list will say of it.
-struct Written<'a> {
+pub(super) struct Written<'a> {
     device: &'a Device,
     json: Json,
+    /// How it will be read.
+    pub(super) read: Device,
     /// The list said something else before.
     patched: bool,
 }
 
 impl<'a> Written<'a> {
-    fn new(device: &'a Device, list: &List, params: &Params, guest: &str) -> Result<Self> {
+    pub(super) fn new(device: &'a Device, list: &List, params: &Params, guest: &str) -> Result<Self> {
         if device.kind() == DeviceKind::Controller {
             return Err(refused(device, "a SCSI controller is part of the command there"));
         }
@@ -68,12 +70,12 @@ impl<'a> Written<'a> {
         };
         let found = read(&Element::new(device.id.as_str(), raw), device.kind(), params, guest)?;
         if difference(&found, device).is_none() {
-            return Ok(Self { device, json: raw.clone(), patched: false });
+            return Ok(Self { device, json: raw.clone(), read: found, patched: false });
         }
         let json = patch(raw, &found, device);
         let found = read(&Element::new(device.id.as_str(), &json), device.kind(), params, guest)?;
         match difference(&found, device) {
-            None => Ok(Self { device, json, patched: true }),
+            None => Ok(Self { device, json, read: found, patched: true }),
             Some("id" | "address") => {
                 Err(refused(device, "it has no address, without which its id cannot be noted"))
             }
