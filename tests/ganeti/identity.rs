@@ -59,6 +59,9 @@ fn lists_of_three_get_their_disks() {
     }
 }
 
+/// The members of an object in their order.
+type Members = Vec<(String, Value)>;
+
 /// Anything that may be the value of a key nobody knows.
 fn a_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -79,7 +82,7 @@ fn a_value() -> impl Strategy<Value = Value> {
 }
 
 /// The text of an object: known members and unknown ones, shuffled.
-fn an_object(known: Vec<(String, Value)>) -> impl Strategy<Value = String> {
+fn an_object(known: Members) -> impl Strategy<Value = String> {
     (prop::collection::btree_map("x[a-z]{1,6}", a_value(), 0..3), Just(known))
         .prop_map(|(unknown, known)| known.into_iter().chain(unknown).collect::<Vec<_>>())
         .prop_shuffle()
@@ -89,7 +92,7 @@ fn an_object(known: Vec<(String, Value)>) -> impl Strategy<Value = String> {
         })
 }
 
-fn place(form: u8, kind: &str, slot: u8, uuid: &str) -> Vec<(String, Value)> {
+fn place(form: u8, kind: &str, slot: u8, uuid: &str) -> Members {
     let id = format!("{kind}-{}", uuid.rsplitn(3, '-').nth(2).unwrap());
     let driver = if kind == "nic" { "virtio-net-pci" } else { "virtio-blk-pci" };
     let place = match form % 4 {
@@ -103,7 +106,7 @@ fn place(form: u8, kind: &str, slot: u8, uuid: &str) -> Vec<(String, Value)> {
 }
 
 prop_compose! {
-    fn a_nic(slot: u8)(form: u8, uuid in uuid(), routed: bool) -> Vec<(String, Value)> {
+    fn a_nic(slot: u8)(form: u8, uuid in uuid(), routed: bool) -> Members {
         let mode = if routed { "routed" } else { "bridged" };
         let mut known = place(form, "nic", slot, &uuid);
         known.push(("mac".into(), format!("aa:00:00:00:00:{slot:02x}").into()));
@@ -113,7 +116,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn a_disk(slot: u8)(form: u8, uuid in uuid(), size: u32) -> Vec<(String, Value)> {
+    fn a_disk(slot: u8)(form: u8, uuid in uuid(), size: u32) -> Members {
         let mut known = place(form, "disk", slot, &uuid);
         known.extend([("dev_type".into(), "plain".into()), ("size".into(), size.into()), ("children".into(), json!([]))]);
         known
@@ -124,10 +127,7 @@ fn uuid() -> impl Strategy<Value = String> {
     "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 }
 
-fn several(
-    kind: fn(u8) -> BoxedStrategy<Vec<(String, Value)>>,
-    from: u8,
-) -> impl Strategy<Value = Vec<String>> {
+fn several(kind: fn(u8) -> BoxedStrategy<Members>, from: u8) -> impl Strategy<Value = Vec<String>> {
     (0u8..5).prop_flat_map(move |count| {
         (from..from + count).map(|slot| kind(slot).prop_flat_map(an_object)).collect::<Vec<_>>()
     })

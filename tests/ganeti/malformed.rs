@@ -98,7 +98,7 @@ fn each_field_says_what_it_should_be() {
             "/2/virtio_net_queues",
             json!(-1),
             "entry 2, hvparams.virtio_net_queues",
-            "a whole number from 0 to 255",
+            "a whole number from 0 to 8",
         ),
         ("/2/kvm_pci_reservations", json!(33), "entry 2, hvparams.kvm_pci_reservations", "from 0 to 32"),
         ("/2/kvm_pci_reservations", json!("12"), "entry 2, hvparams.kvm_pci_reservations", "found \"12\""),

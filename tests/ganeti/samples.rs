@@ -17,19 +17,13 @@ fn record(name: &str) -> Record {
 }
 
 fn nics(record: &Record) -> Vec<&NicSpec> {
-    let nic = |device| match device {
-        &Spec::Nic(ref spec) => Some(spec),
-        _ => None,
-    };
-    record.devices.iter().filter_map(|device| nic(&device.spec)).collect()
+    let specs = record.devices.iter().map(|device| &device.spec);
+    specs.filter_map(|spec| if let Spec::Nic(nic) = spec { Some(nic) } else { None }).collect()
 }
 
 fn disks(record: &Record) -> Vec<&DiskSpec> {
-    let disk = |device| match device {
-        &Spec::Disk(ref spec) => Some(spec),
-        _ => None,
-    };
-    record.devices.iter().filter_map(|device| disk(&device.spec)).collect()
+    let specs = record.devices.iter().map(|device| &device.spec);
+    specs.filter_map(|spec| if let Spec::Disk(disk) = spec { Some(disk) } else { None }).collect()
 }
 
 fn command_has(record: &Record, arguments: &[&str]) -> bool {

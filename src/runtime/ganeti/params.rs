@@ -4,6 +4,7 @@ use super::element::Element;
 use crate::disk::{Aio, Cache, Discard};
 use crate::error::Result;
 use crate::ids::SLOTS;
+use crate::net::MAX_QUEUES;
 
 /// `kvm_pci_reservations` of a guest that has none (`QEMU_DEFAULT_PCI_RESERVATIONS`, since 2.16).
 const DEFAULT_RESERVATIONS: u8 = 12;
@@ -54,7 +55,7 @@ impl Params {
             // Words of other versions ("default", until 3.0) mean QEMU's default, which is to ignore.
             discard: if word("disk_discard", "")? == "unmap" { Discard::Unmap } else { Discard::Ignore },
             vhost: flag("vhost_net", false)?,
-            queues: number("virtio_net_queues", 1, u8::MAX)?.max(1),
+            queues: number("virtio_net_queues", 1, MAX_QUEUES)?.max(1),
             vnet_hdr: flag("vnet_hdr", true)?,
             chroot: flag("use_chroot", false)?,
             reservations: number("kvm_pci_reservations", DEFAULT_RESERVATIONS, SLOTS)?,
