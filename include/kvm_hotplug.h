@@ -216,6 +216,10 @@ enum kvm_hotplug_failure {
      * ENOTRECOVERABLE: an internal error was caught; the handle only closes from here on.
      */
     KVM_HOTPLUG_ERROR_PANIC = 24,
+    /**
+     * EBUSY: the guest is being migrated, or has been, or waits for a migration to come in.
+     */
+    KVM_HOTPLUG_ERROR_MIGRATING = 25,
 };
 
 /**
@@ -326,6 +330,10 @@ enum kvm_hotplug_reason {
      * Pending: the caller did not wait.
      */
     KVM_HOTPLUG_REASON_NOT_AWAITED = 22,
+    /**
+     * Pending: the guest is being migrated; it will be asked again where it runs afterwards.
+     */
+    KVM_HOTPLUG_REASON_MIGRATING = 23,
 };
 
 /**
@@ -1350,6 +1358,7 @@ int kvm_runtime_plan_boot(const struct kvm_runtime *runtime,
  * - -ENOSPC (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken);
  * - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused a step, see
  *   kvm_hotplug_error_step()), -EBUSY (kind MONITOR_BUSY), -ENOTRECOVERABLE;
+ * - -EBUSY (kind MIGRATING: a migration is on its way, from here or to here, or the guest has gone with one);
  * - the errno of writing journal or runtime file.
  *
  * On failure guest, host and record are as they were, unless kvm_hotplug_error_undo() says otherwise.
@@ -1571,7 +1580,8 @@ int kvm_hotplug_get_device(const struct kvm_hotplug *guest,
  *   KVM_HOTPLUG_LIVE_ONLY), -ENOENT (no such bus or bridge);
  * - -ENODEV (vhost required and missing), or the errno of opening or setting up the tap (-EPERM without CAP_NET_ADMIN);
  * - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused a step, see
- *   kvm_hotplug_error_step()), -EBUSY (monitor busy), -ENOTRECOVERABLE;
+ *   kvm_hotplug_error_step()), -EBUSY (kind MONITOR_BUSY), -ENOTRECOVERABLE;
+ * - -EBUSY (kind MIGRATING: a migration is on its way, from here or to here, or the guest has gone with one);
  * - the errno of writing journal or runtime file.
  *
  * On failure guest, host and record are as they were, unless kvm_hotplug_error_undo() says otherwise.
@@ -1679,7 +1689,7 @@ void kvm_hotplug_text_free(char *text);
  *   or unplug until the deadline; the device stays);
  * - -EACCES (kind FOREIGN: in the guest, not in the record), -EOPNOTSUPP (it shares its slot with other functions; the
  *   bus takes no removals; KVM_HOTPLUG_LIVE_ONLY);
- * - -ETIMEDOUT (QEMU did not answer), -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO, -EBUSY (kind MONITOR_BUSY),
+ * - -ETIMEDOUT (QEMU did not answer), -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO, -EBUSY (kinds MONITOR_BUSY, MIGRATING),
  *   -ENOTRECOVERABLE, or the errno of writing journal or runtime file; kvm_hotplug_error_left() says whether the guest
  *   may have been asked.
  */

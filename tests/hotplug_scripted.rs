@@ -8,6 +8,8 @@
 mod adding;
 #[path = "hotplug_scripted/departing.rs"]
 mod departing;
+#[path = "hotplug_scripted/migrating.rs"]
+mod migrating;
 #[path = "hotplug_scripted/placing.rs"]
 mod placing;
 #[path = "hotplug_scripted/removing.rs"]
@@ -16,6 +18,7 @@ mod support;
 
 use adding::*;
 use departing::*;
+use migrating::*;
 use placing::*;
 use removing::*;
 
@@ -75,4 +78,9 @@ through_every_api! {
     a_flood_of_events_hides_nothing,
     events_are_bounded,
     a_reset_completes_removals,
+    // migrating
+    a_guest_between_two_hosts_is_left_alone,
+    qemu_refuses_while_it_migrates,
+    what_is_pending_stays_so_across_a_migration,
+    a_target_is_not_asked_for_what_was_pending_at_its_source,
 }

@@ -132,6 +132,7 @@ impl Session {
         if let Some(why) = self.obstacle(&Spec::Nic(spec.clone())) {
             return Ok(Prepared::Later(Spec::Nic(spec), why));
         }
+        self.refuse_while_migrating(deadline)?;
         self.places.pci.choose(&super::want(&request.wish))?;
         let vhost = net::vhost::open(own.vhost, own.queues, Path::new(net::vhost::DEVICE))?;
         spec.vhost = !vhost.is_empty();

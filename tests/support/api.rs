@@ -149,6 +149,7 @@ pub enum Why {
     Asleep,
     Stopped,
     NotAwaited,
+    Migrating,
 }
 
 /// One device.
