@@ -36,7 +36,7 @@ fn faults() -> Vec<(Act, u64)> {
 fn table(agent: &dyn Agent, test: &str, operation: Operation) {
     host::in_own_process(test, || {
         let goal = Scene::goal(agent, operation);
-        assert!(goal.commands.len() >= 3, "{:?}", goal.commands);
+        assert!(goal.commands.len() >= operation.least(), "{:?}", goal.commands);
         for (command, nth) in &goal.commands {
             for (act, timeout) in faults() {
                 for next in [Next::Call, Next::Agent] {
@@ -92,10 +92,14 @@ fn one_fault(
         }
     };
     scene.next_comes_by(agent, next);
-    // A failed add is undone; a removal that may have been asked for is carried through.
-    if result.is_err() && (settled || operation.is_add()) {
-        scene.settles(|| scene.is_start());
-        done(operation.run(&scene.world, scene.api(), AMPLE));
+    // A failed add or change is undone; a removal that may have been asked for is carried through.
+    match operation.fate() {
+        fate if result.is_err() && (settled || fate == Fate::Undone) => {
+            scene.settles(|| scene.is_start());
+            done(operation.run(&scene.world, scene.api(), AMPLE));
+        }
+        Fate::Repeated => drop(done(operation.run(&scene.world, scene.api(), AMPLE))),
+        Fate::Undone | Fate::CarriedThrough => {}
     }
     scene.settles(|| scene.is_goal(goal));
     assert!(host::eventually(|| own_fds(&scene.world) == scene.fds), "{} descriptors", own_fds(&scene.world));
@@ -111,6 +115,7 @@ fn undo_goes_wrong(agent: &dyn Agent) {
             (AddRaw, "device_add", &["blockdev-del", "remove-fd"]),
             (AddRaw, "blockdev-add", &["remove-fd"]),
             (AddLayered, "device_add", &["blockdev-del", "remove-fd"]),
+            (AddNicDown, "set_link", &["device_del", "netdev_del"]),
         ] {
             for inverse in inverses {
                 for (act, timeout) in faults() {
@@ -262,6 +267,9 @@ tables! {
     del_nic_with_queues: DelNic(4),
     del_raw_disk: DelRaw,
     del_layered_disk: DelLayered,
+    add_nic_with_link_down: AddNicDown,
+    link_down: LinkDown,
+    resize_disk: Resize,
 }
 
 through_every_api! {
@@ -279,4 +287,7 @@ through_every_api! {
     del_nic_with_queues,
     del_raw_disk,
     del_layered_disk,
+    add_nic_with_link_down,
+    link_down,
+    resize_disk,
 }

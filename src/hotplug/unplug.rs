@@ -212,7 +212,7 @@ impl Session {
 
     fn ask(&mut self, device: &Device, deadline: &Deadline) -> Result<Asked> {
         let due = self.pending.get(&device.id).is_none_or(|request| request.is_due(self.asleep));
-        if due && self.runtime().journal().find(device.id.as_str()).is_none() {
+        if due && !self.is_leaving(device) {
             self.runtime().write_journal(|journal| journal.note(Verb::Remove, device))?;
         }
         // Before the request and not after it: a guest that sleeps is not asked.
@@ -241,6 +241,13 @@ impl Session {
             self.note_request(device, Waiting::Deadline);
         }
         Ok(asked)
+    }
+
+    /// Whether the journal has the device on its way out.
+    fn is_leaving(&self, device: &Device) -> bool {
+        let runtime = self.runtime();
+        let intent = runtime.journal().find(device.id.as_str());
+        intent.is_some_and(|intent| !matches!(intent.verb, Verb::SetLink | Verb::Move))
     }
 
     /// Repeats the requests that have been waiting for long: a guest that was booting did not hear them.

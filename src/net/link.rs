@@ -58,12 +58,27 @@ pub fn attach_bridge(port: &IfName, bridge: &IfName) -> Result<()> {
         },
         // The errno for a name that is no bridge has changed over time, so the name itself is asked about.
         Err(errno) => match rtnl::link(bridge_index) {
-            Ok(link) if link.kind != "bridge" => Err(Error::invalid(format!(
-                "interface {bridge} is not a Linux bridge; name one, or pass the fds of a tap attached by you"
-            ))),
+            Ok(link) if link.kind != "bridge" => Err(not_a_bridge(bridge)),
             _ => Err(failed(errno, port, &format!("join bridge {bridge} with"))),
         },
     }
+}
+
+/// Refuses what is no Linux bridge.
+pub fn check_bridge(bridge: &IfName) -> Result<()> {
+    let found = rtnl::link(index(&control()?, bridge).map_err(|error| error.context("bridge"))?)?;
+    if found.kind == "bridge" { Ok(()) } else { Err(not_a_bridge(bridge)) }
+}
+
+/// Refuses what is no tap.
+pub fn check_tap(tap: &IfName) -> Result<()> {
+    tap_index(tap).map(drop)
+}
+
+fn not_a_bridge(name: &IfName) -> Error {
+    Error::invalid(format!(
+        "interface {name} is not a Linux bridge; name one, or pass the fds of a tap attached by you"
+    ))
 }
 
 /// Takes an interface out of its bridge; success when it is in none.
@@ -96,6 +111,10 @@ pub fn destroy(tap: &IfName) -> Result<()> {
 }
 
 fn delete_tap(tap: &IfName) -> Result<()> {
+    rtnl::delete(tap_index(tap)?)
+}
+
+fn tap_index(tap: &IfName) -> Result<i32> {
     let index = index(&control()?, tap)?;
     let link = rtnl::link(index)?;
     if link.kind != "tun" || link.hardware != ETHERNET {
@@ -104,7 +123,7 @@ fn delete_tap(tap: &IfName) -> Result<()> {
             format!("interface {tap} is not a tap and is left alone"),
         ));
     }
-    rtnl::delete(index)
+    Ok(index)
 }
 
 fn control() -> Result<Control> {
