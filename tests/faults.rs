@@ -153,7 +153,8 @@ fn undo_fault(
         assert_eq!(scene.world.picture(), scene.start);
     }
     scene.next_comes_by(agent, next);
-    scene.settles(|| scene.is_start());
+    // A guest that would not let go of the device is asked again after ten seconds.
+    scene.settles_within(if operation == AddNicDown { 15 } else { 5 }, || scene.is_start());
     done(operation.run(&scene.world, scene.api(), AMPLE));
     assert!(host::eventually(|| own_fds(&scene.world) == scene.fds), "{} descriptors", own_fds(&scene.world));
     true

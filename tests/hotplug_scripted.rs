@@ -87,6 +87,7 @@ through_every_api! {
     changes_wait_with_their_device_for_the_reboot,
     a_nic_moves_to_another_bridge,
     a_move_that_fails_leaves_the_nic_where_it_was,
+    a_move_that_fails_half_way_is_taken_back,
     an_interrupted_move_is_settled,
     a_move_that_cannot_be_settled_is_told,
     a_disk_grows,

@@ -110,7 +110,8 @@ impl From<&Event> for kvm_hotplug_event {
             What::IoError(error) => Some(error),
             _ => None,
         };
-        let by_guest = matches!(event.what, What::Shutdown { by_guest: true } | What::Reset { by_guest: true });
+        let by_guest =
+            matches!(event.what, What::Shutdown { by_guest: true } | What::Reset { by_guest: true });
         let device = event.device.as_ref();
         Self {
             id: fill(device.map_or("", |device| &device.id)),

@@ -93,9 +93,8 @@ pub unsafe extern "C" fn kvm_hotplug_move_nic(
 ) -> c_int {
     let work = || {
         // SAFETY: the caller vouches for handle and strings.
-        let (guest, id, bridge) = unsafe {
-            (kvm_hotplug::get(guest)?, required_str(id, "id")?, optional_str(bridge, "bridge")?)
-        };
+        let (guest, id, bridge) =
+            unsafe { (kvm_hotplug::get(guest)?, required_str(id, "id")?, optional_str(bridge, "bridge")?) };
         let bridge = bridge.map(IfName::parse).transpose()?;
         let timeout = timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS);
         let outcome = guest.move_nic(id, bridge.as_ref(), timeout)?;

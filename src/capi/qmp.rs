@@ -100,9 +100,8 @@ unsafe fn request(command: &kvm_hotplug_command) -> Result<RawCommand> {
     check_flags(command.flags, KVM_HOTPLUG_FORCE | KVM_HOTPLUG_PASS_FD, "command flags")?;
     super::nic::check_reserved(command.reserved, "command")?;
     // SAFETY: passed on.
-    let (name, arguments) = unsafe {
-        (required_str(command.execute, "execute")?, optional_str(command.arguments, "arguments")?)
-    };
+    let (name, arguments) =
+        unsafe { (required_str(command.execute, "execute")?, optional_str(command.arguments, "arguments")?) };
     let passes = command.flags & KVM_HOTPLUG_PASS_FD != 0;
     Ok(RawCommand {
         name: name.to_owned(),

@@ -16,9 +16,14 @@ impl Session {
             return Err(match self.topology.find(id) {
                 Some(_) => Error::new(
                     ErrorKind::Foreign,
-                    format!("{id} is in the guest, but not in its record: it was not made by this library and is left alone"),
+                    format!(
+                        "{id} is in the guest, but not in its record: it was not made by this library and is left alone"
+                    ),
                 ),
-                None => Error::new(ErrorKind::NotFound, format!("there is no {} {id:?} in this guest", kind.title())),
+                None => Error::new(
+                    ErrorKind::NotFound,
+                    format!("there is no {} {id:?} in this guest", kind.title()),
+                ),
             });
         };
         if device.kind() != kind {
@@ -102,8 +107,14 @@ impl Session {
                 && device.presence != Presence::AddAfterReboot
                 && !self.missing.contains(&device.id)
         };
-        let steps: Vec<plan::Step> =
-            self.runtime().record().devices.iter().filter(down).map(|device| plan::set_link(&device.id, false)).collect();
+        let steps: Vec<plan::Step> = self
+            .runtime()
+            .record()
+            .devices
+            .iter()
+            .filter(down)
+            .map(|device| plan::set_link(&device.id, false))
+            .collect();
         if steps.is_empty() {
             return Ok(());
         }

@@ -33,7 +33,9 @@ impl Session {
             let mut text = common(listed);
             let more = match &listed.device.spec {
                 Spec::Nic(spec) => nic(spec),
-                Spec::Disk(spec) => disk(spec, id, nodes.get(id).copied(), &self.fdsets.of(&listed.device.id)),
+                Spec::Disk(spec) => {
+                    disk(spec, id, nodes.get(id).copied(), &self.fdsets.of(&listed.device.id))
+                }
             };
             if let (Value::Object(text), Value::Object(more)) = (&mut text, more) {
                 text.extend(more);

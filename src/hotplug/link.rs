@@ -30,7 +30,9 @@ impl Session {
             // Once more, since somebody else may have set it.
             return match transaction::run(self.monitor()?, &stages, &[], deadline) {
                 Verdict::Done => Ok(Outcome::Done(after)),
-                Verdict::Refused(error, _) | Verdict::Unknown(error) => Err(self.describe_link(&after, error)),
+                Verdict::Refused(error, _) | Verdict::Unknown(error) => {
+                    Err(self.describe_link(&after, error))
+                }
             };
         }
         self.monitor()?;

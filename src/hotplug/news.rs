@@ -15,7 +15,11 @@ impl Session {
             "RESET" => self.events.repeatable(What::Reset { by_guest }, None, why()),
             "GUEST_PANICKED" => {
                 let action = event.text("action").unwrap_or("unknown");
-                self.events.repeatable(What::Panicked, None, format!("the guest has crashed; action: {action}"));
+                self.events.repeatable(
+                    What::Panicked,
+                    None,
+                    format!("the guest has crashed; action: {action}"),
+                );
             }
             _ => {}
         }

@@ -95,7 +95,8 @@ impl Session {
             Value::String(text) => {
                 let text = text.strip_prefix("/machine/peripheral/").unwrap_or(text);
                 let text = text.split_once('/').map_or(text, |(id, _)| id);
-                self.known_device(text).is_some() || fd_owner(text).is_some_and(|id| self.known_device(id).is_some())
+                self.known_device(text).is_some()
+                    || fd_owner(text).is_some_and(|id| self.known_device(id).is_some())
             }
             Value::Number(number) => {
                 number.as_u64().is_some_and(|set| self.fdsets.owned().any(|(own, _)| u64::from(own) == set))

@@ -35,19 +35,25 @@ struct Sizes {
 
 impl Session {
     /// Gives the disk a new size, and answers it in bytes.
-    pub(super) fn resize_disk(&mut self, id: &str, wish: NewSize, deadline: &Deadline) -> Result<(Device, u64)> {
+    pub(super) fn resize_disk(
+        &mut self,
+        id: &str,
+        wish: NewSize,
+        deadline: &Deadline,
+    ) -> Result<(Device, u64)> {
         self.ready(deadline)?;
         let device = self.changeable(id, DeviceKind::Disk)?;
         let describe = |error: Error| error.context(format!("resize {}", device.id));
-        let Spec::Disk(spec) = &device.spec else { return Err(Error::invalid(format!("{id} is not a disk"))) };
+        let Spec::Disk(spec) = &device.spec else {
+            return Err(Error::invalid(format!("{id} is not a disk")));
+        };
         check_resizable(&device, spec).map_err(describe)?;
         let sizes = self.sizes(&device, spec, deadline).map_err(describe)?;
         let bytes = sizes.settle(wish).map_err(describe)?;
         if is_same(bytes, sizes.seen) && is_same(bytes, sizes.real) {
             return Ok((device, sizes.seen));
         }
-        let arguments =
-            [("node-name", Value::from(device.id.as_str())), ("size", Value::from(bytes))];
+        let arguments = [("node-name", Value::from(device.id.as_str())), ("size", Value::from(bytes))];
         let arguments = arguments.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         let command = Command::new("block_resize", arguments);
         match self.monitor()?.execute(&command, deadline) {
@@ -72,7 +78,8 @@ impl Session {
     /// What the guest sees of a disk, in bytes.
     fn size_seen(&mut self, device: &Device, deadline: &Deadline) -> Result<u64> {
         let [nodes] = survey::ask(self.monitor()?, [survey::block_nodes()], deadline)?;
-        let size = survey::by_name(&nodes).get(device.id.as_str()).and_then(|node| survey::virtual_size(node));
+        let size =
+            survey::by_name(&nodes).get(device.id.as_str()).and_then(|node| survey::virtual_size(node));
         size.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("QEMU has no block node {} with a size", device.id))
         })
@@ -134,7 +141,8 @@ impl Sizes {
 
 fn check_resizable(device: &Device, spec: &DiskSpec) -> Result<()> {
     if device.presence == Presence::AddAfterReboot {
-        let text = "the disk is not in the guest yet; resize its image itself, for instance with qemu-img resize";
+        let text =
+            "the disk is not in the guest yet; resize its image itself, for instance with qemu-img resize";
         return Err(Error::new(ErrorKind::NotHotpluggable, text));
     }
     if spec.read_only {

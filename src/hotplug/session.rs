@@ -228,9 +228,7 @@ impl Session {
         for intent in &runtime.journal().intents {
             if let Some(address) = &intent.device.address {
                 match intent.verb {
-                    Verb::Add | Verb::SetLink | Verb::Move => {
-                        self.slots.occupy(address, &intent.device.id)
-                    }
+                    Verb::Add | Verb::SetLink | Verb::Move => self.slots.occupy(address, &intent.device.id),
                     Verb::UndoAdd | Verb::Remove => self.slots.quarantine(address, &intent.device.id),
                 }
             }

@@ -195,8 +195,6 @@ pub fn a_move_that_fails_leaves_the_nic_where_it_was(agent: &dyn Agent) {
     stays("no such bridge");
     fails(api.move_nic(&nic.id, Some("lo"), AMPLE), ErrorKind::Invalid);
     stays("no bridge");
-    // A bridge whose ports are all taken: none can be found cheaply, so one that does not take this kind of port.
-    // The tap is a bridge's own only if it is no loop: a bridge over the tap itself.
     let obstacle = world.dir.path().join("web1.runtime.journal.new");
     std::fs::create_dir(&obstacle).unwrap();
     fails(api.move_nic(&nic.id, Some(&b.0), AMPLE), ErrorKind::Host);
@@ -207,6 +205,30 @@ pub fn a_move_that_fails_leaves_the_nic_where_it_was(agent: &dyn Agent) {
     ip(&["link", "set", &tap, "name", &format!("{}x", &tap[..tap.len() - 1])]);
     let failure = fails(api.move_nic(&nic.id, Some(&a.0), AMPLE), ErrorKind::NotFound);
     assert!(failure.text.contains("not in this network namespace"), "{failure:?}");
+}
+
+/// A bridge takes no more than 1,023 ports; the tap has left its old one by the time that shows.
+pub fn a_move_that_fails_half_way_is_taken_back(agent: &dyn Agent) {
+    host::in_own_netns("rust::a_move_that_fails_half_way_is_taken_back", || {
+        let (world, full) = (World::pc(), Bridge::new());
+        let lines = |n| format!("tuntap add dev p{n} mode tap\nlink set p{n} master {}\n", full.0);
+        let batch = world.dir.path().join("batch");
+        std::fs::write(&batch, (0..1023).map(lines).collect::<String>()).unwrap();
+        ip(&["-batch", batch.to_str().unwrap()]);
+        for origin in [Some(Bridge::new()), None] {
+            let api = world.open(agent);
+            let bridge = origin.as_ref().map(|bridge| bridge.0.clone());
+            let nic = done(api.add_nic(&NicAsk { bridge: bridge.clone(), ..world.nic(1) }));
+            let before = world.record_text();
+            let failure = fails(api.move_nic(&nic.id, Some(&full.0), AMPLE), ErrorKind::Host);
+            assert_eq!((failure.undo, failure.left.len()), (1, 0), "{failure:?}");
+            let described = api.describe(Some(&nic.id)).unwrap().unwrap();
+            assert_eq!(described["tap"]["bridge"], json!(bridge));
+            assert_eq!(world.record_text(), before);
+            assert!(!world.journal().exists());
+            done(api.unplug(&UnplugAsk::of(&nic.id)));
+        }
+    });
 }
 
 /// The agent died between the two bridges, or behind them.

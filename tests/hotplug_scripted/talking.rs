@@ -62,7 +62,10 @@ pub fn what_would_fool_the_record_is_refused(agent: &dyn Agent) {
         ("add-fd", json!({ "fdset-id": 1 })),
         ("getfd", json!({ "fdname": nic.id })),
         ("closefd", json!({ "fdname": format!("{}.v0", nic.id) })),
-        ("qom-set", json!({ "path": format!("/machine/peripheral/{}", nic.id), "property": "x", "value": 1 })),
+        (
+            "qom-set",
+            json!({ "path": format!("/machine/peripheral/{}", nic.id), "property": "x", "value": 1 }),
+        ),
         ("transaction", json!({ "actions": [{ "type": "x", "data": { "node-name": disk.id } }] })),
         ("human-monitor-command", json!({ "command-line": "drive_del x" })),
         ("qmp_capabilities", json!({})),
@@ -180,7 +183,10 @@ pub fn disks_that_fail_are_told(agent: &dyn Agent) {
         (&json!("io-error"), &json!(disk.id), &json!("read"), &json!("report"), &json!(false))
     );
     let third = api.next_event().unwrap();
-    assert_eq!((third.what, third.id), (What::IoError { write: false, no_space: false, action: "ignore" }, None));
+    assert_eq!(
+        (third.what, third.id),
+        (What::IoError { write: false, no_space: false, action: "ignore" }, None)
+    );
     assert!(third.text.contains("theirs"), "{}", third.text);
 }
 
@@ -235,7 +241,9 @@ pub fn a_guests_own_doings_hide_nothing(agent: &dyn Agent) {
         for n in 0..100 {
             world.qemu.later(
                 std::time::Duration::ZERO,
-                Later::Say(format!("{{\"event\":\"RESET\",\"data\":{{\"guest\":true,\"n\":{n}}}}}\n").into_bytes()),
+                Later::Say(
+                    format!("{{\"event\":\"RESET\",\"data\":{{\"guest\":true,\"n\":{n}}}}}\n").into_bytes(),
+                ),
             );
         }
         world.qemu.settle();

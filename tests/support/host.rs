@@ -19,13 +19,23 @@ pub fn unique() -> u32 {
 /// Runs a test that counts what the process has open in a process of its own: other tests run beside it otherwise.
 /// `test` is the name the harness knows it by.
 pub fn in_own_process(test: &str, body: impl FnOnce()) {
+    alone(test, Command::new(std::env::current_exe().unwrap()), body);
+}
+
+/// The same in a network namespace of its own.
+pub fn in_own_netns(test: &str, body: impl FnOnce()) {
+    let mut unshare = Command::new("unshare");
+    unshare.arg("--net").arg(std::env::current_exe().unwrap());
+    alone(test, unshare, body);
+}
+
+fn alone(test: &str, mut child: Command, body: impl FnOnce()) {
     const CHILD: &str = "KVM_HOTPLUG_TEST_ALONE";
     if std::env::var(CHILD).is_ok_and(|alone| alone == test) {
         return body();
     }
-    let mut child = Command::new(std::env::current_exe().unwrap());
     let child = child.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, test);
-    let done = child.output().unwrap();
+    let done = child.output().expect("run the test again, or unshare (package util-linux)");
     let text = [done.stdout, done.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(done.status.success() && text.contains("1 passed"), "in a process of its own:\n{text}");
 }

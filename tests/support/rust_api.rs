@@ -8,8 +8,8 @@ use std::time::Duration;
 use kvm_hotplug::Error;
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
 use kvm_hotplug::hotplug::{
-    self, AfterReboot, DeviceState, DiskRequest, Guest, NewSize, NicRequest, Outcome, RawCommand, Removal, TapSource, Waiting,
-    Wish,
+    self, AfterReboot, DeviceState, DiskRequest, Guest, NewSize, NicRequest, Outcome, RawCommand, Removal,
+    TapSource, Waiting, Wish,
 };
 use kvm_hotplug::ids::{BusName, DeviceId, IfName, MacAddr, PciAddress, Slot};
 use kvm_hotplug::log::{Level, Log, Sink};

@@ -261,7 +261,9 @@ impl Model {
             format!("fdset {id}: {tags:?}, used by {:?}", set.users)
         }));
         lines.extend(
-            self.nodes.iter().map(|(name, node)| format!("node {name}: {:?}, {} bytes", node.sets, node.size)),
+            self.nodes
+                .iter()
+                .map(|(name, node)| format!("node {name}: {:?}, {} bytes", node.sets, node.size)),
         );
         lines.extend(self.devices.iter().map(|device| {
             let asked = if device.asked.is_some() { ", asked to leave" } else { "" };
