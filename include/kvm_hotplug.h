@@ -275,7 +275,7 @@ enum kvm_hotplug_answer {
 };
 
 /**
- * NIC or disk.
+ * What a device is.
  */
 enum kvm_hotplug_device_type {
     /**
@@ -286,6 +286,10 @@ enum kvm_hotplug_device_type {
      * A disk.
      */
     KVM_HOTPLUG_DISK = 2,
+    /**
+     * A SCSI controller.
+     */
+    KVM_HOTPLUG_CONTROLLER = 3,
 };
 
 /**
@@ -765,11 +769,12 @@ struct kvm_hotplug_disk {
  */
 struct kvm_hotplug_device {
     /**
-     * Id in QEMU, and that of the netdev or block node behind it: at most 31 characters.
+     * Id in QEMU, and that of the netdev or block node behind it, if there is one: at most 31 characters.
      */
     char id[32];
     /**
-     * Bus it sits on; empty if it has no place yet.
+     * Bus it sits on, PCI or SCSI as address_type says; empty if it has no place yet. That of a SCSI controller with the id
+     * "scsi-pci-7" is "scsi-pci-7.0".
      */
     char bus[64];
     /**
@@ -818,11 +823,11 @@ struct kvm_hotplug_device {
      */
     uint32_t reason;
     /**
-     * Slot on the bus, 0 to 31.
+     * Slot on the PCI bus, 0 to 31; counts only with KVM_HOTPLUG_ADDRESS_PCI.
      */
     uint32_t slot;
     /**
-     * NIC: queue pairs. Disk: virtqueues, 0 for QEMU's default.
+     * NIC: queue pairs. Disk: virtqueues, SCSI controller: request queues, 0 for QEMU's default.
      */
     uint32_t queues;
     /**
@@ -845,6 +850,22 @@ struct kvm_hotplug_device {
      * Always 0.
      */
     uint32_t reserved;
+    /**
+     * One of enum kvm_hotplug_address_type: which of slot or channel, target and lun counts.
+     */
+    uint32_t address_type;
+    /**
+     * Channel of the SCSI bus: 0. Like target and lun it counts only with KVM_HOTPLUG_ADDRESS_SCSI.
+     */
+    uint32_t channel;
+    /**
+     * Target on the channel, 0 to 255 (QEMU's scsi-id).
+     */
+    uint32_t target;
+    /**
+     * Unit of the target, 0 to 16383.
+     */
+    uint32_t lun;
     /**
      * NIC: 1 if its link is recorded as down.
      */
@@ -1308,7 +1329,7 @@ int kvm_hotplug_next_event(struct kvm_hotplug *guest,
  * fetches them.
  *
  * The text is an object: "event" (such as "removed" or "io-error": the names of enum kvm_hotplug_event_type in lower case, with
- * "-"), "id", "type" ("nic" or "disk") and "generation" of the device (null for events about the guest), "text", "times";
+ * "-"), "id", "type" ("nic", "disk" or "scsi") and "generation" of the device (null for events about the guest), "text", "times";
  * "lost" for lost; "operation" ("read" or "write"), "action" ("report", "ignore" or "stop") and "no_space" for io-error;
  * "by_guest" for shutdown and reset; "qmp", with "event", "data" and "timestamp" as QEMU sent them, for qmp.
  *
@@ -1568,7 +1589,7 @@ int kvm_hotplug_add_nic(struct kvm_hotplug *guest,
  * `nic`, `nic_size`: the request, and sizeof *nic.
  * `ret_device`, `device_size`: where to put the device as it would be, and its sizeof; or NULL and 0.
  * `ret_plan`: where to put the plan, or NULL: a JSON object with "answer" ("done", "after-reboot"), "reason", "id", "bus",
- * "slot", "commands" (in order, each with "execute" and "arguments") and "host" (sentences). Freed with
+ * "slot" or "channel", "target" and "lun" (those that do not apply are null), "commands" (in order, each with "execute" and "arguments") and "host" (sentences). Freed with
  * kvm_hotplug_text_free().
  * `reterr`: where to put the error, or NULL.
  *
@@ -1671,8 +1692,9 @@ int kvm_hotplug_qmp(struct kvm_hotplug *guest,
  * Says everything that is known of the devices, as JSON text: what struct kvm_hotplug_device has, and what only the guest and
  * the host know.
  *
- * A device is an object with "id", "type" ("nic" or "disk"), "state" ("live", "pending" or "after-reboot"), "reason",
- * "generation", "model", "bus" and "slot" (null without a place), "in_guest". A NIC has "mac", "queues", "vhost", "mtu",
+ * A device is an object with "id", "type" ("nic", "disk" or "scsi"), "state" ("live", "pending" or "after-reboot"),
+ * "reason", "generation", "model", "bus", "slot" (on a PCI bus), "channel", "target" and "lun" (on a SCSI bus), "in_guest". A
+ * SCSI controller has "queues". A NIC has "mac", "queues", "vhost", "mtu",
  * "link" ("up" or "down", as recorded), "bridge" (as recorded), "boot_index" and "tap": "name", "here" (in this network
  * namespace), its "mtu" and "bridge" of the moment. A disk has "path", "format", "read_only", "share_rw", "serial", "cache",
  * "aio", "discard", "detect_zeroes", "boot_index", "logical_block_size", "physical_block_size", "queues", "node_name" (null if

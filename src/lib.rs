@@ -5,7 +5,7 @@
 //! project's own tests and may change in any release. Layers call inward only:
 //!
 //! ```text
-//! capi  →  hotplug, runtime  →  qmp, pci, net, disk  →  sys
+//! capi  →  hotplug, runtime  →  qmp, pci, scsi, net, disk  →  sys
 //! ```
 
 pub mod capi;
@@ -19,6 +19,7 @@ pub mod net;
 pub mod pci;
 pub mod qmp;
 pub mod runtime;
+pub mod scsi;
 pub mod sys;
 
 pub use error::{Error, ErrorKind, Result};

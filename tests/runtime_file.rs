@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use kvm_hotplug::disk::{DiskSpec, Format};
-use kvm_hotplug::ids::{BusName, DeviceId, IfName, MacAddr, PciAddress, Slot};
+use kvm_hotplug::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, ScsiAddress, Slot};
 use kvm_hotplug::net::spec::NicSpec;
 use kvm_hotplug::runtime::{Device, Presence, Record, Runtime, Spec, native};
+use kvm_hotplug::scsi::ControllerSpec;
 use kvm_hotplug::{Error, ErrorKind};
 use serde_json::{Map, Value, json};
 use support::api::*;
@@ -24,9 +25,17 @@ use support::world::World;
 
 fn device(id: &str, slot: u8, spec: Spec) -> Device {
     let address = PciAddress { bus: BusName::parse("pci.0").unwrap(), slot: Slot::new(slot).unwrap() };
+    placed(id, slot, address.into(), spec)
+}
+
+fn on_scsi(id: &str, bus: &str, target: u8, spec: Spec) -> Device {
+    placed(id, target, ScsiAddress::of_target(BusName::parse(bus).unwrap(), target).into(), spec)
+}
+
+fn placed(id: &str, generation: u8, address: Address, spec: Spec) -> Device {
     Device {
         id: DeviceId::parse(id).unwrap(),
-        generation: u64::from(slot),
+        generation: generation.into(),
         address: Some(address),
         presence: Presence::Live,
         spec,
@@ -34,9 +43,12 @@ fn device(id: &str, slot: u8, spec: Spec) -> Device {
     }
 }
 
-/// Two NICs and a disk, with something set in each.
+/// A SCSI controller, two NICs, a disk, and two SCSI disks, one of them on a controller of the machine, with something set
+/// in each.
 fn sample() -> Record {
     let mut record = Record::new("web1", vec!["qemu".into(), "-m".into(), "256".into()], 4).unwrap();
+    let controller = ControllerSpec { model: "virtio-scsi-pci-transitional".into(), queues: Some(4) };
+    record.add(device("scsi-pci-7", 7, Spec::Controller(controller)));
     let mut nic = NicSpec::new(MacAddr::local([0, 0, 1]));
     record.add(device("nic-pci-4", 4, Spec::Nic(nic.clone())));
     nic.mac = MacAddr::local([0, 0, 2]);
@@ -45,6 +57,11 @@ fn sample() -> Record {
     let mut disk = DiskSpec::new("/images/ä.img", Format::Qcow2);
     disk.serial = Some("S 1".into());
     record.add(device("disk-pci-6", 6, Spec::Disk(disk)));
+    let mut disk = DiskSpec::new("/images/b.img", Format::Raw);
+    disk.model = "scsi-hd".into();
+    record.add(on_scsi("disk-scsi-pci-7-0", "scsi-pci-7.0", 0, Spec::Disk(disk.clone())));
+    disk.path = "/images/c.img".into();
+    record.add(on_scsi("disk-scsi-5", "scsi.0", 5, Spec::Disk(disk)));
     record
 }
 
@@ -162,13 +179,19 @@ fn a_newer_version_is_refused_by_name() {
 #[test]
 fn the_element_that_is_wrong_is_named() {
     let dir = Dir::new();
-    let cases: [(&str, Value, &str); 12] = [
+    let cases: [(&str, Value, &str); 18] = [
         ("/nics/1/mac", json!("52:54:00"), "nics[1]"),
         ("/nics/1/queues", json!(9), "nics[1]"),
         ("/nics/0/id", json!("5"), "nics[0]"),
         ("/nics/0/generation", json!(-1), "nics[0]"),
         ("/nics/0/address/slot", json!(32), "nics[0]"),
         ("/nics/0/address/bus", json!(""), "nics[0]"),
+        ("/controllers/0/queues", json!(0), "controllers[0]"),
+        ("/controllers/0/model", json!("a b"), "controllers[0]"),
+        ("/controllers", json!({}), "\"controllers\""),
+        ("/disks/1/address/lun", json!(16384), "disks[1]"),
+        ("/disks/1/address/channel", json!(1), "disks[1]"),
+        ("/disks/1/address", json!({"bus": "scsi-pci-7.0", "target": 0}), "disks[1]"),
         ("/disks/0/path", json!("relative"), "disks[0]"),
         ("/disks/0/format", json!("vmdk"), "disks[0]"),
         ("/disks/0", json!(null), "disks[0]"),
@@ -199,6 +222,7 @@ fn duplicates_are_refused() {
         ("/disks/0/id", json!("nic-pci-4"), "id nic-pci-4"),
         ("/disks/0/address/slot", json!(5), "pci.0 slot 5"),
         ("/nics/1/mac", json!("52:54:00:00:00:01"), "52:54:00:00:00:01"),
+        ("/disks/2/address", sample_value()["disks"][1]["address"].clone(), "scsi-pci-7.0 target 0 lun 0"),
     ] {
         let mut file = sample_value();
         *file.pointer_mut(pointer).unwrap() = value;
@@ -206,6 +230,64 @@ fn duplicates_are_refused() {
         let error = dir.refuses(ErrorKind::Format);
         assert!(error.message().contains(word), "{error}");
     }
+}
+
+#[test]
+fn a_disk_needs_a_bus_of_its_kind_and_a_controller_that_is_there() {
+    let dir = Dir::new();
+    let on = |bus: &str| json!({"bus": bus, "channel": 0, "target": 9, "lun": 0});
+    for (pointer, value, words) in [
+        ("/disks/0/address", on("scsi-pci-7.0"), "disk-pci-6 is a virtio-blk-pci, which needs a PCI address"),
+        ("/nics/0/address", on("scsi-pci-7.0"), "nic-pci-4 is a virtio-net-pci, which needs a PCI address"),
+        (
+            "/controllers/0/address",
+            on("scsi.0"),
+            "scsi-pci-7 is a virtio-scsi-pci-transitional, which needs a PCI address",
+        ),
+        ("/disks/1/address", json!({"bus": "pci.0", "slot": 9}), "is a scsi-hd, which needs a SCSI address"),
+        ("/disks/1/address", on("nic-pci-4.0"), "nic-pci-4 is a NIC"),
+    ] {
+        let mut file = sample_value();
+        *file.pointer_mut(pointer).unwrap() = value;
+        dir.write(file.to_string());
+        let error = dir.refuses(ErrorKind::Format);
+        assert!(error.message().contains(words), "{error}");
+    }
+    for (disk, controller, words) in [
+        ("live", "add-after-reboot", "its controller scsi-pci-7 waits for a reboot"),
+        ("remove-after-reboot", "add-after-reboot", "waits for a reboot"),
+        ("live", "remove-after-reboot", "its controller scsi-pci-7 goes with the next boot"),
+        ("add-after-reboot", "remove-after-reboot", "goes with the next boot"),
+        ("add-after-reboot", "live", ""),
+        ("add-after-reboot", "add-after-reboot", ""),
+        ("remove-after-reboot", "live", ""),
+        ("remove-after-reboot", "remove-after-reboot", ""),
+    ] {
+        let mut file = sample_value();
+        file["disks"][1]["presence"] = disk.into();
+        file["controllers"][0]["presence"] = controller.into();
+        match native::decode(file.to_string().as_bytes()) {
+            Ok(_) => assert!(words.is_empty(), "{disk} on {controller}"),
+            Err(error) => assert!(!words.is_empty() && error.message().contains(words), "{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_file_from_before_scsi_is_read_and_written_as_it_was() {
+    let old = json!({
+        "format": "kvm-hotplug-runtime", "version": 1, "name": "web1", "command": ["qemu", "-S"],
+        "reserved_slots": 4, "next_generation": 7,
+        "nics": [{"id": "nic-pci-5", "generation": 3, "address": {"bus": "pci.0", "slot": 5},
+                  "mac": "52:54:00:01:02:03", "queues": 2, "vhost": true, "bridge": "br0", "ifname": "tap0"}],
+        "disks": [{"id": "disk-pci-rp1", "generation": 4, "address": {"bus": "rp1", "slot": 0},
+                   "presence": "remove-after-reboot", "path": "/a", "format": "qcow2", "serial": "s"},
+                  {"id": "disk-boot-6", "generation": 6, "presence": "add-after-reboot", "path": "/b",
+                   "format": "raw", "model": "ide-hd"}],
+    });
+    let record = native::decode(old.to_string().as_bytes()).unwrap();
+    let written: Value = serde_json::from_slice(&native::encode(&record).unwrap()).unwrap();
+    assert_eq!(written, old);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::ffi::{c_char, c_int};
 
 use super::args::{Plain, fill};
 use crate::hotplug::{AfterReboot, DeviceState, Listed, Outcome, Waiting};
+use crate::ids::Address;
 use crate::runtime::{Device, DeviceKind, Presence, Spec};
 
 /// What a call answers when it did not fail. Every such answer is success; negative values are -errno.
@@ -21,7 +22,7 @@ pub enum kvm_hotplug_answer {
     KVM_HOTPLUG_ABSENT = 3,
 }
 
-/// NIC or disk.
+/// What a device is.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum kvm_hotplug_device_type {
@@ -29,6 +30,20 @@ pub enum kvm_hotplug_device_type {
     KVM_HOTPLUG_NIC = 1,
     /// A disk.
     KVM_HOTPLUG_DISK = 2,
+    /// A SCSI controller.
+    KVM_HOTPLUG_CONTROLLER = 3,
+}
+
+/// What kind of place a device has.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum kvm_hotplug_address_type {
+    /// None yet.
+    KVM_HOTPLUG_ADDRESS_NONE = 0,
+    /// On a PCI bus: bus and slot.
+    KVM_HOTPLUG_ADDRESS_PCI = 1,
+    /// On the bus of a SCSI controller: bus, channel, target and lun.
+    KVM_HOTPLUG_ADDRESS_SCSI = 2,
 }
 
 /// Why a device is not (or not yet) what was asked for.
@@ -63,9 +78,10 @@ pub enum kvm_hotplug_reason {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct kvm_hotplug_device {
-    /// Id in QEMU, and that of the netdev or block node behind it: at most 31 characters.
+    /// Id in QEMU, and that of the netdev or block node behind it, if there is one: at most 31 characters.
     pub id: [c_char; 32],
-    /// Bus it sits on; empty if it has no place yet.
+    /// Bus it sits on, PCI or SCSI as address_type says; empty if it has no place yet. That of a SCSI controller with the id
+    /// "scsi-pci-7" is "scsi-pci-7.0".
     pub bus: [c_char; 64],
     /// NIC: MAC address, as in "52:54:00:12:34:56".
     pub mac: [c_char; 24],
@@ -90,9 +106,9 @@ pub struct kvm_hotplug_device {
     pub state: u32,
     /// One of enum kvm_hotplug_reason.
     pub reason: u32,
-    /// Slot on the bus, 0 to 31.
+    /// Slot on the PCI bus, 0 to 31; counts only with KVM_HOTPLUG_ADDRESS_PCI.
     pub slot: u32,
-    /// NIC: queue pairs. Disk: virtqueues, 0 for QEMU's default.
+    /// NIC: queue pairs. Disk: virtqueues, SCSI controller: request queues, 0 for QEMU's default.
     pub queues: u32,
     /// NIC: 1 if vhost-net moves the packets.
     pub vhost: u32,
@@ -104,6 +120,14 @@ pub struct kvm_hotplug_device {
     pub removed_after_reboot: u32,
     /// Always 0.
     pub reserved: u32,
+    /// One of enum kvm_hotplug_address_type: which of slot or channel, target and lun counts.
+    pub address_type: u32,
+    /// Channel of the SCSI bus: 0. Like target and lun it counts only with KVM_HOTPLUG_ADDRESS_SCSI.
+    pub channel: u32,
+    /// Target on the channel, 0 to 255 (QEMU's scsi-id).
+    pub target: u32,
+    /// Unit of the target, 0 to 16383.
+    pub lun: u32,
     /// NIC: 1 if its link is recorded as down.
     pub link_down: u32,
     /// Place in the firmware's boot order, -1 for none.
@@ -131,10 +155,9 @@ unsafe impl Plain for kvm_hotplug_device {}
 
 impl kvm_hotplug_device {
     fn new(device: &Device, state: kvm_hotplug_answer, reason: kvm_hotplug_reason, text: &str) -> Self {
-        let address = device.address.as_ref();
         let mut result = Self {
             id: fill(device.id.as_str()),
-            bus: fill(address.map_or("", |address| address.bus.as_str())),
+            bus: [0; 64],
             mac: fill(&device.mac().map(|mac| mac.to_string()).unwrap_or_default()),
             ifname: [0; 16],
             bridge: [0; 16],
@@ -146,13 +169,17 @@ impl kvm_hotplug_device {
             device_type: type_number(device.kind()),
             state: state as u32,
             reason: reason as u32,
-            slot: address.map_or(0, |address| address.slot.get().into()),
+            slot: 0,
             queues: 0,
             vhost: 0,
             mtu: 0,
             read_only: 0,
             removed_after_reboot: u32::from(device.presence == Presence::RemoveAfterReboot),
             reserved: 0,
+            address_type: kvm_hotplug_address_type::KVM_HOTPLUG_ADDRESS_NONE as u32,
+            channel: 0,
+            target: 0,
+            lun: 0,
             link_down: 0,
             boot_index: -1,
             format: 0,
@@ -164,8 +191,27 @@ impl kvm_hotplug_device {
             logical_block_size: 0,
             physical_block_size: 0,
         };
+        if let Some(address) = &device.address {
+            result.place(address);
+        }
         result.describe(&device.spec);
         result
+    }
+
+    fn place(&mut self, address: &Address) {
+        self.bus = fill(address.bus().as_str());
+        match address {
+            Address::Pci(address) => {
+                self.address_type = kvm_hotplug_address_type::KVM_HOTPLUG_ADDRESS_PCI as u32;
+                self.slot = address.slot.get().into();
+            }
+            Address::Scsi(address) => {
+                self.address_type = kvm_hotplug_address_type::KVM_HOTPLUG_ADDRESS_SCSI as u32;
+                self.channel = address.channel.get().into();
+                self.target = address.target.into();
+                self.lun = address.lun.get().into();
+            }
+        }
     }
 
     fn describe(&mut self, spec: &Spec) {
@@ -194,6 +240,7 @@ impl kvm_hotplug_device {
                 self.logical_block_size = disk.logical_block_size.unwrap_or(0);
                 self.physical_block_size = disk.physical_block_size.unwrap_or(0);
             }
+            Spec::Controller(controller) => self.queues = controller.queues.unwrap_or(0).into(),
         }
     }
 
@@ -253,6 +300,7 @@ pub(super) fn type_number(kind: DeviceKind) -> u32 {
     match kind {
         DeviceKind::Nic => kvm_hotplug_device_type::KVM_HOTPLUG_NIC as u32,
         DeviceKind::Disk => kvm_hotplug_device_type::KVM_HOTPLUG_DISK as u32,
+        DeviceKind::Controller => kvm_hotplug_device_type::KVM_HOTPLUG_CONTROLLER as u32,
     }
 }
 

@@ -177,7 +177,7 @@ pub unsafe extern "C" fn kvm_hotplug_next_event(
 /// fetches them.
 ///
 /// The text is an object: "event" (such as "removed" or "io-error": the names of enum kvm_hotplug_event_type in lower case, with
-/// "-"), "id", "type" ("nic" or "disk") and "generation" of the device (null for events about the guest), "text", "times";
+/// "-"), "id", "type" ("nic", "disk" or "scsi") and "generation" of the device (null for events about the guest), "text", "times";
 /// "lost" for lost; "operation" ("read" or "write"), "action" ("report", "ignore" or "stop") and "no_space" for io-error;
 /// "by_guest" for shutdown and reset; "qmp", with "event", "data" and "timestamp" as QEMU sent them, for qmp.
 ///

@@ -9,7 +9,7 @@ use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer, kvm_hotplug};
 use crate::error::{Error, Result};
 use crate::hotplug::{NicRequest, TapSource, Wish};
-use crate::ids::{BusName, DeviceId, IfName, MacAddr, PciAddress, Slot};
+use crate::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, Slot};
 use crate::net::MAX_QUEUES;
 use crate::net::vhost::VhostMode;
 
@@ -231,8 +231,8 @@ pub(super) unsafe fn wish(id: *const c_char, bus: *const c_char, slot: u32, flag
         }
         None => None,
         Some(bus) => {
-            let slot = Slot::try_from(narrow::<u8>(slot, "slot")?)?;
-            Some(PciAddress { bus: BusName::parse(bus)?, slot })
+            let slot = Slot::try_from(u64::from(slot))?;
+            Some(Address::Pci(PciAddress { bus: BusName::parse(bus)?, slot }))
         }
     };
     let live_only = flags & KVM_HOTPLUG_LIVE_ONLY != 0;

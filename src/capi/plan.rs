@@ -21,7 +21,7 @@ use crate::hotplug::{Preview, Removal};
 /// `nic`, `nic_size`: the request, and sizeof *nic.
 /// `ret_device`, `device_size`: where to put the device as it would be, and its sizeof; or NULL and 0.
 /// `ret_plan`: where to put the plan, or NULL: a JSON object with "answer" ("done", "after-reboot"), "reason", "id", "bus",
-/// "slot", "commands" (in order, each with "execute" and "arguments") and "host" (sentences). Freed with
+/// "slot" or "channel", "target" and "lun" (those that do not apply are null), "commands" (in order, each with "execute" and "arguments") and "host" (sentences). Freed with
 /// kvm_hotplug_text_free().
 /// `reterr`: where to put the error, or NULL.
 ///

@@ -122,8 +122,9 @@ fn object(text: &str) -> Result<Map<String, Value>> {
 /// Says everything that is known of the devices, as JSON text: what struct kvm_hotplug_device has, and what only the guest and
 /// the host know.
 ///
-/// A device is an object with "id", "type" ("nic" or "disk"), "state" ("live", "pending" or "after-reboot"), "reason",
-/// "generation", "model", "bus" and "slot" (null without a place), "in_guest". A NIC has "mac", "queues", "vhost", "mtu",
+/// A device is an object with "id", "type" ("nic", "disk" or "scsi"), "state" ("live", "pending" or "after-reboot"),
+/// "reason", "generation", "model", "bus", "slot" (on a PCI bus), "channel", "target" and "lun" (on a SCSI bus), "in_guest". A
+/// SCSI controller has "queues". A NIC has "mac", "queues", "vhost", "mtu",
 /// "link" ("up" or "down", as recorded), "bridge" (as recorded), "boot_index" and "tap": "name", "here" (in this network
 /// namespace), its "mtu" and "bridge" of the moment. A disk has "path", "format", "read_only", "share_rw", "serial", "cache",
 /// "aio", "discard", "detect_zeroes", "boot_index", "logical_block_size", "physical_block_size", "queues", "node_name" (null if

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::source::Kind;
 use super::spec::{Aio, DetectZeroes, Discard, DiskSpec, Format};
 use crate::error::{Error, Result};
-use crate::ids::{DeviceId, PciAddress};
+use crate::ids::{Address, DeviceId};
 
 const TAG_PREFIX: &str = "kvm-hotplug:";
 
@@ -86,13 +86,20 @@ fn file_node(layer: &LayerRef, aio: Aio) -> Map<String, Value> {
 }
 
 /// Arguments of `device_add` for a disk `id` whose node has the same name.
-pub fn device_args(id: &DeviceId, address: &PciAddress, spec: &DiskSpec) -> Map<String, Value> {
+pub fn device_args(id: &DeviceId, address: &Address, spec: &DiskSpec) -> Map<String, Value> {
     let mut args = Map::new();
     let mut set = |name: &str, value: Value| drop(args.insert(name.into(), value));
     set("driver", spec.model.as_str().into());
     set("id", id.as_str().into());
-    set("bus", address.bus.as_str().into());
-    set("addr", address.addr_text().into());
+    set("bus", address.bus().as_str().into());
+    match address {
+        Address::Pci(address) => set("addr", address.addr_text().into()),
+        Address::Scsi(address) => {
+            set("channel", address.channel.get().into());
+            set("scsi-id", address.target.into());
+            set("lun", address.lun.get().into());
+        }
+    }
     set("drive", id.as_str().into());
     if let Some(serial) = &spec.serial {
         set("serial", serial.as_str().into());
@@ -132,7 +139,7 @@ pub fn fdset_tag_owner(tag: &str) -> Option<DeviceId> {
 mod tests {
     use super::super::spec::Cache;
     use super::*;
-    use crate::ids::{BusName, Slot};
+    use crate::ids::{BusName, PciAddress, ScsiAddress, Slot};
 
     fn id() -> DeviceId {
         DeviceId::parse("disk-pci-14").unwrap()
@@ -192,7 +199,8 @@ mod tests {
 
     #[test]
     fn device_has_only_what_differs() {
-        let address = PciAddress { bus: BusName::parse("pci.0").unwrap(), slot: Slot::new(14).unwrap() };
+        let address =
+            PciAddress { bus: BusName::parse("pci.0").unwrap(), slot: Slot::new(14).unwrap() }.into();
         let mut spec = spec(Format::Raw);
         let mut expected = json!({
             "driver": "virtio-blk-pci", "id": "disk-pci-14", "bus": "pci.0", "addr": "e", "drive": "disk-pci-14",
@@ -209,6 +217,18 @@ mod tests {
             "physical_block_size": 8192,
         });
         expected.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        assert_eq!(Value::from(device_args(&id(), &address, &spec)), expected);
+    }
+
+    #[test]
+    fn a_scsi_disk_has_channel_target_and_lun() {
+        let address = ScsiAddress::of_target(BusName::parse("scsi-pci-7.0").unwrap(), 3).into();
+        let mut spec = spec(Format::Raw);
+        spec.model = "scsi-hd".into();
+        let expected = json!({
+            "driver": "scsi-hd", "id": "disk-pci-14", "bus": "scsi-pci-7.0", "channel": 0, "scsi-id": 3, "lun": 0,
+            "drive": "disk-pci-14",
+        });
         assert_eq!(Value::from(device_args(&id(), &address, &spec)), expected);
     }
 

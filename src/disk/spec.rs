@@ -258,6 +258,11 @@ impl DiskSpec {
         Ok(())
     }
 
+    /// Whether it sits on the bus of a SCSI controller: all such models are called `scsi-...` in QEMU.
+    pub fn is_scsi(&self) -> bool {
+        self.model.starts_with("scsi-")
+    }
+
     /// The first setting in which `other` differs. [`DiskSpec::probe_backing`] is not compared: it says how the image
     /// was read, not what the guest got.
     pub fn conflict_with(&self, other: &Self) -> Option<&'static str> {

@@ -7,15 +7,15 @@ use super::outcome::{AfterReboot, Outcome};
 use super::plan::{self, Stage};
 use super::session::Session;
 use super::transaction::{self, Verdict};
-use super::{LIVE_DISK_MODELS, LIVE_NIC_MODELS, OLDEST_QEMU};
+use super::{LIVE_CONTROLLER_MODELS, LIVE_DISK_MODELS, LIVE_NIC_MODELS, OLDEST_QEMU};
 use crate::deadline::Deadline;
 use crate::disk::{Format, Kind, LayerRef};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{DeviceId, PciAddress};
+use crate::ids::{Address, DeviceId, PciAddress};
 use crate::log::Level;
 use crate::pci::{Want, device_id_for};
 use crate::runtime::store::Staged;
-use crate::runtime::{Device, DeviceKind, Presence, Record, Runtime, Spec, Verb};
+use crate::runtime::{Device, Presence, Record, Runtime, Spec, Verb};
 
 /// How long a cancelled call may go on to find out and say what became of the device.
 const GRACE: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ pub struct Wish {
     /// The id; `<type>-pci-<slot>` if not given.
     pub id: Option<DeviceId>,
     /// The address; the first free one if not given.
-    pub address: Option<PciAddress>,
+    pub address: Option<Address>,
     /// Live or not at all: what would wait for a reboot is an error.
     pub live_only: bool,
 }
@@ -50,7 +50,7 @@ pub(super) struct Attach {
 /// A device with its place, and the steps that put it there.
 pub(super) struct Draft {
     pub(super) device: Device,
-    address: PciAddress,
+    address: Address,
     pub(super) stages: Vec<Stage>,
 }
 
@@ -109,6 +109,7 @@ impl Session {
         let (model, live) = match spec {
             Spec::Nic(spec) => (&spec.model, LIVE_NIC_MODELS),
             Spec::Disk(spec) => (&spec.model, LIVE_DISK_MODELS),
+            Spec::Controller(spec) => (&spec.model, LIVE_CONTROLLER_MODELS),
         };
         (!live.contains(&model.as_str())).then(|| AfterReboot::Model(model.clone()))
     }
@@ -127,7 +128,7 @@ impl Session {
         let (next, device, answer) = self.draft_for_reboot(spec, wish, why)?;
         self.runtime().replace(next)?;
         if let Some(address) = &device.address {
-            self.slots.occupy(address, &device.id);
+            self.places.occupy(address, &device.id);
         }
         Ok(answer)
     }
@@ -141,14 +142,14 @@ impl Session {
     ) -> Result<(Record, Device, Outcome)> {
         let mut next = self.runtime().record().clone();
         let generation = next.next_generation;
-        let kind = kind_of(&spec);
+        let kind = spec.kind();
         let id = match &wish.id {
             Some(id) => id.clone(),
             None => DeviceId::parse(&format!("{}-boot-{generation}", kind.word()))?,
         };
         let address = wish.address.clone();
-        if let Some(pinned) = &address {
-            self.slots.choose(&Want::Pinned(pinned.clone()))?;
+        if let Some(Address::Pci(pinned)) = &address {
+            self.places.pci.choose(&Want::Pinned(pinned.clone()))?;
         }
         let device = new_device(id, generation, address, Presence::AddAfterReboot, spec);
         let answer = self.after_reboot(device.clone(), Some(why), wish.live_only)?;
@@ -196,7 +197,7 @@ impl Session {
         let Draft { device, address, stages } = self.draft(attach, wish)?;
         match self.plug(&device, &stages, &attach.fds, deadline) {
             Ok(()) => {
-                self.slots.occupy(&address, &device.id);
+                self.places.occupy(&address, &device.id);
                 Ok(Outcome::Done(device))
             }
             Err(error) => {
@@ -207,8 +208,8 @@ impl Session {
 
     /// Slot, id and steps, without doing anything but taking fdset numbers.
     pub(super) fn draft(&mut self, attach: &Attach, wish: &Wish) -> Result<Draft> {
-        let address = self.slots.choose(&super::want(wish))?;
-        let kind = kind_of(&attach.spec);
+        let address = self.places.pci.choose(&super::want(wish))?;
+        let kind = attach.spec.kind();
         let id = match &wish.id {
             Some(id) => id.clone(),
             None => device_id_for(kind.word(), &address)?,
@@ -219,23 +220,25 @@ impl Session {
             return Err(Error::new(ErrorKind::Conflict, text));
         }
         let generation = self.runtime().record().next_generation;
+        let stages = self.stages(&id, &address, attach)?;
+        let address = Address::Pci(address);
         let device = new_device(id, generation, Some(address.clone()), Presence::Live, attach.spec.clone());
-        let stages = self.stages(&device, &address, attach)?;
         Ok(Draft { device, address, stages })
     }
 
-    fn stages(&mut self, device: &Device, address: &PciAddress, attach: &Attach) -> Result<Vec<Stage>> {
-        match &device.spec {
-            Spec::Nic(spec) => Ok(plan::nic(&device.id, address, spec)),
+    fn stages(&mut self, id: &DeviceId, address: &PciAddress, attach: &Attach) -> Result<Vec<Stage>> {
+        match &attach.spec {
+            Spec::Nic(spec) => Ok(plan::nic(id, address, spec)),
+            Spec::Controller(spec) => Ok(plan::controller(id, address, spec)),
             Spec::Disk(spec) => {
-                let fdsets = self.fdsets.take(attach.layers.len(), &device.id);
+                let fdsets = self.fdsets.take(attach.layers.len(), id);
                 let layer = |(set, (format, kind)): (&u32, &(Format, Kind))| LayerRef {
                     filename: format!("/dev/fdset/{set}"),
                     format: *format,
                     kind: *kind,
                 };
                 let layers: Vec<LayerRef> = fdsets.iter().zip(&attach.layers).map(layer).collect();
-                plan::disk(&device.id, address, spec, &layers, &fdsets)
+                plan::disk(id, &address.clone().into(), spec, &layers, &fdsets)
             }
         }
     }
@@ -267,7 +270,7 @@ impl Session {
             }
             Verdict::Refused(error, inverses) => {
                 if let (ErrorKind::NotHotpluggable, Some(address)) = (error.kind(), &device.address) {
-                    self.closed.insert(address.bus.clone());
+                    self.closed.insert(address.bus().clone());
                 }
                 Err(self.undo_steps(device, error, &inverses, deadline))
             }
@@ -370,17 +373,10 @@ impl Session {
     }
 }
 
-fn kind_of(spec: &Spec) -> DeviceKind {
-    match spec {
-        Spec::Nic(_) => DeviceKind::Nic,
-        Spec::Disk(_) => DeviceKind::Disk,
-    }
-}
-
 fn new_device(
     id: DeviceId,
     generation: u64,
-    address: Option<PciAddress>,
+    address: Option<Address>,
     presence: Presence,
     spec: Spec,
 ) -> Device {

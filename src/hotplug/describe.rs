@@ -8,7 +8,7 @@ use super::survey;
 use crate::deadline::Deadline;
 use crate::disk::DiskSpec;
 use crate::error::Result;
-use crate::ids::IfName;
+use crate::ids::{Address, IfName};
 use crate::net::link;
 use crate::net::spec::NicSpec;
 use crate::runtime::{Presence, Spec};
@@ -33,6 +33,7 @@ impl Session {
             let mut text = common(listed);
             let more = match &listed.device.spec {
                 Spec::Nic(spec) => nic(spec),
+                Spec::Controller(spec) => json!({ "queues": spec.queues }),
                 Spec::Disk(spec) => {
                     disk(spec, id, nodes.get(id).copied(), &self.fdsets.of(&listed.device.id))
                 }
@@ -73,6 +74,8 @@ fn common(listed: &Listed) -> Value {
         DeviceState::AddAfterReboot => "it comes with the next boot".to_owned(),
         DeviceState::Live => String::new(),
     };
+    let address = device.address.as_ref();
+    let scsi = address.and_then(Address::scsi);
     json!({
         "id": device.id.as_str(),
         "type": device.kind().word(),
@@ -80,8 +83,11 @@ fn common(listed: &Listed) -> Value {
         "reason": reason,
         "generation": device.generation,
         "model": device.model(),
-        "bus": device.address.as_ref().map(|address| address.bus.as_str()),
-        "slot": device.address.as_ref().map(|address| address.slot.get()),
+        "bus": address.map(|address| address.bus().as_str()),
+        "slot": address.and_then(Address::pci).map(|address| address.slot),
+        "channel": scsi.map(|address| address.channel),
+        "target": scsi.map(|address| address.target),
+        "lun": scsi.map(|address| address.lun),
     })
 }
 

@@ -92,7 +92,7 @@ impl Session {
 fn as_disk(device: &Device) -> Option<(&Device, &DiskSpec)> {
     match &device.spec {
         Spec::Disk(spec) => Some((device, spec)),
-        Spec::Nic(_) => None,
+        Spec::Nic(_) | Spec::Controller(_) => None,
     }
 }
 

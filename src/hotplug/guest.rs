@@ -204,7 +204,7 @@ impl Guest {
             session.ready(deadline)?;
             session.resync(deadline)?;
             let mut lines = Vec::new();
-            for bus in session.slots.buses() {
+            for bus in session.places.pci.buses() {
                 let line =
                     |(slot, state): (Slot, SlotState<'_>)| slot_line(bus.name().as_str(), slot.get(), state);
                 lines.extend(bus.slots().map(line));

@@ -12,6 +12,7 @@ mod link;
 mod news;
 mod nic;
 mod outcome;
+mod places;
 mod plan;
 mod preview;
 mod raw;
@@ -36,6 +37,7 @@ pub use resize::NewSize;
 pub use unplug::Removal;
 pub use verify::{Difference, Mismatch};
 
+use crate::ids::Address;
 use crate::pci::Want;
 use crate::qmp::Version;
 
@@ -51,6 +53,10 @@ pub const LIVE_NIC_MODELS: &[&str] =
 pub const LIVE_DISK_MODELS: &[&str] =
     &["virtio-blk-pci", "virtio-blk-pci-non-transitional", "virtio-blk-pci-transitional"];
 
+/// SCSI controller models that can be plugged into a running guest.
+pub const LIVE_CONTROLLER_MODELS: &[&str] =
+    &["virtio-scsi-pci", "virtio-scsi-pci-non-transitional", "virtio-scsi-pci-transitional"];
+
 fn want(wish: &Wish) -> Want {
-    wish.address.clone().map_or(Want::Auto, Want::Pinned)
+    wish.address.as_ref().and_then(Address::pci).cloned().map_or(Want::Auto, Want::Pinned)
 }

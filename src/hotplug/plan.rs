@@ -4,11 +4,12 @@ use serde_json::{Map, Value};
 
 use crate::disk::{DiskSpec, LayerRef, node};
 use crate::error::Result;
-use crate::ids::{DeviceId, PciAddress};
+use crate::ids::{Address, DeviceId, PciAddress};
 use crate::net::args;
 use crate::net::spec::NicSpec;
 use crate::qmp::Command;
 use crate::runtime::{Device, Spec};
+use crate::scsi::{self, ControllerSpec};
 
 /// One command of a plan.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,7 +146,7 @@ pub(super) fn nic(id: &DeviceId, address: &PciAddress, spec: &NicSpec) -> Vec<St
 /// The steps for a disk. File descriptors: one per image layer, top first, each into its own fdset.
 pub(super) fn disk(
     id: &DeviceId,
-    address: &PciAddress,
+    address: &Address,
     spec: &DiskSpec,
     layers: &[LayerRef],
     fdsets: &[u32],
@@ -171,6 +172,11 @@ pub(super) fn disk(
     Ok(vec![steps])
 }
 
+/// The step for a SCSI controller.
+pub(super) fn controller(id: &DeviceId, address: &PciAddress, spec: &ControllerSpec) -> Vec<Stage> {
+    vec![vec![device_add(id, scsi::args::device_args(id, address, spec))]]
+}
+
 fn device_add(id: &DeviceId, arguments: Map<String, Value>) -> Step {
     Step { command: "device_add", arguments, fd: None, inverse: Inverse::Unplug(id.clone()) }
 }
@@ -182,6 +188,7 @@ pub(super) fn backend(device: &Device, fdsets: &[u32]) -> Vec<Inverse> {
         Spec::Disk(_) => std::iter::once(Inverse::BlockdevDel(device.id.clone()))
             .chain(fdsets.iter().map(|set| Inverse::RemoveFd(*set)))
             .collect(),
+        Spec::Controller(_) => Vec::new(),
     }
 }
 

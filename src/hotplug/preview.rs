@@ -11,6 +11,7 @@ use super::session::Session;
 use super::unplug::{Judged, Removal};
 use crate::deadline::Deadline;
 use crate::error::Result;
+use crate::ids::Address;
 use crate::net::vhost;
 use crate::qmp::Command;
 use crate::runtime::Spec;
@@ -49,14 +50,19 @@ impl Preview {
             Outcome::Pending(device, why) => ("pending", Some(device), why.to_string()),
             Outcome::Absent => ("absent", None, String::new()),
         };
+        let address = device.and_then(|device| device.address.as_ref());
+        let scsi = address.and_then(Address::scsi);
         let commands: Vec<Value> =
             self.commands.iter().map(|(name, args)| json!({ "execute": name, "arguments": args })).collect();
         json!({
             "answer": answer,
             "reason": reason,
             "id": device.map(|device| device.id.as_str()),
-            "bus": device.and_then(|device| device.address.as_ref()).map(|address| address.bus.as_str()),
-            "slot": device.and_then(|device| device.address.as_ref()).map(|address| address.slot.get()),
+            "bus": address.map(|address| address.bus().as_str()),
+            "slot": address.and_then(Address::pci).map(|address| address.slot),
+            "channel": scsi.map(|address| address.channel),
+            "target": scsi.map(|address| address.target),
+            "lun": scsi.map(|address| address.lun),
             "commands": commands,
             "host": self.host,
         })

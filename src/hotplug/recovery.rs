@@ -97,7 +97,7 @@ impl Session {
     pub(super) fn note_request(&mut self, device: &Device, why: Waiting) {
         self.pending.insert(device.id.clone(), Request { at: Some(Instant::now()), why });
         if let Some(address) = &device.address {
-            self.slots.quarantine(address, &device.id);
+            self.places.quarantine(address, &device.id);
         }
     }
 
@@ -190,7 +190,7 @@ impl Session {
     /// Neither guest nor record has the device any more.
     pub(super) fn forget(&mut self, device: &Device) -> Result<()> {
         if let Some(address) = &device.address {
-            self.slots.release(address, &device.id);
+            self.places.release(address, &device.id);
         }
         self.fdsets.release(&device.id);
         self.topology.remove(device.id.as_str());

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::events::{EventLog, What};
 use super::outcome::Waiting;
+use super::places::Places;
 use super::readiness::Readiness;
 use super::survey::{self, FdSets, Survey};
 use crate::deadline::Deadline;
@@ -57,7 +58,7 @@ pub(super) struct Session {
     pub(super) events: EventLog,
     pub(super) fdsets: FdSets,
     pub(super) pending: BTreeMap<DeviceId, Request>,
-    pub(super) slots: SlotMap,
+    pub(super) places: Places,
     pub(super) topology: Topology,
     pub(super) version: Version,
     /// The picture of the guest may be wrong: ask before acting on it.
@@ -99,7 +100,7 @@ impl Session {
             events: EventLog::default(),
             fdsets: FdSets::default(),
             pending: BTreeMap::new(),
-            slots: SlotMap::new(&empty, Rules::default()),
+            places: Places { pci: SlotMap::new(&empty, Rules::default()) },
             topology: empty,
             version: Version::default(),
             stale: true,
@@ -191,7 +192,7 @@ impl Session {
         self.closed.retain(|bus| survey.topology.forbid_hotplug(bus).is_ok());
         self.log.write(Level::Debug, || format!("the guest has {} devices with ids", survey.present.len()));
         let rules = Rules::new(self.runtime().record().reserved_slots)?;
-        self.slots = SlotMap::new(&survey.topology, rules);
+        self.places = Places { pci: SlotMap::new(&survey.topology, rules) };
         self.topology = survey.topology;
         self.fdsets = survey.fdsets;
         self.asleep = survey.asleep;
@@ -222,14 +223,14 @@ impl Session {
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
         for device in &runtime.record().devices {
             if let Some(address) = &device.address {
-                self.slots.occupy(address, &device.id);
+                self.places.occupy(address, &device.id);
             }
         }
         for intent in &runtime.journal().intents {
             if let Some(address) = &intent.device.address {
                 match intent.verb {
-                    Verb::Add | Verb::SetLink | Verb::Move => self.slots.occupy(address, &intent.device.id),
-                    Verb::UndoAdd | Verb::Remove => self.slots.quarantine(address, &intent.device.id),
+                    Verb::Add | Verb::SetLink | Verb::Move => self.places.occupy(address, &intent.device.id),
+                    Verb::UndoAdd | Verb::Remove => self.places.quarantine(address, &intent.device.id),
                 }
             }
         }
@@ -304,8 +305,8 @@ impl Session {
         }
         self.pending.remove(&device.id);
         if let Some(address) = &device.address {
-            self.slots.release(address, &device.id);
-            self.slots.occupy(address, &device.id);
+            self.places.release(address, &device.id);
+            self.places.occupy(address, &device.id);
         }
         let struck = self.runtime().write_journal(|journal| journal.strike(device.id.as_str()));
         if let Err(error) = struck {

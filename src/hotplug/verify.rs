@@ -11,12 +11,13 @@ use super::survey::{self, Nodes};
 use crate::deadline::Deadline;
 use crate::disk::{self, DiskSpec};
 use crate::error::Result;
-use crate::ids::PciAddress;
+use crate::ids::Address;
 use crate::net;
 use crate::net::spec::NicSpec;
 use crate::pci::Placement;
 use crate::qmp::{Command, readable};
 use crate::runtime::{Device, Presence, Spec};
+use crate::scsi;
 
 /// What record and guest disagree about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +136,7 @@ impl Session {
             match &device.spec {
                 Spec::Disk(spec) => compare_node(device, spec, &nodes, &mut differences),
                 Spec::Nic(spec) => compare_bridge(device, spec, &mut differences),
+                Spec::Controller(_) => {}
             }
         }
         self.find_foreign(&mut differences);
@@ -153,18 +155,32 @@ impl Session {
 
     /// Where QOM says that a device sits. `query-pci` follows bus numbers that are the guest's to write: while its firmware
     /// is at it, a device may be nowhere.
-    fn real_address(&mut self, device: &Device, deadline: &Deadline) -> Result<Option<PciAddress>> {
+    fn real_address(&mut self, device: &Device, deadline: &Deadline) -> Result<Option<Address>> {
+        if matches!(device.address, Some(Address::Scsi(_))) {
+            let values = self.properties(device, scsi::qom::PLACE_PROPERTIES, deadline)?;
+            return Ok(scsi::qom::address(values.each_ref()).map(Address::Scsi));
+        }
+        let [bus, addr] = self.properties(device, ["parent_bus", "addr"], deadline)?;
+        let placement = Placement::from_qom(Some(device.id.as_str()), device.model(), &bus, &addr);
+        Ok(placement.and_then(|placement| placement.address()).map(Address::Pci))
+    }
+
+    /// Properties of a device; null for each that it does not have.
+    fn properties<const N: usize>(
+        &mut self,
+        device: &Device,
+        names: [&str; N],
+        deadline: &Deadline,
+    ) -> Result<[Value; N]> {
         let path = format!("/machine/peripheral/{}", device.id);
-        let question = |name| Command::with("qom-get", &[("path", &path), ("property", name)]);
-        let batch = self.monitor()?.run(&[question("parent_bus"), question("addr")], deadline);
+        let questions = names.map(|name| Command::with("qom-get", &[("path", &path), ("property", name)]));
+        let batch = self.monitor()?.run(&questions, deadline);
         if let Some(error) = batch.failure {
             return Err(error.with_step("qom-get"));
         }
         let mut answers =
             batch.replies.into_iter().map(|reply| reply.and_then(Result::ok).unwrap_or_default());
-        let (bus, addr) = (answers.next().unwrap_or_default(), answers.next().unwrap_or_default());
-        let placement = Placement::from_qom(Some(device.id.as_str()), device.model(), &bus, &addr);
-        Ok(placement.and_then(|placement| placement.address()))
+        Ok([(); N].map(|()| answers.next().unwrap_or_default()))
     }
 
     /// Asks for each property that the generator writes, and for those whose default matters.
@@ -286,18 +302,23 @@ impl Session {
 }
 
 /// What each property of the device has to be: what the generator writes, and the defaults it leaves out.
-fn expectations(device: &Device, address: &PciAddress) -> Map<String, Value> {
-    let (mut expected, defaults) = match &device.spec {
-        Spec::Nic(spec) => (
+fn expectations(device: &Device, address: &Address) -> Map<String, Value> {
+    let (mut expected, defaults) = match (&device.spec, address) {
+        (Spec::Nic(spec), Address::Pci(address)) => (
             net::args::device_args(&device.id, address, spec),
             vec![("mq", Value::from(false)), ("host_mtu", 0.into()), ("bootindex", (-1).into())],
         ),
-        Spec::Disk(spec) => (
+        (Spec::Disk(spec), _) => (
             disk::node::device_args(&device.id, address, spec),
             vec![("serial", Value::from("")), ("share-rw", false.into()), ("bootindex", (-1).into())],
         ),
+        (Spec::Controller(spec), Address::Pci(address)) => {
+            (scsi::args::device_args(&device.id, address, spec), Vec::new())
+        }
+        // No record has such a one.
+        (Spec::Nic(_) | Spec::Controller(_), Address::Scsi(_)) => return Map::new(),
     };
-    for own in ["id", "bus", "addr"] {
+    for own in ["id", "bus", "addr", "channel", "scsi-id", "lun"] {
         expected.remove(own);
     }
     if let Some(driver) = expected.remove("driver") {

@@ -1,7 +1,7 @@
 //! Device ids made from addresses.
 
 use crate::error::Result;
-use crate::ids::{DeviceId, MAX_ID, PciAddress};
+use crate::ids::{DeviceId, MAX_ID, PciAddress, fnv1a};
 
 /// The id of a `kind` of device (`nic`, `disk`) at `address`; the same on every host, in every build.
 ///
@@ -46,12 +46,6 @@ fn is_ambiguous(name: &str, slot: u8) -> bool {
     like_a_slot || like_a_hash
 }
 
-/// 64-bit FNV-1a. The standard library's hasher may change between Rust versions; these ids are on disk.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,16 +74,6 @@ mod tests {
             assert_eq!(device_id_for(kind, &at(bus, slot)).unwrap().as_str(), id, "{bus} {slot}");
         }
         assert!(device_id_for("5", &at("pci.0", 5)).is_err());
-    }
-
-    #[test]
-    fn the_hash_is_fnv1a() {
-        // Test vectors of the FNV reference (isthe.com, 64-bit FNV-1a).
-        for (text, hash) in
-            [("", 0xcbf2_9ce4_8422_2325), ("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)]
-        {
-            assert_eq!(fnv1a(text.as_bytes()), hash, "{text}");
-        }
     }
 
     /// Names that are apt to be mistaken for one another.

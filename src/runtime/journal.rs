@@ -109,11 +109,10 @@ impl Journal {
 fn decode_intent(value: &Value) -> Result<Intent> {
     let verb = serde_json::from_value(value.get("verb").cloned().unwrap_or_default())
         .map_err(|error| Error::invalid(format!("\"verb\": {error}")))?;
-    let device = |kind: DeviceKind| value.get(kind.word()).cloned();
-    let device = match (device(DeviceKind::Nic), device(DeviceKind::Disk)) {
-        (Some(nic), None) => native::nic_from_value(nic)?,
-        (None, Some(disk)) => native::disk_from_value(disk)?,
-        _ => return Err(Error::invalid("needs either \"nic\" or \"disk\"")),
-    };
-    Ok(Intent { verb, device })
+    let given = DeviceKind::ALL.into_iter().filter_map(|kind| Some((kind, value.get(kind.word())?.clone())));
+    let mut given: Vec<(DeviceKind, Value)> = given.collect();
+    match (given.pop(), given.is_empty()) {
+        (Some((kind, device)), true) => Ok(Intent { verb, device: native::device_from_value(kind, device)? }),
+        _ => Err(Error::invalid("needs either \"nic\", \"disk\" or \"scsi\"")),
+    }
 }

@@ -4,11 +4,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::record::{DEFAULT_RESERVED, Device, MAX_DEVICES, Presence, Record, Spec};
+use super::record::{DEFAULT_RESERVED, Device, DeviceKind, MAX_DEVICES, Presence, Record, Spec};
 use crate::disk::DiskSpec;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{DeviceId, PciAddress};
+use crate::ids::{Address, DeviceId};
 use crate::net::spec::NicSpec;
+use crate::scsi::ControllerSpec;
 
 /// The value of the `format` member.
 pub const FORMAT: &str = "kvm-hotplug-runtime";
@@ -16,13 +17,13 @@ pub const FORMAT: &str = "kvm-hotplug-runtime";
 /// The newest version this library reads, and the one it writes.
 pub const VERSION: u64 = 1;
 
-/// One NIC or disk as it stands in the file.
+/// One device as it stands in the file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Entry<S> {
     id: DeviceId,
     generation: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    address: Option<PciAddress>,
+    address: Option<Address>,
     #[serde(default, skip_serializing_if = "Presence::is_live")]
     presence: Presence,
     #[serde(flatten)]
@@ -60,34 +61,38 @@ pub(super) fn device_to_value(device: &Device) -> Result<Value> {
     let value = match &device.spec {
         Spec::Nic(spec) => serde_json::to_value(Entry::new(device, spec)),
         Spec::Disk(spec) => serde_json::to_value(Entry::new(device, spec)),
+        Spec::Controller(spec) => serde_json::to_value(Entry::new(device, spec)),
     };
     value.map_err(|error| Error::invalid(format!("device {} cannot be written: {error}", device.id)))
 }
 
-/// A NIC from its JSON object.
-pub(super) fn nic_from_value(value: Value) -> Result<Device> {
-    let entry: Entry<NicSpec> = parse(value)?;
-    entry.spec.validate()?;
-    Ok(entry.into_device(Spec::Nic))
+/// A device of a kind from its JSON object.
+pub(super) fn device_from_value(kind: DeviceKind, value: Value) -> Result<Device> {
+    match kind {
+        DeviceKind::Nic => {
+            let entry: Entry<NicSpec> = parse(value)?;
+            entry.spec.validate()?;
+            Ok(entry.into_device(Spec::Nic))
+        }
+        DeviceKind::Disk => {
+            let entry: Entry<DiskSpec> = parse(value)?;
+            entry.spec.validate()?;
+            Ok(entry.into_device(Spec::Disk))
+        }
+        DeviceKind::Controller => {
+            let entry: Entry<ControllerSpec> = parse(value)?;
+            entry.spec.validate()?;
+            Ok(entry.into_device(Spec::Controller))
+        }
+    }
 }
 
-/// A disk from its JSON object.
-pub(super) fn disk_from_value(value: Value) -> Result<Device> {
-    let entry: Entry<DiskSpec> = parse(value)?;
-    entry.spec.validate()?;
-    Ok(entry.into_device(Spec::Disk))
-}
+/// The lists of a file, in the order in which they are read: a controller comes before its disks.
+const LISTS: [(&str, DeviceKind); 3] =
+    [("controllers", DeviceKind::Controller), ("nics", DeviceKind::Nic), ("disks", DeviceKind::Disk)];
 
 /// Writes the record.
 pub fn encode(record: &Record) -> Result<Vec<u8>> {
-    let mut nics = Vec::new();
-    let mut disks = Vec::new();
-    for device in &record.devices {
-        match device.spec {
-            Spec::Nic(_) => nics.push(device_to_value(device)?),
-            Spec::Disk(_) => disks.push(device_to_value(device)?),
-        }
-    }
     let mut file = Map::new();
     let mut put = |key: &str, value: Value| file.insert(key.to_owned(), value);
     put("format", FORMAT.into());
@@ -96,8 +101,14 @@ pub fn encode(record: &Record) -> Result<Vec<u8>> {
     put("command", record.command.clone().into());
     put("reserved_slots", record.reserved_slots.into());
     put("next_generation", record.next_generation.into());
-    put("nics", nics.into());
-    put("disks", disks.into());
+    for (key, kind) in LISTS {
+        let of_kind = record.devices.iter().filter(|device| device.kind() == kind);
+        let list = of_kind.map(device_to_value).collect::<Result<Vec<Value>>>()?;
+        // Most guests have no controller, and files were written before there were any.
+        if kind != DeviceKind::Controller || !list.is_empty() {
+            put(key, list.into());
+        }
+    }
     file.extend(record.extra.iter().map(|(key, value)| (key.clone(), value.clone())));
     let mut bytes = serde_json::to_vec_pretty(&Value::Object(file))
         .map_err(|error| Error::invalid(format!("the record cannot be written: {error}")))?;
@@ -119,11 +130,8 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
     let next_generation = field(&mut file, "next_generation")?.unwrap_or(1);
     let mut record =
         Record { name, command, reserved_slots, next_generation, devices: Vec::new(), extra: Map::new() };
-    for device in elements(&mut file, "nics", nic_from_value)? {
-        record.add(device);
-    }
-    for device in elements(&mut file, "disks", disk_from_value)? {
-        record.add(device);
+    for (key, kind) in LISTS {
+        elements(&mut file, key, kind)?.into_iter().for_each(|device| record.add(device));
     }
     record.extra = file;
     record.check()?;
@@ -156,11 +164,7 @@ fn field<T: DeserializeOwned>(file: &mut Map<String, Value>, key: &str) -> Resul
     }
 }
 
-fn elements(
-    file: &mut Map<String, Value>,
-    key: &str,
-    read: impl Fn(Value) -> Result<Device>,
-) -> Result<Vec<Device>> {
+fn elements(file: &mut Map<String, Value>, key: &str, kind: DeviceKind) -> Result<Vec<Device>> {
     let list: Vec<Value> = field(file, key)?.unwrap_or_default();
     if list.len() > MAX_DEVICES {
         return Err(malformed(format!(
@@ -169,7 +173,8 @@ fn elements(
         )));
     }
     let read_one = |(index, value)| {
-        read(value).map_err(|error| error.with_kind(ErrorKind::Format).context(format!("{key}[{index}]")))
+        device_from_value(kind, value)
+            .map_err(|error| error.with_kind(ErrorKind::Format).context(format!("{key}[{index}]")))
     };
     list.into_iter().enumerate().map(read_one).collect()
 }

@@ -1,12 +1,13 @@
-//! What is known of one guest: its command line without NICs and disks, and every NIC and disk with its address.
+//! What is known of one guest: its command line without NICs and disks, and every NIC, disk and SCSI controller with its address.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::disk::DiskSpec;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{DeviceId, MacAddr, PciAddress, SLOTS};
+use crate::ids::{Address, DeviceId, MacAddr, SLOTS};
 use crate::net::spec::NicSpec;
+use crate::scsi::ControllerSpec;
 
 /// Slots of `pci.0` left to QEMU's own devices unless the record says otherwise: host bridge, ISA bridge, VGA
 /// and one more.
@@ -35,21 +36,28 @@ impl Presence {
     }
 }
 
-/// NIC or disk.
+/// What a device is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeviceKind {
     /// A network card.
     Nic,
     /// A disk.
     Disk,
+    /// A SCSI controller.
+    Controller,
 }
 
 impl DeviceKind {
-    /// The word that begins device ids of this kind.
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Nic, Self::Disk, Self::Controller];
+
+    /// The word that begins device ids of this kind, and stands for it in the journal. That of a controller is "scsi" and
+    /// not "controller", because people read it most often in the name of its bus, `scsi-pci-7.0`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Nic => "nic",
             Self::Disk => "disk",
+            Self::Controller => "scsi",
         }
     }
 
@@ -58,6 +66,7 @@ impl DeviceKind {
         match self {
             Self::Nic => "NIC",
             Self::Disk => "disk",
+            Self::Controller => "SCSI controller",
         }
     }
 }
@@ -69,17 +78,30 @@ pub enum Spec {
     Nic(NicSpec),
     /// Of a disk.
     Disk(DiskSpec),
+    /// Of a SCSI controller.
+    Controller(ControllerSpec),
+}
+
+impl Spec {
+    /// What it is the settings of.
+    pub fn kind(&self) -> DeviceKind {
+        match self {
+            Self::Nic(_) => DeviceKind::Nic,
+            Self::Disk(_) => DeviceKind::Disk,
+            Self::Controller(_) => DeviceKind::Controller,
+        }
+    }
 }
 
 /// One recorded device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Device {
-    /// Its id in QEMU, and that of the netdev or block node behind it.
+    /// Its id in QEMU, and that of the netdev or block node behind it, if there is one.
     pub id: DeviceId,
     /// Tells this attachment from earlier ones of the same id.
     pub generation: u64,
     /// Where it sits, if it has been given a place.
-    pub address: Option<PciAddress>,
+    pub address: Option<Address>,
     /// Live, or waiting for a reboot.
     pub presence: Presence,
     /// What it is.
@@ -89,12 +111,14 @@ pub struct Device {
 }
 
 impl Device {
-    /// NIC or disk.
+    /// What it is.
     pub fn kind(&self) -> DeviceKind {
-        match self.spec {
-            Spec::Nic(_) => DeviceKind::Nic,
-            Spec::Disk(_) => DeviceKind::Disk,
-        }
+        self.spec.kind()
+    }
+
+    /// The SCSI controller it sits on, by id, if it sits on one with an id.
+    pub fn controller(&self) -> Option<&str> {
+        self.address.as_ref()?.scsi()?.controller()
     }
 
     /// The QEMU driver.
@@ -102,6 +126,7 @@ impl Device {
         match &self.spec {
             Spec::Nic(spec) => &spec.model,
             Spec::Disk(spec) => &spec.model,
+            Spec::Controller(spec) => &spec.model,
         }
     }
 
@@ -109,7 +134,7 @@ impl Device {
     pub fn mac(&self) -> Option<MacAddr> {
         match &self.spec {
             Spec::Nic(spec) => Some(spec.mac),
-            Spec::Disk(_) => None,
+            Spec::Disk(_) | Spec::Controller(_) => None,
         }
     }
 }
@@ -125,7 +150,7 @@ pub struct Record {
     pub reserved_slots: u8,
     /// The generation the next attachment gets.
     pub next_generation: u64,
-    /// NICs and disks.
+    /// NICs, disks and SCSI controllers.
     pub devices: Vec<Device>,
     /// Fields a newer version wrote; kept as they are.
     pub extra: Map<String, Value>,
@@ -189,7 +214,39 @@ impl Record {
                     return bad(format!("{} and {} both have the MAC address {mac}", other.id, device.id));
                 }
             }
+            self.check_bus(device).or_else(bad)?;
         }
         Ok(())
+    }
+
+    /// Refuses a device on a bus of the wrong kind, and a disk whose controller is no controller or not there with it.
+    /// A controller that the record does not have is fine: it is named in the command, or the live guest alone knows it.
+    fn check_bus(&self, device: &Device) -> std::result::Result<(), String> {
+        let Device { id, address: Some(address), .. } = device else { return Ok(()) };
+        let needs_scsi = matches!(&device.spec, Spec::Disk(spec) if spec.is_scsi());
+        if needs_scsi != address.scsi().is_some() {
+            let (needs, has) = if needs_scsi { ("SCSI", "PCI") } else { ("PCI", "SCSI") };
+            let model = device.model();
+            return Err(format!(
+                "{id} is a {model}, which needs a {needs} address, but {address} is a {has} address"
+            ));
+        }
+        let Some(controller) = device.controller().and_then(|id| self.find(id)) else { return Ok(()) };
+        if controller.kind() != DeviceKind::Controller {
+            return Err(format!(
+                "{id} sits at {address}, but {} is a {}",
+                controller.id,
+                controller.kind().title()
+            ));
+        }
+        match (device.presence, controller.presence) {
+            (Presence::Live | Presence::RemoveAfterReboot, Presence::AddAfterReboot) => {
+                Err(format!("{id} is in the guest, but its controller {} waits for a reboot", controller.id))
+            }
+            (Presence::Live | Presence::AddAfterReboot, Presence::RemoveAfterReboot) => {
+                Err(format!("{id} stays, but its controller {} goes with the next boot", controller.id))
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -172,7 +172,7 @@ impl Qemu {
         self.assert_tagged(&id, refs.len());
         self.ask("blockdev-add", node::block_node(&id, spec, &refs).unwrap().into());
         let address = PciAddress { bus: BusName::parse("pci.0").unwrap(), slot: Slot::new(slot).unwrap() };
-        self.ask("device_add", node::device_args(&id, &address, spec).into());
+        self.ask("device_add", node::device_args(&id, &address.into(), spec).into());
         (id, refs)
     }
 

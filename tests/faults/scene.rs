@@ -196,7 +196,7 @@ pub struct Goal {
 fn recorded(world: &World) -> Vec<String> {
     let line = |device: &Device| match &device.spec {
         Spec::Nic(nic) => format!("{}, link down: {}", device.id, nic.link_down),
-        Spec::Disk(_) => device.id.to_string(),
+        _ => device.id.to_string(),
     };
     world.record().devices.iter().map(line).collect()
 }

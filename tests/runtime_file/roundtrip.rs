@@ -4,10 +4,11 @@ use kvm_hotplug::disk::{Aio, Cache, DetectZeroes, Discard, DiskSpec, Format};
 use kvm_hotplug::ids::{IfName, MacAddr};
 use kvm_hotplug::net::spec::NicSpec;
 use kvm_hotplug::runtime::{Presence, Record, Spec, native};
+use kvm_hotplug::scsi::ControllerSpec;
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
-use super::device;
+use super::{device, on_scsi};
 
 prop_compose! {
     fn a_nic()(tail in any::<[u8; 3]>(), queues in 1u8..=8, vhost: bool, mtu in proptest::option::of(68u16..),
@@ -36,20 +37,47 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn a_controller()(queues in proptest::option::of(1u16..=1021), transitional: bool) -> Spec {
+        let mut spec = ControllerSpec { queues, ..ControllerSpec::default() };
+        if transitional {
+            spec.model = "virtio-scsi-pci-transitional".into();
+        }
+        Spec::Controller(spec)
+    }
+}
+
+prop_compose! {
     fn a_record()(name in "[^\0]{0,20}", command in proptest::collection::vec("[^\0]{0,20}", 0..5),
                   reserved in 0u8..=32, nics in proptest::collection::vec(a_nic(), 0..6),
-                  disks in proptest::collection::vec(a_disk(), 0..6), presences in any::<[u8; 12]>(),
+                  controllers in proptest::collection::vec(a_controller(), 0..3),
+                  disks in proptest::collection::vec((a_disk(), any::<Option<u8>>()), 0..6),
+                  presences in any::<[u8; 15]>(),
                   extra in proptest::collection::btree_map("x[a-z]{1,8}", "\\PC{0,8}", 0..3)) -> Record {
         let extra: Map<String, Value> = extra.into_iter().map(|(key, text)| (key, text.into())).collect();
         let mut record = Record::new(&name, command, reserved).unwrap();
         let mut macs = std::collections::BTreeSet::new();
-        for (index, spec) in nics.into_iter().chain(disks).enumerate() {
-            let slot = u8::try_from(index).unwrap();
-            let mut new = device(&format!("d{index}"), slot, spec);
+        let count = controllers.len();
+        let slotted = controllers.into_iter().chain(nics).map(|spec| (spec, None));
+        for (index, (mut spec, target)) in slotted.chain(disks).enumerate() {
+            let (id, number) = (format!("d{index}"), u8::try_from(index).unwrap());
+            let mut new = match (&mut spec, target) {
+                // On one of the record's controllers, or on one of the machine's.
+                (Spec::Disk(disk), Some(target)) => {
+                    disk.model = "scsi-hd".into();
+                    let bus = if count == 0 { "scsi.0".into() } else { format!("d{}.0", index % count) };
+                    on_scsi(&id, &bus, target, spec)
+                }
+                _ => device(&id, number, spec),
+            };
+            if record.devices.iter().any(|other| other.address == new.address) {
+                continue;
+            }
             if new.mac().is_some_and(|mac| !macs.insert(mac)) {
                 continue;
             }
+            let on_controller = new.controller().is_some() || matches!(new.spec, Spec::Controller(_));
             new.presence = match presences[index] % 4 {
+                _ if on_controller => Presence::Live,
                 0 => Presence::AddAfterReboot,
                 1 => Presence::RemoveAfterReboot,
                 _ => Presence::Live,

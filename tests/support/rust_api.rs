@@ -11,7 +11,7 @@ use kvm_hotplug::hotplug::{
     self, AfterReboot, DeviceState, DiskRequest, Guest, NewSize, NicRequest, Outcome, RawCommand, Removal,
     TapSource, Waiting, Wish,
 };
-use kvm_hotplug::ids::{BusName, DeviceId, IfName, MacAddr, PciAddress, Slot};
+use kvm_hotplug::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, Slot};
 use kvm_hotplug::log::{Level, Log, Sink};
 use kvm_hotplug::net::vhost::VhostMode;
 use kvm_hotplug::runtime::{self, Device, DeviceKind, Runtime, Spec};
@@ -88,6 +88,7 @@ impl Api for RustApi {
         let kind = removal.kind.map(|kind| match kind {
             "nic" => DeviceKind::Nic,
             "disk" => DeviceKind::Disk,
+            "scsi" => DeviceKind::Controller,
             other => panic!("kind {other}"),
         });
         let ask = Removal { id: removal.id.clone(), kind, live_only: removal.live_only, wait: removal.wait };
@@ -205,8 +206,8 @@ impl Api for RustApi {
 }
 
 fn wish(place: &Place) -> Result<Wish, Failure> {
-    let address = |(bus, slot): &(String, u8)| -> Result<PciAddress, Error> {
-        Ok(PciAddress { bus: BusName::parse(bus)?, slot: Slot::try_from(*slot)? })
+    let address = |(bus, slot): &(String, u8)| -> Result<Address, Error> {
+        Ok(PciAddress { bus: BusName::parse(bus)?, slot: Slot::try_from(u64::from(*slot))? }.into())
     };
     Ok(Wish {
         id: place.id.as_deref().map(DeviceId::parse).transpose()?,
@@ -245,15 +246,23 @@ fn reason(why: Waiting) -> Why {
     }
 }
 
+/// The slot or target.
+fn number(address: &Address) -> u8 {
+    match address {
+        Address::Pci(address) => address.slot.get(),
+        Address::Scsi(address) => address.target,
+    }
+}
+
 fn item(device: &Device) -> Item {
     let ifname = match &device.spec {
         Spec::Nic(spec) => spec.ifname.as_ref().map(ToString::to_string),
-        Spec::Disk(_) => None,
+        Spec::Disk(_) | Spec::Controller(_) => None,
     };
     Item {
         id: device.id.to_string(),
         kind: device.kind().word(),
-        address: device.address.as_ref().map(|at| (at.bus.to_string(), at.slot.get())),
+        address: device.address.as_ref().map(|at| (at.bus().to_string(), number(at))),
         generation: device.generation,
         presence: match device.presence {
             runtime::Presence::Live => Presence::Live,

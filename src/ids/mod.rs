@@ -1,8 +1,14 @@
 //! Names and addresses, parsed once at the border and carried as types from there on.
 
+mod address;
+mod hash;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use address::{Address, Channel, Lun, PciAddress, SLOTS, ScsiAddress, Slot};
+pub(crate) use hash::fnv1a;
 
 use crate::error::{Error, Result};
 
@@ -11,9 +17,6 @@ pub const MAX_ID: usize = 31;
 
 /// Bus names are ids of bridges that somebody else may have chosen, and QEMU sets no limit for those.
 pub const MAX_BUS_NAME: usize = 63;
-
-/// Slots on one conventional PCI bus.
-pub const SLOTS: u8 = 32;
 
 fn check_id(what: &str, text: &str, max: usize) -> Result<()> {
     let bad = |why: String| Err(Error::invalid(format!("{what} {text:?}: {why}")));
@@ -81,7 +84,8 @@ impl DeviceId {
 }
 
 text_type! {
-    /// The name of a PCI bus: `pci.0`, `pcie.0`, or the id of the bridge or port it belongs to.
+    /// The name of a bus. PCI: `pci.0`, `pcie.0`, or the id of the bridge or port it belongs to. SCSI: the id of the
+    /// controller and `.0`.
     BusName
 }
 
@@ -118,58 +122,6 @@ pub fn is_model_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.len() <= MAX_BUS_NAME
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
-}
-
-/// A slot number on a PCI bus, 0 to 31.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "u8", into = "u8")]
-pub struct Slot(u8);
-
-impl Slot {
-    /// `None` above 31.
-    pub fn new(number: u8) -> Option<Self> {
-        (number < SLOTS).then_some(Self(number))
-    }
-
-    /// 0 to 31.
-    pub fn get(self) -> u8 {
-        self.0
-    }
-}
-
-impl TryFrom<u8> for Slot {
-    type Error = Error;
-    fn try_from(number: u8) -> Result<Self> {
-        Self::new(number).ok_or_else(|| Error::invalid(format!("slot {number}: a bus has slots 0 to 31")))
-    }
-}
-
-impl From<Slot> for u8 {
-    fn from(slot: Slot) -> u8 {
-        slot.0
-    }
-}
-
-/// Where a device sits: a bus and a slot, always function 0.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct PciAddress {
-    /// The bus.
-    pub bus: BusName,
-    /// The slot on it.
-    pub slot: Slot,
-}
-
-impl PciAddress {
-    /// The slot as QEMU's `addr` property reads it: hexadecimal text ("e" is slot 14; a JSON number would be a devfn).
-    pub fn addr_text(&self) -> String {
-        format!("{:x}", self.slot.get())
-    }
-}
-
-impl fmt::Display for PciAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} slot {}", self.bus, self.slot.get())
-    }
 }
 
 /// An Ethernet address of one station.
@@ -281,12 +233,5 @@ mod tests {
             assert!(MacAddr::parse(bad).is_err(), "{bad:?}");
         }
         assert_eq!(MacAddr::local([1, 2, 3]).to_string(), "52:54:00:01:02:03");
-    }
-
-    #[test]
-    fn addresses_are_hexadecimal_for_qemu() {
-        let address = PciAddress { bus: BusName::parse("pci.0").unwrap(), slot: Slot::new(14).unwrap() };
-        assert_eq!(address.addr_text(), "e");
-        assert!(Slot::new(32).is_none());
     }
 }

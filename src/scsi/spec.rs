@@ -1,0 +1,79 @@
+//! What a SCSI controller is asked to be. A [`ControllerSpec`] goes into the runtime file as it is.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::ids::is_model_name;
+
+/// Most request queues: a virtio device has 1024 (`VIRTIO_QUEUE_MAX`), one of which is for control and one for events, and
+/// QEMU's own text says "less than 1022".
+pub const MAX_QUEUES: u16 = 1021;
+
+/// The device model used unless another one is named.
+pub const DEFAULT_MODEL: &str = "virtio-scsi-pci";
+
+/// All settings of one SCSI controller.
+///
+/// It has the device id `scsi-pci-<slot>` unless the caller pins one, and QEMU calls its bus `<id>.0`; that is the bus
+/// in the [`ScsiAddress`](crate::ids::ScsiAddress) of its disks. A disk may also sit on a controller that is not
+/// recorded as one: it may be named in the command of the record, as Ganeti's `scsi` is, or be known to the live guest
+/// alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControllerSpec {
+    /// QEMU device model; one that is not of the virtio-scsi-pci family cannot be plugged into a running guest.
+    #[serde(default = "default_model", skip_serializing_if = "is_default_model")]
+    pub model: String,
+    /// Request queues, 1 to 1021; QEMU's default is one per vCPU (machine types 5.2 and later).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues: Option<u16>,
+}
+
+fn default_model() -> String {
+    DEFAULT_MODEL.to_owned()
+}
+
+fn is_default_model(model: &str) -> bool {
+    model == DEFAULT_MODEL
+}
+
+impl Default for ControllerSpec {
+    fn default() -> Self {
+        Self { model: default_model(), queues: None }
+    }
+}
+
+impl ControllerSpec {
+    /// Refuses settings that QEMU would refuse.
+    pub fn validate(&self) -> Result<()> {
+        if !is_model_name(&self.model) {
+            return Err(Error::invalid(format!(
+                "controller model {:?} is not the name of a QEMU device",
+                self.model
+            )));
+        }
+        if self.queues.is_some_and(|queues| !(1..=MAX_QUEUES).contains(&queues)) {
+            return Err(Error::invalid(format!("controller queues: 1 to {MAX_QUEUES} are allowed")));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_qemu_refuses_is_refused() {
+        let with = |queues| ControllerSpec { queues: Some(queues), ..ControllerSpec::default() };
+        for (spec, good) in [
+            (ControllerSpec::default(), true),
+            (with(1), true),
+            (with(1021), true),
+            (with(0), false),
+            (with(1022), false),
+            (ControllerSpec { model: "virtio,scsi".into(), queues: None }, false),
+        ] {
+            assert_eq!(spec.validate().is_ok(), good, "{spec:?}");
+        }
+    }
+}
