@@ -202,17 +202,14 @@ static void check_fd_names(const struct scene *scene)
     char command[128];
 
     CHECK(monitor != NULL);
-    for (int i = 0; i < NICS; i++) {
-        for (int queue = 0; queue < 3; queue++) {
-            char suffix[8] = "";
-            if (queue)
-                snprintf(suffix, sizeof suffix, ".%d", queue);
-            snprintf(command, sizeof command, "{\"execute\":\"closefd\",\"arguments\":{\"fdname\":\"nic%d%s\"}}", i,
-                     suffix);
-            const char *answer = monitor_command(monitor, command);
-            if (!strstr(answer, "not found"))
-                FAIL("fd nic%d%s was left: %s", i, suffix, answer);
-        }
+    for (int queue = 0; queue < 3; queue++) {
+        char suffix[8] = "";
+        if (queue)
+            snprintf(suffix, sizeof suffix, "%d", queue);
+        snprintf(command, sizeof command, "{\"execute\":\"closefd\",\"arguments\":{\"fdname\":\"kh%s\"}}", suffix);
+        const char *answer = monitor_command(monitor, command);
+        if (!strstr(answer, "not found"))
+            FAIL("fd kh%s was left: %s", suffix, answer);
     }
     monitor_close(monitor);
 }
