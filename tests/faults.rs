@@ -34,7 +34,7 @@ fn faults() -> Vec<(Act, u64)> {
 }
 
 fn table(agent: &dyn Agent, test: &str, operation: Operation) {
-    host::in_own_process(test, || {
+    host::in_own_process(&agent.test(test), || {
         let goal = Scene::goal(agent, operation);
         assert!(goal.commands.len() >= operation.least(), "{:?}", goal.commands);
         for (command, nth) in &goal.commands {
@@ -108,7 +108,7 @@ fn one_fault(
 
 /// A step is refused, and so is each of the commands that take the others back, one at a time.
 fn undo_goes_wrong(agent: &dyn Agent) {
-    host::in_own_process("rust::undo_goes_wrong", || {
+    host::in_own_process(&agent.test("undo_goes_wrong"), || {
         for (operation, refused, inverses) in [
             (AddNic(1), "device_add", &["netdev_del"][..]),
             (AddNic(4), "netdev_add", &["closefd"]),
@@ -254,7 +254,7 @@ fn nothing_is_sent_without_a_directory(agent: &dyn Agent) {
 macro_rules! tables {
     ($($case:ident: $operation:expr),* $(,)?) => {
         $(fn $case(agent: &dyn Agent) {
-            table(agent, concat!("rust::", stringify!($case)), $operation);
+            table(agent, stringify!($case), $operation);
         })*
     };
 }

@@ -88,11 +88,16 @@ impl Operation {
                 let mac = Some("52:54:00:00:00:01".into());
                 api.add_nic(&NicAsk { place, mac, link_down: true, ..world.nic(1) })
             }
-            LinkDown => api.set_link(ID, false, timeout_ms),
-            Resize => api.resize(ID, SizeAsk::bytes(3 << 20), timeout_ms).map(|size| {
+            LinkDown => {
+                let changed = api.set_link(ID, false, timeout_ms)?;
+                assert_eq!(changed, Changed::Done);
+                Ok(Answer { state: State::Done, device: api.list().pop() })
+            }
+            Resize => {
+                let size = api.resize(ID, SizeAsk::bytes(3 << 20), timeout_ms)?;
                 assert_eq!(size, 3 << 20);
-                Answer { state: State::Done, device: api.list().pop() }
-            }),
+                Ok(Answer { state: State::Done, device: api.list().pop() })
+            }
             AddRaw => api.add_disk(&DiskAsk { place, ..world.disk("disk.img") }),
             AddLayered => api.add_disk(&DiskAsk { place, ..world.layered_disk() }),
             DelNic(_) | DelRaw | DelLayered => api.unplug(&UnplugAsk::within(ID, timeout_ms)),

@@ -10,6 +10,12 @@ use serde_json::Value;
 
 /// A way to reach the library.
 pub trait Agent {
+    /// The module that holds the tests of this interface.
+    fn module(&self) -> &'static str;
+    /// The name by which the harness knows a case.
+    fn test(&self, case: &str) -> String {
+        format!("{}::{case}", self.module())
+    }
     /// Loads the runtime file and opens the guest.
     fn open(&self, runtime: &Path, socket: &Path, timeout_ms: u64) -> Result<Box<dyn Api>, Failure>;
 }
@@ -19,8 +25,8 @@ pub trait Api: Send + Sync {
     fn add_nic(&self, nic: &NicAsk) -> Result<Answer, Failure>;
     fn add_disk(&self, disk: &DiskAsk) -> Result<Answer, Failure>;
     fn unplug(&self, removal: &UnplugAsk) -> Result<Answer, Failure>;
-    fn set_link(&self, id: &str, up: bool, timeout_ms: u64) -> Result<Answer, Failure>;
-    fn move_nic(&self, id: &str, bridge: Option<&str>, timeout_ms: u64) -> Result<Answer, Failure>;
+    fn set_link(&self, id: &str, up: bool, timeout_ms: u64) -> Result<Changed, Failure>;
+    fn move_nic(&self, id: &str, bridge: Option<&str>, timeout_ms: u64) -> Result<Changed, Failure>;
     /// The size it has now.
     fn resize(&self, id: &str, size: SizeAsk, timeout_ms: u64) -> Result<u64, Failure>;
     /// What the command returned.
@@ -171,6 +177,13 @@ pub enum State {
     AfterReboot(Later),
     Pending(Why),
     Absent,
+}
+
+/// What became of a change to a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    Done,
+    AfterReboot,
 }
 
 /// Why something waits for a reboot.

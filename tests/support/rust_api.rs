@@ -36,6 +36,10 @@ impl Sink for Print {
 }
 
 impl Agent for RustAgent {
+    fn module(&self) -> &'static str {
+        "rust"
+    }
+
     fn open(&self, runtime: &Path, socket: &Path, timeout_ms: u64) -> Result<Box<dyn Api>, Failure> {
         let runtime = Arc::new(Mutex::new(Runtime::load(runtime)?));
         let log = Log::new(Level::Debug, Arc::new(Print));
@@ -95,13 +99,13 @@ impl Api for RustApi {
         Ok(answer(self.0.unplug(&ask, Duration::from_millis(removal.timeout_ms))?))
     }
 
-    fn set_link(&self, id: &str, up: bool, timeout_ms: u64) -> Result<Answer, Failure> {
-        Ok(answer(self.0.set_link(id, up, Duration::from_millis(timeout_ms))?))
+    fn set_link(&self, id: &str, up: bool, timeout_ms: u64) -> Result<Changed, Failure> {
+        Ok(change(&self.0.set_link(id, up, Duration::from_millis(timeout_ms))?))
     }
 
-    fn move_nic(&self, id: &str, bridge: Option<&str>, timeout_ms: u64) -> Result<Answer, Failure> {
+    fn move_nic(&self, id: &str, bridge: Option<&str>, timeout_ms: u64) -> Result<Changed, Failure> {
         let bridge = bridge.map(IfName::parse).transpose()?;
-        Ok(answer(self.0.move_nic(id, bridge.as_ref(), Duration::from_millis(timeout_ms))?))
+        Ok(change(&self.0.move_nic(id, bridge.as_ref(), Duration::from_millis(timeout_ms))?))
     }
 
     fn resize(&self, id: &str, size: SizeAsk, timeout_ms: u64) -> Result<u64, Failure> {
@@ -214,6 +218,14 @@ fn wish(place: &Place) -> Result<Wish, Failure> {
         address: place.address.as_ref().map(address).transpose()?,
         live_only: place.live_only,
     })
+}
+
+fn change(outcome: &Outcome) -> Changed {
+    match outcome {
+        Outcome::Done(_) => Changed::Done,
+        Outcome::AfterReboot(..) => Changed::AfterReboot,
+        other => panic!("a change came to {other:?}"),
+    }
 }
 
 fn answer(outcome: Outcome) -> Answer {
