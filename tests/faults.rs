@@ -33,8 +33,9 @@ fn faults() -> Vec<(Act, u64)> {
     ]
 }
 
-fn table(agent: &dyn Agent, test: &str, operation: Operation) {
-    host::in_own_process(&agent.test(test), || {
+fn table(agent: &dyn Agent, case: &str, operation: Operation) {
+    let alone = if operation.needs_vhost() { host::in_own_process_with_vhost } else { host::in_own_process };
+    alone(&format!("{}::{case}", agent.name()), &mut || {
         let goal = Scene::goal(agent, operation);
         assert!(goal.commands.len() >= operation.least(), "{:?}", goal.commands);
         for (command, nth) in &goal.commands {
@@ -108,7 +109,7 @@ fn one_fault(
 
 /// A step is refused, and so is each of the commands that take the others back, one at a time.
 fn undo_goes_wrong(agent: &dyn Agent) {
-    host::in_own_process(&agent.test("undo_goes_wrong"), || {
+    host::in_own_process(&format!("{}::undo_goes_wrong", agent.name()), &mut || {
         for (operation, refused, inverses) in [
             (AddNic(1), "device_add", &["netdev_del"][..]),
             (AddNic(4), "netdev_add", &["closefd"]),
@@ -262,10 +263,12 @@ macro_rules! tables {
 tables! {
     add_nic: AddNic(1),
     add_nic_with_queues: AddNic(4),
+    add_nic_with_vhost: AddVhost(2),
     add_raw_disk: AddRaw,
     add_layered_disk: AddLayered,
     del_nic: DelNic(1),
     del_nic_with_queues: DelNic(4),
+    del_nic_with_vhost: DelVhost(2),
     del_raw_disk: DelRaw,
     del_layered_disk: DelLayered,
     add_nic_with_link_down: AddNicDown,
@@ -282,10 +285,12 @@ through_every_api! {
     nothing_is_sent_without_a_directory,
     add_nic,
     add_nic_with_queues,
+    add_nic_with_vhost,
     add_raw_disk,
     add_layered_disk,
     del_nic,
     del_nic_with_queues,
+    del_nic_with_vhost,
     del_raw_disk,
     del_layered_disk,
     add_nic_with_link_down,

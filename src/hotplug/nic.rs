@@ -65,6 +65,9 @@ impl NicRequest {
         spec.bridge = self.bridge.clone();
         spec.link_down = self.link_down;
         spec.boot_index = self.boot_index;
+        if let TapSource::Open { name, .. } = &self.tap {
+            spec.tap.clone_from(name);
+        }
         spec.model = self.model.clone();
         spec
     }

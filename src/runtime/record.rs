@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::ports::RootPort;
 use crate::disk::DiskSpec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, DeviceId, MacAddr, SLOTS};
@@ -150,6 +151,8 @@ pub struct Record {
     pub reserved_slots: u8,
     /// The generation the next attachment gets.
     pub next_generation: u64,
+    /// Root ports that the boot command makes.
+    pub ports: Vec<RootPort>,
     /// NICs, disks and SCSI controllers.
     pub devices: Vec<Device>,
     /// Fields a newer version wrote; kept as they are.
@@ -164,6 +167,7 @@ impl Record {
             command,
             reserved_slots,
             next_generation: 1,
+            ports: Vec::new(),
             devices: Vec::new(),
             extra: Map::new(),
         };
@@ -200,6 +204,7 @@ impl Record {
         if self.name.contains('\0') || self.command.iter().any(|argument| argument.contains('\0')) {
             return bad("the name or command contains a NUL character".into());
         }
+        RootPort::check(&self.ports).or_else(bad)?;
         for (index, device) in self.devices.iter().enumerate() {
             for other in self.devices.iter().take(index) {
                 if other.id == device.id {

@@ -33,6 +33,7 @@ static void nothing_missing(void)
     struct kvm_hotplug_disk disk = {.path = NULL};
     struct kvm_hotplug_removal removal = {.id = NULL};
     struct kvm_hotplug_command command = {.execute = NULL};
+    char *plan = NULL;
     size_t count;
 
     null(kvm_hotplug_add_nic(vm.guest, NULL, sizeof nic, NULL, 0, &failure), "nic");
@@ -57,6 +58,14 @@ static void nothing_missing(void)
     invalid(kvm_hotplug_watch_qmp(vm.guest, -1, &failure), "on is -1");
     invalid(kvm_hotplug_resize_disk(vm.guest, "x", 512, 2, 0, NULL, &failure), "resize flags", "0x2");
     invalid(kvm_hotplug_move_nic(vm.guest, "x", "a/b", 0, &failure), "interface name");
+    null(kvm_hotplug_plan_nic(vm.guest, NULL, sizeof nic, NULL, 0, &plan, &failure), "nic");
+    null(kvm_hotplug_plan_disk(vm.guest, NULL, sizeof disk, NULL, 0, &plan, &failure), "disk");
+    null(kvm_hotplug_plan_disk(vm.guest, &disk, sizeof disk, NULL, 0, &plan, &failure), "path");
+    null(kvm_hotplug_plan_removal(vm.guest, NULL, sizeof removal, NULL, 0, &plan, &failure), "removal");
+    null(kvm_hotplug_plan_removal(vm.guest, &removal, sizeof removal, NULL, 0, &plan, &failure), "id");
+    null(kvm_hotplug_verify(vm.guest, 0, NULL, 0, 0, NULL, &failure), "ret_count");
+    null(kvm_hotplug_mend(vm.guest, 0, NULL, 0, 0, NULL, &failure), "ret_count");
+    CHECK(plan == NULL);
     works(kvm_hotplug_list(vm.guest, NULL, 0, 0, &count, &failure));
     CHECK_NUMBER(count, 0);
 }

@@ -13,9 +13,11 @@ use crate::support::world::{Picture, World};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     AddNic(u8),
+    AddVhost(u8),
     AddRaw,
     AddLayered,
     DelNic(u8),
+    DelVhost(u8),
     DelRaw,
     DelLayered,
     /// A NIC with its cable pulled.
@@ -44,13 +46,13 @@ pub const SHORT: u64 = 150;
 
 impl Operation {
     pub fn is_add(self) -> bool {
-        matches!(self, AddNic(_) | AddRaw | AddLayered | AddNicDown)
+        matches!(self, AddNic(_) | AddVhost(_) | AddRaw | AddLayered | AddNicDown)
     }
 
     pub fn fate(self) -> Fate {
         match self {
-            AddNic(_) | AddRaw | AddLayered | AddNicDown | LinkDown => Fate::Undone,
-            DelNic(_) | DelRaw | DelLayered => Fate::CarriedThrough,
+            AddNic(_) | AddVhost(_) | AddRaw | AddLayered | AddNicDown | LinkDown => Fate::Undone,
+            DelNic(_) | DelVhost(_) | DelRaw | DelLayered => Fate::CarriedThrough,
             Resize => Fate::Repeated,
         }
     }
@@ -64,10 +66,15 @@ impl Operation {
         }
     }
 
+    pub fn needs_vhost(self) -> bool {
+        matches!(self, AddVhost(_) | DelVhost(_))
+    }
+
     /// What has to be there before.
     fn prepare(self, world: &World, api: &dyn Api) {
         let before = match self {
             DelNic(queues) => AddNic(queues),
+            DelVhost(queues) => AddVhost(queues),
             DelRaw => AddRaw,
             DelLayered => AddLayered,
             LinkDown => AddNic(2),
@@ -80,9 +87,9 @@ impl Operation {
     pub fn run(self, world: &World, api: &dyn Api, timeout_ms: u64) -> Result<Answer, Failure> {
         let place = Place { id: Some(ID.into()), timeout_ms, ..Place::default() };
         match self {
-            AddNic(queues) => {
+            AddNic(queues) | AddVhost(queues) => {
                 let mac = Some("52:54:00:00:00:01".into());
-                api.add_nic(&NicAsk { place, mac, ..world.nic(queues) })
+                api.add_nic(&NicAsk { place, mac, vhost: self.needs_vhost(), ..world.nic(queues) })
             }
             AddNicDown => {
                 let mac = Some("52:54:00:00:00:01".into());
@@ -100,7 +107,7 @@ impl Operation {
             }
             AddRaw => api.add_disk(&DiskAsk { place, ..world.disk("disk.img") }),
             AddLayered => api.add_disk(&DiskAsk { place, ..world.layered_disk() }),
-            DelNic(_) | DelRaw | DelLayered => api.unplug(&UnplugAsk::within(ID, timeout_ms)),
+            DelNic(_) | DelVhost(_) | DelRaw | DelLayered => api.unplug(&UnplugAsk::within(ID, timeout_ms)),
         }
     }
 }

@@ -206,7 +206,7 @@ pub fn a_move_that_fails_leaves_the_nic_where_it_was(agent: &dyn Agent) {
 
 /// A bridge takes no more than 1,023 ports; the tap has left its old one by the time that shows.
 pub fn a_move_that_fails_half_way_is_taken_back(agent: &dyn Agent) {
-    host::in_own_netns(&agent.test("a_move_that_fails_half_way_is_taken_back"), || {
+    host::in_own_netns(&format!("{}::a_move_that_fails_half_way_is_taken_back", agent.name()), &mut || {
         let (world, full) = (World::pc(), Bridge::new());
         let lines = |n| format!("tuntap add dev p{n} mode tap\nlink set p{n} master {}\n", full.0);
         let batch = world.dir.path().join("batch");

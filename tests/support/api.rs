@@ -10,12 +10,8 @@ use serde_json::Value;
 
 /// A way to reach the library.
 pub trait Agent {
-    /// The module that holds the tests of this interface.
-    fn module(&self) -> &'static str;
-    /// The name by which the harness knows a case.
-    fn test(&self, case: &str) -> String {
-        format!("{}::{case}", self.module())
-    }
+    /// The module that `through_every_api!` puts its tests into.
+    fn name(&self) -> &'static str;
     /// Loads the runtime file and opens the guest.
     fn open(&self, runtime: &Path, socket: &Path, timeout_ms: u64) -> Result<Box<dyn Api>, Failure>;
 }
@@ -69,6 +65,8 @@ pub struct NicAsk {
     pub place: Place,
     pub mac: Option<String>,
     pub queues: u8,
+    /// Required, or off.
+    pub vhost: bool,
     pub mtu: Option<u16>,
     pub bridge: Option<String>,
     pub boot_index: Option<u32>,
@@ -86,6 +84,7 @@ impl Default for NicAsk {
             place: Place::default(),
             mac: None,
             queues: 1,
+            vhost: false,
             mtu: None,
             bridge: None,
             boot_index: None,

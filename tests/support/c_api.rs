@@ -127,7 +127,7 @@ fn flags(place: &Place, boot_index: Option<u32>) -> u32 {
 }
 
 impl Agent for CAgent {
-    fn module(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "c"
     }
 
@@ -172,7 +172,10 @@ impl Api for CApi {
             tap_fds: if fds.is_empty() { null() } else { fds.as_ptr() },
             tap_fd_count: u32::try_from(fds.len()).unwrap(),
             queues: nic.queues.into(),
-            vhost: kvm_hotplug_vhost::KVM_HOTPLUG_VHOST_OFF as u32,
+            vhost: match nic.vhost {
+                true => kvm_hotplug_vhost::KVM_HOTPLUG_VHOST_REQUIRED as u32,
+                false => kvm_hotplug_vhost::KVM_HOTPLUG_VHOST_OFF as u32,
+            },
             mtu: nic.mtu.map_or(0, u32::from),
             slot: nic.place.address.as_ref().map_or(0, |(_, slot)| u32::from(*slot)),
             boot_index: nic.boot_index.unwrap_or(0),

@@ -36,7 +36,7 @@ impl Sink for Print {
 }
 
 impl Agent for RustAgent {
-    fn module(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "rust"
     }
 
@@ -58,7 +58,7 @@ impl Api for RustApi {
             wish: wish(&nic.place)?,
             mac: nic.mac.as_deref().map(MacAddr::parse).transpose()?,
             queues: nic.queues,
-            vhost: VhostMode::Off,
+            vhost: if nic.vhost { VhostMode::Required } else { VhostMode::Off },
             mtu: nic.mtu,
             bridge: nic.bridge.as_deref().map(IfName::parse).transpose()?,
             tap,
