@@ -349,6 +349,24 @@ enum kvm_hotplug_reason {
 };
 
 /**
+ * What kind of place a device has.
+ */
+enum kvm_hotplug_address_type {
+    /**
+     * None yet.
+     */
+    KVM_HOTPLUG_ADDRESS_NONE = 0,
+    /**
+     * On a PCI bus: bus and slot.
+     */
+    KVM_HOTPLUG_ADDRESS_PCI = 1,
+    /**
+     * On the bus of a SCSI controller: bus, channel, target and lun.
+     */
+    KVM_HOTPLUG_ADDRESS_SCSI = 2,
+};
+
+/**
  * Whether the host kernel moves the packets of a NIC.
  */
 enum kvm_hotplug_vhost {
