@@ -64,11 +64,11 @@ impl Session {
 
 /// The tap, which has to be in this network namespace.
 fn tap_of(device: &Device) -> Result<IfName> {
-    let Spec::Nic(NicSpec { ifname: Some(tap), .. }) = &device.spec else {
+    let Spec::Nic(NicSpec { ifname: Some(tap), tap_identity, .. }) = &device.spec else {
         let text = format!("the record does not say which tap {} has; move it yourself", device.id);
         return Err(Error::new(ErrorKind::NotFound, text));
     };
-    link::check_tap(tap).map_err(|error| match error.kind() {
+    link::check_tap(tap, tap_identity.as_ref()).map_err(|error| match error.kind() {
         ErrorKind::NotFound => Error::new(
             ErrorKind::NotFound,
             format!(

@@ -9,7 +9,7 @@ use crate::deadline::Deadline;
 use crate::disk::DiskSpec;
 use crate::error::Result;
 use crate::ids::{Address, IfName};
-use crate::net::link;
+use crate::net::link::{self, TapIdentity};
 use crate::net::spec::NicSpec;
 use crate::runtime::{Presence, Spec};
 
@@ -101,12 +101,12 @@ fn nic(spec: &NicSpec) -> Value {
         "link": if spec.link_down { "down" } else { "up" },
         "bridge": spec.bridge.as_ref().map(IfName::as_str),
         "boot_index": spec.boot_index,
-        "tap": spec.ifname.as_ref().map(tap),
+        "tap": spec.ifname.as_ref().map(|name| tap(name, spec.tap_identity.as_ref())),
     })
 }
 
-fn tap(name: &IfName) -> Value {
-    let here = link::check_tap(name).is_ok();
+fn tap(name: &IfName, identity: Option<&TapIdentity>) -> Value {
+    let here = link::check_tap(name, identity).is_ok();
     let bridge = link::bridge_of(name).ok().flatten().filter(|_| here);
     json!({
         "name": name.as_str(),

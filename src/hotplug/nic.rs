@@ -11,6 +11,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MacAddr};
 use crate::net;
+use crate::net::link::TapIdentity;
 use crate::net::spec::NicSpec;
 use crate::net::tap::{self, TapRequest, TunDevice};
 use crate::net::vhost::VhostMode;
@@ -88,8 +89,9 @@ impl Session {
             Prepared::Now(now) => now,
         };
         let wish = request.wish.clone();
-        let (name, mut fds) = open_taps(request)?;
+        let (name, identity, mut fds) = open_taps(request)?;
         spec.ifname = Some(name);
+        spec.tap_identity = identity;
         fds.extend(vhost);
         self.attach(Attach { spec: Spec::Nic(spec), fds, layers: Vec::new() }, &wish, deadline)
     }
@@ -155,9 +157,10 @@ fn check_given(request: &NicRequest) -> Result<()> {
     tap::check_queues(fds).map(drop)
 }
 
-fn open_taps(request: NicRequest) -> Result<(IfName, Vec<OwnedFd>)> {
+/// Name and queues; and which one it is, if it was made here.
+fn open_taps(request: NicRequest) -> Result<(IfName, Option<TapIdentity>, Vec<OwnedFd>)> {
     match request.tap {
-        TapSource::Given(fds) => Ok((tap::check_queues(&fds)?, fds)),
+        TapSource::Given(fds) => Ok((tap::check_queues(&fds)?, None, fds)),
         TapSource::Open { name, owner } => {
             let wanted = TapRequest {
                 name,
@@ -168,7 +171,7 @@ fn open_taps(request: NicRequest) -> Result<(IfName, Vec<OwnedFd>)> {
                 mtu: request.mtu.map(u32::from),
             };
             let tap = TunDevice::default().open(&wanted)?;
-            Ok((tap.name, tap.fds))
+            Ok((tap.name, Some(tap.identity), tap.fds))
         }
     }
 }

@@ -11,7 +11,9 @@ use super::transaction::{self, Leftover};
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::log::Level;
-use crate::runtime::{Device, Intent, Verb};
+use crate::net::link;
+use crate::net::spec::NicSpec;
+use crate::runtime::{Device, Intent, Spec, Verb};
 
 /// How long a block node that is still in use is tried again: a device that left while nobody was connected is gone from
 /// the bus before QEMU has let go of what stood behind it.
@@ -145,8 +147,11 @@ impl Session {
                 )
             }
         };
-        let leftovers = self.take_down(traces, deadline)?;
         let seen = self.has_departed(&device.id);
+        if seen {
+            self.take_tap_away(device);
+        }
+        let leftovers = self.take_down(traces, deadline)?;
         let left: Vec<String> = leftovers.iter().map(Leftover::to_string).collect();
         if !seen && leftovers.iter().any(Leftover::is_in_use) {
             if verb == Some(Verb::Add) && self.recorded(id).is_none() {
@@ -171,6 +176,18 @@ impl Session {
             self.forget(device)?;
         }
         Ok(Finished { what, text, left })
+    }
+
+    /// The kernel takes some 15 ms to destroy a tap, in whoever closes it last. That would be QEMU, whose guest stands still
+    /// meanwhile, so a tap that was made here is deleted here. If that cannot be, `netdev_del` does it.
+    fn take_tap_away(&self, device: &Device) {
+        let Spec::Nic(NicSpec { ifname: Some(name), tap_identity: Some(identity), .. }) = &device.spec else {
+            return;
+        };
+        match link::destroy(name, identity) {
+            Ok(_) => {}
+            Err(error) => self.log.write(Level::Info, || format!("tap {name} is left to QEMU: {error}")),
+        }
     }
 
     pub(super) fn take_down(&mut self, traces: Vec<Inverse>, deadline: &Deadline) -> Result<Vec<Leftover>> {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::MAX_QUEUES;
+use super::link::TapIdentity;
 use crate::error::{Error, Result};
 use crate::ids::{IfName, MacAddr, is_model_name};
 
@@ -35,6 +36,9 @@ pub struct NicSpec {
     /// The tap's name on the host; says where to look and is no setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ifname: Option<IfName>,
+    /// Which tap of that name it is, if the library made it: it takes the tap away when the NIC is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tap_identity: Option<TapIdentity>,
     /// The tap's name, or a pattern for it, that was asked for: what the next one is called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tap: Option<String>,
@@ -57,6 +61,7 @@ impl NicSpec {
             bridge: None,
             link_down: false,
             ifname: None,
+            tap_identity: None,
             tap: None,
             boot_index: None,
             model: default_model(),
@@ -96,7 +101,19 @@ impl NicSpec {
 
     /// The first setting in which two NICs differ; `None` means that a repeated request is the same request.
     pub fn conflict_with(&self, other: &Self) -> Option<&'static str> {
-        let Self { mac, queues, vhost, mtu, bridge, link_down, ifname: _, tap: _, boot_index, model } = self;
+        let Self {
+            mac,
+            queues,
+            vhost,
+            mtu,
+            bridge,
+            link_down,
+            ifname: _,
+            tap_identity: _,
+            tap: _,
+            boot_index,
+            model,
+        } = self;
         let settings = [
             ("mac", *mac == other.mac),
             ("queues", *queues == other.queues),
@@ -147,6 +164,7 @@ mod tests {
             bridge: Some(IfName::parse("br0").unwrap()),
             link_down: true,
             ifname: Some(IfName::parse("tap7").unwrap()),
+            tap_identity: Some(TapIdentity::try_from("7@52:54:00:00:00:07".to_owned()).unwrap()),
             tap: Some("tap%d".into()),
             boot_index: Some(1),
             model: "virtio-net-pci-non-transitional".into(),
@@ -171,7 +189,13 @@ mod tests {
     fn unknown_fields_are_passed_over_and_bad_ones_refused() {
         let newer = r#"{"mac":"52:54:00:01:02:03","colour":"red"}"#;
         assert_eq!(serde_json::from_str::<NicSpec>(newer).unwrap(), plain());
-        for bad in [r#"{}"#, r#"{"mac":"x"}"#, r#"{"mac":"52:54:00:01:02:03","bridge":"a/b"}"#] {
+        for bad in [
+            r#"{}"#,
+            r#"{"mac":"x"}"#,
+            r#"{"mac":"52:54:00:01:02:03","bridge":"a/b"}"#,
+            r#"{"mac":"52:54:00:01:02:03","tap_identity":"7"}"#,
+            r#"{"mac":"52:54:00:01:02:03","tap_identity":"x@52:54:00:00:00:07"}"#,
+        ] {
             assert!(serde_json::from_str::<NicSpec>(bad).is_err(), "{bad}");
         }
     }
@@ -180,7 +204,10 @@ mod tests {
     fn the_first_difference_is_named() {
         let base = full();
         assert_eq!(base.conflict_with(&base), None);
-        assert_eq!(base.conflict_with(&NicSpec { ifname: None, ..full() }), None);
+        assert_eq!(
+            base.conflict_with(&NicSpec { ifname: None, tap_identity: None, tap: None, ..full() }),
+            None
+        );
         let table = [
             ("mac", NicSpec { mac: MacAddr::local([9; 3]), queues: 2, ..full() }),
             ("queues", NicSpec { queues: 2, model: "e1000".into(), ..full() }),

@@ -202,6 +202,11 @@ pub fn a_move_that_fails_leaves_the_nic_where_it_was(agent: &dyn Agent) {
     ip(&["link", "set", &tap, "name", &format!("{}x", &tap[..tap.len() - 1])]);
     let failure = fails(api.move_nic(&nic.id, Some(&a.0), AMPLE), ErrorKind::NotFound);
     assert!(failure.text.contains("not in this network namespace"), "{failure:?}");
+    // Nor is another one that only has its name.
+    ip(&["tuntap", "add", "dev", &tap, "mode", "tap"]);
+    fails(api.move_nic(&nic.id, Some(&a.0), AMPLE), ErrorKind::Foreign);
+    ip(&["link", "del", &tap]);
+    assert_eq!(recorded_bridge(&world, &nic.id), Some(b.0.clone()));
 }
 
 /// A bridge takes no more than 1,023 ports; the tap has left its old one by the time that shows.
