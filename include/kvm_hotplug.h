@@ -236,6 +236,10 @@ enum kvm_hotplug_failure {
      * ENOTRECOVERABLE: an internal error was caught; the handle only closes from here on.
      */
     KVM_HOTPLUG_ERROR_PANIC = 24,
+    /**
+     * EBUSY: the guest is being migrated, or has been, or waits for a migration to come in.
+     */
+    KVM_HOTPLUG_ERROR_MIGRATING = 25,
 };
 
 /**
@@ -346,6 +350,10 @@ enum kvm_hotplug_reason {
      * Pending: the caller did not wait.
      */
     KVM_HOTPLUG_REASON_NOT_AWAITED = 22,
+    /**
+     * Pending: the guest is being migrated; it will be asked again where it runs afterwards.
+     */
+    KVM_HOTPLUG_REASON_MIGRATING = 23,
 };
 
 /**
@@ -1509,6 +1517,7 @@ int kvm_runtime_plan_boot(const struct kvm_runtime *runtime,
  * - -ENOSPC (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken);
  * - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused a step, see
  *   kvm_hotplug_error_step()), -EBUSY (kind MONITOR_BUSY), -ENOTRECOVERABLE;
+ * - -EBUSY (kind MIGRATING: a migration is on its way, from here or to here, or the guest has gone with one);
  * - the errno of writing journal or runtime file.
  *
  * On failure guest, host and record are as they were, unless kvm_hotplug_error_undo() says otherwise.
@@ -1764,7 +1773,8 @@ int kvm_hotplug_get_device(const struct kvm_hotplug *guest,
  * Returns KVM_HOTPLUG_DONE, KVM_HOTPLUG_AFTER_REBOOT (recorded; the NIC itself comes with the next boot), or
  * - -EFAULT (guest or id is NULL), -EBADF (no open handle), -EINVAL (up is neither 0 nor 1; it is a disk; no UTF-8);
  * - -ENOENT (no such NIC; or recorded, but the guest does not have it), -EACCES (kind FOREIGN: in the guest, not in the
- *   record), -EBUSY (kind STATE: it is being removed; kind MONITOR_BUSY);
+ *   record), -EBUSY (kind STATE: it is being removed; kind MIGRATING: the guest is between two hosts; kind
+ *   MONITOR_BUSY);
  * - -ETIMEDOUT, -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO (QEMU refused), -ENOTRECOVERABLE, or the errno of writing
  *   journal or runtime file.
  *
@@ -1832,7 +1842,8 @@ int kvm_hotplug_move_nic(struct kvm_hotplug *guest,
  *   KVM_HOTPLUG_LIVE_ONLY), -ENOENT (no such bus or bridge);
  * - -ENODEV (vhost required and missing), or the errno of opening or setting up the tap (-EPERM without CAP_NET_ADMIN);
  * - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused a step, see
- *   kvm_hotplug_error_step()), -EBUSY (monitor busy), -ENOTRECOVERABLE;
+ *   kvm_hotplug_error_step()), -EBUSY (kind MONITOR_BUSY), -ENOTRECOVERABLE;
+ * - -EBUSY (kind MIGRATING: a migration is on its way, from here or to here, or the guest has gone with one);
  * - the errno of writing journal or runtime file.
  *
  * On failure guest, host and record are as they were, unless kvm_hotplug_error_undo() says otherwise.
@@ -2008,7 +2019,7 @@ int kvm_hotplug_describe(struct kvm_hotplug *guest,
  *   or unplug until the deadline; the device stays);
  * - -EACCES (kind FOREIGN: in the guest, not in the record), -EOPNOTSUPP (it shares its slot with other functions; the
  *   bus takes no removals; KVM_HOTPLUG_LIVE_ONLY);
- * - -ETIMEDOUT (QEMU did not answer), -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO, -EBUSY (kind MONITOR_BUSY),
+ * - -ETIMEDOUT (QEMU did not answer), -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO, -EBUSY (kinds MONITOR_BUSY, MIGRATING),
  *   -ENOTRECOVERABLE, or the errno of writing journal or runtime file; kvm_hotplug_error_left() says whether the guest
  *   may have been asked.
  */
@@ -2072,7 +2083,8 @@ int kvm_hotplug_del_disk(struct kvm_hotplug *guest,
  * - -EFAULT (guest or id is NULL), -EBADF (no open handle), -EINVAL (no multiple of 512; it would get smaller without
  *   KVM_HOTPLUG_SHRINK; a block device has another size; it is a NIC; unknown flags; no UTF-8);
  * - -ENOENT (no such disk or image; or recorded, but the guest does not have it), -EACCES (kind FOREIGN: in the guest, not
- *   in the record), -EBUSY (kind STATE: it is being removed; kind MONITOR_BUSY), -EOPNOTSUPP (it is read-only, or comes
+ *   in the record), -EBUSY (kind STATE: it is being removed; kind MIGRATING: the guest is between two hosts; kind
+ *   MONITOR_BUSY), -EOPNOTSUPP (it is read-only, or comes
  *   with the next boot);
  * - -EREMOTEIO (QEMU refused: no space, or qcow2 with internal snapshots), -ETIMEDOUT, -ECANCELED, -ECONNRESET, -EPROTO,
  *   -ENOTRECOVERABLE, or the errno of opening the image.

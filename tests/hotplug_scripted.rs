@@ -10,6 +10,8 @@ mod adding;
 mod changing;
 #[path = "hotplug_scripted/departing.rs"]
 mod departing;
+#[path = "hotplug_scripted/migrating.rs"]
+mod migrating;
 #[path = "hotplug_scripted/placing.rs"]
 mod placing;
 #[path = "hotplug_scripted/removing.rs"]
@@ -21,6 +23,7 @@ mod talking;
 use adding::*;
 use changing::*;
 use departing::*;
+use migrating::*;
 use placing::*;
 use removing::*;
 use talking::*;
@@ -109,4 +112,9 @@ through_every_api! {
     the_guests_life_is_told,
     a_monitor_that_comes_back_is_told,
     a_guests_own_doings_hide_nothing,
+    // migrating
+    a_guest_between_two_hosts_is_left_alone,
+    qemu_refuses_while_it_migrates,
+    what_is_pending_stays_so_across_a_migration,
+    a_target_is_not_asked_for_what_was_pending_at_its_source,
 }

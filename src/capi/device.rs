@@ -72,6 +72,8 @@ pub enum kvm_hotplug_reason {
     KVM_HOTPLUG_REASON_STOPPED = 21,
     /// Pending: the caller did not wait.
     KVM_HOTPLUG_REASON_NOT_AWAITED = 22,
+    /// Pending: the guest is being migrated; it will be asked again where it runs afterwards.
+    KVM_HOTPLUG_REASON_MIGRATING = 23,
 }
 
 /// A device of a record or guest. Strings are UTF-8, end in NUL, and are empty where they do not apply.
@@ -293,6 +295,7 @@ fn waiting_reason(why: Waiting) -> kvm_hotplug_reason {
         Waiting::Asleep => kvm_hotplug_reason::KVM_HOTPLUG_REASON_ASLEEP,
         Waiting::Stopped => kvm_hotplug_reason::KVM_HOTPLUG_REASON_STOPPED,
         Waiting::NotAwaited => kvm_hotplug_reason::KVM_HOTPLUG_REASON_NOT_AWAITED,
+        Waiting::Migrating => kvm_hotplug_reason::KVM_HOTPLUG_REASON_MIGRATING,
     }
 }
 

@@ -155,6 +155,7 @@ unsafe impl Plain for kvm_hotplug_disk {}
 /// - -ENOSPC (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken);
 /// - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused a step, see
 ///   kvm_hotplug_error_step()), -EBUSY (kind MONITOR_BUSY), -ENOTRECOVERABLE;
+/// - -EBUSY (kind MIGRATING: a migration is on its way, from here or to here, or the guest has gone with one);
 /// - the errno of writing journal or runtime file.
 ///
 /// On failure guest, host and record are as they were, unless kvm_hotplug_error_undo() says otherwise.

@@ -26,7 +26,8 @@ use crate::ids::IfName;
 /// Returns KVM_HOTPLUG_DONE, KVM_HOTPLUG_AFTER_REBOOT (recorded; the NIC itself comes with the next boot), or
 /// - -EFAULT (guest or id is NULL), -EBADF (no open handle), -EINVAL (up is neither 0 nor 1; it is a disk; no UTF-8);
 /// - -ENOENT (no such NIC; or recorded, but the guest does not have it), -EACCES (kind FOREIGN: in the guest, not in the
-///   record), -EBUSY (kind STATE: it is being removed; kind MONITOR_BUSY);
+///   record), -EBUSY (kind STATE: it is being removed; kind MIGRATING: the guest is between two hosts; kind
+///   MONITOR_BUSY);
 /// - -ETIMEDOUT, -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO (QEMU refused), -ENOTRECOVERABLE, or the errno of writing
 ///   journal or runtime file.
 ///

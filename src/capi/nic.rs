@@ -107,7 +107,8 @@ unsafe impl Plain for kvm_hotplug_nic {}
 ///   KVM_HOTPLUG_LIVE_ONLY), -ENOENT (no such bus or bridge);
 /// - -ENODEV (vhost required and missing), or the errno of opening or setting up the tap (-EPERM without CAP_NET_ADMIN);
 /// - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused a step, see
-///   kvm_hotplug_error_step()), -EBUSY (monitor busy), -ENOTRECOVERABLE;
+///   kvm_hotplug_error_step()), -EBUSY (kind MONITOR_BUSY), -ENOTRECOVERABLE;
+/// - -EBUSY (kind MIGRATING: a migration is on its way, from here or to here, or the guest has gone with one);
 /// - the errno of writing journal or runtime file.
 ///
 /// On failure guest, host and record are as they were, unless kvm_hotplug_error_undo() says otherwise.

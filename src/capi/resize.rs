@@ -31,7 +31,8 @@ pub const KVM_HOTPLUG_SHRINK: u32 = 1;
 /// - -EFAULT (guest or id is NULL), -EBADF (no open handle), -EINVAL (no multiple of 512; it would get smaller without
 ///   KVM_HOTPLUG_SHRINK; a block device has another size; it is a NIC; unknown flags; no UTF-8);
 /// - -ENOENT (no such disk or image; or recorded, but the guest does not have it), -EACCES (kind FOREIGN: in the guest, not
-///   in the record), -EBUSY (kind STATE: it is being removed; kind MONITOR_BUSY), -EOPNOTSUPP (it is read-only, or comes
+///   in the record), -EBUSY (kind STATE: it is being removed; kind MIGRATING: the guest is between two hosts; kind
+///   MONITOR_BUSY), -EOPNOTSUPP (it is read-only, or comes
 ///   with the next boot);
 /// - -EREMOTEIO (QEMU refused: no space, or qcow2 with internal snapshots), -ETIMEDOUT, -ECANCELED, -ECONNRESET, -EPROTO,
 ///   -ENOTRECOVERABLE, or the errno of opening the image.

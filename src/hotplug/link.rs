@@ -25,6 +25,7 @@ impl Session {
             self.runtime().replace(next)?;
             return Ok(Outcome::AfterReboot(after, why));
         }
+        self.refuse_while_migrating(deadline)?;
         let stages = [vec![plan::set_link(&after.id, up)]];
         if after == before {
             // Once more, since somebody else may have set it.

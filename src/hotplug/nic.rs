@@ -114,6 +114,7 @@ impl Session {
             spec.vhost = request.vhost == VhostMode::Required;
             return Ok(Prepared::Later(Spec::Nic(spec), why));
         }
+        self.refuse_while_migrating(deadline)?;
         self.places.pci.choose(&super::want(&request.wish))?;
         let vhost = net::vhost::open(request.vhost, request.queues, Path::new(net::vhost::DEVICE))?;
         spec.vhost = !vhost.is_empty();

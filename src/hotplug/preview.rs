@@ -135,6 +135,9 @@ impl Session {
             }
             Judged::Ask(device) => device,
         };
+        if !self.pending.contains_key(&device.id) {
+            self.refuse_while_migrating(deadline)?;
+        }
         let mut inverses = vec![Inverse::Unplug(device.id.clone())];
         inverses.extend(plan::backend(&device, &self.fdsets.of(&device.id)));
         let command = |inverse: &Inverse| {

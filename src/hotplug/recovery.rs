@@ -83,6 +83,15 @@ impl Session {
             );
             return Ok(());
         }
+        if self.migrating {
+            self.note_request(device, Waiting::Migrating);
+            self.events.device(
+                What::Pending,
+                device,
+                "the guest is being migrated and will be asked afterwards",
+            );
+            return Ok(());
+        }
         let command = Inverse::Unplug(device.id.clone()).command();
         // QEMU may say that it is at it already; only a broken connection is a reason to stop.
         if let Some(error) =

@@ -48,6 +48,7 @@ impl Session {
             return Err(Error::invalid(format!("{id} is not a disk")));
         };
         check_resizable(&device, spec).map_err(describe)?;
+        self.refuse_while_migrating(deadline)?;
         let sizes = self.sizes(&device, spec, deadline).map_err(describe)?;
         let bytes = sizes.settle(wish).map_err(describe)?;
         if is_same(bytes, sizes.seen) && is_same(bytes, sizes.real) {

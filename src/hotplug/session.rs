@@ -82,6 +82,8 @@ pub(super) struct Session {
     pub(super) stale: bool,
     /// The guest is asleep (ACPI S3): it is not asked for devices until it wakes up.
     pub(super) asleep: bool,
+    /// The guest was being migrated when it was last asked, or waited for that.
+    pub(super) migrating: bool,
     /// The guest is known to run: nothing has been heard to the contrary since it was last asked.
     pub(super) running: bool,
     pub(super) readiness: Readiness,
@@ -124,6 +126,7 @@ impl Session {
             version: Version::default(),
             stale: true,
             asleep: false,
+            migrating: false,
             running: false,
             readiness: Readiness::new()?,
             missing: BTreeSet::new(),
@@ -298,6 +301,7 @@ impl Session {
     pub(super) fn note_state(&mut self, state: Option<Waiting>) {
         self.running = state.is_none();
         self.asleep = state == Some(Waiting::Asleep);
+        self.migrating = state == Some(Waiting::Migrating);
     }
 
     fn absorb_device_event(&mut self, event: &Event) {

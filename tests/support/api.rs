@@ -203,6 +203,7 @@ pub enum Why {
     Asleep,
     Stopped,
     NotAwaited,
+    Migrating,
 }
 
 /// One device.

@@ -462,6 +462,7 @@ fn why(reason: u32) -> Why {
         () if is(Reason::KVM_HOTPLUG_REASON_ASLEEP) => Why::Asleep,
         () if is(Reason::KVM_HOTPLUG_REASON_STOPPED) => Why::Stopped,
         () if is(Reason::KVM_HOTPLUG_REASON_NOT_AWAITED) => Why::NotAwaited,
+        () if is(Reason::KVM_HOTPLUG_REASON_MIGRATING) => Why::Migrating,
         () => panic!("reason {reason}"),
     }
 }

@@ -255,6 +255,7 @@ fn reason(why: Waiting) -> Why {
         Waiting::Asleep => Why::Asleep,
         Waiting::Stopped => Why::Stopped,
         Waiting::NotAwaited => Why::NotAwaited,
+        Waiting::Migrating => Why::Migrating,
     }
 }
 
