@@ -30,6 +30,9 @@ pub struct NicSpec {
     /// The bridge on the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bridge: Option<IfName>,
+    /// The cable is pulled. QEMU has no device property for it (5.2 to 11.1), so it is set in the running guest.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub link_down: bool,
     /// The tap's name on the host; says where to look and is no setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ifname: Option<IfName>,
@@ -59,6 +62,7 @@ impl NicSpec {
             vhost: false,
             mtu: None,
             bridge: None,
+            link_down: false,
             ifname: None,
             tap_identity: None,
             tap: None,
@@ -107,6 +111,7 @@ impl NicSpec {
             vhost,
             mtu,
             bridge,
+            link_down,
             ifname: _,
             tap_identity: _,
             tap: _,
@@ -120,6 +125,7 @@ impl NicSpec {
             ("vhost", *vhost == other.vhost),
             ("mtu", *mtu == other.mtu),
             ("bridge", *bridge == other.bridge),
+            ("link", *link_down == other.link_down),
             ("boot_index", *boot_index == other.boot_index),
             ("rom", *rom == other.rom),
             ("model", *model == other.model),
@@ -162,6 +168,7 @@ mod tests {
             vhost: true,
             mtu: Some(9000),
             bridge: Some(IfName::parse("br0").unwrap()),
+            link_down: true,
             ifname: Some(IfName::parse("tap7").unwrap()),
             tap_identity: Some(TapIdentity::try_from("7@52:54:00:00:00:07".to_owned()).unwrap()),
             tap: Some("tap%d".into()),
@@ -214,6 +221,7 @@ mod tests {
             ("vhost", NicSpec { vhost: false, ..full() }),
             ("mtu", NicSpec { mtu: None, ..full() }),
             ("bridge", NicSpec { bridge: None, ..full() }),
+            ("link", NicSpec { link_down: false, ..full() }),
             ("boot_index", NicSpec { boot_index: Some(2), ..full() }),
             ("rom", NicSpec { rom: false, ..full() }),
             ("model", NicSpec { model: "virtio-net-pci".into(), ..full() }),

@@ -109,8 +109,9 @@ fn refused(device: &Device, why: &str) -> Error {
     Error::invalid(format!("{} {} cannot stand in a Ganeti list: {why}", device.kind().title(), device.id))
 }
 
-/// The first thing in which two devices differ. Boot ROMs do not count: a target whose NIC has one takes a NIC without
-/// (QEMU 7.2), which is what Ganeti adds to guests in a chroot.
+/// The first thing in which two devices differ, of what counts in a list. Boot ROMs do not: a target whose NIC has one takes
+/// a NIC without (QEMU 7.2), which is what Ganeti adds to guests in a chroot. Neither does the link, which is no property of
+/// the device, and migrates with the guest.
 fn difference(found: &Device, device: &Device) -> Option<&'static str> {
     if found.id != device.id {
         return Some("id");
@@ -121,7 +122,7 @@ fn difference(found: &Device, device: &Device) -> Option<&'static str> {
     match (&found.spec, &device.spec) {
         (Spec::Nic(found), Spec::Nic(spec)) => {
             let mut spec = spec.clone();
-            spec.rom = found.rom;
+            (spec.rom, spec.link_down) = (found.rom, found.link_down);
             found.conflict_with(&spec)
         }
         (Spec::Disk(found), Spec::Disk(spec)) => found.conflict_with(spec),
