@@ -46,6 +46,8 @@ pub struct NicRequest {
     pub mtu: Option<u16>,
     /// Attached to this bridge if the tap is opened here.
     pub bridge: Option<IfName>,
+    /// With its cable pulled.
+    pub link_down: bool,
     /// The taps.
     pub tap: TapSource,
     /// Place in the firmware's boot order; also makes the guest load the option ROM.
@@ -62,6 +64,7 @@ impl NicRequest {
         spec.vhost = vhost;
         spec.mtu = self.mtu;
         spec.bridge = self.bridge.clone();
+        spec.link_down = self.link_down;
         spec.boot_index = self.boot_index;
         if let TapSource::Open { name, .. } = &self.tap {
             spec.tap.clone_from(name);
@@ -111,6 +114,7 @@ impl Session {
             spec.vhost = request.vhost == VhostMode::Required;
             return Ok(Prepared::Later(Spec::Nic(spec), why));
         }
+        self.refuse_while_migrating(deadline)?;
         self.places.pci.choose(&super::want(&request.wish))?;
         let vhost = net::vhost::open(request.vhost, request.queues, Path::new(net::vhost::DEVICE))?;
         spec.vhost = !vhost.is_empty();
