@@ -46,6 +46,8 @@ pub struct NicRequest {
     pub mtu: Option<u16>,
     /// Attached to this bridge if the tap is opened here.
     pub bridge: Option<IfName>,
+    /// With its cable pulled.
+    pub link_down: bool,
     /// The taps.
     pub tap: TapSource,
     /// Place in the firmware's boot order; also makes the guest load the option ROM.
@@ -62,6 +64,7 @@ impl NicRequest {
         spec.vhost = vhost;
         spec.mtu = self.mtu;
         spec.bridge = self.bridge.clone();
+        spec.link_down = self.link_down;
         spec.boot_index = self.boot_index;
         if let TapSource::Open { name, .. } = &self.tap {
             spec.tap.clone_from(name);
