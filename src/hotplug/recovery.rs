@@ -53,7 +53,8 @@ impl Session {
     /// Finishes or undoes every unfinished operation; `present` are the ids of the guest's devices.
     pub(super) fn settle(&mut self, present: &BTreeSet<String>, deadline: &Deadline) -> Result<()> {
         let intents: Vec<Intent> = self.runtime().journal().intents.clone();
-        for Intent { verb, device } in intents {
+        for intent in intents {
+            let Intent { verb, device } = &intent;
             let here = present.contains(device.id.as_str());
             self.log.write(Level::Info, || {
                 format!(
@@ -63,10 +64,11 @@ impl Session {
                 )
             });
             match (verb, here) {
-                (Verb::Add, true) => self.complete_add(&device)?,
-                (Verb::UndoAdd | Verb::Remove, true) => self.ask_again(&device, deadline)?,
+                (Verb::SetLink | Verb::Move, here) => self.settle_change(&intent, here, deadline)?,
+                (Verb::Add, true) => self.complete_add(device)?,
+                (Verb::UndoAdd | Verb::Remove, true) => self.ask_again(device, deadline)?,
                 // Also one that was added: its record may have been written before things went wrong.
-                (_, false) => self.finish_and_tell(&device, deadline)?,
+                (_, false) => self.finish_and_tell(device, deadline)?,
             }
         }
         Ok(())
@@ -162,7 +164,7 @@ impl Session {
                 (What::Undone, "an interrupted add was taken back", plan::every_trace(device, &fdsets))
             }
             Some(Verb::Remove) => (What::Removed, "the device is gone", plan::backend(device, &fdsets)),
-            None => {
+            None | Some(Verb::SetLink | Verb::Move) => {
                 // Dying between here and the record must not lose that the backend is to go.
                 self.runtime().write_journal(|journal| journal.note(Verb::Remove, device))?;
                 (

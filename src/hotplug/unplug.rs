@@ -227,7 +227,7 @@ impl Session {
 
     fn ask(&mut self, device: &Device, deadline: &Deadline) -> Result<Asked> {
         let due = self.pending.get(&device.id).is_none_or(|request| request.is_due(self.asleep));
-        if due && self.runtime().journal().find(device.id.as_str()).is_none() {
+        if due && !self.is_leaving(device) {
             self.runtime().write_journal(|journal| journal.note(Verb::Remove, device))?;
         }
         let state = match self.run_state(deadline) {
@@ -257,6 +257,13 @@ impl Session {
             self.note_request(device, Waiting::Deadline);
         }
         Ok(asked)
+    }
+
+    /// Whether the journal has the device on its way out.
+    fn is_leaving(&self, device: &Device) -> bool {
+        let runtime = self.runtime();
+        let intent = runtime.journal().find(device.id.as_str());
+        intent.is_some_and(|intent| !matches!(intent.verb, Verb::SetLink | Verb::Move))
     }
 
     /// What the guest is doing, before it is asked for anything: one that sleeps is not asked. A guest that is known to run

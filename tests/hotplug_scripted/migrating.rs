@@ -22,10 +22,11 @@ pub fn a_guest_between_two_hosts_is_left_alone(agent: &dyn Agent) {
             fails(api.add_nic(&nic), ErrorKind::Migrating),
             fails(api.add_disk(&disk), ErrorKind::Migrating),
             fails(api.unplug(&UnplugAsk::of("data")), ErrorKind::Migrating),
+            fails(api.resize("data", SizeAsk::bytes(2 << 20), AMPLE).map(drop), ErrorKind::Migrating),
         ] {
             assert!(failure.text.contains("being migrated"), "{state}: {failure:?}");
         }
-        assert_eq!(world.qemu.take_names(), ["query-status"; 3], "{state}");
+        assert_eq!(world.qemu.take_names(), ["query-status"; 4], "{state}");
         assert_eq!(world.picture(), before, "{state}");
         // Failed, it runs on.
         world.qemu.model(|model| model.run_state = "running".into());
