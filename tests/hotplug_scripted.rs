@@ -87,13 +87,11 @@ through_every_api! {
     a_flood_of_events_hides_nothing,
     events_are_bounded,
     a_reset_completes_removals,
-<<<<<<< HEAD
     // reappearing
     an_add_that_was_completed,
     a_removal_that_was_finished,
     what_was_done_to_an_earlier_attachment,
     no_two_attachments_have_a_number_in_common,
-=======
     // changing
     a_link_goes_down_and_up,
     a_nic_can_come_with_its_cable_pulled,
@@ -122,7 +120,6 @@ through_every_api! {
     the_guests_life_is_told,
     a_monitor_that_comes_back_is_told,
     a_guests_own_doings_hide_nothing,
->>>>>>> main
     // migrating
     a_guest_between_two_hosts_is_left_alone,
     qemu_refuses_while_it_migrates,
