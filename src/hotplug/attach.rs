@@ -7,7 +7,7 @@ use super::outcome::{AfterReboot, Outcome};
 use super::plan::{self, Stage};
 use super::session::Session;
 use super::transaction::{self, Verdict};
-use super::{LIVE_CONTROLLER_MODELS, LIVE_DISK_MODELS, LIVE_NIC_MODELS, OLDEST_QEMU};
+use super::{LIVE_DISK_MODELS, LIVE_NIC_MODELS, OLDEST_QEMU};
 use crate::deadline::Deadline;
 use crate::disk::{Format, Kind, LayerRef};
 use crate::error::{Error, ErrorKind, Result};
@@ -16,6 +16,7 @@ use crate::log::Level;
 use crate::pci::{Want, device_id_for};
 use crate::runtime::store::Staged;
 use crate::runtime::{Device, Presence, Record, Runtime, Spec, Verb};
+use crate::scsi;
 
 /// How long a cancelled call may go on to find out and say what became of the device.
 const GRACE: Duration = Duration::from_secs(1);
@@ -109,7 +110,7 @@ impl Session {
         let (model, live) = match spec {
             Spec::Nic(spec) => (&spec.model, LIVE_NIC_MODELS),
             Spec::Disk(spec) => (&spec.model, LIVE_DISK_MODELS),
-            Spec::Controller(spec) => (&spec.model, LIVE_CONTROLLER_MODELS),
+            Spec::Controller(spec) => (&spec.model, scsi::spec::LIVE_MODELS),
         };
         (!live.contains(&model.as_str())).then(|| AfterReboot::Model(model.clone()))
     }

@@ -41,12 +41,13 @@ pub const LIVE_NIC_MODELS: &[&str] =
     &["virtio-net-pci", "virtio-net-pci-non-transitional", "virtio-net-pci-transitional"];
 
 /// Disk models that can be plugged into a running guest.
-pub const LIVE_DISK_MODELS: &[&str] =
-    &["virtio-blk-pci", "virtio-blk-pci-non-transitional", "virtio-blk-pci-transitional"];
-
-/// SCSI controller models that can be plugged into a running guest.
-pub const LIVE_CONTROLLER_MODELS: &[&str] =
-    &["virtio-scsi-pci", "virtio-scsi-pci-non-transitional", "virtio-scsi-pci-transitional"];
+pub const LIVE_DISK_MODELS: &[&str] = &[
+    "virtio-blk-pci",
+    "virtio-blk-pci-non-transitional",
+    "virtio-blk-pci-transitional",
+    "scsi-hd",
+    "scsi-block",
+];
 
 fn want(wish: &Wish) -> Want {
     wish.address.as_ref().and_then(Address::pci).cloned().map_or(Want::Auto, Want::Pinned)
