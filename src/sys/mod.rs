@@ -4,4 +4,5 @@
 pub mod lock;
 pub mod netif;
 pub mod random;
+pub mod scsi;
 pub mod tun;
