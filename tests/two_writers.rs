@@ -13,7 +13,6 @@ use kvm_hotplug::ErrorKind;
 use kvm_hotplug::runtime::Runtime;
 use support::api::*;
 use support::host;
-use support::rust_api::RustAgent;
 use support::world::World;
 
 /// Names the runtime file that this process is to hold, when it is the other one.
@@ -22,8 +21,14 @@ const HOLD: &str = "KVM_HOTPLUG_TEST_HOLD";
 /// More than anything here takes that does not wait.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-#[test]
-fn the_second_process_is_told_who_was_first() {
+through_every_api! {
+    the_second_process_is_told_who_was_first,
+    threads_on_one_handle_take_turns,
+    a_turn_that_does_not_come_is_a_timeout,
+    a_second_client_is_told_that_the_monitor_is_busy,
+}
+
+fn the_second_process_is_told_who_was_first(agent: &dyn Agent) {
     if let Some(path) = std::env::var_os(HOLD) {
         let _held = Runtime::load(path.as_ref()).unwrap();
         std::fs::write(std::path::Path::new(&path).with_extension("held"), "").unwrap();
@@ -32,12 +37,13 @@ fn the_second_process_is_told_who_was_first() {
     }
     let world = World::pc();
     let mut first = Command::new(std::env::current_exe().unwrap());
-    let first = first.args(["the_second_process_is_told_who_was_first", "--exact"]).env(HOLD, &world.runtime);
+    let first =
+        first.args(["rust::the_second_process_is_told_who_was_first", "--exact"]).env(HOLD, &world.runtime);
     let mut first = first.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     assert!(host::eventually(|| world.runtime.with_extension("held").exists()));
     let comm = std::fs::read_to_string(format!("/proc/{}/comm", first.id())).unwrap();
     let start = Instant::now();
-    let failure = match RustAgent.open(&world.runtime, world.qemu.path(), 60_000) {
+    let failure = match agent.open(&world.runtime, world.qemu.path(), 60_000) {
         Err(failure) => failure,
         Ok(_) => panic!("opened a guest that belongs to another process"),
     };
@@ -48,14 +54,13 @@ fn the_second_process_is_told_who_was_first() {
     assert_eq!(world.qemu.connections(), 0, "and the monitor was left alone");
     drop(first.stdin.take());
     assert!(first.wait().unwrap().success());
-    drop(world.open(&RustAgent));
+    drop(world.open(agent));
 }
 
 /// Many threads, one handle: every call gets its turn, and the guest ends as the record says.
-#[test]
-fn threads_on_one_handle_take_turns() {
+fn threads_on_one_handle_take_turns(agent: &dyn Agent) {
     let world = World::pc();
-    let api = world.open(&RustAgent);
+    let api = world.open(agent);
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let (api, world) = (api.as_ref(), &world);
@@ -82,10 +87,9 @@ fn threads_on_one_handle_take_turns() {
 }
 
 /// A call that waits for its turn does not wait beyond its own deadline.
-#[test]
-fn a_turn_that_does_not_come_is_a_timeout() {
+fn a_turn_that_does_not_come_is_a_timeout(agent: &dyn Agent) {
     let world = World::pc();
-    let api = world.open(&RustAgent);
+    let api = world.open(agent);
     done(api.add_disk(&world.disk_as("data", "a.img")));
     world.qemu.model(|model| model.manner = support::fake::Manner::Never);
     std::thread::scope(|scope| {
@@ -100,18 +104,17 @@ fn a_turn_that_does_not_come_is_a_timeout() {
 }
 
 /// The monitor serves one client; a second agent, with a record of its own, is told so by its deadline.
-#[test]
-fn a_second_client_is_told_that_the_monitor_is_busy() {
+fn a_second_client_is_told_that_the_monitor_is_busy(agent: &dyn Agent) {
     let world = World::pc();
     let other = World::pc();
-    let api = world.open(&RustAgent);
+    let api = world.open(agent);
     let start = Instant::now();
-    let failure = match RustAgent.open(&other.runtime, world.qemu.path(), 200) {
+    let failure = match agent.open(&other.runtime, world.qemu.path(), 200) {
         Err(failure) => failure,
         Ok(_) => panic!("two clients on one monitor"),
     };
     assert!(failure.is(ErrorKind::MonitorBusy) && failure.errno == libc::EBUSY, "{failure:?}");
     assert!(start.elapsed() >= Duration::from_millis(200) && start.elapsed() < AT_ONCE);
     drop(api);
-    RustAgent.open(&other.runtime, world.qemu.path(), AMPLE).map(drop).unwrap();
+    agent.open(&other.runtime, world.qemu.path(), AMPLE).map(drop).unwrap();
 }

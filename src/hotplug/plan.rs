@@ -92,9 +92,9 @@ pub(super) type Stage = Vec<Step>;
 /// With several queues, `netdev_add` waits until every fd has arrived: if it fails at a later queue, QEMU 7.2 keeps
 /// a half-made netdev that can neither be deleted nor made again.
 pub(super) fn nic(id: &DeviceId, address: &PciAddress, spec: &NicSpec) -> Vec<Stage> {
-    let mut names = args::fd_names(id, spec.queues);
+    let mut names = args::fd_names(spec.queues);
     if spec.vhost {
-        names.extend(args::vhost_fd_names(id, spec.queues));
+        names.extend(args::vhost_fd_names(spec.queues));
     }
     let passed: Stage = names
         .into_iter()
@@ -170,8 +170,8 @@ pub(super) fn backend(device: &Device, fdsets: &[u32]) -> Vec<Inverse> {
 pub(super) fn every_trace(device: &Device, fdsets: &[u32]) -> Vec<Inverse> {
     let mut traces = backend(device, fdsets);
     if let Spec::Nic(spec) = &device.spec {
-        let names = args::fd_names(&device.id, spec.queues).into_iter().chain(if spec.vhost {
-            args::vhost_fd_names(&device.id, spec.queues)
+        let names = args::fd_names(spec.queues).into_iter().chain(if spec.vhost {
+            args::vhost_fd_names(spec.queues)
         } else {
             Vec::new()
         });

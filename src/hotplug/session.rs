@@ -22,6 +22,23 @@ use crate::runtime::{Device, Presence, Runtime, Verb};
 /// this: within 5 s QEMU refuses, and a second press of the attention button would mean "never mind".
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
+/// Events of QEMU 5.2 to 11.1 with which a guest that runs may stop running, or come back.
+const RUN_STATE_EVENTS: &[&str] = &[
+    "STOP",
+    "RESUME",
+    "SUSPEND",
+    "SUSPEND_DISK",
+    "WAKEUP",
+    "RESET",
+    "SHUTDOWN",
+    "POWERDOWN",
+    "GUEST_PANICKED",
+    "GUEST_CRASHLOADED",
+    "WATCHDOG",
+    "BLOCK_IO_ERROR",
+    "MIGRATION",
+];
+
 /// A removal that was asked for.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
@@ -65,6 +82,8 @@ pub(super) struct Session {
     pub(super) stale: bool,
     /// The guest is asleep (ACPI S3): it is not asked for devices until it wakes up.
     pub(super) asleep: bool,
+    /// The guest is known to run: nothing has been heard to the contrary since it was last asked.
+    pub(super) running: bool,
     pub(super) readiness: Readiness,
     /// Recorded devices that the guest did not show when it was last asked.
     pub(super) missing: BTreeSet<DeviceId>,
@@ -99,6 +118,7 @@ impl Session {
             version: Version::default(),
             stale: true,
             asleep: false,
+            running: false,
             readiness: Readiness::new()?,
             missing: BTreeSet::new(),
             closed: BTreeSet::new(),
@@ -180,7 +200,7 @@ impl Session {
         self.places = Places { pci: SlotMap::new(&survey.topology, rules) };
         self.topology = survey.topology;
         self.fdsets = survey.fdsets;
-        self.asleep = survey.asleep;
+        self.note_state(survey.state);
         self.claim_recorded();
         self.missing = self.recorded_but_not_in(&survey.present);
         self.settle(&survey.present, deadline)?;
@@ -233,17 +253,28 @@ impl Session {
                 Kept::Lost(count) => {
                     self.log.write(Level::Warning, || format!("{count} events of the monitor were dropped"));
                     self.stale = true;
+                    self.running = false;
                 }
             }
         }
     }
 
     fn absorb_event(&mut self, event: &Event) {
-        match event.name.as_str() {
+        let name = event.name.as_str();
+        // Whatever else they mean, the run state is not the one it was. None of them says which one it is: QEMU tells that it
+        // resumes, for instance, before it goes on sleeping (9.0 and later).
+        self.running &= !RUN_STATE_EVENTS.contains(&name);
+        match name {
             "SUSPEND" => self.asleep = true,
             "WAKEUP" | "RESET" => self.asleep = false,
             _ => self.absorb_device_event(event),
         }
+    }
+
+    /// Takes in what the guest was said to be doing, in answer to a question.
+    pub(super) fn note_state(&mut self, state: Option<Waiting>) {
+        self.running = state.is_none();
+        self.asleep = state == Some(Waiting::Asleep);
     }
 
     fn absorb_device_event(&mut self, event: &Event) {

@@ -32,8 +32,8 @@ pub(super) struct Survey {
     /// Ids of all devices that have one.
     pub(super) present: BTreeSet<String>,
     pub(super) fdsets: FdSets,
-    /// The guest is asleep (ACPI S3).
-    pub(super) asleep: bool,
+    /// Why the guest could not let go of a device; `None` if it runs.
+    pub(super) state: Option<Waiting>,
 }
 
 /// The fdsets of the guest, with the device that owns each one of ours.
@@ -62,8 +62,8 @@ impl Survey {
             place_all(&mut topology, monitor, &children, deadline)?;
         }
         let present = named.into_iter().map(|child| child.name).collect();
-        let asleep = Waiting::of_status(&status) == Some(Waiting::Asleep);
-        Ok(Self { topology, present, fdsets: FdSets::read(&fdsets)?, asleep })
+        let state = Waiting::of_status(&status);
+        Ok(Self { topology, present, fdsets: FdSets::read(&fdsets)?, state })
     }
 }
 

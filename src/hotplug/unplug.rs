@@ -215,16 +215,14 @@ impl Session {
         if due && self.runtime().journal().find(device.id.as_str()).is_none() {
             self.runtime().write_journal(|journal| journal.note(Verb::Remove, device))?;
         }
-        // Before the request and not after it: a guest that sleeps is not asked.
-        let state = match self.monitor()?.execute(&Command::with("query-status", &[]), deadline) {
-            Ok(state) => Waiting::of_status(&state),
+        let state = match self.run_state(deadline) {
+            Ok(state) => state,
             Err(error) => return self.unheard(device, error, deadline),
         };
-        self.absorb();
         if !due {
             return Ok(Asked::Waiting(state));
         }
-        if self.asleep || state == Some(Waiting::Asleep) {
+        if self.asleep {
             self.hold_request(device);
             return Ok(Asked::Waiting(Some(Waiting::Asleep)));
         }
@@ -241,6 +239,21 @@ impl Session {
             self.note_request(device, Waiting::Deadline);
         }
         Ok(asked)
+    }
+
+    /// What the guest is doing, before it is asked for anything: one that sleeps is not asked. A guest that is known to run
+    /// is not bothered with the question.
+    fn run_state(&mut self, deadline: &Deadline) -> Result<Option<Waiting>> {
+        self.absorb();
+        if self.running {
+            return Ok(None);
+        }
+        let state = self.monitor()?.execute(&Command::with("query-status", &[]), deadline)?;
+        let state = Waiting::of_status(&state);
+        self.note_state(state);
+        // Some of what came meanwhile may be newer than the answer.
+        self.absorb();
+        Ok(state)
     }
 
     /// Repeats the requests that have been waiting for long: a guest that was booting did not hear them.

@@ -16,6 +16,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// Most reads in a row without looking at the deadline; as much as a socket holds by default (208 KiB).
 const READS: usize = 16;
 
+/// The highest id that takes one byte.
+const ONE_DIGIT: u64 = 9;
+
 /// One connection to one QMP socket.
 #[derive(Debug)]
 pub struct Monitor {
@@ -26,6 +29,10 @@ pub struct Monitor {
     next_id: u64,
     counters: Counters,
     broken: bool,
+    /// Negotiation mode has not been left: the command that does goes in front of the first ones.
+    negotiating: bool,
+    /// Answers are missing: their ids are not used again on this connection.
+    unanswered: bool,
 }
 
 /// What this connection has cost so far.
@@ -60,7 +67,7 @@ struct Awaited {
 }
 
 impl Monitor {
-    /// Connects, waits for the greeting and leaves negotiation mode.
+    /// Connects and waits for the greeting. Negotiation mode is left with the first commands, in the same write.
     ///
     /// A monitor that accepts the connection but says nothing until the deadline is serving another client.
     pub fn connect(path: &Path, deadline: &Deadline) -> Result<Self> {
@@ -72,13 +79,11 @@ impl Monitor {
             next_id: 1,
             counters: Counters::default(),
             broken: false,
+            negotiating: true,
+            unanswered: false,
         };
         monitor
             .await_greeting(deadline)
-            .map_err(|error| error.context(format!("monitor {}", path.display())))?;
-        let capabilities = Command::with("qmp_capabilities", &[]);
-        monitor
-            .execute(&capabilities, deadline)
             .map_err(|error| error.context(format!("monitor {}", path.display())))?;
         Ok(monitor)
     }
@@ -138,6 +143,29 @@ impl Monitor {
     /// QEMU runs them in order. Each file descriptor rides on the first byte of its own command, which starts a
     /// new `sendmsg`; everything between two file descriptors goes in one.
     pub fn run(&mut self, commands: &[Command<'_>], deadline: &Deadline) -> Batch {
+        if !self.negotiating {
+            return self.run_now(commands, deadline);
+        }
+        let mut all = vec![Command::with("qmp_capabilities", &[])];
+        all.extend_from_slice(commands);
+        let Batch { replies, mut failure } = self.run_now(&all, deadline);
+        let mut replies = replies.into_iter();
+        let refusal = match replies.next().flatten() {
+            Some(Ok(_)) => {
+                self.negotiating = false;
+                return Batch { replies: replies.collect(), failure };
+            }
+            Some(Err(error)) => Some(error.with_step("qmp_capabilities")),
+            None => None,
+        };
+        // Nothing else is understood then, and nobody knows which mode the monitor is in.
+        self.broken = true;
+        failure = refusal.or(failure);
+        Batch { replies: commands.iter().map(|_| None).collect(), failure }
+    }
+
+    fn run_now(&mut self, commands: &[Command<'_>], deadline: &Deadline) -> Batch {
+        self.choose_ids(commands.len());
         let mut awaited =
             Awaited { first: self.next_id, replies: Vec::new(), missing: commands.len(), weight: 0 };
         awaited.replies.resize_with(commands.len(), || None);
@@ -147,8 +175,18 @@ impl Monitor {
                 self.salvage(&mut awaited);
             }
             self.broken |= !matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
+            self.unanswered = true;
         }
         Batch { replies: awaited.replies, failure }
+    }
+
+    /// Ids of one digit are used again and again, because every byte costs, as long as no late answer can be taken for
+    /// another one's.
+    fn choose_ids(&mut self, count: usize) {
+        let last = u64::try_from(count).unwrap_or(u64::MAX).saturating_add(self.next_id);
+        if last > ONE_DIGIT + 1 && !self.unanswered {
+            self.next_id = 1;
+        }
     }
 
     fn converse(

@@ -72,6 +72,10 @@ impl Scene {
         }
         let api = world.open(agent);
         operation.prepare(&world, api.as_ref());
+        if !operation.is_add() {
+            // The longest way of a removal begins with the question what the guest does, which this brings about.
+            world.qemu.emit("RESUME", serde_json::json!({}));
+        }
         world.qemu.take_seen();
         world.qemu.settle();
         let start = world.picture();

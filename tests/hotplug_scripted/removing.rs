@@ -127,6 +127,15 @@ pub fn reasons_for_pending(agent: &dyn Agent) {
     ] {
         let (world, api) = with_disk(agent);
         world.qemu.model(|model| model.run_state = state.into());
+        // What has never run says nothing when it is looked at; what stops says so, and is asked what it does instead.
+        let api = if why == Why::NotStarted {
+            drop(api);
+            world.open(agent)
+        } else {
+            world.qemu.emit(if state == "suspended" { "SUSPEND" } else { "STOP" }, json!({}));
+            world.qemu.settle();
+            api
+        };
         let start = Instant::now();
         assert_eq!(pending(api.unplug(&UnplugAsk::of("data"))), why, "{state}");
         assert!(start.elapsed() < Duration::from_secs(3), "nobody waits for a guest that cannot answer");
@@ -145,6 +154,30 @@ pub fn reasons_for_pending(agent: &dyn Agent) {
         other => panic!("{other:?}"),
     });
     assert!(told, "never said that the guest has not booted");
+}
+
+/// A guest that is known to run is not asked what it does, and one that may have stopped is, once.
+pub fn the_run_state_is_asked_only_when_it_may_have_changed(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    let asked = || world.qemu.take_names().into_iter().filter(|name| name == "query-status").count();
+    let refused = || fails(api.unplug(&UnplugAsk::of("data")), ErrorKind::GuestRefused);
+    world.qemu.model(|model| model.manner = Manner::Refuses);
+    refused();
+    assert_eq!(asked(), 0, "nothing has happened since the guest was opened");
+    for event in
+        ["STOP", "RESUME", "SUSPEND_DISK", "RESET", "WAKEUP", "GUEST_PANICKED", "SHUTDOWN", "MIGRATION"]
+    {
+        world.qemu.emit(event, json!({}));
+        world.qemu.settle();
+        refused();
+        assert_eq!(asked(), 1, "after {event}");
+        refused();
+        assert_eq!(asked(), 0, "after {event} and an answer");
+    }
+    world.qemu.emit("RTC_CHANGE", json!({ "offset": 1 }));
+    world.qemu.settle();
+    refused();
+    assert_eq!(asked(), 0, "this says nothing about the run state");
 }
 
 pub fn a_refusal_is_an_answer_and_the_device_stays(agent: &dyn Agent) {

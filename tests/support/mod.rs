@@ -6,6 +6,7 @@
 #![allow(clippy::result_large_err)]
 
 pub mod api;
+pub mod c_api;
 pub mod fake;
 pub mod host;
 pub mod rust_api;
@@ -17,6 +18,9 @@ macro_rules! through_every_api {
     ($($case:ident),* $(,)?) => {
         mod rust {
             $(#[test] fn $case() { super::$case(&$crate::support::rust_api::RustAgent); })*
+        }
+        mod c {
+            $(#[test] fn $case() { super::$case(&$crate::support::c_api::CAgent); })*
         }
     };
 }

@@ -1,0 +1,210 @@
+#include "census.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <net/if.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "net.h"
+
+void census_count(struct census *census, int number, const char *format, ...)
+{
+    char what[sizeof census->of[0].what];
+    va_list arguments;
+    int i;
+
+    va_start(arguments, format);
+    vsnprintf(what, sizeof what, format, arguments);
+    va_end(arguments);
+    for (i = 0; i < census->count; i++)
+        if (strcmp(census->of[i].what, what) == 0)
+            break;
+    if (i == MAX_CENSUS)
+        FAIL("more than %d different things", MAX_CENSUS);
+    if (i == census->count) {
+        strcpy(census->of[i].what, what);
+        census->of[i].number = 0;
+        census->count++;
+    }
+    census->of[i].number += number;
+}
+
+void census_add(struct census *census, const struct census *other, int times)
+{
+    for (int i = 0; i < other->count; i++)
+        census_count(census, other->of[i].number * times, "%s", other->of[i].what);
+}
+
+static int number_of(const struct census *census, const char *what)
+{
+    for (int i = 0; i < census->count; i++)
+        if (strcmp(census->of[i].what, what) == 0)
+            return census->of[i].number;
+    return 0;
+}
+
+static bool is_of_fdset(const char *what)
+{
+    return strncmp(what, "fdset", 5) == 0 || strncmp(what, "open ", 5) == 0;
+}
+
+const char *census_difference(const struct census *got, const struct census *want, bool unsettled)
+{
+    static char text[256];
+    const struct census *both[] = {got, want};
+
+    for (int side = 0; side < 2; side++) {
+        for (int i = 0; i < both[side]->count; i++) {
+            const char *what = both[side]->of[i].what;
+            int has = number_of(got, what), wanted = number_of(want, what);
+            if (has == wanted || (unsettled && is_of_fdset(what) && has < wanted))
+                continue;
+            snprintf(text, sizeof text, "%s: %d, not %d", what, has, wanted);
+            return text;
+        }
+    }
+    return NULL;
+}
+
+/* The next string that is the value of the key, "" if it is no string; NULL at the end. QEMU's versions space their JSON
+ * as they like. */
+static const char *next_value(const char **text, const char *key, char value[64])
+{
+    char quoted[32];
+    const char *at;
+    size_t length = 0;
+
+    snprintf(quoted, sizeof quoted, "\"%s\":", key);
+    at = strstr(*text, quoted);
+    if (at == NULL)
+        return NULL;
+    at += strlen(quoted);
+    at += strspn(at, " ");
+    if (*at == '"')
+        length = strcspn(++at, "\"");
+    snprintf(value, 64, "%.*s", (int)length, at);
+    *text = at + length;
+    return value;
+}
+
+/* What has an id of its own. A bridge's port is the machine's. */
+static void count_devices(struct census *census, struct vm *vm)
+{
+    const char *text = qmp(vm->qemu, "{\"execute\":\"qom-list\",\"arguments\":{\"path\":\"/machine/peripheral\"}}");
+    char name[64];
+
+    while (next_value(&text, "name", name) != NULL)
+        census_count(census, 1, "device %s", name);
+}
+
+/* A line for each queue of a NIC, and of what stands behind it: "name: index=0,type=tap,...". */
+static void count_netdevs(struct census *census, struct vm *vm)
+{
+    static const char question[] =
+        "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"info network\"}}";
+    const char *text = qmp(vm->qemu, question), *at = text;
+    char name[64], type[16];
+
+    while ((at = strstr(at, ": index=")) != NULL) {
+        const char *start = at;
+        while (start > text && strchr("\" \\", start[-1]) == NULL && strncmp(start - 2, "\\n", 2) != 0)
+            start--;
+        snprintf(name, sizeof name, "%.*s", (int)(at - start), start);
+        if (sscanf(at, ": index=%*d,type=%15[a-z-]", type) == 1)
+            census_count(census, 1, "%s of %s", type, name);
+        at++;
+    }
+}
+
+static void count_nodes(struct census *census, struct vm *vm)
+{
+    const char *text = qmp(vm->qemu, "{\"execute\":\"query-named-block-nodes\",\"arguments\":{\"flat\":true}}");
+    char name[64];
+
+    while (next_value(&text, "node-name", name) != NULL)
+        census_count(census, 1, "block node %s", *name == '#' ? "without a name" : name);
+}
+
+static void count_fdsets(struct census *census, struct vm *vm)
+{
+    const char *text = qmp(vm->qemu, "{\"execute\":\"query-fdsets\"}"), *at = text;
+    char value[64];
+
+    while (next_value(&at, "fdset-id", value) != NULL)
+        census_count(census, 1, "fdsets");
+    for (at = text; next_value(&at, "fd", value) != NULL;)
+        census_count(census, 1, "fdset entries");
+    for (at = text; next_value(&at, "opaque", value) != NULL;)
+        census_count(census, 1, "fdset entries of %s", value);
+}
+
+static DIR *list(const char *path)
+{
+    DIR *dir = opendir(path);
+
+    if (dir == NULL)
+        FAIL("cannot list %s: %s", path, strerror(errno));
+    return dir;
+}
+
+/* Its log and the like are counted as well: they are always there. */
+static void count_descriptors(struct census *census, struct vm *vm)
+{
+    char path[320], target[256];
+
+    snprintf(path, sizeof path, "/proc/%d/fd", (int)vm->qemu->pid);
+    DIR *dir = list(path);
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        snprintf(path, sizeof path, "/proc/%d/fd/%s", (int)vm->qemu->pid, entry->d_name);
+        ssize_t length = readlink(path, target, sizeof target - 1);
+        if (length < 0)
+            continue;
+        target[length] = '\0';
+        if (strncmp(target, vm->qemu->dir, strlen(vm->qemu->dir)) == 0)
+            census_count(census, 1, "open %.64s", target + strlen(vm->qemu->dir));
+        else if (strcmp(target, "/dev/net/tun") == 0 || strcmp(target, "/dev/vhost-net") == 0)
+            census_count(census, 1, "descriptors of %s", target);
+    }
+    closedir(dir);
+}
+
+static void count_links(struct census *census, const char *bridge)
+{
+    struct if_nameindex *links = if_nameindex();
+
+    if (links == NULL)
+        FAIL("cannot list the interfaces: %s", strerror(errno));
+    for (int i = 0; links[i].if_name != NULL; i++) {
+        census_count(census, 1, "interfaces");
+        if (link_in_bridge(links[i].if_name, bridge))
+            census_count(census, 1, "ports of the bridge");
+    }
+    if_freenameindex(links);
+}
+
+static void count_files(struct census *census, struct vm *vm)
+{
+    const char *name = strrchr(vm->path, '/') + 1;
+    DIR *dir = list(vm->qemu->dir);
+
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;)
+        if (strncmp(entry->d_name, name, strlen(name)) == 0)
+            census_count(census, 1, "file %.64s", entry->d_name);
+    closedir(dir);
+}
+
+void census_take(struct census *census, struct vm *vm, const char *bridge)
+{
+    census->count = 0;
+    count_devices(census, vm);
+    count_netdevs(census, vm);
+    count_nodes(census, vm);
+    count_fdsets(census, vm);
+    count_descriptors(census, vm);
+    count_links(census, bridge);
+    count_files(census, vm);
+}

@@ -1,0 +1,229 @@
+#include "crash.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "native.h"
+#include "net.h"
+
+enum { ROOT_PORTS = 8, OPEN_MS = 10000, SETTLE_MS = 10000, MAX_LISTED = 64, QUEUES = 3, WAIT_MS = 2, AGAIN_MS = 40 };
+
+const char *const crash_ids[CRASH_DEVICES] = {"nic0", "nic1", "nic2", "disk0", "disk1", "disk2"};
+
+static bool is_nic(enum crash_device which)
+{
+    return which < CRASH_RAW;
+}
+
+int scene_open(struct scene *scene)
+{
+    struct vm *vm = &scene->vm;
+    int rc = kvm_runtime_load(vm->path, &vm->runtime, &failure);
+
+    return rc != 0 ? rc
+                   : kvm_hotplug_open(vm->runtime, vm->qemu->qmp_path, (uint32_t)test_patience(OPEN_MS), &vm->guest,
+                                      &failure);
+}
+
+int scene_add(struct scene *scene, enum crash_device which)
+{
+    struct kvm_hotplug_nic nic = {.id = crash_ids[which], .bridge = scene->bridge,
+                                  .queues = which == CRASH_WIDE_NIC ? QUEUES : 1};
+    struct kvm_hotplug_disk disk = {.id = crash_ids[which], .path = scene->images[which],
+                                    .flags = which == CRASH_READ_ONLY ? KVM_HOTPLUG_READ_ONLY : 0,
+                                    .format = which == CRASH_CHAIN ? KVM_HOTPLUG_FORMAT_QCOW2 : KVM_HOTPLUG_FORMAT_RAW};
+
+    return is_nic(which) ? kvm_hotplug_add_nic(scene->vm.guest, &nic, sizeof nic, NULL, 0, &failure)
+                         : kvm_hotplug_add_disk(scene->vm.guest, &disk, sizeof disk, NULL, 0, &failure);
+}
+
+int scene_ask(struct scene *scene, enum crash_device which)
+{
+    struct kvm_hotplug_removal removal = {.id = crash_ids[which], .flags = KVM_HOTPLUG_NO_WAIT};
+
+    return kvm_hotplug_unplug(scene->vm.guest, &removal, sizeof removal, NULL, 0, &failure);
+}
+
+static void make_images(struct scene *scene)
+{
+    char base[TEST_PATH], middle[TEST_PATH];
+    const char *dir = scene->vm.qemu->dir;
+
+    for (int i = CRASH_RAW; i < CRASH_DEVICES; i++)
+        path_in(scene->images[i], dir, crash_ids[i]);
+    path_in(base, dir, "base");
+    path_in(middle, dir, "middle");
+    image_raw(base, MEBIBYTE);
+    image_qcow2(middle, "1M", base, "raw");
+    image_qcow2(scene->images[CRASH_CHAIN], "1M", middle, "qcow2");
+    image_raw(scene->images[CRASH_RAW], MEBIBYTE);
+    image_raw(scene->images[CRASH_READ_ONLY], MEBIBYTE);
+}
+
+static int list_states(struct scene *scene, struct states *states)
+{
+    struct kvm_hotplug_device *devices = calloc(MAX_LISTED, sizeof *devices);
+    size_t count = 0, i;
+    int pending = 0, which;
+
+    CHECK(devices != NULL);
+    works(kvm_hotplug_list(scene->vm.guest, devices, sizeof *devices, MAX_LISTED, &count, &failure));
+    CHECK(count <= CRASH_DEVICES);
+    for (which = 0; which < CRASH_DEVICES; which++)
+        states->of[which] = KVM_HOTPLUG_ABSENT;
+    for (i = 0; i < count; i++) {
+        for (which = 0; which < CRASH_DEVICES && strcmp(devices[i].id, crash_ids[which]) != 0; which++)
+            ;
+        if (which == CRASH_DEVICES)
+            FAIL("a device that nobody added: %s", devices[i].id);
+        states->of[which] = devices[i].state;
+        pending += devices[i].state == KVM_HOTPLUG_PENDING;
+    }
+    free(devices);
+    return pending;
+}
+
+/* As a guest without a system does: when it resets; or by switching the slots off, where a reset takes nothing out. */
+void scene_let_go(struct scene *scene)
+{
+    struct kvm_hotplug_device *devices;
+    size_t count = 0, i;
+
+    if (!has_native_hotplug(scene->vm.qemu)) {
+        vm_observe(&scene->vm, "{\"execute\":\"system_reset\"}");
+        return;
+    }
+    devices = calloc(MAX_LISTED, sizeof *devices);
+    CHECK(devices != NULL);
+    works(kvm_hotplug_list(scene->vm.guest, devices, sizeof *devices, MAX_LISTED, &count, &failure));
+    for (i = 0; i < count; i++)
+        if (devices[i].state == KVM_HOTPLUG_PENDING)
+            native_switch_off(scene->vm.qemu, devices[i].bus);
+    free(devices);
+}
+
+void scene_grant(struct scene *scene)
+{
+    long long end = now_ms() + test_patience(SETTLE_MS), again = 0;
+    struct states states;
+
+    while (list_states(scene, &states) > 0) {
+        if (now_ms() >= end)
+            FAIL("the guest does not let go");
+        if (now_ms() >= again) {
+            scene_let_go(scene);
+            again = now_ms() + test_patience(AGAIN_MS);
+        }
+        if (kvm_hotplug_process(scene->vm.guest, 0, &failure) < 0)
+            FAIL("process: %s", kvm_hotplug_error_message(failure));
+        sleep_ms(WAIT_MS);
+    }
+}
+
+static void check_no_difference(struct scene *scene)
+{
+    struct kvm_hotplug_difference differences[8];
+    size_t count = 0;
+
+    works(kvm_hotplug_verify(scene->vm.guest, 0, differences, sizeof differences[0], 8, &count, &failure));
+    if (count > 0)
+        FAIL("%zu differences, the first: %s", count, differences[0].text);
+}
+
+/* A tap goes when QEMU has closed it, which the kernel takes some milliseconds for. */
+static void check_census(struct scene *scene, const struct census *want, bool unsettled)
+{
+    long long end = now_ms() + test_patience(SETTLE_MS);
+    const char *difference;
+    struct census got;
+
+    for (;;) {
+        census_take(&got, &scene->vm, scene->bridge);
+        difference = census_difference(&got, want, unsettled);
+        if (difference == NULL)
+            break;
+        if (now_ms() >= end)
+            FAIL("record, guest and host do not agree: %s", difference);
+        sleep_ms(WAIT_MS);
+    }
+    test_count_check();
+}
+
+void scene_compare(struct scene *scene, struct states *states)
+{
+    struct census want = scene->without;
+    bool disk_pending = false;
+    int pending;
+
+    check_no_difference(scene);
+    pending = list_states(scene, states);
+    for (int i = 0; i < CRASH_DEVICES; i++) {
+        if (states->of[i] != KVM_HOTPLUG_ABSENT)
+            census_add(&want, &scene->cost[i], 1);
+        disk_pending = disk_pending || (!is_nic(i) && states->of[i] == KVM_HOTPLUG_PENDING);
+    }
+    census_count(&want, pending > 0, "file vm.runtime.journal");
+    census_count(&want, 1, "file vm.runtime.lock");
+    check_census(scene, &want, disk_pending);
+}
+
+void scene_compare_files(struct scene *scene, const struct states *states)
+{
+    bool pending = false;
+
+    for (int i = 0; i < CRASH_DEVICES; i++) {
+        pending = pending || states->of[i] == KVM_HOTPLUG_PENDING;
+        CHECK(vm_record_contains(&scene->vm, crash_ids[i]) == (states->of[i] != KVM_HOTPLUG_ABSENT) ||
+              states->of[i] == KVM_HOTPLUG_PENDING);
+    }
+    CHECK_NUMBER(vm_has_journal(&scene->vm), pending);
+}
+
+void scene_check_fd_names(struct scene *scene)
+{
+    struct monitor *monitor = monitor_open(scene->vm.qemu->qmp_path, scene->vm.qemu->pid, test_patience(OPEN_MS));
+    char name[16], command[128];
+
+    CHECK(monitor != NULL);
+    for (int queue = 0; queue < QUEUES; queue++) {
+        snprintf(name, sizeof name, queue == 0 ? "kh" : "kh%d", queue);
+        snprintf(command, sizeof command, "{\"execute\":\"closefd\",\"arguments\":{\"fdname\":\"%s\"}}", name);
+        if (strstr(monitor_command(monitor, command), "not found") == NULL)
+            FAIL("the fd %s was left", name);
+    }
+    monitor_close(monitor);
+}
+
+/* The same devices cost the same whenever they are added, or something has been left behind already. */
+static void measure(struct scene *scene, enum crash_device which)
+{
+    struct census with;
+
+    works(scene_add(scene, which));
+    census_take(&with, &scene->vm, scene->bridge);
+    census_add(&with, &scene->without, -1);
+    census_count(&with, -1, "file vm.runtime.lock");
+    scene->cost[which] = with;
+    answers(scene_ask(scene, which), KVM_HOTPLUG_PENDING);
+    scene_grant(scene);
+}
+
+void scene_start(struct scene *scene)
+{
+    struct states states;
+
+    net_private();
+    bridge_new(scene->bridge);
+    vm_start(&scene->vm, &(struct qemu_options){.root_ports = ROOT_PORTS});
+    make_images(scene);
+    census_take(&scene->without, &scene->vm, scene->bridge);
+    census_count(&scene->without, -1, "file vm.runtime.lock");
+    for (int i = 0; i < CRASH_DEVICES; i++) {
+        measure(scene, i);
+        CHECK(scene->cost[i].count > 0);
+        scene_compare(scene, &states);
+    }
+    vm_close(&scene->vm);
+}

@@ -1,0 +1,52 @@
+/* A guest whose agents are killed in the middle of what they do, and what has to hold when the next one has opened it. */
+#ifndef TEST_CRASH_H
+#define TEST_CRASH_H
+
+#include <net/if.h>
+#include <stdbool.h>
+
+#include "census.h"
+#include "files.h"
+#include "library.h"
+
+/* What agents add and remove: NICs with one and with several queues, raw and qcow2 images, a chain of images. */
+enum crash_device { CRASH_NIC, CRASH_WIDE_NIC, CRASH_OTHER_NIC, CRASH_RAW, CRASH_CHAIN, CRASH_READ_ONLY, CRASH_DEVICES };
+
+extern const char *const crash_ids[CRASH_DEVICES];
+
+struct scene {
+    struct vm vm;
+    char bridge[IF_NAMESIZE];
+    char images[CRASH_DEVICES][TEST_PATH];
+    struct census without;             /* any device */
+    struct census cost[CRASH_DEVICES]; /* what each adds to that */
+};
+
+/* Starts the guest, in a network namespace of its own, and measures. No agent has it open afterwards. */
+void scene_start(struct scene *scene);
+
+/* For the child: opens the guest; what the calls answer is the caller's to judge. */
+int scene_open(struct scene *scene);
+int scene_add(struct scene *scene, enum crash_device which);
+int scene_ask(struct scene *scene, enum crash_device which);
+
+/* Lets the guest grant every removal that is pending; and waits for it. QEMU 7.2 may have to be told more than once: it says
+ * that a device is gone when its memory map changes the next time. */
+void scene_let_go(struct scene *scene);
+void scene_grant(struct scene *scene);
+
+/* What the record has, as KVM_HOTPLUG_... states; KVM_HOTPLUG_ABSENT for what it has not. */
+struct states {
+    int of[CRASH_DEVICES];
+};
+
+/* Compares record, guest and host completely, both ways, and answers what there is. The guest is open. */
+void scene_compare(struct scene *scene, struct states *states);
+
+/* That the files beside the record say the same; the guest is closed. */
+void scene_compare_files(struct scene *scene, const struct states *states);
+
+/* That no agent has left a descriptor under a name of getfd, which QEMU lists nowhere; the guest is closed. */
+void scene_check_fd_names(struct scene *scene);
+
+#endif

@@ -1,0 +1,389 @@
+//! The library through its C interface, called as a C program would.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr::{null, null_mut};
+
+use ::kvm_hotplug::capi::device::{
+    kvm_hotplug_answer as Code, kvm_hotplug_device, kvm_hotplug_reason as Reason,
+};
+use ::kvm_hotplug::capi::disk::*;
+use ::kvm_hotplug::capi::error::*;
+use ::kvm_hotplug::capi::event::{
+    kvm_hotplug_event, kvm_hotplug_event_type as Event, kvm_hotplug_next_event,
+};
+use ::kvm_hotplug::capi::guest::{
+    kvm_hotplug as Handle, kvm_hotplug_cancel, kvm_hotplug_close, kvm_hotplug_get_device, kvm_hotplug_get_fd,
+    kvm_hotplug_list, kvm_hotplug_open, kvm_hotplug_process,
+};
+use ::kvm_hotplug::capi::log::kvm_hotplug_log_level::KVM_HOTPLUG_LOG_DEBUG;
+use ::kvm_hotplug::capi::nic::*;
+use ::kvm_hotplug::capi::removal::*;
+use ::kvm_hotplug::capi::runtime::*;
+use ::kvm_hotplug::capi::slots::{
+    kvm_hotplug_slot, kvm_hotplug_slot_map, kvm_hotplug_slot_state as SlotState,
+};
+
+use super::api::*;
+
+pub struct CAgent;
+
+struct CApi(*mut Handle);
+
+// SAFETY: the header says that any thread may use a handle.
+unsafe impl Send for CApi {}
+// SAFETY: and that calls on one handle take turns.
+unsafe impl Sync for CApi {}
+
+type Reterr<'a> = &'a mut *mut kvm_hotplug_error;
+
+/// Makes a call that takes a place for an error, and reads the error if it fails.
+fn call(work: impl FnOnce(Reterr<'_>) -> c_int) -> Result<c_int, Failure> {
+    let mut error = null_mut();
+    let code = work(&mut error);
+    if code >= 0 {
+        assert!(error.is_null(), "an error beside a success");
+        return Ok(code);
+    }
+    assert!(!error.is_null(), "a failure without an error");
+    // SAFETY: the library has just made it, and it is freed once, after the last use.
+    let failure = unsafe {
+        let failure = Failure {
+            kind: kvm_hotplug_error_kind(error),
+            errno: kvm_hotplug_error_errno(error),
+            text: text(kvm_hotplug_error_message(error)).unwrap(),
+            step: text(kvm_hotplug_error_step(error)),
+            qmp_class: text(kvm_hotplug_error_qmp_class(error)),
+            qmp_desc: text(kvm_hotplug_error_qmp_desc(error)),
+            undo: kvm_hotplug_error_undo(error),
+            left: text(kvm_hotplug_error_left(error))
+                .map_or_else(Vec::new, |left| left.lines().map(str::to_owned).collect()),
+        };
+        kvm_hotplug_error_free(error);
+        failure
+    };
+    assert_eq!(code, -failure.errno, "{failure:?}");
+    Err(failure)
+}
+
+/// # Safety
+/// NULL or a string.
+unsafe fn text(pointer: *const c_char) -> Option<String> {
+    // SAFETY: passed on.
+    (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) }.to_str().unwrap().to_owned())
+}
+
+/// A string in an array of a result; `None` if it is empty.
+fn field(array: &[c_char]) -> Option<String> {
+    let bytes: Vec<u8> = array.iter().take_while(|c| **c != 0).map(|c| c.to_ne_bytes()[0]).collect();
+    (!bytes.is_empty()).then(|| String::from_utf8(bytes).unwrap())
+}
+
+/// Strings of a request, which live as long as it is used.
+#[derive(Default)]
+struct Strings(Vec<CString>);
+
+impl Strings {
+    fn keep(&mut self, text: Option<impl AsRef<[u8]>>) -> *const c_char {
+        let Some(text) = text else { return null() };
+        self.0.push(CString::new(text.as_ref()).unwrap());
+        self.0.last().unwrap().as_ptr()
+    }
+}
+
+/// A struct as C makes it with `= {0}`.
+fn zeroed<T: Copy>() -> T {
+    // SAFETY: only for structs of the header, which consist of integers and pointers.
+    unsafe { std::mem::zeroed() }
+}
+
+unsafe extern "C" fn print(_: *mut c_void, level: c_int, message: *const c_char) {
+    // SAFETY: the header promises a string.
+    let message = unsafe { text(message) }.unwrap();
+    #[allow(clippy::print_stdout)]
+    {
+        println!("  [{level}] {message}");
+    }
+}
+
+/// A timeout in C's width; 0 would mean the default there.
+fn milliseconds(timeout_ms: u64) -> u32 {
+    u32::try_from(timeout_ms.max(1)).unwrap()
+}
+
+fn flags(place: &Place, boot_index: Option<u32>) -> u32 {
+    let flag = |set, flag| if set { flag } else { 0 };
+    flag(place.live_only, KVM_HOTPLUG_LIVE_ONLY) | flag(boot_index.is_some(), KVM_HOTPLUG_BOOT_INDEX)
+}
+
+impl Agent for CAgent {
+    fn open(&self, runtime: &Path, socket: &Path, timeout_ms: u64) -> Result<Box<dyn Api>, Failure> {
+        let path = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
+        let (runtime_path, socket) = (path(runtime), path(socket));
+        let (mut runtime, mut guest) = (null_mut(), null_mut());
+        // SAFETY: strings and places for results live through the calls; the record is freed once, after its last use,
+        // which may be before the guest is closed.
+        unsafe {
+            call(|error| kvm_runtime_load(runtime_path.as_ptr(), &raw mut runtime, error))?;
+            let level = KVM_HOTPLUG_LOG_DEBUG as c_int;
+            call(|error| kvm_runtime_set_log(runtime, level, Some(print), null_mut(), None, error)).unwrap();
+            let timeout = milliseconds(timeout_ms);
+            let opened =
+                call(|error| kvm_hotplug_open(runtime, socket.as_ptr(), timeout, &raw mut guest, error));
+            kvm_runtime_free(runtime);
+            opened?;
+        }
+        Ok(Box::new(CApi(guest)))
+    }
+}
+
+impl Drop for CApi {
+    fn drop(&mut self) {
+        // SAFETY: nobody else has the handle any more.
+        unsafe { kvm_hotplug_close(self.0) };
+    }
+}
+
+impl Api for CApi {
+    fn add_nic(&self, nic: &NicAsk) -> Result<Answer, Failure> {
+        let mut strings = Strings::default();
+        let fds: Vec<RawFd> = nic.fds.iter().map(|fd| fd.as_raw_fd()).collect();
+        let request = kvm_hotplug_nic {
+            id: strings.keep(nic.place.id.as_ref()),
+            mac: strings.keep(nic.mac.as_ref()),
+            bridge: strings.keep(nic.bridge.as_ref()),
+            ifname: strings.keep(nic.ifname.as_ref()),
+            model: strings.keep(nic.model.as_ref()),
+            bus: strings.keep(nic.place.address.as_ref().map(|(bus, _)| bus)),
+            tap_fds: if fds.is_empty() { null() } else { fds.as_ptr() },
+            tap_fd_count: u32::try_from(fds.len()).unwrap(),
+            queues: nic.queues.into(),
+            vhost: kvm_hotplug_vhost::KVM_HOTPLUG_VHOST_OFF as u32,
+            mtu: nic.mtu.map_or(0, u32::from),
+            slot: nic.place.address.as_ref().map_or(0, |(_, slot)| u32::from(*slot)),
+            boot_index: nic.boot_index.unwrap_or(0),
+            timeout_ms: milliseconds(nic.place.timeout_ms),
+            flags: flags(&nic.place, nic.boot_index),
+            ..zeroed()
+        };
+        let (size, mut device) = (size_of_val(&request), zeroed::<kvm_hotplug_device>());
+        let device_size = size_of_val(&device);
+        // SAFETY: all of it lives through the call.
+        let code = call(|error| unsafe {
+            kvm_hotplug_add_nic(self.0, &raw const request, size, &raw mut device, device_size, error)
+        })?;
+        Ok(answer(code, &device))
+    }
+
+    fn add_disk(&self, disk: &DiskAsk) -> Result<Answer, Failure> {
+        let mut strings = Strings::default();
+        let format = match disk.format.as_deref() {
+            None => kvm_hotplug_format::KVM_HOTPLUG_FORMAT_PROBE,
+            Some("raw") => kvm_hotplug_format::KVM_HOTPLUG_FORMAT_RAW,
+            Some("qcow2") => kvm_hotplug_format::KVM_HOTPLUG_FORMAT_QCOW2,
+            Some(other) => panic!("format {other}"),
+        };
+        let read_only = if disk.read_only { KVM_HOTPLUG_READ_ONLY } else { 0 };
+        let share_rw = if disk.share_rw { KVM_HOTPLUG_SHARE_RW } else { 0 };
+        let request = kvm_hotplug_disk {
+            path: strings.keep(Some(disk.path.as_os_str().as_bytes())),
+            id: strings.keep(disk.place.id.as_ref()),
+            serial: strings.keep(disk.serial.as_ref()),
+            model: strings.keep(disk.model.as_ref()),
+            bus: strings.keep(disk.place.address.as_ref().map(|(bus, _)| bus)),
+            format: format as u32,
+            slot: disk.place.address.as_ref().map_or(0, |(_, slot)| u32::from(*slot)),
+            boot_index: disk.boot_index.unwrap_or(0),
+            timeout_ms: milliseconds(disk.place.timeout_ms),
+            flags: flags(&disk.place, disk.boot_index) | read_only | share_rw,
+            ..zeroed()
+        };
+        let (size, mut device) = (size_of_val(&request), zeroed::<kvm_hotplug_device>());
+        let device_size = size_of_val(&device);
+        // SAFETY: all of it lives through the call.
+        let code = call(|error| unsafe {
+            kvm_hotplug_add_disk(self.0, &raw const request, size, &raw mut device, device_size, error)
+        })?;
+        Ok(answer(code, &device))
+    }
+
+    /// The functions for one kind answer no device, so it is looked up before.
+    fn unplug(&self, removal: &UnplugAsk) -> Result<Answer, Failure> {
+        let id = CString::new(removal.id.as_str()).unwrap();
+        let timeout = milliseconds(removal.timeout_ms);
+        let mut device = zeroed::<kvm_hotplug_device>();
+        let device_size = size_of_val(&device);
+        let live_only = if removal.live_only { KVM_HOTPLUG_LIVE_ONLY } else { 0 };
+        let flags = live_only | if removal.wait { 0 } else { KVM_HOTPLUG_NO_WAIT };
+        let request = kvm_hotplug_removal { id: id.as_ptr(), timeout_ms: timeout, flags };
+        let size = size_of_val(&request);
+        // SAFETY: all of it lives through the calls.
+        let code = call(|error| unsafe {
+            match removal.kind {
+                None => {
+                    kvm_hotplug_unplug(self.0, &raw const request, size, &raw mut device, device_size, error)
+                }
+                Some(kind) => {
+                    assert_eq!(flags, 0, "the functions for one kind take no flags");
+                    kvm_hotplug_get_device(self.0, id.as_ptr(), &raw mut device, device_size, null_mut());
+                    match kind {
+                        "nic" => kvm_hotplug_del_nic(self.0, id.as_ptr(), timeout, error),
+                        "disk" => kvm_hotplug_del_disk(self.0, id.as_ptr(), timeout, error),
+                        other => panic!("kind {other}"),
+                    }
+                }
+            }
+        })?;
+        Ok(answer(code, &device))
+    }
+
+    fn process(&self, timeout_ms: u64) -> Result<usize, Failure> {
+        // SAFETY: the handle is open.
+        let count = call(|error| unsafe { kvm_hotplug_process(self.0, milliseconds(timeout_ms), error) })?;
+        Ok(usize::try_from(count).unwrap())
+    }
+
+    fn next_event(&self) -> Option<News> {
+        let mut event = zeroed::<kvm_hotplug_event>();
+        let size = size_of_val(&event);
+        // SAFETY: the handle is open, and the struct lives through the call.
+        let code = call(|error| unsafe { kvm_hotplug_next_event(self.0, &raw mut event, size, error) });
+        if code.unwrap() == 0 {
+            return None;
+        }
+        let is = |kind: Event| event.event_type == kind as u32;
+        let what = match () {
+            () if is(Event::KVM_HOTPLUG_EVENT_ADDED) => What::Added,
+            () if is(Event::KVM_HOTPLUG_EVENT_REMOVED) => What::Removed,
+            () if is(Event::KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST) => What::RemovedByGuest,
+            () if is(Event::KVM_HOTPLUG_EVENT_REFUSED) => What::Refused,
+            () if is(Event::KVM_HOTPLUG_EVENT_PENDING) => What::Pending,
+            () if is(Event::KVM_HOTPLUG_EVENT_UNDONE) => What::Undone,
+            () if is(Event::KVM_HOTPLUG_EVENT_MONITOR_LOST) => What::MonitorLost,
+            () if is(Event::KVM_HOTPLUG_EVENT_LOST) => What::Lost(event.lost),
+            () => panic!("event {}", event.event_type),
+        };
+        let text = field(&event.text).unwrap_or_default();
+        Some(News { what, id: field(&event.id), generation: event.generation, text })
+    }
+
+    fn list(&self) -> Vec<Item> {
+        let count = |array: *mut kvm_hotplug_device, capacity| {
+            let (size, mut count) = (size_of::<kvm_hotplug_device>(), 0);
+            // SAFETY: the array has that many elements.
+            call(|error| unsafe { kvm_hotplug_list(self.0, array, size, capacity, &raw mut count, error) })
+                .unwrap();
+            count
+        };
+        let mut devices = vec![zeroed::<kvm_hotplug_device>(); count(null_mut(), 0)];
+        let found = count(devices.as_mut_ptr(), devices.len());
+        devices.truncate(found);
+        devices.iter().map(item).collect()
+    }
+
+    fn slots(&self) -> Result<Vec<SlotItem>, Failure> {
+        let count = |array: *mut kvm_hotplug_slot, capacity| -> Result<usize, Failure> {
+            let (size, mut count) = (size_of::<kvm_hotplug_slot>(), 0);
+            let timeout = milliseconds(AMPLE);
+            // SAFETY: the array has that many elements.
+            call(|error| unsafe {
+                kvm_hotplug_slot_map(self.0, timeout, array, size, capacity, &raw mut count, error)
+            })?;
+            Ok(count)
+        };
+        let mut slots = vec![zeroed::<kvm_hotplug_slot>(); count(null_mut(), 0)?];
+        let found = count(slots.as_mut_ptr(), slots.len())?;
+        slots.truncate(found);
+        Ok(slots.iter().map(slot).collect())
+    }
+
+    fn fd(&self) -> RawFd {
+        // SAFETY: the handle is open.
+        call(|error| unsafe { kvm_hotplug_get_fd(self.0, error) }).unwrap()
+    }
+
+    fn cancel(&self) -> bool {
+        // SAFETY: the handle is open.
+        call(|error| unsafe { kvm_hotplug_cancel(self.0, error) }).unwrap() == 1
+    }
+}
+
+fn answer(code: c_int, device: &kvm_hotplug_device) -> Answer {
+    let is = |answer: Code| code == answer as c_int;
+    let state = match () {
+        () if is(Code::KVM_HOTPLUG_DONE) => State::Done,
+        () if is(Code::KVM_HOTPLUG_AFTER_REBOOT) => State::AfterReboot(later(device.reason)),
+        () if is(Code::KVM_HOTPLUG_PENDING) => State::Pending(why(device.reason)),
+        () if is(Code::KVM_HOTPLUG_ABSENT) => State::Absent,
+        () => panic!("answer {code}"),
+    };
+    Answer { state, device: (state != State::Absent).then(|| item(device)) }
+}
+
+fn later(reason: u32) -> Later {
+    let is = |known: Reason| reason == known as u32;
+    match () {
+        () if is(Reason::KVM_HOTPLUG_REASON_QEMU_TOO_OLD) => Later::QemuTooOld,
+        () if is(Reason::KVM_HOTPLUG_REASON_MODEL) => Later::Model,
+        () if is(Reason::KVM_HOTPLUG_REASON_NO_ADDRESS) => Later::NoAddress,
+        () => panic!("reason {reason}"),
+    }
+}
+
+fn why(reason: u32) -> Why {
+    let is = |known: Reason| reason == known as u32;
+    match () {
+        () if is(Reason::KVM_HOTPLUG_REASON_DEADLINE) => Why::Deadline,
+        () if is(Reason::KVM_HOTPLUG_REASON_NOT_BOOTED) => Why::NotBooted,
+        () if is(Reason::KVM_HOTPLUG_REASON_NOT_STARTED) => Why::NotStarted,
+        () if is(Reason::KVM_HOTPLUG_REASON_PAUSED) => Why::Paused,
+        () if is(Reason::KVM_HOTPLUG_REASON_ASLEEP) => Why::Asleep,
+        () if is(Reason::KVM_HOTPLUG_REASON_STOPPED) => Why::Stopped,
+        () if is(Reason::KVM_HOTPLUG_REASON_NOT_AWAITED) => Why::NotAwaited,
+        () => panic!("reason {reason}"),
+    }
+}
+
+fn item(device: &kvm_hotplug_device) -> Item {
+    let is = |answer: Code| device.state == answer as u32;
+    let bus = field(&device.bus);
+    Item {
+        id: field(&device.id).unwrap(),
+        kind: match device.device_type {
+            1 => "nic",
+            2 => "disk",
+            other => panic!("device type {other}"),
+        },
+        address: bus.map(|bus| (bus, u8::try_from(device.slot).unwrap())),
+        generation: device.generation,
+        presence: match () {
+            () if is(Code::KVM_HOTPLUG_PENDING) => Presence::Pending(why(device.reason)),
+            () if device.removed_after_reboot == 1 => Presence::RemoveAfterReboot,
+            () if is(Code::KVM_HOTPLUG_AFTER_REBOOT) => Presence::AddAfterReboot,
+            () => Presence::Live,
+        },
+        mac: field(&device.mac),
+        ifname: field(&device.ifname),
+    }
+}
+
+fn slot(slot: &kvm_hotplug_slot) -> SlotItem {
+    let is = |state: SlotState| slot.state == state as u32;
+    SlotItem {
+        bus: field(&slot.bus).unwrap(),
+        slot: u8::try_from(slot.slot).unwrap(),
+        state: match () {
+            () if is(SlotState::KVM_HOTPLUG_SLOT_FREE) => SlotUse::Free,
+            () if is(SlotState::KVM_HOTPLUG_SLOT_RESERVED) => SlotUse::Reserved,
+            () if is(SlotState::KVM_HOTPLUG_SLOT_TAKEN) => SlotUse::Taken,
+            () if is(SlotState::KVM_HOTPLUG_SLOT_QUARANTINED) => SlotUse::Quarantined,
+            () if is(SlotState::KVM_HOTPLUG_SLOT_NOT_HOTPLUGGABLE) => SlotUse::NotHotpluggable,
+            () if is(SlotState::KVM_HOTPLUG_SLOT_UNKNOWN) => SlotUse::Unknown,
+            () => panic!("slot state {}", slot.state),
+        },
+        occupant: field(&slot.occupant).unwrap_or_default(),
+    }
+}
