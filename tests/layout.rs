@@ -2,6 +2,7 @@
 
 use std::mem::offset_of;
 
+use kvm_hotplug::capi::controller::kvm_hotplug_controller;
 use kvm_hotplug::capi::device::kvm_hotplug_device;
 use kvm_hotplug::capi::disk::kvm_hotplug_disk;
 use kvm_hotplug::capi::event::kvm_hotplug_event;
@@ -40,7 +41,7 @@ fn rust_and_c_agree_on_the_structs() {
     let mut rust = lines! {
         kvm_hotplug_disk {
             path, id, serial, model, bus, format, cache, aio, discard, detect_zeroes, logical_block_size,
-            physical_block_size, queues, slot, boot_index, timeout_ms, flags,
+            physical_block_size, queues, slot, boot_index, timeout_ms, flags, wwn, target, lun,
         }
         kvm_hotplug_device {
             id, bus, mac, ifname, bridge, model, serial, path, reason_text, generation, device_type, state,
@@ -54,7 +55,8 @@ fn rust_and_c_agree_on_the_structs() {
         }
         kvm_hotplug_removal { id, timeout_ms, flags }
         kvm_runtime_config { name, command, command_count, reserved_slots, flags }
-        kvm_hotplug_slot { bus, occupant, slot, state }
+        kvm_hotplug_slot { bus, occupant, slot, state, address_type, channel, target, lun }
+        kvm_hotplug_controller { id, bus, model, queues, slot, timeout_ms, flags }
         kvm_hotplug_tap { ifname, bridge, queues, mtu, tap_owner, flags }
     };
     let table = include_str!("c/layout.h").lines().map(str::trim);

@@ -1,6 +1,7 @@
-//! A live guest: adding and removing NICs and disks as transactions against its monitor and its record.
+//! A live guest: adding and removing NICs, disks and SCSI controllers as transactions against its monitor and its record.
 
 mod attach;
+mod controller;
 mod disk;
 mod events;
 mod gate;
@@ -9,6 +10,7 @@ mod nic;
 mod outcome;
 mod places;
 mod plan;
+mod plug;
 mod preview;
 mod readiness;
 mod recovery;
@@ -19,6 +21,7 @@ mod unplug;
 mod verify;
 
 pub use attach::Wish;
+pub use controller::ControllerRequest;
 pub use disk::DiskRequest;
 pub use events::{Event, Subject, What};
 pub use guest::{DeviceState, Guest, Listed, SlotLine, SlotUse};

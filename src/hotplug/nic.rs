@@ -97,6 +97,7 @@ impl Session {
         // Judged before the guest is bothered; the address does not matter for that.
         request.spec(request.mac.unwrap_or(MacAddr::local([0, 0, 1])), false).validate()?;
         check_given(request)?;
+        request.wish.check(&Spec::Nic(request.spec(MacAddr::local([0, 0, 1]), false)))?;
         self.ready(deadline)?;
         if let Some(device) = self.already(&request.wish, |spec| request.differs(spec))? {
             return self.answer_existing(device, request.wish.live_only).map(Prepared::Answer);

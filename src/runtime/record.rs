@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::disk::DiskSpec;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{Address, DeviceId, MacAddr, SLOTS};
+use crate::ids::{Address, BusName, DeviceId, MacAddr, SLOTS};
 use crate::net::spec::NicSpec;
 use crate::scsi::ControllerSpec;
 
@@ -91,6 +91,20 @@ impl Spec {
             Self::Controller(_) => DeviceKind::Controller,
         }
     }
+
+    /// The QEMU driver.
+    pub fn model(&self) -> &str {
+        match self {
+            Self::Nic(spec) => &spec.model,
+            Self::Disk(spec) => &spec.model,
+            Self::Controller(spec) => &spec.model,
+        }
+    }
+
+    /// What is said of an address of the wrong kind.
+    pub fn misplaced(&self, needs: &str) -> Error {
+        Error::invalid(format!("a {} needs a {needs} address", self.model()))
+    }
 }
 
 /// One recorded device.
@@ -116,6 +130,17 @@ impl Device {
         self.spec.kind()
     }
 
+    /// The bus it sits on, PCI or SCSI.
+    pub fn bus(&self) -> Option<&BusName> {
+        self.address.as_ref().map(Address::bus)
+    }
+
+    /// Whether the guest has to let go of it before it can leave. QEMU takes a SCSI disk from its controller and tells the
+    /// guest afterwards (5.2 to 11.1).
+    pub fn leaves_by_consent(&self) -> bool {
+        !matches!(self.address, Some(Address::Scsi(_)))
+    }
+
     /// The SCSI controller it sits on, by id, if it sits on one with an id.
     pub fn controller(&self) -> Option<&str> {
         self.address.as_ref()?.scsi()?.controller()
@@ -123,11 +148,7 @@ impl Device {
 
     /// The QEMU driver.
     pub fn model(&self) -> &str {
-        match &self.spec {
-            Spec::Nic(spec) => &spec.model,
-            Spec::Disk(spec) => &spec.model,
-            Spec::Controller(spec) => &spec.model,
-        }
+        self.spec.model()
     }
 
     /// The MAC address, if it is a NIC.
@@ -174,6 +195,16 @@ impl Record {
     /// The device with this id.
     pub fn find(&self, id: &str) -> Option<&Device> {
         self.devices.iter().find(|device| device.id.as_str() == id)
+    }
+
+    /// Whether the recorded command has a device with this id.
+    pub fn command_names(&self, id: &str) -> bool {
+        let mut words = self.command.iter();
+        std::iter::from_fn(|| {
+            words.find(|word| matches!(word.as_str(), "-device" | "--device"))?;
+            words.next()
+        })
+        .any(|value| id_of_option(value).as_deref() == Some(id))
     }
 
     /// Adds a device.
@@ -247,6 +278,39 @@ impl Record {
                 Err(format!("{id} stays, but its controller {} goes with the next boot", controller.id))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+/// The id in the value of `-device`: a JSON object, or `driver,key=value,...` with commas doubled inside of values.
+fn id_of_option(value: &str) -> Option<String> {
+    if value.starts_with('{') {
+        let object: Value = serde_json::from_str(value).ok()?;
+        return object.get("id")?.as_str().map(str::to_owned);
+    }
+    let value = value.replace(",,", "\0");
+    value.split(',').find_map(|part| part.strip_prefix("id=")).map(|id| id.replace('\0', ","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_of_the_command_are_found_by_id() {
+        let words = [
+            "qemu",
+            "-device",
+            "virtio-scsi-pci,id=scsi,x=a,,id=b",
+            "-netdev",
+            "tap,id=net",
+            "--device",
+            r#"{"driver":"lsi","id":"hba"}"#,
+            "-device",
+        ];
+        let record = Record::new("", words.map(String::from).to_vec(), 4).unwrap();
+        for (id, named) in [("scsi", true), ("hba", true), ("b", false), ("net", false), ("", false)] {
+            assert_eq!(record.command_names(id), named, "{id}");
         }
     }
 }

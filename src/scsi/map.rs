@@ -26,6 +26,7 @@ struct Bus {
 
 #[derive(Clone, Debug)]
 struct Controller {
+    id: String,
     model: String,
     /// Its turn when free targets are handed out.
     turn: usize,
@@ -68,7 +69,7 @@ impl ScsiMap {
         let turn = self.buses.len();
         let bus = self.buses.entry(name).or_default();
         let turn = bus.controller.as_ref().map_or(turn, |known| known.turn);
-        bus.controller = Some(Controller { model: model.to_owned(), turn });
+        bus.controller = Some(Controller { id: id.to_owned(), model: model.to_owned(), turn });
     }
 
     /// The controller with this id is gone, and with it everything on its bus.
@@ -107,19 +108,19 @@ impl ScsiMap {
     /// The place for a new device; [`occupy`](Self::occupy) it before choosing the next. `None` for [`Want::Auto`] where
     /// no controller takes devices, so that one has to be added. The same map always answers the same.
     ///
-    /// `closed` says why a controller is not to be given anything now, by the name of its bus.
+    /// `closed` says why the controller with an id is not to be given anything now.
     ///
     /// Errors: [`ErrorKind::NoSlot`] with the counts of every bus, [`ErrorKind::AddressTaken`] naming the occupant,
     /// [`ErrorKind::NotHotpluggable`] for a closed bus, [`ErrorKind::NotFound`] for one that the guest does not show.
     pub fn choose(
         &self,
         want: &Want,
-        closed: impl Fn(&BusName) -> Option<String>,
+        closed: impl Fn(&str) -> Option<String>,
     ) -> Result<Option<ScsiAddress>> {
         match want {
             Want::Auto => {
                 let mut usable = self.usable();
-                usable.retain(|(name, _)| closed(name).is_none());
+                usable.retain(|(_, bus)| bus.controller.as_ref().is_some_and(|it| closed(&it.id).is_none()));
                 match usable.iter().find_map(|(name, bus)| bus.first_free(name)) {
                     None if !usable.is_empty() => Err(exhausted(&usable)),
                     found => Ok(found),
@@ -131,6 +132,23 @@ impl ScsiMap {
             }
             Want::Pinned(address) => {
                 self.open_bus(&address.bus, closed)?.check_free(address)?;
+                Ok(Some(address.clone()))
+            }
+        }
+    }
+
+    /// The same for a guest that is to boot with the device: whatever the controller is, and whether or not it is there now.
+    /// `None` for [`Want::Auto`]: the boot decides.
+    pub fn choose_cold(&self, want: &Want) -> Result<Option<ScsiAddress>> {
+        let empty = Bus::default();
+        let on = |name: &BusName| self.buses.get(name).unwrap_or(&empty);
+        match want {
+            Want::Auto => Ok(None),
+            Want::OnBus(name) => {
+                on(name).first_free(name).map(Some).ok_or_else(|| exhausted(&[(name, on(name))]))
+            }
+            Want::Pinned(address) => {
+                on(&address.bus).check_free(address)?;
                 Ok(Some(address.clone()))
             }
         }
@@ -172,7 +190,7 @@ impl ScsiMap {
         usable
     }
 
-    fn open_bus(&self, name: &BusName, closed: impl Fn(&BusName) -> Option<String>) -> Result<&Bus> {
+    fn open_bus(&self, name: &BusName, closed: impl Fn(&str) -> Option<String>) -> Result<&Bus> {
         let refuse = |kind, why: String| Err(Error::new(kind, format!("{name}: {why}")));
         let Some((bus, controller)) =
             self.buses.get(name).and_then(|bus| Some((bus, bus.controller.as_ref()?)))
@@ -189,7 +207,7 @@ impl ScsiMap {
                 format!("its controller, a {}, does not tell a running guest of new disks", controller.model);
             return refuse(ErrorKind::NotHotpluggable, text);
         }
-        match closed(name) {
+        match closed(&controller.id) {
             Some(why) => refuse(ErrorKind::NotHotpluggable, why),
             None => Ok(bus),
         }

@@ -76,6 +76,14 @@ impl Default for ControllerSpec {
 }
 
 impl ControllerSpec {
+    /// The first setting in which `other` differs.
+    pub fn conflict_with(&self, other: &Self) -> Option<&'static str> {
+        // Taken apart by name, so that a new field cannot be forgotten here.
+        let Self { model, queues } = self;
+        let same = [("model", *model == other.model), ("queues", *queues == other.queues)];
+        same.into_iter().find_map(|(name, same)| (!same).then_some(name))
+    }
+
     /// Refuses settings that QEMU would refuse.
     pub fn validate(&self) -> Result<()> {
         if !is_model_name(&self.model) {

@@ -132,6 +132,7 @@ pub enum Later {
     QemuTooOld,
     Model,
     NoAddress,
+    Controller,
 }
 
 /// Why a removal is pending.

@@ -159,6 +159,7 @@ fn wish(place: &Place) -> Result<Wish, Failure> {
     Ok(Wish {
         id: place.id.as_deref().map(DeviceId::parse).transpose()?,
         address: place.address.as_ref().map(address).transpose()?,
+        scsi_bus: None,
         live_only: place.live_only,
     })
 }
@@ -178,6 +179,7 @@ fn later(why: &AfterReboot) -> Later {
         AfterReboot::QemuTooOld(_) => Later::QemuTooOld,
         AfterReboot::Model(_) => Later::Model,
         AfterReboot::NoAddress => Later::NoAddress,
+        AfterReboot::Controller(_) => Later::Controller,
     }
 }
 
