@@ -56,6 +56,12 @@
  */
 
 /**
+ * Flag of struct kvm_boot_options: QEMU gets -S, so that the guest does not run until the monitor command "cont". A
+ * migration target then also waits for it after the migration.
+ */
+#define KVM_BOOT_PAUSED 1
+
+/**
  * Flag of struct kvm_hotplug_disk: the guest cannot write; the image is opened read-only.
  */
 #define KVM_HOTPLUG_READ_ONLY 8
@@ -608,6 +614,56 @@ enum kvm_hotplug_log_level {
 };
 
 /**
+ * What a started QEMU waits for before it runs the guest.
+ */
+enum kvm_boot_incoming {
+    /**
+     * Nothing: the guest boots.
+     */
+    KVM_BOOT_INCOMING_NONE = 0,
+    /**
+     * The monitor command "migrate-incoming", so that kvm_hotplug_verify() can be called before.
+     */
+    KVM_BOOT_INCOMING_DEFER = 1,
+    /**
+     * A migration over TCP. The address is host:port, as in "192.0.2.7:4444", "[2001:db8::7]:4444" or ":4444".
+     */
+    KVM_BOOT_INCOMING_TCP = 2,
+    /**
+     * A migration over a Unix socket that QEMU makes. The address is its absolute path, at most 107 bytes.
+     */
+    KVM_BOOT_INCOMING_UNIX = 3,
+    /**
+     * A migration over incoming_fd, a connected socket or a pipe.
+     */
+    KVM_BOOT_INCOMING_FD = 4,
+};
+
+/**
+ * What kind of machine a command line starts.
+ */
+enum kvm_boot_machine {
+    /**
+     * One whose devices sit in slots of pci.0, such as pc.
+     */
+    KVM_BOOT_MACHINE_PC = 1,
+    /**
+     * One where every device that can be unplugged needs a root port, such as q35.
+     */
+    KVM_BOOT_MACHINE_Q35 = 2,
+    /**
+     * One that this library does not place devices in: they need addresses from the caller.
+     */
+    KVM_BOOT_MACHINE_OTHER = 3,
+};
+
+/**
+ * A command that starts a guest, and the descriptors that it inherits. Made by kvm_runtime_boot(), freed by
+ * kvm_boot_free(). It does not change, so any number of threads may read it at once.
+ */
+struct kvm_boot;
+
+/**
  * A live guest: the connection to its monitor, its slot map, and what is pending. Made by kvm_hotplug_open(), freed by
  * kvm_hotplug_close(). Any thread may use it; calls on one handle take turns, each waiting for its turn no longer than
  * its own timeout; different handles are independent. The library makes no threads.
@@ -629,6 +685,80 @@ struct kvm_hotplug_error;
  * kvm_runtime_free(). Any thread may use it; calls on one record take turns.
  */
 struct kvm_runtime;
+
+/**
+ * How a guest is to be started. Zero everywhere is the default: a boot. Strings are borrowed for the call.
+ */
+struct kvm_boot_options {
+    /**
+     * Where the migration comes in, with KVM_BOOT_INCOMING_TCP and KVM_BOOT_INCOMING_UNIX; NULL otherwise.
+     */
+    const char *incoming_address;
+    /**
+     * One of enum kvm_boot_incoming.
+     */
+    uint32_t incoming;
+    /**
+     * The descriptor that the migration comes in by, with KVM_BOOT_INCOMING_FD; it is duplicated. 0 otherwise.
+     */
+    int32_t incoming_fd;
+    /**
+     * Version of the QEMU that the command is for, such as 7 and 2. With it, options are JSON where that version reads
+     * them (-device since 6.2, -netdev since 7.2; -blockdev always); 0 and 0 for options that every version reads.
+     */
+    uint32_t qemu_major;
+    /**
+     * See qemu_major.
+     */
+    uint32_t qemu_minor;
+    /**
+     * Number in QEMU of the first descriptor, 3 or more; 0 means 3. The others follow without a gap.
+     */
+    uint32_t fd_base;
+    /**
+     * Machine q35, boot only: for how many devices, beyond those that it starts with, the running guest shall have root
+     * ports. Ports that an earlier boot left free count. Machine pc has its slots whatever this says.
+     */
+    uint32_t spare_ports;
+    /**
+     * KVM_BOOT_PAUSED or 0.
+     */
+    uint32_t flags;
+    /**
+     * Must be 0.
+     */
+    uint32_t reserved;
+};
+
+/**
+ * How full the next boot will be.
+ */
+struct kvm_boot_plan {
+    /**
+     * One of enum kvm_boot_machine.
+     */
+    uint32_t machine;
+    /**
+     * NICs and disks it starts with.
+     */
+    uint32_t devices;
+    /**
+     * Devices that the running guest then has room for: free slots of pci.0 or free root ports.
+     */
+    uint32_t room;
+    /**
+     * Root ports that the command makes.
+     */
+    uint32_t ports;
+    /**
+     * How many of those the last boot did not have.
+     */
+    uint32_t new_ports;
+    /**
+     * Must be 0.
+     */
+    uint32_t reserved;
+};
 
 /**
  * A SCSI controller to add. Zero everywhere is the default: a virtio-scsi-pci in the first free slot. Strings are borrowed
@@ -1138,6 +1268,122 @@ struct kvm_hotplug_difference {
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+/**
+ * Makes the command that starts the guest of a record: its own command line, and every NIC and disk with exactly the ids,
+ * addresses and properties that the hot-plug calls give them. Images are opened, and taps are made, attached and set up,
+ * as by those calls, with the caller's rights: QEMU inherits them and opens nothing by itself, so it may be started in a
+ * chroot, as another user and under seccomp.
+ *
+ * The command line in the record is taken as it is, and comes first. Devices in it that have no addr= are placed by QEMU:
+ * on machine pc, reserved_slots of the record must leave room for them. Nothing in a NIC or disk can add an option to it.
+ *
+ * With KVM_BOOT_INCOMING_NONE, this is the reboot that changes wait for. The guest must not be running, and no handle may
+ * be open with the record. Devices that waited for a reboot are in the command, at addresses chosen as by the hot-plug
+ * calls; those that were to go are not; a removal that the guest had not granted is done. The runtime file says so before
+ * the call returns, and it stays true if QEMU is not started after all: the guest is off, and the next call makes the same
+ * command. On q35 the command has a root port for every device that needs one, and for spare_ports more; they are in the
+ * runtime file too.
+ *
+ * With any other value of incoming, the command is that of a migration target: what the source has at this moment, taken
+ * from a copy of its runtime file. Changes that wait for a reboot go on waiting. The names of the new taps go into the
+ * record; one from kvm_runtime_read() will do as well, and then no file is written. kvm_runtime_check() before and
+ * kvm_hotplug_verify() after the start say whether the target is what it has to be. Images are opened in place, so storage
+ * is shared with the source or has been copied.
+ *
+ * `runtime`: the record.
+ * `options`, `options_size`: how to start, and sizeof *options; NULL and 0 for a boot with defaults.
+ * `ret_boot`: where to put the command; freed with kvm_boot_free(), which closes the descriptors of this process.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: on opening images and on disk I/O. Threads: any.
+ *
+ * Returns 0, or
+ * - -EFAULT (runtime or ret_boot is NULL), -EBADF (no open handle; incoming_fd is not open), -EINVAL (malformed or
+ *   contradicting options; the command has -incoming already, or uses descriptors of the same numbers), -E2BIG (a field is
+ *   set that this version does not have);
+ * - -EBUSY (a guest handle is open with this record), -EBADFD (the record has no command, or for a boot no file; for a
+ *   target: an add was interrupted and not settled, or a device has no address), -EROFS (a boot of a record from
+ *   kvm_runtime_read());
+ * - -EEXIST (the command has an id of a NIC or disk; a tap of that name exists), -EADDRINUSE (two want one slot), -ENOSPC
+ *   (no slot is left), -EOPNOTSUPP (a model that needs another bus than PCI);
+ * - what kvm_hotplug_add_nic() and kvm_hotplug_add_disk() return for the host's side: -ENOENT (no such image, backing file
+ *   or bridge), -EACCES, -EPERM, -ENODEV (the NIC has vhost and this host does not), -EBADMSG and others;
+ * - the errno of writing journal or runtime file.
+ *
+ * On failure nothing is left of taps and descriptors, and the record is as it was.
+ */
+int kvm_runtime_boot(struct kvm_runtime *runtime,
+                     const struct kvm_boot_options *options,
+                     size_t options_size,
+                     struct kvm_boot **ret_boot,
+                     struct kvm_hotplug_error **reterr);
+
+/**
+ * The command line: the program first, a NULL behind the last argument, as execv() takes it. It belongs to the command.
+ *
+ * `boot`: the command.
+ * `ret_count`: where to put the number of arguments, without the NULL; or NULL.
+ *
+ * Returns NULL if `boot` is no command. Cannot fail otherwise, does not block.
+ */
+const char *const *kvm_boot_argv(const struct kvm_boot *boot, size_t *ret_count);
+
+/**
+ * The descriptors, as they are numbered in this process, close-on-exec. In QEMU, the first of them has to have the number
+ * fd_base (3 by default), and the others those that follow: kvm_boot_inherit() in a child sees to it, and so do Go's
+ * exec.Cmd.ExtraFiles and Python's posix_spawn file actions. They belong to the command.
+ *
+ * `boot`: the command.
+ * `ret_count`: where to put how many there are; or NULL.
+ *
+ * Returns NULL if `boot` is no command. Cannot fail otherwise, does not block.
+ */
+const int32_t *kvm_boot_fds(const struct kvm_boot *boot,
+                            size_t *ret_count);
+
+/**
+ * Puts every descriptor at the number that the command has for it. For a child process, between fork() and execv(), and
+ * async-signal-safe: it allocates nothing and takes no lock. What the child has open at those numbers is closed.
+ *
+ *     const char *const *argv = kvm_boot_argv(boot, NULL);
+ *     pid_t pid = fork();
+ *     if (pid == 0) {
+ *         if (kvm_boot_inherit(boot) == 0)
+ *             execvp(argv[0], (char *const *)argv);
+ *         _exit(127);
+ *     }
+ *
+ * Returns 0, or -EBADF (no command), -EMFILE or -EBADF (the numbers are above this process's limit, RLIMIT_NOFILE).
+ */
+int kvm_boot_inherit(const struct kvm_boot *boot);
+
+/**
+ * Frees a command and closes its descriptors, which a QEMU that was started with it goes on to have. To be called as soon
+ * as QEMU is started: a tap lives as long as anybody has it open. Cannot fail, does not block.
+ */
+void kvm_boot_free(struct kvm_boot *boot);
+
+/**
+ * Says what the next boot comes to, without opening or changing anything: whether everything has a place, how many root
+ * ports it takes, and how many devices can be plugged in afterwards. To plan for a number of devices to come, give it as
+ * spare_ports and compare it with room.
+ *
+ * `runtime`: the record.
+ * `spare_ports`: as in struct kvm_boot_options.
+ * `ret_plan`, `plan_size`: where to put the plan, and sizeof *ret_plan.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: no. Threads: any.
+ *
+ * Returns 0, or -EFAULT (runtime or ret_plan is NULL), -EBADF (no open handle), -EINVAL (size 0), -EADDRINUSE (two want one
+ * slot), -ENOSPC (no slot is left), -EOPNOTSUPP (a model that needs another bus than PCI).
+ */
+int kvm_runtime_plan_boot(const struct kvm_runtime *runtime,
+                          uint32_t spare_ports,
+                          struct kvm_boot_plan *ret_plan,
+                          size_t plan_size,
+                          struct kvm_hotplug_error **reterr);
 
 /**
  * Plugs a SCSI controller into the guest and records it. Seldom needed: kvm_hotplug_add_disk() brings one along for the first

@@ -33,10 +33,12 @@ fn faults() -> Vec<(Act, u64)> {
     ]
 }
 
-fn table(agent: &dyn Agent, test: &str, operation: Operation) {
-    host::in_own_process(test, || {
+fn table(agent: &dyn Agent, case: &str, operation: Operation) {
+    let alone = if operation.needs_vhost() { host::in_own_process_with_vhost } else { host::in_own_process };
+    alone(&format!("{}::{case}", agent.name()), &mut || {
         let goal = Scene::goal(agent, operation);
-        assert!(goal.commands.len() >= 3, "{:?}", goal.commands);
+        let fewest = if operation.is_controller() { 1 } else { 3 };
+        assert!(goal.commands.len() >= fewest, "{:?}", goal.commands);
         for (command, nth) in &goal.commands {
             for (act, timeout) in faults() {
                 for next in [Next::Call, Next::Agent] {
@@ -85,7 +87,7 @@ fn one_fault(
         Err(failure) => {
             assert_eq!(failure.undo, 2);
             assert!(
-                failure.left.iter().all(|left| left.contains(ID) || left.contains("fdset")),
+                failure.left.iter().all(|left| [ID, "fdset", CONTROLLER].iter().any(|id| left.contains(id))),
                 "{failure:?}"
             );
             false
@@ -104,13 +106,14 @@ fn one_fault(
 
 /// A step is refused, and so is each of the commands that take the others back, one at a time.
 fn undo_goes_wrong(agent: &dyn Agent) {
-    host::in_own_process("rust::undo_goes_wrong", || {
+    host::in_own_process(&format!("{}::undo_goes_wrong", agent.name()), &mut || {
         for (operation, refused, inverses) in [
             (AddNic(1), "device_add", &["netdev_del"][..]),
             (AddNic(4), "netdev_add", &["closefd"]),
             (AddRaw, "device_add", &["blockdev-del", "remove-fd"]),
             (AddRaw, "blockdev-add", &["remove-fd"]),
             (AddLayered, "device_add", &["blockdev-del", "remove-fd"]),
+            (AddFirstScsi, "device_add", &["blockdev-del", "remove-fd"]),
         ] {
             for inverse in inverses {
                 for (act, timeout) in faults() {
@@ -156,7 +159,7 @@ fn undo_fault(
 
 /// Everything is done in the guest, but the record cannot be replaced: the device has to go again.
 fn record_cannot_be_saved(agent: &dyn Agent) {
-    for operation in [AddNic(1), AddRaw, AddLayered] {
+    for operation in [AddNic(1), AddRaw, AddLayered, AddScsi, AddFirstScsi, AddController] {
         let scene = Scene::new(agent, operation);
         let staged = scene.world.runtime.with_extension("runtime.new");
         scene.world.qemu.hook("device_add", 0, move || std::fs::remove_file(staged).unwrap());
@@ -212,7 +215,7 @@ fn record_cannot_be_saved_and_the_guest_is_unwilling(agent: &dyn Agent) {
 
 /// What cannot be written down is not begun.
 fn nothing_is_sent_without_a_journal(agent: &dyn Agent) {
-    for operation in [AddNic(1), AddRaw, DelNic(1), DelRaw] {
+    for operation in [AddNic(1), AddRaw, AddFirstScsi, DelNic(1), DelRaw, DelScsi] {
         for name in ["web1.runtime.journal.new", "web1.runtime.new"] {
             let scene = Scene::new(agent, operation);
             let obstacle = scene.world.dir.path().join(name);
@@ -248,7 +251,7 @@ fn nothing_is_sent_without_a_directory(agent: &dyn Agent) {
 macro_rules! tables {
     ($($case:ident: $operation:expr),* $(,)?) => {
         $(fn $case(agent: &dyn Agent) {
-            table(agent, concat!("rust::", stringify!($case)), $operation);
+            table(agent, stringify!($case), $operation);
         })*
     };
 }
@@ -256,12 +259,19 @@ macro_rules! tables {
 tables! {
     add_nic: AddNic(1),
     add_nic_with_queues: AddNic(4),
+    add_nic_with_vhost: AddVhost(2),
     add_raw_disk: AddRaw,
     add_layered_disk: AddLayered,
     del_nic: DelNic(1),
     del_nic_with_queues: DelNic(4),
+    del_nic_with_vhost: DelVhost(2),
     del_raw_disk: DelRaw,
     del_layered_disk: DelLayered,
+    add_scsi_disk: AddScsi,
+    add_first_scsi_disk: AddFirstScsi,
+    add_controller: AddController,
+    del_scsi_disk: DelScsi,
+    del_controller: DelController,
 }
 
 through_every_api! {
@@ -273,10 +283,17 @@ through_every_api! {
     nothing_is_sent_without_a_directory,
     add_nic,
     add_nic_with_queues,
+    add_nic_with_vhost,
     add_raw_disk,
     add_layered_disk,
     del_nic,
     del_nic_with_queues,
+    del_nic_with_vhost,
     del_raw_disk,
     del_layered_disk,
+    add_scsi_disk,
+    add_first_scsi_disk,
+    add_controller,
+    del_scsi_disk,
+    del_controller,
 }

@@ -35,7 +35,7 @@ fn setting(name: &str) -> Option<u64> {
 
 fn shard(index: u64) {
     let name = format!("anything_at_any_time_{index}");
-    host::in_own_process(&name, || match setting("KVM_HOTPLUG_HOSTILE_SEED") {
+    host::in_own_process(&name, &mut || match setting("KVM_HOTPLUG_HOSTILE_SEED") {
         Some(seed) if seed % SHARDS == index => one(seed),
         Some(_) => {}
         None => {
@@ -87,7 +87,7 @@ fn anything_at_any_time_3() {
 /// A peer that never stops saying that a device is gone, while another one is waited for.
 #[test]
 fn repeating_itself_for_ever_is_no_way_to_fill_memory() {
-    host::in_own_process("repeating_itself_for_ever_is_no_way_to_fill_memory", || {
+    host::in_own_process("repeating_itself_for_ever_is_no_way_to_fill_memory", &mut || {
         let scene = Scene::calm();
         let other = "d1-a-name-as-long-as-can-be-is";
         scene.add_disk("d0");

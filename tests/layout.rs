@@ -2,6 +2,7 @@
 
 use std::mem::offset_of;
 
+use kvm_hotplug::capi::boot::{kvm_boot_options, kvm_boot_plan};
 use kvm_hotplug::capi::controller::kvm_hotplug_controller;
 use kvm_hotplug::capi::device::kvm_hotplug_device;
 use kvm_hotplug::capi::disk::kvm_hotplug_disk;
@@ -11,6 +12,7 @@ use kvm_hotplug::capi::removal::kvm_hotplug_removal;
 use kvm_hotplug::capi::runtime::kvm_runtime_config;
 use kvm_hotplug::capi::slots::kvm_hotplug_slot;
 use kvm_hotplug::capi::tap::kvm_hotplug_tap;
+use kvm_hotplug::capi::verify::kvm_hotplug_difference;
 
 fn size_of_field<S, F>(_: fn(&S) -> &F) -> usize {
     size_of::<F>()
@@ -39,6 +41,10 @@ macro_rules! lines {
 #[cfg(target_pointer_width = "64")]
 fn rust_and_c_agree_on_the_structs() {
     let mut rust = lines! {
+        kvm_boot_options {
+            incoming_address, incoming, incoming_fd, qemu_major, qemu_minor, fd_base, spare_ports, flags, reserved,
+        }
+        kvm_boot_plan { machine, devices, room, ports, new_ports, reserved }
         kvm_hotplug_disk {
             path, id, serial, model, bus, format, cache, aio, discard, detect_zeroes, logical_block_size,
             physical_block_size, queues, slot, boot_index, timeout_ms, flags, wwn, target, lun,
@@ -56,7 +62,8 @@ fn rust_and_c_agree_on_the_structs() {
         kvm_hotplug_removal { id, timeout_ms, flags }
         kvm_runtime_config { name, command, command_count, reserved_slots, flags }
         kvm_hotplug_slot { bus, occupant, slot, state, address_type, channel, target, lun }
-        kvm_hotplug_controller { id, bus, model, queues, slot, timeout_ms, flags }
+        kvm_hotplug_controller { id, model, bus, queues, slot, timeout_ms, flags }
+        kvm_hotplug_difference { id, recorded, found, text, mismatch, mendable }
         kvm_hotplug_tap { ifname, bridge, queues, mtu, tap_owner, flags }
     };
     let table = include_str!("c/layout.h").lines().map(str::trim);
@@ -65,4 +72,13 @@ fn rust_and_c_agree_on_the_structs() {
     rust.sort();
     c.sort_unstable();
     assert_eq!(rust, c);
+}
+
+#[test]
+fn every_struct_of_the_header_is_in_the_table() {
+    let table = include_str!("c/layout.h");
+    let header = include_str!("../include/kvm_hotplug.h").lines();
+    let structs = header.filter_map(|line| line.strip_prefix("struct ")?.strip_suffix(" {"));
+    let missing: Vec<&str> = structs.filter(|name| !table.contains(&format!("STRUCT({name}, "))).collect();
+    assert_eq!(missing, Vec::<&str>::new());
 }

@@ -113,6 +113,15 @@ fn a_late_answer_is_not_the_next_commands() {
     assert_eq!(monitor.counters().stray_replies, 1);
 }
 
+/// QEMU gives the answer to what it was doing when its client died to the next client.
+#[test]
+fn an_answer_to_the_client_before_is_not_ours() {
+    let answer = |id| format!("{{\"return\":{{\"status\":\"another\"}},\"id\":{id}}}\r\n");
+    let stale: String = (0..9).map(answer).collect();
+    let monitor = greeted_with(vec![(ms(0), [Greeting::text(VERSION), stale.into_bytes()].concat())]);
+    assert_eq!(monitor.counters().stray_replies, 9);
+}
+
 #[test]
 fn doubled_and_unknown_answers_are_dropped() {
     let qemu = fake();
@@ -159,6 +168,7 @@ fn a_monitor_that_refuses_the_capabilities_is_of_no_use() {
     let error = ask(&mut monitor).unwrap_err();
     assert_eq!((error.qmp_desc(), error.step()), (Some("not today"), Some("qmp_capabilities")), "{error}");
     assert!(monitor.is_broken());
+    drop(monitor);
     let mut monitor = connect(&qemu);
     qemu.fault("qmp_capabilities", 0, Act::LoseAnswer);
     let error = monitor.execute(&status(), &Deadline::after(ms(60))).unwrap_err();
@@ -458,7 +468,7 @@ fn cancel_ends_a_wait_at_once() {
 
 #[test]
 fn descriptors_from_the_monitor_are_not_taken() {
-    host::in_own_process("descriptors_from_the_monitor_are_not_taken", || {
+    host::in_own_process("descriptors_from_the_monitor_are_not_taken", &mut || {
         let qemu = fake();
         let mut monitor = connect(&qemu);
         qemu.settle();
@@ -474,7 +484,7 @@ fn descriptors_from_the_monitor_are_not_taken() {
 
 #[test]
 fn failed_connections_leave_no_descriptor() {
-    host::in_own_process("failed_connections_leave_no_descriptor", || {
+    host::in_own_process("failed_connections_leave_no_descriptor", &mut || {
         let qemu = fake();
         qemu.settle();
         let before = host::open_fds();

@@ -12,6 +12,7 @@
 #![allow(unsafe_code, non_camel_case_types)]
 
 mod args;
+pub mod boot;
 pub mod controller;
 pub mod device;
 pub mod disk;

@@ -77,7 +77,7 @@ impl kvm_runtime {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Runtime> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Runtime> {
         self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

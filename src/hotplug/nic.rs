@@ -62,6 +62,9 @@ impl NicRequest {
         spec.mtu = self.mtu;
         spec.bridge = self.bridge.clone();
         spec.boot_index = self.boot_index;
+        if let TapSource::Open { name, .. } = &self.tap {
+            spec.tap.clone_from(name);
+        }
         spec.model = self.model.clone();
         spec
     }

@@ -16,7 +16,7 @@ impl Places {
     /// The own record has the device, whether or not the guest shows it. A controller brings its bus.
     pub(super) fn occupy(&mut self, device: &Device) {
         if device.kind() == DeviceKind::Controller {
-            self.scsi.add_controller(device.id.as_str(), device.model());
+            self.scsi.add_controller(device.id.as_str(), device.model(), true);
         }
         match &device.address {
             Some(Address::Pci(address)) => self.pci.occupy(address, &device.id),

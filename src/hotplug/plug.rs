@@ -82,27 +82,21 @@ impl Session {
 
     /// Takes back what was done, newest first. A device that is in the guest is asked to leave, and nothing behind it is
     /// touched before it has. The first error is the one that is returned.
-    fn undo(
-        &mut self,
-        draft: &Draft,
-        error: Error,
-        mut inverses: Vec<Inverse>,
-        deadline: &Deadline,
-    ) -> Error {
+    fn undo(&mut self, draft: &Draft, error: Error, inverses: Vec<Inverse>, deadline: &Deadline) -> Error {
+        let (arrivals, behind): (Vec<Inverse>, Vec<Inverse>) =
+            inverses.into_iter().partition(|inverse| matches!(inverse, Inverse::Unplug(_)));
         let mut left = Vec::new();
         if let Some(controller) = &draft.controller {
             // Before its disk is struck from the journal: without it, the controller would look wanted.
             self.plan_undo([controller]);
         }
         for device in draft.devices().rev() {
-            let arrival = Inverse::Unplug(device.id.clone());
-            if inverses.contains(&arrival) {
+            if arrivals.contains(&Inverse::Unplug(device.id.clone())) {
                 left.extend(self.undo_live(device, deadline));
-            } else if *device == draft.device {
-                inverses.retain(|inverse| !matches!(inverse, Inverse::Unplug(_)));
-                left.extend(self.undo_steps(device, &inverses, deadline));
             } else {
-                left.extend(self.undo_steps(device, &[], deadline));
+                // Only the device that was asked for has something behind it.
+                let behind = if *device == draft.device { behind.as_slice() } else { &[] };
+                left.extend(self.undo_steps(device, behind, deadline));
             }
         }
         error.with_undo(left)

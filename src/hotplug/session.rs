@@ -204,7 +204,7 @@ impl Session {
         self.note_state(survey.state);
         self.claim_recorded();
         for controller in &survey.controllers {
-            self.places.scsi.add_controller(&controller.name, &controller.driver);
+            self.places.scsi.add_controller(&controller.name, &controller.driver, false);
         }
         for unit in &survey.units {
             self.places.scsi.see(&unit.address, unit.id.as_deref(), &unit.driver);

@@ -119,7 +119,9 @@ impl IfName {
 
 /// Whether `text` has the form of a QEMU device model, such as `virtio-net-pci` or `e1000`.
 pub fn is_model_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphanumeric())
+    // "-device help" lists devices and ends QEMU.
+    text != "help"
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.len() <= MAX_BUS_NAME
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
 }

@@ -32,6 +32,9 @@ pub struct NicSpec {
     /// The tap's name on the host; says where to look and is no setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ifname: Option<IfName>,
+    /// The tap's name, or a pattern for it, that was asked for: what the next one is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tap: Option<String>,
     /// Place in the boot order, 0 first, up to 2^31 - 1. A NIC without one gets no boot ROM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_index: Option<u32>,
@@ -50,6 +53,7 @@ impl NicSpec {
             mtu: None,
             bridge: None,
             ifname: None,
+            tap: None,
             boot_index: None,
             model: default_model(),
         }
@@ -67,6 +71,7 @@ impl NicSpec {
         if let Some(index) = self.boot_index.filter(|index| i32::try_from(*index).is_err()) {
             return bad(format!("boot index {index}; the highest is {}", i32::MAX));
         }
+        self.tap.as_deref().map_or(Ok(()), super::tap::check_name)?;
         self.validate_model().or_else(|why| bad(format!("model {:?} {why}", self.model)))
     }
 
@@ -87,7 +92,7 @@ impl NicSpec {
 
     /// The first setting in which two NICs differ; `None` means that a repeated request is the same request.
     pub fn conflict_with(&self, other: &Self) -> Option<&'static str> {
-        let Self { mac, queues, vhost, mtu, bridge, ifname: _, boot_index, model } = self;
+        let Self { mac, queues, vhost, mtu, bridge, ifname: _, tap: _, boot_index, model } = self;
         let settings = [
             ("mac", *mac == other.mac),
             ("queues", *queues == other.queues),
@@ -136,6 +141,7 @@ mod tests {
             mtu: Some(9000),
             bridge: Some(IfName::parse("br0").unwrap()),
             ifname: Some(IfName::parse("tap7").unwrap()),
+            tap: Some("tap%d".into()),
             boot_index: Some(1),
             model: "virtio-net-pci-non-transitional".into(),
             ..plain()

@@ -160,13 +160,18 @@ fn check(request: &TapRequest) -> Result<&str> {
         )));
     }
     let Some(name) = request.name.as_deref() else { return Ok(DEFAULT_NAME) };
+    check_name(name).map(|()| name)
+}
+
+/// Refuses what is neither a name nor a pattern for one.
+pub fn check_name(name: &str) -> Result<()> {
     // A pattern is good when its first outcome is; the rest is the kernel's choice.
     IfName::parse(&name.replacen("%d", "0", 1))
         .map_err(|error| error.context(format!("tap name {name:?}")))?;
     if name.len() > MAX_NAME {
         return Err(Error::invalid(format!("tap name {name:?}: has more than {MAX_NAME} characters")));
     }
-    Ok(name)
+    Ok(())
 }
 
 /// Makes or joins an interface and returns its name.

@@ -51,7 +51,7 @@ impl BusKind {
     }
 
     /// The bus behind a device of this QOM type, if the type is a bridge.
-    pub(super) fn of_driver(driver: &str) -> Option<Self> {
+    pub fn of_driver(driver: &str) -> Option<Self> {
         Some(match driver {
             "pcie-root-port" | "ioh3420" => Self::RootPort,
             "xio3130-downstream" => Self::DownstreamPort,

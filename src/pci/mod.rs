@@ -10,6 +10,7 @@
 
 mod bus;
 mod choose;
+mod cold;
 mod name;
 mod qom;
 mod read;

@@ -41,6 +41,20 @@ impl Topology {
         Ok(Self { buses, homeless: Vec::new() })
     }
 
+    pub(super) fn from_buses(buses: Vec<Bus>) -> Self {
+        Self { buses, homeless: Vec::new() }
+    }
+
+    pub(super) fn bus_mut(&mut self, name: &str) -> Option<&mut Bus> {
+        self.buses.iter_mut().find(|bus| bus.is_named(name))
+    }
+
+    /// Adds a bus where it belongs.
+    pub(super) fn insert(&mut self, bus: Bus) {
+        let at = self.buses.partition_point(|other| other.path < bus.path);
+        self.buses.insert(at, bus);
+    }
+
     /// All buses, each before the ones behind its bridges.
     pub fn buses(&self) -> impl Iterator<Item = &Bus> {
         self.buses.iter()
@@ -162,8 +176,7 @@ impl Topology {
             ));
         }
         bus.confirmed = true;
-        let at = self.buses.partition_point(|other| other.path < bus.path);
-        self.buses.insert(at, bus);
+        self.insert(bus);
         Ok(true)
     }
 

@@ -12,6 +12,7 @@ use super::transport::{Segment, Transport};
 use super::wire::{Command, Message, Reply, Version};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::random::random_bytes;
 
 /// Most reads in a row without looking at the deadline; as much as a socket holds by default (208 KiB).
 const READS: usize = 16;
@@ -60,6 +61,9 @@ pub struct Batch {
 /// Replies as they come in, for the ids `first..first + replies.len()`.
 struct Awaited {
     first: u64,
+    /// The id of the first command instead, as long as it has not been answered: what comes before its answer is for
+    /// others.
+    herald: Option<u64>,
     replies: Vec<Option<Reply>>,
     missing: usize,
     /// Memory in bytes that the replies take at most.
@@ -144,11 +148,17 @@ impl Monitor {
     /// new `sendmsg`; everything between two file descriptors goes in one.
     pub fn run(&mut self, commands: &[Command<'_>], deadline: &Deadline) -> Batch {
         if !self.negotiating {
-            return self.run_now(commands, deadline);
+            return self.run_now(commands, None, deadline);
         }
+        let herald = match herald() {
+            Ok(id) => Some(id),
+            Err(error) => {
+                return Batch { replies: commands.iter().map(|_| None).collect(), failure: Some(error) };
+            }
+        };
         let mut all = vec![Command::with("qmp_capabilities", &[])];
         all.extend_from_slice(commands);
-        let Batch { replies, mut failure } = self.run_now(&all, deadline);
+        let Batch { replies, mut failure } = self.run_now(&all, herald, deadline);
         let mut replies = replies.into_iter();
         let refusal = match replies.next().flatten() {
             Some(Ok(_)) => {
@@ -164,10 +174,10 @@ impl Monitor {
         Batch { replies: commands.iter().map(|_| None).collect(), failure }
     }
 
-    fn run_now(&mut self, commands: &[Command<'_>], deadline: &Deadline) -> Batch {
+    fn run_now(&mut self, commands: &[Command<'_>], herald: Option<u64>, deadline: &Deadline) -> Batch {
         self.choose_ids(commands.len());
         let mut awaited =
-            Awaited { first: self.next_id, replies: Vec::new(), missing: commands.len(), weight: 0 };
+            Awaited { first: self.next_id, herald, replies: Vec::new(), missing: commands.len(), weight: 0 };
         awaited.replies.resize_with(commands.len(), || None);
         let failure = self.converse(commands, &mut awaited, deadline).err();
         if let Some(error) = &failure {
@@ -212,11 +222,12 @@ impl Monitor {
     fn send(&mut self, commands: &[Command<'_>], awaited: &mut Awaited, deadline: &Deadline) -> Result<()> {
         let mut bytes = Vec::with_capacity(256);
         let mut starts = Vec::new();
+        let mut herald = awaited.herald;
         for command in commands {
             if command.fd.is_some() || starts.is_empty() {
                 starts.push((bytes.len(), command.fd));
             }
-            command.encode(self.next_id, &mut bytes);
+            command.encode(herald.take().unwrap_or(self.next_id), &mut bytes);
             self.next_id += 1;
         }
         self.counters.commands += u64::try_from(commands.len()).unwrap_or(u64::MAX);
@@ -313,7 +324,8 @@ impl Monitor {
 
     /// Reads what has arrived, without waiting. At most a few reads, so that a flood cannot hold the caller.
     pub fn pump(&mut self) -> Result<()> {
-        let mut nobody = Awaited { first: self.next_id, replies: Vec::new(), missing: 0, weight: 0 };
+        let mut nobody =
+            Awaited { first: self.next_id, herald: None, replies: Vec::new(), missing: 0, weight: 0 };
         for _ in 0..READS {
             let more = self.read_now().and_then(|more| self.sort_out(&mut nobody).map(|()| more));
             match more {
@@ -351,9 +363,20 @@ impl Monitor {
 impl Awaited {
     /// The empty place for the reply with this id, if it is one of ours and has not come before.
     fn slot(&mut self, id: u64) -> Option<&mut Option<Reply>> {
-        let index = usize::try_from(id.checked_sub(self.first)?).ok()?;
+        let index = match self.herald {
+            Some(herald) if herald == id => 0,
+            Some(_) => return None,
+            None => usize::try_from(id.checked_sub(self.first)?).ok()?,
+        };
+        self.herald = None;
         self.replies.get_mut(index).filter(|slot| slot.is_none())
     }
+}
+
+/// An id that no client before has used. QEMU gives the answer to a command that it is at when its client dies to the next
+/// client (7.2), and that one's ids are as short as ours; it answers in order, so the first answer to this one ends that.
+fn herald() -> Result<u64> {
+    Ok(u64::from(u32::from_ne_bytes(random_bytes()?)) + ONE_DIGIT + 1)
 }
 
 impl AsFd for Monitor {

@@ -1,8 +1,10 @@
 //! The record of one guest, the file it lives in, and the journal beside it.
 
+pub mod boot;
 pub mod journal;
 pub mod lock;
 pub mod native;
+pub mod ports;
 pub mod record;
 pub mod store;
 
@@ -11,7 +13,9 @@ use std::sync::Arc;
 
 use nix::fcntl::RenameFlags;
 
+pub use boot::{BootCommand, BootPlan, BootRequest, Incoming};
 pub use journal::{Intent, Journal, Verb};
+pub use ports::RootPort;
 pub use record::{DEFAULT_RESERVED, Device, DeviceKind, Presence, Record, Spec};
 
 use crate::error::{Error, ErrorKind, Result};

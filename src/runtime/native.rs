@@ -2,7 +2,7 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::record::{DEFAULT_RESERVED, Device, DeviceKind, MAX_DEVICES, Presence, Record, Spec};
 use crate::disk::DiskSpec;
@@ -101,6 +101,10 @@ pub fn encode(record: &Record) -> Result<Vec<u8>> {
     put("command", record.command.clone().into());
     put("reserved_slots", record.reserved_slots.into());
     put("next_generation", record.next_generation.into());
+    // Made by the boot command, on machines that need them.
+    if !record.ports.is_empty() {
+        put("root_ports", json!(record.ports));
+    }
     for (key, kind) in LISTS {
         let of_kind = record.devices.iter().filter(|device| device.kind() == kind);
         let list = of_kind.map(device_to_value).collect::<Result<Vec<Value>>>()?;
@@ -128,8 +132,15 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
     let command = field(&mut file, "command")?.ok_or_else(|| malformed("has no \"command\""))?;
     let reserved_slots = field(&mut file, "reserved_slots")?.unwrap_or(DEFAULT_RESERVED);
     let next_generation = field(&mut file, "next_generation")?.unwrap_or(1);
-    let mut record =
-        Record { name, command, reserved_slots, next_generation, devices: Vec::new(), extra: Map::new() };
+    let mut record = Record {
+        name,
+        command,
+        reserved_slots,
+        next_generation,
+        ports: field(&mut file, "root_ports")?.unwrap_or_default(),
+        devices: Vec::new(),
+        extra: Map::new(),
+    };
     for (key, kind) in LISTS {
         elements(&mut file, key, kind)?.into_iter().for_each(|device| record.add(device));
     }

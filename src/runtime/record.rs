@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::boot;
+use super::ports::RootPort;
 use crate::disk::DiskSpec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, BusName, DeviceId, MacAddr, SLOTS};
@@ -171,6 +173,8 @@ pub struct Record {
     pub reserved_slots: u8,
     /// The generation the next attachment gets.
     pub next_generation: u64,
+    /// Root ports that the boot command makes.
+    pub ports: Vec<RootPort>,
     /// NICs, disks and SCSI controllers.
     pub devices: Vec<Device>,
     /// Fields a newer version wrote; kept as they are.
@@ -185,6 +189,7 @@ impl Record {
             command,
             reserved_slots,
             next_generation: 1,
+            ports: Vec::new(),
             devices: Vec::new(),
             extra: Map::new(),
         };
@@ -199,12 +204,7 @@ impl Record {
 
     /// Whether the recorded command has a device with this id.
     pub fn command_names(&self, id: &str) -> bool {
-        let mut words = self.command.iter();
-        std::iter::from_fn(|| {
-            words.find(|word| matches!(word.as_str(), "-device" | "--device"))?;
-            words.next()
-        })
-        .any(|value| id_of_option(value).as_deref() == Some(id))
+        boot::names_device(&self.command, id)
     }
 
     /// Adds a device.
@@ -231,6 +231,7 @@ impl Record {
         if self.name.contains('\0') || self.command.iter().any(|argument| argument.contains('\0')) {
             return bad("the name or command contains a NUL character".into());
         }
+        RootPort::check(&self.ports).or_else(bad)?;
         for (index, device) in self.devices.iter().enumerate() {
             for other in self.devices.iter().take(index) {
                 if other.id == device.id {
@@ -278,39 +279,6 @@ impl Record {
                 Err(format!("{id} stays, but its controller {} goes with the next boot", controller.id))
             }
             _ => Ok(()),
-        }
-    }
-}
-
-/// The id in the value of `-device`: a JSON object, or `driver,key=value,...` with commas doubled inside of values.
-fn id_of_option(value: &str) -> Option<String> {
-    if value.starts_with('{') {
-        let object: Value = serde_json::from_str(value).ok()?;
-        return object.get("id")?.as_str().map(str::to_owned);
-    }
-    let value = value.replace(",,", "\0");
-    value.split(',').find_map(|part| part.strip_prefix("id=")).map(|id| id.replace('\0', ","))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn devices_of_the_command_are_found_by_id() {
-        let words = [
-            "qemu",
-            "-device",
-            "virtio-scsi-pci,id=scsi,x=a,,id=b",
-            "-netdev",
-            "tap,id=net",
-            "--device",
-            r#"{"driver":"lsi","id":"hba"}"#,
-            "-device",
-        ];
-        let record = Record::new("", words.map(String::from).to_vec(), 4).unwrap();
-        for (id, named) in [("scsi", true), ("hba", true), ("b", false), ("net", false), ("", false)] {
-            assert_eq!(record.command_names(id), named, "{id}");
         }
     }
 }

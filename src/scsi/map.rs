@@ -28,8 +28,8 @@ struct Bus {
 struct Controller {
     id: String,
     model: String,
-    /// Its turn when free targets are handed out.
-    turn: usize,
+    /// Its turn when free targets are handed out: what is recorded comes first.
+    turn: (bool, usize),
 }
 
 /// A place on a bus.
@@ -62,11 +62,11 @@ pub enum UnitState<'a> {
 }
 
 impl ScsiMap {
-    /// Adds the bus of a controller. Free targets are handed out in the order in which these are added; one that is there
-    /// already keeps its turn.
-    pub fn add_controller(&mut self, id: &str, model: &str) {
+    /// Adds the bus of a controller, `recorded` or only seen in the guest. Free targets are handed out on the recorded ones
+    /// first, and of each kind in the order in which they are added; one that is there already keeps its turn.
+    pub fn add_controller(&mut self, id: &str, model: &str, recorded: bool) {
         let Ok(name) = bus_of(id) else { return };
-        let turn = self.buses.len();
+        let turn = (!recorded, self.buses.len());
         let bus = self.buses.entry(name).or_default();
         let turn = bus.controller.as_ref().map_or(turn, |known| known.turn);
         bus.controller = Some(Controller { id: id.to_owned(), model: model.to_owned(), turn });

@@ -1,6 +1,7 @@
 //! System calls: the only place besides `capi` where `unsafe` is allowed.
 #![allow(unsafe_code)]
 
+pub mod inherit;
 pub mod lock;
 pub mod netif;
 pub mod random;

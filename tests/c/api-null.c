@@ -34,6 +34,23 @@ static void records(void)
     null(kvm_runtime_set_log(runtime, KVM_HOTPLUG_LOG_INFO, NULL, NULL, NULL, &failure), "callback");
 }
 
+static void boots(void)
+{
+    struct kvm_boot_plan plan;
+    struct kvm_boot *boot = NULL;
+    size_t count = 7;
+
+    null(kvm_runtime_boot(NULL, NULL, 0, &boot, &failure), "runtime");
+    null(kvm_runtime_boot(runtime, NULL, 0, NULL, &failure), "ret_boot");
+    null(kvm_runtime_plan_boot(NULL, 0, &plan, sizeof plan, &failure), "runtime");
+    null(kvm_runtime_plan_boot(runtime, 0, NULL, sizeof plan, &failure), "ret_plan");
+    CHECK(boot == NULL);
+    CHECK(kvm_boot_argv(NULL, &count) == NULL);
+    CHECK(kvm_boot_fds(NULL, &count) == NULL);
+    CHECK_NUMBER(kvm_boot_inherit(NULL), -EBADF);
+    kvm_boot_free(NULL);
+}
+
 static void opening(void)
 {
     null(kvm_hotplug_open(NULL, "/x", 0, &guest, &failure), "runtime");
@@ -48,6 +65,7 @@ static void guests(void)
     struct kvm_hotplug_disk disk = {.path = "/x"};
     struct kvm_hotplug_removal removal = {.id = "x"};
     struct kvm_hotplug_event event;
+    char *plan = NULL;
     size_t count;
 
     null(kvm_hotplug_add_nic(NULL, &nic, sizeof nic, NULL, 0, &failure), "guest handle");
@@ -62,6 +80,12 @@ static void guests(void)
     null(kvm_hotplug_list(NULL, NULL, 0, 0, &count, &failure), "guest handle");
     null(kvm_hotplug_get_device(NULL, "x", NULL, 0, &failure), "guest handle");
     null(kvm_hotplug_slot_map(NULL, 0, NULL, 0, 0, &count, &failure), "guest handle");
+    null(kvm_hotplug_plan_nic(NULL, &nic, sizeof nic, NULL, 0, &plan, &failure), "guest handle");
+    null(kvm_hotplug_plan_disk(NULL, &disk, sizeof disk, NULL, 0, &plan, &failure), "guest handle");
+    null(kvm_hotplug_plan_removal(NULL, &removal, sizeof removal, NULL, 0, &plan, &failure), "guest handle");
+    null(kvm_hotplug_verify(NULL, 0, NULL, 0, 0, &count, &failure), "guest handle");
+    null(kvm_hotplug_mend(NULL, 0, NULL, 0, 0, &count, &failure), "guest handle");
+    CHECK(plan == NULL);
 }
 
 static void taps(void)
@@ -91,6 +115,7 @@ int main(void)
 {
     test_begin("api-null", 10);
     records();
+    boots();
     opening();
     guests();
     taps();

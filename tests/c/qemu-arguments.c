@@ -32,6 +32,7 @@ static void nothing_missing(void)
     struct kvm_hotplug_nic nic = {.queues = 1};
     struct kvm_hotplug_disk disk = {.path = NULL};
     struct kvm_hotplug_removal removal = {.id = NULL};
+    char *plan = NULL;
     size_t count;
 
     null(kvm_hotplug_add_nic(vm.guest, NULL, sizeof nic, NULL, 0, &failure), "nic");
@@ -45,6 +46,14 @@ static void nothing_missing(void)
     null(kvm_hotplug_next_event(vm.guest, NULL, 8, &failure), "ret_event");
     null(kvm_hotplug_list(vm.guest, NULL, 0, 0, NULL, &failure), "ret_count");
     null(kvm_hotplug_slot_map(vm.guest, 0, NULL, 0, 0, NULL, &failure), "ret_count");
+    null(kvm_hotplug_plan_nic(vm.guest, NULL, sizeof nic, NULL, 0, &plan, &failure), "nic");
+    null(kvm_hotplug_plan_disk(vm.guest, NULL, sizeof disk, NULL, 0, &plan, &failure), "disk");
+    null(kvm_hotplug_plan_disk(vm.guest, &disk, sizeof disk, NULL, 0, &plan, &failure), "path");
+    null(kvm_hotplug_plan_removal(vm.guest, NULL, sizeof removal, NULL, 0, &plan, &failure), "removal");
+    null(kvm_hotplug_plan_removal(vm.guest, &removal, sizeof removal, NULL, 0, &plan, &failure), "id");
+    null(kvm_hotplug_verify(vm.guest, 0, NULL, 0, 0, NULL, &failure), "ret_count");
+    null(kvm_hotplug_mend(vm.guest, 0, NULL, 0, 0, NULL, &failure), "ret_count");
+    CHECK(plan == NULL);
     works(kvm_hotplug_list(vm.guest, NULL, 0, 0, &count, &failure));
     CHECK_NUMBER(count, 0);
 }

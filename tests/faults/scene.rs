@@ -11,31 +11,58 @@ use crate::support::world::{Picture, World};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     AddNic(u8),
+    AddVhost(u8),
     AddRaw,
     AddLayered,
+    /// A SCSI disk on a controller that is there.
+    AddScsi,
+    /// A SCSI disk that brings its controller.
+    AddFirstScsi,
+    AddController,
     DelNic(u8),
+    DelVhost(u8),
     DelRaw,
     DelLayered,
+    DelScsi,
+    DelController,
 }
 
 pub use Operation::*;
 
 pub const ID: &str = "victim";
 
+/// The controller that comes with a SCSI disk.
+pub const CONTROLLER: &str = "scsi-pci-4";
+
 /// Time for an operation whose monitor falls silent.
 pub const SHORT: u64 = 150;
 
 impl Operation {
     pub fn is_add(self) -> bool {
-        matches!(self, AddNic(_) | AddRaw | AddLayered)
+        matches!(self, AddNic(_) | AddVhost(_) | AddRaw | AddLayered | AddScsi | AddFirstScsi | AddController)
+    }
+
+    pub fn needs_vhost(self) -> bool {
+        matches!(self, AddVhost(_) | DelVhost(_))
+    }
+
+    pub fn is_controller(self) -> bool {
+        matches!(self, AddController | DelController)
     }
 
     /// What has to be there before.
     fn prepare(self, world: &World, api: &dyn Api) {
         let before = match self {
             DelNic(queues) => AddNic(queues),
+            DelVhost(queues) => AddVhost(queues),
             DelRaw => AddRaw,
             DelLayered => AddLayered,
+            DelScsi => AddFirstScsi,
+            DelController => AddController,
+            AddScsi => {
+                done(api.add_controller(&ControllerAsk::default()));
+                return;
+            }
             _ => return,
         };
         done(before.run(world, api, AMPLE));
@@ -44,13 +71,15 @@ impl Operation {
     pub fn run(self, world: &World, api: &dyn Api, timeout_ms: u64) -> Result<Answer, Failure> {
         let place = Place { id: Some(ID.into()), timeout_ms, ..Place::default() };
         match self {
-            AddNic(queues) => {
+            AddNic(queues) | AddVhost(queues) => {
                 let mac = Some("52:54:00:00:00:01".into());
-                api.add_nic(&NicAsk { place, mac, ..world.nic(queues) })
+                api.add_nic(&NicAsk { place, mac, vhost: self.needs_vhost(), ..world.nic(queues) })
             }
             AddRaw => api.add_disk(&DiskAsk { place, ..world.disk("disk.img") }),
             AddLayered => api.add_disk(&DiskAsk { place, ..world.layered_disk() }),
-            DelNic(_) | DelRaw | DelLayered => api.unplug(&UnplugAsk::within(ID, timeout_ms)),
+            DelNic(_) | DelVhost(_) | DelRaw | DelLayered | DelScsi | DelController => {
+                api.unplug(&UnplugAsk::within(ID, timeout_ms))
+            }
         }
     }
 }

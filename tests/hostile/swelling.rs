@@ -72,7 +72,7 @@ fn within_bounds<T>(what: &str, work: impl FnOnce() -> Result<T, Error>) {
 /// Every answer to a survey swells, one at a time.
 #[test]
 fn answers_that_swell() {
-    host::in_own_process("swelling::answers_that_swell", || {
+    host::in_own_process("swelling::answers_that_swell", &mut || {
         let all = ["query-pci", "qom-list", "query-fdsets", "query-named-block-nodes", "qom-get"];
         for (numbered, questions) in [(true, &all[..]), (false, &["qom-list", "qom-get"])] {
             let scene = scene(numbered);
@@ -91,7 +91,7 @@ fn answers_that_swell() {
 /// As much as a message may have on the wire is far more than it may have in memory.
 #[test]
 fn answers_beyond_the_limit() {
-    host::in_own_process("swelling::answers_beyond_the_limit", || {
+    host::in_own_process("swelling::answers_beyond_the_limit", &mut || {
         let scene = scene(true);
         for (name, make) in SWELLERS {
             scene.qemu().fault("query-fdsets", 0, Act::Return(make(MAX_MESSAGE - 100_000)));
@@ -103,7 +103,7 @@ fn answers_beyond_the_limit() {
 
 #[test]
 fn a_whole_batch_that_swells() {
-    host::in_own_process("swelling::a_whole_batch_that_swells", || {
+    host::in_own_process("swelling::a_whole_batch_that_swells", &mut || {
         let scene = scene(true);
         for (sweller, share) in SWELLERS.into_iter().flat_map(|sweller| [(sweller, 1), (sweller, 9)]) {
             let value = largest(sweller, share);
@@ -118,7 +118,7 @@ fn a_whole_batch_that_swells() {
 
 #[test]
 fn errors_and_events_that_swell() {
-    host::in_own_process("swelling::errors_and_events_that_swell", || {
+    host::in_own_process("swelling::errors_and_events_that_swell", &mut || {
         let scene = scene(true);
         for room in [100_000, 4_000_000] {
             let text = "\u{1b}[31mx\n".repeat(room / 16);

@@ -9,6 +9,8 @@ use kvm_hotplug::ErrorKind;
 
 /// A way to reach the library.
 pub trait Agent {
+    /// The module that `through_every_api!` puts its tests into.
+    fn name(&self) -> &'static str;
     /// Loads the runtime file and opens the guest.
     fn open(&self, runtime: &Path, socket: &Path, timeout_ms: u64) -> Result<Box<dyn Api>, Failure>;
 }
@@ -17,6 +19,7 @@ pub trait Agent {
 pub trait Api: Send + Sync {
     fn add_nic(&self, nic: &NicAsk) -> Result<Answer, Failure>;
     fn add_disk(&self, disk: &DiskAsk) -> Result<Answer, Failure>;
+    fn add_controller(&self, controller: &ControllerAsk) -> Result<Answer, Failure>;
     fn unplug(&self, removal: &UnplugAsk) -> Result<Answer, Failure>;
     /// How many events can be fetched.
     fn process(&self, timeout_ms: u64) -> Result<usize, Failure>;
@@ -28,11 +31,14 @@ pub trait Api: Send + Sync {
     fn cancel(&self) -> bool;
 }
 
-/// What both kinds of device have in common.
+/// What all kinds of device have in common.
 #[derive(Clone, Debug)]
 pub struct Place {
     pub id: Option<String>,
+    /// Bus and slot; for a SCSI disk bus and target, on unit 0.
     pub address: Option<(String, u8)>,
+    /// For a SCSI disk: the bus of the controller.
+    pub scsi_bus: Option<String>,
     pub live_only: bool,
     pub timeout_ms: u64,
 }
@@ -42,7 +48,7 @@ pub const AMPLE: u64 = 10_000;
 
 impl Default for Place {
     fn default() -> Self {
-        Self { id: None, address: None, live_only: false, timeout_ms: AMPLE }
+        Self { id: None, address: None, scsi_bus: None, live_only: false, timeout_ms: AMPLE }
     }
 }
 
@@ -51,6 +57,8 @@ pub struct NicAsk {
     pub place: Place,
     pub mac: Option<String>,
     pub queues: u8,
+    /// Required, or off.
+    pub vhost: bool,
     pub mtu: Option<u16>,
     pub bridge: Option<String>,
     pub boot_index: Option<u32>,
@@ -67,6 +75,7 @@ impl Default for NicAsk {
             place: Place::default(),
             mac: None,
             queues: 1,
+            vhost: false,
             mtu: None,
             bridge: None,
             boot_index: None,
@@ -90,10 +99,17 @@ pub struct DiskAsk {
     pub model: Option<String>,
 }
 
+#[derive(Clone, Debug, Default)]
+pub struct ControllerAsk {
+    pub place: Place,
+    pub queues: Option<u16>,
+    pub model: Option<String>,
+}
+
 #[derive(Clone, Debug)]
 pub struct UnplugAsk {
     pub id: String,
-    /// `nic` or `disk`, if it has to be one.
+    /// `nic`, `disk` or `scsi`, if it has to be one.
     pub kind: Option<&'static str>,
     pub live_only: bool,
     pub wait: bool,
@@ -152,6 +168,7 @@ pub enum Why {
 pub struct Item {
     pub id: String,
     pub kind: &'static str,
+    /// Bus and slot, or bus and target.
     pub address: Option<(String, u8)>,
     pub generation: u64,
     pub presence: Presence,
@@ -188,7 +205,7 @@ pub enum What {
     Lost(u64),
 }
 
-/// One slot.
+/// One slot, or one SCSI target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SlotItem {
     pub bus: String,

@@ -18,14 +18,35 @@ pub fn unique() -> u32 {
 
 /// Runs a test that counts what the process has open in a process of its own: other tests run beside it otherwise.
 /// `test` is the name the harness knows it by.
-pub fn in_own_process(test: &str, body: impl FnOnce()) {
+pub fn in_own_process(test: &str, body: &mut dyn FnMut()) {
+    run_alone(test, &[], body);
+}
+
+/// The same, on a host with vhost-net: what is there instead opens, which is all that the library asks of it. `/dev` is
+/// another one for this process only.
+pub fn in_own_process_with_vhost(test: &str, body: &mut dyn FnMut()) {
+    const SCRIPT: &str = "set -e
+        mount -t tmpfs none /mnt
+        mkdir /mnt/net
+        mknod /mnt/null c 1 3
+        mknod /mnt/urandom c 1 9
+        mknod /mnt/net/tun c 10 200
+        mknod /mnt/vhost-net c 1 3
+        mount --bind /mnt /dev
+        exec \"$@\"";
+    run_alone(test, &["unshare", "--mount", "sh", "-c", SCRIPT, "sh"], body);
+}
+
+/// `through`: a command that runs the one behind it.
+fn run_alone(test: &str, through: &[&str], body: &mut dyn FnMut()) {
     const CHILD: &str = "KVM_HOTPLUG_TEST_ALONE";
     if std::env::var(CHILD).is_ok_and(|alone| alone == test) {
         return body();
     }
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    let child = child.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, test);
-    let done = child.output().unwrap();
+    let program = std::env::current_exe().unwrap();
+    let harness = ["--exact", "--nocapture", "--test-threads=1"];
+    let words = [through, &[program.to_str().unwrap(), test], &harness].concat();
+    let done = Command::new(words[0]).args(&words[1..]).env(CHILD, test).output().unwrap();
     let text = [done.stdout, done.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(done.status.success() && text.contains("1 passed"), "in a process of its own:\n{text}");
 }

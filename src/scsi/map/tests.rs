@@ -19,7 +19,7 @@ fn open(_: &str) -> Option<String> {
 
 fn with(controllers: &[&str]) -> ScsiMap {
     let mut map = ScsiMap::default();
-    controllers.iter().for_each(|id| map.add_controller(id, "virtio-scsi-pci"));
+    controllers.iter().for_each(|id| map.add_controller(id, "virtio-scsi-pci", true));
     map
 }
 
@@ -30,9 +30,12 @@ fn refusal(map: &ScsiMap, want: &Want) -> (ErrorKind, String) {
 
 #[test]
 fn the_first_free_target_of_the_first_controller() {
-    let mut map = with(&["scsi-pci-9", "scsi-pci-4"]);
-    map.add_controller("hba", "lsi53c895a");
-    map.add_controller("scsi-pci-9", "virtio-scsi-pci");
+    let mut map = ScsiMap::default();
+    map.add_controller("scsi", "virtio-scsi-pci", false);
+    map.add_controller("scsi-pci-9", "virtio-scsi-pci", true);
+    map.add_controller("scsi-pci-4", "virtio-scsi-pci", true);
+    map.add_controller("hba", "lsi53c895a", false);
+    map.add_controller("scsi-pci-9", "virtio-scsi-pci", false);
     assert_eq!(map.choose(&Want::Auto, open).unwrap(), Some(at("scsi-pci-9.0", 0, 0)));
     map.occupy(&at("scsi-pci-9.0", 0, 0), &id("a"));
     map.see(&at("scsi-pci-9.0", 1, 5), None, "scsi-cd");
@@ -50,13 +53,19 @@ fn the_first_free_target_of_the_first_controller() {
     );
     map.remove_controller("scsi-pci-9");
     map.remove_controller("scsi-pci-4");
+    assert_eq!(
+        map.choose(&Want::Auto, open).unwrap(),
+        Some(at("scsi.0", 0, 0)),
+        "what is not recorded comes last"
+    );
+    map.remove_controller("scsi");
     assert_eq!(map.choose(&Want::Auto, open).unwrap(), None, "one has to be added");
 }
 
 #[test]
 fn a_pinned_place_is_free_or_refused_by_name() {
     let mut map = with(&["scsi"]);
-    map.add_controller("hba", "lsi53c895a");
+    map.add_controller("hba", "lsi53c895a", false);
     map.occupy(&at("scsi.0", 3, 0), &id("a"));
     map.quarantine(&at("scsi.0", 4, 1), &id("b"));
     map.see(&at("scsi.0", 5, 0), None, "scsi-cd");
@@ -103,7 +112,7 @@ fn a_full_bus_says_how_full() {
 #[test]
 fn people_are_shown_what_is_taken_and_what_is_next() {
     let mut map = with(&["a"]);
-    map.add_controller("hba", "megasas");
+    map.add_controller("hba", "megasas", false);
     map.occupy(&at("a.0", 0, 0), &id("d"));
     map.quarantine(&at("a.0", 2, 3), &id("e"));
     map.see(&at("hba.0", 1, 0), Some("f"), "scsi-hd");

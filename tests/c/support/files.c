@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -104,6 +105,31 @@ void directory_read_only(const char *path)
     if (mount(path, path, NULL, MS_BIND, NULL) != 0 ||
         mount(NULL, path, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) != 0)
         FAIL("cannot mount %s read-only: %s", path, strerror(errno));
+}
+
+void devices_private(const char *directory)
+{
+    static const struct {
+        const char *name;
+        int major, minor;
+    } nodes[] = {{"null", 1, 3}, {"urandom", 1, 9}, {"net/tun", 10, 200}};
+    char path[TEST_PATH];
+    size_t i;
+
+    mounts_private();
+    path_in(path, directory, "dev");
+    if (mkdir(path, 0755) != 0 || mount("none", path, "tmpfs", 0, "mode=755") != 0)
+        FAIL("cannot mount a file system on %s: %s", path, strerror(errno));
+    path_in(path, directory, "dev/net");
+    ok(mkdir(path, 0755));
+    for (i = 0; i < sizeof nodes / sizeof *nodes; i++) {
+        snprintf(path, sizeof path, "%s/dev/%s", directory, nodes[i].name);
+        if (mknod(path, S_IFCHR | 0600, makedev(nodes[i].major, nodes[i].minor)) != 0)
+            FAIL("cannot make %s: %s", path, strerror(errno));
+    }
+    path_in(path, directory, "dev");
+    if (mount(path, "/dev", NULL, MS_BIND, NULL) != 0)
+        FAIL("cannot mount %s on /dev: %s", path, strerror(errno));
 }
 
 void image_raw(const char *path, long long bytes)

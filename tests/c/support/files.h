@@ -31,6 +31,10 @@ void mounts_private(void);
 /* After that: makes the directory read-only, for root as well. */
 void directory_read_only(const char *path);
 
+/* Replaces /dev, for this process and its children, by one that has only null,
+ * urandom and net/tun, and in which the test may make what nodes it likes. `directory` is where it is put together. */
+void devices_private(const char *directory);
+
 /* A sparse file of zeros. */
 void image_raw(const char *path, long long bytes);
 

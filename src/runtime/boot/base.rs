@@ -1,0 +1,282 @@
+//! What can be read out of an agent's own command line: machine, ids, and the places its devices are pinned to.
+//!
+//! Everything else in it is left alone. What hides in a configuration file, and where QEMU puts devices that are not
+//! pinned, cannot be known; for those a record has its reserved slots.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::options::read;
+use crate::ids::{BusName, Slot};
+use crate::pci::BusKind;
+
+/// What kind of machine it is, as far as its PCI root bus goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Machine {
+    /// `pc`, which is also the default: `pci.0`.
+    Conventional,
+    /// `q35` and, of other architectures, `virt`: `pcie.0`.
+    Express,
+    /// One that this library does not place devices in.
+    Other,
+}
+
+/// A place on a root bus that the command line pins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pinned {
+    pub(super) bus: String,
+    pub(super) slot: Slot,
+    pub(super) function: u8,
+    /// Id or driver.
+    pub(super) what: String,
+}
+
+/// A bridge or port with an id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Bridge {
+    pub(super) name: BusName,
+    pub(super) kind: BusKind,
+    pub(super) hotplug: bool,
+    /// On the root bus, if it is pinned there.
+    pub(super) place: Option<(Slot, u8)>,
+}
+
+/// What was read.
+#[derive(Clone, Debug)]
+pub(super) struct Base {
+    pub(super) machine: Machine,
+    /// The machine's name as it was given.
+    pub(super) machine_type: String,
+    pub(super) pinned: Vec<Pinned>,
+    pub(super) bridges: Vec<Bridge>,
+    /// Each id with the option that has it.
+    pub(super) ids: BTreeMap<String, String>,
+    pub(super) chassis: BTreeSet<u8>,
+    pub(super) fdsets: BTreeSet<u32>,
+    pub(super) fds: BTreeSet<u32>,
+    pub(super) incoming: bool,
+}
+
+impl Base {
+    pub(super) fn read(command: &[String]) -> Self {
+        let mut base = Self {
+            machine: Machine::Conventional,
+            machine_type: String::new(),
+            pinned: Vec::new(),
+            bridges: Vec::new(),
+            ids: BTreeMap::new(),
+            chassis: BTreeSet::new(),
+            fdsets: BTreeSet::new(),
+            fds: BTreeSet::new(),
+            incoming: false,
+        };
+        let mut arguments = command.iter().skip(1);
+        while let Some(argument) = arguments.next() {
+            // QEMU takes one dash or two.
+            let option = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-'));
+            let implied = match option {
+                Some("incoming") => {
+                    base.incoming = true;
+                    continue;
+                }
+                Some("machine" | "M" | "netdev") => "type",
+                Some("device" | "blockdev") => "driver",
+                Some("drive") => "file",
+                Some("add-fd") => "fd",
+                _ => continue,
+            };
+            let members: BTreeMap<String, String> =
+                arguments.next().map(|text| read(text, implied)).unwrap_or_default().into_iter().collect();
+            base.take(option.unwrap_or_default(), &members);
+        }
+        base.machine = machine(&base.machine_type);
+        let root = base.root_bus();
+        for pinned in &mut base.pinned {
+            if pinned.bus.is_empty() {
+                root.clone_into(&mut pinned.bus);
+            }
+        }
+        base
+    }
+
+    /// The name of the machine's root bus.
+    pub(super) fn root_bus(&self) -> &'static str {
+        if self.machine == Machine::Express { "pcie.0" } else { "pci.0" }
+    }
+
+    fn take(&mut self, option: &str, members: &BTreeMap<String, String>) {
+        let member = |name: &str| members.get(name).map(String::as_str);
+        let number = |name: &str| member(name).and_then(|text| text.parse::<u32>().ok());
+        match option {
+            "machine" | "M" => {
+                if let Some(name) = member("type") {
+                    name.clone_into(&mut self.machine_type);
+                }
+            }
+            "add-fd" => {
+                self.fdsets.extend(number("set"));
+                self.fds.extend(number("fd"));
+            }
+            _ => {
+                for key in ["id", "node-name"] {
+                    if let Some(id) = member(key) {
+                        self.ids.insert(id.to_owned(), format!("-{option}"));
+                    }
+                }
+            }
+        }
+        match option {
+            "netdev" => {
+                let lists = ["fd", "fds", "vhostfd", "vhostfds"].map(member);
+                let numbers = lists.iter().flatten().flat_map(|list| list.split(':'));
+                self.fds.extend(numbers.filter_map(|text| text.parse::<u32>().ok()));
+            }
+            "device" => self.take_device(members),
+            _ => {}
+        }
+    }
+
+    fn take_device(&mut self, members: &BTreeMap<String, String>) {
+        let member = |name: &str| members.get(name).map(String::as_str);
+        let driver = member("driver").unwrap_or_default();
+        let place = member("addr").and_then(place);
+        let bus = member("bus").unwrap_or_default();
+        if let Some((slot, function)) = place {
+            let what = member("id").unwrap_or(driver).to_owned();
+            self.pinned.push(Pinned { bus: bus.to_owned(), slot, function, what });
+        }
+        self.chassis
+            .extend(["chassis", "chassis_nr"].iter().filter_map(|key| member(key)?.parse::<u8>().ok()));
+        let name = member("id").and_then(|id| BusName::parse(id).ok());
+        if let (Some(kind), Some(name)) = (BusKind::of_driver(driver), name) {
+            let hotplug = !matches!(member("hotplug"), Some("off" | "false" | "no"));
+            let place = place.filter(|_| matches!(bus, "" | "pcie.0" | "pci.0"));
+            self.bridges.push(Bridge { name, kind, hotplug, place });
+        }
+    }
+}
+
+/// Whether the command has a device with this id.
+pub(in crate::runtime) fn names_device(command: &[String], id: &str) -> bool {
+    Base::read(command).ids.get(id).is_some_and(|option| option == "-device")
+}
+
+fn machine(name: &str) -> Machine {
+    let is = |word: &str| name == word || name.strip_prefix(word).is_some_and(|rest| rest.starts_with('-'));
+    if is("q35") || is("pc-q35") || is("virt") {
+        Machine::Express
+    } else if name.is_empty() || is("pc") {
+        Machine::Conventional
+    } else {
+        Machine::Other
+    }
+}
+
+/// `slot[.function]`, hexadecimal with or without `0x`.
+fn place(text: &str) -> Option<(Slot, u8)> {
+    let (slot, function) = text.split_once('.').unwrap_or((text, "0"));
+    let slot = slot.strip_prefix("0x").unwrap_or(slot);
+    let slot = Slot::new(u8::from_str_radix(slot, 16).ok()?)?;
+    let function = function.parse().ok().filter(|function| *function < 8)?;
+    Some((slot, function))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base(arguments: &[&str]) -> Base {
+        let program = std::iter::once("qemu").chain(arguments.iter().copied());
+        Base::read(&program.map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn devices_are_found_by_id() {
+        let words =
+            ["qemu", "-device", "virtio-scsi-pci,id=scsi,x=a,,id=b", "-netdev", "tap,id=net", "--device"];
+        let json = r#"{"driver":"lsi","id":"hba"}"#;
+        let command: Vec<String> = words.into_iter().chain([json, "-device"]).map(str::to_owned).collect();
+        for (id, named) in [("scsi", true), ("hba", true), ("b", false), ("net", false), ("", false)] {
+            assert_eq!(names_device(&command, id), named, "{id}");
+        }
+    }
+
+    #[test]
+    fn machines() {
+        for (name, machine) in [
+            ("pc", Machine::Conventional),
+            ("pc-i440fx-7.2,accel=tcg", Machine::Conventional),
+            ("type=q35,smm=off", Machine::Express),
+            ("pc-q35-10.0", Machine::Express),
+            ("accel=kvm,type=virt-9.2", Machine::Express),
+            ("microvm", Machine::Other),
+            ("isapc", Machine::Other),
+        ] {
+            for option in ["-machine", "-M", "--machine"] {
+                assert_eq!(base(&[option, name]).machine, machine, "{name}");
+            }
+        }
+        assert_eq!(base(&[]).machine, Machine::Conventional);
+        let twice = base(&["-M", "q35", "-machine", "accel=tcg"]);
+        assert_eq!((twice.machine, twice.machine_type.as_str()), (Machine::Express, "q35"));
+    }
+
+    #[test]
+    fn places_and_ids() {
+        let found = base(&[
+            "-machine",
+            "q35",
+            "-device",
+            "virtio-balloon-pci,id=balloon,addr=0x1b",
+            "-device",
+            "pcie-root-port,id=port,bus=pcie.0,chassis=7,addr=1c.2,hotplug=off",
+            "-device",
+            r#"{"driver":"pcie-root-port","id":"second","chassis":9}"#,
+            "-device",
+            "virtio-rng-pci,bus=second",
+            "-drive",
+            "if=none,id=cd,file=/a,,b",
+            "-netdev",
+            "tap,id=lan,fds=7:8,vhostfds=9:x",
+            "-add-fd",
+            "fd=12,set=3",
+            "-blockdev",
+            r#"{"driver":"null-co","node-name":"null"}"#,
+        ]);
+        let slot = |number| Slot::new(number).unwrap();
+        let pinned = |number, function, what: &str| Pinned {
+            bus: "pcie.0".into(),
+            slot: slot(number),
+            function,
+            what: what.into(),
+        };
+        assert_eq!(found.pinned, [pinned(0x1b, 0, "balloon"), pinned(0x1c, 2, "port")]);
+        let port = |name, hotplug, place| Bridge {
+            name: BusName::parse(name).unwrap(),
+            kind: BusKind::RootPort,
+            hotplug,
+            place,
+        };
+        assert_eq!(found.bridges, [port("port", false, Some((slot(0x1c), 2))), port("second", true, None)]);
+        let ids: Vec<_> = found.ids.iter().map(|(id, option)| format!("{option} {id}")).collect();
+        let expected = [
+            "-device balloon",
+            "-drive cd",
+            "-netdev lan",
+            "-blockdev null",
+            "-device port",
+            "-device second",
+        ];
+        assert_eq!(ids, expected);
+        assert_eq!(found.chassis, BTreeSet::from([7, 9]));
+        assert_eq!((found.fdsets, found.fds), (BTreeSet::from([3]), BTreeSet::from([7, 8, 9, 12])));
+        assert!(!found.incoming && base(&["-incoming", "defer"]).incoming);
+    }
+
+    #[test]
+    fn what_cannot_be_read_pins_nothing() {
+        for odd in ["x,addr=", "x,addr=20", "x,addr=5.8", "x,addr=g", "{\"driver\":", ""] {
+            assert_eq!(base(&["-device", odd]).pinned, [], "{odd}");
+        }
+        assert_eq!(base(&["-device"]).pinned, []);
+    }
+}

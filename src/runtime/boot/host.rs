@@ -1,0 +1,58 @@
+//! What a device needs from the host, opened with the agent's rights.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use crate::disk::{self, Image};
+use crate::error::Result;
+use crate::net::spec::NicSpec;
+use crate::net::tap::{TapRequest, TunDevice};
+use crate::net::vhost::{self, VhostMode};
+use crate::runtime::record::Spec;
+
+/// What stands behind a device.
+pub(super) enum Backend {
+    /// Of a NIC.
+    Taps {
+        /// One for each queue.
+        taps: Vec<OwnedFd>,
+        /// One for each queue, or none.
+        vhost: Vec<OwnedFd>,
+    },
+    /// Of a disk.
+    Image(Image),
+    /// Of a SCSI controller.
+    None,
+}
+
+/// The host's devices.
+#[derive(Default)]
+pub(super) struct Host {
+    tun: TunDevice,
+}
+
+impl Host {
+    /// Opens it; a NIC's settings are told the name of the new tap.
+    pub(super) fn open(&self, spec: &mut Spec) -> Result<Backend> {
+        match spec {
+            Spec::Nic(spec) => self.open_nic(spec),
+            Spec::Disk(spec) => disk::image::open(spec).map(Backend::Image),
+            Spec::Controller(_) => Ok(Backend::None),
+        }
+    }
+
+    fn open_nic(&self, spec: &mut NicSpec) -> Result<Backend> {
+        let mode = if spec.vhost { VhostMode::Required } else { VhostMode::Off };
+        let vhost = vhost::open(mode, spec.queues, Path::new(vhost::DEVICE))?;
+        let tap = self.tun.open(&TapRequest {
+            name: spec.tap.clone(),
+            queues: spec.queues,
+            vnet_hdr: true,
+            owner: None,
+            bridge: spec.bridge.clone(),
+            mtu: spec.mtu.map(u32::from),
+        })?;
+        spec.ifname = Some(tap.name);
+        Ok(Backend::Taps { taps: tap.fds, vhost })
+    }
+}

@@ -1,0 +1,110 @@
+//! Where everything sits in the guest that is started next: the places that are settled, and those that are still to be
+//! chosen, by the same allocator as in a running guest.
+
+use super::base::{Base, Machine};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Address, BusName, Slot};
+use crate::pci::{BusKind, Rules, SlotMap, Topology, Want};
+use crate::runtime::ports::{Neighbours, RootPort};
+use crate::runtime::record::{Presence, Record};
+
+/// The slots of the guest that `record` and its command line describe.
+pub(super) fn slots(record: &Record, base: &Base) -> Result<SlotMap> {
+    let mut topology = machine(base)?;
+    for pinned in &base.pinned {
+        topology.put(&pinned.bus, pinned.slot, pinned.function, Some(&pinned.what), "pinned by the command");
+    }
+    for bridge in &base.bridges {
+        topology.put_bridge(bridge.kind, bridge.name.clone(), bridge.place, bridge.hotplug);
+    }
+    for port in &record.ports {
+        let id = port.id.as_str();
+        topology.put("pcie.0", port.slot, port.function, Some(id), "pcie-root-port");
+        topology.put_bridge(BusKind::RootPort, port.id.clone(), Some((port.slot, port.function)), true);
+    }
+    let mut slots = SlotMap::new(&topology, Rules::new(record.reserved_slots)?);
+    for device in &record.devices {
+        if let Some(address) = device.address.as_ref().and_then(Address::pci) {
+            slots.check_cold(address).map_err(|error| error.context(&device.id))?;
+            slots.occupy(address, &device.id);
+        }
+    }
+    Ok(slots)
+}
+
+/// The root bus, with what the chipset has on it.
+fn machine(base: &Base) -> Result<Topology> {
+    let (kind, chipset): (_, &[u8]) = match base.machine {
+        Machine::Conventional => (BusKind::ConventionalRoot, &[0, 1]),
+        Machine::Express => (BusKind::PcieRoot, &[0, 31]),
+        Machine::Other => (BusKind::OtherRoot, &[]),
+    };
+    let mut topology = Topology::cold(kind, BusName::parse(base.root_bus())?);
+    for slot in chipset.iter().copied().filter_map(Slot::new) {
+        topology.put(base.root_bus(), slot, 0, None, "the chipset");
+    }
+    Ok(topology)
+}
+
+/// Gives every device a place, and makes the ports that takes, and as many that `spare` are left over.
+pub(super) fn place_all(record: &mut Record, base: &Base, spare: usize) -> Result<()> {
+    let mut slots = slots(record, base)?;
+    let unplaced = record.devices.iter().enumerate().filter(|(_, device)| device.address.is_none());
+    for index in unplaced.map(|(index, _)| index).collect::<Vec<_>>() {
+        let needs_port = slots.free() == 0;
+        if needs_port && base.machine == Machine::Express {
+            add_port(record, base)?;
+            slots = self::slots(record, base)?;
+        }
+        let Some(device) = record.devices.get_mut(index) else { continue };
+        refuse_other_buses(device.model()).map_err(|error| error.context(&device.id))?;
+        let address = slots.choose(&Want::Auto).map_err(|error| error.context(&device.id))?;
+        slots.occupy(&address, &device.id);
+        device.address = Some(address.into());
+    }
+    if base.machine == Machine::Express {
+        for _ in slots.free()..spare {
+            add_port(record, base)?;
+        }
+    }
+    Ok(())
+}
+
+fn add_port(record: &mut Record, base: &Base) -> Result<()> {
+    let mut neighbours = Neighbours { chassis: base.chassis.clone(), ..Neighbours::default() };
+    let on_root = base.pinned.iter().filter(|pinned| pinned.bus == "pcie.0");
+    neighbours.slots.extend(on_root.map(|pinned| pinned.slot));
+    let ours = record.devices.iter().filter_map(|device| device.address.as_ref()?.pci());
+    neighbours
+        .slots
+        .extend(ours.filter(|address| address.bus.as_str() == "pcie.0").map(|address| address.slot));
+    neighbours.ids.extend(base.ids.keys().cloned());
+    neighbours.ids.extend(record.devices.iter().map(|device| device.id.to_string()));
+    let port = RootPort::further(&record.ports, &neighbours)?;
+    record.ports.push(port);
+    Ok(())
+}
+
+/// Models that sit on another bus than PCI cannot be given a place here.
+fn refuse_other_buses(model: &str) -> Result<()> {
+    const OTHERS: [&str; 5] = ["ide-", "scsi-", "usb-", "sd-", "floppy"];
+    if OTHERS.iter().any(|start| model.starts_with(start)) || model.ends_with("-device") {
+        return Err(Error::new(
+            ErrorKind::NotHotpluggable,
+            format!("model {model} is no PCI device, and has no address; put it into the command line"),
+        ));
+    }
+    Ok(())
+}
+
+/// The record as the next boot makes it: what waits for it is there, and what was to go is gone.
+pub(super) fn reboot(record: &mut Record) {
+    record.devices.retain(|device| device.presence != Presence::RemoveAfterReboot);
+    record.ports.retain(|port| port.presence != Presence::RemoveAfterReboot);
+    for device in &mut record.devices {
+        device.presence = Presence::Live;
+    }
+    for port in &mut record.ports {
+        port.presence = Presence::Live;
+    }
+}

@@ -1,0 +1,346 @@
+//! The command that starts the guest of a record: its own, and the NICs and disks as the hot-plug calls would make them,
+//! over taps and images that are opened here and inherited by QEMU.
+//!
+//! ```text
+//! record ─layout─▶ next record, every device placed ─host─▶ taps, vhost, images ─options─▶ arguments, descriptors
+//! ```
+//!
+//! A boot and a migration target differ in one thing: a boot is where what waited for a reboot comes true, so it changes
+//! the record, while a target is to be what the source is at this moment, and takes the record as it stands.
+
+mod base;
+mod host;
+mod incoming;
+mod layout;
+mod options;
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use serde_json::Value;
+
+pub use base::Machine;
+pub(super) use base::names_device;
+pub use incoming::Incoming;
+
+use super::journal::{Journal, Verb};
+use super::record::{Device, DeviceKind, Presence, Record, Spec};
+use super::{Home, Runtime};
+use crate::disk;
+use crate::error::{Error, ErrorKind, Result};
+use crate::net;
+use crate::qmp::Version;
+use crate::scsi;
+use crate::sys::inherit;
+use base::Base;
+use host::{Backend, Host};
+use options::Object;
+
+/// The first number a descriptor can have in QEMU: behind standard input, output and error.
+pub const FIRST_FD: u32 = 3;
+
+/// What the caller decides about a start.
+#[derive(Debug, Default)]
+pub struct BootRequest {
+    /// A migration that is to come in; none for a boot.
+    pub incoming: Option<Incoming>,
+    /// The QEMU it is for. One of unknown version gets options as every version reads them.
+    pub qemu: Option<Version>,
+    /// The number in QEMU of the first descriptor, [`FIRST_FD`] or more; the others follow without a gap.
+    pub fd_base: u32,
+    /// How many devices more the running guest shall have room for, on a machine where every one needs a port.
+    pub spare_ports: usize,
+    /// The processors wait for `cont`.
+    pub paused: bool,
+}
+
+/// A command with what it inherits.
+#[derive(Debug)]
+pub struct BootCommand {
+    /// The whole command line, the program first.
+    pub argv: Vec<String>,
+    /// The descriptors, which have the numbers `fd_base`, `fd_base + 1` and so on in it.
+    pub fds: Vec<OwnedFd>,
+    /// See [`BootRequest::fd_base`].
+    pub fd_base: u32,
+}
+
+/// How full the next start will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BootPlan {
+    /// What kind of machine it is.
+    pub machine: Machine,
+    /// Devices that it starts with.
+    pub devices: usize,
+    /// Ports that the command makes.
+    pub ports: usize,
+    /// How many of those are new.
+    pub new_ports: usize,
+    /// How many devices the running guest then has room for.
+    pub free: usize,
+}
+
+impl Runtime {
+    /// The command of the next boot, or of a migration target.
+    ///
+    /// A boot is recorded before this returns: devices that waited for it count as part of the guest from then on, those
+    /// that were to go are forgotten, and unfinished removals are finished. If this process or QEMU fails after that, the
+    /// guest simply is off, and the next command is the same again.
+    pub fn boot_command(&mut self, request: BootRequest) -> Result<BootCommand> {
+        let base = self.start(&request)?;
+        let mut next = self.next_record(request.incoming.is_some(), request.spare_ports, &base)?;
+        let (migrates, fd_base) = (request.incoming.is_some(), request.fd_base);
+        let command = Builder::new(&request, &base).build(&mut next, request.incoming)?;
+        if migrates {
+            self.adopt_target(next)?;
+        } else {
+            self.adopt_boot(next)?;
+        }
+        Ok(BootCommand { argv: command.argv, fds: command.fds, fd_base })
+    }
+
+    /// What the next boot comes to, without opening or changing anything.
+    pub fn boot_plan(&self, spare_ports: usize) -> Result<BootPlan> {
+        let base = Base::read(&self.record().command);
+        let next = self.next_record(false, spare_ports, &base)?;
+        let old = self.record().ports.iter().filter(|port| port.presence == Presence::Live).count();
+        Ok(BootPlan {
+            machine: base.machine,
+            devices: next.devices.len(),
+            ports: next.ports.len(),
+            new_ports: next.ports.len().saturating_sub(old),
+            free: layout::slots(&next, &base)?.free(),
+        })
+    }
+
+    /// Judges the request before anything is opened.
+    fn start(&self, request: &BootRequest) -> Result<Base> {
+        if self.attached {
+            let text = "a guest handle is open with this record; close it before the guest is started anew";
+            return Err(Error::new(ErrorKind::State, text).with_errno(libc::EBUSY));
+        }
+        if request.fd_base < FIRST_FD {
+            return Err(Error::invalid(format!("fd_base {}: at least {FIRST_FD}", request.fd_base)));
+        }
+        let base = Base::read(&self.record().command);
+        match &request.incoming {
+            None => drop(self.place()?),
+            Some(_) if base.incoming => {
+                return Err(Error::invalid("the command has -incoming already; leave it to this call"));
+            }
+            Some(incoming) => incoming.check()?,
+        }
+        if self.record().command.is_empty() {
+            let text = "the record has no command: make it with QEMU's command line without NICs and disks";
+            return Err(Error::new(ErrorKind::State, text));
+        }
+        let named = |device: &&Device| base.ids.contains_key(device.id.as_str());
+        if let Some(device) = self.record().devices.iter().find(named) {
+            let option = base.ids.get(device.id.as_str()).map_or("", String::as_str);
+            let text = format!(
+                "the command has {} already, in {option}; NICs and disks are left out of it",
+                device.id
+            );
+            return Err(Error::new(ErrorKind::Conflict, text));
+        }
+        Ok(base)
+    }
+
+    /// The record that the started guest will have.
+    fn next_record(&self, migrates: bool, spare_ports: usize, base: &Base) -> Result<Record> {
+        let mut next = self.record().clone();
+        if migrates {
+            refuse_unsettled(&self.journal)?;
+            layout::slots(&next, base)?;
+            return Ok(next);
+        }
+        // The guest does not run any more, so it has let go of what it was asked for.
+        for intent in self.journal.intents.iter().filter(|intent| intent.verb == Verb::Remove) {
+            next.remove(&intent.device.id);
+        }
+        layout::reboot(&mut next);
+        layout::place_all(&mut next, base, spare_ports)?;
+        layout::reboot(&mut next);
+        Ok(next)
+    }
+
+    fn adopt_boot(&mut self, next: Record) -> Result<()> {
+        if next != *self.record() {
+            self.replace(next)?;
+        }
+        // Last: without it the next call does the same again; without the record, a removal would be lost.
+        self.write_journal(|journal| journal.intents.clear())
+    }
+
+    /// The names of the new taps go into the record, where it has a file of its own.
+    fn adopt_target(&mut self, next: Record) -> Result<()> {
+        match self.home {
+            Home::Owned { .. } if next != *self.record() => self.replace(next),
+            Home::Owned { .. } => Ok(()),
+            Home::None | Home::Borrowed => {
+                self.record = next;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Nobody knows whether the source has a device whose add was interrupted.
+fn refuse_unsettled(journal: &Journal) -> Result<()> {
+    match journal.intents.iter().find(|intent| intent.verb != Verb::Remove) {
+        None => Ok(()),
+        Some(intent) => Err(Error::new(
+            ErrorKind::State,
+            format!(
+                "adding {} was interrupted, and whether the guest has it is not settled; open the source guest once, \
+                 and take its record as it is then",
+                intent.device.id
+            ),
+        )),
+    }
+}
+
+/// The command while it is put together.
+struct Builder<'a> {
+    argv: Vec<String>,
+    fds: Vec<OwnedFd>,
+    base: &'a Base,
+    fd_base: u32,
+    qemu: Option<Version>,
+    paused: bool,
+    next_fdset: u32,
+}
+
+struct Command {
+    argv: Vec<String>,
+    fds: Vec<OwnedFd>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(request: &BootRequest, base: &'a Base) -> Self {
+        Self {
+            argv: Vec::new(),
+            fds: Vec::new(),
+            base,
+            fd_base: request.fd_base,
+            qemu: request.qemu,
+            paused: request.paused,
+            next_fdset: 1,
+        }
+    }
+
+    /// The agent's own options come first: QEMU makes their devices first, and those without an address get the same one
+    /// as ever.
+    fn build(mut self, record: &mut Record, incoming: Option<Incoming>) -> Result<Command> {
+        let migrates = incoming.is_some();
+        self.argv.clone_from(&record.command);
+        if self.paused {
+            self.argv.push("-S".to_owned());
+        }
+        if let Some(incoming) = incoming {
+            let argument = incoming.into_argument(|fd| self.pass(fd))?;
+            self.argv.extend(["-incoming".to_owned(), argument]);
+        }
+        let there = |presence: Presence| !migrates || presence != Presence::AddAfterReboot;
+        self.add_ports(record, there)?;
+        let host = Host::default();
+        let mut devices: Vec<&mut Device> =
+            record.devices.iter_mut().filter(|device| there(device.presence)).collect();
+        // A controller comes before its disks.
+        devices.sort_by_key(|device| device.kind() != DeviceKind::Controller);
+        for device in devices {
+            self.add_device(device, &host).map_err(|error| error.context(&device.id))?;
+        }
+        self.move_aside()?;
+        Ok(Command { argv: self.argv, fds: self.fds })
+    }
+
+    fn add_ports(&mut self, record: &Record, there: impl Fn(Presence) -> bool) -> Result<()> {
+        let mut ports: Vec<_> = record.ports.iter().filter(|port| there(port.presence)).collect();
+        // Function 0 of a slot comes before the others.
+        ports.sort_by_key(|port| (port.slot, port.function));
+        for port in &ports {
+            let shared = ports.iter().filter(|other| other.slot == port.slot).count() > 1;
+            self.add_object(Object::Device, &port.device_args(shared))?;
+        }
+        Ok(())
+    }
+
+    fn add_device(&mut self, device: &mut Device, host: &Host) -> Result<()> {
+        let id = device.id.clone();
+        let address = device.address.clone().ok_or_else(|| {
+            let text = "has no address; open the guest at the source, so that its place is recorded";
+            Error::new(ErrorKind::State, text)
+        })?;
+        let arguments = match (host.open(&mut device.spec)?, &device.spec) {
+            (Backend::Taps { taps, vhost }, Spec::Nic(spec)) => {
+                let taps: Vec<String> = taps.into_iter().map(|fd| self.pass(fd).to_string()).collect();
+                let vhost: Vec<String> = vhost.into_iter().map(|fd| self.pass(fd).to_string()).collect();
+                self.add_object(Object::Netdev, &net::args::netdev_args_over(&id, spec, &taps, &vhost))?;
+                address.pci().map(|address| net::args::device_args(&id, address, spec))
+            }
+            (Backend::Image(image), Spec::Disk(spec)) => {
+                let layers =
+                    image.layers.into_iter().map(|layer| self.add_fdset(&id, layer)).collect::<Vec<_>>();
+                self.add_object(Object::Blockdev, &disk::node::block_node(&id, spec, &layers)?)?;
+                Some(disk::node::device_args(&id, &address, spec))
+            }
+            (_, Spec::Controller(spec)) => {
+                address.pci().map(|address| scsi::args::device_args(&id, address, spec))
+            }
+            _ => None,
+        };
+        let arguments =
+            arguments.ok_or_else(|| Error::new(ErrorKind::State, format!("cannot sit at {address}")))?;
+        self.add_object(Object::Device, &arguments)
+    }
+
+    /// The layer under the very tag that a hot-plugged disk has, by which it is found again.
+    fn add_fdset(&mut self, id: &crate::ids::DeviceId, layer: disk::Layer) -> disk::LayerRef {
+        while self.base.fdsets.contains(&self.next_fdset) {
+            self.next_fdset += 1;
+        }
+        let set = self.next_fdset;
+        self.next_fdset += 1;
+        let (format, kind) = (layer.format, layer.kind);
+        let number = self.pass(layer.fd);
+        let tag = disk::node::fdset_tag(id);
+        self.argv.extend(["-add-fd".to_owned(), format!("fd={number},set={set},opaque={tag}")]);
+        disk::LayerRef { filename: format!("/dev/fdset/{set}"), format, kind }
+    }
+
+    fn add_object(&mut self, object: Object, arguments: &serde_json::Map<String, Value>) -> Result<()> {
+        let argument = object.write(arguments, self.qemu)?;
+        self.argv.extend([object.option().to_owned(), argument]);
+        Ok(())
+    }
+
+    /// Has a descriptor inherited; answers the number it has in QEMU.
+    fn pass(&mut self, fd: OwnedFd) -> u32 {
+        self.fds.push(fd);
+        self.fd_base.saturating_add(u32::try_from(self.fds.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    /// Moves the descriptors out of the range that they will be put into, so that none is overwritten by another.
+    fn move_aside(&mut self) -> Result<()> {
+        let count = u32::try_from(self.fds.len()).unwrap_or(u32::MAX);
+        let end = self.fd_base.checked_add(count).filter(|end| i32::try_from(*end).is_ok());
+        let Some(end) = end else {
+            return Err(Error::invalid(format!("fd_base {}: no descriptor has such numbers", self.fd_base)));
+        };
+        if let Some(taken) = self.base.fds.range(self.fd_base..end).next() {
+            return Err(Error::invalid(format!(
+                "the command uses fd {taken} itself, and this call numbers its own from {}; choose another fd_base",
+                self.fd_base
+            )));
+        }
+        let end = i32::try_from(end).unwrap_or(i32::MAX);
+        for fd in self.fds.iter_mut().filter(|fd| fd.as_raw_fd() < end) {
+            let doing = |errno| Error::host(errno, format!("duplicate a descriptor above {end}"));
+            *fd = inherit::duplicate_above(fd.as_fd(), end).map_err(doing)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! How QEMU's command line is written and read: JSON where a version takes it, key=value text where not.
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::qmp::Version;
+
+/// `-device` takes JSON from here on; in 5.2 it is "Parameter 'id' is missing".
+const DEVICE_JSON: Version = Version { major: 6, minor: 2, micro: 0 };
+
+/// `-netdev` takes JSON from here on.
+const NETDEV_JSON: Version = Version { major: 7, minor: 2, micro: 0 };
+
+/// An option whose argument is an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Object {
+    /// A block node; JSON since QEMU 2.9.
+    Blockdev,
+    /// A backend of a NIC.
+    Netdev,
+    /// A device.
+    Device,
+}
+
+impl Object {
+    /// The option itself.
+    pub(super) fn option(self) -> &'static str {
+        match self {
+            Self::Blockdev => "-blockdev",
+            Self::Netdev => "-netdev",
+            Self::Device => "-device",
+        }
+    }
+
+    fn takes_json(self, qemu: Option<Version>) -> bool {
+        let since = match self {
+            Self::Blockdev => return true,
+            Self::Netdev => NETDEV_JSON,
+            Self::Device => DEVICE_JSON,
+        };
+        // Every version takes the other form.
+        qemu.is_some_and(|version| version >= since)
+    }
+
+    /// The member that key=value text begins with.
+    fn first(self) -> &'static str {
+        match self {
+            Self::Netdev => "type",
+            Self::Blockdev | Self::Device => "driver",
+        }
+    }
+
+    /// The argument as this QEMU reads it; a QEMU of unknown version gets what all of them read.
+    pub(super) fn write(self, arguments: &Map<String, Value>, qemu: Option<Version>) -> Result<String> {
+        if self.takes_json(qemu) {
+            return Ok(Value::Object(arguments.clone()).to_string());
+        }
+        let mut text = String::new();
+        let first = arguments.get_key_value(self.first());
+        for (key, value) in first.into_iter().chain(arguments.iter().filter(|(key, _)| *key != self.first()))
+        {
+            if !text.is_empty() {
+                text.push(',');
+            }
+            text += &format!("{key}={}", plain(key, value)?);
+        }
+        Ok(text)
+    }
+}
+
+/// A value in key=value text, where only the comma means something, and twice means itself.
+fn plain(key: &str, value: &Value) -> Result<String> {
+    match value {
+        Value::Bool(on) => Ok(if *on { "on" } else { "off" }.to_owned()),
+        Value::Number(number) => Ok(number.to_string()),
+        Value::String(text) if !text.contains('\0') => Ok(text.replace(',', ",,")),
+        _ => Err(Error::new(
+            ErrorKind::Invalid,
+            format!("{key} is {value}, which QEMU's key=value options cannot carry"),
+        )),
+    }
+}
+
+/// Reads the argument of an option that somebody else wrote: its members as text, `implied` being the name of one that is
+/// given without. JSON that does not parse has none.
+pub(super) fn read(argument: &str, implied: &str) -> Vec<(String, String)> {
+    if argument.starts_with('{') {
+        let object: Map<String, Value> = serde_json::from_str(argument).unwrap_or_default();
+        let text = |value: Value| match value {
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        return object.into_iter().map(|(key, value)| (key, text(value))).collect();
+    }
+    let mut members = Vec::new();
+    let mut rest = argument;
+    while !rest.is_empty() {
+        let (item, after) = split_item(rest);
+        rest = after;
+        members.push(match item.split_once('=') {
+            Some((key, value)) => (key.to_owned(), value.to_owned()),
+            None if members.is_empty() => (implied.to_owned(), item),
+            None => (item, "on".to_owned()),
+        });
+    }
+    members
+}
+
+/// The text up to the next comma that is not doubled, and what is behind it.
+fn split_item(text: &str) -> (String, &str) {
+    let mut item = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(',') {
+        item += before;
+        match after.strip_prefix(',') {
+            Some(further) => {
+                item.push(',');
+                rest = further;
+            }
+            None => return (item, after),
+        }
+    }
+    item += rest;
+    (item, "")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    const OLD: Option<Version> = Some(Version { major: 5, minor: 2, micro: 0 });
+    const NEW: Option<Version> = Some(Version { major: 7, minor: 2, micro: 0 });
+
+    fn map(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn the_form_follows_the_version() {
+        let netdev = map(json!({"fd": "3", "id": "n", "type": "tap", "vhostforce": true}));
+        let device = map(json!({"addr": "e", "driver": "virtio-net-pci", "romfile": "", "vectors": 6}));
+        let table = [
+            (Object::Netdev, &netdev, OLD, "type=tap,fd=3,id=n,vhostforce=on"),
+            (Object::Netdev, &netdev, None, "type=tap,fd=3,id=n,vhostforce=on"),
+            (Object::Netdev, &netdev, NEW, r#"{"fd":"3","id":"n","type":"tap","vhostforce":true}"#),
+            (Object::Device, &device, OLD, "driver=virtio-net-pci,addr=e,romfile=,vectors=6"),
+            (
+                Object::Device,
+                &device,
+                NEW,
+                r#"{"addr":"e","driver":"virtio-net-pci","romfile":"","vectors":6}"#,
+            ),
+            (
+                Object::Blockdev,
+                &device,
+                None,
+                r#"{"addr":"e","driver":"virtio-net-pci","romfile":"","vectors":6}"#,
+            ),
+        ];
+        for (object, arguments, version, text) in table {
+            assert_eq!(object.write(arguments, version).unwrap(), text);
+        }
+        let between = Some(Version { major: 6, minor: 2, micro: 0 });
+        assert!(Object::Device.takes_json(between) && !Object::Netdev.takes_json(between));
+    }
+
+    #[test]
+    fn what_key_value_cannot_carry_is_refused() {
+        for bad in [json!({"a": 1}), json!([1]), Value::Null, json!("a\0b")] {
+            let arguments = map(json!({"driver": "x", "odd": bad}));
+            let error = Object::Device.write(&arguments, OLD).unwrap_err();
+            assert!(error.message().starts_with("odd is "), "{error}");
+        }
+    }
+
+    #[test]
+    fn others_options_are_read() {
+        let pairs = |list: &[(&str, &str)]| -> Vec<(String, String)> {
+            list.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let table: [(&str, &[(&str, &str)]); 6] = [
+            (
+                "pcie-root-port,id=rp1,addr=0x1c.1",
+                &[("driver", "pcie-root-port"), ("id", "rp1"), ("addr", "0x1c.1")],
+            ),
+            ("driver=a,path=/x,,y,z", &[("driver", "a"), ("path", "/x,y"), ("z", "on")]),
+            ("a,,b,,", &[("driver", "a,b,")]),
+            (r#"{"driver":"a","addr":24,"on":true}"#, &[("addr", "24"), ("driver", "a"), ("on", "true")]),
+            ("{broken", &[]),
+            ("", &[]),
+        ];
+        for (text, members) in table {
+            assert_eq!(read(text, "driver"), pairs(members), "{text}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn nothing_in_a_value_becomes_an_option(values in prop::collection::vec("[a,=\"'\n {}\\\\-]{0,12}", 1..5)) {
+            let mut arguments = map(json!({"driver": "x"}));
+            for (index, value) in values.iter().enumerate() {
+                arguments.insert(format!("k{index}"), value.as_str().into());
+            }
+            for version in [OLD, NEW] {
+                let mut found = read(&Object::Device.write(&arguments, version).unwrap(), "driver");
+                found.sort();
+                let text = |value: &Value| value.as_str().unwrap().to_owned();
+                let mut expected: Vec<_> = arguments.iter().map(|(key, value)| (key.clone(), text(value))).collect();
+                expected.sort();
+                prop_assert_eq!(found, expected);
+            }
+        }
+    }
+}

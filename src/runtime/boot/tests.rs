@@ -1,0 +1,269 @@
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use proptest::prelude::*;
+use serde_json::Map;
+
+use super::*;
+use crate::disk::{DiskSpec, Format};
+use crate::ids::{DeviceId, IfName, MacAddr};
+use crate::net::spec::NicSpec;
+
+struct Scene(tempfile::TempDir);
+
+impl Scene {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn disk(&self, id: &str) -> Device {
+        let path = self.0.path().join(format!("{id}.img"));
+        std::fs::write(&path, [0; 512]).unwrap();
+        let spec = Spec::Disk(DiskSpec::new(path, Format::Raw));
+        let id = DeviceId::parse(id).unwrap();
+        Device { id, generation: 1, address: None, presence: Presence::Live, spec, extra: Map::new() }
+    }
+
+    fn runtime(&self, command: &[&str], devices: &[Device]) -> Runtime {
+        let command = command.iter().map(|text| (*text).to_owned()).collect();
+        let mut record = Record::new("", command, 4).unwrap();
+        devices.iter().for_each(|device| record.add(device.clone()));
+        let mut runtime = Runtime::new(record);
+        let path = self.0.path().join("vm.runtime");
+        let _ = std::fs::remove_file(&path);
+        runtime.save_new(&path).unwrap();
+        runtime
+    }
+}
+
+fn request() -> BootRequest {
+    BootRequest { fd_base: FIRST_FD, ..BootRequest::default() }
+}
+
+fn slots(runtime: &Runtime) -> Vec<String> {
+    let address = |device: &Device| device.address.as_ref().unwrap().to_string();
+    runtime.record().devices.iter().map(address).collect()
+}
+
+#[test]
+fn descriptors_have_the_numbers_of_the_command() {
+    let scene = Scene::new();
+    let mut runtime =
+        scene.runtime(&["qemu", "-add-fd", "fd=90,set=2"], &["a", "b", "c"].map(|id| scene.disk(id)));
+    for base in [3, 100] {
+        let boot = runtime.boot_command(BootRequest { fd_base: base, ..request() }).unwrap();
+        let sets: Vec<&String> = boot.argv.iter().filter(|argument| argument.starts_with("fd=")).collect();
+        let ours = |number, set, id| format!("fd={number},set={set},opaque=kvm-hotplug:{id}");
+        assert_eq!(sets[1..], [&ours(base, 1, "a"), &ours(base + 1, 3, "b"), &ours(base + 2, 4, "c")]);
+        for (fd, device) in boot.fds.iter().zip(&runtime.record().devices) {
+            let Spec::Disk(spec) = &device.spec else { unreachable!() };
+            let inode = |path: &Path| std::fs::metadata(path).unwrap().ino();
+            assert_eq!(inode(Path::new(&format!("/proc/self/fd/{}", fd.as_raw_fd()))), inode(&spec.path));
+            assert!(u32::try_from(fd.as_raw_fd()).unwrap() >= base + 3, "in the way of the others");
+        }
+    }
+    let error = runtime.boot_command(BootRequest { fd_base: 88, ..request() }).unwrap_err();
+    assert!(error.message().contains("uses fd 90 itself"), "{error}");
+}
+
+#[test]
+fn the_same_command_again() {
+    let scene = Scene::new();
+    let command = ["qemu", "-M", "q35", "-device", "virtio-balloon-pci,addr=0x11"];
+    let mut runtime = scene.runtime(&command, &["a", "b"].map(|id| scene.disk(id)));
+    let first = runtime.boot_command(BootRequest { spare_ports: 2, ..request() }).unwrap().argv;
+    assert_eq!(first[..5], command);
+    // Slot 17 is the command's own.
+    let ports: Vec<String> =
+        runtime.record().ports.iter().map(|port| format!("{} {}", port.id, port.slot)).collect();
+    assert_eq!(ports, ["rp1 16", "rp2 18", "rp3 19", "rp4 20"]);
+    assert_eq!(slots(&runtime), ["rp1 slot 0", "rp2 slot 0"]);
+    let again = runtime.boot_command(BootRequest { spare_ports: 2, ..request() }).unwrap().argv;
+    assert_eq!(again, first);
+    // What a target starts with: the very same devices, whatever is spare.
+    let incoming = BootRequest { incoming: Some(Incoming::Defer), ..request() };
+    let target = runtime.boot_command(incoming).unwrap().argv;
+    assert_eq!(target[5..7], ["-incoming", "defer"]);
+    assert_eq!(target[7..], first[5..]);
+    let plan = runtime.boot_plan(10).unwrap();
+    assert_eq!((plan.devices, plan.ports, plan.new_ports, plan.free), (2, 12, 8, 10));
+    assert_eq!(runtime.record().ports.len(), 4, "a plan changes nothing");
+}
+
+#[test]
+fn a_boot_is_where_waiting_ends() {
+    let scene = Scene::new();
+    let mut devices = ["stays", "comes", "goes", "asked"].map(|id| scene.disk(id));
+    devices[1].presence = Presence::AddAfterReboot;
+    devices[2].presence = Presence::RemoveAfterReboot;
+    let mut runtime = scene.runtime(&["qemu", "-device", "pvpanic-pci,addr=5"], &devices);
+    runtime.write_journal(|journal| journal.note(Verb::Remove, &devices[3])).unwrap();
+    let loaded = |runtime: Runtime| {
+        drop(runtime);
+        Runtime::load(&scene.0.path().join("vm.runtime")).unwrap()
+    };
+    let argv = runtime.boot_command(request()).unwrap().argv.join(" ");
+    assert!(!argv.contains("goes") && !argv.contains("asked"), "{argv}");
+    let runtime = loaded(runtime);
+    let ids: Vec<_> =
+        runtime.record().devices.iter().map(|device| (device.id.as_str(), device.presence)).collect();
+    assert_eq!(ids, [("stays", Presence::Live), ("comes", Presence::Live)]);
+    assert_eq!(slots(&runtime), ["pci.0 slot 4", "pci.0 slot 6"]);
+    assert_eq!(runtime.journal().intents, []);
+}
+
+#[test]
+fn a_target_changes_nothing_that_waits() {
+    let scene = Scene::new();
+    let mut devices = ["comes", "goes"].map(|id| scene.disk(id));
+    devices[0].presence = Presence::AddAfterReboot;
+    devices[1].presence = Presence::RemoveAfterReboot;
+    devices[1].address = Some(serde_json::from_str(r#"{"bus":"pci.0","slot":9}"#).unwrap());
+    let mut runtime = scene.runtime(&["qemu"], &devices);
+    runtime.write_journal(|journal| journal.note(Verb::Remove, &devices[1])).unwrap();
+    let before = runtime.record().clone();
+    let target = || BootRequest { incoming: Some(Incoming::Tcp(":4444".into())), ..request() };
+    let argv = runtime.boot_command(target()).unwrap().argv.join(" ");
+    assert!(argv.contains("goes") && !argv.contains("comes"), "{argv}");
+    assert_eq!((runtime.record(), runtime.journal().intents.len()), (&before, 1));
+    // For looking only is enough, and what is unsettled is refused.
+    let path = scene.0.path().join("vm.runtime");
+    Runtime::peek(&path).unwrap().boot_command(target()).unwrap();
+    assert_eq!(Runtime::peek(&path).unwrap().boot_command(request()).unwrap_err().errno(), libc::EROFS);
+    runtime.write_journal(|journal| journal.note(Verb::UndoAdd, &scene.disk("half"))).unwrap();
+    let error = runtime.boot_command(target()).unwrap_err();
+    assert!(error.message().contains("adding half was interrupted"), "{error}");
+}
+
+#[test]
+fn what_cannot_start_is_refused() {
+    let scene = Scene::new();
+    let refused = |command: &[&str], change: &dyn Fn(&mut Device), request: BootRequest| {
+        let mut device = scene.disk("data");
+        change(&mut device);
+        let mut runtime = scene.runtime(command, &[device]);
+        let error = runtime.boot_command(request).unwrap_err();
+        assert_eq!(runtime.record().devices.len(), 1);
+        error
+    };
+    let at = |slot: u8| {
+        move |device: &mut Device| {
+            device.address =
+                Some(serde_json::from_value(serde_json::json!({"bus": "pci.0", "slot": slot})).unwrap());
+        }
+    };
+    let model = |name: &'static str| {
+        move |device: &mut Device| {
+            if let Spec::Disk(spec) = &mut device.spec {
+                spec.model = name.to_owned();
+            }
+        }
+    };
+    let target = || BootRequest { incoming: Some(Incoming::Defer), ..request() };
+    let same = |_: &mut Device| {};
+    let table = [
+        (refused(&[], &same, request()), "has no command"),
+        (
+            refused(&["q", "-blockdev", "null-co,node-name=data"], &same, request()),
+            "has data already, in -blockdev",
+        ),
+        (refused(&["q", "-incoming", "defer"], &same, target()), "-incoming already"),
+        (refused(&["q"], &same, target()), "has no address"),
+        (refused(&["q", "-device", "x,id=own,addr=9"], &at(9), request()), "pci.0 slot 9 is taken by own"),
+        (refused(&["q"], &at(1), request()), "taken by the chipset"),
+        (refused(&["q", "-M", "microvm"], &same, request()), "data: "),
+        (refused(&["q"], &model("ide-hd"), request()), "ide-hd is no PCI device"),
+        (refused(&["q"], &same, BootRequest { fd_base: 2, ..request() }), "at least 3"),
+        (
+            refused(&["q"], &same, BootRequest { fd_base: u32::MAX, ..request() }),
+            "no descriptor has such numbers",
+        ),
+    ];
+    for (error, text) in table {
+        assert!(error.message().contains(text), "{error} should say {text}");
+    }
+    let mut runtime = scene.runtime(&["q"], &[scene.disk("data")]);
+    runtime.attach().unwrap();
+    assert_eq!(runtime.boot_command(request()).unwrap_err().errno(), libc::EBUSY);
+}
+
+/// Text that would mean something to a careless parser, and that the types may or may not let through.
+fn nasty() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z0-9,=\"'\n {}:%-]{1,20}",
+        "-[a-z]{1,8}",
+        "[a-z]{1,4},(id|help|netdev)=[a-z]{1,4}",
+        Just("help".into())
+    ]
+}
+
+fn nic() -> impl Strategy<Value = NicSpec> {
+    let names = (nasty(), nasty(), prop_oneof![Just("virtio-net-pci".to_owned()), nasty()]);
+    (names, 1u8..9, any::<bool>(), prop::option::of(any::<u16>()), prop::option::of(any::<u32>())).prop_map(
+        |((bridge, tap, model), queues, vhost, mtu, boot_index)| NicSpec {
+            queues,
+            vhost,
+            mtu,
+            bridge: IfName::parse(&bridge).ok(),
+            ifname: IfName::parse(&tap).ok(),
+            tap: Some(tap).filter(|tap| net::tap::check_name(tap).is_ok()),
+            boot_index,
+            model,
+            ..NicSpec::new(MacAddr::local([1, 2, 3]))
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    /// One option for each object, and in it the very members that the generator made: nothing in a record adds any.
+    #[test]
+    fn no_setting_becomes_an_option(serial in nasty(), name in nasty(), nics in prop::collection::vec(nic(), 0..4)) {
+        let scene = Scene::new();
+        let mut device = scene.disk("data");
+        if let Spec::Disk(spec) = &mut device.spec {
+            let path = scene.0.path().join(&name);
+            std::fs::write(&path, [0; 512]).unwrap();
+            spec.path = path;
+            spec.serial = Some(serial).filter(|serial| serial.len() <= 20 && !serial.contains('\n'));
+        }
+        for qemu in [None, Some(Version { major: 10, minor: 0, micro: 0 })] {
+            let mut runtime = scene.runtime(&["q"], std::slice::from_ref(&device));
+            let argv = runtime.boot_command(BootRequest { qemu, ..request() }).unwrap().argv;
+            let options: Vec<&str> = argv.iter().skip(1).step_by(2).map(String::as_str).collect();
+            prop_assert_eq!(&options, &["-add-fd", "-blockdev", "-device"]);
+            prop_assert_eq!(&argv[2], "fd=3,set=1,opaque=kvm-hotplug:data");
+            let address = runtime.record().devices[0].address.clone().unwrap();
+            let Spec::Disk(spec) = &device.spec else { unreachable!() };
+            prop_assert_eq!(members(&argv[6]), members_of(&disk::node::device_args(&device.id, &address, spec)));
+            prop_assert!(!argv.iter().skip(1).any(|argument| argument.contains('\0') || argument.starts_with("--")));
+            for spec in nics.iter().filter(|spec| spec.validate().is_ok()) {
+                let pci = address.pci().unwrap();
+                let fds: Vec<String> = (3..11).map(|number| number.to_string()).collect();
+                let queues = usize::from(spec.queues);
+                for (object, arguments) in [
+                    (Object::Netdev, net::args::netdev_args_over(&device.id, spec, &fds[..queues], &fds[..queues])),
+                    (Object::Device, net::args::device_args(&device.id, pci, spec)),
+                ] {
+                    prop_assert_eq!(members(&object.write(&arguments, qemu).unwrap()), members_of(&arguments));
+                }
+            }
+        }
+    }
+}
+
+fn members(argument: &str) -> Vec<(String, String)> {
+    let mut members = options::read(argument, "driver");
+    for (_, value) in &mut members {
+        if value == "true" {
+            "on".clone_into(value);
+        }
+    }
+    members.sort();
+    members
+}
+
+fn members_of(arguments: &Map<String, Value>) -> Vec<(String, String)> {
+    members(&Value::Object(arguments.clone()).to_string())
+}

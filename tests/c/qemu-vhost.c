@@ -1,0 +1,87 @@
+/* ctest: machine=pc */
+/* vhost-net is taken where the host has it: a descriptor for every queue goes to QEMU, and goes with everything else when
+ * QEMU refuses it. The device here is a stand-in that opens and can do nothing, so that it is refused on every host. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "support/files.h"
+#include "support/library.h"
+#include "support/net.h"
+
+static const char vhost[] = "/dev/vhost-net";
+static struct vm vm;
+
+static int add_nic(uint32_t mode, uint32_t queues, struct kvm_hotplug_device *device)
+{
+    struct kvm_hotplug_nic nic = {.id = "lan", .vhost = mode, .queues = queues};
+
+    return kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, device, sizeof *device, &failure);
+}
+
+/* What the guest, the host and the record had before, they have. */
+static void unchanged(const char *picture, const char *record, int links, int fds, int qemu_fds)
+{
+    char *now = file_read(vm.path, NULL);
+
+    CHECK_PICTURE(&vm, picture);
+    CHECK_TEXT(now, record);
+    CHECK(!vm_has_journal(&vm));
+    CHECK_NUMBER(link_count(), links);
+    CHECK_NUMBER(process_fds(getpid()), fds);
+    CHECK_NUMBER(process_fds(vm.qemu->pid), qemu_fds);
+    free(now);
+}
+
+/* Behind the node nobody answers, so the host has none. */
+static void not_there(struct kvm_hotplug_device *device)
+{
+    fails(add_nic(KVM_HOTPLUG_VHOST_REQUIRED, 1, device), -ENODEV, KVM_HOTPLUG_ERROR_UNAVAILABLE, "vhost is required", vhost,
+          "modprobe vhost_net");
+    works(add_nic(KVM_HOTPLUG_VHOST_AUTO, 1, device));
+    CHECK_NUMBER(device->vhost, 0);
+    /* The same request, whatever the host has by now. */
+    works(add_nic(KVM_HOTPLUG_VHOST_OFF, 1, device));
+    fails(add_nic(KVM_HOTPLUG_VHOST_REQUIRED, 1, device), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT, "another vhost");
+    answers(kvm_hotplug_del_nic(vm.guest, "lan", 100, &failure), KVM_HOTPLUG_PENDING);
+    vm_reset(&vm);
+    vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, "lan");
+}
+
+static void refused(void)
+{
+    static const uint32_t modes[] = {KVM_HOTPLUG_VHOST_AUTO, KVM_HOTPLUG_VHOST_REQUIRED}, queues[] = {1, 4};
+    struct kvm_hotplug_device device = {0};
+    char *picture = vm_picture(&vm), *record = file_read(vm.path, NULL);
+    int links = link_count(), fds = process_fds(getpid()), qemu_fds = process_fds(vm.qemu->pid);
+    size_t i;
+
+    for (i = 0; i < 4; i++) {
+        fails(add_nic(modes[i / 2], queues[i % 2], &device), -EREMOTEIO, KVM_HOTPLUG_ERROR_QMP, "netdev_add lan", "vhost");
+        unchanged(picture, record, links, fds, qemu_fds);
+    }
+    works(add_nic(KVM_HOTPLUG_VHOST_OFF, 4, &device));
+    CHECK_NUMBER(device.vhost, 0);
+    free(picture);
+    free(record);
+}
+
+int main(void)
+{
+    struct kvm_hotplug_device device = {0};
+
+    test_begin("qemu-vhost", 60);
+    net_private();
+    vm_start(&vm, &(struct qemu_options){0});
+    devices_private(vm.qemu->dir);
+    not_there(&device);
+    ok(mknod(vhost, S_IFCHR | 0600, makedev(10, 77)));
+    not_there(&device);
+    ok(unlink(vhost));
+    ok(mknod(vhost, S_IFCHR | 0600, makedev(1, 3)));
+    refused();
+    vm_stop(&vm);
+    return test_end();
+}
