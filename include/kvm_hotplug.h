@@ -521,6 +521,24 @@ enum kvm_hotplug_slot_state {
 };
 
 /**
+ * What kind of place a device has.
+ */
+enum kvm_hotplug_address_type {
+    /**
+     * None yet.
+     */
+    KVM_HOTPLUG_ADDRESS_NONE = 0,
+    /**
+     * On a PCI bus: bus and slot.
+     */
+    KVM_HOTPLUG_ADDRESS_PCI = 1,
+    /**
+     * On the bus of a SCSI controller: bus, channel, target and lun.
+     */
+    KVM_HOTPLUG_ADDRESS_SCSI = 2,
+};
+
+/**
  * What record and guest disagree about. Callers treat values they do not know as "something": newer versions may add
  * some.
  */

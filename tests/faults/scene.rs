@@ -77,6 +77,10 @@ impl Operation {
             }
             AddRaw => api.add_disk(&DiskAsk { place, ..world.disk("disk.img") }),
             AddLayered => api.add_disk(&DiskAsk { place, ..world.layered_disk() }),
+            AddScsi | AddFirstScsi => {
+                api.add_disk(&DiskAsk { place, model: Some("scsi-hd".into()), ..world.disk("disk.img") })
+            }
+            AddController => api.add_controller(&ControllerAsk { place, ..ControllerAsk::default() }),
             DelNic(_) | DelVhost(_) | DelRaw | DelLayered | DelScsi | DelController => {
                 api.unplug(&UnplugAsk::within(ID, timeout_ms))
             }

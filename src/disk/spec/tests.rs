@@ -43,7 +43,8 @@ fn refusals_name_the_setting() {
 /// What QEMU 7.2 has no property for: scsi-hd of the first, scsi-block of all of them.
 #[test]
 fn scsi_disks_take_what_qemu_takes() {
-    let cases: [(fn(&mut DiskSpec), &str); 8] = [
+    type Change = fn(&mut DiskSpec);
+    let cases: [(Change, &str); 8] = [
         (|s| s.queues = Some(2), "queues with"),
         (|s| s.serial = Some("x".into()), "serial with"),
         (|s| s.format = Format::Qcow2, "format qcow2 with"),
