@@ -12,7 +12,7 @@ use crate::disk::{Format, Kind, LayerRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, BusName, DeviceId, ScsiAddress};
 use crate::log::Level;
-use crate::pci::{Want, device_id_for};
+use crate::pci::Want;
 use crate::runtime::{Device, DeviceKind, Presence, Record, Spec};
 use crate::scsi::{self, ControllerSpec};
 
@@ -178,7 +178,7 @@ impl Session {
         let kind = spec.kind();
         let id = match &wish.id {
             Some(id) => id.clone(),
-            None => DeviceId::parse(&format!("{}-boot-{generation}", kind.word()))?,
+            None => next.new_id(kind, None)?,
         };
         let address = match &wish.address {
             Some(Address::Pci(pinned)) => Some(self.places.pci.choose(&Want::Pinned(pinned.clone()))?.into()),
@@ -243,10 +243,9 @@ impl Session {
             Spec::Disk(spec) if spec.is_scsi() => self.choose_target(wish)?,
             _ => (self.places.pci.choose(&super::want(wish))?.into(), None),
         };
-        let id = match (&wish.id, &address) {
-            (Some(id), _) => id.clone(),
-            (None, Address::Pci(address)) => device_id_for(attach.spec.kind().word(), address)?,
-            (None, Address::Scsi(address)) => scsi::device_id_for(attach.spec.kind().word(), address)?,
+        let id = match &wish.id {
+            Some(id) => id.clone(),
+            None => self.runtime().record().new_id(attach.spec.kind(), Some(&address))?,
         };
         self.check_unknown(&id, &address)?;
         let generation = match &controller {
@@ -277,10 +276,9 @@ impl Session {
         }
         let missing =
             |error: Error| error.context("the guest has no SCSI controller, and one cannot be added");
-        let slot = self.places.pci.choose(&Want::Auto).map_err(missing)?;
-        let id = device_id_for(DeviceKind::Controller.word(), &slot)?;
+        let slot = Address::from(self.places.pci.choose(&Want::Auto).map_err(missing)?);
+        let id = self.runtime().record().new_id(DeviceKind::Controller, Some(&slot))?;
         let bus = scsi::spec::bus_of(id.as_str())?;
-        let slot = Address::from(slot);
         self.check_unknown(&id, &slot).map_err(missing)?;
         let generation = self.runtime().record().next_generation;
         let spec = Spec::Controller(ControllerSpec::default());

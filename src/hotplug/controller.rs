@@ -52,9 +52,10 @@ impl Session {
         if let Some(device) = self.already(&request.wish, |spec| request.differs(spec))? {
             return self.answer_existing(device, request.wish.live_only).map(Prepared::Answer);
         }
-        Ok(match self.obstacle(&spec) {
-            Some(why) => Prepared::Later(spec, why),
-            None => Prepared::Now(Attach { spec, fds: Vec::new(), layers: Vec::new() }),
-        })
+        if let Some(why) = self.obstacle(&spec) {
+            return Ok(Prepared::Later(spec, why));
+        }
+        self.refuse_while_migrating(deadline)?;
+        Ok(Prepared::Now(Attach { spec, fds: Vec::new(), layers: Vec::new() }))
     }
 }

@@ -54,18 +54,21 @@ impl Session {
         deadline: &Deadline,
     ) -> Result<Prepared<(DiskSpec, Image)>> {
         request.spec.validate()?;
-        request.wish.check(&Spec::Disk(request.spec.clone()))?;
+        let settled = &self.settled(request)?;
+        settled.wish.check(&Spec::Disk(settled.spec.clone()))?;
         self.ready(deadline)?;
-        if let Some(device) = self.already(&request.wish, |spec| request.differs(spec))? {
+        if let Some(device) = self.already(&request.wish, |spec| settled.differs(spec))? {
             return self.answer_existing(device, request.wish.live_only).map(Prepared::Answer);
         }
-        let mut spec = request.spec.clone();
+        let mut spec = settled.spec.clone();
         let image = disk::image::resolve(&mut spec, request.format)?;
+        self.runtime().record().check_disk(&spec)?;
         self.check_unshared(&spec, &image)?;
         let obstacle = self.obstacle(&Spec::Disk(spec.clone()));
         if let Some(why) = obstacle.or_else(|| self.obstacle_on_bus(&request.wish)) {
             return Ok(Prepared::Later(Spec::Disk(spec), why));
         }
+        self.refuse_while_migrating(deadline)?;
         Ok(Prepared::Now((spec, image)))
     }
 
@@ -83,6 +86,14 @@ impl Session {
         self.known_device(id)
             .is_some_and(waits)
             .then(|| AfterReboot::Controller(format!("{bus} comes with the next boot")))
+    }
+
+    /// The request, with what it leaves open filled in by the record.
+    fn settled(&self, request: &DiskRequest) -> Result<DiskRequest> {
+        let mut settled = request.clone();
+        self.runtime().record().settle_disk(&mut settled.spec)?;
+        settled.spec.validate()?;
+        Ok(settled)
     }
 
     /// The same image or serial twice in one guest is a mistake, unless both sides say that they share.

@@ -1,19 +1,26 @@
 //! A live guest: adding and removing NICs, disks and SCSI controllers as transactions against its monitor and its record.
 
 mod attach;
+mod bridge;
+mod change;
 mod controller;
+mod describe;
 mod disk;
 mod events;
 mod gate;
 mod guest;
+mod link;
+mod news;
 mod nic;
 mod outcome;
 mod places;
 mod plan;
 mod plug;
 mod preview;
+mod raw;
 mod readiness;
 mod recovery;
+mod resize;
 mod session;
 mod survey;
 mod transaction;
@@ -23,11 +30,13 @@ mod verify;
 pub use attach::Wish;
 pub use controller::ControllerRequest;
 pub use disk::DiskRequest;
-pub use events::{Event, Subject, What};
+pub use events::{Event, IoAction, IoError, Subject, What};
 pub use guest::{DeviceState, Guest, Listed, SlotLine, SlotUse};
 pub use nic::{NicRequest, TapSource};
 pub use outcome::{AfterReboot, Outcome, Waiting};
 pub use preview::Preview;
+pub use raw::RawCommand;
+pub use resize::NewSize;
 pub use unplug::Removal;
 pub use verify::{Difference, Mismatch};
 

@@ -6,7 +6,7 @@ use super::outcome::{AfterReboot, Outcome, Waiting};
 use super::plan::Inverse;
 use super::session::Session;
 use super::survey;
-use super::transaction::is_absence;
+use super::transaction::{MIGRATING, is_absence};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
@@ -117,6 +117,15 @@ impl Session {
         Err(Error::new(ErrorKind::Conflict, text).with_errno(libc::EBUSY))
     }
 
+    /// A source that has been left, and a target that waits, take `device_add` and `device_del` without a word (QEMU 5.2 to
+    /// 11.1); while a migration runs, QEMU itself refuses both.
+    pub(super) fn refuse_while_migrating(&mut self, deadline: &Deadline) -> Result<()> {
+        match self.run_state(deadline)? {
+            Some(Waiting::Migrating) => Err(migrating()),
+            _ => Ok(()),
+        }
+    }
+
     /// Not ours: either nobody's, or somebody else's and left alone.
     fn unknown(&mut self, id: &str) -> Result<Outcome> {
         let on_scsi = self.places.scsi.claims().any(|(_, claim)| claim.id.as_deref() == Some(id));
@@ -208,8 +217,14 @@ impl Session {
 
     /// Asks until the guest is no longer busy with something else.
     fn ask_until_heard(&mut self, device: &Device, deadline: &Deadline) -> Result<Asked> {
+        let was_pending = self.pending.contains_key(&device.id);
         loop {
             match self.ask(device, deadline)? {
+                // What the guest has been asked for before goes on being pending.
+                Asked::No(error) if was_pending && error.kind() == ErrorKind::Migrating => {
+                    self.note_request(device, Waiting::Migrating);
+                    return Ok(Asked::Waiting(Some(Waiting::Migrating)));
+                }
                 Asked::Busy(error) => {
                     let waited = deadline.pause(BUSY_PAUSE.min(deadline.left()));
                     if let Err(ended) = waited.and_then(|()| deadline.check()) {
@@ -231,15 +246,19 @@ impl Session {
 
     fn ask(&mut self, device: &Device, deadline: &Deadline) -> Result<Asked> {
         let due = self.pending.get(&device.id).is_none_or(|request| request.is_due(self.asleep));
-        if due && self.runtime().journal().find(device.id.as_str()).is_none() {
+        if due && !self.is_leaving(device) {
             self.runtime().write_journal(|journal| journal.note(Verb::Remove, device))?;
         }
-        let state = match device.leaves_by_consent().then(|| self.run_state(deadline)).transpose() {
-            Ok(state) => state.flatten(),
+        let state = match self.run_state(deadline) {
+            // QEMU does without a guest that does nothing.
+            Ok(state) => state.filter(|_| device.leaves_by_consent()),
             Err(error) => return self.unheard(device, error, deadline),
         };
         if !due {
             return Ok(Asked::Waiting(state));
+        }
+        if self.migrating {
+            return Ok(Asked::No(migrating()));
         }
         if self.asleep && device.leaves_by_consent() {
             self.hold_request(device);
@@ -258,6 +277,13 @@ impl Session {
             self.note_request(device, Waiting::Deadline);
         }
         Ok(asked)
+    }
+
+    /// Whether the journal has the device on its way out.
+    fn is_leaving(&self, device: &Device) -> bool {
+        let runtime = self.runtime();
+        let intent = runtime.journal().find(device.id.as_str());
+        intent.is_some_and(|intent| !matches!(intent.verb, Verb::SetLink | Verb::Move))
     }
 
     /// What the guest is doing, before it is asked for anything: one that sleeps is not asked. A guest that is known to run
@@ -370,6 +396,10 @@ impl Session {
     }
 }
 
+fn migrating() -> Error {
+    Error::new(ErrorKind::Migrating, "the guest is being migrated; try again where it runs afterwards")
+}
+
 fn refused(device: &Device) -> Error {
     Error::new(
         ErrorKind::GuestRefused,
@@ -389,6 +419,9 @@ fn sort_refusal(device: &Device, error: Error) -> Asked {
     } else if says("guest is busy") || says("power indicator") {
         let what = format!("the guest was busy with an earlier plug or unplug until the deadline: {text}");
         Asked::Busy(Error::new(ErrorKind::GuestBusy, what).with_step(step))
+    } else if says(MIGRATING) {
+        let what = "the guest is being migrated; try again where it runs afterwards";
+        Asked::No(error.with_kind(ErrorKind::Migrating).context(what).with_step(step))
     } else if says("hotplug") || says("hot-unplug") || says("hotunplug") {
         Asked::No(error.with_kind(ErrorKind::NotHotpluggable).with_step(step))
     } else {
