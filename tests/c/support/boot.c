@@ -68,15 +68,34 @@ void vm_switch_off(struct vm *vm)
 
 void vm_copy(struct vm *vm, const struct vm *from)
 {
-    size_t length = 0;
-    char *record = file_read(from->path, &length);
+    vm_copy_changed(vm, from, "", "");
+}
+
+/* Where the one place is that has the text. */
+static const char *only(const char *record, const char *text)
+{
+    const char *at = strstr(record, text);
+
+    if (at == NULL || (*text != '\0' && strstr(at + 1, text) != NULL))
+        FAIL("\"%s\" is not in the record exactly once: %s", text, record);
+    return at;
+}
+
+void vm_copy_changed(struct vm *vm, const struct vm *from, const char *old, const char *new)
+{
+    char *record = file_read(from->path, NULL), *changed = NULL;
+    const char *at;
 
     CHECK(record != NULL);
+    at = only(record, old);
+    if (asprintf(&changed, "%.*s%s%s", (int)(at - record), record, new, at + strlen(old)) < 0)
+        FAIL("out of memory");
     memset(vm, 0, sizeof *vm);
     vm->qemu = qemu_sibling(from->qemu);
     snprintf(vm->path, sizeof vm->path, "%s/vm.runtime", vm->qemu->dir);
-    file_write(vm->path, record, length);
+    file_write(vm->path, changed, strlen(changed));
     free(record);
+    free(changed);
     works(kvm_runtime_load(vm->path, &vm->runtime, &failure));
 }
 
