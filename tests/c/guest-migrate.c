@@ -129,9 +129,9 @@ int main(void)
     hosts_new();
     directory_new(directory);
     make_images();
-    qemu_version(&boot.qemu_major, &boot.qemu_minor);
     vm_prepare(&first, &(struct qemu_options){.guest = true, .elsewhere = true, .root_ports = -1,
                                               .extra = (const char *[]){"-smp", "2", NULL}});
+    for_version(&first, &boot);
     vm_boot(&first, &boot);
     plug_all(&first);
     works(unplug(&first, passing.id, 0));

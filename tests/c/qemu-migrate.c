@@ -21,7 +21,7 @@ static void source_with(struct vm *vm, const struct kvm_hotplug_nic *lan)
     struct kvm_boot_options boot = {.spare_ports = 4, .flags = lan->flags == 0 ? 0 : KVM_BOOT_PAUSED};
 
     vm_prepare(vm, &(struct qemu_options){.elsewhere = true, .root_ports = -1});
-    qemu_version(&boot.qemu_major, &boot.qemu_minor);
+    for_version(vm, &boot);
     vm_boot(vm, &boot);
     works(add_nic(vm, lan, &nic));
     works(add_disk(vm, &(struct kvm_hotplug_disk){.id = "data", .path = image, .serial = "S1"}, &disk));
@@ -40,8 +40,8 @@ static void look_at_wrong(struct vm *from, struct vm *to, const char *old, const
     struct kvm_boot_options incoming = {.incoming = KVM_BOOT_INCOMING_DEFER};
     struct vm right;
 
-    qemu_version(&incoming.qemu_major, &incoming.qemu_minor);
     vm_copy_changed(to, from, old, new);
+    for_version(to, &incoming);
     vm_launch(to, &incoming);
     kvm_runtime_free(to->runtime);
     vm_copy(&right, from);

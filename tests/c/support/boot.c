@@ -111,17 +111,16 @@ void vm_check_verified(const char *file, int line, struct vm *vm)
     test_count_check();
 }
 
-void qemu_version(uint32_t *ret_major, uint32_t *ret_minor)
+void for_version(const struct vm *vm, struct kvm_boot_options *options)
 {
-    const char *program = getenv("KVM_HOTPLUG_TEST_QEMU");
     char command[512], line[256] = "";
     const char *version;
     FILE *output;
 
-    snprintf(command, sizeof command, "%s --version", program == NULL ? "qemu-system-x86_64" : program);
+    snprintf(command, sizeof command, "'%s' --version", vm->qemu->program);
     output = popen(command, "re");
     CHECK(output != NULL && fgets(line, sizeof line, output) != NULL);
     pclose(output);
     version = strstr(line, "version ");
-    CHECK(version != NULL && sscanf(version, "version %u.%u", ret_major, ret_minor) == 2);
+    CHECK(version != NULL && sscanf(version, "version %u.%u", &options->qemu_major, &options->qemu_minor) == 2);
 }

@@ -117,14 +117,15 @@ void vm_make_target(struct vm *from, struct vm *to, int host)
 {
     struct kvm_boot_options incoming = {.incoming = KVM_BOOT_INCOMING_DEFER};
 
-    qemu_version(&incoming.qemu_major, &incoming.qemu_minor);
     hosts_enter(host);
     vm_copy(to, from);
+    for_version(to, &incoming);
     vm_boot(to, &incoming);
 }
 
-static void await_end(struct vm *from, struct vm *to)
+static void await_end(struct vm *from, struct vm *to, const struct migration *migration)
 {
+    static const char status[] = "{\"execute\":\"query-status\"}";
     long long end = now_ms() + test_patience(MIGRATE_MS);
     const char *state;
 
@@ -136,7 +137,13 @@ static void await_end(struct vm *from, struct vm *to)
             FAIL("the migration does not come to its end: %s", state);
         sleep_ms(ASK_AGAIN_MS);
     }
-    CHECK(qmp_wait_contains(to->qemu, "{\"execute\":\"query-status\"}", "\"running\":true", test_patience(MIGRATE_MS)));
+    if (!migration->stopped)
+        CHECK(qmp_wait_contains(to->qemu, status, "\"running\":true", test_patience(MIGRATE_MS)));
+    while (qmp_contains(to->qemu, status, "\"inmigrate\"")) {
+        if (now_ms() > end)
+            FAIL("the target still waits");
+        sleep_ms(ASK_AGAIN_MS);
+    }
 }
 
 void vm_move(struct vm *from, struct vm *to, const struct migration *migration)
@@ -154,7 +161,7 @@ void vm_move(struct vm *from, struct vm *to, const struct migration *migration)
         hosts_enter(migration->to);
         tell(from, "{\"execute\":\"migrate-set-parameters\",\"arguments\":{\"max-bandwidth\":%d}}", 1 << 30);
     }
-    await_end(from, to);
+    await_end(from, to, migration);
 }
 
 void vm_migrate(struct vm *from, struct vm *to, const struct migration *migration)

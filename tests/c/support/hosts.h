@@ -16,6 +16,7 @@ void hosts_enter(int host);
 /* What a migration goes through before its end. */
 struct migration {
     int to;            /* host */
+    bool stopped;      /* its processors do not run, and do not afterwards */
     bool check_middle; /* hold it in its middle, and see that nothing can be plugged */
 };
 
