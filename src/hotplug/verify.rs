@@ -173,8 +173,11 @@ impl Session {
         let ports = self.runtime().record().ports.clone();
         for port in ports.iter().filter(|port| port.presence != Presence::AddAfterReboot) {
             let [addr, chassis] = self.properties(&port.id, ["addr", "chassis"], deadline)?;
-            let place = |devfn: u64, chassis: u64| format!("pcie.0 slot {}.{} chassis {chassis}", devfn >> 3, devfn & 7);
-            let recorded = place(u64::from(port.slot.get()) << 3 | u64::from(port.function), port.chassis.into());
+            let place = |devfn: u64, chassis: u64| {
+                format!("pcie.0 slot {}.{} chassis {chassis}", devfn >> 3, devfn & 7)
+            };
+            let recorded =
+                place(u64::from(port.slot.get()) << 3 | u64::from(port.function), port.chassis.into());
             let found = match (addr.as_u64(), chassis.as_u64()) {
                 (Some(devfn), Some(chassis)) => place(devfn, chassis),
                 _ => "no such port".to_owned(),
