@@ -3,6 +3,7 @@
  * without having touched what belongs to the process. A thousand times, from several threads. */
 #include <dlfcn.h>
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -231,6 +232,8 @@ static void a_thousand_times(void)
 
     /* Where everything is slow, under valgrind for instance, fewer say as much. */
     rounds = ROUNDS / test_patience(1);
+    /* One heap for all threads, so that it can be looked at. */
+    CHECK(mallopt(M_ARENA_MAX, 1) == 1);
     CHECK(rounds > WARM / 4);
     ok(pthread_barrier_init(&meeting, NULL, USERS + 1));
     for (i = 0; i < USERS; i++) {
