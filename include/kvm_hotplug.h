@@ -678,6 +678,10 @@ enum kvm_hotplug_mismatch {
      * The tap is on another bridge of the host than recorded, or on none.
      */
     KVM_HOTPLUG_MISMATCH_BRIDGE = 16,
+    /**
+     * A root port that the boot command made is not there, or is elsewhere.
+     */
+    KVM_HOTPLUG_MISMATCH_PORT = 17,
 };
 
 /**
