@@ -140,6 +140,7 @@ impl Session {
             }
         }
         self.find_foreign(&mut differences);
+        self.find_foreign_on_scsi(&mut differences);
         self.find_orphans(&nodes, &mut differences);
         Ok(differences)
     }
@@ -223,13 +224,29 @@ impl Session {
         for bus in self.topology.buses() {
             for (slot, function, occupant) in bus.functions() {
                 let Some(id) = occupant.id.as_deref() else { continue };
-                if self.known_device(id).is_none() && self.topology.bus(id).is_none() {
+                if self.topology.bus(id).is_none() && self.is_foreign(id) {
                     let bus = bus.name().map_or("a bus without a name", |name| name.as_str());
                     let place = format!("{bus} slot {}.{function} ({})", slot.get(), occupant.description);
                     differences.push(Difference::new(Mismatch::Foreign, id, "", place));
                 }
             }
         }
+    }
+
+    /// SCSI devices with ids that are not ours, unless they belong to the machine.
+    fn find_foreign_on_scsi(&self, differences: &mut Vec<Difference>) {
+        for (place, claim) in self.places.scsi.claims() {
+            let Some(id) = claim.id.as_deref() else { continue };
+            if self.is_foreign(id) {
+                let place = format!("{place} ({})", claim.description);
+                differences.push(Difference::new(Mismatch::Foreign, id, "", place));
+            }
+        }
+    }
+
+    /// Neither recorded as a device nor named in the recorded command, as a controller of the machine is.
+    fn is_foreign(&self, id: &str) -> bool {
+        self.known_device(id).is_none() && !self.runtime().record().command_names(id)
     }
 
     /// Leftovers that carry our tag, or are made of what does.
@@ -310,7 +327,12 @@ fn expectations(device: &Device, address: &Address) -> Map<String, Value> {
         ),
         (Spec::Disk(spec), _) => (
             disk::node::device_args(&device.id, address, spec),
-            vec![("serial", Value::from("")), ("share-rw", false.into()), ("bootindex", (-1).into())],
+            vec![
+                ("serial", Value::from("")),
+                ("share-rw", false.into()),
+                ("bootindex", (-1).into()),
+                ("wwn", 0.into()),
+            ],
         ),
         (Spec::Controller(spec), Address::Pci(address)) => {
             (scsi::args::device_args(&device.id, address, spec), Vec::new())
