@@ -17,7 +17,7 @@ static const char help[] =
     "commands\n"
     "  init      make a new runtime file, the record of one guest\n"
     "  map       draw which slots are free, and what is in the others\n"
-    "  list      list the NICs and disks; without --socket from the record alone, also while an agent owns it\n"
+    "  list      list the devices; without --socket from the record alone, also while an agent owns it\n"
     "  add-nic   plug a NIC: a tap is opened and handed to QEMU\n"
     "              --bridge NAME   attach the tap to this bridge\n"
     "              --mac ADDRESS   (default: a random one)\n"
@@ -28,6 +28,7 @@ static const char help[] =
     "              --format NAME   raw (default) or qcow2\n"
     "              --serial TEXT   serial number the guest sees\n"
     "              --read-only     the guest cannot write\n"
+    "              --scsi          as a SCSI disk; the first brings its controller\n"
     "  del ID    take a device out, and wait until the guest has let go of it\n"
     "              --no-wait       only ask\n"
     "  watch     print what happens, until interrupted or the timeout\n"
@@ -58,6 +59,7 @@ enum {
     OPTION_FORMAT,
     OPTION_SERIAL,
     OPTION_READ_ONLY,
+    OPTION_SCSI,
     OPTION_NO_WAIT,
 };
 
@@ -81,6 +83,7 @@ static const struct option long_options[] = {
     {"format", required_argument, NULL, OPTION_FORMAT},
     {"serial", required_argument, NULL, OPTION_SERIAL},
     {"read-only", no_argument, NULL, OPTION_READ_ONLY},
+    {"scsi", no_argument, NULL, OPTION_SCSI},
     {"no-wait", no_argument, NULL, OPTION_NO_WAIT},
     {NULL, 0, NULL, 0},
 };
@@ -99,7 +102,7 @@ static const struct rule {
                              BIT(OPTION_MTU)},
     [COMMAND_ADD_DISK] = {"add-disk", BIT(OPTION_RUNTIME) | BIT(OPTION_SOCKET) | BIT(OPTION_PATH),
                           LIVE | BIT(OPTION_ID) | BIT(OPTION_PATH) | BIT(OPTION_FORMAT) | BIT(OPTION_SERIAL) |
-                              BIT(OPTION_READ_ONLY)},
+                              BIT(OPTION_READ_ONLY) | BIT(OPTION_SCSI)},
     [COMMAND_DEL] = {"del", BIT(OPTION_RUNTIME) | BIT(OPTION_SOCKET), LIVE | BIT(OPTION_NO_WAIT)},
     [COMMAND_WATCH] = {"watch", BIT(OPTION_RUNTIME) | BIT(OPTION_SOCKET), LIVE},
 };
@@ -182,6 +185,9 @@ static bool take_option(struct options *options, int option, const char *value)
         return true;
     case OPTION_READ_ONLY:
         options->disk.flags |= KVM_HOTPLUG_READ_ONLY;
+        return true;
+    case OPTION_SCSI:
+        options->disk.model = "scsi-hd";
         return true;
     case OPTION_NO_WAIT:
         return options->no_wait = true;

@@ -42,6 +42,20 @@ static void print_disk(const struct kvm_hotplug_device *disk)
         printf(", read-only");
 }
 
+static const char *type_word(const struct kvm_hotplug_device *device)
+{
+    switch (device->device_type) {
+    case KVM_HOTPLUG_NIC:
+        return "nic";
+    case KVM_HOTPLUG_DISK:
+        return "disk";
+    case KVM_HOTPLUG_CONTROLLER:
+        return "scsi";
+    default:
+        return "?";
+    }
+}
+
 static int longest(int length, const char *text)
 {
     return (int)strlen(text) > length ? (int)strlen(text) : length;
@@ -59,14 +73,15 @@ static void print_table(const struct kvm_hotplug_device *devices, size_t count)
     printf("%-*s  %-4s  %-*s  %-12s  %s\n", id, "ID", "TYPE", place, "AT", "STATE", "WHAT");
     for (i = 0; i < count; i++) {
         const struct kvm_hotplug_device *device = &devices[i];
-        bool nic = device->device_type == KVM_HOTPLUG_NIC;
 
-        printf("%-*s  %-4s  %-*s  %-12s  ", id, device->id, nic ? "nic" : "disk", place, device_place(device).text,
+        printf("%-*s  %-4s  %-*s  %-12s  ", id, device->id, type_word(device), place, device_place(device).text,
                device_state(device));
-        if (nic)
+        if (device->device_type == KVM_HOTPLUG_NIC)
             print_nic(device);
-        else
+        else if (device->device_type == KVM_HOTPLUG_DISK)
             print_disk(device);
+        else
+            fputs(device->model, stdout);
         if (device->reason != KVM_HOTPLUG_REASON_NONE)
             printf(" (%s)", device->reason_text);
         putchar('\n');

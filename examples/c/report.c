@@ -57,8 +57,10 @@ struct place device_place(const struct kvm_hotplug_device *device)
 {
     struct place place = {"-"};
 
-    if (device->bus[0] != '\0')
+    if (device->address_type == KVM_HOTPLUG_ADDRESS_PCI)
         snprintf(place.text, sizeof place.text, "%s:%02x", device->bus, device->slot);
+    else if (device->address_type == KVM_HOTPLUG_ADDRESS_SCSI)
+        snprintf(place.text, sizeof place.text, "%s:%u:%u", device->bus, device->target, device->lun);
     return place;
 }
 
