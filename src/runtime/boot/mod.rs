@@ -13,6 +13,7 @@ mod host;
 mod incoming;
 mod layout;
 mod options;
+mod scsi;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -29,7 +30,6 @@ use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net;
 use crate::qmp::Version;
-use crate::scsi;
 use crate::sys::inherit;
 use base::Base;
 use host::{Backend, Host};
@@ -151,6 +151,7 @@ impl Runtime {
         if migrates {
             refuse_unsettled(&self.journal)?;
             layout::slots(&next, base)?;
+            scsi::buses(&next, base)?;
             return Ok(next);
         }
         // The guest does not run any more, so it has let go of what it was asked for.
@@ -160,6 +161,7 @@ impl Runtime {
         layout::reboot(&mut next);
         layout::place_all(&mut next, base, spare_ports)?;
         layout::reboot(&mut next);
+        scsi::buses(&next, base)?;
         Ok(next)
     }
 
@@ -285,7 +287,7 @@ impl<'a> Builder<'a> {
                 Some(disk::node::device_args(&id, &address, spec))
             }
             (_, Spec::Controller(spec)) => {
-                address.pci().map(|address| scsi::args::device_args(&id, address, spec))
+                address.pci().map(|address| crate::scsi::args::device_args(&id, address, spec))
             }
             _ => None,
         };
