@@ -5,12 +5,12 @@
 //! library starts none by itself: only the agent knows how QEMU is started on its host, by which user and under which limits,
 //! and a library that forks in somebody's process is a bad guest there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::base::{Base, Machine};
+use super::base::Base;
 use crate::deadline::Deadline;
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
@@ -20,7 +20,8 @@ use crate::net::tap::TunDevice;
 use crate::net::{link, vhost};
 use crate::qmp::{Command, Monitor, OLDEST_QEMU, Version};
 use crate::runtime::Runtime;
-use crate::runtime::record::{Device, Presence, Record, Spec};
+use crate::runtime::ports::MODEL as PORT_MODEL;
+use crate::runtime::record::{Device, Presence, Spec};
 
 /// What stands in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +92,11 @@ impl Runtime {
             problems.push(Problem::of_guest(Trouble::MachineNotPinned, text));
         }
         if let Some(path) = monitor {
-            Known::ask(path, deadline)?.check(&record, &devices, &base, &mut problems);
+            let mut wanted: BTreeSet<&str> = devices.iter().map(|device| device.model()).collect();
+            if !record.ports.is_empty() {
+                wanted.insert(PORT_MODEL);
+            }
+            Known::ask(path, wanted, deadline)?.check(&devices, &base, &mut problems);
         }
         Ok(problems)
     }
@@ -151,28 +156,34 @@ fn check_nic(device: &Device, spec: &NicSpec, problems: &mut Vec<Problem>) {
     }
 }
 
-/// What a QEMU knows.
+/// What a QEMU knows of what the guest needs.
 struct Known {
     version: Version,
     machines: BTreeSet<String>,
-    devices: BTreeSet<String>,
+    models: BTreeMap<String, bool>,
 }
 
 impl Known {
-    fn ask(path: &Path, deadline: &Deadline) -> Result<Self> {
+    /// One model after the other: `qom-list-types` would have QEMU load every module it has.
+    fn ask(path: &Path, wanted: BTreeSet<&str>, deadline: &Deadline) -> Result<Self> {
         let mut monitor = Monitor::connect(path, deadline)?;
         let version = monitor.version();
-        let types = Map::from_iter([
-            ("implements".to_owned(), "device".into()),
-            ("abstract".to_owned(), false.into()),
-        ]);
-        let machines =
-            names(&mut monitor, Command::new("query-machines", Map::new()), &["name", "alias"], deadline)?;
-        let devices = names(&mut monitor, Command::new("qom-list-types", types), &["name"], deadline)?;
-        Ok(Self { version, machines, devices })
+        let model = |name: &&str| Command::with("device-list-properties", &[("typename", name)]);
+        let questions: Vec<Command<'_>> =
+            std::iter::once(Command::with("query-machines", &[])).chain(wanted.iter().map(model)).collect();
+        let batch = monitor.run(&questions, deadline);
+        if let Some(error) = batch.failure {
+            return Err(error.with_step("ask QEMU what it knows"));
+        }
+        let mut replies = batch.replies.into_iter().flatten();
+        let machines = replies.next().transpose()?.unwrap_or_default();
+        // "Device 'x' not found" (5.2 to 11.1); whatever else is wrong with a model, QEMU knows it.
+        let known = replies.map(|reply| reply.err().is_none_or(|error| !is_unknown(&error)));
+        let models = wanted.iter().map(|name| (*name).to_owned()).zip(known).collect();
+        Ok(Self { version, machines: machine_names(&machines)?, models })
     }
 
-    fn check(&self, record: &Record, devices: &[&Device], base: &Base, problems: &mut Vec<Problem>) {
+    fn check(&self, devices: &[&Device], base: &Base, problems: &mut Vec<Problem>) {
         let version = self.version;
         if version < OLDEST_QEMU {
             let text = format!("QEMU {version} is older than {OLDEST_QEMU}");
@@ -182,33 +193,32 @@ impl Known {
             let text = format!("QEMU {version} does not know the machine type {}", base.machine_type);
             problems.push(Problem::of_guest(Trouble::Machine, text));
         }
-        for device in devices.iter().filter(|device| !self.devices.contains(device.model())) {
+        let unknown = |model: &str| self.models.get(model) == Some(&false);
+        for device in devices.iter().filter(|device| unknown(device.model())) {
             let text = format!("QEMU {version} does not know the device model {}", device.model());
             problems.push(Problem::of(device, Trouble::Model, text));
         }
-        let ports = base.machine == Machine::Express && !record.ports.is_empty();
-        if ports && !self.devices.contains("pcie-root-port") {
-            let text = format!("QEMU {version} does not know pcie-root-port");
+        if unknown(PORT_MODEL) {
+            let text = format!("QEMU {version} does not know {PORT_MODEL}");
             problems.push(Problem::of_guest(Trouble::Model, text));
         }
     }
 }
 
-/// The texts under these keys in a list of objects.
-fn names(
-    monitor: &mut Monitor,
-    question: Command<'_>,
-    keys: &[&str],
-    deadline: &Deadline,
-) -> Result<BTreeSet<String>> {
-    let name = question.name.to_string();
-    let reply = monitor.execute(&question, deadline).map_err(|error| error.with_step(name.as_str()))?;
+/// Only the class of its own, or the text, tells.
+fn is_unknown(error: &Error) -> bool {
+    error.qmp_class() == Some("DeviceNotFound")
+        || error.qmp_desc().is_some_and(|text| text.contains("not found"))
+}
+
+/// Names and aliases in a `query-machines` reply.
+fn machine_names(reply: &Value) -> Result<BTreeSet<String>> {
     let list = reply.as_array();
     let list =
-        list.ok_or_else(|| Error::new(ErrorKind::Protocol, format!("{name}: the reply is not a list")))?;
+        list.ok_or_else(|| Error::new(ErrorKind::Protocol, "query-machines: the reply is not a list"))?;
     let texts = |entry: &Value| {
-        let text = |key: &&str| entry.get(*key).and_then(Value::as_str).map(str::to_owned);
-        keys.iter().filter_map(text).collect::<Vec<_>>()
+        let text = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
+        ["name", "alias"].into_iter().filter_map(text).collect::<Vec<_>>()
     };
     Ok(list.iter().flat_map(texts).collect())
 }
