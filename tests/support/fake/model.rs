@@ -73,7 +73,7 @@ impl Dev {
 }
 
 /// A netdev over descriptors.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Netdev {
     pub fds: Vec<Held>,
     /// Half made: a later queue's descriptor was missing. QEMU 7.2 cannot delete it any more.
