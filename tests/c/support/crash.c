@@ -115,7 +115,8 @@ static int list_states(struct scene *scene, struct states *states)
             ;
         if (which == CRASH_DEVICES)
             FAIL("a device that nobody added: %s", devices[i].id);
-        states->of[which] = devices[i].state;
+        if (states->of[which] != KVM_HOTPLUG_PENDING)
+            states->of[which] = devices[i].state;
         CHECK(++states->number[which] == 1 || which == CRASH_CONTROLLER);
         pending += devices[i].state == KVM_HOTPLUG_PENDING;
     }
