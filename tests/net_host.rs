@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use kvm_hotplug::ErrorKind;
 use kvm_hotplug::error::Undo;
 use kvm_hotplug::ids::IfName;
-use kvm_hotplug::net::link;
+use kvm_hotplug::net::link::{self, TapIdentity};
 use kvm_hotplug::net::tap::{Tap, TapRequest, TunDevice, check_queues, inspect};
 use kvm_hotplug::net::vhost::{self, VhostMode};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
@@ -118,7 +118,7 @@ fn goes(name: &IfName) -> bool {
 fn every_queue_count_makes_a_tap_that_goes_with_its_fds() {
     let host = host();
     for count in 1..=8 {
-        let Tap { name, mut fds } = host.open(&TapRequest { queues: count, ..request() }).unwrap();
+        let Tap { name, mut fds, .. } = host.open(&TapRequest { queues: count, ..request() }).unwrap();
         assert_eq!(fds.len(), usize::from(count));
         assert_close_on_exec(&fds);
         for fd in &fds {
@@ -371,22 +371,51 @@ fn macvtaps_are_recognised() {
     let info = inspect(fd.as_fd()).unwrap();
     assert_eq!((&info.name, info.vnet_hdr), (&macvtap.0, true));
     assert_eq!(check_queues(&[&fd]).unwrap(), macvtap.0);
-    assert_eq!(link::destroy(&macvtap.0).unwrap_err().kind(), ErrorKind::Foreign);
+    let identity = TapIdentity::of(&macvtap.0).unwrap();
+    assert_eq!(link::destroy(&macvtap.0, &identity).unwrap_err().kind(), ErrorKind::Foreign);
 }
 
 #[test]
 fn destroy_takes_a_tap_from_under_its_fds_and_nothing_else() {
     let tap = host().open(&TapRequest { queues: 2, ..request() }).unwrap();
-    link::destroy(&tap.name).unwrap();
+    assert!(link::destroy(&tap.name, &tap.identity).unwrap());
     assert!(!link::exists(&tap.name).unwrap());
     assert!(inspect(tap.fds[0].as_fd()).is_err());
-    link::destroy(&tap.name).expect("is gone already");
+    assert!(!link::destroy(&tap.name, &tap.identity).unwrap(), "is gone already");
 
     let (bridge, tun) = (Made::bridge(), Made::persistent("tun"));
-    for name in [&ifname("lo"), &bridge.0, &tun.0] {
-        assert_eq!(link::destroy(name).unwrap_err().kind(), ErrorKind::Foreign, "{name}");
+    for name in [&bridge.0, &tun.0] {
+        let index = sysfs(name, "ifindex");
+        let identity = TapIdentity::try_from(format!("{index}@52:54:00:00:00:01")).unwrap();
+        assert_eq!(link::destroy(name, &identity).unwrap_err().kind(), ErrorKind::Foreign, "{name}");
         assert!(link::exists(name).unwrap());
     }
+}
+
+/// A name that is used again, an index that is another one's, a tap that was renamed: nothing of that is ours.
+#[test]
+fn destroy_takes_only_the_very_tap_that_was_made() {
+    let tap = host().open(&request()).unwrap();
+    let again = TapRequest { name: Some(tap.name.to_string()), ..request() };
+    let (name, old) = (tap.name.clone(), tap.identity.clone());
+    drop(tap);
+    let tap = host().open(&again).unwrap();
+    assert_ne!(tap.identity, old);
+    assert!(!link::destroy(&name, &old).unwrap(), "the old index is nobody's");
+    let (text, old) = (String::from(tap.identity.clone()), String::from(old));
+    let (index, address) = text.split_once('@').unwrap();
+    let (_, old_address) = old.split_once('@').unwrap();
+    let other = host().open(&request()).unwrap();
+    for (name, identity) in [
+        (&name, format!("{index}@{old_address}")),
+        (&other.name, format!("{index}@{address}")),
+        (&name, String::from(other.identity.clone())),
+    ] {
+        let identity = TapIdentity::try_from(identity).unwrap();
+        assert_eq!(link::destroy(name, &identity).unwrap_err().kind(), ErrorKind::Foreign, "{identity:?}");
+    }
+    assert!(link::exists(&name).unwrap() && link::exists(&other.name).unwrap());
+    assert!(link::destroy(&name, &tap.identity).unwrap());
 }
 
 #[test]

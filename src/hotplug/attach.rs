@@ -262,6 +262,12 @@ impl Session {
             Verdict::Done => self
                 .commit(device, staged, next)
                 .map_err(|error| self.undo_live(device, error.with_step("save the runtime file"), deadline)),
+            // A device that is in the guest is asked to leave, and nothing behind it touched before it has.
+            Verdict::Refused(error, inverses)
+                if inverses.iter().any(|inverse| matches!(inverse, plan::Inverse::Unplug(_))) =>
+            {
+                Err(self.undo_live(device, error, deadline))
+            }
             Verdict::Refused(error, inverses) => {
                 if let (ErrorKind::NotHotpluggable, Some(address)) = (error.kind(), &device.address) {
                     self.closed.insert(address.bus().clone());

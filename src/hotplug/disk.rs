@@ -62,6 +62,7 @@ impl Session {
         if let Some(why) = self.obstacle(&Spec::Disk(spec.clone())) {
             return Ok(Prepared::Later(Spec::Disk(spec), why));
         }
+        self.refuse_while_migrating(deadline)?;
         Ok(Prepared::Now((spec, image)))
     }
 

@@ -11,6 +11,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MacAddr};
 use crate::net;
+use crate::net::link::TapIdentity;
 use crate::net::spec::NicSpec;
 use crate::net::tap::{self, TapRequest, TunDevice};
 use crate::net::vhost::VhostMode;
@@ -45,6 +46,8 @@ pub struct NicRequest {
     pub mtu: Option<u16>,
     /// Attached to this bridge if the tap is opened here.
     pub bridge: Option<IfName>,
+    /// With its cable pulled.
+    pub link_down: bool,
     /// The taps.
     pub tap: TapSource,
     /// Place in the firmware's boot order; also makes the guest load the option ROM.
@@ -61,6 +64,7 @@ impl NicRequest {
         spec.vhost = vhost;
         spec.mtu = self.mtu;
         spec.bridge = self.bridge.clone();
+        spec.link_down = self.link_down;
         spec.boot_index = self.boot_index;
         if let TapSource::Open { name, .. } = &self.tap {
             spec.tap.clone_from(name);
@@ -85,8 +89,9 @@ impl Session {
             Prepared::Now(now) => now,
         };
         let wish = request.wish.clone();
-        let (name, mut fds) = open_taps(request)?;
+        let (name, identity, mut fds) = open_taps(request)?;
         spec.ifname = Some(name);
+        spec.tap_identity = identity;
         fds.extend(vhost);
         self.attach(Attach { spec: Spec::Nic(spec), fds, layers: Vec::new() }, &wish, deadline)
     }
@@ -109,6 +114,7 @@ impl Session {
             spec.vhost = request.vhost == VhostMode::Required;
             return Ok(Prepared::Later(Spec::Nic(spec), why));
         }
+        self.refuse_while_migrating(deadline)?;
         self.places.pci.choose(&super::want(&request.wish))?;
         let vhost = net::vhost::open(request.vhost, request.queues, Path::new(net::vhost::DEVICE))?;
         spec.vhost = !vhost.is_empty();
@@ -152,9 +158,10 @@ fn check_given(request: &NicRequest) -> Result<()> {
     tap::check_queues(fds).map(drop)
 }
 
-fn open_taps(request: NicRequest) -> Result<(IfName, Vec<OwnedFd>)> {
+/// Name and queues; and which one it is, if it was made here.
+fn open_taps(request: NicRequest) -> Result<(IfName, Option<TapIdentity>, Vec<OwnedFd>)> {
     match request.tap {
-        TapSource::Given(fds) => Ok((tap::check_queues(&fds)?, fds)),
+        TapSource::Given(fds) => Ok((tap::check_queues(&fds)?, None, fds)),
         TapSource::Open { name, owner } => {
             let wanted = TapRequest {
                 name,
@@ -165,7 +172,7 @@ fn open_taps(request: NicRequest) -> Result<(IfName, Vec<OwnedFd>)> {
                 mtu: request.mtu.map(u32::from),
             };
             let tap = TunDevice::default().open(&wanted)?;
-            Ok((tap.name, tap.fds))
+            Ok((tap.name, Some(tap.identity), tap.fds))
         }
     }
 }

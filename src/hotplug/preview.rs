@@ -135,11 +135,14 @@ impl Session {
             }
             Judged::Ask(device) => device,
         };
+        if !self.pending.contains_key(&device.id) {
+            self.refuse_while_migrating(deadline)?;
+        }
         let mut inverses = vec![Inverse::Unplug(device.id.clone())];
         inverses.extend(plan::backend(&device, &self.fdsets.of(&device.id)));
         let command = |inverse: &Inverse| {
             let Command { name, arguments, .. } = inverse.command();
-            (name.to_owned(), arguments)
+            (name.into_owned(), arguments)
         };
         let commands = inverses.iter().map(command).collect();
         Ok(Preview { outcome: Outcome::Done(device), commands, host: Vec::new() })

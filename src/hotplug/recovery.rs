@@ -11,7 +11,9 @@ use super::transaction::{self, Leftover};
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::log::Level;
-use crate::runtime::{Device, Intent, Verb};
+use crate::net::link;
+use crate::net::spec::NicSpec;
+use crate::runtime::{Device, Intent, Spec, Verb};
 
 /// How long a block node that is still in use is tried again: a device that left while nobody was connected is gone from
 /// the bus before QEMU has let go of what stood behind it.
@@ -33,7 +35,8 @@ impl Session {
     /// Finishes or undoes every unfinished operation; `present` are the ids of the guest's devices.
     pub(super) fn settle(&mut self, present: &BTreeSet<String>, deadline: &Deadline) -> Result<()> {
         let intents: Vec<Intent> = self.runtime().journal().intents.clone();
-        for Intent { verb, device } in intents {
+        for intent in intents {
+            let Intent { verb, device } = &intent;
             let here = present.contains(device.id.as_str());
             self.log.write(Level::Info, || {
                 format!(
@@ -43,10 +46,11 @@ impl Session {
                 )
             });
             match (verb, here) {
-                (Verb::Add, true) => self.complete_add(&device)?,
-                (Verb::UndoAdd | Verb::Remove, true) => self.ask_again(&device, deadline)?,
+                (Verb::SetLink | Verb::Move, here) => self.settle_change(&intent, here, deadline)?,
+                (Verb::Add, true) => self.complete_add(device)?,
+                (Verb::UndoAdd | Verb::Remove, true) => self.ask_again(device, deadline)?,
                 // Also one that was added: its record may have been written before things went wrong.
-                (_, false) => self.finish_and_tell(&device, deadline)?,
+                (_, false) => self.finish_and_tell(device, deadline)?,
             }
         }
         Ok(())
@@ -76,6 +80,15 @@ impl Session {
                 What::Pending,
                 device,
                 "the guest is asleep and will be asked when it wakes up",
+            );
+            return Ok(());
+        }
+        if self.migrating {
+            self.note_request(device, Waiting::Migrating);
+            self.events.device(
+                What::Pending,
+                device,
+                "the guest is being migrated and will be asked afterwards",
             );
             return Ok(());
         }
@@ -133,7 +146,7 @@ impl Session {
                 (What::Undone, "an interrupted add was taken back", plan::every_trace(device, &fdsets))
             }
             Some(Verb::Remove) => (What::Removed, "the device is gone", plan::backend(device, &fdsets)),
-            None => {
+            None | Some(Verb::SetLink | Verb::Move) => {
                 // Dying between here and the record must not lose that the backend is to go.
                 self.runtime().write_journal(|journal| journal.note(Verb::Remove, device))?;
                 (
@@ -143,8 +156,11 @@ impl Session {
                 )
             }
         };
-        let leftovers = self.take_down(traces, deadline)?;
         let seen = self.has_departed(&device.id);
+        if seen {
+            self.take_tap_away(device);
+        }
+        let leftovers = self.take_down(traces, deadline)?;
         let left: Vec<String> = leftovers.iter().map(Leftover::to_string).collect();
         if !seen && leftovers.iter().any(Leftover::is_in_use) {
             if verb == Some(Verb::Add) && self.recorded(id).is_none() {
@@ -169,6 +185,18 @@ impl Session {
             self.forget(device)?;
         }
         Ok(Finished { what, text, left })
+    }
+
+    /// The kernel takes some 15 ms to destroy a tap, in whoever closes it last. That would be QEMU, whose guest stands still
+    /// meanwhile, so a tap that was made here is deleted here. If that cannot be, `netdev_del` does it.
+    fn take_tap_away(&self, device: &Device) {
+        let Spec::Nic(NicSpec { ifname: Some(name), tap_identity: Some(identity), .. }) = &device.spec else {
+            return;
+        };
+        match link::destroy(name, identity) {
+            Ok(_) => {}
+            Err(error) => self.log.write(Level::Info, || format!("tap {name} is left to QEMU: {error}")),
+        }
     }
 
     pub(super) fn take_down(&mut self, traces: Vec<Inverse>, deadline: &Deadline) -> Result<Vec<Leftover>> {

@@ -6,7 +6,7 @@ use super::outcome::{AfterReboot, Outcome, Waiting};
 use super::plan::Inverse;
 use super::session::Session;
 use super::survey;
-use super::transaction::is_absence;
+use super::transaction::{MIGRATING, is_absence};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
@@ -99,6 +99,15 @@ impl Session {
         Ok(Judged::Ask(device))
     }
 
+    /// A source that has been left, and a target that waits, take `device_add` and `device_del` without a word (QEMU 5.2 to
+    /// 11.1); while a migration runs, QEMU itself refuses both.
+    pub(super) fn refuse_while_migrating(&mut self, deadline: &Deadline) -> Result<()> {
+        match self.run_state(deadline)? {
+            Some(Waiting::Migrating) => Err(migrating()),
+            _ => Ok(()),
+        }
+    }
+
     /// Not ours: either nobody's, or somebody else's and left alone.
     fn unknown(&mut self, id: &str) -> Result<Outcome> {
         match self.topology.find(id) {
@@ -189,8 +198,14 @@ impl Session {
 
     /// Asks until the guest is no longer busy with something else.
     fn ask_until_heard(&mut self, device: &Device, deadline: &Deadline) -> Result<Asked> {
+        let was_pending = self.pending.contains_key(&device.id);
         loop {
             match self.ask(device, deadline)? {
+                // What the guest has been asked for before goes on being pending.
+                Asked::No(error) if was_pending && error.kind() == ErrorKind::Migrating => {
+                    self.note_request(device, Waiting::Migrating);
+                    return Ok(Asked::Waiting(Some(Waiting::Migrating)));
+                }
                 Asked::Busy(error) => {
                     let waited = deadline.pause(BUSY_PAUSE.min(deadline.left()));
                     if let Err(ended) = waited.and_then(|()| deadline.check()) {
@@ -212,7 +227,7 @@ impl Session {
 
     fn ask(&mut self, device: &Device, deadline: &Deadline) -> Result<Asked> {
         let due = self.pending.get(&device.id).is_none_or(|request| request.is_due(self.asleep));
-        if due && self.runtime().journal().find(device.id.as_str()).is_none() {
+        if due && !self.is_leaving(device) {
             self.runtime().write_journal(|journal| journal.note(Verb::Remove, device))?;
         }
         let state = match self.run_state(deadline) {
@@ -221,6 +236,9 @@ impl Session {
         };
         if !due {
             return Ok(Asked::Waiting(state));
+        }
+        if self.migrating {
+            return Ok(Asked::No(migrating()));
         }
         if self.asleep {
             self.hold_request(device);
@@ -239,6 +257,13 @@ impl Session {
             self.note_request(device, Waiting::Deadline);
         }
         Ok(asked)
+    }
+
+    /// Whether the journal has the device on its way out.
+    fn is_leaving(&self, device: &Device) -> bool {
+        let runtime = self.runtime();
+        let intent = runtime.journal().find(device.id.as_str());
+        intent.is_some_and(|intent| !matches!(intent.verb, Verb::SetLink | Verb::Move))
     }
 
     /// What the guest is doing, before it is asked for anything: one that sleeps is not asked. A guest that is known to run
@@ -351,6 +376,10 @@ impl Session {
     }
 }
 
+fn migrating() -> Error {
+    Error::new(ErrorKind::Migrating, "the guest is being migrated; try again where it runs afterwards")
+}
+
 fn refused(device: &Device) -> Error {
     Error::new(
         ErrorKind::GuestRefused,
@@ -370,6 +399,9 @@ fn sort_refusal(device: &Device, error: Error) -> Asked {
     } else if says("guest is busy") || says("power indicator") {
         let what = format!("the guest was busy with an earlier plug or unplug until the deadline: {text}");
         Asked::Busy(Error::new(ErrorKind::GuestBusy, what).with_step(step))
+    } else if says(MIGRATING) {
+        let what = "the guest is being migrated; try again where it runs afterwards";
+        Asked::No(error.with_kind(ErrorKind::Migrating).context(what).with_step(step))
     } else if says("hotplug") || says("hot-unplug") || says("hotunplug") {
         Asked::No(error.with_kind(ErrorKind::NotHotpluggable).with_step(step))
     } else {

@@ -2,9 +2,11 @@
 
 use nix::errno::Errno;
 
-use super::rtnl;
+use serde::{Deserialize, Serialize};
+
+use super::rtnl::{self, LinkInfo};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::IfName;
+use crate::ids::{IfName, MacAddr};
 use crate::sys::netif::Control;
 
 /// ARPHRD_ETHER: taps have it, tun devices of bare IP packets do not.
@@ -58,12 +60,30 @@ pub fn attach_bridge(port: &IfName, bridge: &IfName) -> Result<()> {
         },
         // The errno for a name that is no bridge has changed over time, so the name itself is asked about.
         Err(errno) => match rtnl::link(bridge_index) {
-            Ok(link) if link.kind != "bridge" => Err(Error::invalid(format!(
-                "interface {bridge} is not a Linux bridge; name one, or pass the fds of a tap attached by you"
-            ))),
+            Ok(link) if link.kind != "bridge" => Err(not_a_bridge(bridge)),
             _ => Err(failed(errno, port, &format!("join bridge {bridge} with"))),
         },
     }
+}
+
+/// Refuses what is no Linux bridge.
+pub fn check_bridge(bridge: &IfName) -> Result<()> {
+    let found = rtnl::link(index(&control()?, bridge).map_err(|error| error.context("bridge"))?)?;
+    if found.kind == "bridge" { Ok(()) } else { Err(not_a_bridge(bridge)) }
+}
+
+/// Refuses an interface that is not a tap, or not the one that was made if that is known.
+pub fn check_tap(tap: &IfName, identity: Option<&TapIdentity>) -> Result<()> {
+    let index = index(&control()?, tap)?;
+    let link = rtnl::link(index)?;
+    let same = |identity: &TapIdentity| identity.index == index && identity.is_of(&link);
+    if is_tap(&link) && identity.is_none_or(same) { Ok(()) } else { Err(not_the_tap(&link, tap)) }
+}
+
+fn not_a_bridge(name: &IfName) -> Error {
+    Error::invalid(format!(
+        "interface {name} is not a Linux bridge; name one, or pass the fds of a tap attached by you"
+    ))
 }
 
 /// Takes an interface out of its bridge; success when it is in none.
@@ -84,27 +104,76 @@ pub fn bridge_of(port: &IfName) -> Result<Option<IfName>> {
     if master.kind == "bridge" { IfName::parse(&master.name).map(Some) } else { Ok(None) }
 }
 
-/// Deletes a tap, whoever holds it open; success when it is gone already.
-///
-/// Takes about 15 ms. Closing the last fd does the same, but when that fd is QEMU's, `netdev_del` holds its
-/// main loop for that time; a tap that is deleted first costs it nothing. Anything but a tap is left alone.
-pub fn destroy(tap: &IfName) -> Result<()> {
-    match delete_tap(tap) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        done => done,
+/// What tells a tap from any other that has its name, or will have it: names are used again, and indexes are too, in other
+/// network namespaces. The kernel gives each new tap a random hardware address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TapIdentity {
+    index: i32,
+    address: MacAddr,
+}
+
+impl TapIdentity {
+    /// That of the tap which has this name now.
+    pub fn of(tap: &IfName) -> Result<Self> {
+        let control = control()?;
+        let index = index(&control, tap)?;
+        let address = control.address(tap.as_str()).map_err(|errno| failed(errno, tap, "look up"))?;
+        Ok(Self { index, address: MacAddr::from_bytes(address)? })
+    }
+
+    fn is_of(&self, link: &LinkInfo) -> bool {
+        link.address == self.address.bytes()
     }
 }
 
-fn delete_tap(tap: &IfName) -> Result<()> {
-    let index = index(&control()?, tap)?;
-    let link = rtnl::link(index)?;
-    if link.kind != "tun" || link.hardware != ETHERNET {
-        return Err(Error::new(
-            ErrorKind::Foreign,
-            format!("interface {tap} is not a tap and is left alone"),
-        ));
+impl TryFrom<String> for TapIdentity {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        let parts = text.split_once('@').and_then(|(index, address)| Some((index.parse().ok()?, address)));
+        let (index, address) = parts.ok_or_else(|| {
+            Error::invalid(format!("tap identity {text:?}: is not of the form <ifindex>@<address>"))
+        })?;
+        Ok(Self { index, address: MacAddr::parse(address)? })
     }
-    rtnl::delete(index)
+}
+
+impl From<TapIdentity> for String {
+    fn from(identity: TapIdentity) -> Self {
+        format!("{}@{}", identity.index, identity.address)
+    }
+}
+
+/// Deletes a tap, whoever holds it open; false when it is gone already. An interface that has only its name is left alone, and
+/// so is anything but a tap.
+///
+/// Takes about 15 ms. Closing the last fd does the same, but when that fd is QEMU's, `netdev_del` holds its
+/// main loop for that time; a tap that is deleted first costs it nothing.
+pub fn destroy(tap: &IfName, identity: &TapIdentity) -> Result<bool> {
+    match delete_tap(tap, identity) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// By its index, so that a change of names between question and order cannot hit another one.
+fn delete_tap(tap: &IfName, identity: &TapIdentity) -> Result<()> {
+    let link = rtnl::link(identity.index)?;
+    if !is_tap(&link) || link.name != tap.as_str() || !identity.is_of(&link) {
+        return Err(not_the_tap(&link, tap));
+    }
+    rtnl::delete(identity.index)
+}
+
+fn is_tap(link: &LinkInfo) -> bool {
+    link.kind == "tun" && link.hardware == ETHERNET
+}
+
+fn not_the_tap(link: &LinkInfo, tap: &IfName) -> Error {
+    let text = format!("interface {} is not the tap {tap} that was made, and is left alone", link.name);
+    Error::new(ErrorKind::Foreign, text)
 }
 
 fn control() -> Result<Control> {

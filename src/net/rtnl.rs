@@ -16,6 +16,7 @@ const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
+const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
@@ -38,6 +39,8 @@ pub(super) struct LinkInfo {
     pub hardware: u16,
     /// The driver's kind, such as `bridge`, `tun` (which taps are) or `macvtap`; empty for physical ones.
     pub kind: String,
+    /// Its hardware address; empty if it has none.
+    pub address: Vec<u8>,
     /// Index of the bridge, bond or other device it is part of.
     pub master: Option<i32>,
 }
@@ -132,6 +135,7 @@ fn decode_link(body: &[u8]) -> Option<LinkInfo> {
     let mut link = LinkInfo { hardware: u16_at(body, 2)?, ..LinkInfo::default() };
     for (kind, value) in attributes(body.get(IFINFO..)?) {
         match kind {
+            IFLA_ADDRESS => link.address = value.to_vec(),
             IFLA_IFNAME => link.name = text(value),
             IFLA_MASTER => link.master = i32_at(value, 0),
             IFLA_LINKINFO => {
@@ -199,6 +203,7 @@ mod tests {
     fn new_link() -> Vec<u8> {
         let mut body = vec![0; IFINFO];
         body[2..4].copy_from_slice(&1u16.to_ne_bytes());
+        body.extend(attribute(IFLA_ADDRESS, &[2, 0, 0, 0, 0, 1]));
         body.extend(attribute(IFLA_IFNAME, b"tap0\0"));
         body.extend(attribute(99, &[1]));
         body.extend(attribute(IFLA_MASTER, &7i32.to_ne_bytes()));
@@ -209,7 +214,13 @@ mod tests {
 
     #[test]
     fn links_are_read() {
-        let expected = LinkInfo { name: "tap0".into(), hardware: 1, kind: "tun".into(), master: Some(7) };
+        let expected = LinkInfo {
+            name: "tap0".into(),
+            hardware: 1,
+            kind: "tun".into(),
+            address: vec![2, 0, 0, 0, 0, 1],
+            master: Some(7),
+        };
         assert_eq!(decode(&new_link()), Some(Reply::Link(expected)));
     }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::MAX_QUEUES;
+use super::link::TapIdentity;
 use crate::error::{Error, Result};
 use crate::ids::{IfName, MacAddr, is_model_name};
 
@@ -29,9 +30,15 @@ pub struct NicSpec {
     /// The bridge on the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bridge: Option<IfName>,
+    /// The cable is pulled. QEMU has no device property for it (5.2 to 11.1), so it is set in the running guest.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub link_down: bool,
     /// The tap's name on the host; says where to look and is no setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ifname: Option<IfName>,
+    /// Which tap of that name it is, if the library made it: it takes the tap away when the NIC is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tap_identity: Option<TapIdentity>,
     /// The tap's name, or a pattern for it, that was asked for: what the next one is called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tap: Option<String>,
@@ -52,7 +59,9 @@ impl NicSpec {
             vhost: false,
             mtu: None,
             bridge: None,
+            link_down: false,
             ifname: None,
+            tap_identity: None,
             tap: None,
             boot_index: None,
             model: default_model(),
@@ -92,13 +101,26 @@ impl NicSpec {
 
     /// The first setting in which two NICs differ; `None` means that a repeated request is the same request.
     pub fn conflict_with(&self, other: &Self) -> Option<&'static str> {
-        let Self { mac, queues, vhost, mtu, bridge, ifname: _, tap: _, boot_index, model } = self;
+        let Self {
+            mac,
+            queues,
+            vhost,
+            mtu,
+            bridge,
+            link_down,
+            ifname: _,
+            tap_identity: _,
+            tap: _,
+            boot_index,
+            model,
+        } = self;
         let settings = [
             ("mac", *mac == other.mac),
             ("queues", *queues == other.queues),
             ("vhost", *vhost == other.vhost),
             ("mtu", *mtu == other.mtu),
             ("bridge", *bridge == other.bridge),
+            ("link", *link_down == other.link_down),
             ("boot_index", *boot_index == other.boot_index),
             ("model", *model == other.model),
         ];
@@ -140,7 +162,9 @@ mod tests {
             vhost: true,
             mtu: Some(9000),
             bridge: Some(IfName::parse("br0").unwrap()),
+            link_down: true,
             ifname: Some(IfName::parse("tap7").unwrap()),
+            tap_identity: Some(TapIdentity::try_from("7@52:54:00:00:00:07".to_owned()).unwrap()),
             tap: Some("tap%d".into()),
             boot_index: Some(1),
             model: "virtio-net-pci-non-transitional".into(),
@@ -165,7 +189,13 @@ mod tests {
     fn unknown_fields_are_passed_over_and_bad_ones_refused() {
         let newer = r#"{"mac":"52:54:00:01:02:03","colour":"red"}"#;
         assert_eq!(serde_json::from_str::<NicSpec>(newer).unwrap(), plain());
-        for bad in [r#"{}"#, r#"{"mac":"x"}"#, r#"{"mac":"52:54:00:01:02:03","bridge":"a/b"}"#] {
+        for bad in [
+            r#"{}"#,
+            r#"{"mac":"x"}"#,
+            r#"{"mac":"52:54:00:01:02:03","bridge":"a/b"}"#,
+            r#"{"mac":"52:54:00:01:02:03","tap_identity":"7"}"#,
+            r#"{"mac":"52:54:00:01:02:03","tap_identity":"x@52:54:00:00:00:07"}"#,
+        ] {
             assert!(serde_json::from_str::<NicSpec>(bad).is_err(), "{bad}");
         }
     }
@@ -174,13 +204,17 @@ mod tests {
     fn the_first_difference_is_named() {
         let base = full();
         assert_eq!(base.conflict_with(&base), None);
-        assert_eq!(base.conflict_with(&NicSpec { ifname: None, ..full() }), None);
+        assert_eq!(
+            base.conflict_with(&NicSpec { ifname: None, tap_identity: None, tap: None, ..full() }),
+            None
+        );
         let table = [
             ("mac", NicSpec { mac: MacAddr::local([9; 3]), queues: 2, ..full() }),
             ("queues", NicSpec { queues: 2, model: "e1000".into(), ..full() }),
             ("vhost", NicSpec { vhost: false, ..full() }),
             ("mtu", NicSpec { mtu: None, ..full() }),
             ("bridge", NicSpec { bridge: None, ..full() }),
+            ("link", NicSpec { link_down: false, ..full() }),
             ("boot_index", NicSpec { boot_index: Some(2), ..full() }),
             ("model", NicSpec { model: "virtio-net-pci".into(), ..full() }),
         ];

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 use once_cell::sync::OnceCell;
 
-use super::{MAX_QUEUES, link};
+use super::MAX_QUEUES;
+use super::link::{self, TapIdentity};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::IfName;
 use crate::sys::tun;
@@ -44,6 +45,8 @@ pub struct TapRequest {
 pub struct Tap {
     /// Its name.
     pub name: IfName,
+    /// Which of that name.
+    pub identity: TapIdentity,
     /// One fd per queue, close-on-exec and non-blocking.
     pub fds: Vec<OwnedFd>,
 }
@@ -85,11 +88,12 @@ impl TunDevice {
         let first = self.queue()?;
         let flags = self.flags(first.as_fd(), request)?;
         let name = attach(first.as_fd(), pattern, flags | tun::EXCL)?;
-        let mut tap = Tap { name: IfName::parse(&name)?, fds: vec![first] };
         // The tap exists from here on; dropping its fds takes it back.
+        let name = IfName::parse(&name)?;
+        let mut tap = Tap { identity: TapIdentity::of(&name)?, name, fds: vec![first] };
         self.join_queues(&mut tap, request, flags)
             .and_then(|()| configure(&tap, request))
-            .map_err(|error| error.context(format!("tap {name}")).with_undo(Vec::new()))?;
+            .map_err(|error| error.context(format!("tap {}", tap.name)).with_undo(Vec::new()))?;
         Ok(tap)
     }
 

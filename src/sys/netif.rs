@@ -14,6 +14,7 @@ mod raw {
     const SIOCBRDELIF: u64 = 0x89a3;
 
     nix::ioctl_readwrite_bad!(get_index, libc::SIOCGIFINDEX, ifreq);
+    nix::ioctl_readwrite_bad!(get_address, libc::SIOCGIFHWADDR, ifreq);
     nix::ioctl_readwrite_bad!(get_flags, libc::SIOCGIFFLAGS, ifreq);
     nix::ioctl_readwrite_bad!(set_flags, libc::SIOCSIFFLAGS, ifreq);
     nix::ioctl_readwrite_bad!(get_mtu, libc::SIOCGIFMTU, ifreq);
@@ -59,6 +60,16 @@ impl Control {
         unsafe { raw::get_index(self.0.as_raw_fd(), &mut request) }?;
         // SAFETY: SIOCGIFINDEX succeeded, so the kernel stored an index; any bits are a valid integer.
         Ok(unsafe { request.ifr_ifru.ifru_ifindex })
+    }
+
+    /// The hardware address, as an Ethernet interface has it.
+    pub fn address(&self, name: &str) -> nix::Result<[u8; 6]> {
+        let mut request = request(name)?;
+        // SAFETY: the fd is open, the kernel reads and writes one `ifreq`, which lives through the call.
+        unsafe { raw::get_address(self.0.as_raw_fd(), &mut request) }?;
+        // SAFETY: SIOCGIFHWADDR succeeded, so the kernel stored a `sockaddr`; any bits are a valid one.
+        let [a, b, c, d, e, f, ..] = unsafe { request.ifr_ifru.ifru_hwaddr }.sa_data;
+        Ok([a, b, c, d, e, f].map(|byte| u8::from_ne_bytes(byte.to_ne_bytes())))
     }
 
     /// The MTU in bytes.
@@ -125,6 +136,7 @@ mod tests {
     fn loopback_answers() {
         let control = Control::new().unwrap();
         assert_eq!(control.index("lo"), Ok(1));
+        assert_eq!(control.address("lo"), Ok([0; 6]));
         assert!(control.mtu("lo").unwrap() >= 1280);
         assert_eq!(control.index("nosuchif"), Err(Errno::ENODEV));
     }

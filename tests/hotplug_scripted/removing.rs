@@ -52,6 +52,54 @@ pub fn a_removal_is_done_when_the_guest_has_let_go(agent: &dyn Agent) {
     }
 }
 
+/// The kernel destroys a tap in whoever closes it last, and takes its time: not in QEMU, but also not before the guest has
+/// let go of the NIC.
+pub fn a_tap_made_here_goes_before_qemu_closes_it(agent: &dyn Agent) {
+    for queues in [1, 4] {
+        let world = World::pc();
+        let api = world.open(agent);
+        let nic = done(api.add_nic(&world.nic(queues)));
+        let name = nic.ifname.unwrap();
+        world.qemu.model(|model| model.manner = Manner::Never);
+        assert_eq!(pending(api.unplug(&UnplugAsk::within(&nic.id, SHORT))), Why::Deadline);
+        assert_eq!(host::interfaces(&name).len(), 1, "the guest still has it");
+        let (there, seen) = std::sync::mpsc::channel();
+        let tap = name.clone();
+        world.qemu.hook("netdev_del", 0, move || there.send(host::interfaces(&tap).len()).unwrap());
+        world.qemu.grant(&nic.id);
+        done_by_process_of(&world, api.as_ref());
+        assert_eq!(seen.recv(), Ok(0), "QEMU closes what is gone already");
+    }
+}
+
+/// The removal of a NIC does not depend on its tap, and takes nobody else's.
+pub fn a_tap_that_is_not_the_one_that_was_made_is_left_alone(agent: &dyn Agent) {
+    let world = World::pc();
+    let api = world.open(agent);
+    let nic = done(api.add_nic(&world.nic(1)));
+    let name = nic.ifname.unwrap();
+    let ip = |arguments: &[&str]| {
+        assert!(std::process::Command::new("ip").args(arguments).status().unwrap().success())
+    };
+    ip(&["link", "delete", &name]);
+    ip(&["tuntap", "add", "dev", &name, "mode", "tap"]);
+    done(api.unplug(&UnplugAsk::of(&nic.id)));
+    assert_eq!(world.recorded(), Vec::<String>::new());
+    assert_eq!(host::interfaces(&name).len(), 1, "the other one of that name");
+    ip(&["link", "delete", &name]);
+    let nic = done(api.add_nic(&world.nic(1)));
+    ip(&["link", "delete", &nic.ifname.unwrap()]);
+    done(api.unplug(&UnplugAsk::of(&nic.id)));
+    assert_eq!(world.recorded(), Vec::<String>::new());
+}
+
+fn done_by_process_of(world: &World, api: &dyn Api) {
+    assert!(host::eventually(|| {
+        api.process(AMPLE).unwrap();
+        world.recorded().is_empty()
+    }));
+}
+
 pub fn only_the_event_of_the_device_itself_counts(agent: &dyn Agent) {
     let (world, api) = with_disk(agent);
     world.qemu.model(|model| model.manner = Manner::Never);
@@ -70,10 +118,7 @@ pub fn only_the_event_of_the_device_itself_counts(agent: &dyn Agent) {
 
 /// The event arrives whenever the thread behind the socket gets round to it.
 pub fn done_by_process(world: &World, api: &dyn Api) {
-    assert!(host::eventually(|| {
-        api.process(AMPLE).unwrap();
-        world.recorded().is_empty()
-    }));
+    done_by_process_of(world, api);
     assert_gone(world);
 }
 
@@ -117,7 +162,6 @@ pub fn a_pending_device_keeps_its_slot_and_id(agent: &dyn Agent) {
 pub fn reasons_for_pending(agent: &dyn Agent) {
     for (state, why) in [
         ("prelaunch", Why::NotStarted),
-        ("inmigrate", Why::NotStarted),
         ("paused", Why::Paused),
         ("suspended", Why::Asleep),
         ("guest-panicked", Why::Stopped),

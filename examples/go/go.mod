@@ -1,3 +1,0 @@
-module example.org/kvm-hotplug-feel
-
-go 1.19

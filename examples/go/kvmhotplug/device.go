@@ -1,0 +1,239 @@
+package kvmhotplug
+
+// #include <kvm_hotplug.h>
+import "C"
+
+// State is what a call answers when it did not fail, and where a device is on its way.
+type State uint32
+
+const (
+	// Done: in the guest, or gone, so that its storage or tap may be torn down.
+	Done State = C.KVM_HOTPLUG_DONE
+	// AfterReboot: recorded only; takes effect with the next boot. The reason says why.
+	AfterReboot State = C.KVM_HOTPLUG_AFTER_REBOOT
+	// Pending: a removal was asked for and the guest has not granted it yet: slot, id and backend stay taken. An event
+	// will follow; the reason says what the guest is doing. Do not tear anything down yet.
+	Pending State = C.KVM_HOTPLUG_PENDING
+	// Absent: there is no such device, neither in the record nor in the guest.
+	Absent State = C.KVM_HOTPLUG_ABSENT
+)
+
+var stateNames = map[State]string{
+	Done:        "done",
+	AfterReboot: "after-reboot",
+	Pending:     "pending",
+	Absent:      "absent",
+}
+
+// String is "done", "after-reboot", "pending" or "absent".
+func (s State) String() string { return nameOf(stateNames, s) }
+
+// MarshalText writes the name.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the name.
+func (s *State) UnmarshalText(text []byte) (err error) {
+	*s, err = parseName(stateNames, text, "state")
+	return err
+}
+
+// DeviceType is what a device is.
+type DeviceType uint32
+
+const (
+	// TypeNIC is a network card.
+	TypeNIC DeviceType = C.KVM_HOTPLUG_NIC
+	// TypeDisk is a disk.
+	TypeDisk DeviceType = C.KVM_HOTPLUG_DISK
+	// TypeController is a SCSI controller.
+	TypeController DeviceType = C.KVM_HOTPLUG_CONTROLLER
+)
+
+var typeNames = map[DeviceType]string{
+	0:              "none",
+	TypeNIC:        "nic",
+	TypeDisk:       "disk",
+	TypeController: "controller",
+}
+
+// String is "nic", "disk" or "controller".
+func (t DeviceType) String() string { return nameOf(typeNames, t) }
+
+// MarshalText writes the name.
+func (t DeviceType) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// UnmarshalText reads the name.
+func (t *DeviceType) UnmarshalText(text []byte) (err error) {
+	*t, err = parseName(typeNames, text, "type of device")
+	return err
+}
+
+// AddressType is what kind of place a device has.
+type AddressType uint32
+
+const (
+	// AddressNone: none yet.
+	AddressNone AddressType = C.KVM_HOTPLUG_ADDRESS_NONE
+	// AddressPCI: on a PCI bus: bus and slot.
+	AddressPCI AddressType = C.KVM_HOTPLUG_ADDRESS_PCI
+	// AddressSCSI: on the bus of a SCSI controller: bus, channel, target and lun.
+	AddressSCSI AddressType = C.KVM_HOTPLUG_ADDRESS_SCSI
+)
+
+var addressNames = map[AddressType]string{
+	AddressNone: "none",
+	AddressPCI:  "pci",
+	AddressSCSI: "scsi",
+}
+
+// String is "none", "pci" or "scsi".
+func (a AddressType) String() string { return nameOf(addressNames, a) }
+
+// MarshalText writes the name.
+func (a AddressType) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// UnmarshalText reads the name.
+func (a *AddressType) UnmarshalText(text []byte) (err error) {
+	*a, err = parseName(addressNames, text, "kind of address")
+	return err
+}
+
+// Reason is why a device is not (or not yet) what was asked for.
+type Reason uint32
+
+const (
+	// ReasonNone: nothing to explain.
+	ReasonNone Reason = C.KVM_HOTPLUG_REASON_NONE
+	// ReasonQEMUTooOld (after reboot): QEMU is older than 5.2.
+	ReasonQEMUTooOld Reason = C.KVM_HOTPLUG_REASON_QEMU_TOO_OLD
+	// ReasonModel (after reboot): the model is not a paravirtual one.
+	ReasonModel Reason = C.KVM_HOTPLUG_REASON_MODEL
+	// ReasonNoAddress (after reboot): the record does not say where the device sits.
+	ReasonNoAddress Reason = C.KVM_HOTPLUG_REASON_NO_ADDRESS
+	// ReasonDeadline (pending): the guest runs and has not answered yet.
+	ReasonDeadline Reason = C.KVM_HOTPLUG_REASON_DEADLINE
+	// ReasonNotBooted (pending): the guest runs but has never set the device up.
+	ReasonNotBooted Reason = C.KVM_HOTPLUG_REASON_NOT_BOOTED
+	// ReasonNotStarted (pending): the guest has not been started.
+	ReasonNotStarted Reason = C.KVM_HOTPLUG_REASON_NOT_STARTED
+	// ReasonPaused (pending): the guest is paused.
+	ReasonPaused Reason = C.KVM_HOTPLUG_REASON_PAUSED
+	// ReasonAsleep (pending): the guest is asleep (ACPI S3).
+	ReasonAsleep Reason = C.KVM_HOTPLUG_REASON_ASLEEP
+	// ReasonStopped (pending): the guest has crashed or was stopped by an error.
+	ReasonStopped Reason = C.KVM_HOTPLUG_REASON_STOPPED
+	// ReasonNotAwaited (pending): the caller did not wait.
+	ReasonNotAwaited Reason = C.KVM_HOTPLUG_REASON_NOT_AWAITED
+)
+
+var reasonNames = map[Reason]string{
+	ReasonNone:       "none",
+	ReasonQEMUTooOld: "qemu-too-old",
+	ReasonModel:      "model",
+	ReasonNoAddress:  "no-address",
+	ReasonDeadline:   "deadline",
+	ReasonNotBooted:  "not-booted",
+	ReasonNotStarted: "not-started",
+	ReasonPaused:     "paused",
+	ReasonAsleep:     "asleep",
+	ReasonStopped:    "stopped",
+	ReasonNotAwaited: "not-awaited",
+}
+
+// String is a short name such as "paused".
+func (r Reason) String() string { return nameOf(reasonNames, r) }
+
+// MarshalText writes the name.
+func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText reads the name.
+func (r *Reason) UnmarshalText(text []byte) (err error) {
+	*r, err = parseName(reasonNames, text, "reason")
+	return err
+}
+
+// Device is a NIC or disk of a record or guest. Fields that do not apply are empty.
+type Device struct {
+	// ID in QEMU, and that of the netdev or block node behind the device.
+	ID   string     `json:"id"`
+	Type DeviceType `json:"type"`
+	// State: Done means in the guest, AfterReboot recorded for the next boot (to come or to go), Pending on its way out.
+	State  State  `json:"state"`
+	Reason Reason `json:"reason"`
+	// ReasonText is the reason in words.
+	ReasonText string `json:"reason_text,omitempty"`
+	// RemovedAfterReboot: the device goes with the next boot.
+	RemovedAfterReboot bool `json:"removed_after_reboot,omitempty"`
+	// Model is QEMU's device model.
+	Model string `json:"model"`
+	// Bus it sits on; empty if it has no place yet. AddressType says which of Slot, or Channel, Target and LUN counts.
+	Bus         string      `json:"bus,omitempty"`
+	AddressType AddressType `json:"address_type"`
+	Slot        uint32      `json:"slot"`
+	Channel     uint32      `json:"channel,omitempty"`
+	Target      uint32      `json:"target,omitempty"`
+	LUN         uint32      `json:"lun,omitempty"`
+	// Queues are queue pairs of a NIC, virtqueues of a disk and request queues of a controller (0: QEMU's default).
+	Queues uint32 `json:"queues,omitempty"`
+	// Generation tells this attachment from earlier ones of the same id.
+	Generation uint64 `json:"generation"`
+
+	// Of NICs: the address; the tap when it was added; the bridge; whether vhost-net moves the packets; and the MTU
+	// announced to the guest.
+	MAC       string `json:"mac,omitempty"`
+	Interface string `json:"interface,omitempty"`
+	Bridge    string `json:"bridge,omitempty"`
+	Vhost     bool   `json:"vhost,omitempty"`
+	MTU       uint32 `json:"mtu,omitempty"`
+
+	// Of disks: the serial number; the image or block device; and whether the guest cannot write.
+	Serial   string `json:"serial,omitempty"`
+	Path     string `json:"path,omitempty"`
+	ReadOnly bool   `json:"read_only,omitempty"`
+}
+
+func deviceOf(from *C.struct_kvm_hotplug_device) Device {
+	return Device{
+		ID:                 C.GoString(&from.id[0]),
+		Type:               DeviceType(from.device_type),
+		State:              State(from.state),
+		Reason:             Reason(from.reason),
+		ReasonText:         C.GoString(&from.reason_text[0]),
+		RemovedAfterReboot: from.removed_after_reboot != 0,
+		Model:              C.GoString(&from.model[0]),
+		Bus:                C.GoString(&from.bus[0]),
+		AddressType:        AddressType(from.address_type),
+		Slot:               uint32(from.slot),
+		Channel:            uint32(from.channel),
+		Target:             uint32(from.target),
+		LUN:                uint32(from.lun),
+		Queues:             uint32(from.queues),
+		Generation:         uint64(from.generation),
+		MAC:                C.GoString(&from.mac[0]),
+		Interface:          C.GoString(&from.ifname[0]),
+		Bridge:             C.GoString(&from.bridge[0]),
+		Vhost:              from.vhost != 0,
+		MTU:                uint32(from.mtu),
+		Serial:             C.GoString(&from.serial[0]),
+		Path:               C.GoString(&from.path[0]),
+		ReadOnly:           from.read_only != 0,
+	}
+}
+
+// Result is the answer of a call that did not fail.
+type Result struct {
+	State State `json:"state"`
+	// Reason is why the state is not Done.
+	Reason     Reason `json:"reason"`
+	ReasonText string `json:"reason_text,omitempty"`
+	// Device is the one that was added, or is on its way out; empty but for the ID if there is no such device.
+	Device Device `json:"device"`
+}
+
+func resultOf(code C.int, device *C.struct_kvm_hotplug_device) Result {
+	result := Result{State: State(code), Device: deviceOf(device)}
+	if result.State == AfterReboot || result.State == Pending {
+		result.Reason, result.ReasonText = result.Device.Reason, result.Device.ReasonText
+	}
+	return result
+}

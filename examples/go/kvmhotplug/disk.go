@@ -1,0 +1,259 @@
+package kvmhotplug
+
+// #include <stdlib.h>
+// #include <kvm_hotplug.h>
+import "C"
+
+import "context"
+
+// Format of an image.
+type Format uint32
+
+const (
+	// FormatRaw: the bytes of the file are the bytes of the disk.
+	FormatRaw Format = C.KVM_HOTPLUG_FORMAT_RAW
+	// FormatQcow2: QEMU's copy-on-write format, with its backing files.
+	FormatQcow2 Format = C.KVM_HOTPLUG_FORMAT_QCOW2
+	// FormatProbe: look at the content. Only for images that no guest has ever written as raw: a guest could make a raw
+	// image look like a qcow2 with a backing file of its choice.
+	FormatProbe Format = C.KVM_HOTPLUG_FORMAT_PROBE
+)
+
+var formatNames = map[Format]string{
+	FormatRaw:   "raw",
+	FormatQcow2: "qcow2",
+	FormatProbe: "probe",
+}
+
+// String is "raw", "qcow2" or "probe".
+func (f Format) String() string { return nameOf(formatNames, f) }
+
+// MarshalText writes the name.
+func (f Format) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
+
+// UnmarshalText reads the name.
+func (f *Format) UnmarshalText(text []byte) (err error) {
+	*f, err = parseName(formatNames, text, "image format")
+	return err
+}
+
+// Cache is host page cache and flushes, with QEMU's names.
+type Cache uint32
+
+const (
+	// CacheWriteback: through the page cache; the guest sees a write cache and flushes it.
+	CacheWriteback Cache = C.KVM_HOTPLUG_CACHE_WRITEBACK
+	// CacheNone: O_DIRECT; the guest sees a write cache and flushes it.
+	CacheNone Cache = C.KVM_HOTPLUG_CACHE_NONE
+	// CacheWritethrough: through the page cache; every write is flushed.
+	CacheWritethrough Cache = C.KVM_HOTPLUG_CACHE_WRITETHROUGH
+	// CacheDirectsync: O_DIRECT; every write is flushed.
+	CacheDirectsync Cache = C.KVM_HOTPLUG_CACHE_DIRECTSYNC
+	// CacheUnsafe: through the page cache; flushes are ignored: data is lost if the host dies.
+	CacheUnsafe Cache = C.KVM_HOTPLUG_CACHE_UNSAFE
+)
+
+var cacheNames = map[Cache]string{
+	CacheWriteback:    "writeback",
+	CacheNone:         "none",
+	CacheWritethrough: "writethrough",
+	CacheDirectsync:   "directsync",
+	CacheUnsafe:       "unsafe",
+}
+
+// String is QEMU's name, such as "writeback".
+func (c Cache) String() string { return nameOf(cacheNames, c) }
+
+// MarshalText writes the name.
+func (c Cache) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalText reads the name.
+func (c *Cache) UnmarshalText(text []byte) (err error) {
+	*c, err = parseName(cacheNames, text, "cache mode")
+	return err
+}
+
+// AIO is how QEMU submits I/O.
+type AIO uint32
+
+const (
+	// AIOThreads: a pool of threads.
+	AIOThreads AIO = C.KVM_HOTPLUG_AIO_THREADS
+	// AIONative: Linux AIO; needs CacheNone or CacheDirectsync.
+	AIONative AIO = C.KVM_HOTPLUG_AIO_NATIVE
+	// AIOIOUring: io_uring.
+	AIOIOUring AIO = C.KVM_HOTPLUG_AIO_IO_URING
+)
+
+var aioNames = map[AIO]string{
+	AIOThreads: "threads",
+	AIONative:  "native",
+	AIOIOUring: "io-uring",
+}
+
+// String is "threads", "native" or "io-uring".
+func (a AIO) String() string { return nameOf(aioNames, a) }
+
+// MarshalText writes the name.
+func (a AIO) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// UnmarshalText reads the name.
+func (a *AIO) UnmarshalText(text []byte) (err error) {
+	*a, err = parseName(aioNames, text, "way of I/O")
+	return err
+}
+
+// Discard is what becomes of the guest's discard requests.
+type Discard uint32
+
+const (
+	// DiscardIgnore: ignored.
+	DiscardIgnore Discard = C.KVM_HOTPLUG_DISCARD_IGNORE
+	// DiscardUnmap: storage is given back.
+	DiscardUnmap Discard = C.KVM_HOTPLUG_DISCARD_UNMAP
+)
+
+var discardNames = map[Discard]string{
+	DiscardIgnore: "ignore",
+	DiscardUnmap:  "unmap",
+}
+
+// String is "ignore" or "unmap".
+func (d Discard) String() string { return nameOf(discardNames, d) }
+
+// MarshalText writes the name.
+func (d Discard) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads the name.
+func (d *Discard) UnmarshalText(text []byte) (err error) {
+	*d, err = parseName(discardNames, text, "discard mode")
+	return err
+}
+
+// DetectZeroes is what becomes of writes of zeros.
+type DetectZeroes uint32
+
+const (
+	// DetectZeroesOff: written.
+	DetectZeroesOff DetectZeroes = C.KVM_HOTPLUG_DETECT_ZEROES_OFF
+	// DetectZeroesOn: turned into an efficient write of zeros.
+	DetectZeroesOn DetectZeroes = C.KVM_HOTPLUG_DETECT_ZEROES_ON
+	// DetectZeroesUnmap: turned into a discard; needs DiscardUnmap.
+	DetectZeroesUnmap DetectZeroes = C.KVM_HOTPLUG_DETECT_ZEROES_UNMAP
+)
+
+var detectZeroesNames = map[DetectZeroes]string{
+	DetectZeroesOff:   "off",
+	DetectZeroesOn:    "on",
+	DetectZeroesUnmap: "unmap",
+}
+
+// String is "off", "on" or "unmap".
+func (d DetectZeroes) String() string { return nameOf(detectZeroesNames, d) }
+
+// MarshalText writes the name.
+func (d DetectZeroes) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads the name.
+func (d *DetectZeroes) UnmarshalText(text []byte) (err error) {
+	*d, err = parseName(detectZeroesNames, text, "zero detection")
+	return err
+}
+
+// Disk is one to add. The zero value of everything but Path is the default: a writable raw image as virtio-blk-pci.
+type Disk struct {
+	// Path is the absolute path of an image file or block device. Required.
+	Path string `json:"path"`
+	// ID of device and block node: a letter, then up to 30 letters, digits, '-', '.' or '_'. Empty for
+	// "disk-pci-<slot>", or "disk-pci-<bus>" on a root port.
+	ID string `json:"id,omitempty"`
+	// Serial number the guest sees, 1 to 20 printable ASCII characters.
+	Serial string `json:"serial,omitempty"`
+	// Model is QEMU's device model; empty for "virtio-blk-pci". One that is not of its family is recorded for the next
+	// boot.
+	Model string `json:"model,omitempty"`
+	// Bus to sit on; empty for the first free slot. With it, Slot counts.
+	Bus string `json:"bus,omitempty"`
+	// Slot on Bus, 0 to 31.
+	Slot         int          `json:"slot,omitempty"`
+	Format       Format       `json:"format,omitempty"`
+	Cache        Cache        `json:"cache,omitempty"`
+	AIO          AIO          `json:"aio,omitempty"`
+	Discard      Discard      `json:"discard,omitempty"`
+	DetectZeroes DetectZeroes `json:"detect_zeroes,omitempty"`
+	// LogicalBlockSize is the smallest unit of I/O in bytes, a power of two from 512 to 2097152; 0 means 512.
+	LogicalBlockSize int `json:"logical_block_size,omitempty"`
+	// PhysicalBlockSize is the unit the guest should align to, likewise, not below the logical one; 0 means the same.
+	PhysicalBlockSize int `json:"physical_block_size,omitempty"`
+	// Queues are virtqueues, 1 to 1024; 0 for QEMU's default.
+	Queues int `json:"queues,omitempty"`
+	// BootIndex is the place in the firmware's boot order; nil for none.
+	BootIndex *int `json:"boot_index,omitempty"`
+	// ReadOnly: the guest cannot write; the image is opened read-only.
+	ReadOnly bool `json:"read_only,omitempty"`
+	// ShareRW: others may write to the image at the same time; the guests must know.
+	ShareRW bool `json:"share_rw,omitempty"`
+	// LiveOnly: live or not at all. What would take effect after a reboot fails with [ErrNotHotpluggable].
+	LiveOnly bool `json:"live_only,omitempty"`
+}
+
+// AddDisk plugs a disk into the guest and records it: all of it or nothing. QEMU itself opens no file. It may be repeated:
+// with an id that exists and the same settings it succeeds and does nothing.
+//
+// The answer's state is [Done] (in the guest) or [AfterReboot] (recorded; the reason says why).
+func (g *Guest) AddDisk(ctx context.Context, disk Disk) (Result, error) {
+	var memory arena
+	defer memory.free()
+	request := disk.request(&memory)
+	if memory.err != nil {
+		return Result{}, memory.err
+	}
+	return g.result(ctx, DefaultTimeout, disk.ID, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, device *C.struct_kvm_hotplug_device, failure **C.struct_kvm_hotplug_error) C.int {
+		request.timeout_ms = timeout
+		return C.kvm_hotplug_add_disk(handle, &request, C.sizeof_struct_kvm_hotplug_disk, device, C.sizeof_struct_kvm_hotplug_device, failure)
+	})
+}
+
+// PlanDisk says what [Guest.AddDisk] would do, without doing it. The image and its backing files are opened and closed.
+func (g *Guest) PlanDisk(ctx context.Context, disk Disk) (Plan, error) {
+	var memory arena
+	defer memory.free()
+	request := disk.request(&memory)
+	if memory.err != nil {
+		return Plan{}, memory.err
+	}
+	return g.plan(ctx, disk.ID, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, device *C.struct_kvm_hotplug_device, text **C.char, failure **C.struct_kvm_hotplug_error) C.int {
+		request.timeout_ms = timeout
+		return C.kvm_hotplug_plan_disk(handle, &request, C.sizeof_struct_kvm_hotplug_disk, device, C.sizeof_struct_kvm_hotplug_device, text, failure)
+	})
+}
+
+func (d *Disk) request(memory *arena) C.struct_kvm_hotplug_disk {
+	request := C.struct_kvm_hotplug_disk{
+		path:                memory.required("the path", d.Path),
+		id:                  memory.optional("the id", d.ID),
+		serial:              memory.optional("the serial", d.Serial),
+		model:               memory.optional("the model", d.Model),
+		bus:                 memory.optional("the bus", d.Bus),
+		format:              C.uint32_t(d.Format),
+		cache:               C.uint32_t(d.Cache),
+		aio:                 C.uint32_t(d.AIO),
+		discard:             C.uint32_t(d.Discard),
+		detect_zeroes:       C.uint32_t(d.DetectZeroes),
+		logical_block_size:  memory.number("LogicalBlockSize", d.LogicalBlockSize),
+		physical_block_size: memory.number("PhysicalBlockSize", d.PhysicalBlockSize),
+		queues:              memory.number("Queues", d.Queues),
+		slot:                memory.number("Slot", d.Slot),
+	}
+	request.flags |= memory.given(d.BootIndex, "BootIndex", &request.boot_index, C.KVM_HOTPLUG_BOOT_INDEX)
+	if d.ReadOnly {
+		request.flags |= C.KVM_HOTPLUG_READ_ONLY
+	}
+	if d.ShareRW {
+		request.flags |= C.KVM_HOTPLUG_SHARE_RW
+	}
+	if d.LiveOnly {
+		request.flags |= C.KVM_HOTPLUG_LIVE_ONLY
+	}
+	return request
+}

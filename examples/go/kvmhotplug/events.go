@@ -1,0 +1,235 @@
+package kvmhotplug
+
+// #include <poll.h>
+// #include <stddef.h>
+// #include <kvm_hotplug.h>
+//
+// static int kvmhotplug_readable(int fd)
+// {
+//     struct pollfd entry = {.fd = fd, .events = POLLIN};
+//
+//     return poll(&entry, 1, 0) != 0;
+// }
+import "C"
+
+import (
+	"context"
+	"os"
+	"syscall"
+	"time"
+)
+
+// EventType is the kind of an event. Skip kinds you do not know.
+type EventType uint32
+
+const (
+	// EventAdded: a device of an interrupted add is in the guest, and recorded now.
+	EventAdded EventType = C.KVM_HOTPLUG_EVENT_ADDED
+	// EventRemoved: a removal that was pending has finished: storage or tap may be torn down.
+	EventRemoved EventType = C.KVM_HOTPLUG_EVENT_REMOVED
+	// EventRemovedByGuest: the guest gave a device up by itself: storage or tap may be torn down.
+	EventRemovedByGuest EventType = C.KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST
+	// EventRefused: the guest refused to let go of a device; it stays.
+	EventRefused EventType = C.KVM_HOTPLUG_EVENT_REFUSED
+	// EventPending: a removal that an earlier agent had begun is waiting for the guest.
+	EventPending EventType = C.KVM_HOTPLUG_EVENT_PENDING
+	// EventUndone: an interrupted add was taken back.
+	EventUndone EventType = C.KVM_HOTPLUG_EVENT_UNDONE
+	// EventMonitorLost: the connection to the monitor is gone; the next call makes a new one.
+	EventMonitorLost EventType = C.KVM_HOTPLUG_EVENT_MONITOR_LOST
+	// EventLost: events were dropped because nobody fetched them.
+	EventLost EventType = C.KVM_HOTPLUG_EVENT_LOST
+)
+
+var eventNames = map[EventType]string{
+	EventAdded:          "added",
+	EventRemoved:        "removed",
+	EventRemovedByGuest: "removed-by-guest",
+	EventRefused:        "refused",
+	EventPending:        "pending",
+	EventUndone:         "undone",
+	EventMonitorLost:    "monitor-lost",
+	EventLost:           "lost",
+}
+
+// String is a name such as "removed".
+func (t EventType) String() string { return nameOf(eventNames, t) }
+
+// MarshalText writes the name.
+func (t EventType) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// UnmarshalText reads the name.
+func (t *EventType) UnmarshalText(text []byte) (err error) {
+	*t, err = parseName(eventNames, text, "type of event")
+	return err
+}
+
+// Event is news that no call answers itself.
+type Event struct {
+	Type EventType `json:"type"`
+	// ID and DeviceType of the device; zero for events about the guest.
+	ID         string     `json:"id,omitempty"`
+	DeviceType DeviceType `json:"device_type,omitempty"`
+	// Generation says which attachment of that id.
+	Generation uint64 `json:"generation,omitempty"`
+	// Text is details in words.
+	Text string `json:"text"`
+	// Lost is how many events were dropped, for EventLost.
+	Lost uint64 `json:"lost,omitempty"`
+}
+
+func eventOf(from *C.struct_kvm_hotplug_event) Event {
+	return Event{
+		Type:       EventType(from.event_type),
+		ID:         C.GoString(&from.id[0]),
+		DeviceType: DeviceType(from.device_type),
+		Generation: uint64(from.generation),
+		Text:       C.GoString(&from.text[0]),
+		Lost:       uint64(from.lost),
+	}
+}
+
+// EventBuffer is how many events the channel of [Guest.Events] holds.
+const EventBuffer = 64
+
+const (
+	// Requests that a guest did not hear, because it was booting, are repeated only when somebody looks.
+	lookAgain = 5 * time.Second
+	// While the channel is full, because its reader is slow.
+	lookBehind = 200 * time.Millisecond
+	// After a look that failed, doubled up to lookAgain.
+	firstRetry = 100 * time.Millisecond
+)
+
+// Process takes in what QEMU has said: finishes removals that the guest granted late, clears up behind devices that the
+// guest gave up by itself, and reconnects if the connection was lost. It does not wait for news, and returns the number
+// of events that [Guest.NextEvent] can fetch. [Guest.Events] calls it by itself.
+func (g *Guest) Process(ctx context.Context) (int, error) {
+	count, err := g.call(ctx, DefaultTimeout, process)
+	return int(max(count, 0)), err
+}
+
+func process(handle *C.struct_kvm_hotplug, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
+	return C.kvm_hotplug_process(handle, timeout, failure)
+}
+
+// NextEvent fetches the oldest event; false if there is none. It is for agents that wait on [Guest.Poll] and call
+// [Guest.Process] themselves, and not to be mixed with [Guest.Events], with which it would share the events.
+func (g *Guest) NextEvent(ctx context.Context) (Event, bool, error) {
+	var event C.struct_kvm_hotplug_event
+	count, err := g.call(ctx, DefaultTimeout, func(handle *C.struct_kvm_hotplug, _ C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
+		return C.kvm_hotplug_next_event(handle, &event, C.sizeof_struct_kvm_hotplug_event, failure)
+	})
+	if err != nil || count == 0 {
+		return Event{}, false, err
+	}
+	return eventOf(&event), true, nil
+}
+
+// Poll returns a new descriptor for event loops, readable when [Guest.Process] has something to do or an event can be
+// fetched. It is the caller's to close, must not be read, and says nothing more after Close. It does not block.
+func (g *Guest) Poll() (*os.File, error) {
+	descriptor, err := duplicateFile(g.ready)
+	if err != nil {
+		return nil, closedError("the guest")
+	}
+	return os.NewFile(uintptr(descriptor), g.ready.Name()), nil
+}
+
+// Events returns the guest's event channel, always the same one, which Close closes. From the first call on, a goroutine
+// takes in news as they come and every few seconds, so that removals are finished without anybody calling; it reconnects
+// if the connection was lost, trying again every few seconds while QEMU is gone.
+//
+// The channel holds [EventBuffer] events. Behind it, the library keeps 1024 more while the reader is slow, and then drops
+// the oldest, which an [EventLost] tells; removals are finished all the same. What is behind the channel at Close is lost.
+func (g *Guest) Events() <-chan Event {
+	g.listening.Lock()
+	defer g.listening.Unlock()
+	if g.channel == nil {
+		g.channel = make(chan Event, EventBuffer)
+		go g.pump(g.channel)
+	}
+	return g.channel
+}
+
+// pump is the only sender, so that what there was room for can be sent without waiting.
+func (g *Guest) pump(channel chan<- Event) {
+	defer close(channel)
+	retry := firstRetry
+	for {
+		events, err := g.look(cap(channel) - len(channel))
+		for _, event := range events {
+			channel <- event
+		}
+		pause := time.Duration(0)
+		switch {
+		case err != nil:
+			pause, retry = retry, min(2*retry, lookAgain)
+		case len(channel) == cap(channel):
+			pause = lookBehind
+		default:
+			retry = firstRetry
+		}
+		if !g.await(pause) {
+			return
+		}
+	}
+}
+
+// look takes in news and fetches events, in one turn; the events are good also with an error.
+func (g *Guest) look(room int) (events []Event, err error) {
+	forever := time.Now().AddDate(1, 0, 0)
+	if err := g.enter(context.Background(), forever); err != nil {
+		return nil, err
+	}
+	defer g.leave()
+	_, err = g.perform(context.Background(), time.Now().Add(DefaultTimeout), process)
+	for len(events) < room {
+		var event C.struct_kvm_hotplug_event
+		if C.kvm_hotplug_next_event(g.handle, &event, C.sizeof_struct_kvm_hotplug_event, nil) <= 0 {
+			break
+		}
+		events = append(events, eventOf(&event))
+	}
+	return events, err
+}
+
+// await waits for the pause to pass or, without one, for news; false when the guest is closed.
+func (g *Guest) await(pause time.Duration) bool {
+	if pause > 0 {
+		select {
+		case <-time.After(pause):
+			return true
+		case <-g.closing:
+			return false
+		}
+	}
+	// Closing the file ends the wait; that it has passed is no error here.
+	if raw, err := g.ready.SyscallConn(); err == nil && g.ready.SetReadDeadline(time.Now().Add(lookAgain)) == nil {
+		_ = raw.Read(func(descriptor uintptr) bool { return C.kvmhotplug_readable(C.int(descriptor)) != 0 })
+	}
+	select {
+	case <-g.closing:
+		return false
+	default:
+		return true
+	}
+}
+
+// readiness is the handle's descriptor, duplicated so that Go's poller has one of its own to close.
+func readiness(handle *C.struct_kvm_hotplug) (*os.File, error) {
+	var failure *C.struct_kvm_hotplug_error
+	descriptor := C.kvm_hotplug_get_fd(handle, &failure)
+	if descriptor < 0 {
+		return nil, takeError(failure, descriptor)
+	}
+	made, err := duplicateDescriptor(uintptr(descriptor))
+	if err == nil {
+		// Go's poller takes only descriptors that do not block; to an epoll set it makes no difference.
+		err = syscall.SetNonblock(made, true)
+	}
+	if err != nil {
+		return nil, hostError("duplicating the descriptor to poll", err)
+	}
+	return os.NewFile(uintptr(made), "kvm-hotplug"), nil
+}

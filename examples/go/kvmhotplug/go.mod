@@ -1,0 +1,3 @@
+module example.org/kvmhotplug
+
+go 1.22

@@ -1,0 +1,151 @@
+package kvmhotplug
+
+// #include <stdlib.h>
+// #include <kvm_hotplug.h>
+import "C"
+
+import (
+	"context"
+	"os"
+	"sync"
+	"time"
+)
+
+// Guest is a live guest: the connection to its monitor, its slot map, and what is pending. A monitor serves one client at
+// a time: while a guest is open, no other program can use that QMP socket.
+type Guest struct {
+	// Of the goroutine that has the turn.
+	handle *C.struct_kvm_hotplug
+	// Holds one thing while a call is running.
+	turn    chan struct{}
+	closing chan struct{}
+	closed  sync.Once
+	// Readable when there is news.
+	ready *os.File
+
+	listening sync.Mutex
+	channel   chan Event
+}
+
+// Open connects to the QMP socket of a running QEMU, looks at the guest, and finishes or undoes what an agent that died
+// had begun; events tell what was settled. The record must have a file, and one guest may be open with it at a time; it
+// may be closed before the guest.
+//
+// Cancelling answers at once. The attempt then ends by itself, at its deadline at the latest; until then the record
+// counts as that of an open guest.
+func Open(ctx context.Context, record *Runtime, socket string) (*Guest, error) {
+	deadline := deadlineOf(ctx, DefaultTimeout)
+	if ctx.Err() != nil {
+		return nil, endedError(ctx, "not begun")
+	}
+	type outcome struct {
+		guest *Guest
+		err   error
+	}
+	opened, abandoned := make(chan outcome), make(chan struct{})
+	go func() {
+		guest, err := openUntil(record, socket, millisecondsUntil(deadline))
+		select {
+		case opened <- outcome{guest, err}:
+		case <-abandoned:
+			if guest != nil {
+				guest.Close()
+			}
+		}
+	}()
+	select {
+	case got := <-opened:
+		return got.guest, got.err
+	case <-ctx.Done():
+	}
+	if ctx.Err() == context.DeadlineExceeded {
+		// The library keeps to the deadline, and knows what it was waiting for.
+		got := <-opened
+		return got.guest, got.err
+	}
+	close(abandoned)
+	return nil, endedError(ctx, "opening the guest")
+}
+
+func openUntil(record *Runtime, socket string, timeout C.uint32_t) (*Guest, error) {
+	var memory arena
+	defer memory.free()
+	path := memory.required("the socket's path", socket)
+	if memory.err != nil {
+		return nil, memory.err
+	}
+	guest := &Guest{turn: make(chan struct{}, 1), closing: make(chan struct{})}
+	err := record.call(func(from *C.struct_kvm_runtime, failure **C.struct_kvm_hotplug_error) C.int {
+		return C.kvm_hotplug_open(from, path, timeout, &guest.handle, failure)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if guest.ready, err = readiness(guest.handle); err != nil {
+		C.kvm_hotplug_close(guest.handle)
+		return nil, err
+	}
+	return guest, nil
+}
+
+// Close closes the connection; the guest and its devices stay as they are, pending removals stay in the journal. Calls
+// that wait for their turn fail with os.ErrClosed, as do all later ones; the call that is running is awaited: cancel its
+// context if that takes too long. The event channel is closed. Closing again does nothing.
+//
+// It must not be called from a log handler, which runs in the middle of a call. The error is always nil; it is there for
+// io.Closer.
+func (g *Guest) Close() error {
+	g.closed.Do(func() {
+		close(g.closing)
+		g.ready.Close()
+		g.turn <- struct{}{}
+		C.kvm_hotplug_close(g.handle)
+		g.handle = nil
+		g.leave()
+	})
+	return nil
+}
+
+// Devices lists those of the record, and those that are only on their way out. Nothing is asked of QEMU.
+func (g *Guest) Devices(ctx context.Context) ([]Device, error) {
+	var list []Device
+	_, err := g.call(ctx, DefaultTimeout, func(handle *C.struct_kvm_hotplug, _ C.uint32_t, failure **C.struct_kvm_hotplug_error) (code C.int) {
+		list, code = fetchList(16, deviceOf, func(first *C.struct_kvm_hotplug_device, room C.size_t, count *C.size_t) C.int {
+			return C.kvm_hotplug_list(handle, first, C.sizeof_struct_kvm_hotplug_device, room, count, failure)
+		})
+		return code
+	})
+	return list, err
+}
+
+// Device looks up one device by its id; the answer's state is [Absent] if there is no such device. Nothing is asked of
+// QEMU.
+func (g *Guest) Device(ctx context.Context, id string) (Result, error) {
+	var memory arena
+	defer memory.free()
+	name := memory.required("the id", id)
+	if memory.err != nil {
+		return Result{}, memory.err
+	}
+	return g.result(ctx, DefaultTimeout, id, func(handle *C.struct_kvm_hotplug, _ C.uint32_t, device *C.struct_kvm_hotplug_device, failure **C.struct_kvm_hotplug_error) C.int {
+		return C.kvm_hotplug_get_device(handle, name, device, C.sizeof_struct_kvm_hotplug_device, failure)
+	})
+}
+
+// deviceRequest is a call that answers with a device.
+type deviceRequest func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, device *C.struct_kvm_hotplug_device, err **C.struct_kvm_hotplug_error) C.int
+
+func (g *Guest) result(ctx context.Context, otherwise time.Duration, id string, do deviceRequest) (Result, error) {
+	var device C.struct_kvm_hotplug_device
+	code, err := g.call(ctx, otherwise, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
+		return do(handle, timeout, &device, failure)
+	})
+	if err != nil {
+		return Result{}, err
+	}
+	result := resultOf(code, &device)
+	if result.Device.ID == "" {
+		result.Device.ID = id
+	}
+	return result, nil
+}

@@ -1,0 +1,178 @@
+package kvmhotplug
+
+// #include <stdlib.h>
+// #include <kvm_hotplug.h>
+import "C"
+
+import (
+	"context"
+	"os"
+	"syscall"
+)
+
+// Vhost says whether the host kernel moves the packets of a NIC.
+type Vhost uint32
+
+const (
+	// VhostAuto: with vhost-net if the host has it.
+	VhostAuto Vhost = C.KVM_HOTPLUG_VHOST_AUTO
+	// VhostOff: without.
+	VhostOff Vhost = C.KVM_HOTPLUG_VHOST_OFF
+	// VhostRequired: with, or the call fails with [ErrUnavailable].
+	VhostRequired Vhost = C.KVM_HOTPLUG_VHOST_REQUIRED
+)
+
+var vhostNames = map[Vhost]string{
+	VhostAuto:     "auto",
+	VhostOff:      "off",
+	VhostRequired: "required",
+}
+
+// String is "auto", "off" or "required".
+func (v Vhost) String() string { return nameOf(vhostNames, v) }
+
+// MarshalText writes the name.
+func (v Vhost) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// UnmarshalText reads the name.
+func (v *Vhost) UnmarshalText(text []byte) (err error) {
+	*v, err = parseName(vhostNames, text, "vhost mode")
+	return err
+}
+
+// NIC is one to add. The zero value is a virtio-net-pci with one queue, a generated MAC address and a tap of its own,
+// attached to nothing.
+type NIC struct {
+	// ID of device and netdev: a letter, then up to 30 letters, digits, '-', '.' or '_'. Empty for "nic-pci-<slot>", or
+	// "nic-pci-<bus>" on a root port.
+	ID string `json:"id,omitempty"`
+	// MAC address, not multicast. Empty for a random one that begins with 52:54:00.
+	MAC string `json:"mac,omitempty"`
+	// Bridge the tap is attached to. Not together with Tap.
+	Bridge string `json:"bridge,omitempty"`
+	// Interface is the tap's name, at most 15 characters, or a pattern with one "%d"; it must not exist. Empty for
+	// "tap%d". Not together with Tap.
+	Interface string `json:"interface,omitempty"`
+	// Tap is one that the caller opened, one file per queue, all of one interface. The files are duplicated: the caller
+	// keeps and closes its own, at any time after the call. Empty to have a tap opened.
+	Tap []*os.File `json:"-"`
+	// Model is QEMU's device model; empty for "virtio-net-pci". One that is not of its family is recorded for the next
+	// boot.
+	Model string `json:"model,omitempty"`
+	// Bus to sit on; empty for the first free slot. With it, Slot counts.
+	Bus string `json:"bus,omitempty"`
+	// Slot on Bus, 0 to 31.
+	Slot int `json:"slot,omitempty"`
+	// Queues are queue pairs, 1 to 8; 0 means 1, or as many as Tap has files.
+	Queues int `json:"queues,omitempty"`
+	// Vhost says whether the host kernel moves the packets.
+	Vhost Vhost `json:"vhost,omitempty"`
+	// MTU in bytes, 68 to 65535, announced to the guest and set on a tap opened here. 0 announces none.
+	MTU int `json:"mtu,omitempty"`
+	// BootIndex is the place in the firmware's boot order; nil for none.
+	BootIndex *int `json:"boot_index,omitempty"`
+	// TapOwner is a user id that may reopen a tap opened here; nil for nobody but root.
+	TapOwner *int `json:"tap_owner,omitempty"`
+	// LiveOnly: live or not at all. What would take effect after a reboot fails with [ErrNotHotpluggable].
+	LiveOnly bool `json:"live_only,omitempty"`
+}
+
+// AddNIC plugs a NIC into the guest and records it: all of it or nothing. It may be repeated: with an id that exists and
+// the same settings it succeeds and does nothing.
+//
+// The answer's state is [Done] (in the guest) or [AfterReboot] (recorded; the reason says why).
+func (g *Guest) AddNIC(ctx context.Context, nic NIC) (Result, error) {
+	var memory arena
+	defer memory.free()
+	request, release := nic.request(&memory)
+	defer release()
+	if memory.err != nil {
+		return Result{}, memory.err
+	}
+	return g.result(ctx, DefaultTimeout, nic.ID, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, device *C.struct_kvm_hotplug_device, failure **C.struct_kvm_hotplug_error) C.int {
+		request.timeout_ms = timeout
+		return C.kvm_hotplug_add_nic(handle, &request, C.sizeof_struct_kvm_hotplug_nic, device, C.sizeof_struct_kvm_hotplug_device, failure)
+	})
+}
+
+// PlanNIC says what [Guest.AddNIC] would do, without doing it.
+func (g *Guest) PlanNIC(ctx context.Context, nic NIC) (Plan, error) {
+	var memory arena
+	defer memory.free()
+	request, release := nic.request(&memory)
+	defer release()
+	if memory.err != nil {
+		return Plan{}, memory.err
+	}
+	return g.plan(ctx, nic.ID, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, device *C.struct_kvm_hotplug_device, text **C.char, failure **C.struct_kvm_hotplug_error) C.int {
+		request.timeout_ms = timeout
+		return C.kvm_hotplug_plan_nic(handle, &request, C.sizeof_struct_kvm_hotplug_nic, device, C.sizeof_struct_kvm_hotplug_device, text, failure)
+	})
+}
+
+func (n *NIC) request(memory *arena) (C.struct_kvm_hotplug_nic, func()) {
+	tap, release := duplicate(memory, n.Tap)
+	request := C.struct_kvm_hotplug_nic{
+		id:           memory.optional("the id", n.ID),
+		mac:          memory.optional("the MAC address", n.MAC),
+		bridge:       memory.optional("the bridge's name", n.Bridge),
+		ifname:       memory.optional("the interface's name", n.Interface),
+		model:        memory.optional("the model", n.Model),
+		bus:          memory.optional("the bus", n.Bus),
+		tap_fds:      memory.integers(tap),
+		tap_fd_count: C.uint32_t(len(tap)),
+		queues:       memory.number("Queues", n.Queues),
+		vhost:        C.uint32_t(n.Vhost),
+		mtu:          memory.number("MTU", n.MTU),
+		slot:         memory.number("Slot", n.Slot),
+	}
+	request.flags |= memory.given(n.BootIndex, "BootIndex", &request.boot_index, C.KVM_HOTPLUG_BOOT_INDEX)
+	request.flags |= memory.given(n.TapOwner, "TapOwner", &request.tap_owner, C.KVM_HOTPLUG_TAP_OWNER)
+	if n.LiveOnly {
+		request.flags |= C.KVM_HOTPLUG_LIVE_ONLY
+	}
+	return request, release
+}
+
+// duplicate makes descriptors that nobody closes during the call, whatever becomes of the files meanwhile.
+// os.File.Fd would do as well, and make the caller's descriptors blocking.
+func duplicate(memory *arena, files []*os.File) (descriptors []int, release func()) {
+	release = func() {
+		for _, descriptor := range descriptors {
+			syscall.Close(descriptor)
+		}
+	}
+	for _, file := range files {
+		descriptor, err := duplicateFile(file)
+		if err != nil {
+			if memory.err == nil {
+				memory.err = &Error{Kind: ErrInvalid, Errno: syscall.EBADF, Message: "a file of Tap: " + err.Error(), cause: err}
+			}
+			continue
+		}
+		descriptors = append(descriptors, descriptor)
+	}
+	return descriptors, release
+}
+
+func duplicateFile(file *os.File) (descriptor int, err error) {
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	controlErr := raw.Control(func(number uintptr) {
+		descriptor, err = duplicateDescriptor(number)
+	})
+	if controlErr != nil {
+		return -1, controlErr
+	}
+	return descriptor, err
+}
+
+func duplicateDescriptor(number uintptr) (int, error) {
+	made, _, errno := syscall.Syscall(syscall.SYS_FCNTL, number, syscall.F_DUPFD_CLOEXEC, 0)
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(made), nil
+}

@@ -1,0 +1,278 @@
+package kvmhotplug_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"example.org/kvmhotplug"
+)
+
+// qemu is a real one without a guest in it: the firmware finds nothing to boot, and a reset completes what removals are
+// pending. The tests need root, for taps.
+type qemu struct {
+	socket   string
+	process  *os.Process
+	observer net.Conn
+	replies  *json.Decoder
+	firmware string
+}
+
+func setting(name, otherwise string) string {
+	if value := os.Getenv(name); value != "" {
+		return value
+	}
+	return otherwise
+}
+
+func startQEMU(t *testing.T, machine string) *qemu {
+	t.Helper()
+	dir := t.TempDir()
+	made := &qemu{socket: filepath.Join(dir, "qmp"), firmware: filepath.Join(dir, "firmware")}
+	arguments := []string{
+		"-nodefaults", "-display", "none", "-machine", machine, "-accel", "tcg", "-m", "32",
+		"-qmp", "unix:" + made.socket + ",server=on,wait=off",
+		"-qmp", "unix:" + filepath.Join(dir, "observer") + ",server=on,wait=off",
+		"-chardev", "file,id=firmware,path=" + made.firmware, "-device", "isa-debugcon,iobase=0x402,chardev=firmware",
+	}
+	if machine == "q35" {
+		for port := range 4 {
+			arguments = append(arguments, "-device", fmt.Sprintf("pcie-root-port,id=rp%d,bus=pcie.0,chassis=%d,slot=%d,addr=0x%x", port, port+1, port+1, 0x10+port))
+		}
+	}
+	command := exec.Command(setting("KVM_HOTPLUG_TEST_QEMU", "qemu-system-x86_64"), arguments...)
+	var said bytes.Buffer
+	command.Stdout, command.Stderr = &said, &said
+	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	ok(t, command.Start())
+	made.process = command.Process
+	t.Cleanup(func() {
+		_ = command.Process.Kill()
+		_ = command.Wait()
+		if t.Failed() {
+			t.Logf("QEMU said: %s", said.String())
+		}
+	})
+	waitUntil(t, func() (connected bool) {
+		var err error
+		made.observer, err = net.Dial("unix", filepath.Join(dir, "observer"))
+		return err == nil
+	})
+	t.Cleanup(func() { made.observer.Close() })
+	made.replies = json.NewDecoder(made.observer)
+	made.ask(t, `{"execute":"qmp_capabilities"}`)
+	return made
+}
+
+// ask gives the observer's monitor a command and waits for its reply.
+func (q *qemu) ask(t *testing.T, command string) {
+	t.Helper()
+	_, err := q.observer.Write([]byte(command))
+	ok(t, err)
+	for {
+		var reply struct {
+			Return json.RawMessage
+			Error  json.RawMessage
+		}
+		ok(t, q.replies.Decode(&reply))
+		if reply.Error != nil {
+			t.Fatalf("%s: %s", command, reply.Error)
+		}
+		if reply.Return != nil {
+			return
+		}
+	}
+}
+
+// awaitFirmware waits until the firmware has given up, so often since QEMU was started.
+func (q *qemu) awaitFirmware(t *testing.T, times int) {
+	t.Helper()
+	waitUntil(t, func() bool {
+		output, _ := os.ReadFile(q.firmware)
+		return bytes.Count(output, []byte("No bootable device")) >= times
+	})
+}
+
+func onBothMachines(t *testing.T, test func(t *testing.T, qemu *qemu)) {
+	for _, machine := range []string{"pc", "q35"} {
+		t.Run(machine, func(t *testing.T) { test(t, startQEMU(t, machine)) })
+	}
+}
+
+func TestQEMUGetsAndLosesDevices(t *testing.T) {
+	onBothMachines(t, func(t *testing.T, qemu *qemu) {
+		qemu.awaitFirmware(t, 1)
+		ctx := within(t, patience)
+		guest := open(t, qemu.socket)
+		events := guest.Events()
+
+		disk := kvmhotplug.Disk{ID: "data", Path: image(t, "disk"), Serial: "S1", Cache: kvmhotplug.CacheUnsafe, ReadOnly: true}
+		plan, err := guest.PlanDisk(ctx, disk)
+		ok(t, err)
+		added, err := guest.AddDisk(ctx, disk)
+		state(t, added, err, kvmhotplug.Done)
+		if plan.State != kvmhotplug.Done || plan.Device.Bus != added.Device.Bus || plan.Device.Slot != added.Device.Slot {
+			t.Errorf("planned %+v, added %+v", plan.Device, added.Device)
+		}
+		if device := added.Device; device.ID != "data" || device.Serial != "S1" || !device.ReadOnly || device.Type != kvmhotplug.TypeDisk || device.Model != "virtio-blk-pci" {
+			t.Errorf("added %+v", device)
+		}
+		again, err := guest.AddDisk(ctx, disk)
+		if again = state(t, again, err, kvmhotplug.Done); again.Device.Generation != added.Device.Generation {
+			t.Error("repeating it made another device")
+		}
+		other := disk
+		other.Serial = "S2"
+		_, err = guest.AddDisk(ctx, other)
+		failure(t, err, kvmhotplug.ErrConflict)
+
+		// The tap is the caller's, who closes it; the guest goes on with its own descriptors.
+		tap, err := kvmhotplug.OpenTap(kvmhotplug.TapConfig{Queues: 2})
+		ok(t, err)
+		nic, err := guest.AddNIC(ctx, kvmhotplug.NIC{ID: "lan", MAC: "52:54:00:12:34:56", Tap: tap.Files, Vhost: kvmhotplug.VhostOff})
+		nic = state(t, nic, err, kvmhotplug.Done)
+		ok(t, tap.Close())
+		if device := nic.Device; device.Interface != tap.Interface || device.Queues != 2 || device.MAC != "52:54:00:12:34:56" {
+			t.Errorf("added %+v", device)
+		}
+		if _, err := net.InterfaceByName(tap.Interface); err != nil {
+			t.Errorf("the tap went with the caller's descriptors: %v", err)
+		}
+		_, err = guest.AddNIC(ctx, kvmhotplug.NIC{Tap: tap.Files})
+		failure(t, err, kvmhotplug.ErrInvalid)
+
+		devices, err := guest.Devices(ctx)
+		ok(t, err)
+		if len(devices) != 2 {
+			t.Errorf("%d devices", len(devices))
+		}
+		slots, err := guest.Slots(ctx)
+		ok(t, err)
+		taken := map[string]kvmhotplug.SlotState{}
+		for _, slot := range slots {
+			taken[slot.Occupant] = slot.State
+		}
+		if taken["data"] != kvmhotplug.SlotTaken || taken["lan"] != kvmhotplug.SlotTaken {
+			t.Errorf("slots: %v", taken)
+		}
+		qemu.ask(t, `{"execute":"device_add","arguments":{"driver":"virtio-rng-pci","id":"others"`+busFor(devices[0].Bus)+`}}`)
+		differences, err := guest.Verify(ctx)
+		ok(t, err)
+		if len(differences) != 0 && !(len(differences) == 1 && differences[0].Mismatch == kvmhotplug.MismatchForeign) {
+			t.Errorf("differences: %+v", differences)
+		}
+		_, err = guest.Remove(ctx, "others", kvmhotplug.Removal{})
+		failure(t, err, kvmhotplug.ErrForeign)
+
+		// Nobody in there grants it, until the reset.
+		gone, err := guest.DelDisk(within(t, 300*time.Millisecond), "data")
+		gone = state(t, gone, err, kvmhotplug.Pending)
+		if gone.Reason == kvmhotplug.ReasonNone || gone.Device.State != kvmhotplug.Pending {
+			t.Errorf("pending: %+v", gone)
+		}
+		removal, err := guest.PlanRemoval(ctx, "lan", kvmhotplug.Removal{})
+		ok(t, err)
+		if len(removal.Commands) == 0 {
+			t.Errorf("planned %+v", removal)
+		}
+		leaving, err := guest.Remove(ctx, "lan", kvmhotplug.Removal{NoWait: true})
+		state(t, leaving, err, kvmhotplug.Pending)
+		qemu.ask(t, `{"execute":"system_reset"}`)
+		event(t, events, kvmhotplug.EventRemoved, "data")
+		gone, err = guest.DelNIC(ctx, "lan")
+		if err != nil || gone.State != kvmhotplug.Done && gone.State != kvmhotplug.Absent {
+			t.Errorf("after the reset: %+v, %v", gone, err)
+		}
+		left, err := guest.Mend(ctx)
+		ok(t, err)
+		for _, difference := range left {
+			if difference.Mismatch != kvmhotplug.MismatchForeign {
+				t.Errorf("left: %+v", difference)
+			}
+		}
+	})
+}
+
+// busFor puts somebody else's device on a free port where the machine's own bus takes none.
+func busFor(bus string) string {
+	if bus == "pci.0" {
+		return ""
+	}
+	return `,"bus":"rp3"`
+}
+
+func TestQEMUAnswersEveryCallItself(t *testing.T) {
+	onBothMachines(t, func(t *testing.T, qemu *qemu) {
+		const callers, rounds = 16, 25
+		guest := open(t, qemu.socket)
+		path := image(t, "disk")
+		slots, err := guest.Slots(within(t, patience))
+		ok(t, err)
+		var calls sync.WaitGroup
+		for caller := range callers {
+			calls.Add(1)
+			go func() {
+				defer calls.Done()
+				for round := range rounds {
+					name := fmt.Sprintf("%d-%d", caller, round)
+					callAndCheck(t, guest, name, len(slots))
+					refuseAndCheck(t, guest, path, name)
+				}
+			}()
+		}
+		calls.Wait()
+	})
+}
+
+// refuseAndCheck has QEMU itself refuse something that is called by name.
+func refuseAndCheck(t *testing.T, guest *kvmhotplug.Guest, path, name string) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	id := "disk-" + name
+	_, err := guest.AddDisk(ctx, kvmhotplug.Disk{ID: id, Path: path, Model: "virtio-blk-pci-" + name, LiveOnly: true})
+	var failed *kvmhotplug.Error
+	if !errors.As(err, &failed) || !bytes.Contains([]byte(failed.Message), []byte(name)) {
+		t.Errorf("%s: got %#v", id, err)
+	}
+}
+
+func TestQEMUThatHangsOrDies(t *testing.T) {
+	qemu := startQEMU(t, "pc")
+	guest := open(t, qemu.socket)
+	events := guest.Events()
+	path := image(t, "disk")
+
+	ok(t, qemu.process.Signal(syscall.SIGSTOP))
+	ctx, cancel := context.WithCancel(context.Background())
+	time.AfterFunc(100*time.Millisecond, cancel)
+	start := time.Now()
+	_, err := guest.AddDisk(ctx, kvmhotplug.Disk{ID: "data", Path: path})
+	failed := failure(t, err, kvmhotplug.ErrCanceled)
+	if time.Since(start) > patience/4 || failed.Undo != kvmhotplug.UndoIncomplete {
+		t.Errorf("after %v: %#v", time.Since(start), failed)
+	}
+	_, err = guest.AddDisk(within(t, 100*time.Millisecond), kvmhotplug.Disk{ID: "data", Path: path})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	ok(t, qemu.process.Signal(syscall.SIGCONT))
+	_, err = guest.Slots(within(t, patience))
+	ok(t, err)
+
+	ok(t, qemu.process.Kill())
+	event(t, events, kvmhotplug.EventMonitorLost, "")
+	waitUntil(t, func() bool {
+		_, err := guest.Process(within(t, patience))
+		return errors.Is(err, syscall.ECONNREFUSED)
+	})
+}

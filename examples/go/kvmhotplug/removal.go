@@ -1,0 +1,90 @@
+package kvmhotplug
+
+// #include <stdlib.h>
+// #include <kvm_hotplug.h>
+import "C"
+
+import "context"
+
+// Removal is how to take a device out. The zero value waits for the guest.
+type Removal struct {
+	// NoWait: ask the guest, but do not wait for it. The answer is [Pending] unless the device is gone already.
+	NoWait bool `json:"no_wait,omitempty"`
+	// LiveOnly: live or not at all. What would take effect after a reboot fails with [ErrNotHotpluggable].
+	LiveOnly bool `json:"live_only,omitempty"`
+}
+
+// Remove takes a device out of the guest and its record: asks the guest, waits until QEMU says that this very device is
+// gone, and takes down what stood behind it. Nothing behind a device is touched before that. It may be repeated: a device
+// whose removal is pending is waited for again.
+//
+// The answer's state is [Done] (gone: its storage or tap may be torn down), [Pending] (the guest has not let go: at the
+// deadline, or at once if it cannot act; the reason says which), [AfterReboot] or [Absent].
+func (g *Guest) Remove(ctx context.Context, id string, how Removal) (Result, error) {
+	var memory arena
+	defer memory.free()
+	request := how.request(&memory, id)
+	if memory.err != nil {
+		return Result{}, memory.err
+	}
+	return g.result(ctx, DefaultRemovalTimeout, id, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, device *C.struct_kvm_hotplug_device, failure **C.struct_kvm_hotplug_error) C.int {
+		request.timeout_ms = timeout
+		return C.kvm_hotplug_unplug(handle, &request, C.sizeof_struct_kvm_hotplug_removal, device, C.sizeof_struct_kvm_hotplug_device, failure)
+	})
+}
+
+// DelNIC is [Guest.Remove] for NICs only: a disk of that id is left alone, with [ErrInvalid].
+func (g *Guest) DelNIC(ctx context.Context, id string) (Result, error) {
+	return g.del(ctx, id, func(handle *C.struct_kvm_hotplug, name *C.char, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
+		return C.kvm_hotplug_del_nic(handle, name, timeout, failure)
+	})
+}
+
+// DelDisk is [Guest.Remove] for disks only: a NIC of that id is left alone, with [ErrInvalid].
+func (g *Guest) DelDisk(ctx context.Context, id string) (Result, error) {
+	return g.del(ctx, id, func(handle *C.struct_kvm_hotplug, name *C.char, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
+		return C.kvm_hotplug_del_disk(handle, name, timeout, failure)
+	})
+}
+
+func (g *Guest) del(ctx context.Context, id string, do func(*C.struct_kvm_hotplug, *C.char, C.uint32_t, **C.struct_kvm_hotplug_error) C.int) (Result, error) {
+	var memory arena
+	defer memory.free()
+	name := memory.required("the id", id)
+	if memory.err != nil {
+		return Result{}, memory.err
+	}
+	return g.result(ctx, DefaultRemovalTimeout, id, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, device *C.struct_kvm_hotplug_device, failure **C.struct_kvm_hotplug_error) C.int {
+		code := do(handle, name, timeout, failure)
+		if code == C.KVM_HOTPLUG_PENDING || code == C.KVM_HOTPLUG_AFTER_REBOOT {
+			// The reason; in the same turn, so that it belongs to this answer.
+			C.kvm_hotplug_get_device(handle, name, device, C.sizeof_struct_kvm_hotplug_device, nil)
+		}
+		return code
+	})
+}
+
+// PlanRemoval says what [Guest.Remove] would do if the guest lets go, without doing it.
+func (g *Guest) PlanRemoval(ctx context.Context, id string, how Removal) (Plan, error) {
+	var memory arena
+	defer memory.free()
+	request := how.request(&memory, id)
+	if memory.err != nil {
+		return Plan{}, memory.err
+	}
+	return g.plan(ctx, id, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, device *C.struct_kvm_hotplug_device, text **C.char, failure **C.struct_kvm_hotplug_error) C.int {
+		request.timeout_ms = timeout
+		return C.kvm_hotplug_plan_removal(handle, &request, C.sizeof_struct_kvm_hotplug_removal, device, C.sizeof_struct_kvm_hotplug_device, text, failure)
+	})
+}
+
+func (r Removal) request(memory *arena, id string) C.struct_kvm_hotplug_removal {
+	request := C.struct_kvm_hotplug_removal{id: memory.required("the id", id)}
+	if r.NoWait {
+		request.flags |= C.KVM_HOTPLUG_NO_WAIT
+	}
+	if r.LiveOnly {
+		request.flags |= C.KVM_HOTPLUG_LIVE_ONLY
+	}
+	return request
+}

@@ -1,0 +1,40 @@
+# shellcheck shell=bash
+# Packages of other Debian releases, unpacked into a folder and not installed. To be sourced after common.sh.
+
+# Archived suites move from the first to the second.
+DEBIAN_MIRRORS=(http://deb.debian.org/debian http://archive.debian.org/debian)
+
+debian_keyring() {
+    local file
+    for file in /usr/share/keyrings/debian-archive-keyring.{gpg,pgp}; do
+        if [ -e "$file" ]; then
+            echo "$file"
+            return
+        fi
+    done
+    die "Debian's keys are missing: apt-get install debian-archive-keyring"
+}
+
+# extract SUITE PACKAGE MIRROR INTO KEYRING. The variant "extract" runs nothing inside, so it needs neither chroot nor
+# mounts nor root; sid and archived suites are past the date their release file is valid until.
+extract() {
+    mmdebstrap --quiet --mode=chrootless --variant=extract --include="$2" \
+        --aptopt='Acquire::Check-Valid-Until "false"' \
+        --aptopt='APT::Install-Recommends "false"' \
+        "$1" "$4" "deb [signed-by=$5] $3 $1 main" >&2
+}
+
+# unpack_from_debian SUITE PACKAGE INTO: with all that the package depends on.
+unpack_from_debian() {
+    local suite="$1" package="$2" into="$3" keys mirror
+    keys="$(debian_keyring)"
+    say "unpacking $package of Debian $suite"
+    for mirror in "${DEBIAN_MIRRORS[@]}"; do
+        rm -rf "$into"
+        if extract "$suite" "$package" "$mirror" "$into" "$keys"; then
+            rm -rf "${into:?}"/usr/share/{doc,man,locale} "${into:?}"/{var,dev}
+            return
+        fi
+    done
+    die "could not unpack $package of Debian $suite from ${DEBIAN_MIRRORS[*]}"
+}
