@@ -312,24 +312,6 @@ enum kvm_hotplug_device_type {
 };
 
 /**
- * What kind of place a device has.
- */
-enum kvm_hotplug_address_type {
-    /**
-     * None yet.
-     */
-    KVM_HOTPLUG_ADDRESS_NONE = 0,
-    /**
-     * On a PCI bus: bus and slot.
-     */
-    KVM_HOTPLUG_ADDRESS_PCI = 1,
-    /**
-     * On the bus of a SCSI controller: bus, channel, target and lun.
-     */
-    KVM_HOTPLUG_ADDRESS_SCSI = 2,
-};
-
-/**
  * Why a device is not (or not yet) what was asked for.
  */
 enum kvm_hotplug_reason {

@@ -109,10 +109,12 @@ fn one_fault(
 
 /// A step is refused, and so is each of the commands that take the others back, one at a time.
 fn undo_goes_wrong(agent: &dyn Agent) {
-    host::in_own_process(&format!("{}::undo_goes_wrong", agent.name()), &mut || {
+    host::in_own_process_with_vhost(&format!("{}::undo_goes_wrong", agent.name()), &mut || {
         for (operation, refused, inverses) in [
             (AddNic(1), "device_add", &["netdev_del"][..]),
             (AddNic(4), "netdev_add", &["closefd"]),
+            (AddVhost(2), "netdev_add", &["closefd"]),
+            (AddVhost(2), "device_add", &["netdev_del"]),
             (AddRaw, "device_add", &["blockdev-del", "remove-fd"]),
             (AddRaw, "blockdev-add", &["remove-fd"]),
             (AddLayered, "device_add", &["blockdev-del", "remove-fd"]),

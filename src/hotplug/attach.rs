@@ -228,7 +228,7 @@ impl Session {
 
     fn stages(&mut self, id: &DeviceId, address: &PciAddress, attach: &Attach) -> Result<Vec<Stage>> {
         match &attach.spec {
-            Spec::Nic(spec) => Ok(plan::nic(id, address, spec)),
+            Spec::Nic(spec) => Ok(plan::nic(id, address, spec, self.version)),
             Spec::Controller(spec) => Ok(plan::controller(id, address, spec)),
             Spec::Disk(spec) => {
                 let fdsets = self.fdsets.take(attach.layers.len(), id);
