@@ -13,7 +13,7 @@ use crate::disk::{Format, Kind, LayerRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, DeviceId, PciAddress};
 use crate::log::Level;
-use crate::pci::{Want, device_id_for};
+use crate::pci::Want;
 use crate::runtime::store::Staged;
 use crate::runtime::{Device, Presence, Record, Runtime, Spec, Verb};
 
@@ -145,7 +145,7 @@ impl Session {
         let kind = spec.kind();
         let id = match &wish.id {
             Some(id) => id.clone(),
-            None => DeviceId::parse(&format!("{}-boot-{generation}", kind.word()))?,
+            None => next.new_id(kind, None)?,
         };
         let address = wish.address.clone();
         if let Some(Address::Pci(pinned)) = &address {
@@ -212,7 +212,7 @@ impl Session {
         let kind = attach.spec.kind();
         let id = match &wish.id {
             Some(id) => id.clone(),
-            None => device_id_for(kind.word(), &address)?,
+            None => self.runtime().record().new_id(kind, Some(&address.clone().into()))?,
         };
         if self.known_device(id.as_str()).is_some() {
             let text =

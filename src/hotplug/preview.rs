@@ -80,7 +80,7 @@ impl Session {
         let mut host = Vec::new();
         if let TapSource::Open { name, .. } = &request.tap {
             let name = name.as_deref().unwrap_or("tap%d");
-            host.push(format!("open tap {name} with {} queue(s) and set it up", request.queues));
+            host.push(format!("open tap {name} with {} queue(s) and set it up", spec.queues));
             host.extend(request.bridge.iter().map(|bridge| format!("attach it to bridge {bridge}")));
             host.extend(request.mtu.iter().map(|mtu| format!("set its MTU to {mtu}")));
         }

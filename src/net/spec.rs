@@ -42,9 +42,12 @@ pub struct NicSpec {
     /// The tap's name, or a pattern for it, that was asked for: what the next one is called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tap: Option<String>,
-    /// Place in the boot order, 0 first, up to 2^31 - 1. A NIC without one gets no boot ROM.
+    /// Place in the boot order, 0 first, up to 2^31 - 1. A NIC without one gets no boot ROM, unless `rom` says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_index: Option<u32>,
+    /// It has QEMU's boot ROM without being booted from, as somebody else started it: a migration compares the ROM.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub rom: bool,
     /// QEMU's device model.
     #[serde(default = "default_model", skip_serializing_if = "is_default_model")]
     pub model: String,
@@ -64,6 +67,7 @@ impl NicSpec {
             tap_identity: None,
             tap: None,
             boot_index: None,
+            rom: false,
             model: default_model(),
         }
     }
@@ -112,6 +116,7 @@ impl NicSpec {
             tap_identity: _,
             tap: _,
             boot_index,
+            rom,
             model,
         } = self;
         let settings = [
@@ -122,6 +127,7 @@ impl NicSpec {
             ("bridge", *bridge == other.bridge),
             ("link", *link_down == other.link_down),
             ("boot_index", *boot_index == other.boot_index),
+            ("rom", *rom == other.rom),
             ("model", *model == other.model),
         ];
         settings.into_iter().find_map(|(name, same)| (!same).then_some(name))
@@ -167,6 +173,7 @@ mod tests {
             tap_identity: Some(TapIdentity::try_from("7@52:54:00:00:00:07".to_owned()).unwrap()),
             tap: Some("tap%d".into()),
             boot_index: Some(1),
+            rom: true,
             model: "virtio-net-pci-non-transitional".into(),
             ..plain()
         }
@@ -216,6 +223,7 @@ mod tests {
             ("bridge", NicSpec { bridge: None, ..full() }),
             ("link", NicSpec { link_down: false, ..full() }),
             ("boot_index", NicSpec { boot_index: Some(2), ..full() }),
+            ("rom", NicSpec { rom: false, ..full() }),
             ("model", NicSpec { model: "virtio-net-pci".into(), ..full() }),
         ];
         for (field, other) in table {
