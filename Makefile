@@ -15,6 +15,9 @@ INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
 CMAKEDIR ?= $(LIBDIR)/cmake/kvm_hotplug
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 DESTDIR ?=
 CARGO ?= cargo
 CC ?= cc
@@ -29,10 +32,11 @@ FILE := libkvm_hotplug.so.$(VERSION)
 # static or not as the program is.
 STATIC_LIBS := -lutil -lrt -lpthread -lm -ldl
 MANUAL := $(CARGO) run --quiet --locked --manifest-path tools/manual/Cargo.toml --target-dir target/manual --
-TOOL := $(wildcard examples/c/*.c)
+TOOL := $(wildcard examples/c/kvmctl/*.c)
 
 # Everything that install puts somewhere, and uninstall takes away.
 LIBRARIES := $(FILE) libkvm_hotplug.so.$(ABI) libkvm_hotplug.so libkvm_hotplug.a
+COMPLETIONS := $(BASHDIR)/kvmctl $(ZSHDIR)/_kvmctl $(FISHDIR)/kvmctl.fish
 CMAKEFILES := kvm_hotplugConfig.cmake kvm_hotplugConfigVersion.cmake
 
 all: library build/kvmctl man
@@ -42,15 +46,13 @@ library:
 	$(CARGO) rustc --locked --release --crate-type cdylib,staticlib
 
 # With the library inside, so that it runs from wherever it is put.
-build/kvmctl: $(TOOL) $(wildcard examples/c/*.h) include/kvm_hotplug.h library
+build/kvmctl: $(TOOL) $(wildcard examples/c/kvmctl/*.h) include/kvm_hotplug.h library
 	@mkdir -p build
 	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) -Iinclude -o $@ $(TOOL) $(LDFLAGS) $(BUILT)/libkvm_hotplug.a $(STATIC_LIBS)
 
 man: build/kvmctl
 	$(MANUAL) man include/kvm_hotplug.h build/man
-	build/kvmctl --help > build/man/kvmctl.help
-	$(MANUAL) kvmctl build/man/kvmctl.help $(VERSION) > build/man/kvmctl.1
-	rm build/man/kvmctl.help
+	build/kvmctl manual > build/man/kvmctl.1
 
 check:
 	./tests/run
@@ -70,9 +72,11 @@ fill = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDED
     -e 's|@TO_LIBDIR@|$(shell realpath -ms --relative-to='$(CMAKEDIR)' '$(LIBDIR)')|' \
     -e 's|@TO_INCLUDEDIR@|$(shell realpath -ms --relative-to='$(CMAKEDIR)' '$(INCLUDEDIR)')|' $(1) > $(2)
 
-install: all
+# What has been built is enough where there is no cargo, as often under sudo.
+install: $(if $(shell command -v $(CARGO)),all)
 	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR) $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(PKGCONFIGDIR) \
-	    $(DESTDIR)$(CMAKEDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man3 $(DESTDIR)$(MANDIR)/man7
+	    $(DESTDIR)$(CMAKEDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man3 $(DESTDIR)$(MANDIR)/man7 \
+	    $(addprefix $(DESTDIR),$(BASHDIR) $(ZSHDIR) $(FISHDIR))
 	$(INSTALL) -m 755 build/kvmctl $(DESTDIR)$(BINDIR)
 	$(INSTALL) -m 644 $(BUILT)/libkvm_hotplug.so $(DESTDIR)$(LIBDIR)/$(FILE)
 	ln -sf $(FILE) $(DESTDIR)$(LIBDIR)/libkvm_hotplug.so.$(ABI)
@@ -84,13 +88,16 @@ install: all
 	for section in 1 3 7; do \
 	    $(INSTALL) -m 644 build/man/*.$$section $(DESTDIR)$(MANDIR)/man$$section || exit 1; \
 	done
+	build/kvmctl completion bash > $(DESTDIR)$(BASHDIR)/kvmctl
+	build/kvmctl completion zsh > $(DESTDIR)$(ZSHDIR)/_kvmctl
+	build/kvmctl completion fish > $(DESTDIR)$(FISHDIR)/kvmctl.fish
 
 # The man pages that are installed are those of this header, whether it has been built here or not.
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/kvmctl $(addprefix $(DESTDIR)$(LIBDIR)/,$(LIBRARIES)) \
 	    $(DESTDIR)$(INCLUDEDIR)/kvm_hotplug.h $(DESTDIR)$(PKGCONFIGDIR)/kvm_hotplug.pc \
 	    $(addprefix $(DESTDIR)$(CMAKEDIR)/,$(CMAKEFILES)) $(DESTDIR)$(MANDIR)/man1/kvmctl.1 \
-	    $(DESTDIR)$(MANDIR)/man7/kvm_hotplug.7
+	    $(DESTDIR)$(MANDIR)/man7/kvm_hotplug.7 $(addprefix $(DESTDIR),$(COMPLETIONS))
 	grep -lsF 'Made from kvm_hotplug.h by tools/manual' $(DESTDIR)$(MANDIR)/man3/kvm_*.3 | xargs -r rm -f
 	! [ -d $(DESTDIR)$(CMAKEDIR) ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(CMAKEDIR)
 

@@ -74,10 +74,9 @@ fn function(header: &Header, item: &Item, parameters: &[String], complain: &mut 
     let cannot_fail =
         ["Cannot fail", "Does not fail", "cannot fail"].iter().any(|words| whole.contains(words));
     let blocks_and_threads = parts.blocking.as_ref().is_some_and(|text| text.contains("Threads: "));
-    if !blocks_and_threads
-        && !(lends("block") && lends("threads"))
-        && !(cannot_fail && whole.contains("not block"))
-    {
+    let lent_both = lends("block") && lends("threads");
+    let neither = cannot_fail && whole.contains("not block");
+    if !(blocks_and_threads || lent_both || neither) {
         complain("does not say whether it blocks and which threads may call it".into());
     }
     let returns = parts.returns.iter().any(|block| match block {

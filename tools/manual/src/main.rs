@@ -1,5 +1,4 @@
 //! `manual man HEADER DIRECTORY`: writes the library's man pages.
-//! `manual kvmctl HELP VERSION`: prints kvmctl's man page, made from the text of its `--help`.
 //! `manual check HEADER`: fails unless the header says everything that it has to.
 //! `manual doxygen HEADER`: prints the header with its comments in Doxygen's words.
 //! `manual examples DIRECTORY FILE...`: writes the C examples in a header or in Markdown, each as a file to compile.
@@ -8,7 +7,6 @@ mod check;
 mod doxygen;
 mod examples;
 mod header;
-mod kvmctl;
 mod man;
 mod markup;
 
@@ -23,15 +21,12 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments.as_slice() {
         ["man", header, directory] => write_man(header, Path::new(directory)),
-        ["kvmctl", help, version] => {
-            read(help).and_then(|text| kvmctl::page(&text, version)).map(|page| print!("{page}"))
-        }
         ["check", header] => check(header),
         ["doxygen", header] => read(header).map(|text| print!("{}", doxygen::filtered(&text))),
         ["examples", directory, files @ ..] if !files.is_empty() => {
             write_examples(Path::new(directory), files)
         }
-        _ => Err("usage: manual man|kvmctl|check|doxygen|examples ...; see src/main.rs".into()),
+        _ => Err("usage: manual man|check|doxygen|examples ...; see src/main.rs".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
