@@ -52,7 +52,7 @@ build/kvmctl: $(TOOL) $(wildcard examples/c/kvmctl/*.h) include/kvm_hotplug.h li
 
 man: build/kvmctl
 	$(MANUAL) man include/kvm_hotplug.h build/man
-	build/kvmctl manual > build/man/kvmctl.1
+	build/kvmctl help --man > build/man/kvmctl.1
 
 check:
 	./tests/run
