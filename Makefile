@@ -101,12 +101,13 @@ uninstall:
 	grep -lsF 'Made from kvm_hotplug.h by tools/manual' $(DESTDIR)$(MANDIR)/man3/kvm_*.3 | xargs -r rm -f
 	! [ -d $(DESTDIR)$(CMAKEDIR) ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(CMAKEDIR)
 
+# Where Debian has libraries of several architectures side by side.
 deb: all
 	rm -rf build/deb
-	$(MAKE) install DESTDIR=build/deb PREFIX=/usr
-	$(CARGO) deb --no-build --output build/deb/
-	$(CARGO) deb --no-build --variant dev --output build/deb/
-	$(CARGO) deb --no-build --variant kvmctl --output build/deb/
+	$(MAKE) install DESTDIR=build/deb PREFIX=/usr LIBDIR=/usr/lib/$$($(CC) -print-multiarch)
+	for variant in "" "--variant dev" "--variant kvmctl"; do \
+	    $(CARGO) deb --locked --no-build $$variant --output build/ || exit 1; \
+	done
 
 clean:
 	$(CARGO) clean
