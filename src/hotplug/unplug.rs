@@ -81,6 +81,7 @@ impl Session {
             let text = format!("{} is a {}, not a {}", device.id, device.kind().title(), kind.title());
             return Err(Error::invalid(text));
         }
+        self.check_unused(&device)?;
         if device.presence == Presence::AddAfterReboot {
             return Ok(Judged::DropFromRecord(device));
         }
@@ -99,6 +100,23 @@ impl Session {
         Ok(Judged::Ask(device))
     }
 
+    /// With a controller QEMU would take its disks out, whoever uses them.
+    fn check_unused(&self, device: &Device) -> Result<()> {
+        if device.kind() != DeviceKind::Controller {
+            return Ok(());
+        }
+        let on_it =
+            self.places.scsi.claims().filter(|(place, _)| place.controller() == Some(device.id.as_str()));
+        let disks: Vec<String> =
+            on_it.map(|(place, claim)| format!("{} at target {}", claim.label(), place.target)).collect();
+        if disks.is_empty() {
+            return Ok(());
+        }
+        let text =
+            format!("{} has disks on it, which are to be removed first: {}", device.id, disks.join(", "));
+        Err(Error::new(ErrorKind::Conflict, text).with_errno(libc::EBUSY))
+    }
+
     /// A source that has been left, and a target that waits, take `device_add` and `device_del` without a word (QEMU 5.2 to
     /// 11.1); while a migration runs, QEMU itself refuses both.
     pub(super) fn refuse_while_migrating(&mut self, deadline: &Deadline) -> Result<()> {
@@ -110,9 +128,10 @@ impl Session {
 
     /// Not ours: either nobody's, or somebody else's and left alone.
     fn unknown(&mut self, id: &str) -> Result<Outcome> {
-        match self.topology.find(id) {
-            None => Ok(Outcome::Absent),
-            Some(_) => Err(Error::new(
+        let on_scsi = self.places.scsi.claims().any(|(_, claim)| claim.id.as_deref() == Some(id));
+        match on_scsi || self.topology.find(id).is_some() {
+            false => Ok(Outcome::Absent),
+            true => Err(Error::new(
                 ErrorKind::Foreign,
                 format!(
                     "{id} is in the guest, but not in its record: it was not made by this library and is left alone"
@@ -231,7 +250,8 @@ impl Session {
             self.runtime().write_journal(|journal| journal.note(Verb::Remove, device))?;
         }
         let state = match self.run_state(deadline) {
-            Ok(state) => state,
+            // QEMU does without a guest that does nothing.
+            Ok(state) => state.filter(|_| device.leaves_by_consent()),
             Err(error) => return self.unheard(device, error, deadline),
         };
         if !due {
@@ -240,7 +260,7 @@ impl Session {
         if self.migrating {
             return Ok(Asked::No(migrating()));
         }
-        if self.asleep {
+        if self.asleep && device.leaves_by_consent() {
             self.hold_request(device);
             return Ok(Asked::Waiting(Some(Waiting::Asleep)));
         }

@@ -223,13 +223,15 @@ static bool check_given(const struct command_info *command, uint64_t given)
     int i;
 
     for (i = 0; i < OPTIONS; i++) {
-        if (command->required & ~given & OPTION_BIT(i)) {
-            fprintf(stderr, "kvmctl: %s needs --%s; see kvmctl %s --help\n", command->name, option_table[i].name,
+        if (given & ~command->allowed & OPTION_BIT(i)) {
+            fprintf(stderr, "kvmctl: %s takes no --%s; see kvmctl %s --help\n", command->name, option_table[i].name,
                     command->name);
             return false;
         }
-        if (given & ~command->allowed & OPTION_BIT(i)) {
-            fprintf(stderr, "kvmctl: %s takes no --%s; see kvmctl %s --help\n", command->name, option_table[i].name,
+    }
+    for (i = 0; i < OPTIONS; i++) {
+        if (command->required & ~given & OPTION_BIT(i)) {
+            fprintf(stderr, "kvmctl: %s needs --%s; see kvmctl %s --help\n", command->name, option_table[i].name,
                     command->name);
             return false;
         }
