@@ -516,6 +516,21 @@ func TestQEMUBootsFromARecord(t *testing.T) {
 	if ok(t, err); len(differences) != 0 {
 		t.Errorf("differences: %+v", differences)
 	}
+	ok(t, os.Remove(path))
+	problems, err := record.Check(within(t, patience), kvmhotplug.Check{Incoming: true})
+	ok(t, err)
+	troubles := map[kvmhotplug.Trouble]string{}
+	for _, problem := range problems {
+		troubles[problem.Trouble] = problem.ID
+	}
+	if troubles[kvmhotplug.TroubleImage] != "data" {
+		t.Errorf("problems: %+v", problems)
+	}
+	if _, pinned := troubles[kvmhotplug.TroubleMachineNotPinned]; !pinned {
+		t.Errorf("problems: %+v", problems)
+	}
+	_, err = record.Check(within(t, patience), kvmhotplug.Check{Monitor: filepath.Join(dir, "absent")})
+	failure(t, err, kvmhotplug.ErrNotFound)
 	_, err = record.Boot(kvmhotplug.BootOptions{IncomingAddress: "nowhere"})
 	if err == nil {
 		t.Error("an address without a way in was taken")
