@@ -9,6 +9,7 @@ pub mod native;
 pub mod ports;
 pub mod record;
 pub mod store;
+mod versioned;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -157,6 +158,15 @@ impl Runtime {
     pub fn replace(&mut self, record: Record) -> Result<()> {
         let staged = self.stage(&record)?;
         self.commit(staged, record)
+    }
+
+    /// Makes sure that no attachment gets this generation any more. What is in memory knows it even if writing fails.
+    pub fn retire_generation(&mut self, generation: u64) -> Result<()> {
+        if self.record.next_generation > generation {
+            return Ok(());
+        }
+        self.record.next_generation = generation.saturating_add(1);
+        self.save()
     }
 
     /// Changes the journal, on disk first. An empty journal has no file.
