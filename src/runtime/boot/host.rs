@@ -32,7 +32,7 @@ pub(super) struct Host {
 }
 
 impl Host {
-    /// Opens it; a NIC's settings are told the name of the new tap.
+    /// Opens it; a NIC's settings are told which the new tap is.
     pub(super) fn open(&self, spec: &mut Spec) -> Result<Backend> {
         match spec {
             Spec::Nic(spec) => self.open_nic(spec),
@@ -52,7 +52,7 @@ impl Host {
             bridge: spec.bridge.clone(),
             mtu: spec.mtu.map(u32::from),
         })?;
-        spec.ifname = Some(tap.name);
+        (spec.ifname, spec.tap_identity) = (Some(tap.name), Some(tap.identity));
         Ok(Backend::Taps { taps: tap.fds, vhost })
     }
 }
