@@ -7,8 +7,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/**
+ * The first number of the version this header belongs to.
+ */
 #define KVM_HOTPLUG_VERSION_MAJOR 0
+/**
+ * The second number of the version this header belongs to.
+ */
 #define KVM_HOTPLUG_VERSION_MINOR 1
+/**
+ * The third number of the version this header belongs to.
+ */
 #define KVM_HOTPLUG_VERSION_PATCH 0
 
 /**
@@ -1621,6 +1630,10 @@ const int32_t *kvm_boot_fds(const struct kvm_boot *boot,
  *         _exit(127);
  *     }
  *
+ * `boot`: the command.
+ *
+ * Blocks: no. Threads: any, also the only one of a child.
+ *
  * Returns 0, or -EBADF (no command), -EMFILE or -EBADF (the numbers are above this process's limit, RLIMIT_NOFILE).
  */
 int kvm_boot_inherit(const struct kvm_boot *boot);
@@ -2556,7 +2569,8 @@ int kvm_runtime_set_log(struct kvm_runtime *runtime,
 
 /**
  * Frees a record; NULL is fine. Its file is unlocked when also the guest opened with it is closed; the order does not
- * matter. Unsaved changes of a record without a file are lost. Does not fail; no other thread may be using it.
+ * matter. Unsaved changes of a record without a file are lost. Does not fail, does not block; no
+ * other thread may be using it.
  */
 void kvm_runtime_free(struct kvm_runtime *runtime);
 
