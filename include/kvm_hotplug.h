@@ -437,6 +437,27 @@ enum kvm_hotplug_format {
 };
 
 /**
+ * Format of a runtime file. A record is saved in the one it has.
+ */
+enum kvm_runtime_format {
+    /**
+     * Our own: a JSON object.
+     */
+    KVM_RUNTIME_FORMAT_NATIVE = 1,
+    /**
+     * The list that Ganeti writes. Loaded are its lists of 4 entries (2.10 and later) and of 3 (2.0 to 2.9: what the guest
+     * has is listed without an address and can only go with the next boot, and its disks stay in the command; new devices
+     * are plugged in as usual). Saved it is a list of 4 that Ganeti 3.0 and later load, with everything kept that is unknown
+     * here; what it has no room for (generations, changes for the next boot, taps) is in "<path>.kvm-hotplug", if need be.
+     *
+     * All NICs and all disks of such a guest have the same queues, vhost, cache, aio and discard, which are hypervisor
+     * parameters there: requests get them unless they ask for something else, and then they fail with -EINVAL, as they do
+     * for what Ganeti does not know (MTU, boot order, serial number, qcow2, read-only and such).
+     */
+    KVM_RUNTIME_FORMAT_GANETI = 2,
+};
+
+/**
  * Host page cache and flushes, with QEMU's names.
  */
 enum kvm_hotplug_cache {
@@ -941,39 +962,84 @@ struct kvm_runtime_problem {
 };
 
 /**
- * A SCSI controller to add. Zero everywhere is the default: a virtio-scsi-pci in the first free slot. Strings are borrowed
- * for the call.
+ * A NIC to add. Zero everywhere is the default: a virtio-net-pci with one queue, a generated MAC address and a tap of
+ * its own, attached to nothing. Strings and arrays are borrowed for the call.
  */
-struct kvm_hotplug_controller {
+struct kvm_hotplug_nic {
     /**
-     * Id: a letter, then up to 30 letters, digits, '-', '.' or '_'. NULL for "scsi-pci-<slot>", or "scsi-pci-<bus>" on a
-     * root port. The bus for its disks is called "<id>.0".
+     * Id of device and netdev: a letter, then up to 30 letters, digits, '-', '.' or '_'. NULL for "nic-pci-<slot>", or
+     * "nic-pci-<bus>" on a root port.
      */
     const char *id;
     /**
-     * QEMU device model; NULL for "virtio-scsi-pci". One that is not of that family is recorded for the next boot.
+     * MAC address as in "52:54:00:12:34:56", not multicast. NULL for a random one that begins with 52:54:00.
+     */
+    const char *mac;
+    /**
+     * Bridge the tap is attached to. NULL for none. Not together with tap_fds.
+     */
+    const char *bridge;
+    /**
+     * Name of the tap, at most 15 characters, or a pattern with one "%d". It must not exist. NULL for "tap%d". Not
+     * together with tap_fds.
+     */
+    const char *ifname;
+    /**
+     * QEMU device model; NULL for "virtio-net-pci". One that is not of the virtio-net-pci family is recorded for the
+     * next boot.
      */
     const char *model;
     /**
-     * PCI bus to sit on; NULL for the first free slot. With it, slot counts.
+     * Bus to sit on; NULL for the first free slot. With it, slot counts.
      */
     const char *bus;
     /**
-     * Request queues, 1 to 1021; 0 for QEMU's default.
+     * Taps that the caller opened, one per queue, all of one interface. They are duplicated: the caller keeps and
+     * closes its own. NULL to have the tap opened.
+     */
+    const int32_t *tap_fds;
+    /**
+     * Number of tap_fds; 0 to have the tap opened.
+     */
+    uint32_t tap_fd_count;
+    /**
+     * Queue pairs, 1 to 8; 0 means 1, or tap_fd_count.
      */
     uint32_t queues;
+    /**
+     * One of enum kvm_hotplug_vhost.
+     */
+    uint32_t vhost;
+    /**
+     * MTU in bytes, 68 to 65535, announced to the guest (host_mtu) and set on a tap opened here. 0 announces none; the
+     * tap then takes its bridge's.
+     */
+    uint32_t mtu;
     /**
      * Slot on bus, 0 to 31.
      */
     uint32_t slot;
     /**
+     * Place in the firmware's boot order, 0 to 2147483647, with KVM_HOTPLUG_BOOT_INDEX; makes the device load its option
+     * ROM, which a NIC without it does not.
+     */
+    uint32_t boot_index;
+    /**
+     * User id that may reopen a tap opened here, with KVM_HOTPLUG_TAP_OWNER.
+     */
+    uint32_t tap_owner;
+    /**
      * Milliseconds for all of it; 0 means 5000.
      */
     uint32_t timeout_ms;
     /**
-     * KVM_HOTPLUG_LIVE_ONLY or 0.
+     * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_TAP_OWNER, KVM_HOTPLUG_LINK_DOWN.
      */
     uint32_t flags;
+    /**
+     * Must be 0.
+     */
+    uint32_t reserved;
 };
 
 /**
@@ -1010,7 +1076,7 @@ struct kvm_hotplug_device {
      */
     char serial[24];
     /**
-     * Disk: path of the image or block device.
+     * Disk: path of the image or block device, or the URI of one that Ganeti had QEMU open by itself.
      */
     char path[4096];
     /**
@@ -1222,6 +1288,60 @@ struct kvm_hotplug_disk {
 };
 
 /**
+ * A removal.
+ */
+struct kvm_hotplug_removal {
+    /**
+     * Id of the device. Required; borrowed for the call.
+     */
+    const char *id;
+    /**
+     * Milliseconds for all of it; 0 means 20000.
+     */
+    uint32_t timeout_ms;
+    /**
+     * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT.
+     */
+    uint32_t flags;
+};
+
+/**
+ * A SCSI controller to add. Zero everywhere is the default: a virtio-scsi-pci in the first free slot. Strings are borrowed
+ * for the call.
+ */
+struct kvm_hotplug_controller {
+    /**
+     * Id: a letter, then up to 30 letters, digits, '-', '.' or '_'. NULL for "scsi-pci-<slot>", or "scsi-pci-<bus>" on a
+     * root port. The bus for its disks is called "<id>.0".
+     */
+    const char *id;
+    /**
+     * QEMU device model; NULL for "virtio-scsi-pci". One that is not of that family is recorded for the next boot.
+     */
+    const char *model;
+    /**
+     * PCI bus to sit on; NULL for the first free slot. With it, slot counts.
+     */
+    const char *bus;
+    /**
+     * Request queues, 1 to 1021; 0 for QEMU's default.
+     */
+    uint32_t queues;
+    /**
+     * Slot on bus, 0 to 31.
+     */
+    uint32_t slot;
+    /**
+     * Milliseconds for all of it; 0 means 5000.
+     */
+    uint32_t timeout_ms;
+    /**
+     * KVM_HOTPLUG_LIVE_ONLY or 0.
+     */
+    uint32_t flags;
+};
+
+/**
  * One event. What a call answers itself is no event.
  */
 struct kvm_hotplug_event {
@@ -1270,105 +1390,6 @@ struct kvm_hotplug_event {
      * KVM_HOTPLUG_EVENT_SHUTDOWN, KVM_HOTPLUG_EVENT_RESET: 1 if the guest did it by itself.
      */
     uint32_t by_guest;
-};
-
-/**
- * A NIC to add. Zero everywhere is the default: a virtio-net-pci with one queue, a generated MAC address and a tap of
- * its own, attached to nothing. Strings and arrays are borrowed for the call.
- */
-struct kvm_hotplug_nic {
-    /**
-     * Id of device and netdev: a letter, then up to 30 letters, digits, '-', '.' or '_'. NULL for "nic-pci-<slot>", or
-     * "nic-pci-<bus>" on a root port.
-     */
-    const char *id;
-    /**
-     * MAC address as in "52:54:00:12:34:56", not multicast. NULL for a random one that begins with 52:54:00.
-     */
-    const char *mac;
-    /**
-     * Bridge the tap is attached to. NULL for none. Not together with tap_fds.
-     */
-    const char *bridge;
-    /**
-     * Name of the tap, at most 15 characters, or a pattern with one "%d". It must not exist. NULL for "tap%d". Not
-     * together with tap_fds.
-     */
-    const char *ifname;
-    /**
-     * QEMU device model; NULL for "virtio-net-pci". One that is not of the virtio-net-pci family is recorded for the
-     * next boot.
-     */
-    const char *model;
-    /**
-     * Bus to sit on; NULL for the first free slot. With it, slot counts.
-     */
-    const char *bus;
-    /**
-     * Taps that the caller opened, one per queue, all of one interface. They are duplicated: the caller keeps and
-     * closes its own. NULL to have the tap opened.
-     */
-    const int32_t *tap_fds;
-    /**
-     * Number of tap_fds; 0 to have the tap opened.
-     */
-    uint32_t tap_fd_count;
-    /**
-     * Queue pairs, 1 to 8; 0 means 1, or tap_fd_count.
-     */
-    uint32_t queues;
-    /**
-     * One of enum kvm_hotplug_vhost.
-     */
-    uint32_t vhost;
-    /**
-     * MTU in bytes, 68 to 65535, announced to the guest (host_mtu) and set on a tap opened here. 0 announces none; the
-     * tap then takes its bridge's.
-     */
-    uint32_t mtu;
-    /**
-     * Slot on bus, 0 to 31.
-     */
-    uint32_t slot;
-    /**
-     * Place in the firmware's boot order, 0 to 2147483647, with KVM_HOTPLUG_BOOT_INDEX; makes the device load its option
-     * ROM, which a NIC without it does not.
-     */
-    uint32_t boot_index;
-    /**
-     * User id that may reopen a tap opened here, with KVM_HOTPLUG_TAP_OWNER.
-     */
-    uint32_t tap_owner;
-    /**
-     * Milliseconds for all of it; 0 means 5000.
-     */
-    uint32_t timeout_ms;
-    /**
-     * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_TAP_OWNER, KVM_HOTPLUG_LINK_DOWN.
-     */
-    uint32_t flags;
-    /**
-     * Must be 0.
-     */
-    uint32_t reserved;
-};
-
-/**
- * A removal.
- */
-struct kvm_hotplug_removal {
-    /**
-     * Id of the device. Required; borrowed for the call.
-     */
-    const char *id;
-    /**
-     * Milliseconds for all of it; 0 means 20000.
-     */
-    uint32_t timeout_ms;
-    /**
-     * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT.
-     */
-    uint32_t flags;
 };
 
 /**
@@ -1699,6 +1720,81 @@ int kvm_runtime_check(const struct kvm_runtime *runtime,
                       struct kvm_hotplug_error **reterr);
 
 /**
+ * Adds a NIC to the record of a guest that does not run: kvm_runtime_boot() makes it part of the guest. The request is that
+ * of kvm_hotplug_add_nic(); its slot is chosen now, its tap is opened by the boot command, and given the name or pattern that
+ * ifname says. Any device model will do.
+ *
+ * The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
+ *
+ * `runtime`: the record, which has a file.
+ * `nic`, `nic_size`: the request, and sizeof *nic; tap_fds and tap_owner are refused, timeout_ms and KVM_HOTPLUG_LIVE_ONLY do
+ * not count.
+ * `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Its state is
+ * KVM_HOTPLUG_AFTER_REBOOT until the boot.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: on disk I/O. Threads: any.
+ *
+ * Returns 0, or the errno values of kvm_hotplug_add_nic() that are not QEMU's, and -EBUSY (a guest handle is open with this
+ * record: add to the running guest), -EBADFD (the record has no file), -EROFS (from kvm_runtime_read()).
+ */
+int kvm_runtime_add_nic(struct kvm_runtime *runtime,
+                        const struct kvm_hotplug_nic *nic,
+                        size_t nic_size,
+                        struct kvm_hotplug_device *ret_device,
+                        size_t device_size,
+                        struct kvm_hotplug_error **reterr);
+
+/**
+ * Adds a disk to the record of a guest that does not run: kvm_runtime_boot() makes it part of the guest. The request is that
+ * of kvm_hotplug_add_disk(); its place is chosen now, with a SCSI controller if it needs one. The image is opened and closed
+ * again, to see whether it can be and what it is. Any device model on a PCI or SCSI bus will do.
+ *
+ * The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
+ *
+ * `runtime`: the record, which has a file.
+ * `disk`, `disk_size`: the request, and sizeof *disk; timeout_ms and KVM_HOTPLUG_LIVE_ONLY do not count.
+ * `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Its state is
+ * KVM_HOTPLUG_AFTER_REBOOT until the boot.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: on opening the image and on disk I/O. Threads: any.
+ *
+ * Returns 0, or the errno values of kvm_hotplug_add_disk() that are not QEMU's, and -EBUSY (a guest handle is open with this
+ * record: add to the running guest), -EBADFD (the record has no file), -EROFS (from kvm_runtime_read()).
+ */
+int kvm_runtime_add_disk(struct kvm_runtime *runtime,
+                         const struct kvm_hotplug_disk *disk,
+                         size_t disk_size,
+                         struct kvm_hotplug_device *ret_device,
+                         size_t device_size,
+                         struct kvm_hotplug_error **reterr);
+
+/**
+ * Takes a NIC, a disk or a SCSI controller without disks out of the record of a guest that does not run. It is gone with the
+ * next kvm_runtime_boot(), and at once if it has never been in the guest; until then it is listed with removed_after_reboot.
+ * Its MAC address, serial and image may be used by another one already.
+ *
+ * `runtime`: the record, which has a file.
+ * `removal`, `removal_size`: the id, and sizeof *removal; timeout_ms does not count, and no flags are known.
+ * `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Not written for
+ * KVM_HOTPLUG_ABSENT.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: on disk I/O. Threads: any.
+ *
+ * Returns 0, KVM_HOTPLUG_ABSENT (no such device), or -EFAULT (runtime, removal or its id is NULL), -EBADF (no open handle),
+ * -EINVAL (unknown flags, size 0), -EBUSY (a guest handle is open with this record; disks on the controller: the message names
+ * one), -EBADFD (the record has no file), -EROFS (from kvm_runtime_read()), or the errno of writing the runtime file.
+ */
+int kvm_runtime_remove(struct kvm_runtime *runtime,
+                       const struct kvm_hotplug_removal *removal,
+                       size_t removal_size,
+                       struct kvm_hotplug_device *ret_device,
+                       size_t device_size,
+                       struct kvm_hotplug_error **reterr);
+
+/**
  * Plugs a SCSI controller into the guest and records it. Seldom needed: kvm_hotplug_add_disk() brings one along for the first
  * SCSI disk. It is for a controller with settings of its own, or a second one.
  *
@@ -1878,6 +1974,43 @@ int kvm_hotplug_next_event_json(struct kvm_hotplug *guest,
 int kvm_hotplug_watch_qmp(struct kvm_hotplug *guest,
                           int on,
                           struct kvm_hotplug_error **reterr);
+
+/**
+ * Says which format a record has: that of the file it was loaded from, or the one it was converted to.
+ *
+ * `runtime`: the record.
+ * `ret_format`: where to put one of enum kvm_runtime_format.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: no. Threads: any.
+ *
+ * Returns 0, or -EFAULT (runtime or ret_format is NULL), -EBADF (no open handle).
+ */
+int kvm_runtime_get_format(const struct kvm_runtime *runtime, uint32_t *ret_format, struct kvm_hotplug_error **reterr);
+
+/**
+ * Makes a copy of a record in another format. The copy has no file until kvm_runtime_save() gives it one; the record stays
+ * what it is, also while a guest is open with it.
+ *
+ * A Ganeti list fits into our own format whole, and comes out of it again as it was, but for what was changed meanwhile. A
+ * list holds less: a record is refused that has root ports, a SCSI controller outside of its command, a device without an
+ * address or not on a bus that Ganeti uses, or one with a setting that has no place there or is not the same for all NICs
+ * or all disks.
+ *
+ * `runtime`: the record.
+ * `format`: one of enum kvm_runtime_format; the one it has makes a plain copy.
+ * `ret_runtime`: where to put the copy; freed with kvm_runtime_free().
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: looks at the images of disks (type and size). Threads: any. Nothing is changed on failure.
+ *
+ * Returns 0, or -EFAULT (runtime or ret_runtime is NULL), -EBADF (no open handle), -EINVAL (no such format; or the format
+ * cannot hold the record: the message names the device and its setting), -EBADMSG (a list kept in the record is malformed).
+ */
+int kvm_runtime_convert(const struct kvm_runtime *runtime,
+                        uint32_t format,
+                        struct kvm_runtime **ret_runtime,
+                        struct kvm_hotplug_error **reterr);
 
 /**
  * Connects to the QMP socket of a running QEMU, looks at the guest, and finishes or undoes what an agent that died had
@@ -2407,7 +2540,8 @@ int kvm_runtime_new(const struct kvm_runtime_config *config,
 
 /**
  * Loads a runtime file, and the journal beside it, and owns both until the record is freed: a lock file beside it
- * ("<path>.lock", with the pid inside) keeps other handles and processes out.
+ * ("<path>.lock", with the pid inside) keeps other handles and processes out. Its format is recognised, see enum
+ * kvm_runtime_format.
  *
  * `path`: the runtime file; symbolic links are not followed in its last component.
  * `ret_runtime`: where to put the record; freed with kvm_runtime_free().
@@ -2441,9 +2575,9 @@ int kvm_runtime_read(const char *path, struct kvm_runtime **ret_runtime, struct 
  *
  * Blocks: on disk I/O. Threads: any. On failure the old file is as it was.
  *
- * Returns 0, or -EFAULT (runtime is NULL), -EBADF (no open handle), -EBADFD (no path for a record without a file, or a
- * path for one that has a file), -EEXIST (path exists), -EAGAIN (locked), -EROFS (from kvm_runtime_read()), or the errno
- * of open, write, fsync or rename.
+ * Returns 0, or -EFAULT (runtime is NULL), -EBADF (no open handle), -EINVAL (a Ganeti list cannot hold it: the message names
+ * the device and its setting), -EBADFD (no path for a record without a file, or a path for one that has a file), -EEXIST
+ * (path exists), -EAGAIN (locked), -EROFS (from kvm_runtime_read()), or the errno of open, write, fsync or rename.
  */
 int kvm_runtime_save(struct kvm_runtime *runtime,
                      const char *path,

@@ -14,11 +14,13 @@
 mod args;
 pub mod boot;
 pub mod check;
+pub mod cold;
 pub mod controller;
 pub mod device;
 pub mod disk;
 pub mod error;
 pub mod event;
+pub mod format;
 mod guard;
 pub mod guest;
 pub mod link;

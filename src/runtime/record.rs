@@ -157,6 +157,12 @@ impl Device {
         self.spec.model()
     }
 
+    /// One goes with the boot that the other comes with: they are never in the guest together.
+    fn takes_turns_with(&self, other: &Self) -> bool {
+        let pair = [self.presence, other.presence];
+        pair.contains(&Presence::AddAfterReboot) && pair.contains(&Presence::RemoveAfterReboot)
+    }
+
     /// The MAC address, if it is a NIC.
     pub fn mac(&self) -> Option<MacAddr> {
         match &self.spec {
@@ -237,6 +243,14 @@ impl Record {
         if self.ganeti.is_some() { Format::Ganeti } else { Format::Native }
     }
 
+    /// The same record in another format, which may not be able to hold it: the error names what.
+    pub fn convert(&self, format: Format) -> Result<Self> {
+        match format {
+            Format::Native => ganeti::to_native(self),
+            Format::Ganeti => ganeti::to_ganeti(self),
+        }
+    }
+
     /// The id of a new device: what follows from its address, or what Ganeti looks for. A device without an address has
     /// one that cannot be mistaken.
     pub fn new_id(&self, kind: DeviceKind, address: Option<&Address>) -> Result<DeviceId> {
@@ -289,7 +303,8 @@ impl Record {
                 {
                     return bad(format!("{} and {} both sit at {address}", other.id, device.id));
                 }
-                if let Some(mac) = device.mac().filter(|&mac| other.mac() == Some(mac)) {
+                let same = device.mac().filter(|&mac| other.mac() == Some(mac));
+                if let Some(mac) = same.filter(|_| !device.takes_turns_with(other)) {
                     return bad(format!("{} and {} both have the MAC address {mac}", other.id, device.id));
                 }
             }
