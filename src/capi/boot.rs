@@ -270,6 +270,10 @@ pub unsafe extern "C" fn kvm_boot_fds(boot: *const kvm_boot, ret_count: *mut usi
 ///         _exit(127);
 ///     }
 ///
+/// `boot`: the command.
+///
+/// Blocks: no. Threads: any, also the only one of a child.
+///
 /// Returns 0, or -EBADF (no command), -EMFILE or -EBADF (the numbers are above this process's limit, RLIMIT_NOFILE).
 ///
 /// # Safety

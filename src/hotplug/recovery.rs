@@ -32,6 +32,24 @@ pub(super) struct Finished {
 }
 
 impl Session {
+    /// Strikes what was done long ago. That the journal was removed is not synced, because nobody has to wait for that: after
+    /// a power failure its last version may be there again.
+    pub(super) fn strike_outdated(&mut self, present: &BTreeSet<String>) -> Result<()> {
+        let is_outdated = |intent: &Intent| {
+            let recorded = self.recorded(intent.device.id.as_str());
+            let here = present.contains(intent.device.id.as_str());
+            is_outdated(intent, recorded.as_ref(), here)
+        };
+        let intents = self.runtime().journal().intents.clone();
+        let outdated: Vec<Intent> = intents.into_iter().filter(is_outdated).collect();
+        for Intent { verb, device } in outdated {
+            self.log.write(Level::Info, || format!("{verb:?} of {} was done before", device.id));
+            self.pending.remove(&device.id);
+            self.runtime().write_journal(|journal| journal.strike(device.id.as_str()))?;
+        }
+        Ok(())
+    }
+
     /// Finishes or undoes every unfinished operation; `present` are the ids of the guest's devices.
     pub(super) fn settle(&mut self, present: &BTreeSet<String>, deadline: &Deadline) -> Result<()> {
         let intents = self.unfinished(present)?;
@@ -164,9 +182,11 @@ impl Session {
         let fdsets = self.fdsets.of(&device.id);
         let verb = self.runtime().journal().find(id).map(|intent| intent.verb);
         let (what, text, traces) = match verb {
-            Some(Verb::Add | Verb::UndoAdd) => {
-                (What::Undone, "an interrupted add was taken back", plan::every_trace(device, &fdsets))
-            }
+            Some(Verb::Add | Verb::UndoAdd) => (
+                What::Undone,
+                "an interrupted add was taken back",
+                plan::every_trace(device, &fdsets, self.version),
+            ),
             Some(Verb::Remove) => (What::Removed, "the device is gone", plan::backend(device, &fdsets)),
             None | Some(Verb::SetLink | Verb::Move) => {
                 // Dying between here and the record must not lose that the backend is to go.
@@ -203,6 +223,7 @@ impl Session {
         if next.remove(&device.id).is_some() {
             self.runtime().replace(next)?;
         }
+        self.retire_generation(device.generation);
         if left.is_empty() {
             self.forget(device)?;
         }
@@ -218,6 +239,14 @@ impl Session {
         match link::destroy(name, identity) {
             Ok(_) => {}
             Err(error) => self.log.write(Level::Info, || format!("tap {name} is left to QEMU: {error}")),
+        }
+    }
+
+    /// No other attachment gets the number, now that somebody may have been told of it. The next record that is written says
+    /// so as well, if this one cannot be.
+    fn retire_generation(&self, generation: u64) {
+        if let Err(error) = self.runtime().retire_generation(generation) {
+            self.log.write(Level::Warning, || error.to_string());
         }
     }
 
@@ -243,5 +272,14 @@ impl Session {
         self.pending.remove(&device.id);
         self.missing.remove(&device.id);
         self.runtime().write_journal(|journal| journal.strike(device.id.as_str()))
+    }
+}
+
+/// Whether the operation is not what is unfinished about the device of this id.
+fn is_outdated(Intent { verb, device }: &Intent, recorded: Option<&Device>, here: bool) -> bool {
+    match recorded {
+        Some(recorded) => recorded.generation != device.generation,
+        // It was completed; the device of that id is another one, and not ours.
+        None => *verb == Verb::Remove && here,
     }
 }

@@ -9,10 +9,12 @@
 //! the record, while a target is to be what the source is at this moment, and takes the record as it stands.
 
 mod base;
+mod check;
 mod host;
 mod incoming;
 mod layout;
 mod options;
+mod scsi;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -20,6 +22,7 @@ use serde_json::Value;
 
 pub use base::Machine;
 pub(super) use base::names_device;
+pub use check::{Problem, Trouble};
 pub use incoming::Incoming;
 
 use super::journal::{Journal, Verb};
@@ -29,7 +32,6 @@ use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net;
 use crate::qmp::Version;
-use crate::scsi;
 use crate::sys::inherit;
 use base::Base;
 use host::{Backend, Host};
@@ -151,6 +153,7 @@ impl Runtime {
         if migrates {
             refuse_unsettled(&self.journal)?;
             layout::slots(&next, base)?;
+            scsi::buses(&next, base)?;
             return Ok(next);
         }
         // The guest does not run any more, so it has let go of what it was asked for.
@@ -160,6 +163,7 @@ impl Runtime {
         layout::reboot(&mut next);
         layout::place_all(&mut next, base, spare_ports)?;
         layout::reboot(&mut next);
+        scsi::buses(&next, base)?;
         Ok(next)
     }
 
@@ -285,7 +289,7 @@ impl<'a> Builder<'a> {
                 Some(disk::node::device_args(&id, &address, spec))
             }
             (_, Spec::Controller(spec)) => {
-                address.pci().map(|address| scsi::args::device_args(&id, address, spec))
+                address.pci().map(|address| crate::scsi::args::device_args(&id, address, spec))
             }
             _ => None,
         };
