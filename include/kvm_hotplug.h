@@ -7,8 +7,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/**
+ * The first number of the version this header belongs to.
+ */
 #define KVM_HOTPLUG_VERSION_MAJOR 0
+/**
+ * The second number of the version this header belongs to.
+ */
 #define KVM_HOTPLUG_VERSION_MINOR 1
+/**
+ * The third number of the version this header belongs to.
+ */
 #define KVM_HOTPLUG_VERSION_PATCH 0
 
 /**
@@ -425,6 +434,27 @@ enum kvm_hotplug_format {
      * make a raw image look like a qcow2 with a backing file of its choice.
      */
     KVM_HOTPLUG_FORMAT_PROBE = 2,
+};
+
+/**
+ * Format of a runtime file. A record is saved in the one it has.
+ */
+enum kvm_runtime_format {
+    /**
+     * Our own: a JSON object.
+     */
+    KVM_RUNTIME_FORMAT_NATIVE = 1,
+    /**
+     * The list that Ganeti writes. Loaded are its lists of 4 entries (2.10 and later) and of 3 (2.0 to 2.9: what the guest
+     * has is listed without an address and can only go with the next boot, and its disks stay in the command; new devices
+     * are plugged in as usual). Saved it is a list of 4 that Ganeti 3.0 and later load, with everything kept that is unknown
+     * here; what it has no room for (generations, changes for the next boot, taps) is in "<path>.kvm-hotplug", if need be.
+     *
+     * All NICs and all disks of such a guest have the same queues, vhost, cache, aio and discard, which are hypervisor
+     * parameters there: requests get them unless they ask for something else, and then they fail with -EINVAL, as they do
+     * for what Ganeti does not know (MTU, boot order, serial number, qcow2, read-only and such).
+     */
+    KVM_RUNTIME_FORMAT_GANETI = 2,
 };
 
 /**
@@ -1001,7 +1031,7 @@ struct kvm_hotplug_device {
      */
     char serial[24];
     /**
-     * Disk: path of the image or block device.
+     * Disk: path of the image or block device, or the URI of one that Ganeti had QEMU open by itself.
      */
     char path[4096];
     /**
@@ -1554,9 +1584,9 @@ extern "C" {
  *
  * With any other value of incoming, the command is that of a migration target: what the source has at this moment, taken
  * from a copy of its runtime file. Changes that wait for a reboot go on waiting. The names of the new taps go into the
- * record; one from kvm_runtime_read() will do as well, and then no file is written. After the start,
- * kvm_hotplug_verify() says whether the target is what it has to be. Images are opened in place, so storage is shared with
- * the source or has been copied.
+ * record; one from kvm_runtime_read() will do as well, and then no file is written. kvm_runtime_check() before and
+ * kvm_hotplug_verify() after the start say whether the target is what it has to be. Images are opened in place, so storage
+ * is shared with the source or has been copied.
  *
  * `runtime`: the record.
  * `options`, `options_size`: how to start, and sizeof *options; NULL and 0 for a boot with defaults.
@@ -1620,6 +1650,10 @@ const int32_t *kvm_boot_fds(const struct kvm_boot *boot,
  *             execvp(argv[0], (char *const *)argv);
  *         _exit(127);
  *     }
+ *
+ * `boot`: the command.
+ *
+ * Blocks: no. Threads: any, also the only one of a child.
  *
  * Returns 0, or -EBADF (no command), -EMFILE or -EBADF (the numbers are above this process's limit, RLIMIT_NOFILE).
  */
@@ -1865,6 +1899,43 @@ int kvm_hotplug_next_event_json(struct kvm_hotplug *guest,
 int kvm_hotplug_watch_qmp(struct kvm_hotplug *guest,
                           int on,
                           struct kvm_hotplug_error **reterr);
+
+/**
+ * Says which format a record has: that of the file it was loaded from, or the one it was converted to.
+ *
+ * `runtime`: the record.
+ * `ret_format`: where to put one of enum kvm_runtime_format.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: no. Threads: any.
+ *
+ * Returns 0, or -EFAULT (runtime or ret_format is NULL), -EBADF (no open handle).
+ */
+int kvm_runtime_get_format(const struct kvm_runtime *runtime, uint32_t *ret_format, struct kvm_hotplug_error **reterr);
+
+/**
+ * Makes a copy of a record in another format. The copy has no file until kvm_runtime_save() gives it one; the record stays
+ * what it is, also while a guest is open with it.
+ *
+ * A Ganeti list fits into our own format whole, and comes out of it again as it was, but for what was changed meanwhile. A
+ * list holds less: a record is refused that has root ports, a SCSI controller outside of its command, a device without an
+ * address or not on a bus that Ganeti uses, or one with a setting that has no place there or is not the same for all NICs
+ * or all disks.
+ *
+ * `runtime`: the record.
+ * `format`: one of enum kvm_runtime_format; the one it has makes a plain copy.
+ * `ret_runtime`: where to put the copy; freed with kvm_runtime_free().
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: looks at the images of disks (type and size). Threads: any. Nothing is changed on failure.
+ *
+ * Returns 0, or -EFAULT (runtime or ret_runtime is NULL), -EBADF (no open handle), -EINVAL (no such format; or the format
+ * cannot hold the record: the message names the device and its setting), -EBADMSG (a list kept in the record is malformed).
+ */
+int kvm_runtime_convert(const struct kvm_runtime *runtime,
+                        uint32_t format,
+                        struct kvm_runtime **ret_runtime,
+                        struct kvm_hotplug_error **reterr);
 
 /**
  * Connects to the QMP socket of a running QEMU, looks at the guest, and finishes or undoes what an agent that died had
@@ -2394,7 +2465,8 @@ int kvm_runtime_new(const struct kvm_runtime_config *config,
 
 /**
  * Loads a runtime file, and the journal beside it, and owns both until the record is freed: a lock file beside it
- * ("<path>.lock", with the pid inside) keeps other handles and processes out.
+ * ("<path>.lock", with the pid inside) keeps other handles and processes out. Its format is recognised, see enum
+ * kvm_runtime_format.
  *
  * `path`: the runtime file; symbolic links are not followed in its last component.
  * `ret_runtime`: where to put the record; freed with kvm_runtime_free().
@@ -2428,9 +2500,9 @@ int kvm_runtime_read(const char *path, struct kvm_runtime **ret_runtime, struct 
  *
  * Blocks: on disk I/O. Threads: any. On failure the old file is as it was.
  *
- * Returns 0, or -EFAULT (runtime is NULL), -EBADF (no open handle), -EBADFD (no path for a record without a file, or a
- * path for one that has a file), -EEXIST (path exists), -EAGAIN (locked), -EROFS (from kvm_runtime_read()), or the errno
- * of open, write, fsync or rename.
+ * Returns 0, or -EFAULT (runtime is NULL), -EBADF (no open handle), -EINVAL (a Ganeti list cannot hold it: the message names
+ * the device and its setting), -EBADFD (no path for a record without a file, or a path for one that has a file), -EEXIST
+ * (path exists), -EAGAIN (locked), -EROFS (from kvm_runtime_read()), or the errno of open, write, fsync or rename.
  */
 int kvm_runtime_save(struct kvm_runtime *runtime,
                      const char *path,
@@ -2481,7 +2553,8 @@ int kvm_runtime_set_log(struct kvm_runtime *runtime,
 
 /**
  * Frees a record; NULL is fine. Its file is unlocked when also the guest opened with it is closed; the order does not
- * matter. Unsaved changes of a record without a file are lost. Does not fail; no other thread may be using it.
+ * matter. Unsaved changes of a record without a file are lost. Does not fail, does not block; no
+ * other thread may be using it.
  */
 void kvm_runtime_free(struct kvm_runtime *runtime);
 

@@ -182,9 +182,11 @@ impl Session {
         let fdsets = self.fdsets.of(&device.id);
         let verb = self.runtime().journal().find(id).map(|intent| intent.verb);
         let (what, text, traces) = match verb {
-            Some(Verb::Add | Verb::UndoAdd) => {
-                (What::Undone, "an interrupted add was taken back", plan::every_trace(device, &fdsets))
-            }
+            Some(Verb::Add | Verb::UndoAdd) => (
+                What::Undone,
+                "an interrupted add was taken back",
+                plan::every_trace(device, &fdsets, self.version),
+            ),
             Some(Verb::Remove) => (What::Removed, "the device is gone", plan::backend(device, &fdsets)),
             None | Some(Verb::SetLink | Verb::Move) => {
                 // Dying between here and the record must not lose that the backend is to go.

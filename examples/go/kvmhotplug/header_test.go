@@ -84,6 +84,7 @@ func TestEnumerationsAreThoseOfTheHeader(t *testing.T) {
 		{"kvm_hotplug_reason", "KVM_HOTPLUG_REASON_", text[kvmhotplug.Reason]},
 		{"kvm_hotplug_vhost", "KVM_HOTPLUG_VHOST_", text[kvmhotplug.Vhost]},
 		{"kvm_hotplug_format", "KVM_HOTPLUG_FORMAT_", text[kvmhotplug.Format]},
+		{"kvm_runtime_format", "KVM_RUNTIME_FORMAT_", text[kvmhotplug.RuntimeFormat]},
 		{"kvm_hotplug_cache", "KVM_HOTPLUG_CACHE_", text[kvmhotplug.Cache]},
 		{"kvm_hotplug_aio", "KVM_HOTPLUG_AIO_", text[kvmhotplug.AIO]},
 		{"kvm_hotplug_discard", "KVM_HOTPLUG_DISCARD_", text[kvmhotplug.Discard]},
@@ -93,6 +94,7 @@ func TestEnumerationsAreThoseOfTheHeader(t *testing.T) {
 		{"kvm_hotplug_io_action", "KVM_HOTPLUG_IO_", text[kvmhotplug.IOAction]},
 		{"kvm_boot_incoming", "KVM_BOOT_INCOMING_", text[kvmhotplug.Incoming]},
 		{"kvm_boot_machine", "KVM_BOOT_MACHINE_", text[kvmhotplug.Machine]},
+		{"kvm_runtime_trouble", "KVM_RUNTIME_TROUBLE_", text[kvmhotplug.Trouble]},
 		{"kvm_hotplug_mismatch", "KVM_HOTPLUG_MISMATCH_", text[kvmhotplug.Mismatch]},
 	}
 	// Levels are slog's.
