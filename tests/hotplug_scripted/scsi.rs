@@ -79,6 +79,13 @@ pub fn a_scsi_disk_brings_its_controller(agent: &dyn Agent) {
         (start.qemu, vec!["a.img".into(), "b.img".into(), "web1.runtime".into()])
     );
     assert_eq!(world.recorded(), Vec::<String>::new());
+    world.qemu.take_seen();
+    done(api.add_disk(&disk(&world, "a.img")));
+    assert_eq!(
+        world.qemu.take_names(),
+        ["add-fd", "blockdev-add", "device_add", "device_add"],
+        "it brings one again"
+    );
 }
 
 pub fn a_scsi_disk_again_is_a_success(agent: &dyn Agent) {
