@@ -962,39 +962,84 @@ struct kvm_runtime_problem {
 };
 
 /**
- * A SCSI controller to add. Zero everywhere is the default: a virtio-scsi-pci in the first free slot. Strings are borrowed
- * for the call.
+ * A NIC to add. Zero everywhere is the default: a virtio-net-pci with one queue, a generated MAC address and a tap of
+ * its own, attached to nothing. Strings and arrays are borrowed for the call.
  */
-struct kvm_hotplug_controller {
+struct kvm_hotplug_nic {
     /**
-     * Id: a letter, then up to 30 letters, digits, '-', '.' or '_'. NULL for "scsi-pci-<slot>", or "scsi-pci-<bus>" on a
-     * root port. The bus for its disks is called "<id>.0".
+     * Id of device and netdev: a letter, then up to 30 letters, digits, '-', '.' or '_'. NULL for "nic-pci-<slot>", or
+     * "nic-pci-<bus>" on a root port.
      */
     const char *id;
     /**
-     * QEMU device model; NULL for "virtio-scsi-pci". One that is not of that family is recorded for the next boot.
+     * MAC address as in "52:54:00:12:34:56", not multicast. NULL for a random one that begins with 52:54:00.
+     */
+    const char *mac;
+    /**
+     * Bridge the tap is attached to. NULL for none. Not together with tap_fds.
+     */
+    const char *bridge;
+    /**
+     * Name of the tap, at most 15 characters, or a pattern with one "%d". It must not exist. NULL for "tap%d". Not
+     * together with tap_fds.
+     */
+    const char *ifname;
+    /**
+     * QEMU device model; NULL for "virtio-net-pci". One that is not of the virtio-net-pci family is recorded for the
+     * next boot.
      */
     const char *model;
     /**
-     * PCI bus to sit on; NULL for the first free slot. With it, slot counts.
+     * Bus to sit on; NULL for the first free slot. With it, slot counts.
      */
     const char *bus;
     /**
-     * Request queues, 1 to 1021; 0 for QEMU's default.
+     * Taps that the caller opened, one per queue, all of one interface. They are duplicated: the caller keeps and
+     * closes its own. NULL to have the tap opened.
+     */
+    const int32_t *tap_fds;
+    /**
+     * Number of tap_fds; 0 to have the tap opened.
+     */
+    uint32_t tap_fd_count;
+    /**
+     * Queue pairs, 1 to 8; 0 means 1, or tap_fd_count.
      */
     uint32_t queues;
+    /**
+     * One of enum kvm_hotplug_vhost.
+     */
+    uint32_t vhost;
+    /**
+     * MTU in bytes, 68 to 65535, announced to the guest (host_mtu) and set on a tap opened here. 0 announces none; the
+     * tap then takes its bridge's.
+     */
+    uint32_t mtu;
     /**
      * Slot on bus, 0 to 31.
      */
     uint32_t slot;
     /**
+     * Place in the firmware's boot order, 0 to 2147483647, with KVM_HOTPLUG_BOOT_INDEX; makes the device load its option
+     * ROM, which a NIC without it does not.
+     */
+    uint32_t boot_index;
+    /**
+     * User id that may reopen a tap opened here, with KVM_HOTPLUG_TAP_OWNER.
+     */
+    uint32_t tap_owner;
+    /**
      * Milliseconds for all of it; 0 means 5000.
      */
     uint32_t timeout_ms;
     /**
-     * KVM_HOTPLUG_LIVE_ONLY or 0.
+     * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_TAP_OWNER, KVM_HOTPLUG_LINK_DOWN.
      */
     uint32_t flags;
+    /**
+     * Must be 0.
+     */
+    uint32_t reserved;
 };
 
 /**
@@ -1243,6 +1288,60 @@ struct kvm_hotplug_disk {
 };
 
 /**
+ * A removal.
+ */
+struct kvm_hotplug_removal {
+    /**
+     * Id of the device. Required; borrowed for the call.
+     */
+    const char *id;
+    /**
+     * Milliseconds for all of it; 0 means 20000.
+     */
+    uint32_t timeout_ms;
+    /**
+     * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT.
+     */
+    uint32_t flags;
+};
+
+/**
+ * A SCSI controller to add. Zero everywhere is the default: a virtio-scsi-pci in the first free slot. Strings are borrowed
+ * for the call.
+ */
+struct kvm_hotplug_controller {
+    /**
+     * Id: a letter, then up to 30 letters, digits, '-', '.' or '_'. NULL for "scsi-pci-<slot>", or "scsi-pci-<bus>" on a
+     * root port. The bus for its disks is called "<id>.0".
+     */
+    const char *id;
+    /**
+     * QEMU device model; NULL for "virtio-scsi-pci". One that is not of that family is recorded for the next boot.
+     */
+    const char *model;
+    /**
+     * PCI bus to sit on; NULL for the first free slot. With it, slot counts.
+     */
+    const char *bus;
+    /**
+     * Request queues, 1 to 1021; 0 for QEMU's default.
+     */
+    uint32_t queues;
+    /**
+     * Slot on bus, 0 to 31.
+     */
+    uint32_t slot;
+    /**
+     * Milliseconds for all of it; 0 means 5000.
+     */
+    uint32_t timeout_ms;
+    /**
+     * KVM_HOTPLUG_LIVE_ONLY or 0.
+     */
+    uint32_t flags;
+};
+
+/**
  * One event. What a call answers itself is no event.
  */
 struct kvm_hotplug_event {
@@ -1291,105 +1390,6 @@ struct kvm_hotplug_event {
      * KVM_HOTPLUG_EVENT_SHUTDOWN, KVM_HOTPLUG_EVENT_RESET: 1 if the guest did it by itself.
      */
     uint32_t by_guest;
-};
-
-/**
- * A NIC to add. Zero everywhere is the default: a virtio-net-pci with one queue, a generated MAC address and a tap of
- * its own, attached to nothing. Strings and arrays are borrowed for the call.
- */
-struct kvm_hotplug_nic {
-    /**
-     * Id of device and netdev: a letter, then up to 30 letters, digits, '-', '.' or '_'. NULL for "nic-pci-<slot>", or
-     * "nic-pci-<bus>" on a root port.
-     */
-    const char *id;
-    /**
-     * MAC address as in "52:54:00:12:34:56", not multicast. NULL for a random one that begins with 52:54:00.
-     */
-    const char *mac;
-    /**
-     * Bridge the tap is attached to. NULL for none. Not together with tap_fds.
-     */
-    const char *bridge;
-    /**
-     * Name of the tap, at most 15 characters, or a pattern with one "%d". It must not exist. NULL for "tap%d". Not
-     * together with tap_fds.
-     */
-    const char *ifname;
-    /**
-     * QEMU device model; NULL for "virtio-net-pci". One that is not of the virtio-net-pci family is recorded for the
-     * next boot.
-     */
-    const char *model;
-    /**
-     * Bus to sit on; NULL for the first free slot. With it, slot counts.
-     */
-    const char *bus;
-    /**
-     * Taps that the caller opened, one per queue, all of one interface. They are duplicated: the caller keeps and
-     * closes its own. NULL to have the tap opened.
-     */
-    const int32_t *tap_fds;
-    /**
-     * Number of tap_fds; 0 to have the tap opened.
-     */
-    uint32_t tap_fd_count;
-    /**
-     * Queue pairs, 1 to 8; 0 means 1, or tap_fd_count.
-     */
-    uint32_t queues;
-    /**
-     * One of enum kvm_hotplug_vhost.
-     */
-    uint32_t vhost;
-    /**
-     * MTU in bytes, 68 to 65535, announced to the guest (host_mtu) and set on a tap opened here. 0 announces none; the
-     * tap then takes its bridge's.
-     */
-    uint32_t mtu;
-    /**
-     * Slot on bus, 0 to 31.
-     */
-    uint32_t slot;
-    /**
-     * Place in the firmware's boot order, 0 to 2147483647, with KVM_HOTPLUG_BOOT_INDEX; makes the device load its option
-     * ROM, which a NIC without it does not.
-     */
-    uint32_t boot_index;
-    /**
-     * User id that may reopen a tap opened here, with KVM_HOTPLUG_TAP_OWNER.
-     */
-    uint32_t tap_owner;
-    /**
-     * Milliseconds for all of it; 0 means 5000.
-     */
-    uint32_t timeout_ms;
-    /**
-     * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_TAP_OWNER, KVM_HOTPLUG_LINK_DOWN.
-     */
-    uint32_t flags;
-    /**
-     * Must be 0.
-     */
-    uint32_t reserved;
-};
-
-/**
- * A removal.
- */
-struct kvm_hotplug_removal {
-    /**
-     * Id of the device. Required; borrowed for the call.
-     */
-    const char *id;
-    /**
-     * Milliseconds for all of it; 0 means 20000.
-     */
-    uint32_t timeout_ms;
-    /**
-     * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT.
-     */
-    uint32_t flags;
 };
 
 /**
@@ -1718,6 +1718,81 @@ int kvm_runtime_check(const struct kvm_runtime *runtime,
                       size_t capacity,
                       size_t *ret_count,
                       struct kvm_hotplug_error **reterr);
+
+/**
+ * Adds a NIC to the record of a guest that does not run: kvm_runtime_boot() makes it part of the guest. The request is that
+ * of kvm_hotplug_add_nic(); its slot is chosen now, its tap is opened by the boot command, and given the name or pattern that
+ * ifname says. Any device model will do.
+ *
+ * The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
+ *
+ * `runtime`: the record, which has a file.
+ * `nic`, `nic_size`: the request, and sizeof *nic; tap_fds and tap_owner are refused, timeout_ms and KVM_HOTPLUG_LIVE_ONLY do
+ * not count.
+ * `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Its state is
+ * KVM_HOTPLUG_AFTER_REBOOT until the boot.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: on disk I/O. Threads: any.
+ *
+ * Returns 0, or the errno values of kvm_hotplug_add_nic() that are not QEMU's, and -EBUSY (a guest handle is open with this
+ * record: add to the running guest), -EBADFD (the record has no file), -EROFS (from kvm_runtime_read()).
+ */
+int kvm_runtime_add_nic(struct kvm_runtime *runtime,
+                        const struct kvm_hotplug_nic *nic,
+                        size_t nic_size,
+                        struct kvm_hotplug_device *ret_device,
+                        size_t device_size,
+                        struct kvm_hotplug_error **reterr);
+
+/**
+ * Adds a disk to the record of a guest that does not run: kvm_runtime_boot() makes it part of the guest. The request is that
+ * of kvm_hotplug_add_disk(); its place is chosen now, with a SCSI controller if it needs one. The image is opened and closed
+ * again, to see whether it can be and what it is. Any device model on a PCI or SCSI bus will do.
+ *
+ * The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
+ *
+ * `runtime`: the record, which has a file.
+ * `disk`, `disk_size`: the request, and sizeof *disk; timeout_ms and KVM_HOTPLUG_LIVE_ONLY do not count.
+ * `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Its state is
+ * KVM_HOTPLUG_AFTER_REBOOT until the boot.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: on opening the image and on disk I/O. Threads: any.
+ *
+ * Returns 0, or the errno values of kvm_hotplug_add_disk() that are not QEMU's, and -EBUSY (a guest handle is open with this
+ * record: add to the running guest), -EBADFD (the record has no file), -EROFS (from kvm_runtime_read()).
+ */
+int kvm_runtime_add_disk(struct kvm_runtime *runtime,
+                         const struct kvm_hotplug_disk *disk,
+                         size_t disk_size,
+                         struct kvm_hotplug_device *ret_device,
+                         size_t device_size,
+                         struct kvm_hotplug_error **reterr);
+
+/**
+ * Takes a NIC, a disk or a SCSI controller without disks out of the record of a guest that does not run. It is gone with the
+ * next kvm_runtime_boot(), and at once if it has never been in the guest; until then it is listed with removed_after_reboot.
+ * Its MAC address, serial and image may be used by another one already.
+ *
+ * `runtime`: the record, which has a file.
+ * `removal`, `removal_size`: the id, and sizeof *removal; timeout_ms does not count, and no flags are known.
+ * `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Not written for
+ * KVM_HOTPLUG_ABSENT.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: on disk I/O. Threads: any.
+ *
+ * Returns 0, KVM_HOTPLUG_ABSENT (no such device), or -EFAULT (runtime, removal or its id is NULL), -EBADF (no open handle),
+ * -EINVAL (unknown flags, size 0), -EBUSY (a guest handle is open with this record; disks on the controller: the message names
+ * one), -EBADFD (the record has no file), -EROFS (from kvm_runtime_read()), or the errno of writing the runtime file.
+ */
+int kvm_runtime_remove(struct kvm_runtime *runtime,
+                       const struct kvm_hotplug_removal *removal,
+                       size_t removal_size,
+                       struct kvm_hotplug_device *ret_device,
+                       size_t device_size,
+                       struct kvm_hotplug_error **reterr);
 
 /**
  * Plugs a SCSI controller into the guest and records it. Seldom needed: kvm_hotplug_add_disk() brings one along for the first

@@ -14,6 +14,7 @@
 mod args;
 pub mod boot;
 pub mod check;
+pub mod cold;
 pub mod controller;
 pub mod device;
 pub mod disk;

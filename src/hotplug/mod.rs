@@ -3,6 +3,7 @@
 mod attach;
 mod bridge;
 mod change;
+pub mod cold;
 mod controller;
 mod describe;
 mod disk;

@@ -16,7 +16,7 @@ use crate::net::spec::NicSpec;
 use crate::net::tap::{self, TapRequest, TunDevice};
 use crate::net::vhost::VhostMode;
 use crate::runtime::ganeti::NicSettings;
-use crate::runtime::{Format, Record, Spec};
+use crate::runtime::{Device, Format, Record, Runtime, Spec};
 
 /// Where the taps come from.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ pub struct NicRequest {
 
 impl NicRequest {
     /// The settings asked for, with what the request leaves open taken from `mac` and `own`.
-    fn spec(&self, mac: MacAddr, own: &NicSettings) -> NicSpec {
+    pub(super) fn spec(&self, mac: MacAddr, own: &NicSettings) -> NicSpec {
         let mut spec = NicSpec::new(mac);
         spec.queues = own.queues;
         spec.vhost = own.vhost == VhostMode::Required;
@@ -76,7 +76,7 @@ impl NicRequest {
     }
 
     /// What the record leaves of the choices of the request.
-    fn settle(&self, record: &Record) -> Result<NicSettings> {
+    pub(super) fn settle(&self, record: &Record) -> Result<NicSettings> {
         // The address does not matter for that.
         let mac = self.mac.unwrap_or(MacAddr::local([0, 0, 1]));
         let open = NicSettings { queues: self.queues, vhost: VhostMode::Off, vnet_hdr: true, rom: false };
@@ -85,7 +85,7 @@ impl NicRequest {
         record.settle_nic(&wanted, self.vhost)
     }
 
-    fn differs(&self, spec: &Spec, own: &NicSettings) -> Option<&'static str> {
+    pub(super) fn differs(&self, spec: &Spec, own: &NicSettings) -> Option<&'static str> {
         let Spec::Nic(existing) = spec else { return Some("type") };
         let mut wanted = self.spec(self.mac.unwrap_or(existing.mac), own);
         wanted.vhost = if own.vhost.accepts(existing.vhost) { existing.vhost } else { !existing.vhost };
@@ -132,7 +132,7 @@ impl Session {
         if let Some(device) = self.already(&request.wish, |spec| request.differs(spec, &own))? {
             return self.answer_existing(device, request.wish.live_only).map(Prepared::Answer);
         }
-        let mut spec = request.spec(self.free_mac(request.mac)?, &own);
+        let mut spec = request.spec(free_mac(&self.runtime(), request.mac, |_| true)?, &own);
         if let Some(why) = self.obstacle(&Spec::Nic(spec.clone())) {
             return Ok(Prepared::Later(Spec::Nic(spec), why));
         }
@@ -142,23 +142,28 @@ impl Session {
         spec.vhost = !vhost.is_empty();
         Ok(Prepared::Now((spec, vhost)))
     }
+}
 
-    fn free_mac(&self, wanted: Option<MacAddr>) -> Result<MacAddr> {
-        let runtime = self.runtime();
-        let owner = |mac: &MacAddr| {
-            let journal = runtime.journal().intents.iter().map(|intent| &intent.device);
-            runtime.record().devices.iter().chain(journal).find(|device| device.mac() == Some(*mac))
-        };
-        let Some(mac) = wanted else {
-            return net::mac::generate(|mac| owner(mac).is_some());
-        };
-        match owner(&mac) {
-            None => Ok(mac),
-            Some(device) => Err(Error::new(
-                ErrorKind::Conflict,
-                format!("MAC address {mac} is used by {} of this guest; take another one", device.id),
-            )),
-        }
+/// The wanted address, or a new one, unless a device of the guest that `counts` has it.
+pub(super) fn free_mac(
+    runtime: &Runtime,
+    wanted: Option<MacAddr>,
+    counts: impl Fn(&Device) -> bool,
+) -> Result<MacAddr> {
+    let owner = |mac: &MacAddr| {
+        let journal = runtime.journal().intents.iter().map(|intent| &intent.device);
+        let mut all = runtime.record().devices.iter().chain(journal);
+        all.find(|device| device.mac() == Some(*mac) && counts(device))
+    };
+    let Some(mac) = wanted else {
+        return net::mac::generate(|mac| owner(mac).is_some());
+    };
+    match owner(&mac) {
+        None => Ok(mac),
+        Some(device) => Err(Error::new(
+            ErrorKind::Conflict,
+            format!("MAC address {mac} is used by {} of this guest; take another one", device.id),
+        )),
     }
 }
 

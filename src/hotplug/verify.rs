@@ -388,7 +388,7 @@ fn expectations(device: &Device, address: &Address) -> Map<String, Value> {
     if let Some(driver) = expected.remove("driver") {
         expected.insert("type".to_owned(), driver);
     }
-    if matches!(&device.spec, Spec::Nic(spec) if spec.boot_index.is_some()) {
+    if matches!(&device.spec, Spec::Nic(spec) if spec.boot_index.is_some() || spec.rom) {
         expected.insert("romfile".to_owned(), ANY_FILE.into());
     }
     for (name, value) in defaults {
