@@ -2483,7 +2483,8 @@ int kvm_hotplug_del_controller(struct kvm_hotplug *guest,
                                struct kvm_hotplug_error **reterr);
 
 /**
- * Gives a disk another size while the guest uses it; the guest sees the new size at once. A raw or qcow2 image is resized
+ * Gives a disk another size while the guest uses it; the guest sees the new size at once, on a SCSI disk when it looks again
+ * (Linux: echo 1 >/sys/block/sda/device/rescan). A raw or qcow2 image is resized
  * by QEMU; a block device has to be resized first, and is then looked at again.
  *
  * The size is the image's own and is not recorded. The call may be repeated.
