@@ -5,6 +5,7 @@ mod disk;
 mod events;
 mod gate;
 mod guest;
+mod leaving;
 mod nic;
 mod outcome;
 mod places;

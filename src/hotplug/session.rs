@@ -355,13 +355,18 @@ impl Session {
 
     /// Clears up behind devices that are gone.
     pub(super) fn clear_departed(&mut self, deadline: &Deadline) -> Result<()> {
-        while let Some(id) = self.departed.last().cloned() {
-            if let Some(device) = self.known_device(&id) {
+        while !self.departed.is_empty() {
+            let ids = self.departed.clone();
+            let mut gone = Vec::new();
+            for device in ids.iter().filter_map(|id| self.known_device(id)).collect::<Vec<_>>() {
                 if self.is_really_gone(&device.id, deadline)? {
-                    self.finish_and_tell(&device, deadline)?;
+                    gone.push(device);
                 }
             }
-            self.set_departed_aside(&id);
+            if !gone.is_empty() {
+                self.finish_and_tell_all(&gone.iter().collect::<Vec<_>>(), deadline)?;
+            }
+            ids.iter().for_each(|id| self.set_departed_aside(id));
         }
         Ok(())
     }

@@ -88,7 +88,7 @@ fn refusal(error: &Error, step: &Step) -> Error {
 /// Something that could not be taken back.
 #[derive(Debug)]
 pub(super) struct Leftover {
-    inverse: Inverse,
+    pub(super) inverse: Inverse,
     error: Error,
 }
 
