@@ -2,4 +2,4 @@
 
 mod peer;
 
-pub use peer::{Peer, Reaction};
+pub use peer::{Answer, Peer, Reaction};

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// Input that no socket holds at once would make the peer wait for a client that waits for the peer.
@@ -19,7 +20,31 @@ pub struct Reaction {
     /// Said at once, each piece by a write of its own.
     pub opening: Vec<Vec<u8>>,
     /// Said one by one, each when another command has arrived.
-    pub answers: Vec<Vec<u8>>,
+    pub answers: Vec<Answer>,
+}
+
+/// What is said when a command has arrived.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// These bytes.
+    Raw(Vec<u8>),
+    /// An object that lacks its end: the id of the command, if it has one, and the brace.
+    Open(Vec<u8>),
+}
+
+impl Answer {
+    fn len(&self) -> usize {
+        let (Self::Raw(bytes) | Self::Open(bytes)) = self;
+        bytes.len()
+    }
+
+    fn to(&self, command: &Value) -> Vec<u8> {
+        match (self, command.get("id")) {
+            (Self::Raw(bytes), _) => bytes.clone(),
+            (Self::Open(bytes), None) => [bytes, &b"}\n"[..]].concat(),
+            (Self::Open(bytes), Some(id)) => [bytes, format!(",\"id\":{id}}}\n").as_bytes()].concat(),
+        }
+    }
 }
 
 /// A listening socket with a thread behind it.
@@ -61,7 +86,8 @@ impl Peer {
 
     /// What the next client, and only that one, gets to hear. False if it is too much.
     pub fn prepare(&self, reaction: Reaction) -> bool {
-        let size: usize = reaction.opening.iter().chain(&reaction.answers).map(Vec::len).sum();
+        let answers: usize = reaction.answers.iter().map(Answer::len).sum();
+        let size = reaction.opening.iter().map(Vec::len).sum::<usize>() + answers;
         *self.next.lock().unwrap() = reaction;
         size <= MOST
     }
@@ -75,15 +101,19 @@ fn serve(mut client: UnixStream, reaction: &Reaction) -> std::io::Result<()> {
     }
     let mut answers = reaction.answers.iter();
     let mut buffer = [0; 4096];
+    let mut pending = Vec::new();
     while answers.len() > 0 {
         let count = client.read(&mut buffer)?;
         if count == 0 {
             return Ok(());
         }
-        // The library ends each command with a newline, and writes none within.
-        let commands = buffer[..count].iter().filter(|byte| **byte == b'\n').count();
-        for answer in answers.by_ref().take(commands) {
-            client.write_all(answer)?;
+        pending.extend_from_slice(&buffer[..count]);
+        let mut commands = serde_json::Deserializer::from_slice(&pending).into_iter::<Value>();
+        let whole: Vec<Value> = commands.by_ref().map_while(Result::ok).collect();
+        let read = commands.byte_offset();
+        pending.drain(..read);
+        for (command, answer) in whole.iter().zip(answers.by_ref()) {
+            client.write_all(&answer.to(command))?;
         }
     }
     client.shutdown(Shutdown::Write)?;

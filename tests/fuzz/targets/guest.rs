@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-use fuzz_support::{Peer, Reaction};
+use fuzz_support::{Answer, Peer, Reaction};
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
 use kvm_hotplug::hotplug::{DiskRequest, Guest, Removal, Wish};
 use kvm_hotplug::ids::DeviceId;
@@ -97,23 +97,22 @@ fn in_time<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Answers are numbered as the library numbers its commands, from 1 for `qmp_capabilities`.
-fn answer(number: usize, line: &[u8]) -> Vec<u8> {
-    let reply = match line {
-        [b'!', raw @ ..] => return [raw, b"\n"].concat(),
+/// A line of the input as the answer to a command, which is the peer's to number.
+fn answer(line: &[u8]) -> Answer {
+    let (key, value) = match line {
+        [b'!', raw @ ..] => return Answer::Raw([raw, b"\n"].concat()),
         [b'-', text @ ..] => {
-            json!({"error": {"class": "GenericError", "desc": String::from_utf8_lossy(text)}, "id": number})
+            ("error", json!({"class": "GenericError", "desc": String::from_utf8_lossy(text)}))
         }
-        json => json!({"return": serde_json::from_slice(json).unwrap_or(Value::Null), "id": number}),
+        json => ("return", serde_json::from_slice(json).unwrap_or(Value::Null)),
     };
-    format!("{reply}\n").into_bytes()
+    Answer::Open(format!("{{\"{key}\":{value}").into_bytes())
 }
 
 fn run(data: &[u8]) {
     let mut lines = data.split(|byte| *byte == b'\n');
     let calls = lines.next().unwrap_or_default();
-    let answers: Vec<Vec<u8>> =
-        [answer(1, b"{}")].into_iter().chain(lines.zip(2..).map(|(line, number)| answer(number, line))).collect();
+    let answers: Vec<Answer> = std::iter::once(answer(b"{}")).chain(lines.map(answer)).collect();
     let scene = &*SCENE;
     if !scene.peer.prepare(Reaction { opening: vec![GREETING.to_vec()], answers }) {
         return;
