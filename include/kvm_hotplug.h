@@ -93,6 +93,21 @@
 #define KVM_HOTPLUG_TAP_OWNER 4
 
 /**
+ * Flag of struct kvm_hotplug_nic: with its cable pulled, until kvm_hotplug_set_link() says otherwise.
+ */
+#define KVM_HOTPLUG_LINK_DOWN 64
+
+/**
+ * Flag of struct kvm_hotplug_command: send it even if it fools the record.
+ */
+#define KVM_HOTPLUG_FORCE 1
+
+/**
+ * Flag of struct kvm_hotplug_command: fd is given, also when it is 0.
+ */
+#define KVM_HOTPLUG_PASS_FD 2
+
+/**
  * Timeout of removals that get 0, in milliseconds. Guests take 30 to 190 ms when they are idle, and over 15 s with
  * native PCIe hotplug (QEMU 5.2 on q35).
  */
@@ -103,6 +118,11 @@
  * the device is gone already.
  */
 #define KVM_HOTPLUG_NO_WAIT 32
+
+/**
+ * Flag of kvm_hotplug_resize_disk(): the disk may get smaller. What lies behind its new end is lost.
+ */
+#define KVM_HOTPLUG_SHRINK 1
 
 /**
  * Flag of struct kvm_runtime_config: reserved_slots is given, also when it is 0.
@@ -216,6 +236,10 @@ enum kvm_hotplug_failure {
      * ENOTRECOVERABLE: an internal error was caught; the handle only closes from here on.
      */
     KVM_HOTPLUG_ERROR_PANIC = 24,
+    /**
+     * EBUSY: the guest is being migrated, or has been, or waits for a migration to come in.
+     */
+    KVM_HOTPLUG_ERROR_MIGRATING = 25,
 };
 
 /**
@@ -326,6 +350,10 @@ enum kvm_hotplug_reason {
      * Pending: the caller did not wait.
      */
     KVM_HOTPLUG_REASON_NOT_AWAITED = 22,
+    /**
+     * Pending: the guest is being migrated; it will be asked again where it runs afterwards.
+     */
+    KVM_HOTPLUG_REASON_MIGRATING = 23,
 };
 
 /**
@@ -493,9 +521,52 @@ enum kvm_hotplug_event_type {
      */
     KVM_HOTPLUG_EVENT_MONITOR_LOST = 7,
     /**
-     * Events were dropped because nobody fetched them (more than 1024).
+     * Events were dropped because nobody fetched them (more than 1024, or 512 QMP events).
      */
     KVM_HOTPLUG_EVENT_LOST = 8,
+    /**
+     * There is a connection to the monitor again.
+     */
+    KVM_HOTPLUG_EVENT_MONITOR_RESTORED = 9,
+    /**
+     * A disk could not be read or written: operation, action and no_space say more.
+     */
+    KVM_HOTPLUG_EVENT_IO_ERROR = 10,
+    /**
+     * The guest shut down, or was made to; by_guest says which, text why. QEMU is about to exit unless it was started with
+     * -no-shutdown.
+     */
+    KVM_HOTPLUG_EVENT_SHUTDOWN = 11,
+    /**
+     * The guest was reset; by_guest says by whom, text why.
+     */
+    KVM_HOTPLUG_EVENT_RESET = 12,
+    /**
+     * The guest's system has crashed and says so (through a pvpanic device).
+     */
+    KVM_HOTPLUG_EVENT_PANICKED = 13,
+    /**
+     * A QMP event as it came, after kvm_hotplug_watch_qmp(); fetch it with kvm_hotplug_next_event_json().
+     */
+    KVM_HOTPLUG_EVENT_QMP = 14,
+};
+
+/**
+ * What QEMU did about a failed request to a disk.
+ */
+enum kvm_hotplug_io_action {
+    /**
+     * The guest was told.
+     */
+    KVM_HOTPLUG_IO_REPORT = 1,
+    /**
+     * Nothing.
+     */
+    KVM_HOTPLUG_IO_IGNORE = 2,
+    /**
+     * The guest was stopped; QEMU repeats the request when it is let go on (QMP command cont).
+     */
+    KVM_HOTPLUG_IO_STOP = 3,
 };
 
 /**
@@ -593,6 +664,10 @@ enum kvm_hotplug_mismatch {
      * An fdset with our tag that belongs to no device. kvm_hotplug_mend() removes it.
      */
     KVM_HOTPLUG_MISMATCH_ORPHAN_FDSET = 15,
+    /**
+     * The tap is on another bridge of the host than recorded, or on none.
+     */
+    KVM_HOTPLUG_MISMATCH_BRIDGE = 16,
 };
 
 /**
@@ -947,6 +1022,46 @@ struct kvm_hotplug_device {
      * Unit of the target, 0 to 16383.
      */
     uint32_t lun;
+    /**
+     * NIC: 1 if its link is recorded as down.
+     */
+    uint32_t link_down;
+    /**
+     * Place in the firmware's boot order, -1 for none.
+     */
+    int32_t boot_index;
+    /**
+     * Disk: one of enum kvm_hotplug_format, RAW or QCOW2.
+     */
+    uint32_t format;
+    /**
+     * Disk: one of enum kvm_hotplug_cache.
+     */
+    uint32_t cache;
+    /**
+     * Disk: one of enum kvm_hotplug_aio.
+     */
+    uint32_t aio;
+    /**
+     * Disk: one of enum kvm_hotplug_discard.
+     */
+    uint32_t discard;
+    /**
+     * Disk: one of enum kvm_hotplug_detect_zeroes.
+     */
+    uint32_t detect_zeroes;
+    /**
+     * Disk: 1 if others may write to the image at the same time.
+     */
+    uint32_t share_rw;
+    /**
+     * Disk: smallest unit of I/O in bytes, 0 for QEMU's default.
+     */
+    uint32_t logical_block_size;
+    /**
+     * Disk: unit the guest should align to in bytes, 0 for the same.
+     */
+    uint32_t physical_block_size;
 };
 
 /**
@@ -958,7 +1073,7 @@ struct kvm_hotplug_event {
      */
     char id[32];
     /**
-     * Details in words, UTF-8.
+     * Details in words, UTF-8. KVM_HOTPLUG_EVENT_QMP: the beginning of the event's JSON text.
      */
     char text[256];
     /**
@@ -977,6 +1092,27 @@ struct kvm_hotplug_event {
      * One of enum kvm_hotplug_device_type; 0 for events about the guest.
      */
     uint32_t device_type;
+    /**
+     * How often it has happened since it was last fetched: I/O errors, resets and the like, which a guest can cause
+     * without end, are not kept twice.
+     */
+    uint64_t times;
+    /**
+     * KVM_HOTPLUG_EVENT_IO_ERROR: one of enum kvm_hotplug_io_action.
+     */
+    uint32_t action;
+    /**
+     * KVM_HOTPLUG_EVENT_IO_ERROR: 1 if it was a write.
+     */
+    uint32_t write;
+    /**
+     * KVM_HOTPLUG_EVENT_IO_ERROR: 1 if there was no space left.
+     */
+    uint32_t no_space;
+    /**
+     * KVM_HOTPLUG_EVENT_SHUTDOWN, KVM_HOTPLUG_EVENT_RESET: 1 if the guest did it by itself.
+     */
+    uint32_t by_guest;
 };
 
 /**
@@ -1051,7 +1187,7 @@ struct kvm_hotplug_nic {
      */
     uint32_t timeout_ms;
     /**
-     * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_TAP_OWNER.
+     * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_TAP_OWNER, KVM_HOTPLUG_LINK_DOWN.
      */
     uint32_t flags;
     /**
@@ -1076,6 +1212,37 @@ struct kvm_hotplug_removal {
      * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT.
      */
     uint32_t flags;
+};
+
+/**
+ * A QMP command.
+ */
+struct kvm_hotplug_command {
+    /**
+     * Its name, such as "query-status". Required; borrowed for the call.
+     */
+    const char *execute;
+    /**
+     * Its arguments as the text of a JSON object, at most 131072 bytes and 127 levels deep; NULL for none. Borrowed.
+     * QEMU takes some 3.5 microseconds to read each byte.
+     */
+    const char *arguments;
+    /**
+     * A file descriptor that QEMU gets along with it, with KVM_HOTPLUG_PASS_FD (getfd, add-fd). Borrowed.
+     */
+    int32_t fd;
+    /**
+     * Milliseconds for all of it; 0 means 5000.
+     */
+    uint32_t timeout_ms;
+    /**
+     * KVM_HOTPLUG_FORCE, KVM_HOTPLUG_PASS_FD.
+     */
+    uint32_t flags;
+    /**
+     * Must be 0.
+     */
+    uint32_t reserved;
 };
 
 /**
@@ -1350,6 +1517,7 @@ int kvm_runtime_plan_boot(const struct kvm_runtime *runtime,
  * - -ENOSPC (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken);
  * - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused a step, see
  *   kvm_hotplug_error_step()), -EBUSY (kind MONITOR_BUSY), -ENOTRECOVERABLE;
+ * - -EBUSY (kind MIGRATING: a migration is on its way, from here or to here, or the guest has gone with one);
  * - the errno of writing journal or runtime file.
  *
  * On failure guest, host and record are as they were, unless kvm_hotplug_error_undo() says otherwise.
@@ -1428,6 +1596,44 @@ int kvm_hotplug_next_event(struct kvm_hotplug *guest,
                            struct kvm_hotplug_event *ret_event,
                            size_t event_size,
                            struct kvm_hotplug_error **reterr);
+
+/**
+ * Fetches the oldest event as JSON text, with everything that is known of it. Events come in one order, whichever function
+ * fetches them.
+ *
+ * The text is an object: "event" (such as "removed" or "io-error": the names of enum kvm_hotplug_event_type in lower case, with
+ * "-"), "id", "type" ("nic", "disk" or "scsi") and "generation" of the device (null for events about the guest), "text", "times";
+ * "lost" for lost; "operation" ("read" or "write"), "action" ("report", "ignore" or "stop") and "no_space" for io-error;
+ * "by_guest" for shutdown and reset; "qmp", with "event", "data" and "timestamp" as QEMU sent them, for qmp.
+ *
+ * `guest`: the handle.
+ * `ret_json`: where to put the text, UTF-8; freed with kvm_hotplug_text_free(). Written only when there is an event.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
+ *
+ * Returns 1 if there was an event, 0 if not, or -EFAULT (guest or ret_json is NULL), -EBADF (no open handle),
+ * -ENOTRECOVERABLE.
+ */
+int kvm_hotplug_next_event_json(struct kvm_hotplug *guest,
+                                char **ret_json,
+                                struct kvm_hotplug_error **reterr);
+
+/**
+ * Turns on or off that QMP events can be fetched as they are (KVM_HOTPLUG_EVENT_QMP), besides the events made from them. At
+ * most 512 of them, and 2 MiB, are kept; the oldest are dropped and counted then, never other events.
+ *
+ * `guest`: the handle.
+ * `on`: 1 or 0. A new handle begins with 0. Turning it off leaves those that are kept.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
+ *
+ * Returns 0, or -EFAULT (guest is NULL), -EBADF (no open handle), -EINVAL (neither 0 nor 1), -ENOTRECOVERABLE.
+ */
+int kvm_hotplug_watch_qmp(struct kvm_hotplug *guest,
+                          int on,
+                          struct kvm_hotplug_error **reterr);
 
 /**
  * Connects to the QMP socket of a running QEMU, looks at the guest, and finishes or undoes what an agent that died had
@@ -1550,6 +1756,71 @@ int kvm_hotplug_get_device(const struct kvm_hotplug *guest,
                            struct kvm_hotplug_error **reterr);
 
 /**
+ * Pulls the cable of a NIC, or puts it back: the guest sees its carrier go and come. Recorded, so that it outlives the
+ * guest: QEMU has no device property for it (5.2 to 11.1), so whoever starts the guest again starts it paused (-S) and
+ * opens it before it runs; kvm_hotplug_open() sets the recorded links down.
+ *
+ * The call may be repeated; it is then sent again, since others may have set the link.
+ *
+ * `guest`: the handle.
+ * `id`: the NIC's id.
+ * `up`: 1 for up, 0 for down.
+ * `timeout_ms`: for all of it; 0 means 5000.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: up to the timeout; a millisecond normally. Threads: any.
+ *
+ * Returns KVM_HOTPLUG_DONE, KVM_HOTPLUG_AFTER_REBOOT (recorded; the NIC itself comes with the next boot), or
+ * - -EFAULT (guest or id is NULL), -EBADF (no open handle), -EINVAL (up is neither 0 nor 1; it is a disk; no UTF-8);
+ * - -ENOENT (no such NIC; or recorded, but the guest does not have it), -EACCES (kind FOREIGN: in the guest, not in the
+ *   record), -EBUSY (kind STATE: it is being removed; kind MIGRATING: the guest is between two hosts; kind
+ *   MONITOR_BUSY);
+ * - -ETIMEDOUT, -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO (QEMU refused), -ENOTRECOVERABLE, or the errno of writing
+ *   journal or runtime file.
+ *
+ * On failure the link is as it was, unless kvm_hotplug_error_undo() says otherwise; the next call sets it back then.
+ */
+int kvm_hotplug_set_link(struct kvm_hotplug *guest,
+                         const char *id,
+                         int up,
+                         uint32_t timeout_ms,
+                         struct kvm_hotplug_error **reterr);
+
+/**
+ * Moves a NIC to another bridge of the host. Its tap changes places; the guest keeps its device, MTU included, and
+ * notices nothing. Recorded.
+ *
+ * The tap is looked for by its recorded name in the network namespace of the calling thread. One that the caller opened
+ * (tap_fds) is moved as well if it is there. The tap is on no bridge for the moment between the two.
+ *
+ * The call may be repeated: a tap that is on that bridge already is left there.
+ *
+ * `guest`: the handle.
+ * `id`: the NIC's id.
+ * `bridge`: name of the bridge to move to, or NULL to take it out of any.
+ * `timeout_ms`: for all of it; 0 means 5000.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: up to the timeout; milliseconds normally. Threads: any.
+ *
+ * Returns KVM_HOTPLUG_DONE, KVM_HOTPLUG_AFTER_REBOOT (recorded; the NIC itself comes with the next boot), or
+ * - -EFAULT (guest or id is NULL), -EBADF (no open handle), -EINVAL (it is a disk; bridge is no Linux bridge; not a name
+ *   of an interface), -ENOENT (no such NIC or bridge; the tap is not in this network namespace; the guest does not have
+ *   the device);
+ * - -EACCES (kind FOREIGN: the device is not in the record, or the interface of that name is no tap), -EBUSY (kind STATE:
+ *   it is being removed; kind HOST: the tap belongs to something that is no Linux bridge; kind MONITOR_BUSY);
+ * - the errno of leaving or joining a bridge (-EPERM without CAP_NET_ADMIN), -ETIMEDOUT, -ECANCELED, -ECONNRESET,
+ *   -EPROTO, -EREMOTEIO, -ENOTRECOVERABLE, or the errno of writing journal or runtime file.
+ *
+ * On failure the tap is on the bridge where it was, unless kvm_hotplug_error_undo() says otherwise.
+ */
+int kvm_hotplug_move_nic(struct kvm_hotplug *guest,
+                         const char *id,
+                         const char *bridge,
+                         uint32_t timeout_ms,
+                         struct kvm_hotplug_error **reterr);
+
+/**
  * Plugs a NIC into the guest and records it: a tap is opened (multi-queue when asked), attached to its bridge, given its
  * MTU and set up; QEMU gets its descriptors, a netdev and a device; the runtime file is replaced. All of it or nothing.
  *
@@ -1571,7 +1842,8 @@ int kvm_hotplug_get_device(const struct kvm_hotplug *guest,
  *   KVM_HOTPLUG_LIVE_ONLY), -ENOENT (no such bus or bridge);
  * - -ENODEV (vhost required and missing), or the errno of opening or setting up the tap (-EPERM without CAP_NET_ADMIN);
  * - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused a step, see
- *   kvm_hotplug_error_step()), -EBUSY (monitor busy), -ENOTRECOVERABLE;
+ *   kvm_hotplug_error_step()), -EBUSY (kind MONITOR_BUSY), -ENOTRECOVERABLE;
+ * - -EBUSY (kind MIGRATING: a migration is on its way, from here or to here, or the guest has gone with one);
  * - the errno of writing journal or runtime file.
  *
  * On failure guest, host and record are as they were, unless kvm_hotplug_error_undo() says otherwise.
@@ -1655,6 +1927,74 @@ int kvm_hotplug_plan_removal(struct kvm_hotplug *guest,
 void kvm_hotplug_text_free(char *text);
 
 /**
+ * Runs a QMP command of the caller's own over the guest's connection, since a monitor serves one client at a time.
+ *
+ * Refused without KVM_HOTPLUG_FORCE, because the record would not know: device_add, device_del, netdev_add and netdev_del;
+ * qmp_capabilities; human-monitor-command with anything but "info" and "help"; and, if they name a device, block node,
+ * descriptor or fdset of the record: add-fd, remove-fd, getfd, closefd, set_link, qom-set, eject, blockdev-add,
+ * blockdev-del, blockdev-reopen, blockdev-snapshot, blockdev-snapshot-sync, blockdev-mirror, blockdev-change-medium,
+ * block_resize, block-commit, block-stream, drive-mirror, change-backing-file, x-blockdev-change and transaction. After a
+ * forced one the guest is looked at anew by the next call; what it did to a recorded device is the caller's to answer for,
+ * and kvm_hotplug_verify() may tell.
+ *
+ * Everything else is sent as it is: stop, cont, system_reset (which completes pending removals), migrate, quit (after which
+ * calls fail with -ECONNREFUSED or -ENOENT), and so on.
+ *
+ * `guest`: the handle.
+ * `command`, `command_size`: the command, and sizeof *command.
+ * `ret_reply`: where to put what it returned, as JSON text, at most 4 MiB; freed with kvm_hotplug_text_free(). NULL if it
+ * is of no interest.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: up to the timeout. Threads: any.
+ *
+ * Returns 0, or
+ * - -EREMOTEIO (kind QMP: QEMU answered with an error, see kvm_hotplug_error_qmp_class() and kvm_hotplug_error_qmp_desc());
+ * - -EPERM (kind STATE: it would fool the record);
+ * - -EFAULT (guest, command or execute is NULL), -EBADF (no open handle, closed fd), -EINVAL (not a name of a command,
+ *   arguments are no JSON object, unknown flags), -EMSGSIZE (too long), -E2BIG (a field is set that this version does not
+ *   have);
+ * - -ETIMEDOUT, -ECANCELED, -ECONNRESET, -EPROTO (the reply exceeds the limits), after which nobody knows whether it was
+ *   done; -EBUSY (kind MONITOR_BUSY), -ECONNREFUSED or -ENOENT (QEMU has gone), -ENOTRECOVERABLE.
+ */
+int kvm_hotplug_qmp(struct kvm_hotplug *guest,
+                    const struct kvm_hotplug_command *command,
+                    size_t command_size,
+                    char **ret_reply,
+                    struct kvm_hotplug_error **reterr);
+
+/**
+ * Says everything that is known of the devices, as JSON text: what struct kvm_hotplug_device has, and what only the guest and
+ * the host know.
+ *
+ * A device is an object with "id", "type" ("nic", "disk" or "scsi"), "state" ("live", "pending" or "after-reboot"),
+ * "reason", "generation", "model", "bus", "slot" (on a PCI bus), "channel", "target" and "lun" (on a SCSI bus), "in_guest". A
+ * SCSI controller has "queues". A NIC has "mac", "queues", "vhost", "mtu",
+ * "link" ("up" or "down", as recorded), "bridge" (as recorded), "boot_index" and "tap": "name", "here" (in this network
+ * namespace), its "mtu" and "bridge" of the moment. A disk has "path", "format", "read_only", "share_rw", "serial", "cache",
+ * "aio", "discard", "detect_zeroes", "boot_index", "logical_block_size", "physical_block_size", "queues", "node_name" (null if
+ * QEMU has no such node), "size" (bytes, as the guest sees it), "allocated" (bytes of the image in use) and "fdsets". What is
+ * not known or left to QEMU is null.
+ *
+ * `guest`: the handle.
+ * `id`: the device's id; or NULL for all of them, in an array.
+ * `timeout_ms`: for all of it; 0 means 5000.
+ * `ret_json`: where to put the text, UTF-8; freed with kvm_hotplug_text_free(). Written only for KVM_HOTPLUG_DONE.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: up to the timeout, for one question to QEMU if there are disks. Threads: any.
+ *
+ * Returns KVM_HOTPLUG_DONE, KVM_HOTPLUG_ABSENT (no such device), or -EFAULT (guest or ret_json is NULL), -EBADF (no open
+ * handle), -EINVAL (no UTF-8), -ETIMEDOUT, -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO, -EBUSY (monitor busy),
+ * -ENOTRECOVERABLE.
+ */
+int kvm_hotplug_describe(struct kvm_hotplug *guest,
+                         const char *id,
+                         uint32_t timeout_ms,
+                         char **ret_json,
+                         struct kvm_hotplug_error **reterr);
+
+/**
  * Takes a device out of the guest and its record: asks the guest, waits until QEMU says that this very device is gone,
  * takes down what stood behind it, and replaces the runtime file. Nothing behind a device is touched before that.
  *
@@ -1679,7 +2019,7 @@ void kvm_hotplug_text_free(char *text);
  *   or unplug until the deadline; the device stays);
  * - -EACCES (kind FOREIGN: in the guest, not in the record), -EOPNOTSUPP (it shares its slot with other functions; the
  *   bus takes no removals; KVM_HOTPLUG_LIVE_ONLY);
- * - -ETIMEDOUT (QEMU did not answer), -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO, -EBUSY (kind MONITOR_BUSY),
+ * - -ETIMEDOUT (QEMU did not answer), -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO, -EBUSY (kinds MONITOR_BUSY, MIGRATING),
  *   -ENOTRECOVERABLE, or the errno of writing journal or runtime file; kvm_hotplug_error_left() says whether the guest
  *   may have been asked.
  */
@@ -1721,6 +2061,44 @@ int kvm_hotplug_del_disk(struct kvm_hotplug *guest,
                          const char *id,
                          uint32_t timeout_ms,
                          struct kvm_hotplug_error **reterr);
+
+/**
+ * Gives a disk another size while the guest uses it; the guest sees the new size at once. A raw or qcow2 image is resized
+ * by QEMU; a block device has to be resized first, and is then looked at again.
+ *
+ * The size is the image's own and is not recorded. The call may be repeated.
+ *
+ * `guest`: the handle.
+ * `id`: the disk's id.
+ * `bytes`: the new size, a multiple of 512; or 0 for what the image or block device has now, after it was grown from
+ * outside.
+ * `flags`: KVM_HOTPLUG_SHRINK or 0.
+ * `timeout_ms`: for all of it; 0 means 5000.
+ * `ret_bytes`: where to put the size it has now, or NULL.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: up to the timeout, and on opening the image; QEMU stands still while it resizes. Threads: any.
+ *
+ * Returns 0, or
+ * - -EFAULT (guest or id is NULL), -EBADF (no open handle), -EINVAL (no multiple of 512; it would get smaller without
+ *   KVM_HOTPLUG_SHRINK; a block device has another size; it is a NIC; unknown flags; no UTF-8);
+ * - -ENOENT (no such disk or image; or recorded, but the guest does not have it), -EACCES (kind FOREIGN: in the guest, not
+ *   in the record), -EBUSY (kind STATE: it is being removed; kind MIGRATING: the guest is between two hosts; kind
+ *   MONITOR_BUSY), -EOPNOTSUPP (it is read-only, or comes
+ *   with the next boot);
+ * - -EREMOTEIO (QEMU refused: no space, or qcow2 with internal snapshots), -ETIMEDOUT, -ECANCELED, -ECONNRESET, -EPROTO,
+ *   -ENOTRECOVERABLE, or the errno of opening the image.
+ *
+ * On failure the size is as it was, unless kvm_hotplug_error_left() names another one: after -ETIMEDOUT and -ECANCELED
+ * QEMU may or may not have done it, which a repeated call finds out.
+ */
+int kvm_hotplug_resize_disk(struct kvm_hotplug *guest,
+                            const char *id,
+                            uint64_t bytes,
+                            uint32_t flags,
+                            uint32_t timeout_ms,
+                            uint64_t *ret_bytes,
+                            struct kvm_hotplug_error **reterr);
 
 /**
  * Makes a record of a guest without NICs and disks. It has no file until kvm_runtime_save() gives it one.

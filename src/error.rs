@@ -58,6 +58,8 @@ pub enum ErrorKind {
     State = 23,
     /// An internal error was caught at the border; the handle only closes from here on.
     Panic = 24,
+    /// The guest is being migrated, or has been: what it has must not change now, or not here.
+    Migrating = 25,
 }
 
 impl ErrorKind {
@@ -71,7 +73,7 @@ impl ErrorKind {
             Self::AddressTaken => libc::EADDRINUSE,
             Self::NotHotpluggable => libc::EOPNOTSUPP,
             Self::GuestRefused => libc::EPERM,
-            Self::GuestBusy | Self::MonitorBusy | Self::ImageLocked => libc::EBUSY,
+            Self::GuestBusy | Self::MonitorBusy | Self::ImageLocked | Self::Migrating => libc::EBUSY,
             Self::Timeout => libc::ETIMEDOUT,
             Self::Canceled => libc::ECANCELED,
             Self::MonitorLost => libc::ECONNRESET,
@@ -116,6 +118,7 @@ impl ErrorKind {
             Self::Unavailable => "unavailable",
             Self::State => "wrong state",
             Self::Panic => "internal error",
+            Self::Migrating => "guest migrating",
         }
     }
 }

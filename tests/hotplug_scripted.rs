@@ -6,18 +6,27 @@
 
 #[path = "hotplug_scripted/adding.rs"]
 mod adding;
+#[path = "hotplug_scripted/changing.rs"]
+mod changing;
 #[path = "hotplug_scripted/departing.rs"]
 mod departing;
+#[path = "hotplug_scripted/migrating.rs"]
+mod migrating;
 #[path = "hotplug_scripted/placing.rs"]
 mod placing;
 #[path = "hotplug_scripted/removing.rs"]
 mod removing;
 mod support;
+#[path = "hotplug_scripted/talking.rs"]
+mod talking;
 
 use adding::*;
+use changing::*;
 use departing::*;
+use migrating::*;
 use placing::*;
 use removing::*;
+use talking::*;
 
 through_every_api! {
     // adding
@@ -75,4 +84,37 @@ through_every_api! {
     a_flood_of_events_hides_nothing,
     events_are_bounded,
     a_reset_completes_removals,
+    // changing
+    a_link_goes_down_and_up,
+    a_nic_can_come_with_its_cable_pulled,
+    a_refused_link_takes_the_nic_back,
+    recorded_links_are_set_down_in_a_new_qemu,
+    what_cannot_be_changed_is_told_apart,
+    changes_wait_with_their_device_for_the_reboot,
+    a_nic_moves_to_another_bridge,
+    a_move_that_fails_leaves_the_nic_where_it_was,
+    a_move_that_fails_half_way_is_taken_back,
+    an_interrupted_move_is_settled,
+    a_move_that_cannot_be_settled_is_told,
+    a_disk_grows,
+    a_disk_shrinks_only_when_asked_to,
+    a_resize_half_done_is_told,
+    everything_known_is_described,
+    // talking
+    a_command_of_the_callers_own,
+    a_descriptor_goes_with_it,
+    what_would_fool_the_record_is_refused,
+    what_is_forced_makes_the_picture_stale,
+    a_lost_answer_is_said_to_be_unknown,
+    raw_events_come_when_they_are_wanted,
+    events_beside_a_command_are_kept,
+    disks_that_fail_are_told,
+    the_guests_life_is_told,
+    a_monitor_that_comes_back_is_told,
+    a_guests_own_doings_hide_nothing,
+    // migrating
+    a_guest_between_two_hosts_is_left_alone,
+    qemu_refuses_while_it_migrates,
+    what_is_pending_stays_so_across_a_migration,
+    a_target_is_not_asked_for_what_was_pending_at_its_source,
 }

@@ -7,6 +7,7 @@ use kvm_hotplug::capi::device::kvm_hotplug_device;
 use kvm_hotplug::capi::disk::kvm_hotplug_disk;
 use kvm_hotplug::capi::event::kvm_hotplug_event;
 use kvm_hotplug::capi::nic::kvm_hotplug_nic;
+use kvm_hotplug::capi::qmp::kvm_hotplug_command;
 use kvm_hotplug::capi::removal::kvm_hotplug_removal;
 use kvm_hotplug::capi::runtime::kvm_runtime_config;
 use kvm_hotplug::capi::slots::kvm_hotplug_slot;
@@ -51,9 +52,13 @@ fn rust_and_c_agree_on_the_structs() {
         kvm_hotplug_device {
             id, bus, mac, ifname, bridge, model, serial, path, reason_text, generation, device_type, state,
             reason, slot, queues, vhost, mtu, read_only, removed_after_reboot, reserved, address_type,
-            channel, target, lun,
+            channel, target, lun, link_down, boot_index, format, cache, aio, discard, detect_zeroes, share_rw,
+            logical_block_size, physical_block_size,
         }
-        kvm_hotplug_event { id, text, generation, lost, event_type, device_type }
+        kvm_hotplug_event {
+            id, text, generation, lost, event_type, device_type, times, action, write, no_space, by_guest,
+        }
+        kvm_hotplug_command { execute, arguments, fd, timeout_ms, flags, reserved }
         kvm_hotplug_nic {
             id, mac, bridge, ifname, model, bus, tap_fds, tap_fd_count, queues, vhost, mtu, slot,
             boot_index, tap_owner, timeout_ms, flags, reserved,

@@ -140,6 +140,22 @@ fn doubled_and_unknown_answers_are_dropped() {
     assert!(ask(&mut monitor).is_ok());
 }
 
+/// Found by fuzzing.
+#[test]
+fn garbage_after_the_last_answer_does_not_take_it_back() {
+    let qemu = fake();
+    let mut monitor = connect(&qemu);
+    qemu.fault("query-status", 0, Act::Around(Vec::new(), b"\xc9".to_vec()));
+    let batch = monitor.run(&[status()], &ample());
+    assert!(matches!(batch.replies[..], [Some(Ok(_))]), "{:?}", batch.failure);
+    assert_eq!(
+        ask(&mut monitor).unwrap_err().errno(),
+        libc::ECONNRESET,
+        "but the connection is of no more use"
+    );
+    assert!(monitor.is_broken());
+}
+
 /// QEMU answers in order; ids are for those that do not.
 #[test]
 fn commands_have_ids_only_after_an_answer_went_astray() {

@@ -163,13 +163,39 @@ pub(super) unsafe fn duplicate_fds(
     fds.iter().map(|fd| duplicate_fd(*fd, what)).collect()
 }
 
-fn duplicate_fd(fd: i32, what: &str) -> Result<OwnedFd> {
+/// A duplicate of one borrowed file descriptor, close-on-exec.
+pub(super) fn duplicate_fd(fd: i32, what: &str) -> Result<OwnedFd> {
     if fd < 0 {
         return Err(Error::invalid(format!("{what}: {fd} is no file descriptor")).with_errno(libc::EBADF));
     }
     // SAFETY: not -1; whether it is open is what the duplication finds out, and nothing is done to it otherwise.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     borrowed.try_clone_to_owned().map_err(|error| Error::host(error, format!("{what}: duplicate fd {fd}")))
+}
+
+/// Refuses a place for a result that is none, before anything is done.
+pub(super) fn check_out<T>(place: *mut T, what: &str) -> Result<()> {
+    if place.is_null() { Err(null(what)) } else { Ok(()) }
+}
+
+/// Gives a text away, to be freed with kvm_hotplug_text_free().
+///
+/// # Safety
+/// `place` is NULL (then nothing is given) or valid for writes.
+pub(super) unsafe fn give_text(text: &str, place: *mut *mut c_char) {
+    if !place.is_null() {
+        // SAFETY: the caller vouches for it.
+        unsafe { place.write(c_text(text).into_raw()) };
+    }
+}
+
+/// A yes or no of C.
+pub(super) fn boolean(value: i32, what: &str) -> Result<bool> {
+    match value {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(Error::invalid(format!("{what} is {other}, must be 0 or 1"))),
+    }
 }
 
 /// The caller's timeout, or the documented default.

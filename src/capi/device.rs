@@ -72,6 +72,8 @@ pub enum kvm_hotplug_reason {
     KVM_HOTPLUG_REASON_STOPPED = 21,
     /// Pending: the caller did not wait.
     KVM_HOTPLUG_REASON_NOT_AWAITED = 22,
+    /// Pending: the guest is being migrated; it will be asked again where it runs afterwards.
+    KVM_HOTPLUG_REASON_MIGRATING = 23,
 }
 
 /// A device of a record or guest. Strings are UTF-8, end in NUL, and are empty where they do not apply.
@@ -128,6 +130,26 @@ pub struct kvm_hotplug_device {
     pub target: u32,
     /// Unit of the target, 0 to 16383.
     pub lun: u32,
+    /// NIC: 1 if its link is recorded as down.
+    pub link_down: u32,
+    /// Place in the firmware's boot order, -1 for none.
+    pub boot_index: i32,
+    /// Disk: one of enum kvm_hotplug_format, RAW or QCOW2.
+    pub format: u32,
+    /// Disk: one of enum kvm_hotplug_cache.
+    pub cache: u32,
+    /// Disk: one of enum kvm_hotplug_aio.
+    pub aio: u32,
+    /// Disk: one of enum kvm_hotplug_discard.
+    pub discard: u32,
+    /// Disk: one of enum kvm_hotplug_detect_zeroes.
+    pub detect_zeroes: u32,
+    /// Disk: 1 if others may write to the image at the same time.
+    pub share_rw: u32,
+    /// Disk: smallest unit of I/O in bytes, 0 for QEMU's default.
+    pub logical_block_size: u32,
+    /// Disk: unit the guest should align to in bytes, 0 for the same.
+    pub physical_block_size: u32,
 }
 
 // SAFETY: repr(C), integers and arrays of them only.
@@ -160,6 +182,16 @@ impl kvm_hotplug_device {
             channel: 0,
             target: 0,
             lun: 0,
+            link_down: 0,
+            boot_index: -1,
+            format: 0,
+            cache: 0,
+            aio: 0,
+            discard: 0,
+            detect_zeroes: 0,
+            share_rw: 0,
+            logical_block_size: 0,
+            physical_block_size: 0,
         };
         if let Some(address) = &device.address {
             result.place(address);
@@ -192,12 +224,23 @@ impl kvm_hotplug_device {
                 self.queues = nic.queues.into();
                 self.vhost = nic.vhost.into();
                 self.mtu = nic.mtu.unwrap_or(0).into();
+                self.link_down = nic.link_down.into();
+                self.boot_index = index_number(nic.boot_index);
             }
             Spec::Disk(disk) => {
                 self.serial = fill(disk.serial.as_deref().unwrap_or(""));
                 self.path = fill(&disk.path.to_string_lossy());
                 self.queues = disk.queues.unwrap_or(0).into();
                 self.read_only = disk.read_only.into();
+                self.boot_index = index_number(disk.boot_index);
+                self.format = super::disk::format_number(disk.format);
+                self.cache = super::disk::cache_number(disk.cache);
+                self.aio = super::disk::aio_number(disk.aio);
+                self.discard = super::disk::discard_number(disk.discard);
+                self.detect_zeroes = super::disk::detect_zeroes_number(disk.detect_zeroes);
+                self.share_rw = disk.share_rw.into();
+                self.logical_block_size = disk.logical_block_size.unwrap_or(0);
+                self.physical_block_size = disk.physical_block_size.unwrap_or(0);
             }
             Spec::Controller(controller) => self.queues = controller.queues.unwrap_or(0).into(),
         }
@@ -239,6 +282,10 @@ impl kvm_hotplug_device {
     }
 }
 
+fn index_number(index: Option<u32>) -> i32 {
+    index.and_then(|index| i32::try_from(index).ok()).unwrap_or(-1)
+}
+
 fn waiting_reason(why: Waiting) -> kvm_hotplug_reason {
     match why {
         Waiting::Deadline => kvm_hotplug_reason::KVM_HOTPLUG_REASON_DEADLINE,
@@ -248,6 +295,7 @@ fn waiting_reason(why: Waiting) -> kvm_hotplug_reason {
         Waiting::Asleep => kvm_hotplug_reason::KVM_HOTPLUG_REASON_ASLEEP,
         Waiting::Stopped => kvm_hotplug_reason::KVM_HOTPLUG_REASON_STOPPED,
         Waiting::NotAwaited => kvm_hotplug_reason::KVM_HOTPLUG_REASON_NOT_AWAITED,
+        Waiting::Migrating => kvm_hotplug_reason::KVM_HOTPLUG_REASON_MIGRATING,
     }
 }
 

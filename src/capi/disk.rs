@@ -155,6 +155,7 @@ unsafe impl Plain for kvm_hotplug_disk {}
 /// - -ENOSPC (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken);
 /// - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused a step, see
 ///   kvm_hotplug_error_step()), -EBUSY (kind MONITOR_BUSY), -ENOTRECOVERABLE;
+/// - -EBUSY (kind MIGRATING: a migration is on its way, from here or to here, or the guest has gone with one);
 /// - the errno of writing journal or runtime file.
 ///
 /// On failure guest, host and record are as they were, unless kvm_hotplug_error_undo() says otherwise.
@@ -199,17 +200,15 @@ pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
         unsafe { (optional_str(disk.serial, "serial")?, optional_str(disk.model, "model")?) };
     let format =
         choose(disk.format, "format", &[FormatRequest::Raw, FormatRequest::Qcow2, FormatRequest::Probe])?;
-    let caches = [Cache::Writeback, Cache::None, Cache::Writethrough, Cache::DirectSync, Cache::Unsafe];
     let optional = |number: u32| (number != 0).then_some(number);
     let mut spec = DiskSpec::new(path, Format::Raw);
     spec.read_only = disk.flags & KVM_HOTPLUG_READ_ONLY != 0;
     spec.share_rw = disk.flags & KVM_HOTPLUG_SHARE_RW != 0;
     spec.serial = serial.map(str::to_owned);
-    spec.cache = choose(disk.cache, "cache", &caches)?;
-    spec.aio = choose(disk.aio, "aio", &[Aio::Threads, Aio::Native, Aio::IoUring])?;
-    spec.discard = choose(disk.discard, "discard", &[Discard::Ignore, Discard::Unmap])?;
-    let zeroes = [DetectZeroes::Off, DetectZeroes::On, DetectZeroes::Unmap];
-    spec.detect_zeroes = choose(disk.detect_zeroes, "detect_zeroes", &zeroes)?;
+    spec.cache = choose(disk.cache, "cache", &CACHES)?;
+    spec.aio = choose(disk.aio, "aio", &AIOS)?;
+    spec.discard = choose(disk.discard, "discard", &DISCARDS)?;
+    spec.detect_zeroes = choose(disk.detect_zeroes, "detect_zeroes", &DETECT_ZEROES)?;
     spec.boot_index = boot_index(disk.flags, disk.boot_index);
     spec.logical_block_size = optional(disk.logical_block_size);
     spec.physical_block_size = optional(disk.physical_block_size);
@@ -218,6 +217,40 @@ pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
         spec.model = model.to_owned();
     }
     Ok(DiskRequest { wish, spec, format })
+}
+
+/// What the numbers of the enumerations above stand for, from 0 up.
+const FORMATS: [Format; 2] = [Format::Raw, Format::Qcow2];
+const CACHES: [Cache; 5] =
+    [Cache::Writeback, Cache::None, Cache::Writethrough, Cache::DirectSync, Cache::Unsafe];
+const AIOS: [Aio; 3] = [Aio::Threads, Aio::Native, Aio::IoUring];
+const DISCARDS: [Discard; 2] = [Discard::Ignore, Discard::Unmap];
+const DETECT_ZEROES: [DetectZeroes; 3] = [DetectZeroes::Off, DetectZeroes::On, DetectZeroes::Unmap];
+
+pub(super) fn format_number(format: Format) -> u32 {
+    number(&FORMATS, format)
+}
+
+pub(super) fn cache_number(cache: Cache) -> u32 {
+    number(&CACHES, cache)
+}
+
+pub(super) fn aio_number(aio: Aio) -> u32 {
+    number(&AIOS, aio)
+}
+
+pub(super) fn discard_number(discard: Discard) -> u32 {
+    number(&DISCARDS, discard)
+}
+
+pub(super) fn detect_zeroes_number(detect_zeroes: DetectZeroes) -> u32 {
+    number(&DETECT_ZEROES, detect_zeroes)
+}
+
+/// The number that stands for a value.
+fn number<T: PartialEq>(values: &[T], value: T) -> u32 {
+    let index = values.iter().position(|other| *other == value);
+    index.and_then(|index| u32::try_from(index).ok()).unwrap_or(u32::MAX)
 }
 
 /// The value that an enumeration's number stands for.

@@ -59,6 +59,8 @@ pub enum kvm_hotplug_failure {
     KVM_HOTPLUG_ERROR_STATE = 23,
     /// ENOTRECOVERABLE: an internal error was caught; the handle only closes from here on.
     KVM_HOTPLUG_ERROR_PANIC = 24,
+    /// EBUSY: the guest is being migrated, or has been, or waits for a migration to come in.
+    KVM_HOTPLUG_ERROR_MIGRATING = 25,
 }
 
 /// What became of the steps that had been done when a call failed.
@@ -256,7 +258,7 @@ mod tests {
             .into_iter()
             .filter(|(name, _)| !["nothing", "complete", "incomplete"].contains(&name.as_str()))
             .collect();
-        assert_eq!(outside.len(), 24);
+        assert_eq!(outside.len(), 25);
         assert_eq!(outside, inside);
     }
 }

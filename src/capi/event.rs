@@ -7,7 +7,7 @@ use super::device::type_number;
 use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::kvm_hotplug;
-use crate::hotplug::{Event, What};
+use crate::hotplug::{Event, IoAction, What};
 
 /// Kinds of events. Callers skip kinds they do not know: newer versions may add some.
 #[repr(C)]
@@ -27,8 +27,33 @@ pub enum kvm_hotplug_event_type {
     KVM_HOTPLUG_EVENT_UNDONE = 6,
     /// The connection to the monitor is gone; the next call makes a new one.
     KVM_HOTPLUG_EVENT_MONITOR_LOST = 7,
-    /// Events were dropped because nobody fetched them (more than 1024).
+    /// Events were dropped because nobody fetched them (more than 1024, or 512 QMP events).
     KVM_HOTPLUG_EVENT_LOST = 8,
+    /// There is a connection to the monitor again.
+    KVM_HOTPLUG_EVENT_MONITOR_RESTORED = 9,
+    /// A disk could not be read or written: operation, action and no_space say more.
+    KVM_HOTPLUG_EVENT_IO_ERROR = 10,
+    /// The guest shut down, or was made to; by_guest says which, text why. QEMU is about to exit unless it was started with
+    /// -no-shutdown.
+    KVM_HOTPLUG_EVENT_SHUTDOWN = 11,
+    /// The guest was reset; by_guest says by whom, text why.
+    KVM_HOTPLUG_EVENT_RESET = 12,
+    /// The guest's system has crashed and says so (through a pvpanic device).
+    KVM_HOTPLUG_EVENT_PANICKED = 13,
+    /// A QMP event as it came, after kvm_hotplug_watch_qmp(); fetch it with kvm_hotplug_next_event_json().
+    KVM_HOTPLUG_EVENT_QMP = 14,
+}
+
+/// What QEMU did about a failed request to a disk.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum kvm_hotplug_io_action {
+    /// The guest was told.
+    KVM_HOTPLUG_IO_REPORT = 1,
+    /// Nothing.
+    KVM_HOTPLUG_IO_IGNORE = 2,
+    /// The guest was stopped; QEMU repeats the request when it is let go on (QMP command cont).
+    KVM_HOTPLUG_IO_STOP = 3,
 }
 
 /// One event. What a call answers itself is no event.
@@ -37,7 +62,7 @@ pub enum kvm_hotplug_event_type {
 pub struct kvm_hotplug_event {
     /// Id of the device; empty for events about the guest.
     pub id: [c_char; 32],
-    /// Details in words, UTF-8.
+    /// Details in words, UTF-8. KVM_HOTPLUG_EVENT_QMP: the beginning of the event's JSON text.
     pub text: [c_char; 256],
     /// Which attachment of that id.
     pub generation: u64,
@@ -47,6 +72,17 @@ pub struct kvm_hotplug_event {
     pub event_type: u32,
     /// One of enum kvm_hotplug_device_type; 0 for events about the guest.
     pub device_type: u32,
+    /// How often it has happened since it was last fetched: I/O errors, resets and the like, which a guest can cause
+    /// without end, are not kept twice.
+    pub times: u64,
+    /// KVM_HOTPLUG_EVENT_IO_ERROR: one of enum kvm_hotplug_io_action.
+    pub action: u32,
+    /// KVM_HOTPLUG_EVENT_IO_ERROR: 1 if it was a write.
+    pub write: u32,
+    /// KVM_HOTPLUG_EVENT_IO_ERROR: 1 if there was no space left.
+    pub no_space: u32,
+    /// KVM_HOTPLUG_EVENT_SHUTDOWN, KVM_HOTPLUG_EVENT_RESET: 1 if the guest did it by itself.
+    pub by_guest: u32,
 }
 
 // SAFETY: repr(C), integers and arrays of them only.
@@ -63,7 +99,19 @@ impl From<&Event> for kvm_hotplug_event {
             What::Undone => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_UNDONE, 0),
             What::MonitorLost => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_MONITOR_LOST, 0),
             What::Lost(count) => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_LOST, count),
+            What::MonitorRestored => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_MONITOR_RESTORED, 0),
+            What::IoError(_) => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_IO_ERROR, 0),
+            What::Shutdown { .. } => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_SHUTDOWN, 0),
+            What::Reset { .. } => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_RESET, 0),
+            What::Panicked => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_PANICKED, 0),
+            What::Qmp => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_QMP, 0),
         };
+        let io_error = match event.what {
+            What::IoError(error) => Some(error),
+            _ => None,
+        };
+        let by_guest =
+            matches!(event.what, What::Shutdown { by_guest: true } | What::Reset { by_guest: true });
         let device = event.device.as_ref();
         Self {
             id: fill(device.map_or("", |device| &device.id)),
@@ -72,7 +120,20 @@ impl From<&Event> for kvm_hotplug_event {
             lost,
             event_type: event_type as u32,
             device_type: device.map_or(0, |device| type_number(device.kind)),
+            times: event.times,
+            action: io_error.map_or(0, |error| action_number(error.action)),
+            write: io_error.map_or(0, |error| error.write.into()),
+            no_space: io_error.map_or(0, |error| error.no_space.into()),
+            by_guest: by_guest.into(),
         }
+    }
+}
+
+fn action_number(action: IoAction) -> u32 {
+    match action {
+        IoAction::Report => kvm_hotplug_io_action::KVM_HOTPLUG_IO_REPORT as u32,
+        IoAction::Ignore => kvm_hotplug_io_action::KVM_HOTPLUG_IO_IGNORE as u32,
+        IoAction::Stop => kvm_hotplug_io_action::KVM_HOTPLUG_IO_STOP as u32,
     }
 }
 
@@ -107,6 +168,73 @@ pub unsafe extern "C" fn kvm_hotplug_next_event(
         // SAFETY: the caller vouches for the struct.
         unsafe { write_struct(ret_event, event_size, &kvm_hotplug_event::from(&event)) };
         Ok(1)
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+/// Fetches the oldest event as JSON text, with everything that is known of it. Events come in one order, whichever function
+/// fetches them.
+///
+/// The text is an object: "event" (such as "removed" or "io-error": the names of enum kvm_hotplug_event_type in lower case, with
+/// "-"), "id", "type" ("nic", "disk" or "scsi") and "generation" of the device (null for events about the guest), "text", "times";
+/// "lost" for lost; "operation" ("read" or "write"), "action" ("report", "ignore" or "stop") and "no_space" for io-error;
+/// "by_guest" for shutdown and reset; "qmp", with "event", "data" and "timestamp" as QEMU sent them, for qmp.
+///
+/// `guest`: the handle.
+/// `ret_json`: where to put the text, UTF-8; freed with kvm_hotplug_text_free(). Written only when there is an event.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
+///
+/// Returns 1 if there was an event, 0 if not, or -EFAULT (guest or ret_json is NULL), -EBADF (no open handle),
+/// -ENOTRECOVERABLE.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_next_event_json(
+    guest: *mut kvm_hotplug,
+    ret_json: *mut *mut c_char,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for the handle.
+        let guest = unsafe { kvm_hotplug::get(guest) }?;
+        args::check_out(ret_json, "ret_json")?;
+        let Some(event) = guest.next_event()? else { return Ok(0) };
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { args::give_text(&event.to_json().to_string(), ret_json) };
+        Ok(1)
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+/// Turns on or off that QMP events can be fetched as they are (KVM_HOTPLUG_EVENT_QMP), besides the events made from them. At
+/// most 512 of them, and 2 MiB, are kept; the oldest are dropped and counted then, never other events.
+///
+/// `guest`: the handle.
+/// `on`: 1 or 0. A new handle begins with 0. Turning it off leaves those that are kept.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
+///
+/// Returns 0, or -EFAULT (guest is NULL), -EBADF (no open handle), -EINVAL (neither 0 nor 1), -ENOTRECOVERABLE.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_watch_qmp(
+    guest: *mut kvm_hotplug,
+    on: c_int,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for the handle.
+        let guest = unsafe { kvm_hotplug::get(guest) }?;
+        guest.watch_qmp(args::boolean(on, "on")?)?;
+        Ok(0)
     };
     // SAFETY: the caller vouches for reterr.
     unsafe { guard::call(reterr, work) }

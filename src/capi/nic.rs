@@ -21,6 +21,9 @@ pub const KVM_HOTPLUG_BOOT_INDEX: u32 = 2;
 /// Flag of struct kvm_hotplug_nic: tap_owner is given, also when it is 0.
 pub const KVM_HOTPLUG_TAP_OWNER: u32 = 4;
 
+/// Flag of struct kvm_hotplug_nic: with its cable pulled, until kvm_hotplug_set_link() says otherwise.
+pub const KVM_HOTPLUG_LINK_DOWN: u32 = 64;
+
 /// Whether the host kernel moves the packets of a NIC.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +77,7 @@ pub struct kvm_hotplug_nic {
     pub tap_owner: u32,
     /// Milliseconds for all of it; 0 means 5000.
     pub timeout_ms: u32,
-    /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_TAP_OWNER.
+    /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_TAP_OWNER, KVM_HOTPLUG_LINK_DOWN.
     pub flags: u32,
     /// Must be 0.
     pub reserved: u32,
@@ -104,7 +107,8 @@ unsafe impl Plain for kvm_hotplug_nic {}
 ///   KVM_HOTPLUG_LIVE_ONLY), -ENOENT (no such bus or bridge);
 /// - -ENODEV (vhost required and missing), or the errno of opening or setting up the tap (-EPERM without CAP_NET_ADMIN);
 /// - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused a step, see
-///   kvm_hotplug_error_step()), -EBUSY (monitor busy), -ENOTRECOVERABLE;
+///   kvm_hotplug_error_step()), -EBUSY (kind MONITOR_BUSY), -ENOTRECOVERABLE;
+/// - -EBUSY (kind MIGRATING: a migration is on its way, from here or to here, or the guest has gone with one);
 /// - the errno of writing journal or runtime file.
 ///
 /// On failure guest, host and record are as they were, unless kvm_hotplug_error_undo() says otherwise.
@@ -139,7 +143,8 @@ pub unsafe extern "C" fn kvm_hotplug_add_nic(
 /// # Safety
 /// Its strings and array are NULL or valid as described.
 pub(super) unsafe fn request(nic: &kvm_hotplug_nic) -> Result<NicRequest> {
-    let known = KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_BOOT_INDEX | KVM_HOTPLUG_TAP_OWNER;
+    let known =
+        KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_BOOT_INDEX | KVM_HOTPLUG_TAP_OWNER | KVM_HOTPLUG_LINK_DOWN;
     check_flags(nic.flags, known, "nic flags")?;
     check_reserved(nic.reserved, "nic")?;
     // SAFETY: passed on.
@@ -158,6 +163,7 @@ pub(super) unsafe fn request(nic: &kvm_hotplug_nic) -> Result<NicRequest> {
         vhost: vhost_mode(nic.vhost)?,
         mtu: if nic.mtu == 0 { None } else { Some(narrow(nic.mtu, "mtu")?) },
         bridge: text(nic.bridge, "bridge")?.map(IfName::parse).transpose()?,
+        link_down: nic.flags & KVM_HOTPLUG_LINK_DOWN != 0,
         tap: tap_source(nic, given, text(nic.ifname, "ifname")?)?,
         boot_index: boot_index(nic.flags, nic.boot_index),
         model: text(nic.model, "model")?.unwrap_or("virtio-net-pci").to_owned(),

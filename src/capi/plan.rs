@@ -144,11 +144,8 @@ unsafe fn give(
     plan: *mut *mut c_char,
 ) -> Result<c_int> {
     let (code, result) = answer(&preview.outcome);
-    if !plan.is_null() {
-        let text = args::c_text(&preview.to_json().to_string());
-        // SAFETY: passed on.
-        unsafe { plan.write(text.into_raw()) };
-    }
+    // SAFETY: passed on.
+    unsafe { args::give_text(&preview.to_json().to_string(), plan) };
     if let Some(result) = result {
         // SAFETY: passed on.
         unsafe { write_struct(device, size, &result) };

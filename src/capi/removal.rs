@@ -59,7 +59,7 @@ unsafe impl Plain for kvm_hotplug_removal {}
 ///   or unplug until the deadline; the device stays);
 /// - -EACCES (kind FOREIGN: in the guest, not in the record), -EOPNOTSUPP (it shares its slot with other functions; the
 ///   bus takes no removals; KVM_HOTPLUG_LIVE_ONLY);
-/// - -ETIMEDOUT (QEMU did not answer), -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO, -EBUSY (kind MONITOR_BUSY),
+/// - -ETIMEDOUT (QEMU did not answer), -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO, -EBUSY (kinds MONITOR_BUSY, MIGRATING),
 ///   -ENOTRECOVERABLE, or the errno of writing journal or runtime file; kvm_hotplug_error_left() says whether the guest
 ///   may have been asked.
 ///

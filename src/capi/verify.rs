@@ -45,6 +45,8 @@ pub enum kvm_hotplug_mismatch {
     KVM_HOTPLUG_MISMATCH_ORPHAN_NODE = 14,
     /// An fdset with our tag that belongs to no device. kvm_hotplug_mend() removes it.
     KVM_HOTPLUG_MISMATCH_ORPHAN_FDSET = 15,
+    /// The tap is on another bridge of the host than recorded, or on none.
+    KVM_HOTPLUG_MISMATCH_BRIDGE = 16,
 }
 
 /// One disagreement between record and guest. Strings are UTF-8, end in NUL, and are cut if they are longer.

@@ -69,6 +69,10 @@ struct Chain<'a> {
 impl Chain<'_> {
     fn open(&self, request: FormatRequest) -> Result<Image> {
         self.spec.validate()?;
+        if let Some(uri) = &self.spec.uri {
+            let text = format!("disk {uri:?} is opened by QEMU itself, which this library does not do");
+            return Err(Error::new(ErrorKind::NotHotpluggable, text));
+        }
         let mode = Mode { read_only: self.spec.read_only, direct: self.spec.cache.direct() };
         let (top, header) = open_layer(self.spec.path.clone(), request, mode)?;
         let size = header.as_ref().map_or(top.length, |header| header.size);

@@ -158,6 +158,10 @@ pub enum DetectZeroes {
 pub struct DiskSpec {
     /// Absolute path of the image or block device, UTF-8.
     pub path: PathBuf,
+    /// What QEMU opens by itself instead of the path, such as `rbd:pool/image`: only of disks that somebody else started
+    /// the guest with. Such a disk can be listed and removed, but not attached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uri: Option<String>,
     /// Format of the image itself.
     pub format: Format,
     /// The caller vouches for backing images whose format is not recorded in the image above them; see
@@ -220,6 +224,7 @@ impl DiskSpec {
     pub fn new(path: impl Into<PathBuf>, format: Format) -> Self {
         Self {
             path: path.into(),
+            uri: None,
             format,
             probe_backing: false,
             read_only: false,
@@ -269,6 +274,7 @@ impl DiskSpec {
         // Taken apart by name, so that a new field cannot be forgotten here.
         let Self {
             path,
+            uri,
             format,
             probe_backing: _,
             read_only,
@@ -286,6 +292,7 @@ impl DiskSpec {
         } = self;
         let same = [
             ("path", *path == other.path),
+            ("uri", *uri == other.uri),
             ("format", *format == other.format),
             ("read_only", *read_only == other.read_only),
             ("share_rw", *share_rw == other.share_rw),

@@ -13,7 +13,7 @@ use crate::disk::{Format, Kind, LayerRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, DeviceId, PciAddress};
 use crate::log::Level;
-use crate::pci::{Want, device_id_for};
+use crate::pci::Want;
 use crate::runtime::store::Staged;
 use crate::runtime::{Device, Presence, Record, Runtime, Spec, Verb};
 
@@ -145,7 +145,7 @@ impl Session {
         let kind = spec.kind();
         let id = match &wish.id {
             Some(id) => id.clone(),
-            None => DeviceId::parse(&format!("{}-boot-{generation}", kind.word()))?,
+            None => next.new_id(kind, None)?,
         };
         let address = wish.address.clone();
         if let Some(Address::Pci(pinned)) = &address {
@@ -212,7 +212,7 @@ impl Session {
         let kind = attach.spec.kind();
         let id = match &wish.id {
             Some(id) => id.clone(),
-            None => device_id_for(kind.word(), &address)?,
+            None => self.runtime().record().new_id(kind, Some(&address.clone().into()))?,
         };
         if self.known_device(id.as_str()).is_some() {
             let text =
@@ -262,6 +262,12 @@ impl Session {
             Verdict::Done => self
                 .commit(device, staged, next)
                 .map_err(|error| self.undo_live(device, error.with_step("save the runtime file"), deadline)),
+            // A device that is in the guest is asked to leave, and nothing behind it touched before it has.
+            Verdict::Refused(error, inverses)
+                if inverses.iter().any(|inverse| matches!(inverse, plan::Inverse::Unplug(_))) =>
+            {
+                Err(self.undo_live(device, error, deadline))
+            }
             Verdict::Refused(error, inverses) => {
                 if let (ErrorKind::NotHotpluggable, Some(address)) = (error.kind(), &device.address) {
                     self.closed.insert(address.bus().clone());

@@ -52,17 +52,28 @@ impl Session {
         deadline: &Deadline,
     ) -> Result<Prepared<(DiskSpec, Image)>> {
         request.spec.validate()?;
+        let settled = &self.settled(request)?;
         self.ready(deadline)?;
-        if let Some(device) = self.already(&request.wish, |spec| request.differs(spec))? {
+        if let Some(device) = self.already(&request.wish, |spec| settled.differs(spec))? {
             return self.answer_existing(device, request.wish.live_only).map(Prepared::Answer);
         }
-        let mut spec = request.spec.clone();
+        let mut spec = settled.spec.clone();
         let image = disk::image::resolve(&mut spec, request.format)?;
+        self.runtime().record().check_disk(&spec)?;
         self.check_unshared(&spec, &image)?;
         if let Some(why) = self.obstacle(&Spec::Disk(spec.clone())) {
             return Ok(Prepared::Later(Spec::Disk(spec), why));
         }
+        self.refuse_while_migrating(deadline)?;
         Ok(Prepared::Now((spec, image)))
+    }
+
+    /// The request, with what it leaves open filled in by the record.
+    fn settled(&self, request: &DiskRequest) -> Result<DiskRequest> {
+        let mut settled = request.clone();
+        self.runtime().record().settle_disk(&mut settled.spec)?;
+        settled.spec.validate()?;
+        Ok(settled)
     }
 
     /// The same image or serial twice in one guest is a mistake, unless both sides say that they share.

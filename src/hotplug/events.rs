@@ -1,12 +1,19 @@
-//! News about a guest's devices, kept until the caller fetches them.
+//! News about a guest and its devices, kept until the caller fetches them.
 
 use std::collections::VecDeque;
 
-use crate::qmp::readable;
+use serde_json::{Value, json};
+
+use crate::qmp::{self, readable};
 use crate::runtime::{Device, DeviceKind};
 
 /// Events kept before the oldest are dropped and counted.
 const MAX_KEPT: usize = 1024;
+
+/// The same for QMP events that are passed on as they are, and the bytes that they may take: a guest can cause many, and
+/// they must not push out what only this library knows.
+const MAX_RAW: usize = 512;
+const MAX_RAW_BYTES: usize = 2 << 20;
 
 /// One piece of news.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,8 +22,10 @@ pub struct Event {
     pub what: What,
     /// To which device; `None` for news about the guest as a whole.
     pub device: Option<Subject>,
-    /// Details for people.
+    /// Details for people; the whole event as JSON for [`What::Qmp`].
     pub text: String,
+    /// How often it has happened since it was last fetched.
+    pub times: u64,
 }
 
 /// The device an event is about, as it was then.
@@ -43,53 +52,199 @@ pub enum What {
     Refused,
     /// A removal is waiting for the guest.
     Pending,
-    /// An interrupted add was taken back.
+    /// An interrupted add or change was taken back.
     Undone,
     /// The connection to the monitor is gone; the next call makes a new one.
     MonitorLost,
     /// This many events were dropped because nobody fetched them.
     Lost(u64),
+    /// There is a connection to the monitor again.
+    MonitorRestored,
+    /// A disk could not be read or written.
+    IoError(IoError),
+    /// The guest shut down, or was made to.
+    Shutdown {
+        /// It did so by itself.
+        by_guest: bool,
+    },
+    /// The guest was reset.
+    Reset {
+        /// It did so by itself.
+        by_guest: bool,
+    },
+    /// The guest's system has crashed, and says so.
+    Panicked,
+    /// A QMP event, as it came.
+    Qmp,
 }
 
-/// A bounded queue.
+/// What QEMU says about a failed request of the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IoError {
+    /// It was a write.
+    pub write: bool,
+    /// There was no space left.
+    pub no_space: bool,
+    /// What QEMU did about it.
+    pub action: IoAction,
+}
+
+/// What QEMU does about a failed request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoAction {
+    /// The guest was told.
+    Report,
+    /// Nothing.
+    Ignore,
+    /// The guest was stopped, and the request is repeated when it goes on.
+    Stop,
+}
+
+impl What {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Removed => "removed",
+            Self::RemovedByGuest => "removed-by-guest",
+            Self::Refused => "refused",
+            Self::Pending => "pending",
+            Self::Undone => "undone",
+            Self::MonitorLost => "monitor-lost",
+            Self::Lost(_) => "lost",
+            Self::MonitorRestored => "monitor-restored",
+            Self::IoError(_) => "io-error",
+            Self::Shutdown { .. } => "shutdown",
+            Self::Reset { .. } => "reset",
+            Self::Panicked => "panicked",
+            Self::Qmp => "qmp",
+        }
+    }
+}
+
+impl IoAction {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Report => "report",
+            Self::Ignore => "ignore",
+            Self::Stop => "stop",
+        }
+    }
+}
+
+impl Event {
+    fn of_guest(what: What, text: String) -> Self {
+        Self { what, device: None, text, times: 1 }
+    }
+
+    /// As JSON, for machines.
+    pub fn to_json(&self) -> Value {
+        let device = self.device.as_ref();
+        let mut text = json!({
+            "event": self.what.word(),
+            "id": device.map(|device| device.id.as_str()),
+            "type": device.map(|device| device.kind.word()),
+            "generation": device.map(|device| device.generation),
+            "text": self.text,
+            "times": self.times,
+        });
+        let more = match self.what {
+            What::Qmp => {
+                json!({ "qmp": serde_json::from_str::<Value>(&self.text).unwrap_or_default(), "text": "" })
+            }
+            What::Lost(count) => json!({ "lost": count }),
+            What::Shutdown { by_guest } | What::Reset { by_guest } => json!({ "by_guest": by_guest }),
+            What::IoError(error) => json!({
+                "operation": if error.write { "write" } else { "read" },
+                "action": error.action.word(),
+                "no_space": error.no_space,
+            }),
+            _ => json!({}),
+        };
+        if let (Value::Object(text), Value::Object(more)) = (&mut text, more) {
+            text.extend(more);
+        }
+        text
+    }
+}
+
+/// Two bounded queues in one order: of news, and of QMP events.
 #[derive(Debug, Default)]
 pub(super) struct EventLog {
     kept: VecDeque<Event>,
+    raw: usize,
+    raw_bytes: usize,
     lost: u64,
 }
 
 impl EventLog {
     /// Adds news about one device.
     pub(super) fn device(&mut self, what: What, device: &Device, text: impl Into<String>) {
-        let subject =
-            Subject { id: device.id.to_string(), kind: device.kind(), generation: device.generation };
-        self.push(Event { what, device: Some(subject), text: text.into() });
+        self.push(Event { device: Some(subject(device)), ..Event::of_guest(what, text.into()) });
     }
 
     /// Adds news about the guest.
     pub(super) fn guest(&mut self, what: What, text: impl Into<String>) {
-        self.push(Event { what, device: None, text: text.into() });
+        self.push(Event::of_guest(what, text.into()));
+    }
+
+    /// Adds news that a guest can cause as often as it likes: one that waits to be fetched is only counted.
+    pub(super) fn repeatable(&mut self, what: What, device: Option<&Device>, text: impl Into<String>) {
+        let device = device.map(subject);
+        match self.kept.iter_mut().find(|event| event.what == what && event.device == device) {
+            Some(event) => event.times = event.times.saturating_add(1),
+            None => self.push(Event { device, ..Event::of_guest(what, text.into()) }),
+        }
+    }
+
+    /// Adds a QMP event as it came.
+    pub(super) fn raw(&mut self, event: &qmp::Event) {
+        let event = Event::of_guest(What::Qmp, event.to_json().to_string());
+        let size = event.text.len();
+        while self.raw > 0 && (self.raw >= MAX_RAW || self.raw_bytes.saturating_add(size) > MAX_RAW_BYTES) {
+            self.drop_oldest(|what| what == What::Qmp);
+        }
+        if size > MAX_RAW_BYTES {
+            self.lost = self.lost.saturating_add(1);
+            return;
+        }
+        self.raw += 1;
+        self.raw_bytes += size;
+        self.kept.push_back(event);
     }
 
     /// The text may quote what QEMU says, and QEMU may say a lot.
     fn push(&mut self, mut event: Event) {
         event.text = readable(&event.text);
-        if self.kept.len() >= MAX_KEPT {
-            self.kept.pop_front();
-            self.lost = self.lost.saturating_add(1);
+        if self.kept.len() - self.raw >= MAX_KEPT {
+            self.drop_oldest(|what| what != What::Qmp);
         }
         self.kept.push_back(event);
+    }
+
+    fn drop_oldest(&mut self, of: impl Fn(What) -> bool) {
+        if let Some(index) = self.kept.iter().position(|event| of(event.what)) {
+            self.take(index);
+            self.lost = self.lost.saturating_add(1);
+        }
+    }
+
+    fn take(&mut self, index: usize) -> Option<Event> {
+        let event = self.kept.remove(index)?;
+        if event.what == What::Qmp {
+            self.raw -= 1;
+            self.raw_bytes -= event.text.len();
+        }
+        Some(event)
     }
 
     /// The oldest event; a notice about dropped ones comes first, since they were older.
     pub(super) fn pop(&mut self) -> Option<Event> {
         match std::mem::take(&mut self.lost) {
-            0 => self.kept.pop_front(),
-            lost => Some(Event {
-                what: What::Lost(lost),
-                device: None,
-                text: format!("{lost} events were dropped because they were not fetched"),
-            }),
+            0 => self.take(0),
+            lost => Some(Event::of_guest(
+                What::Lost(lost),
+                format!("{lost} events were dropped because they were not fetched"),
+            )),
         }
     }
 
@@ -104,9 +259,18 @@ impl EventLog {
     }
 }
 
+fn subject(device: &Device) -> Subject {
+    Subject { id: device.id.to_string(), kind: device.kind(), generation: device.generation }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn qmp_event(name: &str, size: usize) -> qmp::Event {
+        let data = json!({ "filler": "x".repeat(size) });
+        qmp::Event { name: name.into(), data, timestamp: Value::Null, size }
+    }
 
     #[test]
     fn the_oldest_give_way_and_are_counted() {
@@ -115,5 +279,44 @@ mod tests {
         assert_eq!(log.len(), MAX_KEPT + 1);
         assert_eq!(log.pop().unwrap().what, What::Lost(3));
         assert_eq!(log.pop().unwrap().text, "3");
+    }
+
+    #[test]
+    fn what_a_guest_repeats_is_counted() {
+        let mut log = EventLog::default();
+        let reset = What::Reset { by_guest: true };
+        log.repeatable(reset, None, "first");
+        log.guest(What::MonitorLost, "between");
+        (0..9999).for_each(|_| log.repeatable(reset, None, "again"));
+        log.repeatable(What::Reset { by_guest: false }, None, "another kind");
+        assert_eq!(log.len(), 3);
+        let first = log.pop().unwrap();
+        assert_eq!((first.text.as_str(), first.times), ("first", 10_000));
+        log.repeatable(reset, None, "anew");
+        assert_eq!((log.pop().unwrap().times, log.pop().unwrap().times, log.pop().unwrap().times), (1, 1, 1));
+    }
+
+    #[test]
+    fn a_flood_of_qmp_events_pushes_out_no_news() {
+        let mut log = EventLog::default();
+        log.guest(What::MonitorLost, "kept");
+        (0..MAX_RAW + 7).for_each(|n| log.raw(&qmp_event(&format!("E{n}"), 1)));
+        assert_eq!(log.pop().unwrap().what, What::Lost(7));
+        assert_eq!(log.pop().unwrap().text, "kept");
+        let json = log.pop().unwrap().to_json();
+        assert_eq!(json.pointer("/qmp/event").unwrap(), "E7");
+        while log.pop().is_some() {}
+        assert_eq!((log.raw, log.raw_bytes), (0, 0));
+    }
+
+    #[test]
+    fn large_qmp_events_are_bounded_by_bytes() {
+        let mut log = EventLog::default();
+        (0..10).for_each(|_| log.raw(&qmp_event("BIG", MAX_RAW_BYTES / 4)));
+        assert_eq!((log.raw, log.lost), (3, 7));
+        log.raw(&qmp_event("HUGE", MAX_RAW_BYTES + 1));
+        assert_eq!((log.raw, log.lost), (0, 11));
+        log.raw(&qmp_event("SMALL", 1));
+        assert_eq!(log.len(), 2);
     }
 }

@@ -5,18 +5,22 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::disk::DiskRequest;
 use super::events::Event;
 use super::gate::Gate;
 use super::nic::NicRequest;
 use super::outcome::{Outcome, Waiting};
 use super::preview::Preview;
+use super::raw::RawCommand;
+use super::resize::NewSize;
 use super::session::Session;
 use super::unplug::Removal;
 use super::verify::Difference;
 use crate::deadline::Deadline;
 use crate::error::Result;
-use crate::ids::Slot;
+use crate::ids::{IfName, Slot};
 use crate::log::{Level, Log};
 use crate::pci::SlotState;
 use crate::qmp::{Counters, Version};
@@ -136,6 +140,52 @@ impl Guest {
         self.call("unplug", timeout, |session, deadline| session.unplug(removal, deadline))
     }
 
+    /// Sets the link of a NIC up or down.
+    pub fn set_link(&self, id: &str, up: bool, timeout: Duration) -> Result<Outcome> {
+        self.call("set_link", timeout, |session, deadline| session.set_link(id, up, deadline))
+    }
+
+    /// Moves a NIC to another bridge, or out of any.
+    pub fn move_nic(&self, id: &str, bridge: Option<&IfName>, timeout: Duration) -> Result<Outcome> {
+        self.call("move_nic", timeout, |session, deadline| session.move_nic(id, bridge, deadline))
+    }
+
+    /// Resizes a disk; answers its size in bytes.
+    pub fn resize_disk(&self, id: &str, size: NewSize, timeout: Duration) -> Result<(Device, u64)> {
+        self.call("resize_disk", timeout, |session, deadline| session.resize_disk(id, size, deadline))
+    }
+
+    /// Runs a QMP command of the caller's own.
+    pub fn qmp(&self, command: &RawCommand, timeout: Duration) -> Result<Value> {
+        self.call("qmp", timeout, |session, deadline| session.raw(command, deadline))
+    }
+
+    /// Whether QMP events are to be fetched as they are, besides the news made from them.
+    pub fn watch_qmp(&self, on: bool) -> Result<()> {
+        self.call("watch_qmp", SHORT, |session, _| {
+            session.watching = on;
+            Ok(())
+        })
+    }
+
+    /// Everything known of all devices, or of one; `None` if there is no such one.
+    pub fn describe(&self, id: Option<&str>, timeout: Duration) -> Result<Option<Value>> {
+        self.call("describe", timeout, |session, deadline| session.describe(id, deadline))
+    }
+
+    /// Removes many devices, asked for at once and waited for together; each has an answer, in the order of `ids`.
+    pub fn unplug_all(
+        &self,
+        ids: &[String],
+        live_only: bool,
+        wait: bool,
+        timeout: Duration,
+    ) -> Result<Vec<Result<Outcome>>> {
+        self.call("unplug_all", timeout, |session, deadline| {
+            Ok(session.unplug_all(ids, live_only, wait, deadline))
+        })
+    }
+
     /// Takes in what the monitor has said, finishes late removals, repeats requests that the guest may not have heard,
     /// and reconnects if the connection was lost. Answers how many events can be fetched.
     pub fn process(&self, timeout: Duration) -> Result<usize> {
@@ -230,7 +280,7 @@ impl Drop for Guest {
     }
 }
 
-fn list(session: &Session) -> Vec<Listed> {
+pub(super) fn list(session: &Session) -> Vec<Listed> {
     let runtime = session.runtime();
     let mut devices: Vec<Device> = runtime.record().devices.clone();
     let undone = runtime.journal().intents.iter().filter(|intent| intent.verb == Verb::UndoAdd);

@@ -6,7 +6,7 @@ use super::outcome::{Outcome, Waiting};
 use super::plan::Inverse;
 use super::session::Session;
 use super::survey;
-use super::transaction::is_absence;
+use super::transaction::{MIGRATING, is_absence};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
@@ -39,6 +39,8 @@ enum Asked {
 /// A device on its way out.
 struct Leaver<'a> {
     device: &'a Device,
+    /// The guest had been asked for it by an earlier call.
+    was_pending: bool,
     stage: Stage,
 }
 
@@ -87,8 +89,11 @@ impl Session {
         wait: bool,
         deadline: &Deadline,
     ) -> Vec<Result<Outcome>> {
-        let mut leavers: Vec<Leaver<'_>> =
-            devices.iter().map(|device| Leaver { device, stage: Stage::ToAsk }).collect();
+        let is_pending = |device: &Device| self.pending.contains_key(&device.id);
+        let mut leavers: Vec<Leaver<'_>> = devices
+            .iter()
+            .map(|device| Leaver { device, was_pending: is_pending(device), stage: Stage::ToAsk })
+            .collect();
         self.ask_until_heard(&mut leavers, wait, deadline);
         self.await_departures(&mut leavers, deadline);
         self.clear_up_behind(&mut leavers, deadline);
@@ -136,6 +141,11 @@ impl Session {
         let device = leaver.device;
         let why = match asked {
             Asked::Absent => return leaver.stage = Stage::Left,
+            // What the guest has been asked for before goes on being pending.
+            Asked::No(error) if leaver.was_pending && error.kind() == ErrorKind::Migrating => {
+                self.note_request(device, Waiting::Migrating);
+                Some(Waiting::Migrating)
+            }
             Asked::No(error) => {
                 self.forget_request(device);
                 return leaver.answer(Err(error));
@@ -164,13 +174,9 @@ impl Session {
             session.pending.get(&device.id).is_none_or(|request| request.is_due(session.asleep))
         };
         let mut news: Vec<&Device> = Vec::new();
-        news.extend(devices.iter().filter(|device| due(self, device)));
+        news.extend(devices.iter().filter(|device| due(self, device) && !self.is_leaving(device)));
         let noted = self.runtime().write_journal(|journal| {
-            for device in news {
-                if journal.find(device.id.as_str()).is_none() {
-                    journal.note(Verb::Remove, device);
-                }
-            }
+            news.iter().for_each(|device| journal.note(Verb::Remove, device));
         });
         if let Err(error) = noted {
             return all(error);
@@ -179,7 +185,8 @@ impl Session {
             Ok(state) => state,
             Err(error) => return self.unheard(devices, &error, deadline),
         };
-        let requests: Vec<bool> = devices.iter().map(|device| due(self, device) && !self.asleep).collect();
+        let requests: Vec<bool> =
+            devices.iter().map(|device| due(self, device) && !self.asleep && !self.migrating).collect();
         let asked: Vec<&Device> = devices
             .iter()
             .zip(&requests)
@@ -191,6 +198,7 @@ impl Session {
         for (device, request) in devices.iter().zip(requests) {
             answers.push(match request {
                 true => replies.next().unwrap_or_else(|| Err(Error::new(ErrorKind::Protocol, "no reply"))),
+                false if self.migrating && due(self, device) => Ok(Asked::No(migrating())),
                 false if self.asleep && due(self, device) => {
                     self.hold_request(device);
                     Ok(Asked::Waiting(Some(Waiting::Asleep)))
@@ -233,6 +241,22 @@ impl Session {
             answers.push(Ok(asked));
         }
         answers
+    }
+
+    /// Whether the journal has the device on its way out.
+    fn is_leaving(&self, device: &Device) -> bool {
+        let runtime = self.runtime();
+        let intent = runtime.journal().find(device.id.as_str());
+        intent.is_some_and(|intent| !matches!(intent.verb, Verb::SetLink | Verb::Move))
+    }
+
+    /// A source that has been left, and a target that waits, take `device_add` and `device_del` without a word (QEMU 5.2 to
+    /// 11.1); while a migration runs, QEMU itself refuses both.
+    pub(super) fn refuse_while_migrating(&mut self, deadline: &Deadline) -> Result<()> {
+        match self.run_state(deadline)? {
+            Some(Waiting::Migrating) => Err(migrating()),
+            _ => Ok(()),
+        }
     }
 
     /// What the guest is doing, before it is asked for anything: one that sleeps is not asked. A guest that is known to run
@@ -431,6 +455,10 @@ fn cleared(device: &Device, left: Vec<String>) -> Result<Outcome> {
     Err(Error::new(ErrorKind::Qmp, text).with_undo(left))
 }
 
+fn migrating() -> Error {
+    Error::new(ErrorKind::Migrating, "the guest is being migrated; try again where it runs afterwards")
+}
+
 fn refused(device: &Device) -> Error {
     Error::new(
         ErrorKind::GuestRefused,
@@ -450,6 +478,9 @@ fn sort_refusal(device: &Device, error: Error) -> Asked {
     } else if says("guest is busy") || says("power indicator") {
         let what = format!("the guest was busy with an earlier plug or unplug until the deadline: {text}");
         Asked::Busy(Error::new(ErrorKind::GuestBusy, what).with_step(step))
+    } else if says(MIGRATING) {
+        let what = "the guest is being migrated; try again where it runs afterwards";
+        Asked::No(error.with_kind(ErrorKind::Migrating).context(what).with_step(step))
     } else if says("hotplug") || says("hot-unplug") || says("hotunplug") {
         Asked::No(error.with_kind(ErrorKind::NotHotpluggable).with_step(step))
     } else {

@@ -1,18 +1,25 @@
 //! A live guest: adding and removing NICs and disks as transactions against its monitor and its record.
 
 mod attach;
+mod bridge;
+mod change;
+mod describe;
 mod disk;
 mod events;
 mod gate;
 mod guest;
 mod leaving;
+mod link;
+mod news;
 mod nic;
 mod outcome;
 mod places;
 mod plan;
 mod preview;
+mod raw;
 mod readiness;
 mod recovery;
+mod resize;
 mod session;
 mod survey;
 mod transaction;
@@ -21,11 +28,13 @@ mod verify;
 
 pub use attach::Wish;
 pub use disk::DiskRequest;
-pub use events::{Event, Subject, What};
+pub use events::{Event, IoAction, IoError, Subject, What};
 pub use guest::{DeviceState, Guest, Listed, SlotLine, SlotUse};
 pub use nic::{NicRequest, TapSource};
 pub use outcome::{AfterReboot, Outcome, Waiting};
 pub use preview::Preview;
+pub use raw::RawCommand;
+pub use resize::NewSize;
 pub use unplug::Removal;
 pub use verify::{Difference, Mismatch};
 

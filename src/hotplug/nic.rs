@@ -15,7 +15,8 @@ use crate::net::link::TapIdentity;
 use crate::net::spec::NicSpec;
 use crate::net::tap::{self, TapRequest, TunDevice};
 use crate::net::vhost::VhostMode;
-use crate::runtime::Spec;
+use crate::runtime::ganeti::NicSettings;
+use crate::runtime::{Format, Record, Spec};
 
 /// Where the taps come from.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub struct NicRequest {
     pub mtu: Option<u16>,
     /// Attached to this bridge if the tap is opened here.
     pub bridge: Option<IfName>,
+    /// With its cable pulled.
+    pub link_down: bool,
     /// The taps.
     pub tap: TapSource,
     /// Place in the firmware's boot order; also makes the guest load the option ROM.
@@ -55,14 +58,16 @@ pub struct NicRequest {
 }
 
 impl NicRequest {
-    /// The settings asked for, with what the request leaves open taken from `mac` and `vhost`.
-    fn spec(&self, mac: MacAddr, vhost: bool) -> NicSpec {
+    /// The settings asked for, with what the request leaves open taken from `mac` and `own`.
+    fn spec(&self, mac: MacAddr, own: &NicSettings) -> NicSpec {
         let mut spec = NicSpec::new(mac);
-        spec.queues = self.queues;
-        spec.vhost = vhost;
+        spec.queues = own.queues;
+        spec.vhost = own.vhost == VhostMode::Required;
         spec.mtu = self.mtu;
         spec.bridge = self.bridge.clone();
+        spec.link_down = self.link_down;
         spec.boot_index = self.boot_index;
+        spec.rom = own.rom;
         if let TapSource::Open { name, .. } = &self.tap {
             spec.tap.clone_from(name);
         }
@@ -70,10 +75,25 @@ impl NicRequest {
         spec
     }
 
-    fn differs(&self, spec: &Spec) -> Option<&'static str> {
+    /// What the record leaves of the choices of the request.
+    fn settle(&self, record: &Record) -> Result<NicSettings> {
+        // The address does not matter for that.
+        let mac = self.mac.unwrap_or(MacAddr::local([0, 0, 1]));
+        let open = NicSettings { queues: self.queues, vhost: VhostMode::Off, vnet_hdr: true, rom: false };
+        let wanted = self.spec(mac, &open);
+        wanted.validate()?;
+        record.settle_nic(&wanted, self.vhost)
+    }
+
+    fn differs(&self, spec: &Spec, own: &NicSettings) -> Option<&'static str> {
         let Spec::Nic(existing) = spec else { return Some("type") };
-        let vhost = if self.vhost.accepts(existing.vhost) { existing.vhost } else { !existing.vhost };
-        self.spec(self.mac.unwrap_or(existing.mac), vhost).conflict_with(existing)
+        let mut wanted = self.spec(self.mac.unwrap_or(existing.mac), own);
+        wanted.vhost = if own.vhost.accepts(existing.vhost) { existing.vhost } else { !existing.vhost };
+        if matches!(self.tap, TapSource::Given(_)) {
+            // Which bridge a caller's own tap is on is the caller's business.
+            wanted.bridge.clone_from(&existing.bridge);
+        }
+        wanted.conflict_with(existing)
     }
 }
 
@@ -85,8 +105,13 @@ impl Session {
             Prepared::Later(spec, why) => return self.record_for_reboot(spec, &request.wish, why),
             Prepared::Now(now) => now,
         };
+        let own = request.settle(self.runtime().record())?;
         let wish = request.wish.clone();
-        let (name, identity, mut fds) = open_taps(request)?;
+        let (name, identity, mut fds) = open_taps(request, &own)?;
+        if spec.bridge.is_none() && self.runtime().record().format() == Format::Ganeti {
+            // Whoever starts the guest from the list has to find the bridge there, also that of a tap the caller opened.
+            spec.bridge = net::link::bridge_of(&name)?;
+        }
         spec.ifname = Some(name);
         spec.tap_identity = identity;
         fds.extend(vhost);
@@ -99,20 +124,20 @@ impl Session {
         request: &NicRequest,
         deadline: &Deadline,
     ) -> Result<Prepared<(NicSpec, Vec<OwnedFd>)>> {
-        // Judged before the guest is bothered; the address does not matter for that.
-        request.spec(request.mac.unwrap_or(MacAddr::local([0, 0, 1])), false).validate()?;
-        check_given(request)?;
+        // Judged before the guest is bothered.
+        let own = request.settle(self.runtime().record())?;
+        check_given(request, &own)?;
         self.ready(deadline)?;
-        if let Some(device) = self.already(&request.wish, |spec| request.differs(spec))? {
+        if let Some(device) = self.already(&request.wish, |spec| request.differs(spec, &own))? {
             return self.answer_existing(device, request.wish.live_only).map(Prepared::Answer);
         }
-        let mut spec = request.spec(self.free_mac(request.mac)?, false);
+        let mut spec = request.spec(self.free_mac(request.mac)?, &own);
         if let Some(why) = self.obstacle(&Spec::Nic(spec.clone())) {
-            spec.vhost = request.vhost == VhostMode::Required;
             return Ok(Prepared::Later(Spec::Nic(spec), why));
         }
+        self.refuse_while_migrating(deadline)?;
         self.places.pci.choose(&super::want(&request.wish))?;
-        let vhost = net::vhost::open(request.vhost, request.queues, Path::new(net::vhost::DEVICE))?;
+        let vhost = net::vhost::open(own.vhost, own.queues, Path::new(net::vhost::DEVICE))?;
         spec.vhost = !vhost.is_empty();
         Ok(Prepared::Now((spec, vhost)))
     }
@@ -137,13 +162,13 @@ impl Session {
 }
 
 /// Taps that the caller opened have to be what the request says before anything else is looked at.
-fn check_given(request: &NicRequest) -> Result<()> {
+fn check_given(request: &NicRequest, own: &NicSettings) -> Result<()> {
     let TapSource::Given(fds) = &request.tap else { return Ok(()) };
-    if fds.len() != usize::from(request.queues) {
+    if fds.len() != usize::from(own.queues) {
         return Err(Error::invalid(format!(
             "{} tap fds were given for {} queues; one per queue is needed",
             fds.len(),
-            request.queues
+            own.queues
         )));
     }
     if request.bridge.is_some() {
@@ -155,14 +180,14 @@ fn check_given(request: &NicRequest) -> Result<()> {
 }
 
 /// Name and queues; and which one it is, if it was made here.
-fn open_taps(request: NicRequest) -> Result<(IfName, Option<TapIdentity>, Vec<OwnedFd>)> {
+fn open_taps(request: NicRequest, own: &NicSettings) -> Result<(IfName, Option<TapIdentity>, Vec<OwnedFd>)> {
     match request.tap {
         TapSource::Given(fds) => Ok((tap::check_queues(&fds)?, None, fds)),
         TapSource::Open { name, owner } => {
             let wanted = TapRequest {
                 name,
-                queues: request.queues,
-                vnet_hdr: true,
+                queues: own.queues,
+                vnet_hdr: own.vnet_hdr,
                 owner,
                 bridge: request.bridge,
                 mtu: request.mtu.map(u32::from),

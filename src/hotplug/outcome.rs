@@ -43,7 +43,7 @@ pub enum Waiting {
     Deadline,
     /// The guest runs but has never set the device up: it has not booted, or its kernel does not handle hotplug.
     NotBooted,
-    /// The guest has not been started (`prelaunch`, `inmigrate`).
+    /// The guest has not been started (`prelaunch`).
     NotStarted,
     /// The guest is paused.
     Paused,
@@ -53,6 +53,8 @@ pub enum Waiting {
     Stopped,
     /// The caller asked not to wait.
     NotAwaited,
+    /// The guest is being migrated, or has been, or waits for a migration to come in.
+    Migrating,
 }
 
 impl Waiting {
@@ -66,11 +68,10 @@ impl Waiting {
     pub fn from_run_state(state: &str) -> Option<Self> {
         match state {
             "running" => None,
-            "prelaunch" | "inmigrate" | "preconfig" => Some(Self::NotStarted),
+            "prelaunch" | "preconfig" => Some(Self::NotStarted),
             "suspended" => Some(Self::Asleep),
-            "paused" | "debug" | "save-vm" | "restore-vm" | "finish-migrate" | "postmigrate" | "colo" => {
-                Some(Self::Paused)
-            }
+            "inmigrate" | "finish-migrate" | "postmigrate" | "colo" => Some(Self::Migrating),
+            "paused" | "debug" | "save-vm" | "restore-vm" => Some(Self::Paused),
             _ => Some(Self::Stopped),
         }
     }
@@ -86,6 +87,7 @@ impl std::fmt::Display for Waiting {
             Self::Asleep => "the guest is asleep",
             Self::Stopped => "the guest has crashed or stopped",
             Self::NotAwaited => "not waited for",
+            Self::Migrating => "the guest is being migrated",
         })
     }
 }

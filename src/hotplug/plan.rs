@@ -37,12 +37,24 @@ pub(super) enum Inverse {
     BlockdevDel(DeviceId),
     /// `device_del`, and then waiting for the guest to let go.
     Unplug(DeviceId),
+    /// `set_link`, back to this state.
+    SetLink {
+        /// The NIC.
+        id: DeviceId,
+        /// Whether the link was up.
+        up: bool,
+    },
 }
 
 impl Step {
+    /// The command, for a step without a descriptor.
+    pub(super) fn plain_command(&self) -> Command<'static> {
+        Command::new(self.command, self.arguments.clone())
+    }
+
     /// Names the step in errors: the command and what it is about.
     pub(super) fn label(&self) -> String {
-        let about = ["id", "node-name", "fdname"]
+        let about = ["id", "node-name", "fdname", "name"]
             .iter()
             .find_map(|key| self.arguments.get(*key))
             .or_else(|| self.arguments.get("fdset-id"))
@@ -65,6 +77,7 @@ impl Inverse {
             }
             Self::BlockdevDel(node) => Command::with("blockdev-del", &[("node-name", node.as_str())]),
             Self::Unplug(id) => Command::with("device_del", &[("id", id.as_str())]),
+            Self::SetLink { id, up } => Command::new("set_link", link_arguments(id, *up)),
         }
     }
 
@@ -76,8 +89,20 @@ impl Inverse {
             Self::RemoveFd(set) => format!("fdset {set}"),
             Self::BlockdevDel(node) => format!("block node {node}"),
             Self::Unplug(id) => format!("device {id}"),
+            Self::SetLink { id, .. } => format!("link of {id}"),
         }
     }
+}
+
+/// One name serves netdev and device: QEMU takes the netdev, and changes the NIC at its other end with it.
+fn link_arguments(id: &DeviceId, up: bool) -> Map<String, Value> {
+    arguments([("name", id.as_str().into()), ("up", up.into())])
+}
+
+/// The step that sets a NIC's link up or down.
+pub(super) fn set_link(id: &DeviceId, up: bool) -> Step {
+    let inverse = Inverse::SetLink { id: id.clone(), up: !up };
+    Step { command: "set_link", arguments: link_arguments(id, up), fd: None, inverse }
 }
 
 fn arguments<const N: usize>(pairs: [(&str, Value); N]) -> Map<String, Value> {
@@ -112,7 +137,9 @@ pub(super) fn nic(id: &DeviceId, address: &PciAddress, spec: &NicSpec) -> Vec<St
         fd: None,
         inverse: Inverse::NetdevDel(id.clone()),
     };
-    let made = vec![netdev, device_add(id, args::device_args(id, address, spec))];
+    let mut made = vec![netdev, device_add(id, args::device_args(id, address, spec))];
+    // In the same write, so before any driver of the guest has looked.
+    made.extend(spec.link_down.then(|| set_link(id, false)));
     if spec.queues > 1 { vec![passed, made] } else { vec![passed.into_iter().chain(made).collect()] }
 }
 

@@ -80,7 +80,7 @@ impl Session {
         let mut host = Vec::new();
         if let TapSource::Open { name, .. } = &request.tap {
             let name = name.as_deref().unwrap_or("tap%d");
-            host.push(format!("open tap {name} with {} queue(s) and set it up", request.queues));
+            host.push(format!("open tap {name} with {} queue(s) and set it up", spec.queues));
             host.extend(request.bridge.iter().map(|bridge| format!("attach it to bridge {bridge}")));
             host.extend(request.mtu.iter().map(|mtu| format!("set its MTU to {mtu}")));
         }
@@ -135,11 +135,14 @@ impl Session {
             }
             Judged::Ask(device) => device,
         };
+        if !self.pending.contains_key(&device.id) {
+            self.refuse_while_migrating(deadline)?;
+        }
         let mut inverses = vec![Inverse::Unplug(device.id.clone())];
         inverses.extend(plan::backend(&device, &self.fdsets.of(&device.id)));
         let command = |inverse: &Inverse| {
             let Command { name, arguments, .. } = inverse.command();
-            (name.to_owned(), arguments)
+            (name.into_owned(), arguments)
         };
         let commands = inverses.iter().map(command).collect();
         Ok(Preview { outcome: Outcome::Done(device), commands, host: Vec::new() })

@@ -47,7 +47,8 @@ impl Session {
     /// Finishes or undoes every unfinished operation; `present` are the ids of the guest's devices.
     pub(super) fn settle(&mut self, present: &BTreeSet<String>, deadline: &Deadline) -> Result<()> {
         let intents: Vec<Intent> = self.runtime().journal().intents.clone();
-        for Intent { verb, device } in intents {
+        for intent in intents {
+            let Intent { verb, device } = &intent;
             let here = present.contains(device.id.as_str());
             self.log.write(Level::Info, || {
                 format!(
@@ -57,10 +58,11 @@ impl Session {
                 )
             });
             match (verb, here) {
-                (Verb::Add, true) => self.complete_add(&device)?,
-                (Verb::UndoAdd | Verb::Remove, true) => self.ask_again(&device, deadline)?,
+                (Verb::SetLink | Verb::Move, here) => self.settle_change(&intent, here, deadline)?,
+                (Verb::Add, true) => self.complete_add(device)?,
+                (Verb::UndoAdd | Verb::Remove, true) => self.ask_again(device, deadline)?,
                 // Also one that was added: its record may have been written before things went wrong.
-                (_, false) => self.finish_and_tell(&device, deadline)?,
+                (_, false) => self.finish_and_tell(device, deadline)?,
             }
         }
         Ok(())
@@ -90,6 +92,15 @@ impl Session {
                 What::Pending,
                 device,
                 "the guest is asleep and will be asked when it wakes up",
+            );
+            return Ok(());
+        }
+        if self.migrating {
+            self.note_request(device, Waiting::Migrating);
+            self.events.device(
+                What::Pending,
+                device,
+                "the guest is being migrated and will be asked afterwards",
             );
             return Ok(());
         }
@@ -151,7 +162,8 @@ impl Session {
         let endings: Vec<Ending> = devices.iter().map(|device| self.ending(device)).collect();
         // Dying between here and the record must not lose that the backends are to go.
         self.runtime().write_journal(|journal| {
-            let unasked = devices.iter().zip(&endings).filter(|(_, ending)| ending.verb.is_none());
+            let unasked =
+                devices.iter().zip(&endings).filter(|(_, ending)| ending.what == What::RemovedByGuest);
             unasked.for_each(|(device, _)| journal.note(Verb::Remove, device));
         })?;
         for (device, _) in devices.iter().zip(&endings).filter(|(_, ending)| ending.seen) {
@@ -195,7 +207,9 @@ impl Session {
         let (what, text) = match verb {
             Some(Verb::Add | Verb::UndoAdd) => (What::Undone, "an interrupted add was taken back"),
             Some(Verb::Remove) => (What::Removed, "the device is gone"),
-            None => (What::RemovedByGuest, "the guest let go of the device unasked"),
+            None | Some(Verb::SetLink | Verb::Move) => {
+                (What::RemovedByGuest, "the guest let go of the device unasked")
+            }
         };
         let traces = match what {
             What::Undone => plan::every_trace(device, &fdsets),

@@ -82,6 +82,8 @@ pub(super) struct Session {
     pub(super) stale: bool,
     /// The guest is asleep (ACPI S3): it is not asked for devices until it wakes up.
     pub(super) asleep: bool,
+    /// The guest was being migrated when it was last asked, or waited for that.
+    pub(super) migrating: bool,
     /// The guest is known to run: nothing has been heard to the contrary since it was last asked.
     pub(super) running: bool,
     pub(super) readiness: Readiness,
@@ -94,6 +96,12 @@ pub(super) struct Session {
     pub(super) ghosts: BTreeSet<DeviceId>,
     /// Devices of ours that QEMU has said are gone, backend and record still to be cleared.
     departed: Vec<String>,
+    /// QMP events are passed on as they are, too.
+    pub(super) watching: bool,
+    /// Links that are recorded as down have not been set down on this connection yet.
+    links_due: bool,
+    /// The connection was lost, and the caller told so.
+    lost: bool,
     monitor: Option<Monitor>,
     socket: PathBuf,
 }
@@ -118,12 +126,16 @@ impl Session {
             version: Version::default(),
             stale: true,
             asleep: false,
+            migrating: false,
             running: false,
             readiness: Readiness::new()?,
             missing: BTreeSet::new(),
             closed: BTreeSet::new(),
             ghosts: BTreeSet::new(),
             departed: Vec::new(),
+            watching: false,
+            links_due: true,
+            lost: false,
             monitor: None,
             socket,
         };
@@ -161,7 +173,8 @@ impl Session {
         Ok(())
     }
 
-    fn connect(&mut self, deadline: &Deadline) -> Result<()> {
+    /// Makes sure that there is a connection.
+    pub(super) fn connect(&mut self, deadline: &Deadline) -> Result<()> {
         let alive = match self.monitor.as_mut() {
             Some(monitor) => !monitor.is_broken() && monitor.pump().is_ok(),
             None => false,
@@ -178,6 +191,10 @@ impl Session {
         });
         self.monitor = Some(monitor);
         self.stale = true;
+        self.links_due = true;
+        if std::mem::take(&mut self.lost) {
+            self.events.guest(What::MonitorRestored, "connected to the monitor again");
+        }
         Ok(())
     }
 
@@ -187,6 +204,7 @@ impl Session {
         if self.monitor.take().is_some() {
             self.log.write(Level::Warning, || "the connection to the monitor is gone".to_owned());
             self.events.guest(What::MonitorLost, "the connection to the monitor is gone");
+            self.lost = true;
         }
     }
 
@@ -204,6 +222,10 @@ impl Session {
         self.claim_recorded();
         self.missing = self.recorded_but_not_in(&survey.present);
         self.settle(&survey.present, deadline)?;
+        if self.links_due {
+            self.set_recorded_links(deadline)?;
+            self.links_due = false;
+        }
         self.stale = false;
         Ok(())
     }
@@ -230,7 +252,7 @@ impl Session {
         for intent in &runtime.journal().intents {
             if let Some(address) = &intent.device.address {
                 match intent.verb {
-                    Verb::Add => self.places.occupy(address, &intent.device.id),
+                    Verb::Add | Verb::SetLink | Verb::Move => self.places.occupy(address, &intent.device.id),
                     Verb::UndoAdd | Verb::Remove => self.places.quarantine(address, &intent.device.id),
                 }
             }
@@ -260,6 +282,10 @@ impl Session {
     }
 
     fn absorb_event(&mut self, event: &Event) {
+        if self.watching {
+            self.events.raw(event);
+        }
+        self.tell(event);
         let name = event.name.as_str();
         // Whatever else they mean, the run state is not the one it was. None of them says which one it is: QEMU tells that it
         // resumes, for instance, before it goes on sleeping (9.0 and later).
@@ -275,6 +301,7 @@ impl Session {
     pub(super) fn note_state(&mut self, state: Option<Waiting>) {
         self.running = state.is_none();
         self.asleep = state == Some(Waiting::Asleep);
+        self.migrating = state == Some(Waiting::Migrating);
     }
 
     fn absorb_device_event(&mut self, event: &Event) {

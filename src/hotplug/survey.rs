@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::outcome::Waiting;
 use crate::deadline::Deadline;
@@ -126,9 +126,28 @@ pub(super) fn ask<const N: usize>(
     let mut answers = Vec::with_capacity(N);
     for (question, reply) in questions.iter().zip(batch.replies) {
         let reply = reply.unwrap_or_else(|| Err(Error::new(ErrorKind::Protocol, "no reply")));
-        answers.push(reply.map_err(|error| error.with_step(question.name))?);
+        answers.push(reply.map_err(|error| error.with_step(question.name.as_ref()))?);
     }
     answers.try_into().map_err(|_| Error::new(ErrorKind::Protocol, "replies are missing"))
+}
+
+/// Block nodes by name.
+pub(super) type Nodes<'a> = BTreeMap<&'a str, &'a Value>;
+
+/// The question for all block nodes, without the images behind each.
+pub(super) fn block_nodes() -> Command<'static> {
+    Command::new("query-named-block-nodes", Map::from_iter([("flat".to_owned(), true.into())]))
+}
+
+/// The nodes in the answer to [`block_nodes`].
+pub(super) fn by_name(reply: &Value) -> Nodes<'_> {
+    let named = |node| Some((Value::as_str(Value::get(node, "node-name")?)?, node));
+    reply.as_array().into_iter().flatten().filter_map(named).collect()
+}
+
+/// The size that a node shows to the guest, in bytes.
+pub(super) fn virtual_size(node: &Value) -> Option<u64> {
+    node.pointer("/image/virtual-size").and_then(Value::as_u64)
 }
 
 /// Whether a device with this id is in the guest.

@@ -78,12 +78,19 @@ fn refusal(error: &Error, step: &Step) -> Error {
         refused.with_kind(ErrorKind::ImageLocked).context("the image is in use by another QEMU or process")
     } else if says("not available for") && says("in use by") {
         refused.with_kind(ErrorKind::AddressTaken)
+    } else if says(MIGRATING) {
+        refused
+            .with_kind(ErrorKind::Migrating)
+            .context("the guest is being migrated; try again where it runs afterwards")
     } else if says("Duplicate") {
         refused.with_kind(ErrorKind::Conflict)
     } else {
         refused
     }
 }
+
+/// What QEMU says to `device_add` and `device_del` while it migrates (5.2 to 11.1).
+pub(super) const MIGRATING: &str = "not allowed while migrating";
 
 /// Something that could not be taken back.
 #[derive(Debug)]

@@ -1,18 +1,19 @@
 //! Compares record and guest both ways, and mends what can be mended without touching anything foreign.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
 use super::events::What;
 use super::plan::Inverse;
 use super::session::Session;
-use super::survey;
+use super::survey::{self, Nodes};
 use crate::deadline::Deadline;
 use crate::disk::{self, DiskSpec};
 use crate::error::Result;
 use crate::ids::Address;
 use crate::net;
+use crate::net::spec::NicSpec;
 use crate::pci::Placement;
 use crate::qmp::{Command, readable};
 use crate::runtime::{Device, Presence, Spec};
@@ -52,6 +53,8 @@ pub enum Mismatch {
     OrphanNode = 14,
     /// An fdset with our tag that belongs to no device.
     OrphanFdset = 15,
+    /// The tap is on another bridge of the host.
+    Bridge = 16,
 }
 
 /// One disagreement.
@@ -113,10 +116,8 @@ impl Session {
     pub(super) fn verify(&mut self, deadline: &Deadline) -> Result<Vec<Difference>> {
         self.ready(deadline)?;
         self.resync(deadline)?;
-        let nodes =
-            Command::new("query-named-block-nodes", Map::from_iter([("flat".to_owned(), true.into())]));
-        let [nodes] = survey::ask(self.monitor()?, [nodes], deadline)?;
-        let nodes = by_name(&nodes);
+        let [nodes] = survey::ask(self.monitor()?, [survey::block_nodes()], deadline)?;
+        let nodes = survey::by_name(&nodes);
         let live: Vec<Device> = self.live_devices();
         let mut differences = Vec::new();
         for device in &live {
@@ -132,8 +133,10 @@ impl Session {
                 _ => {}
             }
             self.compare_properties(device, &mut differences, deadline)?;
-            if let Spec::Disk(spec) = &device.spec {
-                compare_node(device, spec, &nodes, &mut differences);
+            match &device.spec {
+                Spec::Disk(spec) => compare_node(device, spec, &nodes, &mut differences),
+                Spec::Nic(spec) => compare_bridge(device, spec, &mut differences),
+                Spec::Controller(_) => {}
             }
         }
         self.find_foreign(&mut differences);
@@ -327,14 +330,6 @@ fn expectations(device: &Device, address: &Address) -> Map<String, Value> {
     expected
 }
 
-/// Block nodes by name.
-type Nodes<'a> = BTreeMap<&'a str, &'a Value>;
-
-fn by_name(reply: &Value) -> Nodes<'_> {
-    let named = |node| Some((Value::as_str(Value::get(node, "node-name")?)?, node));
-    reply.as_array().into_iter().flatten().filter_map(named).collect()
-}
-
 fn compare_node(device: &Device, spec: &DiskSpec, nodes: &Nodes<'_>, differences: &mut Vec<Difference>) {
     let Some(node) = nodes.get(device.id.as_str()) else {
         differences.push(Difference::new(Mismatch::Backend, &device.id, "a block node", "none"));
@@ -345,7 +340,7 @@ fn compare_node(device: &Device, spec: &DiskSpec, nodes: &Nodes<'_>, differences
         let (recorded, found) = (words(spec.read_only), words(read_only));
         differences.push(Difference::new(Mismatch::ReadOnly, &device.id, recorded, found));
     }
-    let seen = node.pointer("/image/virtual-size").and_then(Value::as_u64);
+    let seen = survey::virtual_size(node);
     let real = disk::image::open(spec).ok().map(|image| image.size);
     if let (Some(seen), Some(real)) = (seen, real) {
         // QEMU counts whole sectors.
@@ -353,6 +348,21 @@ fn compare_node(device: &Device, spec: &DiskSpec, nodes: &Nodes<'_>, differences
             let (recorded, found) = (format!("image of {real} bytes"), format!("{seen} bytes"));
             differences.push(Difference::new(Mismatch::Size, &device.id, recorded, found));
         }
+    }
+}
+
+/// Only a bridge that is recorded counts: taps of the caller are where the caller wants them, and one in another network
+/// namespace cannot be looked at.
+fn compare_bridge(device: &Device, spec: &NicSpec, differences: &mut Vec<Difference>) {
+    let (Some(tap), Some(recorded)) = (&spec.ifname, &spec.bridge) else { return };
+    if net::link::check_tap(tap, spec.tap_identity.as_ref()).is_err() {
+        return;
+    }
+    let Ok(found) = net::link::bridge_of(tap) else { return };
+    if found.as_ref() != Some(recorded) {
+        let found = found.map_or_else(|| "no bridge".to_owned(), |bridge| format!("bridge {bridge}"));
+        let found = format!("tap {tap} on {found}");
+        differences.push(Difference::new(Mismatch::Bridge, &device.id, format!("bridge {recorded}"), found));
     }
 }
 

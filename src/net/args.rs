@@ -73,6 +73,7 @@ pub fn device_args(id: &DeviceId, address: &PciAddress, spec: &NicSpec) -> Map<S
     args.insert("mac".into(), spec.mac.to_string().into());
     match spec.boot_index {
         Some(index) => args.insert("bootindex".into(), index.into()),
+        None if spec.rom => None,
         // The ROM is of use only to a NIC that is booted from; a QEMU in a chroot could not read it, and a
         // migration compares it.
         None => args.insert("romfile".into(), "".into()),
@@ -158,6 +159,7 @@ mod tests {
         let table = [
             (plain(), json!({"romfile": ""})),
             (NicSpec { boot_index: Some(0), ..plain() }, json!({"bootindex": 0})),
+            (NicSpec { rom: true, ..plain() }, json!({})),
             (NicSpec { mtu: Some(9000), ..plain() }, json!({"romfile": "", "host_mtu": 9000})),
             (NicSpec { queues: 2, ..plain() }, json!({"romfile": "", "mq": true, "vectors": 6})),
             (NicSpec { queues: 8, ..plain() }, json!({"romfile": "", "mq": true, "vectors": 18})),

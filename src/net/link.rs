@@ -4,7 +4,7 @@ use nix::errno::Errno;
 
 use serde::{Deserialize, Serialize};
 
-use super::rtnl;
+use super::rtnl::{self, LinkInfo};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MacAddr};
 use crate::sys::netif::Control;
@@ -60,12 +60,30 @@ pub fn attach_bridge(port: &IfName, bridge: &IfName) -> Result<()> {
         },
         // The errno for a name that is no bridge has changed over time, so the name itself is asked about.
         Err(errno) => match rtnl::link(bridge_index) {
-            Ok(link) if link.kind != "bridge" => Err(Error::invalid(format!(
-                "interface {bridge} is not a Linux bridge; name one, or pass the fds of a tap attached by you"
-            ))),
+            Ok(link) if link.kind != "bridge" => Err(not_a_bridge(bridge)),
             _ => Err(failed(errno, port, &format!("join bridge {bridge} with"))),
         },
     }
+}
+
+/// Refuses what is no Linux bridge.
+pub fn check_bridge(bridge: &IfName) -> Result<()> {
+    let found = rtnl::link(index(&control()?, bridge).map_err(|error| error.context("bridge"))?)?;
+    if found.kind == "bridge" { Ok(()) } else { Err(not_a_bridge(bridge)) }
+}
+
+/// Refuses an interface that is not a tap, or not the one that was made if that is known.
+pub fn check_tap(tap: &IfName, identity: Option<&TapIdentity>) -> Result<()> {
+    let index = index(&control()?, tap)?;
+    let link = rtnl::link(index)?;
+    let same = |identity: &TapIdentity| identity.index == index && identity.is_of(&link);
+    if is_tap(&link) && identity.is_none_or(same) { Ok(()) } else { Err(not_the_tap(&link, tap)) }
+}
+
+fn not_a_bridge(name: &IfName) -> Error {
+    Error::invalid(format!(
+        "interface {name} is not a Linux bridge; name one, or pass the fds of a tap attached by you"
+    ))
 }
 
 /// Takes an interface out of its bridge; success when it is in none.
@@ -103,6 +121,10 @@ impl TapIdentity {
         let address = control.address(tap.as_str()).map_err(|errno| failed(errno, tap, "look up"))?;
         Ok(Self { index, address: MacAddr::from_bytes(address)? })
     }
+
+    fn is_of(&self, link: &LinkInfo) -> bool {
+        link.address == self.address.bytes()
+    }
 }
 
 impl TryFrom<String> for TapIdentity {
@@ -139,14 +161,19 @@ pub fn destroy(tap: &IfName, identity: &TapIdentity) -> Result<bool> {
 /// By its index, so that a change of names between question and order cannot hit another one.
 fn delete_tap(tap: &IfName, identity: &TapIdentity) -> Result<()> {
     let link = rtnl::link(identity.index)?;
-    let is_tap = link.kind == "tun" && link.hardware == ETHERNET;
-    if !is_tap || link.name != tap.as_str() || link.address != identity.address.bytes() {
-        return Err(Error::new(
-            ErrorKind::Foreign,
-            format!("interface {} is not the tap {tap} that was made, and is left alone", link.name),
-        ));
+    if !is_tap(&link) || link.name != tap.as_str() || !identity.is_of(&link) {
+        return Err(not_the_tap(&link, tap));
     }
     rtnl::delete(identity.index)
+}
+
+fn is_tap(link: &LinkInfo) -> bool {
+    link.kind == "tun" && link.hardware == ETHERNET
+}
+
+fn not_the_tap(link: &LinkInfo, tap: &IfName) -> Error {
+    let text = format!("interface {} is not the tap {tap} that was made, and is left alone", link.name);
+    Error::new(ErrorKind::Foreign, text)
 }
 
 fn control() -> Result<Control> {

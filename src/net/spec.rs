@@ -30,6 +30,9 @@ pub struct NicSpec {
     /// The bridge on the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bridge: Option<IfName>,
+    /// The cable is pulled. QEMU has no device property for it (5.2 to 11.1), so it is set in the running guest.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub link_down: bool,
     /// The tap's name on the host; says where to look and is no setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ifname: Option<IfName>,
@@ -39,9 +42,12 @@ pub struct NicSpec {
     /// The tap's name, or a pattern for it, that was asked for: what the next one is called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tap: Option<String>,
-    /// Place in the boot order, 0 first, up to 2^31 - 1. A NIC without one gets no boot ROM.
+    /// Place in the boot order, 0 first, up to 2^31 - 1. A NIC without one gets no boot ROM, unless `rom` says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_index: Option<u32>,
+    /// It has QEMU's boot ROM without being booted from, as somebody else started it: a migration compares the ROM.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub rom: bool,
     /// QEMU's device model.
     #[serde(default = "default_model", skip_serializing_if = "is_default_model")]
     pub model: String,
@@ -56,10 +62,12 @@ impl NicSpec {
             vhost: false,
             mtu: None,
             bridge: None,
+            link_down: false,
             ifname: None,
             tap_identity: None,
             tap: None,
             boot_index: None,
+            rom: false,
             model: default_model(),
         }
     }
@@ -97,15 +105,29 @@ impl NicSpec {
 
     /// The first setting in which two NICs differ; `None` means that a repeated request is the same request.
     pub fn conflict_with(&self, other: &Self) -> Option<&'static str> {
-        let Self { mac, queues, vhost, mtu, bridge, ifname: _, tap_identity: _, tap: _, boot_index, model } =
-            self;
+        let Self {
+            mac,
+            queues,
+            vhost,
+            mtu,
+            bridge,
+            link_down,
+            ifname: _,
+            tap_identity: _,
+            tap: _,
+            boot_index,
+            rom,
+            model,
+        } = self;
         let settings = [
             ("mac", *mac == other.mac),
             ("queues", *queues == other.queues),
             ("vhost", *vhost == other.vhost),
             ("mtu", *mtu == other.mtu),
             ("bridge", *bridge == other.bridge),
+            ("link", *link_down == other.link_down),
             ("boot_index", *boot_index == other.boot_index),
+            ("rom", *rom == other.rom),
             ("model", *model == other.model),
         ];
         settings.into_iter().find_map(|(name, same)| (!same).then_some(name))
@@ -146,10 +168,12 @@ mod tests {
             vhost: true,
             mtu: Some(9000),
             bridge: Some(IfName::parse("br0").unwrap()),
+            link_down: true,
             ifname: Some(IfName::parse("tap7").unwrap()),
             tap_identity: Some(TapIdentity::try_from("7@52:54:00:00:00:07".to_owned()).unwrap()),
             tap: Some("tap%d".into()),
             boot_index: Some(1),
+            rom: true,
             model: "virtio-net-pci-non-transitional".into(),
             ..plain()
         }
@@ -197,7 +221,9 @@ mod tests {
             ("vhost", NicSpec { vhost: false, ..full() }),
             ("mtu", NicSpec { mtu: None, ..full() }),
             ("bridge", NicSpec { bridge: None, ..full() }),
+            ("link", NicSpec { link_down: false, ..full() }),
             ("boot_index", NicSpec { boot_index: Some(2), ..full() }),
+            ("rom", NicSpec { rom: false, ..full() }),
             ("model", NicSpec { model: "virtio-net-pci".into(), ..full() }),
         ];
         for (field, other) in table {

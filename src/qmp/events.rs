@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Events kept before new ones are dropped and counted.
 const MAX_EVENTS: usize = 512;
@@ -17,6 +17,8 @@ pub struct Event {
     pub name: String,
     /// Its `data` member, or null.
     pub data: Value,
+    /// Its `timestamp` member: seconds and microseconds of QEMU's clock.
+    pub timestamp: Value,
     /// Memory in bytes it takes at most.
     pub size: usize,
 }
@@ -25,6 +27,16 @@ impl Event {
     /// A string member of the data.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.data.get(key).and_then(Value::as_str)
+    }
+
+    /// A boolean member of the data; false if it is not there.
+    pub fn flag(&self, key: &str) -> bool {
+        self.data.get(key).and_then(Value::as_bool).unwrap_or_default()
+    }
+
+    /// The event as QEMU sent it, its members aside that are none of `event`, `data` and `timestamp`.
+    pub fn to_json(&self) -> Value {
+        json!({ "event": self.name, "data": self.data, "timestamp": self.timestamp })
     }
 }
 
@@ -79,7 +91,7 @@ mod tests {
     use super::*;
 
     fn event(n: usize) -> Event {
-        Event { name: format!("E{n}"), data: Value::Null, size: 40 }
+        Event { name: format!("E{n}"), data: Value::Null, timestamp: Value::Null, size: 40 }
     }
 
     #[test]

@@ -137,9 +137,9 @@ impl Monitor {
         let batch = self.run(std::slice::from_ref(command), deadline);
         let reply = batch.replies.into_iter().next().flatten();
         match (reply, batch.failure) {
-            (Some(reply), _) => reply.map_err(|error| error.with_step(command.name)),
-            (None, Some(error)) => Err(error.with_step(command.name)),
-            (None, None) => Err(Error::new(ErrorKind::Protocol, "no reply").with_step(command.name)),
+            (Some(reply), _) => reply.map_err(|error| error.with_step(command.name.as_ref())),
+            (None, Some(error)) => Err(error.with_step(command.name.as_ref())),
+            (None, None) => Err(Error::new(ErrorKind::Protocol, "no reply").with_step(command.name.as_ref())),
         }
     }
 

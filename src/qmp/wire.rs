@@ -1,5 +1,6 @@
 //! QMP messages: commands as they are written, replies and events as they are read.
 
+use std::borrow::Cow;
 use std::os::fd::BorrowedFd;
 
 use serde_json::{Map, Value};
@@ -10,8 +11,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// One command, with the file descriptor that travels on its first byte, if any.
 #[derive(Clone, Debug)]
 pub struct Command<'fd> {
-    /// The QMP name, such as `device_add`.
-    pub name: &'static str,
+    /// The QMP name, such as `device_add`; it needs no escaping in JSON.
+    pub name: Cow<'static, str>,
     /// Its arguments; empty ones are not sent.
     pub arguments: Map<String, Value>,
     /// Passed by SCM_RIGHTS; QEMU takes one per command.
@@ -20,8 +21,8 @@ pub struct Command<'fd> {
 
 impl<'fd> Command<'fd> {
     /// A command without a file descriptor.
-    pub fn new(name: &'static str, arguments: Map<String, Value>) -> Self {
-        Self { name, arguments, fd: None }
+    pub fn new(name: impl Into<Cow<'static, str>>, arguments: Map<String, Value>) -> Self {
+        Self { name: name.into(), arguments, fd: None }
     }
 
     /// A command with string arguments only.
@@ -112,8 +113,8 @@ impl Message {
         }
         if let Some(name) = object.get("event").and_then(Value::as_str) {
             let name = name.to_owned();
-            let data = object.remove("data").unwrap_or(Value::Null);
-            return Ok(Self::Event(Event { name, data, size: weight }));
+            let [data, timestamp] = ["data", "timestamp"].map(|key| object.remove(key).unwrap_or_default());
+            return Ok(Self::Event(Event { name, data, timestamp, size: weight }));
         }
         let id = match object.get("id") {
             None => ReplyId::Absent,

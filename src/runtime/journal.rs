@@ -22,6 +22,10 @@ pub enum Verb {
     UndoAdd,
     /// It is being unplugged.
     Remove,
+    /// Its link is being set; until that is recorded, the recorded state is the one that counts.
+    SetLink,
+    /// Its tap is being moved to another bridge; the intent's device has the bridge it comes from.
+    Move,
 }
 
 /// One unfinished operation.

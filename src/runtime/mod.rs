@@ -1,6 +1,8 @@
 //! The record of one guest, the file it lives in, and the journal beside it.
 
 pub mod boot;
+pub mod format;
+pub mod ganeti;
 pub mod journal;
 pub mod lock;
 pub mod native;
@@ -14,6 +16,7 @@ use std::sync::Arc;
 use nix::fcntl::RenameFlags;
 
 pub use boot::{BootCommand, BootPlan, BootRequest, Incoming};
+pub use format::Format;
 pub use journal::{Intent, Journal, Verb};
 pub use ports::RootPort;
 pub use record::{DEFAULT_RESERVED, Device, DeviceKind, Presence, Record, Spec};
@@ -27,6 +30,8 @@ use store::{Part, Place, Staged};
 pub struct Runtime {
     record: Record,
     journal: Journal,
+    /// What stands in the file beside a Ganeti list.
+    companion: Option<Vec<u8>>,
     home: Home,
     attached: bool,
 }
@@ -45,7 +50,7 @@ enum Home {
 impl Runtime {
     /// A new record, not on disk yet.
     pub fn new(record: Record) -> Self {
-        Self { record, journal: Journal::default(), home: Home::None, attached: false }
+        Self { record, journal: Journal::default(), companion: None, home: Home::None, attached: false }
     }
 
     /// Loads a runtime file and keeps it locked until dropped.
@@ -57,22 +62,23 @@ impl Runtime {
         }
         let lock = place.lock()?;
         place.remove_stale()?;
-        let record = read_record(&place)?;
+        let (record, companion) = read_record(&place)?;
         let journal = read_journal(&place)?;
-        Ok(Self { record, journal, home: Home::Owned { place, _lock: lock }, attached: false })
+        Ok(Self { record, journal, companion, home: Home::Owned { place, _lock: lock }, attached: false })
     }
 
     /// Loads a runtime file for looking only: no lock, so also while an agent owns it; never written.
     pub fn peek(path: &Path) -> Result<Self> {
         let place = Place::open(path)?;
-        let record = read_record(&place)?;
+        let (record, companion) = read_record(&place)?;
         let journal = read_journal(&place)?;
-        Ok(Self { record, journal, home: Home::Borrowed, attached: false })
+        Ok(Self { record, journal, companion, home: Home::Borrowed, attached: false })
     }
 
     /// Writes the record to its file.
-    pub fn save(&self) -> Result<()> {
-        self.place()?.replace(Part::Record, &native::encode(&self.record)?)
+    pub fn save(&mut self) -> Result<()> {
+        let record = self.record.clone();
+        self.replace(record)
     }
 
     /// Writes a new record to a file that must not exist yet, and owns that file from then on.
@@ -87,10 +93,13 @@ impl Runtime {
         refuse_existing(&place)?;
         let lock = place.lock()?;
         refuse_existing(&place)?;
-        let staged = place.stage(Part::Record, &native::encode(&self.record)?)?;
+        let companion = companion_of(&self.record)?;
+        let mut staged = place.stage(Part::Record, &format::encode(&self.record)?)?;
+        staged.add(Part::Companion, companion.as_deref())?;
         // A journal without a record belongs to a guest that is gone. Beside the new record it would be taken for its.
         place.remove(Part::Journal)?;
         place.settle(staged, RenameFlags::RENAME_NOREPLACE)?;
+        self.companion = companion;
         self.home = Home::Owned { place, _lock: lock };
         Ok(())
     }
@@ -126,13 +135,19 @@ impl Runtime {
     /// Writes `record` beside the file, so that only a rename is left for [`Runtime::commit`].
     pub fn stage(&self, record: &Record) -> Result<Staged> {
         record.check()?;
-        self.place()?.stage(Part::Record, &native::encode(record)?)
+        let companion = companion_of(record)?;
+        let mut staged = self.place()?.stage(Part::Record, &format::encode(record)?)?;
+        if companion != self.companion {
+            staged.add(Part::Companion, companion.as_deref())?;
+        }
+        Ok(staged)
     }
 
     /// Puts what was staged from `record` in place. Whatever fails, file and memory agree afterwards.
     pub fn commit(&mut self, staged: Staged, record: Record) -> Result<()> {
         let done = self.place()?.settle(staged, RenameFlags::empty());
         if is_in_place(&done) {
+            self.companion = companion_of(&record)?;
             self.record = record;
         }
         done
@@ -196,9 +211,29 @@ fn missing(path: &Path) -> Error {
     Error::new(ErrorKind::NotFound, format!("runtime file {} does not exist", path.display()))
 }
 
-fn read_record(place: &Place) -> Result<Record> {
+fn companion_of(record: &Record) -> Result<Option<Vec<u8>>> {
+    match record.format() {
+        Format::Native => Ok(None),
+        Format::Ganeti => ganeti::Companion::encode(record),
+    }
+}
+
+fn read_record(place: &Place) -> Result<(Record, Option<Vec<u8>>)> {
     let bytes = place.read(Part::Record)?.ok_or_else(|| missing(place.path()))?;
-    native::decode(&bytes).map_err(|error| error.context(format!("runtime file {}", place.path().display())))
+    let mut record = format::decode(&bytes)
+        .map_err(|error| error.context(format!("runtime file {}", place.path().display())))?;
+    let companion = match record.format() {
+        Format::Native => None,
+        Format::Ganeti => place.read(Part::Companion)?,
+    };
+    if let Some(bytes) = &companion {
+        let complete = ganeti::Companion::decode(bytes).and_then(|companion| companion.apply(&mut record));
+        complete.map_err(|error| {
+            let path = place.part_path(Part::Companion);
+            error.context(format!("{}, beside runtime file {}", path.display(), place.path().display()))
+        })?;
+    }
+    Ok((record, companion))
 }
 
 fn read_journal(place: &Place) -> Result<Journal> {

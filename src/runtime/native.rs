@@ -140,6 +140,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
         ports: field(&mut file, "root_ports")?.unwrap_or_default(),
         devices: Vec::new(),
         extra: Map::new(),
+        ganeti: None,
     };
     for (key, kind) in LISTS {
         elements(&mut file, key, kind)?.into_iter().for_each(|device| record.add(device));

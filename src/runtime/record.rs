@@ -3,11 +3,15 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::format::Format;
+use super::ganeti::{self, NicSettings};
 use super::ports::RootPort;
 use crate::disk::DiskSpec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, DeviceId, MacAddr, SLOTS};
 use crate::net::spec::NicSpec;
+use crate::net::vhost::VhostMode;
+use crate::pci::device_id_for;
 use crate::scsi::ControllerSpec;
 
 /// Slots of `pci.0` left to QEMU's own devices unless the record says otherwise: host bridge, ISA bridge, VGA
@@ -157,6 +161,8 @@ pub struct Record {
     pub devices: Vec<Device>,
     /// Fields a newer version wrote; kept as they are.
     pub extra: Map<String, Value>,
+    /// The list it came from, if it is one of Ganeti's.
+    pub ganeti: Option<Box<ganeti::List>>,
 }
 
 impl Record {
@@ -170,6 +176,7 @@ impl Record {
             ports: Vec::new(),
             devices: Vec::new(),
             extra: Map::new(),
+            ganeti: None,
         };
         record.check()?;
         Ok(record)
@@ -183,13 +190,52 @@ impl Record {
     /// Adds a device.
     pub fn add(&mut self, device: Device) {
         self.next_generation = self.next_generation.max(device.generation.saturating_add(1));
+        if let Some(list) = &mut self.ganeti {
+            list.introduce(&device);
+        }
         self.devices.push(device);
     }
 
     /// Takes a device out; one that is not there is fine.
     pub fn remove(&mut self, id: &DeviceId) -> Option<Device> {
         let index = self.devices.iter().position(|device| device.id == *id)?;
+        if let Some(list) = &mut self.ganeti {
+            list.forget(id);
+        }
         Some(self.devices.remove(index))
+    }
+
+    /// The format it has on disk.
+    pub fn format(&self) -> Format {
+        if self.ganeti.is_some() { Format::Ganeti } else { Format::Native }
+    }
+
+    /// The id of a new device: what follows from its address, or what Ganeti looks for. A device without an address has
+    /// one that cannot be mistaken.
+    pub fn new_id(&self, kind: DeviceKind, address: Option<&Address>) -> Result<DeviceId> {
+        match (&self.ganeti, address) {
+            (Some(_), _) => ganeti::new_id(kind),
+            (None, Some(Address::Pci(address))) => device_id_for(kind.word(), address),
+            (None, _) => DeviceId::parse(&format!("{}-boot-{}", kind.word(), self.next_generation)),
+        }
+    }
+
+    /// What a new NIC gets of what `wanted` and `vhost` leave open. The record may not have room for what they ask for.
+    pub fn settle_nic(&self, wanted: &NicSpec, vhost: VhostMode) -> Result<NicSettings> {
+        match &self.ganeti {
+            Some(list) => list.settle_nic(wanted, vhost),
+            None => Ok(NicSettings { queues: wanted.queues, vhost, vnet_hdr: true, rom: false }),
+        }
+    }
+
+    /// Fills in what a request for a disk leaves open.
+    pub fn settle_disk(&self, wanted: &mut DiskSpec) -> Result<()> {
+        self.ganeti.as_ref().map_or(Ok(()), |list| list.settle_disk(wanted))
+    }
+
+    /// Refuses a disk that the record has no room for.
+    pub fn check_disk(&self, spec: &DiskSpec) -> Result<()> {
+        self.ganeti.as_ref().map_or(Ok(()), |list| list.check_disk(spec))
     }
 
     /// Refuses what no guest could be: duplicate ids, addresses or MACs, and numbers out of range.

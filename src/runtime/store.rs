@@ -21,13 +21,15 @@ use crate::error::{Error, ErrorKind, Result};
 /// Largest runtime file or journal read. 1,000 devices take some 300 KiB.
 pub const MAX_FILE: u64 = 4 << 20;
 
-/// The three names a record has in its directory.
+/// The names a record has in its directory, besides its lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// The runtime file itself.
     Record,
     /// What was about to be done, and removals the guest has not granted.
     Journal,
+    /// What the format of the runtime file has no room for.
+    Companion,
 }
 
 /// A directory entry and its companions, not locked.
@@ -38,13 +40,30 @@ pub struct Place {
     pub(super) name: OsString,
 }
 
-/// A new version, complete and synced under a temporary name.
+/// A new version, complete and synced under temporary names.
 #[derive(Debug)]
 #[must_use = "a staged file takes effect only when committed"]
 pub struct Staged {
     place: Arc<Place>,
+    /// In the order in which they are put in place.
+    changes: Vec<Change>,
+}
+
+#[derive(Debug)]
+struct Change {
     part: Part,
-    committed: bool,
+    step: Step,
+}
+
+/// What is to become of a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Its new version lies beside it.
+    Rename,
+    /// It is to go.
+    Remove,
+    /// It is in place, or gone.
+    Done,
 }
 
 impl Place {
@@ -70,6 +89,7 @@ impl Place {
         match part {
             Part::Record => self.name.clone(),
             Part::Journal => suffixed(&self.name, ".journal"),
+            Part::Companion => suffixed(&self.name, ".kvm-hotplug"),
         }
     }
 
@@ -117,8 +137,13 @@ impl Place {
 
     /// Writes a new version of a part beside the old one and syncs it, so that only a rename is left to do.
     pub fn stage(self: &Arc<Self>, part: Part, bytes: &[u8]) -> Result<Staged> {
+        let mut staged = Staged { place: self.clone(), changes: Vec::new() };
+        staged.add(part, Some(bytes))?;
+        Ok(staged)
+    }
+
+    fn write_temporary(&self, part: Part, bytes: &[u8]) -> Result<()> {
         let temporary = self.temporary(part);
-        let staged = Staged { place: self.clone(), part, committed: false };
         // A leftover of an earlier failure; the lock says that nobody is writing it now.
         self.unlink(&temporary)?;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
@@ -127,8 +152,7 @@ impl Place {
             .map_err(std::io::Error::from)
             .map(File::from)
             .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
-        written.map_err(|error| Error::host(error, format!("write {}", self.part_path(part).display())))?;
-        Ok(staged)
+        written.map_err(|error| Error::host(error, format!("write {}", self.part_path(part).display())))
     }
 
     /// Replaces a part by `bytes`, as in [`Place::settle`].
@@ -138,23 +162,30 @@ impl Place {
 
     /// Puts a staged version in place, for good: it survives a power failure from here on. If that cannot be made
     /// sure, the old version is put back; if not even that, the error names what is left.
+    ///
+    /// `flags` are for the first part of it.
     pub fn settle(self: &Arc<Self>, mut staged: Staged, flags: RenameFlags) -> Result<()> {
         // Something odd in its place, such as a link that somebody put there, is replaced as well; only not put back.
-        let old = self.read(staged.part);
-        staged.rename(flags)?;
-        let Err(error) = self.sync(staged.part) else { return Ok(()) };
-        let put_back = old.and_then(|old| match old {
-            Some(bytes) => {
-                self.stage(staged.part, &bytes).and_then(|mut old| old.rename(RenameFlags::empty()))
+        let old: Vec<_> = staged.changes.iter().map(|change| (change.part, self.read(change.part))).collect();
+        let Some(first) = old.first().map(|(part, _)| *part) else { return Ok(()) };
+        let done = staged.commit(flags);
+        let changed = staged.changes.iter().filter(|change| change.step == Step::Done).count();
+        let Err(error) = done.and_then(|()| self.sync(first)) else { return Ok(()) };
+        let mut left = Vec::new();
+        for (part, old) in old.into_iter().take(changed) {
+            let put_back = old.and_then(|old| match old {
+                Some(bytes) => self.stage(part, &bytes).and_then(|mut old| old.commit(RenameFlags::empty())),
+                None => self.remove(part),
+            });
+            if put_back.is_err() {
+                let path = self.part_path(part);
+                left.push(format!(
+                    "{}: changed, but may be the old one again after a power failure",
+                    path.display()
+                ));
             }
-            None => self.remove(staged.part),
-        });
-        if put_back.is_ok() {
-            return Err(error);
         }
-        let path = self.part_path(staged.part);
-        let left = format!("{}: changed, but may be the old one again after a power failure", path.display());
-        Err(error.with_undo(vec![left]))
+        if left.is_empty() { Err(error) } else { Err(error.with_undo(left)) }
     }
 
     fn sync(&self, part: Part) -> Result<()> {
@@ -170,8 +201,9 @@ impl Place {
 
     /// Removes what a process that died had staged and not committed. Only for the holder of the lock.
     pub fn remove_stale(&self) -> Result<()> {
-        self.unlink(&self.temporary(Part::Record))?;
-        self.unlink(&self.temporary(Part::Journal))
+        [Part::Record, Part::Journal, Part::Companion]
+            .into_iter()
+            .try_for_each(|part| self.unlink(&self.temporary(part)))
     }
 
     fn temporary(&self, part: Part) -> OsString {
@@ -189,16 +221,33 @@ impl Place {
 }
 
 impl Staged {
-    fn rename(&mut self, flags: RenameFlags) -> Result<()> {
-        let place = &self.place;
-        let (from, to) = (place.temporary(self.part), place.file_name(self.part));
-        let path = place.part_path(self.part);
-        let rename = || renameat2(&place.dir, from.as_os_str(), &place.dir, to.as_os_str(), flags);
-        match uninterrupted(rename) {
-            Ok(()) => {
-                self.committed = true;
-                Ok(())
+    /// Stages another part to go with it: a new version, or that it goes.
+    pub fn add(&mut self, part: Part, bytes: Option<&[u8]>) -> Result<()> {
+        let step = if bytes.is_some() { Step::Rename } else { Step::Remove };
+        self.changes.push(Change { part, step });
+        bytes.map_or(Ok(()), |bytes| self.place.write_temporary(part, bytes))
+    }
+
+    fn commit(&mut self, mut flags: RenameFlags) -> Result<()> {
+        for change in &mut self.changes {
+            match change.step {
+                Step::Rename => self.place.rename(change.part, flags)?,
+                Step::Remove => self.place.remove(change.part)?,
+                Step::Done => {}
             }
+            change.step = Step::Done;
+            flags = RenameFlags::empty();
+        }
+        Ok(())
+    }
+}
+
+impl Place {
+    fn rename(&self, part: Part, flags: RenameFlags) -> Result<()> {
+        let (from, to) = (self.temporary(part), self.file_name(part));
+        let path = self.part_path(part);
+        match uninterrupted(|| renameat2(&self.dir, from.as_os_str(), &self.dir, to.as_os_str(), flags)) {
+            Ok(()) => Ok(()),
             Err(Errno::EEXIST) => {
                 Err(Error::new(ErrorKind::Conflict, format!("{} exists already", path.display())))
             }
@@ -209,9 +258,9 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if !self.committed {
+        for change in self.changes.iter().filter(|change| change.step == Step::Rename) {
             // Best effort: the next stage removes it as well.
-            let _ = self.place.unlink(&self.place.temporary(self.part));
+            let _ = self.place.unlink(&self.place.temporary(change.part));
         }
     }
 }

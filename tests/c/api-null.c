@@ -64,7 +64,10 @@ static void guests(void)
     struct kvm_hotplug_nic nic = {.queues = 1};
     struct kvm_hotplug_disk disk = {.path = "/x"};
     struct kvm_hotplug_removal removal = {.id = "x"};
+    struct kvm_hotplug_command command = {.execute = "query-status"};
     struct kvm_hotplug_event event;
+    uint64_t bytes = 1;
+    char *text = NULL;
     char *plan = NULL;
     size_t count;
 
@@ -80,6 +83,14 @@ static void guests(void)
     null(kvm_hotplug_list(NULL, NULL, 0, 0, &count, &failure), "guest handle");
     null(kvm_hotplug_get_device(NULL, "x", NULL, 0, &failure), "guest handle");
     null(kvm_hotplug_slot_map(NULL, 0, NULL, 0, 0, &count, &failure), "guest handle");
+    null(kvm_hotplug_set_link(NULL, "x", 1, 0, &failure), "guest handle");
+    null(kvm_hotplug_move_nic(NULL, "x", "br0", 0, &failure), "guest handle");
+    null(kvm_hotplug_resize_disk(NULL, "x", 512, 0, 0, &bytes, &failure), "guest handle");
+    null(kvm_hotplug_qmp(NULL, &command, sizeof command, &text, &failure), "guest handle");
+    null(kvm_hotplug_watch_qmp(NULL, 1, &failure), "guest handle");
+    null(kvm_hotplug_next_event_json(NULL, &text, &failure), "guest handle");
+    null(kvm_hotplug_describe(NULL, NULL, 0, &text, &failure), "guest handle");
+    CHECK(text == NULL && bytes == 1);
     null(kvm_hotplug_plan_nic(NULL, &nic, sizeof nic, NULL, 0, &plan, &failure), "guest handle");
     null(kvm_hotplug_plan_disk(NULL, &disk, sizeof disk, NULL, 0, &plan, &failure), "guest handle");
     null(kvm_hotplug_plan_removal(NULL, &removal, sizeof removal, NULL, 0, &plan, &failure), "guest handle");

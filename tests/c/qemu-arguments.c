@@ -32,6 +32,7 @@ static void nothing_missing(void)
     struct kvm_hotplug_nic nic = {.queues = 1};
     struct kvm_hotplug_disk disk = {.path = NULL};
     struct kvm_hotplug_removal removal = {.id = NULL};
+    struct kvm_hotplug_command command = {.execute = NULL};
     char *plan = NULL;
     size_t count;
 
@@ -46,6 +47,17 @@ static void nothing_missing(void)
     null(kvm_hotplug_next_event(vm.guest, NULL, 8, &failure), "ret_event");
     null(kvm_hotplug_list(vm.guest, NULL, 0, 0, NULL, &failure), "ret_count");
     null(kvm_hotplug_slot_map(vm.guest, 0, NULL, 0, 0, NULL, &failure), "ret_count");
+    null(kvm_hotplug_set_link(vm.guest, NULL, 1, 0, &failure), "id");
+    null(kvm_hotplug_move_nic(vm.guest, NULL, "br0", 0, &failure), "id");
+    null(kvm_hotplug_resize_disk(vm.guest, NULL, 512, 0, 0, NULL, &failure), "id");
+    null(kvm_hotplug_qmp(vm.guest, NULL, sizeof command, NULL, &failure), "command");
+    null(kvm_hotplug_qmp(vm.guest, &command, sizeof command, NULL, &failure), "execute");
+    null(kvm_hotplug_next_event_json(vm.guest, NULL, &failure), "ret_json");
+    null(kvm_hotplug_describe(vm.guest, NULL, 0, NULL, &failure), "ret_json");
+    invalid(kvm_hotplug_set_link(vm.guest, "x", 2, 0, &failure), "up is 2");
+    invalid(kvm_hotplug_watch_qmp(vm.guest, -1, &failure), "on is -1");
+    invalid(kvm_hotplug_resize_disk(vm.guest, "x", 512, 2, 0, NULL, &failure), "resize flags", "0x2");
+    invalid(kvm_hotplug_move_nic(vm.guest, "x", "a/b", 0, &failure), "interface name");
     null(kvm_hotplug_plan_nic(vm.guest, NULL, sizeof nic, NULL, 0, &plan, &failure), "nic");
     null(kvm_hotplug_plan_disk(vm.guest, NULL, sizeof disk, NULL, 0, &plan, &failure), "disk");
     null(kvm_hotplug_plan_disk(vm.guest, &disk, sizeof disk, NULL, 0, &plan, &failure), "path");
@@ -85,6 +97,37 @@ static void requests(void)
     removal.more[7] = 0;
     invalid(kvm_hotplug_unplug(vm.guest, &removal.removal, sizeof removal, NULL, 0, &failure), "removal flags", "0x2");
     CHECK_NUMBER(vm_device(&vm, "data").state, KVM_HOTPLUG_DONE);
+}
+
+static void commands(void)
+{
+    struct {
+        struct kvm_hotplug_command command;
+        unsigned char more[8];
+    } command = {.command = {.execute = "query-status"}, .more = {[3] = 1}};
+    char *reply = NULL;
+
+    fails(kvm_hotplug_qmp(vm.guest, &command.command, sizeof command, &reply, &failure), -E2BIG, KVM_HOTPLUG_ERROR_VERSION,
+          "command", "does not have");
+    command.more[3] = 0;
+    works(kvm_hotplug_qmp(vm.guest, &command.command, sizeof command, &reply, &failure));
+    CHECK_PART(reply, "prelaunch");
+    kvm_hotplug_text_free(reply);
+    works(kvm_hotplug_qmp(vm.guest, &command.command, sizeof command, NULL, &failure));
+    command.command.arguments = "[]";
+    invalid(kvm_hotplug_qmp(vm.guest, &command.command, sizeof command, NULL, &failure), "not a JSON object");
+    command.command.arguments = "{\"a\":";
+    invalid(kvm_hotplug_qmp(vm.guest, &command.command, sizeof command, NULL, &failure), "not JSON", "column 5");
+    command.command.arguments = NULL;
+    command.command.fd = -1;
+    command.command.flags = KVM_HOTPLUG_PASS_FD;
+    fails(kvm_hotplug_qmp(vm.guest, &command.command, sizeof command, NULL, &failure), -EBADF, KVM_HOTPLUG_ERROR_INVALID,
+          "fd: -1");
+    command.command.flags = 4;
+    invalid(kvm_hotplug_qmp(vm.guest, &command.command, sizeof command, NULL, &failure), "command flags", "0x4");
+    command.command.flags = 0;
+    command.command.reserved = 1;
+    invalid(kvm_hotplug_qmp(vm.guest, &command.command, sizeof command, NULL, &failure), "reserved is 1");
 }
 
 static void results(void)
@@ -140,6 +183,7 @@ int main(void)
     image_raw(image, 1 << 20);
     nothing_missing();
     requests();
+    commands();
     results();
     lists();
     vm_stop(&vm);

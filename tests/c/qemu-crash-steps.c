@@ -45,13 +45,13 @@ static const struct operation operations[] = {
     {RECOVER, CRASH_WIDE_NIC, ADD, {"rename", 2, false, 0}},
     {RECOVER, CRASH_CHAIN, ADD, {"rename", 2, false, 0}},
     /* The guest has let go; what stood behind the device is there, or only the record still has it. */
-    {RECOVER, CRASH_WIDE_NIC, REMOVE, {"sendmsg", 3, false, 0}},
-    {RECOVER, CRASH_CHAIN, REMOVE, {"sendmsg", 3, false, 0}},
+    {RECOVER, CRASH_WIDE_NIC, REMOVE, {"sendmsg", 2, false, 0}},
+    {RECOVER, CRASH_CHAIN, REMOVE, {"sendmsg", 2, false, 0}},
     {RECOVER, CRASH_WIDE_NIC, REMOVE, {"rename", 2, false, 0}},
     {RECOVER, CRASH_CHAIN, REMOVE, {"rename", 2, false, 0}},
     /* The guest may have been asked. */
     {RECOVER, CRASH_RAW, ASK, {"rename", 1, false, 0}},
-    {RECOVER, CRASH_RAW, ASK, {"sendmsg", 2, false, LINGER_MS}},
+    {RECOVER, CRASH_RAW, ASK, {"sendmsg", 2, true, LINGER_MS}},
 };
 
 struct task {
@@ -136,32 +136,38 @@ static int state_after(enum verb verb)
     return verb == ADD ? KVM_HOTPLUG_DONE : verb == ASK ? KVM_HOTPLUG_PENDING : KVM_HOTPLUG_ABSENT;
 }
 
-/* What the next agent says it has done agrees with what there is. */
+/* What the next agent says it has done agrees with what there is. A device that is asked for while the firmware runs may go
+ * at once. */
 static void check_events(struct scene *scene, enum crash_device which, int state)
 {
-    struct kvm_hotplug_event event;
-    int count = 0;
+    struct kvm_hotplug_event event = {0};
+    uint32_t before = 0;
 
     while (kvm_hotplug_next_event(scene->vm.guest, &event, sizeof event, NULL) == 1) {
+        /* Made by this test. */
+        if (event.event_type == KVM_HOTPLUG_EVENT_RESET)
+            continue;
         CHECK_TEXT(event.id, crash_ids[which]);
         CHECK(event.generation > 0);
-        switch (event.event_type) {
-        case KVM_HOTPLUG_EVENT_ADDED:
-            CHECK_NUMBER(state, KVM_HOTPLUG_DONE);
-            break;
-        case KVM_HOTPLUG_EVENT_PENDING:
-            CHECK_NUMBER(state, KVM_HOTPLUG_PENDING);
-            break;
-        case KVM_HOTPLUG_EVENT_UNDONE:
-        case KVM_HOTPLUG_EVENT_REMOVED:
-            CHECK_NUMBER(state, KVM_HOTPLUG_ABSENT);
-            break;
-        default:
-            FAIL("event %u of %s: %s", event.event_type, event.id, event.text);
-        }
-        count++;
+        CHECK(before == 0 || (before == KVM_HOTPLUG_EVENT_PENDING && event.event_type == KVM_HOTPLUG_EVENT_REMOVED));
+        before = event.event_type;
     }
-    CHECK(count <= 1);
+    switch (event.event_type) {
+    case 0:
+        break;
+    case KVM_HOTPLUG_EVENT_ADDED:
+        CHECK_NUMBER(state, KVM_HOTPLUG_DONE);
+        break;
+    case KVM_HOTPLUG_EVENT_PENDING:
+        CHECK_NUMBER(state, KVM_HOTPLUG_PENDING);
+        break;
+    case KVM_HOTPLUG_EVENT_UNDONE:
+    case KVM_HOTPLUG_EVENT_REMOVED:
+        CHECK_NUMBER(state, KVM_HOTPLUG_ABSENT);
+        break;
+    default:
+        FAIL("event %u of %s: %s", event.event_type, event.id, event.text);
+    }
 }
 
 /* The next agent: all is in order, and the device is there, or on its way out, or not there. */

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use kvm_hotplug::runtime::{Device, Spec};
+
 use crate::support::api::*;
 use crate::support::host;
 use crate::support::world::{Picture, World};
@@ -18,6 +20,21 @@ pub enum Operation {
     DelVhost(u8),
     DelRaw,
     DelLayered,
+    /// A NIC with its cable pulled.
+    AddNicDown,
+    LinkDown,
+    Resize,
+}
+
+/// What becomes of an operation that failed without saying that it is as before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The next call takes it back.
+    Undone,
+    /// The next call carries it through.
+    CarriedThrough,
+    /// Whoever repeats it finds out.
+    Repeated,
 }
 
 pub use Operation::*;
@@ -29,7 +46,24 @@ pub const SHORT: u64 = 150;
 
 impl Operation {
     pub fn is_add(self) -> bool {
-        matches!(self, AddNic(_) | AddVhost(_) | AddRaw | AddLayered)
+        matches!(self, AddNic(_) | AddVhost(_) | AddRaw | AddLayered | AddNicDown)
+    }
+
+    pub fn fate(self) -> Fate {
+        match self {
+            AddNic(_) | AddVhost(_) | AddRaw | AddLayered | AddNicDown | LinkDown => Fate::Undone,
+            DelNic(_) | DelVhost(_) | DelRaw | DelLayered => Fate::CarriedThrough,
+            Resize => Fate::Repeated,
+        }
+    }
+
+    /// Commands that it takes at least, so that no case passes by sending nothing.
+    pub fn least(self) -> usize {
+        match self {
+            LinkDown => 1,
+            Resize => 2,
+            _ => 3,
+        }
     }
 
     pub fn needs_vhost(self) -> bool {
@@ -43,6 +77,8 @@ impl Operation {
             DelVhost(queues) => AddVhost(queues),
             DelRaw => AddRaw,
             DelLayered => AddLayered,
+            LinkDown => AddNic(2),
+            Resize => AddRaw,
             _ => return,
         };
         done(before.run(world, api, AMPLE));
@@ -54,6 +90,20 @@ impl Operation {
             AddNic(queues) | AddVhost(queues) => {
                 let mac = Some("52:54:00:00:00:01".into());
                 api.add_nic(&NicAsk { place, mac, vhost: self.needs_vhost(), ..world.nic(queues) })
+            }
+            AddNicDown => {
+                let mac = Some("52:54:00:00:00:01".into());
+                api.add_nic(&NicAsk { place, mac, link_down: true, ..world.nic(1) })
+            }
+            LinkDown => {
+                let changed = api.set_link(ID, false, timeout_ms)?;
+                assert_eq!(changed, Changed::Done);
+                Ok(Answer { state: State::Done, device: api.list().pop() })
+            }
+            Resize => {
+                let size = api.resize(ID, SizeAsk::bytes(3 << 20), timeout_ms)?;
+                assert_eq!(size, 3 << 20);
+                Ok(Answer { state: State::Done, device: api.list().pop() })
             }
             AddRaw => api.add_disk(&DiskAsk { place, ..world.disk("disk.img") }),
             AddLayered => api.add_disk(&DiskAsk { place, ..world.layered_disk() }),
@@ -101,7 +151,7 @@ impl Scene {
             commands.push((name, *count));
             *count += 1;
         }
-        Goal { qemu: scene.world.qemu.snapshot(), recorded: scene.world.recorded(), commands }
+        Goal { qemu: scene.world.qemu.snapshot(), recorded: recorded(&scene.world), commands }
     }
 
     pub fn is_start(&self) -> bool {
@@ -110,7 +160,7 @@ impl Scene {
 
     pub fn is_goal(&self, goal: &Goal) -> bool {
         self.world.qemu.snapshot() == goal.qemu
-            && self.world.recorded() == goal.recorded
+            && recorded(&self.world) == goal.recorded
             && !self.world.journal().exists()
     }
 
@@ -156,6 +206,15 @@ pub struct Goal {
     pub recorded: Vec<String>,
     /// Name, and how many of the same name came before.
     pub commands: Vec<(String, usize)>,
+}
+
+/// The devices of the record, and what of them an operation changes.
+fn recorded(world: &World) -> Vec<String> {
+    let line = |device: &Device| match &device.spec {
+        Spec::Nic(nic) => format!("{}, link down: {}", device.id, nic.link_down),
+        _ => device.id.to_string(),
+    };
+    world.record().devices.iter().map(line).collect()
 }
 
 /// What the library has open, the fake left aside.

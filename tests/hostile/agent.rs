@@ -118,6 +118,7 @@ impl Scene {
             bridge: None,
             tap: TapSource::Given(vec![self.tap.try_clone().unwrap()]),
             boot_index: None,
+            link_down: false,
             model: "virtio-net-pci".into(),
         }
     }

@@ -227,5 +227,7 @@ pub fn a_reset_completes_removals(agent: &dyn Agent) {
     world.qemu.grant("data");
     world.qemu.emit("DEVICE_DELETED", deleted("data"));
     done_by_process(&world, api.as_ref());
-    assert_eq!(drain(api.as_ref()).len(), 1, "told once");
+    let news = drain(api.as_ref());
+    let removed: Vec<_> = news.iter().filter(|news| news.what == What::Removed).collect();
+    assert_eq!((news.len(), removed.len()), (2, 1), "the reset and the removal, once each: {news:?}");
 }

@@ -162,7 +162,6 @@ pub fn a_pending_device_keeps_its_slot_and_id(agent: &dyn Agent) {
 pub fn reasons_for_pending(agent: &dyn Agent) {
     for (state, why) in [
         ("prelaunch", Why::NotStarted),
-        ("inmigrate", Why::NotStarted),
         ("paused", Why::Paused),
         ("suspended", Why::Asleep),
         ("guest-panicked", Why::Stopped),

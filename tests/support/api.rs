@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kvm_hotplug::ErrorKind;
+use serde_json::Value;
 
 /// A way to reach the library.
 pub trait Agent {
@@ -20,6 +21,17 @@ pub trait Api: Send + Sync {
     fn add_nic(&self, nic: &NicAsk) -> Result<Answer, Failure>;
     fn add_disk(&self, disk: &DiskAsk) -> Result<Answer, Failure>;
     fn unplug(&self, removal: &UnplugAsk) -> Result<Answer, Failure>;
+    fn set_link(&self, id: &str, up: bool, timeout_ms: u64) -> Result<Changed, Failure>;
+    fn move_nic(&self, id: &str, bridge: Option<&str>, timeout_ms: u64) -> Result<Changed, Failure>;
+    /// The size it has now.
+    fn resize(&self, id: &str, size: SizeAsk, timeout_ms: u64) -> Result<u64, Failure>;
+    /// What the command returned.
+    fn qmp(&self, command: &QmpAsk) -> Result<Value, Failure>;
+    fn watch_qmp(&self, on: bool);
+    /// None if there is no such device.
+    fn describe(&self, id: Option<&str>) -> Result<Option<Value>, Failure>;
+    /// The next event as JSON.
+    fn next_event_json(&self) -> Option<Value>;
     /// How many events can be fetched.
     fn process(&self, timeout_ms: u64) -> Result<usize, Failure>;
     fn next_event(&self) -> Option<News>;
@@ -58,6 +70,7 @@ pub struct NicAsk {
     pub mtu: Option<u16>,
     pub bridge: Option<String>,
     pub boot_index: Option<u32>,
+    pub link_down: bool,
     pub model: Option<String>,
     /// Name of the tap to open.
     pub ifname: Option<String>,
@@ -75,6 +88,7 @@ impl Default for NicAsk {
             mtu: None,
             bridge: None,
             boot_index: None,
+            link_down: false,
             model: None,
             ifname: None,
             fds: Vec::new(),
@@ -115,6 +129,39 @@ impl UnplugAsk {
     }
 }
 
+/// A new size: in bytes, or what the image has now.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SizeAsk {
+    pub bytes: Option<u64>,
+    pub may_shrink: bool,
+}
+
+impl SizeAsk {
+    pub fn bytes(bytes: u64) -> Self {
+        Self { bytes: Some(bytes), may_shrink: false }
+    }
+}
+
+/// A QMP command.
+#[derive(Clone, Debug)]
+pub struct QmpAsk {
+    pub name: String,
+    pub arguments: Value,
+    pub fd: Option<Arc<OwnedFd>>,
+    pub force: bool,
+    pub timeout_ms: u64,
+}
+
+impl QmpAsk {
+    pub fn new(name: &str, arguments: Value) -> Self {
+        Self { name: name.into(), arguments, fd: None, force: false, timeout_ms: AMPLE }
+    }
+
+    pub fn forced(self) -> Self {
+        Self { force: true, ..self }
+    }
+}
+
 /// What a call answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
@@ -129,6 +176,13 @@ pub enum State {
     AfterReboot(Later),
     Pending(Why),
     Absent,
+}
+
+/// What became of a change to a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    Done,
+    AfterReboot,
 }
 
 /// Why something waits for a reboot.
@@ -149,6 +203,7 @@ pub enum Why {
     Asleep,
     Stopped,
     NotAwaited,
+    Migrating,
 }
 
 /// One device.
@@ -178,6 +233,7 @@ pub struct News {
     pub id: Option<String>,
     pub generation: u64,
     pub text: String,
+    pub times: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,6 +246,12 @@ pub enum What {
     Undone,
     MonitorLost,
     Lost(u64),
+    MonitorRestored,
+    IoError { write: bool, no_space: bool, action: &'static str },
+    Shutdown { by_guest: bool },
+    Reset { by_guest: bool },
+    Panicked,
+    Qmp,
 }
 
 /// One slot.

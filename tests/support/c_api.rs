@@ -13,19 +13,26 @@ use ::kvm_hotplug::capi::device::{
 use ::kvm_hotplug::capi::disk::*;
 use ::kvm_hotplug::capi::error::*;
 use ::kvm_hotplug::capi::event::{
-    kvm_hotplug_event, kvm_hotplug_event_type as Event, kvm_hotplug_next_event,
+    kvm_hotplug_event, kvm_hotplug_event_type as Event, kvm_hotplug_next_event, kvm_hotplug_next_event_json,
+    kvm_hotplug_watch_qmp,
 };
 use ::kvm_hotplug::capi::guest::{
     kvm_hotplug as Handle, kvm_hotplug_cancel, kvm_hotplug_close, kvm_hotplug_get_device, kvm_hotplug_get_fd,
     kvm_hotplug_list, kvm_hotplug_open, kvm_hotplug_process,
 };
+use ::kvm_hotplug::capi::link::{kvm_hotplug_move_nic, kvm_hotplug_set_link};
 use ::kvm_hotplug::capi::log::kvm_hotplug_log_level::KVM_HOTPLUG_LOG_DEBUG;
 use ::kvm_hotplug::capi::nic::*;
+use ::kvm_hotplug::capi::plan::kvm_hotplug_text_free;
+use ::kvm_hotplug::capi::qmp::*;
 use ::kvm_hotplug::capi::removal::*;
+use ::kvm_hotplug::capi::resize::{KVM_HOTPLUG_SHRINK, kvm_hotplug_resize_disk};
 use ::kvm_hotplug::capi::runtime::*;
 use ::kvm_hotplug::capi::slots::{
     kvm_hotplug_slot, kvm_hotplug_slot_map, kvm_hotplug_slot_state as SlotState,
 };
+
+use serde_json::Value;
 
 use super::api::*;
 
@@ -173,7 +180,7 @@ impl Api for CApi {
             slot: nic.place.address.as_ref().map_or(0, |(_, slot)| u32::from(*slot)),
             boot_index: nic.boot_index.unwrap_or(0),
             timeout_ms: milliseconds(nic.place.timeout_ms),
-            flags: flags(&nic.place, nic.boot_index),
+            flags: flags(&nic.place, nic.boot_index) | if nic.link_down { KVM_HOTPLUG_LINK_DOWN } else { 0 },
             ..zeroed()
         };
         let (size, mut device) = (size_of_val(&request), zeroed::<kvm_hotplug_device>());
@@ -247,6 +254,81 @@ impl Api for CApi {
         Ok(answer(code, &device))
     }
 
+    fn set_link(&self, id: &str, up: bool, timeout_ms: u64) -> Result<Changed, Failure> {
+        let (id, timeout) = (CString::new(id).unwrap(), milliseconds(timeout_ms));
+        // SAFETY: the string lives through the call.
+        let code =
+            call(|error| unsafe { kvm_hotplug_set_link(self.0, id.as_ptr(), up.into(), timeout, error) })?;
+        Ok(change(code))
+    }
+
+    fn move_nic(&self, id: &str, bridge: Option<&str>, timeout_ms: u64) -> Result<Changed, Failure> {
+        let mut strings = Strings::default();
+        let (id, bridge) = (strings.keep(Some(id)), strings.keep(bridge));
+        // SAFETY: the strings live through the call.
+        let code = call(|error| unsafe {
+            kvm_hotplug_move_nic(self.0, id, bridge, milliseconds(timeout_ms), error)
+        })?;
+        Ok(change(code))
+    }
+
+    fn resize(&self, id: &str, size: SizeAsk, timeout_ms: u64) -> Result<u64, Failure> {
+        let (id, timeout) = (CString::new(id).unwrap(), milliseconds(timeout_ms));
+        let flags = if size.may_shrink { KVM_HOTPLUG_SHRINK } else { 0 };
+        let (bytes, mut now) = (size.bytes.unwrap_or(0), 0);
+        // SAFETY: string and number live through the call.
+        let code = call(|error| unsafe {
+            kvm_hotplug_resize_disk(self.0, id.as_ptr(), bytes, flags, timeout, &raw mut now, error)
+        })?;
+        assert_eq!(code, 0);
+        Ok(now)
+    }
+
+    fn qmp(&self, command: &QmpAsk) -> Result<Value, Failure> {
+        let mut strings = Strings::default();
+        let none = command.arguments.as_object().unwrap().is_empty();
+        let pass = if command.fd.is_some() { KVM_HOTPLUG_PASS_FD } else { 0 };
+        let request = kvm_hotplug_command {
+            execute: strings.keep(Some(&command.name)),
+            arguments: strings.keep((!none).then(|| command.arguments.to_string())),
+            fd: command.fd.as_ref().map_or(0, |fd| fd.as_raw_fd()),
+            timeout_ms: milliseconds(command.timeout_ms),
+            flags: pass | if command.force { KVM_HOTPLUG_FORCE } else { 0 },
+            reserved: 0,
+        };
+        let (size, mut reply) = (size_of_val(&request), null_mut());
+        // SAFETY: all of it lives through the call.
+        let code = call(|error| unsafe {
+            kvm_hotplug_qmp(self.0, &raw const request, size, &raw mut reply, error)
+        })?;
+        assert_eq!(code, 0);
+        // SAFETY: given away by the call that succeeded.
+        Ok(unsafe { json(reply) })
+    }
+
+    fn watch_qmp(&self, on: bool) {
+        // SAFETY: the handle is open.
+        call(|error| unsafe { kvm_hotplug_watch_qmp(self.0, on.into(), error) }).unwrap();
+    }
+
+    fn describe(&self, id: Option<&str>) -> Result<Option<Value>, Failure> {
+        let mut strings = Strings::default();
+        let (id, mut text) = (strings.keep(id), null_mut());
+        let timeout = milliseconds(AMPLE);
+        // SAFETY: all of it lives through the call.
+        let code = call(|error| unsafe { kvm_hotplug_describe(self.0, id, timeout, &raw mut text, error) })?;
+        // SAFETY: given away by the call, if it says so.
+        Ok((code == Code::KVM_HOTPLUG_DONE as c_int).then(|| unsafe { json(text) }))
+    }
+
+    fn next_event_json(&self) -> Option<Value> {
+        let mut text = null_mut();
+        // SAFETY: the pointer lives through the call.
+        let code = call(|error| unsafe { kvm_hotplug_next_event_json(self.0, &raw mut text, error) });
+        // SAFETY: given away by the call, if it says so.
+        (code.unwrap() == 1).then(|| unsafe { json(text) })
+    }
+
     fn process(&self, timeout_ms: u64) -> Result<usize, Failure> {
         // SAFETY: the handle is open.
         let count = call(|error| unsafe { kvm_hotplug_process(self.0, milliseconds(timeout_ms), error) })?;
@@ -271,10 +353,20 @@ impl Api for CApi {
             () if is(Event::KVM_HOTPLUG_EVENT_UNDONE) => What::Undone,
             () if is(Event::KVM_HOTPLUG_EVENT_MONITOR_LOST) => What::MonitorLost,
             () if is(Event::KVM_HOTPLUG_EVENT_LOST) => What::Lost(event.lost),
+            () if is(Event::KVM_HOTPLUG_EVENT_MONITOR_RESTORED) => What::MonitorRestored,
+            () if is(Event::KVM_HOTPLUG_EVENT_IO_ERROR) => What::IoError {
+                write: event.write == 1,
+                no_space: event.no_space == 1,
+                action: ["none", "report", "ignore", "stop"][usize::try_from(event.action).unwrap()],
+            },
+            () if is(Event::KVM_HOTPLUG_EVENT_SHUTDOWN) => What::Shutdown { by_guest: event.by_guest == 1 },
+            () if is(Event::KVM_HOTPLUG_EVENT_RESET) => What::Reset { by_guest: event.by_guest == 1 },
+            () if is(Event::KVM_HOTPLUG_EVENT_PANICKED) => What::Panicked,
+            () if is(Event::KVM_HOTPLUG_EVENT_QMP) => What::Qmp,
             () => panic!("event {}", event.event_type),
         };
         let text = field(&event.text).unwrap_or_default();
-        Some(News { what, id: field(&event.id), generation: event.generation, text })
+        Some(News { what, id: field(&event.id), generation: event.generation, text, times: event.times })
     }
 
     fn list(&self) -> Vec<Item> {
@@ -330,6 +422,26 @@ fn answer(code: c_int, device: &kvm_hotplug_device) -> Answer {
     Answer { state, device: (state != State::Absent).then(|| item(device)) }
 }
 
+fn change(code: c_int) -> Changed {
+    match code {
+        code if code == Code::KVM_HOTPLUG_DONE as c_int => Changed::Done,
+        code if code == Code::KVM_HOTPLUG_AFTER_REBOOT as c_int => Changed::AfterReboot,
+        other => panic!("a change came to {other}"),
+    }
+}
+
+/// A JSON text that was given away.
+///
+/// # Safety
+/// It comes from the library and has not been freed.
+unsafe fn json(given: *mut c_char) -> Value {
+    // SAFETY: passed on.
+    let read = unsafe { text(given) }.unwrap();
+    // SAFETY: passed on; it was used for the last time.
+    unsafe { kvm_hotplug_text_free(given) };
+    serde_json::from_str(&read).unwrap()
+}
+
 fn later(reason: u32) -> Later {
     let is = |known: Reason| reason == known as u32;
     match () {
@@ -350,6 +462,7 @@ fn why(reason: u32) -> Why {
         () if is(Reason::KVM_HOTPLUG_REASON_ASLEEP) => Why::Asleep,
         () if is(Reason::KVM_HOTPLUG_REASON_STOPPED) => Why::Stopped,
         () if is(Reason::KVM_HOTPLUG_REASON_NOT_AWAITED) => Why::NotAwaited,
+        () if is(Reason::KVM_HOTPLUG_REASON_MIGRATING) => Why::Migrating,
         () => panic!("reason {reason}"),
     }
 }

@@ -37,6 +37,11 @@ pub fn in_own_process_with_vhost(test: &str, body: &mut dyn FnMut()) {
     run_alone(test, &["unshare", "--mount", "sh", "-c", SCRIPT, "sh"], body);
 }
 
+/// The same in a network namespace of its own.
+pub fn in_own_netns(test: &str, body: &mut dyn FnMut()) {
+    run_alone(test, &["unshare", "--net"], body);
+}
+
 /// `through`: a command that runs the one behind it.
 fn run_alone(test: &str, through: &[&str], body: &mut dyn FnMut()) {
     const CHILD: &str = "KVM_HOTPLUG_TEST_ALONE";

@@ -8,13 +8,14 @@ use std::time::Duration;
 use kvm_hotplug::Error;
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
 use kvm_hotplug::hotplug::{
-    self, AfterReboot, DeviceState, DiskRequest, Guest, NicRequest, Outcome, Removal, TapSource, Waiting,
-    Wish,
+    self, AfterReboot, DeviceState, DiskRequest, Guest, NewSize, NicRequest, Outcome, RawCommand, Removal,
+    TapSource, Waiting, Wish,
 };
 use kvm_hotplug::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, Slot};
 use kvm_hotplug::log::{Level, Log, Sink};
 use kvm_hotplug::net::vhost::VhostMode;
 use kvm_hotplug::runtime::{self, Device, DeviceKind, Runtime, Spec};
+use serde_json::Value;
 
 use super::api::*;
 
@@ -62,6 +63,7 @@ impl Api for RustApi {
             bridge: nic.bridge.as_deref().map(IfName::parse).transpose()?,
             tap,
             boot_index: nic.boot_index,
+            link_down: nic.link_down,
             model: nic.model.clone().unwrap_or_else(|| "virtio-net-pci".into()),
         };
         Ok(answer(self.0.add_nic(request, Duration::from_millis(nic.place.timeout_ms))?))
@@ -97,6 +99,42 @@ impl Api for RustApi {
         Ok(answer(self.0.unplug(&ask, Duration::from_millis(removal.timeout_ms))?))
     }
 
+    fn set_link(&self, id: &str, up: bool, timeout_ms: u64) -> Result<Changed, Failure> {
+        Ok(change(&self.0.set_link(id, up, Duration::from_millis(timeout_ms))?))
+    }
+
+    fn move_nic(&self, id: &str, bridge: Option<&str>, timeout_ms: u64) -> Result<Changed, Failure> {
+        let bridge = bridge.map(IfName::parse).transpose()?;
+        Ok(change(&self.0.move_nic(id, bridge.as_ref(), Duration::from_millis(timeout_ms))?))
+    }
+
+    fn resize(&self, id: &str, size: SizeAsk, timeout_ms: u64) -> Result<u64, Failure> {
+        let size = NewSize { bytes: size.bytes, may_shrink: size.may_shrink };
+        Ok(self.0.resize_disk(id, size, Duration::from_millis(timeout_ms))?.1)
+    }
+
+    fn qmp(&self, command: &QmpAsk) -> Result<Value, Failure> {
+        let raw = RawCommand {
+            name: command.name.clone(),
+            arguments: command.arguments.as_object().unwrap().clone(),
+            fd: command.fd.as_ref().map(|fd| fd.try_clone().unwrap()),
+            force: command.force,
+        };
+        Ok(self.0.qmp(&raw, Duration::from_millis(command.timeout_ms))?)
+    }
+
+    fn watch_qmp(&self, on: bool) {
+        self.0.watch_qmp(on).unwrap();
+    }
+
+    fn describe(&self, id: Option<&str>) -> Result<Option<Value>, Failure> {
+        Ok(self.0.describe(id, Duration::from_millis(AMPLE))?)
+    }
+
+    fn next_event_json(&self) -> Option<Value> {
+        Some(self.0.next_event().unwrap()?.to_json())
+    }
+
     fn process(&self, timeout_ms: u64) -> Result<usize, Failure> {
         Ok(self.0.process(Duration::from_millis(timeout_ms))?)
     }
@@ -112,9 +150,24 @@ impl Api for RustApi {
             hotplug::What::Undone => What::Undone,
             hotplug::What::MonitorLost => What::MonitorLost,
             hotplug::What::Lost(count) => What::Lost(count),
+            hotplug::What::MonitorRestored => What::MonitorRestored,
+            hotplug::What::IoError(error) => What::IoError {
+                write: error.write,
+                no_space: error.no_space,
+                action: match error.action {
+                    hotplug::IoAction::Report => "report",
+                    hotplug::IoAction::Ignore => "ignore",
+                    hotplug::IoAction::Stop => "stop",
+                },
+            },
+            hotplug::What::Shutdown { by_guest } => What::Shutdown { by_guest },
+            hotplug::What::Reset { by_guest } => What::Reset { by_guest },
+            hotplug::What::Panicked => What::Panicked,
+            hotplug::What::Qmp => What::Qmp,
         };
+        let times = event.times;
         let generation = event.device.as_ref().map_or(0, |device| device.generation);
-        Some(News { what, id: event.device.map(|device| device.id), generation, text: event.text })
+        Some(News { what, id: event.device.map(|device| device.id), generation, text: event.text, times })
     }
 
     fn list(&self) -> Vec<Item> {
@@ -167,6 +220,14 @@ fn wish(place: &Place) -> Result<Wish, Failure> {
     })
 }
 
+fn change(outcome: &Outcome) -> Changed {
+    match outcome {
+        Outcome::Done(_) => Changed::Done,
+        Outcome::AfterReboot(..) => Changed::AfterReboot,
+        other => panic!("a change came to {other:?}"),
+    }
+}
+
 fn answer(outcome: Outcome) -> Answer {
     let (state, device) = match outcome {
         Outcome::Done(device) => (State::Done, Some(device)),
@@ -194,6 +255,7 @@ fn reason(why: Waiting) -> Why {
         Waiting::Asleep => Why::Asleep,
         Waiting::Stopped => Why::Stopped,
         Waiting::NotAwaited => Why::NotAwaited,
+        Waiting::Migrating => Why::Migrating,
     }
 }
 

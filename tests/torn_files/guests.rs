@@ -82,7 +82,9 @@ fn same(a: &Picture, b: &Picture) -> bool {
         let mut value: Value = serde_json::from_str(record).unwrap();
         value.as_object_mut().unwrap().remove("next_generation");
         for nic in value["nics"].as_array_mut().unwrap() {
-            nic.as_object_mut().unwrap().remove("ifname");
+            for name in ["ifname", "tap"] {
+                nic.as_object_mut().unwrap().remove(name);
+            }
         }
         for disk in value["disks"].as_array_mut().unwrap() {
             disk.as_object_mut().unwrap().remove("path");

@@ -159,7 +159,7 @@ type Device struct {
 	Type DeviceType `json:"type"`
 	// State: Done means in the guest, AfterReboot recorded for the next boot (to come or to go), Pending on its way out.
 	State  State  `json:"state"`
-	Reason Reason `json:"reason"`
+	Reason Reason `json:"reason,omitempty"`
 	// ReasonText is the reason in words.
 	ReasonText string `json:"reason_text,omitempty"`
 	// RemovedAfterReboot: the device goes with the next boot.
@@ -224,7 +224,7 @@ func deviceOf(from *C.struct_kvm_hotplug_device) Device {
 type Result struct {
 	State State `json:"state"`
 	// Reason is why the state is not Done.
-	Reason     Reason `json:"reason"`
+	Reason     Reason `json:"reason,omitempty"`
 	ReasonText string `json:"reason_text,omitempty"`
 	// Device is the one that was added, or is on its way out; empty but for the ID if there is no such device.
 	Device Device `json:"device"`

@@ -113,8 +113,8 @@ func comeAndGo(t *testing.T, guest *kvmhotplug.Guest, path, name string) {
 	if !errors.Is(err, kvmhotplug.ErrInvalid) {
 		t.Errorf("good-%s was taken for a NIC: %v", name, err)
 	}
-	gone, err := guest.Remove(ctx, "good-"+name, kvmhotplug.Removal{})
-	if err != nil || gone.State != kvmhotplug.Done {
+	gone, err := guest.DelDisk(ctx, "good-"+name)
+	if err != nil || gone.State != kvmhotplug.Done || gone.Device.Path != path {
 		t.Errorf("good-%s is still there: %+v, %v", name, gone, err)
 	}
 }

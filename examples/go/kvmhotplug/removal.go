@@ -55,9 +55,10 @@ func (g *Guest) del(ctx context.Context, id string, do func(*C.struct_kvm_hotplu
 		return Result{}, memory.err
 	}
 	return g.result(ctx, DefaultRemovalTimeout, id, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, device *C.struct_kvm_hotplug_device, failure **C.struct_kvm_hotplug_error) C.int {
+		// What it was, and why it still is; in the same turn, so that it belongs to this answer.
+		C.kvm_hotplug_get_device(handle, name, device, C.sizeof_struct_kvm_hotplug_device, nil)
 		code := do(handle, name, timeout, failure)
 		if code == C.KVM_HOTPLUG_PENDING || code == C.KVM_HOTPLUG_AFTER_REBOOT {
-			// The reason; in the same turn, so that it belongs to this answer.
 			C.kvm_hotplug_get_device(handle, name, device, C.sizeof_struct_kvm_hotplug_device, nil)
 		}
 		return code

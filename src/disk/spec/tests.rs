@@ -72,6 +72,7 @@ fn record_is_compact_and_tolerant() {
 fn every_other_setting() -> DiskSpec {
     DiskSpec {
         path: "/b".into(),
+        uri: Some("rbd:rbd/b".into()),
         format: Format::Qcow2,
         probe_backing: true,
         read_only: true,
@@ -103,7 +104,7 @@ fn record_round_trips() {
 fn conflicts_name_the_setting() {
     let base = serde_json::to_value(spec()).unwrap();
     let other = serde_json::to_value(every_other_setting()).unwrap();
-    assert_eq!(other.as_object().unwrap().len(), 15, "a new setting belongs into this test");
+    assert_eq!(other.as_object().unwrap().len(), 16, "a new setting belongs into this test");
     for (name, value) in other.as_object().unwrap() {
         let mut changed = base.clone();
         changed[name] = value.clone();

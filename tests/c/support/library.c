@@ -264,14 +264,30 @@ bool vm_next_event(struct vm *vm, struct kvm_hotplug_event *event, int timeout_m
     int count;
 
     for (;;) {
-        if (kvm_hotplug_next_event(vm->guest, event, sizeof *event, &failure) == 1)
-            return true;
+        if (kvm_hotplug_next_event(vm->guest, event, sizeof *event, &failure) == 1) {
+            if (event->event_type != KVM_HOTPLUG_EVENT_RESET)
+                return true;
+            continue;
+        }
         if (ready_ms(vm, ms_until(end)) <= 0)
             return false;
         count = kvm_hotplug_process(vm->guest, 0, &failure);
         if (count < 0)
             FAIL("kvm_hotplug_process: %s", kvm_hotplug_error_message(failure));
     }
+}
+
+void vm_nothing_to_fetch(struct vm *vm)
+{
+    struct kvm_hotplug_event event;
+
+    while (kvm_hotplug_process(vm->guest, 0, &failure) > 0) {
+        CHECK_NUMBER(kvm_hotplug_next_event(vm->guest, &event, sizeof event, &failure), 1);
+        if (event.event_type != KVM_HOTPLUG_EVENT_RESET)
+            FAIL("event %u of \"%s\" (%s), where none was to come", event.event_type, event.id, event.text);
+    }
+    CHECK_NUMBER(kvm_hotplug_process(vm->guest, 0, &failure), 0);
+    CHECK_NUMBER(kvm_hotplug_next_event(vm->guest, &event, sizeof event, &failure), 0);
 }
 
 void vm_await(struct vm *vm, int event_type, const char *id)

@@ -82,8 +82,12 @@ bool vm_record_contains(const struct vm *vm, const char *part);
 /* Sends commands on the observer that must succeed. */
 void vm_observe(struct vm *vm, const char *json);
 
-/* The next event, waited for with poll() on the handle's descriptor; false when none comes. */
+/* The next event, waited for with poll() on the handle's descriptor; false when none comes. Resets, which tests bring about
+ * themselves, are passed over. */
 bool vm_next_event(struct vm *vm, struct kvm_hotplug_event *event, int timeout_ms);
+
+/* Fetches everything there is, which must be nothing but resets. */
+void vm_nothing_to_fetch(struct vm *vm);
 
 /* The next event must come, and be this one. */
 void vm_await(struct vm *vm, int event_type, const char *id);

@@ -89,8 +89,7 @@ static void rewrite_command(struct qemu *qemu, int devfn)
     monitor_line(qemu, line);
 }
 
-/* Its slot and function on the root bus. */
-static int port_devfn(struct qemu *qemu, const char *port)
+int port_devfn(struct qemu *qemu, const char *port)
 {
     char json[192];
     const char *answer;

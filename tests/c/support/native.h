@@ -13,4 +13,7 @@ bool has_native_hotplug(struct qemu *qemu);
 /* Does what the system of a guest would do to let go of what is in this root port: switches the slot off. */
 void native_switch_off(struct qemu *qemu, const char *port);
 
+/* Where a root port sits on its bus: eight times the slot, plus the function. */
+int port_devfn(struct qemu *qemu, const char *port);
+
 #endif

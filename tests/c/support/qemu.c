@@ -70,24 +70,26 @@ static void add_root_ports(struct arguments *arguments, int wanted)
     }
 }
 
-static void add_guest(struct arguments *arguments, const struct qemu *qemu, const char *append)
+static void add_guest(struct arguments *arguments, const char *directory, const char *append)
 {
     const char *folder = setting("KVM_HOTPLUG_TEST_GUEST", "build/guest");
+    char *absolute = realpath(folder, NULL);
     char kernel[512];
 
-    snprintf(kernel, sizeof kernel, "%s/vmlinuz", folder);
-    if (access(kernel, R_OK) != 0)
+    snprintf(kernel, sizeof kernel, "%s/vmlinuz", absolute == NULL ? folder : absolute);
+    if (absolute == NULL || access(kernel, R_OK) != 0)
         FAIL("no guest to boot: %s is missing; run tests/guest/build, or set KVM_HOTPLUG_TEST_GUEST", kernel);
     arguments_add(arguments, "-kernel");
     arguments_add(arguments, "%s", kernel);
     arguments_add(arguments, "-initrd");
-    arguments_add(arguments, "%s/initramfs", folder);
+    arguments_add(arguments, "%s/initramfs", absolute);
+    free(absolute);
     arguments_add(arguments, "-append");
     arguments_add(arguments, "console=ttyS0 quiet panic=-1 %s", append == NULL ? "" : append);
     arguments_add(arguments, "-serial");
-    arguments_add(arguments, "file:%s/console.log", qemu->dir);
+    arguments_add(arguments, "file:%s/console.log", directory);
     arguments_add(arguments, "-serial");
-    arguments_add(arguments, "unix:%s/shell,server=on,wait=off", qemu->dir);
+    arguments_add(arguments, "unix:%s/shell,server=on,wait=off", directory);
 }
 
 static void add_monitor(struct arguments *arguments, const char *directory, const char *name)
@@ -109,7 +111,9 @@ static void compose(struct arguments *arguments, struct qemu *qemu, const struct
 {
     const char *machine = options->machine ? options->machine : setting("KVM_HOTPLUG_TEST_MACHINE", "pc");
     const char *const *extra = options->extra;
+    const char *directory = options->elsewhere ? "." : qemu->dir;
 
+    qemu->guest = options->guest;
     qemu->q35 = strncmp(machine, "q35", 3) == 0 || strstr(machine, "-q35-") != NULL;
     arguments_add(arguments, "%s", setting("KVM_HOTPLUG_TEST_QEMU", "qemu-system-x86_64"));
     arguments_add(arguments, "-nodefaults");
@@ -120,24 +124,25 @@ static void compose(struct arguments *arguments, struct qemu *qemu, const struct
     add_accelerator(arguments);
     arguments_add(arguments, "-m");
     arguments_add(arguments, "%d", options->memory_mb > 0 ? options->memory_mb : options->guest ? 256 : 32);
-    add_monitor(arguments, qemu->dir, "qmp");
-    add_monitor(arguments, qemu->dir, "observer");
+    add_monitor(arguments, directory, "qmp");
+    add_monitor(arguments, directory, "observer");
     if (options->paused)
         arguments_add(arguments, "-S");
     if (qemu->q35)
         add_root_ports(arguments, options->root_ports);
     if (options->guest)
-        add_guest(arguments, qemu, options->append);
+        add_guest(arguments, directory, options->append);
     else
-        add_firmware_output(arguments, qemu->dir);
+        add_firmware_output(arguments, directory);
     for (; extra != NULL && *extra != NULL; extra++)
         arguments_add(arguments, "%s", *extra);
 }
 
 /* In the child: nothing that allocates, other threads of the test may have held its locks when it was forked. */
-static _Noreturn void become_qemu(char *const list[], int log, const int *inherit, pid_t parent)
+static _Noreturn void become_qemu(const struct qemu_launch *launch, const char *directory, int log, pid_t parent)
 {
     int null = open("/dev/null", O_RDONLY);
+    const int *inherit = launch->inherit;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
@@ -147,12 +152,18 @@ static _Noreturn void become_qemu(char *const list[], int log, const int *inheri
     dup2(log, STDERR_FILENO);
     for (; inherit != NULL && *inherit >= 0; inherit++)
         fcntl(*inherit, F_SETFD, 0);
-    execvp(list[0], list);
-    dprintf(STDERR_FILENO, "cannot run %s: %s\n", list[0], strerror(errno));
+    if (directory != NULL && chdir(directory) != 0)
+        _exit(126);
+    if (launch->prepare != NULL && launch->prepare(launch->data) != 0) {
+        dprintf(STDERR_FILENO, "cannot prepare for %s\n", launch->argv[0]);
+        _exit(126);
+    }
+    execvp(launch->argv[0], (char *const *)launch->argv);
+    dprintf(STDERR_FILENO, "cannot run %s: %s\n", launch->argv[0], strerror(errno));
     _exit(127);
 }
 
-static void spawn(struct qemu *qemu, char *const list[], const int *inherit)
+static void spawn(struct qemu *qemu, const struct qemu_launch *launch)
 {
     char path[96];
     pid_t parent = getpid();
@@ -166,12 +177,12 @@ static void spawn(struct qemu *qemu, char *const list[], const int *inherit)
     if (qemu->pid < 0)
         FAIL("fork: %s", strerror(errno));
     if (qemu->pid == 0)
-        become_qemu(list, log, inherit, parent);
+        become_qemu(launch, qemu->elsewhere ? qemu->dir : NULL, log, parent);
     janitor_owns_process(qemu->pid);
     close(log);
 }
 
-static void connect_all(struct qemu *qemu, bool guest)
+static void connect_all(struct qemu *qemu)
 {
     char path[96];
 
@@ -180,24 +191,51 @@ static void connect_all(struct qemu *qemu, bool guest)
     if (qemu->observer == NULL)
         FAIL("QEMU did not start; what it said follows");
     snprintf(path, sizeof path, "%s/shell", qemu->dir);
-    if (guest && !stream_connect(&qemu->shell, path, qemu->pid, test_patience(START_MS)))
+    if (qemu->guest && !stream_connect(&qemu->shell, path, qemu->pid, test_patience(START_MS)))
         FAIL("no connection to the guest's second serial port");
 }
 
-struct qemu *qemu_start(const struct qemu_options *options)
+struct qemu *qemu_sibling(const struct qemu *other)
 {
     struct qemu *qemu = calloc(1, sizeof *qemu);
-    struct arguments arguments = {.count = 0};
-    long long start = now_ms();
 
     if (qemu == NULL)
         FAIL("out of memory");
     qemu->shell.fd = -1;
+    qemu->elsewhere = other->elsewhere;
+    qemu->guest = other->guest;
+    qemu->q35 = other->q35;
     make_directory(qemu);
-    compose(&arguments, qemu, options);
-    spawn(qemu, arguments.list, options->inherit);
-    arguments_free(&arguments);
-    connect_all(qemu, options->guest);
+    return qemu;
+}
+
+struct qemu *qemu_compose(const struct qemu_options *options, struct arguments *command)
+{
+    struct qemu *qemu = calloc(1, sizeof *qemu);
+
+    if (qemu == NULL)
+        FAIL("out of memory");
+    qemu->shell.fd = -1;
+    qemu->elsewhere = options->elsewhere;
+    make_directory(qemu);
+    compose(command, qemu, options);
+    return qemu;
+}
+
+void qemu_launch(struct qemu *qemu, const struct qemu_launch *launch)
+{
+    spawn(qemu, launch);
+    connect_all(qemu);
+}
+
+struct qemu *qemu_start(const struct qemu_options *options)
+{
+    struct arguments command = {.count = 0};
+    long long start = now_ms();
+    struct qemu *qemu = qemu_compose(options, &command);
+
+    qemu_launch(qemu, &(struct qemu_launch){.argv = (const char *const *)command.list, .inherit = options->inherit});
+    arguments_free(&command);
     if (options->guest && !options->paused) {
         guest_wait_boot(qemu, test_patience(BOOT_MS));
         qemu->boot_ms = (int)(now_ms() - start);
@@ -219,16 +257,23 @@ int qemu_wait(struct qemu *qemu, int timeout_ms)
     return status;
 }
 
-void qemu_stop(struct qemu *qemu)
+void qemu_end(struct qemu *qemu)
 {
-    if (qemu == NULL)
-        return;
     if (qemu->pid > 0) {
         kill(qemu->pid, SIGKILL);
         qemu_wait(qemu, START_MS);
     }
     monitor_close(qemu->observer);
+    qemu->observer = NULL;
     stream_close(&qemu->shell);
+    qemu->shell.fd = -1;
+}
+
+void qemu_stop(struct qemu *qemu)
+{
+    if (qemu == NULL)
+        return;
+    qemu_end(qemu);
     free(qemu);
 }
 

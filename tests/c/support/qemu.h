@@ -29,6 +29,15 @@ struct qemu_options {
     const char *append;       /* more of the guest's kernel command line */
     const char *const *extra; /* more arguments, NULL at the end */
     const int *inherit;       /* fds QEMU shall have under the same numbers, -1 at the end */
+    bool elsewhere;           /* the command names nothing of this QEMU's own: another may run it in its own directory */
+};
+
+/* What a QEMU is run with, other than by itself. */
+struct qemu_launch {
+    const char *const *argv;
+    const int *inherit;               /* as above */
+    int (*prepare)(const void *data); /* in the child, last; 0 or a failure. NULL: nothing */
+    const void *data;
 };
 
 enum { QEMU_ROOT_PORTS = 4, QEMU_MAX_ROOT_PORTS = 64 };
@@ -40,11 +49,25 @@ struct qemu {
     struct monitor *observer; /* the test's own */
     struct stream shell;      /* the guest's second serial port; fd -1 without a guest */
     bool q35;
+    bool elsewhere;           /* runs in its directory */
+    bool guest;               /* boots the Linux guest, or is one's next home */
     int boot_ms;              /* from start to the guest's ready line */
 };
 
 /* Returns when QEMU answers on its monitor and, with a guest that is not paused, when that has booted. */
 struct qemu *qemu_start(const struct qemu_options *options);
+
+/* The two halves of it. The command is made, in a directory of its own, and the caller frees it; QEMU is run by that
+ * command or another, which has to have the same monitors. Waits for no guest. */
+struct arguments;
+struct qemu *qemu_compose(const struct qemu_options *options, struct arguments *command);
+void qemu_launch(struct qemu *qemu, const struct qemu_launch *launch);
+
+/* One of the same kind that nothing has been run for, with a directory of its own. */
+struct qemu *qemu_sibling(const struct qemu *qemu);
+
+/* Makes it end, so that it can be launched again. */
+void qemu_end(struct qemu *qemu);
 
 /* Kills it, waits for its end and frees; its directory stays until the test ends. */
 void qemu_stop(struct qemu *qemu);

@@ -6,17 +6,19 @@
 
 #include "check.h"
 #include "guest.h"
+#include "native.h"
 
 enum { FIRST_PORT_SLOT = 0x10 };
 
 void view_directory(struct qemu *qemu, const struct kvm_hotplug_device *device, char path[128])
 {
     static const char devices[] = "/sys/bus/pci/devices";
-    unsigned port;
+    int port;
 
-    if (sscanf(device->bus, "rp%u", &port) == 1)
-        snprintf(path, 128, "%s/0000:00:%02x.0/0000:*:%02x.0", devices, FIRST_PORT_SLOT + port, device->slot);
-    else if (strcmp(device->bus, "br1") == 0 && qemu->q35)
+    if (strncmp(device->bus, "rp", 2) == 0) {
+        port = port_devfn(qemu, device->bus);
+        snprintf(path, 128, "%s/0000:00:%02x.%x/0000:*:%02x.0", devices, port / 8, port % 8, device->slot);
+    } else if (strcmp(device->bus, "br1") == 0 && qemu->q35)
         snprintf(path, 128, "%s/0000:00:%02x.0/0000:*:00.0/0000:*:%02x.0", devices, FIRST_PORT_SLOT + VIEW_BRIDGE_PORT,
                  device->slot);
     else if (strcmp(device->bus, "br1") == 0)

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
+use kvm_hotplug::qmp::Framer;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Input that no socket holds at once would make the peer wait for a client that waits for the peer.
@@ -14,35 +15,31 @@ const MOST: usize = 128 << 10;
 /// A client that does not hang up is a finding of its own, by libFuzzer's timeout; this only ends the thread's wait.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the peer does once somebody has connected. It says nothing after the last piece, and hangs up.
+/// What the peer does once somebody has connected. It says nothing after the last answer, and hangs up.
 #[derive(Clone, Debug, Default)]
 pub struct Reaction {
     /// Said at once, each piece by a write of its own.
     pub opening: Vec<Vec<u8>>,
-    /// Said one by one, each when another command has arrived.
+    /// Lets the client leave negotiation mode; that command is no other's.
+    pub negotiates: bool,
+    /// Given one by one, each when another command has arrived.
     pub answers: Vec<Answer>,
 }
 
-/// What is said when a command has arrived.
+/// An answer to a command.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// These bytes.
-    Raw(Vec<u8>),
-    /// An object that lacks its end: the id of the command, if it has one, and the brace.
-    Open(Vec<u8>),
+    /// Bytes as they are, each piece by a write of its own.
+    Bytes(Vec<Vec<u8>>),
+    /// A reply, to which the command's own id is added.
+    Reply(Value),
 }
 
 impl Answer {
     fn len(&self) -> usize {
-        let (Self::Raw(bytes) | Self::Open(bytes)) = self;
-        bytes.len()
-    }
-
-    fn to(&self, command: &Value) -> Vec<u8> {
-        match (self, command.get("id")) {
-            (Self::Raw(bytes), _) => bytes.clone(),
-            (Self::Open(bytes), None) => [bytes, &b"}\n"[..]].concat(),
-            (Self::Open(bytes), Some(id)) => [bytes, format!(",\"id\":{id}}}\n").as_bytes()].concat(),
+        match self {
+            Self::Bytes(pieces) => pieces.iter().map(Vec::len).sum(),
+            Self::Reply(reply) => reply.to_string().len(),
         }
     }
 }
@@ -86,8 +83,8 @@ impl Peer {
 
     /// What the next client, and only that one, gets to hear. False if it is too much.
     pub fn prepare(&self, reaction: Reaction) -> bool {
-        let answers: usize = reaction.answers.iter().map(Answer::len).sum();
-        let size = reaction.opening.iter().map(Vec::len).sum::<usize>() + answers;
+        let opening: usize = reaction.opening.iter().map(Vec::len).sum();
+        let size = opening + reaction.answers.iter().map(Answer::len).sum::<usize>();
         *self.next.lock().unwrap() = reaction;
         size <= MOST
     }
@@ -100,23 +97,37 @@ fn serve(mut client: UnixStream, reaction: &Reaction) -> std::io::Result<()> {
         client.write_all(piece)?;
     }
     let mut answers = reaction.answers.iter();
+    let mut framer = Framer::default();
     let mut buffer = [0; 4096];
-    let mut pending = Vec::new();
-    while answers.len() > 0 {
-        let count = client.read(&mut buffer)?;
-        if count == 0 {
-            return Ok(());
+    let mut negotiating = reaction.negotiates;
+    while negotiating || answers.len() > 0 {
+        let Some(command) = framer.next_message().map_err(std::io::Error::other)? else {
+            match client.read(&mut buffer)? {
+                0 => return Ok(()),
+                count => framer.push(&buffer[..count]),
+            }
+            continue;
+        };
+        let command: Value = serde_json::from_slice(&command)?;
+        if negotiating && command["execute"] == "qmp_capabilities" {
+            negotiating = false;
+            reply(&mut client, json!({"return": {}}), &command)?;
+            continue;
         }
-        pending.extend_from_slice(&buffer[..count]);
-        let mut commands = serde_json::Deserializer::from_slice(&pending).into_iter::<Value>();
-        let whole: Vec<Value> = commands.by_ref().map_while(Result::ok).collect();
-        let read = commands.byte_offset();
-        pending.drain(..read);
-        for (command, answer) in whole.iter().zip(answers.by_ref()) {
-            client.write_all(&answer.to(command))?;
+        match answers.next() {
+            Some(Answer::Bytes(pieces)) => pieces.iter().try_for_each(|piece| client.write_all(piece))?,
+            Some(Answer::Reply(answer)) => reply(&mut client, answer.clone(), &command)?,
+            None => {}
         }
     }
     client.shutdown(Shutdown::Write)?;
     while client.read(&mut buffer)? > 0 {}
     Ok(())
+}
+
+fn reply(client: &mut UnixStream, mut reply: Value, command: &Value) -> std::io::Result<()> {
+    if let Some(id) = command.get("id") {
+        reply["id"] = id.clone();
+    }
+    client.write_all(format!("{reply}\r\n").as_bytes())
 }

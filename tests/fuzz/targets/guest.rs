@@ -97,24 +97,23 @@ fn in_time<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// A line of the input as the answer to a command, which is the peer's to number.
 fn answer(line: &[u8]) -> Answer {
-    let (key, value) = match line {
-        [b'!', raw @ ..] => return Answer::Raw([raw, b"\n"].concat()),
+    match line {
+        [b'!', raw @ ..] => Answer::Bytes(vec![[raw, b"\n"].concat()]),
         [b'-', text @ ..] => {
-            ("error", json!({"class": "GenericError", "desc": String::from_utf8_lossy(text)}))
+            let text = String::from_utf8_lossy(text);
+            Answer::Reply(json!({"error": {"class": "GenericError", "desc": text}}))
         }
-        json => ("return", serde_json::from_slice(json).unwrap_or(Value::Null)),
-    };
-    Answer::Open(format!("{{\"{key}\":{value}").into_bytes())
+        json => Answer::Reply(json!({"return": serde_json::from_slice(json).unwrap_or(Value::Null)})),
+    }
 }
 
 fn run(data: &[u8]) {
     let mut lines = data.split(|byte| *byte == b'\n');
     let calls = lines.next().unwrap_or_default();
-    let answers: Vec<Answer> = std::iter::once(answer(b"{}")).chain(lines.map(answer)).collect();
+    let answers = lines.map(answer).collect();
     let scene = &*SCENE;
-    if !scene.peer.prepare(Reaction { opening: vec![GREETING.to_vec()], answers }) {
+    if !scene.peer.prepare(Reaction { opening: vec![GREETING.to_vec()], negotiates: true, answers }) {
         return;
     }
     let verbs = [(b'A', "add"), (b'U', "undo-add"), (b'R', "remove")];

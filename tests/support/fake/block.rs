@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use nix::fcntl::OFlag;
 use serde_json::{Value, json};
 
-use super::model::{Answer, Model, SetFd};
+use super::model::{Answer, Model, Node, SetFd};
 use super::wire::{Held, QmpError};
 
 /// QEMU's limit, without the final NUL.
@@ -60,7 +60,11 @@ impl Model {
     }
 
     pub(super) fn query_nodes(&self) -> Value {
-        self.nodes.keys().map(|name| json!({ "node-name": name })).collect()
+        let describe = |(name, node): (&String, &Node)| {
+            let image = json!({ "virtual-size": node.size, "actual-size": 0 });
+            json!({ "node-name": name, "ro": false, "image": image })
+        };
+        self.nodes.iter().map(describe).collect()
     }
 
     pub(super) fn blockdev_add(&mut self, name: &str, arguments: &Value) -> Answer {
@@ -75,7 +79,8 @@ impl Model {
         for set in &sets {
             self.fdsets.entry(*set).or_default().users.insert(name.into());
         }
-        self.nodes.insert(name.into(), sets);
+        let size = sets.first().map_or(0, |set| self.file_size(*set));
+        self.nodes.insert(name.into(), Node { sets, size });
         Ok(json!({}))
     }
 
@@ -110,6 +115,28 @@ impl Model {
         Ok(id.unwrap_or_default())
     }
 
+    /// The size of a raw image, rounded up to whole sectors; QEMU looks once.
+    fn file_size(&self, set: u32) -> u64 {
+        let fd = self.fdsets.get(&set).and_then(|set| set.fds.first());
+        let length = |fd: &SetFd| std::fs::metadata(format!("/proc/self/fd/{}", fd.fd.0)).unwrap().len();
+        fd.map_or(0, length).next_multiple_of(512)
+    }
+
+    /// Of raw images: the file follows.
+    pub(super) fn block_resize(&mut self, name: &str, arguments: &Value) -> Answer {
+        let size = arguments.get("size").and_then(Value::as_u64).unwrap();
+        let Some(node) = self.nodes.get_mut(name) else {
+            return Err(QmpError::generic(format!("Cannot find device='' nor node-name='{name}'")));
+        };
+        node.size = size.next_multiple_of(512);
+        let fd = node.sets.first().and_then(|set| self.fdsets.get(set)).and_then(|set| set.fds.first());
+        if let Some(fd) = fd {
+            let path = format!("/proc/self/fd/{}", fd.fd.0);
+            std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(size).unwrap();
+        }
+        Ok(json!({}))
+    }
+
     pub(super) fn blockdev_del(&mut self, name: &str) -> Answer {
         if !self.nodes.contains_key(name) {
             return Err(QmpError::generic(format!("Failed to find node with node-name='{name}'")));
@@ -118,7 +145,7 @@ impl Model {
             self.violations.push(format!("blockdev-del {name} while its device is in the guest"));
             return Err(QmpError::generic(format!("Node {name} is in use")));
         }
-        for set in self.nodes.remove(name).unwrap_or_default() {
+        for set in self.nodes.remove(name).unwrap_or_default().sets {
             if let Some(set) = self.fdsets.get_mut(&set) {
                 set.users.remove(name);
             }

@@ -75,6 +75,16 @@ pub struct Netdev {
     pub fds: Vec<Held>,
     /// Half made: a later queue's descriptor was missing. QEMU 7.2 cannot delete it any more.
     pub broken: bool,
+    pub link_down: bool,
+}
+
+/// A block node.
+#[derive(Debug, Default)]
+pub struct Node {
+    /// Sets it has open.
+    pub sets: BTreeSet<u32>,
+    /// In bytes, as the guest sees it.
+    pub size: u64,
 }
 
 /// A set of descriptors.
@@ -102,8 +112,7 @@ pub struct Model {
     pub fds: BTreeMap<String, Held>,
     pub netdevs: BTreeMap<String, Netdev>,
     pub fdsets: BTreeMap<u32, FdSet>,
-    /// Node name → fdsets it has open.
-    pub nodes: BTreeMap<String, BTreeSet<u32>>,
+    pub nodes: BTreeMap<String, Node>,
     pub devices: Vec<Dev>,
     /// Buses that refuse hot-plug although they look like others.
     pub closed: BTreeSet<String>,
@@ -207,7 +216,8 @@ impl Model {
             "closefd" => self.closefd(&text("fdname")),
             "netdev_add" => self.netdev_add(&text("id"), arguments),
             "netdev_del" => self.netdev_del(&text("id")),
-            "set_link" => self.set_link(&text("name")),
+            "set_link" => self.set_link(&text("name"), arguments.get("up") == Some(&Value::Bool(true))),
+            "block_resize" => self.block_resize(&text("node-name"), arguments),
             "add-fd" => self.add_fd(arguments, fd),
             "remove-fd" => self.remove_fd(arguments),
             "query-fdsets" => Ok(self.query_fdsets()),
@@ -243,13 +253,18 @@ impl Model {
         let mut lines: Vec<String> = self.fds.keys().map(|name| format!("fd {name}")).collect();
         lines.extend(self.netdevs.iter().map(|(id, netdev)| {
             let broken = if netdev.broken { ", half made" } else { "" };
-            format!("netdev {id}: {} fds{broken}", netdev.fds.len())
+            let down = if netdev.link_down { ", link down" } else { "" };
+            format!("netdev {id}: {} fds{broken}{down}", netdev.fds.len())
         }));
         lines.extend(self.fdsets.iter().map(|(id, set)| {
             let tags: Vec<&str> = set.fds.iter().map(|fd| fd.opaque.as_deref().unwrap_or("-")).collect();
             format!("fdset {id}: {tags:?}, used by {:?}", set.users)
         }));
-        lines.extend(self.nodes.iter().map(|(name, sets)| format!("node {name}: {sets:?}")));
+        lines.extend(
+            self.nodes
+                .iter()
+                .map(|(name, node)| format!("node {name}: {:?}, {} bytes", node.sets, node.size)),
+        );
         lines.extend(self.devices.iter().map(|device| {
             let asked = if device.asked.is_some() { ", asked to leave" } else { "" };
             let id = device.id.as_deref().unwrap_or("-");

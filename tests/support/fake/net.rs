@@ -38,7 +38,7 @@ impl Model {
         if taps.is_empty() || (!vhost.is_empty() && vhost.len() != taps.len()) {
             return Err(QmpError::generic("The number of fds passed does not match"));
         }
-        let mut netdev = Netdev { fds: Vec::new(), broken: false };
+        let mut netdev = Netdev { fds: Vec::new(), broken: false, link_down: false };
         for (queue, name) in taps.iter().enumerate() {
             for name in [Some(name), vhost.get(queue)].into_iter().flatten() {
                 let Some(fd) = self.fds.remove(name) else {
@@ -71,10 +71,13 @@ impl Model {
         Ok(json!({}))
     }
 
-    pub(super) fn set_link(&mut self, name: &str) -> Answer {
-        match self.netdevs.contains_key(name) || self.device(name).is_some() {
-            true => Ok(json!({})),
-            false => Err(QmpError::absent(name)),
+    pub(super) fn set_link(&mut self, name: &str, up: bool) -> Answer {
+        match self.netdevs.get_mut(name) {
+            Some(netdev) => {
+                netdev.link_down = !up;
+                Ok(json!({}))
+            }
+            None => Err(QmpError::absent(name)),
         }
     }
 }

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"net/http"
+
+	"example.org/kvmhotplug"
+)
+
+func (s *server) listGuests(context.Context, *http.Request) (int, any, error) {
+	all := []status{}
+	for _, guest := range s.guests.list() {
+		all = append(all, guest.status())
+	}
+	return http.StatusOK, all, nil
+}
+
+func (s *server) showGuest(_ context.Context, r *http.Request) (int, any, error) {
+	guest, err := s.guests.find(r.PathValue("guest"))
+	if err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, guest.status(), nil
+}
+
+// createGuest makes the record of a guest whose QEMU is started elsewhere.
+func (s *server) createGuest(_ context.Context, r *http.Request) (int, any, error) {
+	name := r.PathValue("guest")
+	if !nameFormat.MatchString(name) {
+		return 0, nil, badRequest("the name %q is none: letters, digits, '.', '_' and '-', at most 64", name)
+	}
+	config := kvmhotplug.Config{Name: name}
+	if err := read(r, &config); err != nil {
+		return 0, nil, err
+	}
+	guest, err := s.guests.create(name, config)
+	if err != nil {
+		return 0, nil, err
+	}
+	<-guest.tried
+	return http.StatusCreated, guest.status(), nil
+}
+
+// showRecord looks into the runtime file, whether QEMU is there or not.
+func (s *server) showRecord(_ context.Context, r *http.Request) (int, any, error) {
+	guest, err := s.guests.find(r.PathValue("guest"))
+	if err != nil {
+		return 0, nil, err
+	}
+	record, err := kvmhotplug.Read(guest.record)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer record.Close()
+	return list(record.Devices())
+}
+
+func showVersion(context.Context, *http.Request) (int, any, error) {
+	return http.StatusOK, map[string]any{"library": kvmhotplug.Version(), "abi": kvmhotplug.ABIVersion}, nil
+}
+
+func listDevices(ctx context.Context, _ *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
+	return list(guest.Devices(ctx))
+}
+
+func showDevice(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
+	result, err := guest.Device(ctx, r.PathValue("id"))
+	if err == nil && result.State == kvmhotplug.Absent {
+		return http.StatusNotFound, result, nil
+	}
+	return http.StatusOK, result.Device, err
+}
+
+// wanted tells whether a flag is in the query: ?plan, ?plan=1, ?plan=true.
+func wanted(r *http.Request, flag string) bool {
+	query := r.URL.Query()
+	value := query.Get(flag)
+	return query.Has(flag) && value != "0" && value != "false"
+}
+
+func planned(plan kvmhotplug.Plan, err error) (int, any, error) {
+	return http.StatusOK, plan, err
+}
+
+func addNIC(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
+	var nic kvmhotplug.NIC
+	if err := read(r, &nic); err != nil {
+		return 0, nil, err
+	}
+	if wanted(r, "plan") {
+		return planned(guest.PlanNIC(ctx, nic))
+	}
+	result, err := guest.AddNIC(ctx, nic)
+	return statusOfState(result.State, http.StatusCreated), result, err
+}
+
+func addDisk(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
+	var disk kvmhotplug.Disk
+	if err := read(r, &disk); err != nil {
+		return 0, nil, err
+	}
+	if wanted(r, "plan") {
+		return planned(guest.PlanDisk(ctx, disk))
+	}
+	result, err := guest.AddDisk(ctx, disk)
+	return statusOfState(result.State, http.StatusCreated), result, err
+}
+
+func removeDevice(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
+	id := r.PathValue("id")
+	how := kvmhotplug.Removal{NoWait: wanted(r, "no_wait"), LiveOnly: wanted(r, "live_only")}
+	if wanted(r, "plan") {
+		return planned(guest.PlanRemoval(ctx, id, how))
+	}
+	result, err := guest.Remove(ctx, id, how)
+	return statusOfState(result.State, http.StatusOK), result, err
+}
+
+func removeNIC(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
+	return removeOnly(ctx, r, guest.DelNIC)
+}
+
+func removeDisk(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
+	return removeOnly(ctx, r, guest.DelDisk)
+}
+
+// removeOnly leaves a device of another type alone. What it does not know it refuses, rather than wait where nobody
+// wanted to.
+func removeOnly(ctx context.Context, r *http.Request, remove func(context.Context, string) (kvmhotplug.Result, error)) (int, any, error) {
+	for _, flag := range []string{"plan", "no_wait", "live_only"} {
+		if wanted(r, flag) {
+			return 0, nil, badRequest("%s goes with /devices/%s", flag, r.PathValue("id"))
+		}
+	}
+	result, err := remove(ctx, r.PathValue("id"))
+	return statusOfState(result.State, http.StatusOK), result, err
+}
+
+func listSlots(ctx context.Context, _ *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
+	return list(guest.Slots(ctx))
+}
+
+func verify(ctx context.Context, _ *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
+	return list(guest.Verify(ctx))
+}
+
+func mend(ctx context.Context, _ *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
+	return list(guest.Mend(ctx))
+}

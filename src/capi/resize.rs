@@ -1,0 +1,70 @@
+//! `kvm_hotplug_resize_disk`.
+
+use std::ffi::{c_char, c_int};
+
+use super::args::{check_flags, required_str, timeout};
+use super::error::kvm_hotplug_error;
+use super::guard;
+use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
+use crate::hotplug::NewSize;
+
+/// Flag of kvm_hotplug_resize_disk(): the disk may get smaller. What lies behind its new end is lost.
+pub const KVM_HOTPLUG_SHRINK: u32 = 1;
+
+/// Gives a disk another size while the guest uses it; the guest sees the new size at once. A raw or qcow2 image is resized
+/// by QEMU; a block device has to be resized first, and is then looked at again.
+///
+/// The size is the image's own and is not recorded. The call may be repeated.
+///
+/// `guest`: the handle.
+/// `id`: the disk's id.
+/// `bytes`: the new size, a multiple of 512; or 0 for what the image or block device has now, after it was grown from
+/// outside.
+/// `flags`: KVM_HOTPLUG_SHRINK or 0.
+/// `timeout_ms`: for all of it; 0 means 5000.
+/// `ret_bytes`: where to put the size it has now, or NULL.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: up to the timeout, and on opening the image; QEMU stands still while it resizes. Threads: any.
+///
+/// Returns 0, or
+/// - -EFAULT (guest or id is NULL), -EBADF (no open handle), -EINVAL (no multiple of 512; it would get smaller without
+///   KVM_HOTPLUG_SHRINK; a block device has another size; it is a NIC; unknown flags; no UTF-8);
+/// - -ENOENT (no such disk or image; or recorded, but the guest does not have it), -EACCES (kind FOREIGN: in the guest, not
+///   in the record), -EBUSY (kind STATE: it is being removed; kind MIGRATING: the guest is between two hosts; kind
+///   MONITOR_BUSY), -EOPNOTSUPP (it is read-only, or comes
+///   with the next boot);
+/// - -EREMOTEIO (QEMU refused: no space, or qcow2 with internal snapshots), -ETIMEDOUT, -ECANCELED, -ECONNRESET, -EPROTO,
+///   -ENOTRECOVERABLE, or the errno of opening the image.
+///
+/// On failure the size is as it was, unless kvm_hotplug_error_left() names another one: after -ETIMEDOUT and -ECANCELED
+/// QEMU may or may not have done it, which a repeated call finds out.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_resize_disk(
+    guest: *mut kvm_hotplug,
+    id: *const c_char,
+    bytes: u64,
+    flags: u32,
+    timeout_ms: u32,
+    ret_bytes: *mut u64,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for handle and string.
+        let (guest, id) = unsafe { (kvm_hotplug::get(guest)?, required_str(id, "id")?) };
+        check_flags(flags, KVM_HOTPLUG_SHRINK, "resize flags")?;
+        let size =
+            NewSize { bytes: (bytes != 0).then_some(bytes), may_shrink: flags & KVM_HOTPLUG_SHRINK != 0 };
+        let (_, now) = guest.resize_disk(id, size, timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
+        if !ret_bytes.is_null() {
+            // SAFETY: not NULL, and the caller vouches for the rest.
+            unsafe { ret_bytes.write(now) };
+        }
+        Ok(0)
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}

@@ -1,0 +1,140 @@
+//! Everything that is known of a device, as JSON.
+
+use serde_json::{Value, json};
+
+use super::guest::{DeviceState, Listed};
+use super::session::Session;
+use super::survey;
+use crate::deadline::Deadline;
+use crate::disk::DiskSpec;
+use crate::error::Result;
+use crate::ids::{Address, IfName};
+use crate::net::link::{self, TapIdentity};
+use crate::net::spec::NicSpec;
+use crate::runtime::{Presence, Spec};
+
+impl Session {
+    /// All devices, or the one with this id; `None` if there is no such one.
+    pub(super) fn describe(&mut self, id: Option<&str>, deadline: &Deadline) -> Result<Option<Value>> {
+        self.ready(deadline)?;
+        let listed: Vec<Listed> = super::guest::list(self)
+            .into_iter()
+            .filter(|listed| id.is_none_or(|id| listed.device.id.as_str() == id))
+            .collect();
+        let has_disk = listed.iter().any(|listed| matches!(listed.device.spec, Spec::Disk(_)));
+        let nodes = match has_disk {
+            true => survey::ask(self.monitor()?, [survey::block_nodes()], deadline)?,
+            false => [Value::Null],
+        };
+        let [nodes] = &nodes;
+        let nodes = survey::by_name(nodes);
+        let describe = |listed: &Listed| {
+            let id = listed.device.id.as_str();
+            let mut text = common(listed);
+            let more = match &listed.device.spec {
+                Spec::Nic(spec) => nic(spec),
+                Spec::Controller(spec) => json!({ "queues": spec.queues }),
+                Spec::Disk(spec) => {
+                    disk(spec, id, nodes.get(id).copied(), &self.fdsets.of(&listed.device.id))
+                }
+            };
+            if let (Value::Object(text), Value::Object(more)) = (&mut text, more) {
+                text.extend(more);
+                text.insert("in_guest".to_owned(), self.is_in_guest(listed).into());
+            }
+            text
+        };
+        let mut described: Vec<Value> = listed.iter().map(describe).collect();
+        Ok(match id {
+            None => Some(described.into()),
+            Some(_) => described.pop(),
+        })
+    }
+
+    /// Whether the guest showed the device when it was last asked.
+    fn is_in_guest(&self, listed: &Listed) -> bool {
+        listed.device.presence != Presence::AddAfterReboot && !self.missing.contains(&listed.device.id)
+    }
+}
+
+/// The word for a state, as in plans.
+fn state_word(state: DeviceState) -> &'static str {
+    match state {
+        DeviceState::Live => "live",
+        DeviceState::Pending(_) => "pending",
+        DeviceState::AddAfterReboot | DeviceState::RemoveAfterReboot => "after-reboot",
+    }
+}
+
+fn common(listed: &Listed) -> Value {
+    let device = &listed.device;
+    let reason = match listed.state {
+        DeviceState::Pending(why) => why.to_string(),
+        DeviceState::RemoveAfterReboot => "it goes with the next boot".to_owned(),
+        DeviceState::AddAfterReboot => "it comes with the next boot".to_owned(),
+        DeviceState::Live => String::new(),
+    };
+    let address = device.address.as_ref();
+    let scsi = address.and_then(Address::scsi);
+    json!({
+        "id": device.id.as_str(),
+        "type": device.kind().word(),
+        "state": state_word(listed.state),
+        "reason": reason,
+        "generation": device.generation,
+        "model": device.model(),
+        "bus": address.map(|address| address.bus().as_str()),
+        "slot": address.and_then(Address::pci).map(|address| address.slot),
+        "channel": scsi.map(|address| address.channel),
+        "target": scsi.map(|address| address.target),
+        "lun": scsi.map(|address| address.lun),
+    })
+}
+
+/// The record, and what the host says of the tap if it is in this network namespace.
+fn nic(spec: &NicSpec) -> Value {
+    json!({
+        "mac": spec.mac.to_string(),
+        "queues": spec.queues,
+        "vhost": spec.vhost,
+        "mtu": spec.mtu,
+        "link": if spec.link_down { "down" } else { "up" },
+        "bridge": spec.bridge.as_ref().map(IfName::as_str),
+        "boot_index": spec.boot_index,
+        "tap": spec.ifname.as_ref().map(|name| tap(name, spec.tap_identity.as_ref())),
+    })
+}
+
+fn tap(name: &IfName, identity: Option<&TapIdentity>) -> Value {
+    let here = link::check_tap(name, identity).is_ok();
+    let bridge = link::bridge_of(name).ok().flatten().filter(|_| here);
+    json!({
+        "name": name.as_str(),
+        "here": here,
+        "mtu": link::mtu_of(name).ok().filter(|_| here),
+        "bridge": bridge.as_ref().map(IfName::as_str),
+    })
+}
+
+fn disk(spec: &DiskSpec, node_name: &str, node: Option<&Value>, fdsets: &[u32]) -> Value {
+    let number = |path: &str| node.and_then(|node| node.pointer(path)).and_then(Value::as_u64);
+    json!({
+        "path": spec.path.to_string_lossy(),
+        "format": spec.format,
+        "read_only": spec.read_only,
+        "share_rw": spec.share_rw,
+        "serial": spec.serial,
+        "cache": spec.cache,
+        "aio": spec.aio,
+        "discard": spec.discard,
+        "detect_zeroes": spec.detect_zeroes,
+        "boot_index": spec.boot_index,
+        "logical_block_size": spec.logical_block_size,
+        "physical_block_size": spec.physical_block_size,
+        "queues": spec.queues,
+        "node_name": node.map(|_| node_name),
+        "size": node.and_then(survey::virtual_size),
+        "allocated": number("/image/actual-size"),
+        "fdsets": fdsets,
+    })
+}

@@ -1,0 +1,102 @@
+//! The link of a NIC: the guest sees its cable pulled, and put back.
+
+use std::time::Duration;
+
+use super::outcome::{AfterReboot, Outcome};
+use super::plan::{self, Inverse};
+use super::session::Session;
+use super::transaction::{self, Leftover, Verdict};
+use crate::deadline::Deadline;
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::{Device, DeviceKind, Presence, Spec, Verb};
+
+/// How long a cancelled call may go on to take back what it has begun.
+const GRACE: Duration = Duration::from_secs(1);
+
+impl Session {
+    /// Sets the link up or down, in the guest and in the record.
+    pub(super) fn set_link(&mut self, id: &str, up: bool, deadline: &Deadline) -> Result<Outcome> {
+        self.ready(deadline)?;
+        let before = self.changeable(id, DeviceKind::Nic)?;
+        let after = with_link(&before, up);
+        let next = self.record_with(&after);
+        if before.presence == Presence::AddAfterReboot {
+            let why = self.obstacle(&after.spec).unwrap_or(AfterReboot::NoAddress);
+            self.runtime().replace(next)?;
+            return Ok(Outcome::AfterReboot(after, why));
+        }
+        self.refuse_while_migrating(deadline)?;
+        let stages = [vec![plan::set_link(&after.id, up)]];
+        if after == before {
+            // Once more, since somebody else may have set it.
+            return match transaction::run(self.monitor()?, &stages, &[], deadline) {
+                Verdict::Done => Ok(Outcome::Done(after)),
+                Verdict::Refused(error, _) | Verdict::Unknown(error) => {
+                    Err(self.describe_link(&after, error))
+                }
+            };
+        }
+        self.monitor()?;
+        let staged = self.prepare_change(&next, Verb::SetLink, &before)?;
+        match transaction::run(self.monitor()?, &stages, &[], deadline) {
+            Verdict::Done => match self.commit_change(&after, staged, next) {
+                Ok(()) => Ok(Outcome::Done(after)),
+                Err(error) => Err(self.undo_link(&before, error, deadline)),
+            },
+            Verdict::Refused(error, _) => {
+                self.strike_change(&before);
+                Err(self.describe_link(&before, error).with_undo(Vec::new()))
+            }
+            Verdict::Unknown(error) => {
+                drop(staged);
+                Err(self.find_out_link(&before, error, deadline))
+            }
+        }
+    }
+
+    fn describe_link(&self, device: &Device, error: Error) -> Error {
+        error.context(format!("set the link of {}", device.id))
+    }
+
+    /// The link is set, but that could not be recorded: it is set back.
+    fn undo_link(&mut self, before: &Device, error: Error, deadline: &Deadline) -> Error {
+        let back = Inverse::SetLink { id: before.id.clone(), up: is_up(before) };
+        let left: Vec<String> = match self.take_down(vec![back], deadline) {
+            Ok(left) => left.iter().map(Leftover::to_string).collect(),
+            Err(cause) => vec![format!("link of {} ({cause})", before.id)],
+        };
+        if left.is_empty() {
+            self.strike_change(before);
+        } else {
+            self.stale = true;
+        }
+        error.with_undo(left)
+    }
+
+    /// The reply is lost. Nobody can ask a link for its state; setting it back is sure, if there is time.
+    fn find_out_link(&mut self, before: &Device, error: Error, deadline: &Deadline) -> Error {
+        self.stale = true;
+        let settled = match error.kind() {
+            ErrorKind::Timeout => false,
+            ErrorKind::Canceled => self.ready(&deadline.uncancelable().at_most(GRACE)).is_ok(),
+            _ => self.ready(deadline).is_ok(),
+        };
+        let left = match settled {
+            true => Vec::new(),
+            false => vec![format!("link of {}: unknown, set back by the next call", before.id)],
+        };
+        self.describe_link(before, error).with_undo(left)
+    }
+}
+
+fn is_up(device: &Device) -> bool {
+    !matches!(&device.spec, Spec::Nic(spec) if spec.link_down)
+}
+
+fn with_link(device: &Device, up: bool) -> Device {
+    let mut device = device.clone();
+    if let Spec::Nic(spec) = &mut device.spec {
+        spec.link_down = !up;
+    }
+    device
+}

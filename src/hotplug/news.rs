@@ -1,0 +1,46 @@
+//! What the monitor says unasked, turned into news for the caller.
+
+use super::events::{IoAction, IoError, What};
+use super::session::Session;
+use crate::qmp::Event;
+
+impl Session {
+    /// Tells what is news to the caller whether or not it concerns anything that is being done.
+    pub(super) fn tell(&mut self, event: &Event) {
+        let by_guest = event.flag("guest");
+        let why = || event.text("reason").unwrap_or("no reason given").to_owned();
+        match event.name.as_str() {
+            "BLOCK_IO_ERROR" => self.tell_io_error(event),
+            "SHUTDOWN" => self.events.repeatable(What::Shutdown { by_guest }, None, why()),
+            "RESET" => self.events.repeatable(What::Reset { by_guest }, None, why()),
+            "GUEST_PANICKED" => {
+                let action = event.text("action").unwrap_or("unknown");
+                self.events.repeatable(
+                    What::Panicked,
+                    None,
+                    format!("the guest has crashed; action: {action}"),
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// The node is the device's id; one of somebody else's disks is told without a device.
+    fn tell_io_error(&mut self, event: &Event) {
+        let text = |key| event.text(key).unwrap_or_default();
+        let (node, operation, action) = (text("node-name"), text("operation"), text("action"));
+        let error = IoError {
+            write: operation == "write",
+            no_space: event.flag("nospace"),
+            action: match action {
+                "stop" => IoAction::Stop,
+                "ignore" => IoAction::Ignore,
+                _ => IoAction::Report,
+            },
+        };
+        let device = self.known_device(node);
+        let node = if node.is_empty() { text("device") } else { node };
+        let what = format!("{operation} of {node} failed: {}; action: {action}", text("reason"));
+        self.events.repeatable(What::IoError(error), device.as_ref(), what);
+    }
+}

@@ -1,0 +1,184 @@
+//! What a Ganeti list has no room for, in a file beside it: generations, what waits for a reboot, and taps. Most guests need
+//! none, and then there is no such file.
+//!
+//! The list is replaced first. Entries about devices that it does not have are passed over, so that Ganeti's own changes
+//! need not know of this file: a device without an entry is in the guest.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::element::malformed;
+use super::write::Written;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::DeviceId;
+use crate::runtime::native;
+use crate::runtime::record::{Device, DeviceKind, MAX_DEVICES, Presence, Record};
+
+const FORMAT: &str = "kvm-hotplug-companion";
+const VERSION: u64 = 1;
+
+/// The content of the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::runtime) struct Companion {
+    format: String,
+    version: u64,
+    next_generation: u64,
+    /// About devices of the list.
+    #[serde(default)]
+    devices: Vec<Entry>,
+    /// Devices that come with the next boot, by kind: Ganeti starts whatever is in its list, also as the target of a
+    /// migration.
+    #[serde(default)]
+    later: Vec<Map<String, Value>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Entry {
+    id: DeviceId,
+    generation: u64,
+    #[serde(default, skip_serializing_if = "Presence::is_live")]
+    presence: Presence,
+    /// What the native format says of it and the list does not, such as its tap; null for what the native format leaves out.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    more: Map<String, Value>,
+}
+
+impl Companion {
+    /// What has to be kept beside the record's list, if anything.
+    pub(in crate::runtime) fn encode(record: &Record) -> Result<Option<Vec<u8>>> {
+        let (later, listed): (Vec<&Device>, Vec<&Device>) =
+            record.devices.iter().partition(|device| device.presence == Presence::AddAfterReboot);
+        let Some(list) = &record.ganeti else { return Ok(None) };
+        let params = list.params()?;
+        let entry = |device| Entry::of(device, &Written::new(device, list, &params, &record.name)?.read);
+        let devices: Vec<Entry> = listed.into_iter().map(entry).collect::<Result<_>>()?;
+        let counted = devices.iter().zip(1..).all(|(entry, number)| entry.is_evident(number));
+        let next = u64::try_from(devices.len()).unwrap_or(u64::MAX).saturating_add(1);
+        if counted && later.is_empty() && record.next_generation == next {
+            return Ok(None);
+        }
+        let by_kind = |device: &Device| {
+            let value = native::device_to_value(device)?;
+            Ok(Map::from_iter([(device.kind().word().to_owned(), value)]))
+        };
+        let later = later.into_iter().map(by_kind).collect::<Result<_>>()?;
+        let next_generation = record.next_generation;
+        let companion = Self { format: FORMAT.to_owned(), version: VERSION, next_generation, devices, later };
+        let mut bytes = serde_json::to_vec(&companion)
+            .map_err(|error| Error::invalid(format!("the record cannot be written: {error}")))?;
+        bytes.push(b'\n');
+        Ok(Some(bytes))
+    }
+
+    /// Reads the file.
+    pub(in crate::runtime) fn decode(bytes: &[u8]) -> Result<Self> {
+        let value: Value =
+            serde_json::from_slice(bytes).map_err(|error| malformed(format!("is not JSON: {error}")))?;
+        if value.get("format").and_then(Value::as_str) != Some(FORMAT) {
+            return Err(malformed(format!("has no \"format\" {FORMAT:?}")));
+        }
+        match value.get("version").and_then(Value::as_u64) {
+            Some(VERSION) => {}
+            Some(newer) if newer > VERSION => {
+                return Err(Error::new(
+                    ErrorKind::Version,
+                    format!(
+                        "was written by a newer version: format version {newer}, this library reads up to {VERSION}"
+                    ),
+                ));
+            }
+            _ => return Err(malformed("has no usable \"version\"")),
+        }
+        let companion: Self = serde_json::from_value(value).map_err(|error| malformed(error.to_string()))?;
+        if companion.devices.len().max(companion.later.len()) > MAX_DEVICES {
+            return Err(malformed(format!("is about more than {MAX_DEVICES} devices")));
+        }
+        Ok(companion)
+    }
+
+    /// Completes the record of a list.
+    pub(in crate::runtime) fn apply(self, record: &mut Record) -> Result<()> {
+        let mut entries: BTreeMap<DeviceId, Entry> =
+            self.devices.into_iter().map(|entry| (entry.id.clone(), entry)).collect();
+        let mut next = self.next_generation;
+        for device in &mut record.devices {
+            match entries.remove(&device.id) {
+                Some(entry) => entry.complete(device)?,
+                None => {
+                    device.generation = next;
+                    next = next.saturating_add(1);
+                }
+            }
+        }
+        record.next_generation = next;
+        for (index, map) in self.later.into_iter().enumerate() {
+            let device = later_device(map)
+                .map_err(|error| error.with_kind(ErrorKind::Format).context(format!("later[{index}]")))?;
+            // In the list by now: the file was cut off from its list before it could be replaced.
+            if record.find(device.id.as_str()).is_none() {
+                record.add(Device { presence: Presence::AddAfterReboot, ..device });
+            }
+        }
+        let highest = record.devices.iter().map(|device| device.generation).max().unwrap_or(0);
+        record.next_generation = record.next_generation.max(highest.saturating_add(1));
+        record.check()
+    }
+}
+
+impl Entry {
+    /// About a device of which the list says `listed`.
+    fn of(device: &Device, listed: &Device) -> Result<Self> {
+        let mut more = settings(device)?;
+        for (key, value) in settings(listed)? {
+            if more.get(&key) == Some(&value) {
+                more.remove(&key);
+            } else {
+                more.entry(key).or_insert(Value::Null);
+            }
+        }
+        let Device { id, generation, presence, .. } = device;
+        Ok(Self { id: id.clone(), generation: *generation, presence: *presence, more })
+    }
+
+    /// Whether the list alone says as much.
+    fn is_evident(&self, number: u64) -> bool {
+        self.generation == number && self.presence.is_live() && self.more.is_empty()
+    }
+
+    fn complete(self, device: &mut Device) -> Result<()> {
+        let mut whole = settings(device)?;
+        for (key, value) in self.more {
+            if value.is_null() { drop(whole.remove(&key)) } else { drop(whole.insert(key, value)) }
+        }
+        whole.insert("id".to_owned(), self.id.as_str().into());
+        whole.insert("generation".to_owned(), self.generation.into());
+        let complete = native::device_from_value(device.kind(), whole.into())
+            .map_err(|error| error.with_kind(ErrorKind::Format).context(&self.id))?;
+        (device.spec, device.generation) = (complete.spec, complete.generation);
+        // What is in the list is in the guest.
+        if self.presence == Presence::RemoveAfterReboot {
+            device.presence = self.presence;
+        }
+        Ok(())
+    }
+}
+
+/// What the native format says of a device, but for what the list says or the entry has a place for.
+fn settings(device: &Device) -> Result<Map<String, Value>> {
+    let Value::Object(mut map) = native::device_to_value(device)? else { return Ok(Map::new()) };
+    for key in ["id", "generation", "presence", "address"] {
+        map.remove(key);
+    }
+    Ok(map)
+}
+
+fn later_device(map: Map<String, Value>) -> Result<Device> {
+    let mut given: Vec<(DeviceKind, Value)> =
+        DeviceKind::ALL.into_iter().filter_map(|kind| Some((kind, map.get(kind.word())?.clone()))).collect();
+    match (given.pop(), given.is_empty()) {
+        (Some((kind, value)), true) => native::device_from_value(kind, value),
+        _ => Err(malformed("needs either \"nic\" or \"disk\"")),
+    }
+}

@@ -1,0 +1,74 @@
+//! Ganeti's runtime files: read as Ganeti meant them, written so that Ganeti reads them.
+
+// The lints' exception for tests stops at the functions marked as such.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::result_large_err)]
+
+#[path = "ganeti/identity.rs"]
+mod identity;
+#[path = "ganeti/malformed.rs"]
+mod malformed;
+#[path = "ganeti/samples.rs"]
+mod samples;
+
+use std::path::PathBuf;
+
+use kvm_hotplug::ids::Address;
+use kvm_hotplug::runtime::{Device, Runtime};
+use serde_json::Value;
+
+/// A directory with one runtime file in it.
+struct Dir(tempfile::TempDir);
+
+impl Dir {
+    fn with(bytes: impl AsRef<[u8]>) -> Self {
+        let dir = Self(tempfile::tempdir().unwrap());
+        std::fs::write(dir.file(), bytes).unwrap();
+        dir
+    }
+
+    fn sample(name: &str) -> Self {
+        Self::with(sample(name))
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.path().join("web1.runtime")
+    }
+
+    fn load(&self) -> Runtime {
+        Runtime::load(&self.file()).unwrap()
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        std::fs::read(self.file()).unwrap()
+    }
+
+    fn value(&self) -> Value {
+        serde_json::from_slice(&self.bytes()).unwrap()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.0.path()).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+fn sample(name: &str) -> Vec<u8> {
+    let path = format!("{}/tests/data/ganeti/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// `id bus address`, or `id -` for a device without a place.
+fn places<'a>(devices: impl IntoIterator<Item = &'a Device>) -> Vec<String> {
+    let place = |device: &Device| match &device.address {
+        Some(Address::Pci(at)) => format!("{} {} {}", device.id, at.bus, at.slot),
+        Some(Address::Scsi(at)) => {
+            format!("{} {} {}:{}:{}", device.id, at.bus, at.channel, at.target, at.lun)
+        }
+        None => format!("{} -", device.id),
+    };
+    devices.into_iter().map(place).collect()
+}
