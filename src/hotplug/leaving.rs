@@ -53,7 +53,7 @@ enum Stage {
     /// It has left; what stood behind it is still to be taken down.
     Left,
     /// This is the answer.
-    Answered(Result<Outcome>),
+    Answered(Box<Result<Outcome>>),
 }
 
 impl Leaver<'_> {
@@ -62,7 +62,7 @@ impl Leaver<'_> {
     }
 
     fn answer(&mut self, answer: Result<Outcome>) {
-        self.stage = Stage::Answered(answer);
+        self.stage = Stage::Answered(Box::new(answer));
     }
 
     fn fail(&mut self, error: &Error, left: String) {
@@ -79,7 +79,7 @@ impl Session {
         deadline: &Deadline,
     ) -> Result<Outcome> {
         let answers = self.ask_and_wait_for_all(std::slice::from_ref(device), wait, deadline);
-        answers.into_iter().next().unwrap_or_else(|| Ok(Outcome::Absent))
+        answers.into_iter().next().unwrap_or(Ok(Outcome::Absent))
     }
 
     /// The same for many devices: one write asks for all of them, and they are waited for together.
@@ -98,7 +98,7 @@ impl Session {
         self.await_departures(&mut leavers, deadline);
         self.clear_up_behind(&mut leavers, deadline);
         let answer = |leaver: Leaver<'_>| match leaver.stage {
-            Stage::Answered(answer) => answer,
+            Stage::Answered(answer) => *answer,
             Stage::ToAsk | Stage::Asked | Stage::Left => {
                 Err(Error::new(ErrorKind::State, format!("the removal of {} has no end", leaver.device.id)))
             }
