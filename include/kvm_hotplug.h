@@ -14,7 +14,7 @@
 /**
  * @file kvm_hotplug.h
  *
- * Plugs NICs and disks into running QEMU/KVM guests, takes them out again, and keeps the runtime file from which an
+ * Plugs NICs, disks and SCSI controllers into running QEMU/KVM guests, takes them out again, and keeps the runtime file from which an
  * identical guest is started. For agents written in C, C++ or Go, without libvirt.
  *
  *     struct kvm_hotplug_error *err = NULL;
@@ -70,6 +70,11 @@
  * Flag of struct kvm_hotplug_disk: others may write to the image at the same time (share-rw); the guests must know.
  */
 #define KVM_HOTPLUG_SHARE_RW 16
+
+/**
+ * Flag of struct kvm_hotplug_disk: target and lun are given, also when they are 0; bus names the SCSI bus.
+ */
+#define KVM_HOTPLUG_SCSI_ADDRESS 64
 
 /**
  * Timeout of calls that get 0, in milliseconds, except for removals.
@@ -322,6 +327,11 @@ enum kvm_hotplug_reason {
      * After reboot: the record does not say where the device sits.
      */
     KVM_HOTPLUG_REASON_NO_ADDRESS = 3,
+    /**
+     * After reboot: the SCSI controller comes with the next boot itself, or is of a model that does not tell a running guest
+     * of new disks.
+     */
+    KVM_HOTPLUG_REASON_CONTROLLER = 4,
     /**
      * Pending: the guest runs and has not answered yet.
      */
@@ -668,6 +678,10 @@ enum kvm_hotplug_mismatch {
      * The tap is on another bridge of the host than recorded, or on none.
      */
     KVM_HOTPLUG_MISMATCH_BRIDGE = 16,
+    /**
+     * A root port that the boot command made is not there, or is elsewhere.
+     */
+    KVM_HOTPLUG_MISMATCH_PORT = 17,
 };
 
 /**
@@ -844,62 +858,25 @@ struct kvm_boot_plan {
 };
 
 /**
- * A disk to add. Zero everywhere but in path is the default: a writable raw image as virtio-blk-pci. Strings are borrowed
+ * A SCSI controller to add. Zero everywhere is the default: a virtio-scsi-pci in the first free slot. Strings are borrowed
  * for the call.
  */
-struct kvm_hotplug_disk {
+struct kvm_hotplug_controller {
     /**
-     * Absolute path of an image file or block device. Required.
-     */
-    const char *path;
-    /**
-     * Id of device and block node: a letter, then up to 30 letters, digits, '-', '.' or '_'. NULL for "disk-pci-<slot>",
-     * or "disk-pci-<bus>" on a root port.
+     * Id: a letter, then up to 30 letters, digits, '-', '.' or '_'. NULL for "scsi-pci-<slot>", or "scsi-pci-<bus>" on a
+     * root port. The bus for its disks is called "<id>.0".
      */
     const char *id;
     /**
-     * Serial number the guest sees, 1 to 20 printable ASCII characters; NULL for none.
-     */
-    const char *serial;
-    /**
-     * QEMU device model; NULL for "virtio-blk-pci". One that is not of the virtio-blk-pci family is recorded for the
-     * next boot.
+     * QEMU device model; NULL for "virtio-scsi-pci". One that is not of that family is recorded for the next boot.
      */
     const char *model;
     /**
-     * Bus to sit on; NULL for the first free slot. With it, slot counts.
+     * PCI bus to sit on; NULL for the first free slot. With it, slot counts.
      */
     const char *bus;
     /**
-     * One of enum kvm_hotplug_format.
-     */
-    uint32_t format;
-    /**
-     * One of enum kvm_hotplug_cache.
-     */
-    uint32_t cache;
-    /**
-     * One of enum kvm_hotplug_aio.
-     */
-    uint32_t aio;
-    /**
-     * One of enum kvm_hotplug_discard.
-     */
-    uint32_t discard;
-    /**
-     * One of enum kvm_hotplug_detect_zeroes.
-     */
-    uint32_t detect_zeroes;
-    /**
-     * Smallest unit of I/O in bytes, a power of two from 512 to 2097152; 0 means 512.
-     */
-    uint32_t logical_block_size;
-    /**
-     * Unit the guest should align to in bytes, likewise, not below the logical one; 0 means the same.
-     */
-    uint32_t physical_block_size;
-    /**
-     * Virtqueues, 1 to 1024; 0 for QEMU's default.
+     * Request queues, 1 to 1021; 0 for QEMU's default.
      */
     uint32_t queues;
     /**
@@ -907,15 +884,11 @@ struct kvm_hotplug_disk {
      */
     uint32_t slot;
     /**
-     * Place in the firmware's boot order, 0 to 2147483647, with KVM_HOTPLUG_BOOT_INDEX.
-     */
-    uint32_t boot_index;
-    /**
      * Milliseconds for all of it; 0 means 5000.
      */
     uint32_t timeout_ms;
     /**
-     * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_READ_ONLY, KVM_HOTPLUG_SHARE_RW.
+     * KVM_HOTPLUG_LIVE_ONLY or 0.
      */
     uint32_t flags;
 };
@@ -1062,6 +1035,107 @@ struct kvm_hotplug_device {
      * Disk: unit the guest should align to in bytes, 0 for the same.
      */
     uint32_t physical_block_size;
+    /**
+     * Disk: world wide name, 0 for none.
+     */
+    uint64_t wwn;
+};
+
+/**
+ * A disk to add. Zero everywhere but in path is the default: a writable raw image as virtio-blk-pci. Strings are borrowed
+ * for the call.
+ */
+struct kvm_hotplug_disk {
+    /**
+     * Absolute path of an image file or block device. Required.
+     */
+    const char *path;
+    /**
+     * Id of device and block node: a letter, then up to 30 letters, digits, '-', '.' or '_'. NULL for "disk-pci-<slot>",
+     * or "disk-pci-<bus>" on a root port; for a SCSI disk, "disk-<controller>-<target>", as in "disk-scsi-pci-7-0".
+     */
+    const char *id;
+    /**
+     * Serial number the guest sees, 1 to 20 printable ASCII characters; NULL for none. Not with "scsi-block".
+     */
+    const char *serial;
+    /**
+     * QEMU device model; NULL for "virtio-blk-pci". "scsi-hd" is a disk, and "scsi-block" a SCSI device of the host handed
+     * through (a block device that takes SG_IO; format raw; without serial, block sizes, wwn, cache WRITETHROUGH and
+     * DIRECTSYNC), on the bus of a SCSI controller. Any other that is not of the virtio-blk-pci family is recorded for
+     * the next boot.
+     */
+    const char *model;
+    /**
+     * Bus to sit on; NULL for the first free slot. With it, slot counts.
+     *
+     * For a SCSI disk, the bus of a controller: for one with the id c it is called "c.0". With it and
+     * KVM_HOTPLUG_SCSI_ADDRESS, target and lun count; without that flag, it is unit 0 of the first free target there. NULL
+     * for the first virtio-scsi controller with a free target; if the guest has no such controller, one is plugged in with
+     * the disk, in the first free slot.
+     */
+    const char *bus;
+    /**
+     * One of enum kvm_hotplug_format.
+     */
+    uint32_t format;
+    /**
+     * One of enum kvm_hotplug_cache.
+     */
+    uint32_t cache;
+    /**
+     * One of enum kvm_hotplug_aio.
+     */
+    uint32_t aio;
+    /**
+     * One of enum kvm_hotplug_discard.
+     */
+    uint32_t discard;
+    /**
+     * One of enum kvm_hotplug_detect_zeroes.
+     */
+    uint32_t detect_zeroes;
+    /**
+     * Smallest unit of I/O in bytes, a power of two from 512 to 2097152; 0 means 512.
+     */
+    uint32_t logical_block_size;
+    /**
+     * Unit the guest should align to in bytes, likewise, not below the logical one; 0 means the same.
+     */
+    uint32_t physical_block_size;
+    /**
+     * Virtqueues, 1 to 1024; 0 for QEMU's default. Not for SCSI disks, whose controller has the queues.
+     */
+    uint32_t queues;
+    /**
+     * Slot on bus, 0 to 31. Not for SCSI disks.
+     */
+    uint32_t slot;
+    /**
+     * Place in the firmware's boot order, 0 to 2147483647, with KVM_HOTPLUG_BOOT_INDEX.
+     */
+    uint32_t boot_index;
+    /**
+     * Milliseconds for all of it; 0 means 5000.
+     */
+    uint32_t timeout_ms;
+    /**
+     * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_READ_ONLY, KVM_HOTPLUG_SHARE_RW,
+     * KVM_HOTPLUG_SCSI_ADDRESS.
+     */
+    uint32_t flags;
+    /**
+     * World wide name the guest sees, for "scsi-hd"; 0 for none.
+     */
+    uint64_t wwn;
+    /**
+     * SCSI target on bus, 0 to 255 (QEMU's scsi-id), with KVM_HOTPLUG_SCSI_ADDRESS.
+     */
+    uint32_t target;
+    /**
+     * Unit of the target, 0 to 16383, with KVM_HOTPLUG_SCSI_ADDRESS.
+     */
+    uint32_t lun;
 };
 
 /**
@@ -1298,13 +1372,29 @@ struct kvm_hotplug_slot {
      */
     char occupant[64];
     /**
-     * Slot on the bus, 0 to 31.
+     * Slot on the bus, 0 to 31; counts only with KVM_HOTPLUG_ADDRESS_PCI.
      */
     uint32_t slot;
     /**
      * One of enum kvm_hotplug_slot_state.
      */
     uint32_t state;
+    /**
+     * One of enum kvm_hotplug_address_type: which of slot or channel, target and lun counts.
+     */
+    uint32_t address_type;
+    /**
+     * Channel of the SCSI bus: 0.
+     */
+    uint32_t channel;
+    /**
+     * Target on the SCSI bus, 0 to 255.
+     */
+    uint32_t target;
+    /**
+     * Unit of the target, 0 to 16383.
+     */
+    uint32_t lun;
 };
 
 /**
@@ -1390,9 +1480,9 @@ extern "C" {
  *
  * With any other value of incoming, the command is that of a migration target: what the source has at this moment, taken
  * from a copy of its runtime file. Changes that wait for a reboot go on waiting. The names of the new taps go into the
- * record; one from kvm_runtime_read() will do as well, and then no file is written. kvm_runtime_check() before and
- * kvm_hotplug_verify() after the start say whether the target is what it has to be. Images are opened in place, so storage
- * is shared with the source or has been copied.
+ * record; one from kvm_runtime_read() will do as well, and then no file is written. After the start,
+ * kvm_hotplug_verify() says whether the target is what it has to be. Images are opened in place, so storage is shared with
+ * the source or has been copied.
  *
  * `runtime`: the record.
  * `options`, `options_size`: how to start, and sizeof *options; NULL and 0 for a boot with defaults.
@@ -1489,9 +1579,43 @@ int kvm_runtime_plan_boot(const struct kvm_runtime *runtime,
                           struct kvm_hotplug_error **reterr);
 
 /**
+ * Plugs a SCSI controller into the guest and records it. Seldom needed: kvm_hotplug_add_disk() brings one along for the first
+ * SCSI disk. It is for a controller with settings of its own, or a second one.
+ *
+ * The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
+ *
+ * `guest`: the handle.
+ * `controller`, `controller_size`: the request, and sizeof *controller.
+ * `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Written on success only.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: up to the timeout; a few milliseconds normally. Threads: any.
+ *
+ * Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why), or
+ * - -EFAULT (guest or controller is NULL), -EBADF (no open handle), -E2BIG (a field is set that this version does not have);
+ * - -EINVAL (malformed fields, unknown flags), -ENOENT (no such bus), -EOPNOTSUPP (the pinned bus takes no devices;
+ *   KVM_HOTPLUG_LIVE_ONLY), -EEXIST (the id exists with other settings: the message names the field);
+ * - -ENOSPC (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken);
+ * - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused, see kvm_hotplug_error_step()),
+ *   -EBUSY (kind MONITOR_BUSY), -ENOTRECOVERABLE;
+ * - the errno of writing journal or runtime file.
+ *
+ * On failure guest and record are as they were, unless kvm_hotplug_error_undo() says otherwise.
+ */
+int kvm_hotplug_add_controller(struct kvm_hotplug *guest,
+                               const struct kvm_hotplug_controller *controller,
+                               size_t controller_size,
+                               struct kvm_hotplug_device *ret_device,
+                               size_t device_size,
+                               struct kvm_hotplug_error **reterr);
+
+/**
  * Plugs a disk into the guest and records it: the image and its backing files are opened with the caller's rights, in
  * the mode QEMU will ask for; QEMU gets the descriptors, a block node and a device; the runtime file is replaced. All of
  * it or nothing. QEMU itself opens no file, so it works when QEMU is in a chroot, runs as another user or under seccomp.
+ *
+ * A SCSI disk needs a controller: if the guest has none, a virtio-scsi-pci is plugged in with it, is recorded as a device of
+ * its own ("scsi-pci-<slot>"), and stays when the disk goes. If the disk cannot be added, the controller is taken out again.
  *
  * QEMU locks images against use by another QEMU; in a chroot without /dev/null it does not (seen on QEMU 7.2).
  *
@@ -1507,14 +1631,14 @@ int kvm_runtime_plan_boot(const struct kvm_runtime *runtime,
  * Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why), or
  * - -EFAULT (guest, disk or path is NULL), -EBADF (no open handle), -E2BIG (a field is set that this version does not
  *   have);
- * - -EINVAL (malformed or contradicting fields, unknown flags; the path is a directory or the like; a backing file's
- *   format is not recorded);
+ * - -EINVAL (malformed or contradicting fields, unknown flags, a setting that the model does not have; the path is a
+ *   directory or the like; a backing file's format is not recorded; scsi-block over what takes no SCSI commands);
  * - -ENOENT (no such image, backing file or bus), -EACCES, -EROFS or another errno of open;
  * - -EBADMSG (declared as qcow2 and is none, or marked corrupt), -EMSGSIZE (over 16 layers), -EOPNOTSUPP (encrypted or
  *   external data; the pinned bus takes no devices; KVM_HOTPLUG_LIVE_ONLY);
  * - -EEXIST (image or serial used in this guest; the id exists with other settings: the message names the field),
  *   -EBUSY (kind IMAGE_LOCKED: the image is in use by another QEMU);
- * - -ENOSPC (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken);
+ * - -ENOSPC (no free slot or SCSI target: counts per bus), -EADDRINUSE (the pinned one is taken);
  * - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused a step, see
  *   kvm_hotplug_error_step()), -EBUSY (kind MONITOR_BUSY), -ENOTRECOVERABLE;
  * - -EBUSY (kind MIGRATING: a migration is on its way, from here or to here, or the guest has gone with one);
@@ -1902,6 +2026,26 @@ int kvm_hotplug_plan_disk(struct kvm_hotplug *guest,
                           struct kvm_hotplug_error **reterr);
 
 /**
+ * Says what kvm_hotplug_add_controller() would do with the same request, without doing it.
+ *
+ * `guest`: the handle.
+ * `controller`, `controller_size`: the request, and sizeof *controller.
+ * `ret_device`, `device_size`, `ret_plan`: as for kvm_hotplug_plan_nic().
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: up to the request's timeout; asks QEMU nothing in steady state. Threads: any.
+ *
+ * Returns what the call would answer, or an errno as kvm_hotplug_add_controller() would before it sends anything.
+ */
+int kvm_hotplug_plan_controller(struct kvm_hotplug *guest,
+                                const struct kvm_hotplug_controller *controller,
+                                size_t controller_size,
+                                struct kvm_hotplug_device *ret_device,
+                                size_t device_size,
+                                char **ret_plan,
+                                struct kvm_hotplug_error **reterr);
+
+/**
  * Says what kvm_hotplug_unplug() would do with the same request, if the guest lets go, without doing it.
  *
  * `guest`: the handle.
@@ -2002,6 +2146,10 @@ int kvm_hotplug_describe(struct kvm_hotplug *guest,
  * for again, and the guest is asked again only after 10 s. Until the guest lets go, the device keeps its slot and id,
  * and a later kvm_hotplug_process(), also in another process, finishes the removal.
  *
+ * A SCSI disk leaves without the guest's consent: QEMU takes it from its controller, whatever the guest is doing (paused and
+ * asleep included), and tells the guest afterwards. Unmount it first; the call takes some 60 ms (QEMU 7.2). A SCSI controller
+ * goes only when there is no disk on it.
+ *
  * `guest`: the handle.
  * `removal`, `removal_size`: the request, and sizeof *removal.
  * `ret_device`, `device_size`: where to put the device, with the reason if it is pending, and its sizeof; or NULL and 0.
@@ -2014,7 +2162,8 @@ int kvm_hotplug_describe(struct kvm_hotplug *guest,
  * at the deadline, or at once if it is paused, asleep, stopped or not started; the device's reason says which),
  * KVM_HOTPLUG_AFTER_REBOOT (recorded: it goes with the next boot), KVM_HOTPLUG_ABSENT, or
  * - -EFAULT (guest, removal or id is NULL), -EBADF (no open handle), -EINVAL (no UTF-8, unknown flags, size 0; it is not
- *   a NIC or disk as the function's name says), -E2BIG (a field is set that this version does not have);
+ *   a NIC, disk or controller as the function's name says), -E2BIG (a field is set that this version does not have);
+ * - -EBUSY (kind CONFLICT: there are disks on the SCSI controller);
  * - -EPERM (kind GUEST_REFUSED: the guest said no; the device stays), -EBUSY (kind GUEST_BUSY: busy with an earlier plug
  *   or unplug until the deadline; the device stays);
  * - -EACCES (kind FOREIGN: in the guest, not in the record), -EOPNOTSUPP (it shares its slot with other functions; the
@@ -2038,7 +2187,7 @@ int kvm_hotplug_unplug(struct kvm_hotplug *guest,
  * `timeout_ms`: for all of it; 0 means 20000.
  * `reterr`: where to put the error, or NULL.
  *
- * Blocks, threads, answers and errors are those of kvm_hotplug_unplug(); -EINVAL also if the device is a disk. Why a
+ * Blocks, threads, answers and errors are those of kvm_hotplug_unplug(); -EINVAL also if the device is no NIC. Why a
  * removal is pending is to be had from kvm_hotplug_get_device().
  */
 int kvm_hotplug_del_nic(struct kvm_hotplug *guest,
@@ -2054,13 +2203,30 @@ int kvm_hotplug_del_nic(struct kvm_hotplug *guest,
  * `timeout_ms`: for all of it; 0 means 20000.
  * `reterr`: where to put the error, or NULL.
  *
- * Blocks, threads, answers and errors are those of kvm_hotplug_unplug(); -EINVAL also if the device is a NIC. Why a
+ * Blocks, threads, answers and errors are those of kvm_hotplug_unplug(); -EINVAL also if the device is no disk. Why a
  * removal is pending is to be had from kvm_hotplug_get_device().
  */
 int kvm_hotplug_del_disk(struct kvm_hotplug *guest,
                          const char *id,
                          uint32_t timeout_ms,
                          struct kvm_hotplug_error **reterr);
+
+/**
+ * Takes a SCSI controller out of the guest: kvm_hotplug_unplug() in short, for controllers only.
+ *
+ * `guest`: the handle.
+ * `id`: the controller's id.
+ * `timeout_ms`: for all of it; 0 means 20000.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks, threads, answers and errors are those of kvm_hotplug_unplug(); -EINVAL also if the device is no controller, and
+ * -EBUSY (kind CONFLICT) while there are disks on it, recorded or only in the guest. Why a removal is pending is to be had
+ * from kvm_hotplug_get_device().
+ */
+int kvm_hotplug_del_controller(struct kvm_hotplug *guest,
+                               const char *id,
+                               uint32_t timeout_ms,
+                               struct kvm_hotplug_error **reterr);
 
 /**
  * Gives a disk another size while the guest uses it; the guest sees the new size at once. A raw or qcow2 image is resized
@@ -2212,7 +2378,8 @@ int kvm_runtime_set_log(struct kvm_runtime *runtime,
 void kvm_runtime_free(struct kvm_runtime *runtime);
 
 /**
- * Shows every slot of every bus, as the guest has it now: bus by bus, in the order in which free slots are handed out.
+ * Shows every slot of every PCI bus, as the guest has it now: bus by bus, in the order in which free slots are handed out.
+ * Behind them come the SCSI buses: of their 256 targets those in use, and the free one that is handed out next.
  *
  * `guest`: the handle.
  * `timeout_ms`: for asking the guest; 0 means 5000.

@@ -9,6 +9,7 @@
 //! ```
 
 pub mod capi;
+pub mod claims;
 pub mod deadline;
 pub mod disk;
 pub mod error;

@@ -86,7 +86,7 @@ fn one_fault(
         Err(failure) => {
             assert_eq!(failure.undo, 2);
             assert!(
-                failure.left.iter().all(|left| left.contains(ID) || left.contains("fdset")),
+                failure.left.iter().all(|left| [ID, "fdset", CONTROLLER].iter().any(|id| left.contains(id))),
                 "{failure:?}"
             );
             false
@@ -111,17 +111,19 @@ fn one_fault(
 fn undo_goes_wrong(agent: &dyn Agent) {
     host::in_own_process(&format!("{}::undo_goes_wrong", agent.name()), &mut || {
         for (operation, refused, inverses) in [
-            (AddNic(1), "device_add", &["netdev_del"][..]),
-            (AddNic(4), "netdev_add", &["closefd"]),
-            (AddRaw, "device_add", &["blockdev-del", "remove-fd"]),
-            (AddRaw, "blockdev-add", &["remove-fd"]),
-            (AddLayered, "device_add", &["blockdev-del", "remove-fd"]),
-            (AddNicDown, "set_link", &["device_del", "netdev_del"]),
+            (AddNic(1), ("device_add", 0), &["netdev_del"][..]),
+            (AddNic(4), ("netdev_add", 0), &["closefd"]),
+            (AddRaw, ("device_add", 0), &["blockdev-del", "remove-fd"]),
+            (AddRaw, ("blockdev-add", 0), &["remove-fd"]),
+            (AddLayered, ("device_add", 0), &["blockdev-del", "remove-fd"]),
+            (AddFirstScsi, ("device_add", 0), &["blockdev-del", "remove-fd"]),
+            (AddFirstScsi, ("device_add", 1), &["blockdev-del", "remove-fd", "device_del"]),
+            (AddNicDown, ("set_link", 0), &["device_del", "netdev_del"]),
         ] {
             for inverse in inverses {
                 for (act, timeout) in faults() {
                     for next in [Next::Call, Next::Agent] {
-                        println!("== {operation:?}: {refused}, then {inverse} {act:?}, {next:?}");
+                        println!("== {operation:?}: {refused:?}, then {inverse} {act:?}, {next:?}");
                         patiently(timeout, |timeout| {
                             undo_fault(agent, operation, (refused, inverse), (act.clone(), timeout), next)
                         });
@@ -136,12 +138,12 @@ fn undo_goes_wrong(agent: &dyn Agent) {
 fn undo_fault(
     agent: &dyn Agent,
     operation: Operation,
-    (refused, inverse): (&str, &str),
+    ((refused, nth), inverse): ((&str, usize), &str),
     (act, timeout): (Act, u64),
     next: Next,
 ) -> bool {
     let mut scene = Scene::new(agent, operation);
-    scene.world.qemu.fault(refused, 0, Act::refuse("the first error"));
+    scene.world.qemu.fault(refused, nth, Act::refuse("the first error"));
     scene.world.qemu.fault(inverse, 0, act);
     let result = operation.run(&scene.world, scene.api(), timeout);
     println!("   {result:?}");
@@ -155,7 +157,8 @@ fn undo_fault(
     }
     scene.next_comes_by(agent, next);
     // A guest that would not let go of the device is asked again after ten seconds.
-    scene.settles_within(if operation == AddNicDown { 15 } else { 5 }, || scene.is_start());
+    let patience = if operation == AddNicDown || inverse == "device_del" { 15 } else { 5 };
+    scene.settles_within(patience, || scene.is_start());
     done(operation.run(&scene.world, scene.api(), AMPLE));
     assert!(host::eventually(|| own_fds(&scene.world) == scene.fds), "{} descriptors", own_fds(&scene.world));
     true
@@ -163,7 +166,7 @@ fn undo_fault(
 
 /// Everything is done in the guest, but the record cannot be replaced: the device has to go again.
 fn record_cannot_be_saved(agent: &dyn Agent) {
-    for operation in [AddNic(1), AddRaw, AddLayered] {
+    for operation in [AddNic(1), AddRaw, AddLayered, AddScsi, AddFirstScsi, AddController] {
         let scene = Scene::new(agent, operation);
         let staged = scene.world.runtime.with_extension("runtime.new");
         scene.world.qemu.hook("device_add", 0, move || std::fs::remove_file(staged).unwrap());
@@ -219,7 +222,7 @@ fn record_cannot_be_saved_and_the_guest_is_unwilling(agent: &dyn Agent) {
 
 /// What cannot be written down is not begun.
 fn nothing_is_sent_without_a_journal(agent: &dyn Agent) {
-    for operation in [AddNic(1), AddRaw, DelNic(1), DelRaw] {
+    for operation in [AddNic(1), AddRaw, AddFirstScsi, DelNic(1), DelRaw, DelScsi] {
         for name in ["web1.runtime.journal.new", "web1.runtime.new"] {
             let scene = Scene::new(agent, operation);
             let obstacle = scene.world.dir.path().join(name);
@@ -230,7 +233,9 @@ fn nothing_is_sent_without_a_journal(agent: &dyn Agent) {
             if !operation.is_add() && name == "web1.runtime.new" {
                 // The journal is enough to begin a removal; the next call completes the record.
                 assert_eq!(fails(result, ErrorKind::Host).errno, libc::EISDIR);
-                scene.settles(|| scene.world.recorded().is_empty() && !scene.world.journal().exists());
+                scene.settles(|| {
+                    !scene.world.recorded().contains(&ID.to_owned()) && !scene.world.journal().exists()
+                });
                 continue;
             }
             assert_eq!(fails(result, ErrorKind::Host).errno, libc::EISDIR);
@@ -271,6 +276,11 @@ tables! {
     del_nic_with_vhost: DelVhost(2),
     del_raw_disk: DelRaw,
     del_layered_disk: DelLayered,
+    add_scsi_disk: AddScsi,
+    add_first_scsi_disk: AddFirstScsi,
+    add_controller: AddController,
+    del_scsi_disk: DelScsi,
+    del_controller: DelController,
     add_nic_with_link_down: AddNicDown,
     link_down: LinkDown,
     resize_disk: Resize,
@@ -293,6 +303,11 @@ through_every_api! {
     del_nic_with_vhost,
     del_raw_disk,
     del_layered_disk,
+    add_scsi_disk,
+    add_first_scsi_disk,
+    add_controller,
+    del_scsi_disk,
+    del_controller,
     add_nic_with_link_down,
     link_down,
     resize_disk,

@@ -6,16 +6,22 @@
 
 #[path = "ganeti/identity.rs"]
 mod identity;
+#[path = "ganeti/live.rs"]
+mod live;
 #[path = "ganeti/malformed.rs"]
 mod malformed;
 #[path = "ganeti/samples.rs"]
 mod samples;
+mod support;
 
 use std::path::PathBuf;
 
 use kvm_hotplug::ids::Address;
 use kvm_hotplug::runtime::{Device, Runtime};
 use serde_json::Value;
+use support::ganeti::sample;
+
+use live::*;
 
 /// A directory with one runtime file in it.
 struct Dir(tempfile::TempDir);
@@ -56,11 +62,6 @@ impl Dir {
     }
 }
 
-fn sample(name: &str) -> Vec<u8> {
-    let path = format!("{}/tests/data/ganeti/{name}.json", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
 /// `id bus address`, or `id -` for a device without a place.
 fn places<'a>(devices: impl IntoIterator<Item = &'a Device>) -> Vec<String> {
     let place = |device: &Device| match &device.address {
@@ -71,4 +72,15 @@ fn places<'a>(devices: impl IntoIterator<Item = &'a Device>) -> Vec<String> {
         None => format!("{} -", device.id),
     };
     devices.into_iter().map(place).collect()
+}
+
+through_every_api! {
+    devices_leave_by_the_id_of_their_era,
+    new_devices_are_what_ganeti_looks_for,
+    new_devices_have_what_ganeti_would_start_them_with,
+    what_the_list_cannot_hold_is_refused_by_name,
+    a_guest_of_three_entries_takes_new_devices,
+    a_change_for_the_next_boot_stands_beside_the_list,
+    an_interrupted_add_is_completed,
+    ganeti_may_change_the_list_meanwhile,
 }

@@ -16,6 +16,8 @@ mod migrating;
 mod placing;
 #[path = "hotplug_scripted/removing.rs"]
 mod removing;
+#[path = "hotplug_scripted/scsi.rs"]
+mod scsi;
 mod support;
 #[path = "hotplug_scripted/talking.rs"]
 mod talking;
@@ -26,6 +28,7 @@ use departing::*;
 use migrating::*;
 use placing::*;
 use removing::*;
+use scsi::*;
 use talking::*;
 
 through_every_api! {
@@ -84,6 +87,23 @@ through_every_api! {
     a_flood_of_events_hides_nothing,
     events_are_bounded,
     a_reset_completes_removals,
+    // scsi
+    a_scsi_disk_brings_its_controller,
+    a_scsi_disk_again_is_a_success,
+    a_controller_can_be_added_by_itself,
+    a_controller_of_the_machine_is_used,
+    scsi_places_can_be_pinned,
+    a_target_taken_behind_our_back_is_passed_over,
+    a_slot_for_the_controller_taken_behind_our_back,
+    a_full_guest_has_no_room_for_a_controller,
+    a_full_scsi_bus_is_told_with_numbers,
+    addresses_of_the_wrong_kind_are_refused,
+    a_scsi_disk_leaves_whatever_the_guest_is_doing,
+    a_controller_does_not_come_for_nothing,
+    a_dead_agents_controller_goes_with_its_disk,
+    with_its_controller_a_disk_goes_unasked,
+    what_cannot_be_plugged_in_on_scsi_waits_for_a_reboot,
+    scsi_places_are_in_the_file,
     // changing
     a_link_goes_down_and_up,
     a_nic_can_come_with_its_cable_pulled,

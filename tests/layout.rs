@@ -3,6 +3,7 @@
 use std::mem::offset_of;
 
 use kvm_hotplug::capi::boot::{kvm_boot_options, kvm_boot_plan};
+use kvm_hotplug::capi::controller::kvm_hotplug_controller;
 use kvm_hotplug::capi::device::kvm_hotplug_device;
 use kvm_hotplug::capi::disk::kvm_hotplug_disk;
 use kvm_hotplug::capi::event::kvm_hotplug_event;
@@ -47,13 +48,13 @@ fn rust_and_c_agree_on_the_structs() {
         kvm_boot_plan { machine, devices, room, ports, new_ports, reserved }
         kvm_hotplug_disk {
             path, id, serial, model, bus, format, cache, aio, discard, detect_zeroes, logical_block_size,
-            physical_block_size, queues, slot, boot_index, timeout_ms, flags,
+            physical_block_size, queues, slot, boot_index, timeout_ms, flags, wwn, target, lun,
         }
         kvm_hotplug_device {
             id, bus, mac, ifname, bridge, model, serial, path, reason_text, generation, device_type, state,
             reason, slot, queues, vhost, mtu, read_only, removed_after_reboot, reserved, address_type,
             channel, target, lun, link_down, boot_index, format, cache, aio, discard, detect_zeroes, share_rw,
-            logical_block_size, physical_block_size,
+            logical_block_size, physical_block_size, wwn,
         }
         kvm_hotplug_event {
             id, text, generation, lost, event_type, device_type, times, action, write, no_space, by_guest,
@@ -65,7 +66,8 @@ fn rust_and_c_agree_on_the_structs() {
         }
         kvm_hotplug_removal { id, timeout_ms, flags }
         kvm_runtime_config { name, command, command_count, reserved_slots, flags }
-        kvm_hotplug_slot { bus, occupant, slot, state }
+        kvm_hotplug_slot { bus, occupant, slot, state, address_type, channel, target, lun }
+        kvm_hotplug_controller { id, model, bus, queues, slot, timeout_ms, flags }
         kvm_hotplug_difference { id, recorded, found, text, mismatch, mendable }
         kvm_hotplug_tap { ifname, bridge, queues, mtu, tap_owner, flags }
     };

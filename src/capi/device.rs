@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int};
 
 use super::args::{Plain, fill};
 use crate::hotplug::{AfterReboot, DeviceState, Listed, Outcome, Waiting};
-use crate::ids::Address;
+use crate::ids::{Address, BusName};
 use crate::runtime::{Device, DeviceKind, Presence, Spec};
 
 /// What a call answers when it did not fail. Every such answer is success; negative values are -errno.
@@ -58,6 +58,9 @@ pub enum kvm_hotplug_reason {
     KVM_HOTPLUG_REASON_MODEL = 2,
     /// After reboot: the record does not say where the device sits.
     KVM_HOTPLUG_REASON_NO_ADDRESS = 3,
+    /// After reboot: the SCSI controller comes with the next boot itself, or is of a model that does not tell a running guest
+    /// of new disks.
+    KVM_HOTPLUG_REASON_CONTROLLER = 4,
     /// Pending: the guest runs and has not answered yet.
     KVM_HOTPLUG_REASON_DEADLINE = 16,
     /// Pending: the guest runs but has never set the device up; it has not booted, or does not support hotplug.
@@ -150,16 +153,49 @@ pub struct kvm_hotplug_device {
     pub logical_block_size: u32,
     /// Disk: unit the guest should align to in bytes, 0 for the same.
     pub physical_block_size: u32,
+    /// Disk: world wide name, 0 for none.
+    pub wwn: u64,
 }
 
 // SAFETY: repr(C), integers and arrays of them only.
 unsafe impl Plain for kvm_hotplug_device {}
 
+/// The numbers of an address as C has them; all zero for none.
+#[derive(Default)]
+pub(super) struct Numbers {
+    pub(super) address_type: u32,
+    pub(super) slot: u32,
+    pub(super) channel: u32,
+    pub(super) target: u32,
+    pub(super) lun: u32,
+}
+
+impl Numbers {
+    pub(super) fn of(address: &Address) -> Self {
+        match address {
+            Address::Pci(address) => Self {
+                address_type: kvm_hotplug_address_type::KVM_HOTPLUG_ADDRESS_PCI as u32,
+                slot: address.slot.get().into(),
+                ..Self::default()
+            },
+            Address::Scsi(address) => Self {
+                address_type: kvm_hotplug_address_type::KVM_HOTPLUG_ADDRESS_SCSI as u32,
+                slot: 0,
+                channel: address.channel.get().into(),
+                target: address.target.into(),
+                lun: address.lun.get().into(),
+            },
+        }
+    }
+}
+
 impl kvm_hotplug_device {
     fn new(device: &Device, state: kvm_hotplug_answer, reason: kvm_hotplug_reason, text: &str) -> Self {
+        let numbers = device.address.as_ref().map(Numbers::of);
+        let Numbers { address_type, slot, channel, target, lun } = numbers.unwrap_or_default();
         let mut result = Self {
             id: fill(device.id.as_str()),
-            bus: [0; 64],
+            bus: fill(device.bus().map_or("", BusName::as_str)),
             mac: fill(&device.mac().map(|mac| mac.to_string()).unwrap_or_default()),
             ifname: [0; 16],
             bridge: [0; 16],
@@ -171,17 +207,17 @@ impl kvm_hotplug_device {
             device_type: type_number(device.kind()),
             state: state as u32,
             reason: reason as u32,
-            slot: 0,
+            slot,
             queues: 0,
             vhost: 0,
             mtu: 0,
             read_only: 0,
             removed_after_reboot: u32::from(device.presence == Presence::RemoveAfterReboot),
             reserved: 0,
-            address_type: kvm_hotplug_address_type::KVM_HOTPLUG_ADDRESS_NONE as u32,
-            channel: 0,
-            target: 0,
-            lun: 0,
+            address_type,
+            channel,
+            target,
+            lun,
             link_down: 0,
             boot_index: -1,
             format: 0,
@@ -192,28 +228,10 @@ impl kvm_hotplug_device {
             share_rw: 0,
             logical_block_size: 0,
             physical_block_size: 0,
+            wwn: 0,
         };
-        if let Some(address) = &device.address {
-            result.place(address);
-        }
         result.describe(&device.spec);
         result
-    }
-
-    fn place(&mut self, address: &Address) {
-        self.bus = fill(address.bus().as_str());
-        match address {
-            Address::Pci(address) => {
-                self.address_type = kvm_hotplug_address_type::KVM_HOTPLUG_ADDRESS_PCI as u32;
-                self.slot = address.slot.get().into();
-            }
-            Address::Scsi(address) => {
-                self.address_type = kvm_hotplug_address_type::KVM_HOTPLUG_ADDRESS_SCSI as u32;
-                self.channel = address.channel.get().into();
-                self.target = address.target.into();
-                self.lun = address.lun.get().into();
-            }
-        }
     }
 
     fn describe(&mut self, spec: &Spec) {
@@ -241,6 +259,7 @@ impl kvm_hotplug_device {
                 self.share_rw = disk.share_rw.into();
                 self.logical_block_size = disk.logical_block_size.unwrap_or(0);
                 self.physical_block_size = disk.physical_block_size.unwrap_or(0);
+                self.wwn = disk.wwn.map_or(0, u64::from);
             }
             Spec::Controller(controller) => self.queues = controller.queues.unwrap_or(0).into(),
         }
@@ -276,6 +295,7 @@ impl kvm_hotplug_device {
         let reason = match why {
             AfterReboot::QemuTooOld(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_QEMU_TOO_OLD,
             AfterReboot::Model(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_MODEL,
+            AfterReboot::Controller(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_CONTROLLER,
             AfterReboot::NoAddress => kvm_hotplug_reason::KVM_HOTPLUG_REASON_NO_ADDRESS,
         };
         Self::new(device, kvm_hotplug_answer::KVM_HOTPLUG_AFTER_REBOOT, reason, &why.to_string())

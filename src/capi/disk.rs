@@ -1,6 +1,7 @@
 //! `kvm_hotplug_add_disk`.
 
 use std::ffi::{c_char, c_int};
+use std::num::NonZeroU64;
 
 use super::args::{Plain, check_flags, optional_str, read_struct, required_path, timeout};
 use super::device::kvm_hotplug_device;
@@ -10,12 +11,16 @@ use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer
 use super::nic::{KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_LIVE_ONLY, boot_index, narrow, wish};
 use crate::disk::{Aio, Cache, DetectZeroes, Discard, DiskSpec, Format, FormatRequest};
 use crate::error::{Error, Result};
-use crate::hotplug::DiskRequest;
+use crate::hotplug::{DiskRequest, Wish};
+use crate::ids::{BusName, Lun, ScsiAddress};
 
 /// Flag of struct kvm_hotplug_disk: the guest cannot write; the image is opened read-only.
 pub const KVM_HOTPLUG_READ_ONLY: u32 = 8;
 /// Flag of struct kvm_hotplug_disk: others may write to the image at the same time (share-rw); the guests must know.
 pub const KVM_HOTPLUG_SHARE_RW: u32 = 16;
+
+/// Flag of struct kvm_hotplug_disk: target and lun are given, also when they are 0; bus names the SCSI bus.
+pub const KVM_HOTPLUG_SCSI_ADDRESS: u32 = 64;
 
 /// Format of an image.
 #[repr(C)]
@@ -89,14 +94,21 @@ pub struct kvm_hotplug_disk {
     /// Absolute path of an image file or block device. Required.
     pub path: *const c_char,
     /// Id of device and block node: a letter, then up to 30 letters, digits, '-', '.' or '_'. NULL for "disk-pci-<slot>",
-    /// or "disk-pci-<bus>" on a root port.
+    /// or "disk-pci-<bus>" on a root port; for a SCSI disk, "disk-<controller>-<target>", as in "disk-scsi-pci-7-0".
     pub id: *const c_char,
-    /// Serial number the guest sees, 1 to 20 printable ASCII characters; NULL for none.
+    /// Serial number the guest sees, 1 to 20 printable ASCII characters; NULL for none. Not with "scsi-block".
     pub serial: *const c_char,
-    /// QEMU device model; NULL for "virtio-blk-pci". One that is not of the virtio-blk-pci family is recorded for the
-    /// next boot.
+    /// QEMU device model; NULL for "virtio-blk-pci". "scsi-hd" is a disk, and "scsi-block" a SCSI device of the host handed
+    /// through (a block device that takes SG_IO; format raw; without serial, block sizes, wwn, cache WRITETHROUGH and
+    /// DIRECTSYNC), on the bus of a SCSI controller. Any other that is not of the virtio-blk-pci family is recorded for
+    /// the next boot.
     pub model: *const c_char,
     /// Bus to sit on; NULL for the first free slot. With it, slot counts.
+    ///
+    /// For a SCSI disk, the bus of a controller: for one with the id c it is called "c.0". With it and
+    /// KVM_HOTPLUG_SCSI_ADDRESS, target and lun count; without that flag, it is unit 0 of the first free target there. NULL
+    /// for the first virtio-scsi controller with a free target; if the guest has no such controller, one is plugged in with
+    /// the disk, in the first free slot.
     pub bus: *const c_char,
     /// One of enum kvm_hotplug_format.
     pub format: u32,
@@ -112,16 +124,23 @@ pub struct kvm_hotplug_disk {
     pub logical_block_size: u32,
     /// Unit the guest should align to in bytes, likewise, not below the logical one; 0 means the same.
     pub physical_block_size: u32,
-    /// Virtqueues, 1 to 1024; 0 for QEMU's default.
+    /// Virtqueues, 1 to 1024; 0 for QEMU's default. Not for SCSI disks, whose controller has the queues.
     pub queues: u32,
-    /// Slot on bus, 0 to 31.
+    /// Slot on bus, 0 to 31. Not for SCSI disks.
     pub slot: u32,
     /// Place in the firmware's boot order, 0 to 2147483647, with KVM_HOTPLUG_BOOT_INDEX.
     pub boot_index: u32,
     /// Milliseconds for all of it; 0 means 5000.
     pub timeout_ms: u32,
-    /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_READ_ONLY, KVM_HOTPLUG_SHARE_RW.
+    /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_READ_ONLY, KVM_HOTPLUG_SHARE_RW,
+    /// KVM_HOTPLUG_SCSI_ADDRESS.
     pub flags: u32,
+    /// World wide name the guest sees, for "scsi-hd"; 0 for none.
+    pub wwn: u64,
+    /// SCSI target on bus, 0 to 255 (QEMU's scsi-id), with KVM_HOTPLUG_SCSI_ADDRESS.
+    pub target: u32,
+    /// Unit of the target, 0 to 16383, with KVM_HOTPLUG_SCSI_ADDRESS.
+    pub lun: u32,
 }
 
 // SAFETY: repr(C), pointers and integers only.
@@ -130,6 +149,9 @@ unsafe impl Plain for kvm_hotplug_disk {}
 /// Plugs a disk into the guest and records it: the image and its backing files are opened with the caller's rights, in
 /// the mode QEMU will ask for; QEMU gets the descriptors, a block node and a device; the runtime file is replaced. All of
 /// it or nothing. QEMU itself opens no file, so it works when QEMU is in a chroot, runs as another user or under seccomp.
+///
+/// A SCSI disk needs a controller: if the guest has none, a virtio-scsi-pci is plugged in with it, is recorded as a device of
+/// its own ("scsi-pci-<slot>"), and stays when the disk goes. If the disk cannot be added, the controller is taken out again.
 ///
 /// QEMU locks images against use by another QEMU; in a chroot without /dev/null it does not (seen on QEMU 7.2).
 ///
@@ -145,14 +167,14 @@ unsafe impl Plain for kvm_hotplug_disk {}
 /// Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why), or
 /// - -EFAULT (guest, disk or path is NULL), -EBADF (no open handle), -E2BIG (a field is set that this version does not
 ///   have);
-/// - -EINVAL (malformed or contradicting fields, unknown flags; the path is a directory or the like; a backing file's
-///   format is not recorded);
+/// - -EINVAL (malformed or contradicting fields, unknown flags, a setting that the model does not have; the path is a
+///   directory or the like; a backing file's format is not recorded; scsi-block over what takes no SCSI commands);
 /// - -ENOENT (no such image, backing file or bus), -EACCES, -EROFS or another errno of open;
 /// - -EBADMSG (declared as qcow2 and is none, or marked corrupt), -EMSGSIZE (over 16 layers), -EOPNOTSUPP (encrypted or
 ///   external data; the pinned bus takes no devices; KVM_HOTPLUG_LIVE_ONLY);
 /// - -EEXIST (image or serial used in this guest; the id exists with other settings: the message names the field),
 ///   -EBUSY (kind IMAGE_LOCKED: the image is in use by another QEMU);
-/// - -ENOSPC (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken);
+/// - -ENOSPC (no free slot or SCSI target: counts per bus), -EADDRINUSE (the pinned one is taken);
 /// - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused a step, see
 ///   kvm_hotplug_error_step()), -EBUSY (kind MONITOR_BUSY), -ENOTRECOVERABLE;
 /// - -EBUSY (kind MIGRATING: a migration is on its way, from here or to here, or the guest has gone with one);
@@ -190,11 +212,14 @@ pub unsafe extern "C" fn kvm_hotplug_add_disk(
 /// # Safety
 /// Its strings are NULL or valid as described.
 pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
-    let known = KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_BOOT_INDEX | KVM_HOTPLUG_READ_ONLY | KVM_HOTPLUG_SHARE_RW;
+    let known = KVM_HOTPLUG_LIVE_ONLY
+        | KVM_HOTPLUG_BOOT_INDEX
+        | KVM_HOTPLUG_READ_ONLY
+        | KVM_HOTPLUG_SHARE_RW
+        | KVM_HOTPLUG_SCSI_ADDRESS;
     check_flags(disk.flags, known, "disk flags")?;
     // SAFETY: passed on.
-    let (path, wish) =
-        unsafe { (required_path(disk.path, "path")?, wish(disk.id, disk.bus, disk.slot, disk.flags)?) };
+    let path = unsafe { required_path(disk.path, "path") }?;
     // SAFETY: passed on.
     let (serial, model) =
         unsafe { (optional_str(disk.serial, "serial")?, optional_str(disk.model, "model")?) };
@@ -213,10 +238,55 @@ pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
     spec.logical_block_size = optional(disk.logical_block_size);
     spec.physical_block_size = optional(disk.physical_block_size);
     spec.queues = optional(disk.queues).map(|queues| narrow(queues, "queues")).transpose()?;
+    spec.wwn = NonZeroU64::new(disk.wwn);
     if let Some(model) = model {
         spec.model = model.to_owned();
     }
+    // SAFETY: passed on.
+    let wish = unsafe { if spec.is_scsi() { scsi_wish(disk)? } else { pci_wish(disk)? } };
     Ok(DiskRequest { wish, spec, format })
+}
+
+/// # Safety
+/// The strings are NULL or NUL-terminated.
+unsafe fn pci_wish(disk: &kvm_hotplug_disk) -> Result<Wish> {
+    if disk.flags & KVM_HOTPLUG_SCSI_ADDRESS != 0 || disk.target != 0 || disk.lun != 0 {
+        return Err(Error::invalid(
+            "target and lun are for SCSI disks; take model scsi-hd, or leave KVM_HOTPLUG_SCSI_ADDRESS out",
+        ));
+    }
+    // SAFETY: passed on.
+    unsafe { wish(disk.id, disk.bus, disk.slot, disk.flags) }
+}
+
+/// # Safety
+/// The strings are NULL or NUL-terminated.
+unsafe fn scsi_wish(disk: &kvm_hotplug_disk) -> Result<Wish> {
+    let given = disk.flags & KVM_HOTPLUG_SCSI_ADDRESS != 0;
+    if disk.slot != 0 {
+        return Err(Error::invalid("slot is given for a SCSI disk, which has target and lun instead"));
+    }
+    if !given && (disk.target != 0 || disk.lun != 0) {
+        return Err(Error::invalid("target and lun count only with KVM_HOTPLUG_SCSI_ADDRESS; set it"));
+    }
+    // SAFETY: passed on.
+    let (mut wish, bus) =
+        unsafe { (wish(disk.id, std::ptr::null(), 0, disk.flags)?, optional_str(disk.bus, "bus")?) };
+    let bus = bus.map(BusName::parse).transpose()?;
+    match (bus, given) {
+        (Some(bus), true) => {
+            let target = narrow(disk.target, "SCSI target")?;
+            let lun = Lun::try_from(u64::from(disk.lun))?;
+            wish.address = Some(ScsiAddress { lun, ..ScsiAddress::of_target(bus, target) }.into());
+        }
+        (bus, false) => wish.scsi_bus = bus,
+        (None, true) => {
+            return Err(Error::invalid(
+                "target and lun are given without a bus; name that of the controller, such as scsi-pci-7.0",
+            ));
+        }
+    }
+    Ok(wish)
 }
 
 /// What the numbers of the enumerations above stand for, from 0 up.

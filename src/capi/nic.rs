@@ -237,5 +237,5 @@ pub(super) unsafe fn wish(id: *const c_char, bus: *const c_char, slot: u32, flag
         }
     };
     let live_only = flags & KVM_HOTPLUG_LIVE_ONLY != 0;
-    Ok(Wish { id: id.map(DeviceId::parse).transpose()?, address, live_only })
+    Ok(Wish { id: id.map(DeviceId::parse).transpose()?, address, scsi_bus: None, live_only })
 }

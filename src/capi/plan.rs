@@ -3,6 +3,7 @@
 use std::ffi::{CString, c_char, c_int};
 
 use super::args::{self, check_flags, read_struct, required_str, timeout, write_struct};
+use super::controller::{self, kvm_hotplug_controller};
 use super::device::{answer, kvm_hotplug_device};
 use super::disk::{self, kvm_hotplug_disk};
 use super::error::kvm_hotplug_error;
@@ -86,6 +87,45 @@ pub unsafe extern "C" fn kvm_hotplug_plan_disk(
         // SAFETY: the caller vouches for the strings.
         let request = unsafe { disk::request(&disk) }?;
         let preview = guest.plan_disk(&request, timeout(disk.timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
+        // SAFETY: the caller vouches for the outputs.
+        unsafe { give(&preview, ret_device, device_size, ret_plan) }
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+/// Says what kvm_hotplug_add_controller() would do with the same request, without doing it.
+///
+/// `guest`: the handle.
+/// `controller`, `controller_size`: the request, and sizeof *controller.
+/// `ret_device`, `device_size`, `ret_plan`: as for kvm_hotplug_plan_nic().
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: up to the request's timeout; asks QEMU nothing in steady state. Threads: any.
+///
+/// Returns what the call would answer, or an errno as kvm_hotplug_add_controller() would before it sends anything.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_plan_controller(
+    guest: *mut kvm_hotplug,
+    controller: *const kvm_hotplug_controller,
+    controller_size: usize,
+    ret_device: *mut kvm_hotplug_device,
+    device_size: usize,
+    ret_plan: *mut *mut c_char,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for handle and struct.
+        let (guest, controller) =
+            unsafe { (kvm_hotplug::get(guest)?, read_struct(controller, controller_size, "controller")?) };
+        check_device_out(ret_device, device_size)?;
+        // SAFETY: the caller vouches for the strings.
+        let request = unsafe { controller::request(&controller) }?;
+        let timeout = timeout(controller.timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS);
+        let preview = guest.plan_controller(&request, timeout)?;
         // SAFETY: the caller vouches for the outputs.
         unsafe { give(&preview, ret_device, device_size, ret_plan) }
     };

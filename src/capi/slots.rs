@@ -3,6 +3,7 @@
 use std::ffi::{c_char, c_int};
 
 use super::args::{Plain, fill, timeout};
+use super::device::Numbers;
 use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
@@ -35,10 +36,18 @@ pub struct kvm_hotplug_slot {
     pub bus: [c_char; 64],
     /// Id of the device there, or a description of one without an id; empty for none.
     pub occupant: [c_char; 64],
-    /// Slot on the bus, 0 to 31.
+    /// Slot on the bus, 0 to 31; counts only with KVM_HOTPLUG_ADDRESS_PCI.
     pub slot: u32,
     /// One of enum kvm_hotplug_slot_state.
     pub state: u32,
+    /// One of enum kvm_hotplug_address_type: which of slot or channel, target and lun counts.
+    pub address_type: u32,
+    /// Channel of the SCSI bus: 0.
+    pub channel: u32,
+    /// Target on the SCSI bus, 0 to 255.
+    pub target: u32,
+    /// Unit of the target, 0 to 16383.
+    pub lun: u32,
 }
 
 // SAFETY: repr(C), integers and arrays of them only.
@@ -46,16 +55,14 @@ unsafe impl Plain for kvm_hotplug_slot {}
 
 impl From<&SlotLine> for kvm_hotplug_slot {
     fn from(line: &SlotLine) -> Self {
-        Self {
-            bus: fill(&line.bus),
-            occupant: fill(&line.occupant),
-            slot: line.slot.into(),
-            state: line.state as u32,
-        }
+        let Numbers { address_type, slot, channel, target, lun } = Numbers::of(&line.address);
+        let (bus, occupant) = (fill(line.address.bus().as_str()), fill(&line.occupant));
+        Self { bus, occupant, slot, state: line.state as u32, address_type, channel, target, lun }
     }
 }
 
-/// Shows every slot of every bus, as the guest has it now: bus by bus, in the order in which free slots are handed out.
+/// Shows every slot of every PCI bus, as the guest has it now: bus by bus, in the order in which free slots are handed out.
+/// Behind them come the SCSI buses: of their 256 targets those in use, and the free one that is handed out next.
 ///
 /// `guest`: the handle.
 /// `timeout_ms`: for asking the guest; 0 means 5000.

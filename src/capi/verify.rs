@@ -47,6 +47,8 @@ pub enum kvm_hotplug_mismatch {
     KVM_HOTPLUG_MISMATCH_ORPHAN_FDSET = 15,
     /// The tap is on another bridge of the host than recorded, or on none.
     KVM_HOTPLUG_MISMATCH_BRIDGE = 16,
+    /// A root port that the boot command made is not there, or is elsewhere.
+    KVM_HOTPLUG_MISMATCH_PORT = 17,
 }
 
 /// One disagreement between record and guest. Strings are UTF-8, end in NUL, and are cut if they are longer.

@@ -1,12 +1,13 @@
 //! An image and everything below it, opened.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::qcow2::{self, Backing, Header};
 use super::source::{Identity, Kind, Mode, Source};
-use super::spec::{DiskSpec, Format, FormatRequest};
+use super::spec::{DiskSpec, Format, FormatRequest, SCSI_PASSTHROUGH};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys;
 
 /// Most layers one image may have, itself included.
 pub const MAX_LAYERS: usize = 16;
@@ -75,6 +76,9 @@ impl Chain<'_> {
         }
         let mode = Mode { read_only: self.spec.read_only, direct: self.spec.cache.direct() };
         let (top, header) = open_layer(self.spec.path.clone(), request, mode)?;
+        if self.spec.model == SCSI_PASSTHROUGH {
+            check_passthrough(&top.layer)?;
+        }
         let size = header.as_ref().map_or(top.length, |header| header.size);
         let mut image = Image { layers: vec![top.layer], size, probed_backing: false };
         let mut next = self.below(&image, header)?;
@@ -146,6 +150,31 @@ fn check_loop(above: &[Layer], layer: &Layer) -> Result<()> {
             "image {:?}: its backing chain comes back to itself by {:?}",
             other.path, layer.path
         ))),
+    }
+}
+
+/// QEMU hands only a block device through that takes SCSI commands; it says "cannot get SG_IO version number" of any other
+/// (7.2, where 3.0 is the oldest version it takes).
+fn check_passthrough(top: &Layer) -> Result<()> {
+    const OLDEST: i32 = 30000;
+    let refuse = |why: String| {
+        Err(Error::invalid(format!(
+            "image {:?}: {why}; scsi-block needs a SCSI device of the host, scsi-hd takes anything",
+            top.path
+        )))
+    };
+    if top.format != Format::Raw {
+        return refuse("it is a qcow2 image".to_owned());
+    }
+    if top.kind != Kind::HostDevice {
+        return refuse("it is a regular file".to_owned());
+    }
+    match sys::scsi::generic_version(top.fd.as_fd()) {
+        Ok(version) if version >= OLDEST => Ok(()),
+        Ok(version) => {
+            refuse(format!("its SG_IO interface has the version {version}, at least {OLDEST} is needed"))
+        }
+        Err(errno) => refuse(format!("it does not take SCSI commands (SG_IO: {})", errno.desc())),
     }
 }
 

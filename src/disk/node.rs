@@ -122,6 +122,9 @@ pub fn device_args(id: &DeviceId, address: &Address, spec: &DiskSpec) -> Map<Str
     if let Some(queues) = spec.queues {
         set("num-queues", queues.into());
     }
+    if let Some(wwn) = spec.wwn {
+        set("wwn", wwn.get().into());
+    }
     args
 }
 
@@ -224,10 +227,10 @@ mod tests {
     fn a_scsi_disk_has_channel_target_and_lun() {
         let address = ScsiAddress::of_target(BusName::parse("scsi-pci-7.0").unwrap(), 3).into();
         let mut spec = spec(Format::Raw);
-        spec.model = "scsi-hd".into();
+        (spec.model, spec.wwn) = ("scsi-hd".into(), 0x5000_c500_15ea_71ac_u64.try_into().ok());
         let expected = json!({
             "driver": "scsi-hd", "id": "disk-pci-14", "bus": "scsi-pci-7.0", "channel": 0, "scsi-id": 3, "lun": 0,
-            "drive": "disk-pci-14",
+            "drive": "disk-pci-14", "wwn": 0x5000_c500_15ea_71ac_u64,
         });
         assert_eq!(Value::from(device_args(&id(), &address, &spec)), expected);
     }

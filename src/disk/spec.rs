@@ -1,5 +1,6 @@
 //! What a disk is asked to be. A [`DiskSpec`] goes into the runtime file as it is.
 
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,12 @@ pub const MAX_BOOT_INDEX: u32 = i32::MAX.unsigned_abs();
 
 /// The device model used unless another one is named.
 pub const DEFAULT_MODEL: &str = "virtio-blk-pci";
+
+/// A disk that QEMU plays on the bus of a SCSI controller.
+pub const SCSI_DISK: &str = "scsi-hd";
+
+/// A SCSI device of the host, which answers the guest's SCSI commands itself.
+pub const SCSI_PASSTHROUGH: &str = "scsi-block";
 
 /// The format of an image, settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -192,7 +199,8 @@ pub struct DiskSpec {
     /// Place in the firmware's boot order, 0 to 2147483647, lowest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_index: Option<u32>,
-    /// QEMU device model; one that is not of the virtio-blk-pci family cannot be plugged into a running guest.
+    /// QEMU device model; one that is neither of the virtio-blk-pci family nor `scsi-hd` or `scsi-block` cannot be plugged
+    /// into a running guest.
     #[serde(default = "default_model", skip_serializing_if = "is_default_model")]
     pub model: String,
     /// Smallest unit of I/O in bytes, a power of two from 512 to 2 MiB.
@@ -205,6 +213,9 @@ pub struct DiskSpec {
     /// Virtqueues, 1 to 1024; QEMU's default is one per vCPU (machine types 5.2 and later).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queues: Option<u16>,
+    /// World wide name the guest sees, for `scsi-hd`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wwn: Option<NonZeroU64>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -239,6 +250,7 @@ impl DiskSpec {
             logical_block_size: None,
             physical_block_size: None,
             queues: None,
+            wwn: None,
         }
     }
 
@@ -259,6 +271,41 @@ impl DiskSpec {
         }
         if self.queues.is_some_and(|queues| !(1..=MAX_QUEUES).contains(&queues)) {
             return Err(Error::invalid(format!("disk queues: 1 to {MAX_QUEUES} are allowed")));
+        }
+        self.check_model()
+    }
+
+    /// Settings that the device model has no property for: QEMU 7.2 says "Property 'scsi-hd.num-queues' not found".
+    fn check_model(&self) -> Result<()> {
+        let model = self.model.as_str();
+        let refuse = |what: &str, why: &str| Err(Error::invalid(format!("{what} with {model}: {why}")));
+        if self.wwn.is_some() && (model == SCSI_PASSTHROUGH || model.starts_with("virtio-blk-")) {
+            return refuse("wwn", "it has none to set; scsi-hd does");
+        }
+        if self.queues.is_some() && self.is_scsi() {
+            return refuse("queues", "they belong to the controller, not to the disk; leave them out");
+        }
+        if model != SCSI_PASSTHROUGH {
+            return Ok(());
+        }
+        let shown = "the guest sees that of the host's device; leave it out, or use scsi-hd";
+        if self.format != Format::Raw {
+            return refuse(
+                "format qcow2",
+                "it hands a device of the host through as it is, which is format raw",
+            );
+        }
+        if self.serial.is_some() {
+            return refuse("serial", shown);
+        }
+        if self.logical_block_size.is_some() || self.physical_block_size.is_some() {
+            return refuse("block size", shown);
+        }
+        if !self.cache.write_cache() {
+            return refuse(
+                "cache writethrough or directsync",
+                "the write cache is that of the host's device",
+            );
         }
         Ok(())
     }
@@ -289,6 +336,7 @@ impl DiskSpec {
             logical_block_size,
             physical_block_size: _,
             queues,
+            wwn,
         } = self;
         let same = [
             ("path", *path == other.path),
@@ -306,6 +354,7 @@ impl DiskSpec {
             ("logical_block_size", *logical_block_size == other.logical_block_size),
             ("physical_block_size", self.effective_physical_size() == other.effective_physical_size()),
             ("queues", *queues == other.queues),
+            ("wwn", *wwn == other.wwn),
         ];
         same.into_iter().find_map(|(name, same)| (!same).then_some(name))
     }

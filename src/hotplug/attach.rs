@@ -6,19 +6,15 @@ use std::time::Duration;
 use super::outcome::{AfterReboot, Outcome};
 use super::plan::{self, Stage};
 use super::session::Session;
-use super::transaction::{self, Verdict};
-use super::{LIVE_CONTROLLER_MODELS, LIVE_DISK_MODELS, LIVE_NIC_MODELS, OLDEST_QEMU};
+use super::{LIVE_DISK_MODELS, LIVE_NIC_MODELS, OLDEST_QEMU};
 use crate::deadline::Deadline;
 use crate::disk::{Format, Kind, LayerRef};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{Address, DeviceId, PciAddress};
+use crate::ids::{Address, BusName, DeviceId, ScsiAddress};
 use crate::log::Level;
 use crate::pci::Want;
-use crate::runtime::store::Staged;
-use crate::runtime::{Device, Presence, Record, Runtime, Spec, Verb};
-
-/// How long a cancelled call may go on to find out and say what became of the device.
-const GRACE: Duration = Duration::from_secs(1);
+use crate::runtime::{Device, DeviceKind, Presence, Record, Spec};
+use crate::scsi::{self, ControllerSpec};
 
 /// How long, and how often, an id is tried again that QEMU has not given free yet.
 const GHOST_PATIENCE: Duration = Duration::from_secs(2);
@@ -34,6 +30,8 @@ pub struct Wish {
     pub id: Option<DeviceId>,
     /// The address; the first free one if not given.
     pub address: Option<Address>,
+    /// For a SCSI disk without an address: the bus of the controller that it is to have a target on.
+    pub scsi_bus: Option<BusName>,
     /// Live or not at all: what would wait for a reboot is an error.
     pub live_only: bool,
 }
@@ -50,8 +48,44 @@ pub(super) struct Attach {
 /// A device with its place, and the steps that put it there.
 pub(super) struct Draft {
     pub(super) device: Device,
-    address: Address,
+    /// The SCSI controller that is plugged in with it.
+    pub(super) controller: Option<Device>,
     pub(super) stages: Vec<Stage>,
+}
+
+impl Draft {
+    /// In the order in which they are plugged in.
+    pub(super) fn devices(&self) -> impl DoubleEndedIterator<Item = &Device> {
+        self.controller.iter().chain([&self.device])
+    }
+}
+
+impl std::fmt::Display for Draft {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = |device: &Device| {
+            let place = device.address.as_ref().map(|address| format!(" at {address}"));
+            format!("{} {}{}", device.kind().title(), device.id, place.unwrap_or_default())
+        };
+        f.write_str(&name(&self.device))?;
+        self.controller.iter().try_for_each(|controller| write!(f, ", with {}", name(controller)))
+    }
+}
+
+impl Wish {
+    /// Refuses a place of the wrong kind.
+    pub(super) fn check(&self, spec: &Spec) -> Result<()> {
+        let scsi = matches!(spec, Spec::Disk(disk) if disk.is_scsi());
+        let (pci_wished, scsi_wished) = match &self.address {
+            Some(Address::Pci(_)) => (true, false),
+            Some(Address::Scsi(_)) => (false, true),
+            None => (false, self.scsi_bus.is_some()),
+        };
+        match scsi {
+            true if pci_wished => Err(spec.misplaced("SCSI")),
+            false if scsi_wished => Err(spec.misplaced("PCI")),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Session {
@@ -85,7 +119,8 @@ impl Session {
         if let Some(setting) = differs(&device.spec) {
             return conflict(format!("exists with another {setting}; remove it first, or take another id"));
         }
-        if wish.address.is_some() && wish.address != device.address {
+        let elsewhere = wish.scsi_bus.as_ref().is_some_and(|bus| device.bus() != Some(bus));
+        if elsewhere || (wish.address.is_some() && wish.address != device.address) {
             return conflict("exists at another address; remove it first, or take another id".into());
         }
         Ok(Some(device))
@@ -109,7 +144,7 @@ impl Session {
         let (model, live) = match spec {
             Spec::Nic(spec) => (&spec.model, LIVE_NIC_MODELS),
             Spec::Disk(spec) => (&spec.model, LIVE_DISK_MODELS),
-            Spec::Controller(spec) => (&spec.model, LIVE_CONTROLLER_MODELS),
+            Spec::Controller(spec) => (&spec.model, scsi::spec::LIVE_MODELS),
         };
         (!live.contains(&model.as_str())).then(|| AfterReboot::Model(model.clone()))
     }
@@ -127,9 +162,7 @@ impl Session {
     pub(super) fn record_for_reboot(&mut self, spec: Spec, wish: &Wish, why: AfterReboot) -> Result<Outcome> {
         let (next, device, answer) = self.draft_for_reboot(spec, wish, why)?;
         self.runtime().replace(next)?;
-        if let Some(address) = &device.address {
-            self.places.occupy(address, &device.id);
-        }
+        self.places.occupy(&device);
         Ok(answer)
     }
 
@@ -147,10 +180,10 @@ impl Session {
             Some(id) => id.clone(),
             None => next.new_id(kind, None)?,
         };
-        let address = wish.address.clone();
-        if let Some(Address::Pci(pinned)) = &address {
-            self.places.pci.choose(&Want::Pinned(pinned.clone()))?;
-        }
+        let address = match &wish.address {
+            Some(Address::Pci(pinned)) => Some(self.places.pci.choose(&Want::Pinned(pinned.clone()))?.into()),
+            _ => self.places.scsi.choose_cold(&scsi_want(wish))?.map(Address::Scsi),
+        };
         let device = new_device(id, generation, address, Presence::AddAfterReboot, spec);
         let answer = self.after_reboot(device.clone(), Some(why), wish.live_only)?;
         next.add(device.clone());
@@ -194,43 +227,71 @@ impl Session {
     }
 
     fn attach_once(&mut self, attach: &Attach, wish: &Wish, deadline: &Deadline) -> Result<Outcome> {
-        let Draft { device, address, stages } = self.draft(attach, wish)?;
-        match self.plug(&device, &stages, &attach.fds, deadline) {
+        let draft = self.draft(attach, wish)?;
+        match self.plug(&draft, &attach.fds, deadline) {
             Ok(()) => {
-                self.places.occupy(&address, &device.id);
-                Ok(Outcome::Done(device))
+                draft.devices().for_each(|device| self.places.occupy(device));
+                Ok(Outcome::Done(draft.device))
             }
-            Err(error) => {
-                Err(error.context(format!("add {} {} at {address}", device.kind().title(), device.id)))
-            }
+            Err(error) => Err(error.context(format!("add {draft}"))),
         }
     }
 
-    /// Slot, id and steps, without doing anything but taking fdset numbers.
+    /// Place, id and steps, without doing anything but taking fdset numbers.
     pub(super) fn draft(&mut self, attach: &Attach, wish: &Wish) -> Result<Draft> {
-        let address = self.places.pci.choose(&super::want(wish))?;
-        let kind = attach.spec.kind();
+        let (address, controller) = match &attach.spec {
+            Spec::Disk(spec) if spec.is_scsi() => self.choose_target(wish)?,
+            _ => (self.places.pci.choose(&super::want(wish))?.into(), None),
+        };
         let id = match &wish.id {
             Some(id) => id.clone(),
-            None => self.runtime().record().new_id(kind, Some(&address.clone().into()))?,
+            None => self.runtime().record().new_id(attach.spec.kind(), Some(&address))?,
         };
-        if self.known_device(id.as_str()).is_some() {
-            let text =
-                format!("{id}, the id for {address}, belongs to another device; give the new one an id");
-            return Err(Error::new(ErrorKind::Conflict, text));
+        self.check_unknown(&id, &address)?;
+        let generation = match &controller {
+            Some(controller) => controller.generation.saturating_add(1),
+            None => self.runtime().record().next_generation,
+        };
+        let mut stages = self.stages(&id, &address, attach)?;
+        if let Some(controller) = &controller {
+            plan::with_controller(&mut stages, controller);
         }
-        let generation = self.runtime().record().next_generation;
-        let stages = self.stages(&id, &address, attach)?;
-        let address = Address::Pci(address);
-        let device = new_device(id, generation, Some(address.clone()), Presence::Live, attach.spec.clone());
-        Ok(Draft { device, address, stages })
+        let device = new_device(id, generation, Some(address), Presence::Live, attach.spec.clone());
+        Ok(Draft { device, controller, stages })
     }
 
-    fn stages(&mut self, id: &DeviceId, address: &PciAddress, attach: &Attach) -> Result<Vec<Stage>> {
-        match &attach.spec {
-            Spec::Nic(spec) => Ok(plan::nic(id, address, spec)),
-            Spec::Controller(spec) => Ok(plan::controller(id, address, spec)),
-            Spec::Disk(spec) => {
+    fn check_unknown(&self, id: &DeviceId, address: &Address) -> Result<()> {
+        if self.known_device(id.as_str()).is_none() {
+            return Ok(());
+        }
+        let text = format!("{id}, the id for {address}, belongs to another device; give the new one an id");
+        Err(Error::new(ErrorKind::Conflict, text))
+    }
+
+    /// The place of a SCSI disk, and the controller that has to be plugged in with it if the guest has none.
+    fn choose_target(&self, wish: &Wish) -> Result<(Address, Option<Device>)> {
+        let want = scsi_want(wish);
+        if let Some(address) = self.places.scsi.choose(&want, |controller| self.why_closed(controller))? {
+            return Ok((address.into(), None));
+        }
+        let missing =
+            |error: Error| error.context("the guest has no SCSI controller, and one cannot be added");
+        let slot = Address::from(self.places.pci.choose(&Want::Auto).map_err(missing)?);
+        let id = self.runtime().record().new_id(DeviceKind::Controller, Some(&slot))?;
+        let bus = scsi::spec::bus_of(id.as_str())?;
+        self.check_unknown(&id, &slot).map_err(missing)?;
+        let generation = self.runtime().record().next_generation;
+        let spec = Spec::Controller(ControllerSpec::default());
+        let controller = new_device(id, generation, Some(slot), Presence::Live, spec);
+        Ok((ScsiAddress::of_target(bus, 0).into(), Some(controller)))
+    }
+
+    fn stages(&mut self, id: &DeviceId, address: &Address, attach: &Attach) -> Result<Vec<Stage>> {
+        match (&attach.spec, address) {
+            (Spec::Nic(spec), Address::Pci(address)) => Ok(plan::nic(id, address, spec)),
+            (Spec::Controller(spec), Address::Pci(address)) => Ok(plan::controller(id, address, spec)),
+            (Spec::Nic(_) | Spec::Controller(_), Address::Scsi(_)) => Err(attach.spec.misplaced("PCI")),
+            (Spec::Disk(spec), _) => {
                 let fdsets = self.fdsets.take(attach.layers.len(), id);
                 let layer = |(set, (format, kind)): (&u32, &(Format, Kind))| LayerRef {
                     filename: format!("/dev/fdset/{set}"),
@@ -238,138 +299,9 @@ impl Session {
                     kind: *kind,
                 };
                 let layers: Vec<LayerRef> = fdsets.iter().zip(&attach.layers).map(layer).collect();
-                plan::disk(id, &address.clone().into(), spec, &layers, &fdsets)
+                plan::disk(id, address, spec, &layers, &fdsets)
             }
         }
-    }
-
-    /// Journal, commands, record: all of it or nothing.
-    fn plug(
-        &mut self,
-        device: &Device,
-        stages: &[Stage],
-        fds: &[OwnedFd],
-        deadline: &Deadline,
-    ) -> Result<()> {
-        let mut next = self.runtime().record().clone();
-        next.add(device.clone());
-        // Written and synced before the first command: of all that may fail afterwards, a full disk is the likeliest.
-        let prepared = self.prepare(&next, device);
-        let staged = prepared.inspect_err(|_| self.fdsets.release(&device.id))?;
-        let verdict = transaction::run(self.monitor()?, stages, fds, deadline);
-        self.log.write(Level::Debug, || format!("{}: {verdict:?}", device.id));
-        match verdict {
-            Verdict::Done => self
-                .commit(device, staged, next)
-                .map_err(|error| self.undo_live(device, error.with_step("save the runtime file"), deadline)),
-            // A device that is in the guest is asked to leave, and nothing behind it touched before it has.
-            Verdict::Refused(error, inverses)
-                if inverses.iter().any(|inverse| matches!(inverse, plan::Inverse::Unplug(_))) =>
-            {
-                Err(self.undo_live(device, error, deadline))
-            }
-            Verdict::Refused(error, inverses) => {
-                if let (ErrorKind::NotHotpluggable, Some(address)) = (error.kind(), &device.address) {
-                    self.closed.insert(address.bus().clone());
-                }
-                Err(self.undo_steps(device, error, &inverses, deadline))
-            }
-            Verdict::Unknown(error) => {
-                drop(staged);
-                self.find_out(device, error, deadline)
-            }
-        }
-    }
-
-    fn commit(&self, device: &Device, staged: Staged, next: Record) -> Result<()> {
-        let mut runtime = self.runtime();
-        runtime.commit(staged, next)?;
-        self.strike_finished(&mut runtime, device);
-        Ok(())
-    }
-
-    /// Puts the new record and the intent on disk, in that order.
-    fn prepare(&self, next: &Record, device: &Device) -> Result<Staged> {
-        let mut runtime = self.runtime();
-        let staged = runtime.stage(next)?;
-        runtime.write_journal(|journal| journal.note(Verb::Add, device))?;
-        Ok(staged)
-    }
-
-    /// The operation is complete: a journal entry that cannot be struck now is settled by the next call.
-    fn strike_finished(&self, runtime: &mut Runtime, device: &Device) {
-        if let Err(error) = runtime.write_journal(|journal| journal.strike(device.id.as_str())) {
-            self.log.write(Level::Warning, || error.to_string());
-        }
-    }
-
-    /// QEMU refused a step: the steps before it are taken back. The first error is the one that is returned.
-    fn undo_steps(
-        &mut self,
-        device: &Device,
-        error: Error,
-        inverses: &[plan::Inverse],
-        deadline: &Deadline,
-    ) -> Error {
-        let left: Vec<String> = match self.take_down(inverses.to_vec(), deadline) {
-            Ok(leftovers) => leftovers.iter().map(ToString::to_string).collect(),
-            Err(cause) => {
-                inverses.iter().map(|inverse| format!("{} ({cause})", inverse.leftover())).collect()
-            }
-        };
-        if left.is_empty() {
-            match self.forget(device) {
-                Ok(()) => error.with_undo(left),
-                Err(cause) => error.with_undo(vec![format!("journal entry of {} ({cause})", device.id)]),
-            }
-        } else {
-            self.plan_undo(device);
-            error.with_undo(left)
-        }
-    }
-
-    /// The device is in the guest, but could not be recorded: it is asked to leave again.
-    fn undo_live(&mut self, device: &Device, error: Error, deadline: &Deadline) -> Error {
-        self.plan_undo(device);
-        match self.ask_and_wait(device, true, &deadline.uncancelable()) {
-            Ok(Outcome::Done(_)) => error.with_undo(Vec::new()),
-            Ok(_) => error.with_undo(vec![format!("device {}: its removal is pending", device.id)]),
-            Err(cause) => error.with_undo(vec![format!("device {} ({cause})", device.id)]),
-        }
-    }
-
-    /// A lost reply is a question: the guest is asked what is there, if there is time.
-    fn find_out(&mut self, device: &Device, error: Error, deadline: &Deadline) -> Result<()> {
-        let asked = match error.kind() {
-            ErrorKind::Timeout => Err(()),
-            ErrorKind::Canceled => {
-                self.plan_undo(device);
-                self.ready(&deadline.uncancelable().at_most(GRACE)).map_err(drop)
-            }
-            _ => self.ready(deadline).map_err(drop),
-        };
-        if asked.is_err() {
-            self.plan_undo(device);
-            let unknown = format!("device {} and its backend: unknown, settled by the next call", device.id);
-            return Err(error.with_undo(vec![unknown]));
-        }
-        if self.recorded(device.id.as_str()).is_some() {
-            return Ok(());
-        }
-        let left = match self.pending.contains_key(&device.id) {
-            true => vec![format!("device {}: its removal is pending", device.id)],
-            false => Vec::new(),
-        };
-        Err(error.with_undo(left))
-    }
-
-    /// The caller is told of a failure: whatever is found of the device later is to go.
-    fn plan_undo(&mut self, device: &Device) {
-        let noted = self.runtime().write_journal(|journal| journal.note(Verb::UndoAdd, device));
-        if let Err(error) = noted {
-            self.log.write(Level::Error, || error.to_string());
-        }
-        self.stale = true;
     }
 }
 
@@ -381,4 +313,12 @@ fn new_device(
     spec: Spec,
 ) -> Device {
     Device { id, generation, address, presence, spec, extra: serde_json::Map::new() }
+}
+
+fn scsi_want(wish: &Wish) -> scsi::Want {
+    match (&wish.address, &wish.scsi_bus) {
+        (Some(Address::Scsi(address)), _) => scsi::Want::Pinned(address.clone()),
+        (_, Some(bus)) => scsi::Want::OnBus(bus.clone()),
+        _ => scsi::Want::Auto,
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::controller::ControllerRequest;
 use super::disk::DiskRequest;
 use super::events::Event;
 use super::gate::Gate;
@@ -20,11 +21,12 @@ use super::unplug::Removal;
 use super::verify::Difference;
 use crate::deadline::Deadline;
 use crate::error::Result;
-use crate::ids::{IfName, Slot};
+use crate::ids::{Address, BusName, IfName, PciAddress, ScsiAddress, Slot};
 use crate::log::{Level, Log};
 use crate::pci::SlotState;
 use crate::qmp::{Counters, Version};
 use crate::runtime::{Device, Presence, Runtime, Verb};
+use crate::scsi::UnitState;
 
 /// A connected guest.
 #[derive(Debug)]
@@ -56,13 +58,11 @@ pub struct Listed {
     pub state: DeviceState,
 }
 
-/// One slot, for showing to people.
+/// One place, for showing to people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotLine {
-    /// Name of the bus.
-    pub bus: String,
-    /// The slot on it.
-    pub slot: u8,
+    /// Bus and slot, or bus, target and unit.
+    pub address: Address,
     /// Free, reserved, taken, quarantined, or not hot-pluggable.
     pub state: SlotUse,
     /// Id or description of what is there.
@@ -135,7 +135,12 @@ impl Guest {
         self.call("add_disk", timeout, |session, deadline| session.add_disk(request, deadline))
     }
 
-    /// Removes a NIC or disk.
+    /// Adds a SCSI controller.
+    pub fn add_controller(&self, request: &ControllerRequest, timeout: Duration) -> Result<Outcome> {
+        self.call("add_controller", timeout, |session, deadline| session.add_controller(request, deadline))
+    }
+
+    /// Removes a NIC, disk or SCSI controller.
     pub fn unplug(&self, removal: &Removal, timeout: Duration) -> Result<Outcome> {
         self.call("unplug", timeout, |session, deadline| session.unplug(removal, deadline))
     }
@@ -211,17 +216,18 @@ impl Guest {
         Ok(self.list()?.into_iter().find(|listed| listed.device.id.as_str() == id))
     }
 
-    /// Every slot of every bus, brought up to date.
+    /// Every slot of every PCI bus, then of every SCSI bus the places that are taken and the first free one; brought up to
+    /// date.
     pub fn slot_map(&self, timeout: Duration) -> Result<Vec<SlotLine>> {
         self.call("slot_map", timeout, |session, deadline| {
             session.ready(deadline)?;
             session.resync(deadline)?;
             let mut lines = Vec::new();
             for bus in session.places.pci.buses() {
-                let line =
-                    |(slot, state): (Slot, SlotState<'_>)| slot_line(bus.name().as_str(), slot.get(), state);
+                let line = |(slot, state): (Slot, SlotState<'_>)| slot_line(bus.name(), slot, state);
                 lines.extend(bus.slots().map(line));
             }
+            lines.extend(session.places.scsi.lines().into_iter().map(unit_line));
             Ok(lines)
         })
     }
@@ -234,6 +240,13 @@ impl Guest {
     /// What adding this disk would do.
     pub fn plan_disk(&self, request: &DiskRequest, timeout: Duration) -> Result<Preview> {
         self.call("plan_disk", timeout, |session, deadline| session.preview_disk(request, deadline))
+    }
+
+    /// What adding this SCSI controller would do.
+    pub fn plan_controller(&self, request: &ControllerRequest, timeout: Duration) -> Result<Preview> {
+        self.call("plan_controller", timeout, |session, deadline| {
+            session.preview_controller(request, deadline)
+        })
     }
 
     /// What this removal would do.
@@ -294,7 +307,7 @@ pub(super) fn list(session: &Session) -> Vec<Listed> {
     devices.into_iter().map(|device| Listed { state: state(&device), device }).collect()
 }
 
-fn slot_line(bus: &str, slot: u8, state: SlotState<'_>) -> SlotLine {
+fn slot_line(bus: &BusName, slot: Slot, state: SlotState<'_>) -> SlotLine {
     let (state, occupant) = match state {
         SlotState::Free => (SlotUse::Free, ""),
         SlotState::Reserved => (SlotUse::Reserved, ""),
@@ -303,5 +316,15 @@ fn slot_line(bus: &str, slot: u8, state: SlotState<'_>) -> SlotLine {
         SlotState::NotHotpluggable => (SlotUse::NotHotpluggable, ""),
         SlotState::Unknown => (SlotUse::Unknown, ""),
     };
-    SlotLine { bus: bus.to_owned(), slot, state, occupant: occupant.to_owned() }
+    let address = PciAddress { bus: bus.clone(), slot }.into();
+    SlotLine { address, state, occupant: occupant.to_owned() }
+}
+
+fn unit_line((address, state): (ScsiAddress, UnitState<'_>)) -> SlotLine {
+    let (state, occupant) = match state {
+        UnitState::Free => (SlotUse::Free, ""),
+        UnitState::Taken(by) => (SlotUse::Taken, by),
+        UnitState::Quarantined(id) => (SlotUse::Quarantined, id),
+    };
+    SlotLine { address: address.into(), state, occupant: occupant.to_owned() }
 }

@@ -185,25 +185,28 @@ impl Session {
             Ok(state) => state,
             Err(error) => return self.unheard(devices, &error, deadline),
         };
-        let requests: Vec<bool> =
-            devices.iter().map(|device| due(self, device) && !self.asleep && !self.migrating).collect();
+        // QEMU does without a guest that does nothing, for devices that it does not have to let go of.
+        let state = |device: &Device| state.filter(|_| device.leaves_by_consent());
+        let sleeps = |session: &Self, device: &Device| session.asleep && device.leaves_by_consent();
+        let is_request = |device: &&Device| due(self, device) && !sleeps(self, device) && !self.migrating;
+        let requests: Vec<bool> = devices.iter().map(is_request).collect();
         let asked: Vec<&Device> = devices
             .iter()
             .zip(&requests)
             .filter(|(_, request)| **request)
             .map(|(device, _)| *device)
             .collect();
-        let mut replies = self.request(&asked, state, deadline).into_iter();
+        let mut replies = self.request(&asked, &state, deadline).into_iter();
         let mut answers = Vec::with_capacity(devices.len());
         for (device, request) in devices.iter().zip(requests) {
             answers.push(match request {
                 true => replies.next().unwrap_or_else(|| Err(Error::new(ErrorKind::Protocol, "no reply"))),
                 false if self.migrating && due(self, device) => Ok(Asked::No(migrating())),
-                false if self.asleep && due(self, device) => {
+                false if sleeps(self, device) && due(self, device) => {
                     self.hold_request(device);
                     Ok(Asked::Waiting(Some(Waiting::Asleep)))
                 }
-                false => Ok(Asked::Waiting(state)),
+                false => Ok(Asked::Waiting(state(device))),
             });
         }
         answers
@@ -213,7 +216,7 @@ impl Session {
     fn request(
         &mut self,
         devices: &[&Device],
-        state: Option<Waiting>,
+        state: &impl Fn(&Device) -> Option<Waiting>,
         deadline: &Deadline,
     ) -> Vec<Result<Asked>> {
         if devices.is_empty() {
@@ -233,7 +236,7 @@ impl Session {
         for (device, reply) in devices.iter().zip(batch.replies) {
             let asked = match reply {
                 Some(Err(error)) => sort_refusal(device, error),
-                _ => Asked::Waiting(state),
+                _ => Asked::Waiting(state(device)),
             };
             if matches!(asked, Asked::Waiting(_)) {
                 self.note_request(device, Waiting::Deadline);

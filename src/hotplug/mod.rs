@@ -1,8 +1,9 @@
-//! A live guest: adding and removing NICs and disks as transactions against its monitor and its record.
+//! A live guest: adding and removing NICs, disks and SCSI controllers as transactions against its monitor and its record.
 
 mod attach;
 mod bridge;
 mod change;
+mod controller;
 mod describe;
 mod disk;
 mod events;
@@ -15,6 +16,7 @@ mod nic;
 mod outcome;
 mod places;
 mod plan;
+mod plug;
 mod preview;
 mod raw;
 mod readiness;
@@ -27,6 +29,7 @@ mod unplug;
 mod verify;
 
 pub use attach::Wish;
+pub use controller::ControllerRequest;
 pub use disk::DiskRequest;
 pub use events::{Event, IoAction, IoError, Subject, What};
 pub use guest::{DeviceState, Guest, Listed, SlotLine, SlotUse};
@@ -51,12 +54,13 @@ pub const LIVE_NIC_MODELS: &[&str] =
     &["virtio-net-pci", "virtio-net-pci-non-transitional", "virtio-net-pci-transitional"];
 
 /// Disk models that can be plugged into a running guest.
-pub const LIVE_DISK_MODELS: &[&str] =
-    &["virtio-blk-pci", "virtio-blk-pci-non-transitional", "virtio-blk-pci-transitional"];
-
-/// SCSI controller models that can be plugged into a running guest.
-pub const LIVE_CONTROLLER_MODELS: &[&str] =
-    &["virtio-scsi-pci", "virtio-scsi-pci-non-transitional", "virtio-scsi-pci-transitional"];
+pub const LIVE_DISK_MODELS: &[&str] = &[
+    "virtio-blk-pci",
+    "virtio-blk-pci-non-transitional",
+    "virtio-blk-pci-transitional",
+    "scsi-hd",
+    "scsi-block",
+];
 
 fn want(wish: &Wish) -> Want {
     wish.address.as_ref().and_then(Address::pci).cloned().map_or(Want::Auto, Want::Pinned)

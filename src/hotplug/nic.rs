@@ -124,8 +124,9 @@ impl Session {
         request: &NicRequest,
         deadline: &Deadline,
     ) -> Result<Prepared<(NicSpec, Vec<OwnedFd>)>> {
-        // Judged before the guest is bothered.
+        // Judged before the guest is bothered; the address does not matter for that.
         let own = request.settle(self.runtime().record())?;
+        request.wish.check(&Spec::Nic(request.spec(MacAddr::local([0, 0, 1]), &own)))?;
         check_given(request, &own)?;
         self.ready(deadline)?;
         if let Some(device) = self.already(&request.wish, |spec| request.differs(spec, &own))? {

@@ -24,6 +24,8 @@ pub enum AfterReboot {
     Model(String),
     /// The record does not say where the device sits.
     NoAddress,
+    /// The SCSI controller takes no disks while the guest runs; why.
+    Controller(String),
 }
 
 impl std::fmt::Display for AfterReboot {
@@ -31,6 +33,7 @@ impl std::fmt::Display for AfterReboot {
         match self {
             Self::QemuTooOld(version) => write!(f, "QEMU {version} is older than {}", super::OLDEST_QEMU),
             Self::Model(model) => write!(f, "model {model} is not paravirtual"),
+            Self::Controller(why) => write!(f, "its controller takes no disks now: {why}"),
             Self::NoAddress => f.write_str("the record has no address for the device"),
         }
     }

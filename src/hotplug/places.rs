@@ -1,36 +1,58 @@
 //! Who has which place in a guest, on whatever kind of bus.
 
-use crate::ids::{Address, DeviceId};
+use crate::ids::Address;
 use crate::pci::SlotMap;
+use crate::runtime::{Device, DeviceKind};
+use crate::scsi::ScsiMap;
 
-/// The slots of the PCI buses.
+/// The slots of the PCI buses and the targets of the SCSI buses.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
     pub(super) pci: SlotMap,
+    pub(super) scsi: ScsiMap,
 }
 
 impl Places {
-    /// The own record has `id` at `address`, whether or not the guest shows it.
-    pub(super) fn occupy(&mut self, address: &Address, id: &DeviceId) {
-        match address {
-            Address::Pci(address) => self.pci.occupy(address, id),
-            Address::Scsi(_) => {}
+    /// The own record has the device, whether or not the guest shows it. A controller brings its bus.
+    pub(super) fn occupy(&mut self, device: &Device) {
+        if device.kind() == DeviceKind::Controller {
+            self.scsi.add_controller(device.id.as_str(), device.model(), true);
+        }
+        match &device.address {
+            Some(Address::Pci(address)) => self.pci.occupy(address, &device.id),
+            Some(Address::Scsi(address)) => self.scsi.occupy(address, &device.id),
+            None => {}
         }
     }
 
-    /// The removal of `id` at `address` has been asked for and not granted: the place stays taken until it is released.
-    pub(super) fn quarantine(&mut self, address: &Address, id: &DeviceId) {
-        match address {
-            Address::Pci(address) => self.pci.quarantine(address, id),
-            Address::Scsi(_) => {}
+    /// The removal of the device has been asked for and not granted: its place stays taken until it is released.
+    pub(super) fn quarantine(&mut self, device: &Device) {
+        match &device.address {
+            Some(Address::Pci(address)) => self.pci.quarantine(address, &device.id),
+            Some(Address::Scsi(address)) => self.scsi.quarantine(address, &device.id),
+            None => {}
         }
     }
 
-    /// `id` is gone from `address`.
-    pub(super) fn release(&mut self, address: &Address, id: &DeviceId) {
-        match address {
-            Address::Pci(address) => drop(self.pci.release(address, id)),
-            Address::Scsi(_) => {}
+    /// The device stays after all: its place is taken as any other is.
+    pub(super) fn end_quarantine(&mut self, device: &Device) {
+        self.free(device);
+        self.occupy(device);
+    }
+
+    /// The device is gone, and with a controller its bus.
+    pub(super) fn release(&mut self, device: &Device) {
+        self.free(device);
+        if device.kind() == DeviceKind::Controller {
+            self.scsi.remove_controller(device.id.as_str());
+        }
+    }
+
+    fn free(&mut self, device: &Device) {
+        match &device.address {
+            Some(Address::Pci(address)) => drop(self.pci.release(address, &device.id)),
+            Some(Address::Scsi(address)) => drop(self.scsi.release(address, &device.id)),
+            None => {}
         }
     }
 }

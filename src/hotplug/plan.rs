@@ -172,6 +172,18 @@ pub(super) fn disk(
     Ok(vec![steps])
 }
 
+/// Plugs a controller in with the disk that is to sit on it: after its block node, which is what fails most easily, so that
+/// no controller comes and goes for nothing.
+pub(super) fn with_controller(stages: &mut Vec<Stage>, controller: &Device) {
+    let (Spec::Controller(spec), Some(Address::Pci(address))) = (&controller.spec, &controller.address)
+    else {
+        return;
+    };
+    let disk = stages.last_mut().and_then(Vec::pop);
+    let device = device_add(&controller.id, scsi::args::device_args(&controller.id, address, spec));
+    stages.push([device].into_iter().chain(disk).collect());
+}
+
 /// The step for a SCSI controller.
 pub(super) fn controller(id: &DeviceId, address: &PciAddress, spec: &ControllerSpec) -> Vec<Stage> {
     vec![vec![device_add(id, scsi::args::device_args(id, address, spec))]]

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::attach::{Attach, Wish};
+use super::controller::ControllerRequest;
 use super::disk::DiskRequest;
 use super::nic::{NicRequest, TapSource};
 use super::outcome::Outcome;
@@ -107,6 +108,19 @@ impl Session {
         let host = image.layers.iter().map(open).collect();
         let layers = image.layers.iter().map(|layer| (layer.format, layer.kind)).collect();
         self.preview_attach(&Attach { spec: Spec::Disk(spec), fds: Vec::new(), layers }, &request.wish, host)
+    }
+
+    /// What adding this SCSI controller would do.
+    pub(super) fn preview_controller(
+        &mut self,
+        request: &ControllerRequest,
+        deadline: &Deadline,
+    ) -> Result<Preview> {
+        match self.prepare_controller(request, deadline)? {
+            Prepared::Answer(outcome) => Ok(Preview::nothing(outcome)),
+            Prepared::Later(spec, why) => self.preview_later(spec, &request.wish, why),
+            Prepared::Now(attach) => self.preview_attach(&attach, &request.wish, Vec::new()),
+        }
     }
 
     fn preview_attach(&mut self, attach: &Attach, wish: &Wish, host: Vec<String>) -> Result<Preview> {

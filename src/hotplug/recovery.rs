@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::log::Level;
 use crate::net::link;
 use crate::net::spec::NicSpec;
-use crate::runtime::{Device, Intent, Spec, Verb};
+use crate::runtime::{Device, DeviceKind, Intent, Spec, Verb};
 
 /// How long a block node that is still in use is tried again: a device that left while nobody was connected is gone from
 /// the bus before QEMU has let go of what stood behind it.
@@ -46,7 +46,7 @@ pub(super) struct Finished {
 impl Session {
     /// Finishes or undoes every unfinished operation; `present` are the ids of the guest's devices.
     pub(super) fn settle(&mut self, present: &BTreeSet<String>, deadline: &Deadline) -> Result<()> {
-        let intents: Vec<Intent> = self.runtime().journal().intents.clone();
+        let intents = self.unfinished(present)?;
         for intent in intents {
             let Intent { verb, device } = &intent;
             let here = present.contains(device.id.as_str());
@@ -68,6 +68,30 @@ impl Session {
         Ok(())
     }
 
+    /// The unfinished operations, those on controllers last. A controller that was to come with a disk is not wanted without
+    /// it.
+    fn unfinished(&self, present: &BTreeSet<String>) -> Result<Vec<Intent>> {
+        let mut runtime = self.runtime();
+        let mut intents = runtime.journal().intents.clone();
+        let failed = |intent: &Intent| {
+            intent.verb == Verb::UndoAdd
+                || (intent.verb == Verb::Add && !present.contains(intent.device.id.as_str()))
+        };
+        let disks = intents.iter().filter(|intent| failed(intent));
+        let unwanted: BTreeSet<String> =
+            disks.filter_map(|intent| intent.device.controller().map(str::to_owned)).collect();
+        for intent in &mut intents {
+            let id = intent.device.id.as_str();
+            if intent.verb == Verb::Add && unwanted.contains(id) && runtime.record().find(id).is_none() {
+                intent.verb = Verb::UndoAdd;
+                // Once its disk is struck from the journal, nothing else tells.
+                runtime.write_journal(|journal| journal.note(intent.verb, &intent.device))?;
+            }
+        }
+        intents.sort_by_key(|intent| intent.device.kind() == DeviceKind::Controller);
+        Ok(intents)
+    }
+
     fn complete_add(&mut self, device: &Device) -> Result<()> {
         let mut runtime = self.runtime();
         if runtime.record().find(device.id.as_str()).is_none() {
@@ -86,7 +110,7 @@ impl Session {
         if self.pending.contains_key(&device.id) {
             return Ok(());
         }
-        if self.asleep {
+        if self.asleep && device.leaves_by_consent() {
             self.hold_request(device);
             self.events.device(
                 What::Pending,
@@ -119,9 +143,7 @@ impl Session {
     /// The guest was asked for the device: its place is quarantined until QEMU says it is gone.
     pub(super) fn note_request(&mut self, device: &Device, why: Waiting) {
         self.pending.insert(device.id.clone(), Request { at: Some(Instant::now()), why });
-        if let Some(address) = &device.address {
-            self.places.quarantine(address, &device.id);
-        }
+        self.places.quarantine(device);
     }
 
     /// The guest is asleep, and will be asked for the device when it wakes up.
@@ -259,9 +281,7 @@ impl Session {
 
     pub(super) fn forget_all(&mut self, devices: &[&Device]) -> Result<()> {
         for device in devices {
-            if let Some(address) = &device.address {
-                self.places.release(address, &device.id);
-            }
+            self.places.release(device);
             self.fdsets.release(&device.id);
             self.topology.remove(device.id.as_str());
             self.pending.remove(&device.id);

@@ -17,6 +17,7 @@ use crate::log::{Level, Log};
 use crate::pci::{Rules, SlotMap, Topology};
 use crate::qmp::{Event, Kept, Monitor, Version, readable};
 use crate::runtime::{Device, Presence, Runtime, Verb};
+use crate::scsi::ScsiMap;
 
 /// A guest that did not hear a request, because it had not booted yet, never answers it. It is repeated no sooner than
 /// this: within 5 s QEMU refuses, and a second press of the attention button would mean "never mind".
@@ -121,7 +122,7 @@ impl Session {
             events: EventLog::default(),
             fdsets: FdSets::default(),
             pending: BTreeMap::new(),
-            places: Places { pci: SlotMap::new(&empty, Rules::default()) },
+            places: Places { pci: SlotMap::new(&empty, Rules::default()), scsi: ScsiMap::default() },
             topology: empty,
             version: Version::default(),
             stale: true,
@@ -215,11 +216,17 @@ impl Session {
         self.closed.retain(|bus| survey.topology.forbid_hotplug(bus).is_ok());
         self.log.write(Level::Debug, || format!("the guest has {} devices with ids", survey.present.len()));
         let rules = Rules::new(self.runtime().record().reserved_slots)?;
-        self.places = Places { pci: SlotMap::new(&survey.topology, rules) };
+        self.places = Places { pci: SlotMap::new(&survey.topology, rules), scsi: ScsiMap::default() };
         self.topology = survey.topology;
         self.fdsets = survey.fdsets;
         self.note_state(survey.state);
         self.claim_recorded();
+        for controller in &survey.controllers {
+            self.places.scsi.add_controller(&controller.name, &controller.driver, false);
+        }
+        for unit in &survey.units {
+            self.places.scsi.see(&unit.address, unit.id.as_deref(), &unit.driver);
+        }
         self.missing = self.recorded_but_not_in(&survey.present);
         self.settle(&survey.present, deadline)?;
         if self.links_due {
@@ -244,17 +251,28 @@ impl Session {
     /// Own record ∪ live view: what the record has stays taken, what is on its way out stays quarantined.
     fn claim_recorded(&mut self) {
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
-        for device in &runtime.record().devices {
-            if let Some(address) = &device.address {
-                self.places.occupy(address, &device.id);
+        runtime.record().devices.iter().for_each(|device| self.places.occupy(device));
+        for intent in &runtime.journal().intents {
+            match intent.verb {
+                Verb::Add | Verb::SetLink | Verb::Move => self.places.occupy(&intent.device),
+                Verb::UndoAdd | Verb::Remove => self.places.quarantine(&intent.device),
             }
         }
-        for intent in &runtime.journal().intents {
-            if let Some(address) = &intent.device.address {
-                match intent.verb {
-                    Verb::Add | Verb::SetLink | Verb::Move => self.places.occupy(address, &intent.device.id),
-                    Verb::UndoAdd | Verb::Remove => self.places.quarantine(address, &intent.device.id),
-                }
+    }
+
+    /// Why nothing is to be put on the bus of this SCSI controller now.
+    pub(super) fn why_closed(&self, controller: &str) -> Option<String> {
+        if self.pending.keys().any(|pending| pending.as_str() == controller) {
+            return Some(format!("the removal of its controller {controller} is pending"));
+        }
+        if self.missing.iter().any(|missing| missing.as_str() == controller) {
+            return Some(format!("its controller {controller} is recorded, but the guest does not have it"));
+        }
+        match self.known_device(controller)?.presence {
+            Presence::Live => None,
+            Presence::AddAfterReboot => Some(format!("its controller {controller} comes with the next boot")),
+            Presence::RemoveAfterReboot => {
+                Some(format!("its controller {controller} goes with the next boot"))
             }
         }
     }
@@ -339,10 +357,7 @@ impl Session {
             return self.note_request(device, Waiting::Deadline);
         }
         self.pending.remove(&device.id);
-        if let Some(address) = &device.address {
-            self.places.release(address, &device.id);
-            self.places.occupy(address, &device.id);
-        }
+        self.places.end_quarantine(device);
         let struck = self.runtime().write_journal(|journal| journal.strike(device.id.as_str()));
         if let Err(error) = struck {
             self.log.write(Level::Error, || error.to_string());

@@ -8,9 +8,10 @@ use super::outcome::Waiting;
 use crate::deadline::Deadline;
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::DeviceId;
+use crate::ids::{DeviceId, ScsiAddress};
 use crate::pci::{Placement, QomChild, Topology};
 use crate::qmp::{Command, Monitor};
+use crate::scsi;
 
 /// Where QEMU keeps devices with and without an id.
 const CONTAINERS: [&str; 2] = ["/machine/peripheral", "/machine/peripheral-anon"];
@@ -29,6 +30,10 @@ const MAX_SETS_OF_ONE: usize = 64;
 #[derive(Debug)]
 pub(super) struct Survey {
     pub(super) topology: Topology,
+    /// SCSI controllers with an id, in the order of their ids.
+    pub(super) controllers: Vec<QomChild>,
+    /// SCSI devices on such controllers.
+    pub(super) units: Vec<Unit>,
     /// Ids of all devices that have one.
     pub(super) present: BTreeSet<String>,
     pub(super) fdsets: FdSets,
@@ -36,13 +41,21 @@ pub(super) struct Survey {
     pub(super) state: Option<Waiting>,
 }
 
+/// A SCSI device of the guest.
+#[derive(Debug)]
+pub(super) struct Unit {
+    pub(super) address: ScsiAddress,
+    pub(super) id: Option<String>,
+    pub(super) driver: String,
+}
+
 /// The fdsets of the guest, with the device that owns each one of ours.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FdSets(BTreeMap<u32, Option<DeviceId>>);
 
 impl Survey {
-    /// Two round trips for any real guest: a second one while the guest has not numbered its buses, because `query-pci` then
-    /// shows occupied ports as empty.
+    /// One round trip as a rule. Another one while the guest has not numbered its buses, because `query-pci` then shows
+    /// occupied ports as empty; and one if there are SCSI devices, to ask where they sit.
     pub(super) fn take(monitor: &mut Monitor, deadline: &Deadline) -> Result<Self> {
         let questions = [
             Command::with("query-pci", &[]),
@@ -54,16 +67,21 @@ impl Survey {
         let [pci, named, nameless, fdsets, status] = ask(monitor, questions, deadline)?;
         let mut topology = Topology::from_query_pci(&pci)?;
         let named = QomChild::list(&named)?;
+        let nameless = QomChild::list(&nameless)?;
+        let mut children: Vec<(&str, &QomChild)> = named.iter().map(|child| (CONTAINERS[0], child)).collect();
+        children.extend(nameless.iter().map(|child| (CONTAINERS[1], child)));
         if topology.has_unnumbered() {
-            let mut children: Vec<(&str, &QomChild)> =
-                named.iter().map(|child| (CONTAINERS[0], child)).collect();
-            let nameless = QomChild::list(&nameless)?;
-            children.extend(nameless.iter().map(|child| (CONTAINERS[1], child)));
             place_all(&mut topology, monitor, &children, deadline)?;
         }
+        children.retain(|(_, child)| scsi::qom::is_unit(&child.driver));
+        let units = locate_units(monitor, &children, deadline)?;
+        let controllers = named.iter().filter(|child| scsi::spec::is_controller_model(&child.driver));
+        let mut controllers: Vec<QomChild> = controllers.cloned().collect();
+        // QEMU's order is that of a hash table.
+        controllers.sort_by(|a, b| a.name.cmp(&b.name));
         let present = named.into_iter().map(|child| child.name).collect();
-        let state = Waiting::of_status(&status);
-        Ok(Self { topology, present, fdsets: FdSets::read(&fdsets)?, state })
+        let (fdsets, state) = (FdSets::read(&fdsets)?, Waiting::of_status(&status));
+        Ok(Self { topology, controllers, units, present, fdsets, state })
     }
 }
 
@@ -85,32 +103,56 @@ fn place_some(
     children: &[(&str, &QomChild)],
     deadline: &Deadline,
 ) -> Result<()> {
+    // A device without such a property is no PCI device, and one that left meanwhile is no occupant.
+    let answers = properties(monitor, children, ["parent_bus", "addr"], deadline)?;
+    for ((container, child), [bus, addr]) in children.iter().zip(answers) {
+        let id = (*container == CONTAINERS[0]).then_some(child.name.as_str());
+        if let Some(placement) = Placement::from_qom(id, &child.driver, &bus, &addr) {
+            topology.place(placement)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the SCSI devices among the children sit.
+fn locate_units(
+    monitor: &mut Monitor,
+    children: &[(&str, &QomChild)],
+    deadline: &Deadline,
+) -> Result<Vec<Unit>> {
+    let names = scsi::qom::PLACE_PROPERTIES;
+    let mut units = Vec::new();
+    for some in children.chunks(QUESTIONS / names.len()) {
+        let answers = properties(monitor, some, names, deadline)?;
+        for ((container, child), values) in some.iter().zip(answers) {
+            let id = (*container == CONTAINERS[0]).then(|| child.name.clone());
+            let address = scsi::qom::address(values.each_ref());
+            units.extend(address.map(|address| Unit { address, id, driver: child.driver.clone() }));
+        }
+    }
+    Ok(units)
+}
+
+/// Properties of several devices, asked for in one write; null for each that a device does not have.
+fn properties<const N: usize>(
+    monitor: &mut Monitor,
+    children: &[(&str, &QomChild)],
+    names: [&str; N],
+    deadline: &Deadline,
+) -> Result<Vec<[Value; N]>> {
     let questions: Vec<Command<'_>> = children
         .iter()
         .flat_map(|(container, child)| {
             let path = format!("{container}/{}", child.name);
-            ["parent_bus", "addr"]
-                .map(|name| Command::with("qom-get", &[("path", &path), ("property", name)]))
+            names.map(|name| Command::with("qom-get", &[("path", &path), ("property", name)]))
         })
         .collect();
     let batch = monitor.run(&questions, deadline);
     if let Some(error) = batch.failure {
         return Err(error.with_step("qom-get"));
     }
-    // A device without such a property is no PCI device, and one that left meanwhile is no occupant.
-    let value = |reply| match reply {
-        Some(&Some(Ok(ref value))) => value,
-        _ => &Value::Null,
-    };
-    for ((container, child), pair) in children.iter().zip(batch.replies.chunks(2)) {
-        let id = (*container == CONTAINERS[0]).then_some(child.name.as_str());
-        if let Some(placement) =
-            Placement::from_qom(id, &child.driver, value(pair.first()), value(pair.get(1)))
-        {
-            topology.place(placement)?;
-        }
-    }
-    Ok(())
+    let mut answers = batch.replies.into_iter().map(|reply| reply.and_then(Result::ok).unwrap_or_default());
+    Ok(children.iter().map(|_| [(); N].map(|()| answers.next().unwrap_or_default())).collect())
 }
 
 /// Asks several questions at once, each of which has to be answered.

@@ -76,7 +76,7 @@ fn refusal(error: &Error, step: &Step) -> Error {
         refused.with_kind(ErrorKind::NotHotpluggable)
     } else if says("Failed to get \"") || says("Failed to get shared \"") {
         refused.with_kind(ErrorKind::ImageLocked).context("the image is in use by another QEMU or process")
-    } else if says("not available for") && says("in use by") {
+    } else if (says("not available for") && says("in use by")) || says("lun already used by") {
         refused.with_kind(ErrorKind::AddressTaken)
     } else if says(MIGRATING) {
         refused

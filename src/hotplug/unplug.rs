@@ -87,6 +87,7 @@ impl Session {
             let text = format!("{} is a {}, not a {}", device.id, device.kind().title(), kind.title());
             return Err(Error::invalid(text));
         }
+        self.check_unused(&device)?;
         if device.presence == Presence::AddAfterReboot {
             return Ok(Judged::DropFromRecord(device));
         }
@@ -105,11 +106,29 @@ impl Session {
         Ok(Judged::Ask(device))
     }
 
+    /// With a controller QEMU would take its disks out, whoever uses them.
+    fn check_unused(&self, device: &Device) -> Result<()> {
+        if device.kind() != DeviceKind::Controller {
+            return Ok(());
+        }
+        let on_it =
+            self.places.scsi.claims().filter(|(place, _)| place.controller() == Some(device.id.as_str()));
+        let disks: Vec<String> =
+            on_it.map(|(place, claim)| format!("{} at target {}", claim.label(), place.target)).collect();
+        if disks.is_empty() {
+            return Ok(());
+        }
+        let text =
+            format!("{} has disks on it, which are to be removed first: {}", device.id, disks.join(", "));
+        Err(Error::new(ErrorKind::Conflict, text).with_errno(libc::EBUSY))
+    }
+
     /// Not ours: either nobody's, or somebody else's and left alone.
     fn unknown(&mut self, id: &str) -> Result<Outcome> {
-        match self.topology.find(id) {
-            None => Ok(Outcome::Absent),
-            Some(_) => Err(Error::new(
+        let on_scsi = self.places.scsi.claims().any(|(_, claim)| claim.id.as_deref() == Some(id));
+        match on_scsi || self.topology.find(id).is_some() {
+            false => Ok(Outcome::Absent),
+            true => Err(Error::new(
                 ErrorKind::Foreign,
                 format!(
                     "{id} is in the guest, but not in its record: it was not made by this library and is left alone"

@@ -55,6 +55,8 @@ pub enum Mismatch {
     OrphanFdset = 15,
     /// The tap is on another bridge of the host.
     Bridge = 16,
+    /// A root port that the record has is not there, or is elsewhere.
+    Port = 17,
 }
 
 /// One disagreement.
@@ -139,7 +141,9 @@ impl Session {
                 Spec::Controller(_) => {}
             }
         }
+        self.compare_ports(&mut differences, deadline)?;
         self.find_foreign(&mut differences);
+        self.find_foreign_on_scsi(&mut differences);
         self.find_orphans(&nodes, &mut differences);
         Ok(differences)
     }
@@ -157,22 +161,43 @@ impl Session {
     /// is at it, a device may be nowhere.
     fn real_address(&mut self, device: &Device, deadline: &Deadline) -> Result<Option<Address>> {
         if matches!(device.address, Some(Address::Scsi(_))) {
-            let values = self.properties(device, scsi::qom::PLACE_PROPERTIES, deadline)?;
+            let values = self.properties(&device.id, scsi::qom::PLACE_PROPERTIES, deadline)?;
             return Ok(scsi::qom::address(values.each_ref()).map(Address::Scsi));
         }
-        let [bus, addr] = self.properties(device, ["parent_bus", "addr"], deadline)?;
+        let [bus, addr] = self.properties(&device.id, ["parent_bus", "addr"], deadline)?;
         let placement = Placement::from_qom(Some(device.id.as_str()), device.model(), &bus, &addr);
         Ok(placement.and_then(|placement| placement.address()).map(Address::Pci))
+    }
+
+    /// The ports that the boot command made: where their devices are for the guest follows from where they are.
+    fn compare_ports(&mut self, differences: &mut Vec<Difference>, deadline: &Deadline) -> Result<()> {
+        let ports = self.runtime().record().ports.clone();
+        for port in ports.iter().filter(|port| port.presence != Presence::AddAfterReboot) {
+            let [addr, chassis] = self.properties(&port.id, ["addr", "chassis"], deadline)?;
+            let place = |devfn: u64, chassis: u64| {
+                format!("pcie.0 slot {}.{} chassis {chassis}", devfn >> 3, devfn & 7)
+            };
+            let recorded =
+                place(u64::from(port.slot.get()) << 3 | u64::from(port.function), port.chassis.into());
+            let found = match (addr.as_u64(), chassis.as_u64()) {
+                (Some(devfn), Some(chassis)) => place(devfn, chassis),
+                _ => "no such port".to_owned(),
+            };
+            if found != recorded {
+                differences.push(Difference::new(Mismatch::Port, &port.id, recorded, found));
+            }
+        }
+        Ok(())
     }
 
     /// Properties of a device; null for each that it does not have.
     fn properties<const N: usize>(
         &mut self,
-        device: &Device,
+        id: impl std::fmt::Display,
         names: [&str; N],
         deadline: &Deadline,
     ) -> Result<[Value; N]> {
-        let path = format!("/machine/peripheral/{}", device.id);
+        let path = format!("/machine/peripheral/{id}");
         let questions = names.map(|name| Command::with("qom-get", &[("path", &path), ("property", name)]));
         let batch = self.monitor()?.run(&questions, deadline);
         if let Some(error) = batch.failure {
@@ -205,7 +230,8 @@ impl Session {
             // A property that this QEMU does not have cannot differ.
             let Some(Ok(found)) = reply else { continue };
             let (expected, found) = (plain_text(expected), plain_text(&found));
-            if expected != found {
+            let fits = if expected == ANY_FILE { !found.is_empty() } else { expected == found };
+            if !fits {
                 let what = Mismatch::of_property(name);
                 differences.push(Difference::new(
                     what,
@@ -223,13 +249,29 @@ impl Session {
         for bus in self.topology.buses() {
             for (slot, function, occupant) in bus.functions() {
                 let Some(id) = occupant.id.as_deref() else { continue };
-                if self.known_device(id).is_none() && self.topology.bus(id).is_none() {
+                if self.topology.bus(id).is_none() && self.is_foreign(id) {
                     let bus = bus.name().map_or("a bus without a name", |name| name.as_str());
                     let place = format!("{bus} slot {}.{function} ({})", slot.get(), occupant.description);
                     differences.push(Difference::new(Mismatch::Foreign, id, "", place));
                 }
             }
         }
+    }
+
+    /// SCSI devices with ids that are not ours, unless they belong to the machine.
+    fn find_foreign_on_scsi(&self, differences: &mut Vec<Difference>) {
+        for (place, claim) in self.places.scsi.claims() {
+            let Some(id) = claim.id.as_deref() else { continue };
+            if self.is_foreign(id) {
+                let place = format!("{place} ({})", claim.description);
+                differences.push(Difference::new(Mismatch::Foreign, id, "", place));
+            }
+        }
+    }
+
+    /// Neither recorded as a device nor named in the recorded command, as a controller of the machine is.
+    fn is_foreign(&self, id: &str) -> bool {
+        self.known_device(id).is_none() && !self.runtime().record().command_names(id)
     }
 
     /// Leftovers that carry our tag, or are made of what does.
@@ -301,6 +343,9 @@ impl Session {
     }
 }
 
+/// Stands for whatever file QEMU takes by default.
+const ANY_FILE: &str = "of the model";
+
 /// What each property of the device has to be: what the generator writes, and the defaults it leaves out.
 fn expectations(device: &Device, address: &Address) -> Map<String, Value> {
     let (mut expected, defaults) = match (&device.spec, address) {
@@ -310,7 +355,12 @@ fn expectations(device: &Device, address: &Address) -> Map<String, Value> {
         ),
         (Spec::Disk(spec), _) => (
             disk::node::device_args(&device.id, address, spec),
-            vec![("serial", Value::from("")), ("share-rw", false.into()), ("bootindex", (-1).into())],
+            vec![
+                ("serial", Value::from("")),
+                ("share-rw", false.into()),
+                ("bootindex", (-1).into()),
+                ("wwn", 0.into()),
+            ],
         ),
         (Spec::Controller(spec), Address::Pci(address)) => {
             (scsi::args::device_args(&device.id, address, spec), Vec::new())
@@ -323,6 +373,9 @@ fn expectations(device: &Device, address: &Address) -> Map<String, Value> {
     }
     if let Some(driver) = expected.remove("driver") {
         expected.insert("type".to_owned(), driver);
+    }
+    if matches!(&device.spec, Spec::Nic(spec) if spec.boot_index.is_some()) {
+        expected.insert("romfile".to_owned(), ANY_FILE.into());
     }
     for (name, value) in defaults {
         expected.entry(name).or_insert(value);

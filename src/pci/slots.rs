@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use crate::claims::{Claim, Claims};
 use crate::error::{Error, Result};
 use crate::ids::{BusName, DeviceId, PciAddress, SLOTS, Slot};
 
@@ -54,7 +55,7 @@ pub(super) struct BusSlots {
     pub(super) kind: BusKind,
     pub(super) access: Access,
     reserved: u8,
-    claims: BTreeMap<Slot, Vec<Claim>>,
+    claims: Claims<Slot>,
 }
 
 /// Whether a bus takes devices now.
@@ -64,13 +65,6 @@ pub(super) enum Access {
     NotHotpluggable,
     /// Not numbered by the guest and QOM was not asked: it may look empty and not be.
     Unknown,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Claim {
-    id: Option<String>,
-    description: String,
-    pending: bool,
 }
 
 /// What a slot is good for.
@@ -143,7 +137,7 @@ impl SlotMap {
     /// The removal of `id` at `address` has been asked for and not granted: the slot stays taken, and says so. Lasts
     /// until [`release`](Self::release), also when the device is occupied again.
     pub fn quarantine(&mut self, address: &PciAddress, id: &DeviceId) {
-        self.claim(address, Claim { pending: true, ..Claim::of(id) });
+        self.claim(address, Claim::pending(id));
     }
 
     /// `id` is gone from `address`. Takes back only what `id` claims there, live view included; false if it claims
@@ -151,14 +145,7 @@ impl SlotMap {
     pub fn release(&mut self, address: &PciAddress, id: &DeviceId) -> bool {
         let seen = self.buses.iter_mut().find(|bus| bus.name == address.bus);
         let Some(bus) = seen.or_else(|| self.unseen.get_mut(&address.bus)) else { return false };
-        let Some(claims) = bus.claims.get_mut(&address.slot) else { return false };
-        let before = claims.len();
-        claims.retain(|claim| claim.id.as_deref() != Some(id.as_str()));
-        let released = claims.len() < before;
-        if claims.is_empty() {
-            bus.claims.remove(&address.slot);
-        }
-        released
+        bus.claims.release(&address.slot, id)
     }
 
     /// Every named bus in the order in which free slots are handed out, then those that only the record names.
@@ -174,33 +161,19 @@ impl SlotMap {
                 self.unseen.entry(address.bus.clone()).or_insert_with(unseen)
             }
         };
-        let claims = bus.claims.entry(address.slot).or_default();
-        match claims.iter_mut().find(|claim| claim.id == new.id) {
-            Some(claim) => claim.pending |= new.pending,
-            None => claims.push(new),
-        }
+        bus.claims.add(address.slot, new);
     }
 }
 
-impl Claim {
-    fn of(id: &DeviceId) -> Self {
-        Self { id: Some(id.to_string()), description: String::new(), pending: false }
-    }
-
-    fn live(occupant: &Occupant) -> Self {
-        Self { id: occupant.id.clone(), description: occupant.description.clone(), pending: false }
-    }
-
-    fn label(&self) -> &str {
-        self.id.as_deref().unwrap_or(&self.description)
-    }
+fn live(occupant: &Occupant) -> Claim {
+    Claim { id: occupant.id.clone(), description: occupant.description.clone(), pending: false }
 }
 
 impl BusSlots {
     fn new(name: BusName, bus: &Bus, rules: Rules) -> Self {
-        let mut claims: BTreeMap<Slot, Vec<Claim>> = BTreeMap::new();
+        let mut claims = Claims::default();
         for (slot, _, occupant) in bus.functions() {
-            claims.entry(slot).or_default().push(Claim::live(occupant));
+            claims.add(slot, live(occupant));
         }
         let access = match (bus.is_hotpluggable(), bus.is_known()) {
             (false, _) => Access::NotHotpluggable,
@@ -212,17 +185,15 @@ impl BusSlots {
     }
 
     fn unseen(name: BusName) -> Self {
-        let claims = BTreeMap::new();
-        Self { name, kind: BusKind::Unseen, access: Access::NotHotpluggable, reserved: 0, claims }
+        let (access, claims) = (Access::NotHotpluggable, Claims::default());
+        Self { name, kind: BusKind::Unseen, access, reserved: 0, claims }
     }
 
     pub(super) fn state(&self, slot: Slot) -> SlotState<'_> {
-        let claims = self.claims.get(&slot).map_or(&[][..], Vec::as_slice);
-        if let Some(pending) = claims.iter().find(|claim| claim.pending) {
-            return SlotState::Quarantined { id: pending.label() };
-        }
-        if let Some(claim) = claims.first() {
-            return SlotState::Taken { by: claim.label() };
+        match self.claims.holder(&slot) {
+            Some(claim) if claim.pending => return SlotState::Quarantined { id: claim.label() },
+            Some(claim) => return SlotState::Taken { by: claim.label() },
+            None => {}
         }
         match self.access {
             Access::NotHotpluggable => SlotState::NotHotpluggable,
@@ -278,7 +249,7 @@ impl<'a> BusView<'a> {
             move |slot: &Slot| bus.kind != BusKind::Unseen && bus.kind.slots().contains(&slot.get());
         (0..SLOTS)
             .filter_map(Slot::new)
-            .filter(move |slot| regular(slot) || bus.claims.contains_key(slot))
+            .filter(move |slot| regular(slot) || bus.claims.contains(slot))
             .map(move |slot| (slot, bus.state(slot)))
     }
 }

@@ -5,8 +5,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::native;
 use super::record::{Device, DeviceKind};
+use super::{native, versioned};
 use crate::error::{Error, ErrorKind, Result};
 
 const FORMAT: &str = "kvm-hotplug-journal";
@@ -68,34 +68,16 @@ impl Journal {
             let device = native::device_to_value(&intent.device)?;
             intents.push(json!({ "verb": intent.verb, intent.device.kind().word(): device }));
         }
-        let file = json!({ "format": FORMAT, "version": VERSION, "intents": intents });
-        Ok(format!("{file}\n").into_bytes())
+        versioned::write(FORMAT, VERSION, &json!({ "intents": intents }))
     }
 
     /// Reads it.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let malformed = |what: String| Error::new(ErrorKind::Format, what);
-        let file: Value =
-            serde_json::from_slice(bytes).map_err(|error| malformed(format!("is not JSON: {error}")))?;
-        if file.get("format").and_then(Value::as_str) != Some(FORMAT) {
-            return Err(malformed(format!("has no \"format\" {FORMAT:?}")));
-        }
-        match file.get("version").and_then(Value::as_u64) {
-            Some(VERSION) => {}
-            Some(newer) if newer > VERSION => {
-                return Err(Error::new(
-                    ErrorKind::Version,
-                    format!(
-                        "was written by a newer version: format version {newer}, this library reads up to {VERSION}"
-                    ),
-                ));
-            }
-            _ => return Err(malformed("has no usable \"version\"".into())),
-        }
+        let file = versioned::open(bytes, FORMAT, VERSION)?;
         let list = file
             .get("intents")
             .and_then(Value::as_array)
-            .ok_or_else(|| malformed("has no \"intents\"".into()))?;
+            .ok_or_else(|| versioned::malformed("has no \"intents\""))?;
         let mut journal = Self::default();
         for (index, value) in list.iter().enumerate() {
             let intent = decode_intent(value)

@@ -9,6 +9,7 @@ pub mod native;
 pub mod ports;
 pub mod record;
 pub mod store;
+mod versioned;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,10 +1,10 @@
 //! Our own file format, version 1: one JSON object.
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::record::{DEFAULT_RESERVED, Device, DeviceKind, MAX_DEVICES, Presence, Record, Spec};
+use super::versioned::{self, field, malformed, parse};
 use crate::disk::DiskSpec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, DeviceId};
@@ -122,12 +122,7 @@ pub fn encode(record: &Record) -> Result<Vec<u8>> {
 
 /// Reads a record, naming the element that is wrong.
 pub fn decode(bytes: &[u8]) -> Result<Record> {
-    let value: Value =
-        serde_json::from_slice(bytes).map_err(|error| malformed(format!("is not JSON: {error}")))?;
-    let Value::Object(mut file) = value else {
-        return Err(malformed("is not a JSON object"));
-    };
-    check_version(&mut file)?;
+    let mut file = versioned::open(bytes, FORMAT, VERSION)?;
     let name = field(&mut file, "name")?.unwrap_or_default();
     let command = field(&mut file, "command")?.ok_or_else(|| malformed("has no \"command\""))?;
     let reserved_slots = field(&mut file, "reserved_slots")?.unwrap_or(DEFAULT_RESERVED);
@@ -150,32 +145,6 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
     Ok(record)
 }
 
-fn check_version(file: &mut Map<String, Value>) -> Result<()> {
-    match field::<String>(file, "format")?.as_deref() {
-        Some(FORMAT) => {}
-        Some(other) => return Err(malformed(format!("has \"format\" {other:?}, expected {FORMAT:?}"))),
-        None => return Err(malformed(format!("has no \"format\", expected {FORMAT:?}"))),
-    }
-    match field::<u64>(file, "version")? {
-        Some(VERSION) => Ok(()),
-        Some(newer) if newer > VERSION => Err(Error::new(
-            ErrorKind::Version,
-            format!(
-                "was written by a newer version: format version {newer}, this library reads up to {VERSION}"
-            ),
-        )),
-        Some(other) => Err(malformed(format!("has \"version\" {other}, which never existed"))),
-        None => Err(malformed("has no \"version\"")),
-    }
-}
-
-fn field<T: DeserializeOwned>(file: &mut Map<String, Value>, key: &str) -> Result<Option<T>> {
-    match file.remove(key) {
-        Some(value) => parse(value).map(Some).map_err(|error| error.context(format!("{key:?}"))),
-        None => Ok(None),
-    }
-}
-
 fn elements(file: &mut Map<String, Value>, key: &str, kind: DeviceKind) -> Result<Vec<Device>> {
     let list: Vec<Value> = field(file, key)?.unwrap_or_default();
     if list.len() > MAX_DEVICES {
@@ -189,14 +158,6 @@ fn elements(file: &mut Map<String, Value>, key: &str, kind: DeviceKind) -> Resul
             .map_err(|error| error.with_kind(ErrorKind::Format).context(format!("{key}[{index}]")))
     };
     list.into_iter().enumerate().map(read_one).collect()
-}
-
-fn parse<T: DeserializeOwned>(value: Value) -> Result<T> {
-    serde_json::from_value(value).map_err(|error| malformed(error.to_string()))
-}
-
-fn malformed(what: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Format, what)
 }
 
 #[cfg(test)]

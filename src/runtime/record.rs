@@ -3,16 +3,17 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::boot;
 use super::format::Format;
 use super::ganeti::{self, NicSettings};
 use super::ports::RootPort;
 use crate::disk::DiskSpec;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{Address, DeviceId, MacAddr, SLOTS};
+use crate::ids::{Address, BusName, DeviceId, MacAddr, SLOTS};
 use crate::net::spec::NicSpec;
 use crate::net::vhost::VhostMode;
 use crate::pci::device_id_for;
-use crate::scsi::ControllerSpec;
+use crate::scsi::{self, ControllerSpec};
 
 /// Slots of `pci.0` left to QEMU's own devices unless the record says otherwise: host bridge, ISA bridge, VGA
 /// and one more.
@@ -96,6 +97,20 @@ impl Spec {
             Self::Controller(_) => DeviceKind::Controller,
         }
     }
+
+    /// The QEMU driver.
+    pub fn model(&self) -> &str {
+        match self {
+            Self::Nic(spec) => &spec.model,
+            Self::Disk(spec) => &spec.model,
+            Self::Controller(spec) => &spec.model,
+        }
+    }
+
+    /// What is said of an address of the wrong kind.
+    pub fn misplaced(&self, needs: &str) -> Error {
+        Error::invalid(format!("a {} needs a {needs} address", self.model()))
+    }
 }
 
 /// One recorded device.
@@ -121,6 +136,17 @@ impl Device {
         self.spec.kind()
     }
 
+    /// The bus it sits on, PCI or SCSI.
+    pub fn bus(&self) -> Option<&BusName> {
+        self.address.as_ref().map(Address::bus)
+    }
+
+    /// Whether the guest has to let go of it before it can leave. QEMU takes a SCSI disk from its controller and tells the
+    /// guest afterwards (5.2 to 11.1).
+    pub fn leaves_by_consent(&self) -> bool {
+        !matches!(self.address, Some(Address::Scsi(_)))
+    }
+
     /// The SCSI controller it sits on, by id, if it sits on one with an id.
     pub fn controller(&self) -> Option<&str> {
         self.address.as_ref()?.scsi()?.controller()
@@ -128,11 +154,7 @@ impl Device {
 
     /// The QEMU driver.
     pub fn model(&self) -> &str {
-        match &self.spec {
-            Spec::Nic(spec) => &spec.model,
-            Spec::Disk(spec) => &spec.model,
-            Spec::Controller(spec) => &spec.model,
-        }
+        self.spec.model()
     }
 
     /// The MAC address, if it is a NIC.
@@ -187,6 +209,11 @@ impl Record {
         self.devices.iter().find(|device| device.id.as_str() == id)
     }
 
+    /// Whether the recorded command has a device with this id.
+    pub fn command_names(&self, id: &str) -> bool {
+        boot::names_device(&self.command, id)
+    }
+
     /// Adds a device.
     pub fn add(&mut self, device: Device) {
         self.next_generation = self.next_generation.max(device.generation.saturating_add(1));
@@ -216,7 +243,8 @@ impl Record {
         match (&self.ganeti, address) {
             (Some(_), _) => ganeti::new_id(kind),
             (None, Some(Address::Pci(address))) => device_id_for(kind.word(), address),
-            (None, _) => DeviceId::parse(&format!("{}-boot-{}", kind.word(), self.next_generation)),
+            (None, Some(Address::Scsi(address))) => scsi::device_id_for(kind.word(), address),
+            (None, None) => DeviceId::parse(&format!("{}-boot-{}", kind.word(), self.next_generation)),
         }
     }
 

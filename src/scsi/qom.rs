@@ -7,6 +7,11 @@ use crate::ids::{BusName, Channel, Lun, ScsiAddress};
 /// The properties that [`address`] reads, in its order.
 pub const PLACE_PROPERTIES: [&str; 4] = ["parent_bus", "channel", "scsi-id", "lun"];
 
+/// Whether it is the QOM type of a SCSI device: `scsi-hd`, `scsi-block`, `scsi-cd`, `scsi-generic`.
+pub fn is_unit(driver: &str) -> bool {
+    driver.starts_with("scsi-")
+}
+
 /// The address in the values of [`PLACE_PROPERTIES`]. `None` for what is not a SCSI device, or sits on a controller without
 /// an id: the name of such a bus (`scsi.0`) may be that of another one, too.
 pub fn address(values: [&Value; 4]) -> Option<ScsiAddress> {

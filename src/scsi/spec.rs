@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::ids::is_model_name;
+use crate::ids::{BusName, is_model_name};
 
 /// Most request queues: a virtio device has 1024 (`VIRTIO_QUEUE_MAX`), one of which is for control and one for events, and
 /// QEMU's own text says "less than 1022".
@@ -11,6 +11,39 @@ pub const MAX_QUEUES: u16 = 1021;
 
 /// The device model used unless another one is named.
 pub const DEFAULT_MODEL: &str = "virtio-scsi-pci";
+
+/// Controller models that can be plugged into a running guest, and that tell it of new disks.
+pub const LIVE_MODELS: &[&str] =
+    &["virtio-scsi-pci", "virtio-scsi-pci-non-transitional", "virtio-scsi-pci-transitional"];
+
+/// Other controller models that QEMU has for PCI. Their disks are only known from the start of the guest: QEMU plugs one in
+/// and tells nobody (`scsi_bus` without a hot-plug handler; `pvscsi` has one, which is not tested here).
+const OTHER_MODELS: &[&str] = &[
+    "lsi53c895a",
+    "lsi53c810",
+    "lsi",
+    "megasas",
+    "megasas-gen2",
+    "mptsas1068",
+    "am53c974",
+    "dc390",
+    "pvscsi",
+];
+
+/// Whether disks on such a controller can be plugged into a running guest.
+pub fn is_live_model(model: &str) -> bool {
+    LIVE_MODELS.contains(&model)
+}
+
+/// Whether it is the model of a SCSI controller.
+pub fn is_controller_model(model: &str) -> bool {
+    is_live_model(model) || OTHER_MODELS.contains(&model)
+}
+
+/// The name that QEMU gives to the bus of a controller.
+pub fn bus_of(id: &str) -> Result<BusName> {
+    BusName::parse(&format!("{id}.0"))
+}
 
 /// All settings of one SCSI controller.
 ///
@@ -43,6 +76,14 @@ impl Default for ControllerSpec {
 }
 
 impl ControllerSpec {
+    /// The first setting in which `other` differs.
+    pub fn conflict_with(&self, other: &Self) -> Option<&'static str> {
+        // Taken apart by name, so that a new field cannot be forgotten here.
+        let Self { model, queues } = self;
+        let same = [("model", *model == other.model), ("queues", *queues == other.queues)];
+        same.into_iter().find_map(|(name, same)| (!same).then_some(name))
+    }
+
     /// Refuses settings that QEMU would refuse.
     pub fn validate(&self) -> Result<()> {
         if !is_model_name(&self.model) {

@@ -5,4 +5,5 @@ pub mod inherit;
 pub mod lock;
 pub mod netif;
 pub mod random;
+pub mod scsi;
 pub mod tun;

@@ -63,6 +63,7 @@ static void guests(void)
 {
     struct kvm_hotplug_nic nic = {.queues = 1};
     struct kvm_hotplug_disk disk = {.path = "/x"};
+    struct kvm_hotplug_controller controller = {.slot = 0};
     struct kvm_hotplug_removal removal = {.id = "x"};
     struct kvm_hotplug_command command = {.execute = "query-status"};
     struct kvm_hotplug_event event;
@@ -73,9 +74,11 @@ static void guests(void)
 
     null(kvm_hotplug_add_nic(NULL, &nic, sizeof nic, NULL, 0, &failure), "guest handle");
     null(kvm_hotplug_add_disk(NULL, &disk, sizeof disk, NULL, 0, &failure), "guest handle");
+    null(kvm_hotplug_add_controller(NULL, &controller, sizeof controller, NULL, 0, &failure), "guest handle");
     null(kvm_hotplug_unplug(NULL, &removal, sizeof removal, NULL, 0, &failure), "guest handle");
     null(kvm_hotplug_del_nic(NULL, "x", 0, &failure), "guest handle");
     null(kvm_hotplug_del_disk(NULL, "x", 0, &failure), "guest handle");
+    null(kvm_hotplug_del_controller(NULL, "x", 0, &failure), "guest handle");
     null(kvm_hotplug_cancel(NULL, &failure), "guest handle");
     null(kvm_hotplug_get_fd(NULL, &failure), "guest handle");
     null(kvm_hotplug_process(NULL, 0, &failure), "guest handle");
@@ -93,6 +96,7 @@ static void guests(void)
     CHECK(text == NULL && bytes == 1);
     null(kvm_hotplug_plan_nic(NULL, &nic, sizeof nic, NULL, 0, &plan, &failure), "guest handle");
     null(kvm_hotplug_plan_disk(NULL, &disk, sizeof disk, NULL, 0, &plan, &failure), "guest handle");
+    null(kvm_hotplug_plan_controller(NULL, &controller, sizeof controller, NULL, 0, &plan, &failure), "guest handle");
     null(kvm_hotplug_plan_removal(NULL, &removal, sizeof removal, NULL, 0, &plan, &failure), "guest handle");
     null(kvm_hotplug_verify(NULL, 0, NULL, 0, 0, &count, &failure), "guest handle");
     null(kvm_hotplug_mend(NULL, 0, NULL, 0, 0, &count, &failure), "guest handle");

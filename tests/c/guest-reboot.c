@@ -71,7 +71,7 @@ int main(void)
     link_address(bridge, "198.18.1.1/24");
     directory_new(directory);
     vm_prepare(&vm, &(struct qemu_options){.guest = true, .root_ports = -1, .extra = (const char *[]){"-smp", "2", NULL}});
-    qemu_version(&boot.qemu_major, &boot.qemu_minor);
+    for_version(&vm, &boot);
     vm_boot(&vm, &boot);
     CHECK_NUMBER(recorded(&vm), 0);
     plug_all(&vm, directory);

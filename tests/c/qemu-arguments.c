@@ -39,10 +39,12 @@ static void nothing_missing(void)
     null(kvm_hotplug_add_nic(vm.guest, NULL, sizeof nic, NULL, 0, &failure), "nic");
     null(kvm_hotplug_add_disk(vm.guest, NULL, sizeof disk, NULL, 0, &failure), "disk");
     null(kvm_hotplug_add_disk(vm.guest, &disk, sizeof disk, NULL, 0, &failure), "path");
+    null(kvm_hotplug_add_controller(vm.guest, NULL, 8, NULL, 0, &failure), "controller");
     null(kvm_hotplug_unplug(vm.guest, NULL, sizeof removal, NULL, 0, &failure), "removal");
     null(kvm_hotplug_unplug(vm.guest, &removal, sizeof removal, NULL, 0, &failure), "id");
     null(kvm_hotplug_del_nic(vm.guest, NULL, 0, &failure), "id");
     null(kvm_hotplug_del_disk(vm.guest, NULL, 0, &failure), "id");
+    null(kvm_hotplug_del_controller(vm.guest, NULL, 0, &failure), "id");
     null(kvm_hotplug_get_device(vm.guest, NULL, NULL, 0, &failure), "id");
     null(kvm_hotplug_next_event(vm.guest, NULL, 8, &failure), "ret_event");
     null(kvm_hotplug_list(vm.guest, NULL, 0, 0, NULL, &failure), "ret_count");
@@ -61,6 +63,7 @@ static void nothing_missing(void)
     null(kvm_hotplug_plan_nic(vm.guest, NULL, sizeof nic, NULL, 0, &plan, &failure), "nic");
     null(kvm_hotplug_plan_disk(vm.guest, NULL, sizeof disk, NULL, 0, &plan, &failure), "disk");
     null(kvm_hotplug_plan_disk(vm.guest, &disk, sizeof disk, NULL, 0, &plan, &failure), "path");
+    null(kvm_hotplug_plan_controller(vm.guest, NULL, 8, NULL, 0, &plan, &failure), "controller");
     null(kvm_hotplug_plan_removal(vm.guest, NULL, sizeof removal, NULL, 0, &plan, &failure), "removal");
     null(kvm_hotplug_plan_removal(vm.guest, &removal, sizeof removal, NULL, 0, &plan, &failure), "id");
     null(kvm_hotplug_verify(vm.guest, 0, NULL, 0, 0, NULL, &failure), "ret_count");

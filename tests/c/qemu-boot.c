@@ -41,8 +41,8 @@ static void boot(const char *const *extra, const struct jail *jail)
     image_raw(image, MEBIBYTE);
     image_raw(base, MEBIBYTE);
     image_qcow2(cow, "1M", base, "raw");
-    qemu_version(&options.qemu_major, &options.qemu_minor);
     vm_prepare(&vm, &(struct qemu_options){.root_ports = -1, .extra = extra});
+    for_version(&vm, &options);
     vm_boot(&vm, &options);
     links = link_count();
     fill(&vm, image, cow);

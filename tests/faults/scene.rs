@@ -16,10 +16,17 @@ pub enum Operation {
     AddVhost(u8),
     AddRaw,
     AddLayered,
+    /// A SCSI disk on a controller that is there.
+    AddScsi,
+    /// A SCSI disk that brings its controller.
+    AddFirstScsi,
+    AddController,
     DelNic(u8),
     DelVhost(u8),
     DelRaw,
     DelLayered,
+    DelScsi,
+    DelController,
     /// A NIC with its cable pulled.
     AddNicDown,
     LinkDown,
@@ -41,26 +48,40 @@ pub use Operation::*;
 
 pub const ID: &str = "victim";
 
+/// The controller that comes with a SCSI disk.
+pub const CONTROLLER: &str = "scsi-pci-4";
+
 /// Time for an operation whose monitor falls silent.
 pub const SHORT: u64 = 150;
 
 impl Operation {
     pub fn is_add(self) -> bool {
-        matches!(self, AddNic(_) | AddVhost(_) | AddRaw | AddLayered | AddNicDown)
+        matches!(
+            self,
+            AddNic(_)
+                | AddVhost(_)
+                | AddRaw
+                | AddLayered
+                | AddNicDown
+                | AddScsi
+                | AddFirstScsi
+                | AddController
+        )
     }
 
     pub fn fate(self) -> Fate {
         match self {
-            AddNic(_) | AddVhost(_) | AddRaw | AddLayered | AddNicDown | LinkDown => Fate::Undone,
-            DelNic(_) | DelVhost(_) | DelRaw | DelLayered => Fate::CarriedThrough,
+            LinkDown => Fate::Undone,
             Resize => Fate::Repeated,
+            _ if self.is_add() => Fate::Undone,
+            _ => Fate::CarriedThrough,
         }
     }
 
     /// Commands that it takes at least, so that no case passes by sending nothing.
     pub fn least(self) -> usize {
         match self {
-            LinkDown => 1,
+            LinkDown | AddController | DelController => 1,
             Resize => 2,
             _ => 3,
         }
@@ -77,6 +98,12 @@ impl Operation {
             DelVhost(queues) => AddVhost(queues),
             DelRaw => AddRaw,
             DelLayered => AddLayered,
+            DelScsi => AddFirstScsi,
+            DelController => AddController,
+            AddScsi => {
+                done(api.add_controller(&ControllerAsk::default()));
+                return;
+            }
             LinkDown => AddNic(2),
             Resize => AddRaw,
             _ => return,
@@ -107,7 +134,13 @@ impl Operation {
             }
             AddRaw => api.add_disk(&DiskAsk { place, ..world.disk("disk.img") }),
             AddLayered => api.add_disk(&DiskAsk { place, ..world.layered_disk() }),
-            DelNic(_) | DelVhost(_) | DelRaw | DelLayered => api.unplug(&UnplugAsk::within(ID, timeout_ms)),
+            AddScsi | AddFirstScsi => {
+                api.add_disk(&DiskAsk { place, model: Some("scsi-hd".into()), ..world.disk("disk.img") })
+            }
+            AddController => api.add_controller(&ControllerAsk { place, ..ControllerAsk::default() }),
+            DelNic(_) | DelVhost(_) | DelRaw | DelLayered | DelScsi | DelController => {
+                api.unplug(&UnplugAsk::within(ID, timeout_ms))
+            }
         }
     }
 }

@@ -38,3 +38,22 @@ unpack_from_debian() {
     done
     die "could not unpack $package of Debian $suite from ${DEBIAN_MIRRORS[*]}"
 }
+
+TRIPLET=x86_64-linux-gnu
+
+# write_loader ROOT: the beginning of a wrapper that lies beside ROOT: it sets $root, $loader and $libraries, with which a
+# program of that system runs on this one.
+write_loader() {
+    local lib
+    # Before /usr was merged the C library lived in /lib, with other libraries in /usr/lib.
+    for lib in lib usr/lib; do
+        [ ! -e "$1/$lib/$TRIPLET/ld-linux-x86-64.so.2" ] || break
+    done
+    [ -e "$1/$lib/$TRIPLET/ld-linux-x86-64.so.2" ] || die "no dynamic loader below $1"
+    cat <<LOADER
+#!/bin/sh
+root="\${0%/*}/root"
+loader="\$root/$lib/$TRIPLET/ld-linux-x86-64.so.2"
+libraries="\$root/lib/$TRIPLET:\$root/usr/lib/$TRIPLET"
+LOADER
+}

@@ -63,7 +63,8 @@ prop_compose! {
             let mut new = match (&mut spec, target) {
                 // On one of the record's controllers, or on one of the machine's.
                 (Spec::Disk(disk), Some(target)) => {
-                    disk.model = "scsi-hd".into();
+                    // The queues are the controller's.
+                    (disk.model, disk.queues) = ("scsi-hd".into(), None);
                     let bus = if count == 0 { "scsi.0".into() } else { format!("d{}.0", index % count) };
                     on_scsi(&id, &bus, target, spec)
                 }

@@ -20,6 +20,7 @@ pub trait Agent {
 pub trait Api: Send + Sync {
     fn add_nic(&self, nic: &NicAsk) -> Result<Answer, Failure>;
     fn add_disk(&self, disk: &DiskAsk) -> Result<Answer, Failure>;
+    fn add_controller(&self, controller: &ControllerAsk) -> Result<Answer, Failure>;
     fn unplug(&self, removal: &UnplugAsk) -> Result<Answer, Failure>;
     fn set_link(&self, id: &str, up: bool, timeout_ms: u64) -> Result<Changed, Failure>;
     fn move_nic(&self, id: &str, bridge: Option<&str>, timeout_ms: u64) -> Result<Changed, Failure>;
@@ -42,11 +43,14 @@ pub trait Api: Send + Sync {
     fn cancel(&self) -> bool;
 }
 
-/// What both kinds of device have in common.
+/// What all kinds of device have in common.
 #[derive(Clone, Debug)]
 pub struct Place {
     pub id: Option<String>,
+    /// Bus and slot; for a SCSI disk bus and target, on unit 0.
     pub address: Option<(String, u8)>,
+    /// For a SCSI disk: the bus of the controller.
+    pub scsi_bus: Option<String>,
     pub live_only: bool,
     pub timeout_ms: u64,
 }
@@ -56,7 +60,7 @@ pub const AMPLE: u64 = 10_000;
 
 impl Default for Place {
     fn default() -> Self {
-        Self { id: None, address: None, live_only: false, timeout_ms: AMPLE }
+        Self { id: None, address: None, scsi_bus: None, live_only: false, timeout_ms: AMPLE }
     }
 }
 
@@ -109,10 +113,17 @@ pub struct DiskAsk {
     pub model: Option<String>,
 }
 
+#[derive(Clone, Debug, Default)]
+pub struct ControllerAsk {
+    pub place: Place,
+    pub queues: Option<u16>,
+    pub model: Option<String>,
+}
+
 #[derive(Clone, Debug)]
 pub struct UnplugAsk {
     pub id: String,
-    /// `nic` or `disk`, if it has to be one.
+    /// `nic`, `disk` or `scsi`, if it has to be one.
     pub kind: Option<&'static str>,
     pub live_only: bool,
     pub wait: bool,
@@ -191,6 +202,7 @@ pub enum Later {
     QemuTooOld,
     Model,
     NoAddress,
+    Controller,
 }
 
 /// Why a removal is pending.
@@ -211,6 +223,7 @@ pub enum Why {
 pub struct Item {
     pub id: String,
     pub kind: &'static str,
+    /// Bus and slot, or bus and target.
     pub address: Option<(String, u8)>,
     pub generation: u64,
     pub presence: Presence,
@@ -254,7 +267,7 @@ pub enum What {
     Qmp,
 }
 
-/// One slot.
+/// One slot, or one SCSI target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SlotItem {
     pub bus: String,

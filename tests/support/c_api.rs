@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::{null, null_mut};
 
+use ::kvm_hotplug::capi::controller::*;
 use ::kvm_hotplug::capi::device::{
     kvm_hotplug_answer as Code, kvm_hotplug_device, kvm_hotplug_reason as Reason,
 };
@@ -202,17 +203,22 @@ impl Api for CApi {
         };
         let read_only = if disk.read_only { KVM_HOTPLUG_READ_ONLY } else { 0 };
         let share_rw = if disk.share_rw { KVM_HOTPLUG_SHARE_RW } else { 0 };
+        let scsi = disk.model.as_deref().is_some_and(|model| model.starts_with("scsi-"));
+        let number = disk.place.address.as_ref().map_or(0, |(_, number)| u32::from(*number));
+        let pinned = if scsi && disk.place.address.is_some() { KVM_HOTPLUG_SCSI_ADDRESS } else { 0 };
         let request = kvm_hotplug_disk {
             path: strings.keep(Some(disk.path.as_os_str().as_bytes())),
             id: strings.keep(disk.place.id.as_ref()),
             serial: strings.keep(disk.serial.as_ref()),
             model: strings.keep(disk.model.as_ref()),
-            bus: strings.keep(disk.place.address.as_ref().map(|(bus, _)| bus)),
+            bus: strings
+                .keep(disk.place.address.as_ref().map(|(bus, _)| bus).or(disk.place.scsi_bus.as_ref())),
             format: format as u32,
-            slot: disk.place.address.as_ref().map_or(0, |(_, slot)| u32::from(*slot)),
+            slot: if scsi { 0 } else { number },
+            target: if scsi { number } else { 0 },
             boot_index: disk.boot_index.unwrap_or(0),
             timeout_ms: milliseconds(disk.place.timeout_ms),
-            flags: flags(&disk.place, disk.boot_index) | read_only | share_rw,
+            flags: flags(&disk.place, disk.boot_index) | read_only | share_rw | pinned,
             ..zeroed()
         };
         let (size, mut device) = (size_of_val(&request), zeroed::<kvm_hotplug_device>());
@@ -220,6 +226,26 @@ impl Api for CApi {
         // SAFETY: all of it lives through the call.
         let code = call(|error| unsafe {
             kvm_hotplug_add_disk(self.0, &raw const request, size, &raw mut device, device_size, error)
+        })?;
+        Ok(answer(code, &device))
+    }
+
+    fn add_controller(&self, controller: &ControllerAsk) -> Result<Answer, Failure> {
+        let mut strings = Strings::default();
+        let request = kvm_hotplug_controller {
+            id: strings.keep(controller.place.id.as_ref()),
+            model: strings.keep(controller.model.as_ref()),
+            bus: strings.keep(controller.place.address.as_ref().map(|(bus, _)| bus)),
+            queues: controller.queues.map_or(0, u32::from),
+            slot: controller.place.address.as_ref().map_or(0, |(_, slot)| u32::from(*slot)),
+            timeout_ms: milliseconds(controller.place.timeout_ms),
+            flags: flags(&controller.place, None),
+        };
+        let (size, mut device) = (size_of_val(&request), zeroed::<kvm_hotplug_device>());
+        let device_size = size_of_val(&device);
+        // SAFETY: all of it lives through the call.
+        let code = call(|error| unsafe {
+            kvm_hotplug_add_controller(self.0, &raw const request, size, &raw mut device, device_size, error)
         })?;
         Ok(answer(code, &device))
     }
@@ -246,6 +272,7 @@ impl Api for CApi {
                     match kind {
                         "nic" => kvm_hotplug_del_nic(self.0, id.as_ptr(), timeout, error),
                         "disk" => kvm_hotplug_del_disk(self.0, id.as_ptr(), timeout, error),
+                        "scsi" => kvm_hotplug_del_controller(self.0, id.as_ptr(), timeout, error),
                         other => panic!("kind {other}"),
                     }
                 }
@@ -448,6 +475,7 @@ fn later(reason: u32) -> Later {
         () if is(Reason::KVM_HOTPLUG_REASON_QEMU_TOO_OLD) => Later::QemuTooOld,
         () if is(Reason::KVM_HOTPLUG_REASON_MODEL) => Later::Model,
         () if is(Reason::KVM_HOTPLUG_REASON_NO_ADDRESS) => Later::NoAddress,
+        () if is(Reason::KVM_HOTPLUG_REASON_CONTROLLER) => Later::Controller,
         () => panic!("reason {reason}"),
     }
 }
@@ -475,9 +503,10 @@ fn item(device: &kvm_hotplug_device) -> Item {
         kind: match device.device_type {
             1 => "nic",
             2 => "disk",
+            3 => "scsi",
             other => panic!("device type {other}"),
         },
-        address: bus.map(|bus| (bus, u8::try_from(device.slot).unwrap())),
+        address: bus.map(|bus| (bus, place(device.address_type, device.slot, device.target))),
         generation: device.generation,
         presence: match () {
             () if is(Code::KVM_HOTPLUG_PENDING) => Presence::Pending(why(device.reason)),
@@ -490,11 +519,21 @@ fn item(device: &kvm_hotplug_device) -> Item {
     }
 }
 
+/// The slot or target.
+fn place(address_type: u32, slot: u32, target: u32) -> u8 {
+    let number = match address_type {
+        1 => slot,
+        2 => target,
+        other => panic!("address type {other}"),
+    };
+    u8::try_from(number).unwrap()
+}
+
 fn slot(slot: &kvm_hotplug_slot) -> SlotItem {
     let is = |state: SlotState| slot.state == state as u32;
     SlotItem {
         bus: field(&slot.bus).unwrap(),
-        slot: u8::try_from(slot.slot).unwrap(),
+        slot: place(slot.address_type, slot.slot, slot.target),
         state: match () {
             () if is(SlotState::KVM_HOTPLUG_SLOT_FREE) => SlotUse::Free,
             () if is(SlotState::KVM_HOTPLUG_SLOT_RESERVED) => SlotUse::Reserved,

@@ -8,6 +8,7 @@
 pub mod api;
 pub mod c_api;
 pub mod fake;
+pub mod ganeti;
 pub mod host;
 pub mod rust_api;
 pub mod world;

@@ -8,13 +8,14 @@ use std::time::Duration;
 use kvm_hotplug::Error;
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
 use kvm_hotplug::hotplug::{
-    self, AfterReboot, DeviceState, DiskRequest, Guest, NewSize, NicRequest, Outcome, RawCommand, Removal,
-    TapSource, Waiting, Wish,
+    self, AfterReboot, ControllerRequest, DeviceState, DiskRequest, Guest, NewSize, NicRequest, Outcome,
+    RawCommand, Removal, TapSource, Waiting, Wish,
 };
-use kvm_hotplug::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, Slot};
+use kvm_hotplug::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, ScsiAddress, Slot};
 use kvm_hotplug::log::{Level, Log, Sink};
 use kvm_hotplug::net::vhost::VhostMode;
 use kvm_hotplug::runtime::{self, Device, DeviceKind, Runtime, Spec};
+use kvm_hotplug::scsi::ControllerSpec;
 use serde_json::Value;
 
 use super::api::*;
@@ -55,7 +56,7 @@ impl Api for RustApi {
             fds => TapSource::Given(fds.iter().map(|fd| fd.try_clone().unwrap()).collect()),
         };
         let request = NicRequest {
-            wish: wish(&nic.place)?,
+            wish: wish(&nic.place, false)?,
             mac: nic.mac.as_deref().map(MacAddr::parse).transpose()?,
             queues: nic.queues,
             vhost: if nic.vhost { VhostMode::Required } else { VhostMode::Off },
@@ -84,8 +85,17 @@ impl Api for RustApi {
             Some("qcow2") => FormatRequest::Qcow2,
             Some(other) => panic!("format {other}"),
         };
-        let request = DiskRequest { wish: wish(&disk.place)?, spec, format };
+        let request = DiskRequest { wish: wish(&disk.place, spec.is_scsi())?, spec, format };
         Ok(answer(self.0.add_disk(&request, Duration::from_millis(disk.place.timeout_ms))?))
+    }
+
+    fn add_controller(&self, controller: &ControllerAsk) -> Result<Answer, Failure> {
+        let mut spec = ControllerSpec { queues: controller.queues, ..ControllerSpec::default() };
+        if let Some(model) = &controller.model {
+            spec.model = model.clone();
+        }
+        let request = ControllerRequest { wish: wish(&controller.place, false)?, spec };
+        Ok(answer(self.0.add_controller(&request, Duration::from_millis(controller.place.timeout_ms))?))
     }
 
     fn unplug(&self, removal: &UnplugAsk) -> Result<Answer, Failure> {
@@ -192,8 +202,8 @@ impl Api for RustApi {
             hotplug::SlotUse::Unknown => SlotUse::Unknown,
         };
         let slot = |line: hotplug::SlotLine| SlotItem {
-            bus: line.bus,
-            slot: line.slot,
+            bus: line.address.bus().to_string(),
+            slot: number(&line.address),
             state: usage(line.state),
             occupant: line.occupant,
         };
@@ -209,13 +219,18 @@ impl Api for RustApi {
     }
 }
 
-fn wish(place: &Place) -> Result<Wish, Failure> {
-    let address = |(bus, slot): &(String, u8)| -> Result<Address, Error> {
-        Ok(PciAddress { bus: BusName::parse(bus)?, slot: Slot::try_from(u64::from(*slot))? }.into())
+fn wish(place: &Place, scsi: bool) -> Result<Wish, Failure> {
+    let address = |(bus, number): &(String, u8)| -> Result<Address, Error> {
+        let bus = BusName::parse(bus)?;
+        Ok(match scsi {
+            true => ScsiAddress::of_target(bus, *number).into(),
+            false => PciAddress { bus, slot: Slot::try_from(u64::from(*number))? }.into(),
+        })
     };
     Ok(Wish {
         id: place.id.as_deref().map(DeviceId::parse).transpose()?,
         address: place.address.as_ref().map(address).transpose()?,
+        scsi_bus: place.scsi_bus.as_deref().map(BusName::parse).transpose()?,
         live_only: place.live_only,
     })
 }
@@ -243,6 +258,7 @@ fn later(why: &AfterReboot) -> Later {
         AfterReboot::QemuTooOld(_) => Later::QemuTooOld,
         AfterReboot::Model(_) => Later::Model,
         AfterReboot::NoAddress => Later::NoAddress,
+        AfterReboot::Controller(_) => Later::Controller,
     }
 }
 

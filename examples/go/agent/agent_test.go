@@ -15,7 +15,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"example.org/kvmhotplug"
 )
@@ -60,6 +59,13 @@ func TestAnswersAndTheirStatus(t *testing.T) {
 		{400, "DELETE", "/nics/data", ``, kvmhotplug.ErrInvalid, "data is a disk"},
 		{400, "DELETE", "/disks/data?no_wait", ``, kvmhotplug.ErrInvalid, "no_wait"},
 		{400, "GET", "/events?since=now", ``, kvmhotplug.ErrInvalid, "now"},
+		{400, "PUT", "/nics/lan/link", `{}`, kvmhotplug.ErrInvalid, "up"},
+		{400, "PUT", "/nics/lan/bridge", `{}`, kvmhotplug.ErrInvalid, "bridge"},
+		{400, "PUT", "/disks/data/size", `{"bytes":513}`, kvmhotplug.ErrInvalid, "512"},
+		{403, "POST", "/qmp", `{"execute":"device_del","arguments":{"id":"data"}}`, kvmhotplug.ErrState, "device_del"},
+		{404, "GET", "/details/other", ``, kvmhotplug.ErrNotFound, "other"},
+		{404, "PUT", "/nics/lan/link", `{"up":true}`, kvmhotplug.ErrNotFound, "lan"},
+		{502, "POST", "/qmp", `{"execute":"no-such-command"}`, kvmhotplug.ErrQMP, "no-such-command"},
 		{404, "POST", "/disks", `{"path":"/absent"}`, kvmhotplug.ErrNotFound, "/absent"},
 		{404, "POST", "/nics", `{"bus":"pci.9"}`, kvmhotplug.ErrNotFound, "pci.9"},
 		{409, "POST", "/disks", `{"id":"data","path":"` + path + `","serial":"S"}`, kvmhotplug.ErrConflict, "another serial"},
@@ -77,6 +83,31 @@ func TestAnswersAndTheirStatus(t *testing.T) {
 	want[failure](t, agent, http.StatusBadRequest, "PUT", "/guests/.hidden", "")
 	if got := agent.do(t, "PATCH", guest, ""); got.status != http.StatusMethodNotAllowed {
 		t.Errorf("PATCH: %d", got.status)
+	}
+
+	bridge := newBridge(t)
+	want[kvmhotplug.Result](t, agent, http.StatusCreated, "POST", guest+"/nics", `{"id":"lan","vhost":"off","link_down":true}`)
+	if up := want[kvmhotplug.Result](t, agent, http.StatusOK, "PUT", guest+"/nics/lan/link", `{"up":true}`); up.Device.LinkDown {
+		t.Errorf("the link: %+v", up.Device)
+	}
+	if moved := want[kvmhotplug.Result](t, agent, http.StatusOK, "PUT", guest+"/nics/lan/bridge", `{"bridge":"`+bridge+`"}`); moved.Device.Bridge != bridge {
+		t.Errorf("the bridge: %+v", moved.Device)
+	}
+	if size := want[map[string]int](t, agent, http.StatusOK, "PUT", guest+"/disks/data/size", `{"bytes":2097152}`); size["bytes"] != 2<<20 {
+		t.Errorf("the size: %v", size)
+	}
+	if details := want[map[string]any](t, agent, http.StatusOK, "GET", guest+"/details/data", ""); details["size"] != float64(2<<20) {
+		t.Errorf("the details: %v", details)
+	}
+	if details := want[[]any](t, agent, http.StatusOK, "GET", guest+"/details", ""); len(details) != 2 {
+		t.Errorf("the details: %v", details)
+	}
+	if boot := want[kvmhotplug.BootPlan](t, agent, http.StatusOK, "GET", guest+"/boot?spare_ports=2", ""); boot.Devices != 2 {
+		t.Errorf("the next boot: %+v", boot)
+	}
+	reply := want[struct{ Return struct{ Running bool } }](t, agent, http.StatusOK, "POST", guest+"/qmp", `{"execute":"query-status"}`)
+	if !reply.Return.Running {
+		t.Errorf("query-status: %+v", reply)
 	}
 
 	late := want[kvmhotplug.Result](t, agent, http.StatusAccepted, "POST", guest+"/nics", `{"id":"old","model":"e1000"}`)
@@ -350,7 +381,7 @@ func TestEveryKindHasAStatus(t *testing.T) {
 			t.Errorf("%v: %d", kind, status)
 		}
 	}
-	if known < 24 {
+	if known < 25 {
 		t.Errorf("only %d kinds", known)
 	}
 	if statusOf(errors.New("something")) != http.StatusInternalServerError {

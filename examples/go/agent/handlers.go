@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"math"
 	"net/http"
+	"syscall"
 
 	"example.org/kvmhotplug"
 )
@@ -53,6 +55,25 @@ func (s *server) showRecord(_ context.Context, r *http.Request) (int, any, error
 	}
 	defer record.Close()
 	return list(record.Devices())
+}
+
+// planBoot says how full the next boot will be.
+func (s *server) planBoot(_ context.Context, r *http.Request) (int, any, error) {
+	guest, err := s.guests.find(r.PathValue("guest"))
+	if err != nil {
+		return 0, nil, err
+	}
+	spare, err := numberOf(r, "spare_ports", "", 0)
+	if err != nil {
+		return 0, nil, err
+	}
+	record, err := kvmhotplug.Read(guest.record)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer record.Close()
+	plan, err := record.PlanBoot(int(min(spare, math.MaxInt32)))
+	return http.StatusOK, plan, err
 }
 
 func showVersion(context.Context, *http.Request) (int, any, error) {
@@ -134,6 +155,64 @@ func removeOnly(ctx context.Context, r *http.Request, remove func(context.Contex
 	}
 	result, err := remove(ctx, r.PathValue("id"))
 	return statusOfState(result.State, http.StatusOK), result, err
+}
+
+// describe shows everything that is known of one device, or of all.
+func describe(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
+	id := r.PathValue("id")
+	text, err := guest.Describe(ctx, id)
+	if err == nil && text == nil {
+		return 0, nil, &kvmhotplug.Error{Kind: kvmhotplug.ErrNotFound, Errno: syscall.ENOENT, Message: "there is no device " + id}
+	}
+	return http.StatusOK, text, err
+}
+
+func setLink(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
+	var link struct {
+		Up *bool `json:"up"`
+	}
+	if err := read(r, &link); err != nil {
+		return 0, nil, err
+	}
+	if link.Up == nil {
+		return 0, nil, badRequest(`the body says nothing about "up"`)
+	}
+	result, err := guest.SetLink(ctx, r.PathValue("id"), *link.Up)
+	return statusOfState(result.State, http.StatusOK), result, err
+}
+
+// moveNIC takes a NIC out of any bridge when the name is "".
+func moveNIC(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
+	var to struct {
+		Bridge *string `json:"bridge"`
+	}
+	if err := read(r, &to); err != nil {
+		return 0, nil, err
+	}
+	if to.Bridge == nil {
+		return 0, nil, badRequest(`the body names no "bridge"`)
+	}
+	result, err := guest.MoveNIC(ctx, r.PathValue("id"), *to.Bridge)
+	return statusOfState(result.State, http.StatusOK), result, err
+}
+
+func resizeDisk(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
+	var to kvmhotplug.Resize
+	if err := read(r, &to); err != nil {
+		return 0, nil, err
+	}
+	size, err := guest.ResizeDisk(ctx, r.PathValue("id"), to)
+	return http.StatusOK, map[string]uint64{"bytes": size}, err
+}
+
+// runQMP passes a command of the client's own on to QEMU.
+func runQMP(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
+	var command kvmhotplug.Command
+	if err := read(r, &command); err != nil {
+		return 0, nil, err
+	}
+	reply, err := guest.QMP(ctx, command)
+	return http.StatusOK, map[string]any{"return": reply}, err
 }
 
 func listSlots(ctx context.Context, _ *http.Request, guest *kvmhotplug.Guest) (int, any, error) {

@@ -36,21 +36,28 @@ func newServer(guests *registry, news *feed, logger *slog.Logger) http.Handler {
 		"PUT /guests/{guest}":        s.createGuest,
 		"GET /guests/{guest}":        s.showGuest,
 		"GET /guests/{guest}/record": s.showRecord,
+		"GET /guests/{guest}/boot":   s.planBoot,
 		"GET /version":               showVersion,
 	} {
 		mux.Handle(pattern, s.answer(handle))
 	}
 	for pattern, handle := range map[string]onGuest{
-		"GET /guests/{guest}/devices":         listDevices,
-		"GET /guests/{guest}/devices/{id}":    showDevice,
-		"POST /guests/{guest}/nics":           addNIC,
-		"POST /guests/{guest}/disks":          addDisk,
-		"DELETE /guests/{guest}/devices/{id}": removeDevice,
-		"DELETE /guests/{guest}/nics/{id}":    removeNIC,
-		"DELETE /guests/{guest}/disks/{id}":   removeDisk,
-		"GET /guests/{guest}/slots":           listSlots,
-		"GET /guests/{guest}/differences":     verify,
-		"POST /guests/{guest}/mend":           mend,
+		"GET /guests/{guest}/devices":          listDevices,
+		"GET /guests/{guest}/devices/{id}":     showDevice,
+		"POST /guests/{guest}/nics":            addNIC,
+		"POST /guests/{guest}/disks":           addDisk,
+		"DELETE /guests/{guest}/devices/{id}":  removeDevice,
+		"DELETE /guests/{guest}/nics/{id}":     removeNIC,
+		"DELETE /guests/{guest}/disks/{id}":    removeDisk,
+		"GET /guests/{guest}/details":          describe,
+		"GET /guests/{guest}/details/{id}":     describe,
+		"PUT /guests/{guest}/nics/{id}/link":   setLink,
+		"PUT /guests/{guest}/nics/{id}/bridge": moveNIC,
+		"PUT /guests/{guest}/disks/{id}/size":  resizeDisk,
+		"POST /guests/{guest}/qmp":             runQMP,
+		"GET /guests/{guest}/slots":            listSlots,
+		"GET /guests/{guest}/differences":      verify,
+		"POST /guests/{guest}/mend":            mend,
 	} {
 		mux.Handle(pattern, s.answer(s.open(handle)))
 	}

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// The session that the README shows is run line by line against a booted guest, and has to look as it does there; "…"
+// The sessions that the READMEs show are run line by line against a booted guest, and have to look as they do there; "…"
 // stands for what differs each time, and alone on a line for any number of lines.
-func TestTheREADMEsSession(t *testing.T) {
+func TestTheREADMEsSessions(t *testing.T) {
 	dir, bridge := directory(t), newBridge(t)
 	newRecord(t, dir, "web1")
 	newImage(t, dir, "data.img")
@@ -19,11 +19,20 @@ func TestTheREADMEsSession(t *testing.T) {
 	agent := startAgent(t, dir)
 
 	here := strings.NewReplacer("/run/agent", dir, "/srv/data.img", filepath.Join(dir, "data.img"), "br0", bridge)
-	text, err := os.ReadFile("../README.md")
+	follow(t, here, "../README.md", 12)
+	follow(t, here, "../../../README.md", 4)
+	agent.end(t)
+	ok(t, qemu.Kill())
+}
+
+// follow does what the file says, in at least so many steps.
+func follow(t *testing.T, here *strings.Replacer, file string, least int) {
+	t.Helper()
+	text, err := os.ReadFile(file)
 	ok(t, err)
 	steps := stepsOf(string(text))
-	if len(steps) < 12 {
-		t.Fatalf("only %d steps were found in the README", len(steps))
+	if len(steps) < least {
+		t.Fatalf("only %d steps were found in %s", len(steps), file)
 	}
 	prelude := "set -e\n"
 	for _, step := range steps {
@@ -38,11 +47,9 @@ func TestTheREADMEsSession(t *testing.T) {
 		}
 		t.Logf("$ %s\n%s", step.command, output)
 		if !looksLike(string(output), here.Replace(step.output)) {
-			t.Fatalf("$ %s\n%s\nThe README shows\n%s", step.command, output, step.output)
+			t.Fatalf("$ %s\n%s\n%s shows\n%s", step.command, output, file, step.output)
 		}
 	}
-	agent.end(t)
-	ok(t, qemu.Kill())
 }
 
 type step struct{ command, output string }

@@ -35,6 +35,7 @@ var statusOfKind = map[kvmhotplug.Kind]int{
 	kvmhotplug.ErrImageLocked:     http.StatusLocked,
 	kvmhotplug.ErrUnavailable:     http.StatusNotImplemented,
 	kvmhotplug.ErrState:           http.StatusServiceUnavailable,
+	kvmhotplug.ErrMigrating:       http.StatusServiceUnavailable,
 }
 
 func statusOf(err error) int {
@@ -42,7 +43,12 @@ func statusOf(err error) int {
 	if errors.As(err, &closed) {
 		return http.StatusServiceUnavailable
 	}
-	if status, ok := statusOfKind[asError(err).Kind]; ok {
+	known := asError(err)
+	if known.Kind == kvmhotplug.ErrState && known.Errno == syscall.EPERM {
+		// A QMP command that would fool the record.
+		return http.StatusForbidden
+	}
+	if status, ok := statusOfKind[known.Kind]; ok {
 		return status
 	}
 	return http.StatusInternalServerError

@@ -124,6 +124,8 @@ const (
 	ReasonStopped Reason = C.KVM_HOTPLUG_REASON_STOPPED
 	// ReasonNotAwaited (pending): the caller did not wait.
 	ReasonNotAwaited Reason = C.KVM_HOTPLUG_REASON_NOT_AWAITED
+	// ReasonMigrating (pending): the guest is being migrated; it will be asked again where it runs afterwards.
+	ReasonMigrating Reason = C.KVM_HOTPLUG_REASON_MIGRATING
 )
 
 var reasonNames = map[Reason]string{
@@ -138,6 +140,7 @@ var reasonNames = map[Reason]string{
 	ReasonAsleep:     "asleep",
 	ReasonStopped:    "stopped",
 	ReasonNotAwaited: "not-awaited",
+	ReasonMigrating:  "migrating",
 }
 
 // String is a short name such as "paused".
@@ -178,22 +181,34 @@ type Device struct {
 	// Generation tells this attachment from earlier ones of the same id.
 	Generation uint64 `json:"generation"`
 
-	// Of NICs: the address; the tap when it was added; the bridge; whether vhost-net moves the packets; and the MTU
-	// announced to the guest.
+	// BootIndex is the place in the firmware's boot order, nil for none.
+	BootIndex *int `json:"boot_index,omitempty"`
+
+	// Of NICs: the address; the tap when it was added; the bridge; whether vhost-net moves the packets; the MTU announced
+	// to the guest; and whether the link is recorded as down.
 	MAC       string `json:"mac,omitempty"`
 	Interface string `json:"interface,omitempty"`
 	Bridge    string `json:"bridge,omitempty"`
 	Vhost     bool   `json:"vhost,omitempty"`
 	MTU       uint32 `json:"mtu,omitempty"`
+	LinkDown  bool   `json:"link_down,omitempty"`
 
-	// Of disks: the serial number; the image or block device; and whether the guest cannot write.
-	Serial   string `json:"serial,omitempty"`
-	Path     string `json:"path,omitempty"`
-	ReadOnly bool   `json:"read_only,omitempty"`
+	// Of disks: what was asked for in [Disk].
+	Serial            string       `json:"serial,omitempty"`
+	Path              string       `json:"path,omitempty"`
+	Format            Format       `json:"format,omitempty"`
+	Cache             Cache        `json:"cache,omitempty"`
+	AIO               AIO          `json:"aio,omitempty"`
+	Discard           Discard      `json:"discard,omitempty"`
+	DetectZeroes      DetectZeroes `json:"detect_zeroes,omitempty"`
+	LogicalBlockSize  uint32       `json:"logical_block_size,omitempty"`
+	PhysicalBlockSize uint32       `json:"physical_block_size,omitempty"`
+	ReadOnly          bool         `json:"read_only,omitempty"`
+	ShareRW           bool         `json:"share_rw,omitempty"`
 }
 
 func deviceOf(from *C.struct_kvm_hotplug_device) Device {
-	return Device{
+	device := Device{
 		ID:                 C.GoString(&from.id[0]),
 		Type:               DeviceType(from.device_type),
 		State:              State(from.state),
@@ -217,7 +232,21 @@ func deviceOf(from *C.struct_kvm_hotplug_device) Device {
 		Serial:             C.GoString(&from.serial[0]),
 		Path:               C.GoString(&from.path[0]),
 		ReadOnly:           from.read_only != 0,
+		LinkDown:           from.link_down != 0,
+		Format:             Format(from.format),
+		Cache:              Cache(from.cache),
+		AIO:                AIO(from.aio),
+		Discard:            Discard(from.discard),
+		DetectZeroes:       DetectZeroes(from.detect_zeroes),
+		LogicalBlockSize:   uint32(from.logical_block_size),
+		PhysicalBlockSize:  uint32(from.physical_block_size),
+		ShareRW:            from.share_rw != 0,
 	}
+	// One that the library did not fill in has no place in any order either.
+	if index := int(from.boot_index); index >= 0 && device.ID != "" {
+		device.BootIndex = &index
+	}
+	return device
 }
 
 // Result is the answer of a call that did not fail.

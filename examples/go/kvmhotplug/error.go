@@ -68,6 +68,8 @@ const (
 	ErrState Kind = C.KVM_HOTPLUG_ERROR_STATE
 	// ErrPanic: an internal error of the library was caught; the handle only closes from here on.
 	ErrPanic Kind = C.KVM_HOTPLUG_ERROR_PANIC
+	// ErrMigrating: the guest is being migrated, or has been, or waits for a migration to come in.
+	ErrMigrating Kind = C.KVM_HOTPLUG_ERROR_MIGRATING
 )
 
 var kindNames = map[Kind]string{
@@ -95,6 +97,7 @@ var kindNames = map[Kind]string{
 	ErrUnavailable:     "unavailable",
 	ErrState:           "state",
 	ErrPanic:           "panic",
+	ErrMigrating:       "migrating",
 }
 
 // String is a short name such as "no-slot".

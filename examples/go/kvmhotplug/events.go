@@ -14,6 +14,7 @@ import "C"
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"syscall"
 	"time"
@@ -39,17 +40,35 @@ const (
 	EventMonitorLost EventType = C.KVM_HOTPLUG_EVENT_MONITOR_LOST
 	// EventLost: events were dropped because nobody fetched them.
 	EventLost EventType = C.KVM_HOTPLUG_EVENT_LOST
+	// EventMonitorRestored: there is a connection to the monitor again.
+	EventMonitorRestored EventType = C.KVM_HOTPLUG_EVENT_MONITOR_RESTORED
+	// EventIOError: a disk could not be read or written: Operation, Action and NoSpace say more.
+	EventIOError EventType = C.KVM_HOTPLUG_EVENT_IO_ERROR
+	// EventShutdown: the guest shut down, or was made to; ByGuest says which, Text why.
+	EventShutdown EventType = C.KVM_HOTPLUG_EVENT_SHUTDOWN
+	// EventReset: the guest was reset; ByGuest says by whom, Text why.
+	EventReset EventType = C.KVM_HOTPLUG_EVENT_RESET
+	// EventPanicked: the guest's system has crashed and says so.
+	EventPanicked EventType = C.KVM_HOTPLUG_EVENT_PANICKED
+	// EventQMP: a QMP event as it came, after [Guest.WatchQMP].
+	EventQMP EventType = C.KVM_HOTPLUG_EVENT_QMP
 )
 
 var eventNames = map[EventType]string{
-	EventAdded:          "added",
-	EventRemoved:        "removed",
-	EventRemovedByGuest: "removed-by-guest",
-	EventRefused:        "refused",
-	EventPending:        "pending",
-	EventUndone:         "undone",
-	EventMonitorLost:    "monitor-lost",
-	EventLost:           "lost",
+	EventAdded:           "added",
+	EventRemoved:         "removed",
+	EventRemovedByGuest:  "removed-by-guest",
+	EventRefused:         "refused",
+	EventPending:         "pending",
+	EventUndone:          "undone",
+	EventMonitorLost:     "monitor-lost",
+	EventLost:            "lost",
+	EventMonitorRestored: "monitor-restored",
+	EventIOError:         "io-error",
+	EventShutdown:        "shutdown",
+	EventReset:           "reset",
+	EventPanicked:        "panicked",
+	EventQMP:             "qmp",
 }
 
 // String is a name such as "removed".
@@ -64,6 +83,36 @@ func (t *EventType) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
+// IOAction is what QEMU did about a failed request to a disk.
+type IOAction uint32
+
+const (
+	// IOReport: the guest was told.
+	IOReport IOAction = C.KVM_HOTPLUG_IO_REPORT
+	// IOIgnore: nothing.
+	IOIgnore IOAction = C.KVM_HOTPLUG_IO_IGNORE
+	// IOStop: the guest was stopped; QEMU repeats the request when it is let go on (QMP command cont).
+	IOStop IOAction = C.KVM_HOTPLUG_IO_STOP
+)
+
+var ioActionNames = map[IOAction]string{
+	IOReport: "report",
+	IOIgnore: "ignore",
+	IOStop:   "stop",
+}
+
+// String is "report", "ignore" or "stop".
+func (a IOAction) String() string { return nameOf(ioActionNames, a) }
+
+// MarshalText writes the name.
+func (a IOAction) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// UnmarshalText reads the name.
+func (a *IOAction) UnmarshalText(text []byte) (err error) {
+	*a, err = parseName(ioActionNames, text, "action")
+	return err
+}
+
 // Event is news that no call answers itself.
 type Event struct {
 	Type EventType `json:"type"`
@@ -74,19 +123,50 @@ type Event struct {
 	Generation uint64 `json:"generation,omitempty"`
 	// Text is details in words.
 	Text string `json:"text"`
+	// Times is how often it has happened since it was last fetched: what a guest can cause without end is not kept twice.
+	Times uint64 `json:"times,omitempty"`
 	// Lost is how many events were dropped, for EventLost.
 	Lost uint64 `json:"lost,omitempty"`
+	// Operation ("read" or "write"), Action and NoSpace are those of EventIOError.
+	Operation string   `json:"operation,omitempty"`
+	Action    IOAction `json:"action,omitempty"`
+	NoSpace   bool     `json:"no_space,omitempty"`
+	// ByGuest: the guest did it by itself, for EventShutdown and EventReset.
+	ByGuest bool `json:"by_guest,omitempty"`
+	// QMP is the object with "event", "data" and "timestamp" as QEMU sent it, for EventQMP.
+	QMP json.RawMessage `json:"qmp,omitempty"`
 }
 
-func eventOf(from *C.struct_kvm_hotplug_event) Event {
-	return Event{
-		Type:       EventType(from.event_type),
-		ID:         C.GoString(&from.id[0]),
-		DeviceType: DeviceType(from.device_type),
-		Generation: uint64(from.generation),
-		Text:       C.GoString(&from.text[0]),
-		Lost:       uint64(from.lost),
+// eventOf reads the text of an event. Names that it does not know, of a newer library, leave their field 0.
+func eventOf(text string) (Event, error) {
+	var read struct {
+		Event, ID, Type, Text, Operation, Action string
+		Generation, Times, Lost                  uint64
+		NoSpace                                  bool `json:"no_space"`
+		ByGuest                                  bool `json:"by_guest"`
+		QMP                                      json.RawMessage
 	}
+	if err := json.Unmarshal([]byte(text), &read); err != nil {
+		return Event{}, &Error{Kind: ErrFormat, Errno: syscall.EBADMSG, Message: "the library's event: " + err.Error(), cause: err}
+	}
+	event := Event{
+		ID: read.ID, Generation: read.Generation, Text: read.Text, Times: read.Times, Lost: read.Lost,
+		Operation: read.Operation, NoSpace: read.NoSpace, ByGuest: read.ByGuest,
+	}
+	if string(read.QMP) != "null" {
+		event.QMP = read.QMP
+	}
+	event.Type, _ = parseName(eventNames, []byte(read.Event), "type of event")
+	event.Action, _ = parseName(ioActionNames, []byte(read.Action), "action")
+	if event.DeviceType, _ = parseName(typeNames, []byte(read.Type), "type of device"); read.Type == "scsi" {
+		event.DeviceType = TypeController
+	}
+	return event, nil
+}
+
+// fetch takes the oldest event, or none.
+func fetch(handle *C.struct_kvm_hotplug, text **C.char, failure **C.struct_kvm_hotplug_error) C.int {
+	return C.kvm_hotplug_next_event_json(handle, text, failure)
 }
 
 // EventBuffer is how many events the channel of [Guest.Events] holds.
@@ -116,14 +196,23 @@ func process(handle *C.struct_kvm_hotplug, timeout C.uint32_t, failure **C.struc
 // NextEvent fetches the oldest event; false if there is none. It is for agents that wait on [Guest.Poll] and call
 // [Guest.Process] themselves, and not to be mixed with [Guest.Events], with which it would share the events.
 func (g *Guest) NextEvent(ctx context.Context) (Event, bool, error) {
-	var event C.struct_kvm_hotplug_event
-	count, err := g.call(ctx, DefaultTimeout, func(handle *C.struct_kvm_hotplug, _ C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
-		return C.kvm_hotplug_next_event(handle, &event, C.sizeof_struct_kvm_hotplug_event, failure)
+	text, count, err := g.text(ctx, func(handle *C.struct_kvm_hotplug, _ C.uint32_t, text **C.char, failure **C.struct_kvm_hotplug_error) C.int {
+		return fetch(handle, text, failure)
 	})
 	if err != nil || count == 0 {
 		return Event{}, false, err
 	}
-	return eventOf(&event), true, nil
+	event, err := eventOf(string(text))
+	return event, err == nil, err
+}
+
+// WatchQMP turns on or off that QMP events come as they are ([EventQMP]), besides the events made from them. The library
+// keeps at most 512 of them, and 2 MiB, and drops the oldest then, never other events.
+func (g *Guest) WatchQMP(ctx context.Context, on bool) error {
+	_, err := g.call(ctx, DefaultTimeout, func(handle *C.struct_kvm_hotplug, _ C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
+		return C.kvm_hotplug_watch_qmp(handle, flag(on), failure)
+	})
+	return err
 }
 
 // Poll returns a new descriptor for event loops, readable when [Guest.Process] has something to do or an event can be
@@ -185,13 +274,24 @@ func (g *Guest) look(room int) (events []Event, err error) {
 	defer g.leave()
 	_, err = g.perform(context.Background(), time.Now().Add(DefaultTimeout), process)
 	for len(events) < room {
-		var event C.struct_kvm_hotplug_event
-		if C.kvm_hotplug_next_event(g.handle, &event, C.sizeof_struct_kvm_hotplug_event, nil) <= 0 {
+		event, some := g.fetchOne()
+		if !some {
 			break
 		}
-		events = append(events, eventOf(&event))
+		events = append(events, event)
 	}
 	return events, err
+}
+
+// fetchOne takes the oldest event; the turn is held.
+func (g *Guest) fetchOne() (Event, bool) {
+	var text *C.char
+	if fetch(g.handle, &text, nil) <= 0 {
+		return Event{}, false
+	}
+	defer C.kvm_hotplug_text_free(text)
+	event, err := eventOf(C.GoString(text))
+	return event, err == nil
 }
 
 // await waits for the pause to pass or, without one, for news; false when the guest is closed.

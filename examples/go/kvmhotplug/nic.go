@@ -73,6 +73,8 @@ type NIC struct {
 	BootIndex *int `json:"boot_index,omitempty"`
 	// TapOwner is a user id that may reopen a tap opened here; nil for nobody but root.
 	TapOwner *int `json:"tap_owner,omitempty"`
+	// LinkDown: with its cable pulled, until [Guest.SetLink] says otherwise.
+	LinkDown bool `json:"link_down,omitempty"`
 	// LiveOnly: live or not at all. What would take effect after a reboot fails with [ErrNotHotpluggable].
 	LiveOnly bool `json:"live_only,omitempty"`
 }
@@ -111,7 +113,7 @@ func (g *Guest) PlanNIC(ctx context.Context, nic NIC) (Plan, error) {
 }
 
 func (n *NIC) request(memory *arena) (C.struct_kvm_hotplug_nic, func()) {
-	tap, release := duplicate(memory, n.Tap)
+	tap, release := duplicate(memory, "Tap", n.Tap...)
 	request := C.struct_kvm_hotplug_nic{
 		id:           memory.optional("the id", n.ID),
 		mac:          memory.optional("the MAC address", n.MAC),
@@ -128,6 +130,9 @@ func (n *NIC) request(memory *arena) (C.struct_kvm_hotplug_nic, func()) {
 	}
 	request.flags |= memory.given(n.BootIndex, "BootIndex", &request.boot_index, C.KVM_HOTPLUG_BOOT_INDEX)
 	request.flags |= memory.given(n.TapOwner, "TapOwner", &request.tap_owner, C.KVM_HOTPLUG_TAP_OWNER)
+	if n.LinkDown {
+		request.flags |= C.KVM_HOTPLUG_LINK_DOWN
+	}
 	if n.LiveOnly {
 		request.flags |= C.KVM_HOTPLUG_LIVE_ONLY
 	}
@@ -136,7 +141,7 @@ func (n *NIC) request(memory *arena) (C.struct_kvm_hotplug_nic, func()) {
 
 // duplicate makes descriptors that nobody closes during the call, whatever becomes of the files meanwhile.
 // os.File.Fd would do as well, and make the caller's descriptors blocking.
-func duplicate(memory *arena, files []*os.File) (descriptors []int, release func()) {
+func duplicate(memory *arena, what string, files ...*os.File) (descriptors []int, release func()) {
 	release = func() {
 		for _, descriptor := range descriptors {
 			syscall.Close(descriptor)
@@ -146,7 +151,7 @@ func duplicate(memory *arena, files []*os.File) (descriptors []int, release func
 		descriptor, err := duplicateFile(file)
 		if err != nil {
 			if memory.err == nil {
-				memory.err = &Error{Kind: ErrInvalid, Errno: syscall.EBADF, Message: "a file of Tap: " + err.Error(), cause: err}
+				memory.err = &Error{Kind: ErrInvalid, Errno: syscall.EBADF, Message: what + ": " + err.Error(), cause: err}
 			}
 			continue
 		}

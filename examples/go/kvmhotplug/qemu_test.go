@@ -276,3 +276,204 @@ func TestQEMUThatHangsOrDies(t *testing.T) {
 		return errors.Is(err, syscall.ECONNREFUSED)
 	})
 }
+
+func newBridge(t *testing.T, letter string) string {
+	t.Helper()
+	name := fmt.Sprintf("khgo%s%d", letter, os.Getpid())
+	if output, err := exec.Command("ip", "link", "add", name, "type", "bridge").CombinedOutput(); err != nil {
+		t.Fatalf("ip link add: %v: %s", err, output)
+	}
+	t.Cleanup(func() { _ = exec.Command("ip", "link", "del", name).Run() })
+	return name
+}
+
+func bridgeOf(t *testing.T, tap string) string {
+	t.Helper()
+	target, err := os.Readlink("/sys/class/net/" + tap + "/master")
+	if err != nil {
+		return ""
+	}
+	return filepath.Base(target)
+}
+
+func TestQEMUChangesDevicesInPlace(t *testing.T) {
+	qemu := startQEMU(t, "pc")
+	ctx := within(t, patience)
+	guest := open(t, qemu.socket)
+	events := guest.Events()
+	here, there := newBridge(t, "a"), newBridge(t, "b")
+
+	nic, err := guest.AddNIC(ctx, kvmhotplug.NIC{ID: "lan", Bridge: here, Vhost: kvmhotplug.VhostOff, LinkDown: true})
+	if nic = state(t, nic, err, kvmhotplug.Done); !nic.Device.LinkDown {
+		t.Errorf("added %+v", nic.Device)
+	}
+	changed, err := guest.SetLink(ctx, "lan", true)
+	if changed = state(t, changed, err, kvmhotplug.Done); changed.Device.ID != "lan" || changed.Device.LinkDown {
+		t.Errorf("the link: %+v", changed.Device)
+	}
+	changed, err = guest.MoveNIC(ctx, "lan", there)
+	if changed = state(t, changed, err, kvmhotplug.Done); changed.Device.Bridge != there || bridgeOf(t, nic.Device.Interface) != there {
+		t.Errorf("moved to %q, the tap is on %q", changed.Device.Bridge, bridgeOf(t, nic.Device.Interface))
+	}
+	_, err = guest.MoveNIC(ctx, "lan", "khgo-absent")
+	failure(t, err, kvmhotplug.ErrNotFound)
+	changed, err = guest.MoveNIC(ctx, "lan", "")
+	if state(t, changed, err, kvmhotplug.Done); bridgeOf(t, nic.Device.Interface) != "" {
+		t.Errorf("the tap is still on %q", bridgeOf(t, nic.Device.Interface))
+	}
+	_, err = guest.SetLink(ctx, "wan", true)
+	failure(t, err, kvmhotplug.ErrNotFound)
+
+	index := 3
+	disk, err := guest.AddDisk(ctx, kvmhotplug.Disk{ID: "data", Path: image(t, "disk"), BootIndex: &index, LogicalBlockSize: 4096, PhysicalBlockSize: 4096})
+	disk = state(t, disk, err, kvmhotplug.Done)
+	if device := disk.Device; device.BootIndex == nil || *device.BootIndex != 3 || device.LogicalBlockSize != 4096 || device.Format != kvmhotplug.FormatRaw {
+		t.Errorf("added %+v", device)
+	}
+	if nic.Device.BootIndex != nil {
+		t.Errorf("a NIC without a boot index has %d", *nic.Device.BootIndex)
+	}
+	size, err := guest.ResizeDisk(ctx, "data", kvmhotplug.Resize{Bytes: 2 << 20})
+	if ok(t, err); size != 2<<20 {
+		t.Errorf("resized to %d", size)
+	}
+	_, err = guest.ResizeDisk(ctx, "data", kvmhotplug.Resize{Bytes: 1 << 20})
+	failure(t, err, kvmhotplug.ErrInvalid)
+	size, err = guest.ResizeDisk(ctx, "data", kvmhotplug.Resize{Bytes: 1 << 20, Shrink: true})
+	if ok(t, err); size != 1<<20 {
+		t.Errorf("shrunk to %d", size)
+	}
+	if info, err := os.Stat(disk.Device.Path); err != nil || info.Size() != 1<<20 {
+		t.Errorf("the image: %v, %v", info, err)
+	}
+
+	description, err := guest.Describe(ctx, "data")
+	ok(t, err)
+	var described struct {
+		ID   string
+		Size int64
+	}
+	ok(t, json.Unmarshal(description, &described))
+	if described.ID != "data" || described.Size != 1<<20 {
+		t.Errorf("described as %s", description)
+	}
+	all, err := guest.Describe(ctx, "")
+	var list []any
+	if ok(t, err); json.Unmarshal(all, &list) != nil || len(list) != 2 {
+		t.Errorf("described as %s", all)
+	}
+	if none, err := guest.Describe(ctx, "wan"); none != nil || err != nil {
+		t.Errorf("described as %s, %v", none, err)
+	}
+
+	qmpOfTheCaller(t, guest, events)
+}
+
+// The caller's own commands and events, over the connection of the guest.
+func qmpOfTheCaller(t *testing.T, guest *kvmhotplug.Guest, events <-chan kvmhotplug.Event) {
+	ctx := within(t, patience)
+	reply, err := guest.QMP(ctx, kvmhotplug.Command{Execute: "query-status"})
+	var status struct{ Status string }
+	if ok(t, err); json.Unmarshal(reply, &status) != nil || status.Status != "running" {
+		t.Errorf("query-status: %s", reply)
+	}
+	_, err = guest.QMP(ctx, kvmhotplug.Command{Execute: "device_del", Arguments: json.RawMessage(`{"id":"data"}`)})
+	if failed := failure(t, err, kvmhotplug.ErrState); failed.Errno != syscall.EPERM {
+		t.Errorf("got %#v", failed)
+	}
+	_, err = guest.QMP(ctx, kvmhotplug.Command{Execute: "no-such-command"})
+	if failed := failure(t, err, kvmhotplug.ErrQMP); failed.QMPClass != "CommandNotFound" {
+		t.Errorf("got %#v", failed)
+	}
+	file, err := os.Open("/dev/null")
+	ok(t, err)
+	defer file.Close()
+	_, err = guest.QMP(ctx, kvmhotplug.Command{Execute: "getfd", Arguments: json.RawMessage(`{"fdname":"mine"}`), File: file})
+	ok(t, err)
+	_, err = guest.QMP(ctx, kvmhotplug.Command{Execute: "closefd", Arguments: json.RawMessage(`{"fdname":"mine"}`), Force: true})
+	ok(t, err)
+
+	ok(t, guest.WatchQMP(ctx, true))
+	_, err = guest.QMP(ctx, kvmhotplug.Command{Execute: "stop"})
+	ok(t, err)
+	got := event(t, events, kvmhotplug.EventQMP, "")
+	var sent struct{ Event string }
+	if json.Unmarshal(got.QMP, &sent) != nil || sent.Event != "STOP" || got.Times == 0 {
+		t.Errorf("got %+v", got)
+	}
+	ok(t, guest.WatchQMP(ctx, false))
+	_, err = guest.QMP(ctx, kvmhotplug.Command{Execute: "system_reset"})
+	ok(t, err)
+	if got := event(t, events, kvmhotplug.EventReset, ""); got.ByGuest || got.QMP != nil {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// A guest is started from its record, with what it had and what waited for that.
+func TestQEMUBootsFromARecord(t *testing.T) {
+	dir := t.TempDir()
+	socket, path := filepath.Join(dir, "qmp"), image(t, "disk")
+	record, err := kvmhotplug.New(kvmhotplug.Config{Command: []string{
+		setting("KVM_HOTPLUG_TEST_QEMU", "qemu-system-x86_64"), "-nodefaults", "-display", "none", "-machine", "q35", "-accel", "tcg", "-m", "32",
+		"-qmp", "unix:" + socket + ",server=on,wait=off",
+	}})
+	ok(t, err)
+	defer record.Close()
+	ok(t, record.Save(filepath.Join(dir, "web1.runtime")))
+
+	start := func() *exec.Cmd {
+		boot, err := record.Boot(kvmhotplug.BootOptions{SparePorts: 2})
+		ok(t, err)
+		defer boot.Close()
+		command := boot.Command()
+		command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		ok(t, command.Start())
+		waitUntil(t, func() bool {
+			_, err := os.Stat(socket)
+			return err == nil
+		})
+		return command
+	}
+	end := func(command *exec.Cmd) {
+		_ = command.Process.Kill()
+		_ = command.Wait()
+		_ = os.Remove(socket)
+	}
+
+	plan, err := record.PlanBoot(2)
+	ok(t, err)
+	if plan.Machine != kvmhotplug.MachineQ35 || plan.Devices != 0 || plan.Room < 2 || plan.NewPorts != 2 || plan.Ports != 2 {
+		t.Errorf("planned %+v", plan)
+	}
+	running := start()
+	defer func() { end(running) }()
+	guest, err := kvmhotplug.Open(within(t, patience), record, socket)
+	ok(t, err)
+	added, err := guest.AddDisk(within(t, patience), kvmhotplug.Disk{ID: "data", Path: path, Serial: "S1"})
+	added = state(t, added, err, kvmhotplug.Done)
+	_, err = record.Boot(kvmhotplug.BootOptions{})
+	if failed := failure(t, err, kvmhotplug.ErrState); failed.Errno != syscall.EBUSY {
+		t.Errorf("while it runs: %#v", failed)
+	}
+	ok(t, guest.Close())
+	end(running)
+
+	running = start()
+	guest, err = kvmhotplug.Open(within(t, patience), record, socket)
+	ok(t, err)
+	defer guest.Close()
+	found, err := guest.Device(within(t, patience), "data")
+	if found = state(t, found, err, kvmhotplug.Done); found.Device.Bus != added.Device.Bus || found.Device.Slot != added.Device.Slot {
+		t.Errorf("was at %+v, is at %+v", added.Device, found.Device)
+	}
+	differences, err := guest.Verify(within(t, patience))
+	if ok(t, err); len(differences) != 0 {
+		t.Errorf("differences: %+v", differences)
+	}
+	_, err = record.Boot(kvmhotplug.BootOptions{IncomingAddress: "nowhere"})
+	if err == nil {
+		t.Error("an address without a way in was taken")
+	}
+	_, err = record.Boot(kvmhotplug.BootOptions{QEMUMajor: -1})
+	failure(t, err, kvmhotplug.ErrInvalid)
+}

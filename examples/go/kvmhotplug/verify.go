@@ -39,6 +39,8 @@ const (
 	MismatchOrphanNode Mismatch = C.KVM_HOTPLUG_MISMATCH_ORPHAN_NODE
 	// MismatchOrphanFdset: an fdset with our tag that belongs to no device. Mend removes it.
 	MismatchOrphanFdset Mismatch = C.KVM_HOTPLUG_MISMATCH_ORPHAN_FDSET
+	// MismatchBridge: the tap is on another bridge of the host than recorded, or on none.
+	MismatchBridge Mismatch = C.KVM_HOTPLUG_MISMATCH_BRIDGE
 )
 
 var mismatchNames = map[Mismatch]string{
@@ -57,6 +59,7 @@ var mismatchNames = map[Mismatch]string{
 	MismatchSetting:     "setting",
 	MismatchOrphanNode:  "orphan-node",
 	MismatchOrphanFdset: "orphan-fdset",
+	MismatchBridge:      "bridge",
 }
 
 // String is a name such as "missing".

@@ -183,6 +183,30 @@ fn features_out_of_reach_are_named_with_the_image() {
     assert_refused(open(&dir.spec("b.qcow2", Format::Qcow2)), ErrorKind::NotHotpluggable, "b.qcow2");
 }
 
+#[test]
+fn only_a_scsi_device_is_handed_through() {
+    let dir = Dir::new();
+    dir.qemu_img("create -q -f raw a.img 1M");
+    dir.qemu_img("create -q -f qcow2 b.qcow2 1M");
+    let mut spec = dir.spec("a.img", Format::Raw);
+    spec.model = SCSI_PASSTHROUGH.to_owned();
+    assert_refused(open(&spec), ErrorKind::Invalid, "it is a regular file; scsi-block needs a SCSI device");
+    spec.path = dir.path("b.qcow2");
+    assert_refused(resolve(&mut spec, FormatRequest::Probe), ErrorKind::Invalid, "it is a qcow2 image");
+    // A layer over a device of another kind: /dev/null takes no SCSI commands either.
+    let layer = Layer {
+        fd: std::fs::File::open("/dev/null").unwrap().into(),
+        path: "/dev/null".into(),
+        format: Format::Raw,
+        kind: Kind::HostDevice,
+        read_only: false,
+        direct: false,
+        identity: Identity::Device(0),
+    };
+    let error = check_passthrough(&layer).unwrap_err();
+    assert!(error.message().contains("does not take SCSI commands (SG_IO: "), "{error}");
+}
+
 /// QEMU must be able to lock what we hold open: we hold no lock.
 #[test]
 fn nothing_is_locked() {

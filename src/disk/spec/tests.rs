@@ -35,8 +35,37 @@ fn refusals_name_the_setting() {
         assert_refused(|s| s.logical_block_size = Some(size), "power of two");
         assert_refused(|s| s.physical_block_size = Some(size), "power of two");
     }
+    assert_refused(|s| s.wwn = 1.try_into().ok(), "wwn with virtio-blk-pci");
     let sizes = |s: &mut DiskSpec| (s.logical_block_size, s.physical_block_size) = (Some(4096), Some(512));
     assert_refused(sizes, "below");
+}
+
+/// What QEMU 7.2 has no property for: scsi-hd of the first, scsi-block of all of them.
+#[test]
+fn scsi_disks_take_what_qemu_takes() {
+    type Change = fn(&mut DiskSpec);
+    let cases: [(Change, &str); 8] = [
+        (|s| s.queues = Some(2), "queues with"),
+        (|s| s.serial = Some("x".into()), "serial with"),
+        (|s| s.format = Format::Qcow2, "format qcow2 with"),
+        (|s| s.logical_block_size = Some(4096), "block size with"),
+        (|s| s.physical_block_size = Some(4096), "block size with"),
+        (|s| s.cache = Cache::DirectSync, "cache writethrough or directsync with"),
+        (|s| s.cache = Cache::Writethrough, "cache writethrough or directsync with"),
+        (|s| s.wwn = 1.try_into().ok(), "wwn with"),
+    ];
+    for (index, (change, says)) in cases.into_iter().enumerate() {
+        assert_refused(
+            |s| {
+                s.model = "scsi-block".into();
+                change(s);
+            },
+            says,
+        );
+        let mut disk = DiskSpec { model: "scsi-hd".into(), ..spec() };
+        change(&mut disk);
+        assert_eq!(disk.validate().is_err(), index == 0, "{disk:?}");
+    }
 }
 
 #[test]
@@ -87,6 +116,7 @@ fn every_other_setting() -> DiskSpec {
         logical_block_size: Some(4096),
         physical_block_size: Some(8192),
         queues: Some(3),
+        wwn: 9.try_into().ok(),
     }
 }
 
@@ -104,7 +134,7 @@ fn record_round_trips() {
 fn conflicts_name_the_setting() {
     let base = serde_json::to_value(spec()).unwrap();
     let other = serde_json::to_value(every_other_setting()).unwrap();
-    assert_eq!(other.as_object().unwrap().len(), 16, "a new setting belongs into this test");
+    assert_eq!(other.as_object().unwrap().len(), 17, "a new setting belongs into this test");
     for (name, value) in other.as_object().unwrap() {
         let mut changed = base.clone();
         changed[name] = value.clone();

@@ -155,6 +155,11 @@ impl Base {
     }
 }
 
+/// Whether the command has a device with this id.
+pub(in crate::runtime) fn names_device(command: &[String], id: &str) -> bool {
+    Base::read(command).ids.get(id).is_some_and(|option| option == "-device")
+}
+
 fn machine(name: &str) -> Machine {
     let is = |word: &str| name == word || name.strip_prefix(word).is_some_and(|rest| rest.starts_with('-'));
     if is("q35") || is("pc-q35") || is("virt") {
@@ -182,6 +187,17 @@ mod tests {
     fn base(arguments: &[&str]) -> Base {
         let program = std::iter::once("qemu").chain(arguments.iter().copied());
         Base::read(&program.map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn devices_are_found_by_id() {
+        let words =
+            ["qemu", "-device", "virtio-scsi-pci,id=scsi,x=a,,id=b", "-netdev", "tap,id=net", "--device"];
+        let json = r#"{"driver":"lsi","id":"hba"}"#;
+        let command: Vec<String> = words.into_iter().chain([json, "-device"]).map(str::to_owned).collect();
+        for (id, named) in [("scsi", true), ("hba", true), ("b", false), ("net", false), ("", false)] {
+            assert_eq!(names_device(&command, id), named, "{id}");
+        }
     }
 
     #[test]

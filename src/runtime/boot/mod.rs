@@ -19,6 +19,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use serde_json::Value;
 
 pub use base::Machine;
+pub(super) use base::names_device;
 pub use incoming::Incoming;
 
 use super::journal::{Journal, Verb};

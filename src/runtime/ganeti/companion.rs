@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 
 use super::element::malformed;
 use super::write::Written;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::ids::DeviceId;
-use crate::runtime::native;
 use crate::runtime::record::{Device, DeviceKind, MAX_DEVICES, Presence, Record};
+use crate::runtime::{native, versioned};
 
 const FORMAT: &str = "kvm-hotplug-companion";
 const VERSION: u64 = 1;
@@ -22,8 +22,6 @@ const VERSION: u64 = 1;
 /// The content of the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::runtime) struct Companion {
-    format: String,
-    version: u64,
     next_generation: u64,
     /// About devices of the list.
     #[serde(default)]
@@ -65,33 +63,14 @@ impl Companion {
         };
         let later = later.into_iter().map(by_kind).collect::<Result<_>>()?;
         let next_generation = record.next_generation;
-        let companion = Self { format: FORMAT.to_owned(), version: VERSION, next_generation, devices, later };
-        let mut bytes = serde_json::to_vec(&companion)
-            .map_err(|error| Error::invalid(format!("the record cannot be written: {error}")))?;
-        bytes.push(b'\n');
-        Ok(Some(bytes))
+        let companion = Self { next_generation, devices, later };
+        versioned::write(FORMAT, VERSION, &companion).map(Some)
     }
 
     /// Reads the file.
     pub(in crate::runtime) fn decode(bytes: &[u8]) -> Result<Self> {
-        let value: Value =
-            serde_json::from_slice(bytes).map_err(|error| malformed(format!("is not JSON: {error}")))?;
-        if value.get("format").and_then(Value::as_str) != Some(FORMAT) {
-            return Err(malformed(format!("has no \"format\" {FORMAT:?}")));
-        }
-        match value.get("version").and_then(Value::as_u64) {
-            Some(VERSION) => {}
-            Some(newer) if newer > VERSION => {
-                return Err(Error::new(
-                    ErrorKind::Version,
-                    format!(
-                        "was written by a newer version: format version {newer}, this library reads up to {VERSION}"
-                    ),
-                ));
-            }
-            _ => return Err(malformed("has no usable \"version\"")),
-        }
-        let companion: Self = serde_json::from_value(value).map_err(|error| malformed(error.to_string()))?;
+        let file = versioned::open(bytes, FORMAT, VERSION)?;
+        let companion: Self = versioned::parse(file.into())?;
         if companion.devices.len().max(companion.later.len()) > MAX_DEVICES {
             return Err(malformed(format!("is about more than {MAX_DEVICES} devices")));
         }

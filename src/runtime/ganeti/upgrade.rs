@@ -9,8 +9,18 @@ use crate::runtime::record::Device;
 
 /// The command line for today's QEMU.
 ///
-/// Ganeti removes `-chroot`, which it now adds at execution, only from commands that have `-vnc`: an indentation slip.
+/// `-chroot` is left out: since 3.1 it is added at execution, by what the instance's parameters are then. (Ganeti leaves it
+/// out only if there is a `-vnc`, an indentation slip.)
 pub(super) fn command(old: &[Json]) -> Vec<Json> {
+    rewritten(old, false)
+}
+
+/// The command line as it goes into the file. `-chroot` stays: 3.0 would start the guest without one.
+pub(super) fn written_command(old: &[Json]) -> Vec<Json> {
+    rewritten(old, true)
+}
+
+fn rewritten(old: &[Json], chroot: bool) -> Vec<Json> {
     let mut new = Vec::with_capacity(old.len());
     let mut rest = old.iter().peekable();
     while let Some(argument) = rest.next() {
@@ -28,7 +38,7 @@ pub(super) fn command(old: &[Json]) -> Vec<Json> {
                 new.extend([Json::from("-device"), balloon(value).into()]);
                 rest.next();
             }
-            ("-chroot", Some(_)) => drop(rest.next()),
+            ("-chroot", Some(_)) if !chroot => drop(rest.next()),
             ("-vnc", Some(value)) => {
                 new.extend(vnc(value));
                 rest.next();
@@ -171,5 +181,8 @@ mod tests {
             assert_eq!(upgraded(old), *new, "{old:?}");
             assert_eq!(upgraded(new), *new, "a second time: {new:?}");
         }
+        let old: Vec<Json> = ["kvm", "-localtime", "-chroot", "/c"].map(Json::from).to_vec();
+        let kept = Json::from(written_command(&old)).to_string();
+        assert_eq!(kept, r#"["kvm", "-rtc", "base=localtime", "-chroot", "/c"]"#);
     }
 }

@@ -17,8 +17,8 @@ pub(in crate::runtime) fn encode(record: &Record, list: &List) -> Result<Vec<u8>
     let in_guest = || record.devices.iter().filter(|device| device.presence != Presence::AddAfterReboot);
     let written: Vec<Written<'_>> =
         in_guest().map(|device| Written::new(device, list, &params, &record.name)).collect::<Result<_>>()?;
-    let command = upgrade::command(&list.command);
-    let is_as_loaded = record.command == arguments(&command)?
+    let same_command = record.command == arguments(&upgrade::command(&list.command))?;
+    let is_as_loaded = same_command
         && record.reserved_slots == params.reservations
         && in_guest().map(|device| &device.id).eq(&list.loaded)
         && written.iter().all(|written| !written.patched);
@@ -30,8 +30,8 @@ pub(in crate::runtime) fn encode(record: &Record, list: &List) -> Result<Vec<u8>
     let entries = if is_as_loaded {
         vec![list.command.clone().into(), nics.into(), list.hvparams.clone().into(), disks.into()]
     } else {
-        let command = if record.command == arguments(&command)? {
-            command
+        let command = if same_command {
+            upgrade::written_command(&list.command)
         } else {
             record.command.iter().map(|argument| argument.as_str().into()).collect()
         };

@@ -68,15 +68,34 @@ void vm_switch_off(struct vm *vm)
 
 void vm_copy(struct vm *vm, const struct vm *from)
 {
-    size_t length = 0;
-    char *record = file_read(from->path, &length);
+    vm_copy_changed(vm, from, "", "");
+}
+
+/* Where the one place is that has the text. */
+static const char *only(const char *record, const char *text)
+{
+    const char *at = strstr(record, text);
+
+    if (at == NULL || (*text != '\0' && strstr(at + 1, text) != NULL))
+        FAIL("\"%s\" is not in the record exactly once: %s", text, record);
+    return at;
+}
+
+void vm_copy_changed(struct vm *vm, const struct vm *from, const char *old, const char *new)
+{
+    char *record = file_read(from->path, NULL), *changed = NULL;
+    const char *at;
 
     CHECK(record != NULL);
+    at = only(record, old);
+    if (asprintf(&changed, "%.*s%s%s", (int)(at - record), record, new, at + strlen(old)) < 0)
+        FAIL("out of memory");
     memset(vm, 0, sizeof *vm);
     vm->qemu = qemu_sibling(from->qemu);
     snprintf(vm->path, sizeof vm->path, "%s/vm.runtime", vm->qemu->dir);
-    file_write(vm->path, record, length);
+    file_write(vm->path, changed, strlen(changed));
     free(record);
+    free(changed);
     works(kvm_runtime_load(vm->path, &vm->runtime, &failure));
 }
 
@@ -92,17 +111,16 @@ void vm_check_verified(const char *file, int line, struct vm *vm)
     test_count_check();
 }
 
-void qemu_version(uint32_t *ret_major, uint32_t *ret_minor)
+void for_version(const struct vm *vm, struct kvm_boot_options *options)
 {
-    const char *program = getenv("KVM_HOTPLUG_TEST_QEMU");
     char command[512], line[256] = "";
     const char *version;
     FILE *output;
 
-    snprintf(command, sizeof command, "%s --version", program == NULL ? "qemu-system-x86_64" : program);
+    snprintf(command, sizeof command, "'%s' --version", vm->qemu->program);
     output = popen(command, "re");
     CHECK(output != NULL && fgets(line, sizeof line, output) != NULL);
     pclose(output);
     version = strstr(line, "version ");
-    CHECK(version != NULL && sscanf(version, "version %u.%u", ret_major, ret_minor) == 2);
+    CHECK(version != NULL && sscanf(version, "version %u.%u", &options->qemu_major, &options->qemu_minor) == 2);
 }

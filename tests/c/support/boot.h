@@ -22,11 +22,14 @@ void vm_switch_off(struct vm *vm);
  * file, which is loaded. */
 void vm_copy(struct vm *vm, const struct vm *from);
 
+/* The same with `old`, which is in the file once, replaced by `new`. */
+void vm_copy_changed(struct vm *vm, const struct vm *from, const char *old, const char *new);
+
 /* Record and guest agree in everything. */
 void vm_check_verified(const char *file, int line, struct vm *vm);
 #define CHECK_VERIFIED(vm) vm_check_verified(__FILE__, __LINE__, (vm))
 
-/* The version of the QEMU under test. */
-void qemu_version(uint32_t *ret_major, uint32_t *ret_minor);
+/* Says which version the command is for. */
+void for_version(const struct vm *vm, struct kvm_boot_options *options);
 
 #endif

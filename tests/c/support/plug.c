@@ -18,6 +18,12 @@ int add_disk(struct vm *vm, const struct kvm_hotplug_disk *disk, struct kvm_hotp
     return kvm_hotplug_add_disk(vm->guest, disk, sizeof *disk, ret_device, sizeof *ret_device, &failure);
 }
 
+int add_controller(struct vm *vm, const struct kvm_hotplug_controller *controller,
+                   struct kvm_hotplug_device *ret_device)
+{
+    return kvm_hotplug_add_controller(vm->guest, controller, sizeof *controller, ret_device, sizeof *ret_device, &failure);
+}
+
 int unplug(struct vm *vm, const char *id, uint32_t timeout_ms)
 {
     struct kvm_hotplug_removal removal = {.id = id, .timeout_ms = timeout_ms};

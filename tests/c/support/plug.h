@@ -13,6 +13,8 @@
 /* The library's calls without their sizes; for works(), answers() and fails(). */
 int add_nic(struct vm *vm, const struct kvm_hotplug_nic *nic, struct kvm_hotplug_device *ret_device);
 int add_disk(struct vm *vm, const struct kvm_hotplug_disk *disk, struct kvm_hotplug_device *ret_device);
+int add_controller(struct vm *vm, const struct kvm_hotplug_controller *controller,
+                   struct kvm_hotplug_device *ret_device);
 int unplug(struct vm *vm, const char *id, uint32_t timeout_ms);
 
 /* The next event, as vm_next_event(), but with kvm_hotplug_process() called every second also without news, as agents do:

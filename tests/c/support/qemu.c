@@ -41,6 +41,38 @@ static void make_directory(struct qemu *qemu)
     snprintf(qemu->qmp_path, sizeof qemu->qmp_path, "%s/qmp", qemu->dir);
 }
 
+/* The same command is to run another program on another host. */
+static void make_program(struct qemu *qemu)
+{
+    char path[TEST_PATH], script[512], *absolute = NULL;
+    const char *program = qemu->program;
+
+    if (strchr(program, '/') != NULL)
+        program = absolute = realpath(program, NULL);
+    if (program == NULL)
+        FAIL("there is no %s", qemu->program);
+    snprintf(script, sizeof script, "#!/bin/sh\nexec '%s' \"$@\"\n", program);
+    path_in(path, qemu->dir, "qemu");
+    file_write(path, script, strlen(script));
+    ok(chmod(path, 0755));
+    free(absolute);
+}
+
+static struct qemu *new_qemu(bool elsewhere, const char *program)
+{
+    struct qemu *qemu = calloc(1, sizeof *qemu);
+
+    if (qemu == NULL)
+        FAIL("out of memory");
+    qemu->shell.fd = -1;
+    qemu->elsewhere = elsewhere;
+    snprintf(qemu->program, sizeof qemu->program, "%s", program);
+    make_directory(qemu);
+    if (elsewhere)
+        make_program(qemu);
+    return qemu;
+}
+
 static void add_accelerator(struct arguments *arguments)
 {
     const char *accel = setting("KVM_HOTPLUG_TEST_ACCEL", "tcg");
@@ -115,7 +147,7 @@ static void compose(struct arguments *arguments, struct qemu *qemu, const struct
 
     qemu->guest = options->guest;
     qemu->q35 = strncmp(machine, "q35", 3) == 0 || strstr(machine, "-q35-") != NULL;
-    arguments_add(arguments, "%s", setting("KVM_HOTPLUG_TEST_QEMU", "qemu-system-x86_64"));
+    arguments_add(arguments, "%s", qemu->elsewhere ? "./qemu" : qemu->program);
     arguments_add(arguments, "-nodefaults");
     arguments_add(arguments, "-display");
     arguments_add(arguments, "none");
@@ -197,27 +229,17 @@ static void connect_all(struct qemu *qemu)
 
 struct qemu *qemu_sibling(const struct qemu *other)
 {
-    struct qemu *qemu = calloc(1, sizeof *qemu);
+    struct qemu *qemu = new_qemu(other->elsewhere, setting("KVM_HOTPLUG_TEST_TARGET", other->program));
 
-    if (qemu == NULL)
-        FAIL("out of memory");
-    qemu->shell.fd = -1;
-    qemu->elsewhere = other->elsewhere;
     qemu->guest = other->guest;
     qemu->q35 = other->q35;
-    make_directory(qemu);
     return qemu;
 }
 
 struct qemu *qemu_compose(const struct qemu_options *options, struct arguments *command)
 {
-    struct qemu *qemu = calloc(1, sizeof *qemu);
+    struct qemu *qemu = new_qemu(options->elsewhere, setting("KVM_HOTPLUG_TEST_QEMU", "qemu-system-x86_64"));
 
-    if (qemu == NULL)
-        FAIL("out of memory");
-    qemu->shell.fd = -1;
-    qemu->elsewhere = options->elsewhere;
-    make_directory(qemu);
     compose(command, qemu, options);
     return qemu;
 }

@@ -3,6 +3,7 @@
  * What the environment decides, so that the same tests run against every version and machine:
  *
  *     KVM_HOTPLUG_TEST_QEMU      the program (qemu-system-x86_64; tests/qemu-versions makes others)
+ *     KVM_HOTPLUG_TEST_TARGET    another program, for the hosts that guests are migrated to (the same)
  *     KVM_HOTPLUG_TEST_MACHINE   pc or q35, where the test does not choose (pc)
  *     KVM_HOTPLUG_TEST_ACCEL     tcg or kvm (tcg; tests/lib/accel.sh finds out)
  *     KVM_HOTPLUG_TEST_GUEST     the folder with vmlinuz and initramfs (build/guest; tests/guest/build makes it)
@@ -49,7 +50,8 @@ struct qemu {
     struct monitor *observer; /* the test's own */
     struct stream shell;      /* the guest's second serial port; fd -1 without a guest */
     bool q35;
-    bool elsewhere;           /* runs in its directory */
+    bool elsewhere;           /* runs in its directory, as ./qemu */
+    char program[256];        /* what is run */
     bool guest;               /* boots the Linux guest, or is one's next home */
     int boot_ms;              /* from start to the guest's ready line */
 };
@@ -63,7 +65,7 @@ struct arguments;
 struct qemu *qemu_compose(const struct qemu_options *options, struct arguments *command);
 void qemu_launch(struct qemu *qemu, const struct qemu_launch *launch);
 
-/* One of the same kind that nothing has been run for, with a directory of its own. */
+/* One for the same guest that nothing has been run for, with a directory of its own: the program is that of targets. */
 struct qemu *qemu_sibling(const struct qemu *qemu);
 
 /* Makes it end, so that it can be launched again. */

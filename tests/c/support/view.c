@@ -37,18 +37,27 @@ static _Noreturn void not_seen(struct qemu *qemu, const struct kvm_hotplug_devic
     FAIL("the guest does not see %s: nothing like %s\n--- its kernel ---\n%s", device->id, pattern, log);
 }
 
-static void driver_name(struct qemu *qemu, const struct kvm_hotplug_device *device, const char *what, char name[16])
+/* The name of the only thing in a directory, which is waited for. */
+static void name_in(struct qemu *qemu, const struct kvm_hotplug_device *device, const char *directory, char name[16])
 {
-    char path[128];
     char command[256];
     char output[64] = "";
 
-    view_directory(qemu, device, path);
-    snprintf(command, sizeof command, "ls %s/virtio*/%s", path, what);
+    snprintf(command, sizeof command, "ls %s", directory);
     if (!guest_wait(qemu, command, VIEW_MS))
-        not_seen(qemu, device, command + strlen("ls "));
+        not_seen(qemu, device, directory);
     CHECK_NUMBER(guest_run(qemu, command, output, sizeof output), 0);
     snprintf(name, 16, "%.*s", (int)strcspn(output, "\n"), output);
+}
+
+static void driver_name(struct qemu *qemu, const struct kvm_hotplug_device *device, const char *what, char name[16])
+{
+    char path[128];
+    char directory[192];
+
+    view_directory(qemu, device, path);
+    snprintf(directory, sizeof directory, "%s/virtio*/%s", path, what);
+    name_in(qemu, device, directory, name);
 }
 
 void view_nic(struct qemu *qemu, const struct kvm_hotplug_device *device, char name[16])
@@ -57,13 +66,53 @@ void view_nic(struct qemu *qemu, const struct kvm_hotplug_device *device, char n
 }
 
 /* A disk's directory is there before its node in /dev is. */
-void view_disk(struct qemu *qemu, const struct kvm_hotplug_device *device, char name[16])
+static void wait_node(struct qemu *qemu, const char *name)
 {
     char command[64];
 
-    driver_name(qemu, device, "block", name);
     snprintf(command, sizeof command, "test -b /dev/%s", name);
     CHECK(guest_wait(qemu, command, VIEW_MS));
+}
+
+void view_disk(struct qemu *qemu, const struct kvm_hotplug_device *device, char name[16])
+{
+    driver_name(qemu, device, "block", name);
+    wait_node(qemu, name);
+}
+
+/* Hosts are numbered as they come; channel, target and lun are the ones of QEMU, but for luns of 256 and on: Linux shows
+ * the bits of the addressing method with them (scsilun_to_int(): flat space, 01). */
+static void scsi_directory(struct qemu *qemu, const struct kvm_hotplug_device *controller,
+                           const struct kvm_hotplug_device *disk, char path[192])
+{
+    char above[128];
+    unsigned lun = disk->lun < 256 ? disk->lun : disk->lun | 0x4000;
+
+    view_directory(qemu, controller, above);
+    snprintf(path, 192, "%s/virtio*/host*/target*/*:%u:%u:%u", above, disk->channel, disk->target, lun);
+}
+
+void view_scsi_disk(struct qemu *qemu, const struct kvm_hotplug_device *controller,
+                    const struct kvm_hotplug_device *disk, char name[16])
+{
+    char path[192];
+    char directory[224];
+
+    scsi_directory(qemu, controller, disk, path);
+    snprintf(directory, sizeof directory, "%s/block", path);
+    name_in(qemu, disk, directory, name);
+    wait_node(qemu, name);
+}
+
+bool view_scsi_is_gone(struct qemu *qemu, const struct kvm_hotplug_device *controller,
+                       const struct kvm_hotplug_device *disk)
+{
+    char path[192];
+    char command[256];
+
+    scsi_directory(qemu, controller, disk, path);
+    snprintf(command, sizeof command, "! ls -d %s", path);
+    return guest_wait(qemu, command, VIEW_MS);
 }
 
 bool view_is_gone(struct qemu *qemu, const struct kvm_hotplug_device *device)

@@ -20,6 +20,12 @@ void view_directory(struct qemu *qemu, const struct kvm_hotplug_device *device, 
 void view_nic(struct qemu *qemu, const struct kvm_hotplug_device *device, char name[16]);
 void view_disk(struct qemu *qemu, const struct kvm_hotplug_device *device, char name[16]);
 
+/* The same for a disk on a SCSI controller; and whether it is gone, with the controller still there. */
+void view_scsi_disk(struct qemu *qemu, const struct kvm_hotplug_device *controller,
+                    const struct kvm_hotplug_device *disk, char name[16]);
+bool view_scsi_is_gone(struct qemu *qemu, const struct kvm_hotplug_device *controller,
+                       const struct kvm_hotplug_device *disk);
+
 /* Whether the guest has no such device any more; waits for it. */
 bool view_is_gone(struct qemu *qemu, const struct kvm_hotplug_device *device);
 

@@ -12,6 +12,9 @@ impl Model {
     pub(super) fn device_add(&mut self, arguments: &Value) -> Answer {
         let text = |key: &str| arguments.get(key).and_then(Value::as_str).map(str::to_owned);
         let driver = text("driver").unwrap_or_default();
+        if driver.starts_with("scsi-") {
+            return self.scsi_add(arguments, &driver);
+        }
         if !driver.starts_with("virtio-") {
             return Err(QmpError::generic(format!("'{driver}' is not a valid device model name")));
         }
@@ -31,10 +34,47 @@ impl Model {
                 "PCI: slot {slot} function {function} not available for {driver}, in use by {by},id={id}"
             )));
         }
-        let pci_id = if drive.is_some() { (0x1af4, 0x1001) } else { (0x1af4, 0x1000) };
+        let pci_id = match (&drive, driver.starts_with("virtio-scsi")) {
+            (_, true) => (0x1af4, 0x1004),
+            (Some(_), false) => (0x1af4, 0x1001),
+            (None, false) => (0x1af4, 0x1000),
+        };
         let configured = self.is_running() && self.numbered;
         let device = Dev::new(id.as_deref(), &driver, &bus, slot, function);
         self.devices.push(Dev { netdev, drive, pci_id, configured, ..device });
+        Ok(json!({}))
+    }
+
+    fn scsi_add(&mut self, arguments: &Value, driver: &str) -> Answer {
+        let text = |key: &str| arguments.get(key).and_then(Value::as_str).unwrap_or_default();
+        let number = |key: &str| arguments.get(key).and_then(Value::as_u64);
+        let (id, bus, drive) = (text("id"), text("bus"), text("drive"));
+        let controller = bus.strip_suffix(".0").and_then(|id| self.device(id));
+        if !controller.is_some_and(|device| device.driver.starts_with("virtio-scsi")) {
+            return Err(QmpError::generic(format!("Bus '{bus}' not found")));
+        }
+        if self.device(id).is_some() {
+            return Err(QmpError::generic(format!("Duplicate device ID '{id}'")));
+        }
+        self.check_backend(driver, None, Some(drive))?;
+        let (Some(channel), Some(target), Some(lun)) = (number("channel"), number("scsi-id"), number("lun"))
+        else {
+            return Err(QmpError::generic("the fake places no SCSI disks by itself"));
+        };
+        for (what, number, last) in
+            [("channel", channel, 0), ("device", target, 255), ("device lun", lun, 16383)]
+        {
+            if number > last {
+                return Err(QmpError::generic(format!("bad scsi {what} id: {number}")));
+            }
+        }
+        let unit = Some((channel, target, lun));
+        if let Some(other) = self.devices.iter().find(|device| device.bus == bus && device.unit == unit) {
+            let other = other.id.as_deref().unwrap_or("no id");
+            return Err(QmpError::generic(format!("lun already used by '{other}'")));
+        }
+        let device = Dev::new(Some(id), driver, bus, 0, 0);
+        self.devices.push(Dev { unit, drive: Some(drive.into()), ..device });
         Ok(json!({}))
     }
 
@@ -75,6 +115,11 @@ impl Model {
         let (running, expiry) = (self.is_running(), self.expiry);
         let usual = self.manners.get(id).copied().unwrap_or(self.manner);
         let Some(device) = self.device_mut(id) else { return Err(QmpError::absent(id)) };
+        if device.unit.is_some() {
+            // QEMU takes it from its controller at once, whatever the guest is doing.
+            self.grant(id);
+            return Ok(json!({}));
+        }
         let expired = |asked: Instant| expiry.is_some_and(|after| asked.elapsed() >= after);
         if device.asked.is_some_and(|asked| !expired(asked)) {
             return Err(QmpError::generic(format!("Device {id} is already in the process of unplug")));
@@ -100,11 +145,18 @@ impl Model {
         Ok(json!({}))
     }
 
-    /// The device is gone from the guest; its backend stays.
+    /// The device is gone from the guest; its backend stays. With a controller go its disks.
     pub fn grant(&mut self, id: &str) {
-        if self.device(id).is_none() {
+        let Some(device) = self.device(id) else { return };
+        if device.unit.is_some() {
+            self.devices.retain(|device| device.id.as_deref() != Some(id));
+            self.events.push(("DEVICE_DELETED".into(), deleted(id)));
             return;
         }
+        let bus = format!("{id}.0");
+        let on_it =
+            self.devices.iter().filter(|device| device.bus == bus).filter_map(|device| device.id.clone());
+        on_it.collect::<Vec<_>>().iter().for_each(|disk| self.grant(disk));
         self.devices.retain(|device| device.id.as_deref() != Some(id));
         let backend = json!({ "path": format!("/machine/peripheral/{id}/virtio-backend") });
         self.events.push(("DEVICE_DELETED".into(), backend));

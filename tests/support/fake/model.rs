@@ -42,6 +42,8 @@ pub struct Dev {
     pub bus: String,
     pub slot: u8,
     pub function: u8,
+    /// Channel, target and lun instead, on the bus of a SCSI controller.
+    pub unit: Option<(u64, u64, u64)>,
     pub netdev: Option<String>,
     pub drive: Option<String>,
     /// When the guest was asked to let go of it.
@@ -60,6 +62,7 @@ impl Dev {
             bus: bus.into(),
             slot,
             function,
+            unit: None,
             netdev: None,
             drive: None,
             asked: None,
@@ -70,7 +73,7 @@ impl Dev {
 }
 
 /// A netdev over descriptors.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Netdev {
     pub fds: Vec<Held>,
     /// Half made: a later queue's descriptor was missing. QEMU 7.2 cannot delete it any more.
@@ -268,10 +271,11 @@ impl Model {
         lines.extend(self.devices.iter().map(|device| {
             let asked = if device.asked.is_some() { ", asked to leave" } else { "" };
             let id = device.id.as_deref().unwrap_or("-");
-            format!(
-                "device {id}: {} at {} {}.{}{asked}",
-                device.driver, device.bus, device.slot, device.function
-            )
+            let place = match device.unit {
+                Some((channel, target, lun)) => format!("{channel}:{target}:{lun}"),
+                None => format!("{}.{}", device.slot, device.function),
+            };
+            format!("device {id}: {} at {} {place}{asked}", device.driver, device.bus)
         }));
         lines.push(format!("state {}", self.run_state));
         lines.sort();

@@ -60,6 +60,18 @@ impl Model {
     pub(super) fn qom_get(&self, path: &str, property: &str) -> Answer {
         let id = path.strip_prefix(PERIPHERAL).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();
         let device = self.device(id).ok_or_else(|| QmpError::absent(path))?;
+        if let Some((channel, target, lun)) = device.unit {
+            return match property {
+                "parent_bus" => {
+                    let controller = device.bus.strip_suffix(".0").unwrap_or_default();
+                    Ok(json!(format!("{PERIPHERAL}/{controller}/virtio-backend/{}", device.bus)))
+                }
+                "channel" => Ok(json!(channel)),
+                "scsi-id" => Ok(json!(target)),
+                "lun" => Ok(json!(lun)),
+                _ => Err(QmpError::generic(format!("Property '{}.{property}' not found", device.driver))),
+            };
+        }
         match property {
             "parent_bus" if device.bus == "pci.0" => Ok(json!("/machine/i440fx/pci.0")),
             "parent_bus" if device.bus == "pcie.0" => Ok(json!("/machine/q35/pcie.0")),

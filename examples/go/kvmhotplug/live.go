@@ -1,0 +1,144 @@
+package kvmhotplug
+
+// #include <stdlib.h>
+// #include <kvm_hotplug.h>
+import "C"
+
+import (
+	"context"
+	"encoding/json"
+)
+
+// SetLink pulls the cable of a NIC, or puts it back: the guest sees its carrier go and come. Recorded, so that it
+// outlives the guest. The answer's state is [Done] or [AfterReboot].
+func (g *Guest) SetLink(ctx context.Context, id string, up bool) (Result, error) {
+	var memory arena
+	defer memory.free()
+	name := memory.required("the id", id)
+	if memory.err != nil {
+		return Result{}, memory.err
+	}
+	return g.change(ctx, id, name, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
+		return C.kvm_hotplug_set_link(handle, name, flag(up), timeout, failure)
+	})
+}
+
+// MoveNIC moves a NIC to another bridge of the host, or with "" out of any: its tap changes places, and the guest notices
+// nothing. The tap is looked for in the network namespace of the calling thread (see runtime.LockOSThread). The answer's
+// state is [Done] or [AfterReboot].
+func (g *Guest) MoveNIC(ctx context.Context, id, bridge string) (Result, error) {
+	var memory arena
+	defer memory.free()
+	name, to := memory.required("the id", id), memory.optional("the bridge's name", bridge)
+	if memory.err != nil {
+		return Result{}, memory.err
+	}
+	return g.change(ctx, id, name, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
+		return C.kvm_hotplug_move_nic(handle, name, to, timeout, failure)
+	})
+}
+
+// change is a call that answers with the device as it is afterwards, in the same turn.
+func (g *Guest) change(ctx context.Context, id string, name *C.char, do request) (Result, error) {
+	return g.result(ctx, DefaultTimeout, id, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, device *C.struct_kvm_hotplug_device, failure **C.struct_kvm_hotplug_error) C.int {
+		code := do(handle, timeout, failure)
+		if code >= 0 {
+			C.kvm_hotplug_get_device(handle, name, device, C.sizeof_struct_kvm_hotplug_device, nil)
+		}
+		return code
+	})
+}
+
+func flag(on bool) C.int {
+	if on {
+		return 1
+	}
+	return 0
+}
+
+// Resize is the new size of a disk.
+type Resize struct {
+	// Bytes is a multiple of 512; or 0 for what the image or block device has now, after it was grown from outside.
+	Bytes uint64 `json:"bytes"`
+	// Shrink: the disk may get smaller. What lies behind its new end is lost.
+	Shrink bool `json:"shrink,omitempty"`
+}
+
+// ResizeDisk gives a disk another size while the guest uses it, and answers the size it has now; the guest sees it at
+// once. After a deadline or a cancel QEMU may or may not have done it, which a repeated call finds out.
+func (g *Guest) ResizeDisk(ctx context.Context, id string, to Resize) (uint64, error) {
+	var memory arena
+	defer memory.free()
+	name := memory.required("the id", id)
+	if memory.err != nil {
+		return 0, memory.err
+	}
+	var flags C.uint32_t
+	if to.Shrink {
+		flags |= C.KVM_HOTPLUG_SHRINK
+	}
+	var size C.uint64_t
+	_, err := g.call(ctx, DefaultTimeout, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
+		return C.kvm_hotplug_resize_disk(handle, name, C.uint64_t(to.Bytes), flags, timeout, &size, failure)
+	})
+	return uint64(size), err
+}
+
+// QMP runs a command of the caller's own over the guest's connection, and answers what it returned, at most 4 MiB. What
+// would fool the record is refused with [ErrState] unless [Command].Force is set: see kvm_hotplug_qmp() in the header.
+// After a deadline, a cancel or a lost connection nobody knows whether it was done.
+func (g *Guest) QMP(ctx context.Context, command Command) (json.RawMessage, error) {
+	var memory arena
+	defer memory.free()
+	request := C.struct_kvm_hotplug_command{
+		execute:   memory.required("the command", command.Execute),
+		arguments: memory.optional("the arguments", string(command.Arguments)),
+	}
+	if command.Force {
+		request.flags |= C.KVM_HOTPLUG_FORCE
+	}
+	if command.File != nil {
+		descriptors, release := duplicate(&memory, "File", command.File)
+		defer release()
+		if memory.err == nil {
+			request.fd = C.int32_t(descriptors[0])
+			request.flags |= C.KVM_HOTPLUG_PASS_FD
+		}
+	}
+	if memory.err != nil {
+		return nil, memory.err
+	}
+	text, _, err := g.text(ctx, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, text **C.char, failure **C.struct_kvm_hotplug_error) C.int {
+		request.timeout_ms = timeout
+		return C.kvm_hotplug_qmp(handle, &request, C.sizeof_struct_kvm_hotplug_command, text, failure)
+	})
+	return text, err
+}
+
+// Describe says everything that is known of a device as a JSON object, also what only guest and host know: what
+// kvm_hotplug_describe() says in the header. Without an id it is an array of all devices. Nil if there is no such device.
+func (g *Guest) Describe(ctx context.Context, id string) (json.RawMessage, error) {
+	var memory arena
+	defer memory.free()
+	name := memory.optional("the id", id)
+	if memory.err != nil {
+		return nil, memory.err
+	}
+	text, code, err := g.text(ctx, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, text **C.char, failure **C.struct_kvm_hotplug_error) C.int {
+		return C.kvm_hotplug_describe(handle, name, timeout, text, failure)
+	})
+	if err != nil || State(code) == Absent {
+		return nil, err
+	}
+	return text, nil
+}
+
+// text is a call that answers with a text, which is freed.
+func (g *Guest) text(ctx context.Context, do func(*C.struct_kvm_hotplug, C.uint32_t, **C.char, **C.struct_kvm_hotplug_error) C.int) (json.RawMessage, C.int, error) {
+	var text *C.char
+	code, err := g.call(ctx, DefaultTimeout, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
+		return do(handle, timeout, &text, failure)
+	})
+	defer C.kvm_hotplug_text_free(text)
+	return json.RawMessage(C.GoString(text)), code, err
+}

@@ -1,0 +1,105 @@
+//! `kvm_hotplug_add_controller`.
+
+use std::ffi::{c_char, c_int};
+
+use super::args::{Plain, check_flags, optional_str, read_struct, timeout};
+use super::device::kvm_hotplug_device;
+use super::error::kvm_hotplug_error;
+use super::guard;
+use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer, kvm_hotplug};
+use super::nic::{KVM_HOTPLUG_LIVE_ONLY, narrow, wish};
+use crate::error::Result;
+use crate::hotplug::ControllerRequest;
+use crate::scsi::ControllerSpec;
+
+/// A SCSI controller to add. Zero everywhere is the default: a virtio-scsi-pci in the first free slot. Strings are borrowed
+/// for the call.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct kvm_hotplug_controller {
+    /// Id: a letter, then up to 30 letters, digits, '-', '.' or '_'. NULL for "scsi-pci-<slot>", or "scsi-pci-<bus>" on a
+    /// root port. The bus for its disks is called "<id>.0".
+    pub id: *const c_char,
+    /// QEMU device model; NULL for "virtio-scsi-pci". One that is not of that family is recorded for the next boot.
+    pub model: *const c_char,
+    /// PCI bus to sit on; NULL for the first free slot. With it, slot counts.
+    pub bus: *const c_char,
+    /// Request queues, 1 to 1021; 0 for QEMU's default.
+    pub queues: u32,
+    /// Slot on bus, 0 to 31.
+    pub slot: u32,
+    /// Milliseconds for all of it; 0 means 5000.
+    pub timeout_ms: u32,
+    /// KVM_HOTPLUG_LIVE_ONLY or 0.
+    pub flags: u32,
+}
+
+// SAFETY: repr(C), pointers and integers only.
+unsafe impl Plain for kvm_hotplug_controller {}
+
+/// Plugs a SCSI controller into the guest and records it. Seldom needed: kvm_hotplug_add_disk() brings one along for the first
+/// SCSI disk. It is for a controller with settings of its own, or a second one.
+///
+/// The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
+///
+/// `guest`: the handle.
+/// `controller`, `controller_size`: the request, and sizeof *controller.
+/// `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Written on success only.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: up to the timeout; a few milliseconds normally. Threads: any.
+///
+/// Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why), or
+/// - -EFAULT (guest or controller is NULL), -EBADF (no open handle), -E2BIG (a field is set that this version does not have);
+/// - -EINVAL (malformed fields, unknown flags), -ENOENT (no such bus), -EOPNOTSUPP (the pinned bus takes no devices;
+///   KVM_HOTPLUG_LIVE_ONLY), -EEXIST (the id exists with other settings: the message names the field);
+/// - -ENOSPC (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken);
+/// - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused, see kvm_hotplug_error_step()),
+///   -EBUSY (kind MONITOR_BUSY), -ENOTRECOVERABLE;
+/// - the errno of writing journal or runtime file.
+///
+/// On failure guest and record are as they were, unless kvm_hotplug_error_undo() says otherwise.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_add_controller(
+    guest: *mut kvm_hotplug,
+    controller: *const kvm_hotplug_controller,
+    controller_size: usize,
+    ret_device: *mut kvm_hotplug_device,
+    device_size: usize,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for handle and struct.
+        let (guest, controller) =
+            unsafe { (kvm_hotplug::get(guest)?, read_struct(controller, controller_size, "controller")?) };
+        check_device_out(ret_device, device_size)?;
+        // SAFETY: the caller vouches for the strings.
+        let request = unsafe { request(&controller) }?;
+        let patience = timeout(controller.timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS);
+        let outcome = guest.add_controller(&request, patience)?;
+        // SAFETY: the caller vouches for the struct.
+        Ok(unsafe { give_answer(&outcome, ret_device, device_size) })
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+/// The request inside the struct.
+///
+/// # Safety
+/// Its strings are NULL or valid as described.
+pub(super) unsafe fn request(controller: &kvm_hotplug_controller) -> Result<ControllerRequest> {
+    let kvm_hotplug_controller { id, model, bus, queues, slot, flags, .. } = *controller;
+    check_flags(flags, KVM_HOTPLUG_LIVE_ONLY, "controller flags")?;
+    // SAFETY: passed on.
+    let (wish, model) = unsafe { (wish(id, bus, slot, flags)?, optional_str(model, "model")?) };
+    let mut spec = ControllerSpec::default();
+    if let Some(model) = model {
+        spec.model = model.to_owned();
+    }
+    spec.queues = (queues != 0).then(|| narrow(queues, "queues")).transpose()?;
+    Ok(ControllerRequest { wish, spec })
+}

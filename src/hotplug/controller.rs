@@ -1,0 +1,61 @@
+//! Adding a SCSI controller by itself; one that a disk needs comes with the disk.
+
+use super::attach::{Attach, Wish};
+use super::outcome::Outcome;
+use super::preview::Prepared;
+use super::session::Session;
+use crate::deadline::Deadline;
+use crate::error::Result;
+use crate::runtime::Spec;
+use crate::scsi::ControllerSpec;
+
+/// A controller as the caller asks for it.
+#[derive(Clone, Debug, Default)]
+pub struct ControllerRequest {
+    /// Id, address, live or not at all.
+    pub wish: Wish,
+    /// What is asked for.
+    pub spec: ControllerSpec,
+}
+
+impl ControllerRequest {
+    fn differs(&self, spec: &Spec) -> Option<&'static str> {
+        let Spec::Controller(existing) = spec else { return Some("type") };
+        self.spec.conflict_with(existing)
+    }
+}
+
+impl Session {
+    /// Adds a controller, or answers that it is there.
+    pub(super) fn add_controller(
+        &mut self,
+        request: &ControllerRequest,
+        deadline: &Deadline,
+    ) -> Result<Outcome> {
+        match self.prepare_controller(request, deadline)? {
+            Prepared::Answer(outcome) => Ok(outcome),
+            Prepared::Later(spec, why) => self.record_for_reboot(spec, &request.wish, why),
+            Prepared::Now(attach) => self.attach(attach, &request.wish, deadline),
+        }
+    }
+
+    /// Everything that can be said before QEMU is told anything.
+    pub(super) fn prepare_controller(
+        &mut self,
+        request: &ControllerRequest,
+        deadline: &Deadline,
+    ) -> Result<Prepared<Attach>> {
+        request.spec.validate()?;
+        let spec = Spec::Controller(request.spec.clone());
+        request.wish.check(&spec)?;
+        self.ready(deadline)?;
+        if let Some(device) = self.already(&request.wish, |spec| request.differs(spec))? {
+            return self.answer_existing(device, request.wish.live_only).map(Prepared::Answer);
+        }
+        if let Some(why) = self.obstacle(&spec) {
+            return Ok(Prepared::Later(spec, why));
+        }
+        self.refuse_while_migrating(deadline)?;
+        Ok(Prepared::Now(Attach { spec, fds: Vec::new(), layers: Vec::new() }))
+    }
+}

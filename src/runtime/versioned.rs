@@ -1,0 +1,95 @@
+//! What our own files have in common: a JSON object that says which format it has, in which version.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The members of a file of `format`, without those two that say so. A version above `newest` is refused by name.
+pub(super) fn open(bytes: &[u8], format: &str, newest: u64) -> Result<Map<String, Value>> {
+    let value: Value =
+        serde_json::from_slice(bytes).map_err(|error| malformed(format!("is not JSON: {error}")))?;
+    let Value::Object(mut file) = value else {
+        return Err(malformed("is not a JSON object"));
+    };
+    match field::<String>(&mut file, "format")? {
+        Some(found) if found == format => {}
+        Some(other) => return Err(malformed(format!("has \"format\" {other:?}, expected {format:?}"))),
+        None => return Err(malformed(format!("has no \"format\", expected {format:?}"))),
+    }
+    match field::<u64>(&mut file, "version")? {
+        Some(0) => Err(malformed("has \"version\" 0, which never existed")),
+        Some(newer) if newer > newest => Err(Error::new(
+            ErrorKind::Version,
+            format!(
+                "was written by a newer version: format version {newer}, this library reads up to {newest}"
+            ),
+        )),
+        Some(_) => Ok(file),
+        None => Err(malformed("has no \"version\"")),
+    }
+}
+
+/// A file of `format`, on one line.
+pub(super) fn write(format: &str, version: u64, content: &impl Serialize) -> Result<Vec<u8>> {
+    let unwritable = |error| Error::invalid(format!("the file cannot be written: {error}"));
+    let mut file =
+        Map::from_iter([("format".to_owned(), format.into()), ("version".to_owned(), version.into())]);
+    match serde_json::to_value(content).map_err(unwritable)? {
+        Value::Object(members) => file.extend(members),
+        _ => return Err(Error::invalid("the file cannot be written: its content has no members")),
+    }
+    Ok(format!("{}\n", Value::Object(file)).into_bytes())
+}
+
+/// Takes a member out.
+pub(super) fn field<T: DeserializeOwned>(file: &mut Map<String, Value>, key: &str) -> Result<Option<T>> {
+    match file.remove(key) {
+        Some(value) => parse(value).map(Some).map_err(|error| error.context(format!("{key:?}"))),
+        None => Ok(None),
+    }
+}
+
+/// Reads a value, saying what is wrong with it.
+pub(super) fn parse<T: DeserializeOwned>(value: Value) -> Result<T> {
+    serde_json::from_value(value).map_err(|error| malformed(error.to_string()))
+}
+
+pub(super) fn malformed(what: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Format, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_and_read() {
+        let content = serde_json::json!({"a": 2});
+        let bytes = write("f", 1, &content).unwrap();
+        assert_eq!(Value::Object(open(&bytes, "f", 1).unwrap()), content);
+        assert!(write("f", 1, &7).is_err());
+    }
+
+    #[test]
+    fn only_what_it_says_it_is() {
+        let file = open(br#"{"format":"f","version":1,"a":2}"#, "f", 1).unwrap();
+        assert_eq!(Value::Object(file), serde_json::json!({"a": 2}));
+        for (text, why) in [
+            ("", "is not JSON"),
+            ("[]", "is not a JSON object"),
+            ("{}", "has no \"format\", expected \"f\""),
+            (r#"{"format":"g","version":1}"#, "has \"format\" \"g\", expected \"f\""),
+            (r#"{"format":7,"version":1}"#, "\"format\": invalid type"),
+            (r#"{"format":"f"}"#, "has no \"version\""),
+            (r#"{"format":"f","version":0}"#, "never existed"),
+            (r#"{"format":"f","version":"1"}"#, "\"version\": invalid type"),
+        ] {
+            let error = open(text.as_bytes(), "f", 1).unwrap_err();
+            assert!(error.kind() == ErrorKind::Format && error.message().contains(why), "{text}: {error}");
+        }
+        let newer = open(br#"{"format":"f","version":2}"#, "f", 1).unwrap_err();
+        assert_eq!(newer.kind(), ErrorKind::Version);
+    }
+}

@@ -1,0 +1,223 @@
+/* Random histories: NICs and disks come and go, changes wait for a reboot, the guest is rebooted and migrated to and fro, each
+ * time from nothing but its record, which is compared with it. KVM_HOTPLUG_TEST_HISTORIES says how many (20),
+ * KVM_HOTPLUG_TEST_SEED is the seed of the first; `tests/run migrate` runs many. */
+/* ctest: machine=all */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "support/hosts.h"
+#include "support/plug.h"
+
+enum { STEPS = 14, IMAGES = 6, MOST = 12, MAX_DEVICES = 32 };
+
+static char directory[TEST_PATH], images[IMAGES][TEST_PATH];
+static unsigned long long state;
+
+/* splitmix64 */
+static unsigned below(unsigned end)
+{
+    unsigned long long z = state += 0x9e3779b97f4a7c15ull;
+
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+    return (unsigned)((z ^ z >> 31) % end);
+}
+
+struct history {
+    struct vm vm;
+    int host;
+    bool paused;
+};
+
+static size_t list(struct history *history, struct kvm_hotplug_device devices[MAX_DEVICES])
+{
+    size_t count = 0;
+
+    works(kvm_runtime_list(history->vm.runtime, devices, sizeof *devices, MAX_DEVICES, &count, &failure));
+    CHECK(count <= MAX_DEVICES);
+    return count;
+}
+
+static bool has_path(struct history *history, const char *path)
+{
+    struct kvm_hotplug_device devices[MAX_DEVICES];
+    size_t count = list(history, devices), i;
+
+    for (i = 0; i < count; i++)
+        if (strcmp(devices[i].path, path) == 0)
+            return true;
+    return false;
+}
+
+static void add_some_nic(struct history *history)
+{
+    struct kvm_hotplug_nic nic = {.queues = 1 + below(3), .mtu = below(2) ? 1400 : 0, .bridge = below(2) ? HOSTS_BRIDGE : NULL};
+
+    if (below(5) == 0) {
+        nic = (struct kvm_hotplug_nic){.model = "e1000"};
+        answers(add_nic(&history->vm, &nic, NULL), KVM_HOTPLUG_AFTER_REBOOT);
+        return;
+    }
+    works(add_nic(&history->vm, &nic, NULL));
+}
+
+static void add_some_disk(struct history *history)
+{
+    unsigned image = below(IMAGES);
+    char serial[8];
+    struct kvm_hotplug_disk disk = {.path = images[image],
+                                    .format = image % 2 ? KVM_HOTPLUG_FORMAT_QCOW2 : KVM_HOTPLUG_FORMAT_RAW,
+                                    .serial = below(2) ? serial : NULL,
+                                    .cache = below(5),
+                                    .flags = below(4) == 0 ? KVM_HOTPLUG_READ_ONLY : 0};
+
+    snprintf(serial, sizeof serial, "s,%u", image);
+    if (!has_path(history, images[image]))
+        works(add_disk(&history->vm, &disk, NULL));
+}
+
+static void remove_some(struct history *history)
+{
+    struct kvm_hotplug_device devices[MAX_DEVICES];
+    size_t count = list(history, devices);
+    struct kvm_hotplug_removal removal = {.flags = KVM_HOTPLUG_NO_WAIT};
+    struct kvm_hotplug_event event;
+    int answer;
+
+    if (count == 0)
+        return;
+    removal.id = devices[below((unsigned)count)].id;
+    answer = kvm_hotplug_unplug(history->vm.guest, &removal, sizeof removal, NULL, 0, &failure);
+    CHECK(answer >= 0);
+    if (answer != KVM_HOTPLUG_PENDING)
+        return;
+    vm_reset(&history->vm);
+    vm_await(&history->vm, KVM_HOTPLUG_EVENT_REMOVED, removal.id);
+    while (kvm_hotplug_next_event(history->vm.guest, &event, sizeof event, &failure) == 1)
+        ;
+}
+
+static void reboot(struct history *history)
+{
+    struct kvm_boot_options boot = {.spare_ports = MOST, .flags = history->paused ? KVM_BOOT_PAUSED : 0};
+    struct kvm_hotplug_device devices[MAX_DEVICES];
+    size_t count, i;
+
+    if (below(2))
+        for_version(&history->vm, &boot);
+    if (history->vm.guest != NULL)
+        vm_switch_off(&history->vm);
+    vm_boot(&history->vm, &boot);
+    count = list(history, devices);
+    for (i = 0; i < count; i++)
+        CHECK_NUMBER(devices[i].state, KVM_HOTPLUG_DONE);
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const struct kvm_hotplug_device *one = a, *other = b;
+
+    return strcmp(one->id, other->id);
+}
+
+/* The record is the same there, but for the names of taps. */
+static void migrate(struct history *history)
+{
+    struct kvm_hotplug_device before[MAX_DEVICES], after[MAX_DEVICES];
+    size_t count = list(history, before), i;
+    struct vm to;
+
+    history->host = !history->host;
+    vm_migrate(&history->vm, &to, &(struct migration){.to = history->host, .stopped = history->paused});
+    history->vm = to;
+    CHECK_NUMBER(list(history, after), count);
+    /* A file has the NICs first. */
+    qsort(before, count, sizeof *before, by_id);
+    qsort(after, count, sizeof *after, by_id);
+    for (i = 0; i < count; i++) {
+        memset(before[i].ifname, 0, sizeof before[i].ifname);
+        memset(after[i].ifname, 0, sizeof after[i].ifname);
+        CHECK_TEXT(after[i].id, before[i].id);
+        CHECK(memcmp(&before[i], &after[i], sizeof before[i]) == 0);
+    }
+}
+
+static void step(struct history *history)
+{
+    static const struct {
+        const char *name;
+        void (*act)(struct history *history);
+        unsigned weight;
+    } acts[] = {
+        {"nic", add_some_nic, 4}, {"disk", add_some_disk, 4}, {"remove", remove_some, 3},
+        {"reboot", reboot, 1},    {"migrate", migrate, 2},
+    };
+    struct kvm_hotplug_device devices[MAX_DEVICES];
+    unsigned chosen = below(4 + 4 + 3 + 1 + 2), i = 0;
+
+    while (chosen >= acts[i].weight)
+        chosen -= acts[i++].weight;
+    if (i < 2 && list(history, devices) >= MOST)
+        i = 2;
+    printf(" %s", acts[i].name);
+    fflush(stdout);
+    acts[i].act(history);
+}
+
+static void run_history(unsigned long long seed)
+{
+    struct history history = {.host = 0};
+    const char *machine;
+    int i;
+
+    state = seed;
+    machine = below(2) ? "q35" : "pc";
+    if (getenv("KVM_HOTPLUG_TEST_MACHINE") != NULL)
+        machine = getenv("KVM_HOTPLUG_TEST_MACHINE");
+    history.paused = below(2);
+    printf("seed %llu: %s%s:", seed, machine, history.paused ? ", paused" : "");
+    fflush(stdout);
+    hosts_enter(0);
+    vm_prepare(&history.vm, &(struct qemu_options){.machine = machine, .elsewhere = true, .root_ports = -1});
+    reboot(&history);
+    for (i = 0; i < STEPS; i++)
+        step(&history);
+    migrate(&history);
+    migrate(&history);
+    CHECK_VERIFIED(&history.vm);
+    vm_stop(&history.vm);
+    printf("\n");
+}
+
+static unsigned long long setting(const char *name, unsigned long long otherwise)
+{
+    const char *value = getenv(name);
+
+    return value == NULL || *value == '\0' ? otherwise : strtoull(value, NULL, 10);
+}
+
+int main(void)
+{
+    unsigned long long count = setting("KVM_HOTPLUG_TEST_HISTORIES", 20);
+    unsigned long long seed = setting("KVM_HOTPLUG_TEST_SEED", (unsigned long long)time(NULL) * 1000), i;
+    char base[TEST_PATH], name[16];
+
+    test_begin("qemu-histories", test_patience((int)(60 + 30 * count)));
+    hosts_new();
+    directory_new(directory);
+    path_in(base, directory, "base");
+    image_raw(base, MEBIBYTE);
+    for (i = 0; i < IMAGES; i++) {
+        snprintf(name, sizeof name, "i,=%d", (int)i);
+        path_in(images[i], directory, name);
+        if (i % 2)
+            image_qcow2(images[i], "1M", i == 1 ? base : NULL, "raw");
+        else
+            image_raw(images[i], MEBIBYTE);
+    }
+    for (i = 0; i < count; i++)
+        run_history(seed + i);
+    return test_end();
+}
