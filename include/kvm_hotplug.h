@@ -62,6 +62,11 @@
 #define KVM_BOOT_PAUSED 1
 
 /**
+ * Flag of kvm_runtime_check(): the guest is to come from another host by migration, and not to be booted.
+ */
+#define KVM_RUNTIME_CHECK_INCOMING 1
+
+/**
  * Flag of struct kvm_hotplug_disk: the guest cannot write; the image is opened read-only.
  */
 #define KVM_HOTPLUG_READ_ONLY 8
@@ -755,6 +760,53 @@ enum kvm_boot_machine {
 };
 
 /**
+ * What stands in the way of a start. Callers treat values they do not know as "something": newer versions may add some.
+ */
+enum kvm_runtime_trouble {
+    /**
+     * An image or one of its backing files cannot be opened as the guest needs it.
+     */
+    KVM_RUNTIME_TROUBLE_IMAGE = 1,
+    /**
+     * A bridge is missing, or is none.
+     */
+    KVM_RUNTIME_TROUBLE_BRIDGE = 2,
+    /**
+     * Taps cannot be made, or there is an interface of the name that a tap is to have.
+     */
+    KVM_RUNTIME_TROUBLE_TAP = 3,
+    /**
+     * A NIC has vhost, and this host has none.
+     */
+    KVM_RUNTIME_TROUBLE_VHOST = 4,
+    /**
+     * QEMU is older than 5.2.
+     */
+    KVM_RUNTIME_TROUBLE_QEMU_TOO_OLD = 5,
+    /**
+     * QEMU does not know the machine type.
+     */
+    KVM_RUNTIME_TROUBLE_MACHINE = 6,
+    /**
+     * For a migration: the machine type has no version, and is another one in each version of QEMU. Harmless between hosts
+     * with the same QEMU.
+     */
+    KVM_RUNTIME_TROUBLE_MACHINE_NOT_PINNED = 7,
+    /**
+     * QEMU does not know the device model.
+     */
+    KVM_RUNTIME_TROUBLE_MODEL = 8,
+    /**
+     * For a migration: a device of the running guest has no address in the record.
+     */
+    KVM_RUNTIME_TROUBLE_NO_ADDRESS = 9,
+    /**
+     * The guest cannot be put together: two want one place, there is none left, or an add was interrupted.
+     */
+    KVM_RUNTIME_TROUBLE_PLACE = 10,
+};
+
+/**
  * A command that starts a guest, and the descriptors that it inherits. Made by kvm_runtime_boot(), freed by
  * kvm_boot_free(). It does not change, so any number of threads may read it at once.
  */
@@ -853,6 +905,28 @@ struct kvm_boot_plan {
     uint32_t new_ports;
     /**
      * Must be 0.
+     */
+    uint32_t reserved;
+};
+
+/**
+ * One thing that stands in the way. Strings are UTF-8, end in NUL, and are cut if they are longer.
+ */
+struct kvm_runtime_problem {
+    /**
+     * Id of the device that it is about; empty for the guest as a whole.
+     */
+    char id[64];
+    /**
+     * What is wrong, in a sentence.
+     */
+    char text[512];
+    /**
+     * One of enum kvm_runtime_trouble.
+     */
+    uint32_t trouble;
+    /**
+     * Always 0.
      */
     uint32_t reserved;
 };
@@ -1579,6 +1653,39 @@ int kvm_runtime_plan_boot(const struct kvm_runtime *runtime,
                           struct kvm_hotplug_error **reterr);
 
 /**
+ * Says whether this host can start the guest of a record, before anything is started: images and backing files can be opened
+ * in the mode they are needed in, bridges exist, taps can be made, vhost is there, everything has a place. With a monitor
+ * also what QEMU knows here: its version, the machine type, the device models. Nothing is changed; images are opened and
+ * closed again.
+ *
+ * The monitor is that of any QEMU of the version that is going to be used: the target, once it has been started to wait, or
+ * one that was started for this with `-machine none`. The library starts none by itself.
+ *
+ * `runtime`: the record; one from kvm_runtime_read() will do.
+ * `flags`: KVM_RUNTIME_CHECK_INCOMING or 0.
+ * `qmp_path`: path of the monitor's socket, nobody else connected; or NULL, to leave QEMU out.
+ * `timeout_ms`: for asking QEMU; 0 means 5000.
+ * `problems`, `size`, `capacity`: an array of capacity structs, and sizeof problems[0]; NULL and capacity 0 to count only.
+ * `ret_count`: where to put how many there are, 0 if nothing stands in the way; those beyond capacity are not written.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: on opening images, and up to the timeout. Threads: any.
+ *
+ * Returns 0, whatever was found, or -EFAULT (runtime or ret_count is NULL), -EBADF (no open handle), -EINVAL (size 0,
+ * unknown flags), -ENOENT or -ECONNREFUSED (no QEMU there), -EBUSY (monitor busy), -ETIMEDOUT, -ECONNRESET, -EPROTO,
+ * -EREMOTEIO.
+ */
+int kvm_runtime_check(const struct kvm_runtime *runtime,
+                      uint32_t flags,
+                      const char *qmp_path,
+                      uint32_t timeout_ms,
+                      struct kvm_runtime_problem *problems,
+                      size_t size,
+                      size_t capacity,
+                      size_t *ret_count,
+                      struct kvm_hotplug_error **reterr);
+
+/**
  * Plugs a SCSI controller into the guest and records it. Seldom needed: kvm_hotplug_add_disk() brings one along for the first
  * SCSI disk. It is for a controller with settings of its own, or a second one.
  *
@@ -2074,10 +2181,11 @@ void kvm_hotplug_text_free(char *text);
  * Runs a QMP command of the caller's own over the guest's connection, since a monitor serves one client at a time.
  *
  * Refused without KVM_HOTPLUG_FORCE, because the record would not know: device_add, device_del, netdev_add and netdev_del;
- * qmp_capabilities; human-monitor-command with anything but "info" and "help"; and, if they name a device, block node,
- * descriptor or fdset of the record: add-fd, remove-fd, getfd, closefd, set_link, qom-set, eject, blockdev-add,
- * blockdev-del, blockdev-reopen, blockdev-snapshot, blockdev-snapshot-sync, blockdev-mirror, blockdev-change-medium,
- * block_resize, block-commit, block-stream, drive-mirror, change-backing-file, x-blockdev-change and transaction. After a
+ * qmp_capabilities; human-monitor-command with anything but "info" and "help"; getfd and closefd of "kh" and "kv", also with
+ * a digit behind, by which descriptors of NICs go; and, if they name a device, block node or fdset of the record: add-fd,
+ * remove-fd, set_link, qom-set, eject, blockdev-add, blockdev-del, blockdev-reopen, blockdev-snapshot,
+ * blockdev-snapshot-sync, blockdev-mirror, blockdev-change-medium, block_resize, block-commit, block-stream, drive-mirror,
+ * change-backing-file, x-blockdev-change and transaction. After a
  * forced one the guest is looked at anew by the next call; what it did to a recorded device is the caller's to answer for,
  * and kvm_hotplug_verify() may tell.
  *

@@ -14,6 +14,8 @@ mod departing;
 mod migrating;
 #[path = "hotplug_scripted/placing.rs"]
 mod placing;
+#[path = "hotplug_scripted/reappearing.rs"]
+mod reappearing;
 #[path = "hotplug_scripted/removing.rs"]
 mod removing;
 #[path = "hotplug_scripted/scsi.rs"]
@@ -27,6 +29,7 @@ use changing::*;
 use departing::*;
 use migrating::*;
 use placing::*;
+use reappearing::*;
 use removing::*;
 use scsi::*;
 use talking::*;
@@ -87,6 +90,11 @@ through_every_api! {
     a_flood_of_events_hides_nothing,
     events_are_bounded,
     a_reset_completes_removals,
+    // reappearing
+    an_add_that_was_completed,
+    a_removal_that_was_finished,
+    what_was_done_to_an_earlier_attachment,
+    no_two_attachments_have_a_number_in_common,
     // scsi
     a_scsi_disk_brings_its_controller,
     a_scsi_disk_again_is_a_success,

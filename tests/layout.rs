@@ -3,6 +3,7 @@
 use std::mem::offset_of;
 
 use kvm_hotplug::capi::boot::{kvm_boot_options, kvm_boot_plan};
+use kvm_hotplug::capi::check::kvm_runtime_problem;
 use kvm_hotplug::capi::controller::kvm_hotplug_controller;
 use kvm_hotplug::capi::device::kvm_hotplug_device;
 use kvm_hotplug::capi::disk::kvm_hotplug_disk;
@@ -65,6 +66,7 @@ fn rust_and_c_agree_on_the_structs() {
             boot_index, tap_owner, timeout_ms, flags, reserved,
         }
         kvm_hotplug_removal { id, timeout_ms, flags }
+        kvm_runtime_problem { id, text, trouble, reserved }
         kvm_runtime_config { name, command, command_count, reserved_slots, flags }
         kvm_hotplug_slot { bus, occupant, slot, state, address_type, channel, target, lun }
         kvm_hotplug_controller { id, model, bus, queues, slot, timeout_ms, flags }

@@ -1,16 +1,16 @@
 # shellcheck shell=bash
-# Before the show: packages, the guest, the library and the agent.
+# Before the show: packages, the guest, the library and kvmctl.
 
-AGENT="$BUILD_DIR/agent/agent"
+KVMCTL="$BUILD_DIR/examples/kvmctl"
 
 prepare() {
-    step "Getting ready" "packages, the guest's kernel, the library, the agent; only what is missing"
+    step "Getting ready" "packages, the guest's kernel, the library, kvmctl; only what is missing"
     find_cargo_of_caller
     # Not attended: a half-installed package is worse than an interruption that waits.
     tests/setup --demo || fail "set-up: see the message above"
     attended tests/guest/build || fail "no kernel for the guest: see the message above"
     attended cargo rustc --locked --release --crate-type cdylib || fail "the library does not build"
-    build_agent || fail "the agent does not build"
+    build_kvmctl || fail "kvmctl does not build"
     check_taps
 }
 
@@ -25,11 +25,11 @@ find_cargo_of_caller() {
 }
 
 # CMake's own words only matter when it fails.
-build_agent() {
-    local log="$BUILD_DIR/agent.log"
+build_kvmctl() {
+    local log="$BUILD_DIR/examples.log"
     {
-        attended cmake -S examples/c -B "$BUILD_DIR/agent" -DKVM_HOTPLUG_LIBDIR="$REPO_ROOT/target/release" &&
-            attended cmake --build "$BUILD_DIR/agent"
+        attended cmake -S examples/c -B "$BUILD_DIR/examples" -DKVM_HOTPLUG_LIBDIR="$REPO_ROOT/target/release" &&
+            attended cmake --build "$BUILD_DIR/examples" --target kvmctl
     } >"$log" 2>&1 || {
         cat "$log" >&2
         return 1

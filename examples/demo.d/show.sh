@@ -14,12 +14,12 @@ show() {
     SCRATCH="$(mktemp -d /tmp/kvm-hotplug-demo.XXXXXX)"
     SECONDS=0
     boot "$machine" "$accel"
-    look "Before: neither NIC nor disk" "the guest's own view, and the map of its slots by build/agent/agent"
+    look "Before: neither NIC nor disk" "the guest's own view, and the map of its slots by build/examples/kvmctl"
     cp "$SCRATCH/runtime" "$SCRATCH/runtime.before"
     plug_nic
     plug_disk
     look "With both" "the guest's own view has an interface and a disk more, the map has NIC and DSK"
-    agent list
+    kvmctl list
     unplug
     look "After: as before" "nothing is left"
     check_nothing_left
@@ -28,8 +28,8 @@ show() {
     VERDICT="machine $machine ($accel), NIC and disk plugged, used and removed in $SECONDS s"
 }
 
-agent() {
-    attended "$AGENT" --socket "$SCRATCH/qmp" --runtime "$SCRATCH/runtime" "$@"
+kvmctl() {
+    attended "$KVMCTL" --socket "$SCRATCH/qmp" --runtime "$SCRATCH/runtime" "$@"
 }
 
 boot() {
@@ -40,8 +40,8 @@ boot() {
     start_qemu "${command[@]}"
     await_boot
     printf ' after %s s\n' "$SECONDS"
-    "$AGENT" --runtime "$SCRATCH/runtime" init --name demo -- "${command[@]}" >/dev/null ||
-        fail "the agent cannot make a runtime file"
+    "$KVMCTL" --runtime "$SCRATCH/runtime" init --name demo -- "${command[@]}" >/dev/null ||
+        fail "kvmctl cannot make a runtime file"
 }
 
 accel_in_words() {
@@ -60,13 +60,13 @@ look() {
     step "$1" "$2"
     guest_shows "ip link"
     guest_shows "cat /proc/partitions"
-    agent map || fail "the agent cannot draw the map"
+    kvmctl map || fail "kvmctl cannot draw the map"
 }
 
-# run_agent WHAT ARGUMENT...: shows the command line and what comes out, which stays in AGENT_SAYS.
-run_agent() {
-    printf '%shost#%s agent %s\n' "$BOLD" "$PLAIN" "$*"
-    agent "$@" >"$SCRATCH/said" || fail "agent $1 ended with status $?"
+# run_kvmctl WHAT ARGUMENT...: shows the command line and what comes out, which stays in the file "said".
+run_kvmctl() {
+    printf '%shost#%s kvmctl %s\n' "$BOLD" "$PLAIN" "$*"
+    kvmctl "$@" >"$SCRATCH/said" || fail "kvmctl $1 ended with status $?"
     read -r DEVICE_ID _ <"$SCRATCH/said"
     sed 's/^/   /' "$SCRATCH/said"
 }
@@ -75,7 +75,7 @@ plug_nic() {
     local mac interface
     step "Plugging a NIC" "a tap on a bridge, handed to QEMU; the guest gets an interface with that MAC address"
     make_bridge
-    run_agent add-nic --bridge "$BRIDGE" --queues 2
+    run_kvmctl add-nic --bridge "$BRIDGE" --queues 2
     NIC_ID="$DEVICE_ID"
     mac="$(grep -Eo 'MAC [0-9a-f:]+' "$SCRATCH/said")"
     NIC_MAC="${mac#MAC }"
@@ -125,9 +125,9 @@ count_packets() {
 
 plug_disk() {
     local disk written found
-    step "Plugging a disk" "the agent opens the image and hands it to QEMU; what the guest writes is in the image"
+    step "Plugging a disk" "kvmctl opens the image and hands it to QEMU; what the guest writes is in the image"
     truncate -s "${DISK_MEGABYTES}M" "$SCRATCH/disk.img"
-    run_agent add-disk --path "$SCRATCH/disk.img" --serial "$SERIAL"
+    run_kvmctl add-disk --path "$SCRATCH/disk.img" --serial "$SERIAL"
     DISK_ID="$DEVICE_ID"
     guest_until 10 "grep -qx $SERIAL /sys/block/*/serial" || fail "the guest does not see the disk"
     disk="$(guest "grep -lx $SERIAL /sys/block/*/serial | cut -d/ -f4")"
@@ -145,8 +145,8 @@ plug_disk() {
 
 unplug() {
     step "Removing both" "the guest is asked, and waited for; only then are tap and image let go"
-    run_agent del "$NIC_ID"
-    run_agent del "$DISK_ID"
+    run_kvmctl del "$NIC_ID"
+    run_kvmctl del "$DISK_ID"
 }
 
 check_nothing_left() {

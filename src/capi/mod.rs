@@ -13,6 +13,7 @@
 
 mod args;
 pub mod boot;
+pub mod check;
 pub mod controller;
 pub mod device;
 pub mod disk;

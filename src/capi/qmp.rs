@@ -42,10 +42,11 @@ unsafe impl Plain for kvm_hotplug_command {}
 /// Runs a QMP command of the caller's own over the guest's connection, since a monitor serves one client at a time.
 ///
 /// Refused without KVM_HOTPLUG_FORCE, because the record would not know: device_add, device_del, netdev_add and netdev_del;
-/// qmp_capabilities; human-monitor-command with anything but "info" and "help"; and, if they name a device, block node,
-/// descriptor or fdset of the record: add-fd, remove-fd, getfd, closefd, set_link, qom-set, eject, blockdev-add,
-/// blockdev-del, blockdev-reopen, blockdev-snapshot, blockdev-snapshot-sync, blockdev-mirror, blockdev-change-medium,
-/// block_resize, block-commit, block-stream, drive-mirror, change-backing-file, x-blockdev-change and transaction. After a
+/// qmp_capabilities; human-monitor-command with anything but "info" and "help"; getfd and closefd of "kh" and "kv", also with
+/// a digit behind, by which descriptors of NICs go; and, if they name a device, block node or fdset of the record: add-fd,
+/// remove-fd, set_link, qom-set, eject, blockdev-add, blockdev-del, blockdev-reopen, blockdev-snapshot,
+/// blockdev-snapshot-sync, blockdev-mirror, blockdev-change-medium, block_resize, block-commit, block-stream, drive-mirror,
+/// change-backing-file, x-blockdev-change and transaction. After a
 /// forced one the guest is looked at anew by the next call; what it did to a recorded device is the caller's to answer for,
 /// and kvm_hotplug_verify() may tell.
 ///

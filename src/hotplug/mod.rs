@@ -43,11 +43,7 @@ pub use verify::{Difference, Mismatch};
 
 use crate::ids::Address;
 use crate::pci::Want;
-use crate::qmp::Version;
-
-/// The oldest QEMU that devices are plugged into: the oldest this library is tested with. Into an older one, changes
-/// are recorded for the next boot.
-pub const OLDEST_QEMU: Version = Version { major: 5, minor: 2, micro: 0 };
+pub use crate::qmp::OLDEST_QEMU;
 
 /// NIC models that can be plugged into a running guest.
 pub const LIVE_NIC_MODELS: &[&str] =

@@ -8,6 +8,7 @@ use super::session::Session;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::is_model_name;
+use crate::net::{MAX_QUEUES, args};
 use crate::qmp::Command;
 
 /// A command as the caller asks for it.
@@ -51,10 +52,8 @@ const OURS: &[&str] = &[
     "blockdev-snapshot",
     "blockdev-snapshot-sync",
     "change-backing-file",
-    "closefd",
     "drive-mirror",
     "eject",
-    "getfd",
     "qom-set",
     "remove-fd",
     "set_link",
@@ -88,15 +87,14 @@ impl Session {
         })
     }
 
-    /// Whether a text is the name of something of ours: a device, netdev, node or descriptor, a QOM path of a device, or
-    /// one of the fdsets.
+    /// Whether it is the name of something of ours: a device and the netdev or node behind it, its QOM path, or one of the
+    /// fdsets.
     fn names_ours(&self, value: &Value) -> bool {
         match value {
             Value::String(text) => {
                 let text = text.strip_prefix("/machine/peripheral/").unwrap_or(text);
-                let text = text.split_once('/').map_or(text, |(id, _)| id);
-                self.known_device(text).is_some()
-                    || fd_owner(text).is_some_and(|id| self.known_device(id).is_some())
+                let id = text.split_once('/').map_or(text, |(id, _)| id);
+                self.known_device(id).is_some()
             }
             Value::Number(number) => {
                 number.as_u64().is_some_and(|set| self.fdsets.owned().any(|(own, _)| u64::from(own) == set))
@@ -106,11 +104,10 @@ impl Session {
     }
 }
 
-/// The device that a descriptor name such as `nic-pci-5.1` or `nic-pci-5.v0` belongs to.
-fn fd_owner(name: &str) -> Option<&str> {
-    let (id, queue) = name.rsplit_once('.')?;
-    let queue = queue.strip_prefix('v').unwrap_or(queue);
-    (!queue.is_empty() && queue.bytes().all(|byte| byte.is_ascii_digit())).then_some(id)
+/// Whether descriptors of taps are handed over under this name.
+fn is_fd_name_of_ours(name: &Value) -> bool {
+    let names = args::fd_names(MAX_QUEUES).into_iter().chain(args::vhost_fd_names(MAX_QUEUES));
+    names.into_iter().any(|own| name.as_str() == Some(own.as_str()))
 }
 
 fn effect(name: &str, arguments: &Map<String, Value>, ours: impl Fn(&Value) -> bool) -> Effect {
@@ -126,6 +123,9 @@ fn effect(name: &str, arguments: &Map<String, Value>, ours: impl Fn(&Value) -> b
         }
         "add-fd" | "remove-fd" if arguments.get("fdset-id").is_some_and(fdset) => {
             Effect::Fooling("the fdset belongs to a disk; take another one")
+        }
+        "getfd" | "closefd" if arguments.get("fdname").is_some_and(is_fd_name_of_ours) => {
+            Effect::Fooling("descriptors of NICs go by that name; take another one")
         }
         _ if OURS.contains(&name) && any(arguments.values(), &named) => {
             Effect::Fooling("it is about a device of the record; use the library's own call if there is one")
@@ -195,7 +195,9 @@ mod tests {
             ("add-fd", json!({ "fdset-id": 7 }), "unsettling"),
             ("remove-fd", json!({ "fdset-id": 6 }), "fooling"),
             ("remove-fd", json!({ "fdset-id": 7, "fd": 6 }), "unsettling"),
-            ("getfd", json!({ "fdname": "disk-pci-6" }), "fooling"),
+            ("getfd", json!({ "fdname": "kh" }), "fooling"),
+            ("closefd", json!({ "fdname": "kv7" }), "fooling"),
+            ("getfd", json!({ "fdname": "kh8" }), "none"),
             ("getfd", json!({ "fdname": "mine" }), "none"),
             ("human-monitor-command", json!({ "command-line": "info network" }), "none"),
             ("human-monitor-command", json!({ "command-line": " help" }), "none"),
@@ -203,16 +205,6 @@ mod tests {
             ("human-monitor-command", json!({}), "fooling"),
         ] {
             assert_eq!(judged(name, arguments.clone()), expected, "{name} {arguments}");
-        }
-    }
-
-    #[test]
-    fn descriptor_names_lead_to_their_device() {
-        assert_eq!(fd_owner("nic-pci-5.1"), Some("nic-pci-5"));
-        assert_eq!(fd_owner("nic-pci-5.v0"), Some("nic-pci-5"));
-        assert_eq!(fd_owner("nic-pci-rp0.3.12"), Some("nic-pci-rp0.3"));
-        for other in ["nic-pci-5", "nic-pci-5.", "nic-pci-5.v", "nic-pci-5.x1"] {
-            assert_eq!(fd_owner(other), None, "{other}");
         }
     }
 }

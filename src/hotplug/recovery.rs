@@ -44,6 +44,24 @@ pub(super) struct Finished {
 }
 
 impl Session {
+    /// Strikes what was done long ago. That the journal was removed is not synced, because nobody has to wait for that: after
+    /// a power failure its last version may be there again.
+    pub(super) fn strike_outdated(&mut self, present: &BTreeSet<String>) -> Result<()> {
+        let is_outdated = |intent: &Intent| {
+            let recorded = self.recorded(intent.device.id.as_str());
+            let here = present.contains(intent.device.id.as_str());
+            is_outdated(intent, recorded.as_ref(), here)
+        };
+        let intents = self.runtime().journal().intents.clone();
+        let outdated: Vec<Intent> = intents.into_iter().filter(is_outdated).collect();
+        for Intent { verb, device } in outdated {
+            self.log.write(Level::Info, || format!("{verb:?} of {} was done before", device.id));
+            self.pending.remove(&device.id);
+            self.runtime().write_journal(|journal| journal.strike(device.id.as_str()))?;
+        }
+        Ok(())
+    }
+
     /// Finishes or undoes every unfinished operation; `present` are the ids of the guest's devices.
     pub(super) fn settle(&mut self, present: &BTreeSet<String>, deadline: &Deadline) -> Result<()> {
         let intents = self.unfinished(present)?;
@@ -195,6 +213,7 @@ impl Session {
         let leftovers = self.take_down(traces, deadline)?;
         let mut finished = Vec::with_capacity(devices.len());
         let mut gone: Vec<&Device> = Vec::new();
+        let mut retired = Vec::new();
         let mut next = self.runtime().record().clone();
         for (device, ending) in devices.iter().zip(endings) {
             let own = || leftovers.iter().filter(|leftover| ending.traces.contains(&leftover.inverse));
@@ -210,6 +229,7 @@ impl Session {
                     self.expect_late_word(device);
                 }
                 next.remove(&device.id);
+                retired.push(device.generation);
                 gone.extend(left.is_empty().then_some(*device));
             }
             finished.push(Finished { what: ending.what, text: ending.text, left });
@@ -218,6 +238,7 @@ impl Session {
         if changed {
             self.runtime().replace(next)?;
         }
+        retired.into_iter().for_each(|generation| self.retire_generation(generation));
         self.forget_all(&gone)?;
         Ok(finished)
     }
@@ -260,6 +281,14 @@ impl Session {
         }
     }
 
+    /// No other attachment gets the number, now that somebody may have been told of it. The next record that is written says
+    /// so as well, if this one cannot be.
+    fn retire_generation(&self, generation: u64) {
+        if let Err(error) = self.runtime().retire_generation(generation) {
+            self.log.write(Level::Warning, || error.to_string());
+        }
+    }
+
     pub(super) fn take_down(&mut self, traces: Vec<Inverse>, deadline: &Deadline) -> Result<Vec<Leftover>> {
         // What has begun to be undone is undone to the end.
         let deadline = deadline.uncancelable();
@@ -290,5 +319,14 @@ impl Session {
         self.runtime().write_journal(|journal| {
             devices.iter().for_each(|device| journal.strike(device.id.as_str()));
         })
+    }
+}
+
+/// Whether the operation is not what is unfinished about the device of this id.
+fn is_outdated(Intent { verb, device }: &Intent, recorded: Option<&Device>, here: bool) -> bool {
+    match recorded {
+        Some(recorded) => recorded.generation != device.generation,
+        // It was completed; the device of that id is another one, and not ours.
+        None => *verb == Verb::Remove && here,
     }
 }

@@ -220,6 +220,7 @@ impl Session {
         self.topology = survey.topology;
         self.fdsets = survey.fdsets;
         self.note_state(survey.state);
+        self.strike_outdated(&survey.present)?;
         self.claim_recorded();
         for controller in &survey.controllers {
             self.places.scsi.add_controller(&controller.name, &controller.driver, false);

@@ -97,6 +97,11 @@ impl TunDevice {
         Ok(tap)
     }
 
+    /// Whether taps can be asked for here at all.
+    pub fn check(&self) -> Result<()> {
+        self.queue().map(drop)
+    }
+
     fn queue(&self) -> Result<OwnedFd> {
         // The standard library adds O_CLOEXEC.
         let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&self.path);

@@ -68,6 +68,10 @@ pub struct Version {
     pub micro: u32,
 }
 
+/// The oldest QEMU that devices are plugged into: the oldest this library is tested with. Into an older one, changes
+/// are recorded for the next boot.
+pub const OLDEST_QEMU: Version = Version { major: 5, minor: 2, micro: 0 };
+
 impl std::fmt::Display for Version {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{}.{}", self.major, self.minor, self.micro)

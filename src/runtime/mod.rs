@@ -160,6 +160,15 @@ impl Runtime {
         self.commit(staged, record)
     }
 
+    /// Makes sure that no attachment gets this generation any more. What is in memory knows it even if writing fails.
+    pub fn retire_generation(&mut self, generation: u64) -> Result<()> {
+        if self.record.next_generation > generation {
+            return Ok(());
+        }
+        self.record.next_generation = generation.saturating_add(1);
+        self.save()
+    }
+
     /// Changes the journal, on disk first. An empty journal has no file.
     pub fn write_journal(&mut self, change: impl FnOnce(&mut Journal)) -> Result<()> {
         let mut journal = self.journal.clone();

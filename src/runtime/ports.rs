@@ -16,6 +16,9 @@ const SLOTS: std::ops::RangeInclusive<u8> = 16..=28;
 
 const FUNCTIONS: u8 = 8;
 
+/// The device model of a port.
+pub const MODEL: &str = "pcie-root-port";
+
 /// One port. Its bus has its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootPort {
@@ -77,7 +80,7 @@ impl RootPort {
     /// The arguments of `-device`; `shared` says that other ports sit in the same slot.
     pub fn device_args(&self, shared: bool) -> Map<String, Value> {
         let mut args = Map::new();
-        args.insert("driver".into(), "pcie-root-port".into());
+        args.insert("driver".into(), MODEL.into());
         args.insert("id".into(), self.id.as_str().into());
         args.insert("bus".into(), "pcie.0".into());
         args.insert("addr".into(), format!("{:x}.{}", self.slot.get(), self.function).into());

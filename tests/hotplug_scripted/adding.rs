@@ -198,7 +198,7 @@ pub fn an_old_qemu_gets_it_after_a_reboot(agent: &dyn Agent) {
     let refused =
         fails(api.add_disk(&DiskAsk { place: live_only, ..world.disk("a.img") }), ErrorKind::NotHotpluggable);
     assert!(refused.text.contains("4.2.1"), "{refused:?}");
-    assert_eq!(world.record_text(), before.record);
+    assert_eq!(world.picture().record, before.record);
     let disk = world.disk_as("data", "a.img");
     for _ in 0..2 {
         let answer = api.add_disk(&disk).unwrap();

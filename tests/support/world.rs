@@ -21,7 +21,7 @@ pub struct World {
 pub struct Picture {
     /// What QEMU has.
     pub qemu: Vec<String>,
-    /// The runtime file.
+    /// The runtime file, but for the number of the next attachment: one that was taken back has used it up.
     pub record: String,
     /// Files beside it.
     pub files: Vec<String>,
@@ -115,11 +115,19 @@ impl World {
     pub fn picture(&self) -> Picture {
         Picture {
             qemu: self.qemu.snapshot(),
-            record: self.record_text(),
+            record: without_next_generation(&self.record_text()),
             files: files(self.dir.path()),
             taps: host::interfaces(&self.prefix),
         }
     }
+}
+
+fn without_next_generation(record: &str) -> String {
+    record
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("\"next_generation\":"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn files(dir: &Path) -> Vec<String> {

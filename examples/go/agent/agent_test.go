@@ -99,7 +99,11 @@ func TestAnswersAndTheirStatus(t *testing.T) {
 	if details := want[map[string]any](t, agent, http.StatusOK, "GET", guest+"/details/data", ""); details["size"] != float64(2<<20) {
 		t.Errorf("the details: %v", details)
 	}
-	if details := want[[]any](t, agent, http.StatusOK, "GET", guest+"/details", ""); len(details) != 2 {
+	want[kvmhotplug.Result](t, agent, http.StatusCreated, "POST", guest+"/controllers", `{"id":"scsi"}`)
+	want[kvmhotplug.Plan](t, agent, http.StatusOK, "POST", guest+"/controllers?plan", `{}`)
+	want[failure](t, agent, http.StatusBadRequest, "DELETE", guest+"/controllers/lan", "")
+	want[kvmhotplug.Result](t, agent, http.StatusAccepted, "DELETE", guest+"/controllers/scsi?timeout=300ms", "")
+	if details := want[[]any](t, agent, http.StatusOK, "GET", guest+"/details", ""); len(details) != 3 {
 		t.Errorf("the details: %v", details)
 	}
 	if boot := want[kvmhotplug.BootPlan](t, agent, http.StatusOK, "GET", guest+"/boot?spare_ports=2", ""); boot.Devices != 2 {

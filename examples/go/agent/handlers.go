@@ -127,6 +127,18 @@ func addDisk(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int
 	return statusOfState(result.State, http.StatusCreated), result, err
 }
 
+func addController(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
+	var controller kvmhotplug.Controller
+	if err := read(r, &controller); err != nil {
+		return 0, nil, err
+	}
+	if wanted(r, "plan") {
+		return planned(guest.PlanController(ctx, controller))
+	}
+	result, err := guest.AddController(ctx, controller)
+	return statusOfState(result.State, http.StatusCreated), result, err
+}
+
 func removeDevice(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
 	id := r.PathValue("id")
 	how := kvmhotplug.Removal{NoWait: wanted(r, "no_wait"), LiveOnly: wanted(r, "live_only")}
@@ -143,6 +155,10 @@ func removeNIC(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (i
 
 func removeDisk(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
 	return removeOnly(ctx, r, guest.DelDisk)
+}
+
+func removeController(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
+	return removeOnly(ctx, r, guest.DelController)
 }
 
 // removeOnly leaves a device of another type alone. What it does not know it refuses, rather than wait where nobody

@@ -110,6 +110,9 @@ const (
 	ReasonModel Reason = C.KVM_HOTPLUG_REASON_MODEL
 	// ReasonNoAddress (after reboot): the record does not say where the device sits.
 	ReasonNoAddress Reason = C.KVM_HOTPLUG_REASON_NO_ADDRESS
+	// ReasonController (after reboot): the SCSI controller comes with the next boot itself, or is of a model that does not
+	// tell a running guest of new disks.
+	ReasonController Reason = C.KVM_HOTPLUG_REASON_CONTROLLER
 	// ReasonDeadline (pending): the guest runs and has not answered yet.
 	ReasonDeadline Reason = C.KVM_HOTPLUG_REASON_DEADLINE
 	// ReasonNotBooted (pending): the guest runs but has never set the device up.
@@ -133,6 +136,7 @@ var reasonNames = map[Reason]string{
 	ReasonQEMUTooOld: "qemu-too-old",
 	ReasonModel:      "model",
 	ReasonNoAddress:  "no-address",
+	ReasonController: "controller",
 	ReasonDeadline:   "deadline",
 	ReasonNotBooted:  "not-booted",
 	ReasonNotStarted: "not-started",
@@ -155,7 +159,7 @@ func (r *Reason) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// Device is a NIC or disk of a record or guest. Fields that do not apply are empty.
+// Device is a NIC, disk or SCSI controller of a record or guest. Fields that do not apply are empty.
 type Device struct {
 	// ID in QEMU, and that of the netdev or block node behind the device.
 	ID   string     `json:"id"`
@@ -195,6 +199,7 @@ type Device struct {
 
 	// Of disks: what was asked for in [Disk].
 	Serial            string       `json:"serial,omitempty"`
+	WWN               uint64       `json:"wwn,omitempty"`
 	Path              string       `json:"path,omitempty"`
 	Format            Format       `json:"format,omitempty"`
 	Cache             Cache        `json:"cache,omitempty"`
@@ -232,6 +237,7 @@ func deviceOf(from *C.struct_kvm_hotplug_device) Device {
 		Serial:             C.GoString(&from.serial[0]),
 		Path:               C.GoString(&from.path[0]),
 		ReadOnly:           from.read_only != 0,
+		WWN:                uint64(from.wwn),
 		LinkDown:           from.link_down != 0,
 		Format:             Format(from.format),
 		Cache:              Cache(from.cache),

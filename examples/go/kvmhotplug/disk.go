@@ -160,20 +160,33 @@ func (d *DetectZeroes) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
+// SCSIAddress is a place on the bus of a SCSI controller.
+type SCSIAddress struct {
+	// Target, 0 to 255 (QEMU's scsi-id).
+	Target int `json:"target"`
+	// LUN is a unit of the target, 0 to 16383.
+	LUN int `json:"lun"`
+}
+
 // Disk is one to add. The zero value of everything but Path is the default: a writable raw image as virtio-blk-pci.
 type Disk struct {
 	// Path is the absolute path of an image file or block device. Required.
 	Path string `json:"path"`
 	// ID of device and block node: a letter, then up to 30 letters, digits, '-', '.' or '_'. Empty for
-	// "disk-pci-<slot>", or "disk-pci-<bus>" on a root port.
+	// "disk-pci-<slot>", or "disk-pci-<bus>" on a root port; for a SCSI disk, "disk-<controller>-<target>".
 	ID string `json:"id,omitempty"`
 	// Serial number the guest sees, 1 to 20 printable ASCII characters.
 	Serial string `json:"serial,omitempty"`
-	// Model is QEMU's device model; empty for "virtio-blk-pci". One that is not of its family is recorded for the next
-	// boot.
+	// WWN is a world wide name, for "scsi-hd"; 0 for none.
+	WWN uint64 `json:"wwn,omitempty"`
+	// Model is QEMU's device model; empty for "virtio-blk-pci". "scsi-hd" is a disk, and "scsi-block" a SCSI device of the
+	// host handed through, on the bus of a SCSI controller. Others are recorded for the next boot.
 	Model string `json:"model,omitempty"`
-	// Bus to sit on; empty for the first free slot. With it, Slot counts.
+	// Bus to sit on; empty for the first free slot. With it, Slot counts, or SCSI for a SCSI disk. Empty for a SCSI disk
+	// means the first controller with a free target, which is plugged in with the disk if there is none.
 	Bus string `json:"bus,omitempty"`
+	// SCSI is the place on Bus, for a SCSI disk; nil for unit 0 of the first free target.
+	SCSI *SCSIAddress `json:"scsi,omitempty"`
 	// Slot on Bus, 0 to 31.
 	Slot         int          `json:"slot,omitempty"`
 	Format       Format       `json:"format,omitempty"`
@@ -244,6 +257,12 @@ func (d *Disk) request(memory *arena) C.struct_kvm_hotplug_disk {
 		physical_block_size: memory.number("PhysicalBlockSize", d.PhysicalBlockSize),
 		queues:              memory.number("Queues", d.Queues),
 		slot:                memory.number("Slot", d.Slot),
+	}
+	request.wwn = C.uint64_t(d.WWN)
+	if d.SCSI != nil {
+		request.target = memory.number("Target", d.SCSI.Target)
+		request.lun = memory.number("LUN", d.SCSI.LUN)
+		request.flags |= C.KVM_HOTPLUG_SCSI_ADDRESS
 	}
 	request.flags |= memory.given(d.BootIndex, "BootIndex", &request.boot_index, C.KVM_HOTPLUG_BOOT_INDEX)
 	if d.ReadOnly {

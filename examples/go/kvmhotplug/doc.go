@@ -1,5 +1,5 @@
-// Package kvmhotplug plugs NICs and disks into running QEMU/KVM guests, takes them out again, and keeps the record from
-// which an identical guest is started: libkvm_hotplug for Go.
+// Package kvmhotplug plugs NICs, disks and SCSI controllers into running QEMU/KVM guests, takes them out again, and keeps the
+// record from which an identical guest is started: libkvm_hotplug for Go.
 //
 //	record, err := kvmhotplug.Load("/run/agent/web1.runtime")
 //	if err != nil {

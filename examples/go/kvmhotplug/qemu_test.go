@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -275,6 +276,45 @@ func TestQEMUThatHangsOrDies(t *testing.T) {
 		_, err := guest.Process(within(t, patience))
 		return errors.Is(err, syscall.ECONNREFUSED)
 	})
+}
+
+func TestQEMUGetsSCSIDisks(t *testing.T) {
+	qemu := startQEMU(t, "pc")
+	ctx := within(t, patience)
+	guest := open(t, qemu.socket)
+	// The first one brings its controller along.
+	first, err := guest.AddDisk(ctx, kvmhotplug.Disk{Model: "scsi-hd", Path: image(t, "disk"), WWN: 0x5000c50015ea71ac})
+	first = state(t, first, err, kvmhotplug.Done)
+	if device := first.Device; device.AddressType != kvmhotplug.AddressSCSI || device.Target != 0 || device.WWN != 0x5000c50015ea71ac {
+		t.Errorf("added %+v", device)
+	}
+	plan, err := guest.PlanController(ctx, kvmhotplug.Controller{ID: "second", Queues: 2})
+	ok(t, err)
+	controller, err := guest.AddController(ctx, kvmhotplug.Controller{ID: "second", Queues: 2})
+	controller = state(t, controller, err, kvmhotplug.Done)
+	if device := controller.Device; device.Type != kvmhotplug.TypeController || device.Queues != 2 || device.Slot != plan.Device.Slot {
+		t.Errorf("added %+v, planned %+v", device, plan.Device)
+	}
+	pinned, err := guest.AddDisk(ctx, kvmhotplug.Disk{ID: "data", Model: "scsi-hd", Path: image(t, "disk"), Bus: "second.0", SCSI: &kvmhotplug.SCSIAddress{Target: 7, LUN: 3}})
+	if pinned = state(t, pinned, err, kvmhotplug.Done); pinned.Device.Target != 7 || pinned.Device.LUN != 3 || pinned.Device.Bus != "second.0" {
+		t.Errorf("added %+v", pinned.Device)
+	}
+	slots, err := guest.Slots(ctx)
+	ok(t, err)
+	found := slices.ContainsFunc(slots, func(slot kvmhotplug.Slot) bool {
+		return slot.AddressType == kvmhotplug.AddressSCSI && slot.Bus == "second.0" && slot.Target == 7 && slot.LUN == 3 && slot.Occupant == "data"
+	})
+	if !found {
+		t.Errorf("data is not in %+v", slots)
+	}
+	_, err = guest.DelController(ctx, "second")
+	failure(t, err, kvmhotplug.ErrConflict)
+	_, err = guest.DelDisk(ctx, "second")
+	failure(t, err, kvmhotplug.ErrInvalid)
+	gone, err := guest.DelDisk(ctx, "data")
+	state(t, gone, err, kvmhotplug.Done)
+	left, err := guest.DelController(within(t, 300*time.Millisecond), "second")
+	state(t, left, err, kvmhotplug.Pending)
 }
 
 func newBridge(t *testing.T, letter string) string {

@@ -33,17 +33,24 @@ func (g *Guest) Remove(ctx context.Context, id string, how Removal) (Result, err
 	})
 }
 
-// DelNIC is [Guest.Remove] for NICs only: a disk of that id is left alone, with [ErrInvalid].
+// DelNIC is [Guest.Remove] for NICs only: another device of that id is left alone, with [ErrInvalid].
 func (g *Guest) DelNIC(ctx context.Context, id string) (Result, error) {
 	return g.del(ctx, id, func(handle *C.struct_kvm_hotplug, name *C.char, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
 		return C.kvm_hotplug_del_nic(handle, name, timeout, failure)
 	})
 }
 
-// DelDisk is [Guest.Remove] for disks only: a NIC of that id is left alone, with [ErrInvalid].
+// DelDisk is [Guest.Remove] for disks only: another device of that id is left alone, with [ErrInvalid].
 func (g *Guest) DelDisk(ctx context.Context, id string) (Result, error) {
 	return g.del(ctx, id, func(handle *C.struct_kvm_hotplug, name *C.char, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
 		return C.kvm_hotplug_del_disk(handle, name, timeout, failure)
+	})
+}
+
+// DelController is [Guest.Remove] for SCSI controllers only; [ErrConflict] while there are disks on it.
+func (g *Guest) DelController(ctx context.Context, id string) (Result, error) {
+	return g.del(ctx, id, func(handle *C.struct_kvm_hotplug, name *C.char, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
+		return C.kvm_hotplug_del_controller(handle, name, timeout, failure)
 	})
 }
 

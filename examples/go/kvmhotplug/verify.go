@@ -41,6 +41,8 @@ const (
 	MismatchOrphanFdset Mismatch = C.KVM_HOTPLUG_MISMATCH_ORPHAN_FDSET
 	// MismatchBridge: the tap is on another bridge of the host than recorded, or on none.
 	MismatchBridge Mismatch = C.KVM_HOTPLUG_MISMATCH_BRIDGE
+	// MismatchPort: a root port that the boot command made is not there, or is elsewhere.
+	MismatchPort Mismatch = C.KVM_HOTPLUG_MISMATCH_PORT
 )
 
 var mismatchNames = map[Mismatch]string{
@@ -60,6 +62,7 @@ var mismatchNames = map[Mismatch]string{
 	MismatchOrphanNode:  "orphan-node",
 	MismatchOrphanFdset: "orphan-fdset",
 	MismatchBridge:      "bridge",
+	MismatchPort:        "port",
 }
 
 // String is a name such as "missing".

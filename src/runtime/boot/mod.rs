@@ -9,6 +9,7 @@
 //! the record, while a target is to be what the source is at this moment, and takes the record as it stands.
 
 mod base;
+mod check;
 mod host;
 mod incoming;
 mod layout;
@@ -20,6 +21,7 @@ use serde_json::Value;
 
 pub use base::Machine;
 pub(super) use base::names_device;
+pub use check::{Problem, Trouble};
 pub use incoming::Incoming;
 
 use super::journal::{Journal, Verb};

@@ -164,7 +164,7 @@ static void compose(struct arguments *arguments, struct qemu *qemu, const struct
         add_root_ports(arguments, options->root_ports);
     if (options->guest)
         add_guest(arguments, directory, options->append);
-    else
+    else if (strcmp(machine, "none") != 0)
         add_firmware_output(arguments, directory);
     for (; extra != NULL && *extra != NULL; extra++)
         arguments_add(arguments, "%s", *extra);

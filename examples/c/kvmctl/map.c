@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent.h"
+#include "kvmctl.h"
 #include "report.h"
 
 enum { ROW = 16, WIDTH = 76 };
@@ -26,11 +26,12 @@ struct look {
     const char *meaning;
 };
 
-enum kind { KIND_NIC, KIND_DISK, KIND_LEAVING, KIND_TAKEN, KIND_RESERVED, KIND_FREE, KIND_COLD, KIND_UNKNOWN, KINDS };
+enum kind { KIND_NIC, KIND_DISK, KIND_SCSI, KIND_LEAVING, KIND_TAKEN, KIND_RESERVED, KIND_FREE, KIND_COLD, KIND_UNKNOWN, KINDS };
 
 static const struct look looks[KINDS] = {
     [KIND_NIC] = {"NIC", "NIC", COLOUR_NIC, "a NIC of the record"},
     [KIND_DISK] = {"DSK", "DSK", COLOUR_DISK, "a disk of the record"},
+    [KIND_SCSI] = {"SCS", "SCS", COLOUR_DISK, "a SCSI controller of the record"},
     [KIND_LEAVING] = {"▷▷▷", ">>>", COLOUR_PENDING, "leaving: the guest has not let go yet"},
     [KIND_TAKEN] = {"███", "###", COLOUR_DIM, "taken, and not in the record"},
     [KIND_RESERVED] = {"░░░", ":::", COLOUR_DIM, "reserved for QEMU"},
@@ -78,7 +79,8 @@ static enum kind kind_of(const struct map *map, const struct kvm_hotplug_slot *s
         device = device_at(map, slot);
         if (device == NULL)
             return KIND_TAKEN;
-        return device->device_type == KVM_HOTPLUG_NIC ? KIND_NIC : KIND_DISK;
+        return device->device_type == KVM_HOTPLUG_NIC ? KIND_NIC
+               : device->device_type == KVM_HOTPLUG_DISK ? KIND_DISK : KIND_SCSI;
     default:
         return KIND_UNKNOWN;
     }
@@ -234,42 +236,66 @@ static void draw_legend(const struct map *map, const bool used[KINDS])
 }
 
 /* A bus more or less between the two calls would be QEMU's doing; the array is never overrun. */
-static enum status fetch_slots(const struct agent *agent, struct kvm_hotplug_slot **ret_slots, size_t *ret_count)
+static enum status fetch_slots(const struct ctl *ctl, struct kvm_hotplug_slot **ret_slots, size_t *ret_count)
 {
-    uint32_t timeout = agent->options.timeout_ms;
+    uint32_t timeout = ctl->options.timeout_ms;
     struct kvm_hotplug_error *error = NULL;
     struct kvm_hotplug_slot *slots;
     size_t room = 0, count = 0;
 
-    if (kvm_hotplug_slot_map(agent->guest, timeout, NULL, sizeof *slots, 0, &room, &error) < 0)
-        return report_error(error);
+    if (kvm_hotplug_slot_map(ctl->guest, timeout, NULL, sizeof *slots, 0, &room, &error) < 0)
+        return report_error(ctl, error);
     slots = calloc(room + 1, sizeof *slots);
     if (slots == NULL)
         return report_no_memory();
-    if (kvm_hotplug_slot_map(agent->guest, timeout, slots, sizeof *slots, room, &count, &error) < 0) {
+    if (kvm_hotplug_slot_map(ctl->guest, timeout, slots, sizeof *slots, room, &count, &error) < 0) {
         free(slots);
-        return report_error(error);
+        return report_error(ctl, error);
     }
     *ret_slots = slots;
     *ret_count = count < room ? count : room;
     return STATUS_DONE;
 }
 
-enum status agent_map(struct agent *agent)
+static void list_slots(const struct map *map)
+{
+    static const char *const states[] = {"free", "reserved", "taken", "quarantined", "not-hotpluggable", "unknown"};
+    struct json json = json_begin(stdout);
+    size_t i;
+
+    json_array(&json, NULL);
+    for (i = 0; i < map->count; i++) {
+        const struct kvm_hotplug_slot *slot = &map->slots[i];
+
+        json_object(&json, NULL);
+        json_text(&json, "bus", slot->bus);
+        json_number(&json, "slot", slot->slot);
+        json_text(&json, "state", slot->state < sizeof states / sizeof *states ? states[slot->state] : "unknown");
+        json_text(&json, "occupant", slot->occupant[0] != '\0' ? slot->occupant : NULL);
+        json_end(&json);
+    }
+    json_end(&json);
+}
+
+enum status ctl_map(struct ctl *ctl)
 {
     struct kvm_hotplug_slot *slots = NULL;
     struct kvm_hotplug_device *devices = NULL;
-    struct map map = {.terminal = &agent->terminal};
+    struct map map = {.terminal = &ctl->terminal};
     bool used[KINDS] = {false};
-    enum status status = fetch_slots(agent, &slots, &map.count);
+    enum status status = fetch_slots(ctl, &slots, &map.count);
 
     if (status == STATUS_DONE)
-        status = fetch_devices(agent, &devices, &map.device_count);
+        status = fetch_devices(ctl, &devices, &map.device_count);
     if (status == STATUS_DONE) {
         map.slots = slots;
         map.devices = devices;
-        draw_map(&map, used);
-        draw_legend(&map, used);
+        if (ctl->options.json) {
+            list_slots(&map);
+        } else {
+            draw_map(&map, used);
+            draw_legend(&map, used);
+        }
     }
     free(devices);
     free(slots);

@@ -4,15 +4,15 @@
 
 #include <stdio.h>
 
-#include "agent.h"
+#include "kvmctl.h"
 
 /* Waits until there may be news, at most this long, and takes them in. */
-enum status await_news(struct agent *agent, long long wait_ms);
+enum status await_news(struct ctl *ctl, long long wait_ms);
 
 /* 1: an event; 0: no more; -1: an error, which has been reported. */
-int take_event(struct agent *agent, struct kvm_hotplug_event *event);
+int take_event(struct ctl *ctl, struct kvm_hotplug_event *event);
 
 /* Prints all events there are. */
-enum status print_events(struct agent *agent, FILE *to);
+enum status print_events(struct ctl *ctl, FILE *to);
 
 #endif

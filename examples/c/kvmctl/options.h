@@ -8,24 +8,28 @@
 
 #include <kvm_hotplug.h>
 
-enum command {
-    COMMAND_INIT,
-    COMMAND_MAP,
-    COMMAND_LIST,
-    COMMAND_ADD_NIC,
-    COMMAND_ADD_DISK,
-    COMMAND_DEL,
-    COMMAND_WATCH,
-};
+#include "table.h"
 
 struct options {
     enum command command;
+    bool plan;           /* say what the command would do */
     const char *socket;  /* QEMU's QMP socket; NULL where the record is enough */
     const char *runtime; /* the runtime file */
-    const char *device;  /* del: which one */
+    const char *device;  /* which one */
     uint32_t timeout_ms; /* 0: the library's default */
+    uint32_t count;      /* watch: events until the end; 0: no end. boot: spare ports */
     bool plain;
+    bool json;
     bool no_wait;
+    bool live_only;
+    bool up;             /* link */
+    const char *bridge;  /* move; NULL for none */
+    uint64_t bytes;      /* resize; 0 for what the image has now */
+    bool shrink;
+    bool mend;
+    bool qmp_events;
+    bool print;
+    struct kvm_hotplug_command qmp;
     struct kvm_runtime_config config;
     struct kvm_hotplug_nic nic;
     struct kvm_hotplug_disk disk;
@@ -33,7 +37,7 @@ struct options {
 
 enum parsed { PARSED, PARSED_HELP, PARSED_WRONG };
 
-/* The strings stay argv's. PARSED_HELP: help was asked for and printed; PARSED_WRONG: a complaint was printed. */
+/* The strings stay argv's. PARSED_HELP: what was asked for is printed; PARSED_WRONG: a complaint is. */
 enum parsed options_parse(struct options *options, int argc, char **argv);
 
 #endif

@@ -1,12 +1,16 @@
 /* add-nic and add-disk. */
 #include <stdio.h>
 
-#include "agent.h"
+#include "kvmctl.h"
 #include "report.h"
 
 /* The id comes first, so that a script has it with `read -r id rest`. */
-static enum status added(int answer, const struct kvm_hotplug_device *device)
+static enum status added(const struct ctl *ctl, int answer, const struct kvm_hotplug_device *device)
 {
+    if (ctl->options.json) {
+        report_answer(answer, device->id, device);
+        return answer == KVM_HOTPLUG_AFTER_REBOOT ? STATUS_AFTER_REBOOT : STATUS_DONE;
+    }
     if (answer == KVM_HOTPLUG_AFTER_REBOOT) {
         printf("%s is recorded, and comes with the next boot: %s\n", device->id, device->reason_text);
         return STATUS_AFTER_REBOOT;
@@ -19,22 +23,22 @@ static enum status added(int answer, const struct kvm_hotplug_device *device)
     return STATUS_DONE;
 }
 
-enum status agent_add_nic(struct agent *agent)
+enum status ctl_add_nic(struct ctl *ctl)
 {
-    const struct kvm_hotplug_nic *nic = &agent->options.nic;
+    const struct kvm_hotplug_nic *nic = &ctl->options.nic;
     struct kvm_hotplug_device device = {.slot = 0};
     struct kvm_hotplug_error *error = NULL;
-    int answer = kvm_hotplug_add_nic(agent->guest, nic, sizeof *nic, &device, sizeof device, &error);
+    int answer = kvm_hotplug_add_nic(ctl->guest, nic, sizeof *nic, &device, sizeof device, &error);
 
-    return answer < 0 ? report_error(error) : added(answer, &device);
+    return answer < 0 ? report_error(ctl, error) : added(ctl, answer, &device);
 }
 
-enum status agent_add_disk(struct agent *agent)
+enum status ctl_add_disk(struct ctl *ctl)
 {
-    const struct kvm_hotplug_disk *disk = &agent->options.disk;
+    const struct kvm_hotplug_disk *disk = &ctl->options.disk;
     struct kvm_hotplug_device device = {.slot = 0};
     struct kvm_hotplug_error *error = NULL;
-    int answer = kvm_hotplug_add_disk(agent->guest, disk, sizeof *disk, &device, sizeof device, &error);
+    int answer = kvm_hotplug_add_disk(ctl->guest, disk, sizeof *disk, &device, sizeof device, &error);
 
-    return answer < 0 ? report_error(error) : added(answer, &device);
+    return answer < 0 ? report_error(ctl, error) : added(ctl, answer, &device);
 }

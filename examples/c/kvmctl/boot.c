@@ -1,0 +1,63 @@
+/* boot: the guest as the record describes it, in place of this process. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kvmctl.h"
+#include "report.h"
+
+static void print_command(const struct ctl *ctl, const char *const *argv, size_t count)
+{
+    struct json json = json_begin(stdout);
+    size_t i;
+
+    if (!ctl->options.json) {
+        for (i = 0; i < count; i++)
+            puts(argv[i]);
+        return;
+    }
+    json_array(&json, NULL);
+    for (i = 0; i < count; i++)
+        json_text(&json, NULL, argv[i]);
+    json_end(&json);
+}
+
+/* Returns only if it fails. The record is let go before, for whoever opens the guest next. */
+static enum status become_qemu(struct ctl *ctl, struct kvm_boot *boot, const char *const *argv)
+{
+    int rc;
+
+    kvm_runtime_free(ctl->runtime);
+    ctl->runtime = NULL;
+    rc = kvm_boot_inherit(boot);
+    if (rc == 0) {
+        fflush(NULL);
+        execvp(argv[0], (char *const *)argv);
+        rc = -errno;
+    }
+    fprintf(stderr, "kvmctl: cannot start %s: %s\n", argv[0], strerror(-rc));
+    return STATUS_FAILED;
+}
+
+enum status ctl_boot(struct ctl *ctl)
+{
+    enum { PORTS = 4 };
+    struct kvm_boot_options options = {.spare_ports = ctl->options.count != 0 ? ctl->options.count : PORTS};
+    struct kvm_hotplug_error *error = NULL;
+    struct kvm_boot *boot = NULL;
+    const char *const *argv;
+    size_t count = 0;
+    enum status status = STATUS_DONE;
+
+    if (kvm_runtime_boot(ctl->runtime, &options, sizeof options, &boot, &error) < 0)
+        return report_error(ctl, error);
+    argv = kvm_boot_argv(boot, &count);
+    if (ctl->options.print)
+        print_command(ctl, argv, count);
+    else
+        status = become_qemu(ctl, boot, argv);
+    kvm_boot_free(boot);
+    return status;
+}

@@ -1,0 +1,68 @@
+/* kvmctl: what an operator does to one guest by hand, over libkvm_hotplug. Every command is one short session: load the
+ * record, connect to the guest, do one thing, close. A long-running agent keeps both open, and puts the guest's descriptor
+ * into its own event loop (../loop.c). */
+#include "kvmctl.h"
+
+#include <stdio.h>
+
+#include "events.h"
+#include "help.h"
+#include "report.h"
+
+static enum status run(struct ctl *ctl)
+{
+    static enum status (*const commands[])(struct ctl *) = {
+        [COMMAND_INIT] = ctl_init,         [COMMAND_BOOT] = ctl_boot,     [COMMAND_MAP] = ctl_map,
+        [COMMAND_LIST] = ctl_list,         [COMMAND_ADD_NIC] = ctl_add_nic, [COMMAND_ADD_DISK] = ctl_add_disk,
+        [COMMAND_DEL] = ctl_del,           [COMMAND_LINK] = ctl_link,     [COMMAND_MOVE] = ctl_move,
+        [COMMAND_RESIZE] = ctl_resize,     [COMMAND_VERIFY] = ctl_verify, [COMMAND_WATCH] = ctl_watch,
+        [COMMAND_QMP] = ctl_qmp,
+    };
+
+    return ctl->options.plan ? ctl_plan(ctl) : commands[ctl->options.command](ctl);
+}
+
+/* Opening settles what an agent that died had begun, and the events say what; watching shows them itself. */
+static enum status open_guest(struct ctl *ctl)
+{
+    const struct options *options = &ctl->options;
+    struct kvm_hotplug_error *error = NULL;
+
+    if (kvm_runtime_load(options->runtime, &ctl->runtime, &error) < 0 ||
+        kvm_hotplug_open(ctl->runtime, options->socket, options->timeout_ms, &ctl->guest, &error) < 0)
+        return report_error(ctl, error);
+    return options->command == COMMAND_WATCH ? STATUS_DONE : print_events(ctl, stderr);
+}
+
+/* Without a guest the record is only looked at, which disturbs nobody, unless it is to be booted from. */
+static enum status open_record(struct ctl *ctl)
+{
+    struct kvm_hotplug_error *error = NULL;
+    const char *path = ctl->options.runtime;
+    int rc = 0;
+
+    if (ctl->options.command == COMMAND_BOOT)
+        rc = kvm_runtime_load(path, &ctl->runtime, &error);
+    else if (ctl->options.command != COMMAND_INIT)
+        rc = kvm_runtime_read(path, &ctl->runtime, &error);
+    return rc < 0 ? report_error(ctl, error) : STATUS_DONE;
+}
+
+int main(int argc, char **argv)
+{
+    struct ctl ctl = {.guest = NULL};
+    enum parsed parsed = options_parse(&ctl.options, argc, argv);
+    enum status status;
+
+    if (parsed != PARSED)
+        return parsed == PARSED_HELP && fflush(stdout) == 0 ? STATUS_DONE : STATUS_USAGE;
+    ctl.terminal = terminal_look(ctl.options.plain);
+    status = ctl.options.socket != NULL ? open_guest(&ctl) : open_record(&ctl);
+    if (status == STATUS_DONE)
+        status = run(&ctl);
+    kvm_hotplug_close(ctl.guest);
+    kvm_runtime_free(ctl.runtime);
+    if (fflush(stdout) != 0 && status == STATUS_DONE)
+        status = STATUS_FAILED;
+    return status;
+}

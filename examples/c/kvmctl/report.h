@@ -1,0 +1,39 @@
+/* What the library says, for people. */
+#ifndef REPORT_H
+#define REPORT_H
+
+#include <stdio.h>
+
+#include "json.h"
+#include "kvmctl.h"
+
+/* Prints the error and frees it; STATUS_FAILED, so that a command can end with `return report_error(ctl, err)`. With
+ * --json it is an object on stdout, as everything is. */
+enum status report_error(const struct ctl *ctl, struct kvm_hotplug_error *error);
+enum status report_no_memory(void);
+
+/* "done", "after-reboot", "pending", "absent". */
+const char *answer_word(int answer);
+
+/* {"answer": ..., "id": ..., "reason": ..., "device": ...}; device may be NULL. */
+void report_answer(int answer, const char *id, const struct kvm_hotplug_device *device);
+
+/* A member or element: the device as an object. */
+void json_device(struct json *json, const char *key, const struct kvm_hotplug_device *device);
+
+/* One line. */
+void report_event(FILE *to, const struct kvm_hotplug_event *event);
+
+/* "pci.0:05", "rp0:00"; "-" without a place. */
+struct place {
+    char text[80];
+};
+struct place device_place(const struct kvm_hotplug_device *device);
+
+/* "in the guest", "after reboot", "leaving". */
+const char *device_state(const struct kvm_hotplug_device *device);
+
+/* All devices, in memory to be freed by the caller; from the guest if it is open, else from the record. */
+enum status fetch_devices(const struct ctl *ctl, struct kvm_hotplug_device **ret_devices, size_t *ret_count);
+
+#endif

@@ -1,0 +1,125 @@
+#include "table.h"
+
+#include <string.h>
+
+#define BIT OPTION_BIT
+#define ANYWHERE (BIT(OPTION_RUNTIME) | BIT(OPTION_JSON) | BIT(OPTION_PLAIN) | BIT(OPTION_HELP))
+#define GUEST (BIT(OPTION_RUNTIME) | BIT(OPTION_SOCKET))
+#define LIVE (ANYWHERE | BIT(OPTION_SOCKET) | BIT(OPTION_TIMEOUT))
+#define PLACE \
+    (BIT(OPTION_ID) | BIT(OPTION_BUS) | BIT(OPTION_SLOT) | BIT(OPTION_MODEL) | BIT(OPTION_BOOT_INDEX) | BIT(OPTION_LIVE_ONLY))
+
+const struct option_info option_table[OPTIONS] = {
+    [OPTION_RUNTIME] = {"runtime", "FILE", "@file", "the guest's runtime file (default: $KVMCTL_RUNTIME)"},
+    [OPTION_SOCKET] = {"socket", "QMP", "@file",
+                       "QMP socket of the running QEMU, which serves one client at a time (default: $KVMCTL_SOCKET)"},
+    [OPTION_TIMEOUT] = {"timeout", "SECONDS", "", "for all of it"},
+    [OPTION_JSON] = {"json", NULL, "", "say it as JSON, errors too, for scripts"},
+    [OPTION_PLAIN] = {"plain", NULL, "",
+                      "no colours, box characters or spinner; the default when stdout is no terminal"},
+    [OPTION_HELP] = {"help", NULL, "", "this text; behind a command, what that does"},
+    [OPTION_VERSION] = {"version", NULL, "", "the version of the library"},
+    [OPTION_NAME] = {"name", "NAME", "", "the guest's name, for people"},
+    [OPTION_PRINT] = {"print", NULL, "", "only print the command line"},
+    [OPTION_PORTS] = {"spare-ports", "N", "", "q35: empty root ports for devices to come (default: 4)"},
+    [OPTION_ID] = {"id", "ID", "", "the device's id (default: from its slot, as in nic-pci-5)"},
+    [OPTION_BUS] = {"bus", "NAME", "", "the bus it sits on (default: the first with a free slot)"},
+    [OPTION_SLOT] = {"slot", "N", "", "the slot on that bus, 0 to 31"},
+    [OPTION_MODEL] = {"model", "NAME", "", "QEMU device model (default: the paravirtual one)"},
+    [OPTION_BOOT_INDEX] = {"boot-index", "N", "", "place in the firmware's boot order"},
+    [OPTION_LIVE_ONLY] = {"live-only", NULL, "", "fail rather than record it for the next boot"},
+    [OPTION_BRIDGE] = {"bridge", "NAME", "@interface", "attach the tap to this bridge"},
+    [OPTION_MAC] = {"mac", "ADDRESS", "", "MAC address (default: a random one)"},
+    [OPTION_QUEUES] = {"queues", "N", "", "queue pairs of a NIC, 1 to 8; virtqueues of a disk"},
+    [OPTION_MTU] = {"mtu", "BYTES", "", "announced to the guest and set on the tap"},
+    [OPTION_TAP] = {"tap", "NAME", "", "name of the tap, or a pattern with %d (default: tap%d)"},
+    [OPTION_VHOST] = {"vhost", "MODE", "auto off required", "whether the host's kernel moves the packets"},
+    [OPTION_LINK_DOWN] = {"link-down", NULL, "", "with its cable pulled"},
+    [OPTION_PATH] = {"path", "FILE", "@file", "absolute path of an image or block device"},
+    [OPTION_FORMAT] = {"format", "NAME", "raw qcow2 probe", "format of the image (default: raw)"},
+    [OPTION_SERIAL] = {"serial", "TEXT", "", "serial number the guest sees, up to 20 characters"},
+    [OPTION_READ_ONLY] = {"read-only", NULL, "", "the guest cannot write"},
+    [OPTION_SHARE_RW] = {"share-rw", NULL, "", "others may write to the image at the same time"},
+    [OPTION_CACHE] = {"cache", "MODE", "writeback none writethrough directsync unsafe",
+                      "host page cache and flushes (default: writeback)"},
+    [OPTION_AIO] = {"aio", "WAY", "threads native io_uring", "how QEMU submits I/O (default: threads)"},
+    [OPTION_DISCARD] = {"discard", "MODE", "ignore unmap", "what becomes of the guest's discards (default: ignore)"},
+    [OPTION_DETECT_ZEROES] = {"detect-zeroes", "MODE", "off on unmap", "what becomes of writes of zeros (default: off)"},
+    [OPTION_BLOCK_SIZE] = {"block-size", "BYTES", "512 4096", "smallest unit of I/O (default: 512)"},
+    [OPTION_NO_WAIT] = {"no-wait", NULL, "", "only ask, do not wait for the guest"},
+    [OPTION_NO_BRIDGE] = {"no-bridge", NULL, "", "take the NIC out of any bridge"},
+    [OPTION_SHRINK] = {"shrink", NULL, "", "the disk may get smaller, and lose what lies behind its end"},
+    [OPTION_MEND] = {"mend", NULL, "", "mend what is safe to mend, and show what is left"},
+    [OPTION_QMP] = {"qmp", NULL, "", "also QMP events, as QEMU sends them"},
+    [OPTION_COUNT] = {"count", "N", "", "end after so many events"},
+    [OPTION_FORCE] = {"force", NULL, "", "send it even if it fools the record"},
+    [OPTION_FD] = {"fd", "N", "", "descriptor of this process that goes along (getfd, add-fd)"},
+};
+
+const struct command_info command_table[COMMANDS] = {
+    [COMMAND_INIT] = {"init", "[-- QEMU ARGUMENT...]", "", "make a new runtime file, the record of one guest",
+                      "What stands behind -- is the guest's command line, without NICs and disks.",
+                      BIT(OPTION_RUNTIME), ANYWHERE | BIT(OPTION_NAME)},
+    [COMMAND_BOOT] = {"boot", "", "", "start the guest that the record describes, in place of this process",
+                      "Taps and images are opened and handed to QEMU. Changes that waited for a reboot are made.",
+                      BIT(OPTION_RUNTIME), ANYWHERE | BIT(OPTION_PRINT) | BIT(OPTION_PORTS)},
+    [COMMAND_MAP] = {"map", "", "", "draw which slots are free, and what is in the others", "", GUEST, LIVE},
+    [COMMAND_LIST] = {"list", "", "", "list the NICs and disks",
+                      "Without --socket from the record alone, also while an agent owns it.", BIT(OPTION_RUNTIME), LIVE},
+    [COMMAND_ADD_NIC] = {"add-nic", "", "", "plug a NIC: a tap is opened and handed to QEMU", "", GUEST,
+                         LIVE | PLACE | BIT(OPTION_BRIDGE) | BIT(OPTION_MAC) | BIT(OPTION_QUEUES) | BIT(OPTION_MTU) |
+                             BIT(OPTION_TAP) | BIT(OPTION_VHOST) | BIT(OPTION_LINK_DOWN)},
+    [COMMAND_ADD_DISK] = {"add-disk", "", "", "plug a disk: an image or block device is opened and handed to QEMU", "",
+                          GUEST | BIT(OPTION_PATH),
+                          LIVE | PLACE | BIT(OPTION_PATH) | BIT(OPTION_FORMAT) | BIT(OPTION_SERIAL) | BIT(OPTION_READ_ONLY) |
+                              BIT(OPTION_SHARE_RW) | BIT(OPTION_CACHE) | BIT(OPTION_AIO) | BIT(OPTION_DISCARD) |
+                              BIT(OPTION_DETECT_ZEROES) | BIT(OPTION_BLOCK_SIZE) | BIT(OPTION_QUEUES)},
+    [COMMAND_DEL] = {"del", "ID", "@device", "take a device out, and wait until the guest has let go of it",
+                     "Until then its tap or image stays in use. The guest may take its time or refuse; a later command, of "
+                     "whatever kind, finishes a removal that it grants late.",
+                     GUEST, LIVE | BIT(OPTION_NO_WAIT) | BIT(OPTION_LIVE_ONLY)},
+    [COMMAND_LINK] = {"link", "ID up|down", "@device up down", "pull the cable of a NIC, or put it back", "", GUEST, LIVE},
+    [COMMAND_MOVE] = {"move", "ID [BRIDGE]", "@device @interface",
+                      "move a NIC to another bridge; the guest notices nothing", "", GUEST, LIVE | BIT(OPTION_NO_BRIDGE)},
+    [COMMAND_RESIZE] = {"resize", "ID SIZE|now", "@device now", "give a disk another size while the guest uses it",
+                        "SIZE is in bytes, or with K, M, G or T behind it (powers of 1024). \"now\" is for an image or block "
+                        "device that was grown from outside.",
+                        GUEST, LIVE | BIT(OPTION_SHRINK)},
+    [COMMAND_PLAN] = {"plan", "add-nic|add-disk|del ...", "add-nic add-disk del",
+                      "say what that command would do, without doing it", "It takes the options of the command.", GUEST,
+                      LIVE},
+    [COMMAND_VERIFY] = {"verify", "", "", "compare record and guest, both ways", "", GUEST, LIVE | BIT(OPTION_MEND)},
+    [COMMAND_WATCH] = {"watch", "", "", "print what happens, until interrupted, the timeout or QEMU's end",
+                       "With --json one object a line.", GUEST, LIVE | BIT(OPTION_QMP) | BIT(OPTION_COUNT)},
+    [COMMAND_QMP] = {"qmp", "COMMAND [ARGUMENTS]", "query-status query-pci query-block query-commands stop cont",
+                     "send a QMP command, and print what it returns",
+                     "ARGUMENTS is a JSON object. Commands that would fool the record are refused.", GUEST,
+                     LIVE | BIT(OPTION_FORCE) | BIT(OPTION_FD)},
+};
+
+const struct exit_info exit_table[] = {
+    {0, "done"},
+    {1, "failed"},
+    {2, "wrong usage"},
+    {3, "recorded for the next boot only"},
+    {4, "the guest has not let go yet"},
+    {5, "record and guest disagree (verify)"},
+};
+
+const int exit_count = sizeof exit_table / sizeof *exit_table;
+
+int word_number(const char *words, const char *word)
+{
+    size_t length = strlen(word);
+    int number = 0;
+
+    while (*words != '\0') {
+        size_t end = strcspn(words, " ");
+
+        if (end == length && memcmp(words, word, length) == 0)
+            return number;
+        words += end + (words[end] == ' ');
+        number++;
+    }
+    return -1;
+}

@@ -1,0 +1,120 @@
+//! Whether a host can start a guest.
+
+use std::ffi::{c_char, c_int};
+
+use super::args::{Plain, check_flags, fill, optional_str, timeout};
+use super::error::kvm_hotplug_error;
+use super::guard;
+use super::guest::KVM_HOTPLUG_DEFAULT_TIMEOUT_MS;
+use super::runtime::{give_list, kvm_runtime};
+use crate::deadline::Deadline;
+use crate::runtime::boot::Problem;
+
+/// Flag of kvm_runtime_check(): the guest is to come from another host by migration, and not to be booted.
+pub const KVM_RUNTIME_CHECK_INCOMING: u32 = 1;
+
+/// What stands in the way of a start. Callers treat values they do not know as "something": newer versions may add some.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum kvm_runtime_trouble {
+    /// An image or one of its backing files cannot be opened as the guest needs it.
+    KVM_RUNTIME_TROUBLE_IMAGE = 1,
+    /// A bridge is missing, or is none.
+    KVM_RUNTIME_TROUBLE_BRIDGE = 2,
+    /// Taps cannot be made, or there is an interface of the name that a tap is to have.
+    KVM_RUNTIME_TROUBLE_TAP = 3,
+    /// A NIC has vhost, and this host has none.
+    KVM_RUNTIME_TROUBLE_VHOST = 4,
+    /// QEMU is older than 5.2.
+    KVM_RUNTIME_TROUBLE_QEMU_TOO_OLD = 5,
+    /// QEMU does not know the machine type.
+    KVM_RUNTIME_TROUBLE_MACHINE = 6,
+    /// For a migration: the machine type has no version, and is another one in each version of QEMU. Harmless between hosts
+    /// with the same QEMU.
+    KVM_RUNTIME_TROUBLE_MACHINE_NOT_PINNED = 7,
+    /// QEMU does not know the device model.
+    KVM_RUNTIME_TROUBLE_MODEL = 8,
+    /// For a migration: a device of the running guest has no address in the record.
+    KVM_RUNTIME_TROUBLE_NO_ADDRESS = 9,
+    /// The guest cannot be put together: two want one place, there is none left, or an add was interrupted.
+    KVM_RUNTIME_TROUBLE_PLACE = 10,
+}
+
+/// One thing that stands in the way. Strings are UTF-8, end in NUL, and are cut if they are longer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct kvm_runtime_problem {
+    /// Id of the device that it is about; empty for the guest as a whole.
+    pub id: [c_char; 64],
+    /// What is wrong, in a sentence.
+    pub text: [c_char; 512],
+    /// One of enum kvm_runtime_trouble.
+    pub trouble: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+// SAFETY: repr(C), integers and arrays of them only.
+unsafe impl Plain for kvm_runtime_problem {}
+
+impl From<&Problem> for kvm_runtime_problem {
+    fn from(problem: &Problem) -> Self {
+        Self {
+            id: fill(&problem.id),
+            text: fill(&problem.text),
+            trouble: problem.trouble as u32,
+            reserved: 0,
+        }
+    }
+}
+
+/// Says whether this host can start the guest of a record, before anything is started: images and backing files can be opened
+/// in the mode they are needed in, bridges exist, taps can be made, vhost is there, everything has a place. With a monitor
+/// also what QEMU knows here: its version, the machine type, the device models. Nothing is changed; images are opened and
+/// closed again.
+///
+/// The monitor is that of any QEMU of the version that is going to be used: the target, once it has been started to wait, or
+/// one that was started for this with `-machine none`. The library starts none by itself.
+///
+/// `runtime`: the record; one from kvm_runtime_read() will do.
+/// `flags`: KVM_RUNTIME_CHECK_INCOMING or 0.
+/// `qmp_path`: path of the monitor's socket, nobody else connected; or NULL, to leave QEMU out.
+/// `timeout_ms`: for asking QEMU; 0 means 5000.
+/// `problems`, `size`, `capacity`: an array of capacity structs, and sizeof problems[0]; NULL and capacity 0 to count only.
+/// `ret_count`: where to put how many there are, 0 if nothing stands in the way; those beyond capacity are not written.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: on opening images, and up to the timeout. Threads: any.
+///
+/// Returns 0, whatever was found, or -EFAULT (runtime or ret_count is NULL), -EBADF (no open handle), -EINVAL (size 0,
+/// unknown flags), -ENOENT or -ECONNREFUSED (no QEMU there), -EBUSY (monitor busy), -ETIMEDOUT, -ECONNRESET, -EPROTO,
+/// -EREMOTEIO.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_runtime_check(
+    runtime: *const kvm_runtime,
+    flags: u32,
+    qmp_path: *const c_char,
+    timeout_ms: u32,
+    problems: *mut kvm_runtime_problem,
+    size: usize,
+    capacity: usize,
+    ret_count: *mut usize,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for the handle and the string.
+        let (handle, path) = unsafe { (kvm_runtime::get(runtime)?, optional_str(qmp_path, "qmp_path")?) };
+        check_flags(flags, KVM_RUNTIME_CHECK_INCOMING, "check flags")?;
+        let deadline = Deadline::after(timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS));
+        let incoming = flags & KVM_RUNTIME_CHECK_INCOMING != 0;
+        let found = handle.lock().check_host(incoming, path.map(std::path::Path::new), &deadline)?;
+        let list: Vec<kvm_runtime_problem> = found.iter().map(kvm_runtime_problem::from).collect();
+        // SAFETY: the caller vouches for the array and the counter.
+        unsafe { give_list(&list, problems, size, capacity, ret_count) }
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}

@@ -1,0 +1,224 @@
+//! Whether a host can start the guest of a record: looked at before anything is started, on a host that knows nothing of it.
+//!
+//! What QEMU itself knows there, such as machine types and device models, is asked of a QEMU over its monitor: the target
+//! that has been started to wait, or one that the agent starts for that purpose with `-machine none`, which takes 0.2 s. The
+//! library starts none by itself: only the agent knows how QEMU is started on its host, by which user and under which limits,
+//! and a library that forks in somebody's process is a bad guest there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::base::Base;
+use crate::deadline::Deadline;
+use crate::disk;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::IfName;
+use crate::net::spec::NicSpec;
+use crate::net::tap::TunDevice;
+use crate::net::{link, vhost};
+use crate::qmp::{Command, Monitor, OLDEST_QEMU, Version};
+use crate::runtime::Runtime;
+use crate::runtime::ports::MODEL as PORT_MODEL;
+use crate::runtime::record::{Device, Presence, Spec};
+
+/// What stands in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Trouble {
+    /// An image or backing file cannot be opened as the guest needs it, or is not what it was.
+    Image = 1,
+    /// A bridge is missing, or is none.
+    Bridge = 2,
+    /// Taps cannot be made, or one of that name exists.
+    Tap = 3,
+    /// A NIC has vhost, and this host does not.
+    Vhost = 4,
+    /// QEMU is older than what is supported.
+    QemuTooOld = 5,
+    /// QEMU does not know the machine type.
+    Machine = 6,
+    /// The machine type is another one in every version of QEMU: nothing can be migrated to another version.
+    MachineNotPinned = 7,
+    /// QEMU does not know the device model.
+    Model = 8,
+    /// A device of the running guest has no address, so that nobody can say where it goes.
+    NoAddress = 9,
+    /// The guest cannot be put together: two want one place, or there is none left.
+    Place = 10,
+}
+
+/// One thing that stands in the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What kind it is.
+    pub trouble: Trouble,
+    /// The device that it is about; empty for the guest as a whole.
+    pub id: String,
+    /// What is wrong and what to do, in one sentence.
+    pub text: String,
+}
+
+impl Runtime {
+    /// Everything that stands in the way of starting the guest here: for a boot, or as the target of a migration.
+    ///
+    /// With a monitor, QEMU is asked what it knows. Nothing is changed.
+    pub fn check_host(
+        &self,
+        migrates: bool,
+        monitor: Option<&Path>,
+        deadline: &Deadline,
+    ) -> Result<Vec<Problem>> {
+        let base = Base::read(&self.record().command);
+        let mut problems = Vec::new();
+        let record = match self.next_record(migrates, 0, &base) {
+            Ok(record) => record,
+            Err(error) => {
+                problems.push(Problem::of_guest(Trouble::Place, error.to_string()));
+                self.record().clone()
+            }
+        };
+        let there = |device: &&Device| !migrates || device.presence != Presence::AddAfterReboot;
+        let devices: Vec<&Device> = record.devices.iter().filter(there).collect();
+        for device in &devices {
+            check_device(device, migrates, &mut problems);
+        }
+        if migrates && !is_pinned(&base.machine_type) {
+            let name = if base.machine_type.is_empty() { "pc (the default)" } else { &base.machine_type };
+            let text = format!(
+                "machine type {name} is another one in each version of QEMU; name one with a version, such as pc-q35-7.2"
+            );
+            problems.push(Problem::of_guest(Trouble::MachineNotPinned, text));
+        }
+        if let Some(path) = monitor {
+            let mut wanted: BTreeSet<&str> = devices.iter().map(|device| device.model()).collect();
+            if !record.ports.is_empty() {
+                wanted.insert(PORT_MODEL);
+            }
+            Known::ask(path, wanted, deadline)?.check(&devices, &base, &mut problems);
+        }
+        Ok(problems)
+    }
+}
+
+impl Problem {
+    fn of_guest(trouble: Trouble, text: String) -> Self {
+        Self { trouble, id: String::new(), text }
+    }
+
+    fn of(device: &Device, trouble: Trouble, text: impl ToString) -> Self {
+        Self { trouble, id: device.id.to_string(), text: text.to_string() }
+    }
+}
+
+/// A type with a version at its end is the same in all of them.
+fn is_pinned(machine_type: &str) -> bool {
+    machine_type
+        .rsplit('-')
+        .next()
+        .is_some_and(|end| end.contains('.') && end.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+fn check_device(device: &Device, migrates: bool, problems: &mut Vec<Problem>) {
+    if migrates && device.address.is_none() {
+        let text = "has no address; open the guest at the source, so that its place is recorded";
+        problems.push(Problem::of(device, Trouble::NoAddress, text));
+    }
+    match &device.spec {
+        Spec::Nic(spec) => check_nic(device, spec, problems),
+        Spec::Disk(spec) => {
+            if let Err(error) = disk::image::open(spec) {
+                problems.push(Problem::of(device, Trouble::Image, error));
+            }
+        }
+        Spec::Controller(_) => {}
+    }
+}
+
+fn check_nic(device: &Device, spec: &NicSpec, problems: &mut Vec<Problem>) {
+    if let Some(error) = spec.bridge.as_ref().and_then(|bridge| link::check_bridge(bridge).err()) {
+        problems.push(Problem::of(device, Trouble::Bridge, error));
+    }
+    if let Err(error) = TunDevice::default().check() {
+        problems.push(Problem::of(device, Trouble::Tap, error));
+    }
+    let exact =
+        spec.tap.as_deref().filter(|name| !name.contains("%d")).and_then(|name| IfName::parse(name).ok());
+    if let Some(name) = exact.filter(|name| link::exists(name).unwrap_or(false)) {
+        let text = format!("an interface of the name {name} exists; this NIC's tap is to have it");
+        problems.push(Problem::of(device, Trouble::Tap, text));
+    }
+    if spec.vhost {
+        if let Err(error) = vhost::open(vhost::VhostMode::Required, 1, Path::new(vhost::DEVICE)) {
+            problems.push(Problem::of(device, Trouble::Vhost, error));
+        }
+    }
+}
+
+/// What a QEMU knows of what the guest needs.
+struct Known {
+    version: Version,
+    machines: BTreeSet<String>,
+    models: BTreeMap<String, bool>,
+}
+
+impl Known {
+    /// One model after the other: `qom-list-types` would have QEMU load every module it has.
+    fn ask(path: &Path, wanted: BTreeSet<&str>, deadline: &Deadline) -> Result<Self> {
+        let mut monitor = Monitor::connect(path, deadline)?;
+        let version = monitor.version();
+        let model = |name: &&str| Command::with("device-list-properties", &[("typename", name)]);
+        let questions: Vec<Command<'_>> =
+            std::iter::once(Command::with("query-machines", &[])).chain(wanted.iter().map(model)).collect();
+        let batch = monitor.run(&questions, deadline);
+        if let Some(error) = batch.failure {
+            return Err(error.with_step("ask QEMU what it knows"));
+        }
+        let mut replies = batch.replies.into_iter().flatten();
+        let machines = replies.next().transpose()?.unwrap_or_default();
+        // "Device 'x' not found" (5.2 to 11.1); whatever else is wrong with a model, QEMU knows it.
+        let known = replies.map(|reply| reply.err().is_none_or(|error| !is_unknown(&error)));
+        let models = wanted.iter().map(|name| (*name).to_owned()).zip(known).collect();
+        Ok(Self { version, machines: machine_names(&machines)?, models })
+    }
+
+    fn check(&self, devices: &[&Device], base: &Base, problems: &mut Vec<Problem>) {
+        let version = self.version;
+        if version < OLDEST_QEMU {
+            let text = format!("QEMU {version} is older than {OLDEST_QEMU}");
+            problems.push(Problem::of_guest(Trouble::QemuTooOld, text));
+        }
+        if !base.machine_type.is_empty() && !self.machines.contains(&base.machine_type) {
+            let text = format!("QEMU {version} does not know the machine type {}", base.machine_type);
+            problems.push(Problem::of_guest(Trouble::Machine, text));
+        }
+        let unknown = |model: &str| self.models.get(model) == Some(&false);
+        for device in devices.iter().filter(|device| unknown(device.model())) {
+            let text = format!("QEMU {version} does not know the device model {}", device.model());
+            problems.push(Problem::of(device, Trouble::Model, text));
+        }
+        if unknown(PORT_MODEL) {
+            let text = format!("QEMU {version} does not know {PORT_MODEL}");
+            problems.push(Problem::of_guest(Trouble::Model, text));
+        }
+    }
+}
+
+/// Only the class of its own, or the text, tells.
+fn is_unknown(error: &Error) -> bool {
+    error.qmp_class() == Some("DeviceNotFound")
+        || error.qmp_desc().is_some_and(|text| text.contains("not found"))
+}
+
+/// Names and aliases in a `query-machines` reply.
+fn machine_names(reply: &Value) -> Result<BTreeSet<String>> {
+    let list = reply.as_array();
+    let list =
+        list.ok_or_else(|| Error::new(ErrorKind::Protocol, "query-machines: the reply is not a list"))?;
+    let texts = |entry: &Value| {
+        let text = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
+        ["name", "alias"].into_iter().filter_map(text).collect::<Vec<_>>()
+    };
+    Ok(list.iter().flat_map(texts).collect())
+}

@@ -1,0 +1,315 @@
+/* kvmctl against a real QEMU without a guest: what it does, what it says to people and to scripts, how it ends. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "support/check.h"
+#include "support/clock.h"
+#include "support/example.h"
+#include "support/files.h"
+#include "support/json.h"
+#include "support/net.h"
+#include "support/qemu.h"
+
+static struct qemu *qemu;
+static char runtime[TEST_PATH], image[TEST_PATH];
+static char bridges[2][IF_NAMESIZE];
+static struct said said;
+
+/* Runs kvmctl on the guest, with $1 and on for the values, and checks how it ends. */
+static void ctl(int status, const char *arguments, const char *const values[])
+{
+    char command[512];
+
+    snprintf(command, sizeof command, "kvmctl %s", arguments);
+    example_run(&said, command, values);
+    if (said.status != status)
+        FAIL("kvmctl %s ended with %d, not %d:\n%s%s", arguments, said.status, status, said.out, said.err);
+    test_count_check();
+}
+
+#define VALUES(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+/* The same with --json: one whole document and nothing else, with these parts in it. */
+static void json(int status, const char *arguments, const char *const values[], const char *const parts[])
+{
+    char all[480];
+
+    snprintf(all, sizeof all, "--json %s", arguments);
+    ctl(status, all, values);
+    if (!json_is_whole(said.out))
+        FAIL("kvmctl %s says what is not JSON:\n%s", all, said.out);
+    for (; *parts != NULL; parts++)
+        if (strstr(said.out, *parts) == NULL && !json_contains(said.out, *parts))
+            FAIL("kvmctl %s lacks %s:\n%s", all, *parts, said.out);
+    CHECK_TEXT(said.err, "");
+}
+
+#define PARTS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static void says(const char *part)
+{
+    if (strstr(said.out, part) == NULL)
+        FAIL("\"%s\" is not in:\n%s", part, said.out);
+    test_count_check();
+}
+
+static void complains(const char *part)
+{
+    if (strstr(said.err, part) == NULL)
+        FAIL("\"%s\" is not in:\n%s", part, said.err);
+    CHECK_TEXT(said.out, "");
+}
+
+static void help(void)
+{
+    static const char *const commands[] = {"init", "boot", "map", "list",   "add-nic", "add-disk", "del",
+                                           "link", "move", "resize", "plan", "verify",  "watch",    "qmp"};
+    char command[64];
+
+    ctl(0, "--help", NULL);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        says(commands[i]);
+    }
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        snprintf(command, sizeof command, "%s --help", commands[i]);
+        ctl(0, command, NULL);
+        snprintf(command, sizeof command, "usage: kvmctl %s", commands[i]);
+        says(command);
+        says("common options");
+    }
+    ctl(0, "--version", NULL);
+    says("kvm-hotplug ");
+    ctl(0, "help --man", NULL);
+    says(".TH KVMCTL 1");
+    says(".SS add\\-nic");
+}
+
+/* A shell that is there reads its completion. */
+static void completion(void)
+{
+    ctl(0, "completion bash | bash -n", NULL);
+    ctl(0, "completion zsh", NULL);
+    says("#compdef kvmctl");
+    ctl(0, "completion fish", NULL);
+    says("complete -c kvmctl");
+    ctl(2, "completion tcsh", NULL);
+    example_run(&said,
+                "bash -c 'source <(kvmctl completion bash); COMP_WORDS=(kvmctl add-d); COMP_CWORD=1; _kvmctl; "
+                "echo ${COMPREPLY[*]}; COMP_WORDS=(kvmctl add-disk --ca); COMP_CWORD=2; _kvmctl; echo ${COMPREPLY[*]}; "
+                "COMP_WORDS=(kvmctl add-disk --cache w); COMP_CWORD=3; _kvmctl; echo ${COMPREPLY[*]}; "
+                "COMP_WORDS=(kvmctl --runtime $1 del dis); COMP_CWORD=4; _kvmctl; echo ${COMPREPLY[*]}' bash $1",
+                VALUES(runtime));
+    CHECK_TEXT(said.err, "");
+    CHECK_TEXT(said.out, "add-disk\n--cache\nwriteback writethrough\ndisk1\n");
+}
+
+static void wrong_usage(void)
+{
+    ctl(2, "", NULL);
+    complains("which command?");
+    ctl(2, "frobnicate", NULL);
+    complains("there is no command \"frobnicate\"");
+    example_run(&said, "env -u KVMCTL_RUNTIME kvmctl list", NULL);
+    CHECK_NUMBER(said.status, 2);
+    complains("list needs --runtime");
+    ctl(2, "add-nic --path x", NULL);
+    complains("add-nic takes no --path");
+    ctl(2, "add-nic --queues many", NULL);
+    complains("not a number from 0 to");
+    ctl(2, "add-disk --path /x --cache some", NULL);
+    complains("not one of: writeback none");
+    ctl(2, "link x sideways", NULL);
+    complains("neither up nor down");
+    ctl(2, "del", NULL);
+    complains("too few arguments");
+    ctl(2, "resize x 3X", NULL);
+    complains("is no size");
+    ctl(2, "plan verify", NULL);
+    complains("add-nic, add-disk or del");
+    ctl(2, "verify --shrink", NULL);
+    complains("verify takes no --shrink");
+}
+
+static void make_record(void)
+{
+    json(0, "init --name web1", NULL, PARTS("\"runtime\":"));
+    json(1, "init", NULL, PARTS("\"error\":", "\"errno\":17", "exists already"));
+    ctl(1, "init", NULL);
+    complains("exists already");
+    json(0, "list", NULL, PARTS("[]"));
+    ctl(0, "list", NULL);
+    CHECK_TEXT(said.out, "no NICs and no disks\n");
+}
+
+static void plug(void)
+{
+    char table[512];
+
+    json(0, "plan add-nic --bridge $1 --queues 2", VALUES(bridges[0]),
+         PARTS("\"answer\":\"done\"", "\"execute\":\"netdev_add\"", "attach it to bridge"));
+    ctl(0, "plan add-disk --path $1 --id disk1", VALUES(image));
+    says("disk1 would be at ");
+    says("QEMU would be told:\n    {");
+    json(0, "list", NULL, PARTS("[]"));
+    json(0, "add-nic --id nic1 --mac 52:54:00:00:00:01 --bridge $1 --mtu 1400 --tap kvmctl%d --vhost off", VALUES(bridges[0]),
+         PARTS("\"answer\":\"done\"", "\"id\":\"nic1\"", "\"mac\":\"52:54:00:00:00:01\"", "\"mtu\":1400", "\"link\":\"up\""));
+    json(0, "add-disk --id disk1 --path $1 --serial S1", VALUES(image),
+         PARTS("\"answer\":\"done\"", "\"type\":\"disk\"", "\"serial\":\"S1\"", "\"format\":\"raw\""));
+    json(1, "add-disk --path /no/such/image", NULL, PARTS("\"errno\":2", "\"undo\":\"nothing\"", "\"left\":[]"));
+    ctl(1, "add-disk --path /no/such/image", NULL);
+    complains("/no/such/image");
+    ctl(0, "list", NULL);
+    /* The column is as wide as what stands in it. */
+    snprintf(table, sizeof table,
+             "ID     TYPE  %s  STATE         WHAT\n"
+             "nic1   nic   %s  in the guest  52:54:00:00:00:01, tap kvmctl0 on %s, mtu 1400\n"
+             "disk1  disk  %s  in the guest  %s, serial S1\n",
+             qemu->q35 ? "AT    " : "AT      ", qemu->q35 ? "rp0:00" : "pci.0:04", bridges[0],
+             qemu->q35 ? "rp1:00" : "pci.0:05", image);
+    CHECK_TEXT(said.out, table);
+    /* The record alone, as somebody sees it who must not disturb the agent. */
+    example_run(&said, "env -u KVMCTL_SOCKET kvmctl list --json", NULL);
+    CHECK(said.status == 0 && json_is_whole(said.out));
+    says("\"id\":\"disk1\"");
+}
+
+static void map(void)
+{
+    ctl(0, "map", NULL);
+    if (qemu->q35)
+        says("  rp0 |NIC| nic1  rp1 |DSK| disk1  rp2 |   |   rp3 |   | \n");
+    else
+        CHECK_TEXT(said.out,
+                   "pci.0\n"
+                   "       0   1   2   3   4   5   6   7   8   9   a   b   c   d   e   f \n"
+                   "     +---+---+---+---+---+---+---+---+---+---+---+---+---+---+---+---+\n"
+                   "  00 |###|###|:::|:::|NIC|DSK|   |   |   |   |   |   |   |   |   |   |\n"
+                   "     +---+---+---+---+---+---+---+---+---+---+---+---+---+---+---+---+\n"
+                   "  10 |   |   |   |   |   |   |   |   |   |   |   |   |   |   |   |   |\n"
+                   "     +---+---+---+---+---+---+---+---+---+---+---+---+---+---+---+---+\n"
+                   "     00 Host bridge, 01 ISA bridge, 04 nic1, 05 disk1\n"
+                   "     NIC  a NIC of the record\n"
+                   "     DSK  a disk of the record\n"
+                   "     ###  taken, and not in the record\n"
+                   "     :::  reserved for QEMU\n"
+                   "          free\n");
+    json(0, "map", NULL, PARTS("\"occupant\":\"nic1\"", "\"state\":\"free\"", "\"state\":\"taken\""));
+    /* On a terminal with such characters there are lines and colours; with --plain there are not. */
+    example_run(&said, "LC_ALL=C.UTF-8 script -qec 'kvmctl map' /dev/null", NULL);
+    CHECK_NUMBER(said.status, 0);
+    says("\033[1;32mNIC\033[0m");
+    says("│");
+    example_run(&said, "LC_ALL=C.UTF-8 script -qec 'kvmctl map --plain' /dev/null", NULL);
+    CHECK(strchr(said.out, '\033') == NULL);
+    says("|NIC|");
+}
+
+static void change(void)
+{
+    ctl(0, "link nic1 down", NULL);
+    CHECK_TEXT(said.out, "nic1 has its link down\n");
+    ctl(0, "list", NULL);
+    says("link down");
+    json(0, "link nic1 up", NULL, PARTS("{\"answer\":\"done\",\"id\":\"nic1\"}"));
+    json(1, "link nobody up", NULL, PARTS("\"errno\":2", "no NIC \\\"nobody\\\""));
+    ctl(0, "move nic1 $1", VALUES(bridges[1]));
+    CHECK(link_in_bridge("kvmctl0", bridges[1]));
+    json(0, "move nic1 --no-bridge", NULL, PARTS("\"answer\":\"done\""));
+    CHECK(!link_in_bridge("kvmctl0", bridges[1]));
+    json(1, "move nic1 nosuchbridge", NULL, PARTS("\"errno\":2", "nosuchbridge does not exist"));
+    json(0, "move nic1 $1", VALUES(bridges[0]), PARTS("\"answer\":\"done\""));
+    ctl(0, "resize disk1 8M", NULL);
+    CHECK_TEXT(said.out, "disk1 has 8388608 bytes\n");
+    json(1, "resize disk1 4M", NULL, PARTS("\"errno\":22", "loses what lies behind"));
+    json(0, "resize disk1 4M --shrink", NULL, PARTS("\"size\":4194304"));
+    ok(truncate(image, 16 * MEBIBYTE));
+    json(0, "resize disk1 now", NULL, PARTS("\"size\":16777216"));
+    json(0, "list", NULL, PARTS("\"size\":16777216", "\"link\":\"up\""));
+}
+
+static void ask(void)
+{
+    json(0, "qmp query-status", NULL, PARTS("\"status\":\"prelaunch\""));
+    ctl(0, "qmp human-monitor-command '{\"command-line\":\"info status\"}'", NULL);
+    CHECK_TEXT(said.out, "VM status: paused (prelaunch)\n");
+    json(1, "qmp device_del '{\"id\":\"disk1\"}'", NULL, PARTS("\"errno\":1", "would fool the record"));
+    json(1, "qmp frobnicate", NULL, PARTS("\"qmp_class\":\"CommandNotFound\""));
+    json(1, "qmp query-status '[]'", NULL, PARTS("not a JSON object"));
+    ctl(0, "verify", NULL);
+    CHECK_TEXT(said.out, "record and guest agree\n");
+    json(0, "verify", NULL, PARTS("[]"));
+    /* Somebody else's device. */
+    ctl(0, "qmp device_add '{\"driver\":\"virtio-rng-pci\",\"id\":\"rng\",\"bus\":\"'$1'\",\"addr\":\"'$2'\"}' --force",
+        qemu->q35 ? VALUES("rp3", "0") : VALUES("pci.0", "9"));
+    ctl(5, "verify", NULL);
+    says("rng at ");
+    json(5, "verify", NULL, PARTS("\"mismatch\":2", "\"id\":\"rng\""));
+    json(5, "verify --mend", NULL, PARTS("\"id\":\"rng\""));
+}
+
+static void watch(void)
+{
+    struct talk talk;
+
+    example_start(&talk, "kvmctl watch --json --qmp --count 2", NULL);
+    for (int i = 0; i < 1000 && !qmp_contains(qemu, "{\"execute\":\"query-fdsets\"}", "disk1"); i++)
+        sleep_ms(10);
+    /* It is connected once QEMU accepts nobody else; a reset before that would not be heard. */
+    sleep_ms(500);
+    qmp(qemu, "{\"execute\":\"system_reset\"}");
+    example_says(&talk, "\"event\":\"RESET\"", 10000);
+    example_says(&talk, "\"event\":\"reset\"", 10000);
+    CHECK_NUMBER(example_end(&talk), 0);
+    ctl(0, "watch --timeout 1", NULL);
+}
+
+static void take_out(void)
+{
+    ctl(3, "add-nic --model e1000 --id later", NULL);
+    says("comes with the next boot");
+    json(3, "add-nic --model e1000 --id later2", NULL, PARTS("\"answer\":\"after-reboot\"", "e1000"));
+    json(1, "add-nic --model e1000 --live-only", NULL, PARTS("\"errno\":95"));
+    ctl(0, "del later", NULL);
+    ctl(0, "del nobody", NULL);
+    CHECK_TEXT(said.out, "nobody is not there\n");
+    json(0, "del nobody", NULL, PARTS("\"answer\":\"absent\""));
+    ctl(0, "plan del disk1", NULL);
+    says("{\"arguments\":{\"id\":\"disk1\"},\"execute\":\"device_del\"}");
+    ctl(4, "del nic1", NULL);
+    says("not gone yet: the guest has not been started");
+    example_run(&said, "kvmctl --json del disk1 --no-wait", NULL);
+    CHECK_NUMBER(said.status, 4);
+    CHECK(json_is_whole(said.out) && json_contains(said.out, "\"answer\":\"pending\""));
+}
+
+int main(void)
+{
+    test_begin("qemu-kvmctl", 180);
+    net_private();
+    bridge_new(bridges[0]);
+    bridge_new(bridges[1]);
+    qemu = qemu_start(&(struct qemu_options){.paused = true});
+    path_in(runtime, qemu->dir, "runtime");
+    path_in(image, qemu->dir, "a.img");
+    image_raw(image, 4 * MEBIBYTE);
+    setenv("KVMCTL_RUNTIME", runtime, 1);
+    help();
+    /* Wrong usage is told without looking for anybody there. */
+    setenv("KVMCTL_SOCKET", "/nowhere", 1);
+    wrong_usage();
+    unsetenv("KVMCTL_SOCKET");
+    make_record();
+    setenv("KVMCTL_SOCKET", qemu->qmp_path, 1);
+    plug();
+    completion();
+    map();
+    change();
+    ask();
+    watch();
+    take_out();
+    qemu_stop(qemu);
+    return test_end();
+}
