@@ -1,26 +1,58 @@
-# Builds, tests and installs the library. Cargo does the building; this file knows where things go.
+# Builds, tests and installs the library and kvmctl. Cargo does the building; this file knows where things go.
 #
-#   make                 the shared and the static library
+#   make                 the shared and the static library, kvmctl, the man pages
 #   make check           every test (needs root)
 #   make header          regenerates include/kvm_hotplug.h after its comments in src/capi were changed
-#   make install         with PREFIX, LIBDIR, INCLUDEDIR and DESTDIR as usual
-#   make uninstall
+#   make doc             the API reference as HTML, in build/doc/html (needs Doxygen)
+#   make install         with DESTDIR, PREFIX, and each of the directories below, as usual
+#   make uninstall       with the same ones; leaves nothing
+#   make deb             Debian packages of library, development files and tool (needs cargo-deb)
 
 PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
+PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
+CMAKEDIR ?= $(LIBDIR)/cmake/kvm_hotplug
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 DESTDIR ?=
 CARGO ?= cargo
+CC ?= cc
+CFLAGS ?= -O2 -g
 INSTALL ?= install
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 ABI := $(shell sed -n 's/^pub const KVM_HOTPLUG_ABI_VERSION: u32 = \([0-9]*\);/\1/p' src/capi/version.rs)
 BUILT := target/release
 FILE := libkvm_hotplug.so.$(VERSION)
+# What the static library needs besides the C library (rustc --print native-static-libs). The compiler brings the unwinder,
+# static or not as the program is.
+STATIC_LIBS := -lutil -lrt -lpthread -lm -ldl
+MANUAL := $(CARGO) run --quiet --locked --manifest-path tools/manual/Cargo.toml --target-dir target/manual --
+TOOL := $(wildcard examples/c/kvmctl/*.c)
 
-all:
-	$(CARGO) rustc --locked --release --crate-type staticlib
-	$(CARGO) rustc --locked --release --crate-type cdylib
+# Everything that install puts somewhere, and uninstall takes away.
+LIBRARIES := $(FILE) libkvm_hotplug.so.$(ABI) libkvm_hotplug.so libkvm_hotplug.a
+COMPLETIONS := $(BASHDIR)/kvmctl $(ZSHDIR)/_kvmctl $(FISHDIR)/kvmctl.fish
+CMAKEFILES := kvm_hotplugConfig.cmake kvm_hotplugConfigVersion.cmake
+
+all: library build/kvmctl man
+
+# Always asked: cargo knows what has changed.
+library:
+	$(CARGO) rustc --locked --release --crate-type cdylib,staticlib
+
+# With the library inside, so that it runs from wherever it is put.
+build/kvmctl: $(TOOL) $(wildcard examples/c/kvmctl/*.h) include/kvm_hotplug.h library
+	@mkdir -p build
+	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) -Iinclude -o $@ $(TOOL) $(LDFLAGS) $(BUILT)/libkvm_hotplug.a $(STATIC_LIBS)
+
+man: build/kvmctl
+	$(MANUAL) man include/kvm_hotplug.h build/man
+	build/kvmctl help --man > build/man/kvmctl.1
 
 check:
 	./tests/run
@@ -28,23 +60,57 @@ check:
 header:
 	KVM_HOTPLUG_HEADER=write $(CARGO) build --locked
 
-install: all
-	$(INSTALL) -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)
-	$(INSTALL) -m 755 $(BUILT)/libkvm_hotplug.so $(DESTDIR)$(LIBDIR)/$(FILE)
+doc:
+	@mkdir -p build/doc
+	$(CARGO) build --quiet --locked --manifest-path tools/manual/Cargo.toml --target-dir target/manual
+	VERSION=$(VERSION) MANUAL=target/manual/debug/manual OUTPUT=build/doc doxygen tools/manual/Doxyfile
+
+# The templates of packaging/, filled in. Paths in CMake's files are relative, so that the tree may be moved.
+fill = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+    -e 's|@VERSION@|$(VERSION)|' -e 's|@ABI@|$(ABI)|' -e 's|@STATIC_LIBS@|$(STATIC_LIBS)|' \
+    -e 's|@POINTER_SIZE@|$(shell expr $$(getconf LONG_BIT) / 8)|' \
+    -e 's|@TO_LIBDIR@|$(shell realpath -ms --relative-to='$(CMAKEDIR)' '$(LIBDIR)')|' \
+    -e 's|@TO_INCLUDEDIR@|$(shell realpath -ms --relative-to='$(CMAKEDIR)' '$(INCLUDEDIR)')|' $(1) > $(2)
+
+# What has been built is enough where there is no cargo, as often under sudo.
+install: $(if $(shell command -v $(CARGO)),all)
+	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR) $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(PKGCONFIGDIR) \
+	    $(DESTDIR)$(CMAKEDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man3 $(DESTDIR)$(MANDIR)/man7 \
+	    $(addprefix $(DESTDIR),$(BASHDIR) $(ZSHDIR) $(FISHDIR))
+	$(INSTALL) -m 755 build/kvmctl $(DESTDIR)$(BINDIR)
+	$(INSTALL) -m 644 $(BUILT)/libkvm_hotplug.so $(DESTDIR)$(LIBDIR)/$(FILE)
 	ln -sf $(FILE) $(DESTDIR)$(LIBDIR)/libkvm_hotplug.so.$(ABI)
 	ln -sf libkvm_hotplug.so.$(ABI) $(DESTDIR)$(LIBDIR)/libkvm_hotplug.so
 	$(INSTALL) -m 644 $(BUILT)/libkvm_hotplug.a $(DESTDIR)$(LIBDIR)
 	$(INSTALL) -m 644 include/kvm_hotplug.h $(DESTDIR)$(INCLUDEDIR)
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
-	    -e 's|@VERSION@|$(VERSION)|' kvm_hotplug.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/kvm_hotplug.pc
+	$(call fill,packaging/kvm_hotplug.pc.in,$(DESTDIR)$(PKGCONFIGDIR)/kvm_hotplug.pc)
+	$(foreach file,$(CMAKEFILES),$(call fill,packaging/$(file).in,$(DESTDIR)$(CMAKEDIR)/$(file)) &&) true
+	for section in 1 3 7; do \
+	    $(INSTALL) -m 644 build/man/*.$$section $(DESTDIR)$(MANDIR)/man$$section || exit 1; \
+	done
+	build/kvmctl completion bash > $(DESTDIR)$(BASHDIR)/kvmctl
+	build/kvmctl completion zsh > $(DESTDIR)$(ZSHDIR)/_kvmctl
+	build/kvmctl completion fish > $(DESTDIR)$(FISHDIR)/kvmctl.fish
 
+# The man pages that are installed are those of this header, whether it has been built here or not.
 uninstall:
-	rm -f $(DESTDIR)$(LIBDIR)/libkvm_hotplug.so $(DESTDIR)$(LIBDIR)/libkvm_hotplug.so.$(ABI) \
-	    $(DESTDIR)$(LIBDIR)/$(FILE) $(DESTDIR)$(LIBDIR)/libkvm_hotplug.a \
-	    $(DESTDIR)$(LIBDIR)/pkgconfig/kvm_hotplug.pc $(DESTDIR)$(INCLUDEDIR)/kvm_hotplug.h
+	rm -f $(DESTDIR)$(BINDIR)/kvmctl $(addprefix $(DESTDIR)$(LIBDIR)/,$(LIBRARIES)) \
+	    $(DESTDIR)$(INCLUDEDIR)/kvm_hotplug.h $(DESTDIR)$(PKGCONFIGDIR)/kvm_hotplug.pc \
+	    $(addprefix $(DESTDIR)$(CMAKEDIR)/,$(CMAKEFILES)) $(DESTDIR)$(MANDIR)/man1/kvmctl.1 \
+	    $(DESTDIR)$(MANDIR)/man7/kvm_hotplug.7 $(addprefix $(DESTDIR),$(COMPLETIONS))
+	grep -lsF 'Made from kvm_hotplug.h by tools/manual' $(DESTDIR)$(MANDIR)/man3/kvm_*.3 | xargs -r rm -f
+	! [ -d $(DESTDIR)$(CMAKEDIR) ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(CMAKEDIR)
+
+# Where Debian has libraries of several architectures side by side.
+deb: all
+	rm -rf build/deb
+	$(MAKE) install DESTDIR=build/deb PREFIX=/usr LIBDIR=/usr/lib/$$($(CC) -print-multiarch)
+	for variant in "" "--variant dev" "--variant kvmctl"; do \
+	    $(CARGO) deb --locked --no-build $$variant --output build/ || exit 1; \
+	done
 
 clean:
 	$(CARGO) clean
 	rm -rf build
 
-.PHONY: all check header install uninstall clean
+.PHONY: all library man check header doc install uninstall deb clean

@@ -38,8 +38,9 @@ fn abi_version(root: &Path) -> Result<u32, Box<dyn Error>> {
 fn generate(root: &Path) -> Result<Option<String>, Box<dyn Error>> {
     let mut config = cbindgen::Config::from_file(root.join("cbindgen.toml"))?;
     let mut manual = String::from("\n");
-    for part in ["MAJOR", "MINOR", "PATCH"] {
+    for (part, word) in [("MAJOR", "first"), ("MINOR", "second"), ("PATCH", "third")] {
         let value = env::var(format!("CARGO_PKG_VERSION_{part}"))?;
+        manual += &format!("/**\n * The {word} number of the version this header belongs to.\n */\n");
         manual += &format!("#define KVM_HOTPLUG_VERSION_{part} {value}\n");
     }
     manual += config.after_includes.as_deref().unwrap_or_default();

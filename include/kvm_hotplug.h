@@ -7,8 +7,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/**
+ * The first number of the version this header belongs to.
+ */
 #define KVM_HOTPLUG_VERSION_MAJOR 0
+/**
+ * The second number of the version this header belongs to.
+ */
 #define KVM_HOTPLUG_VERSION_MINOR 1
+/**
+ * The third number of the version this header belongs to.
+ */
 #define KVM_HOTPLUG_VERSION_PATCH 0
 
 /**
@@ -1554,9 +1563,9 @@ extern "C" {
  *
  * With any other value of incoming, the command is that of a migration target: what the source has at this moment, taken
  * from a copy of its runtime file. Changes that wait for a reboot go on waiting. The names of the new taps go into the
- * record; one from kvm_runtime_read() will do as well, and then no file is written. After the start,
- * kvm_hotplug_verify() says whether the target is what it has to be. Images are opened in place, so storage is shared with
- * the source or has been copied.
+ * record; one from kvm_runtime_read() will do as well, and then no file is written. kvm_runtime_check() before and
+ * kvm_hotplug_verify() after the start say whether the target is what it has to be. Images are opened in place, so storage
+ * is shared with the source or has been copied.
  *
  * `runtime`: the record.
  * `options`, `options_size`: how to start, and sizeof *options; NULL and 0 for a boot with defaults.
@@ -1620,6 +1629,10 @@ const int32_t *kvm_boot_fds(const struct kvm_boot *boot,
  *             execvp(argv[0], (char *const *)argv);
  *         _exit(127);
  *     }
+ *
+ * `boot`: the command.
+ *
+ * Blocks: no. Threads: any, also the only one of a child.
  *
  * Returns 0, or -EBADF (no command), -EMFILE or -EBADF (the numbers are above this process's limit, RLIMIT_NOFILE).
  */
@@ -2481,7 +2494,8 @@ int kvm_runtime_set_log(struct kvm_runtime *runtime,
 
 /**
  * Frees a record; NULL is fine. Its file is unlocked when also the guest opened with it is closed; the order does not
- * matter. Unsaved changes of a record without a file are lost. Does not fail; no other thread may be using it.
+ * matter. Unsaved changes of a record without a file are lost. Does not fail, does not block; no
+ * other thread may be using it.
  */
 void kvm_runtime_free(struct kvm_runtime *runtime);
 

@@ -109,7 +109,7 @@ fn one_fault(
 
 /// A step is refused, and so is each of the commands that take the others back, one at a time.
 fn undo_goes_wrong(agent: &dyn Agent) {
-    host::in_own_process(&format!("{}::undo_goes_wrong", agent.name()), &mut || {
+    host::in_own_process_with_vhost(&format!("{}::undo_goes_wrong", agent.name()), &mut || {
         for (operation, refused, inverses) in [
             (AddNic(1), ("device_add", 0), &["netdev_del"][..]),
             (AddNic(4), ("netdev_add", 0), &["closefd"]),
@@ -119,6 +119,8 @@ fn undo_goes_wrong(agent: &dyn Agent) {
             (AddFirstScsi, ("device_add", 0), &["blockdev-del", "remove-fd"]),
             (AddFirstScsi, ("device_add", 1), &["blockdev-del", "remove-fd", "device_del"]),
             (AddNicDown, ("set_link", 0), &["device_del", "netdev_del"]),
+            (AddVhost(2), ("netdev_add", 0), &["closefd"]),
+            (AddVhost(2), ("device_add", 0), &["netdev_del"]),
         ] {
             for inverse in inverses {
                 for (act, timeout) in faults() {

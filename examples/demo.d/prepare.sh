@@ -9,7 +9,7 @@ prepare() {
     # Not attended: a half-installed package is worse than an interruption that waits.
     tests/setup --demo || fail "set-up: see the message above"
     attended tests/guest/build || fail "no kernel for the guest: see the message above"
-    attended cargo rustc --locked --release --crate-type cdylib || fail "the library does not build"
+    attended cargo rustc --locked --release --crate-type cdylib,staticlib || fail "the library does not build"
     build_kvmctl || fail "kvmctl does not build"
     check_taps
 }

@@ -116,9 +116,9 @@ impl kvm_boot {
 ///
 /// With any other value of incoming, the command is that of a migration target: what the source has at this moment, taken
 /// from a copy of its runtime file. Changes that wait for a reboot go on waiting. The names of the new taps go into the
-/// record; one from kvm_runtime_read() will do as well, and then no file is written. After the start,
-/// kvm_hotplug_verify() says whether the target is what it has to be. Images are opened in place, so storage is shared with
-/// the source or has been copied.
+/// record; one from kvm_runtime_read() will do as well, and then no file is written. kvm_runtime_check() before and
+/// kvm_hotplug_verify() after the start say whether the target is what it has to be. Images are opened in place, so storage
+/// is shared with the source or has been copied.
 ///
 /// `runtime`: the record.
 /// `options`, `options_size`: how to start, and sizeof *options; NULL and 0 for a boot with defaults.
@@ -269,6 +269,10 @@ pub unsafe extern "C" fn kvm_boot_fds(boot: *const kvm_boot, ret_count: *mut usi
 ///             execvp(argv[0], (char *const *)argv);
 ///         _exit(127);
 ///     }
+///
+/// `boot`: the command.
+///
+/// Blocks: no. Threads: any, also the only one of a child.
 ///
 /// Returns 0, or -EBADF (no command), -EMFILE or -EBADF (the numbers are above this process's limit, RLIMIT_NOFILE).
 ///

@@ -357,7 +357,8 @@ pub unsafe extern "C" fn kvm_runtime_set_log(
 }
 
 /// Frees a record; NULL is fine. Its file is unlocked when also the guest opened with it is closed; the order does not
-/// matter. Unsaved changes of a record without a file are lost. Does not fail; no other thread may be using it.
+/// matter. Unsaved changes of a record without a file are lost. Does not fail, does not block; no
+/// other thread may be using it.
 ///
 /// # Safety
 /// `runtime` is NULL or comes from this library and has not been freed.

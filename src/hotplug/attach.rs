@@ -288,7 +288,7 @@ impl Session {
 
     fn stages(&mut self, id: &DeviceId, address: &Address, attach: &Attach) -> Result<Vec<Stage>> {
         match (&attach.spec, address) {
-            (Spec::Nic(spec), Address::Pci(address)) => Ok(plan::nic(id, address, spec)),
+            (Spec::Nic(spec), Address::Pci(address)) => Ok(plan::nic(id, address, spec, self.version)),
             (Spec::Controller(spec), Address::Pci(address)) => Ok(plan::controller(id, address, spec)),
             (Spec::Nic(_) | Spec::Controller(_), Address::Scsi(_)) => Err(attach.spec.misplaced("PCI")),
             (Spec::Disk(spec), _) => {

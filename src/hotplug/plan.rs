@@ -7,9 +7,12 @@ use crate::error::Result;
 use crate::ids::{Address, DeviceId, PciAddress};
 use crate::net::args;
 use crate::net::spec::NicSpec;
-use crate::qmp::Command;
+use crate::qmp::{Command, Version};
 use crate::runtime::{Device, Spec};
 use crate::scsi::{self, ControllerSpec};
+
+/// The oldest QEMU known to take back a netdev whose vhost fails; 5.2 is known not to.
+const WHOLE_NETDEVS: Version = Version { major: 7, minor: 2, micro: 0 };
 
 /// One command of a plan.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +32,8 @@ pub(super) struct Step {
 pub(super) enum Inverse {
     /// `closefd` of a name that `netdev_add` has not consumed.
     CloseFd(String),
+    /// `netdev_add` of a netdev without a host side, so that the half-made one of this name can be deleted with it.
+    NetdevClaim(DeviceId),
     /// `netdev_del`, which closes the fds given to it.
     NetdevDel(DeviceId),
     /// `remove-fd` of a whole set.
@@ -71,6 +76,10 @@ impl Inverse {
     pub(super) fn command(&self) -> Command<'static> {
         match self {
             Self::CloseFd(name) => Command::with("closefd", &[("fdname", name)]),
+            Self::NetdevClaim(id) => {
+                let hub = [("type", "hubport".into()), ("hubid", 0.into()), ("id", id.as_str().into())];
+                Command::new("netdev_add", arguments(hub))
+            }
             Self::NetdevDel(id) => Command::with("netdev_del", &[("id", id.as_str())]),
             Self::RemoveFd(set) => {
                 Command::new("remove-fd", Map::from_iter([("fdset-id".to_owned(), Value::from(*set))]))
@@ -81,11 +90,16 @@ impl Inverse {
         }
     }
 
+    /// Whether it only prepares for the next one, which fails if it was needed and failed.
+    pub(super) fn prepares(&self) -> bool {
+        matches!(self, Self::NetdevClaim(_))
+    }
+
     /// What is left behind when it fails.
     pub(super) fn leftover(&self) -> String {
         match self {
             Self::CloseFd(name) => format!("fd {name}"),
-            Self::NetdevDel(id) => format!("netdev {id}"),
+            Self::NetdevClaim(id) | Self::NetdevDel(id) => format!("netdev {id}"),
             Self::RemoveFd(set) => format!("fdset {set}"),
             Self::BlockdevDel(node) => format!("block node {node}"),
             Self::Unplug(id) => format!("device {id}"),
@@ -116,7 +130,9 @@ pub(super) type Stage = Vec<Step>;
 ///
 /// With several queues, `netdev_add` waits until every fd has arrived: if it fails at a later queue, QEMU 7.2 keeps
 /// a half-made netdev that can neither be deleted nor made again.
-pub(super) fn nic(id: &DeviceId, address: &PciAddress, spec: &NicSpec) -> Vec<Stage> {
+///
+/// With vhost, an old QEMU keeps one as well, and plugs a device into it: there `device_add` waits for the answer.
+pub(super) fn nic(id: &DeviceId, address: &PciAddress, spec: &NicSpec, qemu: Version) -> Vec<Stage> {
     let mut names = args::fd_names(spec.queues);
     if spec.vhost {
         names.extend(args::vhost_fd_names(spec.queues));
@@ -137,10 +153,28 @@ pub(super) fn nic(id: &DeviceId, address: &PciAddress, spec: &NicSpec) -> Vec<St
         fd: None,
         inverse: Inverse::NetdevDel(id.clone()),
     };
-    let mut made = vec![netdev, device_add(id, args::device_args(id, address, spec))];
+    let mut plugged = vec![device_add(id, args::device_args(id, address, spec))];
     // In the same write, so before any driver of the guest has looked.
-    made.extend(spec.link_down.then(|| set_link(id, false)));
-    if spec.queues > 1 { vec![passed, made] } else { vec![passed.into_iter().chain(made).collect()] }
+    plugged.extend(spec.link_down.then(|| set_link(id, false)));
+    let mut stages = vec![passed];
+    for (steps, waits) in [(vec![netdev], spec.queues > 1), (plugged, spec.vhost && qemu < WHOLE_NETDEVS)] {
+        match stages.last_mut() {
+            Some(stage) if !waits => stage.extend(steps),
+            _ => stages.push(steps),
+        }
+    }
+    stages
+}
+
+/// What QEMU may have made of a step that it refused, which nothing else takes back: QEMU 5.2 keeps a netdev whose vhost
+/// failed, and refuses to delete it until one of the same name has been made whole. An empty hub is left, once.
+pub(super) fn half_done(step: &Step, qemu: Version) -> Vec<Inverse> {
+    match &step.inverse {
+        Inverse::NetdevDel(id) if step.arguments.contains_key("vhostforce") && qemu < WHOLE_NETDEVS => {
+            vec![Inverse::NetdevClaim(id.clone()), Inverse::NetdevDel(id.clone())]
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// The steps for a disk. File descriptors: one per image layer, top first, each into its own fdset.
@@ -206,9 +240,12 @@ pub(super) fn backend(device: &Device, fdsets: &[u32]) -> Vec<Inverse> {
 
 /// Everything an interrupted plug of a device may have left, when nobody knows how far it came. `getfd` names
 /// survive the connection and no command lists them (QEMU 7.2), so each possible one is tried.
-pub(super) fn every_trace(device: &Device, fdsets: &[u32]) -> Vec<Inverse> {
+pub(super) fn every_trace(device: &Device, fdsets: &[u32], qemu: Version) -> Vec<Inverse> {
     let mut traces = backend(device, fdsets);
     if let Spec::Nic(spec) = &device.spec {
+        if spec.vhost && qemu < WHOLE_NETDEVS {
+            traces.insert(0, Inverse::NetdevClaim(device.id.clone()));
+        }
         let names = args::fd_names(spec.queues).into_iter().chain(if spec.vhost {
             args::vhost_fd_names(spec.queues)
         } else {
@@ -217,4 +254,34 @@ pub(super) fn every_trace(device: &Device, fdsets: &[u32]) -> Vec<Inverse> {
         traces.extend(names.map(Inverse::CloseFd));
     }
     traces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{BusName, MacAddr, Slot};
+
+    #[test]
+    fn what_waits_for_the_answer_to_something_else() {
+        let (old, new) = (Version { major: 5, minor: 2, micro: 0 }, WHOLE_NETDEVS);
+        for (queues, vhost, qemu, expected) in [
+            (1, false, old, &["getfd netdev_add device_add"][..]),
+            (1, true, new, &["getfd getfd netdev_add device_add"]),
+            (1, true, old, &["getfd getfd netdev_add", "device_add"]),
+            (2, false, old, &["getfd getfd", "netdev_add device_add"]),
+            (2, true, new, &["getfd getfd getfd getfd", "netdev_add device_add"]),
+            (2, true, old, &["getfd getfd getfd getfd", "netdev_add", "device_add"]),
+        ] {
+            let mut spec = NicSpec::new(MacAddr::parse("52:54:00:00:00:01").unwrap());
+            (spec.queues, spec.vhost) = (queues, vhost);
+            let address =
+                PciAddress { bus: BusName::parse("pci.0").unwrap(), slot: Slot::try_from(5).unwrap() };
+            let stages = nic(&DeviceId::parse("lan").unwrap(), &address, &spec, qemu);
+            let words = |stage: &Stage| stage.iter().map(|step| step.command).collect::<Vec<_>>().join(" ");
+            assert_eq!(stages.iter().map(words).collect::<Vec<_>>(), expected, "{queues} {vhost} {qemu}");
+            let refused = stages.iter().flatten().find(|step| step.command == "netdev_add").unwrap();
+            let more = half_done(refused, qemu).len();
+            assert_eq!(more, if vhost && qemu < WHOLE_NETDEVS { 2 } else { 0 }, "{queues} {vhost} {qemu}");
+        }
+    }
 }

@@ -255,7 +255,7 @@ impl Session {
             }
         };
         let traces = match what {
-            What::Undone => plan::every_trace(device, &fdsets),
+            What::Undone => plan::every_trace(device, &fdsets, self.version),
             _ => plan::backend(device, &fdsets),
         };
         Ending { verb, what, text, traces, seen: self.has_departed(&device.id) }

@@ -2,10 +2,10 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::plan::{Inverse, Stage, Step};
+use super::plan::{self, Inverse, Stage, Step};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::qmp::{Command, Monitor, Reply};
+use crate::qmp::{Command, Monitor, Reply, Version};
 
 /// How a plan went.
 #[derive(Debug)]
@@ -51,14 +51,22 @@ fn run_stage(monitor: &mut Monitor, steps: &[Step], fds: &[OwnedFd], deadline: &
     match (batch.failure, refused) {
         (Some(error), None) => Verdict::Unknown(error.with_step(first_unanswered(steps, &batch.replies))),
         (Some(error), Some(refused)) => Verdict::Unknown(refused.context(format!("{error}; before that"))),
-        (None, Some(refused)) => Verdict::Refused(refused, inverses_of_done(steps, &batch.replies)),
+        (None, Some(refused)) => {
+            Verdict::Refused(refused, inverses(steps, &batch.replies, monitor.version()))
+        }
         (None, None) => Verdict::Done,
     }
 }
 
-fn inverses_of_done(steps: &[Step], replies: &[Option<Reply>]) -> Vec<Inverse> {
-    let done = steps.iter().zip(replies).filter(|(_, reply)| matches!(reply, Some(Ok(_))));
-    done.map(|(step, _)| step.inverse.clone()).rev().collect()
+/// Newest first.
+fn inverses(steps: &[Step], replies: &[Option<Reply>], qemu: Version) -> Vec<Inverse> {
+    let answered = steps.iter().zip(replies).rev();
+    let taken_back = |(step, reply): (&Step, &Option<Reply>)| match reply {
+        Some(Ok(_)) => vec![step.inverse.clone()],
+        Some(Err(_)) => plan::half_done(step, qemu),
+        None => Vec::new(),
+    };
+    answered.flat_map(taken_back).collect()
 }
 
 fn first_unanswered(steps: &[Step], replies: &[Option<Reply>]) -> String {
@@ -124,7 +132,9 @@ pub(super) fn unwind(
         return Err(error);
     }
     let left = inverses.iter().zip(batch.replies).filter_map(|(inverse, reply)| match reply {
-        Some(Err(error)) if !is_absence(&error) => Some(Leftover { inverse: inverse.clone(), error }),
+        Some(Err(error)) if !inverse.prepares() && !is_absence(&error) => {
+            Some(Leftover { inverse: inverse.clone(), error })
+        }
         _ => None,
     });
     Ok(left.collect())

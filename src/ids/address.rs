@@ -38,7 +38,7 @@ macro_rules! number_type {
                 <$number>::try_from(number)
                     .ok()
                     .and_then(Self::new)
-                    .ok_or_else(|| Error::invalid(format!(concat!($what, " {}: at most {} is possible"), number, $last)))
+                    .ok_or_else(|| Error::invalid(format!(concat!($what, " {}: there are ", $what, "s 0 to {}"), number, $last)))
             }
         }
 
@@ -275,14 +275,17 @@ mod tests {
         for (value, why) in [
             (json!({"slot": 5}), "missing field `bus`"),
             (json!({"bus": "pci.0"}), "needs either \"slot\""),
-            (json!({"bus": "pci.0", "slot": 32}), "slot 32: at most 31"),
+            (json!({"bus": "pci.0", "slot": 32}), "slot 32: there are slots 0 to 31"),
             (json!({"bus": "pci.0", "slot": 5, "lun": 0}), "needs either"),
             (json!({"bus": "scsi.0", "target": 1, "lun": 0}), "needs either"),
-            (json!({"bus": "scsi.0", "channel": 1, "target": 1, "lun": 0}), "SCSI channel 1: at most 0"),
+            (
+                json!({"bus": "scsi.0", "channel": 1, "target": 1, "lun": 0}),
+                "SCSI channel 1: there are SCSI channels 0 to 0",
+            ),
             (json!({"bus": "scsi.0", "channel": 0, "target": 256, "lun": 0}), "256"),
             (
                 json!({"bus": "scsi.0", "channel": 0, "target": 1, "lun": 16384}),
-                "SCSI lun 16384: at most 16383",
+                "SCSI lun 16384: there are SCSI luns 0 to 16383",
             ),
             (json!({"bus": "scsi.0", "channel": 0, "target": -1, "lun": 0}), "-1"),
         ] {

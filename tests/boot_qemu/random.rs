@@ -141,9 +141,10 @@ impl Random {
                 Presence::AddAfterReboot,
                 Presence::RemoveAfterReboot,
             ]);
-            let (id, spec) = match self.flip() {
-                true => (format!("nic-boot-{index}"), self.nic(index)),
-                false => (format!("disk-boot-{index}"), self.disk(folder, index, false)),
+            let (id, spec) = match self.below(5) {
+                0 | 1 => (format!("nic-boot-{index}"), self.nic(index)),
+                2 | 3 => (format!("disk-boot-{index}"), self.disk(folder, index, false)),
+                _ => (format!("scsi-boot-{index}"), self.disk(folder, index, true)),
             };
             record.add(device(id, index, spec, presence));
         }

@@ -60,7 +60,7 @@ int main(void)
     struct vm vm;
     char image[TEST_PATH];
 
-    test_begin("guest-booting", 200);
+    test_begin("guest-booting", 600);
     vm_start(&vm, &(struct qemu_options){.guest = true, .paused = true});
     path_in(image, vm.qemu->dir, "disk.img");
     image_raw(image, MEBIBYTE);

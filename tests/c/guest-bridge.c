@@ -65,7 +65,7 @@ int main(void)
     const char *machine = getenv("KVM_HOTPLUG_TEST_MACHINE");
     struct vm vm;
 
-    test_begin("guest-bridge", 200);
+    test_begin("guest-bridge", 600);
     vm_start(&vm, &(struct qemu_options){
                       .guest = true, .extra = machine != NULL && strcmp(machine, "q35") == 0 ? q35 : pc});
     if (has_native_hotplug(vm.qemu)) {

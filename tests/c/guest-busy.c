@@ -74,7 +74,7 @@ int main(void)
     static const char *const native[] = {"-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off", NULL};
     struct vm vm;
 
-    test_begin("guest-busy", 200);
+    test_begin("guest-busy", 600);
     vm_start(&vm, &(struct qemu_options){.guest = true, .extra = native_by_default() ? NULL : native});
     plug_and_unplug(&vm);
     too_little_time(&vm);

@@ -149,7 +149,7 @@ int main(void)
 {
     struct vm vm;
 
-    test_begin("guest-disk", 120);
+    test_begin("guest-disk", 600);
     vm_start(&vm, &(struct qemu_options){.guest = true});
     raw(&vm);
     blocks_of_4096(&vm);

@@ -49,7 +49,7 @@ int main(void)
     struct vm vm;
     char image[TEST_PATH], name[16];
 
-    test_begin("guest-eject", 120);
+    test_begin("guest-eject", 600);
     vm_start(&vm, &(struct qemu_options){.guest = true});
     path_in(image, vm.qemu->dir, "disk.img");
     image_raw(image, MEBIBYTE);

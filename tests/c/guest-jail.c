@@ -40,7 +40,7 @@ int main(void)
     struct jail jail;
     struct vm vm;
 
-    test_begin("guest-jail", 120);
+    test_begin("guest-jail", 600);
     net_private();
     bridge_new(bridge);
     link_address(bridge, "198.18.1.1/24");

@@ -127,7 +127,7 @@ int main(void)
 {
     struct vm vm;
 
-    test_begin("guest-nic", 120);
+    test_begin("guest-nic", 600);
     net_private();
     bridge_new(bridge);
     link_address(bridge, "198.18.1.1/24");

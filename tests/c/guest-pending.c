@@ -135,7 +135,7 @@ int main(void)
 {
     struct vm vm;
 
-    test_begin("guest-pending", 200);
+    test_begin("guest-pending", 600);
     vm_start(&vm, &(struct qemu_options){.guest = true});
     path_in(image, vm.qemu->dir, "disk.img");
     image_raw(image, MEBIBYTE);

@@ -158,7 +158,7 @@ int main(void)
     struct vm vm;
     int i;
 
-    test_begin("guest-places", 300);
+    test_begin("guest-places", 600);
     vm_start(&vm, &(struct qemu_options){.guest = true});
     make_images(&vm);
     pinned(&vm);

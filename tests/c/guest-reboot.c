@@ -65,7 +65,7 @@ int main(void)
     struct vm vm;
     int i;
 
-    test_begin("guest-reboot", 180);
+    test_begin("guest-reboot", 600);
     net_private();
     bridge_new(bridge);
     link_address(bridge, "198.18.1.1/24");

@@ -14,7 +14,7 @@
 #include "support/library.h"
 #include "support/net.h"
 
-enum { WORKERS = 4, ROUNDS = 8, MAX_DEVICES = 64, WAIT_MS = 20000, LONG_MS = 60000, BRIEF_MS = 200, PAUSE_MS = 5, CANCEL_MS = 23 };
+enum { WORKERS = 4, ROUNDS = 8, MAX_DEVICES = 64, WAIT_MS = 60000, LONG_MS = 60000, BRIEF_MS = 200, PAUSE_MS = 5, CANCEL_MS = 23 };
 
 /* One that adds and removes a device of its own. */
 struct worker {
@@ -336,7 +336,7 @@ int main(void)
     const struct qemu_options options = {.root_ports = 2 * WORKERS};
     struct vm other;
 
-    test_begin("qemu-threads", 300);
+    test_begin("qemu-threads", 900);
     net_private();
     vm_start(&vm, &options);
     vm_start(&other, &options);

@@ -54,10 +54,14 @@ static void refused(void)
 {
     static const uint32_t modes[] = {KVM_HOTPLUG_VHOST_AUTO, KVM_HOTPLUG_VHOST_REQUIRED}, queues[] = {1, 4};
     struct kvm_hotplug_device device = {0};
-    char *picture = vm_picture(&vm), *record = file_read(vm.path, NULL);
+    char *picture, *record = file_read(vm.path, NULL);
     int links = link_count(), fds = process_fds(getpid()), qemu_fds = process_fds(vm.qemu->pid);
     size_t i;
 
+    /* With QEMU 5.2 the first time leaves an empty hub. */
+    fails(add_nic(modes[0], queues[0], &device), -EREMOTEIO, KVM_HOTPLUG_ERROR_QMP, "netdev_add lan", "vhost");
+    picture = vm_picture(&vm);
+    CHECK(strstr(picture, "lan") == NULL);
     for (i = 0; i < 4; i++) {
         fails(add_nic(modes[i / 2], queues[i % 2], &device), -EREMOTEIO, KVM_HOTPLUG_ERROR_QMP, "netdev_add lan", "vhost");
         unchanged(picture, record, links, fds, qemu_fds);

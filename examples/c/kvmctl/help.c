@@ -186,5 +186,5 @@ void help_print_manual(void)
     }
     puts(".SH ENVIRONMENT\n.TP\n.B KVMCTL_RUNTIME\nThe runtime file, where \\-\\-runtime is not given.\n"
          ".TP\n.B KVMCTL_SOCKET\nThe QMP socket, where \\-\\-socket is not given.\n"
-         ".TP\n.B NO_COLOR\nIf set, no colours.\n.SH SEE ALSO\n.BR kvm_hotplug (3),\n.BR qemu (1)");
+         ".TP\n.B NO_COLOR\nIf set, no colours.\n.SH SEE ALSO\n.BR kvm_hotplug (7),\n.BR qemu (1)");
 }

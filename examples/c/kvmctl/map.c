@@ -1,5 +1,5 @@
 /* map: the slots of every bus as a picture. Buses with many slots become two rows of sixteen cells; root ports, which
- * have one slot each, stand side by side. */
+ * have one slot each, stand side by side; SCSI buses are a line for each target in use. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,9 +57,23 @@ static const struct kvm_hotplug_device *device_at(const struct map *map, const s
     size_t i;
 
     for (i = 0; i < map->device_count; i++)
-        if (map->devices[i].slot == slot->slot && strcmp(map->devices[i].bus, slot->bus) == 0)
+        if (map->devices[i].address_type == slot->address_type && map->devices[i].slot == slot->slot &&
+            map->devices[i].target == slot->target && map->devices[i].lun == slot->lun &&
+            strcmp(map->devices[i].bus, slot->bus) == 0)
             return &map->devices[i];
     return NULL;
+}
+
+static enum kind kind_of_device(const struct kvm_hotplug_device *device)
+{
+    switch (device->device_type) {
+    case KVM_HOTPLUG_NIC:
+        return KIND_NIC;
+    case KVM_HOTPLUG_CONTROLLER:
+        return KIND_SCSI;
+    default:
+        return KIND_DISK;
+    }
 }
 
 static enum kind kind_of(const struct map *map, const struct kvm_hotplug_slot *slot)
@@ -77,10 +91,7 @@ static enum kind kind_of(const struct map *map, const struct kvm_hotplug_slot *s
         return KIND_COLD;
     case KVM_HOTPLUG_SLOT_TAKEN:
         device = device_at(map, slot);
-        if (device == NULL)
-            return KIND_TAKEN;
-        return device->device_type == KVM_HOTPLUG_NIC ? KIND_NIC
-               : device->device_type == KVM_HOTPLUG_DISK ? KIND_DISK : KIND_SCSI;
+        return device == NULL ? KIND_TAKEN : kind_of_device(device);
     default:
         return KIND_UNKNOWN;
     }
@@ -191,6 +202,20 @@ static void draw_port(const struct map *map, const struct kvm_hotplug_slot *slot
     *column += length;
 }
 
+/* A SCSI bus has too many places for a picture: those in use, and the one that is handed out next. */
+static void draw_targets(const struct map *map, const struct kvm_hotplug_slot *slots, size_t count)
+{
+    const struct frame *frame = frame_of(map);
+    size_t i;
+
+    puts(slots[0].bus);
+    for (i = 0; i < count; i++) {
+        printf("  %3u:%-5u %s", slots[i].target, slots[i].lun, frame->side);
+        draw_cell(map, kind_of(map, &slots[i]));
+        printf("%s %s\n", frame->side, slots[i].occupant);
+    }
+}
+
 static size_t bus_length(const struct map *map, size_t start)
 {
     size_t end = start;
@@ -209,14 +234,17 @@ static void draw_map(const struct map *map, bool used[KINDS])
         used[kind_of(map, &map->slots[start])] = true;
     for (start = 0; start < map->count; start += length) {
         length = bus_length(map, start);
-        if (length == 1) {
+        if (length == 1 && map->slots[start].address_type == KVM_HOTPLUG_ADDRESS_PCI) {
             draw_port(map, &map->slots[start], &column);
             continue;
         }
         if (column > 0)
             putchar('\n');
         column = 0;
-        draw_grid(map, &map->slots[start], length);
+        if (map->slots[start].address_type == KVM_HOTPLUG_ADDRESS_SCSI)
+            draw_targets(map, &map->slots[start], length);
+        else
+            draw_grid(map, &map->slots[start], length);
     }
     if (column > 0)
         putchar('\n');

@@ -228,7 +228,7 @@ func TestRecovery(t *testing.T) {
 	if devices := want[[]kvmhotplug.Device](t, agent, http.StatusOK, "GET", "/guests/web1/record", ""); len(devices) != 1 {
 		t.Errorf("recorded %+v", devices)
 	}
-	_ = os.Remove(monitor)
+	_, _ = os.Remove(monitor), os.Remove(monitor+"2")
 	startQEMU(t, monitor, false)
 	waitUntil(t, "web1 is back", func() bool { return state(t, agent, "web1").State == "open" })
 

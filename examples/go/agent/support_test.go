@@ -67,10 +67,11 @@ func start(t testing.TB, command *exec.Cmd) *os.Process {
 // startQEMU runs one with its monitor at this path; with a guest, it returns when that has booted.
 func startQEMU(t testing.TB, monitor string, guest bool) *os.Process {
 	t.Helper()
-	shell := filepath.Join(t.TempDir(), "shell")
+	shell, second := filepath.Join(t.TempDir(), "shell"), monitor+"2"
 	arguments := []string{
 		"-nodefaults", "-display", "none", "-machine", "pc", "-accel", setting("KVM_HOTPLUG_TEST_ACCEL", "tcg"), "-m", "256",
 		"-qmp", "unix:" + monitor + ",server=on,wait=off",
+		"-qmp", "unix:" + second + ",server=on,wait=off",
 	}
 	if guest {
 		folder := setting("KVM_HOTPLUG_TEST_GUEST", "../../../build/guest")
@@ -81,8 +82,12 @@ func startQEMU(t testing.TB, monitor string, guest bool) *os.Process {
 			"-append", "quiet panic=-1", "-serial", "null", "-serial", "file:"+shell)
 	}
 	process := start(t, exec.Command(setting("KVM_HOTPLUG_TEST_QEMU", "qemu-system-x86_64"), arguments...))
+	// QEMU listens on the second one when it does so on the first, whose only client is to be the agent.
 	waitUntil(t, "QEMU is there", func() bool {
-		_, err := os.Stat(monitor)
+		conn, err := net.Dial("unix", second)
+		if err == nil {
+			conn.Close()
+		}
 		return err == nil
 	})
 	if guest {

@@ -122,3 +122,40 @@ func (g *Guest) cancelWith(ctx context.Context, deadline time.Time) (end func())
 		}
 	}
 }
+
+// detached makes a call that the library cannot cancel. When the context is cancelled it is left to itself, and what it
+// brings is discarded.
+func detached[T any](ctx context.Context, what string, do func(timeout C.uint32_t) (T, error), discard func(T)) (T, error) {
+	type outcome struct {
+		value T
+		err   error
+	}
+	var none T
+	deadline := deadlineOf(ctx, DefaultTimeout)
+	if ctx.Err() != nil {
+		return none, endedError(ctx, "not begun")
+	}
+	done, abandoned := make(chan outcome), make(chan struct{})
+	go func() {
+		value, err := do(millisecondsUntil(deadline))
+		select {
+		case done <- outcome{value, err}:
+		case <-abandoned:
+			if err == nil {
+				discard(value)
+			}
+		}
+	}()
+	select {
+	case got := <-done:
+		return got.value, got.err
+	case <-ctx.Done():
+	}
+	if ctx.Err() == context.DeadlineExceeded {
+		// The library keeps to the deadline, and knows what it was waiting for.
+		got := <-done
+		return got.value, got.err
+	}
+	close(abandoned)
+	return none, endedError(ctx, what)
+}

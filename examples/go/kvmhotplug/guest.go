@@ -34,37 +34,9 @@ type Guest struct {
 // Cancelling answers at once. The attempt then ends by itself, at its deadline at the latest; until then the record
 // counts as that of an open guest.
 func Open(ctx context.Context, record *Runtime, socket string) (*Guest, error) {
-	deadline := deadlineOf(ctx, DefaultTimeout)
-	if ctx.Err() != nil {
-		return nil, endedError(ctx, "not begun")
-	}
-	type outcome struct {
-		guest *Guest
-		err   error
-	}
-	opened, abandoned := make(chan outcome), make(chan struct{})
-	go func() {
-		guest, err := openUntil(record, socket, millisecondsUntil(deadline))
-		select {
-		case opened <- outcome{guest, err}:
-		case <-abandoned:
-			if guest != nil {
-				guest.Close()
-			}
-		}
-	}()
-	select {
-	case got := <-opened:
-		return got.guest, got.err
-	case <-ctx.Done():
-	}
-	if ctx.Err() == context.DeadlineExceeded {
-		// The library keeps to the deadline, and knows what it was waiting for.
-		got := <-opened
-		return got.guest, got.err
-	}
-	close(abandoned)
-	return nil, endedError(ctx, "opening the guest")
+	return detached(ctx, "opening the guest", func(timeout C.uint32_t) (*Guest, error) {
+		return openUntil(record, socket, timeout)
+	}, func(late *Guest) { late.Close() })
 }
 
 func openUntil(record *Runtime, socket string, timeout C.uint32_t) (*Guest, error) {

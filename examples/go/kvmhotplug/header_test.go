@@ -93,6 +93,7 @@ func TestEnumerationsAreThoseOfTheHeader(t *testing.T) {
 		{"kvm_hotplug_io_action", "KVM_HOTPLUG_IO_", text[kvmhotplug.IOAction]},
 		{"kvm_boot_incoming", "KVM_BOOT_INCOMING_", text[kvmhotplug.Incoming]},
 		{"kvm_boot_machine", "KVM_BOOT_MACHINE_", text[kvmhotplug.Machine]},
+		{"kvm_runtime_trouble", "KVM_RUNTIME_TROUBLE_", text[kvmhotplug.Trouble]},
 		{"kvm_hotplug_mismatch", "KVM_HOTPLUG_MISMATCH_", text[kvmhotplug.Mismatch]},
 	}
 	// Levels are slog's.

@@ -468,11 +468,19 @@ func TestQEMUBootsFromARecord(t *testing.T) {
 		command := boot.Command()
 		command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		ok(t, command.Start())
-		waitUntil(t, func() bool {
-			_, err := os.Stat(socket)
+		return command
+	}
+	// A socket is there a moment before somebody listens on it.
+	openStarted := func() (guest *kvmhotplug.Guest) {
+		waitUntil(t, func() (opened bool) {
+			var err error
+			guest, err = kvmhotplug.Open(within(t, patience), record, socket)
+			if err != nil && !errors.Is(err, syscall.ENOENT) && !errors.Is(err, syscall.ECONNREFUSED) {
+				t.Fatal(err)
+			}
 			return err == nil
 		})
-		return command
+		return guest
 	}
 	end := func(command *exec.Cmd) {
 		_ = command.Process.Kill()
@@ -487,8 +495,7 @@ func TestQEMUBootsFromARecord(t *testing.T) {
 	}
 	running := start()
 	defer func() { end(running) }()
-	guest, err := kvmhotplug.Open(within(t, patience), record, socket)
-	ok(t, err)
+	guest := openStarted()
 	added, err := guest.AddDisk(within(t, patience), kvmhotplug.Disk{ID: "data", Path: path, Serial: "S1"})
 	added = state(t, added, err, kvmhotplug.Done)
 	_, err = record.Boot(kvmhotplug.BootOptions{})
@@ -499,8 +506,7 @@ func TestQEMUBootsFromARecord(t *testing.T) {
 	end(running)
 
 	running = start()
-	guest, err = kvmhotplug.Open(within(t, patience), record, socket)
-	ok(t, err)
+	guest = openStarted()
 	defer guest.Close()
 	found, err := guest.Device(within(t, patience), "data")
 	if found = state(t, found, err, kvmhotplug.Done); found.Device.Bus != added.Device.Bus || found.Device.Slot != added.Device.Slot {
@@ -510,6 +516,21 @@ func TestQEMUBootsFromARecord(t *testing.T) {
 	if ok(t, err); len(differences) != 0 {
 		t.Errorf("differences: %+v", differences)
 	}
+	ok(t, os.Remove(path))
+	problems, err := record.Check(within(t, patience), kvmhotplug.Check{Incoming: true})
+	ok(t, err)
+	troubles := map[kvmhotplug.Trouble]string{}
+	for _, problem := range problems {
+		troubles[problem.Trouble] = problem.ID
+	}
+	if troubles[kvmhotplug.TroubleImage] != "data" {
+		t.Errorf("problems: %+v", problems)
+	}
+	if _, pinned := troubles[kvmhotplug.TroubleMachineNotPinned]; !pinned {
+		t.Errorf("problems: %+v", problems)
+	}
+	_, err = record.Check(within(t, patience), kvmhotplug.Check{Monitor: filepath.Join(dir, "absent")})
+	failure(t, err, kvmhotplug.ErrNotFound)
 	_, err = record.Boot(kvmhotplug.BootOptions{IncomingAddress: "nowhere"})
 	if err == nil {
 		t.Error("an address without a way in was taken")

@@ -6,8 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::options::read;
+use super::scsi::Unit;
 use crate::ids::{BusName, Slot};
 use crate::pci::BusKind;
+use crate::scsi;
 
 /// What kind of machine it is, as far as its PCI root bus goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,10 @@ pub(super) struct Base {
     pub(super) machine_type: String,
     pub(super) pinned: Vec<Pinned>,
     pub(super) bridges: Vec<Bridge>,
+    /// SCSI controllers with an id: that, and the model.
+    pub(super) controllers: Vec<(String, String)>,
+    /// What is on their buses.
+    pub(super) units: Vec<Unit>,
     /// Each id with the option that has it.
     pub(super) ids: BTreeMap<String, String>,
     pub(super) chassis: BTreeSet<u8>,
@@ -63,6 +69,8 @@ impl Base {
             machine_type: String::new(),
             pinned: Vec::new(),
             bridges: Vec::new(),
+            controllers: Vec::new(),
+            units: Vec::new(),
             ids: BTreeMap::new(),
             chassis: BTreeSet::new(),
             fdsets: BTreeSet::new(),
@@ -146,6 +154,17 @@ impl Base {
         }
         self.chassis
             .extend(["chassis", "chassis_nr"].iter().filter_map(|key| member(key)?.parse::<u8>().ok()));
+        if scsi::spec::is_controller_model(driver) {
+            self.controllers.extend(member("id").map(|id| (id.to_owned(), driver.to_owned())));
+        }
+        if scsi::qom::is_unit(driver) {
+            self.units.push(Unit {
+                bus: member("bus").map(str::to_owned),
+                target: member("scsi-id").and_then(|text| text.parse().ok()),
+                lun: member("lun").and_then(|text| text.parse().ok()),
+                what: member("id").unwrap_or(driver).to_owned(),
+            });
+        }
         let name = member("id").and_then(|id| BusName::parse(id).ok());
         if let (Some(kind), Some(name)) = (BusKind::of_driver(driver), name) {
             let hotplug = !matches!(member("hotplug"), Some("off" | "false" | "no"));

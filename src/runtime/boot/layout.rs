@@ -1,12 +1,17 @@
 //! Where everything sits in the guest that is started next: the places that are settled, and those that are still to be
 //! chosen, by the same allocator as in a running guest.
 
+use serde_json::Map;
+
 use super::base::{Base, Machine};
+use super::scsi;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{Address, BusName, Slot};
+use crate::ids::{Address, BusName, PciAddress, ScsiAddress, Slot};
 use crate::pci::{BusKind, Rules, SlotMap, Topology, Want};
 use crate::runtime::ports::{Neighbours, RootPort};
-use crate::runtime::record::{Presence, Record};
+use crate::runtime::record::{Device, DeviceKind, Presence, Record, Spec};
+use crate::scsi::ControllerSpec;
+use crate::scsi::spec::bus_of;
 
 /// The slots of the guest that `record` and its command line describe.
 pub(super) fn slots(record: &Record, base: &Base) -> Result<SlotMap> {
@@ -46,21 +51,27 @@ fn machine(base: &Base) -> Result<Topology> {
     Ok(topology)
 }
 
-/// Gives every device a place, and makes the ports that takes, and as many that `spare` are left over.
+/// Gives every device a place, and makes the ports and the SCSI controller that takes, and as many ports that `spare` are
+/// left over.
 pub(super) fn place_all(record: &mut Record, base: &Base, spare: usize) -> Result<()> {
     let mut slots = slots(record, base)?;
     let unplaced = record.devices.iter().enumerate().filter(|(_, device)| device.address.is_none());
-    for index in unplaced.map(|(index, _)| index).collect::<Vec<_>>() {
-        let needs_port = slots.free() == 0;
-        if needs_port && base.machine == Machine::Express {
-            add_port(record, base)?;
-            slots = self::slots(record, base)?;
-        }
-        let Some(device) = record.devices.get_mut(index) else { continue };
-        refuse_other_buses(device.model()).map_err(|error| error.context(&device.id))?;
-        let address = slots.choose(&Want::Auto).map_err(|error| error.context(&device.id))?;
-        slots.occupy(&address, &device.id);
-        device.address = Some(address.into());
+    let (on_scsi, on_pci): (Vec<_>, Vec<_>) = unplaced.partition(|(_, device)| scsi::is_disk(device));
+    let indices = |list: Vec<(usize, &Device)>| list.into_iter().map(|(index, _)| index).collect::<Vec<_>>();
+    let (on_scsi, on_pci) = (indices(on_scsi), indices(on_pci));
+    for index in on_pci {
+        let Some(Device { id, spec, .. }) = record.devices.get(index).cloned() else { continue };
+        refuse_other_buses(spec.model()).map_err(|error| error.context(&id))?;
+        let address = next_slot(record, base, &mut slots).map_err(|error| error.context(&id))?;
+        slots.occupy(&address, &id);
+        settle(record, index, address.into());
+    }
+    for index in on_scsi {
+        let address = match scsi::choose(record, base)? {
+            Some(address) => address,
+            None => ScsiAddress::of_target(add_controller(record, base, &mut slots)?, 0),
+        };
+        settle(record, index, address.into());
     }
     if base.machine == Machine::Express {
         for _ in slots.free()..spare {
@@ -68,6 +79,43 @@ pub(super) fn place_all(record: &mut Record, base: &Base, spare: usize) -> Resul
         }
     }
     Ok(())
+}
+
+fn settle(record: &mut Record, index: usize, address: Address) {
+    if let Some(device) = record.devices.get_mut(index) {
+        device.address = Some(address);
+    }
+}
+
+/// The next free slot, on a new port if there is no other.
+fn next_slot(record: &mut Record, base: &Base, slots: &mut SlotMap) -> Result<PciAddress> {
+    if slots.free() == 0 && base.machine == Machine::Express {
+        add_port(record, base)?;
+        *slots = self::slots(record, base)?;
+    }
+    slots.choose(&Want::Auto)
+}
+
+/// A controller for disks that have none; answers its bus.
+fn add_controller(record: &mut Record, base: &Base, slots: &mut SlotMap) -> Result<BusName> {
+    let slot = next_slot(record, base, slots).map_err(|error| error.context("a SCSI controller"))?;
+    let address = Address::from(slot.clone());
+    let id = record.new_id(DeviceKind::Controller, Some(&address))?;
+    if record.find(id.as_str()).is_some() || base.ids.contains_key(id.as_str()) {
+        let text = format!("{id}, the id of a SCSI controller at {address}, belongs to another device");
+        return Err(Error::new(ErrorKind::Conflict, text));
+    }
+    slots.occupy(&slot, &id);
+    let bus = bus_of(id.as_str())?;
+    record.add(Device {
+        id,
+        generation: record.next_generation,
+        address: Some(address),
+        presence: Presence::Live,
+        spec: Spec::Controller(ControllerSpec::default()),
+        extra: Map::new(),
+    });
+    Ok(bus)
 }
 
 fn add_port(record: &mut Record, base: &Base) -> Result<()> {
@@ -87,7 +135,7 @@ fn add_port(record: &mut Record, base: &Base) -> Result<()> {
 
 /// Models that sit on another bus than PCI cannot be given a place here.
 fn refuse_other_buses(model: &str) -> Result<()> {
-    const OTHERS: [&str; 5] = ["ide-", "scsi-", "usb-", "sd-", "floppy"];
+    const OTHERS: [&str; 4] = ["ide-", "usb-", "sd-", "floppy"];
     if OTHERS.iter().any(|start| model.starts_with(start)) || model.ends_with("-device") {
         return Err(Error::new(
             ErrorKind::NotHotpluggable,

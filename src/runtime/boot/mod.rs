@@ -14,6 +14,7 @@ mod host;
 mod incoming;
 mod layout;
 mod options;
+mod scsi;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -31,7 +32,6 @@ use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net;
 use crate::qmp::Version;
-use crate::scsi;
 use crate::sys::inherit;
 use base::Base;
 use host::{Backend, Host};
@@ -153,6 +153,7 @@ impl Runtime {
         if migrates {
             refuse_unsettled(&self.journal)?;
             layout::slots(&next, base)?;
+            scsi::buses(&next, base)?;
             return Ok(next);
         }
         // The guest does not run any more, so it has let go of what it was asked for.
@@ -162,6 +163,7 @@ impl Runtime {
         layout::reboot(&mut next);
         layout::place_all(&mut next, base, spare_ports)?;
         layout::reboot(&mut next);
+        scsi::buses(&next, base)?;
         Ok(next)
     }
 
@@ -287,7 +289,7 @@ impl<'a> Builder<'a> {
                 Some(disk::node::device_args(&id, &address, spec))
             }
             (_, Spec::Controller(spec)) => {
-                address.pci().map(|address| scsi::args::device_args(&id, address, spec))
+                address.pci().map(|address| crate::scsi::args::device_args(&id, address, spec))
             }
             _ => None,
         };

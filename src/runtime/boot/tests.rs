@@ -7,7 +7,7 @@ use serde_json::Map;
 
 use super::*;
 use crate::disk::{DiskSpec, Format};
-use crate::ids::{DeviceId, IfName, MacAddr};
+use crate::ids::{BusName, DeviceId, IfName, MacAddr, ScsiAddress};
 use crate::net::spec::NicSpec;
 
 struct Scene(tempfile::TempDir);
@@ -134,6 +134,96 @@ fn a_target_changes_nothing_that_waits() {
     runtime.write_journal(|journal| journal.note(Verb::UndoAdd, &scene.disk("half"))).unwrap();
     let error = runtime.boot_command(target()).unwrap_err();
     assert!(error.message().contains("adding half was interrupted"), "{error}");
+}
+
+fn scsi(mut device: Device, place: Option<(&str, u8)>) -> Device {
+    if let Spec::Disk(spec) = &mut device.spec {
+        spec.model = "scsi-hd".to_owned();
+    }
+    let address = |(bus, target)| ScsiAddress::of_target(BusName::parse(bus).unwrap(), target).into();
+    device.address = place.map(address);
+    device
+}
+
+/// The words of the command that make devices, cut down to driver, id and place.
+fn made(argv: &[String]) -> Vec<String> {
+    let values = argv.windows(2).filter(|pair| pair[0] == "-device").map(|pair| pair[1].as_str());
+    let short = |value: &str| {
+        let keep = |part: &&str| {
+            !part.contains('=')
+                || ["id=", "bus=", "addr=", "scsi-id=", "lun="].iter().any(|key| part.starts_with(key))
+        };
+        let value = value.replace("driver=", "");
+        value.split(',').filter(keep).collect::<Vec<_>>().join(",")
+    };
+    values.map(short).collect()
+}
+
+#[test]
+fn scsi_disks_get_targets_and_the_controller_they_need() {
+    let scene = Scene::new();
+    let disks = ["a", "b"].map(|id| scsi(scene.disk(id), None));
+    let mut runtime = scene.runtime(&["qemu"], &disks);
+    let argv = runtime.boot_command(request()).unwrap().argv;
+    let expected = [
+        "virtio-scsi-pci,addr=4,bus=pci.0,id=scsi-pci-4",
+        "scsi-hd,bus=scsi-pci-4.0,id=a,lun=0,scsi-id=0",
+        "scsi-hd,bus=scsi-pci-4.0,id=b,lun=0,scsi-id=1",
+    ];
+    assert_eq!(made(&argv), expected);
+    assert_eq!(
+        slots(&runtime),
+        ["scsi-pci-4.0 target 0 lun 0", "scsi-pci-4.0 target 1 lun 0", "pci.0 slot 4"]
+    );
+    assert_eq!(runtime.boot_command(request()).unwrap().argv, argv, "the same command again");
+    let incoming = BootRequest { incoming: Some(Incoming::Defer), ..request() };
+    assert_eq!(made(&runtime.boot_command(incoming).unwrap().argv), expected);
+    drop(runtime);
+    // On q35 the controller needs a port, as any other device does.
+    let mut runtime = scene.runtime(&["qemu", "-M", "q35"], &disks);
+    let argv = runtime.boot_command(request()).unwrap().argv;
+    assert_eq!(made(&argv)[1], "virtio-scsi-pci,addr=0,bus=rp1,id=scsi-pci-rp1");
+}
+
+#[test]
+fn controllers_of_the_command_have_room_for_disks() {
+    let scene = Scene::new();
+    let command = [
+        "qemu",
+        "-device",
+        "lsi53c895a,id=old",
+        "-device",
+        "virtio-scsi-pci,id=scsi",
+        "-device",
+        "scsi-cd,bus=scsi.0,id=cd",
+        "-device",
+        "scsi-hd,bus=scsi.0,scsi-id=2,lun=1,drive=x",
+    ];
+    let devices = [
+        scsi(scene.disk("a"), None),
+        scsi(scene.disk("b"), Some(("scsi.0", 1))),
+        scsi(scene.disk("c"), None),
+        scsi(scene.disk("d"), Some(("old.0", 0))),
+    ];
+    let mut runtime = scene.runtime(&command, &devices);
+    runtime.boot_command(request()).unwrap();
+    let places =
+        ["scsi.0 target 3 lun 0", "scsi.0 target 1 lun 0", "scsi.0 target 4 lun 0", "old.0 target 0 lun 0"];
+    assert_eq!(slots(&runtime), places);
+    drop(runtime);
+    for (place, words) in [
+        (("scsi.0", 0), "scsi.0 target 0 lun 0 is taken by cd"),
+        (
+            ("gone.0", 0),
+            "data sits at gone.0 target 0 lun 0, but its controller is neither recorded nor in the command",
+        ),
+    ] {
+        for incoming in [None, Some(Incoming::Defer)] {
+            let mut runtime = scene.runtime(&command, &[scsi(scene.disk("data"), Some(place))]);
+            let error = runtime.boot_command(BootRequest { incoming, ..request() }).unwrap_err();
+            assert!(error.message().contains(words), "{error}");
+        }
+    }
 }
 
 #[test]

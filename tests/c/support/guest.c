@@ -8,7 +8,7 @@
 #include "check.h"
 #include "clock.h"
 
-enum { COMMAND_MS = 30000, ASK_AGAIN_MS = 10 };
+enum { COMMAND_MS = 60000, ASK_AGAIN_MS = 10 };
 
 static const char ready[] = "=== ready ===\n";
 

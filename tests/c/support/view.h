@@ -8,7 +8,7 @@
 
 #include "qemu.h"
 
-enum { VIEW_MS = 10000 };
+enum { VIEW_MS = 60000 };
 
 /* Where tests put a bridge with the id br1: slot 3 of pci.0, or on q35 behind the port rp3. */
 enum { VIEW_BRIDGE_SLOT = 3, VIEW_BRIDGE_PORT = 3 };

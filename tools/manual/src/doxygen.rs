@@ -1,0 +1,81 @@
+//! The header with its comments in Doxygen's words, so that Doxygen can check them: every parameter, no other.
+
+use crate::header::is_word;
+use crate::markup::{Block, sections};
+
+pub fn filtered(text: &str) -> String {
+    let mut out = String::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.trim_start() != "/**" {
+            out.push_str(line);
+            out.push('\n');
+            continue;
+        }
+        let rest = lines.by_ref().map(str::trim_start).take_while(|line| !line.starts_with("*/"));
+        let doc: Vec<String> = rest
+            .map(|line| line.strip_prefix("* ").or_else(|| line.strip_prefix('*')).unwrap_or(line).to_owned())
+            .collect();
+        out.push_str(&comment(&doc));
+    }
+    out
+}
+
+fn comment(doc: &[String]) -> String {
+    let parts = sections(doc);
+    let mut out = String::from("/**\n");
+    for block in &parts.description {
+        out.push_str(&written(block));
+    }
+    for (names, text) in &parts.parameters {
+        out.push_str(&format!("@param {} {}\n", names.join(","), inline(text)));
+    }
+    if let Some(text) = &parts.blocking {
+        out.push_str(&format!("\n@par Blocking and threads\n{}\n", inline(text)));
+    }
+    if let Some((Block::Text(first), rest)) = parts.returns.split_first() {
+        // What is a list of Doxygen's own inside a section of Doxygen's own needs no blank line, nor bears one.
+        out.push_str(&format!("\n@return {}\n", inline(first.trim_start_matches("Returns "))));
+        for block in rest {
+            match block {
+                Block::Bullets(_) => out.push_str(&written(block).trim_start().replace("\n\n", "\n")),
+                _ => out.push_str(&format!("\n@par\n{}", written(block).trim_start())),
+            }
+        }
+    }
+    out.push_str("*/\n");
+    out
+}
+
+fn written(block: &Block) -> String {
+    match block {
+        Block::Text(text) => format!("{}\n\n", inline(text)),
+        Block::Bullets(items) => {
+            items.iter().map(|item| format!("- {}\n", inline(item))).collect::<String>() + "\n"
+        }
+        Block::Terms(terms) => {
+            terms.iter().map(|(names, text)| format!("- {}: {}\n", names.join(", "), inline(text))).collect()
+        }
+        Block::Code(lines) => format!("@code{{.c}}\n{}\n@endcode\n\n", lines.join("\n")),
+    }
+}
+
+/// Doxygen sees tags in angle brackets, entities and commands in what is meant as it stands.
+fn inline(text: &str) -> String {
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let mut out = String::new();
+    for (at, char) in text.char_indices() {
+        match char {
+            '%' | '#' | '\\' => out.push('\\'),
+            '@' if text.get(at + 1..).is_none_or(|rest| !rest.starts_with("file")) => out.push('@'),
+            _ => {}
+        }
+        out.push(char);
+    }
+    // The word before the name is no link by itself.
+    debug_assert!(
+        out.chars().filter(|char| is_word(*char)).count()
+            >= text.chars().filter(|char| is_word(*char)).count()
+    );
+    out
+}
