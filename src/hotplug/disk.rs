@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use super::attach::{Attach, Wish};
+use super::batch::Addition;
 use super::outcome::{AfterReboot, Outcome};
 use super::preview::Prepared;
 use super::session::Session;
@@ -37,14 +38,24 @@ impl DiskRequest {
 impl Session {
     /// Adds a disk, or answers that it is there.
     pub(super) fn add_disk(&mut self, request: &DiskRequest, deadline: &Deadline) -> Result<Outcome> {
+        let added = self.add_all(vec![Addition::Disk(request.clone())], deadline)?;
+        added.into_iter().next().ok_or_else(|| Error::new(ErrorKind::State, "no disk was added"))
+    }
+
+    /// Opens all that stands behind a disk.
+    pub(super) fn open_disk(
+        &mut self,
+        request: &DiskRequest,
+        deadline: &Deadline,
+    ) -> Result<Prepared<Attach>> {
         let (spec, image) = match self.prepare_disk(request, deadline)? {
-            Prepared::Answer(outcome) => return Ok(outcome),
-            Prepared::Later(spec, why) => return self.record_for_reboot(spec, &request.wish, why),
+            Prepared::Answer(outcome) => return Ok(Prepared::Answer(outcome)),
+            Prepared::Later(spec, why) => return Ok(Prepared::Later(spec, why)),
             Prepared::Now(now) => now,
         };
         let (layers, fds): (Vec<_>, Vec<OwnedFd>) =
             image.layers.into_iter().map(|layer| ((layer.format, layer.kind), layer.fd)).unzip();
-        self.attach(Attach { spec: Spec::Disk(spec), fds, layers }, &request.wish, deadline)
+        Ok(Prepared::Now(Attach { spec: Spec::Disk(spec), fds, layers }))
     }
 
     /// Everything that can be said before QEMU is told anything; the image is open by then.
@@ -99,7 +110,7 @@ impl Session {
     /// The same image or serial twice in one guest is a mistake, unless both sides say that they share.
     fn check_unshared(&self, spec: &DiskSpec, image: &Image) -> Result<()> {
         let runtime = self.runtime();
-        for (device, other) in runtime.record().devices.iter().filter_map(as_disk) {
+        for (device, other) in runtime.record().devices.iter().chain(&self.upcoming).filter_map(as_disk) {
             if spec.serial.is_some() && spec.serial == other.serial {
                 let serial = spec.serial.as_deref().unwrap_or_default();
                 let text =

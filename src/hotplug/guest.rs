@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::batch::Addition;
 use super::controller::ControllerRequest;
 use super::disk::DiskRequest;
 use super::events::Event;
@@ -133,6 +134,11 @@ impl Guest {
     /// Adds a disk.
     pub fn add_disk(&self, request: &DiskRequest, timeout: Duration) -> Result<Outcome> {
         self.call("add_disk", timeout, |session, deadline| session.add_disk(request, deadline))
+    }
+
+    /// Adds devices as one operation, all or nothing; the answers are in the same order.
+    pub fn add_all(&self, additions: Vec<Addition>, timeout: Duration) -> Result<Vec<Outcome>> {
+        self.call("add_all", timeout, |session, deadline| session.add_all(additions, deadline))
     }
 
     /// Adds a SCSI controller.

@@ -1,6 +1,7 @@
 //! A live guest: adding and removing NICs, disks and SCSI controllers as transactions against its monitor and its record.
 
 mod attach;
+mod batch;
 mod bridge;
 mod change;
 mod controller;
@@ -29,6 +30,7 @@ mod unplug;
 mod verify;
 
 pub use attach::Wish;
+pub use batch::Addition;
 pub use controller::ControllerRequest;
 pub use disk::DiskRequest;
 pub use events::{Event, IoAction, IoError, Subject, What};

@@ -8,7 +8,7 @@ use super::session::Session;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::is_model_name;
-use crate::net::{MAX_QUEUES, args};
+use crate::net::args;
 use crate::qmp::Command;
 
 /// A command as the caller asks for it.
@@ -106,8 +106,7 @@ impl Session {
 
 /// Whether descriptors of taps are handed over under this name.
 fn is_fd_name_of_ours(name: &Value) -> bool {
-    let names = args::fd_names(MAX_QUEUES).into_iter().chain(args::vhost_fd_names(MAX_QUEUES));
-    names.into_iter().any(|own| name.as_str() == Some(own.as_str()))
+    [args::TAP_FD, args::VHOST_FD].into_iter().any(|own| name.as_str() == Some(own))
 }
 
 fn effect(name: &str, arguments: &Map<String, Value>, ours: impl Fn(&Value) -> bool) -> Effect {

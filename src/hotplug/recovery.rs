@@ -54,7 +54,7 @@ impl Session {
         };
         let intents = self.runtime().journal().intents.clone();
         let outdated: Vec<Intent> = intents.into_iter().filter(is_outdated).collect();
-        for Intent { verb, device } in outdated {
+        for Intent { verb, device, .. } in outdated {
             self.log.write(Level::Info, || format!("{verb:?} of {} was done before", device.id));
             self.pending.remove(&device.id);
             self.runtime().write_journal(|journal| journal.strike(device.id.as_str()))?;
@@ -64,9 +64,10 @@ impl Session {
 
     /// Finishes or undoes every unfinished operation; `present` are the ids of the guest's devices.
     pub(super) fn settle(&mut self, present: &BTreeSet<String>, deadline: &Deadline) -> Result<()> {
+        self.undo_halves(present)?;
         let intents = self.unfinished(present)?;
         for intent in intents {
-            let Intent { verb, device } = &intent;
+            let Intent { verb, device, .. } = &intent;
             let here = present.contains(device.id.as_str());
             self.log.write(Level::Info, || {
                 format!(
@@ -108,6 +109,21 @@ impl Session {
         }
         intents.sort_by_key(|intent| intent.device.kind() == DeviceKind::Controller);
         Ok(intents)
+    }
+
+    /// Of an add of several devices that was interrupted, all have to be in the guest, or none is to stay. One that has been
+    /// recorded was complete.
+    fn undo_halves(&mut self, present: &BTreeSet<String>) -> Result<()> {
+        let mut runtime = self.runtime();
+        let adds = || runtime.journal().intents.iter().filter(|intent| intent.verb == Verb::Add);
+        let lacks = |intent: &&Intent| {
+            let id = intent.device.id.as_str();
+            !present.contains(id) && runtime.record().find(id).is_none()
+        };
+        let halves: BTreeSet<u64> = adds().filter(lacks).filter_map(|intent| intent.group).collect();
+        let is_half = |intent: &&Intent| intent.group.is_some_and(|group| halves.contains(&group));
+        let undone: Vec<Device> = adds().filter(is_half).map(|intent| intent.device.clone()).collect();
+        runtime.write_journal(|journal| undone.iter().for_each(|device| journal.note(Verb::UndoAdd, device)))
     }
 
     fn complete_add(&mut self, device: &Device) -> Result<()> {
@@ -323,7 +339,7 @@ impl Session {
 }
 
 /// Whether the operation is not what is unfinished about the device of this id.
-fn is_outdated(Intent { verb, device }: &Intent, recorded: Option<&Device>, here: bool) -> bool {
+fn is_outdated(Intent { verb, device, .. }: &Intent, recorded: Option<&Device>, here: bool) -> bool {
     match recorded {
         Some(recorded) => recorded.generation != device.generation,
         // It was completed; the device of that id is another one, and not ours.
