@@ -442,6 +442,27 @@ enum kvm_hotplug_format {
 };
 
 /**
+ * Format of a runtime file. A record is saved in the one it has.
+ */
+enum kvm_runtime_format {
+    /**
+     * Our own: a JSON object.
+     */
+    KVM_RUNTIME_FORMAT_NATIVE = 1,
+    /**
+     * The list that Ganeti writes. Loaded are its lists of 4 entries (2.10 and later) and of 3 (2.0 to 2.9: what the guest
+     * has is listed without an address and can only go with the next boot, and its disks stay in the command; new devices
+     * are plugged in as usual). Saved it is a list of 4 that Ganeti 3.0 and later load, with everything kept that is unknown
+     * here; what it has no room for (generations, changes for the next boot, taps) is in "<path>.kvm-hotplug", if need be.
+     *
+     * All NICs and all disks of such a guest have the same queues, vhost, cache, aio and discard, which are hypervisor
+     * parameters there: requests get them unless they ask for something else, and then they fail with -EINVAL, as they do
+     * for what Ganeti does not know (MTU, boot order, serial number, qcow2, read-only and such).
+     */
+    KVM_RUNTIME_FORMAT_GANETI = 2,
+};
+
+/**
  * Host page cache and flushes, with QEMU's names.
  */
 enum kvm_hotplug_cache {
@@ -1108,7 +1129,7 @@ struct kvm_hotplug_device {
      */
     char serial[24];
     /**
-     * Disk: path of the image or block device.
+     * Disk: path of the image or block device, or the URI of one that Ganeti had QEMU open by itself.
      */
     char path[4096];
     /**
@@ -1990,6 +2011,43 @@ int kvm_hotplug_watch_qmp(struct kvm_hotplug *guest,
                           struct kvm_hotplug_error **reterr);
 
 /**
+ * Says which format a record has: that of the file it was loaded from, or the one it was converted to.
+ *
+ * `runtime`: the record.
+ * `ret_format`: where to put one of enum kvm_runtime_format.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: no. Threads: any.
+ *
+ * Returns 0, or -EFAULT (runtime or ret_format is NULL), -EBADF (no open handle).
+ */
+int kvm_runtime_get_format(const struct kvm_runtime *runtime, uint32_t *ret_format, struct kvm_hotplug_error **reterr);
+
+/**
+ * Makes a copy of a record in another format. The copy has no file until kvm_runtime_save() gives it one; the record stays
+ * what it is, also while a guest is open with it.
+ *
+ * A Ganeti list fits into our own format whole, and comes out of it again as it was, but for what was changed meanwhile. A
+ * list holds less: a record is refused that has root ports, a SCSI controller outside of its command, a device without an
+ * address or not on a bus that Ganeti uses, or one with a setting that has no place there or is not the same for all NICs
+ * or all disks.
+ *
+ * `runtime`: the record.
+ * `format`: one of enum kvm_runtime_format; the one it has makes a plain copy.
+ * `ret_runtime`: where to put the copy; freed with kvm_runtime_free().
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: looks at the images of disks (type and size). Threads: any. Nothing is changed on failure.
+ *
+ * Returns 0, or -EFAULT (runtime or ret_runtime is NULL), -EBADF (no open handle), -EINVAL (no such format; or the format
+ * cannot hold the record: the message names the device and its setting), -EBADMSG (a list kept in the record is malformed).
+ */
+int kvm_runtime_convert(const struct kvm_runtime *runtime,
+                        uint32_t format,
+                        struct kvm_runtime **ret_runtime,
+                        struct kvm_hotplug_error **reterr);
+
+/**
  * Connects to the QMP socket of a running QEMU, looks at the guest, and finishes or undoes what an agent that died had
  * begun (its journal says what); events tell what was settled.
  *
@@ -2517,7 +2575,8 @@ int kvm_runtime_new(const struct kvm_runtime_config *config,
 
 /**
  * Loads a runtime file, and the journal beside it, and owns both until the record is freed: a lock file beside it
- * ("<path>.lock", with the pid inside) keeps other handles and processes out.
+ * ("<path>.lock", with the pid inside) keeps other handles and processes out. Its format is recognised, see enum
+ * kvm_runtime_format.
  *
  * `path`: the runtime file; symbolic links are not followed in its last component.
  * `ret_runtime`: where to put the record; freed with kvm_runtime_free().
@@ -2551,9 +2610,9 @@ int kvm_runtime_read(const char *path, struct kvm_runtime **ret_runtime, struct 
  *
  * Blocks: on disk I/O. Threads: any. On failure the old file is as it was.
  *
- * Returns 0, or -EFAULT (runtime is NULL), -EBADF (no open handle), -EBADFD (no path for a record without a file, or a
- * path for one that has a file), -EEXIST (path exists), -EAGAIN (locked), -EROFS (from kvm_runtime_read()), or the errno
- * of open, write, fsync or rename.
+ * Returns 0, or -EFAULT (runtime is NULL), -EBADF (no open handle), -EINVAL (a Ganeti list cannot hold it: the message names
+ * the device and its setting), -EBADFD (no path for a record without a file, or a path for one that has a file), -EEXIST
+ * (path exists), -EAGAIN (locked), -EROFS (from kvm_runtime_read()), or the errno of open, write, fsync or rename.
  */
 int kvm_runtime_save(struct kvm_runtime *runtime,
                      const char *path,

@@ -66,6 +66,7 @@ impl Ganeti {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ganeti-interop");
         let done = Command::new(&self.python).arg(script).arg(what).arg(file).output().unwrap();
         match done.status.success() {
+            true if done.stdout.is_empty() => Ok(Value::Null),
             true => Ok(serde_json::from_slice(&done.stdout).unwrap()),
             false => Err(String::from_utf8_lossy(&done.stderr).into_owned()),
         }

@@ -98,7 +98,7 @@ pub struct kvm_hotplug_device {
     pub model: [c_char; 64],
     /// Disk: serial number.
     pub serial: [c_char; 24],
-    /// Disk: path of the image or block device.
+    /// Disk: path of the image or block device, or the URI of one that Ganeti had QEMU open by itself.
     pub path: [c_char; 4096],
     /// The reason in words.
     pub reason_text: [c_char; 160],
@@ -247,7 +247,8 @@ impl kvm_hotplug_device {
             }
             Spec::Disk(disk) => {
                 self.serial = fill(disk.serial.as_deref().unwrap_or(""));
-                self.path = fill(&disk.path.to_string_lossy());
+                self.path =
+                    fill(&disk.uri.as_deref().map_or_else(|| disk.path.to_string_lossy(), Into::into));
                 self.queues = disk.queues.unwrap_or(0).into();
                 self.read_only = disk.read_only.into();
                 self.boot_index = index_number(disk.boot_index);

@@ -20,6 +20,7 @@ pub mod device;
 pub mod disk;
 pub mod error;
 pub mod event;
+pub mod format;
 mod guard;
 pub mod guest;
 pub mod link;

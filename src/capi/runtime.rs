@@ -148,7 +148,7 @@ unsafe fn read_command(command: *const *const c_char, count: u64) -> Result<Vec<
 
 /// # Safety
 /// `place` is NULL or points to a writable pointer.
-unsafe fn give(runtime: Runtime, place: *mut *mut kvm_runtime) -> Result<c_int> {
+pub(super) unsafe fn give(runtime: Runtime, place: *mut *mut kvm_runtime) -> Result<c_int> {
     if place.is_null() {
         return Err(args::null("ret_runtime"));
     }
@@ -158,7 +158,8 @@ unsafe fn give(runtime: Runtime, place: *mut *mut kvm_runtime) -> Result<c_int> 
 }
 
 /// Loads a runtime file, and the journal beside it, and owns both until the record is freed: a lock file beside it
-/// ("<path>.lock", with the pid inside) keeps other handles and processes out.
+/// ("<path>.lock", with the pid inside) keeps other handles and processes out. Its format is recognised, see enum
+/// kvm_runtime_format.
 ///
 /// `path`: the runtime file; symbolic links are not followed in its last component.
 /// `ret_runtime`: where to put the record; freed with kvm_runtime_free().
@@ -230,9 +231,9 @@ pub unsafe extern "C" fn kvm_runtime_read(
 ///
 /// Blocks: on disk I/O. Threads: any. On failure the old file is as it was.
 ///
-/// Returns 0, or -EFAULT (runtime is NULL), -EBADF (no open handle), -EBADFD (no path for a record without a file, or a
-/// path for one that has a file), -EEXIST (path exists), -EAGAIN (locked), -EROFS (from kvm_runtime_read()), or the errno
-/// of open, write, fsync or rename.
+/// Returns 0, or -EFAULT (runtime is NULL), -EBADF (no open handle), -EINVAL (a Ganeti list cannot hold it: the message names
+/// the device and its setting), -EBADFD (no path for a record without a file, or a path for one that has a file), -EEXIST
+/// (path exists), -EAGAIN (locked), -EROFS (from kvm_runtime_read()), or the errno of open, write, fsync or rename.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.

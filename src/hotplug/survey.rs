@@ -187,6 +187,15 @@ pub(super) fn by_name(reply: &Value) -> Nodes<'_> {
     reply.as_array().into_iter().flatten().filter_map(named).collect()
 }
 
+/// The nodes in the answer to `query-block`, by the names that `-drive` gave them.
+pub(super) fn by_drive(reply: &Value) -> Nodes<'_> {
+    fn named(drive: &Value) -> Option<(&str, &Value)> {
+        let name = drive.get("device")?.as_str().filter(|name| !name.is_empty())?;
+        Some((name, drive.get("inserted")?))
+    }
+    reply.as_array().into_iter().flatten().filter_map(named).collect()
+}
+
 /// The size that a node shows to the guest, in bytes.
 pub(super) fn virtual_size(node: &Value) -> Option<u64> {
     node.pointer("/image/virtual-size").and_then(Value::as_u64)

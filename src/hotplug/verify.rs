@@ -16,7 +16,7 @@ use crate::net;
 use crate::net::spec::NicSpec;
 use crate::pci::Placement;
 use crate::qmp::{Command, readable};
-use crate::runtime::{Device, Presence, Spec};
+use crate::runtime::{Device, Format, Presence, Spec};
 use crate::scsi;
 
 /// What record and guest disagree about.
@@ -119,7 +119,11 @@ impl Session {
         self.ready(deadline)?;
         self.resync(deadline)?;
         let [nodes] = survey::ask(self.monitor()?, [survey::block_nodes()], deadline)?;
-        let nodes = survey::by_name(&nodes);
+        let drives = self.named_drives(deadline)?;
+        let mut nodes = survey::by_name(&nodes);
+        for (name, node) in survey::by_drive(&drives) {
+            nodes.entry(name).or_insert(node);
+        }
         let live: Vec<Device> = self.live_devices();
         let mut differences = Vec::new();
         for device in &live {
@@ -146,6 +150,16 @@ impl Session {
         self.find_foreign_on_scsi(&mut differences);
         self.find_orphans(&nodes, &mut differences);
         Ok(differences)
+    }
+
+    /// What `query-block` says, if the guest may have been started with `-drive`, as Ganeti did until 3.0: then a disk's
+    /// image has the disk's name there and none as a node.
+    fn named_drives(&mut self, deadline: &Deadline) -> Result<Value> {
+        if self.runtime().record().format() == Format::Native {
+            return Ok(Value::Null);
+        }
+        let [drives] = survey::ask(self.monitor()?, [Command::with("query-block", &[])], deadline)?;
+        Ok(drives)
     }
 
     fn live_devices(&self) -> Vec<Device> {

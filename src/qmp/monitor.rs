@@ -1,7 +1,7 @@
 //! The monitor: commands in flight, their replies, and the events between them.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::poll::PollFlags;
 use serde_json::Value;
@@ -24,6 +24,7 @@ const FIRST_HERALD: u64 = 1 << 32;
 #[derive(Debug)]
 pub struct Monitor {
     transport: Transport,
+    path: PathBuf,
     framer: Framer,
     events: EventQueue,
     version: Version,
@@ -78,6 +79,7 @@ impl Monitor {
     pub fn connect(path: &Path, deadline: &Deadline) -> Result<Self> {
         let mut monitor = Self {
             transport: Transport::connect(path, deadline)?,
+            path: path.to_owned(),
             framer: Framer::default(),
             events: EventQueue::default(),
             version: Version::default(),
@@ -87,10 +89,13 @@ impl Monitor {
             negotiating: true,
             astray: false,
         };
-        monitor
-            .await_greeting(deadline)
-            .map_err(|error| error.context(format!("monitor {}", path.display())))?;
+        monitor.await_greeting(deadline).map_err(|error| error.context(monitor.name()))?;
         Ok(monitor)
+    }
+
+    /// For errors before anything has worked.
+    fn name(&self) -> String {
+        format!("monitor {}", self.path.display())
     }
 
     fn await_greeting(&mut self, deadline: &Deadline) -> Result<()> {
@@ -171,7 +176,7 @@ impl Monitor {
         };
         // Nothing else is understood then, and nobody knows which mode the monitor is in.
         self.broken = true;
-        failure = refusal.or(failure);
+        failure = refusal.or(failure).map(|error| error.context(self.name()));
         Batch { replies: commands.iter().map(|_| None).collect(), failure }
     }
 

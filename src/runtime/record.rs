@@ -237,6 +237,14 @@ impl Record {
         if self.ganeti.is_some() { Format::Ganeti } else { Format::Native }
     }
 
+    /// The same record in another format, which may not be able to hold it: the error names what.
+    pub fn convert(&self, format: Format) -> Result<Self> {
+        match format {
+            Format::Native => ganeti::to_native(self),
+            Format::Ganeti => ganeti::to_ganeti(self),
+        }
+    }
+
     /// The id of a new device: what follows from its address, or what Ganeti looks for. A device without an address has
     /// one that cannot be mistaken.
     pub fn new_id(&self, kind: DeviceKind, address: Option<&Address>) -> Result<DeviceId> {

@@ -14,6 +14,7 @@ static void records(void)
     const char *const command[] = {"qemu", NULL};
     struct kvm_runtime_config config = {.command_count = 1};
     size_t count;
+    uint32_t format;
 
     null(kvm_runtime_new(NULL, 0, NULL, &failure), "ret_runtime");
     null(kvm_runtime_new(&config, sizeof config, &runtime, &failure), "command");
@@ -27,10 +28,14 @@ static void records(void)
     null(kvm_runtime_save(NULL, "/x", &failure), "runtime");
     null(kvm_runtime_list(NULL, NULL, 0, 0, &count, &failure), "runtime");
     null(kvm_runtime_set_log(NULL, 0, NULL, NULL, NULL, &failure), "runtime");
+    null(kvm_runtime_get_format(NULL, &format, &failure), "runtime");
+    null(kvm_runtime_convert(NULL, KVM_RUNTIME_FORMAT_GANETI, &runtime, &failure), "runtime");
     CHECK(runtime == NULL);
 
     works(kvm_runtime_new(NULL, 0, &runtime, &failure));
     null(kvm_runtime_list(runtime, NULL, 0, 0, NULL, &failure), "ret_count");
+    null(kvm_runtime_get_format(runtime, NULL, &failure), "ret_format");
+    null(kvm_runtime_convert(runtime, KVM_RUNTIME_FORMAT_GANETI, NULL, &failure), "ret_runtime");
     null(kvm_runtime_set_log(runtime, KVM_HOTPLUG_LOG_INFO, NULL, NULL, NULL, &failure), "callback");
 }
 

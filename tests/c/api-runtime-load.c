@@ -148,7 +148,7 @@ static void one_byte_wrong(void)
 static void the_element_is_named(void)
 {
     put("[]");
-    malformed(path, "is not a JSON object");
+    malformed(path, "expected a list of 4", "found 0 entries");
     put("{}");
     malformed(path, "has no \"format\"", "kvm-hotplug-runtime");
     put("{\"format\":\"qcow2\"}");

@@ -86,6 +86,7 @@ int main(void)
     printf("%u kills, KVM_HOTPLUG_TEST_SEED=%u\n", kills, seed);
     scene_start(&scene);
     for (unsigned i = 1; i <= kills; i++) {
+        monitor_forget_events(scene.vm.qemu->observer);
         live_and_die(&scene, &random);
         examine(&scene, i % RESET_EVERY == 0);
         if (i % NAMES_EVERY == 0)

@@ -48,8 +48,9 @@ static void mode_of(const char *suffix)
 /* The call fails with the deadline, and so the next one takes back what QEMU did when it came to. */
 static void an_add_that_stalls(void)
 {
+    static const char generation[] = "\"next_generation\": ";
     pthread_t thread;
-    char *before = vm_picture(&vm), *record = file_read(vm.path, NULL), *now;
+    char *before = vm_picture(&vm), *record = file_read(vm.path, NULL), *now, *next;
 
     ok(kill(vm.qemu->pid, SIGSTOP));
     ok(pthread_create(&thread, NULL, add_disk_in_vain, NULL));
@@ -65,6 +66,10 @@ static void an_add_that_stalls(void)
     vm_await(&vm, KVM_HOTPLUG_EVENT_PENDING, "data");
     vm_await(&vm, KVM_HOTPLUG_EVENT_UNDONE, "data");
     now = file_read(vm.path, NULL);
+    /* But for the number of the next attachment: somebody has been told of this one's. */
+    next = strstr(record, generation);
+    CHECK(next != NULL);
+    next[strlen(generation)]++;
     CHECK_TEXT(now, record);
     CHECK(!vm_has_journal(&vm));
     CHECK_PICTURE(&vm, before);

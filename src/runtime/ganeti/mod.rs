@@ -15,6 +15,7 @@
 //! for all of them. A device that differs has no place in the list and is refused.
 
 mod companion;
+mod convert;
 mod device;
 mod element;
 mod json;
@@ -30,6 +31,7 @@ use json::{Json, Object};
 use params::Params;
 
 pub(super) use companion::Companion;
+pub(super) use convert::{to_ganeti, to_native};
 pub use settings::NicSettings;
 pub(super) use write::encode;
 

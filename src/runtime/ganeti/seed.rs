@@ -34,10 +34,23 @@ pub(super) fn json(device: &Device, list: &List) -> Json {
         Spec::Nic(spec) => nic(device, spec, uuid).into(),
         Spec::Disk(spec) => {
             let link = spec.path.to_string_lossy().into_owned();
-            let number = list.raws.iter().filter(|raw| matches!(raw.json, Json::List(_))).count();
-            vec![disk(device, spec, uuid, number).into(), link.into(), Json::Null].into()
+            let taken = |name: &str| list.raws.iter().any(|raw| iv_name(&raw.json) == Some(name));
+            let name = (0..=list.raws.len()).map(|number| format!("disk/{number}")).find(|name| !taken(name));
+            vec![disk(device, spec, uuid, name.unwrap_or_default()).into(), link.into(), Json::Null].into()
         }
         Spec::Controller(_) => Json::Null,
+    }
+}
+
+/// The name by which Ganeti's own commands know a disk: its number in the guest.
+fn iv_name(entry: &Json) -> Option<&str> {
+    let Json::List(parts) = entry else { return None };
+    match parts.first() {
+        Some(Json::Object(object)) => match object.get("iv_name") {
+            Some(Json::Text(name)) => Some(name),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -62,7 +75,7 @@ fn nic(device: &Device, spec: &NicSpec, uuid: String) -> Object {
     ])
 }
 
-fn disk(device: &Device, spec: &DiskSpec, uuid: String, number: usize) -> Object {
+fn disk(device: &Device, spec: &DiskSpec, uuid: String, name: String) -> Object {
     let storage = Storage::of(&spec.path);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64());
     let now = || Number::from_f64(now).map_or(Json::Null, Json::Number);
@@ -71,7 +84,7 @@ fn disk(device: &Device, spec: &DiskSpec, uuid: String, number: usize) -> Object
         ("logical_id", storage.logical_id(&spec.path)),
         ("children", Vec::new().into()),
         ("nodes", Vec::new().into()),
-        ("iv_name", format!("disk/{number}").into()),
+        ("iv_name", name.into()),
         ("size", size(spec).div_ceil(MIB).into()),
         ("mode", "rw".into()),
         ("params", Object::default().into()),

@@ -8,6 +8,9 @@ use crate::error::{Error, Result};
 use crate::ids::Address;
 use crate::runtime::record::{Device, DeviceKind, Presence, Record, Spec};
 
+/// The buses whose places Ganeti counts; a device elsewhere is an error to it.
+const BUSES: [&str; 2] = ["pci.0", "scsi.0"];
+
 /// Writes the list: one line, as Ganeti does.
 pub(in crate::runtime) fn encode(record: &Record, list: &List) -> Result<Vec<u8>> {
     if let Some(port) = record.ports.first() {
@@ -68,6 +71,12 @@ impl<'a> Written<'a> {
                 &seeded
             }
         };
+        let elsewhere =
+            device.address.as_ref().map(Address::bus).filter(|bus| !BUSES.contains(&bus.as_str()));
+        if let Some(bus) = elsewhere.filter(|_| !list.loaded.contains(&device.id)) {
+            let text = format!("it sits on {bus}, and Ganeti knows only {}", BUSES.join(" and "));
+            return Err(refused(device, &text));
+        }
         let found = read(&Element::new(device.id.as_str(), raw), device.kind(), params, guest)?;
         if difference(&found, device).is_none() {
             return Ok(Self { device, json: raw.clone(), read: found, patched: false });

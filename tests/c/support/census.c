@@ -91,14 +91,18 @@ static const char *next_value(const char **text, const char *key, char value[64]
     return value;
 }
 
-/* What has an id of its own. A bridge's port is the machine's. */
+/* What has an id of its own. That of a controller follows from its slot, wherever that is. */
 static void count_devices(struct census *census, struct vm *vm)
 {
+    static const char controller[] = "scsi-pci-";
     const char *text = qmp(vm->qemu, "{\"execute\":\"qom-list\",\"arguments\":{\"path\":\"/machine/peripheral\"}}");
     char name[64];
 
-    while (next_value(&text, "name", name) != NULL)
+    while (next_value(&text, "name", name) != NULL) {
+        if (strncmp(name, controller, strlen(controller)) == 0)
+            name[strlen(controller)] = '\0';
         census_count(census, 1, "device %s", name);
+    }
 }
 
 /* A line for each queue of a NIC, and of what stands behind it: "name: index=0,type=tap,...". */

@@ -10,11 +10,24 @@
 
 enum { ROOT_PORTS = 8, OPEN_MS = 10000, SETTLE_MS = 10000, MAX_LISTED = 64, QUEUES = 3, WAIT_MS = 2, AGAIN_MS = 40 };
 
-const char *const crash_ids[CRASH_DEVICES] = {"nic0", "nic1", "nic2", "disk0", "disk1", "disk2"};
+const char *const crash_ids[CRASH_DEVICES] = {"nic0",  "nic1",  "nic2",  "disk0",
+                                              "disk1", "disk2", "disk3", "scsi-pci-"};
 
 static bool is_nic(enum crash_device which)
 {
     return which < CRASH_RAW;
+}
+
+static bool is_disk(enum crash_device which)
+{
+    return which >= CRASH_RAW && which <= CRASH_SCSI;
+}
+
+static bool has_id(const struct kvm_hotplug_device *device, int which)
+{
+    const char *id = crash_ids[which];
+
+    return which == CRASH_CONTROLLER ? strncmp(device->id, id, strlen(id)) == 0 : strcmp(device->id, id) == 0;
 }
 
 int scene_open(struct scene *scene)
@@ -33,17 +46,41 @@ int scene_add(struct scene *scene, enum crash_device which)
                                   .queues = which == CRASH_WIDE_NIC ? QUEUES : 1};
     struct kvm_hotplug_disk disk = {.id = crash_ids[which], .path = scene->images[which],
                                     .flags = which == CRASH_READ_ONLY ? KVM_HOTPLUG_READ_ONLY : 0,
-                                    .format = which == CRASH_CHAIN ? KVM_HOTPLUG_FORMAT_QCOW2 : KVM_HOTPLUG_FORMAT_RAW};
+                                    .format = which == CRASH_CHAIN ? KVM_HOTPLUG_FORMAT_QCOW2 : KVM_HOTPLUG_FORMAT_RAW,
+                                    .model = which == CRASH_SCSI ? "scsi-hd" : NULL};
 
+    if (which == CRASH_CONTROLLER)
+        return scene_add(scene, CRASH_SCSI);
     return is_nic(which) ? kvm_hotplug_add_nic(scene->vm.guest, &nic, sizeof nic, NULL, 0, &failure)
                          : kvm_hotplug_add_disk(scene->vm.guest, &disk, sizeof disk, NULL, 0, &failure);
+}
+
+static struct kvm_hotplug_device *list(struct scene *scene, size_t *count)
+{
+    struct kvm_hotplug_device *devices = calloc(MAX_LISTED, sizeof *devices);
+
+    CHECK(devices != NULL);
+    ok(kvm_hotplug_list(scene->vm.guest, devices, sizeof *devices, MAX_LISTED, count, NULL));
+    CHECK(*count <= MAX_LISTED);
+    return devices;
 }
 
 int scene_ask(struct scene *scene, enum crash_device which)
 {
     struct kvm_hotplug_removal removal = {.id = crash_ids[which], .flags = KVM_HOTPLUG_NO_WAIT};
+    struct kvm_hotplug_device *devices;
+    size_t count, i;
+    int rc;
 
-    return kvm_hotplug_unplug(scene->vm.guest, &removal, sizeof removal, NULL, 0, &failure);
+    if (which != CRASH_CONTROLLER)
+        return kvm_hotplug_unplug(scene->vm.guest, &removal, sizeof removal, NULL, 0, &failure);
+    devices = list(scene, &count);
+    for (i = 0; i < count && !has_id(&devices[i], CRASH_CONTROLLER); i++)
+        ;
+    removal.id = i < count ? devices[i].id : "no-controller";
+    rc = kvm_hotplug_unplug(scene->vm.guest, &removal, sizeof removal, NULL, 0, &failure);
+    free(devices);
+    return rc;
 }
 
 static void make_images(struct scene *scene)
@@ -51,7 +88,7 @@ static void make_images(struct scene *scene)
     char base[TEST_PATH], middle[TEST_PATH];
     const char *dir = scene->vm.qemu->dir;
 
-    for (int i = CRASH_RAW; i < CRASH_DEVICES; i++)
+    for (int i = CRASH_RAW; i <= CRASH_SCSI; i++)
         path_in(scene->images[i], dir, crash_ids[i]);
     path_in(base, dir, "base");
     path_in(middle, dir, "middle");
@@ -60,25 +97,27 @@ static void make_images(struct scene *scene)
     image_qcow2(scene->images[CRASH_CHAIN], "1M", middle, "qcow2");
     image_raw(scene->images[CRASH_RAW], MEBIBYTE);
     image_raw(scene->images[CRASH_READ_ONLY], MEBIBYTE);
+    image_raw(scene->images[CRASH_SCSI], MEBIBYTE);
 }
 
 static int list_states(struct scene *scene, struct states *states)
 {
-    struct kvm_hotplug_device *devices = calloc(MAX_LISTED, sizeof *devices);
-    size_t count = 0, i;
+    size_t count, i;
+    struct kvm_hotplug_device *devices = list(scene, &count);
     int pending = 0, which;
 
-    CHECK(devices != NULL);
-    works(kvm_hotplug_list(scene->vm.guest, devices, sizeof *devices, MAX_LISTED, &count, &failure));
-    CHECK(count <= CRASH_DEVICES);
-    for (which = 0; which < CRASH_DEVICES; which++)
+    for (which = 0; which < CRASH_DEVICES; which++) {
         states->of[which] = KVM_HOTPLUG_ABSENT;
+        states->number[which] = 0;
+    }
     for (i = 0; i < count; i++) {
-        for (which = 0; which < CRASH_DEVICES && strcmp(devices[i].id, crash_ids[which]) != 0; which++)
+        for (which = 0; which < CRASH_DEVICES && !has_id(&devices[i], which); which++)
             ;
         if (which == CRASH_DEVICES)
             FAIL("a device that nobody added: %s", devices[i].id);
-        states->of[which] = devices[i].state;
+        if (states->of[which] != KVM_HOTPLUG_PENDING)
+            states->of[which] = devices[i].state;
+        CHECK(++states->number[which] == 1 || which == CRASH_CONTROLLER);
         pending += devices[i].state == KVM_HOTPLUG_PENDING;
     }
     free(devices);
@@ -89,17 +128,15 @@ static int list_states(struct scene *scene, struct states *states)
 void scene_let_go(struct scene *scene)
 {
     struct kvm_hotplug_device *devices;
-    size_t count = 0, i;
+    size_t count, i;
 
     if (!has_native_hotplug(scene->vm.qemu)) {
         vm_observe(&scene->vm, "{\"execute\":\"system_reset\"}");
         return;
     }
-    devices = calloc(MAX_LISTED, sizeof *devices);
-    CHECK(devices != NULL);
-    works(kvm_hotplug_list(scene->vm.guest, devices, sizeof *devices, MAX_LISTED, &count, &failure));
+    devices = list(scene, &count);
     for (i = 0; i < count; i++)
-        if (devices[i].state == KVM_HOTPLUG_PENDING)
+        if (devices[i].state == KVM_HOTPLUG_PENDING && devices[i].address_type == KVM_HOTPLUG_ADDRESS_PCI)
             native_switch_off(scene->vm.qemu, devices[i].bus);
     free(devices);
 }
@@ -142,15 +179,14 @@ static void expect(struct scene *scene, const struct states *states, struct cens
 {
     *want = scene->without;
     for (int i = 0; i < CRASH_DEVICES; i++)
-        if (states->of[i] != KVM_HOTPLUG_ABSENT)
-            census_add(want, &scene->cost[i], 1);
+        census_add(want, &scene->cost[i], states->number[i]);
     census_count(want, 1, "file vm.runtime.lock");
 }
 
 static bool has_pending_disk(const struct states *states)
 {
-    for (int i = CRASH_RAW; i < CRASH_DEVICES; i++)
-        if (states->of[i] == KVM_HOTPLUG_PENDING)
+    for (int i = 0; i < CRASH_DEVICES; i++)
+        if (is_disk(i) && states->of[i] == KVM_HOTPLUG_PENDING)
             return true;
     return false;
 }
@@ -207,34 +243,51 @@ void scene_check_fd_names(struct scene *scene)
     monitor_close(monitor);
 }
 
-/* The same devices cost the same whenever they are added, or something has been left behind already. */
-static void measure(struct scene *scene, enum crash_device which)
+/* What there is beyond `before`. */
+static void measure(struct scene *scene, const struct census *before, struct census *cost)
 {
-    struct census with;
+    census_take(cost, &scene->vm, scene->bridge);
+    census_add(cost, before, -1);
+    census_count(cost, -1, "file vm.runtime.lock");
+}
 
-    works(scene_add(scene, which));
-    census_take(&with, &scene->vm, scene->bridge);
-    census_add(&with, &scene->without, -1);
-    census_count(&with, -1, "file vm.runtime.lock");
-    scene->cost[which] = with;
-    answers(scene_ask(scene, which), KVM_HOTPLUG_PENDING);
+static void take_out(struct scene *scene, enum crash_device which)
+{
+    int answer = scene_ask(scene, which);
+
+    CHECK(answer == KVM_HOTPLUG_PENDING || (which == CRASH_SCSI && answer == KVM_HOTPLUG_DONE));
     scene_grant(scene);
+}
+
+/* A controller comes with its disk, and stays when that goes. */
+static void measure_all(struct scene *scene)
+{
+    struct states states;
+    int which;
+
+    for (which = 0; which < CRASH_SCSI; which++) {
+        works(scene_add(scene, which));
+        measure(scene, &scene->without, &scene->cost[which]);
+        take_out(scene, which);
+        scene_compare(scene, &states);
+    }
+    works(scene_add(scene, CRASH_SCSI));
+    measure(scene, &scene->without, &scene->cost[CRASH_SCSI]);
+    take_out(scene, CRASH_SCSI);
+    measure(scene, &scene->without, &scene->cost[CRASH_CONTROLLER]);
+    census_add(&scene->cost[CRASH_SCSI], &scene->cost[CRASH_CONTROLLER], -1);
+    take_out(scene, CRASH_CONTROLLER);
+    scene_compare(scene, &states);
 }
 
 void scene_start(struct scene *scene)
 {
-    struct states states;
-
     net_private();
     bridge_new(scene->bridge);
     vm_start(&scene->vm, &(struct qemu_options){.root_ports = ROOT_PORTS});
     make_images(scene);
     census_take(&scene->without, &scene->vm, scene->bridge);
     census_count(&scene->without, -1, "file vm.runtime.lock");
-    for (int i = 0; i < CRASH_DEVICES; i++) {
-        measure(scene, i);
-        CHECK(scene->cost[i].count > 0);
-        scene_compare(scene, &states);
-    }
+    measure_all(scene);
     vm_close(&scene->vm);
 }

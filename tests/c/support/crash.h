@@ -9,9 +9,21 @@
 #include "files.h"
 #include "library.h"
 
-/* What agents add and remove: NICs with one and with several queues, raw and qcow2 images, a chain of images. */
-enum crash_device { CRASH_NIC, CRASH_WIDE_NIC, CRASH_OTHER_NIC, CRASH_RAW, CRASH_CHAIN, CRASH_READ_ONLY, CRASH_DEVICES };
+/* What agents add and remove: NICs with one and with several queues, raw and qcow2 images, a chain of images, a SCSI disk, and
+ * the controllers that the library brings along for it. */
+enum crash_device {
+    CRASH_NIC,
+    CRASH_WIDE_NIC,
+    CRASH_OTHER_NIC,
+    CRASH_RAW,
+    CRASH_CHAIN,
+    CRASH_READ_ONLY,
+    CRASH_SCSI,
+    CRASH_CONTROLLER,
+    CRASH_DEVICES
+};
 
+/* Of a controller, what its id begins with. */
 extern const char *const crash_ids[CRASH_DEVICES];
 
 struct scene {
@@ -25,7 +37,8 @@ struct scene {
 /* Starts the guest, in a network namespace of its own, and measures. No agent has it open afterwards. */
 void scene_start(struct scene *scene);
 
-/* For the child: opens the guest; what the calls answer is the caller's to judge. */
+/* For the child: opens the guest; what the calls answer is the caller's to judge. Adding a controller is adding the SCSI
+ * disk, and asking for it, for any there is. */
 int scene_open(struct scene *scene);
 int scene_add(struct scene *scene, enum crash_device which);
 int scene_ask(struct scene *scene, enum crash_device which);
@@ -35,9 +48,11 @@ int scene_ask(struct scene *scene, enum crash_device which);
 void scene_let_go(struct scene *scene);
 void scene_grant(struct scene *scene);
 
-/* What the record has, as KVM_HOTPLUG_... states; KVM_HOTPLUG_ABSENT for what it has not. */
+/* What the record has, as KVM_HOTPLUG_... states; KVM_HOTPLUG_ABSENT for what it has not. There may be a second controller
+ * while the first is on its way out. */
 struct states {
     int of[CRASH_DEVICES];
+    int number[CRASH_DEVICES];
 };
 
 /* Compares record, guest and host completely, both ways, and answers what there is. The guest is open. */
