@@ -5,4 +5,10 @@
 /* One guest, one operation at a time. */
 void bench_one(int rounds);
 
+/* One guest, its slots filled. */
+void bench_many(int rounds);
+
+/* Many guests in one process. */
+void bench_guests(int guests);
+
 #endif
