@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"example.org/kvmhotplug"
 )
@@ -269,11 +270,16 @@ func TestCleanEnd(t *testing.T) {
 	startQEMU(t, filepath.Join(dir, "web1.qmp"), false)
 	agent := startAgent(t, dir)
 	want[kvmhotplug.Result](t, agent, http.StatusCreated, "POST", "/guests/web1/disks", `{"id":"data","path":"`+path+`"}`)
-	running, streaming := make(chan reply, 1), make(chan reply, 1)
+	running, waiting, streaming := make(chan reply, 1), make(chan reply, 1), make(chan reply, 1)
 	go func() { running <- agent.do(t, "DELETE", "/guests/web1/disks/data?timeout=5s", "") }()
 	go func() { streaming <- agent.do(t, "GET", "/events", "") }()
 	agent.awaitBusy(t, "web1")
+	go func() { waiting <- agent.do(t, "GET", "/guests/web1/slots?timeout=1m", "") }()
+	time.Sleep(200 * time.Millisecond)
 	agent.end(t)
+	if got := <-waiting; got.status != http.StatusOK {
+		t.Errorf("the call that waited for its turn: %d %s", got.status, got.text)
+	}
 	if got := <-running; got.status != http.StatusAccepted || !strings.Contains(got.text, "pending") {
 		t.Errorf("the running call: %d %s", got.status, got.text)
 	}

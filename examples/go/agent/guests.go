@@ -44,18 +44,23 @@ type registry struct {
 }
 
 func newRegistry(dir string, logger *slog.Logger, level slog.Level, news *feed) *registry {
-	return &registry{dir: dir, logger: logger, level: level, news: news, guests: map[string]*guest{}}
+	made := &registry{dir: dir, logger: logger, level: level, news: news, guests: map[string]*guest{}}
+	made.ending, made.end = context.WithCancel(context.Background())
+	return made
 }
 
 // start opens every guest of the directory, and returns when each was tried once: what a dead agent left unfinished is
-// settled then, where QEMU can be asked.
+// settled then, where QEMU can be asked. The context ends the waiting; the guests stay until stop, for the calls that are
+// still to be answered.
 func (r *registry) start(ctx context.Context) error {
-	r.ending, r.end = context.WithCancel(ctx)
 	if err := r.look(); err != nil {
 		return err
 	}
 	for _, guest := range r.list() {
-		<-guest.tried
+		select {
+		case <-guest.tried:
+		case <-ctx.Done():
+		}
 	}
 	r.done.Add(1)
 	go func() {

@@ -63,6 +63,7 @@ func run(chosen options, logger *slog.Logger) error {
 	}
 	news := newFeed()
 	guests := newRegistry(chosen.dir, logger, chosen.level, news)
+	defer guests.stop()
 	// What is unfinished is settled before anybody is served.
 	if err := guests.start(ending); err != nil {
 		listener.Close()
@@ -87,7 +88,6 @@ func run(chosen options, logger *slog.Logger) error {
 		notify("STOPPING=1")
 		err = drain(server, chosen.drain, cancelCalls, news, logger)
 	}
-	guests.stop()
 	return err
 }
 
