@@ -1340,6 +1340,24 @@ struct kvm_runtime_problem {
 };
 
 /**
+ * A removal.
+ */
+struct kvm_hotplug_removal {
+    /**
+     * Id of the device. Required; borrowed for the call.
+     */
+    const char *id;
+    /**
+     * Milliseconds for all of it; 0 means 20000.
+     */
+    uint32_t timeout_ms;
+    /**
+     * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT.
+     */
+    uint32_t flags;
+};
+
+/**
  * A SCSI controller to add. Zero everywhere is the default: a virtio-scsi-pci in the first free slot. Strings are borrowed
  * for the call.
  */
@@ -1424,24 +1442,6 @@ struct kvm_hotplug_event {
      * KVM_HOTPLUG_EVENT_SHUTDOWN, KVM_HOTPLUG_EVENT_RESET: 1 if the guest did it by itself.
      */
     uint32_t by_guest;
-};
-
-/**
- * A removal.
- */
-struct kvm_hotplug_removal {
-    /**
-     * Id of the device. Required; borrowed for the call.
-     */
-    const char *id;
-    /**
-     * Milliseconds for all of it; 0 means 20000.
-     */
-    uint32_t timeout_ms;
-    /**
-     * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT.
-     */
-    uint32_t flags;
 };
 
 /**
@@ -1828,6 +1828,81 @@ int kvm_runtime_check(const struct kvm_runtime *runtime,
                       size_t capacity,
                       size_t *ret_count,
                       struct kvm_hotplug_error **reterr);
+
+/**
+ * Adds a NIC to the record of a guest that does not run: kvm_runtime_boot() makes it part of the guest. The request is that
+ * of kvm_hotplug_add_nic(); its slot is chosen now, its tap is opened by the boot command, and given the name or pattern that
+ * ifname says. Any device model will do.
+ *
+ * The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
+ *
+ * `runtime`: the record, which has a file.
+ * `nic`, `nic_size`: the request, and sizeof *nic; tap_fds and tap_owner are refused, timeout_ms and KVM_HOTPLUG_LIVE_ONLY do
+ * not count.
+ * `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Its state is
+ * KVM_HOTPLUG_AFTER_REBOOT until the boot.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: on disk I/O. Threads: any.
+ *
+ * Returns 0, or the errno values of kvm_hotplug_add_nic() that are not QEMU's, and -EBUSY (a guest handle is open with this
+ * record: add to the running guest), -EBADFD (the record has no file), -EROFS (from kvm_runtime_read()).
+ */
+int kvm_runtime_add_nic(struct kvm_runtime *runtime,
+                        const struct kvm_hotplug_nic *nic,
+                        size_t nic_size,
+                        struct kvm_hotplug_device *ret_device,
+                        size_t device_size,
+                        struct kvm_hotplug_error **reterr);
+
+/**
+ * Adds a disk to the record of a guest that does not run: kvm_runtime_boot() makes it part of the guest. The request is that
+ * of kvm_hotplug_add_disk(); its place is chosen now, with a SCSI controller if it needs one. The image is opened and closed
+ * again, to see whether it can be and what it is. Any device model on a PCI or SCSI bus will do.
+ *
+ * The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
+ *
+ * `runtime`: the record, which has a file.
+ * `disk`, `disk_size`: the request, and sizeof *disk; timeout_ms and KVM_HOTPLUG_LIVE_ONLY do not count.
+ * `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Its state is
+ * KVM_HOTPLUG_AFTER_REBOOT until the boot.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: on opening the image and on disk I/O. Threads: any.
+ *
+ * Returns 0, or the errno values of kvm_hotplug_add_disk() that are not QEMU's, and -EBUSY (a guest handle is open with this
+ * record: add to the running guest), -EBADFD (the record has no file), -EROFS (from kvm_runtime_read()).
+ */
+int kvm_runtime_add_disk(struct kvm_runtime *runtime,
+                         const struct kvm_hotplug_disk *disk,
+                         size_t disk_size,
+                         struct kvm_hotplug_device *ret_device,
+                         size_t device_size,
+                         struct kvm_hotplug_error **reterr);
+
+/**
+ * Takes a NIC, a disk or a SCSI controller without disks out of the record of a guest that does not run. It is gone with the
+ * next kvm_runtime_boot(), and at once if it has never been in the guest; until then it is listed with removed_after_reboot.
+ * Its MAC address, serial and image may be used by another one already.
+ *
+ * `runtime`: the record, which has a file.
+ * `removal`, `removal_size`: the id, and sizeof *removal; timeout_ms does not count, and no flags are known.
+ * `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Not written for
+ * KVM_HOTPLUG_ABSENT.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: on disk I/O. Threads: any.
+ *
+ * Returns 0, KVM_HOTPLUG_ABSENT (no such device), or -EFAULT (runtime, removal or its id is NULL), -EBADF (no open handle),
+ * -EINVAL (unknown flags, size 0), -EBUSY (a guest handle is open with this record; disks on the controller: the message names
+ * one), -EBADFD (the record has no file), -EROFS (from kvm_runtime_read()), or the errno of writing the runtime file.
+ */
+int kvm_runtime_remove(struct kvm_runtime *runtime,
+                       const struct kvm_hotplug_removal *removal,
+                       size_t removal_size,
+                       struct kvm_hotplug_device *ret_device,
+                       size_t device_size,
+                       struct kvm_hotplug_error **reterr);
 
 /**
  * Plugs a SCSI controller into the guest and records it. Seldom needed: kvm_hotplug_add_disk() brings one along for the first
@@ -2518,7 +2593,8 @@ int kvm_hotplug_del_controller(struct kvm_hotplug *guest,
                                struct kvm_hotplug_error **reterr);
 
 /**
- * Gives a disk another size while the guest uses it; the guest sees the new size at once. A raw or qcow2 image is resized
+ * Gives a disk another size while the guest uses it; the guest sees the new size at once, on a SCSI disk when it looks again
+ * (Linux: echo 1 >/sys/block/sda/device/rescan). A raw or qcow2 image is resized
  * by QEMU; a block device has to be resized first, and is then looked at again.
  *
  * The size is the image's own and is not recorded. The call may be repeated.

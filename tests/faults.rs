@@ -187,7 +187,7 @@ fn record_cannot_be_saved_and_the_guest_is_slow(agent: &dyn Agent) {
         scene.world.qemu.model(|model| model.manner = Manner::Never);
         let staged = scene.world.runtime.with_extension("runtime.new");
         scene.world.qemu.hook("device_add", 0, move || std::fs::remove_file(staged).unwrap());
-        let failure = fails(AddRaw.run(&scene.world, scene.api(), SHORT), ErrorKind::NotFound);
+        let failure = fails(AddRaw.run(&scene.world, scene.api(), 2_000), ErrorKind::NotFound);
         assert_eq!(failure.left, ["device victim: its removal is pending"]);
         assert_eq!(scene.world.picture().record, scene.start.record);
         let listed = scene.api().list();

@@ -122,6 +122,7 @@ through_every_api! {
     a_scsi_disk_leaves_whatever_the_guest_is_doing,
     a_controller_does_not_come_for_nothing,
     a_dead_agents_controller_goes_with_its_disk,
+    a_controller_left_without_the_disk_it_came_for_goes,
     with_its_controller_a_disk_goes_unasked,
     what_cannot_be_plugged_in_on_scsi_waits_for_a_reboot,
     scsi_places_are_in_the_file,

@@ -15,6 +15,7 @@ mod args;
 pub mod batch;
 pub mod boot;
 pub mod check;
+pub mod cold;
 pub mod controller;
 pub mod device;
 pub mod disk;

@@ -11,7 +11,8 @@ use crate::hotplug::NewSize;
 /// Flag of kvm_hotplug_resize_disk(): the disk may get smaller. What lies behind its new end is lost.
 pub const KVM_HOTPLUG_SHRINK: u32 = 1;
 
-/// Gives a disk another size while the guest uses it; the guest sees the new size at once. A raw or qcow2 image is resized
+/// Gives a disk another size while the guest uses it; the guest sees the new size at once, on a SCSI disk when it looks again
+/// (Linux: echo 1 >/sys/block/sda/device/rescan). A raw or qcow2 image is resized
 /// by QEMU; a block device has to be resized first, and is then looked at again.
 ///
 /// The size is the image's own and is not recorded. The call may be repeated.

@@ -12,7 +12,7 @@ use crate::deadline::Deadline;
 use crate::disk::{self, DiskSpec, FormatRequest, Image};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Address;
-use crate::runtime::{Device, Presence, Spec};
+use crate::runtime::{Device, Presence, Record, Spec};
 use crate::scsi;
 
 /// A disk as the caller asks for it.
@@ -27,11 +27,19 @@ pub struct DiskRequest {
 }
 
 impl DiskRequest {
-    fn differs(&self, spec: &Spec) -> Option<&'static str> {
+    pub(super) fn differs(&self, spec: &Spec) -> Option<&'static str> {
         let Spec::Disk(existing) = spec else { return Some("type") };
         let wanted = DiskSpec { format: existing.format, ..self.spec.clone() };
         let format = (!self.format.accepts(existing.format)).then_some("format");
         wanted.conflict_with(existing).or(format)
+    }
+
+    /// The request, with what it leaves open filled in by the record.
+    pub(super) fn settled(&self, record: &Record) -> Result<Self> {
+        let mut settled = self.clone();
+        record.settle_disk(&mut settled.spec)?;
+        settled.spec.validate()?;
+        Ok(settled)
     }
 }
 
@@ -65,7 +73,7 @@ impl Session {
         deadline: &Deadline,
     ) -> Result<Prepared<(DiskSpec, Image)>> {
         request.spec.validate()?;
-        let settled = &self.settled(request)?;
+        let settled = &request.settled(self.runtime().record())?;
         settled.wish.check(&Spec::Disk(settled.spec.clone()))?;
         self.ready(deadline)?;
         if let Some(device) = self.already(&request.wish, |spec| settled.differs(spec))? {
@@ -74,7 +82,7 @@ impl Session {
         let mut spec = settled.spec.clone();
         let image = disk::image::resolve(&mut spec, request.format)?;
         self.runtime().record().check_disk(&spec)?;
-        self.check_unshared(&spec, &image)?;
+        check_unshared(self.runtime().record().devices.iter().chain(&self.upcoming), &spec, &image)?;
         let obstacle = self.obstacle(&Spec::Disk(spec.clone()));
         if let Some(why) = obstacle.or_else(|| self.obstacle_on_bus(&request.wish)) {
             return Ok(Prepared::Later(Spec::Disk(spec), why));
@@ -98,37 +106,31 @@ impl Session {
             .is_some_and(waits)
             .then(|| AfterReboot::Controller(format!("{bus} comes with the next boot")))
     }
+}
 
-    /// The request, with what it leaves open filled in by the record.
-    fn settled(&self, request: &DiskRequest) -> Result<DiskRequest> {
-        let mut settled = request.clone();
-        self.runtime().record().settle_disk(&mut settled.spec)?;
-        settled.spec.validate()?;
-        Ok(settled)
-    }
-
-    /// The same image or serial twice in one guest is a mistake, unless both sides say that they share.
-    fn check_unshared(&self, spec: &DiskSpec, image: &Image) -> Result<()> {
-        let runtime = self.runtime();
-        for (device, other) in runtime.record().devices.iter().chain(&self.upcoming).filter_map(as_disk) {
-            if spec.serial.is_some() && spec.serial == other.serial {
-                let serial = spec.serial.as_deref().unwrap_or_default();
-                let text =
-                    format!("serial {serial:?} is used by {} of this guest; take another one", device.id);
-                return Err(Error::new(ErrorKind::Conflict, text));
-            }
-            let sharing = (spec.share_rw && other.share_rw) || (spec.read_only && other.read_only);
-            if !sharing && is_same_image(image, &other.path) {
-                let text = format!(
-                    "{} is used by {} of this guest; set share_rw or read_only on both to attach it twice",
-                    spec.path.display(),
-                    device.id
-                );
-                return Err(Error::new(ErrorKind::Conflict, text));
-            }
+/// The same image or serial twice among the devices of a guest is a mistake, unless both sides say that they share.
+pub(super) fn check_unshared<'a>(
+    devices: impl Iterator<Item = &'a Device>,
+    spec: &DiskSpec,
+    image: &Image,
+) -> Result<()> {
+    for (device, other) in devices.filter_map(as_disk) {
+        if spec.serial.is_some() && spec.serial == other.serial {
+            let serial = spec.serial.as_deref().unwrap_or_default();
+            let text = format!("serial {serial:?} is used by {} of this guest; take another one", device.id);
+            return Err(Error::new(ErrorKind::Conflict, text));
         }
-        Ok(())
+        let sharing = (spec.share_rw && other.share_rw) || (spec.read_only && other.read_only);
+        if !sharing && is_same_image(image, &other.path) {
+            let text = format!(
+                "{} is used by {} of this guest; set share_rw or read_only on both to attach it twice",
+                spec.path.display(),
+                device.id
+            );
+            return Err(Error::new(ErrorKind::Conflict, text));
+        }
     }
+    Ok(())
 }
 
 fn as_disk(device: &Device) -> Option<(&Device, &DiskSpec)> {

@@ -4,6 +4,7 @@ mod attach;
 mod batch;
 mod bridge;
 mod change;
+pub mod cold;
 mod controller;
 mod describe;
 mod disk;

@@ -17,7 +17,7 @@ use crate::net::spec::NicSpec;
 use crate::net::tap::{self, TapRequest, TunDevice};
 use crate::net::vhost::VhostMode;
 use crate::runtime::ganeti::NicSettings;
-use crate::runtime::{Format, Record, Spec};
+use crate::runtime::{Device, Format, Record, Runtime, Spec};
 
 /// Where the taps come from.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub struct NicRequest {
 
 impl NicRequest {
     /// The settings asked for, with what the request leaves open taken from `mac` and `own`.
-    fn spec(&self, mac: MacAddr, own: &NicSettings) -> NicSpec {
+    pub(super) fn spec(&self, mac: MacAddr, own: &NicSettings) -> NicSpec {
         let mut spec = NicSpec::new(mac);
         spec.queues = own.queues;
         spec.vhost = own.vhost == VhostMode::Required;
@@ -77,7 +77,7 @@ impl NicRequest {
     }
 
     /// What the record leaves of the choices of the request.
-    fn settle(&self, record: &Record) -> Result<NicSettings> {
+    pub(super) fn settle(&self, record: &Record) -> Result<NicSettings> {
         // The address does not matter for that.
         let mac = self.mac.unwrap_or(MacAddr::local([0, 0, 1]));
         let open = NicSettings { queues: self.queues, vhost: VhostMode::Off, vnet_hdr: true, rom: false };
@@ -86,7 +86,7 @@ impl NicRequest {
         record.settle_nic(&wanted, self.vhost)
     }
 
-    fn differs(&self, spec: &Spec, own: &NicSettings) -> Option<&'static str> {
+    pub(super) fn differs(&self, spec: &Spec, own: &NicSettings) -> Option<&'static str> {
         let Spec::Nic(existing) = spec else { return Some("type") };
         let mut wanted = self.spec(self.mac.unwrap_or(existing.mac), own);
         wanted.vhost = if own.vhost.accepts(existing.vhost) { existing.vhost } else { !existing.vhost };
@@ -138,7 +138,7 @@ impl Session {
         if let Some(device) = self.already(&request.wish, |spec| request.differs(spec, &own))? {
             return self.answer_existing(device, request.wish.live_only).map(Prepared::Answer);
         }
-        let mut spec = request.spec(self.free_mac(request.mac)?, &own);
+        let mut spec = request.spec(free_mac(&self.runtime(), &self.upcoming, request.mac, |_| true)?, &own);
         if let Some(why) = self.obstacle(&Spec::Nic(spec.clone())) {
             return Ok(Prepared::Later(Spec::Nic(spec), why));
         }
@@ -148,24 +148,29 @@ impl Session {
         spec.vhost = !vhost.is_empty();
         Ok(Prepared::Now((spec, vhost)))
     }
+}
 
-    fn free_mac(&self, wanted: Option<MacAddr>) -> Result<MacAddr> {
-        let runtime = self.runtime();
-        let owner = |mac: &MacAddr| {
-            let journal = runtime.journal().intents.iter().map(|intent| &intent.device);
-            let all = runtime.record().devices.iter().chain(journal).chain(&self.upcoming);
-            all.into_iter().find(|device| device.mac() == Some(*mac))
-        };
-        let Some(mac) = wanted else {
-            return net::mac::generate(|mac| owner(mac).is_some());
-        };
-        match owner(&mac) {
-            None => Ok(mac),
-            Some(device) => Err(Error::new(
-                ErrorKind::Conflict,
-                format!("MAC address {mac} is used by {} of this guest; take another one", device.id),
-            )),
-        }
+/// The wanted address, or a new one, unless a device of the guest that `counts` has it, or one that is about to be added.
+pub(super) fn free_mac(
+    runtime: &Runtime,
+    upcoming: &[Device],
+    wanted: Option<MacAddr>,
+    counts: impl Fn(&Device) -> bool,
+) -> Result<MacAddr> {
+    let owner = |mac: &MacAddr| {
+        let journal = runtime.journal().intents.iter().map(|intent| &intent.device);
+        let mut all = runtime.record().devices.iter().chain(journal).chain(upcoming);
+        all.find(|device| device.mac() == Some(*mac) && counts(device))
+    };
+    let Some(mac) = wanted else {
+        return net::mac::generate(|mac| owner(mac).is_some());
+    };
+    match owner(&mac) {
+        None => Ok(mac),
+        Some(device) => Err(Error::new(
+            ErrorKind::Conflict,
+            format!("MAC address {mac} is used by {} of this guest; take another one", device.id),
+        )),
     }
 }
 

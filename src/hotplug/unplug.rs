@@ -19,6 +19,19 @@ pub struct Removal {
     pub wait: bool,
 }
 
+impl Removal {
+    /// Refuses a device that is not what the caller said.
+    pub(super) fn check_kind(&self, device: &Device) -> Result<()> {
+        match self.kind.filter(|kind| *kind != device.kind()) {
+            None => Ok(()),
+            Some(kind) => {
+                let text = format!("{} is a {}, not a {}", device.id, device.kind().title(), kind.title());
+                Err(Error::invalid(text))
+            }
+        }
+    }
+}
+
 /// What a removal comes to.
 pub(super) enum Judged {
     /// Nothing is to be done.
@@ -83,10 +96,7 @@ impl Session {
         let Some(device) = self.known_device(&removal.id) else {
             return self.unknown(&removal.id).map(Judged::Answer);
         };
-        if let Some(kind) = removal.kind.filter(|kind| *kind != device.kind()) {
-            let text = format!("{} is a {}, not a {}", device.id, device.kind().title(), kind.title());
-            return Err(Error::invalid(text));
-        }
+        removal.check_kind(&device)?;
         self.check_unused(&device)?;
         if device.presence == Presence::AddAfterReboot {
             return Ok(Judged::DropFromRecord(device));

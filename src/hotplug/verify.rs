@@ -290,9 +290,12 @@ impl Session {
 
     /// Leftovers that carry our tag, or are made of what does.
     fn find_orphans(&self, nodes: &Nodes<'_>, differences: &mut Vec<Difference>) {
-        let mut told: BTreeSet<String> = differences.iter().map(|known| known.id.clone()).collect();
+        // What stands behind a device that the record has not is in use, and as little ours as the device.
+        let foreign = differences.iter().filter(|known| known.what == Mismatch::Foreign);
+        let foreign: BTreeSet<String> = foreign.map(|known| known.id.clone()).collect();
+        let mut told = BTreeSet::new();
         for (set, owner) in self.fdsets.owned() {
-            if self.known_device(owner.as_str()).is_some() {
+            if self.known_device(owner.as_str()).is_some() || foreign.contains(owner.as_str()) {
                 continue;
             }
             if nodes.contains_key(owner.as_str()) && told.insert(owner.to_string()) {
@@ -388,7 +391,7 @@ fn expectations(device: &Device, address: &Address) -> Map<String, Value> {
     if let Some(driver) = expected.remove("driver") {
         expected.insert("type".to_owned(), driver);
     }
-    if matches!(&device.spec, Spec::Nic(spec) if spec.boot_index.is_some()) {
+    if matches!(&device.spec, Spec::Nic(spec) if spec.boot_index.is_some() || spec.rom) {
         expected.insert("romfile".to_owned(), ANY_FILE.into());
     }
     for (name, value) in defaults {

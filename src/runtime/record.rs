@@ -157,6 +157,12 @@ impl Device {
         self.spec.model()
     }
 
+    /// One goes with the boot that the other comes with: they are never in the guest together.
+    fn takes_turns_with(&self, other: &Self) -> bool {
+        let pair = [self.presence, other.presence];
+        pair.contains(&Presence::AddAfterReboot) && pair.contains(&Presence::RemoveAfterReboot)
+    }
+
     /// The MAC address, if it is a NIC.
     pub fn mac(&self) -> Option<MacAddr> {
         match &self.spec {
@@ -297,7 +303,8 @@ impl Record {
                 {
                     return bad(format!("{} and {} both sit at {address}", other.id, device.id));
                 }
-                if let Some(mac) = device.mac().filter(|&mac| other.mac() == Some(mac)) {
+                let same = device.mac().filter(|&mac| other.mac() == Some(mac));
+                if let Some(mac) = same.filter(|_| !device.takes_turns_with(other)) {
                     return bad(format!("{} and {} both have the MAC address {mac}", other.id, device.id));
                 }
             }

@@ -12,7 +12,7 @@
 
 enum { DISKS = 3 };
 
-static char directory[TEST_PATH], paths[DISKS][TEST_PATH], names[DISKS][16];
+static char directory[TEST_PATH], system_image[TEST_PATH], paths[DISKS][TEST_PATH], names[DISKS][16];
 static const char *const formats[DISKS] = {"raw", "qcow2", "raw"};
 static struct kvm_hotplug_device disks[DISKS], passing, wide;
 
@@ -21,6 +21,9 @@ static void make_images(void)
     char base[TEST_PATH];
 
     path_in(base, directory, "base.img");
+    path_in(system_image, directory, "system.img");
+    image_raw(system_image, MEBIBYTE);
+    image_write(system_image, 0, "from the start");
     path_in(paths[0], directory, "raw.img");
     path_in(paths[1], directory, "top.qcow2");
     path_in(paths[2], directory, "third.img");
@@ -39,6 +42,17 @@ static void address(struct vm *vm, const struct kvm_hotplug_device *nic, int hos
     CHECK_NUMBER(guest_does(vm->qemu, "ip link set %s up && ip addr add 198.18.1.%d/24 dev %s", name, host, name), 0);
 }
 
+/* The controller has the name of the bus, without its number. */
+static void view_on_controller(struct vm *vm, const struct kvm_hotplug_device *disk, char name[16])
+{
+    struct kvm_hotplug_device controller;
+    char id[32];
+
+    snprintf(id, sizeof id, "%.*s", (int)strcspn(disk->bus, "."), disk->bus);
+    controller = vm_device(vm, id);
+    view_scsi_disk(vm->qemu, &controller, disk, name);
+}
+
 static void plug_all(struct vm *vm)
 {
     struct kvm_hotplug_disk disk = {0};
@@ -48,9 +62,13 @@ static void plug_all(struct vm *vm)
     works(add_nic(vm, &(struct kvm_hotplug_nic){.bridge = HOSTS_BRIDGE, .queues = 2, .mtu = 1400}, &wide));
     for (i = 0; i < DISKS; i++) {
         disk.path = paths[i];
+        disk.model = i == 2 ? "scsi-hd" : NULL;
         disk.format = strcmp(formats[i], "raw") == 0 ? KVM_HOTPLUG_FORMAT_RAW : KVM_HOTPLUG_FORMAT_QCOW2;
         works(add_disk(vm, &disk, &disks[i]));
-        view_disk(vm->qemu, &disks[i], names[i]);
+        if (i == 2)
+            view_on_controller(vm, &disks[i], names[i]);
+        else
+            view_disk(vm->qemu, &disks[i], names[i]);
     }
     address(vm, &wide, 2);
     CHECK(host_pings("198.18.1.2"));
@@ -108,9 +126,13 @@ static void plug_here(struct vm *vm)
 
 static int arrived(struct vm *vm, int written)
 {
+    struct kvm_hotplug_device device;
     char name[16];
 
     CHECK(host_pings("198.18.1.2"));
+    device = vm_device(vm, "system");
+    view_disk(vm->qemu, &device, name);
+    guest_prints(vm->qemu, "from the start", "head -c 14 /dev/%s", name);
     view_nic(vm->qemu, &wide, name);
     guest_prints(vm->qemu, wide.mac, "cat /sys/class/net/%s/address", name);
     written = check_written(vm, written);
@@ -121,7 +143,7 @@ static int arrived(struct vm *vm, int written)
 
 int main(void)
 {
-    struct kvm_boot_options boot = {.spare_ports = 7};
+    struct kvm_boot_options boot = {.spare_ports = 8};
     struct vm first, second, third;
     int written, i;
 
@@ -132,6 +154,10 @@ int main(void)
     vm_prepare(&first, &(struct qemu_options){.guest = true, .elsewhere = true, .root_ports = -1,
                                               .extra = (const char *[]){"-smp", "2", NULL}});
     for_version(&first, &boot);
+    works(kvm_runtime_add_nic(first.runtime, &(struct kvm_hotplug_nic){.id = "cold", .bridge = HOSTS_BRIDGE},
+                              sizeof(struct kvm_hotplug_nic), NULL, 0, &failure));
+    works(kvm_runtime_add_disk(first.runtime, &(struct kvm_hotplug_disk){.id = "system", .path = system_image, .serial = "SYS"},
+                               sizeof(struct kvm_hotplug_disk), NULL, 0, &failure));
     vm_boot(&first, &boot);
     plug_all(&first);
     works(unplug(&first, passing.id, 0));

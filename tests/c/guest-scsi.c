@@ -222,6 +222,22 @@ static void rounds(struct vm *vm)
     }
 }
 
+/* Linux is told that the size has changed, and looks when it is asked to. */
+static void bigger(struct vm *vm)
+{
+    struct kvm_hotplug_device disk;
+    char path[TEST_PATH], name[16];
+
+    path_in(path, vm->qemu->dir, "bigger.img");
+    image_raw(path, 4 * MEBIBYTE);
+    add_scsi(vm, (struct kvm_hotplug_disk){.path = path}, &disk, name);
+    guest_prints(vm->qemu, "8192", "cat /sys/block/%s/size", name);
+    works(kvm_hotplug_resize_disk(vm->guest, disk.id, 8 * MEBIBYTE, 0, 0, NULL, &failure));
+    CHECK_NUMBER(guest_does(vm->qemu, "echo 1 >/sys/block/%s/device/rescan", name), 0);
+    guest_prints(vm->qemu, "16384", "cat /sys/block/%s/size", name);
+    remove_scsi(vm, &disk);
+}
+
 int main(void)
 {
     struct vm vm;
@@ -232,6 +248,7 @@ int main(void)
     picture = vm_picture(&vm);
     reads_and_writes(&vm);
     settings(&vm);
+    bigger(&vm);
     places(&vm);
     mounted(&vm);
     a_new_agent(&vm);

@@ -46,6 +46,8 @@ static void boot(const char *const *extra, const struct jail *jail)
     vm_boot(&vm, &options);
     links = link_count();
     fill(&vm, image, cow);
+    fails(kvm_runtime_add_nic(vm.runtime, &(struct kvm_hotplug_nic){0}, sizeof(struct kvm_hotplug_nic), NULL, 0, &failure),
+          -EBUSY, KVM_HOTPLUG_ERROR_STATE, "close it first");
     for (round = 0; round < 2; round++) {
         vm_switch_off(&vm);
         CHECK_NUMBER(link_count(), links);

@@ -65,7 +65,7 @@ static void complains(const char *part)
 
 static void help(void)
 {
-    static const char *const commands[] = {"init", "boot", "map", "list",   "add-nic", "add-disk", "del",
+    static const char *const commands[] = {"init", "boot", "map", "list",   "add-nic", "add-disk", "add-scsi", "del",
                                            "link", "move", "resize", "plan", "verify",  "watch",    "qmp"};
     char command[64];
 
@@ -128,7 +128,7 @@ static void wrong_usage(void)
     ctl(2, "resize x 3X", NULL);
     complains("is no size");
     ctl(2, "plan verify", NULL);
-    complains("add-nic, add-disk or del");
+    complains("add-nic, add-disk, add-scsi or del");
     ctl(2, "verify --shrink", NULL);
     complains("verify takes no --shrink");
 }
@@ -266,6 +266,65 @@ static void watch(void)
     ctl(0, "watch --timeout 1", NULL);
 }
 
+/* On a bus of its own, with a place of its own kind. */
+static void scsi(void)
+{
+    char path[TEST_PATH];
+
+    path_in(path, qemu->dir, "scsi.img");
+    image_raw(path, MEBIBYTE);
+    json(0, "plan add-scsi --id hba", NULL, PARTS("\"answer\":\"done\"", "virtio-scsi-pci"));
+    if (!qemu->q35)
+        json(0, "add-scsi --id hba --queues 2 --bus pci.0 --slot 12", NULL, PARTS("\"type\":\"scsi\"", "\"slot\":12"));
+    else
+        json(0, "add-scsi --id hba --queues 2 --bus rp2 --slot 0", NULL, PARTS("\"type\":\"scsi\"", "\"bus\":\"rp2\""));
+    ctl(0, "add-disk --id sd1 --model scsi-hd --path $1 --bus hba.0 --target 3 --lun 1", VALUES(path));
+    says("sd1 is in the guest, at hba.0:3:1");
+    json(0, "list", NULL, PARTS("\"target\":3", "\"lun\":1"));
+    ctl(0, "list", NULL);
+    says("hba.0:3:1");
+    ctl(0, "map", NULL);
+    says("SCS");
+    json(0, "resize sd1 2M", NULL, PARTS("\"size\":2097152"));
+    ctl(2, "add-disk --path /x --wwn none", NULL);
+    complains("not a number of 64 bits");
+}
+
+/* The guest starts again from its record, with what it had. */
+static void boot(void)
+{
+    struct talk talk;
+    char first[TEST_PATH], socket[TEST_PATH], command[1024];
+    const char *program = getenv("KVM_HOTPLUG_TEST_QEMU");
+
+    path_in(first, qemu->dir, "cold");
+    path_in(socket, qemu->dir, "cold.qmp");
+    setenv("KVMCTL_RUNTIME", first, 1);
+    snprintf(command, sizeof command,
+             "kvmctl init -- %s -S -nodefaults -display none -machine %s,accel=tcg -m 32 -qmp unix:%s,server=on,wait=off",
+             program != NULL ? program : "qemu-system-x86_64", qemu->q35 ? "q35" : "pc", socket);
+    example_run(&said, command, NULL);
+    CHECK_NUMBER(said.status, 0);
+    json(0, "boot --print", NULL, PARTS("\"-nodefaults\"", "\"-S\""));
+    for (int round = 0; round < 2; round++) {
+        example_start(&talk, "exec kvmctl boot --spare-ports 2", NULL);
+        for (int i = 0; i < 1000 && !file_exists(socket); i++)
+            sleep_ms(10);
+        setenv("KVMCTL_SOCKET", socket, 1);
+        if (round == 0)
+            ctl(0, "add-nic --id nic1 --link-down", NULL);
+        ctl(0, "verify", NULL);
+        ctl(0, "list", NULL);
+        says("nic1");
+        says("link down");
+        ctl(0, "qmp quit", NULL);
+        CHECK_NUMBER(example_end(&talk), 0);
+        unsetenv("KVMCTL_SOCKET");
+    }
+    example_run(&said, "env KVMCTL_RUNTIME=/no/such/file kvmctl boot", NULL);
+    CHECK_NUMBER(said.status, 1);
+}
+
 static void take_out(void)
 {
     ctl(3, "add-nic --model e1000 --id later", NULL);
@@ -307,9 +366,11 @@ int main(void)
     completion();
     map();
     change();
+    scsi();
     ask();
     watch();
     take_out();
+    boot();
     qemu_stop(qemu);
     return test_end();
 }

@@ -62,7 +62,7 @@ static void numbers(void)
 static void places(void)
 {
     invalid(nic(.slot = 3), "slot 3 is given without a bus", "name the bus");
-    invalid(nic(.bus = "pci.0", .slot = 32), "slot 32", "at most 31 is possible");
+    invalid(nic(.bus = "pci.0", .slot = 32), "slot 32", "slots 0 to 31");
     invalid(nic(.bus = "pci 0"), "bus name \"pci 0\"");
     fails(nic(.bus = "pci.7"), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, "pci.7", "no such bus", "the guest has");
     if (vm.qemu->q35) {

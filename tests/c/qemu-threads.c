@@ -14,7 +14,7 @@
 #include "support/library.h"
 #include "support/net.h"
 
-enum { WORKERS = 4, ROUNDS = 8, MAX_DEVICES = 64, WAIT_MS = 60000, LONG_MS = 60000, BRIEF_MS = 200, PAUSE_MS = 5, CANCEL_MS = 23 };
+enum { WORKERS = 4, ROUNDS = 8, MAX_DEVICES = 64, WAIT_MS = 60000, LONG_MS = 60000, BRIEF_MS = 200, PAUSE_MS = 5, CANCEL_MS = 23, CALL_MS = 5000 };
 
 /* One that adds and removes a device of its own. */
 struct worker {
@@ -41,6 +41,12 @@ static void log_line(void *unused, int level, const char *message)
     atomic_fetch_add(&lines, 1);
 }
 
+/* Its turn included: all the others may be in front of it. */
+static uint32_t call_ms(void)
+{
+    return (uint32_t)test_patience(CALL_MS);
+}
+
 /* Whether the call was ended by the canceller, which may hit anybody's, and is to be made again. */
 static bool ended(int rc)
 {
@@ -56,8 +62,8 @@ static bool ended(int rc)
 
 static int add(const struct worker *worker, struct kvm_hotplug_device *device)
 {
-    struct kvm_hotplug_nic nic = {.id = worker->id};
-    struct kvm_hotplug_disk disk = {.id = worker->id, .path = worker->image};
+    struct kvm_hotplug_nic nic = {.id = worker->id, .timeout_ms = call_ms()};
+    struct kvm_hotplug_disk disk = {.id = worker->id, .path = worker->image, .timeout_ms = call_ms()};
     int rc;
 
     do {
@@ -100,7 +106,7 @@ static void remove_it(struct worker *worker)
     while (state_of(worker->id) != KVM_HOTPLUG_ABSENT) {
         CHECK(now_ms() < end);
         sleep_ms(PAUSE_MS);
-        ended(kvm_hotplug_process(vm.guest, 0, &failure));
+        ended(kvm_hotplug_process(vm.guest, call_ms(), &failure));
     }
 }
 
@@ -135,7 +141,7 @@ static void check_no_difference(void)
 {
     struct kvm_hotplug_difference difference;
     size_t count = 0;
-    int rc = kvm_hotplug_verify(vm.guest, 0, &difference, sizeof difference, 1, &count, &failure);
+    int rc = kvm_hotplug_verify(vm.guest, call_ms(), &difference, sizeof difference, 1, &count, &failure);
 
     if (!ended(rc) && count > 0)
         FAIL("%zu differences, the first: %s", count, difference.text);
@@ -151,7 +157,7 @@ static void *look(void *unused)
         if (!ended(kvm_hotplug_list(vm.guest, devices, sizeof *devices, MAX_DEVICES, &count, &failure)))
             check_places(devices, count);
         check_no_difference();
-        ended(kvm_hotplug_slot_map(vm.guest, 0, NULL, 0, 0, &count, &failure));
+        ended(kvm_hotplug_slot_map(vm.guest, call_ms(), NULL, 0, 0, &count, &failure));
         sleep_ms(PAUSE_MS);
     }
     free(devices);

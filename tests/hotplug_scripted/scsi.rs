@@ -79,6 +79,13 @@ pub fn a_scsi_disk_brings_its_controller(agent: &dyn Agent) {
         (start.qemu, vec!["a.img".into(), "b.img".into(), "web1.runtime".into()])
     );
     assert_eq!(world.recorded(), Vec::<String>::new());
+    world.qemu.take_seen();
+    done(api.add_disk(&disk(&world, "a.img")));
+    assert_eq!(
+        world.qemu.take_names(),
+        ["add-fd", "blockdev-add", "device_add", "device_add"],
+        "it brings one again"
+    );
 }
 
 pub fn a_scsi_disk_again_is_a_success(agent: &dyn Agent) {
@@ -358,6 +365,31 @@ pub fn a_dead_agents_controller_goes_with_its_disk(agent: &dyn Agent) {
         });
         assert!(settled, "{command} {nth}: {failure:?}: {:#?}", world.picture());
     }
+}
+
+pub fn a_controller_left_without_the_disk_it_came_for_goes(agent: &dyn Agent) {
+    let world = World::pc();
+    let api = world.open(agent);
+    // What an agent leaves that dies when QEMU has refused the disk, and nothing has been taken back yet.
+    let (journal, copy) = (world.journal(), world.dir.path().join("copy"));
+    world.qemu.hook("device_add", 1, {
+        let (journal, copy) = (journal.clone(), copy.clone());
+        move || assert!(std::fs::copy(journal, copy).unwrap() > 0)
+    });
+    world.qemu.fault("device_add", 1, Act::refuse("no"));
+    fails(api.add_disk(&disk(&world, "a.img")), ErrorKind::Qmp);
+    drop(api);
+    world.qemu.model(|model| model.devices.push(machine_controller("scsi-pci-4", "virtio-scsi-pci", 4)));
+    std::fs::rename(copy, &journal).unwrap();
+    world.qemu.model(|model| model.manner = Manner::Never);
+    // The first to come asks, and dies as well before the guest has let go.
+    drop(world.open(agent));
+    let api = world.open(agent);
+    assert!(matches!(api.list()[0].presence, Presence::Pending(_)), "{:?}", api.list());
+    world.qemu.grant("scsi-pci-4");
+    world.qemu.settle();
+    api.process(AMPLE).unwrap();
+    assert_eq!((world.recorded(), journal.exists()), (Vec::new(), false));
 }
 
 pub fn with_its_controller_a_disk_goes_unasked(agent: &dyn Agent) {

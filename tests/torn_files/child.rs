@@ -21,6 +21,8 @@ pub enum Change {
     ClearJournal,
     AddNic,
     AddDisk,
+    /// A SCSI disk, with the controller that comes with it.
+    AddScsi,
     AddLater,
     DelNic,
     DelDisk,
@@ -29,8 +31,19 @@ pub enum Change {
 
 pub use Change::*;
 
-const ALL: [Change; 10] =
-    [SaveNew, Replace, WriteJournal, ClearJournal, AddNic, AddDisk, AddLater, DelNic, DelDisk, Reopen];
+const ALL: [Change; 11] = [
+    SaveNew,
+    Replace,
+    WriteJournal,
+    ClearJournal,
+    AddNic,
+    AddDisk,
+    AddScsi,
+    AddLater,
+    DelNic,
+    DelDisk,
+    Reopen,
+];
 
 /// The device that a change is about.
 pub const ID: &str = "victim";
@@ -173,10 +186,11 @@ fn operate(change: Change, runtime: &Path, socket: &Path) -> Result<(), Failure>
             model: (change == AddLater).then(|| "rtl8139".into()),
             ..NicAsk::default()
         }),
-        AddDisk => api.add_disk(&DiskAsk {
+        AddDisk | AddScsi => api.add_disk(&DiskAsk {
             place,
             path: runtime.with_file_name("disk.img"),
             format: Some("raw".into()),
+            model: (change == AddScsi).then(|| "scsi-hd".into()),
             ..DiskAsk::default()
         }),
         _ => api.unplug(&UnplugAsk::of(ID)),

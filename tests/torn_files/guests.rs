@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use super::child::{AddDisk, AddLater, AddNic, Change, DelDisk, DelNic, End, How, ID, MAC, Reopen, run};
+use super::child::{
+    AddDisk, AddLater, AddNic, AddScsi, Change, DelDisk, DelNic, End, How, ID, MAC, Reopen, run,
+};
 use super::support::api::*;
 use super::support::host;
 use super::support::rust_api::RustAgent;
@@ -172,6 +174,11 @@ fn adding_a_nic() {
 #[test]
 fn adding_a_disk() {
     at_every_call(AddDisk);
+}
+
+#[test]
+fn adding_a_scsi_disk_with_its_controller() {
+    at_every_call(AddScsi);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-/* add-nic and add-disk. */
+/* add-nic, add-disk and add-scsi. */
 #include <stdio.h>
 
 #include "kvmctl.h"
@@ -18,8 +18,10 @@ static enum status added(const struct ctl *ctl, int answer, const struct kvm_hot
     printf("%s is in the guest, at %s", device->id, device_place(device).text);
     if (device->device_type == KVM_HOTPLUG_NIC)
         printf(", MAC %s, tap %s%s%s\n", device->mac, device->ifname, device->bridge[0] ? " on " : "", device->bridge);
-    else
+    else if (device->device_type == KVM_HOTPLUG_DISK)
         printf(", %s\n", device->path);
+    else
+        putchar('\n');
     return STATUS_DONE;
 }
 
@@ -39,6 +41,17 @@ enum status ctl_add_disk(struct ctl *ctl)
     struct kvm_hotplug_device device = {.slot = 0};
     struct kvm_hotplug_error *error = NULL;
     int answer = kvm_hotplug_add_disk(ctl->guest, disk, sizeof *disk, &device, sizeof device, &error);
+
+    return answer < 0 ? report_error(ctl, error) : added(ctl, answer, &device);
+}
+
+enum status ctl_add_scsi(struct ctl *ctl)
+{
+    const struct kvm_hotplug_controller *controller = &ctl->options.controller;
+    struct kvm_hotplug_device device = {.slot = 0};
+    struct kvm_hotplug_error *error = NULL;
+    int answer =
+        kvm_hotplug_add_controller(ctl->guest, controller, sizeof *controller, &device, sizeof device, &error);
 
     return answer < 0 ? report_error(ctl, error) : added(ctl, answer, &device);
 }

@@ -14,7 +14,7 @@ static enum status run(struct ctl *ctl)
     static enum status (*const commands[])(struct ctl *) = {
         [COMMAND_INIT] = ctl_init,         [COMMAND_BOOT] = ctl_boot,     [COMMAND_MAP] = ctl_map,
         [COMMAND_LIST] = ctl_list,         [COMMAND_ADD_NIC] = ctl_add_nic, [COMMAND_ADD_DISK] = ctl_add_disk,
-        [COMMAND_DEL] = ctl_del,           [COMMAND_LINK] = ctl_link,     [COMMAND_MOVE] = ctl_move,
+        [COMMAND_ADD_SCSI] = ctl_add_scsi, [COMMAND_DEL] = ctl_del,           [COMMAND_LINK] = ctl_link,     [COMMAND_MOVE] = ctl_move,
         [COMMAND_RESIZE] = ctl_resize,     [COMMAND_VERIFY] = ctl_verify, [COMMAND_WATCH] = ctl_watch,
         [COMMAND_QMP] = ctl_qmp,
     };

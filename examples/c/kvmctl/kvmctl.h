@@ -31,6 +31,7 @@ enum status ctl_map(struct ctl *ctl);
 enum status ctl_list(struct ctl *ctl);
 enum status ctl_add_nic(struct ctl *ctl);
 enum status ctl_add_disk(struct ctl *ctl);
+enum status ctl_add_scsi(struct ctl *ctl);
 enum status ctl_del(struct ctl *ctl);
 enum status ctl_link(struct ctl *ctl);
 enum status ctl_move(struct ctl *ctl);

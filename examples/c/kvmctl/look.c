@@ -16,6 +16,9 @@ static int plan(struct ctl *ctl, struct kvm_hotplug_device *device, char **text,
         return kvm_hotplug_plan_nic(ctl->guest, &options->nic, sizeof options->nic, device, sizeof *device, text, error);
     case COMMAND_ADD_DISK:
         return kvm_hotplug_plan_disk(ctl->guest, &options->disk, sizeof options->disk, device, sizeof *device, text, error);
+    case COMMAND_ADD_SCSI:
+        return kvm_hotplug_plan_controller(ctl->guest, &options->controller, sizeof options->controller, device,
+                                           sizeof *device, text, error);
     default:
         removal.flags = options->live_only ? KVM_HOTPLUG_LIVE_ONLY : 0;
         return kvm_hotplug_plan_removal(ctl->guest, &removal, sizeof removal, device, sizeof *device, text, error);

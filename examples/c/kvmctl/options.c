@@ -41,6 +41,17 @@ static bool parse_timeout(const char *text, uint32_t *result)
     return true;
 }
 
+static bool parse_wwn(const char *text, uint64_t *result)
+{
+    char *end = NULL;
+
+    errno = 0;
+    *result = strtoull(text, &end, 0);
+    if (*text < '0' || *text > '9' || *end != '\0' || errno != 0)
+        return wrong("not a number of 64 bits", "wwn", text);
+    return true;
+}
+
 /* The words stand in the order of the library's numbers. */
 static bool parse_word(enum option_id option, const char *text, uint32_t *result)
 {
@@ -89,25 +100,26 @@ static bool take_device_option(struct options *options, enum option_id option, c
 {
     struct kvm_hotplug_nic *nic = &options->nic;
     struct kvm_hotplug_disk *disk = &options->disk;
+    struct kvm_hotplug_controller *scsi = &options->controller;
 
     switch (option) {
     case OPTION_ID:
-        nic->id = disk->id = value;
+        nic->id = disk->id = scsi->id = value;
         return true;
     case OPTION_BUS:
-        nic->bus = disk->bus = value;
+        nic->bus = disk->bus = scsi->bus = value;
         return true;
     case OPTION_SLOT:
-        return parse_number(option, value, UINT32_MAX, &nic->slot) && (disk->slot = nic->slot, true);
+        return parse_number(option, value, UINT32_MAX, &nic->slot) && (disk->slot = scsi->slot = nic->slot, true);
     case OPTION_MODEL:
-        nic->model = disk->model = value;
+        nic->model = disk->model = scsi->model = value;
         return true;
     case OPTION_BOOT_INDEX:
         nic->flags |= KVM_HOTPLUG_BOOT_INDEX;
         disk->flags |= KVM_HOTPLUG_BOOT_INDEX;
         return parse_number(option, value, UINT32_MAX, &nic->boot_index) && (disk->boot_index = nic->boot_index, true);
     case OPTION_QUEUES:
-        return parse_number(option, value, UINT32_MAX, &nic->queues) && (disk->queues = nic->queues, true);
+        return parse_number(option, value, UINT32_MAX, &nic->queues) && (disk->queues = scsi->queues = nic->queues, true);
     case OPTION_BRIDGE:
         nic->bridge = value;
         return true;
@@ -146,6 +158,14 @@ static bool take_device_option(struct options *options, enum option_id option, c
         return parse_word(option, value, &disk->discard);
     case OPTION_DETECT_ZEROES:
         return parse_word(option, value, &disk->detect_zeroes);
+    case OPTION_TARGET:
+        disk->flags |= KVM_HOTPLUG_SCSI_ADDRESS;
+        return parse_number(option, value, UINT32_MAX, &disk->target);
+    case OPTION_LUN:
+        disk->flags |= KVM_HOTPLUG_SCSI_ADDRESS;
+        return parse_number(option, value, UINT32_MAX, &disk->lun);
+    case OPTION_WWN:
+        return parse_wwn(value, &disk->wwn);
     case OPTION_BLOCK_SIZE:
         return parse_number(option, value, UINT32_MAX, &disk->logical_block_size);
     default:
@@ -182,6 +202,7 @@ static bool take_option(struct options *options, enum option_id option, const ch
     case OPTION_LIVE_ONLY:
         options->nic.flags |= KVM_HOTPLUG_LIVE_ONLY;
         options->disk.flags |= KVM_HOTPLUG_LIVE_ONLY;
+        options->controller.flags |= KVM_HOTPLUG_LIVE_ONLY;
         return options->live_only = true;
     case OPTION_NO_WAIT:
         return options->no_wait = true;
@@ -304,7 +325,7 @@ static bool take_operands(struct options *options, char **operands, int count, u
 static bool take_plan(struct options *options, char ***operands, int *count)
 {
     if (*count == 0 || word_number(command_table[COMMAND_PLAN].words, (*operands)[0]) < 0) {
-        fputs("kvmctl: plan: of what? add-nic, add-disk or del\n", stderr);
+        fputs("kvmctl: plan: of what? add-nic, add-disk, add-scsi or del\n", stderr);
         return false;
     }
     options->plan = true;
@@ -396,6 +417,6 @@ enum parsed options_parse(struct options *options, int argc, char **argv)
     from_environment(options, &given);
     if (!check_given(&command_table[options->command], given) || !take_operands(options, words, count, given))
         return PARSED_WRONG;
-    options->nic.timeout_ms = options->disk.timeout_ms = options->qmp.timeout_ms = options->timeout_ms;
+    options->nic.timeout_ms = options->disk.timeout_ms = options->controller.timeout_ms = options->qmp.timeout_ms = options->timeout_ms;
     return PARSED;
 }

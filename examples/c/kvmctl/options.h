@@ -33,6 +33,7 @@ struct options {
     struct kvm_runtime_config config;
     struct kvm_hotplug_nic nic;
     struct kvm_hotplug_disk disk;
+    struct kvm_hotplug_controller controller;
 };
 
 enum parsed { PARSED, PARSED_HELP, PARSED_WRONG };

@@ -30,7 +30,7 @@ const struct option_info option_table[OPTIONS] = {
     [OPTION_LIVE_ONLY] = {"live-only", NULL, "", "fail rather than record it for the next boot"},
     [OPTION_BRIDGE] = {"bridge", "NAME", "@interface", "attach the tap to this bridge"},
     [OPTION_MAC] = {"mac", "ADDRESS", "", "MAC address (default: a random one)"},
-    [OPTION_QUEUES] = {"queues", "N", "", "queue pairs of a NIC, 1 to 8; virtqueues of a disk"},
+    [OPTION_QUEUES] = {"queues", "N", "", "queue pairs of a NIC, 1 to 8; virtqueues of a disk or controller"},
     [OPTION_MTU] = {"mtu", "BYTES", "", "announced to the guest and set on the tap"},
     [OPTION_TAP] = {"tap", "NAME", "", "name of the tap, or a pattern with %d (default: tap%d)"},
     [OPTION_VHOST] = {"vhost", "MODE", "auto off required", "whether the host's kernel moves the packets"},
@@ -46,6 +46,9 @@ const struct option_info option_table[OPTIONS] = {
     [OPTION_DISCARD] = {"discard", "MODE", "ignore unmap", "what becomes of the guest's discards (default: ignore)"},
     [OPTION_DETECT_ZEROES] = {"detect-zeroes", "MODE", "off on unmap", "what becomes of writes of zeros (default: off)"},
     [OPTION_BLOCK_SIZE] = {"block-size", "BYTES", "512 4096", "smallest unit of I/O (default: 512)"},
+    [OPTION_TARGET] = {"target", "N", "", "SCSI target on --bus, 0 to 255"},
+    [OPTION_LUN] = {"lun", "N", "", "unit of that target, 0 to 16383"},
+    [OPTION_WWN] = {"wwn", "NUMBER", "", "world wide name of a SCSI disk, as in 0x5000c50015ea71aa"},
     [OPTION_NO_WAIT] = {"no-wait", NULL, "", "only ask, do not wait for the guest"},
     [OPTION_NO_BRIDGE] = {"no-bridge", NULL, "", "take the NIC out of any bridge"},
     [OPTION_SHRINK] = {"shrink", NULL, "", "the disk may get smaller, and lose what lies behind its end"},
@@ -69,11 +72,17 @@ const struct command_info command_table[COMMANDS] = {
     [COMMAND_ADD_NIC] = {"add-nic", "", "", "plug a NIC: a tap is opened and handed to QEMU", "", GUEST,
                          LIVE | PLACE | BIT(OPTION_BRIDGE) | BIT(OPTION_MAC) | BIT(OPTION_QUEUES) | BIT(OPTION_MTU) |
                              BIT(OPTION_TAP) | BIT(OPTION_VHOST) | BIT(OPTION_LINK_DOWN)},
-    [COMMAND_ADD_DISK] = {"add-disk", "", "", "plug a disk: an image or block device is opened and handed to QEMU", "",
+    [COMMAND_ADD_DISK] = {"add-disk", "", "", "plug a disk: an image or block device is opened and handed to QEMU",
+                          "With --model scsi-hd it is a SCSI disk; --bus, --target and --lun say where on which controller.",
                           GUEST | BIT(OPTION_PATH),
                           LIVE | PLACE | BIT(OPTION_PATH) | BIT(OPTION_FORMAT) | BIT(OPTION_SERIAL) | BIT(OPTION_READ_ONLY) |
                               BIT(OPTION_SHARE_RW) | BIT(OPTION_CACHE) | BIT(OPTION_AIO) | BIT(OPTION_DISCARD) |
-                              BIT(OPTION_DETECT_ZEROES) | BIT(OPTION_BLOCK_SIZE) | BIT(OPTION_QUEUES)},
+                              BIT(OPTION_DETECT_ZEROES) | BIT(OPTION_BLOCK_SIZE) | BIT(OPTION_QUEUES) | BIT(OPTION_TARGET) |
+                              BIT(OPTION_LUN) | BIT(OPTION_WWN)},
+    [COMMAND_ADD_SCSI] = {"add-scsi", "", "", "plug a SCSI controller",
+                          "Seldom needed: the first disk with --model scsi-hd brings one along.", GUEST,
+                          LIVE | BIT(OPTION_ID) | BIT(OPTION_BUS) | BIT(OPTION_SLOT) | BIT(OPTION_MODEL) |
+                              BIT(OPTION_QUEUES) | BIT(OPTION_LIVE_ONLY)},
     [COMMAND_DEL] = {"del", "ID", "@device", "take a device out, and wait until the guest has let go of it",
                      "Until then its tap or image stays in use. The guest may take its time or refuse; a later command, of "
                      "whatever kind, finishes a removal that it grants late.",
@@ -85,7 +94,7 @@ const struct command_info command_table[COMMANDS] = {
                         "SIZE is in bytes, or with K, M, G or T behind it (powers of 1024). \"now\" is for an image or block "
                         "device that was grown from outside.",
                         GUEST, LIVE | BIT(OPTION_SHRINK)},
-    [COMMAND_PLAN] = {"plan", "add-nic|add-disk|del ...", "add-nic add-disk del",
+    [COMMAND_PLAN] = {"plan", "add-nic|add-disk|add-scsi|del ...", "add-nic add-disk add-scsi del",
                       "say what that command would do, without doing it", "It takes the options of the command.", GUEST,
                       LIVE},
     [COMMAND_VERIFY] = {"verify", "", "", "compare record and guest, both ways", "", GUEST, LIVE | BIT(OPTION_MEND)},

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use crate::disk::{self, Image};
 use crate::error::Result;
+use crate::ids::MacAddr;
 use crate::net::spec::NicSpec;
 use crate::net::tap::{TapRequest, TunDevice};
 use crate::net::vhost::{self, VhostMode};
-use crate::runtime::record::Spec;
+use crate::runtime::record::{Record, Spec};
 
 /// What stands behind a device.
 pub(super) enum Backend {
@@ -26,13 +27,19 @@ pub(super) enum Backend {
 }
 
 /// The host's devices.
-#[derive(Default)]
 pub(super) struct Host {
     tun: TunDevice,
+    vnet_hdr: bool,
 }
 
 impl Host {
-    /// Opens it; a NIC's settings are told the name of the new tap.
+    /// As the record has it for its NICs.
+    pub(super) fn new(record: &Record) -> Self {
+        let own = record.settle_nic(&NicSpec::new(MacAddr::local([0, 0, 1])), VhostMode::Auto);
+        Self { tun: TunDevice::default(), vnet_hdr: own.is_ok_and(|own| own.vnet_hdr) }
+    }
+
+    /// Opens it; a NIC's settings are told which the new tap is.
     pub(super) fn open(&self, spec: &mut Spec) -> Result<Backend> {
         match spec {
             Spec::Nic(spec) => self.open_nic(spec),
@@ -47,12 +54,12 @@ impl Host {
         let tap = self.tun.open(&TapRequest {
             name: spec.tap.clone(),
             queues: spec.queues,
-            vnet_hdr: true,
+            vnet_hdr: self.vnet_hdr,
             owner: None,
             bridge: spec.bridge.clone(),
             mtu: spec.mtu.map(u32::from),
         })?;
-        spec.ifname = Some(tap.name);
+        (spec.ifname, spec.tap_identity) = (Some(tap.name), Some(tap.identity));
         Ok(Backend::Taps { taps: tap.fds, vhost })
     }
 }

@@ -81,6 +81,38 @@ pub(super) fn place_all(record: &mut Record, base: &Base, spare: usize) -> Resul
     Ok(())
 }
 
+/// The same for one device that is not in the record yet.
+pub(super) fn place(
+    record: &mut Record,
+    base: &Base,
+    spec: &Spec,
+    address: Option<&Address>,
+    scsi_bus: Option<&BusName>,
+) -> Result<Address> {
+    let mut slots = slots(record, base)?;
+    let on_scsi = matches!(spec, Spec::Disk(disk) if disk.is_scsi());
+    match (address, scsi_bus) {
+        (Some(Address::Pci(pinned)), _) => slots.check_cold(pinned).map(|()| pinned.clone().into()),
+        (Some(Address::Scsi(pinned)), _) => {
+            let want = crate::scsi::Want::Pinned(pinned.clone());
+            scsi::buses(record, base)?.choose_cold(&want).map(|_| pinned.clone().into())
+        }
+        (None, Some(bus)) => {
+            let found = scsi::buses(record, base)?.choose_cold(&crate::scsi::Want::OnBus(bus.clone()))?;
+            let missing = || Error::new(ErrorKind::NoSlot, format!("{bus} has no free target"));
+            found.map(Address::from).ok_or_else(missing)
+        }
+        (None, None) if on_scsi => Ok(match scsi::choose(record, base)? {
+            Some(address) => address.into(),
+            None => ScsiAddress::of_target(add_controller(record, base, &mut slots)?, 0).into(),
+        }),
+        (None, None) => {
+            refuse_other_buses(spec.model())?;
+            next_slot(record, base, &mut slots).map(Address::from)
+        }
+    }
+}
+
 fn settle(record: &mut Record, index: usize, address: Address) {
     if let Some(device) = record.devices.get_mut(index) {
         device.address = Some(address);
@@ -111,7 +143,7 @@ fn add_controller(record: &mut Record, base: &Base, slots: &mut SlotMap) -> Resu
         id,
         generation: record.next_generation,
         address: Some(address),
-        presence: Presence::Live,
+        presence: Presence::AddAfterReboot,
         spec: Spec::Controller(ControllerSpec::default()),
         extra: Map::new(),
     });

@@ -30,6 +30,7 @@ use super::record::{Device, DeviceKind, Presence, Record, Spec};
 use super::{Home, Runtime};
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Address, BusName};
 use crate::net;
 use crate::qmp::Version;
 use crate::sys::inherit;
@@ -81,7 +82,27 @@ pub struct BootPlan {
     pub free: usize,
 }
 
+/// The place of a device that is to come with the next boot, as it is wished, or free; what it takes that is not there yet, a
+/// port or a SCSI controller, is added to the record.
+pub fn place(
+    record: &mut Record,
+    spec: &Spec,
+    address: Option<&Address>,
+    scsi_bus: Option<&BusName>,
+) -> Result<Address> {
+    layout::place(record, &Base::read(&record.command), spec, address, scsi_bus)
+}
+
 impl Runtime {
+    /// Refuses to go on while the guest is open: it runs then.
+    pub fn check_closed(&self) -> Result<()> {
+        if !self.attached {
+            return Ok(());
+        }
+        let text = "a guest handle is open with this record; this is for a guest that does not run, so close it first";
+        Err(Error::new(ErrorKind::State, text).with_errno(libc::EBUSY))
+    }
+
     /// The command of the next boot, or of a migration target.
     ///
     /// A boot is recorded before this returns: devices that waited for it count as part of the guest from then on, those
@@ -116,10 +137,7 @@ impl Runtime {
 
     /// Judges the request before anything is opened.
     fn start(&self, request: &BootRequest) -> Result<Base> {
-        if self.attached {
-            let text = "a guest handle is open with this record; close it before the guest is started anew";
-            return Err(Error::new(ErrorKind::State, text).with_errno(libc::EBUSY));
-        }
+        self.check_closed()?;
         if request.fd_base < FIRST_FD {
             return Err(Error::invalid(format!("fd_base {}: at least {FIRST_FD}", request.fd_base)));
         }
@@ -246,7 +264,7 @@ impl<'a> Builder<'a> {
         }
         let there = |presence: Presence| !migrates || presence != Presence::AddAfterReboot;
         self.add_ports(record, there)?;
-        let host = Host::default();
+        let host = Host::new(record);
         let mut devices: Vec<&mut Device> =
             record.devices.iter_mut().filter(|device| there(device.presence)).collect();
         // A controller comes before its disks.

@@ -1,0 +1,145 @@
+//! NICs and disks in the record of a guest that does not run.
+
+use std::ffi::c_int;
+
+use super::args::{check_flags, read_struct, required_str, write_struct};
+use super::device::kvm_hotplug_device;
+use super::disk::{self, kvm_hotplug_disk};
+use super::error::kvm_hotplug_error;
+use super::guard;
+use super::guest::{check_device_out, give_answer};
+use super::nic::{self, kvm_hotplug_nic};
+use super::removal::kvm_hotplug_removal;
+use super::runtime::kvm_runtime;
+use crate::hotplug::{Removal, cold};
+
+/// Adds a NIC to the record of a guest that does not run: kvm_runtime_boot() makes it part of the guest. The request is that
+/// of kvm_hotplug_add_nic(); its slot is chosen now, its tap is opened by the boot command, and given the name or pattern that
+/// ifname says. Any device model will do.
+///
+/// The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
+///
+/// `runtime`: the record, which has a file.
+/// `nic`, `nic_size`: the request, and sizeof *nic; tap_fds and tap_owner are refused, timeout_ms and KVM_HOTPLUG_LIVE_ONLY do
+/// not count.
+/// `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Its state is
+/// KVM_HOTPLUG_AFTER_REBOOT until the boot.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: on disk I/O. Threads: any.
+///
+/// Returns 0, or the errno values of kvm_hotplug_add_nic() that are not QEMU's, and -EBUSY (a guest handle is open with this
+/// record: add to the running guest), -EBADFD (the record has no file), -EROFS (from kvm_runtime_read()).
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_runtime_add_nic(
+    runtime: *mut kvm_runtime,
+    nic: *const kvm_hotplug_nic,
+    nic_size: usize,
+    ret_device: *mut kvm_hotplug_device,
+    device_size: usize,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for handle and struct.
+        let (handle, nic) = unsafe { (kvm_runtime::get(runtime)?, read_struct(nic, nic_size, "nic")?) };
+        check_device_out(ret_device, device_size)?;
+        // SAFETY: the caller vouches for strings and array.
+        let request = unsafe { nic::request(&nic) }?;
+        let device = cold::add_nic(&mut handle.lock(), &request)?;
+        // SAFETY: the caller vouches for the struct.
+        unsafe { write_struct(ret_device, device_size, &kvm_hotplug_device::recorded(&device)) };
+        Ok(0)
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+/// Adds a disk to the record of a guest that does not run: kvm_runtime_boot() makes it part of the guest. The request is that
+/// of kvm_hotplug_add_disk(); its place is chosen now, with a SCSI controller if it needs one. The image is opened and closed
+/// again, to see whether it can be and what it is. Any device model on a PCI or SCSI bus will do.
+///
+/// The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
+///
+/// `runtime`: the record, which has a file.
+/// `disk`, `disk_size`: the request, and sizeof *disk; timeout_ms and KVM_HOTPLUG_LIVE_ONLY do not count.
+/// `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Its state is
+/// KVM_HOTPLUG_AFTER_REBOOT until the boot.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: on opening the image and on disk I/O. Threads: any.
+///
+/// Returns 0, or the errno values of kvm_hotplug_add_disk() that are not QEMU's, and -EBUSY (a guest handle is open with this
+/// record: add to the running guest), -EBADFD (the record has no file), -EROFS (from kvm_runtime_read()).
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_runtime_add_disk(
+    runtime: *mut kvm_runtime,
+    disk: *const kvm_hotplug_disk,
+    disk_size: usize,
+    ret_device: *mut kvm_hotplug_device,
+    device_size: usize,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for handle and struct.
+        let (handle, disk) = unsafe { (kvm_runtime::get(runtime)?, read_struct(disk, disk_size, "disk")?) };
+        check_device_out(ret_device, device_size)?;
+        // SAFETY: the caller vouches for the strings.
+        let request = unsafe { disk::request(&disk) }?;
+        let device = cold::add_disk(&mut handle.lock(), &request)?;
+        // SAFETY: the caller vouches for the struct.
+        unsafe { write_struct(ret_device, device_size, &kvm_hotplug_device::recorded(&device)) };
+        Ok(0)
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+/// Takes a NIC, a disk or a SCSI controller without disks out of the record of a guest that does not run. It is gone with the
+/// next kvm_runtime_boot(), and at once if it has never been in the guest; until then it is listed with removed_after_reboot.
+/// Its MAC address, serial and image may be used by another one already.
+///
+/// `runtime`: the record, which has a file.
+/// `removal`, `removal_size`: the id, and sizeof *removal; timeout_ms does not count, and no flags are known.
+/// `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Not written for
+/// KVM_HOTPLUG_ABSENT.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: on disk I/O. Threads: any.
+///
+/// Returns 0, KVM_HOTPLUG_ABSENT (no such device), or -EFAULT (runtime, removal or its id is NULL), -EBADF (no open handle),
+/// -EINVAL (unknown flags, size 0), -EBUSY (a guest handle is open with this record; disks on the controller: the message names
+/// one), -EBADFD (the record has no file), -EROFS (from kvm_runtime_read()), or the errno of writing the runtime file.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_runtime_remove(
+    runtime: *mut kvm_runtime,
+    removal: *const kvm_hotplug_removal,
+    removal_size: usize,
+    ret_device: *mut kvm_hotplug_device,
+    device_size: usize,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for handle and struct.
+        let (handle, removal) =
+            unsafe { (kvm_runtime::get(runtime)?, read_struct(removal, removal_size, "removal")?) };
+        check_flags(removal.flags, 0, "removal flags")?;
+        check_device_out(ret_device, device_size)?;
+        // SAFETY: the caller vouches for the string.
+        let id = unsafe { required_str(removal.id, "id") }?.to_owned();
+        let request = Removal { id, kind: None, live_only: false, wait: false };
+        let outcome = cold::remove(&mut handle.lock(), &request)?;
+        // SAFETY: the caller vouches for the struct.
+        Ok(unsafe { give_answer(&outcome, ret_device, device_size) })
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}

@@ -1,0 +1,194 @@
+/* NICs and disks in the record of a guest that does not run, up to the command that boots it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "support/files.h"
+#include "support/library.h"
+#include "support/net.h"
+
+static char directory[TEST_PATH];
+
+static int nic(struct kvm_runtime *runtime, const struct kvm_hotplug_nic *request, struct kvm_hotplug_device *device)
+{
+    return kvm_runtime_add_nic(runtime, request, sizeof *request, device, device == NULL ? 0 : sizeof *device, &failure);
+}
+
+static int disk(struct kvm_runtime *runtime, const struct kvm_hotplug_disk *request, struct kvm_hotplug_device *device)
+{
+    return kvm_runtime_add_disk(runtime, request, sizeof *request, device, device == NULL ? 0 : sizeof *device, &failure);
+}
+
+static int take_out(struct kvm_runtime *runtime, const char *id)
+{
+    struct kvm_hotplug_removal removal = {.id = id};
+
+    return kvm_runtime_remove(runtime, &removal, sizeof removal, NULL, 0, &failure);
+}
+
+static struct kvm_runtime *new_record(const char *name, const char *machine, char path[TEST_PATH])
+{
+    const char *const command[] = {"qemu", "-machine", machine};
+    struct kvm_runtime_config config = {.command = command, .command_count = 3};
+    struct kvm_runtime *runtime = NULL;
+
+    path_in(path, directory, name);
+    works(kvm_runtime_new(&config, sizeof config, &runtime, &failure));
+    works(kvm_runtime_save(runtime, path, &failure));
+    return runtime;
+}
+
+static struct kvm_hotplug_device find(struct kvm_runtime *runtime, const char *id)
+{
+    struct kvm_hotplug_device devices[16];
+    size_t count = 0, i;
+
+    works(kvm_runtime_list(runtime, devices, sizeof *devices, 16, &count, &failure));
+    for (i = 0; i < count; i++)
+        if (strcmp(devices[i].id, id) == 0)
+            return devices[i];
+    FAIL("there is no %s", id);
+}
+
+static size_t count_of(struct kvm_runtime *runtime)
+{
+    size_t count = 0;
+
+    works(kvm_runtime_list(runtime, NULL, 0, 0, &count, &failure));
+    return count;
+}
+
+/* The next boot, up to its command. */
+static void boot(struct kvm_runtime *runtime)
+{
+    struct kvm_boot *made = NULL;
+
+    works(kvm_runtime_boot(runtime, NULL, 0, &made, &failure));
+    kvm_boot_free(made);
+}
+
+static void adding(void)
+{
+    struct kvm_hotplug_device device = {0}, other = {0};
+    char path[TEST_PATH], image[TEST_PATH];
+    struct kvm_runtime *runtime = new_record("pc", "pc", path);
+    struct kvm_hotplug_nic lan = {.id = "lan", .mac = "52:54:00:00:00:01", .queues = 2};
+    struct kvm_hotplug_disk data = {.path = image};
+    int32_t fd = 1;
+
+    path_in(image, directory, "data.img");
+    fails(disk(runtime, &data, &device), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, "data.img");
+    image_raw(image, MEBIBYTE);
+    works(nic(runtime, &(struct kvm_hotplug_nic){0}, &device));
+    CHECK_TEXT(device.id, "nic-pci-4");
+    CHECK_NUMBER(device.state, KVM_HOTPLUG_AFTER_REBOOT);
+    CHECK_PART(device.mac, "52:54:00:");
+    works(nic(runtime, &lan, &device));
+    CHECK_NUMBER(device.slot, 5);
+    works(nic(runtime, &lan, &other));
+    CHECK(memcmp(&device, &other, sizeof device) == 0);
+    works(disk(runtime, &data, &device));
+    CHECK_TEXT(device.id, "disk-pci-6");
+    CHECK(file_contains(path, "\"add-after-reboot\""));
+
+    lan.queues = 3;
+    fails(nic(runtime, &lan, NULL), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT, "lan exists with another queues");
+    fails(nic(runtime, &(struct kvm_hotplug_nic){.mac = "52:54:00:00:00:01"}, NULL), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT,
+          "is used by lan");
+    fails(disk(runtime, &data, NULL), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT, "is used by disk-pci-6");
+    fails(nic(runtime, &(struct kvm_hotplug_nic){.bus = "pci.0", .slot = 6}, NULL), -EADDRINUSE,
+          KVM_HOTPLUG_ERROR_ADDRESS_TAKEN, "taken by disk-pci-6");
+    invalid(nic(runtime, &(struct kvm_hotplug_nic){.tap_fds = &fd, .tap_fd_count = 1}, NULL), "when it is started");
+    fails(nic(runtime, &(struct kvm_hotplug_nic){.model = "usb-net"}, NULL), -EOPNOTSUPP, KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE,
+          "no PCI device");
+    CHECK_NUMBER(count_of(runtime), 3);
+    /* A model that no running guest could be given, at a place that is its own. */
+    works(nic(runtime, &(struct kvm_hotplug_nic){.model = "e1000", .bus = "pci.0", .slot = 3}, &device));
+    CHECK_NUMBER(device.slot, 3);
+    boot(runtime);
+    CHECK_NUMBER(find(runtime, "lan").state, KVM_HOTPLUG_DONE);
+    CHECK_NUMBER(find(runtime, "lan").slot, 5);
+    CHECK(!file_contains(path, "after-reboot"));
+    kvm_runtime_free(runtime);
+}
+
+static void ports_and_controllers(void)
+{
+    struct kvm_hotplug_device device = {0};
+    char path[TEST_PATH], image[TEST_PATH];
+    struct kvm_runtime *runtime = new_record("q35", "q35", path);
+
+    path_in(image, directory, "scsi.img");
+    image_raw(image, MEBIBYTE);
+    works(nic(runtime, &(struct kvm_hotplug_nic){0}, &device));
+    CHECK_TEXT(device.bus, "rp1");
+    CHECK_TEXT(device.id, "nic-pci-rp1");
+    works(disk(runtime, &(struct kvm_hotplug_disk){.path = image, .model = "scsi-hd"}, &device));
+    CHECK_TEXT(device.bus, "scsi-pci-rp2.0");
+    CHECK_NUMBER(count_of(runtime), 3);
+    CHECK_NUMBER(find(runtime, "scsi-pci-rp2").state, KVM_HOTPLUG_AFTER_REBOOT);
+    fails(take_out(runtime, "scsi-pci-rp2"), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT, device.id);
+    boot(runtime);
+    CHECK_NUMBER(find(runtime, "scsi-pci-rp2").state, KVM_HOTPLUG_DONE);
+    works(take_out(runtime, device.id));
+    works(take_out(runtime, "scsi-pci-rp2"));
+    boot(runtime);
+    CHECK_NUMBER(count_of(runtime), 1);
+    kvm_runtime_free(runtime);
+}
+
+/* What goes makes room for what comes, before the boot that does both. */
+static void replacing(void)
+{
+    struct kvm_hotplug_device device = {0};
+    char path[TEST_PATH], image[TEST_PATH];
+    struct kvm_runtime *runtime = new_record("replacing", "pc", path), *copy = NULL;
+    struct kvm_hotplug_nic lan = {.id = "lan", .mac = "52:54:00:00:00:01"};
+    struct kvm_hotplug_disk data = {.id = "data", .path = image, .serial = "S1"};
+
+    path_in(image, directory, "replacing.img");
+    image_raw(image, MEBIBYTE);
+    works(nic(runtime, &lan, &device));
+    works(disk(runtime, &data, &device));
+    /* Never in the guest: gone at once. */
+    works(take_out(runtime, "lan"));
+    CHECK_NUMBER(count_of(runtime), 1);
+    answers(take_out(runtime, "lan"), KVM_HOTPLUG_ABSENT);
+    works(nic(runtime, &lan, &device));
+    boot(runtime);
+
+    works(take_out(runtime, "lan"));
+    works(take_out(runtime, "lan"));
+    works(take_out(runtime, "data"));
+    CHECK_NUMBER(find(runtime, "lan").removed_after_reboot, 1);
+    fails(nic(runtime, &lan, NULL), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT, "to be removed with the next boot");
+    lan.id = "other";
+    lan.model = "e1000";
+    works(nic(runtime, &lan, &device));
+    data.id = "more";
+    works(disk(runtime, &data, &device));
+    CHECK_NUMBER(count_of(runtime), 4);
+    /* It is a record like any other. */
+    works(kvm_runtime_read(path, &copy, &failure));
+    CHECK_NUMBER(count_of(copy), 4);
+    fails(nic(copy, &(struct kvm_hotplug_nic){0}, NULL), -EROFS, KVM_HOTPLUG_ERROR_STATE, "reading only");
+    fails(take_out(copy, "more"), -EROFS, KVM_HOTPLUG_ERROR_STATE, "reading only");
+    kvm_runtime_free(copy);
+    boot(runtime);
+    CHECK_NUMBER(count_of(runtime), 2);
+    CHECK_TEXT(find(runtime, "other").mac, "52:54:00:00:00:01");
+    kvm_runtime_free(runtime);
+    works(kvm_runtime_new(NULL, 0, &runtime, &failure));
+    fails(nic(runtime, &(struct kvm_hotplug_nic){0}, NULL), -EBADFD, KVM_HOTPLUG_ERROR_STATE, "no file yet");
+    kvm_runtime_free(runtime);
+}
+
+int main(void)
+{
+    test_begin("api-cold", 60);
+    net_private();
+    directory_new(directory);
+    adding();
+    ports_and_controllers();
+    replacing();
+    return test_end();
+}

@@ -1,0 +1,220 @@
+/* Record and guest are compared both ways: each thing they can disagree about is found, named and told in words. Mending
+ * does what is safe, and touches nothing that is not ours. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "support/plug.h"
+
+enum { MOST = 8 };
+
+static struct vm vm;
+static char image[TEST_PATH], other[TEST_PATH];
+static struct kvm_hotplug_difference found[MOST];
+
+static size_t verify(void)
+{
+    size_t count = 0;
+
+    works(kvm_hotplug_verify(vm.guest, 0, found, sizeof found[0], MOST, &count, &failure));
+    return count;
+}
+
+static size_t mend(void)
+{
+    size_t count = 0;
+
+    works(kvm_hotplug_mend(vm.guest, 0, found, sizeof found[0], MOST, &count, &failure));
+    return count;
+}
+
+/* Of those found, the one of this kind about this id. */
+static const struct kvm_hotplug_difference *difference(size_t count, uint32_t mismatch, const char *id)
+{
+    for (size_t i = 0; i < count; i++)
+        if (found[i].mismatch == mismatch && strcmp(found[i].id, id) == 0)
+            return &found[i];
+    FAIL("of %zu differences (the first: %s) none is a %u about %s", count, count ? found[0].text : "", mismatch, id);
+}
+
+/* Puts another text into the runtime file while nobody has the guest open; answers what was there before. */
+static char *rewrite(const char *from, const char *to)
+{
+    char *record, *at, *changed;
+
+    vm_close(&vm);
+    record = file_read(vm.path, NULL);
+    at = strstr(record, from);
+    if (at == NULL)
+        FAIL("%s is not in %s", from, record);
+    changed = malloc(strlen(record) + strlen(to) + 1);
+    CHECK(changed != NULL);
+    sprintf(changed, "%.*s%s%s", (int)(at - record), record, to, at + strlen(from));
+    file_write(vm.path, changed, strlen(changed));
+    free(changed);
+    vm_open(&vm);
+    return record;
+}
+
+static void put_back(char *record)
+{
+    vm_close(&vm);
+    file_write(vm.path, record, strlen(record));
+    free(record);
+    vm_open(&vm);
+    CHECK_NUMBER(verify(), 0);
+}
+
+/* One setting at a time; none of them can be mended without a decision. */
+static void settings(void)
+{
+    static const struct {
+        const char *from, *to, *id;
+        uint32_t mismatch;
+        const char *recorded, *there;
+    } table[] = {
+        {"\"mac\": \"52:54:00:12:34:56\"", "\"mac\": \"52:54:00:12:34:57\"", "lan", KVM_HOTPLUG_MISMATCH_MAC,
+         "52:54:00:12:34:57", "52:54:00:12:34:56"},
+        {"\"queues\": 2", "\"queues\": 3", "lan", KVM_HOTPLUG_MISMATCH_QUEUES, "8", "6"},
+        {"\"mtu\": 1400", "\"mtu\": 1300", "lan", KVM_HOTPLUG_MISMATCH_MTU, "1300", "1400"},
+        {"\"model\": \"virtio-net-pci-transitional\"", "\"model\": \"virtio-net-pci-non-transitional\"", "lan",
+         KVM_HOTPLUG_MISMATCH_MODEL, "non-transitional", "virtio-net-pci-transitional"},
+        {"\"serial\": \"abc\"", "\"serial\": \"abd\"", "data", KVM_HOTPLUG_MISMATCH_SERIAL, "abd", "abc"},
+        {"\"boot_index\": 3", "\"boot_index\": 4", "data", KVM_HOTPLUG_MISMATCH_SETTING, "4", "3"},
+        {"\"read_only\": true", "\"read_only\": false", "cd", KVM_HOTPLUG_MISMATCH_READ_ONLY, "writable", "read-only"},
+    };
+
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        char *record = rewrite(table[i].from, table[i].to), *picture = vm_picture(&vm);
+        const struct kvm_hotplug_difference *one = difference(verify(), table[i].mismatch, table[i].id);
+        CHECK_PART(one->recorded, table[i].recorded);
+        CHECK_PART(one->found, table[i].there);
+        CHECK_PART(one->text, table[i].id);
+        CHECK_PART(one->text, table[i].recorded);
+        CHECK_NUMBER(one->mendable, 0);
+        difference(mend(), table[i].mismatch, table[i].id);
+        CHECK_PICTURE(&vm, picture);
+        free(picture);
+        put_back(record);
+    }
+}
+
+/* The image has grown behind QEMU's back. */
+static void size(void)
+{
+    image_raw(image, 2 * MEBIBYTE);
+    const struct kvm_hotplug_difference *one = difference(verify(), KVM_HOTPLUG_MISMATCH_SIZE, "data");
+    CHECK_PART(one->recorded, "2097152");
+    CHECK_PART(one->found, "1048576");
+    CHECK_NUMBER(one->mendable, 0);
+    image_raw(image, MEBIBYTE);
+    CHECK_NUMBER(verify(), 0);
+}
+
+/* Recorded where it does not sit: mending records where it does. */
+static void address(void)
+{
+    struct kvm_hotplug_device device = vm_device(&vm, "data");
+    char from[96], to[64], *picture = vm_picture(&vm);
+
+    if (vm.qemu->q35)
+        snprintf(from, sizeof from, "\"bus\": \"%s\"", device.bus), strcpy(to, "\"bus\": \"rp7\"");
+    else
+        snprintf(from, sizeof from, "\"slot\": %u", device.slot), strcpy(to, "\"slot\": 20");
+    free(rewrite(from, to));
+    CHECK_NUMBER(difference(verify(), KVM_HOTPLUG_MISMATCH_ADDRESS, "data")->mendable, 1);
+    CHECK_NUMBER(mend(), 0);
+    CHECK_TEXT(vm_device(&vm, "data").bus, device.bus);
+    CHECK_NUMBER(vm_device(&vm, "data").slot, device.slot);
+    CHECK_PICTURE(&vm, picture);
+    free(picture);
+}
+
+/* Somebody else's device is told of, and left alone. */
+static void foreign(void)
+{
+    char *picture;
+
+    vm_observe(&vm, vm.qemu->q35
+                        ? "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtio-rng-pci\",\"id\":\"theirs\",\"bus\":\"rp6\"}}"
+                        : "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtio-rng-pci\",\"id\":\"theirs\"}}");
+    picture = vm_picture(&vm);
+    const struct kvm_hotplug_difference *one = difference(verify(), KVM_HOTPLUG_MISMATCH_FOREIGN, "theirs");
+    CHECK_NUMBER(one->mendable, 0);
+    CHECK_PART(one->text, "theirs");
+    CHECK_NUMBER(mend(), 1);
+    CHECK_PICTURE(&vm, picture);
+    free(picture);
+}
+
+/* A record without a device that the guest has: it is not ours then, nor is what stands behind it. */
+static void unknown(void)
+{
+    char *record = rewrite("\"id\": \"cd\"", "\"id\": \"dc\""), *picture = vm_picture(&vm);
+    size_t count = verify();
+
+    CHECK_NUMBER(difference(count, KVM_HOTPLUG_MISMATCH_FOREIGN, "cd")->mendable, 0);
+    CHECK_NUMBER(difference(count, KVM_HOTPLUG_MISMATCH_MISSING, "dc")->mendable, 1);
+    mend();
+    CHECK_PICTURE(&vm, picture);
+    CHECK(!vm_record_contains(&vm, "\"dc\""));
+    free(picture);
+    vm_close(&vm);
+    file_write(vm.path, record, strlen(record));
+    free(record);
+    vm_open(&vm);
+}
+
+/* A device that left while the record did not hear of it: mending takes down what stood behind it, and tells. */
+static void missing(void)
+{
+    char *before = rewrite("\"id\": \"data\"", "\"id\": \"atad\"");
+    size_t count;
+
+    free(before);
+    vm_observe(&vm, "{\"execute\":\"device_del\",\"arguments\":{\"id\":\"data\"}}");
+    if (has_native_hotplug(vm.qemu))
+        native_switch_off(vm.qemu, "rp1");
+    else
+        vm_reset(&vm);
+    CHECK(qmp_wait_event(vm.qemu, "DEVICE_DELETED", "\"device\":\"data\"", test_patience(10000)) != NULL);
+    count = verify();
+    CHECK_NUMBER(difference(count, KVM_HOTPLUG_MISMATCH_MISSING, "atad")->mendable, 1);
+    CHECK_NUMBER(difference(count, KVM_HOTPLUG_MISMATCH_ORPHAN_NODE, "data")->mendable, 1);
+    CHECK_NUMBER(difference(count, KVM_HOTPLUG_MISMATCH_ORPHAN_FDSET, "data")->mendable, 1);
+    /* What is left is the other one's. */
+    CHECK_NUMBER(mend(), 1);
+    difference(1, KVM_HOTPLUG_MISMATCH_FOREIGN, "theirs");
+    CHECK(!qmp_contains(vm.qemu, "{\"execute\":\"query-named-block-nodes\"}", "\"node-name\":\"data\""));
+    CHECK(!qmp_contains(vm.qemu, "{\"execute\":\"query-fdsets\"}", "kvm-hotplug:data"));
+    CHECK(!vm_record_contains(&vm, "atad"));
+    CHECK_NUMBER(mend(), 1);
+}
+
+int main(void)
+{
+    struct kvm_hotplug_nic nic = {.id = "lan", .mac = "52:54:00:12:34:56", .queues = 2, .mtu = 1400,
+                                  .model = "virtio-net-pci-transitional"};
+    struct kvm_hotplug_disk disk = {.id = "data", .path = image, .serial = "abc", .boot_index = 3,
+                                    .flags = KVM_HOTPLUG_BOOT_INDEX};
+    struct kvm_hotplug_disk cd = {.id = "cd", .path = other, .flags = KVM_HOTPLUG_READ_ONLY};
+
+    test_begin("qemu-verify", 120);
+    vm_start(&vm, &(struct qemu_options){.root_ports = 8});
+    path_in(image, vm.qemu->dir, "data.img");
+    path_in(other, vm.qemu->dir, "other.img");
+    image_raw(image, MEBIBYTE);
+    image_raw(other, MEBIBYTE);
+    works(add_nic(&vm, &nic, NULL));
+    works(add_disk(&vm, &disk, NULL));
+    works(add_disk(&vm, &cd, NULL));
+    CHECK_NUMBER(verify(), 0);
+    settings();
+    size();
+    address();
+    foreign();
+    unknown();
+    missing();
+    vm_stop(&vm);
+    return test_end();
+}
