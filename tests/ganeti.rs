@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::result_large_err)]
 
+#[path = "ganeti/boot.rs"]
+mod boot;
 #[path = "ganeti/convert.rs"]
 mod convert;
 #[path = "ganeti/identity.rs"]

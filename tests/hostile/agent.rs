@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use kvm_hotplug::Error;
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
-use kvm_hotplug::hotplug::{DiskRequest, Guest, NicRequest, Outcome, Removal, TapSource, Wish};
+use kvm_hotplug::hotplug::{
+    DiskRequest, Guest, NewSize, NicRequest, Outcome, RawCommand, Removal, TapSource, Wish,
+};
 use kvm_hotplug::ids::DeviceId;
 use kvm_hotplug::log::{Level, Log, Sink};
 use kvm_hotplug::net::vhost::VhostMode;
@@ -166,6 +168,14 @@ impl Scene {
             Step::SlotMap => drop(call(&name, TIMEOUT, || guest.slot_map(TIMEOUT))),
             Step::Verify => drop(call(&name, TIMEOUT, || guest.verify(TIMEOUT))),
             Step::Mend => drop(call(&name, TIMEOUT, || guest.mend(TIMEOUT))),
+            Step::SetLink(id, up) => drop(call(&name, TIMEOUT, || guest.set_link(id, *up, TIMEOUT))),
+            Step::Resize(id, bytes) => {
+                let size = NewSize { bytes: *bytes, may_shrink: true };
+                drop(call(&name, TIMEOUT, || guest.resize_disk(id, size, TIMEOUT)));
+            }
+            Step::Describe => drop(call(&name, TIMEOUT, || guest.describe(None, TIMEOUT))),
+            Step::Ask(what) => drop(call(&name, TIMEOUT, || guest.qmp(&ask(what), TIMEOUT))),
+            Step::Watch(on) => drop(call(&name, TIMEOUT, || guest.watch_qmp(*on))),
             Step::Events | Step::NewAgent | Step::Unasked(_) | Step::HangUp => {
                 while call(&name, TIMEOUT, || guest.next_event()).unwrap().is_some() {}
             }
@@ -233,6 +243,10 @@ fn open(runtime: &Path, socket: &Path, timeout: Duration) -> Result<Guest, Error
 
 fn wish(id: Option<&str>) -> Wish {
     Wish { id: id.map(|id| DeviceId::parse(id).unwrap()), ..Wish::default() }
+}
+
+fn ask(what: &str) -> RawCommand {
+    RawCommand { name: what.to_owned(), arguments: serde_json::Map::new(), fd: None, force: false }
 }
 
 fn removal(id: &str, wait: bool) -> Removal {

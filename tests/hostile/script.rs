@@ -89,6 +89,13 @@ pub enum Step {
     SlotMap,
     Verify,
     Mend,
+    SetLink(&'static str, bool),
+    Resize(&'static str, Option<u64>),
+    Describe,
+    /// A command of the agent's own.
+    Ask(&'static str),
+    /// Raw events are wanted, or no more.
+    Watch(bool),
     Events,
     /// The peer says this although nobody asked.
     Unasked(Blob),
@@ -115,6 +122,9 @@ fn hello() -> impl Strategy<Value = Hello> {
     ]
 }
 
+const SIZES: [Option<u64>; 3] = [None, Some(2 << 20), Some(4 << 20)];
+const QUESTIONS: [&str; 3] = ["query-status", "query-pci", "stop"];
+
 fn step() -> impl Strategy<Value = Step> {
     let nic = prop_oneof![Just(None), select(&NICS[..]).prop_map(Some)];
     let disk = prop_oneof![Just(None), select(&DISKS[..]).prop_map(Some)];
@@ -128,6 +138,11 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::SlotMap),
         1 => Just(Step::Verify),
         2 => Just(Step::Mend),
+        2 => (any_id(), any::<bool>()).prop_map(|(id, up)| Step::SetLink(id, up)),
+        2 => (any_id(), select(&SIZES[..])).prop_map(|(id, size)| Step::Resize(id, size)),
+        1 => Just(Step::Describe),
+        1 => select(&QUESTIONS[..]).prop_map(Step::Ask),
+        1 => any::<bool>().prop_map(Step::Watch),
         1 => Just(Step::Events),
         2 => blob().prop_map(Step::Unasked),
         1 => Just(Step::HangUp),
