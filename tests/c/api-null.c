@@ -49,11 +49,29 @@ static void boots(void)
     null(kvm_runtime_boot(runtime, NULL, 0, NULL, &failure), "ret_boot");
     null(kvm_runtime_plan_boot(NULL, 0, &plan, sizeof plan, &failure), "runtime");
     null(kvm_runtime_plan_boot(runtime, 0, NULL, sizeof plan, &failure), "ret_plan");
+    null(kvm_runtime_check(NULL, 0, NULL, 0, NULL, 0, 0, &count, &failure), "runtime");
+    null(kvm_runtime_check(runtime, 0, NULL, 0, NULL, 0, 0, NULL, &failure), "ret_count");
     CHECK(boot == NULL);
     CHECK(kvm_boot_argv(NULL, &count) == NULL);
     CHECK(kvm_boot_fds(NULL, &count) == NULL);
     CHECK_NUMBER(kvm_boot_inherit(NULL), -EBADF);
     kvm_boot_free(NULL);
+}
+
+static void cold(void)
+{
+    struct kvm_hotplug_nic nic = {.queues = 1};
+    struct kvm_hotplug_disk disk = {.path = NULL};
+    struct kvm_hotplug_removal removal = {.id = NULL};
+
+    null(kvm_runtime_add_nic(NULL, &nic, sizeof nic, NULL, 0, &failure), "runtime");
+    null(kvm_runtime_add_nic(runtime, NULL, sizeof nic, NULL, 0, &failure), "nic");
+    null(kvm_runtime_add_disk(NULL, &disk, sizeof disk, NULL, 0, &failure), "runtime");
+    null(kvm_runtime_add_disk(runtime, NULL, sizeof disk, NULL, 0, &failure), "disk");
+    null(kvm_runtime_add_disk(runtime, &disk, sizeof disk, NULL, 0, &failure), "path");
+    null(kvm_runtime_remove(NULL, &removal, sizeof removal, NULL, 0, &failure), "runtime");
+    null(kvm_runtime_remove(runtime, NULL, sizeof removal, NULL, 0, &failure), "removal");
+    null(kvm_runtime_remove(runtime, &removal, sizeof removal, NULL, 0, &failure), "id");
 }
 
 static void opening(void)
@@ -136,6 +154,7 @@ int main(void)
     test_begin("api-null", 10);
     records();
     boots();
+    cold();
     opening();
     guests();
     taps();
