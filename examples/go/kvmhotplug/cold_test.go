@@ -1,0 +1,52 @@
+package kvmhotplug_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"example.org/kvmhotplug"
+)
+
+// A guest that does not run gets a disk, is booted with it, and loses it with the next boot.
+func TestDevicesOfAGuestThatDoesNotRun(t *testing.T) {
+	folder := t.TempDir()
+	image := filepath.Join(folder, "data.img")
+	ok(t, os.WriteFile(image, make([]byte, 4096), 0o600))
+	record, err := kvmhotplug.New(kvmhotplug.Config{Command: []string{"qemu"}})
+	ok(t, err)
+	defer record.Close()
+	ok(t, record.Save(filepath.Join(folder, "vm.runtime")))
+	boot := func() {
+		t.Helper()
+		command, err := record.Boot(kvmhotplug.BootOptions{})
+		ok(t, err)
+		ok(t, command.Close())
+	}
+	remove := func(id string, want bool) {
+		t.Helper()
+		there, err := record.Remove(id)
+		ok(t, err)
+		if there != want {
+			t.Errorf("%s was there: %v, want %v", id, there, want)
+		}
+	}
+
+	disk, err := record.AddDisk(kvmhotplug.Disk{Path: image})
+	ok(t, err)
+	if disk.ID != "disk-pci-4" || disk.State != kvmhotplug.AfterReboot {
+		t.Errorf("got %+v", disk)
+	}
+	nic, err := record.AddNIC(kvmhotplug.NIC{Model: "e1000"})
+	ok(t, err)
+	remove(nic.ID, true)
+	remove(nic.ID, false)
+	if _, err := record.AddNIC(kvmhotplug.NIC{Model: "usb-net"}); !errors.Is(err, kvmhotplug.ErrNotHotpluggable) {
+		t.Errorf("a NIC that is no PCI device: %v", err)
+	}
+	boot()
+	remove(disk.ID, true)
+	boot()
+	remove(disk.ID, false)
+}
