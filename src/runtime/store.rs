@@ -326,6 +326,32 @@ mod tests {
         assert_eq!(place.read(Part::Record).unwrap().unwrap(), b"old");
     }
 
+    /// Two parts are replaced together or not at all.
+    #[test]
+    fn what_cannot_be_put_in_place_takes_the_rest_back() {
+        let (dir, place) = place();
+        place.replace(Part::Record, b"old").unwrap();
+        let both = || {
+            let mut staged = place.stage(Part::Record, b"new").unwrap();
+            staged.add(Part::Companion, Some(b"beside")).unwrap();
+            staged
+        };
+        let obstacle = dir.path().join("web1.runtime.kvm-hotplug");
+        std::fs::create_dir_all(obstacle.join("full")).unwrap();
+        let error = place.settle(both(), RenameFlags::empty()).unwrap_err();
+        assert!(error.left().is_empty() && error.message().contains("web1.runtime.kvm-hotplug"), "{error}");
+        assert_eq!(place.read(Part::Record).unwrap().unwrap(), b"old");
+        std::fs::remove_dir_all(obstacle).unwrap();
+        assert_eq!(names(&dir), ["web1.runtime"]);
+        place.settle(both(), RenameFlags::empty()).unwrap();
+        assert_eq!(place.read(Part::Record).unwrap().unwrap(), b"new");
+        assert_eq!(place.read(Part::Companion).unwrap().unwrap(), b"beside");
+        let mut staged = place.stage(Part::Record, b"newer").unwrap();
+        staged.add(Part::Companion, None).unwrap();
+        place.settle(staged, RenameFlags::empty()).unwrap();
+        assert_eq!(names(&dir), ["web1.runtime"]);
+    }
+
     #[test]
     fn links_and_odd_files_are_refused() {
         let (dir, place) = place();
