@@ -19,7 +19,7 @@ static void *cancel(void *unused)
     int running;
 
     (void)unused;
-    sleep_ms(100);
+    sleep_ms(test_patience(100));
     do {
         running = kvm_hotplug_cancel(vm.guest, NULL);
         CHECK(running >= 0 && now_ms() < end);

@@ -17,7 +17,7 @@ static char image[TEST_PATH];
 
 static void *add_disk_in_vain(void *unused)
 {
-    struct kvm_hotplug_disk disk = {.id = "data", .path = image, .timeout_ms = STALL_MS};
+    struct kvm_hotplug_disk disk = {.id = "data", .path = image, .timeout_ms = (uint32_t)test_patience(STALL_MS)};
 
     (void)unused;
     fails(kvm_hotplug_add_disk(vm.guest, &disk, sizeof disk, NULL, 0, &failure), -ETIMEDOUT, KVM_HOTPLUG_ERROR_TIMEOUT,
