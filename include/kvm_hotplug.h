@@ -65,6 +65,11 @@
  */
 
 /**
+ * Most devices in one call.
+ */
+#define KVM_HOTPLUG_MOST_AT_ONCE 256
+
+/**
  * Flag of struct kvm_boot_options: QEMU gets -S, so that the guest does not run until the monitor command "cont". A
  * migration target then also waits for it after the migration.
  */
@@ -866,102 +871,6 @@ struct kvm_hotplug_error;
 struct kvm_runtime;
 
 /**
- * How a guest is to be started. Zero everywhere is the default: a boot. Strings are borrowed for the call.
- */
-struct kvm_boot_options {
-    /**
-     * Where the migration comes in, with KVM_BOOT_INCOMING_TCP and KVM_BOOT_INCOMING_UNIX; NULL otherwise.
-     */
-    const char *incoming_address;
-    /**
-     * One of enum kvm_boot_incoming.
-     */
-    uint32_t incoming;
-    /**
-     * The descriptor that the migration comes in by, with KVM_BOOT_INCOMING_FD; it is duplicated. 0 otherwise.
-     */
-    int32_t incoming_fd;
-    /**
-     * Version of the QEMU that the command is for, such as 7 and 2. With it, options are JSON where that version reads
-     * them (-device since 6.2, -netdev since 7.2; -blockdev always); 0 and 0 for options that every version reads.
-     */
-    uint32_t qemu_major;
-    /**
-     * See qemu_major.
-     */
-    uint32_t qemu_minor;
-    /**
-     * Number in QEMU of the first descriptor, 3 or more; 0 means 3. The others follow without a gap.
-     */
-    uint32_t fd_base;
-    /**
-     * Machine q35, boot only: for how many devices, beyond those that it starts with, the running guest shall have root
-     * ports. Ports that an earlier boot left free count. Machine pc has its slots whatever this says.
-     */
-    uint32_t spare_ports;
-    /**
-     * KVM_BOOT_PAUSED or 0.
-     */
-    uint32_t flags;
-    /**
-     * Must be 0.
-     */
-    uint32_t reserved;
-};
-
-/**
- * How full the next boot will be.
- */
-struct kvm_boot_plan {
-    /**
-     * One of enum kvm_boot_machine.
-     */
-    uint32_t machine;
-    /**
-     * NICs and disks it starts with.
-     */
-    uint32_t devices;
-    /**
-     * Devices that the running guest then has room for: free slots of pci.0 or free root ports.
-     */
-    uint32_t room;
-    /**
-     * Root ports that the command makes.
-     */
-    uint32_t ports;
-    /**
-     * How many of those the last boot did not have.
-     */
-    uint32_t new_ports;
-    /**
-     * Must be 0.
-     */
-    uint32_t reserved;
-};
-
-/**
- * One thing that stands in the way. Strings are UTF-8, end in NUL, and are cut if they are longer.
- */
-struct kvm_runtime_problem {
-    /**
-     * Id of the device that it is about; empty for the guest as a whole.
-     */
-    char id[64];
-    /**
-     * What is wrong, in a sentence.
-     */
-    char text[512];
-    /**
-     * One of enum kvm_runtime_trouble.
-     */
-    uint32_t trouble;
-    /**
-     * Always 0.
-     */
-    uint32_t reserved;
-};
-
-/**
  * A NIC to add. Zero everywhere is the default: a virtio-net-pci with one queue, a generated MAC address and a tap of
  * its own, attached to nothing. Strings and arrays are borrowed for the call.
  */
@@ -1040,6 +949,150 @@ struct kvm_hotplug_nic {
      * Must be 0.
      */
     uint32_t reserved;
+};
+
+/**
+ * A disk to add. Zero everywhere but in path is the default: a writable raw image as virtio-blk-pci. Strings are borrowed
+ * for the call.
+ */
+struct kvm_hotplug_disk {
+    /**
+     * Absolute path of an image file or block device. Required.
+     */
+    const char *path;
+    /**
+     * Id of device and block node: a letter, then up to 30 letters, digits, '-', '.' or '_'. NULL for "disk-pci-<slot>",
+     * or "disk-pci-<bus>" on a root port; for a SCSI disk, "disk-<controller>-<target>", as in "disk-scsi-pci-7-0".
+     */
+    const char *id;
+    /**
+     * Serial number the guest sees, 1 to 20 printable ASCII characters; NULL for none. Not with "scsi-block".
+     */
+    const char *serial;
+    /**
+     * QEMU device model; NULL for "virtio-blk-pci". "scsi-hd" is a disk, and "scsi-block" a SCSI device of the host handed
+     * through (a block device that takes SG_IO; format raw; without serial, block sizes, wwn, cache WRITETHROUGH and
+     * DIRECTSYNC), on the bus of a SCSI controller. Any other that is not of the virtio-blk-pci family is recorded for
+     * the next boot.
+     */
+    const char *model;
+    /**
+     * Bus to sit on; NULL for the first free slot. With it, slot counts.
+     *
+     * For a SCSI disk, the bus of a controller: for one with the id c it is called "c.0". With it and
+     * KVM_HOTPLUG_SCSI_ADDRESS, target and lun count; without that flag, it is unit 0 of the first free target there. NULL
+     * for the first virtio-scsi controller with a free target; if the guest has no such controller, one is plugged in with
+     * the disk, in the first free slot.
+     */
+    const char *bus;
+    /**
+     * One of enum kvm_hotplug_format.
+     */
+    uint32_t format;
+    /**
+     * One of enum kvm_hotplug_cache.
+     */
+    uint32_t cache;
+    /**
+     * One of enum kvm_hotplug_aio.
+     */
+    uint32_t aio;
+    /**
+     * One of enum kvm_hotplug_discard.
+     */
+    uint32_t discard;
+    /**
+     * One of enum kvm_hotplug_detect_zeroes.
+     */
+    uint32_t detect_zeroes;
+    /**
+     * Smallest unit of I/O in bytes, a power of two from 512 to 2097152; 0 means 512.
+     */
+    uint32_t logical_block_size;
+    /**
+     * Unit the guest should align to in bytes, likewise, not below the logical one; 0 means the same.
+     */
+    uint32_t physical_block_size;
+    /**
+     * Virtqueues, 1 to 1024; 0 for QEMU's default. Not for SCSI disks, whose controller has the queues.
+     */
+    uint32_t queues;
+    /**
+     * Slot on bus, 0 to 31. Not for SCSI disks.
+     */
+    uint32_t slot;
+    /**
+     * Place in the firmware's boot order, 0 to 2147483647, with KVM_HOTPLUG_BOOT_INDEX.
+     */
+    uint32_t boot_index;
+    /**
+     * Milliseconds for all of it; 0 means 5000.
+     */
+    uint32_t timeout_ms;
+    /**
+     * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_READ_ONLY, KVM_HOTPLUG_SHARE_RW,
+     * KVM_HOTPLUG_SCSI_ADDRESS.
+     */
+    uint32_t flags;
+    /**
+     * World wide name the guest sees, for "scsi-hd"; 0 for none.
+     */
+    uint64_t wwn;
+    /**
+     * SCSI target on bus, 0 to 255 (QEMU's scsi-id), with KVM_HOTPLUG_SCSI_ADDRESS.
+     */
+    uint32_t target;
+    /**
+     * Unit of the target, 0 to 16383, with KVM_HOTPLUG_SCSI_ADDRESS.
+     */
+    uint32_t lun;
+};
+
+/**
+ * Devices to add or to remove in one call. Zero everywhere is the default. Arrays, and the strings in them, are borrowed for
+ * the call.
+ */
+struct kvm_hotplug_batch {
+    /**
+     * For kvm_hotplug_add_many(): NICs, as an array of structs. Their timeout_ms do not count.
+     */
+    const struct kvm_hotplug_nic *nics;
+    /**
+     * sizeof nics[0].
+     */
+    size_t nic_size;
+    /**
+     * Number of nics.
+     */
+    size_t nic_count;
+    /**
+     * For kvm_hotplug_add_many(): disks, as an array of structs. Their timeout_ms do not count.
+     */
+    const struct kvm_hotplug_disk *disks;
+    /**
+     * sizeof disks[0].
+     */
+    size_t disk_size;
+    /**
+     * Number of disks.
+     */
+    size_t disk_count;
+    /**
+     * For kvm_hotplug_del_many(): ids of NICs and disks.
+     */
+    const char *const *ids;
+    /**
+     * Number of ids.
+     */
+    size_t id_count;
+    /**
+     * Milliseconds for all of it; 0 means 5000 for kvm_hotplug_add_many() and 20000 for kvm_hotplug_del_many().
+     */
+    uint32_t timeout_ms;
+    /**
+     * For kvm_hotplug_del_many(): KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT.
+     */
+    uint32_t flags;
 };
 
 /**
@@ -1191,100 +1244,99 @@ struct kvm_hotplug_device {
 };
 
 /**
- * A disk to add. Zero everywhere but in path is the default: a writable raw image as virtio-blk-pci. Strings are borrowed
- * for the call.
+ * How a guest is to be started. Zero everywhere is the default: a boot. Strings are borrowed for the call.
  */
-struct kvm_hotplug_disk {
+struct kvm_boot_options {
     /**
-     * Absolute path of an image file or block device. Required.
+     * Where the migration comes in, with KVM_BOOT_INCOMING_TCP and KVM_BOOT_INCOMING_UNIX; NULL otherwise.
      */
-    const char *path;
+    const char *incoming_address;
     /**
-     * Id of device and block node: a letter, then up to 30 letters, digits, '-', '.' or '_'. NULL for "disk-pci-<slot>",
-     * or "disk-pci-<bus>" on a root port; for a SCSI disk, "disk-<controller>-<target>", as in "disk-scsi-pci-7-0".
+     * One of enum kvm_boot_incoming.
      */
-    const char *id;
+    uint32_t incoming;
     /**
-     * Serial number the guest sees, 1 to 20 printable ASCII characters; NULL for none. Not with "scsi-block".
+     * The descriptor that the migration comes in by, with KVM_BOOT_INCOMING_FD; it is duplicated. 0 otherwise.
      */
-    const char *serial;
+    int32_t incoming_fd;
     /**
-     * QEMU device model; NULL for "virtio-blk-pci". "scsi-hd" is a disk, and "scsi-block" a SCSI device of the host handed
-     * through (a block device that takes SG_IO; format raw; without serial, block sizes, wwn, cache WRITETHROUGH and
-     * DIRECTSYNC), on the bus of a SCSI controller. Any other that is not of the virtio-blk-pci family is recorded for
-     * the next boot.
+     * Version of the QEMU that the command is for, such as 7 and 2. With it, options are JSON where that version reads
+     * them (-device since 6.2, -netdev since 7.2; -blockdev always); 0 and 0 for options that every version reads.
      */
-    const char *model;
+    uint32_t qemu_major;
     /**
-     * Bus to sit on; NULL for the first free slot. With it, slot counts.
-     *
-     * For a SCSI disk, the bus of a controller: for one with the id c it is called "c.0". With it and
-     * KVM_HOTPLUG_SCSI_ADDRESS, target and lun count; without that flag, it is unit 0 of the first free target there. NULL
-     * for the first virtio-scsi controller with a free target; if the guest has no such controller, one is plugged in with
-     * the disk, in the first free slot.
+     * See qemu_major.
      */
-    const char *bus;
+    uint32_t qemu_minor;
     /**
-     * One of enum kvm_hotplug_format.
+     * Number in QEMU of the first descriptor, 3 or more; 0 means 3. The others follow without a gap.
      */
-    uint32_t format;
+    uint32_t fd_base;
     /**
-     * One of enum kvm_hotplug_cache.
+     * Machine q35, boot only: for how many devices, beyond those that it starts with, the running guest shall have root
+     * ports. Ports that an earlier boot left free count. Machine pc has its slots whatever this says.
      */
-    uint32_t cache;
+    uint32_t spare_ports;
     /**
-     * One of enum kvm_hotplug_aio.
-     */
-    uint32_t aio;
-    /**
-     * One of enum kvm_hotplug_discard.
-     */
-    uint32_t discard;
-    /**
-     * One of enum kvm_hotplug_detect_zeroes.
-     */
-    uint32_t detect_zeroes;
-    /**
-     * Smallest unit of I/O in bytes, a power of two from 512 to 2097152; 0 means 512.
-     */
-    uint32_t logical_block_size;
-    /**
-     * Unit the guest should align to in bytes, likewise, not below the logical one; 0 means the same.
-     */
-    uint32_t physical_block_size;
-    /**
-     * Virtqueues, 1 to 1024; 0 for QEMU's default. Not for SCSI disks, whose controller has the queues.
-     */
-    uint32_t queues;
-    /**
-     * Slot on bus, 0 to 31. Not for SCSI disks.
-     */
-    uint32_t slot;
-    /**
-     * Place in the firmware's boot order, 0 to 2147483647, with KVM_HOTPLUG_BOOT_INDEX.
-     */
-    uint32_t boot_index;
-    /**
-     * Milliseconds for all of it; 0 means 5000.
-     */
-    uint32_t timeout_ms;
-    /**
-     * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_READ_ONLY, KVM_HOTPLUG_SHARE_RW,
-     * KVM_HOTPLUG_SCSI_ADDRESS.
+     * KVM_BOOT_PAUSED or 0.
      */
     uint32_t flags;
     /**
-     * World wide name the guest sees, for "scsi-hd"; 0 for none.
+     * Must be 0.
      */
-    uint64_t wwn;
+    uint32_t reserved;
+};
+
+/**
+ * How full the next boot will be.
+ */
+struct kvm_boot_plan {
     /**
-     * SCSI target on bus, 0 to 255 (QEMU's scsi-id), with KVM_HOTPLUG_SCSI_ADDRESS.
+     * One of enum kvm_boot_machine.
      */
-    uint32_t target;
+    uint32_t machine;
     /**
-     * Unit of the target, 0 to 16383, with KVM_HOTPLUG_SCSI_ADDRESS.
+     * NICs and disks it starts with.
      */
-    uint32_t lun;
+    uint32_t devices;
+    /**
+     * Devices that the running guest then has room for: free slots of pci.0 or free root ports.
+     */
+    uint32_t room;
+    /**
+     * Root ports that the command makes.
+     */
+    uint32_t ports;
+    /**
+     * How many of those the last boot did not have.
+     */
+    uint32_t new_ports;
+    /**
+     * Must be 0.
+     */
+    uint32_t reserved;
+};
+
+/**
+ * One thing that stands in the way. Strings are UTF-8, end in NUL, and are cut if they are longer.
+ */
+struct kvm_runtime_problem {
+    /**
+     * Id of the device that it is about; empty for the guest as a whole.
+     */
+    char id[64];
+    /**
+     * What is wrong, in a sentence.
+     */
+    char text[512];
+    /**
+     * One of enum kvm_runtime_trouble.
+     */
+    uint32_t trouble;
+    /**
+     * Always 0.
+     */
+    uint32_t reserved;
 };
 
 /**
@@ -1565,6 +1617,64 @@ struct kvm_hotplug_difference {
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+/**
+ * Plugs several NICs and disks into the guest as one operation: one journal entry, one write to the monitor, one wait, one
+ * replacement of the runtime file; NICs with several queues take one more wait, once for all of them. All of it or nothing:
+ * if one device cannot be added, those that could are taken out again. The guest has seen them by then, and is asked to let
+ * go of them; what it does not let go of by the deadline is named by kvm_hotplug_error_left(), and pending.
+ *
+ * The devices get their slots in the order in which they stand: all NICs, then all disks. As in kvm_hotplug_add_nic() and
+ * kvm_hotplug_add_disk(), one that is there already with the same settings is a success.
+ *
+ * `guest`: the handle.
+ * `batch`, `batch_size`: nics and disks, KVM_HOTPLUG_MOST_AT_ONCE at most together, and sizeof *batch. No ids.
+ * `ret_devices`, `device_size`: an array with room for all devices, NICs first, and sizeof ret_devices[0]; or NULL and 0.
+ * Written on success only.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: up to the timeout; a few milliseconds for each device normally. Threads: any.
+ *
+ * Returns KVM_HOTPLUG_DONE (all in the guest), KVM_HOTPLUG_AFTER_REBOOT (some are recorded for the next boot, each device's
+ * state says which), or an error as from kvm_hotplug_add_nic() and kvm_hotplug_add_disk(), of which the message says about
+ * which device it is; -EINVAL also for ids and for flags, -E2BIG also for more devices than allowed.
+ *
+ * On failure guest, host and record are as they were, unless kvm_hotplug_error_undo() says otherwise. An agent that dies
+ * half-way leaves a journal from which the next one completes all of them or none.
+ */
+int kvm_hotplug_add_many(struct kvm_hotplug *guest,
+                         const struct kvm_hotplug_batch *batch,
+                         size_t batch_size,
+                         struct kvm_hotplug_device *ret_devices,
+                         size_t device_size,
+                         struct kvm_hotplug_error **reterr);
+
+/**
+ * Takes several devices out of the guest and its record: the guest is asked for all of them in one write, they are waited for
+ * together, and what stood behind those that are gone is taken down in one go. Each device has an answer of its own, and one
+ * that stays keeps none of the others.
+ *
+ * `guest`: the handle.
+ * `batch`, `batch_size`: ids and flags, KVM_HOTPLUG_MOST_AT_ONCE ids at most, and sizeof *batch. No nics and disks.
+ * `ret_devices`, `device_size`: an array with room for all devices, in the order of ids, and sizeof ret_devices[0]; or NULL and 0.
+ * One that is absent, or whose answer is an error, is all zeros.
+ * `ret_answers`: an array of integers, in the order of ids, with what kvm_hotplug_unplug() would have returned for each; or
+ * NULL. Written whenever the guest could be asked, also if the call then returns an error.
+ * `reterr`: where to put the error, or NULL. It is that of the first device in the list that has one.
+ *
+ * Blocks: up to the timeout, for the guest. Threads: any.
+ *
+ * Returns KVM_HOTPLUG_DONE (all are gone, or were not there), KVM_HOTPLUG_PENDING (at least one is pending),
+ * KVM_HOTPLUG_AFTER_REBOOT (at least one goes with the next boot, none is pending), or the first error as from
+ * kvm_hotplug_unplug(); -EINVAL also for nics, disks and an id that is named twice, -E2BIG also for more ids than allowed.
+ */
+int kvm_hotplug_del_many(struct kvm_hotplug *guest,
+                         const struct kvm_hotplug_batch *batch,
+                         size_t batch_size,
+                         struct kvm_hotplug_device *ret_devices,
+                         size_t device_size,
+                         int *ret_answers,
+                         struct kvm_hotplug_error **reterr);
 
 /**
  * Makes the command that starts the guest of a record: its own command line, and every NIC and disk with exactly the ids,

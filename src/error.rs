@@ -137,8 +137,10 @@ pub enum Undo {
 }
 
 /// An error with everything a caller may want to act on.
+#[derive(Clone)]
 pub struct Error(Box<Detail>);
 
+#[derive(Clone)]
 struct Detail {
     kind: ErrorKind,
     errno: i32,

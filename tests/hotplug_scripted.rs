@@ -10,6 +10,8 @@ mod adding;
 mod changing;
 #[path = "hotplug_scripted/departing.rs"]
 mod departing;
+#[path = "hotplug_scripted/many.rs"]
+mod many;
 #[path = "hotplug_scripted/migrating.rs"]
 mod migrating;
 #[path = "hotplug_scripted/placing.rs"]
@@ -27,6 +29,7 @@ mod talking;
 use adding::*;
 use changing::*;
 use departing::*;
+use many::*;
 use migrating::*;
 use placing::*;
 use reappearing::*;
@@ -78,6 +81,16 @@ through_every_api! {
     a_kind_can_be_demanded,
     a_guest_that_did_not_hear_is_asked_again,
     a_repeated_request_is_answered_for_itself,
+    // many
+    many_are_one_operation,
+    many_leave_together,
+    each_that_leaves_has_its_own_answer,
+    one_that_fails_takes_all_back,
+    what_cannot_be_taken_back_is_named,
+    half_of_many_is_none,
+    many_do_not_get_in_each_others_way,
+    a_slot_taken_behind_our_back_moves_all,
+    many_for_an_old_qemu_wait_for_the_reboot,
     // departing
     a_late_departure_is_finished_by_process,
     without_waiting_the_event_tells,

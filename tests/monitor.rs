@@ -156,24 +156,52 @@ fn garbage_after_the_last_answer_does_not_take_it_back() {
     assert!(monitor.is_broken());
 }
 
+/// QEMU answers in order; ids are for those that do not.
 #[test]
-fn ids_have_one_digit_until_an_answer_is_missing() {
+fn commands_have_ids_only_after_an_answer_went_astray() {
+    let (plain, numbered) =
+        ("{\"execute\":\"query-status\"}".len(), "{\"execute\":\"query-status\",\"id\":N}".len());
+    let lengths = |qemu: &FakeQemu, monitor: &mut Monitor| -> Vec<usize> {
+        qemu.take_seen();
+        let batch = monitor.run(&[status(), status(), status()], &ample());
+        assert!(batch.replies.iter().all(|reply| matches!(reply, Some(Ok(_)))));
+        qemu.take_seen().iter().map(|seen| seen.bytes).collect()
+    };
+    for act in [Act::LoseAnswer, Act::AnswerTwice, Act::AnswerWithId(json!(5)), Act::AnswerLate(ms(60))] {
+        let qemu = fake();
+        let mut monitor = connect(&qemu);
+        assert!(ask(&mut monitor).is_ok());
+        assert_eq!(lengths(&qemu, &mut monitor), [plain; 3]);
+        qemu.fault("query-status", 0, act.clone());
+        let _ = monitor.execute(&status(), &Deadline::after(ms(30)));
+        qemu.settle();
+        assert_eq!(lengths(&qemu, &mut monitor), [numbered; 3], "{act:?}");
+        qemu.fault("query-status", 0, Act::AnswerLate(ms(50)));
+        qemu.model(|model| model.run_state = "paused".into());
+        let batch = monitor.run(&[status(), Command::with("query-pci", &[])], &ample());
+        let replies: Vec<Value> = batch.replies.into_iter().map(|reply| reply.unwrap().unwrap()).collect();
+        assert!(
+            replies[0]["status"] == "paused" && replies[1].is_array(),
+            "to their own command again: {act:?}"
+        );
+    }
+}
+
+#[test]
+fn answers_without_ids_go_to_their_commands_in_order() {
     let qemu = fake();
     let mut monitor = connect(&qemu);
     assert!(ask(&mut monitor).is_ok());
-    let short = format!("{{\"execute\":\"query-status\",\"id\":{}}}", 1).len();
-    let lengths = |monitor: &mut Monitor, count: usize| -> Vec<usize> {
-        qemu.take_seen();
-        (0..count).for_each(|_| assert!(ask(monitor).is_ok()));
-        qemu.take_seen().iter().map(|seen| seen.bytes - short).collect()
-    };
-    assert_eq!(lengths(&mut monitor, 40), [0; 40]);
-    let all = monitor.run(&[status(), status(), status(), status(), status()], &ample());
-    assert!(all.replies.iter().all(|reply| matches!(reply, Some(Ok(_)))));
-    qemu.fault("query-status", 0, Act::LoseAnswer);
-    assert!(monitor.execute(&status(), &Deadline::after(ms(30))).is_err());
-    // From then on no id comes twice, whenever the missing answer may come.
-    assert_eq!(lengths(&mut monitor, 12).into_iter().max(), Some(1));
+    let commands = [Command::with("query-pci", &[]), Command::with("nonsense", &[]), status()];
+    let batch = monitor.run(&commands, &ample());
+    let replies: Vec<_> = batch.replies.into_iter().map(Option::unwrap).collect();
+    assert!(replies[0].as_ref().unwrap().is_array());
+    assert_eq!(replies[1].as_ref().unwrap_err().qmp_class(), Some("CommandNotFound"));
+    assert_eq!(replies[2].as_ref().unwrap()["status"], "running");
+    qemu.fault("nonsense", 0, Act::LoseAnswer);
+    let batch = monitor.run(&commands, &Deadline::after(ms(60)));
+    assert_eq!(batch.failure.unwrap().kind(), ErrorKind::Timeout, "one is missing, whichever it is");
+    assert_eq!(monitor.counters().stray_replies, 0);
 }
 
 #[test]
@@ -302,10 +330,9 @@ fn half_a_command_at_the_deadline_breaks_the_connection() {
 fn answers_of_any_size_up_to_the_cap() {
     let qemu = fake();
     let mut monitor = connect(&qemu);
+    assert!(ask(&mut monitor).is_ok(), "from here on, commands have no ids");
     for size in [0, 1, 4095, 4096, 16384, 65536, 1 << 20, MAX_MESSAGE - 64] {
-        // The first command has the second id, behind that of the capabilities.
-        let id = monitor.counters().commands.max(1) + 1;
-        let text = format!("{{\"return\":\"{}\",\"id\":{id}}}\r\n", "y".repeat(size));
+        let text = format!("{{\"return\":\"{}\"}}\r\n", "y".repeat(size));
         qemu.fault("query-status", 0, Act::Instead(text.into_bytes()));
         assert_eq!(ask(&mut monitor).unwrap().as_str().map(str::len), Some(size));
     }

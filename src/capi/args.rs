@@ -65,6 +65,12 @@ pub(super) unsafe fn read_struct<T: Plain>(pointer: *const T, size: usize, what:
     }
 }
 
+/// A struct of zeros.
+pub(super) fn zeros<T: Plain>() -> T {
+    // SAFETY: all zeros is a valid value of plain structs.
+    unsafe { std::mem::zeroed() }
+}
+
 /// Refuses a size for a result struct that cannot be right, before anything is done.
 pub(super) fn check_result_size(size: usize, what: &str) -> Result<()> {
     if size == 0 || size > MAX_STRUCT {

@@ -12,7 +12,7 @@ use super::spec::{Aio, DetectZeroes, Discard, DiskSpec, Format};
 use crate::error::{Error, Result};
 use crate::ids::{Address, DeviceId};
 
-const TAG_PREFIX: &str = "kvm-hotplug:";
+const TAG_PREFIX: &str = "kh:";
 
 /// One layer of an image as QEMU will find it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -237,9 +237,9 @@ mod tests {
 
     #[test]
     fn tags_lead_back_to_their_disk() {
-        assert_eq!(fdset_tag(&id()), "kvm-hotplug:disk-pci-14");
-        assert_eq!(fdset_tag_owner("kvm-hotplug:disk-pci-14"), Some(id()));
-        for foreign in ["", "disk-pci-14", "kvm-hotplug:", "kvm-hotplug:5", "other:disk-pci-14"] {
+        assert_eq!(fdset_tag(&id()), "kh:disk-pci-14");
+        assert_eq!(fdset_tag_owner("kh:disk-pci-14"), Some(id()));
+        for foreign in ["", "disk-pci-14", "kh:", "kh:5", "other:disk-pci-14"] {
             assert_eq!(fdset_tag_owner(foreign), None, "{foreign}");
         }
     }

@@ -1,27 +1,17 @@
 //! What adding a NIC and adding a disk have in common: place, journal, transaction, record.
 
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use super::outcome::{AfterReboot, Outcome};
 use super::plan::{self, Stage};
 use super::session::Session;
 use super::{LIVE_DISK_MODELS, LIVE_NIC_MODELS, OLDEST_QEMU};
-use crate::deadline::Deadline;
 use crate::disk::{Format, Kind, LayerRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, BusName, DeviceId, ScsiAddress};
-use crate::log::Level;
 use crate::pci::Want;
 use crate::runtime::{Device, DeviceKind, Presence, Record, Spec};
 use crate::scsi::{self, ControllerSpec};
-
-/// How long, and how often, an id is tried again that QEMU has not given free yet.
-const GHOST_PATIENCE: Duration = Duration::from_secs(2);
-const GHOST_PAUSE: Duration = Duration::from_millis(20);
-
-/// How often a slot that QEMU refuses is replaced by another one before the refusal is the answer.
-const MENDS: usize = 8;
 
 /// What the caller leaves open or pins, whatever kind of device it is.
 #[derive(Clone, Debug, Default)]
@@ -55,19 +45,8 @@ pub(super) struct Draft {
 
 impl Draft {
     /// In the order in which they are plugged in.
-    pub(super) fn devices(&self) -> impl DoubleEndedIterator<Item = &Device> {
+    pub(super) fn devices(&self) -> impl Iterator<Item = &Device> {
         self.controller.iter().chain([&self.device])
-    }
-}
-
-impl std::fmt::Display for Draft {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = |device: &Device| {
-            let place = device.address.as_ref().map(|address| format!(" at {address}"));
-            format!("{} {}{}", device.kind().title(), device.id, place.unwrap_or_default())
-        };
-        f.write_str(&name(&self.device))?;
-        self.controller.iter().try_for_each(|controller| write!(f, ", with {}", name(controller)))
     }
 }
 
@@ -100,6 +79,9 @@ impl Session {
             return Ok(None);
         };
         let conflict = |what: String| Err(Error::new(ErrorKind::Conflict, format!("{} {what}", device.id)));
+        if self.upcoming.iter().any(|other| other.id == device.id) {
+            return conflict("is asked for twice in one call".into());
+        }
         if self.pending.contains_key(&device.id) {
             return conflict("is being removed; wait until it is gone, or take another id".into());
         }
@@ -158,22 +140,14 @@ impl Session {
         Ok(Outcome::AfterReboot(device, why))
     }
 
-    /// Records a device for the next boot; the running guest is not touched.
-    pub(super) fn record_for_reboot(&mut self, spec: Spec, wish: &Wish, why: AfterReboot) -> Result<Outcome> {
-        let (next, device, answer) = self.draft_for_reboot(spec, wish, why)?;
-        self.runtime().replace(next)?;
-        self.places.occupy(&device);
-        Ok(answer)
-    }
-
-    /// The record with the device in it, and the answer, without doing anything.
+    /// Puts a device into `next` for the next boot, and says so; nothing is done.
     pub(super) fn draft_for_reboot(
         &self,
+        next: &mut Record,
         spec: Spec,
         wish: &Wish,
         why: AfterReboot,
-    ) -> Result<(Record, Device, Outcome)> {
-        let mut next = self.runtime().record().clone();
+    ) -> Result<(Device, Outcome)> {
         let generation = next.next_generation;
         let kind = spec.kind();
         let id = match &wish.id {
@@ -187,60 +161,13 @@ impl Session {
         let device = new_device(id, generation, address, Presence::AddAfterReboot, spec);
         let answer = self.after_reboot(device.clone(), Some(why), wish.live_only)?;
         next.add(device.clone());
-        Ok((next, device, answer))
-    }
-
-    /// Plugs the device in. A slot that turns out to be taken, by a device plugged in behind our back, or to be on a
-    /// port without hot-plug, which `query-pci` does not tell, means that the picture was wrong: it is mended, and
-    /// another slot chosen.
-    pub(super) fn attach(&mut self, attach: Attach, wish: &Wish, deadline: &Deadline) -> Result<Outcome> {
-        for _ in 0..MENDS {
-            let error = match self.attach_once_free(&attach, wish, deadline) {
-                Err(error) if wish.address.is_none() && error.left().is_empty() => error,
-                result => return result,
-            };
-            if !matches!(error.kind(), ErrorKind::AddressTaken | ErrorKind::NotHotpluggable) {
-                return Err(error);
-            }
-            self.log.write(Level::Info, || format!("choosing another slot: {error}"));
-            self.resync(deadline)?;
-        }
-        self.attach_once_free(&attach, wish, deadline)
-    }
-
-    /// QEMU gives an id free only with the last trace of its old device, some time after that was found missing: a refusal
-    /// of such an id is tried again for a while.
-    fn attach_once_free(&mut self, attach: &Attach, wish: &Wish, deadline: &Deadline) -> Result<Outcome> {
-        let patience = deadline.at_most(GHOST_PATIENCE);
-        loop {
-            let result = self.attach_once(attach, wish, deadline);
-            let haunted = !self.ghosts.is_empty()
-                && result.as_ref().is_err_and(|error| {
-                    error.kind() == ErrorKind::Conflict
-                        && error.qmp_class().is_some()
-                        && error.left().is_empty()
-                });
-            if !haunted || patience.pause(GHOST_PAUSE).is_err() {
-                return result;
-            }
-        }
-    }
-
-    fn attach_once(&mut self, attach: &Attach, wish: &Wish, deadline: &Deadline) -> Result<Outcome> {
-        let draft = self.draft(attach, wish)?;
-        match self.plug(&draft, &attach.fds, deadline) {
-            Ok(()) => {
-                draft.devices().for_each(|device| self.places.occupy(device));
-                Ok(Outcome::Done(draft.device))
-            }
-            Err(error) => Err(error.context(format!("add {draft}"))),
-        }
+        Ok((device, answer))
     }
 
     /// Place, id and steps, without doing anything but taking fdset numbers.
-    pub(super) fn draft(&mut self, attach: &Attach, wish: &Wish) -> Result<Draft> {
+    pub(super) fn draft(&mut self, attach: &Attach, wish: &Wish, generation: u64) -> Result<Draft> {
         let (address, controller) = match &attach.spec {
-            Spec::Disk(spec) if spec.is_scsi() => self.choose_target(wish)?,
+            Spec::Disk(spec) if spec.is_scsi() => self.choose_target(wish, generation)?,
             _ => (self.places.pci.choose(&super::want(wish))?.into(), None),
         };
         let id = match &wish.id {
@@ -250,7 +177,7 @@ impl Session {
         self.check_unknown(&id, &address)?;
         let generation = match &controller {
             Some(controller) => controller.generation.saturating_add(1),
-            None => self.runtime().record().next_generation,
+            None => generation,
         };
         let mut stages = self.stages(&id, &address, attach)?;
         if let Some(controller) = &controller {
@@ -269,7 +196,7 @@ impl Session {
     }
 
     /// The place of a SCSI disk, and the controller that has to be plugged in with it if the guest has none.
-    fn choose_target(&self, wish: &Wish) -> Result<(Address, Option<Device>)> {
+    fn choose_target(&self, wish: &Wish, generation: u64) -> Result<(Address, Option<Device>)> {
         let want = scsi_want(wish);
         if let Some(address) = self.places.scsi.choose(&want, |controller| self.why_closed(controller))? {
             return Ok((address.into(), None));
@@ -280,7 +207,6 @@ impl Session {
         let id = self.runtime().record().new_id(DeviceKind::Controller, Some(&slot))?;
         let bus = scsi::spec::bus_of(id.as_str())?;
         self.check_unknown(&id, &slot).map_err(missing)?;
-        let generation = self.runtime().record().next_generation;
         let spec = Spec::Controller(ControllerSpec::default());
         let controller = new_device(id, generation, Some(slot), Presence::Live, spec);
         Ok((ScsiAddress::of_target(bus, 0).into(), Some(controller)))

@@ -29,7 +29,7 @@ pub fn add_nic(runtime: &mut Runtime, request: &NicRequest) -> Result<Device> {
     if let Some(device) = already(runtime, &request.wish, |spec| request.differs(spec, &own))? {
         return Ok(device);
     }
-    let mut spec = request.spec(free_mac(runtime, request.mac, is_staying)?, &own);
+    let mut spec = request.spec(free_mac(runtime, &[], request.mac, is_staying)?, &own);
     spec.vhost = !vhost::open(own.vhost, own.queues, Path::new(vhost::DEVICE))?.is_empty();
     record(runtime, Spec::Nic(spec), &request.wish)
 }
@@ -45,7 +45,7 @@ pub fn add_disk(runtime: &mut Runtime, request: &DiskRequest) -> Result<Device> 
     let mut spec = settled.spec.clone();
     let image = disk::image::resolve(&mut spec, request.format)?;
     runtime.record().check_disk(&spec)?;
-    check_unshared(runtime.record(), &spec, &image, is_staying)?;
+    check_unshared(runtime.record().devices.iter().filter(|device| is_staying(device)), &spec, &image)?;
     record(runtime, Spec::Disk(spec), &request.wish)
 }
 

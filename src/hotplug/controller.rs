@@ -1,11 +1,12 @@
 //! Adding a SCSI controller by itself; one that a disk needs comes with the disk.
 
 use super::attach::{Attach, Wish};
+use super::batch::Addition;
 use super::outcome::Outcome;
 use super::preview::Prepared;
 use super::session::Session;
 use crate::deadline::Deadline;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Spec;
 use crate::scsi::ControllerSpec;
 
@@ -32,11 +33,8 @@ impl Session {
         request: &ControllerRequest,
         deadline: &Deadline,
     ) -> Result<Outcome> {
-        match self.prepare_controller(request, deadline)? {
-            Prepared::Answer(outcome) => Ok(outcome),
-            Prepared::Later(spec, why) => self.record_for_reboot(spec, &request.wish, why),
-            Prepared::Now(attach) => self.attach(attach, &request.wish, deadline),
-        }
+        let added = self.add_all(vec![Addition::Controller(request.clone())], deadline)?;
+        added.into_iter().next().ok_or_else(|| Error::new(ErrorKind::State, "no controller was added"))
     }
 
     /// Everything that can be said before QEMU is told anything.

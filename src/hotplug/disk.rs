@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use super::attach::{Attach, Wish};
+use super::batch::Addition;
 use super::outcome::{AfterReboot, Outcome};
 use super::preview::Prepared;
 use super::session::Session;
@@ -45,14 +46,24 @@ impl DiskRequest {
 impl Session {
     /// Adds a disk, or answers that it is there.
     pub(super) fn add_disk(&mut self, request: &DiskRequest, deadline: &Deadline) -> Result<Outcome> {
+        let added = self.add_all(vec![Addition::Disk(request.clone())], deadline)?;
+        added.into_iter().next().ok_or_else(|| Error::new(ErrorKind::State, "no disk was added"))
+    }
+
+    /// Opens all that stands behind a disk.
+    pub(super) fn open_disk(
+        &mut self,
+        request: &DiskRequest,
+        deadline: &Deadline,
+    ) -> Result<Prepared<Attach>> {
         let (spec, image) = match self.prepare_disk(request, deadline)? {
-            Prepared::Answer(outcome) => return Ok(outcome),
-            Prepared::Later(spec, why) => return self.record_for_reboot(spec, &request.wish, why),
+            Prepared::Answer(outcome) => return Ok(Prepared::Answer(outcome)),
+            Prepared::Later(spec, why) => return Ok(Prepared::Later(spec, why)),
             Prepared::Now(now) => now,
         };
         let (layers, fds): (Vec<_>, Vec<OwnedFd>) =
             image.layers.into_iter().map(|layer| ((layer.format, layer.kind), layer.fd)).unzip();
-        self.attach(Attach { spec: Spec::Disk(spec), fds, layers }, &request.wish, deadline)
+        Ok(Prepared::Now(Attach { spec: Spec::Disk(spec), fds, layers }))
     }
 
     /// Everything that can be said before QEMU is told anything; the image is open by then.
@@ -71,7 +82,7 @@ impl Session {
         let mut spec = settled.spec.clone();
         let image = disk::image::resolve(&mut spec, request.format)?;
         self.runtime().record().check_disk(&spec)?;
-        check_unshared(self.runtime().record(), &spec, &image, |_| true)?;
+        check_unshared(self.runtime().record().devices.iter().chain(&self.upcoming), &spec, &image)?;
         let obstacle = self.obstacle(&Spec::Disk(spec.clone()));
         if let Some(why) = obstacle.or_else(|| self.obstacle_on_bus(&request.wish)) {
             return Ok(Prepared::Later(Spec::Disk(spec), why));
@@ -97,16 +108,13 @@ impl Session {
     }
 }
 
-/// The same image or serial twice in one guest is a mistake, unless both sides say that they share. Only devices that `counts`
-/// are looked at.
-pub(super) fn check_unshared(
-    record: &Record,
+/// The same image or serial twice among the devices of a guest is a mistake, unless both sides say that they share.
+pub(super) fn check_unshared<'a>(
+    devices: impl Iterator<Item = &'a Device>,
     spec: &DiskSpec,
     image: &Image,
-    counts: impl Fn(&Device) -> bool,
 ) -> Result<()> {
-    let disks = record.devices.iter().filter(|device| counts(device)).filter_map(as_disk);
-    for (device, other) in disks {
+    for (device, other) in devices.filter_map(as_disk) {
         if spec.serial.is_some() && spec.serial == other.serial {
             let serial = spec.serial.as_deref().unwrap_or_default();
             let text = format!("serial {serial:?} is used by {} of this guest; take another one", device.id);

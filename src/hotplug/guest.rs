@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::batch::Addition;
 use super::controller::ControllerRequest;
 use super::disk::DiskRequest;
 use super::events::Event;
@@ -135,6 +136,11 @@ impl Guest {
         self.call("add_disk", timeout, |session, deadline| session.add_disk(request, deadline))
     }
 
+    /// Adds devices as one operation, all or nothing; the answers are in the same order.
+    pub fn add_all(&self, additions: Vec<Addition>, timeout: Duration) -> Result<Vec<Outcome>> {
+        self.call("add_all", timeout, |session, deadline| session.add_all(additions, deadline))
+    }
+
     /// Adds a SCSI controller.
     pub fn add_controller(&self, request: &ControllerRequest, timeout: Duration) -> Result<Outcome> {
         self.call("add_controller", timeout, |session, deadline| session.add_controller(request, deadline))
@@ -176,6 +182,19 @@ impl Guest {
     /// Everything known of all devices, or of one; `None` if there is no such one.
     pub fn describe(&self, id: Option<&str>, timeout: Duration) -> Result<Option<Value>> {
         self.call("describe", timeout, |session, deadline| session.describe(id, deadline))
+    }
+
+    /// Removes many devices, asked for at once and waited for together; each has an answer, in the order of `ids`.
+    pub fn unplug_all(
+        &self,
+        ids: &[String],
+        live_only: bool,
+        wait: bool,
+        timeout: Duration,
+    ) -> Result<Vec<Result<Outcome>>> {
+        self.call("unplug_all", timeout, |session, deadline| {
+            Ok(session.unplug_all(ids, live_only, wait, deadline))
+        })
     }
 
     /// Takes in what the monitor has said, finishes late removals, repeats requests that the guest may not have heard,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::outcome::{AfterReboot, Outcome};
 use super::plan::{self, Inverse};
 use super::session::Session;
-use super::transaction::{self, Leftover, Verdict};
+use super::transaction::{self, Leftover, Refusal, Verdict};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{Device, DeviceKind, Presence, Spec, Verb};
@@ -31,7 +31,7 @@ impl Session {
             // Once more, since somebody else may have set it.
             return match transaction::run(self.monitor()?, &stages, &[], deadline) {
                 Verdict::Done => Ok(Outcome::Done(after)),
-                Verdict::Refused(error, _) | Verdict::Unknown(error) => {
+                Verdict::Refused(Refusal { error, .. }) | Verdict::Unknown(error) => {
                     Err(self.describe_link(&after, error))
                 }
             };
@@ -43,7 +43,7 @@ impl Session {
                 Ok(()) => Ok(Outcome::Done(after)),
                 Err(error) => Err(self.undo_link(&before, error, deadline)),
             },
-            Verdict::Refused(error, _) => {
+            Verdict::Refused(Refusal { error, .. }) => {
                 self.strike_change(&before);
                 Err(self.describe_link(&before, error).with_undo(Vec::new()))
             }

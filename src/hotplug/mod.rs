@@ -1,6 +1,7 @@
 //! A live guest: adding and removing NICs, disks and SCSI controllers as transactions against its monitor and its record.
 
 mod attach;
+mod batch;
 mod bridge;
 mod change;
 pub mod cold;
@@ -10,6 +11,7 @@ mod disk;
 mod events;
 mod gate;
 mod guest;
+mod leaving;
 mod link;
 mod news;
 mod nic;
@@ -29,6 +31,7 @@ mod unplug;
 mod verify;
 
 pub use attach::Wish;
+pub use batch::Addition;
 pub use controller::ControllerRequest;
 pub use disk::DiskRequest;
 pub use events::{Event, IoAction, IoError, Subject, What};

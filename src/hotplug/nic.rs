@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use super::attach::{Attach, Wish};
+use super::batch::Addition;
 use super::outcome::Outcome;
 use super::preview::Prepared;
 use super::session::Session;
@@ -100,13 +101,18 @@ impl NicRequest {
 impl Session {
     /// Adds a NIC, or answers that it is there.
     pub(super) fn add_nic(&mut self, request: NicRequest, deadline: &Deadline) -> Result<Outcome> {
+        let added = self.add_all(vec![Addition::Nic(request)], deadline)?;
+        added.into_iter().next().ok_or_else(|| Error::new(ErrorKind::State, "no NIC was added"))
+    }
+
+    /// Opens all that stands behind a NIC.
+    pub(super) fn open_nic(&mut self, request: NicRequest, deadline: &Deadline) -> Result<Prepared<Attach>> {
         let (mut spec, vhost) = match self.prepare_nic(&request, deadline)? {
-            Prepared::Answer(outcome) => return Ok(outcome),
-            Prepared::Later(spec, why) => return self.record_for_reboot(spec, &request.wish, why),
+            Prepared::Answer(outcome) => return Ok(Prepared::Answer(outcome)),
+            Prepared::Later(spec, why) => return Ok(Prepared::Later(spec, why)),
             Prepared::Now(now) => now,
         };
         let own = request.settle(self.runtime().record())?;
-        let wish = request.wish.clone();
         let (name, identity, mut fds) = open_taps(request, &own)?;
         if spec.bridge.is_none() && self.runtime().record().format() == Format::Ganeti {
             // Whoever starts the guest from the list has to find the bridge there, also that of a tap the caller opened.
@@ -115,7 +121,7 @@ impl Session {
         spec.ifname = Some(name);
         spec.tap_identity = identity;
         fds.extend(vhost);
-        self.attach(Attach { spec: Spec::Nic(spec), fds, layers: Vec::new() }, &wish, deadline)
+        Ok(Prepared::Now(Attach { spec: Spec::Nic(spec), fds, layers: Vec::new() }))
     }
 
     /// Everything that can be said before the tap is opened.
@@ -132,7 +138,7 @@ impl Session {
         if let Some(device) = self.already(&request.wish, |spec| request.differs(spec, &own))? {
             return self.answer_existing(device, request.wish.live_only).map(Prepared::Answer);
         }
-        let mut spec = request.spec(free_mac(&self.runtime(), request.mac, |_| true)?, &own);
+        let mut spec = request.spec(free_mac(&self.runtime(), &self.upcoming, request.mac, |_| true)?, &own);
         if let Some(why) = self.obstacle(&Spec::Nic(spec.clone())) {
             return Ok(Prepared::Later(Spec::Nic(spec), why));
         }
@@ -144,15 +150,16 @@ impl Session {
     }
 }
 
-/// The wanted address, or a new one, unless a device of the guest that `counts` has it.
+/// The wanted address, or a new one, unless a device of the guest that `counts` has it, or one that is about to be added.
 pub(super) fn free_mac(
     runtime: &Runtime,
+    upcoming: &[Device],
     wanted: Option<MacAddr>,
     counts: impl Fn(&Device) -> bool,
 ) -> Result<MacAddr> {
     let owner = |mac: &MacAddr| {
         let journal = runtime.journal().intents.iter().map(|intent| &intent.device);
-        let mut all = runtime.record().devices.iter().chain(journal);
+        let mut all = runtime.record().devices.iter().chain(journal).chain(upcoming);
         all.find(|device| device.mac() == Some(*mac) && counts(device))
     };
     let Some(mac) = wanted else {

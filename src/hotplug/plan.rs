@@ -133,9 +133,9 @@ pub(super) type Stage = Vec<Step>;
 ///
 /// With vhost, an old QEMU keeps one as well, and plugs a device into it: there `device_add` waits for the answer.
 pub(super) fn nic(id: &DeviceId, address: &PciAddress, spec: &NicSpec, qemu: Version) -> Vec<Stage> {
-    let mut names = args::fd_names(spec.queues);
+    let mut names = args::fd_names(id, spec.queues);
     if spec.vhost {
-        names.extend(args::vhost_fd_names(spec.queues));
+        names.extend(args::vhost_fd_names(id, spec.queues));
     }
     let passed: Stage = names
         .into_iter()
@@ -227,6 +227,23 @@ fn device_add(id: &DeviceId, arguments: Map<String, Value>) -> Step {
     Step { command: "device_add", arguments, fd: None, inverse: Inverse::Unplug(id.clone()) }
 }
 
+/// The steps of several plans as one. What waits for nothing is sent in one write, in the order of the plans; only what has to
+/// arrive before that is sent first, for all of them. `fds` is how many file descriptors each plan has.
+pub(super) fn merge(plans: Vec<(Vec<Stage>, usize)>) -> Vec<Stage> {
+    let mut merged: Vec<Stage> = Vec::new();
+    let most = plans.iter().map(|(stages, _)| stages.len()).max().unwrap_or_default();
+    merged.resize_with(most, Vec::new);
+    let mut first_fd = 0;
+    for (stages, fds) in plans {
+        let late = most - stages.len();
+        for (place, stage) in merged.iter_mut().skip(late).zip(stages) {
+            place.extend(stage.into_iter().map(|step| Step { fd: step.fd.map(|fd| fd + first_fd), ..step }));
+        }
+        first_fd += fds;
+    }
+    merged
+}
+
 /// What stands behind a device once the guest has let go of it, in the order it is taken down.
 pub(super) fn backend(device: &Device, fdsets: &[u32]) -> Vec<Inverse> {
     match device.spec {
@@ -246,8 +263,8 @@ pub(super) fn every_trace(device: &Device, fdsets: &[u32], qemu: Version) -> Vec
         if spec.vhost && qemu < WHOLE_NETDEVS {
             traces.insert(0, Inverse::NetdevClaim(device.id.clone()));
         }
-        let names = args::fd_names(spec.queues).into_iter().chain(if spec.vhost {
-            args::vhost_fd_names(spec.queues)
+        let names = args::fd_names(&device.id, spec.queues).into_iter().chain(if spec.vhost {
+            args::vhost_fd_names(&device.id, spec.queues)
         } else {
             Vec::new()
         });

@@ -3,166 +3,211 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use super::attach::Draft;
 use super::outcome::Outcome;
-use super::plan::Inverse;
+use super::plan::{Inverse, Stage};
 use super::session::Session;
-use super::transaction::{self, Verdict};
+use super::transaction::{self, Refusal, Verdict};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
 use crate::runtime::store::Staged;
-use crate::runtime::{Device, Record, Runtime, Verb};
+use crate::runtime::{Device, Record, Verb};
 
-/// How long a cancelled call may go on to find out and say what became of the device.
+/// How long a cancelled call may go on to find out and say what became of the devices.
 const GRACE: Duration = Duration::from_secs(1);
 
-impl Session {
-    /// Plugs what was drafted in and records it.
-    pub(super) fn plug(&mut self, draft: &Draft, fds: &[OwnedFd], deadline: &Deadline) -> Result<()> {
-        let mut next = self.runtime().record().clone();
-        draft.devices().for_each(|device| next.add(device.clone()));
-        // Written and synced before the first command: of all that may fail afterwards, a full disk is the likeliest.
-        let prepared = self.prepare(&next, draft);
-        let staged = prepared.inspect_err(|_| self.fdsets.release(&draft.device.id))?;
-        let verdict = transaction::run(self.monitor()?, &draft.stages, fds, deadline);
-        self.log.write(Level::Debug, || format!("{}: {verdict:?}", draft.device.id));
-        match verdict {
-            Verdict::Done => self.commit(draft, staged, next).map_err(|error| {
-                let steps = draft.stages.iter().flatten().rev();
-                let inverses: Vec<Inverse> = steps.map(|step| step.inverse.clone()).collect();
-                self.undo(draft, error.with_step("save the runtime file"), inverses, deadline)
-            }),
-            Verdict::Refused(error, inverses) => {
-                if error.kind() == ErrorKind::NotHotpluggable {
-                    self.note_closed_bus(draft, error.step());
-                }
-                Err(self.undo(draft, error, inverses, deadline))
+/// Why devices could not be plugged in.
+pub(super) struct Failure {
+    pub(super) error: Error,
+    /// The one whose `device_add` was refused, if it was that.
+    pub(super) device: Option<Box<Device>>,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, device: None }
+    }
+}
+
+impl Failure {
+    /// Says in the error what was being added.
+    pub(super) fn about(mut self, devices: &[Device]) -> Self {
+        let what = match (devices, self.device.as_deref()) {
+            ([device], _) => name(device),
+            ([controller, disk], _) if disk.controller() == Some(controller.id.as_str()) => {
+                format!("{}, with {}", name(disk), name(controller))
             }
+            (_, Some(device)) => name(device),
+            (devices, None) => format!("{} devices", devices.len()),
+        };
+        self.error = self.error.context(format!("add {what}"));
+        self
+    }
+}
+
+fn name(device: &Device) -> String {
+    let place = device.address.as_ref().map(|address| format!(" at {address}"));
+    format!("{} {}{}", device.kind().title(), device.id, place.unwrap_or_default())
+}
+
+impl Session {
+    /// Plugs all of them in; `next` is the record with them.
+    pub(super) fn plug(
+        &mut self,
+        devices: &[Device],
+        stages: &[Stage],
+        fds: &[&OwnedFd],
+        next: Record,
+        deadline: &Deadline,
+    ) -> std::result::Result<(), Failure> {
+        if devices.is_empty() {
+            return self.runtime().replace(next).map_err(Failure::from);
+        }
+        // Written and synced before the first command: of all that may fail afterwards, a full disk is the likeliest.
+        let staged = self.prepare(&next, devices)?;
+        let verdict = transaction::run(self.monitor()?, stages, fds, deadline);
+        self.log.write(Level::Debug, || format!("{}: {verdict:?}", ids(devices)));
+        match verdict {
+            Verdict::Done => self.commit(devices, staged, next).map_err(|error| {
+                let all: Vec<&Device> = devices.iter().collect();
+                Failure::from(self.undo_live(&all, error.with_step("save the runtime file"), deadline))
+            }),
+            Verdict::Refused(refusal) => Err(self.undo_steps(devices, refusal, deadline)),
             Verdict::Unknown(error) => {
                 drop(staged);
-                self.find_out(draft, error, deadline)
+                self.find_out(devices, error, deadline).map_err(Failure::from)
             }
         }
     }
 
-    fn note_closed_bus(&mut self, draft: &Draft, step: Option<&str>) {
-        let refused = draft.devices().find(|device| {
-            step.and_then(|step| step.strip_prefix("device_add ")) == Some(device.id.as_str())
-        });
-        let slot = refused.and_then(|device| device.address.as_ref()?.pci());
-        self.closed.extend(slot.map(|slot| slot.bus.clone()));
-    }
-
-    fn commit(&self, draft: &Draft, staged: Staged, next: Record) -> Result<()> {
+    fn commit(&self, devices: &[Device], staged: Staged, next: Record) -> Result<()> {
         let mut runtime = self.runtime();
         runtime.commit(staged, next)?;
-        self.strike_finished(&mut runtime, draft);
+        // The operation is complete: a journal entry that cannot be struck now is settled by the next call.
+        if let Err(error) = runtime.write_journal(|journal| journal.strike_all(devices)) {
+            self.log.write(Level::Warning, || error.to_string());
+        }
         Ok(())
     }
 
     /// Puts the new record and the intent on disk, in that order.
-    fn prepare(&self, next: &Record, draft: &Draft) -> Result<Staged> {
+    fn prepare(&self, next: &Record, devices: &[Device]) -> Result<Staged> {
         let mut runtime = self.runtime();
         let staged = runtime.stage(next)?;
-        runtime
-            .write_journal(|journal| draft.devices().for_each(|device| journal.note(Verb::Add, device)))?;
+        runtime.write_journal(|journal| journal.note_add(devices))?;
         Ok(staged)
     }
 
-    /// The operation is complete: a journal entry that cannot be struck now is settled by the next call.
-    fn strike_finished(&self, runtime: &mut Runtime, draft: &Draft) {
-        let strike = runtime.write_journal(|journal| {
-            draft.devices().for_each(|device| journal.strike(device.id.as_str()));
-        });
-        if let Err(error) = strike {
-            self.log.write(Level::Warning, || error.to_string());
+    /// QEMU refused a step: the steps that were done are taken back. The first error is the one that is returned.
+    ///
+    /// Devices that are in the guest are asked to leave, and what stands behind them stays until they have.
+    fn undo_steps(&mut self, devices: &[Device], refusal: Refusal, deadline: &Deadline) -> Failure {
+        let Refusal { error, device, inverses } = refusal;
+        let refused = devices.iter().find(|other| Some(&other.id) == device.as_ref());
+        let slot = refused.and_then(|device| device.address.as_ref()?.pci());
+        if let (ErrorKind::NotHotpluggable, Some(slot)) = (error.kind(), slot) {
+            self.closed.insert(slot.bus.clone());
+        }
+        let is_live = |device: &&Device| inverses.contains(&Inverse::Unplug(device.id.clone()));
+        let (live, rest): (Vec<&Device>, Vec<&Device>) = devices.iter().partition(is_live);
+        let kept: Vec<Inverse> = live
+            .iter()
+            .flat_map(|device| super::plan::backend(device, &self.fdsets.of(&device.id)))
+            .chain(live.iter().map(|device| Inverse::Unplug(device.id.clone())))
+            .collect();
+        if !live.is_empty() {
+            // Before anything else: whoever finds the journal after this is not to complete the whole.
+            self.plan_undo(&live);
+        }
+        let inverses = inverses.into_iter().filter(|inverse| !kept.contains(inverse)).collect();
+        let error = self.undo_backends(&rest, error, inverses, deadline);
+        let error = if live.is_empty() { error } else { self.undo_live(&live, error, deadline) };
+        Failure { error, device: refused.map(|device| Box::new(device.clone())) }
+    }
+
+    fn undo_backends(
+        &mut self,
+        devices: &[&Device],
+        error: Error,
+        inverses: Vec<Inverse>,
+        deadline: &Deadline,
+    ) -> Error {
+        let named: Vec<String> = inverses.iter().map(Inverse::leftover).collect();
+        let left: Vec<String> = match self.take_down(inverses, deadline) {
+            Ok(leftovers) => leftovers.iter().map(ToString::to_string).collect(),
+            Err(cause) => named.into_iter().map(|name| format!("{name} ({cause})")).collect(),
+        };
+        if !left.is_empty() {
+            self.plan_undo(devices);
+            return error.with_undo(left);
+        }
+        match self.forget_all(devices) {
+            Ok(()) => error.with_undo(left),
+            Err(cause) => {
+                let entry = |device: &&Device| format!("journal entry of {} ({cause})", device.id);
+                error.with_undo(devices.iter().map(entry).collect())
+            }
         }
     }
 
-    /// Takes back what was done, newest first. A device that is in the guest is asked to leave, and nothing behind it is
-    /// touched before it has. The first error is the one that is returned.
-    fn undo(&mut self, draft: &Draft, error: Error, inverses: Vec<Inverse>, deadline: &Deadline) -> Error {
-        let (arrivals, behind): (Vec<Inverse>, Vec<Inverse>) =
-            inverses.into_iter().partition(|inverse| matches!(inverse, Inverse::Unplug(_)));
-        let mut left = Vec::new();
-        if let Some(controller) = &draft.controller {
-            // Before its disk is struck from the journal: without it, the controller would look wanted.
-            self.plan_undo([controller]);
-        }
-        for device in draft.devices().rev() {
-            if arrivals.contains(&Inverse::Unplug(device.id.clone())) {
-                left.extend(self.undo_live(device, deadline));
-            } else {
-                // Only the device that was asked for has something behind it.
-                let behind = if *device == draft.device { behind.as_slice() } else { &[] };
-                left.extend(self.undo_steps(device, behind, deadline));
-            }
-        }
+    /// The devices are in the guest, and have to leave again.
+    fn undo_live(&mut self, devices: &[&Device], error: Error, deadline: &Deadline) -> Error {
+        self.plan_undo(devices);
+        // A SCSI disk before the controller that came with it.
+        let all: Vec<Device> = devices.iter().rev().map(|device| (*device).clone()).collect();
+        let answers = self.ask_and_wait_for_all(&all, true, &deadline.uncancelable());
+        let mut left = error.left().to_vec();
+        left.extend(devices.iter().zip(answers.into_iter().rev()).filter_map(
+            |(device, answer)| match answer {
+                Ok(Outcome::Done(_)) => None,
+                Ok(_) => Some(format!("device {}: its removal is pending", device.id)),
+                Err(cause) => Some(format!("device {} ({cause})", device.id)),
+            },
+        ));
         error.with_undo(left)
     }
 
-    /// QEMU refused a step: the steps before it are taken back.
-    fn undo_steps(&mut self, device: &Device, inverses: &[Inverse], deadline: &Deadline) -> Vec<String> {
-        let left: Vec<String> = match self.take_down(inverses.to_vec(), deadline) {
-            Ok(leftovers) => leftovers.iter().map(ToString::to_string).collect(),
-            Err(cause) => {
-                inverses.iter().map(|inverse| format!("{} ({cause})", inverse.leftover())).collect()
-            }
-        };
-        if !left.is_empty() {
-            self.plan_undo([device]);
-            return left;
-        }
-        match self.forget(device) {
-            Ok(()) => left,
-            Err(cause) => vec![format!("journal entry of {} ({cause})", device.id)],
-        }
-    }
-
-    /// The device is in the guest, but is not to be: it is asked to leave again.
-    fn undo_live(&mut self, device: &Device, deadline: &Deadline) -> Option<String> {
-        self.plan_undo([device]);
-        match self.ask_and_wait(device, true, &deadline.uncancelable()) {
-            Ok(Outcome::Done(_)) => None,
-            Ok(_) => Some(format!("device {}: its removal is pending", device.id)),
-            Err(cause) => Some(format!("device {} ({cause})", device.id)),
-        }
-    }
-
     /// A lost reply is a question: the guest is asked what is there, if there is time.
-    fn find_out(&mut self, draft: &Draft, error: Error, deadline: &Deadline) -> Result<()> {
+    fn find_out(&mut self, devices: &[Device], error: Error, deadline: &Deadline) -> Result<()> {
+        let all: Vec<&Device> = devices.iter().collect();
         let asked = match error.kind() {
             ErrorKind::Timeout => Err(()),
             ErrorKind::Canceled => {
-                self.plan_undo(draft.devices());
+                self.plan_undo(&all);
                 self.ready(&deadline.uncancelable().at_most(GRACE)).map_err(drop)
             }
             _ => self.ready(deadline).map_err(drop),
         };
         if asked.is_err() {
-            self.plan_undo(draft.devices());
-            let unknown = |device: &Device| {
-                format!("device {} and its backend: unknown, settled by the next call", device.id)
-            };
-            return Err(error.with_undo(draft.devices().map(unknown).collect()));
+            self.plan_undo(&all);
+            let unknown =
+                |device| format!("device {} and its backend: unknown, settled by the next call", id(device));
+            return Err(error.with_undo(devices.iter().map(unknown).collect()));
         }
-        if self.recorded(draft.device.id.as_str()).is_some() {
+        if devices.iter().all(|device| self.recorded(device.id.as_str()).is_some()) {
             return Ok(());
         }
-        let pending = draft.devices().filter(|device| self.pending.contains_key(&device.id));
+        let pending = devices.iter().filter(|device| self.pending.contains_key(&device.id));
         let left = pending.map(|device| format!("device {}: its removal is pending", device.id)).collect();
         Err(error.with_undo(left))
     }
 
     /// The caller is told of a failure: whatever is found of the devices later is to go.
-    fn plan_undo<'a>(&mut self, devices: impl IntoIterator<Item = &'a Device>) {
+    fn plan_undo(&mut self, devices: &[&Device]) {
         let noted = self.runtime().write_journal(|journal| {
-            devices.into_iter().for_each(|device| journal.note(Verb::UndoAdd, device));
+            devices.iter().for_each(|device| journal.note(Verb::UndoAdd, device));
         });
         if let Err(error) = noted {
             self.log.write(Level::Error, || error.to_string());
         }
         self.stale = true;
     }
+}
+
+fn id(device: &Device) -> &str {
+    device.id.as_str()
+}
+
+fn ids(devices: &[Device]) -> String {
+    devices.iter().map(id).collect::<Vec<_>>().join(", ")
 }

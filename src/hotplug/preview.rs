@@ -124,7 +124,8 @@ impl Session {
     }
 
     fn preview_attach(&mut self, attach: &Attach, wish: &Wish, host: Vec<String>) -> Result<Preview> {
-        let draft = self.draft(attach, wish)?;
+        let generation = self.runtime().record().next_generation;
+        let draft = self.draft(attach, wish, generation)?;
         // Numbers that were only drafted stay free.
         self.fdsets.release(&draft.device.id);
         Ok(Preview { outcome: Outcome::Done(draft.device), commands: commands_of(&draft.stages), host })
@@ -136,7 +137,8 @@ impl Session {
         wish: &Wish,
         why: super::outcome::AfterReboot,
     ) -> Result<Preview> {
-        self.draft_for_reboot(spec, wish, why).map(|(_, _, outcome)| Preview::nothing(outcome))
+        let mut next = self.runtime().record().clone();
+        self.draft_for_reboot(&mut next, spec, wish, why).map(|(_, outcome)| Preview::nothing(outcome))
     }
 
     /// What this removal would do, if the guest lets go.

@@ -23,6 +23,18 @@ const IN_USE_PAUSE: Duration = Duration::from_millis(10);
 /// Most ids whose late `DEVICE_DELETED` is looked out for.
 const MAX_GHOSTS: usize = 64;
 
+/// What is to be done about a device that has left.
+struct Ending {
+    /// What the journal says of it.
+    verb: Option<Verb>,
+    what: What,
+    text: &'static str,
+    /// What stood behind it.
+    traces: Vec<Inverse>,
+    /// QEMU has said that it is gone.
+    seen: bool,
+}
+
 /// A removal that has come to its end.
 pub(super) struct Finished {
     what: What,
@@ -42,7 +54,7 @@ impl Session {
         };
         let intents = self.runtime().journal().intents.clone();
         let outdated: Vec<Intent> = intents.into_iter().filter(is_outdated).collect();
-        for Intent { verb, device } in outdated {
+        for Intent { verb, device, .. } in outdated {
             self.log.write(Level::Info, || format!("{verb:?} of {} was done before", device.id));
             self.pending.remove(&device.id);
             self.runtime().write_journal(|journal| journal.strike(device.id.as_str()))?;
@@ -52,9 +64,10 @@ impl Session {
 
     /// Finishes or undoes every unfinished operation; `present` are the ids of the guest's devices.
     pub(super) fn settle(&mut self, present: &BTreeSet<String>, deadline: &Deadline) -> Result<()> {
+        self.undo_halves(present)?;
         let intents = self.unfinished(present)?;
         for intent in intents {
-            let Intent { verb, device } = &intent;
+            let Intent { verb, device, .. } = &intent;
             let here = present.contains(device.id.as_str());
             self.log.write(Level::Info, || {
                 format!(
@@ -96,6 +109,21 @@ impl Session {
         }
         intents.sort_by_key(|intent| intent.device.kind() == DeviceKind::Controller);
         Ok(intents)
+    }
+
+    /// Of an add of several devices that was interrupted, all have to be in the guest, or none is to stay. One that has been
+    /// recorded was complete.
+    fn undo_halves(&mut self, present: &BTreeSet<String>) -> Result<()> {
+        let mut runtime = self.runtime();
+        let adds = || runtime.journal().intents.iter().filter(|intent| intent.verb == Verb::Add);
+        let lacks = |intent: &&Intent| {
+            let id = intent.device.id.as_str();
+            !present.contains(id) && runtime.record().find(id).is_none()
+        };
+        let halves: BTreeSet<u64> = adds().filter(lacks).filter_map(|intent| intent.group).collect();
+        let is_half = |intent: &&Intent| intent.group.is_some_and(|group| halves.contains(&group));
+        let undone: Vec<Device> = adds().filter(is_half).map(|intent| intent.device.clone()).collect();
+        runtime.write_journal(|journal| undone.iter().for_each(|device| journal.note(Verb::UndoAdd, device)))
     }
 
     fn complete_add(&mut self, device: &Device) -> Result<()> {
@@ -164,75 +192,102 @@ impl Session {
     /// Clears up behind a device that nobody is waiting for, and leaves word of it once nothing is left: whoever hears
     /// it may tear down its storage or tap.
     pub(super) fn finish_and_tell(&mut self, device: &Device, deadline: &Deadline) -> Result<()> {
-        let finished = self.finish_removal(device, deadline)?;
-        if finished.left.is_empty() {
+        self.finish_and_tell_all(&[device], deadline)
+    }
+
+    pub(super) fn finish_and_tell_all(&mut self, devices: &[&Device], deadline: &Deadline) -> Result<()> {
+        let finished = self.finish_removals(devices, deadline)?;
+        for (device, finished) in
+            devices.iter().zip(finished).filter(|(_, finished)| finished.left.is_empty())
+        {
             self.events.device(finished.what, device, finished.text);
         }
         Ok(())
     }
 
-    /// The device has left the guest: takes down its backend, then takes it out of the record. What is left of the
-    /// backend stays in the journal, and its slot in quarantine, for the next call to try again.
+    /// The devices have left the guest: takes down their backends, in one write, then takes them out of the record. What is
+    /// left of a backend stays in the journal, and its slot in quarantine, for the next call to try again.
     ///
     /// Off the bus is not gone: until `DEVICE_DELETED`, which has not been seen if the device was only found missing,
     /// QEMU may still use what stands behind it. Then the removal goes on pending.
-    pub(super) fn finish_removal(&mut self, device: &Device, deadline: &Deadline) -> Result<Finished> {
-        let id = device.id.as_str();
-        self.pending.remove(&device.id);
-        let fdsets = self.fdsets.of(&device.id);
-        let verb = self.runtime().journal().find(id).map(|intent| intent.verb);
-        let (what, text, traces) = match verb {
-            Some(Verb::Add | Verb::UndoAdd) => (
-                What::Undone,
-                "an interrupted add was taken back",
-                plan::every_trace(device, &fdsets, self.version),
-            ),
-            Some(Verb::Remove) => (What::Removed, "the device is gone", plan::backend(device, &fdsets)),
-            None | Some(Verb::SetLink | Verb::Move) => {
-                // Dying between here and the record must not lose that the backend is to go.
-                self.runtime().write_journal(|journal| journal.note(Verb::Remove, device))?;
-                (
-                    What::RemovedByGuest,
-                    "the guest let go of the device unasked",
-                    plan::backend(device, &fdsets),
-                )
-            }
-        };
-        let seen = self.has_departed(&device.id);
-        if seen {
+    pub(super) fn finish_removals(
+        &mut self,
+        devices: &[&Device],
+        deadline: &Deadline,
+    ) -> Result<Vec<Finished>> {
+        let endings: Vec<Ending> = devices.iter().map(|device| self.ending(device)).collect();
+        // Dying between here and the record must not lose that the backends are to go.
+        self.runtime().write_journal(|journal| {
+            let unasked =
+                devices.iter().zip(&endings).filter(|(_, ending)| ending.what == What::RemovedByGuest);
+            unasked.for_each(|(device, _)| journal.note(Verb::Remove, device));
+        })?;
+        for (device, _) in devices.iter().zip(&endings).filter(|(_, ending)| ending.seen) {
             self.take_tap_away(device);
         }
+        let traces = endings.iter().flat_map(|ending| ending.traces.clone()).collect();
         let leftovers = self.take_down(traces, deadline)?;
-        let left: Vec<String> = leftovers.iter().map(Leftover::to_string).collect();
-        if !seen && leftovers.iter().any(Leftover::is_in_use) {
-            if verb == Some(Verb::Add) && self.recorded(id).is_none() {
-                // Whether it was there long enough to be called added no longer matters: it is on its way out.
-                self.runtime().write_journal(|journal| journal.note(Verb::UndoAdd, device))?;
-            }
-            self.note_request(device, Waiting::Deadline);
-            return Ok(Finished { what, text, left });
-        }
-        if !seen {
-            self.ghosts.insert(device.id.clone());
-            // The word comes within a second or has been missed: old ones are of no use.
-            while self.ghosts.len() > MAX_GHOSTS {
-                self.ghosts.pop_first();
-            }
-        }
+        let mut finished = Vec::with_capacity(devices.len());
+        let mut gone: Vec<&Device> = Vec::new();
+        let mut retired = Vec::new();
         let mut next = self.runtime().record().clone();
-        if next.remove(&device.id).is_some() {
+        for (device, ending) in devices.iter().zip(endings) {
+            let own = || leftovers.iter().filter(|leftover| ending.traces.contains(&leftover.inverse));
+            let left: Vec<String> = own().map(Leftover::to_string).collect();
+            if !ending.seen && own().any(Leftover::is_in_use) {
+                if ending.verb == Some(Verb::Add) && self.recorded(device.id.as_str()).is_none() {
+                    // Whether it was there long enough to be called added no longer matters: it is on its way out.
+                    self.runtime().write_journal(|journal| journal.note(Verb::UndoAdd, device))?;
+                }
+                self.note_request(device, Waiting::Deadline);
+            } else {
+                if !ending.seen {
+                    self.expect_late_word(device);
+                }
+                next.remove(&device.id);
+                retired.push(device.generation);
+                gone.extend(left.is_empty().then_some(*device));
+            }
+            finished.push(Finished { what: ending.what, text: ending.text, left });
+        }
+        let changed = next != *self.runtime().record();
+        if changed {
             self.runtime().replace(next)?;
         }
-        self.retire_generation(device.generation);
-        if left.is_empty() {
-            self.forget(device)?;
+        retired.into_iter().for_each(|generation| self.retire_generation(generation));
+        self.forget_all(&gone)?;
+        Ok(finished)
+    }
+
+    fn ending(&mut self, device: &Device) -> Ending {
+        self.pending.remove(&device.id);
+        let fdsets = self.fdsets.of(&device.id);
+        let verb = self.runtime().journal().find(device.id.as_str()).map(|intent| intent.verb);
+        let (what, text) = match verb {
+            Some(Verb::Add | Verb::UndoAdd) => (What::Undone, "an interrupted add was taken back"),
+            Some(Verb::Remove) => (What::Removed, "the device is gone"),
+            None | Some(Verb::SetLink | Verb::Move) => {
+                (What::RemovedByGuest, "the guest let go of the device unasked")
+            }
+        };
+        let traces = match what {
+            What::Undone => plan::every_trace(device, &fdsets, self.version),
+            _ => plan::backend(device, &fdsets),
+        };
+        Ending { verb, what, text, traces, seen: self.has_departed(&device.id) }
+    }
+
+    /// `DEVICE_DELETED` comes within a second or has been missed: old ones are of no use.
+    fn expect_late_word(&mut self, device: &Device) {
+        self.ghosts.insert(device.id.clone());
+        while self.ghosts.len() > MAX_GHOSTS {
+            self.ghosts.pop_first();
         }
-        Ok(Finished { what, text, left })
     }
 
     /// The kernel takes some 15 ms to destroy a tap, in whoever closes it last. That would be QEMU, whose guest stands still
     /// meanwhile, so a tap that was made here is deleted here. If that cannot be, `netdev_del` does it.
-    fn take_tap_away(&self, device: &Device) {
+    pub(super) fn take_tap_away(&self, device: &Device) {
         let Spec::Nic(NicSpec { ifname: Some(name), tap_identity: Some(identity), .. }) = &device.spec else {
             return;
         };
@@ -266,17 +321,25 @@ impl Session {
 
     /// Neither guest nor record has the device any more.
     pub(super) fn forget(&mut self, device: &Device) -> Result<()> {
-        self.places.release(device);
-        self.fdsets.release(&device.id);
-        self.topology.remove(device.id.as_str());
-        self.pending.remove(&device.id);
-        self.missing.remove(&device.id);
-        self.runtime().write_journal(|journal| journal.strike(device.id.as_str()))
+        self.forget_all(&[device])
+    }
+
+    pub(super) fn forget_all(&mut self, devices: &[&Device]) -> Result<()> {
+        for device in devices {
+            self.places.release(device);
+            self.fdsets.release(&device.id);
+            self.topology.remove(device.id.as_str());
+            self.pending.remove(&device.id);
+            self.missing.remove(&device.id);
+        }
+        self.runtime().write_journal(|journal| {
+            devices.iter().for_each(|device| journal.strike(device.id.as_str()));
+        })
     }
 }
 
 /// Whether the operation is not what is unfinished about the device of this id.
-fn is_outdated(Intent { verb, device }: &Intent, recorded: Option<&Device>, here: bool) -> bool {
+fn is_outdated(Intent { verb, device, .. }: &Intent, recorded: Option<&Device>, here: bool) -> bool {
     match recorded {
         Some(recorded) => recorded.generation != device.generation,
         // It was completed; the device of that id is another one, and not ours.

@@ -95,6 +95,10 @@ pub(super) struct Session {
     /// Devices that were found missing and cleared up behind before QEMU said that they are gone: that word may still come,
     /// and must not be taken for one about a new device of the same id.
     pub(super) ghosts: BTreeSet<DeviceId>,
+    /// Events were lost: a device may have left without a word.
+    pub(super) unheard_of: bool,
+    /// Devices that the call of the moment has given a place, and not plugged in yet.
+    pub(super) upcoming: Vec<Device>,
     /// Devices of ours that QEMU has said are gone, backend and record still to be cleared.
     departed: Vec<String>,
     /// QMP events are passed on as they are, too.
@@ -133,6 +137,8 @@ impl Session {
             missing: BTreeSet::new(),
             closed: BTreeSet::new(),
             ghosts: BTreeSet::new(),
+            unheard_of: false,
+            upcoming: Vec::new(),
             departed: Vec::new(),
             watching: false,
             links_due: true,
@@ -235,6 +241,7 @@ impl Session {
             self.links_due = false;
         }
         self.stale = false;
+        self.unheard_of = false;
         Ok(())
     }
 
@@ -253,6 +260,7 @@ impl Session {
     fn claim_recorded(&mut self) {
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
         runtime.record().devices.iter().for_each(|device| self.places.occupy(device));
+        self.upcoming.iter().for_each(|device| self.places.occupy(device));
         for intent in &runtime.journal().intents {
             match intent.verb {
                 Verb::Add | Verb::SetLink | Verb::Move => self.places.occupy(&intent.device),
@@ -294,6 +302,7 @@ impl Session {
                 Kept::Lost(count) => {
                     self.log.write(Level::Warning, || format!("{count} events of the monitor were dropped"));
                     self.stale = true;
+                    self.unheard_of = true;
                     self.running = false;
                 }
             }
@@ -365,11 +374,12 @@ impl Session {
         }
     }
 
-    /// A device of ours, recorded or in the journal.
+    /// A device of ours, recorded, in the journal, or about to be.
     pub(super) fn known_device(&self, id: &str) -> Option<Device> {
         let runtime = self.runtime();
         let journalled = || runtime.journal().find(id).map(|intent| &intent.device);
-        runtime.record().find(id).or_else(journalled).cloned()
+        let upcoming = || self.upcoming.iter().find(|device| device.id.as_str() == id);
+        runtime.record().find(id).or_else(journalled).or_else(upcoming).cloned()
     }
 
     /// Whether QEMU has said that this device is gone.
@@ -398,13 +408,18 @@ impl Session {
 
     /// Clears up behind devices that are gone.
     pub(super) fn clear_departed(&mut self, deadline: &Deadline) -> Result<()> {
-        while let Some(id) = self.departed.last().cloned() {
-            if let Some(device) = self.known_device(&id) {
+        while !self.departed.is_empty() {
+            let ids = self.departed.clone();
+            let mut gone = Vec::new();
+            for device in ids.iter().filter_map(|id| self.known_device(id)).collect::<Vec<_>>() {
                 if self.is_really_gone(&device.id, deadline)? {
-                    self.finish_and_tell(&device, deadline)?;
+                    gone.push(device);
                 }
             }
-            self.set_departed_aside(&id);
+            if !gone.is_empty() {
+                self.finish_and_tell_all(&gone.iter().collect::<Vec<_>>(), deadline)?;
+            }
+            ids.iter().for_each(|id| self.set_departed_aside(id));
         }
         Ok(())
     }

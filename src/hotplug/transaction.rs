@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::plan::{self, Inverse, Stage, Step};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::DeviceId;
 use crate::qmp::{Command, Monitor, Reply, Version};
 
 /// How a plan went.
@@ -12,21 +13,31 @@ use crate::qmp::{Command, Monitor, Reply, Version};
 pub(super) enum Verdict {
     /// Every step was done.
     Done,
-    /// QEMU refused a step; these inverses, newest first, take back the others.
-    Refused(Error, Vec<Inverse>),
+    /// QEMU refused a step.
+    Refused(Refusal),
     /// Replies are missing: nobody knows how far it came.
     Unknown(Error),
 }
 
+/// QEMU's refusal of a step.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) error: Error,
+    /// The device whose `device_add` it was.
+    pub(super) device: Option<DeviceId>,
+    /// What takes back the steps that were done, newest first.
+    pub(super) inverses: Vec<Inverse>,
+}
+
 /// Runs stage after stage, up to the first one that is not done.
-pub(super) fn run(monitor: &mut Monitor, stages: &[Stage], fds: &[OwnedFd], deadline: &Deadline) -> Verdict {
+pub(super) fn run(monitor: &mut Monitor, stages: &[Stage], fds: &[&OwnedFd], deadline: &Deadline) -> Verdict {
     let mut done: Vec<Inverse> = Vec::new();
     for steps in stages {
         match run_stage(monitor, steps, fds, deadline) {
             Verdict::Done => done.extend(steps.iter().map(|step| step.inverse.clone())),
-            Verdict::Refused(error, mut inverses) => {
-                inverses.extend(done.into_iter().rev());
-                return Verdict::Refused(error, inverses);
+            Verdict::Refused(mut refusal) => {
+                refusal.inverses.extend(done.into_iter().rev());
+                return Verdict::Refused(refusal);
             }
             unknown @ Verdict::Unknown(_) => return unknown,
         }
@@ -36,24 +47,31 @@ pub(super) fn run(monitor: &mut Monitor, stages: &[Stage], fds: &[OwnedFd], dead
 
 /// Sends all steps in one write and waits once. QEMU runs them in order, and a step whose predecessor failed fails
 /// too, since it names what the other would have made.
-fn run_stage(monitor: &mut Monitor, steps: &[Step], fds: &[OwnedFd], deadline: &Deadline) -> Verdict {
+fn run_stage(monitor: &mut Monitor, steps: &[Step], fds: &[&OwnedFd], deadline: &Deadline) -> Verdict {
     let mut commands = Vec::with_capacity(steps.len());
     for step in steps {
         let mut command = Command::new(step.command, step.arguments.clone());
-        command.fd = step.fd.and_then(|index| fds.get(index)).map(AsFd::as_fd);
+        command.fd = step.fd.and_then(|index| fds.get(index)).map(|fd| fd.as_fd());
         commands.push(command);
     }
     let batch = monitor.run(&commands, deadline);
     let refused = steps.iter().zip(&batch.replies).find_map(|(step, reply)| match reply {
-        Some(Err(error)) => Some(refusal(error, step)),
+        Some(Err(error)) => Some((refusal(error, step), step)),
         _ => None,
     });
     match (batch.failure, refused) {
         (Some(error), None) => Verdict::Unknown(error.with_step(first_unanswered(steps, &batch.replies))),
-        (Some(error), Some(refused)) => Verdict::Unknown(refused.context(format!("{error}; before that"))),
-        (None, Some(refused)) => {
-            Verdict::Refused(refused, inverses(steps, &batch.replies, monitor.version()))
+        (Some(error), Some((refused, _))) => {
+            Verdict::Unknown(refused.context(format!("{error}; before that")))
         }
+        (None, Some((error, step))) => Verdict::Refused(Refusal {
+            error,
+            device: match &step.inverse {
+                Inverse::Unplug(id) => Some(id.clone()),
+                _ => None,
+            },
+            inverses: inverses(steps, &batch.replies, monitor.version()),
+        }),
         (None, None) => Verdict::Done,
     }
 }
@@ -103,7 +121,7 @@ pub(super) const MIGRATING: &str = "not allowed while migrating";
 /// Something that could not be taken back.
 #[derive(Debug)]
 pub(super) struct Leftover {
-    inverse: Inverse,
+    pub(super) inverse: Inverse,
     error: Error,
 }
 

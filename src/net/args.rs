@@ -7,29 +7,35 @@ use serde_json::{Map, Value};
 use super::spec::NicSpec;
 use crate::ids::{DeviceId, PciAddress};
 
-/// Beginning of the names of tap fds and of vhost fds.
-const TAP_FD: &str = "kh";
-const VHOST_FD: &str = "kv";
+/// The name of the tap fd of a NIC with one queue.
+pub const TAP_FD: &str = "kh";
+/// The same of its vhost fd.
+pub const VHOST_FD: &str = "kv";
 
-/// The names under which the tap's fds of a NIC with `queues` queues are handed over: `kh`, `kh1` and so on.
+/// The names under which the tap's fds of a NIC with `queues` queues are handed over.
 ///
-/// They are the same for every NIC, and short: `netdev_add` takes them away again, and one that was left behind is closed by
-/// QEMU when the next fd comes under its name. Fd names cannot be listed and outlive their client, so a recovery closes all
-/// of these.
-pub fn fd_names(queues: u8) -> Vec<String> {
-    (0..queues).map(|queue| if queue == 0 { TAP_FD.to_owned() } else { format!("{TAP_FD}{queue}") }).collect()
+/// With one queue it is the same for every NIC, and short: `netdev_add` takes it away again, and one that was left behind is
+/// closed by QEMU when the next fd comes under its name. Several have to be there before `netdev_add` is sent, and so have
+/// those of other NICs that are added together: the id itself, then `<id>.1` and so on.
+///
+/// Fd names cannot be listed and outlive their client, so a recovery closes all of these.
+pub fn fd_names(id: &DeviceId, queues: u8) -> Vec<String> {
+    let name = |queue| if queue == 0 { id.to_string() } else { format!("{id}.{queue}") };
+    if queues == 1 { vec![TAP_FD.to_owned()] } else { (0..queues).map(name).collect() }
 }
 
-/// The names for the vhost fds: `kv`, `kv1` and so on.
-pub fn vhost_fd_names(queues: u8) -> Vec<String> {
-    (0..queues)
-        .map(|queue| if queue == 0 { VHOST_FD.to_owned() } else { format!("{VHOST_FD}{queue}") })
-        .collect()
+/// The names for the vhost fds, in the same way: `kv`, or `<id>.v0`, `<id>.v1` and so on.
+pub fn vhost_fd_names(id: &DeviceId, queues: u8) -> Vec<String> {
+    if queues == 1 {
+        vec![VHOST_FD.to_owned()]
+    } else {
+        (0..queues).map(|queue| format!("{id}.v{queue}")).collect()
+    }
 }
 
 /// The arguments of `netdev_add`, over fds handed over by [`fd_names`] and [`vhost_fd_names`].
 pub fn netdev_args(id: &DeviceId, spec: &NicSpec) -> Map<String, Value> {
-    netdev_args_over(id, spec, &fd_names(spec.queues), &vhost_fd_names(spec.queues))
+    netdev_args_over(id, spec, &fd_names(id, spec.queues), &vhost_fd_names(id, spec.queues))
 }
 
 /// The same over other fds: names, or the numbers they have in a QEMU that inherits them. One per queue; the
@@ -109,10 +115,11 @@ mod tests {
     }
 
     #[test]
-    fn fd_names_are_short_and_never_meet() {
-        assert_eq!(fd_names(3), ["kh", "kh1", "kh2"]);
-        assert_eq!(vhost_fd_names(2), ["kv", "kv1"]);
-        let mut all = [fd_names(8), vhost_fd_names(8)].concat();
+    fn fd_names_are_short_or_follow_from_the_id_and_never_meet() {
+        assert_eq!((fd_names(&id(), 1), vhost_fd_names(&id(), 1)), (vec!["kh".into()], vec!["kv".into()]));
+        assert_eq!(fd_names(&id(), 3), ["nic-pci-14", "nic-pci-14.1", "nic-pci-14.2"]);
+        assert_eq!(vhost_fd_names(&id(), 2), ["nic-pci-14.v0", "nic-pci-14.v1"]);
+        let mut all = [fd_names(&id(), 8), vhost_fd_names(&id(), 8)].concat();
         assert!(all.iter().all(|name| !name.contains(':')));
         all.sort();
         all.dedup();
@@ -125,7 +132,7 @@ mod tests {
             (plain(), json!({"type": "tap", "id": "nic-pci-14", "fd": "kh"})),
             (
                 NicSpec { queues: 3, ..plain() },
-                json!({"type": "tap", "id": "nic-pci-14", "fds": "kh:kh1:kh2"}),
+                json!({"type": "tap", "id": "nic-pci-14", "fds": "nic-pci-14:nic-pci-14.1:nic-pci-14.2"}),
             ),
             (
                 NicSpec { vhost: true, ..plain() },
@@ -134,8 +141,8 @@ mod tests {
             ),
             (
                 NicSpec { queues: 2, vhost: true, ..plain() },
-                json!({"type": "tap", "id": "nic-pci-14", "fds": "kh:kh1",
-                       "vhostforce": true, "vhostfds": "kv:kv1"}),
+                json!({"type": "tap", "id": "nic-pci-14", "fds": "nic-pci-14:nic-pci-14.1",
+                       "vhostforce": true, "vhostfds": "nic-pci-14.v0:nic-pci-14.v1"}),
             ),
         ];
         for (spec, expected) in table {

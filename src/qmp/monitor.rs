@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::events::{EventQueue, Kept};
 use super::frame::{Framer, MAX_WEIGHT};
 use super::transport::{Segment, Transport};
-use super::wire::{Command, Message, Reply, Version};
+use super::wire::{Command, Message, Reply, ReplyId, Version};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::random::random_bytes;
@@ -17,8 +17,8 @@ use crate::sys::random::random_bytes;
 /// Most reads in a row without looking at the deadline; as much as a socket holds by default (208 KiB).
 const READS: usize = 16;
 
-/// The highest id that takes one byte.
-const ONE_DIGIT: u64 = 9;
+/// Above every id that is counted up to on a connection.
+const FIRST_HERALD: u64 = 1 << 32;
 
 /// One connection to one QMP socket.
 #[derive(Debug)]
@@ -33,8 +33,9 @@ pub struct Monitor {
     broken: bool,
     /// Negotiation mode has not been left: the command that does goes in front of the first ones.
     negotiating: bool,
-    /// Answers are missing: their ids are not used again on this connection.
-    unanswered: bool,
+    /// An answer was missing or too many. QEMU answers in the order of the commands, so that ids would only cost time; where
+    /// this is not so, and on the first commands of a connection, they are sent.
+    astray: bool,
 }
 
 /// What this connection has cost so far.
@@ -59,9 +60,9 @@ pub struct Batch {
     pub failure: Option<Error>,
 }
 
-/// Replies as they come in, for the ids `first..first + replies.len()`.
+/// Replies as they come in: for the ids `first..first + replies.len()`, or in order if there are no ids.
 struct Awaited {
-    first: u64,
+    first: Option<u64>,
     /// The id of the first command instead, as long as it has not been answered: what comes before its answer is for
     /// others.
     herald: Option<u64>,
@@ -86,7 +87,7 @@ impl Monitor {
             counters: Counters::default(),
             broken: false,
             negotiating: true,
-            unanswered: false,
+            astray: false,
         };
         monitor.await_greeting(deadline).map_err(|error| error.context(monitor.name()))?;
         Ok(monitor)
@@ -180,9 +181,8 @@ impl Monitor {
     }
 
     fn run_now(&mut self, commands: &[Command<'_>], herald: Option<u64>, deadline: &Deadline) -> Batch {
-        self.choose_ids(commands.len());
         let mut awaited =
-            Awaited { first: self.next_id, herald, replies: Vec::new(), missing: commands.len(), weight: 0 };
+            Awaited { first: None, herald, replies: Vec::new(), missing: commands.len(), weight: 0 };
         awaited.replies.resize_with(commands.len(), || None);
         let failure = self.converse(commands, &mut awaited, deadline).err();
         if let Some(error) = &failure {
@@ -190,18 +190,13 @@ impl Monitor {
                 self.salvage(&mut awaited);
             }
             self.broken |= !matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
-            self.unanswered = true;
+            self.astray = true;
         }
         Batch { replies: awaited.replies, failure }
     }
 
-    /// Ids of one digit are used again and again, because every byte costs, as long as no late answer can be taken for
-    /// another one's.
-    fn choose_ids(&mut self, count: usize) {
-        let last = u64::try_from(count).unwrap_or(u64::MAX).saturating_add(self.next_id);
-        if last > ONE_DIGIT + 1 && !self.unanswered {
-            self.next_id = 1;
-        }
+    fn numbers_commands(&self) -> bool {
+        self.negotiating || self.astray
     }
 
     fn converse(
@@ -214,6 +209,12 @@ impl Monitor {
             return Err(Error::new(ErrorKind::MonitorLost, "the connection to the monitor is gone"));
         }
         deadline.check()?;
+        if !self.numbers_commands() {
+            // An answer that is here before its question belongs to none.
+            self.read_now()?;
+            self.sort_out(&mut Awaited::nothing())?;
+        }
+        awaited.first = self.numbers_commands().then_some(self.next_id);
         self.send(commands, awaited, deadline)?;
         self.counters.round_trips += 1;
         self.sort_out(awaited)?;
@@ -232,7 +233,7 @@ impl Monitor {
             if command.fd.is_some() || starts.is_empty() {
                 starts.push((bytes.len(), command.fd));
             }
-            command.encode(herald.take().unwrap_or(self.next_id), &mut bytes);
+            command.encode(awaited.first.map(|_| herald.take().unwrap_or(self.next_id)), &mut bytes);
             self.next_id += 1;
         }
         self.counters.commands += u64::try_from(commands.len()).unwrap_or(u64::MAX);
@@ -283,14 +284,17 @@ impl Monitor {
     /// Handles everything that has been read completely.
     fn sort_out(&mut self, awaited: &mut Awaited) -> Result<()> {
         while let Some(message) = self.next_message(awaited.weight)? {
+            let unannounced = awaited.herald.is_some();
             match message {
-                Message::Reply(Some(id), reply) => match awaited.slot(id) {
+                Message::Reply(id, reply) => match awaited.slot(id) {
                     Some(slot) => {
                         *slot = Some(reply);
                         awaited.missing -= 1;
                         awaited.weight += self.framer.weight();
                     }
-                    None => self.counters.stray_replies += 1,
+                    // Left over from a client before this one.
+                    None if unannounced => self.counters.stray_replies += 1,
+                    None => self.note_stray(),
                 },
                 other => self.set_aside(other),
             }
@@ -301,8 +305,14 @@ impl Monitor {
     fn set_aside(&mut self, message: Message) {
         match message {
             Message::Event(event) => self.events.push(event),
-            Message::Reply(..) | Message::Greeting(_) => self.counters.stray_replies += 1,
+            Message::Reply(..) | Message::Greeting(_) => self.note_stray(),
         }
+    }
+
+    /// Whoever sends answers to nothing is not taken to keep them in order.
+    fn note_stray(&mut self) {
+        self.counters.stray_replies += 1;
+        self.astray = true;
     }
 
     /// Judged by its weight before it is parsed: `held` is the memory that earlier answers of the batch take.
@@ -329,8 +339,7 @@ impl Monitor {
 
     /// Reads what has arrived, without waiting. At most a few reads, so that a flood cannot hold the caller.
     pub fn pump(&mut self) -> Result<()> {
-        let mut nobody =
-            Awaited { first: self.next_id, herald: None, replies: Vec::new(), missing: 0, weight: 0 };
+        let mut nobody = Awaited::nothing();
         for _ in 0..READS {
             let more = self.read_now().and_then(|more| self.sort_out(&mut nobody).map(|()| more));
             match more {
@@ -366,12 +375,18 @@ impl Monitor {
 }
 
 impl Awaited {
-    /// The empty place for the reply with this id, if it is one of ours and has not come before.
-    fn slot(&mut self, id: u64) -> Option<&mut Option<Reply>> {
-        let index = match self.herald {
-            Some(herald) if herald == id => 0,
-            Some(_) => return None,
-            None => usize::try_from(id.checked_sub(self.first)?).ok()?,
+    fn nothing() -> Self {
+        Self { first: None, herald: None, replies: Vec::new(), missing: 0, weight: 0 }
+    }
+
+    /// The empty place for a reply, if it is to one of these commands and has not come before.
+    fn slot(&mut self, id: ReplyId) -> Option<&mut Option<Reply>> {
+        let index = match (self.herald, self.first, id) {
+            (Some(herald), _, ReplyId::Number(id)) if herald == id => 0,
+            (Some(_), _, _) => return None,
+            (None, Some(first), ReplyId::Number(id)) => usize::try_from(id.checked_sub(first)?).ok()?,
+            (None, None, ReplyId::Absent) => self.replies.len().checked_sub(self.missing)?,
+            _ => return None,
         };
         self.herald = None;
         self.replies.get_mut(index).filter(|slot| slot.is_none())
@@ -381,7 +396,7 @@ impl Awaited {
 /// An id that no client before has used. QEMU gives the answer to a command that it is at when its client dies to the next
 /// client (7.2), and that one's ids are as short as ours; it answers in order, so the first answer to this one ends that.
 fn herald() -> Result<u64> {
-    Ok(u64::from(u32::from_ne_bytes(random_bytes()?)) + ONE_DIGIT + 1)
+    Ok(u64::from(u32::from_ne_bytes(random_bytes()?)) + FIRST_HERALD)
 }
 
 impl AsFd for Monitor {

@@ -39,8 +39,8 @@ impl<'fd> Command<'fd> {
         self
     }
 
-    /// Compact, because QEMU takes some 3.5 µs to read each byte.
-    pub fn encode(&self, id: u64, out: &mut Vec<u8>) {
+    /// Compact, because QEMU takes some 3.5 µs to read each byte; an id too is sent only if it is needed.
+    pub fn encode(&self, id: Option<u64>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"execute\":\"");
         out.extend_from_slice(self.name.as_bytes());
         out.push(b'"');
@@ -48,8 +48,10 @@ impl<'fd> Command<'fd> {
             out.extend_from_slice(b",\"arguments\":");
             out.extend_from_slice(Value::Object(self.arguments.clone()).to_string().as_bytes());
         }
-        out.extend_from_slice(b",\"id\":");
-        out.extend_from_slice(id.to_string().as_bytes());
+        if let Some(id) = id {
+            out.extend_from_slice(b",\"id\":");
+            out.extend_from_slice(id.to_string().as_bytes());
+        }
         // QEMU takes the closing brace for the end; a line feed would be one more byte.
         out.push(b'}');
     }
@@ -86,8 +88,19 @@ pub enum Message {
     Greeting(Version),
     /// Unasked news.
     Event(Event),
-    /// An answer; `None` when its id is not a number of ours.
-    Reply(Option<u64>, Reply),
+    /// An answer.
+    Reply(ReplyId, Reply),
+}
+
+/// What an answer says about the command it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyId {
+    /// Nothing: the command had no id.
+    Absent,
+    /// Its id.
+    Number(u64),
+    /// Something that is no id of ours.
+    Foreign,
 }
 
 impl Message {
@@ -107,7 +120,10 @@ impl Message {
             let [data, timestamp] = ["data", "timestamp"].map(|key| object.remove(key).unwrap_or_default());
             return Ok(Self::Event(Event { name, data, timestamp, size: weight }));
         }
-        let id = object.get("id").and_then(Value::as_u64);
+        let id = match object.get("id") {
+            None => ReplyId::Absent,
+            Some(id) => id.as_u64().map_or(ReplyId::Foreign, ReplyId::Number),
+        };
         if let Some(error) = object.get("error") {
             let text = |key| readable(error.get(key).and_then(Value::as_str).unwrap_or(""));
             return Ok(Self::Reply(id, Err(Error::qmp(text("class"), text("desc")))));
@@ -153,7 +169,8 @@ mod tests {
     #[test]
     fn absurd_error_texts_are_cut() {
         let text = format!("{{\"id\":1,\"error\":{{\"desc\":\"a\\n\\u0000b{}\"}}}}", "ä".repeat(100_000));
-        let Ok(Message::Reply(Some(1), Err(error))) = Message::parse(text.as_bytes(), text.len()) else {
+        let Ok(Message::Reply(ReplyId::Number(1), Err(error))) = Message::parse(text.as_bytes(), text.len())
+        else {
             panic!("an error reply")
         };
         let desc = error.qmp_desc().unwrap();
@@ -164,12 +181,12 @@ mod tests {
     #[test]
     fn commands_are_compact() {
         let mut out = Vec::new();
-        Command::with("device_del", &[("id", "nic-pci-5")]).encode(7, &mut out);
-        Command::new("query-pci", Map::new()).encode(8, &mut out);
+        Command::with("device_del", &[("id", "nic-pci-5")]).encode(Some(7), &mut out);
+        Command::new("query-pci", Map::new()).encode(None, &mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "{\"execute\":\"device_del\",\"arguments\":{\"id\":\"nic-pci-5\"},\"id\":7}\
-             {\"execute\":\"query-pci\",\"id\":8}"
+             {\"execute\":\"query-pci\"}"
         );
     }
 
@@ -183,9 +200,10 @@ mod tests {
         assert!(
             matches!(parse(r#"{"event":"STOP","timestamp":{}}"#), Ok(Message::Event(e)) if e.name == "STOP")
         );
-        assert!(matches!(parse(r#"{"return":{},"id":3}"#), Ok(Message::Reply(Some(3), Ok(_)))));
-        assert!(matches!(parse(r#"{"return":{},"id":"x"}"#), Ok(Message::Reply(None, Ok(_)))));
-        let Ok(Message::Reply(Some(1), Err(error))) =
+        assert!(matches!(parse(r#"{"return":{},"id":3}"#), Ok(Message::Reply(ReplyId::Number(3), Ok(_)))));
+        assert!(matches!(parse(r#"{"return":{}}"#), Ok(Message::Reply(ReplyId::Absent, Ok(_)))));
+        assert!(matches!(parse(r#"{"return":{},"id":"x"}"#), Ok(Message::Reply(ReplyId::Foreign, Ok(_)))));
+        let Ok(Message::Reply(ReplyId::Number(1), Err(error))) =
             parse(r#"{"id":1,"error":{"class":"DeviceNotFound","desc":"Device 'x' not found"}}"#)
         else {
             panic!("an error reply")

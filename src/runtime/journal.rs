@@ -35,6 +35,8 @@ pub struct Intent {
     pub verb: Verb,
     /// To which device; its settings say what backends there may be.
     pub device: Device,
+    /// Those that have the same number are one operation: all of it or nothing.
+    pub group: Option<u64>,
 }
 
 /// All unfinished operations of one guest.
@@ -48,7 +50,21 @@ impl Journal {
     /// Notes an operation, replacing an earlier one on the same device.
     pub fn note(&mut self, verb: Verb, device: &Device) {
         self.strike(device.id.as_str());
-        self.intents.push(Intent { verb, device: device.clone() });
+        self.intents.push(Intent { verb, device: device.clone(), group: None });
+    }
+
+    /// Notes that all of these are being plugged in, as one operation.
+    pub fn note_add(&mut self, devices: &[Device]) {
+        let group = devices.first().filter(|_| devices.len() > 1).map(|first| first.generation);
+        for device in devices {
+            self.strike(device.id.as_str());
+            self.intents.push(Intent { verb: Verb::Add, device: device.clone(), group });
+        }
+    }
+
+    /// Forgets the operations on these devices.
+    pub fn strike_all<'a>(&mut self, devices: impl IntoIterator<Item = &'a Device>) {
+        devices.into_iter().for_each(|device| self.strike(device.id.as_str()));
     }
 
     /// Forgets the operation on a device.
@@ -66,7 +82,11 @@ impl Journal {
         let mut intents = Vec::new();
         for intent in &self.intents {
             let device = native::device_to_value(&intent.device)?;
-            intents.push(json!({ "verb": intent.verb, intent.device.kind().word(): device }));
+            let kind = intent.device.kind().word();
+            intents.push(match intent.group {
+                Some(group) => json!({ "verb": intent.verb, "group": group, kind: device }),
+                None => json!({ "verb": intent.verb, kind: device }),
+            });
         }
         versioned::write(FORMAT, VERSION, &json!({ "intents": intents }))
     }
@@ -82,7 +102,8 @@ impl Journal {
         for (index, value) in list.iter().enumerate() {
             let intent = decode_intent(value)
                 .map_err(|error| error.with_kind(ErrorKind::Format).context(format!("intents[{index}]")))?;
-            journal.note(intent.verb, &intent.device);
+            journal.strike(intent.device.id.as_str());
+            journal.intents.push(intent);
         }
         Ok(journal)
     }
@@ -94,7 +115,10 @@ fn decode_intent(value: &Value) -> Result<Intent> {
     let given = DeviceKind::ALL.into_iter().filter_map(|kind| Some((kind, value.get(kind.word())?.clone())));
     let mut given: Vec<(DeviceKind, Value)> = given.collect();
     match (given.pop(), given.is_empty()) {
-        (Some((kind, device)), true) => Ok(Intent { verb, device: native::device_from_value(kind, device)? }),
+        (Some((kind, device)), true) => {
+            let group = value.get("group").and_then(Value::as_u64);
+            Ok(Intent { verb, device: native::device_from_value(kind, device)?, group })
+        }
         _ => Err(Error::invalid("needs either \"nic\", \"disk\" or \"scsi\"")),
     }
 }

@@ -247,7 +247,7 @@ static void refusals(void)
     request = scsi_at(image[0], "scsi.0", 256, 0);
     invalid(add(request), "SCSI target 256 is out of range");
     request = scsi_at(image[0], "scsi.0", 0, 16384);
-    invalid(add(request), "SCSI lun 16384: at most 16383");
+    invalid(add(request), "SCSI lun 16384", "0 to 16383");
     request = scsi_at(image[0], "scsi.0", 0, 0), request.model = NULL;
     invalid(add(request), "target and lun are for SCSI disks");
     request = scsi(image[0]), request.model = "scsi-block";

@@ -346,7 +346,7 @@ fn qom() -> impl Strategy<Value = Value> {
 }
 
 fn fdsets() -> impl Strategy<Value = Value> {
-    let tag = any_id().prop_map(|id| format!("kvm-hotplug:{id}"));
+    let tag = any_id().prop_map(|id| format!("kh:{id}"));
     let set = (number(9), vec(tag, 0..3)).prop_map(|(id, tags)| {
         let fds: Vec<Value> = tags.into_iter().map(|tag| json!({ "fd": 9, "opaque": tag })).collect();
         json!({ "fdset-id": id, "fds": fds })
@@ -354,7 +354,7 @@ fn fdsets() -> impl Strategy<Value = Value> {
     prop_oneof![
         6 => vec(set, 0..9).prop_map(Value::from),
         1 => (1u32..10_000, any_id()).prop_map(|(count, id)| {
-            let tag = json!([{ "fd": 1, "opaque": format!("kvm-hotplug:{id}") }]);
+            let tag = json!([{ "fd": 1, "opaque": format!("kh:{id}") }]);
             (0..count).map(|n| json!({ "fdset-id": n, "fds": tag })).collect()
         }),
         1 => anything(),

@@ -27,7 +27,7 @@ const SWELLERS: [Sweller; 12] = [
     ("children", |room| many(&json!({ "name": "nobody", "type": "child<x>" }), room)),
     ("long children", |room| many(&json!({ "name": "y".repeat(room / 3), "type": "child<x>" }), room)),
     ("fdsets", |room| {
-        let set = json!({ "fdset-id": 12345, "fds": [{ "fd": 1, "opaque": "kvm-hotplug:d0" }] });
+        let set = json!({ "fdset-id": 12345, "fds": [{ "fd": 1, "opaque": "kh:d0" }] });
         let mut sets = many(&set, room);
         for (number, set) in sets.as_array_mut().unwrap().iter_mut().enumerate() {
             set["fdset-id"] = number.into();

@@ -61,7 +61,7 @@ pub fn what_would_fool_the_record_is_refused(agent: &dyn Agent) {
         ("remove-fd", json!({ "fdset-id": 1 })),
         ("add-fd", json!({ "fdset-id": 1 })),
         ("getfd", json!({ "fdname": "kh" })),
-        ("closefd", json!({ "fdname": "kv1" })),
+        ("closefd", json!({ "fdname": "kv" })),
         (
             "qom-set",
             json!({ "path": format!("/machine/peripheral/{}", nic.id), "property": "x", "value": 1 }),

@@ -22,6 +22,10 @@ pub trait Api: Send + Sync {
     fn add_disk(&self, disk: &DiskAsk) -> Result<Answer, Failure>;
     fn add_controller(&self, controller: &ControllerAsk) -> Result<Answer, Failure>;
     fn unplug(&self, removal: &UnplugAsk) -> Result<Answer, Failure>;
+    /// The NICs, then the disks.
+    fn add_all(&self, nics: &[NicAsk], disks: &[DiskAsk], timeout_ms: u64) -> Result<Vec<Answer>, Failure>;
+    /// Each with its answer or errno.
+    fn unplug_all(&self, ids: &[String], timeout_ms: u64) -> Vec<Result<Answer, i32>>;
     fn set_link(&self, id: &str, up: bool, timeout_ms: u64) -> Result<Changed, Failure>;
     fn move_nic(&self, id: &str, bridge: Option<&str>, timeout_ms: u64) -> Result<Changed, Failure>;
     /// The size it has now.

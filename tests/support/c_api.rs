@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::{null, null_mut};
 
+use ::kvm_hotplug::capi::batch::*;
 use ::kvm_hotplug::capi::controller::*;
 use ::kvm_hotplug::capi::device::{
     kvm_hotplug_answer as Code, kvm_hotplug_device, kvm_hotplug_reason as Reason,
@@ -161,29 +162,8 @@ impl Drop for CApi {
 
 impl Api for CApi {
     fn add_nic(&self, nic: &NicAsk) -> Result<Answer, Failure> {
-        let mut strings = Strings::default();
-        let fds: Vec<RawFd> = nic.fds.iter().map(|fd| fd.as_raw_fd()).collect();
-        let request = kvm_hotplug_nic {
-            id: strings.keep(nic.place.id.as_ref()),
-            mac: strings.keep(nic.mac.as_ref()),
-            bridge: strings.keep(nic.bridge.as_ref()),
-            ifname: strings.keep(nic.ifname.as_ref()),
-            model: strings.keep(nic.model.as_ref()),
-            bus: strings.keep(nic.place.address.as_ref().map(|(bus, _)| bus)),
-            tap_fds: if fds.is_empty() { null() } else { fds.as_ptr() },
-            tap_fd_count: u32::try_from(fds.len()).unwrap(),
-            queues: nic.queues.into(),
-            vhost: match nic.vhost {
-                true => kvm_hotplug_vhost::KVM_HOTPLUG_VHOST_REQUIRED as u32,
-                false => kvm_hotplug_vhost::KVM_HOTPLUG_VHOST_OFF as u32,
-            },
-            mtu: nic.mtu.map_or(0, u32::from),
-            slot: nic.place.address.as_ref().map_or(0, |(_, slot)| u32::from(*slot)),
-            boot_index: nic.boot_index.unwrap_or(0),
-            timeout_ms: milliseconds(nic.place.timeout_ms),
-            flags: flags(&nic.place, nic.boot_index) | if nic.link_down { KVM_HOTPLUG_LINK_DOWN } else { 0 },
-            ..zeroed()
-        };
+        let (mut strings, fds) = (Strings::default(), raw_fds(nic));
+        let request = nic_struct(nic, &mut strings, &fds);
         let (size, mut device) = (size_of_val(&request), zeroed::<kvm_hotplug_device>());
         let device_size = size_of_val(&device);
         // SAFETY: all of it lives through the call.
@@ -195,32 +175,7 @@ impl Api for CApi {
 
     fn add_disk(&self, disk: &DiskAsk) -> Result<Answer, Failure> {
         let mut strings = Strings::default();
-        let format = match disk.format.as_deref() {
-            None => kvm_hotplug_format::KVM_HOTPLUG_FORMAT_PROBE,
-            Some("raw") => kvm_hotplug_format::KVM_HOTPLUG_FORMAT_RAW,
-            Some("qcow2") => kvm_hotplug_format::KVM_HOTPLUG_FORMAT_QCOW2,
-            Some(other) => panic!("format {other}"),
-        };
-        let read_only = if disk.read_only { KVM_HOTPLUG_READ_ONLY } else { 0 };
-        let share_rw = if disk.share_rw { KVM_HOTPLUG_SHARE_RW } else { 0 };
-        let scsi = disk.model.as_deref().is_some_and(|model| model.starts_with("scsi-"));
-        let number = disk.place.address.as_ref().map_or(0, |(_, number)| u32::from(*number));
-        let pinned = if scsi && disk.place.address.is_some() { KVM_HOTPLUG_SCSI_ADDRESS } else { 0 };
-        let request = kvm_hotplug_disk {
-            path: strings.keep(Some(disk.path.as_os_str().as_bytes())),
-            id: strings.keep(disk.place.id.as_ref()),
-            serial: strings.keep(disk.serial.as_ref()),
-            model: strings.keep(disk.model.as_ref()),
-            bus: strings
-                .keep(disk.place.address.as_ref().map(|(bus, _)| bus).or(disk.place.scsi_bus.as_ref())),
-            format: format as u32,
-            slot: if scsi { 0 } else { number },
-            target: if scsi { number } else { 0 },
-            boot_index: disk.boot_index.unwrap_or(0),
-            timeout_ms: milliseconds(disk.place.timeout_ms),
-            flags: flags(&disk.place, disk.boot_index) | read_only | share_rw | pinned,
-            ..zeroed()
-        };
+        let request = disk_struct(disk, &mut strings);
         let (size, mut device) = (size_of_val(&request), zeroed::<kvm_hotplug_device>());
         let device_size = size_of_val(&device);
         // SAFETY: all of it lives through the call.
@@ -248,6 +203,58 @@ impl Api for CApi {
             kvm_hotplug_add_controller(self.0, &raw const request, size, &raw mut device, device_size, error)
         })?;
         Ok(answer(code, &device))
+    }
+
+    fn add_all(&self, nics: &[NicAsk], disks: &[DiskAsk], timeout_ms: u64) -> Result<Vec<Answer>, Failure> {
+        let mut strings = Strings::default();
+        let fds: Vec<Vec<RawFd>> = nics.iter().map(raw_fds).collect();
+        let nics: Vec<_> =
+            nics.iter().zip(&fds).map(|(nic, fds)| nic_struct(nic, &mut strings, fds)).collect();
+        let disks: Vec<_> = disks.iter().map(|disk| disk_struct(disk, &mut strings)).collect();
+        let batch = kvm_hotplug_batch {
+            nics: nics.as_ptr(),
+            nic_size: size_of::<kvm_hotplug_nic>(),
+            nic_count: nics.len(),
+            disks: disks.as_ptr(),
+            disk_size: size_of::<kvm_hotplug_disk>(),
+            disk_count: disks.len(),
+            timeout_ms: milliseconds(timeout_ms),
+            ..zeroed()
+        };
+        let mut devices = vec![zeroed::<kvm_hotplug_device>(); nics.len() + disks.len()];
+        let (size, device_size) = (size_of_val(&batch), size_of::<kvm_hotplug_device>());
+        // SAFETY: all of it lives through the call.
+        let worst = call(|error| unsafe {
+            kvm_hotplug_add_many(self.0, &raw const batch, size, devices.as_mut_ptr(), device_size, error)
+        })?;
+        let code = |device: &kvm_hotplug_device| c_int::try_from(device.state).unwrap();
+        assert_eq!(worst, devices.iter().map(code).max().unwrap_or(0));
+        Ok(devices.iter().map(|device| answer(code(device), device)).collect())
+    }
+
+    fn unplug_all(&self, ids: &[String], timeout_ms: u64) -> Vec<Result<Answer, i32>> {
+        let mut strings = Strings::default();
+        let ids: Vec<_> = ids.iter().map(|id| strings.keep(Some(id))).collect();
+        let batch = kvm_hotplug_batch {
+            ids: ids.as_ptr(),
+            id_count: ids.len(),
+            timeout_ms: milliseconds(timeout_ms),
+            ..zeroed()
+        };
+        let mut devices = vec![zeroed::<kvm_hotplug_device>(); ids.len()];
+        let mut codes = vec![c_int::MIN; ids.len()];
+        let (size, device_size) = (size_of_val(&batch), size_of::<kvm_hotplug_device>());
+        // SAFETY: all of it lives through the call.
+        let whole = call(|error| unsafe {
+            let (devices, codes) = (devices.as_mut_ptr(), codes.as_mut_ptr());
+            kvm_hotplug_del_many(self.0, &raw const batch, size, devices, device_size, codes, error)
+        });
+        assert_eq!(whole.err().map(|failure| -failure.errno), codes.iter().copied().find(|code| *code < 0));
+        let one = |(code, device): (&c_int, &kvm_hotplug_device)| match *code {
+            code if code < 0 => Err(-code),
+            code => Ok(answer(code, device)),
+        };
+        codes.iter().zip(&devices).map(one).collect()
     }
 
     /// The functions for one kind answer no device, so it is looked up before.
@@ -544,5 +551,61 @@ fn slot(slot: &kvm_hotplug_slot) -> SlotItem {
             () => panic!("slot state {}", slot.state),
         },
         occupant: field(&slot.occupant).unwrap_or_default(),
+    }
+}
+
+fn raw_fds(nic: &NicAsk) -> Vec<RawFd> {
+    nic.fds.iter().map(|fd| fd.as_raw_fd()).collect()
+}
+
+fn nic_struct(nic: &NicAsk, strings: &mut Strings, fds: &[RawFd]) -> kvm_hotplug_nic {
+    kvm_hotplug_nic {
+        id: strings.keep(nic.place.id.as_ref()),
+        mac: strings.keep(nic.mac.as_ref()),
+        bridge: strings.keep(nic.bridge.as_ref()),
+        ifname: strings.keep(nic.ifname.as_ref()),
+        model: strings.keep(nic.model.as_ref()),
+        bus: strings.keep(nic.place.address.as_ref().map(|(bus, _)| bus)),
+        tap_fds: if fds.is_empty() { null() } else { fds.as_ptr() },
+        tap_fd_count: u32::try_from(fds.len()).unwrap(),
+        queues: nic.queues.into(),
+        vhost: match nic.vhost {
+            true => kvm_hotplug_vhost::KVM_HOTPLUG_VHOST_REQUIRED as u32,
+            false => kvm_hotplug_vhost::KVM_HOTPLUG_VHOST_OFF as u32,
+        },
+        mtu: nic.mtu.map_or(0, u32::from),
+        slot: nic.place.address.as_ref().map_or(0, |(_, slot)| u32::from(*slot)),
+        boot_index: nic.boot_index.unwrap_or(0),
+        timeout_ms: milliseconds(nic.place.timeout_ms),
+        flags: flags(&nic.place, nic.boot_index) | if nic.link_down { KVM_HOTPLUG_LINK_DOWN } else { 0 },
+        ..zeroed()
+    }
+}
+
+fn disk_struct(disk: &DiskAsk, strings: &mut Strings) -> kvm_hotplug_disk {
+    let format = match disk.format.as_deref() {
+        None => kvm_hotplug_format::KVM_HOTPLUG_FORMAT_PROBE,
+        Some("raw") => kvm_hotplug_format::KVM_HOTPLUG_FORMAT_RAW,
+        Some("qcow2") => kvm_hotplug_format::KVM_HOTPLUG_FORMAT_QCOW2,
+        Some(other) => panic!("format {other}"),
+    };
+    let read_only = if disk.read_only { KVM_HOTPLUG_READ_ONLY } else { 0 };
+    let share_rw = if disk.share_rw { KVM_HOTPLUG_SHARE_RW } else { 0 };
+    let scsi = disk.model.as_deref().is_some_and(|model| model.starts_with("scsi-"));
+    let number = disk.place.address.as_ref().map_or(0, |(_, number)| u32::from(*number));
+    let pinned = if scsi && disk.place.address.is_some() { KVM_HOTPLUG_SCSI_ADDRESS } else { 0 };
+    kvm_hotplug_disk {
+        path: strings.keep(Some(disk.path.as_os_str().as_bytes())),
+        id: strings.keep(disk.place.id.as_ref()),
+        serial: strings.keep(disk.serial.as_ref()),
+        model: strings.keep(disk.model.as_ref()),
+        bus: strings.keep(disk.place.address.as_ref().map(|(bus, _)| bus).or(disk.place.scsi_bus.as_ref())),
+        format: format as u32,
+        slot: if scsi { 0 } else { number },
+        target: if scsi { number } else { 0 },
+        boot_index: disk.boot_index.unwrap_or(0),
+        timeout_ms: milliseconds(disk.place.timeout_ms),
+        flags: flags(&disk.place, disk.boot_index) | read_only | share_rw | pinned,
+        ..zeroed()
     }
 }

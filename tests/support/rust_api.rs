@@ -8,8 +8,8 @@ use std::time::Duration;
 use kvm_hotplug::Error;
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
 use kvm_hotplug::hotplug::{
-    self, AfterReboot, ControllerRequest, DeviceState, DiskRequest, Guest, NewSize, NicRequest, Outcome,
-    RawCommand, Removal, TapSource, Waiting, Wish,
+    self, Addition, AfterReboot, ControllerRequest, DeviceState, DiskRequest, Guest, NewSize, NicRequest,
+    Outcome, RawCommand, Removal, TapSource, Waiting, Wish,
 };
 use kvm_hotplug::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, ScsiAddress, Slot};
 use kvm_hotplug::log::{Level, Log, Sink};
@@ -51,42 +51,28 @@ impl Agent for RustAgent {
 
 impl Api for RustApi {
     fn add_nic(&self, nic: &NicAsk) -> Result<Answer, Failure> {
-        let tap = match nic.fds.as_slice() {
-            [] => TapSource::Open { name: nic.ifname.clone(), owner: None },
-            fds => TapSource::Given(fds.iter().map(|fd| fd.try_clone().unwrap()).collect()),
-        };
-        let request = NicRequest {
-            wish: wish(&nic.place, false)?,
-            mac: nic.mac.as_deref().map(MacAddr::parse).transpose()?,
-            queues: nic.queues,
-            vhost: if nic.vhost { VhostMode::Required } else { VhostMode::Off },
-            mtu: nic.mtu,
-            bridge: nic.bridge.as_deref().map(IfName::parse).transpose()?,
-            tap,
-            boot_index: nic.boot_index,
-            link_down: nic.link_down,
-            model: nic.model.clone().unwrap_or_else(|| "virtio-net-pci".into()),
-        };
-        Ok(answer(self.0.add_nic(request, Duration::from_millis(nic.place.timeout_ms))?))
+        Ok(answer(self.0.add_nic(nic_request(nic)?, Duration::from_millis(nic.place.timeout_ms))?))
     }
 
     fn add_disk(&self, disk: &DiskAsk) -> Result<Answer, Failure> {
-        let mut spec = DiskSpec::new(&disk.path, Format::Raw);
-        spec.serial = disk.serial.clone();
-        spec.read_only = disk.read_only;
-        spec.share_rw = disk.share_rw;
-        spec.boot_index = disk.boot_index;
-        if let Some(model) = &disk.model {
-            spec.model = model.clone();
+        Ok(answer(self.0.add_disk(&disk_request(disk)?, Duration::from_millis(disk.place.timeout_ms))?))
+    }
+
+    fn add_all(&self, nics: &[NicAsk], disks: &[DiskAsk], timeout_ms: u64) -> Result<Vec<Answer>, Failure> {
+        let mut additions = Vec::new();
+        for nic in nics {
+            additions.push(Addition::Nic(nic_request(nic)?));
         }
-        let format = match disk.format.as_deref() {
-            None => FormatRequest::Probe,
-            Some("raw") => FormatRequest::Raw,
-            Some("qcow2") => FormatRequest::Qcow2,
-            Some(other) => panic!("format {other}"),
-        };
-        let request = DiskRequest { wish: wish(&disk.place, spec.is_scsi())?, spec, format };
-        Ok(answer(self.0.add_disk(&request, Duration::from_millis(disk.place.timeout_ms))?))
+        for disk in disks {
+            additions.push(Addition::Disk(disk_request(disk)?));
+        }
+        let added = self.0.add_all(additions, Duration::from_millis(timeout_ms))?;
+        Ok(added.into_iter().map(answer).collect())
+    }
+
+    fn unplug_all(&self, ids: &[String], timeout_ms: u64) -> Vec<Result<Answer, i32>> {
+        let answers = self.0.unplug_all(ids, false, true, Duration::from_millis(timeout_ms)).unwrap();
+        answers.into_iter().map(|one| one.map(answer).map_err(|error| error.errno())).collect()
     }
 
     fn add_controller(&self, controller: &ControllerAsk) -> Result<Answer, Failure> {
@@ -316,4 +302,41 @@ impl From<Error> for Failure {
             left: error.left().to_vec(),
         }
     }
+}
+
+fn nic_request(nic: &NicAsk) -> Result<NicRequest, Failure> {
+    let tap = match nic.fds.as_slice() {
+        [] => TapSource::Open { name: nic.ifname.clone(), owner: None },
+        fds => TapSource::Given(fds.iter().map(|fd| fd.try_clone().unwrap()).collect()),
+    };
+    Ok(NicRequest {
+        wish: wish(&nic.place, false)?,
+        mac: nic.mac.as_deref().map(MacAddr::parse).transpose()?,
+        queues: nic.queues,
+        vhost: if nic.vhost { VhostMode::Required } else { VhostMode::Off },
+        mtu: nic.mtu,
+        bridge: nic.bridge.as_deref().map(IfName::parse).transpose()?,
+        tap,
+        boot_index: nic.boot_index,
+        link_down: nic.link_down,
+        model: nic.model.clone().unwrap_or_else(|| "virtio-net-pci".into()),
+    })
+}
+
+fn disk_request(disk: &DiskAsk) -> Result<DiskRequest, Failure> {
+    let mut spec = DiskSpec::new(&disk.path, Format::Raw);
+    spec.serial = disk.serial.clone();
+    spec.read_only = disk.read_only;
+    spec.share_rw = disk.share_rw;
+    spec.boot_index = disk.boot_index;
+    if let Some(model) = &disk.model {
+        spec.model = model.clone();
+    }
+    let format = match disk.format.as_deref() {
+        None => FormatRequest::Probe,
+        Some("raw") => FormatRequest::Raw,
+        Some("qcow2") => FormatRequest::Qcow2,
+        Some(other) => panic!("format {other}"),
+    };
+    Ok(DiskRequest { wish: wish(&disk.place, spec.is_scsi())?, spec, format })
 }

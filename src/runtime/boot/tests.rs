@@ -54,7 +54,7 @@ fn descriptors_have_the_numbers_of_the_command() {
     for base in [3, 100] {
         let boot = runtime.boot_command(BootRequest { fd_base: base, ..request() }).unwrap();
         let sets: Vec<&String> = boot.argv.iter().filter(|argument| argument.starts_with("fd=")).collect();
-        let ours = |number, set, id| format!("fd={number},set={set},opaque=kvm-hotplug:{id}");
+        let ours = |number, set, id| format!("fd={number},set={set},opaque=kh:{id}");
         assert_eq!(sets[1..], [&ours(base, 1, "a"), &ours(base + 1, 3, "b"), &ours(base + 2, 4, "c")]);
         for (fd, device) in boot.fds.iter().zip(&runtime.record().devices) {
             let Spec::Disk(spec) = &device.spec else { unreachable!() };
@@ -323,7 +323,7 @@ proptest! {
             let argv = runtime.boot_command(BootRequest { qemu, ..request() }).unwrap().argv;
             let options: Vec<&str> = argv.iter().skip(1).step_by(2).map(String::as_str).collect();
             prop_assert_eq!(&options, &["-add-fd", "-blockdev", "-device"]);
-            prop_assert_eq!(&argv[2], "fd=3,set=1,opaque=kvm-hotplug:data");
+            prop_assert_eq!(&argv[2], "fd=3,set=1,opaque=kh:data");
             let address = runtime.record().devices[0].address.clone().unwrap();
             let Spec::Disk(spec) = &device.spec else { unreachable!() };
             prop_assert_eq!(members(&argv[6]), members_of(&disk::node::device_args(&device.id, &address, spec)));

@@ -231,14 +231,20 @@ void scene_compare_files(struct scene *scene, const struct states *states)
 void scene_check_fd_names(struct scene *scene)
 {
     struct monitor *monitor = monitor_open(scene->vm.qemu->qmp_path, scene->vm.qemu->pid, test_patience(OPEN_MS));
-    char name[16], command[128];
+    char name[40], command[128];
 
     CHECK(monitor != NULL);
-    for (int queue = 0; queue < QUEUES; queue++) {
-        snprintf(name, sizeof name, queue == 0 ? "kh" : "kh%d", queue);
-        snprintf(command, sizeof command, "{\"execute\":\"closefd\",\"arguments\":{\"fdname\":\"%s\"}}", name);
-        if (strstr(monitor_command(monitor, command), "not found") == NULL)
-            FAIL("the fd %s was left", name);
+    /* One queue has a name of its own, several have the device's. */
+    for (int i = 0; i < CRASH_DEVICES; i++) {
+        for (int queue = -1; queue < QUEUES; queue++) {
+            if (queue < 0)
+                strcpy(name, "kh");
+            else
+                snprintf(name, sizeof name, queue == 0 ? "%s" : "%s.%d", crash_ids[i], queue);
+            snprintf(command, sizeof command, "{\"execute\":\"closefd\",\"arguments\":{\"fdname\":\"%s\"}}", name);
+            if (strstr(monitor_command(monitor, command), "not found") == NULL)
+                FAIL("the fd %s was left", name);
+        }
     }
     monitor_close(monitor);
 }

@@ -126,6 +126,8 @@ fn serve(mut client: UnixStream, reaction: &Reaction) -> std::io::Result<()> {
 }
 
 fn reply(client: &mut UnixStream, mut reply: Value, command: &Value) -> std::io::Result<()> {
-    reply["id"] = command["id"].clone();
+    if let Some(id) = command.get("id") {
+        reply["id"] = id.clone();
+    }
     client.write_all(format!("{reply}\r\n").as_bytes())
 }

@@ -1,0 +1,47 @@
+package kvmhotplug_test
+
+import (
+	"os"
+	"testing"
+
+	"example.org/kvmhotplug"
+)
+
+func TestRecordsOfGuestsThatDoNotRun(t *testing.T) {
+	made := record(t)
+	path := image(t, "disk")
+	disk, err := made.AddDisk(kvmhotplug.Disk{ID: "data", Path: path, Serial: "S1"})
+	ok(t, err)
+	if disk.ID != "data" || disk.Path != path || disk.Serial != "S1" || disk.State != kvmhotplug.AfterReboot {
+		t.Errorf("added %+v", disk)
+	}
+	nic, err := made.AddNIC(kvmhotplug.NIC{ID: "lan", MAC: "52:54:00:12:34:56", Vhost: kvmhotplug.VhostOff})
+	ok(t, err)
+	if nic.ID != "lan" || nic.MAC != "52:54:00:12:34:56" || nic.Slot == disk.Slot {
+		t.Errorf("added %+v", nic)
+	}
+	_, err = made.AddDisk(kvmhotplug.Disk{ID: "data", Path: path, Serial: "S2"})
+	failure(t, err, kvmhotplug.ErrConflict)
+	file, err := os.Open(os.DevNull)
+	ok(t, err)
+	defer file.Close()
+	_, err = made.AddNIC(kvmhotplug.NIC{Tap: []*os.File{file}})
+	failure(t, err, kvmhotplug.ErrInvalid)
+	devices, err := made.Devices()
+	if ok(t, err); len(devices) != 2 {
+		t.Errorf("%d devices", len(devices))
+	}
+
+	gone, err := made.Remove("data")
+	if gone = state(t, gone, err, kvmhotplug.Done); gone.Device.ID != "data" {
+		t.Errorf("removed %+v", gone)
+	}
+	gone, err = made.Remove("data")
+	state(t, gone, err, kvmhotplug.Absent)
+
+	guest, err := kvmhotplug.Open(within(t, patience), made, startFake(t).socket)
+	ok(t, err)
+	defer guest.Close()
+	_, err = made.Remove("lan")
+	failure(t, err, kvmhotplug.ErrState)
+}

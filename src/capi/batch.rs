@@ -1,0 +1,263 @@
+//! `kvm_hotplug_add_many` and `kvm_hotplug_del_many`.
+
+use std::ffi::{c_char, c_int};
+
+use super::args::{Plain, check_flags, null, read_struct, required_str, timeout, write_struct, zeros};
+use super::device::{self, kvm_hotplug_answer, kvm_hotplug_device};
+use super::disk::{self, kvm_hotplug_disk};
+use super::error::kvm_hotplug_error;
+use super::guard;
+use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, kvm_hotplug};
+use super::nic::{self, KVM_HOTPLUG_LIVE_ONLY, kvm_hotplug_nic};
+use super::removal::{KVM_HOTPLUG_DEFAULT_REMOVAL_TIMEOUT_MS, KVM_HOTPLUG_NO_WAIT};
+use crate::error::{Error, Result};
+use crate::hotplug::{Addition, Outcome};
+
+/// Most devices in one call.
+pub const KVM_HOTPLUG_MOST_AT_ONCE: usize = 256;
+
+/// Devices to add or to remove in one call. Zero everywhere is the default. Arrays, and the strings in them, are borrowed for
+/// the call.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct kvm_hotplug_batch {
+    /// For kvm_hotplug_add_many(): NICs, as an array of structs. Their timeout_ms do not count.
+    pub nics: *const kvm_hotplug_nic,
+    /// sizeof nics[0].
+    pub nic_size: usize,
+    /// Number of nics.
+    pub nic_count: usize,
+    /// For kvm_hotplug_add_many(): disks, as an array of structs. Their timeout_ms do not count.
+    pub disks: *const kvm_hotplug_disk,
+    /// sizeof disks[0].
+    pub disk_size: usize,
+    /// Number of disks.
+    pub disk_count: usize,
+    /// For kvm_hotplug_del_many(): ids of NICs and disks.
+    pub ids: *const *const c_char,
+    /// Number of ids.
+    pub id_count: usize,
+    /// Milliseconds for all of it; 0 means 5000 for kvm_hotplug_add_many() and 20000 for kvm_hotplug_del_many().
+    pub timeout_ms: u32,
+    /// For kvm_hotplug_del_many(): KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT.
+    pub flags: u32,
+}
+
+// SAFETY: repr(C), pointers and integers only.
+unsafe impl Plain for kvm_hotplug_batch {}
+
+/// Plugs several NICs and disks into the guest as one operation: one journal entry, one write to the monitor, one wait, one
+/// replacement of the runtime file; NICs with several queues take one more wait, once for all of them. All of it or nothing:
+/// if one device cannot be added, those that could are taken out again. The guest has seen them by then, and is asked to let
+/// go of them; what it does not let go of by the deadline is named by kvm_hotplug_error_left(), and pending.
+///
+/// The devices get their slots in the order in which they stand: all NICs, then all disks. As in kvm_hotplug_add_nic() and
+/// kvm_hotplug_add_disk(), one that is there already with the same settings is a success.
+///
+/// `guest`: the handle.
+/// `batch`, `batch_size`: nics and disks, KVM_HOTPLUG_MOST_AT_ONCE at most together, and sizeof *batch. No ids.
+/// `ret_devices`, `device_size`: an array with room for all devices, NICs first, and sizeof ret_devices[0]; or NULL and 0.
+/// Written on success only.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: up to the timeout; a few milliseconds for each device normally. Threads: any.
+///
+/// Returns KVM_HOTPLUG_DONE (all in the guest), KVM_HOTPLUG_AFTER_REBOOT (some are recorded for the next boot, each device's
+/// state says which), or an error as from kvm_hotplug_add_nic() and kvm_hotplug_add_disk(), of which the message says about
+/// which device it is; -EINVAL also for ids and for flags, -E2BIG also for more devices than allowed.
+///
+/// On failure guest, host and record are as they were, unless kvm_hotplug_error_undo() says otherwise. An agent that dies
+/// half-way leaves a journal from which the next one completes all of them or none.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_add_many(
+    guest: *mut kvm_hotplug,
+    batch: *const kvm_hotplug_batch,
+    batch_size: usize,
+    ret_devices: *mut kvm_hotplug_device,
+    device_size: usize,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for handle and struct.
+        let (guest, batch) = unsafe { (kvm_hotplug::get(guest)?, read_struct(batch, batch_size, "batch")?) };
+        check_flags(batch.flags, 0, "batch flags")?;
+        if batch.id_count > 0 {
+            return Err(Error::invalid("ids are for kvm_hotplug_del_many(); name nics and disks here"));
+        }
+        check_count(batch.nic_count.saturating_add(batch.disk_count))?;
+        check_device_out(ret_devices, device_size)?;
+        // SAFETY: the caller vouches for the arrays and what is in them.
+        let additions = unsafe { additions(&batch) }?;
+        let outcomes = guest.add_all(additions, timeout(batch.timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
+        let answers: Vec<_> = outcomes.into_iter().map(Ok).collect();
+        // SAFETY: the caller vouches for the array.
+        unsafe { give_devices(&answers, ret_devices, device_size) };
+        worst(answers)
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+/// Takes several devices out of the guest and its record: the guest is asked for all of them in one write, they are waited for
+/// together, and what stood behind those that are gone is taken down in one go. Each device has an answer of its own, and one
+/// that stays keeps none of the others.
+///
+/// `guest`: the handle.
+/// `batch`, `batch_size`: ids and flags, KVM_HOTPLUG_MOST_AT_ONCE ids at most, and sizeof *batch. No nics and disks.
+/// `ret_devices`, `device_size`: an array with room for all devices, in the order of ids, and sizeof ret_devices[0]; or NULL and 0.
+/// One that is absent, or whose answer is an error, is all zeros.
+/// `ret_answers`: an array of integers, in the order of ids, with what kvm_hotplug_unplug() would have returned for each; or
+/// NULL. Written whenever the guest could be asked, also if the call then returns an error.
+/// `reterr`: where to put the error, or NULL. It is that of the first device in the list that has one.
+///
+/// Blocks: up to the timeout, for the guest. Threads: any.
+///
+/// Returns KVM_HOTPLUG_DONE (all are gone, or were not there), KVM_HOTPLUG_PENDING (at least one is pending),
+/// KVM_HOTPLUG_AFTER_REBOOT (at least one goes with the next boot, none is pending), or the first error as from
+/// kvm_hotplug_unplug(); -EINVAL also for nics, disks and an id that is named twice, -E2BIG also for more ids than allowed.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_del_many(
+    guest: *mut kvm_hotplug,
+    batch: *const kvm_hotplug_batch,
+    batch_size: usize,
+    ret_devices: *mut kvm_hotplug_device,
+    device_size: usize,
+    ret_answers: *mut c_int,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for handle and struct.
+        let (guest, batch) = unsafe { (kvm_hotplug::get(guest)?, read_struct(batch, batch_size, "batch")?) };
+        check_flags(batch.flags, KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_NO_WAIT, "batch flags")?;
+        if batch.nic_count > 0 || batch.disk_count > 0 {
+            return Err(Error::invalid("nics and disks are for kvm_hotplug_add_many(); name ids here"));
+        }
+        check_count(batch.id_count)?;
+        check_device_out(ret_devices, device_size)?;
+        // SAFETY: the caller vouches for the array and its strings.
+        let ids = unsafe { ids(&batch) }?;
+        let (live_only, wait) =
+            (batch.flags & KVM_HOTPLUG_LIVE_ONLY != 0, batch.flags & KVM_HOTPLUG_NO_WAIT == 0);
+        let within = timeout(batch.timeout_ms, KVM_HOTPLUG_DEFAULT_REMOVAL_TIMEOUT_MS);
+        let answers = guest.unplug_all(&ids, live_only, wait, within)?;
+        // SAFETY: the caller vouches for the arrays.
+        unsafe {
+            give_devices(&answers, ret_devices, device_size);
+            give_answers(&answers, ret_answers);
+        }
+        worst(answers)
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+fn check_count(count: usize) -> Result<()> {
+    if count <= KVM_HOTPLUG_MOST_AT_ONCE {
+        return Ok(());
+    }
+    let text = format!("{count} devices in one call, at most {KVM_HOTPLUG_MOST_AT_ONCE} are allowed");
+    Err(Error::invalid(text).with_errno(libc::E2BIG))
+}
+
+/// # Safety
+/// The arrays are NULL or valid as described.
+unsafe fn additions(batch: &kvm_hotplug_batch) -> Result<Vec<Addition>> {
+    let mut additions = Vec::with_capacity(batch.nic_count + batch.disk_count);
+    for index in 0..batch.nic_count {
+        // SAFETY: the caller vouches for the array and the strings in it.
+        let request =
+            unsafe { element(batch.nics, batch.nic_size, index, "nics").and_then(|nic| nic::request(&nic)) };
+        additions.push(Addition::Nic(named(request, "nics", index)?));
+    }
+    for index in 0..batch.disk_count {
+        // SAFETY: as above.
+        let request = unsafe {
+            element(batch.disks, batch.disk_size, index, "disks").and_then(|disk| disk::request(&disk))
+        };
+        additions.push(Addition::Disk(named(request, "disks", index)?));
+    }
+    Ok(additions)
+}
+
+fn named<T>(request: Result<T>, what: &str, index: usize) -> Result<T> {
+    request.map_err(|error| error.context(format!("{what}[{index}]")))
+}
+
+/// An element of an array whose elements have the size the caller was compiled with.
+///
+/// # Safety
+/// `array` is NULL or has an element of `size` bytes at `index`.
+unsafe fn element<T: Plain>(array: *const T, size: usize, index: usize, what: &str) -> Result<T> {
+    if array.is_null() {
+        return Err(null(what));
+    }
+    let place = array.cast::<u8>().wrapping_add(index.saturating_mul(size)).cast::<T>();
+    // SAFETY: the caller vouches for it.
+    unsafe { read_struct(place, size, what) }
+}
+
+/// # Safety
+/// The array is NULL or has `id_count` strings.
+unsafe fn ids(batch: &kvm_hotplug_batch) -> Result<Vec<String>> {
+    if batch.ids.is_null() && batch.id_count > 0 {
+        return Err(null("ids"));
+    }
+    let one = |index: usize| {
+        // SAFETY: the caller vouches for array and strings.
+        unsafe { required_str(batch.ids.wrapping_add(index).read(), "ids") }.map(str::to_owned)
+    };
+    (0..batch.id_count).map(|index| named(one(index), "ids", index)).collect()
+}
+
+/// # Safety
+/// `array` is NULL or has room for as many structs of `size` bytes.
+unsafe fn give_devices(answers: &[Result<Outcome>], array: *mut kvm_hotplug_device, size: usize) {
+    if array.is_null() {
+        return;
+    }
+    for (index, answer) in answers.iter().enumerate() {
+        let device = match answer {
+            Ok(outcome) => device::answer(outcome).1,
+            Err(_) => None,
+        };
+        let place = array.cast::<u8>().wrapping_add(index.saturating_mul(size)).cast::<kvm_hotplug_device>();
+        let device = device.unwrap_or_else(zeros);
+        // SAFETY: the caller vouches for it.
+        unsafe { write_struct(place, size, &device) };
+    }
+}
+
+/// # Safety
+/// `array` is NULL or has room for as many integers.
+unsafe fn give_answers(answers: &[Result<Outcome>], array: *mut c_int) {
+    if array.is_null() {
+        return;
+    }
+    for (index, answer) in answers.iter().enumerate() {
+        let code = match answer {
+            Ok(outcome) => device::answer(outcome).0,
+            Err(error) => -error.errno(),
+        };
+        // SAFETY: the caller vouches for it.
+        unsafe { array.wrapping_add(index).write(code) };
+    }
+}
+
+/// What all answers come to: the first error, or the farthest from done.
+fn worst(answers: Vec<Result<Outcome>>) -> Result<c_int> {
+    let mut worst = kvm_hotplug_answer::KVM_HOTPLUG_DONE as c_int;
+    for answer in answers {
+        let code = device::answer(&answer?).0;
+        // Absent is gone.
+        if code != kvm_hotplug_answer::KVM_HOTPLUG_ABSENT as c_int {
+            worst = worst.max(code);
+        }
+    }
+    Ok(worst)
+}

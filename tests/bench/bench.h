@@ -1,0 +1,14 @@
+/* The parts of the benchmark. */
+#ifndef BENCH_BENCH_H
+#define BENCH_BENCH_H
+
+/* One guest, one operation at a time. */
+void bench_one(int rounds);
+
+/* One guest, its slots filled. */
+void bench_many(int rounds);
+
+/* Many guests in one process. */
+void bench_guests(int guests);
+
+#endif
