@@ -117,11 +117,18 @@ func (f *fakeMonitor) send(message any) {
 func (f *fakeMonitor) handle(command fakeCommand) {
 	id, _ := command.Arguments["id"].(string)
 	answer, refusal := f.answer(command, id)
+	reply := map[string]any{"return": answer}
 	if refusal != nil {
-		f.send(map[string]any{"error": map[string]string{"class": refusal.class, "desc": refusal.desc}, "id": command.ID})
+		reply = map[string]any{"error": map[string]string{"class": refusal.class, "desc": refusal.desc}}
+	}
+	// Answers come in order; an id is given back only where one was given.
+	if command.ID != nil {
+		reply["id"] = command.ID
+	}
+	f.send(reply)
+	if refusal != nil {
 		return
 	}
-	f.send(map[string]any{"return": answer, "id": command.ID})
 	if command.Execute != "device_del" {
 		return
 	}
