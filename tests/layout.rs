@@ -2,6 +2,7 @@
 
 use std::mem::offset_of;
 
+use kvm_hotplug::capi::batch::kvm_hotplug_batch;
 use kvm_hotplug::capi::boot::{kvm_boot_options, kvm_boot_plan};
 use kvm_hotplug::capi::check::kvm_runtime_problem;
 use kvm_hotplug::capi::controller::kvm_hotplug_controller;
@@ -47,6 +48,9 @@ fn rust_and_c_agree_on_the_structs() {
             incoming_address, incoming, incoming_fd, qemu_major, qemu_minor, fd_base, spare_ports, flags, reserved,
         }
         kvm_boot_plan { machine, devices, room, ports, new_ports, reserved }
+        kvm_hotplug_batch {
+            nics, nic_size, nic_count, disks, disk_size, disk_count, ids, id_count, timeout_ms, flags,
+        }
         kvm_hotplug_disk {
             path, id, serial, model, bus, format, cache, aio, discard, detect_zeroes, logical_block_size,
             physical_block_size, queues, slot, boot_index, timeout_ms, flags, wwn, target, lun,

@@ -88,6 +88,7 @@ static void guests(void)
     struct kvm_hotplug_disk disk = {.path = "/x"};
     struct kvm_hotplug_controller controller = {.slot = 0};
     struct kvm_hotplug_removal removal = {.id = "x"};
+    struct kvm_hotplug_batch batch = {.nic_count = 0};
     struct kvm_hotplug_command command = {.execute = "query-status"};
     struct kvm_hotplug_event event;
     uint64_t bytes = 1;
@@ -99,6 +100,8 @@ static void guests(void)
     null(kvm_hotplug_add_disk(NULL, &disk, sizeof disk, NULL, 0, &failure), "guest handle");
     null(kvm_hotplug_add_controller(NULL, &controller, sizeof controller, NULL, 0, &failure), "guest handle");
     null(kvm_hotplug_unplug(NULL, &removal, sizeof removal, NULL, 0, &failure), "guest handle");
+    null(kvm_hotplug_add_many(NULL, &batch, sizeof batch, NULL, 0, &failure), "guest handle");
+    null(kvm_hotplug_del_many(NULL, &batch, sizeof batch, NULL, 0, NULL, &failure), "guest handle");
     null(kvm_hotplug_del_nic(NULL, "x", 0, &failure), "guest handle");
     null(kvm_hotplug_del_disk(NULL, "x", 0, &failure), "guest handle");
     null(kvm_hotplug_del_controller(NULL, "x", 0, &failure), "guest handle");
