@@ -55,7 +55,7 @@ static struct kvm_boot *boot(struct kvm_runtime *runtime, const struct kvm_boot_
 static void arguments(void)
 {
     static const char *const want[] = {
-        "qemu", "-S", "-add-fd", "fd=3,set=1,opaque=kvm-hotplug:one", "-blockdev",
+        "qemu", "-S", "-add-fd", "fd=3,set=1,opaque=kh:one", "-blockdev",
         "{\"driver\":\"file\",\"filename\":\"/dev/fdset/1\",\"node-name\":\"one\"}", "-device",
         "driver=virtio-blk-pci,addr=4,bus=pci.0,drive=one,id=one"};
     struct kvm_runtime *runtime = with_disks("\"qemu\"", 1);

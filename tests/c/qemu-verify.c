@@ -200,7 +200,7 @@ static void missing(void)
     CHECK_NUMBER(mend(), 1);
     difference(1, KVM_HOTPLUG_MISMATCH_FOREIGN, "theirs");
     CHECK(!qmp_contains(vm.qemu, "{\"execute\":\"query-named-block-nodes\"}", "\"node-name\":\"data\""));
-    CHECK(!qmp_contains(vm.qemu, "{\"execute\":\"query-fdsets\"}", "kvm-hotplug:data"));
+    CHECK(!qmp_contains(vm.qemu, "{\"execute\":\"query-fdsets\"}", "kh:data"));
     CHECK(!vm_record_contains(&vm, "atad"));
     CHECK_NUMBER(mend(), 1);
 }
