@@ -355,6 +355,10 @@ impl Session {
     /// Takes in what has been said, and moves those on that it is about.
     fn see_who_left(&mut self, leavers: &mut [Leaver<'_>], deadline: &Deadline) -> Result<()> {
         self.absorb();
+        if self.unheard_of {
+            // What is not there any more has left while nobody heard.
+            self.ready(deadline)?;
+        }
         for leaver in leavers.iter_mut().filter(|leaver| leaver.is_asked()) {
             let device = leaver.device;
             if self.has_departed(&device.id) && self.is_really_gone(&device.id, deadline)? {

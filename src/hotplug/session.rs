@@ -95,6 +95,8 @@ pub(super) struct Session {
     /// Devices that were found missing and cleared up behind before QEMU said that they are gone: that word may still come,
     /// and must not be taken for one about a new device of the same id.
     pub(super) ghosts: BTreeSet<DeviceId>,
+    /// Events were lost: a device may have left without a word.
+    pub(super) unheard_of: bool,
     /// Devices that the call of the moment has given a place, and not plugged in yet.
     pub(super) upcoming: Vec<Device>,
     /// Devices of ours that QEMU has said are gone, backend and record still to be cleared.
@@ -135,6 +137,7 @@ impl Session {
             missing: BTreeSet::new(),
             closed: BTreeSet::new(),
             ghosts: BTreeSet::new(),
+            unheard_of: false,
             upcoming: Vec::new(),
             departed: Vec::new(),
             watching: false,
@@ -238,6 +241,7 @@ impl Session {
             self.links_due = false;
         }
         self.stale = false;
+        self.unheard_of = false;
         Ok(())
     }
 
@@ -298,6 +302,7 @@ impl Session {
                 Kept::Lost(count) => {
                     self.log.write(Level::Warning, || format!("{count} events of the monitor were dropped"));
                     self.stale = true;
+                    self.unheard_of = true;
                     self.running = false;
                 }
             }

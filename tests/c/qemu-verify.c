@@ -6,7 +6,7 @@
 
 #include "support/plug.h"
 
-enum { MOST = 8 };
+enum { MOST = 8, TRIES = 30, AGAIN_MS = 300 };
 
 static struct vm vm;
 static char image[TEST_PATH], other[TEST_PATH];
@@ -165,19 +165,33 @@ static void unknown(void)
     vm_open(&vm);
 }
 
+/* What was asked for goes when QEMU resets, and QEMU 7.2 says so when its memory map changes once more. */
+static void leaves(const char *id, const char *port)
+{
+    char part[64];
+
+    snprintf(part, sizeof part, "\"device\":\"%s\"", id);
+    for (int tries = 0; tries < TRIES; tries++) {
+        if (has_native_hotplug(vm.qemu))
+            native_switch_off(vm.qemu, port);
+        else
+            vm_observe(&vm, "{\"execute\":\"system_reset\"}");
+        if (qmp_wait_event(vm.qemu, "DEVICE_DELETED", part, test_patience(AGAIN_MS)) != NULL)
+            return;
+    }
+    FAIL("QEMU does not let go of %s", id);
+}
+
 /* A device that left while the record did not hear of it: mending takes down what stood behind it, and tells. */
 static void missing(void)
 {
-    char *before = rewrite("\"id\": \"data\"", "\"id\": \"atad\"");
+    char port[sizeof vm_device(&vm, "data").bus];
     size_t count;
 
-    free(before);
+    strcpy(port, vm_device(&vm, "data").bus);
+    free(rewrite("\"id\": \"data\"", "\"id\": \"atad\""));
     vm_observe(&vm, "{\"execute\":\"device_del\",\"arguments\":{\"id\":\"data\"}}");
-    if (has_native_hotplug(vm.qemu))
-        native_switch_off(vm.qemu, "rp1");
-    else
-        vm_reset(&vm);
-    CHECK(qmp_wait_event(vm.qemu, "DEVICE_DELETED", "\"device\":\"data\"", test_patience(10000)) != NULL);
+    leaves("data", port);
     count = verify();
     CHECK_NUMBER(difference(count, KVM_HOTPLUG_MISMATCH_MISSING, "atad")->mendable, 1);
     CHECK_NUMBER(difference(count, KVM_HOTPLUG_MISMATCH_ORPHAN_NODE, "data")->mendable, 1);

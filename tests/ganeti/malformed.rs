@@ -1,7 +1,7 @@
 //! A list with something wrong in it is refused, with where and what, and left as it is.
 
 use kvm_hotplug::ErrorKind;
-use kvm_hotplug::runtime::Runtime;
+use kvm_hotplug::runtime::{Runtime, format};
 use serde_json::{Value, json};
 
 use super::{Dir, sample};
@@ -200,4 +200,30 @@ fn limits() {
     list[1].as_array_mut().unwrap().pop();
     assert_eq!(Dir::with(list.to_string()).load().record().devices.len(), 1024);
     refused("[".repeat(1000), ErrorKind::Format, &["recursion limit"]);
+}
+
+/// What is read is written, and read again as the same, whatever byte of it is another one.
+#[test]
+fn a_damaged_byte_is_never_a_panic() {
+    for name in ["3entry-2.0.6", "4entry-pci-2.15.2", "4entry-hvinfo-3.0.2-scsi-hd"] {
+        let whole = sample(name);
+        let mut read = 0;
+        for at in (0..whole.len()).step_by(3) {
+            for byte in [b' ', b'"', b'[', b'}', b'0', b'9', b'-', b'.', 0xff] {
+                let mut damaged = whole.clone();
+                damaged[at] = byte;
+                let Ok(record) = format::decode(&damaged) else { continue };
+                read += 1;
+                let written = format::encode(&record).unwrap();
+                let again = format::decode(&written).unwrap();
+                assert_eq!(
+                    (&again.devices, &again.command),
+                    (&record.devices, &record.command),
+                    "{name} {at} {byte}"
+                );
+                assert_eq!(format::encode(&again).unwrap(), written, "{name} {at} {byte}");
+            }
+        }
+        assert!(read > 500, "{name}: {read}");
+    }
 }

@@ -222,7 +222,9 @@ pub fn half_of_many_is_none(agent: &dyn Agent) {
         world.qemu.hook("add-fd", 0, move || assert!(std::fs::copy(from, to).is_ok()));
         if present < 3 {
             world.qemu.fault("device_add", present, Act::HangBefore);
-            fails(api.add_all(&[], &disks, SHORT), ErrorKind::Timeout);
+            // Long enough to come so far on a busy machine.
+            fails(api.add_all(&[], &disks, 20 * SHORT), ErrorKind::Timeout);
+            assert_eq!(world.qemu.faults_left(), 0);
         } else {
             api.add_all(&[], &disks, AMPLE).unwrap();
         }

@@ -133,7 +133,8 @@ static void switch_off_pending(struct vm *vm)
         FAIL("out of memory");
     works(kvm_hotplug_list(vm->guest, devices, sizeof *devices, MAX_DEVICES, &count, &failure));
     for (i = 0; i < count && i < MAX_DEVICES; i++)
-        if (devices[i].state == KVM_HOTPLUG_PENDING)
+        /* A SCSI disk is in no port of its own, and leaves without. */
+        if (devices[i].state == KVM_HOTPLUG_PENDING && devices[i].address_type == KVM_HOTPLUG_ADDRESS_PCI)
             native_switch_off(vm->qemu, devices[i].bus);
     free(devices);
 }
