@@ -378,3 +378,32 @@ func listenOnly(t *testing.T, socket string) (string, error) {
 	}()
 	return socket, nil
 }
+
+func TestSeveralAtOnce(t *testing.T) {
+	guest := open(t, startFake(t).socket)
+	ctx := within(t, patience)
+	one, two := image(t, "disk"), image(t, "disk")
+	added, err := guest.AddMany(ctx, kvmhotplug.Batch{Disks: []kvmhotplug.Disk{{ID: "one", Path: one}, {ID: "stay-two", Path: two}}})
+	ok(t, err)
+	if len(added) != 2 || added[0].ID != "one" || added[1].ID != "stay-two" || added[1].Path != two || added[1].State != kvmhotplug.Done {
+		t.Errorf("added %+v", added)
+	}
+	_, err = guest.AddMany(ctx, kvmhotplug.Batch{NICs: []kvmhotplug.NIC{{MAC: "no"}}})
+	failure(t, err, kvmhotplug.ErrInvalid)
+	_, err = guest.AddMany(ctx, kvmhotplug.Batch{Disks: []kvmhotplug.Disk{{ID: "bad-three", Path: image(t, "disk")}}})
+	failure(t, err, kvmhotplug.ErrQMP)
+
+	gone, err := guest.RemoveMany(within(t, 500*time.Millisecond), []string{"none", "stay-two", "one"}, kvmhotplug.Removal{})
+	ok(t, err)
+	var states []string
+	for _, answer := range gone {
+		states = append(states, fmt.Sprint(answer.Device.ID, " ", answer.State, " ", int(answer.Errno)))
+	}
+	if got := strings.Join(states, ", "); got != "none absent 0, stay-two pending 0, one done 0" {
+		t.Errorf("removed: %s", got)
+	}
+	gone, err = guest.RemoveMany(ctx, make([]string, kvmhotplug.MostAtOnce+1), kvmhotplug.Removal{})
+	if failed := failure(t, err, kvmhotplug.ErrInvalid); failed.Errno != syscall.E2BIG || gone != nil {
+		t.Errorf("removed %+v: %#v", gone, failed)
+	}
+}

@@ -87,12 +87,15 @@ func (g *Guest) PlanRemoval(ctx context.Context, id string, how Removal) (Plan, 
 }
 
 func (r Removal) request(memory *arena, id string) C.struct_kvm_hotplug_removal {
-	request := C.struct_kvm_hotplug_removal{id: memory.required("the id", id)}
+	return C.struct_kvm_hotplug_removal{id: memory.required("the id", id), flags: r.flags()}
+}
+
+func (r Removal) flags() (flags C.uint32_t) {
 	if r.NoWait {
-		request.flags |= C.KVM_HOTPLUG_NO_WAIT
+		flags |= C.KVM_HOTPLUG_NO_WAIT
 	}
 	if r.LiveOnly {
-		request.flags |= C.KVM_HOTPLUG_LIVE_ONLY
+		flags |= C.KVM_HOTPLUG_LIVE_ONLY
 	}
-	return request
+	return flags
 }
