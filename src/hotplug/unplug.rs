@@ -68,13 +68,12 @@ impl Session {
         let mut asked: Vec<Device> = Vec::new();
         for (index, id) in ids.iter().enumerate() {
             let removal = Removal { id: id.clone(), kind: None, live_only, wait };
+            let is_repeated = ids.iter().take(index).any(|earlier| earlier == id);
             let answer = match self.judge(&removal, deadline) {
+                _ if is_repeated => Err(Error::invalid(format!("{id} is named twice"))),
                 Ok(Judged::Answer(outcome)) => Ok(outcome),
                 Ok(Judged::DropFromRecord(device)) => self.drop_from_record(device),
                 Ok(Judged::AfterReboot(device, why)) => self.remove_after_reboot(device, why),
-                Ok(Judged::Ask(_)) if ids.iter().take(index).any(|earlier| earlier == id) => {
-                    Err(Error::invalid(format!("{id} is named twice")))
-                }
                 Ok(Judged::Ask(device)) => {
                     asked.push(device);
                     continue;
