@@ -192,7 +192,7 @@ impl Session {
                 format!("pcie.0 slot {}.{} chassis {chassis}", devfn >> 3, devfn & 7)
             };
             let recorded =
-                place(u64::from(port.slot.get()) << 3 | u64::from(port.function), port.chassis.into());
+                place((u64::from(port.slot.get()) << 3) | u64::from(port.function), port.chassis.into());
             let found = match (addr.as_u64(), chassis.as_u64()) {
                 (Some(devfn), Some(chassis)) => place(devfn, chassis),
                 _ => "no such port".to_owned(),

@@ -290,9 +290,10 @@ impl Api for CApi {
 
     fn set_link(&self, id: &str, up: bool, timeout_ms: u64) -> Result<Changed, Failure> {
         let (id, timeout) = (CString::new(id).unwrap(), milliseconds(timeout_ms));
-        // SAFETY: the string lives through the call.
-        let code =
-            call(|error| unsafe { kvm_hotplug_set_link(self.0, id.as_ptr(), up.into(), timeout, error) })?;
+        let code = call(|error| {
+            // SAFETY: the string lives through the call.
+            unsafe { kvm_hotplug_set_link(self.0, id.as_ptr(), up.into(), timeout, error) }
+        })?;
         Ok(change(code))
     }
 
