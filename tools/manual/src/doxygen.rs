@@ -51,10 +51,13 @@ fn written(block: &Block) -> String {
     match block {
         Block::Text(text) => format!("{}\n\n", inline(text)),
         Block::Bullets(items) => {
-            items.iter().map(|item| format!("- {}\n", inline(item))).collect::<String>() + "\n"
+            let items: Vec<String> = items.iter().map(|item| format!("- {}\n", inline(item))).collect();
+            items.concat() + "\n"
         }
         Block::Terms(terms) => {
-            terms.iter().map(|(names, text)| format!("- {}: {}\n", names.join(", "), inline(text))).collect()
+            let line =
+                |(names, text): &(Vec<String>, String)| format!("- {}: {}\n", names.join(", "), inline(text));
+            terms.iter().map(line).collect::<Vec<_>>().concat()
         }
         Block::Code(lines) => format!("@code{{.c}}\n{}\n@endcode\n\n", lines.join("\n")),
     }
