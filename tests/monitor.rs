@@ -221,6 +221,16 @@ fn a_monitor_that_refuses_the_capabilities_is_of_no_use() {
 }
 
 #[test]
+fn the_client_before_may_have_negotiated_for_us() {
+    let qemu = fake();
+    let words = "Capabilities negotiation is already complete, command ignored";
+    qemu.fault("qmp_capabilities", 0, Act::RefuseAfter(words.into()));
+    let mut monitor = connect(&qemu);
+    assert_eq!(ask(&mut monitor).unwrap()["status"], "running");
+    assert!(!monitor.is_broken());
+}
+
+#[test]
 fn events_between_answers_are_kept_in_order() {
     let qemu = fake();
     let mut monitor = connect(&qemu);

@@ -12,6 +12,8 @@ pub const ANY: &str = "*";
 pub enum Act {
     /// Not done; answered with an error of this text.
     Refuse(String),
+    /// Done, and answered with an error of this text all the same.
+    RefuseAfter(String),
     /// Not done; the connection is closed instead.
     CloseBefore,
     /// Done; the connection is closed instead of an answer.

@@ -359,6 +359,9 @@ impl Client {
             }
             Some(Act::AnswerLate(time)) => state.timers.push(later(time)),
             Some(Act::LoseAnswer) => {}
+            Some(Act::RefuseAfter(text)) => {
+                self.say(wire::reply(id, &Err(QmpError::generic(text.as_str()))));
+            }
             Some(Act::Return(value)) => self.say(wire::reply(id, &Ok(value))),
             Some(Act::CutAt(length)) => {
                 self.say(reply.get(..length).unwrap_or(&reply).to_vec());
