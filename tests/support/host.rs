@@ -25,7 +25,10 @@ pub fn in_own_process(test: &str, body: &mut dyn FnMut()) {
 /// The same, on a host with vhost-net: what is there instead opens, which is all that the library asks of it. `/dev` is
 /// another one for this process only.
 pub fn in_own_process_with_vhost(test: &str, body: &mut dyn FnMut()) {
+    // In a chroot the root is no mount point, and unshare by itself insists on one; what is mounted below it later stays in
+    // this namespace all the same.
     const SCRIPT: &str = "set -e
+        mount --make-rprivate / 2>/dev/null || ! mountpoint -q /
         mount -t tmpfs none /mnt
         mkdir /mnt/net
         mknod /mnt/null c 1 3
@@ -34,7 +37,7 @@ pub fn in_own_process_with_vhost(test: &str, body: &mut dyn FnMut()) {
         mknod /mnt/vhost-net c 1 3
         mount --bind /mnt /dev
         exec \"$@\"";
-    run_alone(test, &["unshare", "--mount", "sh", "-c", SCRIPT, "sh"], body);
+    run_alone(test, &["unshare", "--mount", "--propagation", "unchanged", "sh", "-c", SCRIPT, "sh"], body);
 }
 
 /// The same in a network namespace of its own.
