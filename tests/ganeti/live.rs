@@ -324,7 +324,7 @@ pub fn an_interrupted_add_is_completed(agent: &dyn Agent) {
     // A guest that keeps its disk for now: removed later, by its id.
     world.qemu.model(|model| model.manner = Manner::Never);
     let id = "disk-9f5c5bd4-6f60-480b";
-    let answer = api.unplug(&UnplugAsk::within(id, 50)).unwrap();
+    let answer = api.unplug(&UnplugAsk::within(id, 400)).unwrap();
     assert!(matches!(answer.state, State::Pending(_)), "{answer:?}");
     drop(api);
     world.qemu.grant(id);
