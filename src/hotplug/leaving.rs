@@ -316,8 +316,12 @@ impl Session {
         let last_word = LAST_WORD.min(deadline.left() / 8);
         let patience = deadline.earlier_by(last_word);
         loop {
+            let was_running = self.running;
             if let Err(error) = self.see_who_left(leavers, deadline) {
                 return fail_waiting(leavers, &error);
+            }
+            if was_running && !self.running {
+                self.see_whether_it_stands_still(leavers, &patience);
             }
             let waiting = positions(leavers, |leaver| leaver.is_asked());
             let due_in = |at: &usize| {
@@ -372,6 +376,19 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// A guest that stopped or fell asleep after it was asked does not answer before it goes on, so nobody waits for that.
+    fn see_whether_it_stands_still(&mut self, leavers: &mut [Leaver<'_>], deadline: &Deadline) {
+        // A connection that breaks over the question is noticed by who waits on it.
+        let Ok(Some(why)) = self.run_state(deadline) else { return };
+        let by_consent = |leaver: &&mut Leaver<'_>| leaver.is_asked() && leaver.device.leaves_by_consent();
+        for leaver in leavers.iter_mut().filter(by_consent) {
+            // It may have left before the guest stopped.
+            if !self.has_departed(&leaver.device.id) {
+                leaver.answer(Ok(self.still_pending(leaver.device, why)));
+            }
+        }
     }
 
     fn ask_for_the_due(&mut self, leavers: &mut [Leaver<'_>], deadline: &Deadline) {

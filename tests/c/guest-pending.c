@@ -121,6 +121,8 @@ static void asleep(struct vm *vm)
     CHECK_NUMBER(guest_does(vm->qemu, "(sleep 0.1; echo mem >/sys/power/state; "
                                           "echo '<0>awake again' >/dev/kmsg) >/dev/null 2>&1 &"), 0);
     CHECK(qmp_wait_event(vm->qemu, "SUSPEND", NULL, 20000) != NULL);
+    /* QEMU tells one monitor after another; by its next answer it has told all. */
+    qmp(vm->qemu, "{\"execute\":\"query-status\"}");
     pending_at_once(vm, nic.id, KVM_HOTPLUG_REASON_ASLEEP);
     pending_at_once(vm, disk.id, KVM_HOTPLUG_REASON_ASLEEP);
     all_there(vm, &nic, &disk);

@@ -180,15 +180,18 @@ static void note(const struct kvm_hotplug_event *event)
 static void *hear(void *unused)
 {
     struct kvm_hotplug_event event;
+    bool last;
     int rc;
 
     do {
+        /* Before looking: what came between looking and the end would not be heard. */
+        last = atomic_load(&over);
         rc = kvm_hotplug_next_event(vm.guest, &event, sizeof event, &failure);
         if (!ended(rc) && rc == 1)
             note(&event);
         else
             sleep_ms(PAUSE_MS);
-    } while (rc != 0 || !atomic_load(&over));
+    } while (rc != 0 || !last);
     return unused;
 }
 

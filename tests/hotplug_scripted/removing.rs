@@ -200,6 +200,27 @@ pub fn reasons_for_pending(agent: &dyn Agent) {
     assert!(told, "never said that the guest has not booted");
 }
 
+/// A guest that goes to sleep just after it was asked answers when it wakes up, and no caller waits for that.
+pub fn who_stops_while_waited_for_is_pending_at_once(agent: &dyn Agent) {
+    for (state, event, why) in [("suspended", "SUSPEND", Why::Asleep), ("paused", "STOP", Why::Paused)] {
+        let (world, api) = with_disk(agent);
+        world.qemu.model(|model| model.manner = Manner::Never);
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| api.unplug(&UnplugAsk::of("data")));
+            assert!(host::eventually(|| world.qemu.take_names().contains(&"device_del".to_owned())));
+            world.qemu.model(|model| model.run_state = state.into());
+            world.qemu.emit(event, json!({}));
+            assert_eq!(pending(waiting.join().unwrap()), why);
+        });
+        assert!(start.elapsed() < Duration::from_millis(AMPLE / 2), "waited for a guest that cannot answer");
+        world.qemu.model(|model| model.run_state = "running".into());
+        world.qemu.emit("RESUME", json!({}));
+        world.qemu.grant("data");
+        done_by_process(&world, api.as_ref());
+    }
+}
+
 /// A guest that is known to run is not asked what it does, and one that may have stopped is, once.
 pub fn the_run_state_is_asked_only_when_it_may_have_changed(agent: &dyn Agent) {
     let (world, api) = with_disk(agent);
