@@ -1,8 +1,8 @@
 /* An agent is killed at random moments while it plugs and unplugs; the next one must find everything in order.
  *
- * A child process adds and removes NICs and disks, one by one and in lists, as fast as it can and is killed with SIGKILL. Then this process opens
- * the guest, and record, guest and host are compared completely. KVM_HOTPLUG_TEST_KILLS says how often (200),
- * KVM_HOTPLUG_TEST_SEED repeats a run. qemu-crash-steps kills at every step, once each.
+ * A child process adds and removes NICs and disks, one by one and in lists, as fast as it can and is killed with SIGKILL.
+ * Then this process opens the guest, and record, guest and host are compared completely. KVM_HOTPLUG_TEST_KILLS says how
+ * often (200), KVM_HOTPLUG_TEST_SEED repeats a run. qemu-crash-steps and qemu-crash-lists kill at every step, once each.
  */
 #include <signal.h>
 #include <stdio.h>

@@ -32,11 +32,11 @@ enum crash_device crash_find(const char *id);
 /* Sets of devices are masks. */
 #define CRASH_ONLY(which) (1u << (which))
 
-/* Why a list of devices cannot be added, which shows when QEMU has taken some of it. */
+/* Why a list of devices cannot be added. */
 enum crash_flaw {
     CRASH_SOUND,
-    CRASH_SAME_IMAGE, /* the list has CRASH_RAW, and one more disk with its image: no block node for that */
-    CRASH_SAME_PLACE, /* all disks want the same place in the boot order: no device for the second */
+    CRASH_SAME_IMAGE, /* the list has CRASH_RAW, and one more disk with its image: refused before QEMU hears of it */
+    CRASH_SAME_PLACE, /* all disks want the same place in the boot order: QEMU refuses the second, when it has the first */
     CRASH_FLAWS
 };
 
