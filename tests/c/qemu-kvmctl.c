@@ -329,6 +329,9 @@ static void take_out(void)
 {
     ctl(3, "add-nic --model e1000 --id later", NULL);
     says("comes with the next boot");
+    ctl(0, "list", NULL);
+    says("(model e1000 is not paravirtual)");
+    json(0, "list", NULL, PARTS("it comes with the next boot: model e1000 is not paravirtual"));
     json(3, "add-nic --model e1000 --id later2", NULL, PARTS("\"answer\":\"after-reboot\"", "e1000"));
     json(1, "add-nic --model e1000 --live-only", NULL, PARTS("\"errno\":95"));
     ctl(0, "del later", NULL);
