@@ -10,6 +10,8 @@
 mod child;
 #[path = "torn_files/guests.rs"]
 mod guests;
+#[path = "torn_files/lists.rs"]
+mod lists;
 mod support;
 
 use kvm_hotplug::runtime::{Journal, Record, Runtime, Verb};

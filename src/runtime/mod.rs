@@ -95,8 +95,10 @@ impl Runtime {
         let lock = place.lock()?;
         refuse_existing(&place)?;
         let companion = companion_of(&self.record)?;
-        let mut staged = place.stage(Part::Record, &format::encode(&self.record)?)?;
+        let mut staged = place.stage_nothing();
+        // First, because a record without it would be another one.
         staged.add(Part::Companion, companion.as_deref())?;
+        staged.add(Part::Record, Some(&format::encode(&self.record)?))?;
         // A journal without a record belongs to a guest that is gone. Beside the new record it would be taken for its.
         place.remove(Part::Journal)?;
         place.settle(staged, RenameFlags::RENAME_NOREPLACE)?;
@@ -136,22 +138,55 @@ impl Runtime {
     /// Writes `record` beside the file, so that only a rename is left for [`Runtime::commit`].
     pub fn stage(&self, record: &Record) -> Result<Staged> {
         record.check()?;
+        let list = format::encode(record)?;
         let companion = companion_of(record)?;
-        let mut staged = self.place()?.stage(Part::Record, &format::encode(record)?)?;
-        if companion != self.companion {
-            staged.add(Part::Companion, companion.as_deref())?;
+        let mut staged = self.place()?.stage_nothing();
+        match self.covering(record, &list)? {
+            Some(covering) if self.companion.as_ref() == Some(&covering) => {}
+            Some(covering) => staged.add_harmless(Part::Companion, &covering)?,
+            None if companion == self.companion => {}
+            None => staged.add(Part::Companion, companion.as_deref())?,
         }
+        staged.add(Part::Record, Some(&list))?;
         Ok(staged)
     }
 
     /// Puts what was staged from `record` in place. Whatever fails, file and memory agree afterwards.
     pub fn commit(&mut self, staged: Staged, record: Record) -> Result<()> {
+        let companion = companion_of(&record)?;
+        let covering = self.covering(&record, &format::encode(&record)?)?;
         let done = self.place()?.settle(staged, RenameFlags::empty());
         if is_in_place(&done) {
-            self.companion = companion_of(&record)?;
+            self.companion = covering.or_else(|| companion.clone());
             self.record = record;
+            self.tidy(companion);
         }
         done
+    }
+
+    /// What stands beside a list while it is replaced: it completes the old one and the new one. `None` where only one of
+    /// the two files changes.
+    fn covering(&self, next: &Record, list: &[u8]) -> Result<Option<Vec<u8>>> {
+        if next.format() == Format::Native || companion_of(next)? == self.companion {
+            return Ok(None);
+        }
+        match format::encode(&self.record)? == list {
+            true => Ok(None),
+            false => ganeti::Companion::covering(&self.record, next),
+        }
+    }
+
+    /// Entries that no list needs any more do no harm, so a failure is nobody's.
+    fn tidy(&mut self, companion: Option<Vec<u8>>) {
+        let Ok(place) = self.place().cloned() else { return };
+        let done = match &companion {
+            _ if companion == self.companion => return,
+            Some(bytes) => place.replace(Part::Companion, bytes),
+            None => place.remove(Part::Companion),
+        };
+        if is_in_place(&done) {
+            self.companion = companion;
+        }
     }
 
     /// Replaces the record on disk and here.

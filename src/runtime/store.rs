@@ -53,6 +53,8 @@ pub struct Staged {
 struct Change {
     part: Part,
     step: Step,
+    /// It may stay whatever becomes of the rest.
+    may_stay: bool,
 }
 
 /// What is to become of a part.
@@ -137,9 +139,14 @@ impl Place {
 
     /// Writes a new version of a part beside the old one and syncs it, so that only a rename is left to do.
     pub fn stage(self: &Arc<Self>, part: Part, bytes: &[u8]) -> Result<Staged> {
-        let mut staged = Staged { place: self.clone(), changes: Vec::new() };
+        let mut staged = self.stage_nothing();
         staged.add(part, Some(bytes))?;
         Ok(staged)
+    }
+
+    /// To begin with; parts are put in place in the order in which they are added.
+    pub fn stage_nothing(self: &Arc<Self>) -> Staged {
+        Staged { place: self.clone(), changes: Vec::new() }
     }
 
     fn write_temporary(&self, part: Part, bytes: &[u8]) -> Result<()> {
@@ -163,29 +170,37 @@ impl Place {
     /// Puts a staged version in place, for good: it survives a power failure from here on. If that cannot be made
     /// sure, the old version is put back; if not even that, the error names what is left.
     ///
-    /// `flags` are for the first part of it.
+    /// `flags` are for the runtime file itself.
     pub fn settle(self: &Arc<Self>, mut staged: Staged, flags: RenameFlags) -> Result<()> {
         // Something odd in its place, such as a link that somebody put there, is replaced as well; only not put back.
-        let old: Vec<_> = staged.changes.iter().map(|change| (change.part, self.read(change.part))).collect();
-        let Some(first) = old.first().map(|(part, _)| *part) else { return Ok(()) };
+        let old: Vec<_> = staged.changes.iter().map(|change| self.read(change.part)).collect();
+        let Some(last) = staged.changes.last().map(|change| change.part) else { return Ok(()) };
         let done = staged.commit(flags);
-        let changed = staged.changes.iter().filter(|change| change.step == Step::Done).count();
-        let Err(error) = done.and_then(|()| self.sync(first)) else { return Ok(()) };
+        let Err(error) = done.and_then(|()| self.sync(last)) else { return Ok(()) };
+        let changed = staged.changes.iter().zip(old).filter(|(change, _)| change.step == Step::Done);
         let mut left = Vec::new();
-        for (part, old) in old.into_iter().take(changed) {
-            let put_back = old.and_then(|old| match old {
-                Some(bytes) => self.stage(part, &bytes).and_then(|mut old| old.commit(RenameFlags::empty())),
-                None => self.remove(part),
-            });
-            if put_back.is_err() {
-                let path = self.part_path(part);
+        for (change, old) in changed.rev() {
+            if self.put_back(change.part, old).is_ok() {
+                continue;
+            }
+            if !change.may_stay {
+                let path = self.part_path(change.part);
                 left.push(format!(
                     "{}: changed, but may be the old one again after a power failure",
                     path.display()
                 ));
             }
+            // What went before it is for this version as well.
+            break;
         }
         if left.is_empty() { Err(error) } else { Err(error.with_undo(left)) }
+    }
+
+    fn put_back(self: &Arc<Self>, part: Part, old: Result<Option<Vec<u8>>>) -> Result<()> {
+        match old? {
+            Some(bytes) => self.stage(part, &bytes)?.commit(RenameFlags::empty()),
+            None => self.remove(part),
+        }
     }
 
     fn sync(&self, part: Part) -> Result<()> {
@@ -224,19 +239,25 @@ impl Staged {
     /// Stages another part to go with it: a new version, or that it goes.
     pub fn add(&mut self, part: Part, bytes: Option<&[u8]>) -> Result<()> {
         let step = if bytes.is_some() { Step::Rename } else { Step::Remove };
-        self.changes.push(Change { part, step });
+        self.changes.push(Change { part, step, may_stay: false });
         bytes.map_or(Ok(()), |bytes| self.place.write_temporary(part, bytes))
     }
 
-    fn commit(&mut self, mut flags: RenameFlags) -> Result<()> {
+    /// The same for a version that does no harm beside the old versions of the others.
+    pub fn add_harmless(&mut self, part: Part, bytes: &[u8]) -> Result<()> {
+        self.changes.push(Change { part, step: Step::Rename, may_stay: true });
+        self.place.write_temporary(part, bytes)
+    }
+
+    fn commit(&mut self, flags: RenameFlags) -> Result<()> {
         for change in &mut self.changes {
+            let flags = if change.part == Part::Record { flags } else { RenameFlags::empty() };
             match change.step {
                 Step::Rename => self.place.rename(change.part, flags)?,
                 Step::Remove => self.place.remove(change.part)?,
                 Step::Done => {}
             }
             change.step = Step::Done;
-            flags = RenameFlags::empty();
         }
         Ok(())
     }

@@ -27,11 +27,17 @@ pub enum Change {
     DelNic,
     DelDisk,
     Reopen,
+    /// Of a guest with a list of Ganeti's: what the list has no room for goes into a second file.
+    ListAdd,
+    ListAddLater,
+    /// The device that was there first, and the one that came last.
+    ListDelFirst,
+    ListDelLast,
 }
 
 pub use Change::*;
 
-const ALL: [Change; 11] = [
+const ALL: [Change; 15] = [
     SaveNew,
     Replace,
     WriteJournal,
@@ -43,6 +49,10 @@ const ALL: [Change; 11] = [
     DelNic,
     DelDisk,
     Reopen,
+    ListAdd,
+    ListAddLater,
+    ListDelFirst,
+    ListDelLast,
 ];
 
 /// The device that a change is about.
@@ -179,6 +189,17 @@ fn operate(change: Change, runtime: &Path, socket: &Path) -> Result<(), Failure>
     let api = RustAgent.open(runtime, socket, AMPLE)?;
     let place = Place { id: Some(ID.into()), ..Place::default() };
     let answer = match change {
+        ListAdd | ListAddLater => api.add_nic(&NicAsk {
+            mac: Some(MAC.into()),
+            ifname: std::env::var(IFNAME).ok(),
+            model: (change == ListAddLater).then(|| "rtl8139".into()),
+            ..NicAsk::default()
+        }),
+        ListDelFirst => api.unplug(&UnplugAsk::of(&api.list()[0].id)),
+        ListDelLast => {
+            let last = api.list().into_iter().max_by_key(|item| item.generation);
+            api.unplug(&UnplugAsk::of(&last.expect("a device").id))
+        }
         AddNic | AddLater => api.add_nic(&NicAsk {
             place,
             mac: Some(MAC.into()),

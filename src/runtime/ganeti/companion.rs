@@ -1,10 +1,11 @@
 //! What a Ganeti list has no room for, in a file beside it: generations, what waits for a reboot, and taps. Most guests need
 //! none, and then there is no such file.
 //!
-//! The list is replaced first. Entries about devices that it does not have are passed over, so that Ganeti's own changes
-//! need not know of this file: a device without an entry is in the guest.
+//! Entries about devices that the list does not have are passed over, so that Ganeti's own changes need not know of this
+//! file: a device without an entry is in the guest. Hence two files can change as one: before the list is replaced, this one
+//! is replaced by one that completes the old list and the new one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -46,25 +47,55 @@ struct Entry {
 impl Companion {
     /// What has to be kept beside the record's list, if anything.
     pub(in crate::runtime) fn encode(record: &Record) -> Result<Option<Vec<u8>>> {
+        let companion = Self::of(record)?.filter(|companion| !companion.is_evident());
+        companion.map(|companion| companion.to_bytes()).transpose()
+    }
+
+    /// What completes the one record's list as well as the other's, if anything has to.
+    pub(in crate::runtime) fn covering(old: &Record, new: &Record) -> Result<Option<Vec<u8>>> {
+        match (Self::of(old)?, Self::of(new)?) {
+            (Some(old), Some(new)) if !(old.is_evident() && new.is_evident()) => {
+                new.and(old).to_bytes().map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn of(record: &Record) -> Result<Option<Self>> {
         let (later, listed): (Vec<&Device>, Vec<&Device>) =
             record.devices.iter().partition(|device| device.presence == Presence::AddAfterReboot);
         let Some(list) = &record.ganeti else { return Ok(None) };
         let params = list.params()?;
         let entry = |device| Entry::of(device, &Written::new(device, list, &params, &record.name)?.read);
         let devices: Vec<Entry> = listed.into_iter().map(entry).collect::<Result<_>>()?;
-        let counted = devices.iter().zip(1..).all(|(entry, number)| entry.is_evident(number));
-        let next = u64::try_from(devices.len()).unwrap_or(u64::MAX).saturating_add(1);
-        if counted && later.is_empty() && record.next_generation == next {
-            return Ok(None);
-        }
         let by_kind = |device: &Device| {
             let value = native::device_to_value(device)?;
             Ok(Map::from_iter([(device.kind().word().to_owned(), value)]))
         };
         let later = later.into_iter().map(by_kind).collect::<Result<_>>()?;
-        let next_generation = record.next_generation;
-        let companion = Self { next_generation, devices, later };
-        versioned::write(FORMAT, VERSION, &companion).map(Some)
+        Ok(Some(Self { next_generation: record.next_generation, devices, later }))
+    }
+
+    /// Whether the list alone says as much.
+    fn is_evident(&self) -> bool {
+        let counted = self.devices.iter().zip(1..).all(|(entry, number)| entry.is_evident(number));
+        let next = u64::try_from(self.devices.len()).unwrap_or(u64::MAX).saturating_add(1);
+        counted && self.later.is_empty() && self.next_generation == next
+    }
+
+    /// With what the other one knows besides.
+    fn and(mut self, other: Self) -> Self {
+        self.next_generation = self.next_generation.max(other.next_generation);
+        let ids: BTreeSet<DeviceId> = self.devices.iter().map(|entry| entry.id.clone()).collect();
+        self.devices.extend(other.devices.into_iter().filter(|entry| !ids.contains(&entry.id)));
+        let new = |map: &Map<String, Value>| !self.later.contains(map);
+        let more: Vec<Map<String, Value>> = other.later.into_iter().filter(new).collect();
+        self.later.extend(more);
+        self
+    }
+
+    fn to_bytes(&self) -> Result<Vec<u8>> {
+        versioned::write(FORMAT, VERSION, self)
     }
 
     /// Reads the file.
