@@ -352,6 +352,11 @@ enum kvm_hotplug_reason {
      */
     KVM_HOTPLUG_REASON_CONTROLLER = 4,
     /**
+     * After reboot: nothing is in its way any more. It was recorded for the next boot when the guest did not run, or with an older
+     * QEMU; to have a new device now, remove it and add it again.
+     */
+    KVM_HOTPLUG_REASON_RECORDED = 5,
+    /**
      * Pending: the guest runs and has not answered yet.
      */
     KVM_HOTPLUG_REASON_DEADLINE = 16,
@@ -1150,7 +1155,8 @@ struct kvm_hotplug_device {
      */
     uint32_t state;
     /**
-     * One of enum kvm_hotplug_reason.
+     * One of enum kvm_hotplug_reason: why the state is not DONE. Always NONE from a record without its guest, which is what
+     * the reason depends on.
      */
     uint32_t reason;
     /**

@@ -61,6 +61,9 @@ pub enum kvm_hotplug_reason {
     /// After reboot: the SCSI controller comes with the next boot itself, or is of a model that does not tell a running guest
     /// of new disks.
     KVM_HOTPLUG_REASON_CONTROLLER = 4,
+    /// After reboot: nothing is in its way any more. It was recorded for the next boot when the guest did not run, or with an older
+    /// QEMU; to have a new device now, remove it and add it again.
+    KVM_HOTPLUG_REASON_RECORDED = 5,
     /// Pending: the guest runs and has not answered yet.
     KVM_HOTPLUG_REASON_DEADLINE = 16,
     /// Pending: the guest runs but has never set the device up; it has not booted, or does not support hotplug.
@@ -109,7 +112,8 @@ pub struct kvm_hotplug_device {
     /// One of enum kvm_hotplug_answer: DONE means in the guest, AFTER_REBOOT recorded for the next boot (to come or to
     /// go), PENDING on its way out.
     pub state: u32,
-    /// One of enum kvm_hotplug_reason.
+    /// One of enum kvm_hotplug_reason: why the state is not DONE. Always NONE from a record without its guest, which is what
+    /// the reason depends on.
     pub reason: u32,
     /// Slot on the PCI bus, 0 to 31; counts only with KVM_HOTPLUG_ADDRESS_PCI.
     pub slot: u32,
@@ -279,10 +283,11 @@ impl kvm_hotplug_device {
 
     /// A device as a live guest shows it.
     pub(super) fn listed(listed: &Listed) -> Self {
-        match listed.state {
-            DeviceState::Pending(why) => Self::pending(&listed.device, why),
-            DeviceState::Live | DeviceState::AddAfterReboot | DeviceState::RemoveAfterReboot => {
-                Self::recorded(&listed.device)
+        match &listed.state {
+            DeviceState::Pending(why) => Self::pending(&listed.device, *why),
+            DeviceState::Live => Self::recorded(&listed.device),
+            DeviceState::AddAfterReboot(why) | DeviceState::RemoveAfterReboot(why) => {
+                Self::after_reboot(&listed.device, why)
             }
         }
     }
@@ -298,6 +303,7 @@ impl kvm_hotplug_device {
             AfterReboot::Model(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_MODEL,
             AfterReboot::Controller(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_CONTROLLER,
             AfterReboot::NoAddress => kvm_hotplug_reason::KVM_HOTPLUG_REASON_NO_ADDRESS,
+            AfterReboot::Recorded => kvm_hotplug_reason::KVM_HOTPLUG_REASON_RECORDED,
         };
         Self::new(device, kvm_hotplug_answer::KVM_HOTPLUG_AFTER_REBOOT, reason, &why.to_string())
     }

@@ -5,7 +5,6 @@ use std::os::fd::OwnedFd;
 use super::outcome::{AfterReboot, Outcome};
 use super::plan::{self, Stage};
 use super::session::Session;
-use super::{LIVE_DISK_MODELS, LIVE_NIC_MODELS, OLDEST_QEMU};
 use crate::disk::{Format, Kind, LayerRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, BusName, DeviceId, ScsiAddress};
@@ -51,6 +50,11 @@ impl Draft {
 }
 
 impl Wish {
+    /// The bus that is asked for.
+    pub(super) fn bus(&self) -> Option<&BusName> {
+        self.address.as_ref().map(Address::bus).or(self.scsi_bus.as_ref())
+    }
+
     /// Refuses a place of the wrong kind.
     pub(super) fn check(&self, spec: &Spec) -> Result<()> {
         let scsi = matches!(spec, Spec::Disk(disk) if disk.is_scsi());
@@ -112,27 +116,13 @@ impl Session {
     pub(super) fn answer_existing(&self, device: Device, live_only: bool) -> Result<Outcome> {
         match device.presence {
             Presence::AddAfterReboot => {
-                self.after_reboot(device.clone(), self.obstacle(&device.spec), live_only)
+                self.after_reboot(device.clone(), self.why_waiting(&device), live_only)
             }
             Presence::Live | Presence::RemoveAfterReboot => Ok(Outcome::Done(device)),
         }
     }
 
-    /// Why such a device cannot be plugged into this guest now.
-    pub(super) fn obstacle(&self, spec: &Spec) -> Option<AfterReboot> {
-        if self.version < OLDEST_QEMU {
-            return Some(AfterReboot::QemuTooOld(self.version.to_string()));
-        }
-        let (model, live) = match spec {
-            Spec::Nic(spec) => (&spec.model, LIVE_NIC_MODELS),
-            Spec::Disk(spec) => (&spec.model, LIVE_DISK_MODELS),
-            Spec::Controller(spec) => (&spec.model, scsi::spec::LIVE_MODELS),
-        };
-        (!live.contains(&model.as_str())).then(|| AfterReboot::Model(model.clone()))
-    }
-
-    fn after_reboot(&self, device: Device, why: Option<AfterReboot>, live_only: bool) -> Result<Outcome> {
-        let why = why.unwrap_or(AfterReboot::NoAddress);
+    fn after_reboot(&self, device: Device, why: AfterReboot, live_only: bool) -> Result<Outcome> {
         if live_only {
             let text = format!("{} cannot be changed in the running guest: {why}", device.kind().title());
             return Err(Error::new(ErrorKind::NotHotpluggable, text));
@@ -159,7 +149,7 @@ impl Session {
             _ => self.places.scsi.choose_cold(&scsi_want(wish))?.map(Address::Scsi),
         };
         let device = new_device(id, generation, address, Presence::AddAfterReboot, spec);
-        let answer = self.after_reboot(device.clone(), Some(why), wish.live_only)?;
+        let answer = self.after_reboot(device.clone(), why, wish.live_only)?;
         next.add(device.clone());
         Ok((device, answer))
     }

@@ -1,6 +1,6 @@
 //! Moving a NIC to another bridge: its tap changes places on the host, the guest notices nothing.
 
-use super::outcome::{AfterReboot, Outcome};
+use super::outcome::Outcome;
 use super::session::Session;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
@@ -22,7 +22,7 @@ impl Session {
         let after = on_bridge(&device, bridge);
         let next = self.record_with(&after);
         if device.presence == Presence::AddAfterReboot {
-            let why = self.obstacle(&after.spec).unwrap_or(AfterReboot::NoAddress);
+            let why = self.why_waiting(&after);
             self.runtime().replace(next)?;
             return Ok(Outcome::AfterReboot(after, why));
         }

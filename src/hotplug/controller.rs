@@ -50,7 +50,7 @@ impl Session {
         if let Some(device) = self.already(&request.wish, |spec| request.differs(spec))? {
             return self.answer_existing(device, request.wish.live_only).map(Prepared::Answer);
         }
-        if let Some(why) = self.obstacle(&spec) {
+        if let Some(why) = self.obstacle(&spec, request.wish.bus()) {
             return Ok(Prepared::Later(spec, why));
         }
         self.refuse_while_migrating(deadline)?;

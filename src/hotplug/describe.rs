@@ -58,20 +58,20 @@ impl Session {
 }
 
 /// The word for a state, as in plans.
-fn state_word(state: DeviceState) -> &'static str {
+fn state_word(state: &DeviceState) -> &'static str {
     match state {
         DeviceState::Live => "live",
         DeviceState::Pending(_) => "pending",
-        DeviceState::AddAfterReboot | DeviceState::RemoveAfterReboot => "after-reboot",
+        DeviceState::AddAfterReboot(_) | DeviceState::RemoveAfterReboot(_) => "after-reboot",
     }
 }
 
 fn common(listed: &Listed) -> Value {
     let device = &listed.device;
-    let reason = match listed.state {
+    let reason = match &listed.state {
         DeviceState::Pending(why) => why.to_string(),
-        DeviceState::RemoveAfterReboot => "it goes with the next boot".to_owned(),
-        DeviceState::AddAfterReboot => "it comes with the next boot".to_owned(),
+        DeviceState::RemoveAfterReboot(why) => format!("it goes with the next boot: {why}"),
+        DeviceState::AddAfterReboot(why) => format!("it comes with the next boot: {why}"),
         DeviceState::Live => String::new(),
     };
     let address = device.address.as_ref();
@@ -79,7 +79,7 @@ fn common(listed: &Listed) -> Value {
     json!({
         "id": device.id.as_str(),
         "type": device.kind().word(),
-        "state": state_word(listed.state),
+        "state": state_word(&listed.state),
         "reason": reason,
         "generation": device.generation,
         "model": device.model(),

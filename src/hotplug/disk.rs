@@ -5,15 +5,13 @@ use std::path::Path;
 
 use super::attach::{Attach, Wish};
 use super::batch::Addition;
-use super::outcome::{AfterReboot, Outcome};
+use super::outcome::Outcome;
 use super::preview::Prepared;
 use super::session::Session;
 use crate::deadline::Deadline;
 use crate::disk::{self, DiskSpec, FormatRequest, Image};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::Address;
-use crate::runtime::{Device, Presence, Record, Spec};
-use crate::scsi;
+use crate::runtime::{Device, Record, Spec};
 
 /// A disk as the caller asks for it.
 #[derive(Clone, Debug)]
@@ -83,28 +81,11 @@ impl Session {
         let image = disk::image::resolve(&mut spec, request.format)?;
         self.runtime().record().check_disk(&spec)?;
         check_unshared(self.runtime().record().devices.iter().chain(&self.upcoming), &spec, &image)?;
-        let obstacle = self.obstacle(&Spec::Disk(spec.clone()));
-        if let Some(why) = obstacle.or_else(|| self.obstacle_on_bus(&request.wish)) {
+        if let Some(why) = self.obstacle(&Spec::Disk(spec.clone()), request.wish.bus()) {
             return Ok(Prepared::Later(Spec::Disk(spec), why));
         }
         self.refuse_while_migrating(deadline)?;
         Ok(Prepared::Now((spec, image)))
-    }
-
-    /// Why nothing can be plugged in now on the SCSI bus that is asked for: its controller comes with the next boot, or is
-    /// one that QEMU plugs disks into without the guest hearing of it.
-    fn obstacle_on_bus(&self, wish: &Wish) -> Option<AfterReboot> {
-        let scsi = wish.address.as_ref().and_then(Address::scsi).map(|address| &address.bus);
-        let bus = scsi.or(wish.scsi_bus.as_ref())?;
-        let model = self.places.scsi.model_on(bus)?;
-        if !scsi::spec::is_live_model(model) {
-            return Some(AfterReboot::Controller(format!("{bus} belongs to a {model}")));
-        }
-        let waits = |device: Device| device.presence == Presence::AddAfterReboot;
-        let id = bus.as_str().strip_suffix(".0")?;
-        self.known_device(id)
-            .is_some_and(waits)
-            .then(|| AfterReboot::Controller(format!("{bus} comes with the next boot")))
     }
 }
 

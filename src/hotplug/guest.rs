@@ -13,7 +13,7 @@ use super::disk::DiskRequest;
 use super::events::Event;
 use super::gate::Gate;
 use super::nic::NicRequest;
-use super::outcome::{Outcome, Waiting};
+use super::outcome::{AfterReboot, Outcome, Waiting};
 use super::preview::Preview;
 use super::raw::RawCommand;
 use super::resize::NewSize;
@@ -38,16 +38,16 @@ pub struct Guest {
 }
 
 /// Where a device is on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceState {
     /// In the guest.
     Live,
     /// In the guest and asked to leave.
     Pending(Waiting),
-    /// Recorded for the next boot.
-    AddAfterReboot,
-    /// In the guest, gone with the next boot.
-    RemoveAfterReboot,
+    /// Recorded for the next boot; why it is not in the guest now.
+    AddAfterReboot(AfterReboot),
+    /// In the guest, gone with the next boot; why not now.
+    RemoveAfterReboot(AfterReboot),
 }
 
 /// A device and its state.
@@ -300,17 +300,21 @@ impl Drop for Guest {
 }
 
 pub(super) fn list(session: &Session) -> Vec<Listed> {
-    let runtime = session.runtime();
-    let mut devices: Vec<Device> = runtime.record().devices.clone();
-    let undone = runtime.journal().intents.iter().filter(|intent| intent.verb == Verb::UndoAdd);
-    devices.extend(undone.map(|intent| intent.device.clone()));
     let state = |device: &Device| match (session.pending.get(&device.id), device.presence) {
         (Some(request), _) => DeviceState::Pending(request.why),
         (None, Presence::Live) => DeviceState::Live,
-        (None, Presence::AddAfterReboot) => DeviceState::AddAfterReboot,
-        (None, Presence::RemoveAfterReboot) => DeviceState::RemoveAfterReboot,
+        (None, Presence::AddAfterReboot) => DeviceState::AddAfterReboot(session.why_waiting(device)),
+        (None, Presence::RemoveAfterReboot) => DeviceState::RemoveAfterReboot(session.why_waiting(device)),
     };
-    devices.into_iter().map(|device| Listed { state: state(&device), device }).collect()
+    recorded_or_undone(&session.runtime())
+        .into_iter()
+        .map(|device| Listed { state: state(&device), device })
+        .collect()
+}
+
+fn recorded_or_undone(runtime: &Runtime) -> Vec<Device> {
+    let undone = runtime.journal().intents.iter().filter(|intent| intent.verb == Verb::UndoAdd);
+    runtime.record().devices.iter().chain(undone.map(|intent| &intent.device)).cloned().collect()
 }
 
 fn slot_line(bus: &BusName, slot: Slot, state: SlotState<'_>) -> SlotLine {

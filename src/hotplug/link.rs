@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::outcome::{AfterReboot, Outcome};
+use super::outcome::Outcome;
 use super::plan::{self, Inverse};
 use super::session::Session;
 use super::transaction::{self, Leftover, Refusal, Verdict};
@@ -21,7 +21,7 @@ impl Session {
         let after = with_link(&before, up);
         let next = self.record_with(&after);
         if before.presence == Presence::AddAfterReboot {
-            let why = self.obstacle(&after.spec).unwrap_or(AfterReboot::NoAddress);
+            let why = self.why_waiting(&after);
             self.runtime().replace(next)?;
             return Ok(Outcome::AfterReboot(after, why));
         }

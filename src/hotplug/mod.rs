@@ -15,6 +15,7 @@ mod leaving;
 mod link;
 mod news;
 mod nic;
+mod obstacle;
 mod outcome;
 mod places;
 mod plan;

@@ -139,7 +139,7 @@ impl Session {
             return self.answer_existing(device, request.wish.live_only).map(Prepared::Answer);
         }
         let mut spec = request.spec(free_mac(&self.runtime(), &self.upcoming, request.mac, |_| true)?, &own);
-        if let Some(why) = self.obstacle(&Spec::Nic(spec.clone())) {
+        if let Some(why) = self.obstacle(&Spec::Nic(spec.clone()), request.wish.bus()) {
             return Ok(Prepared::Later(Spec::Nic(spec), why));
         }
         self.refuse_while_migrating(deadline)?;

@@ -26,6 +26,8 @@ pub enum AfterReboot {
     NoAddress,
     /// The SCSI controller takes no disks while the guest runs; why.
     Controller(String),
+    /// Nothing any more: it was recorded for the next boot when something was in its way, or the guest did not run.
+    Recorded,
 }
 
 impl std::fmt::Display for AfterReboot {
@@ -35,6 +37,9 @@ impl std::fmt::Display for AfterReboot {
             Self::Model(model) => write!(f, "model {model} is not paravirtual"),
             Self::Controller(why) => write!(f, "its controller takes no disks now: {why}"),
             Self::NoAddress => f.write_str("the record has no address for the device"),
+            Self::Recorded => {
+                f.write_str("it was recorded for the next boot; nothing would be in its way now")
+            }
         }
     }
 }

@@ -100,9 +100,8 @@ impl Session {
         if device.presence == Presence::AddAfterReboot {
             return Ok(Judged::DropFromRecord(device));
         }
-        let too_old = matches!(self.obstacle(&device.spec), Some(AfterReboot::QemuTooOld(_)));
-        if too_old || device.address.is_none() || device.presence == Presence::RemoveAfterReboot {
-            let why = self.obstacle(&device.spec).unwrap_or(AfterReboot::NoAddress);
+        let recorded = (device.presence == Presence::RemoveAfterReboot).then_some(AfterReboot::Recorded);
+        if let Some(why) = self.obstacle_to_removal(&device).or(recorded) {
             if removal.live_only {
                 let text = format!("{} cannot be removed from the running guest: {why}", device.id);
                 return Err(Error::new(ErrorKind::NotHotpluggable, text));

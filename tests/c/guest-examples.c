@@ -31,6 +31,17 @@ static void say(struct talk *talk, const char *line)
     CHECK_NUMBER(write(talk->in, line, strlen(line)), (long long)strlen(line));
 }
 
+/* All are asked for at once, and each that is gone is told, whatever becomes of the others. */
+static void several(void)
+{
+    run_example(0, "kvmctl add-disk --path $1 --id data", VALUES(image));
+    run_example(0, "kvmctl add-nic --id lan --vhost off", NULL);
+    CHECK(guest_wait(qemu, "ls /sys/block | grep vd", test_patience(10000)));
+    CHECK(guest_wait(qemu, "ls /sys/class/net | grep -v lo", test_patience(10000)));
+    run_example(0, "kvmctl del lan nobody data", NULL);
+    CHECK_TEXT(said.out, "lan is gone\nnobody is not there\ndata is gone\n");
+}
+
 static void kvmctl(void)
 {
     run_example(0, "kvmctl init", NULL);
@@ -49,6 +60,7 @@ static void kvmctl(void)
     CHECK(guest_wait(qemu, "ls /sys/block | grep vd", test_patience(10000)));
     run_example(0, "kvmctl --json del data", NULL);
     CHECK_TEXT(said.out, "{\"answer\":\"done\",\"id\":\"data\"}\n");
+    several();
 }
 
 static void loop(void)

@@ -87,7 +87,10 @@ int main(void)
     with_a_place();
     vm_close(&vm);
     vm_open(&vm);
-    CHECK_NUMBER(vm_device(&vm, "old").state, KVM_HOTPLUG_AFTER_REBOOT);
+    device = vm_device(&vm, "old");
+    CHECK_NUMBER(device.state, KVM_HOTPLUG_AFTER_REBOOT);
+    CHECK_NUMBER(device.reason, KVM_HOTPLUG_REASON_MODEL);
+    CHECK_PART(device.reason_text, "e1000 is not paravirtual");
     CHECK_NUMBER(vm_device(&vm, "placed").slot, vm.qemu->q35 ? 0 : 4);
     CHECK_PICTURE(&vm, picture);
     removal("old");

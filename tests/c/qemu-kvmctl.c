@@ -65,8 +65,8 @@ static void complains(const char *part)
 
 static void help(void)
 {
-    static const char *const commands[] = {"init", "boot", "map", "list",   "add-nic", "add-disk", "add-scsi", "del",
-                                           "link", "move", "resize", "plan", "verify",  "watch",    "qmp"};
+    static const char *const commands[] = {"init",     "boot", "check", "convert", "map",  "list",   "add-nic", "add-disk",
+                                           "add-scsi", "del",  "link",  "move",    "plan", "resize", "verify",  "watch", "qmp"};
     char command[64];
 
     ctl(0, "--help", NULL);
@@ -128,7 +128,15 @@ static void wrong_usage(void)
     ctl(2, "resize x 3X", NULL);
     complains("is no size");
     ctl(2, "plan verify", NULL);
-    complains("add-nic, add-disk, add-scsi or del");
+    complains("add-nic, add-disk, add-scsi, del or boot");
+    ctl(2, "convert xml /x", NULL);
+    complains("xml is none of: native ganeti");
+    ctl(2, "boot --incoming somewhere", NULL);
+    complains("neither \"defer\" nor tcp:HOST:PORT");
+    ctl(2, "plan add-nic --cold", NULL);
+    complains("--cold does not go with plan");
+    ctl(2, "del x --cold --socket /x", NULL);
+    complains("--cold does not go with --socket");
     ctl(2, "verify --shrink", NULL);
     complains("verify takes no --shrink");
 }
@@ -290,6 +298,54 @@ static void scsi(void)
     complains("not a number of 64 bits");
 }
 
+/* The record of a guest that does not run: what comes with its boot, whether it can boot here, and in which formats it goes. */
+static void cold(void)
+{
+    char first[TEST_PATH], copy[TEST_PATH];
+
+    path_in(first, qemu->dir, "off");
+    path_in(copy, qemu->dir, "off-copy");
+    setenv("KVMCTL_RUNTIME", first, 1);
+    /* Nobody listens there, and nobody is asked. */
+    setenv("KVMCTL_SOCKET", "/nowhere", 1);
+    example_run(&said, "kvmctl init -- qemu-system-x86_64 -machine pc-i440fx-7.2", NULL);
+    CHECK_NUMBER(said.status, 0);
+    ctl(0, "add-nic --cold --id nic1 --bridge $1 --vhost off", VALUES(bridges[0]));
+    CHECK_TEXT(said.out, "nic1 is recorded, and comes with the next boot, at pci.0:04\n");
+    json(0, "add-disk --cold --id disk1 --path $1 --block-size 512 --physical-block-size 4096", VALUES(image),
+         PARTS("\"answer\":\"done\"", "\"state\":\"after-reboot\"", "\"slot\":5"));
+    json(1, "add-disk --cold --path /no/such/image", NULL, PARTS("\"errno\":2"));
+    ctl(0, "check", NULL);
+    CHECK_TEXT(said.out, "nothing stands in the way\n");
+    json(0, "check", NULL, PARTS("[]"));
+    ctl(0, "plan boot", NULL);
+    CHECK_TEXT(said.out, "2 devices, and room for 26 more\n");
+    json(0, "plan boot", NULL, PARTS("\"machine\":\"pc\"", "\"devices\":2", "\"room\":26"));
+    ok(unlink(image));
+    ctl(5, "check", NULL);
+    says("a.img");
+    json(5, "check", NULL, PARTS("\"trouble\":1", "\"id\":\"disk1\""));
+    /* It would not be part of a migration target. */
+    json(0, "check --migration", NULL, PARTS("[]"));
+    image_raw(image, 4 * MEBIBYTE);
+    json(1, "check --socket /nowhere", NULL, PARTS("\"errno\":2"));
+    ctl(0, "boot --print --paused --incoming tcp:127.0.0.1:4444", NULL);
+    says("-S\n");
+    says("-incoming\ntcp:127.0.0.1:4444\n");
+    CHECK(strstr(said.out, "disk1") == NULL); /* It waits for a boot, and this is none. */
+    json(0, "convert native $1", VALUES(copy), PARTS("\"runtime\":"));
+    ctl(1, "convert native $1", VALUES(copy));
+    complains("exists already");
+    example_run(&said,
+                "test \"$(env -u KVMCTL_SOCKET kvmctl list --runtime $1)\" = \"$(env -u KVMCTL_SOCKET kvmctl list)\"", VALUES(copy));
+    CHECK_NUMBER(said.status, 0);
+    ctl(0, "del --cold nic1 nobody --verbose", NULL);
+    CHECK_TEXT(said.out, "nic1 is out of the record\nnobody is not there\n");
+    json(0, "del --cold disk1", NULL, PARTS("\"answer\":\"done\""));
+    unsetenv("KVMCTL_SOCKET");
+    setenv("KVMCTL_RUNTIME", runtime, 1);
+}
+
 /* The guest starts again from its record, with what it had. */
 static void boot(void)
 {
@@ -329,6 +385,9 @@ static void take_out(void)
 {
     ctl(3, "add-nic --model e1000 --id later", NULL);
     says("comes with the next boot");
+    ctl(0, "list", NULL);
+    says("(model e1000 is not paravirtual)");
+    json(0, "list", NULL, PARTS("it comes with the next boot: model e1000 is not paravirtual"));
     json(3, "add-nic --model e1000 --id later2", NULL, PARTS("\"answer\":\"after-reboot\"", "e1000"));
     json(1, "add-nic --model e1000 --live-only", NULL, PARTS("\"errno\":95"));
     ctl(0, "del later", NULL);
@@ -339,6 +398,15 @@ static void take_out(void)
     says("{\"arguments\":{\"id\":\"disk1\"},\"execute\":\"device_del\"}");
     ctl(4, "del nic1", NULL);
     says("not gone yet: the guest has not been started");
+    example_run(&said, "kvmctl --json del disk1 nobody disk1 nic1 --timeout 1", NULL);
+    CHECK_NUMBER(said.status, 1);
+    CHECK(json_is_whole(said.out));
+    says("[{\"answer\":\"pending\",\"id\":\"disk1\"");
+    says("{\"answer\":\"absent\",\"id\":\"nobody\"}");
+    says("{\"answer\":\"failed\",\"id\":\"disk1\",\"errno\":22,\"message\":\"disk1 is named twice\"}");
+    ctl(4, "del nobody nic1 disk1 --verbose", NULL);
+    CHECK(strstr(said.err, "kvmctl: debug: ") != NULL);
+    says("nobody is not there\nnic1 is not gone yet: ");
     example_run(&said, "kvmctl --json del disk1 --no-wait", NULL);
     CHECK_NUMBER(said.status, 4);
     CHECK(json_is_whole(said.out) && json_contains(said.out, "\"answer\":\"pending\""));
@@ -370,6 +438,7 @@ int main(void)
     ask();
     watch();
     take_out();
+    cold();
     boot();
     qemu_stop(qemu);
     return test_end();

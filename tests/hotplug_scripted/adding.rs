@@ -204,6 +204,7 @@ pub fn an_old_qemu_gets_it_after_a_reboot(agent: &dyn Agent) {
         let answer = api.add_disk(&disk).unwrap();
         assert_eq!(answer.state, State::AfterReboot(Later::QemuTooOld), "the same answer the second time");
         assert_eq!(answer.device.unwrap().presence, Presence::AddAfterReboot);
+        assert_eq!(api.list()[0].later, Some(Later::QemuTooOld));
     }
     assert_eq!(world.recorded(), ["data"]);
     done(api.unplug(&UnplugAsk::of("data")));
@@ -231,8 +232,14 @@ pub fn other_models_come_after_a_reboot(agent: &dyn Agent) {
             }
         }
     }
+    assert!(api.list().iter().all(|item| item.later == Some(Later::Model)), "{:?}", api.list());
     assert_eq!(world.recorded().len(), 2);
     assert_eq!(world.qemu.take_names(), Vec::<String>::new());
+    let described = api.describe(None).unwrap().unwrap();
+    let mut reasons: Vec<_> =
+        described.as_array().unwrap().iter().map(|device| device["reason"].to_string()).collect();
+    reasons.sort();
+    assert!(reasons[0].contains("next boot: model e1000 is not paravirtual"), "{reasons:?}");
 }
 
 pub fn a_device_without_an_address_leaves_after_a_reboot(agent: &dyn Agent) {
@@ -251,9 +258,25 @@ pub fn a_device_without_an_address_leaves_after_a_reboot(agent: &dyn Agent) {
         let answer = api.unplug(&UnplugAsk::of("data")).unwrap();
         assert_eq!(answer.state, State::AfterReboot(Later::NoAddress));
     }
-    assert_eq!(api.list()[0].presence, Presence::RemoveAfterReboot);
+    let item = &api.list()[0];
+    assert_eq!((item.presence, item.later), (Presence::RemoveAfterReboot, Some(Later::NoAddress)));
     assert_eq!(world.qemu.take_names(), Vec::<String>::new());
     fails(api.add_disk(&world.disk_as("data", "a.img")), ErrorKind::Conflict);
+}
+
+/// Whoever asks again, or looks, is not told a reason that is none any more.
+pub fn what_waits_without_a_reason_says_so(agent: &dyn Agent) {
+    let world = World::new(Setup { version: (4, 2, 1), ..Setup::default() });
+    let disk = world.disk_as("data", "a.img");
+    let api = world.open(agent);
+    assert_eq!(api.add_disk(&disk).unwrap().state, State::AfterReboot(Later::QemuTooOld));
+    drop(api);
+    world.qemu.model(|model| model.version = (7, 2, 0));
+    let api = world.open(agent);
+    assert_eq!(api.list()[0].later, Some(Later::Recorded));
+    assert_eq!(api.add_disk(&disk).unwrap().state, State::AfterReboot(Later::Recorded));
+    done(api.unplug(&UnplugAsk::of("data")));
+    assert_eq!(done(api.add_disk(&disk)).presence, Presence::Live);
 }
 
 pub fn an_attachment_has_a_generation(agent: &dyn Agent) {

@@ -431,6 +431,15 @@ pub fn what_cannot_be_plugged_in_on_scsi_waits_for_a_reboot(agent: &dyn Agent) {
     assert_eq!(cold.unwrap().state, State::AfterReboot(Later::Model));
     let answer = api.add_disk(&on_bus(&world, "c.img", "pv.0")).unwrap();
     assert_eq!(answer.state, State::AfterReboot(Later::Controller));
+    let id = Some(answer.device.as_ref().unwrap().id.clone());
+    let again = DiskAsk { place: Place { id, ..Place::default() }, ..disk(&world, "c.img") };
+    assert_eq!(
+        api.add_disk(&again).unwrap().state,
+        State::AfterReboot(Later::Controller),
+        "the same when asked again"
+    );
+    let why: Vec<_> = api.list().into_iter().map(|item| item.later.unwrap()).collect();
+    assert_eq!(why, [Later::Controller, Later::Controller, Later::Model, Later::Controller]);
     fails(api.unplug(&UnplugAsk::of("pv")), ErrorKind::Conflict);
     done(api.unplug(&UnplugAsk::of(&answer.device.unwrap().id)));
     done(api.unplug(&UnplugAsk::of("pv")));

@@ -207,6 +207,7 @@ pub enum Later {
     Model,
     NoAddress,
     Controller,
+    Recorded,
 }
 
 /// Why a removal is pending.
@@ -231,6 +232,8 @@ pub struct Item {
     pub address: Option<(String, u8)>,
     pub generation: u64,
     pub presence: Presence,
+    /// Why it waits for a reboot, if it does.
+    pub later: Option<Later>,
     pub mac: Option<String>,
     pub ifname: Option<String>,
 }

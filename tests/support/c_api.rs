@@ -484,6 +484,7 @@ fn later(reason: u32) -> Later {
         () if is(Reason::KVM_HOTPLUG_REASON_MODEL) => Later::Model,
         () if is(Reason::KVM_HOTPLUG_REASON_NO_ADDRESS) => Later::NoAddress,
         () if is(Reason::KVM_HOTPLUG_REASON_CONTROLLER) => Later::Controller,
+        () if is(Reason::KVM_HOTPLUG_REASON_RECORDED) => Later::Recorded,
         () => panic!("reason {reason}"),
     }
 }
@@ -522,6 +523,7 @@ fn item(device: &kvm_hotplug_device) -> Item {
             () if is(Code::KVM_HOTPLUG_AFTER_REBOOT) => Presence::AddAfterReboot,
             () => Presence::Live,
         },
+        later: is(Code::KVM_HOTPLUG_AFTER_REBOOT).then(|| later(device.reason)),
         mac: field(&device.mac),
         ifname: field(&device.ifname),
     }

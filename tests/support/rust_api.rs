@@ -8,8 +8,8 @@ use std::time::Duration;
 use kvm_hotplug::Error;
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
 use kvm_hotplug::hotplug::{
-    self, Addition, AfterReboot, ControllerRequest, DeviceState, DiskRequest, Guest, NewSize, NicRequest,
-    Outcome, RawCommand, Removal, TapSource, Waiting, Wish,
+    self, Addition, AfterReboot, ControllerRequest, DeviceState, DiskRequest, Guest, Listed, NewSize,
+    NicRequest, Outcome, RawCommand, Removal, TapSource, Waiting, Wish,
 };
 use kvm_hotplug::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, ScsiAddress, Slot};
 use kvm_hotplug::log::{Level, Log, Sink};
@@ -168,13 +168,16 @@ impl Api for RustApi {
 
     fn list(&self) -> Vec<Item> {
         let listed = self.0.list().unwrap();
-        let presence = |state| match state {
-            DeviceState::Live => Presence::Live,
-            DeviceState::Pending(why) => Presence::Pending(reason(why)),
-            DeviceState::AddAfterReboot => Presence::AddAfterReboot,
-            DeviceState::RemoveAfterReboot => Presence::RemoveAfterReboot,
+        let shown = |Listed { device, state }| {
+            let (presence, later) = match state {
+                DeviceState::Live => (Presence::Live, None),
+                DeviceState::Pending(why) => (Presence::Pending(reason(why)), None),
+                DeviceState::AddAfterReboot(why) => (Presence::AddAfterReboot, Some(later(&why))),
+                DeviceState::RemoveAfterReboot(why) => (Presence::RemoveAfterReboot, Some(later(&why))),
+            };
+            Item { presence, later, ..item(&device) }
         };
-        listed.into_iter().map(|l| Item { presence: presence(l.state), ..item(&l.device) }).collect()
+        listed.into_iter().map(shown).collect()
     }
 
     fn slots(&self) -> Result<Vec<SlotItem>, Failure> {
@@ -236,7 +239,11 @@ fn answer(outcome: Outcome) -> Answer {
         Outcome::Pending(device, why) => (State::Pending(reason(why)), Some(device)),
         Outcome::Absent => (State::Absent, None),
     };
-    Answer { state, device: device.as_ref().map(item) }
+    let later = match state {
+        State::AfterReboot(later) => Some(later),
+        State::Done | State::Pending(_) | State::Absent => None,
+    };
+    Answer { state, device: device.map(|device| Item { later, ..item(&device) }) }
 }
 
 fn later(why: &AfterReboot) -> Later {
@@ -245,6 +252,7 @@ fn later(why: &AfterReboot) -> Later {
         AfterReboot::Model(_) => Later::Model,
         AfterReboot::NoAddress => Later::NoAddress,
         AfterReboot::Controller(_) => Later::Controller,
+        AfterReboot::Recorded => Later::Recorded,
     }
 }
 
@@ -284,6 +292,7 @@ fn item(device: &Device) -> Item {
             runtime::Presence::AddAfterReboot => Presence::AddAfterReboot,
             runtime::Presence::RemoveAfterReboot => Presence::RemoveAfterReboot,
         },
+        later: None,
         mac: device.mac().map(|mac| mac.to_string()),
         ifname,
     }

@@ -1,4 +1,4 @@
-/* boot: the guest as the record describes it, in place of this process. */
+/* boot, and the plan of one: the guest as the record describes it, in place of this process. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>
@@ -41,10 +41,21 @@ static enum status become_qemu(struct ctl *ctl, struct kvm_boot *boot, const cha
     return STATUS_FAILED;
 }
 
-enum status ctl_boot(struct ctl *ctl)
+static uint32_t spare_ports(const struct ctl *ctl)
 {
     enum { PORTS = 4 };
-    struct kvm_boot_options options = {.spare_ports = ctl->options.count != 0 ? ctl->options.count : PORTS};
+
+    return ctl->options.count != 0 ? ctl->options.count : PORTS;
+}
+
+enum status ctl_boot(struct ctl *ctl)
+{
+    struct kvm_boot_options options = {
+        .incoming = ctl->options.incoming,
+        .incoming_address = ctl->options.incoming_address,
+        .spare_ports = ctl->options.incoming == KVM_BOOT_INCOMING_NONE ? spare_ports(ctl) : 0,
+        .flags = ctl->options.paused ? KVM_BOOT_PAUSED : 0,
+    };
     struct kvm_hotplug_error *error = NULL;
     struct kvm_boot *boot = NULL;
     const char *const *argv;
@@ -60,4 +71,30 @@ enum status ctl_boot(struct ctl *ctl)
         status = become_qemu(ctl, boot, argv);
     kvm_boot_free(boot);
     return status;
+}
+
+/* How full the next boot will be. */
+enum status ctl_plan_boot(struct ctl *ctl)
+{
+    static const char *const machines[] = {"other", "pc", "q35", "other"};
+    struct kvm_boot_plan plan = {.ports = 0};
+    struct kvm_hotplug_error *error = NULL;
+    struct json json = json_begin(stdout);
+
+    if (kvm_runtime_plan_boot(ctl->runtime, spare_ports(ctl), &plan, sizeof plan, &error) < 0)
+        return report_error(ctl, error);
+    if (!ctl->options.json) {
+        printf("%u devices, and room for %u more\n", plan.devices, plan.room);
+        if (plan.ports > 0)
+            printf("%u root ports, %u of them new\n", plan.ports, plan.new_ports);
+        return STATUS_DONE;
+    }
+    json_object(&json, NULL);
+    json_text(&json, "machine", machines[plan.machine <= KVM_BOOT_MACHINE_OTHER ? plan.machine : 0]);
+    json_number(&json, "devices", plan.devices);
+    json_number(&json, "room", plan.room);
+    json_number(&json, "ports", plan.ports);
+    json_number(&json, "new_ports", plan.new_ports);
+    json_end(&json);
+    return STATUS_DONE;
 }

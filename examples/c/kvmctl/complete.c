@@ -86,7 +86,7 @@ static void print_bash(void)
         print_bash_command(&command_table[i]);
     fputs("    *) words=\"", stdout);
     print_commands(" ");
-    puts(" completion help --runtime --socket --timeout --json --plain --help --version\" ;;\n    esac");
+    puts(" completion help --runtime --socket --timeout --json --plain --verbose --help --version\" ;;\n    esac");
     puts("    COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n}\ncomplete -F _kvmctl kvmctl");
 }
 

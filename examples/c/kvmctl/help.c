@@ -9,7 +9,7 @@ enum { WIDTH = 78 };
 
 #define COMMON \
     (OPTION_BIT(OPTION_RUNTIME) | OPTION_BIT(OPTION_SOCKET) | OPTION_BIT(OPTION_TIMEOUT) | OPTION_BIT(OPTION_JSON) | \
-     OPTION_BIT(OPTION_PLAIN) | OPTION_BIT(OPTION_HELP))
+     OPTION_BIT(OPTION_PLAIN) | OPTION_BIT(OPTION_VERBOSE) | OPTION_BIT(OPTION_HELP))
 
 static const char intro[] = "Plugs network cards and disks into a running QEMU guest, changes them, and takes them out again.";
 

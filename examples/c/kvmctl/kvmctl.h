@@ -14,7 +14,7 @@ enum status {
     STATUS_USAGE = 2,
     STATUS_AFTER_REBOOT = 3, /* recorded; the running guest is as it was */
     STATUS_PENDING = 4,      /* the guest has been asked to let a device go, and has not yet */
-    STATUS_DIFFERENT = 5,    /* record and guest disagree */
+    STATUS_DIFFERENT = 5,    /* record and guest disagree, or something stands in the way of a start */
 };
 
 struct ctl {
@@ -27,6 +27,9 @@ struct ctl {
 /* The commands; each says what it did on stdout, as JSON if asked to, and what went wrong on stderr. */
 enum status ctl_init(struct ctl *ctl);
 enum status ctl_boot(struct ctl *ctl);
+enum status ctl_plan_boot(struct ctl *ctl);
+enum status ctl_check(struct ctl *ctl);
+enum status ctl_convert(struct ctl *ctl);
 enum status ctl_map(struct ctl *ctl);
 enum status ctl_list(struct ctl *ctl);
 enum status ctl_add_nic(struct ctl *ctl);

@@ -82,8 +82,11 @@ enum status ctl_plan(struct ctl *ctl)
     struct kvm_hotplug_device device = {.slot = 0};
     struct kvm_hotplug_error *error = NULL;
     char *text = NULL;
-    int answer = plan(ctl, &device, &text, &error);
+    int answer;
 
+    if (ctl->options.command == COMMAND_BOOT)
+        return ctl_plan_boot(ctl);
+    answer = plan(ctl, &device, &text, &error);
     if (answer < 0)
         return report_error(ctl, error);
     if (ctl->options.json)

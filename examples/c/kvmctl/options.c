@@ -66,6 +66,22 @@ static bool parse_word(enum option_id option, const char *text, uint32_t *result
     return true;
 }
 
+static bool parse_incoming(const char *text, struct options *options)
+{
+    if (strcmp(text, "defer") == 0) {
+        options->incoming = KVM_BOOT_INCOMING_DEFER;
+    } else if (strncmp(text, "tcp:", 4) == 0) {
+        options->incoming = KVM_BOOT_INCOMING_TCP;
+        options->incoming_address = text + 4;
+    } else if (strncmp(text, "unix:", 5) == 0) {
+        options->incoming = KVM_BOOT_INCOMING_UNIX;
+        options->incoming_address = text + 5;
+    } else {
+        return wrong("neither \"defer\" nor tcp:HOST:PORT nor unix:PATH", "incoming", text);
+    }
+    return true;
+}
+
 static bool parse_size(const char *text, uint64_t *result)
 {
     static const char units[] = "KMGT";
@@ -131,6 +147,9 @@ static bool take_device_option(struct options *options, enum option_id option, c
     case OPTION_TAP:
         nic->ifname = value;
         return true;
+    case OPTION_TAP_OWNER:
+        nic->flags |= KVM_HOTPLUG_TAP_OWNER;
+        return parse_number(option, value, UINT32_MAX, &nic->tap_owner);
     case OPTION_VHOST:
         return parse_word(option, value, &nic->vhost);
     case OPTION_LINK_DOWN:
@@ -168,6 +187,8 @@ static bool take_device_option(struct options *options, enum option_id option, c
         return parse_wwn(value, &disk->wwn);
     case OPTION_BLOCK_SIZE:
         return parse_number(option, value, UINT32_MAX, &disk->logical_block_size);
+    case OPTION_PHYSICAL_SIZE:
+        return parse_number(option, value, UINT32_MAX, &disk->physical_block_size);
     default:
         return false; /* getopt has complained */
     }
@@ -196,6 +217,16 @@ static bool take_option(struct options *options, enum option_id option, const ch
         return true;
     case OPTION_PRINT:
         return options->print = true;
+    case OPTION_VERBOSE:
+        return options->verbose = true;
+    case OPTION_PAUSED:
+        return options->paused = true;
+    case OPTION_INCOMING:
+        return parse_incoming(value, options);
+    case OPTION_MIGRATION:
+        return options->migration = true;
+    case OPTION_COLD:
+        return options->cold = true;
     case OPTION_PORTS:
     case OPTION_COUNT:
         return parse_number(option, value, UINT32_MAX, &options->count);
@@ -241,6 +272,8 @@ static bool find_command(const char *name, enum command *result)
 
 static bool check_given(const struct command_info *command, uint64_t given)
 {
+    bool cold = given & OPTION_BIT(OPTION_COLD);
+    uint64_t required = command->required & ~(cold ? OPTION_BIT(OPTION_SOCKET) : 0);
     int i;
 
     for (i = 0; i < OPTIONS; i++) {
@@ -251,7 +284,7 @@ static bool check_given(const struct command_info *command, uint64_t given)
         }
     }
     for (i = 0; i < OPTIONS; i++) {
-        if (command->required & ~given & OPTION_BIT(i)) {
+        if (required & ~given & OPTION_BIT(i)) {
             fprintf(stderr, "kvmctl: %s needs --%s; see kvmctl %s --help\n", command->name, option_table[i].name,
                     command->name);
             return false;
@@ -270,6 +303,18 @@ static bool take_state(struct options *options, const char *word)
     return true;
 }
 
+static bool take_format(struct options *options, const char *word)
+{
+    int number = word_number(command_table[COMMAND_CONVERT].words, word);
+
+    if (number < 0) {
+        fprintf(stderr, "kvmctl: convert: %s is none of: %s\n", word, command_table[COMMAND_CONVERT].words);
+        return false;
+    }
+    options->format = KVM_RUNTIME_FORMAT_NATIVE + (uint32_t)number;
+    return true;
+}
+
 /* What follows the command: which device, and what to do with it; init has QEMU's own command line. */
 static bool take_operands(struct options *options, char **operands, int count, uint64_t given)
 {
@@ -283,13 +328,16 @@ static bool take_operands(struct options *options, char **operands, int count, u
         options->config.command_count = (uint64_t)count;
         return true;
     case COMMAND_DEL:
-        wanted = 1;
+        options->devices = (const char *const *)operands;
+        options->device_count = (size_t)count;
+        wanted = options->plan || count == 0 ? 1 : count;
         break;
     case COMMAND_MOVE:
         wanted = nowhere ? 1 : 2;
         break;
     case COMMAND_LINK:
     case COMMAND_RESIZE:
+    case COMMAND_CONVERT:
         wanted = 2;
         break;
     case COMMAND_QMP:
@@ -310,6 +358,9 @@ static bool take_operands(struct options *options, char **operands, int count, u
     case COMMAND_MOVE:
         options->bridge = nowhere ? NULL : operands[1];
         return true;
+    case COMMAND_CONVERT:
+        options->file = operands[1];
+        return take_format(options, operands[0]);
     case COMMAND_RESIZE:
         return parse_size(operands[1], &options->bytes);
     case COMMAND_QMP:
@@ -325,7 +376,7 @@ static bool take_operands(struct options *options, char **operands, int count, u
 static bool take_plan(struct options *options, char ***operands, int *count)
 {
     if (*count == 0 || word_number(command_table[COMMAND_PLAN].words, (*operands)[0]) < 0) {
-        fputs("kvmctl: plan: of what? add-nic, add-disk, add-scsi or del\n", stderr);
+        fputs("kvmctl: plan: of what? add-nic, add-disk, add-scsi, del or boot\n", stderr);
         return false;
     }
     options->plan = true;
@@ -361,6 +412,13 @@ static enum parsed about(char **words, int count, uint64_t given)
     return PARSED_HELP;
 }
 
+/* That of the running guest is of no use where it is not to run. */
+static bool takes_socket(const struct options *options)
+{
+    return command_table[options->command].allowed & OPTION_BIT(OPTION_SOCKET) && options->command != COMMAND_CHECK &&
+           !options->cold;
+}
+
 static void from_environment(struct options *options, uint64_t *given)
 {
     const char *runtime = getenv("KVMCTL_RUNTIME"), *socket = getenv("KVMCTL_SOCKET");
@@ -369,7 +427,7 @@ static void from_environment(struct options *options, uint64_t *given)
         options->runtime = runtime;
         *given |= OPTION_BIT(OPTION_RUNTIME);
     }
-    if (options->socket == NULL && socket != NULL && command_table[options->command].allowed & OPTION_BIT(OPTION_SOCKET)) {
+    if (options->socket == NULL && socket != NULL && takes_socket(options)) {
         options->socket = socket;
         *given |= OPTION_BIT(OPTION_SOCKET);
     }
@@ -415,6 +473,10 @@ enum parsed options_parse(struct options *options, int argc, char **argv)
     if (options->command == COMMAND_PLAN && !take_plan(options, &words, &count))
         return PARSED_WRONG;
     from_environment(options, &given);
+    if (options->cold && (options->plan || options->socket != NULL)) {
+        fprintf(stderr, "kvmctl: --cold does not go with %s\n", options->plan ? "plan" : "--socket");
+        return PARSED_WRONG;
+    }
     if (!check_given(&command_table[options->command], given) || !take_operands(options, words, count, given))
         return PARSED_WRONG;
     options->nic.timeout_ms = options->disk.timeout_ms = options->controller.timeout_ms = options->qmp.timeout_ms = options->timeout_ms;

@@ -16,6 +16,8 @@ struct options {
     const char *socket;  /* QEMU's QMP socket; NULL where the record is enough */
     const char *runtime; /* the runtime file */
     const char *device;  /* which one */
+    const char *const *devices; /* del: all that are named; device is the first of them */
+    size_t device_count;
     uint32_t timeout_ms; /* 0: the library's default */
     uint32_t count;      /* watch: events until the end; 0: no end. boot: spare ports */
     bool plain;
@@ -29,6 +31,14 @@ struct options {
     bool mend;
     bool qmp_events;
     bool print;
+    bool cold;           /* the guest does not run: its record alone */
+    bool paused;         /* boot */
+    bool migration;      /* check */
+    bool verbose;
+    uint32_t incoming;   /* boot: one of enum kvm_boot_incoming, and from where */
+    const char *incoming_address;
+    uint32_t format;     /* convert: one of enum kvm_runtime_format, and where to */
+    const char *file;
     struct kvm_hotplug_command qmp;
     struct kvm_runtime_config config;
     struct kvm_hotplug_nic nic;

@@ -1,5 +1,7 @@
-/* del: asks the guest to let a device go, and shows that it is waited for. */
+/* del: asks the guest to let devices go, all at once, and shows that they are waited for together. */
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kvmctl.h"
@@ -8,157 +10,286 @@
 
 enum { TICK_MS = 100, REASON_MS = 200 };
 
-/* How the wait ended; WAIT_ON while it has not. */
-enum outcome { WAIT_ON, GONE, REFUSED, LATE, BROKEN };
+/* Beside the library's answers: nobody could be asked. */
+enum { NOT_ASKED = INT_MIN };
 
-/* The generation tells this attachment from an earlier or later one of the same id. */
-static bool is_about(const struct kvm_hotplug_event *event, const struct kvm_hotplug_device *device)
+/* One device on its way out. */
+struct leaving {
+    const char *id;
+    int answer; /* the library's */
+    bool refused; /* by the guest, while it was waited for */
+    struct kvm_hotplug_error *error; /* the library tells that of the first that has one, of the others the number */
+    struct kvm_hotplug_device device;
+};
+
+/* What went wrong with one, in words. */
+struct reason {
+    char text[512];
+};
+
+struct removal {
+    struct leaving *all;
+    size_t count;
+};
+
+static bool is_awaited(const struct leaving *one)
 {
-    return strcmp(event->id, device->id) == 0 && event->generation == device->generation;
+    /* A guest that is paused, say, lets go of nothing: no use in waiting. */
+    return one->answer == KVM_HOTPLUG_PENDING && !one->refused && one->device.reason == KVM_HOTPLUG_REASON_NOT_AWAITED;
 }
 
-static enum outcome meaning_of(const struct kvm_hotplug_event *event)
+/* Asks for these, and takes down what was answered. False if nobody could be asked, which has been reported then. */
+static bool ask(struct ctl *ctl, struct leaving *const *asked, size_t count, uint32_t flags, uint32_t timeout_ms)
 {
-    switch (event->event_type) {
-    case KVM_HOTPLUG_EVENT_REMOVED:
-    case KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST:
-        return GONE;
-    case KVM_HOTPLUG_EVENT_REFUSED:
-        return REFUSED;
-    default:
-        return WAIT_ON;
+    struct kvm_hotplug_device *devices = calloc(count, sizeof *devices);
+    const char **ids = calloc(count, sizeof *ids);
+    int *answers = calloc(count, sizeof *answers);
+    struct kvm_hotplug_batch batch = {.ids = ids, .id_count = count, .flags = flags, .timeout_ms = timeout_ms};
+    struct kvm_hotplug_error *error = NULL;
+    bool heard = devices != NULL && ids != NULL && answers != NULL;
+    size_t i;
+
+    for (i = 0; heard && i < count; i++) {
+        ids[i] = asked[i]->id;
+        answers[i] = NOT_ASKED;
     }
-}
-
-/* News about other devices is told, not swallowed. */
-static enum outcome read_news(struct ctl *ctl, const struct kvm_hotplug_device *device)
-{
-    struct kvm_hotplug_event event;
-    enum outcome outcome = WAIT_ON;
-    int got;
-
-    while ((got = take_event(ctl, &event)) > 0) {
-        if (is_about(&event, device))
-            outcome = meaning_of(&event);
-        else
-            report_event(stderr, &event);
+    if (heard) {
+        kvm_hotplug_del_many(ctl->guest, &batch, sizeof batch, devices, sizeof *devices, answers, &error);
+        heard = answers[0] != NOT_ASKED;
+        if (!heard)
+            report_error(ctl, error);
+    } else {
+        report_no_memory();
     }
-    return got < 0 ? BROKEN : outcome;
+    for (i = 0; heard && i < count; i++) {
+        if (answers[i] < 0) {
+            asked[i]->error = error;
+            error = NULL;
+        }
+        asked[i]->answer = answers[i];
+        asked[i]->device = devices[i];
+    }
+    free(answers);
+    free(ids);
+    free(devices);
+    return heard;
 }
 
-static enum outcome await_removal(struct ctl *ctl, const struct kvm_hotplug_device *device)
+/* The generation tells this attachment from an earlier or later one of the same id. News about other devices is told, not
+ * swallowed. */
+static void take_news(struct removal *removal, const struct kvm_hotplug_event *event)
+{
+    size_t i;
+
+    for (i = 0; i < removal->count; i++) {
+        struct leaving *one = &removal->all[i];
+
+        if (strcmp(event->id, one->id) != 0 || event->generation != one->device.generation || !is_awaited(one))
+            continue;
+        if (event->event_type == KVM_HOTPLUG_EVENT_REMOVED || event->event_type == KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST)
+            one->answer = KVM_HOTPLUG_DONE;
+        else if (event->event_type == KVM_HOTPLUG_EVENT_REFUSED)
+            one->refused = true;
+        return;
+    }
+    report_event(stderr, event);
+}
+
+static size_t collect_awaited(struct removal *removal, struct leaving **awaited)
+{
+    size_t count = 0, i;
+
+    for (i = 0; i < removal->count; i++)
+        if (is_awaited(&removal->all[i]))
+            awaited[count++] = &removal->all[i];
+    return count;
+}
+
+static enum status await_all(struct ctl *ctl, struct removal *removal, struct leaving **awaited)
 {
     uint32_t patience = ctl->options.timeout_ms;
     long long end = now_ms() + (patience != 0 ? patience : KVM_HOTPLUG_DEFAULT_REMOVAL_TIMEOUT_MS);
     struct progress progress = progress_begin(&ctl->terminal, "waiting for the guest to let go");
-    enum outcome outcome = WAIT_ON;
+    struct kvm_hotplug_event event;
+    enum status status = STATUS_DONE;
 
-    while (outcome == WAIT_ON) {
+    while (status == STATUS_DONE && collect_awaited(removal, awaited) > 0) {
         long long left = end - now_ms();
+        int got = 0;
 
         progress_tick(&progress);
-        if (await_news(ctl, left < TICK_MS ? left : TICK_MS) != STATUS_DONE)
-            outcome = BROKEN;
-        else
-            outcome = read_news(ctl, device);
-        if (outcome == WAIT_ON && left <= 0)
-            outcome = LATE;
+        status = await_news(ctl, left < TICK_MS ? left : TICK_MS);
+        while (status == STATUS_DONE && (got = take_event(ctl, &event)) > 0)
+            take_news(removal, &event);
+        if (got < 0)
+            status = STATUS_FAILED;
+        if (left <= 0)
+            break;
     }
     progress_end(&progress);
-    return outcome;
+    return status;
 }
 
-static enum status gone(const struct ctl *ctl, const char *id)
+/* Those that are late are asked for once more, and waited for a moment: the library then looks into what keeps the guest. */
+static enum status wait_for_guest(struct ctl *ctl, struct removal *removal)
 {
-    if (ctl->options.json)
-        report_answer(KVM_HOTPLUG_DONE, id, NULL);
-    else
-        printf("%s is gone\n", id);
-    return STATUS_DONE;
+    struct leaving **awaited = calloc(removal->count, sizeof *awaited);
+    enum status status;
+    size_t late;
+
+    if (awaited == NULL)
+        return report_no_memory();
+    status = await_all(ctl, removal, awaited);
+    late = collect_awaited(removal, awaited);
+    if (status == STATUS_DONE && late > 0 && !ask(ctl, awaited, late, 0, REASON_MS))
+        status = STATUS_FAILED;
+    free(awaited);
+    return status;
 }
 
-static enum status not_gone_yet(const struct ctl *ctl, const struct kvm_hotplug_device *device)
+static enum status status_of(const struct leaving *one)
 {
-    if (ctl->options.json) {
-        report_answer(KVM_HOTPLUG_PENDING, device->id, device);
+    if (one->answer < 0 || one->refused)
+        return STATUS_FAILED;
+    if (one->answer == KVM_HOTPLUG_PENDING)
         return STATUS_PENDING;
-    }
-    printf("%s is not gone yet: %s. Its backend stays; a later command finishes the removal.\n", device->id,
-           device->reason_text);
-    return STATUS_PENDING;
+    return one->answer == KVM_HOTPLUG_AFTER_REBOOT ? STATUS_AFTER_REBOOT : STATUS_DONE;
 }
 
-static enum status refused(const struct ctl *ctl, const char *id)
+static struct reason failure_of(const struct leaving *one)
+{
+    struct reason reason;
+
+    if (one->error != NULL)
+        snprintf(reason.text, sizeof reason.text, "%s", kvm_hotplug_error_message(one->error));
+    else
+        snprintf(reason.text, sizeof reason.text, "%s: %s", one->id, strerror(-one->answer));
+    return reason;
+}
+
+static void json_one(struct json *json, const struct leaving *one)
+{
+    bool told = one->answer == KVM_HOTPLUG_PENDING || one->answer == KVM_HOTPLUG_AFTER_REBOOT;
+
+    if (one->answer >= 0 && !one->refused) {
+        json_answer(json, one->answer, one->id, told ? &one->device : NULL);
+        return;
+    }
+    json_object(json, NULL);
+    json_text(json, "answer", one->refused ? "refused" : "failed");
+    json_text(json, "id", one->id);
+    if (!one->refused) {
+        json_number(json, "errno", -one->answer);
+        json_text(json, "message", failure_of(one).text);
+    }
+    json_end(json);
+}
+
+static void say_one(const struct leaving *one)
+{
+    const char *id = one->id;
+
+    if (one->refused)
+        fprintf(stderr, "kvmctl: the guest refused to let %s go; it stays\n", id);
+    else if (one->answer < 0)
+        fprintf(stderr, "kvmctl: %s\n", failure_of(one).text);
+    else if (one->answer == KVM_HOTPLUG_PENDING)
+        printf("%s is not gone yet: %s. Its backend stays; a later command finishes the removal.\n", id,
+               one->device.reason_text);
+    else if (one->answer == KVM_HOTPLUG_AFTER_REBOOT)
+        printf("%s goes with the next boot: %s\n", id, one->device.reason_text);
+    else
+        printf(one->answer == KVM_HOTPLUG_ABSENT ? "%s is not there\n" : "%s is gone\n", id);
+}
+
+/* The worst of them is the exit status. */
+static enum status report_all(const struct ctl *ctl, const struct removal *removal)
 {
     struct json json = json_begin(stdout);
+    struct kvm_hotplug_error *error = removal->all[0].error;
+    enum status worst = STATUS_DONE;
+    size_t i;
 
-    if (ctl->options.json) {
-        json_object(&json, NULL);
-        json_text(&json, "answer", "refused");
-        json_text(&json, "id", id);
-        json_end(&json);
-    } else {
-        fprintf(stderr, "kvmctl: the guest refused to let %s go; it stays\n", id);
+    if (removal->count == 1 && error != NULL) {
+        removal->all[0].error = NULL;
+        return report_error(ctl, error);
     }
-    return STATUS_FAILED;
+    if (ctl->options.json && removal->count > 1)
+        json_array(&json, NULL);
+    for (i = 0; i < removal->count; i++) {
+        const struct leaving *one = &removal->all[i];
+        enum status status = status_of(one);
+
+        if (ctl->options.json)
+            json_one(&json, one);
+        else
+            say_one(one);
+        if (worst != STATUS_FAILED && (status == STATUS_FAILED || status > worst))
+            worst = status;
+    }
+    if (ctl->options.json && removal->count > 1)
+        json_end(&json);
+    return worst;
 }
 
-/* Once more, and waiting a moment: the library then looks into what keeps the guest. */
-static enum status find_reason(struct ctl *ctl, const char *id)
+static enum status remove_from_guest(struct ctl *ctl, struct removal *removal)
 {
-    struct kvm_hotplug_removal removal = {.id = id, .timeout_ms = REASON_MS};
+    uint32_t flags = KVM_HOTPLUG_NO_WAIT | (ctl->options.live_only ? KVM_HOTPLUG_LIVE_ONLY : 0);
+    struct leaving **asked = calloc(removal->count, sizeof *asked);
+    enum status status = STATUS_DONE;
+    bool heard;
+    size_t i;
+
+    if (asked == NULL)
+        return report_no_memory();
+    for (i = 0; i < removal->count; i++)
+        asked[i] = &removal->all[i];
+    heard = ask(ctl, asked, removal->count, flags, ctl->options.timeout_ms);
+    free(asked);
+    if (heard && !ctl->options.no_wait)
+        status = wait_for_guest(ctl, removal);
+    if (!heard || status != STATUS_DONE)
+        return STATUS_FAILED;
+    return report_all(ctl, removal);
+}
+
+static enum status remove_from_record(struct ctl *ctl, const char *id)
+{
+    struct kvm_hotplug_removal request = {.id = id};
     struct kvm_hotplug_device device = {.slot = 0};
     struct kvm_hotplug_error *error = NULL;
-    int answer = kvm_hotplug_unplug(ctl->guest, &removal, sizeof removal, &device, sizeof device, &error);
+    int answer = kvm_runtime_remove(ctl->runtime, &request, sizeof request, &device, sizeof device, &error);
 
     if (answer < 0)
         return report_error(ctl, error);
-    return answer == KVM_HOTPLUG_PENDING ? not_gone_yet(ctl, &device) : gone(ctl, id);
-}
-
-static enum status wait_for_guest(struct ctl *ctl, const struct kvm_hotplug_device *device)
-{
-    switch (await_removal(ctl, device)) {
-    case GONE:
-        return gone(ctl, device->id);
-    case REFUSED:
-        return refused(ctl, device->id);
-    case LATE:
-        return find_reason(ctl, device->id);
-    default:
-        return STATUS_FAILED;
-    }
+    if (ctl->options.json)
+        report_answer(answer, id, answer == KVM_HOTPLUG_ABSENT ? NULL : &device);
+    else if (answer == KVM_HOTPLUG_ABSENT)
+        printf("%s is not there\n", id);
+    else
+        printf(device.removed_after_reboot ? "%s goes with the next boot\n" : "%s is out of the record\n", id);
+    return STATUS_DONE;
 }
 
 enum status ctl_del(struct ctl *ctl)
 {
-    const char *id = ctl->options.device;
-    struct kvm_hotplug_removal removal = {.id = id, .timeout_ms = ctl->options.timeout_ms};
-    struct kvm_hotplug_device device = {.slot = 0};
-    struct kvm_hotplug_error *error = NULL;
+    struct removal removal = {.count = ctl->options.device_count};
+    enum status status = STATUS_DONE;
+    size_t i;
 
-    removal.flags = KVM_HOTPLUG_NO_WAIT | (ctl->options.live_only ? KVM_HOTPLUG_LIVE_ONLY : 0);
-    switch (kvm_hotplug_unplug(ctl->guest, &removal, sizeof removal, &device, sizeof device, &error)) {
-    case KVM_HOTPLUG_DONE:
-        return gone(ctl, id);
-    case KVM_HOTPLUG_ABSENT:
-        if (ctl->options.json)
-            report_answer(KVM_HOTPLUG_ABSENT, id, NULL);
-        else
-            printf("%s is not there\n", id);
-        return STATUS_DONE;
-    case KVM_HOTPLUG_AFTER_REBOOT:
-        if (ctl->options.json)
-            report_answer(KVM_HOTPLUG_AFTER_REBOOT, id, &device);
-        else
-            printf("%s goes with the next boot: %s\n", id, device.reason_text);
-        return STATUS_AFTER_REBOOT;
-    case KVM_HOTPLUG_PENDING:
-        /* A guest that is paused, say, lets go of nothing: no use in waiting. */
-        if (ctl->options.no_wait || device.reason != KVM_HOTPLUG_REASON_NOT_AWAITED)
-            return not_gone_yet(ctl, &device);
-        return wait_for_guest(ctl, &device);
-    default:
-        return report_error(ctl, error);
+    if (ctl->options.cold) {
+        for (i = 0; status == STATUS_DONE && i < removal.count; i++)
+            status = remove_from_record(ctl, ctl->options.devices[i]);
+        return status;
     }
+    removal.all = calloc(removal.count, sizeof *removal.all);
+    if (removal.all == NULL)
+        return report_no_memory();
+    for (i = 0; i < removal.count; i++)
+        removal.all[i].id = ctl->options.devices[i];
+    status = remove_from_guest(ctl, &removal);
+    for (i = 0; i < removal.count; i++)
+        kvm_hotplug_error_free(removal.all[i].error);
+    free(removal.all);
+    return status;
 }

@@ -142,18 +142,23 @@ const char *answer_word(int answer)
     return answer >= 0 && answer <= KVM_HOTPLUG_ABSENT ? words[answer] : "unknown";
 }
 
+void json_answer(struct json *json, int answer, const char *id, const struct kvm_hotplug_device *device)
+{
+    json_object(json, NULL);
+    json_text(json, "answer", answer_word(answer));
+    json_text(json, "id", id);
+    if (device != NULL) {
+        json_text(json, "reason", device->reason_text);
+        json_device(json, "device", device);
+    }
+    json_end(json);
+}
+
 void report_answer(int answer, const char *id, const struct kvm_hotplug_device *device)
 {
     struct json json = json_begin(stdout);
 
-    json_object(&json, NULL);
-    json_text(&json, "answer", answer_word(answer));
-    json_text(&json, "id", id);
-    if (device != NULL) {
-        json_text(&json, "reason", device->reason_text);
-        json_device(&json, "device", device);
-    }
-    json_end(&json);
+    json_answer(&json, answer, id, device);
 }
 
 static const char *type_word(uint32_t type)

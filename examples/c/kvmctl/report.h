@@ -15,7 +15,8 @@ enum status report_no_memory(void);
 /* "done", "after-reboot", "pending", "absent". */
 const char *answer_word(int answer);
 
-/* {"answer": ..., "id": ..., "reason": ..., "device": ...}; device may be NULL. */
+/* {"answer": ..., "id": ..., "reason": ..., "device": ...}, as an element or by itself; device may be NULL. */
+void json_answer(struct json *json, int answer, const char *id, const struct kvm_hotplug_device *device);
 void report_answer(int answer, const char *id, const struct kvm_hotplug_device *device);
 
 /* A member or element: the device as an object. */

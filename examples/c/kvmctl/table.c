@@ -3,7 +3,7 @@
 #include <string.h>
 
 #define BIT OPTION_BIT
-#define ANYWHERE (BIT(OPTION_RUNTIME) | BIT(OPTION_JSON) | BIT(OPTION_PLAIN) | BIT(OPTION_HELP))
+#define ANYWHERE (BIT(OPTION_RUNTIME) | BIT(OPTION_JSON) | BIT(OPTION_PLAIN) | BIT(OPTION_VERBOSE) | BIT(OPTION_HELP))
 #define GUEST (BIT(OPTION_RUNTIME) | BIT(OPTION_SOCKET))
 #define LIVE (ANYWHERE | BIT(OPTION_SOCKET) | BIT(OPTION_TIMEOUT))
 #define PLACE \
@@ -18,21 +18,28 @@ const struct option_info option_table[OPTIONS] = {
     [OPTION_PLAIN] = {"plain", NULL, "",
                       "no colours, box characters or spinner; the default when stdout is no terminal"},
     [OPTION_HELP] = {"help", NULL, "", "this text; behind a command, what that does"},
+    [OPTION_VERBOSE] = {"verbose", NULL, "", "say on stderr what the library does"},
     [OPTION_VERSION] = {"version", NULL, "", "the version of the library"},
     [OPTION_NAME] = {"name", "NAME", "", "the guest's name, for people"},
     [OPTION_PRINT] = {"print", NULL, "", "only print the command line"},
     [OPTION_PORTS] = {"spare-ports", "N", "", "q35: empty root ports for devices to come (default: 4)"},
+    [OPTION_PAUSED] = {"paused", NULL, "", "the guest does not run until it is told so: kvmctl qmp cont"},
+    [OPTION_INCOMING] = {"incoming", "FROM", "defer",
+                         "wait for a migration: tcp:HOST:PORT, unix:PATH, or \"defer\" for one that is said later"},
+    [OPTION_MIGRATION] = {"migration", NULL, "", "it is to come from another host by migration, not to be booted"},
     [OPTION_ID] = {"id", "ID", "", "the device's id (default: from its slot, as in nic-pci-5)"},
     [OPTION_BUS] = {"bus", "NAME", "", "the bus it sits on (default: the first with a free slot)"},
     [OPTION_SLOT] = {"slot", "N", "", "the slot on that bus, 0 to 31"},
     [OPTION_MODEL] = {"model", "NAME", "", "QEMU device model (default: the paravirtual one)"},
     [OPTION_BOOT_INDEX] = {"boot-index", "N", "", "place in the firmware's boot order"},
     [OPTION_LIVE_ONLY] = {"live-only", NULL, "", "fail rather than record it for the next boot"},
+    [OPTION_COLD] = {"cold", NULL, "", "the guest does not run: change its record alone, for the next boot"},
     [OPTION_BRIDGE] = {"bridge", "NAME", "@interface", "attach the tap to this bridge"},
     [OPTION_MAC] = {"mac", "ADDRESS", "", "MAC address (default: a random one)"},
     [OPTION_QUEUES] = {"queues", "N", "", "queue pairs of a NIC, 1 to 8; virtqueues of a disk or controller"},
     [OPTION_MTU] = {"mtu", "BYTES", "", "announced to the guest and set on the tap"},
     [OPTION_TAP] = {"tap", "NAME", "", "name of the tap, or a pattern with %d (default: tap%d)"},
+    [OPTION_TAP_OWNER] = {"tap-owner", "UID", "", "user who may open the tap as well"},
     [OPTION_VHOST] = {"vhost", "MODE", "auto off required", "whether the host's kernel moves the packets"},
     [OPTION_LINK_DOWN] = {"link-down", NULL, "", "with its cable pulled"},
     [OPTION_PATH] = {"path", "FILE", "@file", "absolute path of an image or block device"},
@@ -46,6 +53,8 @@ const struct option_info option_table[OPTIONS] = {
     [OPTION_DISCARD] = {"discard", "MODE", "ignore unmap", "what becomes of the guest's discards (default: ignore)"},
     [OPTION_DETECT_ZEROES] = {"detect-zeroes", "MODE", "off on unmap", "what becomes of writes of zeros (default: off)"},
     [OPTION_BLOCK_SIZE] = {"block-size", "BYTES", "512 4096", "smallest unit of I/O (default: 512)"},
+    [OPTION_PHYSICAL_SIZE] = {"physical-block-size", "BYTES", "512 4096",
+                              "unit that the guest should align to (default: that of --block-size)"},
     [OPTION_TARGET] = {"target", "N", "", "SCSI target on --bus, 0 to 255"},
     [OPTION_LUN] = {"lun", "N", "", "unit of that target, 0 to 16383"},
     [OPTION_WWN] = {"wwn", "NUMBER", "", "world wide name of a SCSI disk, as in 0x5000c50015ea71aa"},
@@ -64,18 +73,28 @@ const struct command_info command_table[COMMANDS] = {
                       "What stands behind -- is the guest's command line, without NICs and disks.",
                       BIT(OPTION_RUNTIME), ANYWHERE | BIT(OPTION_NAME)},
     [COMMAND_BOOT] = {"boot", "", "", "start the guest that the record describes, in place of this process",
-                      "Taps and images are opened and handed to QEMU. Changes that waited for a reboot are made.",
-                      BIT(OPTION_RUNTIME), ANYWHERE | BIT(OPTION_PRINT) | BIT(OPTION_PORTS)},
+                      "Taps and images are opened and handed to QEMU. Changes that waited for a reboot are made, "
+                      "unless it is to wait for a migration, with --incoming.",
+                      BIT(OPTION_RUNTIME),
+                      ANYWHERE | BIT(OPTION_PRINT) | BIT(OPTION_PORTS) | BIT(OPTION_PAUSED) | BIT(OPTION_INCOMING)},
+    [COMMAND_CHECK] = {"check", "", "", "say what keeps this host from starting the guest",
+                       "Images, bridges, taps, vhost and places. With --socket also what QEMU knows here; it is that of any QEMU of "
+                       "the version that is going to be used, and never taken from the environment.",
+                       BIT(OPTION_RUNTIME), LIVE | BIT(OPTION_MIGRATION)},
+    [COMMAND_CONVERT] = {"convert", "native|ganeti FILE", "native ganeti", "write a copy of the record in another format",
+                         "FILE must not exist. The record stays as it is.", BIT(OPTION_RUNTIME), ANYWHERE},
     [COMMAND_MAP] = {"map", "", "", "draw which slots are free, and what is in the others", "", GUEST, LIVE},
     [COMMAND_LIST] = {"list", "", "", "list the NICs and disks",
                       "Without --socket from the record alone, also while an agent owns it.", BIT(OPTION_RUNTIME), LIVE},
-    [COMMAND_ADD_NIC] = {"add-nic", "", "", "plug a NIC: a tap is opened and handed to QEMU", "", GUEST,
-                         LIVE | PLACE | BIT(OPTION_BRIDGE) | BIT(OPTION_MAC) | BIT(OPTION_QUEUES) | BIT(OPTION_MTU) |
+    [COMMAND_ADD_NIC] = {"add-nic", "", "", "plug a NIC: a tap is opened and handed to QEMU",
+                         "With --cold it comes with the next boot.", GUEST,
+                         LIVE | PLACE | BIT(OPTION_COLD) | BIT(OPTION_TAP_OWNER) | BIT(OPTION_BRIDGE) | BIT(OPTION_MAC) | BIT(OPTION_QUEUES) | BIT(OPTION_MTU) |
                              BIT(OPTION_TAP) | BIT(OPTION_VHOST) | BIT(OPTION_LINK_DOWN)},
     [COMMAND_ADD_DISK] = {"add-disk", "", "", "plug a disk: an image or block device is opened and handed to QEMU",
-                          "With --model scsi-hd it is a SCSI disk; --bus, --target and --lun say where on which controller.",
+                          "With --model scsi-hd it is a SCSI disk; --bus, --target and --lun say where on which controller. "
+                          "With --cold it comes with the next boot.",
                           GUEST | BIT(OPTION_PATH),
-                          LIVE | PLACE | BIT(OPTION_PATH) | BIT(OPTION_FORMAT) | BIT(OPTION_SERIAL) | BIT(OPTION_READ_ONLY) |
+                          LIVE | PLACE | BIT(OPTION_COLD) | BIT(OPTION_PHYSICAL_SIZE) | BIT(OPTION_PATH) | BIT(OPTION_FORMAT) | BIT(OPTION_SERIAL) | BIT(OPTION_READ_ONLY) |
                               BIT(OPTION_SHARE_RW) | BIT(OPTION_CACHE) | BIT(OPTION_AIO) | BIT(OPTION_DISCARD) |
                               BIT(OPTION_DETECT_ZEROES) | BIT(OPTION_BLOCK_SIZE) | BIT(OPTION_QUEUES) | BIT(OPTION_TARGET) |
                               BIT(OPTION_LUN) | BIT(OPTION_WWN)},
@@ -83,10 +102,10 @@ const struct command_info command_table[COMMANDS] = {
                           "Seldom needed: the first disk with --model scsi-hd brings one along.", GUEST,
                           LIVE | BIT(OPTION_ID) | BIT(OPTION_BUS) | BIT(OPTION_SLOT) | BIT(OPTION_MODEL) |
                               BIT(OPTION_QUEUES) | BIT(OPTION_LIVE_ONLY)},
-    [COMMAND_DEL] = {"del", "ID", "@device", "take a device out, and wait until the guest has let go of it",
-                     "Until then its tap or image stays in use. The guest may take its time or refuse; a later command, of "
+    [COMMAND_DEL] = {"del", "ID...", "@device", "take devices out, and wait until the guest has let go of them",
+                     "The guest is asked for all of them at once. Until it lets go, tap and image stay in use. The guest may take its time or refuse; a later command, of "
                      "whatever kind, finishes a removal that it grants late.",
-                     GUEST, LIVE | BIT(OPTION_NO_WAIT) | BIT(OPTION_LIVE_ONLY)},
+                     GUEST, LIVE | BIT(OPTION_NO_WAIT) | BIT(OPTION_LIVE_ONLY) | BIT(OPTION_COLD)},
     [COMMAND_LINK] = {"link", "ID up|down", "@device up down", "pull the cable of a NIC, or put it back", "", GUEST, LIVE},
     [COMMAND_MOVE] = {"move", "ID [BRIDGE]", "@device @interface",
                       "move a NIC to another bridge; the guest notices nothing", "", GUEST, LIVE | BIT(OPTION_NO_BRIDGE)},
@@ -94,8 +113,9 @@ const struct command_info command_table[COMMANDS] = {
                         "SIZE is in bytes, or with K, M, G or T behind it (powers of 1024). \"now\" is for an image or block "
                         "device that was grown from outside.",
                         GUEST, LIVE | BIT(OPTION_SHRINK)},
-    [COMMAND_PLAN] = {"plan", "add-nic|add-disk|add-scsi|del ...", "add-nic add-disk add-scsi del",
-                      "say what that command would do, without doing it", "It takes the options of the command.", GUEST,
+    [COMMAND_PLAN] = {"plan", "add-nic|add-disk|add-scsi|del|boot ...", "add-nic add-disk add-scsi del boot",
+                      "say what that command would do, without doing it",
+                      "It takes the options of the command. That of a boot is how many devices there will be, and room for how many.", GUEST,
                       LIVE},
     [COMMAND_VERIFY] = {"verify", "", "", "compare record and guest, both ways", "", GUEST, LIVE | BIT(OPTION_MEND)},
     [COMMAND_WATCH] = {"watch", "", "", "print what happens, until interrupted, the timeout or QEMU's end",
@@ -112,7 +132,7 @@ const struct exit_info exit_table[] = {
     {2, "wrong usage"},
     {3, "recorded for the next boot only"},
     {4, "the guest has not let go yet"},
-    {5, "record and guest disagree (verify)"},
+    {5, "record and guest disagree (verify), or something keeps the guest from starting (check)"},
 };
 
 const int exit_count = sizeof exit_table / sizeof *exit_table;

@@ -119,6 +119,9 @@ func TestAnswersAndTheirStatus(t *testing.T) {
 	if late.State != kvmhotplug.AfterReboot || late.Reason != kvmhotplug.ReasonModel {
 		t.Errorf("an e1000: %+v", late)
 	}
+	if listed := want[kvmhotplug.Device](t, agent, http.StatusOK, "GET", guest+"/devices/old", ""); listed.Reason != kvmhotplug.ReasonModel || listed.ReasonText != late.ReasonText {
+		t.Errorf("listed as %+v", listed)
+	}
 	plan := want[kvmhotplug.Plan](t, agent, http.StatusOK, "DELETE", guest+"/devices/data?plan", "")
 	if len(plan.Commands) == 0 {
 		t.Errorf("planned %+v", plan)

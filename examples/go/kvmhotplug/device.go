@@ -113,6 +113,9 @@ const (
 	// ReasonController (after reboot): the SCSI controller comes with the next boot itself, or is of a model that does not
 	// tell a running guest of new disks.
 	ReasonController Reason = C.KVM_HOTPLUG_REASON_CONTROLLER
+	// ReasonRecorded (after reboot): nothing is in its way any more; it was recorded when the guest did not run, or with an
+	// older QEMU. To have a new device now, remove it and add it again.
+	ReasonRecorded Reason = C.KVM_HOTPLUG_REASON_RECORDED
 	// ReasonDeadline (pending): the guest runs and has not answered yet.
 	ReasonDeadline Reason = C.KVM_HOTPLUG_REASON_DEADLINE
 	// ReasonNotBooted (pending): the guest runs but has never set the device up.
@@ -137,6 +140,7 @@ var reasonNames = map[Reason]string{
 	ReasonModel:      "model",
 	ReasonNoAddress:  "no-address",
 	ReasonController: "controller",
+	ReasonRecorded:   "recorded",
 	ReasonDeadline:   "deadline",
 	ReasonNotBooted:  "not-booted",
 	ReasonNotStarted: "not-started",

@@ -1,0 +1,57 @@
+//! Why a change has to wait for the next boot: said when it is asked for, and whenever the device is shown until then.
+
+use super::outcome::AfterReboot;
+use super::session::Session;
+use super::{LIVE_DISK_MODELS, LIVE_NIC_MODELS, OLDEST_QEMU};
+use crate::ids::BusName;
+use crate::runtime::{Device, Presence, Spec};
+use crate::scsi;
+
+impl Session {
+    /// Why such a device cannot be plugged into this guest now, on `bus` if that is known.
+    pub(super) fn obstacle(&self, spec: &Spec, bus: Option<&BusName>) -> Option<AfterReboot> {
+        let bus = || bus.and_then(|bus| self.obstacle_on_bus(bus));
+        self.too_old().or_else(|| model_obstacle(spec)).or_else(bus)
+    }
+
+    /// Why such a device cannot be taken out of this guest now.
+    pub(super) fn obstacle_to_removal(&self, device: &Device) -> Option<AfterReboot> {
+        self.too_old().or_else(|| device.address.is_none().then_some(AfterReboot::NoAddress))
+    }
+
+    /// Why this device, which waits for the next boot to come or to go, does so.
+    pub(super) fn why_waiting(&self, device: &Device) -> AfterReboot {
+        let why = match device.presence {
+            Presence::RemoveAfterReboot => self.obstacle_to_removal(device),
+            Presence::AddAfterReboot | Presence::Live => self.obstacle(&device.spec, device.bus()),
+        };
+        why.unwrap_or(AfterReboot::Recorded)
+    }
+
+    fn too_old(&self) -> Option<AfterReboot> {
+        (self.version < OLDEST_QEMU).then(|| AfterReboot::QemuTooOld(self.version.to_string()))
+    }
+
+    /// The controller of this SCSI bus comes with the next boot, or is one that QEMU plugs disks into without the guest
+    /// hearing of it.
+    fn obstacle_on_bus(&self, bus: &BusName) -> Option<AfterReboot> {
+        let model = self.places.scsi.model_on(bus)?;
+        if !scsi::spec::is_live_model(model) {
+            return Some(AfterReboot::Controller(format!("{bus} belongs to a {model}")));
+        }
+        let waits = |device: Device| device.presence == Presence::AddAfterReboot;
+        let id = bus.as_str().strip_suffix(".0")?;
+        self.known_device(id)
+            .is_some_and(waits)
+            .then(|| AfterReboot::Controller(format!("{bus} comes with the next boot")))
+    }
+}
+
+fn model_obstacle(spec: &Spec) -> Option<AfterReboot> {
+    let (model, live) = match spec {
+        Spec::Nic(spec) => (&spec.model, LIVE_NIC_MODELS),
+        Spec::Disk(spec) => (&spec.model, LIVE_DISK_MODELS),
+        Spec::Controller(spec) => (&spec.model, scsi::spec::LIVE_MODELS),
+    };
+    (!live.contains(&model.as_str())).then(|| AfterReboot::Model(model.clone()))
+}
