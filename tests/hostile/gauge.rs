@@ -88,12 +88,7 @@ pub fn measure<T>(work: impl FnOnce() -> T) -> (T, Cost) {
     let time = start.elapsed();
     let queued = queued().saturating_sub(queued_before);
     let since = |counter: isize| usize::try_from(counter - before).unwrap_or(0);
-    let cost = Cost {
-        peak: since(PEAK.with(Cell::get)),
-        kept: since(LIVE.with(Cell::get)),
-        time,
-        queued,
-    };
+    let cost = Cost { peak: since(PEAK.with(Cell::get)), kept: since(LIVE.with(Cell::get)), time, queued };
     (done, cost)
 }
 
