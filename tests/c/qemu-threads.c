@@ -300,7 +300,7 @@ static void *use_other(void *argument)
 
     do {
         vm_add_nic(other, "lan");
-        answers(kvm_hotplug_del_nic(other->guest, "lan", BRIEF_MS, &failure), KVM_HOTPLUG_PENDING);
+        answers(kvm_hotplug_del_nic(other->guest, "lan", (uint32_t)test_patience(BRIEF_MS), &failure), KVM_HOTPLUG_PENDING);
         vm_reset(other);
         do {
             sleep_ms(PAUSE_MS);
