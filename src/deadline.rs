@@ -108,18 +108,24 @@ impl Deadline {
     pub fn wait_for(&self, fd: BorrowedFd<'_>, events: PollFlags) -> Result<()> {
         loop {
             self.check()?;
-            let mut fds = vec![PollFd::new(fd, events)];
-            if let Some(cancel) = &self.cancel {
-                fds.push(PollFd::new(cancel.wake.as_fd(), PollFlags::POLLIN));
-            }
-            match nix::poll::poll(&mut fds, self.poll_timeout()) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(errno) => return Err(Error::host(errno, "poll the monitor socket")),
-            }
-            if fds.first().and_then(PollFd::revents).is_some_and(|seen| !seen.is_empty()) {
+            let wanted = PollFd::new(fd, events);
+            let [seen, _] = match &self.cancel {
+                Some(cancel) => self.poll([wanted, PollFd::new(cancel.wake.as_fd(), PollFlags::POLLIN)])?,
+                None => self.poll([wanted]).map(|[seen]| [seen, false])?,
+            };
+            if seen {
                 return Ok(());
             }
         }
+    }
+
+    /// Waits once, and says which of them show something.
+    fn poll<const N: usize>(&self, mut fds: [PollFd<'_>; N]) -> Result<[bool; N]> {
+        match nix::poll::poll(&mut fds, self.poll_timeout()) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::host(errno, "poll the monitor socket")),
+        }
+        Ok(fds.map(|fd| fd.revents().is_some_and(|seen| !seen.is_empty())))
     }
 
     /// Sleeps for `pause`, or less if the deadline or a cancel comes first.

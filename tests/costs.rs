@@ -179,8 +179,8 @@ fn allocations_are_bounded() {
     }
 }
 
-// A tenth above what was counted (484, 344, 407, 295).
-const ADD_NIC: usize = 532;
-const DEL_NIC: usize = 380;
-const ADD_DISK: usize = 450;
-const DEL_DISK: usize = 325;
+// A tenth above what was counted (262, 220, 218, 206).
+const ADD_NIC: usize = 288;
+const DEL_NIC: usize = 242;
+const ADD_DISK: usize = 240;
+const DEL_DISK: usize = 227;

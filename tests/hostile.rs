@@ -35,7 +35,7 @@ fn setting(name: &str) -> Option<u64> {
 
 fn shard(index: u64) {
     let name = format!("anything_at_any_time_{index}");
-    host::in_own_process(&name, &mut || match setting("KVM_HOTPLUG_HOSTILE_SEED") {
+    host::in_own_process_off_disk(&name, &mut || match setting("KVM_HOTPLUG_HOSTILE_SEED") {
         Some(seed) if seed % SHARDS == index => one(seed),
         Some(_) => {}
         None => {

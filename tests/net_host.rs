@@ -13,13 +13,17 @@ use std::time::{Duration, Instant};
 use kvm_hotplug::ErrorKind;
 use kvm_hotplug::error::Undo;
 use kvm_hotplug::ids::IfName;
-use kvm_hotplug::net::link::{self, TapIdentity};
+use kvm_hotplug::net::link::{self, Interfaces, TapIdentity};
 use kvm_hotplug::net::tap::{Tap, TapRequest, TunDevice, check_queues, inspect};
 use kvm_hotplug::net::vhost::{self, VhostMode};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 
 /// Set in the child that runs a test again without CAP_NET_ADMIN.
 const UNPRIVILEGED: &str = "KVM_HOTPLUG_TEST_UNPRIVILEGED";
+
+fn interfaces() -> Interfaces {
+    Interfaces::open().unwrap()
+}
 
 fn host() -> TunDevice {
     assert!(nix::unistd::geteuid().is_root(), "these tests make taps and bridges: run them as root");
@@ -105,7 +109,7 @@ fn assert_close_on_exec<F: AsFd>(fds: &[F]) {
 /// its exec closes them.
 fn goes(name: &IfName) -> bool {
     let end = Instant::now() + Duration::from_secs(5);
-    while link::exists(name).unwrap() {
+    while interfaces().exists(name).unwrap() {
         if Instant::now() > end {
             return false;
         }
@@ -137,7 +141,7 @@ fn every_queue_count_makes_a_tap_that_goes_with_its_fds() {
 
         let last = fds.pop();
         fds.clear();
-        assert!(link::exists(&name).unwrap(), "one open fd keeps the tap");
+        assert!(interfaces().exists(&name).unwrap(), "one open fd keeps the tap");
         drop(last);
         assert!(goes(&name));
     }
@@ -151,7 +155,7 @@ fn options_reach_the_kernel() {
     assert!(!inspect(tap.fds[0].as_fd()).unwrap().vnet_hdr);
     assert_eq!(sysfs(&tap.name, "owner"), "65534");
     assert_eq!(sysfs(&tap.name, "mtu"), "9000");
-    assert_eq!(link::mtu_of(&tap.name).unwrap(), 9000);
+    assert_eq!(interfaces().mtu_of(&tap.name).unwrap(), 9000);
     assert_eq!(link::bridge_of(&tap.name).unwrap(), None);
 }
 
@@ -187,7 +191,7 @@ fn a_taken_name_is_a_conflict_and_its_owner_is_left_alone() {
     for taken in [Made::bridge(), Made::persistent("tap")] {
         let error = host.open(&TapRequest { name: Some(taken.0.to_string()), ..request() }).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
-        assert!(link::exists(&taken.0).unwrap());
+        assert!(interfaces().exists(&taken.0).unwrap());
     }
 }
 
@@ -198,15 +202,15 @@ fn bridges_are_joined_and_left() {
     assert_eq!(link::bridge_of(&tap.name).unwrap().as_ref(), Some(&bridge.0));
     assert!(is_up(&tap.name));
 
-    link::attach_bridge(&tap.name, &bridge.0).expect("is in this bridge already");
-    let error = link::attach_bridge(&tap.name, &other.0).unwrap_err();
+    interfaces().attach_bridge(&tap.name, &bridge.0).expect("is in this bridge already");
+    let error = interfaces().attach_bridge(&tap.name, &other.0).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     assert!(error.message().contains(bridge.0.as_str()), "{error}");
 
     link::detach_bridge(&tap.name).unwrap();
     assert_eq!(link::bridge_of(&tap.name).unwrap(), None);
     link::detach_bridge(&tap.name).expect("is in none");
-    link::attach_bridge(&tap.name, &other.0).unwrap();
+    interfaces().attach_bridge(&tap.name, &other.0).unwrap();
     assert_eq!(link::bridge_of(&tap.name).unwrap().as_ref(), Some(&other.0));
 }
 
@@ -216,23 +220,23 @@ fn a_tap_does_not_shrink_its_bridge() {
     let bridge = Made::bridge();
     let open = |mtu| host.open(&TapRequest { bridge: Some(bridge.0.clone()), mtu, ..request() }).unwrap();
     let jumbo = open(Some(9000));
-    assert_eq!(link::mtu_of(&bridge.0).unwrap(), 9000, "an empty bridge takes its first port's MTU");
+    assert_eq!(interfaces().mtu_of(&bridge.0).unwrap(), 9000, "an empty bridge takes its first port's MTU");
 
     let follower = open(None);
-    assert_eq!(link::mtu_of(&follower.name).unwrap(), 9000);
-    assert_eq!(link::mtu_of(&bridge.0).unwrap(), 9000);
+    assert_eq!(interfaces().mtu_of(&follower.name).unwrap(), 9000);
+    assert_eq!(interfaces().mtu_of(&bridge.0).unwrap(), 9000);
 
     let small = open(Some(1400));
-    assert_eq!(link::mtu_of(&small.name).unwrap(), 1400);
-    assert_eq!(link::mtu_of(&jumbo.name).unwrap(), 9000);
-    assert_eq!(link::mtu_of(&bridge.0).unwrap(), 1400, "this one asked for it");
+    assert_eq!(interfaces().mtu_of(&small.name).unwrap(), 1400);
+    assert_eq!(interfaces().mtu_of(&jumbo.name).unwrap(), 9000);
+    assert_eq!(interfaces().mtu_of(&bridge.0).unwrap(), 1400, "this one asked for it");
 }
 
 #[test]
 fn a_bridge_of_the_largest_mtu_takes_taps() {
     let bridge = Made::link(&["mtu", "65535", "type", "bridge"]);
     let tap = host().open(&TapRequest { bridge: Some(bridge.0.clone()), ..request() }).unwrap();
-    assert_eq!(link::mtu_of(&tap.name).unwrap(), 65521);
+    assert_eq!(interfaces().mtu_of(&tap.name).unwrap(), 65521);
 }
 
 #[test]
@@ -300,7 +304,7 @@ fn a_missing_capability_is_named() {
     assert_eq!((error.kind(), error.errno()), (ErrorKind::Host, libc::EPERM));
     assert!(error.message().contains("needs CAP_NET_ADMIN"), "{error}");
     assert!(goes(&ifname(&wanted.name.unwrap())));
-    let error = link::set_mtu(&ifname("lo"), 65536).unwrap_err();
+    let error = interfaces().set_mtu(&ifname("lo"), 65536).unwrap_err();
     assert!(error.message().contains("needs CAP_NET_ADMIN"), "{error}");
 }
 
@@ -371,7 +375,7 @@ fn macvtaps_are_recognised() {
     let info = inspect(fd.as_fd()).unwrap();
     assert_eq!((&info.name, info.vnet_hdr), (&macvtap.0, true));
     assert_eq!(check_queues(&[&fd]).unwrap(), macvtap.0);
-    let identity = TapIdentity::of(&macvtap.0).unwrap();
+    let identity = interfaces().identity_of(&macvtap.0).unwrap();
     assert_eq!(link::destroy(&macvtap.0, &identity).unwrap_err().kind(), ErrorKind::Foreign);
 }
 
@@ -379,7 +383,7 @@ fn macvtaps_are_recognised() {
 fn destroy_takes_a_tap_from_under_its_fds_and_nothing_else() {
     let tap = host().open(&TapRequest { queues: 2, ..request() }).unwrap();
     assert!(link::destroy(&tap.name, &tap.identity).unwrap());
-    assert!(!link::exists(&tap.name).unwrap());
+    assert!(!interfaces().exists(&tap.name).unwrap());
     assert!(inspect(tap.fds[0].as_fd()).is_err());
     assert!(!link::destroy(&tap.name, &tap.identity).unwrap(), "is gone already");
 
@@ -388,7 +392,7 @@ fn destroy_takes_a_tap_from_under_its_fds_and_nothing_else() {
         let index = sysfs(name, "ifindex");
         let identity = TapIdentity::try_from(format!("{index}@52:54:00:00:00:01")).unwrap();
         assert_eq!(link::destroy(name, &identity).unwrap_err().kind(), ErrorKind::Foreign, "{name}");
-        assert!(link::exists(name).unwrap());
+        assert!(interfaces().exists(name).unwrap());
     }
 }
 
@@ -414,7 +418,7 @@ fn destroy_takes_only_the_very_tap_that_was_made() {
         let identity = TapIdentity::try_from(identity).unwrap();
         assert_eq!(link::destroy(name, &identity).unwrap_err().kind(), ErrorKind::Foreign, "{identity:?}");
     }
-    assert!(link::exists(&name).unwrap() && link::exists(&other.name).unwrap());
+    assert!(interfaces().exists(&name).unwrap() && interfaces().exists(&other.name).unwrap());
     assert!(link::destroy(&name, &tap.identity).unwrap());
 }
 
@@ -423,15 +427,15 @@ fn helpers_name_the_interface_that_is_missing() {
     host();
     let missing = ifname(&unique());
     let lo = ifname("lo");
-    assert!(!link::exists(&missing).unwrap());
+    assert!(!interfaces().exists(&missing).unwrap());
     let errors = [
-        link::mtu_of(&missing).unwrap_err(),
-        link::set_mtu(&missing, 1500).unwrap_err(),
-        link::set_link_up(&missing).unwrap_err(),
+        interfaces().mtu_of(&missing).unwrap_err(),
+        interfaces().set_mtu(&missing, 1500).unwrap_err(),
+        interfaces().set_up(&missing).unwrap_err(),
         link::bridge_of(&missing).unwrap_err(),
         link::detach_bridge(&missing).unwrap_err(),
-        link::attach_bridge(&missing, &lo).unwrap_err(),
-        link::attach_bridge(&lo, &missing).unwrap_err(),
+        interfaces().attach_bridge(&missing, &lo).unwrap_err(),
+        interfaces().attach_bridge(&lo, &missing).unwrap_err(),
     ];
     for error in errors {
         assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");

@@ -85,13 +85,18 @@ impl Session {
 
     /// Opens what stands behind each, and gives each a place, so that the next one does not get the same.
     fn open_all(&mut self, additions: Vec<Addition>, deadline: &Deadline) -> Result<Vec<Item>> {
-        let many = additions.len() > 1;
-        let mut items = Vec::with_capacity(additions.len());
-        for (index, addition) in additions.into_iter().enumerate() {
-            let item = self.open_one(addition, deadline);
-            items.push(item.map_err(|error| match many {
-                true => error.context(format!("device {} of the list", index + 1)),
-                false => error,
+        let count = additions.len();
+        let mut items = Vec::with_capacity(count);
+        for (number, addition) in (1..).zip(additions) {
+            let item = self.open_one(addition, deadline).and_then(|item| {
+                if count > 1 {
+                    self.reserve(&item)?;
+                }
+                Ok(item)
+            });
+            items.push(item.map_err(|error| match count {
+                1 => error,
+                _ => error.context(format!("device {number} of the list")),
             })?);
         }
         Ok(items)
@@ -109,17 +114,24 @@ impl Session {
             Prepared::Later(spec, why) => {
                 let mut next = self.next_record();
                 let (device, _) = self.draft_for_reboot(&mut next, spec, &wish, why.clone())?;
-                self.expect(&device);
                 Ok(Item::Later(device, why))
             }
-            Prepared::Now(attach) => {
-                // Only for its place: it is drafted again when all of them are known.
-                let draft = self.draft(&attach, &wish, 0)?;
+            Prepared::Now(attach) => Ok(Item::Plug { attach: Box::new(attach), wish, device: None }),
+        }
+    }
+
+    /// Only for the places that it takes: everything is drafted again when all of them are known.
+    fn reserve(&mut self, item: &Item) -> Result<()> {
+        match item {
+            Item::Answered(_) => {}
+            Item::Later(device, _) => self.expect(device),
+            Item::Plug { attach, wish, .. } => {
+                let draft = self.draft(attach, wish, 0)?;
                 self.fdsets.release(&draft.device.id);
                 draft.devices().for_each(|device| self.expect(device));
-                Ok(Item::Plug { attach: Box::new(attach), wish, device: None })
             }
         }
+        Ok(())
     }
 
     /// The record with everything that has been given a place so far.

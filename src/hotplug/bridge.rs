@@ -5,7 +5,7 @@ use super::session::Session;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::IfName;
-use crate::net::link;
+use crate::net::link::{self, Interfaces};
 use crate::net::spec::NicSpec;
 use crate::runtime::{Device, DeviceKind, Presence, Spec, Verb};
 
@@ -95,9 +95,10 @@ fn describe(device: &Device, error: Error) -> Error {
 
 /// Takes a tap from one bridge to another. A failure leaves it where it was, or says that it does not.
 fn change(tap: &IfName, from: Option<&IfName>, to: Option<&IfName>) -> Result<()> {
+    let host = Interfaces::open()?;
     link::detach_bridge(tap)?;
-    let Some(Err(error)) = to.map(|bridge| link::attach_bridge(tap, bridge)) else { return Ok(()) };
-    let back = from.map_or(Ok(()), |bridge| link::attach_bridge(tap, bridge));
+    let Some(Err(error)) = to.map(|bridge| host.attach_bridge(tap, bridge)) else { return Ok(()) };
+    let back = from.map_or(Ok(()), |bridge| host.attach_bridge(tap, bridge));
     let left = back.err().map(|cause| format!("tap {tap}, which is on no bridge now ({cause})"));
     Err(error.with_undo(left.into_iter().collect()))
 }

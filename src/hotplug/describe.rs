@@ -9,7 +9,7 @@ use crate::deadline::Deadline;
 use crate::disk::DiskSpec;
 use crate::error::Result;
 use crate::ids::{Address, IfName};
-use crate::net::link::{self, TapIdentity};
+use crate::net::link::{self, Interfaces, TapIdentity};
 use crate::net::spec::NicSpec;
 use crate::runtime::{Presence, Spec};
 
@@ -111,7 +111,7 @@ fn tap(name: &IfName, identity: Option<&TapIdentity>) -> Value {
     json!({
         "name": name.as_str(),
         "here": here,
-        "mtu": link::mtu_of(name).ok().filter(|_| here),
+        "mtu": Interfaces::open().and_then(|host| host.mtu_of(name)).ok().filter(|_| here),
         "bridge": bridge.as_ref().map(IfName::as_str),
     })
 }

@@ -18,6 +18,7 @@ pub(super) struct Gate<T> {
 #[derive(Debug, Default)]
 struct State {
     holder: Option<usize>,
+    waiting: usize,
     dead: bool,
 }
 
@@ -55,9 +56,11 @@ impl<T> Gate<T> {
             deadline
                 .check()
                 .map_err(|error| error.context("another call on this handle is still running"))?;
+            state.waiting += 1;
             let (next, _) =
                 self.freed.wait_timeout(state, deadline.left()).unwrap_or_else(PoisonError::into_inner);
             state = next;
+            state.waiting -= 1;
         }
         if state.dead {
             let text = "an internal error has disabled this handle; close it";
@@ -104,8 +107,12 @@ impl<T> Drop for Pass<'_, T> {
         self.gate.cancel.clear();
         // Half a change may be in the value now; nobody else gets to see it.
         state.dead |= std::thread::panicking();
+        let waiting = state.waiting;
         drop(state);
-        self.gate.freed.notify_one();
+        // To wake nobody is a system call as well.
+        if waiting > 0 {
+            self.gate.freed.notify_one();
+        }
     }
 }
 

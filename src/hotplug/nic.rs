@@ -113,7 +113,7 @@ impl Session {
             Prepared::Now(now) => now,
         };
         let own = request.settle(self.runtime().record())?;
-        let (name, identity, mut fds) = open_taps(request, &own)?;
+        let (name, identity, mut fds) = open_taps(&self.tun, request, &own)?;
         if spec.bridge.is_none() && self.runtime().record().format() == Format::Ganeti {
             // Whoever starts the guest from the list has to find the bridge there, also that of a tap the caller opened.
             spec.bridge = net::link::bridge_of(&name)?;
@@ -193,7 +193,11 @@ fn check_given(request: &NicRequest, own: &NicSettings) -> Result<()> {
 }
 
 /// Name and queues; and which one it is, if it was made here.
-fn open_taps(request: NicRequest, own: &NicSettings) -> Result<(IfName, Option<TapIdentity>, Vec<OwnedFd>)> {
+fn open_taps(
+    tun: &TunDevice,
+    request: NicRequest,
+    own: &NicSettings,
+) -> Result<(IfName, Option<TapIdentity>, Vec<OwnedFd>)> {
     match request.tap {
         TapSource::Given(fds) => Ok((tap::check_queues(&fds)?, None, fds)),
         TapSource::Open { name, owner } => {
@@ -205,7 +209,7 @@ fn open_taps(request: NicRequest, own: &NicSettings) -> Result<(IfName, Option<T
                 bridge: request.bridge,
                 mtu: request.mtu.map(u32::from),
             };
-            let tap = TunDevice::default().open(&wanted)?;
+            let tap = tun.open(&wanted)?;
             Ok((tap.name, Some(tap.identity), tap.fds))
         }
     }

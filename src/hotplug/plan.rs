@@ -53,8 +53,8 @@ pub(super) enum Inverse {
 
 impl Step {
     /// The command, for a step without a descriptor.
-    pub(super) fn plain_command(&self) -> Command<'static> {
-        Command::new(self.command, self.arguments.clone())
+    pub(super) fn plain_command(&self) -> Command<'_> {
+        Command::borrowing(self.command, &self.arguments)
     }
 
     /// Names the step in errors: the command and what it is about.

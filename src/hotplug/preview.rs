@@ -158,7 +158,7 @@ impl Session {
         inverses.extend(plan::backend(&device, &self.fdsets.of(&device.id)));
         let command = |inverse: &Inverse| {
             let Command { name, arguments, .. } = inverse.command();
-            (name.into_owned(), arguments)
+            (name.into_owned(), arguments.into_owned())
         };
         let commands = inverses.iter().map(command).collect();
         Ok(Preview { outcome: Outcome::Done(device), commands, host: Vec::new() })

@@ -14,6 +14,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, DeviceId};
 use crate::log::{Level, Log};
+use crate::net::tap::TunDevice;
 use crate::pci::{Rules, SlotMap, Topology};
 use crate::qmp::{Event, Kept, Monitor, Version, readable};
 use crate::runtime::{Device, Presence, Runtime, Verb};
@@ -88,6 +89,8 @@ pub(super) struct Session {
     /// The guest is known to run: nothing has been heard to the contrary since it was last asked.
     pub(super) running: bool,
     pub(super) readiness: Readiness,
+    /// Where taps come from.
+    pub(super) tun: TunDevice,
     /// Recorded devices that the guest did not show when it was last asked.
     pub(super) missing: BTreeSet<DeviceId>,
     /// Buses that QEMU has refused to plug anything into.
@@ -134,6 +137,7 @@ impl Session {
             migrating: false,
             running: false,
             readiness: Readiness::new()?,
+            tun: TunDevice::default(),
             missing: BTreeSet::new(),
             closed: BTreeSet::new(),
             ghosts: BTreeSet::new(),

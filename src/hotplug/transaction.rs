@@ -50,7 +50,7 @@ pub(super) fn run(monitor: &mut Monitor, stages: &[Stage], fds: &[&OwnedFd], dea
 fn run_stage(monitor: &mut Monitor, steps: &[Step], fds: &[&OwnedFd], deadline: &Deadline) -> Verdict {
     let mut commands = Vec::with_capacity(steps.len());
     for step in steps {
-        let mut command = Command::new(step.command, step.arguments.clone());
+        let mut command = Command::borrowing(step.command, &step.arguments);
         command.fd = step.fd.and_then(|index| fds.get(index)).map(|fd| fd.as_fd());
         commands.push(command);
     }

@@ -12,69 +12,90 @@ use crate::sys::netif::Control;
 /// ARPHRD_ETHER: taps have it, tun devices of bare IP packets do not.
 const ETHERNET: u16 = 1;
 
-/// Whether there is an interface of this name.
-pub fn exists(name: &IfName) -> Result<bool> {
-    match control()?.index(name.as_str()) {
-        Ok(_) => Ok(true),
-        Err(Errno::ENODEV) => Ok(false),
-        Err(errno) => Err(failed(errno, name, "look up")),
+/// The interfaces of the host, through one socket for all that is asked and changed.
+#[derive(Debug)]
+pub struct Interfaces(Control);
+
+impl Interfaces {
+    /// Opens the socket.
+    pub fn open() -> Result<Self> {
+        Control::new().map(Self).map_err(|errno| Error::host(errno, "open a socket to configure interfaces"))
     }
-}
 
-/// The MTU in bytes.
-pub fn mtu_of(name: &IfName) -> Result<u32> {
-    control()?.mtu(name.as_str()).map_err(|errno| failed(errno, name, "get the MTU of"))
-}
+    fn index(&self, name: &IfName) -> Result<i32> {
+        self.0.index(name.as_str()).map_err(|errno| failed(errno, name, "look up"))
+    }
 
-/// Sets the MTU in bytes. A tap takes 68 to 65521; a bridge whose MTU nobody set follows its smallest port.
-pub fn set_mtu(name: &IfName, mtu: u32) -> Result<()> {
-    control()?.set_mtu(name.as_str(), mtu).map_err(|errno| match errno {
-        Errno::EINVAL => Error::invalid(format!("MTU {mtu} is outside of what interface {name} takes")),
-        _ => failed(errno, name, "set the MTU of"),
-    })
-}
+    /// Whether there is an interface of this name.
+    pub fn exists(&self, name: &IfName) -> Result<bool> {
+        match self.0.index(name.as_str()) {
+            Ok(_) => Ok(true),
+            Err(Errno::ENODEV) => Ok(false),
+            Err(errno) => Err(failed(errno, name, "look up")),
+        }
+    }
 
-/// Sets the interface administratively up.
-pub fn set_link_up(name: &IfName) -> Result<()> {
-    control()?.set_up(name.as_str()).map_err(|errno| failed(errno, name, "set up"))
-}
+    /// The MTU in bytes.
+    pub fn mtu_of(&self, name: &IfName) -> Result<u32> {
+        self.0.mtu(name.as_str()).map_err(|errno| failed(errno, name, "get the MTU of"))
+    }
 
-/// Makes `port` a port of `bridge`. Being one already is success, being one of another bridge a conflict.
-///
-/// Set the port's MTU first: a bridge whose MTU nobody set takes that of its smallest port.
-pub fn attach_bridge(port: &IfName, bridge: &IfName) -> Result<()> {
-    let control = control()?;
-    let bridge_index = index(&control, bridge).map_err(|error| error.context("bridge"))?;
-    let port_index = index(&control, port)?;
-    match control.add_port(bridge.as_str(), port_index) {
-        Ok(()) => Ok(()),
-        Err(Errno::EBUSY) => match bridge_of(port)? {
-            Some(current) if current == *bridge => Ok(()),
-            Some(current) => Err(Error::new(
-                ErrorKind::Conflict,
-                format!(
-                    "interface {port} is a port of bridge {current}; take it out before it joins {bridge}"
-                ),
-            )),
-            None => Err(failed(Errno::EBUSY, port, "join the bridge with")),
-        },
+    /// Sets the MTU in bytes. A tap takes 68 to 65521; a bridge whose MTU nobody set follows its smallest port.
+    pub fn set_mtu(&self, name: &IfName, mtu: u32) -> Result<()> {
+        self.0.set_mtu(name.as_str(), mtu).map_err(|errno| match errno {
+            Errno::EINVAL => Error::invalid(format!("MTU {mtu} is outside of what interface {name} takes")),
+            _ => failed(errno, name, "set the MTU of"),
+        })
+    }
+
+    /// Sets the interface administratively up.
+    pub fn set_up(&self, name: &IfName) -> Result<()> {
+        self.0.set_up(name.as_str()).map_err(|errno| failed(errno, name, "set up"))
+    }
+
+    /// Makes `port` a port of `bridge`. Being one already is success, being one of another bridge a conflict.
+    ///
+    /// Set the port's MTU first: a bridge whose MTU nobody set takes that of its smallest port.
+    pub fn attach_bridge(&self, port: &IfName, bridge: &IfName) -> Result<()> {
+        let port_index = self.index(port)?;
+        let Err(errno) = self.0.add_port(bridge.as_str(), port_index) else { return Ok(()) };
         // The errno for a name that is no bridge has changed over time, so the name itself is asked about.
-        Err(errno) => match rtnl::link(bridge_index) {
-            Ok(link) if link.kind != "bridge" => Err(not_a_bridge(bridge)),
-            _ => Err(failed(errno, port, &format!("join bridge {bridge} with"))),
-        },
+        let bridge_index = self.index(bridge).map_err(|error| error.context("bridge"))?;
+        match errno {
+            Errno::EBUSY => match bridge_of(port)? {
+                Some(current) if current == *bridge => Ok(()),
+                Some(current) => Err(Error::new(
+                    ErrorKind::Conflict,
+                    format!(
+                        "interface {port} is a port of bridge {current}; take it out before it joins {bridge}"
+                    ),
+                )),
+                None => Err(failed(Errno::EBUSY, port, "join the bridge with")),
+            },
+            errno => match rtnl::link(bridge_index) {
+                Ok(link) if link.kind != "bridge" => Err(not_a_bridge(bridge)),
+                _ => Err(failed(errno, port, &format!("join bridge {bridge} with"))),
+            },
+        }
+    }
+
+    /// What tells this tap from others that had its name, or will have it.
+    pub fn identity_of(&self, tap: &IfName) -> Result<TapIdentity> {
+        let index = self.index(tap)?;
+        let address = self.0.address(tap.as_str()).map_err(|errno| failed(errno, tap, "look up"))?;
+        Ok(TapIdentity { index, address: MacAddr::from_bytes(address)? })
     }
 }
 
 /// Refuses what is no Linux bridge.
 pub fn check_bridge(bridge: &IfName) -> Result<()> {
-    let found = rtnl::link(index(&control()?, bridge).map_err(|error| error.context("bridge"))?)?;
+    let found = rtnl::link(Interfaces::open()?.index(bridge).map_err(|error| error.context("bridge"))?)?;
     if found.kind == "bridge" { Ok(()) } else { Err(not_a_bridge(bridge)) }
 }
 
 /// Refuses an interface that is not a tap, or not the one that was made if that is known.
 pub fn check_tap(tap: &IfName, identity: Option<&TapIdentity>) -> Result<()> {
-    let index = index(&control()?, tap)?;
+    let index = Interfaces::open()?.index(tap)?;
     let link = rtnl::link(index)?;
     let same = |identity: &TapIdentity| identity.index == index && identity.is_of(&link);
     if is_tap(&link) && identity.is_none_or(same) { Ok(()) } else { Err(not_the_tap(&link, tap)) }
@@ -89,16 +110,16 @@ fn not_a_bridge(name: &IfName) -> Error {
 /// Takes an interface out of its bridge; success when it is in none.
 pub fn detach_bridge(port: &IfName) -> Result<()> {
     let Some(bridge) = bridge_of(port)? else { return Ok(()) };
-    let control = control()?;
-    let port_index = index(&control, port)?;
-    control
+    let host = Interfaces::open()?;
+    let port_index = host.index(port)?;
+    host.0
         .del_port(bridge.as_str(), port_index)
         .map_err(|errno| failed(errno, port, &format!("leave bridge {bridge} with")))
 }
 
 /// The bridge that an interface is a port of. Ports of anything else (a bond, Open vSwitch) count as none.
 pub fn bridge_of(port: &IfName) -> Result<Option<IfName>> {
-    let link = rtnl::link(index(&control()?, port)?)?;
+    let link = rtnl::link(Interfaces::open()?.index(port)?)?;
     let Some(master) = link.master else { return Ok(None) };
     let master = rtnl::link(master)?;
     if master.kind == "bridge" { IfName::parse(&master.name).map(Some) } else { Ok(None) }
@@ -114,14 +135,6 @@ pub struct TapIdentity {
 }
 
 impl TapIdentity {
-    /// That of the tap which has this name now.
-    pub fn of(tap: &IfName) -> Result<Self> {
-        let control = control()?;
-        let index = index(&control, tap)?;
-        let address = control.address(tap.as_str()).map_err(|errno| failed(errno, tap, "look up"))?;
-        Ok(Self { index, address: MacAddr::from_bytes(address)? })
-    }
-
     fn is_of(&self, link: &LinkInfo) -> bool {
         link.address == self.address.bytes()
     }
@@ -174,14 +187,6 @@ fn is_tap(link: &LinkInfo) -> bool {
 fn not_the_tap(link: &LinkInfo, tap: &IfName) -> Error {
     let text = format!("interface {} is not the tap {tap} that was made, and is left alone", link.name);
     Error::new(ErrorKind::Foreign, text)
-}
-
-fn control() -> Result<Control> {
-    Control::new().map_err(|errno| Error::host(errno, "open a socket to configure interfaces"))
-}
-
-fn index(control: &Control, name: &IfName) -> Result<i32> {
-    control.index(name.as_str()).map_err(|errno| failed(errno, name, "look up"))
 }
 
 fn failed(errno: Errno, name: &IfName, doing: &str) -> Error {

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use once_cell::sync::OnceCell;
 
 use super::MAX_QUEUES;
-use super::link::{self, TapIdentity};
+use super::link::{Interfaces, TapIdentity};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::IfName;
 use crate::sys::tun;
@@ -20,6 +20,8 @@ const DEVICE: &str = "/dev/net/tun";
 const DEFAULT_NAME: &str = "tap%d";
 /// Characters in an interface name.
 const MAX_NAME: usize = 15;
+/// What the kernel gives a new tap: ETH_DATA_LEN.
+const NEW_MTU: u32 = 1500;
 /// The tun driver's limit: 65535 less an Ethernet header (drivers/net/tun.c).
 const MAX_MTU: u32 = 65521;
 
@@ -90,9 +92,10 @@ impl TunDevice {
         let name = attach(first.as_fd(), pattern, flags | tun::EXCL)?;
         // The tap exists from here on; dropping its fds takes it back.
         let name = IfName::parse(&name)?;
-        let mut tap = Tap { identity: TapIdentity::of(&name)?, name, fds: vec![first] };
+        let host = Interfaces::open()?;
+        let mut tap = Tap { identity: host.identity_of(&name)?, name, fds: vec![first] };
         self.join_queues(&mut tap, request, flags)
-            .and_then(|()| configure(&tap, request))
+            .and_then(|()| configure(&host, &tap, request))
             .map_err(|error| error.context(format!("tap {}", tap.name)).with_undo(Vec::new()))?;
         Ok(tap)
     }
@@ -155,8 +158,11 @@ impl TunDevice {
             attach(fd.as_fd(), tap.name.as_str(), flags)?;
             tap.fds.push(fd);
         }
-        // A rename between two of the calls above would have made a second tap under the old name.
-        check_queues(&tap.fds).map(drop)
+        match request.queues {
+            1 => Ok(()),
+            // A rename between two of the calls above would have made a second tap under the old name.
+            _ => check_queues(&tap.fds).map(drop),
+        }
     }
 }
 
@@ -200,27 +206,28 @@ fn attach(fd: BorrowedFd<'_>, name: &str, flags: u16) -> Result<String> {
     })
 }
 
-fn configure(tap: &Tap, request: &TapRequest) -> Result<()> {
+fn configure(host: &Interfaces, tap: &Tap, request: &TapRequest) -> Result<()> {
     if let (Some(uid), Some(fd)) = (request.owner, tap.fds.first()) {
         tun::set_owner(fd.as_fd(), uid).map_err(|errno| Error::host(errno, format!("set owner {uid}")))?;
     }
     // Before it joins the bridge: a bridge follows its smallest port, and one more NIC must not shrink it.
-    if let Some(mtu) = mtu_to_set(request)? {
-        link::set_mtu(&tap.name, mtu)?;
+    let mtu = mtu_of(host, request)?;
+    if mtu != NEW_MTU {
+        host.set_mtu(&tap.name, mtu)?;
     }
     if let Some(bridge) = &request.bridge {
-        link::attach_bridge(&tap.name, bridge)?;
+        host.attach_bridge(&tap.name, bridge)?;
     }
-    link::set_link_up(&tap.name)
+    host.set_up(&tap.name)
 }
 
-fn mtu_to_set(request: &TapRequest) -> Result<Option<u32>> {
+fn mtu_of(host: &Interfaces, request: &TapRequest) -> Result<u32> {
     match (request.mtu, &request.bridge) {
-        (Some(mtu), _) => Ok(Some(mtu)),
+        (Some(mtu), _) => Ok(mtu),
         (None, Some(bridge)) => {
-            link::mtu_of(bridge).map(|mtu| Some(mtu.min(MAX_MTU))).map_err(|error| error.context("bridge"))
+            host.mtu_of(bridge).map(|mtu| mtu.min(MAX_MTU)).map_err(|error| error.context("bridge"))
         }
-        (None, None) => Ok(None),
+        (None, None) => Ok(NEW_MTU),
     }
 }
 

@@ -233,7 +233,7 @@ impl Monitor {
             if command.fd.is_some() || starts.is_empty() {
                 starts.push((bytes.len(), command.fd));
             }
-            command.encode(awaited.first.map(|_| herald.take().unwrap_or(self.next_id)), &mut bytes);
+            command.encode(awaited.first.map(|_| herald.take().unwrap_or(self.next_id)), &mut bytes)?;
             self.next_id += 1;
         }
         self.counters.commands += u64::try_from(commands.len()).unwrap_or(u64::MAX);

@@ -17,6 +17,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// One read takes at most this much, so that a flood is noticed between reads.
 const READ: usize = 16 << 10;
 
+/// One read of an answer that says little, as most do: 16 KiB of zeros for each would cost more than the rest of it.
+const SHORT_READ: usize = 512;
+
 /// A full listen queue has no readiness to wait for; it is tried again this often.
 const RETRY: Duration = Duration::from_millis(10);
 
@@ -84,12 +87,27 @@ impl Transport {
         }
     }
 
-    /// Reads what is there and gives it to `sink`; false when nothing was. File descriptors that a peer sends
-    /// along are closed by the kernel, because no room is offered for them.
-    pub(super) fn read(&self, sink: impl FnOnce(&[u8])) -> Result<bool> {
-        let mut scratch = [0; READ];
+    /// Reads what is there and gives it to `sink`, in one or two pieces; false when nothing was. File descriptors that a peer
+    /// sends along are closed by the kernel, because no room is offered for them.
+    pub(super) fn read(&self, mut sink: impl FnMut(&[u8])) -> Result<bool> {
+        match self.read_into(&mut [0; SHORT_READ], &mut sink)? {
+            0 => return Ok(false),
+            SHORT_READ => self.read_more(&mut sink),
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    // Not in line, so that its room on the stack is not touched before it is needed.
+    #[inline(never)]
+    fn read_more(&self, sink: &mut impl FnMut(&[u8])) {
+        // The end of the connection is met again by the next read; what came before it is used first.
+        let _ = self.read_into(&mut [0; READ - SHORT_READ], sink);
+    }
+
+    fn read_into(&self, scratch: &mut [u8], sink: &mut impl FnMut(&[u8])) -> Result<usize> {
         loop {
-            match recv(self.fd.as_raw_fd(), &mut scratch, MsgFlags::MSG_DONTWAIT) {
+            match recv(self.fd.as_raw_fd(), scratch, MsgFlags::MSG_DONTWAIT) {
                 Ok(0) => {
                     return Err(Error::new(
                         ErrorKind::MonitorLost,
@@ -98,9 +116,9 @@ impl Transport {
                 }
                 Ok(count) => {
                     sink(scratch.get(..count).unwrap_or_default());
-                    return Ok(true);
+                    return Ok(count);
                 }
-                Err(Errno::EAGAIN) => return Ok(false),
+                Err(Errno::EAGAIN) => return Ok(0),
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(lost(errno)),
             }

@@ -10,19 +10,24 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// One command, with the file descriptor that travels on its first byte, if any.
 #[derive(Clone, Debug)]
-pub struct Command<'fd> {
+pub struct Command<'a> {
     /// The QMP name, such as `device_add`; it needs no escaping in JSON.
     pub name: Cow<'static, str>,
     /// Its arguments; empty ones are not sent.
-    pub arguments: Map<String, Value>,
+    pub arguments: Cow<'a, Map<String, Value>>,
     /// Passed by SCM_RIGHTS; QEMU takes one per command.
-    pub fd: Option<BorrowedFd<'fd>>,
+    pub fd: Option<BorrowedFd<'a>>,
 }
 
-impl<'fd> Command<'fd> {
+impl<'a> Command<'a> {
     /// A command without a file descriptor.
     pub fn new(name: impl Into<Cow<'static, str>>, arguments: Map<String, Value>) -> Self {
-        Self { name: name.into(), arguments, fd: None }
+        Self { name: name.into(), arguments: Cow::Owned(arguments), fd: None }
+    }
+
+    /// A command whose arguments somebody else keeps.
+    pub fn borrowing(name: &'static str, arguments: &'a Map<String, Value>) -> Self {
+        Self { name: name.into(), arguments: Cow::Borrowed(arguments), fd: None }
     }
 
     /// A command with string arguments only.
@@ -34,19 +39,20 @@ impl<'fd> Command<'fd> {
 
     /// The same command carrying `fd`.
     #[must_use]
-    pub fn carrying(mut self, fd: BorrowedFd<'fd>) -> Self {
+    pub fn carrying(mut self, fd: BorrowedFd<'a>) -> Self {
         self.fd = Some(fd);
         self
     }
 
     /// Compact, because QEMU takes some 3.5 µs to read each byte; an id too is sent only if it is needed.
-    pub fn encode(&self, id: Option<u64>, out: &mut Vec<u8>) {
+    pub fn encode(&self, id: Option<u64>, out: &mut Vec<u8>) -> Result<()> {
         out.extend_from_slice(b"{\"execute\":\"");
         out.extend_from_slice(self.name.as_bytes());
         out.push(b'"');
         if !self.arguments.is_empty() {
             out.extend_from_slice(b",\"arguments\":");
-            out.extend_from_slice(Value::Object(self.arguments.clone()).to_string().as_bytes());
+            serde_json::to_writer(&mut *out, self.arguments.as_ref())
+                .map_err(|error| Error::invalid(format!("{} cannot be written: {error}", self.name)))?;
         }
         if let Some(id) = id {
             out.extend_from_slice(b",\"id\":");
@@ -54,6 +60,7 @@ impl<'fd> Command<'fd> {
         }
         // QEMU takes the closing brace for the end; a line feed would be one more byte.
         out.push(b'}');
+        Ok(())
     }
 }
 
@@ -181,8 +188,8 @@ mod tests {
     #[test]
     fn commands_are_compact() {
         let mut out = Vec::new();
-        Command::with("device_del", &[("id", "nic-pci-5")]).encode(Some(7), &mut out);
-        Command::new("query-pci", Map::new()).encode(None, &mut out);
+        Command::with("device_del", &[("id", "nic-pci-5")]).encode(Some(7), &mut out).unwrap();
+        Command::new("query-pci", Map::new()).encode(None, &mut out).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "{\"execute\":\"device_del\",\"arguments\":{\"id\":\"nic-pci-5\"},\"id\":7}\

@@ -3,7 +3,7 @@
 //! It is a file of its own, beside the runtime file, so that no runtime format has to carry it.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::record::{Device, DeviceKind};
 use super::{native, versioned};
@@ -79,16 +79,15 @@ impl Journal {
 
     /// Writes it.
     pub fn encode(&self) -> Result<Vec<u8>> {
-        let mut intents = Vec::new();
+        let mut intents = Vec::with_capacity(self.intents.len());
         for intent in &self.intents {
-            let device = native::device_to_value(&intent.device)?;
-            let kind = intent.device.kind().word();
-            intents.push(match intent.group {
-                Some(group) => json!({ "verb": intent.verb, "group": group, kind: device }),
-                None => json!({ "verb": intent.verb, kind: device }),
-            });
+            let mut entry = Map::new();
+            entry.insert("verb".to_owned(), json!(intent.verb));
+            entry.extend(intent.group.map(|group| ("group".to_owned(), group.into())));
+            entry.insert(intent.device.kind().word().to_owned(), native::device_to_value(&intent.device)?);
+            intents.push(Value::Object(entry));
         }
-        versioned::write(FORMAT, VERSION, &json!({ "intents": intents }))
+        versioned::write(FORMAT, VERSION, Map::from_iter([("intents".to_owned(), Value::Array(intents))]))
     }
 
     /// Reads it.

@@ -101,7 +101,7 @@ impl Runtime {
         staged.add(Part::Record, Some(&format::encode(&self.record)?))?;
         // A journal without a record belongs to a guest that is gone. Beside the new record it would be taken for its.
         place.remove(Part::Journal)?;
-        place.settle(staged, RenameFlags::RENAME_NOREPLACE)?;
+        place.settle(staged, RenameFlags::RENAME_NOREPLACE, |_| Ok(None))?;
         self.companion = companion;
         self.home = Home::Owned { place, _lock: lock };
         Ok(())
@@ -138,24 +138,23 @@ impl Runtime {
     /// Writes `record` beside the file, so that only a rename is left for [`Runtime::commit`].
     pub fn stage(&self, record: &Record) -> Result<Staged> {
         record.check()?;
-        let list = format::encode(record)?;
         let companion = companion_of(record)?;
         let mut staged = self.place()?.stage_nothing();
-        match self.covering(record, &list)? {
+        match self.covering(record)? {
             Some(covering) if self.companion.as_ref() == Some(&covering) => {}
             Some(covering) => staged.add_harmless(Part::Companion, &covering)?,
             None if companion == self.companion => {}
             None => staged.add(Part::Companion, companion.as_deref())?,
         }
-        staged.add(Part::Record, Some(&list))?;
+        staged.add(Part::Record, Some(&format::encode(record)?))?;
         Ok(staged)
     }
 
     /// Puts what was staged from `record` in place. Whatever fails, file and memory agree afterwards.
     pub fn commit(&mut self, staged: Staged, record: Record) -> Result<()> {
         let companion = companion_of(&record)?;
-        let covering = self.covering(&record, &format::encode(&record)?)?;
-        let done = self.place()?.settle(staged, RenameFlags::empty());
+        let covering = self.covering(&record)?;
+        let done = self.place()?.settle(staged, RenameFlags::empty(), |part| self.content(part));
         if is_in_place(&done) {
             self.companion = covering.or_else(|| companion.clone());
             self.record = record;
@@ -166,11 +165,11 @@ impl Runtime {
 
     /// What stands beside a list while it is replaced: it completes the old one and the new one. `None` where only one of
     /// the two files changes.
-    fn covering(&self, next: &Record, list: &[u8]) -> Result<Option<Vec<u8>>> {
+    fn covering(&self, next: &Record) -> Result<Option<Vec<u8>>> {
         if next.format() == Format::Native || companion_of(next)? == self.companion {
             return Ok(None);
         }
-        match format::encode(&self.record)? == list {
+        match format::encode(&self.record)? == format::encode(next)? {
             true => Ok(None),
             false => ganeti::Companion::covering(&self.record, next),
         }
@@ -181,7 +180,7 @@ impl Runtime {
         let Ok(place) = self.place().cloned() else { return };
         let done = match &companion {
             _ if companion == self.companion => return,
-            Some(bytes) => place.replace(Part::Companion, bytes),
+            Some(bytes) => self.put(&place, Part::Companion, bytes),
             None => place.remove(Part::Companion),
         };
         if is_in_place(&done) {
@@ -215,12 +214,27 @@ impl Runtime {
         let written = if journal.intents.is_empty() {
             place.remove(Part::Journal)
         } else {
-            place.replace(Part::Journal, &journal.encode()?)
+            self.put(place, Part::Journal, &journal.encode()?)
         };
         if is_in_place(&written) {
             self.journal = journal;
         }
         written.map_err(|error| error.with_step("write the journal"))
+    }
+
+    /// Replaces one part on disk.
+    fn put(&self, place: &Arc<Place>, part: Part, bytes: &[u8]) -> Result<()> {
+        place.settle(place.stage(part, bytes)?, RenameFlags::empty(), |part| self.content(part))
+    }
+
+    /// What a part has on disk, `None` if it does not exist.
+    fn content(&self, part: Part) -> Result<Option<Vec<u8>>> {
+        match part {
+            Part::Record => format::encode(&self.record).map(Some),
+            Part::Companion => Ok(self.companion.clone()),
+            Part::Journal if self.journal.intents.is_empty() => Ok(None),
+            Part::Journal => self.journal.encode().map(Some),
+        }
     }
 
     fn place(&self) -> Result<&Arc<Place>> {

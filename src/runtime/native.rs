@@ -32,14 +32,14 @@ pub(super) struct Entry<S> {
     extra: Map<String, Value>,
 }
 
-impl<S: Clone> Entry<S> {
-    fn new(device: &Device, spec: &S) -> Self {
+impl<S> Entry<S> {
+    fn new(device: &Device, spec: S) -> Self {
         Self {
             id: device.id.clone(),
             generation: device.generation,
             address: device.address.clone(),
             presence: device.presence,
-            spec: spec.clone(),
+            spec,
             extra: device.extra.clone(),
         }
     }

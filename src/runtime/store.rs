@@ -151,36 +151,37 @@ impl Place {
 
     fn write_temporary(&self, part: Part, bytes: &[u8]) -> Result<()> {
         let temporary = self.temporary(part);
-        // A leftover of an earlier failure; the lock says that nobody is writing it now.
-        self.unlink(&temporary)?;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let mode = Mode::from_bits_truncate(0o600);
-        let written = uninterrupted(|| openat(&self.dir, temporary.as_os_str(), flags, mode))
+        let create = || uninterrupted(|| openat(&self.dir, temporary.as_os_str(), flags, mode));
+        let created = match create() {
+            // A leftover of an earlier failure; the lock says that nobody is writing it now.
+            Err(Errno::EEXIST) => self.unlink(&temporary).map(|()| create())?,
+            created => created,
+        };
+        let written = created
             .map_err(std::io::Error::from)
             .map(File::from)
             .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
         written.map_err(|error| Error::host(error, format!("write {}", self.part_path(part).display())))
     }
 
-    /// Replaces a part by `bytes`, as in [`Place::settle`].
-    pub fn replace(self: &Arc<Self>, part: Part, bytes: &[u8]) -> Result<()> {
-        self.settle(self.stage(part, bytes)?, RenameFlags::empty())
-    }
-
     /// Puts a staged version in place, for good: it survives a power failure from here on. If that cannot be made
     /// sure, the old version is put back; if not even that, the error names what is left.
     ///
-    /// `flags` are for the runtime file itself.
-    pub fn settle(self: &Arc<Self>, mut staged: Staged, flags: RenameFlags) -> Result<()> {
-        // Something odd in its place, such as a link that somebody put there, is replaced as well; only not put back.
-        let old: Vec<_> = staged.changes.iter().map(|change| self.read(change.part)).collect();
+    /// `flags` are for the runtime file itself; `old` is what a part had before, `None` if it did not exist.
+    pub fn settle(
+        self: &Arc<Self>,
+        mut staged: Staged,
+        flags: RenameFlags,
+        old: impl Fn(Part) -> Result<Option<Vec<u8>>>,
+    ) -> Result<()> {
         let Some(last) = staged.changes.last().map(|change| change.part) else { return Ok(()) };
         let done = staged.commit(flags);
         let Err(error) = done.and_then(|()| self.sync(last)) else { return Ok(()) };
-        let changed = staged.changes.iter().zip(old).filter(|(change, _)| change.step == Step::Done);
         let mut left = Vec::new();
-        for (change, old) in changed.rev() {
-            if self.put_back(change.part, old).is_ok() {
+        for change in staged.changes.iter().rev().filter(|change| change.step == Step::Done) {
+            if self.put_back(change.part, old(change.part)).is_ok() {
                 continue;
             }
             if !change.may_stay {
@@ -266,13 +267,13 @@ impl Staged {
 impl Place {
     fn rename(&self, part: Part, flags: RenameFlags) -> Result<()> {
         let (from, to) = (self.temporary(part), self.file_name(part));
-        let path = self.part_path(part);
         match uninterrupted(|| renameat2(&self.dir, from.as_os_str(), &self.dir, to.as_os_str(), flags)) {
             Ok(()) => Ok(()),
             Err(Errno::EEXIST) => {
-                Err(Error::new(ErrorKind::Conflict, format!("{} exists already", path.display())))
+                let text = format!("{} exists already", self.part_path(part).display());
+                Err(Error::new(ErrorKind::Conflict, text))
             }
-            Err(errno) => Err(Error::host(errno, format!("replace {}", path.display()))),
+            Err(errno) => Err(Error::host(errno, format!("replace {}", self.part_path(part).display()))),
         }
     }
 }
@@ -306,6 +307,15 @@ pub(super) fn suffixed(name: &OsStr, suffix: &str) -> OsString {
 mod tests {
     use super::*;
 
+    fn settle(place: &Arc<Place>, staged: Staged, flags: RenameFlags, old: &[u8]) -> Result<()> {
+        let before = |part| Ok((part == Part::Record && !old.is_empty()).then(|| old.to_vec()));
+        place.settle(staged, flags, before)
+    }
+
+    fn replace(place: &Arc<Place>, bytes: &[u8]) -> Result<()> {
+        settle(place, place.stage(Part::Record, bytes)?, RenameFlags::empty(), b"")
+    }
+
     fn place() -> (tempfile::TempDir, Arc<Place>) {
         let dir = tempfile::tempdir().unwrap();
         let place = Place::open(&dir.path().join("web1.runtime")).unwrap();
@@ -326,8 +336,8 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let (dir, place) = place();
         assert_eq!(place.read(Part::Record).unwrap(), None);
-        place.replace(Part::Record, b"one").unwrap();
-        place.replace(Part::Record, b"two").unwrap();
+        replace(&place, b"one").unwrap();
+        replace(&place, b"two").unwrap();
         assert_eq!(place.read(Part::Record).unwrap().unwrap(), b"two");
         assert_eq!(names(&dir), ["web1.runtime"]);
         let mode = std::fs::metadata(dir.path().join("web1.runtime")).unwrap().permissions().mode();
@@ -337,12 +347,12 @@ mod tests {
     #[test]
     fn an_uncommitted_stage_changes_nothing() {
         let (dir, place) = place();
-        place.replace(Part::Record, b"old").unwrap();
+        replace(&place, b"old").unwrap();
         drop(place.stage(Part::Record, b"new").unwrap());
         assert_eq!(place.read(Part::Record).unwrap().unwrap(), b"old");
         assert_eq!(names(&dir), ["web1.runtime"]);
         let staged = place.stage(Part::Record, b"new").unwrap();
-        let error = place.settle(staged, RenameFlags::RENAME_NOREPLACE).unwrap_err();
+        let error = settle(&place, staged, RenameFlags::RENAME_NOREPLACE, b"old").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict);
         assert_eq!(place.read(Part::Record).unwrap().unwrap(), b"old");
     }
@@ -351,7 +361,7 @@ mod tests {
     #[test]
     fn what_cannot_be_put_in_place_takes_the_rest_back() {
         let (dir, place) = place();
-        place.replace(Part::Record, b"old").unwrap();
+        replace(&place, b"old").unwrap();
         let both = || {
             let mut staged = place.stage(Part::Record, b"new").unwrap();
             staged.add(Part::Companion, Some(b"beside")).unwrap();
@@ -359,17 +369,17 @@ mod tests {
         };
         let obstacle = dir.path().join("web1.runtime.kvm-hotplug");
         std::fs::create_dir_all(obstacle.join("full")).unwrap();
-        let error = place.settle(both(), RenameFlags::empty()).unwrap_err();
+        let error = settle(&place, both(), RenameFlags::empty(), b"old").unwrap_err();
         assert!(error.left().is_empty() && error.message().contains("web1.runtime.kvm-hotplug"), "{error}");
         assert_eq!(place.read(Part::Record).unwrap().unwrap(), b"old");
         std::fs::remove_dir_all(obstacle).unwrap();
         assert_eq!(names(&dir), ["web1.runtime"]);
-        place.settle(both(), RenameFlags::empty()).unwrap();
+        settle(&place, both(), RenameFlags::empty(), b"old").unwrap();
         assert_eq!(place.read(Part::Record).unwrap().unwrap(), b"new");
         assert_eq!(place.read(Part::Companion).unwrap().unwrap(), b"beside");
         let mut staged = place.stage(Part::Record, b"newer").unwrap();
         staged.add(Part::Companion, None).unwrap();
-        place.settle(staged, RenameFlags::empty()).unwrap();
+        settle(&place, staged, RenameFlags::empty(), b"new").unwrap();
         assert_eq!(names(&dir), ["web1.runtime"]);
     }
 

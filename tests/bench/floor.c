@@ -131,6 +131,18 @@ void floor_add_nic(struct floor *floor, int slot, const char *bridge, bool rom)
     floor_await(floor, 3);
 }
 
+void floor_add_bare(struct floor *floor, int slot)
+{
+    char text[192];
+
+    snprintf(text, sizeof text,
+             "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtio-net-pci\",\"id\":\"nic-pci-%d\",\"bus\":\"pci.0\","
+             "\"addr\":\"%x\",\"romfile\":\"\"}}",
+             slot, slot);
+    send_all(floor, text, -1);
+    floor_await(floor, 1);
+}
+
 void floor_add_disk(struct floor *floor, int slot, const char *path)
 {
     char text[512];

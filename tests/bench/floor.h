@@ -25,6 +25,9 @@ void floor_close(struct floor *floor);
  * It is the kernel's tap%d. */
 void floor_add_nic(struct floor *floor, int slot, const char *bridge, bool rom);
 
+/* A virtio-net-pci with nothing behind it: what of a removal is QEMU's own. */
+void floor_add_bare(struct floor *floor, int slot);
+
 /* A raw image behind a virtio-blk-pci, passed by fd in an fdset. */
 void floor_add_disk(struct floor *floor, int slot, const char *path);
 

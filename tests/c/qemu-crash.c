@@ -1,8 +1,8 @@
 /* An agent is killed at random moments while it plugs and unplugs; the next one must find everything in order.
  *
- * A child process adds and removes NICs and disks as fast as it can and is killed with SIGKILL. Then this process opens
- * the guest, and record, guest and host are compared completely. KVM_HOTPLUG_TEST_KILLS says how often (200),
- * KVM_HOTPLUG_TEST_SEED repeats a run. qemu-crash-steps kills at every step, once each.
+ * A child process adds and removes NICs and disks, one by one and in lists, as fast as it can and is killed with SIGKILL.
+ * Then this process opens the guest, and record, guest and host are compared completely. KVM_HOTPLUG_TEST_KILLS says how
+ * often (200), KVM_HOTPLUG_TEST_SEED repeats a run. qemu-crash-steps and qemu-crash-lists kill at every step, once each.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -13,7 +13,7 @@
 
 #include "support/crash.h"
 
-enum { LONGEST_LIFE_US = 40000, RESET_EVERY = 5, NAMES_EVERY = 5 };
+enum { LONGEST_LIFE_US = 40000, RESET_EVERY = 5, NAMES_EVERY = 5, LIST_EVERY = 3, LIST_MS = 20 };
 
 static unsigned next_random(unsigned *state)
 {
@@ -21,12 +21,24 @@ static unsigned next_random(unsigned *state)
     return *state >> 16;
 }
 
+static void act_on_list(struct scene *scene, unsigned *random)
+{
+    unsigned set = next_random(random) % CRASH_ONLY(CRASH_CONTROLLER);
+
+    if (next_random(random) % 2)
+        (void)!scene_ask_many(scene, set);
+    else
+        (void)!scene_add_many(scene, set, next_random(random) % CRASH_FLAWS, LIST_MS);
+}
+
 /* In the child nothing is checked: whatever it was doing, it is going to be killed. */
 static void act(struct scene *scene, unsigned *random)
 {
     enum crash_device which = next_random(random) % CRASH_DEVICES;
 
-    if (next_random(random) % 2)
+    if (next_random(random) % LIST_EVERY == 0)
+        act_on_list(scene, random);
+    else if (next_random(random) % 2)
         (void)!scene_ask(scene, which);
     else
         (void)!scene_add(scene, which);

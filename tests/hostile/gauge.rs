@@ -60,17 +60,35 @@ pub struct Cost {
     /// Bytes still live afterwards, the result among them.
     pub kept: usize,
     pub time: Duration,
+    /// Ready to go on, with other threads on all processors.
+    pub queued: Duration,
+}
+
+impl Cost {
+    /// What it took by itself, however much else the machine does: working, and waiting for somebody.
+    pub fn own_time(&self) -> Duration {
+        self.time.saturating_sub(self.queued)
+    }
+}
+
+/// How long the thread has been in the queue for a processor: the kernel's count, none if it does not count.
+fn queued() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = text.split_ascii_whitespace().nth(1);
+    nanoseconds.map_or(Duration::ZERO, |number| Duration::from_nanos(number.parse().unwrap()))
 }
 
 /// Does the work and says what it took.
 pub fn measure<T>(work: impl FnOnce() -> T) -> (T, Cost) {
     let before = LIVE.with(Cell::get);
     PEAK.with(|peak| peak.set(before));
+    let queued_before = queued();
     let start = Instant::now();
     let done = work();
+    let time = start.elapsed();
+    let queued = queued().saturating_sub(queued_before);
     let since = |counter: isize| usize::try_from(counter - before).unwrap_or(0);
-    let cost =
-        Cost { peak: since(PEAK.with(Cell::get)), kept: since(LIVE.with(Cell::get)), time: start.elapsed() };
+    let cost = Cost { peak: since(PEAK.with(Cell::get)), kept: since(LIVE.with(Cell::get)), time, queued };
     (done, cost)
 }
 

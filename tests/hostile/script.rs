@@ -14,6 +14,10 @@ use super::support::fake::{ANY, Act, Greeting, Machine};
 pub const NICS: [&str; 2] = ["n0", "n1"];
 pub const DISKS: [&str; 2] = ["d0", "d1"];
 
+/// Most bytes that the peer makes by repeating something: beyond what the library takes as one message (`MAX_MESSAGE`, 4 MiB)
+/// or keeps of events. Some of what is repeated has half a megabyte by itself.
+const MOST_REPEATED: usize = 8 << 20;
+
 /// A run from beginning to end.
 #[derive(Clone, Debug)]
 pub struct Script {
@@ -214,7 +218,10 @@ fn blob() -> impl Strategy<Value = Blob> {
     let line = |value: Value| format!("{value}\r\n").into_bytes();
     prop_oneof![
         4 => event().prop_map(line),
-        1 => (event(), 2usize..3000).prop_map(move |(value, count)| line(value).repeat(count)),
+        1 => (event(), 2usize..3000).prop_map(move |(value, count)| {
+            let line = line(value);
+            line.repeat(in_bounds(count, line.len()))
+        }),
         3 => (reply_id(), anything()).prop_map(move |(id, value)| line(json!({ "return": value, "id": id }))),
         1 => (reply_id(), refusal()).prop_map(move |(id, text)| {
             line(json!({ "error": { "class": "GenericError", "desc": text }, "id": id }))
@@ -238,6 +245,15 @@ fn blob() -> impl Strategy<Value = Blob> {
             .prop_map(|text| text.as_bytes().to_vec()),
     ]
     .prop_map(Blob)
+}
+
+/// So often, but not so that more comes of it than `MOST_REPEATED`.
+fn in_bounds(count: usize, size: usize) -> usize {
+    count.min(MOST_REPEATED / size.max(1)).max(1)
+}
+
+fn copies(value: &Value, count: usize) -> Vec<Value> {
+    vec![value.clone(); in_bounds(count, value.to_string().len())]
 }
 
 fn reply_id() -> impl Strategy<Value = Value> {
@@ -328,7 +344,10 @@ fn pci() -> impl Strategy<Value = Value> {
             port
         })
     });
-    let devices = prop_oneof![4 => vec(nested.clone(), 0..12), 1 => (device, 1usize..5000).prop_map(|(d, n)| vec![d; n])];
+    let devices = prop_oneof![
+        4 => vec(nested.clone(), 0..12),
+        1 => (device, 1usize..5000).prop_map(|(device, count)| copies(&device, count)),
+    ];
     let bus = (number(3), devices).prop_map(|(bus, devices)| json!({ "bus": bus, "devices": devices }));
     prop_oneof![9 => vec(bus, 0..4).prop_map(Value::from), 1 => anything()]
 }
@@ -368,7 +387,7 @@ fn nodes() -> impl Strategy<Value = Value> {
     let node = node.boxed();
     prop_oneof![
         6 => vec(node.clone(), 0..9).prop_map(Value::from),
-        1 => (node, 1usize..20_000).prop_map(|(node, count)| Value::from(vec![node; count])),
+        1 => (node, 1usize..20_000).prop_map(|(node, count)| copies(&node, count).into()),
         1 => anything(),
     ]
 }

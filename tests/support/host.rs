@@ -22,6 +22,11 @@ pub fn in_own_process(test: &str, body: &mut dyn FnMut()) {
     run_alone(test, &[], body);
 }
 
+/// The same, with temporary files in memory: what waits for a disk waits as long as whoever else uses it makes it.
+pub fn in_own_process_off_disk(test: &str, body: &mut dyn FnMut()) {
+    run_alone(test, &["env", "TMPDIR=/dev/shm"], body);
+}
+
 /// The same, on a host with vhost-net: what is there instead opens, which is all that the library asks of it. `/dev` is
 /// another one for this process only.
 pub fn in_own_process_with_vhost(test: &str, body: &mut dyn FnMut()) {

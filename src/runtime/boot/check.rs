@@ -15,9 +15,10 @@ use crate::deadline::Deadline;
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::IfName;
+use crate::net::link::{self, Interfaces};
 use crate::net::spec::NicSpec;
 use crate::net::tap::TunDevice;
-use crate::net::{link, vhost};
+use crate::net::vhost;
 use crate::qmp::{Command, Monitor, OLDEST_QEMU, Version};
 use crate::runtime::Runtime;
 use crate::runtime::ports::MODEL as PORT_MODEL;
@@ -145,7 +146,8 @@ fn check_nic(device: &Device, spec: &NicSpec, problems: &mut Vec<Problem>) {
     }
     let exact =
         spec.tap.as_deref().filter(|name| !name.contains("%d")).and_then(|name| IfName::parse(name).ok());
-    if let Some(name) = exact.filter(|name| link::exists(name).unwrap_or(false)) {
+    let exists = |name: &IfName| Interfaces::open().and_then(|host| host.exists(name)).unwrap_or(false);
+    if let Some(name) = exact.filter(exists) {
         let text = format!("an interface of the name {name} exists; this NIC's tap is to have it");
         problems.push(Problem::of(device, Trouble::Tap, text));
     }

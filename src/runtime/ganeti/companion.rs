@@ -95,7 +95,8 @@ impl Companion {
     }
 
     fn to_bytes(&self) -> Result<Vec<u8>> {
-        versioned::write(FORMAT, VERSION, self)
+        let members = serde_json::to_value(self).map_err(|error| malformed(error.to_string()))?;
+        versioned::write(FORMAT, VERSION, versioned::parse(members)?)
     }
 
     /// Reads the file.

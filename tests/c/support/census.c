@@ -155,19 +155,36 @@ static DIR *list(const char *path)
     return dir;
 }
 
-/* Its log and the like are counted as well: they are always there. */
-static void count_descriptors(struct census *census, struct vm *vm)
+/* The number of QEMU's next descriptor, and what it is of; NULL at the end. */
+static const char *next_descriptor(DIR *dir, struct vm *vm, char target[256])
 {
-    char path[320], target[256];
-
-    snprintf(path, sizeof path, "/proc/%d/fd", (int)vm->qemu->pid);
-    DIR *dir = list(path);
     for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        char path[320];
         snprintf(path, sizeof path, "/proc/%d/fd/%s", (int)vm->qemu->pid, entry->d_name);
-        ssize_t length = readlink(path, target, sizeof target - 1);
+        ssize_t length = readlink(path, target, 255);
         if (length < 0)
             continue;
         target[length] = '\0';
+        return entry->d_name;
+    }
+    return NULL;
+}
+
+static DIR *list_descriptors(struct vm *vm)
+{
+    char path[40];
+
+    snprintf(path, sizeof path, "/proc/%d/fd", (int)vm->qemu->pid);
+    return list(path);
+}
+
+/* Its log and the like are counted as well: they are always there. */
+static void count_descriptors(struct census *census, struct vm *vm)
+{
+    char target[256];
+    DIR *dir = list_descriptors(vm);
+
+    while (next_descriptor(dir, vm, target) != NULL) {
         if (strncmp(target, vm->qemu->dir, strlen(vm->qemu->dir)) == 0)
             census_count(census, 1, "open %.64s", target + strlen(vm->qemu->dir));
         else if (strcmp(target, "/dev/net/tun") == 0 || strcmp(target, "/dev/vhost-net") == 0)
@@ -211,4 +228,25 @@ void census_take(struct census *census, struct vm *vm, const char *bridge)
     count_descriptors(census, vm);
     count_links(census, bridge);
     count_files(census, vm);
+}
+
+void census_print(const char *title, const struct census *census)
+{
+    fprintf(stderr, "%s:\n", title);
+    for (int i = 0; i < census->count; i++)
+        if (census->of[i].number != 0)
+            fprintf(stderr, "  %4d  %s\n", census->of[i].number, census->of[i].what);
+}
+
+void census_print_descriptors(struct vm *vm)
+{
+    char target[256];
+    DIR *dir = list_descriptors(vm);
+    const char *number;
+
+    fprintf(stderr, "QEMU's descriptors:\n");
+    while ((number = next_descriptor(dir, vm, target)) != NULL)
+        if (strncmp(target, vm->qemu->dir, strlen(vm->qemu->dir)) == 0)
+            fprintf(stderr, "  %s is %s\n", number, target);
+    closedir(dir);
 }

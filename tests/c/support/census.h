@@ -36,4 +36,8 @@ void census_count(struct census *census, int number, const char *format, ...) __
  * disk that is on its way out may have lost them. */
 const char *census_difference(const struct census *got, const struct census *want, bool unsettled);
 
+/* For the report of a difference: all of a census, and QEMU's descriptors of its own directory one by one. */
+void census_print(const char *title, const struct census *census);
+void census_print_descriptors(struct vm *vm);
+
 #endif

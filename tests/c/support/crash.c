@@ -23,11 +23,19 @@ static bool is_disk(enum crash_device which)
     return which >= CRASH_RAW && which <= CRASH_SCSI;
 }
 
-static bool has_id(const struct kvm_hotplug_device *device, int which)
+/* Up to its end, or as much as is known of it. */
+static size_t id_length(int which)
 {
-    const char *id = crash_ids[which];
+    return strlen(crash_ids[which]) + (which != CRASH_CONTROLLER);
+}
 
-    return which == CRASH_CONTROLLER ? strncmp(device->id, id, strlen(id)) == 0 : strcmp(device->id, id) == 0;
+enum crash_device crash_find(const char *id)
+{
+    int which = 0;
+
+    while (which < CRASH_DEVICES && strncmp(id, crash_ids[which], id_length(which)) != 0)
+        which++;
+    return which;
 }
 
 int scene_open(struct scene *scene)
@@ -40,19 +48,67 @@ int scene_open(struct scene *scene)
                                       &failure);
 }
 
+static struct kvm_hotplug_nic nic_of(const struct scene *scene, enum crash_device which)
+{
+    return (struct kvm_hotplug_nic){.id = crash_ids[which], .bridge = scene->bridge,
+                                    .queues = which == CRASH_WIDE_NIC ? QUEUES : 1};
+}
+
+static struct kvm_hotplug_disk disk_of(const struct scene *scene, enum crash_device which)
+{
+    return (struct kvm_hotplug_disk){.id = crash_ids[which], .path = scene->images[which],
+                                     .flags = which == CRASH_READ_ONLY ? KVM_HOTPLUG_READ_ONLY : 0,
+                                     .format = which == CRASH_CHAIN ? KVM_HOTPLUG_FORMAT_QCOW2 : KVM_HOTPLUG_FORMAT_RAW,
+                                     .model = which == CRASH_SCSI ? "scsi-hd" : NULL};
+}
+
 int scene_add(struct scene *scene, enum crash_device which)
 {
-    struct kvm_hotplug_nic nic = {.id = crash_ids[which], .bridge = scene->bridge,
-                                  .queues = which == CRASH_WIDE_NIC ? QUEUES : 1};
-    struct kvm_hotplug_disk disk = {.id = crash_ids[which], .path = scene->images[which],
-                                    .flags = which == CRASH_READ_ONLY ? KVM_HOTPLUG_READ_ONLY : 0,
-                                    .format = which == CRASH_CHAIN ? KVM_HOTPLUG_FORMAT_QCOW2 : KVM_HOTPLUG_FORMAT_RAW,
-                                    .model = which == CRASH_SCSI ? "scsi-hd" : NULL};
-
     if (which == CRASH_CONTROLLER)
         return scene_add(scene, CRASH_SCSI);
-    return is_nic(which) ? kvm_hotplug_add_nic(scene->vm.guest, &nic, sizeof nic, NULL, 0, &failure)
-                         : kvm_hotplug_add_disk(scene->vm.guest, &disk, sizeof disk, NULL, 0, &failure);
+    if (is_nic(which)) {
+        struct kvm_hotplug_nic nic = nic_of(scene, which);
+        return kvm_hotplug_add_nic(scene->vm.guest, &nic, sizeof nic, NULL, 0, &failure);
+    }
+    struct kvm_hotplug_disk disk = disk_of(scene, which);
+    return kvm_hotplug_add_disk(scene->vm.guest, &disk, sizeof disk, NULL, 0, &failure);
+}
+
+int scene_add_many(struct scene *scene, unsigned set, enum crash_flaw flaw, int timeout_ms)
+{
+    struct kvm_hotplug_nic nics[CRASH_DEVICES];
+    struct kvm_hotplug_disk disks[CRASH_DEVICES + 1];
+    struct kvm_hotplug_batch batch = {.nics = nics, .nic_size = sizeof nics[0], .disks = disks, .disk_size = sizeof disks[0],
+                                      .timeout_ms = (uint32_t)timeout_ms};
+
+    if (flaw == CRASH_SAME_IMAGE)
+        set |= CRASH_ONLY(CRASH_RAW);
+    for (int which = 0; which < CRASH_CONTROLLER; which++) {
+        if ((set & CRASH_ONLY(which)) == 0)
+            continue;
+        if (is_nic(which))
+            nics[batch.nic_count++] = nic_of(scene, which);
+        else
+            disks[batch.disk_count++] = disk_of(scene, which);
+    }
+    if (flaw == CRASH_SAME_IMAGE) {
+        disks[batch.disk_count] = disk_of(scene, CRASH_RAW);
+        disks[batch.disk_count++].id = "again";
+    }
+    for (size_t i = 0; flaw == CRASH_SAME_PLACE && i < batch.disk_count; i++)
+        disks[i].flags |= KVM_HOTPLUG_BOOT_INDEX;
+    return kvm_hotplug_add_many(scene->vm.guest, &batch, sizeof batch, NULL, 0, &failure);
+}
+
+int scene_ask_many(struct scene *scene, unsigned set)
+{
+    const char *ids[CRASH_DEVICES];
+    struct kvm_hotplug_batch batch = {.ids = ids, .flags = KVM_HOTPLUG_NO_WAIT};
+
+    for (int which = 0; which < CRASH_CONTROLLER; which++)
+        if (set & CRASH_ONLY(which))
+            ids[batch.id_count++] = crash_ids[which];
+    return kvm_hotplug_del_many(scene->vm.guest, &batch, sizeof batch, NULL, 0, NULL, &failure);
 }
 
 static struct kvm_hotplug_device *list(struct scene *scene, size_t *count)
@@ -75,7 +131,7 @@ int scene_ask(struct scene *scene, enum crash_device which)
     if (which != CRASH_CONTROLLER)
         return kvm_hotplug_unplug(scene->vm.guest, &removal, sizeof removal, NULL, 0, &failure);
     devices = list(scene, &count);
-    for (i = 0; i < count && !has_id(&devices[i], CRASH_CONTROLLER); i++)
+    for (i = 0; i < count && crash_find(devices[i].id) != CRASH_CONTROLLER; i++)
         ;
     removal.id = i < count ? devices[i].id : "no-controller";
     rc = kvm_hotplug_unplug(scene->vm.guest, &removal, sizeof removal, NULL, 0, &failure);
@@ -111,8 +167,7 @@ static int list_states(struct scene *scene, struct states *states)
         states->number[which] = 0;
     }
     for (i = 0; i < count; i++) {
-        for (which = 0; which < CRASH_DEVICES && !has_id(&devices[i], which); which++)
-            ;
+        which = crash_find(devices[i].id);
         if (which == CRASH_DEVICES)
             FAIL("a device that nobody added: %s", devices[i].id);
         if (states->of[which] != KVM_HOTPLUG_PENDING)
@@ -191,6 +246,28 @@ static bool has_pending_disk(const struct states *states)
     return false;
 }
 
+/* All that is known where they do not agree: which side is wrong, only the whole of it tells. */
+static _Noreturn void disagree(struct scene *scene, const struct states *states, const struct census *got,
+                               const struct census *want, const char *difference)
+{
+    static const char *const questions[] = {
+        "{\"execute\":\"query-fdsets\"}",
+        "{\"execute\":\"query-named-block-nodes\",\"arguments\":{\"flat\":true}}",
+        "{\"execute\":\"qom-list\",\"arguments\":{\"path\":\"/machine/peripheral\"}}",
+        "{\"execute\":\"query-block\"}",
+    };
+
+    for (int i = 0; i < CRASH_DEVICES; i++)
+        if (states->number[i] > 0)
+            fprintf(stderr, "%s: state %d, %d of them\n", crash_ids[i], states->of[i], states->number[i]);
+    for (size_t i = 0; i < sizeof questions / sizeof *questions; i++)
+        fprintf(stderr, "%s\n  %s\n", questions[i], qmp(scene->vm.qemu, questions[i]));
+    census_print("what there is", got);
+    census_print("what there has to be", want);
+    census_print_descriptors(&scene->vm);
+    FAIL("record, guest and host do not agree: %s", difference);
+}
+
 /* A tap goes when QEMU has closed it, which the kernel takes some milliseconds for; and the firmware takes devices out that
  * it is asked for while it runs. */
 void scene_compare(struct scene *scene, struct states *states)
@@ -209,7 +286,7 @@ void scene_compare(struct scene *scene, struct states *states)
         if (difference == NULL)
             break;
         if (now_ms() >= end)
-            FAIL("record, guest and host do not agree: %s", difference);
+            disagree(scene, states, &got, &want, difference);
         sleep_ms(WAIT_MS);
         process(scene);
     }

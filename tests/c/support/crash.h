@@ -26,6 +26,20 @@ enum crash_device {
 /* Of a controller, what its id begins with. */
 extern const char *const crash_ids[CRASH_DEVICES];
 
+/* The device with this id, CRASH_DEVICES if it is none of them. */
+enum crash_device crash_find(const char *id);
+
+/* Sets of devices are masks. */
+#define CRASH_ONLY(which) (1u << (which))
+
+/* Why a list of devices cannot be added. */
+enum crash_flaw {
+    CRASH_SOUND,
+    CRASH_SAME_IMAGE, /* the list has CRASH_RAW, and one more disk with its image: refused before QEMU hears of it */
+    CRASH_SAME_PLACE, /* all disks want the same place in the boot order: QEMU refuses the second, when it has the first */
+    CRASH_FLAWS
+};
+
 struct scene {
     struct vm vm;
     char bridge[IF_NAMESIZE];
@@ -42,6 +56,11 @@ void scene_start(struct scene *scene);
 int scene_open(struct scene *scene);
 int scene_add(struct scene *scene, enum crash_device which);
 int scene_ask(struct scene *scene, enum crash_device which);
+
+/* The same as one call for a list. One that cannot be added is waited for this long, since what has been taken in has to
+ * leave. */
+int scene_add_many(struct scene *scene, unsigned set, enum crash_flaw flaw, int timeout_ms);
+int scene_ask_many(struct scene *scene, unsigned set);
 
 /* Lets the guest grant every removal that is pending; and waits for it. QEMU 7.2 may have to be told more than once: it says
  * that a device is gone when its memory map changes the next time. */
