@@ -113,7 +113,7 @@ deb: all
 	rm -rf build/deb
 	$(MAKE) install DESTDIR=build/deb PREFIX=/usr LIBDIR=/usr/lib/$$($(CC) -print-multiarch)
 	for variant in "" "--variant dev" "--variant kvmctl"; do \
-	    $(CARGO) deb --locked --no-build $$variant --output build/ || exit 1; \
+	    $(CARGO) deb --no-build $$variant --output build/ || exit 1; \
 	done
 
 clean:
