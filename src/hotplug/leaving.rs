@@ -20,8 +20,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(250);
 /// Pause before a lost connection is made again in the middle of a wait.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(10);
 
-/// Most time kept back from waiting, for the question why nothing came.
-const LAST_WORD: Duration = Duration::from_millis(100);
+/// Most time kept back from waiting, for the question why nothing came. A busy host takes 100 ms for it now and then.
+const LAST_WORD: Duration = Duration::from_millis(250);
 
 /// What QEMU said to `device_del`.
 #[derive(Clone)]

@@ -82,8 +82,8 @@ static void not_booted(void)
     vm_add_disk(&vm, "data", image);
     unplug("data", 0, KVM_HOTPLUG_NO_WAIT, KVM_HOTPLUG_REASON_NOT_AWAITED, "not waited for");
     start = now_ms();
-    unplug("data", 1000, 0, KVM_HOTPLUG_REASON_NOT_BOOTED, "never set the device up");
-    CHECK(now_ms() - start >= 800 && now_ms() - start < test_patience(5000));
+    unplug("data", 2000, 0, KVM_HOTPLUG_REASON_NOT_BOOTED, "never set the device up");
+    CHECK(now_ms() - start >= 1600 && now_ms() - start < test_patience(5000));
     goes("data");
     CHECK_PICTURE(&vm, empty);
     free(empty);

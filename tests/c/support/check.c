@@ -1,5 +1,6 @@
 #include "check.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -7,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "janitor.h"
@@ -63,6 +65,16 @@ int test_end(void)
     return 0;
 }
 
+/* A QEMU that crashed does not say so itself. */
+static void say_who_ended(void)
+{
+    siginfo_t end = {.si_pid = 0};
+
+    if (waitid(P_ALL, 0, &end, WEXITED | WNOHANG | WNOWAIT) == 0 && end.si_pid != 0)
+        fprintf(stderr, "process %d has ended: %s %d\n", (int)end.si_pid, end.si_code == CLD_EXITED ? "status" : "signal",
+                end.si_status);
+}
+
 _Noreturn void test_fail(const char *file, int line, const char *format, ...)
 {
     va_list arguments;
@@ -71,7 +83,9 @@ _Noreturn void test_fail(const char *file, int line, const char *format, ...)
     va_start(arguments, format);
     vfprintf(stderr, format, arguments);
     va_end(arguments);
-    fprintf(stderr, "\nFAIL %s\n", test_name == NULL ? "(no test_begin)" : test_name);
+    fputc('\n', stderr);
+    say_who_ended();
+    fprintf(stderr, "FAIL %s\n", test_name == NULL ? "(no test_begin)" : test_name);
     ended = true;
     exit(1);
 }
