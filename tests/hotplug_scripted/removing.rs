@@ -191,7 +191,7 @@ pub fn reasons_for_pending(agent: &dyn Agent) {
         model.manner = Manner::Never;
         model.devices.iter_mut().for_each(|device| device.configured = device.id.is_none());
     });
-    // The question why has 100 ms at most; on a host that is too busy even for that the answer is the plain deadline.
+    // The question why has a part of it; on a host that is too busy even for that the answer is the plain deadline.
     let told = host::eventually_within(30, || match pending(api.unplug(&UnplugAsk::within("data", 1000))) {
         Why::NotBooted => true,
         Why::Deadline => false,
