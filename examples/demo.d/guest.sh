@@ -17,7 +17,7 @@ qemu_command() {
         done
     fi
     printf '%s\n' -kernel "$BUILD_DIR/guest/vmlinuz" -initrd "$BUILD_DIR/guest/initramfs" \
-        -append "console=ttyS0 quiet panic=-1" -serial "file:$SCRATCH/console.log" \
+        -append "console=ttyS0 quiet panic=-1 no_timer_check" -serial "file:$SCRATCH/console.log" \
         -chardev "pipe,id=shell,path=$SCRATCH/shell" -serial chardev:shell \
         -qmp "unix:$SCRATCH/qmp,server=on,wait=off"
 }
