@@ -1,6 +1,6 @@
 # Builds, tests and installs the library and kvmctl. Cargo does the building; this file knows where things go.
 #
-#   make                 the shared and the static library, kvmctl, the man pages
+#   make                 the shared and the static library, kvmctl, kvm-fake-qemu, the man pages
 #   make check           every test (needs root)
 #   make header          regenerates include/kvm_hotplug.h after its comments in src/capi were changed
 #   make doc             the API reference as HTML, in build/doc/html (needs Doxygen)
@@ -33,13 +33,14 @@ FILE := libkvm_hotplug.so.$(VERSION)
 STATIC_LIBS := -lutil -lrt -lpthread -lm -ldl
 MANUAL := $(CARGO) run --quiet --locked --manifest-path tools/manual/Cargo.toml --target-dir target/manual --
 TOOL := $(wildcard examples/c/kvmctl/*.c)
+FAKE := $(wildcard examples/c/fake-qemu/*.c)
 
 # Everything that install puts somewhere, and uninstall takes away.
 LIBRARIES := $(FILE) libkvm_hotplug.so.$(ABI) libkvm_hotplug.so libkvm_hotplug.a
 COMPLETIONS := $(BASHDIR)/kvmctl $(ZSHDIR)/_kvmctl $(FISHDIR)/kvmctl.fish
 CMAKEFILES := kvm_hotplugConfig.cmake kvm_hotplugConfigVersion.cmake
 
-all: library build/kvmctl man
+all: library build/kvmctl build/kvm-fake-qemu man
 
 # Always asked: cargo knows what has changed.
 library:
@@ -50,9 +51,15 @@ build/kvmctl: $(TOOL) $(wildcard examples/c/kvmctl/*.h) include/kvm_hotplug.h li
 	@mkdir -p build
 	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) -Iinclude -o $@ $(TOOL) $(LDFLAGS) $(BUILT)/libkvm_hotplug.a $(STATIC_LIBS)
 
-man: build/kvmctl
+# Needs no library: it is what one talks to.
+build/kvm-fake-qemu: $(FAKE) $(wildcard examples/c/fake-qemu/*.h)
+	@mkdir -p build
+	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) -o $@ $(FAKE) $(LDFLAGS)
+
+man: build/kvmctl build/kvm-fake-qemu
 	$(MANUAL) man include/kvm_hotplug.h build/man
 	build/kvmctl help --man > build/man/kvmctl.1
+	build/kvm-fake-qemu --man > build/man/kvm-fake-qemu.1
 
 check:
 	./tests/run
@@ -77,7 +84,7 @@ install: $(if $(shell command -v $(CARGO)),all)
 	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR) $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(PKGCONFIGDIR) \
 	    $(DESTDIR)$(CMAKEDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man3 $(DESTDIR)$(MANDIR)/man7 \
 	    $(addprefix $(DESTDIR),$(BASHDIR) $(ZSHDIR) $(FISHDIR))
-	$(INSTALL) -m 755 build/kvmctl $(DESTDIR)$(BINDIR)
+	$(INSTALL) -m 755 build/kvmctl build/kvm-fake-qemu $(DESTDIR)$(BINDIR)
 	$(INSTALL) -m 644 $(BUILT)/libkvm_hotplug.so $(DESTDIR)$(LIBDIR)/$(FILE)
 	ln -sf $(FILE) $(DESTDIR)$(LIBDIR)/libkvm_hotplug.so.$(ABI)
 	ln -sf libkvm_hotplug.so.$(ABI) $(DESTDIR)$(LIBDIR)/libkvm_hotplug.so
@@ -94,9 +101,9 @@ install: $(if $(shell command -v $(CARGO)),all)
 
 # The man pages that are installed are those of this header, whether it has been built here or not.
 uninstall:
-	rm -f $(DESTDIR)$(BINDIR)/kvmctl $(addprefix $(DESTDIR)$(LIBDIR)/,$(LIBRARIES)) \
+	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,kvmctl kvm-fake-qemu) $(addprefix $(DESTDIR)$(LIBDIR)/,$(LIBRARIES)) \
 	    $(DESTDIR)$(INCLUDEDIR)/kvm_hotplug.h $(DESTDIR)$(PKGCONFIGDIR)/kvm_hotplug.pc \
-	    $(addprefix $(DESTDIR)$(CMAKEDIR)/,$(CMAKEFILES)) $(DESTDIR)$(MANDIR)/man1/kvmctl.1 \
+	    $(addprefix $(DESTDIR)$(CMAKEDIR)/,$(CMAKEFILES)) $(addprefix $(DESTDIR)$(MANDIR)/man1/,kvmctl.1 kvm-fake-qemu.1) \
 	    $(DESTDIR)$(MANDIR)/man7/kvm_hotplug.7 $(addprefix $(DESTDIR),$(COMPLETIONS))
 	grep -lsF 'Made from kvm_hotplug.h by tools/manual' $(DESTDIR)$(MANDIR)/man3/kvm_*.3 | xargs -r rm -f
 	! [ -d $(DESTDIR)$(CMAKEDIR) ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(CMAKEDIR)
@@ -106,7 +113,7 @@ deb: all
 	rm -rf build/deb
 	$(MAKE) install DESTDIR=build/deb PREFIX=/usr LIBDIR=/usr/lib/$$($(CC) -print-multiarch)
 	for variant in "" "--variant dev" "--variant kvmctl"; do \
-	    $(CARGO) deb --locked --no-build $$variant --output build/ || exit 1; \
+	    $(CARGO) deb --no-build $$variant --output build/ || exit 1; \
 	done
 
 clean:

@@ -71,6 +71,7 @@ through_every_api! {
     a_pending_device_keeps_its_slot_and_id,
     reasons_for_pending,
     who_stops_while_waited_for_is_pending_at_once,
+    who_stopped_just_before_it_was_asked_is_pending_at_once,
     the_run_state_is_asked_only_when_it_may_have_changed,
     a_refusal_is_an_answer_and_the_device_stays,
     a_late_refusal_comes_as_an_event,

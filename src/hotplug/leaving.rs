@@ -315,14 +315,16 @@ impl Session {
     fn await_departures(&mut self, leavers: &mut [Leaver<'_>], deadline: &Deadline) {
         let last_word = LAST_WORD.min(deadline.left() / 8);
         let patience = deadline.earlier_by(last_word);
+        // What was heard between the question whether it runs and the request counts as well.
+        let mut was_running = true;
         loop {
-            let was_running = self.running;
             if let Err(error) = self.see_who_left(leavers, deadline) {
                 return fail_waiting(leavers, &error);
             }
             if was_running && !self.running {
                 self.see_whether_it_stands_still(leavers, &patience);
             }
+            was_running = self.running;
             let waiting = positions(leavers, |leaver| leaver.is_asked());
             let due_in = |at: &usize| {
                 let device = leavers.get(*at).map(|leaver| &leaver.device.id);

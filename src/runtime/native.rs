@@ -68,23 +68,13 @@ pub(super) fn device_to_value(device: &Device) -> Result<Value> {
 
 /// A device of a kind from its JSON object.
 pub(super) fn device_from_value(kind: DeviceKind, value: Value) -> Result<Device> {
-    match kind {
-        DeviceKind::Nic => {
-            let entry: Entry<NicSpec> = parse(value)?;
-            entry.spec.validate()?;
-            Ok(entry.into_device(Spec::Nic))
-        }
-        DeviceKind::Disk => {
-            let entry: Entry<DiskSpec> = parse(value)?;
-            entry.spec.validate()?;
-            Ok(entry.into_device(Spec::Disk))
-        }
-        DeviceKind::Controller => {
-            let entry: Entry<ControllerSpec> = parse(value)?;
-            entry.spec.validate()?;
-            Ok(entry.into_device(Spec::Controller))
-        }
-    }
+    let device = match kind {
+        DeviceKind::Nic => parse::<Entry<NicSpec>>(value)?.into_device(Spec::Nic),
+        DeviceKind::Disk => parse::<Entry<DiskSpec>>(value)?.into_device(Spec::Disk),
+        DeviceKind::Controller => parse::<Entry<ControllerSpec>>(value)?.into_device(Spec::Controller),
+    };
+    device.spec.validate()?;
+    Ok(device)
 }
 
 /// The lists of a file, in the order in which they are read: a controller comes before its disks.

@@ -107,6 +107,15 @@ impl Spec {
         }
     }
 
+    /// Refuses settings that QEMU would refuse.
+    pub fn validate(&self) -> Result<()> {
+        match self {
+            Self::Nic(spec) => spec.validate(),
+            Self::Disk(spec) => spec.validate(),
+            Self::Controller(spec) => spec.validate(),
+        }
+    }
+
     /// What is said of an address of the wrong kind.
     pub fn misplaced(&self, needs: &str) -> Error {
         Error::invalid(format!("a {} needs a {needs} address", self.model()))

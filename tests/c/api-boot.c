@@ -108,9 +108,10 @@ static void descriptors(uint32_t base)
     }
     CHECK_NUMBER(waitpid(child, &status, 0), child);
     CHECK_NUMBER(status, 0);
+    /* Closed with it, and the array is gone. */
+    number = fds[0];
     kvm_boot_free(made);
-    /* Closed with it. */
-    CHECK(fcntl(fds[0], F_GETFD) == -1);
+    CHECK(fcntl(number, F_GETFD) == -1);
     kvm_runtime_free(runtime);
 }
 

@@ -32,11 +32,17 @@ static void say_what_it_does(struct vm *vm)
         "{\"execute\":\"query-pci\"}",
         "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"info registers\"}}",
         "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"info pic\"}}",
+        "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"info lapic\"}}",
     };
+    char text[8192] = "";
     size_t i;
 
     for (i = 0; i < sizeof questions / sizeof *questions; i++)
         fprintf(stderr, "%s: %s\n", questions[i], qmp(vm->qemu, questions[i]));
+    if (guest_wait(vm->qemu, "true", 5000)) {
+        guest_run(vm->qemu, "dmesg | tail -n 40; for p in /proc/[0-9]*; do cat $p/comm $p/stack; done", text, sizeof text);
+        fprintf(stderr, "%s\n", text);
+    }
 }
 
 static void granted_after_boot(struct vm *vm, const struct kvm_hotplug_device *devices)

@@ -70,7 +70,7 @@ static void examine(struct scene *scene, bool grant)
 {
     struct states states;
 
-    works(scene_open(scene));
+    scene_reopen(scene);
     if (grant)
         scene_grant(scene);
     else if (kvm_hotplug_process(scene->vm.guest, 0, &failure) < 0)

@@ -20,7 +20,7 @@ static void check_state(const char *id, uint32_t reason, const char *text)
 
 static void unplug(const char *id, uint32_t timeout_ms, uint32_t flags, uint32_t reason, const char *text)
 {
-    struct kvm_hotplug_removal removal = {.id = id, .timeout_ms = timeout_ms, .flags = flags};
+    struct kvm_hotplug_removal removal = {.id = id, .timeout_ms = (uint32_t)test_patience((int)timeout_ms), .flags = flags};
     struct kvm_hotplug_device device;
     char *before = vm_picture(&vm);
 

@@ -196,11 +196,12 @@ static void *hear(void *unused)
     return unused;
 }
 
+/* Not so often that no call ever comes to its end, where calls are slow. */
 static void *cancel(void *unused)
 {
     while (!atomic_load(&over)) {
         CHECK(kvm_hotplug_cancel(vm.guest, NULL) >= 0);
-        sleep_ms(CANCEL_MS);
+        sleep_ms(test_patience(CANCEL_MS));
     }
     return unused;
 }
@@ -299,7 +300,7 @@ static void *use_other(void *argument)
 
     do {
         vm_add_nic(other, "lan");
-        answers(kvm_hotplug_del_nic(other->guest, "lan", BRIEF_MS, &failure), KVM_HOTPLUG_PENDING);
+        answers(kvm_hotplug_del_nic(other->guest, "lan", (uint32_t)test_patience(BRIEF_MS), &failure), KVM_HOTPLUG_PENDING);
         vm_reset(other);
         do {
             sleep_ms(PAUSE_MS);

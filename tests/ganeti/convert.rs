@@ -140,6 +140,17 @@ fn what_waits_for_a_reboot_stays_out_of_the_list() {
     assert_eq!(Runtime::load(&file).unwrap().record().devices, record.devices);
 }
 
+/// Found by fuzzing: it was written, and could not be read again.
+#[test]
+fn what_a_list_has_and_our_format_cannot_is_refused_by_name() {
+    let text =
+        String::from_utf8(sample("3entry-2.9.7")).unwrap().replace("paravirtual", "no model of QEMU's");
+    let record = format::decode(text.as_bytes()).unwrap();
+    let error = record.convert(Format::Native).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().contains("no model of QEMU's"), "{error}");
+}
+
 #[test]
 fn what_does_not_fit_is_refused_by_name() {
     type Change = fn(&mut Record);

@@ -7,7 +7,7 @@ use kvm_hotplug::ErrorKind;
 use serde_json::json;
 
 use crate::support::api::*;
-use crate::support::fake::{Dev, Manner, deleted};
+use crate::support::fake::{Act, Dev, Manner, deleted};
 use crate::support::host;
 use crate::support::world::World;
 
@@ -218,6 +218,22 @@ pub fn who_stops_while_waited_for_is_pending_at_once(agent: &dyn Agent) {
         world.qemu.emit("RESUME", json!({}));
         world.qemu.grant("data");
         done_by_process(&world, api.as_ref());
+    }
+}
+
+/// The word that it stopped was on its way when it was asked, and comes before the answer.
+pub fn who_stopped_just_before_it_was_asked_is_pending_at_once(agent: &dyn Agent) {
+    for (state, event, why) in [("suspended", "SUSPEND", Why::Asleep), ("paused", "STOP", Why::Paused)] {
+        let (world, api) = with_disk(agent);
+        world.qemu.model(|model| {
+            model.manner = Manner::Never;
+            model.run_state = state.into();
+        });
+        let word = json!({ "event": event, "data": {}, "timestamp": { "seconds": 1, "microseconds": 1 } });
+        world.qemu.fault("device_del", 0, Act::Around(format!("{word}\r\n").into_bytes(), Vec::new()));
+        let start = Instant::now();
+        assert_eq!(pending(api.unplug(&UnplugAsk::of("data"))), why);
+        assert!(start.elapsed() < Duration::from_millis(AMPLE / 2), "waited for a guest that cannot answer");
     }
 }
 

@@ -178,6 +178,8 @@ type guest struct {
 	tried chan struct{}
 	// Asks for an attempt at once.
 	again chan struct{}
+	// Held while the record is tried, by the agent itself and by those who change it.
+	file sync.Mutex
 
 	mutex sync.Mutex
 	live  *kvmhotplug.Guest
@@ -277,6 +279,8 @@ func (g *guest) supervise(ctx context.Context) {
 
 // connect loads the record and opens the guest. While QEMU is gone the record is not held, so that others can start it.
 func (g *guest) connect(ctx context.Context) (*kvmhotplug.Runtime, *kvmhotplug.Guest, error) {
+	g.file.Lock()
+	defer g.file.Unlock()
 	record, err := kvmhotplug.Load(g.record)
 	if err != nil {
 		return nil, nil, err
@@ -291,6 +295,25 @@ func (g *guest) connect(ctx context.Context) (*kvmhotplug.Runtime, *kvmhotplug.G
 	}
 	record.Close()
 	return nil, nil, err
+}
+
+// hold gives the record of a guest that does not run to somebody who changes it.
+func (g *guest) hold(change func(*kvmhotplug.Runtime) error) error {
+	g.file.Lock()
+	defer g.file.Unlock()
+	if _, err := g.open(); err == nil {
+		text := g.name + " runs: change the guest, and its record follows"
+		return &kvmhotplug.Error{Kind: kvmhotplug.ErrConflict, Errno: syscall.EBUSY, Message: text}
+	}
+	record, err := kvmhotplug.Load(g.record)
+	if err != nil {
+		return err
+	}
+	defer record.Close()
+	if err := record.SetLogger(g.logger, g.level); err != nil {
+		return err
+	}
+	return change(record)
 }
 
 // follow hands on events until the guest is gone or the agent ends.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"math"
 	"net/http"
 	"syscall"
 
@@ -43,39 +42,6 @@ func (s *server) createGuest(_ context.Context, r *http.Request) (int, any, erro
 	return http.StatusCreated, guest.status(), nil
 }
 
-// showRecord looks into the runtime file, whether QEMU is there or not.
-func (s *server) showRecord(_ context.Context, r *http.Request) (int, any, error) {
-	guest, err := s.guests.find(r.PathValue("guest"))
-	if err != nil {
-		return 0, nil, err
-	}
-	record, err := kvmhotplug.Read(guest.record)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer record.Close()
-	return list(record.Devices())
-}
-
-// planBoot says how full the next boot will be.
-func (s *server) planBoot(_ context.Context, r *http.Request) (int, any, error) {
-	guest, err := s.guests.find(r.PathValue("guest"))
-	if err != nil {
-		return 0, nil, err
-	}
-	spare, err := numberOf(r, "spare_ports", "", 0)
-	if err != nil {
-		return 0, nil, err
-	}
-	record, err := kvmhotplug.Read(guest.record)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer record.Close()
-	plan, err := record.PlanBoot(int(min(spare, math.MaxInt32)))
-	return http.StatusOK, plan, err
-}
-
 func showVersion(context.Context, *http.Request) (int, any, error) {
 	return http.StatusOK, map[string]any{"library": kvmhotplug.Version(), "abi": kvmhotplug.ABIVersion}, nil
 }
@@ -103,45 +69,31 @@ func planned(plan kvmhotplug.Plan, err error) (int, any, error) {
 	return http.StatusOK, plan, err
 }
 
-func addNIC(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
-	var nic kvmhotplug.NIC
-	if err := read(r, &nic); err != nil {
-		return 0, nil, err
+// adding plugs one device in, or says what that would take.
+func adding[T any](
+	plan func(*kvmhotplug.Guest, context.Context, T) (kvmhotplug.Plan, error),
+	add func(*kvmhotplug.Guest, context.Context, T) (kvmhotplug.Result, error),
+) onGuest {
+	return func(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
+		var device T
+		if err := read(r, &device); err != nil {
+			return 0, nil, err
+		}
+		if wanted(r, "plan") {
+			return planned(plan(guest, ctx, device))
+		}
+		result, err := add(guest, ctx, device)
+		return statusOfState(result.State, http.StatusCreated), result, err
 	}
-	if wanted(r, "plan") {
-		return planned(guest.PlanNIC(ctx, nic))
-	}
-	result, err := guest.AddNIC(ctx, nic)
-	return statusOfState(result.State, http.StatusCreated), result, err
 }
 
-func addDisk(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
-	var disk kvmhotplug.Disk
-	if err := read(r, &disk); err != nil {
-		return 0, nil, err
-	}
-	if wanted(r, "plan") {
-		return planned(guest.PlanDisk(ctx, disk))
-	}
-	result, err := guest.AddDisk(ctx, disk)
-	return statusOfState(result.State, http.StatusCreated), result, err
-}
-
-func addController(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
-	var controller kvmhotplug.Controller
-	if err := read(r, &controller); err != nil {
-		return 0, nil, err
-	}
-	if wanted(r, "plan") {
-		return planned(guest.PlanController(ctx, controller))
-	}
-	result, err := guest.AddController(ctx, controller)
-	return statusOfState(result.State, http.StatusCreated), result, err
+func removalOf(r *http.Request) kvmhotplug.Removal {
+	return kvmhotplug.Removal{NoWait: wanted(r, "no_wait"), LiveOnly: wanted(r, "live_only")}
 }
 
 func removeDevice(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
 	id := r.PathValue("id")
-	how := kvmhotplug.Removal{NoWait: wanted(r, "no_wait"), LiveOnly: wanted(r, "live_only")}
+	how := removalOf(r)
 	if wanted(r, "plan") {
 		return planned(guest.PlanRemoval(ctx, id, how))
 	}
@@ -149,28 +101,17 @@ func removeDevice(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest)
 	return statusOfState(result.State, http.StatusOK), result, err
 }
 
-func removeNIC(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
-	return removeOnly(ctx, r, guest.DelNIC)
-}
-
-func removeDisk(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
-	return removeOnly(ctx, r, guest.DelDisk)
-}
-
-func removeController(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
-	return removeOnly(ctx, r, guest.DelController)
-}
-
-// removeOnly leaves a device of another type alone. What it does not know it refuses, rather than wait where nobody
-// wanted to.
-func removeOnly(ctx context.Context, r *http.Request, remove func(context.Context, string) (kvmhotplug.Result, error)) (int, any, error) {
-	for _, flag := range []string{"plan", "no_wait", "live_only"} {
-		if wanted(r, flag) {
-			return 0, nil, badRequest("%s goes with /devices/%s", flag, r.PathValue("id"))
+// removing leaves a device of another type alone. What it does not know it refuses, rather than wait where nobody wanted to.
+func removing(remove func(*kvmhotplug.Guest, context.Context, string) (kvmhotplug.Result, error)) onGuest {
+	return func(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
+		for _, flag := range []string{"plan", "no_wait", "live_only"} {
+			if wanted(r, flag) {
+				return 0, nil, badRequest("%s goes with /devices/%s", flag, r.PathValue("id"))
+			}
 		}
+		result, err := remove(guest, ctx, r.PathValue("id"))
+		return statusOfState(result.State, http.StatusOK), result, err
 	}
-	result, err := remove(ctx, r.PathValue("id"))
-	return statusOfState(result.State, http.StatusOK), result, err
 }
 
 // describe shows everything that is known of one device, or of all.

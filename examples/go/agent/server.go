@@ -32,25 +32,41 @@ func newServer(guests *registry, news *feed, logger *slog.Logger) http.Handler {
 	s := &server{guests, news, logger}
 	mux := http.NewServeMux()
 	for pattern, handle := range map[string]handler{
-		"GET /guests":                s.listGuests,
-		"PUT /guests/{guest}":        s.createGuest,
-		"GET /guests/{guest}":        s.showGuest,
-		"GET /guests/{guest}/record": s.showRecord,
-		"GET /guests/{guest}/boot":   s.planBoot,
-		"GET /version":               showVersion,
+		"GET /guests":         s.listGuests,
+		"PUT /guests/{guest}": s.createGuest,
+		"GET /guests/{guest}": s.showGuest,
+		"GET /version":        showVersion,
 	} {
 		mux.Handle(pattern, s.answer(handle))
 	}
+	for pattern, handle := range map[string]onRecord{
+		"GET /guests/{guest}/record":   listRecord,
+		"GET /guests/{guest}/boot":     planBoot,
+		"GET /guests/{guest}/check":    checkHost,
+		"POST /guests/{guest}/convert": convert,
+	} {
+		mux.Handle(pattern, s.answer(s.look(handle)))
+	}
+	for pattern, handle := range map[string]onRecord{
+		"POST /guests/{guest}/record/nics":   recording((*kvmhotplug.Runtime).AddNIC),
+		"POST /guests/{guest}/record/disks":  recording((*kvmhotplug.Runtime).AddDisk),
+		"DELETE /guests/{guest}/record/{id}": removeRecorded,
+		"POST /guests/{guest}/start":         s.start,
+	} {
+		mux.Handle(pattern, s.answer(s.own(handle)))
+	}
 	for pattern, handle := range map[string]onGuest{
 		"GET /guests/{guest}/devices":             listDevices,
+		"POST /guests/{guest}/devices":            addMany,
+		"DELETE /guests/{guest}/devices":          removeMany,
 		"GET /guests/{guest}/devices/{id}":        showDevice,
-		"POST /guests/{guest}/nics":               addNIC,
-		"POST /guests/{guest}/disks":              addDisk,
-		"POST /guests/{guest}/controllers":        addController,
-		"DELETE /guests/{guest}/controllers/{id}": removeController,
+		"POST /guests/{guest}/nics":               adding((*kvmhotplug.Guest).PlanNIC, (*kvmhotplug.Guest).AddNIC),
+		"POST /guests/{guest}/disks":              adding((*kvmhotplug.Guest).PlanDisk, (*kvmhotplug.Guest).AddDisk),
+		"POST /guests/{guest}/controllers":        adding((*kvmhotplug.Guest).PlanController, (*kvmhotplug.Guest).AddController),
+		"DELETE /guests/{guest}/controllers/{id}": removing((*kvmhotplug.Guest).DelController),
 		"DELETE /guests/{guest}/devices/{id}":     removeDevice,
-		"DELETE /guests/{guest}/nics/{id}":        removeNIC,
-		"DELETE /guests/{guest}/disks/{id}":       removeDisk,
+		"DELETE /guests/{guest}/nics/{id}":        removing((*kvmhotplug.Guest).DelNIC),
+		"DELETE /guests/{guest}/disks/{id}":       removing((*kvmhotplug.Guest).DelDisk),
 		"GET /guests/{guest}/details":             describe,
 		"GET /guests/{guest}/details/{id}":        describe,
 		"PUT /guests/{guest}/nics/{id}/link":      setLink,

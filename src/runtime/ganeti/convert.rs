@@ -21,6 +21,11 @@ pub(in crate::runtime) fn to_native(record: &Record) -> Result<Record> {
         native.extra.insert(KEPT.to_owned(), Value::String(text));
     }
     native.check()?;
+    // A list has whatever Ganeti would hand to QEMU; a record that could not be read again is none.
+    native
+        .devices
+        .iter()
+        .try_for_each(|device| device.spec.validate().map_err(|error| error.context(&device.id)))?;
     Ok(native)
 }
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "clock.h"
 #include "native.h"
@@ -46,6 +47,16 @@ int scene_open(struct scene *scene)
     return rc != 0 ? rc
                    : kvm_hotplug_open(vm->runtime, vm->qemu->qmp_path, (uint32_t)test_patience(OPEN_MS), &vm->guest,
                                       &failure);
+}
+
+void scene_reopen(struct scene *scene)
+{
+    int rc = scene_open(scene), status = 0;
+
+    if (rc != 0)
+        FAIL("open answers %d: %s; QEMU %s (status 0x%x)", rc, kvm_hotplug_error_message(failure),
+             waitpid(scene->vm.qemu->pid, &status, WNOHANG) == 0 ? "runs" : "has ended", status);
+    test_count_check();
 }
 
 static struct kvm_hotplug_nic nic_of(const struct scene *scene, enum crash_device which)

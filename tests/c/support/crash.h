@@ -57,6 +57,9 @@ int scene_open(struct scene *scene);
 int scene_add(struct scene *scene, enum crash_device which);
 int scene_ask(struct scene *scene, enum crash_device which);
 
+/* Opens the guest as the agent that comes next, which has to work. */
+void scene_reopen(struct scene *scene);
+
 /* The same as one call for a list. One that cannot be added is waited for this long, since what has been taken in has to
  * leave. */
 int scene_add_many(struct scene *scene, unsigned set, enum crash_flaw flaw, int timeout_ms);

@@ -202,7 +202,7 @@ static struct found examine(struct scene *scene, const struct step_operation *op
 
     if (expected & CRASH_ONLY(CRASH_SCSI))
         expected |= CRASH_ONLY(CRASH_CONTROLLER);
-    works(scene_open(scene));
+    scene_reopen(scene);
     scene_compare(scene, &states);
     for (int i = 0; i < CRASH_DEVICES; i++)
         CHECK((expected & CRASH_ONLY(i)) || states.of[i] == KVM_HOTPLUG_ABSENT);
@@ -226,7 +226,7 @@ static void bring(struct scene *scene, unsigned set, const struct found *found, 
 
     if (done && (set & CRASH_ONLY(CRASH_SCSI)) == 0)
         return;
-    works(scene_open(scene));
+    scene_reopen(scene);
     scene_grant(scene);
     if (!done && found->there != 0)
         take_out(scene, found->there);

@@ -1,9 +1,24 @@
-//! What the loader accepts it writes so that it reads the same again, in either format.
+//! What the loader accepts it writes so that it reads the same again, in either format, and in the other one if that has room
+//! for it; and how full its next boot will be can be said or is refused.
 #![no_main]
 
-use kvm_hotplug::runtime::Format;
 use kvm_hotplug::runtime::format::{decode, encode};
+use kvm_hotplug::runtime::{Format, Record, Runtime};
 use libfuzzer_sys::fuzz_target;
+
+fn convert(record: &Record) {
+    let other = match record.format() {
+        Format::Native => Format::Ganeti,
+        Format::Ganeti => Format::Native,
+    };
+    let Ok(converted) = record.convert(other) else { return };
+    assert_eq!(converted.format(), other);
+    converted.check().unwrap();
+    let written = encode(&converted).unwrap();
+    let read = decode(&written).unwrap();
+    assert_eq!(encode(&read).unwrap(), written, "{}", String::from_utf8_lossy(&written));
+    read.convert(record.format()).expect("the way back");
+}
 
 fuzz_target!(|data: &[u8]| {
     let Ok(record) = decode(data) else { return };
@@ -21,4 +36,6 @@ fuzz_target!(|data: &[u8]| {
         ),
     }
     assert_eq!(encode(&read).unwrap(), written);
+    convert(&record);
+    let _ = Runtime::new(record).boot_plan(2);
 });

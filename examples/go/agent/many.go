@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"syscall"
+
+	"example.org/kvmhotplug"
+)
+
+// addMany plugs NICs and disks in as one operation, all or nothing.
+func addMany(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
+	var batch kvmhotplug.Batch
+	if err := read(r, &batch); err != nil {
+		return 0, nil, err
+	}
+	if wanted(r, "plan") {
+		return 0, nil, badRequest("plan goes with one device, at /nics, /disks and /controllers")
+	}
+	added, err := guest.AddMany(ctx, batch)
+	status := http.StatusCreated
+	for _, device := range added {
+		status = max(status, statusOfState(device.State, http.StatusCreated))
+	}
+	_, shown, err := list(added, err)
+	return status, shown, err
+}
+
+// left is what became of one of several removals that failed.
+type left struct {
+	ID      string        `json:"id"`
+	Errno   syscall.Errno `json:"errno"`
+	Message string        `json:"message"`
+}
+
+// removeMany asks for all of them at once. Each has an answer of its own: 207 if one of them is an error.
+func removeMany(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
+	ids := r.URL.Query()["id"]
+	if len(ids) == 0 {
+		return 0, nil, badRequest("which devices? ?id=A&id=B")
+	}
+	answers, err := guest.RemoveMany(ctx, ids, removalOf(r))
+	if answers == nil {
+		return 0, nil, err
+	}
+	status, shown := http.StatusOK, []any{}
+	for _, answer := range answers {
+		if answer.Errno != 0 {
+			status = http.StatusMultiStatus
+			shown = append(shown, left{answer.Device.ID, answer.Errno, answer.Errno.Error()})
+			continue
+		}
+		status = max(status, statusOfState(answer.State, http.StatusOK))
+		shown = append(shown, answer.Result)
+	}
+	return status, shown, nil
+}
