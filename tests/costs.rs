@@ -1,12 +1,10 @@
 //! What operations cost, counted: commands, bytes, round trips and allocations. None of it depends on the machine.
 
 // The lints' exception for tests stops at the functions marked as such.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,40 +13,14 @@ use kvm_hotplug::hotplug::{DiskRequest, Guest, NicRequest, Outcome, Removal, Tap
 use kvm_hotplug::log::Log;
 use kvm_hotplug::net::vhost::VhostMode;
 use kvm_hotplug::runtime::Runtime;
+use support::counting::{Counting, allocations};
 use support::fake::{Machine, Setup};
 use support::world::World;
 
 const AMPLE: Duration = Duration::from_secs(10);
 
-/// Counts what the calling thread allocates; the fake QEMU has a thread of its own.
-struct Counting;
-
-thread_local! {
-    static COUNT: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: everything is passed on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.with(|count| count.set(count.get() + 1));
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(place, layout) }
-    }
-}
-
 #[global_allocator]
 static COUNTING: Counting = Counting;
-
-fn allocations<T>(work: impl FnOnce() -> T) -> (T, usize) {
-    let before = COUNT.with(Cell::get);
-    let result = work();
-    (result, COUNT.with(Cell::get) - before)
-}
 
 fn open(world: &World) -> Guest {
     let runtime = Arc::new(Mutex::new(Runtime::load(&world.runtime).unwrap()));

@@ -12,6 +12,8 @@ use super::spec::{Aio, DetectZeroes, Discard, DiskSpec, Format};
 use crate::error::{Error, Result};
 use crate::ids::{Address, DeviceId};
 
+/// How the ids of disks begin that follow from their slot.
+const SLOT_DISK: &str = "disk-pci-";
 const TAG_PREFIX: &str = "kh:";
 
 /// One layer of an image as QEMU will find it.
@@ -128,14 +130,25 @@ pub fn device_args(id: &DeviceId, address: &Address, spec: &DiskSpec) -> Map<Str
     args
 }
 
-/// The `opaque` text of the fdsets of disk `id`, which tells whose they are after a crash of the agent.
+/// The `opaque` text of the fdsets of disk `id`, which tells whose they are after a crash of the agent. Of most disks it is the
+/// slot alone, since every byte costs.
 pub fn fdset_tag(id: &DeviceId) -> String {
-    format!("{TAG_PREFIX}{id}")
+    let slot = id.as_str().strip_prefix(SLOT_DISK).filter(|slot| begins_with_digit(slot));
+    format!("{TAG_PREFIX}{}", slot.unwrap_or(id.as_str()))
 }
 
 /// Whose fdset it is; `None` for the fdsets of others.
 pub fn fdset_tag_owner(tag: &str) -> Option<DeviceId> {
-    DeviceId::parse(tag.strip_prefix(TAG_PREFIX)?).ok()
+    let owner = tag.strip_prefix(TAG_PREFIX)?;
+    // No id begins with a digit.
+    match begins_with_digit(owner) {
+        true => DeviceId::parse(&format!("{SLOT_DISK}{owner}")).ok(),
+        false => DeviceId::parse(owner).ok(),
+    }
+}
+
+fn begins_with_digit(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -237,9 +250,19 @@ mod tests {
 
     #[test]
     fn tags_lead_back_to_their_disk() {
-        assert_eq!(fdset_tag(&id()), "kh:disk-pci-14");
+        for (id, tag) in [
+            ("disk-pci-14", "kh:14"),
+            ("disk-pci-5x", "kh:5x"),
+            ("disk-pci-rp0", "kh:disk-pci-rp0"),
+            ("disk-pci-", "kh:disk-pci-"),
+            ("data", "kh:data"),
+        ] {
+            let id = DeviceId::parse(id).unwrap();
+            assert_eq!(fdset_tag(&id), tag);
+            assert_eq!(fdset_tag_owner(tag), Some(id));
+        }
         assert_eq!(fdset_tag_owner("kh:disk-pci-14"), Some(id()));
-        for foreign in ["", "disk-pci-14", "kh:", "kh:5", "other:disk-pci-14"] {
+        for foreign in ["", "disk-pci-14", "kh:", "kh:5/", "other:disk-pci-14"] {
             assert_eq!(fdset_tag_owner(foreign), None, "{foreign}");
         }
     }

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{ErrorKind as IoErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
@@ -18,13 +19,13 @@ use crate::sys;
 #[derive(Debug)]
 pub struct Lock {
     file: File,
-    dir: OwnedFd,
+    place: Arc<Place>,
     name: OsString,
 }
 
 impl Place {
     /// Takes the lock, or says who has it.
-    pub fn lock(&self) -> Result<Lock> {
+    pub fn lock(self: &Arc<Self>) -> Result<Lock> {
         let name = suffixed(&self.name, ".lock");
         loop {
             let mut file = self.open_lock_file(&name)?;
@@ -40,8 +41,7 @@ impl Place {
             // For whoever finds it locked. On a full disk it is a lock all the same.
             let holder = format!("{}\n", std::process::id());
             let _ = file.set_len(0).and_then(|()| file.write_all(holder.as_bytes()));
-            let dir = self.dir.try_clone().map_err(|error| Error::host(error, "duplicate a directory fd"))?;
-            return Ok(Lock { file, dir, name });
+            return Ok(Lock { file, place: self.clone(), name });
         }
     }
 
@@ -76,7 +76,7 @@ impl Place {
 impl Drop for Lock {
     fn drop(&mut self) {
         // Removed while still held: whoever opened it meanwhile sees that it is gone and starts over.
-        let _ = unlinkat(&self.dir, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir);
+        let _ = unlinkat(&self.place.dir, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir);
         // Said, not left to closing: a child that was forked meanwhile may still have the file open.
         sys::lock::unlock(self.file.as_fd());
     }

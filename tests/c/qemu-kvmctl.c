@@ -178,9 +178,18 @@ static void plug(void)
              qemu->q35 ? "AT    " : "AT      ", qemu->q35 ? "rp0:00" : "pci.0:04", bridges[0],
              qemu->q35 ? "rp1:00" : "pci.0:05", image);
     CHECK_TEXT(said.out, table);
+    ctl(0, "list disk1", NULL);
+    says("disk1  disk  ");
+    CHECK(strstr(said.out, "nic1") == NULL);
+    json(0, "list nic1", NULL, PARTS("\"in_guest\":true", "\"mac\":\"52:54:00:00:00:01\""));
+    json(1, "list nobody", NULL, PARTS("{\"answer\":\"absent\",\"id\":\"nobody\"}"));
+    ctl(1, "list nobody", NULL);
+    complains("there is no device nobody");
     /* The record alone, as somebody sees it who must not disturb the agent. */
     example_run(&said, "env -u KVMCTL_SOCKET kvmctl list --json", NULL);
     CHECK(said.status == 0 && json_is_whole(said.out));
+    example_run(&said, "env -u KVMCTL_SOCKET kvmctl list disk1 --json", NULL);
+    CHECK(said.status == 0 && said.out[0] == '{' && json_is_whole(said.out));
     says("\"id\":\"disk1\"");
 }
 

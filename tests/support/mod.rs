@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod c_api;
+pub mod counting;
 pub mod fake;
 pub mod ganeti;
 pub mod host;

@@ -32,7 +32,7 @@ static bool take_fd(struct guest *guest, struct slice arguments, int set, int fd
     one = &guest->handed[guest->handed_count++];
     *one = (struct handed){.set = set, .fd = fd};
     member_text(arguments, "fdname", one->name);
-    json_text(json_member(arguments, "opaque"), one->opaque, sizeof one->opaque);
+    clean_text(json_member(arguments, "opaque"), one->opaque, sizeof one->opaque);
     return true;
 }
 

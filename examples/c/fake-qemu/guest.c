@@ -70,12 +70,17 @@ bool done(FILE *reply)
     return true;
 }
 
-void member_text(struct slice arguments, const char *key, char *out)
+void clean_text(struct slice value, char *out, size_t size)
 {
-    json_text(json_member(arguments, key), out, NAME);
+    json_text(value, out, size);
     for (; *out != '\0'; out++)
         if (*out == '"' || *out == '\\' || (unsigned char)*out < ' ')
             *out = '?';
+}
+
+void member_text(struct slice arguments, const char *key, char *out)
+{
+    clean_text(json_member(arguments, key), out, NAME);
 }
 
 struct device *find_device(struct guest *guest, const char *id)

@@ -180,7 +180,7 @@ int main(int argc, char **argv)
 {
     static struct guest guest = {.major = 7, .minor = 2, .state = "running"};
     static struct script script;
-    struct monitor monitor;
+    static struct monitor monitor;
     const char *path;
     int status;
 

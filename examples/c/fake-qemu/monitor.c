@@ -19,9 +19,9 @@ bool monitor_listen(struct monitor *monitor, struct guest *guest, const char *pa
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
-    *monitor = (struct monitor){.listener = -1, .client = -1, .input = malloc(INPUT)};
+    monitor->listener = monitor->client = -1;
     guest->news = open_memstream(&monitor->news, &monitor->news_length);
-    if (monitor->input == NULL || guest->news == NULL)
+    if (guest->news == NULL)
         return false;
     if (strlen(path) >= sizeof address.sun_path) {
         errno = ENAMETOOLONG;

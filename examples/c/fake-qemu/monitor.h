@@ -12,7 +12,7 @@ struct monitor {
     int client; /* -1 for none */
     bool negotiated;
     bool silent; /* hung: the command at the front of `input` is not done yet */
-    char *input;
+    char input[INPUT];
     size_t length;
     int fds[WAITING_FDS]; /* that came and belong to the commands in `input`, in their order */
     int fd_count;
@@ -20,7 +20,7 @@ struct monitor {
     size_t news_length;
 };
 
-/* False with errno if it cannot listen there. */
+/* Of a monitor that is all zeros. False with errno if it cannot listen there. */
 bool monitor_listen(struct monitor *monitor, struct guest *guest, const char *path);
 
 /* Somebody is at the door. */

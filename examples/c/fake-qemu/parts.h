@@ -17,7 +17,8 @@ bool refuse(FILE *reply, const char *class, const char *text, ...) __attribute__
 #define GENERIC(reply, ...) refuse(reply, "GenericError", __VA_ARGS__)
 /* Writes the answer of a command that returns nothing. */
 bool done(FILE *reply);
-/* A string of the arguments, without what would have to be escaped where it is said again. */
+/* A string, without what would have to be escaped where it is said again; and one of the arguments, of NAME bytes. */
+void clean_text(struct slice value, char *out, size_t size);
 void member_text(struct slice arguments, const char *key, char *out);
 
 struct device *find_device(struct guest *guest, const char *id);

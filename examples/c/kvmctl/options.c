@@ -332,6 +332,9 @@ static bool take_operands(struct options *options, char **operands, int count, u
         options->device_count = (size_t)count;
         wanted = options->plan || count == 0 ? 1 : count;
         break;
+    case COMMAND_LIST:
+        wanted = count == 1 ? 1 : 0;
+        break;
     case COMMAND_MOVE:
         wanted = nowhere ? 1 : 2;
         break;

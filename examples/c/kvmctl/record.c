@@ -87,24 +87,55 @@ static void print_table(const struct kvm_hotplug_device *devices, size_t count)
     }
 }
 
+static enum status no_such(const struct ctl *ctl)
+{
+    if (ctl->options.json)
+        report_answer(KVM_HOTPLUG_ABSENT, ctl->options.device, NULL);
+    else
+        fprintf(stderr, "kvmctl: there is no device %s\n", ctl->options.device);
+    return STATUS_FAILED;
+}
+
+/* Leaves the one that is asked for, if one is. */
+static bool choose(const struct ctl *ctl, struct kvm_hotplug_device *devices, size_t *count)
+{
+    size_t i;
+
+    for (i = 0; ctl->options.device != NULL && i < *count; i++) {
+        if (strcmp(devices[i].id, ctl->options.device) == 0) {
+            devices[0] = devices[i];
+            *count = 1;
+            return true;
+        }
+    }
+    return ctl->options.device == NULL;
+}
+
 /* The library knows most of a guest's devices. */
 static enum status list_guest(struct ctl *ctl)
 {
     struct kvm_hotplug_error *error = NULL;
     char *text = NULL;
+    int answer = kvm_hotplug_describe(ctl->guest, ctl->options.device, ctl->options.timeout_ms, &text, &error);
 
-    if (kvm_hotplug_describe(ctl->guest, NULL, ctl->options.timeout_ms, &text, &error) < 0)
+    if (answer < 0)
         return report_error(ctl, error);
+    if (answer == KVM_HOTPLUG_ABSENT)
+        return no_such(ctl);
     puts(text);
     kvm_hotplug_text_free(text);
     return STATUS_DONE;
 }
 
-static void list_record(const struct kvm_hotplug_device *devices, size_t count)
+static void list_record(const struct ctl *ctl, const struct kvm_hotplug_device *devices, size_t count)
 {
     struct json json = json_begin(stdout);
     size_t i;
 
+    if (ctl->options.device != NULL) {
+        json_device(&json, NULL, devices);
+        return;
+    }
     json_array(&json, NULL);
     for (i = 0; i < count; i++)
         json_device(&json, NULL, &devices[i]);
@@ -122,12 +153,14 @@ enum status ctl_list(struct ctl *ctl)
     status = fetch_devices(ctl, &devices, &count);
     if (status != STATUS_DONE)
         return status;
-    if (ctl->options.json)
-        list_record(devices, count);
+    if (!choose(ctl, devices, &count))
+        status = no_such(ctl);
+    else if (ctl->options.json)
+        list_record(ctl, devices, count);
     else if (count == 0)
         puts("no NICs and no disks");
     else
         print_table(devices, count);
     free(devices);
-    return STATUS_DONE;
+    return status;
 }

@@ -84,8 +84,8 @@ const struct command_info command_table[COMMANDS] = {
     [COMMAND_CONVERT] = {"convert", "native|ganeti FILE", "native ganeti", "write a copy of the record in another format",
                          "FILE must not exist. The record stays as it is.", BIT(OPTION_RUNTIME), ANYWHERE},
     [COMMAND_MAP] = {"map", "", "", "draw which slots are free, and what is in the others", "", GUEST, LIVE},
-    [COMMAND_LIST] = {"list", "", "", "list the NICs and disks",
-                      "Without --socket from the record alone, also while an agent owns it.", BIT(OPTION_RUNTIME), LIVE},
+    [COMMAND_LIST] = {"list", "[ID]", "@device", "list the NICs, disks and SCSI controllers, or one of them",
+                      "With --json all that is known. Without --socket from the record alone, also while an agent owns it.", BIT(OPTION_RUNTIME), LIVE},
     [COMMAND_ADD_NIC] = {"add-nic", "", "", "plug a NIC: a tap is opened and handed to QEMU",
                          "With --cold it comes with the next boot.", GUEST,
                          LIVE | PLACE | BIT(OPTION_COLD) | BIT(OPTION_TAP_OWNER) | BIT(OPTION_BRIDGE) | BIT(OPTION_MAC) | BIT(OPTION_QUEUES) | BIT(OPTION_MTU) |
