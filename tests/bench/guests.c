@@ -14,7 +14,7 @@
 #include "support/library.h"
 #include "support/net.h"
 
-enum { MOST_GUESTS = 400, THREADS = 8, FLOOR_SLOT = 9, KIB_EACH = 32, WAIT_MS = 60000 };
+enum { MOST_GUESTS = 400, THREADS = 8, FLOOR_SLOT = 9, KIB_EACH = 32, TIMED = 100, WAIT_MS = 60000 };
 
 struct guest {
     struct vm vm;
@@ -193,7 +193,9 @@ void bench_guests(int count)
            alone, THREADS, together, floor, removed);
     printf("  memory %ld KiB, descriptors %.1f, threads of the library 0\n", kib_each, (double)fds / count);
     must_hold("memory for each open guest beyond the first, in KiB", (double)kib_each, KIB_EACH);
-    must_hold("NIC add, 8 threads to the floor with poll()", together / floor, 1.25);
+    /* A handful is over before it says anything about time. */
+    if (count >= TIMED)
+        must_hold("NIC add, 8 threads to the floor with poll()", together / floor, 1.25);
     for (int i = 0; i < count; i++) {
         floor_close(guests[i].hand);
         free(guests[i].hand);
