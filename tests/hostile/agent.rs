@@ -189,6 +189,8 @@ impl Scene {
         let qemu = &self.world.qemu;
         qemu.clear_faults();
         qemu.greet(Greeting::default());
+        // A QEMU older than 9.1 keeps the fdsets that it is told to remove until its guest runs.
+        qemu.model(|model| model.run_state = "running".into());
         qemu.resume();
         qemu.hang_up();
         let guest = open(&self.world.runtime, qemu.path(), AMPLE).expect("a QEMU that behaves again");
