@@ -475,19 +475,14 @@ fn an_endless_talker_does_not_hold_the_caller() {
         let qemu = fake();
         let mut monitor = connect(&qemu);
         qemu.fault("query-status", 0, Act::Endless(talk.repeat(1000).into_bytes()));
-        let start = Instant::now();
+        // A call that listens to the end does not return.
         let error = monitor.execute(&status(), &Deadline::after(ms(200))).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{talk:?}");
-        assert!(start.elapsed() < ms(2000), "{talk:?}: {:?}", start.elapsed());
-        let start = Instant::now();
         let _ = monitor.pump();
-        assert!(start.elapsed() < ms(1000), "pump: {:?}", start.elapsed());
     }
     let qemu = fake();
     qemu.greet(Greeting::bytes("{\"event\":\"STOP\"}\r\n".repeat(100_000)));
-    let start = Instant::now();
     assert!(Monitor::connect(qemu.path(), &Deadline::after(ms(200))).is_err());
-    assert!(start.elapsed() < ms(2000));
 }
 
 #[test]
@@ -507,15 +502,15 @@ fn cancel_ends_a_wait_at_once() {
     let cancel = Arc::new(Cancel::new().unwrap());
     qemu.fault("query-status", 0, Act::HangAfter);
     let deadline = ample().with_cancel(cancel.clone());
-    let start = Instant::now();
-    let canceller = std::thread::spawn(move || {
-        std::thread::sleep(ms(50));
-        cancel.set();
+    let error = std::thread::scope(|scope| {
+        // Not before all of the command is on its way: a connection with half of one is past use.
+        scope.spawn(|| {
+            assert!(host::eventually(|| qemu.take_names().contains(&"query-status".to_owned())));
+            cancel.set();
+        });
+        monitor.execute(&status(), &deadline).unwrap_err()
     });
-    let error = monitor.execute(&status(), &deadline).unwrap_err();
-    canceller.join().unwrap();
     assert_eq!(error.kind(), ErrorKind::Canceled);
-    assert!(start.elapsed() < ms(2000));
     assert!(!monitor.is_broken());
 }
 
