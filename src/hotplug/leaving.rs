@@ -321,11 +321,14 @@ impl Session {
             if let Err(error) = self.see_who_left(leavers, deadline) {
                 return fail_waiting(leavers, &error);
             }
-            if was_running && !self.running {
+            let waiting = positions(leavers, |leaver| leaver.is_asked());
+            if was_running && !self.running && !waiting.is_empty() {
+                was_running = false;
                 self.see_whether_it_stands_still(leavers, &patience);
+                // The word that somebody has left may have come with the answer.
+                continue;
             }
             was_running = self.running;
-            let waiting = positions(leavers, |leaver| leaver.is_asked());
             let due_in = |at: &usize| {
                 let device = leavers.get(*at).map(|leaver| &leaver.device.id);
                 device.and_then(|id| self.pending.get(id)).map(|request| request.until_due(self.asleep))
