@@ -96,6 +96,8 @@ through_every_api! {
     many_for_an_old_qemu_wait_for_the_reboot,
     // departing
     a_late_departure_is_finished_by_process,
+    one_that_left_before_the_greeting_leaves_nothing,
+    a_connection_that_is_lost_at_once_is_made_again,
     without_waiting_the_event_tells,
     a_guest_may_let_go_unasked,
     an_agent_that_comes_back_finishes_removals,

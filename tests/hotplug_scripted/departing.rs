@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::removing::{SHORT, assert_gone, done_by_process, pending, with_disk};
 use crate::support::api::*;
-use crate::support::fake::{Act, Manner, deleted};
+use crate::support::fake::{Act, Greeting, Manner, deleted};
 use crate::support::host;
 use crate::support::world::World;
 
@@ -49,6 +49,37 @@ pub fn a_late_departure_is_finished_by_process(agent: &dyn Agent) {
     assert!(!is_readable(fd, 20), "all is fetched");
     assert_eq!(fd, api.fd());
     assert_gone(&world);
+}
+
+/// The word of it comes before the greeting, when nobody has asked yet which fdsets there are.
+pub fn one_that_left_before_the_greeting_leaves_nothing(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    world.qemu.model(|model| model.manner = Manner::Never);
+    pending(api.unplug(&UnplugAsk { wait: false, ..UnplugAsk::of("data") }));
+    drop(api);
+    world.qemu.grant("data");
+    world.qemu.settle();
+    let word = json!({ "event": "DEVICE_DELETED", "data": { "device": "data", "path": "/machine/peripheral/data" },
+        "timestamp": { "seconds": 1, "microseconds": 0 } });
+    let greeting = json!({ "QMP": { "version": { "qemu": { "major": 7, "minor": 2, "micro": 22 }, "package": "" },
+        "capabilities": ["oob"] } });
+    world.qemu.greet(Greeting::bytes(format!("{word}\r\n{greeting}\r\n")));
+    let api = world.open(agent);
+    assert_gone(&world);
+    assert_eq!(drain(&*api).iter().map(|news| news.what).collect::<Vec<_>>(), [What::Removed]);
+}
+
+/// As QEMU 11.1 does now and then when another client has just been killed.
+pub fn a_connection_that_is_lost_at_once_is_made_again(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    drop(api);
+    world.qemu.fault("query-pci", 0, Act::CloseBefore);
+    let api = world.open(agent);
+    assert_eq!(drain(&*api), [], "nobody had that connection");
+    drop(api);
+    world.qemu.fault("query-pci", 0, Act::CloseBefore);
+    world.qemu.fault("query-pci", 1, Act::CloseBefore);
+    fails(world.try_open(agent).map(drop), ErrorKind::MonitorLost);
 }
 
 pub fn without_waiting_the_event_tells(agent: &dyn Agent) {
