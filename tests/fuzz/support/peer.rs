@@ -1,11 +1,13 @@
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::Shutdown;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kvm_hotplug::qmp::Framer;
+use nix::sys::socket::{MsgFlags, send};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -62,8 +64,7 @@ impl Peer {
         let shared = next.clone();
         std::thread::spawn(move || {
             for client in listener.incoming() {
-                let reaction =
-                    std::mem::take(&mut *shared.lock().unwrap_or_else(PoisonError::into_inner));
+                let reaction = std::mem::take(&mut *shared.lock().unwrap_or_else(PoisonError::into_inner));
                 // The client may leave at any time; the next one gets nothing but a closed connection.
                 let _ = serve(client.unwrap(), &reaction);
             }
@@ -94,7 +95,7 @@ fn serve(mut client: UnixStream, reaction: &Reaction) -> std::io::Result<()> {
     client.set_read_timeout(Some(PATIENCE))?;
     client.set_write_timeout(Some(PATIENCE))?;
     for piece in &reaction.opening {
-        client.write_all(piece)?;
+        say(&client, piece)?;
     }
     let mut answers = reaction.answers.iter();
     let mut framer = Framer::default();
@@ -111,12 +112,12 @@ fn serve(mut client: UnixStream, reaction: &Reaction) -> std::io::Result<()> {
         let command: Value = serde_json::from_slice(&command)?;
         if negotiating && command["execute"] == "qmp_capabilities" {
             negotiating = false;
-            reply(&mut client, json!({"return": {}}), &command)?;
+            reply(&client, json!({"return": {}}), &command)?;
             continue;
         }
         match answers.next() {
-            Some(Answer::Bytes(pieces)) => pieces.iter().try_for_each(|piece| client.write_all(piece))?,
-            Some(Answer::Reply(answer)) => reply(&mut client, answer.clone(), &command)?,
+            Some(Answer::Bytes(pieces)) => pieces.iter().try_for_each(|piece| say(&client, piece))?,
+            Some(Answer::Reply(answer)) => reply(&client, answer.clone(), &command)?,
             None => {}
         }
     }
@@ -125,9 +126,18 @@ fn serve(mut client: UnixStream, reaction: &Reaction) -> std::io::Result<()> {
     Ok(())
 }
 
-fn reply(client: &mut UnixStream, mut reply: Value, command: &Value) -> std::io::Result<()> {
+fn reply(client: &UnixStream, mut reply: Value, command: &Value) -> std::io::Result<()> {
     if let Some(id) = command.get("id") {
         reply["id"] = id.clone();
     }
-    client.write_all(format!("{reply}\r\n").as_bytes())
+    say(client, format!("{reply}\r\n").as_bytes())
+}
+
+/// A target has no main function of Rust's, which would have SIGPIPE ignored: a client that has left must not end the process.
+fn say(client: &UnixStream, mut bytes: &[u8]) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        let sent = send(client.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL)?;
+        bytes = &bytes[sent..];
+    }
+    Ok(())
 }

@@ -27,7 +27,8 @@ const SLACK: Duration = Duration::from_secs(5);
 
 const MOST_CALLS: usize = 12;
 
-const GREETING: &[u8] = b"{\"QMP\":{\"version\":{\"qemu\":{\"micro\":0,\"minor\":2,\"major\":7}},\"capabilities\":[]}}\n";
+const GREETING: &[u8] =
+    b"{\"QMP\":{\"version\":{\"qemu\":{\"micro\":0,\"minor\":2,\"major\":7}},\"capabilities\":[]}}\n";
 
 static SCENE: LazyLock<Scene> = LazyLock::new(Scene::new);
 
@@ -51,7 +52,8 @@ impl Scene {
             let address = json!({"bus": "pci.0", "slot": slot});
             json!({"id": id, "generation": 1, "address": address, "path": self.image, "format": "raw", "share_rw": true})
         };
-        let record = json!({"format": "kvm-hotplug-runtime", "version": 1, "command": [], "disks": [disk("old", 5)]});
+        let record =
+            json!({"format": "kvm-hotplug-runtime", "version": 1, "command": [], "disks": [disk("old", 5)]});
         fs::write(&self.runtime, record.to_string()).unwrap();
         let journal = self.peer.directory().join("vm.runtime.journal");
         let Some(verb) = interrupted else {

@@ -16,7 +16,8 @@ static PEER: LazyLock<Peer> = LazyLock::new(Peer::start);
 /// Long enough that only a call that waits for nothing reaches it.
 const LONG: Duration = Duration::from_secs(20);
 
-const GREETING: &[u8] = br#"{"QMP":{"version":{"qemu":{"micro":22,"minor":2,"major":7},"package":""},"capabilities":["oob"]}}
+const GREETING: &[u8] =
+    br#"{"QMP":{"version":{"qemu":{"micro":22,"minor":2,"major":7},"package":""},"capabilities":["oob"]}}
 "#;
 
 /// The first byte says whether the peer is well-mannered at first, the second how its bytes are cut.
@@ -73,7 +74,9 @@ fn converse() {
 /// The value, if any. The peer hangs up, and nobody may have overheard that.
 fn heard_out<T>(result: Result<T>) -> Option<T> {
     result
-        .map_err(|error| assert!(!matches!(error.kind(), ErrorKind::Timeout | ErrorKind::MonitorBusy), "{error}"))
+        .map_err(|error| {
+            assert!(!matches!(error.kind(), ErrorKind::Timeout | ErrorKind::MonitorBusy), "{error}")
+        })
         .ok()
 }
 
