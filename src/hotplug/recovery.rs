@@ -144,6 +144,8 @@ impl Session {
         if self.pending.contains_key(&device.id) {
             return Ok(());
         }
+        // Whatever is said of that id first may be about the one that had it before, which an agent that died took out.
+        self.expect_late_word(device);
         if self.asleep && device.leaves_by_consent() {
             self.hold_request(device);
             self.events.device(

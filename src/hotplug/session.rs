@@ -239,6 +239,8 @@ impl Session {
     /// Asks the guest for everything, rebuilds the slot map and settles what is unfinished.
     pub(super) fn resync(&mut self, deadline: &Deadline) -> Result<()> {
         let mut survey = Survey::take(self.monitor()?, deadline)?;
+        // Said before the guest was asked, of a device that it shows: about an earlier one of that id.
+        self.departed.retain(|gone| !survey.present.contains(gone));
         // A bus that is gone meanwhile needs no forbidding.
         self.closed.retain(|bus| survey.topology.forbid_hotplug(bus).is_ok());
         self.log.write(Level::Debug, || format!("the guest has {} devices with ids", survey.present.len()));

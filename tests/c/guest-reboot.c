@@ -34,7 +34,7 @@ static void look(struct vm *vm, char names[][16])
 static void plug_all(struct vm *vm, const char *directory)
 {
     struct kvm_hotplug_disk disk = {0};
-    char base[TEST_PATH], paths[DISKS][TEST_PATH], serial[16];
+    char base[TEST_PATH], paths[DISKS][TEST_PATH], serial[16], name[16];
     int i;
 
     path_in(base, directory, "base.img");
@@ -51,6 +51,8 @@ static void plug_all(struct vm *vm, const char *directory)
         else
             image_raw(paths[i], (i + 1) * MEBIBYTE);
         works(add_disk(vm, &disk, &disks[i]));
+        /* One after the other, or the guest may name them in another order. */
+        view_disk(vm->qemu, &disks[i], name);
     }
     works(add_nic(vm, &(struct kvm_hotplug_nic){.mtu = 1400}, &nics[1]));
     works(add_nic(vm, &(struct kvm_hotplug_nic){.id = "passing"}, NULL));
