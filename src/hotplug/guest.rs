@@ -306,10 +306,9 @@ pub(super) fn list(session: &Session) -> Vec<Listed> {
         (None, Presence::AddAfterReboot) => DeviceState::AddAfterReboot(session.why_waiting(device)),
         (None, Presence::RemoveAfterReboot) => DeviceState::RemoveAfterReboot(session.why_waiting(device)),
     };
-    recorded_or_undone(&session.runtime())
-        .into_iter()
-        .map(|device| Listed { state: state(&device), device })
-        .collect()
+    // A statement of its own, so that the record is free again: to say why a device waits is to look at it as well.
+    let devices = recorded_or_undone(&session.runtime());
+    devices.into_iter().map(|device| Listed { state: state(&device), device }).collect()
 }
 
 fn recorded_or_undone(runtime: &Runtime) -> Vec<Device> {
