@@ -130,6 +130,7 @@ through_every_api! {
     a_controller_left_without_the_disk_it_came_for_goes,
     with_its_controller_a_disk_goes_unasked,
     what_cannot_be_plugged_in_on_scsi_waits_for_a_reboot,
+    a_disk_that_waits_with_its_controller_is_listed,
     scsi_places_are_in_the_file,
     // changing
     a_link_goes_down_and_up,

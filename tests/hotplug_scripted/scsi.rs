@@ -1,8 +1,8 @@
 //! SCSI disks, and the controller that comes with the first.
 #![allow(unreachable_pub)]
 
-use kvm_hotplug::ErrorKind;
 use kvm_hotplug::ids::Address;
+use kvm_hotplug::{ErrorKind, runtime};
 use serde_json::json;
 
 use crate::removing::{SHORT, pending};
@@ -453,6 +453,20 @@ pub fn what_cannot_be_plugged_in_on_scsi_waits_for_a_reboot(agent: &dyn Agent) {
     let api = world.open(agent);
     let answer = api.add_disk(&disk(&world, "a.img")).unwrap();
     assert_eq!((answer.state, answer.device.unwrap().address), (State::AfterReboot(Later::QemuTooOld), None));
+}
+
+/// Why the disk waits is to be seen in the record, of which the list is made.
+pub fn a_disk_that_waits_with_its_controller_is_listed(agent: &dyn Agent) {
+    let world = World::pc();
+    let api = world.open(agent);
+    done(api.add_disk(&disk(&world, "a.img")));
+    drop(api);
+    let mut record = world.record();
+    record.devices.iter_mut().for_each(|device| device.presence = runtime::Presence::AddAfterReboot);
+    let next = World::pc();
+    runtime::Runtime::load(&next.runtime).unwrap().replace(record).unwrap();
+    let later: Vec<_> = next.open(agent).list().into_iter().map(|item| item.later).collect();
+    assert_eq!(later, [Some(Later::Recorded), Some(Later::Controller)], "the controller, then the disk");
 }
 
 pub fn scsi_places_are_in_the_file(agent: &dyn Agent) {
