@@ -365,7 +365,7 @@ enum kvm_hotplug_reason {
      */
     KVM_HOTPLUG_REASON_NOT_BOOTED = 17,
     /**
-     * Pending: the guest has not been started.
+     * Pending: the guest has not been started, or was reset while it was stopped; it is asked once it runs.
      */
     KVM_HOTPLUG_REASON_NOT_STARTED = 18,
     /**

@@ -68,7 +68,7 @@ pub enum kvm_hotplug_reason {
     KVM_HOTPLUG_REASON_DEADLINE = 16,
     /// Pending: the guest runs but has never set the device up; it has not booted, or does not support hotplug.
     KVM_HOTPLUG_REASON_NOT_BOOTED = 17,
-    /// Pending: the guest has not been started.
+    /// Pending: the guest has not been started, or was reset while it was stopped; it is asked once it runs.
     KVM_HOTPLUG_REASON_NOT_STARTED = 18,
     /// Pending: the guest is paused.
     KVM_HOTPLUG_REASON_PAUSED = 19,

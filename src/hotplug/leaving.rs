@@ -171,7 +171,7 @@ impl Session {
     fn ask(&mut self, devices: &[&Device], deadline: &Deadline) -> Vec<Result<Asked>> {
         let all = |error: Error| devices.iter().map(|_| Err(error.clone())).collect();
         let due = |session: &Self, device: &Device| {
-            session.pending.get(&device.id).is_none_or(|request| request.is_due(session.asleep))
+            session.pending.get(&device.id).is_none_or(|request| request.is_due(session.deaf))
         };
         let mut news: Vec<&Device> = Vec::new();
         news.extend(devices.iter().filter(|device| due(self, device) && !self.is_leaving(device)));
@@ -187,8 +187,9 @@ impl Session {
         };
         // QEMU does without a guest that does nothing, for devices that it does not have to let go of.
         let state = |device: &Device| state.filter(|_| device.leaves_by_consent());
-        let sleeps = |session: &Self, device: &Device| session.asleep && device.leaves_by_consent();
-        let is_request = |device: &&Device| due(self, device) && !sleeps(self, device) && !self.migrating;
+        let deaf = |session: &Self, device: &Device| session.deaf.filter(|_| device.leaves_by_consent());
+        let is_request =
+            |device: &&Device| due(self, device) && deaf(self, device).is_none() && !self.migrating;
         let requests: Vec<bool> = devices.iter().map(is_request).collect();
         let asked: Vec<&Device> = devices
             .iter()
@@ -199,14 +200,16 @@ impl Session {
         let mut replies = self.request(&asked, &state, deadline).into_iter();
         let mut answers = Vec::with_capacity(devices.len());
         for (device, request) in devices.iter().zip(requests) {
-            answers.push(match request {
-                true => replies.next().unwrap_or_else(|| Err(Error::new(ErrorKind::Protocol, "no reply"))),
-                false if self.migrating && due(self, device) => Ok(Asked::No(migrating())),
-                false if sleeps(self, device) && due(self, device) => {
-                    self.hold_request(device);
-                    Ok(Asked::Waiting(Some(Waiting::Asleep)))
+            answers.push(match (request, deaf(self, device)) {
+                (true, _) => {
+                    replies.next().unwrap_or_else(|| Err(Error::new(ErrorKind::Protocol, "no reply")))
                 }
-                false => Ok(Asked::Waiting(state(device))),
+                (false, _) if self.migrating && due(self, device) => Ok(Asked::No(migrating())),
+                (false, Some(why)) if !self.pending.contains_key(&device.id) => {
+                    self.hold_request(device, why);
+                    Ok(Asked::Waiting(Some(why)))
+                }
+                (false, _) => Ok(Asked::Waiting(state(device))),
             });
         }
         answers
@@ -224,7 +227,8 @@ impl Session {
         }
         let commands: Vec<Command<'_>> =
             devices.iter().map(|device| Inverse::Unplug(device.id.clone()).command()).collect();
-        let batch = match self.monitor() {
+        let passed = self.let_first_moment_pass(deadline);
+        let batch = match passed.and_then(|()| self.monitor()) {
             Ok(monitor) => monitor.run(&commands, deadline),
             Err(error) => return devices.iter().map(|_| Err(error.clone())).collect(),
         };
@@ -279,7 +283,7 @@ impl Session {
 
     /// Repeats the requests that have been waiting for long: a guest that was booting did not hear them.
     pub(super) fn ask_again_where_due(&mut self, deadline: &Deadline) -> Result<()> {
-        let due = self.pending.iter().filter(|(_, request)| request.is_due(self.asleep));
+        let due = self.pending.iter().filter(|(_, request)| request.is_due(self.deaf));
         let due: Vec<Device> = due.filter_map(|(id, _)| self.known_device(id.as_str())).collect();
         if due.is_empty() {
             return Ok(());
@@ -331,7 +335,7 @@ impl Session {
             was_running = self.running;
             let due_in = |at: &usize| {
                 let device = leavers.get(*at).map(|leaver| &leaver.device.id);
-                device.and_then(|id| self.pending.get(id)).map(|request| request.until_due(self.asleep))
+                device.and_then(|id| self.pending.get(id)).map(|request| request.until_due(self.deaf))
             };
             let Some(step) = waiting.iter().filter_map(due_in).min() else { return };
             let step = patience.at_most(step);
@@ -399,7 +403,7 @@ impl Session {
     fn ask_for_the_due(&mut self, leavers: &mut [Leaver<'_>], deadline: &Deadline) {
         for leaver in leavers.iter_mut().filter(|leaver| leaver.is_asked()) {
             let request = self.pending.get(&leaver.device.id);
-            if request.is_none_or(|request| request.is_due(self.asleep)) {
+            if request.is_none_or(|request| request.is_due(self.deaf)) {
                 leaver.stage = Stage::ToAsk;
             }
         }

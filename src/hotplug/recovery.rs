@@ -146,13 +146,9 @@ impl Session {
         }
         // Whatever is said of that id first may be about the one that had it before, which an agent that died took out.
         self.expect_late_word(device);
-        if self.asleep && device.leaves_by_consent() {
-            self.hold_request(device);
-            self.events.device(
-                What::Pending,
-                device,
-                "the guest is asleep and will be asked when it wakes up",
-            );
+        if let Some(why) = self.deaf.filter(|_| device.leaves_by_consent()) {
+            self.hold_request(device, why);
+            self.events.device(What::Pending, device, format!("{why}, and will be asked later"));
             return Ok(());
         }
         if self.migrating {
@@ -164,6 +160,7 @@ impl Session {
             );
             return Ok(());
         }
+        self.let_first_moment_pass(deadline)?;
         let command = Inverse::Unplug(device.id.clone()).command();
         // QEMU may say that it is at it already; only a broken connection is a reason to stop.
         if let Some(error) =
@@ -182,10 +179,9 @@ impl Session {
         self.places.quarantine(device);
     }
 
-    /// The guest is asleep, and will be asked for the device when it wakes up.
-    pub(super) fn hold_request(&mut self, device: &Device) {
-        self.asleep = true;
-        self.note_request(device, Waiting::Asleep);
+    /// The guest is not asked for the device now, but when it wakes up or is started.
+    pub(super) fn hold_request(&mut self, device: &Device, why: Waiting) {
+        self.note_request(device, why);
         if let Some(request) = self.pending.get_mut(&device.id) {
             request.at = None;
         }

@@ -24,6 +24,11 @@ use crate::scsi::ScsiMap;
 /// this: within 5 s QEMU refuses, and a second press of the attention button would mean "never mind".
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
+/// Until its clock has counted this, a guest that has been started is not asked. QEMU (6.2 to 11.1, ACPI hotplug) notes on
+/// the guest's clock until when it refuses to ask again, and takes 0 for "for ever": a guest that boots does not hear the
+/// first request, and the second never reaches it.
+const FIRST_MOMENT: Duration = Duration::from_millis(2);
+
 /// Events of QEMU 5.2 to 11.1 with which a guest that runs may stop running, or come back.
 const RUN_STATE_EVENTS: &[&str] = &[
     "STOP",
@@ -44,10 +49,7 @@ const RUN_STATE_EVENTS: &[&str] = &[
 /// A removal that was asked for.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
-    /// When QEMU was last asked; `None` if it was not, because the guest sleeps.
-    ///
-    /// Waking up is a reset, with which QEMU completes whatever removal is pending (7.2): Linux would find its driver's
-    /// device gone, keep a ghost of it, and hang on the next one in that slot.
+    /// When QEMU was last asked; `None` if it was not, because the guest is [deaf](Session::deaf).
     pub(super) at: Option<Instant>,
     /// Why it is not done yet.
     pub(super) why: Waiting,
@@ -55,17 +57,17 @@ pub(super) struct Request {
 
 impl Request {
     /// How long until the guest is to be asked (again).
-    pub(super) fn until_due(&self, asleep: bool) -> Duration {
+    pub(super) fn until_due(&self, deaf: Option<Waiting>) -> Duration {
         match self.at {
-            _ if asleep => ASK_AGAIN,
+            _ if deaf.is_some() => ASK_AGAIN,
             Some(at) => ASK_AGAIN.saturating_sub(at.elapsed()),
             None => Duration::ZERO,
         }
     }
 
     /// Whether it is time to ask (again).
-    pub(super) fn is_due(&self, asleep: bool) -> bool {
-        self.until_due(asleep).is_zero()
+    pub(super) fn is_due(&self, deaf: Option<Waiting>) -> bool {
+        self.until_due(deaf).is_zero()
     }
 }
 
@@ -82,12 +84,18 @@ pub(super) struct Session {
     pub(super) version: Version,
     /// The picture of the guest may be wrong: ask before acting on it.
     pub(super) stale: bool,
-    /// The guest is asleep (ACPI S3): it is not asked for devices until it wakes up.
-    pub(super) asleep: bool,
+    /// Why the guest is not asked for devices now, but later: it sleeps, or has not been started.
+    ///
+    /// Waking up is a reset, with which QEMU completes whatever removal is pending (7.2): Linux would find its driver's
+    /// device gone, keep a ghost of it, and hang on the next one in that slot. What is asked for before the start is not
+    /// heard, and never can be again: see [`FIRST_MOMENT`].
+    pub(super) deaf: Option<Waiting>,
     /// The guest was being migrated when it was last asked, or waited for that.
     pub(super) migrating: bool,
     /// The guest is known to run: nothing has been heard to the contrary since it was last asked.
     pub(super) running: bool,
+    /// When this guest was first seen to have been started.
+    pub(super) ran_at: Option<Instant>,
     pub(super) readiness: Readiness,
     /// Where taps come from.
     pub(super) tun: TunDevice,
@@ -133,7 +141,8 @@ impl Session {
             topology: empty,
             version: Version::default(),
             stale: true,
-            asleep: false,
+            deaf: None,
+            ran_at: None,
             migrating: false,
             running: false,
             readiness: Readiness::new()?,
@@ -342,8 +351,9 @@ impl Session {
         // resumes, for instance, before it goes on sleeping (9.0 and later).
         self.running &= !RUN_STATE_EVENTS.contains(&name);
         match name {
-            "SUSPEND" => self.asleep = true,
-            "WAKEUP" | "RESET" => self.asleep = false,
+            "SUSPEND" => self.deaf = Some(Waiting::Asleep),
+            "WAKEUP" | "RESET" => self.deaf = self.deaf.filter(|why| *why != Waiting::Asleep),
+            "RESUME" => self.deaf = self.deaf.filter(|why| *why != Waiting::NotStarted),
             _ => self.absorb_device_event(event),
         }
     }
@@ -351,8 +361,20 @@ impl Session {
     /// Takes in what the guest was said to be doing, in answer to a question.
     pub(super) fn note_state(&mut self, state: Option<Waiting>) {
         self.running = state.is_none();
-        self.asleep = state == Some(Waiting::Asleep);
+        self.deaf = state.filter(|why| matches!(why, Waiting::Asleep | Waiting::NotStarted));
+        self.ran_at = match state {
+            Some(Waiting::NotStarted) => None,
+            _ => self.ran_at.or_else(|| Some(Instant::now())),
+        };
         self.migrating = state == Some(Waiting::Migrating);
+    }
+
+    /// Waits until the clock of a guest that has only just been started shows some time.
+    pub(super) fn let_first_moment_pass(&self, deadline: &Deadline) -> Result<()> {
+        match self.ran_at.map(|at| FIRST_MOMENT.saturating_sub(at.elapsed())) {
+            Some(rest) if !rest.is_zero() => deadline.pause(rest),
+            _ => Ok(()),
+        }
     }
 
     fn absorb_device_event(&mut self, event: &Event) {

@@ -1,12 +1,20 @@
 //! Runs the steps of a plan as one, and takes them back as one.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use super::plan::{self, Inverse, Stage, Step};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::DeviceId;
-use crate::qmp::{Command, Monitor, Reply, Version};
+use crate::qmp::{Batch, Command, Monitor, Reply, Version};
+
+/// The oldest QEMU known to give an id free before it says `DEVICE_DELETED`. In 5.2 the id of a device that has left goes
+/// with the last reference to it: milliseconds later, and with a guest that does nothing, up to seconds.
+const FREES_IDS: Version = Version { major: 7, minor: 2, micro: 0 };
+
+/// How long an id of a device that has left is waited for, and how often it is tried.
+const LATE_ID: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(10));
 
 /// How a plan went.
 #[derive(Debug)]
@@ -54,7 +62,7 @@ fn run_stage(monitor: &mut Monitor, steps: &[Step], fds: &[&OwnedFd], deadline: 
         command.fd = step.fd.and_then(|index| fds.get(index)).map(|fd| fd.as_fd());
         commands.push(command);
     }
-    let batch = monitor.run(&commands, deadline);
+    let batch = run_until_ids_are_free(monitor, steps, &commands, deadline);
     let refused = steps.iter().zip(&batch.replies).find_map(|(step, reply)| match reply {
         Some(Err(error)) => Some((refusal(error, step), step)),
         _ => None,
@@ -74,6 +82,57 @@ fn run_stage(monitor: &mut Monitor, steps: &[Step], fds: &[&OwnedFd], deadline: 
         }),
         (None, None) => Verdict::Done,
     }
+}
+
+/// The commands, and again those that stumble over the id of a device that has left. Nobody else has that id: it was looked
+/// for among the guest's devices before.
+fn run_until_ids_are_free(
+    monitor: &mut Monitor,
+    steps: &[Step],
+    commands: &[Command<'_>],
+    deadline: &Deadline,
+) -> Batch {
+    let (patience, pause) = (deadline.at_most(LATE_ID.0), LATE_ID.1);
+    let mut batch = monitor.run(commands, deadline);
+    while batch.failure.is_none() && monitor.version() < FREES_IDS {
+        let again = behind_a_late_id(steps, &batch.replies);
+        if again.is_empty() || patience.pause(pause).and_then(|()| patience.check()).is_err() {
+            break;
+        }
+        let repeated: Vec<Command<'_>> = again.iter().filter_map(|at| commands.get(*at)).cloned().collect();
+        let answers = monitor.run(&repeated, deadline);
+        batch.failure = answers.failure;
+        for (at, answer) in again.into_iter().zip(answers.replies) {
+            if let Some(reply) = batch.replies.get_mut(at) {
+                *reply = answer;
+            }
+        }
+    }
+    batch
+}
+
+/// Which steps are to be done again because the first that was refused stumbled over a late id: all that were refused, and
+/// every `set_link`, which without its NIC is done to the netdev alone.
+fn behind_a_late_id(steps: &[Step], replies: &[Option<Reply>]) -> Vec<usize> {
+    let refused = |reply: &Option<Reply>| matches!(reply, Some(Err(_)));
+    let is_late_id = |(_, reply): &(&Step, &Option<Reply>)| match reply {
+        Some(Err(error)) => error
+            .qmp_desc()
+            .is_some_and(|text| text.starts_with("Duplicate ID") && text.ends_with("for device")),
+        _ => false,
+    };
+    let mut answered = steps.iter().zip(replies);
+    if !answered.clone().find(|(_, reply)| refused(reply)).is_some_and(|first| is_late_id(&first)) {
+        return Vec::new();
+    }
+    // Its fd has been sent: another device's step, which fails for itself.
+    if answered.any(|(step, reply)| refused(reply) && step.fd.is_some()) {
+        return Vec::new();
+    }
+    let again = |(_, (step, reply)): &(usize, (&Step, &Option<Reply>))| {
+        refused(reply) || matches!(step.inverse, Inverse::SetLink { .. })
+    };
+    steps.iter().zip(replies).enumerate().filter(again).map(|(at, _)| at).collect()
 }
 
 /// Newest first.

@@ -12,16 +12,12 @@ enum { BOOT_MS = 60000, GRANTED_MS = 60000 };
 
 /* QEMU 5.2 refuses to ask a second time ("already in the process of unplug"), and with PCI Express's own hotplug the first
  * request is lost on a guest that boots; not even a reset takes the device out. It stays as it is, and is said to. */
-static void never_granted(struct vm *vm, const struct kvm_hotplug_device *devices)
+static void never_granted(struct vm *vm, const char *id)
 {
-    int i;
-
-    answers(unplug(vm, devices[1].id, 12000), KVM_HOTPLUG_PENDING);
+    answers(unplug(vm, id, 12000), KVM_HOTPLUG_PENDING);
     CHECK_NUMBER(recorded(vm), 2);
-    for (i = 0; i < 2; i++) {
-        CHECK(qmp_contains(vm->qemu, "{\"execute\":\"query-pci\"}", devices[i].id));
-        CHECK_NUMBER(kvm_hotplug_get_device(vm->guest, devices[i].id, NULL, 0, NULL), KVM_HOTPLUG_PENDING);
-    }
+    CHECK(qmp_contains(vm->qemu, "{\"execute\":\"query-pci\"}", id));
+    CHECK_NUMBER(kvm_hotplug_get_device(vm->guest, id, NULL, 0, NULL), KVM_HOTPLUG_PENDING);
 }
 
 /* What a guest that does not let go is doing. */
@@ -39,10 +35,9 @@ static void say_what_it_does(struct vm *vm)
 
     for (i = 0; i < sizeof questions / sizeof *questions; i++)
         fprintf(stderr, "%s: %s\n", questions[i], qmp(vm->qemu, questions[i]));
-    if (guest_wait(vm->qemu, "true", 5000)) {
-        guest_run(vm->qemu, "dmesg | tail -n 40; for p in /proc/[0-9]*; do cat $p/comm $p/stack; done", text, sizeof text);
-        fprintf(stderr, "%s\n", text);
-    }
+    guest_wait_boot(vm->qemu, BOOT_MS);
+    guest_run(vm->qemu, "dmesg | tail -n 40; for p in /proc/[0-9]*; do cat $p/comm $p/stack; done", text, sizeof text);
+    fprintf(stderr, "%s\n", text);
 }
 
 static void granted_after_boot(struct vm *vm, const struct kvm_hotplug_device *devices)
@@ -54,8 +49,7 @@ static void granted_after_boot(struct vm *vm, const struct kvm_hotplug_device *d
     if (answer != KVM_HOTPLUG_DONE)
         say_what_it_does(vm);
     answers(answer, KVM_HOTPLUG_DONE);
-    answer = unplug(vm, devices[0].id, GRANTED_MS);
-    CHECK(answer == KVM_HOTPLUG_DONE || answer == KVM_HOTPLUG_ABSENT);
+    answers(unplug(vm, devices[0].id, GRANTED_MS), KVM_HOTPLUG_DONE);
     printf("both gone after %lld ms of booting\n", now_ms() - start);
     guest_wait_boot(vm->qemu, BOOT_MS);
     CHECK(view_is_gone(vm->qemu, &devices[0]));
@@ -69,8 +63,9 @@ static void ask_too_early(struct vm *vm, struct kvm_hotplug_device *devices)
 {
     uint32_t reason;
 
-    answers(unplug(vm, devices[0].id, 20000), KVM_HOTPLUG_PENDING);
-    CHECK_NUMBER(pending_reason(vm, devices[0].id), KVM_HOTPLUG_REASON_NOT_STARTED);
+    /* One device alone: a request for any other would make the guest look at this one as well. */
+    answers(unplug(vm, devices[1].id, 20000), KVM_HOTPLUG_PENDING);
+    CHECK_NUMBER(pending_reason(vm, devices[1].id), KVM_HOTPLUG_REASON_NOT_STARTED);
     qmp(vm->qemu, "{\"execute\":\"cont\"}");
     answers(unplug(vm, devices[1].id, 500), KVM_HOTPLUG_PENDING);
     /* The firmware sets up what it finds, so whether the guest has booted cannot be told for long. */
@@ -92,7 +87,7 @@ int main(void)
     works(add_disk(&vm, &(struct kvm_hotplug_disk){.path = image}, &devices[1]));
     ask_too_early(&vm, devices);
     if (has_native_hotplug(vm.qemu))
-        never_granted(&vm, devices);
+        never_granted(&vm, devices[1].id);
     else
         granted_after_boot(&vm, devices);
     vm_stop(&vm);

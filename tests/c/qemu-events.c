@@ -150,7 +150,7 @@ static void qemu_goes(void)
 int main(void)
 {
     test_begin("qemu-events", 60);
-    vm_start(&vm, &(struct qemu_options){.paused = true});
+    vm_start(&vm, &(struct qemu_options){.stopped = true});
     nothing_to_fetch();
     what_a_call_answers_is_no_event();
     late_removal();

@@ -83,7 +83,7 @@ static void start(const struct era *era)
     }
     extra[count] = NULL;
     /* Not running: the boot ROMs, which Ganeti leaves to its NICs, would look for a server to boot from. */
-    vm_start(&vm, &(struct qemu_options){.extra = extra, .paused = true});
+    vm_start(&vm, &(struct qemu_options){.extra = extra, .stopped = true});
 }
 
 static void replace(char *text, const char *old, const char *new)

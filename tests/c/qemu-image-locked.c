@@ -13,7 +13,7 @@ int main(void)
     int fds;
 
     test_begin("qemu-image-locked", 60);
-    vm_start(&owner, &(struct qemu_options){.paused = true});
+    vm_start(&owner, &(struct qemu_options){.stopped = true});
     vm_start(&other, &(struct qemu_options){0});
     path_in(image, owner.qemu->dir, "data.img");
     image_raw(image, 1 << 20);

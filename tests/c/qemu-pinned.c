@@ -112,7 +112,7 @@ static void counting_only(void)
 int main(void)
 {
     test_begin("qemu-pinned", 60);
-    vm_start(&vm, &(struct qemu_options){.paused = true});
+    vm_start(&vm, &(struct qemu_options){.stopped = true});
     if (vm.qemu->q35) {
         one_place("rp2", 0);
         CHECK_TEXT(vm_add_nic(&vm, NULL), "nic-pci-rp0");

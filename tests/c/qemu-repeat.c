@@ -143,7 +143,7 @@ int main(void)
     test_begin("qemu-repeat", 60);
     net_private();
     bridge_new(bridge);
-    vm_start(&vm, &(struct qemu_options){.paused = true});
+    vm_start(&vm, &(struct qemu_options){.stopped = true});
     path_in(image, vm.qemu->dir, "data.img");
     path_in(other, vm.qemu->dir, "other.img");
     image_raw(image, 1 << 20);

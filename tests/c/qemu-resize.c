@@ -141,7 +141,7 @@ static void no_room(void)
 int main(void)
 {
     test_begin("qemu-resize", 60);
-    vm_start(&vm, &(struct qemu_options){.paused = true});
+    vm_start(&vm, &(struct qemu_options){.stopped = true});
     raw();
     qcow2();
     block_device();

@@ -64,7 +64,7 @@ void vm_start(struct vm *vm, const struct qemu_options *options)
 {
     memset(vm, 0, sizeof *vm);
     vm->qemu = qemu_start(options);
-    if (!options->paused && !options->guest)
+    if (!options->paused && !options->stopped && !options->guest)
         qemu_wait_firmware(vm->qemu, 0);
     snprintf(vm->path, sizeof vm->path, "%s/vm.runtime", vm->qemu->dir);
     works(kvm_runtime_new(NULL, 0, &vm->runtime, &failure));
@@ -157,7 +157,9 @@ void vm_reset(struct vm *vm)
         vm_observe(vm, "{\"execute\":\"system_reset\"}");
         CHECK(qmp_wait_event(vm->qemu, "RESET", NULL, test_patience(WAIT_MS)) != NULL);
     }
-    if (qmp_contains(vm->qemu, "{\"execute\":\"query-status\"}", "\"running\":true"))
+    if (vm->qemu->stopped)
+        qemu_start_and_stop(vm->qemu);
+    else if (qmp_contains(vm->qemu, "{\"execute\":\"query-status\"}", "\"running\":true"))
         qemu_wait_firmware(vm->qemu, runs);
 }
 

@@ -147,6 +147,7 @@ static void compose(struct arguments *arguments, struct qemu *qemu, const struct
     const char *directory = options->elsewhere ? "." : qemu->dir;
 
     qemu->guest = options->guest;
+    qemu->stopped = options->stopped;
     qemu->q35 = strncmp(machine, "q35", 3) == 0 || strstr(machine, "-q35-") != NULL;
     arguments_add(arguments, "%s", qemu->elsewhere ? "./qemu" : qemu->program);
     arguments_add(arguments, "-nodefaults");
@@ -159,7 +160,7 @@ static void compose(struct arguments *arguments, struct qemu *qemu, const struct
     arguments_add(arguments, "%d", options->memory_mb > 0 ? options->memory_mb : options->guest ? 256 : 32);
     add_monitor(arguments, directory, "qmp");
     add_monitor(arguments, directory, "observer");
-    if (options->paused)
+    if (options->paused || options->stopped)
         arguments_add(arguments, "-S");
     if (qemu->q35)
         add_root_ports(arguments, options->root_ports);
@@ -251,6 +252,12 @@ void qemu_launch(struct qemu *qemu, const struct qemu_launch *launch)
     connect_all(qemu);
 }
 
+void qemu_start_and_stop(struct qemu *qemu)
+{
+    qmp(qemu, "{\"execute\":\"cont\"}");
+    qmp(qemu, "{\"execute\":\"stop\"}");
+}
+
 struct qemu *qemu_start(const struct qemu_options *options)
 {
     struct arguments command = {.count = 0};
@@ -259,6 +266,8 @@ struct qemu *qemu_start(const struct qemu_options *options)
 
     qemu_launch(qemu, &(struct qemu_launch){.argv = (const char *const *)command.list, .inherit = options->inherit});
     arguments_free(&command);
+    if (options->stopped)
+        qemu_start_and_stop(qemu);
     if (options->guest && !options->paused) {
         guest_wait_boot(qemu, test_patience(BOOT_MS));
         qemu->boot_ms = (int)(now_ms() - start);

@@ -24,6 +24,7 @@
 struct qemu_options {
     const char *machine;      /* "pc" or "q35", with properties if need be; NULL: by environment */
     bool paused;              /* -S: nothing runs until "cont" */
+    bool stopped;             /* started, and stopped before the firmware has done anything worth mentioning */
     bool guest;               /* boot the Linux guest of tests/guest; guest.h talks to it */
     int root_ports;           /* q35: how many, rp0 and on; 0: QEMU_ROOT_PORTS, negative: none */
     int memory_mb;            /* 0: 256 with a guest, 32 without */
@@ -52,6 +53,7 @@ struct qemu {
     bool q35;
     bool elsewhere;           /* runs in its directory, as ./qemu */
     char program[256];        /* what is run */
+    bool stopped;             /* see qemu_options */
     bool guest;               /* boots the Linux guest, or is one's next home */
     int boot_ms;              /* from start to the guest's ready line */
 };
@@ -67,6 +69,9 @@ void qemu_launch(struct qemu *qemu, const struct qemu_launch *launch);
 
 /* One for the same guest that nothing has been run for, with a directory of its own: the program is that of targets. */
 struct qemu *qemu_sibling(const struct qemu *qemu);
+
+/* Starts it and stops it again: after -S, or a reset while it was stopped, it does not count as started (`prelaunch`). */
+void qemu_start_and_stop(struct qemu *qemu);
 
 /* Makes it end, so that it can be launched again. */
 void qemu_end(struct qemu *qemu);
