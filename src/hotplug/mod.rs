@@ -1,5 +1,6 @@
 //! A live guest: adding and removing NICs, disks and SCSI controllers as transactions against its monitor and its record.
 
+mod asking;
 mod attach;
 mod batch;
 mod bridge;
