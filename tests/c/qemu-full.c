@@ -63,7 +63,7 @@ static void remove_all(int count)
     answers(kvm_hotplug_del_many(vm.guest, &batch, sizeof batch, NULL, 0, each, &failure), KVM_HOTPLUG_PENDING);
     for (int i = 0; i < count; i++)
         CHECK_NUMBER(each[i], KVM_HOTPLUG_PENDING);
-    qmp(vm.qemu, "{\"execute\":\"system_reset\"}");
+    vm_reset(&vm);
     works(kvm_hotplug_del_many(vm.guest, &again, sizeof again, NULL, 0, each, &failure));
 }
 

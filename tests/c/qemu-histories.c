@@ -100,6 +100,9 @@ static void remove_some(struct history *history)
 
     if (count == 0)
         return;
+    /* One that has not been started is not asked. */
+    if (history->paused)
+        qemu_start_and_stop(history->vm.qemu);
     removal.id = devices[below((unsigned)count)].id;
     answer = kvm_hotplug_unplug(history->vm.guest, &removal, sizeof removal, NULL, 0, &failure);
     if (answer < 0) {
