@@ -14,6 +14,7 @@ use kvm_hotplug::ErrorKind;
 use kvm_hotplug::error::Undo;
 use kvm_hotplug::ids::IfName;
 use kvm_hotplug::net::link::{self, Interfaces, TapIdentity};
+use kvm_hotplug::net::share;
 use kvm_hotplug::net::tap::{Tap, TapRequest, TunDevice, check_queues, inspect};
 use kvm_hotplug::net::vhost::{self, VhostMode};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
@@ -394,6 +395,24 @@ fn destroy_takes_a_tap_from_under_its_fds_and_nothing_else() {
         assert_eq!(link::destroy(name, &identity).unwrap_err().kind(), ErrorKind::Foreign, "{name}");
         assert!(interfaces().exists(name).unwrap());
     }
+}
+
+/// A process that closes its tap is not the last one to, as long as the tap is held here too.
+#[test]
+fn a_tap_is_shared_with_the_process_that_has_it() {
+    let own = std::process::id().try_into().unwrap();
+    let (tap, other) = (host().open(&request()).unwrap(), host().open(&request()).unwrap());
+    let held = share::from_process(own, &tap.name).unwrap();
+    assert_eq!(inspect(held.as_fd()).unwrap().name, tap.name);
+    let flags = fcntl(&held, FcntlArg::F_GETFD).unwrap();
+    assert!(FdFlag::from_bits_retain(flags).contains(FdFlag::FD_CLOEXEC));
+    drop(tap.fds);
+    assert!(interfaces().exists(&tap.name).unwrap());
+    drop(held);
+    assert!(!interfaces().exists(&tap.name).unwrap() && interfaces().exists(&other.name).unwrap());
+    assert_eq!(share::from_process(own, &tap.name).unwrap_err().kind(), ErrorKind::NotFound);
+    let nobody = share::from_process(i32::MAX, &other.name).unwrap_err();
+    assert_eq!((nobody.kind(), nobody.errno()), (ErrorKind::Host, libc::ESRCH));
 }
 
 /// A name that is used again, an index that is another one's, a tap that was renamed: nothing of that is ours.

@@ -213,7 +213,7 @@ impl Session {
             let device = leaver.device;
             if self.has_departed(&device.id) && self.is_really_gone(&device.id, deadline)? {
                 // Now, while the others still take their time.
-                self.take_tap_away(device);
+                self.hold_tap(device);
                 leaver.stage = Stage::Left;
             } else if self.known_device(device.id.as_str()).is_none() {
                 leaver.answer(Ok(Outcome::Done(device.clone())));

@@ -28,6 +28,7 @@ mod recovery;
 mod resize;
 mod session;
 mod survey;
+mod taps;
 mod transaction;
 mod unplug;
 mod verify;

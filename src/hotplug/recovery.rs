@@ -11,9 +11,7 @@ use super::transaction::{self, Leftover};
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::log::Level;
-use crate::net::link;
-use crate::net::spec::NicSpec;
-use crate::runtime::{Device, DeviceKind, Intent, Spec, Verb};
+use crate::runtime::{Device, DeviceKind, Intent, Verb};
 
 /// How long a block node that is still in use is tried again: a device that left while nobody was connected is gone from
 /// the bus before QEMU has let go of what stood behind it.
@@ -213,6 +211,12 @@ impl Session {
         devices: &[&Device],
         deadline: &Deadline,
     ) -> Result<Vec<Finished>> {
+        let finished = self.take_down_and_forget(devices, deadline);
+        self.delete_held_taps(devices);
+        finished
+    }
+
+    fn take_down_and_forget(&mut self, devices: &[&Device], deadline: &Deadline) -> Result<Vec<Finished>> {
         let endings: Vec<Ending> = devices.iter().map(|device| self.ending(device)).collect();
         // Dying between here and the record must not lose that the backends are to go.
         self.runtime().write_journal(|journal| {
@@ -221,7 +225,7 @@ impl Session {
             unasked.for_each(|(device, _)| journal.note(Verb::Remove, device));
         })?;
         for (device, _) in devices.iter().zip(&endings).filter(|(_, ending)| ending.seen) {
-            self.take_tap_away(device);
+            self.hold_tap(device);
         }
         let traces = endings.iter().flat_map(|ending| ending.traces.clone()).collect();
         let leftovers = self.take_down(traces, deadline)?;
@@ -280,18 +284,6 @@ impl Session {
         self.ghosts.insert(device.id.clone());
         while self.ghosts.len() > MAX_GHOSTS {
             self.ghosts.pop_first();
-        }
-    }
-
-    /// The kernel takes some 15 ms to destroy a tap, in whoever closes it last. That would be QEMU, whose guest stands still
-    /// meanwhile, so a tap that was made here is deleted here. If that cannot be, `netdev_del` does it.
-    pub(super) fn take_tap_away(&self, device: &Device) {
-        let Spec::Nic(NicSpec { ifname: Some(name), tap_identity: Some(identity), .. }) = &device.spec else {
-            return;
-        };
-        match link::destroy(name, identity) {
-            Ok(_) => {}
-            Err(error) => self.log.write(Level::Info, || format!("tap {name} is left to QEMU: {error}")),
         }
     }
 

@@ -10,6 +10,7 @@ use super::outcome::Waiting;
 use super::places::Places;
 use super::readiness::Readiness;
 use super::survey::{self, FdSets, Survey};
+use super::taps::HeldTap;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, DeviceId};
@@ -110,6 +111,8 @@ pub(super) struct Session {
     pub(super) unheard_of: bool,
     /// Devices that the call of the moment has given a place, and not plugged in yet.
     pub(super) upcoming: Vec<Device>,
+    /// Taps of NICs that have left, until QEMU has closed them.
+    pub(super) held_taps: Vec<HeldTap>,
     /// Devices of ours that QEMU has said are gone, backend and record still to be cleared.
     departed: Vec<String>,
     /// QMP events are passed on as they are, too.
@@ -152,6 +155,7 @@ impl Session {
             ghosts: BTreeSet::new(),
             unheard_of: false,
             upcoming: Vec::new(),
+            held_taps: Vec::new(),
             departed: Vec::new(),
             watching: false,
             links_due: true,
@@ -238,6 +242,7 @@ impl Session {
     /// Forgets a connection that broke, telling the caller once; events already read are used.
     fn drop_connection(&mut self) {
         self.absorb();
+        self.held_taps.clear();
         if self.monitor.take().is_some() {
             self.log.write(Level::Warning, || "the connection to the monitor is gone".to_owned());
             self.events.guest(What::MonitorLost, "the connection to the monitor is gone");

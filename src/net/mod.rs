@@ -5,6 +5,7 @@ pub mod args;
 pub mod link;
 pub mod mac;
 mod rtnl;
+pub mod share;
 pub mod spec;
 pub mod tap;
 pub mod vhost;

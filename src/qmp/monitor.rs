@@ -127,6 +127,11 @@ impl Monitor {
         self.version
     }
 
+    /// The process at the other end, or which was there when the socket was made.
+    pub fn peer(&self) -> Result<i32> {
+        self.transport.peer()
+    }
+
     /// What has been sent so far.
     pub fn counters(&self) -> Counters {
         self.counters

@@ -8,7 +8,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, sendmsg, socket,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, recv,
+    sendmsg, socket, sockopt::PeerCredentials,
 };
 
 use crate::deadline::Deadline;
@@ -61,6 +62,13 @@ impl Transport {
                 Err(errno) => return Err(Error::host(errno, doing())),
             }
         }
+    }
+
+    /// The process that listened, in this process's numbers; an error if it cannot be seen from here.
+    pub(super) fn peer(&self) -> Result<i32> {
+        let peer = getsockopt(&self.fd, PeerCredentials);
+        let peer = peer.map_err(|errno| Error::host(errno, "ask who the monitor is"))?;
+        if peer.pid() > 0 { Ok(peer.pid()) } else { Err(Error::host(Errno::ESRCH, "see who the monitor is")) }
     }
 
     /// Writes as much of `segment` as the socket takes now; zero when it is full. The caller drops the fd from

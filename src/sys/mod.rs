@@ -4,6 +4,7 @@
 pub mod inherit;
 pub mod lock;
 pub mod netif;
+pub mod pidfd;
 pub mod random;
 pub mod scsi;
 pub mod tun;

@@ -39,9 +39,10 @@ static const char *const names[HOW_MANY] = {
     "disk del, floor", "disk del, library", "open, floor", "open, library",
 };
 
-/* System calls of the library, about a tenth above the most that was counted: 35, 28, 34, 29, 24. */
+/* System calls of the library, about a tenth above the most that was counted: 35, 28, 75, 29, 24. A NIC's removal looks for its
+ * tap among QEMU's descriptors, of which other versions may have some more. */
 static const long most_syscalls[HOW_MANY] = {
-    [NIC_OURS] = 38, [DISK_OURS] = 31, [DEL_NIC_OURS] = 37, [DEL_DISK_OURS] = 32, [OPEN_OURS] = 26,
+    [NIC_OURS] = 38, [DISK_OURS] = 31, [DEL_NIC_OURS] = 95, [DEL_DISK_OURS] = 32, [OPEN_OURS] = 26,
 };
 
 static struct vm vm;
@@ -330,7 +331,8 @@ static void stalls(void)
            DEL_ROUNDS);
     printf("  nothing is done %.2f ms, a NIC with nothing behind it %.2f ms, floor %.2f ms, library %.2f ms\n", median(&idle),
            median(&bare), median(&floor), median(&ours));
-    must_hold("stall of a NIC removal, library to floor", median(&ours) / median(&floor), 0.5);
+    must_hold("stall of a NIC removal, library to floor", median(&ours) / median(&floor), 0.1);
+    must_hold("the same, to a NIC with nothing behind it", median(&ours) / median(&bare), 1.5);
 }
 
 static void report_costs(enum what what)
