@@ -64,7 +64,7 @@ through_every_api! {
     a_recorded_device_that_the_guest_lacks_is_not_there_already,
     // removing
     a_removal_is_done_when_the_guest_has_let_go,
-    a_tap_made_here_goes_before_qemu_closes_it,
+    qemu_is_not_the_last_to_close_a_tap_made_here,
     a_tap_that_is_not_the_one_that_was_made_is_left_alone,
     only_the_event_of_the_device_itself_counts,
     a_guest_that_keeps_the_device_leaves_it_pending,

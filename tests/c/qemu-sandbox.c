@@ -1,13 +1,45 @@
 /* A QEMU in a chroot, as another user and under seccomp gets NICs and disks as any other: it opens nothing by itself. */
+#include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "support/files.h"
 #include "support/jail.h"
 #include "support/library.h"
 #include "support/net.h"
 
+enum { WAIT_MS = 10000 };
+
 static struct vm vm;
+static int deleted_first;
+
+/* Which of the two ways a tap goes: held here until QEMU has closed it, or deleted under QEMU. */
+static void log_line(void *unused, int level, const char *message)
+{
+    (void)unused, (void)level;
+    deleted_first += strstr(message, "is deleted first") != NULL;
+}
+
+static void log_from_now_on(void)
+{
+    kvm_hotplug_close(vm.guest);
+    works(kvm_runtime_set_log(vm.runtime, KVM_HOTPLUG_LOG_DEBUG, log_line, NULL, NULL, &failure));
+    works(kvm_hotplug_open(vm.runtime, vm.qemu->qmp_path, (uint32_t)test_patience(WAIT_MS), &vm.guest, &failure));
+}
+
+/* QEMU is another user's: without this right its descriptors are out of reach. */
+static void lose_right_to_trace(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct rights[_LINUX_CAPABILITY_U32S_3];
+
+    ok((int)syscall(SYS_capget, &header, rights));
+    rights[CAP_TO_INDEX(CAP_SYS_PTRACE)].effective &= ~CAP_TO_MASK(CAP_SYS_PTRACE);
+    ok((int)syscall(SYS_capset, &header, rights));
+}
 
 static void take_out(const char *id)
 {
@@ -33,7 +65,13 @@ static void devices(const char *image, const char *cow, const char *bridge)
     CHECK_NUMBER(vm_device(&vm, "data").state, KVM_HOTPLUG_DONE);
     take_out("data");
     take_out("layered");
+    log_from_now_on();
     take_out("lan");
+    CHECK_NUMBER(deleted_first, 0);
+    works(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, &failure));
+    lose_right_to_trace();
+    take_out("lan");
+    CHECK_NUMBER(deleted_first, 1);
     CHECK_PICTURE(&vm, empty);
     free(empty);
 }

@@ -88,6 +88,14 @@ pub fn interfaces(prefix: &str) -> Vec<String> {
     names
 }
 
+/// How many descriptors of a tap this process has.
+pub fn descriptors_of_tap(name: &str) -> usize {
+    let line = format!("iff:\t{name}");
+    let entries = std::fs::read_dir("/proc/self/fdinfo").unwrap();
+    let infos = entries.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap_or_default());
+    infos.filter(|info| info.lines().any(|other| other == line)).count()
+}
+
 /// A tap's descriptors, one per queue, as a caller would open them.
 pub fn tap(name: &str, queues: u8) -> Vec<Arc<OwnedFd>> {
     needs_tun();
