@@ -30,6 +30,10 @@ const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// first request, and the second never reaches it.
 const FIRST_MOMENT: Duration = Duration::from_millis(2);
 
+/// Pauses before a connection that was dropped at once is made again, when a guest is opened.
+const DROPPED_PAUSES: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(10), Duration::from_millis(40), Duration::from_millis(160)];
+
 /// Events of QEMU 5.2 to 11.1 with which a guest that runs may stop running, or come back.
 const RUN_STATE_EVENTS: &[&str] = &[
     "STOP",
@@ -163,21 +167,29 @@ impl Session {
             monitor: None,
             socket,
         };
-        session.ready(deadline).or_else(|error| session.once_more(error, deadline))?;
+        session.ready_at_last(deadline)?;
         Ok(session)
     }
 
-    /// A guest that is opened right after another client was killed may lose its connection at once: seen with QEMU 11.1, once in
-    /// some 15,000 times. Nobody has been told of that connection yet.
-    fn once_more(&mut self, error: Error, deadline: &Deadline) -> Result<()> {
-        if error.kind() != ErrorKind::MonitorLost {
-            return Err(error);
+    /// A guest that is opened right after another client was killed may lose its connection at once, and the next one as well:
+    /// seen with QEMU 5.2 and 11.1, once in some 10,000 times, when QEMU was still answering that client. Nobody has been told of
+    /// these connections yet.
+    fn ready_at_last(&mut self, deadline: &Deadline) -> Result<()> {
+        let mut outcome = self.ready(deadline);
+        for pause in DROPPED_PAUSES {
+            let error = match outcome {
+                Err(error) if error.kind() == ErrorKind::MonitorLost => error,
+                other => return other,
+            };
+            self.log.write(Level::Warning, || format!("connecting once more: {error}"));
+            self.absorb();
+            self.monitor = None;
+            if deadline.pause(pause).and_then(|()| self.connect(deadline)).is_err() {
+                return Err(error);
+            }
+            outcome = self.ready(deadline);
         }
-        self.log.write(Level::Warning, || format!("connecting once more: {error}"));
-        self.absorb();
-        self.monitor = None;
-        self.connect(deadline).map_err(|_| error)?;
-        self.ready(deadline)
+        outcome
     }
 
     /// The record and its file.
