@@ -30,6 +30,16 @@ static void log_from_now_on(void)
     works(kvm_hotplug_open(vm.runtime, vm.qemu->qmp_path, (uint32_t)test_patience(WAIT_MS), &vm.guest, &failure));
 }
 
+/* Whether descriptors of other processes can be had at all: valgrind does not know the call. */
+static bool processes_can_be_opened(void)
+{
+    int fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
 /* QEMU is another user's: without this right its descriptors are out of reach. */
 static void lose_right_to_trace(void)
 {
@@ -67,7 +77,8 @@ static void devices(const char *image, const char *cow, const char *bridge)
     take_out("layered");
     log_from_now_on();
     take_out("lan");
-    CHECK_NUMBER(deleted_first, 0);
+    CHECK_NUMBER(deleted_first, processes_can_be_opened() ? 0 : 1);
+    deleted_first = 0;
     works(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, &failure));
     lose_right_to_trace();
     take_out("lan");
