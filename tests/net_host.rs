@@ -422,6 +422,7 @@ fn destroy_takes_only_the_very_tap_that_was_made() {
     let again = TapRequest { name: Some(tap.name.to_string()), ..request() };
     let (name, old) = (tap.name.clone(), tap.identity.clone());
     drop(tap);
+    assert!(goes(&name));
     let tap = host().open(&again).unwrap();
     assert_ne!(tap.identity, old);
     assert!(!link::destroy(&name, &old).unwrap(), "the old index is nobody's");
