@@ -331,7 +331,8 @@ pub fn a_controller_does_not_come_for_nothing(agent: &dyn Agent) {
     // And with a guest that does not let go of it.
     world.qemu.model(|model| model.manner = Manner::Never);
     world.qemu.fault("device_add", 1, Act::refuse("no"));
-    let impatient = DiskAsk { place: Place { timeout_ms: SHORT, ..Place::default() }, ..ask.clone() };
+    // Time for everything but the guest, also under a sanitizer.
+    let impatient = DiskAsk { place: Place { timeout_ms: 10 * SHORT, ..Place::default() }, ..ask.clone() };
     let failure = fails(api.add_disk(&impatient), ErrorKind::Qmp);
     assert_eq!(failure.left, ["device scsi-pci-4: its removal is pending"]);
     assert_eq!(world.recorded(), Vec::<String>::new());
