@@ -45,7 +45,7 @@ static void not_there(struct kvm_hotplug_device *device)
     /* The same request, whatever the host has by now. */
     works(add_nic(KVM_HOTPLUG_VHOST_OFF, 1, device));
     fails(add_nic(KVM_HOTPLUG_VHOST_REQUIRED, 1, device), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT, "another vhost");
-    answers(kvm_hotplug_del_nic(vm.guest, "lan", 100, &failure), KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_del_nic(vm.guest, "lan", (uint32_t)test_patience(100), &failure), KVM_HOTPLUG_PENDING);
     vm_reset(&vm);
     vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, "lan");
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "guest.h"
 
 enum { TICK_MS = 1000 };
 
@@ -27,8 +28,30 @@ int add_controller(struct vm *vm, const struct kvm_hotplug_controller *controlle
 int unplug(struct vm *vm, const char *id, uint32_t timeout_ms)
 {
     struct kvm_hotplug_removal removal = {.id = id, .timeout_ms = timeout_ms};
+    int answer = kvm_hotplug_unplug(vm->guest, &removal, sizeof removal, NULL, 0, &failure);
 
-    return kvm_hotplug_unplug(vm->guest, &removal, sizeof removal, NULL, 0, &failure);
+    if (answer == KVM_HOTPLUG_PENDING && timeout_ms == 0 && vm->qemu->guest)
+        say_what_the_guest_does(vm->qemu);
+    return answer;
+}
+
+void say_what_the_guest_does(struct qemu *qemu)
+{
+    static const char *const questions[] = {
+        "{\"execute\":\"query-status\"}",
+        "{\"execute\":\"query-pci\"}",
+        "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"info registers -a\"}}",
+        "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"info pic\"}}",
+        "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"info lapic\"}}",
+    };
+    static char text[32768];
+    size_t i;
+
+    for (i = 0; i < sizeof questions / sizeof *questions; i++)
+        fprintf(stderr, "%s: %s\n", questions[i], qmp(qemu, questions[i]));
+    guest_run(qemu, "dmesg | tail -n 40; grep -i acpi /proc/interrupts; grep . /sys/firmware/acpi/interrupts/gpe0[0-3]; "
+                    "for p in /proc/[0-9]*; do cat $p/comm $p/stack; done", text, sizeof text);
+    fprintf(stderr, "%s\n", text);
 }
 
 bool next_event(struct vm *vm, struct kvm_hotplug_event *event, int timeout_ms)

@@ -15,7 +15,12 @@ int add_nic(struct vm *vm, const struct kvm_hotplug_nic *nic, struct kvm_hotplug
 int add_disk(struct vm *vm, const struct kvm_hotplug_disk *disk, struct kvm_hotplug_device *ret_device);
 int add_controller(struct vm *vm, const struct kvm_hotplug_controller *controller,
                    struct kvm_hotplug_device *ret_device);
+
+/* So does this; timeout 0 is the library's own, which a guest that has booted keeps to, or what it does instead is printed. */
 int unplug(struct vm *vm, const char *id, uint32_t timeout_ms);
+
+/* What a booted guest that does not let go is doing, on stderr. */
+void say_what_the_guest_does(struct qemu *qemu);
 
 /* The next event, as vm_next_event(), but with kvm_hotplug_process() called every second also without news, as agents do:
  * it repeats requests that the guest may not have heard. */
