@@ -7,7 +7,7 @@
 #include "clock.h"
 #include "guest.h"
 
-enum { TICK_MS = 1000 };
+enum { TICK_MS = 1000, GRANTED_MS = 60000 };
 
 int add_nic(struct vm *vm, const struct kvm_hotplug_nic *nic, struct kvm_hotplug_device *ret_device)
 {
@@ -27,10 +27,11 @@ int add_controller(struct vm *vm, const struct kvm_hotplug_controller *controlle
 
 int unplug(struct vm *vm, const char *id, uint32_t timeout_ms)
 {
-    struct kvm_hotplug_removal removal = {.id = id, .timeout_ms = timeout_ms};
+    bool generous = timeout_ms == 0 && vm->qemu->guest;
+    struct kvm_hotplug_removal removal = {.id = id, .timeout_ms = generous ? GRANTED_MS : timeout_ms};
     int answer = kvm_hotplug_unplug(vm->guest, &removal, sizeof removal, NULL, 0, &failure);
 
-    if (answer == KVM_HOTPLUG_PENDING && timeout_ms == 0 && vm->qemu->guest)
+    if (answer == KVM_HOTPLUG_PENDING && generous)
         say_what_the_guest_does(vm->qemu);
     return answer;
 }

@@ -16,7 +16,8 @@ int add_disk(struct vm *vm, const struct kvm_hotplug_disk *disk, struct kvm_hotp
 int add_controller(struct vm *vm, const struct kvm_hotplug_controller *controller,
                    struct kvm_hotplug_device *ret_device);
 
-/* So does this; timeout 0 is the library's own, which a guest that has booted keeps to, or what it does instead is printed. */
+/* So does this; timeout 0 is as long as a guest that has booted may take on the busiest host. If it takes longer, what it does
+ * instead is printed. */
 int unplug(struct vm *vm, const char *id, uint32_t timeout_ms);
 
 /* What a booted guest that does not let go is doing, on stderr. */
