@@ -244,6 +244,8 @@ impl Session {
         });
         self.monitor = Some(monitor);
         self.stale = true;
+        // It may be another QEMU by now, whose guest has only just been started.
+        self.ran_at = None;
         self.links_due = true;
         if std::mem::take(&mut self.lost) {
             self.events.guest(What::MonitorRestored, "connected to the monitor again");

@@ -230,6 +230,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_late_id_is_tried_again_and_nothing_else_is() {
+        let id = DeviceId::parse("lan").unwrap();
+        let step = |command, inverse| Step { command, arguments: serde_json::Map::new(), fd: None, inverse };
+        let mut steps = vec![
+            step("netdev_add", Inverse::NetdevDel(id.clone())),
+            step("device_add", Inverse::Unplug(id.clone())),
+            plan::set_link(&id, false),
+        ];
+        let done = || Some(Ok(serde_json::Value::Null));
+        let refused = |text: &str| Some(Err(Error::qmp("GenericError", text)));
+        let late = || refused("Duplicate ID 'lan' for device");
+        assert_eq!(behind_a_late_id(&steps, &[done(), late(), done()]), [1, 2]);
+        for replies in [
+            [done(), done(), done()],
+            [done(), refused("Duplicate ID 'lan' for netdev"), done()],
+            [refused("no"), late(), done()],
+        ] {
+            assert!(behind_a_late_id(&steps, &replies).is_empty(), "{replies:?}");
+        }
+        steps.last_mut().unwrap().fd = Some(0);
+        assert!(behind_a_late_id(&steps, &[done(), late(), refused("no")]).is_empty(), "its fd is gone");
+    }
+
+    #[test]
     fn absence_in_the_words_of_qemu_5_2_to_11_1() {
         for (class, text) in [
             ("DeviceNotFound", "Device 'x' not found"),
