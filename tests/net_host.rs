@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use kvm_hotplug::ErrorKind;
@@ -114,7 +115,7 @@ fn goes(name: &IfName) -> bool {
         if Instant::now() > end {
             return false;
         }
-        std::thread::sleep(Duration::from_millis(2));
+        thread::sleep(Duration::from_millis(2));
     }
     true
 }
@@ -194,6 +195,22 @@ fn a_taken_name_is_a_conflict_and_its_owner_is_left_alone() {
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
         assert!(interfaces().exists(&taken.0).unwrap());
     }
+}
+
+#[test]
+fn a_name_that_is_about_to_be_free_is_waited_for() {
+    let leaving = host().open(&request()).unwrap();
+    let wanted = TapRequest { name: Some(leaving.name.to_string()), ..request() };
+    let end = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(20));
+        drop(leaving);
+    });
+    let second = host().open_within(&wanted, Duration::from_secs(10)).unwrap();
+    end.join().unwrap();
+    assert_eq!(second.name.as_str(), wanted.name.unwrap());
+    let third = TapRequest { name: Some(second.name.to_string()), ..request() };
+    let error = host().open_within(&third, Duration::from_millis(20)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::fs::OpenOptions;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use once_cell::sync::OnceCell;
@@ -24,6 +26,8 @@ const MAX_NAME: usize = 15;
 const NEW_MTU: u32 = 1500;
 /// The tun driver's limit: 65535 less an Ethernet header (drivers/net/tun.c).
 const MAX_MTU: u32 = 65521;
+/// How often a name that is taken is asked for again: the kernel tells nobody that it is free.
+const NAME_POLL: Duration = Duration::from_millis(2);
 
 /// What a new tap shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,10 +90,23 @@ impl TunDevice {
 
     /// Makes a tap, configures it, joins it to its bridge and sets it up. After a failure there is no tap.
     pub fn open(&self, request: &TapRequest) -> Result<Tap> {
+        self.open_within(request, Duration::ZERO)
+    }
+
+    /// The same; an interface that has the name is given `patience` to go.
+    pub fn open_within(&self, request: &TapRequest, patience: Duration) -> Result<Tap> {
         let pattern = check(request)?;
         let first = self.queue()?;
         let flags = self.flags(first.as_fd(), request)?;
-        let name = attach(first.as_fd(), pattern, flags | tun::EXCL)?;
+        let end = Instant::now() + patience;
+        let name = loop {
+            match attach(first.as_fd(), pattern, flags | tun::EXCL) {
+                Err(error) if error.kind() == ErrorKind::Conflict && Instant::now() < end => {
+                    thread::sleep(NAME_POLL);
+                }
+                attached => break attached?,
+            }
+        };
         // The tap exists from here on; dropping its fds takes it back.
         let name = IfName::parse(&name)?;
         let host = Interfaces::open()?;
