@@ -1709,7 +1709,9 @@ int kvm_hotplug_del_many(struct kvm_hotplug *guest,
  * `ret_boot`: where to put the command; freed with kvm_boot_free(), which closes the descriptors of this process.
  * `reterr`: where to put the error, or NULL.
  *
- * Blocks: on opening images and on disk I/O. Threads: any.
+ * Blocks: on opening images and on disk I/O; and for up to half a second if a NIC's tap has a fixed name that is taken, as
+ * the kernel needs some milliseconds to take away the tap of a QEMU since 11 that has just ended (it polls by io_uring).
+ * Threads: any.
  *
  * Returns 0, or
  * - -EFAULT (runtime or ret_boot is NULL), -EBADF (no open handle; incoming_fd is not open), -EINVAL (malformed or
