@@ -107,6 +107,21 @@
 #define KVM_HOTPLUG_LIVE_ONLY 1
 
 /**
+ * Flag of requests: do not wait for QEMU or the guest.
+ *
+ * A removal: the guest is asked. The answer is KVM_HOTPLUG_PENDING unless the device is gone already.
+ *
+ * An add: everything is checked, opened and written down as ever, and errors about that are the call's own. The commands
+ * are sent, and the answer is KVM_HOTPLUG_PENDING with the id, the address and the generation that the device will have.
+ * kvm_hotplug_process(), called when kvm_hotplug_get_fd() is readable and every few seconds, takes in what QEMU answers.
+ * Then comes KVM_HOTPLUG_EVENT_ADDED or KVM_HOTPLUG_EVENT_ADD_FAILED, once for each device whose answer was PENDING, also
+ * when timeout_ms has passed without an answer; until then the device is not listed. One add is under way at a time: any
+ * other call that needs this guest waits for it. If the handle is closed before, the next one that opens the record
+ * completes the add or takes it back, as after a crash.
+ */
+#define KVM_HOTPLUG_NO_WAIT 32
+
+/**
  * Flag of requests: boot_index is given, also when it is 0.
  */
 #define KVM_HOTPLUG_BOOT_INDEX 2
@@ -136,12 +151,6 @@
  * native PCIe hotplug (QEMU 5.2 on q35).
  */
 #define KVM_HOTPLUG_DEFAULT_REMOVAL_TIMEOUT_MS 20000
-
-/**
- * Flag of struct kvm_hotplug_removal: ask the guest, but do not wait for it. The answer is KVM_HOTPLUG_PENDING unless
- * the device is gone already.
- */
-#define KVM_HOTPLUG_NO_WAIT 32
 
 /**
  * Flag of kvm_hotplug_resize_disk(): the disk may get smaller. What lies behind its new end is lost.
@@ -299,7 +308,8 @@ enum kvm_hotplug_answer {
     KVM_HOTPLUG_AFTER_REBOOT = 1,
     /**
      * A removal was asked for and the guest has not granted it yet: slot, id and backend stay taken. An event will
-     * follow; the device's reason says what the guest is doing. Do not tear anything down yet.
+     * follow; the device's reason says what the guest is doing. Do not tear anything down yet. Or an add was begun with
+     * KVM_HOTPLUG_NO_WAIT, and an event will say how it went.
      */
     KVM_HOTPLUG_PENDING = 2,
     /**
@@ -548,7 +558,7 @@ enum kvm_hotplug_detect_zeroes {
  */
 enum kvm_hotplug_event_type {
     /**
-     * A device of an interrupted add is in the guest, and recorded now.
+     * A device of an add with KVM_HOTPLUG_NO_WAIT, or of an interrupted one, is in the guest, and recorded now.
      */
     KVM_HOTPLUG_EVENT_ADDED = 1,
     /**
@@ -604,6 +614,11 @@ enum kvm_hotplug_event_type {
      * A QMP event as it came, after kvm_hotplug_watch_qmp(); fetch it with kvm_hotplug_next_event_json().
      */
     KVM_HOTPLUG_EVENT_QMP = 14,
+    /**
+     * A device of an add with KVM_HOTPLUG_NO_WAIT could not be added: error_kind, error_number and text say why. What had
+     * been done is taken back, but for what the text says is left behind.
+     */
+    KVM_HOTPLUG_EVENT_ADD_FAILED = 15,
 };
 
 /**
@@ -947,7 +962,8 @@ struct kvm_hotplug_nic {
      */
     uint32_t timeout_ms;
     /**
-     * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_TAP_OWNER, KVM_HOTPLUG_LINK_DOWN.
+     * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_TAP_OWNER, KVM_HOTPLUG_LINK_DOWN,
+     * KVM_HOTPLUG_NO_WAIT.
      */
     uint32_t flags;
     /**
@@ -1036,7 +1052,7 @@ struct kvm_hotplug_disk {
     uint32_t timeout_ms;
     /**
      * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_READ_ONLY, KVM_HOTPLUG_SHARE_RW,
-     * KVM_HOTPLUG_SCSI_ADDRESS.
+     * KVM_HOTPLUG_SCSI_ADDRESS, KVM_HOTPLUG_NO_WAIT.
      */
     uint32_t flags;
     /**
@@ -1095,7 +1111,8 @@ struct kvm_hotplug_batch {
      */
     uint32_t timeout_ms;
     /**
-     * For kvm_hotplug_del_many(): KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT.
+     * KVM_HOTPLUG_NO_WAIT, which for kvm_hotplug_add_many() counts for all devices if any of them has it; and for
+     * kvm_hotplug_del_many() KVM_HOTPLUG_LIVE_ONLY.
      */
     uint32_t flags;
 };
@@ -1394,7 +1411,7 @@ struct kvm_hotplug_controller {
      */
     uint32_t timeout_ms;
     /**
-     * KVM_HOTPLUG_LIVE_ONLY or 0.
+     * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT.
      */
     uint32_t flags;
 };
@@ -1448,6 +1465,14 @@ struct kvm_hotplug_event {
      * KVM_HOTPLUG_EVENT_SHUTDOWN, KVM_HOTPLUG_EVENT_RESET: 1 if the guest did it by itself.
      */
     uint32_t by_guest;
+    /**
+     * KVM_HOTPLUG_EVENT_ADD_FAILED: what kvm_hotplug_error_kind() would have returned for the call.
+     */
+    uint32_t error_kind;
+    /**
+     * KVM_HOTPLUG_EVENT_ADD_FAILED: the errno that the call would have returned, positive.
+     */
+    uint32_t error_number;
 };
 
 /**
@@ -1642,8 +1667,9 @@ extern "C" {
  * Blocks: up to the timeout; a few milliseconds for each device normally. Threads: any.
  *
  * Returns KVM_HOTPLUG_DONE (all in the guest), KVM_HOTPLUG_AFTER_REBOOT (some are recorded for the next boot, each device's
- * state says which), or an error as from kvm_hotplug_add_nic() and kvm_hotplug_add_disk(), of which the message says about
- * which device it is; -EINVAL also for ids and for flags, -E2BIG also for more devices than allowed.
+ * state says which), KVM_HOTPLUG_PENDING (with KVM_HOTPLUG_NO_WAIT; a device that is recorded for the next boot then only has an
+ * event if the others fail), or an error as from kvm_hotplug_add_nic() and kvm_hotplug_add_disk(), of which the message says about
+ * which device it is; -EINVAL also for ids and for other flags, -E2BIG also for more devices than allowed.
  *
  * On failure guest, host and record are as they were, unless kvm_hotplug_error_undo() says otherwise. An agent that dies
  * half-way leaves a journal from which the next one completes all of them or none.
@@ -1925,7 +1951,8 @@ int kvm_runtime_remove(struct kvm_runtime *runtime,
  *
  * Blocks: up to the timeout; a few milliseconds normally. Threads: any.
  *
- * Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why), or
+ * Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why),
+ * KVM_HOTPLUG_PENDING (with KVM_HOTPLUG_NO_WAIT), or
  * - -EFAULT (guest or controller is NULL), -EBADF (no open handle), -E2BIG (a field is set that this version does not have);
  * - -EINVAL (malformed fields, unknown flags), -ENOENT (no such bus), -EOPNOTSUPP (the pinned bus takes no devices;
  *   KVM_HOTPLUG_LIVE_ONLY), -EEXIST (the id exists with other settings: the message names the field);
@@ -1962,7 +1989,8 @@ int kvm_hotplug_add_controller(struct kvm_hotplug *guest,
  *
  * Blocks: up to the timeout, and on opening the image; a few milliseconds normally. Threads: any.
  *
- * Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why), or
+ * Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why),
+ * KVM_HOTPLUG_PENDING (with KVM_HOTPLUG_NO_WAIT), or
  * - -EFAULT (guest, disk or path is NULL), -EBADF (no open handle), -E2BIG (a field is set that this version does not
  *   have);
  * - -EINVAL (malformed or contradicting fields, unknown flags, a setting that the model does not have; the path is a
@@ -2191,8 +2219,9 @@ int kvm_hotplug_cancel(const struct kvm_hotplug *guest, struct kvm_hotplug_error
 int kvm_hotplug_get_fd(const struct kvm_hotplug *guest, struct kvm_hotplug_error **reterr);
 
 /**
- * Takes in what QEMU has said: finishes removals that the guest granted late (backend down, record updated), clears up
- * behind devices that the guest gave up by itself, and reconnects if the connection was lost. Removals that have been
+ * Takes in what QEMU has said: finishes adds that were not waited for, and removals that the guest granted late (backend down,
+ * record updated), clears up behind devices that the guest gave up by itself, and reconnects if the connection was lost. While
+ * QEMU is still at an add, everything else waits for that. Removals that have been
  * pending for over 10 s are asked for again, since a guest that was booting did not hear it; an agent that waits for one
  * therefore calls this every few seconds as well. It does not wait for news, only for the answers to the commands that
  * this takes.
@@ -2328,7 +2357,8 @@ int kvm_hotplug_move_nic(struct kvm_hotplug *guest,
  *
  * Blocks: up to the timeout; a few milliseconds normally. Threads: any.
  *
- * Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why), or
+ * Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why),
+ * KVM_HOTPLUG_PENDING (with KVM_HOTPLUG_NO_WAIT), or
  * - -EFAULT (guest or nic is NULL, or tap_fds with a count), -EBADF (no open handle, closed tap fd);
  * - -EINVAL (malformed or contradicting fields, unknown flags, an fd that is no tap, a bridge that is none), -E2BIG (a
  *   field is set that this version does not have);

@@ -6,6 +6,8 @@
 
 #[path = "hotplug_scripted/adding.rs"]
 mod adding;
+#[path = "hotplug_scripted/arriving.rs"]
+mod arriving;
 #[path = "hotplug_scripted/changing.rs"]
 mod changing;
 #[path = "hotplug_scripted/departing.rs"]
@@ -27,6 +29,7 @@ mod support;
 mod talking;
 
 use adding::*;
+use arriving::*;
 use changing::*;
 use departing::*;
 use many::*;
@@ -51,6 +54,14 @@ through_every_api! {
     what_waits_without_a_reason_says_so,
     an_attachment_has_a_generation,
     a_locked_image_is_told_apart,
+    // arriving
+    an_add_that_is_not_waited_for_ends_with_an_event,
+    a_call_that_needs_the_guest_waits_for_the_add,
+    an_add_that_qemu_refuses_is_taken_back_and_told,
+    an_add_without_an_answer_fails_at_its_deadline,
+    a_connection_lost_during_an_add_is_asked_about,
+    a_closed_handle_leaves_the_add_to_the_next_one,
+    many_that_are_not_waited_for,
     // placing
     pinned_addresses,
     pinned_addresses_on_q35,

@@ -63,6 +63,7 @@ fn rust_and_c_agree_on_the_structs() {
         }
         kvm_hotplug_event {
             id, text, generation, lost, event_type, device_type, times, action, write, no_space, by_guest,
+            error_kind, error_number,
         }
         kvm_hotplug_command { execute, arguments, fd, timeout_ms, flags, reserved }
         kvm_hotplug_nic {

@@ -8,8 +8,8 @@ use super::disk::{self, kvm_hotplug_disk};
 use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, kvm_hotplug};
-use super::nic::{self, KVM_HOTPLUG_LIVE_ONLY, kvm_hotplug_nic};
-use super::removal::{KVM_HOTPLUG_DEFAULT_REMOVAL_TIMEOUT_MS, KVM_HOTPLUG_NO_WAIT};
+use super::nic::{self, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, kvm_hotplug_nic};
+use super::removal::KVM_HOTPLUG_DEFAULT_REMOVAL_TIMEOUT_MS;
 use crate::error::{Error, Result};
 use crate::hotplug::{Addition, Outcome};
 
@@ -39,7 +39,8 @@ pub struct kvm_hotplug_batch {
     pub id_count: usize,
     /// Milliseconds for all of it; 0 means 5000 for kvm_hotplug_add_many() and 20000 for kvm_hotplug_del_many().
     pub timeout_ms: u32,
-    /// For kvm_hotplug_del_many(): KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT.
+    /// KVM_HOTPLUG_NO_WAIT, which for kvm_hotplug_add_many() counts for all devices if any of them has it; and for
+    /// kvm_hotplug_del_many() KVM_HOTPLUG_LIVE_ONLY.
     pub flags: u32,
 }
 
@@ -63,8 +64,9 @@ unsafe impl Plain for kvm_hotplug_batch {}
 /// Blocks: up to the timeout; a few milliseconds for each device normally. Threads: any.
 ///
 /// Returns KVM_HOTPLUG_DONE (all in the guest), KVM_HOTPLUG_AFTER_REBOOT (some are recorded for the next boot, each device's
-/// state says which), or an error as from kvm_hotplug_add_nic() and kvm_hotplug_add_disk(), of which the message says about
-/// which device it is; -EINVAL also for ids and for flags, -E2BIG also for more devices than allowed.
+/// state says which), KVM_HOTPLUG_PENDING (with KVM_HOTPLUG_NO_WAIT; a device that is recorded for the next boot then only has an
+/// event if the others fail), or an error as from kvm_hotplug_add_nic() and kvm_hotplug_add_disk(), of which the message says about
+/// which device it is; -EINVAL also for ids and for other flags, -E2BIG also for more devices than allowed.
 ///
 /// On failure guest, host and record are as they were, unless kvm_hotplug_error_undo() says otherwise. An agent that dies
 /// half-way leaves a journal from which the next one completes all of them or none.
@@ -83,7 +85,7 @@ pub unsafe extern "C" fn kvm_hotplug_add_many(
     let work = || {
         // SAFETY: the caller vouches for handle and struct.
         let (guest, batch) = unsafe { (kvm_hotplug::get(guest)?, read_struct(batch, batch_size, "batch")?) };
-        check_flags(batch.flags, 0, "batch flags")?;
+        check_flags(batch.flags, KVM_HOTPLUG_NO_WAIT, "batch flags")?;
         if batch.id_count > 0 {
             return Err(Error::invalid("ids are for kvm_hotplug_del_many(); name nics and disks here"));
         }
@@ -171,14 +173,21 @@ unsafe fn additions(batch: &kvm_hotplug_batch) -> Result<Vec<Addition>> {
     let mut additions = Vec::with_capacity(batch.nic_count + batch.disk_count);
     for index in 0..batch.nic_count {
         // SAFETY: the caller vouches for the array and the strings in it.
-        let request =
-            unsafe { element(batch.nics, batch.nic_size, index, "nics").and_then(|nic| nic::request(&nic)) };
+        let request = unsafe {
+            element(batch.nics, batch.nic_size, index, "nics").and_then(|mut nic| {
+                nic.flags |= batch.flags;
+                nic::request(&nic)
+            })
+        };
         additions.push(Addition::Nic(named(request, "nics", index)?));
     }
     for index in 0..batch.disk_count {
         // SAFETY: as above.
         let request = unsafe {
-            element(batch.disks, batch.disk_size, index, "disks").and_then(|disk| disk::request(&disk))
+            element(batch.disks, batch.disk_size, index, "disks").and_then(|mut disk| {
+                disk.flags |= batch.flags;
+                disk::request(&disk)
+            })
         };
         additions.push(Addition::Disk(named(request, "disks", index)?));
     }

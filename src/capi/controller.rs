@@ -7,7 +7,7 @@ use super::device::kvm_hotplug_device;
 use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer, kvm_hotplug};
-use super::nic::{KVM_HOTPLUG_LIVE_ONLY, narrow, wish};
+use super::nic::{KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, narrow, wish};
 use crate::error::Result;
 use crate::hotplug::ControllerRequest;
 use crate::scsi::ControllerSpec;
@@ -30,7 +30,7 @@ pub struct kvm_hotplug_controller {
     pub slot: u32,
     /// Milliseconds for all of it; 0 means 5000.
     pub timeout_ms: u32,
-    /// KVM_HOTPLUG_LIVE_ONLY or 0.
+    /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT.
     pub flags: u32,
 }
 
@@ -49,7 +49,8 @@ unsafe impl Plain for kvm_hotplug_controller {}
 ///
 /// Blocks: up to the timeout; a few milliseconds normally. Threads: any.
 ///
-/// Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why), or
+/// Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why),
+/// KVM_HOTPLUG_PENDING (with KVM_HOTPLUG_NO_WAIT), or
 /// - -EFAULT (guest or controller is NULL), -EBADF (no open handle), -E2BIG (a field is set that this version does not have);
 /// - -EINVAL (malformed fields, unknown flags), -ENOENT (no such bus), -EOPNOTSUPP (the pinned bus takes no devices;
 ///   KVM_HOTPLUG_LIVE_ONLY), -EEXIST (the id exists with other settings: the message names the field);
@@ -93,7 +94,7 @@ pub unsafe extern "C" fn kvm_hotplug_add_controller(
 /// Its strings are NULL or valid as described.
 pub(super) unsafe fn request(controller: &kvm_hotplug_controller) -> Result<ControllerRequest> {
     let kvm_hotplug_controller { id, model, bus, queues, slot, flags, .. } = *controller;
-    check_flags(flags, KVM_HOTPLUG_LIVE_ONLY, "controller flags")?;
+    check_flags(flags, KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_NO_WAIT, "controller flags")?;
     // SAFETY: passed on.
     let (wish, model) = unsafe { (wish(id, bus, slot, flags)?, optional_str(model, "model")?) };
     let mut spec = ControllerSpec::default();

@@ -16,7 +16,8 @@ pub enum kvm_hotplug_answer {
     /// Recorded only: takes effect with the next boot. The device's reason says why.
     KVM_HOTPLUG_AFTER_REBOOT = 1,
     /// A removal was asked for and the guest has not granted it yet: slot, id and backend stay taken. An event will
-    /// follow; the device's reason says what the guest is doing. Do not tear anything down yet.
+    /// follow; the device's reason says what the guest is doing. Do not tear anything down yet. Or an add was begun with
+    /// KVM_HOTPLUG_NO_WAIT, and an event will say how it went.
     KVM_HOTPLUG_PENDING = 2,
     /// There is no such device, neither in the record nor in the guest.
     KVM_HOTPLUG_ABSENT = 3,

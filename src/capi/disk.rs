@@ -8,7 +8,9 @@ use super::device::kvm_hotplug_device;
 use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer, kvm_hotplug};
-use super::nic::{KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_LIVE_ONLY, boot_index, narrow, wish};
+use super::nic::{
+    KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, boot_index, narrow, wish,
+};
 use crate::disk::{Aio, Cache, DetectZeroes, Discard, DiskSpec, Format, FormatRequest};
 use crate::error::{Error, Result};
 use crate::hotplug::{DiskRequest, Wish};
@@ -133,7 +135,7 @@ pub struct kvm_hotplug_disk {
     /// Milliseconds for all of it; 0 means 5000.
     pub timeout_ms: u32,
     /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_READ_ONLY, KVM_HOTPLUG_SHARE_RW,
-    /// KVM_HOTPLUG_SCSI_ADDRESS.
+    /// KVM_HOTPLUG_SCSI_ADDRESS, KVM_HOTPLUG_NO_WAIT.
     pub flags: u32,
     /// World wide name the guest sees, for "scsi-hd"; 0 for none.
     pub wwn: u64,
@@ -164,7 +166,8 @@ unsafe impl Plain for kvm_hotplug_disk {}
 ///
 /// Blocks: up to the timeout, and on opening the image; a few milliseconds normally. Threads: any.
 ///
-/// Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why), or
+/// Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why),
+/// KVM_HOTPLUG_PENDING (with KVM_HOTPLUG_NO_WAIT), or
 /// - -EFAULT (guest, disk or path is NULL), -EBADF (no open handle), -E2BIG (a field is set that this version does not
 ///   have);
 /// - -EINVAL (malformed or contradicting fields, unknown flags, a setting that the model does not have; the path is a
@@ -216,7 +219,8 @@ pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
         | KVM_HOTPLUG_BOOT_INDEX
         | KVM_HOTPLUG_READ_ONLY
         | KVM_HOTPLUG_SHARE_RW
-        | KVM_HOTPLUG_SCSI_ADDRESS;
+        | KVM_HOTPLUG_SCSI_ADDRESS
+        | KVM_HOTPLUG_NO_WAIT;
     check_flags(disk.flags, known, "disk flags")?;
     // SAFETY: passed on.
     let path = unsafe { required_path(disk.path, "path") }?;

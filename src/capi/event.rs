@@ -13,7 +13,7 @@ use crate::hotplug::{Event, IoAction, What};
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum kvm_hotplug_event_type {
-    /// A device of an interrupted add is in the guest, and recorded now.
+    /// A device of an add with KVM_HOTPLUG_NO_WAIT, or of an interrupted one, is in the guest, and recorded now.
     KVM_HOTPLUG_EVENT_ADDED = 1,
     /// A removal that was pending has finished: storage or tap may be torn down.
     KVM_HOTPLUG_EVENT_REMOVED = 2,
@@ -42,6 +42,9 @@ pub enum kvm_hotplug_event_type {
     KVM_HOTPLUG_EVENT_PANICKED = 13,
     /// A QMP event as it came, after kvm_hotplug_watch_qmp(); fetch it with kvm_hotplug_next_event_json().
     KVM_HOTPLUG_EVENT_QMP = 14,
+    /// A device of an add with KVM_HOTPLUG_NO_WAIT could not be added: error_kind, error_number and text say why. What had
+    /// been done is taken back, but for what the text says is left behind.
+    KVM_HOTPLUG_EVENT_ADD_FAILED = 15,
 }
 
 /// What QEMU did about a failed request to a disk.
@@ -83,6 +86,10 @@ pub struct kvm_hotplug_event {
     pub no_space: u32,
     /// KVM_HOTPLUG_EVENT_SHUTDOWN, KVM_HOTPLUG_EVENT_RESET: 1 if the guest did it by itself.
     pub by_guest: u32,
+    /// KVM_HOTPLUG_EVENT_ADD_FAILED: what kvm_hotplug_error_kind() would have returned for the call.
+    pub error_kind: u32,
+    /// KVM_HOTPLUG_EVENT_ADD_FAILED: the errno that the call would have returned, positive.
+    pub error_number: u32,
 }
 
 // SAFETY: repr(C), integers and arrays of them only.
@@ -105,9 +112,14 @@ impl From<&Event> for kvm_hotplug_event {
             What::Reset { .. } => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_RESET, 0),
             What::Panicked => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_PANICKED, 0),
             What::Qmp => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_QMP, 0),
+            What::AddFailed(_) => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_ADD_FAILED, 0),
         };
         let io_error = match event.what {
             What::IoError(error) => Some(error),
+            _ => None,
+        };
+        let failure = match event.what {
+            What::AddFailed(failure) => Some(failure),
             _ => None,
         };
         let by_guest =
@@ -125,6 +137,8 @@ impl From<&Event> for kvm_hotplug_event {
             write: io_error.map_or(0, |error| error.write.into()),
             no_space: io_error.map_or(0, |error| error.no_space.into()),
             by_guest: by_guest.into(),
+            error_kind: failure.map_or(0, |failure| (failure.kind as i32).unsigned_abs()),
+            error_number: failure.map_or(0, |failure| failure.errno.unsigned_abs()),
         }
     }
 }

@@ -171,8 +171,9 @@ pub unsafe extern "C" fn kvm_hotplug_get_fd(
     unsafe { guard::call(reterr, work) }
 }
 
-/// Takes in what QEMU has said: finishes removals that the guest granted late (backend down, record updated), clears up
-/// behind devices that the guest gave up by itself, and reconnects if the connection was lost. Removals that have been
+/// Takes in what QEMU has said: finishes adds that were not waited for, and removals that the guest granted late (backend down,
+/// record updated), clears up behind devices that the guest gave up by itself, and reconnects if the connection was lost. While
+/// QEMU is still at an add, everything else waits for that. Removals that have been
 /// pending for over 10 s are asked for again, since a guest that was booting did not hear it; an agent that waits for one
 /// therefore calls this every few seconds as well. It does not wait for news, only for the answers to the commands that
 /// this takes.

@@ -16,6 +16,18 @@ use crate::net::vhost::VhostMode;
 /// Flag of requests: live or not at all. What would take effect after a reboot fails with -EOPNOTSUPP, and nothing is
 /// recorded.
 pub const KVM_HOTPLUG_LIVE_ONLY: u32 = 1;
+/// Flag of requests: do not wait for QEMU or the guest.
+///
+/// A removal: the guest is asked. The answer is KVM_HOTPLUG_PENDING unless the device is gone already.
+///
+/// An add: everything is checked, opened and written down as ever, and errors about that are the call's own. The commands
+/// are sent, and the answer is KVM_HOTPLUG_PENDING with the id, the address and the generation that the device will have.
+/// kvm_hotplug_process(), called when kvm_hotplug_get_fd() is readable and every few seconds, takes in what QEMU answers.
+/// Then comes KVM_HOTPLUG_EVENT_ADDED or KVM_HOTPLUG_EVENT_ADD_FAILED, once for each device whose answer was PENDING, also
+/// when timeout_ms has passed without an answer; until then the device is not listed. One add is under way at a time: any
+/// other call that needs this guest waits for it. If the handle is closed before, the next one that opens the record
+/// completes the add or takes it back, as after a crash.
+pub const KVM_HOTPLUG_NO_WAIT: u32 = 32;
 /// Flag of requests: boot_index is given, also when it is 0.
 pub const KVM_HOTPLUG_BOOT_INDEX: u32 = 2;
 /// Flag of struct kvm_hotplug_nic: tap_owner is given, also when it is 0.
@@ -77,7 +89,8 @@ pub struct kvm_hotplug_nic {
     pub tap_owner: u32,
     /// Milliseconds for all of it; 0 means 5000.
     pub timeout_ms: u32,
-    /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_TAP_OWNER, KVM_HOTPLUG_LINK_DOWN.
+    /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_TAP_OWNER, KVM_HOTPLUG_LINK_DOWN,
+    /// KVM_HOTPLUG_NO_WAIT.
     pub flags: u32,
     /// Must be 0.
     pub reserved: u32,
@@ -98,7 +111,8 @@ unsafe impl Plain for kvm_hotplug_nic {}
 ///
 /// Blocks: up to the timeout; a few milliseconds normally. Threads: any.
 ///
-/// Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why), or
+/// Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why),
+/// KVM_HOTPLUG_PENDING (with KVM_HOTPLUG_NO_WAIT), or
 /// - -EFAULT (guest or nic is NULL, or tap_fds with a count), -EBADF (no open handle, closed tap fd);
 /// - -EINVAL (malformed or contradicting fields, unknown flags, an fd that is no tap, a bridge that is none), -E2BIG (a
 ///   field is set that this version does not have);
@@ -143,8 +157,11 @@ pub unsafe extern "C" fn kvm_hotplug_add_nic(
 /// # Safety
 /// Its strings and array are NULL or valid as described.
 pub(super) unsafe fn request(nic: &kvm_hotplug_nic) -> Result<NicRequest> {
-    let known =
-        KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_BOOT_INDEX | KVM_HOTPLUG_TAP_OWNER | KVM_HOTPLUG_LINK_DOWN;
+    let known = KVM_HOTPLUG_LIVE_ONLY
+        | KVM_HOTPLUG_BOOT_INDEX
+        | KVM_HOTPLUG_TAP_OWNER
+        | KVM_HOTPLUG_LINK_DOWN
+        | KVM_HOTPLUG_NO_WAIT;
     check_flags(nic.flags, known, "nic flags")?;
     check_reserved(nic.reserved, "nic")?;
     // SAFETY: passed on.
@@ -237,5 +254,6 @@ pub(super) unsafe fn wish(id: *const c_char, bus: *const c_char, slot: u32, flag
         }
     };
     let live_only = flags & KVM_HOTPLUG_LIVE_ONLY != 0;
-    Ok(Wish { id: id.map(DeviceId::parse).transpose()?, address, scsi_bus: None, live_only })
+    let no_wait = flags & KVM_HOTPLUG_NO_WAIT != 0;
+    Ok(Wish { id: id.map(DeviceId::parse).transpose()?, address, scsi_bus: None, live_only, no_wait })
 }

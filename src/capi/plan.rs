@@ -9,8 +9,8 @@ use super::disk::{self, kvm_hotplug_disk};
 use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, kvm_hotplug};
-use super::nic::{self, KVM_HOTPLUG_LIVE_ONLY, kvm_hotplug_nic};
-use super::removal::{KVM_HOTPLUG_NO_WAIT, kvm_hotplug_removal};
+use super::nic::{self, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, kvm_hotplug_nic};
+use super::removal::kvm_hotplug_removal;
 use crate::error::Result;
 use crate::hotplug::{Preview, Removal};
 

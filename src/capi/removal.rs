@@ -7,7 +7,7 @@ use super::device::kvm_hotplug_device;
 use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::{check_device_out, give_answer, kvm_hotplug};
-use super::nic::KVM_HOTPLUG_LIVE_ONLY;
+use super::nic::{KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT};
 use crate::error::Result;
 use crate::hotplug::{Outcome, Removal};
 use crate::runtime::DeviceKind;
@@ -15,10 +15,6 @@ use crate::runtime::DeviceKind;
 /// Timeout of removals that get 0, in milliseconds. Guests take 30 to 190 ms when they are idle, and over 15 s with
 /// native PCIe hotplug (QEMU 5.2 on q35).
 pub const KVM_HOTPLUG_DEFAULT_REMOVAL_TIMEOUT_MS: u32 = 20000;
-
-/// Flag of struct kvm_hotplug_removal: ask the guest, but do not wait for it. The answer is KVM_HOTPLUG_PENDING unless
-/// the device is gone already.
-pub const KVM_HOTPLUG_NO_WAIT: u32 = 32;
 
 /// A removal.
 #[repr(C)]

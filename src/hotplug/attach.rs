@@ -23,6 +23,8 @@ pub struct Wish {
     pub scsi_bus: Option<BusName>,
     /// Live or not at all: what would wait for a reboot is an error.
     pub live_only: bool,
+    /// Leave QEMU's answers for later; an event says how it went.
+    pub no_wait: bool,
 }
 
 /// A device with everything on the host opened, ready to go into the guest.

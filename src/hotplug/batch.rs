@@ -47,7 +47,8 @@ impl Addition {
 }
 
 /// What is to be done about one of them.
-enum Item {
+#[derive(Debug)]
+pub(super) enum Item {
     /// Nothing: it is there already.
     Answered(Outcome),
     /// It is recorded for the next boot.
@@ -57,30 +58,35 @@ enum Item {
 }
 
 /// Everything for one try.
-struct Try {
+#[derive(Debug)]
+pub(super) struct Try {
     /// In the order in which they are plugged in; a SCSI controller that comes with a disk before it.
-    devices: Vec<Device>,
-    stages: Vec<plan::Stage>,
-    next: Record,
+    pub(super) devices: Vec<Device>,
+    pub(super) stages: Vec<plan::Stage>,
+    pub(super) next: Record,
 }
 
 impl Session {
     /// Adds all of them as one operation, all or nothing; the answers are in the same order.
     pub(super) fn add_all(&mut self, additions: Vec<Addition>, deadline: &Deadline) -> Result<Vec<Outcome>> {
-        let done = self.open_all(additions, deadline).and_then(|mut items| {
+        let no_wait = additions.iter().any(|addition| addition.wish().no_wait);
+        let answers = self.open_all(additions, deadline).and_then(|mut items| {
+            if no_wait && items.iter().any(|item| matches!(item, Item::Plug { .. })) {
+                return self.begin_arrival(items, deadline);
+            }
             self.attach_all(&mut items, deadline)?;
-            Ok(items)
+            Ok(items.into_iter().filter_map(Item::into_answer).collect())
         });
-        if done.is_err() {
+        self.end_add(answers.is_ok());
+        answers
+    }
+
+    /// Places that were given are taken by devices now, or free again.
+    pub(super) fn end_add(&mut self, done: bool) {
+        if !done {
             self.expect_nothing();
         }
         self.upcoming.clear();
-        let answer = |item| match item {
-            Item::Answered(outcome) => Some(outcome),
-            Item::Later(device, why) => Some(Outcome::AfterReboot(device, why)),
-            Item::Plug { device, .. } => device.map(Outcome::Done),
-        };
-        Ok(done?.into_iter().filter_map(answer).collect())
     }
 
     /// Opens what stands behind each, and gives each a place, so that the next one does not get the same.
@@ -167,8 +173,8 @@ impl Session {
                 Err(failure) => failure,
             };
             self.expect_nothing();
-            let misplaced = matches!(error.kind(), ErrorKind::AddressTaken | ErrorKind::NotHotpluggable)
-                && device.is_some_and(|device| is_free_to_move(items, &device));
+            let misplaced =
+                is_misplaced(&error) && device.is_some_and(|device| is_free_to_move(items, &device));
             if !misplaced || mends == 0 || !error.left().is_empty() {
                 return Err(error);
             }
@@ -209,9 +215,19 @@ impl Session {
         }
         let fds: Vec<&OwnedFd> = items.iter().flat_map(Item::fds).collect();
         let done = self.plug(&devices, &stages, &fds, next, deadline);
+        self.attached(done, &devices, upcoming)
+    }
+
+    /// What has become of a try with these devices.
+    pub(super) fn attached(
+        &mut self,
+        done: std::result::Result<(), Failure>,
+        devices: &[Device],
+        upcoming: Vec<Device>,
+    ) -> std::result::Result<(), Failure> {
         if let Err(failure) = done {
             self.upcoming = upcoming;
-            return Err(failure.about(&devices));
+            return Err(failure.about(devices));
         }
         Ok(self.record_the_rest(&upcoming)?)
     }
@@ -231,7 +247,7 @@ impl Session {
     }
 
     /// Places, ids and steps for all of them.
-    fn try_places(&mut self, items: &mut [Item]) -> Result<Try> {
+    pub(super) fn try_places(&mut self, items: &mut [Item]) -> Result<Try> {
         self.expect_nothing();
         let mut made = Try { devices: Vec::new(), stages: Vec::new(), next: self.next_record() };
         let mut plans = Vec::new();
@@ -263,12 +279,25 @@ impl Session {
 }
 
 impl Item {
-    fn fds(&self) -> &[OwnedFd] {
+    fn into_answer(self) -> Option<Outcome> {
+        match self {
+            Self::Answered(outcome) => Some(outcome),
+            Self::Later(device, why) => Some(Outcome::AfterReboot(device, why)),
+            Self::Plug { device, .. } => device.map(Outcome::Done),
+        }
+    }
+
+    pub(super) fn fds(&self) -> &[OwnedFd] {
         match self {
             Self::Plug { attach, .. } => &attach.fds,
             Self::Answered(_) | Self::Later(..) => &[],
         }
     }
+}
+
+/// Whether the picture of the guest was wrong about a place.
+pub(super) fn is_misplaced(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::AddressTaken | ErrorKind::NotHotpluggable)
 }
 
 /// Whether the caller left open where this device goes. One whose id was not asked for has it from its place.

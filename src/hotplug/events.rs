@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
+use crate::error::ErrorKind;
 use crate::qmp::{self, readable};
 use crate::runtime::{Device, DeviceKind};
 
@@ -42,7 +43,7 @@ pub struct Subject {
 /// Kinds of news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// A device of an interrupted add is in the guest and recorded now.
+    /// A device of an interrupted add, or of one that was not waited for, is in the guest and recorded now.
     Added,
     /// A device is gone; its storage or tap may be torn down.
     Removed,
@@ -76,6 +77,17 @@ pub enum What {
     Panicked,
     /// A QMP event, as it came.
     Qmp,
+    /// An add that was not waited for has failed, and is taken back; the text says why.
+    AddFailed(AddFailure),
+}
+
+/// The numbers of the error that the add would have failed with if it had been waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddFailure {
+    /// Its kind.
+    pub kind: ErrorKind,
+    /// Its errno, positive.
+    pub errno: i32,
 }
 
 /// What QEMU says about a failed request of the guest.
@@ -117,6 +129,7 @@ impl What {
             Self::Reset { .. } => "reset",
             Self::Panicked => "panicked",
             Self::Qmp => "qmp",
+            Self::AddFailed(_) => "add-failed",
         }
     }
 }
@@ -153,6 +166,9 @@ impl Event {
             }
             What::Lost(count) => json!({ "lost": count }),
             What::Shutdown { by_guest } | What::Reset { by_guest } => json!({ "by_guest": by_guest }),
+            What::AddFailed(failure) => {
+                json!({ "error_kind": failure.kind as i32, "error_number": failure.errno })
+            }
             What::IoError(error) => json!({
                 "operation": if error.write { "write" } else { "read" },
                 "action": error.action.word(),

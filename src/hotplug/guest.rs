@@ -197,12 +197,14 @@ impl Guest {
         })
     }
 
-    /// Takes in what the monitor has said, finishes late removals, repeats requests that the guest may not have heard,
-    /// and reconnects if the connection was lost. Answers how many events can be fetched.
+    /// Takes in what the monitor has said, finishes late adds and removals, repeats requests that the guest may not have
+    /// heard, and reconnects if the connection was lost. Answers how many events can be fetched.
     pub fn process(&self, timeout: Duration) -> Result<usize> {
         self.call("process", timeout, |session, deadline| {
-            session.ready(deadline)?;
-            session.ask_again_where_due(deadline)?;
+            if session.advance_arrival(deadline) {
+                session.ready(deadline)?;
+                session.ask_again_where_due(deadline)?;
+            }
             Ok(session.events.len())
         })
     }

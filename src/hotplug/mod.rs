@@ -1,5 +1,6 @@
 //! A live guest: adding and removing NICs, disks and SCSI controllers as transactions against its monitor and its record.
 
+mod arrival;
 mod asking;
 mod attach;
 mod batch;
@@ -37,7 +38,7 @@ pub use attach::Wish;
 pub use batch::Addition;
 pub use controller::ControllerRequest;
 pub use disk::DiskRequest;
-pub use events::{Event, IoAction, IoError, Subject, What};
+pub use events::{AddFailure, Event, IoAction, IoError, Subject, What};
 pub use guest::{DeviceState, Guest, Listed, SlotLine, SlotUse};
 pub use nic::{NicRequest, TapSource};
 pub use outcome::{AfterReboot, Outcome, Waiting};

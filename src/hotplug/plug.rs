@@ -63,9 +63,20 @@ impl Session {
         if devices.is_empty() {
             return self.runtime().replace(next).map_err(Failure::from);
         }
-        // Written and synced before the first command: of all that may fail afterwards, a full disk is the likeliest.
         let staged = self.prepare(&next, devices)?;
         let verdict = transaction::run(self.monitor()?, stages, fds, deadline);
+        self.conclude(devices, staged, next, verdict, deadline)
+    }
+
+    /// The record with the devices, or everything as it was.
+    pub(super) fn conclude(
+        &mut self,
+        devices: &[Device],
+        staged: Staged,
+        next: Record,
+        verdict: Verdict,
+        deadline: &Deadline,
+    ) -> std::result::Result<(), Failure> {
         self.log.write(Level::Debug, || format!("{}: {verdict:?}", ids(devices)));
         match verdict {
             Verdict::Done => self.commit(devices, staged, next).map_err(|error| {
@@ -90,8 +101,9 @@ impl Session {
         Ok(())
     }
 
-    /// Puts the new record and the intent on disk, in that order.
-    fn prepare(&self, next: &Record, devices: &[Device]) -> Result<Staged> {
+    /// Puts the new record and the intent on disk, in that order, and both before the first command: of all that may fail
+    /// afterwards, a full disk is the likeliest.
+    pub(super) fn prepare(&self, next: &Record, devices: &[Device]) -> Result<Staged> {
         let mut runtime = self.runtime();
         let staged = runtime.stage(next)?;
         runtime.write_journal(|journal| journal.note_add(devices))?;

@@ -70,6 +70,7 @@ impl Session {
         if !is_model_name(&raw.name) {
             return Err(Error::invalid(format!("{:?} is not the name of a QMP command", raw.name)));
         }
+        self.finish_arrival(deadline)?;
         self.connect(deadline)?;
         self.absorb();
         let effect = effect(&raw.name, &raw.arguments, |value| self.names_ours(value));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::arrival::Arrival;
 use super::events::{EventLog, What};
 use super::outcome::Waiting;
 use super::places::Places;
@@ -115,6 +116,8 @@ pub(super) struct Session {
     pub(super) unheard_of: bool,
     /// Devices that the call of the moment has given a place, and not plugged in yet.
     pub(super) upcoming: Vec<Device>,
+    /// The add that is under way without anybody waiting for it.
+    pub(super) arrival: Option<Arrival>,
     /// Taps of NICs that have left, until QEMU has closed them.
     pub(super) held_taps: Vec<HeldTap>,
     /// Devices of ours that QEMU has said are gone, backend and record still to be cleared.
@@ -159,6 +162,7 @@ impl Session {
             ghosts: BTreeSet::new(),
             unheard_of: false,
             upcoming: Vec::new(),
+            arrival: None,
             held_taps: Vec::new(),
             departed: Vec::new(),
             watching: false,
@@ -210,8 +214,14 @@ impl Session {
             .ok_or_else(|| Error::new(ErrorKind::MonitorLost, "the connection to the monitor is gone"))
     }
 
+    /// The connection, also one that is lost, whose last answers may still be there.
+    pub(super) fn connection(&mut self) -> Option<&mut Monitor> {
+        self.monitor.as_mut()
+    }
+
     /// Brings connection and picture of the guest up to date. In steady state this asks nothing.
     pub(super) fn ready(&mut self, deadline: &Deadline) -> Result<()> {
+        self.finish_arrival(deadline)?;
         self.connect(deadline)?;
         self.absorb();
         if !self.stale {
@@ -490,7 +500,9 @@ impl Session {
 
     /// Makes the descriptor readable while there is something to fetch or to do.
     pub(super) fn show_readiness(&mut self) {
-        let waiting = !self.departed.is_empty() || self.monitor.as_ref().is_some_and(Monitor::has_events);
+        // What has been heard during an add waits for its end, which is heard as well.
+        let waiting = self.arrival.is_none()
+            && (!self.departed.is_empty() || self.monitor.as_ref().is_some_and(Monitor::has_events));
         self.readiness.show(waiting || !self.events.is_empty());
     }
 }

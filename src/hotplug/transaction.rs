@@ -37,63 +37,85 @@ pub(super) struct Refusal {
     pub(super) inverses: Vec<Inverse>,
 }
 
+/// What has been done of a plan so far.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// What takes it back, oldest first.
+    done: Vec<Inverse>,
+}
+
 /// Runs stage after stage, up to the first one that is not done.
 pub(super) fn run(monitor: &mut Monitor, stages: &[Stage], fds: &[&OwnedFd], deadline: &Deadline) -> Verdict {
-    let mut done: Vec<Inverse> = Vec::new();
+    let mut progress = Progress::default();
     for steps in stages {
-        match run_stage(monitor, steps, fds, deadline) {
-            Verdict::Done => done.extend(steps.iter().map(|step| step.inverse.clone())),
-            Verdict::Refused(mut refusal) => {
-                refusal.inverses.extend(done.into_iter().rev());
-                return Verdict::Refused(refusal);
-            }
-            unknown @ Verdict::Unknown(_) => return unknown,
+        let commands = commands(steps, fds);
+        let batch = monitor.run(&commands, deadline);
+        match progress.judge(monitor, steps, &commands, batch, deadline) {
+            Verdict::Done => {}
+            other => return other,
         }
     }
     Verdict::Done
 }
 
-/// Sends all steps in one write and waits once. QEMU runs them in order, and a step whose predecessor failed fails
-/// too, since it names what the other would have made.
-fn run_stage(monitor: &mut Monitor, steps: &[Step], fds: &[&OwnedFd], deadline: &Deadline) -> Verdict {
-    let mut commands = Vec::with_capacity(steps.len());
-    for step in steps {
+/// All steps of a stage, for one write and one wait. QEMU runs them in order, and a step whose predecessor failed fails too,
+/// since it names what the other would have made.
+pub(super) fn commands<'a>(steps: &'a [Step], fds: &'a [&'a OwnedFd]) -> Vec<Command<'a>> {
+    let command = |step: &'a Step| {
         let mut command = Command::borrowing(step.command, &step.arguments);
         command.fd = step.fd.and_then(|index| fds.get(index)).map(|fd| fd.as_fd());
-        commands.push(command);
-    }
-    let batch = run_until_ids_are_free(monitor, steps, &commands, deadline);
-    let refused = steps.iter().zip(&batch.replies).find_map(|(step, reply)| match reply {
-        Some(Err(error)) => Some((refusal(error, step), step)),
-        _ => None,
-    });
-    match (batch.failure, refused) {
-        (Some(error), None) => Verdict::Unknown(error.with_step(first_unanswered(steps, &batch.replies))),
-        (Some(error), Some((refused, _))) => {
-            Verdict::Unknown(refused.context(format!("{error}; before that")))
+        command
+    };
+    steps.iter().map(command).collect()
+}
+
+impl Progress {
+    /// What the answers to the commands of a stage come to.
+    pub(super) fn judge(
+        &mut self,
+        monitor: &mut Monitor,
+        steps: &[Step],
+        commands: &[Command<'_>],
+        answers: Batch,
+        deadline: &Deadline,
+    ) -> Verdict {
+        let batch = run_until_ids_are_free(monitor, steps, commands, answers, deadline);
+        let refused = steps.iter().zip(&batch.replies).find_map(|(step, reply)| match reply {
+            Some(Err(error)) => Some((refusal(error, step), step)),
+            _ => None,
+        });
+        match (batch.failure, refused) {
+            (Some(error), None) => Verdict::Unknown(error.with_step(first_unanswered(steps, &batch.replies))),
+            (Some(error), Some((refused, _))) => {
+                Verdict::Unknown(refused.context(format!("{error}; before that")))
+            }
+            (None, Some((error, step))) => {
+                let mut inverses = inverses(steps, &batch.replies, monitor.version());
+                inverses.extend(std::mem::take(&mut self.done).into_iter().rev());
+                let device = match &step.inverse {
+                    Inverse::Unplug(id) => Some(id.clone()),
+                    _ => None,
+                };
+                Verdict::Refused(Refusal { error, device, inverses })
+            }
+            (None, None) => {
+                self.done.extend(steps.iter().map(|step| step.inverse.clone()));
+                Verdict::Done
+            }
         }
-        (None, Some((error, step))) => Verdict::Refused(Refusal {
-            error,
-            device: match &step.inverse {
-                Inverse::Unplug(id) => Some(id.clone()),
-                _ => None,
-            },
-            inverses: inverses(steps, &batch.replies, monitor.version()),
-        }),
-        (None, None) => Verdict::Done,
     }
 }
 
-/// The commands, and again those that stumble over the id of a device that has left. Nobody else has that id: it was looked
+/// Sends those commands again that stumbled over the id of a device that has left. Nobody else has that id: it was looked
 /// for among the guest's devices before.
 fn run_until_ids_are_free(
     monitor: &mut Monitor,
     steps: &[Step],
     commands: &[Command<'_>],
+    mut batch: Batch,
     deadline: &Deadline,
 ) -> Batch {
     let (patience, pause) = (deadline.at_most(LATE_ID.0), LATE_ID.1);
-    let mut batch = monitor.run(commands, deadline);
     while batch.failure.is_none() && monitor.version() < FREES_IDS {
         let again = behind_a_late_id(steps, &batch.replies);
         if again.is_empty() || patience.pause(pause).and_then(|()| patience.check()).is_err() {

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use nix::poll::PollFlags;
 use serde_json::Value;
 
+use super::awaited::{Awaited, Begun};
 use super::events::{EventQueue, Kept};
 use super::frame::{Framer, MAX_WEIGHT};
 use super::transport::{Segment, Transport};
-use super::wire::{Command, Message, Reply, ReplyId, Version};
+use super::wire::{Command, Message, Reply, Version};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::random::random_bytes;
@@ -36,6 +37,8 @@ pub struct Monitor {
     /// An answer was missing or too many. QEMU answers in the order of the commands, so that ids would only cost time; where
     /// this is not so, and on the first commands of a connection, they are sent.
     astray: bool,
+    /// Commands whose answers nobody waits for at the moment.
+    begun: Option<Begun>,
 }
 
 /// What this connection has cost so far.
@@ -60,18 +63,6 @@ pub struct Batch {
     pub failure: Option<Error>,
 }
 
-/// Replies as they come in: for the ids `first..first + replies.len()`, or in order if there are no ids.
-struct Awaited {
-    first: Option<u64>,
-    /// The id of the first command instead, as long as it has not been answered: what comes before its answer is for
-    /// others.
-    herald: Option<u64>,
-    replies: Vec<Option<Reply>>,
-    missing: usize,
-    /// Memory in bytes that the replies take at most.
-    weight: usize,
-}
-
 impl Monitor {
     /// Connects and waits for the greeting. Negotiation mode is left with the first commands, in the same write.
     ///
@@ -88,6 +79,7 @@ impl Monitor {
             broken: false,
             negotiating: true,
             astray: false,
+            begun: None,
         };
         monitor.await_greeting(deadline).map_err(|error| error.context(monitor.name()))?;
         Ok(monitor)
@@ -186,30 +178,83 @@ impl Monitor {
     }
 
     fn run_now(&mut self, commands: &[Command<'_>], herald: Option<u64>, deadline: &Deadline) -> Batch {
-        let mut awaited =
-            Awaited { first: None, herald, replies: Vec::new(), missing: commands.len(), weight: 0 };
-        awaited.replies.resize_with(commands.len(), || None);
-        let failure = self.converse(commands, &mut awaited, deadline).err();
+        let mut awaited = Awaited::replies(commands.len(), herald);
+        let ended =
+            self.start(commands, &mut awaited, deadline).and_then(|()| self.collect(&mut awaited, deadline));
+        let failure = ended.err();
         if let Some(error) = &failure {
-            if error.kind() == ErrorKind::MonitorLost {
-                self.salvage(&mut awaited);
-            }
-            self.broken |= !matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
-            self.astray = true;
+            self.note_failure(error, &mut awaited);
         }
         Batch { replies: awaited.replies, failure }
+    }
+
+    fn note_failure(&mut self, error: &Error, awaited: &mut Awaited) {
+        if error.kind() == ErrorKind::MonitorLost {
+            self.salvage(awaited);
+        }
+        self.broken |= !matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
+        self.astray = true;
+    }
+
+    /// Sends all `commands` at once, and leaves their replies for [`Monitor::take_begun`]. Whatever is sent next waits for
+    /// them first. The connection must have been used before.
+    pub fn begin(&mut self, commands: &[Command<'_>], deadline: &Deadline) {
+        let mut awaited = Awaited::replies(commands.len(), None);
+        let failure = match self.negotiating {
+            true => Some(Error::new(ErrorKind::State, "the monitor has not been spoken to yet")),
+            false => self.start(commands, &mut awaited, deadline).err(),
+        };
+        if let Some(error) = &failure {
+            self.note_failure(error, &mut awaited);
+        }
+        self.begun = Some(Begun { awaited, failure });
+    }
+
+    /// Whether [`Monitor::take_begun`] has everything there will be. Reads what has arrived.
+    pub fn begun_has_ended(&mut self) -> bool {
+        // An error is noted where it belongs.
+        let _ = self.pump();
+        self.begun.as_ref().is_none_or(Begun::has_ended)
+    }
+
+    /// Waits for the replies to what was begun; fails only when they are not there in time.
+    pub fn await_begun(&mut self, deadline: &Deadline) -> Result<()> {
+        let Some(mut begun) = self.begun.take() else { return Ok(()) };
+        let waited = match begun.failure {
+            None => self.collect(&mut begun.awaited, deadline),
+            Some(_) => Ok(()),
+        };
+        let late = match waited {
+            Err(error) if matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled) => Err(error),
+            Err(error) => {
+                self.note_failure(&error, &mut begun.awaited);
+                begun.failure = Some(error);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        };
+        self.begun = Some(begun);
+        late
+    }
+
+    /// What has become of what was begun; `None` if nothing was, on this connection. Replies that are missing are not waited for
+    /// any more.
+    pub fn take_begun(&mut self) -> Option<Batch> {
+        let Begun { mut awaited, mut failure } = self.begun.take()?;
+        if awaited.missing > 0 && failure.is_none() {
+            let error = Error::new(ErrorKind::Timeout, "the deadline passed");
+            self.note_failure(&error, &mut awaited);
+            failure = Some(error);
+        }
+        Some(Batch { replies: awaited.replies, failure })
     }
 
     fn numbers_commands(&self) -> bool {
         self.negotiating || self.astray
     }
 
-    fn converse(
-        &mut self,
-        commands: &[Command<'_>],
-        awaited: &mut Awaited,
-        deadline: &Deadline,
-    ) -> Result<()> {
+    fn start(&mut self, commands: &[Command<'_>], awaited: &mut Awaited, deadline: &Deadline) -> Result<()> {
+        self.await_begun(deadline)?;
         if self.broken {
             return Err(Error::new(ErrorKind::MonitorLost, "the connection to the monitor is gone"));
         }
@@ -222,6 +267,10 @@ impl Monitor {
         awaited.first = self.numbers_commands().then_some(self.next_id);
         self.send(commands, awaited, deadline)?;
         self.counters.round_trips += 1;
+        Ok(())
+    }
+
+    fn collect(&mut self, awaited: &mut Awaited, deadline: &Deadline) -> Result<()> {
         self.sort_out(awaited)?;
         while awaited.missing > 0 {
             self.fill(deadline)?;
@@ -344,16 +393,23 @@ impl Monitor {
 
     /// Reads what has arrived, without waiting. At most a few reads, so that a flood cannot hold the caller.
     pub fn pump(&mut self) -> Result<()> {
+        let mut begun = self.begun.take();
         let mut nobody = Awaited::nothing();
+        let read = self.read_on(begun.as_mut().map_or(&mut nobody, |begun| &mut begun.awaited));
+        self.broken |= read.is_err();
+        if let (Some(begun), Err(error)) = (&mut begun, &read) {
+            begun.failure.get_or_insert_with(|| error.clone());
+        }
+        self.begun = begun;
+        read
+    }
+
+    fn read_on(&mut self, awaited: &mut Awaited) -> Result<()> {
         for _ in 0..READS {
-            let more = self.read_now().and_then(|more| self.sort_out(&mut nobody).map(|()| more));
-            match more {
-                Ok(true) => {}
-                Ok(false) => return Ok(()),
-                Err(error) => {
-                    self.broken = true;
-                    return Err(error);
-                }
+            let more = self.read_now()?;
+            self.sort_out(awaited)?;
+            if !more {
+                break;
             }
         }
         Ok(())
@@ -376,25 +432,6 @@ impl Monitor {
     /// The oldest event kept, or a notice that some were lost.
     pub fn next_event(&mut self) -> Option<Kept> {
         self.events.pop()
-    }
-}
-
-impl Awaited {
-    fn nothing() -> Self {
-        Self { first: None, herald: None, replies: Vec::new(), missing: 0, weight: 0 }
-    }
-
-    /// The empty place for a reply, if it is to one of these commands and has not come before.
-    fn slot(&mut self, id: ReplyId) -> Option<&mut Option<Reply>> {
-        let index = match (self.herald, self.first, id) {
-            (Some(herald), _, ReplyId::Number(id)) if herald == id => 0,
-            (Some(_), _, _) => return None,
-            (None, Some(first), ReplyId::Number(id)) => usize::try_from(id.checked_sub(first)?).ok()?,
-            (None, None, ReplyId::Absent) => self.replies.len().checked_sub(self.missing)?,
-            _ => return None,
-        };
-        self.herald = None;
-        self.replies.get_mut(index).filter(|slot| slot.is_none())
     }
 }
 

@@ -56,6 +56,7 @@ pub struct Place {
     /// For a SCSI disk: the bus of the controller.
     pub scsi_bus: Option<String>,
     pub live_only: bool,
+    pub no_wait: bool,
     pub timeout_ms: u64,
 }
 
@@ -64,7 +65,7 @@ pub const AMPLE: u64 = 10_000;
 
 impl Default for Place {
     fn default() -> Self {
-        Self { id: None, address: None, scsi_bus: None, live_only: false, timeout_ms: AMPLE }
+        Self { id: None, address: None, scsi_bus: None, live_only: false, no_wait: false, timeout_ms: AMPLE }
     }
 }
 
@@ -272,6 +273,7 @@ pub enum What {
     Reset { by_guest: bool },
     Panicked,
     Qmp,
+    AddFailed { kind: i32, errno: i32 },
 }
 
 /// One slot, or one SCSI target.

@@ -125,7 +125,9 @@ fn milliseconds(timeout_ms: u64) -> u32 {
 
 fn flags(place: &Place, boot_index: Option<u32>) -> u32 {
     let flag = |set, flag| if set { flag } else { 0 };
-    flag(place.live_only, KVM_HOTPLUG_LIVE_ONLY) | flag(boot_index.is_some(), KVM_HOTPLUG_BOOT_INDEX)
+    flag(place.live_only, KVM_HOTPLUG_LIVE_ONLY)
+        | flag(place.no_wait, KVM_HOTPLUG_NO_WAIT)
+        | flag(boot_index.is_some(), KVM_HOTPLUG_BOOT_INDEX)
 }
 
 impl Agent for CAgent {
@@ -398,6 +400,10 @@ impl Api for CApi {
             () if is(Event::KVM_HOTPLUG_EVENT_RESET) => What::Reset { by_guest: event.by_guest == 1 },
             () if is(Event::KVM_HOTPLUG_EVENT_PANICKED) => What::Panicked,
             () if is(Event::KVM_HOTPLUG_EVENT_QMP) => What::Qmp,
+            () if is(Event::KVM_HOTPLUG_EVENT_ADD_FAILED) => What::AddFailed {
+                kind: i32::try_from(event.error_kind).unwrap(),
+                errno: i32::try_from(event.error_number).unwrap(),
+            },
             () => panic!("event {}", event.event_type),
         };
         let text = field(&event.text).unwrap_or_default();

@@ -160,6 +160,9 @@ impl Api for RustApi {
             hotplug::What::Reset { by_guest } => What::Reset { by_guest },
             hotplug::What::Panicked => What::Panicked,
             hotplug::What::Qmp => What::Qmp,
+            hotplug::What::AddFailed(failure) => {
+                What::AddFailed { kind: failure.kind as i32, errno: failure.errno }
+            }
         };
         let times = event.times;
         let generation = event.device.as_ref().map_or(0, |device| device.generation);
@@ -221,6 +224,7 @@ fn wish(place: &Place, scsi: bool) -> Result<Wish, Failure> {
         address: place.address.as_ref().map(address).transpose()?,
         scsi_bus: place.scsi_bus.as_deref().map(BusName::parse).transpose()?,
         live_only: place.live_only,
+        no_wait: place.no_wait,
     })
 }
 

@@ -64,7 +64,7 @@ static const char *event_words(uint32_t type)
 {
     switch (type) {
     case KVM_HOTPLUG_EVENT_ADDED:
-        return "is in the guest: an interrupted add was completed";
+        return "is in the guest";
     case KVM_HOTPLUG_EVENT_REMOVED:
         return "is gone";
     case KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST:
@@ -91,6 +91,8 @@ static const char *event_words(uint32_t type)
         return "the guest's system has crashed";
     case KVM_HOTPLUG_EVENT_QMP:
         return "QMP:";
+    case KVM_HOTPLUG_EVENT_ADD_FAILED:
+        return "could not be added";
     default:
         return "something new happened";
     }

@@ -22,6 +22,8 @@ type Controller struct {
 	Queues int `json:"queues,omitempty"`
 	// LiveOnly: live or not at all. What would take effect after a reboot fails with [ErrNotHotpluggable].
 	LiveOnly bool `json:"live_only,omitempty"`
+	// NoWait: do not wait for QEMU. The answer is [Pending], and [EventAdded] or [EventAddFailed] says how it went.
+	NoWait bool `json:"no_wait,omitempty"`
 }
 
 // AddController plugs a SCSI controller into the guest and records it: all of it or nothing. Seldom needed: [Guest.AddDisk]
@@ -60,6 +62,9 @@ func (c *Controller) request(memory *arena) C.struct_kvm_hotplug_controller {
 		bus:    memory.optional("the bus", c.Bus),
 		slot:   memory.number("Slot", c.Slot),
 		queues: memory.number("Queues", c.Queues),
+	}
+	if c.NoWait {
+		request.flags |= C.KVM_HOTPLUG_NO_WAIT
 	}
 	if c.LiveOnly {
 		request.flags |= C.KVM_HOTPLUG_LIVE_ONLY

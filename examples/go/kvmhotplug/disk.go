@@ -208,12 +208,14 @@ type Disk struct {
 	ShareRW bool `json:"share_rw,omitempty"`
 	// LiveOnly: live or not at all. What would take effect after a reboot fails with [ErrNotHotpluggable].
 	LiveOnly bool `json:"live_only,omitempty"`
+	// NoWait: do not wait for QEMU. The answer is [Pending], and [EventAdded] or [EventAddFailed] says how it went.
+	NoWait bool `json:"no_wait,omitempty"`
 }
 
 // AddDisk plugs a disk into the guest and records it: all of it or nothing. QEMU itself opens no file. It may be repeated:
 // with an id that exists and the same settings it succeeds and does nothing.
 //
-// The answer's state is [Done] (in the guest) or [AfterReboot] (recorded; the reason says why).
+// The answer's state is [Done] (in the guest), [AfterReboot] (recorded; the reason says why) or, with NoWait, [Pending].
 func (g *Guest) AddDisk(ctx context.Context, disk Disk) (Result, error) {
 	var memory arena
 	defer memory.free()
@@ -270,6 +272,9 @@ func (d *Disk) request(memory *arena) C.struct_kvm_hotplug_disk {
 	}
 	if d.ShareRW {
 		request.flags |= C.KVM_HOTPLUG_SHARE_RW
+	}
+	if d.NoWait {
+		request.flags |= C.KVM_HOTPLUG_NO_WAIT
 	}
 	if d.LiveOnly {
 		request.flags |= C.KVM_HOTPLUG_LIVE_ONLY

@@ -24,7 +24,7 @@ import (
 type EventType uint32
 
 const (
-	// EventAdded: a device of an interrupted add is in the guest, and recorded now.
+	// EventAdded: a device of an add with NoWait, or of an interrupted one, is in the guest, and recorded now.
 	EventAdded EventType = C.KVM_HOTPLUG_EVENT_ADDED
 	// EventRemoved: a removal that was pending has finished: storage or tap may be torn down.
 	EventRemoved EventType = C.KVM_HOTPLUG_EVENT_REMOVED
@@ -52,6 +52,9 @@ const (
 	EventPanicked EventType = C.KVM_HOTPLUG_EVENT_PANICKED
 	// EventQMP: a QMP event as it came, after [Guest.WatchQMP].
 	EventQMP EventType = C.KVM_HOTPLUG_EVENT_QMP
+	// EventAddFailed: a device of an add with NoWait could not be added; [Event.Err] says why. What had been done is taken
+	// back, but for what the text says is left behind.
+	EventAddFailed EventType = C.KVM_HOTPLUG_EVENT_ADD_FAILED
 )
 
 var eventNames = map[EventType]string{
@@ -69,6 +72,7 @@ var eventNames = map[EventType]string{
 	EventReset:           "reset",
 	EventPanicked:        "panicked",
 	EventQMP:             "qmp",
+	EventAddFailed:       "add-failed",
 }
 
 // String is a name such as "removed".
@@ -135,6 +139,17 @@ type Event struct {
 	ByGuest bool `json:"by_guest,omitempty"`
 	// QMP is the object with "event", "data" and "timestamp" as QEMU sent it, for EventQMP.
 	QMP json.RawMessage `json:"qmp,omitempty"`
+	// ErrorKind and ErrorNumber are those of EventAddFailed.
+	ErrorKind   Kind          `json:"error_kind,omitempty"`
+	ErrorNumber syscall.Errno `json:"error_number,omitempty"`
+}
+
+// Err is the error that an add would have failed with if it had been waited for, as an [*Error]; nil for other events.
+func (e Event) Err() error {
+	if e.Type != EventAddFailed {
+		return nil
+	}
+	return &Error{Kind: e.ErrorKind, Errno: e.ErrorNumber, Message: e.Text}
 }
 
 // eventOf reads the text of an event. Names that it does not know, of a newer library, leave their field 0.
@@ -144,6 +159,8 @@ func eventOf(text string) (Event, error) {
 		Generation, Times, Lost                  uint64
 		NoSpace                                  bool `json:"no_space"`
 		ByGuest                                  bool `json:"by_guest"`
+		ErrorKind                                int  `json:"error_kind"`
+		ErrorNumber                              int  `json:"error_number"`
 		QMP                                      json.RawMessage
 	}
 	if err := json.Unmarshal([]byte(text), &read); err != nil {
@@ -152,6 +169,7 @@ func eventOf(text string) (Event, error) {
 	event := Event{
 		ID: read.ID, Generation: read.Generation, Text: read.Text, Times: read.Times, Lost: read.Lost,
 		Operation: read.Operation, NoSpace: read.NoSpace, ByGuest: read.ByGuest,
+		ErrorKind: Kind(read.ErrorKind), ErrorNumber: syscall.Errno(read.ErrorNumber),
 	}
 	if string(read.QMP) != "null" {
 		event.QMP = read.QMP

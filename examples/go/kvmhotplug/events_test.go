@@ -2,7 +2,9 @@ package kvmhotplug_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"syscall"
 	"testing"
 	"time"
 
@@ -34,6 +36,30 @@ func TestEventsTellOfLateRemovals(t *testing.T) {
 	event(t, events, kvmhotplug.EventMonitorLost, "")
 	_, err = guest.Slots(within(t, patience))
 	ok(t, err)
+}
+
+func TestEventsTellOfAddsThatWereNotWaitedFor(t *testing.T) {
+	fake := startFake(t)
+	guest := open(t, fake.socket)
+	events := guest.Events()
+	begun, err := guest.AddDisk(within(t, patience), kvmhotplug.Disk{ID: "data", Path: image(t, "disk"), NoWait: true})
+	begun = state(t, begun, err, kvmhotplug.Pending)
+	got := event(t, events, kvmhotplug.EventAdded, "data")
+	if got.Err() != nil || got.Generation != begun.Device.Generation {
+		t.Errorf("got %+v after %+v", got, begun)
+	}
+	found, err := guest.Device(within(t, patience), "data")
+	state(t, found, err, kvmhotplug.Done)
+
+	begun, err = guest.AddDisk(within(t, patience), kvmhotplug.Disk{ID: "bad-data", Path: image(t, "other"), NoWait: true})
+	state(t, begun, err, kvmhotplug.Pending)
+	got = event(t, events, kvmhotplug.EventAddFailed, "bad-data")
+	var failed *kvmhotplug.Error
+	if !errors.Is(got.Err(), kvmhotplug.ErrQMP) || !errors.As(got.Err(), &failed) || failed.Errno != syscall.EREMOTEIO {
+		t.Errorf("got %+v: %v", got, got.Err())
+	}
+	found, err = guest.Device(within(t, patience), "bad-data")
+	state(t, found, err, kvmhotplug.Absent)
 }
 
 // While QEMU is gone the goroutine goes on looking, and is there when it comes back.

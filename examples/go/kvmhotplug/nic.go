@@ -77,12 +77,14 @@ type NIC struct {
 	LinkDown bool `json:"link_down,omitempty"`
 	// LiveOnly: live or not at all. What would take effect after a reboot fails with [ErrNotHotpluggable].
 	LiveOnly bool `json:"live_only,omitempty"`
+	// NoWait: do not wait for QEMU. The answer is [Pending], and [EventAdded] or [EventAddFailed] says how it went.
+	NoWait bool `json:"no_wait,omitempty"`
 }
 
 // AddNIC plugs a NIC into the guest and records it: all of it or nothing. It may be repeated: with an id that exists and
 // the same settings it succeeds and does nothing.
 //
-// The answer's state is [Done] (in the guest) or [AfterReboot] (recorded; the reason says why).
+// The answer's state is [Done] (in the guest), [AfterReboot] (recorded; the reason says why) or, with NoWait, [Pending].
 func (g *Guest) AddNIC(ctx context.Context, nic NIC) (Result, error) {
 	var memory arena
 	defer memory.free()
@@ -132,6 +134,9 @@ func (n *NIC) request(memory *arena) (C.struct_kvm_hotplug_nic, func()) {
 	request.flags |= memory.given(n.TapOwner, "TapOwner", &request.tap_owner, C.KVM_HOTPLUG_TAP_OWNER)
 	if n.LinkDown {
 		request.flags |= C.KVM_HOTPLUG_LINK_DOWN
+	}
+	if n.NoWait {
+		request.flags |= C.KVM_HOTPLUG_NO_WAIT
 	}
 	if n.LiveOnly {
 		request.flags |= C.KVM_HOTPLUG_LIVE_ONLY
