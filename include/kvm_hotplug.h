@@ -115,8 +115,9 @@
  * are sent, and the answer is KVM_HOTPLUG_PENDING with the id, the address and the generation that the device will have.
  * kvm_hotplug_process(), called when kvm_hotplug_get_fd() is readable and every few seconds, takes in what QEMU answers.
  * Then comes KVM_HOTPLUG_EVENT_ADDED or KVM_HOTPLUG_EVENT_ADD_FAILED, once for each device whose answer was PENDING, also
- * when timeout_ms has passed without an answer; until then the device is not listed. One add is under way at a time: any
- * other call that needs this guest waits for it. If the handle is closed before, the next one that opens the record
+ * when timeout_ms has passed without an answer; until then the device is not listed. What has to be asked first is waited
+ * for: what a guest is doing that does not run, and everything after a reconnect. One add is under way at a time: any other
+ * call that needs this guest waits for it. If the handle is closed before, the next one that opens the record
  * completes the add or takes it back, as after a crash.
  */
 #define KVM_HOTPLUG_NO_WAIT 32

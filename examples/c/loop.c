@@ -1,11 +1,11 @@
-/* A node agent in small: one thread, one epoll, one guest, and no call that waits for the guest.
+/* A node agent in small: one thread, one epoll, one guest, and no call that waits for QEMU or the guest.
  *
  *     loop RUNTIME QMP
  *
  * Reads commands from stdin: "nic [BRIDGE]", "disk PATH", "del ID", "list", "quit"; says on stdout what became of them and
- * what else happens to the guest. Removals are asked for and not waited for: the library's descriptor tells when the guest
- * has granted one. What is left are the commands to QEMU themselves, which take a few milliseconds; for a QEMU that hangs,
- * every call has a timeout.
+ * what else happens to the guest. Neither QEMU nor the guest is waited for: the library's descriptor tells when QEMU has
+ * added something, and when the guest has granted a removal. A command that comes while QEMU is still at an add waits for it;
+ * for a QEMU that hangs, every call has a timeout.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -46,6 +46,12 @@ static void show_event(const struct kvm_hotplug_event *event)
     case KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST:
         printf("%s is gone\n", event->id);
         break;
+    case KVM_HOTPLUG_EVENT_ADDED:
+        printf("%s is in the guest\n", event->id);
+        break;
+    case KVM_HOTPLUG_EVENT_ADD_FAILED:
+        printf("failed: %s\n", event->text);
+        break;
     case KVM_HOTPLUG_EVENT_REFUSED:
         printf("%s stays: the guest refused\n", event->id);
         break;
@@ -73,15 +79,25 @@ static void process(struct agent *agent)
 
 static void plugged(int answer, const struct kvm_hotplug_device *device, struct kvm_hotplug_error *error)
 {
-    if (answer < 0)
+    switch (answer) {
+    case KVM_HOTPLUG_DONE:
+        printf("%s is in the guest\n", device->id);
+        break;
+    case KVM_HOTPLUG_PENDING:
+        printf("%s is on its way\n", device->id);
+        break;
+    case KVM_HOTPLUG_AFTER_REBOOT:
+        printf("%s is recorded for the next boot\n", device->id);
+        break;
+    default:
         complain(error);
-    else
-        printf("%s is %s\n", device->id, answer == KVM_HOTPLUG_DONE ? "in the guest" : "recorded for the next boot");
+    }
 }
 
 static void add_nic(struct agent *agent, const char *bridge)
 {
-    struct kvm_hotplug_nic nic = {.bridge = *bridge != '\0' ? bridge : NULL, .timeout_ms = TIMEOUT_MS};
+    struct kvm_hotplug_nic nic = {
+        .bridge = *bridge != '\0' ? bridge : NULL, .timeout_ms = TIMEOUT_MS, .flags = KVM_HOTPLUG_NO_WAIT};
     struct kvm_hotplug_device device = {.slot = 0};
     struct kvm_hotplug_error *error = NULL;
     int answer = kvm_hotplug_add_nic(agent->guest, &nic, sizeof nic, &device, sizeof device, &error);
@@ -91,7 +107,7 @@ static void add_nic(struct agent *agent, const char *bridge)
 
 static void add_disk(struct agent *agent, const char *path)
 {
-    struct kvm_hotplug_disk disk = {.path = path, .timeout_ms = TIMEOUT_MS};
+    struct kvm_hotplug_disk disk = {.path = path, .timeout_ms = TIMEOUT_MS, .flags = KVM_HOTPLUG_NO_WAIT};
     struct kvm_hotplug_device device = {.slot = 0};
     struct kvm_hotplug_error *error = NULL;
     int answer = kvm_hotplug_add_disk(agent->guest, &disk, sizeof disk, &device, sizeof device, &error);

@@ -72,6 +72,7 @@ static void loop(void)
     example_says(&talk, "ready\n", test_patience(10000));
     snprintf(line, sizeof line, "disk %s\n", image);
     say(&talk, line);
+    example_says(&talk, "is on its way\n", test_patience(10000));
     example_says(&talk, "is in the guest\n", test_patience(10000));
     CHECK(guest_wait(qemu, "ls /sys/block | grep vd", test_patience(10000)));
     /* The answer comes at once, the news when the guest is done. */

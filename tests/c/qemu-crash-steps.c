@@ -7,6 +7,8 @@ static const struct step_operation operations[] = {
     {STEP_ADD, CRASH_ONLY(CRASH_RAW), 0, 0, {0}},
     {STEP_ADD, CRASH_ONLY(CRASH_CHAIN), 0, 0, {0}},
     {STEP_ADD, CRASH_ONLY(CRASH_READ_ONLY), 0, 0, {0}},
+    {STEP_BEGIN, CRASH_ONLY(CRASH_WIDE_NIC), 0, 0, {0}},
+    {STEP_BEGIN, CRASH_ONLY(CRASH_CHAIN), 0, 0, {0}},
     {STEP_ASK, CRASH_ONLY(CRASH_NIC), 0, 0, {0}},
     {STEP_ASK, CRASH_ONLY(CRASH_CHAIN), 0, 0, {0}},
     {STEP_REMOVE, CRASH_ONLY(CRASH_WIDE_NIC), 0, 0, {0}},

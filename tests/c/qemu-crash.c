@@ -1,6 +1,7 @@
 /* An agent is killed at random moments while it plugs and unplugs; the next one must find everything in order.
  *
- * A child process adds and removes NICs and disks, one by one and in lists, as fast as it can and is killed with SIGKILL.
+ * A child process adds and removes NICs and disks, one by one and in lists, waited for and not, as fast as it can and is
+ * killed with SIGKILL.
  * Then this process opens the guest, and record, guest and host are compared completely. KVM_HOTPLUG_TEST_KILLS says how
  * often (200), KVM_HOTPLUG_TEST_SEED repeats a run. qemu-crash-steps and qemu-crash-lists kill at every step, once each.
  */
@@ -13,7 +14,7 @@
 
 #include "support/crash.h"
 
-enum { LONGEST_LIFE_US = 40000, RESET_EVERY = 5, NAMES_EVERY = 5, LIST_EVERY = 3, LIST_MS = 20 };
+enum { LONGEST_LIFE_US = 40000, RESET_EVERY = 5, NAMES_EVERY = 5, LIST_EVERY = 3, NO_WAIT_EVERY = 3, LIST_MS = 20 };
 
 static unsigned next_random(unsigned *state)
 {
@@ -36,6 +37,7 @@ static void act(struct scene *scene, unsigned *random)
 {
     enum crash_device which = next_random(random) % CRASH_DEVICES;
 
+    scene->no_wait = next_random(random) % NO_WAIT_EVERY == 0;
     if (next_random(random) % LIST_EVERY == 0)
         act_on_list(scene, random);
     else if (next_random(random) % 2)

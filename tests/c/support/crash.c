@@ -59,16 +59,21 @@ void scene_reopen(struct scene *scene)
     test_count_check();
 }
 
+static uint32_t waiting_of(const struct scene *scene)
+{
+    return scene->no_wait ? KVM_HOTPLUG_NO_WAIT : 0;
+}
+
 static struct kvm_hotplug_nic nic_of(const struct scene *scene, enum crash_device which)
 {
-    return (struct kvm_hotplug_nic){.id = crash_ids[which], .bridge = scene->bridge,
+    return (struct kvm_hotplug_nic){.id = crash_ids[which], .bridge = scene->bridge, .flags = waiting_of(scene),
                                     .queues = which == CRASH_WIDE_NIC ? QUEUES : 1};
 }
 
 static struct kvm_hotplug_disk disk_of(const struct scene *scene, enum crash_device which)
 {
     return (struct kvm_hotplug_disk){.id = crash_ids[which], .path = scene->images[which],
-                                     .flags = which == CRASH_READ_ONLY ? KVM_HOTPLUG_READ_ONLY : 0,
+                                     .flags = (which == CRASH_READ_ONLY ? KVM_HOTPLUG_READ_ONLY : 0) | waiting_of(scene),
                                      .format = which == CRASH_CHAIN ? KVM_HOTPLUG_FORMAT_QCOW2 : KVM_HOTPLUG_FORMAT_RAW,
                                      .model = which == CRASH_SCSI ? "scsi-hd" : NULL};
 }

@@ -44,6 +44,7 @@ struct scene {
     struct vm vm;
     char bridge[IF_NAMESIZE];
     char images[CRASH_DEVICES][TEST_PATH];
+    bool no_wait;                      /* what is added is not waited for */
     struct census without;             /* any device */
     struct census cost[CRASH_DEVICES]; /* what each adds to that */
 };

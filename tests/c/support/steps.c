@@ -1,5 +1,6 @@
 #include "steps.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -8,7 +9,7 @@
 
 enum { MOST_STEPS = 400, EVENT_MS = 10000, AGAIN_MS = 40, LIST_MS = 400 };
 
-static const char *const verbs[] = {"add", "fail to add", "ask for", "remove", "recover from"};
+static const char *const verbs[] = {"add", "begin to add", "fail to add", "ask for", "remove", "recover from"};
 
 struct task {
     struct scene *scene;
@@ -92,6 +93,22 @@ static void wait_until_gone(struct scene *scene, unsigned set)
     trace_toggle();
 }
 
+/* Until the add is over. Only the library's own steps are counted. */
+static void wait_until_added(struct scene *scene)
+{
+    struct pollfd ready = {.fd = kvm_hotplug_get_fd(scene->vm.guest, NULL), .events = POLLIN};
+    int events = 0;
+
+    while (events == 0) {
+        trace_toggle();
+        if (poll(&ready, 1, test_patience(EVENT_MS)) != 1)
+            FAIL("QEMU does not answer");
+        trace_toggle();
+        events = kvm_hotplug_process(scene->vm.guest, 0, &failure);
+    }
+    succeed(events < 0 ? events : 0, 0);
+}
+
 static void do_task(void *argument)
 {
     const struct task *task = argument;
@@ -106,6 +123,11 @@ static void do_task(void *argument)
         trace_toggle();
     if (task->verb == STEP_ADD)
         succeed(add(scene, set, CRASH_SOUND), 0);
+    if (task->verb == STEP_BEGIN) {
+        scene->no_wait = true;
+        succeed(add(scene, set, CRASH_SOUND), KVM_HOTPLUG_PENDING);
+        wait_until_added(scene);
+    }
     if (task->verb == STEP_FAIL)
         succeed(add(scene, set, task->operation->flaw) < 0, true);
     if (task->verb == STEP_ASK || task->verb == STEP_REMOVE)
@@ -118,7 +140,7 @@ static void do_task(void *argument)
 /* Whether the devices are there before the operation. */
 static bool adds(enum step_verb verb)
 {
-    return verb == STEP_ADD || verb == STEP_FAIL;
+    return verb == STEP_ADD || verb == STEP_BEGIN || verb == STEP_FAIL;
 }
 
 /* Whether an operation, cut off or not, may have left the devices so. Who asks may be given at once. */
@@ -126,6 +148,7 @@ static bool may_be(enum step_verb verb, unsigned set, const struct found *found,
 {
     switch (verb) {
     case STEP_ADD:
+    case STEP_BEGIN:
         /* All or none; of a list, those that are in the guest alone have to leave. */
         return found->leaving == 0 ? found->there == set || (cut_off && found->there == 0)
                                    : cut_off && is_list(set) && found->there == 0;

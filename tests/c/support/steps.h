@@ -13,7 +13,8 @@
 
 enum { STEP_LINGER_MS = 10 };
 
-enum step_verb { STEP_ADD, STEP_FAIL, STEP_ASK, STEP_REMOVE, STEP_RECOVER };
+/* STEP_BEGIN: an add that is not waited for, until it is over. */
+enum step_verb { STEP_ADD, STEP_BEGIN, STEP_FAIL, STEP_ASK, STEP_REMOVE, STEP_RECOVER };
 
 struct step_operation {
     enum step_verb verb;
