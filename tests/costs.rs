@@ -151,8 +151,8 @@ fn allocations_are_bounded() {
     }
 }
 
-// A tenth above what was counted (262, 265, 218, 206).
-const ADD_NIC: usize = 288;
-const DEL_NIC: usize = 292;
-const ADD_DISK: usize = 240;
-const DEL_DISK: usize = 227;
+// A tenth above what was counted (136, 145, 116, 113).
+const ADD_NIC: usize = 150;
+const DEL_NIC: usize = 160;
+const ADD_DISK: usize = 128;
+const DEL_DISK: usize = 124;

@@ -2,8 +2,8 @@
 //!
 //! It is a file of its own, beside the runtime file, so that no runtime format has to carry it.
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
 
 use super::record::{Device, DeviceKind};
 use super::{native, versioned};
@@ -46,6 +46,36 @@ pub struct Journal {
     pub intents: Vec<Intent>,
 }
 
+/// The journal as it is written.
+#[derive(Serialize)]
+struct File<'a> {
+    intents: Vec<Entry<'a>>,
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    verb: Verb,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<u64>,
+    #[serde(flatten)]
+    device: Named<'a>,
+}
+
+/// A device under the word for its kind.
+struct Named<'a>(&'a Device);
+
+impl Serialize for Named<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_map([(self.0.kind().word(), native::Written::from(self.0))])
+    }
+}
+
+impl<'a> From<&'a Intent> for Entry<'a> {
+    fn from(intent: &'a Intent) -> Self {
+        Self { verb: intent.verb, group: intent.group, device: Named(&intent.device) }
+    }
+}
+
 impl Journal {
     /// Notes an operation, replacing an earlier one on the same device.
     pub fn note(&mut self, verb: Verb, device: &Device) {
@@ -79,15 +109,8 @@ impl Journal {
 
     /// Writes it.
     pub fn encode(&self) -> Result<Vec<u8>> {
-        let mut intents = Vec::with_capacity(self.intents.len());
-        for intent in &self.intents {
-            let mut entry = Map::new();
-            entry.insert("verb".to_owned(), json!(intent.verb));
-            entry.extend(intent.group.map(|group| ("group".to_owned(), group.into())));
-            entry.insert(intent.device.kind().word().to_owned(), native::device_to_value(&intent.device)?);
-            intents.push(Value::Object(entry));
-        }
-        versioned::write(FORMAT, VERSION, Map::from_iter([("intents".to_owned(), Value::Array(intents))]))
+        let intents = self.intents.iter().map(Entry::from).collect();
+        versioned::write(FORMAT, VERSION, File { intents })
     }
 
     /// Reads it.

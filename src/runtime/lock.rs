@@ -11,7 +11,7 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::store::{Place, suffixed, uninterrupted};
+use super::store::{Part, Place, suffixed, uninterrupted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
 
@@ -26,7 +26,7 @@ pub struct Lock {
 impl Place {
     /// Takes the lock, or says who has it.
     pub fn lock(self: &Arc<Self>) -> Result<Lock> {
-        let name = suffixed(&self.name, ".lock");
+        let name = suffixed(self.file_name(Part::Record), ".lock");
         loop {
             let mut file = self.open_lock_file(&name)?;
             match uninterrupted(|| sys::lock::try_exclusive(file.as_fd())) {

@@ -1,8 +1,9 @@
 //! Our own file format, version 1: one JSON object.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use super::ports::RootPort;
 use super::record::{DEFAULT_RESERVED, Device, DeviceKind, MAX_DEVICES, Presence, Record, Spec};
 use super::versioned::{self, field, malformed, parse};
 use crate::disk::DiskSpec;
@@ -17,14 +18,42 @@ pub const FORMAT: &str = "kvm-hotplug-runtime";
 /// The newest version this library reads, and the one it writes.
 pub const VERSION: u64 = 1;
 
-/// One device as it stands in the file.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Entry<S> {
+/// One device as it is written.
+#[derive(Debug, Serialize)]
+pub(super) struct Written<'a> {
+    id: &'a DeviceId,
+    generation: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<&'a Address>,
+    #[serde(skip_serializing_if = "Presence::is_live")]
+    presence: Presence,
+    #[serde(flatten)]
+    spec: &'a Spec,
+    #[serde(flatten)]
+    extra: &'a Map<String, Value>,
+}
+
+impl<'a> From<&'a Device> for Written<'a> {
+    fn from(device: &'a Device) -> Self {
+        Self {
+            id: &device.id,
+            generation: device.generation,
+            address: device.address.as_ref(),
+            presence: device.presence,
+            spec: &device.spec,
+            extra: &device.extra,
+        }
+    }
+}
+
+/// One device as it is read.
+#[derive(Clone, Debug, Deserialize)]
+struct Entry<S> {
     id: DeviceId,
     generation: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     address: Option<Address>,
-    #[serde(default, skip_serializing_if = "Presence::is_live")]
+    #[serde(default)]
     presence: Presence,
     #[serde(flatten)]
     spec: S,
@@ -33,17 +62,6 @@ pub(super) struct Entry<S> {
 }
 
 impl<S> Entry<S> {
-    fn new(device: &Device, spec: S) -> Self {
-        Self {
-            id: device.id.clone(),
-            generation: device.generation,
-            address: device.address.clone(),
-            presence: device.presence,
-            spec,
-            extra: device.extra.clone(),
-        }
-    }
-
     fn into_device(self, wrap: impl FnOnce(S) -> Spec) -> Device {
         Device {
             id: self.id,
@@ -58,12 +76,8 @@ impl<S> Entry<S> {
 
 /// The device as a JSON object, whatever its kind.
 pub(super) fn device_to_value(device: &Device) -> Result<Value> {
-    let value = match &device.spec {
-        Spec::Nic(spec) => serde_json::to_value(Entry::new(device, spec)),
-        Spec::Disk(spec) => serde_json::to_value(Entry::new(device, spec)),
-        Spec::Controller(spec) => serde_json::to_value(Entry::new(device, spec)),
-    };
-    value.map_err(|error| Error::invalid(format!("device {} cannot be written: {error}", device.id)))
+    serde_json::to_value(Written::from(device))
+        .map_err(|error| Error::invalid(format!("device {} cannot be written: {error}", device.id)))
 }
 
 /// A device of a kind from its JSON object.
@@ -81,30 +95,46 @@ pub(super) fn device_from_value(kind: DeviceKind, value: Value) -> Result<Device
 const LISTS: [(&str, DeviceKind); 3] =
     [("controllers", DeviceKind::Controller), ("nics", DeviceKind::Nic), ("disks", DeviceKind::Disk)];
 
+/// A record as it is written.
+#[derive(Serialize)]
+struct File<'a> {
+    format: &'static str,
+    version: u64,
+    name: &'a str,
+    command: &'a [String],
+    reserved_slots: u8,
+    next_generation: u64,
+    /// Made by the boot command, on machines that need them.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    root_ports: &'a [RootPort],
+    /// Most guests have none, and files were written before there were any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    controllers: Vec<Written<'a>>,
+    nics: Vec<Written<'a>>,
+    disks: Vec<Written<'a>>,
+    #[serde(flatten)]
+    extra: &'a Map<String, Value>,
+}
+
 /// Writes the record.
 pub fn encode(record: &Record) -> Result<Vec<u8>> {
-    let mut file = Map::new();
-    let mut put = |key: &str, value: Value| file.insert(key.to_owned(), value);
-    put("format", FORMAT.into());
-    put("version", VERSION.into());
-    put("name", record.name.as_str().into());
-    put("command", record.command.clone().into());
-    put("reserved_slots", record.reserved_slots.into());
-    put("next_generation", record.next_generation.into());
-    // Made by the boot command, on machines that need them.
-    if !record.ports.is_empty() {
-        put("root_ports", json!(record.ports));
-    }
-    for (key, kind) in LISTS {
-        let of_kind = record.devices.iter().filter(|device| device.kind() == kind);
-        let list = of_kind.map(device_to_value).collect::<Result<Vec<Value>>>()?;
-        // Most guests have no controller, and files were written before there were any.
-        if kind != DeviceKind::Controller || !list.is_empty() {
-            put(key, list.into());
-        }
-    }
-    file.extend(record.extra.iter().map(|(key, value)| (key.clone(), value.clone())));
-    let mut bytes = serde_json::to_vec_pretty(&Value::Object(file))
+    let of_kind = |kind: DeviceKind| {
+        record.devices.iter().filter(|device| device.kind() == kind).map(Written::from).collect()
+    };
+    let file = File {
+        format: FORMAT,
+        version: VERSION,
+        name: &record.name,
+        command: &record.command,
+        reserved_slots: record.reserved_slots,
+        next_generation: record.next_generation,
+        root_ports: &record.ports,
+        controllers: of_kind(DeviceKind::Controller),
+        nics: of_kind(DeviceKind::Nic),
+        disks: of_kind(DeviceKind::Disk),
+        extra: &record.extra,
+    };
+    let mut bytes = serde_json::to_vec_pretty(&file)
         .map_err(|error| Error::invalid(format!("the record cannot be written: {error}")))?;
     bytes.push(b'\n');
     Ok(bytes)

@@ -78,7 +78,8 @@ impl DeviceKind {
 }
 
 /// The settings of a device.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
 pub enum Spec {
     /// Of a NIC.
     Nic(NicSpec),

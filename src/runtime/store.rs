@@ -37,7 +37,23 @@ pub enum Part {
 pub struct Place {
     pub(super) path: PathBuf,
     pub(super) dir: OwnedFd,
-    pub(super) name: OsString,
+    record: Name,
+    journal: Name,
+    companion: Name,
+}
+
+/// What a part is called in its directory. Made once: an operation needs some ten of them.
+#[derive(Debug)]
+struct Name {
+    own: OsString,
+    temporary: OsString,
+}
+
+impl Name {
+    fn new(record: &OsStr, suffix: &str) -> Self {
+        let own = suffixed(record, suffix);
+        Self { temporary: suffixed(&own, ".new"), own }
+    }
 }
 
 /// A new version, complete and synced under temporary names.
@@ -79,7 +95,13 @@ impl Place {
         let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
         let dir = uninterrupted(|| nix::fcntl::open(parent, flags, Mode::empty()))
             .map_err(|errno| Error::host(errno, format!("open directory {}", parent.display())))?;
-        Ok(Arc::new(Self { path: path.to_owned(), dir, name: name.to_owned() }))
+        Ok(Arc::new(Self {
+            path: path.to_owned(),
+            dir,
+            record: Name::new(name, ""),
+            journal: Name::new(name, ".journal"),
+            companion: Name::new(name, ".kvm-hotplug"),
+        }))
     }
 
     /// The path as given.
@@ -87,12 +109,16 @@ impl Place {
         &self.path
     }
 
-    fn file_name(&self, part: Part) -> OsString {
+    fn name_of(&self, part: Part) -> &Name {
         match part {
-            Part::Record => self.name.clone(),
-            Part::Journal => suffixed(&self.name, ".journal"),
-            Part::Companion => suffixed(&self.name, ".kvm-hotplug"),
+            Part::Record => &self.record,
+            Part::Journal => &self.journal,
+            Part::Companion => &self.companion,
         }
+    }
+
+    pub(super) fn file_name(&self, part: Part) -> &OsStr {
+        &self.name_of(part).own
     }
 
     /// The path of a part, for messages.
@@ -106,7 +132,7 @@ impl Place {
         let path = self.part_path(part);
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let name = self.file_name(part);
-        let fd = match uninterrupted(|| openat(&self.dir, name.as_os_str(), flags, Mode::empty())) {
+        let fd = match uninterrupted(|| openat(&self.dir, name, flags, Mode::empty())) {
             Ok(fd) => fd,
             Err(Errno::ENOENT) => return Ok(None),
             Err(Errno::ELOOP) => {
@@ -134,7 +160,7 @@ impl Place {
 
     /// Whether the runtime file is there, whatever kind of file it is.
     pub fn exists(&self) -> bool {
-        fstatat(&self.dir, self.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
+        fstatat(&self.dir, self.file_name(Part::Record), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
     }
 
     /// Writes a new version of a part beside the old one and syncs it, so that only a rename is left to do.
@@ -153,10 +179,10 @@ impl Place {
         let temporary = self.temporary(part);
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let mode = Mode::from_bits_truncate(0o600);
-        let create = || uninterrupted(|| openat(&self.dir, temporary.as_os_str(), flags, mode));
+        let create = || uninterrupted(|| openat(&self.dir, temporary, flags, mode));
         let created = match create() {
             // A leftover of an earlier failure; the lock says that nobody is writing it now.
-            Err(Errno::EEXIST) => self.unlink(&temporary).map(|()| create())?,
+            Err(Errno::EEXIST) => self.unlink(temporary).map(|()| create())?,
             created => created,
         };
         let written = created
@@ -212,18 +238,18 @@ impl Place {
 
     /// Removes a part; one that is not there is fine.
     pub fn remove(&self, part: Part) -> Result<()> {
-        self.unlink(&self.file_name(part))
+        self.unlink(self.file_name(part))
     }
 
     /// Removes what a process that died had staged and not committed. Only for the holder of the lock.
     pub fn remove_stale(&self) -> Result<()> {
         [Part::Record, Part::Journal, Part::Companion]
             .into_iter()
-            .try_for_each(|part| self.unlink(&self.temporary(part)))
+            .try_for_each(|part| self.unlink(self.temporary(part)))
     }
 
-    fn temporary(&self, part: Part) -> OsString {
-        suffixed(&self.file_name(part), ".new")
+    fn temporary(&self, part: Part) -> &OsStr {
+        &self.name_of(part).temporary
     }
 
     fn unlink(&self, name: &OsStr) -> Result<()> {
@@ -267,7 +293,7 @@ impl Staged {
 impl Place {
     fn rename(&self, part: Part, flags: RenameFlags) -> Result<()> {
         let (from, to) = (self.temporary(part), self.file_name(part));
-        match uninterrupted(|| renameat2(&self.dir, from.as_os_str(), &self.dir, to.as_os_str(), flags)) {
+        match uninterrupted(|| renameat2(&self.dir, from, &self.dir, to, flags)) {
             Ok(()) => Ok(()),
             Err(Errno::EEXIST) => {
                 let text = format!("{} exists already", self.part_path(part).display());
@@ -282,7 +308,7 @@ impl Drop for Staged {
     fn drop(&mut self) {
         for change in self.changes.iter().filter(|change| change.step == Step::Rename) {
             // Best effort: the next stage removes it as well.
-            let _ = self.place.unlink(&self.place.temporary(change.part));
+            let _ = self.place.unlink(self.place.temporary(change.part));
         }
     }
 }

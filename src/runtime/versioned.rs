@@ -1,5 +1,6 @@
 //! What our own files have in common: a JSON object that says which format it has, in which version.
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -30,11 +31,17 @@ pub(super) fn open(bytes: &[u8], format: &str, newest: u64) -> Result<Map<String
     }
 }
 
-/// A file of `format`, on one line.
-pub(super) fn write(format: &str, version: u64, mut content: Map<String, Value>) -> Result<Vec<u8>> {
-    content.insert("format".to_owned(), format.into());
-    content.insert("version".to_owned(), version.into());
-    let mut bytes = serde_json::to_vec(&content)
+#[derive(Serialize)]
+struct File<'a, T> {
+    format: &'a str,
+    version: u64,
+    #[serde(flatten)]
+    content: T,
+}
+
+/// A file of `format`, on one line, with the members of `content`.
+pub(super) fn write(format: &str, version: u64, content: impl Serialize) -> Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(&File { format, version, content })
         .map_err(|error| Error::invalid(format!("the file cannot be written: {error}")))?;
     bytes.push(b'\n');
     Ok(bytes)
@@ -64,7 +71,7 @@ mod tests {
     #[test]
     fn written_and_read() {
         let content = Map::from_iter([("a".to_owned(), 2.into())]);
-        let bytes = write("f", 1, content.clone()).unwrap();
+        let bytes = write("f", 1, &content).unwrap();
         assert_eq!(open(&bytes, "f", 1).unwrap(), content);
     }
 

@@ -95,8 +95,7 @@ impl Companion {
     }
 
     fn to_bytes(&self) -> Result<Vec<u8>> {
-        let members = serde_json::to_value(self).map_err(|error| malformed(error.to_string()))?;
-        versioned::write(FORMAT, VERSION, versioned::parse(members)?)
+        versioned::write(FORMAT, VERSION, self)
     }
 
     /// Reads the file.
