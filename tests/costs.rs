@@ -151,8 +151,9 @@ fn allocations_are_bounded() {
     }
 }
 
-// A tenth above what was counted (136, 145, 116, 113).
+// A tenth above what was counted (136, 145, 116, 113); and where a NIC is removed, room for the taps of other tests in this
+// process, at which it looks as well.
 const ADD_NIC: usize = 150;
-const DEL_NIC: usize = 160;
+const DEL_NIC: usize = 220;
 const ADD_DISK: usize = 128;
 const DEL_DISK: usize = 124;
