@@ -13,6 +13,7 @@ mod disk;
 mod events;
 mod gate;
 mod guest;
+mod hearing;
 mod leaving;
 mod link;
 mod news;

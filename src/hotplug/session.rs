@@ -18,7 +18,7 @@ use crate::ids::{BusName, DeviceId};
 use crate::log::{Level, Log};
 use crate::net::tap::TunDevice;
 use crate::pci::{Rules, SlotMap, Topology};
-use crate::qmp::{Event, Kept, Monitor, Version, readable};
+use crate::qmp::{Monitor, Version};
 use crate::runtime::{Device, Presence, Runtime, Verb};
 use crate::scsi::ScsiMap;
 
@@ -26,31 +26,9 @@ use crate::scsi::ScsiMap;
 /// this: within 5 s QEMU refuses, and a second press of the attention button would mean "never mind".
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
-/// Until its clock has counted this, a guest that has been started is not asked. QEMU (6.2 to 11.1, ACPI hotplug) notes on
-/// the guest's clock until when it refuses to ask again, and takes 0 for "for ever": a guest that boots does not hear the
-/// first request, and the second never reaches it.
-const FIRST_MOMENT: Duration = Duration::from_millis(2);
-
 /// Pauses before a connection that was dropped at once is made again, when a guest is opened.
 const DROPPED_PAUSES: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(10), Duration::from_millis(40), Duration::from_millis(160)];
-
-/// Events of QEMU 5.2 to 11.1 with which a guest that runs may stop running, or come back.
-const RUN_STATE_EVENTS: &[&str] = &[
-    "STOP",
-    "RESUME",
-    "SUSPEND",
-    "SUSPEND_DISK",
-    "WAKEUP",
-    "RESET",
-    "SHUTDOWN",
-    "POWERDOWN",
-    "GUEST_PANICKED",
-    "GUEST_CRASHLOADED",
-    "WATCHDOG",
-    "BLOCK_IO_ERROR",
-    "MIGRATION",
-];
 
 /// A removal that was asked for.
 #[derive(Clone, Debug)]
@@ -94,7 +72,7 @@ pub(super) struct Session {
     ///
     /// Waking up is a reset, with which QEMU completes whatever removal is pending (7.2): Linux would find its driver's
     /// device gone, keep a ghost of it, and hang on the next one in that slot. What is asked for before the start is not
-    /// heard, and never can be again: see [`FIRST_MOMENT`].
+    /// heard, and never can be again: see `hearing`.
     pub(super) deaf: Option<Waiting>,
     /// The guest was being migrated when it was last asked, or waited for that.
     pub(super) migrating: bool,
@@ -121,7 +99,7 @@ pub(super) struct Session {
     /// Taps of NICs that have left, until QEMU has closed them.
     pub(super) held_taps: Vec<HeldTap>,
     /// Devices of ours that QEMU has said are gone, backend and record still to be cleared.
-    departed: Vec<String>,
+    pub(super) departed: Vec<String>,
     /// QMP events are passed on as they are, too.
     pub(super) watching: bool,
     /// Links that are recorded as down have not been set down on this connection yet.
@@ -353,84 +331,6 @@ impl Session {
         let runtime = self.runtime();
         let intents = runtime.journal().intents.iter().map(|intent| &intent.device.id);
         intents.filter(|id| !known(id)).cloned().collect()
-    }
-
-    /// Takes in what the monitor has said unasked.
-    pub(super) fn absorb(&mut self) {
-        while let Some(kept) = self.monitor.as_mut().and_then(Monitor::next_event) {
-            match kept {
-                Kept::Event(event) => self.absorb_event(&event),
-                Kept::Lost(count) => {
-                    self.log.write(Level::Warning, || format!("{count} events of the monitor were dropped"));
-                    self.stale = true;
-                    self.unheard_of = true;
-                    self.running = false;
-                }
-            }
-        }
-    }
-
-    fn absorb_event(&mut self, event: &Event) {
-        if self.watching {
-            self.events.raw(event);
-        }
-        self.tell(event);
-        let name = event.name.as_str();
-        // Whatever else they mean, the run state is not the one it was. None of them says which one it is: QEMU tells that it
-        // resumes, for instance, before it goes on sleeping (9.0 and later).
-        self.running &= !RUN_STATE_EVENTS.contains(&name);
-        match name {
-            "SUSPEND" => self.deaf = Some(Waiting::Asleep),
-            "WAKEUP" | "RESET" => self.deaf = self.deaf.filter(|why| *why != Waiting::Asleep),
-            "RESUME" => self.deaf = self.deaf.filter(|why| *why != Waiting::NotStarted),
-            _ => self.absorb_device_event(event),
-        }
-    }
-
-    /// Takes in what the guest was said to be doing, in answer to a question.
-    pub(super) fn note_state(&mut self, state: Option<Waiting>) {
-        self.running = state.is_none();
-        self.deaf = state.filter(|why| matches!(why, Waiting::Asleep | Waiting::NotStarted));
-        self.ran_at = match state {
-            Some(Waiting::NotStarted) => None,
-            _ => self.ran_at.or_else(|| Some(Instant::now())),
-        };
-        self.migrating = state == Some(Waiting::Migrating);
-    }
-
-    /// Waits until the clock of a guest that has only just been started shows some time.
-    pub(super) fn let_first_moment_pass(&self, deadline: &Deadline) -> Result<()> {
-        match self.ran_at.map(|at| FIRST_MOMENT.saturating_sub(at.elapsed())) {
-            Some(rest) if !rest.is_zero() => deadline.pause(rest),
-            _ => Ok(()),
-        }
-    }
-
-    fn absorb_device_event(&mut self, event: &Event) {
-        // The first of the two DEVICE_DELETED of a virtio device has a path only; it is not about the device.
-        let Some(id) = event.text("device") else { return };
-        match event.name.as_str() {
-            "DEVICE_DELETED" => {
-                self.log.write(Level::Debug, || format!("QEMU says that {} is gone", readable(id)));
-                if self.known_device(id).is_none() {
-                    self.stale = true;
-                } else if !self.departed.iter().any(|gone| gone == id) {
-                    // Once: a peer may repeat it for ever.
-                    self.departed.push(id.to_owned());
-                }
-            }
-            "DEVICE_UNPLUG_GUEST_ERROR" => self.absorb_refusal(id),
-            _ => {}
-        }
-    }
-
-    fn absorb_refusal(&mut self, id: &str) {
-        let Some(device) = self.known_device(id).filter(|device| self.pending.contains_key(&device.id))
-        else {
-            return;
-        };
-        self.events.device(What::Refused, &device, "the guest refused to let go of the device; it stays");
-        self.forget_request(&device);
     }
 
     /// The removal of a device is off: it keeps its place, and no journal entry is left. A device that only is on its

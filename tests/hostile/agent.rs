@@ -156,8 +156,16 @@ impl Scene {
         let Some(guest) = &self.guest else { return };
         let name = format!("{step:?}");
         match step {
-            Step::AddNic(id) => drop(call(&name, TIMEOUT, || guest.add_nic(self.nic(*id), TIMEOUT))),
-            Step::AddDisk(id) => drop(call(&name, TIMEOUT, || guest.add_disk(&self.disk(*id), TIMEOUT))),
+            Step::AddNic(id, wait) => {
+                let mut nic = self.nic(*id);
+                nic.wish.no_wait = !wait;
+                drop(call(&name, TIMEOUT, || guest.add_nic(nic, TIMEOUT)));
+            }
+            Step::AddDisk(id, wait) => {
+                let mut disk = self.disk(*id);
+                disk.wish.no_wait = !wait;
+                drop(call(&name, TIMEOUT, || guest.add_disk(&disk, TIMEOUT)));
+            }
             Step::PlanDisk => drop(call(&name, TIMEOUT, || guest.plan_disk(&self.disk(None), TIMEOUT))),
             Step::Unplug(id, wait) => {
                 drop(call(&name, TIMEOUT, || guest.unplug(&removal(id, *wait), TIMEOUT)));

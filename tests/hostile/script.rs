@@ -84,8 +84,9 @@ impl fmt::Debug for Blob {
 /// What the agent does next.
 #[derive(Clone, Debug)]
 pub enum Step {
-    AddNic(Option<&'static str>),
-    AddDisk(Option<&'static str>),
+    /// Waited for, or not.
+    AddNic(Option<&'static str>, bool),
+    AddDisk(Option<&'static str>, bool),
     PlanDisk,
     Unplug(&'static str, bool),
     PlanUnplug(&'static str),
@@ -133,8 +134,8 @@ fn step() -> impl Strategy<Value = Step> {
     let nic = prop_oneof![Just(None), select(&NICS[..]).prop_map(Some)];
     let disk = prop_oneof![Just(None), select(&DISKS[..]).prop_map(Some)];
     prop_oneof![
-        3 => nic.prop_map(Step::AddNic),
-        3 => disk.prop_map(Step::AddDisk),
+        3 => (nic, any::<bool>()).prop_map(|(id, wait)| Step::AddNic(id, wait)),
+        3 => (disk, any::<bool>()).prop_map(|(id, wait)| Step::AddDisk(id, wait)),
         1 => Just(Step::PlanDisk),
         3 => (any_id(), any::<bool>()).prop_map(|(id, wait)| Step::Unplug(id, wait)),
         1 => any_id().prop_map(Step::PlanUnplug),

@@ -1,0 +1,113 @@
+//! What QEMU says unasked, and what it means for the picture of the guest.
+
+use std::time::{Duration, Instant};
+
+use super::events::What;
+use super::outcome::Waiting;
+use super::session::Session;
+use crate::deadline::Deadline;
+use crate::error::Result;
+use crate::log::Level;
+use crate::qmp::{Event, Kept, Monitor, readable};
+
+/// Until its clock has counted this, a guest that has been started is not asked. QEMU (6.2 to 11.1, ACPI hotplug) notes on
+/// the guest's clock until when it refuses to ask again, and takes 0 for "for ever": a guest that boots does not hear the
+/// first request, and the second never reaches it.
+const FIRST_MOMENT: Duration = Duration::from_millis(2);
+
+/// Events of QEMU 5.2 to 11.1 with which a guest that runs may stop running, or come back.
+const RUN_STATE_EVENTS: &[&str] = &[
+    "STOP",
+    "RESUME",
+    "SUSPEND",
+    "SUSPEND_DISK",
+    "WAKEUP",
+    "RESET",
+    "SHUTDOWN",
+    "POWERDOWN",
+    "GUEST_PANICKED",
+    "GUEST_CRASHLOADED",
+    "WATCHDOG",
+    "BLOCK_IO_ERROR",
+    "MIGRATION",
+];
+
+impl Session {
+    /// Takes in what the monitor has said unasked.
+    pub(super) fn absorb(&mut self) {
+        while let Some(kept) = self.connection().and_then(Monitor::next_event) {
+            match kept {
+                Kept::Event(event) => self.absorb_event(&event),
+                Kept::Lost(count) => {
+                    self.log.write(Level::Warning, || format!("{count} events of the monitor were dropped"));
+                    self.stale = true;
+                    self.unheard_of = true;
+                    self.running = false;
+                }
+            }
+        }
+    }
+
+    fn absorb_event(&mut self, event: &Event) {
+        if self.watching {
+            self.events.raw(event);
+        }
+        self.tell(event);
+        let name = event.name.as_str();
+        // Whatever else they mean, the run state is not the one it was. None of them says which one it is: QEMU tells that it
+        // resumes, for instance, before it goes on sleeping (9.0 and later).
+        self.running &= !RUN_STATE_EVENTS.contains(&name);
+        match name {
+            "SUSPEND" => self.deaf = Some(Waiting::Asleep),
+            "WAKEUP" | "RESET" => self.deaf = self.deaf.filter(|why| *why != Waiting::Asleep),
+            "RESUME" => self.deaf = self.deaf.filter(|why| *why != Waiting::NotStarted),
+            _ => self.absorb_device_event(event),
+        }
+    }
+
+    /// Takes in what the guest was said to be doing, in answer to a question.
+    pub(super) fn note_state(&mut self, state: Option<Waiting>) {
+        self.running = state.is_none();
+        self.deaf = state.filter(|why| matches!(why, Waiting::Asleep | Waiting::NotStarted));
+        self.ran_at = match state {
+            Some(Waiting::NotStarted) => None,
+            _ => self.ran_at.or_else(|| Some(Instant::now())),
+        };
+        self.migrating = state == Some(Waiting::Migrating);
+    }
+
+    /// Waits until the clock of a guest that has only just been started shows some time.
+    pub(super) fn let_first_moment_pass(&self, deadline: &Deadline) -> Result<()> {
+        match self.ran_at.map(|at| FIRST_MOMENT.saturating_sub(at.elapsed())) {
+            Some(rest) if !rest.is_zero() => deadline.pause(rest),
+            _ => Ok(()),
+        }
+    }
+
+    fn absorb_device_event(&mut self, event: &Event) {
+        // The first of the two DEVICE_DELETED of a virtio device has a path only; it is not about the device.
+        let Some(id) = event.text("device") else { return };
+        match event.name.as_str() {
+            "DEVICE_DELETED" => {
+                self.log.write(Level::Debug, || format!("QEMU says that {} is gone", readable(id)));
+                if self.known_device(id).is_none() {
+                    self.stale = true;
+                } else if !self.departed.iter().any(|gone| gone == id) {
+                    // Once: a peer may repeat it for ever.
+                    self.departed.push(id.to_owned());
+                }
+            }
+            "DEVICE_UNPLUG_GUEST_ERROR" => self.absorb_refusal(id),
+            _ => {}
+        }
+    }
+
+    fn absorb_refusal(&mut self, id: &str) {
+        let Some(device) = self.known_device(id).filter(|device| self.pending.contains_key(&device.id))
+        else {
+            return;
+        };
+        self.events.device(What::Refused, &device, "the guest refused to let go of the device; it stays");
+        self.forget_request(&device);
+    }
+}
