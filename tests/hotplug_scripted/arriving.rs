@@ -50,10 +50,12 @@ fn failed(api: &dyn Api, id: &str, expected: ErrorKind) -> News {
     news
 }
 
-/// All of it, but for the names that an unused file may have.
+/// All of it, but for the names that an unused file may have. The thread behind the socket may still be closing a
+/// descriptor that it was sent.
 fn same(world: &World, before: &Picture) {
+    assert!(host::eventually(|| world.picture().taps == before.taps), "{:?}", world.picture().taps);
     let after = world.picture();
-    assert_eq!((&after.qemu, &after.record, &after.taps), (&before.qemu, &before.record, &before.taps));
+    assert_eq!((&after.qemu, &after.record), (&before.qemu, &before.record));
     assert!(!world.journal().exists());
 }
 
