@@ -118,7 +118,7 @@ int main(void)
     kvm_runtime_free(runtime);
     /* A device of the source without a place. */
     runtime = copy(path, "\"address\"", "\"elsewhere\"");
-    expects(runtime, KVM_RUNTIME_CHECK_INCOMING, NULL, "7 ", "9 data");
+    expects(runtime, KVM_RUNTIME_CHECK_INCOMING, NULL, "7 ", "9 lan");
 
     invalid(kvm_runtime_check(runtime, 8, NULL, 0, NULL, 0, 0, &count, &failure), "flag");
     fails(kvm_runtime_check(runtime, 0, "/nowhere", 0, NULL, 0, 0, &count, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND,

@@ -93,20 +93,25 @@ static void wait_until_gone(struct scene *scene, unsigned set)
     trace_toggle();
 }
 
-/* Until the add is over. Only the library's own steps are counted. */
+/* Until the add is over; the guest may have been reset before. Only the library's own steps are counted. */
 static void wait_until_added(struct scene *scene)
 {
     struct pollfd ready = {.fd = kvm_hotplug_get_fd(scene->vm.guest, NULL), .events = POLLIN};
-    int events = 0;
+    struct kvm_hotplug_event event = {0};
 
-    while (events == 0) {
+    while (event.event_type != KVM_HOTPLUG_EVENT_ADDED) {
+        if (kvm_hotplug_next_event(scene->vm.guest, &event, sizeof event, &failure) == 1) {
+            if (event.event_type == KVM_HOTPLUG_EVENT_ADD_FAILED)
+                FAIL("%s", event.text);
+            continue;
+        }
         trace_toggle();
         if (poll(&ready, 1, test_patience(EVENT_MS)) != 1)
             FAIL("QEMU does not answer");
         trace_toggle();
-        events = kvm_hotplug_process(scene->vm.guest, 0, &failure);
+        int events = kvm_hotplug_process(scene->vm.guest, 0, &failure);
+        succeed(events < 0 ? events : 0, 0);
     }
-    succeed(events < 0 ? events : 0, 0);
 }
 
 static void do_task(void *argument)
