@@ -197,10 +197,11 @@ impl Scene {
         let qemu = &self.world.qemu;
         qemu.clear_faults();
         qemu.greet(Greeting::default());
-        // A QEMU older than 9.1 keeps the fdsets that it is told to remove until its guest runs.
-        qemu.model(|model| model.run_state = "running".into());
         qemu.resume();
         qemu.hang_up();
+        // A QEMU older than 9.1 keeps the fdsets that it is told to remove until its guest runs. One that has hung may have
+        // read a "stop" only now.
+        qemu.model(|model| model.run_state = "running".into());
         let guest = open(&self.world.runtime, qemu.path(), AMPLE).expect("a QEMU that behaves again");
         guest.mend(AMPLE).expect("mending");
         let left = guest.verify(AMPLE).expect("comparing");

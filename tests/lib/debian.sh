@@ -15,27 +15,40 @@ debian_keyring() {
     die "Debian's keys are missing: apt-get install debian-archive-keyring"
 }
 
+# Mirrors have bad moments.
+ATTEMPTS=3
+
 # extract SUITE PACKAGE MIRROR INTO KEYRING. The variant "extract" runs nothing inside, so it needs neither chroot nor
-# mounts nor root; sid and archived suites are past the date their release file is valid until.
+# mounts nor root; sid and archived suites are past the date their release file is valid until. As root, apt would fetch
+# and check signatures as a user of its own, who cannot do so everywhere (below /root, or where /dev/null is not for all).
 extract() {
-    mmdebstrap --quiet --mode=chrootless --variant=extract --include="$2" \
+    mmdebstrap --verbose --mode=chrootless --variant=extract --include="$2" \
         --aptopt='Acquire::Check-Valid-Until "false"' \
         --aptopt='APT::Install-Recommends "false"' \
-        "$1" "$4" "deb [signed-by=$5] $3 $1 main" >&2
+        --aptopt='APT::Sandbox::User "root"' \
+        "$1" "$4" "deb [signed-by=$5] $3 $1 main"
 }
 
 # unpack_from_debian SUITE PACKAGE INTO: with all that the package depends on.
 unpack_from_debian() {
-    local suite="$1" package="$2" into="$3" keys mirror
+    local suite="$1" package="$2" into="$3" keys mirror attempt log
     keys="$(debian_keyring)"
+    log="$(mktemp "$BUILD_DIR/unpacking.XXXXXX")"
     say "unpacking $package of Debian $suite"
-    for mirror in "${DEBIAN_MIRRORS[@]}"; do
-        rm -rf "$into"
-        if extract "$suite" "$package" "$mirror" "$into" "$keys"; then
-            rm -rf "${into:?}"/usr/share/{doc,man,locale} "${into:?}"/{var,dev}
-            return
-        fi
+    for ((attempt = 1; attempt <= ATTEMPTS; attempt++)); do
+        for mirror in "${DEBIAN_MIRRORS[@]}"; do
+            rm -rf "$into"
+            if extract "$suite" "$package" "$mirror" "$into" "$keys" >"$log" 2>&1; then
+                rm -rf "$log" "${into:?}"/usr/share/{doc,man,locale} "${into:?}"/{var,dev}
+                return
+            fi
+            echo "from $mirror:" >&2
+            # The last lines say only which program has failed.
+            grep -E '^(Err|E):' "$log" >&2 || tail -n 20 "$log" >&2
+        done
+        sleep $((attempt * 5))
     done
+    rm -f "$log"
     die "could not unpack $package of Debian $suite from ${DEBIAN_MIRRORS[*]}"
 }
 
