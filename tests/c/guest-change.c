@@ -160,7 +160,7 @@ int main(void)
 {
     test_begin("guest-change", 180);
     net_private();
-    vm_start(&vm, &(struct qemu_options){.guest = true, .extra = (const char *[]){"-smp", "2", NULL}});
+    vm_start(&vm, &(struct qemu_options){.guest = true, .processors = 2});
     cable(1);
     cable(2);
     other_bridge();

@@ -79,7 +79,8 @@ static void start_writing(struct vm *vm)
 {
     CHECK_NUMBER(guest_does(vm->qemu,
                             "(i=0; while [ ! -e /tmp/stop ]; do i=$((i+1)); for d in %s %s; do printf %%08d $i |"
-                            " dd of=/dev/$d bs=512 seek=$i conv=fsync || echo $i >>/tmp/bad; done; echo $i >/tmp/done; done)"
+                            " dd of=/dev/$d bs=512 seek=$i conv=fsync || echo $i >>/tmp/bad; done;"
+                            " echo $i >/tmp/doing; mv /tmp/doing /tmp/done; done)"
                             " >/dev/null 2>&1 &",
                             names[1], names[2]),
                  0);
@@ -151,8 +152,7 @@ int main(void)
     hosts_new();
     directory_new(directory);
     make_images();
-    vm_prepare(&first, &(struct qemu_options){.guest = true, .elsewhere = true, .root_ports = -1,
-                                              .extra = (const char *[]){"-smp", "2", NULL}});
+    vm_prepare(&first, &(struct qemu_options){.guest = true, .elsewhere = true, .root_ports = -1, .processors = 2});
     for_version(&first, &boot);
     works(kvm_runtime_add_nic(first.runtime, &(struct kvm_hotplug_nic){.id = "cold", .bridge = HOSTS_BRIDGE},
                               sizeof(struct kvm_hotplug_nic), NULL, 0, &failure));

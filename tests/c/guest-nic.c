@@ -132,7 +132,7 @@ int main(void)
     bridge_new(bridge);
     link_address(bridge, "198.18.1.1/24");
     /* The guest has as many queues as processors at most. */
-    vm_start(&vm, &(struct qemu_options){.guest = true, .extra = (const char *[]){"-smp", "4", NULL}});
+    vm_start(&vm, &(struct qemu_options){.guest = true, .processors = 4});
     properties(&vm, 1);
     properties(&vm, 2);
     properties(&vm, 4);

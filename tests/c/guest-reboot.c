@@ -72,7 +72,7 @@ int main(void)
     bridge_new(bridge);
     link_address(bridge, "198.18.1.1/24");
     directory_new(directory);
-    vm_prepare(&vm, &(struct qemu_options){.guest = true, .root_ports = -1, .extra = (const char *[]){"-smp", "2", NULL}});
+    vm_prepare(&vm, &(struct qemu_options){.guest = true, .root_ports = -1, .processors = 2});
     for_version(&vm, &boot);
     vm_boot(&vm, &boot);
     CHECK_NUMBER(recorded(&vm), 0);

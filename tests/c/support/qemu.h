@@ -27,6 +27,7 @@ struct qemu_options {
     bool stopped;             /* started, and stopped before the firmware has done anything worth mentioning */
     bool guest;               /* boot the Linux guest of tests/guest; guest.h talks to it */
     int root_ports;           /* q35: how many, rp0 and on; 0: QEMU_ROOT_PORTS, negative: none */
+    int processors;           /* 0: one */
     int memory_mb;            /* 0: 256 with a guest, 32 without */
     const char *append;       /* more of the guest's kernel command line */
     const char *const *extra; /* more arguments, NULL at the end */
