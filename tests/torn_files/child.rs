@@ -99,19 +99,19 @@ const SOCKET: &str = "TORN_SOCKET";
 const IFNAME: &str = "TORN_IFNAME";
 const RESULT: &str = "TORN_RESULT";
 
-/// The shim, compiled once.
+/// The shim, compiled once. It lies with what cargo builds: nothing drops a static, so a directory of its own would stay.
 fn shim() -> &'static Path {
-    static SHIM: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
-    let (_, path) = SHIM.get_or_init(|| {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("cut.so");
+    static SHIM: OnceLock<PathBuf> = OnceLock::new();
+    SHIM.get_or_init(|| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cut.so");
+        let new = path.with_extension(std::process::id().to_string());
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c/preload/cut.c");
         let flags = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o"];
-        let done = Command::new("cc").args(flags).arg(&path).arg(&source).output().expect("run cc");
+        let done = Command::new("cc").args(flags).arg(&new).arg(&source).output().expect("run cc");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        (dir, path)
-    });
-    path
+        std::fs::rename(new, &path).unwrap();
+        path
+    })
 }
 
 /// Runs a change in a process that is cut at its `at`-th call about the directory of the record.
