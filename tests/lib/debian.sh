@@ -36,6 +36,7 @@ unpack_from_debian() {
     log="$(mktemp "$BUILD_DIR/unpacking.XXXXXX")"
     say "unpacking $package of Debian $suite"
     for ((attempt = 1; attempt <= ATTEMPTS; attempt++)); do
+        sleep $(((attempt - 1) * 5))
         for mirror in "${DEBIAN_MIRRORS[@]}"; do
             rm -rf "$into"
             if extract "$suite" "$package" "$mirror" "$into" "$keys" >"$log" 2>&1; then
@@ -46,7 +47,6 @@ unpack_from_debian() {
             # The last lines say only which program has failed.
             grep -E '^(Err|E):' "$log" >&2 || tail -n 20 "$log" >&2
         done
-        sleep $((attempt * 5))
     done
     rm -f "$log"
     die "could not unpack $package of Debian $suite from ${DEBIAN_MIRRORS[*]}"
