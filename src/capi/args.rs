@@ -92,8 +92,8 @@ pub(super) unsafe fn write_struct<T: Plain>(pointer: *mut T, size: usize, value:
     let known = size_of::<T>().min(size);
     // SAFETY: the caller vouches for size bytes, and known is no more than that.
     unsafe {
-        std::ptr::write_bytes(pointer.cast::<u8>(), 0, size);
         std::ptr::copy_nonoverlapping((&raw const *value).cast::<u8>(), pointer.cast::<u8>(), known);
+        std::ptr::write_bytes(pointer.cast::<u8>().add(known), 0, size - known);
     }
 }
 
@@ -222,17 +222,21 @@ pub(super) fn c_text(text: &str) -> CString {
     CString::new(text.replace('\0', "\\0")).unwrap_or_default()
 }
 
-/// Copies text into a fixed array, cut at a character boundary, always terminated.
+/// A fixed array with this text, cut at a character boundary, always terminated.
 pub(super) fn fill<const N: usize>(text: &str) -> [c_char; N] {
-    let mut end = text.len().min(N.saturating_sub(1));
+    let mut array = [0; N];
+    put_text(&mut array, text);
+    array
+}
+
+/// The same into an array of zeros, which a large one need not be copied for.
+pub(super) fn put_text(zeros: &mut [c_char], text: &str) {
+    let mut end = text.len().min(zeros.len().saturating_sub(1));
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    let mut array = [0; N];
-    for (place, byte) in array.iter_mut().zip(text.bytes().take(end)) {
-        *place = c_char::from_ne_bytes([byte]);
-    }
-    array
+    // SAFETY: neither is shorter than end, which is 0 for an empty array, and a borrowed array does not overlap.
+    unsafe { std::ptr::copy_nonoverlapping(text.as_ptr().cast::<c_char>(), zeros.as_mut_ptr(), end) };
 }
 
 #[cfg(test)]

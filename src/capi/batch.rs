@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int};
 
-use super::args::{Plain, check_flags, null, read_struct, required_str, timeout, write_struct, zeros};
+use super::args::{Plain, check_flags, null, read_struct, required_str, timeout};
 use super::device::{self, kvm_hotplug_answer, kvm_hotplug_device};
 use super::disk::{self, kvm_hotplug_disk};
 use super::error::kvm_hotplug_error;
@@ -231,14 +231,14 @@ unsafe fn give_devices(answers: &[Result<Outcome>], array: *mut kvm_hotplug_devi
         return;
     }
     for (index, answer) in answers.iter().enumerate() {
-        let device = match answer {
-            Ok(outcome) => device::answer(outcome).1,
-            Err(_) => None,
-        };
         let place = array.cast::<u8>().wrapping_add(index.saturating_mul(size)).cast::<kvm_hotplug_device>();
-        let device = device.unwrap_or_else(zeros);
         // SAFETY: the caller vouches for it.
-        unsafe { write_struct(place, size, &device) };
+        unsafe {
+            place.cast::<u8>().write_bytes(0, size);
+            if let Ok(outcome) = answer {
+                device::write_device(outcome, place, size);
+            }
+        }
     }
 }
 
@@ -250,7 +250,7 @@ unsafe fn give_answers(answers: &[Result<Outcome>], array: *mut c_int) {
     }
     for (index, answer) in answers.iter().enumerate() {
         let code = match answer {
-            Ok(outcome) => device::answer(outcome).0,
+            Ok(outcome) => device::code(outcome),
             Err(error) => -error.errno(),
         };
         // SAFETY: the caller vouches for it.
@@ -262,7 +262,7 @@ unsafe fn give_answers(answers: &[Result<Outcome>], array: *mut c_int) {
 fn worst(answers: Vec<Result<Outcome>>) -> Result<c_int> {
     let mut worst = kvm_hotplug_answer::KVM_HOTPLUG_DONE as c_int;
     for answer in answers {
-        let code = device::answer(&answer?).0;
+        let code = device::code(&answer?);
         // Absent is gone.
         if code != kvm_hotplug_answer::KVM_HOTPLUG_ABSENT as c_int {
             worst = worst.max(code);

@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int};
 
-use super::args::{Plain, fill};
+use super::args::{Plain, put_text, write_struct, zeros};
 use crate::hotplug::{AfterReboot, DeviceState, Listed, Outcome, Waiting};
 use crate::ids::{Address, BusName};
 use crate::runtime::{Device, DeviceKind, Presence, Spec};
@@ -198,43 +198,20 @@ impl kvm_hotplug_device {
     fn new(device: &Device, state: kvm_hotplug_answer, reason: kvm_hotplug_reason, text: &str) -> Self {
         let numbers = device.address.as_ref().map(Numbers::of);
         let Numbers { address_type, slot, channel, target, lun } = numbers.unwrap_or_default();
-        let mut result = Self {
-            id: fill(device.id.as_str()),
-            bus: fill(device.bus().map_or("", BusName::as_str)),
-            mac: fill(&device.mac().map(|mac| mac.to_string()).unwrap_or_default()),
-            ifname: [0; 16],
-            bridge: [0; 16],
-            model: fill(device.model()),
-            serial: [0; 24],
-            path: [0; 4096],
-            reason_text: fill(text),
-            generation: device.generation,
-            device_type: type_number(device.kind()),
-            state: state as u32,
-            reason: reason as u32,
-            slot,
-            queues: 0,
-            vhost: 0,
-            mtu: 0,
-            read_only: 0,
-            removed_after_reboot: u32::from(device.presence == Presence::RemoveAfterReboot),
-            reserved: 0,
-            address_type,
-            channel,
-            target,
-            lun,
-            link_down: 0,
-            boot_index: -1,
-            format: 0,
-            cache: 0,
-            aio: 0,
-            discard: 0,
-            detect_zeroes: 0,
-            share_rw: 0,
-            logical_block_size: 0,
-            physical_block_size: 0,
-            wwn: 0,
-        };
+        let mut result: Self = zeros();
+        put_text(&mut result.id, device.id.as_str());
+        put_text(&mut result.bus, device.bus().map_or("", BusName::as_str));
+        put_text(&mut result.mac, &device.mac().map(|mac| mac.to_string()).unwrap_or_default());
+        put_text(&mut result.model, device.model());
+        put_text(&mut result.reason_text, text);
+        result.generation = device.generation;
+        result.device_type = type_number(device.kind());
+        result.state = state as u32;
+        result.reason = reason as u32;
+        result.removed_after_reboot = u32::from(device.presence == Presence::RemoveAfterReboot);
+        (result.address_type, result.slot) = (address_type, slot);
+        (result.channel, result.target, result.lun) = (channel, target, lun);
+        result.boot_index = -1;
         result.describe(&device.spec);
         result
     }
@@ -242,8 +219,8 @@ impl kvm_hotplug_device {
     fn describe(&mut self, spec: &Spec) {
         match spec {
             Spec::Nic(nic) => {
-                self.ifname = fill(nic.ifname.as_ref().map_or("", |name| name.as_str()));
-                self.bridge = fill(nic.bridge.as_ref().map_or("", |name| name.as_str()));
+                put_text(&mut self.ifname, nic.ifname.as_ref().map_or("", |name| name.as_str()));
+                put_text(&mut self.bridge, nic.bridge.as_ref().map_or("", |name| name.as_str()));
                 self.queues = nic.queues.into();
                 self.vhost = nic.vhost.into();
                 self.mtu = nic.mtu.unwrap_or(0).into();
@@ -251,9 +228,9 @@ impl kvm_hotplug_device {
                 self.boot_index = index_number(nic.boot_index);
             }
             Spec::Disk(disk) => {
-                self.serial = fill(disk.serial.as_deref().unwrap_or(""));
-                self.path =
-                    fill(&disk.uri.as_deref().map_or_else(|| disk.path.to_string_lossy(), Into::into));
+                put_text(&mut self.serial, disk.serial.as_deref().unwrap_or(""));
+                let path = disk.uri.as_deref().map_or_else(|| disk.path.to_string_lossy(), Into::into);
+                put_text(&mut self.path, &path);
                 self.queues = disk.queues.unwrap_or(0).into();
                 self.read_only = disk.read_only.into();
                 self.boot_index = index_number(disk.boot_index);
@@ -335,26 +312,32 @@ pub(super) fn type_number(kind: DeviceKind) -> u32 {
     }
 }
 
-/// The integer and the device that a call answers; no device for one that does not exist.
-pub(super) fn answer(outcome: &Outcome) -> (c_int, Option<kvm_hotplug_device>) {
-    let (code, device) = match outcome {
-        Outcome::Done(device) => (
-            kvm_hotplug_answer::KVM_HOTPLUG_DONE,
-            Some(kvm_hotplug_device::new(
-                device,
-                kvm_hotplug_answer::KVM_HOTPLUG_DONE,
-                kvm_hotplug_reason::KVM_HOTPLUG_REASON_NONE,
-                "",
-            )),
-        ),
-        Outcome::AfterReboot(device, why) => (
-            kvm_hotplug_answer::KVM_HOTPLUG_AFTER_REBOOT,
-            Some(kvm_hotplug_device::after_reboot(device, why)),
-        ),
-        Outcome::Pending(device, why) => {
-            (kvm_hotplug_answer::KVM_HOTPLUG_PENDING, Some(kvm_hotplug_device::pending(device, *why)))
-        }
-        Outcome::Absent => (kvm_hotplug_answer::KVM_HOTPLUG_ABSENT, None),
+/// The integer that a call answers.
+pub(super) fn code(outcome: &Outcome) -> c_int {
+    let code = match outcome {
+        Outcome::Done(_) => kvm_hotplug_answer::KVM_HOTPLUG_DONE,
+        Outcome::AfterReboot(..) => kvm_hotplug_answer::KVM_HOTPLUG_AFTER_REBOOT,
+        Outcome::Pending(..) => kvm_hotplug_answer::KVM_HOTPLUG_PENDING,
+        Outcome::Absent => kvm_hotplug_answer::KVM_HOTPLUG_ABSENT,
     };
-    (code as c_int, device)
+    code as c_int
+}
+
+/// Writes the device that a call answers; nothing for one that does not exist.
+///
+/// # Safety
+/// `place` is NULL (then nothing is written) or valid for writes of `size` bytes.
+pub(super) unsafe fn write_device(outcome: &Outcome, place: *mut kvm_hotplug_device, size: usize) {
+    if place.is_null() {
+        return;
+    }
+    let (done, none) = (kvm_hotplug_answer::KVM_HOTPLUG_DONE, kvm_hotplug_reason::KVM_HOTPLUG_REASON_NONE);
+    let device = match outcome {
+        Outcome::Done(device) => kvm_hotplug_device::new(device, done, none, ""),
+        Outcome::AfterReboot(device, why) => kvm_hotplug_device::after_reboot(device, why),
+        Outcome::Pending(device, why) => kvm_hotplug_device::pending(device, *why),
+        Outcome::Absent => return,
+    };
+    // SAFETY: passed on.
+    unsafe { write_struct(place, size, &device) };
 }

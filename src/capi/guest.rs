@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int};
 use std::sync::Arc;
 
 use super::args::{self, check_result_size, required_path, required_str, timeout, write_struct};
-use super::device::{answer, kvm_hotplug_answer, kvm_hotplug_device};
+use super::device::{code, kvm_hotplug_answer, kvm_hotplug_device, write_device};
 use super::error::kvm_hotplug_error;
 use super::guard;
 use super::runtime::{give_list, kvm_runtime};
@@ -51,12 +51,9 @@ pub(super) fn check_device_out(device: *mut kvm_hotplug_device, size: usize) -> 
 /// # Safety
 /// `device` is NULL or valid for writes of `size` bytes.
 pub(super) unsafe fn give_answer(outcome: &Outcome, device: *mut kvm_hotplug_device, size: usize) -> c_int {
-    let (code, result) = answer(outcome);
-    if let Some(result) = result {
-        // SAFETY: the caller vouches for it.
-        unsafe { write_struct(device, size, &result) };
-    }
-    code
+    // SAFETY: the caller vouches for it.
+    unsafe { write_device(outcome, device, size) };
+    code(outcome)
 }
 
 /// Connects to the QMP socket of a running QEMU, looks at the guest, and finishes or undoes what an agent that died had

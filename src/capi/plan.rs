@@ -2,13 +2,13 @@
 
 use std::ffi::{CString, c_char, c_int};
 
-use super::args::{self, check_flags, read_struct, required_str, timeout, write_struct};
+use super::args::{self, check_flags, read_struct, required_str, timeout};
 use super::controller::{self, kvm_hotplug_controller};
-use super::device::{answer, kvm_hotplug_device};
+use super::device::kvm_hotplug_device;
 use super::disk::{self, kvm_hotplug_disk};
 use super::error::kvm_hotplug_error;
 use super::guard;
-use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, kvm_hotplug};
+use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer, kvm_hotplug};
 use super::nic::{self, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, kvm_hotplug_nic};
 use super::removal::kvm_hotplug_removal;
 use crate::error::Result;
@@ -183,14 +183,11 @@ unsafe fn give(
     size: usize,
     plan: *mut *mut c_char,
 ) -> Result<c_int> {
-    let (code, result) = answer(&preview.outcome);
     // SAFETY: passed on.
-    unsafe { args::give_text(&preview.to_json().to_string(), plan) };
-    if let Some(result) = result {
-        // SAFETY: passed on.
-        unsafe { write_struct(device, size, &result) };
+    unsafe {
+        args::give_text(&preview.to_json().to_string(), plan);
+        Ok(give_answer(&preview.outcome, device, size))
     }
-    Ok(code)
 }
 
 /// Frees a text that this library gave out as char * to be freed; NULL is fine. Cannot fail, does not block.
