@@ -5,12 +5,9 @@ use serde_json::{Map, Value};
 
 use super::ports::RootPort;
 use super::record::{DEFAULT_RESERVED, Device, DeviceKind, MAX_DEVICES, Presence, Record, Spec};
-use super::versioned::{self, field, malformed, parse};
-use crate::disk::DiskSpec;
+use super::versioned::{self, field, malformed, object, take};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, DeviceId};
-use crate::net::spec::NicSpec;
-use crate::scsi::ControllerSpec;
 
 /// The value of the `format` member.
 pub const FORMAT: &str = "kvm-hotplug-runtime";
@@ -46,32 +43,15 @@ impl<'a> From<&'a Device> for Written<'a> {
     }
 }
 
-/// One device as it is read.
-#[derive(Clone, Debug, Deserialize)]
-struct Entry<S> {
+/// What devices of all kinds have in common, as it is read.
+#[derive(Debug, Deserialize)]
+struct Common {
     id: DeviceId,
     generation: u64,
     #[serde(default)]
     address: Option<Address>,
     #[serde(default)]
     presence: Presence,
-    #[serde(flatten)]
-    spec: S,
-    #[serde(flatten)]
-    extra: Map<String, Value>,
-}
-
-impl<S> Entry<S> {
-    fn into_device(self, wrap: impl FnOnce(S) -> Spec) -> Device {
-        Device {
-            id: self.id,
-            generation: self.generation,
-            address: self.address,
-            presence: self.presence,
-            spec: wrap(self.spec),
-            extra: self.extra,
-        }
-    }
 }
 
 /// The device as a JSON object, whatever its kind.
@@ -82,13 +62,15 @@ pub(super) fn device_to_value(device: &Device) -> Result<Value> {
 
 /// A device of a kind from its JSON object.
 pub(super) fn device_from_value(kind: DeviceKind, value: Value) -> Result<Device> {
-    let device = match kind {
-        DeviceKind::Nic => parse::<Entry<NicSpec>>(value)?.into_device(Spec::Nic),
-        DeviceKind::Disk => parse::<Entry<DiskSpec>>(value)?.into_device(Spec::Disk),
-        DeviceKind::Controller => parse::<Entry<ControllerSpec>>(value)?.into_device(Spec::Controller),
+    let mut members = object(value)?;
+    let Common { id, generation, address, presence } = take(&mut members)?;
+    let spec = match kind {
+        DeviceKind::Nic => Spec::Nic(take(&mut members)?),
+        DeviceKind::Disk => Spec::Disk(take(&mut members)?),
+        DeviceKind::Controller => Spec::Controller(take(&mut members)?),
     };
-    device.spec.validate()?;
-    Ok(device)
+    spec.validate()?;
+    Ok(Device { id, generation, address, presence, spec, extra: members })
 }
 
 /// The lists of a file, in the order in which they are read: a controller comes before its disks.
@@ -152,20 +134,25 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
         command,
         reserved_slots,
         next_generation,
-        ports: field(&mut file, "root_ports")?.unwrap_or_default(),
+        ports: elements(&mut file, "root_ports", RootPort::read)?,
         devices: Vec::new(),
         extra: Map::new(),
         ganeti: None,
     };
     for (key, kind) in LISTS {
-        elements(&mut file, key, kind)?.into_iter().for_each(|device| record.add(device));
+        let devices = elements(&mut file, key, |value| device_from_value(kind, value))?;
+        devices.into_iter().for_each(|device| record.add(device));
     }
     record.extra = file;
     record.check()?;
     Ok(record)
 }
 
-fn elements(file: &mut Map<String, Value>, key: &str, kind: DeviceKind) -> Result<Vec<Device>> {
+fn elements<T>(
+    file: &mut Map<String, Value>,
+    key: &str,
+    read: impl Fn(Value) -> Result<T>,
+) -> Result<Vec<T>> {
     let list: Vec<Value> = field(file, key)?.unwrap_or_default();
     if list.len() > MAX_DEVICES {
         return Err(malformed(format!(
@@ -174,8 +161,7 @@ fn elements(file: &mut Map<String, Value>, key: &str, kind: DeviceKind) -> Resul
         )));
     }
     let read_one = |(index, value)| {
-        device_from_value(kind, value)
-            .map_err(|error| error.with_kind(ErrorKind::Format).context(format!("{key}[{index}]")))
+        read(value).map_err(|error| error.with_kind(ErrorKind::Format).context(format!("{key}[{index}]")))
     };
     list.into_iter().enumerate().map(read_one).collect()
 }

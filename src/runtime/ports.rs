@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::record::Presence;
+use super::versioned::{object, take};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, Slot};
 
@@ -35,7 +36,7 @@ pub struct RootPort {
     #[serde(default, skip_serializing_if = "Presence::is_live")]
     pub presence: Presence,
     /// Fields a newer version wrote; kept as they are.
-    #[serde(flatten)]
+    #[serde(flatten, skip_deserializing)]
     pub extra: Map<String, Value>,
 }
 
@@ -55,6 +56,13 @@ pub struct Neighbours {
 }
 
 impl RootPort {
+    /// A port from its JSON object.
+    pub(super) fn read(value: Value) -> Result<Self> {
+        let mut members = object(value)?;
+        let port: Self = take(&mut members)?;
+        Ok(Self { extra: members, ..port })
+    }
+
     /// A further port. Ports have slots of their own as long as there are any, then they share them, up to eight in one.
     pub fn further(ports: &[Self], neighbours: &Neighbours) -> Result<Self> {
         let free = |place: &(Slot, u8)| {

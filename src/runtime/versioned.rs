@@ -1,7 +1,8 @@
 //! What our own files have in common: a JSON object that says which format it has, in which version.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::value::MapDeserializer;
+use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
+use serde::{Serialize, forward_to_deserialize_any};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -10,9 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) fn open(bytes: &[u8], format: &str, newest: u64) -> Result<Map<String, Value>> {
     let value: Value =
         serde_json::from_slice(bytes).map_err(|error| malformed(format!("is not JSON: {error}")))?;
-    let Value::Object(mut file) = value else {
-        return Err(malformed("is not a JSON object"));
-    };
+    let mut file = object(value)?;
     match field::<String>(&mut file, "format")? {
         Some(found) if found == format => {}
         Some(other) => return Err(malformed(format!("has \"format\" {other:?}, expected {format:?}"))),
@@ -52,6 +51,46 @@ pub(super) fn field<T: DeserializeOwned>(file: &mut Map<String, Value>, key: &st
     match file.remove(key) {
         Some(value) => parse(value).map(Some).map_err(|error| error.context(format!("{key:?}"))),
         None => Ok(None),
+    }
+}
+
+/// The members of an object.
+pub(super) fn object(value: Value) -> Result<Map<String, Value>> {
+    match value {
+        Value::Object(members) => Ok(members),
+        _ => Err(malformed("is not a JSON object")),
+    }
+}
+
+/// Takes a struct out of an object; the members that it has no field for stay.
+///
+/// `#[serde(flatten)]` does so as well, but sorts members one way for each struct, in several times the code.
+pub(super) fn take<T: DeserializeOwned>(object: &mut Map<String, Value>) -> Result<T> {
+    T::deserialize(Members(object)).map_err(|error| malformed(error.to_string()))
+}
+
+struct Members<'a>(&'a mut Map<String, Value>);
+
+impl<'de> Deserializer<'de> for Members<'_> {
+    type Error = serde_json::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> std::result::Result<V::Value, Self::Error> {
+        let taken = fields.iter().filter_map(|field| Some((*field, self.0.remove(*field)?)));
+        visitor.visit_map(MapDeserializer::new(taken))
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> std::result::Result<V::Value, Self::Error> {
+        Err(Self::Error::custom("only structs are taken out of an object"))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct newtype_struct
+        seq tuple tuple_struct map enum identifier ignored_any
     }
 }
 
