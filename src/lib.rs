@@ -17,6 +17,7 @@ pub mod hotplug;
 pub mod ids;
 pub mod log;
 pub mod net;
+pub mod ordered;
 pub mod pci;
 pub mod qmp;
 pub mod runtime;

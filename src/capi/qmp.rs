@@ -113,7 +113,7 @@ unsafe fn request(command: &kvm_hotplug_command) -> Result<RawCommand> {
 }
 
 fn object(text: &str) -> Result<Map<String, Value>> {
-    match serde_json::from_str(text) {
+    match serde_json::from_slice(text.as_bytes()) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(Error::invalid("arguments: not a JSON object")),
         Err(error) => Err(Error::invalid(format!("arguments: not JSON: {error}"))),

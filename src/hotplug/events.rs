@@ -162,7 +162,7 @@ impl Event {
         });
         let more = match self.what {
             What::Qmp => {
-                json!({ "qmp": serde_json::from_str::<Value>(&self.text).unwrap_or_default(), "text": "" })
+                json!({ "qmp": serde_json::from_slice::<Value>(self.text.as_bytes()).unwrap_or_default(), "text": "" })
             }
             What::Lost(count) => json!({ "lost": count }),
             What::Shutdown { by_guest } | What::Reset { by_guest } => json!({ "by_guest": by_guest }),

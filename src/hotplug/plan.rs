@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::ids::{Address, DeviceId, PciAddress};
 use crate::net::args;
 use crate::net::spec::NicSpec;
+use crate::ordered;
 use crate::qmp::{Command, Version};
 use crate::runtime::{Device, Spec};
 use crate::scsi::{self, ControllerSpec};
@@ -78,11 +79,11 @@ impl Inverse {
             Self::CloseFd(name) => Command::with("closefd", &[("fdname", name)]),
             Self::NetdevClaim(id) => {
                 let hub = [("type", "hubport".into()), ("hubid", 0.into()), ("id", id.as_str().into())];
-                Command::new("netdev_add", arguments(hub))
+                Command::new("netdev_add", ordered::object(hub))
             }
             Self::NetdevDel(id) => Command::with("netdev_del", &[("id", id.as_str())]),
             Self::RemoveFd(set) => {
-                Command::new("remove-fd", Map::from_iter([("fdset-id".to_owned(), Value::from(*set))]))
+                Command::new("remove-fd", ordered::object([("fdset-id", Value::from(*set))]))
             }
             Self::BlockdevDel(node) => Command::with("blockdev-del", &[("node-name", node.as_str())]),
             Self::Unplug(id) => Command::with("device_del", &[("id", id.as_str())]),
@@ -110,17 +111,13 @@ impl Inverse {
 
 /// One name serves netdev and device: QEMU takes the netdev, and changes the NIC at its other end with it.
 fn link_arguments(id: &DeviceId, up: bool) -> Map<String, Value> {
-    arguments([("name", id.as_str().into()), ("up", up.into())])
+    ordered::object([("name", id.as_str().into()), ("up", up.into())])
 }
 
 /// The step that sets a NIC's link up or down.
 pub(super) fn set_link(id: &DeviceId, up: bool) -> Step {
     let inverse = Inverse::SetLink { id: id.clone(), up: !up };
     Step { command: "set_link", arguments: link_arguments(id, up), fd: None, inverse }
-}
-
-fn arguments<const N: usize>(pairs: [(&str, Value); N]) -> Map<String, Value> {
-    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 /// Steps that are sent in one write and waited for once; the next stage is sent when all of them are done.
@@ -142,7 +139,7 @@ pub(super) fn nic(id: &DeviceId, address: &PciAddress, spec: &NicSpec, qemu: Ver
         .enumerate()
         .map(|(index, name)| Step {
             command: "getfd",
-            arguments: arguments([("fdname", name.as_str().into())]),
+            arguments: ordered::object([("fdname", name.as_str().into())]),
             fd: Some(index),
             inverse: Inverse::CloseFd(name),
         })
@@ -191,7 +188,7 @@ pub(super) fn disk(
         .enumerate()
         .map(|(index, set)| Step {
             command: "add-fd",
-            arguments: arguments([("fdset-id", (*set).into()), ("opaque", tag.as_str().into())]),
+            arguments: ordered::object([("fdset-id", (*set).into()), ("opaque", tag.as_str().into())]),
             fd: Some(index),
             inverse: Inverse::RemoveFd(*set),
         })

@@ -11,6 +11,7 @@ use super::transaction::{self, Leftover};
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::log::Level;
+use crate::ordered;
 use crate::runtime::{Device, DeviceKind, Intent, Verb};
 
 /// How long a block node that is still in use is tried again: a device that left while nobody was connected is gone from
@@ -95,8 +96,7 @@ impl Session {
                 || (intent.verb == Verb::Add && !present.contains(intent.device.id.as_str()))
         };
         let disks = intents.iter().filter(|intent| failed(intent));
-        let unwanted: BTreeSet<String> =
-            disks.filter_map(|intent| intent.device.controller().map(str::to_owned)).collect();
+        let unwanted = ordered::set(disks.filter_map(|intent| intent.device.controller().map(str::to_owned)));
         for intent in &mut intents {
             let id = intent.device.id.as_str();
             if intent.verb == Verb::Add && unwanted.contains(id) && runtime.record().find(id).is_none() {
@@ -105,7 +105,7 @@ impl Session {
                 runtime.write_journal(|journal| journal.note(intent.verb, &intent.device))?;
             }
         }
-        intents.sort_by_key(|intent| intent.device.kind() == DeviceKind::Controller);
+        ordered::sort_by_key(&mut intents, |intent| intent.device.kind() == DeviceKind::Controller);
         Ok(intents)
     }
 
@@ -118,7 +118,7 @@ impl Session {
             let id = intent.device.id.as_str();
             !present.contains(id) && runtime.record().find(id).is_none()
         };
-        let halves: BTreeSet<u64> = adds().filter(lacks).filter_map(|intent| intent.group).collect();
+        let halves = ordered::set(adds().filter(lacks).filter_map(|intent| intent.group));
         let is_half = |intent: &&Intent| intent.group.is_some_and(|group| halves.contains(&group));
         let undone: Vec<Device> = adds().filter(is_half).map(|intent| intent.device.clone()).collect();
         runtime.write_journal(|journal| undone.iter().for_each(|device| journal.note(Verb::UndoAdd, device)))

@@ -7,6 +7,7 @@ use super::survey;
 use crate::deadline::Deadline;
 use crate::disk::{self, DiskSpec, Format, Kind};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ordered;
 use crate::qmp::Command;
 use crate::runtime::{Device, DeviceKind, Presence, Spec};
 
@@ -55,8 +56,7 @@ impl Session {
             return Ok((device, sizes.seen));
         }
         let arguments = [("node-name", Value::from(device.id.as_str())), ("size", Value::from(bytes))];
-        let arguments = arguments.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        let command = Command::new("block_resize", arguments);
+        let command = Command::new("block_resize", ordered::object(arguments));
         match self.monitor()?.execute(&command, deadline) {
             Ok(_) => Ok((device, bytes)),
             Err(error) => match self.find_out_size(&device, bytes, sizes.seen, &error, deadline) {

@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, DeviceId};
 use crate::log::{Level, Log};
 use crate::net::tap::TunDevice;
+use crate::ordered;
 use crate::pci::{Rules, SlotMap, Topology};
 use crate::qmp::{Monitor, Version};
 use crate::runtime::{Device, Presence, Runtime, Verb};
@@ -292,7 +293,7 @@ impl Session {
                 && device.address.is_some()
                 && !present.contains(device.id.as_str())
         };
-        runtime.record().devices.iter().filter(lacks).map(|device| device.id.clone()).collect()
+        ordered::set(runtime.record().devices.iter().filter(lacks).map(|device| device.id.clone()))
     }
 
     /// Own record ∪ live view: what the record has stays taken, what is on its way out stays quarantined.

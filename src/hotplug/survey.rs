@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::outcome::Waiting;
 use crate::deadline::Deadline;
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{DeviceId, ScsiAddress};
+use crate::ordered;
 use crate::pci::{Placement, QomChild, Topology};
 use crate::qmp::{Command, Monitor};
 use crate::scsi;
@@ -78,8 +79,8 @@ impl Survey {
         let controllers = named.iter().filter(|child| scsi::spec::is_controller_model(&child.driver));
         let mut controllers: Vec<QomChild> = controllers.cloned().collect();
         // QEMU's order is that of a hash table.
-        controllers.sort_by(|a, b| a.name.cmp(&b.name));
-        let present = named.into_iter().map(|child| child.name).collect();
+        controllers.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let present = ordered::set(named.into_iter().map(|child| child.name));
         let (fdsets, state) = (FdSets::read(&fdsets)?, Waiting::of_status(&status));
         Ok(Self { topology, controllers, units, present, fdsets, state })
     }
@@ -178,13 +179,13 @@ pub(super) type Nodes<'a> = BTreeMap<&'a str, &'a Value>;
 
 /// The question for all block nodes, without the images behind each.
 pub(super) fn block_nodes() -> Command<'static> {
-    Command::new("query-named-block-nodes", Map::from_iter([("flat".to_owned(), true.into())]))
+    Command::new("query-named-block-nodes", ordered::object([("flat", true.into())]))
 }
 
 /// The nodes in the answer to [`block_nodes`].
 pub(super) fn by_name(reply: &Value) -> Nodes<'_> {
     let named = |node| Some((Value::as_str(Value::get(node, "node-name")?)?, node));
-    reply.as_array().into_iter().flatten().filter_map(named).collect()
+    ordered::map(reply.as_array().into_iter().flatten().filter_map(named))
 }
 
 /// The nodes in the answer to `query-block`, by the names that `-drive` gave them.
@@ -193,7 +194,7 @@ pub(super) fn by_drive(reply: &Value) -> Nodes<'_> {
         let name = drive.get("device")?.as_str().filter(|name| !name.is_empty())?;
         Some((name, drive.get("inserted")?))
     }
-    reply.as_array().into_iter().flatten().filter_map(named).collect()
+    ordered::map(reply.as_array().into_iter().flatten().filter_map(named))
 }
 
 /// The size that a node shows to the guest, in bytes.

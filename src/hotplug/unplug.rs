@@ -76,17 +76,15 @@ impl Session {
                 Ok(Judged::AfterReboot(device, why)) => self.remove_after_reboot(device, why),
                 Ok(Judged::Ask(device)) => {
                     asked.push(device);
+                    answers.push(None);
                     continue;
                 }
                 Err(error) => Err(error),
             };
-            answers.push((index, answer));
+            answers.push(Some(answer));
         }
-        let heard = self.ask_and_wait_for_all(&asked, wait, deadline);
-        let places = (0..ids.len()).filter(|index| !answers.iter().any(|(other, _)| other == index));
-        let mut all: Vec<_> = places.collect::<Vec<_>>().into_iter().zip(heard).chain(answers).collect();
-        all.sort_by_key(|(index, _)| *index);
-        all.into_iter().map(|(_, answer)| answer).collect()
+        let mut heard = self.ask_and_wait_for_all(&asked, wait, deadline).into_iter();
+        answers.into_iter().filter_map(|answer| answer.or_else(|| heard.next())).collect()
     }
 
     /// What the removal comes to, without doing anything.

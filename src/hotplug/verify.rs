@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::ids::Address;
 use crate::net;
 use crate::net::spec::NicSpec;
+use crate::ordered;
 use crate::pci::Placement;
 use crate::qmp::{Command, readable};
 use crate::runtime::{Device, Format, Presence, Spec};
@@ -292,7 +293,7 @@ impl Session {
     fn find_orphans(&self, nodes: &Nodes<'_>, differences: &mut Vec<Difference>) {
         // What stands behind a device that the record has not is in use, and as little ours as the device.
         let foreign = differences.iter().filter(|known| known.what == Mismatch::Foreign);
-        let foreign: BTreeSet<String> = foreign.map(|known| known.id.clone()).collect();
+        let foreign = ordered::set(foreign.map(|known| known.id.clone()));
         let mut told = BTreeSet::new();
         for (set, owner) in self.fdsets.owned() {
             if self.known_device(owner.as_str()).is_some() || foreign.contains(owner.as_str()) {

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use crate::claims::{Claim, Claims};
 use crate::error::{Error, Result};
 use crate::ids::{BusName, DeviceId, PciAddress, SLOTS, Slot};
+use crate::ordered;
 
 use super::bus::{Bus, BusKind, Occupant};
 use super::topology::Topology;
@@ -119,7 +120,7 @@ impl SlotMap {
             }
         }
         // Stable: within one rank the order of the topology stays.
-        buses.sort_by_key(|bus| bus.kind.rank());
+        ordered::sort_by_key(&mut buses, |bus: &BusSlots| bus.kind.rank());
         Self { buses, unseen: BTreeMap::new(), nameless, rules }
     }
 

@@ -36,9 +36,9 @@ impl Topology {
     ///
     /// Behind a host bridge that is not known, bus 0 has no name and takes no devices; the ports on it still do.
     pub fn from_query_pci(reply: &Value) -> Result<Self> {
-        let mut buses = read::query_pci(reply)?;
-        buses.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(Self { buses, homeless: Vec::new() })
+        let mut topology = Self::from_buses(Vec::new());
+        read::query_pci(reply)?.into_iter().for_each(|bus| topology.insert(bus));
+        Ok(topology)
     }
 
     pub(super) fn from_buses(buses: Vec<Bus>) -> Self {

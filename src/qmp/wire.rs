@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::events::Event;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ordered;
 
 /// One command, with the file descriptor that travels on its first byte, if any.
 #[derive(Clone, Debug)]
@@ -32,9 +33,7 @@ impl<'a> Command<'a> {
 
     /// A command with string arguments only.
     pub fn with(name: &'static str, arguments: &[(&str, &str)]) -> Self {
-        let arguments =
-            arguments.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))).collect();
-        Self::new(name, arguments)
+        Self::new(name, ordered::object(arguments.iter().map(|(key, value)| (*key, Value::from(*value)))))
     }
 
     /// The same command carrying `fd`.

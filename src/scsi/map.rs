@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::claims::{Claim, Claims};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, Channel, DeviceId, Lun, ScsiAddress};
+use crate::ordered;
 
 use super::spec::{bus_of, is_live_model};
 
@@ -186,7 +187,9 @@ impl ScsiMap {
     /// The buses that free targets are handed out on, in that order.
     fn usable(&self) -> Vec<(&BusName, &Bus)> {
         let mut usable: Vec<_> = self.buses.iter().filter(|(_, bus)| bus.is_usable()).collect();
-        usable.sort_by_key(|(_, bus)| bus.controller.as_ref().map(|controller| controller.turn));
+        ordered::sort_by_key(&mut usable, |(_, bus)| {
+            bus.controller.as_ref().map(|controller| controller.turn)
+        });
         usable
     }
 
@@ -228,7 +231,7 @@ impl Bus {
     }
 
     fn targets(&self) -> BTreeSet<u8> {
-        self.claims.iter().map(|((_, target, _), _)| *target).collect()
+        ordered::set(self.claims.iter().map(|((_, target, _), _)| *target))
     }
 
     fn state(&self, unit: &Unit) -> UnitState<'_> {
@@ -253,7 +256,7 @@ impl Bus {
     /// Targets taken, and those of them with a pending removal.
     fn count(&self) -> (usize, usize) {
         let pending = self.claims.iter().filter(|(_, claim)| claim.pending);
-        let pending: BTreeSet<u8> = pending.map(|((_, target, _), _)| *target).collect();
+        let pending = ordered::set(pending.map(|((_, target, _), _)| *target));
         (self.targets().len(), pending.len())
     }
 }

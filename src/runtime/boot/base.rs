@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::options::read;
 use super::scsi::Unit;
 use crate::ids::{BusName, Slot};
+use crate::ordered;
 use crate::pci::BusKind;
 use crate::scsi;
 
@@ -92,8 +93,7 @@ impl Base {
                 Some("add-fd") => "fd",
                 _ => continue,
             };
-            let members: BTreeMap<String, String> =
-                arguments.next().map(|text| read(text, implied)).unwrap_or_default().into_iter().collect();
+            let members = ordered::map(arguments.next().map(|text| read(text, implied)).unwrap_or_default());
             base.take(option.unwrap_or_default(), &members);
         }
         base.machine = machine(&base.machine_type);

@@ -19,6 +19,7 @@ use crate::net::link::{self, Interfaces};
 use crate::net::spec::NicSpec;
 use crate::net::tap::TunDevice;
 use crate::net::vhost;
+use crate::ordered;
 use crate::qmp::{Command, Monitor, OLDEST_QEMU, Version};
 use crate::runtime::Runtime;
 use crate::runtime::ports::MODEL as PORT_MODEL;
@@ -93,7 +94,7 @@ impl Runtime {
             problems.push(Problem::of_guest(Trouble::MachineNotPinned, text));
         }
         if let Some(path) = monitor {
-            let mut wanted: BTreeSet<&str> = devices.iter().map(|device| device.model()).collect();
+            let mut wanted = ordered::set(devices.iter().map(|device| device.model()));
             if !record.ports.is_empty() {
                 wanted.insert(PORT_MODEL);
             }
@@ -181,7 +182,7 @@ impl Known {
         let machines = replies.next().transpose()?.unwrap_or_default();
         // "Device 'x' not found" (5.2 to 11.1); whatever else is wrong with a model, QEMU knows it.
         let known = replies.map(|reply| reply.err().is_none_or(|error| !is_unknown(&error)));
-        let models = wanted.iter().map(|name| (*name).to_owned()).zip(known).collect();
+        let models = ordered::map(wanted.iter().map(|name| (*name).to_owned()).zip(known));
         Ok(Self { version, machines: machine_names(&machines)?, models })
     }
 
@@ -222,5 +223,5 @@ fn machine_names(reply: &Value) -> Result<BTreeSet<String>> {
         let text = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
         ["name", "alias"].into_iter().filter_map(text).collect::<Vec<_>>()
     };
-    Ok(list.iter().flat_map(texts).collect())
+    Ok(ordered::set(list.iter().flat_map(texts)))
 }

@@ -32,6 +32,7 @@ use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, BusName};
 use crate::net;
+use crate::ordered;
 use crate::qmp::Version;
 use crate::sys::inherit;
 use base::Base;
@@ -268,7 +269,7 @@ impl<'a> Builder<'a> {
         let mut devices: Vec<&mut Device> =
             record.devices.iter_mut().filter(|device| there(device.presence)).collect();
         // A controller comes before its disks.
-        devices.sort_by_key(|device| device.kind() != DeviceKind::Controller);
+        ordered::sort_by_key(&mut devices, |device| device.kind() != DeviceKind::Controller);
         for device in devices {
             self.add_device(device, &host).map_err(|error| error.context(&device.id))?;
         }
@@ -279,7 +280,7 @@ impl<'a> Builder<'a> {
     fn add_ports(&mut self, record: &Record, there: impl Fn(Presence) -> bool) -> Result<()> {
         let mut ports: Vec<_> = record.ports.iter().filter(|port| there(port.presence)).collect();
         // Function 0 of a slot comes before the others.
-        ports.sort_by_key(|port| (port.slot, port.function));
+        ordered::sort_by_key(&mut ports, |port| (port.slot, port.function));
         for port in &ports {
             let shared = ports.iter().filter(|other| other.slot == port.slot).count() > 1;
             self.add_object(Object::Device, &port.device_args(shared))?;

@@ -85,7 +85,7 @@ fn plain(key: &str, value: &Value) -> Result<String> {
 /// given without. JSON that does not parse has none.
 pub(super) fn read(argument: &str, implied: &str) -> Vec<(String, String)> {
     if argument.starts_with('{') {
-        let object: Map<String, Value> = serde_json::from_str(argument).unwrap_or_default();
+        let object: Map<String, Value> = serde_json::from_slice(argument.as_bytes()).unwrap_or_default();
         let text = |value: Value| match value {
             Value::String(text) => text,
             other => other.to_string(),

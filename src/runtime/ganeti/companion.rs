@@ -5,8 +5,6 @@
 //! file: a device without an entry is in the guest. Hence two files can change as one: before the list is replaced, this one
 //! is replaced by one that completes the old list and the new one.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -14,6 +12,7 @@ use super::element::malformed;
 use super::write::Written;
 use crate::error::{ErrorKind, Result};
 use crate::ids::DeviceId;
+use crate::ordered;
 use crate::runtime::record::{Device, DeviceKind, MAX_DEVICES, Presence, Record};
 use crate::runtime::{native, versioned};
 
@@ -70,7 +69,7 @@ impl Companion {
         let devices: Vec<Entry> = listed.into_iter().map(entry).collect::<Result<_>>()?;
         let by_kind = |device: &Device| {
             let value = native::device_to_value(device)?;
-            Ok(Map::from_iter([(device.kind().word().to_owned(), value)]))
+            Ok(ordered::object([(device.kind().word(), value)]))
         };
         let later = later.into_iter().map(by_kind).collect::<Result<_>>()?;
         Ok(Some(Self { next_generation: record.next_generation, devices, later }))
@@ -86,7 +85,7 @@ impl Companion {
     /// With what the other one knows besides.
     fn and(mut self, other: Self) -> Self {
         self.next_generation = self.next_generation.max(other.next_generation);
-        let ids: BTreeSet<DeviceId> = self.devices.iter().map(|entry| entry.id.clone()).collect();
+        let ids = ordered::set(self.devices.iter().map(|entry| entry.id.clone()));
         self.devices.extend(other.devices.into_iter().filter(|entry| !ids.contains(&entry.id)));
         let new = |map: &Map<String, Value>| !self.later.contains(map);
         let more: Vec<Map<String, Value>> = other.later.into_iter().filter(new).collect();
@@ -110,8 +109,7 @@ impl Companion {
 
     /// Completes the record of a list.
     pub(in crate::runtime) fn apply(self, record: &mut Record) -> Result<()> {
-        let mut entries: BTreeMap<DeviceId, Entry> =
-            self.devices.into_iter().map(|entry| (entry.id.clone(), entry)).collect();
+        let mut entries = ordered::map(self.devices.into_iter().map(|entry| (entry.id.clone(), entry)));
         let mut next = self.next_generation;
         for device in &mut record.devices {
             match entries.remove(&device.id) {

@@ -5,8 +5,9 @@
 
 use std::fmt::{self, Write};
 
+use crate::ordered;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::{Number, Value};
 
 /// One JSON value.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,7 +129,7 @@ impl From<&Json> for Value {
             Json::List(list) => Self::Array(list.iter().map(Self::from).collect()),
             Json::Object(object) => {
                 let members = object.0.iter().map(|(key, value)| (key.clone(), Self::from(value)));
-                Self::Object(members.collect::<Map<String, Value>>())
+                Self::Object(ordered::object(members))
             }
         }
     }
