@@ -97,6 +97,27 @@ pub(super) unsafe fn write_struct<T: Plain>(pointer: *mut T, size: usize, value:
     }
 }
 
+/// The same for a large one, which is put together where the caller wants it. `show` gets a struct of zeros.
+///
+/// # Safety
+/// As for [`write_struct`].
+pub(super) unsafe fn show_struct<T: Plain>(pointer: *mut T, size: usize, show: impl FnOnce(&mut T)) {
+    if pointer.is_null() {
+        return;
+    }
+    if size < size_of::<T>() || !pointer.is_aligned() {
+        let mut value = zeros();
+        show(&mut value);
+        // SAFETY: passed on.
+        return unsafe { write_struct(pointer, size, &value) };
+    }
+    // SAFETY: the caller vouches for size bytes, which are enough; all zeros is a valid value of plain structs.
+    unsafe {
+        pointer.cast::<u8>().write_bytes(0, size);
+        show(&mut *pointer);
+    }
+}
+
 /// Copies a list into the caller's array of structs of `size` bytes each, as far as it has room.
 ///
 /// # Safety
@@ -272,6 +293,25 @@ mod tests {
         // SAFETY: the array has its own length.
         unsafe { write_struct(room.as_mut_ptr().cast::<Two>(), 4, &Two { a: 1, b: 2 }) };
         assert_eq!(room, [1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
+    }
+
+    #[test]
+    fn shown_in_place_or_not_it_is_the_same() {
+        for size in 1..16 {
+            for shift in [0, 1] {
+                let mut rooms = [[0xffu64; 3]; 2];
+                let [written, shown] = rooms.each_mut().map(|room| {
+                    let place = room.as_mut_ptr().cast::<u8>().wrapping_add(shift);
+                    place.cast::<Two>()
+                });
+                // SAFETY: both have room for 23 bytes.
+                unsafe {
+                    write_struct(written, size, &Two { a: 1, b: 2 });
+                    show_struct(shown, size, |two: &mut Two| (two.a, two.b) = (1, 2));
+                }
+                assert_eq!(rooms[0], rooms[1], "{size} bytes, {shift} off");
+            }
+        }
     }
 
     #[test]

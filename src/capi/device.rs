@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int};
 
-use super::args::{Plain, put_text, write_struct, zeros};
+use super::args::{Plain, put_text, show_struct, zeros};
 use crate::hotplug::{AfterReboot, DeviceState, Listed, Outcome, Waiting};
 use crate::ids::{Address, BusName};
 use crate::runtime::{Device, DeviceKind, Presence, Spec};
@@ -195,25 +195,30 @@ impl Numbers {
 }
 
 impl kvm_hotplug_device {
-    fn new(device: &Device, state: kvm_hotplug_answer, reason: kvm_hotplug_reason, text: &str) -> Self {
+    fn new(device: &Device, condition: Condition) -> Self {
+        let mut result: Self = zeros();
+        result.show(device, condition);
+        result
+    }
+
+    /// Fills a struct of zeros.
+    fn show(&mut self, device: &Device, (state, reason, text): Condition) {
         let numbers = device.address.as_ref().map(Numbers::of);
         let Numbers { address_type, slot, channel, target, lun } = numbers.unwrap_or_default();
-        let mut result: Self = zeros();
-        put_text(&mut result.id, device.id.as_str());
-        put_text(&mut result.bus, device.bus().map_or("", BusName::as_str));
-        put_text(&mut result.mac, &device.mac().map(|mac| mac.to_string()).unwrap_or_default());
-        put_text(&mut result.model, device.model());
-        put_text(&mut result.reason_text, text);
-        result.generation = device.generation;
-        result.device_type = type_number(device.kind());
-        result.state = state as u32;
-        result.reason = reason as u32;
-        result.removed_after_reboot = u32::from(device.presence == Presence::RemoveAfterReboot);
-        (result.address_type, result.slot) = (address_type, slot);
-        (result.channel, result.target, result.lun) = (channel, target, lun);
-        result.boot_index = -1;
-        result.describe(&device.spec);
-        result
+        put_text(&mut self.id, device.id.as_str());
+        put_text(&mut self.bus, device.bus().map_or("", BusName::as_str));
+        put_text(&mut self.mac, &device.mac().map(|mac| mac.to_string()).unwrap_or_default());
+        put_text(&mut self.model, device.model());
+        put_text(&mut self.reason_text, &text);
+        self.generation = device.generation;
+        self.device_type = type_number(device.kind());
+        self.state = state as u32;
+        self.reason = reason as u32;
+        self.removed_after_reboot = u32::from(device.presence == Presence::RemoveAfterReboot);
+        (self.address_type, self.slot) = (address_type, slot);
+        (self.channel, self.target, self.lun) = (channel, target, lun);
+        self.boot_index = -1;
+        self.describe(&device.spec);
     }
 
     fn describe(&mut self, spec: &Spec) {
@@ -256,35 +261,41 @@ impl kvm_hotplug_device {
                 kvm_hotplug_answer::KVM_HOTPLUG_AFTER_REBOOT
             }
         };
-        Self::new(device, state, kvm_hotplug_reason::KVM_HOTPLUG_REASON_NONE, "")
+        Self::new(device, plain(state))
     }
 
     /// A device as a live guest shows it.
     pub(super) fn listed(listed: &Listed) -> Self {
         match &listed.state {
-            DeviceState::Pending(why) => Self::pending(&listed.device, *why),
+            DeviceState::Pending(why) => Self::new(&listed.device, pending(*why)),
             DeviceState::Live => Self::recorded(&listed.device),
             DeviceState::AddAfterReboot(why) | DeviceState::RemoveAfterReboot(why) => {
-                Self::after_reboot(&listed.device, why)
+                Self::new(&listed.device, after_reboot(why))
             }
         }
     }
+}
 
-    fn pending(device: &Device, why: Waiting) -> Self {
-        let state = kvm_hotplug_answer::KVM_HOTPLUG_PENDING;
-        Self::new(device, state, waiting_reason(why), &why.to_string())
-    }
+/// State, reason, and the reason in words.
+type Condition = (kvm_hotplug_answer, kvm_hotplug_reason, String);
 
-    fn after_reboot(device: &Device, why: &AfterReboot) -> Self {
-        let reason = match why {
-            AfterReboot::QemuTooOld(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_QEMU_TOO_OLD,
-            AfterReboot::Model(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_MODEL,
-            AfterReboot::Controller(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_CONTROLLER,
-            AfterReboot::NoAddress => kvm_hotplug_reason::KVM_HOTPLUG_REASON_NO_ADDRESS,
-            AfterReboot::Recorded => kvm_hotplug_reason::KVM_HOTPLUG_REASON_RECORDED,
-        };
-        Self::new(device, kvm_hotplug_answer::KVM_HOTPLUG_AFTER_REBOOT, reason, &why.to_string())
-    }
+fn plain(state: kvm_hotplug_answer) -> Condition {
+    (state, kvm_hotplug_reason::KVM_HOTPLUG_REASON_NONE, String::new())
+}
+
+fn pending(why: Waiting) -> Condition {
+    (kvm_hotplug_answer::KVM_HOTPLUG_PENDING, waiting_reason(why), why.to_string())
+}
+
+fn after_reboot(why: &AfterReboot) -> Condition {
+    let reason = match why {
+        AfterReboot::QemuTooOld(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_QEMU_TOO_OLD,
+        AfterReboot::Model(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_MODEL,
+        AfterReboot::Controller(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_CONTROLLER,
+        AfterReboot::NoAddress => kvm_hotplug_reason::KVM_HOTPLUG_REASON_NO_ADDRESS,
+        AfterReboot::Recorded => kvm_hotplug_reason::KVM_HOTPLUG_REASON_RECORDED,
+    };
+    (kvm_hotplug_answer::KVM_HOTPLUG_AFTER_REBOOT, reason, why.to_string())
 }
 
 fn index_number(index: Option<u32>) -> i32 {
@@ -328,16 +339,12 @@ pub(super) fn code(outcome: &Outcome) -> c_int {
 /// # Safety
 /// `place` is NULL (then nothing is written) or valid for writes of `size` bytes.
 pub(super) unsafe fn write_device(outcome: &Outcome, place: *mut kvm_hotplug_device, size: usize) {
-    if place.is_null() {
-        return;
-    }
-    let (done, none) = (kvm_hotplug_answer::KVM_HOTPLUG_DONE, kvm_hotplug_reason::KVM_HOTPLUG_REASON_NONE);
-    let device = match outcome {
-        Outcome::Done(device) => kvm_hotplug_device::new(device, done, none, ""),
-        Outcome::AfterReboot(device, why) => kvm_hotplug_device::after_reboot(device, why),
-        Outcome::Pending(device, why) => kvm_hotplug_device::pending(device, *why),
+    let (device, condition) = match outcome {
+        Outcome::Done(device) => (device, plain(kvm_hotplug_answer::KVM_HOTPLUG_DONE)),
+        Outcome::AfterReboot(device, why) => (device, after_reboot(why)),
+        Outcome::Pending(device, why) => (device, pending(*why)),
         Outcome::Absent => return,
     };
     // SAFETY: passed on.
-    unsafe { write_struct(place, size, &device) };
+    unsafe { show_struct(place, size, |result: &mut kvm_hotplug_device| result.show(device, condition)) };
 }
