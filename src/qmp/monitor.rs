@@ -280,7 +280,7 @@ impl Monitor {
     }
 
     fn send(&mut self, commands: &[Command<'_>], awaited: &mut Awaited, deadline: &Deadline) -> Result<()> {
-        let mut bytes = Vec::with_capacity(256);
+        let mut bytes = Vec::with_capacity(512);
         let mut starts = Vec::new();
         let mut herald = awaited.herald;
         for command in commands {

@@ -77,6 +77,10 @@ pub(super) fn device_from_value(kind: DeviceKind, value: Value) -> Result<Device
 const LISTS: [(&str, DeviceKind); 3] =
     [("controllers", DeviceKind::Controller), ("nics", DeviceKind::Nic), ("disks", DeviceKind::Disk)];
 
+/// Bytes that most records and most devices in them do with, so that they need not grow from 8 bytes on.
+const ROOM: usize = 1024;
+const ROOM_OF_ONE: usize = 512;
+
 /// A record as it is written.
 #[derive(Serialize)]
 struct File<'a> {
@@ -116,7 +120,8 @@ pub fn encode(record: &Record) -> Result<Vec<u8>> {
         disks: of_kind(DeviceKind::Disk),
         extra: &record.extra,
     };
-    let mut bytes = serde_json::to_vec_pretty(&file)
+    let mut bytes = Vec::with_capacity(ROOM + record.devices.len() * ROOM_OF_ONE);
+    serde_json::to_writer_pretty(&mut bytes, &file)
         .map_err(|error| Error::invalid(format!("the record cannot be written: {error}")))?;
     bytes.push(b'\n');
     Ok(bytes)

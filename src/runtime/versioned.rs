@@ -30,6 +30,9 @@ pub(super) fn open(bytes: &[u8], format: &str, newest: u64) -> Result<Map<String
     }
 }
 
+/// Bytes that most files do with, so that they need not grow from 8 bytes on.
+const ROOM: usize = 1024;
+
 #[derive(Serialize)]
 struct File<'a, T> {
     format: &'a str,
@@ -40,7 +43,8 @@ struct File<'a, T> {
 
 /// A file of `format`, on one line, with the members of `content`.
 pub(super) fn write(format: &str, version: u64, content: impl Serialize) -> Result<Vec<u8>> {
-    let mut bytes = serde_json::to_vec(&File { format, version, content })
+    let mut bytes = Vec::with_capacity(ROOM);
+    serde_json::to_writer(&mut bytes, &File { format, version, content })
         .map_err(|error| Error::invalid(format!("the file cannot be written: {error}")))?;
     bytes.push(b'\n');
     Ok(bytes)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -61,6 +62,14 @@ int floor_read(struct floor *floor)
     floor->used -= (size_t)(line - floor->text);
     memmove(floor->text, line, floor->used);
     return answers;
+}
+
+void floor_drain(struct floor *floor)
+{
+    struct pollfd ready = {.fd = floor->fd, .events = POLLIN};
+
+    while (poll(&ready, 1, 0) > 0)
+        floor_read(floor);
 }
 
 void floor_await(struct floor *floor, int answers)

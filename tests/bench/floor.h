@@ -47,4 +47,7 @@ void floor_send_nic(struct floor *floor, int slot, const char *bridge, bool rom)
 int floor_read(struct floor *floor);
 void floor_await(struct floor *floor, int answers);
 
+/* Reads the events that are there. */
+void floor_drain(struct floor *floor);
+
 #endif
