@@ -55,6 +55,7 @@ static void remove_all(int count)
         while (kvm_hotplug_next_event(vm.guest, &event, sizeof event, &failure) == 1)
             gone += event.event_type == KVM_HOTPLUG_EVENT_REMOVED;
     }
+    monitor_forget_events(vm.qemu->observer);
 }
 
 static double one_by_one(struct samples *first, struct samples *last)

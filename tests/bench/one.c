@@ -204,12 +204,13 @@ static void opening(void)
     hand = other;
 }
 
-/* Nothing is left to do for the kernel, which takes its time over a tap, and nothing to read. */
+/* As an agent begins: nothing is left to do for the kernel, which takes its time over a tap, and nothing to read. */
 static void rest(void)
 {
     usleep(REST_US);
     settle();
     floor_drain(&hand);
+    monitor_forget_events(vm.qemu->observer);
 }
 
 /* Each comes after each other one equally often in ten rounds, and is first as often as the others (a Williams design): what
