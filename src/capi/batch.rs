@@ -234,9 +234,9 @@ unsafe fn give_devices(answers: &[Result<Outcome>], array: *mut kvm_hotplug_devi
         let place = array.cast::<u8>().wrapping_add(index.saturating_mul(size)).cast::<kvm_hotplug_device>();
         // SAFETY: the caller vouches for it.
         unsafe {
-            place.cast::<u8>().write_bytes(0, size);
-            if let Ok(outcome) = answer {
-                device::write_device(outcome, place, size);
+            match answer {
+                Ok(Outcome::Absent) | Err(_) => place.cast::<u8>().write_bytes(0, size),
+                Ok(outcome) => device::write_device(outcome, place, size),
             }
         }
     }

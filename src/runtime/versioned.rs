@@ -119,6 +119,32 @@ mod tests {
     }
 
     #[test]
+    fn a_struct_is_taken_out_and_the_rest_stays() {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        struct Some {
+            a: u8,
+            #[serde(default)]
+            b: Option<String>,
+        }
+        let read = |text: &str| {
+            let mut members = object(serde_json::from_str(text).unwrap())?;
+            take::<Some>(&mut members).map(|some| (some, Value::Object(members)))
+        };
+        let rest = serde_json::json!({"newer": [1.5], "z": null});
+        let (some, left) = read(r#"{"newer": [1.5], "a": 2, "z": null}"#).unwrap();
+        assert_eq!((some, left), (Some { a: 2, b: None }, rest));
+        for (text, why) in [
+            (r#"{"b": "x"}"#, "missing field `a`"),
+            (r#"{"a": 256}"#, "invalid value: integer `256`"),
+            (r#"{"a": 1, "b": 2}"#, "invalid type: integer `2`"),
+            ("[1]", "is not a JSON object"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.kind() == ErrorKind::Format && error.message().contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
     fn only_what_it_says_it_is() {
         let file = open(br#"{"format":"f","version":1,"a":2}"#, "f", 1).unwrap();
         assert_eq!(Value::Object(file), serde_json::json!({"a": 2}));
