@@ -35,7 +35,7 @@ pub struct Monitor {
     /// Negotiation mode has not been left: the command that does goes in front of the first ones.
     negotiating: bool,
     /// An answer was missing or too many. QEMU answers in the order of the commands, so that ids would only cost time; where
-    /// this is not so, and on the first commands of a connection, they are sent.
+    /// this is not so, they are sent.
     astray: bool,
     /// Commands whose answers nobody waits for at the moment.
     begun: Option<Begun>,
@@ -249,22 +249,18 @@ impl Monitor {
         Some(Batch { replies: awaited.replies, failure })
     }
 
-    fn numbers_commands(&self) -> bool {
-        self.negotiating || self.astray
-    }
-
     fn start(&mut self, commands: &[Command<'_>], awaited: &mut Awaited, deadline: &Deadline) -> Result<()> {
         self.await_begun(deadline)?;
         if self.broken {
             return Err(Error::new(ErrorKind::MonitorLost, "the connection to the monitor is gone"));
         }
         deadline.check()?;
-        if !self.numbers_commands() {
+        if !self.astray && awaited.herald.is_none() {
             // An answer that is here before its question belongs to none.
             self.read_now()?;
             self.sort_out(&mut Awaited::nothing())?;
         }
-        awaited.first = self.numbers_commands().then_some(self.next_id);
+        awaited.first = self.astray.then_some(self.next_id);
         self.send(commands, awaited, deadline)?;
         self.counters.round_trips += 1;
         Ok(())
@@ -287,7 +283,8 @@ impl Monitor {
             if command.fd.is_some() || starts.is_empty() {
                 starts.push((bytes.len(), command.fd));
             }
-            command.encode(awaited.first.map(|_| herald.take().unwrap_or(self.next_id)), &mut bytes)?;
+            let id = herald.take().or_else(|| awaited.first.map(|_| self.next_id));
+            command.encode(id, &mut bytes)?;
             self.next_id += 1;
         }
         self.counters.commands += u64::try_from(commands.len()).unwrap_or(u64::MAX);
