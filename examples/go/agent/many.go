@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"net/http"
-	"syscall"
 
 	"example.org/kvmhotplug"
 )
@@ -26,13 +25,6 @@ func addMany(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int
 	return status, shown, err
 }
 
-// left is what became of one of several removals that failed.
-type left struct {
-	ID      string        `json:"id"`
-	Errno   syscall.Errno `json:"errno"`
-	Message string        `json:"message"`
-}
-
 // removeMany asks for all of them at once. Each has an answer of its own: 207 if one of them is an error.
 func removeMany(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
 	ids := r.URL.Query()["id"]
@@ -43,15 +35,13 @@ func removeMany(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (
 	if answers == nil {
 		return 0, nil, err
 	}
-	status, shown := http.StatusOK, []any{}
+	status := http.StatusOK
 	for _, answer := range answers {
 		if answer.Errno != 0 {
 			status = http.StatusMultiStatus
-			shown = append(shown, left{answer.Device.ID, answer.Errno, answer.Errno.Error()})
 			continue
 		}
 		status = max(status, statusOfState(answer.State, http.StatusOK))
-		shown = append(shown, answer.Result)
 	}
-	return status, shown, nil
+	return status, answers, nil
 }

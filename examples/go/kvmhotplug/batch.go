@@ -6,6 +6,7 @@ import "C"
 
 import (
 	"context"
+	"encoding/json"
 	"math"
 	"syscall"
 	"unsafe"
@@ -83,7 +84,19 @@ type Answer struct {
 	// Result is as that of [Guest.Remove], and empty but for the id where there is an error.
 	Result
 	// Errno is that of the error, or 0.
-	Errno syscall.Errno `json:"errno,omitempty"`
+	Errno syscall.Errno
+}
+
+// MarshalJSON shows the result; or, where there is an error, that and the id: a failed removal has no state.
+func (a Answer) MarshalJSON() ([]byte, error) {
+	if a.Errno == 0 {
+		return json.Marshal(a.Result)
+	}
+	return json.Marshal(struct {
+		ID      string        `json:"id"`
+		Errno   syscall.Errno `json:"errno"`
+		Message string        `json:"message"`
+	}{a.Device.ID, a.Errno, a.Errno.Error()})
 }
 
 // RemoveMany takes several devices out of the guest: it is asked for all of them in one write, and they are waited for

@@ -2,6 +2,7 @@ package kvmhotplug_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -401,6 +402,11 @@ func TestSeveralAtOnce(t *testing.T) {
 	}
 	if got := strings.Join(states, ", "); got != "none absent 0, stay-two pending 0, one done 0" {
 		t.Errorf("removed: %s", got)
+	}
+	shown, err := json.Marshal(append(gone[:1], kvmhotplug.Answer{Result: kvmhotplug.Result{Device: kvmhotplug.Device{ID: "db"}}, Errno: syscall.EBUSY}))
+	ok(t, err)
+	if got := string(shown); !strings.HasPrefix(got, `[{"state":"absent",`) || !strings.HasSuffix(got, `,{"id":"db","errno":16,"message":"device or resource busy"}]`) {
+		t.Errorf("shown as %s", got)
 	}
 	gone, err = guest.RemoveMany(ctx, make([]string, kvmhotplug.MostAtOnce+1), kvmhotplug.Removal{})
 	if failed := failure(t, err, kvmhotplug.ErrInvalid); failed.Errno != syscall.E2BIG || gone != nil {
