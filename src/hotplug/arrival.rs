@@ -12,16 +12,16 @@ use super::transaction::{self, Progress, Verdict};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::qmp::Batch;
-use crate::runtime::Device;
-use crate::runtime::store::Staged;
+use crate::runtime::{Device, StagedRecord};
 
 /// Devices on their way into the guest. There is one add at a time for each guest, and whatever needs the guest waits for it.
 #[derive(Debug)]
 pub(super) struct Arrival {
     items: Vec<Item>,
-    plan: Try,
+    devices: Vec<Device>,
+    stages: Vec<Stage>,
     upcoming: Vec<Device>,
-    staged: Staged,
+    staged: StagedRecord,
     /// The stage whose commands are sent.
     stage: usize,
     progress: Progress,
@@ -32,7 +32,7 @@ pub(super) struct Arrival {
 impl Arrival {
     fn steps(&self) -> &Stage {
         const NONE: &Stage = &Stage::new();
-        self.plan.stages.get(self.stage).unwrap_or(NONE)
+        self.stages.get(self.stage).unwrap_or(NONE)
     }
 
     fn fds(&self) -> Vec<&OwnedFd> {
@@ -47,20 +47,21 @@ impl Session {
         mut items: Vec<Item>,
         deadline: &Deadline,
     ) -> Result<Vec<Outcome>> {
-        let plan = self.try_places(&mut items)?;
+        let Try { devices, stages, next } = self.try_places(&mut items)?;
         // From here on the journal has them.
         let upcoming = std::mem::take(&mut self.upcoming);
-        let staged = match self.prepare(&plan.next, &plan.devices) {
+        let staged = match self.prepare(next, &devices) {
             Ok(staged) => staged,
             Err(error) => {
                 self.upcoming = upcoming;
-                return Err(Failure::from(error).about(&plan.devices).error);
+                return Err(Failure::from(error).about(&devices).error);
             }
         };
         let answers = items.iter().filter_map(Item::pending).collect();
         let arrival = Arrival {
             items,
-            plan,
+            devices,
+            stages,
             upcoming,
             staged,
             stage: 0,
@@ -113,7 +114,7 @@ impl Session {
     fn take_answers(&mut self, deadline: &Deadline) {
         let Some(mut arrival) = self.arrival.take() else { return };
         match self.judge_stage(&mut arrival, deadline) {
-            Verdict::Done if arrival.stage + 1 < arrival.plan.stages.len() => {
+            Verdict::Done if arrival.stage + 1 < arrival.stages.len() => {
                 arrival.stage += 1;
                 let within = arrival.deadline.clone();
                 self.send_stage(&arrival, &within);
@@ -140,9 +141,9 @@ impl Session {
 
     /// Nothing is tried again elsewhere: the caller has been told id and place.
     fn end_arrival(&mut self, arrival: Arrival, verdict: Verdict, deadline: &Deadline) {
-        let Arrival { items, plan: Try { devices, next, .. }, upcoming, staged, .. } = arrival;
+        let Arrival { items, devices, upcoming, staged, .. } = arrival;
         let was_unknown = matches!(verdict, Verdict::Unknown(_));
-        let concluded = self.conclude(&devices, staged, next, verdict, deadline);
+        let concluded = self.conclude(&devices, staged, verdict, deadline);
         let done = self.attached(concluded, &devices, upcoming).map_err(|failure| failure.error);
         self.end_add(done.is_ok());
         match done {

@@ -37,7 +37,7 @@ impl Session {
         }
         deadline.check()?;
         let before = on_bridge(&device, from.as_ref());
-        let staged = self.prepare_change(&next, Verb::Move, &before)?;
+        let staged = self.prepare_change(next, Verb::Move, &before)?;
         if let Err(error) = change(&tap, from.as_ref(), bridge) {
             if error.left().is_empty() {
                 self.strike_change(&device);
@@ -46,7 +46,7 @@ impl Session {
             }
             return Err(describe(&device, error));
         }
-        if let Err(error) = self.commit_change(&after, staged, next) {
+        if let Err(error) = self.commit_change(&after, staged) {
             let left = match change(&tap, bridge, from.as_ref()) {
                 Ok(()) => Vec::new(),
                 Err(cause) => vec![format!("tap {tap} of {id} ({cause})")],

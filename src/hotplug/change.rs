@@ -6,8 +6,7 @@ use super::session::Session;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
-use crate::runtime::store::Staged;
-use crate::runtime::{Device, DeviceKind, Intent, Presence, Record, Spec, Verb};
+use crate::runtime::{Device, DeviceKind, Intent, Presence, Record, Spec, StagedRecord, Verb};
 
 impl Session {
     /// The device of this kind and id, if it is one that can be changed now.
@@ -52,7 +51,7 @@ impl Session {
     }
 
     /// Puts the new record and the intent on disk, in that order. `before` is what the device is put back to.
-    pub(super) fn prepare_change(&self, next: &Record, verb: Verb, before: &Device) -> Result<Staged> {
+    pub(super) fn prepare_change(&self, next: Record, verb: Verb, before: &Device) -> Result<StagedRecord> {
         let mut runtime = self.runtime();
         let staged = runtime.stage(next)?;
         runtime.write_journal(|journal| journal.note(verb, before))?;
@@ -60,8 +59,8 @@ impl Session {
     }
 
     /// The change is made: puts the new record in place. An intent that cannot be struck now is settled by the next call.
-    pub(super) fn commit_change(&self, device: &Device, staged: Staged, next: Record) -> Result<()> {
-        let committed = self.runtime().commit(staged, next);
+    pub(super) fn commit_change(&self, device: &Device, staged: StagedRecord) -> Result<()> {
+        let committed = self.runtime().commit(staged);
         committed.map_err(|error| error.with_step("save the runtime file"))?;
         self.strike_change(device);
         Ok(())

@@ -37,9 +37,9 @@ impl Session {
             };
         }
         self.monitor()?;
-        let staged = self.prepare_change(&next, Verb::SetLink, &before)?;
+        let staged = self.prepare_change(next, Verb::SetLink, &before)?;
         match transaction::run(self.monitor()?, &stages, &[], deadline) {
-            Verdict::Done => match self.commit_change(&after, staged, next) {
+            Verdict::Done => match self.commit_change(&after, staged) {
                 Ok(()) => Ok(Outcome::Done(after)),
                 Err(error) => Err(self.undo_link(&before, error, deadline)),
             },

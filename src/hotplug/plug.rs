@@ -10,8 +10,7 @@ use super::transaction::{self, Refusal, Verdict};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
-use crate::runtime::store::Staged;
-use crate::runtime::{Device, Record, Verb};
+use crate::runtime::{Device, Record, StagedRecord, Verb};
 
 /// How long a cancelled call may go on to find out and say what became of the devices.
 const GRACE: Duration = Duration::from_secs(1);
@@ -63,23 +62,22 @@ impl Session {
         if devices.is_empty() {
             return self.runtime().replace(next).map_err(Failure::from);
         }
-        let staged = self.prepare(&next, devices)?;
+        let staged = self.prepare(next, devices)?;
         let verdict = transaction::run(self.monitor()?, stages, fds, deadline);
-        self.conclude(devices, staged, next, verdict, deadline)
+        self.conclude(devices, staged, verdict, deadline)
     }
 
     /// The record with the devices, or everything as it was.
     pub(super) fn conclude(
         &mut self,
         devices: &[Device],
-        staged: Staged,
-        next: Record,
+        staged: StagedRecord,
         verdict: Verdict,
         deadline: &Deadline,
     ) -> std::result::Result<(), Failure> {
         self.log.write(Level::Debug, || format!("{}: {verdict:?}", ids(devices)));
         match verdict {
-            Verdict::Done => self.commit(devices, staged, next).map_err(|error| {
+            Verdict::Done => self.commit(devices, staged).map_err(|error| {
                 let all: Vec<&Device> = devices.iter().collect();
                 Failure::from(self.undo_live(&all, error.with_step("save the runtime file"), deadline))
             }),
@@ -91,9 +89,9 @@ impl Session {
         }
     }
 
-    fn commit(&self, devices: &[Device], staged: Staged, next: Record) -> Result<()> {
+    fn commit(&self, devices: &[Device], staged: StagedRecord) -> Result<()> {
         let mut runtime = self.runtime();
-        runtime.commit(staged, next)?;
+        runtime.commit(staged)?;
         // The operation is complete: a journal entry that cannot be struck now is settled by the next call.
         if let Err(error) = runtime.write_journal(|journal| journal.strike_all(devices)) {
             self.log.write(Level::Warning, || error.to_string());
@@ -103,7 +101,7 @@ impl Session {
 
     /// Puts the new record and the intent on disk, in that order, and both before the first command: of all that may fail
     /// afterwards, a full disk is the likeliest.
-    pub(super) fn prepare(&self, next: &Record, devices: &[Device]) -> Result<Staged> {
+    pub(super) fn prepare(&self, next: Record, devices: &[Device]) -> Result<StagedRecord> {
         let mut runtime = self.runtime();
         let staged = runtime.stage(next)?;
         runtime.write_journal(|journal| journal.note_add(devices))?;

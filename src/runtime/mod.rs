@@ -37,6 +37,18 @@ pub struct Runtime {
     attached: bool,
 }
 
+/// A record that lies beside its file, complete: only renames are left for [`Runtime::commit`].
+#[derive(Debug)]
+#[must_use = "a staged record takes effect only when committed"]
+pub struct StagedRecord {
+    record: Record,
+    files: Staged,
+    /// What belongs beside the record.
+    companion: Option<Vec<u8>>,
+    /// What stands there while both are put in place, if that is something else.
+    covering: Option<Vec<u8>>,
+}
+
 /// Where a record lives.
 #[derive(Debug)]
 enum Home {
@@ -135,44 +147,38 @@ impl Runtime {
         self.attached = false;
     }
 
-    /// Writes `record` beside the file, so that only a rename is left for [`Runtime::commit`].
-    pub fn stage(&self, record: &Record) -> Result<Staged> {
+    /// Writes `record` beside the file. Nothing else may be written until it is committed or dropped.
+    pub fn stage(&self, record: Record) -> Result<StagedRecord> {
         record.check()?;
-        let companion = companion_of(record)?;
-        let mut staged = self.place()?.stage_nothing();
-        match self.covering(record)? {
-            Some(covering) if self.companion.as_ref() == Some(&covering) => {}
-            Some(covering) => staged.add_harmless(Part::Companion, &covering)?,
-            None if companion == self.companion => {}
-            None => staged.add(Part::Companion, companion.as_deref())?,
+        let bytes = format::encode(&record)?;
+        let companion = companion_of(&record)?;
+        let mut files = self.place()?.stage_nothing();
+        let mut covering = None;
+        if companion != self.companion {
+            // Only one of the two files changes, or both have to as one.
+            if format::encode(&self.record)? != bytes {
+                covering = ganeti::Companion::covering(&self.record, &record)?;
+            }
+            match &covering {
+                Some(covering) if self.companion.as_ref() == Some(covering) => {}
+                Some(covering) => files.add_harmless(Part::Companion, covering)?,
+                None => files.add(Part::Companion, companion.as_deref())?,
+            }
         }
-        staged.add(Part::Record, Some(&format::encode(record)?))?;
-        Ok(staged)
+        files.add(Part::Record, Some(&bytes))?;
+        Ok(StagedRecord { record, files, companion, covering })
     }
 
-    /// Puts what was staged from `record` in place. Whatever fails, file and memory agree afterwards.
-    pub fn commit(&mut self, staged: Staged, record: Record) -> Result<()> {
-        let companion = companion_of(&record)?;
-        let covering = self.covering(&record)?;
-        let done = self.place()?.settle(staged, RenameFlags::empty(), |part| self.content(part));
+    /// Puts a staged record in place. Whatever fails, file and memory agree afterwards.
+    pub fn commit(&mut self, staged: StagedRecord) -> Result<()> {
+        let StagedRecord { record, files, companion, covering } = staged;
+        let done = self.place()?.settle(files, RenameFlags::empty(), |part| self.content(part));
         if is_in_place(&done) {
             self.companion = covering.or_else(|| companion.clone());
             self.record = record;
             self.tidy(companion);
         }
         done
-    }
-
-    /// What stands beside a list while it is replaced: it completes the old one and the new one. `None` where only one of
-    /// the two files changes.
-    fn covering(&self, next: &Record) -> Result<Option<Vec<u8>>> {
-        if next.format() == Format::Native || companion_of(next)? == self.companion {
-            return Ok(None);
-        }
-        match format::encode(&self.record)? == format::encode(next)? {
-            true => Ok(None),
-            false => ganeti::Companion::covering(&self.record, next),
-        }
     }
 
     /// Entries that no list needs any more do no harm, so a failure is nobody's.
@@ -190,8 +196,8 @@ impl Runtime {
 
     /// Replaces the record on disk and here.
     pub fn replace(&mut self, record: Record) -> Result<()> {
-        let staged = self.stage(&record)?;
-        self.commit(staged, record)
+        let staged = self.stage(record)?;
+        self.commit(staged)
     }
 
     /// Makes sure that no attachment gets this generation any more. What is in memory knows it even if writing fails.
