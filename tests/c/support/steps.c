@@ -7,7 +7,7 @@
 
 #include "clock.h"
 
-enum { MOST_STEPS = 400, EVENT_MS = 10000, AGAIN_MS = 40, LIST_MS = 400 };
+enum { MOST_STEPS = 400, MOST_TRIES = 50, EVENT_MS = 10000, AGAIN_MS = 40, LIST_MS = 400 };
 
 static const char *const verbs[] = {"add", "begin to add", "fail to add", "ask for", "remove", "recover from"};
 
@@ -268,6 +268,21 @@ static void bring(struct scene *scene, unsigned set, const struct found *found, 
     vm_close(&scene->vm);
 }
 
+/* Kills the agent at the step that the next one is to recover from. Firmware that still runs, after a reset, may let go of
+ * devices at once, so that it does not come to that.
+ */
+static void interrupt(struct scene *scene, const struct step_operation *operation, enum step_verb begun,
+                      struct found *found)
+{
+    struct task task = {scene, operation, begun};
+
+    for (int tries = 1; !trace(do_task, &task, &operation->cut).killed; tries++) {
+        CHECK(tries < MOST_TRIES);
+        *found = examine(scene, operation);
+        bring(scene, operation->set, found, !adds(begun));
+    }
+}
+
 /* Kills the agent at this step, if there is one. `found` is how the devices are, before and after. */
 static struct traced try_step(struct scene *scene, const struct step_operation *operation, const struct cut *cut,
                               struct found *found)
@@ -278,10 +293,8 @@ static struct traced try_step(struct scene *scene, const struct step_operation *
 
     monitor_forget_events(scene->vm.qemu->observer);
     bring(scene, operation->set, found, !adds(begun));
-    if (operation->verb == STEP_RECOVER) {
-        struct task first = {scene, operation, begun};
-        CHECK(trace(do_task, &first, &operation->cut).killed);
-    }
+    if (operation->verb == STEP_RECOVER)
+        interrupt(scene, operation, begun, found);
     traced = trace(do_task, &task, cut);
     *found = examine(scene, operation);
     if (!may_be(begun, operation->set, found, traced.killed || operation->verb == STEP_RECOVER))
