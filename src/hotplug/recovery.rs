@@ -65,26 +65,25 @@ impl Session {
     pub(super) fn settle(&mut self, present: &BTreeSet<String>, deadline: &Deadline) -> Result<()> {
         self.undo_halves(present)?;
         let intents = self.unfinished(present)?;
-        let (mut changed, mut added, mut gone, mut leaving) = (vec![], vec![], vec![], vec![]);
-        for intent in &intents {
-            let Intent { verb, device, .. } = intent;
+        for intent in intents {
+            let Intent { verb, device, .. } = &intent;
             let here = present.contains(device.id.as_str());
-            let has = if here { "has it" } else { "does not have it" };
-            self.log.write(Level::Info, || format!("unfinished {verb:?} of {}: the guest {has}", device.id));
+            self.log.write(Level::Info, || {
+                format!(
+                    "unfinished {verb:?} of {}: the guest {}",
+                    device.id,
+                    if here { "has it" } else { "does not have it" }
+                )
+            });
             match (verb, here) {
-                (Verb::SetLink | Verb::Move, here) => changed.push((intent, here)),
-                (Verb::Add, true) => added.push(device),
-                (Verb::UndoAdd | Verb::Remove, true) => leaving.push(device),
+                (Verb::SetLink | Verb::Move, here) => self.settle_change(&intent, here, deadline)?,
+                (Verb::Add, true) => self.complete_add(device)?,
+                (Verb::UndoAdd | Verb::Remove, true) => self.ask_again(device, deadline)?,
                 // Also one that was added: its record may have been written before things went wrong.
-                (_, false) => gone.push(device),
+                (_, false) => self.finish_and_tell(device, deadline)?,
             }
         }
-        for (intent, here) in changed {
-            self.settle_change(intent, here, deadline)?;
-        }
-        self.complete_adds(&added)?;
-        self.finish_and_tell_all(&gone, deadline)?;
-        leaving.into_iter().try_for_each(|device| self.ask_again(device, deadline))
+        Ok(())
     }
 
     /// The unfinished operations, those on controllers last. A controller that was to come with a disk is not wanted without
@@ -125,23 +124,16 @@ impl Session {
         runtime.write_journal(|journal| undone.iter().for_each(|device| journal.note(Verb::UndoAdd, device)))
     }
 
-    /// The guest has them all: so has the record now.
-    fn complete_adds(&mut self, devices: &[&Device]) -> Result<()> {
+    fn complete_add(&mut self, device: &Device) -> Result<()> {
         let mut runtime = self.runtime();
-        let mut next = runtime.record().clone();
-        for device in devices {
-            if next.find(device.id.as_str()).is_none() {
-                next.add(Device::clone(device));
-            }
-        }
-        if next != *runtime.record() {
+        if runtime.record().find(device.id.as_str()).is_none() {
+            let mut next = runtime.record().clone();
+            next.add(device.clone());
             runtime.replace(next)?;
         }
-        runtime.write_journal(|journal| journal.strike_all(devices.iter().copied()))?;
+        runtime.write_journal(|journal| journal.strike(device.id.as_str()))?;
         drop(runtime);
-        for device in devices {
-            self.events.device(What::Added, device, "an interrupted add was completed");
-        }
+        self.events.device(What::Added, device, "an interrupted add was completed");
         Ok(())
     }
 
@@ -200,9 +192,6 @@ impl Session {
     }
 
     pub(super) fn finish_and_tell_all(&mut self, devices: &[&Device], deadline: &Deadline) -> Result<()> {
-        if devices.is_empty() {
-            return Ok(());
-        }
         let finished = self.finish_removals(devices, deadline)?;
         for (device, finished) in
             devices.iter().zip(finished).filter(|(_, finished)| finished.left.is_empty())
