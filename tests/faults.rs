@@ -80,11 +80,7 @@ fn one_fault(
             true
         }
         Err(failure) if failure.left.is_empty() => {
-            assert_eq!(
-                scene.world.picture_awaiting(&scene.start),
-                scene.start,
-                "an error that says that nothing is left"
-            );
+            assert_eq!(scene.world.picture(), scene.start, "an error that says that nothing is left");
             true
         }
         Err(failure) => {
@@ -159,7 +155,7 @@ fn undo_fault(
     let failure = fails(result, ErrorKind::Qmp);
     assert_eq!(failure.qmp_desc.as_deref(), Some("the first error"), "the first error is the one returned");
     if failure.left.is_empty() {
-        assert_eq!(scene.world.picture_awaiting(&scene.start), scene.start);
+        assert_eq!(scene.world.picture(), scene.start);
     }
     scene.next_comes_by(agent, next);
     // A guest that would not let go of the device is asked again after ten seconds.
@@ -179,7 +175,7 @@ fn record_cannot_be_saved(agent: &dyn Agent) {
         let failure = fails(operation.run(&scene.world, scene.api(), AMPLE), ErrorKind::NotFound);
         assert_eq!(failure.step.as_deref(), Some("save the runtime file"));
         assert_eq!(failure.left, Vec::<String>::new());
-        assert_eq!(scene.world.picture_awaiting(&scene.start), scene.start, "{operation:?}");
+        assert_eq!(scene.world.picture(), scene.start, "{operation:?}");
         done(operation.run(&scene.world, scene.api(), AMPLE));
     }
 }
@@ -246,7 +242,7 @@ fn nothing_is_sent_without_a_journal(agent: &dyn Agent) {
             }
             assert_eq!(fails(result, ErrorKind::Host).errno, libc::EISDIR);
             assert_eq!(scene.world.qemu.take_names(), Vec::<String>::new(), "{operation:?}");
-            assert_eq!(scene.world.picture_awaiting(&scene.start), scene.start);
+            assert_eq!(scene.world.picture(), scene.start);
             done(operation.run(&scene.world, scene.api(), AMPLE));
         }
     }

@@ -228,7 +228,7 @@ pub fn what_the_list_cannot_hold_is_refused_by_name(agent: &dyn Agent) {
     assert!(failure.text.contains("must be absolute"), "{failure:?}");
     std::fs::remove_file(world.dir.path().join("new.img")).unwrap();
     assert_eq!(world.qemu.take_names(), Vec::<String>::new());
-    assert_eq!(world.picture_awaiting(&before), before);
+    assert_eq!(world.picture(), before);
 }
 
 pub fn a_guest_of_three_entries_takes_new_devices(agent: &dyn Agent) {

@@ -96,7 +96,7 @@ pub fn a_refused_link_takes_the_nic_back(agent: &dyn Agent) {
     let ask = NicAsk { link_down: true, ..world.nic(1) };
     let failure = fails(api.add_nic(&ask), ErrorKind::Qmp);
     assert_eq!((failure.qmp_desc.as_deref(), failure.undo), (Some("no cable"), 1));
-    assert_eq!(world.picture_awaiting(&before), before);
+    assert_eq!(world.picture(), before);
     done(api.add_nic(&ask));
 }
 
@@ -186,7 +186,7 @@ pub fn a_move_that_fails_leaves_the_nic_where_it_was(agent: &dyn Agent) {
     let before = world.picture();
     let stays = |what: &str| {
         assert_eq!(a.ports(), std::slice::from_ref(&tap), "{what}");
-        assert_eq!(world.picture_awaiting(&before), before, "{what}");
+        assert_eq!(world.picture(), before, "{what}");
     };
     fails(api.move_nic(&nic.id, Some("nosuchbridge"), AMPLE), ErrorKind::NotFound);
     stays("no such bridge");
@@ -310,7 +310,7 @@ pub fn a_disk_shrinks_only_when_asked_to(agent: &dyn Agent) {
     std::fs::File::options().write(true).open(&image.path).unwrap().set_len(4 * MIB).unwrap();
     fails(api.resize(&disk.id, SizeAsk::bytes(2 * MIB), AMPLE), ErrorKind::Invalid);
     fails(api.resize(&disk.id, SizeAsk::bytes(2 * MIB + 1), AMPLE), ErrorKind::Invalid);
-    assert_eq!(world.picture_awaiting(&before), before);
+    assert_eq!(world.picture(), before);
     let size = SizeAsk { bytes: Some(MIB / 2), may_shrink: true };
     assert_eq!(api.resize(&disk.id, size, AMPLE).unwrap(), MIB / 2);
     let frozen = done(api.add_disk(&DiskAsk { read_only: true, ..world.disk("b.img") }));

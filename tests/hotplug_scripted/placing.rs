@@ -68,7 +68,7 @@ pub fn an_exhausted_guest_is_told_with_numbers(agent: &dyn Agent) {
         assert!(failure.text.contains("2 of 2 taken (0 quarantined)"), "{failure:?}");
     }
     assert_eq!(world.qemu.take_names(), Vec::<String>::new());
-    assert_eq!(world.picture_awaiting(&before), before, "no tap was left either");
+    assert_eq!(world.picture(), before, "no tap was left either");
     done(api.unplug(&UnplugAsk::of(&disk.id)));
     assert_eq!(done(api.add_nic(&world.nic(1))).id, "nic-pci-rp1", "and given back");
 }
@@ -98,7 +98,7 @@ pub fn a_pinned_slot_taken_behind_our_back_is_an_error(agent: &dyn Agent) {
     let before = world.picture();
     let failure = fails(api.add_disk(&disk), ErrorKind::AddressTaken);
     assert!(failure.qmp_desc.unwrap().contains("in use by"), "QEMU said so");
-    assert_eq!(world.picture_awaiting(&before), before);
+    assert_eq!(world.picture(), before);
 }
 
 pub fn a_port_without_hotplug_is_learnt_once(agent: &dyn Agent) {

@@ -69,7 +69,7 @@ pub fn qemu_is_not_the_last_to_close_a_tap_made_here(agent: &dyn Agent) {
         world.qemu.grant(&nic.id);
         done_by_process_of(&world, api.as_ref());
         assert_eq!(seen.recv(), Ok(usize::from(queues) + 1), "QEMU closes what is held here as well");
-        assert!(host::eventually(|| host::interfaces(&name).is_empty()));
+        assert_eq!(host::interfaces(&name).len(), 0);
     }
 }
 
@@ -271,7 +271,7 @@ pub fn a_refusal_is_an_answer_and_the_device_stays(agent: &dyn Agent) {
         let failure = fails(api.unplug(&UnplugAsk::of("data")), ErrorKind::GuestRefused);
         assert!(start.elapsed() < Duration::from_secs(3));
         assert!(failure.text.contains("data"));
-        assert_eq!(world.picture_awaiting(&before), before);
+        assert_eq!(world.picture(), before);
         assert_eq!(api.list()[0].presence, Presence::Live);
         let event = api.next_event().unwrap();
         assert_eq!((event.what, event.id.as_deref()), (What::Refused, Some("data")));
@@ -292,7 +292,7 @@ pub fn a_late_refusal_comes_as_an_event(agent: &dyn Agent) {
     world.qemu.settle();
     assert!(api.process(AMPLE).unwrap() > 0);
     assert_eq!(api.next_event().unwrap().what, What::Refused);
-    assert_eq!(world.picture_awaiting(&before), before);
+    assert_eq!(world.picture(), before);
     assert_eq!(api.list()[0].presence, Presence::Live);
     assert_eq!(done(api.add_disk(&world.disk_as("data", "a.img"))).presence, Presence::Live);
 }
@@ -316,7 +316,7 @@ pub fn a_guest_that_stays_busy_is_an_error(agent: &dyn Agent) {
     assert_eq!(failure.errno, libc::EBUSY);
     let asked = world.qemu.take_names().into_iter().filter(|name| name == "device_del").count();
     assert!((2..=5).contains(&asked), "asked {asked} times in 0.6 s");
-    assert_eq!(world.picture_awaiting(&before), before);
+    assert_eq!(world.picture(), before);
     assert_eq!(api.list()[0].presence, Presence::Live);
 }
 

@@ -112,7 +112,7 @@ pub fn a_scsi_disk_again_is_a_success(agent: &dyn Agent) {
     let other = fails(api.add_disk(&DiskAsk { model: None, ..ask.clone() }), ErrorKind::Conflict);
     assert!(other.text.contains("another model"), "{other:?}");
     assert_eq!(world.qemu.take_names(), Vec::<String>::new());
-    assert_eq!(world.picture_awaiting(&before), before);
+    assert_eq!(world.picture(), before);
 }
 
 pub fn a_controller_can_be_added_by_itself(agent: &dyn Agent) {
@@ -319,7 +319,7 @@ pub fn a_controller_does_not_come_for_nothing(agent: &dyn Agent) {
     world.qemu.fault("blockdev-add", 0, Act::refuse("no"));
     fails(api.add_disk(&ask), ErrorKind::Qmp);
     assert_eq!(world.qemu.take_names(), ["add-fd", "blockdev-add", "remove-fd"]);
-    assert_eq!(world.picture_awaiting(&before), before);
+    assert_eq!(world.picture(), before);
     // The disk fails when its controller is in: it goes again.
     world.qemu.fault("device_add", 1, Act::refuse("Failed to get \"write\" lock"));
     let failure = fails(api.add_disk(&ask), ErrorKind::ImageLocked);
@@ -327,7 +327,7 @@ pub fn a_controller_does_not_come_for_nothing(agent: &dyn Agent) {
     assert!(
         failure.text.contains("disk disk-scsi-pci-4-0 at scsi-pci-4.0 target 0 lun 0, with SCSI controller")
     );
-    assert_eq!(world.picture_awaiting(&before), before);
+    assert_eq!(world.picture(), before);
     // And with a guest that does not let go of it.
     world.qemu.model(|model| model.manner = Manner::Never);
     world.qemu.fault("device_add", 1, Act::refuse("no"));

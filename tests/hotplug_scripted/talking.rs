@@ -75,7 +75,7 @@ pub fn what_would_fool_the_record_is_refused(agent: &dyn Agent) {
         assert!(failure.text.contains("would fool the record"), "{failure:?}");
     }
     assert_eq!(world.qemu.take_names(), Vec::<String>::new());
-    assert_eq!(world.picture_awaiting(&before), before);
+    assert_eq!(world.picture(), before);
 }
 
 /// After a forced one the guest is looked at anew.

@@ -120,13 +120,6 @@ impl World {
             taps: host::interfaces(&self.prefix),
         }
     }
-
-    /// A picture that is to be like this one. A tap may stay for a moment after it was closed: a program that another test
-    /// starts has every descriptor of this process until it runs.
-    pub fn picture_awaiting(&self, wanted: &Picture) -> Picture {
-        host::eventually(|| self.picture().taps == wanted.taps);
-        self.picture()
-    }
 }
 
 fn without_next_generation(record: &str) -> String {

@@ -268,8 +268,8 @@ static void bring(struct scene *scene, unsigned set, const struct found *found, 
     vm_close(&scene->vm);
 }
 
-/* Kills the agent at the step that the next one is to recover from. Firmware that still runs, after a reset, may let go of
- * devices at once, so that it does not come to that.
+/* Kills the agent at the step that the next one is to recover from. A list that is refused is taken out again, and firmware
+ * that still runs, after a reset, may let go of it at once, so that it does not come to that step.
  */
 static void interrupt(struct scene *scene, const struct step_operation *operation, enum step_verb begun,
                       struct found *found)
@@ -277,7 +277,7 @@ static void interrupt(struct scene *scene, const struct step_operation *operatio
     struct task task = {scene, operation, begun};
 
     for (int tries = 1; !trace(do_task, &task, &operation->cut).killed; tries++) {
-        CHECK(tries < MOST_TRIES);
+        CHECK(begun == STEP_FAIL && tries < MOST_TRIES);
         *found = examine(scene, operation);
         bring(scene, operation->set, found, !adds(begun));
     }
