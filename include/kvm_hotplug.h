@@ -2476,7 +2476,7 @@ void kvm_hotplug_text_free(char *text);
  * Runs a QMP command of the caller's own over the guest's connection, since a monitor serves one client at a time.
  *
  * Refused without KVM_HOTPLUG_FORCE, because the record would not know: device_add, device_del, netdev_add and netdev_del;
- * qmp_capabilities; human-monitor-command with anything but "info" and "help"; getfd and closefd of "kh" and "kv", also with
+ * qmp_capabilities; human-monitor-command with anything but "info" and "help"; getfd and closefd of "k" and "v" with
  * a digit behind, by which descriptors of NICs go; and, if they name a device, block node or fdset of the record: add-fd,
  * remove-fd, set_link, qom-set, eject, blockdev-add, blockdev-del, blockdev-reopen, blockdev-snapshot,
  * blockdev-snapshot-sync, blockdev-mirror, blockdev-change-medium, block_resize, block-commit, block-stream, drive-mirror,

@@ -137,6 +137,10 @@ pub fn fdset_tag(id: &DeviceId) -> String {
     format!("{TAG_PREFIX}{}", slot.unwrap_or(id.as_str()))
 }
 
+/// The `opaque` text that is added to an fdset of ours when QEMU may have lost the descriptor in it: whatever else it carries, it
+/// is not to be touched any more.
+pub const LOST_TAG: &str = "kh-lost";
+
 /// Whose fdset it is; `None` for the fdsets of others.
 pub fn fdset_tag_owner(tag: &str) -> Option<DeviceId> {
     let owner = tag.strip_prefix(TAG_PREFIX)?;

@@ -171,7 +171,7 @@ impl Session {
             Some(controller) => controller.generation.saturating_add(1),
             None => generation,
         };
-        let mut stages = self.stages(&id, &address, attach)?;
+        let mut stages = self.stages(&id, generation, &address, attach)?;
         if let Some(controller) = &controller {
             plan::with_controller(&mut stages, controller);
         }
@@ -204,9 +204,17 @@ impl Session {
         Ok((ScsiAddress::of_target(bus, 0).into(), Some(controller)))
     }
 
-    fn stages(&mut self, id: &DeviceId, address: &Address, attach: &Attach) -> Result<Vec<Stage>> {
+    fn stages(
+        &mut self,
+        id: &DeviceId,
+        generation: u64,
+        address: &Address,
+        attach: &Attach,
+    ) -> Result<Vec<Stage>> {
         match (&attach.spec, address) {
-            (Spec::Nic(spec), Address::Pci(address)) => Ok(plan::nic(id, address, spec, self.version)),
+            (Spec::Nic(spec), Address::Pci(address)) => {
+                Ok(plan::nic(id, generation, address, spec, self.version))
+            }
             (Spec::Controller(spec), Address::Pci(address)) => Ok(plan::controller(id, address, spec)),
             (Spec::Nic(_) | Spec::Controller(_), Address::Scsi(_)) => Err(attach.spec.misplaced("PCI")),
             (Spec::Disk(spec), _) => {

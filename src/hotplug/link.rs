@@ -61,8 +61,8 @@ impl Session {
     /// The link is set, but that could not be recorded: it is set back.
     fn undo_link(&mut self, before: &Device, error: Error, deadline: &Deadline) -> Error {
         let back = Inverse::SetLink { id: before.id.clone(), up: is_up(before) };
-        let left: Vec<String> = match self.take_down(vec![back], deadline) {
-            Ok(left) => left.iter().map(Leftover::to_string).collect(),
+        let left: Vec<String> = match self.take_down(&[back], deadline) {
+            Ok(unwound) => unwound.left.iter().map(Leftover::to_string).collect(),
             Err(cause) => vec![format!("link of {} ({cause})", before.id)],
         };
         if left.is_empty() {

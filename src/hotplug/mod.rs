@@ -10,6 +10,7 @@ pub mod cold;
 mod controller;
 mod describe;
 mod disk;
+mod doubt;
 mod events;
 mod gate;
 mod guest;

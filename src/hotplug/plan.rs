@@ -125,18 +125,25 @@ pub(super) type Stage = Vec<Step>;
 
 /// The steps for a NIC. File descriptors: the taps in queue order, then vhost in queue order.
 ///
+/// The taps are handed over last: QEMU takes descriptors in the order in which they come, and of a tap it can be told whether
+/// QEMU has it.
+///
 /// With several queues, `netdev_add` waits until every fd has arrived: if it fails at a later queue, QEMU 7.2 keeps
 /// a half-made netdev that can neither be deleted nor made again.
 ///
 /// With vhost, an old QEMU keeps one as well, and plugs a device into it: there `device_add` waits for the answer.
-pub(super) fn nic(id: &DeviceId, address: &PciAddress, spec: &NicSpec, qemu: Version) -> Vec<Stage> {
-    let mut names = args::fd_names(id, spec.queues);
-    if spec.vhost {
-        names.extend(args::vhost_fd_names(id, spec.queues));
-    }
-    let passed: Stage = names
-        .into_iter()
-        .enumerate()
+pub(super) fn nic(
+    id: &DeviceId,
+    generation: u64,
+    address: &PciAddress,
+    spec: &NicSpec,
+    qemu: Version,
+) -> Vec<Stage> {
+    let taps = args::fd_names(generation, spec.queues).into_iter().enumerate();
+    let vhost = vhost_fd_names(generation, spec).into_iter().enumerate();
+    let passed: Stage = vhost
+        .map(|(queue, name)| (usize::from(spec.queues) + queue, name))
+        .chain(taps)
         .map(|(index, name)| Step {
             command: "getfd",
             arguments: ordered::object([("fdname", name.as_str().into())]),
@@ -146,7 +153,7 @@ pub(super) fn nic(id: &DeviceId, address: &PciAddress, spec: &NicSpec, qemu: Ver
         .collect();
     let netdev = Step {
         command: "netdev_add",
-        arguments: args::netdev_args(id, spec),
+        arguments: args::netdev_args(id, generation, spec),
         fd: None,
         inverse: Inverse::NetdevDel(id.clone()),
     };
@@ -161,6 +168,10 @@ pub(super) fn nic(id: &DeviceId, address: &PciAddress, spec: &NicSpec, qemu: Ver
         }
     }
     stages
+}
+
+fn vhost_fd_names(generation: u64, spec: &NicSpec) -> Vec<String> {
+    if spec.vhost { args::vhost_fd_names(generation, spec.queues) } else { Vec::new() }
 }
 
 /// What QEMU may have made of a step that it refused, which nothing else takes back: QEMU 5.2 keeps a netdev whose vhost
@@ -252,22 +263,28 @@ pub(super) fn backend(device: &Device, fdsets: &[u32]) -> Vec<Inverse> {
     }
 }
 
-/// Everything an interrupted plug of a device may have left, when nobody knows how far it came. `getfd` names
-/// survive the connection and no command lists them (QEMU 7.2), so each possible one is tried.
-pub(super) fn every_trace(device: &Device, fdsets: &[u32], qemu: Version) -> Vec<Inverse> {
-    let mut traces = backend(device, fdsets);
-    if let Spec::Nic(spec) = &device.spec {
-        if spec.vhost && qemu < WHOLE_NETDEVS {
-            traces.insert(0, Inverse::NetdevClaim(device.id.clone()));
-        }
-        let names = args::fd_names(&device.id, spec.queues).into_iter().chain(if spec.vhost {
-            args::vhost_fd_names(&device.id, spec.queues)
-        } else {
-            Vec::new()
-        });
-        traces.extend(names.map(Inverse::CloseFd));
+/// What an interrupted plug of a device may have made of the descriptors that were handed over for it, when nobody knows how
+/// far it came.
+pub(super) fn made(device: &Device, qemu: Version) -> Vec<Inverse> {
+    let mut made = backend(device, &[]);
+    if matches!(&device.spec, Spec::Nic(spec) if spec.vhost && qemu < WHOLE_NETDEVS) {
+        made.insert(0, Inverse::NetdevClaim(device.id.clone()));
     }
-    traces
+    made
+}
+
+/// The descriptors that an interrupted plug may have handed over, in the order in which it did. `getfd` names survive the
+/// connection and no command lists them (QEMU 7.2), so each possible one is named.
+pub(super) fn passed(device: &Device, fdsets: &[u32]) -> Vec<Inverse> {
+    match &device.spec {
+        Spec::Nic(spec) => vhost_fd_names(device.generation, spec)
+            .into_iter()
+            .chain(args::fd_names(device.generation, spec.queues))
+            .map(Inverse::CloseFd)
+            .collect(),
+        Spec::Disk(_) => fdsets.iter().map(|set| Inverse::RemoveFd(*set)).collect(),
+        Spec::Controller(_) => Vec::new(),
+    }
 }
 
 #[cfg(test)]
@@ -290,7 +307,7 @@ mod tests {
             (spec.queues, spec.vhost) = (queues, vhost);
             let address =
                 PciAddress { bus: BusName::parse("pci.0").unwrap(), slot: Slot::try_from(5).unwrap() };
-            let stages = nic(&DeviceId::parse("lan").unwrap(), &address, &spec, qemu);
+            let stages = nic(&DeviceId::parse("lan").unwrap(), 1, &address, &spec, qemu);
             let words = |stage: &Stage| stage.iter().map(|step| step.command).collect::<Vec<_>>().join(" ");
             assert_eq!(stages.iter().map(words).collect::<Vec<_>>(), expected, "{queues} {vhost} {qemu}");
             let refused = stages.iter().flatten().find(|step| step.command == "netdev_add").unwrap();

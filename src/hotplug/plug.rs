@@ -10,7 +10,7 @@ use super::transaction::{self, Refusal, Verdict};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
-use crate::runtime::{Device, Record, StagedRecord, Verb};
+use crate::runtime::{Device, Journal, Record, StagedRecord, Verb};
 
 /// How long a cancelled call may go on to find out and say what became of the devices.
 const GRACE: Duration = Duration::from_secs(1);
@@ -127,9 +127,9 @@ impl Session {
             .collect();
         if !live.is_empty() {
             // Before anything else: whoever finds the journal after this is not to complete the whole.
-            self.plan_undo(&live);
+            self.plan_undo_of_failed(&live);
         }
-        let inverses = inverses.into_iter().filter(|inverse| !kept.contains(inverse)).collect();
+        let inverses: Vec<Inverse> = inverses.into_iter().filter(|inverse| !kept.contains(inverse)).collect();
         let error = self.undo_backends(&rest, error, inverses, deadline);
         let error = if live.is_empty() { error } else { self.undo_live(&live, error, deadline) };
         Failure { error, device: refused.map(|device| Box::new(device.clone())) }
@@ -142,13 +142,14 @@ impl Session {
         inverses: Vec<Inverse>,
         deadline: &Deadline,
     ) -> Error {
-        let named: Vec<String> = inverses.iter().map(Inverse::leftover).collect();
-        let left: Vec<String> = match self.take_down(inverses, deadline) {
-            Ok(leftovers) => leftovers.iter().map(ToString::to_string).collect(),
-            Err(cause) => named.into_iter().map(|name| format!("{name} ({cause})")).collect(),
+        let left: Vec<String> = match self.take_down(&inverses, deadline) {
+            Ok(unwound) => unwound.left.iter().map(ToString::to_string).collect(),
+            Err(cause) => {
+                inverses.iter().map(Inverse::leftover).map(|name| format!("{name} ({cause})")).collect()
+            }
         };
         if !left.is_empty() {
-            self.plan_undo(devices);
+            self.plan_undo_of_failed(devices);
             return error.with_undo(left);
         }
         match self.forget_all(devices) {
@@ -162,7 +163,7 @@ impl Session {
 
     /// The devices are in the guest, and have to leave again.
     fn undo_live(&mut self, devices: &[&Device], error: Error, deadline: &Deadline) -> Error {
-        self.plan_undo(devices);
+        self.plan_undo_of_failed(devices);
         // A SCSI disk before the controller that came with it.
         let all: Vec<Device> = devices.iter().rev().map(|device| (*device).clone()).collect();
         let answers = self.ask_and_wait_for_all(&all, true, &deadline.uncancelable());
@@ -204,9 +205,17 @@ impl Session {
 
     /// The caller is told of a failure: whatever is found of the devices later is to go.
     fn plan_undo(&mut self, devices: &[&Device]) {
-        let noted = self.runtime().write_journal(|journal| {
-            devices.iter().for_each(|device| journal.note(Verb::UndoAdd, device));
-        });
+        self.note_undo(devices, |journal, device| journal.note(Verb::UndoAdd, device));
+    }
+
+    /// The same, when QEMU has said of each command how it went.
+    fn plan_undo_of_failed(&mut self, devices: &[&Device]) {
+        self.note_undo(devices, Journal::note_failed_add);
+    }
+
+    fn note_undo(&mut self, devices: &[&Device], note: impl Fn(&mut Journal, &Device)) {
+        let noted =
+            self.runtime().write_journal(|journal| devices.iter().for_each(|device| note(journal, device)));
         if let Err(error) = noted {
             self.log.write(Level::Error, || error.to_string());
         }

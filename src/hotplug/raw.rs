@@ -105,9 +105,9 @@ impl Session {
     }
 }
 
-/// Whether descriptors of taps are handed over under this name; those of a NIC with several queues have its id.
+/// Whether descriptors of NICs may be handed over under this name.
 fn is_fd_name_of_ours(name: &Value) -> bool {
-    [args::TAP_FD, args::VHOST_FD].into_iter().any(|own| name.as_str() == Some(own))
+    name.as_str().is_some_and(args::is_fd_name)
 }
 
 fn effect(name: &str, arguments: &Map<String, Value>, ours: impl Fn(&Value) -> bool) -> Effect {
@@ -195,8 +195,8 @@ mod tests {
             ("add-fd", json!({ "fdset-id": 7 }), "unsettling"),
             ("remove-fd", json!({ "fdset-id": 6 }), "fooling"),
             ("remove-fd", json!({ "fdset-id": 7, "fd": 6 }), "unsettling"),
-            ("getfd", json!({ "fdname": "kh" }), "fooling"),
-            ("closefd", json!({ "fdname": "kv" }), "fooling"),
+            ("getfd", json!({ "fdname": "k8" }), "fooling"),
+            ("closefd", json!({ "fdname": "v1.2" }), "fooling"),
             ("getfd", json!({ "fdname": "kh8" }), "none"),
             ("getfd", json!({ "fdname": "mine" }), "none"),
             ("human-monitor-command", json!({ "command-line": "info network" }), "none"),

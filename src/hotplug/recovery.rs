@@ -7,7 +7,7 @@ use super::events::What;
 use super::outcome::Waiting;
 use super::plan::{self, Inverse};
 use super::session::{Request, Session};
-use super::transaction::{self, Leftover};
+use super::transaction::{self, Leftover, Unwound};
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::log::Level;
@@ -30,6 +30,8 @@ struct Ending {
     text: &'static str,
     /// What stood behind it.
     traces: Vec<Inverse>,
+    /// Nobody knows which of the descriptors that were handed over for it QEMU has.
+    doubtful: bool,
     /// QEMU has said that it is gone.
     seen: bool,
 }
@@ -217,7 +219,7 @@ impl Session {
     }
 
     fn take_down_and_forget(&mut self, devices: &[&Device], deadline: &Deadline) -> Result<Vec<Finished>> {
-        let endings: Vec<Ending> = devices.iter().map(|device| self.ending(device)).collect();
+        let mut endings: Vec<Ending> = devices.iter().map(|device| self.ending(device)).collect();
         // Dying between here and the record must not lose that the backends are to go.
         self.runtime().write_journal(|journal| {
             let unasked =
@@ -227,8 +229,12 @@ impl Session {
         for (device, _) in devices.iter().zip(&endings).filter(|(_, ending)| ending.seen) {
             self.hold_tap(device);
         }
-        let traces = endings.iter().flat_map(|ending| ending.traces.clone()).collect();
-        let leftovers = self.take_down(traces, deadline)?;
+        let traces: Vec<Inverse> = endings.iter().flat_map(|ending| ending.traces.clone()).collect();
+        let Unwound { left: mut leftovers, absent } = self.take_down(&traces, deadline)?;
+        for (device, ending) in devices.iter().zip(&mut endings).filter(|(_, ending)| ending.doubtful) {
+            ending.traces.extend(plan::passed(device, &self.fdsets.of(&device.id)));
+            leftovers.extend(self.take_back_passed(device, &absent, deadline)?);
+        }
         let mut finished = Vec::with_capacity(devices.len());
         let mut gone: Vec<&Device> = Vec::new();
         let mut retired = Vec::new();
@@ -272,11 +278,14 @@ impl Session {
                 (What::RemovedByGuest, "the guest let go of the device unasked")
             }
         };
-        let traces = match what {
-            What::Undone => plan::every_trace(device, &fdsets, self.version),
-            _ => plan::backend(device, &fdsets),
-        };
-        Ending { verb, what, text, traces, seen: self.has_departed(&device.id) }
+        let undone = what == What::Undone;
+        let doubtful = undone && self.doubtful.contains(&device.id);
+        let mut traces =
+            if undone { plan::made(device, self.version) } else { plan::backend(device, &fdsets) };
+        if undone && !doubtful {
+            traces.extend(plan::passed(device, &fdsets));
+        }
+        Ending { verb, what, text, traces, doubtful, seen: self.has_departed(&device.id) }
     }
 
     /// `DEVICE_DELETED` comes within a second or has been missed: old ones are of no use.
@@ -295,18 +304,19 @@ impl Session {
         }
     }
 
-    pub(super) fn take_down(&mut self, traces: Vec<Inverse>, deadline: &Deadline) -> Result<Vec<Leftover>> {
+    pub(super) fn take_down(&mut self, traces: &[Inverse], deadline: &Deadline) -> Result<Unwound> {
         // What has begun to be undone is undone to the end.
         let deadline = deadline.uncancelable();
         let patience = deadline.at_most(IN_USE_PATIENCE);
-        let mut left = transaction::unwind(self.monitor()?, &traces, &deadline)?;
-        while left.iter().any(Leftover::is_in_use) && patience.pause(IN_USE_PAUSE).is_ok() {
-            left = transaction::unwind(self.monitor()?, &traces, &deadline)?;
+        let mut unwound = transaction::unwind(self.monitor()?, traces, &deadline)?;
+        while unwound.left.iter().any(Leftover::is_in_use) && patience.pause(IN_USE_PAUSE).is_ok() {
+            // What is absent now was there before.
+            unwound.left = transaction::unwind(self.monitor()?, traces, &deadline)?.left;
         }
-        for leftover in &left {
+        for leftover in &unwound.left {
             self.log.write(Level::Error, || format!("left behind: {leftover}"));
         }
-        Ok(left)
+        Ok(unwound)
     }
 
     /// Neither guest nor record has the device any more.
@@ -321,6 +331,7 @@ impl Session {
             self.topology.remove(device.id.as_str());
             self.pending.remove(&device.id);
             self.missing.remove(&device.id);
+            self.doubtful.remove(&device.id);
         }
         self.runtime().write_journal(|journal| {
             devices.iter().for_each(|device| journal.strike(device.id.as_str()));

@@ -97,6 +97,8 @@ pub(super) struct Session {
     pub(super) upcoming: Vec<Device>,
     /// The add that is under way without anybody waiting for it.
     pub(super) arrival: Option<Arrival>,
+    /// Devices whose add was begun on an earlier connection.
+    pub(super) doubtful: BTreeSet<DeviceId>,
     /// Taps of NICs that have left, until QEMU has closed them.
     pub(super) held_taps: Vec<HeldTap>,
     /// Devices of ours that QEMU has said are gone, backend and record still to be cleared.
@@ -142,6 +144,7 @@ impl Session {
             unheard_of: false,
             upcoming: Vec::new(),
             arrival: None,
+            doubtful: BTreeSet::new(),
             held_taps: Vec::new(),
             departed: Vec::new(),
             watching: false,
@@ -233,6 +236,7 @@ impl Session {
         });
         self.monitor = Some(monitor);
         self.stale = true;
+        self.doubt_what_was_begun();
         // It may be another QEMU by now, whose guest has only just been started.
         self.ran_at = None;
         self.links_due = true;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::outcome::Waiting;
 use crate::deadline::Deadline;
-use crate::disk;
+use crate::disk::node;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{DeviceId, ScsiAddress};
 use crate::ordered;
@@ -50,9 +50,18 @@ pub(super) struct Unit {
     pub(super) driver: String,
 }
 
-/// The fdsets of the guest, with the device that owns each one of ours.
+/// The fdsets of the guest.
 #[derive(Clone, Debug, Default)]
-pub(super) struct FdSets(BTreeMap<u32, Option<DeviceId>>);
+pub(super) struct FdSets(BTreeMap<u32, FdSet>);
+
+/// One of them.
+#[derive(Clone, Debug, Default)]
+struct FdSet {
+    /// The device that owns it, if it is one of ours.
+    owner: Option<DeviceId>,
+    /// The numbers that its descriptors have in QEMU, as far as it has been asked.
+    numbers: Vec<i32>,
+}
 
 impl Survey {
     /// One round trip as a rule. Another one while the guest has not numbered its buses, because `query-pci` then shows
@@ -219,11 +228,9 @@ impl FdSets {
         }
         for set in list {
             let id = set.get("fdset-id").and_then(Value::as_u64).ok_or_else(malformed)?;
-            let fds = set.get("fds").and_then(Value::as_array);
-            let tags = fds.into_iter().flatten().filter_map(|fd| fd.get("opaque").and_then(Value::as_str));
             // A set number beyond ours can be in nobody's way.
             if let Ok(id) = u32::try_from(id) {
-                sets.insert(id, tags.filter_map(disk::node::fdset_tag_owner).next());
+                sets.insert(id, FdSet::read(set));
             }
         }
         Ok(Self(sets))
@@ -233,23 +240,48 @@ impl FdSets {
     /// answer; low, because every digit is a byte on the wire.
     pub(super) fn take(&mut self, count: usize, owner: &DeviceId) -> Vec<u32> {
         let free: Vec<u32> = (1..=u32::MAX).filter(|id| !self.0.contains_key(id)).take(count).collect();
-        self.0.extend(free.iter().map(|id| (*id, Some(owner.clone()))));
+        let own = || FdSet { owner: Some(owner.clone()), numbers: Vec::new() };
+        self.0.extend(free.iter().map(|id| (*id, own())));
         free
     }
 
     /// The sets of a device, the first few if QEMU claims that there are many.
     pub(super) fn of(&self, owner: &DeviceId) -> Vec<u32> {
-        let own = self.0.iter().filter(|(_, tag)| tag.as_ref() == Some(owner));
+        let own = self.0.iter().filter(|(_, set)| set.owner.as_ref() == Some(owner));
         own.map(|(id, _)| *id).take(MAX_SETS_OF_ONE).collect()
     }
 
     /// The sets that carry our tag, with the device each belongs to.
     pub(super) fn owned(&self) -> impl Iterator<Item = (u32, &DeviceId)> {
-        self.0.iter().filter_map(|(id, owner)| Some((*id, owner.as_ref()?)))
+        self.0.iter().filter_map(|(id, set)| Some((*id, set.owner.as_ref()?)))
+    }
+
+    /// The numbers that the descriptors of a set have in QEMU.
+    pub(super) fn numbers(&self, set: u32) -> &[i32] {
+        self.0.get(&set).map_or(&[], |set| &set.numbers)
+    }
+
+    /// The set is nobody's from now on, and its number stays taken.
+    pub(super) fn disown(&mut self, set: u32) {
+        if let Some(set) = self.0.get_mut(&set) {
+            set.owner = None;
+        }
     }
 
     /// The sets of a device are gone.
     pub(super) fn release(&mut self, owner: &DeviceId) {
-        self.0.retain(|_, tag| tag.as_ref() != Some(owner));
+        self.0.retain(|_, set| set.owner.as_ref() != Some(owner));
+    }
+}
+
+impl FdSet {
+    /// A set that has the mark of a lost one is nobody's.
+    fn read(set: &Value) -> Self {
+        let fds = || set.get("fds").and_then(Value::as_array).into_iter().flatten();
+        let tags = || fds().filter_map(|fd| fd.get("opaque").and_then(Value::as_str));
+        let is_lost = tags().any(|tag| tag == node::LOST_TAG);
+        let owner = tags().filter(|_| !is_lost).find_map(node::fdset_tag_owner);
+        let number = |fd: &Value| fd.get("fd").and_then(Value::as_i64).and_then(|fd| i32::try_from(fd).ok());
+        Self { owner, numbers: fds().filter_map(number).take(MAX_SETS_OF_ONE).collect() }
     }
 }

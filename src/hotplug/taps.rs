@@ -23,7 +23,7 @@ pub(super) struct HeldTap {
 }
 
 /// The tap that was made for a NIC, if it was made here.
-fn own_tap(device: &Device) -> Option<(&IfName, &TapIdentity)> {
+pub(super) fn own_tap(device: &Device) -> Option<(&IfName, &TapIdentity)> {
     match &device.spec {
         Spec::Nic(NicSpec { ifname: Some(name), tap_identity: Some(identity), .. }) => Some((name, identity)),
         _ => None,
@@ -63,7 +63,7 @@ impl Session {
         }
     }
 
-    fn delete_tap(&self, name: &IfName, identity: &TapIdentity) {
+    pub(super) fn delete_tap(&self, name: &IfName, identity: &TapIdentity) {
         if let Err(error) = link::destroy(name, identity) {
             self.log.write(Level::Info, || format!("tap {name} is left to QEMU: {error}"));
         }

@@ -219,24 +219,33 @@ impl std::fmt::Display for Leftover {
     }
 }
 
-/// Takes things back, all in one write; answers what is left. Finding nothing to take back is as good.
-pub(super) fn unwind(
-    monitor: &mut Monitor,
-    inverses: &[Inverse],
-    deadline: &Deadline,
-) -> Result<Vec<Leftover>> {
+/// What taking things back came to.
+#[derive(Debug, Default)]
+pub(super) struct Unwound {
+    /// What could not be taken back.
+    pub(super) left: Vec<Leftover>,
+    /// What was not there to be taken back, which is as good.
+    pub(super) absent: Vec<Inverse>,
+}
+
+/// Takes things back, all in one write.
+pub(super) fn unwind(monitor: &mut Monitor, inverses: &[Inverse], deadline: &Deadline) -> Result<Unwound> {
     let commands: Vec<Command<'_>> = inverses.iter().map(Inverse::command).collect();
     let batch = monitor.run(&commands, deadline);
     if let Some(error) = batch.failure {
         return Err(error);
     }
-    let left = inverses.iter().zip(batch.replies).filter_map(|(inverse, reply)| match reply {
-        Some(Err(error)) if !inverse.prepares() && !is_absence(&error) => {
-            Some(Leftover { inverse: inverse.clone(), error })
+    let mut unwound = Unwound::default();
+    for (inverse, reply) in inverses.iter().zip(batch.replies) {
+        match reply {
+            Some(Err(error)) if is_absence(&error) => unwound.absent.push(inverse.clone()),
+            Some(Err(error)) if !inverse.prepares() => {
+                unwound.left.push(Leftover { inverse: inverse.clone(), error });
+            }
+            _ => {}
         }
-        _ => None,
-    });
-    Ok(left.collect())
+    }
+    Ok(unwound)
 }
 
 /// Whether QEMU says that what was to go is not there. Only devices and netdevs have a class for it; a missing node is

@@ -351,8 +351,8 @@ impl Session {
         let sets = self.fdsets.of(&owner);
         let traces = std::iter::once(Inverse::BlockdevDel(owner.clone()))
             .chain(sets.into_iter().map(Inverse::RemoveFd))
-            .collect();
-        let left = self.take_down(traces, deadline)?;
+            .collect::<Vec<_>>();
+        let left = self.take_down(&traces, deadline)?.left;
         self.fdsets.release(&owner);
         for leftover in left {
             self.events.guest(What::Undone, format!("left behind of {owner}: {leftover}"));

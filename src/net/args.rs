@@ -7,35 +7,44 @@ use serde_json::{Map, Value};
 use super::spec::NicSpec;
 use crate::ids::{DeviceId, PciAddress};
 
-/// The name of the tap fd of a NIC with one queue.
-pub const TAP_FD: &str = "kh";
-/// The same of its vhost fd.
-pub const VHOST_FD: &str = "kv";
+/// What the names of tap fds begin with.
+const TAP_FD: char = 'k';
+/// The same of vhost fds.
+const VHOST_FD: char = 'v';
 
-/// The names under which the tap's fds of a NIC with `queues` queues are handed over.
+/// The names under which the tap's fds of a NIC with `queues` queues are handed over: `k<generation>`, then
+/// `k<generation>.1` and so on.
 ///
-/// With one queue it is the same for every NIC, and short: `netdev_add` takes it away again, and one that was left behind is
-/// closed by QEMU when the next fd comes under its name. Several have to be there before `netdev_add` is sent, and so have
-/// those of other NICs that are added together: the id itself, then `<id>.1` and so on.
-///
-/// Fd names cannot be listed and outlive their client, so a recovery closes all of these.
-pub fn fd_names(id: &DeviceId, queues: u8) -> Vec<String> {
-    let name = |queue| if queue == 0 { id.to_string() } else { format!("{id}.{queue}") };
-    if queues == 1 { vec![TAP_FD.to_owned()] } else { (0..queues).map(name).collect() }
+/// Short, because every byte costs; and never used again, because QEMU closes what it has under a name when the next fd comes
+/// under it, and after an accident that may be a number that is somebody else's by then. Names cannot be listed and outlive
+/// their client, so a recovery has to know them.
+pub fn fd_names(generation: u64, queues: u8) -> Vec<String> {
+    names(TAP_FD, generation, queues)
 }
 
-/// The names for the vhost fds, in the same way: `kv`, or `<id>.v0`, `<id>.v1` and so on.
-pub fn vhost_fd_names(id: &DeviceId, queues: u8) -> Vec<String> {
-    if queues == 1 {
-        vec![VHOST_FD.to_owned()]
-    } else {
-        (0..queues).map(|queue| format!("{id}.v{queue}")).collect()
-    }
+/// The names for the vhost fds, in the same way: `v<generation>`, `v<generation>.1` and so on.
+pub fn vhost_fd_names(generation: u64, queues: u8) -> Vec<String> {
+    names(VHOST_FD, generation, queues)
+}
+
+fn names(kind: char, generation: u64, queues: u8) -> Vec<String> {
+    let name = |queue| match queue {
+        0 => format!("{kind}{generation}"),
+        _ => format!("{kind}{generation}.{queue}"),
+    };
+    (0..queues).map(name).collect()
+}
+
+/// Whether the name is one of [`fd_names`] or [`vhost_fd_names`].
+pub fn is_fd_name(name: &str) -> bool {
+    name.strip_prefix([TAP_FD, VHOST_FD])
+        .is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 /// The arguments of `netdev_add`, over fds handed over by [`fd_names`] and [`vhost_fd_names`].
-pub fn netdev_args(id: &DeviceId, spec: &NicSpec) -> Map<String, Value> {
-    netdev_args_over(id, spec, &fd_names(id, spec.queues), &vhost_fd_names(id, spec.queues))
+pub fn netdev_args(id: &DeviceId, generation: u64, spec: &NicSpec) -> Map<String, Value> {
+    let (fds, vhost_fds) = (fd_names(generation, spec.queues), vhost_fd_names(generation, spec.queues));
+    netdev_args_over(id, spec, &fds, &vhost_fds)
 }
 
 /// The same over other fds: names, or the numbers they have in a QEMU that inherits them. One per queue; the
@@ -115,38 +124,41 @@ mod tests {
     }
 
     #[test]
-    fn fd_names_are_short_or_follow_from_the_id_and_never_meet() {
-        assert_eq!((fd_names(&id(), 1), vhost_fd_names(&id(), 1)), (vec!["kh".into()], vec!["kv".into()]));
-        assert_eq!(fd_names(&id(), 3), ["nic-pci-14", "nic-pci-14.1", "nic-pci-14.2"]);
-        assert_eq!(vhost_fd_names(&id(), 2), ["nic-pci-14.v0", "nic-pci-14.v1"]);
-        let mut all = [fd_names(&id(), 8), vhost_fd_names(&id(), 8)].concat();
-        assert!(all.iter().all(|name| !name.contains(':')));
+    fn fd_names_are_short_and_never_meet() {
+        assert_eq!((fd_names(7, 1), vhost_fd_names(7, 1)), (vec!["k7".into()], vec!["v7".into()]));
+        assert_eq!(fd_names(12, 3), ["k12", "k12.1", "k12.2"]);
+        assert_eq!(vhost_fd_names(12, 2), ["v12", "v12.1"]);
+        let mut all = [1, 11, u64::MAX].map(|at| [fd_names(at, 8), vhost_fd_names(at, 8)].concat()).concat();
+        assert!(all.iter().all(|name| is_fd_name(name) && !name.contains(':')));
         all.sort();
         all.dedup();
-        assert_eq!(all.len(), 16);
+        assert_eq!(all.len(), 48);
+        for other in ["", "k", "kh", "kx1", "7", "vnet0", "net0", "é1"] {
+            assert!(!is_fd_name(other), "{other}");
+        }
     }
 
     #[test]
     fn netdev_table() {
         let table = [
-            (plain(), json!({"type": "tap", "id": "nic-pci-14", "fd": "kh"})),
+            (plain(), json!({"type": "tap", "id": "nic-pci-14", "fd": "k7"})),
             (
                 NicSpec { queues: 3, ..plain() },
-                json!({"type": "tap", "id": "nic-pci-14", "fds": "nic-pci-14:nic-pci-14.1:nic-pci-14.2"}),
+                json!({"type": "tap", "id": "nic-pci-14", "fds": "k7:k7.1:k7.2"}),
             ),
             (
                 NicSpec { vhost: true, ..plain() },
-                json!({"type": "tap", "id": "nic-pci-14", "fd": "kh",
-                       "vhostforce": true, "vhostfd": "kv"}),
+                json!({"type": "tap", "id": "nic-pci-14", "fd": "k7",
+                       "vhostforce": true, "vhostfd": "v7"}),
             ),
             (
                 NicSpec { queues: 2, vhost: true, ..plain() },
-                json!({"type": "tap", "id": "nic-pci-14", "fds": "nic-pci-14:nic-pci-14.1",
-                       "vhostforce": true, "vhostfds": "nic-pci-14.v0:nic-pci-14.v1"}),
+                json!({"type": "tap", "id": "nic-pci-14", "fds": "k7:k7.1",
+                       "vhostforce": true, "vhostfds": "v7:v7.1"}),
             ),
         ];
         for (spec, expected) in table {
-            assert_eq!(Value::Object(netdev_args(&id(), &spec)), expected);
+            assert_eq!(Value::Object(netdev_args(&id(), 7, &spec)), expected);
         }
     }
 

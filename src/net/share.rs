@@ -42,6 +42,15 @@ pub fn from_process(pid: i32, tap: &IfName) -> Result<OwnedFd> {
     Err(Error::new(ErrorKind::NotFound, format!("process {pid} does not have tap {tap}")))
 }
 
+/// How many descriptors of this tap the process has.
+///
+/// Fails where this process may not look into the other one, or does not see it.
+pub fn count_in_process(pid: i32, tap: &IfName) -> Result<usize> {
+    let numbers = numbers_of_tuns(pid)
+        .map_err(|errno| Error::host(errno, format!("list the descriptors of process {pid}")))?;
+    Ok(numbers.into_iter().filter(|number| has_tap(pid, *number, tap)).count())
+}
+
 fn numbers_of_tuns(pid: i32) -> nix::Result<Vec<RawFd>> {
     let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let directory = open(format!("/proc/{pid}/fd").as_str(), flags, Mode::empty())?;

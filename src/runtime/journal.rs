@@ -37,6 +37,8 @@ pub struct Intent {
     pub device: Device,
     /// Those that have the same number are one operation: all of it or nothing.
     pub group: Option<u64>,
+    /// Every command that handed over a descriptor for it has been answered.
+    pub answered: bool,
 }
 
 /// All unfinished operations of one guest.
@@ -57,6 +59,8 @@ struct Entry<'a> {
     verb: Verb,
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    answered: bool,
     #[serde(flatten)]
     device: Named<'a>,
 }
@@ -72,7 +76,12 @@ impl Serialize for Named<'_> {
 
 impl<'a> From<&'a Intent> for Entry<'a> {
     fn from(intent: &'a Intent) -> Self {
-        Self { verb: intent.verb, group: intent.group, device: Named(&intent.device) }
+        Self {
+            verb: intent.verb,
+            group: intent.group,
+            answered: intent.answered,
+            device: Named(&intent.device),
+        }
     }
 }
 
@@ -80,7 +89,14 @@ impl Journal {
     /// Notes an operation, replacing an earlier one on the same device.
     pub fn note(&mut self, verb: Verb, device: &Device) {
         self.strike(device.id.as_str());
-        self.intents.push(Intent { verb, device: device.clone(), group: None });
+        self.intents.push(Intent { verb, device: device.clone(), group: None, answered: false });
+    }
+
+    /// Notes that an add is to be undone whose commands have all been answered.
+    pub fn note_failed_add(&mut self, device: &Device) {
+        self.strike(device.id.as_str());
+        let device = device.clone();
+        self.intents.push(Intent { verb: Verb::UndoAdd, device, group: None, answered: true });
     }
 
     /// Notes that all of these are being plugged in, as one operation.
@@ -88,7 +104,7 @@ impl Journal {
         let group = devices.first().filter(|_| devices.len() > 1).map(|first| first.generation);
         for device in devices {
             self.strike(device.id.as_str());
-            self.intents.push(Intent { verb: Verb::Add, device: device.clone(), group });
+            self.intents.push(Intent { verb: Verb::Add, device: device.clone(), group, answered: false });
         }
     }
 
@@ -139,7 +155,8 @@ fn decode_intent(value: &Value) -> Result<Intent> {
     match (given.pop(), given.is_empty()) {
         (Some((kind, device)), true) => {
             let group = value.get("group").and_then(Value::as_u64);
-            Ok(Intent { verb, device: native::device_from_value(kind, device)?, group })
+            let answered = value.get("answered").and_then(Value::as_bool).unwrap_or_default();
+            Ok(Intent { verb, device: native::device_from_value(kind, device)?, group, answered })
         }
         _ => Err(Error::invalid("needs either \"nic\", \"disk\" or \"scsi\"")),
     }

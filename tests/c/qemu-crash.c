@@ -14,7 +14,7 @@
 
 #include "support/crash.h"
 
-enum { LONGEST_LIFE_US = 40000, RESET_EVERY = 5, NAMES_EVERY = 5, LIST_EVERY = 3, NO_WAIT_EVERY = 3, LIST_MS = 20 };
+enum { LONGEST_LIFE_US = 40000, RESET_EVERY = 5, LIST_EVERY = 3, NO_WAIT_EVERY = 3, LIST_MS = 20 };
 
 static unsigned next_random(unsigned *state)
 {
@@ -103,8 +103,6 @@ int main(void)
         monitor_forget_events(scene.vm.qemu->observer);
         live_and_die(&scene, &random);
         examine(&scene, i % RESET_EVERY == 0);
-        if (i % NAMES_EVERY == 0)
-            scene_check_fd_names(&scene);
     }
     vm_stop(&scene.vm);
     return test_end();

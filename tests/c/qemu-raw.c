@@ -75,7 +75,7 @@ static void the_record_is_not_fooled(void)
     refused("block_resize", "{\"node-name\":\"data\",\"size\":512}");
     refused("set_link", "{\"name\":\"lan\",\"up\":false}");
     refused("remove-fd", "{\"fdset-id\":1}");
-    refused("getfd", "{\"fdname\":\"kh\"}");
+    refused("getfd", "{\"fdname\":\"k1\"}");
     refused("qmp_capabilities", NULL);
     refused("human-monitor-command", "{\"command-line\":\"device_del data\"}");
 #undef refused

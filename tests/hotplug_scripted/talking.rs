@@ -60,8 +60,8 @@ pub fn what_would_fool_the_record_is_refused(agent: &dyn Agent) {
         ("set_link", json!({ "name": nic.id, "up": false })),
         ("remove-fd", json!({ "fdset-id": 1 })),
         ("add-fd", json!({ "fdset-id": 1 })),
-        ("getfd", json!({ "fdname": "kh" })),
-        ("closefd", json!({ "fdname": "kv" })),
+        ("getfd", json!({ "fdname": "k1" })),
+        ("closefd", json!({ "fdname": "v7.1" })),
         (
             "qom-set",
             json!({ "path": format!("/machine/peripheral/{}", nic.id), "property": "x", "value": 1 }),

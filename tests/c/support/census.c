@@ -133,17 +133,35 @@ static void count_nodes(struct census *census, struct vm *vm)
         census_count(census, 1, "block node %s", *name == '#' ? "without a name" : name);
 }
 
-static void count_fdsets(struct census *census, struct vm *vm)
+static void count_fdset(struct census *census, const char *set)
 {
-    const char *text = qmp(vm->qemu, "{\"execute\":\"query-fdsets\"}"), *at = text;
+    const char *at;
     char value[64];
 
-    while (next_value(&at, "fdset-id", value) != NULL)
-        census_count(census, 1, "fdsets");
-    for (at = text; next_value(&at, "fd", value) != NULL;)
+    census_count(census, 1, "fdsets");
+    for (at = set; next_value(&at, "fd", value) != NULL;)
         census_count(census, 1, "fdset entries");
-    for (at = text; next_value(&at, "opaque", value) != NULL;)
+    for (at = set; next_value(&at, "opaque", value) != NULL;)
         census_count(census, 1, "fdset entries of %s", value);
+}
+
+/* Sets that were given up stay (qemu-cut-off): what is in them has been closed, and nobody may do it again. A set is
+ * {"fds": [...], "fdset-id": 1}, and may begin with either. */
+static void count_fdsets(struct census *census, struct vm *vm)
+{
+    char *text = strdup(qmp(vm->qemu, "{\"execute\":\"query-fdsets\"}")), *rest = strchr(text, '['), *set;
+
+    CHECK(rest != NULL);
+    for (rest++; (set = strchr(rest, '{')) != NULL;) {
+        int depth = 0;
+        for (rest = set; *rest != '\0' && (depth += (*rest == '{') - (*rest == '}')) > 0; rest++)
+            ;
+        CHECK(*rest == '}');
+        *rest++ = '\0';
+        if (strstr(set, "kh-lost") == NULL)
+            count_fdset(census, set);
+    }
+    free(text);
 }
 
 static DIR *list(const char *path)

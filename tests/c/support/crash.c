@@ -321,27 +321,6 @@ void scene_compare_files(struct scene *scene, const struct states *states)
     CHECK_NUMBER(vm_has_journal(&scene->vm), pending);
 }
 
-void scene_check_fd_names(struct scene *scene)
-{
-    struct monitor *monitor = monitor_open(scene->vm.qemu->qmp_path, scene->vm.qemu->pid, test_patience(OPEN_MS));
-    char name[40], command[128];
-
-    CHECK(monitor != NULL);
-    /* One queue has a name of its own, several have the device's. */
-    for (int i = 0; i < CRASH_DEVICES; i++) {
-        for (int queue = -1; queue < QUEUES; queue++) {
-            if (queue < 0)
-                strcpy(name, "kh");
-            else
-                snprintf(name, sizeof name, queue == 0 ? "%s" : "%s.%d", crash_ids[i], queue);
-            snprintf(command, sizeof command, "{\"execute\":\"closefd\",\"arguments\":{\"fdname\":\"%s\"}}", name);
-            if (strstr(monitor_command(monitor, command), "not found") == NULL)
-                FAIL("the fd %s was left", name);
-        }
-    }
-    monitor_close(monitor);
-}
-
 /* What there is beyond `before`. */
 static void measure(struct scene *scene, const struct census *before, struct census *cost)
 {

@@ -84,7 +84,4 @@ void scene_compare(struct scene *scene, struct states *states);
 /* That the files beside the record say the same; the guest is closed. */
 void scene_compare_files(struct scene *scene, const struct states *states);
 
-/* That no agent has left a descriptor under a name of getfd, which QEMU lists nowhere; the guest is closed. */
-void scene_check_fd_names(struct scene *scene);
-
 #endif

@@ -323,7 +323,6 @@ static int try_all_steps(struct scene *scene, const struct step_operation *opera
         fflush(stdout);
     }
     bring(scene, operation->set, &found, false);
-    scene_check_fd_names(scene);
     return kills;
 }
 

@@ -1,0 +1,141 @@
+//! Descriptors that were on their way to QEMU when a connection ended.
+//!
+//! When a client goes, QEMU closes the descriptor that came with its last command, in one thread, while another may be running
+//! that command (5.2 to 11.1; `tcp_chr_free_connection()` and `tcp_get_msgfds()` in `chardev/char-socket.c` share it without a
+//! lock). What is then kept under the name, or in the fdset, is a number that belongs to nothing: until QEMU opens something
+//! else. `closefd` and `remove-fd` would close that, be it the image of another disk; so would the next descriptor of that name.
+//!
+//! Only the last descriptor that QEMU took can be such a one. Whatever cannot be told from it is left where it is, and never
+//! touched again: names are used once, and fdsets get a [mark](node::LOST_TAG).
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use super::plan::{self, Inverse};
+use super::session::Session;
+use super::taps::own_tap;
+use super::transaction::Leftover;
+use crate::deadline::Deadline;
+use crate::disk::{self, DiskSpec, Identity, node};
+use crate::error::Result;
+use crate::ids::DeviceId;
+use crate::log::Level;
+use crate::net::spec::NicSpec;
+use crate::net::{link, share};
+use crate::ordered;
+use crate::qmp::Command;
+use crate::runtime::{Device, Intent, Spec, Verb};
+
+impl Session {
+    /// A new connection: what was begun on another one may have been cut off.
+    pub(super) fn doubt_what_was_begun(&mut self) {
+        let runtime = self.runtime.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let is_open = |intent: &&Intent| matches!(intent.verb, Verb::Add | Verb::UndoAdd) && !intent.answered;
+        let adds = runtime.journal().intents.iter().filter(is_open);
+        self.doubtful = ordered::set(adds.map(|intent| intent.device.id.clone()));
+    }
+
+    /// Takes back what was handed over for a device, as far as QEMU is known to have it; `absent` is what it had not made of it.
+    /// The rest is put where nobody comes across it.
+    pub(super) fn take_back_passed(
+        &mut self,
+        device: &Device,
+        absent: &[Inverse],
+        deadline: &Deadline,
+    ) -> Result<Vec<Leftover>> {
+        let mut passed = plan::passed(device, &self.fdsets.of(&device.id));
+        let made = plan::made(device, self.version);
+        // A netdev that is claimed first is always found.
+        let is_proof = !made.iter().any(Inverse::prepares);
+        if is_proof && made.iter().any(|made| !absent.contains(made)) {
+            return self.take_down(&passed, deadline).map(|unwound| unwound.left);
+        }
+        match &device.spec {
+            Spec::Nic(spec) => self.take_back_names(device, spec, &passed, deadline),
+            Spec::Disk(spec) => {
+                let lost = self.lost_sets(device, spec);
+                self.mark_lost(&device.id, &lost, deadline)?;
+                passed.retain(|set| !lost.iter().any(|lost| *set == Inverse::RemoveFd(*lost)));
+                self.take_down(&passed, deadline).map(|unwound| unwound.left)
+            }
+            Spec::Controller(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// In the order in which they were handed over, as long as QEMU has descriptors of the tap: the last ones that were, so that
+    /// whatever came before has arrived.
+    fn take_back_names(
+        &mut self,
+        device: &Device,
+        spec: &NicSpec,
+        names: &[Inverse],
+        deadline: &Deadline,
+    ) -> Result<Vec<Leftover>> {
+        let mut left = Vec::new();
+        for name in names {
+            if self.taps_arrived(device, spec) == 0 {
+                self.log.write(Level::Debug, || format!("left alone, if it is there: {}", name.leftover()));
+            } else {
+                left.extend(self.take_down(std::slice::from_ref(name), deadline)?.left);
+            }
+        }
+        // Where descriptors of it stay with QEMU, it would stay as well.
+        if let Some((name, identity)) = own_tap(device) {
+            self.delete_tap(name, identity);
+        }
+        Ok(left)
+    }
+
+    /// How many descriptors of the tap QEMU has, as far as that can be told.
+    fn taps_arrived(&mut self, device: &Device, spec: &NicSpec) -> usize {
+        let Some(tap) = &spec.ifname else { return 0 };
+        if let (Some((name, identity)), 1) = (own_tap(device), spec.queues) {
+            // It goes with its only descriptor, and the client that made it has none any more.
+            return usize::from(link::check_tap(name, Some(identity)).is_ok());
+        }
+        let shares =
+            |other: &Device| matches!(&other.spec, Spec::Nic(nic) if nic.ifname.as_ref() == Some(tap));
+        if self.runtime().record().devices.iter().any(shares) {
+            return 0;
+        }
+        let qemu = self.monitor().and_then(|monitor| monitor.peer());
+        let count = qemu.and_then(|qemu| share::count_in_process(qemu, tap));
+        count.unwrap_or_else(|error| {
+            self.log.write(Level::Info, || format!("what QEMU has of tap {tap} stays: {error}"));
+            0
+        })
+    }
+
+    /// The fdsets of a disk that may have lost what they had.
+    fn lost_sets(&mut self, device: &Device, spec: &DiskSpec) -> Vec<u32> {
+        let sets = self.fdsets.of(&device.id);
+        let images = disk::image::open(spec).map(|image| image.layers).unwrap_or_default();
+        let images: Vec<Identity> = images.into_iter().map(|layer| layer.identity).collect();
+        let Ok(qemu) = self.monitor().and_then(|monitor| monitor.peer()) else {
+            return sets.last().copied().into_iter().collect();
+        };
+        let is_image = |number: &i32| {
+            let file = format!("/proc/{qemu}/fd/{number}");
+            Identity::of_path(Path::new(&file)).is_ok_and(|identity| images.contains(&identity))
+        };
+        sets.into_iter().filter(|set| !self.fdsets.numbers(*set).iter().all(is_image)).collect()
+    }
+
+    /// Nobody is to take these sets for a disk's, be it another agent.
+    fn mark_lost(&mut self, owner: &DeviceId, sets: &[u32], deadline: &Deadline) -> Result<()> {
+        for set in sets {
+            let mark = File::open("/dev/null")
+                .map_err(|error| crate::error::Error::host(error, "open /dev/null"))?;
+            let arguments = ordered::object([("fdset-id", (*set).into()), ("opaque", node::LOST_TAG.into())]);
+            let mut command = Command::new("add-fd", arguments);
+            command.fd = Some(mark.as_fd());
+            self.monitor()?.execute(&command, deadline)?;
+            self.fdsets.disown(*set);
+            self.log.write(Level::Warning, || {
+                format!("fdset {set} of {owner} stays: the client that made it was cut off, and QEMU may have lost what is in it")
+            });
+        }
+        Ok(())
+    }
+}
