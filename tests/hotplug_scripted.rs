@@ -118,6 +118,7 @@ through_every_api! {
     cancel_of_an_add_says_what_became_of_it,
     a_flood_of_events_hides_nothing,
     events_are_bounded,
+    a_late_word_is_not_believed_by_later_agents,
     a_reset_completes_removals,
     // reappearing
     an_add_that_was_completed,

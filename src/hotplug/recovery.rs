@@ -10,6 +10,7 @@ use super::session::{Request, Session};
 use super::transaction::{self, Leftover, Unwound};
 use crate::deadline::Deadline;
 use crate::error::Result;
+use crate::ids::DeviceId;
 use crate::log::Level;
 use crate::ordered;
 use crate::runtime::{Device, DeviceKind, Intent, Verb};
@@ -32,6 +33,8 @@ struct Ending {
     traces: Vec<Inverse>,
     /// Nobody knows which of the descriptors that were handed over for it QEMU has.
     doubtful: bool,
+    /// The guest has had it.
+    was_there: bool,
     /// QEMU has said that it is gone.
     seen: bool,
 }
@@ -226,18 +229,11 @@ impl Session {
                 devices.iter().zip(&endings).filter(|(_, ending)| ending.what == What::RemovedByGuest);
             unasked.for_each(|(device, _)| journal.note(Verb::Remove, device));
         })?;
-        for (device, _) in devices.iter().zip(&endings).filter(|(_, ending)| ending.seen) {
-            self.hold_tap(device);
-        }
-        let traces: Vec<Inverse> = endings.iter().flat_map(|ending| ending.traces.clone()).collect();
-        let Unwound { left: mut leftovers, absent } = self.take_down(&traces, deadline)?;
-        for (device, ending) in devices.iter().zip(&mut endings).filter(|(_, ending)| ending.doubtful) {
-            ending.traces.extend(plan::passed(device, &self.fdsets.of(&device.id)));
-            leftovers.extend(self.take_back_passed(device, &absent, deadline)?);
-        }
+        let leftovers = self.take_down_backends(devices, &mut endings, deadline)?;
         let mut finished = Vec::with_capacity(devices.len());
         let mut gone: Vec<&Device> = Vec::new();
         let mut retired = Vec::new();
+        let mut missed = Vec::new();
         let mut next = self.runtime().record().clone();
         for (device, ending) in devices.iter().zip(endings) {
             let own = || leftovers.iter().filter(|leftover| ending.traces.contains(&leftover.inverse));
@@ -251,6 +247,7 @@ impl Session {
             } else {
                 if !ending.seen {
                     self.expect_late_word(device);
+                    missed.extend(ending.was_there.then_some(&device.id));
                 }
                 next.remove(&device.id);
                 retired.push(device.generation);
@@ -258,17 +255,42 @@ impl Session {
             }
             finished.push(Finished { what: ending.what, text: ending.text, left });
         }
+        let mut unheard = next.unheard.clone();
+        unheard.extend(missed.into_iter().cloned());
+        unheard.retain(|id| self.ghosts.contains(id));
         let changed = next != *self.runtime().record();
         if changed {
+            next.unheard.clone_from(&unheard);
             self.runtime().replace(next)?;
         }
-        retired.into_iter().for_each(|generation| self.retire_generation(generation));
+        if let Some(generation) = retired.into_iter().max() {
+            self.retire(generation, &unheard);
+        }
         self.forget_all(&gone)?;
         Ok(finished)
     }
 
+    /// Takes down what stood behind the devices; what is left of it.
+    fn take_down_backends(
+        &mut self,
+        devices: &[&Device],
+        endings: &mut [Ending],
+        deadline: &Deadline,
+    ) -> Result<Vec<Leftover>> {
+        for (device, _) in devices.iter().zip(&*endings).filter(|(_, ending)| ending.seen) {
+            self.hold_tap(device);
+        }
+        let traces: Vec<Inverse> = endings.iter().flat_map(|ending| ending.traces.clone()).collect();
+        let Unwound { mut left, absent } = self.take_down(&traces, deadline)?;
+        for (device, ending) in devices.iter().zip(endings).filter(|(_, ending)| ending.doubtful) {
+            ending.traces.extend(plan::passed(device, &self.fdsets.of(&device.id)));
+            left.extend(self.take_back_passed(device, &absent, deadline)?);
+        }
+        Ok(left)
+    }
+
     fn ending(&mut self, device: &Device) -> Ending {
-        self.pending.remove(&device.id);
+        let was_asked_for = self.pending.remove(&device.id).is_some();
         let fdsets = self.fdsets.of(&device.id);
         let verb = self.runtime().journal().find(device.id.as_str()).map(|intent| intent.verb);
         let (what, text) = match verb {
@@ -285,7 +307,10 @@ impl Session {
         if undone && !doubtful {
             traces.extend(plan::passed(device, &fdsets));
         }
-        Ending { verb, what, text, traces, doubtful, seen: self.has_departed(&device.id) }
+        // Of what is not recorded, whoever struck it from the record knew.
+        let was_there = was_asked_for || self.recorded(device.id.as_str()).is_some();
+        let seen = self.has_departed(&device.id);
+        Ending { verb, what, text, traces, doubtful, was_there, seen }
     }
 
     /// `DEVICE_DELETED` comes within a second or has been missed: old ones are of no use.
@@ -298,8 +323,8 @@ impl Session {
 
     /// No other attachment gets the number, now that somebody may have been told of it. The next record that is written says
     /// so as well, if this one cannot be.
-    fn retire_generation(&self, generation: u64) {
-        if let Err(error) = self.runtime().retire_generation(generation) {
+    fn retire(&self, generation: u64, unheard: &BTreeSet<DeviceId>) {
+        if let Err(error) = self.runtime().retire(generation, unheard) {
             self.log.write(Level::Warning, || error.to_string());
         }
     }

@@ -122,6 +122,7 @@ impl Session {
         deadline: &Deadline,
     ) -> Result<Self> {
         let empty = Topology::from_query_pci(&serde_json::Value::Array(Vec::new()))?;
+        let ghosts = runtime.lock().unwrap_or_else(PoisonError::into_inner).record().unheard.clone();
         let mut session = Self {
             runtime,
             log,
@@ -140,7 +141,7 @@ impl Session {
             tun: TunDevice::default(),
             missing: BTreeSet::new(),
             closed: BTreeSet::new(),
-            ghosts: BTreeSet::new(),
+            ghosts,
             unheard_of: false,
             upcoming: Vec::new(),
             arrival: None,
@@ -372,15 +373,16 @@ impl Session {
     }
 
     /// Whether QEMU's word that a device is gone is about the device that has this id now. Asked only where it is not
-    /// evident: a removal of ours, without a predecessor that was never heard of again, is.
+    /// evident: a removal of ours, without a predecessor that was never heard of again, is. There may have been several of
+    /// those.
     pub(super) fn is_really_gone(&mut self, id: &DeviceId, deadline: &Deadline) -> Result<bool> {
-        let expected = self.pending.contains_key(id);
-        if !self.ghosts.remove(id) && expected {
+        if !self.ghosts.contains(id) && self.pending.contains_key(id) {
             return Ok(true);
         }
         let present = survey::is_present(self.monitor()?, id, deadline)?;
-        if present {
-            self.set_departed_aside(id.as_str());
+        match present {
+            true => self.set_departed_aside(id.as_str()),
+            false => drop(self.ghosts.remove(id)),
         }
         Ok(!present)
     }

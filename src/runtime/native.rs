@@ -1,5 +1,7 @@
 //! Our own file format, version 1: one JSON object.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -8,6 +10,7 @@ use super::record::{DEFAULT_RESERVED, Device, DeviceKind, MAX_DEVICES, Presence,
 use super::versioned::{self, field, malformed, object, take};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, DeviceId};
+use crate::ordered;
 
 /// The value of the `format` member.
 pub const FORMAT: &str = "kvm-hotplug-runtime";
@@ -90,6 +93,9 @@ struct File<'a> {
     command: &'a [String],
     reserved_slots: u8,
     next_generation: u64,
+    /// Most guests have none.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    unheard: &'a BTreeSet<DeviceId>,
     /// Made by the boot command, on machines that need them.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     root_ports: &'a [RootPort],
@@ -114,6 +120,7 @@ pub fn encode(record: &Record) -> Result<Vec<u8>> {
         command: &record.command,
         reserved_slots: record.reserved_slots,
         next_generation: record.next_generation,
+        unheard: &record.unheard,
         root_ports: &record.ports,
         controllers: of_kind(DeviceKind::Controller),
         nics: of_kind(DeviceKind::Nic),
@@ -139,6 +146,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
         command,
         reserved_slots,
         next_generation,
+        unheard: ordered::set(elements(&mut file, "unheard", read_id)?),
         ports: elements(&mut file, "root_ports", RootPort::read)?,
         devices: Vec::new(),
         extra: Map::new(),
@@ -151,6 +159,10 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
     record.extra = file;
     record.check()?;
     Ok(record)
+}
+
+fn read_id(value: Value) -> Result<DeviceId> {
+    serde_json::from_value(value).map_err(|error| malformed(error.to_string()))
 }
 
 fn elements<T>(

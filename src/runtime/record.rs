@@ -1,5 +1,7 @@
 //! What is known of one guest: its command line without NICs and disks, and every NIC, disk and SCSI controller with its address.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -193,6 +195,8 @@ pub struct Record {
     pub reserved_slots: u8,
     /// The generation the next attachment gets.
     pub next_generation: u64,
+    /// Ids of devices that were found to have left before QEMU said so: it may still say it, and of another device by then.
+    pub unheard: BTreeSet<DeviceId>,
     /// Root ports that the boot command makes.
     pub ports: Vec<RootPort>,
     /// NICs, disks and SCSI controllers.
@@ -211,6 +215,7 @@ impl Record {
             command,
             reserved_slots,
             next_generation: 1,
+            unheard: BTreeSet::new(),
             ports: Vec::new(),
             devices: Vec::new(),
             extra: Map::new(),

@@ -254,6 +254,38 @@ pub fn events_are_bounded(agent: &dyn Agent) {
     assert!(!is_readable(api.fd(), 20));
 }
 
+/// QEMU says that a device is gone some time after it has left, to whoever is connected by then; one agent after another may
+/// have found it missing and have added the next one.
+pub fn a_late_word_is_not_believed_by_later_agents(agent: &dyn Agent) {
+    let world = World::pc();
+    let ask = world.nic_as("lan", "52:54:00:00:00:09");
+    let mut api = world.open(agent);
+    world.qemu.model(|model| model.manner = Manner::Never);
+    for _ in 0..3 {
+        done(api.add_nic(&ask));
+        pending(api.unplug(&UnplugAsk { wait: false, ..UnplugAsk::of("lan") }));
+        drop(api);
+        world.qemu.grant("lan");
+        world.qemu.settle();
+        api = world.open(agent);
+        assert_eq!(world.recorded(), Vec::<String>::new());
+        drop(api);
+        api = world.open(agent);
+    }
+    done(api.add_nic(&ask));
+    pending(api.unplug(&UnplugAsk { wait: false, ..UnplugAsk::of("lan") }));
+    let before = world.picture();
+    for _ in 0..3 {
+        world.qemu.emit("DEVICE_DELETED", deleted("lan"));
+        assert!(is_readable(api.fd(), 2000));
+        api.process(AMPLE).unwrap();
+        assert_eq!(world.picture(), before);
+    }
+    world.qemu.grant("lan");
+    assert!(host::eventually(|| api.process(AMPLE).is_ok() && world.recorded().is_empty()));
+    assert!(!world.record_text().contains("unheard"), "QEMU has said it");
+}
+
 pub fn a_reset_completes_removals(agent: &dyn Agent) {
     let (world, api) = with_disk(agent);
     world.qemu.model(|model| model.manner = Manner::Never);

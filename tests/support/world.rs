@@ -115,19 +115,22 @@ impl World {
     pub fn picture(&self) -> Picture {
         Picture {
             qemu: self.qemu.snapshot(),
-            record: without_next_generation(&self.record_text()),
+            record: of_now(&self.record_text()),
             files: files(self.dir.path()),
             taps: host::interfaces(&self.prefix),
         }
     }
 }
 
-fn without_next_generation(record: &str) -> String {
-    record
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("\"next_generation\":"))
-        .collect::<Vec<_>>()
-        .join("\n")
+/// The record without what it remembers of earlier devices.
+fn of_now(record: &str) -> String {
+    let Ok(serde_json::Value::Object(mut members)) = serde_json::from_str(record) else {
+        return record.to_owned();
+    };
+    for past in ["next_generation", "unheard"] {
+        members.remove(past);
+    }
+    serde_json::to_string_pretty(&members).unwrap()
 }
 
 fn files(dir: &Path) -> Vec<String> {
