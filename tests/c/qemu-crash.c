@@ -14,7 +14,7 @@
 
 #include "support/crash.h"
 
-enum { LONGEST_LIFE_US = 40000, RESET_EVERY = 5, LIST_EVERY = 3, NO_WAIT_EVERY = 3, LIST_MS = 20 };
+enum { LONGEST_LIFE_US = 40000, RESET_EVERY = 3, NICS_EVERY = 3, LIST_EVERY = 3, NO_WAIT_EVERY = 3, LIST_MS = 20 };
 
 static unsigned next_random(unsigned *state)
 {
@@ -33,17 +33,23 @@ static void act_on_list(struct scene *scene, unsigned *random)
 }
 
 /* In the child nothing is checked: whatever it was doing, it is going to be killed. */
-static void act(struct scene *scene, unsigned *random)
+static void act(struct scene *scene, unsigned kinds, unsigned *random)
 {
-    enum crash_device which = next_random(random) % CRASH_DEVICES;
+    enum crash_device which = next_random(random) % kinds;
 
     scene->no_wait = next_random(random) % NO_WAIT_EVERY == 0;
-    if (next_random(random) % LIST_EVERY == 0)
+    if (kinds == CRASH_DEVICES && next_random(random) % LIST_EVERY == 0)
         act_on_list(scene, random);
     else if (next_random(random) % 2)
         (void)!scene_ask(scene, which);
     else
         (void)!scene_add(scene, which);
+}
+
+/* Some agents have to do with NICs alone, so that the same ones come and go at short intervals. */
+static unsigned kinds_of(unsigned *random)
+{
+    return next_random(random) % NICS_EVERY == 0 ? CRASH_RAW : CRASH_DEVICES;
 }
 
 /* One life: from before the runtime file is opened to some moment in the middle of something. */
@@ -56,10 +62,11 @@ static void live_and_die(struct scene *scene, unsigned *random)
     int status;
 
     if (child == 0) {
+        unsigned kinds = kinds_of(&child_random);
         if (scene_open(scene))
             _exit(1);
         for (;;)
-            act(scene, &child_random);
+            act(scene, kinds, &child_random);
     }
     CHECK(child > 0);
     nanosleep(&pause, NULL);
