@@ -90,10 +90,6 @@ impl Session {
     /// How many descriptors of the tap QEMU has, as far as that can be told.
     fn taps_arrived(&mut self, device: &Device, spec: &NicSpec) -> usize {
         let Some(tap) = &spec.ifname else { return 0 };
-        if let (Some((name, identity)), 1) = (own_tap(device), spec.queues) {
-            // It goes with its only descriptor, and the client that made it has none any more.
-            return usize::from(link::check_tap(name, Some(identity)).is_ok());
-        }
         let shares =
             |other: &Device| matches!(&other.spec, Spec::Nic(nic) if nic.ifname.as_ref() == Some(tap));
         if self.runtime().record().devices.iter().any(shares) {
@@ -101,9 +97,13 @@ impl Session {
         }
         let qemu = self.monitor().and_then(|monitor| monitor.peer());
         let count = qemu.and_then(|qemu| share::count_in_process(qemu, tap));
-        count.unwrap_or_else(|error| {
-            self.log.write(Level::Info, || format!("what QEMU has of tap {tap} stays: {error}"));
-            0
+        count.unwrap_or_else(|error| match (own_tap(device), spec.queues) {
+            // It goes with its only descriptor, and the agent that made it has none any more.
+            (Some((name, identity)), 1) => usize::from(link::check_tap(name, Some(identity)).is_ok()),
+            _ => {
+                self.log.write(Level::Info, || format!("what QEMU has of tap {tap} stays: {error}"));
+                0
+            }
         })
     }
 

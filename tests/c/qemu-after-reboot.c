@@ -68,7 +68,7 @@ static void removal(const char *id)
     struct kvm_hotplug_removal request = {.id = id};
 
     works(kvm_hotplug_unplug(vm.guest, &request, sizeof request, NULL, 0, &failure));
-    CHECK(!vm_record_contains(&vm, id));
+    CHECK(!vm_records(&vm, id));
     answers(kvm_hotplug_unplug(vm.guest, &request, sizeof request, NULL, 0, &failure), KVM_HOTPLUG_ABSENT);
 }
 

@@ -1,16 +1,14 @@
 //! Changing devices that are in the guest: link, bridge, size; and what is known of them.
 #![allow(unreachable_pub)]
 
-use std::process::Command;
-
 use kvm_hotplug::ErrorKind;
 use kvm_hotplug::runtime::Spec;
 use serde_json::json;
 
 use crate::support::api::*;
 use crate::support::fake::{Act, Machine, Setup};
-use crate::support::host;
 use crate::support::world::World;
+use crate::support::{host, programs};
 
 const MIB: u64 = 1 << 20;
 
@@ -21,7 +19,7 @@ impl Bridge {
     fn new() -> Self {
         host::needs_tun();
         let name = format!("b{:x}n{}", std::process::id(), host::unique());
-        ip(&["link", "add", &name, "type", "bridge"]);
+        programs::run(&["ip", "link", "add", &name, "type", "bridge"]);
         Self(name)
     }
 
@@ -33,13 +31,8 @@ impl Bridge {
 
 impl Drop for Bridge {
     fn drop(&mut self) {
-        let _ = Command::new("ip").args(["link", "del", &self.0]).status();
+        programs::run(&["ip", "link", "del", &self.0]);
     }
-}
-
-fn ip(arguments: &[&str]) {
-    let done = Command::new("ip").args(arguments).output().expect("run ip (package iproute2)");
-    assert!(done.status.success(), "ip {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
 fn is_recorded_down(world: &World, id: &str) -> bool {
@@ -199,13 +192,13 @@ pub fn a_move_that_fails_leaves_the_nic_where_it_was(agent: &dyn Agent) {
     stays("no journal");
     assert_eq!(api.move_nic(&nic.id, Some(&b.0), AMPLE), Ok(Changed::Done));
     // A tap that is not here is somebody else's to move.
-    ip(&["link", "set", &tap, "name", &format!("{}x", &tap[..tap.len() - 1])]);
+    programs::run(&["ip", "link", "set", &tap, "name", &format!("{}x", &tap[..tap.len() - 1])]);
     let failure = fails(api.move_nic(&nic.id, Some(&a.0), AMPLE), ErrorKind::NotFound);
     assert!(failure.text.contains("not in this network namespace"), "{failure:?}");
     // Nor is another one that only has its name.
-    ip(&["tuntap", "add", "dev", &tap, "mode", "tap"]);
+    programs::run(&["ip", "tuntap", "add", "dev", &tap, "mode", "tap"]);
     fails(api.move_nic(&nic.id, Some(&a.0), AMPLE), ErrorKind::Foreign);
-    ip(&["link", "del", &tap]);
+    programs::run(&["ip", "link", "del", &tap]);
     assert_eq!(recorded_bridge(&world, &nic.id), Some(b.0.clone()));
 }
 
@@ -216,7 +209,7 @@ pub fn a_move_that_fails_half_way_is_taken_back(agent: &dyn Agent) {
         let lines = |n| format!("tuntap add dev p{n} mode tap\nlink set p{n} master {}\n", full.0);
         let batch = world.dir.path().join("batch");
         std::fs::write(&batch, (0..1023).map(lines).collect::<String>()).unwrap();
-        ip(&["-batch", batch.to_str().unwrap()]);
+        programs::run(&["ip", "-batch", batch.to_str().unwrap()]);
         for origin in [Some(Bridge::new()), None] {
             let api = world.open(agent);
             let bridge = origin.as_ref().map(|bridge| bridge.0.clone());
@@ -247,9 +240,9 @@ pub fn an_interrupted_move_is_settled(agent: &dyn Agent) {
             let device = runtime.record().find(&nic.id).unwrap().clone();
             runtime.write_journal(|journal| journal.note(kvm_hotplug::runtime::Verb::Move, &device)).unwrap();
         }
-        ip(&["link", "set", &tap, "nomaster"]);
+        programs::run(&["ip", "link", "set", &tap, "nomaster"]);
         if interrupted == "arrived" {
-            ip(&["link", "set", &tap, "master", &b.0]);
+            programs::run(&["ip", "link", "set", &tap, "master", &b.0]);
         }
         let _api = world.open(agent);
         assert_eq!((a.ports(), b.ports()), (vec![tap], vec![]), "{interrupted}");

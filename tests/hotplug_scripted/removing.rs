@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::support::api::*;
 use crate::support::fake::{Act, Dev, Manner, deleted};
-use crate::support::host;
 use crate::support::world::World;
+use crate::support::{host, programs};
 
 /// Long enough to notice, short enough to wait for.
 pub const SHORT: u64 = 150;
@@ -79,17 +79,14 @@ pub fn a_tap_that_is_not_the_one_that_was_made_is_left_alone(agent: &dyn Agent) 
     let api = world.open(agent);
     let nic = done(api.add_nic(&world.nic(1)));
     let name = nic.ifname.unwrap();
-    let ip = |arguments: &[&str]| {
-        assert!(std::process::Command::new("ip").args(arguments).status().unwrap().success())
-    };
-    ip(&["link", "delete", &name]);
-    ip(&["tuntap", "add", "dev", &name, "mode", "tap"]);
+    programs::run(&["ip", "link", "delete", &name]);
+    programs::run(&["ip", "tuntap", "add", "dev", &name, "mode", "tap"]);
     done(api.unplug(&UnplugAsk::of(&nic.id)));
     assert_eq!(world.recorded(), Vec::<String>::new());
     assert_eq!(host::interfaces(&name).len(), 1, "the other one of that name");
-    ip(&["link", "delete", &name]);
+    programs::run(&["ip", "link", "delete", &name]);
     let nic = done(api.add_nic(&world.nic(1)));
-    ip(&["link", "delete", &nic.ifname.unwrap()]);
+    programs::run(&["ip", "link", "delete", &nic.ifname.unwrap()]);
     done(api.unplug(&UnplugAsk::of(&nic.id)));
     assert_eq!(world.recorded(), Vec::<String>::new());
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use super::programs;
 use kvm_hotplug::net::tap::{TapRequest, TunDevice};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollOp, EpollTimeout};
 
@@ -106,6 +107,7 @@ pub fn tap(name: &str, queues: u8) -> Vec<Arc<OwnedFd>> {
 
 /// Says loudly why a test cannot run.
 pub fn needs_tun() {
+    programs::prepare();
     assert!(nix::unistd::geteuid().is_root(), "this test makes taps: run it as root");
     assert!(Path::new("/dev/net/tun").exists(), "this test needs /dev/net/tun: modprobe tun");
 }

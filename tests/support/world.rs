@@ -1,13 +1,12 @@
 //! One guest with everything around it: a fake QEMU, a runtime file, images, taps.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use kvm_hotplug::runtime::{Record, Runtime};
 
 use super::api::*;
 use super::fake::{FakeQemu, Machine, Setup};
-use super::host;
+use super::{host, programs};
 
 pub struct World {
     pub qemu: FakeQemu,
@@ -31,6 +30,7 @@ pub struct Picture {
 
 impl World {
     pub fn new(setup: Setup) -> Self {
+        programs::prepare();
         let dir = tempfile::tempdir().unwrap();
         let runtime = dir.path().join("web1.runtime");
         let command = ["qemu-system-x86_64", "-machine", "pc", "-m", "256"].map(String::from).to_vec();
@@ -89,7 +89,18 @@ impl World {
         let path = self.dir.path().join("top.qcow2");
         if !path.exists() {
             let base = base.to_str().unwrap();
-            qemu_img(&["create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, path.to_str().unwrap()]);
+            programs::run(&[
+                "qemu-img",
+                "create",
+                "-q",
+                "-f",
+                "qcow2",
+                "-F",
+                "raw",
+                "-b",
+                base,
+                path.to_str().unwrap(),
+            ]);
         }
         DiskAsk { path, format: Some("qcow2".into()), ..DiskAsk::default() }
     }
@@ -141,9 +152,4 @@ fn files(dir: &Path) -> Vec<String> {
     names.retain(|name| !name.ends_with(".lock"));
     names.sort();
     names
-}
-
-fn qemu_img(arguments: &[&str]) {
-    let done = Command::new("qemu-img").args(arguments).output().expect("run qemu-img (package qemu-utils)");
-    assert!(done.status.success(), "qemu-img {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
 }

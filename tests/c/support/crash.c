@@ -309,12 +309,12 @@ void scene_compare(struct scene *scene, struct states *states)
     test_count_check();
 }
 
+/* A controller's id goes on with its slot. */
 static bool is_recorded(struct scene *scene, int which)
 {
-    char member[64];
-
-    snprintf(member, sizeof member, "\"id\": \"%s%s", crash_ids[which], which == CRASH_CONTROLLER ? "" : "\"");
-    return vm_record_contains(&scene->vm, member);
+    if (which == CRASH_CONTROLLER)
+        return vm_record_contains(&scene->vm, "\"id\":\"scsi-pci-");
+    return vm_records(&scene->vm, crash_ids[which]);
 }
 
 void scene_compare_files(struct scene *scene, const struct states *states)

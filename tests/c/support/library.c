@@ -253,6 +253,14 @@ bool vm_record_contains(const struct vm *vm, const char *part)
     return contains(vm->path, part);
 }
 
+bool vm_records(const struct vm *vm, const char *id)
+{
+    char member[64];
+
+    snprintf(member, sizeof member, "\"id\":\"%s\"", id);
+    return vm_record_contains(vm, member);
+}
+
 static int ready_ms(struct vm *vm, int timeout_ms)
 {
     struct pollfd fd = {.fd = kvm_hotplug_get_fd(vm->guest, &failure), .events = POLLIN};

@@ -79,6 +79,9 @@ bool vm_has_journal(const struct vm *vm);
 bool vm_journal_contains(const struct vm *vm, const char *part);
 bool vm_record_contains(const struct vm *vm, const char *part);
 
+/* Whether the record has a device with this id. It may mention one that it no longer has: QEMU has not said that it is gone. */
+bool vm_records(const struct vm *vm, const char *id);
+
 /* Sends commands on the observer that must succeed. */
 void vm_observe(struct vm *vm, const char *json);
 

@@ -109,7 +109,7 @@ void check_gone(struct vm *vm, const char *id)
     CHECK(!qmp_contains(qemu, "{\"execute\":\"query-named-block-nodes\"}", quoted));
     CHECK(!qmp_contains(qemu, "{\"execute\":\"query-fdsets\"}", id));
     CHECK(!hmp_contains(qemu, "info network", id));
-    CHECK(!vm_record_contains(vm, quoted));
+    CHECK(!vm_records(vm, id));
     CHECK(!vm_journal_contains(vm, quoted));
     answers(kvm_hotplug_get_device(vm->guest, id, NULL, 0, &failure), KVM_HOTPLUG_ABSENT);
 }
