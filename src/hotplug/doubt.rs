@@ -8,9 +8,11 @@
 //! Only the last descriptor that QEMU took can be such a one. Whatever cannot be told from it is left where it is, and never
 //! touched again: names are used once, and fdsets get a [mark](node::LOST_TAG).
 
-use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::PoisonError;
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::plan::{self, Inverse};
 use super::session::Session;
@@ -18,7 +20,7 @@ use super::taps::own_tap;
 use super::transaction::Leftover;
 use crate::deadline::Deadline;
 use crate::disk::{self, DiskSpec, Identity, node};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::DeviceId;
 use crate::log::Level;
 use crate::net::spec::NicSpec;
@@ -30,7 +32,7 @@ use crate::runtime::{Device, Intent, Spec, Verb};
 impl Session {
     /// A new connection: what was begun on another one may have been cut off.
     pub(super) fn doubt_what_was_begun(&mut self) {
-        let runtime = self.runtime.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
         let is_open = |intent: &&Intent| matches!(intent.verb, Verb::Add | Verb::UndoAdd) && !intent.answered;
         let adds = runtime.journal().intents.iter().filter(is_open);
         self.doubtful = ordered::set(adds.map(|intent| intent.device.id.clone()));
@@ -112,12 +114,13 @@ impl Session {
         let sets = self.fdsets.of(&device.id);
         let images = disk::image::open(spec).map(|image| image.layers).unwrap_or_default();
         let images: Vec<Identity> = images.into_iter().map(|layer| layer.identity).collect();
-        let Ok(qemu) = self.monitor().and_then(|monitor| monitor.peer()) else {
+        let qemu = self.monitor().and_then(|monitor| monitor.peer()).map(|pid| format!("/proc/{pid}/fd"));
+        let Some(open) = qemu.ok().filter(|open| std::fs::read_dir(open).is_ok()) else {
             return sets.last().copied().into_iter().collect();
         };
         let is_image = |number: &i32| {
-            let file = format!("/proc/{qemu}/fd/{number}");
-            Identity::of_path(Path::new(&file)).is_ok_and(|identity| images.contains(&identity))
+            let file = Identity::of_path(&Path::new(&open).join(number.to_string()));
+            file.is_ok_and(|identity| images.contains(&identity))
         };
         sets.into_iter().filter(|set| !self.fdsets.numbers(*set).iter().all(is_image)).collect()
     }
@@ -125,8 +128,9 @@ impl Session {
     /// Nobody is to take these sets for a disk's, be it another agent.
     fn mark_lost(&mut self, owner: &DeviceId, sets: &[u32], deadline: &Deadline) -> Result<()> {
         for set in sets {
-            let mark = File::open("/dev/null")
-                .map_err(|error| crate::error::Error::host(error, "open /dev/null"))?;
+            // Any descriptor will do; this one takes no file.
+            let mark = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC)
+                .map_err(|errno| Error::host(errno, "create a descriptor to mark an fdset with"))?;
             let arguments = ordered::object([("fdset-id", (*set).into()), ("opaque", node::LOST_TAG.into())]);
             let mut command = Command::new("add-fd", arguments);
             command.fd = Some(mark.as_fd());

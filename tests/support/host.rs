@@ -67,6 +67,8 @@ fn run_alone(test: &str, through: &[&str], body: &mut dyn FnMut()) {
 
 /// Open descriptors of this process, described by what they lead to.
 pub fn open_fds() -> Vec<String> {
+    // What it has open is there from the first count on.
+    programs::prepare();
     let mut all = Vec::new();
     for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
         // The one that reads the directory is gone by the time it is looked at.
