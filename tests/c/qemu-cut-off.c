@@ -18,7 +18,7 @@
 #include "support/clock.h"
 #include "support/crash.h"
 
-enum { TRIES = 10, WANTED = 5, FORE_MS = 30, LIFE_MS = 60, OPEN_MS = 10000, GENERATIONS = 200 };
+enum { TRIES = 10, WANTED = 5, SEEN_MS = 300, LATER_MS = 10, OPEN_MS = 10000, GENERATIONS = 200 };
 
 static struct scene scene;
 static char folder[TEST_PATH];
@@ -48,9 +48,18 @@ static void end(pid_t child, bool killed)
     CHECK(killed ? WIFSIGNALED(status) : WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
+/* Until QEMU has so many, or it was quicker. */
+static void await_descriptors(int count)
+{
+    long long end = now_ms() + SEEN_MS;
+
+    while (process_fds(scene.vm.qemu->pid) < count && now_ms() < end)
+        sleep_ms(1);
+}
+
 static void cut_off(enum crash_device which)
 {
-    int ready[2], go[2];
+    int ready[2], go[2], before;
     pid_t agent, other;
 
     ok(pipe(ready) + pipe(go));
@@ -61,19 +70,23 @@ static void cut_off(enum crash_device which)
         signal_other(ready[1]);
         await_other(go[0]);
         (void)!scene_add(&scene, which);
-        _exit(0);
+        for (;;)
+            pause();
     }
     CHECK(agent > 0);
     await_other(ready[0]);
+    before = process_fds(scene.vm.qemu->pid);
     other = fork();
     if (other == 0) {
         vm_observe(&scene.vm, busy);
         _exit(0);
     }
     CHECK(other > 0);
-    sleep_ms(FORE_MS);
+    /* The file that is written to. */
+    await_descriptors(before + 1);
     signal_other(go[1]);
-    sleep_ms(LIFE_MS);
+    await_descriptors(before + 2);
+    sleep_ms(LATER_MS);
     end(agent, true);
     end(other, false);
     for (int i = 0; i < 2; i++)
