@@ -19,6 +19,29 @@ die() {
     exit 1
 }
 
+# What tests could not run on this machine: a line for each, with its name and the reason. tests/run shows it at its end.
+NOT_RUN="${KVM_HOTPLUG_NOT_RUN:-$BUILD_DIR/not-run}"
+
+# not_run NAME REASON: for what a machine lacks and tests/setup cannot install. What it does install has to be there.
+not_run() {
+    mkdir -p "$(dirname "$NOT_RUN")"
+    printf '%s: %s\n' "$1" "$2" >>"$NOT_RUN"
+    say "NOT RUN: $1: $2"
+}
+
+forget_not_run() {
+    mkdir -p "$(dirname "$NOT_RUN")"
+    : >"$NOT_RUN"
+}
+
+# A test that runs once for each machine says it once for each.
+show_not_run() {
+    local list
+    list="$(sort -u "$NOT_RUN")"
+    printf '\nnot run on this machine: %d\n' "$(grep -c . <<<"$list")"
+    [ -z "$list" ] || sed 's/^/    /' <<<"$list"
+}
+
 need_command() {
     local package="$2"
     command -v "$1" >/dev/null || die "$1 is missing: run tests/setup, or apt-get install $package"

@@ -11,6 +11,7 @@ pub mod counting;
 pub mod fake;
 pub mod ganeti;
 pub mod host;
+pub mod not_run;
 pub mod programs;
 pub mod rust_api;
 pub mod world;

@@ -3,6 +3,7 @@ package kvmhotplug_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -25,6 +26,29 @@ func ok(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// notRun ends a test that this machine cannot run, without a kernel module or other hardware, and lists it with the reason
+// for the end of tests/run. What tests/setup installs has to be there: a test that misses it fails.
+func notRun(t testing.TB, reason string) {
+	t.Helper()
+	list, err := os.OpenFile(setting("KVM_HOTPLUG_NOT_RUN", "../../../build/not-run"), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	ok(t, err)
+	_, err = fmt.Fprintf(list, "%s: %s\n", t.Name(), reason)
+	ok(t, err)
+	ok(t, list.Close())
+	t.Skip(reason)
+}
+
+func TestWhatCannotRunIsListed(t *testing.T) {
+	list := filepath.Join(t.TempDir(), "not-run")
+	t.Setenv("KVM_HOTPLUG_NOT_RUN", list)
+	t.Run("here", func(t *testing.T) { notRun(t, "no /dev/vhost-net") })
+	text, err := os.ReadFile(list)
+	ok(t, err)
+	if want := t.Name() + "/here: no /dev/vhost-net\n"; string(text) != want {
+		t.Errorf("listed %q, want %q", text, want)
 	}
 }
 

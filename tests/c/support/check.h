@@ -24,6 +24,10 @@ int test_patience(int limit);
 /* The exit status for main. */
 int test_end(void);
 
+/* For not_run.h: the name that test_begin() got; the test ends without having passed or failed. */
+const char *test_own_name(void);
+void test_ends_unrun(void);
+
 /* Says why, and ends the process with status 1. */
 _Noreturn void test_fail(const char *file, int line, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
