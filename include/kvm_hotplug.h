@@ -924,8 +924,10 @@ struct kvm_hotplug_nic {
      */
     const char *bus;
     /**
-     * Taps that the caller opened, one per queue, all of one interface. They are duplicated: the caller keeps and
-     * closes its own. NULL to have the tap opened.
+     * Taps that the caller opened, one per queue, all of one interface, each by an open() of its own. They are duplicated:
+     * the caller keeps and closes its own, and may give them again when the NIC is gone. Queues that are detached, as the
+     * driver of an earlier NIC leaves them, are attached first (TUNSETQUEUE) and stay so. A tap that a NIC of this guest
+     * has, also one that is being removed, is refused. NULL to have the tap opened.
      */
     const int32_t *tap_fds;
     /**
@@ -2363,7 +2365,7 @@ int kvm_hotplug_move_nic(struct kvm_hotplug *guest,
  * - -EFAULT (guest or nic is NULL, or tap_fds with a count), -EBADF (no open handle, closed tap fd);
  * - -EINVAL (malformed or contradicting fields, unknown flags, an fd that is no tap, a bridge that is none), -E2BIG (a
  *   field is set that this version does not have);
- * - -EEXIST (MAC address or tap name taken; the id exists with other settings: the message names the field);
+ * - -EEXIST (MAC address, tap or tap name taken; the id exists with other settings: the message names the field);
  * - -ENOSPC (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken), -EOPNOTSUPP (that bus takes none; or
  *   KVM_HOTPLUG_LIVE_ONLY), -ENOENT (no such bus or bridge);
  * - -ENODEV (vhost required and missing), or the errno of opening or setting up the tap (-EPERM without CAP_NET_ADMIN);

@@ -27,6 +27,8 @@ mod scsi;
 mod support;
 #[path = "hotplug_scripted/talking.rs"]
 mod talking;
+#[path = "hotplug_scripted/taps.rs"]
+mod taps;
 
 use adding::*;
 use arriving::*;
@@ -39,6 +41,7 @@ use reappearing::*;
 use removing::*;
 use scsi::*;
 use talking::*;
+use taps::*;
 
 through_every_api! {
     // adding
@@ -160,6 +163,14 @@ through_every_api! {
     a_disk_shrinks_only_when_asked_to,
     a_resize_half_done_is_told,
     everything_known_is_described,
+    // taps
+    a_callers_tap_serves_one_nic_after_another,
+    queues_are_attached_for_every_try,
+    a_tap_that_the_guest_has_is_refused,
+    a_tap_is_given_once_in_a_list,
+    a_tap_that_was_made_here_is_refused,
+    the_same_nic_over_another_tap_is_a_conflict,
+    a_name_is_for_one_tap,
     // talking
     a_command_of_the_callers_own,
     a_descriptor_goes_with_it,

@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 use kvm_hotplug::ErrorKind;
 use kvm_hotplug::error::Undo;
 use kvm_hotplug::ids::IfName;
+use kvm_hotplug::net::given::{attach_queues, check_queues, inspect};
 use kvm_hotplug::net::link::{self, Interfaces, TapIdentity};
 use kvm_hotplug::net::share;
-use kvm_hotplug::net::tap::{Tap, TapRequest, TunDevice, check_queues, inspect};
+use kvm_hotplug::net::tap::{Tap, TapRequest, TunDevice};
 use kvm_hotplug::net::vhost::{self, VhostMode};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 
@@ -369,6 +370,33 @@ fn callers_queues_must_be_one_taps() {
     refused(&[single.fds[0].as_fd(), copy.as_fd()], "several queues");
     let nine: Vec<_> = two.fds.iter().chain(&one.fds[..1]).map(AsFd::as_fd).collect();
     refused(&nine, "9 tap fds");
+}
+
+/// What virtio-net does to all queues but the first one.
+#[allow(unsafe_code)]
+fn detach(fd: &OwnedFd) {
+    // SAFETY: an `ifreq` is plain data, of which the kernel reads the flags.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_ifru.ifru_flags = 0x0400;
+    // SAFETY: the fd is open and the request lives through the call.
+    assert_eq!(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETQUEUE, &request) }, 0);
+}
+
+#[test]
+fn detached_queues_are_attached_and_others_left_as_they_are() {
+    let tap = host().open(&TapRequest { queues: 4, ..request() }).unwrap();
+    for detached in [&tap.fds[1..], &tap.fds[..], &[]] {
+        detached.iter().for_each(detach);
+        assert_eq!(queues(&tap.name), 4 - detached.len());
+        attach_queues(&tap.fds).unwrap();
+        attach_queues(&tap.fds).unwrap();
+        assert_eq!(queues(&tap.name), 4);
+        assert_eq!(check_queues(&tap.fds).unwrap(), tap.name);
+    }
+    let single = host().open(&request()).unwrap();
+    attach_queues(&single.fds).unwrap();
+    assert!(link::destroy(&tap.name, &tap.identity).unwrap());
+    attach_queues(&tap.fds).unwrap_err();
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use super::batch::{Item, Try, is_misplaced};
+use super::batch::{Item, Try, attach_queues, is_misplaced};
 use super::events::{AddFailure, What};
 use super::outcome::{Outcome, Waiting};
 use super::plan::Stage;
@@ -47,6 +47,7 @@ impl Session {
         mut items: Vec<Item>,
         deadline: &Deadline,
     ) -> Result<Vec<Outcome>> {
+        attach_queues(&items)?;
         let Try { devices, stages, next } = self.try_places(&mut items)?;
         // From here on the journal has them.
         let upcoming = std::mem::take(&mut self.upcoming);

@@ -16,7 +16,8 @@ use super::session::Session;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
-use crate::runtime::{Device, Record};
+use crate::net::given;
+use crate::runtime::{Device, Record, Spec};
 
 /// How long, and how often, an id is tried again that QEMU has not given free yet.
 const GHOST_PATIENCE: Duration = Duration::from_secs(2);
@@ -207,6 +208,7 @@ impl Session {
     }
 
     fn attach_once(&mut self, items: &mut [Item], deadline: &Deadline) -> std::result::Result<(), Failure> {
+        attach_queues(items)?;
         let Try { devices, stages, next } = self.try_places(items)?;
         // From here on the journal has them.
         let upcoming = std::mem::take(&mut self.upcoming);
@@ -293,6 +295,19 @@ impl Item {
             Self::Answered(_) | Self::Later(..) => &[],
         }
     }
+}
+
+/// Every queue has to be attached when QEMU gets it: not only those of the caller may be detached, but also those that QEMU has
+/// had already, if the NICs are tried again in other slots.
+pub(super) fn attach_queues(items: &[Item]) -> Result<()> {
+    for item in items {
+        let Item::Plug { attach, .. } = item else { continue };
+        let Spec::Nic(spec) = &attach.spec else { continue };
+        if spec.queues > 1 || spec.given_tap.is_some() {
+            attach.fds.get(..usize::from(spec.queues)).map_or(Ok(()), given::attach_queues)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the picture of the guest was wrong about a place.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::attach::Wish;
 use super::disk::{DiskRequest, check_unshared};
-use super::nic::{NicRequest, TapSource, free_mac};
+use super::nic::{NicRequest, TapSource, check_unused, free_mac};
 use super::outcome::Outcome;
 use super::unplug::Removal;
 use crate::disk;
@@ -30,6 +30,7 @@ pub fn add_nic(runtime: &mut Runtime, request: &NicRequest) -> Result<Device> {
         return Ok(device);
     }
     let mut spec = request.spec(free_mac(runtime, &[], request.mac, is_staying)?, &own);
+    check_unused(runtime, &[], request, None)?;
     spec.vhost = !vhost::open(own.vhost, own.queues, Path::new(vhost::DEVICE))?.is_empty();
     record(runtime, Spec::Nic(spec), &request.wish)
 }

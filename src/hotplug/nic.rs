@@ -12,12 +12,12 @@ use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MacAddr};
 use crate::net;
-use crate::net::link::TapIdentity;
+use crate::net::given::Given;
 use crate::net::spec::NicSpec;
-use crate::net::tap::{self, TapRequest, TunDevice};
+use crate::net::tap::{TapRequest, TunDevice};
 use crate::net::vhost::VhostMode;
 use crate::runtime::ganeti::NicSettings;
-use crate::runtime::{Device, Format, Record, Runtime, Spec};
+use crate::runtime::{Device, Format, Presence, Record, Runtime, Spec};
 
 /// Where the taps come from.
 #[derive(Debug)]
@@ -76,6 +76,14 @@ impl NicRequest {
         spec
     }
 
+    /// The name that its tap is to have, if it is not left to the kernel.
+    fn exact_tap(&self) -> Option<&str> {
+        match &self.tap {
+            TapSource::Open { name: Some(name), .. } if !name.contains('%') => Some(name),
+            TapSource::Open { .. } | TapSource::Given(_) => None,
+        }
+    }
+
     /// What the record leaves of the choices of the request.
     pub(super) fn settle(&self, record: &Record) -> Result<NicSettings> {
         // The address does not matter for that.
@@ -113,13 +121,12 @@ impl Session {
             Prepared::Now(now) => now,
         };
         let own = request.settle(self.runtime().record())?;
-        let (name, identity, mut fds) = open_taps(&self.tun, request, &own)?;
+        let (name, mut fds) = open_taps(&self.tun, request, &own, &mut spec)?;
         if spec.bridge.is_none() && self.runtime().record().format() == Format::Ganeti {
             // Whoever starts the guest from the list has to find the bridge there, also that of a tap the caller opened.
             spec.bridge = net::link::bridge_of(&name)?;
         }
         spec.ifname = Some(name);
-        spec.tap_identity = identity;
         fds.extend(vhost);
         Ok(Prepared::Now(Attach { spec: Spec::Nic(spec), fds, layers: Vec::new() }))
     }
@@ -133,12 +140,15 @@ impl Session {
         // Judged before the guest is bothered; the address does not matter for that.
         let own = request.settle(self.runtime().record())?;
         request.wish.check(&Spec::Nic(request.spec(MacAddr::local([0, 0, 1]), &own)))?;
-        check_given(request, &own)?;
+        let given = check_given(request, &own)?;
         self.ready(deadline)?;
-        if let Some(device) = self.already(&request.wish, |spec| request.differs(spec, &own))? {
+        let differs =
+            |spec: &Spec| request.differs(spec, &own).or_else(|| differs_in_tap(given.as_ref(), spec));
+        if let Some(device) = self.already(&request.wish, differs)? {
             return self.answer_existing(device, request.wish.live_only).map(Prepared::Answer);
         }
         let mut spec = request.spec(free_mac(&self.runtime(), &self.upcoming, request.mac, |_| true)?, &own);
+        check_unused(&self.runtime(), &self.upcoming, request, given.as_ref())?;
         if let Some(why) = self.obstacle(&Spec::Nic(spec.clone()), request.wish.bus()) {
             return Ok(Prepared::Later(Spec::Nic(spec), why));
         }
@@ -174,9 +184,9 @@ pub(super) fn free_mac(
     }
 }
 
-/// Taps that the caller opened have to be what the request says before anything else is looked at.
-fn check_given(request: &NicRequest, own: &NicSettings) -> Result<()> {
-    let TapSource::Given(fds) = &request.tap else { return Ok(()) };
+/// Taps that the caller opened have to be what the request says before anything else is looked at. Answers which they are.
+fn check_given(request: &NicRequest, own: &NicSettings) -> Result<Option<Given>> {
+    let TapSource::Given(fds) = &request.tap else { return Ok(None) };
     if fds.len() != usize::from(own.queues) {
         return Err(Error::invalid(format!(
             "{} tap fds were given for {} queues; one per queue is needed",
@@ -189,17 +199,59 @@ fn check_given(request: &NicRequest, own: &NicSettings) -> Result<()> {
             "a bridge was named together with tap fds; attach your own taps yourself",
         ));
     }
-    tap::check_queues(fds).map(drop)
+    Given::check(fds).map(Some)
 }
 
-/// Name and queues; and which one it is, if it was made here.
+/// Whether a NIC that is there already is over another tap than the one that is given for it.
+fn differs_in_tap(given: Option<&Given>, existing: &Spec) -> Option<&'static str> {
+    let (Some(given), Spec::Nic(existing)) = (given, existing) else { return None };
+    // Of a NIC that somebody else started, nobody knows the tap.
+    let known = existing.ifname.is_some();
+    (known && !given.is_of(existing)).then_some("tap")
+}
+
+/// Refuses a tap that a device of the guest has, or one that is about to be added: two NICs would take each other's packets, and
+/// QEMU ends when they disagree about a queue. Also a name that the taps of two of them are to have.
+pub(super) fn check_unused(
+    runtime: &Runtime,
+    upcoming: &[Device],
+    request: &NicRequest,
+    given: Option<&Given>,
+) -> Result<()> {
+    let journal = runtime.journal().intents.iter().map(|intent| &intent.device);
+    let all = runtime.record().devices.iter().chain(journal).chain(upcoming);
+    for (device, spec) in all.filter_map(|device| Some((device, device.nic()?))) {
+        if let Some(given) = given.filter(|given| given.is_of(spec)) {
+            let text = format!(
+                "tap {} is used by {} of this guest; give each NIC a tap of its own, or remove {} first",
+                given.name, device.id, device.id
+            );
+            return Err(Error::new(ErrorKind::Conflict, text));
+        }
+        // What goes with the next boot is not there together with what comes then.
+        let stays = device.presence != Presence::RemoveAfterReboot;
+        if let Some(name) = request.exact_tap().filter(|name| stays && spec.tap.as_deref() == Some(*name)) {
+            let text =
+                format!("a tap named {name} belongs to {} of this guest; choose another name", device.id);
+            return Err(Error::new(ErrorKind::Conflict, text));
+        }
+    }
+    Ok(())
+}
+
+/// Name and descriptors, one for each queue; the settings are told which tap it is.
 fn open_taps(
     tun: &TunDevice,
     request: NicRequest,
     own: &NicSettings,
-) -> Result<(IfName, Option<TapIdentity>, Vec<OwnedFd>)> {
+    spec: &mut NicSpec,
+) -> Result<(IfName, Vec<OwnedFd>)> {
     match request.tap {
-        TapSource::Given(fds) => Ok((tap::check_queues(&fds)?, None, fds)),
+        TapSource::Given(fds) => {
+            let Given { name, tap } = Given::check(&fds)?;
+            spec.given_tap = Some(tap);
+            Ok((name, fds))
+        }
         TapSource::Open { name, owner } => {
             let wanted = TapRequest {
                 name,
@@ -210,7 +262,8 @@ fn open_taps(
                 mtu: request.mtu.map(u32::from),
             };
             let tap = tun.open(&wanted)?;
-            Ok((tap.name, Some(tap.identity), tap.fds))
+            spec.tap_identity = Some(tap.identity);
+            Ok((tap.name, tap.fds))
         }
     }
 }

@@ -130,8 +130,8 @@ pub fn bridge_of(port: &IfName) -> Result<Option<IfName>> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TapIdentity {
-    index: i32,
-    address: MacAddr,
+    pub(super) index: i32,
+    pub(super) address: MacAddr,
 }
 
 impl TapIdentity {

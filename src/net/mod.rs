@@ -2,6 +2,7 @@
 //! (taps, bridges, vhost).
 
 pub mod args;
+pub mod given;
 pub mod link;
 pub mod mac;
 mod rtnl;

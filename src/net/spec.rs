@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::MAX_QUEUES;
+use super::given::GivenTap;
 use super::link::TapIdentity;
 use crate::error::{Error, Result};
 use crate::ids::{IfName, MacAddr, is_model_name};
@@ -39,6 +40,9 @@ pub struct NicSpec {
     /// Which tap of that name it is, if the library made it: it takes the tap away when the NIC is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tap_identity: Option<TapIdentity>,
+    /// Which tap of that name it is, if the caller opened it. Its settings are the caller's, so no other one can stand in for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_tap: Option<GivenTap>,
     /// The tap's name, or a pattern for it, that was asked for: what the next one is called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tap: Option<String>,
@@ -65,6 +69,7 @@ impl NicSpec {
             link_down: false,
             ifname: None,
             tap_identity: None,
+            given_tap: None,
             tap: None,
             boot_index: None,
             rom: false,
@@ -114,6 +119,7 @@ impl NicSpec {
             link_down,
             ifname: _,
             tap_identity: _,
+            given_tap: _,
             tap: _,
             boot_index,
             rom,
@@ -171,6 +177,11 @@ mod tests {
             link_down: true,
             ifname: Some(IfName::parse("tap7").unwrap()),
             tap_identity: Some(TapIdentity::try_from("7@52:54:00:00:00:07".to_owned()).unwrap()),
+            given_tap: Some(GivenTap {
+                index: Some(7),
+                address: Some(MacAddr::local([0, 0, 7])),
+                netns: Some(4_026_531_840),
+            }),
             tap: Some("tap%d".into()),
             boot_index: Some(1),
             rom: true,
@@ -212,7 +223,13 @@ mod tests {
         let base = full();
         assert_eq!(base.conflict_with(&base), None);
         assert_eq!(
-            base.conflict_with(&NicSpec { ifname: None, tap_identity: None, tap: None, ..full() }),
+            base.conflict_with(&NicSpec {
+                ifname: None,
+                tap_identity: None,
+                given_tap: None,
+                tap: None,
+                ..full()
+            }),
             None
         );
         let table = [

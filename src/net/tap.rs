@@ -1,7 +1,7 @@
-//! Taps: made for a NIC, or given by the caller and checked.
+//! Taps that are made for a NIC.
 
 use std::fs::OpenOptions;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::thread;
@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use once_cell::sync::OnceCell;
 
 use super::MAX_QUEUES;
+use super::given::check_queues;
 use super::link::{Interfaces, TapIdentity};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::IfName;
@@ -55,17 +56,6 @@ pub struct Tap {
     pub identity: TapIdentity,
     /// One fd per queue, close-on-exec and non-blocking.
     pub fds: Vec<OwnedFd>,
-}
-
-/// What the kernel says of a tap's fd.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TapInfo {
-    /// The interface behind the fd.
-    pub name: IfName,
-    /// Whether it takes more than one queue.
-    pub multi_queue: bool,
-    /// Whether packets carry a virtio-net header.
-    pub vnet_hdr: bool,
 }
 
 /// The host's tap device, and what was found out about it.
@@ -246,60 +236,6 @@ fn mtu_of(host: &Interfaces, request: &TapRequest) -> Result<u32> {
         }
         (None, None) => Ok(NEW_MTU),
     }
-}
-
-/// What is behind a caller's fd: a tap's or a macvtap's queue, or an error.
-pub fn inspect(fd: BorrowedFd<'_>) -> Result<TapInfo> {
-    let bad = |why: &str| Error::invalid(format!("fd {} is not a tap: {why}", fd.as_raw_fd()));
-    let (name, flags) = tun::get_iff(fd).map_err(|errno| bad(errno.desc()))?;
-    if flags & tun::TAP == 0 {
-        return Err(bad(&format!("interface {name} carries IP packets (tun), not Ethernet frames")));
-    }
-    Ok(TapInfo {
-        name: IfName::parse(&name)?,
-        multi_queue: flags & tun::MULTI_QUEUE != 0,
-        vnet_hdr: flags & tun::VNET_HDR != 0,
-    })
-}
-
-/// Checks that a caller's fds are the queues of one tap, and returns its name.
-pub fn check_queues<F: AsFd>(fds: &[F]) -> Result<IfName> {
-    let count = fds.len();
-    let Some(first) = fds.first().filter(|_| count <= usize::from(MAX_QUEUES)) else {
-        return Err(Error::invalid(format!("{count} tap fds: 1 to {MAX_QUEUES} are allowed")));
-    };
-    let tap = inspect(first.as_fd())?;
-    for (position, fd) in fds.iter().enumerate() {
-        check_queue(&tap, fd.as_fd())?;
-        if fds.iter().take(position).any(|earlier| earlier.as_fd().as_raw_fd() == fd.as_fd().as_raw_fd()) {
-            return Err(Error::invalid(format!("tap fd {} is given twice", fd.as_fd().as_raw_fd())));
-        }
-    }
-    if count > 1 && !tap.multi_queue {
-        return Err(Error::invalid(format!(
-            "{count} fds for interface {}, which was not made for several queues (IFF_MULTI_QUEUE)",
-            tap.name
-        )));
-    }
-    Ok(tap.name)
-}
-
-fn check_queue(tap: &TapInfo, fd: BorrowedFd<'_>) -> Result<()> {
-    let other = inspect(fd)?;
-    let number = fd.as_raw_fd();
-    if other.name != tap.name {
-        return Err(Error::invalid(format!(
-            "tap fd {number} belongs to interface {}, the first one to {}; a NIC's fds are queues of one tap",
-            other.name, tap.name
-        )));
-    }
-    if other != *tap {
-        return Err(Error::invalid(format!(
-            "tap fd {number} of interface {} was opened with other flags than the first one",
-            tap.name
-        )));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -175,12 +175,17 @@ impl Device {
         pair.contains(&Presence::AddAfterReboot) && pair.contains(&Presence::RemoveAfterReboot)
     }
 
-    /// The MAC address, if it is a NIC.
-    pub fn mac(&self) -> Option<MacAddr> {
+    /// The settings, if it is a NIC.
+    pub fn nic(&self) -> Option<&NicSpec> {
         match &self.spec {
-            Spec::Nic(spec) => Some(spec.mac),
+            Spec::Nic(spec) => Some(spec),
             Spec::Disk(_) | Spec::Controller(_) => None,
         }
+    }
+
+    /// The MAC address, if it is a NIC.
+    pub fn mac(&self) -> Option<MacAddr> {
+        self.nic().map(|spec| spec.mac)
     }
 }
 

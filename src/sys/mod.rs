@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub mod inherit;
+pub mod kcmp;
 pub mod lock;
 pub mod netif;
 pub mod pidfd;

@@ -43,6 +43,16 @@ pub(super) fn name_of(request: &ifreq) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// The hardware address the kernel wrote into a request.
+///
+/// # Safety
+/// The request has one, as SIOCGIFHWADDR leaves it.
+pub(super) unsafe fn address_of(request: &ifreq) -> [u8; 6] {
+    // SAFETY: the caller vouches for a `sockaddr`; any bits are a valid one.
+    let [a, b, c, d, e, f, ..] = unsafe { request.ifr_ifru.ifru_hwaddr }.sa_data;
+    [a, b, c, d, e, f].map(|byte| u8::from_ne_bytes(byte.to_ne_bytes()))
+}
+
 /// A socket through which interfaces of the calling thread's network namespace are asked and changed.
 #[derive(Debug)]
 pub struct Control(OwnedFd);
@@ -67,9 +77,8 @@ impl Control {
         let mut request = request(name)?;
         // SAFETY: the fd is open, the kernel reads and writes one `ifreq`, which lives through the call.
         unsafe { raw::get_address(self.0.as_raw_fd(), &mut request) }?;
-        // SAFETY: SIOCGIFHWADDR succeeded, so the kernel stored a `sockaddr`; any bits are a valid one.
-        let [a, b, c, d, e, f, ..] = unsafe { request.ifr_ifru.ifru_hwaddr }.sa_data;
-        Ok([a, b, c, d, e, f].map(|byte| u8::from_ne_bytes(byte.to_ne_bytes())))
+        // SAFETY: SIOCGIFHWADDR succeeded, so the kernel stored a `sockaddr`.
+        Ok(unsafe { address_of(&request) })
     }
 
     /// The MTU in bytes.

@@ -1,8 +1,8 @@
 //! The requests of `/dev/net/tun` (`linux/if_tun.h`).
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use super::netif::{name_of, request};
+use super::netif::{address_of, name_of, request};
 
 /// An Ethernet interface, as opposed to [`TUN`].
 pub const TAP: u16 = 0x0002;
@@ -16,12 +16,21 @@ pub const VNET_HDR: u16 = 0x4000;
 pub const MULTI_QUEUE: u16 = 0x0100;
 /// Create only: refuse a name that exists.
 pub const EXCL: u16 = 0x8000;
+/// With [`set_queue`]: packets go to this queue as well.
+const ATTACH_QUEUE: u16 = 0x0200;
+/// In the flags that [`get_iff`] answers: no packets go to this queue.
+pub const DETACHED_QUEUE: u16 = 0x0400;
 
 mod raw {
     nix::ioctl_read_bad!(get_features, libc::TUNGETFEATURES, libc::c_uint);
     nix::ioctl_readwrite_bad!(set_iff, libc::TUNSETIFF, libc::ifreq);
     nix::ioctl_read_bad!(get_iff, libc::TUNGETIFF, libc::ifreq);
+    nix::ioctl_write_ptr_bad!(set_queue, libc::TUNSETQUEUE, libc::ifreq);
+    nix::ioctl_readwrite_bad!(get_address, libc::SIOCGIFHWADDR, libc::ifreq);
 }
+
+/// `TUNGETDEVNETNS` (Linux 5.4), which libc does not have: `_IO('T', 227)`.
+const GET_NAMESPACE: libc::c_ulong = 0x54e3;
 
 /// The interface flags this kernel knows.
 pub fn features(fd: BorrowedFd<'_>) -> nix::Result<u32> {
@@ -56,4 +65,29 @@ pub fn set_owner(fd: BorrowedFd<'_>, uid: u32) -> nix::Result<()> {
     // SAFETY: the fd is open and TUNSETOWNER takes its argument by value.
     let done = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETOWNER, libc::c_ulong::from(uid)) };
     nix::errno::Errno::result(done).map(drop)
+}
+
+/// Attaches a queue that was detached; `EINVAL` if it is attached.
+pub fn attach_queue(fd: BorrowedFd<'_>) -> nix::Result<()> {
+    let mut request = request("")?;
+    request.ifr_ifru.ifru_flags = i16::from_ne_bytes(ATTACH_QUEUE.to_ne_bytes());
+    // SAFETY: the fd is open, the kernel reads one `ifreq`, which lives through the call.
+    unsafe { raw::set_queue(fd.as_raw_fd(), &request) }.map(drop)
+}
+
+/// The hardware address of the interface behind the fd, in whatever network namespace it is.
+pub fn address(fd: BorrowedFd<'_>) -> nix::Result<[u8; 6]> {
+    let mut request = request("")?;
+    // SAFETY: the fd is open, the kernel writes one `ifreq`, which lives through the call.
+    unsafe { raw::get_address(fd.as_raw_fd(), &mut request) }?;
+    // SAFETY: the request succeeded, so the kernel stored a `sockaddr`.
+    Ok(unsafe { address_of(&request) })
+}
+
+/// The network namespace that the interface is in, close-on-exec. Needs CAP_NET_ADMIN there; macvtaps do not know it.
+pub fn namespace(fd: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
+    // SAFETY: the fd is open and the request has no argument.
+    let number = nix::errno::Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), GET_NAMESPACE) })?;
+    // SAFETY: the kernel has just made it, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }

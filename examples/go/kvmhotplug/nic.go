@@ -54,7 +54,8 @@ type NIC struct {
 	// "tap%d". Not together with Tap.
 	Interface string `json:"interface,omitempty"`
 	// Tap is one that the caller opened, one file per queue, all of one interface. The files are duplicated: the caller
-	// keeps and closes its own, at any time after the call. Empty to have a tap opened.
+	// keeps and closes its own, at any time after the call, and may give them again when the NIC is gone. A tap that a
+	// NIC of this guest has is refused. Empty to have a tap opened.
 	Tap []*os.File `json:"-"`
 	// Model is QEMU's device model; empty for "virtio-net-pci". One that is not of its family is recorded for the next
 	// boot.

@@ -39,6 +39,9 @@ impl Model {
             (Some(_), false) => (0x1af4, 0x1001),
             (None, false) => (0x1af4, 0x1000),
         };
+        if let Some(netdev) = &netdev {
+            self.detach_queues(netdev);
+        }
         let configured = self.is_running() && self.numbered;
         let device = Dev::new(id.as_deref(), &driver, &bus, slot, function);
         self.devices.push(Dev { netdev, drive, pci_id, configured, ..device });

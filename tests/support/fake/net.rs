@@ -1,9 +1,36 @@
 //! Named descriptors and netdevs.
 
+use std::os::fd::RawFd;
+
 use serde_json::{Value, json};
 
 use super::model::{Answer, Model, Netdev};
 use super::wire::{Held, QmpError};
+
+nix::ioctl_write_ptr_bad!(tun_set_queue, libc::TUNSETQUEUE, libc::ifreq);
+
+/// IFF_DETACH_QUEUE.
+const DETACH_QUEUE: i16 = 0x0400;
+
+#[allow(unsafe_code)]
+fn detach_queue(fd: RawFd) -> nix::Result<()> {
+    // SAFETY: plain data, of which the kernel reads the flags.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_ifru.ifru_flags = DETACH_QUEUE;
+    // SAFETY: the request lives through the call.
+    unsafe { tun_set_queue(fd, &request) }.map(drop)
+}
+
+impl Netdev {
+    /// Its descriptors that are taps, and of which.
+    fn taps(&self) -> impl Iterator<Item = (RawFd, String)> + '_ {
+        self.fds.iter().filter_map(|held| {
+            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", held.0)).ok()?;
+            let name = info.lines().find_map(|line| line.strip_prefix("iff:"))?.trim();
+            Some((held.0, name.to_owned()))
+        })
+    }
+}
 
 impl Model {
     pub(super) fn getfd(&mut self, name: &str, fd: Option<Held>) -> Answer {
@@ -51,8 +78,28 @@ impl Model {
                 netdev.fds.push(fd);
             }
         }
+        let shared =
+            |tap: &String| self.netdevs.values().flat_map(Netdev::taps).any(|(_, other)| other == *tap);
+        if let Some((_, tap)) = netdev.taps().find(|(_, tap)| shared(tap)) {
+            self.violations.push(format!("netdev_add {id} over {tap}, which another one has"));
+        }
         self.netdevs.insert(id.into(), netdev);
         Ok(json!({}))
+    }
+
+    /// What virtio-net does to a netdev of several queues until its driver asks for more of them: all but the first one are
+    /// detached. QEMU ends if that fails.
+    pub(super) fn detach_queues(&mut self, netdev: &str) {
+        let Some(taps) = self.netdevs.get(netdev).map(|netdev| netdev.taps().skip(1).collect::<Vec<_>>())
+        else {
+            return;
+        };
+        for (fd, tap) in taps {
+            if let Err(errno) = detach_queue(fd) {
+                self.violations
+                    .push(format!("a queue of {tap} cannot be detached ({errno}): QEMU has ended"));
+            }
+        }
     }
 
     pub(super) fn netdev_del(&mut self, id: &str) -> Answer {

@@ -1,0 +1,231 @@
+//! Taps that the caller opened: what they are, whether the guest has them already, and what QEMU expects of them.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::stat;
+use serde::{Deserialize, Serialize};
+
+use super::MAX_QUEUES;
+use super::link::{self, Interfaces};
+use super::spec::NicSpec;
+use crate::error::{Error, Result};
+use crate::ids::{IfName, MacAddr};
+use crate::sys::{kcmp, tun};
+
+/// The network namespace of the calling thread.
+const OWN_NAMESPACE: &str = "/proc/thread-self/ns/net";
+
+/// What the kernel says of a tap's fd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TapInfo {
+    /// The interface behind the fd.
+    pub name: IfName,
+    /// Whether it takes more than one queue.
+    pub multi_queue: bool,
+    /// Whether packets carry a virtio-net header.
+    pub vnet_hdr: bool,
+}
+
+/// Which tap a caller's descriptors belong to, as far as that can be seen: names are used again, and every network namespace
+/// has its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenTap {
+    /// The interface's index, if it is in the network namespace of whoever added the NIC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) index: Option<i32>,
+    /// Its hardware address when it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) address: Option<MacAddr>,
+    /// The number of its network namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) netns: Option<u64>,
+}
+
+impl GivenTap {
+    /// What can be seen of the tap behind `fd`, which is called `name`.
+    fn look(fd: BorrowedFd<'_>, name: &IfName) -> Self {
+        let address = tun::address(fd).ok().and_then(|address| MacAddr::from_bytes(address).ok());
+        let netns =
+            tun::namespace(fd).ok().and_then(|netns| stat::fstat(&netns).ok()).map(|stat| stat.st_ino);
+        let own = stat::stat(OWN_NAMESPACE).ok().map(|stat| stat.st_ino);
+        let here = Interfaces::open().and_then(|host| host.identity_of(name)).ok();
+        let is_here = |here: &link::TapIdentity| match netns {
+            Some(netns) => own == Some(netns),
+            None => Some(here.address) == address,
+        };
+        Self { index: here.filter(is_here).map(|here| here.index), address, netns }
+    }
+
+    /// Whether the two are one, by what was seen of them; their names count where the rest does not tell.
+    fn is(&self, name: &IfName, other: &Self, other_name: &IfName) -> bool {
+        let same_netns = self.netns.zip(other.netns).map(|(one, other)| one == other);
+        let same_index = self.index.zip(other.index).map(|(one, other)| one == other);
+        let same_address = self.address.zip(other.address).is_none_or(|(one, other)| one == other);
+        let same_name = name == other_name;
+        match (same_netns, same_index) {
+            (Some(false), _) => false,
+            (Some(true), Some(same)) => same,
+            (Some(true), None) => same_name,
+            // Indexes are counted in each namespace.
+            (None, Some(same)) => same && (same_name || same_address),
+            (None, None) => same_name && same_address,
+        }
+    }
+}
+
+/// The tap of a request, with its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// The interface.
+    pub name: IfName,
+    /// Which of that name.
+    pub tap: GivenTap,
+}
+
+impl Given {
+    /// Checks that a caller's fds are the queues of one tap, and says which.
+    pub fn check<F: AsFd>(fds: &[F]) -> Result<Self> {
+        let name = check_queues(fds)?;
+        let tap = fds.first().map(|fd| GivenTap::look(fd.as_fd(), &name)).unwrap_or_default();
+        Ok(Self { name, tap })
+    }
+
+    /// Whether a recorded NIC is over this tap.
+    pub fn is_of(&self, spec: &NicSpec) -> bool {
+        let Some(name) = &spec.ifname else { return false };
+        let recorded = match (&spec.given_tap, &spec.tap_identity) {
+            (Some(given), _) => given.clone(),
+            (None, Some(own)) => GivenTap { index: Some(own.index), address: Some(own.address), netns: None },
+            (None, None) => GivenTap::default(),
+        };
+        self.tap.is(&self.name, &recorded, name)
+    }
+}
+
+/// Has packets go to every one of a tap's queues, before QEMU gets them. The driver of the guest's last NIC over this tap may
+/// have left some of them detached: QEMU takes each one for attached, and ends when it cannot detach it (7.2 to 11.1).
+pub fn attach_queues(fds: &[OwnedFd]) -> Result<()> {
+    for fd in fds {
+        let Err(errno) = tun::attach_queue(fd.as_fd()) else { continue };
+        let failed = || Error::host(errno, format!("attach queue fd {} of a tap", fd.as_raw_fd()));
+        // "Invalid" is also said of a queue that is attached.
+        let (_, flags) = tun::get_iff(fd.as_fd()).map_err(|_| failed())?;
+        if errno != Errno::EINVAL || flags & tun::DETACHED_QUEUE != 0 {
+            return Err(failed());
+        }
+    }
+    Ok(())
+}
+
+/// What is behind a caller's fd: a tap's or a macvtap's queue, or an error.
+pub fn inspect(fd: BorrowedFd<'_>) -> Result<TapInfo> {
+    let bad = |why: &str| Error::invalid(format!("fd {} is not a tap: {why}", fd.as_raw_fd()));
+    let (name, flags) = tun::get_iff(fd).map_err(|errno| bad(errno.desc()))?;
+    if flags & tun::TAP == 0 {
+        return Err(bad(&format!("interface {name} carries IP packets (tun), not Ethernet frames")));
+    }
+    Ok(TapInfo {
+        name: IfName::parse(&name)?,
+        multi_queue: flags & tun::MULTI_QUEUE != 0,
+        vnet_hdr: flags & tun::VNET_HDR != 0,
+    })
+}
+
+/// Checks that a caller's fds are the queues of one tap, and returns its name.
+pub fn check_queues<F: AsFd>(fds: &[F]) -> Result<IfName> {
+    let count = fds.len();
+    let Some(first) = fds.first().filter(|_| count <= usize::from(MAX_QUEUES)) else {
+        return Err(Error::invalid(format!("{count} tap fds: 1 to {MAX_QUEUES} are allowed")));
+    };
+    let tap = inspect(first.as_fd())?;
+    fds.iter().try_for_each(|fd| check_queue(&tap, fd.as_fd()))?;
+    if count > 1 && !tap.multi_queue {
+        return Err(Error::invalid(format!(
+            "{count} fds for interface {}, which was not made for several queues (IFF_MULTI_QUEUE)",
+            tap.name
+        )));
+    }
+    for (position, fd) in fds.iter().enumerate() {
+        for earlier in fds.iter().take(position) {
+            check_not_twice(earlier.as_fd(), fd.as_fd())?;
+        }
+    }
+    Ok(tap.name)
+}
+
+/// QEMU switches a queue off by its descriptor, and ends when that fails because it was done by another number.
+fn check_not_twice(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Result<()> {
+    let numbers = [one, other].map(|fd| fd.as_raw_fd());
+    let same = kcmp::is_same_file(one, other)
+        .map_err(|errno| Error::host(errno, format!("compare tap fds {} and {}", numbers[0], numbers[1])))?;
+    if !same {
+        return Ok(());
+    }
+    let text = format!(
+        "a queue is given twice, as tap fds {} and {}; each of them is to be opened by itself",
+        numbers[0], numbers[1]
+    );
+    Err(Error::invalid(text))
+}
+
+fn check_queue(tap: &TapInfo, fd: BorrowedFd<'_>) -> Result<()> {
+    let other = inspect(fd)?;
+    let number = fd.as_raw_fd();
+    if other.name != tap.name {
+        return Err(Error::invalid(format!(
+            "tap fd {number} belongs to interface {}, the first one to {}; a NIC's fds are queues of one tap",
+            other.name, tap.name
+        )));
+    }
+    if other != *tap {
+        return Err(Error::invalid(format!(
+            "tap fd {number} of interface {} was opened with other flags than the first one",
+            tap.name
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> IfName {
+        IfName::parse(text).unwrap()
+    }
+
+    fn seen(index: Option<i32>, address: u8, netns: Option<u64>) -> GivenTap {
+        GivenTap { index, address: Some(MacAddr::local([0, 0, address])), netns }
+    }
+
+    #[test]
+    fn one_tap_or_two() {
+        let (tap0, tap1) = (name("tap0"), name("tap1"));
+        for (one, other, same_name, expected) in [
+            // The same, also under another name, or with another address by now.
+            (seen(Some(5), 1, Some(9)), seen(Some(5), 1, Some(9)), true, true),
+            (seen(Some(5), 1, Some(9)), seen(Some(5), 2, Some(9)), true, true),
+            (seen(Some(5), 1, Some(9)), seen(Some(5), 1, Some(9)), false, true),
+            (seen(None, 1, Some(8)), seen(None, 2, Some(8)), true, true),
+            (seen(Some(5), 1, None), seen(Some(5), 2, Some(9)), true, true),
+            (seen(None, 1, None), seen(None, 1, None), true, true),
+            // Another one that has its name, its index or its address.
+            (seen(Some(5), 1, Some(9)), seen(Some(6), 1, Some(9)), true, false),
+            (seen(Some(5), 1, Some(9)), seen(Some(5), 1, Some(8)), true, false),
+            (seen(Some(5), 1, None), seen(Some(5), 2, None), false, false),
+            (seen(Some(5), 1, None), seen(Some(6), 1, None), true, false),
+            (seen(None, 1, None), seen(None, 2, None), true, false),
+            (seen(None, 1, None), seen(None, 1, None), false, false),
+            (seen(Some(5), 1, None), seen(None, 2, Some(8)), true, false),
+        ] {
+            let other_name = if same_name { &tap0 } else { &tap1 };
+            assert_eq!(one.is(&tap0, &other, other_name), expected, "{one:?} {other:?} {same_name}");
+            assert_eq!(other.is(other_name, &one, &tap0), expected, "{other:?} {one:?} {same_name}");
+        }
+        assert!(
+            GivenTap::default().is(&tap0, &seen(Some(1), 1, Some(1)), &tap0),
+            "nothing but a name is known"
+        );
+    }
+}

@@ -1,0 +1,202 @@
+//! Taps that come a second time: attached again, or refused.
+#![allow(unreachable_pub)]
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use kvm_hotplug::ErrorKind;
+use kvm_hotplug::ids::IfName;
+use kvm_hotplug::net::share;
+
+use crate::adding::MAC;
+use crate::removing::SHORT;
+use crate::support::api::*;
+use crate::support::fake::{Dev, Manner};
+use crate::support::host;
+use crate::support::world::World;
+
+type Fds = Vec<Arc<OwnedFd>>;
+
+/// A tap of the caller's, and its name.
+fn tap(world: &World, queues: u8) -> (Fds, String) {
+    let name = world.nic(1).ifname.unwrap();
+    (host::tap(&name, queues), name)
+}
+
+fn over(fds: &[Arc<OwnedFd>]) -> NicAsk {
+    NicAsk { queues: u8::try_from(fds.len()).unwrap(), fds: fds.to_vec(), ..NicAsk::default() }
+}
+
+fn named(id: &str, nic: NicAsk) -> NicAsk {
+    NicAsk { place: Place { id: Some(id.into()), ..nic.place }, ..nic }
+}
+
+fn copies(fds: &[Arc<OwnedFd>]) -> Fds {
+    fds.iter().map(|fd| Arc::new(fd.try_clone().unwrap())).collect()
+}
+
+#[track_caller]
+fn is_taken(result: Result<Answer, Failure>, tap: &str, id: &str) {
+    let failure = fails(result, ErrorKind::Conflict);
+    assert!(failure.text.contains(tap) && failure.text.contains(&format!("used by {id} ")), "{failure:?}");
+    assert_eq!((failure.errno, failure.undo), (libc::EEXIST, 0), "{failure:?}");
+}
+
+/// The driver of the first NIC has left all queues but one detached.
+pub fn a_callers_tap_serves_one_nic_after_another(agent: &dyn Agent) {
+    let world = World::pc();
+    let api = world.open(agent);
+    let (fds, name) = tap(&world, 3);
+    let other = tap(&world, 2);
+    for round in 0..3 {
+        let nic = done(api.add_nic(&over(&fds)));
+        assert_eq!(nic.ifname.as_ref(), Some(&name), "round {round}");
+        done(api.unplug(&UnplugAsk::of(&nic.id)));
+        let both = api.add_all(&[over(&fds), over(&other.0)], &[], AMPLE).unwrap();
+        assert!(both.iter().all(|answer| answer.state == State::Done), "{both:?}");
+        let ids: Vec<String> = both.into_iter().map(|answer| answer.device.unwrap().id).collect();
+        assert!(
+            api.unplug_all(&ids, AMPLE).iter().all(|answer| answer.as_ref().unwrap().state == State::Done)
+        );
+        let unawaited = NicAsk { place: Place { no_wait: true, ..Place::default() }, ..over(&fds) };
+        assert_eq!(api.add_nic(&unawaited).unwrap().state, State::Pending(Why::NotAwaited));
+        assert!(host::eventually(|| api.process(AMPLE).unwrap() > 0));
+        let added = api.next_event().unwrap();
+        assert_eq!(added.what, What::Added, "{added:?}");
+        done(api.unplug(&UnplugAsk::of(&added.id.unwrap())));
+        // One queue of several, which is the one that was left detached.
+        let nic = done(api.add_nic(&over(&fds[2..])));
+        done(api.unplug(&UnplugAsk::of(&nic.id)));
+    }
+    assert_eq!(world.recorded(), Vec::<String>::new());
+}
+
+/// What QEMU has had once it may have detached, also if the caller never sees those descriptors.
+pub fn queues_are_attached_for_every_try(agent: &dyn Agent) {
+    for given in [true, false] {
+        let world = World::pc();
+        let api = world.open(agent);
+        let (fds, _) = tap(&world, 4);
+        let nic = if given { over(&fds) } else { world.nic(4) };
+        // The NIC is in the guest when the disk's place turns out to be taken, and has to leave again.
+        let stranger = Dev::new(Some("theirs"), "virtio-rng-pci", "pci.0", 5, 0);
+        world.qemu.model(|model| model.devices.push(stranger));
+        let added = api.add_all(&[nic], &[world.disk("a.img")], AMPLE).unwrap();
+        let ids: Vec<String> = added.into_iter().map(|answer| answer.device.unwrap().id).collect();
+        assert_eq!(ids, ["nic-pci-4", "disk-pci-6"]);
+        assert_eq!(world.qemu.take_names().iter().filter(|name| *name == "netdev_add").count(), 2);
+    }
+}
+
+pub fn a_tap_that_the_guest_has_is_refused(agent: &dyn Agent) {
+    let world = World::pc();
+    let api = world.open(agent);
+    let (fds, name) = tap(&world, 2);
+    let lan = named("lan", NicAsk { mac: Some(MAC.into()), ..over(&fds) });
+    done(api.add_nic(&lan));
+    let before = world.picture();
+    world.qemu.take_seen();
+    is_taken(api.add_nic(&over(&fds)), &name, "lan");
+    is_taken(api.add_nic(&over(&copies(&fds))), &name, "lan");
+    is_taken(api.add_nic(&over(&fds[1..])), &name, "lan");
+    let unawaited = NicAsk { place: Place { no_wait: true, ..Place::default() }, ..over(&fds) };
+    is_taken(api.add_nic(&unawaited), &name, "lan");
+    let failure = fails(api.add_all(&[world.nic(1), over(&fds)], &[], AMPLE), ErrorKind::Conflict);
+    assert!(
+        failure.text.contains("device 2 of the list") && failure.text.contains("used by lan"),
+        "{failure:?}"
+    );
+    assert_eq!(done(api.add_nic(&lan)).id, "lan", "the same request again");
+    assert_eq!(world.qemu.take_names(), Vec::<String>::new());
+    assert_eq!(world.picture(), before);
+    drop(api);
+    let api = world.open(agent);
+    is_taken(api.add_nic(&over(&fds)), &name, "lan");
+    assert_eq!(done(api.add_nic(&lan)).id, "lan", "and to the next agent");
+    // On its way out it still has it.
+    world.qemu.model(|model| model.manner = Manner::Never);
+    let answer = api.unplug(&UnplugAsk::within("lan", SHORT)).unwrap();
+    assert!(matches!(answer.state, State::Pending(_)), "{answer:?}");
+    is_taken(api.add_nic(&over(&fds)), &name, "lan");
+    world.qemu.grant("lan");
+    assert!(host::eventually(|| api.process(AMPLE).is_ok() && world.recorded().is_empty()));
+    done(api.add_nic(&named("wan", over(&fds))));
+    is_taken(api.add_nic(&over(&fds)), &name, "wan");
+}
+
+pub fn a_tap_is_given_once_in_a_list(agent: &dyn Agent) {
+    let world = World::pc();
+    let api = world.open(agent);
+    let (fds, name) = tap(&world, 2);
+    let before = world.picture();
+    world.qemu.take_seen();
+    for second in [fds.clone(), copies(&fds), fds[1..].to_vec()] {
+        let failure =
+            fails(api.add_all(&[named("lan", over(&fds)), over(&second)], &[], AMPLE), ErrorKind::Conflict);
+        assert!(failure.text.contains(&name) && failure.text.contains("used by lan"), "{failure:?}");
+    }
+    for twice in [[fds[0].clone(), fds[0].clone()], [fds[0].clone(), copies(&fds)[0].clone()]] {
+        let failure = fails(api.add_nic(&over(&twice)), ErrorKind::Invalid);
+        assert!(failure.text.contains("given twice"), "{failure:?}");
+    }
+    assert_eq!(world.qemu.take_names(), Vec::<String>::new());
+    assert_eq!(world.picture(), before);
+}
+
+/// A tap that was made for one NIC is no other one's either, whoever comes by its descriptor.
+pub fn a_tap_that_was_made_here_is_refused(agent: &dyn Agent) {
+    let world = World::pc();
+    let api = world.open(agent);
+    let nic = done(api.add_nic(&world.nic(1)));
+    let tap = nic.ifname.unwrap();
+    let own = i32::try_from(std::process::id()).unwrap();
+    let fd = share::from_process(own, &IfName::parse(&tap).unwrap()).unwrap();
+    let fds = [Arc::new(fd)];
+    is_taken(api.add_nic(&over(&fds)), &tap, &nic.id);
+    let failure = fails(api.add_nic(&named(&nic.id, over(&self::tap(&world, 1).0))), ErrorKind::Conflict);
+    assert!(failure.text.contains("another tap"), "{failure:?}");
+}
+
+pub fn the_same_nic_over_another_tap_is_a_conflict(agent: &dyn Agent) {
+    let world = World::pc();
+    let api = world.open(agent);
+    let (fds, name) = tap(&world, 1);
+    let lan = named("lan", over(&fds));
+    let first = done(api.add_nic(&lan));
+    let failure = fails(api.add_nic(&named("lan", over(&tap(&world, 1).0))), ErrorKind::Conflict);
+    assert!(failure.text.contains("exists with another tap"), "{failure:?}");
+    // A new tap of the same name is another one.
+    drop((lan, fds));
+    world.qemu.model(|model| model.netdevs.get_mut("lan").unwrap().fds.clear());
+    assert!(host::eventually(|| host::interfaces(&name).is_empty()));
+    let again = host::tap(&name, 1);
+    let failure = fails(api.add_nic(&named("lan", over(&again))), ErrorKind::Conflict);
+    assert!(failure.text.contains("exists with another tap"), "{failure:?}");
+    let second = done(api.add_nic(&named("wan", over(&again))));
+    assert_eq!((first.ifname, second.ifname), (Some(name.clone()), Some(name)));
+}
+
+/// Two NICs that come with the next boot would not get the same tap, and nothing would come of that boot.
+pub fn a_name_is_for_one_tap(agent: &dyn Agent) {
+    let world = World::pc();
+    let api = world.open(agent);
+    let ifname = world.nic(1).ifname;
+    let later = |id: &str| {
+        named(id, NicAsk { model: Some("e1000".into()), ifname: ifname.clone(), ..NicAsk::default() })
+    };
+    let waiting = api.add_nic(&later("one")).unwrap();
+    assert!(matches!(waiting.state, State::AfterReboot(_)), "{waiting:?}");
+    let live = NicAsk { ifname: ifname.clone(), ..NicAsk::default() };
+    for nic in [later("two"), live] {
+        let failure = fails(api.add_nic(&nic), ErrorKind::Conflict);
+        let name = ifname.as_deref().unwrap();
+        assert!(failure.text.contains(name) && failure.text.contains("one"), "{failure:?}");
+    }
+    let failure =
+        fails(api.add_all(&[named("x", world.nic(1)), later("two")], &[], AMPLE), ErrorKind::Conflict);
+    assert!(failure.text.contains("device 2 of the list"), "{failure:?}");
+    let pattern = NicAsk { ifname: Some("khn%d".into()), ..later("two") };
+    for id in ["two", "three"] {
+        assert!(matches!(api.add_nic(&named(id, pattern.clone())).unwrap().state, State::AfterReboot(_)));
+    }
+}
