@@ -54,7 +54,7 @@ func TestAnswersAndTheirStatus(t *testing.T) {
 		{400, "POST", "/disks", `{"path":"/a"} {}`, kvmhotplug.ErrInvalid, "something follows"},
 		{400, "POST", "/disks", `{"path":"/a","colour":"red"}`, kvmhotplug.ErrInvalid, "colour"},
 		{400, "POST", "/disks", `{"path":"/a","cache":"some"}`, kvmhotplug.ErrInvalid, "one of"},
-		{400, "POST", "/disks", strings.Repeat(" ", bodyLimit+1), kvmhotplug.ErrInvalid, "too large"},
+		{413, "POST", "/disks", strings.Repeat(" ", bodyLimit+1), kvmhotplug.ErrInvalid, "larger than"},
 		{400, "POST", "/nics", `{"mac":"52"}`, kvmhotplug.ErrInvalid, "52"},
 		{400, "POST", "/nics?timeout=soon", ``, kvmhotplug.ErrInvalid, "soon"},
 		{400, "DELETE", "/nics/data", ``, kvmhotplug.ErrInvalid, "data is a disk"},
@@ -253,7 +253,7 @@ func TestRecovery(t *testing.T) {
 func TestOneAgentForADirectory(t *testing.T) {
 	dir := directory(t)
 	agent := startAgent(t, dir)
-	_, err := listen(filepath.Join(dir, "agent.sock"))
+	_, err := listen(filepath.Join(dir, "agent.sock"), 2)
 	if err == nil || !strings.Contains(err.Error(), "another agent") {
 		t.Errorf("got %v", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"example.org/kvmhotplug"
@@ -32,6 +33,8 @@ type feed struct {
 	last   uint64
 	more   chan struct{}
 	closed bool
+	// How many read it.
+	streams int
 }
 
 func newFeed() *feed { return &feed{more: make(chan struct{})} }
@@ -87,10 +90,29 @@ func (f *feed) number() uint64 {
 	return f.last
 }
 
+// enter takes one of so many places for streams.
+func (f *feed) enter(most int) error {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	if f.streams >= most {
+		return &refusal{http.StatusServiceUnavailable, &kvmhotplug.Error{
+			Kind: kvmhotplug.ErrLimit, Errno: syscall.EAGAIN, Message: fmt.Sprintf("there are %d event streams already, and no more are taken", f.streams),
+		}}
+	}
+	f.streams++
+	return nil
+}
+
+func (f *feed) leave() {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	f.streams--
+}
+
 // stream writes events as they come, of one guest or of all: one JSON object a line, or server-sent events for those who
 // accept these. It begins with the next event, or after ?since=NUMBER or the header Last-Event-ID; it ends with the
-// request, its deadline, after ?limit=COUNT events, and with the agent.
-func (f *feed) stream(w http.ResponseWriter, r *http.Request, guest string) error {
+// request, its deadline, after ?limit=COUNT events, with the agent, and when the reader takes nothing for too long.
+func (f *feed) stream(w http.ResponseWriter, r *http.Request, guest string, limits limits) error {
 	since, err := numberOf(r, "since", r.Header.Get("Last-Event-ID"), f.number())
 	if err != nil {
 		return err
@@ -99,6 +121,10 @@ func (f *feed) stream(w http.ResponseWriter, r *http.Request, guest string) erro
 	if err != nil {
 		return err
 	}
+	if err := f.enter(limits.connections / 2); err != nil {
+		return err
+	}
+	defer f.leave()
 	form := "%[2]s\n"
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	if strings.Contains(r.Header.Get("Accept"), "text/event-stream") {
@@ -106,8 +132,12 @@ func (f *feed) stream(w http.ResponseWriter, r *http.Request, guest string) erro
 		w.Header().Set("Content-Type", "text/event-stream")
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	flusher := http.NewResponseController(w)
-	_ = flusher.Flush()
+	control := http.NewResponseController(w)
+	// The end of the stream is written after this returns.
+	defer func() { _ = control.SetWriteDeadline(time.Now().Add(limits.patience)) }()
+	if control.Flush() != nil {
+		return nil
+	}
 	for limit > 0 {
 		items, more, over := f.after(since)
 		for _, one := range items {
@@ -119,12 +149,16 @@ func (f *feed) stream(w http.ResponseWriter, r *http.Request, guest string) erro
 			if err != nil {
 				return err
 			}
+			_ = control.SetWriteDeadline(time.Now().Add(limits.patience))
 			if _, err := fmt.Fprintf(w, form, one.ID, text); err != nil {
 				return nil
 			}
 			limit--
 		}
-		_ = flusher.Flush()
+		_ = control.SetWriteDeadline(time.Now().Add(limits.patience))
+		if control.Flush() != nil {
+			return nil
+		}
 		if over || limit == 0 {
 			return nil
 		}

@@ -123,6 +123,7 @@ func (r *registry) take(name string) *guest {
 		leave:  leave,
 		tried:  make(chan struct{}),
 		again:  make(chan struct{}, 1),
+		file:   make(chan struct{}, 1),
 	}
 	r.guests[name] = made
 	r.done.Add(1)
@@ -178,8 +179,8 @@ type guest struct {
 	tried chan struct{}
 	// Asks for an attempt at once.
 	again chan struct{}
-	// Held while the record is tried, by the agent itself and by those who change it.
-	file sync.Mutex
+	// Has one place, for who uses the record's file: the agent itself while it opens the guest, or who changes the record.
+	file chan struct{}
 
 	mutex sync.Mutex
 	live  *kvmhotplug.Guest
@@ -277,10 +278,28 @@ func (g *guest) supervise(ctx context.Context) {
 	g.set(nil, &kvmhotplug.Error{Kind: kvmhotplug.ErrState, Errno: syscall.ESHUTDOWN, Message: "the agent is ending"})
 }
 
+// takeFile waits until nobody uses the record's file.
+func (g *guest) takeFile(ctx context.Context) error {
+	select {
+	case g.file <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+	}
+	failed := &kvmhotplug.Error{Kind: kvmhotplug.ErrTimeout, Errno: syscall.ETIMEDOUT, Message: "the record of " + g.name + " is in use by another request"}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		failed.Kind, failed.Errno = kvmhotplug.ErrCanceled, syscall.ECANCELED
+	}
+	return failed
+}
+
+func (g *guest) leaveFile() { <-g.file }
+
 // connect loads the record and opens the guest. While QEMU is gone the record is not held, so that others can start it.
 func (g *guest) connect(ctx context.Context) (*kvmhotplug.Runtime, *kvmhotplug.Guest, error) {
-	g.file.Lock()
-	defer g.file.Unlock()
+	if err := g.takeFile(ctx); err != nil {
+		return nil, nil, err
+	}
+	defer g.leaveFile()
 	record, err := kvmhotplug.Load(g.record)
 	if err != nil {
 		return nil, nil, err
@@ -298,9 +317,11 @@ func (g *guest) connect(ctx context.Context) (*kvmhotplug.Runtime, *kvmhotplug.G
 }
 
 // hold gives the record of a guest that does not run to somebody who changes it.
-func (g *guest) hold(change func(*kvmhotplug.Runtime) error) error {
-	g.file.Lock()
-	defer g.file.Unlock()
+func (g *guest) hold(ctx context.Context, change func(*kvmhotplug.Runtime) error) error {
+	if err := g.takeFile(ctx); err != nil {
+		return err
+	}
+	defer g.leaveFile()
 	if _, err := g.open(); err == nil {
 		text := g.name + " runs: change the guest, and its record follows"
 		return &kvmhotplug.Error{Kind: kvmhotplug.ErrConflict, Errno: syscall.EBUSY, Message: text}

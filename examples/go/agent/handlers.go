@@ -25,7 +25,7 @@ func (s *server) showGuest(_ context.Context, r *http.Request) (int, any, error)
 }
 
 // createGuest makes the record of a guest whose QEMU is started elsewhere.
-func (s *server) createGuest(_ context.Context, r *http.Request) (int, any, error) {
+func (s *server) createGuest(ctx context.Context, r *http.Request) (int, any, error) {
 	name := r.PathValue("guest")
 	if !nameFormat.MatchString(name) {
 		return 0, nil, badRequest("the name %q is none: letters, digits, '.', '_' and '-', at most 64", name)
@@ -38,7 +38,10 @@ func (s *server) createGuest(_ context.Context, r *http.Request) (int, any, erro
 	if err != nil {
 		return 0, nil, err
 	}
-	<-guest.tried
+	select {
+	case <-guest.tried:
+	case <-ctx.Done():
+	}
 	return http.StatusCreated, guest.status(), nil
 }
 

@@ -2,6 +2,7 @@
 // whoever may use its Unix socket, by HTTP and JSON. See ../README.md for a session with curl.
 //
 //	kvm-agent [-dir /run/agent] [-socket DIR/agent.sock] [-level info] [-drain 30s]
+//	          [-patience 10s] [-idle 1m] [-connections 256]
 //
 // In the directory, NAME.runtime is the record of the guest NAME and NAME.qmp its QMP socket. SIGTERM and SIGINT end it:
 // calls that are running are awaited for as long as -drain says, then cancelled.
@@ -26,6 +27,17 @@ type options struct {
 	dir, socket string
 	level       slog.Level
 	drain       time.Duration
+	limits
+}
+
+// limits are what clients may take, so that none of them keeps the others from being served.
+type limits struct {
+	// For sending a request, and for taking each part of its answer. What the request does has its own deadline.
+	patience time.Duration
+	// Between two requests on a connection.
+	idle time.Duration
+	// Half of them may be event streams.
+	connections int
 }
 
 func parseOptions() options {
@@ -34,9 +46,16 @@ func parseOptions() options {
 	flag.StringVar(&chosen.socket, "socket", "", "where to listen (default DIR/agent.sock)")
 	flag.TextVar(&chosen.level, "level", slog.LevelInfo, "log lines of this level and above: debug, info, warn, error")
 	flag.DurationVar(&chosen.drain, "drain", 30*time.Second, "how long to wait for running calls at the end")
+	flag.DurationVar(&chosen.patience, "patience", 10*time.Second, "how long a client may take to send a request, and to read what comes")
+	flag.DurationVar(&chosen.idle, "idle", time.Minute, "how long a connection may stay without a request")
+	flag.IntVar(&chosen.connections, "connections", 256, "how many connections are taken at a time; half of them may be event streams")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "kvm-agent: takes no arguments besides its flags")
+		os.Exit(2)
+	}
+	if chosen.patience <= 0 || chosen.idle <= 0 || chosen.connections < 2 {
+		fmt.Fprintln(os.Stderr, "kvm-agent: -patience and -idle have to be more than nothing, and -connections 2 or more")
 		os.Exit(2)
 	}
 	if chosen.socket == "" {
@@ -57,23 +76,26 @@ func main() {
 func run(chosen options, logger *slog.Logger) error {
 	ending, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	listener, err := listen(chosen.socket)
+	listener, err := listen(chosen.socket, chosen.connections)
 	if err != nil {
 		return err
 	}
+	defer listener.Close()
 	news := newFeed()
 	guests := newRegistry(chosen.dir, logger, chosen.level, news)
 	defer guests.stop()
 	// What is unfinished is settled before anybody is served.
 	if err := guests.start(ending); err != nil {
-		listener.Close()
 		return err
 	}
 	calls, cancelCalls := context.WithCancel(context.Background())
 	defer cancelCalls()
 	server := &http.Server{
-		Handler:           newServer(guests, news, logger),
-		ReadHeaderTimeout: 10 * time.Second,
+		Handler: newServer(guests, news, logger, chosen.limits),
+		// Not for whole requests and answers: calls wait for guests, and event streams do not end.
+		ReadHeaderTimeout: chosen.patience,
+		IdleTimeout:       chosen.idle,
+		MaxHeaderBytes:    64 << 10,
 		BaseContext:       func(net.Listener) context.Context { return calls },
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
@@ -107,19 +129,4 @@ func drain(server *http.Server, limit time.Duration, cancelCalls context.CancelF
 	soon, cancel := context.WithTimeout(context.Background(), lastWord)
 	defer cancel()
 	return server.Shutdown(soon)
-}
-
-// listen makes a socket that only its owner can use, in place of one that nobody listens on any more.
-func listen(path string) (net.Listener, error) {
-	if conn, err := net.Dial("unix", path); err == nil {
-		conn.Close()
-		return nil, fmt.Errorf("%s: another agent listens there", path)
-	} else if errors.Is(err, syscall.ECONNREFUSED) {
-		if err := os.Remove(path); err != nil {
-			return nil, err
-		}
-	}
-	before := syscall.Umask(0o177)
-	defer syscall.Umask(before)
-	return net.Listen("unix", path)
 }

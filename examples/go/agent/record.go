@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"math"
 	"net/http"
 	"os"
@@ -37,7 +38,7 @@ func (s *server) own(handle onRecord) handler {
 		if err != nil {
 			return 0, nil, err
 		}
-		err = guest.hold(func(record *kvmhotplug.Runtime) (err error) {
+		err = guest.hold(ctx, func(record *kvmhotplug.Runtime) (err error) {
 			status, shown, err = handle(ctx, r, record)
 			return err
 		})
@@ -113,7 +114,7 @@ func (s *server) start(_ context.Context, r *http.Request, record *kvmhotplug.Ru
 	if err != nil {
 		return 0, nil, err
 	}
-	said, err := os.OpenFile(filepath.Join(s.guests.dir, guest.name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	said, err := openLog(filepath.Join(s.guests.dir, guest.name+".log"))
 	if err != nil {
 		return 0, nil, err
 	}
@@ -135,4 +136,21 @@ func (s *server) start(_ context.Context, r *http.Request, record *kvmhotplug.Ru
 	}()
 	guest.retry()
 	return http.StatusCreated, map[string]any{"pid": command.Process.Pid, "command": boot.Args}, nil
+}
+
+// openLog opens a file for what QEMU says, and nothing else that may be there by that name.
+func openLog(path string) (*os.File, error) {
+	log, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	info, err := log.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &os.PathError{Op: "open", Path: path, Err: errors.New("this is no file")}
+	}
+	if err != nil {
+		log.Close()
+		return nil, err
+	}
+	return log, nil
 }

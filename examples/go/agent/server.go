@@ -13,14 +13,12 @@ import (
 	"example.org/kvmhotplug"
 )
 
-// Largest body taken.
-const bodyLimit = 256 << 10
-
 // server answers requests. Every handler returns the status and what to show as JSON, or an error.
 type server struct {
 	guests *registry
 	news   *feed
 	logger *slog.Logger
+	limits limits
 }
 
 type handler func(ctx context.Context, r *http.Request) (int, any, error)
@@ -28,8 +26,8 @@ type handler func(ctx context.Context, r *http.Request) (int, any, error)
 // onGuest is a handler that needs a guest that is open.
 type onGuest func(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error)
 
-func newServer(guests *registry, news *feed, logger *slog.Logger) http.Handler {
-	s := &server{guests, news, logger}
+func newServer(guests *registry, news *feed, logger *slog.Logger, limits limits) http.Handler {
+	s := &server{guests, news, logger, limits}
 	mux := http.NewServeMux()
 	for pattern, handle := range map[string]handler{
 		"GET /guests":         s.listGuests,
@@ -81,7 +79,7 @@ func newServer(guests *registry, news *feed, logger *slog.Logger) http.Handler {
 	}
 	mux.HandleFunc("GET /events", s.events)
 	mux.HandleFunc("GET /guests/{guest}/events", s.events)
-	return mux
+	return s.takeWhole(mux)
 }
 
 // answer runs a handler under the request's deadline and writes what it returns.
@@ -94,13 +92,12 @@ func (s *server) answer(handle handler) http.Handler {
 				return 0, nil, err
 			}
 			defer cancel()
-			r.Body = http.MaxBytesReader(w, r.Body, bodyLimit)
 			return handle(ctx, r)
 		}()
 		if err != nil {
 			status, shown = s.failed(w, r, err)
 		}
-		write(w, status, shown)
+		s.write(w, status, shown)
 		s.logger.Info("answers", "method", r.Method, "path", r.URL.Path, "status", status, "took", time.Since(start))
 	})
 }
@@ -116,6 +113,13 @@ func (s *server) failed(w http.ResponseWriter, r *http.Request, err error) (int,
 		s.logger.Error("failed", "method", r.Method, "path", r.URL.Path, "error", err, "left", shown.Left)
 	}
 	return status, map[string]any{"error": shown}
+}
+
+// fail answers with an error.
+func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	status, shown := s.failed(w, r, err)
+	s.write(w, status, shown)
+	s.logger.Info("answers", "method", r.Method, "path", r.URL.Path, "status", status)
 }
 
 func (s *server) open(handle onGuest) handler {
@@ -172,7 +176,7 @@ func read(r *http.Request, into any) error {
 }
 
 // write shows lists with one element a line, so that people and grep can read them.
-func write(w http.ResponseWriter, status int, shown any) {
+func (s *server) write(w http.ResponseWriter, status int, shown any) {
 	text, err := json.Marshal(shown)
 	if err != nil {
 		status, text = http.StatusInternalServerError, []byte(`{"error":{"kind":"host","message":"the answer is no JSON"}}`)
@@ -186,6 +190,7 @@ func write(w http.ResponseWriter, status int, shown any) {
 		text = append(append([]byte("[\n"), bytes.Join(lines, []byte(",\n"))...), "\n]"...)
 	}
 	w.Header().Set("Content-Type", "application/json")
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.limits.patience))
 	w.WriteHeader(status)
 	_, _ = w.Write(append(text, '\n'))
 }
@@ -211,10 +216,9 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 			return err
 		}
 		defer cancel()
-		return s.news.stream(w, r.WithContext(ctx), name)
+		return s.news.stream(w, r.WithContext(ctx), name, s.limits)
 	}()
 	if err != nil {
-		status, shown := s.failed(w, r, err)
-		write(w, status, shown)
+		s.fail(w, r, err)
 	}
 }

@@ -43,6 +43,10 @@ func statusOf(err error) int {
 	if errors.As(err, &closed) {
 		return http.StatusServiceUnavailable
 	}
+	var own *refusal
+	if errors.As(err, &own) {
+		return own.status
+	}
 	known := asError(err)
 	if known.Kind == kvmhotplug.ErrState && known.Errno == syscall.EPERM {
 		// A QMP command that would fool the record.

@@ -163,7 +163,13 @@ func TestMain(m *testing.M) {
 
 func startAgent(t testing.TB, dir string, environment ...string) *agent {
 	t.Helper()
-	command := exec.Command(program, "-dir", dir, "-level", "debug")
+	return startAgentWith(t, dir, nil, environment...)
+}
+
+// startAgentWith takes flags, too.
+func startAgentWith(t testing.TB, dir string, flags []string, environment ...string) *agent {
+	t.Helper()
+	command := exec.Command(program, append([]string{"-dir", dir, "-level", "debug"}, flags...)...)
 	command.Env = append(os.Environ(), environment...)
 	made := &agent{dir: dir, process: start(t, command)}
 	socket := filepath.Join(dir, "agent.sock")
