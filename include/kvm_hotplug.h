@@ -76,6 +76,14 @@
 #define KVM_BOOT_PAUSED 1
 
 /**
+ * Flag of struct kvm_boot_options: the command is only made to be looked at. Nothing is written, neither record nor journal,
+ * and no tap is made; images are opened for reading and closed again. The command names descriptors that it does not have:
+ * kvm_boot_fds() has none, and kvm_boot_inherit() fails. Any record will do, also one from kvm_runtime_read(), and also while
+ * the guest runs or is open.
+ */
+#define KVM_BOOT_PLAN 2
+
+/**
  * Flag of kvm_runtime_check(): the guest is to come from another host by migration, and not to be booted.
  */
 #define KVM_RUNTIME_CHECK_INCOMING 1
@@ -860,6 +868,15 @@ enum kvm_runtime_trouble {
      * The guest cannot be put together: two want one place, there is none left, or an add was interrupted.
      */
     KVM_RUNTIME_TROUBLE_PLACE = 10,
+    /**
+     * The guest runs: somebody listens at a Unix socket at which its command would listen (-qmp, -monitor, -chardev and
+     * others), or has its pid file locked. Another QEMU would take the socket away from the one that runs.
+     */
+    KVM_RUNTIME_TROUBLE_RUNNING = 11,
+    /**
+     * For a boot: another QEMU uses the image, or one of its backing files, in a way that does not go together with this use.
+     */
+    KVM_RUNTIME_TROUBLE_IMAGE_IN_USE = 12,
 };
 
 /**
@@ -1304,13 +1321,19 @@ struct kvm_boot_options {
      */
     uint32_t spare_ports;
     /**
-     * KVM_BOOT_PAUSED or 0.
+     * KVM_BOOT_PAUSED and KVM_BOOT_PLAN, or 0.
      */
     uint32_t flags;
     /**
      * Must be 0.
      */
     uint32_t reserved;
+    /**
+     * Path of the monitor's socket, at which the guest would answer if it ran: if somebody listens there, the call fails with
+     * -EBUSY. For a QEMU that gets its monitor otherwise than by the recorded command, whose own sockets are looked at in any
+     * case. NULL for none.
+     */
+    const char *qmp_path;
 };
 
 /**
@@ -1721,7 +1744,10 @@ int kvm_hotplug_del_many(struct kvm_hotplug *guest,
  * on machine pc, reserved_slots of the record must leave room for them. Nothing in a NIC or disk can add an option to it.
  *
  * With KVM_BOOT_INCOMING_NONE, this is the reboot that changes wait for. The guest must not be running, and no handle may
- * be open with the record. Devices that waited for a reboot are in the command, at addresses chosen as by the hot-plug
+ * be open with the record. A guest that runs is refused, as far as this host shows that it does: the library connects to the
+ * Unix sockets at which the recorded command listens, and to qmp_path, and closes the connections at once; it looks whether
+ * its pid file is locked, and whether another QEMU has one of the images locked. A guest that none of this shows, or that runs
+ * on another host, is not found. Devices that waited for a reboot are in the command, at addresses chosen as by the hot-plug
  * calls; those that were to go are not; a removal that the guest had not granted is done. The runtime file says so before
  * the call returns, and it stays true if QEMU is not started after all: the guest is off, and the next call makes the same
  * command. On q35 the command has a root port for every device that needs one, and for spare_ports more; they are in the
@@ -1738,7 +1764,7 @@ int kvm_hotplug_del_many(struct kvm_hotplug *guest,
  * `ret_boot`: where to put the command; freed with kvm_boot_free(), which closes the descriptors of this process.
  * `reterr`: where to put the error, or NULL.
  *
- * Blocks: on opening images and on disk I/O; and for up to half a second if a NIC's tap has a fixed name that is taken, as
+ * Blocks: on opening images and on disk I/O, not on whoever listens at a socket; and for up to half a second if a NIC's tap has a fixed name that is taken, as
  * the kernel needs some milliseconds to take away the tap of a QEMU since 11 that has just ended (it polls by io_uring).
  * Threads: any.
  *
@@ -1746,7 +1772,7 @@ int kvm_hotplug_del_many(struct kvm_hotplug *guest,
  * - -EFAULT (runtime or ret_boot is NULL), -EBADF (no open handle; incoming_fd is not open), -EINVAL (malformed or
  *   contradicting options; the command has -incoming already, or uses descriptors of the same numbers), -E2BIG (a field is
  *   set that this version does not have);
- * - -EBUSY (a guest handle is open with this record), -EBADFD (the record has no command, or for a boot no file; for a
+ * - -EBUSY (the guest runs, or a handle is open with this record; an image is in use by another QEMU), -EBADFD (the record has no command, or for a boot no file; for a
  *   target: an add was interrupted and not settled, or a device has no address), -EROFS (a boot of a record from
  *   kvm_runtime_read());
  * - -EEXIST (the command has an id of a NIC or disk; a tap of that name exists), -EADDRINUSE (two want one slot), -ENOSPC
@@ -1802,7 +1828,7 @@ const int32_t *kvm_boot_fds(const struct kvm_boot *boot,
  *
  * Blocks: no. Threads: any, also the only one of a child.
  *
- * Returns 0, or -EBADF (no command), -EMFILE or -EBADF (the numbers are above this process's limit, RLIMIT_NOFILE).
+ * Returns 0, or -EBADF (no command), -EBADFD (one with KVM_BOOT_PLAN, only to be looked at), -EMFILE or -EBADF (the numbers are above this process's limit, RLIMIT_NOFILE).
  */
 int kvm_boot_inherit(const struct kvm_boot *boot);
 
@@ -1837,7 +1863,7 @@ int kvm_runtime_plan_boot(const struct kvm_runtime *runtime,
  * Says whether this host can start the guest of a record, before anything is started: images and backing files can be opened
  * in the mode they are needed in, bridges exist, taps can be made, vhost is there, everything has a place. With a monitor
  * also what QEMU knows here: its version, the machine type, the device models. Nothing is changed; images are opened and
- * closed again.
+ * closed again, and so are connections to the sockets at which the command listens, to see whether the guest runs.
  *
  * The monitor is that of any QEMU of the version that is going to be used: the target, once it has been started to wait, or
  * one that was started for this with `-machine none`. The library starts none by itself.

@@ -45,7 +45,7 @@ macro_rules! lines {
 fn rust_and_c_agree_on_the_structs() {
     let mut rust = lines! {
         kvm_boot_options {
-            incoming_address, incoming, incoming_fd, qemu_major, qemu_minor, fd_base, spare_ports, flags, reserved,
+            incoming_address, incoming, incoming_fd, qemu_major, qemu_minor, fd_base, spare_ports, flags, reserved, qmp_path,
         }
         kvm_boot_plan { machine, devices, room, ports, new_ports, reserved }
         kvm_hotplug_batch {

@@ -2,6 +2,7 @@
 
 use std::ffi::{CString, c_char, c_int};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
 
 use super::args::{self, Plain, check_flags, duplicate_fds, optional_str, read_struct, write_struct};
 use super::error::kvm_hotplug_error;
@@ -19,6 +20,12 @@ const MAGIC: u64 = 0x6b76_6d2d_626f_6f31;
 /// Flag of struct kvm_boot_options: QEMU gets -S, so that the guest does not run until the monitor command "cont". A
 /// migration target then also waits for it after the migration.
 pub const KVM_BOOT_PAUSED: u32 = 1;
+
+/// Flag of struct kvm_boot_options: the command is only made to be looked at. Nothing is written, neither record nor journal,
+/// and no tap is made; images are opened for reading and closed again. The command names descriptors that it does not have:
+/// kvm_boot_fds() has none, and kvm_boot_inherit() fails. Any record will do, also one from kvm_runtime_read(), and also while
+/// the guest runs or is open.
+pub const KVM_BOOT_PLAN: u32 = 2;
 
 /// What a started QEMU waits for before it runs the guest.
 #[repr(C)]
@@ -56,10 +63,14 @@ pub struct kvm_boot_options {
     /// Machine q35, boot only: for how many devices, beyond those that it starts with, the running guest shall have root
     /// ports. Ports that an earlier boot left free count. Machine pc has its slots whatever this says.
     pub spare_ports: u32,
-    /// KVM_BOOT_PAUSED or 0.
+    /// KVM_BOOT_PAUSED and KVM_BOOT_PLAN, or 0.
     pub flags: u32,
     /// Must be 0.
     pub reserved: u32,
+    /// Path of the monitor's socket, at which the guest would answer if it ran: if somebody listens there, the call fails with
+    /// -EBUSY. For a QEMU that gets its monitor otherwise than by the recorded command, whose own sockets are looked at in any
+    /// case. NULL for none.
+    pub qmp_path: *const c_char,
 }
 
 // SAFETY: repr(C), pointers and integers only.
@@ -73,13 +84,15 @@ pub struct kvm_boot {
     argv: Vec<*const c_char>,
     numbers: Vec<i32>,
     first: i32,
+    /// Only to be looked at.
+    planned: bool,
     // What the pointers and numbers above are of.
     _texts: Vec<CString>,
     fds: Vec<OwnedFd>,
 }
 
 impl kvm_boot {
-    fn new(command: BootCommand) -> Result<Self> {
+    fn new(command: BootCommand, planned: bool) -> Result<Self> {
         let text = |argument: String| {
             CString::new(argument).map_err(|_| Error::invalid("an argument of the command contains a NUL"))
         };
@@ -88,7 +101,7 @@ impl kvm_boot {
         argv.push(std::ptr::null());
         let numbers = command.fds.iter().map(AsRawFd::as_raw_fd).collect();
         let first = i32::try_from(command.fd_base).map_err(|_| Error::invalid("fd_base is out of range"))?;
-        Ok(Self { magic: MAGIC, argv, numbers, first, _texts: texts, fds: command.fds })
+        Ok(Self { magic: MAGIC, argv, numbers, first, planned, _texts: texts, fds: command.fds })
     }
 
     /// # Safety
@@ -108,7 +121,10 @@ impl kvm_boot {
 /// on machine pc, reserved_slots of the record must leave room for them. Nothing in a NIC or disk can add an option to it.
 ///
 /// With KVM_BOOT_INCOMING_NONE, this is the reboot that changes wait for. The guest must not be running, and no handle may
-/// be open with the record. Devices that waited for a reboot are in the command, at addresses chosen as by the hot-plug
+/// be open with the record. A guest that runs is refused, as far as this host shows that it does: the library connects to the
+/// Unix sockets at which the recorded command listens, and to qmp_path, and closes the connections at once; it looks whether
+/// its pid file is locked, and whether another QEMU has one of the images locked. A guest that none of this shows, or that runs
+/// on another host, is not found. Devices that waited for a reboot are in the command, at addresses chosen as by the hot-plug
 /// calls; those that were to go are not; a removal that the guest had not granted is done. The runtime file says so before
 /// the call returns, and it stays true if QEMU is not started after all: the guest is off, and the next call makes the same
 /// command. On q35 the command has a root port for every device that needs one, and for spare_ports more; they are in the
@@ -125,7 +141,7 @@ impl kvm_boot {
 /// `ret_boot`: where to put the command; freed with kvm_boot_free(), which closes the descriptors of this process.
 /// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: on opening images and on disk I/O; and for up to half a second if a NIC's tap has a fixed name that is taken, as
+/// Blocks: on opening images and on disk I/O, not on whoever listens at a socket; and for up to half a second if a NIC's tap has a fixed name that is taken, as
 /// the kernel needs some milliseconds to take away the tap of a QEMU since 11 that has just ended (it polls by io_uring).
 /// Threads: any.
 ///
@@ -133,7 +149,7 @@ impl kvm_boot {
 /// - -EFAULT (runtime or ret_boot is NULL), -EBADF (no open handle; incoming_fd is not open), -EINVAL (malformed or
 ///   contradicting options; the command has -incoming already, or uses descriptors of the same numbers), -E2BIG (a field is
 ///   set that this version does not have);
-/// - -EBUSY (a guest handle is open with this record), -EBADFD (the record has no command, or for a boot no file; for a
+/// - -EBUSY (the guest runs, or a handle is open with this record; an image is in use by another QEMU), -EBADFD (the record has no command, or for a boot no file; for a
 ///   target: an add was interrupted and not settled, or a device has no address), -EROFS (a boot of a record from
 ///   kvm_runtime_read());
 /// - -EEXIST (the command has an id of a NIC or disk; a tap of that name exists), -EADDRINUSE (two want one slot), -ENOSPC
@@ -160,7 +176,10 @@ pub unsafe extern "C" fn kvm_runtime_boot(
         if ret_boot.is_null() {
             return Err(args::null("ret_boot"));
         }
-        let boot = kvm_boot::new(handle.lock().boot_command(request)?)?;
+        let boot = match request {
+            Wanted::Boot(request) => kvm_boot::new(handle.lock().boot_command(request)?, false)?,
+            Wanted::Plan(request) => kvm_boot::new(handle.lock().plan_command(request)?, true)?,
+        };
         // SAFETY: the caller vouches for the pointer.
         unsafe { ret_boot.write(Box::into_raw(Box::new(boot))) };
         Ok(0)
@@ -169,23 +188,35 @@ pub unsafe extern "C" fn kvm_runtime_boot(
     unsafe { guard::call(reterr, work) }
 }
 
-unsafe fn read_options(options: *const kvm_boot_options, size: usize) -> Result<BootRequest> {
+/// What a command is for.
+enum Wanted {
+    /// To be run.
+    Boot(BootRequest),
+    /// To be looked at.
+    Plan(BootRequest),
+}
+
+unsafe fn read_options(options: *const kvm_boot_options, size: usize) -> Result<Wanted> {
     if options.is_null() {
-        return Ok(BootRequest { fd_base: FIRST_FD, ..BootRequest::default() });
+        return Ok(Wanted::Boot(BootRequest { fd_base: FIRST_FD, ..BootRequest::default() }));
     }
     // SAFETY: the caller vouches for size bytes.
     let options = unsafe { read_struct(options, size, "boot options") }?;
-    check_flags(options.flags, KVM_BOOT_PAUSED, "boot flags")?;
+    check_flags(options.flags, KVM_BOOT_PAUSED | KVM_BOOT_PLAN, "boot flags")?;
     check_reserved(options.reserved, "boot options")?;
     let version = Version { major: options.qemu_major, minor: options.qemu_minor, micro: 0 };
-    Ok(BootRequest {
+    // SAFETY: the caller vouches for the string.
+    let monitor = unsafe { optional_str(options.qmp_path, "qmp_path") }?;
+    let request = BootRequest {
         // SAFETY: the caller vouches for the string.
         incoming: unsafe { read_incoming(&options) }?,
         qemu: (version != Version::default()).then_some(version),
         fd_base: if options.fd_base == 0 { FIRST_FD } else { options.fd_base },
         spare_ports: usize::try_from(options.spare_ports).unwrap_or(usize::MAX),
         paused: options.flags & KVM_BOOT_PAUSED != 0,
-    })
+        monitor: monitor.map(PathBuf::from),
+    };
+    Ok(if options.flags & KVM_BOOT_PLAN == 0 { Wanted::Boot(request) } else { Wanted::Plan(request) })
 }
 
 unsafe fn read_incoming(options: &kvm_boot_options) -> Result<Option<Incoming>> {
@@ -276,7 +307,7 @@ pub unsafe extern "C" fn kvm_boot_fds(boot: *const kvm_boot, ret_count: *mut usi
 ///
 /// Blocks: no. Threads: any, also the only one of a child.
 ///
-/// Returns 0, or -EBADF (no command), -EMFILE or -EBADF (the numbers are above this process's limit, RLIMIT_NOFILE).
+/// Returns 0, or -EBADF (no command), -EBADFD (one with KVM_BOOT_PLAN, only to be looked at), -EMFILE or -EBADF (the numbers are above this process's limit, RLIMIT_NOFILE).
 ///
 /// # Safety
 /// `boot` is NULL or comes from this library and has not been freed.
@@ -285,6 +316,9 @@ pub unsafe extern "C" fn kvm_boot_inherit(boot: *const kvm_boot) -> c_int {
     guard::quiet(-libc::ENOTRECOVERABLE, || {
         // SAFETY: the caller vouches for the handle.
         let Some(boot) = (unsafe { kvm_boot::get(boot) }) else { return -libc::EBADF };
+        if boot.planned {
+            return -libc::EBADFD;
+        }
         // No descriptor has a number that another one is put at: they have all been moved out of the way.
         for (fd, number) in boot.fds.iter().zip(boot.first..) {
             if let Err(errno) = inherit::place(fd.as_fd(), number) {

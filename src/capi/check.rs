@@ -38,6 +38,11 @@ pub enum kvm_runtime_trouble {
     KVM_RUNTIME_TROUBLE_NO_ADDRESS = 9,
     /// The guest cannot be put together: two want one place, there is none left, or an add was interrupted.
     KVM_RUNTIME_TROUBLE_PLACE = 10,
+    /// The guest runs: somebody listens at a Unix socket at which its command would listen (-qmp, -monitor, -chardev and
+    /// others), or has its pid file locked. Another QEMU would take the socket away from the one that runs.
+    KVM_RUNTIME_TROUBLE_RUNNING = 11,
+    /// For a boot: another QEMU uses the image, or one of its backing files, in a way that does not go together with this use.
+    KVM_RUNTIME_TROUBLE_IMAGE_IN_USE = 12,
 }
 
 /// One thing that stands in the way. Strings are UTF-8, end in NUL, and are cut if they are longer.
@@ -71,7 +76,7 @@ impl From<&Problem> for kvm_runtime_problem {
 /// Says whether this host can start the guest of a record, before anything is started: images and backing files can be opened
 /// in the mode they are needed in, bridges exist, taps can be made, vhost is there, everything has a place. With a monitor
 /// also what QEMU knows here: its version, the machine type, the device models. Nothing is changed; images are opened and
-/// closed again.
+/// closed again, and so are connections to the sockets at which the command listens, to see whether the guest runs.
 ///
 /// The monitor is that of any QEMU of the version that is going to be used: the target, once it has been started to wait, or
 /// one that was started for this with `-machine none`. The library starts none by itself.

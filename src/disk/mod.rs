@@ -5,6 +5,7 @@
 //! ```
 
 pub mod image;
+pub mod locks;
 pub mod node;
 pub mod qcow2;
 pub mod source;

@@ -1,6 +1,7 @@
 /* The command that boots a record, by itself: arguments, descriptors and their numbers, plans, and what is refused. */
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -144,6 +145,70 @@ static void plans(void)
     kvm_runtime_free(other);
 }
 
+/* Everything in the directory: names, sizes, times, contents. */
+static char *state_of_directory(void)
+{
+    char command[TEST_PATH + 96], *text = NULL;
+    size_t size = 0;
+    FILE *output;
+
+    snprintf(command, sizeof command, "cd %s && ls -lai --full-time && cat *.runtime*", directory);
+    output = popen(command, "re");
+    CHECK(output != NULL && getdelim(&text, &size, '\0', output) > 0);
+    CHECK_NUMBER(pclose(output), 0);
+    return text;
+}
+
+/* A command to be looked at: nothing is written, opened for it or made, and whose the record is does not matter. */
+static void looked_at(void)
+{
+    static const char record[] =
+        "{\"format\":\"kvm-hotplug-runtime\",\"version\":1,\"command\":[\"qemu\"],\"nics\":[{\"id\":\"lan\","
+        "\"generation\":1,\"mac\":\"52:54:00:00:00:01\",\"queues\":2,\"bridge\":\"khtnobridge\",\"presence\":"
+        "\"add-after-reboot\"},{\"id\":\"old\",\"generation\":2,\"mac\":\"52:54:00:00:00:02\","
+        "\"address\":{\"bus\":\"pci.0\",\"slot\":9}}]}";
+    static const char journal[] =
+        "{\"format\":\"kvm-hotplug-journal\",\"version\":1,\"intents\":[{\"verb\":\"remove\",\"nic\":{\"id\":\"old\","
+        "\"generation\":2,\"mac\":\"52:54:00:00:00:02\",\"address\":{\"bus\":\"pci.0\",\"slot\":9}}}]}";
+    struct kvm_boot_options options = {.flags = KVM_BOOT_PLAN};
+    struct kvm_runtime *owner, *reader = NULL;
+    struct kvm_boot *made = NULL;
+    char path[TEST_PATH], beside[TEST_PATH + 16], *before, *after;
+    const char *const *argv;
+    size_t count = 0, i;
+    int round;
+
+    path_in(path, directory, "looked-at.runtime");
+    snprintf(beside, sizeof beside, "%s.journal", path);
+    file_write(path, record, strlen(record));
+    file_write(beside, journal, strlen(journal));
+    works(kvm_runtime_load(path, &owner, &failure));
+    works(kvm_runtime_read(path, &reader, &failure));
+    before = state_of_directory();
+    for (round = 0; round < 2; round++) {
+        struct kvm_runtime *runtime = round == 0 ? owner : reader;
+
+        works(kvm_runtime_boot(runtime, &options, sizeof options, &made, &failure));
+        argv = kvm_boot_argv(made, &count);
+        CHECK_NUMBER(count, 5);
+        CHECK_TEXT(argv[2], "type=tap,fds=3:4,id=lan");
+        for (i = 0; i < count; i++)
+            CHECK(strstr(argv[i], "id=old") == NULL);
+        kvm_boot_fds(made, &count);
+        CHECK_NUMBER(count, 0);
+        CHECK_NUMBER(kvm_boot_inherit(made), -EBADFD);
+        kvm_boot_free(made);
+    }
+    after = state_of_directory();
+    CHECK_TEXT(after, before);
+    /* Only the real one needs the bridge. */
+    fails(kvm_runtime_boot(owner, NULL, 0, &made, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, "khtnobridge");
+    free(before);
+    free(after);
+    kvm_runtime_free(reader);
+    kvm_runtime_free(owner);
+}
+
 #define refused(errno_, kind, text, ...)                                                                              \
     do {                                                                                                              \
         struct kvm_boot_options options = {__VA_ARGS__};                                                              \
@@ -156,7 +221,9 @@ static void refusals(void)
     struct kvm_runtime *runtime = with_disks("\"qemu\"", 1);
     struct kvm_boot *made = NULL;
     int kind = KVM_HOTPLUG_ERROR_INVALID;
+    char far[200] = "/";
 
+    memset(far + 1, 'x', sizeof far - 2);
     refused(-EINVAL, kind, "unknown flag bits", .flags = 0x100);
     refused(-EINVAL, kind, "reserved", .reserved = 1);
     refused(-EINVAL, kind, "incoming 5 does not exist", .incoming = 5);
@@ -167,6 +234,7 @@ static void refusals(void)
     refused(-EINVAL, kind, "in no host name", .incoming = KVM_BOOT_INCOMING_TCP, .incoming_address = "a,b:1");
     refused(-EINVAL, kind, "must be absolute", .incoming = KVM_BOOT_INCOMING_UNIX, .incoming_address = "a");
     refused(-EINVAL, kind, "at least 3", .fd_base = 1);
+    refused(-EINVAL, kind, "is no path of a socket", .qmp_path = far);
     refused(-EBADFD, KVM_HOTPLUG_ERROR_STATE, "has no address", .incoming = KVM_BOOT_INCOMING_DEFER);
     kvm_runtime_free(runtime);
     runtime = with_disks("", 0);
@@ -207,6 +275,7 @@ int main(void)
     descriptors(5);
     descriptors(200);
     plans();
+    looked_at();
     refusals();
     nothing_is_left();
     return test_end();

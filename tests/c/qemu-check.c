@@ -67,6 +67,47 @@ static void changed(const char *path, const char *qmp, const char *old, const ch
     kvm_runtime_free(runtime);
 }
 
+/* Another QEMU than that of the record has the images: only their locks tell. */
+static void runs_elsewhere(const char *image, const char *base)
+{
+    static const char command[] = "{\"format\":\"kvm-hotplug-runtime\",\"version\":1,\"command\":[\"qemu\"],\"disks\":["
+                                  "{\"id\":\"%s\",\"generation\":1,\"path\":\"%s\",\"format\":\"raw\"%s}]}";
+    static const struct {
+        const char *more, *image_problem, *base_problem;
+    } uses[] = {
+        {"", "12 one", "12 one"},
+        {",\"read_only\":true", "12 one", NULL},
+        {",\"share_rw\":true", "12 one", "12 one"},
+        {",\"share_rw\":true,\"read_only\":true", NULL, NULL},
+    };
+    char other[TEST_PATH], text[1024];
+    struct kvm_runtime *runtime = NULL;
+    struct kvm_boot *boot = NULL;
+    size_t i, which;
+
+    path_in(other, directory, "other.runtime");
+    for (i = 0; i < sizeof uses / sizeof *uses; i++) {
+        for (which = 0; which < 2; which++) {
+            const char *problem = which == 0 ? uses[i].image_problem : uses[i].base_problem;
+
+            snprintf(text, sizeof text, command, "one", which == 0 ? image : base, uses[i].more);
+            file_write(other, text, strlen(text));
+            works(kvm_runtime_load(other, &runtime, &failure));
+            expects(runtime, 0, NULL, problem);
+            /* A boot says so before it changes anything, and a target does not mind: its guest still runs elsewhere. */
+            if (problem != NULL)
+                fails(kvm_runtime_boot(runtime, NULL, 0, &boot, &failure), -EBUSY, KVM_HOTPLUG_ERROR_IMAGE_LOCKED, "one",
+                      "in use by another QEMU");
+            else
+                works(kvm_runtime_boot(runtime, NULL, 0, &boot, &failure));
+            kvm_boot_free(boot);
+            boot = NULL;
+            kvm_runtime_free(runtime);
+            ok(unlink(other));
+        }
+    }
+}
+
 int main(void)
 {
     char image[TEST_PATH], base[TEST_PATH], cow[TEST_PATH], path[96];
@@ -95,7 +136,9 @@ int main(void)
 
     /* While the guest runs here, its tap has the name; a machine type by its short name is not good for migrations. */
     works(kvm_runtime_read(path, &runtime, &failure));
-    expects(runtime, KVM_RUNTIME_CHECK_INCOMING, NULL, "3 lan", "7 ");
+    expects(runtime, KVM_RUNTIME_CHECK_INCOMING, NULL, "3 lan", "7 ", "11 ");
+    expects(runtime, 0, NULL, "3 lan", "11 ", "12 data", "12 top");
+    runs_elsewhere(image, base);
     vm_switch_off(&vm);
     asked = probe();
     expects(runtime, 0, asked->qmp_path, NULL);

@@ -54,7 +54,8 @@ enum status ctl_boot(struct ctl *ctl)
         .incoming = ctl->options.incoming,
         .incoming_address = ctl->options.incoming_address,
         .spare_ports = ctl->options.incoming == KVM_BOOT_INCOMING_NONE ? spare_ports(ctl) : 0,
-        .flags = ctl->options.paused ? KVM_BOOT_PAUSED : 0,
+        .flags = (ctl->options.paused ? KVM_BOOT_PAUSED : 0) | (ctl->options.print ? KVM_BOOT_PLAN : 0),
+        .qmp_path = ctl->options.socket,
     };
     struct kvm_hotplug_error *error = NULL;
     struct kvm_boot *boot = NULL;

@@ -54,7 +54,7 @@ static enum status open_guest(struct ctl *ctl)
 static enum status open_record(struct ctl *ctl)
 {
     const struct options *options = &ctl->options;
-    bool changes = options->cold || (options->command == COMMAND_BOOT && !options->plan);
+    bool changes = options->cold || (options->command == COMMAND_BOOT && !options->plan && !options->print);
     struct kvm_hotplug_error *error = NULL;
     int rc = 0;
 
@@ -67,6 +67,12 @@ static enum status open_record(struct ctl *ctl)
     return rc < 0 ? report_error(ctl, error) : STATUS_DONE;
 }
 
+/* check asks any QEMU, and boot wants to find nobody there. */
+static bool wants_guest(const struct options *options)
+{
+    return options->socket != NULL && options->command != COMMAND_CHECK && options->command != COMMAND_BOOT;
+}
+
 int main(int argc, char **argv)
 {
     struct ctl ctl = {.guest = NULL};
@@ -76,7 +82,7 @@ int main(int argc, char **argv)
     if (parsed != PARSED)
         return parsed == PARSED_HELP && fflush(stdout) == 0 ? STATUS_DONE : STATUS_USAGE;
     ctl.terminal = terminal_look(ctl.options.plain);
-    status = ctl.options.socket != NULL && ctl.options.command != COMMAND_CHECK ? open_guest(&ctl) : open_record(&ctl);
+    status = wants_guest(&ctl.options) ? open_guest(&ctl) : open_record(&ctl);
     if (status == STATUS_DONE)
         status = run(&ctl);
     kvm_hotplug_close(ctl.guest);

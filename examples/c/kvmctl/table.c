@@ -21,7 +21,7 @@ const struct option_info option_table[OPTIONS] = {
     [OPTION_VERBOSE] = {"verbose", NULL, "", "say on stderr what the library does"},
     [OPTION_VERSION] = {"version", NULL, "", "the version of the library"},
     [OPTION_NAME] = {"name", "NAME", "", "the guest's name, for people"},
-    [OPTION_PRINT] = {"print", NULL, "", "only print the command line"},
+    [OPTION_PRINT] = {"print", NULL, "", "only print the command line; nothing is opened for it or changed"},
     [OPTION_PORTS] = {"spare-ports", "N", "", "q35: empty root ports for devices to come (default: 4)"},
     [OPTION_PAUSED] = {"paused", NULL, "", "the guest does not run until it is told so: kvmctl qmp cont"},
     [OPTION_INCOMING] = {"incoming", "FROM", "defer",
@@ -74,11 +74,12 @@ const struct command_info command_table[COMMANDS] = {
                       BIT(OPTION_RUNTIME), ANYWHERE | BIT(OPTION_NAME)},
     [COMMAND_BOOT] = {"boot", "", "", "start the guest that the record describes, in place of this process",
                       "Taps and images are opened and handed to QEMU. Changes that waited for a reboot are made, "
-                      "unless it is to wait for a migration, with --incoming.",
+                      "unless it is to wait for a migration, with --incoming. If the guest runs already, it is left alone: "
+                      "somebody listens at a socket of its command line, or at --socket.",
                       BIT(OPTION_RUNTIME),
-                      ANYWHERE | BIT(OPTION_PRINT) | BIT(OPTION_PORTS) | BIT(OPTION_PAUSED) | BIT(OPTION_INCOMING)},
+                      ANYWHERE | BIT(OPTION_SOCKET) | BIT(OPTION_PRINT) | BIT(OPTION_PORTS) | BIT(OPTION_PAUSED) | BIT(OPTION_INCOMING)},
     [COMMAND_CHECK] = {"check", "", "", "say what keeps this host from starting the guest",
-                       "Images, bridges, taps, vhost and places. With --socket also what QEMU knows here; it is that of any QEMU of "
+                       "Images, bridges, taps, vhost and places, and whether it runs already. With --socket also what QEMU knows here; it is that of any QEMU of "
                        "the version that is going to be used, and never taken from the environment.",
                        BIT(OPTION_RUNTIME), LIVE | BIT(OPTION_MIGRATION)},
     [COMMAND_CONVERT] = {"convert", "native|ganeti FILE", "native ganeti", "write a copy of the record in another format",

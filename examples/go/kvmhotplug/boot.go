@@ -93,6 +93,12 @@ type BootOptions struct {
 	SparePorts int `json:"spare_ports,omitempty"`
 	// Paused gives QEMU -S: the guest does not run until the monitor command "cont".
 	Paused bool `json:"paused,omitempty"`
+	// Plan makes the command only to be looked at: nothing is written, no tap is made, and it has no Files. It does not matter
+	// whether the guest runs.
+	Plan bool `json:"plan,omitempty"`
+	// Monitor is the socket at which the guest would answer if it ran, besides those in the recorded command; empty for
+	// none.
+	Monitor string `json:"monitor,omitempty"`
 }
 
 // Boot is a command that starts a guest, and what it inherits.
@@ -105,7 +111,8 @@ type Boot struct {
 
 // Boot makes the command that starts the guest of the record: its own command line, and every NIC and disk with exactly
 // the ids, addresses and properties that the hot-plug calls give them, images opened and taps made as by those. The
-// guest must not be running, and no guest may be open with the record. Changes that waited for a reboot are made, and the
+// guest must not be running, and no guest may be open with the record: one that answers at a socket of its command, or whose
+// images are in use, is refused with EBUSY. Changes that waited for a reboot are made, and the
 // runtime file says so. For a migration target, the record is one of the source's runtime file, and nothing is changed.
 func (r *Runtime) Boot(options BootOptions) (*Boot, error) {
 	var memory arena
@@ -117,6 +124,7 @@ func (r *Runtime) Boot(options BootOptions) (*Boot, error) {
 		qemu_minor:       memory.number("QEMUMinor", options.QEMUMinor),
 		fd_base:          memory.number("FDBase", options.FDBase),
 		spare_ports:      memory.number("SparePorts", options.SparePorts),
+		qmp_path:         memory.optional("Monitor", options.Monitor),
 	}
 	if options.IncomingFile != nil {
 		descriptors, release := duplicate(&memory, "IncomingFile", options.IncomingFile)
@@ -127,6 +135,9 @@ func (r *Runtime) Boot(options BootOptions) (*Boot, error) {
 	}
 	if options.Paused {
 		request.flags |= C.KVM_BOOT_PAUSED
+	}
+	if options.Plan {
+		request.flags |= C.KVM_BOOT_PLAN
 	}
 	if memory.err != nil {
 		return nil, memory.err

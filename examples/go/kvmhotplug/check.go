@@ -30,6 +30,10 @@ const (
 	TroubleNoAddress Trouble = C.KVM_RUNTIME_TROUBLE_NO_ADDRESS
 	// TroublePlace: the guest cannot be put together: two want one place, there is none left, or an add was interrupted.
 	TroublePlace Trouble = C.KVM_RUNTIME_TROUBLE_PLACE
+	// TroubleRunning: the guest runs, or somebody listens at a socket of its command.
+	TroubleRunning Trouble = C.KVM_RUNTIME_TROUBLE_RUNNING
+	// TroubleImageInUse (boot): another QEMU uses the image.
+	TroubleImageInUse Trouble = C.KVM_RUNTIME_TROUBLE_IMAGE_IN_USE
 )
 
 var troubleNames = map[Trouble]string{
@@ -43,6 +47,8 @@ var troubleNames = map[Trouble]string{
 	TroubleModel:            "model",
 	TroubleNoAddress:        "no-address",
 	TroublePlace:            "place",
+	TroubleRunning:          "running",
+	TroubleImageInUse:       "image-in-use",
 }
 
 // String is a name such as "image".

@@ -11,6 +11,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::base::Base;
+use super::running::{self, Running};
 use crate::deadline::Deadline;
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
@@ -49,6 +50,10 @@ pub enum Trouble {
     NoAddress = 9,
     /// The guest cannot be put together: two want one place, or there is none left.
     Place = 10,
+    /// The guest runs already, or somebody listens where it would.
+    Running = 11,
+    /// Another QEMU uses the image.
+    ImageInUse = 12,
 }
 
 /// One thing that stands in the way.
@@ -86,6 +91,10 @@ impl Runtime {
         for device in &devices {
             check_device(device, migrates, &mut problems);
         }
+        let running = running::find(&record.command, None)?;
+        if let Some(running) = running.filter(|running| !(migrates && is_monitor(running, monitor))) {
+            problems.push(Problem::of_guest(Trouble::Running, running.text()));
+        }
         if migrates && !is_pinned(&base.machine_type) {
             let name = if base.machine_type.is_empty() { "pc (the default)" } else { &base.machine_type };
             let text = format!(
@@ -122,6 +131,12 @@ fn is_pinned(machine_type: &str) -> bool {
         .is_some_and(|end| end.contains('.') && end.starts_with(|c: char| c.is_ascii_digit()))
 }
 
+/// Whether it is the target itself, which has been started to wait, and is asked what it knows.
+fn is_monitor(running: &Running, monitor: Option<&Path>) -> bool {
+    let asked = monitor.and_then(|path| running::find(&[], Some(path)).ok().flatten());
+    asked.is_some_and(|asked| asked.pid.is_some() && asked.pid == running.pid)
+}
+
 fn check_device(device: &Device, migrates: bool, problems: &mut Vec<Problem>) {
     if migrates && device.address.is_none() {
         let text = "has no address; open the guest at the source, so that its place is recorded";
@@ -130,8 +145,12 @@ fn check_device(device: &Device, migrates: bool, problems: &mut Vec<Problem>) {
     match &device.spec {
         Spec::Nic(spec) => check_nic(device, spec, problems),
         Spec::Disk(spec) => {
-            if let Err(error) = disk::image::open(spec) {
-                problems.push(Problem::of(device, Trouble::Image, error));
+            // The images of a guest that migrates are in use where it runs.
+            let used = |image| if migrates { Ok(()) } else { disk::locks::check(&image, spec) };
+            if let Err(error) = disk::image::open(spec).and_then(used) {
+                let in_use = error.kind() == ErrorKind::ImageLocked;
+                let trouble = if in_use { Trouble::ImageInUse } else { Trouble::Image };
+                problems.push(Problem::of(device, trouble, error));
             }
         }
         Spec::Controller(_) => {}

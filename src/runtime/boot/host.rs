@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::disk::{self, Image};
+use crate::disk::{self, DiskSpec, Image};
 use crate::error::Result;
 use crate::ids::MacAddr;
 use crate::net::spec::NicSpec;
@@ -20,10 +20,10 @@ const LINGERING: Duration = Duration::from_millis(500);
 pub(super) enum Backend {
     /// Of a NIC.
     Taps {
-        /// One for each queue.
-        taps: Vec<OwnedFd>,
-        /// One for each queue, or none.
-        vhost: Vec<OwnedFd>,
+        /// One for each queue; none of them in a plan.
+        taps: Vec<Option<OwnedFd>>,
+        /// The same, or nothing for a NIC without vhost.
+        vhost: Vec<Option<OwnedFd>>,
     },
     /// Of a disk.
     Image(Image),
@@ -31,25 +31,49 @@ pub(super) enum Backend {
     None,
 }
 
+/// What the devices are opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be looked at: images are opened for reading, since they say what is below them, and no tap is made.
+    Plan,
+    /// A guest that runs nowhere yet.
+    Boot,
+    /// A guest that still runs elsewhere, with its images open there.
+    Target,
+}
+
 /// The host's devices.
 pub(super) struct Host {
+    purpose: Purpose,
     tun: TunDevice,
     vnet_hdr: bool,
 }
 
 impl Host {
     /// As the record has it for its NICs.
-    pub(super) fn new(record: &Record) -> Self {
+    pub(super) fn new(record: &Record, purpose: Purpose) -> Self {
         let own = record.settle_nic(&NicSpec::new(MacAddr::local([0, 0, 1])), VhostMode::Auto);
-        Self { tun: TunDevice::default(), vnet_hdr: own.is_ok_and(|own| own.vnet_hdr) }
+        Self { purpose, tun: TunDevice::default(), vnet_hdr: own.is_ok_and(|own| own.vnet_hdr) }
     }
 
     /// Opens it; a NIC's settings are told which the new tap is.
     pub(super) fn open(&self, spec: &mut Spec) -> Result<Backend> {
         match spec {
+            Spec::Nic(spec) if self.purpose == Purpose::Plan => Ok(planned(spec)),
             Spec::Nic(spec) => self.open_nic(spec),
-            Spec::Disk(spec) => disk::image::open(spec).map(Backend::Image),
+            Spec::Disk(spec) => self.open_disk(spec).map(Backend::Image),
             Spec::Controller(_) => Ok(Backend::None),
+        }
+    }
+
+    fn open_disk(&self, spec: &DiskSpec) -> Result<Image> {
+        match self.purpose {
+            Purpose::Plan => disk::image::open(&DiskSpec { read_only: true, ..spec.clone() }),
+            Purpose::Target => disk::image::open(spec),
+            Purpose::Boot => {
+                let image = disk::image::open(spec)?;
+                disk::locks::check(&image, spec).map(|()| image)
+            }
         }
     }
 
@@ -66,6 +90,13 @@ impl Host {
         };
         let tap = self.tun.open_within(&wanted, LINGERING)?;
         (spec.ifname, spec.tap_identity) = (Some(tap.name), Some(tap.identity));
-        Ok(Backend::Taps { taps: tap.fds, vhost })
+        let fds = |list: Vec<OwnedFd>| list.into_iter().map(Some).collect();
+        Ok(Backend::Taps { taps: fds(tap.fds), vhost: fds(vhost) })
     }
+}
+
+/// As many as there would be.
+fn planned(spec: &NicSpec) -> Backend {
+    let queues = || (0..spec.queues).map(|_| None);
+    Backend::Taps { taps: queues().collect(), vhost: queues().filter(|_| spec.vhost).collect() }
 }

@@ -14,9 +14,11 @@ mod host;
 mod incoming;
 mod layout;
 mod options;
+mod running;
 mod scsi;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -36,7 +38,7 @@ use crate::ordered;
 use crate::qmp::Version;
 use crate::sys::inherit;
 use base::Base;
-use host::{Backend, Host};
+use host::{Backend, Host, Purpose};
 use options::Object;
 
 /// The first number a descriptor can have in QEMU: behind standard input, output and error.
@@ -55,6 +57,8 @@ pub struct BootRequest {
     pub spare_ports: usize,
     /// The processors wait for `cont`.
     pub paused: bool,
+    /// The monitor's socket, where the guest would answer if it ran, besides those that the command names.
+    pub monitor: Option<PathBuf>,
 }
 
 /// A command with what it inherits.
@@ -110,16 +114,33 @@ impl Runtime {
     /// that were to go are forgotten, and unfinished removals are finished. If this process or QEMU fails after that, the
     /// guest simply is off, and the next command is the same again.
     pub fn boot_command(&mut self, request: BootRequest) -> Result<BootCommand> {
-        let base = self.start(&request)?;
-        let mut next = self.next_record(request.incoming.is_some(), request.spare_ports, &base)?;
-        let (migrates, fd_base) = (request.incoming.is_some(), request.fd_base);
-        let command = Builder::new(&request, &base).build(&mut next, request.incoming)?;
+        self.check_closed()?;
+        let migrates = request.incoming.is_some();
+        if !migrates {
+            self.place()?;
+        }
+        let (base, mut next) = self.start(&request)?;
+        if let Some(running) = running::find(&next.command, request.monitor.as_deref())? {
+            return Err(running.refusal());
+        }
+        let purpose = if migrates { Purpose::Target } else { Purpose::Boot };
+        let host = Host::new(&next, purpose);
+        let command = Builder::new(&request, &base).build(&mut next, request.incoming, &host)?;
         if migrates {
             self.adopt_target(next)?;
         } else {
             self.adopt_boot(next)?;
         }
-        Ok(BootCommand { argv: command.argv, fds: command.fds, fd_base })
+        Ok(command)
+    }
+
+    /// The same command to be looked at: nothing is written, no tap is made, and it has no descriptors, only their numbers. It
+    /// does not matter whether the guest runs, or who has the record.
+    pub fn plan_command(&self, request: BootRequest) -> Result<BootCommand> {
+        let (base, mut next) = self.start(&request)?;
+        let host = Host::new(&next, Purpose::Plan);
+        let command = Builder::new(&request, &base).build(&mut next, request.incoming, &host)?;
+        Ok(BootCommand { fds: Vec::new(), ..command })
     }
 
     /// What the next boot comes to, without opening or changing anything.
@@ -136,15 +157,14 @@ impl Runtime {
         })
     }
 
-    /// Judges the request before anything is opened.
-    fn start(&self, request: &BootRequest) -> Result<Base> {
-        self.check_closed()?;
+    /// Judges the request before anything is opened; answers the record that the started guest will have.
+    fn start(&self, request: &BootRequest) -> Result<(Base, Record)> {
         if request.fd_base < FIRST_FD {
             return Err(Error::invalid(format!("fd_base {}: at least {FIRST_FD}", request.fd_base)));
         }
         let base = Base::read(&self.record().command);
         match &request.incoming {
-            None => drop(self.place()?),
+            None => {}
             Some(_) if base.incoming => {
                 return Err(Error::invalid("the command has -incoming already; leave it to this call"));
             }
@@ -163,7 +183,8 @@ impl Runtime {
             );
             return Err(Error::new(ErrorKind::Conflict, text));
         }
-        Ok(base)
+        let next = self.next_record(request.incoming.is_some(), request.spare_ports, &base)?;
+        Ok((base, next))
     }
 
     /// The record that the started guest will have.
@@ -226,6 +247,8 @@ fn refuse_unsettled(journal: &Journal) -> Result<()> {
 struct Builder<'a> {
     argv: Vec<String>,
     fds: Vec<OwnedFd>,
+    /// The number that the next descriptor gets.
+    next_fd: u32,
     base: &'a Base,
     fd_base: u32,
     qemu: Option<Version>,
@@ -233,16 +256,12 @@ struct Builder<'a> {
     next_fdset: u32,
 }
 
-struct Command {
-    argv: Vec<String>,
-    fds: Vec<OwnedFd>,
-}
-
 impl<'a> Builder<'a> {
     fn new(request: &BootRequest, base: &'a Base) -> Self {
         Self {
             argv: Vec::new(),
             fds: Vec::new(),
+            next_fd: request.fd_base,
             base,
             fd_base: request.fd_base,
             qemu: request.qemu,
@@ -253,28 +272,27 @@ impl<'a> Builder<'a> {
 
     /// The agent's own options come first: QEMU makes their devices first, and those without an address get the same one
     /// as ever.
-    fn build(mut self, record: &mut Record, incoming: Option<Incoming>) -> Result<Command> {
+    fn build(mut self, record: &mut Record, incoming: Option<Incoming>, host: &Host) -> Result<BootCommand> {
         let migrates = incoming.is_some();
         self.argv.clone_from(&record.command);
         if self.paused {
             self.argv.push("-S".to_owned());
         }
         if let Some(incoming) = incoming {
-            let argument = incoming.into_argument(|fd| self.pass(fd))?;
+            let argument = incoming.into_argument(|fd| self.pass(Some(fd)))?;
             self.argv.extend(["-incoming".to_owned(), argument]);
         }
         let there = |presence: Presence| !migrates || presence != Presence::AddAfterReboot;
         self.add_ports(record, there)?;
-        let host = Host::new(record);
         let mut devices: Vec<&mut Device> =
             record.devices.iter_mut().filter(|device| there(device.presence)).collect();
         // A controller comes before its disks.
         ordered::sort_by_key(&mut devices, |device| device.kind() != DeviceKind::Controller);
         for device in devices {
-            self.add_device(device, &host).map_err(|error| error.context(&device.id))?;
+            self.add_device(device, host).map_err(|error| error.context(&device.id))?;
         }
         self.move_aside()?;
-        Ok(Command { argv: self.argv, fds: self.fds })
+        Ok(BootCommand { argv: self.argv, fds: self.fds, fd_base: self.fd_base })
     }
 
     fn add_ports(&mut self, record: &Record, there: impl Fn(Presence) -> bool) -> Result<()> {
@@ -325,7 +343,7 @@ impl<'a> Builder<'a> {
         let set = self.next_fdset;
         self.next_fdset += 1;
         let (format, kind) = (layer.format, layer.kind);
-        let number = self.pass(layer.fd);
+        let number = self.pass(Some(layer.fd));
         let tag = disk::node::fdset_tag(id);
         self.argv.extend(["-add-fd".to_owned(), format!("fd={number},set={set},opaque={tag}")]);
         disk::LayerRef { filename: format!("/dev/fdset/{set}"), format, kind }
@@ -337,19 +355,20 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Has a descriptor inherited; answers the number it has in QEMU.
-    fn pass(&mut self, fd: OwnedFd) -> u32 {
-        self.fds.push(fd);
-        self.fd_base.saturating_add(u32::try_from(self.fds.len() - 1).unwrap_or(u32::MAX))
+    /// Has a descriptor inherited, or one that is left out of a plan; answers the number it has in QEMU.
+    fn pass(&mut self, fd: Option<OwnedFd>) -> u32 {
+        self.fds.extend(fd);
+        let number = self.next_fd;
+        self.next_fd = number.saturating_add(1);
+        number
     }
 
     /// Moves the descriptors out of the range that they will be put into, so that none is overwritten by another.
     fn move_aside(&mut self) -> Result<()> {
-        let count = u32::try_from(self.fds.len()).unwrap_or(u32::MAX);
-        let end = self.fd_base.checked_add(count).filter(|end| i32::try_from(*end).is_ok());
-        let Some(end) = end else {
+        let end = self.next_fd;
+        if i32::try_from(end).is_err() {
             return Err(Error::invalid(format!("fd_base {}: no descriptor has such numbers", self.fd_base)));
-        };
+        }
         if let Some(taken) = self.base.fds.range(self.fd_base..end).next() {
             return Err(Error::invalid(format!(
                 "the command uses fd {taken} itself, and this call numbers its own from {}; choose another fd_base",
