@@ -56,7 +56,7 @@ func TestAnswersAndTheirStatus(t *testing.T) {
 		{400, "POST", "/disks", `{"path":"/a","cache":"some"}`, kvmhotplug.ErrInvalid, "one of"},
 		{413, "POST", "/disks", strings.Repeat(" ", bodyLimit+1), kvmhotplug.ErrInvalid, "larger than"},
 		{400, "POST", "/nics", `{"mac":"52"}`, kvmhotplug.ErrInvalid, "52"},
-		{400, "POST", "/nics?timeout=soon", ``, kvmhotplug.ErrInvalid, "soon"},
+		{400, "POST", "/nics?timeout=soon", `{}`, kvmhotplug.ErrInvalid, "soon"},
 		{400, "DELETE", "/nics/data", ``, kvmhotplug.ErrInvalid, "data is a disk"},
 		{400, "DELETE", "/disks/data?no_wait", ``, kvmhotplug.ErrInvalid, "no_wait"},
 		{400, "GET", "/events?since=now", ``, kvmhotplug.ErrInvalid, "now"},
@@ -80,8 +80,8 @@ func TestAnswersAndTheirStatus(t *testing.T) {
 	}
 	want[failure](t, agent, http.StatusNotFound, "GET", "/guests/nobody/devices", "")
 	want[failure](t, agent, http.StatusNotFound, "GET", "/guests/nobody/events", "")
-	want[failure](t, agent, http.StatusConflict, "PUT", "/guests/web1", "")
-	want[failure](t, agent, http.StatusBadRequest, "PUT", "/guests/.hidden", "")
+	want[failure](t, agent, http.StatusConflict, "PUT", "/guests/web1", "{}")
+	want[failure](t, agent, http.StatusBadRequest, "PUT", "/guests/.hidden", "{}")
 	if got := agent.do(t, "PATCH", guest, ""); got.status != http.StatusMethodNotAllowed {
 		t.Errorf("PATCH: %d", got.status)
 	}

@@ -121,6 +121,10 @@ func (f *feed) stream(w http.ResponseWriter, r *http.Request, guest string, limi
 	if err != nil {
 		return err
 	}
+	if r.Method == http.MethodHead {
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		return nil
+	}
 	if err := f.enter(limits.connections / 2); err != nil {
 		return err
 	}

@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"regexp"
-	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -28,146 +25,6 @@ const (
 
 var nameFormat = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-// registry holds the guests of a directory.
-type registry struct {
-	dir    string
-	logger *slog.Logger
-	level  slog.Level
-	news   *feed
-
-	ending context.Context
-	end    context.CancelFunc
-	done   sync.WaitGroup
-
-	mutex  sync.Mutex
-	guests map[string]*guest
-}
-
-func newRegistry(dir string, logger *slog.Logger, level slog.Level, news *feed) *registry {
-	made := &registry{dir: dir, logger: logger, level: level, news: news, guests: map[string]*guest{}}
-	made.ending, made.end = context.WithCancel(context.Background())
-	return made
-}
-
-// start opens every guest of the directory, and returns when each was tried once: what a dead agent left unfinished is
-// settled then, where QEMU can be asked. The context ends the waiting; the guests stay until stop, for the calls that are
-// still to be answered.
-func (r *registry) start(ctx context.Context) error {
-	if err := r.look(); err != nil {
-		return err
-	}
-	for _, guest := range r.list() {
-		select {
-		case <-guest.tried:
-		case <-ctx.Done():
-		}
-	}
-	r.done.Add(1)
-	go func() {
-		defer r.done.Done()
-		for sleep(r.ending, lookAgain) {
-			if err := r.look(); err != nil {
-				r.logger.Warn("cannot look for runtime files", "error", err)
-			}
-		}
-	}()
-	return nil
-}
-
-// stop closes all guests, after the calls that they are in.
-func (r *registry) stop() {
-	r.end()
-	r.done.Wait()
-}
-
-// look takes in runtime files that are new, and lets go of guests whose file is gone.
-func (r *registry) look() error {
-	entries, err := os.ReadDir(r.dir)
-	if err != nil {
-		return err
-	}
-	there := map[string]bool{}
-	for _, entry := range entries {
-		name, ok := strings.CutSuffix(entry.Name(), recordSuffix)
-		if ok && nameFormat.MatchString(name) && entry.Type().IsRegular() {
-			there[name] = true
-			r.take(name)
-		}
-	}
-	for _, guest := range r.list() {
-		if !there[guest.name] {
-			r.mutex.Lock()
-			delete(r.guests, guest.name)
-			r.mutex.Unlock()
-			guest.leave()
-			r.logger.Info("the runtime file is gone", "guest", guest.name)
-		}
-	}
-	return nil
-}
-
-func (r *registry) take(name string) *guest {
-	r.mutex.Lock()
-	defer r.mutex.Unlock()
-	if known, ok := r.guests[name]; ok {
-		return known
-	}
-	ctx, leave := context.WithCancel(r.ending)
-	made := &guest{
-		name:   name,
-		record: filepath.Join(r.dir, name+recordSuffix),
-		socket: filepath.Join(r.dir, name+socketSuffix),
-		logger: r.logger.With("guest", name),
-		level:  r.level,
-		news:   r.news,
-		leave:  leave,
-		tried:  make(chan struct{}),
-		again:  make(chan struct{}, 1),
-		file:   make(chan struct{}, 1),
-	}
-	r.guests[name] = made
-	r.done.Add(1)
-	go func() {
-		defer r.done.Done()
-		made.supervise(ctx)
-	}()
-	return made
-}
-
-// create makes the record of a new guest.
-func (r *registry) create(name string, config kvmhotplug.Config) (*guest, error) {
-	record, err := kvmhotplug.New(config)
-	if err != nil {
-		return nil, err
-	}
-	err = record.Save(filepath.Join(r.dir, name+recordSuffix))
-	record.Close()
-	if err != nil {
-		return nil, err
-	}
-	return r.take(name), nil
-}
-
-func (r *registry) list() []*guest {
-	r.mutex.Lock()
-	defer r.mutex.Unlock()
-	var all []*guest
-	for _, guest := range r.guests {
-		all = append(all, guest)
-	}
-	slices.SortFunc(all, func(a, b *guest) int { return strings.Compare(a.name, b.name) })
-	return all
-}
-
-func (r *registry) find(name string) (*guest, error) {
-	r.mutex.Lock()
-	defer r.mutex.Unlock()
-	if guest, ok := r.guests[name]; ok {
-		return guest, nil
-	}
-	return nil, &kvmhotplug.Error{Kind: kvmhotplug.ErrNotFound, Errno: syscall.ENOENT, Message: fmt.Sprintf("there is no guest %q", name)}
-}
-
 // guest is one of the directory, whether its QEMU is there or not.
 type guest struct {
 	name, record, socket string
@@ -181,6 +38,8 @@ type guest struct {
 	again chan struct{}
 	// Has one place, for who uses the record's file: the agent itself while it opens the guest, or who changes the record.
 	file chan struct{}
+	// The last QEMU that was started here, if any. Whoever has the file may look at it, and set it.
+	qemu *started
 
 	mutex sync.Mutex
 	live  *kvmhotplug.Guest
@@ -322,9 +181,8 @@ func (g *guest) hold(ctx context.Context, change func(*kvmhotplug.Runtime) error
 		return err
 	}
 	defer g.leaveFile()
-	if _, err := g.open(); err == nil {
-		text := g.name + " runs: change the guest, and its record follows"
-		return &kvmhotplug.Error{Kind: kvmhotplug.ErrConflict, Errno: syscall.EBUSY, Message: text}
+	if err := g.isOff(); err != nil {
+		return err
 	}
 	record, err := kvmhotplug.Load(g.record)
 	if err != nil {
@@ -335,6 +193,23 @@ func (g *guest) hold(ctx context.Context, change func(*kvmhotplug.Runtime) error
 		return err
 	}
 	return change(record)
+}
+
+// isOff is an error for a guest that runs, whether it is open or about to be.
+func (g *guest) isOff() error {
+	var text string
+	switch _, err := g.open(); {
+	case err == nil:
+		text = " runs: change the guest, and its record follows"
+	case g.qemu.runs():
+		text = fmt.Sprintf(" was started and is not open: its QEMU, process %d, runs", g.qemu.pid)
+	case g.answered():
+		g.retry()
+		text = " is not open, but a QEMU answers at " + g.socket + ": try again"
+	default:
+		return nil
+	}
+	return &kvmhotplug.Error{Kind: kvmhotplug.ErrConflict, Errno: syscall.EBUSY, Message: g.name + text}
 }
 
 // follow hands on events until the guest is gone or the agent ends.

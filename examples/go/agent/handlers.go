@@ -61,13 +61,6 @@ func showDevice(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (
 	return http.StatusOK, result.Device, err
 }
 
-// wanted tells whether a flag is in the query: ?plan, ?plan=1, ?plan=true.
-func wanted(r *http.Request, flag string) bool {
-	query := r.URL.Query()
-	value := query.Get(flag)
-	return query.Has(flag) && value != "0" && value != "false"
-}
-
 func planned(plan kvmhotplug.Plan, err error) (int, any, error) {
 	return http.StatusOK, plan, err
 }
@@ -104,14 +97,9 @@ func removeDevice(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest)
 	return statusOfState(result.State, http.StatusOK), result, err
 }
 
-// removing leaves a device of another type alone. What it does not know it refuses, rather than wait where nobody wanted to.
+// removing leaves a device of another type alone.
 func removing(remove func(*kvmhotplug.Guest, context.Context, string) (kvmhotplug.Result, error)) onGuest {
 	return func(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
-		for _, flag := range []string{"plan", "no_wait", "live_only"} {
-			if wanted(r, flag) {
-				return 0, nil, badRequest("%s goes with /devices/%s", flag, r.PathValue("id"))
-			}
-		}
 		result, err := remove(guest, ctx, r.PathValue("id"))
 		return statusOfState(result.State, http.StatusOK), result, err
 	}

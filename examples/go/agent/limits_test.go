@@ -65,7 +65,7 @@ func TestUnfinishedBody(t *testing.T) {
 		method, path, _ := strings.Cut(what, " ")
 		begin(unfinished(method, path))
 	}
-	begin("POST "+guest+"/record/nics HTTP/1.1\r\nHost: agent\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"id\"\r\n")
+	begin("POST " + guest + "/record/nics HTTP/1.1\r\nHost: agent\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"id\"\r\n")
 	want[kvmhotplug.Device](t, agent, http.StatusCreated, "POST", guest+"/record/nics?timeout=5s", `{"id":"lan"}`)
 	want[map[string]any](t, agent, http.StatusOK, "DELETE", guest+"/record/lan?timeout=5s", "")
 	for _, conn := range held {

@@ -13,9 +13,6 @@ func addMany(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int
 	if err := read(r, &batch); err != nil {
 		return 0, nil, err
 	}
-	if wanted(r, "plan") {
-		return 0, nil, badRequest("plan goes with one device, at /nics, /disks and /controllers")
-	}
 	added, err := guest.AddMany(ctx, batch)
 	status := http.StatusCreated
 	for _, device := range added {

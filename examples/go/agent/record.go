@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"math"
 	"net/http"
-	"os"
 	"path/filepath"
-	"syscall"
 
 	"example.org/kvmhotplug"
 )
@@ -101,56 +98,4 @@ func removeRecorded(_ context.Context, r *http.Request, record *kvmhotplug.Runti
 	id := r.PathValue("id")
 	found, err := record.Remove(id)
 	return http.StatusOK, map[string]any{"id": id, "found": found}, err
-}
-
-// start boots the guest, or has a QEMU wait for its migration. QEMU outlives the agent: the record's own command says where
-// its socket is, and the agent opens the guest there like any other.
-func (s *server) start(_ context.Context, r *http.Request, record *kvmhotplug.Runtime) (int, any, error) {
-	var options kvmhotplug.BootOptions
-	if err := read(r, &options); err != nil {
-		return 0, nil, err
-	}
-	guest, err := s.guests.find(r.PathValue("guest"))
-	if err != nil {
-		return 0, nil, err
-	}
-	said, err := openLog(filepath.Join(s.guests.dir, guest.name+".log"))
-	if err != nil {
-		return 0, nil, err
-	}
-	defer said.Close()
-	boot, err := record.Boot(options)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer boot.Close()
-	command := boot.Command()
-	command.Stdout, command.Stderr = said, said
-	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := command.Start(); err != nil {
-		return 0, nil, err
-	}
-	go func() {
-		err := command.Wait()
-		guest.logger.Info("QEMU has ended", "pid", command.Process.Pid, "error", err)
-	}()
-	guest.retry()
-	return http.StatusCreated, map[string]any{"pid": command.Process.Pid, "command": boot.Args}, nil
-}
-
-// openLog opens a file for what QEMU says, and nothing else that may be there by that name.
-func openLog(path string) (*os.File, error) {
-	log, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	info, err := log.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = &os.PathError{Op: "open", Path: path, Err: errors.New("this is no file")}
-	}
-	if err != nil {
-		log.Close()
-		return nil, err
-	}
-	return log, nil
 }

@@ -216,8 +216,17 @@ type reply struct {
 
 func (a *agent) do(t testing.TB, method, path, body string) reply {
 	t.Helper()
+	return a.doWith(t, method, path, body, nil)
+}
+
+// doWith sends a header, too.
+func (a *agent) doWith(t testing.TB, method, path, body string, header http.Header) reply {
+	t.Helper()
 	request, err := http.NewRequest(method, "http://agent"+path, strings.NewReader(body))
 	ok(t, err)
+	for name, values := range header {
+		request.Header[name] = values
+	}
 	response, err := a.client.Do(request)
 	ok(t, err)
 	defer response.Body.Close()
