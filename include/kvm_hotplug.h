@@ -104,6 +104,12 @@
 #define KVM_HOTPLUG_SCSI_ADDRESS 64
 
 /**
+ * Flag of struct kvm_hotplug_disk: if the disk is there already, the files that its image is made of now are recorded in place
+ * of those that were, and its rule for backing files in place of the one that it had; see kvm_runtime_accept_chain().
+ */
+#define KVM_HOTPLUG_ACCEPT_CHAIN 256
+
+/**
  * Timeout of calls that get 0, in milliseconds, except for removals.
  */
 #define KVM_HOTPLUG_DEFAULT_TIMEOUT_MS 5000
@@ -282,6 +288,11 @@ enum kvm_hotplug_failure {
      * EBUSY: the guest is being migrated, or has been, or waits for a migration to come in.
      */
     KVM_HOTPLUG_ERROR_MIGRATING = 25,
+    /**
+     * EPERM, ELOOP: an image, or a file that an image names, is not opened: nobody chose it, it is not what was recorded, or it
+     * is no file with data of its own. See kvm_runtime_set_backing().
+     */
+    KVM_HOTPLUG_ERROR_IMAGE_REFUSED = 26,
 };
 
 /**
@@ -460,7 +471,9 @@ enum kvm_hotplug_format {
     KVM_HOTPLUG_FORMAT_QCOW2 = 1,
     /**
      * Look at the content, also of backing files. Only for images that no guest has ever written as raw: a guest could
-     * make a raw image look like a qcow2 with a backing file of its choice.
+     * make a raw image look like a qcow2 with a backing file of its choice. What it turns out to be is recorded, and not looked
+     * for again. A file with the signature of any other format, such as vmdk, vdi, vhdx, luks or iso9660, is refused, not
+     * taken for raw.
      */
     KVM_HOTPLUG_FORMAT_PROBE = 2,
 };
@@ -751,6 +764,10 @@ enum kvm_hotplug_mismatch {
      * A root port that the boot command made is not there, or is elsewhere.
      */
     KVM_HOTPLUG_MISMATCH_PORT = 17,
+    /**
+     * The files that its image is made of on this host are not those that were recorded, or not to be opened.
+     */
+    KVM_HOTPLUG_MISMATCH_CHAIN = 18,
 };
 
 /**
@@ -1072,7 +1089,7 @@ struct kvm_hotplug_disk {
     uint32_t timeout_ms;
     /**
      * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_READ_ONLY, KVM_HOTPLUG_SHARE_RW,
-     * KVM_HOTPLUG_SCSI_ADDRESS, KVM_HOTPLUG_NO_WAIT.
+     * KVM_HOTPLUG_SCSI_ADDRESS, KVM_HOTPLUG_NO_WAIT, KVM_HOTPLUG_ACCEPT_CHAIN.
      */
     uint32_t flags;
     /**
@@ -1087,6 +1104,18 @@ struct kvm_hotplug_disk {
      * Unit of the target, 0 to 16383, with KVM_HOTPLUG_SCSI_ADDRESS.
      */
     uint32_t lun;
+    /**
+     * With a backing that names files or directories: their absolute paths, backing_count of them.
+     */
+    const char *const *backing_paths;
+    /**
+     * Where the image's backing files may be: one of enum kvm_hotplug_backing.
+     */
+    uint32_t backing;
+    /**
+     * Number of strings in backing_paths, at most 64.
+     */
+    uint32_t backing_count;
 };
 
 /**
@@ -1676,6 +1705,57 @@ extern "C" {
 #endif // __cplusplus
 
 /**
+ * Says where the backing files of all disks of a record may be, but for those that have a rule of their own. It stands in the
+ * record, and counts whenever an image is opened from then on: for kvm_hotplug_add_disk(), kvm_runtime_boot() and all others,
+ * also for disks that are recorded already. Nothing is opened now.
+ *
+ * `runtime`: the record.
+ * `backing`: one of enum kvm_hotplug_backing.
+ * `backing_paths`, `backing_count`: the absolute paths of the files or directories, if it names any; else NULL and 0.
+ * Borrowed for the call.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: on disk I/O. Threads: any.
+ *
+ * Returns 0, or -EFAULT (runtime or a path is NULL), -EBADF (no open handle), -EINVAL (no such value, paths that are not
+ * absolute, none or too many), -EBUSY (a guest handle is open with this record), -EROFS (from kvm_runtime_read()), or the errno
+ * of writing the runtime file.
+ */
+int kvm_runtime_set_backing(struct kvm_runtime *runtime,
+                            uint32_t backing,
+                            const char *const *backing_paths,
+                            uint32_t backing_count,
+                            struct kvm_hotplug_error **reterr);
+
+/**
+ * Records the files that a disk's image is made of now, in place of those that were recorded before: after its chain was
+ * changed on purpose, by `qemu-img rebase` for instance, or its image was replaced. Look at the chain before (`qemu-img info
+ * --backing-chain`): what is accepted is opened from then on. It has to be where the rule for the disk allows it.
+ *
+ * While a guest is open with the record, kvm_hotplug_add_disk() with KVM_HOTPLUG_ACCEPT_CHAIN does the same.
+ *
+ * `runtime`: the record.
+ * `id`: the disk.
+ * `backing`: the rule that the disk has from then on, one of enum kvm_hotplug_backing; KVM_HOTPLUG_BACKING_DEFAULT leaves it the
+ * rule that it has.
+ * `backing_paths`, `backing_count`: as for kvm_runtime_set_backing().
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: on opening the image and on disk I/O. Threads: any. On failure the record is as it was.
+ *
+ * Returns 0, or -EFAULT (runtime, id or a path is NULL), -EBADF (no open handle), -EINVAL (no such value, not a disk), -ENOENT (no
+ * such disk, image or backing file), -EPERM or -ELOOP (kind IMAGE_REFUSED: the rule does not allow a file), -EBUSY (a guest handle
+ * is open with this record), -EROFS (from kvm_runtime_read()), what kvm_hotplug_add_disk() returns for images, or the errno of
+ * writing the runtime file.
+ */
+int kvm_runtime_accept_chain(struct kvm_runtime *runtime,
+                             const char *id,
+                             uint32_t backing,
+                             const char *const *backing_paths,
+                             uint32_t backing_count,
+                             struct kvm_hotplug_error **reterr);
+
+/**
  * Plugs several NICs and disks into the guest as one operation: one journal entry, one write to the monitor, one wait, one
  * replacement of the runtime file; NICs with several queues take one more wait, once for all of them. All of it or nothing:
  * if one device cannot be added, those that could are taken out again. The guest has seen them by then, and is asked to let
@@ -2004,12 +2084,17 @@ int kvm_hotplug_add_controller(struct kvm_hotplug *guest,
  * the mode QEMU will ask for; QEMU gets the descriptors, a block node and a device; the runtime file is replaced. All of
  * it or nothing. QEMU itself opens no file, so it works when QEMU is in a chroot, runs as another user or under seccomp.
  *
+ * The caller chooses the image, and, with enum kvm_hotplug_backing, which backing files it may have; the names in an image choose
+ * nothing. Each file is looked at before it is opened, and all of them are recorded: later calls open these files for this disk,
+ * and refuse it when its image names others. External data files and encryption are refused.
+ *
  * A SCSI disk needs a controller: if the guest has none, a virtio-scsi-pci is plugged in with it, is recorded as a device of
  * its own ("scsi-pci-<slot>"), and stays when the disk goes. If the disk cannot be added, the controller is taken out again.
  *
  * QEMU locks images against use by another QEMU; in a chroot without /dev/null it does not (seen on QEMU 7.2).
  *
- * The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
+ * The call may be repeated: with an id that exists and the same settings it succeeds and does nothing, if its image is still made
+ * of the files that were recorded.
  *
  * `guest`: the handle.
  * `disk`, `disk_size`: the request, and sizeof *disk.
@@ -2024,9 +2109,11 @@ int kvm_hotplug_add_controller(struct kvm_hotplug *guest,
  *   have);
  * - -EINVAL (malformed or contradicting fields, unknown flags, a setting that the model does not have; the path is a
  *   directory or the like; a backing file's format is not recorded; scsi-block over what takes no SCSI commands);
+ * - -EPERM or -ELOOP (kind IMAGE_REFUSED: the image or a backing file is not one to open, or not what was recorded: the message
+ *   names it);
  * - -ENOENT (no such image, backing file or bus), -EACCES, -EROFS or another errno of open;
  * - -EBADMSG (declared as qcow2 and is none, or marked corrupt), -EMSGSIZE (over 16 layers), -EOPNOTSUPP (encrypted or
- *   external data; the pinned bus takes no devices; KVM_HOTPLUG_LIVE_ONLY);
+ *   external data; a format that is neither raw nor qcow2; the pinned bus takes no devices; KVM_HOTPLUG_LIVE_ONLY);
  * - -EEXIST (image or serial used in this guest; the id exists with other settings: the message names the field),
  *   -EBUSY (kind IMAGE_LOCKED: the image is in use by another QEMU);
  * - -ENOSPC (no free slot or SCSI target: counts per bus), -EADDRINUSE (the pinned one is taken);

@@ -60,6 +60,8 @@ pub enum ErrorKind {
     Panic = 24,
     /// The guest is being migrated, or has been: what it has must not change now, or not here.
     Migrating = 25,
+    /// An image, or a file that it names, is not to be opened: it is none, or nobody chose it.
+    ImageRefused = 26,
 }
 
 impl ErrorKind {
@@ -72,7 +74,7 @@ impl ErrorKind {
             Self::NoSlot => libc::ENOSPC,
             Self::AddressTaken => libc::EADDRINUSE,
             Self::NotHotpluggable => libc::EOPNOTSUPP,
-            Self::GuestRefused => libc::EPERM,
+            Self::GuestRefused | Self::ImageRefused => libc::EPERM,
             Self::GuestBusy | Self::MonitorBusy | Self::ImageLocked | Self::Migrating => libc::EBUSY,
             Self::Timeout => libc::ETIMEDOUT,
             Self::Canceled => libc::ECANCELED,
@@ -119,6 +121,7 @@ impl ErrorKind {
             Self::State => "wrong state",
             Self::Panic => "internal error",
             Self::Migrating => "guest migrating",
+            Self::ImageRefused => "image refused",
         }
     }
 }

@@ -4,6 +4,7 @@ use std::ffi::{c_char, c_int};
 use std::num::NonZeroU64;
 
 use super::args::{Plain, check_flags, optional_str, read_struct, required_path, timeout};
+use super::backing::read_rule;
 use super::device::kvm_hotplug_device;
 use super::error::kvm_hotplug_error;
 use super::guard;
@@ -24,6 +25,10 @@ pub const KVM_HOTPLUG_SHARE_RW: u32 = 16;
 /// Flag of struct kvm_hotplug_disk: target and lun are given, also when they are 0; bus names the SCSI bus.
 pub const KVM_HOTPLUG_SCSI_ADDRESS: u32 = 64;
 
+/// Flag of struct kvm_hotplug_disk: if the disk is there already, the files that its image is made of now are recorded in place
+/// of those that were, and its rule for backing files in place of the one that it had; see kvm_runtime_accept_chain().
+pub const KVM_HOTPLUG_ACCEPT_CHAIN: u32 = 256;
+
 /// Format of an image.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +39,9 @@ pub enum kvm_hotplug_format {
     /// must be recorded in the image above it.
     KVM_HOTPLUG_FORMAT_QCOW2 = 1,
     /// Look at the content, also of backing files. Only for images that no guest has ever written as raw: a guest could
-    /// make a raw image look like a qcow2 with a backing file of its choice.
+    /// make a raw image look like a qcow2 with a backing file of its choice. What it turns out to be is recorded, and not looked
+    /// for again. A file with the signature of any other format, such as vmdk, vdi, vhdx, luks or iso9660, is refused, not
+    /// taken for raw.
     KVM_HOTPLUG_FORMAT_PROBE = 2,
 }
 
@@ -135,7 +142,7 @@ pub struct kvm_hotplug_disk {
     /// Milliseconds for all of it; 0 means 5000.
     pub timeout_ms: u32,
     /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_READ_ONLY, KVM_HOTPLUG_SHARE_RW,
-    /// KVM_HOTPLUG_SCSI_ADDRESS, KVM_HOTPLUG_NO_WAIT.
+    /// KVM_HOTPLUG_SCSI_ADDRESS, KVM_HOTPLUG_NO_WAIT, KVM_HOTPLUG_ACCEPT_CHAIN.
     pub flags: u32,
     /// World wide name the guest sees, for "scsi-hd"; 0 for none.
     pub wwn: u64,
@@ -143,6 +150,12 @@ pub struct kvm_hotplug_disk {
     pub target: u32,
     /// Unit of the target, 0 to 16383, with KVM_HOTPLUG_SCSI_ADDRESS.
     pub lun: u32,
+    /// With a backing that names files or directories: their absolute paths, backing_count of them.
+    pub backing_paths: *const *const c_char,
+    /// Where the image's backing files may be: one of enum kvm_hotplug_backing.
+    pub backing: u32,
+    /// Number of strings in backing_paths, at most 64.
+    pub backing_count: u32,
 }
 
 // SAFETY: repr(C), pointers and integers only.
@@ -152,12 +165,17 @@ unsafe impl Plain for kvm_hotplug_disk {}
 /// the mode QEMU will ask for; QEMU gets the descriptors, a block node and a device; the runtime file is replaced. All of
 /// it or nothing. QEMU itself opens no file, so it works when QEMU is in a chroot, runs as another user or under seccomp.
 ///
+/// The caller chooses the image, and, with enum kvm_hotplug_backing, which backing files it may have; the names in an image choose
+/// nothing. Each file is looked at before it is opened, and all of them are recorded: later calls open these files for this disk,
+/// and refuse it when its image names others. External data files and encryption are refused.
+///
 /// A SCSI disk needs a controller: if the guest has none, a virtio-scsi-pci is plugged in with it, is recorded as a device of
 /// its own ("scsi-pci-<slot>"), and stays when the disk goes. If the disk cannot be added, the controller is taken out again.
 ///
 /// QEMU locks images against use by another QEMU; in a chroot without /dev/null it does not (seen on QEMU 7.2).
 ///
-/// The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
+/// The call may be repeated: with an id that exists and the same settings it succeeds and does nothing, if its image is still made
+/// of the files that were recorded.
 ///
 /// `guest`: the handle.
 /// `disk`, `disk_size`: the request, and sizeof *disk.
@@ -172,9 +190,11 @@ unsafe impl Plain for kvm_hotplug_disk {}
 ///   have);
 /// - -EINVAL (malformed or contradicting fields, unknown flags, a setting that the model does not have; the path is a
 ///   directory or the like; a backing file's format is not recorded; scsi-block over what takes no SCSI commands);
+/// - -EPERM or -ELOOP (kind IMAGE_REFUSED: the image or a backing file is not one to open, or not what was recorded: the message
+///   names it);
 /// - -ENOENT (no such image, backing file or bus), -EACCES, -EROFS or another errno of open;
 /// - -EBADMSG (declared as qcow2 and is none, or marked corrupt), -EMSGSIZE (over 16 layers), -EOPNOTSUPP (encrypted or
-///   external data; the pinned bus takes no devices; KVM_HOTPLUG_LIVE_ONLY);
+///   external data; a format that is neither raw nor qcow2; the pinned bus takes no devices; KVM_HOTPLUG_LIVE_ONLY);
 /// - -EEXIST (image or serial used in this guest; the id exists with other settings: the message names the field),
 ///   -EBUSY (kind IMAGE_LOCKED: the image is in use by another QEMU);
 /// - -ENOSPC (no free slot or SCSI target: counts per bus), -EADDRINUSE (the pinned one is taken);
@@ -220,7 +240,8 @@ pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
         | KVM_HOTPLUG_READ_ONLY
         | KVM_HOTPLUG_SHARE_RW
         | KVM_HOTPLUG_SCSI_ADDRESS
-        | KVM_HOTPLUG_NO_WAIT;
+        | KVM_HOTPLUG_NO_WAIT
+        | KVM_HOTPLUG_ACCEPT_CHAIN;
     check_flags(disk.flags, known, "disk flags")?;
     // SAFETY: passed on.
     let path = unsafe { required_path(disk.path, "path") }?;
@@ -243,11 +264,14 @@ pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
     spec.physical_block_size = optional(disk.physical_block_size);
     spec.queues = optional(disk.queues).map(|queues| narrow(queues, "queues")).transpose()?;
     spec.wwn = NonZeroU64::new(disk.wwn);
+    // SAFETY: the caller vouches for the paths.
+    spec.backing = unsafe { read_rule(disk.backing, disk.backing_paths, disk.backing_count) }?;
     if let Some(model) = model {
         spec.model = model.to_owned();
     }
     // SAFETY: passed on.
-    let wish = unsafe { if spec.is_scsi() { scsi_wish(disk)? } else { pci_wish(disk)? } };
+    let mut wish = unsafe { if spec.is_scsi() { scsi_wish(disk)? } else { pci_wish(disk)? } };
+    wish.accept_chain = disk.flags & KVM_HOTPLUG_ACCEPT_CHAIN != 0;
     Ok(DiskRequest { wish, spec, format })
 }
 

@@ -61,6 +61,9 @@ pub enum kvm_hotplug_failure {
     KVM_HOTPLUG_ERROR_PANIC = 24,
     /// EBUSY: the guest is being migrated, or has been, or waits for a migration to come in.
     KVM_HOTPLUG_ERROR_MIGRATING = 25,
+    /// EPERM, ELOOP: an image, or a file that an image names, is not opened: nobody chose it, it is not what was recorded, or it
+    /// is no file with data of its own. See kvm_runtime_set_backing().
+    KVM_HOTPLUG_ERROR_IMAGE_REFUSED = 26,
 }
 
 /// What became of the steps that had been done when a call failed.
@@ -258,7 +261,7 @@ mod tests {
             .into_iter()
             .filter(|(name, _)| !["nothing", "complete", "incomplete"].contains(&name.as_str()))
             .collect();
-        assert_eq!(outside.len(), 25);
+        assert_eq!(outside.len(), 26);
         assert_eq!(outside, inside);
     }
 }

@@ -12,6 +12,7 @@
 #![allow(unsafe_code, non_camel_case_types)]
 
 mod args;
+pub mod backing;
 pub mod batch;
 pub mod boot;
 pub mod check;

@@ -258,5 +258,12 @@ pub(super) unsafe fn wish(id: *const c_char, bus: *const c_char, slot: u32, flag
     };
     let live_only = flags & KVM_HOTPLUG_LIVE_ONLY != 0;
     let no_wait = flags & KVM_HOTPLUG_NO_WAIT != 0;
-    Ok(Wish { id: id.map(DeviceId::parse).transpose()?, address, scsi_bus: None, live_only, no_wait })
+    Ok(Wish {
+        id: id.map(DeviceId::parse).transpose()?,
+        address,
+        scsi_bus: None,
+        live_only,
+        no_wait,
+        accept_chain: false,
+    })
 }

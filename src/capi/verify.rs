@@ -49,6 +49,8 @@ pub enum kvm_hotplug_mismatch {
     KVM_HOTPLUG_MISMATCH_BRIDGE = 16,
     /// A root port that the boot command made is not there, or is elsewhere.
     KVM_HOTPLUG_MISMATCH_PORT = 17,
+    /// The files that its image is made of on this host are not those that were recorded, or not to be opened.
+    KVM_HOTPLUG_MISMATCH_CHAIN = 18,
 }
 
 /// One disagreement between record and guest. Strings are UTF-8, end in NUL, and are cut if they are longer.

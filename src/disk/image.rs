@@ -3,7 +3,11 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use super::qcow2::{self, Backing, Header};
+use super::backing::{self, Named};
+use super::chain::{self, Chain, ChainLayer, Vouched};
+use super::look::Look;
+use super::qcow2::{self, Header};
+use super::rule::BackingRule;
 use super::source::{Identity, Kind, Mode, Source};
 use super::spec::{DiskSpec, Format, FormatRequest, SCSI_PASSTHROUGH};
 use crate::error::{Error, ErrorKind, Result};
@@ -43,31 +47,51 @@ pub struct Image {
     pub size: u64,
     /// Whether the format of a backing image had to be guessed.
     pub probed_backing: bool,
+    /// The same layers as they are recorded.
+    pub chain: Chain,
 }
 
-/// Opens the image of a disk whose format is settled.
+/// Opens the image of a disk that belongs to no record.
 pub fn open(spec: &DiskSpec) -> Result<Image> {
-    Chain { spec, probe_backing: spec.probe_backing }.open(spec.format.into())
+    open_under(spec, &spec.backing.clone().unwrap_or_default())
+}
+
+/// Opens the image of a disk whose format is settled: the chain that was recorded, if one was, and what `rule` allows.
+pub fn open_under(spec: &DiskSpec, rule: &BackingRule) -> Result<Image> {
+    let known = spec.chain.as_ref();
+    Opener { spec, rule, known, probe_backing: spec.probe_backing, boot: chain::this_boot() }
+        .open(spec.format.into())
 }
 
 /// Opens the image of a disk that is asked for now, and writes into `spec` what was found out on the way, so that
 /// [`open`] does the same with the recorded disk later on.
-pub fn resolve(spec: &mut DiskSpec, request: FormatRequest) -> Result<Image> {
+pub fn resolve(spec: &mut DiskSpec, request: FormatRequest, rule: &BackingRule) -> Result<Image> {
     let probe_backing = spec.probe_backing || request == FormatRequest::Probe;
-    let image = Chain { spec, probe_backing }.open(request)?;
+    let image = Opener { spec, rule, known: None, probe_backing, boot: chain::this_boot() }.open(request)?;
     if let Some(top) = image.layers.first() {
         spec.format = top.format;
     }
     spec.probe_backing = image.probed_backing;
+    spec.chain = Some(image.chain.clone());
     Ok(image)
 }
 
-struct Chain<'a> {
+struct Opener<'a> {
     spec: &'a DiskSpec,
+    rule: &'a BackingRule,
+    /// The chain that it has to be.
+    known: Option<&'a Chain>,
     probe_backing: bool,
+    boot: Option<String>,
 }
 
-impl Chain<'_> {
+/// A layer that is to be opened next.
+struct Next {
+    path: PathBuf,
+    request: FormatRequest,
+}
+
+impl Opener<'_> {
     fn open(&self, request: FormatRequest) -> Result<Image> {
         self.spec.validate()?;
         if let Some(uri) = &self.spec.uri {
@@ -75,26 +99,60 @@ impl Chain<'_> {
             return Err(Error::new(ErrorKind::NotHotpluggable, text));
         }
         let mode = Mode { read_only: self.spec.read_only, direct: self.spec.cache.direct() };
-        let (top, header) = open_layer(self.spec.path.clone(), request, mode)?;
-        if self.spec.model == SCSI_PASSTHROUGH {
-            check_passthrough(&top.layer)?;
+        let in_top = |error: Error| error.context(format!("image {:?}", self.spec.path));
+        let path = self.spec.path.clone();
+        let look = self.look(0, &path).map_err(in_top)?;
+        self.check(0, &look, &path, request).map_err(in_top)?;
+        let mut image = Image {
+            layers: Vec::new(),
+            size: 0,
+            probed_backing: false,
+            chain: Chain { boot: self.boot.clone(), layers: Vec::new() },
+        };
+        let opened = open_layer(&look, path, request, mode)?;
+        image.size = opened.header.as_ref().map_or(opened.length, |header| header.size);
+        let mut header = image.add(opened, &look);
+        if let Some(top) = image.layers.first().filter(|_| self.spec.model == SCSI_PASSTHROUGH) {
+            check_passthrough(top)?;
         }
-        let size = header.as_ref().map_or(top.length, |header| header.size);
-        let mut image = Image { layers: vec![top.layer], size, probed_backing: false };
-        let mut next = self.below(&image, header)?;
-        while let Some((path, request)) = next {
-            let (below, header) = open_layer(path, request, Mode { read_only: true, ..mode })
+        while let Some(next) = self.below(&image, header)? {
+            header = self
+                .open_backing(&mut image, &look, next, Mode { read_only: true, ..mode })
                 .map_err(|error| error.context(format!("backing chain of {:?}", self.spec.path)))?;
-            check_loop(&image.layers, &below.layer)?;
-            image.probed_backing |= request == FormatRequest::Probe;
-            image.layers.push(below.layer);
-            next = self.below(&image, header)?;
         }
+        self.known.map_or(Ok(()), |known| known.check_end(image.layers.len())).map_err(in_top)?;
+        self.rule.check_end(image.layers.len()).map_err(in_top)?;
         Ok(image)
     }
 
-    /// Path and format of the image below the last one so far.
-    fn below(&self, image: &Image, header: Option<Header>) -> Result<Option<(PathBuf, FormatRequest)>> {
+    fn open_backing(&self, image: &mut Image, top: &Look, next: Next, mode: Mode) -> Result<Option<Header>> {
+        let Next { path, request } = next;
+        let index = image.layers.len();
+        let in_layer = |error: Error| error.context(format!("image {path:?}"));
+        let look = self.look(index, &path).map_err(in_layer)?;
+        check_loop(&image.layers, &look, &path)?;
+        let vouched = self.check(index, &look, &path, request).map_err(in_layer)?;
+        self.rule.check_layer(index, top, &look, vouched).map_err(in_layer)?;
+        let opened = open_layer(&look, path, request, mode)?;
+        image.probed_backing |= request == FormatRequest::Probe;
+        Ok(image.add(opened, &look))
+    }
+
+    /// Finds a layer without opening it, unless its name alone says that it is not to be.
+    fn look(&self, index: usize, path: &Path) -> Result<Look> {
+        self.known.map_or(Ok(()), |known| known.check_name(index, path))?;
+        Look::at(path)
+    }
+
+    /// Whether what was found is what was recorded, if anything was.
+    fn check(&self, index: usize, look: &Look, path: &Path, request: FormatRequest) -> Result<Vouched> {
+        let Some(known) = self.known else { return Ok(Vouched::ByNobody) };
+        let format = if request == FormatRequest::Raw { Format::Raw } else { Format::Qcow2 };
+        known.check_layer(index, &ChainLayer::of(look, path, format), self.boot.as_deref())
+    }
+
+    /// The image below the last one so far.
+    fn below(&self, image: &Image, header: Option<Header>) -> Result<Option<Next>> {
         let Some(backing) = header.and_then(|header| header.backing) else { return Ok(None) };
         if image.layers.len() >= MAX_LAYERS {
             let message = format!(
@@ -104,21 +162,21 @@ impl Chain<'_> {
             return Err(Error::new(ErrorKind::Limit, message));
         }
         let referring = image.layers.last().map_or(self.spec.path.as_path(), |layer| &layer.path);
-        let resolved =
-            backing_path(referring, &backing).and_then(|path| Ok((path, self.backing_format(&backing)?)));
+        let resolved = backing::resolve(referring, &backing).and_then(|Named { path, format }| {
+            self.rule.check_name(image.layers.len(), &path)?;
+            let request = self.backing_format(image.layers.len(), format)?;
+            Ok(Next { path, request })
+        });
         resolved.map(Some).map_err(|error| {
             error.context(format!("image {referring:?} has the backing file {:?}", backing.name))
         })
     }
 
-    fn backing_format(&self, backing: &Backing) -> Result<FormatRequest> {
-        match backing.format.as_deref() {
-            Some("raw") => Ok(FormatRequest::Raw),
-            Some("qcow2") => Ok(FormatRequest::Qcow2),
-            Some(other) => Err(Error::new(
-                ErrorKind::NotHotpluggable,
-                format!("its format {other:?} is not supported, only raw and qcow2 are"),
-            )),
+    /// What is recorded is not guessed again.
+    fn backing_format(&self, index: usize, named: Option<Format>) -> Result<FormatRequest> {
+        let recorded = || self.known.and_then(|known| known.layers.get(index)).map(|layer| layer.format);
+        match named.or_else(recorded) {
+            Some(format) => Ok(format.into()),
             None if self.probe_backing => Ok(FormatRequest::Probe),
             None => Err(Error::invalid(
                 "its format is not recorded and guessing is unsafe; record it with qemu-img rebase -u -b FILE -F FORMAT, \
@@ -128,27 +186,21 @@ impl Chain<'_> {
     }
 }
 
-/// Resolves the name as QEMU does: relative to the directory of the image that has it.
-fn backing_path(referring: &Path, backing: &Backing) -> Result<PathBuf> {
-    let name = Path::new(&backing.name);
-    let bytes = backing.name.as_encoded_bytes();
-    let first_odd = bytes.iter().find(|byte| matches!(byte, b':' | b'/'));
-    if first_odd == Some(&b':') {
-        return Err(Error::new(
-            ErrorKind::NotHotpluggable,
-            "it goes through a QEMU protocol, only plain files and block devices are supported; \
-             for a file with a colon in its name write ./ before it",
-        ));
+impl Image {
+    fn add(&mut self, opened: Opened, look: &Look) -> Option<Header> {
+        let Opened { layer, header, .. } = opened;
+        self.chain.layers.push(ChainLayer::of(look, &layer.path, layer.format));
+        self.layers.push(layer);
+        header
     }
-    Ok(referring.parent().unwrap_or(Path::new("/")).join(name))
 }
 
-fn check_loop(above: &[Layer], layer: &Layer) -> Result<()> {
-    match above.iter().find(|other| other.identity == layer.identity) {
+fn check_loop(above: &[Layer], look: &Look, path: &Path) -> Result<()> {
+    match above.iter().find(|other| other.identity == look.identity) {
         None => Ok(()),
         Some(other) => Err(Error::invalid(format!(
-            "image {:?}: its backing chain comes back to itself by {:?}",
-            other.path, layer.path
+            "image {:?}: its backing chain comes back to itself by {path:?}",
+            other.path
         ))),
     }
 }
@@ -181,10 +233,11 @@ fn check_passthrough(top: &Layer) -> Result<()> {
 struct Opened {
     layer: Layer,
     length: u64,
+    header: Option<Header>,
 }
 
-fn open_layer(path: PathBuf, request: FormatRequest, mode: Mode) -> Result<(Opened, Option<Header>)> {
-    let opened = Source::open(&path, mode).and_then(|source| {
+fn open_layer(look: &Look, path: PathBuf, request: FormatRequest, mode: Mode) -> Result<Opened> {
+    let opened = Source::open(look, mode).and_then(|source| {
         let header = read_header(&source, request, mode)?;
         Ok((source, header))
     });
@@ -198,7 +251,7 @@ fn open_layer(path: PathBuf, request: FormatRequest, mode: Mode) -> Result<(Open
         direct: mode.direct,
         identity: source.identity,
     };
-    Ok((Opened { layer, length: source.length }, header))
+    Ok(Opened { layer, length: source.length, header })
 }
 
 /// The header of a qcow2 image, none for a raw one. Declared raw means that nothing is read at all.

@@ -1,17 +1,24 @@
 //! Disks: their settings, opening their images with the agent's rights, and the arguments QEMU gets for them.
 //!
 //! ```text
-//! DiskSpec ──image::open──▶ Image (one open file per layer) ──fdset per layer──▶ node::block_node, node::device_args
+//! DiskSpec ──look::Look──▶ chain, rule ──image::open──▶ Image (one open file per layer) ──fdset per layer──▶ node::block_node, node::device_args
 //! ```
 
+mod backing;
+pub mod chain;
+mod filesystem;
 pub mod image;
 pub mod locks;
+pub mod look;
 pub mod node;
 pub mod qcow2;
+pub mod rule;
 pub mod source;
 pub mod spec;
 
+pub use chain::{Chain, ChainLayer};
 pub use image::{Image, Layer};
 pub use node::LayerRef;
+pub use rule::BackingRule;
 pub use source::{Identity, Kind};
 pub use spec::{Aio, Cache, DetectZeroes, Discard, DiskSpec, Format, FormatRequest};

@@ -4,14 +4,16 @@
 //! of the descriptor does. A QEMU in a chroot without /dev/null takes none either: it probes for locks by opening that
 //! file (measured, 7.2), and two such QEMUs write to one image without a word.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use super::look::Look;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Alignment of buffer, offset and length that O_DIRECT accepts everywhere, 4 KiB sectors included.
 const DIRECT_ALIGN: usize = 4096;
@@ -34,7 +36,7 @@ impl Kind {
         }
     }
 
-    fn of(metadata: &Metadata) -> Result<Self> {
+    pub(super) fn of(metadata: &Metadata) -> Result<Self> {
         let kind = metadata.file_type();
         let found = match () {
             () if kind.is_file() => return Ok(Self::File),
@@ -50,7 +52,8 @@ impl Kind {
 }
 
 /// What an open file really is, whatever path led to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Identity {
     /// A regular file.
     File {
@@ -69,6 +72,51 @@ impl Identity {
         let metadata = std::fs::metadata(path)
             .map_err(|source| Error::host(source, format!("stat {}", path.display())))?;
         Ok(identity(Kind::of(&metadata)?, &metadata))
+    }
+}
+
+/// `file 253:1 4711`: device and inode; `device 253:3`. Devices are major and minor number, as in `lsblk`.
+impl std::fmt::Display for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let number = |number| (libc::major(number), libc::minor(number));
+        match *self {
+            Self::File { device, inode } => {
+                let (major, minor) = number(device);
+                write!(f, "file {major}:{minor} {inode}")
+            }
+            Self::Device(device) => {
+                let (major, minor) = number(device);
+                write!(f, "device {major}:{minor}")
+            }
+        }
+    }
+}
+
+impl From<Identity> for String {
+    fn from(identity: Identity) -> Self {
+        identity.to_string()
+    }
+}
+
+impl TryFrom<String> for Identity {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Self, String> {
+        let number = |text: &str| {
+            let (major, minor) = text.split_once(':')?;
+            Some(libc::makedev(major.parse().ok()?, minor.parse().ok()?))
+        };
+        let parts: Vec<&str> = text.split(' ').collect();
+        let identity = match parts.as_slice() {
+            ["file", device, inode] => {
+                number(device).zip(inode.parse().ok()).map(|(device, inode)| Self::File { device, inode })
+            }
+            ["device", device] => number(device).map(Self::Device),
+            _ => None,
+        };
+        identity.ok_or_else(|| {
+            format!("{text:?} is neither \"file MAJOR:MINOR INODE\" nor \"device MAJOR:MINOR\"")
+        })
     }
 }
 
@@ -95,35 +143,46 @@ pub struct Source {
 }
 
 impl Source {
-    /// Opens `path` without ever waiting for it, and refuses what cannot be a disk.
-    pub fn open(path: &Path, mode: Mode) -> Result<Self> {
-        // Looked at before, since the mere opening of some character devices does something.
-        let before = std::fs::metadata(path).map_err(|error| Error::host(error, "open"))?;
-        Kind::of(&before)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(!mode.read_only)
-            .custom_flags(open_flags(mode))
-            .open(path)
-            .map_err(|error| open_error(error, mode))?;
-        // Looked at again, since the path may lead elsewhere by now.
+    /// Opens what was looked at, without ever waiting for it.
+    pub fn open(look: &Look, mode: Mode) -> Result<Self> {
+        let file = look.open(open_flags(mode)).map_err(|error| open_error(error, mode))?;
         let metadata = file.metadata().map_err(|error| Error::host(error, "fstat"))?;
         let kind = Kind::of(&metadata)?;
+        let identity = identity(kind, &metadata);
+        if identity != look.identity {
+            return Err(Error::new(
+                ErrorKind::ImageRefused,
+                "another file came in its place as it was opened",
+            ));
+        }
         make_blocking(&file)?;
         let length = length(&file, kind, &metadata)?;
-        Ok(Self { file, kind, identity: identity(kind, &metadata), length })
+        Ok(Self { file, kind, identity, length })
     }
 
     /// Up to `length` bytes from the start of the file; fewer when it ends before.
     pub fn read_head(&self, length: usize) -> Result<Vec<u8>> {
-        read_head(&self.file, length).map_err(|error| Error::host(error, "read the image header"))
+        read(&self.file, 0, length).map_err(|error| Error::host(error, "read the image header"))
+    }
+
+    /// The last `length` bytes of the file, or all of a shorter one; at most 4 KiB.
+    pub fn read_tail(&self, length: usize) -> Result<Vec<u8>> {
+        let wanted = self.length.saturating_sub(u64::try_from(length).unwrap_or(u64::MAX));
+        let align = u64::try_from(DIRECT_ALIGN).unwrap_or(u64::MAX);
+        let offset = wanted / align * align;
+        let mut tail = read(&self.file, offset, 2 * DIRECT_ALIGN)
+            .map_err(|error| Error::host(error, "read the end of the image"))?;
+        let before = usize::try_from(wanted - offset).unwrap_or(usize::MAX).min(tail.len());
+        tail.drain(..before);
+        Ok(tail)
     }
 }
 
-fn open_flags(mode: Mode) -> i32 {
-    // O_NONBLOCK: should the path have become a fifo, opening it must not hang.
-    let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
-    if mode.direct { flags | libc::O_DIRECT } else { flags }
+fn open_flags(mode: Mode) -> OFlag {
+    let access = if mode.read_only { OFlag::O_RDONLY } else { OFlag::O_RDWR };
+    // O_NONBLOCK: without /proc the path is followed again, and should it have become a fifo, opening it must not hang.
+    let flags = access | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
+    if mode.direct { flags | OFlag::O_DIRECT } else { flags }
 }
 
 fn open_error(error: io::Error, mode: Mode) -> Error {
@@ -146,7 +205,7 @@ fn make_blocking(file: &File) -> Result<()> {
     Ok(())
 }
 
-fn identity(kind: Kind, metadata: &Metadata) -> Identity {
+pub(super) fn identity(kind: Kind, metadata: &Metadata) -> Identity {
     match kind {
         Kind::File => Identity::File { device: metadata.dev(), inode: metadata.ino() },
         Kind::HostDevice => Identity::Device(metadata.rdev()),
@@ -162,9 +221,10 @@ fn length(mut file: &File, kind: Kind, metadata: &Metadata) -> Result<u64> {
     }
 }
 
-/// Reads through the very descriptor QEMU gets: a second one without O_DIRECT would leave its blocks in the page cache,
-/// which goes stale on a device that another host writes to.
-fn read_head(file: &File, length: usize) -> io::Result<Vec<u8>> {
+/// Reads `length` bytes from `offset` on, a multiple of the alignment, or what there is of them; through the very descriptor QEMU
+/// gets: a second one without O_DIRECT would leave its blocks in the page cache, which goes stale on a device that another host
+/// writes to.
+fn read(file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
     let length = length.next_multiple_of(DIRECT_ALIGN);
     let mut buffer = vec![0; length + DIRECT_ALIGN];
     let start = buffer.as_ptr().align_offset(DIRECT_ALIGN);
@@ -172,8 +232,8 @@ fn read_head(file: &File, length: usize) -> io::Result<Vec<u8>> {
     // A read that ends off the alignment met the end of the file; asking on from there is EINVAL on some file systems.
     while filled < length && filled % DIRECT_ALIGN == 0 {
         let window = buffer.get_mut(start + filled..start + length).ok_or(io::ErrorKind::OutOfMemory)?;
-        let offset = u64::try_from(filled).map_err(io::Error::other)?;
-        match file.read_at(window, offset) {
+        let next = offset.saturating_add(u64::try_from(filled).map_err(io::Error::other)?);
+        match file.read_at(window, next) {
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -188,7 +248,6 @@ fn read_head(file: &File, length: usize) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
     use std::os::unix::net::UnixListener;
 
     const RW: Mode = Mode { read_only: false, direct: false };
@@ -197,6 +256,10 @@ mod tests {
     /// A directory whose file system takes O_DIRECT, which /tmp need not.
     fn dir() -> tempfile::TempDir {
         tempfile::tempdir_in("/var/tmp").unwrap()
+    }
+
+    fn open(path: &Path, mode: Mode) -> Result<Source> {
+        Source::open(&Look::at(path)?, mode)
     }
 
     fn flags(source: &Source) -> OFlag {
@@ -210,7 +273,7 @@ mod tests {
         std::fs::write(&path, [7; 5000]).unwrap();
         for read_only in [false, true] {
             for direct in [false, true] {
-                let source = Source::open(&path, Mode { read_only, direct }).unwrap();
+                let source = open(&path, Mode { read_only, direct }).unwrap();
                 let flags = flags(&source);
                 let access = if read_only { OFlag::O_RDONLY } else { OFlag::O_RDWR };
                 assert_eq!(flags & OFlag::O_ACCMODE, access);
@@ -220,12 +283,14 @@ mod tests {
                 assert_eq!((source.kind, source.length), (Kind::File, 5000));
                 assert_eq!(source.read_head(65536).unwrap(), [7; 5000]);
                 assert_eq!(source.read_head(4096).unwrap(), [7; 4096]);
+                assert_eq!(source.read_tail(1024).unwrap(), [7; 1024]);
+                assert_eq!(source.read_tail(4096).unwrap(), [7; 4096]);
             }
         }
     }
 
     fn assert_refused(path: &Path, mode: Mode, kind: ErrorKind, says: &str) {
-        let error = Source::open(path, mode).expect_err(says);
+        let error = open(path, mode).expect_err(says);
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.message().contains(says), "{error} lacks {says:?}");
     }
@@ -249,11 +314,12 @@ mod tests {
     #[test]
     fn advice_fits_the_refusal() {
         let direct = Mode { direct: true, ..RO };
-        assert_refused(Path::new("/proc/version"), direct, ErrorKind::Host, "use cache writeback");
+        let error = open_error(io::Error::from_raw_os_error(libc::EINVAL), direct);
+        assert!(error.message().contains("use cache writeback"), "{error}");
         // A running program cannot be opened for writing, by root neither.
         let program = std::env::current_exe().unwrap();
         assert_refused(&program, RW, ErrorKind::Host, "set read_only");
-        assert!(Source::open(&program, RO).is_ok());
+        assert!(open(&program, RO).is_ok());
         for errno in [libc::EACCES, libc::EPERM, libc::EROFS] {
             let error = || io::Error::from_raw_os_error(errno);
             assert!(open_error(error(), RW).message().contains("set read_only"));
@@ -270,7 +336,7 @@ mod tests {
         std::fs::write(&b, "").unwrap();
         std::os::unix::fs::symlink(&a, &link).unwrap();
         std::fs::hard_link(&a, &hard).unwrap();
-        let identity = |path| Source::open(path, RO).unwrap().identity;
+        let identity = |path| open(path, RO).unwrap().identity;
         assert_eq!(identity(&a), identity(&link));
         assert_eq!(identity(&a), identity(&hard));
         assert_ne!(identity(&a), identity(&b));

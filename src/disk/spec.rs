@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::chain::Chain;
+use super::rule::BackingRule;
 use crate::error::{Error, Result};
 use crate::ids::is_model_name;
 
@@ -175,6 +177,13 @@ pub struct DiskSpec {
     /// [`FormatRequest::Probe`].
     #[serde(default, skip_serializing_if = "is_default")]
     pub probe_backing: bool,
+    /// The files that the image was made of when it was added; nothing else is opened for it. None in records that were written
+    /// before there was any, and of disks that are not opened here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<Chain>,
+    /// Where its backing files may be; none for what the record says of all disks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backing: Option<BackingRule>,
     /// The guest cannot write to the disk.
     #[serde(default, skip_serializing_if = "is_default")]
     pub read_only: bool,
@@ -238,6 +247,8 @@ impl DiskSpec {
             uri: None,
             format,
             probe_backing: false,
+            chain: None,
+            backing: None,
             read_only: false,
             share_rw: false,
             serial: None,
@@ -257,6 +268,8 @@ impl DiskSpec {
     /// Refuses settings that QEMU would refuse, or would quietly turn into something else.
     pub fn validate(&self) -> Result<()> {
         check_path(&self.path)?;
+        self.chain.as_ref().map_or(Ok(()), Chain::check)?;
+        self.backing.as_ref().map_or(Ok(()), BackingRule::validate)?;
         self.serial.as_deref().map_or(Ok(()), check_serial)?;
         if !is_model_name(&self.model) {
             return Err(Error::invalid(format!(
@@ -315,8 +328,8 @@ impl DiskSpec {
         self.model.starts_with("scsi-")
     }
 
-    /// The first setting in which `other` differs. [`DiskSpec::probe_backing`] is not compared: it says how the image
-    /// was read, not what the guest got.
+    /// The first setting in which `other` differs. [`DiskSpec::probe_backing`], the chain and the rule for it are not compared:
+    /// they say how the image is read, not what the guest got.
     pub fn conflict_with(&self, other: &Self) -> Option<&'static str> {
         // Taken apart by name, so that a new field cannot be forgotten here.
         let Self {
@@ -324,6 +337,8 @@ impl DiskSpec {
             uri,
             format,
             probe_backing: _,
+            chain: _,
+            backing: _,
             read_only,
             share_rw,
             serial,
@@ -397,7 +412,7 @@ impl DiskSpec {
     }
 }
 
-fn check_path(path: &Path) -> Result<()> {
+pub(super) fn check_path(path: &Path) -> Result<()> {
     let bad = |why: &str| Err(Error::invalid(format!("disk path {path:?}: {why}")));
     match path.to_str() {
         None => bad("is not UTF-8"),

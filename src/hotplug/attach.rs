@@ -25,6 +25,8 @@ pub struct Wish {
     pub live_only: bool,
     /// Leave QEMU's answers for later; an event says how it went.
     pub no_wait: bool,
+    /// Of a disk that is there already: its image may be made of other files than recorded, which are recorded from then on.
+    pub accept_chain: bool,
 }
 
 /// A device with everything on the host opened, ready to go into the guest.

@@ -11,7 +11,6 @@ use super::disk::{DiskRequest, check_unshared};
 use super::nic::{NicRequest, TapSource, check_unused, free_mac};
 use super::outcome::Outcome;
 use super::unplug::Removal;
-use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::MacAddr;
 use crate::net::vhost;
@@ -41,10 +40,14 @@ pub fn add_disk(runtime: &mut Runtime, request: &DiskRequest) -> Result<Device> 
     let settled = &request.settled(runtime.record())?;
     settled.wish.check(&Spec::Disk(settled.spec.clone()))?;
     if let Some(device) = already(runtime, &request.wish, |spec| settled.differs(spec))? {
+        request.check_chain(&device, runtime.record())?;
+        if request.wish.accept_chain {
+            runtime.accept_chain(device.id.as_str(), request.spec.backing.clone())?;
+        }
         return Ok(device);
     }
     let mut spec = settled.spec.clone();
-    let image = disk::image::resolve(&mut spec, request.format)?;
+    let image = runtime.record().resolve_image(&mut spec, request.format)?;
     runtime.record().check_disk(&spec)?;
     check_unshared(runtime.record().devices.iter().filter(|device| is_staying(device)), &spec, &image)?;
     record(runtime, Spec::Disk(spec), &request.wish)

@@ -29,7 +29,21 @@ impl DiskRequest {
         let Spec::Disk(existing) = spec else { return Some("type") };
         let wanted = DiskSpec { format: existing.format, ..self.spec.clone() };
         let format = (!self.format.accepts(existing.format)).then_some("format");
-        wanted.conflict_with(existing).or(format)
+        let other_rule =
+            !self.wish.accept_chain && wanted.backing.is_some() && wanted.backing != existing.backing;
+        wanted.conflict_with(existing).or(format).or(other_rule.then_some("rule for its backing files"))
+    }
+
+    /// Whoever asks again for a disk that is there is told if its image is made of other files by now.
+    pub(super) fn check_chain(&self, device: &Device, record: &Record) -> Result<()> {
+        let Spec::Disk(spec) = &device.spec else { return Ok(()) };
+        match record.open_image(spec) {
+            Err(error) if error.kind() == ErrorKind::ImageRefused && !self.wish.accept_chain => {
+                Err(error.context(&device.id))
+            }
+            // Whatever else is wrong is no matter of a disk that the guest has already.
+            _ => Ok(()),
+        }
     }
 
     /// The request, with what it leaves open filled in by the record.
@@ -55,7 +69,10 @@ impl Session {
         deadline: &Deadline,
     ) -> Result<Prepared<Attach>> {
         let (spec, image) = match self.prepare_disk(request, deadline)? {
-            Prepared::Answer(outcome) => return Ok(Prepared::Answer(outcome)),
+            Prepared::Answer(outcome) => {
+                self.accept_chain(request)?;
+                return Ok(Prepared::Answer(outcome));
+            }
             Prepared::Later(spec, why) => return Ok(Prepared::Later(spec, why)),
             Prepared::Now(now) => now,
         };
@@ -75,10 +92,11 @@ impl Session {
         settled.wish.check(&Spec::Disk(settled.spec.clone()))?;
         self.ready(deadline)?;
         if let Some(device) = self.already(&request.wish, |spec| settled.differs(spec))? {
+            request.check_chain(&device, self.runtime().record())?;
             return self.answer_existing(device, request.wish.live_only).map(Prepared::Answer);
         }
         let mut spec = settled.spec.clone();
-        let image = disk::image::resolve(&mut spec, request.format)?;
+        let image = self.runtime().record().resolve_image(&mut spec, request.format)?;
         self.runtime().record().check_disk(&spec)?;
         check_unshared(self.runtime().record().devices.iter().chain(&self.upcoming), &spec, &image)?;
         if let Some(why) = self.obstacle(&Spec::Disk(spec.clone()), request.wish.bus()) {
@@ -86,6 +104,15 @@ impl Session {
         }
         self.refuse_while_migrating(deadline)?;
         Ok(Prepared::Now((spec, image)))
+    }
+}
+
+impl Session {
+    fn accept_chain(&mut self, request: &DiskRequest) -> Result<()> {
+        match request.wish.id.as_ref().filter(|_| request.wish.accept_chain) {
+            Some(id) => self.runtime().accept_chain(id.as_str(), request.spec.backing.clone()),
+            None => Ok(()),
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use super::session::Session;
 use super::taps::own_tap;
 use super::transaction::Leftover;
 use crate::deadline::Deadline;
-use crate::disk::{self, DiskSpec, Identity, node};
+use crate::disk::{DiskSpec, Identity, node};
 use crate::error::{Error, Result};
 use crate::ids::DeviceId;
 use crate::log::Level;
@@ -112,8 +112,7 @@ impl Session {
     /// The fdsets of a disk that may have lost what they had.
     fn lost_sets(&mut self, device: &Device, spec: &DiskSpec) -> Vec<u32> {
         let sets = self.fdsets.of(&device.id);
-        let images = disk::image::open(spec).map(|image| image.layers).unwrap_or_default();
-        let images: Vec<Identity> = images.into_iter().map(|layer| layer.identity).collect();
+        let images = self.image_files(spec);
         let qemu = self.monitor().and_then(|monitor| monitor.peer()).map(|pid| format!("/proc/{pid}/fd"));
         let Some(open) = qemu.ok().filter(|open| std::fs::read_dir(open).is_ok()) else {
             return sets.last().copied().into_iter().collect();
@@ -123,6 +122,13 @@ impl Session {
             file.is_ok_and(|identity| images.contains(&identity))
         };
         sets.into_iter().filter(|set| !self.fdsets.numbers(*set).iter().all(is_image)).collect()
+    }
+
+    /// Which files were passed for a disk. Nothing is opened that was not: by now its image may name others.
+    fn image_files(&self, spec: &DiskSpec) -> Vec<Identity> {
+        let chain = spec.chain.clone();
+        let chain = chain.or_else(|| self.runtime().record().open_image(spec).ok().map(|image| image.chain));
+        chain.map(|chain| chain.layers.iter().map(|layer| layer.identity).collect()).unwrap_or_default()
     }
 
     /// Nobody is to take these sets for a disk's, be it another agent.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::session::Session;
 use super::survey;
 use crate::deadline::Deadline;
-use crate::disk::{self, DiskSpec, Format, Kind};
+use crate::disk::{DiskSpec, Format, Kind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ordered;
 use crate::qmp::Command;
@@ -70,7 +70,7 @@ impl Session {
     }
 
     fn sizes(&mut self, device: &Device, spec: &DiskSpec, deadline: &Deadline) -> Result<Sizes> {
-        let image = disk::image::open(spec)?;
+        let image = self.runtime().record().open_image(spec)?;
         let fixed = spec.format == Format::Raw
             && image.layers.first().is_some_and(|layer| layer.kind == Kind::HostDevice);
         Ok(Sizes { seen: self.size_seen(device, deadline)?, real: image.size, fixed })

@@ -10,14 +10,14 @@ use super::session::Session;
 use super::survey::{self, Nodes};
 use crate::deadline::Deadline;
 use crate::disk::{self, DiskSpec};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::ids::Address;
 use crate::net;
 use crate::net::spec::NicSpec;
 use crate::ordered;
 use crate::pci::Placement;
 use crate::qmp::{Command, readable};
-use crate::runtime::{Device, Format, Presence, Spec};
+use crate::runtime::{Device, Format, Presence, Record, Spec};
 use crate::scsi;
 
 /// What record and guest disagree about.
@@ -58,6 +58,8 @@ pub enum Mismatch {
     Bridge = 16,
     /// A root port that the record has is not there, or is elsewhere.
     Port = 17,
+    /// The files that the image is made of on this host are not those that were recorded, or not to be opened.
+    Chain = 18,
 }
 
 /// One disagreement.
@@ -126,6 +128,7 @@ impl Session {
             nodes.entry(name).or_insert(node);
         }
         let live: Vec<Device> = self.live_devices();
+        let record = self.runtime().record().clone();
         let mut differences = Vec::new();
         for device in &live {
             let found = self.real_address(device, deadline)?;
@@ -141,7 +144,7 @@ impl Session {
             }
             self.compare_properties(device, &mut differences, deadline)?;
             match &device.spec {
-                Spec::Disk(spec) => compare_node(device, spec, &nodes, &mut differences),
+                Spec::Disk(spec) => compare_node(device, spec, &record, &nodes, &mut differences),
                 Spec::Nic(spec) => compare_bridge(device, spec, &mut differences),
                 Spec::Controller(_) => {}
             }
@@ -401,7 +404,17 @@ fn expectations(device: &Device, address: &Address) -> Map<String, Value> {
     expected
 }
 
-fn compare_node(device: &Device, spec: &DiskSpec, nodes: &Nodes<'_>, differences: &mut Vec<Difference>) {
+fn compare_node(
+    device: &Device,
+    spec: &DiskSpec,
+    record: &Record,
+    nodes: &Nodes<'_>,
+    differences: &mut Vec<Difference>,
+) {
+    let image = record.open_image(spec);
+    if let Some(error) = image.as_ref().err().filter(|error| error.kind() == ErrorKind::ImageRefused) {
+        differences.push(Difference::new(Mismatch::Chain, &device.id, recorded_files(spec), error));
+    }
     let Some(node) = nodes.get(device.id.as_str()) else {
         differences.push(Difference::new(Mismatch::Backend, &device.id, "a block node", "none"));
         return;
@@ -412,7 +425,7 @@ fn compare_node(device: &Device, spec: &DiskSpec, nodes: &Nodes<'_>, differences
         differences.push(Difference::new(Mismatch::ReadOnly, &device.id, recorded, found));
     }
     let seen = survey::virtual_size(node);
-    let real = disk::image::open(spec).ok().map(|image| image.size);
+    let real = image.ok().map(|image| image.size);
     if let (Some(seen), Some(real)) = (seen, real) {
         // QEMU counts whole sectors.
         if seen.div_ceil(512) != real.div_ceil(512) {
@@ -420,6 +433,12 @@ fn compare_node(device: &Device, spec: &DiskSpec, nodes: &Nodes<'_>, differences
             differences.push(Difference::new(Mismatch::Size, &device.id, recorded, found));
         }
     }
+}
+
+fn recorded_files(spec: &DiskSpec) -> String {
+    let Some(chain) = &spec.chain else { return format!("image {:?}", spec.path) };
+    let files: Vec<String> = chain.layers.iter().map(|layer| format!("{:?}", layer.path)).collect();
+    format!("image of {}", files.join(" over "))
 }
 
 /// Only a bridge that is recorded counts: taps of the caller are where the caller wants them, and one in another network

@@ -3,6 +3,7 @@
 pub mod boot;
 pub mod format;
 pub mod ganeti;
+mod images;
 pub mod journal;
 pub mod lock;
 pub mod native;

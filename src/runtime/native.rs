@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::ports::RootPort;
 use super::record::{DEFAULT_RESERVED, Device, DeviceKind, MAX_DEVICES, Presence, Record, Spec};
 use super::versioned::{self, field, malformed, object, take};
+use crate::disk::BackingRule;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, DeviceId};
 use crate::ordered;
@@ -96,6 +97,9 @@ struct File<'a> {
     /// Most guests have none.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     unheard: &'a BTreeSet<DeviceId>,
+    /// The caller's choice, where it made one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backing: Option<&'a BackingRule>,
     /// Made by the boot command, on machines that need them.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     root_ports: &'a [RootPort],
@@ -121,6 +125,7 @@ pub fn encode(record: &Record) -> Result<Vec<u8>> {
         reserved_slots: record.reserved_slots,
         next_generation: record.next_generation,
         unheard: &record.unheard,
+        backing: record.backing.as_ref(),
         root_ports: &record.ports,
         controllers: of_kind(DeviceKind::Controller),
         nics: of_kind(DeviceKind::Nic),
@@ -147,6 +152,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
         reserved_slots,
         next_generation,
         unheard: ordered::set(elements(&mut file, "unheard", read_id)?),
+        backing: field(&mut file, "backing")?,
         ports: elements(&mut file, "root_ports", RootPort::read)?,
         devices: Vec::new(),
         extra: Map::new(),

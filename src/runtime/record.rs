@@ -9,7 +9,7 @@ use super::boot;
 use super::format::Format;
 use super::ganeti::{self, NicSettings};
 use super::ports::RootPort;
-use crate::disk::DiskSpec;
+use crate::disk::{self, BackingRule, DiskSpec, FormatRequest, Image};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, BusName, DeviceId, MacAddr, SLOTS};
 use crate::net::spec::NicSpec;
@@ -202,6 +202,8 @@ pub struct Record {
     pub next_generation: u64,
     /// Ids of devices that were found to have left before QEMU said so: it may still say it, and of another device by then.
     pub unheard: BTreeSet<DeviceId>,
+    /// Where the backing files of its disks may be, unless a disk says otherwise.
+    pub backing: Option<BackingRule>,
     /// Root ports that the boot command makes.
     pub ports: Vec<RootPort>,
     /// NICs, disks and SCSI controllers.
@@ -221,6 +223,7 @@ impl Record {
             reserved_slots,
             next_generation: 1,
             unheard: BTreeSet::new(),
+            backing: None,
             ports: Vec::new(),
             devices: Vec::new(),
             extra: Map::new(),
@@ -295,6 +298,22 @@ impl Record {
         self.ganeti.as_ref().map_or(Ok(()), |list| list.settle_disk(wanted))
     }
 
+    /// Where the backing files of a disk may be.
+    pub fn backing_rule(&self, spec: &DiskSpec) -> BackingRule {
+        spec.backing.clone().or_else(|| self.backing.clone()).unwrap_or_default()
+    }
+
+    /// Opens the image of a disk that is recorded.
+    pub fn open_image(&self, spec: &DiskSpec) -> Result<Image> {
+        disk::image::open_under(spec, &self.backing_rule(spec))
+    }
+
+    /// Opens the image of a disk that is asked for; see [`disk::image::resolve`].
+    pub fn resolve_image(&self, spec: &mut DiskSpec, format: FormatRequest) -> Result<Image> {
+        let rule = self.backing_rule(spec);
+        disk::image::resolve(spec, format, &rule)
+    }
+
     /// Refuses a disk that the record has no room for.
     pub fn check_disk(&self, spec: &DiskSpec) -> Result<()> {
         self.ganeti.as_ref().map_or(Ok(()), |list| list.check_disk(spec))
@@ -313,6 +332,7 @@ impl Record {
             return bad("the name or command contains a NUL character".into());
         }
         RootPort::check(&self.ports).or_else(bad)?;
+        self.backing.as_ref().map_or(Ok(()), BackingRule::validate)?;
         for (index, device) in self.devices.iter().enumerate() {
             for other in self.devices.iter().take(index) {
                 if other.id == device.id {

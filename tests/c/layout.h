@@ -3,7 +3,7 @@
  * size only; a line that has to change means a new ABI version.
  *
  * A list for macros STRUCT(struct, size) and FIELD(struct, field, offset, size), so it has no include guard. */
-STRUCT(kvm_hotplug_disk, 104)
+STRUCT(kvm_hotplug_disk, 120)
 FIELD(kvm_hotplug_disk, path, 0, 8)
 FIELD(kvm_hotplug_disk, id, 8, 8)
 FIELD(kvm_hotplug_disk, serial, 16, 8)
@@ -24,6 +24,9 @@ FIELD(kvm_hotplug_disk, flags, 84, 4)
 FIELD(kvm_hotplug_disk, wwn, 88, 8)
 FIELD(kvm_hotplug_disk, target, 96, 4)
 FIELD(kvm_hotplug_disk, lun, 100, 4)
+FIELD(kvm_hotplug_disk, backing_paths, 104, 8)
+FIELD(kvm_hotplug_disk, backing, 112, 4)
+FIELD(kvm_hotplug_disk, backing_count, 116, 4)
 
 STRUCT(kvm_hotplug_device, 4608)
 FIELD(kvm_hotplug_device, id, 0, 32)

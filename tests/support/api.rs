@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kvm_hotplug::ErrorKind;
+use kvm_hotplug::disk::BackingRule;
 use serde_json::Value;
 
 /// A way to reach the library.
@@ -116,6 +117,9 @@ pub struct DiskAsk {
     pub share_rw: bool,
     pub boot_index: Option<u32>,
     pub model: Option<String>,
+    /// Where backing files may be; what the record says if not given.
+    pub backing: Option<BackingRule>,
+    pub accept_chain: bool,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -4,9 +4,10 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr::{null, null_mut};
 
+use ::kvm_hotplug::capi::backing::kvm_hotplug_backing;
 use ::kvm_hotplug::capi::batch::*;
 use ::kvm_hotplug::capi::controller::*;
 use ::kvm_hotplug::capi::device::{
@@ -33,6 +34,7 @@ use ::kvm_hotplug::capi::runtime::*;
 use ::kvm_hotplug::capi::slots::{
     kvm_hotplug_slot, kvm_hotplug_slot_map, kvm_hotplug_slot_state as SlotState,
 };
+use ::kvm_hotplug::disk::BackingRule;
 
 use serde_json::Value;
 
@@ -93,13 +95,19 @@ fn field(array: &[c_char]) -> Option<String> {
 
 /// Strings of a request, which live as long as it is used.
 #[derive(Default)]
-struct Strings(Vec<CString>);
+struct Strings(Vec<CString>, Vec<Vec<*const c_char>>);
 
 impl Strings {
     fn keep(&mut self, text: Option<impl AsRef<[u8]>>) -> *const c_char {
         let Some(text) = text else { return null() };
         self.0.push(CString::new(text.as_ref()).unwrap());
         self.0.last().unwrap().as_ptr()
+    }
+
+    fn keep_all(&mut self, paths: &[PathBuf]) -> *const *const c_char {
+        let pointers = paths.iter().map(|path| self.keep(Some(path.as_os_str().as_bytes()))).collect();
+        self.1.push(pointers);
+        self.1.last().map_or(null(), |pointers| if paths.is_empty() { null() } else { pointers.as_ptr() })
     }
 }
 
@@ -603,7 +611,20 @@ fn disk_struct(disk: &DiskAsk, strings: &mut Strings) -> kvm_hotplug_disk {
     let scsi = disk.model.as_deref().is_some_and(|model| model.starts_with("scsi-"));
     let number = disk.place.address.as_ref().map_or(0, |(_, number)| u32::from(*number));
     let pinned = if scsi && disk.place.address.is_some() { KVM_HOTPLUG_SCSI_ADDRESS } else { 0 };
+    let accept_chain = if disk.accept_chain { KVM_HOTPLUG_ACCEPT_CHAIN } else { 0 };
+    let (backing, paths) = match &disk.backing {
+        None => (kvm_hotplug_backing::KVM_HOTPLUG_BACKING_DEFAULT, &[][..]),
+        Some(BackingRule::OwnDirectory) => (kvm_hotplug_backing::KVM_HOTPLUG_BACKING_OWN_DIRECTORY, &[][..]),
+        Some(BackingRule::Forbidden) => (kvm_hotplug_backing::KVM_HOTPLUG_BACKING_FORBIDDEN, &[][..]),
+        Some(BackingRule::Files(paths)) => (kvm_hotplug_backing::KVM_HOTPLUG_BACKING_FILES, &paths[..]),
+        Some(BackingRule::Directories(paths)) => {
+            (kvm_hotplug_backing::KVM_HOTPLUG_BACKING_DIRECTORIES, &paths[..])
+        }
+    };
     kvm_hotplug_disk {
+        backing: backing as u32,
+        backing_count: paths.len().try_into().unwrap(),
+        backing_paths: strings.keep_all(paths),
         path: strings.keep(Some(disk.path.as_os_str().as_bytes())),
         id: strings.keep(disk.place.id.as_ref()),
         serial: strings.keep(disk.serial.as_ref()),
@@ -614,7 +635,7 @@ fn disk_struct(disk: &DiskAsk, strings: &mut Strings) -> kvm_hotplug_disk {
         target: if scsi { number } else { 0 },
         boot_index: disk.boot_index.unwrap_or(0),
         timeout_ms: milliseconds(disk.place.timeout_ms),
-        flags: flags(&disk.place, disk.boot_index) | read_only | share_rw | pinned,
+        flags: flags(&disk.place, disk.boot_index) | read_only | share_rw | pinned | accept_chain,
         ..zeroed()
     }
 }

@@ -225,6 +225,7 @@ fn wish(place: &Place, scsi: bool) -> Result<Wish, Failure> {
         scsi_bus: place.scsi_bus.as_deref().map(BusName::parse).transpose()?,
         live_only: place.live_only,
         no_wait: place.no_wait,
+        accept_chain: false,
     })
 }
 
@@ -351,5 +352,7 @@ fn disk_request(disk: &DiskAsk) -> Result<DiskRequest, Failure> {
         Some("qcow2") => FormatRequest::Qcow2,
         Some(other) => panic!("format {other}"),
     };
-    Ok(DiskRequest { wish: wish(&disk.place, spec.is_scsi())?, spec, format })
+    spec.backing = disk.backing.clone();
+    let wish = Wish { accept_chain: disk.accept_chain, ..wish(&disk.place, spec.is_scsi())? };
+    Ok(DiskRequest { wish, spec, format })
 }

@@ -88,7 +88,9 @@ fn same(a: &Picture, b: &Picture) -> bool {
             }
         }
         for disk in value["disks"].as_array_mut().unwrap() {
-            disk.as_object_mut().unwrap().remove("path");
+            for name in ["path", "chain"] {
+                disk.as_object_mut().unwrap().remove(name);
+            }
         }
         value
     };

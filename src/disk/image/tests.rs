@@ -84,12 +84,12 @@ fn format_is_believed_not_guessed() {
     for (name, format, size) in [("a.qcow2", Format::Qcow2, 4 << 20), ("a.img", Format::Raw, 1 << 20)] {
         let wrong = if format == Format::Raw { Format::Qcow2 } else { Format::Raw };
         let mut spec = dir.spec(name, wrong);
-        let image = resolve(&mut spec, FormatRequest::Probe).unwrap();
+        let image = resolve(&mut spec, FormatRequest::Probe, &BackingRule::OwnDirectory).unwrap();
         assert_eq!((spec.format, spec.probe_backing, image.size), (format, false, size));
     }
     std::fs::write(dir.path("empty"), "").unwrap();
     let mut spec = dir.spec("empty", Format::Raw);
-    assert_eq!(resolve(&mut spec, FormatRequest::Probe).unwrap().size, 0);
+    assert_eq!(resolve(&mut spec, FormatRequest::Probe, &BackingRule::OwnDirectory).unwrap().size, 0);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn unrecorded_backing_format_needs_consent() {
     dir.forget_backing_format("top.qcow2");
     let mut spec = dir.spec("top.qcow2", Format::Qcow2);
     assert_refused(open(&spec), ErrorKind::Invalid, "format is not recorded");
-    let image = resolve(&mut spec, FormatRequest::Probe).unwrap();
+    let image = resolve(&mut spec, FormatRequest::Probe, &BackingRule::OwnDirectory).unwrap();
     assert_eq!(image.layers[1].format, Format::Raw);
     assert!(spec.probe_backing);
     assert!(open(&spec).is_ok(), "the recorded disk opens as it did the first time");
@@ -110,11 +110,26 @@ fn unrecorded_backing_format_needs_consent() {
 fn backing_names_that_are_no_files() {
     let dir = Dir::new();
     dir.qemu_img("create -q -f qcow2 top.qcow2 1M");
-    for name in
-        ["nbd://host/x", "rbd:pool/x", "json:{\"driver\":\"file\",\"filename\":\"/etc/shadow\"}", "file:x"]
-    {
+    for (name, kind, says) in [
+        ("nbd://host/x", ErrorKind::NotHotpluggable, "protocol"),
+        ("rbd:pool/x", ErrorKind::NotHotpluggable, "protocol"),
+        ("file:x", ErrorKind::NotHotpluggable, "protocol"),
+        ("json:{\"driver\":\"nbd\",\"host\":\"h\"}", ErrorKind::NotHotpluggable, "\"host\""),
+        // A plain file, which QEMU would take, but none of the image's.
+        (
+            "json:{\"driver\":\"file\",\"filename\":\"/etc/shadow\"}",
+            ErrorKind::ImageRefused,
+            "\"/etc/shadow\"",
+        ),
+    ] {
         dir.qemu_img(&format!("rebase -u -F raw -b {name} top.qcow2"));
-        assert_refused(open(&dir.spec("top.qcow2", Format::Qcow2)), ErrorKind::NotHotpluggable, "protocol");
+        assert_refused(open(&dir.spec("top.qcow2", Format::Qcow2)), kind, says);
+    }
+    std::fs::write(dir.path("plain"), "").unwrap();
+    let json = format!("json:{{\"driver\":\"raw\",\"file.filename\":{:?}}}", dir.path("plain"));
+    for name in [json, format!("file:{}", dir.path("plain").display())] {
+        dir.qemu_img(&format!("rebase -u -F raw -b {name} top.qcow2"));
+        assert_eq!(open(&dir.spec("top.qcow2", Format::Qcow2)).unwrap().layers[1].path, dir.path("plain"));
     }
     std::fs::write(dir.path("a:b"), "").unwrap();
     dir.qemu_img("rebase -u -F raw -b ./a:b top.qcow2");
@@ -192,7 +207,11 @@ fn only_a_scsi_device_is_handed_through() {
     spec.model = SCSI_PASSTHROUGH.to_owned();
     assert_refused(open(&spec), ErrorKind::Invalid, "it is a regular file; scsi-block needs a SCSI device");
     spec.path = dir.path("b.qcow2");
-    assert_refused(resolve(&mut spec, FormatRequest::Probe), ErrorKind::Invalid, "it is a qcow2 image");
+    assert_refused(
+        resolve(&mut spec, FormatRequest::Probe, &BackingRule::OwnDirectory),
+        ErrorKind::Invalid,
+        "it is a qcow2 image",
+    );
     // A layer over a device of another kind: /dev/null takes no SCSI commands either.
     let layer = Layer {
         fd: std::fs::File::open("/dev/null").unwrap().into(),
@@ -215,3 +234,4 @@ fn nothing_is_locked() {
     let _image = open(&dir.spec("a.qcow2", Format::Qcow2)).unwrap();
     dir.qemu_img("resize -q a.qcow2 2M");
 }
+mod hostile;

@@ -104,6 +104,11 @@ fn every_other_setting() -> DiskSpec {
         uri: Some("rbd:rbd/b".into()),
         format: Format::Qcow2,
         probe_backing: true,
+        chain: serde_json::from_value(serde_json::json!({
+            "boot": "b", "layers": [{"path": "/b", "format": "qcow2", "identity": "file 8:1 7"}],
+        }))
+        .unwrap(),
+        backing: Some(BackingRule::Forbidden),
         read_only: true,
         share_rw: true,
         serial: Some("s".into()),
@@ -134,12 +139,13 @@ fn record_round_trips() {
 fn conflicts_name_the_setting() {
     let base = serde_json::to_value(spec()).unwrap();
     let other = serde_json::to_value(every_other_setting()).unwrap();
-    assert_eq!(other.as_object().unwrap().len(), 17, "a new setting belongs into this test");
+    assert_eq!(other.as_object().unwrap().len(), 19, "a new setting belongs into this test");
     for (name, value) in other.as_object().unwrap() {
         let mut changed = base.clone();
         changed[name] = value.clone();
         let changed: DiskSpec = serde_json::from_value(changed).unwrap();
-        let expected = (name != "probe_backing").then_some(name.as_str());
+        let expected =
+            (!["probe_backing", "chain", "backing"].contains(&name.as_str())).then_some(name.as_str());
         assert_eq!(changed.conflict_with(&spec()), expected);
     }
     assert_eq!(spec().conflict_with(&spec()), None);

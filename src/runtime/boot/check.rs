@@ -24,7 +24,7 @@ use crate::ordered;
 use crate::qmp::{Command, Monitor, OLDEST_QEMU, Version};
 use crate::runtime::Runtime;
 use crate::runtime::ports::MODEL as PORT_MODEL;
-use crate::runtime::record::{Device, Presence, Spec};
+use crate::runtime::record::{Device, Presence, Record, Spec};
 
 /// What stands in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl Runtime {
         let there = |device: &&Device| !migrates || device.presence != Presence::AddAfterReboot;
         let devices: Vec<&Device> = record.devices.iter().filter(there).collect();
         for device in &devices {
-            check_device(device, migrates, &mut problems);
+            check_device(device, &record, migrates, &mut problems);
         }
         let running = running::find(&record.command, None)?;
         if let Some(running) = running.filter(|running| !(migrates && is_monitor(running, monitor))) {
@@ -137,7 +137,7 @@ fn is_monitor(running: &Running, monitor: Option<&Path>) -> bool {
     asked.is_some_and(|asked| asked.pid.is_some() && asked.pid == running.pid)
 }
 
-fn check_device(device: &Device, migrates: bool, problems: &mut Vec<Problem>) {
+fn check_device(device: &Device, record: &Record, migrates: bool, problems: &mut Vec<Problem>) {
     if migrates && device.address.is_none() {
         let text = "has no address; open the guest at the source, so that its place is recorded";
         problems.push(Problem::of(device, Trouble::NoAddress, text));
@@ -147,7 +147,7 @@ fn check_device(device: &Device, migrates: bool, problems: &mut Vec<Problem>) {
         Spec::Disk(spec) => {
             // The images of a guest that migrates are in use where it runs.
             let used = |image| if migrates { Ok(()) } else { disk::locks::check(&image, spec) };
-            if let Err(error) = disk::image::open(spec).and_then(used) {
+            if let Err(error) = record.open_image(spec).and_then(used) {
                 let in_use = error.kind() == ErrorKind::ImageLocked;
                 let trouble = if in_use { Trouble::ImageInUse } else { Trouble::Image };
                 problems.push(Problem::of(device, trouble, error));

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::disk::{self, DiskSpec, Image};
+use crate::disk::{self, BackingRule, DiskSpec, Image};
 use crate::error::Result;
 use crate::ids::MacAddr;
 use crate::net::spec::NicSpec;
@@ -47,16 +47,18 @@ pub(super) struct Host {
     purpose: Purpose,
     tun: TunDevice,
     vnet_hdr: bool,
+    backing: Option<BackingRule>,
 }
 
 impl Host {
     /// As the record has it for its NICs.
     pub(super) fn new(record: &Record, purpose: Purpose) -> Self {
         let own = record.settle_nic(&NicSpec::new(MacAddr::local([0, 0, 1])), VhostMode::Auto);
-        Self { purpose, tun: TunDevice::default(), vnet_hdr: own.is_ok_and(|own| own.vnet_hdr) }
+        let vnet_hdr = own.is_ok_and(|own| own.vnet_hdr);
+        Self { purpose, tun: TunDevice::default(), vnet_hdr, backing: record.backing.clone() }
     }
 
-    /// Opens it; a NIC's settings are told which the new tap is.
+    /// Opens it; the settings are told which the new tap of a NIC is, and which files an image is made of.
     pub(super) fn open(&self, spec: &mut Spec) -> Result<Backend> {
         match spec {
             Spec::Nic(spec) if self.purpose == Purpose::Plan => Ok(planned(spec)),
@@ -66,15 +68,18 @@ impl Host {
         }
     }
 
-    fn open_disk(&self, spec: &DiskSpec) -> Result<Image> {
-        match self.purpose {
-            Purpose::Plan => disk::image::open(&DiskSpec { read_only: true, ..spec.clone() }),
-            Purpose::Target => disk::image::open(spec),
-            Purpose::Boot => {
-                let image = disk::image::open(spec)?;
-                disk::locks::check(&image, spec).map(|()| image)
-            }
+    fn open_disk(&self, spec: &mut DiskSpec) -> Result<Image> {
+        let rule = spec.backing.clone().or_else(|| self.backing.clone()).unwrap_or_default();
+        if self.purpose == Purpose::Plan {
+            return disk::image::open_under(&DiskSpec { read_only: true, ..spec.clone() }, &rule);
         }
+        let image = disk::image::open_under(spec, &rule)?;
+        if self.purpose == Purpose::Boot {
+            disk::locks::check(&image, spec)?;
+        }
+        // As it is on this host and since it booted; what was not recorded is from here on.
+        spec.chain = Some(image.chain.clone());
+        Ok(image)
     }
 
     fn open_nic(&self, spec: &mut NicSpec) -> Result<Backend> {

@@ -113,6 +113,17 @@ fn a_boot_is_where_waiting_ends() {
     assert_eq!(runtime.journal().intents, []);
 }
 
+/// The files of images are recorded when they are opened, if they were not before.
+fn without_chains(record: &Record) -> Record {
+    let mut record = record.clone();
+    for device in &mut record.devices {
+        if let Spec::Disk(spec) = &mut device.spec {
+            spec.chain = None;
+        }
+    }
+    record
+}
+
 #[test]
 fn a_target_changes_nothing_that_waits() {
     let scene = Scene::new();
@@ -126,7 +137,7 @@ fn a_target_changes_nothing_that_waits() {
     let target = || BootRequest { incoming: Some(Incoming::Tcp(":4444".into())), ..request() };
     let argv = runtime.boot_command(target()).unwrap().argv.join(" ");
     assert!(argv.contains("goes") && !argv.contains("comes"), "{argv}");
-    assert_eq!((runtime.record(), runtime.journal().intents.len()), (&before, 1));
+    assert_eq!((&without_chains(runtime.record()), runtime.journal().intents.len()), (&before, 1));
     // For looking only is enough, and what is unsettled is refused.
     let path = scene.0.path().join("vm.runtime");
     Runtime::peek(&path).unwrap().boot_command(target()).unwrap();

@@ -12,10 +12,11 @@ use serde_json::{Map, Value};
 
 use super::element::malformed;
 use super::write::Written;
+use crate::disk::BackingRule;
 use crate::error::{ErrorKind, Result};
 use crate::ids::DeviceId;
 use crate::ordered;
-use crate::runtime::record::{Device, DeviceKind, MAX_DEVICES, Presence, Record};
+use crate::runtime::record::{Device, DeviceKind, MAX_DEVICES, Presence, Record, Spec};
 use crate::runtime::{native, versioned};
 
 const FORMAT: &str = "kvm-hotplug-companion";
@@ -27,6 +28,9 @@ pub(in crate::runtime) struct Companion {
     next_generation: u64,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     unheard: BTreeSet<DeviceId>,
+    /// Where the backing files of its disks may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    backing: Option<BackingRule>,
     /// About devices of the list.
     #[serde(default)]
     devices: Vec<Entry>,
@@ -77,14 +81,18 @@ impl Companion {
         };
         let later = later.into_iter().map(by_kind).collect::<Result<_>>()?;
         let (next_generation, unheard) = (record.next_generation, record.unheard.clone());
-        Ok(Some(Self { next_generation, unheard, devices, later }))
+        Ok(Some(Self { next_generation, unheard, backing: record.backing.clone(), devices, later }))
     }
 
     /// Whether the list alone says as much.
     fn is_evident(&self) -> bool {
         let counted = self.devices.iter().zip(1..).all(|(entry, number)| entry.is_evident(number));
         let next = u64::try_from(self.devices.len()).unwrap_or(u64::MAX).saturating_add(1);
-        counted && self.later.is_empty() && self.unheard.is_empty() && self.next_generation == next
+        counted
+            && self.later.is_empty()
+            && self.unheard.is_empty()
+            && self.backing.is_none()
+            && self.next_generation == next
     }
 
     /// With what the other one knows besides.
@@ -129,6 +137,7 @@ impl Companion {
         }
         record.next_generation = next;
         record.unheard = self.unheard;
+        record.backing = self.backing;
         for (index, map) in self.later.into_iter().enumerate() {
             let device = later_device(map)
                 .map_err(|error| error.with_kind(ErrorKind::Format).context(format!("later[{index}]")))?;
@@ -173,6 +182,10 @@ impl Entry {
         let complete = native::device_from_value(device.kind(), whole.into())
             .map_err(|error| error.with_kind(ErrorKind::Format).context(&self.id))?;
         (device.spec, device.generation) = (complete.spec, complete.generation);
+        if let Spec::Disk(spec) = &mut device.spec {
+            // Ganeti has put another image there, and its list is what counts.
+            spec.chain = spec.chain.take().filter(|chain| chain.top() == Some(&spec.path));
+        }
         // What is in the list is in the guest.
         if self.presence == Presence::RemoveAfterReboot {
             device.presence = self.presence;
