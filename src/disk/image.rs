@@ -8,6 +8,7 @@ use super::chain::{self, Chain, ChainLayer, Vouched};
 use super::look::Look;
 use super::qcow2::{self, Header};
 use super::rule::BackingRule;
+use super::signature;
 use super::source::{Identity, Kind, Mode, Source};
 use super::spec::{DiskSpec, Format, FormatRequest, SCSI_PASSTHROUGH};
 use crate::error::{Error, ErrorKind, Result};
@@ -266,7 +267,8 @@ fn read_header(source: &Source, request: FormatRequest, mode: Mode) -> Result<Op
                 ErrorKind::Format,
                 "declared as qcow2 but does not start with its magic; if it is raw, say so",
             )),
-            FormatRequest::Raw | FormatRequest::Probe => Ok(None),
+            FormatRequest::Probe => signature::refuse_foreign(source, &head).map(|()| None),
+            FormatRequest::Raw => Ok(None),
         };
     }
     let cluster = qcow2::cluster_size(&head)?;

@@ -13,6 +13,7 @@ pub mod look;
 pub mod node;
 pub mod qcow2;
 pub mod rule;
+mod signature;
 pub mod source;
 pub mod spec;
 
