@@ -12,6 +12,8 @@ mod arriving;
 mod changing;
 #[path = "hotplug_scripted/departing.rs"]
 mod departing;
+#[path = "hotplug_scripted/identity.rs"]
+mod identity;
 #[path = "hotplug_scripted/many.rs"]
 mod many;
 #[path = "hotplug_scripted/migrating.rs"]
@@ -34,6 +36,7 @@ use adding::*;
 use arriving::*;
 use changing::*;
 use departing::*;
+use identity::*;
 use many::*;
 use migrating::*;
 use placing::*;
@@ -123,6 +126,20 @@ through_every_api! {
     events_are_bounded,
     a_late_word_is_not_believed_by_later_agents,
     a_reset_completes_removals,
+    // identity
+    a_late_word_does_not_end_the_removal_of_the_present_one,
+    several_late_words_end_nothing_while_a_call_waits,
+    a_refusal_of_what_is_gone_is_no_refusal,
+    device_del_that_does_not_find_it_is_no_proof,
+    a_removal_struck_from_the_record_goes_on,
+    an_interrupted_add_does_not_adopt_another_device,
+    an_add_that_is_undone_leaves_another_device_alone,
+    a_removal_does_not_take_another_device,
+    what_qemu_does_not_say_of_a_place_takes_nothing_down,
+    the_number_of_an_attachment_is_kept_until_it_is_written_down,
+    a_device_that_goes_while_its_add_is_completed,
+    what_a_call_answers_is_no_event,
+    an_old_record_with_unheard_ids_loads,
     // reappearing
     an_add_that_was_completed,
     a_removal_that_was_finished,

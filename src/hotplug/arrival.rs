@@ -143,13 +143,10 @@ impl Session {
     /// Nothing is tried again elsewhere: the caller has been told id and place.
     fn end_arrival(&mut self, arrival: Arrival, verdict: Verdict, deadline: &Deadline) {
         let Arrival { items, devices, upcoming, staged, .. } = arrival;
-        let was_unknown = matches!(verdict, Verdict::Unknown(_));
         let concluded = self.conclude(&devices, staged, verdict, deadline);
         let done = self.attached(concluded, &devices, upcoming).map_err(|failure| failure.error);
         self.end_add(done.is_ok());
         match done {
-            // Whoever found it in the guest has said so.
-            Ok(()) if was_unknown => {}
             Ok(()) => {
                 let arrived = items.iter().filter(|item| matches!(item, Item::Plug { .. }));
                 arrived.filter_map(Item::device).for_each(|device| {

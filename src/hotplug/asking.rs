@@ -1,5 +1,6 @@
 //! Asking the guest for devices: when it is asked, when not yet, and what it said.
 
+use super::heard::Word;
 use super::outcome::Waiting;
 use super::plan::Inverse;
 use super::session::Session;
@@ -15,8 +16,10 @@ use crate::runtime::{Device, Verb};
 pub(super) enum Asked {
     /// The guest has been asked, or had been before; this is its run state.
     Waiting(Option<Waiting>),
-    /// The device is not in the guest.
+    /// QEMU does not find the device.
     Absent,
+    /// The device has been found gone meanwhile, and cleared up behind.
+    Settled,
     /// The guest is busy with an earlier change; ask again later.
     Busy(Error),
     /// It will not do.
@@ -40,7 +43,7 @@ impl Session {
         }
         let state = match self.run_state(deadline) {
             Ok(state) => state,
-            Err(error) => return self.unheard(devices, &error, deadline),
+            Err(error) => return self.look_after_silence(devices, &error, deadline),
         };
         // QEMU does without a guest that does nothing, for devices that it does not have to let go of.
         let state = |device: &Device| state.filter(|_| device.leaves_by_consent());
@@ -91,7 +94,7 @@ impl Session {
         };
         if let Some(error) = batch.failure {
             let step = devices.first().map(|device| format!("device_del {}", device.id));
-            return self.unheard(devices, &error.with_step(step.unwrap_or_default()), deadline);
+            return self.look_after_silence(devices, &error.with_step(step.unwrap_or_default()), deadline);
         }
         let mut answers = Vec::with_capacity(devices.len());
         for (device, reply) in devices.iter().zip(batch.replies) {
@@ -148,21 +151,27 @@ impl Session {
         let devices: Vec<&Device> = due.iter().collect();
         for (device, asked) in due.iter().zip(self.ask(&devices, deadline)) {
             match asked? {
-                Asked::Absent => self.finish_and_tell(device, deadline)?,
-                Asked::Waiting(_) => {}
+                Asked::Absent => self.note_word(device.id.as_str(), Word::NotFound),
+                Asked::Waiting(_) | Asked::Settled => {}
                 // It is still asked for, and will be again.
                 Asked::Busy(error) | Asked::No(error) => self.log.write(Level::Info, || error.to_string()),
             }
         }
-        Ok(())
+        self.absorb();
+        self.clear_heard(deadline)
     }
 
     /// The replies to `device_del` are lost: the guest may or may not have been asked, so it is looked at.
-    fn unheard(&mut self, devices: &[&Device], error: &Error, deadline: &Deadline) -> Vec<Result<Asked>> {
+    fn look_after_silence(
+        &mut self,
+        devices: &[&Device],
+        error: &Error,
+        deadline: &Deadline,
+    ) -> Vec<Result<Asked>> {
         let silent = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
         let looked = !silent && self.ready(deadline).is_ok();
         let answer = |device: &&Device| match looked {
-            true if self.known_device(device.id.as_str()).is_none() => Ok(Asked::Absent),
+            true if self.known_device(device.id.as_str()).is_none() => Ok(Asked::Settled),
             true => Ok(Asked::Waiting(None)),
             false => {
                 let unknown = format!("device {}: its removal may have been asked for", device.id);

@@ -13,6 +13,7 @@ use super::plan;
 use super::plug::Failure;
 use super::preview::Prepared;
 use super::session::Session;
+use super::transaction;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
@@ -20,8 +21,8 @@ use crate::net::given;
 use crate::runtime::{Device, Record, Spec};
 
 /// How long, and how often, an id is tried again that QEMU has not given free yet.
-const GHOST_PATIENCE: Duration = Duration::from_secs(2);
-const GHOST_PAUSE: Duration = Duration::from_millis(20);
+const LATE_ID_PATIENCE: Duration = Duration::from_secs(2);
+const LATE_ID_PAUSE: Duration = Duration::from_millis(20);
 
 /// How often a slot that QEMU refuses is replaced by another one before the refusal is the answer.
 const MENDS: usize = 8;
@@ -185,23 +186,23 @@ impl Session {
         Err(Error::new(ErrorKind::State, "no slot was tried"))
     }
 
-    /// QEMU gives an id free only with the last trace of its old device, some time after that was found missing: a refusal
-    /// of such an id is tried again for a while.
+    /// An old QEMU gives an id free only with the last trace of its old device, some time after that was found missing: a refusal
+    /// of such an id is tried again for a while, for those devices whose descriptors have to be handed over once more.
     fn attach_once_free(
         &mut self,
         items: &mut [Item],
         deadline: &Deadline,
     ) -> std::result::Result<(), Failure> {
-        let patience = deadline.at_most(GHOST_PATIENCE);
+        let patience = deadline.at_most(LATE_ID_PATIENCE);
         loop {
             let result = self.attach_once(items, deadline);
-            let haunted = !self.ghosts.is_empty()
+            let is_late = self.version < transaction::FREES_IDS
                 && result.as_ref().is_err_and(|failure| {
                     failure.error.kind() == ErrorKind::Conflict
                         && failure.error.qmp_class().is_some()
                         && failure.error.left().is_empty()
                 });
-            if !haunted || patience.pause(GHOST_PAUSE).is_err() {
+            if !is_late || patience.pause(LATE_ID_PAUSE).is_err() {
                 return result;
             }
         }

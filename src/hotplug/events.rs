@@ -198,6 +198,12 @@ impl EventLog {
         self.push(Event { device: Some(subject(device)), ..Event::of_guest(what, text.into()) });
     }
 
+    /// Takes news of these kinds about a device back, because a call answers it.
+    pub(super) fn withdraw(&mut self, device: &Device, kinds: &[What]) {
+        let subject = Some(subject(device));
+        self.kept.retain(|event| event.device != subject || !kinds.contains(&event.what));
+    }
+
     /// Adds news about the guest.
     pub(super) fn guest(&mut self, what: What, text: impl Into<String>) {
         self.push(Event::of_guest(what, text.into()));

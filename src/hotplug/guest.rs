@@ -26,7 +26,7 @@ use crate::ids::{Address, BusName, IfName, PciAddress, ScsiAddress, Slot};
 use crate::log::{Level, Log};
 use crate::pci::SlotState;
 use crate::qmp::{Counters, Version};
-use crate::runtime::{Device, Presence, Runtime, Verb};
+use crate::runtime::{Device, Intent, Presence, Runtime, Verb};
 use crate::scsi::UnitState;
 
 /// A connected guest.
@@ -309,13 +309,19 @@ pub(super) fn list(session: &Session) -> Vec<Listed> {
         (None, Presence::RemoveAfterReboot) => DeviceState::RemoveAfterReboot(session.why_waiting(device)),
     };
     // A statement of its own, so that the record is free again: to say why a device waits is to look at it as well.
-    let devices = recorded_or_undone(&session.runtime());
+    let devices = recorded_or_leaving(&session.runtime());
     devices.into_iter().map(|device| Listed { state: state(&device), device }).collect()
 }
 
-fn recorded_or_undone(runtime: &Runtime) -> Vec<Device> {
-    let undone = runtime.journal().intents.iter().filter(|intent| intent.verb == Verb::UndoAdd);
-    runtime.record().devices.iter().chain(undone.map(|intent| &intent.device)).cloned().collect()
+fn recorded_or_leaving(runtime: &Runtime) -> Vec<Device> {
+    // A removal may have come as far as the record, and still not be at its end.
+    let is_leaving = |intent: &&Intent| match intent.verb {
+        Verb::UndoAdd => true,
+        Verb::Remove => runtime.record().find(intent.device.id.as_str()).is_none(),
+        Verb::Add | Verb::SetLink | Verb::Move => false,
+    };
+    let leaving = runtime.journal().intents.iter().filter(is_leaving).map(|intent| &intent.device);
+    runtime.record().devices.iter().chain(leaving).cloned().collect()
 }
 
 fn slot_line(bus: &BusName, slot: Slot, state: SlotState<'_>) -> SlotLine {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::events::What;
+use super::heard::Word;
 use super::outcome::Waiting;
 use super::session::Session;
 use crate::deadline::Deadline;
@@ -90,24 +90,18 @@ impl Session {
         match event.name.as_str() {
             "DEVICE_DELETED" => {
                 self.log.write(Level::Debug, || format!("QEMU says that {} is gone", readable(id)));
-                if self.known_device(id).is_none() {
-                    self.stale = true;
-                } else if !self.departed.iter().any(|gone| gone == id) {
-                    // Once: a peer may repeat it for ever.
-                    self.departed.push(id.to_owned());
+                match self.known_device(id) {
+                    Some(_) => self.note_word(id, Word::Deleted),
+                    None => self.stale = true,
                 }
             }
-            "DEVICE_UNPLUG_GUEST_ERROR" => self.absorb_refusal(id),
+            "DEVICE_UNPLUG_GUEST_ERROR"
+                if self.pending.keys().any(|pending| pending.as_str() == id)
+                    && self.known_device(id).is_some() =>
+            {
+                self.note_word(id, Word::Refused);
+            }
             _ => {}
         }
-    }
-
-    fn absorb_refusal(&mut self, id: &str) {
-        let Some(device) = self.known_device(id).filter(|device| self.pending.contains_key(&device.id))
-        else {
-            return;
-        };
-        self.events.device(What::Refused, &device, "the guest refused to let go of the device; it stays");
-        self.forget_request(&device);
     }
 }

@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use super::asking::Asked;
+use super::events::What;
+use super::heard::{Truth, Word};
+use super::identity::Gone;
 use super::outcome::{Outcome, Waiting};
 use super::session::Session;
 use super::survey;
@@ -26,17 +29,19 @@ struct Leaver<'a> {
     device: &'a Device,
     /// The guest had been asked for it by an earlier call.
     was_pending: bool,
-    stage: Stage,
+    /// Why it is not waited for, once the guest has been asked.
+    unawaited: Option<Waiting>,
+    stage: Stage<'a>,
 }
 
 /// How far it has come.
-enum Stage {
+enum Stage<'a> {
     /// The guest is to be asked, for the first time or again because it was busy.
     ToAsk,
     /// The guest has been asked.
     Asked,
     /// It has left; what stood behind it is still to be taken down.
-    Left,
+    Left(Gone<'a>),
     /// This is the answer.
     Answered(Box<Result<Outcome>>),
 }
@@ -77,14 +82,19 @@ impl Session {
         let is_pending = |device: &Device| self.pending.contains_key(&device.id);
         let mut leavers: Vec<Leaver<'_>> = devices
             .iter()
-            .map(|device| Leaver { device, was_pending: is_pending(device), stage: Stage::ToAsk })
+            .map(|device| Leaver {
+                device,
+                was_pending: is_pending(device),
+                unawaited: None,
+                stage: Stage::ToAsk,
+            })
             .collect();
         self.ask_until_heard(&mut leavers, wait, deadline);
         self.await_departures(&mut leavers, deadline);
         self.clear_up_behind(&mut leavers, deadline);
         let answer = |leaver: Leaver<'_>| match leaver.stage {
             Stage::Answered(answer) => *answer,
-            Stage::ToAsk | Stage::Asked | Stage::Left => {
+            Stage::ToAsk | Stage::Asked | Stage::Left(_) => {
                 Err(Error::new(ErrorKind::State, format!("the removal of {} has no end", leaver.device.id)))
             }
         };
@@ -125,7 +135,16 @@ impl Session {
     fn take_in(&mut self, leaver: &mut Leaver<'_>, asked: Asked, wait: bool) {
         let device = leaver.device;
         let why = match asked {
-            Asked::Absent => return leaver.stage = Stage::Left,
+            Asked::Settled => {
+                let done = self.done(device);
+                return leaver.answer(Ok(done));
+            }
+            Asked::Absent => {
+                // QOM has the last word.
+                self.note_word(device.id.as_str(), Word::NotFound);
+                self.note_request(device, Waiting::Deadline);
+                None
+            }
             // What the guest has been asked for before goes on being pending.
             Asked::No(error) if leaver.was_pending && error.kind() == ErrorKind::Migrating => {
                 self.note_request(device, Waiting::Migrating);
@@ -139,9 +158,10 @@ impl Session {
             Asked::Waiting(why) => why.or((!wait).then_some(Waiting::NotAwaited)),
         };
         self.absorb();
-        match why.filter(|_| !self.has_departed(&device.id)) {
-            Some(why) => leaver.answer(Ok(self.still_pending(device, why))),
-            None => leaver.stage = Stage::Asked,
+        leaver.unawaited = why;
+        leaver.stage = Stage::Asked;
+        if let Some(why) = why.filter(|_| !self.has_word_of(&device.id)) {
+            leaver.answer(Ok(self.still_pending(device, why)));
         }
     }
 
@@ -149,7 +169,15 @@ impl Session {
         if let Some(request) = self.pending.get_mut(&device.id) {
             request.why = why;
         }
+        self.events.withdraw(device, &[What::Pending]);
         Outcome::Pending(device.clone(), why)
+    }
+
+    /// The answer for a device that is gone. What a call answers is no event.
+    fn done(&mut self, device: &Device) -> Outcome {
+        let told = [What::Removed, What::RemovedByGuest, What::Undone, What::Pending];
+        self.events.withdraw(device, &told);
+        Outcome::Done(device.clone())
     }
 
     /// Waits until none of them is still waited for.
@@ -211,14 +239,55 @@ impl Session {
         }
         for leaver in leavers.iter_mut().filter(|leaver| leaver.is_asked()) {
             let device = leaver.device;
-            if self.has_departed(&device.id) && self.is_really_gone(&device.id, deadline)? {
-                // Now, while the others still take their time.
-                self.hold_tap(device);
-                leaver.stage = Stage::Left;
-            } else if self.known_device(device.id.as_str()).is_none() {
-                leaver.answer(Ok(Outcome::Done(device.clone())));
-            } else if !self.pending.contains_key(&device.id) {
+            let is_known = self.known_device(device.id.as_str());
+            if is_known.is_none_or(|known| known.generation != device.generation) {
+                let done = self.done(device);
+                leaver.answer(Ok(done));
+            } else if self.refused.contains(&device.id) {
                 leaver.answer(Err(refused(device)));
+            }
+        }
+        self.find_out_about_heard(leavers, deadline)?;
+        for leaver in leavers.iter_mut().filter(|leaver| leaver.is_asked()) {
+            if let Some(why) = leaver.unawaited {
+                leaver.answer(Ok(self.still_pending(leaver.device, why)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks QOM about those of which something was said, or whose removal has been struck by somebody else's doing.
+    fn find_out_about_heard(&mut self, leavers: &mut [Leaver<'_>], deadline: &Deadline) -> Result<()> {
+        let is_in_question = |leaver: &Leaver<'_>| {
+            let id = &leaver.device.id;
+            leaver.is_asked() && (self.has_word_of(id) || !self.pending.contains_key(id))
+        };
+        let in_question = positions(leavers, is_in_question);
+        if in_question.is_empty() {
+            return Ok(());
+        }
+        let devices = in_question.iter().filter_map(|at| leavers.get(*at)).map(|leaver| leaver.device);
+        let truths = self.find_out_about(&devices.collect::<Vec<_>>(), deadline)?;
+        for (at, truth) in in_question.into_iter().zip(truths) {
+            let Some(leaver) = leavers.get_mut(at) else { continue };
+            match truth {
+                Truth::Gone(gone) => {
+                    // Now, while the others still take their time.
+                    if !gone.backend_is_taken {
+                        self.hold_tap(leaver.device);
+                    }
+                    leaver.stage = Stage::Left(gone);
+                }
+                Truth::Refused => {
+                    self.take_refusal(leaver.device);
+                    if self.refused.contains(&leaver.device.id) {
+                        leaver.answer(Err(refused(leaver.device)));
+                    }
+                }
+                Truth::There if !self.pending.contains_key(&leaver.device.id) => {
+                    self.note_request(leaver.device, Waiting::Deadline);
+                }
+                Truth::There => {}
             }
         }
         Ok(())
@@ -231,7 +300,7 @@ impl Session {
         let by_consent = |leaver: &&mut Leaver<'_>| leaver.is_asked() && leaver.device.leaves_by_consent();
         for leaver in leavers.iter_mut().filter(by_consent) {
             // It may have left before the guest stopped.
-            if !self.has_departed(&leaver.device.id) {
+            if !self.has_word_of(&leaver.device.id) {
                 leaver.answer(Ok(self.still_pending(leaver.device, why)));
             }
         }
@@ -274,18 +343,27 @@ impl Session {
 
     /// Takes down what stood behind those that have left, and out of the record, in one go.
     fn clear_up_behind(&mut self, leavers: &mut [Leaver<'_>], deadline: &Deadline) {
-        let left = positions(leavers, |leaver| matches!(leaver.stage, Stage::Left));
-        let gone: Vec<&Device> = left.iter().filter_map(|at| leavers.get(*at)).map(|l| l.device).collect();
+        let left = positions(leavers, |leaver| matches!(leaver.stage, Stage::Left(_)));
+        let gone = left.iter().filter_map(|at| match leavers.get(*at)?.stage {
+            Stage::Left(gone) => Some(gone),
+            _ => None,
+        });
+        let gone: Vec<Gone<'_>> = gone.collect();
         if gone.is_empty() {
             return;
         }
         let answers: Vec<Result<Outcome>> = match self.finish_removals(&gone, deadline) {
-            Ok(finished) => gone.iter().zip(finished).map(|(device, f)| cleared(device, f.left)).collect(),
-            Err(error) => self.gone_but_for(&gone, &error, deadline),
+            Ok(finished) => {
+                gone.iter().zip(finished).map(|(gone, f)| self.cleared(gone.device, f.left)).collect()
+            }
+            Err(error) => {
+                let devices: Vec<&Device> = gone.iter().map(|gone| gone.device).collect();
+                self.gone_but_for(&devices, &error, deadline)
+            }
         };
         for (at, answer) in left.into_iter().zip(answers) {
             if let Some(leaver) = leavers.get_mut(at) {
-                self.set_departed_aside(leaver.device.id.as_str());
+                self.set_word_aside(leaver.device.id.as_str());
                 leaver.answer(answer);
             }
         }
@@ -293,17 +371,27 @@ impl Session {
 
     /// Clearing up broke off. Nobody knows how far it came; after a lost connection a new one tells.
     fn gone_but_for(&mut self, gone: &[&Device], error: &Error, deadline: &Deadline) -> Vec<Result<Outcome>> {
-        let unheard = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
-        let looked = !unheard && self.ready(deadline).is_ok();
+        let is_out_of_time = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
+        let looked = !is_out_of_time && self.ready(deadline).is_ok();
         let answer = |device: &&Device| {
             if looked && self.known_device(device.id.as_str()).is_none() {
-                return Ok(Outcome::Done((*device).clone()));
+                return Ok(self.done(device));
             }
             let left = format!("what stood behind device {}: unknown, settled by the next call", device.id);
             let text = format!("{} is gone from the guest", device.id);
             Err(error.clone().context(text).with_undo(vec![left]))
         };
         gone.iter().map(answer).collect()
+    }
+}
+
+impl Session {
+    fn cleared(&mut self, device: &Device, left: Vec<String>) -> Result<Outcome> {
+        if left.is_empty() {
+            return Ok(self.done(device));
+        }
+        let text = format!("{} is gone from the guest, but what stood behind it is not", device.id);
+        Err(Error::new(ErrorKind::Qmp, text).with_undo(left))
     }
 }
 
@@ -315,14 +403,6 @@ fn fail_waiting(leavers: &mut [Leaver<'_>], error: &Error) {
     for leaver in leavers.iter_mut().filter(|leaver| leaver.is_asked()) {
         leaver.fail(error, format!("device {}: its removal is pending", leaver.device.id));
     }
-}
-
-fn cleared(device: &Device, left: Vec<String>) -> Result<Outcome> {
-    if left.is_empty() {
-        return Ok(Outcome::Done(device.clone()));
-    }
-    let text = format!("{} is gone from the guest, but what stood behind it is not", device.id);
-    Err(Error::new(ErrorKind::Qmp, text).with_undo(left))
 }
 
 fn refused(device: &Device) -> Error {

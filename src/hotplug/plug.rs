@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use super::events::What;
 use super::outcome::Outcome;
 use super::plan::{Inverse, Stage};
 use super::session::Session;
@@ -196,6 +197,8 @@ impl Session {
             return Err(error.with_undo(devices.iter().map(unknown).collect()));
         }
         if devices.iter().all(|device| self.recorded(device.id.as_str()).is_some()) {
+            // The call answers it, or whoever goes on with an add that nobody waits for tells it.
+            devices.iter().for_each(|device| self.events.withdraw(device, &[What::Added]));
             return Ok(());
         }
         let pending = devices.iter().filter(|device| self.pending.contains_key(&device.id));

@@ -1,12 +1,15 @@
 //! Settles what an operation left unfinished, by what the guest really shows.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::events::What;
+use super::heard::Truth;
+use super::identity::{Gone, Shown};
 use super::outcome::Waiting;
 use super::plan::{self, Inverse};
 use super::session::{Request, Session};
+use super::survey::Inventory;
 use super::transaction::{self, Leftover, Unwound};
 use crate::deadline::Deadline;
 use crate::error::Result;
@@ -20,8 +23,12 @@ use crate::runtime::{Device, DeviceKind, Intent, Verb};
 const IN_USE_PATIENCE: Duration = Duration::from_secs(1);
 const IN_USE_PAUSE: Duration = Duration::from_millis(10);
 
-/// Most ids whose late `DEVICE_DELETED` is looked out for.
-const MAX_GHOSTS: usize = 64;
+/// What the guest shows under the ids of the devices with unfinished operations.
+type Shows = BTreeMap<DeviceId, Shown>;
+
+fn of(shows: &Shows, device: &Device) -> Shown {
+    shows.get(&device.id).copied().unwrap_or(Shown::Nothing)
+}
 
 /// What is to be done about a device that has left.
 struct Ending {
@@ -33,8 +40,8 @@ struct Ending {
     traces: Vec<Inverse>,
     /// Nobody knows which of the descriptors that were handed over for it QEMU has.
     doubtful: bool,
-    /// The guest has had it.
-    was_there: bool,
+    /// What stood behind it belongs to another device by now.
+    taken: bool,
     /// QEMU has said that it is gone.
     seen: bool,
 }
@@ -48,13 +55,20 @@ pub(super) struct Finished {
 }
 
 impl Session {
+    /// What the guest shows under the ids of the devices with unfinished operations.
+    pub(super) fn look_up_journalled(&mut self, inventory: &Inventory, deadline: &Deadline) -> Result<Shows> {
+        let intents = self.runtime().journal().intents.clone();
+        let devices: Vec<&Device> = intents.iter().map(|intent| &intent.device).collect();
+        let shown = self.identify(&devices, inventory, deadline)?;
+        Ok(ordered::map(devices.into_iter().map(|device| device.id.clone()).zip(shown)))
+    }
+
     /// Strikes what was done long ago. That the journal was removed is not synced, because nobody has to wait for that: after
     /// a power failure its last version may be there again.
-    pub(super) fn strike_outdated(&mut self, present: &BTreeSet<String>) -> Result<()> {
+    pub(super) fn strike_outdated(&mut self, shown: &Shows) -> Result<()> {
         let is_outdated = |intent: &Intent| {
             let recorded = self.recorded(intent.device.id.as_str());
-            let here = present.contains(intent.device.id.as_str());
-            is_outdated(intent, recorded.as_ref(), here)
+            is_outdated(intent, recorded.as_ref(), of(shown, &intent.device))
         };
         let intents = self.runtime().journal().intents.clone();
         let outdated: Vec<Intent> = intents.into_iter().filter(is_outdated).collect();
@@ -66,26 +80,28 @@ impl Session {
         Ok(())
     }
 
-    /// Finishes or undoes every unfinished operation; `present` are the ids of the guest's devices.
-    pub(super) fn settle(&mut self, present: &BTreeSet<String>, deadline: &Deadline) -> Result<()> {
-        self.undo_halves(present)?;
-        let intents = self.unfinished(present)?;
-        for intent in intents {
-            let Intent { verb, device, .. } = &intent;
-            let here = present.contains(device.id.as_str());
+    /// Finishes or undoes every unfinished operation, by what the guest shows under the ids of their devices.
+    pub(super) fn settle(&mut self, shown: &Shows, deadline: &Deadline) -> Result<()> {
+        self.undo_halves(shown)?;
+        let intents = self.unfinished(shown)?;
+        let arrived = intents.iter().filter(|intent| intent.verb == Verb::Add);
+        let arrived: Vec<&Device> =
+            arrived.map(|intent| &intent.device).filter(|device| of(shown, device).is_itself()).collect();
+        self.complete_adds(&arrived, deadline)?;
+        for intent in &intents {
+            let Intent { verb, device, .. } = intent;
+            let shown = of(shown, device);
             self.log.write(Level::Info, || {
-                format!(
-                    "unfinished {verb:?} of {}: the guest {}",
-                    device.id,
-                    if here { "has it" } else { "does not have it" }
-                )
+                format!("unfinished {verb:?} of {}: the guest shows {shown:?}", device.id)
             });
-            match (verb, here) {
-                (Verb::SetLink | Verb::Move, here) => self.settle_change(&intent, here, deadline)?,
-                (Verb::Add, true) => self.complete_add(device)?,
-                (Verb::UndoAdd | Verb::Remove, true) => self.ask_again(device, deadline)?,
+            match (verb, shown.gone(device)) {
+                (Verb::SetLink | Verb::Move, gone) => {
+                    self.settle_change(intent, gone.is_none(), deadline)?;
+                }
+                (Verb::Add, None) => {}
+                (Verb::UndoAdd | Verb::Remove, None) => self.ask_again(device, deadline)?,
                 // Also one that was added: its record may have been written before things went wrong.
-                (_, false) => self.finish_and_tell(device, deadline)?,
+                (_, Some(gone)) => self.finish_and_tell(gone, deadline)?,
             }
         }
         Ok(())
@@ -93,12 +109,12 @@ impl Session {
 
     /// The unfinished operations, those on controllers last. A controller that was to come with a disk is not wanted without
     /// it.
-    fn unfinished(&self, present: &BTreeSet<String>) -> Result<Vec<Intent>> {
+    fn unfinished(&self, shown: &Shows) -> Result<Vec<Intent>> {
         let mut runtime = self.runtime();
         let mut intents = runtime.journal().intents.clone();
         let failed = |intent: &Intent| {
             intent.verb == Verb::UndoAdd
-                || (intent.verb == Verb::Add && !present.contains(intent.device.id.as_str()))
+                || (intent.verb == Verb::Add && !of(shown, &intent.device).is_itself())
         };
         let disks = intents.iter().filter(|intent| failed(intent));
         let unwanted = ordered::set(disks.filter_map(|intent| intent.device.controller().map(str::to_owned)));
@@ -116,12 +132,12 @@ impl Session {
 
     /// Of an add of several devices that was interrupted, all have to be in the guest, or none is to stay. One that has been
     /// recorded was complete.
-    fn undo_halves(&mut self, present: &BTreeSet<String>) -> Result<()> {
+    fn undo_halves(&mut self, shown: &Shows) -> Result<()> {
         let mut runtime = self.runtime();
         let adds = || runtime.journal().intents.iter().filter(|intent| intent.verb == Verb::Add);
         let lacks = |intent: &&Intent| {
             let id = intent.device.id.as_str();
-            !present.contains(id) && runtime.record().find(id).is_none()
+            !of(shown, &intent.device).is_itself() && runtime.record().find(id).is_none()
         };
         let halves = ordered::set(adds().filter(lacks).filter_map(|intent| intent.group));
         let is_half = |intent: &&Intent| intent.group.is_some_and(|group| halves.contains(&group));
@@ -129,17 +145,28 @@ impl Session {
         runtime.write_journal(|journal| undone.iter().for_each(|device| journal.note(Verb::UndoAdd, device)))
     }
 
-    fn complete_add(&mut self, device: &Device) -> Result<()> {
-        let mut runtime = self.runtime();
-        if runtime.record().find(device.id.as_str()).is_none() {
-            let mut next = runtime.record().clone();
-            next.add(device.clone());
-            runtime.replace(next)?;
+    /// Records devices of interrupted adds that are in the guest. Somebody else may take one out meanwhile: only what is there
+    /// after it was recorded is complete, since from then on the word that it is gone finds it in the record.
+    fn complete_adds(&mut self, devices: &[&Device], deadline: &Deadline) -> Result<()> {
+        if devices.is_empty() {
+            return Ok(());
         }
-        runtime.write_journal(|journal| journal.strike(device.id.as_str()))?;
-        drop(runtime);
-        self.events.device(What::Added, device, "an interrupted add was completed");
-        Ok(())
+        let mut next = self.runtime().record().clone();
+        let lacks = devices.iter().filter(|device| self.recorded(device.id.as_str()).is_none());
+        lacks.for_each(|device| next.add((*device).clone()));
+        if next != *self.runtime().record() {
+            self.runtime().replace(next)?;
+        }
+        let mut left = Vec::new();
+        for (device, truth) in devices.iter().zip(self.find_out_about(devices, deadline)?) {
+            if let Truth::Gone(gone) = truth {
+                left.push(gone);
+                continue;
+            }
+            self.runtime().write_journal(|journal| journal.strike(device.id.as_str()))?;
+            self.events.device(What::Added, device, "an interrupted add was completed");
+        }
+        if left.is_empty() { Ok(()) } else { self.finish_and_tell_all(&left, deadline) }
     }
 
     /// An agent that died may have asked or not; asking twice does no harm, not asking would.
@@ -147,8 +174,6 @@ impl Session {
         if self.pending.contains_key(&device.id) {
             return Ok(());
         }
-        // Whatever is said of that id first may be about the one that had it before, which an agent that died took out.
-        self.expect_late_word(device);
         if let Some(why) = self.deaf.filter(|_| device.leaves_by_consent()) {
             self.hold_request(device, why);
             self.events.device(What::Pending, device, format!("{why}, and will be asked later"));
@@ -178,6 +203,7 @@ impl Session {
 
     /// The guest was asked for the device: its place is quarantined until QEMU says it is gone.
     pub(super) fn note_request(&mut self, device: &Device, why: Waiting) {
+        self.refused.remove(&device.id);
         self.pending.insert(device.id.clone(), Request { at: Some(Instant::now()), why });
         self.places.quarantine(device);
     }
@@ -192,16 +218,14 @@ impl Session {
 
     /// Clears up behind a device that nobody is waiting for, and leaves word of it once nothing is left: whoever hears
     /// it may tear down its storage or tap.
-    pub(super) fn finish_and_tell(&mut self, device: &Device, deadline: &Deadline) -> Result<()> {
-        self.finish_and_tell_all(&[device], deadline)
+    pub(super) fn finish_and_tell(&mut self, gone: Gone<'_>, deadline: &Deadline) -> Result<()> {
+        self.finish_and_tell_all(&[gone], deadline)
     }
 
-    pub(super) fn finish_and_tell_all(&mut self, devices: &[&Device], deadline: &Deadline) -> Result<()> {
-        let finished = self.finish_removals(devices, deadline)?;
-        for (device, finished) in
-            devices.iter().zip(finished).filter(|(_, finished)| finished.left.is_empty())
-        {
-            self.events.device(finished.what, device, finished.text);
+    pub(super) fn finish_and_tell_all(&mut self, gone: &[Gone<'_>], deadline: &Deadline) -> Result<()> {
+        let finished = self.finish_removals(gone, deadline)?;
+        for (gone, finished) in gone.iter().zip(finished).filter(|(_, finished)| finished.left.is_empty()) {
+            self.events.device(finished.what, gone.device, finished.text);
         }
         Ok(())
     }
@@ -213,27 +237,27 @@ impl Session {
     /// QEMU may still use what stands behind it. Then the removal goes on pending.
     pub(super) fn finish_removals(
         &mut self,
-        devices: &[&Device],
+        gone: &[Gone<'_>],
         deadline: &Deadline,
     ) -> Result<Vec<Finished>> {
-        let finished = self.take_down_and_forget(devices, deadline);
-        self.delete_held_taps(devices);
+        let finished = self.take_down_and_forget(gone, deadline);
+        self.delete_held_taps(&gone.iter().map(|gone| gone.device).collect::<Vec<_>>());
         finished
     }
 
-    fn take_down_and_forget(&mut self, devices: &[&Device], deadline: &Deadline) -> Result<Vec<Finished>> {
-        let mut endings: Vec<Ending> = devices.iter().map(|device| self.ending(device)).collect();
+    fn take_down_and_forget(&mut self, gone: &[Gone<'_>], deadline: &Deadline) -> Result<Vec<Finished>> {
+        let mut endings: Vec<Ending> = gone.iter().map(|gone| self.ending(*gone)).collect();
+        let devices: Vec<&Device> = gone.iter().map(|gone| gone.device).collect();
         // Dying between here and the record must not lose that the backends are to go.
         self.runtime().write_journal(|journal| {
             let unasked =
                 devices.iter().zip(&endings).filter(|(_, ending)| ending.what == What::RemovedByGuest);
             unasked.for_each(|(device, _)| journal.note(Verb::Remove, device));
         })?;
-        let leftovers = self.take_down_backends(devices, &mut endings, deadline)?;
+        let leftovers = self.take_down_backends(&devices, &mut endings, deadline)?;
         let mut finished = Vec::with_capacity(devices.len());
-        let mut gone: Vec<&Device> = Vec::new();
+        let mut cleared: Vec<&Device> = Vec::new();
         let mut retired = Vec::new();
-        let mut missed = Vec::new();
         let mut next = self.runtime().record().clone();
         for (device, ending) in devices.iter().zip(endings) {
             let own = || leftovers.iter().filter(|leftover| ending.traces.contains(&leftover.inverse));
@@ -245,28 +269,24 @@ impl Session {
                 }
                 self.note_request(device, Waiting::Deadline);
             } else {
-                if !ending.seen {
-                    self.expect_late_word(device);
-                    missed.extend(ending.was_there.then_some(&device.id));
-                }
                 next.remove(&device.id);
                 retired.push(device.generation);
-                gone.extend(left.is_empty().then_some(*device));
+                cleared.extend(left.is_empty().then_some(*device));
             }
             finished.push(Finished { what: ending.what, text: ending.text, left });
         }
-        let mut unheard = next.unheard.clone();
-        unheard.extend(missed.into_iter().cloned());
-        unheard.retain(|id| self.ghosts.contains(id));
-        let changed = next != *self.runtime().record();
-        if changed {
-            next.unheard.clone_from(&unheard);
+        if next != *self.runtime().record() {
             self.runtime().replace(next)?;
         }
         if let Some(generation) = retired.into_iter().max() {
-            self.retire(generation, &unheard);
+            // No other attachment gets the number, now that somebody may have been told of it. Until that is written, the
+            // journal keeps it.
+            self.runtime().retire(generation)?;
         }
-        self.forget_all(&gone)?;
+        let (replaced, forgotten): (Vec<&Device>, Vec<&Device>) =
+            cleared.into_iter().partition(|device| gone.iter().any(|g| g.is_replaced && g.device == *device));
+        self.yield_to_others(&replaced)?;
+        self.forget_all(&forgotten)?;
         Ok(finished)
     }
 
@@ -277,7 +297,7 @@ impl Session {
         endings: &mut [Ending],
         deadline: &Deadline,
     ) -> Result<Vec<Leftover>> {
-        for (device, _) in devices.iter().zip(&*endings).filter(|(_, ending)| ending.seen) {
+        for (device, _) in devices.iter().zip(&*endings).filter(|(_, ending)| ending.seen && !ending.taken) {
             self.hold_tap(device);
         }
         let traces: Vec<Inverse> = endings.iter().flat_map(|ending| ending.traces.clone()).collect();
@@ -289,8 +309,9 @@ impl Session {
         Ok(left)
     }
 
-    fn ending(&mut self, device: &Device) -> Ending {
-        let was_asked_for = self.pending.remove(&device.id).is_some();
+    fn ending(&mut self, gone: Gone<'_>) -> Ending {
+        let Gone { device, backend_is_taken: taken, .. } = gone;
+        self.pending.remove(&device.id);
         let fdsets = self.fdsets.of(&device.id);
         let verb = self.runtime().journal().find(device.id.as_str()).map(|intent| intent.verb);
         let (what, text) = match verb {
@@ -301,32 +322,17 @@ impl Session {
             }
         };
         let undone = what == What::Undone;
-        let doubtful = undone && self.doubtful.contains(&device.id);
-        let mut traces =
-            if undone { plan::made(device, self.version) } else { plan::backend(device, &fdsets) };
-        if undone && !doubtful {
+        let doubtful = undone && !taken && self.doubtful.contains(&device.id);
+        let mut traces = match undone {
+            _ if taken => Vec::new(),
+            true => plan::made(device, self.version),
+            false => plan::backend(device, &fdsets),
+        };
+        if undone && !doubtful && !taken {
             traces.extend(plan::passed(device, &fdsets));
         }
-        // Of what is not recorded, whoever struck it from the record knew.
-        let was_there = was_asked_for || self.recorded(device.id.as_str()).is_some();
         let seen = self.has_departed(&device.id);
-        Ending { verb, what, text, traces, doubtful, was_there, seen }
-    }
-
-    /// `DEVICE_DELETED` comes within a second or has been missed: old ones are of no use.
-    fn expect_late_word(&mut self, device: &Device) {
-        self.ghosts.insert(device.id.clone());
-        while self.ghosts.len() > MAX_GHOSTS {
-            self.ghosts.pop_first();
-        }
-    }
-
-    /// No other attachment gets the number, now that somebody may have been told of it. The next record that is written says
-    /// so as well, if this one cannot be.
-    fn retire(&self, generation: u64, unheard: &BTreeSet<DeviceId>) {
-        if let Err(error) = self.runtime().retire(generation, unheard) {
-            self.log.write(Level::Warning, || error.to_string());
-        }
+        Ending { verb, what, text, traces, doubtful, taken, seen }
     }
 
     pub(super) fn take_down(&mut self, traces: &[Inverse], deadline: &Deadline) -> Result<Unwound> {
@@ -344,6 +350,23 @@ impl Session {
         Ok(unwound)
     }
 
+    /// Other devices have their ids by now, and perhaps their places.
+    fn yield_to_others(&mut self, devices: &[&Device]) -> Result<()> {
+        for device in devices {
+            self.places.end_quarantine(device);
+            self.forget_state(device);
+        }
+        self.runtime().write_journal(|journal| journal.strike_all(devices.iter().copied()))
+    }
+
+    fn forget_state(&mut self, device: &Device) {
+        self.fdsets.release(&device.id);
+        self.pending.remove(&device.id);
+        self.missing.remove(&device.id);
+        self.refused.remove(&device.id);
+        self.doubtful.remove(&device.id);
+    }
+
     /// Neither guest nor record has the device any more.
     pub(super) fn forget(&mut self, device: &Device) -> Result<()> {
         self.forget_all(&[device])
@@ -352,23 +375,18 @@ impl Session {
     pub(super) fn forget_all(&mut self, devices: &[&Device]) -> Result<()> {
         for device in devices {
             self.places.release(device);
-            self.fdsets.release(&device.id);
             self.topology.remove(device.id.as_str());
-            self.pending.remove(&device.id);
-            self.missing.remove(&device.id);
-            self.doubtful.remove(&device.id);
+            self.forget_state(device);
         }
-        self.runtime().write_journal(|journal| {
-            devices.iter().for_each(|device| journal.strike(device.id.as_str()));
-        })
+        self.runtime().write_journal(|journal| journal.strike_all(devices.iter().copied()))
     }
 }
 
 /// Whether the operation is not what is unfinished about the device of this id.
-fn is_outdated(Intent { verb, device, .. }: &Intent, recorded: Option<&Device>, here: bool) -> bool {
+fn is_outdated(Intent { verb, device, .. }: &Intent, recorded: Option<&Device>, shown: Shown) -> bool {
     match recorded {
         Some(recorded) => recorded.generation != device.generation,
         // It was completed; the device of that id is another one, and not ours.
-        None => *verb == Verb::Remove && here,
+        None => *verb == Verb::Remove && matches!(shown, Shown::Another { .. }),
     }
 }

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::arrival::Arrival;
 use super::events::{EventLog, What};
+use super::heard::Word;
 use super::outcome::Waiting;
 use super::places::Places;
 use super::readiness::Readiness;
-use super::survey::{self, FdSets, Survey};
+use super::survey::{FdSets, Inventory, Survey};
 use super::taps::HeldTap;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
@@ -88,9 +89,8 @@ pub(super) struct Session {
     pub(super) missing: BTreeSet<DeviceId>,
     /// Buses that QEMU has refused to plug anything into.
     pub(super) closed: BTreeSet<BusName>,
-    /// Devices that were found missing and cleared up behind before QEMU said that they are gone: that word may still come,
-    /// and must not be taken for one about a new device of the same id.
-    pub(super) ghosts: BTreeSet<DeviceId>,
+    /// Devices that the guest has refused to let go of since it was last asked for them.
+    pub(super) refused: BTreeSet<DeviceId>,
     /// Events were lost: a device may have left without a word.
     pub(super) unheard_of: bool,
     /// Devices that the call of the moment has given a place, and not plugged in yet.
@@ -101,8 +101,8 @@ pub(super) struct Session {
     pub(super) doubtful: BTreeSet<DeviceId>,
     /// Taps of NICs that have left, until QEMU has closed them.
     pub(super) held_taps: Vec<HeldTap>,
-    /// Devices of ours that QEMU has said are gone, backend and record still to be cleared.
-    pub(super) departed: Vec<String>,
+    /// What QEMU has said of devices of ours, and QOM has not been asked about yet.
+    pub(super) heard: Vec<(String, Word)>,
     /// QMP events are passed on as they are, too.
     pub(super) watching: bool,
     /// Links that are recorded as down have not been set down on this connection yet.
@@ -122,7 +122,6 @@ impl Session {
         deadline: &Deadline,
     ) -> Result<Self> {
         let empty = Topology::from_query_pci(&serde_json::Value::Array(Vec::new()))?;
-        let ghosts = runtime.lock().unwrap_or_else(PoisonError::into_inner).record().unheard.clone();
         let mut session = Self {
             runtime,
             log,
@@ -141,13 +140,13 @@ impl Session {
             tun: TunDevice::default(),
             missing: BTreeSet::new(),
             closed: BTreeSet::new(),
-            ghosts,
+            refused: BTreeSet::new(),
             unheard_of: false,
             upcoming: Vec::new(),
             arrival: None,
             doubtful: BTreeSet::new(),
             held_taps: Vec::new(),
-            departed: Vec::new(),
+            heard: Vec::new(),
             watching: false,
             links_due: true,
             lost: false,
@@ -208,13 +207,13 @@ impl Session {
         self.connect(deadline)?;
         self.absorb();
         if !self.stale {
-            self.clear_departed(deadline)?;
+            self.clear_heard(deadline)?;
         }
         self.stale |= !self.unsettled().is_empty();
         if self.stale {
             self.resync(deadline)?;
             // Not before: until the guest has been asked, nobody knows which fdsets stand behind a device.
-            self.clear_departed(deadline)?;
+            self.clear_heard(deadline)?;
         }
         Ok(())
     }
@@ -261,17 +260,16 @@ impl Session {
     /// Asks the guest for everything, rebuilds the slot map and settles what is unfinished.
     pub(super) fn resync(&mut self, deadline: &Deadline) -> Result<()> {
         let mut survey = Survey::take(self.monitor()?, deadline)?;
-        // Said before the guest was asked, of a device that it shows: about an earlier one of that id.
-        self.departed.retain(|gone| !survey.present.contains(gone));
         // A bus that is gone meanwhile needs no forbidding.
         self.closed.retain(|bus| survey.topology.forbid_hotplug(bus).is_ok());
-        self.log.write(Level::Debug, || format!("the guest has {} devices with ids", survey.present.len()));
+        self.log.write(Level::Debug, || format!("the guest has {} devices with ids", survey.inventory.len()));
         let rules = Rules::new(self.runtime().record().reserved_slots)?;
         self.places = Places { pci: SlotMap::new(&survey.topology, rules), scsi: ScsiMap::default() };
         self.topology = survey.topology;
         self.fdsets = survey.fdsets;
         self.note_state(survey.state);
-        self.strike_outdated(&survey.present)?;
+        let shown = self.look_up_journalled(&survey.inventory, deadline)?;
+        self.strike_outdated(&shown)?;
         self.claim_recorded();
         for controller in &survey.controllers {
             self.places.scsi.add_controller(&controller.name, &controller.driver, false);
@@ -279,8 +277,8 @@ impl Session {
         for unit in &survey.units {
             self.places.scsi.see(&unit.address, unit.id.as_deref(), &unit.driver);
         }
-        self.missing = self.recorded_but_not_in(&survey.present);
-        self.settle(&survey.present, deadline)?;
+        self.missing = self.recorded_but_not_in(&survey.inventory);
+        self.settle(&shown, deadline)?;
         if self.links_due {
             self.set_recorded_links(deadline)?;
             self.links_due = false;
@@ -291,12 +289,12 @@ impl Session {
     }
 
     /// Recorded devices that should be in the guest and are not.
-    fn recorded_but_not_in(&self, present: &BTreeSet<String>) -> BTreeSet<DeviceId> {
+    fn recorded_but_not_in(&self, inventory: &Inventory) -> BTreeSet<DeviceId> {
         let runtime = self.runtime();
         let lacks = |device: &&Device| {
             device.presence == Presence::Live
                 && device.address.is_some()
-                && !present.contains(device.id.as_str())
+                && !inventory.has(device.id.as_str())
         };
         ordered::set(runtime.record().devices.iter().filter(lacks).map(|device| device.id.clone()))
     }
@@ -362,54 +360,11 @@ impl Session {
         runtime.record().find(id).or_else(journalled).or_else(upcoming).cloned()
     }
 
-    /// Whether QEMU has said that this device is gone.
-    pub(super) fn has_departed(&self, id: &DeviceId) -> bool {
-        self.departed.iter().any(|gone| gone == id.as_str())
-    }
-
-    /// Nothing is left to be done about a device that departed.
-    pub(super) fn set_departed_aside(&mut self, id: &str) {
-        self.departed.retain(|gone| gone != id);
-    }
-
-    /// Whether QEMU's word that a device is gone is about the device that has this id now. Asked only where it is not
-    /// evident: a removal of ours, without a predecessor that was never heard of again, is. There may have been several of
-    /// those.
-    pub(super) fn is_really_gone(&mut self, id: &DeviceId, deadline: &Deadline) -> Result<bool> {
-        if !self.ghosts.contains(id) && self.pending.contains_key(id) {
-            return Ok(true);
-        }
-        let present = survey::is_present(self.monitor()?, id, deadline)?;
-        match present {
-            true => self.set_departed_aside(id.as_str()),
-            false => drop(self.ghosts.remove(id)),
-        }
-        Ok(!present)
-    }
-
-    /// Clears up behind devices that are gone.
-    pub(super) fn clear_departed(&mut self, deadline: &Deadline) -> Result<()> {
-        while !self.departed.is_empty() {
-            let ids = self.departed.clone();
-            let mut gone = Vec::new();
-            for device in ids.iter().filter_map(|id| self.known_device(id)).collect::<Vec<_>>() {
-                if self.is_really_gone(&device.id, deadline)? {
-                    gone.push(device);
-                }
-            }
-            if !gone.is_empty() {
-                self.finish_and_tell_all(&gone.iter().collect::<Vec<_>>(), deadline)?;
-            }
-            ids.iter().for_each(|id| self.set_departed_aside(id));
-        }
-        Ok(())
-    }
-
     /// Makes the descriptor readable while there is something to fetch or to do.
     pub(super) fn show_readiness(&mut self) {
         // What has been heard during an add waits for its end, which is heard as well.
         let waiting = self.arrival.is_none()
-            && (!self.departed.is_empty() || self.monitor.as_ref().is_some_and(Monitor::has_events));
+            && (!self.heard.is_empty() || self.monitor.as_ref().is_some_and(Monitor::has_events));
         self.readiness.show(waiting || !self.events.is_empty());
     }
 }

@@ -15,11 +15,11 @@ use crate::qmp::{Command, Monitor};
 use crate::scsi;
 
 /// Where QEMU keeps devices with and without an id.
-const CONTAINERS: [&str; 2] = ["/machine/peripheral", "/machine/peripheral-anon"];
+pub(super) const CONTAINERS: [&str; 2] = ["/machine/peripheral", "/machine/peripheral-anon"];
 
 /// Questions about places that are asked in one go: enough for any real guest, while a peer that lists thousands of
 /// devices does not make thousands of commands exist at once.
-const QUESTIONS: usize = 1024;
+pub(super) const QUESTIONS: usize = 1024;
 
 /// Most fdsets looked at. 500 disks with the longest chain of images make as many.
 const MAX_SETS: usize = 8192;
@@ -35,12 +35,15 @@ pub(super) struct Survey {
     pub(super) controllers: Vec<QomChild>,
     /// SCSI devices on such controllers.
     pub(super) units: Vec<Unit>,
-    /// Ids of all devices that have one.
-    pub(super) present: BTreeSet<String>,
+    pub(super) inventory: Inventory,
     pub(super) fdsets: FdSets,
     /// Why the guest could not let go of a device; `None` if it runs.
     pub(super) state: Option<Waiting>,
 }
+
+/// The ids of all devices that have one, as QOM has said.
+#[derive(Debug)]
+pub(super) struct Inventory(BTreeSet<String>);
 
 /// A SCSI device of the guest.
 #[derive(Debug)]
@@ -69,7 +72,7 @@ impl Survey {
     pub(super) fn take(monitor: &mut Monitor, deadline: &Deadline) -> Result<Self> {
         let questions = [
             Command::with("query-pci", &[]),
-            Command::with("qom-list", &[("path", CONTAINERS[0])]),
+            Inventory::question(),
             Command::with("qom-list", &[("path", CONTAINERS[1])]),
             Command::with("query-fdsets", &[]),
             Command::with("query-status", &[]),
@@ -89,9 +92,9 @@ impl Survey {
         let mut controllers: Vec<QomChild> = controllers.cloned().collect();
         // QEMU's order is that of a hash table.
         controllers.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        let present = ordered::set(named.into_iter().map(|child| child.name));
+        let inventory = Inventory::of(named);
         let (fdsets, state) = (FdSets::read(&fdsets)?, Waiting::of_status(&status));
-        Ok(Self { topology, controllers, units, present, fdsets, state })
+        Ok(Self { topology, controllers, units, inventory, fdsets, state })
     }
 }
 
@@ -211,10 +214,36 @@ pub(super) fn virtual_size(node: &Value) -> Option<u64> {
     node.pointer("/image/virtual-size").and_then(Value::as_u64)
 }
 
-/// Whether a device with this id is in the guest.
-pub(super) fn is_present(monitor: &mut Monitor, id: &DeviceId, deadline: &Deadline) -> Result<bool> {
-    let [named] = ask(monitor, [Command::with("qom-list", &[("path", CONTAINERS[0])])], deadline)?;
-    Ok(QomChild::list(&named)?.iter().any(|child| child.name == id.as_str()))
+impl Inventory {
+    /// Asks for it, and for nothing else.
+    pub(super) fn ask(monitor: &mut Monitor, deadline: &Deadline) -> Result<Self> {
+        let [named] = ask(monitor, [Self::question()], deadline)?;
+        Self::read(&named)
+    }
+
+    /// The question.
+    pub(super) fn question() -> Command<'static> {
+        Command::with("qom-list", &[("path", CONTAINERS[0])])
+    }
+
+    /// The answer to [`Inventory::question`].
+    pub(super) fn read(reply: &Value) -> Result<Self> {
+        Ok(Self::of(QomChild::list(reply)?))
+    }
+
+    fn of(named: Vec<QomChild>) -> Self {
+        Self(ordered::set(named.into_iter().map(|child| child.name)))
+    }
+
+    /// Whether a device with this id is in the guest.
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.0.contains(id)
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
 }
 
 impl FdSets {

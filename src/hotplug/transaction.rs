@@ -11,7 +11,7 @@ use crate::qmp::{Batch, Command, Monitor, Reply, Version};
 
 /// The oldest QEMU known to give an id free before it says `DEVICE_DELETED`. In 5.2 the id of a device that has left goes
 /// with the last reference to it: milliseconds later, and with a guest that does nothing, up to seconds.
-const FREES_IDS: Version = Version { major: 7, minor: 2, micro: 0 };
+pub(super) const FREES_IDS: Version = Version { major: 7, minor: 2, micro: 0 };
 
 /// How long an id of a device that has left is waited for, and how often it is tried.
 const LATE_ID: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(10));

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::events::What;
+use super::heard::Truth;
+use super::identity::Shown;
 use super::plan::Inverse;
 use super::session::Session;
-use super::survey::{self, Nodes};
+use super::survey::{self, Inventory, Nodes};
 use crate::deadline::Deadline;
 use crate::disk::{self, DiskSpec};
 use crate::error::{ErrorKind, Result};
@@ -121,7 +123,9 @@ impl Session {
     pub(super) fn verify(&mut self, deadline: &Deadline) -> Result<Vec<Difference>> {
         self.ready(deadline)?;
         self.resync(deadline)?;
-        let [nodes] = survey::ask(self.monitor()?, [survey::block_nodes()], deadline)?;
+        let questions = [survey::block_nodes(), Inventory::question()];
+        let [nodes, named] = survey::ask(self.monitor()?, questions, deadline)?;
+        let inventory = Inventory::read(&named)?;
         let drives = self.named_drives(deadline)?;
         let mut nodes = survey::by_name(&nodes);
         for (name, node) in survey::by_drive(&drives) {
@@ -133,6 +137,11 @@ impl Session {
         for device in &live {
             let found = self.real_address(device, deadline)?;
             match (&device.address, found) {
+                // What QEMU does not say of a device that it has is no proof that it is gone.
+                (Some(recorded), None) if inventory.has(device.id.as_str()) => {
+                    let nowhere = "no place that QEMU tells";
+                    differences.push(Difference::new(Mismatch::Address, &device.id, recorded, nowhere));
+                }
                 (Some(recorded), None) => {
                     differences.push(Difference::new(Mismatch::Missing, &device.id, recorded, ""));
                     continue;
@@ -152,7 +161,7 @@ impl Session {
         self.compare_ports(&mut differences, deadline)?;
         self.find_foreign(&mut differences);
         self.find_foreign_on_scsi(&mut differences);
-        self.find_orphans(&nodes, &mut differences);
+        self.find_orphans(&nodes, &inventory, &mut differences);
         Ok(differences)
     }
 
@@ -293,13 +302,14 @@ impl Session {
     }
 
     /// Leftovers that carry our tag, or are made of what does.
-    fn find_orphans(&self, nodes: &Nodes<'_>, differences: &mut Vec<Difference>) {
+    fn find_orphans(&self, nodes: &Nodes<'_>, inventory: &Inventory, differences: &mut Vec<Difference>) {
         // What stands behind a device that the record has not is in use, and as little ours as the device.
         let foreign = differences.iter().filter(|known| known.what == Mismatch::Foreign);
         let foreign = ordered::set(foreign.map(|known| known.id.clone()));
         let mut told = BTreeSet::new();
         for (set, owner) in self.fdsets.owned() {
-            if self.known_device(owner.as_str()).is_some() || foreign.contains(owner.as_str()) {
+            let is_there = foreign.contains(owner.as_str()) || inventory.has(owner.as_str());
+            if is_there || self.known_device(owner.as_str()).is_some() {
                 continue;
             }
             if nodes.contains_key(owner.as_str()) && told.insert(owner.to_string()) {
@@ -315,13 +325,9 @@ impl Session {
     pub(super) fn mend(&mut self, deadline: &Deadline) -> Result<Vec<Difference>> {
         let differences = self.verify(deadline)?;
         let mut orphans = BTreeSet::new();
+        self.finish_missing(&differences, deadline)?;
         for difference in &differences {
             match difference.what {
-                Mismatch::Missing => {
-                    if let Some(device) = self.known_device(&difference.id) {
-                        self.finish_and_tell(&device, deadline)?;
-                    }
-                }
                 Mismatch::Address => self.record_real_address(&difference.id, deadline)?,
                 Mismatch::OrphanNode | Mismatch::OrphanFdset => {
                     orphans.insert(difference.id.clone());
@@ -329,8 +335,11 @@ impl Session {
                 _ => {}
             }
         }
-        for owner in orphans {
-            self.remove_orphans(&owner, deadline)?;
+        if !orphans.is_empty() {
+            let inventory = Inventory::ask(self.monitor()?, deadline)?;
+            for owner in orphans.iter().filter(|owner| !inventory.has(owner)) {
+                self.remove_orphans(owner, deadline)?;
+            }
         }
         if differences.iter().any(|difference| difference.what.is_mendable()) {
             return self.verify(deadline);
@@ -338,12 +347,35 @@ impl Session {
         Ok(differences)
     }
 
+    /// Clears up behind those that QOM, asked now that this is decided, does not have.
+    fn finish_missing(&mut self, differences: &[Difference], deadline: &Deadline) -> Result<()> {
+        let missing = differences.iter().filter(|difference| difference.what == Mismatch::Missing);
+        let missing: Vec<Device> =
+            missing.filter_map(|difference| self.known_device(&difference.id)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let truths = self.find_out_about(&missing.iter().collect::<Vec<_>>(), deadline)?;
+        let gone = truths.into_iter().filter_map(|truth| match truth {
+            Truth::Gone(gone) => Some(gone),
+            Truth::Refused | Truth::There => None,
+        });
+        self.finish_and_tell_all(&gone.collect::<Vec<_>>(), deadline)
+    }
+
+    /// Only where the device itself sits: another one that has its id says nothing about it.
     fn record_real_address(&mut self, id: &str, deadline: &Deadline) -> Result<()> {
         let Some(device) = self.known_device(id) else { return Ok(()) };
-        let found = self.real_address(&device, deadline)?;
+        let Some(found) = self.real_address(&device, deadline)? else { return Ok(()) };
+        let inventory = Inventory::ask(self.monitor()?, deadline)?;
+        let anywhere = Device { address: None, ..device };
+        let shown = self.identify(&[&anywhere], &inventory, deadline)?;
+        if !shown.into_iter().all(Shown::is_itself) {
+            return Ok(());
+        }
         let mut next = self.runtime().record().clone();
         if let Some(device) = next.devices.iter_mut().find(|device| device.id.as_str() == id) {
-            device.address = found;
+            device.address = Some(found);
         }
         self.stale = true;
         self.runtime().replace(next)
@@ -352,11 +384,13 @@ impl Session {
     fn remove_orphans(&mut self, owner: &str, deadline: &Deadline) -> Result<()> {
         let owner = crate::ids::DeviceId::parse(owner)?;
         let sets = self.fdsets.of(&owner);
-        let traces = std::iter::once(Inverse::BlockdevDel(owner.clone()))
-            .chain(sets.into_iter().map(Inverse::RemoveFd))
-            .collect::<Vec<_>>();
-        let left = self.take_down(&traces, deadline)?.left;
-        self.fdsets.release(&owner);
+        let mut left = self.take_down(&[Inverse::BlockdevDel(owner.clone())], deadline)?.left;
+        // A node that stays is in use, by whomever, and may have to open its descriptors again.
+        if left.is_empty() {
+            let sets: Vec<Inverse> = sets.into_iter().map(Inverse::RemoveFd).collect();
+            left = self.take_down(&sets, deadline)?.left;
+            self.fdsets.release(&owner);
+        }
         for leftover in left {
             self.events.guest(What::Undone, format!("left behind of {owner}: {leftover}"));
         }

@@ -12,7 +12,6 @@ pub mod record;
 pub mod store;
 mod versioned;
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,7 +24,6 @@ pub use ports::RootPort;
 pub use record::{DEFAULT_RESERVED, Device, DeviceKind, Presence, Record, Spec};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::DeviceId;
 use lock::Lock;
 use store::{Part, Place, Staged};
 
@@ -203,15 +201,13 @@ impl Runtime {
         self.commit(staged)
     }
 
-    /// Makes sure that no attachment gets this generation any more, and that it is known of which devices QEMU may still say
-    /// that they are gone. What is in memory knows it even if writing fails.
-    pub fn retire(&mut self, generation: u64, unheard: &BTreeSet<DeviceId>) -> Result<()> {
-        if self.record.next_generation > generation && self.record.unheard == *unheard {
+    /// Makes sure that no attachment gets this generation any more.
+    pub fn retire(&mut self, generation: u64) -> Result<()> {
+        if self.record.next_generation > generation {
             return Ok(());
         }
-        self.record.next_generation = self.record.next_generation.max(generation.saturating_add(1));
-        self.record.unheard.clone_from(unheard);
-        self.save()
+        let next_generation = generation.saturating_add(1);
+        self.replace(Record { next_generation, ..self.record.clone() })
     }
 
     /// Changes the journal, on disk first. An empty journal has no file.

@@ -1,7 +1,5 @@
 //! Our own file format, version 1: one JSON object.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -11,7 +9,6 @@ use super::versioned::{self, field, malformed, object, take};
 use crate::disk::BackingRule;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, DeviceId};
-use crate::ordered;
 
 /// The value of the `format` member.
 pub const FORMAT: &str = "kvm-hotplug-runtime";
@@ -94,9 +91,6 @@ struct File<'a> {
     command: &'a [String],
     reserved_slots: u8,
     next_generation: u64,
-    /// Most guests have none.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    unheard: &'a BTreeSet<DeviceId>,
     /// The caller's choice, where it made one.
     #[serde(skip_serializing_if = "Option::is_none")]
     backing: Option<&'a BackingRule>,
@@ -124,7 +118,6 @@ pub fn encode(record: &Record) -> Result<Vec<u8>> {
         command: &record.command,
         reserved_slots: record.reserved_slots,
         next_generation: record.next_generation,
-        unheard: &record.unheard,
         backing: record.backing.as_ref(),
         root_ports: &record.ports,
         controllers: of_kind(DeviceKind::Controller),
@@ -151,7 +144,6 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
         command,
         reserved_slots,
         next_generation,
-        unheard: ordered::set(elements(&mut file, "unheard", read_id)?),
         backing: field(&mut file, "backing")?,
         ports: elements(&mut file, "root_ports", RootPort::read)?,
         devices: Vec::new(),
@@ -162,13 +154,11 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
         let devices = elements(&mut file, key, |value| device_from_value(kind, value))?;
         devices.into_iter().for_each(|device| record.add(device));
     }
+    // Versions before this one noted ids there whose `DEVICE_DELETED` might come late. No event is believed any more.
+    file.remove("unheard");
     record.extra = file;
     record.check()?;
     Ok(record)
-}
-
-fn read_id(value: Value) -> Result<DeviceId> {
-    serde_json::from_value(value).map_err(|error| malformed(error.to_string()))
 }
 
 fn elements<T>(

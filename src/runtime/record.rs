@@ -1,7 +1,5 @@
 //! What is known of one guest: its command line without NICs and disks, and every NIC, disk and SCSI controller with its address.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -200,8 +198,6 @@ pub struct Record {
     pub reserved_slots: u8,
     /// The generation the next attachment gets.
     pub next_generation: u64,
-    /// Ids of devices that were found to have left before QEMU said so: it may still say it, and of another device by then.
-    pub unheard: BTreeSet<DeviceId>,
     /// Where the backing files of its disks may be, unless a disk says otherwise.
     pub backing: Option<BackingRule>,
     /// Root ports that the boot command makes.
@@ -222,7 +218,6 @@ impl Record {
             command,
             reserved_slots,
             next_generation: 1,
-            unheard: BTreeSet::new(),
             backing: None,
             ports: Vec::new(),
             devices: Vec::new(),

@@ -82,8 +82,11 @@ pub fn many_leave_together(agent: &dyn Agent) {
         );
         let names = world.qemu.take_names();
         assert_eq!(names[..6], ["device_del"; 6], "asked for all at once");
+        // One question serves all whose word comes together; those of a guest that takes its time may come one by one.
+        let asked = names[6..].iter().take_while(|name| *name == "qom-list").count();
+        assert!((1..=6).contains(&asked), "{names:?}");
         let rest = ["netdev_del", "netdev_del", "netdev_del", "blockdev-del", "remove-fd", "blockdev-del"];
-        assert_eq!(names[6..12], rest, "and cleared up together: {names:?}");
+        assert_eq!(names[6 + asked..12 + asked], rest, "and cleared up together: {names:?}");
         assert_eq!(world.picture().qemu, empty.qemu);
         assert!(world.recorded().is_empty() && !world.journal().exists());
         assert_eq!(api.next_event(), None, "the caller has its answer");

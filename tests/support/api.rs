@@ -43,6 +43,8 @@ pub trait Api: Send + Sync {
     fn next_event(&self) -> Option<News>;
     fn list(&self) -> Vec<Item>;
     fn slots(&self) -> Result<Vec<SlotItem>, Failure>;
+    /// The differences that are left.
+    fn mend(&self) -> Result<Vec<String>, Failure>;
     fn fd(&self) -> RawFd;
     /// Whether a call was running.
     fn cancel(&self) -> bool;

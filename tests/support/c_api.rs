@@ -34,6 +34,7 @@ use ::kvm_hotplug::capi::runtime::*;
 use ::kvm_hotplug::capi::slots::{
     kvm_hotplug_slot, kvm_hotplug_slot_map, kvm_hotplug_slot_state as SlotState,
 };
+use ::kvm_hotplug::capi::verify::{kvm_hotplug_difference, kvm_hotplug_mend};
 use ::kvm_hotplug::disk::BackingRule;
 
 use serde_json::Value;
@@ -446,6 +447,18 @@ impl Api for CApi {
         let found = count(slots.as_mut_ptr(), slots.len())?;
         slots.truncate(found);
         Ok(slots.iter().map(slot).collect())
+    }
+
+    fn mend(&self) -> Result<Vec<String>, Failure> {
+        let mut left = vec![zeroed::<kvm_hotplug_difference>(); 64];
+        let (size, mut count) = (size_of::<kvm_hotplug_difference>(), 0);
+        // SAFETY: the array has that many elements.
+        call(|error| unsafe {
+            let (array, capacity) = (left.as_mut_ptr(), left.len());
+            kvm_hotplug_mend(self.0, milliseconds(AMPLE), array, size, capacity, &raw mut count, error)
+        })?;
+        left.truncate(count);
+        Ok(left.iter().map(|difference| field(&difference.text).unwrap_or_default()).collect())
     }
 
     fn fd(&self) -> RawFd {

@@ -34,6 +34,7 @@ pub fn world(list: impl AsRef<[u8]>, backends: Backends) -> World {
             let Some(Address::Pci(at)) = &device.address else { continue };
             let id = device.id.as_str();
             let mut dev = Dev::new(Some(id), device.model(), at.bus.as_str(), at.slot.get(), 0);
+            dev.mac = device.mac().map(|mac| mac.to_string());
             match device.kind() {
                 DeviceKind::Nic => {
                     dev.netdev = Some(id.to_owned());

@@ -202,6 +202,10 @@ impl Api for RustApi {
         Ok(lines.into_iter().map(slot).collect())
     }
 
+    fn mend(&self) -> Result<Vec<String>, Failure> {
+        Ok(self.0.mend(Duration::from_millis(AMPLE))?.iter().map(ToString::to_string).collect())
+    }
+
     fn fd(&self) -> RawFd {
         self.0.fd()
     }

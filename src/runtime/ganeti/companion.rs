@@ -5,8 +5,6 @@
 //! file: a device without an entry is in the guest. Hence two files can change as one: before the list is replaced, this one
 //! is replaced by one that completes the old list and the new one.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -26,8 +24,6 @@ const VERSION: u64 = 1;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::runtime) struct Companion {
     next_generation: u64,
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    unheard: BTreeSet<DeviceId>,
     /// Where the backing files of its disks may be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     backing: Option<BackingRule>,
@@ -80,25 +76,20 @@ impl Companion {
             Ok(ordered::object([(device.kind().word(), value)]))
         };
         let later = later.into_iter().map(by_kind).collect::<Result<_>>()?;
-        let (next_generation, unheard) = (record.next_generation, record.unheard.clone());
-        Ok(Some(Self { next_generation, unheard, backing: record.backing.clone(), devices, later }))
+        let (next_generation, backing) = (record.next_generation, record.backing.clone());
+        Ok(Some(Self { next_generation, backing, devices, later }))
     }
 
     /// Whether the list alone says as much.
     fn is_evident(&self) -> bool {
         let counted = self.devices.iter().zip(1..).all(|(entry, number)| entry.is_evident(number));
         let next = u64::try_from(self.devices.len()).unwrap_or(u64::MAX).saturating_add(1);
-        counted
-            && self.later.is_empty()
-            && self.unheard.is_empty()
-            && self.backing.is_none()
-            && self.next_generation == next
+        counted && self.later.is_empty() && self.backing.is_none() && self.next_generation == next
     }
 
     /// With what the other one knows besides.
     fn and(mut self, other: Self) -> Self {
         self.next_generation = self.next_generation.max(other.next_generation);
-        self.unheard.extend(other.unheard);
         let ids = ordered::set(self.devices.iter().map(|entry| entry.id.clone()));
         self.devices.extend(other.devices.into_iter().filter(|entry| !ids.contains(&entry.id)));
         let new = |map: &Map<String, Value>| !self.later.contains(map);
@@ -115,7 +106,7 @@ impl Companion {
     pub(in crate::runtime) fn decode(bytes: &[u8]) -> Result<Self> {
         let file = versioned::open(bytes, FORMAT, VERSION)?;
         let companion: Self = versioned::parse(file.into())?;
-        let counts = [companion.devices.len(), companion.later.len(), companion.unheard.len()];
+        let counts = [companion.devices.len(), companion.later.len()];
         if counts.into_iter().any(|count| count > MAX_DEVICES) {
             return Err(malformed(format!("is about more than {MAX_DEVICES} devices")));
         }
@@ -136,7 +127,6 @@ impl Companion {
             }
         }
         record.next_generation = next;
-        record.unheard = self.unheard;
         record.backing = self.backing;
         for (index, map) in self.later.into_iter().enumerate() {
             let device = later_device(map)

@@ -44,7 +44,8 @@ impl Model {
         }
         let configured = self.is_running() && self.numbered;
         let device = Dev::new(id.as_deref(), &driver, &bus, slot, function);
-        self.devices.push(Dev { netdev, drive, pci_id, configured, ..device });
+        let mac = text("mac");
+        self.devices.push(Dev { netdev, drive, mac, pci_id, configured, ..device });
         Ok(json!({}))
     }
 

@@ -46,6 +46,7 @@ pub struct Dev {
     pub unit: Option<(u64, u64, u64)>,
     pub netdev: Option<String>,
     pub drive: Option<String>,
+    pub mac: Option<String>,
     /// When the guest was asked to let go of it.
     pub asked: Option<Instant>,
     /// The guest has set it up.
@@ -65,6 +66,7 @@ impl Dev {
             unit: None,
             netdev: None,
             drive: None,
+            mac: None,
             asked: None,
             configured: true,
             pci_id: (0x1af4, 0x1000),

@@ -62,6 +62,8 @@ impl Model {
         let device = self.device(id).ok_or_else(|| QmpError::absent(path))?;
         if let Some((channel, target, lun)) = device.unit {
             return match property {
+                "type" => Ok(json!(device.driver)),
+                "drive" => Ok(json!(device.drive)),
                 "parent_bus" => {
                     let controller = device.bus.strip_suffix(".0").unwrap_or_default();
                     Ok(json!(format!("{PERIPHERAL}/{controller}/virtio-backend/{}", device.bus)))
@@ -73,6 +75,12 @@ impl Model {
             };
         }
         match property {
+            "type" => Ok(json!(device.driver)),
+            "mac" if device.driver.starts_with("virtio-net") => {
+                Ok(json!(device.mac.as_deref().unwrap_or("52:54:00:12:34:56")))
+            }
+            "netdev" if device.netdev.is_some() => Ok(json!(device.netdev)),
+            "drive" if device.drive.is_some() => Ok(json!(device.drive)),
             "parent_bus" if device.bus == "pci.0" => Ok(json!("/machine/i440fx/pci.0")),
             "parent_bus" if device.bus == "pcie.0" => Ok(json!("/machine/q35/pcie.0")),
             "parent_bus" => Ok(json!(format!("{PERIPHERAL}/{0}/{0}", device.bus))),

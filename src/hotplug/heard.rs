@@ -1,0 +1,121 @@
+//! What QEMU has said about single devices. It names them by their ids, which are used again, and it may say so late: the word is
+//! a hint, and nothing follows from it before QOM has been asked.
+
+use std::collections::BTreeSet;
+
+use super::events::What;
+use super::identity::{Gone, Shown};
+use super::session::Session;
+use super::survey::Inventory;
+use crate::deadline::Deadline;
+use crate::error::Result;
+use crate::ids::DeviceId;
+use crate::log::Level;
+use crate::runtime::Device;
+
+/// What was said of the device of an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// `DEVICE_DELETED`.
+    Deleted,
+    /// `device_del` did not find it.
+    NotFound,
+    /// `DEVICE_UNPLUG_GUEST_ERROR`.
+    Refused,
+}
+
+/// What is so, once QOM has been asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Truth<'a> {
+    /// The device is not in the guest.
+    Gone(Gone<'a>),
+    /// It is, and the guest refuses to let go of it.
+    Refused,
+    /// It is.
+    There,
+}
+
+impl Session {
+    /// Once for each: a peer may repeat it for ever.
+    pub(super) fn note_word(&mut self, id: &str, word: Word) {
+        let note = (id.to_owned(), word);
+        if !self.heard.contains(&note) {
+            self.heard.push(note);
+        }
+    }
+
+    /// Whether anything has been said of a device that QOM has not been asked about.
+    pub(super) fn has_word_of(&self, id: &DeviceId) -> bool {
+        self.heard.iter().any(|(said, _)| said == id.as_str())
+    }
+
+    /// Whether QEMU has said that a device of this id is gone.
+    pub(super) fn has_departed(&self, id: &DeviceId) -> bool {
+        self.heard.iter().any(|(said, word)| said == id.as_str() && *word == Word::Deleted)
+    }
+
+    /// Nothing is left to be done about what was said of this device.
+    pub(super) fn set_word_aside(&mut self, id: &str) {
+        self.heard.retain(|(said, _)| said != id);
+    }
+
+    /// Asks QOM about devices of which something was said, or whose removal is not where it should be: one question for all of
+    /// them. What turns out to be about an earlier device of the same id is forgotten.
+    pub(super) fn find_out_about<'a>(
+        &mut self,
+        devices: &[&'a Device],
+        deadline: &Deadline,
+    ) -> Result<Vec<Truth<'a>>> {
+        let inventory = Inventory::ask(self.monitor()?, deadline)?;
+        let shown = self.identify(devices, &inventory, deadline)?;
+        Ok(devices.iter().zip(shown).map(|(device, shown)| self.truth_about(device, shown)).collect())
+    }
+
+    fn truth_about<'a>(&mut self, device: &'a Device, shown: Shown) -> Truth<'a> {
+        if let Some(gone) = shown.gone(device) {
+            return Truth::Gone(gone);
+        }
+        let refused = self.heard.contains(&(device.id.to_string(), Word::Refused));
+        self.log.write(Level::Debug, || format!("{} is there, whatever was said of it", device.id));
+        self.set_word_aside(device.id.as_str());
+        match refused && self.pending.contains_key(&device.id) {
+            true => Truth::Refused,
+            false => Truth::There,
+        }
+    }
+
+    /// The guest has refused: the removal is off, and the caller is told.
+    pub(super) fn take_refusal(&mut self, device: &Device) {
+        self.events.device(What::Refused, device, "the guest refused to let go of the device; it stays");
+        self.forget_request(device);
+        if !self.pending.contains_key(&device.id) {
+            self.refused.insert(device.id.clone());
+        }
+    }
+
+    /// Deals with all that was said of devices: clears up behind those that are gone.
+    pub(super) fn clear_heard(&mut self, deadline: &Deadline) -> Result<()> {
+        while !self.heard.is_empty() {
+            let ids: BTreeSet<String> = self.heard.iter().map(|(id, _)| id.clone()).collect();
+            let devices: Vec<Device> = ids.iter().filter_map(|id| self.known_device(id)).collect();
+            if devices.is_empty() {
+                ids.iter().for_each(|id| self.set_word_aside(id));
+                continue;
+            }
+            let truths = self.find_out_about(&devices.iter().collect::<Vec<_>>(), deadline)?;
+            let mut gone = Vec::new();
+            for (device, truth) in devices.iter().zip(truths) {
+                match truth {
+                    Truth::Gone(found) => gone.push(found),
+                    Truth::Refused => self.take_refusal(device),
+                    Truth::There => {}
+                }
+            }
+            if !gone.is_empty() {
+                self.finish_and_tell_all(&gone, deadline)?;
+            }
+            ids.iter().for_each(|id| self.set_word_aside(id));
+        }
+        Ok(())
+    }
+}
