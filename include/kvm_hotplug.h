@@ -853,7 +853,8 @@ enum kvm_runtime_trouble {
      */
     KVM_RUNTIME_TROUBLE_BRIDGE = 2,
     /**
-     * Taps cannot be made, or there is an interface of the name that a tap is to have.
+     * Taps cannot be made, or there is an interface of the name that a tap is to have; or the NIC was added over a tap of
+     * the caller's (tap_fds), which cannot be given for a start yet.
      */
     KVM_RUNTIME_TROUBLE_TAP = 3,
     /**
@@ -961,7 +962,11 @@ struct kvm_hotplug_nic {
      * Taps that the caller opened, one per queue, all of one interface, each by an open() of its own. They are duplicated:
      * the caller keeps and closes its own, and may give them again when the NIC is gone. Queues that are detached, as the
      * driver of an earlier NIC leaves them, are attached first (TUNSETQUEUE) and stay so. A tap that a NIC of this guest
-     * has, also one that is being removed, is refused. NULL to have the tap opened.
+     * has, also one that is being removed, is refused. The NIC is for the running guest: it cannot wait for a reboot
+     * (-EOPNOTSUPP), and a guest that has it is not started again from its record, by kvm_runtime_boot() or as the target
+     * of a migration, until the NIC is removed: no tap made there would be like this one. The exception is a record in
+     * Ganeti's format, if the tap was on a bridge: the list notes it, and the NIC is started over a new tap on that
+     * bridge, by Ganeti as well. NULL to have the tap opened.
      */
     const int32_t *tap_fds;
     /**
@@ -991,7 +996,7 @@ struct kvm_hotplug_nic {
      */
     uint32_t boot_index;
     /**
-     * User id that may reopen a tap opened here, with KVM_HOTPLUG_TAP_OWNER.
+     * User id that may reopen a tap opened here, with KVM_HOTPLUG_TAP_OWNER. It is recorded, for later boots.
      */
     uint32_t tap_owner;
     /**
@@ -1852,8 +1857,10 @@ int kvm_hotplug_del_many(struct kvm_hotplug *guest,
  * - -EFAULT (runtime or ret_boot is NULL), -EBADF (no open handle; incoming_fd is not open), -EINVAL (malformed or
  *   contradicting options; the command has -incoming already, or uses descriptors of the same numbers), -E2BIG (a field is
  *   set that this version does not have);
- * - -EBUSY (the guest runs, or a handle is open with this record; an image is in use by another QEMU), -EBADFD (the record has no command, or for a boot no file; for a
- *   target: an add was interrupted and not settled, or a device has no address), -EROFS (a boot of a record from
+ * - -EBUSY (the guest runs, or a handle is open with this record; an image is in use by another QEMU), -EBADFD (the record
+ *   has no command, or for a boot no file; a NIC was added over a tap of the caller's, tap_fds, which cannot be given here
+ *   yet: the message names the NIC and what to do; for a target: an add was interrupted and not settled, or a device has no
+ *   address), -EROFS (a boot of a record from
  *   kvm_runtime_read());
  * - -EEXIST (the command has an id of a NIC or disk; a tap of that name exists), -EADDRINUSE (two want one slot), -ENOSPC
  *   (no slot is left), -EOPNOTSUPP (a model that needs another bus than PCI);
@@ -1980,8 +1987,8 @@ int kvm_runtime_check(const struct kvm_runtime *runtime,
  * The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
  *
  * `runtime`: the record, which has a file.
- * `nic`, `nic_size`: the request, and sizeof *nic; tap_fds and tap_owner are refused, timeout_ms and KVM_HOTPLUG_LIVE_ONLY do
- * not count.
+ * `nic`, `nic_size`: the request, and sizeof *nic; tap_fds are refused, timeout_ms and KVM_HOTPLUG_LIVE_ONLY do not
+ * count.
  * `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Its state is
  * KVM_HOTPLUG_AFTER_REBOOT until the boot.
  * `reterr`: where to put the error, or NULL.
@@ -2479,8 +2486,8 @@ int kvm_hotplug_move_nic(struct kvm_hotplug *guest,
  * - -EINVAL (malformed or contradicting fields, unknown flags, an fd that is no tap, a bridge that is none), -E2BIG (a
  *   field is set that this version does not have);
  * - -EEXIST (MAC address, tap or tap name taken; the id exists with other settings: the message names the field);
- * - -ENOSPC (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken), -EOPNOTSUPP (that bus takes none; or
- *   KVM_HOTPLUG_LIVE_ONLY), -ENOENT (no such bus or bridge);
+ * - -ENOSPC (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken), -EOPNOTSUPP (that bus takes none; or what would have to
+ *   wait for a reboot, with KVM_HOTPLUG_LIVE_ONLY or tap_fds), -ENOENT (no such bus or bridge);
  * - -ENODEV (vhost required and missing), or the errno of opening or setting up the tap (-EPERM without CAP_NET_ADMIN);
  * - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused a step, see
  *   kvm_hotplug_error_step()), -EBUSY (kind MONITOR_BUSY), -ENOTRECOVERABLE;
@@ -2632,7 +2639,8 @@ int kvm_hotplug_qmp(struct kvm_hotplug *guest,
  * A device is an object with "id", "type" ("nic", "disk" or "scsi"), "state" ("live", "pending" or "after-reboot"),
  * "reason", "generation", "model", "bus", "slot" (on a PCI bus), "channel", "target" and "lun" (on a SCSI bus), "in_guest". A
  * SCSI controller has "queues". A NIC has "mac", "queues", "vhost", "mtu",
- * "link" ("up" or "down", as recorded), "bridge" (as recorded), "boot_index" and "tap": "name", "here" (in this network
+ * "link" ("up" or "down", as recorded), "bridge" (as recorded), "boot_index", "tap_given" (whether the caller
+ * opened the tap), "tap_owner" and "tap": "name", "here" (in this network
  * namespace), its "mtu" and "bridge" of the moment. A disk has "path", "format", "read_only", "share_rw", "serial", "cache",
  * "aio", "discard", "detect_zeroes", "boot_index", "logical_block_size", "physical_block_size", "queues", "node_name" (null if
  * QEMU has no such node), "size" (bytes, as the guest sees it), "allocated" (bytes of the image in use) and "fdsets". What is

@@ -87,4 +87,5 @@ through_every_api! {
     a_change_for_the_next_boot_stands_beside_the_list,
     an_interrupted_add_is_completed,
     ganeti_may_change_the_list_meanwhile,
+    a_callers_tap_is_started_again_by_its_bridge,
 }

@@ -188,6 +188,8 @@ through_every_api! {
     a_tap_that_was_made_here_is_refused,
     the_same_nic_over_another_tap_is_a_conflict,
     a_name_is_for_one_tap,
+    a_callers_tap_does_not_wait_for_a_reboot,
+    the_owner_of_a_tap_is_recorded,
     // talking
     a_command_of_the_callers_own,
     a_descriptor_goes_with_it,

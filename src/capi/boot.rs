@@ -149,8 +149,10 @@ impl kvm_boot {
 /// - -EFAULT (runtime or ret_boot is NULL), -EBADF (no open handle; incoming_fd is not open), -EINVAL (malformed or
 ///   contradicting options; the command has -incoming already, or uses descriptors of the same numbers), -E2BIG (a field is
 ///   set that this version does not have);
-/// - -EBUSY (the guest runs, or a handle is open with this record; an image is in use by another QEMU), -EBADFD (the record has no command, or for a boot no file; for a
-///   target: an add was interrupted and not settled, or a device has no address), -EROFS (a boot of a record from
+/// - -EBUSY (the guest runs, or a handle is open with this record; an image is in use by another QEMU), -EBADFD (the record
+///   has no command, or for a boot no file; a NIC was added over a tap of the caller's, tap_fds, which cannot be given here
+///   yet: the message names the NIC and what to do; for a target: an add was interrupted and not settled, or a device has no
+///   address), -EROFS (a boot of a record from
 ///   kvm_runtime_read());
 /// - -EEXIST (the command has an id of a NIC or disk; a tap of that name exists), -EADDRINUSE (two want one slot), -ENOSPC
 ///   (no slot is left), -EOPNOTSUPP (a model that needs another bus than PCI);

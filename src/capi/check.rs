@@ -21,7 +21,8 @@ pub enum kvm_runtime_trouble {
     KVM_RUNTIME_TROUBLE_IMAGE = 1,
     /// A bridge is missing, or is none.
     KVM_RUNTIME_TROUBLE_BRIDGE = 2,
-    /// Taps cannot be made, or there is an interface of the name that a tap is to have.
+    /// Taps cannot be made, or there is an interface of the name that a tap is to have; or the NIC was added over a tap of
+    /// the caller's (tap_fds), which cannot be given for a start yet.
     KVM_RUNTIME_TROUBLE_TAP = 3,
     /// A NIC has vhost, and this host has none.
     KVM_RUNTIME_TROUBLE_VHOST = 4,

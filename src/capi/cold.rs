@@ -20,8 +20,8 @@ use crate::hotplug::{Removal, cold};
 /// The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
 ///
 /// `runtime`: the record, which has a file.
-/// `nic`, `nic_size`: the request, and sizeof *nic; tap_fds and tap_owner are refused, timeout_ms and KVM_HOTPLUG_LIVE_ONLY do
-/// not count.
+/// `nic`, `nic_size`: the request, and sizeof *nic; tap_fds are refused, timeout_ms and KVM_HOTPLUG_LIVE_ONLY do not
+/// count.
 /// `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Its state is
 /// KVM_HOTPLUG_AFTER_REBOOT until the boot.
 /// `reterr`: where to put the error, or NULL.

@@ -72,7 +72,11 @@ pub struct kvm_hotplug_nic {
     /// Taps that the caller opened, one per queue, all of one interface, each by an open() of its own. They are duplicated:
     /// the caller keeps and closes its own, and may give them again when the NIC is gone. Queues that are detached, as the
     /// driver of an earlier NIC leaves them, are attached first (TUNSETQUEUE) and stay so. A tap that a NIC of this guest
-    /// has, also one that is being removed, is refused. NULL to have the tap opened.
+    /// has, also one that is being removed, is refused. The NIC is for the running guest: it cannot wait for a reboot
+    /// (-EOPNOTSUPP), and a guest that has it is not started again from its record, by kvm_runtime_boot() or as the target
+    /// of a migration, until the NIC is removed: no tap made there would be like this one. The exception is a record in
+    /// Ganeti's format, if the tap was on a bridge: the list notes it, and the NIC is started over a new tap on that
+    /// bridge, by Ganeti as well. NULL to have the tap opened.
     pub tap_fds: *const i32,
     /// Number of tap_fds; 0 to have the tap opened.
     pub tap_fd_count: u32,
@@ -88,7 +92,7 @@ pub struct kvm_hotplug_nic {
     /// Place in the firmware's boot order, 0 to 2147483647, with KVM_HOTPLUG_BOOT_INDEX; makes the device load its option
     /// ROM, which a NIC without it does not.
     pub boot_index: u32,
-    /// User id that may reopen a tap opened here, with KVM_HOTPLUG_TAP_OWNER.
+    /// User id that may reopen a tap opened here, with KVM_HOTPLUG_TAP_OWNER. It is recorded, for later boots.
     pub tap_owner: u32,
     /// Milliseconds for all of it; 0 means 5000.
     pub timeout_ms: u32,
@@ -120,8 +124,8 @@ unsafe impl Plain for kvm_hotplug_nic {}
 /// - -EINVAL (malformed or contradicting fields, unknown flags, an fd that is no tap, a bridge that is none), -E2BIG (a
 ///   field is set that this version does not have);
 /// - -EEXIST (MAC address, tap or tap name taken; the id exists with other settings: the message names the field);
-/// - -ENOSPC (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken), -EOPNOTSUPP (that bus takes none; or
-///   KVM_HOTPLUG_LIVE_ONLY), -ENOENT (no such bus or bridge);
+/// - -ENOSPC (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken), -EOPNOTSUPP (that bus takes none; or what would have to
+///   wait for a reboot, with KVM_HOTPLUG_LIVE_ONLY or tap_fds), -ENOENT (no such bus or bridge);
 /// - -ENODEV (vhost required and missing), or the errno of opening or setting up the tap (-EPERM without CAP_NET_ADMIN);
 /// - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused a step, see
 ///   kvm_hotplug_error_step()), -EBUSY (kind MONITOR_BUSY), -ENOTRECOVERABLE;

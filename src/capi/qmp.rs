@@ -126,7 +126,8 @@ fn object(text: &str) -> Result<Map<String, Value>> {
 /// A device is an object with "id", "type" ("nic", "disk" or "scsi"), "state" ("live", "pending" or "after-reboot"),
 /// "reason", "generation", "model", "bus", "slot" (on a PCI bus), "channel", "target" and "lun" (on a SCSI bus), "in_guest". A
 /// SCSI controller has "queues". A NIC has "mac", "queues", "vhost", "mtu",
-/// "link" ("up" or "down", as recorded), "bridge" (as recorded), "boot_index" and "tap": "name", "here" (in this network
+/// "link" ("up" or "down", as recorded), "bridge" (as recorded), "boot_index", "tap_given" (whether the caller
+/// opened the tap), "tap_owner" and "tap": "name", "here" (in this network
 /// namespace), its "mtu" and "bridge" of the moment. A disk has "path", "format", "read_only", "share_rw", "serial", "cache",
 /// "aio", "discard", "detect_zeroes", "boot_index", "logical_block_size", "physical_block_size", "queues", "node_name" (null if
 /// QEMU has no such node), "size" (bytes, as the guest sees it), "allocated" (bytes of the image in use) and "fdsets". What is

@@ -64,11 +64,11 @@ impl Session {
 
 /// The tap, which has to be in this network namespace.
 fn tap_of(device: &Device) -> Result<IfName> {
-    let Spec::Nic(NicSpec { ifname: Some(tap), tap_identity, .. }) = &device.spec else {
+    let Some(spec @ NicSpec { ifname: Some(tap), .. }) = device.nic() else {
         let text = format!("the record does not say which tap {} has; move it yourself", device.id);
         return Err(Error::new(ErrorKind::NotFound, text));
     };
-    link::check_tap(tap, tap_identity.as_ref()).map_err(|error| match error.kind() {
+    link::check_tap_of(spec).map_err(|error| match error.kind() {
         ErrorKind::NotFound => Error::new(
             ErrorKind::NotFound,
             format!(
@@ -77,8 +77,7 @@ fn tap_of(device: &Device) -> Result<IfName> {
             ),
         ),
         _ => describe(device, error),
-    })?;
-    Ok(tap.clone())
+    })
 }
 
 fn on_bridge(device: &Device, bridge: Option<&IfName>) -> Device {

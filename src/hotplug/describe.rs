@@ -9,7 +9,7 @@ use crate::deadline::Deadline;
 use crate::disk::DiskSpec;
 use crate::error::Result;
 use crate::ids::{Address, IfName};
-use crate::net::link::{self, Interfaces, TapIdentity};
+use crate::net::link::{self, Interfaces};
 use crate::net::spec::NicSpec;
 use crate::runtime::{Presence, Spec};
 
@@ -101,12 +101,14 @@ fn nic(spec: &NicSpec) -> Value {
         "link": if spec.link_down { "down" } else { "up" },
         "bridge": spec.bridge.as_ref().map(IfName::as_str),
         "boot_index": spec.boot_index,
-        "tap": spec.ifname.as_ref().map(|name| tap(name, spec.tap_identity.as_ref())),
+        "tap_given": spec.is_over_given_tap(),
+        "tap_owner": spec.tap_owner,
+        "tap": spec.ifname.as_ref().map(|name| tap(name, spec)),
     })
 }
 
-fn tap(name: &IfName, identity: Option<&TapIdentity>) -> Value {
-    let here = link::check_tap(name, identity).is_ok();
+fn tap(name: &IfName, spec: &NicSpec) -> Value {
+    let here = link::check_tap_of(spec).is_ok();
     let bridge = link::bridge_of(name).ok().flatten().filter(|_| here);
     json!({
         "name": name.as_str(),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::attach::{Attach, Wish};
 use super::batch::Addition;
-use super::outcome::Outcome;
+use super::outcome::{AfterReboot, Outcome};
 use super::preview::Prepared;
 use super::session::Session;
 use crate::deadline::Deadline;
@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MacAddr};
 use crate::net;
 use crate::net::given::Given;
+use crate::net::link;
 use crate::net::spec::NicSpec;
 use crate::net::tap::{TapRequest, TunDevice};
 use crate::net::vhost::VhostMode;
@@ -69,8 +70,9 @@ impl NicRequest {
         spec.link_down = self.link_down;
         spec.boot_index = self.boot_index;
         spec.rom = own.rom;
-        if let TapSource::Open { name, .. } = &self.tap {
+        if let TapSource::Open { name, owner } = &self.tap {
             spec.tap.clone_from(name);
+            spec.tap_owner = *owner;
         }
         spec.model = self.model.clone();
         spec
@@ -101,6 +103,8 @@ impl NicRequest {
         if matches!(self.tap, TapSource::Given(_)) {
             // Which bridge a caller's own tap is on is the caller's business.
             wanted.bridge.clone_from(&existing.bridge);
+            // A NIC with a tap that was made for it is told apart by that.
+            wanted.tap_owner = existing.tap_owner;
         }
         wanted.conflict_with(existing)
     }
@@ -122,11 +126,13 @@ impl Session {
         };
         let own = request.settle(self.runtime().record())?;
         let (name, mut fds) = open_taps(&self.tun, request, &own, &mut spec)?;
-        if spec.bridge.is_none() && self.runtime().record().format() == Format::Ganeti {
-            // Whoever starts the guest from the list has to find the bridge there, also that of a tap the caller opened.
-            spec.bridge = net::link::bridge_of(&name)?;
-        }
         spec.ifname = Some(name);
+        if spec.bridge.is_none() && self.runtime().record().format() == Format::Ganeti {
+            // Whoever starts the guest from the list has to find the bridge there, also that of a tap the caller opened; of one in
+            // another network namespace it cannot be told.
+            spec.bridge =
+                link::check_tap_of(&spec).ok().map(|tap| link::bridge_of(&tap)).transpose()?.flatten();
+        }
         fds.extend(vhost);
         Ok(Prepared::Now(Attach { spec: Spec::Nic(spec), fds, layers: Vec::new() }))
     }
@@ -145,11 +151,15 @@ impl Session {
         let differs =
             |spec: &Spec| request.differs(spec, &own).or_else(|| differs_in_tap(given.as_ref(), spec));
         if let Some(device) = self.already(&request.wish, differs)? {
+            if device.presence == Presence::AddAfterReboot {
+                given.as_ref().map_or(Ok(()), |given| Err(cannot_wait(given, &self.why_waiting(&device))))?;
+            }
             return self.answer_existing(device, request.wish.live_only).map(Prepared::Answer);
         }
         let mut spec = request.spec(free_mac(&self.runtime(), &self.upcoming, request.mac, |_| true)?, &own);
         check_unused(&self.runtime(), &self.upcoming, request, given.as_ref())?;
         if let Some(why) = self.obstacle(&Spec::Nic(spec.clone()), request.wish.bus()) {
+            given.as_ref().map_or(Ok(()), |given| Err(cannot_wait(given, &why)))?;
             return Ok(Prepared::Later(Spec::Nic(spec), why));
         }
         self.refuse_while_migrating(deadline)?;
@@ -208,6 +218,16 @@ fn differs_in_tap(given: Option<&Given>, existing: &Spec) -> Option<&'static str
     // Of a NIC that somebody else started, nobody knows the tap.
     let known = existing.ifname.is_some();
     (known && !given.is_of(existing)).then_some("tap")
+}
+
+/// The next boot would have another tap, with nothing of what the caller has set on this one.
+fn cannot_wait(given: &Given, why: &AfterReboot) -> Error {
+    let text = format!(
+        "a NIC over tap {}, which the caller opened, cannot wait for the next boot: {why}; leave tap_fds out to have a tap \
+         made with that boot",
+        given.name
+    );
+    Error::new(ErrorKind::NotHotpluggable, text)
 }
 
 /// Refuses a tap that a device of the guest has, or one that is about to be added: two NICs would take each other's packets, and

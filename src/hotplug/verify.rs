@@ -479,7 +479,7 @@ fn recorded_files(spec: &DiskSpec) -> String {
 /// namespace cannot be looked at.
 fn compare_bridge(device: &Device, spec: &NicSpec, differences: &mut Vec<Difference>) {
     let (Some(tap), Some(recorded)) = (&spec.ifname, &spec.bridge) else { return };
-    if net::link::check_tap(tap, spec.tap_identity.as_ref()).is_err() {
+    if net::link::check_tap_of(spec).is_err() {
         return;
     }
     let Ok(found) = net::link::bridge_of(tap) else { return };

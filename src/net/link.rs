@@ -5,6 +5,7 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::rtnl::{self, LinkInfo};
+use super::spec::NicSpec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MacAddr};
 use crate::sys::netif::Control;
@@ -95,10 +96,30 @@ pub fn check_bridge(bridge: &IfName) -> Result<()> {
 
 /// Refuses an interface that is not a tap, or not the one that was made if that is known.
 pub fn check_tap(tap: &IfName, identity: Option<&TapIdentity>) -> Result<()> {
+    let (index, link) = tap_named(tap)?;
+    let same = |identity: &TapIdentity| identity.index == index && identity.is_of(&link);
+    if identity.is_none_or(same) { Ok(()) } else { Err(not_the_tap(&link, tap)) }
+}
+
+/// The tap of a NIC, which has to be in this network namespace, and the very one: made for the NIC, or given by the caller, who
+/// may have changed its address since.
+pub fn check_tap_of(spec: &NicSpec) -> Result<IfName> {
+    let none = || Error::new(ErrorKind::NotFound, "the record does not say which tap it has");
+    let tap = spec.ifname.as_ref().ok_or_else(none)?;
+    let Some(given) = &spec.given_tap else {
+        return check_tap(tap, spec.tap_identity.as_ref()).map(|()| tap.clone());
+    };
+    let Some(recorded) = given.index else {
+        return Err(Error::new(ErrorKind::NotFound, format!("tap {tap} is in another network namespace")));
+    };
+    let (index, link) = tap_named(tap)?;
+    if index == recorded { Ok(tap.clone()) } else { Err(not_the_tap(&link, tap)) }
+}
+
+fn tap_named(tap: &IfName) -> Result<(i32, LinkInfo)> {
     let index = Interfaces::open()?.index(tap)?;
     let link = rtnl::link(index)?;
-    let same = |identity: &TapIdentity| identity.index == index && identity.is_of(&link);
-    if is_tap(&link) && identity.is_none_or(same) { Ok(()) } else { Err(not_the_tap(&link, tap)) }
+    if is_tap(&link) { Ok((index, link)) } else { Err(not_the_tap(&link, tap)) }
 }
 
 fn not_a_bridge(name: &IfName) -> Error {

@@ -46,6 +46,9 @@ pub struct NicSpec {
     /// The tap's name, or a pattern for it, that was asked for: what the next one is called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tap: Option<String>,
+    /// A user who may attach to the tap without CAP_NET_ADMIN, also to the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tap_owner: Option<u32>,
     /// Place in the boot order, 0 first, up to 2^31 - 1. A NIC without one gets no boot ROM, unless `rom` says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_index: Option<u32>,
@@ -71,10 +74,16 @@ impl NicSpec {
             tap_identity: None,
             given_tap: None,
             tap: None,
+            tap_owner: None,
             boot_index: None,
             rom: false,
             model: default_model(),
         }
+    }
+
+    /// Whether it is over a tap that the caller opened. Those made here have always been recorded with their identity.
+    pub fn is_over_given_tap(&self) -> bool {
+        self.given_tap.is_some() || (self.ifname.is_some() && self.tap_identity.is_none())
     }
 
     /// Checks the ranges, and that the model can do what is asked of it.
@@ -121,6 +130,7 @@ impl NicSpec {
             tap_identity: _,
             given_tap: _,
             tap: _,
+            tap_owner,
             boot_index,
             rom,
             model,
@@ -132,6 +142,7 @@ impl NicSpec {
             ("mtu", *mtu == other.mtu),
             ("bridge", *bridge == other.bridge),
             ("link", *link_down == other.link_down),
+            ("tap_owner", *tap_owner == other.tap_owner),
             ("boot_index", *boot_index == other.boot_index),
             ("rom", *rom == other.rom),
             ("model", *model == other.model),
@@ -183,6 +194,7 @@ mod tests {
                 netns: Some(4_026_531_840),
             }),
             tap: Some("tap%d".into()),
+            tap_owner: Some(0),
             boot_index: Some(1),
             rom: true,
             model: "virtio-net-pci-non-transitional".into(),
@@ -239,6 +251,7 @@ mod tests {
             ("mtu", NicSpec { mtu: None, ..full() }),
             ("bridge", NicSpec { bridge: None, ..full() }),
             ("link", NicSpec { link_down: false, ..full() }),
+            ("tap_owner", NicSpec { tap_owner: Some(1), ..full() }),
             ("boot_index", NicSpec { boot_index: Some(2), ..full() }),
             ("rom", NicSpec { rom: false, ..full() }),
             ("model", NicSpec { model: "virtio-net-pci".into(), ..full() }),

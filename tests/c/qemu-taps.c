@@ -1,10 +1,11 @@
 /* Taps of the caller's that come a second time. virtio-net leaves all queues but the first one detached when it goes, and a QEMU
  * that gets them so ends on an assertion, the guest with it: they are attached again. A tap that the guest has is refused. */
-#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "support/boot.h"
 #include "support/files.h"
 #include "support/net.h"
 #include "support/plug.h"
@@ -106,7 +107,7 @@ static void elsewhere(void)
     int32_t here, there;
 
     open_tap("kht-same", 1, &here);
-    ok(unshare(CLONE_NEWNET));
+    net_private();
     open_tap("kht-same", 1, &there);
     add("here", &here, 1);
     refused("again", &here, 1, "here");
@@ -117,6 +118,68 @@ static void elsewhere(void)
     CHECK_TEXT(vm_device(&vm, "there").ifname, "kht-same");
     close(here);
     close(there);
+}
+
+/* The number of the NIC's trouble, or 0. */
+static uint32_t trouble(struct kvm_runtime *runtime, uint32_t flags, const char *id, const char *text)
+{
+    struct kvm_runtime_problem found[8];
+    size_t count = 0;
+
+    works(kvm_runtime_check(runtime, flags, NULL, 0, found, sizeof *found, 8, &count, &failure));
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(found[i].id, id) == 0) {
+            CHECK_PART(found[i].text, text);
+            return found[i].trouble;
+        }
+    return 0;
+}
+
+static void owner_is(const char *ifname, const char *want)
+{
+    char path[96], owner[16] = "";
+    FILE *file;
+
+    snprintf(path, sizeof path, "/sys/class/net/%s/owner", ifname);
+    file = fopen(path, "r");
+    CHECK(file != NULL && fgets(owner, sizeof owner, file) != NULL);
+    fclose(file);
+    CHECK_TEXT(owner, want);
+}
+
+/* A start takes no tap of the caller's yet, and does not make another one instead. Who owns a tap made here is remembered. */
+static void starts(void)
+{
+    struct kvm_hotplug_nic owned = {
+        .id = "owned", .ifname = "kht-owned", .tap_owner = 65534, .flags = KVM_HOTPLUG_TAP_OWNER};
+    struct kvm_hotplug_removal lan = {.id = "lan"};
+    struct kvm_boot_options target = {.incoming = KVM_BOOT_INCOMING_DEFER}, spare = {.spare_ports = 4};
+    struct kvm_boot *boot = NULL;
+    int links;
+
+    vm_prepare(&vm, &(struct qemu_options){.root_ports = -1});
+    vm_boot(&vm, &spare);
+    add("lan", fds, QUEUES);
+    works(add_nic(&vm, &owned, NULL));
+    owner_is("kht-owned", "65534\n");
+    CHECK_NUMBER(trouble(vm.runtime, 0, "lan", "remove lan from the record"), KVM_RUNTIME_TROUBLE_TAP);
+    CHECK_NUMBER(trouble(vm.runtime, KVM_RUNTIME_CHECK_INCOMING, "lan", "before it is migrated"), KVM_RUNTIME_TROUBLE_TAP);
+    vm_switch_off(&vm);
+    CHECK(link_goes("kht-owned"));
+    links = link_count();
+    fails(kvm_runtime_boot(vm.runtime, NULL, 0, &boot, &failure), -EBADFD, KVM_HOTPLUG_ERROR_STATE, "lan", tap,
+          "remove lan from the record");
+    fails(kvm_runtime_boot(vm.runtime, &target, sizeof target, &boot, &failure), -EBADFD, KVM_HOTPLUG_ERROR_STATE, "lan", tap);
+    CHECK_NUMBER(link_count(), links);
+    CHECK(vm_records(&vm, "lan"));
+    works(kvm_runtime_remove(vm.runtime, &lan, sizeof lan, NULL, 0, &failure));
+    CHECK_NUMBER(trouble(vm.runtime, 0, "lan", ""), 0);
+    vm_boot(&vm, &spare);
+    owner_is("kht-owned", "65534\n");
+    CHECK(!vm_records(&vm, "lan"));
+    add("lan", fds, QUEUES);
+    lives();
+    vm_stop(&vm);
 }
 
 int main(void)
@@ -132,6 +195,9 @@ int main(void)
     unawaited();
     twice();
     CHECK_NUMBER(process_fds(getpid()), open_files);
+    vm_stop(&vm);
+    starts();
+    vm_start(&vm, &(struct qemu_options){0});
     elsewhere();
     vm_stop(&vm);
     return test_end();

@@ -2,12 +2,14 @@
 #![allow(unreachable_pub)]
 
 use kvm_hotplug::ErrorKind;
+use kvm_hotplug::runtime::{BootRequest, Runtime};
 use serde_json::{Value, json};
 
 use crate::support::api::*;
 use crate::support::fake::{Act, Manner};
 use crate::support::ganeti::{Backends, list, sample, world};
 use crate::support::world::World;
+use crate::support::{host, programs};
 
 const ERAS: [(&str, Backends, &str, &str); 4] = [
     ("4entry-pci-2.15.2", Backends::Drives, "hotnic-003fc157-pci-6", "hotdisk-9f5c5bd4-pci-5"),
@@ -353,4 +355,65 @@ pub fn ganeti_may_change_the_list_meanwhile(agent: &dyn Agent) {
     assert!(record.find(&nic.id).is_none());
     let new = record.find("nic-11111111-2222-4333").unwrap();
     assert!(new.generation > nic.generation, "{new:?}");
+}
+
+/// The bridge of a caller's tap is noted in the list, and whoever starts the guest from that, Ganeti or the boot command, makes a
+/// tap on this bridge. Without a bridge, the list says nothing of what the caller had made of the tap.
+pub fn a_callers_tap_is_started_again_by_its_bridge(agent: &dyn Agent) {
+    let name = "4entry-hvinfo-3.1.0rc2-plain";
+    let mut before = with_params(name, json!({"vhost_net": false}));
+    (before[1], before[3]) = (json!([]), json!([]));
+    let world = world(before.to_string(), Backends::Nodes);
+    let api = world.open(agent);
+    let bridge = Bridge::new();
+    let [on_bridge, alone] = [(); 2].map(|()| world.nic(1).ifname.unwrap());
+    let fds = [host::tap(&on_bridge, 1), host::tap(&alone, 1)];
+    programs::run(&["ip", "link", "set", &on_bridge, "master", &bridge.0]);
+    let over =
+        |fds: &[std::sync::Arc<std::os::fd::OwnedFd>]| NicAsk { fds: fds.to_vec(), ..NicAsk::default() };
+    let first = done(api.add_nic(&over(&fds[0])));
+    let second = done(api.add_nic(&over(&fds[1])));
+    let nics = list(&world.runtime)[1].clone();
+    assert_eq!(nics[0]["nicparams"]["link"], bridge.0.as_str(), "{nics}");
+    assert_eq!((&nics[0]["nicparams"]["mode"], nics.as_array().unwrap().len()), (&"bridged".into(), 2));
+    drop(api);
+    // By the agent after that, too: it is in the file beside the list.
+    let boot = || {
+        let mut runtime = Runtime::load(&world.runtime).unwrap();
+        let boot = runtime.boot_command(BootRequest { fd_base: 3, ..BootRequest::default() });
+        boot.map(|boot| (boot, runtime.record().clone()))
+    };
+    let error = boot().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::State, "{error}");
+    assert!(error.message().contains(&second.id) && error.message().contains(&alone), "{error}");
+    let api = world.open(agent);
+    let failure = fails(api.add_nic(&over(&fds[1])), ErrorKind::Conflict);
+    assert!(failure.text.contains(&second.id), "{failure:?}");
+    done(api.unplug(&UnplugAsk::of(&second.id)));
+    drop(api);
+    let (_boot, record) = boot().unwrap();
+    let nic = record.find(&first.id).unwrap().nic().unwrap();
+    let made = nic.ifname.as_ref().unwrap().as_str();
+    assert!(made != on_bridge && !nic.is_over_given_tap());
+    assert_eq!(
+        kvm_hotplug::net::link::bridge_of(nic.ifname.as_ref().unwrap()).unwrap().unwrap().as_str(),
+        bridge.0
+    );
+}
+
+/// A bridge of the host that goes with the test.
+struct Bridge(String);
+
+impl Bridge {
+    fn new() -> Self {
+        let name = format!("kg{}x{}", std::process::id(), host::unique());
+        programs::run(&["ip", "link", "add", &name, "type", "bridge"]);
+        Self(name)
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        programs::run(&["ip", "link", "del", &self.0]);
+    }
 }

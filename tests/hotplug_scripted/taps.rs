@@ -11,7 +11,7 @@ use kvm_hotplug::net::share;
 use crate::adding::MAC;
 use crate::removing::SHORT;
 use crate::support::api::*;
-use crate::support::fake::{Dev, Manner};
+use crate::support::fake::{Dev, Manner, Setup};
 use crate::support::host;
 use crate::support::world::World;
 
@@ -199,4 +199,47 @@ pub fn a_name_is_for_one_tap(agent: &dyn Agent) {
     for id in ["two", "three"] {
         assert!(matches!(api.add_nic(&named(id, pattern.clone())).unwrap().state, State::AfterReboot(_)));
     }
+}
+
+/// With the next boot it would have another tap, of which nobody knows what the caller had set on the first one.
+pub fn a_callers_tap_does_not_wait_for_a_reboot(agent: &dyn Agent) {
+    let old = World::new(Setup { version: (4, 2, 1), ..Setup::default() });
+    let new = World::pc();
+    for (world, model) in [(&old, None), (&new, Some("e1000".to_owned()))] {
+        let api = world.open(agent);
+        let (fds, name) = tap(world, 1);
+        let before = world.picture();
+        let nic = named("lan", NicAsk { model: model.clone(), ..over(&fds) });
+        for asked in
+            [nic.clone(), NicAsk { place: Place { no_wait: true, ..nic.place.clone() }, ..nic.clone() }]
+        {
+            let failure = fails(api.add_nic(&asked), ErrorKind::NotHotpluggable);
+            assert!(
+                failure.text.contains(&name) && failure.text.contains("leave tap_fds out"),
+                "{failure:?}"
+            );
+        }
+        assert_eq!(world.picture(), before);
+        let without = named("lan", NicAsk { model, ..world.nic(1) });
+        assert!(matches!(api.add_nic(&without).unwrap().state, State::AfterReboot(_)));
+        fails(api.add_nic(&nic), ErrorKind::NotHotpluggable);
+    }
+}
+
+/// The record keeps who may attach to a tap, so that the next one has the same owner.
+pub fn the_owner_of_a_tap_is_recorded(agent: &dyn Agent) {
+    let world = World::pc();
+    let api = world.open(agent);
+    let owned = named("lan", NicAsk { owner: Some(0), ..world.nic(1) });
+    done(api.add_nic(&owned));
+    assert_eq!(done(api.add_nic(&owned)).id, "lan");
+    for owner in [None, Some(65534)] {
+        let failure = fails(api.add_nic(&NicAsk { owner, ..owned.clone() }), ErrorKind::Conflict);
+        assert!(failure.text.contains("exists with another tap_owner"), "{failure:?}");
+    }
+    let record = world.record();
+    let nic = record.devices[0].nic().unwrap();
+    assert_eq!((nic.tap_owner, nic.is_over_given_tap()), (Some(0), false));
+    let described = api.describe(Some("lan")).unwrap().unwrap();
+    assert_eq!((&described["tap_owner"], &described["tap_given"]), (&0.into(), &false.into()), "{described}");
 }

@@ -86,6 +86,8 @@ pub struct NicAsk {
     pub model: Option<String>,
     /// Name of the tap to open.
     pub ifname: Option<String>,
+    /// Who may attach to it.
+    pub owner: Option<u32>,
     /// Taps opened by the caller, who keeps them.
     pub fds: Vec<Arc<OwnedFd>>,
 }
@@ -103,6 +105,7 @@ impl Default for NicAsk {
             link_down: false,
             model: None,
             ifname: None,
+            owner: None,
             fds: Vec::new(),
         }
     }

@@ -606,8 +606,11 @@ fn nic_struct(nic: &NicAsk, strings: &mut Strings, fds: &[RawFd]) -> kvm_hotplug
         mtu: nic.mtu.map_or(0, u32::from),
         slot: nic.place.address.as_ref().map_or(0, |(_, slot)| u32::from(*slot)),
         boot_index: nic.boot_index.unwrap_or(0),
+        tap_owner: nic.owner.unwrap_or(0),
         timeout_ms: milliseconds(nic.place.timeout_ms),
-        flags: flags(&nic.place, nic.boot_index) | if nic.link_down { KVM_HOTPLUG_LINK_DOWN } else { 0 },
+        flags: flags(&nic.place, nic.boot_index)
+            | if nic.link_down { KVM_HOTPLUG_LINK_DOWN } else { 0 }
+            | if nic.owner.is_some() { KVM_HOTPLUG_TAP_OWNER } else { 0 },
         ..zeroed()
     }
 }

@@ -324,7 +324,7 @@ impl From<Error> for Failure {
 
 fn nic_request(nic: &NicAsk) -> Result<NicRequest, Failure> {
     let tap = match nic.fds.as_slice() {
-        [] => TapSource::Open { name: nic.ifname.clone(), owner: None },
+        [] => TapSource::Open { name: nic.ifname.clone(), owner: nic.owner },
         fds => TapSource::Given(fds.iter().map(|fd| fd.try_clone().unwrap()).collect()),
     };
     Ok(NicRequest {

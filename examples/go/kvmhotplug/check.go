@@ -14,7 +14,8 @@ const (
 	TroubleImage Trouble = C.KVM_RUNTIME_TROUBLE_IMAGE
 	// TroubleBridge: a bridge is missing, or is none.
 	TroubleBridge Trouble = C.KVM_RUNTIME_TROUBLE_BRIDGE
-	// TroubleTap: taps cannot be made, or there is an interface of the name that a tap is to have.
+	// TroubleTap: taps cannot be made, or there is an interface of the name that a tap is to have; or the NIC was added
+	// over a tap of the caller's, which cannot be given for a start yet.
 	TroubleTap Trouble = C.KVM_RUNTIME_TROUBLE_TAP
 	// TroubleVhost: a NIC has vhost, and this host has none.
 	TroubleVhost Trouble = C.KVM_RUNTIME_TROUBLE_VHOST

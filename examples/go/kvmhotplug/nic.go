@@ -55,7 +55,9 @@ type NIC struct {
 	Interface string `json:"interface,omitempty"`
 	// Tap is one that the caller opened, one file per queue, all of one interface. The files are duplicated: the caller
 	// keeps and closes its own, at any time after the call, and may give them again when the NIC is gone. A tap that a
-	// NIC of this guest has is refused. Empty to have a tap opened.
+	// NIC of this guest has is refused. The NIC does not wait for a reboot, and a guest that has it is not started from its
+	// record until the NIC is removed, except from one in Ganeti's format if the tap was on a bridge. Empty to have a tap
+	// opened.
 	Tap []*os.File `json:"-"`
 	// Model is QEMU's device model; empty for "virtio-net-pci". One that is not of its family is recorded for the next
 	// boot.

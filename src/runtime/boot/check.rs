@@ -11,6 +11,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::base::Base;
+use super::host::lacks_its_tap;
 use super::running::{self, Running};
 use crate::deadline::Deadline;
 use crate::disk;
@@ -34,7 +35,7 @@ pub enum Trouble {
     Image = 1,
     /// A bridge is missing, or is none.
     Bridge = 2,
-    /// Taps cannot be made, or one of that name exists.
+    /// Taps cannot be made, one of that name exists, or the NIC had one that the caller opened.
     Tap = 3,
     /// A NIC has vhost, and this host does not.
     Vhost = 4,
@@ -89,7 +90,10 @@ impl Runtime {
         let there = |device: &&Device| !migrates || device.presence != Presence::AddAfterReboot;
         let devices: Vec<&Device> = record.devices.iter().filter(there).collect();
         for device in &devices {
-            check_device(device, &record, migrates, &mut problems);
+            match lacks_its_tap(&record, device, migrates) {
+                Some(why) => problems.push(Problem::of(device, Trouble::Tap, why)),
+                None => check_device(device, &record, migrates, &mut problems),
+            }
         }
         let running = running::find(&record.command, None)?;
         if let Some(running) = running.filter(|running| !(migrates && is_monitor(running, monitor))) {

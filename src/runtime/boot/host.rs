@@ -10,11 +10,33 @@ use crate::ids::MacAddr;
 use crate::net::spec::NicSpec;
 use crate::net::tap::{TapRequest, TunDevice};
 use crate::net::vhost::{self, VhostMode};
-use crate::runtime::record::{Record, Spec};
+use crate::runtime::format::Format;
+use crate::runtime::record::{Device, Record, Spec};
 
 /// How long the last run's tap may keep its name. QEMU since 11 polls by io_uring, whose reference to a tap the kernel
 /// drops only after the process has ended: 4 to 9 ms later, as measured with 11.1 on an idle host.
 const LINGERING: Duration = Duration::from_millis(500);
+
+/// Why a NIC cannot be started over a tap that is made here: it had one that the caller opened, and nobody knows what was set on
+/// that. A list of Ganeti's is the exception, where it says which bridge: Ganeti itself starts such a NIC over a new tap there.
+pub(super) fn lacks_its_tap(record: &Record, device: &Device, migrates: bool) -> Option<String> {
+    let spec = device.nic().filter(|spec| spec.is_over_given_tap())?;
+    if record.format() == Format::Ganeti && spec.bridge.is_some() {
+        return None;
+    }
+    let id = &device.id;
+    let tap = spec.ifname.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+    let instead = if migrates {
+        format!(
+            "remove {id} from the guest before it is migrated, and add it again afterwards, with a tap of its new host"
+        )
+    } else {
+        format!("remove {id} from the record, and add it again with its tap when the guest runs")
+    };
+    Some(format!(
+        "was added over tap{tap}, which the caller opened, and a start cannot be given taps yet: {instead}"
+    ))
+}
 
 /// What stands behind a device.
 pub(super) enum Backend {
@@ -89,12 +111,12 @@ impl Host {
             name: spec.tap.clone(),
             queues: spec.queues,
             vnet_hdr: self.vnet_hdr,
-            owner: None,
+            owner: spec.tap_owner,
             bridge: spec.bridge.clone(),
             mtu: spec.mtu.map(u32::from),
         };
         let tap = self.tun.open_within(&wanted, LINGERING)?;
-        (spec.ifname, spec.tap_identity) = (Some(tap.name), Some(tap.identity));
+        (spec.ifname, spec.tap_identity, spec.given_tap) = (Some(tap.name), Some(tap.identity), None);
         let fds = |list: Vec<OwnedFd>| list.into_iter().map(Some).collect();
         Ok(Backend::Taps { taps: fds(tap.fds), vhost: fds(vhost) })
     }

@@ -183,7 +183,9 @@ impl Runtime {
             );
             return Err(Error::new(ErrorKind::Conflict, text));
         }
-        let next = self.next_record(request.incoming.is_some(), request.spare_ports, &base)?;
+        let migrates = request.incoming.is_some();
+        let next = self.next_record(migrates, request.spare_ports, &base)?;
+        refuse_without_tap(&next, migrates)?;
         Ok((base, next))
     }
 
@@ -226,6 +228,17 @@ impl Runtime {
             }
         }
     }
+}
+
+/// Before anything is opened: a NIC over the caller's own tap does not get another one without a word.
+fn refuse_without_tap(next: &Record, migrates: bool) -> Result<()> {
+    let there = next.devices.iter().filter(|device| !migrates || device.presence != Presence::AddAfterReboot);
+    for device in there {
+        if let Some(why) = host::lacks_its_tap(next, device, migrates) {
+            return Err(Error::new(ErrorKind::State, format!("{} {why}", device.id)));
+        }
+    }
+    Ok(())
 }
 
 /// Nobody knows whether the source has a device whose add was interrupted.

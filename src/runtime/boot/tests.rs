@@ -46,6 +46,55 @@ fn slots(runtime: &Runtime) -> Vec<String> {
     runtime.record().devices.iter().map(address).collect()
 }
 
+/// A NIC over a tap of the caller's, as a record of the running guest has it.
+fn over_given_tap(id: &str, slot: u8) -> Device {
+    let mut spec = NicSpec::new(MacAddr::local([0, 0, slot]));
+    spec.ifname = Some(IfName::parse("theirs").unwrap());
+    spec.given_tap = Some(crate::net::given::GivenTap::default());
+    let bus = BusName::parse("pci.0").unwrap();
+    let address = Some(crate::ids::PciAddress { bus, slot: crate::ids::Slot::new(slot).unwrap() }.into());
+    let (spec, id) = (Spec::Nic(spec), DeviceId::parse(id).unwrap());
+    Device { id, generation: 1, address, presence: Presence::Live, spec, extra: Map::new() }
+}
+
+/// No other tap stands in for one that the caller opened, neither at a boot nor on another host, and check says so before.
+#[test]
+fn a_tap_of_the_callers_is_not_replaced() {
+    let scene = Scene::new();
+    let mut runtime =
+        scene.runtime(&["qemu", "-machine", "pc-i440fx-7.2"], &[scene.disk("a"), over_given_tap("lan", 9)]);
+    let before = runtime.record().clone();
+    let deadline = crate::deadline::Deadline::after(std::time::Duration::from_secs(5));
+    for (incoming, advice) in
+        [(None, "remove lan from the record"), (Some(Incoming::Defer), "before it is migrated")]
+    {
+        let migrates = incoming.is_some();
+        let error = runtime.boot_command(BootRequest { incoming, ..request() }).unwrap_err();
+        assert_eq!((error.kind(), error.errno()), (ErrorKind::State, libc::EBADFD), "{error}");
+        for part in ["lan ", "tap theirs", advice] {
+            assert!(error.message().contains(part), "{error} should say {part}");
+        }
+        let problems = runtime.check_host(migrates, None, &deadline).unwrap();
+        let found = problems.iter().find(|problem| problem.id == "lan").unwrap();
+        assert_eq!(found.trouble, Trouble::Tap);
+        assert!(error.message().ends_with(&found.text), "{error} / {}", found.text);
+    }
+    assert_eq!(*runtime.record(), before);
+    drop(runtime);
+    // Recorded before there was a mark for it.
+    let mut older = over_given_tap("lan", 9);
+    if let Spec::Nic(spec) = &mut older.spec {
+        spec.given_tap = None;
+    }
+    let error = scene.runtime(&["qemu"], &[older]).boot_command(request()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::State, "{error}");
+    // What goes with the boot needs none.
+    let gone = Device { presence: Presence::RemoveAfterReboot, ..over_given_tap("lan", 9) };
+    let mut runtime = scene.runtime(&["qemu"], &[scene.disk("a"), gone]);
+    runtime.boot_command(request()).unwrap();
+    assert_eq!(runtime.record().devices.len(), 1);
+}
+
 #[test]
 fn descriptors_have_the_numbers_of_the_command() {
     let scene = Scene::new();

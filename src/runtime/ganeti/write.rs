@@ -120,7 +120,7 @@ fn refused(device: &Device, why: &str) -> Error {
 
 /// The first thing in which two devices differ, of what counts in a list. Boot ROMs do not: a target whose NIC has one takes
 /// a NIC without (QEMU 7.2), which is what Ganeti adds to guests in a chroot. Neither does the link, which is no property of
-/// the device, and migrates with the guest.
+/// the device, and migrates with the guest; nor does the owner of its tap, which Ganeti makes by itself.
 fn difference(found: &Device, device: &Device) -> Option<&'static str> {
     if found.id != device.id {
         return Some("id");
@@ -131,7 +131,7 @@ fn difference(found: &Device, device: &Device) -> Option<&'static str> {
     match (&found.spec, &device.spec) {
         (Spec::Nic(found), Spec::Nic(spec)) => {
             let mut spec = spec.clone();
-            (spec.rom, spec.link_down) = (found.rom, found.link_down);
+            (spec.rom, spec.link_down, spec.tap_owner) = (found.rom, found.link_down, found.tap_owner);
             found.conflict_with(&spec)
         }
         (Spec::Disk(found), Spec::Disk(spec)) => found.conflict_with(spec),
