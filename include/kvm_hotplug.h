@@ -941,7 +941,9 @@ struct kvm_hotplug_nic {
      */
     const char *mac;
     /**
-     * Bridge the tap is attached to. NULL for none. Not together with tap_fds.
+     * Bridge the tap is attached to. NULL for none. Not together with tap_fds. A tap opened here has the NIC's MAC address
+     * with fe at its beginning, so that the bridge does not take it for its own; one that has no other ports does, unless
+     * it has been given an address.
      */
     const char *bridge;
     /**
@@ -2438,7 +2440,8 @@ int kvm_hotplug_set_link(struct kvm_hotplug *guest,
  * notices nothing. Recorded.
  *
  * The tap is looked for by its recorded name in the network namespace of the calling thread. One that the caller opened
- * (tap_fds) is moved as well if it is there. The tap is on no bridge for the moment between the two.
+ * (tap_fds) is moved as well if it is there. The tap is on no bridge for the moment between the two, and
+ * gets the MTU of the new one, unless the NIC was added with an mtu: a bridge takes that of its smallest port.
  *
  * The call may be repeated: a tap that is on that bridge already is left there.
  *
@@ -2931,7 +2934,7 @@ int kvm_hotplug_slot_map(struct kvm_hotplug *guest,
 
 /**
  * Opens a tap with one descriptor per queue, with virtio-net headers, attaches it to a bridge, gives it an MTU and sets
- * it up. It disappears when the last descriptor is closed. For callers that want to hold taps themselves, and pass them
+ * it up. Its hardware address begins with fe, so that no bridge takes it for its own that has another port. It disappears when the last descriptor is closed. For callers that want to hold taps themselves, and pass them
  * as tap_fds; kvm_hotplug_add_nic() opens one by itself.
  *
  * `tap`, `tap_size`: the request, and sizeof *tap.

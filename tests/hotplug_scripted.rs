@@ -172,6 +172,7 @@ through_every_api! {
     what_cannot_be_changed_is_told_apart,
     changes_wait_with_their_device_for_the_reboot,
     a_nic_moves_to_another_bridge,
+    a_nic_that_moves_takes_its_bridges_mtu,
     a_move_that_fails_leaves_the_nic_where_it_was,
     a_move_that_fails_half_way_is_taken_back,
     an_interrupted_move_is_settled,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use kvm_hotplug::ErrorKind;
 use kvm_hotplug::error::Undo;
-use kvm_hotplug::ids::IfName;
+use kvm_hotplug::ids::{IfName, MacAddr};
 use kvm_hotplug::net::given::{attach_queues, check_queues, inspect};
 use kvm_hotplug::net::link::{self, Interfaces, TapIdentity};
 use kvm_hotplug::net::share;
@@ -45,7 +45,15 @@ fn ifname(name: &str) -> IfName {
 }
 
 fn request() -> TapRequest {
-    TapRequest { name: Some(unique()), queues: 1, vnet_hdr: true, owner: None, bridge: None, mtu: None }
+    TapRequest {
+        name: Some(unique()),
+        queues: 1,
+        vnet_hdr: true,
+        owner: None,
+        bridge: None,
+        mtu: None,
+        guest: None,
+    }
 }
 
 fn ip(arguments: &[&str]) {
@@ -249,6 +257,26 @@ fn a_tap_does_not_shrink_its_bridge() {
     assert_eq!(interfaces().mtu_of(&small.name).unwrap(), 1400);
     assert_eq!(interfaces().mtu_of(&jumbo.name).unwrap(), 9000);
     assert_eq!(interfaces().mtu_of(&bridge.0).unwrap(), 1400, "this one asked for it");
+}
+
+/// A bridge that nobody gave an address has the lowest of its ports', and tells its neighbours so each time that changes.
+#[test]
+fn a_tap_does_not_take_its_bridges_address() {
+    let (bridge, uplink) = (Made::bridge(), Made::persistent("tap"));
+    ip(&["link", "set", uplink.0.as_str(), "address", "f2:00:00:00:00:01", "master", bridge.0.as_str()]);
+    assert_eq!(sysfs(&bridge.0, "address"), "f2:00:00:00:00:01");
+    for guest in [None, Some("52:54:00:00:00:01"), Some("00:00:00:00:00:01"), Some("fe:ff:ff:ff:ff:ff")] {
+        let guest = guest.map(|mac| MacAddr::parse(mac).unwrap());
+        let wanted = TapRequest { bridge: Some(bridge.0.clone()), guest, queues: 2, ..request() };
+        let tap = host().open(&wanted).unwrap();
+        assert_eq!(sysfs(&bridge.0, "address"), "f2:00:00:00:00:01");
+        let address = sysfs(&tap.name, "address");
+        assert!(address.starts_with("fe:") && Some(&address) != guest.map(|mac| mac.to_string()).as_ref());
+        assert_eq!(interfaces().identity_of(&tap.name).unwrap(), tap.identity);
+        if let Some(guest) = guest.map(|mac| mac.to_string()).filter(|mac| !mac.starts_with("fe")) {
+            assert_eq!(address[2..], guest[2..]);
+        }
+    }
 }
 
 #[test]

@@ -59,7 +59,8 @@ pub unsafe extern "C" fn kvm_hotplug_set_link(
 /// notices nothing. Recorded.
 ///
 /// The tap is looked for by its recorded name in the network namespace of the calling thread. One that the caller opened
-/// (tap_fds) is moved as well if it is there. The tap is on no bridge for the moment between the two.
+/// (tap_fds) is moved as well if it is there. The tap is on no bridge for the moment between the two, and
+/// gets the MTU of the new one, unless the NIC was added with an mtu: a bridge takes that of its smallest port.
 ///
 /// The call may be repeated: a tap that is on that bridge already is left there.
 ///

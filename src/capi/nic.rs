@@ -59,7 +59,9 @@ pub struct kvm_hotplug_nic {
     pub id: *const c_char,
     /// MAC address as in "52:54:00:12:34:56", not multicast. NULL for a random one that begins with 52:54:00.
     pub mac: *const c_char,
-    /// Bridge the tap is attached to. NULL for none. Not together with tap_fds.
+    /// Bridge the tap is attached to. NULL for none. Not together with tap_fds. A tap opened here has the NIC's MAC address
+    /// with fe at its beginning, so that the bridge does not take it for its own; one that has no other ports does, unless
+    /// it has been given an address.
     pub bridge: *const c_char,
     /// Name of the tap, at most 15 characters, or a pattern with one "%d". It must not exist. NULL for "tap%d". Not
     /// together with tap_fds.

@@ -34,7 +34,7 @@ pub struct kvm_hotplug_tap {
 unsafe impl Plain for kvm_hotplug_tap {}
 
 /// Opens a tap with one descriptor per queue, with virtio-net headers, attaches it to a bridge, gives it an MTU and sets
-/// it up. It disappears when the last descriptor is closed. For callers that want to hold taps themselves, and pass them
+/// it up. Its hardware address begins with fe, so that no bridge takes it for its own that has another port. It disappears when the last descriptor is closed. For callers that want to hold taps themselves, and pass them
 /// as tap_fds; kvm_hotplug_add_nic() opens one by itself.
 ///
 /// `tap`, `tap_size`: the request, and sizeof *tap.
@@ -102,5 +102,6 @@ unsafe fn request(tap: &kvm_hotplug_tap) -> Result<TapRequest> {
         owner: (tap.flags & KVM_HOTPLUG_TAP_OWNER != 0).then_some(tap.tap_owner),
         bridge: bridge.map(IfName::parse).transpose()?,
         mtu: (tap.mtu != 0).then_some(tap.mtu),
+        guest: None,
     })
 }

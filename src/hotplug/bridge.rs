@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::IfName;
 use crate::net::link::{self, Interfaces};
 use crate::net::spec::NicSpec;
+use crate::net::tap;
 use crate::runtime::{Device, DeviceKind, Presence, Spec, Verb};
 
 impl Session {
@@ -37,8 +38,9 @@ impl Session {
         }
         deadline.check()?;
         let before = on_bridge(&device, from.as_ref());
+        let (there, back) = moves(&device, &tap, from.as_ref(), bridge)?;
         let staged = self.prepare_change(next, Verb::Move, &before)?;
-        if let Err(error) = change(&tap, from.as_ref(), bridge) {
+        if let Err(error) = there.run(&back) {
             if error.left().is_empty() {
                 self.strike_change(&device);
             } else {
@@ -47,7 +49,7 @@ impl Session {
             return Err(describe(&device, error));
         }
         if let Err(error) = self.commit_change(&after, staged) {
-            let left = match change(&tap, bridge, from.as_ref()) {
+            let left = match back.run(&there) {
                 Ok(()) => Vec::new(),
                 Err(cause) => vec![format!("tap {tap} of {id} ({cause})")],
             };
@@ -92,14 +94,45 @@ fn describe(device: &Device, error: Error) -> Error {
     error.context(format!("move {} to another bridge", device.id))
 }
 
-/// Takes a tap from one bridge to another. A failure leaves it where it was, or says that it does not.
-fn change(tap: &IfName, from: Option<&IfName>, to: Option<&IfName>) -> Result<()> {
+/// Where a tap is taken, with the MTU that it gets first: a bridge whose MTU nobody set takes that of its smallest port.
+struct Move<'a> {
+    tap: &'a IfName,
+    to: Option<&'a IfName>,
+    mtu: u32,
+}
+
+/// The move of a device's tap, and the one that takes it back.
+fn moves<'a>(
+    device: &Device,
+    tap: &'a IfName,
+    from: Option<&'a IfName>,
+    to: Option<&'a IfName>,
+) -> Result<(Move<'a>, Move<'a>)> {
     let host = Interfaces::open()?;
-    link::detach_bridge(tap)?;
-    let Some(Err(error)) = to.map(|bridge| host.attach_bridge(tap, bridge)) else { return Ok(()) };
-    let back = from.map_or(Ok(()), |bridge| host.attach_bridge(tap, bridge));
-    let left = back.err().map(|cause| format!("tap {tap}, which is on no bridge now ({cause})"));
-    Err(error.with_undo(left.into_iter().collect()))
+    let now = host.mtu_of(tap)?;
+    let asked = device.nic().and_then(|spec| spec.mtu).map(u32::from);
+    // On no bridge it is in nobody's way.
+    let mtu = if to.is_some() { tap::mtu_on(&host, asked, to)? } else { now };
+    Ok((Move { tap, to, mtu }, Move { tap, to: from, mtu: now }))
+}
+
+impl Move<'_> {
+    /// A failure leaves the tap where it was, by way of `back`, or says that it does not.
+    fn run(&self, back: &Self) -> Result<()> {
+        link::detach_bridge(self.tap)?;
+        let Err(error) = self.join() else { return Ok(()) };
+        let left = back.join().err();
+        let left = left.map(|cause| format!("tap {}, which is on no bridge now ({cause})", self.tap));
+        Err(error.with_undo(left.into_iter().collect()))
+    }
+
+    fn join(&self) -> Result<()> {
+        let host = Interfaces::open()?;
+        if host.mtu_of(self.tap)? != self.mtu {
+            host.set_mtu(self.tap, self.mtu)?;
+        }
+        self.to.map_or(Ok(()), |bridge| host.attach_bridge(self.tap, bridge))
+    }
 }
 
 /// Settles an interrupted move: `before` is the NIC as it was, `recorded` what the record says now. A tap that is where
@@ -107,9 +140,15 @@ fn change(tap: &IfName, from: Option<&IfName>, to: Option<&IfName>) -> Result<()
 pub(super) fn put_back(before: &Device, recorded: &NicSpec) -> Result<()> {
     let tap = tap_of(before)?;
     let now = link::bridge_of(&tap)?;
-    let Spec::Nic(NicSpec { bridge: origin, .. }) = &before.spec else { return Ok(()) };
-    if now == recorded.bridge || now == *origin {
-        return Ok(());
+    let Some(NicSpec { bridge: origin, mtu, given_tap, .. }) = before.nic() else { return Ok(()) };
+    let mut moves = moves(before, &tap, now.as_ref(), origin.as_ref())?;
+    if origin.is_none() && given_tap.is_none() {
+        // It may have been about to join another one.
+        moves.0.mtu = tap::mtu_on(&Interfaces::open()?, mtu.map(u32::from), None)?;
     }
-    change(&tap, now.as_ref(), origin.as_ref())
+    match &now {
+        now if *now == *origin && now.is_none() => moves.0.join(),
+        now if *now == recorded.bridge || *now == *origin => Ok(()),
+        _ => moves.0.run(&moves.1),
+    }
 }

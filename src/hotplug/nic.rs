@@ -280,6 +280,7 @@ fn open_taps(
                 owner,
                 bridge: request.bridge,
                 mtu: request.mtu.map(u32::from),
+                guest: Some(spec.mac),
             };
             let tap = tun.open(&wanted)?;
             spec.tap_identity = Some(tap.identity);

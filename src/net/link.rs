@@ -23,7 +23,8 @@ impl Interfaces {
         Control::new().map(Self).map_err(|errno| Error::host(errno, "open a socket to configure interfaces"))
     }
 
-    fn index(&self, name: &IfName) -> Result<i32> {
+    /// The index, by which the kernel knows it.
+    pub(super) fn index(&self, name: &IfName) -> Result<i32> {
         self.0.index(name.as_str()).map_err(|errno| failed(errno, name, "look up"))
     }
 
@@ -147,7 +148,7 @@ pub fn bridge_of(port: &IfName) -> Result<Option<IfName>> {
 }
 
 /// What tells a tap from any other that has its name, or will have it: names are used again, and indexes are too, in other
-/// network namespaces. The kernel gives each new tap a random hardware address.
+/// network namespaces. A tap's hardware address is made of that of its guest's NIC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TapIdentity {

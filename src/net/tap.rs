@@ -13,8 +13,9 @@ use once_cell::sync::OnceCell;
 use super::MAX_QUEUES;
 use super::given::check_queues;
 use super::link::{Interfaces, TapIdentity};
+use super::mac;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::IfName;
+use crate::ids::{IfName, MacAddr};
 use crate::sys::tun;
 
 /// Where the kernel offers taps.
@@ -45,6 +46,8 @@ pub struct TapRequest {
     pub bridge: Option<IfName>,
     /// MTU in bytes, 68 to 65521; `None` is the bridge's, or else 1500.
     pub mtu: Option<u32>,
+    /// The address of the guest's NIC, which the tap's own is made of.
+    pub guest: Option<MacAddr>,
 }
 
 /// A tap that lives as long as one of its fds is open, here or in QEMU.
@@ -100,7 +103,8 @@ impl TunDevice {
         // The tap exists from here on; dropping its fds takes it back.
         let name = IfName::parse(&name)?;
         let host = Interfaces::open()?;
-        let mut tap = Tap { identity: host.identity_of(&name)?, name, fds: vec![first] };
+        let identity = set_address(&host, &name, first.as_fd(), request.guest)?;
+        let mut tap = Tap { identity, name, fds: vec![first] };
         self.join_queues(&mut tap, request, flags)
             .and_then(|()| configure(&host, &tap, request))
             .map_err(|error| error.context(format!("tap {}", tap.name)).with_undo(Vec::new()))?;
@@ -218,7 +222,7 @@ fn configure(host: &Interfaces, tap: &Tap, request: &TapRequest) -> Result<()> {
         tun::set_owner(fd.as_fd(), uid).map_err(|errno| Error::host(errno, format!("set owner {uid}")))?;
     }
     // Before it joins the bridge: a bridge follows its smallest port, and one more NIC must not shrink it.
-    let mtu = mtu_of(host, request)?;
+    let mtu = mtu_on(host, request.mtu, request.bridge.as_ref())?;
     if mtu != NEW_MTU {
         host.set_mtu(&tap.name, mtu)?;
     }
@@ -228,8 +232,23 @@ fn configure(host: &Interfaces, tap: &Tap, request: &TapRequest) -> Result<()> {
     host.set_up(&tap.name)
 }
 
-fn mtu_of(host: &Interfaces, request: &TapRequest) -> Result<u32> {
-    match (request.mtu, &request.bridge) {
+/// Gives a new tap an address that is higher than those of other interfaces: a bridge that was given none takes the lowest of its
+/// ports', and whoever talks to the host over it would lose it with each tap that comes or goes.
+fn set_address(
+    host: &Interfaces,
+    name: &IfName,
+    fd: BorrowedFd<'_>,
+    guest: Option<MacAddr>,
+) -> Result<TapIdentity> {
+    let address = mac::of_tap(guest, || host.identity_of(name).map(|random| random.address))?;
+    tun::set_address(fd, address.bytes())
+        .map_err(|errno| Error::host(errno, format!("give tap {name} the address {address}")))?;
+    Ok(TapIdentity { index: host.index(name)?, address })
+}
+
+/// The MTU of a tap that was asked for one or not, on this bridge or on none.
+pub fn mtu_on(host: &Interfaces, asked: Option<u32>, bridge: Option<&IfName>) -> Result<u32> {
+    match (asked, bridge) {
         (Some(mtu), _) => Ok(mtu),
         (None, Some(bridge)) => {
             host.mtu_of(bridge).map(|mtu| mtu.min(MAX_MTU)).map_err(|error| error.context("bridge"))
@@ -250,6 +269,7 @@ mod tests {
             owner: None,
             bridge: None,
             mtu: None,
+            guest: None,
         }
     }
 

@@ -53,6 +53,15 @@ pub(super) unsafe fn address_of(request: &ifreq) -> [u8; 6] {
     [a, b, c, d, e, f].map(|byte| u8::from_ne_bytes(byte.to_ne_bytes()))
 }
 
+/// Puts the hardware address of an Ethernet interface into a request.
+pub(super) fn put_address(request: &mut ifreq, address: [u8; 6]) {
+    let mut data = [0; 14];
+    for (to, from) in data.iter_mut().zip(address) {
+        *to = c_char::from_ne_bytes([from]);
+    }
+    request.ifr_ifru.ifru_hwaddr = libc::sockaddr { sa_family: libc::ARPHRD_ETHER, sa_data: data };
+}
+
 /// A socket through which interfaces of the calling thread's network namespace are asked and changed.
 #[derive(Debug)]
 pub struct Control(OwnedFd);

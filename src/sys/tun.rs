@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use super::netif::{address_of, name_of, request};
+use super::netif::{address_of, name_of, put_address, request};
 
 /// An Ethernet interface, as opposed to [`TUN`].
 pub const TAP: u16 = 0x0002;
@@ -27,6 +27,7 @@ mod raw {
     nix::ioctl_read_bad!(get_iff, libc::TUNGETIFF, libc::ifreq);
     nix::ioctl_write_ptr_bad!(set_queue, libc::TUNSETQUEUE, libc::ifreq);
     nix::ioctl_readwrite_bad!(get_address, libc::SIOCGIFHWADDR, libc::ifreq);
+    nix::ioctl_write_ptr_bad!(set_address, libc::SIOCSIFHWADDR, libc::ifreq);
 }
 
 /// `TUNGETDEVNETNS` (Linux 5.4), which libc does not have: `_IO('T', 227)`.
@@ -82,6 +83,14 @@ pub fn address(fd: BorrowedFd<'_>) -> nix::Result<[u8; 6]> {
     unsafe { raw::get_address(fd.as_raw_fd(), &mut request) }?;
     // SAFETY: the request succeeded, so the kernel stored a `sockaddr`.
     Ok(unsafe { address_of(&request) })
+}
+
+/// Gives the interface behind the fd another hardware address.
+pub fn set_address(fd: BorrowedFd<'_>, address: [u8; 6]) -> nix::Result<()> {
+    let mut request = request("")?;
+    put_address(&mut request, address);
+    // SAFETY: the fd is open, the kernel reads one `ifreq`, which lives through the call.
+    unsafe { raw::set_address(fd.as_raw_fd(), &request) }.map(drop)
 }
 
 /// The network namespace that the interface is in, close-on-exec. Needs CAP_NET_ADMIN there; macvtaps do not know it.

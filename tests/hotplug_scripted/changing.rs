@@ -171,6 +171,42 @@ pub fn a_nic_moves_to_another_bridge(agent: &dyn Agent) {
     assert_eq!(world.qemu.take_names(), Vec::<String>::new(), "the guest is not bothered");
 }
 
+fn mtu(name: &str) -> u32 {
+    let host = kvm_hotplug::net::link::Interfaces::open().unwrap();
+    host.mtu_of(&kvm_hotplug::ids::IfName::parse(name).unwrap()).unwrap()
+}
+
+/// A bridge whose MTU nobody set takes that of its smallest port, so a tap gets its bridge's before it joins, wherever it comes
+/// from; and has what it had when that comes to nothing.
+pub fn a_nic_that_moves_takes_its_bridges_mtu(agent: &dyn Agent) {
+    let (world, small, large) = (World::pc(), Bridge::new(), Bridge::new());
+    let jumbo = host::tap(&world.nic(1).ifname.unwrap(), 1);
+    let jumbo = (
+        kvm_hotplug::net::given::inspect(std::os::fd::AsFd::as_fd(&jumbo[0])).unwrap().name.to_string(),
+        jumbo,
+    );
+    programs::run(&["ip", "link", "set", &jumbo.0, "mtu", "9000", "master", &large.0]);
+    let api = world.open(agent);
+    let nic = done(api.add_nic(&NicAsk { bridge: Some(small.0.clone()), ..world.nic(1) }));
+    let tap = nic.ifname.unwrap();
+    assert_eq!([&small.0, &large.0, &tap].map(|name| mtu(name)), [1500, 9000, 1500]);
+    for _ in 0..2 {
+        assert_eq!(api.move_nic(&nic.id, Some(&large.0), AMPLE), Ok(Changed::Done));
+        assert_eq!((mtu(&tap), mtu(&large.0)), (9000, 9000));
+    }
+    assert_eq!(api.move_nic(&nic.id, None, AMPLE), Ok(Changed::Done));
+    assert_eq!(mtu(&tap), 9000);
+    let other = done(api.add_nic(&NicAsk { bridge: Some(small.0.clone()), ..world.nic(1) }));
+    assert_eq!(api.move_nic(&nic.id, Some(&small.0), AMPLE), Ok(Changed::Done));
+    assert_eq!([&small.0, &tap].map(|name| mtu(name)), [1500, 1500]);
+    assert_eq!(api.move_nic(&nic.id, Some(&large.0), AMPLE), Ok(Changed::Done));
+    // One that was announced to the guest stays.
+    let told = done(api.add_nic(&NicAsk { bridge: Some(small.0.clone()), mtu: Some(1500), ..world.nic(1) }));
+    assert_eq!(api.move_nic(&told.id, Some(&large.0), AMPLE), Ok(Changed::Done));
+    assert_eq!(mtu(told.ifname.as_ref().unwrap()), 1500);
+    drop(other);
+}
+
 pub fn a_move_that_fails_leaves_the_nic_where_it_was(agent: &dyn Agent) {
     let (world, a, b) = (World::pc(), Bridge::new(), Bridge::new());
     let api = world.open(agent);
@@ -190,6 +226,16 @@ pub fn a_move_that_fails_leaves_the_nic_where_it_was(agent: &dyn Agent) {
     fails(api.move_nic(&nic.id, Some(&b.0), AMPLE), ErrorKind::Host);
     std::fs::remove_dir(&obstacle).unwrap();
     stays("no journal");
+    // The tap has moved by the time that the record cannot be replaced, and goes back as it was.
+    let aside = world.dir.path().join("aside");
+    std::fs::rename(&world.runtime, &aside).unwrap();
+    std::fs::create_dir(&world.runtime).unwrap();
+    programs::run(&["ip", "link", "set", &b.0, "mtu", "1400"]);
+    let failure = fails(api.move_nic(&nic.id, Some(&b.0), AMPLE), ErrorKind::Host);
+    assert_eq!((failure.undo, mtu(&tap)), (1, 1500), "{failure:?}");
+    std::fs::remove_dir(&world.runtime).unwrap();
+    std::fs::rename(&aside, &world.runtime).unwrap();
+    stays("no record");
     assert_eq!(api.move_nic(&nic.id, Some(&b.0), AMPLE), Ok(Changed::Done));
     // A tap that is not here is somebody else's to move.
     programs::run(&["ip", "link", "set", &tap, "name", &format!("{}x", &tap[..tap.len() - 1])]);
@@ -215,7 +261,9 @@ pub fn a_move_that_fails_half_way_is_taken_back(agent: &dyn Agent) {
             let bridge = origin.as_ref().map(|bridge| bridge.0.clone());
             let nic = done(api.add_nic(&NicAsk { bridge: bridge.clone(), ..world.nic(1) }));
             let before = world.record_text();
+            programs::run(&["ip", "link", "set", &full.0, "mtu", "1400"]);
             let failure = fails(api.move_nic(&nic.id, Some(&full.0), AMPLE), ErrorKind::Host);
+            assert_eq!(mtu(nic.ifname.as_ref().unwrap()), 1500);
             assert_eq!((failure.undo, failure.left.len()), (1, 0), "{failure:?}");
             let described = api.describe(Some(&nic.id)).unwrap().unwrap();
             assert_eq!(described["tap"]["bridge"], json!(bridge));
@@ -240,11 +288,12 @@ pub fn an_interrupted_move_is_settled(agent: &dyn Agent) {
             let device = runtime.record().find(&nic.id).unwrap().clone();
             runtime.write_journal(|journal| journal.note(kvm_hotplug::runtime::Verb::Move, &device)).unwrap();
         }
-        programs::run(&["ip", "link", "set", &tap, "nomaster"]);
+        programs::run(&["ip", "link", "set", &tap, "nomaster", "mtu", "1400"]);
         if interrupted == "arrived" {
             programs::run(&["ip", "link", "set", &tap, "master", &b.0]);
         }
         let _api = world.open(agent);
+        assert_eq!((mtu(&tap), mtu(&a.0)), (1500, 1500), "{interrupted}");
         assert_eq!((a.ports(), b.ports()), (vec![tap], vec![]), "{interrupted}");
         assert_eq!(world.record_text(), before);
         assert!(!world.journal().exists());

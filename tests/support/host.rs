@@ -102,8 +102,15 @@ pub fn descriptors_of_tap(name: &str) -> usize {
 /// A tap's descriptors, one per queue, as a caller would open them.
 pub fn tap(name: &str, queues: u8) -> Vec<Arc<OwnedFd>> {
     needs_tun();
-    let request =
-        TapRequest { name: Some(name.into()), queues, vnet_hdr: true, owner: None, bridge: None, mtu: None };
+    let request = TapRequest {
+        name: Some(name.into()),
+        queues,
+        vnet_hdr: true,
+        owner: None,
+        bridge: None,
+        mtu: None,
+        guest: None,
+    };
     TunDevice::default().open(&request).unwrap().fds.into_iter().map(Arc::new).collect()
 }
 

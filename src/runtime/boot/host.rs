@@ -114,6 +114,7 @@ impl Host {
             owner: spec.tap_owner,
             bridge: spec.bridge.clone(),
             mtu: spec.mtu.map(u32::from),
+            guest: Some(spec.mac),
         };
         let tap = self.tun.open_within(&wanted, LINGERING)?;
         (spec.ifname, spec.tap_identity, spec.given_tap) = (Some(tap.name), Some(tap.identity), None);
