@@ -133,7 +133,9 @@ impl kvm_boot {
 /// With any other value of incoming, the command is that of a migration target: what the source has at this moment, taken
 /// from a copy of its runtime file. Changes that wait for a reboot go on waiting. The names of the new taps go into the
 /// record; one from kvm_runtime_read() will do as well, and then no file is written. kvm_runtime_check() before and
-/// kvm_hotplug_verify() after the start say whether the target is what it has to be. Images are opened in place, so storage
+/// kvm_hotplug_verify() after the start say whether the target is what it has to be. NICs of Ganeti's lists of three entries, for
+/// which no list says where QEMU has put them, are started in the same order without a place, so that they get the same ones;
+/// those are recorded when the target is opened. Images are opened in place, so storage
 /// is shared with the source or has been copied.
 ///
 /// `runtime`: the record.

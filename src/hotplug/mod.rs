@@ -35,6 +35,7 @@ mod session;
 mod survey;
 mod taps;
 mod transaction;
+mod unplaced;
 mod unplug;
 mod verify;
 

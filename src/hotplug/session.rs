@@ -270,6 +270,7 @@ impl Session {
         self.note_state(survey.state);
         let shown = self.look_up_journalled(&survey.inventory, deadline)?;
         self.strike_outdated(&shown)?;
+        self.record_places_found(&survey.units, deadline)?;
         self.claim_recorded();
         for controller in &survey.controllers {
             self.places.scsi.add_controller(&controller.name, &controller.driver, false);

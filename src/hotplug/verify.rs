@@ -186,7 +186,7 @@ impl Session {
 
     /// Where QOM says that a device sits. `query-pci` follows bus numbers that are the guest's to write: while its firmware
     /// is at it, a device may be nowhere.
-    fn real_address(&mut self, device: &Device, deadline: &Deadline) -> Result<Option<Address>> {
+    pub(super) fn real_address(&mut self, device: &Device, deadline: &Deadline) -> Result<Option<Address>> {
         if matches!(device.address, Some(Address::Scsi(_))) {
             let values = self.properties(&device.id, scsi::qom::PLACE_PROPERTIES, deadline)?;
             return Ok(scsi::qom::address(values.each_ref()).map(Address::Scsi));

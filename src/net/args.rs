@@ -79,11 +79,17 @@ fn insert_fds(args: &mut Map<String, Value>, singular: &str, fds: &[String]) {
 
 /// The arguments of `device_add`; the netdev has the device's id.
 pub fn device_args(id: &DeviceId, address: &PciAddress, spec: &NicSpec) -> Map<String, Value> {
+    let mut args = unplaced_args(id, spec);
+    args.insert("bus".into(), address.bus.as_str().into());
+    args.insert("addr".into(), address.addr_text().into());
+    args
+}
+
+/// The same for a NIC that QEMU is to find a place for.
+pub fn unplaced_args(id: &DeviceId, spec: &NicSpec) -> Map<String, Value> {
     let mut args = Map::new();
     args.insert("driver".into(), spec.model.as_str().into());
     args.insert("id".into(), id.as_str().into());
-    args.insert("bus".into(), address.bus.as_str().into());
-    args.insert("addr".into(), address.addr_text().into());
     args.insert("netdev".into(), id.as_str().into());
     args.insert("mac".into(), spec.mac.to_string().into());
     match spec.boot_index {

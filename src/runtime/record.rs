@@ -238,6 +238,18 @@ impl Record {
         boot::names_device(&self.command, id)
     }
 
+    /// Whether it is a NIC that was started without a place, as Ganeti did until 2.9: QEMU found one for it, and finds the same
+    /// one for a migration target that is started in the same order. Such a guest never had another way to get one.
+    pub fn was_started_unplaced(&self, device: &Device) -> bool {
+        let is_live_nic = device.kind() == DeviceKind::Nic && device.presence != Presence::AddAfterReboot;
+        self.was_started_by_ganeti() && is_live_nic && device.address.is_none()
+    }
+
+    /// Whether it is a list of Ganeti's, or was made of one.
+    pub fn was_started_by_ganeti(&self) -> bool {
+        self.ganeti.is_some() || ganeti::was_made_of_a_list(self)
+    }
+
     /// Adds a device.
     pub fn add(&mut self, device: Device) {
         self.next_generation = self.next_generation.max(device.generation.saturating_add(1));

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use kvm_hotplug::ErrorKind;
-use kvm_hotplug::runtime::{BootCommand, BootRequest, Runtime};
+use kvm_hotplug::deadline::Deadline;
+use kvm_hotplug::qmp::Version;
+use kvm_hotplug::runtime::boot::Trouble;
+use kvm_hotplug::runtime::{BootCommand, BootRequest, Format, Incoming, Runtime};
 use serde_json::{Value, json};
 
 use super::support::host;
@@ -93,6 +96,42 @@ fn nics_of_three_entries_get_their_places() {
         assert_eq!((&hvinfo["id"], &hvinfo["bus"]), (&json!(id), &json!("pci.0")));
     }
     assert!(dir.load().record().devices.iter().all(|device| device.address.is_some()));
+}
+
+/// QEMU found places for its NICs, and finds the same for a target that has them in the same order, before what was plugged in
+/// since; whatever QEMU it is, as text, since QEMU makes the devices of `-drive` before those that are JSON.
+#[test]
+fn a_target_of_three_entries_is_started_as_its_source() {
+    host::needs_tun();
+    let images = tempfile::tempdir().unwrap();
+    let dir = Dir::with(bootable("3entry-2.9.7", images.path()).to_string());
+    let mut next = dir.load().record().clone();
+    let mut plugged = next.devices[0].clone();
+    plugged.id = kvm_hotplug::ids::DeviceId::parse("nic-11111111-2222-3333").unwrap();
+    plugged.address = Some(serde_json::from_value(json!({"bus": "pci.0", "slot": 12})).unwrap());
+    if let kvm_hotplug::runtime::Spec::Nic(spec) = &mut plugged.spec {
+        spec.mac = kvm_hotplug::ids::MacAddr::local([1, 2, 3]);
+    }
+    next.devices.insert(0, plugged);
+    let native = next.convert(Format::Native).unwrap();
+    for (record, version) in [(&next, None), (&next, Some((10, 0))), (&native, Some((7, 2)))] {
+        let runtime = Runtime::new(record.clone());
+        let qemu = version.map(|(major, minor)| Version { major, minor, micro: 0 });
+        let request =
+            BootRequest { fd_base: 3, qemu, incoming: Some(Incoming::Defer), ..BootRequest::default() };
+        let argv = runtime.plan_command(request).unwrap().argv;
+        let devices = argv.windows(2).filter(|pair| pair[0] == "-device").map(|pair| pair[1].as_str());
+        let ours: Vec<&str> = devices.filter(|text| text.contains("netdev=")).collect();
+        let expected = [
+            "driver=virtio-net-pci,id=nic-003fc157-66a8-4e6d,mac=aa:00:00:bf:2f:16,netdev=nic-003fc157-66a8-4e6d",
+            "driver=virtio-net-pci,id=nic-9e7c85f6-b6e5-4243,mac=aa:00:00:35:ac:a5,netdev=nic-9e7c85f6-b6e5-4243",
+        ];
+        assert_eq!(ours[..2], expected);
+        assert!(ours[2].contains("addr=c,bus=pci.0,id=nic-11111111-2222-3333"), "{ours:?}");
+        let deadline = Deadline::after(std::time::Duration::from_secs(5));
+        let problems = runtime.check_host(true, None, &deadline).unwrap();
+        assert!(problems.iter().all(|problem| problem.trouble != Trouble::NoAddress), "{problems:?}");
+    }
 }
 
 #[test]

@@ -61,6 +61,8 @@ pub(super) struct Base {
     pub(super) fdsets: BTreeSet<u32>,
     pub(super) fds: BTreeSet<u32>,
     pub(super) incoming: bool,
+    /// A device is written as JSON.
+    pub(super) has_json_device: bool,
 }
 
 impl Base {
@@ -77,6 +79,7 @@ impl Base {
             fdsets: BTreeSet::new(),
             fds: BTreeSet::new(),
             incoming: false,
+            has_json_device: false,
         };
         let mut arguments = command.iter().skip(1);
         while let Some(argument) = arguments.next() {
@@ -93,7 +96,9 @@ impl Base {
                 Some("add-fd") => "fd",
                 _ => continue,
             };
-            let members = ordered::map(arguments.next().map(|text| read(text, implied)).unwrap_or_default());
+            let text = arguments.next().map_or("", String::as_str);
+            base.has_json_device |= option == Some("device") && text.starts_with('{');
+            let members = ordered::map(read(text, implied));
             base.take(option.unwrap_or_default(), &members);
         }
         base.machine = machine(&base.machine_type);

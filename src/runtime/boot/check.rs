@@ -90,6 +90,10 @@ impl Runtime {
         let there = |device: &&Device| !migrates || device.presence != Presence::AddAfterReboot;
         let devices: Vec<&Device> = record.devices.iter().filter(there).collect();
         for device in &devices {
+            if migrates && device.address.is_none() && !record.was_started_unplaced(device) {
+                let text = "has no address; open the guest at the source, so that its place is recorded";
+                problems.push(Problem::of(device, Trouble::NoAddress, text));
+            }
             match lacks_its_tap(&record, device, migrates) {
                 Some(why) => problems.push(Problem::of(device, Trouble::Tap, why)),
                 None => check_device(device, &record, migrates, &mut problems),
@@ -142,10 +146,6 @@ fn is_monitor(running: &Running, monitor: Option<&Path>) -> bool {
 }
 
 fn check_device(device: &Device, record: &Record, migrates: bool, problems: &mut Vec<Problem>) {
-    if migrates && device.address.is_none() {
-        let text = "has no address; open the guest at the source, so that its place is recorded";
-        problems.push(Problem::of(device, Trouble::NoAddress, text));
-    }
     match &device.spec {
         Spec::Nic(spec) => check_nic(device, spec, problems),
         Spec::Disk(spec) => {

@@ -32,8 +32,9 @@ use super::record::{Device, DeviceKind, Presence, Record, Spec};
 use super::{Home, Runtime};
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{Address, BusName};
+use crate::ids::{Address, BusName, DeviceId};
 use crate::net;
+use crate::net::spec::NicSpec;
 use crate::ordered;
 use crate::qmp::Version;
 use crate::sys::inherit;
@@ -256,6 +257,15 @@ fn refuse_unsettled(journal: &Journal) -> Result<()> {
     }
 }
 
+/// Where a device goes.
+enum Place {
+    At(Address),
+    /// Where QEMU finds a place for it.
+    Found,
+    /// Nobody knows.
+    Unknown,
+}
+
 /// The command while it is put together.
 struct Builder<'a> {
     argv: Vec<String>,
@@ -266,6 +276,8 @@ struct Builder<'a> {
     fd_base: u32,
     qemu: Option<Version>,
     paused: bool,
+    /// The guest is one that Ganeti started.
+    is_list: bool,
     next_fdset: u32,
 }
 
@@ -279,6 +291,7 @@ impl<'a> Builder<'a> {
             fd_base: request.fd_base,
             qemu: request.qemu,
             paused: request.paused,
+            is_list: false,
             next_fdset: 1,
         }
     }
@@ -288,6 +301,7 @@ impl<'a> Builder<'a> {
     fn build(mut self, record: &mut Record, incoming: Option<Incoming>, host: &Host) -> Result<BootCommand> {
         let migrates = incoming.is_some();
         self.argv.clone_from(&record.command);
+        self.is_list = record.was_started_by_ganeti();
         if self.paused {
             self.argv.push("-S".to_owned());
         }
@@ -297,12 +311,21 @@ impl<'a> Builder<'a> {
         }
         let there = |presence: Presence| !migrates || presence != Presence::AddAfterReboot;
         self.add_ports(record, there)?;
+        let unplaced = record.devices.iter().filter(|device| record.was_started_unplaced(device));
+        let unplaced = ordered::set(unplaced.map(|device| device.id.clone()));
         let mut devices: Vec<&mut Device> =
             record.devices.iter_mut().filter(|device| there(device.presence)).collect();
-        // A controller comes before its disks.
-        ordered::sort_by_key(&mut devices, |device| device.kind() != DeviceKind::Controller);
+        // First those that QEMU finds a place for, before others have one; then controllers, before their disks.
+        ordered::sort_by_key(&mut devices, |device| {
+            (!unplaced.contains(&device.id), device.kind() != DeviceKind::Controller)
+        });
         for device in devices {
-            self.add_device(device, host).map_err(|error| error.context(&device.id))?;
+            let place = match &device.address {
+                None if unplaced.contains(&device.id) => Place::Found,
+                None => Place::Unknown,
+                Some(address) => Place::At(address.clone()),
+            };
+            self.add_device(device, place, host).map_err(|error| error.context(&device.id))?;
         }
         self.move_aside()?;
         Ok(BootCommand { argv: self.argv, fds: self.fds, fd_base: self.fd_base })
@@ -319,17 +342,19 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn add_device(&mut self, device: &mut Device, host: &Host) -> Result<()> {
+    fn add_device(&mut self, device: &mut Device, place: Place, host: &Host) -> Result<()> {
         let id = device.id.clone();
-        let address = device.address.clone().ok_or_else(|| {
-            let text = "has no address; open the guest at the source, so that its place is recorded";
-            Error::new(ErrorKind::State, text)
-        })?;
+        let address = match place {
+            Place::At(address) => address,
+            Place::Found => return self.add_unplaced(device, host),
+            Place::Unknown => {
+                let text = "has no address; open the guest at the source, so that its place is recorded";
+                return Err(Error::new(ErrorKind::State, text));
+            }
+        };
         let arguments = match (host.open(&mut device.spec)?, &device.spec) {
-            (Backend::Taps { taps, vhost }, Spec::Nic(spec)) => {
-                let taps: Vec<String> = taps.into_iter().map(|fd| self.pass(fd).to_string()).collect();
-                let vhost: Vec<String> = vhost.into_iter().map(|fd| self.pass(fd).to_string()).collect();
-                self.add_object(Object::Netdev, &net::args::netdev_args_over(&id, spec, &taps, &vhost))?;
+            (backend @ Backend::Taps { .. }, Spec::Nic(spec)) => {
+                self.add_netdev(&id, spec, backend)?;
                 address.pci().map(|address| net::args::device_args(&id, address, spec))
             }
             (Backend::Image(image), Spec::Disk(spec)) => {
@@ -348,8 +373,23 @@ impl<'a> Builder<'a> {
         self.add_object(Object::Device, &arguments)
     }
 
+    fn add_netdev(&mut self, id: &DeviceId, spec: &NicSpec, backend: Backend) -> Result<()> {
+        let Backend::Taps { taps, vhost } = backend else { return Ok(()) };
+        let taps: Vec<String> = taps.into_iter().map(|fd| self.pass(fd).to_string()).collect();
+        let vhost: Vec<String> = vhost.into_iter().map(|fd| self.pass(fd).to_string()).collect();
+        self.add_object(Object::Netdev, &net::args::netdev_args_over(id, spec, &taps, &vhost))
+    }
+
+    /// A NIC that QEMU finds the place for, as it did for the source.
+    fn add_unplaced(&mut self, device: &mut Device, host: &Host) -> Result<()> {
+        let backend = host.open(&mut device.spec)?;
+        let Spec::Nic(spec) = &device.spec else { return Ok(()) };
+        self.add_netdev(&device.id, spec, backend)?;
+        self.add_object(Object::Device, &net::args::unplaced_args(&device.id, spec))
+    }
+
     /// The layer under the very tag that a hot-plugged disk has, by which it is found again.
-    fn add_fdset(&mut self, id: &crate::ids::DeviceId, layer: disk::Layer) -> disk::LayerRef {
+    fn add_fdset(&mut self, id: &DeviceId, layer: disk::Layer) -> disk::LayerRef {
         while self.base.fdsets.contains(&self.next_fdset) {
             self.next_fdset += 1;
         }
@@ -362,8 +402,14 @@ impl<'a> Builder<'a> {
         disk::LayerRef { filename: format!("/dev/fdset/{set}"), format, kind }
     }
 
+    /// QEMU makes all devices of key=value text first, then those of `-drive`, then those of JSON. A device has to come after the
+    /// port or controller that it sits on; and Ganeti's come before its drives, which find what is left.
     fn add_object(&mut self, object: Object, arguments: &serde_json::Map<String, Value>) -> Result<()> {
-        let argument = object.write(arguments, self.qemu)?;
+        let argument = match object {
+            Object::Device if self.base.has_json_device => Object::json(arguments),
+            Object::Device if self.is_list => object.write(arguments, None)?,
+            _ => object.write(arguments, self.qemu)?,
+        };
         self.argv.extend([object.option().to_owned(), argument]);
         Ok(())
     }

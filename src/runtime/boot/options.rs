@@ -32,6 +32,11 @@ impl Object {
         }
     }
 
+    /// JSON, whatever version it is for.
+    pub(super) fn json(arguments: &Map<String, Value>) -> String {
+        Value::Object(arguments.clone()).to_string()
+    }
+
     fn takes_json(self, qemu: Option<Version>) -> bool {
         let since = match self {
             Self::Blockdev => return true,
@@ -53,7 +58,7 @@ impl Object {
     /// The argument as this QEMU reads it; a QEMU of unknown version gets what all of them read.
     pub(super) fn write(self, arguments: &Map<String, Value>, qemu: Option<Version>) -> Result<String> {
         if self.takes_json(qemu) {
-            return Ok(Value::Object(arguments.clone()).to_string());
+            return Ok(Self::json(arguments));
         }
         let mut text = String::new();
         let first = arguments.get_key_value(self.first());

@@ -29,6 +29,11 @@ pub(in crate::runtime) fn to_native(record: &Record) -> Result<Record> {
     Ok(native)
 }
 
+/// Whether a record in our own format was a list once.
+pub(in crate::runtime) fn was_made_of_a_list(record: &Record) -> bool {
+    record.extra.contains_key(KEPT)
+}
+
 /// The record as a list, unless there is something in it that a list cannot hold.
 pub(in crate::runtime) fn to_ganeti(record: &Record) -> Result<Record> {
     let mut converted = record.clone();

@@ -31,7 +31,7 @@ use json::{Json, Object};
 use params::Params;
 
 pub(super) use companion::Companion;
-pub(super) use convert::{to_ganeti, to_native};
+pub(super) use convert::{to_ganeti, to_native, was_made_of_a_list};
 pub use settings::NicSettings;
 pub(super) use write::encode;
 

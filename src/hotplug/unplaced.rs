@@ -1,0 +1,38 @@
+//! Devices that the record has no place for, such as the NICs that Ganeti started without one until 2.9: as soon as the guest
+//! shows them under their ids, the record says where they are.
+
+use super::session::Session;
+use super::survey::Unit;
+use crate::deadline::Deadline;
+use crate::error::Result;
+use crate::ids::Address;
+use crate::log::Level;
+use crate::runtime::{Device, Presence};
+
+impl Session {
+    /// Records the places that are seen. If that cannot be written, the next look tries again.
+    pub(super) fn record_places_found(&mut self, units: &[Unit], deadline: &Deadline) -> Result<()> {
+        let is_unplaced =
+            |device: &&Device| device.presence != Presence::AddAfterReboot && device.address.is_none();
+        let unplaced: Vec<Device> =
+            self.runtime().record().devices.iter().filter(is_unplaced).cloned().collect();
+        let mut next = self.runtime().record().clone();
+        for device in &unplaced {
+            let unit = units.iter().find(|unit| unit.id.as_deref() == Some(device.id.as_str()));
+            let found = match unit {
+                Some(unit) => Some(Address::Scsi(unit.address.clone())),
+                None => self.real_address(device, deadline)?,
+            };
+            let entry = next.devices.iter_mut().find(|entry| entry.id == device.id);
+            if let (Some(entry), Some(found)) = (entry, found) {
+                self.log.write(Level::Info, || format!("{} sits at {found}, as QEMU placed it", device.id));
+                entry.address = Some(found);
+            }
+        }
+        let written = if next == *self.runtime().record() { Ok(()) } else { self.runtime().replace(next) };
+        if let Err(error) = written {
+            self.log.write(Level::Warning, || format!("the places found are not recorded: {error}"));
+        }
+        Ok(())
+    }
+}
