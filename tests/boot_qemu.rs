@@ -253,3 +253,52 @@ fn a_target_is_what_the_source_is() {
         assert_verified(&scene, runtime);
     }
 }
+
+/// A command line as libvirt writes it: ports and what sits on them are JSON, one of them with a device on it. Ours goes onto the
+/// next, and QEMU starts, also where the caller has not said which version it is.
+#[test]
+fn ports_of_a_command_in_json() {
+    let qemu = child::version();
+    // Older ones take no such device.
+    if qemu < (Version { major: 6, minor: 2, micro: 0 }) {
+        println!("skipped: QEMU {qemu} takes no devices in JSON");
+        return;
+    }
+    let port = |number: u8, addr: &str| {
+        format!(
+            r#"{{"driver":"pcie-root-port","port":{number},"chassis":{number},"id":"pci.{number}","bus":"pcie.0","multifunction":true,"addr":"{addr}"}}"#
+        )
+    };
+    let (first, second) = (port(1, "0x1"), port(2, "0x1.0x1"));
+    let usb = r#"{"driver":"qemu-xhci","id":"usb","bus":"pci.1","addr":"0x0"}"#;
+    for known in [None, Some(qemu)] {
+        let scene = Scene::new();
+        let image = scene.path("data.img");
+        std::fs::File::create(&image).unwrap().set_len(1 << 20).unwrap();
+        let command = scene.command("q35", &["-device", &first, "-device", &second, "-device", usb]);
+        let mut record = Record::new("", command, 4).unwrap();
+        let disks = ["one", "two"].map(|id| Device {
+            id: kvm_hotplug::ids::DeviceId::parse(id).unwrap(),
+            generation: 1,
+            address: None,
+            presence: Presence::AddAfterReboot,
+            spec: Spec::Disk(DiskSpec {
+                share_rw: true,
+                ..DiskSpec::new(&image, kvm_hotplug::disk::Format::Raw)
+            }),
+            extra: serde_json::Map::new(),
+        });
+        disks.into_iter().for_each(|device| record.add(device));
+        let mut runtime = scene.runtime(record);
+        let boot = runtime.boot_command(request(known)).unwrap();
+        let mut child = Child::start(&boot, scene.path("qmp"), scene.path("log"));
+        for device in &runtime.record().devices {
+            assert_place(&mut child, device.id.as_str(), device.address.as_ref().unwrap());
+        }
+        let places =
+            runtime.record().devices.iter().map(|device| device.address.as_ref().unwrap().to_string());
+        assert_eq!(places.collect::<Vec<_>>(), ["pci.2 slot 0", "rp1 slot 0"]);
+        drop(child.hang_up());
+        assert_verified(&scene, runtime);
+    }
+}

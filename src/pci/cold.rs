@@ -1,7 +1,7 @@
 //! The buses of a guest that does not run, put together from what it will be started with.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{BusName, PciAddress, Slot};
+use crate::ids::{BusName, PciAddress, SLOTS, Slot};
 
 use super::bus::{Bus, BusKind, Occupant, printable};
 use super::slots::{Access, SlotMap, SlotState};
@@ -23,6 +23,18 @@ impl Topology {
                 configured: false,
                 confirmed: true,
             });
+        }
+    }
+
+    /// Puts something where QEMU puts what says no slot: at the first free one. Only behind ports and bridges: on a root bus
+    /// there is more than a command line names.
+    pub fn put_anywhere(&mut self, bus: &str, id: Option<&str>, what: &str) {
+        let Some(found) = self.bus_mut(bus).filter(|bus| !bus.kind.is_root()) else { return };
+        let last = if found.kind.is_port() { 0 } else { SLOTS - 1 };
+        let is_free = |slot: &Slot| !found.functions.contains_key(&(*slot, 0));
+        let slot = (0..=last).filter_map(Slot::new).find(is_free);
+        if let Some(slot) = slot {
+            self.put(bus, slot, 0, id, what);
         }
     }
 

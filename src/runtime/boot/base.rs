@@ -33,6 +33,16 @@ pub(super) struct Pinned {
     pub(super) what: String,
 }
 
+/// A device that the command line puts on a bus, and says no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OnBus {
+    pub(super) bus: String,
+    /// Id or driver.
+    pub(super) what: String,
+    /// QEMU makes those that are text first.
+    json: bool,
+}
+
 /// A bridge or port with an id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Bridge {
@@ -50,6 +60,8 @@ pub(super) struct Base {
     /// The machine's name as it was given.
     pub(super) machine_type: String,
     pub(super) pinned: Vec<Pinned>,
+    /// In the order in which QEMU makes them.
+    pub(super) on_buses: Vec<OnBus>,
     pub(super) bridges: Vec<Bridge>,
     /// SCSI controllers with an id: that, and the model.
     pub(super) controllers: Vec<(String, String)>,
@@ -71,6 +83,7 @@ impl Base {
             machine: Machine::Conventional,
             machine_type: String::new(),
             pinned: Vec::new(),
+            on_buses: Vec::new(),
             bridges: Vec::new(),
             controllers: Vec::new(),
             units: Vec::new(),
@@ -97,10 +110,12 @@ impl Base {
                 _ => continue,
             };
             let text = arguments.next().map_or("", String::as_str);
-            base.has_json_device |= option == Some("device") && text.starts_with('{');
+            let json = text.starts_with('{');
+            base.has_json_device |= json && option == Some("device");
             let members = ordered::map(read(text, implied));
-            base.take(option.unwrap_or_default(), &members);
+            base.take(option.unwrap_or_default(), &members, json);
         }
+        ordered::sort_by_key(&mut base.on_buses, |device| device.json);
         base.machine = machine(&base.machine_type);
         let root = base.root_bus();
         for pinned in &mut base.pinned {
@@ -116,7 +131,7 @@ impl Base {
         if self.machine == Machine::Express { "pcie.0" } else { "pci.0" }
     }
 
-    fn take(&mut self, option: &str, members: &BTreeMap<String, String>) {
+    fn take(&mut self, option: &str, members: &BTreeMap<String, String>, json: bool) {
         let member = |name: &str| members.get(name).map(String::as_str);
         let number = |name: &str| member(name).and_then(|text| text.parse::<u32>().ok());
         match option {
@@ -143,19 +158,23 @@ impl Base {
                 let numbers = lists.iter().flatten().flat_map(|list| list.split(':'));
                 self.fds.extend(numbers.filter_map(|text| text.parse::<u32>().ok()));
             }
-            "device" => self.take_device(members),
+            "device" => self.take_device(members, json),
             _ => {}
         }
     }
 
-    fn take_device(&mut self, members: &BTreeMap<String, String>) {
+    fn take_device(&mut self, members: &BTreeMap<String, String>, json: bool) {
         let member = |name: &str| members.get(name).map(String::as_str);
         let driver = member("driver").unwrap_or_default();
         let place = member("addr").and_then(place);
         let bus = member("bus").unwrap_or_default();
-        if let Some((slot, function)) = place {
-            let what = member("id").unwrap_or(driver).to_owned();
-            self.pinned.push(Pinned { bus: bus.to_owned(), slot, function, what });
+        let what = member("id").unwrap_or(driver).to_owned();
+        match place {
+            Some((slot, function)) => {
+                self.pinned.push(Pinned { bus: bus.to_owned(), slot, function, what });
+            }
+            None if !bus.is_empty() => self.on_buses.push(OnBus { bus: bus.to_owned(), what, json }),
+            None => {}
         }
         self.chassis
             .extend(["chassis", "chassis_nr"].iter().filter_map(|key| member(key)?.parse::<u8>().ok()));
@@ -195,13 +214,12 @@ fn machine(name: &str) -> Machine {
     }
 }
 
-/// `slot[.function]`, hexadecimal with or without `0x`.
+/// `slot[.function]`, both hexadecimal with or without `0x`.
 fn place(text: &str) -> Option<(Slot, u8)> {
     let (slot, function) = text.split_once('.').unwrap_or((text, "0"));
-    let slot = slot.strip_prefix("0x").unwrap_or(slot);
-    let slot = Slot::new(u8::from_str_radix(slot, 16).ok()?)?;
-    let function = function.parse().ok().filter(|function| *function < 8)?;
-    Some((slot, function))
+    let number = |text: &str| u8::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok();
+    let function = number(function).filter(|function| *function < 8)?;
+    Some((Slot::new(number(slot)?)?, function))
 }
 
 #[cfg(test)]
@@ -257,6 +275,10 @@ mod tests {
             r#"{"driver":"pcie-root-port","id":"second","chassis":9}"#,
             "-device",
             "virtio-rng-pci,bus=second",
+            "-device",
+            r#"{"driver":"virtio-rng-pci","id":"far","bus":"port","addr":"0x0"}"#,
+            "-device",
+            "pcie-root-port,id=third,addr=0x1d.0x1",
             "-drive",
             "if=none,id=cd,file=/a,,b",
             "-netdev",
@@ -273,22 +295,38 @@ mod tests {
             function,
             what: what.into(),
         };
-        assert_eq!(found.pinned, [pinned(0x1b, 0, "balloon"), pinned(0x1c, 2, "port")]);
+        let far = Pinned { bus: "port".into(), ..pinned(0, 0, "far") };
+        assert_eq!(
+            found.pinned,
+            [pinned(0x1b, 0, "balloon"), pinned(0x1c, 2, "port"), far, pinned(0x1d, 1, "third")]
+        );
+        let on_bus = |bus: &str, what: &str, json| OnBus { bus: bus.into(), what: what.into(), json };
+        assert_eq!(found.on_buses, [on_bus("second", "virtio-rng-pci", false)]);
+        assert!(found.has_json_device && !base(&["-blockdev", "{}"]).has_json_device);
         let port = |name, hotplug, place| Bridge {
             name: BusName::parse(name).unwrap(),
             kind: BusKind::RootPort,
             hotplug,
             place,
         };
-        assert_eq!(found.bridges, [port("port", false, Some((slot(0x1c), 2))), port("second", true, None)]);
+        assert_eq!(
+            found.bridges,
+            [
+                port("port", false, Some((slot(0x1c), 2))),
+                port("second", true, None),
+                port("third", true, Some((slot(0x1d), 1)))
+            ]
+        );
         let ids: Vec<_> = found.ids.iter().map(|(id, option)| format!("{option} {id}")).collect();
         let expected = [
             "-device balloon",
             "-drive cd",
+            "-device far",
             "-netdev lan",
             "-blockdev null",
             "-device port",
             "-device second",
+            "-device third",
         ];
         assert_eq!(ids, expected);
         assert_eq!(found.chassis, BTreeSet::from([7, 9]));

@@ -16,11 +16,15 @@ use crate::scsi::spec::bus_of;
 /// The slots of the guest that `record` and its command line describe.
 pub(super) fn slots(record: &Record, base: &Base) -> Result<SlotMap> {
     let mut topology = machine(base)?;
+    // The bridges first, since some of what is pinned sits behind them.
+    for bridge in &base.bridges {
+        topology.put_bridge(bridge.kind, bridge.name.clone(), bridge.place, bridge.hotplug);
+    }
     for pinned in &base.pinned {
         topology.put(&pinned.bus, pinned.slot, pinned.function, Some(&pinned.what), "pinned by the command");
     }
-    for bridge in &base.bridges {
-        topology.put_bridge(bridge.kind, bridge.name.clone(), bridge.place, bridge.hotplug);
+    for device in &base.on_buses {
+        topology.put_anywhere(&device.bus, Some(&device.what), "put there by the command");
     }
     for port in &record.ports {
         let id = port.id.as_str();

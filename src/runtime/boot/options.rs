@@ -91,11 +91,15 @@ fn plain(key: &str, value: &Value) -> Result<String> {
 pub(super) fn read(argument: &str, implied: &str) -> Vec<(String, String)> {
     if argument.starts_with('{') {
         let object: Map<String, Value> = serde_json::from_slice(argument.as_bytes()).unwrap_or_default();
-        let text = |value: Value| match value {
+        let text = |key: &str, value: Value| match value {
             Value::String(text) => text,
+            // As a number it is slot and function in one (7.2).
+            Value::Number(number) if key == "addr" => {
+                number.as_u64().map_or_else(String::new, |devfn| format!("{:x}.{}", devfn >> 3, devfn & 7))
+            }
             other => other.to_string(),
         };
-        return object.into_iter().map(|(key, value)| (key, text(value))).collect();
+        return object.into_iter().map(|(key, value)| (key.clone(), text(&key, value))).collect();
     }
     let mut members = Vec::new();
     let mut rest = argument;
@@ -193,7 +197,7 @@ mod tests {
             ),
             ("driver=a,path=/x,,y,z", &[("driver", "a"), ("path", "/x,y"), ("z", "on")]),
             ("a,,b,,", &[("driver", "a,b,")]),
-            (r#"{"driver":"a","addr":24,"on":true}"#, &[("addr", "24"), ("driver", "a"), ("on", "true")]),
+            (r#"{"driver":"a","addr":24,"on":true}"#, &[("addr", "3.0"), ("driver", "a"), ("on", "true")]),
             ("{broken", &[]),
             ("", &[]),
         ];

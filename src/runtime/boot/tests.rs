@@ -140,6 +140,69 @@ fn the_same_command_again() {
     assert_eq!(runtime.record().ports.len(), 4, "a plan changes nothing");
 }
 
+/// What the command puts behind ports and bridges is there, with a slot or without, as text or as JSON; and what is started on the
+/// ports of a command whose devices are JSON is JSON too, because QEMU makes those last.
+#[test]
+fn the_commands_own_devices_keep_their_ports() {
+    let scene = Scene::new();
+    let libvirt = [
+        "qemu",
+        "-machine",
+        "pc-q35-7.2,usb=off",
+        "-device",
+        r#"{"driver":"pcie-root-port","port":8,"chassis":1,"id":"pci.1","bus":"pcie.0","multifunction":true,"addr":"0x1"}"#,
+        "-device",
+        r#"{"driver":"pcie-root-port","port":9,"chassis":2,"id":"pci.2","bus":"pcie.0","addr":"0x1.0x1"}"#,
+        "-device",
+        r#"{"driver":"pcie-root-port","port":10,"chassis":3,"id":"pci.3","bus":"pcie.0","addr":10}"#,
+        "-device",
+        r#"{"driver":"qemu-xhci","id":"usb","bus":"pci.1","addr":"0x0"}"#,
+        "-device",
+        r#"{"driver":"virtio-balloon-pci","bus":"pci.2"}"#,
+    ];
+    let text = [
+        "qemu",
+        "-M",
+        "q35",
+        "-device",
+        "pcie-root-port,id=a,chassis=1",
+        "-device",
+        "pcie-root-port,id=b,chassis=2",
+        "-device",
+        "pcie-pci-bridge,id=c,bus=a",
+        "-device",
+        "virtio-rng-pci,bus=c",
+        "-device",
+        "virtio-rng-pci,bus=c",
+        "-device",
+        "virtio-rng-pci,bus=b",
+    ];
+    let pc =
+        ["qemu", "-device", "pci-bridge,id=br,chassis_nr=1", "-device", "virtio-rng-pci,bus=br,addr=0x1.0x0"];
+    let disks = ["one", "two"].map(|id| scene.disk(id));
+    for (command, places, json) in [
+        (&libvirt[..], ["pci.3 slot 0", "rp1 slot 0"], true),
+        (&text[..], ["c slot 2", "c slot 3"], false),
+        (&pc[..], ["pci.0 slot 4", "pci.0 slot 5"], false),
+    ] {
+        let mut runtime = scene.runtime(command, &disks);
+        let argv = runtime.boot_command(request()).unwrap().argv;
+        assert_eq!(slots(&runtime), places);
+        let ours = argv.iter().skip(command.len()).skip_while(|word| *word != "-device").nth(1).unwrap();
+        assert_eq!(ours.starts_with('{'), json, "{ours}");
+        let ports = runtime.record().ports.clone();
+        assert!(ports.iter().all(|port| !command.iter().any(|word| word.contains(port.id.as_str()))));
+    }
+    // One that is recorded there already is found before QEMU finds it.
+    let mut device = scene.disk("one");
+    device.address = Some(serde_json::from_str(r#"{"bus":"pci.2","slot":0}"#).unwrap());
+    let runtime = scene.runtime(&libvirt, &[device]);
+    let deadline = crate::deadline::Deadline::after(std::time::Duration::from_secs(5));
+    let problems = runtime.check_host(false, None, &deadline).unwrap();
+    assert_eq!(problems.iter().map(|problem| problem.trouble).collect::<Vec<_>>(), [Trouble::Place]);
+    assert!(problems[0].text.contains("pci.2 slot 0 is taken by virtio-balloon-pci"), "{problems:?}");
+}
+
 #[test]
 fn a_boot_is_where_waiting_ends() {
     let scene = Scene::new();
