@@ -208,9 +208,17 @@ func TestStart(t *testing.T) {
 	newOffGuest(t, agent, "wrong", `,"-no-such-option"`)
 	newOffGuest(t, agent, "mute", ``)
 
+	planned := want[struct {
+		PID     int
+		Command []string
+	}](t, agent, http.StatusOK, "POST", "/guests/good/start", `{"plan":true}`)
+	if planned.PID != 0 || len(planned.Command) < 10 {
+		t.Errorf("planned %+v", planned)
+	}
 	good := want[struct{ PID int }](t, agent, http.StatusCreated, "POST", "/guests/good/start", `{}`)
 	t.Cleanup(func() { _ = syscall.Kill(good.PID, syscall.SIGKILL) })
 	want[[]kvmhotplug.Device](t, agent, http.StatusOK, "GET", "/guests/good/devices", "")
+	want[map[string]any](t, agent, http.StatusOK, "POST", "/guests/good/start", `{"plan":true}`)
 	again := want[failure](t, agent, http.StatusConflict, "POST", "/guests/good/start", `{}`)
 	if again.Error.Errno != syscall.EBUSY {
 		t.Errorf("started again: %+v", again.Error)

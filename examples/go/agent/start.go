@@ -39,6 +39,9 @@ func (s *server) start(ctx context.Context, r *http.Request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	if options.Plan {
+		return planStart(guest, options)
+	}
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, startLimit)
@@ -59,6 +62,21 @@ func (s *server) start(ctx context.Context, r *http.Request) (int, any, error) {
 		return 0, nil, err
 	}
 	return http.StatusCreated, map[string]any{"pid": qemu.pid, "command": qemu.arguments, "state": "open"}, nil
+}
+
+// planStart shows the command of a start, whether the guest runs or not.
+func planStart(guest *guest, options kvmhotplug.BootOptions) (int, any, error) {
+	record, err := kvmhotplug.Read(guest.record)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer record.Close()
+	boot, err := record.Boot(options)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer boot.Close()
+	return http.StatusOK, map[string]any{"command": boot.Args}, nil
 }
 
 // started is a QEMU that the agent started.
@@ -82,6 +100,9 @@ func (g *guest) boot(record *kvmhotplug.Runtime, options kvmhotplug.BootOptions,
 	before, err := said.Seek(0, io.SeekEnd)
 	if err != nil {
 		return nil, err
+	}
+	if options.Monitor == "" {
+		options.Monitor = g.socket
 	}
 	boot, err := record.Boot(options)
 	if err != nil {
