@@ -4,7 +4,8 @@
 #   make check           every test (needs root)
 #   make header          regenerates include/kvm_hotplug.h after its comments in src/capi were changed
 #   make doc             the API reference as HTML, in build/doc/html (needs Doxygen)
-#   make install         with DESTDIR, PREFIX, and each of the directories below, as usual
+#   make install         with DESTDIR, PREFIX, and each of the directories below, as usual; root without DESTDIR has ldconfig run
+#   make cinstall        the library alone, by cargo-c, with the same directories
 #   make uninstall       with the same ones; leaves nothing
 #   make deb             Debian packages of library, development files and tool (needs cargo-deb)
 
@@ -42,9 +43,10 @@ CMAKEFILES := kvm_hotplugConfig.cmake kvm_hotplugConfigVersion.cmake
 
 all: library build/kvmctl build/kvm-fake-qemu man
 
-# Always asked: cargo knows what has changed.
+# Always asked: cargo knows what has changed. Programs look for the library under its SONAME.
 library:
 	$(CARGO) rustc --locked --release --crate-type cdylib,staticlib
+	ln -sf libkvm_hotplug.so $(BUILT)/libkvm_hotplug.so.$(ABI)
 
 # With the library inside, so that it runs from wherever it is put.
 build/kvmctl: $(TOOL) $(wildcard examples/c/kvmctl/*.h) include/kvm_hotplug.h library
@@ -72,9 +74,13 @@ doc:
 	$(CARGO) build --quiet --locked --manifest-path tools/manual/Cargo.toml --target-dir target/manual
 	VERSION=$(VERSION) MANUAL=target/manual/debug/manual OUTPUT=build/doc doxygen tools/manual/Doxyfile
 
+# For what is linked against a library in a directory where programs do not look for one. Where a package will be installed,
+# this machine does not know.
+RPATH = $(if $(DESTDIR),,$(shell packaging/loader searches '$(LIBDIR)' || echo ' -Wl,-rpath,$${libdir}'))
+
 # The templates of packaging/, filled in. Paths in CMake's files are relative, so that the tree may be moved.
 fill = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
-    -e 's|@VERSION@|$(VERSION)|' -e 's|@ABI@|$(ABI)|' -e 's|@STATIC_LIBS@|$(STATIC_LIBS)|' \
+    -e 's|@VERSION@|$(VERSION)|' -e 's|@ABI@|$(ABI)|' -e 's|@STATIC_LIBS@|$(STATIC_LIBS)|' -e 's|@RPATH@|$(RPATH)|' \
     -e 's|@POINTER_SIZE@|$(shell expr $$(getconf LONG_BIT) / 8)|' \
     -e 's|@TO_LIBDIR@|$(shell realpath -ms --relative-to='$(CMAKEDIR)' '$(LIBDIR)')|' \
     -e 's|@TO_INCLUDEDIR@|$(shell realpath -ms --relative-to='$(CMAKEDIR)' '$(INCLUDEDIR)')|' $(1) > $(2)
@@ -98,6 +104,7 @@ install: $(if $(shell command -v $(CARGO)),all)
 	build/kvmctl completion bash > $(DESTDIR)$(BASHDIR)/kvmctl
 	build/kvmctl completion zsh > $(DESTDIR)$(ZSHDIR)/_kvmctl
 	build/kvmctl completion fish > $(DESTDIR)$(FISHDIR)/kvmctl.fish
+	$(if $(DESTDIR),,packaging/loader update '$(LIBDIR)')
 
 # The man pages that are installed are those of this header, whether it has been built here or not.
 uninstall:
@@ -107,6 +114,14 @@ uninstall:
 	    $(DESTDIR)$(MANDIR)/man7/kvm_hotplug.7 $(addprefix $(DESTDIR),$(COMPLETIONS))
 	grep -lsF 'Made from kvm_hotplug.h by tools/manual' $(DESTDIR)$(MANDIR)/man3/kvm_*.3 | xargs -r rm -f
 	! [ -d $(DESTDIR)$(CMAKEDIR) ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(CMAKEDIR)
+	$(if $(DESTDIR),,! packaging/loader searches '$(LIBDIR)' || packaging/loader update '$(LIBDIR)')
+
+# rustc names libgcc_s among what a static program needs, which is there as a shared library only: the compiler brings another one.
+cinstall:
+	$(CARGO) cinstall --locked --release --destdir='$(DESTDIR)' --prefix='$(PREFIX)' --libdir='$(LIBDIR)' \
+	    --includedir='$(INCLUDEDIR)' --pkgconfigdir='$(PKGCONFIGDIR)'
+	sed -i -e '/^Libs.private:/s/ -lgcc_s\b//g' '$(DESTDIR)$(PKGCONFIGDIR)/kvm_hotplug.pc'
+	$(if $(DESTDIR),,packaging/loader update '$(LIBDIR)')
 
 # Where Debian has libraries of several architectures side by side.
 deb: all
@@ -120,4 +135,4 @@ clean:
 	$(CARGO) clean
 	rm -rf build
 
-.PHONY: all library man check header doc install uninstall deb clean
+.PHONY: all library man check header doc install uninstall cinstall deb clean

@@ -16,9 +16,15 @@
 //	if errors.Is(err, kvmhotplug.ErrNoSlot) {
 //		return fmt.Errorf("the guest is full: %w", err)
 //	}
+//	if err != nil {
+//		return err
+//	}
 //	// Done: in the guest now. AfterReboot: recorded only, added.ReasonText says why.
 //
 //	gone, err := guest.DelDisk(ctx, "disk-pci-6")
+//	if err != nil {
+//		return err
+//	}
 //	// Done: its storage may be torn down. Pending: asked, not granted yet; guest.Events() will tell.
 //
 // # Building
