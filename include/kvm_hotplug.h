@@ -418,6 +418,20 @@ enum kvm_hotplug_reason {
      * Pending: the guest is being migrated; it will be asked again where it runs afterwards.
      */
     KVM_HOTPLUG_REASON_MIGRATING = 23,
+    /**
+     * Pending, from a record without its guest: a removal was begun, and its end is not written down.
+     */
+    KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED = 32,
+    /**
+     * Pending, from a record without its guest: an add was begun, and its end is not written down. The guest may have the
+     * device, or have had it.
+     */
+    KVM_HOTPLUG_REASON_ADD_UNFINISHED = 33,
+    /**
+     * From a record without its guest: a change of the device was begun, and its end is not written down. The state is
+     * that of the device.
+     */
+    KVM_HOTPLUG_REASON_CHANGE_UNFINISHED = 34,
 };
 
 /**
@@ -1228,8 +1242,8 @@ struct kvm_hotplug_device {
      */
     uint32_t state;
     /**
-     * One of enum kvm_hotplug_reason: why the state is not DONE. Always NONE from a record without its guest, which is what
-     * the reason depends on.
+     * One of enum kvm_hotplug_reason: why the state is not DONE. From a record without its guest there are only those of its
+     * journal, because the others depend on the guest.
      */
     uint32_t reason;
     /**
@@ -2862,7 +2876,8 @@ int kvm_runtime_save(struct kvm_runtime *runtime,
                      struct kvm_hotplug_error **reterr);
 
 /**
- * Lists the devices of a record.
+ * Lists the devices of a record. Where the journal beside it has an operation on a device that was begun, and whose end is
+ * not written down, the device's reason says so; see kvm_runtime_unfinished().
  *
  * `runtime`: the record.
  * `devices`, `size`, `capacity`: an array of capacity structs, and sizeof devices[0]; NULL and capacity 0 to count only.
@@ -2879,6 +2894,27 @@ int kvm_runtime_list(const struct kvm_runtime *runtime,
                      size_t capacity,
                      size_t *ret_count,
                      struct kvm_hotplug_error **reterr);
+
+/**
+ * Lists the devices that the journal beside a record is about: an operation on each was begun, and its end is not written
+ * down. Their reasons say which operation. One that was being added is not in the record yet. The next kvm_hotplug_open() of
+ * the guest settles them.
+ *
+ * `runtime`: the record.
+ * `devices`, `size`, `capacity`: an array of capacity structs, and sizeof devices[0]; NULL and capacity 0 to count only.
+ * `ret_count`: where to put how many devices there are; those beyond capacity are not written.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: no. Threads: any.
+ *
+ * Returns 0, or -EFAULT (runtime or ret_count is NULL), -EBADF (no open handle), -EINVAL (size 0).
+ */
+int kvm_runtime_unfinished(const struct kvm_runtime *runtime,
+                           struct kvm_hotplug_device *devices,
+                           size_t size,
+                           size_t capacity,
+                           size_t *ret_count,
+                           struct kvm_hotplug_error **reterr);
 
 /**
  * Sets where log lines go, for guests opened with this record from now on. Without this call nothing is logged; nothing

@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_int};
 use super::args::{Plain, put_text, show_struct, zeros};
 use crate::hotplug::{AfterReboot, DeviceState, Listed, Outcome, Waiting};
 use crate::ids::{Address, BusName};
-use crate::runtime::{Device, DeviceKind, Presence, Spec};
+use crate::runtime::{Device, DeviceKind, Intent, Journal, Presence, Spec, Verb};
 
 /// What a call answers when it did not fail. Every such answer is success; negative values are -errno.
 #[repr(C)]
@@ -81,6 +81,14 @@ pub enum kvm_hotplug_reason {
     KVM_HOTPLUG_REASON_NOT_AWAITED = 22,
     /// Pending: the guest is being migrated; it will be asked again where it runs afterwards.
     KVM_HOTPLUG_REASON_MIGRATING = 23,
+    /// Pending, from a record without its guest: a removal was begun, and its end is not written down.
+    KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED = 32,
+    /// Pending, from a record without its guest: an add was begun, and its end is not written down. The guest may have the
+    /// device, or have had it.
+    KVM_HOTPLUG_REASON_ADD_UNFINISHED = 33,
+    /// From a record without its guest: a change of the device was begun, and its end is not written down. The state is
+    /// that of the device.
+    KVM_HOTPLUG_REASON_CHANGE_UNFINISHED = 34,
 }
 
 /// A device of a record or guest. Strings are UTF-8, end in NUL, and are empty where they do not apply.
@@ -113,8 +121,8 @@ pub struct kvm_hotplug_device {
     /// One of enum kvm_hotplug_answer: DONE means in the guest, AFTER_REBOOT recorded for the next boot (to come or to
     /// go), PENDING on its way out.
     pub state: u32,
-    /// One of enum kvm_hotplug_reason: why the state is not DONE. Always NONE from a record without its guest, which is what
-    /// the reason depends on.
+    /// One of enum kvm_hotplug_reason: why the state is not DONE. From a record without its guest there are only those of its
+    /// journal, because the others depend on the guest.
     pub reason: u32,
     /// Slot on the PCI bus, 0 to 31; counts only with KVM_HOTPLUG_ADDRESS_PCI.
     pub slot: u32,
@@ -255,13 +263,24 @@ impl kvm_hotplug_device {
 
     /// A device as the record alone shows it.
     pub(super) fn recorded(device: &Device) -> Self {
-        let state = match device.presence {
-            Presence::Live => kvm_hotplug_answer::KVM_HOTPLUG_DONE,
-            Presence::AddAfterReboot | Presence::RemoveAfterReboot => {
-                kvm_hotplug_answer::KVM_HOTPLUG_AFTER_REBOOT
-            }
-        };
-        Self::new(device, plain(state))
+        Self::new(device, plain(state_of(device)))
+    }
+
+    /// The same with what the journal says of it.
+    pub(super) fn recorded_with(device: &Device, journal: &Journal) -> Self {
+        match journal.find(device.id.as_str()) {
+            Some(intent) if intent.device.generation == device.generation => Self::unfinished(intent, device),
+            _ => Self::recorded(device),
+        }
+    }
+
+    /// A device as the journal alone shows it.
+    pub(super) fn intended(intent: &Intent) -> Self {
+        Self::unfinished(intent, &intent.device)
+    }
+
+    fn unfinished(intent: &Intent, device: &Device) -> Self {
+        Self::new(device, unfinished(intent.verb, state_of(device)))
     }
 
     /// A device as a live guest shows it.
@@ -281,6 +300,37 @@ type Condition = (kvm_hotplug_answer, kvm_hotplug_reason, String);
 
 fn plain(state: kvm_hotplug_answer) -> Condition {
     (state, kvm_hotplug_reason::KVM_HOTPLUG_REASON_NONE, String::new())
+}
+
+/// That of a device without its guest.
+fn state_of(device: &Device) -> kvm_hotplug_answer {
+    match device.presence {
+        Presence::Live => kvm_hotplug_answer::KVM_HOTPLUG_DONE,
+        Presence::AddAfterReboot | Presence::RemoveAfterReboot => {
+            kvm_hotplug_answer::KVM_HOTPLUG_AFTER_REBOOT
+        }
+    }
+}
+
+/// What the journal says of a device; `otherwise` is its state where that does not depend on it.
+fn unfinished(verb: Verb, otherwise: kvm_hotplug_answer) -> Condition {
+    let (reason, what) = match verb {
+        Verb::Add => (kvm_hotplug_reason::KVM_HOTPLUG_REASON_ADD_UNFINISHED, "it was being added"),
+        Verb::UndoAdd => {
+            (kvm_hotplug_reason::KVM_HOTPLUG_REASON_ADD_UNFINISHED, "its add failed and was being undone")
+        }
+        Verb::Remove => (kvm_hotplug_reason::KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED, "it was being removed"),
+        Verb::SetLink => (kvm_hotplug_reason::KVM_HOTPLUG_REASON_CHANGE_UNFINISHED, "its link was being set"),
+        Verb::Move => {
+            let what = "it was being moved to another bridge";
+            (kvm_hotplug_reason::KVM_HOTPLUG_REASON_CHANGE_UNFINISHED, what)
+        }
+    };
+    let state = match verb {
+        Verb::Add | Verb::UndoAdd | Verb::Remove => kvm_hotplug_answer::KVM_HOTPLUG_PENDING,
+        Verb::SetLink | Verb::Move => otherwise,
+    };
+    (state, reason, format!("{what}, and how that ended is not written down"))
 }
 
 fn pending(why: Waiting) -> Condition {

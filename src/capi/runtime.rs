@@ -259,7 +259,8 @@ pub unsafe extern "C" fn kvm_runtime_save(
     unsafe { guard::call(reterr, work) }
 }
 
-/// Lists the devices of a record.
+/// Lists the devices of a record. Where the journal beside it has an operation on a device that was begun, and whose end is
+/// not written down, the device's reason says so; see kvm_runtime_unfinished().
 ///
 /// `runtime`: the record.
 /// `devices`, `size`, `capacity`: an array of capacity structs, and sizeof devices[0]; NULL and capacity 0 to count only.
@@ -284,7 +285,46 @@ pub unsafe extern "C" fn kvm_runtime_list(
     let work = || {
         // SAFETY: the caller vouches for the handle.
         let handle = unsafe { kvm_runtime::get(runtime) }?;
-        let list: Vec<_> = handle.lock().record().devices.iter().map(kvm_hotplug_device::recorded).collect();
+        let list: Vec<_> = {
+            let runtime = handle.lock();
+            let (record, journal) = (runtime.record(), runtime.journal());
+            record.devices.iter().map(|device| kvm_hotplug_device::recorded_with(device, journal)).collect()
+        };
+        // SAFETY: the caller vouches for the array and the counter.
+        unsafe { give_list(&list, devices, size, capacity, ret_count) }
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+/// Lists the devices that the journal beside a record is about: an operation on each was begun, and its end is not written
+/// down. Their reasons say which operation. One that was being added is not in the record yet. The next kvm_hotplug_open() of
+/// the guest settles them.
+///
+/// `runtime`: the record.
+/// `devices`, `size`, `capacity`: an array of capacity structs, and sizeof devices[0]; NULL and capacity 0 to count only.
+/// `ret_count`: where to put how many devices there are; those beyond capacity are not written.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: no. Threads: any.
+///
+/// Returns 0, or -EFAULT (runtime or ret_count is NULL), -EBADF (no open handle), -EINVAL (size 0).
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_runtime_unfinished(
+    runtime: *const kvm_runtime,
+    devices: *mut kvm_hotplug_device,
+    size: usize,
+    capacity: usize,
+    ret_count: *mut usize,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for the handle.
+        let handle = unsafe { kvm_runtime::get(runtime) }?;
+        let list: Vec<_> = handle.lock().journal().intents.iter().map(kvm_hotplug_device::intended).collect();
         // SAFETY: the caller vouches for the array and the counter.
         unsafe { give_list(&list, devices, size, capacity, ret_count) }
     };

@@ -27,6 +27,7 @@ static void records(void)
     null(kvm_runtime_read("/x", NULL, &failure), "ret_runtime");
     null(kvm_runtime_save(NULL, "/x", &failure), "runtime");
     null(kvm_runtime_list(NULL, NULL, 0, 0, &count, &failure), "runtime");
+    null(kvm_runtime_unfinished(NULL, NULL, 0, 0, &count, &failure), "runtime");
     null(kvm_runtime_set_log(NULL, 0, NULL, NULL, NULL, &failure), "runtime");
     null(kvm_runtime_get_format(NULL, &format, &failure), "runtime");
     null(kvm_runtime_convert(NULL, KVM_RUNTIME_FORMAT_GANETI, &runtime, &failure), "runtime");
@@ -34,6 +35,7 @@ static void records(void)
 
     works(kvm_runtime_new(NULL, 0, &runtime, &failure));
     null(kvm_runtime_list(runtime, NULL, 0, 0, NULL, &failure), "ret_count");
+    null(kvm_runtime_unfinished(runtime, NULL, 0, 0, NULL, &failure), "ret_count");
     null(kvm_runtime_get_format(runtime, NULL, &failure), "ret_format");
     null(kvm_runtime_convert(runtime, KVM_RUNTIME_FORMAT_GANETI, NULL, &failure), "ret_runtime");
     null(kvm_runtime_set_log(runtime, KVM_HOTPLUG_LOG_INFO, NULL, NULL, NULL, &failure), "callback");

@@ -102,6 +102,63 @@ static void lists_fit_the_caller(void)
     runtime = NULL;
 }
 
+/* What was begun and not finished is said without the guest, also of a device that the record does not have yet. */
+static void journal_is_listed(void)
+{
+    static const char nic[] = "\"nic\":{\"id\":\"%s\",\"generation\":%d,\"mac\":\"52:54:00:12:34:%02x\"}";
+    static const struct {
+        const char *verb, *id;
+        int generation, state, reason;
+        const char *text;
+    } cases[] = {
+        {"remove", "nic-pci-5", 1, KVM_HOTPLUG_PENDING, KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED, "it was being removed"},
+        {"set-link", "nic-pci-5", 1, KVM_HOTPLUG_DONE, KVM_HOTPLUG_REASON_CHANGE_UNFINISHED, "its link was being set"},
+        {"move", "nic-pci-5", 1, KVM_HOTPLUG_DONE, KVM_HOTPLUG_REASON_CHANGE_UNFINISHED, "to another bridge"},
+        {"add", "new", 3, KVM_HOTPLUG_PENDING, KVM_HOTPLUG_REASON_ADD_UNFINISHED, "it was being added"},
+        {"undo-add", "new", 3, KVM_HOTPLUG_PENDING, KVM_HOTPLUG_REASON_ADD_UNFINISHED, "was being undone"},
+        /* Another device of that id has come since. */
+        {"remove", "nic-pci-5", 7, KVM_HOTPLUG_PENDING, KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED, "it was being removed"},
+    };
+    struct kvm_hotplug_device devices[3];
+    char device[128], content[512];
+    size_t count, i, at;
+
+    put(sample);
+    for (i = 0; i < sizeof cases / sizeof *cases; i++) {
+        bool recorded = strcmp(cases[i].id, "nic-pci-5") == 0;
+
+        snprintf(device, sizeof device, nic, cases[i].id, cases[i].generation, recorded ? 0x56 : 0x57);
+        snprintf(content, sizeof content,
+                 "{\"format\":\"kvm-hotplug-journal\",\"version\":1,\"intents\":[{\"verb\":\"%s\",%s}]}", cases[i].verb, device);
+        put_journal(content);
+        works(kvm_runtime_read(path, &runtime, &failure));
+        works(kvm_runtime_unfinished(runtime, devices, sizeof *devices, 3, &count, &failure));
+        CHECK_NUMBER(count, 1);
+        CHECK_TEXT(devices[0].id, cases[i].id);
+        CHECK_NUMBER(devices[0].generation, cases[i].generation);
+        CHECK_NUMBER(devices[0].state, cases[i].state);
+        CHECK_NUMBER(devices[0].reason, cases[i].reason);
+        CHECK_PART(devices[0].reason_text, cases[i].text);
+        works(kvm_runtime_list(runtime, devices, sizeof *devices, 3, &count, &failure));
+        CHECK_NUMBER(count, 2);
+        for (at = 0; at < count; at++) {
+            bool meant = strcmp(devices[at].id, cases[i].id) == 0 && cases[i].generation == 1;
+
+            CHECK_NUMBER(devices[at].state, meant ? cases[i].state : KVM_HOTPLUG_DONE);
+            CHECK_NUMBER(devices[at].reason, meant ? cases[i].reason : KVM_HOTPLUG_REASON_NONE);
+            CHECK(meant ? strstr(devices[at].reason_text, cases[i].text) != NULL : devices[at].reason_text[0] == '\0');
+        }
+        kvm_runtime_free(runtime);
+        runtime = NULL;
+    }
+    ok(remove(journal));
+    works(kvm_runtime_read(path, &runtime, &failure));
+    works(kvm_runtime_unfinished(runtime, NULL, 0, 0, &count, &failure));
+    CHECK_NUMBER(count, 0);
+    kvm_runtime_free(runtime);
+    runtime = NULL;
+}
+
 static void cut_off_anywhere(void)
 {
     size_t length;
@@ -285,6 +342,7 @@ int main(void)
     path_in(journal, directory, "web1.runtime.journal");
     everything_is_listed();
     lists_fit_the_caller();
+    journal_is_listed();
     cut_off_anywhere();
     one_byte_wrong();
     the_element_is_named();

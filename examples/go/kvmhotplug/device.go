@@ -132,6 +132,15 @@ const (
 	ReasonNotAwaited Reason = C.KVM_HOTPLUG_REASON_NOT_AWAITED
 	// ReasonMigrating (pending): the guest is being migrated; it will be asked again where it runs afterwards.
 	ReasonMigrating Reason = C.KVM_HOTPLUG_REASON_MIGRATING
+	// ReasonRemovalUnfinished (pending, from a record without its guest): a removal was begun, and its end is not written
+	// down.
+	ReasonRemovalUnfinished Reason = C.KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED
+	// ReasonAddUnfinished (pending, from a record without its guest): an add was begun, and its end is not written down. The
+	// guest may have the device, or have had it.
+	ReasonAddUnfinished Reason = C.KVM_HOTPLUG_REASON_ADD_UNFINISHED
+	// ReasonChangeUnfinished (from a record without its guest): a change of the device was begun, and its end is not written
+	// down. The state is that of the device.
+	ReasonChangeUnfinished Reason = C.KVM_HOTPLUG_REASON_CHANGE_UNFINISHED
 )
 
 var reasonNames = map[Reason]string{
@@ -149,6 +158,10 @@ var reasonNames = map[Reason]string{
 	ReasonStopped:    "stopped",
 	ReasonNotAwaited: "not-awaited",
 	ReasonMigrating:  "migrating",
+
+	ReasonRemovalUnfinished: "removal-unfinished",
+	ReasonAddUnfinished:     "add-unfinished",
+	ReasonChangeUnfinished:  "change-unfinished",
 }
 
 // String is a short name such as "paused".

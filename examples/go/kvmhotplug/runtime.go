@@ -111,12 +111,27 @@ func (r *Runtime) Save(path string) error {
 	})
 }
 
-// Devices lists those of the record.
+// Devices lists those of the record. Where the journal beside it has an operation on a device that was begun, and whose end
+// is not written down, the device's reason says so; see [Runtime.Unfinished].
 func (r *Runtime) Devices() ([]Device, error) {
 	var list []Device
 	err := r.call(func(handle *C.struct_kvm_runtime, failure **C.struct_kvm_hotplug_error) (code C.int) {
 		list, code = fetchList(16, deviceOf, func(first *C.struct_kvm_hotplug_device, room C.size_t, count *C.size_t) C.int {
 			return C.kvm_runtime_list(handle, first, C.sizeof_struct_kvm_hotplug_device, room, count, failure)
+		})
+		return code
+	})
+	return list, err
+}
+
+// Unfinished lists the devices that the journal beside the record is about: an operation on each was begun, and its end is
+// not written down. Their reasons say which operation. One that was being added is not in the record yet. The next [Open] of
+// the guest settles them.
+func (r *Runtime) Unfinished() ([]Device, error) {
+	var list []Device
+	err := r.call(func(handle *C.struct_kvm_runtime, failure **C.struct_kvm_hotplug_error) (code C.int) {
+		list, code = fetchList(4, deviceOf, func(first *C.struct_kvm_hotplug_device, room C.size_t, count *C.size_t) C.int {
+			return C.kvm_runtime_unfinished(handle, first, C.sizeof_struct_kvm_hotplug_device, room, count, failure)
 		})
 		return code
 	})
