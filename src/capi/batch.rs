@@ -87,7 +87,9 @@ pub unsafe extern "C" fn kvm_hotplug_add_many(
         let (guest, batch) = unsafe { (kvm_hotplug::get(guest)?, read_struct(batch, batch_size, "batch")?) };
         check_flags(batch.flags, KVM_HOTPLUG_NO_WAIT, "batch flags")?;
         if batch.id_count > 0 {
-            return Err(Error::invalid("ids are for kvm_hotplug_del_many(); name nics and disks here"));
+            return Err(Error::invalid(
+                "ids are given, which say what to remove; to add, give nics and disks",
+            ));
         }
         check_count(batch.nic_count.saturating_add(batch.disk_count))?;
         check_device_out(ret_devices, device_size)?;
@@ -138,7 +140,9 @@ pub unsafe extern "C" fn kvm_hotplug_del_many(
         let (guest, batch) = unsafe { (kvm_hotplug::get(guest)?, read_struct(batch, batch_size, "batch")?) };
         check_flags(batch.flags, KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_NO_WAIT, "batch flags")?;
         if batch.nic_count > 0 || batch.disk_count > 0 {
-            return Err(Error::invalid("nics and disks are for kvm_hotplug_add_many(); name ids here"));
+            return Err(Error::invalid(
+                "nics and disks are given, which say what to add; to remove, give ids",
+            ));
         }
         check_count(batch.id_count)?;
         check_device_out(ret_devices, device_size)?;

@@ -280,7 +280,7 @@ pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
 unsafe fn pci_wish(disk: &kvm_hotplug_disk) -> Result<Wish> {
     if disk.flags & KVM_HOTPLUG_SCSI_ADDRESS != 0 || disk.target != 0 || disk.lun != 0 {
         return Err(Error::invalid(
-            "target and lun are for SCSI disks; take model scsi-hd, or leave KVM_HOTPLUG_SCSI_ADDRESS out",
+            "target and lun are for SCSI disks: take model scsi-hd, or ask for no SCSI address",
         ));
     }
     // SAFETY: passed on.

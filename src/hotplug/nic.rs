@@ -92,8 +92,17 @@ impl NicRequest {
         let mac = self.mac.unwrap_or(MacAddr::local([0, 0, 1]));
         let open = NicSettings { queues: self.queues, vhost: VhostMode::Off, vnet_hdr: true, rom: false };
         let wanted = self.spec(mac, &open);
-        wanted.validate()?;
+        wanted.validate_as(&self.title())?;
         record.settle_nic(&wanted, self.vhost)
+    }
+
+    /// What errors call it: by what the caller has named.
+    fn title(&self) -> String {
+        match (&self.wish.id, self.mac) {
+            (Some(id), _) => format!("NIC {id}"),
+            (None, Some(mac)) => format!("NIC {mac}"),
+            (None, None) => "the NIC".into(),
+        }
     }
 
     pub(super) fn differs(&self, spec: &Spec, own: &NicSettings) -> Option<&'static str> {

@@ -116,7 +116,7 @@ fn effect(name: &str, arguments: &Map<String, Value>, ours: impl Fn(&Value) -> b
     match name {
         "qmp_capabilities" => Effect::Fooling("the connection has been set up already"),
         _ if PLUGGING.contains(&name) => {
-            Effect::Fooling("use kvm_hotplug_add_nic(), kvm_hotplug_add_disk() or kvm_hotplug_unplug()")
+            Effect::Fooling("add and remove devices with the library's own calls")
         }
         "human-monitor-command" if !is_question(arguments) => {
             Effect::Fooling("only \"info\" and \"help\" are known to change nothing; use a QMP command")

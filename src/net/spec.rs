@@ -88,7 +88,12 @@ impl NicSpec {
 
     /// Checks the ranges, and that the model can do what is asked of it.
     pub fn validate(&self) -> Result<()> {
-        let bad = |why: String| Err(Error::invalid(format!("NIC {}: {why}", self.mac)));
+        self.validate_as(&format!("NIC {}", self.mac))
+    }
+
+    /// The same for a NIC that errors call `title`: one that is only asked for may have no address yet.
+    pub fn validate_as(&self, title: &str) -> Result<()> {
+        let bad = |why: String| Err(Error::invalid(format!("{title}: {why}")));
         if !(1..=MAX_QUEUES).contains(&self.queues) {
             return bad(format!("{} queues; 1 to {MAX_QUEUES} are allowed", self.queues));
         }
