@@ -37,8 +37,7 @@ static enum status become_qemu(struct ctl *ctl, struct kvm_boot *boot, const cha
         execvp(argv[0], (char *const *)argv);
         rc = -errno;
     }
-    fprintf(stderr, "kvmctl: cannot start %s: %s\n", argv[0], strerror(-rc));
-    return STATUS_FAILED;
+    return report_failure(ctl, KVM_HOTPLUG_ERROR_HOST, -rc, "cannot start %s: %s", argv[0], strerror(-rc));
 }
 
 static uint32_t spare_ports(const struct ctl *ctl)

@@ -40,7 +40,7 @@ enum status ctl_check(struct ctl *ctl)
     size_t count = 0;
 
     if (problems == NULL)
-        return report_no_memory();
+        return report_no_memory(ctl);
     if (kvm_runtime_check(ctl->runtime, options->migration ? KVM_RUNTIME_CHECK_INCOMING : 0, options->socket,
                           options->timeout_ms, problems, sizeof *problems, MOST, &count, &error) < 0) {
         free(problems);

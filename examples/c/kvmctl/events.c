@@ -16,10 +16,8 @@ enum status await_news(struct ctl *ctl, long long wait_ms)
 
     if (news.fd < 0)
         return report_error(ctl, error);
-    if (poll(&news, 1, wait_ms > 0 ? (int)wait_ms : 0) < 0 && errno != EINTR) {
-        fprintf(stderr, "kvmctl: poll: %s\n", strerror(errno));
-        return STATUS_FAILED;
-    }
+    if (poll(&news, 1, wait_ms > 0 ? (int)wait_ms : 0) < 0 && errno != EINTR)
+        return report_failure(ctl, KVM_HOTPLUG_ERROR_HOST, errno, "wait for the guest: %s", strerror(errno));
     /* Also without news: a guest that did not hear a request while it booted is asked again. */
     if (kvm_hotplug_process(ctl->guest, 0, &error) < 0)
         return report_error(ctl, error);
@@ -42,7 +40,7 @@ enum status print_events(struct ctl *ctl, FILE *to)
     int got;
 
     while ((got = take_event(ctl, &event)) > 0)
-        report_event(to, &event);
+        report_event(ctl, to, &event);
     fflush(to);
     return got < 0 ? STATUS_FAILED : STATUS_DONE;
 }
@@ -59,7 +57,7 @@ static int show_event(struct ctl *ctl)
     if (!ctl->options.json) {
         got = take_event(ctl, &event);
         if (got > 0)
-            report_event(stdout, &event);
+            report_event(ctl, stdout, &event);
         return got;
     }
     got = kvm_hotplug_next_event_json(ctl->guest, &text, &error);

@@ -186,5 +186,6 @@ void help_print_manual(void)
     }
     puts(".SH ENVIRONMENT\n.TP\n.B KVMCTL_RUNTIME\nThe runtime file, where \\-\\-runtime is not given.\n"
          ".TP\n.B KVMCTL_SOCKET\nThe QMP socket, where \\-\\-socket is not given.\n"
-         ".TP\n.B NO_COLOR\nIf set, no colours.\n.SH SEE ALSO\n.BR kvm_hotplug (7),\n.BR qemu (1)");
+         ".TP\n.B NO_COLOR\nIf set, no colours.\n"
+         ".TP\n.B TERM\nIf it is not set, or \"dumb\": no colours, and no line while something is waited for.\n.SH SEE ALSO\n.BR kvm_hotplug (7),\n.BR qemu (1)");
 }

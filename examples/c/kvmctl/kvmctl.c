@@ -1,13 +1,20 @@
 /* kvmctl: what an operator does to one guest by hand, over libkvm_hotplug. Every command is one short session: load the
  * record, connect to the guest, do one thing, close. A long-running agent keeps both open, and puts the guest's descriptor
  * into its own event loop (../loop.c). */
+#define _GNU_SOURCE
 #include "kvmctl.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "events.h"
-#include "help.h"
+#include "interrupt.h"
 #include "report.h"
+#include "usage.h"
 
 static enum status run(struct ctl *ctl)
 {
@@ -27,27 +34,70 @@ static void log_line(void *userdata, int level, const char *message)
 {
     static const char *const levels[] = {"", "error", "warning", "info", "debug"};
 
-    (void)userdata;
+    terminal_clear_line(userdata);
     fprintf(stderr, "kvmctl: %s: %s\n", level >= 0 && level <= KVM_HOTPLUG_LOG_DEBUG ? levels[level] : "?", message);
 }
 
 static int follow(struct ctl *ctl, struct kvm_hotplug_error **error)
 {
     return ctl->options.verbose
-               ? kvm_runtime_set_log(ctl->runtime, KVM_HOTPLUG_LOG_DEBUG, log_line, NULL, NULL, error)
+               ? kvm_runtime_set_log(ctl->runtime, KVM_HOTPLUG_LOG_DEBUG, log_line, &ctl->terminal, NULL, error)
                : 0;
 }
 
-/* Opening settles what an agent that died had begun, and the events say what; watching shows them itself. */
+static bool has_directory(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char directory[PATH_MAX];
+
+    if (slash == NULL)
+        return true;
+    return snprintf(directory, sizeof directory, "%.*s", (int)(slash - path + 1), path) < (int)sizeof directory &&
+           access(directory, F_OK) == 0;
+}
+
+/* The record cannot be had. */
+static enum status report_record(const struct ctl *ctl, struct kvm_hotplug_error *error)
+{
+    const char *path = ctl->options.runtime;
+
+    if (kvm_hotplug_error_errno(error) != ENOENT || access(path, F_OK) == 0 || !has_directory(path))
+        return report_error(ctl, error);
+    return report_advised(ctl, error, "kvmctl init makes one");
+}
+
+/* Whether nobody listens at the guest's socket. */
+static bool is_off(const struct options *options, const struct kvm_hotplug_error *error)
+{
+    int number = kvm_hotplug_error_errno(error);
+
+    return number == ECONNREFUSED || (number == ENOENT && access(options->socket, F_OK) != 0);
+}
+
+static bool may_look(const struct options *options)
+{
+    return options->command == COMMAND_LIST && !options->plan;
+}
+
+/* Opening settles what an agent that died had begun, and the events say what; watching shows them itself. The record is shown
+ * also when the guest is off. */
 static enum status open_guest(struct ctl *ctl)
 {
     const struct options *options = &ctl->options;
     struct kvm_hotplug_error *error = NULL;
 
-    if (kvm_runtime_load(options->runtime, &ctl->runtime, &error) < 0 || follow(ctl, &error) < 0 ||
-        kvm_hotplug_open(ctl->runtime, options->socket, options->timeout_ms, &ctl->guest, &error) < 0)
+    if (kvm_runtime_load(options->runtime, &ctl->runtime, &error) < 0 || follow(ctl, &error) < 0)
+        return report_record(ctl, error);
+    if (kvm_hotplug_open(ctl->runtime, options->socket, options->timeout_ms, &ctl->guest, &error) == 0)
+        return options->command == COMMAND_WATCH ? STATUS_DONE : print_events(ctl, stderr);
+    if (!is_off(options, error))
         return report_error(ctl, error);
-    return options->command == COMMAND_WATCH ? STATUS_DONE : print_events(ctl, stderr);
+    if (!may_look(options))
+        return report_advised(ctl, error, "the guest is off, which kvmctl boot changes, or its QEMU has another -qmp socket");
+    if (!options->json)
+        fprintf(stderr, "kvmctl: %s; this is the record of a guest that is off\n", kvm_hotplug_error_message(error));
+    kvm_hotplug_error_free(error);
+    return STATUS_DONE;
 }
 
 /* Without a guest the record is only looked at, which disturbs nobody, unless it is to be changed or booted from. */
@@ -64,7 +114,33 @@ static enum status open_record(struct ctl *ctl)
                  : kvm_runtime_read(options->runtime, &ctl->runtime, &error);
     if (rc == 0)
         rc = follow(ctl, &error);
-    return rc < 0 ? report_error(ctl, error) : STATUS_DONE;
+    return rc < 0 ? report_record(ctl, error) : STATUS_DONE;
+}
+
+/* A file that is opened later must not become what results are written to. Writing there fails, as it would have. */
+static void occupy_standard_files(void)
+{
+    int fd;
+
+    do {
+        fd = open("/dev/null", O_RDONLY);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
+/* Whoever reads results has to be told when they could not be written; not there, of course. */
+static enum status finish_output(enum status status)
+{
+    bool lost = ferror(stdout) != 0;
+
+    if (fflush(stdout) != 0)
+        fprintf(stderr, "kvmctl: cannot write to stdout: %s\n", strerror(errno));
+    else if (lost)
+        fputs("kvmctl: cannot write to stdout\n", stderr);
+    else
+        return status;
+    return status == STATUS_DONE ? STATUS_FAILED : status;
 }
 
 /* check asks any QEMU, and boot wants to find nobody there. */
@@ -73,21 +149,37 @@ static bool wants_guest(const struct options *options)
     return options->socket != NULL && options->command != COMMAND_CHECK && options->command != COMMAND_BOOT;
 }
 
+static enum status carry_out(struct ctl *ctl)
+{
+    const struct options *options = &ctl->options;
+    enum status status;
+
+    ctl->terminal = terminal_look(options->plain);
+    status = wants_guest(options) ? open_guest(ctl) : open_record(ctl);
+    if (status == STATUS_DONE)
+        status = run(ctl);
+    kvm_hotplug_close(ctl->guest);
+    kvm_runtime_free(ctl->runtime);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     struct ctl ctl = {.guest = NULL};
-    enum parsed parsed = options_parse(&ctl.options, argc, argv);
-    enum status status;
+    enum status status = STATUS_DONE;
 
-    if (parsed != PARSED)
-        return parsed == PARSED_HELP && fflush(stdout) == 0 ? STATUS_DONE : STATUS_USAGE;
-    ctl.terminal = terminal_look(ctl.options.plain);
-    status = wants_guest(&ctl.options) ? open_guest(&ctl) : open_record(&ctl);
-    if (status == STATUS_DONE)
-        status = run(&ctl);
-    kvm_hotplug_close(ctl.guest);
-    kvm_runtime_free(ctl.runtime);
-    if (fflush(stdout) != 0 && status == STATUS_DONE)
-        status = STATUS_FAILED;
+    occupy_standard_files();
+    switch (options_parse(&ctl.options, argc, argv)) {
+    case PARSED_WRONG:
+        status = report_usage(&ctl, complaint());
+        break;
+    case PARSED:
+        status = carry_out(&ctl);
+        break;
+    default:
+        break;
+    }
+    status = finish_output(status);
+    interrupt_obey();
     return status;
 }

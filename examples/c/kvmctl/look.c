@@ -142,7 +142,7 @@ enum status ctl_verify(struct ctl *ctl)
     size_t count = 0;
 
     if (list == NULL)
-        return report_no_memory();
+        return report_no_memory(ctl);
     if (compare(ctl, list, MOST, &count, &error) < 0) {
         free(list);
         return report_error(ctl, error);

@@ -26,12 +26,13 @@ struct look {
     const char *meaning;
 };
 
-enum kind { KIND_NIC, KIND_DISK, KIND_SCSI, KIND_LEAVING, KIND_TAKEN, KIND_RESERVED, KIND_FREE, KIND_COLD, KIND_UNKNOWN, KINDS };
+enum kind { KIND_NIC, KIND_DISK, KIND_SCSI, KIND_PORT, KIND_LEAVING, KIND_TAKEN, KIND_RESERVED, KIND_FREE, KIND_COLD, KIND_UNKNOWN, KINDS };
 
 static const struct look looks[KINDS] = {
     [KIND_NIC] = {"NIC", "NIC", COLOUR_NIC, "a NIC of the record"},
     [KIND_DISK] = {"DSK", "DSK", COLOUR_DISK, "a disk of the record"},
     [KIND_SCSI] = {"SCS", "SCS", COLOUR_DISK, "a SCSI controller of the record"},
+    [KIND_PORT] = {"PRT", "PRT", COLOUR_DIM, "a root port or bridge: its bus is drawn by itself"},
     [KIND_LEAVING] = {"▷▷▷", ">>>", COLOUR_PENDING, "leaving: the guest has not let go yet"},
     [KIND_TAKEN] = {"███", "###", COLOUR_DIM, "taken, and not in the record"},
     [KIND_RESERVED] = {"░░░", ":::", COLOUR_DIM, "reserved for QEMU"},
@@ -76,6 +77,17 @@ static enum kind kind_of_device(const struct kvm_hotplug_device *device)
     }
 }
 
+/* The bus behind a port or bridge has its name. */
+static bool is_port(const struct map *map, const struct kvm_hotplug_slot *slot)
+{
+    size_t i;
+
+    for (i = 0; i < map->count; i++)
+        if (map->slots[i].address_type == KVM_HOTPLUG_ADDRESS_PCI && strcmp(map->slots[i].bus, slot->occupant) == 0)
+            return true;
+    return false;
+}
+
 static enum kind kind_of(const struct map *map, const struct kvm_hotplug_slot *slot)
 {
     const struct kvm_hotplug_device *device;
@@ -91,7 +103,9 @@ static enum kind kind_of(const struct map *map, const struct kvm_hotplug_slot *s
         return KIND_COLD;
     case KVM_HOTPLUG_SLOT_TAKEN:
         device = device_at(map, slot);
-        return device == NULL ? KIND_TAKEN : kind_of_device(device);
+        if (device != NULL)
+            return kind_of_device(device);
+        return is_port(map, slot) ? KIND_PORT : KIND_TAKEN;
     default:
         return KIND_UNKNOWN;
     }
@@ -275,7 +289,7 @@ static enum status fetch_slots(const struct ctl *ctl, struct kvm_hotplug_slot **
         return report_error(ctl, error);
     slots = calloc(room + 1, sizeof *slots);
     if (slots == NULL)
-        return report_no_memory();
+        return report_no_memory(ctl);
     if (kvm_hotplug_slot_map(ctl->guest, timeout, slots, sizeof *slots, room, &count, &error) < 0) {
         free(slots);
         return report_error(ctl, error);
@@ -297,7 +311,12 @@ static void list_slots(const struct map *map)
 
         json_object(&json, NULL);
         json_text(&json, "bus", slot->bus);
-        json_number(&json, "slot", slot->slot);
+        if (slot->address_type == KVM_HOTPLUG_ADDRESS_SCSI) {
+            json_number(&json, "target", slot->target);
+            json_number(&json, "lun", slot->lun);
+        } else {
+            json_number(&json, "slot", slot->slot);
+        }
         json_text(&json, "state", slot->state < sizeof states / sizeof *states ? states[slot->state] : "unknown");
         json_text(&json, "occupant", slot->occupant[0] != '\0' ? slot->occupant : NULL);
         json_end(&json);

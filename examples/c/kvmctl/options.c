@@ -1,70 +1,14 @@
 #define _GNU_SOURCE
 #include "options.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "help.h"
-
-enum { MAX_TIMEOUT_SECONDS = 86400 };
-
-static bool wrong(const char *what, const char *name, const char *text)
-{
-    fprintf(stderr, "kvmctl: --%s %s: %s\n", name, text, what);
-    return false;
-}
-
-static bool parse_number(enum option_id option, const char *text, uint32_t limit, uint32_t *result)
-{
-    char what[64];
-    char *end = NULL;
-    unsigned long value;
-
-    errno = 0;
-    value = strtoul(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end != '\0' || errno != 0 || value > limit) {
-        snprintf(what, sizeof what, "not a number from 0 to %u", limit);
-        return wrong(what, option_table[option].name, text);
-    }
-    *result = (uint32_t)value;
-    return true;
-}
-
-static bool parse_timeout(const char *text, uint32_t *result)
-{
-    if (!parse_number(OPTION_TIMEOUT, text, MAX_TIMEOUT_SECONDS, result))
-        return false;
-    *result *= 1000;
-    return true;
-}
-
-static bool parse_wwn(const char *text, uint64_t *result)
-{
-    char *end = NULL;
-
-    errno = 0;
-    *result = strtoull(text, &end, 0);
-    if (*text < '0' || *text > '9' || *end != '\0' || errno != 0)
-        return wrong("not a number of 64 bits", "wwn", text);
-    return true;
-}
-
-/* The words stand in the order of the library's numbers. */
-static bool parse_word(enum option_id option, const char *text, uint32_t *result)
-{
-    char what[96];
-    int number = word_number(option_table[option].words, text);
-
-    if (number < 0) {
-        snprintf(what, sizeof what, "not one of: %s", option_table[option].words);
-        return wrong(what, option_table[option].name, text);
-    }
-    *result = (uint32_t)number;
-    return true;
-}
+#include "operands.h"
+#include "usage.h"
+#include "values.h"
 
 static bool parse_incoming(const char *text, struct options *options)
 {
@@ -79,36 +23,6 @@ static bool parse_incoming(const char *text, struct options *options)
     } else {
         return wrong("neither \"defer\" nor tcp:HOST:PORT nor unix:PATH", "incoming", text);
     }
-    return true;
-}
-
-static bool parse_size(const char *text, uint64_t *result)
-{
-    static const char units[] = "KMGT";
-    unsigned long long value;
-    ptrdiff_t steps;
-    const char *unit;
-    char *end = NULL;
-
-    if (strcmp(text, "now") == 0) {
-        *result = 0;
-        return true;
-    }
-    errno = 0;
-    value = strtoull(text, &end, 10);
-    unit = *end != '\0' ? strchr(units, *end) : NULL;
-    if (*text < '0' || *text > '9' || errno != 0 || value == 0 || (*end != '\0' && (unit == NULL || end[1] != '\0'))) {
-        fprintf(stderr, "kvmctl: resize: %s is no size; it is a number of bytes, one with K, M, G or T, or \"now\"\n", text);
-        return false;
-    }
-    for (steps = unit != NULL ? unit - units + 1 : 0; steps > 0; steps--) {
-        if (value > UINT64_MAX / 1024) {
-            fprintf(stderr, "kvmctl: resize: %s is too large\n", text);
-            return false;
-        }
-        value *= 1024;
-    }
-    *result = value;
     return true;
 }
 
@@ -256,18 +170,17 @@ static bool take_option(struct options *options, enum option_id option, const ch
     }
 }
 
-static bool find_command(const char *name, enum command *result)
+/* Where the value of a required option may come from beside the command line. */
+static const char *variable_of(int option)
 {
-    int i;
-
-    for (i = 0; i < COMMANDS; i++) {
-        if (strcmp(command_table[i].name, name) == 0) {
-            *result = (enum command)i;
-            return true;
-        }
+    switch (option) {
+    case OPTION_RUNTIME:
+        return " or $KVMCTL_RUNTIME";
+    case OPTION_SOCKET:
+        return " or $KVMCTL_SOCKET";
+    default:
+        return "";
     }
-    fprintf(stderr, "kvmctl: there is no command \"%s\"; see kvmctl --help\n", name);
-    return false;
 }
 
 static bool check_given(const struct command_info *command, uint64_t given)
@@ -276,143 +189,14 @@ static bool check_given(const struct command_info *command, uint64_t given)
     uint64_t required = command->required & ~(cold ? OPTION_BIT(OPTION_SOCKET) : 0);
     int i;
 
-    for (i = 0; i < OPTIONS; i++) {
-        if (given & ~command->allowed & OPTION_BIT(i)) {
-            fprintf(stderr, "kvmctl: %s takes no --%s; see kvmctl %s --help\n", command->name, option_table[i].name,
-                    command->name);
-            return false;
-        }
-    }
-    for (i = 0; i < OPTIONS; i++) {
-        if (required & ~given & OPTION_BIT(i)) {
-            fprintf(stderr, "kvmctl: %s needs --%s; see kvmctl %s --help\n", command->name, option_table[i].name,
-                    command->name);
-            return false;
-        }
-    }
+    for (i = 0; i < OPTIONS; i++)
+        if (given & ~command->allowed & OPTION_BIT(i))
+            return complain("%s takes no --%s; see kvmctl %s --help", command->name, option_table[i].name, command->name);
+    for (i = 0; i < OPTIONS; i++)
+        if (required & ~given & OPTION_BIT(i))
+            return complain("%s needs --%s%s; see kvmctl %s --help", command->name, option_table[i].name, variable_of(i),
+                            command->name);
     return true;
-}
-
-static bool take_state(struct options *options, const char *word)
-{
-    options->up = strcmp(word, "up") == 0;
-    if (!options->up && strcmp(word, "down") != 0) {
-        fprintf(stderr, "kvmctl: link: %s is neither up nor down\n", word);
-        return false;
-    }
-    return true;
-}
-
-static bool take_format(struct options *options, const char *word)
-{
-    int number = word_number(command_table[COMMAND_CONVERT].words, word);
-
-    if (number < 0) {
-        fprintf(stderr, "kvmctl: convert: %s is none of: %s\n", word, command_table[COMMAND_CONVERT].words);
-        return false;
-    }
-    options->format = KVM_RUNTIME_FORMAT_NATIVE + (uint32_t)number;
-    return true;
-}
-
-/* What follows the command: which device, and what to do with it; init has QEMU's own command line. */
-static bool take_operands(struct options *options, char **operands, int count, uint64_t given)
-{
-    const struct command_info *command = &command_table[options->command];
-    bool nowhere = given & OPTION_BIT(OPTION_NO_BRIDGE);
-    int wanted = 0;
-
-    switch (options->command) {
-    case COMMAND_INIT:
-        options->config.command = (const char *const *)operands;
-        options->config.command_count = (uint64_t)count;
-        return true;
-    case COMMAND_DEL:
-        options->devices = (const char *const *)operands;
-        options->device_count = (size_t)count;
-        wanted = options->plan || count == 0 ? 1 : count;
-        break;
-    case COMMAND_LIST:
-        wanted = count == 1 ? 1 : 0;
-        break;
-    case COMMAND_MOVE:
-        wanted = nowhere ? 1 : 2;
-        break;
-    case COMMAND_LINK:
-    case COMMAND_RESIZE:
-    case COMMAND_CONVERT:
-        wanted = 2;
-        break;
-    case COMMAND_QMP:
-        wanted = count == 2 ? 2 : 1;
-        break;
-    default:
-        break;
-    }
-    if (count != wanted) {
-        fprintf(stderr, "kvmctl: %s: too %s arguments; see kvmctl %s --help\n", command->name,
-                count < wanted ? "few" : "many", command->name);
-        return false;
-    }
-    options->device = count > 0 ? operands[0] : NULL;
-    switch (options->command) {
-    case COMMAND_LINK:
-        return take_state(options, operands[1]);
-    case COMMAND_MOVE:
-        options->bridge = nowhere ? NULL : operands[1];
-        return true;
-    case COMMAND_CONVERT:
-        options->file = operands[1];
-        return take_format(options, operands[0]);
-    case COMMAND_RESIZE:
-        return parse_size(operands[1], &options->bytes);
-    case COMMAND_QMP:
-        options->qmp.execute = operands[0];
-        options->qmp.arguments = count == 2 ? operands[1] : NULL;
-        return true;
-    default:
-        return true;
-    }
-}
-
-/* "plan" stands before the command that it is about. */
-static bool take_plan(struct options *options, char ***operands, int *count)
-{
-    if (*count == 0 || word_number(command_table[COMMAND_PLAN].words, (*operands)[0]) < 0) {
-        fputs("kvmctl: plan: of what? add-nic, add-disk, add-scsi, del or boot\n", stderr);
-        return false;
-    }
-    options->plan = true;
-    ++*operands;
-    --*count;
-    return find_command((*operands)[-1], &options->command);
-}
-
-/* The commands that are about kvmctl itself. */
-static enum parsed about(char **words, int count, uint64_t given)
-{
-    enum command command;
-
-    if (given & OPTION_BIT(OPTION_VERSION)) {
-        printf("kvmctl, kvm-hotplug %s\n", kvm_hotplug_version());
-    } else if (count >= 2 && strcmp(words[0], "help") == 0 && strcmp(words[1], "--man") == 0) {
-        help_print_manual();
-    } else if (count >= 1 && strcmp(words[0], "completion") == 0) {
-        if (count == 2 && help_print_completion(words[1]))
-            return PARSED_HELP;
-        fputs("kvmctl: completion for which shell? bash, zsh or fish\n", stderr);
-        return PARSED_WRONG;
-    } else {
-        int at = count >= 1 && strcmp(words[0], "help") == 0;
-
-        if (at >= count)
-            help_print();
-        else if (find_command(words[at], &command))
-            help_print_command(command);
-        else
-            return PARSED_WRONG;
-    }
-    return PARSED_HELP;
 }
 
 /* That of the running guest is of no use where it is not to run. */
@@ -422,9 +206,17 @@ static bool takes_socket(const struct options *options)
            !options->cold;
 }
 
+/* An empty variable is as good as none. */
+static const char *variable(const char *name)
+{
+    const char *value = getenv(name);
+
+    return value != NULL && *value != '\0' ? value : NULL;
+}
+
 static void from_environment(struct options *options, uint64_t *given)
 {
-    const char *runtime = getenv("KVMCTL_RUNTIME"), *socket = getenv("KVMCTL_SOCKET");
+    const char *runtime = variable("KVMCTL_RUNTIME"), *socket = variable("KVMCTL_SOCKET");
 
     if (options->runtime == NULL && runtime != NULL) {
         options->runtime = runtime;
@@ -441,46 +233,109 @@ static bool is_about_itself(const char *word)
     return strcmp(word, "help") == 0 || strcmp(word, "completion") == 0;
 }
 
+/* What getopt answers for an option: its number, and this much more, which keeps it apart from characters. */
+enum { FIRST = 256 };
+
+struct line {
+    int argc;
+    char **argv;
+    struct option table[OPTIONS + 1];
+    const char *command; /* the word that stands where the command does, or NULL */
+};
+
+static int next_option(struct line *line)
+{
+    return getopt_long(line->argc, line->argv, ":h", line->table, NULL);
+}
+
+/* Goes through the whole line once, to know how its errors are to be told. getopt sorts it, which is done to a copy: where
+ * a value is missing, words would change places. */
+static bool look_through(struct options *options, struct line *line)
+{
+    struct line copy = *line;
+    int option;
+
+    copy.argv = calloc((size_t)line->argc + 1, sizeof *copy.argv);
+    if (copy.argv == NULL)
+        return complain("out of memory");
+    memcpy(copy.argv, line->argv, (size_t)line->argc * sizeof *copy.argv);
+    while ((option = next_option(&copy)) >= 0)
+        options->json |= option == FIRST + OPTION_JSON;
+    line->command = optind < line->argc ? copy.argv[optind] : NULL;
+    free(copy.argv);
+    optind = 0;
+    return true;
+}
+
+/* What getopt could not make sense of. */
+static bool complain_option(const struct line *line, int answer)
+{
+    const char *word = line->argv[optind > 0 ? optind - 1 : 0];
+    char letter[3] = {'-', (char)optopt, '\0'};
+
+    if (answer == ':')
+        return complain("--%s needs a value: %s; see %s", option_table[optopt - FIRST].name,
+                        option_table[optopt - FIRST].argument, help_hint(line->command).text);
+    if (optopt >= FIRST)
+        return complain("--%s takes no value; see %s", option_table[optopt - FIRST].name, help_hint(line->command).text);
+    return complain_no_option(optopt != 0 ? letter : word, line->command);
+}
+
+static bool take_options(struct options *options, struct line *line, uint64_t *given)
+{
+    int option;
+
+    while ((option = next_option(line)) >= 0) {
+        enum option_id id = option == 'h' ? OPTION_HELP : (enum option_id)(option - FIRST);
+
+        if (option == ':' || option == '?')
+            return complain_option(line, option);
+        *given |= OPTION_BIT(id);
+        if (id != OPTION_HELP && id != OPTION_VERSION && !take_option(options, id, optarg))
+            return false;
+    }
+    return true;
+}
+
+static bool take_words(struct options *options, char **words, int count, uint64_t *given)
+{
+    if (count == 0)
+        return complain("which command? See kvmctl --help");
+    if (!find_command(words[0], &options->command))
+        return false;
+    words++;
+    count--;
+    if (options->command == COMMAND_PLAN && !take_plan(options, &words, &count))
+        return false;
+    from_environment(options, given);
+    if (options->cold && (options->plan || options->socket != NULL))
+        return complain("--cold does not go with %s", options->plan ? "plan" : "--socket");
+    return check_given(&command_table[options->command], *given) && take_operands(options, words, count, *given);
+}
+
 enum parsed options_parse(struct options *options, int argc, char **argv)
 {
-    struct option long_options[OPTIONS + 1] = {{.name = NULL}};
+    struct line line = {.argc = argc, .argv = argv};
     uint64_t given = 0;
     char **words;
-    int option, count, i;
+    int count, i;
 
     for (i = 0; i < OPTIONS; i++)
-        long_options[i] = (struct option){.name = option_table[i].name,
-                                          .has_arg = option_table[i].argument != NULL ? required_argument : no_argument,
-                                          .val = i};
+        line.table[i] = (struct option){.name = option_table[i].name,
+                                        .has_arg = option_table[i].argument != NULL ? required_argument : no_argument,
+                                        .val = FIRST + i};
+    opterr = 0;
     *options = (struct options){.timeout_ms = 0};
     /* For the manual, which make and packagers ask for. */
     if (argc == 3 && strcmp(argv[1], "help") == 0 && strcmp(argv[2], "--man") == 0)
         return about(argv + 1, 2, 0);
-    while ((option = getopt_long(argc, argv, "", long_options, NULL)) >= 0) {
-        given |= option < OPTIONS ? OPTION_BIT(option) : 0;
-        if (option != OPTION_HELP && option != OPTION_VERSION && !take_option(options, (enum option_id)option, optarg))
-            return PARSED_WRONG;
-    }
+    if (!look_through(options, &line) || !take_options(options, &line, &given))
+        return PARSED_WRONG;
     words = argv + optind;
     count = argc - optind;
     if (given & (OPTION_BIT(OPTION_HELP) | OPTION_BIT(OPTION_VERSION)) || (count > 0 && is_about_itself(words[0])))
         return about(words, count, given);
-    if (count == 0) {
-        fputs("kvmctl: which command? See kvmctl --help\n", stderr);
-        return PARSED_WRONG;
-    }
-    if (!find_command(words[0], &options->command))
-        return PARSED_WRONG;
-    words++;
-    count--;
-    if (options->command == COMMAND_PLAN && !take_plan(options, &words, &count))
-        return PARSED_WRONG;
-    from_environment(options, &given);
-    if (options->cold && (options->plan || options->socket != NULL)) {
-        fprintf(stderr, "kvmctl: --cold does not go with %s\n", options->plan ? "plan" : "--socket");
-        return PARSED_WRONG;
-    }
-    if (!check_given(&command_table[options->command], given) || !take_operands(options, words, count, given))
+    if (!take_words(options, words, count, &given))
         return PARSED_WRONG;
     options->nic.timeout_ms = options->disk.timeout_ms = options->controller.timeout_ms = options->qmp.timeout_ms = options->timeout_ms;
     return PARSED;

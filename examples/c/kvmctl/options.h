@@ -48,7 +48,8 @@ struct options {
 
 enum parsed { PARSED, PARSED_HELP, PARSED_WRONG };
 
-/* The strings stay argv's. PARSED_HELP: what was asked for is printed; PARSED_WRONG: a complaint is. */
+/* The strings stay argv's. PARSED_HELP: what was asked for is printed; PARSED_WRONG: there is a complaint (usage.h), and
+ * options->json says how it is to be told. */
 enum parsed options_parse(struct options *options, int argc, char **argv);
 
 #endif

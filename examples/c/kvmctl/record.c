@@ -59,7 +59,7 @@ static int longest(int length, const char *text)
     return (int)strlen(text) > length ? (int)strlen(text) : length;
 }
 
-static void print_table(const struct kvm_hotplug_device *devices, size_t count)
+static void print_table(const struct ctl *ctl, const struct kvm_hotplug_device *devices, size_t count)
 {
     int id = 2, place = 2;
     size_t i;
@@ -74,7 +74,7 @@ static void print_table(const struct kvm_hotplug_device *devices, size_t count)
         static const char *const types[] = {"", "nic", "disk", "scsi"};
 
         printf("%-*s  %-4s  %-*s  %-12s  ", id, device->id, device->device_type < 4 ? types[device->device_type] : "?", place,
-               device_place(device).text, device_state(device));
+               device_place(device).text, device_state(ctl, device));
         if (device->device_type == KVM_HOTPLUG_NIC)
             print_nic(device);
         else if (device->device_type == KVM_HOTPLUG_DISK)
@@ -127,18 +127,27 @@ static enum status list_guest(struct ctl *ctl)
     return STATUS_DONE;
 }
 
+/* Whether the guest has it is not known here. */
+static void json_recorded(struct json *json, const struct kvm_hotplug_device *device)
+{
+    json_object(json, NULL);
+    json_members(json, device);
+    json_raw(json, "in_guest", "null");
+    json_end(json);
+}
+
 static void list_record(const struct ctl *ctl, const struct kvm_hotplug_device *devices, size_t count)
 {
     struct json json = json_begin(stdout);
     size_t i;
 
     if (ctl->options.device != NULL) {
-        json_device(&json, NULL, devices);
+        json_recorded(&json, devices);
         return;
     }
     json_array(&json, NULL);
     for (i = 0; i < count; i++)
-        json_device(&json, NULL, &devices[i]);
+        json_recorded(&json, &devices[i]);
     json_end(&json);
 }
 
@@ -160,7 +169,7 @@ enum status ctl_list(struct ctl *ctl)
     else if (count == 0)
         puts("no NICs and no disks");
     else
-        print_table(devices, count);
+        print_table(ctl, devices, count);
     free(devices);
     return status;
 }

@@ -6,6 +6,7 @@
 
 #include "kvmctl.h"
 #include "events.h"
+#include "interrupt.h"
 #include "report.h"
 
 enum { TICK_MS = 100, REASON_MS = 200 };
@@ -59,7 +60,7 @@ static bool ask(struct ctl *ctl, struct leaving *const *asked, size_t count, uin
         if (!heard)
             report_error(ctl, error);
     } else {
-        report_no_memory();
+        report_no_memory(ctl);
     }
     for (i = 0; heard && i < count; i++) {
         if (answers[i] < 0) {
@@ -77,7 +78,7 @@ static bool ask(struct ctl *ctl, struct leaving *const *asked, size_t count, uin
 
 /* The generation tells this attachment from an earlier or later one of the same id. News about other devices is told, not
  * swallowed. */
-static void take_news(struct removal *removal, const struct kvm_hotplug_event *event)
+static void take_news(const struct ctl *ctl, struct removal *removal, const struct kvm_hotplug_event *event)
 {
     size_t i;
 
@@ -92,7 +93,7 @@ static void take_news(struct removal *removal, const struct kvm_hotplug_event *e
             one->refused = true;
         return;
     }
-    report_event(stderr, event);
+    report_event(ctl, stderr, event);
 }
 
 static size_t collect_awaited(struct removal *removal, struct leaving **awaited)
@@ -109,23 +110,26 @@ static enum status await_all(struct ctl *ctl, struct removal *removal, struct le
 {
     uint32_t patience = ctl->options.timeout_ms;
     long long end = now_ms() + (patience != 0 ? patience : KVM_HOTPLUG_DEFAULT_REMOVAL_TIMEOUT_MS);
-    struct progress progress = progress_begin(&ctl->terminal, "waiting for the guest to let go");
     struct kvm_hotplug_event event;
     enum status status = STATUS_DONE;
+    struct progress progress;
 
-    while (status == STATUS_DONE && collect_awaited(removal, awaited) > 0) {
+    progress_begin(&progress, &ctl->terminal, "waiting for the guest to let go");
+    interrupt_hold();
+    while (status == STATUS_DONE && interrupt_came() == 0 && collect_awaited(removal, awaited) > 0) {
         long long left = end - now_ms();
         int got = 0;
 
         progress_tick(&progress);
         status = await_news(ctl, left < TICK_MS ? left : TICK_MS);
         while (status == STATUS_DONE && (got = take_event(ctl, &event)) > 0)
-            take_news(removal, &event);
+            take_news(ctl, removal, &event);
         if (got < 0)
             status = STATUS_FAILED;
         if (left <= 0)
             break;
     }
+    interrupt_release();
     progress_end(&progress);
     return status;
 }
@@ -138,7 +142,7 @@ static enum status wait_for_guest(struct ctl *ctl, struct removal *removal)
     size_t late;
 
     if (awaited == NULL)
-        return report_no_memory();
+        return report_no_memory(ctl);
     status = await_all(ctl, removal, awaited);
     late = collect_awaited(removal, awaited);
     if (status == STATUS_DONE && late > 0 && !ask(ctl, awaited, late, 0, REASON_MS))
@@ -241,7 +245,7 @@ static enum status remove_from_guest(struct ctl *ctl, struct removal *removal)
     size_t i;
 
     if (asked == NULL)
-        return report_no_memory();
+        return report_no_memory(ctl);
     for (i = 0; i < removal->count; i++)
         asked[i] = &removal->all[i];
     heard = ask(ctl, asked, removal->count, flags, ctl->options.timeout_ms);
@@ -284,7 +288,7 @@ enum status ctl_del(struct ctl *ctl)
     }
     removal.all = calloc(removal.count, sizeof *removal.all);
     if (removal.all == NULL)
-        return report_no_memory();
+        return report_no_memory(ctl);
     for (i = 0; i < removal.count; i++)
         removal.all[i].id = ctl->options.devices[i];
     status = remove_from_guest(ctl, &removal);

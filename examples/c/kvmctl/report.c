@@ -1,5 +1,7 @@
 #include "report.h"
 
+#include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,45 +21,97 @@ static void json_left(struct json *json, const char *left)
     json_end(json);
 }
 
-static void json_error(const struct kvm_hotplug_error *error)
+/* What is told of a failure, the library's or kvmctl's own. */
+struct failure {
+    const char *message;
+    int kind;
+    int number; /* the errno */
+    const char *step;
+    const char *qmp_class;
+    const char *qmp_desc;
+    int undo;
+    const char *left;
+};
+
+static void json_failure(const struct failure *failure)
 {
     static const char *const undone[] = {"nothing", "complete", "incomplete"};
     struct json json = json_begin(stdout);
-    int undo = kvm_hotplug_error_undo(error);
 
     json_object(&json, NULL);
     json_object(&json, "error");
-    json_text(&json, "message", kvm_hotplug_error_message(error));
-    json_number(&json, "kind", kvm_hotplug_error_kind(error));
-    json_number(&json, "errno", kvm_hotplug_error_errno(error));
-    json_text(&json, "step", kvm_hotplug_error_step(error));
-    json_text(&json, "qmp_class", kvm_hotplug_error_qmp_class(error));
-    json_text(&json, "qmp_desc", kvm_hotplug_error_qmp_desc(error));
-    json_text(&json, "undo", undo >= 0 && undo <= 2 ? undone[undo] : "unknown");
-    json_left(&json, kvm_hotplug_error_left(error));
+    json_text(&json, "message", failure->message);
+    json_number(&json, "kind", failure->kind);
+    json_number(&json, "errno", failure->number);
+    json_text(&json, "step", failure->step);
+    json_text(&json, "qmp_class", failure->qmp_class);
+    json_text(&json, "qmp_desc", failure->qmp_desc);
+    json_text(&json, "undo", failure->undo >= 0 && failure->undo <= 2 ? undone[failure->undo] : "unknown");
+    json_left(&json, failure->left);
     json_end(&json);
     json_end(&json);
 }
 
-enum status report_error(const struct ctl *ctl, struct kvm_hotplug_error *error)
+static void tell(const struct ctl *ctl, const struct failure *failure)
 {
-    const char *left = kvm_hotplug_error_left(error);
-
+    terminal_clear_line(&ctl->terminal);
     if (ctl->options.json) {
-        json_error(error);
-    } else {
-        fprintf(stderr, "kvmctl: %s\n", kvm_hotplug_error_message(error));
-        if (kvm_hotplug_error_undo(error) == KVM_HOTPLUG_UNDO_INCOMPLETE && left != NULL)
-            fprintf(stderr, "left behind, until the next command on this guest settles it:\n%s\n", left);
+        json_failure(failure);
+        return;
     }
+    fprintf(stderr, "kvmctl: %s\n", failure->message);
+    if (failure->undo == KVM_HOTPLUG_UNDO_INCOMPLETE && failure->left != NULL)
+        fprintf(stderr, "left behind, until the next command on this guest settles it:\n%s\n", failure->left);
+}
+
+static enum status tell_error(const struct ctl *ctl, struct kvm_hotplug_error *error, const char *message)
+{
+    tell(ctl, &(struct failure){.message = message,
+                                .kind = kvm_hotplug_error_kind(error),
+                                .number = kvm_hotplug_error_errno(error),
+                                .step = kvm_hotplug_error_step(error),
+                                .qmp_class = kvm_hotplug_error_qmp_class(error),
+                                .qmp_desc = kvm_hotplug_error_qmp_desc(error),
+                                .undo = kvm_hotplug_error_undo(error),
+                                .left = kvm_hotplug_error_left(error)});
     kvm_hotplug_error_free(error);
     return STATUS_FAILED;
 }
 
-enum status report_no_memory(void)
+enum status report_error(const struct ctl *ctl, struct kvm_hotplug_error *error)
 {
-    fputs("kvmctl: out of memory\n", stderr);
+    return tell_error(ctl, error, kvm_hotplug_error_message(error));
+}
+
+enum status report_advised(const struct ctl *ctl, struct kvm_hotplug_error *error, const char *advice)
+{
+    char message[8192];
+
+    snprintf(message, sizeof message, "%s; %s", kvm_hotplug_error_message(error), advice);
+    return tell_error(ctl, error, message);
+}
+
+enum status report_failure(const struct ctl *ctl, int kind, int number, const char *format, ...)
+{
+    char message[1024];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    tell(ctl, &(struct failure){.message = message, .kind = kind, .number = number});
     return STATUS_FAILED;
+}
+
+enum status report_usage(const struct ctl *ctl, const char *complaint)
+{
+    report_failure(ctl, KVM_HOTPLUG_ERROR_INVALID, EINVAL, "%s", complaint);
+    return STATUS_USAGE;
+}
+
+enum status report_no_memory(const struct ctl *ctl)
+{
+    return report_failure(ctl, KVM_HOTPLUG_ERROR_HOST, ENOMEM, "out of memory");
 }
 
 static const char *event_words(uint32_t type)
@@ -98,10 +152,11 @@ static const char *event_words(uint32_t type)
     }
 }
 
-void report_event(FILE *to, const struct kvm_hotplug_event *event)
+void report_event(const struct ctl *ctl, FILE *to, const struct kvm_hotplug_event *event)
 {
     const char *gap = event->id[0] == '\0' ? "" : " ";
 
+    terminal_clear_line(&ctl->terminal);
     fprintf(to, "%s%s%s", event->id, gap, event_words(event->event_type));
     if (event->event_type == KVM_HOTPLUG_EVENT_QMP)
         fprintf(to, " %s", event->text);
@@ -123,13 +178,13 @@ struct place device_place(const struct kvm_hotplug_device *device)
     return place;
 }
 
-const char *device_state(const struct kvm_hotplug_device *device)
+const char *device_state(const struct ctl *ctl, const struct kvm_hotplug_device *device)
 {
     switch (device->state) {
     case KVM_HOTPLUG_DONE:
-        return "in the guest";
+        return ctl->guest != NULL ? "in the guest" : "recorded";
     case KVM_HOTPLUG_PENDING:
-        return "leaving";
+        return device->reason == KVM_HOTPLUG_REASON_ADD_UNFINISHED ? "coming" : "leaving";
     case KVM_HOTPLUG_AFTER_REBOOT:
         return device->removed_after_reboot ? "until reboot" : "after reboot";
     default:
@@ -205,12 +260,12 @@ static void json_disk(struct json *json, const struct kvm_hotplug_device *disk)
     json_bool(json, "read_only", disk->read_only != 0);
 }
 
-void json_device(struct json *json, const char *key, const struct kvm_hotplug_device *device)
+void json_members(struct json *json, const struct kvm_hotplug_device *device)
 {
-    json_object(json, key);
     json_text(json, "id", device->id);
     json_text(json, "type", type_word(device->device_type));
     json_text(json, "state", device->state == KVM_HOTPLUG_DONE ? "live" : answer_word((int)device->state));
+    json_text(json, "reason", device->reason_text);
     json_number(json, "generation", (long long)device->generation);
     json_text(json, "model", device->model);
     json_place(json, device);
@@ -218,6 +273,12 @@ void json_device(struct json *json, const char *key, const struct kvm_hotplug_de
         json_nic(json, device);
     else if (device->device_type == KVM_HOTPLUG_DISK)
         json_disk(json, device);
+}
+
+void json_device(struct json *json, const char *key, const struct kvm_hotplug_device *device)
+{
+    json_object(json, key);
+    json_members(json, device);
     json_end(json);
 }
 
@@ -229,23 +290,55 @@ static int list_devices(const struct ctl *ctl, struct kvm_hotplug_device *device
     return kvm_runtime_list(ctl->runtime, devices, sizeof *devices, capacity, count, error);
 }
 
-/* This process is the only one that changes the record, so the second call finds what the first one counted. */
+/* An open guest has settled its journal, or lists what is left of it. */
+static int list_unfinished(const struct ctl *ctl, struct kvm_hotplug_device *devices, size_t capacity, size_t *count,
+                           struct kvm_hotplug_error **error)
+{
+    *count = 0;
+    return ctl->guest != NULL
+               ? 0
+               : kvm_runtime_unfinished(ctl->runtime, devices, sizeof *devices, capacity, count, error);
+}
+
+static bool is_listed(const struct kvm_hotplug_device *devices, size_t count, const char *id)
+{
+    size_t i;
+
+    for (i = 0; i < count; i++)
+        if (strcmp(devices[i].id, id) == 0)
+            return true;
+    return false;
+}
+
+/* Leaves of those behind the first ones what is not among them and was being added. */
+static size_t add_unlisted(struct kvm_hotplug_device *devices, size_t count, size_t more)
+{
+    size_t i, end = count;
+
+    for (i = count; i < count + more; i++)
+        if (devices[i].reason == KVM_HOTPLUG_REASON_ADD_UNFINISHED && !is_listed(devices, count, devices[i].id))
+            devices[end++] = devices[i];
+    return end;
+}
+
+/* This process is the only one that changes the record, so the second calls find what the first ones counted. */
 enum status fetch_devices(const struct ctl *ctl, struct kvm_hotplug_device **ret_devices, size_t *ret_count)
 {
     struct kvm_hotplug_error *error = NULL;
     struct kvm_hotplug_device *devices;
-    size_t count = 0;
+    size_t count = 0, more = 0;
 
-    if (list_devices(ctl, NULL, 0, &count, &error) < 0)
+    if (list_devices(ctl, NULL, 0, &count, &error) < 0 || list_unfinished(ctl, NULL, 0, &more, &error) < 0)
         return report_error(ctl, error);
-    devices = calloc(count + 1, sizeof *devices);
+    devices = calloc(count + more + 1, sizeof *devices);
     if (devices == NULL)
-        return report_no_memory();
-    if (list_devices(ctl, devices, count, &count, &error) < 0) {
+        return report_no_memory(ctl);
+    if (list_devices(ctl, devices, count, &count, &error) < 0 ||
+        list_unfinished(ctl, devices + count, more, &more, &error) < 0) {
         free(devices);
         return report_error(ctl, error);
     }
     *ret_devices = devices;
-    *ret_count = count;
+    *ret_count = add_unlisted(devices, count, more);
     return STATUS_DONE;
 }

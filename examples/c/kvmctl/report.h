@@ -10,7 +10,17 @@
 /* Prints the error and frees it; STATUS_FAILED, so that a command can end with `return report_error(ctl, err)`. With
  * --json it is an object on stdout, as everything is. */
 enum status report_error(const struct ctl *ctl, struct kvm_hotplug_error *error);
-enum status report_no_memory(void);
+/* The same, with what to do about it. */
+enum status report_advised(const struct ctl *ctl, struct kvm_hotplug_error *error, const char *advice);
+
+enum status report_no_memory(const struct ctl *ctl);
+
+/* The same for what kvmctl finds by itself: one of enum kvm_hotplug_failure, the errno, and what is wrong. */
+enum status report_failure(const struct ctl *ctl, int kind, int number, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* For a command line that makes no sense: STATUS_USAGE. */
+enum status report_usage(const struct ctl *ctl, const char *complaint);
 
 /* "done", "after-reboot", "pending", "absent". */
 const char *answer_word(int answer);
@@ -22,8 +32,11 @@ void report_answer(int answer, const char *id, const struct kvm_hotplug_device *
 /* A member or element: the device as an object. */
 void json_device(struct json *json, const char *key, const struct kvm_hotplug_device *device);
 
+/* The same into an object that is begun. */
+void json_members(struct json *json, const struct kvm_hotplug_device *device);
+
 /* One line. */
-void report_event(FILE *to, const struct kvm_hotplug_event *event);
+void report_event(const struct ctl *ctl, FILE *to, const struct kvm_hotplug_event *event);
 
 /* "pci.0:05", "rp0:00"; "-" without a place. */
 struct place {
@@ -31,8 +44,8 @@ struct place {
 };
 struct place device_place(const struct kvm_hotplug_device *device);
 
-/* "in the guest", "after reboot", "leaving". */
-const char *device_state(const struct kvm_hotplug_device *device);
+/* "in the guest", "after reboot", "leaving"; without its guest "recorded" and the like. */
+const char *device_state(const struct ctl *ctl, const struct kvm_hotplug_device *device);
 
 /* All devices, in memory to be freed by the caller; from the guest if it is open, else from the record. */
 enum status fetch_devices(const struct ctl *ctl, struct kvm_hotplug_device **ret_devices, size_t *ret_count);

@@ -16,7 +16,7 @@ const struct option_info option_table[OPTIONS] = {
     [OPTION_TIMEOUT] = {"timeout", "SECONDS", "", "for all of it"},
     [OPTION_JSON] = {"json", NULL, "", "say it as JSON, errors too, for scripts"},
     [OPTION_PLAIN] = {"plain", NULL, "",
-                      "no colours, box characters or spinner; the default when stdout is no terminal"},
+                      "no colours, box characters, or line while something is waited for; the default when stdout is no terminal"},
     [OPTION_HELP] = {"help", NULL, "", "this text; behind a command, what that does"},
     [OPTION_VERBOSE] = {"verbose", NULL, "", "say on stderr what the library does"},
     [OPTION_VERSION] = {"version", NULL, "", "the version of the library"},
@@ -86,7 +86,8 @@ const struct command_info command_table[COMMANDS] = {
                          "FILE must not exist. The record stays as it is.", BIT(OPTION_RUNTIME), ANYWHERE},
     [COMMAND_MAP] = {"map", "", "", "draw which slots are free, and what is in the others", "", GUEST, LIVE},
     [COMMAND_LIST] = {"list", "[ID]", "@device", "list the NICs, disks and SCSI controllers, or one of them",
-                      "With --json all that is known. Without --socket from the record alone, also while an agent owns it.", BIT(OPTION_RUNTIME), LIVE},
+                      "With --json all that is known. Without --socket from the record alone, also while an agent owns it; so it is if the guest "
+                      "is off. What was begun and not finished is said with the device.", BIT(OPTION_RUNTIME), LIVE},
     [COMMAND_ADD_NIC] = {"add-nic", "", "", "plug a NIC: a tap is opened and handed to QEMU",
                          "With --cold it comes with the next boot.", GUEST,
                          LIVE | PLACE | BIT(OPTION_COLD) | BIT(OPTION_TAP_OWNER) | BIT(OPTION_BRIDGE) | BIT(OPTION_MAC) | BIT(OPTION_QUEUES) | BIT(OPTION_MTU) |

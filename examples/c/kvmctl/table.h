@@ -81,6 +81,8 @@ enum option_id {
     OPTIONS,
 };
 
+_Static_assert(OPTIONS <= 64, "a set of options has 64 bits");
+
 /* A set of options. */
 #define OPTION_BIT(option) (UINT64_C(1) << (option))
 

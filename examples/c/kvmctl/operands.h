@@ -1,0 +1,22 @@
+/* The words of a command line that are no options: the command, and what it is about. */
+#ifndef OPERANDS_H
+#define OPERANDS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "options.h"
+
+/* Each is false, or PARSED_WRONG, after a complaint (usage.h). */
+bool find_command(const char *name, enum command *result);
+
+/* "plan" stands before the command that it is about, which is taken off the words. */
+bool take_plan(struct options *options, char ***operands, int *count);
+
+/* What follows the command: which device, and what to do with it; init has QEMU's own command line. `given`: the options. */
+bool take_operands(struct options *options, char **operands, int count, uint64_t given);
+
+/* The commands that are about kvmctl itself. */
+enum parsed about(char **words, int count, uint64_t given);
+
+#endif

@@ -1,0 +1,222 @@
+/* kvmctl without a guest: help, wrong usage, and what somebody meets who uses it for the first time. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "support/check.h"
+#include "support/files.h"
+#include "support/json.h"
+#include "support/kvmctl.h"
+
+static char directory[TEST_PATH];
+
+static void help(void)
+{
+    static const char *const commands[] = {"init",     "boot", "check", "convert", "map",  "list",   "add-nic", "add-disk",
+                                           "add-scsi", "del",  "link",  "move",    "plan", "resize", "verify",  "watch", "qmp"};
+    char command[64];
+
+    ctl(0, "--help", NULL);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        says(commands[i]);
+    }
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        snprintf(command, sizeof command, "%s --help", commands[i]);
+        ctl(0, command, NULL);
+        snprintf(command, sizeof command, "usage: kvmctl %s", commands[i]);
+        says(command);
+        says("common options");
+    }
+    ctl(0, "-h", NULL);
+    says("usage: kvmctl ");
+    ctl(0, "--version", NULL);
+    says("kvm-hotplug ");
+    ctl(0, "help --man", NULL);
+    says(".TH KVMCTL 1");
+    says(".SS add\\-nic");
+}
+
+/* Wrong usage is told without looking for anybody there; to scripts in the shape of every other error. */
+static void wrong_usage(void)
+{
+    static const struct {
+        const char *arguments, *complaint;
+    } cases[] = {
+        {"", "which command?"},
+        {"frobnicate", "there is no command \"frobnicate\""},
+        {"add-nic --path x", "add-nic takes no --path"},
+        {"add-nic --queues many", "not a number from 0 to"},
+        {"add-disk --path /x --cache some", "not one of: writeback none"},
+        {"link x sideways", "neither up nor down"},
+        {"del", "too few arguments"},
+        {"resize x 3X", "is no size"},
+        {"plan verify", "add-nic, add-disk, add-scsi, del or boot"},
+        {"convert xml /x", "xml is none of: native ganeti"},
+        {"boot --incoming somewhere", "neither \"defer\" nor tcp:HOST:PORT"},
+        {"plan add-nic --cold", "--cold does not go with plan"},
+        {"del x --cold --socket /x", "--cold does not go with --socket"},
+        {"verify --shrink", "verify takes no --shrink"},
+        {"ad-nic", "there is no command \"ad-nic\"; did you mean add-nic? See kvmctl --help"},
+        {"add", "did you mean add-nic or add-disk or add-scsi? See"},
+        {"delete x", "did you mean del? See"},
+        {"add-nic --brige br0", "there is no option --brige; did you mean --bridge? See kvmctl add-nic --help"},
+        {"add-nic -x", "there is no option -x; see kvmctl add-nic --help"},
+        {"add-nic --mtu", "--mtu needs a value: BYTES; see kvmctl add-nic --help"},
+        {"list --mend=yes", "--mend takes no value; see kvmctl list --help"},
+        {"--pa", "there is no option --pa; did you mean --paused or --path? See kvmctl --help"},
+        {"init qemu-system-x86_64 -m 32", "there is no option -m (QEMU's own command line stands behind \"--\"); see kvmctl init"},
+        {"map extra --socket /x", "map: too many arguments; see kvmctl map --help"},
+        {"resize disk1", "resize: too few arguments; it takes ID SIZE|now; see kvmctl resize --help"},
+        {"plan", "plan: of what?"},
+        {"completion", "completion for which shell?"},
+        {"help frob", "there is no command \"frob\""},
+    };
+    char escaped[256], all[256];
+
+    setenv("KVMCTL_SOCKET", "/nowhere", 1);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *from = cases[i].complaint;
+        char *to = escaped;
+
+        ctl(2, cases[i].arguments, NULL);
+        complains(cases[i].complaint);
+        CHECK(strncmp(said.err, "kvmctl: ", 8) == 0 && strchr(said.err, '\n')[1] == '\0');
+        for (; *from != '\0'; *to++ = *from++)
+            if (*from == '"')
+                *to++ = '\\';
+        *to = '\0';
+        json(2, cases[i].arguments, NULL,
+             PARTS("{\"error\":{\"message\":\"", escaped, "\"kind\":1,\"errno\":22,\"step\":null", "\"undo\":\"nothing\",\"left\":[]"));
+        /* It may come last; behind "--" it is QEMU's. */
+        if (strchr(cases[i].arguments, '-') == NULL) {
+            snprintf(all, sizeof all, "%s --json", cases[i].arguments);
+            ctl(2, all, NULL);
+            CHECK(json_is_whole(said.out));
+            CHECK_TEXT(said.err, "");
+        }
+    }
+    unsetenv("KVMCTL_SOCKET");
+    example_run(&said, "env -u KVMCTL_RUNTIME kvmctl list", NULL);
+    CHECK_NUMBER(said.status, 2);
+    complains("list needs --runtime or $KVMCTL_RUNTIME; see kvmctl list --help");
+    /* An empty variable is as good as none. */
+    example_run(&said, "KVMCTL_RUNTIME= kvmctl list", NULL);
+    CHECK_NUMBER(said.status, 2);
+    ctl(2, "add-nic", NULL);
+    complains("add-nic needs --socket or $KVMCTL_SOCKET; see kvmctl add-nic --help");
+}
+
+/* What is not there yet, and how one gets it. */
+static void first_day(void)
+{
+    char record[TEST_PATH], file[TEST_PATH], text[256];
+
+    path_in(record, directory, "web1");
+    path_in(file, directory, "file");
+    setenv("KVMCTL_RUNTIME", record, 1);
+    ctl(1, "list", NULL);
+    complains("web1 does not exist; kvmctl init makes one");
+    json(1, "add-nic --cold", NULL, PARTS("\"errno\":2", "does not exist; kvmctl init makes one"));
+    json(1, "map --socket /nowhere", NULL, PARTS("\"errno\":2", "does not exist; kvmctl init makes one"));
+    ctl(1, "list --runtime /no/such/directory/web1", NULL);
+    complains("/no/such/directory");
+    CHECK(strstr(said.err, "kvmctl init") == NULL);
+    file_write(file, "hello\n", 6);
+    ctl(1, "list --runtime $1", VALUES(file));
+    complains("is not JSON");
+    ctl(0, "init -- qemu-nope -m 32", NULL);
+    ctl(1, "boot", NULL);
+    complains("cannot start qemu-nope: No such file or directory");
+    json(1, "boot", NULL, PARTS("\"message\":\"cannot start qemu-nope: No such file", "\"kind\":15,\"errno\":2"));
+    /* Nobody there: a list is that of the record. */
+    ctl(1, "map --socket /nowhere", NULL);
+    complains("/nowhere: No such file or directory; the guest is off");
+    ctl(1, "verify --socket $1", VALUES(file));
+    complains("Connection refused; the guest is off");
+    ctl(0, "add-nic --cold --id nic1", NULL);
+    ctl(0, "list --socket /nowhere", NULL);
+    says("nic1  nic   ");
+    CHECK(strstr(said.err, "this is the record of a guest that is off") != NULL);
+    json(0, "list --socket $1", VALUES(file), PARTS("\"id\":\"nic1\"", "\"state\":\"after-reboot\""));
+    json(0, "list nic1 --socket $1", VALUES(file), PARTS("{\"id\":\"nic1\""));
+    /* The complaint is about what was given. */
+    ctl(1, "add-nic --cold --mtu 5", NULL);
+    complains("kvmctl: the NIC: ");
+    CHECK(strstr(said.err, "52:54") == NULL);
+    ctl(1, "add-nic --cold --mtu 5 --mac 52:54:00:00:00:09", NULL);
+    complains("kvmctl: NIC 52:54:00:00:00:09: MTU 5");
+    ctl(1, "add-nic --cold --mtu 5 --id nic7", NULL);
+    complains("kvmctl: NIC nic7: MTU 5");
+    ctl(1, "add-disk --cold --path $1 --target 1", VALUES(file));
+    snprintf(text, sizeof text, "target and lun are for SCSI disks: take model scsi-hd");
+    complains(text);
+    CHECK(strstr(said.err, "KVM_") == NULL);
+}
+
+/* What was begun, and not finished, when the guest went off. */
+static void journal(void)
+{
+    static const char content[] =
+        "{\"format\":\"kvm-hotplug-journal\",\"version\":1,\"intents\":["
+        "{\"verb\":\"remove\",\"nic\":{\"id\":\"gone\",\"generation\":1,\"mac\":\"52:54:00:00:00:01\"}},"
+        "{\"verb\":\"add\",\"nic\":{\"id\":\"new\",\"generation\":9,\"mac\":\"52:54:00:00:00:02\"}}]}";
+    static const char record[] =
+        "{\"format\":\"kvm-hotplug-runtime\",\"version\":1,\"name\":\"off\",\"command\":[\"qemu-system-x86_64\"],\"nics\":["
+        "{\"id\":\"gone\",\"generation\":1,\"mac\":\"52:54:00:00:00:01\"},"
+        "{\"id\":\"kept\",\"generation\":2,\"mac\":\"52:54:00:00:00:03\"}],\"disks\":[]}";
+    char path[TEST_PATH], beside[TEST_PATH];
+
+    path_in(path, directory, "off");
+    path_in(beside, directory, "off.journal");
+    file_write(path, record, strlen(record));
+    file_write(beside, content, strlen(content));
+    setenv("KVMCTL_RUNTIME", path, 1);
+    ctl(0, "list", NULL);
+    CHECK_TEXT(said.out,
+               "ID    TYPE  AT  STATE         WHAT\n"
+               "gone  nic   -   leaving       52:54:00:00:00:01 (it was being removed, and how that ended is not written down)\n"
+               "kept  nic   -   recorded      52:54:00:00:00:03\n"
+               "new   nic   -   coming        52:54:00:00:00:02 (it was being added, and how that ended is not written down)\n");
+    json(0, "list", NULL,
+         PARTS("\"id\":\"gone\",\"type\":\"nic\",\"state\":\"pending\",\"reason\":\"it was being removed",
+               "\"id\":\"kept\",\"type\":\"nic\",\"state\":\"live\",\"reason\":\"\"", "\"in_guest\":null",
+               "\"id\":\"new\",\"type\":\"nic\",\"state\":\"pending\",\"reason\":\"it was being added"));
+    ctl(0, "list new", NULL);
+    says("coming");
+    CHECK(file_exists(beside));
+}
+
+/* Results that nobody gets are an error, and never go where they do not belong. */
+static void output_lost(void)
+{
+    static const char *const commands[] = {"list", "--json list", "--help", "help --man", "completion bash", "boot --print"};
+    char all[128];
+
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        snprintf(all, sizeof all, "%s >/dev/full", commands[i]);
+        ctl(1, all, NULL);
+        complains("kvmctl: cannot write to stdout");
+        snprintf(all, sizeof all, "%s >&-", commands[i]);
+        ctl(1, all, NULL);
+        complains("kvmctl: cannot write to stdout");
+    }
+    ctl(0, "list 2>&-", NULL);
+    example_run(&said, "kvmctl --help | head -n 1; kvmctl help --man | head -n 1", NULL);
+    CHECK_TEXT(said.err, "");
+}
+
+int main(void)
+{
+    test_begin("api-kvmctl", 60);
+    directory_new(directory);
+    setenv("KVMCTL_RUNTIME", "/no/such/record", 1);
+    unsetenv("KVMCTL_SOCKET");
+    help();
+    wrong_usage();
+    first_day();
+    journal();
+    output_lost();
+    return test_end();
+}
