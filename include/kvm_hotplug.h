@@ -178,6 +178,18 @@
 #define KVM_RUNTIME_RESERVED_SLOTS 1
 
 /**
+ * Flag of kvm_runtime_open(): for looking only.
+ */
+#define KVM_RUNTIME_READ_ONLY 2
+
+/**
+ * Flag of kvm_runtime_open() and struct kvm_runtime_config: owner and mode of the runtime file, of what lies beside it and of
+ * their directory are not looked at. Whoever can write them then decides what is done with the caller's rights: which program
+ * is started and which files it is given.
+ */
+#define KVM_RUNTIME_TRUST 4
+
+/**
  * Version of the C ABI this header belongs to. It goes up when a program built against an older header would break;
  * the SONAME ends in it. Compare it with kvm_hotplug_abi_version() after dlopen().
  */
@@ -293,6 +305,10 @@ enum kvm_hotplug_failure {
      * is no file with data of its own. See kvm_runtime_set_backing().
      */
     KVM_HOTPLUG_ERROR_IMAGE_REFUSED = 26,
+    /**
+     * A file, or what listens at a socket, belongs to somebody whom the caller has no reason to trust.
+     */
+    KVM_HOTPLUG_ERROR_UNTRUSTED = 27,
 };
 
 /**
@@ -1605,7 +1621,7 @@ struct kvm_runtime_config {
      */
     uint32_t reserved_slots;
     /**
-     * KVM_RUNTIME_RESERVED_SLOTS or 0.
+     * KVM_RUNTIME_RESERVED_SLOTS and KVM_RUNTIME_TRUST, or 0.
      */
     uint32_t flags;
 };
@@ -2835,18 +2851,29 @@ int kvm_runtime_new(const struct kvm_runtime_config *config,
  * ("<path>.lock", with the pid inside) keeps other handles and processes out. Its format is recognised, see enum
  * kvm_runtime_format.
  *
+ * What the file says is done with the caller's rights. So it, what lies beside it and their directory must belong to the
+ * caller's user or to root, and be writable by nobody else: not by everybody (a directory with the sticky bit, such as /tmp,
+ * is fine), nor by a group that is neither root's nor one of the caller's (of root's, only the effective one counts). Access
+ * control lists are not looked at. kvm_runtime_open() can do without.
+ *
+ * "<path>.lock", "<path>.new", "<path>.journal" and "<path>.kvm-hotplug" are this library's. Whatever else has one of these
+ * names is named in the error and stays as it is; so no record can have a name that ends so.
+ *
  * `path`: the runtime file; symbolic links are not followed in its last component.
  * `ret_runtime`: where to put the record; freed with kvm_runtime_free().
  * `reterr`: where to put the error, or NULL.
  *
  * Blocks: on disk I/O only. Threads: any. Nothing is changed on failure.
  *
- * Returns 0, or -EFAULT (a pointer is NULL), -EINVAL (path is empty, no UTF-8, or no regular file), -ENOENT (no such
- * file), -ELOOP (a symbolic link), -EAGAIN (locked: the message names the holder), -EFBIG (over 4 MiB), -EBADMSG
- * (malformed: the message names the element), -EPROTONOSUPPORT (written by a newer version), or the errno of open,
- * flock, read or write.
+ * Returns 0, or -EFAULT (a pointer is NULL), -EINVAL (path is empty, no UTF-8, ends like a file beside a record, or is no
+ * regular file; or a file beside it has a second name), -ENOENT (no such file), -ELOOP (a symbolic link), -EPERM with
+ * KVM_HOTPLUG_ERROR_UNTRUSTED (others can write it: the message names whom), -EEXIST (what lies beside it is not this
+ * library's), -EAGAIN (locked: the message names the holder), -EFBIG (over 4 MiB), -EBADMSG (malformed: the message names the
+ * element), -EPROTONOSUPPORT (written by a newer version), or the errno of open, flock, read or write.
  */
-int kvm_runtime_load(const char *path, struct kvm_runtime **ret_runtime, struct kvm_hotplug_error **reterr);
+int kvm_runtime_load(const char *path,
+                     struct kvm_runtime **ret_runtime,
+                     struct kvm_hotplug_error **reterr);
 
 /**
  * Reads a runtime file for looking only: no lock is taken, so it works while an agent owns the file. Such a record can
@@ -2855,6 +2882,24 @@ int kvm_runtime_load(const char *path, struct kvm_runtime **ret_runtime, struct 
  * Parameters, blocking, threads and errors are those of kvm_runtime_load(), without -EAGAIN.
  */
 int kvm_runtime_read(const char *path, struct kvm_runtime **ret_runtime, struct kvm_hotplug_error **reterr);
+
+/**
+ * Loads or reads a runtime file, with a say in what is looked at. Without flags it is kvm_runtime_load(), with
+ * KVM_RUNTIME_READ_ONLY it is kvm_runtime_read().
+ *
+ * `path`: the runtime file; symbolic links are not followed in its last component.
+ * `flags`: KVM_RUNTIME_READ_ONLY and KVM_RUNTIME_TRUST, or 0.
+ * `ret_runtime`: where to put the record; freed with kvm_runtime_free().
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: on disk I/O only. Threads: any. Nothing is changed on failure.
+ *
+ * Returns 0, or -EINVAL (unknown flags), or what kvm_runtime_load() returns.
+ */
+int kvm_runtime_open(const char *path,
+                     uint32_t flags,
+                     struct kvm_runtime **ret_runtime,
+                     struct kvm_hotplug_error **reterr);
 
 /**
  * Writes the record to disk: a temporary file, synced, renamed into place, mode 0600, the directory synced. Calls on a
@@ -2868,8 +2913,9 @@ int kvm_runtime_read(const char *path, struct kvm_runtime **ret_runtime, struct 
  * Blocks: on disk I/O. Threads: any. On failure the old file is as it was.
  *
  * Returns 0, or -EFAULT (runtime is NULL), -EBADF (no open handle), -EINVAL (a Ganeti list cannot hold it: the message names
- * the device and its setting), -EBADFD (no path for a record without a file, or a path for one that has a file), -EEXIST
- * (path exists), -EAGAIN (locked), -EROFS (from kvm_runtime_read()), or the errno of open, write, fsync or rename.
+ * the device and its setting; or path ends like a file beside a record, as kvm_runtime_load() says), -EBADFD (no path for a record without a file, or a path for one that has a file), -EEXIST
+ * (path exists, or what lies beside it is not this library's), -EPERM with KVM_HOTPLUG_ERROR_UNTRUSTED (others can write the
+ * directory, see kvm_runtime_load()), -EBADMSG (a journal of another record is there, and malformed), -EAGAIN (locked), -EROFS (from kvm_runtime_read()), or the errno of open, write, fsync or rename.
  */
 int kvm_runtime_save(struct kvm_runtime *runtime,
                      const char *path,

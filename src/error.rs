@@ -62,6 +62,8 @@ pub enum ErrorKind {
     Migrating = 25,
     /// An image, or a file that it names, is not to be opened: it is none, or nobody chose it.
     ImageRefused = 26,
+    /// A file, or what listens at a socket, belongs to somebody whom this process has no reason to trust.
+    Untrusted = 27,
 }
 
 impl ErrorKind {
@@ -74,7 +76,7 @@ impl ErrorKind {
             Self::NoSlot => libc::ENOSPC,
             Self::AddressTaken => libc::EADDRINUSE,
             Self::NotHotpluggable => libc::EOPNOTSUPP,
-            Self::GuestRefused | Self::ImageRefused => libc::EPERM,
+            Self::GuestRefused | Self::ImageRefused | Self::Untrusted => libc::EPERM,
             Self::GuestBusy | Self::MonitorBusy | Self::ImageLocked | Self::Migrating => libc::EBUSY,
             Self::Timeout => libc::ETIMEDOUT,
             Self::Canceled => libc::ECANCELED,
@@ -122,6 +124,7 @@ impl ErrorKind {
             Self::Panic => "internal error",
             Self::Migrating => "guest migrating",
             Self::ImageRefused => "image refused",
+            Self::Untrusted => "not trusted",
         }
     }
 }

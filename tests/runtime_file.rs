@@ -4,6 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::result_large_err)]
 
+#[path = "runtime_file/neighbours.rs"]
+mod neighbours;
+#[path = "runtime_file/owners.rs"]
+mod owners;
 #[path = "runtime_file/roundtrip.rs"]
 mod roundtrip;
 mod support;

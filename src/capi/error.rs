@@ -64,6 +64,8 @@ pub enum kvm_hotplug_failure {
     /// EPERM, ELOOP: an image, or a file that an image names, is not opened: nobody chose it, it is not what was recorded, or it
     /// is no file with data of its own. See kvm_runtime_set_backing().
     KVM_HOTPLUG_ERROR_IMAGE_REFUSED = 26,
+    /// A file, or what listens at a socket, belongs to somebody whom the caller has no reason to trust.
+    KVM_HOTPLUG_ERROR_UNTRUSTED = 27,
 }
 
 /// What became of the steps that had been done when a call failed.

@@ -94,9 +94,12 @@ pub unsafe extern "C" fn kvm_runtime_convert(
         }
         let format = [Format::Native, Format::Ganeti].into_iter().find(|known| *known as u32 == format);
         let format = format.ok_or_else(|| Error::invalid("format is none of enum kvm_runtime_format"))?;
-        let record = handle.lock().record().convert(format)?;
+        let copy = {
+            let runtime = handle.lock();
+            Runtime::new(runtime.record().convert(format)?).with_trust(runtime.trust())
+        };
         // SAFETY: the caller vouches for the pointer.
-        unsafe { give(Runtime::new(record), ret_runtime) }
+        unsafe { give(copy, ret_runtime) }
     };
     // SAFETY: the caller vouches for reterr.
     unsafe { guard::call(reterr, work) }

@@ -10,7 +10,7 @@ use super::guard;
 use super::log::{kvm_hotplug_free_fn, kvm_hotplug_log_fn, log_to};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Log;
-use crate::runtime::{DEFAULT_RESERVED, Record, Runtime};
+use crate::runtime::{DEFAULT_RESERVED, Record, Runtime, Trust};
 
 /// Most arguments a recorded command line may have.
 const MAX_COMMAND: usize = 65536;
@@ -31,6 +31,14 @@ pub struct kvm_runtime {
 /// Flag of struct kvm_runtime_config: reserved_slots is given, also when it is 0.
 pub const KVM_RUNTIME_RESERVED_SLOTS: u32 = 1;
 
+/// Flag of kvm_runtime_open(): for looking only.
+pub const KVM_RUNTIME_READ_ONLY: u32 = 2;
+
+/// Flag of kvm_runtime_open() and struct kvm_runtime_config: owner and mode of the runtime file, of what lies beside it and of
+/// their directory are not looked at. Whoever can write them then decides what is done with the caller's rights: which program
+/// is started and which files it is given.
+pub const KVM_RUNTIME_TRUST: u32 = 4;
+
 /// What a new record begins with. Zero everywhere is the default.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +53,7 @@ pub struct kvm_runtime_config {
     /// Slots of pci.0, counted from 0, that are never chosen, 0 to 32. Counts only with KVM_RUNTIME_RESERVED_SLOTS;
     /// otherwise it is 4.
     pub reserved_slots: u32,
-    /// KVM_RUNTIME_RESERVED_SLOTS or 0.
+    /// KVM_RUNTIME_RESERVED_SLOTS and KVM_RUNTIME_TRUST, or 0.
     pub flags: u32,
 }
 
@@ -105,21 +113,21 @@ pub unsafe extern "C" fn kvm_runtime_new(
 ) -> c_int {
     let work = || {
         // SAFETY: the caller vouches for the pointers.
-        let record = unsafe { read_config(config, size) }?;
+        let runtime = unsafe { read_config(config, size) }?;
         // SAFETY: the caller vouches for the pointer.
-        unsafe { give(Runtime::new(record), ret_runtime) }
+        unsafe { give(runtime, ret_runtime) }
     };
     // SAFETY: the caller vouches for reterr.
     unsafe { guard::call(reterr, work) }
 }
 
-unsafe fn read_config(config: *const kvm_runtime_config, size: usize) -> Result<Record> {
+unsafe fn read_config(config: *const kvm_runtime_config, size: usize) -> Result<Runtime> {
     if config.is_null() {
-        return Record::new("", Vec::new(), DEFAULT_RESERVED);
+        return Record::new("", Vec::new(), DEFAULT_RESERVED).map(Runtime::new);
     }
     // SAFETY: the caller vouches for size bytes.
     let config = unsafe { read_struct(config, size, "config") }?;
-    check_flags(config.flags, KVM_RUNTIME_RESERVED_SLOTS, "config flags")?;
+    check_flags(config.flags, KVM_RUNTIME_RESERVED_SLOTS | KVM_RUNTIME_TRUST, "config flags")?;
     let reserved = match config.flags & KVM_RUNTIME_RESERVED_SLOTS {
         0 => DEFAULT_RESERVED,
         _ => u8::try_from(config.reserved_slots).unwrap_or(u8::MAX),
@@ -127,7 +135,13 @@ unsafe fn read_config(config: *const kvm_runtime_config, size: usize) -> Result<
     // SAFETY: the caller vouches for the strings.
     let (name, command) =
         unsafe { (optional_str(config.name, "name")?, read_command(config.command, config.command_count)?) };
-    Record::new(name.unwrap_or_default(), command, reserved)
+    let record = Record::new(name.unwrap_or_default(), command, reserved)?;
+    Ok(Runtime::new(record).with_trust(trust(config.flags)))
+}
+
+/// What the flags say of a record's file.
+fn trust(flags: u32) -> Trust {
+    if flags & KVM_RUNTIME_TRUST == 0 { Trust::Checked } else { Trust::Given }
 }
 
 unsafe fn read_command(command: *const *const c_char, count: u64) -> Result<Vec<String>> {
@@ -161,16 +175,25 @@ pub(super) unsafe fn give(runtime: Runtime, place: *mut *mut kvm_runtime) -> Res
 /// ("<path>.lock", with the pid inside) keeps other handles and processes out. Its format is recognised, see enum
 /// kvm_runtime_format.
 ///
+/// What the file says is done with the caller's rights. So it, what lies beside it and their directory must belong to the
+/// caller's user or to root, and be writable by nobody else: not by everybody (a directory with the sticky bit, such as /tmp,
+/// is fine), nor by a group that is neither root's nor one of the caller's (of root's, only the effective one counts). Access
+/// control lists are not looked at. kvm_runtime_open() can do without.
+///
+/// "<path>.lock", "<path>.new", "<path>.journal" and "<path>.kvm-hotplug" are this library's. Whatever else has one of these
+/// names is named in the error and stays as it is; so no record can have a name that ends so.
+///
 /// `path`: the runtime file; symbolic links are not followed in its last component.
 /// `ret_runtime`: where to put the record; freed with kvm_runtime_free().
 /// `reterr`: where to put the error, or NULL.
 ///
 /// Blocks: on disk I/O only. Threads: any. Nothing is changed on failure.
 ///
-/// Returns 0, or -EFAULT (a pointer is NULL), -EINVAL (path is empty, no UTF-8, or no regular file), -ENOENT (no such
-/// file), -ELOOP (a symbolic link), -EAGAIN (locked: the message names the holder), -EFBIG (over 4 MiB), -EBADMSG
-/// (malformed: the message names the element), -EPROTONOSUPPORT (written by a newer version), or the errno of open,
-/// flock, read or write.
+/// Returns 0, or -EFAULT (a pointer is NULL), -EINVAL (path is empty, no UTF-8, ends like a file beside a record, or is no
+/// regular file; or a file beside it has a second name), -ENOENT (no such file), -ELOOP (a symbolic link), -EPERM with
+/// KVM_HOTPLUG_ERROR_UNTRUSTED (others can write it: the message names whom), -EEXIST (what lies beside it is not this
+/// library's), -EAGAIN (locked: the message names the holder), -EFBIG (over 4 MiB), -EBADMSG (malformed: the message names the
+/// element), -EPROTONOSUPPORT (written by a newer version), or the errno of open, flock, read or write.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -180,18 +203,8 @@ pub unsafe extern "C" fn kvm_runtime_load(
     ret_runtime: *mut *mut kvm_runtime,
     reterr: *mut *mut kvm_hotplug_error,
 ) -> c_int {
-    let work = || {
-        // SAFETY: the caller vouches for the string.
-        let path = unsafe { required_path(path, "path") }?;
-        if ret_runtime.is_null() {
-            return Err(args::null("ret_runtime"));
-        }
-        let runtime = Runtime::load(path)?;
-        // SAFETY: the caller vouches for the pointer.
-        unsafe { give(runtime, ret_runtime) }
-    };
-    // SAFETY: the caller vouches for reterr.
-    unsafe { guard::call(reterr, work) }
+    // SAFETY: passed on.
+    unsafe { kvm_runtime_open(path, 0, ret_runtime, reterr) }
 }
 
 /// Reads a runtime file for looking only: no lock is taken, so it works while an agent owns the file. Such a record can
@@ -207,13 +220,42 @@ pub unsafe extern "C" fn kvm_runtime_read(
     ret_runtime: *mut *mut kvm_runtime,
     reterr: *mut *mut kvm_hotplug_error,
 ) -> c_int {
+    // SAFETY: passed on.
+    unsafe { kvm_runtime_open(path, KVM_RUNTIME_READ_ONLY, ret_runtime, reterr) }
+}
+
+/// Loads or reads a runtime file, with a say in what is looked at. Without flags it is kvm_runtime_load(), with
+/// KVM_RUNTIME_READ_ONLY it is kvm_runtime_read().
+///
+/// `path`: the runtime file; symbolic links are not followed in its last component.
+/// `flags`: KVM_RUNTIME_READ_ONLY and KVM_RUNTIME_TRUST, or 0.
+/// `ret_runtime`: where to put the record; freed with kvm_runtime_free().
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: on disk I/O only. Threads: any. Nothing is changed on failure.
+///
+/// Returns 0, or -EINVAL (unknown flags), or what kvm_runtime_load() returns.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_runtime_open(
+    path: *const c_char,
+    flags: u32,
+    ret_runtime: *mut *mut kvm_runtime,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
     let work = || {
         // SAFETY: the caller vouches for the string.
         let path = unsafe { required_path(path, "path") }?;
+        check_flags(flags, KVM_RUNTIME_READ_ONLY | KVM_RUNTIME_TRUST, "flags")?;
         if ret_runtime.is_null() {
             return Err(args::null("ret_runtime"));
         }
-        let runtime = Runtime::peek(path)?;
+        let runtime = match flags & KVM_RUNTIME_READ_ONLY {
+            0 => Runtime::load_trusting(path, trust(flags))?,
+            _ => Runtime::peek_trusting(path, trust(flags))?,
+        };
         // SAFETY: the caller vouches for the pointer.
         unsafe { give(runtime, ret_runtime) }
     };
@@ -232,8 +274,9 @@ pub unsafe extern "C" fn kvm_runtime_read(
 /// Blocks: on disk I/O. Threads: any. On failure the old file is as it was.
 ///
 /// Returns 0, or -EFAULT (runtime is NULL), -EBADF (no open handle), -EINVAL (a Ganeti list cannot hold it: the message names
-/// the device and its setting), -EBADFD (no path for a record without a file, or a path for one that has a file), -EEXIST
-/// (path exists), -EAGAIN (locked), -EROFS (from kvm_runtime_read()), or the errno of open, write, fsync or rename.
+/// the device and its setting; or path ends like a file beside a record, as kvm_runtime_load() says), -EBADFD (no path for a record without a file, or a path for one that has a file), -EEXIST
+/// (path exists, or what lies beside it is not this library's), -EPERM with KVM_HOTPLUG_ERROR_UNTRUSTED (others can write the
+/// directory, see kvm_runtime_load()), -EBADMSG (a journal of another record is there, and malformed), -EAGAIN (locked), -EROFS (from kvm_runtime_read()), or the errno of open, write, fsync or rename.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.

@@ -2,8 +2,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{ErrorKind as IoErrorKind, Read, Write};
+use std::io::{ErrorKind as IoErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -11,6 +12,7 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use super::leftover::{MAX_LOCK, is_lock};
 use super::store::{Part, Place, suffixed, uninterrupted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
@@ -29,6 +31,8 @@ impl Place {
         let name = suffixed(self.file_name(Part::Record), ".lock");
         loop {
             let mut file = self.open_lock_file(&name)?;
+            // Before it is read or written: by that name there may be a pipe, or a file that is also another one.
+            self.check_only_name(&self.check_file(&file, &name)?, &name)?;
             match uninterrupted(|| sys::lock::try_exclusive(file.as_fd())) {
                 Ok(()) => {}
                 Err(Errno::EWOULDBLOCK) => return Err(self.locked_by(file)),
@@ -38,24 +42,26 @@ impl Place {
             if !same_file(&file, &self.dir, &name)? {
                 continue;
             }
+            if !is_lock_file(&mut file) {
+                return Err(self.in_the_way(&name));
+            }
             // For whoever finds it locked. On a full disk it is a lock all the same.
             let holder = format!("{}\n", std::process::id());
-            let _ = file.set_len(0).and_then(|()| file.write_all(holder.as_bytes()));
+            let _ = file.set_len(0).and_then(|()| file.write_all_at(holder.as_bytes(), 0));
             return Ok(Lock { file, place: self.clone(), name });
         }
     }
 
     fn open_lock_file(&self, name: &OsStr) -> Result<File> {
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let mode = Mode::from_bits_truncate(0o600);
-        let fd = uninterrupted(|| openat(&self.dir, name, flags, mode)).map_err(|errno| {
-            Error::host(errno, format!("open the lock file {}", self.path.with_file_name(name).display()))
-        })?;
-        Ok(File::from(fd))
+        uninterrupted(|| openat(&self.dir, name, flags, mode))
+            .map(File::from)
+            .map_err(|errno| self.cannot_open(errno, name))
     }
 
     fn locked_by(&self, mut lock_file: File) -> Error {
-        let mut text = [0; 16];
+        let mut text = [0; MAX_LOCK];
         let read = lock_file.read(&mut text).unwrap_or(0);
         let text = String::from_utf8_lossy(text.get(..read).unwrap_or_default()).into_owned();
         let holder = match text.trim().parse::<u32>() {
@@ -82,6 +88,13 @@ impl Drop for Lock {
     }
 }
 
+/// Whether there is nothing in it but what a lock file may have.
+fn is_lock_file(file: &mut File) -> bool {
+    let mut text = Vec::new();
+    let most = u64::try_from(MAX_LOCK).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(most).read_to_end(&mut text).is_ok() && is_lock(&text)
+}
+
 fn same_file(open: &File, dir: &OwnedFd, name: &OsStr) -> Result<bool> {
     let held: FileStat = fstat(open.as_fd()).map_err(|errno| Error::host(errno, "stat a lock file"))?;
     match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
@@ -103,11 +116,12 @@ fn process_name(pid: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::trust::Trust;
 
     #[test]
     fn one_lock_at_a_time_and_no_file_left() {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place::open(&dir.path().join("web1.runtime")).unwrap();
+        let place = Place::open(&dir.path().join("web1.runtime"), Trust::Checked).unwrap();
         let lock = place.lock().unwrap();
         let error = place.lock().unwrap_err();
         assert_eq!((error.kind(), error.errno()), (ErrorKind::Locked, libc::EAGAIN));
@@ -120,7 +134,7 @@ mod tests {
     #[test]
     fn a_stale_lock_file_does_not_lock() {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place::open(&dir.path().join("web1.runtime")).unwrap();
+        let place = Place::open(&dir.path().join("web1.runtime"), Trust::Checked).unwrap();
         std::fs::write(dir.path().join("web1.runtime.lock"), "1\n").unwrap();
         drop(place.lock().unwrap());
     }

@@ -5,27 +5,28 @@ pub mod format;
 pub mod ganeti;
 mod images;
 pub mod journal;
+mod leftover;
 pub mod lock;
 pub mod native;
 pub mod ports;
 pub mod record;
 pub mod store;
+pub mod trust;
 mod versioned;
 
 use std::path::Path;
 use std::sync::Arc;
-
-use nix::fcntl::RenameFlags;
 
 pub use boot::{BootCommand, BootPlan, BootRequest, Incoming};
 pub use format::Format;
 pub use journal::{Intent, Journal, Verb};
 pub use ports::RootPort;
 pub use record::{DEFAULT_RESERVED, Device, DeviceKind, Presence, Record, Spec};
+pub use trust::Trust;
 
 use crate::error::{Error, ErrorKind, Result};
 use lock::Lock;
-use store::{Part, Place, Staged};
+use store::{Over, Part, Place, Staged};
 
 /// A record, together with its place on disk and the lock on it.
 #[derive(Debug)]
@@ -35,6 +36,7 @@ pub struct Runtime {
     /// What stands in the file beside a Ganeti list.
     companion: Option<Vec<u8>>,
     home: Home,
+    trust: Trust,
     attached: bool,
 }
 
@@ -64,29 +66,60 @@ enum Home {
 impl Runtime {
     /// A new record, not on disk yet.
     pub fn new(record: Record) -> Self {
-        Self { record, journal: Journal::default(), companion: None, home: Home::None, attached: false }
+        Self {
+            record,
+            journal: Journal::default(),
+            companion: None,
+            home: Home::None,
+            trust: Trust::Checked,
+            attached: false,
+        }
+    }
+
+    /// The same with a file that is to be trusted as far as `trust` says.
+    #[must_use]
+    pub fn with_trust(mut self, trust: Trust) -> Self {
+        self.trust = trust;
+        self
+    }
+
+    /// How far the record's file is to be trusted.
+    pub fn trust(&self) -> Trust {
+        self.trust
     }
 
     /// Loads a runtime file and keeps it locked until dropped.
     pub fn load(path: &Path) -> Result<Self> {
-        let place = Place::open(path)?;
+        Self::load_trusting(path, Trust::Checked)
+    }
+
+    /// The same for a file that is to be trusted as far as `trust` says.
+    pub fn load_trusting(path: &Path, trust: Trust) -> Result<Self> {
+        let place = Place::open(path, trust)?;
         // Looked at before the lock is taken: a path that names nothing must not leave a lock file behind.
         if !place.exists() {
             return Err(missing(path));
         }
+        place.check_record()?;
         let lock = place.lock()?;
         place.remove_stale()?;
         let (record, companion) = read_record(&place)?;
         let journal = read_journal(&place)?;
-        Ok(Self { record, journal, companion, home: Home::Owned { place, _lock: lock }, attached: false })
+        let home = Home::Owned { place, _lock: lock };
+        Ok(Self { record, journal, companion, home, trust, attached: false })
     }
 
     /// Loads a runtime file for looking only: no lock, so also while an agent owns it; never written.
     pub fn peek(path: &Path) -> Result<Self> {
-        let place = Place::open(path)?;
+        Self::peek_trusting(path, Trust::Checked)
+    }
+
+    /// The same for a file that is to be trusted as far as `trust` says.
+    pub fn peek_trusting(path: &Path, trust: Trust) -> Result<Self> {
+        let place = Place::open(path, trust)?;
         let (record, companion) = read_record(&place)?;
         let journal = read_journal(&place)?;
-        Ok(Self { record, journal, companion, home: Home::Borrowed, attached: false })
+        Ok(Self { record, journal, companion, home: Home::Borrowed, trust, attached: false })
     }
 
     /// Writes the record to its file.
@@ -103,18 +136,40 @@ impl Runtime {
                 "the record has a file already; save it there, without naming another path",
             ));
         }
-        let place = Place::open(path)?;
+        let place = Place::open(path, self.trust)?;
         refuse_existing(&place)?;
         let lock = place.lock()?;
         refuse_existing(&place)?;
+        place.remove_stale()?;
+        let (journal, beside) = (place.read(Part::Journal)?, place.read(Part::Companion)?);
         let companion = companion_of(&self.record)?;
         let mut staged = place.stage_nothing();
         // First, because a record without it would be another one.
-        staged.add(Part::Companion, companion.as_deref())?;
-        staged.add(Part::Record, Some(&format::encode(&self.record)?))?;
+        match (&companion, &beside) {
+            (Some(bytes), None) => staged.add(Part::Companion, bytes, Over::Nothing)?,
+            (Some(bytes), Some(old)) => {
+                decode_companion(&place, old)?;
+                staged.add(Part::Companion, bytes, Over::Old)?;
+            }
+            (None, Some(old)) => {
+                decode_companion(&place, old)?;
+                staged.remove(Part::Companion);
+            }
+            (None, None) => {}
+        }
         // A journal without a record belongs to a guest that is gone. Beside the new record it would be taken for its.
-        place.remove(Part::Journal)?;
-        place.settle(staged, RenameFlags::RENAME_NOREPLACE, |_| Ok(None))?;
+        if let Some(old) = &journal {
+            decode_journal(&place, old)?;
+            staged.remove(Part::Journal);
+        }
+        staged.add(Part::Record, &format::encode(&self.record)?, Over::Nothing)?;
+        place.settle(staged, |part| {
+            Ok(match part {
+                Part::Record => None,
+                Part::Journal => journal.clone(),
+                Part::Companion => beside.clone(),
+            })
+        })?;
         self.companion = companion;
         self.home = Home::Owned { place, _lock: lock };
         Ok(())
@@ -160,20 +215,22 @@ impl Runtime {
             if format::encode(&self.record)? != bytes {
                 covering = ganeti::Companion::covering(&self.record, &record)?;
             }
-            match &covering {
-                Some(covering) if self.companion.as_ref() == Some(covering) => {}
-                Some(covering) => files.add_harmless(Part::Companion, covering)?,
-                None => files.add(Part::Companion, companion.as_deref())?,
+            let over = over(self.companion.is_some());
+            match (&covering, &companion) {
+                (Some(covering), _) if self.companion.as_ref() == Some(covering) => {}
+                (Some(covering), _) => files.add_harmless(Part::Companion, covering, over)?,
+                (None, Some(companion)) => files.add(Part::Companion, companion, over)?,
+                (None, None) => files.remove(Part::Companion),
             }
         }
-        files.add(Part::Record, Some(&bytes))?;
+        files.add(Part::Record, &bytes, Over::Old)?;
         Ok(StagedRecord { record, files, companion, covering })
     }
 
     /// Puts a staged record in place. Whatever fails, file and memory agree afterwards.
     pub fn commit(&mut self, staged: StagedRecord) -> Result<()> {
         let StagedRecord { record, files, companion, covering } = staged;
-        let done = self.place()?.settle(files, RenameFlags::empty(), |part| self.content(part));
+        let done = self.place()?.settle(files, |part| self.content(part));
         if is_in_place(&done) {
             self.companion = covering.or_else(|| companion.clone());
             self.record = record;
@@ -187,7 +244,7 @@ impl Runtime {
         let Ok(place) = self.place().cloned() else { return };
         let done = match &companion {
             _ if companion == self.companion => return,
-            Some(bytes) => self.put(&place, Part::Companion, bytes),
+            Some(bytes) => self.put(&place, Part::Companion, bytes, over(self.companion.is_some())),
             None => place.remove(Part::Companion),
         };
         if is_in_place(&done) {
@@ -221,7 +278,7 @@ impl Runtime {
         let written = if journal.intents.is_empty() {
             place.remove(Part::Journal)
         } else {
-            self.put(place, Part::Journal, &journal.encode()?)
+            self.put(place, Part::Journal, &journal.encode()?, over(!self.journal.intents.is_empty()))
         };
         if is_in_place(&written) {
             self.journal = journal;
@@ -230,8 +287,8 @@ impl Runtime {
     }
 
     /// Replaces one part on disk.
-    fn put(&self, place: &Arc<Place>, part: Part, bytes: &[u8]) -> Result<()> {
-        place.settle(place.stage(part, bytes)?, RenameFlags::empty(), |part| self.content(part))
+    fn put(&self, place: &Arc<Place>, part: Part, bytes: &[u8], over: Over) -> Result<()> {
+        place.settle(place.stage(part, bytes, over)?, |part| self.content(part))
     }
 
     /// What a part has on disk, `None` if it does not exist.
@@ -265,6 +322,11 @@ fn is_in_place(done: &Result<()>) -> bool {
     done.as_ref().map_or_else(|error| !error.left().is_empty(), |()| true)
 }
 
+/// What a new version takes the place of, by whether there is an old one.
+fn over(is_there: bool) -> Over {
+    if is_there { Over::Old } else { Over::Nothing }
+}
+
 fn refuse_existing(place: &Place) -> Result<()> {
     if place.exists() {
         let text = format!("{} exists already", place.path().display());
@@ -293,19 +355,26 @@ fn read_record(place: &Place) -> Result<(Record, Option<Vec<u8>>)> {
         Format::Ganeti => place.read(Part::Companion)?,
     };
     if let Some(bytes) = &companion {
-        let complete = ganeti::Companion::decode(bytes).and_then(|companion| companion.apply(&mut record));
-        complete.map_err(|error| {
-            let path = place.part_path(Part::Companion);
-            error.context(format!("{}, beside runtime file {}", path.display(), place.path().display()))
-        })?;
+        let complete = decode_companion(place, bytes)?;
+        complete.apply(&mut record).map_err(|error| error.context(beside(place)))?;
     }
     Ok((record, companion))
 }
 
+fn beside(place: &Place) -> String {
+    let path = place.part_path(Part::Companion);
+    format!("{}, beside runtime file {}", path.display(), place.path().display())
+}
+
+fn decode_companion(place: &Place, bytes: &[u8]) -> Result<ganeti::Companion> {
+    ganeti::Companion::decode(bytes).map_err(|error| error.context(beside(place)))
+}
+
 fn read_journal(place: &Place) -> Result<Journal> {
-    match place.read(Part::Journal)? {
-        None => Ok(Journal::default()),
-        Some(bytes) => Journal::decode(&bytes)
-            .map_err(|error| error.context(format!("journal {}", place.part_path(Part::Journal).display()))),
-    }
+    place.read(Part::Journal)?.map_or_else(|| Ok(Journal::default()), |bytes| decode_journal(place, &bytes))
+}
+
+fn decode_journal(place: &Place, bytes: &[u8]) -> Result<Journal> {
+    Journal::decode(bytes)
+        .map_err(|error| error.context(format!("journal {}", place.part_path(Part::Journal).display())))
 }

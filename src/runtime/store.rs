@@ -13,9 +13,11 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat2};
-use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use super::leftover;
+use super::trust::{Identity, Kind, Trust};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Largest runtime file or journal read. 1,000 devices take some 300 KiB.
@@ -37,6 +39,8 @@ pub enum Part {
 pub struct Place {
     pub(super) path: PathBuf,
     pub(super) dir: OwnedFd,
+    /// Whose files are believed; anybody's if there is none.
+    identity: Option<Identity>,
     record: Name,
     journal: Name,
     companion: Name,
@@ -69,8 +73,18 @@ pub struct Staged {
 struct Change {
     part: Part,
     step: Step,
+    over: Over,
     /// It may stay whatever becomes of the rest.
     may_stay: bool,
+}
+
+/// What a new version takes the place of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// Nothing: a file that has come to lie there is not this library's, and stays.
+    Nothing,
+    /// The old version, which was read or written through this handle.
+    Old,
 }
 
 /// What is to become of a part.
@@ -86,18 +100,31 @@ enum Step {
 
 impl Place {
     /// Opens the directory of `path`; the file itself need not exist.
-    pub fn open(path: &Path) -> Result<Arc<Self>> {
+    pub fn open(path: &Path, trust: Trust) -> Result<Arc<Self>> {
         let name = path
             .file_name()
             .filter(|_| !path.as_os_str().as_bytes().ends_with(b"/"))
             .ok_or_else(|| Error::invalid(format!("runtime file path {path:?} names no file")))?;
+        if let Some(suffix) = leftover::suffix_of(name.as_bytes()) {
+            return Err(Error::invalid(format!(
+                "runtime file path {path:?} ends in {suffix:?}, as a file that another record has beside it would; \
+                 choose another name"
+            )));
+        }
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
         let dir = uninterrupted(|| nix::fcntl::open(parent, flags, Mode::empty()))
             .map_err(|errno| Error::host(errno, format!("open directory {}", parent.display())))?;
+        let identity = (trust == Trust::Checked).then(Identity::of_process);
+        if let Some(identity) = &identity {
+            let stat = fstat(&dir)
+                .map_err(|errno| Error::host(errno, format!("stat directory {}", parent.display())))?;
+            check(identity, &stat, Kind::Directory, parent)?;
+        }
         Ok(Arc::new(Self {
             path: path.to_owned(),
             dir,
+            identity,
             record: Name::new(name, ""),
             journal: Name::new(name, ".journal"),
             companion: Name::new(name, ".kvm-hotplug"),
@@ -126,36 +153,85 @@ impl Place {
         self.path.with_file_name(self.file_name(part))
     }
 
+    /// The path of a name in the directory, for messages.
+    pub(super) fn path_of(&self, name: &OsStr) -> PathBuf {
+        self.path.with_file_name(name)
+    }
+
     /// The content of a part, `None` if it does not exist. Only a regular file of acceptable size is read, and no
     /// symbolic link is followed.
     pub fn read(&self, part: Part) -> Result<Option<Vec<u8>>> {
-        let path = self.part_path(part);
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let name = self.file_name(part);
-        let fd = match uninterrupted(|| openat(&self.dir, name, flags, Mode::empty())) {
-            Ok(fd) => fd,
-            Err(Errno::ENOENT) => return Ok(None),
-            Err(Errno::ELOOP) => {
-                return Err(Error::invalid(format!(
-                    "{} is a symbolic link, which is not followed; name the file itself",
-                    path.display()
-                ))
-                .with_errno(libc::ELOOP));
+        let Some((file, stat)) = self.open_file(name)? else { return Ok(None) };
+        // A record may be linked to from a backup; it is never written in place. What lies beside one is made here alone.
+        if part != Part::Record {
+            self.check_only_name(&stat, name)?;
+        }
+        self.read_file(file, name).map(Some)
+    }
+
+    /// A regular file that can be believed, for reading.
+    fn open_file(&self, name: &OsStr) -> Result<Option<(File, FileStat)>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        match uninterrupted(|| openat(&self.dir, name, flags, Mode::empty())) {
+            Ok(fd) => {
+                let file = File::from(fd);
+                let stat = self.check_file(&file, name)?;
+                Ok(Some((file, stat)))
             }
-            Err(errno) => return Err(Error::host(errno, format!("open {}", path.display()))),
-        };
-        let stat = fstat(&fd).map_err(|errno| Error::host(errno, format!("stat {}", path.display())))?;
-        if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(self.cannot_open(errno, name)),
+        }
+    }
+
+    pub(super) fn cannot_open(&self, errno: Errno, name: &OsStr) -> Error {
+        let path = self.path_of(name);
+        match errno {
+            Errno::ELOOP => Error::invalid(format!(
+                "{} is a symbolic link, which is not followed; name the file itself",
+                path.display()
+            ))
+            .with_errno(libc::ELOOP),
+            errno => Error::host(errno, format!("open {}", path.display())),
+        }
+    }
+
+    /// Refuses what is no regular file, or cannot be believed.
+    pub(super) fn check_file(&self, file: &File, name: &OsStr) -> Result<FileStat> {
+        let path = self.path_of(name);
+        let stat = fstat(file).map_err(|errno| Error::host(errno, format!("stat {}", path.display())))?;
+        if !is_regular(&stat) {
             return Err(Error::invalid(format!("{} is not a regular file", path.display())));
         }
+        if let Some(identity) = &self.identity {
+            check(identity, &stat, Kind::File, &path)?;
+        }
+        Ok(stat)
+    }
+
+    /// Refuses a file that is also another one, which nobody who sees only this name knows of.
+    pub(super) fn check_only_name(&self, stat: &FileStat, name: &OsStr) -> Result<()> {
+        if stat.st_nlink > 1 {
+            return Err(Error::invalid(format!(
+                "{} has {} names (hard links), so that it may be another file as well; \
+                 put a copy in its place, or remove it if it is of no use",
+                self.path_of(name).display(),
+                stat.st_nlink
+            )));
+        }
+        Ok(())
+    }
+
+    fn read_file(&self, file: File, name: &OsStr) -> Result<Vec<u8>> {
+        let path = self.path_of(name);
         let mut bytes = Vec::new();
-        let read = File::from(fd).take(MAX_FILE + 1).read_to_end(&mut bytes);
+        let read = file.take(MAX_FILE + 1).read_to_end(&mut bytes);
         read.map_err(|error| Error::host(error, format!("read {}", path.display())))?;
         if bytes.len() as u64 > MAX_FILE {
             let limit = format!("{} is larger than {MAX_FILE} bytes", path.display());
             return Err(Error::new(ErrorKind::Limit, limit).with_errno(libc::EFBIG));
         }
-        Ok(Some(bytes))
+        Ok(bytes)
     }
 
     /// Whether the runtime file is there, whatever kind of file it is.
@@ -163,10 +239,20 @@ impl Place {
         fstatat(&self.dir, self.file_name(Part::Record), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
     }
 
+    /// Refuses a runtime file that cannot be believed, before anything is made beside it.
+    pub fn check_record(&self) -> Result<()> {
+        let Some(identity) = &self.identity else { return Ok(()) };
+        match fstatat(&self.dir, self.file_name(Part::Record), AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) if is_regular(&stat) => check(identity, &stat, Kind::File, &self.path),
+            // Reading says what is wrong.
+            _ => Ok(()),
+        }
+    }
+
     /// Writes a new version of a part beside the old one and syncs it, so that only a rename is left to do.
-    pub fn stage(self: &Arc<Self>, part: Part, bytes: &[u8]) -> Result<Staged> {
+    pub fn stage(self: &Arc<Self>, part: Part, bytes: &[u8], over: Over) -> Result<Staged> {
         let mut staged = self.stage_nothing();
-        staged.add(part, Some(bytes))?;
+        staged.add(part, bytes, over)?;
         Ok(staged)
     }
 
@@ -182,28 +268,29 @@ impl Place {
         let create = || uninterrupted(|| openat(&self.dir, temporary, flags, mode));
         let created = match create() {
             // A leftover of an earlier failure; the lock says that nobody is writing it now.
-            Err(Errno::EEXIST) => self.unlink(temporary).map(|()| create())?,
+            Err(Errno::EEXIST) => self.remove_leftover(part).map(|()| create())?,
             created => created,
         };
-        let written = created
-            .map_err(std::io::Error::from)
-            .map(File::from)
-            .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
-        written.map_err(|error| Error::host(error, format!("write {}", self.part_path(part).display())))
+        let failed = |error| Error::host(error, format!("write {}", self.part_path(part).display()));
+        let mut file = created.map(File::from).map_err(|errno| failed(errno.into()))?;
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| {
+            // Best effort: the next to load the record removes it as well.
+            let _ = self.unlink(temporary);
+            failed(error)
+        })
     }
 
     /// Puts a staged version in place, for good: it survives a power failure from here on. If that cannot be made
     /// sure, the old version is put back; if not even that, the error names what is left.
     ///
-    /// `flags` are for the runtime file itself; `old` is what a part had before, `None` if it did not exist.
+    /// `old` is what a part had before, `None` if it did not exist.
     pub fn settle(
         self: &Arc<Self>,
         mut staged: Staged,
-        flags: RenameFlags,
         old: impl Fn(Part) -> Result<Option<Vec<u8>>>,
     ) -> Result<()> {
         let Some(last) = staged.changes.last().map(|change| change.part) else { return Ok(()) };
-        let done = staged.commit(flags);
+        let done = staged.commit();
         let Err(error) = done.and_then(|()| self.sync(last)) else { return Ok(()) };
         let mut left = Vec::new();
         for change in staged.changes.iter().rev().filter(|change| change.step == Step::Done) {
@@ -225,7 +312,7 @@ impl Place {
 
     fn put_back(self: &Arc<Self>, part: Part, old: Result<Option<Vec<u8>>>) -> Result<()> {
         match old? {
-            Some(bytes) => self.stage(part, &bytes)?.commit(RenameFlags::empty()),
+            Some(bytes) => self.stage(part, &bytes, Over::Old)?.commit(),
             None => self.remove(part),
         }
     }
@@ -245,7 +332,30 @@ impl Place {
     pub fn remove_stale(&self) -> Result<()> {
         [Part::Record, Part::Journal, Part::Companion]
             .into_iter()
-            .try_for_each(|part| self.unlink(self.temporary(part)))
+            .try_for_each(|part| self.remove_leftover(part))
+    }
+
+    /// Removes a new version that was not put in place. Whatever else has its name stays.
+    fn remove_leftover(&self, part: Part) -> Result<()> {
+        let name = self.temporary(part);
+        let Some((file, stat)) = self.open_file(name)? else { return Ok(()) };
+        self.check_only_name(&stat, name)?;
+        if !leftover::is_new_version(part, &self.read_file(file, name)?) {
+            return Err(self.in_the_way(name));
+        }
+        self.unlink(name)
+    }
+
+    /// What is said of a file that is not this library's.
+    pub(super) fn in_the_way(&self, name: &OsStr) -> Error {
+        Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "{} is not what belongs beside runtime file {}, and stays as it is; move it away",
+                self.path_of(name).display(),
+                self.path.display()
+            ),
+        )
     }
 
     fn temporary(&self, part: Part) -> &OsStr {
@@ -255,32 +365,37 @@ impl Place {
     fn unlink(&self, name: &OsStr) -> Result<()> {
         match uninterrupted(|| unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir)) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(errno) => {
-                Err(Error::host(errno, format!("remove {}", self.path.with_file_name(name).display())))
-            }
+            Err(errno) => Err(Error::host(errno, format!("remove {}", self.path_of(name).display()))),
         }
     }
 }
 
 impl Staged {
-    /// Stages another part to go with it: a new version, or that it goes.
-    pub fn add(&mut self, part: Part, bytes: Option<&[u8]>) -> Result<()> {
-        let step = if bytes.is_some() { Step::Rename } else { Step::Remove };
-        self.changes.push(Change { part, step, may_stay: false });
-        bytes.map_or(Ok(()), |bytes| self.place.write_temporary(part, bytes))
+    /// Stages a new version of another part, to go with it.
+    pub fn add(&mut self, part: Part, bytes: &[u8], over: Over) -> Result<()> {
+        self.write(Change { part, step: Step::Rename, over, may_stay: false }, bytes)
     }
 
     /// The same for a version that does no harm beside the old versions of the others.
-    pub fn add_harmless(&mut self, part: Part, bytes: &[u8]) -> Result<()> {
-        self.changes.push(Change { part, step: Step::Rename, may_stay: true });
-        self.place.write_temporary(part, bytes)
+    pub fn add_harmless(&mut self, part: Part, bytes: &[u8], over: Over) -> Result<()> {
+        self.write(Change { part, step: Step::Rename, over, may_stay: true }, bytes)
     }
 
-    fn commit(&mut self, flags: RenameFlags) -> Result<()> {
+    /// Another part is to go.
+    pub fn remove(&mut self, part: Part) {
+        self.changes.push(Change { part, step: Step::Remove, over: Over::Old, may_stay: false });
+    }
+
+    fn write(&mut self, change: Change, bytes: &[u8]) -> Result<()> {
+        self.place.write_temporary(change.part, bytes)?;
+        self.changes.push(change);
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<()> {
         for change in &mut self.changes {
-            let flags = if change.part == Part::Record { flags } else { RenameFlags::empty() };
             match change.step {
-                Step::Rename => self.place.rename(change.part, flags)?,
+                Step::Rename => self.place.rename(change.part, change.over)?,
                 Step::Remove => self.place.remove(change.part)?,
                 Step::Done => {}
             }
@@ -291,9 +406,17 @@ impl Staged {
 }
 
 impl Place {
-    fn rename(&self, part: Part, flags: RenameFlags) -> Result<()> {
-        let (from, to) = (self.temporary(part), self.file_name(part));
-        match uninterrupted(|| renameat2(&self.dir, from, &self.dir, to, flags)) {
+    fn rename(&self, part: Part, over: Over) -> Result<()> {
+        let renamed = match over {
+            Over::Old => self.rename_as(part, RenameFlags::empty()),
+            // A file system on a network may not know how.
+            Over::Nothing => match self.rename_as(part, RenameFlags::RENAME_NOREPLACE) {
+                Err(Errno::EINVAL) if self.is_free(part) => self.rename_as(part, RenameFlags::empty()),
+                Err(Errno::EINVAL) => Err(Errno::EEXIST),
+                renamed => renamed,
+            },
+        };
+        match renamed {
             Ok(()) => Ok(()),
             Err(Errno::EEXIST) => {
                 let text = format!("{} exists already", self.part_path(part).display());
@@ -301,6 +424,16 @@ impl Place {
             }
             Err(errno) => Err(Error::host(errno, format!("replace {}", self.part_path(part).display()))),
         }
+    }
+
+    fn rename_as(&self, part: Part, flags: RenameFlags) -> nix::Result<()> {
+        let (from, to) = (self.temporary(part), self.file_name(part));
+        uninterrupted(|| renameat2(&self.dir, from, &self.dir, to, flags))
+    }
+
+    fn is_free(&self, part: Part) -> bool {
+        let stat = fstatat(&self.dir, self.file_name(part), AtFlags::AT_SYMLINK_NOFOLLOW);
+        stat.is_err_and(|errno| errno == Errno::ENOENT)
     }
 }
 
@@ -323,6 +456,24 @@ pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix:
     }
 }
 
+fn is_regular(stat: &FileStat) -> bool {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG
+}
+
+/// Refuses what others than this user and root can write.
+fn check(identity: &Identity, stat: &FileStat, kind: Kind, path: &Path) -> Result<()> {
+    identity.objection(stat, kind).map_or(Ok(()), |objection| {
+        Err(Error::new(
+            ErrorKind::Untrusted,
+            format!(
+                "{} {objection}, so that others than this user and root decide what it says; \
+                 change its owner or mode, or say that it is to be trusted",
+                path.display()
+            ),
+        ))
+    })
+}
+
 pub(super) fn suffixed(name: &OsStr, suffix: &str) -> OsString {
     let mut name = name.to_owned();
     name.push(suffix);
@@ -330,106 +481,4 @@ pub(super) fn suffixed(name: &OsStr, suffix: &str) -> OsString {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settle(place: &Arc<Place>, staged: Staged, flags: RenameFlags, old: &[u8]) -> Result<()> {
-        let before = |part| Ok((part == Part::Record && !old.is_empty()).then(|| old.to_vec()));
-        place.settle(staged, flags, before)
-    }
-
-    fn replace(place: &Arc<Place>, bytes: &[u8]) -> Result<()> {
-        settle(place, place.stage(Part::Record, bytes)?, RenameFlags::empty(), b"")
-    }
-
-    fn place() -> (tempfile::TempDir, Arc<Place>) {
-        let dir = tempfile::tempdir().unwrap();
-        let place = Place::open(&dir.path().join("web1.runtime")).unwrap();
-        (dir, place)
-    }
-
-    fn names(dir: &tempfile::TempDir) -> Vec<String> {
-        let mut names: Vec<String> = std::fs::read_dir(dir.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn replace_leaves_one_file_of_mode_0600() {
-        use std::os::unix::fs::PermissionsExt;
-        let (dir, place) = place();
-        assert_eq!(place.read(Part::Record).unwrap(), None);
-        replace(&place, b"one").unwrap();
-        replace(&place, b"two").unwrap();
-        assert_eq!(place.read(Part::Record).unwrap().unwrap(), b"two");
-        assert_eq!(names(&dir), ["web1.runtime"]);
-        let mode = std::fs::metadata(dir.path().join("web1.runtime")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
-
-    #[test]
-    fn an_uncommitted_stage_changes_nothing() {
-        let (dir, place) = place();
-        replace(&place, b"old").unwrap();
-        drop(place.stage(Part::Record, b"new").unwrap());
-        assert_eq!(place.read(Part::Record).unwrap().unwrap(), b"old");
-        assert_eq!(names(&dir), ["web1.runtime"]);
-        let staged = place.stage(Part::Record, b"new").unwrap();
-        let error = settle(&place, staged, RenameFlags::RENAME_NOREPLACE, b"old").unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Conflict);
-        assert_eq!(place.read(Part::Record).unwrap().unwrap(), b"old");
-    }
-
-    /// Two parts are replaced together or not at all.
-    #[test]
-    fn what_cannot_be_put_in_place_takes_the_rest_back() {
-        let (dir, place) = place();
-        replace(&place, b"old").unwrap();
-        let both = || {
-            let mut staged = place.stage(Part::Record, b"new").unwrap();
-            staged.add(Part::Companion, Some(b"beside")).unwrap();
-            staged
-        };
-        let obstacle = dir.path().join("web1.runtime.kvm-hotplug");
-        std::fs::create_dir_all(obstacle.join("full")).unwrap();
-        let error = settle(&place, both(), RenameFlags::empty(), b"old").unwrap_err();
-        assert!(error.left().is_empty() && error.message().contains("web1.runtime.kvm-hotplug"), "{error}");
-        assert_eq!(place.read(Part::Record).unwrap().unwrap(), b"old");
-        std::fs::remove_dir_all(obstacle).unwrap();
-        assert_eq!(names(&dir), ["web1.runtime"]);
-        settle(&place, both(), RenameFlags::empty(), b"old").unwrap();
-        assert_eq!(place.read(Part::Record).unwrap().unwrap(), b"new");
-        assert_eq!(place.read(Part::Companion).unwrap().unwrap(), b"beside");
-        let mut staged = place.stage(Part::Record, b"newer").unwrap();
-        staged.add(Part::Companion, None).unwrap();
-        settle(&place, staged, RenameFlags::empty(), b"new").unwrap();
-        assert_eq!(names(&dir), ["web1.runtime"]);
-    }
-
-    #[test]
-    fn links_and_odd_files_are_refused() {
-        let (dir, place) = place();
-        std::fs::write(dir.path().join("real"), "x").unwrap();
-        std::os::unix::fs::symlink("real", dir.path().join("web1.runtime")).unwrap();
-        let error = place.read(Part::Record).unwrap_err();
-        assert_eq!(error.errno(), libc::ELOOP);
-        std::fs::remove_file(dir.path().join("web1.runtime")).unwrap();
-        nix::unistd::mkfifo(&dir.path().join("web1.runtime"), Mode::S_IRWXU).unwrap();
-        assert_eq!(place.read(Part::Record).unwrap_err().kind(), ErrorKind::Invalid);
-        assert!(Place::open(Path::new("/")).is_err());
-        assert!(Place::open(Path::new("/tmp/x/")).is_err());
-        assert_eq!(Place::open(Path::new("/nowhere/x")).unwrap_err().kind(), ErrorKind::NotFound);
-    }
-
-    #[test]
-    fn size_cap() {
-        let (dir, place) = place();
-        let file = File::create(dir.path().join("web1.runtime")).unwrap();
-        file.set_len(MAX_FILE + 1).unwrap();
-        let error = place.read(Part::Record).unwrap_err();
-        assert_eq!((error.kind(), error.errno()), (ErrorKind::Limit, libc::EFBIG));
-    }
-}
+mod tests;

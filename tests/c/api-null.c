@@ -25,6 +25,8 @@ static void records(void)
     null(kvm_runtime_load("/x", NULL, &failure), "ret_runtime");
     null(kvm_runtime_read(NULL, &runtime, &failure), "path");
     null(kvm_runtime_read("/x", NULL, &failure), "ret_runtime");
+    null(kvm_runtime_open(NULL, 0, &runtime, &failure), "path");
+    null(kvm_runtime_open("/x", 0, NULL, &failure), "ret_runtime");
     null(kvm_runtime_save(NULL, "/x", &failure), "runtime");
     null(kvm_runtime_list(NULL, NULL, 0, 0, &count, &failure), "runtime");
     null(kvm_runtime_unfinished(NULL, NULL, 0, 0, &count, &failure), "runtime");

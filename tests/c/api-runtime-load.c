@@ -323,6 +323,34 @@ static void one_owner_at_a_time(void)
     runtime = NULL;
 }
 
+/* What the file says is done with our rights, so nobody else may have written it. */
+static void others_could_have_written_it(void)
+{
+    static const mode_t modes[] = {0666, 0602};
+    size_t i;
+
+    put(sample);
+    for (i = 0; i < sizeof modes / sizeof *modes; i++) {
+        ok(chmod(path, modes[i]));
+        fails(kvm_runtime_load(path, &runtime, &failure), -EPERM, KVM_HOTPLUG_ERROR_UNTRUSTED, path,
+              "can be written by everybody");
+        fails(kvm_runtime_read(path, &runtime, &failure), -EPERM, KVM_HOTPLUG_ERROR_UNTRUSTED, path);
+        fails(kvm_runtime_open(path, KVM_RUNTIME_READ_ONLY, &runtime, &failure), -EPERM, KVM_HOTPLUG_ERROR_UNTRUSTED, path);
+        CHECK_NUMBER(directory_count(directory), 1);
+        works(kvm_runtime_open(path, KVM_RUNTIME_TRUST, &runtime, &failure));
+        kvm_runtime_free(runtime);
+        works(kvm_runtime_open(path, KVM_RUNTIME_TRUST | KVM_RUNTIME_READ_ONLY, &runtime, &failure));
+        kvm_runtime_free(runtime);
+    }
+    runtime = NULL;
+    ok(chmod(path, 0640));
+    invalid(kvm_runtime_open(path, 8, &runtime, &failure), "flags", "unknown flag bits 0x8");
+    works(kvm_runtime_open(path, 0, &runtime, &failure));
+    fails(kvm_runtime_open(path, 0, &runtime, &failure), -EAGAIN, KVM_HOTPLUG_ERROR_LOCKED, path);
+    kvm_runtime_free(runtime);
+    runtime = NULL;
+}
+
 static void in_a_read_only_directory(void)
 {
     mounts_private();
@@ -349,6 +377,7 @@ int main(void)
     a_newer_version();
     what_is_no_file();
     one_owner_at_a_time();
+    others_could_have_written_it();
     in_a_read_only_directory();
     CHECK(runtime == NULL);
     CHECK_NUMBER(directory_count(directory), 1);

@@ -11,6 +11,8 @@
 static struct kvm_runtime *runtime;
 static char directory[TEST_PATH], path[TEST_PATH], lock[TEST_PATH], journal[TEST_PATH];
 
+static const char of_a_guest_that_is_gone[] = "{\"format\":\"kvm-hotplug-journal\",\"version\":1,\"intents\":[]}";
+
 static void new_record(void)
 {
     works(kvm_runtime_new(NULL, 0, &runtime, &failure));
@@ -22,7 +24,10 @@ static void the_first_save_makes_the_file(void)
     struct stat status;
 
     new_record();
-    file_write(journal, "of a guest that is gone", 23);
+    file_write(journal, "not a journal of ours", 21);
+    fails(kvm_runtime_save(runtime, path, &failure), -EBADMSG, KVM_HOTPLUG_ERROR_FORMAT, journal);
+    CHECK(file_contains(journal, "not a journal of ours"));
+    file_write(journal, of_a_guest_that_is_gone, strlen(of_a_guest_that_is_gone));
     works(kvm_runtime_save(runtime, path, &failure));
     ok(stat(path, &status));
     CHECK_NUMBER(status.st_mode & 07777, 0600);
@@ -58,6 +63,7 @@ static void what_exists_stays(void)
     fails(kvm_runtime_save(runtime, "/nowhere/x", &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, "directory /nowhere");
     invalid(kvm_runtime_save(runtime, "", &failure), "path is empty");
     invalid(kvm_runtime_save(runtime, "/tmp/", &failure), "names no file");
+    invalid(kvm_runtime_save(runtime, journal, &failure), journal, "ends in \".journal\"");
     kvm_runtime_free(runtime);
     after = file_read(path, NULL);
     CHECK_TEXT(after, before);

@@ -86,7 +86,7 @@ static enum status open_guest(struct ctl *ctl)
     const struct options *options = &ctl->options;
     struct kvm_hotplug_error *error = NULL;
 
-    if (kvm_runtime_load(options->runtime, &ctl->runtime, &error) < 0 || follow(ctl, &error) < 0)
+    if (kvm_runtime_open(options->runtime, options->config.flags, &ctl->runtime, &error) < 0 || follow(ctl, &error) < 0)
         return report_record(ctl, error);
     if (kvm_hotplug_open(ctl->runtime, options->socket, options->timeout_ms, &ctl->guest, &error) == 0)
         return options->command == COMMAND_WATCH ? STATUS_DONE : print_events(ctl, stderr);
@@ -110,8 +110,8 @@ static enum status open_record(struct ctl *ctl)
 
     if (options->command == COMMAND_INIT)
         return STATUS_DONE;
-    rc = changes ? kvm_runtime_load(options->runtime, &ctl->runtime, &error)
-                 : kvm_runtime_read(options->runtime, &ctl->runtime, &error);
+    rc = kvm_runtime_open(options->runtime, options->config.flags | (changes ? 0 : KVM_RUNTIME_READ_ONLY), &ctl->runtime,
+                          &error);
     if (rc == 0)
         rc = follow(ctl, &error);
     return rc < 0 ? report_record(ctl, error) : STATUS_DONE;

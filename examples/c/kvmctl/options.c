@@ -162,6 +162,9 @@ static bool take_option(struct options *options, enum option_id option, const ch
     case OPTION_FORCE:
         options->qmp.flags |= KVM_HOTPLUG_FORCE;
         return true;
+    case OPTION_TRUST:
+        options->config.flags |= KVM_RUNTIME_TRUST;
+        return true;
     case OPTION_FD:
         options->qmp.flags |= KVM_HOTPLUG_PASS_FD;
         return parse_number(option, value, INT32_MAX, &fd) && (options->qmp.fd = (int32_t)fd, true);

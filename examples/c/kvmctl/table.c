@@ -3,7 +3,8 @@
 #include <string.h>
 
 #define BIT OPTION_BIT
-#define ANYWHERE (BIT(OPTION_RUNTIME) | BIT(OPTION_JSON) | BIT(OPTION_PLAIN) | BIT(OPTION_VERBOSE) | BIT(OPTION_HELP))
+#define ANYWHERE (BIT(OPTION_RUNTIME) | BIT(OPTION_JSON) | BIT(OPTION_PLAIN) | BIT(OPTION_VERBOSE) | BIT(OPTION_HELP) | \
+                  BIT(OPTION_TRUST))
 #define GUEST (BIT(OPTION_RUNTIME) | BIT(OPTION_SOCKET))
 #define LIVE (ANYWHERE | BIT(OPTION_SOCKET) | BIT(OPTION_TIMEOUT))
 #define PLACE \
@@ -65,6 +66,8 @@ const struct option_info option_table[OPTIONS] = {
     [OPTION_QMP] = {"qmp", NULL, "", "also QMP events, as QEMU sends them"},
     [OPTION_COUNT] = {"count", "N", "", "end after so many events"},
     [OPTION_FORCE] = {"force", NULL, "", "send it even if it fools the record"},
+    [OPTION_TRUST] = {"trust-record", NULL, "",
+                      "use the record also if others can write it, who then decide what is done"},
     [OPTION_FD] = {"fd", "N", "", "descriptor of this process that goes along (getfd, add-fd)"},
 };
 

@@ -78,6 +78,7 @@ enum option_id {
     OPTION_COUNT,
     OPTION_FORCE,
     OPTION_FD,
+    OPTION_TRUST,
     OPTIONS,
 };
 

@@ -36,6 +36,7 @@ var statusOfKind = map[kvmhotplug.Kind]int{
 	kvmhotplug.ErrUnavailable:     http.StatusNotImplemented,
 	kvmhotplug.ErrState:           http.StatusServiceUnavailable,
 	kvmhotplug.ErrMigrating:       http.StatusServiceUnavailable,
+	kvmhotplug.ErrUntrusted:       http.StatusForbidden,
 }
 
 func statusOf(err error) int {

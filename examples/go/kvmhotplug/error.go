@@ -70,6 +70,8 @@ const (
 	ErrPanic Kind = C.KVM_HOTPLUG_ERROR_PANIC
 	// ErrMigrating: the guest is being migrated, or has been, or waits for a migration to come in.
 	ErrMigrating Kind = C.KVM_HOTPLUG_ERROR_MIGRATING
+	// ErrUntrusted: a file, or what listens at a socket, belongs to somebody whom this process has no reason to trust.
+	ErrUntrusted Kind = C.KVM_HOTPLUG_ERROR_UNTRUSTED
 )
 
 var kindNames = map[Kind]string{
@@ -98,6 +100,7 @@ var kindNames = map[Kind]string{
 	ErrState:           "state",
 	ErrPanic:           "panic",
 	ErrMigrating:       "migrating",
+	ErrUntrusted:       "untrusted",
 }
 
 // String is a short name such as "no-slot".

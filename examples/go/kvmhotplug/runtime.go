@@ -24,6 +24,8 @@ type Config struct {
 	Command []string `json:"command,omitempty"`
 	// ReservedSlots is how many slots of pci.0, counted from 0, are never chosen, 0 to 32; nil means 4.
 	ReservedSlots *int `json:"reserved_slots,omitempty"`
+	// Trust: its directory may be writable by others, see [LoadTrusted].
+	Trust bool `json:"trust,omitempty"`
 }
 
 // New makes a record without NICs and disks. It has no file until [Runtime.Save] gives it one.
@@ -39,13 +41,17 @@ func New(config Config) (*Runtime, error) {
 		command_count: C.uint64_t(len(config.Command)),
 	}
 	request.flags |= memory.given(config.ReservedSlots, "ReservedSlots", &request.reserved_slots, C.KVM_RUNTIME_RESERVED_SLOTS)
+	if config.Trust {
+		request.flags |= C.KVM_RUNTIME_TRUST
+	}
 	return newRuntime(&memory, func(made **C.struct_kvm_runtime, failure **C.struct_kvm_hotplug_error) C.int {
 		return C.kvm_runtime_new(&request, C.sizeof_struct_kvm_runtime_config, made, failure)
 	})
 }
 
 // Load reads a runtime file and the journal beside it, and owns both until the record and the guest opened with it are
-// closed: a lock file beside it keeps other handles and processes out ([ErrLocked]).
+// closed: a lock file beside it keeps other handles and processes out ([ErrLocked]). A file that others than this user and
+// root can write is refused ([ErrUntrusted]).
 func Load(path string) (*Runtime, error) {
 	return fromFile(path, func(name *C.char, made **C.struct_kvm_runtime, failure **C.struct_kvm_hotplug_error) C.int {
 		return C.kvm_runtime_load(name, made, failure)
@@ -57,6 +63,21 @@ func Load(path string) (*Runtime, error) {
 func Read(path string) (*Runtime, error) {
 	return fromFile(path, func(name *C.char, made **C.struct_kvm_runtime, failure **C.struct_kvm_hotplug_error) C.int {
 		return C.kvm_runtime_read(name, made, failure)
+	})
+}
+
+// LoadTrusted is [Load] for a record that others can write, or of another user: whoever that is then decides what is done with
+// this process's rights.
+func LoadTrusted(path string) (*Runtime, error) {
+	return fromFile(path, func(name *C.char, made **C.struct_kvm_runtime, failure **C.struct_kvm_hotplug_error) C.int {
+		return C.kvm_runtime_open(name, C.KVM_RUNTIME_TRUST, made, failure)
+	})
+}
+
+// ReadTrusted is [Read] for a record that others can write, or of another user.
+func ReadTrusted(path string) (*Runtime, error) {
+	return fromFile(path, func(name *C.char, made **C.struct_kvm_runtime, failure **C.struct_kvm_hotplug_error) C.int {
+		return C.kvm_runtime_open(name, C.KVM_RUNTIME_TRUST|C.KVM_RUNTIME_READ_ONLY, made, failure)
 	})
 }
 
