@@ -518,9 +518,12 @@ enum kvm_runtime_format {
     KVM_RUNTIME_FORMAT_NATIVE = 1,
     /**
      * The list that Ganeti writes. Loaded are its lists of 4 entries (2.10 and later) and of 3 (2.0 to 2.9: what the guest
-     * has is listed without an address and can only go with the next boot, and its disks stay in the command; new devices
+     * has is listed without an address and can only go with the next boot or after a migration, and its disks stay in the command; new devices
      * are plugged in as usual). Saved it is a list of 4 that Ganeti 3.0 and later load, with everything kept that is unknown
-     * here; what it has no room for (generations, changes for the next boot, taps) is in "<path>.kvm-hotplug", if need be.
+     * here, further entries too; what it has no room for (generations, changes for the next boot, taps) is in "<path>.kvm-hotplug", if need be.
+     *
+     * A list with two devices at one place is loaded: kvm_hotplug_verify() says which of them the guest does not have, and
+     * kvm_runtime_check() that no boot can be made of it.
      *
      * All NICs and all disks of such a guest have the same queues, vhost, cache, aio and discard, which are hypervisor
      * parameters there: requests get them unless they ask for something else, and then they fail with -EINVAL, as they do

@@ -14,6 +14,8 @@ mod identity;
 mod live;
 #[path = "ganeti/malformed.rs"]
 mod malformed;
+#[path = "ganeti/odd.rs"]
+mod odd;
 #[path = "ganeti/samples.rs"]
 mod samples;
 mod support;

@@ -345,9 +345,10 @@ impl Record {
                 if other.id == device.id {
                     return bad(format!("two devices have the id {}", device.id));
                 }
-                if let Some(address) =
-                    device.address.as_ref().filter(|&at| other.address.as_ref() == Some(at))
-                {
+                let same = device.address.as_ref().filter(|&at| other.address.as_ref() == Some(at));
+                let came_so =
+                    || self.ganeti.as_ref().is_some_and(|list| list.has_loaded(&device.id, &other.id));
+                if let Some(address) = same.filter(|_| !came_so()) {
                     return bad(format!("{} and {} both sit at {address}", other.id, device.id));
                 }
                 let same = device.mac().filter(|&mac| other.mac() == Some(mac));

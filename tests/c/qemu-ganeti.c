@@ -1,6 +1,7 @@
 /* ctest: machine=pc */
 /* Guests with the devices of Ganeti's eras, as its versions start them: removed by the ids that are in its list, new ones
  * added, and the list is one that Ganeti's own code goes on with. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -218,6 +219,53 @@ static void an_era(const struct era *era)
     vm_stop(&vm);
 }
 
+/* Two devices of a list have one place, one of which Ganeti has forgotten to take out of it: the list is loaded, the guest is
+ * managed, and what is wrong is told. What a later Ganeti has in a fifth entry stays. */
+static void one_place_for_two(void)
+{
+    const struct era *era = &eras[0];
+    struct kvm_hotplug_difference found[8];
+    struct kvm_runtime_problem problems[8];
+    struct kvm_boot *boot = NULL;
+    char *list, *longer = NULL;
+    size_t count = 0, i, missing = 0, places = 0;
+
+    start(era);
+    vm_close(&vm);
+    write_list(era);
+    list = file_read(vm.path, NULL);
+    replace(list, "\"pci\": 6", "\"pci\": 4");
+    CHECK(asprintf(&longer, "%.*s, {\"newer\": [1.50, null]}]\n", (int)(strrchr(list, ']') - list), list) > 0);
+    file_write(vm.path, longer, strlen(longer));
+    free(list);
+    free(longer);
+    vm_open(&vm);
+    works(kvm_hotplug_verify(vm.guest, 0, found, sizeof *found, 8, &count, &failure));
+    for (i = 0; i < count; i++)
+        missing += found[i].mismatch == KVM_HOTPLUG_MISMATCH_MISSING && strcmp(found[i].id, "hotnic-003fc157-pci-4") == 0;
+    CHECK_NUMBER(missing, 1);
+    works(kvm_runtime_check(vm.runtime, 0, NULL, 0, problems, sizeof *problems, 8, &count, &failure));
+    for (i = 0; i < count; i++)
+        places += problems[i].trouble == KVM_RUNTIME_TROUBLE_PLACE && strstr(problems[i].text, "pci.0 slot 4") != NULL;
+    CHECK_NUMBER(places, 1);
+    unplug(era->disk[0]);
+    vm_reset(&vm);
+    vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, era->disk[0]);
+    CHECK(!vm_record_contains(&vm, "disk0\""));
+    CHECK(vm_record_contains(&vm, "{\"newer\": [1.5, null]}]"));
+    CHECK(vm_record_contains(&vm, "hotnic-003fc157-pci-4"));
+    vm_close(&vm);
+    /* The same list with both again: no boot is made of it. */
+    write_list(era);
+    list = file_read(vm.path, NULL);
+    replace(list, "\"pci\": 6", "\"pci\": 4");
+    file_write(vm.path, list, strlen(list));
+    free(list);
+    works(kvm_runtime_load(vm.path, &vm.runtime, &failure));
+    fails(kvm_runtime_boot(vm.runtime, NULL, 0, &boot, &failure), -EADDRINUSE, KVM_HOTPLUG_ERROR_ADDRESS_TAKEN, "slot 4");
+    vm_stop(&vm);
+}
+
 int main(void)
 {
     char directory[TEST_PATH];
@@ -231,6 +279,7 @@ int main(void)
     image_raw(image[0], MEBIBYTE);
     image_raw(image[1], MEBIBYTE);
     bridge_new(bridge);
+    one_place_for_two();
     for (index = 0; index < sizeof eras / sizeof *eras; index++)
         an_era(&eras[index]);
     return test_end();

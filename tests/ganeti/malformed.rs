@@ -32,7 +32,6 @@ fn lists_of_other_lengths() {
         (0, ErrorKind::Format, "found 0 entries"),
         (1, ErrorKind::Format, "found 1 entries"),
         (2, ErrorKind::Version, "2.0.0beta1"),
-        (5, ErrorKind::Format, "found 5 entries"),
     ] {
         let mut entries = whole.as_array().unwrap().clone();
         entries.resize(length, json!([]));
@@ -88,7 +87,6 @@ fn each_field_says_what_it_should_be() {
         ("/1/0/hvinfo/addr", json!(14), "entry 1, nics[0].hvinfo.addr", "found 14"),
         ("/1/0/hvinfo/addr", json!("0x20"), "entry 1, nics[0].hvinfo.addr", "found \"0x20\""),
         ("/1/0/hvinfo/addr", json!("0xe.1"), "entry 1, nics[0].hvinfo.addr", bad_hex),
-        ("/1/0/hvinfo/addr", json!("0xf"), "", "both sit at pci.0 slot 15"),
         ("/2", json!([]), "entry 2, hvparams", "an object"),
         ("/2/disk_cache", json!("fast"), "entry 2, hvparams.disk_cache", "\"writethrough\", found \"fast\""),
         ("/2/disk_aio", json!("fast"), "entry 2, hvparams.disk_aio", "\"io_uring\""),
@@ -144,7 +142,6 @@ fn old_and_scsi_fields_too() {
             "hvinfo.scsi-id",
             "from 0 to 255",
         ),
-        ("4entry-hvinfo-3.0.2-scsi-hd", "/3/0/0/hvinfo/scsi-id", json!(1), "", "both sit at scsi.0 target 1"),
     ];
     for (name, pointer, value, element, expected) in cases {
         let mut list: Value = serde_json::from_slice(&sample(name)).unwrap();

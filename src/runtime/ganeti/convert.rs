@@ -127,6 +127,6 @@ impl List {
             ("vnet_hdr", true.into()),
         ]);
         let command = record.command.iter().map(|argument| Json::from(argument.as_str())).collect();
-        Self { command, hvparams, raws: Vec::new(), loaded: Vec::new() }
+        Self { command, hvparams, raws: Vec::new(), loaded: Vec::new(), more: Vec::new() }
     }
 }

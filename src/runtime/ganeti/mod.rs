@@ -11,6 +11,10 @@
 //! Ganeti of today can read: a missing list of disks is added, and NICs of 2.0 are rewritten. With the first change it is
 //! written the way Ganeti itself does: in today's form (see [`upgrade`]), with everything else as it was.
 //!
+//! What stands in further entries is kept. Two devices of a list may have one place: Ganeti forgets devices that QEMU no longer
+//! has, and gives their places away (2.10 to 2.15). Such a list is loaded, since its guest runs: verifying says which of them is
+//! missing, and no boot is made of it.
+//!
 //! How NICs and disks were started, queues and cache mode for instance, stands in the hypervisor parameters, and is the same
 //! for all of them. A device that differs has no place in the list and is refused.
 
@@ -48,6 +52,8 @@ pub struct List {
     raws: Vec<Raw>,
     /// The devices of the list as it was read, in their order.
     loaded: Vec<DeviceId>,
+    /// What a later Ganeti has behind the disks; kept as it is.
+    more: Vec<Json>,
 }
 
 /// A NIC or disk as it stands in the list.
@@ -64,7 +70,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
     let json: Json =
         serde_json::from_slice(bytes).map_err(|error| malformed(format!("is not JSON: {error}")))?;
     let Json::List(entries) = &json else { return Err(malformed(format!("expected {ENTRIES}"))) };
-    let (command, nics, hvparams, disks) = match entries.as_slice() {
+    let (command, nics, hvparams, disks, more) = match entries.as_slice() {
         [_, _] => {
             return Err(Error::new(
                 ErrorKind::Version,
@@ -73,8 +79,8 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
                 ),
             ));
         }
-        [command, nics, hvparams] => (command, nics, hvparams, None),
-        [command, nics, hvparams, disks] => (command, nics, hvparams, Some(disks)),
+        [command, nics, hvparams] => (command, nics, hvparams, None, Vec::new()),
+        [command, nics, hvparams, disks, more @ ..] => (command, nics, hvparams, Some(disks), more.to_vec()),
         other => return Err(malformed(format!("expected {ENTRIES}, found {} entries", other.len()))),
     };
     let command = Element::new("entry 0, command", command).list("a list of arguments")?;
@@ -87,6 +93,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
         hvparams: hvparams.object()?.clone(),
         raws: Vec::new(),
         loaded: Vec::new(),
+        more,
     };
     for argument in &command {
         argument.argument()?;
@@ -111,8 +118,8 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
         list.raws.push(Raw { id: device.id.clone(), json: element.json().clone() });
         record.add(device);
     }
-    record.check()?;
     record.ganeti = Some(Box::new(list));
+    record.check()?;
     Ok(record)
 }
 
@@ -150,6 +157,11 @@ impl List {
 
     fn raw(&self, id: &DeviceId) -> Option<&Json> {
         self.raws.iter().rev().find_map(|raw| (raw.id == *id).then_some(&raw.json))
+    }
+
+    /// Whether both stood in the list as it was read.
+    pub(super) fn has_loaded(&self, one: &DeviceId, other: &DeviceId) -> bool {
+        [one, other].into_iter().all(|id| self.loaded.contains(id))
     }
 
     /// A device has left: one that comes later under its id is another one.

@@ -30,7 +30,7 @@ pub(in crate::runtime) fn encode(record: &Record, list: &List) -> Result<Vec<u8>
         let (kind, json) = (written.device.kind(), written.finish(!is_as_loaded, &record.name));
         if kind == DeviceKind::Nic { nics.push(json) } else { disks.push(json) }
     }
-    let entries = if is_as_loaded {
+    let mut entries = if is_as_loaded {
         vec![list.command.clone().into(), nics.into(), list.hvparams.clone().into(), disks.into()]
     } else {
         let command = if same_command {
@@ -45,6 +45,7 @@ pub(in crate::runtime) fn encode(record: &Record, list: &List) -> Result<Vec<u8>
         }
         vec![command.into(), nics.into(), hvparams.into(), disks.into()]
     };
+    entries.extend(list.more.iter().cloned());
     Ok(format!("{}\n", Json::List(entries)).into_bytes())
 }
 
