@@ -1009,7 +1009,8 @@ struct kvm_hotplug_nic {
      */
     uint32_t tap_fd_count;
     /**
-     * Queue pairs, 1 to 8; 0 means 1, or tap_fd_count.
+     * Queue pairs, 1 to 256; 0 means 1, or tap_fd_count. Each takes a descriptor of this process and of QEMU for the tap,
+     * and one for vhost (RLIMIT_NOFILE); with a record in Ganeti's format, as many as that says.
      */
     uint32_t queues;
     /**
@@ -1693,7 +1694,7 @@ struct kvm_hotplug_tap {
      */
     const char *bridge;
     /**
-     * Queues, 1 to 8; 0 means 1.
+     * Queues, 1 to 256; 0 means 1. Each takes a descriptor (RLIMIT_NOFILE).
      */
     uint32_t queues;
     /**

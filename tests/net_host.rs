@@ -132,7 +132,7 @@ fn goes(name: &IfName) -> bool {
 #[test]
 fn every_queue_count_makes_a_tap_that_goes_with_its_fds() {
     let host = host();
-    for count in 1..=8 {
+    for count in (1..=8).chain([255, 256]) {
         let Tap { name, mut fds, .. } = host.open(&TapRequest { queues: count, ..request() }).unwrap();
         assert_eq!(fds.len(), usize::from(count));
         assert_close_on_exec(&fds);
@@ -396,8 +396,10 @@ fn callers_queues_must_be_one_taps() {
     refused(&[a, null.as_fd()], "is not a tap");
     refused(&[a, b, a], "given twice");
     refused(&[single.fds[0].as_fd(), copy.as_fd()], "several queues");
-    let nine: Vec<_> = two.fds.iter().chain(&one.fds[..1]).map(AsFd::as_fd).collect();
-    refused(&nine, "9 tap fds");
+    let many = host.open(&TapRequest { queues: 256, ..request() }).unwrap();
+    assert_eq!(check_queues(&many.fds).unwrap(), many.name);
+    let too_many: Vec<_> = many.fds.iter().chain(&one.fds[..1]).map(AsFd::as_fd).collect();
+    refused(&too_many, "257 tap fds");
 }
 
 /// What virtio-net does to all queues but the first one.
@@ -541,7 +543,7 @@ fn vhost_where_the_device_opens() {
     // Opening is all that is done with it, so any device does.
     let device = Path::new("/dev/null");
     for mode in [VhostMode::Auto, VhostMode::Required] {
-        for count in [1, 8] {
+        for count in [1, 256] {
             let fds = vhost::open(mode, count, device).unwrap();
             assert_eq!(fds.len(), usize::from(count));
             assert_close_on_exec(&fds);

@@ -185,7 +185,7 @@ fn the_element_that_is_wrong_is_named() {
     let dir = Dir::new();
     let cases: [(&str, Value, &str); 18] = [
         ("/nics/1/mac", json!("52:54:00"), "nics[1]"),
-        ("/nics/1/queues", json!(9), "nics[1]"),
+        ("/nics/1/queues", json!(257), "nics[1]"),
         ("/nics/0/id", json!("5"), "nics[0]"),
         ("/nics/0/generation", json!(-1), "nics[0]"),
         ("/nics/0/address/slot", json!(32), "nics[0]"),

@@ -82,7 +82,8 @@ pub struct kvm_hotplug_nic {
     pub tap_fds: *const i32,
     /// Number of tap_fds; 0 to have the tap opened.
     pub tap_fd_count: u32,
-    /// Queue pairs, 1 to 8; 0 means 1, or tap_fd_count.
+    /// Queue pairs, 1 to 256; 0 means 1, or tap_fd_count. Each takes a descriptor of this process and of QEMU for the tap,
+    /// and one for vhost (RLIMIT_NOFILE); with a record in Ganeti's format, as many as that says.
     pub queues: u32,
     /// One of enum kvm_hotplug_vhost.
     pub vhost: u32,

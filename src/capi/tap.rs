@@ -20,7 +20,7 @@ pub struct kvm_hotplug_tap {
     pub ifname: *const c_char,
     /// Bridge to attach it to; NULL for none.
     pub bridge: *const c_char,
-    /// Queues, 1 to 8; 0 means 1.
+    /// Queues, 1 to 256; 0 means 1. Each takes a descriptor (RLIMIT_NOFILE).
     pub queues: u32,
     /// MTU in bytes, 68 to 65521; 0 for the bridge's, or the kernel's 1500.
     pub mtu: u32,

@@ -41,8 +41,8 @@ pub struct NicRequest {
     pub wish: Wish,
     /// Generated if not given.
     pub mac: Option<MacAddr>,
-    /// 1 to 8.
-    pub queues: u8,
+    /// 1 to 256.
+    pub queues: u16,
     /// Whether the kernel moves the packets.
     pub vhost: VhostMode,
     /// Told to the guest, and set on the tap if it is opened here.
@@ -134,8 +134,7 @@ impl Session {
             Prepared::Now(now) => now,
         };
         let own = request.settle(self.runtime().record())?;
-        let (name, mut fds) = open_taps(&self.tun, request, &own, &mut spec)?;
-        spec.ifname = Some(name);
+        let mut fds = open_taps(&self.tun, request, &own, &mut spec)?;
         if spec.bridge.is_none() && self.runtime().record().format() == Format::Ganeti {
             // Whoever starts the guest from the list has to find the bridge there, also that of a tap the caller opened; of one in
             // another network namespace it cannot be told.
@@ -173,6 +172,9 @@ impl Session {
         }
         self.refuse_while_migrating(deadline)?;
         self.places.pci.choose(&super::want(&request.wish))?;
+        if let Some(Given { name, tap }) = given {
+            (spec.ifname, spec.given_tap) = (Some(name), Some(tap));
+        }
         let vhost = net::vhost::open(own.vhost, own.queues, Path::new(net::vhost::DEVICE))?;
         spec.vhost = !vhost.is_empty();
         Ok(Prepared::Now((spec, vhost)))
@@ -268,19 +270,15 @@ pub(super) fn check_unused(
     Ok(())
 }
 
-/// Name and descriptors, one for each queue; the settings are told which tap it is.
+/// Descriptors, one for each queue; the settings are told which tap it is, if it is made here.
 fn open_taps(
     tun: &TunDevice,
     request: NicRequest,
     own: &NicSettings,
     spec: &mut NicSpec,
-) -> Result<(IfName, Vec<OwnedFd>)> {
+) -> Result<Vec<OwnedFd>> {
     match request.tap {
-        TapSource::Given(fds) => {
-            let Given { name, tap } = Given::check(&fds)?;
-            spec.given_tap = Some(tap);
-            Ok((name, fds))
-        }
+        TapSource::Given(fds) => Ok(fds),
         TapSource::Open { name, owner } => {
             let wanted = TapRequest {
                 name,
@@ -292,8 +290,8 @@ fn open_taps(
                 guest: Some(spec.mac),
             };
             let tap = tun.open(&wanted)?;
-            spec.tap_identity = Some(tap.identity);
-            Ok((tap.name, tap.fds))
+            (spec.ifname, spec.tap_identity) = (Some(tap.name), Some(tap.identity));
+            Ok(tap.fds)
         }
     }
 }

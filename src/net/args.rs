@@ -18,16 +18,16 @@ const VHOST_FD: char = 'v';
 /// Short, because every byte costs; and used again only if it is known to be free, because QEMU closes what it has under a name
 /// when the next fd comes under it, and after an accident that may be a number that is somebody else's by then. Names cannot be listed and outlive
 /// their client, so a recovery has to know them.
-pub fn fd_names(generation: u64, queues: u8) -> Vec<String> {
+pub fn fd_names(generation: u64, queues: u16) -> Vec<String> {
     names(TAP_FD, generation, queues)
 }
 
 /// The names for the vhost fds, in the same way: `v<generation>`, `v<generation>.1` and so on.
-pub fn vhost_fd_names(generation: u64, queues: u8) -> Vec<String> {
+pub fn vhost_fd_names(generation: u64, queues: u16) -> Vec<String> {
     names(VHOST_FD, generation, queues)
 }
 
-fn names(kind: char, generation: u64, queues: u8) -> Vec<String> {
+fn names(kind: char, generation: u64, queues: u16) -> Vec<String> {
     let name = |queue| match queue {
         0 => format!("{kind}{generation}"),
         _ => format!("{kind}{generation}.{queue}"),
@@ -134,11 +134,12 @@ mod tests {
         assert_eq!((fd_names(7, 1), vhost_fd_names(7, 1)), (vec!["k7".into()], vec!["v7".into()]));
         assert_eq!(fd_names(12, 3), ["k12", "k12.1", "k12.2"]);
         assert_eq!(vhost_fd_names(12, 2), ["v12", "v12.1"]);
-        let mut all = [1, 11, u64::MAX].map(|at| [fd_names(at, 8), vhost_fd_names(at, 8)].concat()).concat();
+        let mut all =
+            [1, 11, u64::MAX].map(|at| [fd_names(at, 256), vhost_fd_names(at, 256)].concat()).concat();
         assert!(all.iter().all(|name| is_fd_name(name) && !name.contains(':')));
         all.sort();
         all.dedup();
-        assert_eq!(all.len(), 48);
+        assert_eq!(all.len(), 3 * 512);
         for other in ["", "k", "kh", "kx1", "7", "vnet0", "net0", "é1"] {
             assert!(!is_fd_name(other), "{other}");
         }
@@ -187,7 +188,7 @@ mod tests {
             (NicSpec { rom: true, ..plain() }, json!({})),
             (NicSpec { mtu: Some(9000), ..plain() }, json!({"romfile": "", "host_mtu": 9000})),
             (NicSpec { queues: 2, ..plain() }, json!({"romfile": "", "mq": true, "vectors": 6})),
-            (NicSpec { queues: 8, ..plain() }, json!({"romfile": "", "mq": true, "vectors": 18})),
+            (NicSpec { queues: 256, ..plain() }, json!({"romfile": "", "mq": true, "vectors": 514})),
             (NicSpec { model: "e1000".into(), ..plain() }, json!({"romfile": "", "driver": "e1000"})),
             // What stays on the host is not the device's business.
             (

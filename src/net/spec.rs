@@ -19,9 +19,9 @@ const MIN_MTU: u16 = 68;
 pub struct NicSpec {
     /// The guest's address.
     pub mac: MacAddr,
-    /// Queue pairs, 1 to 8.
+    /// Queue pairs, 1 to 256.
     #[serde(default = "one", skip_serializing_if = "is_one")]
-    pub queues: u8,
+    pub queues: u16,
     /// Whether vhost-net moves the packets: what was decided, not what was asked for.
     #[serde(default, skip_serializing_if = "is_false")]
     pub vhost: bool,
@@ -156,11 +156,11 @@ impl NicSpec {
     }
 }
 
-fn one() -> u8 {
+fn one() -> u16 {
     1
 }
 
-fn is_one(queues: &u8) -> bool {
+fn is_one(queues: &u16) -> bool {
     *queues == 1
 }
 
@@ -186,7 +186,7 @@ mod tests {
 
     fn full() -> NicSpec {
         NicSpec {
-            queues: 8,
+            queues: 256,
             vhost: true,
             mtu: Some(9000),
             bridge: Some(IfName::parse("br0").unwrap()),
@@ -280,7 +280,7 @@ mod tests {
         }
         let bad = [
             (NicSpec { queues: 0, ..plain() }, "0 queues"),
-            (NicSpec { queues: 9, ..plain() }, "9 queues"),
+            (NicSpec { queues: 257, ..plain() }, "257 queues"),
             (NicSpec { mtu: Some(67), ..plain() }, "MTU 67"),
             (NicSpec { boot_index: Some(0x8000_0000), ..plain() }, "boot index 2147483648"),
             (NicSpec { model: String::new(), ..plain() }, "not the name"),

@@ -36,8 +36,8 @@ const NAME_POLL: Duration = Duration::from_millis(2);
 pub struct TapRequest {
     /// An exact name, or a pattern with one `%d` that the kernel replaces by a number; `None` is `tap%d`.
     pub name: Option<String>,
-    /// Queues, each with an fd of its own: 1 to 8.
-    pub queues: u8,
+    /// Queues, each with an fd of its own: 1 to 256.
+    pub queues: u16,
     /// Whether packets carry a virtio-net header, without which the guest has no offloads.
     pub vnet_hdr: bool,
     /// A user who may attach to the tap without CAP_NET_ADMIN.
@@ -130,12 +130,15 @@ impl TunDevice {
             Some(libc::EACCES | libc::EPERM) => {
                 "give this process access to the device; making taps also needs CAP_NET_ADMIN"
             }
+            Some(libc::EMFILE) => {
+                "every queue takes one: raise the limit of this process (RLIMIT_NOFILE), or ask for fewer queues"
+            }
             _ => return Error::host(source, format!("open {}", self.path.display())),
         };
         let errno = source.raw_os_error().unwrap_or(libc::EIO);
         let why = Errno::from_raw(errno).desc();
-        Error::new(ErrorKind::Unavailable, format!("open {}: {why}; {advice}", self.path.display()))
-            .with_errno(errno)
+        let kind = if errno == libc::EMFILE { ErrorKind::Host } else { ErrorKind::Unavailable };
+        Error::new(kind, format!("open {}: {why}; {advice}", self.path.display())).with_errno(errno)
     }
 
     fn flags(&self, fd: BorrowedFd<'_>, request: &TapRequest) -> Result<u16> {
@@ -286,7 +289,7 @@ mod tests {
 
     #[test]
     fn queue_counts() {
-        for (queues, good) in [(0, false), (1, true), (8, true), (9, false)] {
+        for (queues, good) in [(0, false), (1, true), (256, true), (257, false)] {
             assert_eq!(check(&TapRequest { queues, ..named("t") }).is_ok(), good, "{queues}");
         }
     }

@@ -9,7 +9,7 @@
 #include "support/library.h"
 #include "support/net.h"
 
-enum { QUEUES = 8, ROOM = 16 };
+enum { QUEUES = 256, ROOM = 260 };
 
 static char bridge[IF_NAMESIZE];
 static int32_t fds[ROOM];
@@ -65,11 +65,11 @@ static void names(void)
 
 static void bad_requests(void)
 {
-    struct kvm_hotplug_tap tap = {.queues = 9};
+    struct kvm_hotplug_tap tap = {.queues = 257};
 
-    invalid(open_tap(&tap), "9 queues", "1 to 8");
-    tap.queues = 300;
-    invalid(open_tap(&tap), "queues 300", "out of range");
+    invalid(open_tap(&tap), "257 queues", "1 to 256");
+    tap.queues = 70000;
+    invalid(open_tap(&tap), "queues 70000", "out of range");
     tap = (struct kvm_hotplug_tap){.queues = 2};
     invalid(kvm_hotplug_open_tap(&tap, sizeof tap, fds, 1, name, &failure), "room for 1 descriptors", "2 are needed");
     invalid(kvm_hotplug_open_tap(&tap, 0, fds, 1, name, &failure), "tap", "size 0");

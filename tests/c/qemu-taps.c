@@ -49,7 +49,6 @@ static void refused(const char *id, const int32_t *taps, uint32_t count, const c
 static void del(const char *id)
 {
     answers(kvm_hotplug_del_nic(vm.guest, id, (uint32_t)test_patience(100), &failure), KVM_HOTPLUG_PENDING);
-    refused("other", fds, 1, id);
     vm_reset(&vm);
     vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, id);
     check_gone(&vm, id);
@@ -68,6 +67,8 @@ static void again(void)
         add("lan", fds, QUEUES);
         lives();
         refused("wan", fds, QUEUES, "lan");
+        refused("wan", &last, 1, "lan");
+        answers(kvm_hotplug_del_nic(vm.guest, "lan", (uint32_t)test_patience(100), &failure), KVM_HOTPLUG_PENDING);
         refused("wan", &last, 1, "lan");
         del("lan");
         lives();
@@ -98,6 +99,39 @@ static void twice(void)
     invalid(add_nic(&vm, &(struct kvm_hotplug_nic){.tap_fds = pair, .tap_fd_count = 2}, NULL), "given twice");
     invalid(add_nic(&vm, &(struct kvm_hotplug_nic){.tap_fds = copied, .tap_fd_count = 2}, NULL), "given twice");
     close(copied[1]);
+    lives();
+}
+
+/* As many queues as a tap has in the kernel: QEMU takes them, with their interrupts, and the library takes them back. */
+static void most_queues(void)
+{
+    enum { MOST_QUEUES = 256 };
+    struct kvm_hotplug_nic nic = {.id = "wide", .queues = MOST_QUEUES};
+    struct kvm_hotplug_device device;
+    int32_t many[MOST_QUEUES];
+    char *before = vm_picture(&vm);
+    int open_files = process_fds(getpid()), qemu_files = process_fds(vm.qemu->pid);
+
+    works(add_nic(&vm, &nic, &device));
+    CHECK_NUMBER(device.queues, MOST_QUEUES);
+    CHECK(qmp_contains(vm.qemu,
+                       "{\"execute\":\"qom-get\",\"arguments\":{\"path\":\"/machine/peripheral/wide\",\"property\":\"vectors\"}}",
+                       "{\"return\": 514}"));
+    del("wide");
+    nic.queues = MOST_QUEUES + 1;
+    invalid(add_nic(&vm, &nic, NULL), "257 queues", "1 to 256");
+    open_tap("kht-many", MOST_QUEUES, many);
+    for (int round = 0; round < 2; round++) {
+        add("many", many, MOST_QUEUES);
+        refused("wan", many + MOST_QUEUES - 1, 1, "many");
+        del("many");
+    }
+    for (int i = 0; i < MOST_QUEUES; i++)
+        close(many[i]);
+    CHECK_PICTURE(&vm, before);
+    CHECK_NUMBER(process_fds(getpid()), open_files);
+    CHECK_NUMBER(process_fds(vm.qemu->pid), qemu_files);
+    free(before);
     lives();
 }
 
@@ -198,6 +232,7 @@ int main(void)
     vm_stop(&vm);
     starts();
     vm_start(&vm, &(struct qemu_options){0});
+    most_queues();
     elsewhere();
     vm_stop(&vm);
     return test_end();

@@ -12,8 +12,8 @@ use crate::support::world::{Picture, World};
 /// An operation of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    AddNic(u8),
-    AddVhost(u8),
+    AddNic(u16),
+    AddVhost(u16),
     AddRaw,
     AddLayered,
     /// A SCSI disk on a controller that is there.
@@ -21,8 +21,8 @@ pub enum Operation {
     /// A SCSI disk that brings its controller.
     AddFirstScsi,
     AddController,
-    DelNic(u8),
-    DelVhost(u8),
+    DelNic(u16),
+    DelVhost(u16),
     DelRaw,
     DelLayered,
     DelScsi,

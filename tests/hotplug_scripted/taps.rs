@@ -18,13 +18,13 @@ use crate::support::world::World;
 type Fds = Vec<Arc<OwnedFd>>;
 
 /// A tap of the caller's, and its name.
-fn tap(world: &World, queues: u8) -> (Fds, String) {
+fn tap(world: &World, queues: u16) -> (Fds, String) {
     let name = world.nic(1).ifname.unwrap();
     (host::tap(&name, queues), name)
 }
 
 fn over(fds: &[Arc<OwnedFd>]) -> NicAsk {
-    NicAsk { queues: u8::try_from(fds.len()).unwrap(), fds: fds.to_vec(), ..NicAsk::default() }
+    NicAsk { queues: u16::try_from(fds.len()).unwrap(), fds: fds.to_vec(), ..NicAsk::default() }
 }
 
 fn named(id: &str, nic: NicAsk) -> NicAsk {

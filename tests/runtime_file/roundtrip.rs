@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::{device, on_scsi};
 
 prop_compose! {
-    fn a_nic()(tail in any::<[u8; 3]>(), queues in 1u8..=8, vhost: bool, mtu in proptest::option::of(68u16..),
+    fn a_nic()(tail in any::<[u8; 3]>(), queues in 1u16..=256, vhost: bool, mtu in proptest::option::of(68u16..),
                bridge in proptest::option::of("[a-z][a-z0-9.-]{0,14}"),
                boot_index in proptest::option::of(0u32..=0x7fff_ffff)) -> Spec {
         let mut spec = NicSpec::new(MacAddr::local(tail));

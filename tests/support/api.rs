@@ -76,7 +76,7 @@ impl Default for Place {
 pub struct NicAsk {
     pub place: Place,
     pub mac: Option<String>,
-    pub queues: u8,
+    pub queues: u16,
     /// Required, or off.
     pub vhost: bool,
     pub mtu: Option<u16>,

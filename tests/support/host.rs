@@ -100,7 +100,7 @@ pub fn descriptors_of_tap(name: &str) -> usize {
 }
 
 /// A tap's descriptors, one per queue, as a caller would open them.
-pub fn tap(name: &str, queues: u8) -> Vec<Arc<OwnedFd>> {
+pub fn tap(name: &str, queues: u16) -> Vec<Arc<OwnedFd>> {
     needs_tun();
     let request = TapRequest {
         name: Some(name.into()),

@@ -58,7 +58,7 @@ impl World {
     }
 
     /// A NIC whose tap is opened by the library.
-    pub fn nic(&self, queues: u8) -> NicAsk {
+    pub fn nic(&self, queues: u16) -> NicAsk {
         host::needs_tun();
         NicAsk { queues, ifname: Some(format!("{}{}", self.prefix, host::unique())), ..NicAsk::default() }
     }

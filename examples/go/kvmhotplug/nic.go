@@ -66,7 +66,7 @@ type NIC struct {
 	Bus string `json:"bus,omitempty"`
 	// Slot on Bus, 0 to 31.
 	Slot int `json:"slot,omitempty"`
-	// Queues are queue pairs, 1 to 8; 0 means 1, or as many as Tap has files.
+	// Queues are queue pairs, 1 to 256; 0 means 1, or as many as Tap has files.
 	Queues int `json:"queues,omitempty"`
 	// Vhost says whether the host kernel moves the packets.
 	Vhost Vhost `json:"vhost,omitempty"`

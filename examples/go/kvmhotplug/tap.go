@@ -15,7 +15,7 @@ type TapConfig struct {
 	Interface string
 	// Bridge to attach it to.
 	Bridge string
-	// Queues, 1 to 8; 0 means 1.
+	// Queues, 1 to 256; 0 means 1.
 	Queues int
 	// MTU in bytes, 68 to 65521; 0 for the bridge's, or the kernel's 1500.
 	MTU int
@@ -48,7 +48,8 @@ func OpenTap(config TapConfig) (*Tap, error) {
 	if memory.err != nil {
 		return nil, memory.err
 	}
-	var descriptors [8]C.int32_t
+	// The library says what is wrong with a number that is out of range.
+	descriptors := make([]C.int32_t, min(max(config.Queues, 1), 256))
 	var name [16]C.char
 	var failure *C.struct_kvm_hotplug_error
 	count := C.kvm_hotplug_open_tap(&request, C.sizeof_struct_kvm_hotplug_tap, &descriptors[0], C.size_t(len(descriptors)), &name[0], &failure)

@@ -413,8 +413,8 @@ fn nasty() -> impl Strategy<Value = String> {
 
 fn nic() -> impl Strategy<Value = NicSpec> {
     let names = (nasty(), nasty(), prop_oneof![Just("virtio-net-pci".to_owned()), nasty()]);
-    (names, 1u8..9, any::<bool>(), prop::option::of(any::<u16>()), prop::option::of(any::<u32>())).prop_map(
-        |((bridge, tap, model), queues, vhost, mtu, boot_index)| NicSpec {
+    (names, 1u16..=256, any::<bool>(), prop::option::of(any::<u16>()), prop::option::of(any::<u32>()))
+        .prop_map(|((bridge, tap, model), queues, vhost, mtu, boot_index)| NicSpec {
             queues,
             vhost,
             mtu,
@@ -424,8 +424,7 @@ fn nic() -> impl Strategy<Value = NicSpec> {
             boot_index,
             model,
             ..NicSpec::new(MacAddr::local([1, 2, 3]))
-        },
-    )
+        })
 }
 
 proptest! {
@@ -453,7 +452,7 @@ proptest! {
             prop_assert!(!argv.iter().skip(1).any(|argument| argument.contains('\0') || argument.starts_with("--")));
             for spec in nics.iter().filter(|spec| spec.validate().is_ok()) {
                 let pci = address.pci().unwrap();
-                let fds: Vec<String> = (3..11).map(|number| number.to_string()).collect();
+                let fds: Vec<String> = (3..259).map(|number| number.to_string()).collect();
                 let queues = usize::from(spec.queues);
                 for (object, arguments) in [
                     (Object::Netdev, net::args::netdev_args_over(&device.id, spec, &fds[..queues], &fds[..queues])),

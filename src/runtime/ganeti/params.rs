@@ -4,7 +4,6 @@ use super::element::Element;
 use crate::disk::{Aio, Cache, Discard};
 use crate::error::Result;
 use crate::ids::SLOTS;
-use crate::net::MAX_QUEUES;
 
 /// `kvm_pci_reservations` of a guest that has none (`QEMU_DEFAULT_PCI_RESERVATIONS`, since 2.16).
 const DEFAULT_RESERVATIONS: u8 = 12;
@@ -17,6 +16,9 @@ const PARAVIRTUAL: &str = "paravirtual";
 const SHARED_STORAGE: &[&str] = &["blockdev", "diskless", "ext", "gluster", "sharedfile"];
 
 /// The parameters that matter here, by the names and defaults of Ganeti 3.1.
+/// The most queues that Ganeti starts a NIC with (`virtio_net_queues`, until 3.1).
+const MAX_QUEUES: u8 = 8;
+
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Params {
     disk_type: String,
@@ -25,7 +27,7 @@ pub(super) struct Params {
     aio: Aio,
     discard: Discard,
     vhost: bool,
-    queues: u8,
+    queues: u16,
     vnet_hdr: bool,
     /// Whether QEMU runs in a chroot, where it finds no option ROM.
     pub(super) chroot: bool,
@@ -55,7 +57,7 @@ impl Params {
             // Words of other versions ("default", until 3.0) mean QEMU's default, which is to ignore.
             discard: if word("disk_discard", "")? == "unmap" { Discard::Unmap } else { Discard::Ignore },
             vhost: flag("vhost_net", false)?,
-            queues: number("virtio_net_queues", 1, MAX_QUEUES)?.max(1),
+            queues: number("virtio_net_queues", 1, MAX_QUEUES)?.max(1).into(),
             vnet_hdr: flag("vnet_hdr", true)?,
             chroot: flag("use_chroot", false)?,
             reservations: number("kvm_pci_reservations", DEFAULT_RESERVATIONS, SLOTS)?,
@@ -91,7 +93,7 @@ impl Params {
     }
 
     /// Queue pairs: Ganeti starts more than one only with vhost.
-    pub(super) fn queues(&self) -> u8 {
+    pub(super) fn queues(&self) -> u16 {
         if self.vhost() { self.queues } else { 1 }
     }
 

@@ -10,7 +10,7 @@ use crate::net::vhost::VhostMode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NicSettings {
     /// Queue pairs.
-    pub queues: u8,
+    pub queues: u16,
     /// Off or required.
     pub vhost: VhostMode,
     /// Whether its tap has `IFF_VNET_HDR`: a guest that negotiated offloads cannot migrate to a tap without.
@@ -103,7 +103,7 @@ mod tests {
         record.settle_nic(&spec, vhost)
     }
 
-    fn settings(queues: u8, vhost: VhostMode, vnet_hdr: bool, rom: bool) -> NicSettings {
+    fn settings(queues: u16, vhost: VhostMode, vnet_hdr: bool, rom: bool) -> NicSettings {
         NicSettings { queues, vhost, vnet_hdr, rom }
     }
 
