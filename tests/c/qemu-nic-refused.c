@@ -44,7 +44,7 @@ static void ids(void)
 static void numbers(void)
 {
     invalid(nic(.queues = 257), "257 queues", "1 to 256");
-    invalid(nic(.queues = 256), "queues 256", "out of range");
+    invalid(nic(.queues = 70000), "queues 70000", "out of range");
     invalid(nic(.mtu = 67), "MTU 67", "the least is 68");
     invalid(nic(.mtu = 65536), "mtu 65536", "out of range");
     invalid(nic(.vhost = 3), "vhost 3", "0 (auto), 1 (off) and 2 (required)");
