@@ -168,6 +168,12 @@
 #define KVM_HOTPLUG_DEFAULT_REMOVAL_TIMEOUT_MS 20000
 
 /**
+ * Flag of removals: also a disk whose data is in an image that the record does not have, such as a snapshot that somebody else
+ * made. That image stays as it is, and nothing but the caller knows of it then.
+ */
+#define KVM_HOTPLUG_LEAVE_OVERLAY 256
+
+/**
  * Flag of kvm_hotplug_resize_disk(): the disk may get smaller. What lies behind its new end is lost.
  */
 #define KVM_HOTPLUG_SHRINK 1
@@ -434,6 +440,11 @@ enum kvm_hotplug_reason {
      * Pending: the guest is being migrated; it will be asked again where it runs afterwards.
      */
     KVM_HOTPLUG_REASON_MIGRATING = 23,
+    /**
+     * Pending: the guest has let go of the disk, but QEMU still uses its image: for an export, a block job, or an image above it,
+     * which the words name. The removal is finished when that ends.
+     */
+    KVM_HOTPLUG_REASON_IN_USE = 24,
     /**
      * Pending, from a record without its guest: a removal was begun, and its end is not written down.
      */
@@ -878,7 +889,8 @@ enum kvm_boot_machine {
  */
 enum kvm_runtime_trouble {
     /**
-     * An image or one of its backing files cannot be opened as the guest needs it.
+     * An image or one of its backing files cannot be opened as the guest needs it; or the guest was seen to write to another image,
+     * such as a snapshot that somebody else made, which has its data and is not in the record.
      */
     KVM_RUNTIME_TROUBLE_IMAGE = 1,
     /**
@@ -1202,7 +1214,7 @@ struct kvm_hotplug_batch {
     uint32_t timeout_ms;
     /**
      * KVM_HOTPLUG_NO_WAIT, which for kvm_hotplug_add_many() counts for all devices if any of them has it; and for
-     * kvm_hotplug_del_many() KVM_HOTPLUG_LIVE_ONLY.
+     * kvm_hotplug_del_many() KVM_HOTPLUG_LIVE_ONLY and KVM_HOTPLUG_LEAVE_OVERLAY.
      */
     uint32_t flags;
 };
@@ -1471,7 +1483,7 @@ struct kvm_hotplug_removal {
      */
     uint32_t timeout_ms;
     /**
-     * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT.
+     * KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, KVM_HOTPLUG_LEAVE_OVERLAY.
      */
     uint32_t flags;
 };
@@ -2616,7 +2628,8 @@ int kvm_hotplug_plan_controller(struct kvm_hotplug *guest,
  * `ret_device`, `device_size`, `ret_plan`: as for kvm_hotplug_plan_nic(); no device for KVM_HOTPLUG_ABSENT.
  * `reterr`: where to put the error, or NULL.
  *
- * Blocks: up to the request's timeout (0 means 5000); asks QEMU nothing in steady state. Threads: any.
+ * Blocks: up to the request's timeout (0 means 5000); asks QEMU one question about a disk, and nothing else in steady state.
+ * Threads: any.
  *
  * Returns what the call would answer, or an errno as kvm_hotplug_unplug() would before it sends anything.
  */
@@ -2715,6 +2728,9 @@ int kvm_hotplug_describe(struct kvm_hotplug *guest,
  * asleep included), and tells the guest afterwards. Unmount it first; the call takes some 60 ms (QEMU 7.2). A SCSI controller
  * goes only when there is no disk on it.
  *
+ * A disk that somebody else has given another image in the guest, by a snapshot or the end of a mirror, is not removed unless
+ * KVM_HOTPLUG_LEAVE_OVERLAY says so: its data is in that image.
+ *
  * `guest`: the handle.
  * `removal`, `removal_size`: the request, and sizeof *removal.
  * `ret_device`, `device_size`: where to put the device, with the reason if it is pending, and its sizeof; or NULL and 0.
@@ -2728,7 +2744,8 @@ int kvm_hotplug_describe(struct kvm_hotplug *guest,
  * KVM_HOTPLUG_AFTER_REBOOT (recorded: it goes with the next boot), KVM_HOTPLUG_ABSENT, or
  * - -EFAULT (guest, removal or id is NULL), -EBADF (no open handle), -EINVAL (no UTF-8, unknown flags, size 0; it is not
  *   a NIC, disk or controller as the function's name says), -E2BIG (a field is set that this version does not have);
- * - -EBUSY (kind CONFLICT: there are disks on the SCSI controller);
+ * - -EBUSY (kind CONFLICT: there are disks on the SCSI controller; or the disk's data is in an image that the record does not
+ *   have);
  * - -EPERM (kind GUEST_REFUSED: the guest said no; the device stays), -EBUSY (kind GUEST_BUSY: busy with an earlier plug
  *   or unplug until the deadline; the device stays);
  * - -EACCES (kind FOREIGN: in the guest, not in the record), -EOPNOTSUPP (it shares its slot with other functions; the

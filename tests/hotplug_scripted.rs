@@ -113,6 +113,7 @@ through_every_api! {
     many_for_an_old_qemu_wait_for_the_reboot,
     // departing
     a_late_departure_is_finished_by_process,
+    an_image_that_is_exported_keeps_its_disk_pending,
     one_that_left_before_the_greeting_leaves_nothing,
     a_connection_that_is_lost_at_once_is_made_again,
     without_waiting_the_event_tells,

@@ -9,9 +9,9 @@ use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, kvm_hotplug};
 use super::nic::{self, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, kvm_hotplug_nic};
-use super::removal::KVM_HOTPLUG_DEFAULT_REMOVAL_TIMEOUT_MS;
+use super::removal::{KVM_HOTPLUG_DEFAULT_REMOVAL_TIMEOUT_MS, KVM_HOTPLUG_LEAVE_OVERLAY, REMOVAL_FLAGS};
 use crate::error::{Error, Result};
-use crate::hotplug::{Addition, Outcome};
+use crate::hotplug::{Addition, Outcome, RemovalOfMany};
 
 /// Most devices in one call.
 pub const KVM_HOTPLUG_MOST_AT_ONCE: usize = 256;
@@ -40,7 +40,7 @@ pub struct kvm_hotplug_batch {
     /// Milliseconds for all of it; 0 means 5000 for kvm_hotplug_add_many() and 20000 for kvm_hotplug_del_many().
     pub timeout_ms: u32,
     /// KVM_HOTPLUG_NO_WAIT, which for kvm_hotplug_add_many() counts for all devices if any of them has it; and for
-    /// kvm_hotplug_del_many() KVM_HOTPLUG_LIVE_ONLY.
+    /// kvm_hotplug_del_many() KVM_HOTPLUG_LIVE_ONLY and KVM_HOTPLUG_LEAVE_OVERLAY.
     pub flags: u32,
 }
 
@@ -138,7 +138,7 @@ pub unsafe extern "C" fn kvm_hotplug_del_many(
     let work = || {
         // SAFETY: the caller vouches for handle and struct.
         let (guest, batch) = unsafe { (kvm_hotplug::get(guest)?, read_struct(batch, batch_size, "batch")?) };
-        check_flags(batch.flags, KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_NO_WAIT, "batch flags")?;
+        check_flags(batch.flags, REMOVAL_FLAGS, "batch flags")?;
         if batch.nic_count > 0 || batch.disk_count > 0 {
             return Err(Error::invalid(
                 "nics and disks are given, which say what to add; to remove, give ids",
@@ -148,10 +148,13 @@ pub unsafe extern "C" fn kvm_hotplug_del_many(
         check_device_out(ret_devices, device_size)?;
         // SAFETY: the caller vouches for the array and its strings.
         let ids = unsafe { ids(&batch) }?;
-        let (live_only, wait) =
-            (batch.flags & KVM_HOTPLUG_LIVE_ONLY != 0, batch.flags & KVM_HOTPLUG_NO_WAIT == 0);
+        let how = RemovalOfMany {
+            live_only: batch.flags & KVM_HOTPLUG_LIVE_ONLY != 0,
+            wait: batch.flags & KVM_HOTPLUG_NO_WAIT == 0,
+            leave_overlay: batch.flags & KVM_HOTPLUG_LEAVE_OVERLAY != 0,
+        };
         let within = timeout(batch.timeout_ms, KVM_HOTPLUG_DEFAULT_REMOVAL_TIMEOUT_MS);
-        let answers = guest.unplug_all(&ids, live_only, wait, within)?;
+        let answers = guest.unplug_all(&ids, how, within)?;
         // SAFETY: the caller vouches for the arrays.
         unsafe {
             give_devices(&answers, ret_devices, device_size);

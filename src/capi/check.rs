@@ -17,7 +17,8 @@ pub const KVM_RUNTIME_CHECK_INCOMING: u32 = 1;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum kvm_runtime_trouble {
-    /// An image or one of its backing files cannot be opened as the guest needs it.
+    /// An image or one of its backing files cannot be opened as the guest needs it; or the guest was seen to write to another image,
+    /// such as a snapshot that somebody else made, which has its data and is not in the record.
     KVM_RUNTIME_TROUBLE_IMAGE = 1,
     /// A bridge is missing, or is none.
     KVM_RUNTIME_TROUBLE_BRIDGE = 2,

@@ -135,7 +135,7 @@ pub unsafe extern "C" fn kvm_runtime_remove(
         check_device_out(ret_device, device_size)?;
         // SAFETY: the caller vouches for the string.
         let id = unsafe { required_str(removal.id, "id") }?.to_owned();
-        let request = Removal { id, kind: None, live_only: false, wait: false };
+        let request = Removal { id, kind: None, live_only: false, wait: false, leave_overlay: true };
         let outcome = cold::remove(&mut handle.lock(), &request)?;
         // SAFETY: the caller vouches for the struct.
         Ok(unsafe { give_answer(&outcome, ret_device, device_size) })

@@ -81,6 +81,9 @@ pub enum kvm_hotplug_reason {
     KVM_HOTPLUG_REASON_NOT_AWAITED = 22,
     /// Pending: the guest is being migrated; it will be asked again where it runs afterwards.
     KVM_HOTPLUG_REASON_MIGRATING = 23,
+    /// Pending: the guest has let go of the disk, but QEMU still uses its image: for an export, a block job, or an image above it,
+    /// which the words name. The removal is finished when that ends.
+    KVM_HOTPLUG_REASON_IN_USE = 24,
     /// Pending, from a record without its guest: a removal was begun, and its end is not written down.
     KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED = 32,
     /// Pending, from a record without its guest: an add was begun, and its end is not written down. The guest may have the
@@ -362,6 +365,7 @@ fn waiting_reason(why: Waiting) -> kvm_hotplug_reason {
         Waiting::Stopped => kvm_hotplug_reason::KVM_HOTPLUG_REASON_STOPPED,
         Waiting::NotAwaited => kvm_hotplug_reason::KVM_HOTPLUG_REASON_NOT_AWAITED,
         Waiting::Migrating => kvm_hotplug_reason::KVM_HOTPLUG_REASON_MIGRATING,
+        Waiting::InUse(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_IN_USE,
     }
 }
 

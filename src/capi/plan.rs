@@ -9,8 +9,8 @@ use super::disk::{self, kvm_hotplug_disk};
 use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer, kvm_hotplug};
-use super::nic::{self, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, kvm_hotplug_nic};
-use super::removal::kvm_hotplug_removal;
+use super::nic::{self, KVM_HOTPLUG_LIVE_ONLY, kvm_hotplug_nic};
+use super::removal::{KVM_HOTPLUG_LEAVE_OVERLAY, REMOVAL_FLAGS, kvm_hotplug_removal};
 use crate::error::Result;
 use crate::hotplug::{Preview, Removal};
 
@@ -140,7 +140,8 @@ pub unsafe extern "C" fn kvm_hotplug_plan_controller(
 /// `ret_device`, `device_size`, `ret_plan`: as for kvm_hotplug_plan_nic(); no device for KVM_HOTPLUG_ABSENT.
 /// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: up to the request's timeout (0 means 5000); asks QEMU nothing in steady state. Threads: any.
+/// Blocks: up to the request's timeout (0 means 5000); asks QEMU one question about a disk, and nothing else in steady state.
+/// Threads: any.
 ///
 /// Returns what the call would answer, or an errno as kvm_hotplug_unplug() would before it sends anything.
 ///
@@ -160,12 +161,13 @@ pub unsafe extern "C" fn kvm_hotplug_plan_removal(
         // SAFETY: the caller vouches for handle and struct.
         let (guest, removal) =
             unsafe { (kvm_hotplug::get(guest)?, read_struct(removal, removal_size, "removal")?) };
-        check_flags(removal.flags, KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_NO_WAIT, "removal flags")?;
+        check_flags(removal.flags, REMOVAL_FLAGS, "removal flags")?;
         check_device_out(ret_device, device_size)?;
         // SAFETY: the caller vouches for the string.
         let id = unsafe { required_str(removal.id, "id") }?.to_owned();
         let live_only = removal.flags & KVM_HOTPLUG_LIVE_ONLY != 0;
-        let request = Removal { id, kind: None, live_only, wait: false };
+        let leave_overlay = removal.flags & KVM_HOTPLUG_LEAVE_OVERLAY != 0;
+        let request = Removal { id, kind: None, live_only, wait: false, leave_overlay };
         let timeout = timeout(removal.timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS);
         let preview = guest.plan_removal(&request, timeout)?;
         // SAFETY: the caller vouches for the outputs.

@@ -16,6 +16,13 @@ use crate::runtime::DeviceKind;
 /// native PCIe hotplug (QEMU 5.2 on q35).
 pub const KVM_HOTPLUG_DEFAULT_REMOVAL_TIMEOUT_MS: u32 = 20000;
 
+/// Flag of removals: also a disk whose data is in an image that the record does not have, such as a snapshot that somebody else
+/// made. That image stays as it is, and nothing but the caller knows of it then.
+pub const KVM_HOTPLUG_LEAVE_OVERLAY: u32 = 256;
+
+/// What a removal from a running guest may have.
+pub(super) const REMOVAL_FLAGS: u32 = KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_NO_WAIT | KVM_HOTPLUG_LEAVE_OVERLAY;
+
 /// A removal.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +31,7 @@ pub struct kvm_hotplug_removal {
     pub id: *const c_char,
     /// Milliseconds for all of it; 0 means 20000.
     pub timeout_ms: u32,
-    /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT.
+    /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, KVM_HOTPLUG_LEAVE_OVERLAY.
     pub flags: u32,
 }
 
@@ -42,6 +49,9 @@ unsafe impl Plain for kvm_hotplug_removal {}
 /// asleep included), and tells the guest afterwards. Unmount it first; the call takes some 60 ms (QEMU 7.2). A SCSI controller
 /// goes only when there is no disk on it.
 ///
+/// A disk that somebody else has given another image in the guest, by a snapshot or the end of a mirror, is not removed unless
+/// KVM_HOTPLUG_LEAVE_OVERLAY says so: its data is in that image.
+///
 /// `guest`: the handle.
 /// `removal`, `removal_size`: the request, and sizeof *removal.
 /// `ret_device`, `device_size`: where to put the device, with the reason if it is pending, and its sizeof; or NULL and 0.
@@ -55,7 +65,8 @@ unsafe impl Plain for kvm_hotplug_removal {}
 /// KVM_HOTPLUG_AFTER_REBOOT (recorded: it goes with the next boot), KVM_HOTPLUG_ABSENT, or
 /// - -EFAULT (guest, removal or id is NULL), -EBADF (no open handle), -EINVAL (no UTF-8, unknown flags, size 0; it is not
 ///   a NIC, disk or controller as the function's name says), -E2BIG (a field is set that this version does not have);
-/// - -EBUSY (kind CONFLICT: there are disks on the SCSI controller);
+/// - -EBUSY (kind CONFLICT: there are disks on the SCSI controller; or the disk's data is in an image that the record does not
+///   have);
 /// - -EPERM (kind GUEST_REFUSED: the guest said no; the device stays), -EBUSY (kind GUEST_BUSY: busy with an earlier plug
 ///   or unplug until the deadline; the device stays);
 /// - -EACCES (kind FOREIGN: in the guest, not in the record), -EOPNOTSUPP (it shares its slot with other functions; the
@@ -78,7 +89,7 @@ pub unsafe extern "C" fn kvm_hotplug_unplug(
     let work = || {
         // SAFETY: the caller vouches for the struct.
         let request = unsafe { read_struct(removal, removal_size, "removal") }?;
-        check_flags(request.flags, KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_NO_WAIT, "removal flags")?;
+        check_flags(request.flags, REMOVAL_FLAGS, "removal flags")?;
         check_device_out(ret_device, device_size)?;
         // SAFETY: the caller vouches for handle and string.
         let outcome = unsafe { unplug(guest, request.id, None, request.flags, request.timeout_ms) }?;
@@ -185,6 +196,7 @@ unsafe fn unplug(
         kind,
         live_only: flags & KVM_HOTPLUG_LIVE_ONLY != 0,
         wait: flags & KVM_HOTPLUG_NO_WAIT == 0,
+        leave_overlay: flags & KVM_HOTPLUG_LEAVE_OVERLAY != 0,
     };
     guest.unplug(&removal, timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_REMOVAL_TIMEOUT_MS))
 }

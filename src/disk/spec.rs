@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::chain::Chain;
+use super::overlay::Overlay;
 use super::rule::BackingRule;
 use crate::error::{Error, Result};
 use crate::ids::is_model_name;
@@ -225,6 +226,9 @@ pub struct DiskSpec {
     /// World wide name the guest sees, for `scsi-hd`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wwn: Option<NonZeroU64>,
+    /// What the guest was seen to write to instead of this image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<Overlay>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -262,6 +266,7 @@ impl DiskSpec {
             physical_block_size: None,
             queues: None,
             wwn: None,
+            overlay: None,
         }
     }
 
@@ -329,7 +334,7 @@ impl DiskSpec {
     }
 
     /// The first setting in which `other` differs. [`DiskSpec::probe_backing`], the chain and the rule for it are not compared:
-    /// they say how the image is read, not what the guest got.
+    /// they say how the image is read, not what the guest got; nor is [`DiskSpec::overlay`], which nobody asks for.
     pub fn conflict_with(&self, other: &Self) -> Option<&'static str> {
         // Taken apart by name, so that a new field cannot be forgotten here.
         let Self {
@@ -352,6 +357,7 @@ impl DiskSpec {
             physical_block_size: _,
             queues,
             wwn,
+            overlay: _,
         } = self;
         let same = [
             ("path", *path == other.path),

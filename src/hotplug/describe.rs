@@ -138,5 +138,6 @@ fn disk(spec: &DiskSpec, node_name: &str, node: Option<&Value>, fdsets: &[u32]) 
         "size": node.and_then(survey::virtual_size),
         "allocated": number("/image/actual-size"),
         "fdsets": fdsets,
+        "overlay": spec.overlay,
     })
 }

@@ -18,7 +18,7 @@ use super::preview::Preview;
 use super::raw::RawCommand;
 use super::resize::NewSize;
 use super::session::Session;
-use super::unplug::Removal;
+use super::unplug::{Removal, RemovalOfMany};
 use super::verify::Difference;
 use crate::deadline::Deadline;
 use crate::error::Result;
@@ -188,13 +188,10 @@ impl Guest {
     pub fn unplug_all(
         &self,
         ids: &[String],
-        live_only: bool,
-        wait: bool,
+        how: RemovalOfMany,
         timeout: Duration,
     ) -> Result<Vec<Result<Outcome>>> {
-        self.call("unplug_all", timeout, |session, deadline| {
-            Ok(session.unplug_all(ids, live_only, wait, deadline))
-        })
+        self.call("unplug_all", timeout, |session, deadline| Ok(session.unplug_all(ids, how, deadline)))
     }
 
     /// Takes in what the monitor has said, finishes late adds and removals, repeats requests that the guest may not have

@@ -60,6 +60,10 @@ impl Session {
         match name {
             "SUSPEND" => self.deaf = Some(Waiting::Asleep),
             "WAKEUP" | "RESET" => self.deaf = self.deaf.filter(|why| *why != Waiting::Asleep),
+            "BLOCK_JOB_COMPLETED" => (self.block_users_changed, self.stale) = (true, true),
+            "BLOCK_EXPORT_DELETED" | "BLOCK_JOB_CANCELLED" | "BLOCK_JOB_ERROR" | "JOB_STATUS_CHANGE" => {
+                self.block_users_changed = true;
+            }
             "RESUME" => self.deaf = self.deaf.filter(|why| *why != Waiting::NotStarted),
             _ => self.absorb_device_event(event),
         }

@@ -79,16 +79,7 @@ impl Session {
         wait: bool,
         deadline: &Deadline,
     ) -> Vec<Result<Outcome>> {
-        let is_pending = |device: &Device| self.pending.contains_key(&device.id);
-        let mut leavers: Vec<Leaver<'_>> = devices
-            .iter()
-            .map(|device| Leaver {
-                device,
-                was_pending: is_pending(device),
-                unawaited: None,
-                stage: Stage::ToAsk,
-            })
-            .collect();
+        let mut leavers: Vec<Leaver<'_>> = devices.iter().map(|device| self.leaver(device)).collect();
         self.ask_until_heard(&mut leavers, wait, deadline);
         self.await_departures(&mut leavers, deadline);
         self.clear_up_behind(&mut leavers, deadline);
@@ -99,6 +90,18 @@ impl Session {
             }
         };
         leavers.into_iter().map(answer).collect()
+    }
+
+    fn leaver<'a>(&mut self, device: &'a Device) -> Leaver<'a> {
+        let was_pending = self.pending.contains_key(&device.id);
+        match self.why_kept(device) {
+            // The guest has no part in it any more; QOM has the last word.
+            Some(why) => {
+                self.note_word(device.id.as_str(), Word::NotFound);
+                Leaver { device, was_pending, unawaited: Some(why), stage: Stage::Asked }
+            }
+            None => Leaver { device, was_pending, unawaited: None, stage: Stage::ToAsk },
+        }
     }
 
     /// Asks until the guest is no longer busy with something else.
@@ -389,6 +392,9 @@ impl Session {
     fn cleared(&mut self, device: &Device, left: Vec<String>) -> Result<Outcome> {
         if left.is_empty() {
             return Ok(self.done(device));
+        }
+        if let Some(why) = self.why_kept(device) {
+            return Ok(self.still_pending(device, why));
         }
         let text = format!("{} is gone from the guest, but what stood behind it is not", device.id);
         Err(Error::new(ErrorKind::Qmp, text).with_undo(left))

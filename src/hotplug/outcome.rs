@@ -63,6 +63,8 @@ pub enum Waiting {
     NotAwaited,
     /// The guest is being migrated, or has been, or waits for a migration to come in.
     Migrating,
+    /// The guest has let go; somebody in QEMU, these in words, still uses the disk's block node.
+    InUse(ShortText),
 }
 
 impl Waiting {
@@ -88,6 +90,7 @@ impl Waiting {
 impl std::fmt::Display for Waiting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::InUse(by) => return write!(f, "the guest has let go, but QEMU still uses the image: {by}"),
             Self::Deadline => "the guest has not answered yet",
             Self::NotBooted => "the guest has never set the device up: not booted, or no hotplug support",
             Self::NotStarted => "the guest has not been started",
@@ -97,5 +100,59 @@ impl std::fmt::Display for Waiting {
             Self::NotAwaited => "not waited for",
             Self::Migrating => "the guest is being migrated",
         })
+    }
+}
+
+/// A text that is kept where many are copied; a longer one is cut.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ShortText {
+    bytes: [u8; Self::ROOM],
+    length: usize,
+}
+
+impl ShortText {
+    /// What the C interface has room for behind the words before it.
+    const ROOM: usize = 104;
+
+    /// The text, or as much of it as there is room for.
+    pub fn new(text: &str) -> Self {
+        let mut length = text.len().min(Self::ROOM);
+        while !text.is_char_boundary(length) {
+            length -= 1;
+        }
+        let mut bytes = [0; Self::ROOM];
+        bytes.iter_mut().zip(text.bytes().take(length)).for_each(|(place, byte)| *place = byte);
+        Self { bytes, length }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        self.bytes.get(..self.length).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for ShortText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::fmt::Debug for ShortText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_texts_are_cut_between_characters() {
+        assert_eq!(ShortText::new("NBD export e").as_str(), "NBD export e");
+        assert_eq!(ShortText::new("").as_str(), "");
+        let long = "é".repeat(60);
+        assert_eq!(ShortText::new(&long).as_str(), "é".repeat(52));
+        assert_eq!(ShortText::new(&format!("x{long}")).as_str(), format!("x{}", "é".repeat(51)));
     }
 }

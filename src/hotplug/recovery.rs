@@ -223,9 +223,14 @@ impl Session {
     }
 
     pub(super) fn finish_and_tell_all(&mut self, gone: &[Gone<'_>], deadline: &Deadline) -> Result<()> {
+        let were_kept: Vec<bool> = gone.iter().map(|gone| self.why_kept(gone.device).is_some()).collect();
         let finished = self.finish_removals(gone, deadline)?;
-        for (gone, finished) in gone.iter().zip(finished).filter(|(_, finished)| finished.left.is_empty()) {
-            self.events.device(finished.what, gone.device, finished.text);
+        for ((Gone { device, .. }, finished), was_kept) in gone.iter().zip(finished).zip(were_kept) {
+            match self.why_kept(device) {
+                _ if finished.left.is_empty() => self.events.device(finished.what, device, finished.text),
+                Some(why) if !was_kept => self.events.device(What::Pending, device, why.to_string()),
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -262,12 +267,12 @@ impl Session {
         for (device, ending) in devices.iter().zip(endings) {
             let own = || leftovers.iter().filter(|leftover| ending.traces.contains(&leftover.inverse));
             let left: Vec<String> = own().map(Leftover::to_string).collect();
-            if !ending.seen && own().any(Leftover::is_in_use) {
+            if let Some(leftover) = own().find(|leftover| leftover.is_in_use()) {
                 if ending.verb == Some(Verb::Add) && self.recorded(device.id.as_str()).is_none() {
                     // Whether it was there long enough to be called added no longer matters: it is on its way out.
                     self.runtime().write_journal(|journal| journal.note(Verb::UndoAdd, device))?;
                 }
-                self.note_request(device, Waiting::Deadline);
+                self.note_request(device, leftover.why_kept());
             } else {
                 next.remove(&device.id);
                 retired.push(device.generation);
@@ -340,9 +345,12 @@ impl Session {
         let deadline = deadline.uncancelable();
         let patience = deadline.at_most(IN_USE_PATIENCE);
         let mut unwound = transaction::unwind(self.monitor()?, traces, &deadline)?;
-        while unwound.left.iter().any(Leftover::is_in_use) && patience.pause(IN_USE_PAUSE).is_ok() {
+        self.name_holders(&mut unwound.left, &deadline)?;
+        // What an export or a job uses does not become free by waiting.
+        while unwound.left.iter().any(Leftover::is_only_late) && patience.pause(IN_USE_PAUSE).is_ok() {
             // What is absent now was there before.
             unwound.left = transaction::unwind(self.monitor()?, traces, &deadline)?.left;
+            self.name_holders(&mut unwound.left, &deadline)?;
         }
         for leftover in &unwound.left {
             self.log.write(Level::Error, || format!("left behind: {leftover}"));

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::overlay::refuse_overlay;
 use super::session::Session;
 use super::survey;
 use crate::deadline::Deadline;
@@ -50,6 +51,10 @@ impl Session {
         };
         check_resizable(&device, spec).map_err(describe)?;
         self.refuse_while_migrating(deadline)?;
+        self.look_for_overlays(deadline)?;
+        let device = self.changeable(id, DeviceKind::Disk)?;
+        refuse_overlay(&device, "merge it into the disk's image with block-commit first")
+            .map_err(describe)?;
         let sizes = self.sizes(&device, spec, deadline).map_err(describe)?;
         let bytes = sizes.settle(wish).map_err(describe)?;
         if is_same(bytes, sizes.seen) && is_same(bytes, sizes.real) {

@@ -9,6 +9,7 @@ use super::arrival::Arrival;
 use super::events::{EventLog, What};
 use super::heard::Word;
 use super::outcome::Waiting;
+use super::overlay::is_live_disk;
 use super::places::Places;
 use super::readiness::Readiness;
 use super::survey::{FdSets, Inventory, Survey};
@@ -105,6 +106,8 @@ pub(super) struct Session {
     pub(super) heard: Vec<(String, Word)>,
     /// QMP events are passed on as they are, too.
     pub(super) watching: bool,
+    /// An export or a block job has ended: who used a disk's image may have let go of it.
+    pub(super) block_users_changed: bool,
     /// Links that are recorded as down have not been set down on this connection yet.
     links_due: bool,
     /// The connection was lost, and the caller told so.
@@ -148,6 +151,7 @@ impl Session {
             held_taps: Vec::new(),
             heard: Vec::new(),
             watching: false,
+            block_users_changed: false,
             links_due: true,
             lost: false,
             monitor: None,
@@ -215,6 +219,9 @@ impl Session {
             // Not before: until the guest has been asked, nobody knows which fdsets stand behind a device.
             self.clear_heard(deadline)?;
         }
+        if std::mem::take(&mut self.block_users_changed) {
+            self.finish_released(deadline)?;
+        }
         Ok(())
     }
 
@@ -259,7 +266,8 @@ impl Session {
 
     /// Asks the guest for everything, rebuilds the slot map and settles what is unfinished.
     pub(super) fn resync(&mut self, deadline: &Deadline) -> Result<()> {
-        let mut survey = Survey::take(self.monitor()?, deadline)?;
+        let disks = self.runtime().record().devices.iter().filter(|device| is_live_disk(device)).count();
+        let mut survey = Survey::take(self.monitor()?, disks, deadline)?;
         // A bus that is gone meanwhile needs no forbidding.
         self.closed.retain(|bus| survey.topology.forbid_hotplug(bus).is_ok());
         self.log.write(Level::Debug, || format!("the guest has {} devices with ids", survey.inventory.len()));
@@ -279,6 +287,7 @@ impl Session {
             self.places.scsi.see(&unit.address, unit.id.as_deref(), &unit.driver);
         }
         self.missing = self.recorded_but_not_in(&survey.inventory);
+        self.note_overlays(&survey.graph, deadline)?;
         self.settle(&shown, deadline)?;
         if self.links_due {
             self.set_recorded_links(deadline)?;

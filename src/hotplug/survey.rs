@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::graph::{self, BlockGraph};
 use super::outcome::Waiting;
 use crate::deadline::Deadline;
 use crate::disk::node;
@@ -11,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{DeviceId, ScsiAddress};
 use crate::ordered;
 use crate::pci::{Placement, QomChild, Topology};
-use crate::qmp::{Command, Monitor};
+use crate::qmp::{Batch, Command, Monitor};
 use crate::scsi;
 
 /// Where QEMU keeps devices with and without an id.
@@ -39,6 +40,8 @@ pub(super) struct Survey {
     pub(super) fdsets: FdSets,
     /// Why the guest could not let go of a device; `None` if it runs.
     pub(super) state: Option<Waiting>,
+    /// Which block nodes its devices use.
+    pub(super) graph: BlockGraph,
 }
 
 /// The ids of all devices that have one, as QOM has said.
@@ -69,7 +72,9 @@ struct FdSet {
 impl Survey {
     /// One round trip as a rule. Another one while the guest has not numbered its buses, because `query-pci` then shows
     /// occupied ports as empty; and one if there are SCSI devices, to ask where they sit.
-    pub(super) fn take(monitor: &mut Monitor, deadline: &Deadline) -> Result<Self> {
+    ///
+    /// Which block nodes are used is asked as well where there are `disks` of ours.
+    pub(super) fn take(monitor: &mut Monitor, disks: usize, deadline: &Deadline) -> Result<Self> {
         let questions = [
             Command::with("query-pci", &[]),
             Inventory::question(),
@@ -77,7 +82,9 @@ impl Survey {
             Command::with("query-fdsets", &[]),
             Command::with("query-status", &[]),
         ];
-        let [pci, named, nameless, fdsets, status] = ask(monitor, questions, deadline)?;
+        let more = (disks > 0).then(graph::question);
+        let ([pci, named, nameless, fdsets, status], graph) =
+            ask_and_try(monitor, questions, more, deadline)?;
         let mut topology = Topology::from_query_pci(&pci)?;
         let named = QomChild::list(&named)?;
         let nameless = QomChild::list(&nameless)?;
@@ -94,7 +101,8 @@ impl Survey {
         controllers.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let inventory = Inventory::of(named);
         let (fdsets, state) = (FdSets::read(&fdsets)?, Waiting::of_status(&status));
-        Ok(Self { topology, controllers, units, inventory, fdsets, state })
+        let graph = BlockGraph::read(&graph);
+        Ok(Self { topology, controllers, units, inventory, fdsets, state, graph })
     }
 }
 
@@ -175,6 +183,24 @@ pub(super) fn ask<const N: usize>(
     deadline: &Deadline,
 ) -> Result<[Value; N]> {
     let batch = monitor.run(&questions, deadline);
+    answers(&questions, batch)
+}
+
+/// The same, and perhaps one question more, whose answer is null where QEMU does not have it.
+fn ask_and_try<const N: usize>(
+    monitor: &mut Monitor,
+    questions: [Command<'_>; N],
+    last: Option<Command<'_>>,
+    deadline: &Deadline,
+) -> Result<([Value; N], Value)> {
+    let all: Vec<Command<'_>> = questions.iter().cloned().chain(last).collect();
+    let mut batch = monitor.run(&all, deadline);
+    let last = batch.replies.drain(N.min(batch.replies.len())..).next();
+    let last = last.flatten().and_then(Result::ok).unwrap_or_default();
+    Ok((answers(&questions, batch)?, last))
+}
+
+fn answers<const N: usize>(questions: &[Command<'_>; N], batch: Batch) -> Result<[Value; N]> {
     if let Some(error) = batch.failure {
         return Err(error);
     }

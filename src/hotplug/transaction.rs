@@ -204,18 +204,27 @@ pub(super) const MIGRATING: &str = "not allowed while migrating";
 pub(super) struct Leftover {
     pub(super) inverse: Inverse,
     error: Error,
+    /// Who uses it, in words, if that was asked and is known.
+    pub(super) holders: Option<String>,
 }
 
 impl Leftover {
-    /// Whether it is only not free yet: QEMU lets go of a block node some 55 ms after its device has left the bus.
+    /// Whether somebody still uses it: QEMU itself, which lets go of a block node some 55 ms after its device has left the bus, or
+    /// an export, a job ("Node 'x' is busy: block device is in use by block job: mirror") or another node ("is busy: node is used as
+    /// backing hd of 'y'").
     pub(super) fn is_in_use(&self) -> bool {
-        self.error.qmp_desc().is_some_and(|text| text.contains("is in use"))
+        let text = self.error.qmp_desc().unwrap_or_default();
+        text.contains("is in use") || text.contains(" is busy: ")
     }
 }
 
 impl std::fmt::Display for Leftover {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({})", self.inverse.leftover(), self.error.message())
+        write!(f, "{} ({}", self.inverse.leftover(), self.error.message())?;
+        match &self.holders {
+            Some(holders) => write!(f, "; {holders})"),
+            None => f.write_str(")"),
+        }
     }
 }
 
@@ -240,7 +249,7 @@ pub(super) fn unwind(monitor: &mut Monitor, inverses: &[Inverse], deadline: &Dea
         match reply {
             Some(Err(error)) if is_absence(&error) => unwound.absent.push(inverse.clone()),
             Some(Err(error)) if !inverse.prepares() => {
-                unwound.left.push(Leftover { inverse: inverse.clone(), error });
+                unwound.left.push(Leftover { inverse: inverse.clone(), error, holders: None });
             }
             _ => {}
         }

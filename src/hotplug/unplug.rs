@@ -1,6 +1,7 @@
 //! Removal as callers ask for it: what it comes to, for one device or for many at once.
 
 use super::outcome::{AfterReboot, Outcome};
+use super::overlay::refuse_overlay;
 use super::session::Session;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
@@ -17,6 +18,19 @@ pub struct Removal {
     pub live_only: bool,
     /// Wait for the guest; without, a granted removal is announced by an event.
     pub wait: bool,
+    /// Also a disk whose data is in an image that the record does not have; that image stays as it is.
+    pub leave_overlay: bool,
+}
+
+/// The removal of many devices.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RemovalOfMany {
+    /// See [`Removal::live_only`].
+    pub live_only: bool,
+    /// See [`Removal::wait`].
+    pub wait: bool,
+    /// See [`Removal::leave_overlay`].
+    pub leave_overlay: bool,
 }
 
 impl Removal {
@@ -31,6 +45,10 @@ impl Removal {
         }
     }
 }
+
+/// What is to be done about a disk with an overlay, before it is removed.
+const WITH_OVERLAY: &str = "merge it into the disk's image with block-commit, or remove the disk with leave_overlay, which leaves \
+                            that image to you";
 
 /// What a removal comes to.
 pub(super) enum Judged {
@@ -60,16 +78,17 @@ impl Session {
     pub(super) fn unplug_all(
         &mut self,
         ids: &[String],
-        live_only: bool,
-        wait: bool,
+        how: RemovalOfMany,
         deadline: &Deadline,
     ) -> Vec<Result<Outcome>> {
+        let RemovalOfMany { live_only, wait, leave_overlay } = how;
+        let mut has_looked = false;
         let mut answers = Vec::with_capacity(ids.len());
         let mut asked: Vec<Device> = Vec::new();
         for (index, id) in ids.iter().enumerate() {
-            let removal = Removal { id: id.clone(), kind: None, live_only, wait };
+            let removal = Removal { id: id.clone(), kind: None, live_only, wait, leave_overlay };
             let is_repeated = ids.iter().take(index).any(|earlier| earlier == id);
-            let answer = match self.judge(&removal, deadline) {
+            let answer = match self.judge_next(&removal, &mut has_looked, deadline) {
                 _ if is_repeated => Err(Error::invalid(format!("{id} is named twice"))),
                 Ok(Judged::Answer(outcome)) => Ok(outcome),
                 Ok(Judged::DropFromRecord(device)) => self.drop_from_record(device),
@@ -89,6 +108,16 @@ impl Session {
 
     /// What the removal comes to, without doing anything.
     pub(super) fn judge(&mut self, removal: &Removal, deadline: &Deadline) -> Result<Judged> {
+        self.judge_next(removal, &mut false, deadline)
+    }
+
+    /// The same for one of many: which images the disks use is asked once, by the first that it matters to.
+    fn judge_next(
+        &mut self,
+        removal: &Removal,
+        has_looked: &mut bool,
+        deadline: &Deadline,
+    ) -> Result<Judged> {
         self.ready(deadline)?;
         let Some(device) = self.known_device(&removal.id) else {
             return self.unknown(&removal.id).map(Judged::Answer);
@@ -108,6 +137,16 @@ impl Session {
         }
         if let Some(located) = self.topology.find(device.id.as_str()) {
             located.check_removable()?;
+        }
+        let may_lose = device.kind() == DeviceKind::Disk && !self.pending.contains_key(&device.id);
+        if may_lose && !removal.leave_overlay && !self.migrating {
+            if !std::mem::replace(has_looked, true) {
+                self.look_for_overlays(deadline)?;
+            }
+            refuse_overlay(
+                &self.recorded(device.id.as_str()).unwrap_or_else(|| device.clone()),
+                WITH_OVERLAY,
+            )?;
         }
         Ok(Judged::Ask(device))
     }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::events::What;
 use super::heard::Truth;
 use super::identity::Shown;
+use super::overlay::overlay_of;
 use super::plan::Inverse;
 use super::session::Session;
 use super::survey::{self, Inventory, Nodes};
@@ -152,6 +153,7 @@ impl Session {
                 _ => {}
             }
             self.compare_properties(device, &mut differences, deadline)?;
+            compare_overlay(device, &mut differences);
             match &device.spec {
                 Spec::Disk(spec) => compare_node(device, spec, &record, &nodes, &mut differences),
                 Spec::Nic(spec) => compare_bridge(device, spec, &mut differences),
@@ -257,6 +259,10 @@ impl Session {
             // A property that this QEMU does not have cannot differ.
             let Some(Ok(found)) = reply else { continue };
             let (expected, found) = (plain_text(expected), plain_text(&found));
+            // Which image that is, is told in more words.
+            if name == "drive" && overlay_of(device).is_some() {
+                continue;
+            }
             let fits = if expected == ANY_FILE { !found.is_empty() } else { expected == found };
             if !fits {
                 let what = Mismatch::of_property(name);
@@ -436,6 +442,13 @@ fn expectations(device: &Device, address: &Address) -> Map<String, Value> {
         expected.entry(name).or_insert(value);
     }
     expected
+}
+
+fn compare_overlay(device: &Device, differences: &mut Vec<Difference>) {
+    if let (Spec::Disk(spec), Some(overlay)) = (&device.spec, overlay_of(device)) {
+        let recorded = format!("image {}", spec.path.display());
+        differences.push(Difference::new(Mismatch::Backend, &device.id, recorded, overlay));
+    }
 }
 
 fn compare_node(

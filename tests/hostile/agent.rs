@@ -264,5 +264,5 @@ fn ask(what: &str) -> RawCommand {
 }
 
 fn removal(id: &str, wait: bool) -> Removal {
-    Removal { id: id.into(), kind: None, live_only: false, wait }
+    Removal { id: id.into(), kind: None, live_only: false, wait, leave_overlay: false }
 }

@@ -327,11 +327,14 @@ pub fn a_disk_grows(agent: &dyn Agent) {
     let length = || std::fs::metadata(&image.path).unwrap().len();
     world.qemu.take_seen();
     assert_eq!(api.resize(&disk.id, SizeAsk::bytes(3 * MIB), AMPLE).unwrap(), 3 * MIB);
-    assert_eq!(world.qemu.take_names(), ["query-named-block-nodes", "block_resize"]);
+    assert_eq!(
+        world.qemu.take_names(),
+        ["x-debug-query-block-graph", "query-named-block-nodes", "block_resize"]
+    );
     assert_eq!(length(), 3 * MIB);
     // The same again asks, and does nothing.
     assert_eq!(api.resize(&disk.id, SizeAsk::bytes(3 * MIB), AMPLE).unwrap(), 3 * MIB);
-    assert_eq!(world.qemu.take_names(), ["query-named-block-nodes"]);
+    assert_eq!(world.qemu.take_names(), ["x-debug-query-block-graph", "query-named-block-nodes"]);
     // Grown from outside.
     std::fs::File::options().write(true).open(&image.path).unwrap().set_len(5 * MIB).unwrap();
     assert_eq!(api.resize(&disk.id, SizeAsk::default(), AMPLE).unwrap(), 5 * MIB);
@@ -400,7 +403,7 @@ pub fn everything_known_is_described(agent: &dyn Agent) {
             "path": world.disk("a.img").path, "format": "raw", "read_only": false, "share_rw": false, "serial": "s1",
             "cache": "writeback", "aio": "threads", "discard": "ignore", "detect_zeroes": "off", "boot_index": null,
             "logical_block_size": null, "physical_block_size": null, "queues": null, "node_name": "disk1",
-            "size": MIB, "allocated": 0, "fdsets": [1],
+            "size": MIB, "allocated": 0, "fdsets": [1], "overlay": null,
         })
     );
     assert_eq!(api.describe(Some("disk1")).unwrap().unwrap(), all[1]);

@@ -54,6 +54,41 @@ pub fn a_late_departure_is_finished_by_process(agent: &dyn Agent) {
     assert_gone(&world);
 }
 
+fn states(api: &dyn Api) -> Vec<Presence> {
+    api.list().iter().map(|listed| listed.presence).collect()
+}
+
+/// Somebody has exported the disk's image, which stays open in QEMU. Nobody is made to wait for that, and everybody is told.
+pub fn an_image_that_is_exported_keeps_its_disk_pending(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    world.qemu.model(|model| drop(model.exports.insert("backup".into(), "data".into())));
+    for _ in 0..3 {
+        world.qemu.take_seen();
+        assert_eq!(pending(api.unplug(&UnplugAsk::of("data"))), Why::InUse);
+        let described = api.describe(Some("data")).unwrap().unwrap();
+        assert!(described["reason"].as_str().unwrap().contains("NBD export backup"), "{described}");
+        let tries = world.qemu.take_names().into_iter().filter(|name| name == "blockdev-del").count();
+        assert_eq!(tries, 1, "tried once, and not waited for");
+        assert_eq!(states(&*api), [Presence::Pending(Why::InUse)]);
+    }
+    assert_eq!(drain(&*api), [], "the callers have their answers");
+    world.qemu.take_seen();
+    assert_eq!(api.process(AMPLE).unwrap(), 0);
+    assert_eq!(world.qemu.take_names(), Vec::<String>::new(), "nothing is slower");
+    drop(api);
+    let api = world.open(agent);
+    let tries = world.qemu.take_names().into_iter().filter(|name| name == "blockdev-del").count();
+    assert_eq!(tries, 1, "by another agent neither");
+    assert_eq!(drain(&*api).iter().map(|news| news.what).collect::<Vec<_>>(), [What::Pending]);
+    assert_eq!(states(&*api), [Presence::Pending(Why::InUse)]);
+    world.qemu.model(|model| model.exports.clear());
+    world.qemu.emit("BLOCK_EXPORT_DELETED", json!({ "id": "backup" }));
+    assert!(is_readable(api.fd(), 2000), "there is something to do");
+    assert_eq!(api.process(AMPLE).unwrap(), 1);
+    assert_eq!(drain(&*api).iter().map(|news| news.what).collect::<Vec<_>>(), [What::Removed]);
+    assert_gone(&world);
+}
+
 /// The word of it comes before the greeting, when nobody has asked yet which fdsets there are.
 pub fn one_that_left_before_the_greeting_leaves_nothing(agent: &dyn Agent) {
     let (world, api) = with_disk(agent);

@@ -64,7 +64,7 @@ pub fn a_scsi_disk_brings_its_controller(agent: &dyn Agent) {
     done(api.unplug(&UnplugAsk::of(&first.id)));
     assert_eq!(
         world.qemu.take_names(),
-        ["device_del", "qom-list", "blockdev-del", "remove-fd"],
+        ["x-debug-query-block-graph", "device_del", "qom-list", "blockdev-del", "remove-fd"],
         "the guest is not asked"
     );
     assert_eq!(place(&done(api.add_disk(&disk(&world, "a.img")))), place(&first), "the target is free again");

@@ -141,12 +141,20 @@ pub struct UnplugAsk {
     pub kind: Option<&'static str>,
     pub live_only: bool,
     pub wait: bool,
+    pub leave_overlay: bool,
     pub timeout_ms: u64,
 }
 
 impl UnplugAsk {
     pub fn of(id: &str) -> Self {
-        Self { id: id.into(), kind: None, live_only: false, wait: true, timeout_ms: AMPLE }
+        Self {
+            id: id.into(),
+            kind: None,
+            live_only: false,
+            wait: true,
+            leave_overlay: false,
+            timeout_ms: AMPLE,
+        }
     }
 
     pub fn within(id: &str, timeout_ms: u64) -> Self {
@@ -231,6 +239,7 @@ pub enum Why {
     Stopped,
     NotAwaited,
     Migrating,
+    InUse,
 }
 
 /// One device.

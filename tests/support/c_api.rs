@@ -275,7 +275,8 @@ impl Api for CApi {
         let mut device = zeroed::<kvm_hotplug_device>();
         let device_size = size_of_val(&device);
         let live_only = if removal.live_only { KVM_HOTPLUG_LIVE_ONLY } else { 0 };
-        let flags = live_only | if removal.wait { 0 } else { KVM_HOTPLUG_NO_WAIT };
+        let overlay = if removal.leave_overlay { KVM_HOTPLUG_LEAVE_OVERLAY } else { 0 };
+        let flags = live_only | overlay | if removal.wait { 0 } else { KVM_HOTPLUG_NO_WAIT };
         let request = kvm_hotplug_removal { id: id.as_ptr(), timeout_ms: timeout, flags };
         let size = size_of_val(&request);
         // SAFETY: all of it lives through the calls.
@@ -527,6 +528,7 @@ fn why(reason: u32) -> Why {
         () if is(Reason::KVM_HOTPLUG_REASON_STOPPED) => Why::Stopped,
         () if is(Reason::KVM_HOTPLUG_REASON_NOT_AWAITED) => Why::NotAwaited,
         () if is(Reason::KVM_HOTPLUG_REASON_MIGRATING) => Why::Migrating,
+        () if is(Reason::KVM_HOTPLUG_REASON_IN_USE) => Why::InUse,
         () => panic!("reason {reason}"),
     }
 }

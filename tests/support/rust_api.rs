@@ -9,7 +9,7 @@ use kvm_hotplug::Error;
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
 use kvm_hotplug::hotplug::{
     self, Addition, AfterReboot, ControllerRequest, DeviceState, DiskRequest, Guest, Listed, NewSize,
-    NicRequest, Outcome, RawCommand, Removal, TapSource, Waiting, Wish,
+    NicRequest, Outcome, RawCommand, Removal, RemovalOfMany, TapSource, Waiting, Wish,
 };
 use kvm_hotplug::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, ScsiAddress, Slot};
 use kvm_hotplug::log::{Level, Log, Sink};
@@ -71,7 +71,10 @@ impl Api for RustApi {
     }
 
     fn unplug_all(&self, ids: &[String], timeout_ms: u64) -> Vec<Result<Answer, i32>> {
-        let answers = self.0.unplug_all(ids, false, true, Duration::from_millis(timeout_ms)).unwrap();
+        let answers = {
+            let how = RemovalOfMany { wait: true, ..RemovalOfMany::default() };
+            self.0.unplug_all(ids, how, Duration::from_millis(timeout_ms)).unwrap()
+        };
         answers.into_iter().map(|one| one.map(answer).map_err(|error| error.errno())).collect()
     }
 
@@ -91,7 +94,8 @@ impl Api for RustApi {
             "scsi" => DeviceKind::Controller,
             other => panic!("kind {other}"),
         });
-        let ask = Removal { id: removal.id.clone(), kind, live_only: removal.live_only, wait: removal.wait };
+        let UnplugAsk { id, live_only, wait, leave_overlay, .. } = removal.clone();
+        let ask = Removal { id, kind, live_only, wait, leave_overlay };
         Ok(answer(self.0.unplug(&ask, Duration::from_millis(removal.timeout_ms))?))
     }
 
@@ -275,6 +279,7 @@ fn reason(why: Waiting) -> Why {
         Waiting::Stopped => Why::Stopped,
         Waiting::NotAwaited => Why::NotAwaited,
         Waiting::Migrating => Why::Migrating,
+        Waiting::InUse(_) => Why::InUse,
     }
 }
 

@@ -20,7 +20,7 @@ static int plan(struct ctl *ctl, struct kvm_hotplug_device *device, char **text,
         return kvm_hotplug_plan_controller(ctl->guest, &options->controller, sizeof options->controller, device,
                                            sizeof *device, text, error);
     default:
-        removal.flags = options->live_only ? KVM_HOTPLUG_LIVE_ONLY : 0;
+        removal.flags = removal_flags(options);
         return kvm_hotplug_plan_removal(ctl->guest, &removal, sizeof removal, device, sizeof *device, text, error);
     }
 }

@@ -149,6 +149,8 @@ static bool take_option(struct options *options, enum option_id option, const ch
         options->disk.flags |= KVM_HOTPLUG_LIVE_ONLY;
         options->controller.flags |= KVM_HOTPLUG_LIVE_ONLY;
         return options->live_only = true;
+    case OPTION_LEAVE_OVERLAY:
+        return options->leave_overlay = true;
     case OPTION_NO_WAIT:
         return options->no_wait = true;
     case OPTION_NO_BRIDGE:
@@ -171,6 +173,11 @@ static bool take_option(struct options *options, enum option_id option, const ch
     default:
         return take_device_option(options, option, value);
     }
+}
+
+uint32_t removal_flags(const struct options *options)
+{
+    return (options->live_only ? KVM_HOTPLUG_LIVE_ONLY : 0) | (options->leave_overlay ? KVM_HOTPLUG_LEAVE_OVERLAY : 0);
 }
 
 /* Where the value of a required option may come from beside the command line. */

@@ -24,6 +24,7 @@ struct options {
     bool json;
     bool no_wait;
     bool live_only;
+    bool leave_overlay;  /* del */
     bool up;             /* link */
     const char *bridge;  /* move; NULL for none */
     uint64_t bytes;      /* resize; 0 for what the image has now */
@@ -47,6 +48,9 @@ struct options {
 };
 
 enum parsed { PARSED, PARSED_HELP, PARSED_WRONG };
+
+/* Of struct kvm_hotplug_removal, as the options say. */
+uint32_t removal_flags(const struct options *options);
 
 /* The strings stay argv's. PARSED_HELP: what was asked for is printed; PARSED_WRONG: there is a complaint (usage.h), and
  * options->json says how it is to be told. */

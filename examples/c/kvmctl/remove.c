@@ -76,6 +76,13 @@ static bool ask(struct ctl *ctl, struct leaving *const *asked, size_t count, uin
     return heard;
 }
 
+/* The guest has let go, and somebody else in QEMU has not: no use in waiting either. */
+static void keep(struct leaving *one, const char *why)
+{
+    one->device.reason = KVM_HOTPLUG_REASON_IN_USE;
+    snprintf(one->device.reason_text, sizeof one->device.reason_text, "%s", why);
+}
+
 /* The generation tells this attachment from an earlier or later one of the same id. News about other devices is told, not
  * swallowed. */
 static void take_news(const struct ctl *ctl, struct removal *removal, const struct kvm_hotplug_event *event)
@@ -91,6 +98,8 @@ static void take_news(const struct ctl *ctl, struct removal *removal, const stru
             one->answer = KVM_HOTPLUG_DONE;
         else if (event->event_type == KVM_HOTPLUG_EVENT_REFUSED)
             one->refused = true;
+        else if (event->event_type == KVM_HOTPLUG_EVENT_PENDING)
+            keep(one, event->text);
         return;
     }
     report_event(ctl, stderr, event);
@@ -238,7 +247,7 @@ static enum status report_all(const struct ctl *ctl, const struct removal *remov
 
 static enum status remove_from_guest(struct ctl *ctl, struct removal *removal)
 {
-    uint32_t flags = KVM_HOTPLUG_NO_WAIT | (ctl->options.live_only ? KVM_HOTPLUG_LIVE_ONLY : 0);
+    uint32_t flags = KVM_HOTPLUG_NO_WAIT | removal_flags(&ctl->options);
     struct leaving **asked = calloc(removal->count, sizeof *asked);
     enum status status = STATUS_DONE;
     bool heard;

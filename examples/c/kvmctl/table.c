@@ -59,6 +59,8 @@ const struct option_info option_table[OPTIONS] = {
     [OPTION_TARGET] = {"target", "N", "", "SCSI target on --bus, 0 to 255"},
     [OPTION_LUN] = {"lun", "N", "", "unit of that target, 0 to 16383"},
     [OPTION_WWN] = {"wwn", "NUMBER", "", "world wide name of a SCSI disk, as in 0x5000c50015ea71aa"},
+    [OPTION_LEAVE_OVERLAY] = {"leave-overlay", NULL, "",
+                              "also a disk whose data is in an image that the record does not have, which is left to you"},
     [OPTION_NO_WAIT] = {"no-wait", NULL, "", "only ask, do not wait for the guest"},
     [OPTION_NO_BRIDGE] = {"no-bridge", NULL, "", "take the NIC out of any bridge"},
     [OPTION_SHRINK] = {"shrink", NULL, "", "the disk may get smaller, and lose what lies behind its end"},
@@ -110,7 +112,7 @@ const struct command_info command_table[COMMANDS] = {
     [COMMAND_DEL] = {"del", "ID...", "@device", "take devices out, and wait until the guest has let go of them",
                      "The guest is asked for all of them at once. Until it lets go, tap and image stay in use. The guest may take its time or refuse; a later command, of "
                      "whatever kind, finishes a removal that it grants late.",
-                     GUEST, LIVE | BIT(OPTION_NO_WAIT) | BIT(OPTION_LIVE_ONLY) | BIT(OPTION_COLD)},
+                     GUEST, LIVE | BIT(OPTION_NO_WAIT) | BIT(OPTION_LIVE_ONLY) | BIT(OPTION_LEAVE_OVERLAY) | BIT(OPTION_COLD)},
     [COMMAND_LINK] = {"link", "ID up|down", "@device up down", "pull the cable of a NIC, or put it back", "", GUEST, LIVE},
     [COMMAND_MOVE] = {"move", "ID [BRIDGE]", "@device @interface",
                       "move a NIC to another bridge; the guest notices nothing", "", GUEST, LIVE | BIT(OPTION_NO_BRIDGE)},

@@ -84,7 +84,7 @@ func adding[T any](
 }
 
 func removalOf(r *http.Request) kvmhotplug.Removal {
-	return kvmhotplug.Removal{NoWait: wanted(r, "no_wait"), LiveOnly: wanted(r, "live_only")}
+	return kvmhotplug.Removal{NoWait: wanted(r, "no_wait"), LiveOnly: wanted(r, "live_only"), LeaveOverlay: wanted(r, "leave_overlay")}
 }
 
 func removeDevice(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int, any, error) {

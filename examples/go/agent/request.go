@@ -104,7 +104,7 @@ func known(takes []string) string {
 }
 
 // Parameters that are there or not: ?plan, ?plan=1, ?plan=true.
-var flags = []string{"plan", "no_wait", "live_only", "incoming"}
+var flags = []string{"plan", "no_wait", "live_only", "leave_overlay", "incoming"}
 
 // wanted tells whether a flag is in the query.
 func wanted(r *http.Request, flag string) bool {

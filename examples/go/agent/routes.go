@@ -35,9 +35,9 @@ func (s *server) routes() []route {
 
 		{"GET /guests/{guest}/devices", "", s.open(listDevices)},
 		{"POST /guests/{guest}/devices", "body", s.open(addMany)},
-		{"DELETE /guests/{guest}/devices", "id no_wait live_only", s.open(removeMany)},
+		{"DELETE /guests/{guest}/devices", "id no_wait live_only leave_overlay", s.open(removeMany)},
 		{"GET /guests/{guest}/devices/{id}", "", s.open(showDevice)},
-		{"DELETE /guests/{guest}/devices/{id}", "plan no_wait live_only", s.open(removeDevice)},
+		{"DELETE /guests/{guest}/devices/{id}", "plan no_wait live_only leave_overlay", s.open(removeDevice)},
 		{"POST /guests/{guest}/nics", "body plan", s.open(adding((*kvmhotplug.Guest).PlanNIC, (*kvmhotplug.Guest).AddNIC))},
 		{"POST /guests/{guest}/disks", "body plan", s.open(adding((*kvmhotplug.Guest).PlanDisk, (*kvmhotplug.Guest).AddDisk))},
 		{"POST /guests/{guest}/controllers", "body plan",

@@ -132,6 +132,9 @@ const (
 	ReasonNotAwaited Reason = C.KVM_HOTPLUG_REASON_NOT_AWAITED
 	// ReasonMigrating (pending): the guest is being migrated; it will be asked again where it runs afterwards.
 	ReasonMigrating Reason = C.KVM_HOTPLUG_REASON_MIGRATING
+	// ReasonInUse (pending): the guest has let go of the disk, but QEMU still uses its image, for an export, a block job or an
+	// image above it, which the words name.
+	ReasonInUse Reason = C.KVM_HOTPLUG_REASON_IN_USE
 	// ReasonRemovalUnfinished (pending, from a record without its guest): a removal was begun, and its end is not written
 	// down.
 	ReasonRemovalUnfinished Reason = C.KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED
@@ -158,6 +161,7 @@ var reasonNames = map[Reason]string{
 	ReasonStopped:    "stopped",
 	ReasonNotAwaited: "not-awaited",
 	ReasonMigrating:  "migrating",
+	ReasonInUse:      "in-use",
 
 	ReasonRemovalUnfinished: "removal-unfinished",
 	ReasonAddUnfinished:     "add-unfinished",

@@ -12,6 +12,9 @@ type Removal struct {
 	NoWait bool `json:"no_wait,omitempty"`
 	// LiveOnly: live or not at all. What would take effect after a reboot fails with [ErrNotHotpluggable].
 	LiveOnly bool `json:"live_only,omitempty"`
+	// LeaveOverlay: also a disk whose data is in an image that the record does not have, such as a snapshot that somebody else
+	// made; without, that fails with [ErrConflict]. The image stays as it is, and nothing but the caller knows of it then.
+	LeaveOverlay bool `json:"leave_overlay,omitempty"`
 }
 
 // Remove takes a device out of the guest and its record: asks the guest, waits until QEMU says that this very device is
@@ -96,6 +99,9 @@ func (r Removal) flags() (flags C.uint32_t) {
 	}
 	if r.LiveOnly {
 		flags |= C.KVM_HOTPLUG_LIVE_ONLY
+	}
+	if r.LeaveOverlay {
+		flags |= C.KVM_HOTPLUG_LEAVE_OVERLAY
 	}
 	return flags
 }

@@ -122,6 +122,7 @@ fn every_other_setting() -> DiskSpec {
         physical_block_size: Some(8192),
         queues: Some(3),
         wwn: 9.try_into().ok(),
+        overlay: Some(Overlay::new("ovl", "qcow2", "/o")),
     }
 }
 
@@ -139,13 +140,13 @@ fn record_round_trips() {
 fn conflicts_name_the_setting() {
     let base = serde_json::to_value(spec()).unwrap();
     let other = serde_json::to_value(every_other_setting()).unwrap();
-    assert_eq!(other.as_object().unwrap().len(), 19, "a new setting belongs into this test");
+    assert_eq!(other.as_object().unwrap().len(), 20, "a new setting belongs into this test");
     for (name, value) in other.as_object().unwrap() {
         let mut changed = base.clone();
         changed[name] = value.clone();
         let changed: DiskSpec = serde_json::from_value(changed).unwrap();
-        let expected =
-            (!["probe_backing", "chain", "backing"].contains(&name.as_str())).then_some(name.as_str());
+        let expected = (!["probe_backing", "chain", "backing", "overlay"].contains(&name.as_str()))
+            .then_some(name.as_str());
         assert_eq!(changed.conflict_with(&spec()), expected);
     }
     assert_eq!(spec().conflict_with(&spec()), None);

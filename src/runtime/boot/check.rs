@@ -31,7 +31,7 @@ use crate::runtime::record::{Device, Presence, Record, Spec};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Trouble {
-    /// An image or backing file cannot be opened as the guest needs it, or is not what it was.
+    /// An image or backing file cannot be opened as the guest needs it, or the guest's data is in another one.
     Image = 1,
     /// A bridge is missing, or is none.
     Bridge = 2,
@@ -149,6 +149,8 @@ fn check_device(device: &Device, record: &Record, migrates: bool, problems: &mut
     match &device.spec {
         Spec::Nic(spec) => check_nic(device, spec, problems),
         Spec::Disk(spec) => {
+            problems
+                .extend(super::overlay_problem(device).map(|text| Problem::of(device, Trouble::Image, text)));
             // The images of a guest that migrates are in use where it runs.
             let used = |image| if migrates { Ok(()) } else { disk::locks::check(&image, spec) };
             if let Err(error) = record.open_image(spec).and_then(used) {

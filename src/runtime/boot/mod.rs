@@ -148,6 +148,7 @@ impl Runtime {
     pub fn boot_plan(&self, spare_ports: usize) -> Result<BootPlan> {
         let base = Base::read(&self.record().command);
         let next = self.next_record(false, spare_ports, &base)?;
+        refuse_overlays(&next, false)?;
         let old = self.record().ports.iter().filter(|port| port.presence == Presence::Live).count();
         Ok(BootPlan {
             machine: base.machine,
@@ -187,6 +188,7 @@ impl Runtime {
         let migrates = request.incoming.is_some();
         let next = self.next_record(migrates, request.spare_ports, &base)?;
         refuse_without_tap(&next, migrates)?;
+        refuse_overlays(&next, migrates)?;
         Ok((base, next))
     }
 
@@ -240,6 +242,30 @@ fn refuse_without_tap(next: &Record, migrates: bool) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A guest that was seen to write to another image than the recorded one must not find its old data.
+fn refuse_overlays(next: &Record, migrates: bool) -> Result<()> {
+    let there = |device: &&Device| !migrates || device.presence != Presence::AddAfterReboot;
+    next.devices.iter().filter(there).try_for_each(|device| match overlay_problem(device) {
+        None => Ok(()),
+        Some(text) => {
+            let error = Error::new(ErrorKind::Conflict, text).with_errno(libc::EBUSY);
+            Err(error.context(&device.id))
+        }
+    })
+}
+
+/// What stands in the way of starting a disk from its recorded image.
+fn overlay_problem(device: &Device) -> Option<String> {
+    let Spec::Disk(spec) = &device.spec else { return None };
+    let overlay = spec.overlay.as_ref()?;
+    Some(format!(
+        "the guest wrote to {overlay} when it was last seen, which is not in the record and has its data; started from {} it would \
+         lose that. Take the disk out of the record and add the image that has the data, whose backing file can be named anew \
+         with qemu-img rebase -u",
+        spec.path.display()
+    ))
 }
 
 /// Nobody knows whether the source has a device whose add was interrupted.

@@ -70,7 +70,7 @@ impl Scene {
 /// One call on the handle; letters that mean nothing are passed over.
 fn call(guest: &Guest, letter: u8, image: &Path) {
     let unplug = |id: &str, wait| {
-        let removal = Removal { id: id.to_owned(), kind: None, live_only: false, wait };
+        let removal = Removal { id: id.to_owned(), kind: None, live_only: false, wait, leave_overlay: false };
         let _ = guest.unplug(&removal, TIMEOUT);
     };
     match letter {

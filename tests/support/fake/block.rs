@@ -67,6 +67,29 @@ impl Model {
         self.nodes.iter().map(describe).collect()
     }
 
+    pub(super) fn query_exports(&self) -> Value {
+        let export = |(id, node): (&String, &String)| json!({ "id": id, "type": "nbd", "node-name": node, "shutting-down": false });
+        self.exports.iter().map(export).collect()
+    }
+
+    /// Devices, and the node that each uses: as it was plugged in, since nobody changes that here.
+    pub(super) fn query_graph(&self) -> Value {
+        let (mut nodes, mut edges) = (Vec::new(), Vec::new());
+        for (number, name) in self.nodes.keys().enumerate() {
+            nodes.push(json!({ "id": number, "type": "block-driver", "name": name }));
+        }
+        for (device, number) in self.devices.iter().zip(self.nodes.len()..) {
+            let (Some(id), Some(drive)) = (&device.id, &device.drive) else { continue };
+            let Some(child) = self.nodes.keys().position(|name| name == drive) else { continue };
+            let path = format!("/machine/peripheral/{id}/virtio-backend");
+            nodes.push(json!({ "id": number, "type": "block-backend", "name": path }));
+            edges.push(
+                json!({ "parent": number, "child": child, "name": "root", "perm": [], "shared-perm": [] }),
+            );
+        }
+        json!({ "nodes": nodes, "edges": edges })
+    }
+
     pub(super) fn blockdev_add(&mut self, name: &str, arguments: &Value) -> Answer {
         if name.len() > MAX_NODE_NAME {
             return Err(QmpError::generic("Node name too long"));
@@ -143,6 +166,9 @@ impl Model {
         }
         if self.devices.iter().any(|device| device.drive.as_deref() == Some(name)) {
             self.violations.push(format!("blockdev-del {name} while its device is in the guest"));
+            return Err(QmpError::generic(format!("Node {name} is in use")));
+        }
+        if self.exports.values().any(|node| node == name) {
             return Err(QmpError::generic(format!("Node {name} is in use")));
         }
         for set in self.nodes.remove(name).unwrap_or_default().sets {

@@ -119,6 +119,8 @@ pub struct Model {
     pub fdsets: BTreeMap<u32, FdSet>,
     pub nodes: BTreeMap<String, Node>,
     pub devices: Vec<Dev>,
+    /// NBD exports, and the node that each uses.
+    pub exports: BTreeMap<String, String>,
     /// Buses that refuse hot-plug although they look like others.
     pub closed: BTreeSet<String>,
     /// How the guest takes to requests, unless `manners` says otherwise.
@@ -148,6 +150,7 @@ impl Model {
             fdsets: BTreeMap::new(),
             nodes: BTreeMap::new(),
             devices: Vec::new(),
+            exports: BTreeMap::new(),
             closed: BTreeSet::new(),
             manner: Manner::AtOnce,
             manners: BTreeMap::new(),
@@ -229,6 +232,9 @@ impl Model {
             "blockdev-add" => self.blockdev_add(&text("node-name"), arguments),
             "blockdev-del" => self.blockdev_del(&text("node-name")),
             "query-named-block-nodes" => Ok(self.query_nodes()),
+            "query-block-exports" => Ok(self.query_exports()),
+            "query-block-jobs" => Ok(json!([])),
+            "x-debug-query-block-graph" => Ok(self.query_graph()),
             "device_add" => self.device_add(arguments),
             "device_del" => self.device_del(&text("id")),
             "query-pci" => Ok(self.query_pci()),

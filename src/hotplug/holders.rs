@@ -1,0 +1,69 @@
+//! Who keeps a block node whose disk has left the guest: an export, a job, or a node above it. What they use stays, and so does the
+//! removal of the disk, until they let go.
+
+use serde_json::Value;
+
+use super::graph::{self, BlockGraph, Holder};
+use super::heard::Word;
+use super::outcome::{ShortText, Waiting};
+use super::plan::Inverse;
+use super::session::Session;
+use super::transaction::Leftover;
+use crate::deadline::Deadline;
+use crate::error::Result;
+use crate::runtime::Device;
+
+impl Leftover {
+    /// Whether it is to be free in a moment: QEMU has not taken the device apart yet.
+    pub(super) fn is_only_late(&self) -> bool {
+        self.is_in_use() && self.holders.is_none()
+    }
+
+    /// Why the removal of its disk goes on.
+    pub(super) fn why_kept(&self) -> Waiting {
+        Waiting::InUse(ShortText::new(self.holders.as_deref().unwrap_or("it does not say for whom")))
+    }
+}
+
+impl Session {
+    /// Finds out who uses the block nodes among these.
+    pub(super) fn name_holders(&mut self, left: &mut [Leftover], deadline: &Deadline) -> Result<()> {
+        if !left.iter().any(Leftover::is_in_use) {
+            return Ok(());
+        }
+        let batch = self.monitor()?.run(&graph::holder_questions(), deadline);
+        if let Some(error) = batch.failure {
+            return Err(error);
+        }
+        // A QEMU that does not have one of the questions says nothing about that.
+        let mut answers =
+            batch.replies.into_iter().map(|reply| reply.and_then(Result::ok).unwrap_or_default());
+        let [graph, exports, jobs] = [(); 3].map(|()| answers.next().unwrap_or(Value::Null));
+        let graph = BlockGraph::read(&graph);
+        for leftover in left.iter_mut().filter(|leftover| leftover.is_in_use()) {
+            let Inverse::BlockdevDel(node) = &leftover.inverse else { continue };
+            let holders = graph.holders(node.as_str(), &exports, &jobs);
+            let others: Vec<String> = holders
+                .iter()
+                .filter(|holder| !holder.is_device(node.as_str()))
+                .map(Holder::to_string)
+                .collect();
+            leftover.holders = (!others.is_empty()).then(|| others.join(", "));
+        }
+        Ok(())
+    }
+
+    /// Why the removal of this device goes on, though the guest has let go of it.
+    pub(super) fn why_kept(&self, device: &Device) -> Option<Waiting> {
+        let why = self.pending.get(&device.id)?.why;
+        matches!(why, Waiting::InUse(_)).then_some(why)
+    }
+
+    /// Finishes the removals that somebody stood in the way of, who may have let go by now.
+    pub(super) fn finish_released(&mut self, deadline: &Deadline) -> Result<()> {
+        let kept = self.pending.iter().filter(|(_, request)| matches!(request.why, Waiting::InUse(_)));
+        let ids: Vec<String> = kept.map(|(id, _)| id.to_string()).collect();
+        ids.iter().for_each(|id| self.note_word(id, Word::NotFound));
+        self.clear_heard(deadline)
+    }
+}
