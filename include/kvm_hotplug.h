@@ -358,6 +358,10 @@ enum kvm_hotplug_answer {
      * There is no such device, neither in the record nor in the guest.
      */
     KVM_HOTPLUG_ABSENT = 3,
+    /**
+     * State of a device only: the record has it, and the guest did not have it when it was last asked.
+     */
+    KVM_HOTPLUG_MISSING = 4,
 };
 
 /**
@@ -445,6 +449,11 @@ enum kvm_hotplug_reason {
      * which the words name. The removal is finished when that ends.
      */
     KVM_HOTPLUG_REASON_IN_USE = 24,
+    /**
+     * Missing: the record has the device, and the guest did not have it when it was last asked, for instance since QEMU was started
+     * anew by hand. kvm_hotplug_mend() takes it out of the record.
+     */
+    KVM_HOTPLUG_REASON_MISSING = 25,
     /**
      * Pending, from a record without its guest: a removal was begun, and its end is not written down.
      */
@@ -733,6 +742,10 @@ enum kvm_hotplug_slot_state {
      * The guest has not said yet.
      */
     KVM_HOTPLUG_SLOT_UNKNOWN = 5,
+    /**
+     * Left to a device of the record that the guest does not have.
+     */
+    KVM_HOTPLUG_SLOT_MISSING = 6,
 };
 
 /**
@@ -1270,7 +1283,7 @@ struct kvm_hotplug_device {
     uint32_t device_type;
     /**
      * One of enum kvm_hotplug_answer: DONE means in the guest, AFTER_REBOOT recorded for the next boot (to come or to
-     * go), PENDING on its way out.
+     * go), PENDING on its way out, MISSING recorded, but not in the guest when it was last asked.
      */
     uint32_t state;
     /**

@@ -74,6 +74,8 @@ through_every_api! {
     an_exhausted_guest_is_told_with_numbers,
     a_slot_taken_behind_our_back_is_passed_over,
     a_pinned_slot_taken_behind_our_back_is_an_error,
+    a_bus_that_takes_nothing_is_known_beforehand,
+    what_the_guest_does_not_have_is_not_called_live,
     a_port_without_hotplug_is_learnt_once,
     before_the_firmware_ran_ports_are_not_believed_empty,
     a_shared_slot_is_not_unplugged,

@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_int};
 
 use super::args::{Plain, put_text, show_struct, zeros};
-use crate::hotplug::{AfterReboot, DeviceState, Listed, Outcome, Waiting};
+use crate::hotplug::{AfterReboot, DeviceState, Listed, MISSING, Outcome, Waiting};
 use crate::ids::{Address, BusName};
 use crate::runtime::{Device, DeviceKind, Intent, Journal, Presence, Spec, Verb};
 
@@ -21,6 +21,8 @@ pub enum kvm_hotplug_answer {
     KVM_HOTPLUG_PENDING = 2,
     /// There is no such device, neither in the record nor in the guest.
     KVM_HOTPLUG_ABSENT = 3,
+    /// State of a device only: the record has it, and the guest did not have it when it was last asked.
+    KVM_HOTPLUG_MISSING = 4,
 }
 
 /// What a device is.
@@ -84,6 +86,9 @@ pub enum kvm_hotplug_reason {
     /// Pending: the guest has let go of the disk, but QEMU still uses its image: for an export, a block job, or an image above it,
     /// which the words name. The removal is finished when that ends.
     KVM_HOTPLUG_REASON_IN_USE = 24,
+    /// Missing: the record has the device, and the guest did not have it when it was last asked, for instance since QEMU was started
+    /// anew by hand. kvm_hotplug_mend() takes it out of the record.
+    KVM_HOTPLUG_REASON_MISSING = 25,
     /// Pending, from a record without its guest: a removal was begun, and its end is not written down.
     KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED = 32,
     /// Pending, from a record without its guest: an add was begun, and its end is not written down. The guest may have the
@@ -122,7 +127,7 @@ pub struct kvm_hotplug_device {
     /// One of enum kvm_hotplug_device_type.
     pub device_type: u32,
     /// One of enum kvm_hotplug_answer: DONE means in the guest, AFTER_REBOOT recorded for the next boot (to come or to
-    /// go), PENDING on its way out.
+    /// go), PENDING on its way out, MISSING recorded, but not in the guest when it was last asked.
     pub state: u32,
     /// One of enum kvm_hotplug_reason: why the state is not DONE. From a record without its guest there are only those of its
     /// journal, because the others depend on the guest.
@@ -290,6 +295,7 @@ impl kvm_hotplug_device {
     pub(super) fn listed(listed: &Listed) -> Self {
         match &listed.state {
             DeviceState::Pending(why) => Self::new(&listed.device, pending(*why)),
+            DeviceState::Missing => Self::new(&listed.device, missing()),
             DeviceState::Live => Self::recorded(&listed.device),
             DeviceState::AddAfterReboot(why) | DeviceState::RemoveAfterReboot(why) => {
                 Self::new(&listed.device, after_reboot(why))
@@ -338,6 +344,12 @@ fn unfinished(verb: Verb, otherwise: kvm_hotplug_answer) -> Condition {
 
 fn pending(why: Waiting) -> Condition {
     (kvm_hotplug_answer::KVM_HOTPLUG_PENDING, waiting_reason(why), why.to_string())
+}
+
+fn missing() -> Condition {
+    let (state, reason) =
+        (kvm_hotplug_answer::KVM_HOTPLUG_MISSING, kvm_hotplug_reason::KVM_HOTPLUG_REASON_MISSING);
+    (state, reason, MISSING.to_owned())
 }
 
 fn after_reboot(why: &AfterReboot) -> Condition {

@@ -26,6 +26,8 @@ pub enum kvm_hotplug_slot_state {
     KVM_HOTPLUG_SLOT_NOT_HOTPLUGGABLE = 4,
     /// The guest has not said yet.
     KVM_HOTPLUG_SLOT_UNKNOWN = 5,
+    /// Left to a device of the record that the guest does not have.
+    KVM_HOTPLUG_SLOT_MISSING = 6,
 }
 
 /// One slot of one bus. Strings are UTF-8 and end in NUL.

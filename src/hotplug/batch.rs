@@ -73,6 +73,8 @@ impl Session {
     pub(super) fn add_all(&mut self, additions: Vec<Addition>, deadline: &Deadline) -> Result<Vec<Outcome>> {
         let no_wait = additions.iter().any(|addition| addition.wish().no_wait);
         let answers = self.open_all(additions, deadline).and_then(|mut items| {
+            let is_plug = |item: &&Item| matches!(item, Item::Plug { .. });
+            self.learn_buses_for(items.iter().filter(is_plug).filter_map(Item::wish), deadline)?;
             if no_wait && items.iter().any(|item| matches!(item, Item::Plug { .. })) {
                 return self.begin_arrival(items, deadline);
             }
@@ -282,6 +284,13 @@ impl Session {
 }
 
 impl Item {
+    fn wish(&self) -> Option<&Wish> {
+        match self {
+            Self::Plug { wish, .. } => Some(wish),
+            Self::Answered(_) | Self::Later(..) => None,
+        }
+    }
+
     fn into_answer(self) -> Option<Outcome> {
         match self {
             Self::Answered(outcome) => Some(outcome),

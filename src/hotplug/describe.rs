@@ -57,11 +57,15 @@ impl Session {
     }
 }
 
+/// Why a device of the record is not in the guest.
+pub const MISSING: &str = "it is recorded, but the guest does not have it; mending the record takes it out";
+
 /// The word for a state, as in plans.
 fn state_word(state: &DeviceState) -> &'static str {
     match state {
         DeviceState::Live => "live",
         DeviceState::Pending(_) => "pending",
+        DeviceState::Missing => "missing",
         DeviceState::AddAfterReboot(_) | DeviceState::RemoveAfterReboot(_) => "after-reboot",
     }
 }
@@ -72,6 +76,7 @@ fn common(listed: &Listed) -> Value {
         DeviceState::Pending(why) => why.to_string(),
         DeviceState::RemoveAfterReboot(why) => format!("it goes with the next boot: {why}"),
         DeviceState::AddAfterReboot(why) => format!("it comes with the next boot: {why}"),
+        DeviceState::Missing => MISSING.to_owned(),
         DeviceState::Live => String::new(),
     };
     let address = device.address.as_ref();

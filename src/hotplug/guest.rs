@@ -44,6 +44,8 @@ pub enum DeviceState {
     Live,
     /// In the guest and asked to leave.
     Pending(Waiting),
+    /// Recorded as in the guest, which did not have it when it was last asked.
+    Missing,
     /// Recorded for the next boot; why it is not in the guest now.
     AddAfterReboot(AfterReboot),
     /// In the guest, gone with the next boot; why not now.
@@ -86,6 +88,8 @@ pub enum SlotUse {
     NotHotpluggable = 4,
     /// The guest has not said.
     Unknown = 5,
+    /// Left to a device of the record that the guest does not have.
+    Missing = 6,
 }
 
 impl Guest {
@@ -227,12 +231,17 @@ impl Guest {
         self.call("slot_map", timeout, |session, deadline| {
             session.ready(deadline)?;
             session.resync(deadline)?;
+            session.learn_buses(deadline)?;
             let mut lines = Vec::new();
             for bus in session.places.pci.buses() {
                 let line = |(slot, state): (Slot, SlotState<'_>)| slot_line(bus.name(), slot, state);
                 lines.extend(bus.slots().map(line));
             }
             lines.extend(session.places.scsi.lines().into_iter().map(unit_line));
+            let is_missing = |line: &SlotLine| {
+                line.state == SlotUse::Taken && session.missing.iter().any(|id| id.as_str() == line.occupant)
+            };
+            lines.iter_mut().filter(|line| is_missing(line)).for_each(|line| line.state = SlotUse::Missing);
             Ok(lines)
         })
     }
@@ -301,6 +310,7 @@ impl Drop for Guest {
 pub(super) fn list(session: &Session) -> Vec<Listed> {
     let state = |device: &Device| match (session.pending.get(&device.id), device.presence) {
         (Some(request), _) => DeviceState::Pending(request.why),
+        (None, Presence::Live) if session.missing.contains(&device.id) => DeviceState::Missing,
         (None, Presence::Live) => DeviceState::Live,
         (None, Presence::AddAfterReboot) => DeviceState::AddAfterReboot(session.why_waiting(device)),
         (None, Presence::RemoveAfterReboot) => DeviceState::RemoveAfterReboot(session.why_waiting(device)),

@@ -92,6 +92,7 @@ impl Session {
             &Attach { spec: Spec::Nic(spec), fds: Vec::new(), layers: Vec::new() },
             &request.wish,
             host,
+            deadline,
         )
     }
 
@@ -107,7 +108,12 @@ impl Session {
             |layer: &crate::disk::Layer| format!("open {} {}", layer.path.display(), mode(layer.read_only));
         let host = image.layers.iter().map(open).collect();
         let layers = image.layers.iter().map(|layer| (layer.format, layer.kind)).collect();
-        self.preview_attach(&Attach { spec: Spec::Disk(spec), fds: Vec::new(), layers }, &request.wish, host)
+        self.preview_attach(
+            &Attach { spec: Spec::Disk(spec), fds: Vec::new(), layers },
+            &request.wish,
+            host,
+            deadline,
+        )
     }
 
     /// What adding this SCSI controller would do.
@@ -119,11 +125,18 @@ impl Session {
         match self.prepare_controller(request, deadline)? {
             Prepared::Answer(outcome) => Ok(Preview::nothing(outcome)),
             Prepared::Later(spec, why) => self.preview_later(spec, &request.wish, why),
-            Prepared::Now(attach) => self.preview_attach(&attach, &request.wish, Vec::new()),
+            Prepared::Now(attach) => self.preview_attach(&attach, &request.wish, Vec::new(), deadline),
         }
     }
 
-    fn preview_attach(&mut self, attach: &Attach, wish: &Wish, host: Vec<String>) -> Result<Preview> {
+    fn preview_attach(
+        &mut self,
+        attach: &Attach,
+        wish: &Wish,
+        host: Vec<String>,
+        deadline: &Deadline,
+    ) -> Result<Preview> {
+        self.learn_buses(deadline)?;
         let generation = self.runtime().record().next_generation;
         let draft = self.draft(attach, wish, generation)?;
         // Numbers that were only drafted stay free.

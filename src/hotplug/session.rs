@@ -88,8 +88,10 @@ pub(super) struct Session {
     pub(super) tun: TunDevice,
     /// Recorded devices that the guest did not show when it was last asked.
     pub(super) missing: BTreeSet<DeviceId>,
-    /// Buses that QEMU has refused to plug anything into.
+    /// Buses that are known to take nothing while the guest runs.
     pub(super) closed: BTreeSet<BusName>,
+    /// Buses of which QEMU has said whether they do.
+    pub(super) learned: BTreeSet<BusName>,
     /// Devices that the guest has refused to let go of since it was last asked for them.
     pub(super) refused: BTreeSet<DeviceId>,
     /// Events were lost: a device may have left without a word.
@@ -143,6 +145,7 @@ impl Session {
             tun: TunDevice::default(),
             missing: BTreeSet::new(),
             closed: BTreeSet::new(),
+            learned: BTreeSet::new(),
             refused: BTreeSet::new(),
             unheard_of: false,
             upcoming: Vec::new(),
@@ -246,6 +249,8 @@ impl Session {
         self.doubt_what_was_begun();
         // It may be another QEMU by now, whose guest has only just been started.
         self.ran_at = None;
+        self.closed.clear();
+        self.learned.clear();
         self.links_due = true;
         if std::mem::take(&mut self.lost) {
             self.events.guest(What::MonitorRestored, "connected to the monitor again");

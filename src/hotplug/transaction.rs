@@ -179,7 +179,10 @@ fn refusal(error: &Error, step: &Step) -> Error {
     let text = error.qmp_desc().unwrap_or_default();
     let says = |part: &str| text.contains(part);
     let refused = Error::qmp(error.qmp_class().unwrap_or_default(), text).with_step(step.label());
-    if says("does not support hotplugging") || says("hotplug is not supported") {
+    if says("does not support hotplugging")
+        || says("hotplug is not supported")
+        || says("unsupported by the port device")
+    {
         refused.with_kind(ErrorKind::NotHotpluggable)
     } else if says("Failed to get \"") || says("Failed to get shared \"") {
         refused.with_kind(ErrorKind::ImageLocked).context("the image is in use by another QEMU or process")

@@ -63,7 +63,7 @@ impl SlotMap {
                 format!(
                     "{address}: this bus ({}) takes no devices while the guest runs; {}",
                     bus.kind,
-                    self.open_buses()
+                    self.name_open_buses()
                 ),
             ),
             SlotState::Free | SlotState::Reserved | SlotState::NotHotpluggable => Ok(()),
@@ -83,7 +83,7 @@ impl SlotMap {
         }
     }
 
-    fn open_buses(&self) -> String {
+    fn name_open_buses(&self) -> String {
         let open = self.buses.iter().filter(|bus| bus.access == Access::Open);
         match listed(open.map(|bus| bus.name.to_string()), ", ") {
             names if names.is_empty() => "no other bus of this guest does either".to_owned(),

@@ -154,6 +154,23 @@ impl SlotMap {
         self.buses.iter().chain(self.unseen.values()).map(BusView)
     }
 
+    /// Buses that are taken to take devices while the guest runs, in the order in which free slots are handed out.
+    pub fn open_buses(&self) -> impl Iterator<Item = (&BusName, BusKind)> {
+        self.buses.iter().filter(|bus| bus.access == Access::Open).map(|bus| (&bus.name, bus.kind))
+    }
+
+    /// Those of them that have a free slot.
+    pub fn open_buses_with_room(&self) -> impl Iterator<Item = (&BusName, BusKind)> {
+        let with_room = self.buses.iter().filter(|bus| bus.first_free().is_some());
+        with_room.map(|bus| (&bus.name, bus.kind))
+    }
+
+    /// The bus takes no devices while the guest runs.
+    pub fn close(&mut self, name: &BusName) {
+        let named = self.buses.iter_mut().filter(|bus| bus.name == *name);
+        named.for_each(|bus| bus.access = Access::NotHotpluggable);
+    }
+
     fn claim(&mut self, address: &PciAddress, new: Claim) {
         let bus = match self.buses.iter_mut().find(|bus| bus.name == address.bus) {
             Some(bus) => bus,

@@ -338,7 +338,10 @@ pub fn a_disk_grows(agent: &dyn Agent) {
     // Grown from outside.
     std::fs::File::options().write(true).open(&image.path).unwrap().set_len(5 * MIB).unwrap();
     assert_eq!(api.resize(&disk.id, SizeAsk::default(), AMPLE).unwrap(), 5 * MIB);
-    assert_eq!(world.qemu.take_names(), ["query-named-block-nodes", "block_resize"]);
+    assert_eq!(
+        world.qemu.take_names(),
+        ["x-debug-query-block-graph", "query-named-block-nodes", "block_resize"]
+    );
     let described = api.describe(Some(&disk.id)).unwrap().unwrap();
     assert_eq!((&described["size"], &described["node_name"]), (&json!(5 * MIB), &json!(disk.id)));
 }

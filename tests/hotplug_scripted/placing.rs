@@ -101,14 +101,75 @@ pub fn a_pinned_slot_taken_behind_our_back_is_an_error(agent: &dyn Agent) {
     assert_eq!(world.picture(), before);
 }
 
+fn state_of(api: &dyn Api, bus: &str, slot: u8) -> SlotUse {
+    let slots = api.slots().unwrap();
+    slots.into_iter().find(|line| line.bus == bus && line.slot == slot).unwrap().state
+}
+
+/// QOM tells, so no device is tried where it cannot go, nor is one promised that nobody waits for.
+pub fn a_bus_that_takes_nothing_is_known_beforehand(agent: &dyn Agent) {
+    let world = World::q35(6);
+    let closed = ["rp0", "rp1", "rp2", "rp3", "rp4"].map(str::to_owned);
+    world.qemu.model(|model| model.closed.extend(closed));
+    let api = world.open(agent);
+    world.qemu.take_seen();
+    let nic = world.nic(1);
+    api.add_nic(&NicAsk { place: Place { no_wait: true, ..nic.place.clone() }, ..nic }).unwrap();
+    while api.process(AMPLE).unwrap() == 0 {}
+    assert_eq!(api.next_event().unwrap().what, What::Added);
+    assert_eq!(api.list()[0].address, at("rp5", 0));
+    let tries = world.qemu.take_names().into_iter().filter(|name| name == "device_add").count();
+    assert_eq!(tries, 1, "no other port was tried");
+    fails(api.add_disk(&pinned(&world, "rp1", 0)), ErrorKind::NotHotpluggable);
+    assert_eq!(world.qemu.take_names(), Vec::<String>::new(), "nor one that was asked for");
+    drop(api);
+    let api = world.open(agent);
+    assert_eq!(state_of(&*api, "rp0", 0), SlotUse::NotHotpluggable);
+    assert_eq!(state_of(&*api, "rp5", 0), SlotUse::Taken);
+    let world = World::pc();
+    world.qemu.model(|model| drop(model.closed.insert("pci.0".to_owned())));
+    let api = world.open(agent);
+    assert_eq!(state_of(&*api, "pci.0", 9), SlotUse::NotHotpluggable);
+    fails(api.add_nic(&world.nic(1)), ErrorKind::NoSlot);
+}
+
+/// As after a QEMU that somebody started by hand at the same socket.
+pub fn what_the_guest_does_not_have_is_not_called_live(agent: &dyn Agent) {
+    let world = World::pc();
+    let api = world.open(agent);
+    let nic = done(api.add_nic(&world.nic(1)));
+    let disk = done(api.add_disk(&world.disk("a.img")));
+    let presences = |api: &dyn Api| api.list().iter().map(|listed| listed.presence).collect::<Vec<_>>();
+    assert_eq!(presences(&*api), [Presence::Live, Presence::Live]);
+    drop(api);
+    world.qemu.model(|model| {
+        model
+            .devices
+            .retain(|device| device.id.as_deref() != Some(&nic.id) && device.id.as_deref() != Some(&disk.id));
+    });
+    let api = world.open(agent);
+    assert_eq!(presences(&*api), [Presence::Missing, Presence::Missing]);
+    for (bus, slot) in [nic.address, disk.address].map(Option::unwrap) {
+        assert_eq!(state_of(&*api, &bus, slot), SlotUse::Missing);
+    }
+    let described = api.describe(Some(&disk.id)).unwrap().unwrap();
+    assert_eq!(described["state"], "missing");
+    assert!(described["reason"].as_str().unwrap().contains("the guest does not have it"), "{described}");
+}
+
 pub fn a_port_without_hotplug_is_learnt_once(agent: &dyn Agent) {
     let world = World::q35(4);
     world.qemu.model(|model| model.closed.extend(["rp0".to_owned(), "rp1".to_owned()]));
+    world.qemu.model(|model| model.tells_closed = false);
     let api = world.open(agent);
     assert_eq!(done(api.add_nic(&world.nic(1))).address, at("rp2", 0));
     world.qemu.take_seen();
     assert_eq!(done(api.add_disk(&world.disk("a.img"))).address, at("rp3", 0));
-    assert_eq!(world.qemu.take_names(), ["add-fd", "blockdev-add", "device_add"], "no port is tried twice");
+    assert_eq!(
+        world.qemu.take_names(),
+        ["add-fd", "blockdev-add", "device_add"],
+        "no port is tried or asked about twice"
+    );
     let failure = fails(api.add_nic(&world.nic(1)), ErrorKind::NoSlot);
     assert!(failure.text.contains("rp0, rp1"), "{failure:?}");
     fails(api.add_disk(&pinned(&world, "rp1", 0)), ErrorKind::NotHotpluggable);
@@ -151,7 +212,7 @@ pub fn the_record_keeps_its_slots_even_if_the_guest_does_not_show_them(agent: &d
     assert_eq!(done(api.add_disk(&world.disk("a.img"))).address, at("pci.0", 5));
     let slots = api.slots().unwrap();
     let slot = |number: u8| slots.iter().find(|line| line.bus == "pci.0" && line.slot == number).unwrap();
-    assert_eq!((slot(4).state, slot(4).occupant.as_str()), (SlotUse::Taken, "nic-pci-4"));
+    assert_eq!((slot(4).state, slot(4).occupant.as_str()), (SlotUse::Missing, "nic-pci-4"));
     assert_eq!((slot(3).state, slot(6).state), (SlotUse::Reserved, SlotUse::Free));
     assert_eq!((slot(1).state, slot(1).occupant.as_str()), (SlotUse::Taken, "PIIX3"));
 }

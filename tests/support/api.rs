@@ -260,6 +260,7 @@ pub struct Item {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
     Live,
+    Missing,
     Pending(Why),
     AddAfterReboot,
     RemoveAfterReboot,
@@ -311,6 +312,7 @@ pub enum SlotUse {
     Quarantined,
     NotHotpluggable,
     Unknown,
+    Missing,
 }
 
 /// An error, as far as every interface shows it.

@@ -180,6 +180,7 @@ impl Api for RustApi {
                 DeviceState::Live => (Presence::Live, None),
                 DeviceState::Pending(why) => (Presence::Pending(reason(why)), None),
                 DeviceState::AddAfterReboot(why) => (Presence::AddAfterReboot, Some(later(&why))),
+                DeviceState::Missing => (Presence::Missing, None),
                 DeviceState::RemoveAfterReboot(why) => (Presence::RemoveAfterReboot, Some(later(&why))),
             };
             Item { presence, later, ..item(&device) }
@@ -196,6 +197,7 @@ impl Api for RustApi {
             hotplug::SlotUse::Quarantined => SlotUse::Quarantined,
             hotplug::SlotUse::NotHotpluggable => SlotUse::NotHotpluggable,
             hotplug::SlotUse::Unknown => SlotUse::Unknown,
+            hotplug::SlotUse::Missing => SlotUse::Missing,
         };
         let slot = |line: hotplug::SlotLine| SlotItem {
             bus: line.address.bus().to_string(),

@@ -26,7 +26,7 @@ struct look {
     const char *meaning;
 };
 
-enum kind { KIND_NIC, KIND_DISK, KIND_SCSI, KIND_PORT, KIND_LEAVING, KIND_TAKEN, KIND_RESERVED, KIND_FREE, KIND_COLD, KIND_UNKNOWN, KINDS };
+enum kind { KIND_NIC, KIND_DISK, KIND_SCSI, KIND_PORT, KIND_LEAVING, KIND_TAKEN, KIND_RESERVED, KIND_FREE, KIND_COLD, KIND_MISSING, KIND_UNKNOWN, KINDS };
 
 static const struct look looks[KINDS] = {
     [KIND_NIC] = {"NIC", "NIC", COLOUR_NIC, "a NIC of the record"},
@@ -38,6 +38,7 @@ static const struct look looks[KINDS] = {
     [KIND_RESERVED] = {"░░░", ":::", COLOUR_DIM, "reserved for QEMU"},
     [KIND_FREE] = {"   ", "   ", COLOUR_NONE, "free"},
     [KIND_COLD] = {" ∙ ", " . ", COLOUR_DIM, "empty, but takes no devices while the guest runs"},
+    [KIND_MISSING] = {" ! ", " ! ", COLOUR_PENDING, "a device of the record that the guest does not have"},
     [KIND_UNKNOWN] = {" ? ", " ? ", COLOUR_DIM, "the guest has not said yet"},
 };
 
@@ -101,6 +102,8 @@ static enum kind kind_of(const struct map *map, const struct kvm_hotplug_slot *s
         return KIND_LEAVING;
     case KVM_HOTPLUG_SLOT_NOT_HOTPLUGGABLE:
         return KIND_COLD;
+    case KVM_HOTPLUG_SLOT_MISSING:
+        return KIND_MISSING;
     case KVM_HOTPLUG_SLOT_TAKEN:
         device = device_at(map, slot);
         if (device != NULL)
@@ -301,7 +304,7 @@ static enum status fetch_slots(const struct ctl *ctl, struct kvm_hotplug_slot **
 
 static void list_slots(const struct map *map)
 {
-    static const char *const states[] = {"free", "reserved", "taken", "quarantined", "not-hotpluggable", "unknown"};
+    static const char *const states[] = {"free", "reserved", "taken", "quarantined", "not-hotpluggable", "unknown", "missing"};
     struct json json = json_begin(stdout);
     size_t i;
 

@@ -187,16 +187,24 @@ const char *device_state(const struct ctl *ctl, const struct kvm_hotplug_device 
         return device->reason == KVM_HOTPLUG_REASON_ADD_UNFINISHED ? "coming" : "leaving";
     case KVM_HOTPLUG_AFTER_REBOOT:
         return device->removed_after_reboot ? "until reboot" : "after reboot";
+    case KVM_HOTPLUG_MISSING:
+        return "not in the guest";
     default:
         return "?";
     }
 }
 
+/* The word for it in JSON, which is that of kvm_hotplug_describe(). */
+static const char *state_word(const struct kvm_hotplug_device *device)
+{
+    return device->state == KVM_HOTPLUG_DONE ? "live" : answer_word((int)device->state);
+}
+
 const char *answer_word(int answer)
 {
-    static const char *const words[] = {"done", "after-reboot", "pending", "absent"};
+    static const char *const words[] = {"done", "after-reboot", "pending", "absent", "missing"};
 
-    return answer >= 0 && answer <= KVM_HOTPLUG_ABSENT ? words[answer] : "unknown";
+    return answer >= 0 && answer <= KVM_HOTPLUG_MISSING ? words[answer] : "unknown";
 }
 
 void json_answer(struct json *json, int answer, const char *id, const struct kvm_hotplug_device *device)
@@ -264,7 +272,7 @@ void json_members(struct json *json, const struct kvm_hotplug_device *device)
 {
     json_text(json, "id", device->id);
     json_text(json, "type", type_word(device->device_type));
-    json_text(json, "state", device->state == KVM_HOTPLUG_DONE ? "live" : answer_word((int)device->state));
+    json_text(json, "state", state_word(device));
     json_text(json, "reason", device->reason_text);
     json_number(json, "generation", (long long)device->generation);
     json_text(json, "model", device->model);

@@ -16,6 +16,8 @@ const (
 	Pending State = C.KVM_HOTPLUG_PENDING
 	// Absent: there is no such device, neither in the record nor in the guest.
 	Absent State = C.KVM_HOTPLUG_ABSENT
+	// Missing (of a device only): the record has it, and the guest did not have it when it was last asked.
+	Missing State = C.KVM_HOTPLUG_MISSING
 )
 
 var stateNames = map[State]string{
@@ -23,9 +25,10 @@ var stateNames = map[State]string{
 	AfterReboot: "after-reboot",
 	Pending:     "pending",
 	Absent:      "absent",
+	Missing:     "missing",
 }
 
-// String is "done", "after-reboot", "pending" or "absent".
+// String is "done", "after-reboot", "pending", "absent" or "missing".
 func (s State) String() string { return nameOf(stateNames, s) }
 
 // MarshalText writes the name.
@@ -135,6 +138,8 @@ const (
 	// ReasonInUse (pending): the guest has let go of the disk, but QEMU still uses its image, for an export, a block job or an
 	// image above it, which the words name.
 	ReasonInUse Reason = C.KVM_HOTPLUG_REASON_IN_USE
+	// ReasonMissing (missing): the record has the device, and the guest did not have it when it was last asked.
+	ReasonMissing Reason = C.KVM_HOTPLUG_REASON_MISSING
 	// ReasonRemovalUnfinished (pending, from a record without its guest): a removal was begun, and its end is not written
 	// down.
 	ReasonRemovalUnfinished Reason = C.KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED
@@ -162,6 +167,7 @@ var reasonNames = map[Reason]string{
 	ReasonNotAwaited: "not-awaited",
 	ReasonMigrating:  "migrating",
 	ReasonInUse:      "in-use",
+	ReasonMissing:    "missing",
 
 	ReasonRemovalUnfinished: "removal-unfinished",
 	ReasonAddUnfinished:     "add-unfinished",

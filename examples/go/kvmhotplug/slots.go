@@ -21,6 +21,8 @@ const (
 	SlotNotHotpluggable SlotState = C.KVM_HOTPLUG_SLOT_NOT_HOTPLUGGABLE
 	// SlotUnknown: the guest has not said yet.
 	SlotUnknown SlotState = C.KVM_HOTPLUG_SLOT_UNKNOWN
+	// SlotMissing: left to a device of the record that the guest does not have.
+	SlotMissing SlotState = C.KVM_HOTPLUG_SLOT_MISSING
 )
 
 var slotNames = map[SlotState]string{
@@ -30,6 +32,7 @@ var slotNames = map[SlotState]string{
 	SlotQuarantined:     "quarantined",
 	SlotNotHotpluggable: "not-hotpluggable",
 	SlotUnknown:         "unknown",
+	SlotMissing:         "missing",
 }
 
 // String is a name such as "free".

@@ -123,6 +123,8 @@ pub struct Model {
     pub exports: BTreeMap<String, String>,
     /// Buses that refuse hot-plug although they look like others.
     pub closed: BTreeSet<String>,
+    /// QOM says which those are.
+    pub tells_closed: bool,
     /// How the guest takes to requests, unless `manners` says otherwise.
     pub manner: Manner,
     /// For single devices.
@@ -152,6 +154,7 @@ impl Model {
             devices: Vec::new(),
             exports: BTreeMap::new(),
             closed: BTreeSet::new(),
+            tells_closed: true,
             manner: Manner::AtOnce,
             manners: BTreeMap::new(),
             expiry: None,

@@ -57,7 +57,18 @@ impl Model {
         Ok(entries.into())
     }
 
+    /// A bus that refuses has none, and the others have the chipset's.
+    fn hotplug_handler(&self, path: &str) -> Answer {
+        let (_, bus) = path.rsplit_once('/').unwrap_or_default();
+        let handler =
+            if self.tells_closed && self.closed.contains(bus) { "" } else { "/machine/unattached/device[2]" };
+        Ok(json!(handler))
+    }
+
     pub(super) fn qom_get(&self, path: &str, property: &str) -> Answer {
+        if property == "hotplug-handler" {
+            return self.hotplug_handler(path);
+        }
         let id = path.strip_prefix(PERIPHERAL).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();
         let device = self.device(id).ok_or_else(|| QmpError::absent(path))?;
         if let Some((channel, target, lun)) = device.unit {
