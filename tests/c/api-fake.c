@@ -192,6 +192,48 @@ static void events(void)
     it_says("what?\n");
 }
 
+/* What becomes of I/O that fails is QEMU's to say, and is told as it says it. */
+static void io_errors(void)
+{
+    static const struct {
+        const char *action;
+        uint32_t number;
+    } actions[] = {
+        {"report", KVM_HOTPLUG_IO_REPORT}, {"ignore", KVM_HOTPLUG_IO_IGNORE}, {"stop", KVM_HOTPLUG_IO_STOP}};
+    struct kvm_hotplug_event event;
+    char line[300];
+
+    works(add_disk("data", 0));
+    forget_news();
+    for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
+        snprintf(line, sizeof line,
+                 "event BLOCK_IO_ERROR {\"device\":\"\",\"node-name\":\"data\",\"operation\":\"write\",\"action\":\"%s\","
+                 "\"nospace\":false,\"reason\":\"no luck\"}",
+                 actions[i].action);
+        order(line);
+        CHECK(kvm_hotplug_process(vm.guest, (uint32_t)test_patience(BRIEF_MS), &failure) > 0);
+        while (kvm_hotplug_next_event(vm.guest, &event, sizeof event, &failure) > 0 &&
+               event.event_type != KVM_HOTPLUG_EVENT_IO_ERROR)
+            continue;
+        CHECK_NUMBER(event.event_type, KVM_HOTPLUG_EVENT_IO_ERROR);
+        CHECK_NUMBER(event.action, actions[i].number);
+    }
+    works(unplug("data", 0));
+}
+
+/* What is QEMU's default can be asked for as well, and is shown. */
+static void defaults(void)
+{
+    struct kvm_hotplug_disk disk = {
+        .id = "data", .path = image, .aio = KVM_HOTPLUG_AIO_THREADS, .detect_zeroes = KVM_HOTPLUG_DETECT_ZEROES_OFF};
+
+    works(kvm_hotplug_add_disk(vm.guest, &disk, sizeof disk, &device, sizeof device, &failure));
+    CHECK_NUMBER(device.aio, KVM_HOTPLUG_AIO_THREADS);
+    CHECK_NUMBER(device.detect_zeroes, KVM_HOTPLUG_DETECT_ZEROES_OFF);
+    CHECK_NUMBER(device.reason, KVM_HOTPLUG_REASON_NONE);
+    works(unplug("data", 0));
+}
+
 static void new_record(void)
 {
     unlink(vm.path);
@@ -226,6 +268,8 @@ int main(void)
     good_day("pci.0");
     errors();
     silence();
+    io_errors();
+    defaults();
     hang_up();
     removals();
     events();

@@ -170,6 +170,10 @@ pub fn a_port_without_hotplug_is_learnt_once(agent: &dyn Agent) {
         ["add-fd", "blockdev-add", "device_add"],
         "no port is tried or asked about twice"
     );
+    let slots = api.slots().unwrap();
+    let state =
+        |bus: &str| slots.iter().find(|line| line.bus == bus && line.occupant.is_empty()).unwrap().state;
+    assert_eq!((state("rp0"), state("pcie.0")), (SlotUse::NotHotpluggable, SlotUse::NotHotpluggable));
     let failure = fails(api.add_nic(&world.nic(1)), ErrorKind::NoSlot);
     assert!(failure.text.contains("rp0, rp1"), "{failure:?}");
     fails(api.add_disk(&pinned(&world, "rp1", 0)), ErrorKind::NotHotpluggable);

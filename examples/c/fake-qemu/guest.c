@@ -302,7 +302,10 @@ bool guest_run(struct guest *guest, const char *command, struct slice arguments,
         return query_nodes(guest, reply);
     if (strcmp(command, "query-status") == 0)
         return query_status(guest, reply);
-    if (strcmp(command, "query-block") == 0)
+    if (strcmp(command, "query-machines") == 0)
+        return query_machines(guest, reply);
+    /* It knows every model that it takes, and nothing about them. */
+    if (strcmp(command, "query-block") == 0 || strcmp(command, "device-list-properties") == 0)
         return fputs("[]", reply) >= 0;
     if (strcmp(command, "stop") == 0)
         return set_state(guest, "paused", reply);

@@ -46,5 +46,6 @@ bool query_pci(const struct guest *guest, FILE *reply);
 bool qom_list(const struct guest *guest, struct slice arguments, FILE *reply);
 bool qom_get(struct guest *guest, struct slice arguments, FILE *reply);
 bool query_status(const struct guest *guest, FILE *reply);
+bool query_machines(const struct guest *guest, FILE *reply);
 
 #endif

@@ -92,3 +92,15 @@ bool query_status(const struct guest *guest, FILE *reply)
     return true;
 }
 
+bool query_machines(const struct guest *guest, FILE *reply)
+{
+    static const char *const types[][2] = {{"pc-i440fx", "pc"}, {"pc-q35", "q35"}};
+    size_t i;
+
+    putc('[', reply);
+    for (i = 0; i < sizeof types / sizeof *types; i++)
+        fprintf(reply, "{\"name\":\"%s-%d.%d\",\"alias\":\"%s\",\"cpu-max\":255,\"hotpluggable-cpus\":true},", types[i][0],
+                guest->major, guest->minor, types[i][1]);
+    fputs("{\"name\":\"none\",\"cpu-max\":1,\"hotpluggable-cpus\":false}]", reply);
+    return true;
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{BusKind, Topology, Want};
+use super::super::{BusKind, SlotState, Topology, Want};
 use super::*;
 
 macro_rules! capture {
@@ -149,6 +149,8 @@ fn unnumbered_ports_are_not_handed_out_before_qom_was_asked() {
     let error = blind.choose(&Want::Auto).unwrap_err();
     assert!(error.message().contains("rp1, rp2, rp3, rpoff: not numbered"), "{error}");
     assert_eq!(blind.choose(&Want::Pinned(at("rp1", 0))).unwrap_err().kind(), crate::ErrorKind::State);
+    let port = blind.buses().find(|bus| bus.name().as_str() == "rp1").unwrap();
+    assert!(port.slots().all(|(_, state)| state == SlotState::Unknown));
 
     let mut topology = merged(capture!("q35-cold"), capture!("q35-qom"));
     let free = map(&topology, 4).choose(&Want::Auto).unwrap();
