@@ -231,7 +231,9 @@ enum kvm_hotplug_failure {
      */
     KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE = 6,
     /**
-     * EPERM: the guest said no to an unplug request; the device stays.
+     * EPERM: the guest said no to an unplug request; the device stays. QEMU up to 11.1 hears such an answer about processors
+     * and memory only: a guest that will not let a NIC or disk go looks like one that takes its time, and the removal is
+     * pending.
      */
     KVM_HOTPLUG_ERROR_GUEST_REFUSED = 7,
     /**
@@ -645,7 +647,7 @@ enum kvm_hotplug_event_type {
      */
     KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST = 3,
     /**
-     * The guest refused to let go of a device; it stays.
+     * The guest refused to let go of a device; it stays. See KVM_HOTPLUG_ERROR_GUEST_REFUSED for when QEMU hears that.
      */
     KVM_HOTPLUG_EVENT_REFUSED = 4,
     /**

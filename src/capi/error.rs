@@ -23,7 +23,9 @@ pub enum kvm_hotplug_failure {
     KVM_HOTPLUG_ERROR_ADDRESS_TAKEN = 5,
     /// EOPNOTSUPP: the bus, device or QEMU cannot do this to a running guest.
     KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE = 6,
-    /// EPERM: the guest said no to an unplug request; the device stays.
+    /// EPERM: the guest said no to an unplug request; the device stays. QEMU up to 11.1 hears such an answer about processors
+    /// and memory only: a guest that will not let a NIC or disk go looks like one that takes its time, and the removal is
+    /// pending.
     KVM_HOTPLUG_ERROR_GUEST_REFUSED = 7,
     /// EBUSY: the guest was busy with an earlier plug or unplug until the deadline.
     KVM_HOTPLUG_ERROR_GUEST_BUSY = 8,

@@ -19,7 +19,7 @@ pub enum kvm_hotplug_event_type {
     KVM_HOTPLUG_EVENT_REMOVED = 2,
     /// The guest gave a device up by itself: storage or tap may be torn down.
     KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST = 3,
-    /// The guest refused to let go of a device; it stays.
+    /// The guest refused to let go of a device; it stays. See KVM_HOTPLUG_ERROR_GUEST_REFUSED for when QEMU hears that.
     KVM_HOTPLUG_EVENT_REFUSED = 4,
     /// A removal that an earlier agent had begun is waiting for the guest.
     KVM_HOTPLUG_EVENT_PENDING = 5,

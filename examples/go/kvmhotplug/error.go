@@ -32,7 +32,8 @@ const (
 	ErrAddressTaken Kind = C.KVM_HOTPLUG_ERROR_ADDRESS_TAKEN
 	// ErrNotHotpluggable: the bus, device or QEMU cannot do this to a running guest.
 	ErrNotHotpluggable Kind = C.KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE
-	// ErrGuestRefused: the guest said no to an unplug request; the device stays.
+	// ErrGuestRefused: the guest said no to an unplug request; the device stays. QEMU up to 11.1 hears such an answer about
+	// processors and memory only: a guest that will not let a NIC or disk go looks like one that takes its time.
 	ErrGuestRefused Kind = C.KVM_HOTPLUG_ERROR_GUEST_REFUSED
 	// ErrGuestBusy: the guest was busy with an earlier plug or unplug until the deadline.
 	ErrGuestBusy Kind = C.KVM_HOTPLUG_ERROR_GUEST_BUSY
