@@ -18,8 +18,8 @@
 #include "support/plug.h"
 
 static struct vm vm;
-static char directory[TEST_PATH], serial[TEST_PATH];
-static size_t heard; /* so much of what the serial port has said is known */
+static char directory[TEST_PATH];
+static struct serial_port serial;
 
 /* A disk whose program says its name. */
 static void plug_disk(const char *id, const char *model, uint32_t boot_index)
@@ -33,28 +33,6 @@ static void plug_disk(const char *id, const char *model, uint32_t boot_index)
     disk.path = path;
     works(add_disk(&vm, &disk, &device));
     CHECK_NUMBER(device.boot_index, boot_index);
-}
-
-/* Waits until a program has said a whole line, and checks which. */
-static void runs(const char *id)
-{
-    long long end = now_ms() + test_patience(60000);
-    char *said = NULL, *line;
-
-    for (;;) {
-        said = file_read(serial, NULL);
-        line = said != NULL && strlen(said) > heard ? said + heard : NULL;
-        if (line != NULL && strchr(line, '\n') != NULL)
-            break;
-        if (now_ms() >= end)
-            FAIL("nothing was started from %s", id);
-        free(said);
-        sleep_ms(20);
-    }
-    heard = strlen(said);
-    *strchr(line, '\n') = '\0';
-    CHECK_TEXT(line, id);
-    free(said);
 }
 
 static void reset(void)
@@ -102,22 +80,22 @@ static void from_disks(void)
 {
     plug_disk("second", "virtio-blk-pci", 7);
     reset();
-    runs("second");
+    serial_says(&serial, "second");
     /* The place in the order counts, not who came first. */
     plug_disk("first", "virtio-blk-pci", 3);
     reset();
-    runs("first");
+    serial_says(&serial, "first");
     /* With the controller that it brings along. */
     plug_disk("scsi", "scsi-hd", 2);
     reset();
-    runs("scsi");
+    serial_says(&serial, "scsi");
     /* And without them again: a SCSI disk leaves at once, the other one with the reset, before the firmware looks. */
     works(unplug(&vm, "scsi", 0));
     reset();
-    runs("first");
+    serial_says(&serial, "first");
     answers(unplug(&vm, "first", 500), KVM_HOTPLUG_PENDING);
     reset();
-    runs("second");
+    serial_says(&serial, "second");
 }
 
 static void from_a_nic(void)
@@ -141,8 +119,8 @@ int main(void)
     test_begin("qemu-boots-from", 300);
     net_private();
     directory_new(directory);
-    path_in(serial, directory, "serial.log");
-    snprintf(option, sizeof option, "file:%s", serial);
+    path_in(serial.path, directory, "serial.log");
+    snprintf(option, sizeof option, "file:%s", serial.path);
     vm_start(&vm, &(struct qemu_options){.extra = extra, .memory_mb = 64, .root_ports = 6});
     if (has_native_hotplug(vm.qemu))
         test_not_run("the firmware of this QEMU hangs when a q35 is reset");

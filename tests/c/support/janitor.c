@@ -23,7 +23,7 @@
 
 enum { MAX_OWNED = 512, LOG_TAIL = 6000 };
 
-enum kind { DIRECTORY, LINK, PROCESS, PASSED };
+enum kind { DIRECTORY, LINK, MODULE, PROCESS, PASSED };
 
 struct message {
     enum kind kind;
@@ -114,6 +114,16 @@ static void remove_link(const char *interface)
         fprintf(stderr, "janitor: cannot delete the interface %s\n", interface);
 }
 
+/* Who used it is dead by now. */
+static void remove_module(const char *module)
+{
+    char path[160];
+
+    snprintf(path, sizeof path, "/sys/module/%s", module);
+    if (access(path, F_OK) == 0 && run((const char *[]){"modprobe", "-r", module, NULL}) != 0)
+        fprintf(stderr, "janitor: cannot unload the kernel's module %s\n", module);
+}
+
 /* Killed and seen dead, so that nothing writes into a directory while it is removed. */
 static void end_process(int pidfd)
 {
@@ -137,6 +147,8 @@ static void clean_up(struct janitor *janitor)
         const char *text = janitor->owned[i].text;
         if (janitor->owned[i].kind == LINK)
             remove_link(text);
+        if (janitor->owned[i].kind == MODULE)
+            remove_module(text);
         if (janitor->owned[i].kind != DIRECTORY)
             continue;
         if (!janitor->passed)
@@ -261,6 +273,11 @@ void janitor_owns_directory(const char *path)
 void janitor_owns_link(const char *interface)
 {
     tell_text(LINK, interface);
+}
+
+void janitor_owns_module(const char *module)
+{
+    tell_text(MODULE, module);
 }
 
 void janitor_owns_process(pid_t process)

@@ -17,6 +17,7 @@ void janitor_stop(void);
 /* To be called before the thing is made; what is not there later is no error. Logs are files named *.log. */
 void janitor_owns_directory(const char *path);
 void janitor_owns_link(const char *interface);
+void janitor_owns_module(const char *module);
 
 /* To be called by the parent of the process, before it waits for it. */
 void janitor_owns_process(pid_t process);
