@@ -265,7 +265,7 @@ mod tests {
             .into_iter()
             .filter(|(name, _)| !["nothing", "complete", "incomplete"].contains(&name.as_str()))
             .collect();
-        assert_eq!(outside.len(), 26);
+        assert_eq!(outside.len(), 27);
         assert_eq!(outside, inside);
     }
 }

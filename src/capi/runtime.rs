@@ -203,8 +203,8 @@ pub unsafe extern "C" fn kvm_runtime_load(
     ret_runtime: *mut *mut kvm_runtime,
     reterr: *mut *mut kvm_hotplug_error,
 ) -> c_int {
-    // SAFETY: passed on.
-    unsafe { kvm_runtime_open(path, 0, ret_runtime, reterr) }
+    // SAFETY: the caller vouches for the pointers.
+    unsafe { guard::call(reterr, || open_record(path, 0, ret_runtime)) }
 }
 
 /// Reads a runtime file for looking only: no lock is taken, so it works while an agent owns the file. Such a record can
@@ -220,8 +220,8 @@ pub unsafe extern "C" fn kvm_runtime_read(
     ret_runtime: *mut *mut kvm_runtime,
     reterr: *mut *mut kvm_hotplug_error,
 ) -> c_int {
-    // SAFETY: passed on.
-    unsafe { kvm_runtime_open(path, KVM_RUNTIME_READ_ONLY, ret_runtime, reterr) }
+    // SAFETY: the caller vouches for the pointers.
+    unsafe { guard::call(reterr, || open_record(path, KVM_RUNTIME_READ_ONLY, ret_runtime)) }
 }
 
 /// Loads or reads a runtime file, with a say in what is looked at. Without flags it is kvm_runtime_load(), with
@@ -245,22 +245,25 @@ pub unsafe extern "C" fn kvm_runtime_open(
     ret_runtime: *mut *mut kvm_runtime,
     reterr: *mut *mut kvm_hotplug_error,
 ) -> c_int {
-    let work = || {
-        // SAFETY: the caller vouches for the string.
-        let path = unsafe { required_path(path, "path") }?;
-        check_flags(flags, KVM_RUNTIME_READ_ONLY | KVM_RUNTIME_TRUST, "flags")?;
-        if ret_runtime.is_null() {
-            return Err(args::null("ret_runtime"));
-        }
-        let runtime = match flags & KVM_RUNTIME_READ_ONLY {
-            0 => Runtime::load_trusting(path, trust(flags))?,
-            _ => Runtime::peek_trusting(path, trust(flags))?,
-        };
-        // SAFETY: the caller vouches for the pointer.
-        unsafe { give(runtime, ret_runtime) }
+    // SAFETY: the caller vouches for the pointers.
+    unsafe { guard::call(reterr, || open_record(path, flags, ret_runtime)) }
+}
+
+/// # Safety
+/// `path` is NULL or a string, `ret_runtime` NULL or valid.
+unsafe fn open_record(path: *const c_char, flags: u32, ret_runtime: *mut *mut kvm_runtime) -> Result<c_int> {
+    // SAFETY: the caller vouches for the string.
+    let path = unsafe { required_path(path, "path") }?;
+    check_flags(flags, KVM_RUNTIME_READ_ONLY | KVM_RUNTIME_TRUST, "flags")?;
+    if ret_runtime.is_null() {
+        return Err(args::null("ret_runtime"));
+    }
+    let runtime = match flags & KVM_RUNTIME_READ_ONLY {
+        0 => Runtime::load_trusting(path, trust(flags))?,
+        _ => Runtime::peek_trusting(path, trust(flags))?,
     };
-    // SAFETY: the caller vouches for reterr.
-    unsafe { guard::call(reterr, work) }
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give(runtime, ret_runtime) }
 }
 
 /// Writes the record to disk: a temporary file, synced, renamed into place, mode 0600, the directory synced. Calls on a

@@ -136,7 +136,8 @@ fn links_pipes_and_directories_stay() {
     for saved in [false, true] {
         for name in NAMES {
             let place = |path: &Path| path.with_file_name(name);
-            let odd: [(&str, fn(&Path)); 4] = [
+            type Make = fn(&Path);
+            let odd: [(&str, Make); 4] = [
                 ("directory", |at| fs::create_dir(at).unwrap()),
                 ("fifo", |at| nix::unistd::mkfifo(at, nix::sys::stat::Mode::S_IRWXU).unwrap()),
                 ("symbolic link", |at| std::os::unix::fs::symlink("other", at).unwrap()),
