@@ -196,7 +196,7 @@ unsafe fn additions(batch: &kvm_hotplug_batch) -> Result<Vec<Addition>> {
                 disk::request(&disk)
             })
         };
-        additions.push(Addition::Disk(named(request, "disks", index)?));
+        additions.push(Addition::Disk(Box::new(named(request, "disks", index)?)));
     }
     Ok(additions)
 }

@@ -33,7 +33,7 @@ pub enum Addition {
     /// A NIC.
     Nic(NicRequest),
     /// A disk.
-    Disk(DiskRequest),
+    Disk(Box<DiskRequest>),
     /// A SCSI controller.
     Controller(ControllerRequest),
 }

@@ -58,7 +58,7 @@ impl DiskRequest {
 impl Session {
     /// Adds a disk, or answers that it is there.
     pub(super) fn add_disk(&mut self, request: &DiskRequest, deadline: &Deadline) -> Result<Outcome> {
-        let added = self.add_all(vec![Addition::Disk(request.clone())], deadline)?;
+        let added = self.add_all(vec![Addition::Disk(Box::new(request.clone()))], deadline)?;
         added.into_iter().next().ok_or_else(|| Error::new(ErrorKind::State, "no disk was added"))
     }
 

@@ -64,7 +64,7 @@ impl Api for RustApi {
             additions.push(Addition::Nic(nic_request(nic)?));
         }
         for disk in disks {
-            additions.push(Addition::Disk(disk_request(disk)?));
+            additions.push(Addition::Disk(Box::new(disk_request(disk)?)));
         }
         let added = self.0.add_all(additions, Duration::from_millis(timeout_ms))?;
         Ok(added.into_iter().map(answer).collect())
