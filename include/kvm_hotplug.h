@@ -555,6 +555,43 @@ enum kvm_runtime_format {
 };
 
 /**
+ * Where the backing files of an image may be.
+ *
+ * The caller chooses the image itself by its path. A qcow2 image names its backing file in its header, and whoever may write
+ * to the image may write that name, also a guest that has taken QEMU over: a name is no reason to open a file. So the files
+ * of an image (path, format, and which file it is) are recorded when the disk is added, and no others are opened for it later.
+ * Which may be recorded is said here, for all disks of a record (kvm_runtime_set_backing()) or for one (struct
+ * kvm_hotplug_disk); what is said for a disk counts instead of what is said for the record.
+ *
+ * Links are followed before it is looked whether a file is beneath a directory. Whatever is said here, nothing is opened that
+ * is neither a regular file nor a block device, that the kernel makes up (procfs, sysfs and the like), or that only a magic
+ * link of /proc leads to, such as the descriptors of a process. It holds for the image itself as well.
+ */
+enum kvm_hotplug_backing {
+    /**
+     * For a disk, what its record says. For a record, KVM_HOTPLUG_BACKING_OWN_DIRECTORY.
+     */
+    KVM_HOTPLUG_BACKING_DEFAULT = 0,
+    /**
+     * Regular files beneath the directory that the image lies in, its links followed. An image that is a block device, or
+     * lies in the root directory, has no such directory. Nothing is asked of the files that are recorded already.
+     */
+    KVM_HOTPLUG_BACKING_OWN_DIRECTORY = 1,
+    /**
+     * Nowhere: an image that has a backing file is refused.
+     */
+    KVM_HOTPLUG_BACKING_FORBIDDEN = 2,
+    /**
+     * Exactly the files that backing_paths names, from the image down; at most 64. Block devices are fine.
+     */
+    KVM_HOTPLUG_BACKING_FILES = 3,
+    /**
+     * Beneath one of the directories that backing_paths names; at most 64.
+     */
+    KVM_HOTPLUG_BACKING_DIRECTORIES = 4,
+};
+
+/**
  * Host page cache and flushes, with QEMU's names.
  */
 enum kvm_hotplug_cache {

@@ -14,6 +14,8 @@ mod changing;
 mod departing;
 #[path = "hotplug_scripted/identity.rs"]
 mod identity;
+#[path = "hotplug_scripted/images.rs"]
+mod images;
 #[path = "hotplug_scripted/many.rs"]
 mod many;
 #[path = "hotplug_scripted/migrating.rs"]
@@ -37,6 +39,7 @@ use arriving::*;
 use changing::*;
 use departing::*;
 use identity::*;
+use images::*;
 use many::*;
 use migrating::*;
 use placing::*;
@@ -194,6 +197,13 @@ through_every_api! {
     a_name_is_for_one_tap,
     a_callers_tap_does_not_wait_for_a_reboot,
     the_owner_of_a_tap_is_recorded,
+    // images
+    a_new_disk_opens_nothing_that_only_its_image_names,
+    a_header_rewritten_later_opens_nothing,
+    another_chain_is_accepted_when_it_is_said,
+    what_a_record_says_of_all_disks,
+    a_raw_disk_stays_raw,
+    settling_opens_nothing_new,
     // talking
     a_command_of_the_callers_own,
     a_descriptor_goes_with_it,

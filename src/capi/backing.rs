@@ -47,6 +47,9 @@ pub(super) unsafe fn read_rule(
     paths: *const *const c_char,
     count: u32,
 ) -> Result<Option<BackingRule>> {
+    if backing > kvm_hotplug_backing::KVM_HOTPLUG_BACKING_DIRECTORIES as u32 {
+        return Err(Error::invalid(format!("backing {backing} does not exist; 0 to 4 do")));
+    }
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     if count > MAX_PATHS {
         return Err(Error::invalid(format!("backing_count {count}: at most {MAX_PATHS} paths")));
@@ -70,8 +73,7 @@ pub(super) unsafe fn read_rule(
         1 => BackingRule::OwnDirectory,
         2 => BackingRule::Forbidden,
         3 => BackingRule::Files(paths),
-        4 => BackingRule::Directories(paths),
-        other => return Err(Error::invalid(format!("backing {other} does not exist; 0 to 4 do"))),
+        _ => BackingRule::Directories(paths),
     };
     rule.validate()?;
     Ok(Some(rule))

@@ -48,6 +48,8 @@ pub fn has_magic(head: &[u8]) -> bool {
 
 /// Length in bytes of the first cluster, which holds everything [`parse`] looks at: 512 to 2 MiB.
 pub fn cluster_size(head: &[u8]) -> Result<usize> {
+    // In format qcow, other fields stand there.
+    version(head)?;
     match u32_at(head, 20)? {
         // QEMU opens no image with clusters over 2 MiB.
         bits @ 9..=21 => Ok(1 << bits),
@@ -61,10 +63,9 @@ pub fn parse(head: &[u8]) -> Result<Header> {
         return Err(malformed("it does not start with the qcow2 magic"));
     }
     let head = head.get(..cluster_size(head)?).unwrap_or(head);
-    let (incompatible, header_length) = match u32_at(head, 4)? {
+    let (incompatible, header_length) = match version(head)? {
         2 => (0, 72),
-        3 => (u64_at(head, 72)?, usize_at(head, 100)?),
-        version => return Err(malformed(format!("version {version}, only 2 and 3 are known"))),
+        _ => (u64_at(head, 72)?, usize_at(head, 100)?),
     };
     refuse_unsupported(incompatible, u32_at(head, 32)?)?;
     if header_length < 72 || (header_length > 72 && header_length < 104) || header_length > head.len() {
@@ -75,6 +76,18 @@ pub fn parse(head: &[u8]) -> Result<Header> {
         corrupt: incompatible & INCOMPATIBLE_CORRUPT != 0,
         backing: backing(head, header_length)?,
     })
+}
+
+/// 2 or 3.
+fn version(head: &[u8]) -> Result<u32> {
+    match u32_at(head, 4)? {
+        version @ (2 | 3) => Ok(version),
+        1 => Err(Error::new(
+            ErrorKind::NotHotpluggable,
+            "it is of format qcow (version 1), and only raw and qcow2 are supported; convert it with qemu-img convert",
+        )),
+        version => Err(malformed(format!("version {version}, only 2 and 3 are known"))),
+    }
 }
 
 fn refuse_unsupported(incompatible: u64, crypt_method: u32) -> Result<()> {

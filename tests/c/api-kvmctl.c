@@ -14,7 +14,7 @@ static char directory[TEST_PATH];
 
 static void help(void)
 {
-    static const char *const commands[] = {"init",     "boot", "check", "convert", "map",  "list",   "add-nic", "add-disk",
+    static const char *const commands[] = {"init",     "boot", "check", "convert", "backing", "accept", "map",  "list",   "add-nic", "add-disk",
                                            "add-scsi", "del",  "link",  "move",    "plan", "resize", "verify",  "watch", "qmp"};
     char command[64];
 

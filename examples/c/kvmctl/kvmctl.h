@@ -30,6 +30,8 @@ enum status ctl_boot(struct ctl *ctl);
 enum status ctl_plan_boot(struct ctl *ctl);
 enum status ctl_check(struct ctl *ctl);
 enum status ctl_convert(struct ctl *ctl);
+enum status ctl_backing(struct ctl *ctl);
+enum status ctl_accept(struct ctl *ctl);
 enum status ctl_map(struct ctl *ctl);
 enum status ctl_list(struct ctl *ctl);
 enum status ctl_add_nic(struct ctl *ctl);

@@ -36,11 +36,34 @@ static bool take_format(struct options *options, const char *word)
     return true;
 }
 
+bool take_backing(struct options *options, const char *text)
+{
+    static const char *const words[] = {"default", "own-directory", "forbidden", "file:", "dir:"};
+    uint32_t rule = 0;
+
+    while (rule < 5 && (rule < KVM_HOTPLUG_BACKING_FILES ? strcmp(words[rule], text) != 0
+                                                         : strncmp(words[rule], text, strlen(words[rule])) != 0))
+        rule++;
+    if (rule == 5)
+        return wrong("not one of: own-directory forbidden file:PATH dir:PATH", "backing", text);
+    if (options->backing != KVM_HOTPLUG_BACKING_DEFAULT && options->backing != rule)
+        return wrong("another rule is given before; only file:PATH, or only dir:PATH, can be repeated", "backing", text);
+    options->backing = options->disk.backing = rule;
+    if (rule < KVM_HOTPLUG_BACKING_FILES)
+        return true;
+    if (options->backing_count == MAX_BACKING_PATHS)
+        return wrong("more than 64 paths", "backing", text);
+    options->backing_paths[options->backing_count++] = text + strlen(words[rule]);
+    options->disk.backing_paths = options->backing_paths;
+    options->disk.backing_count = options->backing_count;
+    return true;
+}
+
 bool take_operands(struct options *options, char **operands, int count, uint64_t given)
 {
     const struct command_info *command = &command_table[options->command];
     bool nowhere = given & OPTION_BIT(OPTION_NO_BRIDGE);
-    int wanted = 0;
+    int wanted = 0, i;
 
     switch (options->command) {
     case COMMAND_INIT:
@@ -57,6 +80,12 @@ bool take_operands(struct options *options, char **operands, int count, uint64_t
         break;
     case COMMAND_MOVE:
         wanted = nowhere ? 1 : 2;
+        break;
+    case COMMAND_BACKING:
+        wanted = count == 0 ? 1 : count;
+        break;
+    case COMMAND_ACCEPT:
+        wanted = 1;
         break;
     case COMMAND_LINK:
     case COMMAND_RESIZE:
@@ -78,6 +107,11 @@ bool take_operands(struct options *options, char **operands, int count, uint64_t
         return take_state(options, operands[1]);
     case COMMAND_MOVE:
         options->bridge = nowhere ? NULL : operands[1];
+        return true;
+    case COMMAND_BACKING:
+        for (i = 0; i < count; i++)
+            if (!take_backing(options, operands[i]))
+                return false;
         return true;
     case COMMAND_CONVERT:
         options->file = operands[1];

@@ -16,6 +16,9 @@ bool take_plan(struct options *options, char ***operands, int *count);
 /* What follows the command: which device, and what to do with it; init has QEMU's own command line. `given`: the options. */
 bool take_operands(struct options *options, char **operands, int count, uint64_t given);
 
+/* One rule for backing files, or one path more of it. */
+bool take_backing(struct options *options, const char *text);
+
 /* The commands that are about kvmctl itself. */
 enum parsed about(char **words, int count, uint64_t given);
 

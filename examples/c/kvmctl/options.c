@@ -74,6 +74,11 @@ static bool take_device_option(struct options *options, enum option_id option, c
         return true;
     case OPTION_FORMAT:
         return parse_word(option, value, &disk->format);
+    case OPTION_BACKING:
+        return take_backing(options, value);
+    case OPTION_ACCEPT_CHAIN:
+        disk->flags |= KVM_HOTPLUG_ACCEPT_CHAIN;
+        return true;
     case OPTION_SERIAL:
         disk->serial = value;
         return true;

@@ -10,6 +10,8 @@
 
 #include "table.h"
 
+enum { MAX_BACKING_PATHS = 64 };
+
 struct options {
     enum command command;
     bool plan;           /* say what the command would do */
@@ -40,6 +42,9 @@ struct options {
     const char *incoming_address;
     uint32_t format;     /* convert: one of enum kvm_runtime_format, and where to */
     const char *file;
+    uint32_t backing;    /* one of enum kvm_hotplug_backing, and what it names */
+    const char *backing_paths[MAX_BACKING_PATHS];
+    uint32_t backing_count;
     struct kvm_hotplug_command qmp;
     struct kvm_runtime_config config;
     struct kvm_hotplug_nic nic;

@@ -45,6 +45,11 @@ const struct option_info option_table[OPTIONS] = {
     [OPTION_LINK_DOWN] = {"link-down", NULL, "", "with its cable pulled"},
     [OPTION_PATH] = {"path", "FILE", "@file", "absolute path of an image or block device"},
     [OPTION_FORMAT] = {"format", "NAME", "raw qcow2 probe", "format of the image (default: raw)"},
+    [OPTION_BACKING] = {"backing", "RULE", "own-directory forbidden file: dir:",
+                        "where the image's backing files may be: beneath its own directory (the default), nowhere, this "
+                        "file, or beneath this directory; file:PATH, from the image down, and dir:PATH may be repeated"},
+    [OPTION_ACCEPT_CHAIN] = {"accept-chain", NULL, "",
+                             "the disk is there already: record the files that its image is made of now"},
     [OPTION_SERIAL] = {"serial", "TEXT", "", "serial number the guest sees, up to 20 characters"},
     [OPTION_READ_ONLY] = {"read-only", NULL, "", "the guest cannot write"},
     [OPTION_SHARE_RW] = {"share-rw", NULL, "", "others may write to the image at the same time"},
@@ -89,6 +94,16 @@ const struct command_info command_table[COMMANDS] = {
                        BIT(OPTION_RUNTIME), LIVE | BIT(OPTION_MIGRATION)},
     [COMMAND_CONVERT] = {"convert", "native|ganeti FILE", "native ganeti", "write a copy of the record in another format",
                          "FILE must not exist. The record stays as it is.", BIT(OPTION_RUNTIME), ANYWHERE},
+    [COMMAND_BACKING] = {"backing", "default|own-directory|forbidden|file:PATH...|dir:PATH...",
+                         "default own-directory forbidden file: dir:",
+                         "say where the backing files of the guest's disks may be",
+                         "For all disks that have no --backing of their own: beneath the directory of the image, nowhere, "
+                         "exactly these files from the image down, or beneath one of these directories.",
+                         BIT(OPTION_RUNTIME), ANYWHERE},
+    [COMMAND_ACCEPT] = {"accept", "ID", "@device", "record the files that a disk's image is made of now",
+                        "After its chain was changed on purpose, or its image was replaced. Look before: qemu-img info "
+                        "--backing-chain. No other files are opened for the disk later on.",
+                        BIT(OPTION_RUNTIME), ANYWHERE | BIT(OPTION_BACKING)},
     [COMMAND_MAP] = {"map", "", "", "draw which slots are free, and what is in the others", "", GUEST, LIVE},
     [COMMAND_LIST] = {"list", "[ID]", "@device", "list the NICs, disks and SCSI controllers, or one of them",
                       "With --json all that is known. Without --socket from the record alone, also while an agent owns it; so it is if the guest "
@@ -101,7 +116,8 @@ const struct command_info command_table[COMMANDS] = {
                           "With --model scsi-hd it is a SCSI disk; --bus, --target and --lun say where on which controller. "
                           "With --cold it comes with the next boot.",
                           GUEST | BIT(OPTION_PATH),
-                          LIVE | PLACE | BIT(OPTION_COLD) | BIT(OPTION_PHYSICAL_SIZE) | BIT(OPTION_PATH) | BIT(OPTION_FORMAT) | BIT(OPTION_SERIAL) | BIT(OPTION_READ_ONLY) |
+                          LIVE | PLACE | BIT(OPTION_COLD) | BIT(OPTION_PHYSICAL_SIZE) | BIT(OPTION_PATH) | BIT(OPTION_FORMAT) | BIT(OPTION_BACKING) |
+                              BIT(OPTION_ACCEPT_CHAIN) | BIT(OPTION_SERIAL) | BIT(OPTION_READ_ONLY) |
                               BIT(OPTION_SHARE_RW) | BIT(OPTION_CACHE) | BIT(OPTION_AIO) | BIT(OPTION_DISCARD) |
                               BIT(OPTION_DETECT_ZEROES) | BIT(OPTION_BLOCK_SIZE) | BIT(OPTION_QUEUES) | BIT(OPTION_TARGET) |
                               BIT(OPTION_LUN) | BIT(OPTION_WWN)},

@@ -15,7 +15,8 @@ const (
 	// FormatQcow2: QEMU's copy-on-write format, with its backing files.
 	FormatQcow2 Format = C.KVM_HOTPLUG_FORMAT_QCOW2
 	// FormatProbe: look at the content. Only for images that no guest has ever written as raw: a guest could make a raw
-	// image look like a qcow2 with a backing file of its choice.
+	// image look like a qcow2 with a backing file of its choice. What it turns out to be is recorded. A file with the
+	// signature of any other format is refused, not taken for raw.
 	FormatProbe Format = C.KVM_HOTPLUG_FORMAT_PROBE
 )
 
@@ -206,6 +207,12 @@ type Disk struct {
 	ReadOnly bool `json:"read_only,omitempty"`
 	// ShareRW: others may write to the image at the same time; the guests must know.
 	ShareRW bool `json:"share_rw,omitempty"`
+	// Backing is where the image's backing files may be, and BackingPaths the absolute paths that it names, if it names any.
+	Backing      Backing  `json:"backing,omitempty"`
+	BackingPaths []string `json:"backing_paths,omitempty"`
+	// AcceptChain: if the disk is there already, the files that its image is made of now are recorded in place of those that
+	// were, and Backing in place of its rule.
+	AcceptChain bool `json:"accept_chain,omitempty"`
 	// LiveOnly: live or not at all. What would take effect after a reboot fails with [ErrNotHotpluggable].
 	LiveOnly bool `json:"live_only,omitempty"`
 	// NoWait: do not wait for QEMU. The answer is [Pending], and [EventAdded] or [EventAddFailed] says how it went.
@@ -261,6 +268,12 @@ func (d *Disk) request(memory *arena) C.struct_kvm_hotplug_disk {
 		slot:                memory.number("Slot", d.Slot),
 	}
 	request.wwn = C.uint64_t(d.WWN)
+	request.backing = C.uint32_t(d.Backing)
+	request.backing_paths = memory.strings("a path for backing files", d.BackingPaths)
+	request.backing_count = memory.number("BackingPaths", len(d.BackingPaths))
+	if d.AcceptChain {
+		request.flags |= C.KVM_HOTPLUG_ACCEPT_CHAIN
+	}
 	if d.SCSI != nil {
 		request.target = memory.number("Target", d.SCSI.Target)
 		request.lun = memory.number("LUN", d.SCSI.LUN)

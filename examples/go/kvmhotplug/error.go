@@ -73,6 +73,9 @@ const (
 	ErrMigrating Kind = C.KVM_HOTPLUG_ERROR_MIGRATING
 	// ErrUntrusted: a file, or what listens at a socket, belongs to somebody whom this process has no reason to trust.
 	ErrUntrusted Kind = C.KVM_HOTPLUG_ERROR_UNTRUSTED
+	// ErrImageRefused: an image, or a file that an image names, is not opened: nobody chose it, it is not what was recorded, or
+	// it is no file with data of its own. See [Backing].
+	ErrImageRefused Kind = C.KVM_HOTPLUG_ERROR_IMAGE_REFUSED
 )
 
 var kindNames = map[Kind]string{
@@ -102,6 +105,7 @@ var kindNames = map[Kind]string{
 	ErrPanic:           "panic",
 	ErrMigrating:       "migrating",
 	ErrUntrusted:       "untrusted",
+	ErrImageRefused:    "image-refused",
 }
 
 // String is a short name such as "no-slot".

@@ -85,6 +85,7 @@ func TestEnumerationsAreThoseOfTheHeader(t *testing.T) {
 		{"kvm_hotplug_vhost", "KVM_HOTPLUG_VHOST_", text[kvmhotplug.Vhost]},
 		{"kvm_hotplug_format", "KVM_HOTPLUG_FORMAT_", text[kvmhotplug.Format]},
 		{"kvm_runtime_format", "KVM_RUNTIME_FORMAT_", text[kvmhotplug.RuntimeFormat]},
+		{"kvm_hotplug_backing", "KVM_HOTPLUG_BACKING_", text[kvmhotplug.Backing]},
 		{"kvm_hotplug_cache", "KVM_HOTPLUG_CACHE_", text[kvmhotplug.Cache]},
 		{"kvm_hotplug_aio", "KVM_HOTPLUG_AIO_", text[kvmhotplug.AIO]},
 		{"kvm_hotplug_discard", "KVM_HOTPLUG_DISCARD_", text[kvmhotplug.Discard]},

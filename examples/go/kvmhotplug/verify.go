@@ -43,6 +43,8 @@ const (
 	MismatchBridge Mismatch = C.KVM_HOTPLUG_MISMATCH_BRIDGE
 	// MismatchPort: a root port that the boot command made is not there, or is elsewhere.
 	MismatchPort Mismatch = C.KVM_HOTPLUG_MISMATCH_PORT
+	// MismatchChain: the files that its image is made of on this host are not those that were recorded, or not to be opened.
+	MismatchChain Mismatch = C.KVM_HOTPLUG_MISMATCH_CHAIN
 )
 
 var mismatchNames = map[Mismatch]string{
@@ -63,6 +65,7 @@ var mismatchNames = map[Mismatch]string{
 	MismatchOrphanFdset: "orphan-fdset",
 	MismatchBridge:      "bridge",
 	MismatchPort:        "port",
+	MismatchChain:       "chain",
 }
 
 // String is a name such as "missing".
