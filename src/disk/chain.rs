@@ -6,6 +6,8 @@
 //! under which boot it was recorded. Elsewhere it goes by path and format, and a file whose path is another one there has to lie
 //! where the disk's rule allows it.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -180,7 +182,10 @@ fn refused(what: String) -> Error {
 
 /// Which boot of which host this is.
 pub fn this_boot() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let mut buffer = [0; 64];
+    let count =
+        File::open("/proc/sys/kernel/random/boot_id").and_then(|mut file| file.read(&mut buffer)).ok()?;
+    let text = std::str::from_utf8(buffer.get(..count)?).ok()?;
     Some(text.trim_end().to_owned()).filter(|boot| !boot.is_empty())
 }
 

@@ -155,7 +155,7 @@ impl Source {
                 "another file came in its place as it was opened",
             ));
         }
-        make_blocking(&file)?;
+        make_blocking(&file, mode)?;
         let length = length(&file, kind, &metadata)?;
         Ok(Self { file, kind, identity, length })
     }
@@ -198,10 +198,10 @@ fn open_error(error: io::Error, mode: Mode) -> Error {
     Error::host(error, advice)
 }
 
-fn make_blocking(file: &File) -> Result<()> {
-    let failed = |error: nix::Error| Error::host(error, "fcntl");
-    let flags = OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL).map_err(failed)?);
-    fcntl(file, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK)).map_err(failed)?;
+/// Of what it was opened with, this is what can be changed.
+fn make_blocking(file: &File, mode: Mode) -> Result<()> {
+    let flags = if mode.direct { OFlag::O_DIRECT } else { OFlag::empty() };
+    fcntl(file, FcntlArg::F_SETFL(flags)).map_err(|error| Error::host(error, "fcntl"))?;
     Ok(())
 }
 

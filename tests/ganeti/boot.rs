@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kvm_hotplug::ErrorKind;
 use kvm_hotplug::deadline::Deadline;
+use kvm_hotplug::disk::BackingRule;
 use kvm_hotplug::qmp::Version;
 use kvm_hotplug::runtime::boot::Trouble;
 use kvm_hotplug::runtime::{BootCommand, BootRequest, Format, Incoming, Runtime};
@@ -144,4 +145,44 @@ fn disks_that_qemu_opens_by_itself_are_refused_by_name() {
     assert_eq!(error.kind(), ErrorKind::NotHotpluggable, "{error}");
     assert!(error.message().contains("rbd:rbd/7c079136-2573-4112-82d0-0d3d2aa90d8f.rbd.disk0"), "{error}");
     assert_eq!(dir.bytes(), before);
+}
+
+/// What a list names is opened like any image: a file with data of its own, the one that was there before.
+#[test]
+fn a_list_does_not_choose_what_is_opened_either() {
+    host::needs_tun();
+    let images = tempfile::tempdir().unwrap();
+    let mut list = bootable("4entry-hvinfo-3.1.0rc2-plain", images.path());
+    let link = images.path().join("link");
+    std::os::unix::fs::symlink(images.path().join("disk0"), &link).unwrap();
+    list[3][0][1] = link.to_str().unwrap().into();
+    let dir = Dir::with(list.to_string());
+    boot(&mut dir.load()).unwrap();
+    let companion = || std::fs::read_to_string(dir.file().with_extension("runtime.kvm-hotplug")).unwrap();
+    assert!(companion().contains("\"chain\""), "{}", companion());
+    assert_eq!(dir.value()[3][0][1], list[3][0][1], "the list has no room for it");
+    let retarget = |to: &str| {
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(to, &link).unwrap();
+    };
+    for (target, says) in [("/etc/shadow", "the image itself is"), ("/proc/self/mem", "a file of procfs")] {
+        retarget(target);
+        let error = boot(&mut dir.load()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ImageRefused, "{error}");
+        assert!(error.message().contains(says), "{error}");
+    }
+    // Ganeti's own change of the path counts, but for what is no image.
+    let mut changed = dir.value();
+    changed[3][0][1] = "/proc/self/mem".into();
+    std::fs::write(dir.file(), changed.to_string()).unwrap();
+    assert_eq!(boot(&mut dir.load()).unwrap_err().kind(), ErrorKind::ImageRefused);
+    let other = images.path().join("other");
+    std::fs::File::create(&other).unwrap().set_len(1 << 20).unwrap();
+    changed[3][0][1] = other.to_str().unwrap().into();
+    std::fs::write(dir.file(), changed.to_string()).unwrap();
+    boot(&mut dir.load()).unwrap();
+    assert!(companion().contains(other.to_str().unwrap()), "{}", companion());
+    // The rule of a record stands beside the list as well.
+    dir.load().set_backing(Some(BackingRule::Forbidden)).unwrap();
+    assert_eq!(dir.load().record().backing, Some(BackingRule::Forbidden));
 }
