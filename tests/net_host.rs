@@ -16,7 +16,7 @@ use kvm_hotplug::error::Undo;
 use kvm_hotplug::ids::{IfName, MacAddr};
 use kvm_hotplug::net::given::{attach_queues, check_queues, inspect};
 use kvm_hotplug::net::link::{self, Interfaces, TapIdentity};
-use kvm_hotplug::net::share;
+use kvm_hotplug::net::share::{PATIENCE, Taps};
 use kvm_hotplug::net::tap::{Tap, TapRequest, TunDevice};
 use kvm_hotplug::net::vhost::{self, VhostMode};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
@@ -472,12 +472,16 @@ fn destroy_takes_a_tap_from_under_its_fds_and_nothing_else() {
     }
 }
 
+fn from_process(pid: i32, tap: &IfName) -> kvm_hotplug::Result<OwnedFd> {
+    Taps::of_process(pid, PATIENCE).and_then(|taps| taps.share(tap))
+}
+
 /// A process that closes its tap is not the last one to, as long as the tap is held here too.
 #[test]
 fn a_tap_is_shared_with_the_process_that_has_it() {
     let own = std::process::id().try_into().unwrap();
     let (tap, other) = (host().open(&request()).unwrap(), host().open(&request()).unwrap());
-    let held = share::from_process(own, &tap.name).unwrap();
+    let held = from_process(own, &tap.name).unwrap();
     assert_eq!(inspect(held.as_fd()).unwrap().name, tap.name);
     let flags = fcntl(&held, FcntlArg::F_GETFD).unwrap();
     assert!(FdFlag::from_bits_retain(flags).contains(FdFlag::FD_CLOEXEC));
@@ -485,9 +489,32 @@ fn a_tap_is_shared_with_the_process_that_has_it() {
     assert!(interfaces().exists(&tap.name).unwrap());
     drop(held);
     assert!(goes(&tap.name) && interfaces().exists(&other.name).unwrap());
-    assert_eq!(share::from_process(own, &tap.name).unwrap_err().kind(), ErrorKind::NotFound);
-    let nobody = share::from_process(i32::MAX, &other.name).unwrap_err();
+    assert_eq!(from_process(own, &tap.name).unwrap_err().kind(), ErrorKind::NotFound);
+    let nobody = from_process(i32::MAX, &other.name).unwrap_err();
     assert_eq!((nobody.kind(), nobody.errno()), (ErrorKind::Host, libc::ESRCH));
+}
+
+/// A process may have any number of descriptors: it is looked at once for all of its taps, and for so long only.
+#[test]
+fn a_process_is_looked_at_once_and_not_for_ever() {
+    let own = std::process::id().try_into().unwrap();
+    let taps: Vec<Tap> =
+        (1..=3).map(|queues| host().open(&TapRequest { queues, ..request() }).unwrap()).collect();
+    let _others: Vec<File> = (0..2000).map(|_| File::open("/dev/null").unwrap()).collect();
+    let seen = Taps::of_process(own, Duration::from_secs(60)).unwrap();
+    for (queues, tap) in (1..).zip(&taps) {
+        assert_eq!(seen.count(&tap.name).unwrap(), queues);
+        assert_eq!(inspect(seen.share(&tap.name).unwrap().as_fd()).unwrap().name, tap.name);
+    }
+    let later = host().open(&request()).unwrap();
+    assert_eq!(seen.share(&later.name).unwrap_err().kind(), ErrorKind::NotFound);
+    let cut = Taps::of_process(own, Duration::ZERO).unwrap();
+    assert_eq!(cut.count(&taps[0].name).unwrap_err().kind(), ErrorKind::Limit);
+    assert_eq!(cut.share(&taps[0].name).unwrap_err().kind(), ErrorKind::NotFound);
+    let (name, number) = (taps[0].name.clone(), taps.len());
+    drop(taps);
+    assert_eq!(number, 3);
+    assert_eq!(seen.share(&name).unwrap_err().kind(), ErrorKind::NotFound, "its numbers are nobody's by now");
 }
 
 /// A name that is used again, an index that is another one's, a tap that was renamed: nothing of that is ours.

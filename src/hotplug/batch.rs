@@ -90,6 +90,7 @@ impl Session {
         if !done {
             self.expect_nothing();
         }
+        self.seen_taps = None;
         self.upcoming.clear();
     }
 

@@ -23,8 +23,8 @@ use crate::disk::{DiskSpec, Identity, node};
 use crate::error::{Error, Result};
 use crate::ids::DeviceId;
 use crate::log::Level;
+use crate::net::link;
 use crate::net::spec::NicSpec;
-use crate::net::{link, share};
 use crate::ordered;
 use crate::qmp::Command;
 use crate::runtime::{Device, Intent, Spec, Verb};
@@ -65,7 +65,7 @@ impl Session {
         }
     }
 
-    /// In the order in which they were handed over, as long as QEMU has descriptors of the tap: the last ones that were, so that
+    /// In the order in which they were handed over, as many as QEMU has descriptors of the tap: those were the last ones, so that
     /// whatever came before has arrived.
     fn take_back_names(
         &mut self,
@@ -75,8 +75,10 @@ impl Session {
         deadline: &Deadline,
     ) -> Result<Vec<Leftover>> {
         let mut left = Vec::new();
-        for name in names {
-            if self.taps_arrived(device, spec) == 0 {
+        let arrived = self.taps_arrived(device, spec);
+        let before_taps = names.len().saturating_sub(usize::from(spec.queues));
+        for (at, name) in names.iter().enumerate() {
+            if arrived == 0 || at >= before_taps.saturating_add(arrived) {
                 self.log.write(Level::Debug, || format!("left alone, if it is there: {}", name.leftover()));
             } else {
                 left.extend(self.take_down(std::slice::from_ref(name), deadline)?.left);
@@ -97,8 +99,7 @@ impl Session {
         if self.runtime().record().devices.iter().any(shares) {
             return 0;
         }
-        let qemu = self.monitor().and_then(|monitor| monitor.peer());
-        let count = qemu.and_then(|qemu| share::count_in_process(qemu, tap));
+        let count = self.taps_of_qemu().and_then(|taps| taps.count(tap));
         count.unwrap_or_else(|error| match (own_tap(device), spec.queues) {
             // It goes with its only descriptor, and the agent that made it has none any more.
             (Some((name, identity)), 1) => usize::from(link::check_tap(name, Some(identity)).is_ok()),

@@ -166,6 +166,7 @@ impl Session {
         }
         let mut spec = request.spec(free_mac(&self.runtime(), &self.upcoming, request.mac, |_| true)?, &own);
         check_unused(&self.runtime(), &self.upcoming, request, given.as_ref())?;
+        given.as_ref().map_or(Ok(()), |given| self.check_not_in_qemu(given))?;
         if let Some(why) = self.obstacle(&Spec::Nic(spec.clone()), request.wish.bus()) {
             given.as_ref().map_or(Ok(()), |given| Err(cannot_wait(given, &why)))?;
             return Ok(Prepared::Later(Spec::Nic(spec), why));

@@ -307,10 +307,12 @@ impl Session {
         }
         let traces: Vec<Inverse> = endings.iter().flat_map(|ending| ending.traces.clone()).collect();
         let Unwound { mut left, absent } = self.take_down(&traces, deadline)?;
+        self.seen_taps = None;
         for (device, ending) in devices.iter().zip(endings).filter(|(_, ending)| ending.doubtful) {
             ending.traces.extend(plan::passed(device, &self.fdsets.of(&device.id)));
             left.extend(self.take_back_passed(device, &absent, deadline)?);
         }
+        self.seen_taps = None;
         Ok(left)
     }
 

@@ -13,7 +13,7 @@ use super::overlay::is_live_disk;
 use super::places::Places;
 use super::readiness::Readiness;
 use super::survey::{FdSets, Inventory, Survey};
-use super::taps::HeldTap;
+use super::taps::{HeldTap, SeenTaps};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, DeviceId};
@@ -104,6 +104,8 @@ pub(super) struct Session {
     pub(super) doubtful: BTreeSet<DeviceId>,
     /// Taps of NICs that have left, until QEMU has closed them.
     pub(super) held_taps: Vec<HeldTap>,
+    /// The taps that QEMU had when it was looked at, until something changes about them.
+    pub(super) seen_taps: Option<SeenTaps>,
     /// What QEMU has said of devices of ours, and QOM has not been asked about yet.
     pub(super) heard: Vec<(String, Word)>,
     /// QMP events are passed on as they are, too.
@@ -152,6 +154,7 @@ impl Session {
             arrival: None,
             doubtful: BTreeSet::new(),
             held_taps: Vec::new(),
+            seen_taps: None,
             heard: Vec::new(),
             watching: false,
             block_users_changed: false,
@@ -262,6 +265,7 @@ impl Session {
     fn drop_connection(&mut self) {
         self.absorb();
         self.held_taps.clear();
+        self.seen_taps = None;
         if self.monitor.take().is_some() {
             self.log.write(Level::Warning, || "the connection to the monitor is gone".to_owned());
             self.events.guest(What::MonitorLost, "the connection to the monitor is gone");

@@ -4,12 +4,13 @@
 //! meanwhile. If the tap is deleted under a QEMU that still has it, QEMU finds it broken, again and again, until it may close it.
 //! So the tap is held here as well, QEMU closes it, which costs nothing then, and it is deleted afterwards.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use super::session::Session;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{DeviceId, IfName};
 use crate::log::Level;
+use crate::net::given::Given;
 use crate::net::link::{self, TapIdentity};
 use crate::net::share;
 use crate::net::spec::NicSpec;
@@ -20,6 +21,14 @@ use crate::runtime::{Device, Spec};
 pub(super) struct HeldTap {
     nic: DeviceId,
     _fd: OwnedFd,
+}
+
+/// What was seen of QEMU's descriptors.
+#[derive(Debug)]
+pub(super) struct SeenTaps {
+    taps: share::Taps,
+    /// Of the record at that moment: a NIC that is added later has a higher number.
+    next_generation: u64,
 }
 
 /// The tap that was made for a NIC, if it was made here.
@@ -47,8 +56,40 @@ impl Session {
     }
 
     fn share_tap(&mut self, name: &IfName) -> Result<OwnedFd> {
-        let qemu = self.monitor()?.peer()?;
-        share::from_process(qemu, name)
+        self.taps_of_qemu()?.share(name)
+    }
+
+    /// QEMU's taps. It is looked at once for all NICs that there were by then, since it may have any number of descriptors.
+    pub(super) fn taps_of_qemu(&mut self) -> Result<&share::Taps> {
+        let next_generation = self.runtime().record().next_generation;
+        let seen = match self.seen_taps.take().filter(|seen| seen.next_generation == next_generation) {
+            Some(seen) => seen,
+            None => {
+                let qemu = self.monitor()?.peer()?;
+                SeenTaps { taps: share::Taps::of_process(qemu, share::PATIENCE)?, next_generation }
+            }
+        };
+        Ok(&self.seen_taps.insert(seen).taps)
+    }
+
+    /// Refuses a tap that QEMU has, for whatever it is: a NIC of somebody else's, or a netdev that was left behind. The record does
+    /// not know of it, and where this process may not look into QEMU, nobody does.
+    pub(super) fn check_not_in_qemu(&mut self, given: &Given) -> Result<()> {
+        let qemu = self.monitor()?.peer().ok();
+        if qemu.is_none_or(|qemu| u32::try_from(qemu) == Ok(std::process::id())) {
+            // All descriptors of the caller's are there.
+            return Ok(());
+        }
+        let Ok(taps) = self.taps_of_qemu() else { return Ok(()) };
+        let Ok(mut taps) = taps.share_all(&given.name) else { return Ok(()) };
+        if taps.any(|tap| tap.is_ok_and(|tap| given.is_behind(tap.as_fd()))) {
+            let text = format!(
+                "tap {} is open in QEMU already, for nothing that the record has; remove the netdev that has it first",
+                given.name
+            );
+            return Err(Error::new(ErrorKind::Conflict, text));
+        }
+        Ok(())
     }
 
     /// After QEMU has been told to close them. Whatever it did, they are deleted.

@@ -91,6 +91,11 @@ impl Given {
         Ok(Self { name, tap })
     }
 
+    /// Whether this is a descriptor of the tap, under the name that it has.
+    pub fn is_behind(&self, fd: BorrowedFd<'_>) -> bool {
+        self.tap.is(&self.name, &GivenTap::look(fd, &self.name), &self.name)
+    }
+
     /// Whether a recorded NIC is over this tap.
     pub fn is_of(&self, spec: &NicSpec) -> bool {
         let Some(name) = &spec.ifname else { return false };

@@ -1,8 +1,10 @@
-//! A tap that QEMU has, held open here as well, so that QEMU is not the last to close it.
+//! The taps that QEMU has: which of its descriptors they are, and one of them held open here as well, so that QEMU is not the last
+//! to close it.
 
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -13,8 +15,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::IfName;
 use crate::sys::{pidfd, tun};
 
-/// Descriptors that are looked at: a QEMU that is not ours to trust may have any number.
-const MOST: usize = 4096;
+/// How long a process is looked at that may have any number of descriptors, being not ours to trust. Some 4 microseconds go to
+/// each, so that this is enough for 20,000.
+pub const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What the kernel calls a tap's descriptor ends in this, whatever directory the opener saw it in.
 const TUN: &[u8] = b"/net/tun";
@@ -25,52 +28,90 @@ const LONGEST: usize = 256;
 /// More than the kernel says of it, which is in one read.
 const MOST_INFO: usize = 1024;
 
-/// Another descriptor of this tap, taken from the process that has it. Whichever of the process's taps has the name: holding
-/// a wrong one for a moment does no harm.
-///
-/// Fails where this process may not trace the other one, or does not see it.
-pub fn from_process(pid: i32, tap: &IfName) -> Result<OwnedFd> {
-    let cannot = |doing: &str, errno: Errno| Error::host(errno, format!("{doing} process {pid}"));
-    let process = pidfd::open(pid).map_err(|errno| cannot("find", errno))?;
-    let candidates = numbers_of_tuns(pid).map_err(|errno| cannot("list the descriptors of", errno))?;
-    for number in candidates.into_iter().filter(|number| has_tap(pid, *number, tap)) {
-        let fd = pidfd::get(&process, number).map_err(|errno| cannot("share a tap with", errno))?;
-        if tun::get_iff(fd.as_fd()).is_ok_and(|(name, _)| name == tap.as_str()) {
-            return Ok(fd);
+/// Which descriptors of a process are taps, as of when it was looked at.
+#[derive(Debug)]
+pub struct Taps {
+    pid: i32,
+    numbers: Vec<(RawFd, IfName)>,
+    /// Nothing was left out.
+    whole: bool,
+}
+
+impl Taps {
+    /// Looks at the process, once for all of its taps, and no longer than `patience`.
+    ///
+    /// Fails where this process may not look into the other one, or does not see it.
+    pub fn of_process(pid: i32, patience: Duration) -> Result<Self> {
+        let cannot = |errno: Errno| {
+            // There is no directory for a process that is not there.
+            let errno = if errno == Errno::ENOENT { Errno::ESRCH } else { errno };
+            Error::host(errno, format!("list the descriptors of process {pid}"))
+        };
+        let end = Instant::now() + patience;
+        let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let directory = open(format!("/proc/{pid}/fd").as_str(), flags, Mode::empty()).map_err(cannot)?;
+        let mut listing = Dir::openat(&directory, ".", flags, Mode::empty()).map_err(cannot)?;
+        let mut taps = Self { pid, numbers: Vec::new(), whole: true };
+        for entry in listing.iter().flatten() {
+            if Instant::now() >= end {
+                taps.whole = false;
+                break;
+            }
+            let mut buffer = [0; LONGEST];
+            let name = entry.file_name();
+            let is_tun =
+                pidfd::read_link(&directory, name, &mut buffer).is_ok_and(|file| file.ends_with(TUN));
+            let number: Option<RawFd> =
+                name.to_str().ok().filter(|_| is_tun).and_then(|name| name.parse().ok());
+            taps.numbers.extend(number.and_then(|number| Some((number, interface_of(pid, number)?))));
         }
+        Ok(taps)
     }
-    Err(Error::new(ErrorKind::NotFound, format!("process {pid} does not have tap {tap}")))
-}
 
-/// How many descriptors of this tap the process has.
-///
-/// Fails where this process may not look into the other one, or does not see it.
-pub fn count_in_process(pid: i32, tap: &IfName) -> Result<usize> {
-    let numbers = numbers_of_tuns(pid)
-        .map_err(|errno| Error::host(errno, format!("list the descriptors of process {pid}")))?;
-    Ok(numbers.into_iter().filter(|number| has_tap(pid, *number, tap)).count())
-}
-
-fn numbers_of_tuns(pid: i32) -> nix::Result<Vec<RawFd>> {
-    let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let directory = open(format!("/proc/{pid}/fd").as_str(), flags, Mode::empty())?;
-    let mut listing = Dir::openat(&directory, ".", flags, Mode::empty())?;
-    let mut numbers = Vec::new();
-    for entry in listing.iter().take(MOST).flatten() {
-        let mut buffer = [0; LONGEST];
-        let name = entry.file_name();
-        let is_tun = pidfd::read_link(&directory, name, &mut buffer).is_ok_and(|file| file.ends_with(TUN));
-        let number: Option<RawFd> = name.to_str().ok().filter(|_| is_tun).and_then(|name| name.parse().ok());
-        numbers.extend(number);
+    /// Another descriptor of this tap. Whichever of the process's taps has the name: holding a wrong one for a moment does no
+    /// harm.
+    ///
+    /// Fails where this process may not trace the other one.
+    pub fn share(&self, tap: &IfName) -> Result<OwnedFd> {
+        let mut all = self.share_all(tap)?;
+        all.next().unwrap_or_else(|| {
+            let text = format!("process {} does not have tap {tap}", self.pid);
+            Err(Error::new(ErrorKind::NotFound, text))
+        })
     }
-    Ok(numbers)
+
+    /// One for each that the process has, in whatever network namespace they are.
+    pub fn share_all<'a>(&'a self, tap: &'a IfName) -> Result<impl Iterator<Item = Result<OwnedFd>> + 'a> {
+        let pid = self.pid;
+        let cannot = move |doing: &str, errno: Errno| Error::host(errno, format!("{doing} process {pid}"));
+        let process = pidfd::open(pid).map_err(|errno| cannot("find", errno))?;
+        let numbers = self.numbers.iter().filter(move |(_, name)| name == tap).map(|(number, _)| *number);
+        // The number may be another file's by now.
+        let is_it = move |fd: &OwnedFd| tun::get_iff(fd.as_fd()).is_ok_and(|(name, _)| name == tap.as_str());
+        Ok(numbers.filter_map(move |number| match pidfd::get(&process, number) {
+            Ok(fd) => is_it(&fd).then_some(Ok(fd)),
+            Err(Errno::EBADF) => None,
+            Err(errno) => Some(Err(cannot("share a tap with", errno))),
+        }))
+    }
+
+    /// How many descriptors of this tap the process has. Fails if it has too many files to tell.
+    pub fn count(&self, tap: &IfName) -> Result<usize> {
+        if !self.whole {
+            let text = format!("process {} has more descriptors than can be looked at", self.pid);
+            return Err(Error::new(ErrorKind::Limit, text));
+        }
+        Ok(self.numbers.iter().filter(|(_, name)| name == tap).count())
+    }
 }
 
 /// By what the kernel says of the descriptor, so that none of another tap is taken, whose end would then wait for us.
-fn has_tap(pid: i32, number: RawFd, tap: &IfName) -> bool {
+fn interface_of(pid: i32, number: RawFd) -> Option<IfName> {
     let mut buffer = [0; MOST_INFO];
-    let file = File::open(format!("/proc/{pid}/fdinfo/{number}"));
-    let Ok(length) = file.and_then(|mut file| file.read(&mut buffer)) else { return false };
-    let text = buffer.get(..length).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default();
-    text.lines().any(|line| line.strip_prefix("iff:").is_some_and(|name| name.trim() == tap.as_str()))
+    let length = File::open(format!("/proc/{pid}/fdinfo/{number}"))
+        .and_then(|mut file| file.read(&mut buffer))
+        .ok()?;
+    let text = std::str::from_utf8(buffer.get(..length)?).ok()?;
+    let name = text.lines().find_map(|line| line.strip_prefix("iff:"))?;
+    IfName::parse(name.trim()).ok()
 }

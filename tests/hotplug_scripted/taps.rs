@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use kvm_hotplug::ErrorKind;
 use kvm_hotplug::ids::IfName;
-use kvm_hotplug::net::share;
+use kvm_hotplug::net::share::{PATIENCE, Taps};
 
 use crate::adding::MAC;
 use crate::removing::SHORT;
@@ -150,7 +150,7 @@ pub fn a_tap_that_was_made_here_is_refused(agent: &dyn Agent) {
     let nic = done(api.add_nic(&world.nic(1)));
     let tap = nic.ifname.unwrap();
     let own = i32::try_from(std::process::id()).unwrap();
-    let fd = share::from_process(own, &IfName::parse(&tap).unwrap()).unwrap();
+    let fd = Taps::of_process(own, PATIENCE).unwrap().share(&IfName::parse(&tap).unwrap()).unwrap();
     let fds = [Arc::new(fd)];
     is_taken(api.add_nic(&over(&fds)), &tap, &nic.id);
     let failure = fails(api.add_nic(&named(&nic.id, over(&self::tap(&world, 1).0))), ErrorKind::Conflict);
