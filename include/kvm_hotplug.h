@@ -48,8 +48,8 @@
  *   freed. There is no thread-local or global state, so Go may move a goroutine between two calls.
  * - Outputs (parameters named ret_...) are written on success only.
  * - Structs are passed with their sizeof. A caller compiled against an older header passes shorter ones, which are filled
- *   up with zeros; a newer one longer ones, which must end in zeros (-E2BIG if not). Zero always means the default.
- *   Unknown flag bits and reserved fields that are not zero are refused (-EINVAL).
+ *   up with zeros; a newer one longer ones, which must end in zeros (-E2BIG if not). A size that the struct never had, such as
+ *   that of a pointer, is refused before anything is done (-EINVAL). Zero always means the default. Unknown flag bits and reserved fields that are not zero are refused (-EINVAL).
  * - Strings in are UTF-8, end in NUL, and are borrowed for the call; at most 131072 bytes. Strings out belong to the object
  *   they came from.
  * - File descriptors in are borrowed: the library duplicates them, and the caller goes on to own its own. All descriptors
@@ -61,6 +61,12 @@
  *   reads no environment variables, and writes nothing to stdout or stderr.
  * - Fork. A child that does not exec must not use the handles of its parent.
  * - A bug in the library is caught at the border: the call fails with -ENOTRECOVERABLE, and its handle only closes.
+ * - Text for people and JSON (messages, log lines, ret_text, ret_json, ret_reply, members called text or reason_text) have no
+ *   control characters, nor such as change the direction of writing: they stand there as \u001b. Names of QEMU's have none
+ *   either. Paths are what they are.
+ * - Memory. What QEMU says is bounded (README.md has the numbers), lists are made where the caller wants them, and where there is
+ *   no memory for a large answer, the call fails with -ENOMEM. What remains: if some kilobytes cannot be had, or what parsing one
+ *   answer of QEMU's takes (32 MiB at most), the process is aborted, as Rust's allocator does.
  * - Freeing functions accept NULL.
  */
 

@@ -8,6 +8,7 @@
 //! capi  →  hotplug, runtime  →  qmp, pci, scsi, net, disk  →  sys
 //! ```
 
+pub mod border;
 pub mod capi;
 pub mod claims;
 pub mod deadline;

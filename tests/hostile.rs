@@ -14,6 +14,8 @@ mod agent;
 mod gauge;
 #[path = "hostile/script.rs"]
 mod script;
+#[path = "hostile/storms.rs"]
+mod storms;
 mod support;
 #[path = "hostile/swelling.rs"]
 mod swelling;

@@ -5,6 +5,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::border::escaped;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Structs larger than this do not exist in any version; a size beyond it is a mistake.
@@ -17,7 +18,23 @@ const MAX_STRING: usize = 128 << 10;
 ///
 /// # Safety
 /// Implemented only for `repr(C)` structs for which that is true.
-pub(super) unsafe trait Plain: Copy {}
+pub(super) unsafe trait Plain: Copy {
+    /// The size that it had in its first version. Fields have been appended since; a smaller size never was right, and would
+    /// cut a pointer in two, or leave what was asked for out in silence.
+    const FIRST: usize;
+}
+
+/// The size of a struct whose last field is this one.
+macro_rules! end_of {
+    ($name:ty, $last:ident) => {{
+        const fn size<S, F>(_: fn(&S) -> &F) -> usize {
+            size_of::<F>()
+        }
+        (std::mem::offset_of!($name, $last) + size::<$name, _>(|value| &value.$last))
+            .next_multiple_of(align_of::<$name>())
+    }};
+}
+pub(super) use end_of;
 
 /// Names a parameter in errors.
 pub(super) fn null(what: &str) -> Error {
@@ -33,7 +50,7 @@ pub(super) unsafe fn required<'a, T>(pointer: *const T, what: &str) -> Result<&'
     unsafe { pointer.as_ref() }.ok_or_else(|| null(what))
 }
 
-/// A request struct of the size the caller was compiled with: a shorter one is filled up with zeros, a longer one
+/// A request struct of the size the caller was compiled with: one of an older version is filled up with zeros, a longer one
 /// must end in zeros.
 ///
 /// # Safety
@@ -42,11 +59,7 @@ pub(super) unsafe fn read_struct<T: Plain>(pointer: *const T, size: usize, what:
     if pointer.is_null() {
         return Err(null(what));
     }
-    if size == 0 || size > MAX_STRUCT {
-        return Err(Error::invalid(format!(
-            "{what}: size {size} is not that of the struct; pass its sizeof"
-        )));
-    }
+    check_size::<T>(size, what)?;
     let known = size_of::<T>();
     // SAFETY: the caller vouches for size bytes.
     let given = unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), size) };
@@ -71,14 +84,20 @@ pub(super) fn zeros<T: Plain>() -> T {
     unsafe { std::mem::zeroed() }
 }
 
-/// Refuses a size for a result struct that cannot be right, before anything is done.
-pub(super) fn check_result_size(size: usize, what: &str) -> Result<()> {
-    if size == 0 || size > MAX_STRUCT {
+/// Refuses a size that the struct has not had in any version, before anything is done.
+pub(super) fn check_size<T: Plain>(size: usize, what: &str) -> Result<()> {
+    if !(T::FIRST..=MAX_STRUCT).contains(&size) {
         return Err(Error::invalid(format!(
-            "{what}: size {size} is not that of the struct; pass its sizeof"
+            "{what}: size {size} is not that of the struct, which has {} bytes or more; pass its sizeof, not that of a pointer",
+            T::FIRST
         )));
     }
     Ok(())
+}
+
+/// The same for the elements of an array, which may be none.
+pub(super) fn check_list<T: Plain>(array: *mut T, size: usize) -> Result<()> {
+    if array.is_null() { Ok(()) } else { check_size::<T>(size, "array element") }
 }
 
 /// Writes a result struct of the size the caller was compiled with: cut for a shorter one, zeros behind for a longer.
@@ -122,10 +141,15 @@ pub(super) unsafe fn show_struct<T: Plain>(pointer: *mut T, size: usize, show: i
 ///
 /// # Safety
 /// `array` is NULL or valid for writes of `capacity * size` bytes.
-pub(super) unsafe fn write_list<T: Plain>(array: *mut T, size: usize, capacity: usize, list: &[T]) {
-    for (index, value) in list.iter().take(if array.is_null() { 0 } else { capacity }).enumerate() {
+pub(super) unsafe fn write_list<T: Plain>(
+    array: *mut T,
+    size: usize,
+    capacity: usize,
+    list: impl Iterator<Item = T>,
+) {
+    for (index, value) in list.take(if array.is_null() { 0 } else { capacity }).enumerate() {
         // SAFETY: index is below capacity.
-        unsafe { write_struct(array.byte_add(index * size), size, value) };
+        unsafe { write_struct(array.byte_add(index * size), size, &value) };
     }
 }
 
@@ -205,15 +229,26 @@ pub(super) fn check_out<T>(place: *mut T, what: &str) -> Result<()> {
     if place.is_null() { Err(null(what)) } else { Ok(()) }
 }
 
-/// Gives a text away, to be freed with kvm_hotplug_text_free().
+/// Gives JSON or a text for people away, to be freed with kvm_hotplug_text_free(). It may be large.
 ///
 /// # Safety
 /// `place` is NULL (then nothing is given) or valid for writes.
-pub(super) unsafe fn give_text(text: &str, place: *mut *mut c_char) {
-    if !place.is_null() {
-        // SAFETY: the caller vouches for it.
-        unsafe { place.write(c_text(text).into_raw()) };
+pub(super) unsafe fn give_text(text: &str, place: *mut *mut c_char) -> Result<()> {
+    if place.is_null() {
+        return Ok(());
     }
+    let text = escaped(text);
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(text.len().saturating_add(1)).map_err(|_| {
+        let text = format!("there is no memory for an answer of {} bytes", text.len());
+        Error::new(ErrorKind::Limit, text).with_errno(libc::ENOMEM)
+    })?;
+    bytes.extend_from_slice(text.as_bytes());
+    // There is no NUL in it: that would have been escaped.
+    let text = CString::new(bytes).unwrap_or_default();
+    // SAFETY: the caller vouches for it.
+    unsafe { place.write(text.into_raw()) };
+    Ok(())
 }
 
 /// A yes or no of C.
@@ -271,7 +306,9 @@ mod tests {
         b: u32,
     }
     // SAFETY: two integers.
-    unsafe impl Plain for Two {}
+    unsafe impl Plain for Two {
+        const FIRST: usize = end_of!(Two, a);
+    }
 
     fn read(bytes: &[u8]) -> Result<Two> {
         // SAFETY: the slice has its own length.
@@ -284,7 +321,9 @@ mod tests {
         assert_eq!(read(&[1, 0, 0, 0, 2, 0, 0, 0]).unwrap(), Two { a: 1, b: 2 });
         assert_eq!(read(&[1, 0, 0, 0, 2, 0, 0, 0, 0, 0]).unwrap(), Two { a: 1, b: 2 });
         assert_eq!(read(&[1, 0, 0, 0, 2, 0, 0, 0, 0, 9]).unwrap_err().errno(), libc::E2BIG);
-        assert_eq!(read(&[]).unwrap_err().errno(), libc::EINVAL);
+        for size in 0..4 {
+            assert_eq!(read(&[1; 4][..size]).unwrap_err().errno(), libc::EINVAL, "{size}");
+        }
         let mut room = [0xffu8; 12];
         // SAFETY: the array has its own length.
         unsafe { write_struct(room.as_mut_ptr().cast::<Two>(), 10, &Two { a: 1, b: 2 }) };

@@ -45,7 +45,9 @@ pub struct kvm_hotplug_batch {
 }
 
 // SAFETY: repr(C), pointers and integers only.
-unsafe impl Plain for kvm_hotplug_batch {}
+unsafe impl Plain for kvm_hotplug_batch {
+    const FIRST: usize = super::args::end_of!(kvm_hotplug_batch, flags);
+}
 
 /// Plugs several NICs and disks into the guest as one operation: one journal entry, one write to the monitor, one wait, one
 /// replacement of the runtime file; NICs with several queues take one more wait, once for all of them. All of it or nothing:

@@ -74,7 +74,9 @@ pub struct kvm_boot_options {
 }
 
 // SAFETY: repr(C), pointers and integers only.
-unsafe impl Plain for kvm_boot_options {}
+unsafe impl Plain for kvm_boot_options {
+    const FIRST: usize = super::args::end_of!(kvm_boot_options, reserved);
+}
 
 /// A command that starts a guest, and the descriptors that it inherits. Made by kvm_runtime_boot(), freed by
 /// kvm_boot_free(). It does not change, so any number of threads may read it at once.
@@ -381,7 +383,9 @@ pub struct kvm_boot_plan {
 }
 
 // SAFETY: repr(C), integers only.
-unsafe impl Plain for kvm_boot_plan {}
+unsafe impl Plain for kvm_boot_plan {
+    const FIRST: usize = super::args::end_of!(kvm_boot_plan, reserved);
+}
 
 /// Says what the next boot comes to, without opening or changing anything: whether everything has a place, how many root
 /// ports it takes, and how many devices can be plugged in afterwards. To plan for a number of devices to come, give it as
@@ -413,7 +417,7 @@ pub unsafe extern "C" fn kvm_runtime_plan_boot(
         if ret_plan.is_null() {
             return Err(args::null("ret_plan"));
         }
-        args::check_result_size(plan_size, "plan")?;
+        args::check_size::<kvm_boot_plan>(plan_size, "plan")?;
         let spare = usize::try_from(spare_ports).unwrap_or(usize::MAX);
         let plan = handle.lock().boot_plan(spare)?;
         let machine = match plan.machine {

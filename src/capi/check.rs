@@ -7,6 +7,7 @@ use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::KVM_HOTPLUG_DEFAULT_TIMEOUT_MS;
 use super::runtime::{give_list, kvm_runtime};
+use crate::border::escaped;
 use crate::deadline::Deadline;
 use crate::runtime::boot::Problem;
 
@@ -62,13 +63,15 @@ pub struct kvm_runtime_problem {
 }
 
 // SAFETY: repr(C), integers and arrays of them only.
-unsafe impl Plain for kvm_runtime_problem {}
+unsafe impl Plain for kvm_runtime_problem {
+    const FIRST: usize = super::args::end_of!(kvm_runtime_problem, reserved);
+}
 
 impl From<&Problem> for kvm_runtime_problem {
     fn from(problem: &Problem) -> Self {
         Self {
             id: fill(&problem.id),
-            text: fill(&problem.text),
+            text: fill(&escaped(&problem.text)),
             trouble: problem.trouble as u32,
             reserved: 0,
         }
@@ -115,12 +118,13 @@ pub unsafe extern "C" fn kvm_runtime_check(
         // SAFETY: the caller vouches for the handle and the string.
         let (handle, path) = unsafe { (kvm_runtime::get(runtime)?, optional_str(qmp_path, "qmp_path")?) };
         check_flags(flags, KVM_RUNTIME_CHECK_INCOMING, "check flags")?;
+        super::args::check_list(problems, size)?;
         let deadline = Deadline::after(timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS));
         let incoming = flags & KVM_RUNTIME_CHECK_INCOMING != 0;
         let found = handle.lock().check_host(incoming, path.map(std::path::Path::new), &deadline)?;
-        let list: Vec<kvm_runtime_problem> = found.iter().map(kvm_runtime_problem::from).collect();
+        let list = found.iter().map(kvm_runtime_problem::from);
         // SAFETY: the caller vouches for the array and the counter.
-        unsafe { give_list(&list, problems, size, capacity, ret_count) }
+        unsafe { give_list(list, problems, size, capacity, ret_count) }
     };
     // SAFETY: the caller vouches for reterr.
     unsafe { guard::call(reterr, work) }

@@ -35,7 +35,9 @@ pub struct kvm_hotplug_controller {
 }
 
 // SAFETY: repr(C), pointers and integers only.
-unsafe impl Plain for kvm_hotplug_controller {}
+unsafe impl Plain for kvm_hotplug_controller {
+    const FIRST: usize = super::args::end_of!(kvm_hotplug_controller, flags);
+}
 
 /// Plugs a SCSI controller into the guest and records it. Seldom needed: kvm_hotplug_add_disk() brings one along for the first
 /// SCSI disk. It is for a controller with settings of its own, or a second one.

@@ -3,6 +3,7 @@
 use std::ffi::{c_char, c_int};
 
 use super::args::{Plain, put_text, show_struct, zeros};
+use crate::border::escaped;
 use crate::hotplug::{AfterReboot, DeviceState, Listed, MISSING, Outcome, Waiting};
 use crate::ids::{Address, BusName};
 use crate::runtime::{Device, DeviceKind, Intent, Journal, Presence, Spec, Verb};
@@ -179,7 +180,9 @@ pub struct kvm_hotplug_device {
 }
 
 // SAFETY: repr(C), integers and arrays of them only.
-unsafe impl Plain for kvm_hotplug_device {}
+unsafe impl Plain for kvm_hotplug_device {
+    const FIRST: usize = super::args::end_of!(kvm_hotplug_device, wwn);
+}
 
 /// The numbers of an address as C has them; all zero for none.
 #[derive(Default)]
@@ -225,7 +228,7 @@ impl kvm_hotplug_device {
         put_text(&mut self.bus, device.bus().map_or("", BusName::as_str));
         put_text(&mut self.mac, &device.mac().map(|mac| mac.to_string()).unwrap_or_default());
         put_text(&mut self.model, device.model());
-        put_text(&mut self.reason_text, &text);
+        put_text(&mut self.reason_text, &escaped(&text));
         self.generation = device.generation;
         self.device_type = type_number(device.kind());
         self.state = state as u32;

@@ -159,7 +159,9 @@ pub struct kvm_hotplug_disk {
 }
 
 // SAFETY: repr(C), pointers and integers only.
-unsafe impl Plain for kvm_hotplug_disk {}
+unsafe impl Plain for kvm_hotplug_disk {
+    const FIRST: usize = super::args::end_of!(kvm_hotplug_disk, lun);
+}
 
 /// Plugs a disk into the guest and records it: the image and its backing files are opened with the caller's rights, in
 /// the mode QEMU will ask for; QEMU gets the descriptors, a block node and a device; the runtime file is replaced. All of

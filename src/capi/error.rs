@@ -4,6 +4,7 @@ use std::ffi::{CString, c_char, c_int};
 
 use super::args::c_text;
 use super::guard;
+use crate::border::escaped;
 use crate::error::{Error, ErrorKind, Undo};
 
 /// What went wrong, in numbers that never change meaning. Values that a caller does not know may come with newer
@@ -97,12 +98,13 @@ pub struct kvm_hotplug_error {
 
 impl kvm_hotplug_error {
     fn new(error: Error) -> Self {
-        let left = (!error.left().is_empty()).then(|| error.left().join("\n"));
+        let left = (!error.left().is_empty())
+            .then(|| error.left().iter().map(|thing| escaped(thing)).collect::<Vec<_>>().join("\n"));
         Self {
-            message: c_text(&error.to_string()),
-            step: error.step().map(c_text),
-            qmp_class: error.qmp_class().map(c_text),
-            qmp_desc: error.qmp_desc().map(c_text),
+            message: shown(&error.to_string()),
+            step: error.step().map(shown),
+            qmp_class: error.qmp_class().map(shown),
+            qmp_desc: error.qmp_desc().map(shown),
             left: left.as_deref().map(c_text),
             error,
         }
@@ -123,6 +125,11 @@ impl kvm_hotplug_error {
     pub(super) fn text(&self) -> String {
         self.error.to_string()
     }
+}
+
+/// As people see it: a message may quote a path.
+fn shown(text: &str) -> CString {
+    c_text(&escaped(text))
 }
 
 fn pointer(

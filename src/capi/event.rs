@@ -2,11 +2,12 @@
 
 use std::ffi::{c_char, c_int};
 
-use super::args::{self, Plain, check_result_size, fill, write_struct};
+use super::args::{self, Plain, check_size, fill, write_struct};
 use super::device::type_number;
 use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::kvm_hotplug;
+use crate::border::escaped;
 use crate::hotplug::{Event, IoAction, What};
 
 /// Kinds of events. Callers skip kinds they do not know: newer versions may add some.
@@ -93,7 +94,9 @@ pub struct kvm_hotplug_event {
 }
 
 // SAFETY: repr(C), integers and arrays of them only.
-unsafe impl Plain for kvm_hotplug_event {}
+unsafe impl Plain for kvm_hotplug_event {
+    const FIRST: usize = super::args::end_of!(kvm_hotplug_event, error_number);
+}
 
 impl From<&Event> for kvm_hotplug_event {
     fn from(event: &Event) -> Self {
@@ -127,7 +130,7 @@ impl From<&Event> for kvm_hotplug_event {
         let device = event.device.as_ref();
         Self {
             id: fill(device.map_or("", |device| &device.id)),
-            text: fill(&event.text),
+            text: fill(&escaped(&event.text)),
             generation: device.map_or(0, |device| device.generation),
             lost,
             event_type: event_type as u32,
@@ -177,7 +180,7 @@ pub unsafe extern "C" fn kvm_hotplug_next_event(
         if ret_event.is_null() {
             return Err(args::null("ret_event"));
         }
-        check_result_size(event_size, "ret_event")?;
+        check_size::<kvm_hotplug_event>(event_size, "ret_event")?;
         let Some(event) = guest.next_event()? else { return Ok(0) };
         // SAFETY: the caller vouches for the struct.
         unsafe { write_struct(ret_event, event_size, &kvm_hotplug_event::from(&event)) };
@@ -218,7 +221,7 @@ pub unsafe extern "C" fn kvm_hotplug_next_event_json(
         args::check_out(ret_json, "ret_json")?;
         let Some(event) = guest.next_event()? else { return Ok(0) };
         // SAFETY: the caller vouches for the pointer.
-        unsafe { args::give_text(&event.to_json().to_string(), ret_json) };
+        unsafe { args::give_text(&event.to_json().to_string(), ret_json) }?;
         Ok(1)
     };
     // SAFETY: the caller vouches for reterr.

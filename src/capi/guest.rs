@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_int};
 use std::sync::Arc;
 
-use super::args::{self, check_result_size, required_path, required_str, timeout, write_struct};
+use super::args::{self, check_size, required_path, required_str, timeout, write_struct};
 use super::device::{code, kvm_hotplug_answer, kvm_hotplug_device, write_device};
 use super::error::kvm_hotplug_error;
 use super::guard;
@@ -43,7 +43,7 @@ impl kvm_hotplug {
 
 /// Checks before the call what could fail after it.
 pub(super) fn check_device_out(device: *mut kvm_hotplug_device, size: usize) -> Result<()> {
-    if device.is_null() { Ok(()) } else { check_result_size(size, "ret_device") }
+    if device.is_null() { Ok(()) } else { check_size::<kvm_hotplug_device>(size, "ret_device") }
 }
 
 /// Writes what an operation answers.
@@ -229,9 +229,10 @@ pub unsafe extern "C" fn kvm_hotplug_list(
     let work = || {
         // SAFETY: the caller vouches for the handle.
         let guest = unsafe { kvm_hotplug::get(guest) }?;
-        let list: Vec<_> = guest.list()?.iter().map(kvm_hotplug_device::listed).collect();
+        let listed = guest.list()?;
+        let list = listed.iter().map(kvm_hotplug_device::listed);
         // SAFETY: the caller vouches for the array and the counter.
-        unsafe { give_list(&list, devices, size, capacity, ret_count) }
+        unsafe { give_list(list, devices, size, capacity, ret_count) }
     };
     // SAFETY: the caller vouches for reterr.
     unsafe { guard::call(reterr, work) }

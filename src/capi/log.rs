@@ -4,6 +4,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::sync::Arc;
 
 use super::args::c_text;
+use crate::border::escaped;
 use crate::error::{Error, Result};
 use crate::log::{Level, Log, Sink};
 
@@ -46,7 +47,7 @@ unsafe impl Sync for Callback {}
 
 impl Sink for Callback {
     fn line(&self, level: Level, text: &str) {
-        let text = c_text(text);
+        let text = c_text(&escaped(text));
         // SAFETY: function and userdata belong together; the string lives through the call.
         unsafe { (self.line)(self.userdata, level as c_int, text.as_ptr()) };
     }

@@ -107,7 +107,9 @@ pub struct kvm_hotplug_nic {
 }
 
 // SAFETY: repr(C), pointers and integers only.
-unsafe impl Plain for kvm_hotplug_nic {}
+unsafe impl Plain for kvm_hotplug_nic {
+    const FIRST: usize = super::args::end_of!(kvm_hotplug_nic, reserved);
+}
 
 /// Plugs a NIC into the guest and records it: a tap is opened (multi-queue when asked), attached to its bridge, given its
 /// MTU and set up; QEMU gets its descriptors, a netdev and a device; the runtime file is replaced. All of it or nothing.

@@ -37,7 +37,9 @@ pub struct kvm_hotplug_command {
 }
 
 // SAFETY: repr(C), pointers and integers only.
-unsafe impl Plain for kvm_hotplug_command {}
+unsafe impl Plain for kvm_hotplug_command {
+    const FIRST: usize = super::args::end_of!(kvm_hotplug_command, reserved);
+}
 
 /// Runs a QMP command of the caller's own over the guest's connection, since a monitor serves one client at a time.
 ///
@@ -88,7 +90,7 @@ pub unsafe extern "C" fn kvm_hotplug_qmp(
         let raw = unsafe { request(&command) }?;
         let reply = guest.qmp(&raw, timeout(command.timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
         // SAFETY: the caller vouches for the pointer.
-        unsafe { args::give_text(&reply.to_string(), ret_reply) };
+        unsafe { args::give_text(&reply.to_string(), ret_reply) }?;
         Ok(0)
     };
     // SAFETY: the caller vouches for reterr.
@@ -164,7 +166,7 @@ pub unsafe extern "C" fn kvm_hotplug_describe(
             return Ok(kvm_hotplug_answer::KVM_HOTPLUG_ABSENT as c_int);
         };
         // SAFETY: the caller vouches for the pointer.
-        unsafe { args::give_text(&described.to_string(), ret_json) };
+        unsafe { args::give_text(&described.to_string(), ret_json) }?;
         Ok(kvm_hotplug_answer::KVM_HOTPLUG_DONE as c_int)
     };
     // SAFETY: the caller vouches for reterr.

@@ -36,7 +36,9 @@ pub struct kvm_hotplug_removal {
 }
 
 // SAFETY: repr(C), a pointer and integers.
-unsafe impl Plain for kvm_hotplug_removal {}
+unsafe impl Plain for kvm_hotplug_removal {
+    const FIRST: usize = super::args::end_of!(kvm_hotplug_removal, flags);
+}
 
 /// Takes a device out of the guest and its record: asks the guest, waits until QEMU says that this very device is gone,
 /// takes down what stood behind it, and replaces the runtime file. Nothing behind a device is touched before that.

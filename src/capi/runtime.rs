@@ -58,7 +58,9 @@ pub struct kvm_runtime_config {
 }
 
 // SAFETY: repr(C), pointers and integers only.
-unsafe impl Plain for kvm_runtime_config {}
+unsafe impl Plain for kvm_runtime_config {
+    const FIRST: usize = super::args::end_of!(kvm_runtime_config, flags);
+}
 
 impl kvm_runtime {
     fn into_raw(runtime: Runtime) -> *mut Self {
@@ -331,13 +333,11 @@ pub unsafe extern "C" fn kvm_runtime_list(
     let work = || {
         // SAFETY: the caller vouches for the handle.
         let handle = unsafe { kvm_runtime::get(runtime) }?;
-        let list: Vec<_> = {
-            let runtime = handle.lock();
-            let (record, journal) = (runtime.record(), runtime.journal());
-            record.devices.iter().map(|device| kvm_hotplug_device::recorded_with(device, journal)).collect()
-        };
+        let runtime = handle.lock();
+        let (record, journal) = (runtime.record(), runtime.journal());
+        let list = record.devices.iter().map(|device| kvm_hotplug_device::recorded_with(device, journal));
         // SAFETY: the caller vouches for the array and the counter.
-        unsafe { give_list(&list, devices, size, capacity, ret_count) }
+        unsafe { give_list(list, devices, size, capacity, ret_count) }
     };
     // SAFETY: the caller vouches for reterr.
     unsafe { guard::call(reterr, work) }
@@ -370,20 +370,22 @@ pub unsafe extern "C" fn kvm_runtime_unfinished(
     let work = || {
         // SAFETY: the caller vouches for the handle.
         let handle = unsafe { kvm_runtime::get(runtime) }?;
-        let list: Vec<_> = handle.lock().journal().intents.iter().map(kvm_hotplug_device::intended).collect();
+        let runtime = handle.lock();
+        let list = runtime.journal().intents.iter().map(kvm_hotplug_device::intended);
         // SAFETY: the caller vouches for the array and the counter.
-        unsafe { give_list(&list, devices, size, capacity, ret_count) }
+        unsafe { give_list(list, devices, size, capacity, ret_count) }
     };
     // SAFETY: the caller vouches for reterr.
     unsafe { guard::call(reterr, work) }
 }
 
-/// Hands out a list: what fits, and how many there are.
+/// Hands out a list: what fits, and how many there are. Each is made where the caller wants it, so that a long list needs no
+/// memory of its own.
 ///
 /// # Safety
 /// `array` is NULL or has `capacity` structs of `size` bytes, `ret_count` is NULL or writable.
 pub(super) unsafe fn give_list<T: Plain>(
-    list: &[T],
+    list: impl ExactSizeIterator<Item = T>,
     array: *mut T,
     size: usize,
     capacity: usize,
@@ -392,13 +394,11 @@ pub(super) unsafe fn give_list<T: Plain>(
     if ret_count.is_null() {
         return Err(args::null("ret_count"));
     }
-    if !array.is_null() {
-        args::check_result_size(size, "array element")?;
-    }
+    args::check_list(array, size)?;
     // SAFETY: the caller vouches for both.
     unsafe {
-        args::write_list(array, size, capacity, list);
         ret_count.write(list.len());
+        args::write_list(array, size, capacity, list);
     }
     Ok(0)
 }

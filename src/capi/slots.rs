@@ -53,7 +53,9 @@ pub struct kvm_hotplug_slot {
 }
 
 // SAFETY: repr(C), integers and arrays of them only.
-unsafe impl Plain for kvm_hotplug_slot {}
+unsafe impl Plain for kvm_hotplug_slot {
+    const FIRST: usize = super::args::end_of!(kvm_hotplug_slot, lun);
+}
 
 impl From<&SlotLine> for kvm_hotplug_slot {
     fn from(line: &SlotLine) -> Self {
@@ -92,10 +94,11 @@ pub unsafe extern "C" fn kvm_hotplug_slot_map(
     let work = || {
         // SAFETY: the caller vouches for the handle.
         let guest = unsafe { kvm_hotplug::get(guest) }?;
+        super::args::check_list(slots, size)?;
         let lines = guest.slot_map(timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
-        let list: Vec<kvm_hotplug_slot> = lines.iter().map(kvm_hotplug_slot::from).collect();
+        let list = lines.iter().map(kvm_hotplug_slot::from);
         // SAFETY: the caller vouches for the array and the counter.
-        unsafe { give_list(&list, slots, size, capacity, ret_count) }
+        unsafe { give_list(list, slots, size, capacity, ret_count) }
     };
     // SAFETY: the caller vouches for reterr.
     unsafe { guard::call(reterr, work) }

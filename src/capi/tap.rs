@@ -31,7 +31,9 @@ pub struct kvm_hotplug_tap {
 }
 
 // SAFETY: repr(C), pointers and integers only.
-unsafe impl Plain for kvm_hotplug_tap {}
+unsafe impl Plain for kvm_hotplug_tap {
+    const FIRST: usize = super::args::end_of!(kvm_hotplug_tap, flags);
+}
 
 /// Opens a tap with one descriptor per queue, with virtio-net headers, attaches it to a bridge, gives it an MTU and sets
 /// it up. Its hardware address begins with fe, so that no bridge takes it for its own that has another port. It disappears when the last descriptor is closed. For callers that want to hold taps themselves, and pass them

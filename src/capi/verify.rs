@@ -7,6 +7,7 @@ use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
 use super::runtime::give_list;
+use crate::border::escaped;
 use crate::error::Result;
 use crate::hotplug::{Difference, Guest};
 
@@ -72,7 +73,9 @@ pub struct kvm_hotplug_difference {
 }
 
 // SAFETY: repr(C), integers and arrays of them only.
-unsafe impl Plain for kvm_hotplug_difference {}
+unsafe impl Plain for kvm_hotplug_difference {
+    const FIRST: usize = super::args::end_of!(kvm_hotplug_difference, mendable);
+}
 
 impl From<&Difference> for kvm_hotplug_difference {
     fn from(difference: &Difference) -> Self {
@@ -80,7 +83,7 @@ impl From<&Difference> for kvm_hotplug_difference {
             id: fill(&difference.id),
             recorded: fill(&difference.recorded),
             found: fill(&difference.found),
-            text: fill(&difference.to_string()),
+            text: fill(&escaped(&difference.to_string())),
             mismatch: difference.what as u32,
             mendable: difference.what.is_mendable().into(),
         }
@@ -165,8 +168,9 @@ unsafe fn compare(
 ) -> Result<c_int> {
     // SAFETY: passed on.
     let guest = unsafe { kvm_hotplug::get(guest) }?;
+    super::args::check_list(differences, size)?;
     let found = how(guest, timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
-    let list: Vec<kvm_hotplug_difference> = found.iter().map(kvm_hotplug_difference::from).collect();
+    let list = found.iter().map(kvm_hotplug_difference::from);
     // SAFETY: passed on.
-    unsafe { give_list(&list, differences, size, capacity, ret_count) }
+    unsafe { give_list(list, differences, size, capacity, ret_count) }
 }

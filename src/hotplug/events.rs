@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
+use crate::border::readable;
 use crate::error::ErrorKind;
-use crate::qmp::{self, readable};
+use crate::qmp;
 use crate::runtime::{Device, DeviceKind};
 
 /// Events kept before the oldest are dropped and counted.

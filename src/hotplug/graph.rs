@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::qmp::{Command, readable};
+use crate::border::readable;
+use crate::qmp::Command;
 use crate::runtime::Device;
 
 /// Most nodes and edges that are looked at, and the longest name: 250 disks with chains of 16 images have fewer.

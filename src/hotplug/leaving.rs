@@ -1,6 +1,6 @@
 //! Asking the guest for devices, waiting for `DEVICE_DELETED` of each, and only then the rest. One device is many of one.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::asking::Asked;
 use super::events::What;
@@ -20,6 +20,9 @@ const BUSY_PAUSE: Duration = Duration::from_millis(250);
 
 /// Pause before a lost connection is made again in the middle of a wait.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(10);
+
+/// Least time between two questions whether the guest runs, while it is said over and over that it resumes.
+const QUESTION_PAUSE: Duration = Duration::from_millis(25);
 
 /// Most time kept back from waiting, for the question why nothing came. A busy host takes 100 ms for it now and then.
 const LAST_WORD: Duration = Duration::from_millis(250);
@@ -189,24 +192,28 @@ impl Session {
         let patience = deadline.earlier_by(last_word);
         // What was heard between the question whether it runs and the request counts as well.
         let mut was_running = true;
+        let mut asked_at: Option<Instant> = None;
         loop {
             if let Err(error) = self.see_who_left(leavers, deadline) {
                 return fail_waiting(leavers, &error);
             }
             let waiting = positions(leavers, |leaver| leaver.is_asked());
-            if was_running && !self.running && !waiting.is_empty() {
+            let unsure = was_running && !self.running && !waiting.is_empty();
+            let rest = asked_at.map_or(Duration::ZERO, |at| QUESTION_PAUSE.saturating_sub(at.elapsed()));
+            if unsure && rest.is_zero() {
                 was_running = false;
+                asked_at = Some(Instant::now());
                 self.see_whether_it_stands_still(leavers, &patience);
                 // The word that somebody has left may have come with the answer.
                 continue;
             }
-            was_running = self.running;
+            was_running = self.running || unsure;
             let due_in = |at: &usize| {
                 let device = leavers.get(*at).map(|leaver| &leaver.device.id);
                 device.and_then(|id| self.pending.get(id)).map(|request| request.until_due(self.deaf))
             };
             let Some(step) = waiting.iter().filter_map(due_in).min() else { return };
-            let step = patience.at_most(step);
+            let step = patience.at_most(if unsure { step.min(rest) } else { step });
             let waited = self.monitor().and_then(|monitor| monitor.wait_event(&step));
             let Err(error) = waited else { continue };
             match error.kind() {

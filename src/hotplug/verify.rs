@@ -11,6 +11,7 @@ use super::overlay::overlay_of;
 use super::plan::Inverse;
 use super::session::Session;
 use super::survey::{self, Inventory, Nodes};
+use crate::border::readable;
 use crate::deadline::Deadline;
 use crate::disk::{self, DiskSpec};
 use crate::error::{ErrorKind, Result};
@@ -19,7 +20,7 @@ use crate::net;
 use crate::net::spec::NicSpec;
 use crate::ordered;
 use crate::pci::Placement;
-use crate::qmp::{Command, readable};
+use crate::qmp::Command;
 use crate::runtime::{Device, Format, Presence, Record, Spec};
 use crate::scsi;
 

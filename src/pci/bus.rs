@@ -225,15 +225,3 @@ impl Bus {
             .map(|((_, function), occupant)| (*function, occupant))
     }
 }
-
-/// Makes text from QEMU fit for a log line: printable ASCII, at most 64 characters.
-pub(super) fn printable(text: &str) -> String {
-    let plain = |c: char| if c == ' ' || c.is_ascii_graphic() { c } else { '?' };
-    text.chars().take(64).map(plain).collect()
-}
-
-/// An id as it came from QEMU, or none if no device of ours could carry it.
-pub(super) fn id_text(text: &str) -> Option<String> {
-    let fits = !text.is_empty() && text.len() <= 255 && text.bytes().all(|b| b.is_ascii_graphic());
-    fits.then(|| text.to_owned())
-}

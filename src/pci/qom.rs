@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
+use crate::border;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, PciAddress, Slot};
 
-use super::bus::printable;
 use super::read::MAX_DEVICES;
 
 /// One entry of `qom-list /machine/peripheral` (devices with an id) or `/machine/peripheral-anon` (without).
@@ -32,8 +32,10 @@ impl QomChild {
                 value.ok_or_else(|| bad(&format!("{name:?} is missing or not a string")))
             };
             let (name, kind) = (text("name")?, text("type")?);
-            if let Some(driver) = kind.strip_prefix("child<").and_then(|rest| rest.strip_suffix('>')) {
-                children.push(Self { name: name.to_owned(), driver: driver.to_owned() });
+            let driver = kind.strip_prefix("child<").and_then(|rest| rest.strip_suffix('>'));
+            // No device can be called otherwise, and its name goes into questions about it.
+            if let (Some(driver), Some(name)) = (driver, border::id(name)) {
+                children.push(Self { name: name.to_owned(), driver: border::name(driver) });
             }
         }
         Ok(children)
@@ -61,7 +63,7 @@ impl Placement {
             id: id.map(str::to_owned),
             parent_bus: parent_bus.as_str()?.to_owned(),
             devfn: addr.as_u64().and_then(|devfn| u8::try_from(devfn).ok())?,
-            driver: printable(driver),
+            driver: border::name(driver),
         })
     }
 
@@ -129,6 +131,12 @@ mod tests {
             json!([{"name": "type", "type": "string"}, {"name": "n1", "type": "child<virtio-net-pci>"}]);
         let n1 = QomChild { name: "n1".into(), driver: "virtio-net-pci".into() };
         assert_eq!(QomChild::list(&reply).unwrap(), [n1]);
+        let odd = json!([{"name": "a\u{1b}b", "type": "child<x>"}, {"name": "x".repeat(256), "type": "child<x>"},
+                         {"name": "n", "type": "child<scsi-\u{1b}]0;a\u{7}>"}]);
+        assert_eq!(
+            QomChild::list(&odd).unwrap(),
+            [QomChild { name: "n".into(), driver: "scsi-?]0;a?".into() }]
+        );
         for bad in [json!({}), json!([1]), json!([{"name": 1, "type": "x"}])] {
             assert_eq!(QomChild::list(&bad).unwrap_err().kind(), ErrorKind::Protocol, "{bad}");
         }

@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
+use crate::border;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, PciAddress, Slot};
 
-use super::bus::{Bus, BusKind, Occupant, id_text};
+use super::bus::{Bus, BusKind, Occupant};
 use super::qom::{BusRef, Placement};
 use super::read::{self, MAX_BUSES, MAX_DEPTH, MAX_DEVICES};
 
@@ -153,7 +154,7 @@ impl Topology {
             confirmed: false,
         });
         occupant.confirmed = true;
-        if let Some(id) = placement.id.as_deref().and_then(id_text) {
+        if let Some(id) = placement.id.as_deref().and_then(border::id).map(str::to_owned) {
             occupant.id = Some(id);
         }
         let Some(kind) = BusKind::of_driver(&placement.driver) else { return Ok(false) };

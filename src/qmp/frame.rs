@@ -35,12 +35,18 @@ pub struct Framer {
     escaped: bool,
     growing: usize,
     weight: usize,
+    /// Something was not kept for lack of memory.
+    starved: bool,
 }
 
 impl Framer {
     /// Appends what was read.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.buffer.extend_from_slice(bytes);
+        // Asked for first, so that a peer that says a lot does not end an agent that is short of memory.
+        self.starved |= self.buffer.try_reserve(bytes.len()).is_err();
+        if !self.starved {
+            self.buffer.extend_from_slice(bytes);
+        }
     }
 
     /// Whether part of a message is waiting for its rest.
@@ -69,6 +75,10 @@ impl Framer {
             if self.depth == 0 {
                 self.start = self.scanned;
             }
+        }
+        if self.starved {
+            let text = "there is no memory for what the monitor says";
+            return Err(Error::new(ErrorKind::Limit, text).with_errno(libc::ENOMEM));
         }
         self.compact();
         if self.buffer.len() > MAX_MESSAGE {

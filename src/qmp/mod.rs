@@ -7,10 +7,11 @@ mod awaited;
 mod events;
 mod frame;
 mod monitor;
+mod pace;
 mod transport;
 mod wire;
 
 pub use events::{Event, EventQueue, Kept};
 pub use frame::{Framer, MAX_DEPTH, MAX_MESSAGE, MAX_WEIGHT};
 pub use monitor::{Batch, Counters, Monitor};
-pub use wire::{Command, Message, OLDEST_QEMU, Reply, Version, readable};
+pub use wire::{Command, Message, OLDEST_QEMU, Reply, Version};

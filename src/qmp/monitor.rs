@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use nix::poll::PollFlags;
 use serde_json::Value;
@@ -9,6 +10,7 @@ use serde_json::Value;
 use super::awaited::{Awaited, Begun};
 use super::events::{EventQueue, Kept};
 use super::frame::{Framer, MAX_WEIGHT};
+use super::pace::Pace;
 use super::transport::{Segment, Transport};
 use super::wire::{Command, Message, Reply, Version};
 use crate::deadline::Deadline;
@@ -28,6 +30,7 @@ pub struct Monitor {
     path: PathBuf,
     framer: Framer,
     events: EventQueue,
+    pace: Pace,
     version: Version,
     next_id: u64,
     counters: Counters,
@@ -73,6 +76,7 @@ impl Monitor {
             path: path.to_owned(),
             framer: Framer::default(),
             events: EventQueue::default(),
+            pace: Pace::default(),
             version: Version::default(),
             next_id: 1,
             counters: Counters::default(),
@@ -354,6 +358,7 @@ impl Monitor {
     }
 
     fn set_aside(&mut self, message: Message) {
+        self.pace.note();
         match message {
             Message::Event(event) => self.events.push(event),
             Message::Reply(..) | Message::Greeting(_) => self.note_stray(),
@@ -379,8 +384,15 @@ impl Monitor {
 
     /// Waits for bytes and reads once; the deadline holds however fast the peer talks.
     fn fill(&mut self, deadline: &Deadline) -> Result<bool> {
-        self.transport.wait(PollFlags::POLLIN, deadline)?;
+        self.wait_to_read(deadline)?;
         self.read_now()
+    }
+
+    fn wait_to_read(&mut self, deadline: &Deadline) -> Result<()> {
+        if let Some(rest) = self.pace.rest(Instant::now()) {
+            deadline.pause(rest)?;
+        }
+        self.transport.wait(PollFlags::POLLIN, deadline)
     }
 
     fn read_now(&mut self) -> Result<bool> {
@@ -415,7 +427,7 @@ impl Monitor {
     /// Waits until at least one event is kept.
     pub fn wait_event(&mut self, deadline: &Deadline) -> Result<()> {
         while self.events.is_empty() {
-            self.transport.wait(PollFlags::POLLIN, deadline)?;
+            self.wait_to_read(deadline)?;
             self.pump()?;
         }
         Ok(())

@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 use serde_json::{Map, Value};
 
 use super::events::Event;
+use crate::border::readable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ordered;
 
@@ -122,7 +123,7 @@ impl Message {
             return Ok(Self::Greeting(version(greeting)));
         }
         if let Some(name) = object.get("event").and_then(Value::as_str) {
-            let name = name.to_owned();
+            let name = readable(name);
             let [data, timestamp] = ["data", "timestamp"].map(|key| object.remove(key).unwrap_or_default());
             return Ok(Self::Event(Event { name, data, timestamp, size: weight }));
         }
@@ -144,19 +145,6 @@ impl Message {
     }
 }
 
-/// Longest text of QEMU's that is passed on, in characters. Its own longest error texts have some 200.
-const MAX_TEXT: usize = 1024;
-
-/// Makes text from QEMU fit for error messages and logs: no control characters, at most 1,024 characters.
-pub fn readable(text: &str) -> String {
-    let plain = |c: char| if c.is_control() { ' ' } else { c };
-    let mut out: String = text.chars().take(MAX_TEXT).map(plain).collect();
-    if text.chars().nth(MAX_TEXT).is_some() {
-        out.push_str(" ...");
-    }
-    out
-}
-
 fn version(greeting: &Value) -> Version {
     let number = |key: &str| {
         greeting
@@ -171,6 +159,7 @@ fn version(greeting: &Value) -> Version {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::border::MAX_TEXT;
 
     #[test]
     fn absurd_error_texts_are_cut() {

@@ -73,25 +73,19 @@ static void everything_is_listed(void)
     runtime = NULL;
 }
 
-/* A caller with smaller or larger structs, and with too little room. */
+/* A caller with larger structs, and with too little room. */
 static void lists_fit_the_caller(void)
 {
     struct {
         struct kvm_hotplug_device device;
         unsigned char more[24];
     } newer[2];
-    char older[2][40];
     size_t count;
 
     put(sample);
     works(kvm_runtime_read(path, &runtime, &failure));
-    memset(older, 0xff, sizeof older);
-    works(kvm_runtime_list(runtime, (struct kvm_hotplug_device *)(void *)older, 33, 1, &count, &failure));
-    CHECK_NUMBER(count, 2);
-    CHECK_TEXT(older[0], "nic-pci-5");
-    CHECK_NUMBER(older[0][32], 'p');
-    CHECK_NUMBER((unsigned char)older[0][33], 0xff);
-    CHECK_NUMBER((unsigned char)older[1][0], 0xff);
+    /* It never had 33 bytes. */
+    invalid(kvm_runtime_list(runtime, &newer[0].device, 33, 1, &count, &failure), "size 33", "pass its sizeof");
     memset(newer, 0xff, sizeof newer);
     works(kvm_runtime_list(runtime, &newer[0].device, sizeof *newer, 2, &count, &failure));
     CHECK_TEXT(newer[1].device.id, "root");

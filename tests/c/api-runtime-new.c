@@ -27,7 +27,8 @@ static void sizes(void)
     invalid(kvm_runtime_new(&newer.config, 0, &runtime, &failure), "config", "size 0", "pass its sizeof");
     invalid(kvm_runtime_new(&newer.config, 1 << 20, &runtime, &failure), "config", "size 1048576");
     /* Only the name is passed, as by a caller whose header had no more. */
-    works(kvm_runtime_new(&newer.config, sizeof newer.config.name, &runtime, &failure));
+    invalid(kvm_runtime_new(&newer.config, sizeof newer.config.name, &runtime, &failure), "config", "size 8", "pass its sizeof");
+    works(kvm_runtime_new(NULL, 0, &runtime, &failure));
     forget();
     newer.config.reserved_slots = 2;
     works(kvm_runtime_new(&newer.config, sizeof newer, &runtime, &failure));

@@ -78,6 +78,15 @@ fn queued() -> Duration {
     nanoseconds.map_or(Duration::ZERO, |number| Duration::from_nanos(number.parse().unwrap()))
 }
 
+/// What this thread has had of a processor.
+pub fn processor_time() -> Duration {
+    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_THREAD).unwrap();
+    let [user, system] = [usage.user_time(), usage.system_time()].map(|time| {
+        Duration::from_micros(u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec()).unwrap())
+    });
+    user + system
+}
+
 /// Does the work and says what it took.
 pub fn measure<T>(work: impl FnOnce() -> T) -> (T, Cost) {
     let before = LIVE.with(Cell::get);

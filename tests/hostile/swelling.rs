@@ -16,7 +16,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// A kind of answer that is as large as it is asked to be: bytes on the wire.
 type Sweller = (&'static str, fn(usize) -> Value);
 
-const SWELLERS: [Sweller; 12] = [
+const SWELLERS: [Sweller; 14] = [
     ("objects", |room| many(&json!({ "": 0 }), room)),
     ("empty objects", |room| many(&json!({}), room)),
     ("lists", |room| many(&json!([]), room)),
@@ -26,6 +26,11 @@ const SWELLERS: [Sweller; 12] = [
     ("control characters", |room| "\u{1}".repeat(room / 6).into()),
     ("children", |room| many(&json!({ "name": "nobody", "type": "child<x>" }), room)),
     ("long children", |room| many(&json!({ "name": "y".repeat(room / 3), "type": "child<x>" }), room)),
+    ("long disks", |room| many(&json!({ "name": "y".repeat(room / 3), "type": "child<scsi-hd>" }), room)),
+    ("disks", |room| {
+        let disks = (0..room / 40).map(|n| json!({ "name": format!("d{n}"), "type": "child<scsi-hd>" }));
+        disks.collect::<Vec<_>>().into()
+    }),
     ("fdsets", |room| {
         let set = json!({ "fdset-id": 12345, "fds": [{ "fd": 1, "opaque": "kh:d0" }] });
         let mut sets = many(&set, room);
@@ -134,6 +139,83 @@ fn errors_and_events_that_swell() {
             scene.qemu().model(|model| model.manner = super::support::fake::Manner::Never);
             within_bounds("events", || scene.unplug("d0", Duration::from_millis(500)));
             scene.restore();
+        }
+    });
+}
+
+/// Every place in which QEMU names something, with a name of this length.
+fn named(place: &str, name: &str) -> (&'static str, Value) {
+    let pci = |id: &str, class: &str| {
+        json!([{ "bus": 0, "devices": [{
+            "bus": 0, "slot": 9, "function": 0, "id": { "vendor": 1, "device": 2 }, "qdev_id": id,
+            "class_info": { "class": 512, "desc": class }, "regions": [],
+        }] }])
+    };
+    let children = |name: &str, driver: &str| {
+        let child = json!({ "name": name, "type": format!("child<{driver}>") });
+        many(&child, (MAX_MESSAGE / 8).min(200 * name.len().max(driver.len())))
+    };
+    match place {
+        "id of a PCI device" => ("query-pci", pci(name, "x")),
+        "class of a PCI device" => ("query-pci", pci("x", name)),
+        "id of a device" => ("qom-list", children(name, "virtio-net-pci")),
+        "id of a SCSI disk" => ("qom-list", children(name, "scsi-hd")),
+        "id of a controller" => ("qom-list", children(name, "virtio-scsi-pci")),
+        "driver" => ("qom-list", children("x", name)),
+        "SCSI driver" => ("qom-list", children("x", &format!("scsi-{name}"))),
+        "tag" => {
+            ("query-fdsets", json!([{ "fdset-id": 7, "fds": [{ "fd": 1, "opaque": format!("kh:{name}") }] }]))
+        }
+        "node" => ("query-named-block-nodes", json!([{ "node-name": name, "ro": false }])),
+        "run state" => ("query-status", json!({ "status": name, "running": true })),
+        _ => ("qom-get", json!(format!("/machine/peripheral/{name}/{name}"))),
+    }
+}
+
+const PLACES: [&str; 11] = [
+    "id of a PCI device",
+    "class of a PCI device",
+    "id of a device",
+    "id of a SCSI disk",
+    "id of a controller",
+    "driver",
+    "SCSI driver",
+    "tag",
+    "node",
+    "run state",
+    "bus",
+];
+
+/// Nothing that a terminal would obey comes back out, either.
+#[test]
+fn names_of_every_length_in_every_place() {
+    host::in_own_process("swelling::names_of_every_length_in_every_place", &mut || {
+        // Before the guest has numbered its buses, more is asked.
+        for numbered in [true, false] {
+            let scene = scene(numbered);
+            for length in [0, 32, 64, 256, 60_000] {
+                for unit in ["y", "\u{1b}\u{202e}\u{9b}"] {
+                    let name: String = unit.chars().cycle().take(length).collect();
+                    for place in PLACES {
+                        let (question, value) = named(place, &name);
+                        scene.qemu().fault(question, 0, Act::Return(value));
+                        let what = format!("{place}, {length} of {unit:?}");
+                        within_bounds(&what, || {
+                            let found = scene.guest().verify(TIMEOUT)?;
+                            let lines = scene.guest().slot_map(TIMEOUT)?;
+                            for text in found
+                                .iter()
+                                .map(ToString::to_string)
+                                .chain(lines.into_iter().map(|line| line.occupant))
+                            {
+                                assert!(text.chars().all(kvm_hotplug::border::is_plain), "{what}: {text:?}");
+                            }
+                            Ok(())
+                        });
+                        scene.restore();
+                    }
+                }
+            }
         }
     });
 }

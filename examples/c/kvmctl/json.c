@@ -1,5 +1,7 @@
 #include "json.h"
 
+#include "plain.h"
+
 struct json json_begin(FILE *to)
 {
     return (struct json){.to = to};
@@ -7,16 +9,19 @@ struct json json_begin(FILE *to)
 
 static void put_text(FILE *to, const char *text)
 {
-    const unsigned char *byte;
+    uint32_t character;
+    size_t length;
 
     fputc('"', to);
-    for (byte = (const unsigned char *)text; *byte != '\0'; byte++) {
-        if (*byte == '"' || *byte == '\\')
-            fprintf(to, "\\%c", *byte);
-        else if (*byte < 0x20 || *byte == 0x7f)
-            fprintf(to, "\\u%04x", *byte);
+    for (; (length = plain_next(text, &character)) > 0; text += length) {
+        if (character == '"' || character == '\\')
+            fprintf(to, "\\%c", (int)character);
+        else if (character == UINT32_MAX)
+            fputs("\\ufffd", to);
+        else if (!plain_is(character))
+            fprintf(to, "\\u%04x", (unsigned)character);
         else
-            fputc(*byte, to);
+            fwrite(text, 1, length, to);
     }
     fputc('"', to);
 }

@@ -5,6 +5,7 @@
 #include <kvm_hotplug.h>
 
 #include "options.h"
+#include "printing.h"
 #include "terminal.h"
 
 /* Exit statuses, so that scripts can tell "not yet" from "no". help.c has the words. */

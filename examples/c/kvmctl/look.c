@@ -40,7 +40,10 @@ static void print_list(const char *text, const char *name, const char *title)
     printf("%s\n    ", title);
     for (at += strlen(key); *at != '\0' && !(depth == 0 && !quoted && *at == ']'); at++) {
         if (*at == '\\' && quoted) {
-            putchar(*++at);
+            at++;
+            if (*at == 'u')
+                putchar('\\');
+            putchar(*at);
             continue;
         }
         if (*at == '"')
@@ -173,6 +176,8 @@ static void print_reply(const char *reply)
                 putchar('\n');
             else if (*c == 't')
                 putchar('\t');
+            else if (*c == 'u')
+                fputs("\\u", stdout);
             else if (*c != 'r')
                 putchar(*c);
         }

@@ -60,8 +60,10 @@ static void tell(const struct ctl *ctl, const struct failure *failure)
         return;
     }
     fprintf(stderr, "kvmctl: %s\n", failure->message);
-    if (failure->undo == KVM_HOTPLUG_UNDO_INCOMPLETE && failure->left != NULL)
-        fprintf(stderr, "left behind, until the next command on this guest settles it:\n%s\n", failure->left);
+    if (failure->undo == KVM_HOTPLUG_UNDO_INCOMPLETE && failure->left != NULL) {
+        fputs("left behind, until the next command on this guest settles it:\n", stderr);
+        plain_lines(stderr, failure->left);
+    }
 }
 
 static enum status tell_error(const struct ctl *ctl, struct kvm_hotplug_error *error, const char *message)

@@ -17,7 +17,7 @@ enum status report_no_memory(const struct ctl *ctl);
 
 /* The same for what kvmctl finds by itself: one of enum kvm_hotplug_failure, the errno, and what is wrong. */
 enum status report_failure(const struct ctl *ctl, int kind, int number, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+    __attribute__((format(__printf__, 4, 5)));
 
 /* For a command line that makes no sense: STATUS_USAGE. */
 enum status report_usage(const struct ctl *ctl, const char *complaint);

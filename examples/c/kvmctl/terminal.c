@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "printing.h"
+
 /* One that does nothing but show text is called "dumb"; without a name nothing is known of it. */
 static bool takes_sequences(void)
 {
@@ -42,9 +44,10 @@ void terminal_print(const struct terminal *terminal, enum colour colour, const c
     };
 
     if (terminal->colours && colour != COLOUR_NONE)
-        printf("%s%s\033[0m", sequences[colour], text);
-    else
-        fputs(text, stdout);
+        fputs(sequences[colour], stdout);
+    fputs(text, stdout);
+    if (terminal->colours && colour != COLOUR_NONE)
+        fputs("\033[0m", stdout);
 }
 
 void terminal_clear_line(const struct terminal *terminal)

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 
 /* Keeps the complaint; false, so that a parser can end with `return complain(...)`. */
-bool complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+bool complain(const char *format, ...) __attribute__((format(__printf__, 1, 2)));
 
 /* The last one that was kept. */
 const char *complaint(void);

@@ -1,0 +1,78 @@
+//! A peer that never stops talking, and a QEMU with more open files than a disk farm: neither takes a processor, nor more
+//! time than the call was given.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::agent::Scene;
+use super::gauge::{measure, processor_time};
+use super::support::fake::{Act, Manner};
+use super::support::host;
+
+/// What is said without end. The first of them say that the guest may not be running any more.
+const STORMS: [&str; 6] = [
+    "{\"event\":\"RESUME\",\"data\":{}}\r\n",
+    "{\"event\":\"STOP\",\"data\":{}}\r\n",
+    "{\"event\":\"RESET\",\"data\":{\"guest\":true}}\r\n",
+    "{\"event\":\"DEVICE_DELETED\",\"data\":{\"device\":\"d0\"}}\r\n",
+    "{\"event\":\"BLOCK_IO_ERROR\",\"data\":{\"node-name\":\"d0\",\"operation\":\"write\",\"action\":\"report\"}}\r\n",
+    "{\"return\":{},\"id\":7}\r\n",
+];
+
+/// Most of a processor that a call may take while it only waits.
+const SHARE: f64 = 0.3;
+
+/// While `work` is done the peer says this, as fast as it is read.
+fn in_a_storm<T>(scene: &Scene, said: &str, work: impl FnOnce() -> T) -> T {
+    let ended = AtomicBool::new(false);
+    let some = said.repeat(50).into_bytes();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                scene.qemu().say(some.clone());
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        });
+        let done = work();
+        ended.store(true, Ordering::Relaxed);
+        done
+    })
+}
+
+#[test]
+fn a_storm_takes_no_processor() {
+    host::in_own_process("storms::a_storm_takes_no_processor", &mut || {
+        for storm in STORMS.iter().filter(|storm| !storm.contains("DEVICE_DELETED")) {
+            let scene = Scene::calm();
+            scene.add_disk("d0");
+            scene.qemu().model(|model| model.manner = Manner::Never);
+            let before = processor_time();
+            let (outcome, cost) =
+                in_a_storm(&scene, storm, || measure(|| scene.unplug("d0", Duration::from_millis(1500))));
+            let spent = processor_time().saturating_sub(before);
+            let share = spent.as_secs_f64() / cost.time.as_secs_f64();
+            println!("{storm:?}: {share:.2} of a processor, {cost:?}, {outcome:?}");
+            assert!(share < SHARE, "{storm:?}: {share:.2} of a processor");
+            assert!(cost.own_time() < Duration::from_millis(1750), "{storm:?}: {cost:?}");
+        }
+    });
+}
+
+/// Behind the answer to each command there is, for as long as somebody listens.
+#[test]
+fn storms_behind_each_answer() {
+    host::in_own_process("storms::storms_behind_each_answer", &mut || {
+        for storm in STORMS {
+            for command in ["query-status", "query-pci", "qom-list", "device_del", "blockdev-del"] {
+                let scene = Scene::calm();
+                scene.add_disk("d0");
+                let storm = storm.repeat(2000).into_bytes();
+                scene.qemu().fault(command, 0, Act::Around(Vec::new(), storm));
+                let (outcome, cost) = measure(|| scene.unplug("d0", Duration::from_millis(300)));
+                println!("{command}: {cost:?}, {outcome:?}");
+                assert!(cost.own_time() < Duration::from_millis(550), "{command}: {cost:?}");
+                assert!(cost.peak < super::agent::MAX_MEMORY, "{command}: {cost:?}");
+            }
+        }
+    });
+}
