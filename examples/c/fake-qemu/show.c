@@ -65,6 +65,10 @@ bool qom_get(struct guest *guest, struct slice arguments, FILE *reply)
         device = find_device(guest, path + sizeof prefix - 1);
     if (device == NULL)
         return refuse(reply, "DeviceNotFound", "Device '%s' not found", path);
+    if (strcmp(property, "type") == 0) {
+        fprintf(reply, "\"%s\"", device->driver);
+        return true;
+    }
     if (strcmp(property, "parent_bus") == 0) {
         if (device->slot < 0)
             fprintf(reply, "\"" PERIPHERAL "/%.*s/virtio-backend/%s\"", (int)strlen(device->bus) - 2, device->bus, device->bus);

@@ -23,8 +23,8 @@ type fakeMonitor struct {
 
 	mutex   sync.Mutex
 	conn    net.Conn
-	devices map[string]string // id: slot as device_add gave it
-	asked   chan string       // commands that are not answered, and removals that are not granted
+	devices map[string]map[string]any // id: what device_add gave it
+	asked   chan string               // commands that are not answered, and removals that are not granted
 }
 
 type fakeCommand struct {
@@ -39,7 +39,7 @@ func startFake(t testing.TB) *fakeMonitor {
 	t.Helper()
 	fake := &fakeMonitor{
 		socket:  filepath.Join(t.TempDir(), "qmp"),
-		devices: map[string]string{},
+		devices: map[string]map[string]any{},
 		asked:   make(chan string, 64),
 	}
 	listener, err := net.Listen("unix", fake.socket)
@@ -163,11 +163,13 @@ func (f *fakeMonitor) answer(command fakeCommand, id string) (any, *fakeRefusal)
 		return []any{}, nil
 	case "qom-list":
 		return f.qomList(command.Arguments["path"]), nil
+	case "qom-get":
+		return f.qomGet(command.Arguments["path"], command.Arguments["property"])
 	case "device_add":
 		if strings.HasPrefix(id, "bad-") {
 			return nil, &fakeRefusal{"GenericError", "the fake has taken against " + id}
 		}
-		f.devices[id] = fmt.Sprint(command.Arguments["addr"])
+		f.devices[id] = command.Arguments
 	case "device_del":
 		if _, ok := f.devices[id]; !ok {
 			return nil, &fakeRefusal{"DeviceNotFound", "Device '" + id + "' not found"}
@@ -184,10 +186,8 @@ func (f *fakeMonitor) queryPCI() any {
 		}
 	}
 	devices := []any{device(0, "")}
-	for id, text := range f.devices {
-		var slot int
-		_, _ = fmt.Sscanf(text, "%x", &slot)
-		devices = append(devices, device(slot, id))
+	for id, arguments := range f.devices {
+		devices = append(devices, device(slotOf(arguments), id))
 	}
 	return []any{map[string]any{"bus": 0, "devices": devices}}
 }
@@ -200,4 +200,30 @@ func (f *fakeMonitor) qomList(path any) any {
 		}
 	}
 	return list
+}
+
+func slotOf(arguments map[string]any) (slot int) {
+	_, _ = fmt.Sscanf(fmt.Sprint(arguments["addr"]), "%x", &slot)
+	return slot
+}
+
+// qomGet is what device_add gave, and where that has put the device.
+func (f *fakeMonitor) qomGet(path, property any) (any, *fakeRefusal) {
+	id, _ := strings.CutPrefix(fmt.Sprint(path), "/machine/peripheral/")
+	arguments, ok := f.devices[id]
+	if !ok {
+		return nil, &fakeRefusal{"DeviceNotFound", fmt.Sprintf("Device '%s' not found", path)}
+	}
+	switch property {
+	case "type":
+		return arguments["driver"], nil
+	case "parent_bus":
+		return fmt.Sprint("/machine/i440fx/", arguments["bus"]), nil
+	case "addr":
+		return 8 * slotOf(arguments), nil
+	}
+	if value, ok := arguments[fmt.Sprint(property)]; ok {
+		return value, nil
+	}
+	return nil, &fakeRefusal{"GenericError", fmt.Sprintf("Property '%s' not found", property)}
 }
