@@ -78,7 +78,10 @@ func TestAnswersAndTheirStatus(t *testing.T) {
 			t.Errorf("%s %s %s: %+v", refused.method, refused.path, refused.body, got.Error)
 		}
 	}
-	want[failure](t, agent, http.StatusNotFound, "GET", "/guests/nobody/devices", "")
+	nobody := want[failure](t, agent, http.StatusNotFound, "GET", "/guests/nobody/devices", "")
+	if !strings.Contains(nobody.Error.Message, "PUT /guests/nobody") {
+		t.Errorf("a guest that is not there: %+v", nobody.Error)
+	}
 	want[failure](t, agent, http.StatusNotFound, "GET", "/guests/nobody/events", "")
 	want[failure](t, agent, http.StatusConflict, "PUT", "/guests/web1", "{}")
 	want[failure](t, agent, http.StatusBadRequest, "PUT", "/guests/.hidden", "{}")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -151,5 +152,5 @@ func (r *registry) find(name string) (*guest, error) {
 	if guest, ok := r.guests[name]; ok {
 		return guest, nil
 	}
-	return nil, &kvmhotplug.Error{Kind: kvmhotplug.ErrNotFound, Errno: syscall.ENOENT, Message: fmt.Sprintf("there is no guest %q", name)}
+	return nil, &kvmhotplug.Error{Kind: kvmhotplug.ErrNotFound, Errno: syscall.ENOENT, Message: fmt.Sprintf("there is no guest %q; PUT /guests/%s makes its record", name, url.PathEscape(name))}
 }
