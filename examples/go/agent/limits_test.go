@@ -219,6 +219,9 @@ func TestWhatIsAtTheSocketsPath(t *testing.T) {
 		} else if !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", name, err)
 		}
+		if _, err := os.Lstat(path + ".lock"); err == nil && name == "file" {
+			t.Errorf("%s: there is a lock file now", name)
+		}
 		if after := pictureOf(t, path); after != before {
 			t.Errorf("%s: was %s, is %s", name, before, after)
 		}

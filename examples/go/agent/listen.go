@@ -29,6 +29,10 @@ func listen(path string, connections int) (*listener, error) {
 	if path == "" || path[0] == '@' {
 		return nil, fmt.Errorf("the socket %q is no path of a file, which is what its mode protects", path)
 	}
+	// Before the lock: beside a file of another kind may lie a lock of another kind.
+	if _, err := identityOf(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
 	lock, err := takeLock(path + ".lock")
 	if err != nil {
 		return nil, err
