@@ -155,6 +155,39 @@ static void first_day(void)
     CHECK(strstr(said.err, "KVM_") == NULL);
 }
 
+/* Whoever may not is told who may. */
+static void not_allowed(void)
+{
+    char other[TEST_PATH], record[TEST_PATH];
+
+    path_in(other, directory, "other");
+    ok(mkdir(other, 0700));
+    path_in(record, other, "theirs");
+    ctl(0, "init --runtime $1", VALUES(record));
+    ok(chown(other, 65534, 65534));
+    /* Root as it is for others: without the capabilities that look past owners and modes. */
+    example_run(&said, "setpriv --bounding-set=-dac_override,-dac_read_search kvmctl list --runtime $1", VALUES(record));
+    CHECK_NUMBER(said.status, 1);
+    complains("Permission denied; run kvmctl as the user whose record it is");
+    ok(chown(other, 0, 0));
+}
+
+/* Several answers are one document, and one that fails keeps none of the others. */
+static void several(void)
+{
+    char record[TEST_PATH];
+
+    path_in(record, directory, "several");
+    setenv("KVMCTL_RUNTIME", record, 1);
+    ctl(0, "init -- qemu-system-x86_64", NULL);
+    ctl(0, "add-nic --cold --id a", NULL);
+    ctl(0, "add-nic --cold --id b", NULL);
+    json(0, "del --cold a", NULL, PARTS("{\"answer\":\"done\",\"id\":\"a\""));
+    json(0, "del --cold b nobody", NULL, PARTS("[{\"answer\":\"done\",\"id\":\"b\"", "},{\"answer\":\"absent\",\"id\":\"nobody\"}]"));
+    ctl(0, "list", NULL);
+    CHECK_TEXT(said.out, "no NICs and no disks\n");
+}
+
 /* What was begun, and not finished, when the guest went off. */
 static void journal(void)
 {
@@ -216,6 +249,8 @@ int main(void)
     help();
     wrong_usage();
     first_day();
+    several();
+    not_allowed();
     journal();
     output_lost();
     return test_end();

@@ -203,164 +203,6 @@ static void scsi(void)
     complains("not a number of 64 bits");
 }
 
-/* The record of a guest that does not run: what comes with its boot, whether it can boot here, and in which formats it goes. */
-static void cold(void)
-{
-    char first[TEST_PATH], copy[TEST_PATH], own[TEST_PATH];
-
-    path_in(first, qemu->dir, "off");
-    path_in(copy, qemu->dir, "off-copy");
-    path_in(own, qemu->dir, "off.img");
-    image_raw(own, 4 * MEBIBYTE);
-    setenv("KVMCTL_RUNTIME", first, 1);
-    /* Nobody listens there, and nobody is asked. */
-    setenv("KVMCTL_SOCKET", "/nowhere", 1);
-    example_run(&said, "kvmctl init -- qemu-system-x86_64 -machine pc-i440fx-7.2", NULL);
-    CHECK_NUMBER(said.status, 0);
-    ctl(0, "add-nic --cold --id nic1 --bridge $1 --vhost off", VALUES(bridges[0]));
-    CHECK_TEXT(said.out, "nic1 is recorded, and comes with the next boot, at pci.0:04\n");
-    json(0, "add-disk --cold --id disk1 --path $1 --block-size 512 --physical-block-size 4096", VALUES(own),
-         PARTS("\"answer\":\"done\"", "\"state\":\"after-reboot\"", "\"slot\":5"));
-    json(1, "add-disk --cold --path /no/such/image", NULL, PARTS("\"errno\":2"));
-    ctl(0, "check", NULL);
-    CHECK_TEXT(said.out, "nothing stands in the way\n");
-    json(0, "check", NULL, PARTS("[]"));
-    /* The guest of another record has the image of this one. */
-    ctl(0, "add-disk --cold --id theirs --path $1", VALUES(image));
-    ctl(5, "check", NULL);
-    says("in use by another QEMU");
-    ctl(0, "del --cold theirs", NULL);
-    ctl(0, "plan boot", NULL);
-    CHECK_TEXT(said.out, "2 devices, and room for 26 more\n");
-    json(0, "plan boot", NULL, PARTS("\"machine\":\"pc\"", "\"devices\":2", "\"room\":26"));
-    ok(unlink(own));
-    ctl(5, "check", NULL);
-    says("off.img");
-    json(5, "check", NULL, PARTS("\"trouble\":1", "\"id\":\"disk1\""));
-    /* It would not be part of a migration target. */
-    json(0, "check --migration", NULL, PARTS("[]"));
-    image_raw(own, 4 * MEBIBYTE);
-    json(1, "check --socket /nowhere", NULL, PARTS("\"errno\":2"));
-    ctl(0, "boot --print --paused --incoming tcp:127.0.0.1:4444", NULL);
-    says("-S\n");
-    says("-incoming\ntcp:127.0.0.1:4444\n");
-    CHECK(strstr(said.out, "disk1") == NULL); /* It waits for a boot, and this is none. */
-    json(0, "convert native $1", VALUES(copy), PARTS("\"runtime\":"));
-    ctl(1, "convert native $1", VALUES(copy));
-    complains("exists already");
-    example_run(&said,
-                "test \"$(env -u KVMCTL_SOCKET kvmctl list --runtime $1)\" = \"$(env -u KVMCTL_SOCKET kvmctl list)\"", VALUES(copy));
-    CHECK_NUMBER(said.status, 0);
-    ctl(0, "del --cold nic1 nobody --verbose", NULL);
-    CHECK_TEXT(said.out, "nic1 is out of the record\nnobody is not there\n");
-    json(0, "del --cold disk1", NULL, PARTS("\"answer\":\"done\""));
-    unsetenv("KVMCTL_SOCKET");
-    setenv("KVMCTL_RUNTIME", runtime, 1);
-}
-
-/* The record's files: inodes, sizes, times, contents. */
-static char *state_of_record(void)
-{
-    example_run(&said,
-                "cd $(dirname $KVMCTL_RUNTIME) && for file in $(find . -maxdepth 1 -type f -name \"$(basename $KVMCTL_RUNTIME)*\"); "
-                "do ls -li --full-time $file && cat $file || exit 1; done",
-                NULL);
-    CHECK(said.status == 0 && said.out[0] != '\0');
-    return strdup(said.out);
-}
-
-static void look(const char *command)
-{
-    example_run(&said, command, NULL);
-    if (said.status != 0 && said.status != 5 && strstr(said.err, "the record has no command") == NULL &&
-        strstr(said.err, "no free slot") == NULL)
-        FAIL("%s ended with %d:\n%s%s", command, said.status, said.out, said.err);
-}
-
-/* What only looks changes no file, also where something is unfinished. */
-static void looks(bool runs)
-{
-    static const char *const always[] = {"boot --print", "check", "plan boot", "boot --print --incoming defer"};
-    static const char *const running[] = {"list", "map", "verify", "plan add-nic", "plan del disk1"};
-    char *before = state_of_record(), *after, command[160];
-    size_t i;
-
-    for (i = 0; i < sizeof always / sizeof *always; i++) {
-        snprintf(command, sizeof command, "kvmctl %s", always[i]);
-        look(command);
-        snprintf(command, sizeof command, "env -u KVMCTL_SOCKET kvmctl %s", always[i]);
-        look(command);
-    }
-    for (i = 0; runs && i < sizeof running / sizeof *running; i++) {
-        snprintf(command, sizeof command, "kvmctl %s", running[i]);
-        look(command);
-    }
-    after = state_of_record();
-    CHECK_TEXT(after, before);
-    free(before);
-    free(after);
-}
-
-/* Whoever starts it a second time is told, and the guest keeps its monitor and its record. */
-static void boot_again(const char *socket)
-{
-    char *before = state_of_record(), *after;
-
-    json(1, "boot", NULL, PARTS("\"errno\":16", "the guest runs already", socket));
-    ctl(1, "boot --incoming defer", NULL);
-    complains("the guest runs already: process ");
-    ctl(5, "check", NULL);
-    says("the guest runs already");
-    json(5, "check", NULL, PARTS("\"trouble\":11"));
-    after = state_of_record();
-    CHECK_TEXT(after, before);
-    free(before);
-    free(after);
-    looks(true);
-    ctl(0, "verify", NULL);
-}
-
-/* The guest starts again from its record, with what it had. */
-static void boot(void)
-{
-    struct talk talk;
-    char first[TEST_PATH], socket[TEST_PATH], command[1024];
-    const char *program = getenv("KVM_HOTPLUG_TEST_QEMU");
-
-    path_in(first, qemu->dir, "cold");
-    path_in(socket, qemu->dir, "cold.qmp");
-    setenv("KVMCTL_RUNTIME", first, 1);
-    snprintf(command, sizeof command,
-             "kvmctl init -- %s -S -nodefaults -display none -machine %s,accel=tcg -m 32 -qmp unix:%s,server=on,wait=off",
-             program != NULL ? program : "qemu-system-x86_64", qemu->q35 ? "q35" : "pc", socket);
-    example_run(&said, command, NULL);
-    CHECK_NUMBER(said.status, 0);
-    json(0, "boot --print", NULL, PARTS("\"-nodefaults\"", "\"-S\""));
-    /* A QEMU that is known by --socket alone. */
-    json(1, "boot --socket $1", VALUES(qemu->qmp_path), PARTS("\"errno\":16", qemu->qmp_path));
-    looks(false);
-    for (int round = 0; round < 2; round++) {
-        example_start(&talk, "exec kvmctl boot --spare-ports 2", NULL);
-        for (int i = 0; i < 1000 && !file_exists(socket); i++)
-            sleep_ms(10);
-        setenv("KVMCTL_SOCKET", socket, 1);
-        if (round == 0)
-            ctl(0, "add-nic --id nic1 --link-down", NULL);
-        ctl(0, "verify", NULL);
-        ctl(0, "list", NULL);
-        says("nic1");
-        says("link down");
-        boot_again(socket);
-        ctl(0, "map", NULL);
-        CHECK((strstr(said.out, "PRT  a root port or bridge: its bus is drawn by itself") != NULL) == qemu->q35);
-        ctl(0, "qmp quit", NULL);
-        CHECK_NUMBER(example_end(&talk), 0);
-        unsetenv("KVMCTL_SOCKET");
-    }
-    example_run(&said, "env KVMCTL_RUNTIME=/no/such/file kvmctl boot", NULL);
-    CHECK_NUMBER(said.status, 1);
-}
-
 static void take_out(void)
 {
     ctl(3, "add-nic --model e1000 --id later", NULL);
@@ -378,7 +220,7 @@ static void take_out(void)
     says("{\"arguments\":{\"id\":\"disk1\"},\"execute\":\"device_del\"}");
     ctl(4, "del nic1", NULL);
     says("not gone yet: the guest has not been started");
-    looks(true);
+    kvmctl_looks(true);
     example_run(&said, "test -e $KVMCTL_RUNTIME.journal", NULL);
     CHECK_NUMBER(said.status, 0);
     example_run(&said, "kvmctl --json del disk1 nobody disk1 nic1 --timeout 1", NULL);
@@ -416,8 +258,6 @@ int main(void)
     ask();
     watch();
     take_out();
-    cold();
-    boot();
     qemu_stop(qemu);
     return test_end();
 }

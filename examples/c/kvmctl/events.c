@@ -34,13 +34,20 @@ int take_event(struct ctl *ctl, struct kvm_hotplug_event *event)
     return got < 0 ? -1 : got;
 }
 
+/* A list says by itself which devices are on their way out. */
+static bool is_told_anyway(const struct ctl *ctl, const struct kvm_hotplug_event *event)
+{
+    return ctl->options.command == COMMAND_LIST && event->event_type == KVM_HOTPLUG_EVENT_PENDING;
+}
+
 enum status print_events(struct ctl *ctl, FILE *to)
 {
     struct kvm_hotplug_event event;
     int got;
 
     while ((got = take_event(ctl, &event)) > 0)
-        report_event(ctl, to, &event);
+        if (!is_told_anyway(ctl, &event))
+            report_event(ctl, to, &event);
     fflush(to);
     return got < 0 ? STATUS_FAILED : STATUS_DONE;
 }

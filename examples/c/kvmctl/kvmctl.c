@@ -59,11 +59,17 @@ static bool has_directory(const char *path)
 /* The record cannot be had. */
 static enum status report_record(const struct ctl *ctl, struct kvm_hotplug_error *error)
 {
-    const char *path = ctl->options.runtime;
+    const struct options *options = &ctl->options;
+    const char *path = options->runtime;
+    int number = kvm_hotplug_error_errno(error);
 
-    if (kvm_hotplug_error_errno(error) != ENOENT || access(path, F_OK) == 0 || !has_directory(path))
-        return report_error(ctl, error);
-    return report_advised(ctl, error, "kvmctl init makes one");
+    if (number == ENOENT && access(path, F_OK) != 0 && has_directory(path))
+        return report_advised(ctl, error, "kvmctl init makes one");
+    if (number == EACCES)
+        return report_advised(ctl, error, "run kvmctl as the user whose record it is");
+    if (kvm_hotplug_error_kind(error) == KVM_HOTPLUG_ERROR_LOCKED && options->command == COMMAND_LIST)
+        return report_advised(ctl, error, "list without --socket and $KVMCTL_SOCKET shows the record all the same");
+    return report_error(ctl, error);
 }
 
 /* Whether nobody listens at the guest's socket. */
@@ -90,6 +96,8 @@ static enum status open_guest(struct ctl *ctl)
         return report_record(ctl, error);
     if (kvm_hotplug_open(ctl->runtime, options->socket, options->timeout_ms, &ctl->guest, &error) == 0)
         return options->command == COMMAND_WATCH ? STATUS_DONE : print_events(ctl, stderr);
+    if (kvm_hotplug_error_errno(error) == EACCES)
+        return report_advised(ctl, error, "run kvmctl as the user whose QEMU it is");
     if (!is_off(options, error))
         return report_error(ctl, error);
     if (!may_look(options))

@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices.h"
 #include "kvmctl.h"
-#include "report.h"
+#include "slots.h"
 
 enum { ROW = 16, WIDTH = 76 };
 
@@ -280,53 +281,6 @@ static void draw_legend(const struct map *map, const bool used[KINDS])
     }
 }
 
-/* A bus more or less between the two calls would be QEMU's doing; the array is never overrun. */
-static enum status fetch_slots(const struct ctl *ctl, struct kvm_hotplug_slot **ret_slots, size_t *ret_count)
-{
-    uint32_t timeout = ctl->options.timeout_ms;
-    struct kvm_hotplug_error *error = NULL;
-    struct kvm_hotplug_slot *slots;
-    size_t room = 0, count = 0;
-
-    if (kvm_hotplug_slot_map(ctl->guest, timeout, NULL, sizeof *slots, 0, &room, &error) < 0)
-        return report_error(ctl, error);
-    slots = calloc(room + 1, sizeof *slots);
-    if (slots == NULL)
-        return report_no_memory(ctl);
-    if (kvm_hotplug_slot_map(ctl->guest, timeout, slots, sizeof *slots, room, &count, &error) < 0) {
-        free(slots);
-        return report_error(ctl, error);
-    }
-    *ret_slots = slots;
-    *ret_count = count < room ? count : room;
-    return STATUS_DONE;
-}
-
-static void list_slots(const struct map *map)
-{
-    static const char *const states[] = {"free", "reserved", "taken", "quarantined", "not-hotpluggable", "unknown", "missing"};
-    struct json json = json_begin(stdout);
-    size_t i;
-
-    json_array(&json, NULL);
-    for (i = 0; i < map->count; i++) {
-        const struct kvm_hotplug_slot *slot = &map->slots[i];
-
-        json_object(&json, NULL);
-        json_text(&json, "bus", slot->bus);
-        if (slot->address_type == KVM_HOTPLUG_ADDRESS_SCSI) {
-            json_number(&json, "target", slot->target);
-            json_number(&json, "lun", slot->lun);
-        } else {
-            json_number(&json, "slot", slot->slot);
-        }
-        json_text(&json, "state", slot->state < sizeof states / sizeof *states ? states[slot->state] : "unknown");
-        json_text(&json, "occupant", slot->occupant[0] != '\0' ? slot->occupant : NULL);
-        json_end(&json);
-    }
-    json_end(&json);
-}
-
 enum status ctl_map(struct ctl *ctl)
 {
     struct kvm_hotplug_slot *slots = NULL;
@@ -341,7 +295,7 @@ enum status ctl_map(struct ctl *ctl)
         map.slots = slots;
         map.devices = devices;
         if (ctl->options.json) {
-            list_slots(&map);
+            json_slots(slots, map.count);
         } else {
             draw_map(&map, used);
             draw_legend(&map, used);

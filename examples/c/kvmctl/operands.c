@@ -162,3 +162,32 @@ enum parsed about(char **words, int count, uint64_t given)
     }
     return PARSED_HELP;
 }
+
+/* Where the value of a required option may come from beside the command line. */
+static const char *variable_of(int option)
+{
+    switch (option) {
+    case OPTION_RUNTIME:
+        return " or $KVMCTL_RUNTIME";
+    case OPTION_SOCKET:
+        return " or $KVMCTL_SOCKET";
+    default:
+        return "";
+    }
+}
+
+bool check_given(const struct command_info *command, uint64_t given)
+{
+    bool cold = given & OPTION_BIT(OPTION_COLD);
+    uint64_t required = command->required & ~(cold ? OPTION_BIT(OPTION_SOCKET) : 0);
+    int i;
+
+    for (i = 0; i < OPTIONS; i++)
+        if (given & ~command->allowed & OPTION_BIT(i))
+            return complain("%s takes no --%s; see kvmctl %s --help", command->name, option_table[i].name, command->name);
+    for (i = 0; i < OPTIONS; i++)
+        if (required & ~given & OPTION_BIT(i))
+            return complain("%s needs --%s%s; see kvmctl %s --help", command->name, option_table[i].name, variable_of(i),
+                            command->name);
+    return true;
+}

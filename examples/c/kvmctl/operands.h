@@ -1,4 +1,4 @@
-/* The words of a command line that are no options: the command, and what it is about. */
+/* The words of a command line that are no options: the command, what it is about, and which options go with it. */
 #ifndef OPERANDS_H
 #define OPERANDS_H
 
@@ -18,6 +18,8 @@ bool take_operands(struct options *options, char **operands, int count, uint64_t
 
 /* One rule for backing files, or one path more of it. */
 bool take_backing(struct options *options, const char *text);
+/* Whether the command takes these options, and has those that it needs. */
+bool check_given(const struct command_info *command, uint64_t given);
 
 /* The commands that are about kvmctl itself. */
 enum parsed about(char **words, int count, uint64_t given);

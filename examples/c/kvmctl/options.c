@@ -185,35 +185,6 @@ uint32_t removal_flags(const struct options *options)
     return (options->live_only ? KVM_HOTPLUG_LIVE_ONLY : 0) | (options->leave_overlay ? KVM_HOTPLUG_LEAVE_OVERLAY : 0);
 }
 
-/* Where the value of a required option may come from beside the command line. */
-static const char *variable_of(int option)
-{
-    switch (option) {
-    case OPTION_RUNTIME:
-        return " or $KVMCTL_RUNTIME";
-    case OPTION_SOCKET:
-        return " or $KVMCTL_SOCKET";
-    default:
-        return "";
-    }
-}
-
-static bool check_given(const struct command_info *command, uint64_t given)
-{
-    bool cold = given & OPTION_BIT(OPTION_COLD);
-    uint64_t required = command->required & ~(cold ? OPTION_BIT(OPTION_SOCKET) : 0);
-    int i;
-
-    for (i = 0; i < OPTIONS; i++)
-        if (given & ~command->allowed & OPTION_BIT(i))
-            return complain("%s takes no --%s; see kvmctl %s --help", command->name, option_table[i].name, command->name);
-    for (i = 0; i < OPTIONS; i++)
-        if (required & ~given & OPTION_BIT(i))
-            return complain("%s needs --%s%s; see kvmctl %s --help", command->name, option_table[i].name, variable_of(i),
-                            command->name);
-    return true;
-}
-
 /* That of the running guest is of no use where it is not to run. */
 static bool takes_socket(const struct options *options)
 {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices.h"
 #include "kvmctl.h"
 #include "report.h"
 

@@ -180,9 +180,10 @@ static struct reason failure_of(const struct leaving *one)
     return reason;
 }
 
-static void json_one(struct json *json, const struct leaving *one)
+static void json_one(const struct ctl *ctl, struct json *json, const struct leaving *one)
 {
-    bool told = one->answer == KVM_HOTPLUG_PENDING || one->answer == KVM_HOTPLUG_AFTER_REBOOT;
+    bool told = one->answer == KVM_HOTPLUG_PENDING || one->answer == KVM_HOTPLUG_AFTER_REBOOT ||
+                (ctl->options.cold && one->answer == KVM_HOTPLUG_DONE);
 
     if (one->answer >= 0 && !one->refused) {
         json_answer(json, one->answer, one->id, told ? &one->device : NULL);
@@ -198,7 +199,7 @@ static void json_one(struct json *json, const struct leaving *one)
     json_end(json);
 }
 
-static void say_one(const struct leaving *one)
+static void say_one(const struct ctl *ctl, const struct leaving *one)
 {
     const char *id = one->id;
 
@@ -211,8 +212,12 @@ static void say_one(const struct leaving *one)
                one->device.reason_text);
     else if (one->answer == KVM_HOTPLUG_AFTER_REBOOT)
         printf("%s goes with the next boot: %s\n", id, one->device.reason_text);
+    else if (one->answer == KVM_HOTPLUG_ABSENT)
+        printf("%s is not there\n", id);
+    else if (ctl->options.cold)
+        printf(one->device.removed_after_reboot ? "%s goes with the next boot\n" : "%s is out of the record\n", id);
     else
-        printf(one->answer == KVM_HOTPLUG_ABSENT ? "%s is not there\n" : "%s is gone\n", id);
+        printf("%s is gone\n", id);
 }
 
 /* The worst of them is the exit status. */
@@ -234,9 +239,9 @@ static enum status report_all(const struct ctl *ctl, const struct removal *remov
         enum status status = status_of(one);
 
         if (ctl->options.json)
-            json_one(&json, one);
+            json_one(ctl, &json, one);
         else
-            say_one(one);
+            say_one(ctl, one);
         if (worst != STATUS_FAILED && (status == STATUS_FAILED || status > worst))
             worst = status;
     }
@@ -266,41 +271,33 @@ static enum status remove_from_guest(struct ctl *ctl, struct removal *removal)
     return report_all(ctl, removal);
 }
 
-static enum status remove_from_record(struct ctl *ctl, const char *id)
+/* One that cannot be removed keeps none of the others. */
+static enum status remove_from_record(struct ctl *ctl, struct removal *removal)
 {
-    struct kvm_hotplug_removal request = {.id = id};
-    struct kvm_hotplug_device device = {.slot = 0};
-    struct kvm_hotplug_error *error = NULL;
-    int answer = kvm_runtime_remove(ctl->runtime, &request, sizeof request, &device, sizeof device, &error);
+    size_t i;
 
-    if (answer < 0)
-        return report_error(ctl, error);
-    if (ctl->options.json)
-        report_answer(answer, id, answer == KVM_HOTPLUG_ABSENT ? NULL : &device);
-    else if (answer == KVM_HOTPLUG_ABSENT)
-        printf("%s is not there\n", id);
-    else
-        printf(device.removed_after_reboot ? "%s goes with the next boot\n" : "%s is out of the record\n", id);
-    return STATUS_DONE;
+    for (i = 0; i < removal->count; i++) {
+        struct leaving *one = &removal->all[i];
+        struct kvm_hotplug_removal request = {.id = one->id};
+
+        one->answer =
+            kvm_runtime_remove(ctl->runtime, &request, sizeof request, &one->device, sizeof one->device, &one->error);
+    }
+    return report_all(ctl, removal);
 }
 
 enum status ctl_del(struct ctl *ctl)
 {
     struct removal removal = {.count = ctl->options.device_count};
-    enum status status = STATUS_DONE;
+    enum status status;
     size_t i;
 
-    if (ctl->options.cold) {
-        for (i = 0; status == STATUS_DONE && i < removal.count; i++)
-            status = remove_from_record(ctl, ctl->options.devices[i]);
-        return status;
-    }
     removal.all = calloc(removal.count, sizeof *removal.all);
     if (removal.all == NULL)
         return report_no_memory(ctl);
     for (i = 0; i < removal.count; i++)
         removal.all[i].id = ctl->options.devices[i];
-    status = remove_from_guest(ctl, &removal);
+    status = ctl->options.cold ? remove_from_record(ctl, &removal) : remove_from_guest(ctl, &removal);
     for (i = 0; i < removal.count; i++)
         kvm_hotplug_error_free(removal.all[i].error);
     free(removal.all);

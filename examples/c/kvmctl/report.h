@@ -47,7 +47,4 @@ struct place device_place(const struct kvm_hotplug_device *device);
 /* "in the guest", "after reboot", "leaving"; without its guest "recorded" and the like. */
 const char *device_state(const struct ctl *ctl, const struct kvm_hotplug_device *device);
 
-/* All devices, in memory to be freed by the caller; from the guest if it is open, else from the record. */
-enum status fetch_devices(const struct ctl *ctl, struct kvm_hotplug_device **ret_devices, size_t *ret_count);
-
 #endif

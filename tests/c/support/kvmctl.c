@@ -88,3 +88,44 @@ void screen_after(const char *output, char *screen, size_t size)
     }
     screen[end] = '\0';
 }
+
+char *kvmctl_record(void)
+{
+    example_run(&said,
+                "cd $(dirname $KVMCTL_RUNTIME) && for file in $(find . -maxdepth 1 -type f -name \"$(basename $KVMCTL_RUNTIME)*\"); "
+                "do ls -li --full-time $file && cat $file || exit 1; done",
+                NULL);
+    CHECK(said.status == 0 && said.out[0] != '\0');
+    return strdup(said.out);
+}
+
+static void look(const char *command)
+{
+    example_run(&said, command, NULL);
+    if (said.status != 0 && said.status != 5 && strstr(said.err, "the record has no command") == NULL &&
+        strstr(said.err, "no free slot") == NULL)
+        FAIL("%s ended with %d:\n%s%s", command, said.status, said.out, said.err);
+}
+
+void kvmctl_looks(bool runs)
+{
+    static const char *const always[] = {"boot --print", "check", "plan boot", "boot --print --incoming defer"};
+    static const char *const running[] = {"list", "map", "verify", "plan add-nic", "plan del disk1"};
+    char *before = kvmctl_record(), *after, command[160];
+    size_t i;
+
+    for (i = 0; i < sizeof always / sizeof *always; i++) {
+        snprintf(command, sizeof command, "kvmctl %s", always[i]);
+        look(command);
+        snprintf(command, sizeof command, "env -u KVMCTL_SOCKET kvmctl %s", always[i]);
+        look(command);
+    }
+    for (i = 0; runs && i < sizeof running / sizeof *running; i++) {
+        snprintf(command, sizeof command, "kvmctl %s", running[i]);
+        look(command);
+    }
+    after = kvmctl_record();
+    CHECK_TEXT(after, before);
+    free(before);
+    free(after);
+}

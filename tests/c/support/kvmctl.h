@@ -2,6 +2,8 @@
 #ifndef TEST_KVMCTL_H
 #define TEST_KVMCTL_H
 
+#include <stdbool.h>
+
 #include "example.h"
 
 extern struct said said;
@@ -18,6 +20,13 @@ void json(int status, const char *arguments, const char *const values[], const c
 /* This is part of what it said on stdout; or on stderr, and nothing on stdout. */
 void says(const char *part);
 void complains(const char *part);
+
+/* The files of the record at $KVMCTL_RUNTIME, to be freed: inodes, sizes, times, contents. */
+char *kvmctl_record(void);
+
+/* Runs all commands that only look, those for a guest that runs as well if it does: they change no file, also where something
+ * is unfinished. */
+void kvmctl_looks(bool runs);
 
 /* The screen that a terminal shows after this: lines are drawn over and erased. Sequences other than "erase the rest of the
  * line" and colours end the test. */
