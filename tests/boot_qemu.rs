@@ -13,6 +13,8 @@
 
 #[path = "boot_qemu/child.rs"]
 mod child;
+#[path = "support/not_run.rs"]
+mod not_run;
 #[path = "boot_qemu/random.rs"]
 mod random;
 
@@ -261,8 +263,8 @@ fn ports_of_a_command_in_json() {
     let qemu = child::version();
     // Older ones take no such device.
     if qemu < (Version { major: 6, minor: 2, micro: 0 }) {
-        println!("skipped: QEMU {qemu} takes no devices in JSON");
-        return;
+        let why = format!("QEMU {qemu} takes no devices in JSON");
+        return not_run::not_run("boot_qemu, ports_of_a_command_in_json", &why);
     }
     let port = |number: u8, addr: &str| {
         format!(

@@ -64,7 +64,8 @@ static void cold(void)
     ctl(1, "convert native $1", VALUES(copy));
     complains("exists already");
     example_run(&said,
-                "test \"$(env -u KVMCTL_SOCKET kvmctl list --runtime $1)\" = \"$(env -u KVMCTL_SOCKET kvmctl list)\"", VALUES(copy));
+                "list=$(env -u KVMCTL_SOCKET kvmctl list) && copy=$(env -u KVMCTL_SOCKET kvmctl list --runtime $1) && "
+                "test \"$list\" = \"$copy\"", VALUES(copy));
     CHECK_NUMBER(said.status, 0);
     ctl(0, "del --cold nic1 nobody --verbose", NULL);
     CHECK_TEXT(said.out, "nic1 is out of the record\nnobody is not there\n");

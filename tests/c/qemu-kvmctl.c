@@ -12,19 +12,37 @@
 #include "support/json.h"
 #include "support/kvmctl.h"
 #include "support/net.h"
+#include "support/not_run.h"
 #include "support/qemu.h"
 
 static struct qemu *qemu;
-static char runtime[TEST_PATH], image[TEST_PATH];
+static char runtime[TEST_PATH], image[TEST_PATH], completions[TEST_PATH];
 static char bridges[2][IF_NAMESIZE];
-/* A shell that is there reads its completion. */
+/* The shell reads it without a complaint, if it is there. */
+static void completion_of(const char *shell, const char *part)
+{
+    char command[128];
+
+    snprintf(command, sizeof command, "completion %s", shell);
+    ctl(0, command, NULL);
+    says(part);
+    snprintf(command, sizeof command, "command -v %s", shell);
+    example_run(&said, command, NULL);
+    if (said.status != 0) {
+        test_part_not_run("a shell that reads its completion", "%s is not here", shell);
+        return;
+    }
+    snprintf(command, sizeof command, "kvmctl completion %s >$1 && %s -n $1", shell, shell);
+    example_run(&said, command, VALUES(completions));
+    CHECK_TEXT(said.err, "");
+    CHECK_NUMBER(said.status, 0);
+}
+
 static void completion(void)
 {
-    ctl(0, "completion bash | bash -n", NULL);
-    ctl(0, "completion zsh", NULL);
-    says("#compdef kvmctl");
-    ctl(0, "completion fish", NULL);
-    says("complete -c kvmctl");
+    completion_of("bash", "complete -F _kvmctl kvmctl");
+    completion_of("zsh", "#compdef kvmctl");
+    completion_of("fish", "complete -c kvmctl");
     ctl(2, "completion tcsh", NULL);
     example_run(&said,
                 "bash -c 'source <(kvmctl completion bash); COMP_WORDS=(kvmctl add-d); COMP_CWORD=1; _kvmctl; "
@@ -245,6 +263,7 @@ int main(void)
     bridge_new(bridges[1]);
     qemu = qemu_start(&(struct qemu_options){.paused = true});
     path_in(runtime, qemu->dir, "runtime");
+    path_in(completions, qemu->dir, "completions");
     path_in(image, qemu->dir, "a.img");
     image_raw(image, 4 * MEBIBYTE);
     setenv("KVMCTL_RUNTIME", runtime, 1);

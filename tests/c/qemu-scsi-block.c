@@ -70,7 +70,9 @@ static void handed_through(const char *machine)
                             "\"property\":\"type\"}}"),
                "\"scsi-block\"");
     CHECK_VERIFIED(&vm);
-    if (!has_native_hotplug(vm.qemu)) {
+    if (has_native_hotplug(vm.qemu)) {
+        test_part_not_run("starting from the device", "the firmware of this QEMU hangs when a q35 is reset");
+    } else {
         qmp(vm.qemu, "{\"execute\":\"system_reset\"}");
         serial_says(&serial, machine);
     }

@@ -8,6 +8,7 @@ use kvm_hotplug::runtime::{Runtime, Trust, native};
 use kvm_hotplug::{Error, ErrorKind};
 
 use super::sample;
+use super::support::not_run::not_run;
 
 const SOMEBODY: u32 = 4321;
 
@@ -98,7 +99,7 @@ fn a_directory_that_others_can_write_is_refused() {
 #[test]
 fn somebody_elses_is_refused() {
     if !nix::unistd::geteuid().is_root() {
-        return;
+        return not_run("runtime_file, somebody_elses_is_refused", "only root can give a file away");
     }
     let scene = Scene::new();
     chown(&scene.path, Some(SOMEBODY), None).unwrap();
@@ -123,7 +124,10 @@ fn somebody_elses_is_refused() {
 #[test]
 fn what_lies_beside_it_is_looked_at_too() {
     if !nix::unistd::geteuid().is_root() {
-        return;
+        return not_run(
+            "runtime_file, what_lies_beside_it_is_looked_at_too",
+            "only root can give a file away",
+        );
     }
     for name in ["vm.lock", "vm.journal", "vm.new", "vm.kvm-hotplug"] {
         for foreign in [true, false] {
