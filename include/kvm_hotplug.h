@@ -803,7 +803,8 @@ enum kvm_hotplug_mismatch {
      */
     KVM_HOTPLUG_MISMATCH_MISSING = 1,
     /**
-     * In the guest, but not recorded: somebody else's, which is left alone.
+     * In the guest, but not recorded and not in the recorded command: somebody else's, which is left alone. Also PCI and SCSI
+     * devices without an id; bridges and ports are taken for the machine's.
      */
     KVM_HOTPLUG_MISMATCH_FOREIGN = 2,
     /**
@@ -1786,7 +1787,7 @@ struct kvm_hotplug_tap {
  */
 struct kvm_hotplug_difference {
     /**
-     * Id of the device or node, or of the device that an fdset was for.
+     * Id of the device or node, or of the device that an fdset was for; empty for a device without one.
      */
     char id[64];
     /**

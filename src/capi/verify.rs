@@ -18,7 +18,8 @@ use crate::hotplug::{Difference, Guest};
 pub enum kvm_hotplug_mismatch {
     /// Recorded, but not in the guest. kvm_hotplug_mend() takes it out of the record.
     KVM_HOTPLUG_MISMATCH_MISSING = 1,
-    /// In the guest, but not recorded: somebody else's, which is left alone.
+    /// In the guest, but not recorded and not in the recorded command: somebody else's, which is left alone. Also PCI and SCSI
+    /// devices without an id; bridges and ports are taken for the machine's.
     KVM_HOTPLUG_MISMATCH_FOREIGN = 2,
     /// Sits elsewhere than recorded. kvm_hotplug_mend() records where it is.
     KVM_HOTPLUG_MISMATCH_ADDRESS = 3,
@@ -58,7 +59,7 @@ pub enum kvm_hotplug_mismatch {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct kvm_hotplug_difference {
-    /// Id of the device or node, or of the device that an fdset was for.
+    /// Id of the device or node, or of the device that an fdset was for; empty for a device without one.
     pub id: [c_char; 64],
     /// What the record says.
     pub recorded: [c_char; 128],

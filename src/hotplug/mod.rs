@@ -22,6 +22,7 @@ mod holders;
 mod identity;
 mod leaving;
 mod link;
+mod nameless;
 mod news;
 mod nic;
 mod obstacle;

@@ -20,7 +20,7 @@ use crate::ids::{BusName, DeviceId};
 use crate::log::{Level, Log};
 use crate::net::tap::TunDevice;
 use crate::ordered;
-use crate::pci::{Rules, SlotMap, Topology};
+use crate::pci::{QomChild, Rules, SlotMap, Topology};
 use crate::qmp::{Monitor, Version};
 use crate::runtime::{Device, Presence, Runtime, Verb};
 use crate::scsi::ScsiMap;
@@ -68,6 +68,8 @@ pub(super) struct Session {
     pub(super) pending: BTreeMap<DeviceId, Request>,
     pub(super) places: Places,
     pub(super) topology: Topology,
+    /// The guest's devices without an id.
+    pub(super) nameless: Vec<QomChild>,
     pub(super) version: Version,
     /// The picture of the guest may be wrong: ask before acting on it.
     pub(super) stale: bool,
@@ -137,6 +139,7 @@ impl Session {
             pending: BTreeMap::new(),
             places: Places { pci: SlotMap::new(&empty, Rules::default()), scsi: ScsiMap::default() },
             topology: empty,
+            nameless: Vec::new(),
             version: Version::default(),
             stale: true,
             deaf: None,
@@ -283,6 +286,7 @@ impl Session {
         let rules = Rules::new(self.runtime().record().reserved_slots)?;
         self.places = Places { pci: SlotMap::new(&survey.topology, rules), scsi: ScsiMap::default() };
         self.topology = survey.topology;
+        self.nameless = survey.nameless;
         self.fdsets = survey.fdsets;
         self.note_state(survey.state);
         let shown = self.look_up_journalled(&survey.inventory, deadline)?;

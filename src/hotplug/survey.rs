@@ -37,6 +37,8 @@ pub(super) struct Survey {
     /// SCSI devices on such controllers.
     pub(super) units: Vec<Unit>,
     pub(super) inventory: Inventory,
+    /// Devices without an id.
+    pub(super) nameless: Vec<QomChild>,
     pub(super) fdsets: FdSets,
     /// Why the guest could not let go of a device; `None` if it runs.
     pub(super) state: Option<Waiting>,
@@ -102,7 +104,7 @@ impl Survey {
         let inventory = Inventory::of(named);
         let (fdsets, state) = (FdSets::read(&fdsets)?, Waiting::of_status(&status));
         let graph = BlockGraph::read(&graph);
-        Ok(Self { topology, controllers, units, inventory, fdsets, state, graph })
+        Ok(Self { topology, controllers, units, inventory, nameless, fdsets, state, graph })
     }
 }
 
@@ -155,7 +157,7 @@ fn locate_units(
 }
 
 /// Properties of several devices, asked for in one write; null for each that a device does not have.
-fn properties<const N: usize>(
+pub(super) fn properties<const N: usize>(
     monitor: &mut Monitor,
     children: &[(&str, &QomChild)],
     names: [&str; N],

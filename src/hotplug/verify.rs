@@ -71,7 +71,7 @@ pub enum Mismatch {
 pub struct Difference {
     /// What about.
     pub what: Mismatch,
-    /// Id of the device, node, or owner of the fdset.
+    /// Id of the device, node, or owner of the fdset; empty for a device without one.
     pub id: String,
     /// What the record says.
     pub recorded: String,
@@ -100,7 +100,12 @@ impl Mismatch {
 }
 
 impl Difference {
-    fn new(what: Mismatch, id: impl ToString, recorded: impl ToString, found: impl ToString) -> Self {
+    pub(super) fn new(
+        what: Mismatch,
+        id: impl ToString,
+        recorded: impl ToString,
+        found: impl ToString,
+    ) -> Self {
         let (id, recorded, found) = (id.to_string(), recorded.to_string(), found.to_string());
         Self { what, id, recorded, found }
     }
@@ -111,6 +116,9 @@ impl std::fmt::Display for Difference {
         let Self { what, id, recorded, found } = self;
         match what {
             Mismatch::Missing => write!(f, "{id} is recorded at {recorded}, the guest does not have it"),
+            Mismatch::Foreign if id.is_empty() => {
+                write!(f, "a device without an id at {found} is not in the record")
+            }
             Mismatch::Foreign => write!(f, "{id} at {found} is not in the record"),
             Mismatch::OrphanNode => write!(f, "block node {id} belongs to no device"),
             Mismatch::OrphanFdset => write!(f, "fdset {found} of {id} belongs to no device"),
@@ -164,6 +172,7 @@ impl Session {
         self.compare_ports(&mut differences, deadline)?;
         self.find_foreign(&mut differences);
         self.find_foreign_on_scsi(&mut differences);
+        self.find_nameless(&mut differences, deadline)?;
         self.find_orphans(&nodes, &inventory, &mut differences);
         Ok(differences)
     }

@@ -8,7 +8,8 @@ use crate::ids::{DeviceId, MAX_ID, PciAddress, fnv1a};
 /// - on the root bus `nic-pci-5`, with the slot in decimal;
 /// - on a port, whose only slot is 0, `nic-pci-rp1`, with the name of the bus;
 /// - on a bridge `nic-pci-br1.5`, with name and slot;
-/// - where that has more than 31 characters, or could be read two ways, `x` and the FNV-1a hash of the name in 16
+/// - on a port whose name could be read as bridge and slot, `nic-pci-pci.3.0`, with name and slot as well;
+/// - where that has more than 31 characters, or looks like what follows, `x` and the FNV-1a hash of the name in 16
 ///   hexadecimal digits take the name's place: `nic-pci-x85944171f73967e8.5`.
 ///
 /// Two addresses of one guest get two ids, up to a hash collision; one root bus is assumed. An id pinned by a caller
@@ -18,11 +19,11 @@ pub fn device_id_for(kind: &str, address: &PciAddress) -> Result<DeviceId> {
     let (name, slot) = (address.bus.as_str(), address.slot.get());
     let tail = match (name, slot) {
         ("pci.0" | "pcie.0", _) => slot.to_string(),
-        (_, 0) => name.to_owned(),
+        (_, 0) if !ends_like_a_slot(name) => name.to_owned(),
         _ => format!("{name}.{slot}"),
     };
     let plain = format!("{kind}-pci-{tail}");
-    if plain.len() <= MAX_ID && !is_ambiguous(name, slot) {
+    if plain.len() <= MAX_ID && !is_like_a_hash(name) {
         return DeviceId::parse(&plain);
     }
     let hash = fnv1a(name.as_bytes());
@@ -32,18 +33,18 @@ pub fn device_id_for(kind: &str, address: &PciAddress) -> Result<DeviceId> {
     })
 }
 
-/// A port called `br1.5` would read like slot 5 of `br1`, and a bus may be called what a hash looks like.
-fn is_ambiguous(name: &str, slot: u8) -> bool {
-    if matches!(name, "pci.0" | "pcie.0") {
-        return false;
-    }
+/// A port called `br1.5` would read like slot 5 of `br1`; libvirt calls its ports `pci.1` and so on.
+fn ends_like_a_slot(name: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let like_a_slot = slot == 0 && name.rsplit_once('.').is_some_and(|(_, end)| digits(end));
-    let like_a_hash = name.strip_prefix('x').is_some_and(|rest| {
+    name.rsplit_once('.').is_some_and(|(_, end)| digits(end))
+}
+
+/// A bus may be called what a hash looks like.
+fn is_like_a_hash(name: &str) -> bool {
+    name.strip_prefix('x').is_some_and(|rest| {
         let head = rest.split('.').next().unwrap_or(rest);
         head.len() == 16 && head.bytes().all(|b| b.is_ascii_hexdigit())
-    });
-    like_a_slot || like_a_hash
+    })
 }
 
 #[cfg(test)]
@@ -66,10 +67,13 @@ mod tests {
             ("nic", "rp1", 0, "nic-pci-rp1"),
             ("disk", "br1", 6, "disk-pci-br1.6"),
             ("disk", "a-port-name-of-23-chars", 0, "disk-pci-xf63b8c54771fe45a"),
-            ("nic", "foobar.1", 0, "nic-pci-x74552ceb4ec1e0d9"),
-            ("nic", "pci.1", 0, "nic-pci-x76712e95a2d2a89e"),
-            // Named like the hash of "foobar.1" above, which must not give it the same id.
-            ("nic", "x74552ceb4ec1e0d9", 0, "nic-pci-x725adf74025085bb"),
+            // As libvirt names its ports; slot 1 of a bridge called "pci" is another place.
+            ("nic", "pci.1", 0, "nic-pci-pci.1.0"),
+            ("nic", "pci", 1, "nic-pci-pci.1"),
+            ("disk", "pci.12", 4, "disk-pci-pci.12.4"),
+            ("nic", "foobar.1", 0, "nic-pci-foobar.1.0"),
+            // Named like the hash above, which must not give it the same id.
+            ("disk", "xf63b8c54771fe45a", 0, "disk-pci-xcd18080e244f910c"),
         ] {
             assert_eq!(device_id_for(kind, &at(bus, slot)).unwrap().as_str(), id, "{bus} {slot}");
         }
@@ -80,6 +84,7 @@ mod tests {
     fn names() -> impl Strategy<Value = String> {
         prop_oneof![
             Just("pci.0".to_owned()),
+            "pci(\\.[0-9]{1,2}){0,3}",
             "[abx][0-9a-b.]{0,3}(\\.[0-9]{1,2})?",
             "x[0-9a-f]{16}(\\.5)?",
             "[a-z][a-z.]{29,62}",

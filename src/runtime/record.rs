@@ -238,6 +238,11 @@ impl Record {
         boot::names_device(&self.command, id)
     }
 
+    /// Drivers of the devices that the recorded command makes without an id.
+    pub fn command_nameless(&self) -> Vec<String> {
+        boot::nameless_devices(&self.command)
+    }
+
     /// Whether it is a NIC that was started without a place, as Ganeti did until 2.9: QEMU found one for it, and finds the same
     /// one for a migration target that is started in the same order. Such a guest never had another way to get one.
     pub fn was_started_unplaced(&self, device: &Device) -> bool {

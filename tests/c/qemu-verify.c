@@ -205,6 +205,24 @@ static void missing(void)
     CHECK_NUMBER(mend(), 1);
 }
 
+/* Also one that has no id, of which only its place can be told. */
+static void nameless(void)
+{
+    char *picture;
+
+    vm_observe(&vm, vm.qemu->q35
+                        ? "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtio-rng-pci\",\"bus\":\"rp5\"}}"
+                        : "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtio-rng-pci\",\"addr\":\"19\"}}");
+    picture = vm_picture(&vm);
+    const struct kvm_hotplug_difference *one = difference(verify(), KVM_HOTPLUG_MISMATCH_FOREIGN, "");
+    CHECK_NUMBER(one->mendable, 0);
+    CHECK_PART(one->text, vm.qemu->q35 ? "rp5 slot 0.0 (virtio-rng-pci)" : "pci.0 slot 25.0 (virtio-rng-pci)");
+    CHECK_PART(one->text, "without an id");
+    CHECK_NUMBER(mend(), 2);
+    CHECK_PICTURE(&vm, picture);
+    free(picture);
+}
+
 int main(void)
 {
     struct kvm_hotplug_nic nic = {.id = "lan", .mac = "52:54:00:12:34:56", .queues = 2, .mtu = 1400,
@@ -229,6 +247,7 @@ int main(void)
     foreign();
     unknown();
     missing();
+    nameless();
     vm_stop(&vm);
     return test_end();
 }

@@ -67,6 +67,8 @@ pub(super) struct Base {
     pub(super) controllers: Vec<(String, String)>,
     /// What is on their buses.
     pub(super) units: Vec<Unit>,
+    /// Drivers of devices without an id.
+    pub(super) nameless: Vec<String>,
     /// Each id with the option that has it.
     pub(super) ids: BTreeMap<String, String>,
     pub(super) chassis: BTreeSet<u8>,
@@ -87,6 +89,7 @@ impl Base {
             bridges: Vec::new(),
             controllers: Vec::new(),
             units: Vec::new(),
+            nameless: Vec::new(),
             ids: BTreeMap::new(),
             chassis: BTreeSet::new(),
             fdsets: BTreeSet::new(),
@@ -107,6 +110,8 @@ impl Base {
                 Some("device" | "blockdev") => "driver",
                 Some("drive") => "file",
                 Some("add-fd") => "fd",
+                Some("watchdog") => "driver",
+                Some("virtfs") => "fsdriver",
                 _ => continue,
             };
             let text = arguments.next().map_or("", String::as_str);
@@ -161,6 +166,16 @@ impl Base {
             "device" => self.take_device(members, json),
             _ => {}
         }
+        // What QEMU makes of these options has no id.
+        let made = match (option, member("if")) {
+            ("device", _) if member("id").is_none() => member("driver"),
+            ("watchdog", _) => member("driver"),
+            ("virtfs", _) => Some("virtio-9p"),
+            ("drive", Some("virtio")) => Some("virtio-blk"),
+            ("drive", Some("scsi")) => Some("scsi-"),
+            _ => None,
+        };
+        self.nameless.extend(made.map(str::to_owned));
     }
 
     fn take_device(&mut self, members: &BTreeMap<String, String>, json: bool) {
@@ -201,6 +216,11 @@ impl Base {
 /// Whether the command has a device with this id.
 pub(in crate::runtime) fn names_device(command: &[String], id: &str) -> bool {
     Base::read(command).ids.get(id).is_some_and(|option| option == "-device")
+}
+
+/// Drivers of the devices that the command makes without an id.
+pub(in crate::runtime) fn nameless_devices(command: &[String]) -> Vec<String> {
+    Base::read(command).nameless
 }
 
 fn machine(name: &str) -> Machine {
@@ -332,6 +352,25 @@ mod tests {
         assert_eq!(found.chassis, BTreeSet::from([7, 9]));
         assert_eq!((found.fdsets, found.fds), (BTreeSet::from([3]), BTreeSet::from([7, 8, 9, 12])));
         assert!(!found.incoming && base(&["-incoming", "defer"]).incoming);
+    }
+
+    #[test]
+    fn devices_without_an_id() {
+        let found = base(&[
+            "-device",
+            "virtio-balloon",
+            "-device",
+            "virtio-rng-pci,id=rng",
+            "-device",
+            r#"{"driver":"qemu-xhci"}"#,
+            "-drive",
+            "file=/a,if=virtio",
+            "-drive",
+            "file=/b,if=none,id=b",
+            "-watchdog",
+            "i6300esb",
+        ]);
+        assert_eq!(found.nameless, ["virtio-balloon", "qemu-xhci", "virtio-blk", "i6300esb"]);
     }
 
     #[test]
