@@ -996,9 +996,14 @@ enum kvm_runtime_trouble {
      */
     KVM_RUNTIME_TROUBLE_RUNNING = 11,
     /**
-     * For a boot: another QEMU uses the image, or one of its backing files, in a way that does not go together with this use.
+     * Another QEMU uses the image, or one of its backing files, in a way that does not go together with this use (for a boot);
+     * or another disk of the record, or of its command, has the same image.
      */
     KVM_RUNTIME_TROUBLE_IMAGE_IN_USE = 12,
+    /**
+     * The record has no command, or QEMU would not start with it: it has ids or boot indices of the record's devices, or names files or directories that are not there.
+     */
+    KVM_RUNTIME_TROUBLE_COMMAND = 13,
 };
 
 /**

@@ -44,8 +44,11 @@ pub enum kvm_runtime_trouble {
     /// The guest runs: somebody listens at a Unix socket at which its command would listen (-qmp, -monitor, -chardev and
     /// others), or has its pid file locked. Another QEMU would take the socket away from the one that runs.
     KVM_RUNTIME_TROUBLE_RUNNING = 11,
-    /// For a boot: another QEMU uses the image, or one of its backing files, in a way that does not go together with this use.
+    /// Another QEMU uses the image, or one of its backing files, in a way that does not go together with this use (for a boot);
+    /// or another disk of the record, or of its command, has the same image.
     KVM_RUNTIME_TROUBLE_IMAGE_IN_USE = 12,
+    /// The record has no command, or QEMU would not start with it: it has ids or boot indices of the record's devices, or names files or directories that are not there.
+    KVM_RUNTIME_TROUBLE_COMMAND = 13,
 }
 
 /// One thing that stands in the way. Strings are UTF-8, end in NUL, and are cut if they are longer.

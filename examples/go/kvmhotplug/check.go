@@ -33,8 +33,10 @@ const (
 	TroublePlace Trouble = C.KVM_RUNTIME_TROUBLE_PLACE
 	// TroubleRunning: the guest runs, or somebody listens at a socket of its command.
 	TroubleRunning Trouble = C.KVM_RUNTIME_TROUBLE_RUNNING
-	// TroubleImageInUse (boot): another QEMU uses the image.
+	// TroubleImageInUse: another QEMU uses the image (boot), or another disk of the guest.
 	TroubleImageInUse Trouble = C.KVM_RUNTIME_TROUBLE_IMAGE_IN_USE
+	// TroubleCommand: the record has no command, or QEMU would not start with it.
+	TroubleCommand Trouble = C.KVM_RUNTIME_TROUBLE_COMMAND
 )
 
 var troubleNames = map[Trouble]string{
@@ -50,6 +52,7 @@ var troubleNames = map[Trouble]string{
 	TroublePlace:            "place",
 	TroubleRunning:          "running",
 	TroubleImageInUse:       "image-in-use",
+	TroubleCommand:          "command",
 }
 
 // String is a name such as "image".

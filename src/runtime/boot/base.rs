@@ -72,6 +72,8 @@ pub(super) struct Base {
     /// Each id with the option that has it.
     pub(super) ids: BTreeMap<String, String>,
     pub(super) chassis: BTreeSet<u8>,
+    /// Each boot index with the device that has it, by id or driver.
+    pub(super) boot_indices: BTreeMap<u32, String>,
     pub(super) fdsets: BTreeSet<u32>,
     pub(super) fds: BTreeSet<u32>,
     pub(super) incoming: bool,
@@ -92,6 +94,7 @@ impl Base {
             nameless: Vec::new(),
             ids: BTreeMap::new(),
             chassis: BTreeSet::new(),
+            boot_indices: BTreeMap::new(),
             fdsets: BTreeSet::new(),
             fds: BTreeSet::new(),
             incoming: false,
@@ -184,6 +187,9 @@ impl Base {
         let place = member("addr").and_then(place);
         let bus = member("bus").unwrap_or_default();
         let what = member("id").unwrap_or(driver).to_owned();
+        if let Some(index) = member("bootindex").and_then(|index| index.parse().ok()) {
+            self.boot_indices.insert(index, what.clone());
+        }
         match place {
             Some((slot, function)) => {
                 self.pinned.push(Pinned { bus: bus.to_owned(), slot, function, what });

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::base::Base;
 use super::host::lacks_its_tap;
 use super::running::{self, Running};
+use super::{clashes, files, started};
 use crate::deadline::Deadline;
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
@@ -25,7 +26,7 @@ use crate::ordered;
 use crate::qmp::{Command, Monitor, OLDEST_QEMU, Version};
 use crate::runtime::Runtime;
 use crate::runtime::ports::MODEL as PORT_MODEL;
-use crate::runtime::record::{Device, Presence, Record, Spec};
+use crate::runtime::record::{Device, Record, Spec};
 
 /// What stands in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +54,11 @@ pub enum Trouble {
     Place = 10,
     /// The guest runs already, or somebody listens where it would.
     Running = 11,
-    /// Another QEMU uses the image.
+    /// Another QEMU uses the image, or another disk of the guest.
     ImageInUse = 12,
+    /// There is no command, or QEMU would not start with it: it does not go together with the devices, or lacks something on
+    /// this host.
+    Command = 13,
 }
 
 /// One thing that stands in the way.
@@ -87,8 +91,7 @@ impl Runtime {
                 self.record().clone()
             }
         };
-        let there = |device: &&Device| !migrates || device.presence != Presence::AddAfterReboot;
-        let devices: Vec<&Device> = record.devices.iter().filter(there).collect();
+        let devices = started(&record, migrates);
         for device in &devices {
             if migrates && device.address.is_none() && !record.was_started_unplaced(device) {
                 let text = "has no address; open the guest at the source, so that its place is recorded";
@@ -99,6 +102,14 @@ impl Runtime {
                 None => check_device(device, &record, migrates, &mut problems),
             }
         }
+        for clash in clashes::find(&record, &devices, &base) {
+            problems.push(Problem { trouble: Trouble::Command, id: clash.id, text: clash.error.to_string() });
+        }
+        if migrates && base.incoming {
+            let text = "the command has -incoming already, which a target gets when it is started";
+            problems.push(Problem::of_guest(Trouble::Command, text.to_owned()));
+        }
+        files::check(&record.command, &devices, &mut problems);
         let running = running::find(&record.command, None)?;
         if let Some(running) = running.filter(|running| !(migrates && is_monitor(running, monitor))) {
             problems.push(Problem::of_guest(Trouble::Running, running.text()));
@@ -122,11 +133,11 @@ impl Runtime {
 }
 
 impl Problem {
-    fn of_guest(trouble: Trouble, text: String) -> Self {
+    pub(super) fn of_guest(trouble: Trouble, text: String) -> Self {
         Self { trouble, id: String::new(), text }
     }
 
-    fn of(device: &Device, trouble: Trouble, text: impl ToString) -> Self {
+    pub(super) fn of(device: &Device, trouble: Trouble, text: impl ToString) -> Self {
         Self { trouble, id: device.id.to_string(), text: text.to_string() }
     }
 }

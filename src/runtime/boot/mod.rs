@@ -10,6 +10,8 @@
 
 mod base;
 mod check;
+mod clashes;
+mod files;
 mod host;
 mod incoming;
 mod layout;
@@ -172,21 +174,11 @@ impl Runtime {
             }
             Some(incoming) => incoming.check()?,
         }
-        if self.record().command.is_empty() {
-            let text = "the record has no command: make it with QEMU's command line without NICs and disks";
-            return Err(Error::new(ErrorKind::State, text));
-        }
-        let named = |device: &&Device| base.ids.contains_key(device.id.as_str());
-        if let Some(device) = self.record().devices.iter().find(named) {
-            let option = base.ids.get(device.id.as_str()).map_or("", String::as_str);
-            let text = format!(
-                "the command has {} already, in {option}; NICs and disks are left out of it",
-                device.id
-            );
-            return Err(Error::new(ErrorKind::Conflict, text));
-        }
         let migrates = request.incoming.is_some();
         let next = self.next_record(migrates, request.spare_ports, &base)?;
+        if let Some(clash) = clashes::find(&next, &started(&next, migrates), &base).into_iter().next() {
+            return Err(clash.error);
+        }
         refuse_without_tap(&next, migrates)?;
         refuse_overlays(&next, migrates)?;
         Ok((base, next))
@@ -235,8 +227,7 @@ impl Runtime {
 
 /// Before anything is opened: a NIC over the caller's own tap does not get another one without a word.
 fn refuse_without_tap(next: &Record, migrates: bool) -> Result<()> {
-    let there = next.devices.iter().filter(|device| !migrates || device.presence != Presence::AddAfterReboot);
-    for device in there {
+    for device in started(next, migrates) {
         if let Some(why) = host::lacks_its_tap(next, device, migrates) {
             return Err(Error::new(ErrorKind::State, format!("{} {why}", device.id)));
         }
@@ -246,8 +237,7 @@ fn refuse_without_tap(next: &Record, migrates: bool) -> Result<()> {
 
 /// A guest that was seen to write to another image than the recorded one must not find its old data.
 fn refuse_overlays(next: &Record, migrates: bool) -> Result<()> {
-    let there = |device: &&Device| !migrates || device.presence != Presence::AddAfterReboot;
-    next.devices.iter().filter(there).try_for_each(|device| match overlay_problem(device) {
+    started(next, migrates).into_iter().try_for_each(|device| match overlay_problem(device) {
         None => Ok(()),
         Some(text) => {
             let error = Error::new(ErrorKind::Conflict, text).with_errno(libc::EBUSY);
@@ -266,6 +256,12 @@ fn overlay_problem(device: &Device) -> Option<String> {
          with qemu-img rebase -u",
         spec.path.display()
     ))
+}
+
+/// The devices that a guest is started with: a migration target has none that waits for a boot.
+fn started(record: &Record, migrates: bool) -> Vec<&Device> {
+    let is_there = |device: &&Device| !migrates || device.presence != Presence::AddAfterReboot;
+    record.devices.iter().filter(is_there).collect()
 }
 
 /// Nobody knows whether the source has a device whose add was interrupted.
