@@ -116,6 +116,7 @@ impl Opener<'_> {
         if let Some(top) = image.layers.first().filter(|_| self.spec.model == SCSI_PASSTHROUGH) {
             check_passthrough(top)?;
         }
+        image.layers.first().map_or(Ok(()), check_writable)?;
         while let Some(next) = self.below(&image, header)? {
             header = self
                 .open_backing(&mut image, &look, next, Mode { read_only: true, ..mode })
@@ -229,6 +230,21 @@ fn check_passthrough(top: &Layer) -> Result<()> {
         }
         Err(errno) => refuse(format!("it does not take SCSI commands (SG_IO: {})", errno.desc())),
     }
+}
+
+/// The kernel opens a read-only block device for writing, and writes nothing to it; QEMU says "The device is not writable: Permission
+/// denied" (7.2).
+fn check_writable(top: &Layer) -> Result<()> {
+    let is_written = top.kind == Kind::HostDevice && !top.read_only;
+    if !is_written || !sys::block::is_read_only(top.fd.as_fd()).unwrap_or(false) {
+        return Ok(());
+    }
+    let text = format!(
+        "image {:?}: the kernel has this block device read-only; make it writable with blockdev --setrw, or set read_only if the \
+         guest needs no more than to read it",
+        top.path
+    );
+    Err(Error::new(ErrorKind::Host, text).with_errno(libc::EROFS))
 }
 
 struct Opened {

@@ -4,6 +4,7 @@
 //! DiskSpec ──look::Look──▶ chain, rule ──image::open──▶ Image (one open file per layer) ──fdset per layer──▶ node::block_node, node::device_args
 //! ```
 
+pub mod align;
 mod backing;
 pub mod chain;
 mod filesystem;

@@ -99,6 +99,17 @@ pub enum Cache {
 }
 
 impl Cache {
+    /// QEMU's name of it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Writeback => "writeback",
+            Self::None => "none",
+            Self::Writethrough => "writethrough",
+            Self::DirectSync => "directsync",
+            Self::Unsafe => "unsafe",
+        }
+    }
+
     /// `cache.direct`: the image is opened with O_DIRECT.
     pub fn direct(self) -> bool {
         matches!(self, Self::None | Self::DirectSync)

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use super::outcome::{AfterReboot, Outcome};
-use super::plan::{self, Stage};
+use super::plan::{self, Inverse, Stage};
 use super::session::Session;
 use crate::disk::{Format, Kind, LayerRef};
 use crate::error::{Error, ErrorKind, Result};
@@ -206,6 +206,22 @@ impl Session {
         Ok((ScsiAddress::of_target(bus, 0).into(), Some(controller)))
     }
 
+    /// An fdset for each layer; and those among them that have the layer's descriptor already.
+    fn take_sets(&mut self, id: &DeviceId, attach: &Attach) -> (Vec<u32>, Vec<u32>) {
+        let mut spares = Vec::new();
+        let mut sets = Vec::with_capacity(attach.layers.len());
+        for fd in &attach.fds {
+            let spare = self.spare_set(id, fd, &spares);
+            spares.extend(spare);
+            sets.push(spare);
+        }
+        // A plan has none open.
+        sets.resize(attach.layers.len(), None);
+        let missing = sets.iter().filter(|set| set.is_none()).count();
+        let mut new = self.fdsets.take(missing, id).into_iter();
+        (sets.into_iter().filter_map(|set| set.or_else(|| new.next())).collect(), spares)
+    }
+
     fn stages(
         &mut self,
         id: &DeviceId,
@@ -220,14 +236,17 @@ impl Session {
             (Spec::Controller(spec), Address::Pci(address)) => Ok(plan::controller(id, address, spec)),
             (Spec::Nic(_) | Spec::Controller(_), Address::Scsi(_)) => Err(attach.spec.misplaced("PCI")),
             (Spec::Disk(spec), _) => {
-                let fdsets = self.fdsets.take(attach.layers.len(), id);
+                let (fdsets, spares) = self.take_sets(id, attach);
                 let layer = |(set, (format, kind)): (&u32, &(Format, Kind))| LayerRef {
                     filename: format!("/dev/fdset/{set}"),
                     format: *format,
                     kind: *kind,
                 };
                 let layers: Vec<LayerRef> = fdsets.iter().zip(&attach.layers).map(layer).collect();
-                plan::disk(id, address, spec, &layers, &fdsets)
+                let mut stages = plan::disk(id, address, spec, &layers, &fdsets)?;
+                let is_there = |step: &plan::Step| matches!(&step.inverse, Inverse::RemoveFd(set) if spares.contains(set));
+                stages.iter_mut().for_each(|steps| steps.retain(|step| !is_there(step)));
+                Ok(stages)
             }
         }
     }

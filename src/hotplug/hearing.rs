@@ -61,6 +61,10 @@ impl Session {
         match name {
             "SUSPEND" => self.deaf = Some(Waiting::Asleep),
             "WAKEUP" | "RESET" => self.deaf = self.deaf.filter(|why| *why != Waiting::Asleep),
+            "RESUME" if !self.fdsets.kept().is_empty() => {
+                self.deaf = self.deaf.filter(|why| *why != Waiting::NotStarted);
+                self.stale = true;
+            }
             "BLOCK_JOB_COMPLETED" => (self.block_users_changed, self.stale) = (true, true),
             "BLOCK_EXPORT_DELETED" | "BLOCK_JOB_CANCELLED" | "BLOCK_JOB_ERROR" | "JOB_STATUS_CHANGE" => {
                 self.block_users_changed = true;

@@ -37,6 +37,7 @@ mod readiness;
 mod recovery;
 mod resize;
 mod session;
+mod spare;
 mod survey;
 mod taps;
 mod transaction;

@@ -78,10 +78,12 @@ impl Session {
     ) -> std::result::Result<(), Failure> {
         self.log.write(Level::Debug, || format!("{}: {verdict:?}", ids(devices)));
         match verdict {
-            Verdict::Done => self.commit(devices, staged).map_err(|error| {
-                let all: Vec<&Device> = devices.iter().collect();
-                Failure::from(self.undo_live(&all, error.with_step("save the runtime file"), deadline))
-            }),
+            Verdict::Done => {
+                self.commit(devices, staged).map(|()| self.settle_sets(devices)).map_err(|error| {
+                    let all: Vec<&Device> = devices.iter().collect();
+                    Failure::from(self.undo_live(&all, error.with_step("save the runtime file"), deadline))
+                })
+            }
             Verdict::Refused(refusal) => Err(self.undo_steps(devices, refusal, deadline)),
             Verdict::Unknown(error) => {
                 drop(staged);
@@ -130,7 +132,12 @@ impl Session {
             // Before anything else: whoever finds the journal after this is not to complete the whole.
             self.plan_undo_of_failed(&live);
         }
-        let inverses: Vec<Inverse> = inverses.into_iter().filter(|inverse| !kept.contains(inverse)).collect();
+        let mut inverses: Vec<Inverse> =
+            inverses.into_iter().filter(|inverse| !kept.contains(inverse)).collect();
+        // Where that cannot be found out, they are taken back as ever.
+        if let Err(error) = self.keep_descriptors(&mut inverses, &deadline.uncancelable()) {
+            self.log.write(Level::Warning, || error.to_string());
+        }
         let error = self.undo_backends(&rest, error, inverses, deadline);
         let error = if live.is_empty() { error } else { self.undo_live(&live, error, deadline) };
         Failure { error, device: refused.map(|device| Box::new(device.clone())) }
@@ -160,6 +167,10 @@ impl Session {
                 error.with_undo(devices.iter().map(entry).collect())
             }
         }
+    }
+
+    fn settle_sets(&mut self, devices: &[Device]) {
+        devices.iter().for_each(|device| self.fdsets.settle(&device.id));
     }
 
     /// The devices are in the guest, and have to leave again.

@@ -287,7 +287,7 @@ impl Session {
         self.places = Places { pci: SlotMap::new(&survey.topology, rules), scsi: ScsiMap::default() };
         self.topology = survey.topology;
         self.nameless = survey.nameless;
-        self.fdsets = survey.fdsets;
+        let earlier = std::mem::replace(&mut self.fdsets, survey.fdsets);
         self.note_state(survey.state);
         let shown = self.look_up_journalled(&survey.inventory, deadline)?;
         self.strike_outdated(&shown)?;
@@ -301,6 +301,10 @@ impl Session {
         }
         self.missing = self.recorded_but_not_in(&survey.inventory);
         self.note_overlays(&survey.graph, deadline)?;
+        let mut fdsets = std::mem::take(&mut self.fdsets);
+        fdsets.tell_spares(&earlier, |owner| self.known_device(owner.as_str()).is_some());
+        self.fdsets = fdsets;
+        self.give_back_descriptors(deadline)?;
         self.settle(&shown, deadline)?;
         if self.links_due {
             self.set_recorded_links(deadline)?;

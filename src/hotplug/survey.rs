@@ -69,6 +69,10 @@ struct FdSet {
     owner: Option<DeviceId>,
     /// The numbers that its descriptors have in QEMU, as far as it has been asked.
     numbers: Vec<i32>,
+    /// The owner is not there: it is what an add has left.
+    spare: bool,
+    /// It was left by this session, which gives it back.
+    kept: bool,
 }
 
 impl Survey {
@@ -297,7 +301,7 @@ impl FdSets {
     /// answer; low, because every digit is a byte on the wire.
     pub(super) fn take(&mut self, count: usize, owner: &DeviceId) -> Vec<u32> {
         let free: Vec<u32> = (1..=u32::MAX).filter(|id| !self.0.contains_key(id)).take(count).collect();
-        let own = || FdSet { owner: Some(owner.clone()), numbers: Vec::new() };
+        let own = || FdSet { owner: Some(owner.clone()), ..FdSet::default() };
         self.0.extend(free.iter().map(|id| (*id, own())));
         free
     }
@@ -325,9 +329,47 @@ impl FdSets {
         }
     }
 
-    /// The sets of a device are gone.
+    /// The sets of a device are gone, but for those that an add has left.
     pub(super) fn release(&mut self, owner: &DeviceId) {
-        self.0.retain(|_, set| set.owner.as_ref() != Some(owner));
+        self.0.retain(|_, set| set.owner.as_ref() != Some(owner) || set.spare);
+    }
+
+    /// The set is gone.
+    pub(super) fn remove(&mut self, set: u32) {
+        self.0.remove(&set);
+    }
+
+    /// Those whose owner is not known were left by adds; `earlier` are the sets as they were known before.
+    pub(super) fn tell_spares(&mut self, earlier: &Self, is_known: impl Fn(&DeviceId) -> bool) {
+        for (id, set) in &mut self.0 {
+            set.spare = set.owner.as_ref().is_some_and(|owner| !is_known(owner));
+            set.kept = set.spare && earlier.0.get(id).is_some_and(|old| old.kept && old.owner == set.owner);
+        }
+    }
+
+    /// The set stays, with its descriptor, for the next try.
+    pub(super) fn keep(&mut self, set: u32) {
+        if let Some(set) = self.0.get_mut(&set) {
+            (set.spare, set.kept) = (true, true);
+        }
+    }
+
+    /// All that are kept.
+    pub(super) fn kept(&self) -> Vec<u32> {
+        self.0.iter().filter(|(_, set)| set.kept).map(|(id, _)| *id).collect()
+    }
+
+    /// What adds of this device have left.
+    pub(super) fn spares_of(&self, owner: &DeviceId) -> impl Iterator<Item = u32> {
+        let spare = self.0.iter().filter(move |(_, set)| set.spare && set.owner.as_ref() == Some(owner));
+        spare.map(|(id, _)| *id)
+    }
+
+    /// The device is there, and its sets are what stands behind it.
+    pub(super) fn settle(&mut self, owner: &DeviceId) {
+        for set in self.0.values_mut().filter(|set| set.owner.as_ref() == Some(owner)) {
+            (set.spare, set.kept) = (false, false);
+        }
     }
 }
 
@@ -339,6 +381,11 @@ impl FdSet {
         let is_lost = tags().any(|tag| tag == node::LOST_TAG);
         let owner = tags().filter(|_| !is_lost).find_map(node::fdset_tag_owner);
         let number = |fd: &Value| fd.get("fd").and_then(Value::as_i64).and_then(|fd| i32::try_from(fd).ok());
-        Self { owner, numbers: fds().filter_map(number).take(MAX_SETS_OF_ONE).collect() }
+        Self {
+            owner,
+            spare: false,
+            kept: false,
+            numbers: fds().filter_map(number).take(MAX_SETS_OF_ONE).collect(),
+        }
     }
 }

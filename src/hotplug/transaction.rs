@@ -186,6 +186,13 @@ fn refusal(error: &Error, step: &Step) -> Error {
         refused.with_kind(ErrorKind::NotHotpluggable)
     } else if says("Failed to get \"") || says("Failed to get shared \"") {
         refused.with_kind(ErrorKind::ImageLocked).context("the image is in use by another QEMU or process")
+    } else if says("Image size is not a multiple of request alignment") {
+        let what = "the image's size is no multiple of the unit that it is written in with O_DIRECT, 512 to 4096 bytes; make it a multiple \
+                    of 4096 (truncate -s %4096 FILE), or use cache writeback, writethrough or unsafe";
+        refused.with_kind(ErrorKind::Invalid).context(what)
+    } else if says("The device is not writable") {
+        let what = "the kernel has the block device read-only; make it writable with blockdev --setrw, or set read_only";
+        refused.with_kind(ErrorKind::Host).context(what)
     } else if (says("not available for") && says("in use by")) || says("lun already used by") {
         refused.with_kind(ErrorKind::AddressTaken)
     } else if says(MIGRATING) {

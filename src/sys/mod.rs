@@ -1,6 +1,7 @@
 //! System calls: the only place besides `capi` where `unsafe` is allowed.
 #![allow(unsafe_code)]
 
+pub mod block;
 pub mod inherit;
 pub mod kcmp;
 pub mod lock;

@@ -163,8 +163,11 @@ fn check_device(device: &Device, record: &Record, migrates: bool, problems: &mut
             problems
                 .extend(super::overlay_problem(device).map(|text| Problem::of(device, Trouble::Image, text)));
             // The images of a guest that migrates are in use where it runs.
-            let used = |image| if migrates { Ok(()) } else { disk::locks::check(&image, spec) };
-            if let Err(error) = record.open_image(spec).and_then(used) {
+            let fits = |image: disk::Image| {
+                disk::align::check(&image, spec)?;
+                if migrates { Ok(()) } else { disk::locks::check(&image, spec) }
+            };
+            if let Err(error) = record.open_image(spec).and_then(fits) {
                 let in_use = error.kind() == ErrorKind::ImageLocked;
                 let trouble = if in_use { Trouble::ImageInUse } else { Trouble::Image };
                 problems.push(Problem::of(device, trouble, error));
