@@ -987,7 +987,7 @@ enum kvm_runtime_trouble {
      */
     KVM_RUNTIME_TROUBLE_NO_ADDRESS = 9,
     /**
-     * The guest cannot be put together: two want one place, there is none left, or an add was interrupted.
+     * The guest cannot be put together: two want one place, or there is none left.
      */
     KVM_RUNTIME_TROUBLE_PLACE = 10,
     /**
@@ -1004,6 +1004,10 @@ enum kvm_runtime_trouble {
      * The record has no command, or QEMU would not start with it: it has ids or boot indices of the record's devices, or names files or directories that are not there.
      */
     KVM_RUNTIME_TROUBLE_COMMAND = 13,
+    /**
+     * An add or change of this device is unfinished, and the record does not say how it ends: see kvm_runtime_unfinished().
+     */
+    KVM_RUNTIME_TROUBLE_UNFINISHED = 14,
 };
 
 /**
@@ -1945,7 +1949,9 @@ int kvm_hotplug_del_many(struct kvm_hotplug *guest,
  * Unix sockets at which the recorded command listens, and to qmp_path, and closes the connections at once; it looks whether
  * its pid file is locked, and whether another QEMU has one of the images locked. A guest that none of this shows, or that runs
  * on another host, is not found. Devices that waited for a reboot are in the command, at addresses chosen as by the hot-plug
- * calls; those that were to go are not; a removal that the guest had not granted is done. The runtime file says so before
+ * calls; those that were to go are not; a removal that the guest had not granted is done. If an add or change was interrupted, of
+ * which the record does not say how it ended, the call is refused, unless the process that it was begun in is seen to have ended:
+ * open the guest if it runs, and call kvm_runtime_settle() if it is known to be off. The runtime file says so before
  * the call returns, and it stays true if QEMU is not started after all: the guest is off, and the next call makes the same
  * command. On q35 the command has a root port for every device that needs one, and for spare_ports more; they are in the
  * runtime file too.
@@ -1973,8 +1979,8 @@ int kvm_hotplug_del_many(struct kvm_hotplug *guest,
  *   set that this version does not have);
  * - -EBUSY (the guest runs, or a handle is open with this record; an image is in use by another QEMU), -EBADFD (the record
  *   has no command, or for a boot no file; a NIC was added over a tap of the caller's, tap_fds, which cannot be given here
- *   yet: the message names the NIC and what to do; for a target: an add was interrupted and not settled, or a device has no
- *   address), -EROFS (a boot of a record from
+ *   yet: the message names the NIC and what to do; for a target: a device has no address; or an add or change was interrupted
+ *   and is not settled), -EROFS (a boot of a record from
  *   kvm_runtime_read());
  * - -EEXIST (the command has an id of a NIC or disk; a tap of that name exists), -EADDRINUSE (two want one slot), -ENOSPC
  *   (no slot is left), -EOPNOTSUPP (a model that needs another bus than PCI);
@@ -2397,7 +2403,9 @@ int kvm_runtime_convert(const struct kvm_runtime *runtime,
 
 /**
  * Connects to the QMP socket of a running QEMU, looks at the guest, and finishes or undoes what an agent that died had
- * begun (its journal says what); events tell what was settled.
+ * begun (its journal says what); events tell what was settled. What was begun in another QEMU, which has ended since, is settled
+ * by the record, and never carried out on this one: removals are done, adds that are not in the record are dropped. If the commands
+ * of that agent went over another monitor of this QEMU, that one has to serve a client first, or to have none.
  *
  * `runtime`: the guest's record, which must have a file. One guest may be open with it at a time. It may be freed
  * before the guest is closed.
@@ -2410,7 +2418,8 @@ int kvm_runtime_convert(const struct kvm_runtime *runtime,
  *
  * Returns 0, or -EFAULT (a pointer is NULL), -EBADF (runtime is no open handle), -EINVAL (empty or no UTF-8),
  * -ENAMETOOLONG (socket path), -EBADFD (the record has no file), -EROFS (record from kvm_runtime_read()), -EBUSY
- * (the record belongs to an open guest, kind STATE; or the monitor serves another client, kind MONITOR_BUSY),
+ * (the record belongs to an open guest, kind STATE; or the monitor, or one that an earlier agent used, serves another client,
+ * kind MONITOR_BUSY),
  * -ENOENT or -ECONNREFUSED (nobody listens there), -ETIMEDOUT, -ECONNRESET (QEMU hung up), -EPROTO (not QMP),
  * -EREMOTEIO (QEMU refused a question), or the errno of a failed system call. Nothing is left behind on failure, except
  * that settling may have got half-way, which the next call continues.
@@ -3029,7 +3038,10 @@ int kvm_runtime_list(const struct kvm_runtime *runtime,
 /**
  * Lists the devices that the journal beside a record is about: an operation on each was begun, and its end is not written
  * down. Their reasons say which operation. One that was being added is not in the record yet. The next kvm_hotplug_open() of
- * the guest settles them.
+ * the guest settles them, as kvm_hotplug_settle() does; kvm_runtime_settle() does it for a guest that is known to be off. Whoever
+ * copies the runtime file, or reads it by other means, to migrate the guest for instance, sees to it before that nothing but removals
+ * is unfinished. A record from kvm_runtime_read() will do, so this works without the lock; while an agent is at work, what it does at
+ * the moment is in the list.
  *
  * `runtime`: the record.
  * `devices`, `size`, `capacity`: an array of capacity structs, and sizeof devices[0]; NULL and capacity 0 to count only.
@@ -3077,6 +3089,50 @@ int kvm_runtime_set_log(struct kvm_runtime *runtime,
  * other thread may be using it.
  */
 void kvm_runtime_free(struct kvm_runtime *runtime);
+
+/**
+ * Settles what is unfinished of a guest that is known to be off, by its record: removals are done, adds that are not in the
+ * record are dropped, and of a change the record says how far it came. kvm_runtime_boot() does the same where the process that
+ * the journal names has ended; where that cannot be seen (a journal of an older version, another PID namespace, a socket that
+ * somebody else made for QEMU), it refuses, and this is how the caller says that the guest is off. Of a guest that runs, it
+ * would lose devices: open that one instead, which settles it by what the guest has.
+ *
+ * `runtime`: the record, which must have a file; no guest may be open with it.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: on disk I/O. Threads: any.
+ *
+ * Returns how many operations were settled, or -EFAULT (runtime is NULL), -EBADF (no open handle), -EBADFD (the record has no
+ * file), -EROFS (from kvm_runtime_read()), -EBUSY (a guest handle is open with this record, or QEMU is seen to run), or the errno
+ * of writing journal or runtime file.
+ */
+int kvm_runtime_settle(struct kvm_runtime *runtime,
+                       struct kvm_hotplug_error **reterr);
+
+/**
+ * Finishes or undoes what is unfinished of a running guest, and changes nothing else; kvm_hotplug_open() has done the same. Lists
+ * what is still pending: devices that the guest has been asked for and has not let go of. If there are none, record and guest
+ * agree about every operation, and the runtime file can be taken to another host as it is.
+ *
+ * `guest`: the handle.
+ * `timeout_ms`: for all of it, and for an add that was not waited for; 0 means 5000.
+ * `devices`, `size`, `capacity`: an array of capacity structs, and sizeof devices[0]; NULL and capacity 0 to count only.
+ * `ret_count`: where to put how many devices there are; those beyond capacity are not written.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: up to the timeout; not for the guest. Threads: any.
+ *
+ * Returns 0, or -EFAULT (guest or ret_count is NULL), -EBADF (no open handle), -EINVAL (size 0), -ETIMEDOUT, -ECANCELED,
+ * -ECONNRESET, -ENOENT or -ECONNREFUSED (QEMU has gone), -EBUSY (monitor busy, also one that an earlier agent used), -EPROTO,
+ * -EREMOTEIO, -ENOTRECOVERABLE, or the errno of writing journal or runtime file.
+ */
+int kvm_hotplug_settle(struct kvm_hotplug *guest,
+                       uint32_t timeout_ms,
+                       struct kvm_hotplug_device *devices,
+                       size_t size,
+                       size_t capacity,
+                       size_t *ret_count,
+                       struct kvm_hotplug_error **reterr);
 
 /**
  * Shows every slot of every PCI bus, as the guest has it now: bus by bus, in the order in which free slots are handed out.

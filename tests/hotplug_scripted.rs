@@ -28,6 +28,8 @@ mod reappearing;
 mod removing;
 #[path = "hotplug_scripted/scsi.rs"]
 mod scsi;
+#[path = "hotplug_scripted/succeeding.rs"]
+mod succeeding;
 mod support;
 #[path = "hotplug_scripted/talking.rs"]
 mod talking;
@@ -46,6 +48,7 @@ use placing::*;
 use reappearing::*;
 use removing::*;
 use scsi::*;
+use succeeding::*;
 use talking::*;
 use taps::*;
 
@@ -146,6 +149,18 @@ through_every_api! {
     a_device_that_goes_while_its_add_is_completed,
     what_a_call_answers_is_no_event,
     an_old_record_with_unheard_ids_loads,
+    // succeeding
+    a_journal_names_its_qemu,
+    a_removal_is_not_carried_out_on_another_qemu,
+    an_add_is_not_completed_in_another_qemu,
+    a_change_is_not_taken_back_in_another_qemu,
+    a_target_goes_on_with_what_was_pending,
+    a_journal_without_a_qemu_goes_by_identity,
+    a_qemu_that_is_replaced_while_a_handle_is_open,
+    another_monitor_is_waited_for,
+    another_monitor_that_stays_busy_is_named,
+    what_is_open_keeps_the_guest_from_a_start,
+    a_guest_that_has_ended_is_settled_by_its_record,
     // reappearing
     an_add_that_was_completed,
     a_removal_that_was_finished,

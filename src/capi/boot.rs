@@ -127,7 +127,9 @@ impl kvm_boot {
 /// Unix sockets at which the recorded command listens, and to qmp_path, and closes the connections at once; it looks whether
 /// its pid file is locked, and whether another QEMU has one of the images locked. A guest that none of this shows, or that runs
 /// on another host, is not found. Devices that waited for a reboot are in the command, at addresses chosen as by the hot-plug
-/// calls; those that were to go are not; a removal that the guest had not granted is done. The runtime file says so before
+/// calls; those that were to go are not; a removal that the guest had not granted is done. If an add or change was interrupted, of
+/// which the record does not say how it ended, the call is refused, unless the process that it was begun in is seen to have ended:
+/// open the guest if it runs, and call kvm_runtime_settle() if it is known to be off. The runtime file says so before
 /// the call returns, and it stays true if QEMU is not started after all: the guest is off, and the next call makes the same
 /// command. On q35 the command has a root port for every device that needs one, and for spare_ports more; they are in the
 /// runtime file too.
@@ -155,8 +157,8 @@ impl kvm_boot {
 ///   set that this version does not have);
 /// - -EBUSY (the guest runs, or a handle is open with this record; an image is in use by another QEMU), -EBADFD (the record
 ///   has no command, or for a boot no file; a NIC was added over a tap of the caller's, tap_fds, which cannot be given here
-///   yet: the message names the NIC and what to do; for a target: an add was interrupted and not settled, or a device has no
-///   address), -EROFS (a boot of a record from
+///   yet: the message names the NIC and what to do; for a target: a device has no address; or an add or change was interrupted
+///   and is not settled), -EROFS (a boot of a record from
 ///   kvm_runtime_read());
 /// - -EEXIST (the command has an id of a NIC or disk; a tap of that name exists), -EADDRINUSE (two want one slot), -ENOSPC
 ///   (no slot is left), -EOPNOTSUPP (a model that needs another bus than PCI);

@@ -39,7 +39,7 @@ pub enum kvm_runtime_trouble {
     KVM_RUNTIME_TROUBLE_MODEL = 8,
     /// For a migration: a device of the running guest has no address in the record.
     KVM_RUNTIME_TROUBLE_NO_ADDRESS = 9,
-    /// The guest cannot be put together: two want one place, there is none left, or an add was interrupted.
+    /// The guest cannot be put together: two want one place, or there is none left.
     KVM_RUNTIME_TROUBLE_PLACE = 10,
     /// The guest runs: somebody listens at a Unix socket at which its command would listen (-qmp, -monitor, -chardev and
     /// others), or has its pid file locked. Another QEMU would take the socket away from the one that runs.
@@ -49,6 +49,8 @@ pub enum kvm_runtime_trouble {
     KVM_RUNTIME_TROUBLE_IMAGE_IN_USE = 12,
     /// The record has no command, or QEMU would not start with it: it has ids or boot indices of the record's devices, or names files or directories that are not there.
     KVM_RUNTIME_TROUBLE_COMMAND = 13,
+    /// An add or change of this device is unfinished, and the record does not say how it ends: see kvm_runtime_unfinished().
+    KVM_RUNTIME_TROUBLE_UNFINISHED = 14,
 }
 
 /// One thing that stands in the way. Strings are UTF-8, end in NUL, and are cut if they are longer.

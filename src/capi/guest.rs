@@ -57,7 +57,9 @@ pub(super) unsafe fn give_answer(outcome: &Outcome, device: *mut kvm_hotplug_dev
 }
 
 /// Connects to the QMP socket of a running QEMU, looks at the guest, and finishes or undoes what an agent that died had
-/// begun (its journal says what); events tell what was settled.
+/// begun (its journal says what); events tell what was settled. What was begun in another QEMU, which has ended since, is settled
+/// by the record, and never carried out on this one: removals are done, adds that are not in the record are dropped. If the commands
+/// of that agent went over another monitor of this QEMU, that one has to serve a client first, or to have none.
 ///
 /// `runtime`: the guest's record, which must have a file. One guest may be open with it at a time. It may be freed
 /// before the guest is closed.
@@ -70,7 +72,8 @@ pub(super) unsafe fn give_answer(outcome: &Outcome, device: *mut kvm_hotplug_dev
 ///
 /// Returns 0, or -EFAULT (a pointer is NULL), -EBADF (runtime is no open handle), -EINVAL (empty or no UTF-8),
 /// -ENAMETOOLONG (socket path), -EBADFD (the record has no file), -EROFS (record from kvm_runtime_read()), -EBUSY
-/// (the record belongs to an open guest, kind STATE; or the monitor serves another client, kind MONITOR_BUSY),
+/// (the record belongs to an open guest, kind STATE; or the monitor, or one that an earlier agent used, serves another client,
+/// kind MONITOR_BUSY),
 /// -ENOENT or -ECONNREFUSED (nobody listens there), -ETIMEDOUT, -ECONNRESET (QEMU hung up), -EPROTO (not QMP),
 /// -EREMOTEIO (QEMU refused a question), or the errno of a failed system call. Nothing is left behind on failure, except
 /// that settling may have got half-way, which the next call continues.

@@ -33,6 +33,7 @@ pub mod qmp;
 pub mod removal;
 pub mod resize;
 pub mod runtime;
+pub mod settle;
 pub mod slots;
 pub mod tap;
 pub mod verify;

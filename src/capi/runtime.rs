@@ -345,7 +345,10 @@ pub unsafe extern "C" fn kvm_runtime_list(
 
 /// Lists the devices that the journal beside a record is about: an operation on each was begun, and its end is not written
 /// down. Their reasons say which operation. One that was being added is not in the record yet. The next kvm_hotplug_open() of
-/// the guest settles them.
+/// the guest settles them, as kvm_hotplug_settle() does; kvm_runtime_settle() does it for a guest that is known to be off. Whoever
+/// copies the runtime file, or reads it by other means, to migrate the guest for instance, sees to it before that nothing but removals
+/// is unfinished. A record from kvm_runtime_read() will do, so this works without the lock; while an agent is at work, what it does at
+/// the moment is in the list.
 ///
 /// `runtime`: the record.
 /// `devices`, `size`, `capacity`: an array of capacity structs, and sizeof devices[0]; NULL and capacity 0 to count only.

@@ -210,6 +210,17 @@ impl Guest {
         })
     }
 
+    /// Finishes or undoes what is unfinished; answers what is still pending.
+    pub fn settle(&self, timeout: Duration) -> Result<Vec<Listed>> {
+        self.call("settle", timeout, |session, deadline| {
+            session.ready(deadline)?;
+            session.resync(deadline)?;
+            session.clear_heard(deadline)?;
+            let is_pending = |listed: &Listed| matches!(listed.state, DeviceState::Pending(_));
+            Ok(list(session).into_iter().filter(is_pending).collect())
+        })
+    }
+
     /// The oldest event not fetched yet.
     pub fn next_event(&self) -> Result<Option<Event>> {
         self.call("next_event", SHORT, |session, _| Ok(session.events.pop()))

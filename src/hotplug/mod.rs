@@ -38,6 +38,7 @@ mod recovery;
 mod resize;
 mod session;
 mod spare;
+mod succession;
 mod survey;
 mod taps;
 mod transaction;

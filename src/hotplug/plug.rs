@@ -178,7 +178,9 @@ impl Session {
         self.plan_undo_of_failed(devices);
         // A SCSI disk before the controller that came with it.
         let all: Vec<Device> = devices.iter().rev().map(|device| (*device).clone()).collect();
+        self.own_queues = all.iter().map(|device| device.id.clone()).collect();
         let answers = self.ask_and_wait_for_all(&all, true, &deadline.uncancelable());
+        self.own_queues.clear();
         let mut left = error.left().to_vec();
         left.extend(devices.iter().zip(answers.into_iter().rev()).filter_map(
             |(device, answer)| match answer {

@@ -10,7 +10,7 @@ use super::outcome::Waiting;
 use super::plan::{self, Inverse};
 use super::session::{Request, Session};
 use super::survey::Inventory;
-use super::transaction::{self, Leftover, Unwound};
+use super::transaction::{Leftover, Unwound};
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::ids::DeviceId;
@@ -346,12 +346,12 @@ impl Session {
         // What has begun to be undone is undone to the end.
         let deadline = deadline.uncancelable();
         let patience = deadline.at_most(IN_USE_PATIENCE);
-        let mut unwound = transaction::unwind(self.monitor()?, traces, &deadline)?;
+        let mut unwound = self.unwind(traces, &deadline)?;
         self.name_holders(&mut unwound.left, &deadline)?;
         // What an export or a job uses does not become free by waiting.
         while unwound.left.iter().any(Leftover::is_only_late) && patience.pause(IN_USE_PAUSE).is_ok() {
             // What is absent now was there before.
-            unwound.left = transaction::unwind(self.monitor()?, traces, &deadline)?.left;
+            unwound.left = self.unwind(traces, &deadline)?.left;
             self.name_holders(&mut unwound.left, &deadline)?;
         }
         for leftover in &unwound.left {

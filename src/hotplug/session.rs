@@ -22,7 +22,7 @@ use crate::net::tap::TunDevice;
 use crate::ordered;
 use crate::pci::{QomChild, Rules, SlotMap, Topology};
 use crate::qmp::{Monitor, Version};
-use crate::runtime::{Device, Presence, Runtime, Verb};
+use crate::runtime::{Device, Peer, Presence, Runtime, Verb};
 use crate::scsi::ScsiMap;
 
 /// A guest that did not hear a request, because it had not booted yet, never answers it. It is repeated no sooner than
@@ -104,6 +104,9 @@ pub(super) struct Session {
     pub(super) arrival: Option<Arrival>,
     /// Devices whose add was begun on an earlier connection.
     pub(super) doubtful: BTreeSet<DeviceId>,
+    /// NICs of an add that is being taken back, whose descriptors this process has itself: their taps go with those, and not
+    /// before, since the add may be tried again.
+    pub(super) own_queues: BTreeSet<DeviceId>,
     /// Taps of NICs that have left, until QEMU has closed them.
     pub(super) held_taps: Vec<HeldTap>,
     /// The taps that QEMU had when it was looked at, until something changes about them.
@@ -114,6 +117,10 @@ pub(super) struct Session {
     pub(super) watching: bool,
     /// An export or a block job has ended: who used a disk's image may have let go of it.
     pub(super) block_users_changed: bool,
+    /// Connections to other monitors of this QEMU, over which an earlier agent's commands went, until what it left is settled.
+    pub(super) former: Vec<Monitor>,
+    /// Nothing has been asked on this connection yet.
+    is_new: bool,
     /// Links that are recorded as down have not been set down on this connection yet.
     links_due: bool,
     /// The connection was lost, and the caller told so.
@@ -156,11 +163,14 @@ impl Session {
             upcoming: Vec::new(),
             arrival: None,
             doubtful: BTreeSet::new(),
+            own_queues: BTreeSet::new(),
             held_taps: Vec::new(),
             seen_taps: None,
             heard: Vec::new(),
             watching: false,
             block_users_changed: false,
+            former: Vec::new(),
+            is_new: true,
             links_due: true,
             lost: false,
             monitor: None,
@@ -223,6 +233,10 @@ impl Session {
             self.clear_heard(deadline)?;
         }
         self.stale |= !self.unsettled().is_empty();
+        if self.is_new {
+            self.await_predecessors(deadline)?;
+            self.is_new = false;
+        }
         if self.stale {
             self.resync(deadline)?;
             // Not before: until the guest has been asked, nobody knows which fdsets stand behind a device.
@@ -250,8 +264,11 @@ impl Session {
         self.log.write(Level::Info, || {
             format!("connected to QEMU {} at {}", monitor.version(), self.socket.display())
         });
+        let peer = Peer::of(&self.socket, monitor.peer().unwrap_or_default());
+        self.runtime().meet(peer);
         self.monitor = Some(monitor);
         self.stale = true;
+        self.is_new = true;
         self.doubt_what_was_begun();
         // It may be another QEMU by now, whose guest has only just been started.
         self.ran_at = None;
@@ -289,6 +306,7 @@ impl Session {
         self.nameless = survey.nameless;
         let earlier = std::mem::replace(&mut self.fdsets, survey.fdsets);
         self.note_state(survey.state);
+        self.settle_for_another_qemu(survey.state, &survey.inventory, deadline)?;
         let shown = self.look_up_journalled(&survey.inventory, deadline)?;
         self.strike_outdated(&shown)?;
         self.record_places_found(&survey.units, deadline)?;
@@ -310,6 +328,7 @@ impl Session {
             self.set_recorded_links(deadline)?;
             self.links_due = false;
         }
+        self.succeed()?;
         self.stale = false;
         self.unheard_of = false;
         Ok(())

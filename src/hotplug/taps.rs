@@ -43,7 +43,8 @@ impl Session {
     /// Before QEMU is told to close it. Where it cannot be held, because this process may not look into QEMU, it is deleted now.
     pub(super) fn hold_tap(&mut self, device: &Device) {
         let Some((name, identity)) = own_tap(device) else { return };
-        if self.held_taps.iter().any(|held| held.nic == device.id) {
+        let is_held = self.held_taps.iter().any(|held| held.nic == device.id);
+        if is_held || self.own_queues.contains(&device.id) {
             return;
         }
         match self.share_tap(name) {

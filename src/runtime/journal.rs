@@ -2,9 +2,12 @@
 //!
 //! It is a file of its own, beside the runtime file, so that no runtime format has to carry it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
+use super::peer::Peer;
 use super::record::{Device, DeviceKind};
 use super::{native, versioned};
 use crate::error::{Error, ErrorKind, Result};
@@ -46,11 +49,16 @@ pub struct Intent {
 pub struct Journal {
     /// Oldest first.
     pub intents: Vec<Intent>,
+    /// The QEMU that they are meant for; unknown for a journal of an older version, and for one that has come with its guest
+    /// from another host.
+    pub peer: Option<Arc<Peer>>,
 }
 
 /// The journal as it is written.
 #[derive(Serialize)]
 struct File<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    qemu: Option<&'a Peer>,
     intents: Vec<Entry<'a>>,
 }
 
@@ -126,7 +134,7 @@ impl Journal {
     /// Writes it.
     pub fn encode(&self) -> Result<Vec<u8>> {
         let intents = self.intents.iter().map(Entry::from).collect();
-        versioned::write(FORMAT, VERSION, File { intents })
+        versioned::write(FORMAT, VERSION, File { qemu: self.peer.as_deref(), intents })
     }
 
     /// Reads it.
@@ -136,7 +144,9 @@ impl Journal {
             .get("intents")
             .and_then(Value::as_array)
             .ok_or_else(|| versioned::malformed("has no \"intents\""))?;
-        let mut journal = Self::default();
+        let peer = file.get("qemu").cloned().map(serde_json::from_value::<Peer>).transpose();
+        let peer = peer.map_err(|error| versioned::malformed(format!("\"qemu\": {error}")))?;
+        let mut journal = Self { intents: Vec::new(), peer: peer.map(Arc::new) };
         for (index, value) in list.iter().enumerate() {
             let intent = decode_intent(value)
                 .map_err(|error| error.with_kind(ErrorKind::Format).context(format!("intents[{index}]")))?;

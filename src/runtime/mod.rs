@@ -8,10 +8,12 @@ pub mod journal;
 mod leftover;
 pub mod lock;
 pub mod native;
+pub mod peer;
 pub mod ports;
 pub mod record;
 pub mod store;
 pub mod trust;
+mod unfinished;
 mod versioned;
 
 use std::path::Path;
@@ -20,9 +22,11 @@ use std::sync::Arc;
 pub use boot::{BootCommand, BootPlan, BootRequest, Incoming};
 pub use format::Format;
 pub use journal::{Intent, Journal, Verb};
+pub use peer::{Likeness, Peer};
 pub use ports::RootPort;
 pub use record::{DEFAULT_RESERVED, Device, DeviceKind, Presence, Record, Spec};
 pub use trust::Trust;
+pub use unfinished::{End, end_of};
 
 use crate::error::{Error, ErrorKind, Result};
 use lock::Lock;
@@ -38,6 +42,8 @@ pub struct Runtime {
     home: Home,
     trust: Trust,
     attached: bool,
+    /// The QEMU that is being talked to.
+    peer: Option<Arc<Peer>>,
 }
 
 /// A record that lies beside its file, complete: only renames are left for [`Runtime::commit`].
@@ -73,6 +79,7 @@ impl Runtime {
             home: Home::None,
             trust: Trust::Checked,
             attached: false,
+            peer: None,
         }
     }
 
@@ -106,7 +113,7 @@ impl Runtime {
         let (record, companion) = read_record(&place)?;
         let journal = read_journal(&place)?;
         let home = Home::Owned { place, _lock: lock };
-        Ok(Self { record, journal, companion, home, trust, attached: false })
+        Ok(Self { record, journal, companion, home, trust, attached: false, peer: None })
     }
 
     /// Loads a runtime file for looking only: no lock, so also while an agent owns it; never written.
@@ -119,7 +126,7 @@ impl Runtime {
         let place = Place::open(path, trust)?;
         let (record, companion) = read_record(&place)?;
         let journal = read_journal(&place)?;
-        Ok(Self { record, journal, companion, home: Home::Borrowed, trust, attached: false })
+        Ok(Self { record, journal, companion, home: Home::Borrowed, trust, attached: false, peer: None })
     }
 
     /// Writes the record to its file.
@@ -183,6 +190,24 @@ impl Runtime {
     /// What is unfinished.
     pub fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// Notes which QEMU is being talked to: what is begun from now on is meant for it.
+    pub fn meet(&mut self, peer: Peer) {
+        self.peer = Some(Arc::new(peer));
+    }
+
+    /// How the QEMU of the journal and the one that is being talked to go together.
+    pub fn likeness(&self) -> Likeness {
+        match (&self.journal.peer, &self.peer) {
+            (Some(noted), Some(met)) => noted.compare(met),
+            _ => Likeness::Unknown,
+        }
+    }
+
+    /// The QEMU that is being talked to.
+    pub fn met(&self) -> Option<&Arc<Peer>> {
+        self.peer.as_ref()
     }
 
     /// Marks the record as belonging to one live guest handle.
@@ -271,6 +296,11 @@ impl Runtime {
     pub fn write_journal(&mut self, change: impl FnOnce(&mut Journal)) -> Result<()> {
         let mut journal = self.journal.clone();
         change(&mut journal);
+        match (self.journal.intents.is_empty(), journal.intents.is_empty()) {
+            (_, true) => journal.peer = None,
+            (true, false) => journal.peer.clone_from(&self.peer),
+            (false, false) => {}
+        }
         if journal == self.journal {
             return Ok(());
         }

@@ -44,6 +44,7 @@ enum status ctl_move(struct ctl *ctl);
 enum status ctl_resize(struct ctl *ctl);
 enum status ctl_plan(struct ctl *ctl);
 enum status ctl_verify(struct ctl *ctl);
+enum status ctl_settle(struct ctl *ctl);
 enum status ctl_watch(struct ctl *ctl);
 enum status ctl_qmp(struct ctl *ctl);
 

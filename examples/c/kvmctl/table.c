@@ -141,6 +141,10 @@ const struct command_info command_table[COMMANDS] = {
                       "It takes the options of the command. That of a boot is how many devices there will be, and room for how many.", GUEST,
                       LIVE},
     [COMMAND_VERIFY] = {"verify", "", "", "compare record and guest, both ways", "", GUEST, LIVE | BIT(OPTION_MEND)},
+    [COMMAND_SETTLE] = {"settle", "", "", "finish or undo what an agent that died has left",
+                        "With --socket by what the guest has, and says what is still waiting for it; every command that opens the guest does the same. Without, by the "
+                        "record, for a guest that is known to be off.",
+                        BIT(OPTION_RUNTIME), LIVE},
     [COMMAND_WATCH] = {"watch", "", "", "print what happens, until interrupted, the timeout or QEMU's end",
                        "With --json one object a line.", GUEST, LIVE | BIT(OPTION_QMP) | BIT(OPTION_COUNT)},
     [COMMAND_QMP] = {"qmp", "COMMAND [ARGUMENTS]", "query-status query-pci query-block query-commands stop cont",

@@ -37,6 +37,8 @@ const (
 	TroubleImageInUse Trouble = C.KVM_RUNTIME_TROUBLE_IMAGE_IN_USE
 	// TroubleCommand: the record has no command, or QEMU would not start with it.
 	TroubleCommand Trouble = C.KVM_RUNTIME_TROUBLE_COMMAND
+	// TroubleUnfinished: an add or change of this device is unfinished, and the record does not say how it ends.
+	TroubleUnfinished Trouble = C.KVM_RUNTIME_TROUBLE_UNFINISHED
 )
 
 var troubleNames = map[Trouble]string{
@@ -53,6 +55,7 @@ var troubleNames = map[Trouble]string{
 	TroubleRunning:          "running",
 	TroubleImageInUse:       "image-in-use",
 	TroubleCommand:          "command",
+	TroubleUnfinished:       "unfinished",
 }
 
 // String is a name such as "image".

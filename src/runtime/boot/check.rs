@@ -59,6 +59,8 @@ pub enum Trouble {
     /// There is no command, or QEMU would not start with it: it does not go together with the devices, or lacks something on
     /// this host.
     Command = 13,
+    /// An operation is unfinished, and the record does not say how it ends.
+    Unfinished = 14,
 }
 
 /// One thing that stands in the way.
@@ -86,11 +88,13 @@ impl Runtime {
         let mut problems = Vec::new();
         let record = match self.next_record(migrates, 0, &base) {
             Ok(record) => record,
+            Err(_) if migrates && self.open_intent().is_some() => self.record().clone(),
             Err(error) => {
                 problems.push(Problem::of_guest(Trouble::Place, error.to_string()));
                 self.record().clone()
             }
         };
+        problems.extend(self.unfinished_problem(migrates));
         let devices = started(&record, migrates);
         for device in &devices {
             if migrates && device.address.is_none() && !record.was_started_unplaced(device) {
@@ -129,6 +133,14 @@ impl Runtime {
             Known::ask(path, wanted, deadline)?.check(&devices, &base, &mut problems);
         }
         Ok(problems)
+    }
+}
+
+impl Runtime {
+    fn unfinished_problem(&self, migrates: bool) -> Option<Problem> {
+        let refused = if migrates { self.refuse_open_for_target() } else { self.refuse_open_for_boot() };
+        let (error, intent) = (refused.err()?, self.open_intent()?);
+        Some(Problem::of(&intent.device, Trouble::Unfinished, error))
     }
 }
 

@@ -29,9 +29,8 @@ pub(super) use base::{nameless_devices, names_device};
 pub use check::{Problem, Trouble};
 pub use incoming::Incoming;
 
-use super::journal::{Journal, Verb};
 use super::record::{Device, DeviceKind, Presence, Record, Spec};
-use super::{Home, Runtime};
+use super::{Home, Runtime, unfinished};
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, BusName, DeviceId};
@@ -123,6 +122,9 @@ impl Runtime {
             self.place()?;
         }
         let (base, mut next) = self.start(&request)?;
+        if !migrates {
+            self.refuse_open_for_boot()?;
+        }
         if let Some(running) = running::find(&next.command, request.monitor.as_deref())? {
             return Err(running.refusal());
         }
@@ -188,15 +190,13 @@ impl Runtime {
     fn next_record(&self, migrates: bool, spare_ports: usize, base: &Base) -> Result<Record> {
         let mut next = self.record().clone();
         if migrates {
-            refuse_unsettled(&self.journal)?;
+            self.refuse_open_for_target()?;
             layout::slots(&next, base)?;
             scsi::buses(&next, base)?;
             return Ok(next);
         }
         // The guest does not run any more, so it has let go of what it was asked for.
-        for intent in self.journal.intents.iter().filter(|intent| intent.verb == Verb::Remove) {
-            next.remove(&intent.device.id);
-        }
+        unfinished::end_all(&mut next, &self.journal.intents);
         layout::reboot(&mut next);
         layout::place_all(&mut next, base, spare_ports)?;
         layout::reboot(&mut next);
@@ -214,6 +214,10 @@ impl Runtime {
 
     /// The names of the new taps go into the record, where it has a file of its own.
     fn adopt_target(&mut self, next: Record) -> Result<()> {
+        if matches!(self.home, Home::Owned { .. }) {
+            // What is pending at the source goes on here, in another QEMU.
+            self.write_journal(|journal| journal.peer = None)?;
+        }
         match self.home {
             Home::Owned { .. } if next != *self.record() => self.replace(next),
             Home::Owned { .. } => Ok(()),
@@ -262,21 +266,6 @@ fn overlay_problem(device: &Device) -> Option<String> {
 fn started(record: &Record, migrates: bool) -> Vec<&Device> {
     let is_there = |device: &&Device| !migrates || device.presence != Presence::AddAfterReboot;
     record.devices.iter().filter(is_there).collect()
-}
-
-/// Nobody knows whether the source has a device whose add was interrupted.
-fn refuse_unsettled(journal: &Journal) -> Result<()> {
-    match journal.intents.iter().find(|intent| intent.verb != Verb::Remove) {
-        None => Ok(()),
-        Some(intent) => Err(Error::new(
-            ErrorKind::State,
-            format!(
-                "adding {} was interrupted, and whether the guest has it is not settled; open the source guest once, \
-                 and take its record as it is then",
-                intent.device.id
-            ),
-        )),
-    }
 }
 
 /// Where a device goes.

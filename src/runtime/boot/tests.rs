@@ -9,6 +9,7 @@ use super::*;
 use crate::disk::{DiskSpec, Format};
 use crate::ids::{BusName, DeviceId, IfName, MacAddr, ScsiAddress};
 use crate::net::spec::NicSpec;
+use crate::runtime::Verb;
 
 struct Scene(tempfile::TempDir);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "native.h"
@@ -39,14 +40,16 @@ enum crash_device crash_find(const char *id)
     return which;
 }
 
+int crash_monitors = 1;
+
 int scene_open(struct scene *scene)
 {
     struct vm *vm = &scene->vm;
+    const char *monitor = crash_monitors > 1 && getpid() == scene->owner ? scene->second : vm->qemu->qmp_path;
     int rc = kvm_runtime_load(vm->path, &vm->runtime, &failure);
 
     return rc != 0 ? rc
-                   : kvm_hotplug_open(vm->runtime, vm->qemu->qmp_path, (uint32_t)test_patience(OPEN_MS), &vm->guest,
-                                      &failure);
+                   : kvm_hotplug_open(vm->runtime, monitor, (uint32_t)test_patience(OPEN_MS), &vm->guest, &failure);
 }
 
 void scene_reopen(struct scene *scene)
@@ -368,9 +371,20 @@ static void measure_all(struct scene *scene)
 
 void scene_start(struct scene *scene)
 {
+    char folder[TEST_PATH], argument[TEST_PATH + 32];
+    const char *second[] = {"-qmp", argument, NULL};
+    struct qemu_options options = {.root_ports = ROOT_PORTS};
+
     net_private();
     bridge_new(scene->bridge);
-    vm_start(&scene->vm, &(struct qemu_options){.root_ports = ROOT_PORTS});
+    if (crash_monitors > 1) {
+        directory_new(folder);
+        path_in(scene->second, folder, "second");
+        snprintf(argument, sizeof argument, "unix:%s,server=on,wait=off", scene->second);
+        options.extra = second;
+    }
+    scene->owner = getpid();
+    vm_start(&scene->vm, &options);
     make_images(scene);
     census_take(&scene->without, &scene->vm, scene->bridge);
     census_count(&scene->without, -1, "file vm.runtime.lock");

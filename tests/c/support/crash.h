@@ -4,6 +4,7 @@
 
 #include <net/if.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "census.h"
 #include "files.h"
@@ -45,9 +46,14 @@ struct scene {
     char bridge[IF_NAMESIZE];
     char images[CRASH_DEVICES][TEST_PATH];
     bool no_wait;                      /* what is added is not waited for */
+    char second[TEST_PATH];            /* another monitor, if there are two */
+    pid_t owner;                       /* the test's own process */
     struct census without;             /* any device */
     struct census cost[CRASH_DEVICES]; /* what each adds to that */
 };
+
+/* How many monitors there are for agents; with two, those that are killed have one, and those that come after them the other. */
+extern int crash_monitors;
 
 /* Starts the guest, in a network namespace of its own, and measures. No agent has it open afterwards. */
 void scene_start(struct scene *scene);

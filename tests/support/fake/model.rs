@@ -121,6 +121,8 @@ pub struct Model {
     pub devices: Vec<Dev>,
     /// NBD exports, and the node that each uses.
     pub exports: BTreeMap<String, String>,
+    /// What `query-chardev` answers.
+    pub chardevs: Vec<Value>,
     /// Buses that refuse hot-plug although they look like others.
     pub closed: BTreeSet<String>,
     /// QOM says which those are.
@@ -153,6 +155,7 @@ impl Model {
             nodes: BTreeMap::new(),
             devices: Vec::new(),
             exports: BTreeMap::new(),
+            chardevs: Vec::new(),
             closed: BTreeSet::new(),
             tells_closed: true,
             manner: Manner::AtOnce,
@@ -240,6 +243,7 @@ impl Model {
             "x-debug-query-block-graph" => Ok(self.query_graph()),
             "device_add" => self.device_add(arguments),
             "device_del" => self.device_del(&text("id")),
+            "query-chardev" => Ok(json!(self.chardevs)),
             "query-pci" => Ok(self.query_pci()),
             "qom-list" => self.qom_list(&text("path")),
             "qom-get" => self.qom_get(&text("path"), &text("property")),

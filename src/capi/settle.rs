@@ -1,0 +1,83 @@
+//! Settling what is unfinished of a guest.
+
+use std::ffi::c_int;
+
+use super::args::timeout;
+use super::device::kvm_hotplug_device;
+use super::error::kvm_hotplug_error;
+use super::guard;
+use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
+use super::runtime::{give_list, kvm_runtime};
+use crate::error::{Error, ErrorKind};
+
+/// Settles what is unfinished of a guest that is known to be off, by its record: removals are done, adds that are not in the
+/// record are dropped, and of a change the record says how far it came. kvm_runtime_boot() does the same where the process that
+/// the journal names has ended; where that cannot be seen (a journal of an older version, another PID namespace, a socket that
+/// somebody else made for QEMU), it refuses, and this is how the caller says that the guest is off. Of a guest that runs, it
+/// would lose devices: open that one instead, which settles it by what the guest has.
+///
+/// `runtime`: the record, which must have a file; no guest may be open with it.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: on disk I/O. Threads: any.
+///
+/// Returns how many operations were settled, or -EFAULT (runtime is NULL), -EBADF (no open handle), -EBADFD (the record has no
+/// file), -EROFS (from kvm_runtime_read()), -EBUSY (a guest handle is open with this record, or QEMU is seen to run), or the errno
+/// of writing journal or runtime file.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_runtime_settle(
+    runtime: *mut kvm_runtime,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for the handle.
+        let handle = unsafe { kvm_runtime::get(runtime) }?;
+        let count = handle.lock().settle_ended()?;
+        c_int::try_from(count).map_err(|_| Error::new(ErrorKind::Limit, "more than a number can say"))
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+/// Finishes or undoes what is unfinished of a running guest, and changes nothing else; kvm_hotplug_open() has done the same. Lists
+/// what is still pending: devices that the guest has been asked for and has not let go of. If there are none, record and guest
+/// agree about every operation, and the runtime file can be taken to another host as it is.
+///
+/// `guest`: the handle.
+/// `timeout_ms`: for all of it, and for an add that was not waited for; 0 means 5000.
+/// `devices`, `size`, `capacity`: an array of capacity structs, and sizeof devices[0]; NULL and capacity 0 to count only.
+/// `ret_count`: where to put how many devices there are; those beyond capacity are not written.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: up to the timeout; not for the guest. Threads: any.
+///
+/// Returns 0, or -EFAULT (guest or ret_count is NULL), -EBADF (no open handle), -EINVAL (size 0), -ETIMEDOUT, -ECANCELED,
+/// -ECONNRESET, -ENOENT or -ECONNREFUSED (QEMU has gone), -EBUSY (monitor busy, also one that an earlier agent used), -EPROTO,
+/// -EREMOTEIO, -ENOTRECOVERABLE, or the errno of writing journal or runtime file.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_settle(
+    guest: *mut kvm_hotplug,
+    timeout_ms: u32,
+    devices: *mut kvm_hotplug_device,
+    size: usize,
+    capacity: usize,
+    ret_count: *mut usize,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for the handle.
+        let guest = unsafe { kvm_hotplug::get(guest) }?;
+        let pending = guest.settle(timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
+        let list = pending.iter().map(kvm_hotplug_device::listed);
+        // SAFETY: the caller vouches for the array and the counter.
+        unsafe { give_list(list, devices, size, capacity, ret_count) }
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}

@@ -1,0 +1,381 @@
+//! Coming after another agent: a journal that is about another QEMU, or whose commands went over another monitor.
+#![allow(unreachable_pub)]
+
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kvm_hotplug::ErrorKind;
+use kvm_hotplug::deadline::Deadline;
+use kvm_hotplug::runtime::boot::{FIRST_FD, Trouble};
+use kvm_hotplug::runtime::{BootRequest, Incoming, Runtime};
+use serde_json::{Value, json};
+
+use super::removing::pending;
+use crate::support::api::*;
+use crate::support::fake::{FakeQemu, Manner, Setup};
+use crate::support::world::World;
+
+const MAC: &str = "52:54:00:00:00:09";
+const OTHER_MAC: &str = "52:54:00:00:00:0a";
+
+/// Commands that change a guest.
+const CHANGING: [&str; 9] = [
+    "netdev_add",
+    "netdev_del",
+    "blockdev-add",
+    "blockdev-del",
+    "device_add",
+    "device_del",
+    "set_link",
+    "closefd",
+    "remove-fd",
+];
+
+fn whats(api: &dyn Api) -> Vec<What> {
+    std::iter::from_fn(|| api.next_event()).map(|news| news.what).collect()
+}
+
+fn read(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// Changes the journal on disk.
+fn edit(world: &World, change: impl FnOnce(&mut Value)) {
+    let mut journal = read(&world.journal());
+    change(&mut journal);
+    std::fs::write(world.journal(), serde_json::to_vec(&journal).unwrap()).unwrap();
+}
+
+/// As if it had been written for a QEMU that ran before this one.
+fn of_an_earlier_qemu(journal: &mut Value) {
+    let start = &mut journal["qemu"]["process"]["start"];
+    *start = json!(start.as_u64().unwrap() - 1);
+}
+
+/// Brings the journal back that QEMU's first command of this name found.
+fn interrupted(world: &World, command: &str, work: impl FnOnce()) {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (path, into): (PathBuf, _) = (world.journal(), seen.clone());
+    world.qemu.hook(command, 0, move || *into.lock().unwrap() = std::fs::read(path).unwrap());
+    work();
+    let bytes = std::mem::take(&mut *seen.lock().unwrap());
+    assert!(!bytes.is_empty(), "{command} was never sent");
+    std::fs::write(world.journal(), bytes).unwrap();
+}
+
+fn set_mac(world: &World, mac: &str) {
+    world.qemu.model(|model| {
+        model.devices.iter_mut().filter(|d| d.id.is_some()).for_each(|d| d.mac = Some(mac.into()))
+    });
+}
+
+/// A guest with a NIC "lan" whose removal is pending; nobody has it open.
+fn pending_lan(agent: &dyn Agent) -> World {
+    let world = World::pc();
+    let api = world.open(agent);
+    done(api.add_nic(&world.nic_as("lan", MAC)));
+    world.qemu.model(|model| model.manner = Manner::Never);
+    pending(api.unplug(&UnplugAsk { wait: false, ..UnplugAsk::of("lan") }));
+    drop(api);
+    world.qemu.settle();
+    world.qemu.take_seen();
+    world
+}
+
+/// Opens the guest, in which nothing may change.
+fn untouched(agent: &dyn Agent, world: &World) -> Box<dyn Api> {
+    let before = world.qemu.snapshot();
+    world.qemu.take_seen();
+    let api = world.open(agent);
+    world.qemu.settle();
+    assert_eq!(world.qemu.snapshot(), before);
+    let names = world.qemu.take_names();
+    assert!(!names.iter().any(|name| CHANGING.contains(&name.as_str())), "{names:?}");
+    assert!(!world.journal().exists());
+    api
+}
+
+pub fn a_journal_names_its_qemu(agent: &dyn Agent) {
+    let world = pending_lan(agent);
+    let journal = read(&world.journal());
+    let process = &journal["qemu"]["process"];
+    assert_eq!(process["pid"], std::process::id(), "{journal}");
+    assert!(process["start"].as_u64() > Some(0) && process["boot"].as_str().is_some(), "{journal}");
+    let sockets = journal["qemu"]["sockets"].as_array().unwrap();
+    assert_eq!(sockets.len(), 1);
+    assert_eq!(sockets[0]["path"], world.qemu.path().to_str().unwrap());
+}
+
+pub fn a_removal_is_not_carried_out_on_another_qemu(agent: &dyn Agent) {
+    // The same NIC with another MAC address: the recorded one is gone.
+    let world = pending_lan(agent);
+    edit(&world, of_an_earlier_qemu);
+    set_mac(&world, OTHER_MAC);
+    let api = untouched(agent, &world);
+    assert_eq!((world.recorded().len(), whats(&*api)), (0, vec![What::Removed]));
+    fails(api.unplug(&UnplugAsk::of("lan")), ErrorKind::Foreign);
+    // The very NIC that is recorded: whoever started QEMU wanted it.
+    let world = pending_lan(agent);
+    edit(&world, of_an_earlier_qemu);
+    let api = untouched(agent, &world);
+    assert_eq!((world.recorded().len(), whats(&*api)), (1, vec![What::Undone]));
+    assert_eq!(api.list()[0].presence, Presence::Live);
+    // None at all.
+    let world = pending_lan(agent);
+    edit(&world, of_an_earlier_qemu);
+    world.qemu.model(|model| {
+        model.devices.retain(|device| device.id.is_none());
+        model.netdevs.clear();
+    });
+    let api = untouched(agent, &world);
+    assert_eq!((world.recorded().len(), whats(&*api)), (0, vec![What::Removed]));
+}
+
+pub fn an_add_is_not_completed_in_another_qemu(agent: &dyn Agent) {
+    for verb in ["add", "undo-add"] {
+        for recorded in [false, true] {
+            let world = World::pc();
+            let api = world.open(agent);
+            let ask = world.disk_as("data", "a.img");
+            interrupted(&world, "device_add", || drop(done(api.add_disk(&ask))));
+            drop(api);
+            edit(&world, |journal| {
+                of_an_earlier_qemu(journal);
+                journal["intents"][0]["verb"] = verb.into();
+            });
+            if !recorded {
+                let mut runtime = Runtime::load(&world.runtime).unwrap();
+                let mut next = runtime.record().clone();
+                next.devices.clear();
+                runtime.replace(next).unwrap();
+            }
+            let api = untouched(agent, &world);
+            assert_eq!(world.recorded().len(), usize::from(recorded), "{verb} {recorded}");
+            assert_eq!(whats(&*api), if recorded { vec![] } else { vec![What::Undone] }, "{verb} {recorded}");
+        }
+    }
+}
+
+pub fn a_change_is_not_taken_back_in_another_qemu(agent: &dyn Agent) {
+    let world = World::pc();
+    let api = world.open(agent);
+    done(api.add_nic(&world.nic_as("lan", MAC)));
+    interrupted(&world, "set_link", || {
+        api.set_link("lan", false, AMPLE).unwrap();
+        api.set_link("lan", true, AMPLE).unwrap();
+    });
+    drop(api);
+    edit(&world, |journal| {
+        of_an_earlier_qemu(journal);
+        assert_eq!(journal["intents"].as_array().unwrap().len(), 1);
+    });
+    let api = untouched(agent, &world);
+    assert_eq!(whats(&*api), []);
+}
+
+pub fn a_target_goes_on_with_what_was_pending(agent: &dyn Agent) {
+    let world = pending_lan(agent);
+    edit(&world, of_an_earlier_qemu);
+    world.qemu.model(|model| model.run_state = "inmigrate".into());
+    let api = world.open(agent);
+    assert_eq!(api.list()[0].presence, Presence::Pending(Why::Migrating));
+    drop(api);
+    world.qemu.model(|model| model.run_state = "running".into());
+    world.qemu.take_seen();
+    let api = world.open(agent);
+    assert!(world.qemu.take_names().contains(&"device_del".to_owned()), "the journal is the target's by now");
+    assert!(matches!(api.list()[0].presence, Presence::Pending(_)));
+    drop(api);
+    // The same where the command of the target was made here.
+    edit(&world, of_an_earlier_qemu);
+    // The tap would be another host's.
+    world.qemu.model(|model| model.netdevs.clear());
+    let mut runtime = Runtime::load(&world.runtime).unwrap();
+    let incoming = Some(Incoming::Defer);
+    runtime.boot_command(BootRequest { incoming, fd_base: FIRST_FD, ..BootRequest::default() }).unwrap();
+    drop(runtime);
+    assert!(read(&world.journal()).get("qemu").is_none());
+}
+
+pub fn a_journal_without_a_qemu_goes_by_identity(agent: &dyn Agent) {
+    let forget = |journal: &mut Value| drop(journal.as_object_mut().unwrap().remove("qemu"));
+    let world = pending_lan(agent);
+    edit(&world, forget);
+    let api = world.open(agent);
+    assert!(world.qemu.take_names().contains(&"device_del".to_owned()));
+    assert!(read(&world.journal())["qemu"]["process"]["pid"].is_u64(), "from now on it is known");
+    drop(api);
+    edit(&world, forget);
+    set_mac(&world, OTHER_MAC);
+    let api = untouched(agent, &world);
+    assert_eq!((world.recorded().len(), whats(&*api)), (0, vec![What::Removed]));
+}
+
+/// Another QEMU listens at the path by the time the connection is made again.
+pub fn a_qemu_that_is_replaced_while_a_handle_is_open(agent: &dyn Agent) {
+    let world = World::pc();
+    let path = world.dir.path().join("qmp");
+    let link = |to: &Path| {
+        let _ = std::fs::remove_file(&path);
+        std::os::unix::fs::symlink(to, &path).unwrap();
+    };
+    link(world.qemu.path());
+    let api = agent.open(&world.runtime, &path, AMPLE).unwrap();
+    done(api.add_nic(&world.nic_as("lan", MAC)));
+    world.qemu.model(|model| model.manner = Manner::Never);
+    pending(api.unplug(&UnplugAsk { wait: false, ..UnplugAsk::of("lan") }));
+    let next = FakeQemu::start(Setup::default());
+    link(next.path());
+    world.qemu.hang_up();
+    api.process(AMPLE).unwrap();
+    let seen: Vec<What> = whats(&*api);
+    assert!(seen.contains(&What::Removed), "{seen:?}");
+    assert!(world.recorded().is_empty() && !world.journal().exists());
+    assert!(!next.take_names().iter().any(|name| CHANGING.contains(&name.as_str())));
+}
+
+/// Two monitors of one process, as far as anybody can tell; the first one stands for that of the agent that died.
+pub fn another_monitor_is_waited_for(agent: &dyn Agent) {
+    let world = pending_lan(agent);
+    let first = FakeQemu::start(Setup::default());
+    edit(&world, |journal| {
+        let found = std::fs::metadata(first.path()).unwrap();
+        use std::os::unix::fs::MetadataExt;
+        let made = found.mtime() * 1_000_000_000 + found.mtime_nsec();
+        journal["qemu"]["sockets"] = json!([
+            { "path": first.path(), "device": found.dev(), "inode": found.ino(), "made": made }
+        ]);
+    });
+    first.accept(false);
+    let api = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(400));
+            assert_eq!(world.qemu.take_names(), Vec::<String>::new(), "nothing is asked before that");
+            first.accept(true);
+        });
+        world.open(agent)
+    });
+    assert!(first.take_names().contains(&"query-status".to_owned()));
+    assert!(world.qemu.take_names().contains(&"device_del".to_owned()));
+    assert_eq!(
+        read(&world.journal())["qemu"]["sockets"].as_array().unwrap().len(),
+        1,
+        "settled over this one"
+    );
+    drop(api);
+    world.open(agent);
+    assert_eq!(first.take_names(), Vec::<String>::new());
+}
+
+pub fn another_monitor_that_stays_busy_is_named(agent: &dyn Agent) {
+    let world = pending_lan(agent);
+    let path = world.dir.path().join("first");
+    let listener = UnixListener::bind(&path).unwrap();
+    edit(&world, |journal| {
+        let mut socket = journal["qemu"]["sockets"][0].clone();
+        use std::os::unix::fs::MetadataExt;
+        let found = std::fs::metadata(&path).unwrap();
+        (socket["device"], socket["inode"]) = (found.dev().into(), found.ino().into());
+        socket["made"] = (found.mtime() * 1_000_000_000 + found.mtime_nsec()).into();
+        socket["path"] = path.to_str().unwrap().into();
+        journal["qemu"]["sockets"] = json!([socket]);
+    });
+    let before = world.picture();
+    let failure = fails(agent.open(&world.runtime, world.qemu.path(), 700).map(drop), ErrorKind::MonitorBusy);
+    assert!(failure.text.contains(path.to_str().unwrap()), "{failure:?}");
+    assert_eq!(world.picture(), before);
+    // Nobody listens there any more; QEMU says whether anybody is connected.
+    drop(listener);
+    let connected = |prefix: &str| json!({ "label": "q", "filename": format!("{prefix}unix:{},server=on", path.display()) });
+    world.qemu.model(|model| model.chardevs = vec![connected("")]);
+    fails(agent.open(&world.runtime, world.qemu.path(), 300).map(drop), ErrorKind::MonitorBusy);
+    std::fs::remove_file(&path).unwrap();
+    fails(agent.open(&world.runtime, world.qemu.path(), 300).map(drop), ErrorKind::MonitorBusy);
+    world.qemu.model(|model| model.chardevs = vec![connected("disconnected:")]);
+    world.open(agent);
+}
+
+fn target() -> BootRequest {
+    BootRequest { incoming: Some(Incoming::Defer), ..boot() }
+}
+
+fn boot() -> BootRequest {
+    BootRequest { fd_base: FIRST_FD, ..BootRequest::default() }
+}
+
+/// The troubles that a check finds, with the device of each.
+fn unfinished(runtime: &Runtime, migrates: bool) -> Vec<String> {
+    let deadline = Deadline::after(Duration::from_secs(10));
+    let problems = runtime.check_host(migrates, None, &deadline).unwrap();
+    problems.into_iter().filter(|p| p.trouble == Trouble::Unfinished).map(|p| p.id).collect()
+}
+
+pub fn what_is_open_keeps_the_guest_from_a_start(agent: &dyn Agent) {
+    let world = World::pc();
+    let api = world.open(agent);
+    let ask = world.disk_as("data", "a.img");
+    interrupted(&world, "device_add", || drop(done(api.add_disk(&ask))));
+    drop(api);
+    let text = |error: kvm_hotplug::Error| (error.kind(), error.message().to_owned());
+    // Recorded, it is complete.
+    let mut runtime = Runtime::load(&world.runtime).unwrap();
+    assert_eq!((unfinished(&runtime, true), unfinished(&runtime, false)), (vec![], vec![]));
+    let mut next = runtime.record().clone();
+    next.devices.clear();
+    runtime.replace(next).unwrap();
+    for (request, migrates) in [(target(), true), (boot(), false)] {
+        assert_eq!(unfinished(&runtime, migrates), ["data"]);
+        assert_eq!(unfinished(&Runtime::peek(&world.runtime).unwrap(), migrates), ["data"]);
+        let (kind, text) = text(runtime.boot_command(request).unwrap_err());
+        assert!(kind == ErrorKind::State && text.contains("adding data was interrupted"), "{text}");
+        assert!(text.contains("open the guest") || text.contains("opening the guest"), "{text}");
+    }
+    assert_eq!(runtime.unfinished().len(), 1);
+    let (kind, text) = text(runtime.settle_ended().unwrap_err());
+    assert!(kind == ErrorKind::State && text.contains("runs"), "{text}");
+    drop(runtime);
+    drop(world.open(agent));
+    let mut runtime = Runtime::load(&world.runtime).unwrap();
+    assert_eq!(world.recorded(), ["data"], "settled");
+    assert_eq!((unfinished(&runtime, true), unfinished(&runtime, false)), (vec![], vec![]));
+    runtime.boot_command(target()).unwrap();
+}
+
+pub fn a_guest_that_has_ended_is_settled_by_its_record(agent: &dyn Agent) {
+    // The process shows that it has: a boot settles by itself. Nobody can tell: the caller has to say so.
+    for is_known in [true, false] {
+        let world = World::pc();
+        let api = world.open(agent);
+        done(api.add_nic(&world.nic_as("lan", MAC)));
+        let ask = world.disk_as("data", "a.img");
+        interrupted(&world, "device_add", || drop(done(api.add_disk(&ask))));
+        drop(api);
+        let mut runtime = Runtime::load(&world.runtime).unwrap();
+        let mut next = runtime.record().clone();
+        let lan = next.devices.remove(0);
+        next.devices.clear();
+        next.devices.push(lan.clone());
+        runtime.replace(next).unwrap();
+        runtime.write_journal(|journal| journal.note(kvm_hotplug::runtime::Verb::Remove, &lan)).unwrap();
+        drop(runtime);
+        edit(&world, |journal| match is_known {
+            true => of_an_earlier_qemu(journal),
+            false => drop(journal.as_object_mut().unwrap().remove("qemu")),
+        });
+        let mut runtime = Runtime::load(&world.runtime).unwrap();
+        assert_eq!(runtime.unfinished().len(), 2);
+        if is_known {
+            assert_eq!(unfinished(&runtime, false), Vec::<String>::new());
+        } else {
+            let error = runtime.boot_command(boot()).unwrap_err();
+            assert!(error.message().contains("known to be off"), "{error}");
+            assert_eq!(runtime.settle_ended().unwrap(), 2);
+            assert_eq!(runtime.settle_ended().unwrap(), 0);
+        }
+        // A target is made from what a source has, and this one has ended.
+        runtime.boot_command(boot()).unwrap();
+        assert!(world.recorded().is_empty() && !world.journal().exists());
+    }
+}
