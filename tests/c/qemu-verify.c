@@ -111,6 +111,22 @@ static void size(void)
     CHECK_NUMBER(verify(), 0);
 }
 
+/* Another file is at its path by now, which the next boot would open. */
+static void chain(void)
+{
+    char old[TEST_PATH + 8];
+
+    snprintf(old, sizeof old, "%s.old", image);
+    CHECK_NUMBER(rename(image, old), 0);
+    image_raw(image, MEBIBYTE);
+    const struct kvm_hotplug_difference *one = difference(verify(), KVM_HOTPLUG_MISMATCH_CHAIN, "data");
+    CHECK_PART(one->recorded, image);
+    CHECK_PART(one->found, "not the one that was recorded");
+    CHECK_NUMBER(one->mendable, 0);
+    CHECK_NUMBER(rename(old, image), 0);
+    CHECK_NUMBER(verify(), 0);
+}
+
 /* Recorded where it does not sit: mending records where it does. */
 static void address(void)
 {
@@ -243,6 +259,7 @@ int main(void)
     CHECK_NUMBER(verify(), 0);
     settings();
     size();
+    chain();
     address();
     foreign();
     unknown();
