@@ -871,6 +871,11 @@ enum kvm_hotplug_mismatch {
      * The files that its image is made of on this host are not those that were recorded, or not to be opened.
      */
     KVM_HOTPLUG_MISMATCH_CHAIN = 18,
+    /**
+     * A netdev that no NIC has, and neither the record nor its command knows. id is that of the netdev. Not mended: it may be
+     * somebody else's, on its way.
+     */
+    KVM_HOTPLUG_MISMATCH_ORPHAN_NETDEV = 19,
 };
 
 /**
@@ -3184,7 +3189,9 @@ int kvm_hotplug_open_tap(const struct kvm_hotplug_tap *tap,
 
 /**
  * Compares record and guest both ways: devices, addresses, models, what stands behind them, MAC, queues, MTU, option ROM,
- * serial, size, read-only, and devices, nodes and fdsets that the record does not know. Devices that wait for a reboot
+ * serial, size, read-only, the taps (deleted, on another bridge), whether vhost-net moves the packets (QEMU 7.2 and later, once
+ * the guest's driver is at work), and devices, netdevs, nodes and fdsets that the record does not know. QEMU does not tell
+ * whether a link is up. Devices that wait for a reboot
  * and those on their way out are no difference. Nothing is changed, except that unfinished operations are settled as by
  * every call.
  *

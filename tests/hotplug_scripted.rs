@@ -212,6 +212,8 @@ through_every_api! {
     a_name_is_for_one_tap,
     a_callers_tap_does_not_wait_for_a_reboot,
     the_owner_of_a_tap_is_recorded,
+    verifying_sees_taps_vhost_and_stray_netdevs,
+    a_bridge_may_be_named_by_another_name,
     // images
     a_new_disk_opens_nothing_that_only_its_image_names,
     a_header_rewritten_later_opens_nothing,

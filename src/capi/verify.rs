@@ -53,6 +53,9 @@ pub enum kvm_hotplug_mismatch {
     KVM_HOTPLUG_MISMATCH_PORT = 17,
     /// The files that its image is made of on this host are not those that were recorded, or not to be opened.
     KVM_HOTPLUG_MISMATCH_CHAIN = 18,
+    /// A netdev that no NIC has, and neither the record nor its command knows. id is that of the netdev. Not mended: it may be
+    /// somebody else's, on its way.
+    KVM_HOTPLUG_MISMATCH_ORPHAN_NETDEV = 19,
 }
 
 /// One disagreement between record and guest. Strings are UTF-8, end in NUL, and are cut if they are longer.
@@ -92,7 +95,9 @@ impl From<&Difference> for kvm_hotplug_difference {
 }
 
 /// Compares record and guest both ways: devices, addresses, models, what stands behind them, MAC, queues, MTU, option ROM,
-/// serial, size, read-only, and devices, nodes and fdsets that the record does not know. Devices that wait for a reboot
+/// serial, size, read-only, the taps (deleted, on another bridge), whether vhost-net moves the packets (QEMU 7.2 and later, once
+/// the guest's driver is at work), and devices, netdevs, nodes and fdsets that the record does not know. QEMU does not tell
+/// whether a link is up. Devices that wait for a reboot
 /// and those on their way out are no difference. Nothing is changed, except that unfinished operations are settled as by
 /// every call.
 ///

@@ -116,7 +116,7 @@ impl Session {
     fn open_one(&mut self, addition: Addition, deadline: &Deadline) -> Result<Item> {
         let wish = addition.wish().clone();
         let prepared = match addition {
-            Addition::Nic(request) => self.open_nic(request, deadline)?,
+            Addition::Nic(request) => self.open_nic(request.with_real_names(), deadline)?,
             Addition::Disk(request) => self.open_disk(&request, deadline)?,
             Addition::Controller(request) => self.prepare_controller(&request, deadline)?,
         };

@@ -20,6 +20,8 @@ impl Session {
     ) -> Result<Outcome> {
         self.ready(deadline)?;
         let device = self.changeable(id, DeviceKind::Nic)?;
+        let bridge = bridge.map(link::real_name);
+        let bridge = bridge.as_ref();
         let after = on_bridge(&device, bridge);
         let next = self.record_with(&after);
         if device.presence == Presence::AddAfterReboot {
@@ -148,7 +150,16 @@ pub(super) fn put_back(before: &Device, recorded: &NicSpec) -> Result<()> {
     }
     match &now {
         now if *now == *origin && now.is_none() => moves.0.join(),
-        now if *now == recorded.bridge || *now == *origin => Ok(()),
+        now if is_on(now.as_ref(), recorded.bridge.as_ref()) || is_on(now.as_ref(), origin.as_ref()) => {
+            Ok(())
+        }
         _ => moves.0.run(&moves.1),
+    }
+}
+
+fn is_on(now: Option<&IfName>, recorded: Option<&IfName>) -> bool {
+    match (now, recorded) {
+        (Some(now), Some(recorded)) => link::is_same(now, recorded),
+        (now, recorded) => now == recorded,
     }
 }

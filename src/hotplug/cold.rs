@@ -13,7 +13,7 @@ use super::outcome::Outcome;
 use super::unplug::Removal;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::MacAddr;
-use crate::net::vhost;
+use crate::net::{link, vhost};
 use crate::runtime::{Device, Presence, Runtime, Spec, boot};
 
 /// Adds a NIC to the record, or answers the one that is there. Its tap is opened by the boot command.
@@ -30,6 +30,7 @@ pub fn add_nic(runtime: &mut Runtime, request: &NicRequest) -> Result<Device> {
     }
     let mut spec = request.spec(free_mac(runtime, &[], request.mac, is_staying)?, &own);
     check_unused(runtime, &[], request, None)?;
+    spec.bridge = spec.bridge.as_ref().map(link::real_name);
     spec.vhost = !vhost::open(own.vhost, own.queues, Path::new(vhost::DEVICE))?.is_empty();
     record(runtime, Spec::Nic(spec), &request.wish)
 }

@@ -23,6 +23,7 @@ mod identity;
 mod leaving;
 mod link;
 mod nameless;
+mod netdevs;
 mod news;
 mod nic;
 mod obstacle;

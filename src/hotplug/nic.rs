@@ -78,6 +78,11 @@ impl NicRequest {
         spec
     }
 
+    /// With the bridge by the name that the kernel has for it, which is what everybody is told later.
+    pub(super) fn with_real_names(self) -> Self {
+        Self { bridge: self.bridge.as_ref().map(link::real_name), ..self }
+    }
+
     /// The name that its tap is to have, if it is not left to the kernel.
     fn exact_tap(&self) -> Option<&str> {
         match &self.tap {
@@ -114,6 +119,11 @@ impl NicRequest {
             wanted.bridge.clone_from(&existing.bridge);
             // A NIC with a tap that was made for it is told apart by that.
             wanted.tap_owner = existing.tap_owner;
+        }
+        if let (Some(bridge), Some(recorded)) = (&wanted.bridge, &existing.bridge) {
+            if link::is_same(bridge, recorded) {
+                wanted.bridge.clone_from(&existing.bridge);
+            }
         }
         wanted.conflict_with(existing)
     }

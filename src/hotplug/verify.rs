@@ -17,7 +17,6 @@ use crate::disk::{self, DiskSpec};
 use crate::error::{ErrorKind, Result};
 use crate::ids::Address;
 use crate::net;
-use crate::net::spec::NicSpec;
 use crate::ordered;
 use crate::pci::Placement;
 use crate::qmp::Command;
@@ -64,6 +63,8 @@ pub enum Mismatch {
     Port = 17,
     /// The files that the image is made of on this host are not those that were recorded, or not to be opened.
     Chain = 18,
+    /// A netdev that no NIC has, and nobody knows of.
+    OrphanNetdev = 19,
 }
 
 /// One disagreement.
@@ -121,6 +122,7 @@ impl std::fmt::Display for Difference {
             }
             Mismatch::Foreign => write!(f, "{id} at {found} is not in the record"),
             Mismatch::OrphanNode => write!(f, "block node {id} belongs to no device"),
+            Mismatch::OrphanNetdev => write!(f, "netdev {id} belongs to no NIC"),
             Mismatch::OrphanFdset => write!(f, "fdset {found} of {id} belongs to no device"),
             _ => write!(f, "{id}: the record says {recorded}, the guest has {found}"),
         }
@@ -133,6 +135,8 @@ impl Session {
     pub(super) fn verify(&mut self, deadline: &Deadline) -> Result<Vec<Difference>> {
         self.ready(deadline)?;
         self.resync(deadline)?;
+        // Somebody may have deleted a tap since.
+        self.seen_taps = None;
         let questions = [survey::block_nodes(), Inventory::question()];
         let [nodes, named] = survey::ask(self.monitor()?, questions, deadline)?;
         let inventory = Inventory::read(&named)?;
@@ -165,7 +169,7 @@ impl Session {
             compare_overlay(device, &mut differences);
             match &device.spec {
                 Spec::Disk(spec) => compare_node(device, spec, &record, &nodes, &mut differences),
-                Spec::Nic(spec) => compare_bridge(device, spec, &mut differences),
+                Spec::Nic(spec) => self.compare_nic(device, spec, &mut differences, deadline)?,
                 Spec::Controller(_) => {}
             }
         }
@@ -173,6 +177,7 @@ impl Session {
         self.find_foreign(&mut differences);
         self.find_foreign_on_scsi(&mut differences);
         self.find_nameless(&mut differences, deadline)?;
+        self.find_stray_netdevs(&mut differences, deadline)?;
         self.find_orphans(&nodes, &inventory, &mut differences);
         Ok(differences)
     }
@@ -313,7 +318,7 @@ impl Session {
     }
 
     /// Neither recorded as a device nor named in the recorded command, as a controller of the machine is.
-    fn is_foreign(&self, id: &str) -> bool {
+    pub(super) fn is_foreign(&self, id: &str) -> bool {
         self.known_device(id).is_none() && !self.runtime().record().command_names(id)
     }
 
@@ -496,21 +501,6 @@ fn recorded_files(spec: &DiskSpec) -> String {
     let Some(chain) = &spec.chain else { return format!("image {:?}", spec.path) };
     let files: Vec<String> = chain.layers.iter().map(|layer| format!("{:?}", layer.path)).collect();
     format!("image of {}", files.join(" over "))
-}
-
-/// Only a bridge that is recorded counts: taps of the caller are where the caller wants them, and one in another network
-/// namespace cannot be looked at.
-fn compare_bridge(device: &Device, spec: &NicSpec, differences: &mut Vec<Difference>) {
-    let (Some(tap), Some(recorded)) = (&spec.ifname, &spec.bridge) else { return };
-    if net::link::check_tap_of(spec).is_err() {
-        return;
-    }
-    let Ok(found) = net::link::bridge_of(tap) else { return };
-    if found.as_ref() != Some(recorded) {
-        let found = found.map_or_else(|| "no bridge".to_owned(), |bridge| format!("bridge {bridge}"));
-        let found = format!("tap {tap} on {found}");
-        differences.push(Difference::new(Mismatch::Bridge, &device.id, format!("bridge {recorded}"), found));
-    }
 }
 
 /// QEMU's versions answer "on" or true for one and the same setting.

@@ -117,6 +117,29 @@ pub fn check_tap_of(spec: &NicSpec) -> Result<IfName> {
     if index == recorded { Ok(tap.clone()) } else { Err(not_the_tap(&link, tap)) }
 }
 
+/// Whether the tap of a NIC is in this network namespace under another name.
+pub fn is_renamed(spec: &NicSpec) -> bool {
+    let made = spec.tap_identity.as_ref();
+    let index = made.map(|made| made.index).or(spec.given_tap.as_ref().and_then(|given| given.index));
+    let found = index.and_then(|index| rtnl::link(index).ok()).filter(is_tap);
+    found.is_some_and(|link| {
+        let named = spec.ifname.as_ref().is_some_and(|name| name.as_str() == link.name);
+        !named && made.is_none_or(|made| made.is_of(&link))
+    })
+}
+
+/// The name that the kernel calls an interface by: it may have been given by an alternative one. One that is not there keeps the
+/// name that it was given.
+pub fn real_name(name: &IfName) -> IfName {
+    let link = Interfaces::open().and_then(|host| host.index(name)).and_then(rtnl::link);
+    link.and_then(|link| IfName::parse(&link.name)).unwrap_or_else(|_| name.clone())
+}
+
+/// Whether both names are of one interface.
+pub fn is_same(one: &IfName, other: &IfName) -> bool {
+    one == other || real_name(one) == real_name(other)
+}
+
 fn tap_named(tap: &IfName) -> Result<(i32, LinkInfo)> {
     let index = Interfaces::open()?.index(tap)?;
     let link = rtnl::link(index)?;

@@ -255,6 +255,11 @@ impl Record {
         self.ganeti.is_some() || ganeti::was_made_of_a_list(self)
     }
 
+    /// Whether the recorded command has a netdev with this id.
+    pub fn command_has_netdev(&self, id: &str) -> bool {
+        boot::names_netdev(&self.command, id)
+    }
+
     /// Adds a device.
     pub fn add(&mut self, device: Device) {
         self.next_generation = self.next_generation.max(device.generation.saturating_add(1));

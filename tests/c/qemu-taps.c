@@ -135,6 +135,56 @@ static void most_queues(void)
     lives();
 }
 
+static void raw(const char *name, const char *arguments, int fd)
+{
+    struct kvm_hotplug_command command = {.execute = name, .arguments = arguments, .flags = KVM_HOTPLUG_FORCE};
+
+    if (fd >= 0) {
+        command.fd = fd;
+        command.flags |= KVM_HOTPLUG_PASS_FD;
+    }
+    works(kvm_hotplug_qmp(vm.guest, &command, sizeof command, NULL, &failure));
+}
+
+/* What differs, which must be one thing or none. */
+static uint32_t differs(const char *id, const char *text)
+{
+    struct kvm_hotplug_difference found[4];
+    size_t count = 0;
+
+    works(kvm_hotplug_verify(vm.guest, 0, found, sizeof *found, 4, &count, &failure));
+    if (count == 0)
+        return 0;
+    CHECK_NUMBER(count, 1);
+    CHECK_TEXT(found[0].id, id);
+    CHECK_PART(found[0].text, text);
+    CHECK_NUMBER(found[0].mendable, 0);
+    return found[0].mismatch;
+}
+
+/* A netdev by hand, which no NIC has: it is told of, and so is who asks for its tap. A tap that is deleted is told of too. */
+static void behind_the_record(void)
+{
+    struct kvm_hotplug_device device;
+    int32_t one;
+
+    open_tap("kht-hand", 1, &one);
+    raw("getfd", "{\"fdname\":\"hand\"}", one);
+    raw("netdev_add", "{\"type\":\"tap\",\"id\":\"hand\",\"fd\":\"hand\"}", -1);
+    CHECK_NUMBER(differs("hand", "netdev hand belongs to no NIC"), KVM_HOTPLUG_MISMATCH_ORPHAN_NETDEV);
+    refused("lan", &one, 1, "open in QEMU already");
+    raw("netdev_del", "{\"id\":\"hand\"}", -1);
+    CHECK_NUMBER(differs("", ""), 0);
+    add("lan", &one, 1);
+    works(add_nic(&vm, &(struct kvm_hotplug_nic){.id = "wan"}, &device));
+    CHECK_NUMBER(differs("", ""), 0);
+    link_delete(device.ifname);
+    CHECK_NUMBER(differs("wan", "the tap is gone"), KVM_HOTPLUG_MISMATCH_BACKEND);
+    del("wan");
+    del("lan");
+    close(one);
+}
+
 /* Every network namespace has names of its own. */
 static void elsewhere(void)
 {
@@ -233,6 +283,7 @@ int main(void)
     starts();
     vm_start(&vm, &(struct qemu_options){0});
     most_queues();
+    behind_the_record();
     elsewhere();
     vm_stop(&vm);
     return test_end();

@@ -2,18 +2,22 @@
 #![allow(unreachable_pub)]
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use kvm_hotplug::ErrorKind;
+use kvm_hotplug::hotplug::{Guest, Mismatch};
 use kvm_hotplug::ids::IfName;
+use kvm_hotplug::log::Log;
 use kvm_hotplug::net::share::{PATIENCE, Taps};
+use kvm_hotplug::runtime::Runtime;
 
 use crate::adding::MAC;
 use crate::removing::SHORT;
 use crate::support::api::*;
 use crate::support::fake::{Dev, Manner, Setup};
-use crate::support::host;
 use crate::support::world::World;
+use crate::support::{host, programs};
 
 type Fds = Vec<Arc<OwnedFd>>;
 
@@ -242,4 +246,82 @@ pub fn the_owner_of_a_tap_is_recorded(agent: &dyn Agent) {
     assert_eq!((nic.tap_owner, nic.is_over_given_tap()), (Some(0), false));
     let described = api.describe(Some("lan")).unwrap().unwrap();
     assert_eq!((&described["tap_owner"], &described["tap_given"]), (&0.into(), &false.into()), "{described}");
+}
+
+/// What of a NIC nobody but QEMU and the host shows.
+pub fn verifying_sees_taps_vhost_and_stray_netdevs(agent: &dyn Agent) {
+    let world = World::pc();
+    let api = world.open(agent);
+    let nic = done(api.add_nic(&named("lan", world.nic(1))));
+    let tap = nic.ifname.unwrap();
+    drop(api);
+    let runtime = Arc::new(Mutex::new(Runtime::load(&world.runtime).unwrap()));
+    let guest =
+        Guest::open(runtime, world.qemu.path(), Log::default(), Duration::from_millis(AMPLE)).unwrap();
+    let found = || {
+        let differences = guest.verify(Duration::from_millis(AMPLE)).unwrap();
+        differences.iter().map(|difference| (difference.what, difference.to_string())).collect::<Vec<_>>()
+    };
+    // The fake's devices have no properties.
+    let usual = found();
+    let news = || found().into_iter().filter(|one| !usual.contains(one)).collect::<Vec<_>>();
+    for (status, differs) in [
+        (serde_json::json!({"vhost-started": true, "started": true}), true),
+        (serde_json::json!({"vhost-started": false, "started": true}), false),
+        (serde_json::json!({"vhost-started": false, "started": false}), false),
+        (serde_json::json!(["odd"]), false),
+    ] {
+        world.qemu.model(|model| model.virtio_status = status);
+        let seen = news();
+        assert_eq!(seen.len(), usize::from(differs), "{seen:?}");
+        assert!(
+            seen.iter().all(|(what, text)| *what == Mismatch::Setting && text.contains("has vhost on")),
+            "{seen:?}"
+        );
+    }
+    world.qemu.model(|model| drop(model.netdevs.insert("left".into(), Default::default())));
+    assert_eq!(news(), [(Mismatch::OrphanNetdev, "netdev left belongs to no NIC".to_owned())]);
+    world.qemu.model(|model| drop(model.netdevs.remove("left")));
+    programs::run(&["ip", "link", "set", &tap, "down"]);
+    programs::run(&["ip", "link", "set", &tap, "name", "khnother"]);
+    assert_eq!(news(), [], "it is there, under another name");
+    programs::run(&["ip", "link", "del", "khnother"]);
+    let seen = news();
+    assert!(
+        matches!(&seen[..], [(Mismatch::Backend, text)] if text.contains(&tap) && text.contains("gone")),
+        "{seen:?}"
+    );
+}
+
+/// The record has the name by which the kernel knows the bridge, so that nothing differs from it for ever.
+pub fn a_bridge_may_be_named_by_another_name(agent: &dyn Agent) {
+    host::needs_tun();
+    let (world, bridge) = (World::pc(), format!("b{:x}a{}", std::process::id(), host::unique()));
+    let other = format!("{bridge}alt");
+    programs::run(&["ip", "link", "add", &bridge, "type", "bridge"]);
+    programs::run(&["ip", "link", "property", "add", "dev", &bridge, "altname", &other]);
+    let api = world.open(agent);
+    let lan = named("lan", NicAsk { bridge: Some(other.clone()), ..world.nic(1) });
+    let recorded = || world.record().devices[0].nic().unwrap().bridge.as_ref().unwrap().to_string();
+    done(api.add_nic(&lan));
+    assert_eq!(recorded(), bridge);
+    for name in [&other, &bridge] {
+        assert_eq!(done(api.add_nic(&NicAsk { bridge: Some(name.clone()), ..lan.clone() })).id, "lan");
+        assert_eq!(api.move_nic("lan", Some(name), AMPLE), Ok(Changed::Done));
+        assert_eq!(recorded(), bridge);
+    }
+    drop(api);
+    // Recorded by an earlier version.
+    let record = world.record_text().replace(&format!("\"{bridge}\""), &format!("\"{other}\""));
+    std::fs::write(&world.runtime, record).unwrap();
+    assert_eq!(recorded(), other);
+    let api = world.open(agent);
+    assert_eq!(done(api.add_nic(&lan)).id, "lan");
+    drop(api);
+    let runtime = Arc::new(Mutex::new(Runtime::load(&world.runtime).unwrap()));
+    let guest =
+        Guest::open(runtime, world.qemu.path(), Log::default(), Duration::from_millis(AMPLE)).unwrap();
+    let differences = guest.verify(Duration::from_millis(AMPLE)).unwrap();
+    assert!(differences.iter().all(|difference| difference.what != Mismatch::Bridge), "{differences:?}");
+    programs::run(&["ip", "link", "del", &bridge]);
 }

@@ -45,27 +45,30 @@ const (
 	MismatchPort Mismatch = C.KVM_HOTPLUG_MISMATCH_PORT
 	// MismatchChain: the files that its image is made of on this host are not those that were recorded, or not to be opened.
 	MismatchChain Mismatch = C.KVM_HOTPLUG_MISMATCH_CHAIN
+	// MismatchOrphanNetdev: a netdev that no NIC has, and neither the record nor its command knows.
+	MismatchOrphanNetdev Mismatch = C.KVM_HOTPLUG_MISMATCH_ORPHAN_NETDEV
 )
 
 var mismatchNames = map[Mismatch]string{
-	MismatchMissing:     "missing",
-	MismatchForeign:     "foreign",
-	MismatchAddress:     "address",
-	MismatchModel:       "model",
-	MismatchBackend:     "backend",
-	MismatchMAC:         "mac",
-	MismatchQueues:      "queues",
-	MismatchMTU:         "mtu",
-	MismatchROM:         "rom",
-	MismatchSerial:      "serial",
-	MismatchReadOnly:    "read-only",
-	MismatchSize:        "size",
-	MismatchSetting:     "setting",
-	MismatchOrphanNode:  "orphan-node",
-	MismatchOrphanFdset: "orphan-fdset",
-	MismatchBridge:      "bridge",
-	MismatchPort:        "port",
-	MismatchChain:       "chain",
+	MismatchMissing:      "missing",
+	MismatchForeign:      "foreign",
+	MismatchAddress:      "address",
+	MismatchModel:        "model",
+	MismatchBackend:      "backend",
+	MismatchMAC:          "mac",
+	MismatchQueues:       "queues",
+	MismatchMTU:          "mtu",
+	MismatchROM:          "rom",
+	MismatchSerial:       "serial",
+	MismatchReadOnly:     "read-only",
+	MismatchSize:         "size",
+	MismatchSetting:      "setting",
+	MismatchOrphanNode:   "orphan-node",
+	MismatchOrphanFdset:  "orphan-fdset",
+	MismatchBridge:       "bridge",
+	MismatchPort:         "port",
+	MismatchChain:        "chain",
+	MismatchOrphanNetdev: "orphan-netdev",
 }
 
 // String is a name such as "missing".

@@ -229,6 +229,11 @@ pub(in crate::runtime) fn nameless_devices(command: &[String]) -> Vec<String> {
     Base::read(command).nameless
 }
 
+/// Whether the command has a netdev of this id.
+pub(in crate::runtime) fn names_netdev(command: &[String], id: &str) -> bool {
+    Base::read(command).ids.get(id).is_some_and(|option| option == "-netdev")
+}
+
 fn machine(name: &str) -> Machine {
     let is = |word: &str| name == word || name.strip_prefix(word).is_some_and(|rest| rest.starts_with('-'));
     if is("q35") || is("pc-q35") || is("virt") {

@@ -135,6 +135,8 @@ pub struct Model {
     pub expiry: Option<Duration>,
     /// What the client did that no client may do.
     pub violations: Vec<String>,
+    /// What is said of every virtio device; null if QEMU has no such question.
+    pub virtio_status: Value,
     pub(super) events: Vec<(String, Value)>,
     pub(super) early: Vec<(String, Value)>,
     pub(super) later: Vec<(Duration, Later)>,
@@ -162,6 +164,7 @@ impl Model {
             manners: BTreeMap::new(),
             expiry: None,
             violations: Vec::new(),
+            virtio_status: Value::Null,
             events: Vec::new(),
             early: Vec::new(),
             later: Vec::new(),
@@ -246,6 +249,13 @@ impl Model {
             "query-chardev" => Ok(json!(self.chardevs)),
             "query-pci" => Ok(self.query_pci()),
             "qom-list" => self.qom_list(&text("path")),
+            "human-monitor-command" if text("command-line") == "info network" => {
+                let devices = || self.devices.iter().filter_map(|device| device.netdev.as_deref());
+                let kind = |id: &str| if devices().any(|other| other == id) { "nic" } else { "tap" };
+                let line = |id: &String| format!("{id}: index=0,type={},fd=9\r\n", kind(id));
+                Ok(self.netdevs.keys().map(line).collect::<String>().into())
+            }
+            "x-query-virtio-status" if !self.virtio_status.is_null() => Ok(self.virtio_status.clone()),
             "qom-get" => self.qom_get(&text("path"), &text("property")),
             "query-status" => {
                 Ok(json!({ "status": self.run_state, "singlestep": false, "running": self.is_running() }))
