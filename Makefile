@@ -23,6 +23,9 @@ DESTDIR ?=
 CARGO ?= cargo
 CC ?= cc
 CFLAGS ?= -O2 -g
+# What stands between a mistake in a program and whoever made the text that it reads. CFLAGS and LDFLAGS come later and win.
+HARDEN := -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fPIE
+HARDEN_LINK := -pie -Wl,-z,relro,-z,now
 INSTALL ?= install
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
@@ -51,12 +54,12 @@ library:
 # With the library inside, so that it runs from wherever it is put.
 build/kvmctl: $(TOOL) $(wildcard examples/c/kvmctl/*.h) include/kvm_hotplug.h library
 	@mkdir -p build
-	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) -Iinclude -o $@ $(TOOL) $(LDFLAGS) $(BUILT)/libkvm_hotplug.a $(STATIC_LIBS)
+	$(CC) -std=c11 $(HARDEN) $(CPPFLAGS) $(CFLAGS) -Iinclude -o $@ $(TOOL) $(HARDEN_LINK) $(LDFLAGS) $(BUILT)/libkvm_hotplug.a $(STATIC_LIBS)
 
 # Needs no library: it is what one talks to.
 build/kvm-fake-qemu: $(FAKE) $(wildcard examples/c/fake-qemu/*.h)
 	@mkdir -p build
-	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) -o $@ $(FAKE) $(LDFLAGS)
+	$(CC) -std=c11 $(HARDEN) $(CPPFLAGS) $(CFLAGS) -o $@ $(FAKE) $(HARDEN_LINK) $(LDFLAGS)
 
 man: build/kvmctl build/kvm-fake-qemu
 	$(MANUAL) man include/kvm_hotplug.h build/man

@@ -121,6 +121,21 @@
 #define KVM_HOTPLUG_DEFAULT_TIMEOUT_MS 5000
 
 /**
+ * Flag of struct kvm_hotplug_listener: uid is given, also when it is 0.
+ */
+#define KVM_HOTPLUG_LISTENER_UID 1
+
+/**
+ * Flag of struct kvm_hotplug_listener: pid is given.
+ */
+#define KVM_HOTPLUG_LISTENER_PID 2
+
+/**
+ * Flag of struct kvm_hotplug_listener: another user than the remembered one is fine, and is remembered instead.
+ */
+#define KVM_HOTPLUG_ACCEPT_LISTENER 4
+
+/**
  * Flag of requests: live or not at all. What would take effect after a reboot fails with -EOPNOTSUPP, and nothing is
  * recorded.
  */
@@ -1657,6 +1672,33 @@ struct kvm_hotplug_event {
 };
 
 /**
+ * Who has to listen at a monitor's socket, as the kernel noted it when that process began to listen (SO_PEERCRED). Zero
+ * everywhere is whoever the record remembers, or anybody.
+ */
+struct kvm_hotplug_listener {
+    /**
+     * The user, with KVM_HOTPLUG_LISTENER_UID. The record remembers it: every later open expects it. It is the one that
+     * QEMU was started as, also if it runs as another one since (-runas); for a socket that somebody else made and QEMU was
+     * given, it is that one's. Seen from another user namespace, all users that this one does not have are one
+     * (65534, "nobody"), which is refused as such there.
+     */
+    uint32_t uid;
+    /**
+     * The process, with KVM_HOTPLUG_LISTENER_PID, in the caller's numbers. It is another one with each start of QEMU, so it
+     * is for this handle only. One that cannot be seen, in another pid namespace, is refused.
+     */
+    int32_t pid;
+    /**
+     * KVM_HOTPLUG_LISTENER_UID, KVM_HOTPLUG_LISTENER_PID, KVM_HOTPLUG_ACCEPT_LISTENER, or 0.
+     */
+    uint32_t flags;
+    /**
+     * For all of the call; 0 means 5000.
+     */
+    uint32_t timeout_ms;
+};
+
+/**
  * A QMP command.
  */
 struct kvm_hotplug_command {
@@ -2425,6 +2467,7 @@ int kvm_runtime_convert(const struct kvm_runtime *runtime,
  * -ENAMETOOLONG (socket path), -EBADFD (the record has no file), -EROFS (record from kvm_runtime_read()), -EBUSY
  * (the record belongs to an open guest, kind STATE; or the monitor, or one that an earlier agent used, serves another client,
  * kind MONITOR_BUSY),
+ * -EPERM (the record remembers another user than the one that listens, see kvm_hotplug_open_of()),
  * -ENOENT or -ECONNREFUSED (nobody listens there), -ETIMEDOUT, -ECONNRESET (QEMU hung up), -EPROTO (not QMP),
  * -EREMOTEIO (QEMU refused a question), or the errno of a failed system call. Nothing is left behind on failure, except
  * that settling may have got half-way, which the next call continues.
@@ -2434,6 +2477,29 @@ int kvm_hotplug_open(struct kvm_runtime *runtime,
                      uint32_t timeout_ms,
                      struct kvm_hotplug **ret_guest,
                      struct kvm_hotplug_error **reterr);
+
+/**
+ * Opens a guest as kvm_hotplug_open() does, if the right one listens at its socket. Whoever listens there is handed
+ * descriptors of taps and images, so a socket in a directory that others can write is worth it. Nothing is said to one who
+ * is not expected; the same holds whenever the connection is made anew.
+ *
+ * `runtime`: the guest's record, which must have a file.
+ * `socket_path`: the QMP socket, at most 107 bytes.
+ * `listener` and `listener_size`: who has to listen, and sizeof *listener.
+ * `ret_guest`: where to put the handle; closed with kvm_hotplug_close().
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: up to the timeout. Threads: any.
+ *
+ * Returns 0, or -EPERM with KVM_HOTPLUG_ERROR_UNTRUSTED (somebody else listens, or the record remembers another user: the
+ * message names both), -EINVAL (unknown flags, a pid below 1), or what kvm_hotplug_open() returns.
+ */
+int kvm_hotplug_open_of(struct kvm_runtime *runtime,
+                        const char *socket_path,
+                        const struct kvm_hotplug_listener *listener,
+                        size_t listener_size,
+                        struct kvm_hotplug **ret_guest,
+                        struct kvm_hotplug_error **reterr);
 
 /**
  * Closes the connection and frees the handle; NULL is fine. The guest and its devices stay as they are, pending

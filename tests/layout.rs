@@ -9,6 +9,7 @@ use kvm_hotplug::capi::controller::kvm_hotplug_controller;
 use kvm_hotplug::capi::device::kvm_hotplug_device;
 use kvm_hotplug::capi::disk::kvm_hotplug_disk;
 use kvm_hotplug::capi::event::kvm_hotplug_event;
+use kvm_hotplug::capi::guest::kvm_hotplug_listener;
 use kvm_hotplug::capi::nic::kvm_hotplug_nic;
 use kvm_hotplug::capi::qmp::kvm_hotplug_command;
 use kvm_hotplug::capi::removal::kvm_hotplug_removal;
@@ -48,6 +49,7 @@ fn rust_and_c_agree_on_the_structs() {
             incoming_address, incoming, incoming_fd, qemu_major, qemu_minor, fd_base, spare_ports, flags, reserved, qmp_path,
         }
         kvm_boot_plan { machine, devices, room, ports, new_ports, reserved }
+        kvm_hotplug_listener { uid, pid, flags, timeout_ms }
         kvm_hotplug_batch {
             nics, nic_size, nic_count, disks, disk_size, disk_count, ids, id_count, timeout_ms, flags,
         }

@@ -3,13 +3,13 @@
 use std::ffi::{c_char, c_int};
 use std::sync::Arc;
 
-use super::args::{self, check_size, required_path, required_str, timeout, write_struct};
+use super::args::{self, Plain, check_size, required_path, required_str, timeout, write_struct};
 use super::device::{code, kvm_hotplug_answer, kvm_hotplug_device, write_device};
 use super::error::kvm_hotplug_error;
 use super::guard;
 use super::runtime::{give_list, kvm_runtime};
 use crate::error::{Error, Result};
-use crate::hotplug::{Guest, Outcome};
+use crate::hotplug::{Guest, Listener, Outcome};
 
 /// Timeout of calls that get 0, in milliseconds, except for removals.
 pub const KVM_HOTPLUG_DEFAULT_TIMEOUT_MS: u32 = 5000;
@@ -74,6 +74,7 @@ pub(super) unsafe fn give_answer(outcome: &Outcome, device: *mut kvm_hotplug_dev
 /// -ENAMETOOLONG (socket path), -EBADFD (the record has no file), -EROFS (record from kvm_runtime_read()), -EBUSY
 /// (the record belongs to an open guest, kind STATE; or the monitor, or one that an earlier agent used, serves another client,
 /// kind MONITOR_BUSY),
+/// -EPERM (the record remembers another user than the one that listens, see kvm_hotplug_open_of()),
 /// -ENOENT or -ECONNREFUSED (nobody listens there), -ETIMEDOUT, -ECONNRESET (QEMU hung up), -EPROTO (not QMP),
 /// -EREMOTEIO (QEMU refused a question), or the errno of a failed system call. Nothing is left behind on failure, except
 /// that settling may have got half-way, which the next call continues.
@@ -88,22 +89,116 @@ pub unsafe extern "C" fn kvm_hotplug_open(
     ret_guest: *mut *mut kvm_hotplug,
     reterr: *mut *mut kvm_hotplug_error,
 ) -> c_int {
+    // SAFETY: the caller vouches for all pointers.
+    unsafe {
+        guard::call(reterr, || open_of(runtime, socket_path, Listener::default(), timeout_ms, ret_guest))
+    }
+}
+
+/// Flag of struct kvm_hotplug_listener: uid is given, also when it is 0.
+pub const KVM_HOTPLUG_LISTENER_UID: u32 = 1;
+
+/// Flag of struct kvm_hotplug_listener: pid is given.
+pub const KVM_HOTPLUG_LISTENER_PID: u32 = 2;
+
+/// Flag of struct kvm_hotplug_listener: another user than the remembered one is fine, and is remembered instead.
+pub const KVM_HOTPLUG_ACCEPT_LISTENER: u32 = 4;
+
+/// Who has to listen at a monitor's socket, as the kernel noted it when that process began to listen (SO_PEERCRED). Zero
+/// everywhere is whoever the record remembers, or anybody.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct kvm_hotplug_listener {
+    /// The user, with KVM_HOTPLUG_LISTENER_UID. The record remembers it: every later open expects it. It is the one that
+    /// QEMU was started as, also if it runs as another one since (-runas); for a socket that somebody else made and QEMU was
+    /// given, it is that one's. Seen from another user namespace, all users that this one does not have are one
+    /// (65534, "nobody"), which is refused as such there.
+    pub uid: u32,
+    /// The process, with KVM_HOTPLUG_LISTENER_PID, in the caller's numbers. It is another one with each start of QEMU, so it
+    /// is for this handle only. One that cannot be seen, in another pid namespace, is refused.
+    pub pid: i32,
+    /// KVM_HOTPLUG_LISTENER_UID, KVM_HOTPLUG_LISTENER_PID, KVM_HOTPLUG_ACCEPT_LISTENER, or 0.
+    pub flags: u32,
+    /// For all of the call; 0 means 5000.
+    pub timeout_ms: u32,
+}
+
+// SAFETY: repr(C), integers only.
+unsafe impl Plain for kvm_hotplug_listener {
+    const FIRST: usize = args::end_of!(kvm_hotplug_listener, timeout_ms);
+}
+
+/// Opens a guest as kvm_hotplug_open() does, if the right one listens at its socket. Whoever listens there is handed
+/// descriptors of taps and images, so a socket in a directory that others can write is worth it. Nothing is said to one who
+/// is not expected; the same holds whenever the connection is made anew.
+///
+/// `runtime`: the guest's record, which must have a file.
+/// `socket_path`: the QMP socket, at most 107 bytes.
+/// `listener` and `listener_size`: who has to listen, and sizeof *listener.
+/// `ret_guest`: where to put the handle; closed with kvm_hotplug_close().
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: up to the timeout. Threads: any.
+///
+/// Returns 0, or -EPERM with KVM_HOTPLUG_ERROR_UNTRUSTED (somebody else listens, or the record remembers another user: the
+/// message names both), -EINVAL (unknown flags, a pid below 1), or what kvm_hotplug_open() returns.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_open_of(
+    runtime: *mut kvm_runtime,
+    socket_path: *const c_char,
+    listener: *const kvm_hotplug_listener,
+    listener_size: usize,
+    ret_guest: *mut *mut kvm_hotplug,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
     let work = || {
-        // SAFETY: the caller vouches for handle and string.
-        let (record, socket) =
-            unsafe { (kvm_runtime::get(runtime)?, required_path(socket_path, "socket_path")?) };
-        if ret_guest.is_null() {
-            return Err(args::null("ret_guest"));
-        }
-        let timeout = timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS);
-        let guest = Guest::open(record.shared(), socket, record.log(), timeout)?;
-        let handle = Box::new(kvm_hotplug { magic: MAGIC, guest: Arc::new(guest) });
-        // SAFETY: not NULL, and the caller vouches for the rest.
-        unsafe { ret_guest.write(Box::into_raw(handle)) };
-        Ok(0)
+        // SAFETY: the caller vouches for listener_size bytes.
+        let listener = unsafe { args::read_struct(listener, listener_size, "listener") }?;
+        // SAFETY: the caller vouches for all pointers.
+        unsafe { open_of(runtime, socket_path, expected(&listener)?, listener.timeout_ms, ret_guest) }
     };
     // SAFETY: the caller vouches for reterr.
     unsafe { guard::call(reterr, work) }
+}
+
+fn expected(listener: &kvm_hotplug_listener) -> Result<Listener> {
+    let known = KVM_HOTPLUG_LISTENER_UID | KVM_HOTPLUG_LISTENER_PID | KVM_HOTPLUG_ACCEPT_LISTENER;
+    args::check_flags(listener.flags, known, "listener flags")?;
+    let has = |flag| listener.flags & flag != 0;
+    if has(KVM_HOTPLUG_LISTENER_PID) && listener.pid < 1 {
+        return Err(Error::invalid(format!("listener: pid {} is no process", listener.pid)));
+    }
+    Ok(Listener {
+        pid: has(KVM_HOTPLUG_LISTENER_PID).then_some(listener.pid),
+        uid: has(KVM_HOTPLUG_LISTENER_UID).then_some(listener.uid),
+        accept: has(KVM_HOTPLUG_ACCEPT_LISTENER),
+    })
+}
+
+/// # Safety
+/// Pointers are NULL or valid as kvm_hotplug_open() describes.
+unsafe fn open_of(
+    runtime: *mut kvm_runtime,
+    socket_path: *const c_char,
+    listener: Listener,
+    timeout_ms: u32,
+    ret_guest: *mut *mut kvm_hotplug,
+) -> Result<c_int> {
+    // SAFETY: the caller vouches for handle and string.
+    let (record, socket) =
+        unsafe { (kvm_runtime::get(runtime)?, required_path(socket_path, "socket_path")?) };
+    if ret_guest.is_null() {
+        return Err(args::null("ret_guest"));
+    }
+    let timeout = timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS);
+    let guest = Guest::open_of(record.shared(), socket, listener, record.log(), timeout)?;
+    let handle = Box::new(kvm_hotplug { magic: MAGIC, guest: Arc::new(guest) });
+    // SAFETY: not NULL, and the caller vouches for the rest.
+    unsafe { ret_guest.write(Box::into_raw(handle)) };
+    Ok(0)
 }
 
 /// Closes the connection and frees the handle; NULL is fine. The guest and its devices stay as they are, pending

@@ -12,6 +12,7 @@ use super::controller::ControllerRequest;
 use super::disk::DiskRequest;
 use super::events::Event;
 use super::gate::Gate;
+use super::listener::Listener;
 use super::nic::NicRequest;
 use super::outcome::{AfterReboot, Outcome, Waiting};
 use super::preview::Preview;
@@ -95,13 +96,25 @@ pub enum SlotUse {
 impl Guest {
     /// Connects to the monitor, looks at the guest and settles what an earlier agent left unfinished.
     pub fn open(runtime: Arc<Mutex<Runtime>>, socket: &Path, log: Log, timeout: Duration) -> Result<Self> {
+        Self::open_of(runtime, socket, Listener::default(), log, timeout)
+    }
+
+    /// The same, if the right one listens there.
+    pub fn open_of(
+        runtime: Arc<Mutex<Runtime>>,
+        socket: &Path,
+        listener: Listener,
+        log: Log,
+        timeout: Duration,
+    ) -> Result<Self> {
         let deadline = Deadline::after(timeout);
         runtime.lock().unwrap_or_else(PoisonError::into_inner).attach()?;
-        let session =
-            Session::open(runtime.clone(), socket.to_owned(), log, &deadline).and_then(|mut session| {
+        let session = Session::open(runtime.clone(), socket.to_owned(), listener, log, &deadline).and_then(
+            |mut session| {
                 session.show_readiness();
                 Ok((session.readiness.as_fd().as_raw_fd(), Gate::new(session)?))
-            });
+            },
+        );
         match session {
             Ok((fd, gate)) => Ok(Self { gate, runtime, fd }),
             Err(error) => {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::arrival::Arrival;
 use super::events::{EventLog, What};
 use super::heard::Word;
+use super::listener::Listener;
 use super::outcome::Waiting;
 use super::overlay::is_live_disk;
 use super::places::Places;
@@ -126,7 +127,9 @@ pub(super) struct Session {
     /// The connection was lost, and the caller told so.
     lost: bool,
     monitor: Option<Monitor>,
-    socket: PathBuf,
+    pub(super) socket: PathBuf,
+    /// Who is expected to listen there.
+    pub(super) listener: Listener,
 }
 
 impl Session {
@@ -134,6 +137,7 @@ impl Session {
     pub(super) fn open(
         runtime: Arc<Mutex<Runtime>>,
         socket: PathBuf,
+        listener: Listener,
         log: Log,
         deadline: &Deadline,
     ) -> Result<Self> {
@@ -175,7 +179,12 @@ impl Session {
             lost: false,
             monitor: None,
             socket,
+            listener,
         };
+        if listener != Listener::default() {
+            session.connect(deadline)?;
+            session.remember_peer()?;
+        }
         session.ready_at_last(deadline)?;
         Ok(session)
     }
@@ -259,6 +268,7 @@ impl Session {
         }
         self.drop_connection();
         let monitor = Monitor::connect(&self.socket, deadline)?;
+        self.check_peer(&monitor)?;
         self.readiness.watch(&monitor)?;
         self.version = monitor.version();
         self.log.write(Level::Info, || {

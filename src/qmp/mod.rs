@@ -8,6 +8,7 @@ mod events;
 mod frame;
 mod monitor;
 mod pace;
+pub mod peer;
 mod transport;
 mod wire;
 

@@ -11,6 +11,7 @@ use super::awaited::{Awaited, Begun};
 use super::events::{EventQueue, Kept};
 use super::frame::{Framer, MAX_WEIGHT};
 use super::pace::Pace;
+use super::peer::Peer;
 use super::transport::{Segment, Transport};
 use super::wire::{Command, Message, Reply, Version};
 use crate::deadline::Deadline;
@@ -126,6 +127,11 @@ impl Monitor {
     /// The process at the other end, or which was there when the socket was made.
     pub fn peer(&self) -> Result<i32> {
         self.transport.peer()
+    }
+
+    /// The same with its user, as far as both can be told.
+    pub fn who(&self) -> Result<Peer> {
+        self.transport.who()
     }
 
     /// What has been sent so far.

@@ -12,6 +12,7 @@ use nix::sys::socket::{
     sendmsg, socket, sockopt::PeerCredentials,
 };
 
+use super::peer::Peer;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -69,6 +70,17 @@ impl Transport {
         let peer = getsockopt(&self.fd, PeerCredentials);
         let peer = peer.map_err(|errno| Error::host(errno, "ask who the monitor is"))?;
         if peer.pid() > 0 { Ok(peer.pid()) } else { Err(Error::host(Errno::ESRCH, "see who the monitor is")) }
+    }
+
+    /// Who listened.
+    pub(super) fn who(&self) -> Result<Peer> {
+        let peer = getsockopt(&self.fd, PeerCredentials);
+        let peer = peer.map_err(|errno| Error::host(errno, "ask who the monitor is"))?;
+        Ok(Peer::new(
+            peer.pid(),
+            peer.uid(),
+            &std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default(),
+        ))
     }
 
     /// Writes as much of `segment` as the socket takes now; zero when it is full. The caller drops the fd from

@@ -94,6 +94,8 @@ struct File<'a> {
     /// The caller's choice, where it made one.
     #[serde(skip_serializing_if = "Option::is_none")]
     backing: Option<&'a BackingRule>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    monitor_user: Option<u32>,
     /// Made by the boot command, on machines that need them.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     root_ports: &'a [RootPort],
@@ -119,6 +121,7 @@ pub fn encode(record: &Record) -> Result<Vec<u8>> {
         reserved_slots: record.reserved_slots,
         next_generation: record.next_generation,
         backing: record.backing.as_ref(),
+        monitor_user: record.monitor_user,
         root_ports: &record.ports,
         controllers: of_kind(DeviceKind::Controller),
         nics: of_kind(DeviceKind::Nic),
@@ -145,6 +148,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
         reserved_slots,
         next_generation,
         backing: field(&mut file, "backing")?,
+        monitor_user: field(&mut file, "monitor_user")?,
         ports: elements(&mut file, "root_ports", RootPort::read)?,
         devices: Vec::new(),
         extra: Map::new(),

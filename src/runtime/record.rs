@@ -200,6 +200,8 @@ pub struct Record {
     pub next_generation: u64,
     /// Where the backing files of its disks may be, unless a disk says otherwise.
     pub backing: Option<BackingRule>,
+    /// The user that listens at the guest's monitor, if the caller has said that it is to be remembered.
+    pub monitor_user: Option<u32>,
     /// Root ports that the boot command makes.
     pub ports: Vec<RootPort>,
     /// NICs, disks and SCSI controllers.
@@ -219,6 +221,7 @@ impl Record {
             reserved_slots,
             next_generation: 1,
             backing: None,
+            monitor_user: None,
             ports: Vec::new(),
             devices: Vec::new(),
             extra: Map::new(),

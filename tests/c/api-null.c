@@ -25,6 +25,7 @@ static void records(void)
     null(kvm_runtime_load("/x", NULL, &failure), "ret_runtime");
     null(kvm_runtime_read(NULL, &runtime, &failure), "path");
     null(kvm_runtime_read("/x", NULL, &failure), "ret_runtime");
+    null(kvm_hotplug_open_of(NULL, "/x", NULL, 0, &guest, &failure), "listener");
     null(kvm_runtime_open(NULL, 0, &runtime, &failure), "path");
     null(kvm_runtime_open("/x", 0, NULL, &failure), "ret_runtime");
     null(kvm_runtime_save(NULL, "/x", &failure), "runtime");

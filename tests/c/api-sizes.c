@@ -13,7 +13,7 @@
 static struct talk fake;
 static char path[TEST_PATH], other[TEST_PATH], socket_path[TEST_PATH];
 static struct kvm_runtime *runtime, *cold;
-static struct kvm_hotplug *guest;
+static struct kvm_hotplug *guest, *another;
 
 /* Full of ones: whatever is read of it is no valid pointer. */
 static unsigned char ones[8192];
@@ -52,6 +52,8 @@ static const struct kvm_hotplug_batch batch = {.timeout_ms = 1};
     X(kvm_runtime_remove, removal_size, kvm_hotplug_removal, (cold, IN(kvm_hotplug_removal), size, NULL, 0, &failure)) \
     X(kvm_runtime_remove, device_size, kvm_hotplug_device, \
       (cold, &removal, sizeof removal, OUT(kvm_hotplug_device), size, &failure)) \
+    X(kvm_hotplug_open_of, listener_size, kvm_hotplug_listener, \
+      (cold, socket_path, IN(kvm_hotplug_listener), size, &another, &failure)) \
     X(kvm_hotplug_open_tap, tap_size, kvm_hotplug_tap, (IN(kvm_hotplug_tap), size, fds, 8, NULL, &failure)) \
     X(kvm_hotplug_add_nic, nic_size, kvm_hotplug_nic, (guest, IN(kvm_hotplug_nic), size, NULL, 0, &failure)) \
     X(kvm_hotplug_add_nic, device_size, kvm_hotplug_device, \
@@ -111,7 +113,7 @@ static const struct {
 } firsts[] = {
     {"kvm_runtime_config", 32},    {"kvm_hotplug_device", 4608},  {"kvm_boot_options", 40}, {"kvm_boot_plan", 24},
     {"kvm_runtime_problem", 584},  {"kvm_hotplug_nic", 96},       {"kvm_hotplug_disk", 104}, {"kvm_hotplug_removal", 16},
-    {"kvm_hotplug_tap", 32},       {"kvm_hotplug_controller", 40}, {"kvm_hotplug_batch", 72}, {"kvm_hotplug_command", 32},
+    {"kvm_hotplug_listener", 16},   {"kvm_hotplug_tap", 32},       {"kvm_hotplug_controller", 40}, {"kvm_hotplug_batch", 72}, {"kvm_hotplug_command", 32},
     {"kvm_hotplug_event", 344},    {"kvm_hotplug_slot", 152},     {"kvm_hotplug_difference", 712},
 };
 

@@ -63,7 +63,7 @@ int main(void)
     ctl("kvmctl check --runtime \"$1\"", runtime, "", ".img");
     ctl("kvmctl check --runtime \"$1\" --json", runtime, "", ".img");
     CHECK(json_is_whole(said.out));
-    ctl("kvmctl del --cold --runtime \"$1\" \"$2\"", runtime, ODD, "kvmctl: ");
+    ctl("kvmctl del --cold --runtime \"$1\" \"$2\"", runtime, ODD, SHOWN " is not there");
     ctl("kvmctl \"$2\"", runtime, ODD, SHOWN);
     ctl("kvmctl boot --print --runtime \"$1\"", runtime, "", "kvmctl: ");
     /* QEMU's own words. */

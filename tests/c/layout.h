@@ -120,6 +120,12 @@ FIELD(kvm_hotplug_controller, slot, 28, 4)
 FIELD(kvm_hotplug_controller, timeout_ms, 32, 4)
 FIELD(kvm_hotplug_controller, flags, 36, 4)
 
+STRUCT(kvm_hotplug_listener, 16)
+FIELD(kvm_hotplug_listener, uid, 0, 4)
+FIELD(kvm_hotplug_listener, pid, 4, 4)
+FIELD(kvm_hotplug_listener, flags, 8, 4)
+FIELD(kvm_hotplug_listener, timeout_ms, 12, 4)
+
 STRUCT(kvm_hotplug_slot, 152)
 FIELD(kvm_hotplug_slot, bus, 0, 64)
 FIELD(kvm_hotplug_slot, occupant, 64, 64)

@@ -95,7 +95,7 @@ static enum status open_guest(struct ctl *ctl)
 
     if (kvm_runtime_open(options->runtime, options->config.flags, &ctl->runtime, &error) < 0 || follow(ctl, &error) < 0)
         return report_record(ctl, error);
-    if (kvm_hotplug_open(ctl->runtime, options->socket, options->timeout_ms, &ctl->guest, &error) == 0)
+    if (kvm_hotplug_open_of(ctl->runtime, options->socket, &options->listener, sizeof options->listener, &ctl->guest, &error) == 0)
         return options->command == COMMAND_WATCH ? STATUS_DONE : print_events(ctl, stderr);
     if (kvm_hotplug_error_errno(error) == EACCES)
         return report_advised(ctl, error, "run kvmctl as the user whose QEMU it is");

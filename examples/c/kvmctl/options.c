@@ -116,7 +116,7 @@ static bool take_device_option(struct options *options, enum option_id option, c
 /* Ranges are the library's business: its errors say more than this could. */
 static bool take_option(struct options *options, enum option_id option, const char *value)
 {
-    uint32_t fd = 0;
+    uint32_t fd = 0, pid = 0;
 
     switch (option) {
     case OPTION_SOCKET:
@@ -171,6 +171,15 @@ static bool take_option(struct options *options, enum option_id option, const ch
         return true;
     case OPTION_TRUST:
         options->config.flags |= KVM_RUNTIME_TRUST;
+        return true;
+    case OPTION_PEER_UID:
+        options->listener.flags |= KVM_HOTPLUG_LISTENER_UID;
+        return parse_number(option, value, UINT32_MAX, &options->listener.uid);
+    case OPTION_PEER_PID:
+        options->listener.flags |= KVM_HOTPLUG_LISTENER_PID;
+        return parse_number(option, value, INT32_MAX, &pid) && (options->listener.pid = (int32_t)pid, true);
+    case OPTION_ACCEPT_PEER:
+        options->listener.flags |= KVM_HOTPLUG_ACCEPT_LISTENER;
         return true;
     case OPTION_FD:
         options->qmp.flags |= KVM_HOTPLUG_PASS_FD;
@@ -323,6 +332,6 @@ enum parsed options_parse(struct options *options, int argc, char **argv)
         return about(words, count, given);
     if (!take_words(options, words, count, &given))
         return PARSED_WRONG;
-    options->nic.timeout_ms = options->disk.timeout_ms = options->controller.timeout_ms = options->qmp.timeout_ms = options->timeout_ms;
+    options->nic.timeout_ms = options->disk.timeout_ms = options->controller.timeout_ms = options->qmp.timeout_ms = options->listener.timeout_ms = options->timeout_ms;
     return PARSED;
 }

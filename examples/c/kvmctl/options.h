@@ -47,6 +47,7 @@ struct options {
     uint32_t backing_count;
     struct kvm_hotplug_command qmp;
     struct kvm_runtime_config config;
+    struct kvm_hotplug_listener listener;
     struct kvm_hotplug_nic nic;
     struct kvm_hotplug_disk disk;
     struct kvm_hotplug_controller controller;

@@ -6,7 +6,8 @@
 #define ANYWHERE (BIT(OPTION_RUNTIME) | BIT(OPTION_JSON) | BIT(OPTION_PLAIN) | BIT(OPTION_VERBOSE) | BIT(OPTION_HELP) | \
                   BIT(OPTION_TRUST))
 #define GUEST (BIT(OPTION_RUNTIME) | BIT(OPTION_SOCKET))
-#define LIVE (ANYWHERE | BIT(OPTION_SOCKET) | BIT(OPTION_TIMEOUT))
+#define LIVE \
+    (ANYWHERE | BIT(OPTION_SOCKET) | BIT(OPTION_TIMEOUT) | BIT(OPTION_PEER_UID) | BIT(OPTION_PEER_PID) | BIT(OPTION_ACCEPT_PEER))
 #define PLACE \
     (BIT(OPTION_ID) | BIT(OPTION_BUS) | BIT(OPTION_SLOT) | BIT(OPTION_MODEL) | BIT(OPTION_BOOT_INDEX) | BIT(OPTION_LIVE_ONLY))
 
@@ -75,6 +76,9 @@ const struct option_info option_table[OPTIONS] = {
     [OPTION_FORCE] = {"force", NULL, "", "send it even if it fools the record"},
     [OPTION_TRUST] = {"trust-record", NULL, "",
                       "use the record also if others can write it, who then decide what is done"},
+    [OPTION_PEER_UID] = {"peer-uid", "UID", "", "only if this user listens at the socket; the record remembers it"},
+    [OPTION_PEER_PID] = {"peer-pid", "PID", "", "only if this process listens at the socket"},
+    [OPTION_ACCEPT_PEER] = {"accept-peer", NULL, "", "whoever listens, and the record remembers that user from now on"},
     [OPTION_FD] = {"fd", "N", "", "descriptor of this process that goes along (getfd, add-fd)"},
 };
 

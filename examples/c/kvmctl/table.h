@@ -85,6 +85,9 @@ enum option_id {
     OPTION_FORCE,
     OPTION_FD,
     OPTION_TRUST,
+    OPTION_PEER_UID,
+    OPTION_PEER_PID,
+    OPTION_ACCEPT_PEER,
     OPTIONS,
 };
 

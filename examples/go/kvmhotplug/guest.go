@@ -34,21 +34,45 @@ type Guest struct {
 // Cancelling answers at once. The attempt then ends by itself, at its deadline at the latest; until then the record
 // counts as that of an open guest.
 func Open(ctx context.Context, record *Runtime, socket string) (*Guest, error) {
+	return OpenOf(ctx, record, socket, Listener{})
+}
+
+// Listener is who has to listen at a monitor's socket, as the kernel noted it when that process began to listen. The zero
+// value is the user that the record remembers, or anybody.
+type Listener struct {
+	// UID is the user; the record remembers it, and every later open expects it. Nil for the remembered one.
+	UID *int
+	// PID is the process; 0 for any. It is another one with each start of QEMU.
+	PID int
+	// Accept: another user than the remembered one is fine, and is remembered instead.
+	Accept bool
+}
+
+// OpenOf is [Open] if the right one listens at the socket ([ErrUntrusted] if not).
+func OpenOf(ctx context.Context, record *Runtime, socket string, listener Listener) (*Guest, error) {
 	return detached(ctx, "opening the guest", func(timeout C.uint32_t) (*Guest, error) {
-		return openUntil(record, socket, timeout)
+		return openUntil(record, socket, listener, timeout)
 	}, func(late *Guest) { late.Close() })
 }
 
-func openUntil(record *Runtime, socket string, timeout C.uint32_t) (*Guest, error) {
+func openUntil(record *Runtime, socket string, listener Listener, timeout C.uint32_t) (*Guest, error) {
 	var memory arena
 	defer memory.free()
+	request := C.struct_kvm_hotplug_listener{timeout_ms: timeout, pid: C.int32_t(listener.PID)}
+	request.flags |= memory.given(listener.UID, "UID", &request.uid, C.KVM_HOTPLUG_LISTENER_UID)
+	if listener.PID != 0 {
+		request.flags |= C.KVM_HOTPLUG_LISTENER_PID
+	}
+	if listener.Accept {
+		request.flags |= C.KVM_HOTPLUG_ACCEPT_LISTENER
+	}
 	path := memory.required("the socket's path", socket)
 	if memory.err != nil {
 		return nil, memory.err
 	}
 	guest := &Guest{turn: make(chan struct{}, 1), closing: make(chan struct{})}
 	err := record.call(func(from *C.struct_kvm_runtime, failure **C.struct_kvm_hotplug_error) C.int {
-		return C.kvm_hotplug_open(from, path, timeout, &guest.handle, failure)
+		return C.kvm_hotplug_open_of(from, path, &request, C.sizeof_struct_kvm_hotplug_listener, &guest.handle, failure)
 	})
 	if err != nil {
 		return nil, err

@@ -27,6 +27,9 @@ pub(in crate::runtime) struct Companion {
     /// Where the backing files of its disks may be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     backing: Option<BackingRule>,
+    /// The user that listens at its monitor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    monitor_user: Option<u32>,
     /// About devices of the list.
     #[serde(default)]
     devices: Vec<Entry>,
@@ -77,14 +80,19 @@ impl Companion {
         };
         let later = later.into_iter().map(by_kind).collect::<Result<_>>()?;
         let (next_generation, backing) = (record.next_generation, record.backing.clone());
-        Ok(Some(Self { next_generation, backing, devices, later }))
+        let monitor_user = record.monitor_user;
+        Ok(Some(Self { next_generation, backing, monitor_user, devices, later }))
     }
 
     /// Whether the list alone says as much.
     fn is_evident(&self) -> bool {
         let counted = self.devices.iter().zip(1..).all(|(entry, number)| entry.is_evident(number));
         let next = u64::try_from(self.devices.len()).unwrap_or(u64::MAX).saturating_add(1);
-        counted && self.later.is_empty() && self.backing.is_none() && self.next_generation == next
+        counted
+            && self.later.is_empty()
+            && self.backing.is_none()
+            && self.monitor_user.is_none()
+            && self.next_generation == next
     }
 
     /// With what the other one knows besides.
@@ -128,6 +136,7 @@ impl Companion {
         }
         record.next_generation = next;
         record.backing = self.backing;
+        record.monitor_user = self.monitor_user;
         for (index, map) in self.later.into_iter().enumerate() {
             let device = later_device(map)
                 .map_err(|error| error.with_kind(ErrorKind::Format).context(format!("later[{index}]")))?;
