@@ -33,6 +33,7 @@ var statusOfKind = map[kvmhotplug.Kind]int{
 	kvmhotplug.ErrLimit:           http.StatusUnprocessableEntity,
 	kvmhotplug.ErrForeign:         http.StatusForbidden,
 	kvmhotplug.ErrImageLocked:     http.StatusLocked,
+	kvmhotplug.ErrImageRefused:    http.StatusForbidden,
 	kvmhotplug.ErrUnavailable:     http.StatusNotImplemented,
 	kvmhotplug.ErrState:           http.StatusServiceUnavailable,
 	kvmhotplug.ErrMigrating:       http.StatusServiceUnavailable,
