@@ -8,7 +8,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::print_stdout
+    clippy::print_stdout,
+    unreachable_pub
 )]
 
 #[path = "boot_qemu/child.rs"]

@@ -34,7 +34,7 @@ impl Listener {
     }
 
     /// Whom to remember from now on; `None` if nothing is to be changed.
-    fn to_remember(&self, peer: &Peer, remembered: Option<u32>) -> Option<u32> {
+    fn remembered_from_now(&self, peer: &Peer, remembered: Option<u32>) -> Option<u32> {
         let named = self.uid.is_some() || self.accept;
         peer.uid.filter(|uid| named && remembered != Some(*uid))
     }
@@ -62,7 +62,7 @@ impl Session {
         }
         let peer = self.monitor()?.who()?;
         let remembered = self.runtime().record().monitor_user;
-        let Some(uid) = self.listener.to_remember(&peer, remembered) else { return Ok(()) };
+        let Some(uid) = self.listener.remembered_from_now(&peer, remembered) else { return Ok(()) };
         let mut next = self.runtime().record().clone();
         next.monitor_user = Some(uid);
         self.runtime().replace(next)?;
@@ -91,7 +91,7 @@ mod tests {
             let found = listener.expected(remembered).map(|expected| expected.uid).map_err(drop);
             assert_eq!(found, expected, "{listener:?} {remembered:?}");
             let peer = Peer { pid: Some(1), uid: Some(7) };
-            assert_eq!(listener.to_remember(&peer, remembered), noted, "{listener:?} {remembered:?}");
+            assert_eq!(listener.remembered_from_now(&peer, remembered), noted, "{listener:?} {remembered:?}");
         }
     }
 }
