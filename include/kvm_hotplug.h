@@ -2031,7 +2031,8 @@ int kvm_hotplug_del_many(struct kvm_hotplug *guest,
  *   kvm_runtime_read());
  * - -EEXIST (the command has an id of a NIC or disk; a tap of that name exists), -EADDRINUSE (two want one slot), -ENOSPC
  *   (no slot is left), -EOPNOTSUPP (a model that needs another bus than PCI);
- * - what kvm_hotplug_add_nic() and kvm_hotplug_add_disk() return for the host's side: -ENOENT (no such image, backing file
+ * - what kvm_hotplug_add_nic() and kvm_hotplug_add_disk() return for the host's side: -EPERM or -ELOOP (kind
+ *   IMAGE_REFUSED: an image is made of other files than recorded, or they may not be opened), -ENOENT (no such image, backing file
  *   or bridge), -EACCES, -EPERM, -ENODEV (the NIC has vhost and this host does not), -EBADMSG and others;
  * - the errno of writing journal or runtime file.
  *
@@ -2975,6 +2976,7 @@ int kvm_hotplug_del_controller(struct kvm_hotplug *guest,
  * Returns 0, or
  * - -EFAULT (guest or id is NULL), -EBADF (no open handle), -EINVAL (no multiple of 512; it would get smaller without
  *   KVM_HOTPLUG_SHRINK; a block device has another size; it is a NIC; unknown flags; no UTF-8);
+ * - -EPERM or -ELOOP (kind IMAGE_REFUSED: its image is made of other files than recorded);
  * - -ENOENT (no such disk or image; or recorded, but the guest does not have it), -EACCES (kind FOREIGN: in the guest, not
  *   in the record), -EBUSY (kind STATE: it is being removed; kind MIGRATING: the guest is between two hosts; kind
  *   MONITOR_BUSY), -EOPNOTSUPP (it is read-only, or comes

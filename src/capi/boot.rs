@@ -162,7 +162,8 @@ impl kvm_boot {
 ///   kvm_runtime_read());
 /// - -EEXIST (the command has an id of a NIC or disk; a tap of that name exists), -EADDRINUSE (two want one slot), -ENOSPC
 ///   (no slot is left), -EOPNOTSUPP (a model that needs another bus than PCI);
-/// - what kvm_hotplug_add_nic() and kvm_hotplug_add_disk() return for the host's side: -ENOENT (no such image, backing file
+/// - what kvm_hotplug_add_nic() and kvm_hotplug_add_disk() return for the host's side: -EPERM or -ELOOP (kind
+///   IMAGE_REFUSED: an image is made of other files than recorded, or they may not be opened), -ENOENT (no such image, backing file
 ///   or bridge), -EACCES, -EPERM, -ENODEV (the NIC has vhost and this host does not), -EBADMSG and others;
 /// - the errno of writing journal or runtime file.
 ///

@@ -31,6 +31,7 @@ pub const KVM_HOTPLUG_SHRINK: u32 = 1;
 /// Returns 0, or
 /// - -EFAULT (guest or id is NULL), -EBADF (no open handle), -EINVAL (no multiple of 512; it would get smaller without
 ///   KVM_HOTPLUG_SHRINK; a block device has another size; it is a NIC; unknown flags; no UTF-8);
+/// - -EPERM or -ELOOP (kind IMAGE_REFUSED: its image is made of other files than recorded);
 /// - -ENOENT (no such disk or image; or recorded, but the guest does not have it), -EACCES (kind FOREIGN: in the guest, not
 ///   in the record), -EBUSY (kind STATE: it is being removed; kind MIGRATING: the guest is between two hosts; kind
 ///   MONITOR_BUSY), -EOPNOTSUPP (it is read-only, or comes

@@ -59,7 +59,7 @@ pub fn open(spec: &DiskSpec) -> Result<Image> {
 
 /// Opens the image of a disk whose format is settled: the chain that was recorded, if one was, and what `rule` allows.
 pub fn open_under(spec: &DiskSpec, rule: &BackingRule) -> Result<Image> {
-    let known = spec.chain.as_ref();
+    let known = spec.chain.as_deref();
     Opener { spec, rule, known, probe_backing: spec.probe_backing, boot: chain::this_boot() }
         .open(spec.format.into())
 }
@@ -73,7 +73,7 @@ pub fn resolve(spec: &mut DiskSpec, request: FormatRequest, rule: &BackingRule) 
         spec.format = top.format;
     }
     spec.probe_backing = image.probed_backing;
-    spec.chain = Some(image.chain.clone());
+    spec.chain = Some(Box::new(image.chain.clone()));
     Ok(image)
 }
 

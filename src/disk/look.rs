@@ -86,11 +86,17 @@ fn resolve(path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
             Err(Errno::EINTR | Errno::EAGAIN) => {}
             // Linux before 5.6 has no such call, and some sandboxes say EPERM to every call that they do not know. A magic link
             // that is named can be told without it; one behind a symbolic link leads to a file that is looked at like any other.
-            Err(Errno::ENOSYS | Errno::EPERM) if is_in_proc(path) => return Err(Errno::ELOOP),
-            Err(Errno::ENOSYS | Errno::EPERM) => return nix::fcntl::open(path, flags, Mode::empty()),
+            Err(Errno::ENOSYS | Errno::EPERM) => return resolve_by_name(path, flags),
             found => return found,
         }
     }
+}
+
+fn resolve_by_name(path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+    if is_in_proc(path) {
+        return Err(Errno::ELOOP);
+    }
+    nix::fcntl::open(path, flags, Mode::empty())
 }
 
 fn is_in_proc(path: &Path) -> bool {
@@ -175,6 +181,21 @@ mod tests {
         {
             assert_refused(path, "magic link");
         }
+    }
+
+    /// As on Linux before 5.6.
+    #[test]
+    fn without_openat2_nothing_in_proc_is_taken() {
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        std::fs::write(&file, "").unwrap();
+        let find = |path: &Path| resolve_by_name(path, OFlag::O_PATH | OFlag::O_CLOEXEC).map(File::from);
+        for path in ["/proc/self/mem", "//proc/self/fd/0", "/./proc/self/exe", "/proc/self/root/etc/passwd"] {
+            assert_eq!(find(Path::new(path)).err(), Some(Errno::ELOOP), "{path}");
+        }
+        std::os::unix::fs::symlink("/proc/self/mem", &link).unwrap();
+        assert!(refuse_made_up(&find(&link).unwrap()).is_err());
+        assert!(refuse_made_up(&find(&file).unwrap()).is_ok());
     }
 
     #[test]

@@ -192,7 +192,7 @@ pub struct DiskSpec {
     /// The files that the image was made of when it was added; nothing else is opened for it. None in records that were written
     /// before there was any, and of disks that are not opened here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub chain: Option<Chain>,
+    pub chain: Option<Box<Chain>>,
     /// Where its backing files may be; none for what the record says of all disks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backing: Option<BackingRule>,
@@ -284,7 +284,7 @@ impl DiskSpec {
     /// Refuses settings that QEMU would refuse, or would quietly turn into something else.
     pub fn validate(&self) -> Result<()> {
         check_path(&self.path)?;
-        self.chain.as_ref().map_or(Ok(()), Chain::check)?;
+        self.chain.as_deref().map_or(Ok(()), Chain::check)?;
         self.backing.as_ref().map_or(Ok(()), BackingRule::validate)?;
         self.serial.as_deref().map_or(Ok(()), check_serial)?;
         if !is_model_name(&self.model) {

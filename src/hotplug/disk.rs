@@ -37,7 +37,8 @@ impl DiskRequest {
     /// Whoever asks again for a disk that is there is told if its image is made of other files by now.
     pub(super) fn check_chain(&self, device: &Device, record: &Record) -> Result<()> {
         let Spec::Disk(spec) = &device.spec else { return Ok(()) };
-        match record.open_image(spec) {
+        // For looking only: a block device that was open for writing is looked through by udev afterwards.
+        match record.open_image(&DiskSpec { read_only: true, ..spec.clone() }) {
             Err(error) if error.kind() == ErrorKind::ImageRefused && !self.wish.accept_chain => {
                 Err(error.context(&device.id))
             }

@@ -128,7 +128,8 @@ impl Session {
     /// Which files were passed for a disk. Nothing is opened that was not: by now its image may name others.
     fn image_files(&self, spec: &DiskSpec) -> Vec<Identity> {
         let chain = spec.chain.clone();
-        let chain = chain.or_else(|| self.runtime().record().open_image(spec).ok().map(|image| image.chain));
+        let chain = chain
+            .or_else(|| self.runtime().record().open_image(spec).ok().map(|image| Box::new(image.chain)));
         chain.map(|chain| chain.layers.iter().map(|layer| layer.identity).collect()).unwrap_or_default()
     }
 

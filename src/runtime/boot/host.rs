@@ -100,7 +100,7 @@ impl Host {
             disk::locks::check(&image, spec)?;
         }
         // As it is on this host and since it booted; what was not recorded is from here on.
-        spec.chain = Some(image.chain.clone());
+        spec.chain = Some(Box::new(image.chain.clone()));
         Ok(image)
     }
 
