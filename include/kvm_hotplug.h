@@ -1123,7 +1123,7 @@ struct kvm_hotplug_nic {
      */
     uint32_t mtu;
     /**
-     * Slot on bus, 0 to 31.
+     * Slot on bus, 0 to 31; 0 means any that is free there, where the bus has others.
      */
     uint32_t slot;
     /**
@@ -1165,7 +1165,8 @@ struct kvm_hotplug_disk {
      */
     const char *id;
     /**
-     * Serial number the guest sees, 1 to 20 printable ASCII characters; NULL for none. Not with "scsi-block".
+     * Serial number the guest sees, printable ASCII; NULL for none. 1 to 20 characters; 1 to 36 with "scsi-hd", which has an id of the
+     * first 20 besides. Not with "scsi-block".
      */
     const char *serial;
     /**
@@ -1217,7 +1218,7 @@ struct kvm_hotplug_disk {
      */
     uint32_t queues;
     /**
-     * Slot on bus, 0 to 31. Not for SCSI disks.
+     * Slot on bus, 0 to 31; 0 means any that is free there, where the bus has others. Not for SCSI disks.
      */
     uint32_t slot;
     /**
@@ -1337,7 +1338,7 @@ struct kvm_hotplug_device {
      */
     char model[64];
     /**
-     * Disk: serial number.
+     * Disk: serial number, the first 23 characters of a longer one; see whole_serial.
      */
     char serial[24];
     /**
@@ -1454,6 +1455,10 @@ struct kvm_hotplug_device {
      * Disk: world wide name, 0 for none.
      */
     uint64_t wwn;
+    /**
+     * Disk: serial number.
+     */
+    char whole_serial[40];
 };
 
 /**
@@ -1599,7 +1604,7 @@ struct kvm_hotplug_controller {
      */
     uint32_t queues;
     /**
-     * Slot on bus, 0 to 31.
+     * Slot on bus, 0 to 31; 0 means any that is free there, where the bus has others.
      */
     uint32_t slot;
     /**
@@ -2289,7 +2294,7 @@ int kvm_hotplug_add_controller(struct kvm_hotplug *guest,
  * - -ENOENT (no such image, backing file or bus), -EACCES, -EROFS or another errno of open;
  * - -EBADMSG (declared as qcow2 and is none, or marked corrupt), -EMSGSIZE (over 16 layers), -EOPNOTSUPP (encrypted or
  *   external data; a format that is neither raw nor qcow2; the pinned bus takes no devices; KVM_HOTPLUG_LIVE_ONLY);
- * - -EEXIST (image or serial used in this guest; the id exists with other settings: the message names the field),
+ * - -EEXIST (image, serial or wwn used in this guest; the image is below another disk's, or another disk's is below it; the id exists with other settings: the message names the field),
  *   -EBUSY (kind IMAGE_LOCKED: the image is in use by another QEMU);
  * - -ENOSPC (no free slot or SCSI target: counts per bus), -EADDRINUSE (the pinned one is taken);
  * - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused a step, see

@@ -26,7 +26,7 @@ pub struct kvm_hotplug_controller {
     pub bus: *const c_char,
     /// Request queues, 1 to 1021; 0 for QEMU's default.
     pub queues: u32,
-    /// Slot on bus, 0 to 31.
+    /// Slot on bus, 0 to 31; 0 means any that is free there, where the bus has others.
     pub slot: u32,
     /// Milliseconds for all of it; 0 means 5000.
     pub timeout_ms: u32,

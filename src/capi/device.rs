@@ -117,7 +117,7 @@ pub struct kvm_hotplug_device {
     pub bridge: [c_char; 16],
     /// QEMU device model.
     pub model: [c_char; 64],
-    /// Disk: serial number.
+    /// Disk: serial number, the first 23 characters of a longer one; see whole_serial.
     pub serial: [c_char; 24],
     /// Disk: path of the image or block device, or the URI of one that Ganeti had QEMU open by itself.
     pub path: [c_char; 4096],
@@ -177,6 +177,8 @@ pub struct kvm_hotplug_device {
     pub physical_block_size: u32,
     /// Disk: world wide name, 0 for none.
     pub wwn: u64,
+    /// Disk: serial number.
+    pub whole_serial: [c_char; 40],
 }
 
 // SAFETY: repr(C), integers and arrays of them only.
@@ -253,6 +255,7 @@ impl kvm_hotplug_device {
             }
             Spec::Disk(disk) => {
                 put_text(&mut self.serial, disk.serial.as_deref().unwrap_or(""));
+                put_text(&mut self.whole_serial, disk.serial.as_deref().unwrap_or(""));
                 let path = disk.uri.as_deref().map_or_else(|| disk.path.to_string_lossy(), Into::into);
                 put_text(&mut self.path, &path);
                 self.queues = disk.queues.unwrap_or(0).into();

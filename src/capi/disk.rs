@@ -105,7 +105,8 @@ pub struct kvm_hotplug_disk {
     /// Id of device and block node: a letter, then up to 30 letters, digits, '-', '.' or '_'. NULL for "disk-pci-<slot>",
     /// or "disk-pci-<bus>" on a root port; for a SCSI disk, "disk-<controller>-<target>", as in "disk-scsi-pci-7-0".
     pub id: *const c_char,
-    /// Serial number the guest sees, 1 to 20 printable ASCII characters; NULL for none. Not with "scsi-block".
+    /// Serial number the guest sees, printable ASCII; NULL for none. 1 to 20 characters; 1 to 36 with "scsi-hd", which has an id of the
+    /// first 20 besides. Not with "scsi-block".
     pub serial: *const c_char,
     /// QEMU device model; NULL for "virtio-blk-pci". "scsi-hd" is a disk, and "scsi-block" a SCSI device of the host handed
     /// through (a block device that takes SG_IO; format raw; without serial, block sizes, wwn, cache WRITETHROUGH and
@@ -135,7 +136,7 @@ pub struct kvm_hotplug_disk {
     pub physical_block_size: u32,
     /// Virtqueues, 1 to 1024; 0 for QEMU's default. Not for SCSI disks, whose controller has the queues.
     pub queues: u32,
-    /// Slot on bus, 0 to 31. Not for SCSI disks.
+    /// Slot on bus, 0 to 31; 0 means any that is free there, where the bus has others. Not for SCSI disks.
     pub slot: u32,
     /// Place in the firmware's boot order, 0 to 2147483647, with KVM_HOTPLUG_BOOT_INDEX.
     pub boot_index: u32,
@@ -197,7 +198,7 @@ unsafe impl Plain for kvm_hotplug_disk {
 /// - -ENOENT (no such image, backing file or bus), -EACCES, -EROFS or another errno of open;
 /// - -EBADMSG (declared as qcow2 and is none, or marked corrupt), -EMSGSIZE (over 16 layers), -EOPNOTSUPP (encrypted or
 ///   external data; a format that is neither raw nor qcow2; the pinned bus takes no devices; KVM_HOTPLUG_LIVE_ONLY);
-/// - -EEXIST (image or serial used in this guest; the id exists with other settings: the message names the field),
+/// - -EEXIST (image, serial or wwn used in this guest; the image is below another disk's, or another disk's is below it; the id exists with other settings: the message names the field),
 ///   -EBUSY (kind IMAGE_LOCKED: the image is in use by another QEMU);
 /// - -ENOSPC (no free slot or SCSI target: counts per bus), -EADDRINUSE (the pinned one is taken);
 /// - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused a step, see

@@ -90,7 +90,7 @@ pub struct kvm_hotplug_nic {
     /// MTU in bytes, 68 to 65535, announced to the guest (host_mtu) and set on a tap opened here. 0 announces none; the
     /// tap then takes its bridge's.
     pub mtu: u32,
-    /// Slot on bus, 0 to 31.
+    /// Slot on bus, 0 to 31; 0 means any that is free there, where the bus has others.
     pub slot: u32,
     /// Place in the firmware's boot order, 0 to 2147483647, with KVM_HOTPLUG_BOOT_INDEX; makes the device load its option
     /// ROM, which a NIC without it does not.

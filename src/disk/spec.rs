@@ -14,6 +14,9 @@ use crate::ids::is_model_name;
 /// virtio-blk has room for 20 bytes (`VIRTIO_BLK_ID_BYTES`); QEMU cuts off the rest without a word (measured, 7.2).
 pub const MAX_SERIAL: usize = 20;
 
+/// The same for a SCSI disk (page 80h in QEMU's hw/scsi/scsi-disk.c): a UUID with its hyphens.
+pub const MAX_SCSI_SERIAL: usize = 36;
+
 /// The largest block size QEMU's `logical_block_size` and `physical_block_size` take, in bytes (measured, 7.2).
 pub const MAX_BLOCK_SIZE: u32 = 2 << 20;
 
@@ -202,7 +205,7 @@ pub struct DiskSpec {
     /// Other processes may write to the image at the same time.
     #[serde(default, skip_serializing_if = "is_default")]
     pub share_rw: bool,
-    /// Serial number the guest sees, 1 to 20 printable ASCII characters.
+    /// Serial number the guest sees, printable ASCII: 1 to 20 characters, 1 to 36 of a SCSI disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<String>,
     /// Cache mode.
@@ -286,7 +289,7 @@ impl DiskSpec {
         check_path(&self.path)?;
         self.chain.as_deref().map_or(Ok(()), Chain::check)?;
         self.backing.as_ref().map_or(Ok(()), BackingRule::validate)?;
-        self.serial.as_deref().map_or(Ok(()), check_serial)?;
+        self.serial.as_deref().map_or(Ok(()), |serial| self.check_serial(serial))?;
         if !is_model_name(&self.model) {
             return Err(Error::invalid(format!(
                 "disk model {:?} is not the name of a QEMU device",
@@ -397,6 +400,18 @@ impl DiskSpec {
         self.physical_block_size.or(self.logical_block_size)
     }
 
+    fn check_serial(&self, serial: &str) -> Result<()> {
+        let bad = |why: &str| Err(Error::invalid(format!("disk serial {serial:?}: {why}")));
+        let most = if self.is_scsi() { MAX_SCSI_SERIAL } else { MAX_SERIAL };
+        if serial.is_empty() || serial.len() > most {
+            return bad(&format!("must have 1 to {most} characters with {}", self.model));
+        }
+        if !serial.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+            return bad("only printable ASCII is allowed");
+        }
+        Ok(())
+    }
+
     fn check_io(&self) -> Result<()> {
         if self.aio == Aio::Native && !self.cache.direct() {
             return Err(Error::invalid(
@@ -440,17 +455,6 @@ pub(super) fn check_path(path: &Path) -> Result<()> {
         }
         Some(_) => Ok(()),
     }
-}
-
-fn check_serial(serial: &str) -> Result<()> {
-    let bad = |why: &str| Err(Error::invalid(format!("disk serial {serial:?}: {why}")));
-    if serial.is_empty() || serial.len() > MAX_SERIAL {
-        return bad("must have 1 to 20 characters");
-    }
-    if !serial.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
-        return bad("only printable ASCII is allowed");
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -59,6 +59,15 @@ impl Wish {
         self.address.as_ref().map(Address::bus).or(self.scsi_bus.as_ref())
     }
 
+    /// Whether a device at this address is where it is wished. Slot 0 stands for any of the bus, where it has others.
+    pub(super) fn accepts(&self, address: Option<&Address>) -> bool {
+        let any_of_bus = |wished: &Address| {
+            let slot = wished.pci().map(|address| address.slot.get());
+            slot == Some(0) && address.is_some_and(|address| address.bus() == wished.bus())
+        };
+        self.address.as_ref().is_none_or(|wished| Some(wished) == address || any_of_bus(wished))
+    }
+
     /// Refuses a place of the wrong kind.
     pub(super) fn check(&self, spec: &Spec) -> Result<()> {
         let scsi = matches!(spec, Spec::Disk(disk) if disk.is_scsi());
@@ -110,7 +119,7 @@ impl Session {
             return conflict(format!("exists with another {setting}; remove it first, or take another id"));
         }
         let elsewhere = wish.scsi_bus.as_ref().is_some_and(|bus| device.bus() != Some(bus));
-        if elsewhere || (wish.address.is_some() && wish.address != device.address) {
+        if elsewhere || !wish.accepts(device.address.as_ref()) {
             return conflict("exists at another address; remove it first, or take another id".into());
         }
         Ok(Some(device))
@@ -149,7 +158,7 @@ impl Session {
             None => next.new_id(kind, None)?,
         };
         let address = match &wish.address {
-            Some(Address::Pci(pinned)) => Some(self.places.pci.choose(&Want::Pinned(pinned.clone()))?.into()),
+            Some(Address::Pci(pinned)) => Some(self.places.pci.choose(&Want::Place(pinned.clone()))?.into()),
             _ => self.places.scsi.choose_cold(&scsi_want(wish))?.map(Address::Scsi),
         };
         let device = new_device(id, generation, address, Presence::AddAfterReboot, spec);

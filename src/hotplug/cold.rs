@@ -106,7 +106,7 @@ fn already(
     if let Some(setting) = differs(&device.spec) {
         return conflict(format!("{id} exists with another {setting}; remove it first, or take another id"));
     }
-    if wish.address.is_some() && wish.address != device.address {
+    if !wish.accepts(device.address.as_ref()) {
         return conflict(format!("{id} exists at another address; remove it first, or take another id"));
     }
     Ok(Some(device))

@@ -9,6 +9,7 @@ use super::outcome::Outcome;
 use super::preview::Prepared;
 use super::session::Session;
 use crate::deadline::Deadline;
+use crate::disk::spec::MAX_SERIAL;
 use crate::disk::{self, DiskSpec, FormatRequest, Image};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{Device, Record, Spec};
@@ -117,29 +118,74 @@ impl Session {
     }
 }
 
-/// The same image or serial twice among the devices of a guest is a mistake, unless both sides say that they share.
+/// The same image, serial or world wide name twice among the devices of a guest is a mistake, unless, for an image, both sides say
+/// that they share. So is an image that is written to while another disk has it below its own.
 pub(super) fn check_unshared<'a>(
     devices: impl Iterator<Item = &'a Device>,
     spec: &DiskSpec,
     image: &Image,
 ) -> Result<()> {
+    let conflict = |text: String| Err(Error::new(ErrorKind::Conflict, text));
     for (device, other) in devices.filter_map(as_disk) {
-        if spec.serial.is_some() && spec.serial == other.serial {
-            let serial = spec.serial.as_deref().unwrap_or_default();
-            let text = format!("serial {serial:?} is used by {} of this guest; take another one", device.id);
-            return Err(Error::new(ErrorKind::Conflict, text));
+        if let Some(same) = same_serial(spec, other) {
+            return conflict(format!(
+                "serial {same:?} is used by {} of this guest; take another one",
+                device.id
+            ));
+        }
+        if let Some(wwn) = spec.wwn.filter(|wwn| other.wwn == Some(*wwn)) {
+            let text = "which makes both one disk for a guest with multipath; take another one";
+            return conflict(format!("wwn {wwn:#x} is used by {} of this guest, {text}", device.id));
         }
         let sharing = (spec.share_rw && other.share_rw) || (spec.read_only && other.read_only);
         if !sharing && is_same_image(image, &other.path) {
-            let text = format!(
+            return conflict(format!(
                 "{} is used by {} of this guest; set share_rw or read_only on both to attach it twice",
                 spec.path.display(),
                 device.id
-            );
-            return Err(Error::new(ErrorKind::Conflict, text));
+            ));
+        }
+        let below = || image.layers.iter().skip(1);
+        if let Some(base) = below().find(|layer| !other.read_only && is_at(layer.identity, &other.path)) {
+            return conflict(format!(
+                "{} is a backing file of {}, and {} of this guest writes to it, which destroys what is above it; make that disk \
+                 read_only, or take another image",
+                base.path.display(),
+                spec.path.display(),
+                device.id
+            ));
+        }
+        if !spec.read_only && is_below(image, other) {
+            return conflict(format!(
+                "{} is a backing file of {}, which {} of this guest uses, and which is destroyed by writing to it; set read_only, or \
+                 take another image",
+                spec.path.display(),
+                other.path.display(),
+                device.id
+            ));
         }
     }
     Ok(())
+}
+
+/// The serial that both have, as far as the guest can tell them apart: QEMU makes the id of a SCSI disk of the first 20 characters
+/// (7.2).
+fn same_serial<'a>(spec: &'a DiskSpec, other: &DiskSpec) -> Option<&'a str> {
+    let (own, others) = (spec.serial.as_deref()?, other.serial.as_deref()?);
+    let seen = |serial: &'_ str| serial.chars().take(MAX_SERIAL).collect::<String>();
+    let both_scsi = spec.is_scsi() && other.is_scsi();
+    (own == others || (both_scsi && seen(own) == seen(others))).then_some(own)
+}
+
+/// Whether the image is one that the other disk has below its own, as that was when it was added.
+fn is_below(image: &Image, other: &DiskSpec) -> bool {
+    let top = image.layers.first().map(|layer| layer.identity);
+    let mut below = other.chain.iter().flat_map(|chain| chain.layers.iter().skip(1));
+    top.is_some_and(|top| below.any(|layer| is_at(top, &layer.path)))
+}
+
+fn is_at(identity: disk::Identity, path: &Path) -> bool {
+    disk::Identity::of_path(path).is_ok_and(|found| found == identity)
 }
 
 fn as_disk(device: &Device) -> Option<(&Device, &DiskSpec)> {

@@ -82,5 +82,5 @@ pub const LIVE_DISK_MODELS: &[&str] = &[
 ];
 
 fn want(wish: &Wish) -> Want {
-    wish.address.as_ref().and_then(Address::pci).cloned().map_or(Want::Auto, Want::Pinned)
+    wish.address.as_ref().and_then(Address::pci).cloned().map_or(Want::Auto, Want::Place)
 }

@@ -17,6 +17,8 @@ pub enum Want {
     Auto,
     /// This one or none. Reserved slots may be pinned.
     Pinned(PciAddress),
+    /// The same; but slot 0 stands for any that is free on the bus, where it has others.
+    Place(PciAddress),
 }
 
 impl SlotMap {
@@ -30,12 +32,25 @@ impl SlotMap {
     pub fn choose(&self, want: &Want) -> Result<PciAddress> {
         match want {
             Want::Pinned(address) => self.check(address).map(|()| address.clone()),
+            Want::Place(address) => match self.any_on(address) {
+                Some(free) => free,
+                None => self.check(address).map(|()| address.clone()),
+            },
             Want::Auto => {
                 let free =
                     |bus: &BusSlots| Some(PciAddress { bus: bus.name.clone(), slot: bus.first_free()? });
                 self.buses.iter().find_map(free).ok_or_else(|| self.exhausted())
             }
         }
+    }
+
+    /// Slot 0 is nobody's to have where there are others: it stands for any that is free there. `None` for any other address.
+    pub fn any_on(&self, address: &PciAddress) -> Option<Result<PciAddress>> {
+        let named = |bus: &&BusSlots| bus.name == address.bus && bus.has_any();
+        let bus = self.buses.iter().find(named).filter(|_| address.slot.get() == 0)?;
+        let words = || format!("no free slot on {} ({})", bus.name, bus.count().words());
+        let free = bus.first_free().ok_or_else(|| Error::new(ErrorKind::NoSlot, words()));
+        Some(free.map(|slot| PciAddress { bus: bus.name.clone(), slot }))
     }
 
     fn check(&self, address: &PciAddress) -> Result<()> {

@@ -227,6 +227,11 @@ impl BusSlots {
         self.reserved.max(*slots.start())..=*slots.end()
     }
 
+    /// Whether it takes devices, in more slots than one.
+    pub(super) fn has_any(&self) -> bool {
+        self.access == Access::Open && !self.kind.is_port()
+    }
+
     pub(super) fn first_free(&self) -> Option<Slot> {
         self.automatic().filter_map(Slot::new).find(|slot| self.state(*slot) == SlotState::Free)
     }

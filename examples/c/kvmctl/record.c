@@ -49,8 +49,8 @@ static void print_disk(const struct kvm_hotplug_device *disk)
     printf("%s", disk->path);
     if (disk->format == KVM_HOTPLUG_FORMAT_QCOW2)
         printf(", qcow2");
-    if (disk->serial[0] != '\0')
-        printf(", serial %s", disk->serial);
+    if (disk->whole_serial[0] != '\0')
+        printf(", serial %s", disk->whole_serial);
     if (disk->read_only)
         printf(", read-only");
 }

@@ -266,7 +266,7 @@ static void json_disk(struct json *json, const struct kvm_hotplug_device *disk)
 {
     json_text(json, "path", disk->path);
     json_text(json, "format", disk->format == KVM_HOTPLUG_FORMAT_QCOW2 ? "qcow2" : "raw");
-    json_text(json, "serial", text_or_null(disk->serial));
+    json_text(json, "serial", text_or_null(disk->whole_serial));
     json_bool(json, "read_only", disk->read_only != 0);
 }
 

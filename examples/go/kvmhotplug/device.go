@@ -261,7 +261,7 @@ func deviceOf(from *C.struct_kvm_hotplug_device) Device {
 		Bridge:             C.GoString(&from.bridge[0]),
 		Vhost:              from.vhost != 0,
 		MTU:                uint32(from.mtu),
-		Serial:             C.GoString(&from.serial[0]),
+		Serial:             C.GoString(&from.whole_serial[0]),
 		Path:               C.GoString(&from.path[0]),
 		ReadOnly:           from.read_only != 0,
 		WWN:                uint64(from.wwn),

@@ -176,7 +176,7 @@ type Disk struct {
 	// ID of device and block node: a letter, then up to 30 letters, digits, '-', '.' or '_'. Empty for
 	// "disk-pci-<slot>", or "disk-pci-<bus>" on a root port; for a SCSI disk, "disk-<controller>-<target>".
 	ID string `json:"id,omitempty"`
-	// Serial number the guest sees, 1 to 20 printable ASCII characters.
+	// Serial number the guest sees, printable ASCII: 1 to 20 characters, 1 to 36 with "scsi-hd".
 	Serial string `json:"serial,omitempty"`
 	// WWN is a world wide name, for "scsi-hd"; 0 for none.
 	WWN uint64 `json:"wwn,omitempty"`

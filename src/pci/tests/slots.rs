@@ -87,6 +87,11 @@ fn pinned_addresses_and_what_is_said_of_them() {
         assert!(error.message().contains(says), "{error}");
         assert!(error.message().contains(&address.to_string()), "{error}");
     }
+    // Where there are others, slot 0 may stand for any.
+    for (slots, bus, slot) in [(&pc_map, "pci.0", 4), (&pc_map, "b9", 1), (&q35_map, "rp9", 0)] {
+        assert_eq!(slots.choose(&Want::Place(at(bus, 0))).unwrap(), at(bus, slot));
+    }
+    assert_eq!(pc_map.choose(&Want::Place(at("b9", 31))).unwrap(), at("b9", 31));
     for (slots, address) in [(&pc_map, at("b9", 31)), (&pc_map, at("pci.0", 2)), (&q35_map, at("rp9", 0))] {
         assert_eq!(slots.choose(&Want::Pinned(address.clone())).unwrap(), address);
     }

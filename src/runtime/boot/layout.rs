@@ -96,7 +96,10 @@ pub(super) fn place(
     let mut slots = slots(record, base)?;
     let on_scsi = matches!(spec, Spec::Disk(disk) if disk.is_scsi());
     match (address, scsi_bus) {
-        (Some(Address::Pci(pinned)), _) => slots.check_cold(pinned).map(|()| pinned.clone().into()),
+        (Some(Address::Pci(pinned)), _) => match slots.any_on(pinned) {
+            Some(free) => free.map(Address::from),
+            None => slots.check_cold(pinned).map(|()| pinned.clone().into()),
+        },
         (Some(Address::Scsi(pinned)), _) => {
             let want = crate::scsi::Want::Pinned(pinned.clone());
             scsi::buses(record, base)?.choose_cold(&want).map(|_| pinned.clone().into())
