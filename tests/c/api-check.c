@@ -125,6 +125,25 @@ static void running(void)
     close(listener);
 }
 
+/* The command itself, and what it lacks here. */
+static void command(void)
+{
+    static const char none[] = "{\"format\":\"kvm-hotplug-runtime\",\"version\":1,\"command\":[]}";
+    struct kvm_runtime *runtime = NULL;
+    char lists[512], drive[300];
+
+    snprintf(lists, sizeof lists,
+             ",\"disks\":[{\"id\":\"data\",\"generation\":1,\"path\":\"%s\",\"format\":\"raw\",\"boot_index\":1}]", image);
+    found(guest(",\"-device\",\"virtio-rng-pci,id=data\"", lists), 0, NULL, KVM_RUNTIME_TROUBLE_COMMAND, "data", "already");
+    found(guest(",\"-device\",\"e1000,id=old,bootindex=1\"", lists), 0, NULL, KVM_RUNTIME_TROUBLE_COMMAND, "data", "old");
+    found(guest(",\"-cdrom\",\"/nowhere/cd.iso\"", ""), 0, NULL, KVM_RUNTIME_TROUBLE_COMMAND, "", "/nowhere/cd.iso");
+    snprintf(drive, sizeof drive, ",\"-drive\",\"file=%s,if=virtio\"", image);
+    found(guest(drive, lists), 0, NULL, KVM_RUNTIME_TROUBLE_IMAGE_IN_USE, "data", "-drive");
+    file_write(record, none, strlen(none));
+    works(kvm_runtime_read(record, &runtime, &failure));
+    found(runtime, 0, NULL, KVM_RUNTIME_TROUBLE_COMMAND, "", "has no command");
+}
+
 static void start(struct talk *fake, const char *options)
 {
     char command[64];
@@ -179,6 +198,7 @@ int main(void)
     places();
     used();
     running();
+    command();
     qemu();
     return test_end();
 }

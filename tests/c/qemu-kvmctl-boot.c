@@ -113,8 +113,13 @@ static void boot(void)
     kvmctl_looks(false);
     for (int round = 0; round < 2; round++) {
         example_start(&talk, "exec kvmctl boot --spare-ports 2", NULL);
-        for (int i = 0; i < 1000 && !file_exists(socket); i++)
+        /* The socket is there before anybody listens at it; and only a look leaves the record to kvmctl boot. */
+        for (int i = 0; i < 1000; i++) {
+            example_run(&said, "kvmctl check --socket $1", VALUES(socket));
+            if (said.status != 1)
+                break;
             sleep_ms(10);
+        }
         setenv("KVMCTL_SOCKET", socket, 1);
         if (round == 0)
             ctl(0, "add-nic --id nic1 --link-down", NULL);
