@@ -25,7 +25,7 @@ static enum status run(struct ctl *ctl)
         [COMMAND_DEL] = ctl_del,           [COMMAND_LINK] = ctl_link,       [COMMAND_MOVE] = ctl_move,
         [COMMAND_RESIZE] = ctl_resize,     [COMMAND_VERIFY] = ctl_verify,   [COMMAND_WATCH] = ctl_watch,
         [COMMAND_QMP] = ctl_qmp,           [COMMAND_BACKING] = ctl_backing, [COMMAND_ACCEPT] = ctl_accept,
-        [COMMAND_QMP] = ctl_qmp,           [COMMAND_SETTLE] = ctl_settle,
+        [COMMAND_SETTLE] = ctl_settle,
     };
 
     return ctl->options.plan ? ctl_plan(ctl) : commands[ctl->options.command](ctl);
