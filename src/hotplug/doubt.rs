@@ -65,8 +65,8 @@ impl Session {
         }
     }
 
-    /// In the order in which they were handed over, as many as QEMU has descriptors of the tap: those were the last ones, so that
-    /// whatever came before has arrived.
+    /// In the order in which they were handed over, until as many are closed as QEMU has descriptors of the tap: those were the last
+    /// ones, so that whatever came before has arrived. A name that is not there, since QEMU refused it for instance, has none.
     fn take_back_names(
         &mut self,
         device: &Device,
@@ -75,14 +75,18 @@ impl Session {
         deadline: &Deadline,
     ) -> Result<Vec<Leftover>> {
         let mut left = Vec::new();
-        let arrived = self.taps_arrived(device, spec);
+        let mut arrived = self.taps_arrived(device, spec);
         let before_taps = names.len().saturating_sub(usize::from(spec.queues));
         for (at, name) in names.iter().enumerate() {
-            if arrived == 0 || at >= before_taps.saturating_add(arrived) {
+            if arrived == 0 {
                 self.log.write(Level::Debug, || format!("left alone, if it is there: {}", name.leftover()));
-            } else {
-                left.extend(self.take_down(std::slice::from_ref(name), deadline)?.left);
+                continue;
             }
+            let unwound = self.take_down(std::slice::from_ref(name), deadline)?;
+            if at >= before_taps && unwound.absent.is_empty() {
+                arrived -= 1;
+            }
+            left.extend(unwound.left);
         }
         // Where descriptors of it stay with QEMU, it would stay as well.
         if let Some((name, identity)) = own_tap(device) {
