@@ -47,6 +47,7 @@ mod transaction;
 mod unplaced;
 mod unplug;
 mod verify;
+mod verify_disk;
 
 pub use attach::Wish;
 pub use batch::Addition;

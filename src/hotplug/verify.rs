@@ -11,6 +11,7 @@ use super::overlay::overlay_of;
 use super::plan::Inverse;
 use super::session::Session;
 use super::survey::{self, Inventory, Nodes};
+use super::verify_disk;
 use crate::border::readable;
 use crate::deadline::Deadline;
 use crate::disk::{self, DiskSpec};
@@ -168,7 +169,10 @@ impl Session {
             self.compare_properties(device, &mut differences, deadline)?;
             compare_overlay(device, &mut differences);
             match &device.spec {
-                Spec::Disk(spec) => compare_node(device, spec, &record, &nodes, &mut differences),
+                Spec::Disk(spec) => {
+                    compare_node(device, spec, &record, &nodes, &mut differences);
+                    self.compare_files(device, spec, &record, &mut differences);
+                }
                 Spec::Nic(spec) => self.compare_nic(device, spec, &mut differences, deadline)?,
                 Spec::Controller(_) => {}
             }
@@ -338,6 +342,13 @@ impl Session {
             }
             differences.push(Difference::new(Mismatch::OrphanFdset, owner, "", set));
         }
+        // Without a set that carries the tag: it was taken from the node while that was in use.
+        for name in nodes.keys().filter(|name| verify_disk::is_named_like_ours(name)) {
+            let is_used = self.known_device(name).is_some() || foreign.contains(*name);
+            if !is_used && told.insert((*name).to_owned()) {
+                differences.push(Difference::new(Mismatch::OrphanNode, name, "", name));
+            }
+        }
     }
 
     /// Mends what is safe to mend: a device that the guest no longer has leaves the record, and what stood behind it is
@@ -486,6 +497,7 @@ fn compare_node(
         let (recorded, found) = (words(spec.read_only), words(read_only));
         differences.push(Difference::new(Mismatch::ReadOnly, &device.id, recorded, found));
     }
+    verify_disk::compare_settings(device, spec, node, differences);
     let seen = survey::virtual_size(node);
     let real = image.ok().map(|image| image.size);
     if let (Some(seen), Some(real)) = (seen, real) {

@@ -127,6 +127,48 @@ static void chain(void)
     CHECK_NUMBER(verify(), 0);
 }
 
+/* What QEMU shows of the block node, and the file that it has open: another one has come to the path by now. */
+static void nodes(void)
+{
+    static const struct {
+        const char *from, *to, *recorded, *there;
+    } table[] = {
+        {"\"cache\": \"unsafe\"", "\"cache\": \"writeback\"", "no-flush false", "no-flush true"},
+        {"\"detect_zeroes\": \"on\"", "\"detect_zeroes\": \"off\"", "detect-zeroes off", "detect-zeroes on"},
+    };
+    struct kvm_hotplug_disk disk = {.id = "tuned", .cache = KVM_HOTPLUG_CACHE_UNSAFE,
+                                    .detect_zeroes = KVM_HOTPLUG_DETECT_ZEROES_ON};
+    char path[TEST_PATH], away[TEST_PATH];
+
+    path_in(path, vm.qemu->dir, "tuned.img");
+    path_in(away, vm.qemu->dir, "away.img");
+    image_raw(path, MEBIBYTE);
+    disk.path = path;
+    works(add_disk(&vm, &disk, NULL));
+    CHECK_NUMBER(verify(), 0);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        char *record = rewrite(table[i].from, table[i].to);
+        const struct kvm_hotplug_difference *one = difference(verify(), KVM_HOTPLUG_MISMATCH_SETTING, "tuned");
+        CHECK_PART(one->recorded, table[i].recorded);
+        CHECK_PART(one->found, table[i].there);
+        put_back(record);
+    }
+    ok(rename(path, away));
+    image_raw(path, MEBIBYTE);
+    CHECK(verify() > 0);
+    ok(rename(away, path));
+    CHECK_NUMBER(verify(), 0);
+}
+
+/* A node of ours without device, set or record. */
+static void stray(void)
+{
+    vm_observe(&vm, "{\"execute\":\"blockdev-add\",\"arguments\":{\"driver\":\"null-co\",\"node-name\":\"disk-pci-77\"}}");
+    CHECK_NUMBER(difference(verify(), KVM_HOTPLUG_MISMATCH_ORPHAN_NODE, "disk-pci-77")->mendable, 1);
+    CHECK_NUMBER(mend(), 0);
+    CHECK(!qmp_contains(vm.qemu, "{\"execute\":\"query-named-block-nodes\"}", "disk-pci-77"));
+}
+
 /* Recorded where it does not sit: mending records where it does. */
 static void address(void)
 {
@@ -259,6 +301,8 @@ int main(void)
     CHECK_NUMBER(verify(), 0);
     settings();
     size();
+    nodes();
+    stray();
     chain();
     address();
     foreign();

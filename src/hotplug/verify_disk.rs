@@ -1,0 +1,84 @@
+//! What verifying compares of a disk's block node beyond what every device has.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::session::Session;
+use super::verify::{Difference, Mismatch};
+use crate::border::readable;
+use crate::disk::{DetectZeroes, DiskSpec, Format, Identity};
+use crate::runtime::{Device, Record};
+
+/// Format, cache and what becomes of zeros, as far as QEMU shows them of the node.
+pub(super) fn compare_settings(
+    device: &Device,
+    spec: &DiskSpec,
+    node: &Value,
+    differences: &mut Vec<Difference>,
+) {
+    let mut tell = |recorded: String, found: String| {
+        if recorded != found {
+            differences.push(Difference::new(Mismatch::Setting, &device.id, recorded, found));
+        }
+    };
+    if let Some(driver) = node.get("drv").and_then(Value::as_str) {
+        // A raw image has no format node of its own, but the driver of its file.
+        let found = if driver == Format::Qcow2.as_str() { Format::Qcow2 } else { Format::Raw };
+        tell(format!("format {}", spec.format.as_str()), format!("format {}", found.as_str()));
+    }
+    for (name, recorded) in [("direct", spec.cache.direct()), ("no-flush", spec.cache.no_flush())] {
+        if let Some(found) = node.pointer(&format!("/cache/{name}")).and_then(Value::as_bool) {
+            tell(
+                format!("cache {}, {name} {recorded}", spec.cache.as_str()),
+                format!("cache {}, {name} {found}", spec.cache.as_str()),
+            );
+        }
+    }
+    if let Some(found) = node.get("detect_zeroes").and_then(Value::as_str) {
+        let recorded = match spec.detect_zeroes {
+            DetectZeroes::Off => "off",
+            DetectZeroes::On => "on",
+            DetectZeroes::Unmap => "unmap",
+        };
+        tell(format!("detect-zeroes {recorded}"), format!("detect-zeroes {}", readable(found)));
+    }
+}
+
+impl Session {
+    /// The files that QEMU has open for a disk, where they can be seen, are those of its image.
+    pub(super) fn compare_files(
+        &mut self,
+        device: &Device,
+        spec: &DiskSpec,
+        record: &Record,
+        differences: &mut Vec<Difference>,
+    ) {
+        let Ok(image) = record.open_image(spec) else { return };
+        let Ok(qemu) = self.monitor().and_then(|monitor| monitor.peer()) else { return };
+        let sets = self.fdsets.of(&device.id);
+        for number in sets.iter().flat_map(|set| self.fdsets.numbers(*set)) {
+            let path = format!("/proc/{qemu}/fd/{number}");
+            let Ok(found) = Identity::of_path(Path::new(&path)) else { continue };
+            if image.layers.iter().any(|layer| layer.identity == found) {
+                continue;
+            }
+            let name =
+                std::fs::read_link(&path).map(|path| readable(&path.to_string_lossy())).unwrap_or(path);
+            let files: Vec<String> =
+                image.layers.iter().map(|layer| layer.path.display().to_string()).collect();
+            let recorded = format!("the files now at {}", files.join(", "));
+            differences.push(Difference::new(
+                Mismatch::Backend,
+                &device.id,
+                recorded,
+                format!("file {name}"),
+            ));
+        }
+    }
+}
+
+/// Whether it is called as this library calls the nodes of disks that nobody named.
+pub(super) fn is_named_like_ours(name: &str) -> bool {
+    ["disk-pci-", "disk-scsi-pci-"].iter().any(|prefix| name.starts_with(prefix))
+}
