@@ -87,6 +87,12 @@ impl Scene {
         self.guest().add_disk(&self.disk(Some(id)), AMPLE).unwrap();
     }
 
+    /// A NIC over a tap that the library makes.
+    pub fn add_nic(&self, id: &'static str) {
+        let tap = TapSource::Open { name: None, owner: None };
+        self.guest().add_nic(NicRequest { tap, ..self.nic(Some(id)) }, AMPLE).unwrap();
+    }
+
     pub fn unplug(&self, id: &str, timeout: Duration) -> Result<Outcome, Error> {
         self.guest().unplug(&removal(id, true), timeout)
     }

@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use kvm_hotplug::hotplug::RemovalOfMany;
+
 use super::agent::Scene;
 use super::gauge::{measure, processor_time};
 use super::support::fake::{Act, Manner};
@@ -74,5 +76,26 @@ fn storms_behind_each_answer() {
                 assert!(cost.peak < super::agent::MAX_MEMORY, "{command}: {cost:?}");
             }
         }
+    });
+}
+
+/// The peer is this very process, with the taps among thousands of other files: to look for them takes no call beyond its time.
+#[test]
+fn thousands_of_descriptors_take_no_time() {
+    const NICS: [&str; 8] = ["n0", "n1", "n2", "n3", "n4", "n5", "n6", "n7"];
+    host::needs_tun();
+    host::in_own_process("storms::thousands_of_descriptors_take_no_time", &mut || {
+        let resource = nix::sys::resource::Resource::RLIMIT_NOFILE;
+        let (_, most) = nix::sys::resource::getrlimit(resource).unwrap();
+        nix::sys::resource::setrlimit(resource, most.min(8192), most).unwrap();
+        let scene = Scene::calm();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let _others: Vec<_> = (0..4000).map_while(|_| null.try_clone().ok()).collect();
+        NICS.into_iter().for_each(|id| scene.add_nic(id));
+        let ids = NICS.map(str::to_owned);
+        let how = RemovalOfMany { live_only: false, wait: true, leave_overlay: false };
+        let (outcome, cost) = measure(|| scene.guest().unplug_all(&ids, how, Duration::from_millis(300)));
+        println!("{cost:?}, {outcome:?}");
+        assert!(cost.own_time() < Duration::from_millis(550), "{cost:?}");
     });
 }
