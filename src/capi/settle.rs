@@ -73,6 +73,7 @@ pub unsafe extern "C" fn kvm_hotplug_settle(
     let work = || {
         // SAFETY: the caller vouches for the handle.
         let guest = unsafe { kvm_hotplug::get(guest) }?;
+        super::args::check_list(devices, size)?;
         let pending = guest.settle(timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
         let list = pending.iter().map(kvm_hotplug_device::listed);
         // SAFETY: the caller vouches for the array and the counter.

@@ -94,6 +94,8 @@ static const struct kvm_hotplug_batch batch = {.timeout_ms = 1};
     X(kvm_hotplug_list, size, kvm_hotplug_device, (guest, OUT(kvm_hotplug_device), size, 1, &count, &failure)) \
     X(kvm_hotplug_get_device, device_size, kvm_hotplug_device, (guest, "x", OUT(kvm_hotplug_device), size, &failure)) \
     X(kvm_hotplug_slot_map, size, kvm_hotplug_slot, (guest, 1000, OUT(kvm_hotplug_slot), size, 1, &count, &failure)) \
+    X(kvm_hotplug_settle, size, kvm_hotplug_device, \
+      (guest, 1000, OUT(kvm_hotplug_device), size, 1, &count, &failure)) \
     X(kvm_hotplug_verify, size, kvm_hotplug_difference, \
       (guest, 1000, OUT(kvm_hotplug_difference), size, 1, &count, &failure)) \
     X(kvm_hotplug_mend, size, kvm_hotplug_difference, \
