@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::batch::Addition;
 use super::controller::ControllerRequest;
+use super::difference::Difference;
 use super::disk::DiskRequest;
 use super::events::Event;
 use super::gate::Gate;
@@ -20,7 +21,6 @@ use super::raw::RawCommand;
 use super::resize::NewSize;
 use super::session::Session;
 use super::unplug::{Removal, RemovalOfMany};
-use super::verify::Difference;
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::ids::{Address, BusName, IfName, PciAddress, ScsiAddress, Slot};

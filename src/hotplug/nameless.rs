@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
+use super::difference::{Difference, Mismatch};
 use super::session::Session;
 use super::survey::{self, CONTAINERS};
-use super::verify::{Difference, Mismatch};
 use crate::border::readable;
 use crate::deadline::Deadline;
 use crate::error::Result;

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
+use super::difference::{Difference, Mismatch};
 use super::session::Session;
-use super::verify::{Difference, Mismatch};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::ids::IfName;

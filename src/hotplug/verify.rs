@@ -1,14 +1,11 @@
-//! Compares record and guest both ways, and mends what can be mended without touching anything foreign.
+//! Compares record and guest both ways.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::events::What;
-use super::heard::Truth;
-use super::identity::Shown;
+use super::difference::{Difference, Mismatch};
 use super::overlay::overlay_of;
-use super::plan::Inverse;
 use super::session::Session;
 use super::survey::{self, Inventory, Nodes};
 use super::verify_disk;
@@ -23,112 +20,6 @@ use crate::pci::Placement;
 use crate::qmp::Command;
 use crate::runtime::{Device, Format, Presence, Record, Spec};
 use crate::scsi;
-
-/// What record and guest disagree about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Mismatch {
-    /// Recorded, but not in the guest.
-    Missing = 1,
-    /// In the guest, but not recorded: somebody else's.
-    Foreign = 2,
-    /// Sits elsewhere than recorded.
-    Address = 3,
-    /// Is another device model.
-    Model = 4,
-    /// Has another netdev or block node behind it, or none.
-    Backend = 5,
-    /// Has another MAC address.
-    Mac = 6,
-    /// Has another number of queues or interrupt vectors.
-    Queues = 7,
-    /// Announces another MTU.
-    Mtu = 8,
-    /// Loads another option ROM.
-    Rom = 9,
-    /// Has another serial.
-    Serial = 10,
-    /// Is writable where the record says read-only, or the reverse.
-    ReadOnly = 11,
-    /// The guest sees another size than the image has.
-    Size = 12,
-    /// Another setting; the texts say which.
-    Setting = 13,
-    /// A block node of ours that belongs to no device.
-    OrphanNode = 14,
-    /// An fdset with our tag that belongs to no device.
-    OrphanFdset = 15,
-    /// The tap is on another bridge of the host.
-    Bridge = 16,
-    /// A root port that the record has is not there, or is elsewhere.
-    Port = 17,
-    /// The files that the image is made of on this host are not those that were recorded, or not to be opened.
-    Chain = 18,
-    /// A netdev that no NIC has, and nobody knows of.
-    OrphanNetdev = 19,
-}
-
-/// One disagreement.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// What about.
-    pub what: Mismatch,
-    /// Id of the device, node, or owner of the fdset; empty for a device without one.
-    pub id: String,
-    /// What the record says.
-    pub recorded: String,
-    /// What the guest shows.
-    pub found: String,
-}
-
-impl Mismatch {
-    fn of_property(name: &str) -> Self {
-        match name {
-            "type" => Self::Model,
-            "netdev" | "drive" => Self::Backend,
-            "mac" => Self::Mac,
-            "mq" | "vectors" | "num-queues" => Self::Queues,
-            "host_mtu" => Self::Mtu,
-            "romfile" => Self::Rom,
-            "serial" => Self::Serial,
-            _ => Self::Setting,
-        }
-    }
-
-    /// Whether [`Session::mend`] deals with it. What is left needs a decision that only the caller can take.
-    pub fn is_mendable(self) -> bool {
-        matches!(self, Self::Missing | Self::Address | Self::OrphanNode | Self::OrphanFdset)
-    }
-}
-
-impl Difference {
-    pub(super) fn new(
-        what: Mismatch,
-        id: impl ToString,
-        recorded: impl ToString,
-        found: impl ToString,
-    ) -> Self {
-        let (id, recorded, found) = (id.to_string(), recorded.to_string(), found.to_string());
-        Self { what, id, recorded, found }
-    }
-}
-
-impl std::fmt::Display for Difference {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { what, id, recorded, found } = self;
-        match what {
-            Mismatch::Missing => write!(f, "{id} is recorded at {recorded}, the guest does not have it"),
-            Mismatch::Foreign if id.is_empty() => {
-                write!(f, "a device without an id at {found} is not in the record")
-            }
-            Mismatch::Foreign => write!(f, "{id} at {found} is not in the record"),
-            Mismatch::OrphanNode => write!(f, "block node {id} belongs to no device"),
-            Mismatch::OrphanNetdev => write!(f, "netdev {id} belongs to no NIC"),
-            Mismatch::OrphanFdset => write!(f, "fdset {found} of {id} belongs to no device"),
-            _ => write!(f, "{id}: the record says {recorded}, the guest has {found}"),
-        }
-    }
-}
 
 impl Session {
     /// Everything that record and guest disagree about. Devices that wait for a reboot, and those on their way out, are
@@ -349,84 +240,6 @@ impl Session {
                 differences.push(Difference::new(Mismatch::OrphanNode, name, "", name));
             }
         }
-    }
-
-    /// Mends what is safe to mend: a device that the guest no longer has leaves the record, and what stood behind it is
-    /// taken down; one that sits elsewhere is recorded where it sits; orphans with our tag are removed. Answers what is
-    /// left.
-    pub(super) fn mend(&mut self, deadline: &Deadline) -> Result<Vec<Difference>> {
-        let differences = self.verify(deadline)?;
-        let mut orphans = BTreeSet::new();
-        self.finish_missing(&differences, deadline)?;
-        for difference in &differences {
-            match difference.what {
-                Mismatch::Address => self.record_real_address(&difference.id, deadline)?,
-                Mismatch::OrphanNode | Mismatch::OrphanFdset => {
-                    orphans.insert(difference.id.clone());
-                }
-                _ => {}
-            }
-        }
-        if !orphans.is_empty() {
-            let inventory = Inventory::ask(self.monitor()?, deadline)?;
-            for owner in orphans.iter().filter(|owner| !inventory.has(owner)) {
-                self.remove_orphans(owner, deadline)?;
-            }
-        }
-        if differences.iter().any(|difference| difference.what.is_mendable()) {
-            return self.verify(deadline);
-        }
-        Ok(differences)
-    }
-
-    /// Clears up behind those that QOM, asked now that this is decided, does not have.
-    fn finish_missing(&mut self, differences: &[Difference], deadline: &Deadline) -> Result<()> {
-        let missing = differences.iter().filter(|difference| difference.what == Mismatch::Missing);
-        let missing: Vec<Device> =
-            missing.filter_map(|difference| self.known_device(&difference.id)).collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let truths = self.find_out_about(&missing.iter().collect::<Vec<_>>(), deadline)?;
-        let gone = truths.into_iter().filter_map(|truth| match truth {
-            Truth::Gone(gone) => Some(gone),
-            Truth::Refused | Truth::There => None,
-        });
-        self.finish_and_tell_all(&gone.collect::<Vec<_>>(), deadline)
-    }
-
-    /// Only where the device itself sits: another one that has its id says nothing about it.
-    fn record_real_address(&mut self, id: &str, deadline: &Deadline) -> Result<()> {
-        let Some(device) = self.known_device(id) else { return Ok(()) };
-        let Some(found) = self.real_address(&device, deadline)? else { return Ok(()) };
-        let inventory = Inventory::ask(self.monitor()?, deadline)?;
-        let anywhere = Device { address: None, ..device };
-        let shown = self.identify(&[&anywhere], &inventory, deadline)?;
-        if !shown.into_iter().all(Shown::is_itself) {
-            return Ok(());
-        }
-        let mut next = self.runtime().record().clone();
-        if let Some(device) = next.devices.iter_mut().find(|device| device.id.as_str() == id) {
-            device.address = Some(found);
-        }
-        self.stale = true;
-        self.runtime().replace(next)
-    }
-
-    fn remove_orphans(&mut self, owner: &str, deadline: &Deadline) -> Result<()> {
-        let owner = crate::ids::DeviceId::parse(owner)?;
-        let sets = self.fdsets.of(&owner);
-        let mut left = self.take_down(&[Inverse::BlockdevDel(owner.clone())], deadline)?.left;
-        // A node that stays is in use, by whomever, and may have to open its descriptors again.
-        if left.is_empty() {
-            let sets: Vec<Inverse> = sets.into_iter().map(Inverse::RemoveFd).collect();
-            left = self.take_down(&sets, deadline)?.left;
-            self.fdsets.release(&owner);
-        }
-        for leftover in left {
-            self.events.guest(What::Undone, format!("left behind of {owner}: {leftover}"));
-        }
-        Ok(())
     }
 }
 

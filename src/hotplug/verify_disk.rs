@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::difference::{Difference, Mismatch};
 use super::session::Session;
-use super::verify::{Difference, Mismatch};
 use crate::border::readable;
 use crate::disk::{DetectZeroes, DiskSpec, Format, Identity};
 use crate::runtime::{Device, Record};

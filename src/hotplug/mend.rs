@@ -1,0 +1,95 @@
+//! Mends what a record and its guest do not agree about, where that is safe.
+
+use std::collections::BTreeSet;
+
+use super::difference::{Difference, Mismatch};
+use super::events::What;
+use super::heard::Truth;
+use super::identity::Shown;
+use super::plan::Inverse;
+use super::session::Session;
+use super::survey::Inventory;
+use crate::deadline::Deadline;
+use crate::error::Result;
+use crate::ids::DeviceId;
+use crate::runtime::Device;
+
+impl Session {
+    /// Mends what is safe to mend: a device that the guest no longer has leaves the record, and what stood behind it is
+    /// taken down; one that sits elsewhere is recorded where it sits; orphans with our tag are removed. Answers what is
+    /// left.
+    pub(super) fn mend(&mut self, deadline: &Deadline) -> Result<Vec<Difference>> {
+        let differences = self.verify(deadline)?;
+        let mut orphans = BTreeSet::new();
+        self.finish_missing(&differences, deadline)?;
+        for difference in &differences {
+            match difference.what {
+                Mismatch::Address => self.record_real_address(&difference.id, deadline)?,
+                Mismatch::OrphanNode | Mismatch::OrphanFdset => {
+                    orphans.insert(difference.id.clone());
+                }
+                _ => {}
+            }
+        }
+        if !orphans.is_empty() {
+            let inventory = Inventory::ask(self.monitor()?, deadline)?;
+            for owner in orphans.iter().filter(|owner| !inventory.has(owner)) {
+                self.remove_orphans(owner, deadline)?;
+            }
+        }
+        if differences.iter().any(|difference| difference.what.is_mendable()) {
+            return self.verify(deadline);
+        }
+        Ok(differences)
+    }
+
+    /// Clears up behind those that QOM, asked now that this is decided, does not have.
+    fn finish_missing(&mut self, differences: &[Difference], deadline: &Deadline) -> Result<()> {
+        let missing = differences.iter().filter(|difference| difference.what == Mismatch::Missing);
+        let missing: Vec<Device> =
+            missing.filter_map(|difference| self.known_device(&difference.id)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let truths = self.find_out_about(&missing.iter().collect::<Vec<_>>(), deadline)?;
+        let gone = truths.into_iter().filter_map(|truth| match truth {
+            Truth::Gone(gone) => Some(gone),
+            Truth::Refused | Truth::There => None,
+        });
+        self.finish_and_tell_all(&gone.collect::<Vec<_>>(), deadline)
+    }
+
+    /// Only where the device itself sits: another one that has its id says nothing about it.
+    fn record_real_address(&mut self, id: &str, deadline: &Deadline) -> Result<()> {
+        let Some(device) = self.known_device(id) else { return Ok(()) };
+        let Some(found) = self.real_address(&device, deadline)? else { return Ok(()) };
+        let inventory = Inventory::ask(self.monitor()?, deadline)?;
+        let anywhere = Device { address: None, ..device };
+        let shown = self.identify(&[&anywhere], &inventory, deadline)?;
+        if !shown.into_iter().all(Shown::is_itself) {
+            return Ok(());
+        }
+        let mut next = self.runtime().record().clone();
+        if let Some(device) = next.devices.iter_mut().find(|device| device.id.as_str() == id) {
+            device.address = Some(found);
+        }
+        self.stale = true;
+        self.runtime().replace(next)
+    }
+
+    fn remove_orphans(&mut self, owner: &str, deadline: &Deadline) -> Result<()> {
+        let owner = DeviceId::parse(owner)?;
+        let sets = self.fdsets.of(&owner);
+        let mut left = self.take_down(&[Inverse::BlockdevDel(owner.clone())], deadline)?.left;
+        // A node that stays is in use, by whomever, and may have to open its descriptors again.
+        if left.is_empty() {
+            let sets: Vec<Inverse> = sets.into_iter().map(Inverse::RemoveFd).collect();
+            left = self.take_down(&sets, deadline)?.left;
+            self.fdsets.release(&owner);
+        }
+        for leftover in left {
+            self.events.guest(What::Undone, format!("left behind of {owner}: {leftover}"));
+        }
+        Ok(())
+    }
+}
