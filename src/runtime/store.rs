@@ -338,6 +338,10 @@ impl Place {
     /// Removes a new version that was not put in place. Whatever else has its name stays.
     fn remove_leftover(&self, part: Part) -> Result<()> {
         let name = self.temporary(part);
+        let in_the_way = fstatat(&self.dir, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+        if in_the_way.is_ok_and(|stat| is_directory(&stat)) {
+            return Err(Error::host(Errno::EISDIR, format!("replace {}", self.path_of(name).display())));
+        }
         let Some((file, stat)) = self.open_file(name)? else { return Ok(()) };
         self.check_only_name(&stat, name)?;
         if !leftover::is_new_version(part, &self.read_file(file, name)?) {
@@ -458,6 +462,10 @@ pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix:
 
 fn is_regular(stat: &FileStat) -> bool {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG
+}
+
+fn is_directory(stat: &FileStat) -> bool {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
 }
 
 /// Refuses what others than this user and root can write.

@@ -219,6 +219,23 @@ static void journal(void)
     ctl(0, "list new", NULL);
     says("coming");
     CHECK(file_exists(beside));
+
+    /* Nobody can tell whether the guest has ended, so a boot waits until somebody has said it. */
+    ctl(1, "check", NULL);
+    says("adding new was interrupted");
+    ctl(1, "boot", NULL);
+    complains("adding new was interrupted");
+    CHECK(file_exists(beside));
+    ctl(0, "settle", NULL);
+    CHECK_TEXT(said.out, "settled by the record, as the guest is off: 2\n");
+    CHECK(!file_exists(beside));
+    ctl(0, "list", NULL);
+    CHECK_TEXT(said.out,
+               "ID    TYPE  AT  STATE     WHAT\n"
+               "kept  nic   -   recorded  52:54:00:00:00:03\n");
+    ctl(0, "settle", NULL);
+    CHECK_TEXT(said.out, "nothing is unfinished\n");
+    json(0, "settle", NULL, PARTS("[]"));
 }
 
 /* Results that nobody gets are an error, and never go where they do not belong. */

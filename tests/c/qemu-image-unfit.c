@@ -62,16 +62,14 @@ static void odd_sizes(void)
 
 static void read_only_device(void)
 {
-    char file[TEST_PATH], device[32], command[96];
+    char file[TEST_PATH], device[32];
     struct kvm_hotplug_disk disk = {.id = "frozen", .path = device};
     struct vm vm;
     int loop;
 
     path_in(file, directory, "frozen.img");
     image_raw(file, MEBIBYTE);
-    loop = loop_new(file, device);
-    snprintf(command, sizeof command, "blockdev --setro %s", device);
-    CHECK_NUMBER(system(command), 0);
+    loop = loop_new_read_only(file, device);
     vm_start(&vm, &(struct qemu_options){.paused = true});
     fails(add_disk(&vm, &disk, NULL), -EROFS, KVM_HOTPLUG_ERROR_HOST, device, "blockdev --setrw", "set read_only");
     disk.flags = KVM_HOTPLUG_READ_ONLY;

@@ -12,7 +12,7 @@
 
 enum { TRIES = 100 };
 
-int loop_new(const char *file, char device[32])
+static int make(const char *file, char device[32], unsigned flags)
 {
     int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
     int backing = open(file, O_RDWR | O_CLOEXEC);
@@ -22,7 +22,7 @@ int loop_new(const char *file, char device[32])
         FAIL("a loop device over %s: %s (needs root and /dev/loop-control)", file, strerror(errno));
     /* Somebody else may take the free one first. */
     for (tries = 0; tries < TRIES; tries++) {
-        struct loop_config config = {.fd = (unsigned)backing, .info = {.lo_flags = LO_FLAGS_AUTOCLEAR}};
+        struct loop_config config = {.fd = (unsigned)backing, .info = {.lo_flags = LO_FLAGS_AUTOCLEAR | flags}};
         int number = ioctl(control, LOOP_CTL_GET_FREE);
 
         if (number < 0)
@@ -46,4 +46,14 @@ int loop_new(const char *file, char device[32])
 void loop_grown(int loop)
 {
     ok(ioctl(loop, LOOP_SET_CAPACITY));
+}
+
+int loop_new(const char *file, char device[32])
+{
+    return make(file, device, 0);
+}
+
+int loop_new_read_only(const char *file, char device[32])
+{
+    return make(file, device, LO_FLAGS_READ_ONLY);
 }

@@ -6,6 +6,9 @@
  * included. */
 int loop_new(const char *file, char device[32]);
 
+/* The same for one that the kernel has read-only. `blockdev --setro` would outlast it, and meet the next who gets that device. */
+int loop_new_read_only(const char *file, char device[32]);
+
 /* Tells the device that its file has grown. */
 void loop_grown(int loop);
 
