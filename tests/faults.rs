@@ -241,7 +241,10 @@ fn nothing_is_sent_without_a_journal(agent: &dyn Agent) {
                 continue;
             }
             assert_eq!(fails(result, ErrorKind::Host).errno, libc::EISDIR);
-            assert_eq!(scene.world.qemu.take_names(), Vec::<String>::new(), "{operation:?}");
+            // Where a disk's data is has to be known before its removal is begun, and changes nothing.
+            let is_change = |name: &String| name != "x-debug-query-block-graph";
+            let sent: Vec<String> = scene.world.qemu.take_names().into_iter().filter(is_change).collect();
+            assert_eq!(sent, Vec::<String>::new(), "{operation:?}");
             assert_eq!(scene.world.picture(), scene.start);
             done(operation.run(&scene.world, scene.api(), AMPLE));
         }

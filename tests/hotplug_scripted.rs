@@ -63,6 +63,7 @@ through_every_api! {
     an_old_qemu_gets_it_after_a_reboot,
     other_models_come_after_a_reboot,
     a_device_without_an_address_leaves_after_a_reboot,
+    a_place_is_learnt_from_the_device_itself,
     what_waits_without_a_reason_says_so,
     an_attachment_has_a_generation,
     a_locked_image_is_told_apart,

@@ -1,8 +1,9 @@
 //! Devices that the record has no place for, such as the NICs that Ganeti started without one until 2.9: as soon as the guest
 //! shows them under their ids, the record says where they are.
 
+use super::identity::Shown;
 use super::session::Session;
-use super::survey::Unit;
+use super::survey::{Inventory, Unit};
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::ids::Address;
@@ -10,14 +11,21 @@ use crate::log::Level;
 use crate::runtime::{Device, Presence};
 
 impl Session {
-    /// Records the places that are seen. If that cannot be written, the next look tries again.
-    pub(super) fn record_places_found(&mut self, units: &[Unit], deadline: &Deadline) -> Result<()> {
+    /// Records the places that are seen, of devices that are what the record says: another one may have such an id. If that cannot
+    /// be written, the next look tries again.
+    pub(super) fn record_places_found(
+        &mut self,
+        inventory: &Inventory,
+        units: &[Unit],
+        deadline: &Deadline,
+    ) -> Result<()> {
         let is_unplaced =
             |device: &&Device| device.presence != Presence::AddAfterReboot && device.address.is_none();
         let unplaced: Vec<Device> =
             self.runtime().record().devices.iter().filter(is_unplaced).cloned().collect();
+        let shown = self.identify(&unplaced.iter().collect::<Vec<_>>(), inventory, deadline)?;
         let mut next = self.runtime().record().clone();
-        for device in &unplaced {
+        for (device, _) in unplaced.iter().zip(shown).filter(|(_, shown): &(_, Shown)| shown.is_itself()) {
             let unit = units.iter().find(|unit| unit.id.as_deref() == Some(device.id.as_str()));
             let found = match unit {
                 Some(unit) => Some(Address::Scsi(unit.address.clone())),

@@ -5,7 +5,7 @@ use kvm_hotplug::ErrorKind;
 use std::os::fd::AsRawFd;
 
 use crate::support::api::*;
-use crate::support::fake::{Act, Setup};
+use crate::support::fake::{Act, Dev, Model, Setup};
 use crate::support::host;
 use crate::support::world::World;
 
@@ -249,9 +249,9 @@ pub fn a_device_without_an_address_leaves_after_a_reboot(agent: &dyn Agent) {
     let api = world.open(agent);
     done(api.add_disk(&world.disk_as("data", "a.img")));
     drop(api);
-    let mut file: serde_json::Value = serde_json::from_str(&world.record_text()).unwrap();
-    file["disks"][0].as_object_mut().unwrap().remove("address").unwrap();
-    std::fs::write(&world.runtime, file.to_string()).unwrap();
+    without_address(&world, "disks");
+    // QEMU does not say of a device without an id which one of the record it is.
+    world.qemu.model(|model| device(model, "data").id = None);
     let api = world.open(agent);
     world.qemu.take_seen();
     let live_only = UnplugAsk { live_only: true, ..UnplugAsk::of("data") };
@@ -264,6 +264,33 @@ pub fn a_device_without_an_address_leaves_after_a_reboot(agent: &dyn Agent) {
     assert_eq!((item.presence, item.later), (Presence::RemoveAfterReboot, Some(Later::NoAddress)));
     assert_eq!(world.qemu.take_names(), Vec::<String>::new());
     fails(api.add_disk(&world.disk_as("data", "a.img")), ErrorKind::Conflict);
+}
+
+fn without_address(world: &World, list: &str) {
+    let mut file: serde_json::Value = serde_json::from_str(&world.record_text()).unwrap();
+    file[list][0].as_object_mut().unwrap().remove("address").unwrap();
+    std::fs::write(&world.runtime, file.to_string()).unwrap();
+}
+
+fn device<'a>(model: &'a mut Model, id: &str) -> &'a mut Dev {
+    model.devices.iter_mut().find(|device| device.id.as_deref() == Some(id)).unwrap()
+}
+
+/// A device that the guest shows under its id gets its place in the record, and leaves like any other. Another device that has
+/// its id says nothing about it.
+pub fn a_place_is_learnt_from_the_device_itself(agent: &dyn Agent) {
+    let world = World::pc();
+    let api = world.open(agent);
+    let added = done(api.add_nic(&world.nic_as("lan", "52:54:00:00:00:01")));
+    drop(api);
+    without_address(&world, "nics");
+    let api = world.open(agent);
+    assert_eq!(api.list()[0].address, added.address);
+    drop(api);
+    without_address(&world, "nics");
+    world.qemu.model(|model| device(model, "lan").mac = Some("52:54:00:00:00:09".to_owned()));
+    let api = world.open(agent);
+    assert_eq!(api.list()[0].address, None);
 }
 
 /// Whoever asks again, or looks, is not told a reason that is none any more.
