@@ -107,8 +107,8 @@ impl Session {
             .filter(is_new)
             .map(|(name, kind)| Bus { name: name.clone(), kind, handler: None })
             .collect();
-        self.learned.extend(names.iter().cloned());
         if buses.is_empty() {
+            self.learned.extend(names.iter().cloned());
             return Ok(());
         }
         let questions = buses.iter().map(|bus| (bus.path(), "hotplug-handler")).collect();
@@ -123,6 +123,7 @@ impl Session {
             false => self.get_properties(questions, deadline)?,
         }
         .into_iter();
+        self.learned.extend(names.iter().cloned());
         let mut closed = BTreeSet::new();
         for (bus, conditions) in buses.iter().zip(&conditions) {
             let refuses =

@@ -175,6 +175,11 @@ void floor_ask(struct floor *floor, const char *type, int slot)
     char text[128];
 
     floor->deleted = false;
+    /* Whether somebody has put another image over the disk's. */
+    if (strcmp(type, "disk") == 0) {
+        send_all(floor, "{\"execute\":\"x-debug-query-block-graph\"}", -1);
+        floor_await(floor, 1);
+    }
     snprintf(text, sizeof text, "{\"execute\":\"device_del\",\"arguments\":{\"id\":\"%s-pci-%d\"}}", type, slot);
     send_all(floor, text, -1);
     floor_await(floor, 1);
@@ -186,10 +191,18 @@ void floor_wait(struct floor *floor)
         floor_read(floor);
 }
 
+/* Whether the event was about the device that has the id now, and not about an earlier one. */
+static void confirm_gone(struct floor *floor)
+{
+    send_all(floor, "{\"execute\":\"qom-list\",\"arguments\":{\"path\":\"/machine/peripheral\"}}", -1);
+    floor_await(floor, 1);
+}
+
 void floor_clear_nic(struct floor *floor, int slot)
 {
     char text[128];
 
+    confirm_gone(floor);
     snprintf(text, sizeof text, "{\"execute\":\"netdev_del\",\"arguments\":{\"id\":\"nic-pci-%d\"}}", slot);
     send_all(floor, text, -1);
     floor_await(floor, 1);
@@ -199,6 +212,7 @@ void floor_clear_disk(struct floor *floor, int slot)
 {
     char text[192];
 
+    confirm_gone(floor);
     snprintf(text, sizeof text,
              "{\"execute\":\"blockdev-del\",\"arguments\":{\"node-name\":\"disk-pci-%d\"}}"
              "{\"execute\":\"remove-fd\",\"arguments\":{\"fdset-id\":9}}",

@@ -100,6 +100,19 @@ static void places(void)
     found(guest(",\"-machine\",\"pc\"", ""), KVM_RUNTIME_CHECK_INCOMING, NULL, KVM_RUNTIME_TROUBLE_MACHINE_NOT_PINNED, "", "pc");
 }
 
+/* An agent was killed in an add, and nobody can tell whether its guest has ended. */
+static void unfinished(void)
+{
+    static const char content[] = "{\"format\":\"kvm-hotplug-journal\",\"version\":1,\"intents\":["
+                                  "{\"verb\":\"add\",\"nic\":{\"id\":\"new\",\"generation\":9,\"mac\":\"52:54:00:00:00:02\"}}]}";
+    char journal[TEST_PATH + 16];
+
+    snprintf(journal, sizeof journal, "%s.journal", record);
+    file_write(journal, content, strlen(content));
+    found(with_nic(""), 0, NULL, KVM_RUNTIME_TROUBLE_UNFINISHED, "new", "adding new was interrupted");
+    ok(unlink(journal));
+}
+
 /* Another QEMU has the image, as its locks say; the descriptor stays for the check. */
 static void used(void)
 {
@@ -196,6 +209,7 @@ int main(void)
     kvm_runtime_free(runtime);
     devices();
     places();
+    unfinished();
     used();
     running();
     command();

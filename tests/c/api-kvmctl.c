@@ -221,7 +221,7 @@ static void journal(void)
     CHECK(file_exists(beside));
 
     /* Nobody can tell whether the guest has ended, so a boot waits until somebody has said it. */
-    ctl(1, "check", NULL);
+    ctl(5, "check", NULL);
     says("adding new was interrupted");
     ctl(1, "boot", NULL);
     complains("adding new was interrupted");
@@ -231,8 +231,8 @@ static void journal(void)
     CHECK(!file_exists(beside));
     ctl(0, "list", NULL);
     CHECK_TEXT(said.out,
-               "ID    TYPE  AT  STATE     WHAT\n"
-               "kept  nic   -   recorded  52:54:00:00:00:03\n");
+               "ID    TYPE  AT  STATE         WHAT\n"
+               "kept  nic   -   recorded      52:54:00:00:00:03\n");
     ctl(0, "settle", NULL);
     CHECK_TEXT(said.out, "nothing is unfinished\n");
     json(0, "settle", NULL, PARTS("[]"));

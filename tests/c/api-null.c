@@ -31,6 +31,7 @@ static void records(void)
     null(kvm_runtime_save(NULL, "/x", &failure), "runtime");
     null(kvm_runtime_list(NULL, NULL, 0, 0, &count, &failure), "runtime");
     null(kvm_runtime_unfinished(NULL, NULL, 0, 0, &count, &failure), "runtime");
+    null(kvm_runtime_settle(NULL, &failure), "runtime");
     null(kvm_runtime_set_log(NULL, 0, NULL, NULL, NULL, &failure), "runtime");
     null(kvm_runtime_get_format(NULL, &format, &failure), "runtime");
     null(kvm_runtime_convert(NULL, KVM_RUNTIME_FORMAT_GANETI, &runtime, &failure), "runtime");
@@ -123,6 +124,7 @@ static void guests(void)
     null(kvm_hotplug_set_link(NULL, "x", 1, 0, &failure), "guest handle");
     null(kvm_hotplug_move_nic(NULL, "x", "br0", 0, &failure), "guest handle");
     null(kvm_hotplug_resize_disk(NULL, "x", 512, 0, 0, &bytes, &failure), "guest handle");
+    null(kvm_hotplug_settle(NULL, 0, NULL, 0, 0, &count, &failure), "guest handle");
     null(kvm_hotplug_qmp(NULL, &command, sizeof command, &text, &failure), "guest handle");
     null(kvm_hotplug_watch_qmp(NULL, 1, &failure), "guest handle");
     null(kvm_hotplug_next_event_json(NULL, &text, &failure), "guest handle");

@@ -52,6 +52,7 @@ static void nothing_missing(void)
     null(kvm_hotplug_set_link(vm.guest, NULL, 1, 0, &failure), "id");
     null(kvm_hotplug_move_nic(vm.guest, NULL, "br0", 0, &failure), "id");
     null(kvm_hotplug_resize_disk(vm.guest, NULL, 512, 0, 0, NULL, &failure), "id");
+    null(kvm_hotplug_settle(vm.guest, 0, NULL, 0, 0, NULL, &failure), "ret_count");
     null(kvm_hotplug_qmp(vm.guest, NULL, sizeof command, NULL, &failure), "command");
     null(kvm_hotplug_qmp(vm.guest, &command, sizeof command, NULL, &failure), "execute");
     null(kvm_hotplug_next_event_json(vm.guest, NULL, &failure), "ret_json");

@@ -95,7 +95,9 @@ static void structs_of_other_versions(void)
         struct kvm_hotplug_event event;
         unsigned char more[16];
     } newer;
-    unsigned char older[64];
+    /* Its first version, and room behind it. */
+    enum { OLDER = 344 };
+    unsigned char older[OLDER + 32];
 
     memset(&newer, 0xff, sizeof newer);
     memset(older, 0xff, sizeof older);
@@ -113,11 +115,13 @@ static void structs_of_other_versions(void)
         sleep_ms(10);
     do {
         memset(older, 0xff, sizeof older);
-        answers(kvm_hotplug_next_event(vm.guest, (struct kvm_hotplug_event *)(void *)older, 32, &failure), 1);
+        answers(kvm_hotplug_next_event(vm.guest, (struct kvm_hotplug_event *)(void *)older, OLDER, &failure), 1);
     } while (older[0] == '\0');
     CHECK(memcmp(older, "one", 4) == 0 || memcmp(older, "two", 4) == 0);
     CHECK_NUMBER(older[31], 0);
-    CHECK_NUMBER(older[32], 0xff);
+    CHECK_NUMBER(older[OLDER], 0xff);
+    /* That of a pointer never was right. */
+    invalid(kvm_hotplug_next_event(vm.guest, &newer.event, sizeof(void *), &failure), "ret_event", "size 8");
     do {
         memset(&newer, 0xff, sizeof newer);
         answers(kvm_hotplug_next_event(vm.guest, &newer.event, sizeof newer, &failure), 1);

@@ -89,7 +89,7 @@ static void given_descriptors(void)
 {
     struct kvm_hotplug_tap tap = {.queues = 2};
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    int32_t fds[3], odd[2], nine[9] = {0};
+    int32_t fds[3], odd[2], many[257] = {0};
 
     answers(kvm_hotplug_open_tap(&tap, sizeof tap, fds, 2, NULL, &failure), 2);
     odd[0] = fds[0], odd[1] = null;
@@ -100,7 +100,7 @@ static void given_descriptors(void)
     fds[2] = -1;
     fails(nic(.tap_fds = &fds[2], .tap_fd_count = 1), -EBADF, KVM_HOTPLUG_ERROR_INVALID, "-1 is no file descriptor");
     fails(nic(.tap_fd_count = 1), -EFAULT, KVM_HOTPLUG_ERROR_INVALID, "tap_fds is NULL");
-    invalid(nic(.tap_fds = nine, .tap_fd_count = 9), "9 file descriptors", "at most 8");
+    invalid(nic(.tap_fds = many, .tap_fd_count = 257), "257 file descriptors", "at most 256");
     invalid(nic(.tap_fds = fds, .tap_fd_count = 2, .queues = 3), "2 tap fds were given for 3 queues");
     invalid(nic(.tap_fds = fds, .tap_fd_count = 2, .bridge = "br0"), "a bridge was named together with tap fds");
     invalid(nic(.tap_fds = fds, .tap_fd_count = 2, .ifname = "x"), "ifname or tap_owner was given together with tap_fds");
