@@ -65,7 +65,10 @@ static void cut_off(enum crash_device which)
     ok(pipe(ready) + pipe(go));
     agent = fork();
     if (agent == 0) {
-        if (scene_open(&scene) != 0)
+        size_t count;
+
+        /* Which buses take devices is asked once, and before QEMU is busy: the descriptor is to be what the agent sends next. */
+        if (scene_open(&scene) != 0 || kvm_hotplug_slot_map(scene.vm.guest, 0, NULL, 0, 0, &count, NULL) != 0)
             _exit(1);
         signal_other(ready[1]);
         await_other(go[0]);
