@@ -82,3 +82,49 @@ impl Session {
 pub(super) fn is_named_like_ours(name: &str) -> bool {
     ["disk-pci-", "disk-scsi-pci-"].iter().any(|prefix| name.starts_with(prefix))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::disk::Cache;
+    use crate::ids::DeviceId;
+    use crate::runtime::{Presence, Spec};
+
+    fn told(spec: &DiskSpec, node: &Value) -> Vec<(String, String)> {
+        let device = Device {
+            id: DeviceId::parse("data").unwrap(),
+            generation: 1,
+            address: None,
+            presence: Presence::Live,
+            spec: Spec::Disk(spec.clone()),
+            extra: serde_json::Map::new(),
+        };
+        let mut differences = Vec::new();
+        compare_settings(&device, spec, node, &mut differences);
+        assert!(differences.iter().all(|difference| difference.what == Mismatch::Setting));
+        differences.into_iter().map(|difference| (difference.recorded, difference.found)).collect()
+    }
+
+    #[test]
+    fn each_setting_that_qemu_shows_is_compared() {
+        let mut spec = DiskSpec::new("/a", Format::Qcow2);
+        (spec.cache, spec.detect_zeroes) = (Cache::None, DetectZeroes::Unmap);
+        let node = |driver: &str, direct: bool, no_flush: bool, zeroes: &str| json!({ "drv": driver, "cache": { "direct": direct, "no-flush": no_flush }, "detect_zeroes": zeroes });
+        assert_eq!(told(&spec, &node("qcow2", true, false, "unmap")), []);
+        assert_eq!(told(&spec, &json!({})), [], "what QEMU does not show is no difference");
+        for (node, recorded, found) in [
+            (node("raw", true, false, "unmap"), "format qcow2", "format raw"),
+            (node("file", true, false, "unmap"), "format qcow2", "format raw"),
+            (node("qcow2", false, false, "unmap"), "cache none, direct true", "cache none, direct false"),
+            (node("qcow2", true, true, "unmap"), "cache none, no-flush false", "cache none, no-flush true"),
+            (node("qcow2", true, false, "off"), "detect-zeroes unmap", "detect-zeroes off"),
+        ] {
+            assert_eq!(told(&spec, &node), [(recorded.to_owned(), found.to_owned())]);
+        }
+        let raw = DiskSpec::new("/a", Format::Raw);
+        assert_eq!(told(&raw, &json!({ "drv": "host_device" })), []);
+        assert_eq!(told(&raw, &json!({ "drv": "qcow2" })).len(), 1);
+    }
+}
