@@ -223,7 +223,7 @@ pub fn a_move_that_fails_leaves_the_nic_where_it_was(agent: &dyn Agent) {
     stays("no bridge");
     let obstacle = world.dir.path().join("web1.runtime.journal.new");
     std::fs::create_dir(&obstacle).unwrap();
-    fails(api.move_nic(&nic.id, Some(&b.0), AMPLE), ErrorKind::Invalid);
+    fails(api.move_nic(&nic.id, Some(&b.0), AMPLE), ErrorKind::Host);
     std::fs::remove_dir(&obstacle).unwrap();
     stays("no journal");
     // The tap has moved by the time that the record cannot be replaced, and goes back as it was.
