@@ -61,7 +61,9 @@ mod tests {
     #[test]
     fn by_number() {
         assert_eq!(made_up(0x9fa0), Some("procfs"));
-        assert_eq!(made_up(i128::from(0xcafe_4a11_u32.cast_signed())), Some("bpf"));
+        // As a C library has it whose field is a signed number of 32 bits.
+        let signed = i32::from_ne_bytes(0xcafe_4a11_u32.to_ne_bytes());
+        assert_eq!(made_up(i128::from(signed)), Some("bpf"));
         // ext4, tmpfs, overlayfs, btrfs, ramfs and hugetlbfs hold what was written to them.
         for real in [0xef53, 0x0102_1994, 0x794c_7630, 0x9123_683e, 0x8584_58f6, 0x958_458f6] {
             assert_eq!(made_up(real), None, "{real:#x}");
