@@ -305,6 +305,8 @@ impl Session {
 
     /// Asks the guest for everything, rebuilds the slot map and settles what is unfinished.
     pub(super) fn resync(&mut self, deadline: &Deadline) -> Result<()> {
+        // Until it is whole: a question on the way may be cancelled, and the slots are those of half a picture then.
+        self.stale = true;
         let disks = self.runtime().record().devices.iter().filter(|device| is_live_disk(device)).count();
         let mut survey = Survey::take(self.monitor()?, disks, deadline)?;
         // A bus that is gone meanwhile needs no forbidding.

@@ -69,8 +69,8 @@ impl Session {
             }
         }
         self.compare_ports(&mut differences, deadline)?;
-        self.find_foreign(&mut differences);
-        self.find_foreign_on_scsi(&mut differences);
+        self.find_foreign(&inventory, &mut differences);
+        self.find_foreign_on_scsi(&inventory, &mut differences);
         self.find_nameless(&mut differences, deadline)?;
         self.find_stray_netdevs(&mut differences, deadline)?;
         self.find_orphans(&nodes, &inventory, &mut differences);
@@ -188,11 +188,12 @@ impl Session {
     }
 
     /// Devices with ids that are not ours, bridges and ports aside: those are the machine's.
-    fn find_foreign(&self, differences: &mut Vec<Difference>) {
+    fn find_foreign(&self, inventory: &Inventory, differences: &mut Vec<Difference>) {
         for bus in self.topology.buses() {
             for (slot, function, occupant) in bus.functions() {
                 let Some(id) = occupant.id.as_deref() else { continue };
-                if self.topology.bus(id).is_none() && self.is_foreign(id) {
+                // A device of ours may have been found gone, and struck, since the topology was asked for.
+                if self.topology.bus(id).is_none() && inventory.has(id) && self.is_foreign(id) {
                     let bus = bus.name().map_or("a bus without a name", |name| name.as_str());
                     let place = format!("{bus} slot {}.{function} ({})", slot.get(), occupant.description);
                     differences.push(Difference::new(Mismatch::Foreign, id, "", place));
@@ -202,10 +203,10 @@ impl Session {
     }
 
     /// SCSI devices with ids that are not ours, unless they belong to the machine.
-    fn find_foreign_on_scsi(&self, differences: &mut Vec<Difference>) {
+    fn find_foreign_on_scsi(&self, inventory: &Inventory, differences: &mut Vec<Difference>) {
         for (place, claim) in self.places.scsi.claims() {
             let Some(id) = claim.id.as_deref() else { continue };
-            if self.is_foreign(id) {
+            if inventory.has(id) && self.is_foreign(id) {
                 let place = format!("{place} ({})", claim.description);
                 differences.push(Difference::new(Mismatch::Foreign, id, "", place));
             }

@@ -166,7 +166,8 @@ fn a_locked_pipe_is_refused_at_once() {
     let lock = path.with_file_name("vm.lock");
     nix::unistd::mkfifo(&lock, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let held = fs::File::options().read(true).write(true).open(&lock).unwrap();
-    held.try_lock().unwrap();
+    // A lock lasts as long as what it is of is open.
+    let _held = nix::fcntl::Flock::lock(held, nix::fcntl::FlockArg::LockExclusiveNonblock).unwrap();
     let error = Runtime::load(&path).unwrap_err();
     assert!(error.message().contains("vm.lock"), "{error}");
     assert!(fs::symlink_metadata(&lock).unwrap().file_type().is_fifo());
