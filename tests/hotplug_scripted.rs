@@ -131,6 +131,7 @@ through_every_api! {
     a_pending_removal_survives_a_lost_monitor,
     a_device_that_went_while_the_monitor_was_lost,
     cancel_ends_the_wait_and_says_what_is_pending,
+    a_look_that_is_broken_off_gives_no_slot_away,
     cancel_of_an_add_says_what_became_of_it,
     a_flood_of_events_hides_nothing,
     events_are_bounded,

@@ -1,5 +1,7 @@
 //! What verifying compares of NICs beyond their devices' properties: their taps, vhost, and netdevs that nobody has.
 
+use std::ops::Range;
+
 use serde_json::Value;
 
 use super::difference::{Difference, Mismatch};
@@ -13,8 +15,10 @@ use crate::ordered;
 use crate::qmp::{Command, Version};
 use crate::runtime::Device;
 
-/// What tells whether a device of virtio has vhost at work.
-const VIRTIO_STATUS: Version = Version { major: 7, minor: 2, micro: 0 };
+/// The versions that may be asked whether a device of virtio has vhost at work: 11.1 ends itself on an assertion when it is asked about
+/// a NIC without vhost ("visit_start_struct", seen with 11.1.3), and a question must not end a guest.
+const VIRTIO_STATUS: Range<Version> =
+    Version { major: 7, minor: 2, micro: 0 }..Version { major: 8, minor: 0, micro: 0 };
 
 /// Netdevs that are told of: QEMU is not ours to trust.
 const MOST_STRAYS: usize = 64;
@@ -55,7 +59,7 @@ impl Session {
 
     /// Whether vhost-net moves the packets, if the guest's driver is at work, without which nobody does.
     fn has_vhost(&mut self, device: &Device, deadline: &Deadline) -> Result<Option<bool>> {
-        if self.version < VIRTIO_STATUS || !device.model().starts_with("virtio-net") {
+        if !VIRTIO_STATUS.contains(&self.version) || !device.model().starts_with("virtio-net") {
             return Ok(None);
         }
         let path = format!("/machine/peripheral/{}/virtio-backend", device.id);

@@ -234,6 +234,26 @@ pub fn cancel_ends_the_wait_and_says_what_is_pending(agent: &dyn Agent) {
     done_by_process(&world, api.as_ref());
 }
 
+/// What the guest has is asked in several steps, and the slots are known when the last one is done.
+pub fn a_look_that_is_broken_off_gives_no_slot_away(agent: &dyn Agent) {
+    let (world, api) = with_disk(agent);
+    world.qemu.model(|model| model.manner = Manner::Never);
+    let lan = done(api.add_nic(&world.nic_as("lan", "52:54:00:00:00:01")));
+    pending(api.unplug(&UnplugAsk::within("data", SHORT)));
+    // The one that is still recorded is gone from the guest's slots, and from nowhere else.
+    world.qemu.model(|model| model.devices.retain(|device| device.id.as_deref() != Some("lan")));
+    world.qemu.take_seen();
+    world.qemu.fault("qom-get", 0, Act::Stall(Duration::from_millis(300)));
+    std::thread::scope(|scope| {
+        let looking = scope.spawn(|| api.mend());
+        assert!(host::eventually(|| world.qemu.take_names().contains(&"qom-get".to_owned())));
+        assert!(api.cancel());
+        assert!(looking.join().unwrap().is_err());
+    });
+    let other = done(api.add_nic(&world.nic_as("wan", "52:54:00:00:00:02")));
+    assert_ne!(other.address, lan.address);
+}
+
 pub fn cancel_of_an_add_says_what_became_of_it(agent: &dyn Agent) {
     for command in ["add-fd", "blockdev-add", "device_add"] {
         let world = World::pc();
