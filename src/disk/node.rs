@@ -12,6 +12,9 @@ use super::spec::{Aio, DetectZeroes, Discard, DiskSpec, Format};
 use crate::error::{Error, Result};
 use crate::ids::{Address, DeviceId};
 
+/// The most characters of a SCSI disk's `device_id`, which its serial stands in for.
+const DEVICE_ID: usize = 20;
+
 /// How the ids of disks begin that follow from their slot.
 const SLOT_DISK: &str = "disk-pci-";
 const TAG_PREFIX: &str = "kh:";
@@ -105,6 +108,10 @@ pub fn device_args(id: &DeviceId, address: &Address, spec: &DiskSpec) -> Map<Str
     set("drive", id.as_str().into());
     if let Some(serial) = &spec.serial {
         set("serial", serial.as_str().into());
+        // Newer ones (11.1) refuse what older ones (7.2) cut off by themselves: the serial is the device's id as well, which has 20.
+        if spec.is_scsi() && serial.len() > DEVICE_ID {
+            set("device_id", serial.chars().take(DEVICE_ID).collect::<String>().into());
+        }
     }
     if !spec.cache.write_cache() {
         set("write-cache", "off".into());
