@@ -578,8 +578,8 @@ enum kvm_runtime_format {
 /**
  * Where the backing files of an image may be.
  *
- * The caller chooses the image itself by its path. A qcow2 image names its backing file in its header, and whoever may write
- * to the image may write that name, also a guest that has taken QEMU over: a name is no reason to open a file. So the files
+ * The caller chooses the image itself by its path. A qcow2 image names its backing file in its header. Everybody who can
+ * write to the image can change that name, and a guest that has taken QEMU over can. The library opens no file for its name alone. So the files
  * of an image (path, format, and which file it is) are recorded when the disk is added, and no others are opened for it later.
  * Which may be recorded is said here, for all disks of a record (kvm_runtime_set_backing()) or for one (struct
  * kvm_hotplug_disk); what is said for a disk counts instead of what is said for the record.
@@ -1677,8 +1677,8 @@ struct kvm_hotplug_event {
 };
 
 /**
- * Who has to listen at a monitor's socket, as the kernel noted it when that process began to listen (SO_PEERCRED). Zero
- * everywhere is whoever the record remembers, or anybody.
+ * Who has to listen at a monitor's socket, as the kernel noted it when that process began to listen (SO_PEERCRED). If
+ * all fields are zero, the user that the record remembers has to listen; if it remembers none, any user may.
  */
 struct kvm_hotplug_listener {
     /**
@@ -2021,8 +2021,9 @@ int kvm_hotplug_del_many(struct kvm_hotplug *guest,
  * `ret_boot`: where to put the command; freed with kvm_boot_free(), which closes the descriptors of this process.
  * `reterr`: where to put the error, or NULL.
  *
- * Blocks: on opening images and on disk I/O, not on whoever listens at a socket; and for up to half a second if a NIC's tap has a fixed name that is taken, as
- * the kernel needs some milliseconds to take away the tap of a QEMU since 11 that has just ended (it polls by io_uring).
+ * Blocks: on opening images and on disk I/O, and never on a process that listens at a socket. If a NIC's tap has a fixed name
+ * that is taken, also for up to half a second: the kernel needs some milliseconds to remove the tap of a QEMU (since 11) that
+ * has just ended, since that polls by io_uring.
  * Threads: any.
  *
  * Returns 0, or
@@ -3262,8 +3263,8 @@ int kvm_hotplug_open_tap(const struct kvm_hotplug_tap *tap,
 
 /**
  * Compares record and guest both ways: devices, addresses, models, what stands behind them, MAC, queues, MTU, option ROM,
- * serial, size, read-only, a disk's format, cache, detect-zeroes and open files, the taps (deleted, on another bridge), whether vhost-net moves the packets (QEMU 7.2 alone, once
- * the guest's driver is at work), and devices, netdevs, nodes and fdsets that the record does not know. QEMU does not tell
+ * serial, size, read-only, a disk's format, cache, detect-zeroes and open files, the taps (deleted, on another bridge),
+ * whether vhost-net moves the packets (asked of QEMU 7.2 alone, and told once the guest's driver is at work), and devices, netdevs, nodes and fdsets that the record does not know. QEMU does not tell
  * whether a link is up. Devices that wait for a reboot
  * and those on their way out are no difference. Nothing is changed, except that unfinished operations are settled as by
  * every call.

@@ -1,5 +1,5 @@
-//! The border for text that somebody else wrote: QEMU, which may be in the hands of its guest, and whoever chose the names of
-//! images. It ends up in terminals and log files, where a control character is a command and an override of the writing
+//! The border for text that others wrote: QEMU, which its guest may have taken over, and the people who named the images. It ends
+//! up in terminals and log files, where a control character is a command and an override of the writing
 //! direction makes a line read as another one.
 
 use std::borrow::Cow;

@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 
 /// Where the backing files of an image may be.
 ///
-/// The caller chooses the image itself by its path. A qcow2 image names its backing file in its header, and whoever may write
-/// to the image may write that name, also a guest that has taken QEMU over: a name is no reason to open a file. So the files
+/// The caller chooses the image itself by its path. A qcow2 image names its backing file in its header. Everybody who can
+/// write to the image can change that name, and a guest that has taken QEMU over can. The library opens no file for its name alone. So the files
 /// of an image (path, format, and which file it is) are recorded when the disk is added, and no others are opened for it later.
 /// Which may be recorded is said here, for all disks of a record (kvm_runtime_set_backing()) or for one (struct
 /// kvm_hotplug_disk); what is said for a disk counts instead of what is said for the record.

@@ -147,8 +147,9 @@ impl kvm_boot {
 /// `ret_boot`: where to put the command; freed with kvm_boot_free(), which closes the descriptors of this process.
 /// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: on opening images and on disk I/O, not on whoever listens at a socket; and for up to half a second if a NIC's tap has a fixed name that is taken, as
-/// the kernel needs some milliseconds to take away the tap of a QEMU since 11 that has just ended (it polls by io_uring).
+/// Blocks: on opening images and on disk I/O, and never on a process that listens at a socket. If a NIC's tap has a fixed name
+/// that is taken, also for up to half a second: the kernel needs some milliseconds to remove the tap of a QEMU (since 11) that
+/// has just ended, since that polls by io_uring.
 /// Threads: any.
 ///
 /// Returns 0, or

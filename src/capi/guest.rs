@@ -104,8 +104,8 @@ pub const KVM_HOTPLUG_LISTENER_PID: u32 = 2;
 /// Flag of struct kvm_hotplug_listener: another user than the remembered one is fine, and is remembered instead.
 pub const KVM_HOTPLUG_ACCEPT_LISTENER: u32 = 4;
 
-/// Who has to listen at a monitor's socket, as the kernel noted it when that process began to listen (SO_PEERCRED). Zero
-/// everywhere is whoever the record remembers, or anybody.
+/// Who has to listen at a monitor's socket, as the kernel noted it when that process began to listen (SO_PEERCRED). If
+/// all fields are zero, the user that the record remembers has to listen; if it remembers none, any user may.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct kvm_hotplug_listener {

@@ -95,8 +95,8 @@ impl From<&Difference> for kvm_hotplug_difference {
 }
 
 /// Compares record and guest both ways: devices, addresses, models, what stands behind them, MAC, queues, MTU, option ROM,
-/// serial, size, read-only, a disk's format, cache, detect-zeroes and open files, the taps (deleted, on another bridge), whether vhost-net moves the packets (QEMU 7.2 alone, once
-/// the guest's driver is at work), and devices, netdevs, nodes and fdsets that the record does not know. QEMU does not tell
+/// serial, size, read-only, a disk's format, cache, detect-zeroes and open files, the taps (deleted, on another bridge),
+/// whether vhost-net moves the packets (asked of QEMU 7.2 alone, and told once the guest's driver is at work), and devices, netdevs, nodes and fdsets that the record does not know. QEMU does not tell
 /// whether a link is up. Devices that wait for a reboot
 /// and those on their way out are no difference. Nothing is changed, except that unfinished operations are settled as by
 /// every call.
