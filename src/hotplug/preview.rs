@@ -29,6 +29,8 @@ pub struct Preview {
 }
 
 /// What an add comes to before anything is opened or changed.
+// Clippy of Rust 1.85 takes T for nothing, and the rest for large beside it.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Prepared<T> {
     /// It is there already.
     Answer(Outcome),
