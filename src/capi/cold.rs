@@ -11,7 +11,7 @@ use super::guest::{check_device_out, give_answer};
 use super::nic::{self, kvm_hotplug_nic};
 use super::removal::kvm_hotplug_removal;
 use super::runtime::kvm_runtime;
-use crate::hotplug::{Removal, cold};
+use crate::hotplug::{Removal, coldplug};
 
 /// Adds a NIC to the record of a guest that does not run: kvm_runtime_boot() makes it part of the guest. The request is that
 /// of kvm_hotplug_add_nic(); its slot is chosen now, its tap is opened by the boot command, and given the name or pattern that
@@ -48,7 +48,7 @@ pub unsafe extern "C" fn kvm_runtime_add_nic(
         check_device_out(ret_device, device_size)?;
         // SAFETY: the caller vouches for strings and array.
         let request = unsafe { nic::request(&nic) }?;
-        let device = cold::add_nic(&mut handle.lock(), &request)?;
+        let device = coldplug::add_nic(&mut handle.lock(), &request)?;
         // SAFETY: the caller vouches for the struct.
         unsafe { write_struct(ret_device, device_size, &kvm_hotplug_device::recorded(&device)) };
         Ok(0)
@@ -91,7 +91,7 @@ pub unsafe extern "C" fn kvm_runtime_add_disk(
         check_device_out(ret_device, device_size)?;
         // SAFETY: the caller vouches for the strings.
         let request = unsafe { disk::request(&disk) }?;
-        let device = cold::add_disk(&mut handle.lock(), &request)?;
+        let device = coldplug::add_disk(&mut handle.lock(), &request)?;
         // SAFETY: the caller vouches for the struct.
         unsafe { write_struct(ret_device, device_size, &kvm_hotplug_device::recorded(&device)) };
         Ok(0)
@@ -136,7 +136,7 @@ pub unsafe extern "C" fn kvm_runtime_remove(
         // SAFETY: the caller vouches for the string.
         let id = unsafe { required_str(removal.id, "id") }?.to_owned();
         let request = Removal { id, kind: None, live_only: false, wait: false, leave_overlay: true };
-        let outcome = cold::remove(&mut handle.lock(), &request)?;
+        let outcome = coldplug::remove(&mut handle.lock(), &request)?;
         // SAFETY: the caller vouches for the struct.
         Ok(unsafe { give_answer(&outcome, ret_device, device_size) })
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::attach::Wish;
+use super::add_plan::Wish;
 use super::session::Session;
 use crate::deadline::Deadline;
 use crate::error::Result;

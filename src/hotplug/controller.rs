@@ -1,9 +1,9 @@
 //! Adding a SCSI controller by itself; one that a disk needs comes with the disk.
 
-use super::attach::{Attach, Wish};
-use super::batch::Addition;
+use super::add::Addition;
+use super::add_plan::{Attach, Wish};
+use super::dry_run::Prepared;
 use super::outcome::Outcome;
-use super::preview::Prepared;
 use super::session::Session;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};

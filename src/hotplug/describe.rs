@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::guest::{DeviceState, Listed};
+use super::inventory;
 use super::session::Session;
-use super::survey;
 use crate::deadline::Deadline;
 use crate::disk::DiskSpec;
 use crate::error::Result;
@@ -23,11 +23,11 @@ impl Session {
             .collect();
         let has_disk = listed.iter().any(|listed| matches!(listed.device.spec, Spec::Disk(_)));
         let nodes = match has_disk {
-            true => survey::ask(self.monitor()?, [survey::block_nodes()], deadline)?,
+            true => inventory::ask(self.monitor()?, [inventory::block_nodes()], deadline)?,
             false => [Value::Null],
         };
         let [nodes] = &nodes;
-        let nodes = survey::by_name(nodes);
+        let nodes = inventory::by_name(nodes);
         let describe = |listed: &Listed| {
             let id = listed.device.id.as_str();
             let mut text = common(listed);
@@ -140,7 +140,7 @@ fn disk(spec: &DiskSpec, node_name: &str, node: Option<&Value>, fdsets: &[u32]) 
         "physical_block_size": spec.physical_block_size,
         "queues": spec.queues,
         "node_name": node.map(|_| node_name),
-        "size": node.and_then(survey::virtual_size),
+        "size": node.and_then(inventory::virtual_size),
         "allocated": number("/image/actual-size"),
         "fdsets": fdsets,
         "overlay": spec.overlay,

@@ -3,10 +3,10 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use super::attach::{Attach, Wish};
-use super::batch::Addition;
+use super::add::Addition;
+use super::add_plan::{Attach, Wish};
+use super::dry_run::Prepared;
 use super::outcome::Outcome;
-use super::preview::Prepared;
 use super::session::Session;
 use crate::deadline::Deadline;
 use crate::disk::spec::MAX_SERIAL;

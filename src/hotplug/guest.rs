@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::batch::Addition;
+use super::add::Addition;
+use super::call_lock::Gate;
 use super::controller::ControllerRequest;
 use super::difference::Difference;
 use super::disk::DiskRequest;
+use super::dry_run::Preview;
 use super::events::Event;
-use super::gate::Gate;
 use super::listener::Listener;
 use super::nic::NicRequest;
 use super::outcome::{AfterReboot, Outcome, Waiting};
-use super::preview::Preview;
-use super::raw::RawCommand;
+use super::passthrough::RawCommand;
 use super::resize::NewSize;
 use super::session::Session;
 use super::unplug::{Removal, RemovalOfMany};

@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 
+use super::device_reports::Word;
 use super::graph::{self, BlockGraph, Holder};
-use super::heard::Word;
 use super::outcome::{ShortText, Waiting};
 use super::plan::Inverse;
 use super::session::Session;

@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 
+use super::inventory::{self, Inventory};
 use super::session::Session;
-use super::survey::{self, Inventory};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, MacAddr};
@@ -99,11 +99,11 @@ impl Session {
 
     fn identifying_properties(&mut self, devices: &[&Device], deadline: &Deadline) -> Result<Vec<Values>> {
         let mut all = Vec::with_capacity(devices.len());
-        for some in devices.chunks(survey::QUESTIONS / PROPERTIES.len()) {
+        for some in devices.chunks(inventory::QUESTIONS / PROPERTIES.len()) {
             let questions: Vec<Command<'_>> = some
                 .iter()
                 .flat_map(|device| {
-                    let path = format!("{}/{}", survey::CONTAINERS[0], device.id);
+                    let path = format!("{}/{}", inventory::CONTAINERS[0], device.id);
                     PROPERTIES.map(|name| Command::with("qom-get", &[("path", &path), ("property", name)]))
                 })
                 .collect();
@@ -124,8 +124,8 @@ impl Session {
     }
 
     fn has_node(&mut self, device: &Device, deadline: &Deadline) -> Result<bool> {
-        let [nodes] = survey::ask(self.monitor()?, [survey::block_nodes()], deadline)?;
-        Ok(survey::by_name(&nodes).contains_key(device.id.as_str()))
+        let [nodes] = inventory::ask(self.monitor()?, [inventory::block_nodes()], deadline)?;
+        Ok(inventory::by_name(&nodes).contains_key(device.id.as_str()))
     }
 }
 

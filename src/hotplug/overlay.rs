@@ -4,8 +4,8 @@
 use serde_json::Value;
 
 use super::graph::{self, BlockGraph, Top};
+use super::inventory;
 use super::session::Session;
-use super::survey;
 use crate::deadline::Deadline;
 use crate::disk::{DiskSpec, Overlay};
 use crate::error::{Error, ErrorKind, Result};
@@ -36,8 +36,8 @@ impl Session {
         if news.is_empty() {
             return Ok(());
         }
-        let [nodes] = survey::ask(self.monitor()?, [survey::block_nodes()], deadline)?;
-        let nodes = survey::by_name(&nodes);
+        let [nodes] = inventory::ask(self.monitor()?, [inventory::block_nodes()], deadline)?;
+        let nodes = inventory::by_name(&nodes);
         let text = |node: &str, path: &str| {
             nodes.get(node).and_then(|node| node.pointer(path)).and_then(Value::as_str).unwrap_or_default()
         };

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::device_reports::Truth;
 use super::events::What;
-use super::heard::Truth;
 use super::identity::{Gone, Shown};
+use super::inventory::Inventory;
 use super::outcome::Waiting;
 use super::plan::{self, Inverse};
 use super::session::{Request, Session};
-use super::survey::Inventory;
 use super::transaction::{Leftover, Unwound};
 use crate::deadline::Deadline;
 use crate::error::Result;

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
+use super::inventory;
 use super::overlay::refuse_overlay;
 use super::session::Session;
-use super::survey;
 use crate::deadline::Deadline;
 use crate::disk::{DiskSpec, Format, Kind};
 use crate::error::{Error, ErrorKind, Result};
@@ -83,9 +83,9 @@ impl Session {
 
     /// What the guest sees of a disk, in bytes.
     fn size_seen(&mut self, device: &Device, deadline: &Deadline) -> Result<u64> {
-        let [nodes] = survey::ask(self.monitor()?, [survey::block_nodes()], deadline)?;
+        let [nodes] = inventory::ask(self.monitor()?, [inventory::block_nodes()], deadline)?;
         let size =
-            survey::by_name(&nodes).get(device.id.as_str()).and_then(|node| survey::virtual_size(node));
+            inventory::by_name(&nodes).get(device.id.as_str()).and_then(|node| inventory::virtual_size(node));
         size.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("QEMU has no block node {} with a size", device.id))
         })

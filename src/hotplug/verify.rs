@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::difference::{Difference, Mismatch};
+use super::inventory::{self, Inventory, Nodes};
 use super::overlay::overlay_of;
 use super::session::Session;
-use super::survey::{self, Inventory, Nodes};
 use super::verify_disk;
 use crate::border::readable;
 use crate::deadline::Deadline;
@@ -29,12 +29,12 @@ impl Session {
         self.resync(deadline)?;
         // Somebody may have deleted a tap since.
         self.seen_taps = None;
-        let questions = [survey::block_nodes(), Inventory::question()];
-        let [nodes, named] = survey::ask(self.monitor()?, questions, deadline)?;
+        let questions = [inventory::block_nodes(), Inventory::question()];
+        let [nodes, named] = inventory::ask(self.monitor()?, questions, deadline)?;
         let inventory = Inventory::read(&named)?;
         let drives = self.named_drives(deadline)?;
-        let mut nodes = survey::by_name(&nodes);
-        for (name, node) in survey::by_drive(&drives) {
+        let mut nodes = inventory::by_name(&nodes);
+        for (name, node) in inventory::by_drive(&drives) {
             nodes.entry(name).or_insert(node);
         }
         let live: Vec<Device> = self.live_devices();
@@ -83,7 +83,7 @@ impl Session {
         if self.runtime().record().format() == Format::Native {
             return Ok(Value::Null);
         }
-        let [drives] = survey::ask(self.monitor()?, [Command::with("query-block", &[])], deadline)?;
+        let [drives] = inventory::ask(self.monitor()?, [Command::with("query-block", &[])], deadline)?;
         Ok(drives)
     }
 
@@ -312,7 +312,7 @@ fn compare_node(
         differences.push(Difference::new(Mismatch::ReadOnly, &device.id, recorded, found));
     }
     verify_disk::compare_settings(device, spec, node, differences);
-    let seen = survey::virtual_size(node);
+    let seen = inventory::virtual_size(node);
     let real = image.ok().map(|image| image.size);
     if let (Some(seen), Some(real)) = (seen, real) {
         // QEMU counts whole sectors.

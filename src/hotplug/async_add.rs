@@ -2,11 +2,11 @@
 
 use std::os::fd::OwnedFd;
 
-use super::batch::{Item, Try, attach_queues, is_misplaced};
+use super::add::{Item, Try, attach_queues, is_misplaced};
+use super::add_transaction::Failure;
 use super::events::{AddFailure, What};
 use super::outcome::{Outcome, Waiting};
 use super::plan::Stage;
-use super::plug::Failure;
 use super::session::Session;
 use super::transaction::{self, Progress, Verdict};
 use crate::deadline::Deadline;

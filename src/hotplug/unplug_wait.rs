@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::asking::Asked;
+use super::device_reports::{Truth, Word};
 use super::events::What;
-use super::heard::{Truth, Word};
 use super::identity::Gone;
+use super::inventory;
 use super::outcome::{Outcome, Waiting};
 use super::session::Session;
-use super::survey;
+use super::unplug_request::Asked;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pci::Topology;
@@ -335,7 +335,7 @@ impl Session {
     fn give_up(&mut self, leavers: &mut [Leaver<'_>], deadline: &Deadline) {
         let questions = [Command::with("query-status", &[]), Command::with("query-pci", &[])];
         let deadline = deadline.uncancelable();
-        let answers = self.monitor().and_then(|monitor| survey::ask(monitor, questions, &deadline));
+        let answers = self.monitor().and_then(|monitor| inventory::ask(monitor, questions, &deadline));
         let (state, topology) = match answers {
             Ok([state, pci]) => (Waiting::of_status(&state), Topology::from_query_pci(&pci).ok()),
             Err(_) => (None, None),

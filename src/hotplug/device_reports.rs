@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use super::events::What;
 use super::identity::{Gone, Shown};
+use super::inventory::Inventory;
 use super::session::Session;
-use super::survey::Inventory;
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::ids::DeviceId;

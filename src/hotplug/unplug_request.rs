@@ -1,6 +1,6 @@
 //! Asking the guest for devices: when it is asked, when not yet, and what it said.
 
-use super::heard::Word;
+use super::device_reports::Word;
 use super::outcome::Waiting;
 use super::plan::Inverse;
 use super::session::Session;

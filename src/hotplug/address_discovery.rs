@@ -2,8 +2,8 @@
 //! shows them under their ids, the record says where they are.
 
 use super::identity::Shown;
+use super::inventory::{Inventory, Unit};
 use super::session::Session;
-use super::survey::{Inventory, Unit};
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::ids::Address;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use super::device_reports::Truth;
 use super::difference::{Difference, Mismatch};
 use super::events::What;
-use super::heard::Truth;
 use super::identity::Shown;
+use super::inventory::Inventory;
 use super::plan::Inverse;
 use super::session::Session;
-use super::survey::Inventory;
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::ids::DeviceId;

@@ -16,7 +16,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::plan::{self, Inverse};
 use super::session::Session;
-use super::taps::own_tap;
+use super::tap_teardown::own_tap;
 use super::transaction::Leftover;
 use crate::deadline::Deadline;
 use crate::disk::{DiskSpec, Identity, node};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::heard::Word;
+use super::device_reports::Word;
 use super::outcome::Waiting;
 use super::session::Session;
 use crate::border::readable;

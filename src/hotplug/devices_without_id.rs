@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::difference::{Difference, Mismatch};
+use super::inventory::{self, CONTAINERS};
 use super::session::Session;
-use super::survey::{self, CONTAINERS};
 use crate::border::readable;
 use crate::deadline::Deadline;
 use crate::error::Result;
@@ -34,8 +34,8 @@ impl Session {
             children.iter().filter(|child| !is_bridge(child)).map(|child| (CONTAINERS[1], child)).collect();
         let mut found = Vec::new();
         let names = ["parent_bus", "addr", "mac"];
-        for some in wanted.chunks(survey::QUESTIONS / names.len()) {
-            let answers = survey::properties(self.monitor()?, some, names, deadline)?;
+        for some in wanted.chunks(inventory::QUESTIONS / names.len()) {
+            let answers = inventory::properties(self.monitor()?, some, names, deadline)?;
             found.extend(some.iter().zip(answers).filter_map(|((_, child), values)| on_pci(child, &values)));
         }
         let nameless = self.places.scsi.claims().filter(|(_, claim)| claim.id.is_none());

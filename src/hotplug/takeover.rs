@@ -11,10 +11,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::events::What;
+use super::inventory::Inventory;
 use super::outcome::Waiting;
 use super::plan::Inverse;
 use super::session::Session;
-use super::survey::Inventory;
 use super::transaction::{self, Unwound};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};

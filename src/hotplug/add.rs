@@ -4,14 +4,14 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use super::attach::{Attach, Wish};
+use super::add_plan::{Attach, Wish};
+use super::add_transaction::Failure;
 use super::controller::ControllerRequest;
 use super::disk::DiskRequest;
+use super::dry_run::Prepared;
 use super::nic::NicRequest;
 use super::outcome::{AfterReboot, Outcome};
 use super::plan;
-use super::plug::Failure;
-use super::preview::Prepared;
 use super::session::Session;
 use super::transaction;
 use crate::deadline::Deadline;

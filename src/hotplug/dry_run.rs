@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::attach::{Attach, Wish};
+use super::add_plan::{Attach, Wish};
 use super::controller::ControllerRequest;
 use super::disk::DiskRequest;
 use super::nic::{NicRequest, TapSource};

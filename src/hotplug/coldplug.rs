@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::attach::Wish;
+use super::add_plan::Wish;
 use super::disk::{DiskRequest, check_unshared};
 use super::nic::{NicRequest, TapSource, check_unused, free_mac};
 use super::outcome::Outcome;
