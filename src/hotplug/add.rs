@@ -76,7 +76,7 @@ impl Session {
             let is_plug = |item: &&Item| matches!(item, Item::Plug { .. });
             self.learn_buses_for(items.iter().filter(is_plug).filter_map(Item::wish), deadline)?;
             if no_wait && items.iter().any(|item| matches!(item, Item::Plug { .. })) {
-                return self.begin_arrival(items, deadline);
+                return self.begin_async_add(items, deadline);
             }
             self.attach_all(&mut items, deadline)?;
             Ok(items.into_iter().filter_map(Item::into_answer).collect())
@@ -90,8 +90,8 @@ impl Session {
         if !done {
             self.expect_nothing();
         }
-        self.seen_taps = None;
-        self.upcoming.clear();
+        self.tap_cache = None;
+        self.reserved.clear();
     }
 
     /// Opens what stands behind each, and gives each a place, so that the next one does not get the same.
@@ -148,22 +148,22 @@ impl Session {
     /// The record with everything that has been given a place so far.
     fn next_record(&self) -> Record {
         let mut next = self.runtime().record().clone();
-        self.upcoming.iter().for_each(|device| next.add(device.clone()));
+        self.reserved.iter().for_each(|device| next.add(device.clone()));
         next
     }
 
     fn expect(&mut self, device: &Device) {
-        self.places.occupy(device);
-        self.upcoming.push(device.clone());
+        self.slots.occupy(device);
+        self.reserved.push(device.clone());
     }
 
     /// Places that were given for this call are free again, but for those of devices that are still on their way out.
     fn expect_nothing(&mut self) {
-        for device in std::mem::take(&mut self.upcoming) {
+        for device in std::mem::take(&mut self.reserved) {
             if self.known_device(device.id.as_str()).is_some() {
                 continue;
             }
-            self.places.release(&device);
+            self.slots.release(&device);
             self.fdsets.release(&device.id);
         }
     }
@@ -215,13 +215,13 @@ impl Session {
         attach_queues(items)?;
         let Try { devices, stages, next } = self.try_places(items)?;
         // From here on the journal has them.
-        let upcoming = std::mem::take(&mut self.upcoming);
-        if upcoming.is_empty() {
+        let reserved = std::mem::take(&mut self.reserved);
+        if reserved.is_empty() {
             return Ok(());
         }
         let fds: Vec<&OwnedFd> = items.iter().flat_map(Item::fds).collect();
         let done = self.plug(&devices, &stages, &fds, next, deadline);
-        self.attached(done, &devices, upcoming)
+        self.attached(done, &devices, reserved)
     }
 
     /// What has become of a try with these devices.
@@ -229,19 +229,19 @@ impl Session {
         &mut self,
         done: std::result::Result<(), Failure>,
         devices: &[Device],
-        upcoming: Vec<Device>,
+        reserved: Vec<Device>,
     ) -> std::result::Result<(), Failure> {
         if let Err(failure) = done {
-            self.upcoming = upcoming;
+            self.reserved = reserved;
             return Err(failure.about(devices));
         }
-        Ok(self.record_the_rest(&upcoming)?)
+        Ok(self.record_the_rest(&reserved)?)
     }
 
     /// The picture of the guest may be a new one, and the record may have been completed from the journal, where those that wait
     /// for a reboot are not.
     fn record_the_rest(&mut self, devices: &[Device]) -> Result<()> {
-        devices.iter().for_each(|device| self.places.occupy(device));
+        devices.iter().for_each(|device| self.slots.occupy(device));
         let lacking = |device: &&Device| self.recorded(device.id.as_str()).is_none();
         let lacking: Vec<&Device> = devices.iter().filter(lacking).collect();
         if lacking.is_empty() {

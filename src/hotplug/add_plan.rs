@@ -96,10 +96,10 @@ impl Session {
             return Ok(None);
         };
         let conflict = |what: String| Err(Error::new(ErrorKind::Conflict, format!("{} {what}", device.id)));
-        if self.upcoming.iter().any(|other| other.id == device.id) {
+        if self.reserved.iter().any(|other| other.id == device.id) {
             return conflict("is asked for twice in one call".into());
         }
-        if self.pending.contains_key(&device.id) {
+        if self.unplugging.contains_key(&device.id) {
             return conflict("is being removed; wait until it is gone, or take another id".into());
         }
         if self.recorded(device.id.as_str()).is_none() {
@@ -107,7 +107,7 @@ impl Session {
                 "is gone, but what stood behind it could not be taken down yet; take another id".into(),
             );
         }
-        if self.missing.contains(&device.id) {
+        if self.absent_in_guest.contains(&device.id) {
             return conflict(
                 "is recorded, but the guest does not have it; remove it first, or mend the record".into(),
             );
@@ -158,8 +158,8 @@ impl Session {
             None => next.new_id(kind, None)?,
         };
         let address = match &wish.address {
-            Some(Address::Pci(pinned)) => Some(self.places.pci.choose(&Want::Place(pinned.clone()))?.into()),
-            _ => self.places.scsi.choose_cold(&scsi_want(wish))?.map(Address::Scsi),
+            Some(Address::Pci(pinned)) => Some(self.slots.pci.choose(&Want::Place(pinned.clone()))?.into()),
+            _ => self.slots.scsi.choose_cold(&scsi_want(wish))?.map(Address::Scsi),
         };
         let device = new_device(id, generation, address, Presence::AddAfterReboot, spec);
         let answer = self.after_reboot(device.clone(), why, wish.live_only)?;
@@ -171,7 +171,7 @@ impl Session {
     pub(super) fn draft(&mut self, attach: &Attach, wish: &Wish, generation: u64) -> Result<Draft> {
         let (address, controller) = match &attach.spec {
             Spec::Disk(spec) if spec.is_scsi() => self.choose_target(wish, generation)?,
-            _ => (self.places.pci.choose(&super::want(wish))?.into(), None),
+            _ => (self.slots.pci.choose(&super::want(wish))?.into(), None),
         };
         let id = match &wish.id {
             Some(id) => id.clone(),
@@ -201,12 +201,12 @@ impl Session {
     /// The place of a SCSI disk, and the controller that has to be plugged in with it if the guest has none.
     fn choose_target(&self, wish: &Wish, generation: u64) -> Result<(Address, Option<Device>)> {
         let want = scsi_want(wish);
-        if let Some(address) = self.places.scsi.choose(&want, |controller| self.why_closed(controller))? {
+        if let Some(address) = self.slots.scsi.choose(&want, |controller| self.why_closed(controller))? {
             return Ok((address.into(), None));
         }
         let missing =
             |error: Error| error.context("the guest has no SCSI controller, and one cannot be added");
-        let slot = Address::from(self.places.pci.choose(&Want::Auto).map_err(missing)?);
+        let slot = Address::from(self.slots.pci.choose(&Want::Auto).map_err(missing)?);
         let id = self.runtime().record().new_id(DeviceKind::Controller, Some(&slot))?;
         let bus = scsi::spec::bus_of(id.as_str())?;
         self.check_unknown(&id, &slot).map_err(missing)?;

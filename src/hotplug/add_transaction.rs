@@ -119,7 +119,7 @@ impl Session {
         let refused = devices.iter().find(|other| Some(&other.id) == device.as_ref());
         let slot = refused.and_then(|device| device.address.as_ref()?.pci());
         if let (ErrorKind::NotHotpluggable, Some(slot)) = (error.kind(), slot) {
-            self.closed.insert(slot.bus.clone());
+            self.no_hotplug_buses.insert(slot.bus.clone());
         }
         let is_live = |device: &&Device| inverses.contains(&Inverse::Unplug(device.id.clone()));
         let (live, rest): (Vec<&Device>, Vec<&Device>) = devices.iter().partition(is_live);
@@ -178,9 +178,9 @@ impl Session {
         self.plan_undo_of_failed(devices);
         // A SCSI disk before the controller that came with it.
         let all: Vec<Device> = devices.iter().rev().map(|device| (*device).clone()).collect();
-        self.own_queues = all.iter().map(|device| device.id.clone()).collect();
+        self.nics_with_own_fds = all.iter().map(|device| device.id.clone()).collect();
         let answers = self.ask_and_wait_for_all(&all, true, &deadline.uncancelable());
-        self.own_queues.clear();
+        self.nics_with_own_fds.clear();
         let mut left = error.left().to_vec();
         left.extend(devices.iter().zip(answers.into_iter().rev()).filter_map(
             |(device, answer)| match answer {
@@ -214,7 +214,7 @@ impl Session {
             devices.iter().for_each(|device| self.events.withdraw(device, &[What::Added]));
             return Ok(());
         }
-        let pending = devices.iter().filter(|device| self.pending.contains_key(&device.id));
+        let pending = devices.iter().filter(|device| self.unplugging.contains_key(&device.id));
         let left = pending.map(|device| format!("device {}: its removal is pending", device.id)).collect();
         Err(error.with_undo(left))
     }
@@ -235,7 +235,7 @@ impl Session {
         if let Err(error) = noted {
             self.log.write(Level::Error, || error.to_string());
         }
-        self.stale = true;
+        self.needs_resync = true;
     }
 }
 

@@ -16,11 +16,11 @@ use crate::runtime::{Device, StagedRecord};
 
 /// Devices on their way into the guest. There is one add at a time for each guest, and whatever needs the guest waits for it.
 #[derive(Debug)]
-pub(super) struct Arrival {
+pub(super) struct AsyncAdd {
     items: Vec<Item>,
     devices: Vec<Device>,
     stages: Vec<Stage>,
-    upcoming: Vec<Device>,
+    reserved: Vec<Device>,
     staged: StagedRecord,
     /// The stage whose commands are sent.
     stage: usize,
@@ -29,7 +29,7 @@ pub(super) struct Arrival {
     deadline: Deadline,
 }
 
-impl Arrival {
+impl AsyncAdd {
     fn steps(&self) -> &Stage {
         const NONE: &Stage = &Stage::new();
         self.stages.get(self.stage).unwrap_or(NONE)
@@ -42,7 +42,7 @@ impl Arrival {
 
 impl Session {
     /// Sends what the devices take, and answers at once.
-    pub(super) fn begin_arrival(
+    pub(super) fn begin_async_add(
         &mut self,
         mut items: Vec<Item>,
         deadline: &Deadline,
@@ -50,43 +50,43 @@ impl Session {
         attach_queues(&items)?;
         let Try { devices, stages, next } = self.try_places(&mut items)?;
         // From here on the journal has them.
-        let upcoming = std::mem::take(&mut self.upcoming);
+        let reserved = std::mem::take(&mut self.reserved);
         let staged = match self.prepare(next, &devices) {
             Ok(staged) => staged,
             Err(error) => {
-                self.upcoming = upcoming;
+                self.reserved = reserved;
                 return Err(Failure::from(error).about(&devices).error);
             }
         };
         let answers = items.iter().filter_map(Item::pending).collect();
-        let arrival = Arrival {
+        let async_add = AsyncAdd {
             items,
             devices,
             stages,
-            upcoming,
+            reserved,
             staged,
             stage: 0,
             progress: Progress::default(),
             deadline: deadline.uncancelable(),
         };
-        self.send_stage(&arrival, deadline);
-        self.arrival = Some(arrival);
+        self.send_stage(&async_add, deadline);
+        self.async_add = Some(async_add);
         // It may be over by now, if the connection is.
-        self.advance_arrival(deadline);
+        self.advance_async_add(deadline);
         Ok(answers)
     }
 
     /// Whatever goes wrong is found when the answers are looked for.
-    fn send_stage(&mut self, arrival: &Arrival, deadline: &Deadline) {
+    fn send_stage(&mut self, async_add: &AsyncAdd, deadline: &Deadline) {
         if let Ok(monitor) = self.monitor() {
-            monitor.begin(&transaction::commands(arrival.steps(), &arrival.fds()), deadline);
+            monitor.begin(&transaction::commands(async_add.steps(), &async_add.fds()), deadline);
         }
     }
 
     /// Goes on with the add that is under way, as far as its answers are there; true if none is left.
-    pub(super) fn advance_arrival(&mut self, deadline: &Deadline) -> bool {
-        while let Some(arrival) = &self.arrival {
-            let late = arrival.deadline.check().is_err();
+    pub(super) fn advance_async_add(&mut self, deadline: &Deadline) -> bool {
+        while let Some(async_add) = &self.async_add {
+            let late = async_add.deadline.check().is_err();
             let ended = self.monitor().map_or(true, |monitor| monitor.begun_has_ended());
             if !ended && !late {
                 return false;
@@ -97,9 +97,9 @@ impl Session {
     }
 
     /// Waits for the add that is under way, if there is one.
-    pub(super) fn finish_arrival(&mut self, deadline: &Deadline) -> Result<()> {
-        while let Some(arrival) = &self.arrival {
-            let until = arrival.deadline.clone();
+    pub(super) fn finish_async_add(&mut self, deadline: &Deadline) -> Result<()> {
+        while let Some(async_add) = &self.async_add {
+            let until = async_add.deadline.clone();
             if let Ok(monitor) = self.monitor() {
                 let waited = monitor.await_begun(&deadline.at_most(until.left()));
                 if let (Err(error), Ok(())) = (waited, until.check()) {
@@ -113,38 +113,38 @@ impl Session {
 
     /// What QEMU has answered to the stage of the moment decides about the next one, or about all of them.
     fn take_answers(&mut self, deadline: &Deadline) {
-        let Some(mut arrival) = self.arrival.take() else { return };
-        match self.judge_stage(&mut arrival, deadline) {
-            Verdict::Done if arrival.stage + 1 < arrival.stages.len() => {
-                arrival.stage += 1;
-                let within = arrival.deadline.clone();
-                self.send_stage(&arrival, &within);
-                self.arrival = Some(arrival);
+        let Some(mut async_add) = self.async_add.take() else { return };
+        match self.judge_stage(&mut async_add, deadline) {
+            Verdict::Done if async_add.stage + 1 < async_add.stages.len() => {
+                async_add.stage += 1;
+                let within = async_add.deadline.clone();
+                self.send_stage(&async_add, &within);
+                self.async_add = Some(async_add);
             }
-            verdict => self.end_arrival(arrival, verdict, deadline),
+            verdict => self.end_async_add(async_add, verdict, deadline),
         }
     }
 
-    fn judge_stage(&mut self, arrival: &mut Arrival, deadline: &Deadline) -> Verdict {
+    fn judge_stage(&mut self, async_add: &mut AsyncAdd, deadline: &Deadline) -> Verdict {
         let lost = || Error::new(ErrorKind::MonitorLost, "the connection to the monitor is gone");
         let Some(monitor) = self.connection() else { return Verdict::Unknown(lost()) };
         let answers = monitor.take_begun().unwrap_or_else(|| Batch {
-            replies: arrival.steps().iter().map(|_| None).collect(),
+            replies: async_add.steps().iter().map(|_| None).collect(),
             failure: Some(lost()),
         });
-        let mut progress = std::mem::take(&mut arrival.progress);
-        let (steps, fds) = (arrival.steps(), arrival.fds());
+        let mut progress = std::mem::take(&mut async_add.progress);
+        let (steps, fds) = (async_add.steps(), async_add.fds());
         let commands = transaction::commands(steps, &fds);
         let verdict = progress.judge(monitor, steps, &commands, answers, deadline);
-        arrival.progress = progress;
+        async_add.progress = progress;
         verdict
     }
 
     /// Nothing is tried again elsewhere: the caller has been told id and place.
-    fn end_arrival(&mut self, arrival: Arrival, verdict: Verdict, deadline: &Deadline) {
-        let Arrival { items, devices, upcoming, staged, .. } = arrival;
+    fn end_async_add(&mut self, async_add: AsyncAdd, verdict: Verdict, deadline: &Deadline) {
+        let AsyncAdd { items, devices, reserved, staged, .. } = async_add;
         let concluded = self.conclude(&devices, staged, verdict, deadline);
-        let done = self.attached(concluded, &devices, upcoming).map_err(|failure| failure.error);
+        let done = self.attached(concluded, &devices, reserved).map_err(|failure| failure.error);
         self.end_add(done.is_ok());
         match done {
             Ok(()) => {
@@ -154,7 +154,7 @@ impl Session {
                 });
             }
             Err(error) => {
-                self.stale |= is_misplaced(&error);
+                self.needs_resync |= is_misplaced(&error);
                 let failure = What::AddFailed(AddFailure { kind: error.kind(), errno: error.errno() });
                 items.iter().filter_map(Item::device).for_each(|device| {
                     self.events.device(failure, device, error.to_string());

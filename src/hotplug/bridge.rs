@@ -46,7 +46,7 @@ impl Session {
             if error.left().is_empty() {
                 self.strike_change(&device);
             } else {
-                self.stale = true;
+                self.needs_resync = true;
             }
             return Err(describe(&device, error));
         }
@@ -58,7 +58,7 @@ impl Session {
             if left.is_empty() {
                 self.strike_change(&device);
             } else {
-                self.stale = true;
+                self.needs_resync = true;
             }
             return Err(error.with_undo(left));
         }

@@ -61,7 +61,7 @@ impl Bus {
 impl Session {
     /// Learns it of every bus.
     pub(super) fn learn_buses(&mut self, deadline: &Deadline) -> Result<()> {
-        let names: Vec<BusName> = self.places.pci.open_buses().map(|(name, _)| name.clone()).collect();
+        let names: Vec<BusName> = self.slots.pci.open_buses().map(|(name, _)| name.clone()).collect();
         self.learn(&names, deadline)
     }
 
@@ -78,12 +78,12 @@ impl Session {
             wished.extend(wish.bus().cloned());
         }
         let is_root = |name: &BusName| {
-            self.places.pci.open_buses().any(|(bus, kind)| bus == name && kind == BusKind::ConventionalRoot)
+            self.slots.pci.open_buses().any(|(bus, kind)| bus == name && kind == BusKind::ConventionalRoot)
         };
         wished.retain(|name| !is_root(name));
         self.learn(&wished, deadline)?;
         loop {
-            let with_room = self.places.pci.open_buses_with_room();
+            let with_room = self.slots.pci.open_buses_with_room();
             let nearest: Vec<BusName> = with_room
                 .map(|(name, kind)| (name.clone(), kind))
                 .take_while(|(_, kind)| *kind != BusKind::ConventionalRoot)
@@ -91,7 +91,7 @@ impl Session {
                 .take(count + AHEAD)
                 .collect();
             let needed = nearest.get(..count.min(nearest.len())).unwrap_or_default();
-            if needed.iter().all(|name| self.learned.contains(name)) {
+            if needed.iter().all(|name| self.probed_buses.contains(name)) {
                 return Ok(());
             }
             self.learn(&nearest, deadline)?;
@@ -99,16 +99,17 @@ impl Session {
     }
 
     fn learn(&mut self, names: &[BusName], deadline: &Deadline) -> Result<()> {
-        let is_new = |(name, _): &(&BusName, BusKind)| names.contains(name) && !self.learned.contains(*name);
+        let is_new =
+            |(name, _): &(&BusName, BusKind)| names.contains(name) && !self.probed_buses.contains(*name);
         let mut buses: Vec<Bus> = self
-            .places
+            .slots
             .pci
             .open_buses()
             .filter(is_new)
             .map(|(name, kind)| Bus { name: name.clone(), kind, handler: None })
             .collect();
         if buses.is_empty() {
-            self.learned.extend(names.iter().cloned());
+            self.probed_buses.extend(names.iter().cloned());
             return Ok(());
         }
         let questions = buses.iter().map(|bus| (bus.path(), "hotplug-handler")).collect();
@@ -123,7 +124,7 @@ impl Session {
             false => self.get_properties(questions, deadline)?,
         }
         .into_iter();
-        self.learned.extend(names.iter().cloned());
+        self.probed_buses.extend(names.iter().cloned());
         let mut closed = BTreeSet::new();
         for (bus, conditions) in buses.iter().zip(&conditions) {
             let refuses =
@@ -133,8 +134,8 @@ impl Session {
             }
         }
         for name in closed {
-            self.places.pci.close(&name);
-            self.closed.insert(name);
+            self.slots.pci.close(&name);
+            self.no_hotplug_buses.insert(name);
         }
         Ok(())
     }

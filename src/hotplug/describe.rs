@@ -53,7 +53,8 @@ impl Session {
 
     /// Whether the guest showed the device when it was last asked.
     fn is_in_guest(&self, listed: &Listed) -> bool {
-        listed.device.presence != Presence::AddAfterReboot && !self.missing.contains(&listed.device.id)
+        listed.device.presence != Presence::AddAfterReboot
+            && !self.absent_in_guest.contains(&listed.device.id)
     }
 }
 

@@ -39,24 +39,24 @@ impl Session {
     /// Once for each: a peer may repeat it for ever.
     pub(super) fn note_word(&mut self, id: &str, word: Word) {
         let note = (id.to_owned(), word);
-        if !self.heard.contains(&note) {
-            self.heard.push(note);
+        if !self.reports.contains(&note) {
+            self.reports.push(note);
         }
     }
 
     /// Whether anything has been said of a device that QOM has not been asked about.
     pub(super) fn has_word_of(&self, id: &DeviceId) -> bool {
-        self.heard.iter().any(|(said, _)| said == id.as_str())
+        self.reports.iter().any(|(said, _)| said == id.as_str())
     }
 
     /// Whether QEMU has said that a device of this id is gone.
     pub(super) fn has_departed(&self, id: &DeviceId) -> bool {
-        self.heard.iter().any(|(said, word)| said == id.as_str() && *word == Word::Deleted)
+        self.reports.iter().any(|(said, word)| said == id.as_str() && *word == Word::Deleted)
     }
 
     /// Nothing is left to be done about what was said of this device.
     pub(super) fn set_word_aside(&mut self, id: &str) {
-        self.heard.retain(|(said, _)| said != id);
+        self.reports.retain(|(said, _)| said != id);
     }
 
     /// Asks QOM about devices of which something was said, or whose removal is not where it should be: one question for all of
@@ -75,10 +75,10 @@ impl Session {
         if let Some(gone) = shown.gone(device) {
             return Truth::Gone(gone);
         }
-        let refused = self.heard.contains(&(device.id.to_string(), Word::Refused));
+        let refused = self.reports.contains(&(device.id.to_string(), Word::Refused));
         self.log.write(Level::Debug, || format!("{} is there, whatever was said of it", device.id));
         self.set_word_aside(device.id.as_str());
-        match refused && self.pending.contains_key(&device.id) {
+        match refused && self.unplugging.contains_key(&device.id) {
             true => Truth::Refused,
             false => Truth::There,
         }
@@ -88,15 +88,15 @@ impl Session {
     pub(super) fn take_refusal(&mut self, device: &Device) {
         self.events.device(What::Refused, device, "the guest refused to let go of the device; it stays");
         self.forget_request(device);
-        if !self.pending.contains_key(&device.id) {
-            self.refused.insert(device.id.clone());
+        if !self.unplugging.contains_key(&device.id) {
+            self.unplug_refused.insert(device.id.clone());
         }
     }
 
     /// Deals with all that was said of devices: clears up behind those that are gone.
     pub(super) fn clear_heard(&mut self, deadline: &Deadline) -> Result<()> {
-        while !self.heard.is_empty() {
-            let ids: BTreeSet<String> = self.heard.iter().map(|(id, _)| id.clone()).collect();
+        while !self.reports.is_empty() {
+            let ids: BTreeSet<String> = self.reports.iter().map(|(id, _)| id.clone()).collect();
             let devices: Vec<Device> = ids.iter().filter_map(|id| self.known_device(id)).collect();
             if devices.is_empty() {
                 ids.iter().for_each(|id| self.set_word_aside(id));

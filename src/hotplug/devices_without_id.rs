@@ -28,7 +28,7 @@ impl Session {
         differences: &mut Vec<Difference>,
         deadline: &Deadline,
     ) -> Result<()> {
-        let children = self.nameless.clone();
+        let children = self.devices_without_id.clone();
         let is_bridge = |child: &QomChild| BusKind::of_driver(&child.driver).is_some();
         let wanted: Vec<(&str, &QomChild)> =
             children.iter().filter(|child| !is_bridge(child)).map(|child| (CONTAINERS[1], child)).collect();
@@ -38,7 +38,7 @@ impl Session {
             let answers = inventory::properties(self.monitor()?, some, names, deadline)?;
             found.extend(some.iter().zip(answers).filter_map(|((_, child), values)| on_pci(child, &values)));
         }
-        let nameless = self.places.scsi.claims().filter(|(_, claim)| claim.id.is_none());
+        let nameless = self.slots.scsi.claims().filter(|(_, claim)| claim.id.is_none());
         found.extend(nameless.map(|(place, claim)| Found {
             driver: claim.description.clone(),
             place: place.to_string(),

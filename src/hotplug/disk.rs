@@ -100,7 +100,7 @@ impl Session {
         let mut spec = settled.spec.clone();
         let image = self.runtime().record().resolve_image(&mut spec, request.format)?;
         self.runtime().record().check_disk(&spec)?;
-        check_unshared(self.runtime().record().devices.iter().chain(&self.upcoming), &spec, &image)?;
+        check_unshared(self.runtime().record().devices.iter().chain(&self.reserved), &spec, &image)?;
         if let Some(why) = self.obstacle(&Spec::Disk(spec.clone()), request.wish.bus()) {
             return Ok(Prepared::Later(Spec::Disk(spec), why));
         }

@@ -166,7 +166,7 @@ impl Session {
             }
             Judged::Ask(device) => device,
         };
-        if !self.pending.contains_key(&device.id) {
+        if !self.unplugging.contains_key(&device.id) {
             self.refuse_while_migrating(deadline)?;
         }
         let mut inverses = vec![Inverse::Unplug(device.id.clone())];

@@ -35,7 +35,7 @@ impl Session {
     /// The controller of this SCSI bus comes with the next boot, or is one that QEMU plugs disks into without the guest
     /// hearing of it.
     fn obstacle_on_bus(&self, bus: &BusName) -> Option<AfterReboot> {
-        let model = self.places.scsi.model_on(bus)?;
+        let model = self.slots.scsi.model_on(bus)?;
         if !scsi::spec::is_live_model(model) {
             return Some(AfterReboot::Controller(format!("{bus} belongs to a {model}")));
         }

@@ -35,7 +35,7 @@ impl Session {
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
         let is_open = |intent: &&Intent| matches!(intent.verb, Verb::Add | Verb::UndoAdd) && !intent.answered;
         let adds = runtime.journal().intents.iter().filter(is_open);
-        self.doubtful = ordered::set(adds.map(|intent| intent.device.id.clone()));
+        self.fds_uncertain = ordered::set(adds.map(|intent| intent.device.id.clone()));
     }
 
     /// Takes back what was handed over for a device, as far as QEMU is known to have it; `absent` is what it had not made of it.

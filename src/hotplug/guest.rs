@@ -111,8 +111,8 @@ impl Guest {
         runtime.lock().unwrap_or_else(PoisonError::into_inner).attach()?;
         let session = Session::open(runtime.clone(), socket.to_owned(), listener, log, &deadline).and_then(
             |mut session| {
-                session.show_readiness();
-                Ok((session.readiness.as_fd().as_raw_fd(), Gate::new(session)?))
+                session.update_poll_fd();
+                Ok((session.poll_fd.as_fd().as_raw_fd(), Gate::new(session)?))
             },
         );
         match session {
@@ -136,7 +136,7 @@ impl Guest {
         let session = pass.get()?;
         session.log.write(Level::Debug, || format!("{name}, {} ms", timeout.as_millis()));
         let result = work(session, &deadline);
-        session.show_readiness();
+        session.update_poll_fd();
         if let Err(error) = &result {
             session.log.write(Level::Warning, || format!("{name}: {error}"));
         }
@@ -191,7 +191,7 @@ impl Guest {
     /// Whether QMP events are to be fetched as they are, besides the news made from them.
     pub fn watch_qmp(&self, on: bool) -> Result<()> {
         self.call("watch_qmp", SHORT, |session, _| {
-            session.watching = on;
+            session.forward_qmp_events = on;
             Ok(())
         })
     }
@@ -215,7 +215,7 @@ impl Guest {
     /// heard, and reconnects if the connection was lost. Answers how many events can be fetched.
     pub fn process(&self, timeout: Duration) -> Result<usize> {
         self.call("process", timeout, |session, deadline| {
-            if session.advance_arrival(deadline) {
+            if session.advance_async_add(deadline) {
                 session.ready(deadline)?;
                 session.ask_again_where_due(deadline)?;
             }
@@ -257,13 +257,14 @@ impl Guest {
             session.resync(deadline)?;
             session.learn_buses(deadline)?;
             let mut lines = Vec::new();
-            for bus in session.places.pci.buses() {
+            for bus in session.slots.pci.buses() {
                 let line = |(slot, state): (Slot, SlotState<'_>)| slot_line(bus.name(), slot, state);
                 lines.extend(bus.slots().map(line));
             }
-            lines.extend(session.places.scsi.lines().into_iter().map(unit_line));
+            lines.extend(session.slots.scsi.lines().into_iter().map(unit_line));
             let is_missing = |line: &SlotLine| {
-                line.state == SlotUse::Taken && session.missing.iter().any(|id| id.as_str() == line.occupant)
+                line.state == SlotUse::Taken
+                    && session.absent_in_guest.iter().any(|id| id.as_str() == line.occupant)
             };
             lines.iter_mut().filter(|line| is_missing(line)).for_each(|line| line.state = SlotUse::Missing);
             Ok(lines)
@@ -332,9 +333,9 @@ impl Drop for Guest {
 }
 
 pub(super) fn list(session: &Session) -> Vec<Listed> {
-    let state = |device: &Device| match (session.pending.get(&device.id), device.presence) {
+    let state = |device: &Device| match (session.unplugging.get(&device.id), device.presence) {
         (Some(request), _) => DeviceState::Pending(request.why),
-        (None, Presence::Live) if session.missing.contains(&device.id) => DeviceState::Missing,
+        (None, Presence::Live) if session.absent_in_guest.contains(&device.id) => DeviceState::Missing,
         (None, Presence::Live) => DeviceState::Live,
         (None, Presence::AddAfterReboot) => DeviceState::AddAfterReboot(session.why_waiting(device)),
         (None, Presence::RemoveAfterReboot) => DeviceState::RemoveAfterReboot(session.why_waiting(device)),

@@ -55,13 +55,13 @@ impl Session {
 
     /// Why the removal of this device goes on, though the guest has let go of it.
     pub(super) fn why_kept(&self, device: &Device) -> Option<Waiting> {
-        let why = self.pending.get(&device.id)?.why;
+        let why = self.unplugging.get(&device.id)?.why;
         matches!(why, Waiting::InUse(_)).then_some(why)
     }
 
     /// Finishes the removals that somebody stood in the way of, who may have let go by now.
     pub(super) fn finish_released(&mut self, deadline: &Deadline) -> Result<()> {
-        let kept = self.pending.iter().filter(|(_, request)| matches!(request.why, Waiting::InUse(_)));
+        let kept = self.unplugging.iter().filter(|(_, request)| matches!(request.why, Waiting::InUse(_)));
         let ids: Vec<String> = kept.map(|(id, _)| id.to_string()).collect();
         ids.iter().for_each(|id| self.note_word(id, Word::NotFound));
         self.clear_heard(deadline)

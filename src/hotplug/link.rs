@@ -68,14 +68,14 @@ impl Session {
         if left.is_empty() {
             self.strike_change(before);
         } else {
-            self.stale = true;
+            self.needs_resync = true;
         }
         error.with_undo(left)
     }
 
     /// The reply is lost. Nobody can ask a link for its state; setting it back is sure, if there is time.
     fn find_out_link(&mut self, before: &Device, error: Error, deadline: &Deadline) -> Error {
-        self.stale = true;
+        self.needs_resync = true;
         let settled = match error.kind() {
             ErrorKind::Timeout => false,
             ErrorKind::Canceled => self.ready(&deadline.uncancelable().at_most(GRACE)).is_ok(),

@@ -29,11 +29,11 @@ impl Session {
             let text = format!("{id} is a {}, not a {}", device.kind().title(), kind.title());
             return Err(Error::invalid(text));
         }
-        if self.pending.contains_key(&device.id) || self.recorded(id).is_none() {
+        if self.unplugging.contains_key(&device.id) || self.recorded(id).is_none() {
             let text = format!("{id} is being removed");
             return Err(Error::new(ErrorKind::State, text).with_errno(libc::EBUSY));
         }
-        if self.missing.contains(&device.id) {
+        if self.absent_in_guest.contains(&device.id) {
             let text =
                 format!("{id} is recorded, but the guest does not have it; remove it, or mend the record");
             return Err(Error::new(ErrorKind::NotFound, text));
@@ -104,7 +104,7 @@ impl Session {
         let down = |device: &&Device| {
             matches!(&device.spec, Spec::Nic(spec) if spec.link_down)
                 && device.presence != Presence::AddAfterReboot
-                && !self.missing.contains(&device.id)
+                && !self.absent_in_guest.contains(&device.id)
         };
         let steps: Vec<plan::Step> = self
             .runtime()

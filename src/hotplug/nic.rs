@@ -174,15 +174,15 @@ impl Session {
             }
             return self.answer_existing(device, request.wish.live_only).map(Prepared::Answer);
         }
-        let mut spec = request.spec(free_mac(&self.runtime(), &self.upcoming, request.mac, |_| true)?, &own);
-        check_unused(&self.runtime(), &self.upcoming, request, given.as_ref())?;
+        let mut spec = request.spec(free_mac(&self.runtime(), &self.reserved, request.mac, |_| true)?, &own);
+        check_unused(&self.runtime(), &self.reserved, request, given.as_ref())?;
         given.as_ref().map_or(Ok(()), |given| self.check_not_in_qemu(given))?;
         if let Some(why) = self.obstacle(&Spec::Nic(spec.clone()), request.wish.bus()) {
             given.as_ref().map_or(Ok(()), |given| Err(cannot_wait(given, &why)))?;
             return Ok(Prepared::Later(Spec::Nic(spec), why));
         }
         self.refuse_while_migrating(deadline)?;
-        self.places.pci.choose(&super::want(&request.wish))?;
+        self.slots.pci.choose(&super::want(&request.wish))?;
         if let Some(Given { name, tap }) = given {
             (spec.ifname, spec.given_tap) = (Some(name), Some(tap));
         }
@@ -195,13 +195,13 @@ impl Session {
 /// The wanted address, or a new one, unless a device of the guest that `counts` has it, or one that is about to be added.
 pub(super) fn free_mac(
     runtime: &Runtime,
-    upcoming: &[Device],
+    reserved: &[Device],
     wanted: Option<MacAddr>,
     counts: impl Fn(&Device) -> bool,
 ) -> Result<MacAddr> {
     let owner = |mac: &MacAddr| {
         let journal = runtime.journal().intents.iter().map(|intent| &intent.device);
-        let mut all = runtime.record().devices.iter().chain(journal).chain(upcoming);
+        let mut all = runtime.record().devices.iter().chain(journal).chain(reserved);
         all.find(|device| device.mac() == Some(*mac) && counts(device))
     };
     let Some(mac) = wanted else {
@@ -256,12 +256,12 @@ fn cannot_wait(given: &Given, why: &AfterReboot) -> Error {
 /// QEMU ends when they disagree about a queue. Also a name that the taps of two of them are to have.
 pub(super) fn check_unused(
     runtime: &Runtime,
-    upcoming: &[Device],
+    reserved: &[Device],
     request: &NicRequest,
     given: Option<&Given>,
 ) -> Result<()> {
     let journal = runtime.journal().intents.iter().map(|intent| &intent.device);
-    let all = runtime.record().devices.iter().chain(journal).chain(upcoming);
+    let all = runtime.record().devices.iter().chain(journal).chain(reserved);
     for (device, spec) in all.filter_map(|device| Some((device, device.nic()?))) {
         if let Some(given) = given.filter(|given| given.is_of(spec)) {
             let text = format!(

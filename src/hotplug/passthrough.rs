@@ -70,7 +70,7 @@ impl Session {
         if !is_model_name(&raw.name) {
             return Err(Error::invalid(format!("{:?} is not the name of a QMP command", raw.name)));
         }
-        self.finish_arrival(deadline)?;
+        self.finish_async_add(deadline)?;
         self.connect(deadline)?;
         self.absorb();
         let effect = effect(&raw.name, &raw.arguments, |value| self.names_ours(value));
@@ -78,7 +78,7 @@ impl Session {
             let text = format!("{} would fool the record: {instead}, or force it", raw.name);
             return Err(Error::new(ErrorKind::State, text).with_errno(libc::EPERM));
         }
-        self.stale |= effect != Effect::None;
+        self.needs_resync |= effect != Effect::None;
         let mut command = Command::new(raw.name.clone(), raw.arguments.clone());
         command.fd = raw.fd.as_ref().map(AsFd::as_fd);
         let answer = self.monitor()?.execute(&command, deadline);

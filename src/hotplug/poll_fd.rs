@@ -10,13 +10,13 @@ use crate::error::{Error, Result};
 /// An epoll set over the monitor socket of the moment and a flag. It stays the same across reconnects, so that a
 /// caller's event loop need not be told.
 #[derive(Debug)]
-pub(super) struct Readiness {
+pub(super) struct PollFd {
     epoll: Epoll,
     flag: EventFd,
     raised: bool,
 }
 
-impl Readiness {
+impl PollFd {
     pub(super) fn new() -> Result<Self> {
         let create = || -> nix::Result<Self> {
             let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
@@ -43,7 +43,7 @@ impl Readiness {
     }
 }
 
-impl AsFd for Readiness {
+impl AsFd for PollFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.0.as_fd()
     }

@@ -41,8 +41,8 @@ impl Session {
                 Kept::Event(event) => self.absorb_event(&event),
                 Kept::Lost(count) => {
                     self.log.write(Level::Warning, || format!("{count} events of the monitor were dropped"));
-                    self.stale = true;
-                    self.unheard_of = true;
+                    self.needs_resync = true;
+                    self.events_lost = true;
                     self.running = false;
                 }
             }
@@ -50,7 +50,7 @@ impl Session {
     }
 
     fn absorb_event(&mut self, event: &Event) {
-        if self.watching {
+        if self.forward_qmp_events {
             self.events.raw(event);
         }
         self.tell(event);
@@ -59,17 +59,19 @@ impl Session {
         // resumes, for instance, before it goes on sleeping (9.0 and later).
         self.running &= !RUN_STATE_EVENTS.contains(&name);
         match name {
-            "SUSPEND" => self.deaf = Some(Waiting::Asleep),
-            "WAKEUP" | "RESET" => self.deaf = self.deaf.filter(|why| *why != Waiting::Asleep),
-            "RESUME" if !self.fdsets.kept().is_empty() => {
-                self.deaf = self.deaf.filter(|why| *why != Waiting::NotStarted);
-                self.stale = true;
+            "SUSPEND" => self.unplug_blocked = Some(Waiting::Asleep),
+            "WAKEUP" | "RESET" => {
+                self.unplug_blocked = self.unplug_blocked.filter(|why| *why != Waiting::Asleep)
             }
-            "BLOCK_JOB_COMPLETED" => (self.block_users_changed, self.stale) = (true, true),
+            "RESUME" if !self.fdsets.kept().is_empty() => {
+                self.unplug_blocked = self.unplug_blocked.filter(|why| *why != Waiting::NotStarted);
+                self.needs_resync = true;
+            }
+            "BLOCK_JOB_COMPLETED" => (self.block_users_changed, self.needs_resync) = (true, true),
             "BLOCK_EXPORT_DELETED" | "BLOCK_JOB_CANCELLED" | "BLOCK_JOB_ERROR" | "JOB_STATUS_CHANGE" => {
                 self.block_users_changed = true;
             }
-            "RESUME" => self.deaf = self.deaf.filter(|why| *why != Waiting::NotStarted),
+            "RESUME" => self.unplug_blocked = self.unplug_blocked.filter(|why| *why != Waiting::NotStarted),
             _ => self.absorb_device_event(event),
         }
     }
@@ -77,17 +79,17 @@ impl Session {
     /// Takes in what the guest was said to be doing, in answer to a question.
     pub(super) fn note_state(&mut self, state: Option<Waiting>) {
         self.running = state.is_none();
-        self.deaf = state.filter(|why| matches!(why, Waiting::Asleep | Waiting::NotStarted));
-        self.ran_at = match state {
+        self.unplug_blocked = state.filter(|why| matches!(why, Waiting::Asleep | Waiting::NotStarted));
+        self.running_since = match state {
             Some(Waiting::NotStarted) => None,
-            _ => self.ran_at.or_else(|| Some(Instant::now())),
+            _ => self.running_since.or_else(|| Some(Instant::now())),
         };
         self.migrating = state == Some(Waiting::Migrating);
     }
 
     /// Waits until the clock of a guest that has only just been started shows some time.
     pub(super) fn let_first_moment_pass(&self, deadline: &Deadline) -> Result<()> {
-        match self.ran_at.map(|at| FIRST_MOMENT.saturating_sub(at.elapsed())) {
+        match self.running_since.map(|at| FIRST_MOMENT.saturating_sub(at.elapsed())) {
             Some(rest) if !rest.is_zero() => deadline.pause(rest),
             _ => Ok(()),
         }
@@ -101,11 +103,11 @@ impl Session {
                 self.log.write(Level::Debug, || format!("QEMU says that {} is gone", readable(id)));
                 match self.known_device(id) {
                     Some(_) => self.note_word(id, Word::Deleted),
-                    None => self.stale = true,
+                    None => self.needs_resync = true,
                 }
             }
             "DEVICE_UNPLUG_GUEST_ERROR"
-                if self.pending.keys().any(|pending| pending.as_str() == id)
+                if self.unplugging.keys().any(|pending| pending.as_str() == id)
                     && self.known_device(id).is_some() =>
             {
                 self.note_word(id, Word::Refused);

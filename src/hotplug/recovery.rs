@@ -39,7 +39,7 @@ struct Ending {
     /// What stood behind it.
     traces: Vec<Inverse>,
     /// Nobody knows which of the descriptors that were handed over for it QEMU has.
-    doubtful: bool,
+    fds_uncertain: bool,
     /// What stood behind it belongs to another device by now.
     taken: bool,
     /// QEMU has said that it is gone.
@@ -74,7 +74,7 @@ impl Session {
         let outdated: Vec<Intent> = intents.into_iter().filter(is_outdated).collect();
         for Intent { verb, device, .. } in outdated {
             self.log.write(Level::Info, || format!("{verb:?} of {} was done before", device.id));
-            self.pending.remove(&device.id);
+            self.unplugging.remove(&device.id);
             self.runtime().write_journal(|journal| journal.strike(device.id.as_str()))?;
         }
         Ok(())
@@ -171,10 +171,10 @@ impl Session {
 
     /// An agent that died may have asked or not; asking twice does no harm, not asking would.
     fn ask_again(&mut self, device: &Device, deadline: &Deadline) -> Result<()> {
-        if self.pending.contains_key(&device.id) {
+        if self.unplugging.contains_key(&device.id) {
             return Ok(());
         }
-        if let Some(why) = self.deaf.filter(|_| device.leaves_by_consent()) {
+        if let Some(why) = self.unplug_blocked.filter(|_| device.leaves_by_consent()) {
             self.hold_request(device, why);
             self.events.device(What::Pending, device, format!("{why}, and will be asked later"));
             return Ok(());
@@ -203,15 +203,15 @@ impl Session {
 
     /// The guest was asked for the device: its place is quarantined until QEMU says it is gone.
     pub(super) fn note_request(&mut self, device: &Device, why: Waiting) {
-        self.refused.remove(&device.id);
-        self.pending.insert(device.id.clone(), Request { at: Some(Instant::now()), why });
-        self.places.quarantine(device);
+        self.unplug_refused.remove(&device.id);
+        self.unplugging.insert(device.id.clone(), Request { at: Some(Instant::now()), why });
+        self.slots.quarantine(device);
     }
 
     /// The guest is not asked for the device now, but when it wakes up or is started.
     pub(super) fn hold_request(&mut self, device: &Device, why: Waiting) {
         self.note_request(device, why);
-        if let Some(request) = self.pending.get_mut(&device.id) {
+        if let Some(request) = self.unplugging.get_mut(&device.id) {
             request.at = None;
         }
     }
@@ -307,18 +307,18 @@ impl Session {
         }
         let traces: Vec<Inverse> = endings.iter().flat_map(|ending| ending.traces.clone()).collect();
         let Unwound { mut left, absent } = self.take_down(&traces, deadline)?;
-        self.seen_taps = None;
-        for (device, ending) in devices.iter().zip(endings).filter(|(_, ending)| ending.doubtful) {
+        self.tap_cache = None;
+        for (device, ending) in devices.iter().zip(endings).filter(|(_, ending)| ending.fds_uncertain) {
             ending.traces.extend(plan::passed(device, &self.fdsets.of(&device.id)));
             left.extend(self.take_back_passed(device, &absent, deadline)?);
         }
-        self.seen_taps = None;
+        self.tap_cache = None;
         Ok(left)
     }
 
     fn ending(&mut self, gone: Gone<'_>) -> Ending {
         let Gone { device, backend_is_taken: taken, .. } = gone;
-        self.pending.remove(&device.id);
+        self.unplugging.remove(&device.id);
         let fdsets = self.fdsets.of(&device.id);
         let verb = self.runtime().journal().find(device.id.as_str()).map(|intent| intent.verb);
         let (what, text) = match verb {
@@ -329,17 +329,17 @@ impl Session {
             }
         };
         let undone = what == What::Undone;
-        let doubtful = undone && !taken && self.doubtful.contains(&device.id);
+        let fds_uncertain = undone && !taken && self.fds_uncertain.contains(&device.id);
         let mut traces = match undone {
             _ if taken => Vec::new(),
             true => plan::made(device, self.version),
             false => plan::backend(device, &fdsets),
         };
-        if undone && !doubtful && !taken {
+        if undone && !fds_uncertain && !taken {
             traces.extend(plan::passed(device, &fdsets));
         }
         let seen = self.has_departed(&device.id);
-        Ending { verb, what, text, traces, doubtful, taken, seen }
+        Ending { verb, what, text, traces, fds_uncertain, taken, seen }
     }
 
     pub(super) fn take_down(&mut self, traces: &[Inverse], deadline: &Deadline) -> Result<Unwound> {
@@ -363,7 +363,7 @@ impl Session {
     /// Other devices have their ids by now, and perhaps their places.
     fn yield_to_others(&mut self, devices: &[&Device]) -> Result<()> {
         for device in devices {
-            self.places.end_quarantine(device);
+            self.slots.end_quarantine(device);
             self.forget_state(device);
         }
         self.runtime().write_journal(|journal| journal.strike_all(devices.iter().copied()))
@@ -371,10 +371,10 @@ impl Session {
 
     fn forget_state(&mut self, device: &Device) {
         self.fdsets.release(&device.id);
-        self.pending.remove(&device.id);
-        self.missing.remove(&device.id);
-        self.refused.remove(&device.id);
-        self.doubtful.remove(&device.id);
+        self.unplugging.remove(&device.id);
+        self.absent_in_guest.remove(&device.id);
+        self.unplug_refused.remove(&device.id);
+        self.fds_uncertain.remove(&device.id);
     }
 
     /// Neither guest nor record has the device any more.
@@ -384,7 +384,7 @@ impl Session {
 
     pub(super) fn forget_all(&mut self, devices: &[&Device]) -> Result<()> {
         for device in devices {
-            self.places.release(device);
+            self.slots.release(device);
             self.topology.remove(device.id.as_str());
             self.forget_state(device);
         }

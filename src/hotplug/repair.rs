@@ -73,7 +73,7 @@ impl Session {
         if let Some(device) = next.devices.iter_mut().find(|device| device.id.as_str() == id) {
             device.address = Some(found);
         }
-        self.stale = true;
+        self.needs_resync = true;
         self.runtime().replace(next)
     }
 

@@ -49,7 +49,7 @@ impl Session {
         }
         inverses.retain(|inverse| !is_set(inverse));
         // They are given back when the guest runs.
-        self.stale = true;
+        self.needs_resync = true;
         Ok(())
     }
 

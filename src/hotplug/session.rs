@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::async_add::Arrival;
+use super::async_add::AsyncAdd;
 use super::device_reports::Word;
 use super::events::{EventLog, What};
 use super::inventory::{FdSets, Inventory, Survey};
 use super::listener::Listener;
 use super::outcome::Waiting;
 use super::overlay::is_live_disk;
-use super::poll_fd::Readiness;
-use super::slots::Places;
-use super::tap_teardown::{HeldTap, SeenTaps};
+use super::poll_fd::PollFd;
+use super::slots::Slots;
+use super::tap_teardown::{TapCache, TapFd};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, DeviceId};
@@ -37,7 +37,7 @@ const DROPPED_PAUSES: [Duration; 4] =
 /// A removal that was asked for.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
-    /// When QEMU was last asked; `None` if it was not, because the guest is [deaf](Session::deaf).
+    /// When QEMU was last asked; `None` if it was not, because the guest is [deaf](Session::unplug_blocked).
     pub(super) at: Option<Instant>,
     /// Why it is not done yet.
     pub(super) why: Waiting,
@@ -45,17 +45,17 @@ pub(super) struct Request {
 
 impl Request {
     /// How long until the guest is to be asked (again).
-    pub(super) fn until_due(&self, deaf: Option<Waiting>) -> Duration {
+    pub(super) fn until_due(&self, unplug_blocked: Option<Waiting>) -> Duration {
         match self.at {
-            _ if deaf.is_some() => ASK_AGAIN,
+            _ if unplug_blocked.is_some() => ASK_AGAIN,
             Some(at) => ASK_AGAIN.saturating_sub(at.elapsed()),
             None => Duration::ZERO,
         }
     }
 
     /// Whether it is time to ask (again).
-    pub(super) fn is_due(&self, deaf: Option<Waiting>) -> bool {
-        self.until_due(deaf).is_zero()
+    pub(super) fn is_due(&self, unplug_blocked: Option<Waiting>) -> bool {
+        self.until_due(unplug_blocked).is_zero()
     }
 }
 
@@ -66,66 +66,66 @@ pub(super) struct Session {
     pub(super) log: Log,
     pub(super) events: EventLog,
     pub(super) fdsets: FdSets,
-    pub(super) pending: BTreeMap<DeviceId, Request>,
-    pub(super) places: Places,
+    pub(super) unplugging: BTreeMap<DeviceId, Request>,
+    pub(super) slots: Slots,
     pub(super) topology: Topology,
     /// The guest's devices without an id.
-    pub(super) nameless: Vec<QomChild>,
+    pub(super) devices_without_id: Vec<QomChild>,
     pub(super) version: Version,
     /// The picture of the guest may be wrong: ask before acting on it.
-    pub(super) stale: bool,
+    pub(super) needs_resync: bool,
     /// Why the guest is not asked for devices now, but later: it sleeps, or has not been started.
     ///
     /// Waking up is a reset, with which QEMU completes whatever removal is pending (7.2): Linux would find its driver's
     /// device gone, keep a ghost of it, and hang on the next one in that slot. What is asked for before the start is not
     /// heard, and never can be again: see `hearing`.
-    pub(super) deaf: Option<Waiting>,
+    pub(super) unplug_blocked: Option<Waiting>,
     /// The guest was being migrated when it was last asked, or waited for that.
     pub(super) migrating: bool,
     /// The guest is known to run: nothing has been heard to the contrary since it was last asked.
     pub(super) running: bool,
     /// When this guest was first seen to have been started.
-    pub(super) ran_at: Option<Instant>,
-    pub(super) readiness: Readiness,
+    pub(super) running_since: Option<Instant>,
+    pub(super) poll_fd: PollFd,
     /// Where taps come from.
     pub(super) tun: TunDevice,
     /// Recorded devices that the guest did not show when it was last asked.
-    pub(super) missing: BTreeSet<DeviceId>,
+    pub(super) absent_in_guest: BTreeSet<DeviceId>,
     /// Buses that are known to take nothing while the guest runs.
-    pub(super) closed: BTreeSet<BusName>,
+    pub(super) no_hotplug_buses: BTreeSet<BusName>,
     /// Buses of which QEMU has said whether they do.
-    pub(super) learned: BTreeSet<BusName>,
+    pub(super) probed_buses: BTreeSet<BusName>,
     /// Devices that the guest has refused to let go of since it was last asked for them.
-    pub(super) refused: BTreeSet<DeviceId>,
+    pub(super) unplug_refused: BTreeSet<DeviceId>,
     /// Events were lost: a device may have left without a word.
-    pub(super) unheard_of: bool,
+    pub(super) events_lost: bool,
     /// Devices that the call of the moment has given a place, and not plugged in yet.
-    pub(super) upcoming: Vec<Device>,
+    pub(super) reserved: Vec<Device>,
     /// The add that is under way without anybody waiting for it.
-    pub(super) arrival: Option<Arrival>,
+    pub(super) async_add: Option<AsyncAdd>,
     /// Devices whose add was begun on an earlier connection.
-    pub(super) doubtful: BTreeSet<DeviceId>,
+    pub(super) fds_uncertain: BTreeSet<DeviceId>,
     /// NICs of an add that is being taken back, whose descriptors this process has itself: their taps go with those, and not
     /// before, since the add may be tried again.
-    pub(super) own_queues: BTreeSet<DeviceId>,
+    pub(super) nics_with_own_fds: BTreeSet<DeviceId>,
     /// Taps of NICs that have left, until QEMU has closed them.
-    pub(super) held_taps: Vec<HeldTap>,
+    pub(super) tap_fds: Vec<TapFd>,
     /// The taps that QEMU had when it was looked at, until something changes about them.
-    pub(super) seen_taps: Option<SeenTaps>,
+    pub(super) tap_cache: Option<TapCache>,
     /// What QEMU has said of devices of ours, and QOM has not been asked about yet.
-    pub(super) heard: Vec<(String, Word)>,
+    pub(super) reports: Vec<(String, Word)>,
     /// QMP events are passed on as they are, too.
-    pub(super) watching: bool,
+    pub(super) forward_qmp_events: bool,
     /// An export or a block job has ended: who used a disk's image may have let go of it.
     pub(super) block_users_changed: bool,
     /// Connections to other monitors of this QEMU, over which an earlier agent's commands went, until what it left is settled.
-    pub(super) former: Vec<Monitor>,
+    pub(super) former_monitors: Vec<Monitor>,
     /// Nothing has been asked on this connection yet.
-    is_new: bool,
+    is_new_connection: bool,
     /// Links that are recorded as down have not been set down on this connection yet.
-    links_due: bool,
+    links_to_reapply: bool,
     /// The connection was lost, and the caller told so.
-    lost: bool,
+    monitor_lost: bool,
     monitor: Option<Monitor>,
     pub(super) socket: PathBuf,
     /// Who is expected to listen there.
@@ -147,36 +147,36 @@ impl Session {
             log,
             events: EventLog::default(),
             fdsets: FdSets::default(),
-            pending: BTreeMap::new(),
-            places: Places { pci: SlotMap::new(&empty, Rules::default()), scsi: ScsiMap::default() },
+            unplugging: BTreeMap::new(),
+            slots: Slots { pci: SlotMap::new(&empty, Rules::default()), scsi: ScsiMap::default() },
             topology: empty,
-            nameless: Vec::new(),
+            devices_without_id: Vec::new(),
             version: Version::default(),
-            stale: true,
-            deaf: None,
-            ran_at: None,
+            needs_resync: true,
+            unplug_blocked: None,
+            running_since: None,
             migrating: false,
             running: false,
-            readiness: Readiness::new()?,
+            poll_fd: PollFd::new()?,
             tun: TunDevice::default(),
-            missing: BTreeSet::new(),
-            closed: BTreeSet::new(),
-            learned: BTreeSet::new(),
-            refused: BTreeSet::new(),
-            unheard_of: false,
-            upcoming: Vec::new(),
-            arrival: None,
-            doubtful: BTreeSet::new(),
-            own_queues: BTreeSet::new(),
-            held_taps: Vec::new(),
-            seen_taps: None,
-            heard: Vec::new(),
-            watching: false,
+            absent_in_guest: BTreeSet::new(),
+            no_hotplug_buses: BTreeSet::new(),
+            probed_buses: BTreeSet::new(),
+            unplug_refused: BTreeSet::new(),
+            events_lost: false,
+            reserved: Vec::new(),
+            async_add: None,
+            fds_uncertain: BTreeSet::new(),
+            nics_with_own_fds: BTreeSet::new(),
+            tap_fds: Vec::new(),
+            tap_cache: None,
+            reports: Vec::new(),
+            forward_qmp_events: false,
             block_users_changed: false,
-            former: Vec::new(),
-            is_new: true,
-            links_due: true,
-            lost: false,
+            former_monitors: Vec::new(),
+            is_new_connection: true,
+            links_to_reapply: true,
+            monitor_lost: false,
             monitor: None,
             socket,
             listener,
@@ -235,18 +235,18 @@ impl Session {
 
     /// Brings connection and picture of the guest up to date. In steady state this asks nothing.
     pub(super) fn ready(&mut self, deadline: &Deadline) -> Result<()> {
-        self.finish_arrival(deadline)?;
+        self.finish_async_add(deadline)?;
         self.connect(deadline)?;
         self.absorb();
-        if !self.stale {
+        if !self.needs_resync {
             self.clear_heard(deadline)?;
         }
-        self.stale |= !self.unsettled().is_empty();
-        if self.is_new {
+        self.needs_resync |= !self.unsettled().is_empty();
+        if self.is_new_connection {
             self.await_predecessors(deadline)?;
-            self.is_new = false;
+            self.is_new_connection = false;
         }
-        if self.stale {
+        if self.needs_resync {
             self.resync(deadline)?;
             // Not before: until the guest has been asked, nobody knows which fdsets stand behind a device.
             self.clear_heard(deadline)?;
@@ -269,7 +269,7 @@ impl Session {
         self.drop_connection();
         let monitor = Monitor::connect(&self.socket, deadline)?;
         self.check_peer(&monitor)?;
-        self.readiness.watch(&monitor)?;
+        self.poll_fd.watch(&monitor)?;
         self.version = monitor.version();
         self.log.write(Level::Info, || {
             format!("connected to QEMU {} at {}", monitor.version(), self.socket.display())
@@ -277,15 +277,15 @@ impl Session {
         let peer = Peer::of(&self.socket, monitor.peer().unwrap_or_default());
         self.runtime().meet(peer);
         self.monitor = Some(monitor);
-        self.stale = true;
-        self.is_new = true;
+        self.needs_resync = true;
+        self.is_new_connection = true;
         self.doubt_what_was_begun();
         // It may be another QEMU by now, whose guest has only just been started.
-        self.ran_at = None;
-        self.closed.clear();
-        self.learned.clear();
-        self.links_due = true;
-        if std::mem::take(&mut self.lost) {
+        self.running_since = None;
+        self.no_hotplug_buses.clear();
+        self.probed_buses.clear();
+        self.links_to_reapply = true;
+        if std::mem::take(&mut self.monitor_lost) {
             self.events.guest(What::MonitorRestored, "connected to the monitor again");
         }
         Ok(())
@@ -294,28 +294,28 @@ impl Session {
     /// Forgets a connection that broke, telling the caller once; events already read are used.
     fn drop_connection(&mut self) {
         self.absorb();
-        self.held_taps.clear();
-        self.seen_taps = None;
+        self.tap_fds.clear();
+        self.tap_cache = None;
         if self.monitor.take().is_some() {
             self.log.write(Level::Warning, || "the connection to the monitor is gone".to_owned());
             self.events.guest(What::MonitorLost, "the connection to the monitor is gone");
-            self.lost = true;
+            self.monitor_lost = true;
         }
     }
 
     /// Asks the guest for everything, rebuilds the slot map and settles what is unfinished.
     pub(super) fn resync(&mut self, deadline: &Deadline) -> Result<()> {
         // Until it is whole: a question on the way may be cancelled, and the slots are those of half a picture then.
-        self.stale = true;
+        self.needs_resync = true;
         let disks = self.runtime().record().devices.iter().filter(|device| is_live_disk(device)).count();
         let mut survey = Survey::take(self.monitor()?, disks, deadline)?;
         // A bus that is gone meanwhile needs no forbidding.
-        self.closed.retain(|bus| survey.topology.forbid_hotplug(bus).is_ok());
+        self.no_hotplug_buses.retain(|bus| survey.topology.forbid_hotplug(bus).is_ok());
         self.log.write(Level::Debug, || format!("the guest has {} devices with ids", survey.inventory.len()));
         let rules = Rules::new(self.runtime().record().reserved_slots)?;
-        self.places = Places { pci: SlotMap::new(&survey.topology, rules), scsi: ScsiMap::default() };
+        self.slots = Slots { pci: SlotMap::new(&survey.topology, rules), scsi: ScsiMap::default() };
         self.topology = survey.topology;
-        self.nameless = survey.nameless;
+        self.devices_without_id = survey.nameless;
         let earlier = std::mem::replace(&mut self.fdsets, survey.fdsets);
         self.note_state(survey.state);
         self.settle_for_another_qemu(survey.state, &survey.inventory, deadline)?;
@@ -324,25 +324,25 @@ impl Session {
         self.record_places_found(&survey.inventory, &survey.units, deadline)?;
         self.claim_recorded();
         for controller in &survey.controllers {
-            self.places.scsi.add_controller(&controller.name, &controller.driver, false);
+            self.slots.scsi.add_controller(&controller.name, &controller.driver, false);
         }
         for unit in &survey.units {
-            self.places.scsi.see(&unit.address, unit.id.as_deref(), &unit.driver);
+            self.slots.scsi.see(&unit.address, unit.id.as_deref(), &unit.driver);
         }
-        self.missing = self.recorded_but_not_in(&survey.inventory);
+        self.absent_in_guest = self.recorded_but_not_in(&survey.inventory);
         self.note_overlays(&survey.graph, deadline)?;
         let mut fdsets = std::mem::take(&mut self.fdsets);
         fdsets.tell_spares(&earlier, |owner| self.known_device(owner.as_str()).is_some());
         self.fdsets = fdsets;
         self.give_back_descriptors(deadline)?;
         self.settle(&shown, deadline)?;
-        if self.links_due {
+        if self.links_to_reapply {
             self.set_recorded_links(deadline)?;
-            self.links_due = false;
+            self.links_to_reapply = false;
         }
         self.succeed()?;
-        self.stale = false;
-        self.unheard_of = false;
+        self.needs_resync = false;
+        self.events_lost = false;
         Ok(())
     }
 
@@ -360,22 +360,22 @@ impl Session {
     /// Own record ∪ live view: what the record has stays taken, what is on its way out stays quarantined.
     fn claim_recorded(&mut self) {
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
-        runtime.record().devices.iter().for_each(|device| self.places.occupy(device));
-        self.upcoming.iter().for_each(|device| self.places.occupy(device));
+        runtime.record().devices.iter().for_each(|device| self.slots.occupy(device));
+        self.reserved.iter().for_each(|device| self.slots.occupy(device));
         for intent in &runtime.journal().intents {
             match intent.verb {
-                Verb::Add | Verb::SetLink | Verb::Move => self.places.occupy(&intent.device),
-                Verb::UndoAdd | Verb::Remove => self.places.quarantine(&intent.device),
+                Verb::Add | Verb::SetLink | Verb::Move => self.slots.occupy(&intent.device),
+                Verb::UndoAdd | Verb::Remove => self.slots.quarantine(&intent.device),
             }
         }
     }
 
     /// Why nothing is to be put on the bus of this SCSI controller now.
     pub(super) fn why_closed(&self, controller: &str) -> Option<String> {
-        if self.pending.keys().any(|pending| pending.as_str() == controller) {
+        if self.unplugging.keys().any(|pending| pending.as_str() == controller) {
             return Some(format!("the removal of its controller {controller} is pending"));
         }
-        if self.missing.iter().any(|missing| missing.as_str() == controller) {
+        if self.absent_in_guest.iter().any(|missing| missing.as_str() == controller) {
             return Some(format!("its controller {controller} is recorded, but the guest does not have it"));
         }
         match self.known_device(controller)?.presence {
@@ -389,7 +389,7 @@ impl Session {
 
     /// Adds that were interrupted: nobody knows whether they happened.
     fn unsettled(&self) -> Vec<DeviceId> {
-        let known = |id: &DeviceId| self.pending.contains_key(id);
+        let known = |id: &DeviceId| self.unplugging.contains_key(id);
         let runtime = self.runtime();
         let intents = runtime.journal().intents.iter().map(|intent| &intent.device.id);
         intents.filter(|id| !known(id)).cloned().collect()
@@ -402,8 +402,8 @@ impl Session {
         if verb == Some(Verb::UndoAdd) {
             return self.note_request(device, Waiting::Deadline);
         }
-        self.pending.remove(&device.id);
-        self.places.end_quarantine(device);
+        self.unplugging.remove(&device.id);
+        self.slots.end_quarantine(device);
         let struck = self.runtime().write_journal(|journal| journal.strike(device.id.as_str()));
         if let Err(error) = struck {
             self.log.write(Level::Error, || error.to_string());
@@ -414,15 +414,15 @@ impl Session {
     pub(super) fn known_device(&self, id: &str) -> Option<Device> {
         let runtime = self.runtime();
         let journalled = || runtime.journal().find(id).map(|intent| &intent.device);
-        let upcoming = || self.upcoming.iter().find(|device| device.id.as_str() == id);
-        runtime.record().find(id).or_else(journalled).or_else(upcoming).cloned()
+        let reserved = || self.reserved.iter().find(|device| device.id.as_str() == id);
+        runtime.record().find(id).or_else(journalled).or_else(reserved).cloned()
     }
 
     /// Makes the descriptor readable while there is something to fetch or to do.
-    pub(super) fn show_readiness(&mut self) {
+    pub(super) fn update_poll_fd(&mut self) {
         // What has been heard during an add waits for its end, which is heard as well.
-        let waiting = self.arrival.is_none()
-            && (!self.heard.is_empty() || self.monitor.as_ref().is_some_and(Monitor::has_events));
-        self.readiness.show(waiting || !self.events.is_empty());
+        let waiting = self.async_add.is_none()
+            && (!self.reports.is_empty() || self.monitor.as_ref().is_some_and(Monitor::has_events));
+        self.poll_fd.show(waiting || !self.events.is_empty());
     }
 }

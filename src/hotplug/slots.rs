@@ -7,12 +7,12 @@ use crate::scsi::ScsiMap;
 
 /// The slots of the PCI buses and the targets of the SCSI buses.
 #[derive(Clone, Debug)]
-pub(super) struct Places {
+pub(super) struct Slots {
     pub(super) pci: SlotMap,
     pub(super) scsi: ScsiMap,
 }
 
-impl Places {
+impl Slots {
     /// The own record has the device, whether or not the guest shows it. A controller brings its bus.
     pub(super) fn occupy(&mut self, device: &Device) {
         if device.kind() == DeviceKind::Controller {

@@ -31,7 +31,7 @@ impl Session {
     /// On a new connection, before the guest is asked anything: makes sure that nothing is carried out any more of what went over
     /// other monitors, and notes that this one is used as well.
     pub(super) fn await_predecessors(&mut self, deadline: &Deadline) -> Result<()> {
-        self.former.clear();
+        self.former_monitors.clear();
         let (noted, met, likeness) = {
             let runtime = self.runtime();
             (runtime.journal().peer.clone(), runtime.met().cloned(), runtime.likeness())
@@ -49,7 +49,7 @@ impl Session {
 
     /// Everything is settled that can be: what is still pending is over this monitor alone.
     pub(super) fn succeed(&mut self) -> Result<()> {
-        self.former.clear();
+        self.former_monitors.clear();
         let met = self.runtime().met().cloned();
         self.runtime().write_journal(|journal| journal.peer = met)
     }
@@ -63,7 +63,7 @@ impl Session {
             if !is_gone {
                 match self.be_accepted(socket, &deadline.at_most(TRY)) {
                     Ok(monitor) => {
-                        self.former.push(monitor);
+                        self.former_monitors.push(monitor);
                         return Ok(());
                     }
                     Err(error) => {
@@ -107,7 +107,7 @@ impl Session {
         if names.is_empty() {
             return Ok(unwound);
         }
-        for monitor in &mut self.former {
+        for monitor in &mut self.former_monitors {
             let there = transaction::unwind(monitor, &names, deadline)?;
             unwound.absent.retain(|absent| !names.contains(absent) || there.absent.contains(absent));
             unwound.left.extend(there.left);
@@ -151,9 +151,9 @@ impl Session {
         for (what, device, text) in news {
             self.events.device(what, device, text);
         }
-        self.pending.clear();
-        self.refused.clear();
-        self.doubtful.clear();
+        self.unplugging.clear();
+        self.unplug_refused.clear();
+        self.fds_uncertain.clear();
         Ok(())
     }
 }

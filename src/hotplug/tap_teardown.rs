@@ -18,14 +18,14 @@ use crate::runtime::{Device, Spec};
 
 /// A tap that QEMU is about to close.
 #[derive(Debug)]
-pub(super) struct HeldTap {
+pub(super) struct TapFd {
     nic: DeviceId,
     _fd: OwnedFd,
 }
 
 /// What was seen of QEMU's descriptors.
 #[derive(Debug)]
-pub(super) struct SeenTaps {
+pub(super) struct TapCache {
     taps: share::Taps,
     /// Of the record at that moment: a NIC that is added later has a higher number.
     next_generation: u64,
@@ -43,12 +43,12 @@ impl Session {
     /// Before QEMU is told to close it. Where it cannot be held, because this process may not look into QEMU, it is deleted now.
     pub(super) fn hold_tap(&mut self, device: &Device) {
         let Some((name, identity)) = own_tap(device) else { return };
-        let is_held = self.held_taps.iter().any(|held| held.nic == device.id);
-        if is_held || self.own_queues.contains(&device.id) {
+        let is_held = self.tap_fds.iter().any(|held| held.nic == device.id);
+        if is_held || self.nics_with_own_fds.contains(&device.id) {
             return;
         }
         match self.share_tap(name) {
-            Ok(fd) => self.held_taps.push(HeldTap { nic: device.id.clone(), _fd: fd }),
+            Ok(fd) => self.tap_fds.push(TapFd { nic: device.id.clone(), _fd: fd }),
             Err(error) => {
                 self.log.write(Level::Debug, || format!("tap {name} is deleted first: {error}"));
                 self.delete_tap(name, identity);
@@ -63,14 +63,14 @@ impl Session {
     /// QEMU's taps. It is looked at once for all NICs that there were by then, since it may have any number of descriptors.
     pub(super) fn taps_of_qemu(&mut self) -> Result<&share::Taps> {
         let next_generation = self.runtime().record().next_generation;
-        let seen = match self.seen_taps.take().filter(|seen| seen.next_generation == next_generation) {
+        let seen = match self.tap_cache.take().filter(|seen| seen.next_generation == next_generation) {
             Some(seen) => seen,
             None => {
                 let qemu = self.monitor()?.peer()?;
-                SeenTaps { taps: share::Taps::of_process(qemu, share::PATIENCE)?, next_generation }
+                TapCache { taps: share::Taps::of_process(qemu, share::PATIENCE)?, next_generation }
             }
         };
-        Ok(&self.seen_taps.insert(seen).taps)
+        Ok(&self.tap_cache.insert(seen).taps)
     }
 
     /// Refuses a tap that QEMU has, for whatever it is: a NIC of somebody else's, or a netdev that was left behind. The record does
@@ -96,8 +96,8 @@ impl Session {
     /// After QEMU has been told to close them. Whatever it did, they are deleted.
     pub(super) fn delete_held_taps(&mut self, devices: &[&Device]) {
         for device in devices {
-            let held = self.held_taps.iter().position(|held| held.nic == device.id);
-            let Some(held) = held.map(|at| self.held_taps.swap_remove(at)) else { continue };
+            let held = self.tap_fds.iter().position(|held| held.nic == device.id);
+            let Some(held) = held.map(|at| self.tap_fds.swap_remove(at)) else { continue };
             if let Some((name, identity)) = own_tap(device) {
                 self.delete_tap(name, identity);
             }

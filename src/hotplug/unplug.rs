@@ -138,7 +138,7 @@ impl Session {
         if let Some(located) = self.topology.find(device.id.as_str()) {
             located.check_removable()?;
         }
-        let may_lose = device.kind() == DeviceKind::Disk && !self.pending.contains_key(&device.id);
+        let may_lose = device.kind() == DeviceKind::Disk && !self.unplugging.contains_key(&device.id);
         if may_lose && !removal.leave_overlay && !self.migrating {
             if !std::mem::replace(has_looked, true) {
                 self.look_for_overlays(deadline)?;
@@ -157,7 +157,7 @@ impl Session {
             return Ok(());
         }
         let on_it =
-            self.places.scsi.claims().filter(|(place, _)| place.controller() == Some(device.id.as_str()));
+            self.slots.scsi.claims().filter(|(place, _)| place.controller() == Some(device.id.as_str()));
         let disks: Vec<String> =
             on_it.map(|(place, claim)| format!("{} at target {}", claim.label(), place.target)).collect();
         if disks.is_empty() {
@@ -170,7 +170,7 @@ impl Session {
 
     /// Not ours: either nobody's, or somebody else's and left alone.
     fn unknown(&mut self, id: &str) -> Result<Outcome> {
-        let on_scsi = self.places.scsi.claims().any(|(_, claim)| claim.id.as_deref() == Some(id));
+        let on_scsi = self.slots.scsi.claims().any(|(_, claim)| claim.id.as_deref() == Some(id));
         match on_scsi || self.topology.find(id).is_some() {
             false => Ok(Outcome::Absent),
             true => Err(Error::new(

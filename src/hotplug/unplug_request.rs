@@ -31,7 +31,7 @@ impl Session {
     pub(super) fn ask(&mut self, devices: &[&Device], deadline: &Deadline) -> Vec<Result<Asked>> {
         let all = |error: Error| devices.iter().map(|_| Err(error.clone())).collect();
         let due = |session: &Self, device: &Device| {
-            session.pending.get(&device.id).is_none_or(|request| request.is_due(session.deaf))
+            session.unplugging.get(&device.id).is_none_or(|request| request.is_due(session.unplug_blocked))
         };
         let mut news: Vec<&Device> = Vec::new();
         news.extend(devices.iter().filter(|device| due(self, device) && !self.is_leaving(device)));
@@ -47,9 +47,10 @@ impl Session {
         };
         // QEMU does without a guest that does nothing, for devices that it does not have to let go of.
         let state = |device: &Device| state.filter(|_| device.leaves_by_consent());
-        let deaf = |session: &Self, device: &Device| session.deaf.filter(|_| device.leaves_by_consent());
+        let unplug_blocked =
+            |session: &Self, device: &Device| session.unplug_blocked.filter(|_| device.leaves_by_consent());
         let is_request =
-            |device: &&Device| due(self, device) && deaf(self, device).is_none() && !self.migrating;
+            |device: &&Device| due(self, device) && unplug_blocked(self, device).is_none() && !self.migrating;
         let requests: Vec<bool> = devices.iter().map(is_request).collect();
         let asked: Vec<&Device> = devices
             .iter()
@@ -60,12 +61,12 @@ impl Session {
         let mut replies = self.request(&asked, &state, deadline).into_iter();
         let mut answers = Vec::with_capacity(devices.len());
         for (device, request) in devices.iter().zip(requests) {
-            answers.push(match (request, deaf(self, device)) {
+            answers.push(match (request, unplug_blocked(self, device)) {
                 (true, _) => {
                     replies.next().unwrap_or_else(|| Err(Error::new(ErrorKind::Protocol, "no reply")))
                 }
                 (false, _) if self.migrating && due(self, device) => Ok(Asked::No(migrating())),
-                (false, Some(why)) if !self.pending.contains_key(&device.id) => {
+                (false, Some(why)) if !self.unplugging.contains_key(&device.id) => {
                     self.hold_request(device, why);
                     Ok(Asked::Waiting(Some(why)))
                 }
@@ -143,7 +144,7 @@ impl Session {
 
     /// Repeats the requests that have been waiting for long: a guest that was booting did not hear them.
     pub(super) fn ask_again_where_due(&mut self, deadline: &Deadline) -> Result<()> {
-        let due = self.pending.iter().filter(|(_, request)| request.is_due(self.deaf));
+        let due = self.unplugging.iter().filter(|(_, request)| request.is_due(self.unplug_blocked));
         let due: Vec<Device> = due.filter_map(|(id, _)| self.known_device(id.as_str())).collect();
         if due.is_empty() {
             return Ok(());

@@ -96,7 +96,7 @@ impl Session {
     }
 
     fn leaver<'a>(&mut self, device: &'a Device) -> Leaver<'a> {
-        let was_pending = self.pending.contains_key(&device.id);
+        let was_pending = self.unplugging.contains_key(&device.id);
         match self.why_kept(device) {
             // The guest has no part in it any more; QOM has the last word.
             Some(why) => {
@@ -172,7 +172,7 @@ impl Session {
     }
 
     fn still_pending(&mut self, device: &Device, why: Waiting) -> Outcome {
-        if let Some(request) = self.pending.get_mut(&device.id) {
+        if let Some(request) = self.unplugging.get_mut(&device.id) {
             request.why = why;
         }
         self.events.withdraw(device, &[What::Pending]);
@@ -210,7 +210,9 @@ impl Session {
             was_running = self.running || unsure;
             let due_in = |at: &usize| {
                 let device = leavers.get(*at).map(|leaver| &leaver.device.id);
-                device.and_then(|id| self.pending.get(id)).map(|request| request.until_due(self.deaf))
+                device
+                    .and_then(|id| self.unplugging.get(id))
+                    .map(|request| request.until_due(self.unplug_blocked))
             };
             let Some(step) = waiting.iter().filter_map(due_in).min() else { return };
             let step = patience.at_most(if unsure { step.min(rest) } else { step });
@@ -243,7 +245,7 @@ impl Session {
     /// Takes in what has been said, and moves those on that it is about.
     fn see_who_left(&mut self, leavers: &mut [Leaver<'_>], deadline: &Deadline) -> Result<()> {
         self.absorb();
-        if self.unheard_of {
+        if self.events_lost {
             // What is not there any more has left while nobody heard.
             self.ready(deadline)?;
         }
@@ -253,7 +255,7 @@ impl Session {
             if is_known.is_none_or(|known| known.generation != device.generation) {
                 let done = self.done(device);
                 leaver.answer(Ok(done));
-            } else if self.refused.contains(&device.id) {
+            } else if self.unplug_refused.contains(&device.id) {
                 leaver.answer(Err(refused(device)));
             }
         }
@@ -270,7 +272,7 @@ impl Session {
     fn find_out_about_heard(&mut self, leavers: &mut [Leaver<'_>], deadline: &Deadline) -> Result<()> {
         let is_in_question = |leaver: &Leaver<'_>| {
             let id = &leaver.device.id;
-            leaver.is_asked() && (self.has_word_of(id) || !self.pending.contains_key(id))
+            leaver.is_asked() && (self.has_word_of(id) || !self.unplugging.contains_key(id))
         };
         let in_question = positions(leavers, is_in_question);
         if in_question.is_empty() {
@@ -290,11 +292,11 @@ impl Session {
                 }
                 Truth::Refused => {
                     self.take_refusal(leaver.device);
-                    if self.refused.contains(&leaver.device.id) {
+                    if self.unplug_refused.contains(&leaver.device.id) {
                         leaver.answer(Err(refused(leaver.device)));
                     }
                 }
-                Truth::There if !self.pending.contains_key(&leaver.device.id) => {
+                Truth::There if !self.unplugging.contains_key(&leaver.device.id) => {
                     self.note_request(leaver.device, Waiting::Deadline);
                 }
                 Truth::There => {}
@@ -318,8 +320,8 @@ impl Session {
 
     fn ask_for_the_due(&mut self, leavers: &mut [Leaver<'_>], deadline: &Deadline) {
         for leaver in leavers.iter_mut().filter(|leaver| leaver.is_asked()) {
-            let request = self.pending.get(&leaver.device.id);
-            if request.is_none_or(|request| request.is_due(self.deaf)) {
+            let request = self.unplugging.get(&leaver.device.id);
+            if request.is_none_or(|request| request.is_due(self.unplug_blocked)) {
                 leaver.stage = Stage::ToAsk;
             }
         }

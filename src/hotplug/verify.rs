@@ -28,7 +28,7 @@ impl Session {
         self.ready(deadline)?;
         self.resync(deadline)?;
         // Somebody may have deleted a tap since.
-        self.seen_taps = None;
+        self.tap_cache = None;
         let questions = [inventory::block_nodes(), Inventory::question()];
         let [nodes, named] = inventory::ask(self.monitor()?, questions, deadline)?;
         let inventory = Inventory::read(&named)?;
@@ -91,7 +91,7 @@ impl Session {
         let in_place = |device: &&Device| {
             device.presence != Presence::AddAfterReboot
                 && device.address.is_some()
-                && !self.pending.contains_key(&device.id)
+                && !self.unplugging.contains_key(&device.id)
         };
         self.runtime().record().devices.iter().filter(in_place).cloned().collect()
     }
@@ -204,7 +204,7 @@ impl Session {
 
     /// SCSI devices with ids that are not ours, unless they belong to the machine.
     fn find_foreign_on_scsi(&self, inventory: &Inventory, differences: &mut Vec<Difference>) {
-        for (place, claim) in self.places.scsi.claims() {
+        for (place, claim) in self.slots.scsi.claims() {
             let Some(id) = claim.id.as_deref() else { continue };
             if inventory.has(id) && self.is_foreign(id) {
                 let place = format!("{place} ({})", claim.description);
