@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
-use kvm_hotplug::hotplug::{DiskRequest, Guest, NicRequest, Outcome, Removal, TapSource, Wish};
+use kvm_hotplug::hotplug::{DiskRequest, Guest, NicRequest, Outcome, Placement, Removal, TapSource};
 use kvm_hotplug::log::Log;
 use kvm_hotplug::net::vhost::VhostMode;
 use kvm_hotplug::runtime::Runtime;
@@ -29,7 +29,7 @@ fn open(world: &World) -> Guest {
 
 fn nic(world: &World) -> NicRequest {
     NicRequest {
-        wish: Wish::default(),
+        placement: Placement::default(),
         mac: None,
         queues: 1,
         vhost: VhostMode::Off,
@@ -44,7 +44,7 @@ fn nic(world: &World) -> NicRequest {
 
 fn disk(world: &World) -> DiskRequest {
     let spec = DiskSpec::new(world.disk("a.img").path, Format::Raw);
-    DiskRequest { wish: Wish::default(), spec, format: FormatRequest::Raw }
+    DiskRequest { placement: Placement::default(), spec, format: FormatRequest::Raw }
 }
 
 fn added(outcome: Outcome) -> String {

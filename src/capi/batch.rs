@@ -11,7 +11,7 @@ use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, kvm_hotplug
 use super::nic::{self, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, kvm_hotplug_nic};
 use super::removal::{KVM_HOTPLUG_DEFAULT_REMOVAL_TIMEOUT_MS, KVM_HOTPLUG_LEAVE_OVERLAY, REMOVAL_FLAGS};
 use crate::error::{Error, Result};
-use crate::hotplug::{Addition, Outcome, RemovalOfMany};
+use crate::hotplug::{AddRequest, Outcome, RemovalOfMany};
 
 /// Most devices in one call.
 pub const KVM_HOTPLUG_MOST_AT_ONCE: usize = 256;
@@ -178,7 +178,7 @@ fn check_count(count: usize) -> Result<()> {
 
 /// # Safety
 /// The arrays are NULL or valid as described.
-unsafe fn additions(batch: &kvm_hotplug_batch) -> Result<Vec<Addition>> {
+unsafe fn additions(batch: &kvm_hotplug_batch) -> Result<Vec<AddRequest>> {
     let mut additions = Vec::with_capacity(batch.nic_count + batch.disk_count);
     for index in 0..batch.nic_count {
         // SAFETY: the caller vouches for the array and the strings in it.
@@ -188,7 +188,7 @@ unsafe fn additions(batch: &kvm_hotplug_batch) -> Result<Vec<Addition>> {
                 nic::request(&nic)
             })
         };
-        additions.push(Addition::Nic(named(request, "nics", index)?));
+        additions.push(AddRequest::Nic(named(request, "nics", index)?));
     }
     for index in 0..batch.disk_count {
         // SAFETY: as above.
@@ -198,7 +198,7 @@ unsafe fn additions(batch: &kvm_hotplug_batch) -> Result<Vec<Addition>> {
                 disk::request(&disk)
             })
         };
-        additions.push(Addition::Disk(Box::new(named(request, "disks", index)?)));
+        additions.push(AddRequest::Disk(Box::new(named(request, "disks", index)?)));
     }
     Ok(additions)
 }

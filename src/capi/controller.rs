@@ -7,7 +7,7 @@ use super::device::kvm_hotplug_device;
 use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer, kvm_hotplug};
-use super::nic::{KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, narrow, wish};
+use super::nic::{KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, narrow, placement};
 use crate::error::Result;
 use crate::hotplug::ControllerRequest;
 use crate::scsi::ControllerSpec;
@@ -98,11 +98,11 @@ pub(super) unsafe fn request(controller: &kvm_hotplug_controller) -> Result<Cont
     let kvm_hotplug_controller { id, model, bus, queues, slot, flags, .. } = *controller;
     check_flags(flags, KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_NO_WAIT, "controller flags")?;
     // SAFETY: passed on.
-    let (wish, model) = unsafe { (wish(id, bus, slot, flags)?, optional_str(model, "model")?) };
+    let (placement, model) = unsafe { (placement(id, bus, slot, flags)?, optional_str(model, "model")?) };
     let mut spec = ControllerSpec::default();
     if let Some(model) = model {
         spec.model = model.to_owned();
     }
     spec.queues = (queues != 0).then(|| narrow(queues, "queues")).transpose()?;
-    Ok(ControllerRequest { wish, spec })
+    Ok(ControllerRequest { placement, spec })
 }

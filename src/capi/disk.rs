@@ -10,11 +10,11 @@ use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer, kvm_hotplug};
 use super::nic::{
-    KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, boot_index, narrow, wish,
+    KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, boot_index, narrow, placement,
 };
 use crate::disk::{Aio, Cache, DetectZeroes, Discard, DiskSpec, Format, FormatRequest};
 use crate::error::{Error, Result};
-use crate::hotplug::{DiskRequest, Wish};
+use crate::hotplug::{DiskRequest, Placement};
 use crate::ids::{BusName, Lun, ScsiAddress};
 
 /// Flag of struct kvm_hotplug_disk: the guest cannot write; the image is opened read-only.
@@ -273,26 +273,26 @@ pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
         spec.model = model.to_owned();
     }
     // SAFETY: passed on.
-    let mut wish = unsafe { if spec.is_scsi() { scsi_wish(disk)? } else { pci_wish(disk)? } };
-    wish.accept_chain = disk.flags & KVM_HOTPLUG_ACCEPT_CHAIN != 0;
-    Ok(DiskRequest { wish, spec, format })
+    let mut placement = unsafe { if spec.is_scsi() { scsi_placement(disk)? } else { pci_placement(disk)? } };
+    placement.accept_chain = disk.flags & KVM_HOTPLUG_ACCEPT_CHAIN != 0;
+    Ok(DiskRequest { placement, spec, format })
 }
 
 /// # Safety
 /// The strings are NULL or NUL-terminated.
-unsafe fn pci_wish(disk: &kvm_hotplug_disk) -> Result<Wish> {
+unsafe fn pci_placement(disk: &kvm_hotplug_disk) -> Result<Placement> {
     if disk.flags & KVM_HOTPLUG_SCSI_ADDRESS != 0 || disk.target != 0 || disk.lun != 0 {
         return Err(Error::invalid(
             "target and lun are for SCSI disks: take model scsi-hd, or ask for no SCSI address",
         ));
     }
     // SAFETY: passed on.
-    unsafe { wish(disk.id, disk.bus, disk.slot, disk.flags) }
+    unsafe { placement(disk.id, disk.bus, disk.slot, disk.flags) }
 }
 
 /// # Safety
 /// The strings are NULL or NUL-terminated.
-unsafe fn scsi_wish(disk: &kvm_hotplug_disk) -> Result<Wish> {
+unsafe fn scsi_placement(disk: &kvm_hotplug_disk) -> Result<Placement> {
     let given = disk.flags & KVM_HOTPLUG_SCSI_ADDRESS != 0;
     if disk.slot != 0 {
         return Err(Error::invalid("slot is given for a SCSI disk, which has target and lun instead"));
@@ -301,23 +301,23 @@ unsafe fn scsi_wish(disk: &kvm_hotplug_disk) -> Result<Wish> {
         return Err(Error::invalid("target and lun count only with KVM_HOTPLUG_SCSI_ADDRESS; set it"));
     }
     // SAFETY: passed on.
-    let (mut wish, bus) =
-        unsafe { (wish(disk.id, std::ptr::null(), 0, disk.flags)?, optional_str(disk.bus, "bus")?) };
+    let (mut placement, bus) =
+        unsafe { (placement(disk.id, std::ptr::null(), 0, disk.flags)?, optional_str(disk.bus, "bus")?) };
     let bus = bus.map(BusName::parse).transpose()?;
     match (bus, given) {
         (Some(bus), true) => {
             let target = narrow(disk.target, "SCSI target")?;
             let lun = Lun::try_from(u64::from(disk.lun))?;
-            wish.address = Some(ScsiAddress { lun, ..ScsiAddress::of_target(bus, target) }.into());
+            placement.address = Some(ScsiAddress { lun, ..ScsiAddress::of_target(bus, target) }.into());
         }
-        (bus, false) => wish.scsi_bus = bus,
+        (bus, false) => placement.scsi_bus = bus,
         (None, true) => {
             return Err(Error::invalid(
                 "target and lun are given without a bus; name that of the controller, such as scsi-pci-7.0",
             ));
         }
     }
-    Ok(wish)
+    Ok(placement)
 }
 
 /// What the numbers of the enumerations above stand for, from 0 up.

@@ -8,7 +8,7 @@ use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer, kvm_hotplug};
 use crate::error::{Error, Result};
-use crate::hotplug::{NicRequest, TapSource, Wish};
+use crate::hotplug::{NicRequest, Placement, TapSource};
 use crate::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, Slot};
 use crate::net::MAX_QUEUES;
 use crate::net::vhost::VhostMode;
@@ -179,14 +179,14 @@ pub(super) unsafe fn request(nic: &kvm_hotplug_nic) -> Result<NicRequest> {
     // SAFETY: passed on.
     let text = |pointer, what| unsafe { optional_str(pointer, what) };
     // SAFETY: passed on.
-    let wish = unsafe { wish(nic.id, nic.bus, nic.slot, nic.flags) }?;
+    let placement = unsafe { placement(nic.id, nic.bus, nic.slot, nic.flags) }?;
     let most = usize::from(MAX_QUEUES);
     // SAFETY: passed on.
     let given = unsafe { duplicate_fds(nic.tap_fds, count(nic.tap_fd_count), most, "tap_fds") }?;
     let default_queues = nic.tap_fd_count.max(1);
     let queues = if nic.queues == 0 { default_queues } else { nic.queues };
     Ok(NicRequest {
-        wish,
+        placement,
         mac: text(nic.mac, "mac")?.map(MacAddr::parse).transpose()?,
         queues: narrow(queues, "queues")?,
         vhost: vhost_mode(nic.vhost)?,
@@ -250,7 +250,12 @@ pub(super) fn check_reserved(reserved: u32, what: &str) -> Result<()> {
 ///
 /// # Safety
 /// The strings are NULL or NUL-terminated.
-pub(super) unsafe fn wish(id: *const c_char, bus: *const c_char, slot: u32, flags: u32) -> Result<Wish> {
+pub(super) unsafe fn placement(
+    id: *const c_char,
+    bus: *const c_char,
+    slot: u32,
+    flags: u32,
+) -> Result<Placement> {
     // SAFETY: passed on.
     let (id, bus) = unsafe { (optional_str(id, "id")?, optional_str(bus, "bus")?) };
     let address = match bus {
@@ -267,7 +272,7 @@ pub(super) unsafe fn wish(id: *const c_char, bus: *const c_char, slot: u32, flag
     };
     let live_only = flags & KVM_HOTPLUG_LIVE_ONLY != 0;
     let no_wait = flags & KVM_HOTPLUG_NO_WAIT != 0;
-    Ok(Wish {
+    Ok(Placement {
         id: id.map(DeviceId::parse).transpose()?,
         address,
         scsi_bus: None,

@@ -12,7 +12,7 @@ use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer
 use super::nic::{self, KVM_HOTPLUG_LIVE_ONLY, kvm_hotplug_nic};
 use super::removal::{KVM_HOTPLUG_LEAVE_OVERLAY, REMOVAL_FLAGS, kvm_hotplug_removal};
 use crate::error::Result;
-use crate::hotplug::{Preview, Removal};
+use crate::hotplug::{DryRun, Removal};
 
 /// Says what kvm_hotplug_add_nic() would do with the same request, without doing it: the address, the ids, the commands,
 /// what would be opened on the host, and why it would wait for a reboot. Nothing is opened but, for looking whether they
@@ -180,7 +180,7 @@ pub unsafe extern "C" fn kvm_hotplug_plan_removal(
 /// # Safety
 /// The outputs are NULL or valid for writes.
 unsafe fn give(
-    preview: &Preview,
+    preview: &DryRun,
     device: *mut kvm_hotplug_device,
     size: usize,
     plan: *mut *mut c_char,

@@ -89,7 +89,7 @@ impl From<&Difference> for kvm_hotplug_difference {
             found: fill(&difference.found),
             text: fill(&escaped(&difference.to_string())),
             mismatch: difference.what as u32,
-            mendable: difference.what.is_mendable().into(),
+            mendable: difference.what.is_repairable().into(),
         }
     }
 }
@@ -157,7 +157,7 @@ pub unsafe extern "C" fn kvm_hotplug_mend(
 ) -> c_int {
     let work = || {
         // SAFETY: the caller vouches for the pointers.
-        unsafe { compare(guest, timeout_ms, Guest::mend, differences, size, capacity, ret_count) }
+        unsafe { compare(guest, timeout_ms, Guest::repair, differences, size, capacity, ret_count) }
     };
     // SAFETY: the caller vouches for reterr.
     unsafe { guard::call(reterr, work) }

@@ -4,11 +4,11 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use super::add_plan::{Attach, Wish};
-use super::add_transaction::Failure;
+use super::add_plan::{OpenedBackend, Placement};
+use super::add_transaction::PlugError;
 use super::controller::ControllerRequest;
 use super::disk::DiskRequest;
-use super::dry_run::Prepared;
+use super::dry_run::Preparation;
 use super::nic::NicRequest;
 use super::outcome::{AfterReboot, Outcome};
 use super::plan;
@@ -21,15 +21,15 @@ use crate::net::given;
 use crate::runtime::{Device, Record, Spec};
 
 /// How long, and how often, an id is tried again that QEMU has not given free yet.
-const LATE_ID_PATIENCE: Duration = Duration::from_secs(2);
-const LATE_ID_PAUSE: Duration = Duration::from_millis(20);
+const ID_REUSE_TIMEOUT: Duration = Duration::from_secs(2);
+const ID_REUSE_PAUSE: Duration = Duration::from_millis(20);
 
 /// How often a slot that QEMU refuses is replaced by another one before the refusal is the answer.
-const MENDS: usize = 8;
+const MAX_SLOT_RETRIES: usize = 8;
 
 /// A device to add.
 #[derive(Debug)]
-pub enum Addition {
+pub enum AddRequest {
     /// A NIC.
     Nic(NicRequest),
     /// A disk.
@@ -38,30 +38,30 @@ pub enum Addition {
     Controller(ControllerRequest),
 }
 
-impl Addition {
-    fn wish(&self) -> &Wish {
+impl AddRequest {
+    fn placement(&self) -> &Placement {
         match self {
-            Self::Nic(request) => &request.wish,
-            Self::Disk(request) => &request.wish,
-            Self::Controller(request) => &request.wish,
+            Self::Nic(request) => &request.placement,
+            Self::Disk(request) => &request.placement,
+            Self::Controller(request) => &request.placement,
         }
     }
 }
 
 /// What is to be done about one of them.
 #[derive(Debug)]
-pub(super) enum Item {
+pub(super) enum AddItem {
     /// Nothing: it is there already.
     Answered(Outcome),
     /// It is recorded for the next boot.
     Later(Device, AfterReboot),
     /// It is plugged in; this is the device of the last try.
-    Plug { attach: Box<Attach>, wish: Wish, device: Option<Device> },
+    Plug { opened: Box<OpenedBackend>, placement: Placement, device: Option<Device> },
 }
 
 /// Everything for one try.
 #[derive(Debug)]
-pub(super) struct Try {
+pub(super) struct Attempt {
     /// In the order in which they are plugged in; a SCSI controller that comes with a disk before it.
     pub(super) devices: Vec<Device>,
     pub(super) stages: Vec<plan::Stage>,
@@ -70,38 +70,38 @@ pub(super) struct Try {
 
 impl Session {
     /// Adds all of them as one operation, all or nothing; the answers are in the same order.
-    pub(super) fn add_all(&mut self, additions: Vec<Addition>, deadline: &Deadline) -> Result<Vec<Outcome>> {
-        let no_wait = additions.iter().any(|addition| addition.wish().no_wait);
-        let answers = self.open_all(additions, deadline).and_then(|mut items| {
-            let is_plug = |item: &&Item| matches!(item, Item::Plug { .. });
-            self.learn_buses_for(items.iter().filter(is_plug).filter_map(Item::wish), deadline)?;
-            if no_wait && items.iter().any(|item| matches!(item, Item::Plug { .. })) {
+    pub(super) fn add_all(&mut self, requests: Vec<AddRequest>, deadline: &Deadline) -> Result<Vec<Outcome>> {
+        let no_wait = requests.iter().any(|request| request.placement().no_wait);
+        let answers = self.open_all(requests, deadline).and_then(|mut items| {
+            let is_plug = |item: &&AddItem| matches!(item, AddItem::Plug { .. });
+            self.learn_buses_for(items.iter().filter(is_plug).filter_map(AddItem::placement), deadline)?;
+            if no_wait && items.iter().any(|item| matches!(item, AddItem::Plug { .. })) {
                 return self.begin_async_add(items, deadline);
             }
-            self.attach_all(&mut items, deadline)?;
-            Ok(items.into_iter().filter_map(Item::into_answer).collect())
+            self.plug_items(&mut items, deadline)?;
+            Ok(items.into_iter().filter_map(AddItem::into_answer).collect())
         });
-        self.end_add(answers.is_ok());
+        self.finish_add(answers.is_ok());
         answers
     }
 
     /// Places that were given are taken by devices now, or free again.
-    pub(super) fn end_add(&mut self, done: bool) {
+    pub(super) fn finish_add(&mut self, done: bool) {
         if !done {
-            self.expect_nothing();
+            self.release_reservations();
         }
         self.tap_cache = None;
         self.reserved.clear();
     }
 
     /// Opens what stands behind each, and gives each a place, so that the next one does not get the same.
-    fn open_all(&mut self, additions: Vec<Addition>, deadline: &Deadline) -> Result<Vec<Item>> {
-        let count = additions.len();
+    fn open_all(&mut self, requests: Vec<AddRequest>, deadline: &Deadline) -> Result<Vec<AddItem>> {
+        let count = requests.len();
         let mut items = Vec::with_capacity(count);
-        for (number, addition) in (1..).zip(additions) {
-            let item = self.open_one(addition, deadline).and_then(|item| {
+        for (number, request) in (1..).zip(requests) {
+            let item = self.open_one(request, deadline).and_then(|item| {
                 if count > 1 {
-                    self.reserve(&item)?;
+                    self.reserve_item(&item)?;
                 }
                 Ok(item)
             });
@@ -113,33 +113,35 @@ impl Session {
         Ok(items)
     }
 
-    fn open_one(&mut self, addition: Addition, deadline: &Deadline) -> Result<Item> {
-        let wish = addition.wish().clone();
-        let prepared = match addition {
-            Addition::Nic(request) => self.open_nic(request.with_real_names(), deadline)?,
-            Addition::Disk(request) => self.open_disk(&request, deadline)?,
-            Addition::Controller(request) => self.prepare_controller(&request, deadline)?,
+    fn open_one(&mut self, request: AddRequest, deadline: &Deadline) -> Result<AddItem> {
+        let placement = request.placement().clone();
+        let prepared = match request {
+            AddRequest::Nic(request) => self.open_nic(request.with_real_names(), deadline)?,
+            AddRequest::Disk(request) => self.open_disk(&request, deadline)?,
+            AddRequest::Controller(request) => self.prepare_controller(&request, deadline)?,
         };
         match prepared {
-            Prepared::Answer(outcome) => Ok(Item::Answered(outcome)),
-            Prepared::Later(spec, why) => {
+            Preparation::Answer(outcome) => Ok(AddItem::Answered(outcome)),
+            Preparation::Later(spec, why) => {
                 let mut next = self.next_record();
-                let (device, _) = self.draft_for_reboot(&mut next, spec, &wish, why.clone())?;
-                Ok(Item::Later(device, why))
+                let (device, _) = self.plan_for_next_boot(&mut next, spec, &placement, why.clone())?;
+                Ok(AddItem::Later(device, why))
             }
-            Prepared::Now(attach) => Ok(Item::Plug { attach: Box::new(attach), wish, device: None }),
+            Preparation::Now(opened) => {
+                Ok(AddItem::Plug { opened: Box::new(opened), placement, device: None })
+            }
         }
     }
 
     /// Only for the places that it takes: everything is drafted again when all of them are known.
-    fn reserve(&mut self, item: &Item) -> Result<()> {
+    fn reserve_item(&mut self, item: &AddItem) -> Result<()> {
         match item {
-            Item::Answered(_) => {}
-            Item::Later(device, _) => self.expect(device),
-            Item::Plug { attach, wish, .. } => {
-                let draft = self.draft(attach, wish, 0)?;
-                self.fdsets.release(&draft.device.id);
-                draft.devices().for_each(|device| self.expect(device));
+            AddItem::Answered(_) => {}
+            AddItem::Later(device, _) => self.reserve(device),
+            AddItem::Plug { opened, placement, .. } => {
+                let add_plan = self.add_plan(opened, placement, 0)?;
+                self.fdsets.release(&add_plan.device.id);
+                add_plan.devices().for_each(|device| self.reserve(device));
             }
         }
         Ok(())
@@ -152,13 +154,13 @@ impl Session {
         next
     }
 
-    fn expect(&mut self, device: &Device) {
+    fn reserve(&mut self, device: &Device) {
         self.slots.occupy(device);
         self.reserved.push(device.clone());
     }
 
     /// Places that were given for this call are free again, but for those of devices that are still on their way out.
-    fn expect_nothing(&mut self) {
+    fn release_reservations(&mut self) {
         for device in std::mem::take(&mut self.reserved) {
             if self.known_device(device.id.as_str()).is_some() {
                 continue;
@@ -171,16 +173,16 @@ impl Session {
     /// Plugs the devices in. A slot that turns out to be taken, by a device plugged in behind our back, or to be on a
     /// port without hot-plug, which `query-pci` does not tell, means that the picture was wrong: it is mended, and
     /// another slot chosen.
-    fn attach_all(&mut self, items: &mut [Item], deadline: &Deadline) -> Result<()> {
-        for mends in (0..=MENDS).rev() {
-            let Failure { error, device } = match self.attach_once_free(items, deadline) {
+    fn plug_items(&mut self, items: &mut [AddItem], deadline: &Deadline) -> Result<()> {
+        for retries_left in (0..=MAX_SLOT_RETRIES).rev() {
+            let PlugError { error, device } = match self.plug_items_once_ids_free(items, deadline) {
                 Ok(()) => return Ok(()),
                 Err(failure) => failure,
             };
-            self.expect_nothing();
+            self.release_reservations();
             let misplaced =
                 is_misplaced(&error) && device.is_some_and(|device| is_free_to_move(items, &device));
-            if !misplaced || mends == 0 || !error.left().is_empty() {
+            if !misplaced || retries_left == 0 || !error.left().is_empty() {
                 return Err(self.with_kept_descriptors(error));
             }
             self.log.write(Level::Info, || format!("choosing another slot: {error}"));
@@ -191,46 +193,50 @@ impl Session {
 
     /// An old QEMU gives an id free only with the last trace of its old device, some time after that was found missing: a refusal
     /// of such an id is tried again for a while, for those devices whose descriptors have to be handed over once more.
-    fn attach_once_free(
+    fn plug_items_once_ids_free(
         &mut self,
-        items: &mut [Item],
+        items: &mut [AddItem],
         deadline: &Deadline,
-    ) -> std::result::Result<(), Failure> {
-        let patience = deadline.at_most(LATE_ID_PATIENCE);
+    ) -> std::result::Result<(), PlugError> {
+        let patience = deadline.at_most(ID_REUSE_TIMEOUT);
         loop {
-            let result = self.attach_once(items, deadline);
+            let result = self.plug_items_once(items, deadline);
             let is_late = self.version < transaction::FREES_IDS
                 && result.as_ref().is_err_and(|failure| {
                     failure.error.kind() == ErrorKind::Conflict
                         && failure.error.qmp_class().is_some()
                         && failure.error.left().is_empty()
                 });
-            if !is_late || patience.pause(LATE_ID_PAUSE).is_err() {
+            if !is_late || patience.pause(ID_REUSE_PAUSE).is_err() {
                 return result;
             }
         }
     }
 
-    fn attach_once(&mut self, items: &mut [Item], deadline: &Deadline) -> std::result::Result<(), Failure> {
+    fn plug_items_once(
+        &mut self,
+        items: &mut [AddItem],
+        deadline: &Deadline,
+    ) -> std::result::Result<(), PlugError> {
         attach_queues(items)?;
-        let Try { devices, stages, next } = self.try_places(items)?;
+        let Attempt { devices, stages, next } = self.attempt(items)?;
         // From here on the journal has them.
         let reserved = std::mem::take(&mut self.reserved);
         if reserved.is_empty() {
             return Ok(());
         }
-        let fds: Vec<&OwnedFd> = items.iter().flat_map(Item::fds).collect();
+        let fds: Vec<&OwnedFd> = items.iter().flat_map(AddItem::fds).collect();
         let done = self.plug(&devices, &stages, &fds, next, deadline);
-        self.attached(done, &devices, reserved)
+        self.finish_plug(done, &devices, reserved)
     }
 
     /// What has become of a try with these devices.
-    pub(super) fn attached(
+    pub(super) fn finish_plug(
         &mut self,
-        done: std::result::Result<(), Failure>,
+        done: std::result::Result<(), PlugError>,
         devices: &[Device],
         reserved: Vec<Device>,
-    ) -> std::result::Result<(), Failure> {
+    ) -> std::result::Result<(), PlugError> {
         if let Err(failure) = done {
             self.reserved = reserved;
             return Err(failure.about(devices));
@@ -253,29 +259,29 @@ impl Session {
     }
 
     /// Places, ids and steps for all of them.
-    pub(super) fn try_places(&mut self, items: &mut [Item]) -> Result<Try> {
-        self.expect_nothing();
-        let mut made = Try { devices: Vec::new(), stages: Vec::new(), next: self.next_record() };
+    pub(super) fn attempt(&mut self, items: &mut [AddItem]) -> Result<Attempt> {
+        self.release_reservations();
+        let mut made = Attempt { devices: Vec::new(), stages: Vec::new(), next: self.next_record() };
         let mut plans = Vec::new();
         for item in items {
             let generation = made.next.next_generation;
             let devices = match item {
-                Item::Answered(_) => continue,
-                Item::Later(device, _) => {
+                AddItem::Answered(_) => continue,
+                AddItem::Later(device, _) => {
                     device.generation = generation;
                     vec![device.clone()]
                 }
-                Item::Plug { attach, wish, device } => {
-                    let draft = self.draft(attach, wish, generation)?;
-                    let devices: Vec<Device> = draft.devices().cloned().collect();
+                AddItem::Plug { opened, placement, device } => {
+                    let add_plan = self.add_plan(opened, placement, generation)?;
+                    let devices: Vec<Device> = add_plan.devices().cloned().collect();
                     made.devices.extend(devices.iter().cloned());
-                    *device = Some(draft.device);
-                    plans.push((draft.stages, attach.fds.len()));
+                    *device = Some(add_plan.device);
+                    plans.push((add_plan.stages, opened.fds.len()));
                     devices
                 }
             };
             for device in devices {
-                self.expect(&device);
+                self.reserve(&device);
                 made.next.add(device);
             }
         }
@@ -284,10 +290,10 @@ impl Session {
     }
 }
 
-impl Item {
-    fn wish(&self) -> Option<&Wish> {
+impl AddItem {
+    fn placement(&self) -> Option<&Placement> {
         match self {
-            Self::Plug { wish, .. } => Some(wish),
+            Self::Plug { placement, .. } => Some(placement),
             Self::Answered(_) | Self::Later(..) => None,
         }
     }
@@ -302,7 +308,7 @@ impl Item {
 
     pub(super) fn fds(&self) -> &[OwnedFd] {
         match self {
-            Self::Plug { attach, .. } => &attach.fds,
+            Self::Plug { opened, .. } => &opened.fds,
             Self::Answered(_) | Self::Later(..) => &[],
         }
     }
@@ -310,12 +316,12 @@ impl Item {
 
 /// Every queue has to be attached when QEMU gets it: not only those of the caller may be detached, but also those that QEMU has
 /// had already, if the NICs are tried again in other slots.
-pub(super) fn attach_queues(items: &[Item]) -> Result<()> {
+pub(super) fn attach_queues(items: &[AddItem]) -> Result<()> {
     for item in items {
-        let Item::Plug { attach, .. } = item else { continue };
-        let Spec::Nic(spec) = &attach.spec else { continue };
+        let AddItem::Plug { opened, .. } = item else { continue };
+        let Spec::Nic(spec) = &opened.spec else { continue };
         if spec.queues > 1 || spec.given_tap.is_some() {
-            attach.fds.get(..usize::from(spec.queues)).map_or(Ok(()), given::attach_queues)?;
+            opened.fds.get(..usize::from(spec.queues)).map_or(Ok(()), given::attach_queues)?;
         }
     }
     Ok(())
@@ -327,7 +333,7 @@ pub(super) fn is_misplaced(error: &Error) -> bool {
 }
 
 /// Whether the caller left open where this device goes. One whose id was not asked for has it from its place.
-fn is_free_to_move(items: &[Item], device: &Device) -> bool {
-    let pinned = |wish: &Wish| wish.address.is_some() && wish.address == device.address;
-    !items.iter().any(|item| matches!(item, Item::Plug { wish, .. } if pinned(wish)))
+fn is_free_to_move(items: &[AddItem], device: &Device) -> bool {
+    let pinned = |placement: &Placement| placement.address.is_some() && placement.address == device.address;
+    !items.iter().any(|item| matches!(item, AddItem::Plug { placement, .. } if pinned(placement)))
 }

@@ -14,7 +14,7 @@ use crate::scsi::{self, ControllerSpec};
 
 /// What the caller leaves open or pins, whatever kind of device it is.
 #[derive(Clone, Debug, Default)]
-pub struct Wish {
+pub struct Placement {
     /// The id; `<type>-pci-<slot>` if not given.
     pub id: Option<DeviceId>,
     /// The address; the first free one if not given.
@@ -31,7 +31,7 @@ pub struct Wish {
 
 /// A device with everything on the host opened, ready to go into the guest.
 #[derive(Debug)]
-pub(super) struct Attach {
+pub(super) struct OpenedBackend {
     pub(super) spec: Spec,
     pub(super) fds: Vec<OwnedFd>,
     /// Format and kind of each image layer, top first; none for a NIC.
@@ -39,21 +39,21 @@ pub(super) struct Attach {
 }
 
 /// A device with its place, and the steps that put it there.
-pub(super) struct Draft {
+pub(super) struct AddPlan {
     pub(super) device: Device,
     /// The SCSI controller that is plugged in with it.
     pub(super) controller: Option<Device>,
     pub(super) stages: Vec<Stage>,
 }
 
-impl Draft {
+impl AddPlan {
     /// In the order in which they are plugged in.
     pub(super) fn devices(&self) -> impl Iterator<Item = &Device> {
         self.controller.iter().chain([&self.device])
     }
 }
 
-impl Wish {
+impl Placement {
     /// The bus that is asked for.
     pub(super) fn bus(&self) -> Option<&BusName> {
         self.address.as_ref().map(Address::bus).or(self.scsi_bus.as_ref())
@@ -89,10 +89,10 @@ impl Session {
     /// first setting that is not.
     pub(super) fn already(
         &mut self,
-        wish: &Wish,
+        placement: &Placement,
         differs: impl FnOnce(&Spec) -> Option<&'static str>,
     ) -> Result<Option<Device>> {
-        let Some(device) = wish.id.as_ref().and_then(|id| self.known_device(id.as_str())) else {
+        let Some(device) = placement.id.as_ref().and_then(|id| self.known_device(id.as_str())) else {
             return Ok(None);
         };
         let conflict = |what: String| Err(Error::new(ErrorKind::Conflict, format!("{} {what}", device.id)));
@@ -118,8 +118,8 @@ impl Session {
         if let Some(setting) = differs(&device.spec) {
             return conflict(format!("exists with another {setting}; remove it first, or take another id"));
         }
-        let elsewhere = wish.scsi_bus.as_ref().is_some_and(|bus| device.bus() != Some(bus));
-        if elsewhere || !wish.accepts(device.address.as_ref()) {
+        let elsewhere = placement.scsi_bus.as_ref().is_some_and(|bus| device.bus() != Some(bus));
+        if elsewhere || !placement.accepts(device.address.as_ref()) {
             return conflict("exists at another address; remove it first, or take another id".into());
         }
         Ok(Some(device))
@@ -129,13 +129,13 @@ impl Session {
     pub(super) fn answer_existing(&self, device: Device, live_only: bool) -> Result<Outcome> {
         match device.presence {
             Presence::AddAfterReboot => {
-                self.after_reboot(device.clone(), self.why_waiting(&device), live_only)
+                self.deferred(device.clone(), self.recorded_defer_reason(&device), live_only)
             }
             Presence::Live | Presence::RemoveAfterReboot => Ok(Outcome::Done(device)),
         }
     }
 
-    fn after_reboot(&self, device: Device, why: AfterReboot, live_only: bool) -> Result<Outcome> {
+    fn deferred(&self, device: Device, why: AfterReboot, live_only: bool) -> Result<Outcome> {
         if live_only {
             let text = format!("{} cannot be changed in the running guest: {why}", device.kind().title());
             return Err(Error::new(ErrorKind::NotHotpluggable, text));
@@ -144,50 +144,55 @@ impl Session {
     }
 
     /// Puts a device into `next` for the next boot, and says so; nothing is done.
-    pub(super) fn draft_for_reboot(
+    pub(super) fn plan_for_next_boot(
         &self,
         next: &mut Record,
         spec: Spec,
-        wish: &Wish,
+        placement: &Placement,
         why: AfterReboot,
     ) -> Result<(Device, Outcome)> {
         let generation = next.next_generation;
         let kind = spec.kind();
-        let id = match &wish.id {
+        let id = match &placement.id {
             Some(id) => id.clone(),
             None => next.new_id(kind, None)?,
         };
-        let address = match &wish.address {
+        let address = match &placement.address {
             Some(Address::Pci(pinned)) => Some(self.slots.pci.choose(&Want::Place(pinned.clone()))?.into()),
-            _ => self.slots.scsi.choose_cold(&scsi_want(wish))?.map(Address::Scsi),
+            _ => self.slots.scsi.choose_cold(&scsi_want(placement))?.map(Address::Scsi),
         };
         let device = new_device(id, generation, address, Presence::AddAfterReboot, spec);
-        let answer = self.after_reboot(device.clone(), why, wish.live_only)?;
+        let answer = self.deferred(device.clone(), why, placement.live_only)?;
         next.add(device.clone());
         Ok((device, answer))
     }
 
     /// Place, id and steps, without doing anything but taking fdset numbers.
-    pub(super) fn draft(&mut self, attach: &Attach, wish: &Wish, generation: u64) -> Result<Draft> {
-        let (address, controller) = match &attach.spec {
-            Spec::Disk(spec) if spec.is_scsi() => self.choose_target(wish, generation)?,
-            _ => (self.slots.pci.choose(&super::want(wish))?.into(), None),
+    pub(super) fn add_plan(
+        &mut self,
+        opened: &OpenedBackend,
+        placement: &Placement,
+        generation: u64,
+    ) -> Result<AddPlan> {
+        let (address, controller) = match &opened.spec {
+            Spec::Disk(spec) if spec.is_scsi() => self.choose_target(placement, generation)?,
+            _ => (self.slots.pci.choose(&super::want(placement))?.into(), None),
         };
-        let id = match &wish.id {
+        let id = match &placement.id {
             Some(id) => id.clone(),
-            None => self.runtime().record().new_id(attach.spec.kind(), Some(&address))?,
+            None => self.runtime().record().new_id(opened.spec.kind(), Some(&address))?,
         };
         self.check_unknown(&id, &address)?;
         let generation = match &controller {
             Some(controller) => controller.generation.saturating_add(1),
             None => generation,
         };
-        let mut stages = self.stages(&id, generation, &address, attach)?;
+        let mut stages = self.stages(&id, generation, &address, opened)?;
         if let Some(controller) = &controller {
             plan::with_controller(&mut stages, controller);
         }
-        let device = new_device(id, generation, Some(address), Presence::Live, attach.spec.clone());
-        Ok(Draft { device, controller, stages })
+        let device = new_device(id, generation, Some(address), Presence::Live, opened.spec.clone());
+        Ok(AddPlan { device, controller, stages })
     }
 
     fn check_unknown(&self, id: &DeviceId, address: &Address) -> Result<()> {
@@ -199,8 +204,8 @@ impl Session {
     }
 
     /// The place of a SCSI disk, and the controller that has to be plugged in with it if the guest has none.
-    fn choose_target(&self, wish: &Wish, generation: u64) -> Result<(Address, Option<Device>)> {
-        let want = scsi_want(wish);
+    fn choose_target(&self, placement: &Placement, generation: u64) -> Result<(Address, Option<Device>)> {
+        let want = scsi_want(placement);
         if let Some(address) = self.slots.scsi.choose(&want, |controller| self.why_closed(controller))? {
             return Ok((address.into(), None));
         }
@@ -216,16 +221,16 @@ impl Session {
     }
 
     /// An fdset for each layer; and those among them that have the layer's descriptor already.
-    fn take_sets(&mut self, id: &DeviceId, attach: &Attach) -> (Vec<u32>, Vec<u32>) {
+    fn take_sets(&mut self, id: &DeviceId, opened: &OpenedBackend) -> (Vec<u32>, Vec<u32>) {
         let mut spares = Vec::new();
-        let mut sets = Vec::with_capacity(attach.layers.len());
-        for fd in &attach.fds {
+        let mut sets = Vec::with_capacity(opened.layers.len());
+        for fd in &opened.fds {
             let spare = self.spare_set(id, fd, &spares);
             spares.extend(spare);
             sets.push(spare);
         }
         // A plan has none open.
-        sets.resize(attach.layers.len(), None);
+        sets.resize(opened.layers.len(), None);
         let missing = sets.iter().filter(|set| set.is_none()).count();
         let mut new = self.fdsets.take(missing, id).into_iter();
         (sets.into_iter().filter_map(|set| set.or_else(|| new.next())).collect(), spares)
@@ -236,22 +241,22 @@ impl Session {
         id: &DeviceId,
         generation: u64,
         address: &Address,
-        attach: &Attach,
+        opened: &OpenedBackend,
     ) -> Result<Vec<Stage>> {
-        match (&attach.spec, address) {
+        match (&opened.spec, address) {
             (Spec::Nic(spec), Address::Pci(address)) => {
                 Ok(plan::nic(id, generation, address, spec, self.version))
             }
             (Spec::Controller(spec), Address::Pci(address)) => Ok(plan::controller(id, address, spec)),
-            (Spec::Nic(_) | Spec::Controller(_), Address::Scsi(_)) => Err(attach.spec.misplaced("PCI")),
+            (Spec::Nic(_) | Spec::Controller(_), Address::Scsi(_)) => Err(opened.spec.misplaced("PCI")),
             (Spec::Disk(spec), _) => {
-                let (fdsets, spares) = self.take_sets(id, attach);
+                let (fdsets, spares) = self.take_sets(id, opened);
                 let layer = |(set, (format, kind)): (&u32, &(Format, Kind))| LayerRef {
                     filename: format!("/dev/fdset/{set}"),
                     format: *format,
                     kind: *kind,
                 };
-                let layers: Vec<LayerRef> = fdsets.iter().zip(&attach.layers).map(layer).collect();
+                let layers: Vec<LayerRef> = fdsets.iter().zip(&opened.layers).map(layer).collect();
                 let mut stages = plan::disk(id, address, spec, &layers, &fdsets)?;
                 let is_there = |step: &plan::Step| matches!(&step.inverse, Inverse::RemoveFd(set) if spares.contains(set));
                 stages.iter_mut().for_each(|steps| steps.retain(|step| !is_there(step)));
@@ -271,8 +276,8 @@ fn new_device(
     Device { id, generation, address, presence, spec, extra: serde_json::Map::new() }
 }
 
-fn scsi_want(wish: &Wish) -> scsi::Want {
-    match (&wish.address, &wish.scsi_bus) {
+fn scsi_want(placement: &Placement) -> scsi::Want {
+    match (&placement.address, &placement.scsi_bus) {
         (Some(Address::Scsi(address)), _) => scsi::Want::Pinned(address.clone()),
         (_, Some(bus)) => scsi::Want::OnBus(bus.clone()),
         _ => scsi::Want::Auto,

@@ -17,19 +17,19 @@ use crate::runtime::{Device, Journal, Record, StagedRecord, Verb};
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Why devices could not be plugged in.
-pub(super) struct Failure {
+pub(super) struct PlugError {
     pub(super) error: Error,
     /// The one whose `device_add` was refused, if it was that.
     pub(super) device: Option<Box<Device>>,
 }
 
-impl From<Error> for Failure {
+impl From<Error> for PlugError {
     fn from(error: Error) -> Self {
         Self { error, device: None }
     }
 }
 
-impl Failure {
+impl PlugError {
     /// Says in the error what was being added.
     pub(super) fn about(mut self, devices: &[Device]) -> Self {
         let what = match (devices, self.device.as_deref()) {
@@ -59,9 +59,9 @@ impl Session {
         fds: &[&OwnedFd],
         next: Record,
         deadline: &Deadline,
-    ) -> std::result::Result<(), Failure> {
+    ) -> std::result::Result<(), PlugError> {
         if devices.is_empty() {
-            return self.runtime().replace(next).map_err(Failure::from);
+            return self.runtime().replace(next).map_err(PlugError::from);
         }
         let staged = self.prepare(next, devices)?;
         let verdict = transaction::run(self.monitor()?, stages, fds, deadline);
@@ -75,19 +75,23 @@ impl Session {
         staged: StagedRecord,
         verdict: Verdict,
         deadline: &Deadline,
-    ) -> std::result::Result<(), Failure> {
+    ) -> std::result::Result<(), PlugError> {
         self.log.write(Level::Debug, || format!("{}: {verdict:?}", ids(devices)));
         match verdict {
             Verdict::Done => {
-                self.commit(devices, staged).map(|()| self.settle_sets(devices)).map_err(|error| {
+                self.commit(devices, staged).map(|()| self.adopt_fdsets(devices)).map_err(|error| {
                     let all: Vec<&Device> = devices.iter().collect();
-                    Failure::from(self.undo_live(&all, error.with_step("save the runtime file"), deadline))
+                    PlugError::from(self.roll_back_plugged(
+                        &all,
+                        error.with_step("save the runtime file"),
+                        deadline,
+                    ))
                 })
             }
-            Verdict::Refused(refusal) => Err(self.undo_steps(devices, refusal, deadline)),
+            Verdict::Refused(refusal) => Err(self.roll_back_steps(devices, refusal, deadline)),
             Verdict::Unknown(error) => {
                 drop(staged);
-                self.find_out(devices, error, deadline).map_err(Failure::from)
+                self.resolve_unknown(devices, error, deadline).map_err(PlugError::from)
             }
         }
     }
@@ -114,7 +118,7 @@ impl Session {
     /// QEMU refused a step: the steps that were done are taken back. The first error is the one that is returned.
     ///
     /// Devices that are in the guest are asked to leave, and what stands behind them stays until they have.
-    fn undo_steps(&mut self, devices: &[Device], refusal: Refusal, deadline: &Deadline) -> Failure {
+    fn roll_back_steps(&mut self, devices: &[Device], refusal: Refusal, deadline: &Deadline) -> PlugError {
         let Refusal { error, device, inverses } = refusal;
         let refused = devices.iter().find(|other| Some(&other.id) == device.as_ref());
         let slot = refused.and_then(|device| device.address.as_ref()?.pci());
@@ -130,7 +134,7 @@ impl Session {
             .collect();
         if !live.is_empty() {
             // Before anything else: whoever finds the journal after this is not to complete the whole.
-            self.plan_undo_of_failed(&live);
+            self.log_failed_adds(&live);
         }
         let mut inverses: Vec<Inverse> =
             inverses.into_iter().filter(|inverse| !kept.contains(inverse)).collect();
@@ -138,12 +142,12 @@ impl Session {
         if let Err(error) = self.keep_descriptors(&mut inverses, &deadline.uncancelable()) {
             self.log.write(Level::Warning, || error.to_string());
         }
-        let error = self.undo_backends(&rest, error, inverses, deadline);
-        let error = if live.is_empty() { error } else { self.undo_live(&live, error, deadline) };
-        Failure { error, device: refused.map(|device| Box::new(device.clone())) }
+        let error = self.roll_back_backends(&rest, error, inverses, deadline);
+        let error = if live.is_empty() { error } else { self.roll_back_plugged(&live, error, deadline) };
+        PlugError { error, device: refused.map(|device| Box::new(device.clone())) }
     }
 
-    fn undo_backends(
+    fn roll_back_backends(
         &mut self,
         devices: &[&Device],
         error: Error,
@@ -157,7 +161,7 @@ impl Session {
             }
         };
         if !left.is_empty() {
-            self.plan_undo_of_failed(devices);
+            self.log_failed_adds(devices);
             return error.with_undo(left);
         }
         match self.forget_all(devices) {
@@ -169,13 +173,13 @@ impl Session {
         }
     }
 
-    fn settle_sets(&mut self, devices: &[Device]) {
+    fn adopt_fdsets(&mut self, devices: &[Device]) {
         devices.iter().for_each(|device| self.fdsets.settle(&device.id));
     }
 
     /// The devices are in the guest, and have to leave again.
-    fn undo_live(&mut self, devices: &[&Device], error: Error, deadline: &Deadline) -> Error {
-        self.plan_undo_of_failed(devices);
+    fn roll_back_plugged(&mut self, devices: &[&Device], error: Error, deadline: &Deadline) -> Error {
+        self.log_failed_adds(devices);
         // A SCSI disk before the controller that came with it.
         let all: Vec<Device> = devices.iter().rev().map(|device| (*device).clone()).collect();
         self.nics_with_own_fds = all.iter().map(|device| device.id.clone()).collect();
@@ -193,18 +197,18 @@ impl Session {
     }
 
     /// A lost reply is a question: the guest is asked what is there, if there is time.
-    fn find_out(&mut self, devices: &[Device], error: Error, deadline: &Deadline) -> Result<()> {
+    fn resolve_unknown(&mut self, devices: &[Device], error: Error, deadline: &Deadline) -> Result<()> {
         let all: Vec<&Device> = devices.iter().collect();
         let asked = match error.kind() {
             ErrorKind::Timeout => Err(()),
             ErrorKind::Canceled => {
-                self.plan_undo(&all);
+                self.log_rollback(&all);
                 self.ready(&deadline.uncancelable().at_most(GRACE)).map_err(drop)
             }
             _ => self.ready(deadline).map_err(drop),
         };
         if asked.is_err() {
-            self.plan_undo(&all);
+            self.log_rollback(&all);
             let unknown =
                 |device| format!("device {} and its backend: unknown, settled by the next call", id(device));
             return Err(error.with_undo(devices.iter().map(unknown).collect()));
@@ -220,16 +224,16 @@ impl Session {
     }
 
     /// The caller is told of a failure: whatever is found of the devices later is to go.
-    fn plan_undo(&mut self, devices: &[&Device]) {
-        self.note_undo(devices, |journal, device| journal.note(Verb::UndoAdd, device));
+    fn log_rollback(&mut self, devices: &[&Device]) {
+        self.log_rollbacks(devices, |journal, device| journal.note(Verb::UndoAdd, device));
     }
 
     /// The same, when QEMU has said of each command how it went.
-    fn plan_undo_of_failed(&mut self, devices: &[&Device]) {
-        self.note_undo(devices, Journal::note_failed_add);
+    fn log_failed_adds(&mut self, devices: &[&Device]) {
+        self.log_rollbacks(devices, Journal::note_failed_add);
     }
 
-    fn note_undo(&mut self, devices: &[&Device], note: impl Fn(&mut Journal, &Device)) {
+    fn log_rollbacks(&mut self, devices: &[&Device], note: impl Fn(&mut Journal, &Device)) {
         let noted =
             self.runtime().write_journal(|journal| devices.iter().for_each(|device| note(journal, device)));
         if let Err(error) = noted {

@@ -13,7 +13,7 @@ use crate::runtime::{Device, Presence};
 impl Session {
     /// Records the places that are seen, of devices that are what the record says: another one may have such an id. If that cannot
     /// be written, the next look tries again.
-    pub(super) fn record_places_found(
+    pub(super) fn record_found_addresses(
         &mut self,
         inventory: &Inventory,
         units: &[Unit],

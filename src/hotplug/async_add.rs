@@ -2,8 +2,8 @@
 
 use std::os::fd::OwnedFd;
 
-use super::add::{Item, Try, attach_queues, is_misplaced};
-use super::add_transaction::Failure;
+use super::add::{AddItem, Attempt, attach_queues, is_misplaced};
+use super::add_transaction::PlugError;
 use super::events::{AddFailure, What};
 use super::outcome::{Outcome, Waiting};
 use super::plan::Stage;
@@ -17,7 +17,7 @@ use crate::runtime::{Device, StagedRecord};
 /// Devices on their way into the guest. There is one add at a time for each guest, and whatever needs the guest waits for it.
 #[derive(Debug)]
 pub(super) struct AsyncAdd {
-    items: Vec<Item>,
+    items: Vec<AddItem>,
     devices: Vec<Device>,
     stages: Vec<Stage>,
     reserved: Vec<Device>,
@@ -36,7 +36,7 @@ impl AsyncAdd {
     }
 
     fn fds(&self) -> Vec<&OwnedFd> {
-        self.items.iter().flat_map(Item::fds).collect()
+        self.items.iter().flat_map(AddItem::fds).collect()
     }
 }
 
@@ -44,21 +44,21 @@ impl Session {
     /// Sends what the devices take, and answers at once.
     pub(super) fn begin_async_add(
         &mut self,
-        mut items: Vec<Item>,
+        mut items: Vec<AddItem>,
         deadline: &Deadline,
     ) -> Result<Vec<Outcome>> {
         attach_queues(&items)?;
-        let Try { devices, stages, next } = self.try_places(&mut items)?;
+        let Attempt { devices, stages, next } = self.attempt(&mut items)?;
         // From here on the journal has them.
         let reserved = std::mem::take(&mut self.reserved);
         let staged = match self.prepare(next, &devices) {
             Ok(staged) => staged,
             Err(error) => {
                 self.reserved = reserved;
-                return Err(Failure::from(error).about(&devices).error);
+                return Err(PlugError::from(error).about(&devices).error);
             }
         };
-        let answers = items.iter().filter_map(Item::pending).collect();
+        let answers = items.iter().filter_map(AddItem::pending).collect();
         let async_add = AsyncAdd {
             items,
             devices,
@@ -114,7 +114,7 @@ impl Session {
     /// What QEMU has answered to the stage of the moment decides about the next one, or about all of them.
     fn take_answers(&mut self, deadline: &Deadline) {
         let Some(mut async_add) = self.async_add.take() else { return };
-        match self.judge_stage(&mut async_add, deadline) {
+        match self.stage_result(&mut async_add, deadline) {
             Verdict::Done if async_add.stage + 1 < async_add.stages.len() => {
                 async_add.stage += 1;
                 let within = async_add.deadline.clone();
@@ -125,7 +125,7 @@ impl Session {
         }
     }
 
-    fn judge_stage(&mut self, async_add: &mut AsyncAdd, deadline: &Deadline) -> Verdict {
+    fn stage_result(&mut self, async_add: &mut AsyncAdd, deadline: &Deadline) -> Verdict {
         let lost = || Error::new(ErrorKind::MonitorLost, "the connection to the monitor is gone");
         let Some(monitor) = self.connection() else { return Verdict::Unknown(lost()) };
         let answers = monitor.take_begun().unwrap_or_else(|| Batch {
@@ -144,19 +144,19 @@ impl Session {
     fn end_async_add(&mut self, async_add: AsyncAdd, verdict: Verdict, deadline: &Deadline) {
         let AsyncAdd { items, devices, reserved, staged, .. } = async_add;
         let concluded = self.conclude(&devices, staged, verdict, deadline);
-        let done = self.attached(concluded, &devices, reserved).map_err(|failure| failure.error);
-        self.end_add(done.is_ok());
+        let done = self.finish_plug(concluded, &devices, reserved).map_err(|failure| failure.error);
+        self.finish_add(done.is_ok());
         match done {
             Ok(()) => {
-                let arrived = items.iter().filter(|item| matches!(item, Item::Plug { .. }));
-                arrived.filter_map(Item::device).for_each(|device| {
+                let arrived = items.iter().filter(|item| matches!(item, AddItem::Plug { .. }));
+                arrived.filter_map(AddItem::device).for_each(|device| {
                     self.events.device(What::Added, device, "added");
                 });
             }
             Err(error) => {
                 self.needs_resync |= is_misplaced(&error);
                 let failure = What::AddFailed(AddFailure { kind: error.kind(), errno: error.errno() });
-                items.iter().filter_map(Item::device).for_each(|device| {
+                items.iter().filter_map(AddItem::device).for_each(|device| {
                     self.events.device(failure, device, error.to_string());
                 });
             }
@@ -164,7 +164,7 @@ impl Session {
     }
 }
 
-impl Item {
+impl AddItem {
     fn device(&self) -> Option<&Device> {
         match self {
             Self::Answered(_) => None,

@@ -25,7 +25,7 @@ impl Session {
         let after = on_bridge(&device, bridge);
         let next = self.record_with(&after);
         if device.presence == Presence::AddAfterReboot {
-            let why = self.why_waiting(&after);
+            let why = self.recorded_defer_reason(&after);
             self.runtime().replace(next)?;
             return Ok(Outcome::AfterReboot(after, why));
         }

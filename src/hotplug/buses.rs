@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::add_plan::Wish;
+use super::add_plan::Placement;
 use super::session::Session;
 use crate::deadline::Deadline;
 use crate::error::Result;
@@ -69,13 +69,13 @@ impl Session {
     /// go as a rule, and takes them in every guest that is not forbidden to.
     pub(super) fn learn_buses_for<'a>(
         &mut self,
-        wishes: impl Iterator<Item = &'a Wish>,
+        placements: impl Iterator<Item = &'a Placement>,
         deadline: &Deadline,
     ) -> Result<()> {
         let (mut wished, mut count) = (Vec::new(), 0);
-        for wish in wishes {
+        for placement in placements {
             count += 1;
-            wished.extend(wish.bus().cloned());
+            wished.extend(placement.bus().cloned());
         }
         let is_root = |name: &BusName| {
             self.slots.pci.open_buses().any(|(bus, kind)| bus == name && kind == BusKind::ConventionalRoot)

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::add_plan::Wish;
+use super::add_plan::Placement;
 use super::disk::{DiskRequest, check_unshared};
 use super::nic::{NicRequest, TapSource, check_unused, free_mac};
 use super::outcome::Outcome;
@@ -19,30 +19,30 @@ use crate::runtime::{Device, Presence, Runtime, Spec, boot};
 /// Adds a NIC to the record, or answers the one that is there. Its tap is opened by the boot command.
 pub fn add_nic(runtime: &mut Runtime, request: &NicRequest) -> Result<Device> {
     let own = request.settle(runtime.record())?;
-    request.wish.check(&Spec::Nic(request.spec(MacAddr::local([0, 0, 1]), &own)))?;
+    request.placement.check(&Spec::Nic(request.spec(MacAddr::local([0, 0, 1]), &own)))?;
     if matches!(request.tap, TapSource::Given(_)) {
         let text =
             "tap_fds are of no use to a guest that does not run: its taps are opened when it is started";
         return Err(Error::invalid(text));
     }
-    if let Some(device) = already(runtime, &request.wish, |spec| request.differs(spec, &own))? {
+    if let Some(device) = already(runtime, &request.placement, |spec| request.differs(spec, &own))? {
         return Ok(device);
     }
     let mut spec = request.spec(free_mac(runtime, &[], request.mac, is_staying)?, &own);
     check_unused(runtime, &[], request, None)?;
     spec.bridge = spec.bridge.as_ref().map(link::real_name);
     spec.vhost = !vhost::open(own.vhost, own.queues, Path::new(vhost::DEVICE))?.is_empty();
-    record(runtime, Spec::Nic(spec), &request.wish)
+    record(runtime, Spec::Nic(spec), &request.placement)
 }
 
 /// Adds a disk to the record, or answers the one that is there. The image is opened, and closed again.
 pub fn add_disk(runtime: &mut Runtime, request: &DiskRequest) -> Result<Device> {
     request.spec.validate()?;
     let settled = &request.settled(runtime.record())?;
-    settled.wish.check(&Spec::Disk(settled.spec.clone()))?;
-    if let Some(device) = already(runtime, &request.wish, |spec| settled.differs(spec))? {
+    settled.placement.check(&Spec::Disk(settled.spec.clone()))?;
+    if let Some(device) = already(runtime, &request.placement, |spec| settled.differs(spec))? {
         request.check_chain(&device, runtime.record())?;
-        if request.wish.accept_chain {
+        if request.placement.accept_chain {
             runtime.accept_chain(device.id.as_str(), request.spec.backing.clone())?;
         }
         return Ok(device);
@@ -51,7 +51,7 @@ pub fn add_disk(runtime: &mut Runtime, request: &DiskRequest) -> Result<Device> 
     let image = runtime.record().resolve_image(&mut spec, request.format)?;
     runtime.record().check_disk(&spec)?;
     check_unshared(runtime.record().devices.iter().filter(|device| is_staying(device)), &spec, &image)?;
-    record(runtime, Spec::Disk(spec), &request.wish)
+    record(runtime, Spec::Disk(spec), &request.placement)
 }
 
 /// Takes a device out of the record with the next boot, or at once if it has never been in the guest.
@@ -88,12 +88,12 @@ fn is_staying(device: &Device) -> bool {
 /// The device that has the wished id, if its settings are the wished ones.
 fn already(
     runtime: &Runtime,
-    wish: &Wish,
+    placement: &Placement,
     differs: impl FnOnce(&Spec) -> Option<&'static str>,
 ) -> Result<Option<Device>> {
     runtime.check_closed()?;
     let conflict = |what: String| Err(Error::new(ErrorKind::Conflict, what));
-    let Some(id) = wish.id.as_ref() else { return Ok(None) };
+    let Some(id) = placement.id.as_ref() else { return Ok(None) };
     if runtime.journal().find(id.as_str()).is_some() {
         return conflict(format!(
             "{id} has an operation that is not finished; take another id, or start the guest first"
@@ -106,16 +106,16 @@ fn already(
     if let Some(setting) = differs(&device.spec) {
         return conflict(format!("{id} exists with another {setting}; remove it first, or take another id"));
     }
-    if !wish.accepts(device.address.as_ref()) {
+    if !placement.accepts(device.address.as_ref()) {
         return conflict(format!("{id} exists at another address; remove it first, or take another id"));
     }
     Ok(Some(device))
 }
 
-fn record(runtime: &mut Runtime, spec: Spec, wish: &Wish) -> Result<Device> {
+fn record(runtime: &mut Runtime, spec: Spec, placement: &Placement) -> Result<Device> {
     let mut next = runtime.record().clone();
-    let address = boot::place(&mut next, &spec, wish.address.as_ref(), wish.scsi_bus.as_ref())?;
-    let id = match &wish.id {
+    let address = boot::place(&mut next, &spec, placement.address.as_ref(), placement.scsi_bus.as_ref())?;
+    let id = match &placement.id {
         Some(id) => id.clone(),
         None => next.new_id(spec.kind(), Some(&address))?,
     };

@@ -1,8 +1,8 @@
 //! Adding a SCSI controller by itself; one that a disk needs comes with the disk.
 
-use super::add::Addition;
-use super::add_plan::{Attach, Wish};
-use super::dry_run::Prepared;
+use super::add::AddRequest;
+use super::add_plan::{OpenedBackend, Placement};
+use super::dry_run::Preparation;
 use super::outcome::Outcome;
 use super::session::Session;
 use crate::deadline::Deadline;
@@ -14,7 +14,7 @@ use crate::scsi::ControllerSpec;
 #[derive(Clone, Debug, Default)]
 pub struct ControllerRequest {
     /// Id, address, live or not at all.
-    pub wish: Wish,
+    pub placement: Placement,
     /// What is asked for.
     pub spec: ControllerSpec,
 }
@@ -33,7 +33,7 @@ impl Session {
         request: &ControllerRequest,
         deadline: &Deadline,
     ) -> Result<Outcome> {
-        let added = self.add_all(vec![Addition::Controller(request.clone())], deadline)?;
+        let added = self.add_all(vec![AddRequest::Controller(request.clone())], deadline)?;
         added.into_iter().next().ok_or_else(|| Error::new(ErrorKind::State, "no controller was added"))
     }
 
@@ -42,18 +42,18 @@ impl Session {
         &mut self,
         request: &ControllerRequest,
         deadline: &Deadline,
-    ) -> Result<Prepared<Attach>> {
+    ) -> Result<Preparation<OpenedBackend>> {
         request.spec.validate()?;
         let spec = Spec::Controller(request.spec.clone());
-        request.wish.check(&spec)?;
+        request.placement.check(&spec)?;
         self.ready(deadline)?;
-        if let Some(device) = self.already(&request.wish, |spec| request.differs(spec))? {
-            return self.answer_existing(device, request.wish.live_only).map(Prepared::Answer);
+        if let Some(device) = self.already(&request.placement, |spec| request.differs(spec))? {
+            return self.answer_existing(device, request.placement.live_only).map(Preparation::Answer);
         }
-        if let Some(why) = self.obstacle(&spec, request.wish.bus()) {
-            return Ok(Prepared::Later(spec, why));
+        if let Some(why) = self.defer_reason(&spec, request.placement.bus()) {
+            return Ok(Preparation::Later(spec, why));
         }
         self.refuse_while_migrating(deadline)?;
-        Ok(Prepared::Now(Attach { spec, fds: Vec::new(), layers: Vec::new() }))
+        Ok(Preparation::Now(OpenedBackend { spec, fds: Vec::new(), layers: Vec::new() }))
     }
 }

@@ -9,7 +9,7 @@ use crate::border::readable;
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::ids::MacAddr;
-use crate::pci::{BusKind, Placement, QomChild};
+use crate::pci::{BusKind, QomAddress, QomChild};
 
 use crate::runtime::DeviceKind;
 
@@ -23,7 +23,7 @@ struct Found {
 
 impl Session {
     /// PCI and SCSI devices without an id that nobody has said anything of. Bridges and ports are the machine's.
-    pub(super) fn find_nameless(
+    pub(super) fn find_devices_without_id(
         &mut self,
         differences: &mut Vec<Difference>,
         deadline: &Deadline,
@@ -50,7 +50,7 @@ impl Session {
                 device.kind() == DeviceKind::Nic && device.address.is_none()
             };
             let macs = runtime.record().devices.iter().filter(unplaced).filter_map(|device| device.mac());
-            (runtime.record().command_nameless(), macs.collect::<Vec<_>>())
+            (runtime.record().command_devices_without_id(), macs.collect::<Vec<_>>())
         };
         for Found { driver, place, .. } in unexplained(found, expected, &macs) {
             let place = format!("{place} ({})", readable(&driver));
@@ -62,7 +62,7 @@ impl Session {
 
 /// `None` for what is no PCI device.
 fn on_pci(child: &QomChild, [bus, addr, mac]: &[Value; 3]) -> Option<Found> {
-    let placement = Placement::from_qom(None, &child.driver, bus, addr)?;
+    let placement = QomAddress::from_qom(None, &child.driver, bus, addr)?;
     let function = placement.devfn & 7;
     let place = match placement.address() {
         Some(address) => format!("{} slot {}.{function}", address.bus, address.slot.get()),

@@ -71,8 +71,8 @@ impl Mismatch {
         }
     }
 
-    /// Whether [`Session::mend`] deals with it. What is left needs a decision that only the caller can take.
-    pub fn is_mendable(self) -> bool {
+    /// Whether [`Session::repair`] deals with it. What is left needs a decision that only the caller can take.
+    pub fn is_repairable(self) -> bool {
         matches!(self, Self::Missing | Self::Address | Self::OrphanNode | Self::OrphanFdset)
     }
 }

@@ -3,9 +3,9 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use super::add::Addition;
-use super::add_plan::{Attach, Wish};
-use super::dry_run::Prepared;
+use super::add::AddRequest;
+use super::add_plan::{OpenedBackend, Placement};
+use super::dry_run::Preparation;
 use super::outcome::Outcome;
 use super::session::Session;
 use crate::deadline::Deadline;
@@ -18,7 +18,7 @@ use crate::runtime::{Device, Record, Spec};
 #[derive(Clone, Debug)]
 pub struct DiskRequest {
     /// Id, address, live or not at all.
-    pub wish: Wish,
+    pub placement: Placement,
     /// What is asked for; its format counts for nothing, `format` does.
     pub spec: DiskSpec,
     /// The format, or leave to look.
@@ -31,7 +31,7 @@ impl DiskRequest {
         let wanted = DiskSpec { format: existing.format, ..self.spec.clone() };
         let format = (!self.format.accepts(existing.format)).then_some("format");
         let other_rule =
-            !self.wish.accept_chain && wanted.backing.is_some() && wanted.backing != existing.backing;
+            !self.placement.accept_chain && wanted.backing.is_some() && wanted.backing != existing.backing;
         wanted.conflict_with(existing).or(format).or(other_rule.then_some("rule for its backing files"))
     }
 
@@ -40,7 +40,7 @@ impl DiskRequest {
         let Spec::Disk(spec) = &device.spec else { return Ok(()) };
         // For looking only: a block device that was open for writing is looked through by udev afterwards.
         match record.open_image(&DiskSpec { read_only: true, ..spec.clone() }) {
-            Err(error) if error.kind() == ErrorKind::ImageRefused && !self.wish.accept_chain => {
+            Err(error) if error.kind() == ErrorKind::ImageRefused && !self.placement.accept_chain => {
                 Err(error.context(&device.id))
             }
             // Whatever else is wrong is no matter of a disk that the guest has already.
@@ -60,7 +60,7 @@ impl DiskRequest {
 impl Session {
     /// Adds a disk, or answers that it is there.
     pub(super) fn add_disk(&mut self, request: &DiskRequest, deadline: &Deadline) -> Result<Outcome> {
-        let added = self.add_all(vec![Addition::Disk(Box::new(request.clone()))], deadline)?;
+        let added = self.add_all(vec![AddRequest::Disk(Box::new(request.clone()))], deadline)?;
         added.into_iter().next().ok_or_else(|| Error::new(ErrorKind::State, "no disk was added"))
     }
 
@@ -69,18 +69,18 @@ impl Session {
         &mut self,
         request: &DiskRequest,
         deadline: &Deadline,
-    ) -> Result<Prepared<Attach>> {
+    ) -> Result<Preparation<OpenedBackend>> {
         let (spec, image) = match self.prepare_disk(request, deadline)? {
-            Prepared::Answer(outcome) => {
+            Preparation::Answer(outcome) => {
                 self.accept_chain(request)?;
-                return Ok(Prepared::Answer(outcome));
+                return Ok(Preparation::Answer(outcome));
             }
-            Prepared::Later(spec, why) => return Ok(Prepared::Later(spec, why)),
-            Prepared::Now(now) => now,
+            Preparation::Later(spec, why) => return Ok(Preparation::Later(spec, why)),
+            Preparation::Now(now) => now,
         };
         let (layers, fds): (Vec<_>, Vec<OwnedFd>) =
             image.layers.into_iter().map(|layer| ((layer.format, layer.kind), layer.fd)).unzip();
-        Ok(Prepared::Now(Attach { spec: Spec::Disk(spec), fds, layers }))
+        Ok(Preparation::Now(OpenedBackend { spec: Spec::Disk(spec), fds, layers }))
     }
 
     /// Everything that can be said before QEMU is told anything; the image is open by then.
@@ -88,30 +88,30 @@ impl Session {
         &mut self,
         request: &DiskRequest,
         deadline: &Deadline,
-    ) -> Result<Prepared<(DiskSpec, Image)>> {
+    ) -> Result<Preparation<(DiskSpec, Image)>> {
         request.spec.validate()?;
         let settled = &request.settled(self.runtime().record())?;
-        settled.wish.check(&Spec::Disk(settled.spec.clone()))?;
+        settled.placement.check(&Spec::Disk(settled.spec.clone()))?;
         self.ready(deadline)?;
-        if let Some(device) = self.already(&request.wish, |spec| settled.differs(spec))? {
+        if let Some(device) = self.already(&request.placement, |spec| settled.differs(spec))? {
             request.check_chain(&device, self.runtime().record())?;
-            return self.answer_existing(device, request.wish.live_only).map(Prepared::Answer);
+            return self.answer_existing(device, request.placement.live_only).map(Preparation::Answer);
         }
         let mut spec = settled.spec.clone();
         let image = self.runtime().record().resolve_image(&mut spec, request.format)?;
         self.runtime().record().check_disk(&spec)?;
         check_unshared(self.runtime().record().devices.iter().chain(&self.reserved), &spec, &image)?;
-        if let Some(why) = self.obstacle(&Spec::Disk(spec.clone()), request.wish.bus()) {
-            return Ok(Prepared::Later(Spec::Disk(spec), why));
+        if let Some(why) = self.defer_reason(&Spec::Disk(spec.clone()), request.placement.bus()) {
+            return Ok(Preparation::Later(Spec::Disk(spec), why));
         }
         self.refuse_while_migrating(deadline)?;
-        Ok(Prepared::Now((spec, image)))
+        Ok(Preparation::Now((spec, image)))
     }
 }
 
 impl Session {
     fn accept_chain(&mut self, request: &DiskRequest) -> Result<()> {
-        match request.wish.id.as_ref().filter(|_| request.wish.accept_chain) {
+        match request.placement.id.as_ref().filter(|_| request.placement.accept_chain) {
             Some(id) => self.runtime().accept_chain(id.as_str(), request.spec.backing.clone()),
             None => Ok(()),
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::add_plan::{Attach, Wish};
+use super::add_plan::{OpenedBackend, Placement};
 use super::controller::ControllerRequest;
 use super::disk::DiskRequest;
 use super::nic::{NicRequest, TapSource};
@@ -19,7 +19,7 @@ use crate::runtime::Spec;
 
 /// What would happen.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Preview {
+pub struct DryRun {
     /// The answer that the call would give if all went well.
     pub outcome: Outcome,
     /// The commands QEMU would get, in order; none if nothing is to be done in the guest.
@@ -31,7 +31,7 @@ pub struct Preview {
 /// What an add comes to before anything is opened or changed.
 // Clippy of Rust 1.85 takes T for nothing, and the rest for large beside it.
 #[allow(clippy::large_enum_variant)]
-pub(super) enum Prepared<T> {
+pub(super) enum Preparation<T> {
     /// It is there already.
     Answer(Outcome),
     /// It has to wait for the next boot.
@@ -40,7 +40,7 @@ pub(super) enum Prepared<T> {
     Now(T),
 }
 
-impl Preview {
+impl DryRun {
     fn nothing(outcome: Outcome) -> Self {
         Self { outcome, commands: Vec::new(), host: Vec::new() }
     }
@@ -74,11 +74,11 @@ impl Preview {
 
 impl Session {
     /// What adding this NIC would do.
-    pub(super) fn preview_nic(&mut self, request: &NicRequest, deadline: &Deadline) -> Result<Preview> {
+    pub(super) fn dry_run_nic(&mut self, request: &NicRequest, deadline: &Deadline) -> Result<DryRun> {
         let (spec, vhost_fds) = match self.prepare_nic(request, deadline)? {
-            Prepared::Answer(outcome) => return Ok(Preview::nothing(outcome)),
-            Prepared::Later(spec, why) => return self.preview_later(spec, &request.wish, why),
-            Prepared::Now(now) => now,
+            Preparation::Answer(outcome) => return Ok(DryRun::nothing(outcome)),
+            Preparation::Later(spec, why) => return self.dry_run_deferred(spec, &request.placement, why),
+            Preparation::Now(now) => now,
         };
         let mut host = Vec::new();
         if let TapSource::Open { name, .. } = &request.tap {
@@ -90,79 +90,81 @@ impl Session {
         if !vhost_fds.is_empty() {
             host.push(format!("open {} {} time(s)", vhost::DEVICE, vhost_fds.len()));
         }
-        self.preview_attach(
-            &Attach { spec: Spec::Nic(spec), fds: Vec::new(), layers: Vec::new() },
-            &request.wish,
+        self.dry_run_opened(
+            &OpenedBackend { spec: Spec::Nic(spec), fds: Vec::new(), layers: Vec::new() },
+            &request.placement,
             host,
             deadline,
         )
     }
 
     /// What adding this disk would do.
-    pub(super) fn preview_disk(&mut self, request: &DiskRequest, deadline: &Deadline) -> Result<Preview> {
+    pub(super) fn dry_run_disk(&mut self, request: &DiskRequest, deadline: &Deadline) -> Result<DryRun> {
         let (spec, image) = match self.prepare_disk(request, deadline)? {
-            Prepared::Answer(outcome) => return Ok(Preview::nothing(outcome)),
-            Prepared::Later(spec, why) => return self.preview_later(spec, &request.wish, why),
-            Prepared::Now(now) => now,
+            Preparation::Answer(outcome) => return Ok(DryRun::nothing(outcome)),
+            Preparation::Later(spec, why) => return self.dry_run_deferred(spec, &request.placement, why),
+            Preparation::Now(now) => now,
         };
         let mode = |read_only| if read_only { "read-only" } else { "for writing" };
         let open =
             |layer: &crate::disk::Layer| format!("open {} {}", layer.path.display(), mode(layer.read_only));
         let host = image.layers.iter().map(open).collect();
         let layers = image.layers.iter().map(|layer| (layer.format, layer.kind)).collect();
-        self.preview_attach(
-            &Attach { spec: Spec::Disk(spec), fds: Vec::new(), layers },
-            &request.wish,
+        self.dry_run_opened(
+            &OpenedBackend { spec: Spec::Disk(spec), fds: Vec::new(), layers },
+            &request.placement,
             host,
             deadline,
         )
     }
 
     /// What adding this SCSI controller would do.
-    pub(super) fn preview_controller(
+    pub(super) fn dry_run_controller(
         &mut self,
         request: &ControllerRequest,
         deadline: &Deadline,
-    ) -> Result<Preview> {
+    ) -> Result<DryRun> {
         match self.prepare_controller(request, deadline)? {
-            Prepared::Answer(outcome) => Ok(Preview::nothing(outcome)),
-            Prepared::Later(spec, why) => self.preview_later(spec, &request.wish, why),
-            Prepared::Now(attach) => self.preview_attach(&attach, &request.wish, Vec::new(), deadline),
+            Preparation::Answer(outcome) => Ok(DryRun::nothing(outcome)),
+            Preparation::Later(spec, why) => self.dry_run_deferred(spec, &request.placement, why),
+            Preparation::Now(opened) => {
+                self.dry_run_opened(&opened, &request.placement, Vec::new(), deadline)
+            }
         }
     }
 
-    fn preview_attach(
+    fn dry_run_opened(
         &mut self,
-        attach: &Attach,
-        wish: &Wish,
+        opened: &OpenedBackend,
+        placement: &Placement,
         host: Vec<String>,
         deadline: &Deadline,
-    ) -> Result<Preview> {
+    ) -> Result<DryRun> {
         self.learn_buses(deadline)?;
         let generation = self.runtime().record().next_generation;
-        let draft = self.draft(attach, wish, generation)?;
+        let add_plan = self.add_plan(opened, placement, generation)?;
         // Numbers that were only drafted stay free.
-        self.fdsets.release(&draft.device.id);
-        Ok(Preview { outcome: Outcome::Done(draft.device), commands: commands_of(&draft.stages), host })
+        self.fdsets.release(&add_plan.device.id);
+        Ok(DryRun { outcome: Outcome::Done(add_plan.device), commands: commands_of(&add_plan.stages), host })
     }
 
-    fn preview_later(
+    fn dry_run_deferred(
         &mut self,
         spec: Spec,
-        wish: &Wish,
+        placement: &Placement,
         why: super::outcome::AfterReboot,
-    ) -> Result<Preview> {
+    ) -> Result<DryRun> {
         let mut next = self.runtime().record().clone();
-        self.draft_for_reboot(&mut next, spec, wish, why).map(|(_, outcome)| Preview::nothing(outcome))
+        self.plan_for_next_boot(&mut next, spec, placement, why).map(|(_, outcome)| DryRun::nothing(outcome))
     }
 
     /// What this removal would do, if the guest lets go.
-    pub(super) fn preview_removal(&mut self, removal: &Removal, deadline: &Deadline) -> Result<Preview> {
+    pub(super) fn dry_run_removal(&mut self, removal: &Removal, deadline: &Deadline) -> Result<DryRun> {
         let device = match self.judge(removal, deadline)? {
-            Judged::Answer(outcome) => return Ok(Preview::nothing(outcome)),
-            Judged::DropFromRecord(device) => return Ok(Preview::nothing(Outcome::Done(device))),
+            Judged::Answer(outcome) => return Ok(DryRun::nothing(outcome)),
+            Judged::DropFromRecord(device) => return Ok(DryRun::nothing(Outcome::Done(device))),
             Judged::AfterReboot(device, why) => {
-                return Ok(Preview::nothing(Outcome::AfterReboot(device, why)));
+                return Ok(DryRun::nothing(Outcome::AfterReboot(device, why)));
             }
             Judged::Ask(device) => device,
         };
@@ -176,7 +178,7 @@ impl Session {
             (name.into_owned(), arguments.into_owned())
         };
         let commands = inverses.iter().map(command).collect();
-        Ok(Preview { outcome: Outcome::Done(device), commands, host: Vec::new() })
+        Ok(DryRun { outcome: Outcome::Done(device), commands, host: Vec::new() })
     }
 }
 

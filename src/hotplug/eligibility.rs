@@ -9,21 +9,21 @@ use crate::scsi;
 
 impl Session {
     /// Why such a device cannot be plugged into this guest now, on `bus` if that is known.
-    pub(super) fn obstacle(&self, spec: &Spec, bus: Option<&BusName>) -> Option<AfterReboot> {
-        let bus = || bus.and_then(|bus| self.obstacle_on_bus(bus));
-        self.too_old().or_else(|| model_obstacle(spec)).or_else(bus)
+    pub(super) fn defer_reason(&self, spec: &Spec, bus: Option<&BusName>) -> Option<AfterReboot> {
+        let bus = || bus.and_then(|bus| self.bus_defer_reason(bus));
+        self.too_old().or_else(|| model_defer_reason(spec)).or_else(bus)
     }
 
     /// Why such a device cannot be taken out of this guest now.
-    pub(super) fn obstacle_to_removal(&self, device: &Device) -> Option<AfterReboot> {
+    pub(super) fn removal_defer_reason(&self, device: &Device) -> Option<AfterReboot> {
         self.too_old().or_else(|| device.address.is_none().then_some(AfterReboot::NoAddress))
     }
 
     /// Why this device, which waits for the next boot to come or to go, does so.
-    pub(super) fn why_waiting(&self, device: &Device) -> AfterReboot {
+    pub(super) fn recorded_defer_reason(&self, device: &Device) -> AfterReboot {
         let why = match device.presence {
-            Presence::RemoveAfterReboot => self.obstacle_to_removal(device),
-            Presence::AddAfterReboot | Presence::Live => self.obstacle(&device.spec, device.bus()),
+            Presence::RemoveAfterReboot => self.removal_defer_reason(device),
+            Presence::AddAfterReboot | Presence::Live => self.defer_reason(&device.spec, device.bus()),
         };
         why.unwrap_or(AfterReboot::Recorded)
     }
@@ -34,7 +34,7 @@ impl Session {
 
     /// The controller of this SCSI bus comes with the next boot, or is one that QEMU plugs disks into without the guest
     /// hearing of it.
-    fn obstacle_on_bus(&self, bus: &BusName) -> Option<AfterReboot> {
+    fn bus_defer_reason(&self, bus: &BusName) -> Option<AfterReboot> {
         let model = self.slots.scsi.model_on(bus)?;
         if !scsi::spec::is_live_model(model) {
             return Some(AfterReboot::Controller(format!("{bus} belongs to a {model}")));
@@ -47,7 +47,7 @@ impl Session {
     }
 }
 
-fn model_obstacle(spec: &Spec) -> Option<AfterReboot> {
+fn model_defer_reason(spec: &Spec) -> Option<AfterReboot> {
     let (model, live) = match spec {
         Spec::Nic(spec) => (&spec.model, LIVE_NIC_MODELS),
         Spec::Disk(spec) => (&spec.model, LIVE_DISK_MODELS),

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::add::Addition;
+use super::add::AddRequest;
 use super::call_lock::Gate;
 use super::controller::ControllerRequest;
 use super::difference::Difference;
 use super::disk::DiskRequest;
-use super::dry_run::Preview;
+use super::dry_run::DryRun;
 use super::events::Event;
 use super::listener::Listener;
 use super::nic::NicRequest;
@@ -154,8 +154,8 @@ impl Guest {
     }
 
     /// Adds devices as one operation, all or nothing; the answers are in the same order.
-    pub fn add_all(&self, additions: Vec<Addition>, timeout: Duration) -> Result<Vec<Outcome>> {
-        self.call("add_all", timeout, |session, deadline| session.add_all(additions, deadline))
+    pub fn add_all(&self, requests: Vec<AddRequest>, timeout: Duration) -> Result<Vec<Outcome>> {
+        self.call("add_all", timeout, |session, deadline| session.add_all(requests, deadline))
     }
 
     /// Adds a SCSI controller.
@@ -272,25 +272,25 @@ impl Guest {
     }
 
     /// What adding this NIC would do.
-    pub fn plan_nic(&self, request: &NicRequest, timeout: Duration) -> Result<Preview> {
-        self.call("plan_nic", timeout, |session, deadline| session.preview_nic(request, deadline))
+    pub fn plan_nic(&self, request: &NicRequest, timeout: Duration) -> Result<DryRun> {
+        self.call("plan_nic", timeout, |session, deadline| session.dry_run_nic(request, deadline))
     }
 
     /// What adding this disk would do.
-    pub fn plan_disk(&self, request: &DiskRequest, timeout: Duration) -> Result<Preview> {
-        self.call("plan_disk", timeout, |session, deadline| session.preview_disk(request, deadline))
+    pub fn plan_disk(&self, request: &DiskRequest, timeout: Duration) -> Result<DryRun> {
+        self.call("plan_disk", timeout, |session, deadline| session.dry_run_disk(request, deadline))
     }
 
     /// What adding this SCSI controller would do.
-    pub fn plan_controller(&self, request: &ControllerRequest, timeout: Duration) -> Result<Preview> {
+    pub fn plan_controller(&self, request: &ControllerRequest, timeout: Duration) -> Result<DryRun> {
         self.call("plan_controller", timeout, |session, deadline| {
-            session.preview_controller(request, deadline)
+            session.dry_run_controller(request, deadline)
         })
     }
 
     /// What this removal would do.
-    pub fn plan_removal(&self, removal: &Removal, timeout: Duration) -> Result<Preview> {
-        self.call("plan_removal", timeout, |session, deadline| session.preview_removal(removal, deadline))
+    pub fn plan_removal(&self, removal: &Removal, timeout: Duration) -> Result<DryRun> {
+        self.call("plan_removal", timeout, |session, deadline| session.dry_run_removal(removal, deadline))
     }
 
     /// What record and guest disagree about.
@@ -299,8 +299,8 @@ impl Guest {
     }
 
     /// Mends what can be mended safely; answers what is left.
-    pub fn mend(&self, timeout: Duration) -> Result<Vec<Difference>> {
-        self.call("mend", timeout, |session, deadline| session.mend(deadline))
+    pub fn repair(&self, timeout: Duration) -> Result<Vec<Difference>> {
+        self.call("mend", timeout, |session, deadline| session.repair(deadline))
     }
 
     /// QEMU's version, and what talking to it has cost on the connection of the moment.
@@ -337,8 +337,12 @@ pub(super) fn list(session: &Session) -> Vec<Listed> {
         (Some(request), _) => DeviceState::Pending(request.why),
         (None, Presence::Live) if session.absent_in_guest.contains(&device.id) => DeviceState::Missing,
         (None, Presence::Live) => DeviceState::Live,
-        (None, Presence::AddAfterReboot) => DeviceState::AddAfterReboot(session.why_waiting(device)),
-        (None, Presence::RemoveAfterReboot) => DeviceState::RemoveAfterReboot(session.why_waiting(device)),
+        (None, Presence::AddAfterReboot) => {
+            DeviceState::AddAfterReboot(session.recorded_defer_reason(device))
+        }
+        (None, Presence::RemoveAfterReboot) => {
+            DeviceState::RemoveAfterReboot(session.recorded_defer_reason(device))
+        }
     };
     // A statement of its own, so that the record is free again: to say why a device waits is to look at it as well.
     let devices = recorded_or_leaving(&session.runtime());

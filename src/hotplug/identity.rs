@@ -9,7 +9,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, MacAddr};
 use crate::net::spec::NicSpec;
-use crate::pci::Placement;
+use crate::pci::QomAddress;
 use crate::qmp::{Command, Reply};
 use crate::runtime::{Device, Spec};
 use crate::scsi;
@@ -180,7 +180,7 @@ fn may_sit(device: &Device, place: &[Option<Value>]) -> bool {
             scsi::qom::address(values.each_ref()).map(Address::Scsi)
         }
         Some(Address::Pci(_)) => {
-            let placement = Placement::from_qom(Some(device.id.as_str()), device.model(), &bus, &addr);
+            let placement = QomAddress::from_qom(Some(device.id.as_str()), device.model(), &bus, &addr);
             placement.and_then(|placement| placement.address()).map(Address::Pci)
         }
     };

@@ -11,7 +11,7 @@ use crate::disk::node;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{DeviceId, ScsiAddress};
 use crate::ordered;
-use crate::pci::{Placement, QomChild, Topology};
+use crate::pci::{QomAddress, QomChild, Topology};
 use crate::qmp::{Batch, Command, Monitor};
 use crate::scsi;
 
@@ -134,7 +134,7 @@ fn place_some(
     let answers = properties(monitor, children, ["parent_bus", "addr"], deadline)?;
     for ((container, child), [bus, addr]) in children.iter().zip(answers) {
         let id = (*container == CONTAINERS[0]).then_some(child.name.as_str());
-        if let Some(placement) = Placement::from_qom(id, &child.driver, &bus, &addr) {
+        if let Some(placement) = QomAddress::from_qom(id, &child.driver, &bus, &addr) {
             topology.place(placement)?;
         }
     }

@@ -21,7 +21,7 @@ impl Session {
         let after = with_link(&before, up);
         let next = self.record_with(&after);
         if before.presence == Presence::AddAfterReboot {
-            let why = self.why_waiting(&after);
+            let why = self.recorded_defer_reason(&after);
             self.runtime().replace(next)?;
             return Ok(Outcome::AfterReboot(after, why));
         }

@@ -51,13 +51,13 @@ mod unplug_wait;
 mod verify;
 mod verify_disk;
 
-pub use add::Addition;
-pub use add_plan::Wish;
+pub use add::AddRequest;
+pub use add_plan::Placement;
 pub use controller::ControllerRequest;
 pub use describe::MISSING;
 pub use difference::{Difference, Mismatch};
 pub use disk::DiskRequest;
-pub use dry_run::Preview;
+pub use dry_run::DryRun;
 pub use events::{AddFailure, Event, IoAction, IoError, Subject, What};
 pub use guest::{DeviceState, Guest, Listed, SlotLine, SlotUse};
 pub use listener::Listener;
@@ -84,6 +84,6 @@ pub const LIVE_DISK_MODELS: &[&str] = &[
     "scsi-block",
 ];
 
-fn want(wish: &Wish) -> Want {
-    wish.address.as_ref().and_then(Address::pci).cloned().map_or(Want::Auto, Want::Place)
+fn want(placement: &Placement) -> Want {
+    placement.address.as_ref().and_then(Address::pci).cloned().map_or(Want::Auto, Want::Place)
 }

@@ -3,9 +3,9 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use super::add::Addition;
-use super::add_plan::{Attach, Wish};
-use super::dry_run::Prepared;
+use super::add::AddRequest;
+use super::add_plan::{OpenedBackend, Placement};
+use super::dry_run::Preparation;
 use super::outcome::{AfterReboot, Outcome};
 use super::session::Session;
 use crate::deadline::Deadline;
@@ -38,7 +38,7 @@ pub enum TapSource {
 #[derive(Debug)]
 pub struct NicRequest {
     /// Id, address, live or not at all.
-    pub wish: Wish,
+    pub placement: Placement,
     /// Generated if not given.
     pub mac: Option<MacAddr>,
     /// 1 to 256.
@@ -103,7 +103,7 @@ impl NicRequest {
 
     /// What errors call it: by what the caller has named.
     fn title(&self) -> String {
-        match (&self.wish.id, self.mac) {
+        match (&self.placement.id, self.mac) {
             (Some(id), _) => format!("NIC {id}"),
             (None, Some(mac)) => format!("NIC {mac}"),
             (None, None) => "the NIC".into(),
@@ -132,16 +132,20 @@ impl NicRequest {
 impl Session {
     /// Adds a NIC, or answers that it is there.
     pub(super) fn add_nic(&mut self, request: NicRequest, deadline: &Deadline) -> Result<Outcome> {
-        let added = self.add_all(vec![Addition::Nic(request)], deadline)?;
+        let added = self.add_all(vec![AddRequest::Nic(request)], deadline)?;
         added.into_iter().next().ok_or_else(|| Error::new(ErrorKind::State, "no NIC was added"))
     }
 
     /// Opens all that stands behind a NIC.
-    pub(super) fn open_nic(&mut self, request: NicRequest, deadline: &Deadline) -> Result<Prepared<Attach>> {
+    pub(super) fn open_nic(
+        &mut self,
+        request: NicRequest,
+        deadline: &Deadline,
+    ) -> Result<Preparation<OpenedBackend>> {
         let (mut spec, vhost) = match self.prepare_nic(&request, deadline)? {
-            Prepared::Answer(outcome) => return Ok(Prepared::Answer(outcome)),
-            Prepared::Later(spec, why) => return Ok(Prepared::Later(spec, why)),
-            Prepared::Now(now) => now,
+            Preparation::Answer(outcome) => return Ok(Preparation::Answer(outcome)),
+            Preparation::Later(spec, why) => return Ok(Preparation::Later(spec, why)),
+            Preparation::Now(now) => now,
         };
         let own = request.settle(self.runtime().record())?;
         let mut fds = open_taps(&self.tun, request, &own, &mut spec)?;
@@ -152,7 +156,7 @@ impl Session {
                 link::check_tap_of(&spec).ok().map(|tap| link::bridge_of(&tap)).transpose()?.flatten();
         }
         fds.extend(vhost);
-        Ok(Prepared::Now(Attach { spec: Spec::Nic(spec), fds, layers: Vec::new() }))
+        Ok(Preparation::Now(OpenedBackend { spec: Spec::Nic(spec), fds, layers: Vec::new() }))
     }
 
     /// Everything that can be said before the tap is opened.
@@ -160,35 +164,37 @@ impl Session {
         &mut self,
         request: &NicRequest,
         deadline: &Deadline,
-    ) -> Result<Prepared<(NicSpec, Vec<OwnedFd>)>> {
+    ) -> Result<Preparation<(NicSpec, Vec<OwnedFd>)>> {
         // Judged before the guest is bothered; the address does not matter for that.
         let own = request.settle(self.runtime().record())?;
-        request.wish.check(&Spec::Nic(request.spec(MacAddr::local([0, 0, 1]), &own)))?;
+        request.placement.check(&Spec::Nic(request.spec(MacAddr::local([0, 0, 1]), &own)))?;
         let given = check_given(request, &own)?;
         self.ready(deadline)?;
         let differs =
             |spec: &Spec| request.differs(spec, &own).or_else(|| differs_in_tap(given.as_ref(), spec));
-        if let Some(device) = self.already(&request.wish, differs)? {
+        if let Some(device) = self.already(&request.placement, differs)? {
             if device.presence == Presence::AddAfterReboot {
-                given.as_ref().map_or(Ok(()), |given| Err(cannot_wait(given, &self.why_waiting(&device))))?;
+                given
+                    .as_ref()
+                    .map_or(Ok(()), |given| Err(cannot_wait(given, &self.recorded_defer_reason(&device))))?;
             }
-            return self.answer_existing(device, request.wish.live_only).map(Prepared::Answer);
+            return self.answer_existing(device, request.placement.live_only).map(Preparation::Answer);
         }
         let mut spec = request.spec(free_mac(&self.runtime(), &self.reserved, request.mac, |_| true)?, &own);
         check_unused(&self.runtime(), &self.reserved, request, given.as_ref())?;
         given.as_ref().map_or(Ok(()), |given| self.check_not_in_qemu(given))?;
-        if let Some(why) = self.obstacle(&Spec::Nic(spec.clone()), request.wish.bus()) {
+        if let Some(why) = self.defer_reason(&Spec::Nic(spec.clone()), request.placement.bus()) {
             given.as_ref().map_or(Ok(()), |given| Err(cannot_wait(given, &why)))?;
-            return Ok(Prepared::Later(Spec::Nic(spec), why));
+            return Ok(Preparation::Later(Spec::Nic(spec), why));
         }
         self.refuse_while_migrating(deadline)?;
-        self.slots.pci.choose(&super::want(&request.wish))?;
+        self.slots.pci.choose(&super::want(&request.placement))?;
         if let Some(Given { name, tap }) = given {
             (spec.ifname, spec.given_tap) = (Some(name), Some(tap));
         }
         let vhost = net::vhost::open(own.vhost, own.queues, Path::new(net::vhost::DEVICE))?;
         spec.vhost = !vhost.is_empty();
-        Ok(Prepared::Now((spec, vhost)))
+        Ok(Preparation::Now((spec, vhost)))
     }
 }
 

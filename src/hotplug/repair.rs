@@ -18,7 +18,7 @@ impl Session {
     /// Mends what is safe to mend: a device that the guest no longer has leaves the record, and what stood behind it is
     /// taken down; one that sits elsewhere is recorded where it sits; orphans with our tag are removed. Answers what is
     /// left.
-    pub(super) fn mend(&mut self, deadline: &Deadline) -> Result<Vec<Difference>> {
+    pub(super) fn repair(&mut self, deadline: &Deadline) -> Result<Vec<Difference>> {
         let differences = self.verify(deadline)?;
         let mut orphans = BTreeSet::new();
         self.finish_missing(&differences, deadline)?;
@@ -37,7 +37,7 @@ impl Session {
                 self.remove_orphans(owner, deadline)?;
             }
         }
-        if differences.iter().any(|difference| difference.what.is_mendable()) {
+        if differences.iter().any(|difference| difference.what.is_repairable()) {
             return self.verify(deadline);
         }
         Ok(differences)

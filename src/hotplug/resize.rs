@@ -40,7 +40,7 @@ impl Session {
     pub(super) fn resize_disk(
         &mut self,
         id: &str,
-        wish: NewSize,
+        wanted: NewSize,
         deadline: &Deadline,
     ) -> Result<(Device, u64)> {
         self.ready(deadline)?;
@@ -56,7 +56,7 @@ impl Session {
         refuse_overlay(&device, "merge it into the disk's image with block-commit first")
             .map_err(describe)?;
         let sizes = self.sizes(&device, spec, deadline).map_err(describe)?;
-        let bytes = sizes.settle(wish).map_err(describe)?;
+        let bytes = sizes.settle(wanted).map_err(describe)?;
         if is_same(bytes, sizes.seen) && is_same(bytes, sizes.real) {
             return Ok((device, sizes.seen));
         }
@@ -120,9 +120,9 @@ impl Session {
 
 impl Sizes {
     /// The size to ask for, if the wish is one that can be granted.
-    fn settle(self, wish: NewSize) -> Result<u64> {
-        let bytes = wish.bytes.unwrap_or(self.real);
-        if wish.bytes.is_some() && bytes % SECTOR != 0 {
+    fn settle(self, wanted: NewSize) -> Result<u64> {
+        let bytes = wanted.bytes.unwrap_or(self.real);
+        if wanted.bytes.is_some() && bytes % SECTOR != 0 {
             return Err(Error::invalid(format!("{bytes} bytes are no multiple of {SECTOR}")));
         }
         if bytes == 0 || i64::try_from(bytes).is_err() {
@@ -136,7 +136,7 @@ impl Sizes {
         }
         // Also one that was grown on the host and not told to the guest yet: QEMU would cut it.
         let now = self.seen.max(self.real);
-        if bytes < now && !is_same(bytes, now) && !wish.may_shrink {
+        if bytes < now && !is_same(bytes, now) && !wanted.may_shrink {
             return Err(Error::invalid(format!(
                 "the disk has {now} bytes; making it {bytes} loses what lies behind, which has to be asked for"
             )));

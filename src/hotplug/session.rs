@@ -321,7 +321,7 @@ impl Session {
         self.settle_for_another_qemu(survey.state, &survey.inventory, deadline)?;
         let shown = self.look_up_journalled(&survey.inventory, deadline)?;
         self.strike_outdated(&shown)?;
-        self.record_places_found(&survey.inventory, &survey.units, deadline)?;
+        self.record_found_addresses(&survey.inventory, &survey.units, deadline)?;
         self.claim_recorded();
         for controller in &survey.controllers {
             self.slots.scsi.add_controller(&controller.name, &controller.driver, false);

@@ -128,7 +128,7 @@ impl Session {
             return Ok(Judged::DropFromRecord(device));
         }
         let recorded = (device.presence == Presence::RemoveAfterReboot).then_some(AfterReboot::Recorded);
-        if let Some(why) = self.obstacle_to_removal(&device).or(recorded) {
+        if let Some(why) = self.removal_defer_reason(&device).or(recorded) {
             if removal.live_only {
                 let text = format!("{} cannot be removed from the running guest: {why}", device.id);
                 return Err(Error::new(ErrorKind::NotHotpluggable, text));

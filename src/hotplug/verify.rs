@@ -16,7 +16,7 @@ use crate::error::{ErrorKind, Result};
 use crate::ids::Address;
 use crate::net;
 use crate::ordered;
-use crate::pci::Placement;
+use crate::pci::QomAddress;
 use crate::qmp::Command;
 use crate::runtime::{Device, Format, Presence, Record, Spec};
 use crate::scsi;
@@ -71,7 +71,7 @@ impl Session {
         self.compare_ports(&mut differences, deadline)?;
         self.find_foreign(&inventory, &mut differences);
         self.find_foreign_on_scsi(&inventory, &mut differences);
-        self.find_nameless(&mut differences, deadline)?;
+        self.find_devices_without_id(&mut differences, deadline)?;
         self.find_stray_netdevs(&mut differences, deadline)?;
         self.find_orphans(&nodes, &inventory, &mut differences);
         Ok(differences)
@@ -104,7 +104,7 @@ impl Session {
             return Ok(scsi::qom::address(values.each_ref()).map(Address::Scsi));
         }
         let [bus, addr] = self.properties(&device.id, ["parent_bus", "addr"], deadline)?;
-        let placement = Placement::from_qom(Some(device.id.as_str()), device.model(), &bus, &addr);
+        let placement = QomAddress::from_qom(Some(device.id.as_str()), device.model(), &bus, &addr);
         Ok(placement.and_then(|placement| placement.address()).map(Address::Pci))
     }
 

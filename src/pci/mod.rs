@@ -23,6 +23,6 @@ mod tests;
 pub use bus::{Bus, BusKind, Occupant};
 pub use choose::Want;
 pub use name::device_id_for;
-pub use qom::{Placement, QomChild};
+pub use qom::{QomAddress, QomChild};
 pub use slots::{BusView, Count, Rules, SlotMap, SlotState};
 pub use topology::{Located, Topology};

@@ -44,7 +44,7 @@ impl QomChild {
 
 /// Where QOM says a device sits; input of [`Topology::place`](super::Topology::place).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Placement {
+pub struct QomAddress {
     /// The device's id; `None` for the children of `/machine/peripheral-anon`.
     pub id: Option<String>,
     /// QOM path of the bus: the value of the device's `parent_bus` property.
@@ -55,7 +55,7 @@ pub struct Placement {
     pub driver: String,
 }
 
-impl Placement {
+impl QomAddress {
     /// From the values of the device's `parent_bus` and `addr` properties. `None` for what is not a PCI device:
     /// a SCSI disk has no `addr` and a device that was never placed has -1.
     pub fn from_qom(id: Option<&str>, driver: &str, parent_bus: &Value, addr: &Value) -> Option<Self> {
@@ -146,9 +146,9 @@ mod tests {
     fn what_has_no_pci_address_is_no_placement() {
         let bus = json!("/machine/i440fx/pci.0");
         for addr in [json!(null), json!(-1), json!(256), json!("3")] {
-            assert_eq!(Placement::from_qom(None, "x", &bus, &addr), None, "{addr}");
+            assert_eq!(QomAddress::from_qom(None, "x", &bus, &addr), None, "{addr}");
         }
-        assert_eq!(Placement::from_qom(None, "x", &json!(7), &json!(24)), None);
-        assert_eq!(Placement::from_qom(Some("n1"), "x", &bus, &json!(24)).unwrap().devfn, 24);
+        assert_eq!(QomAddress::from_qom(None, "x", &json!(7), &json!(24)), None);
+        assert_eq!(QomAddress::from_qom(Some("n1"), "x", &bus, &json!(24)).unwrap().devfn, 24);
     }
 }

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, PciAddress, Slot};
 
 use super::bus::{Bus, BusKind, Occupant};
-use super::qom::{BusRef, Placement};
+use super::qom::{BusRef, QomAddress};
 use super::read::{self, MAX_BUSES, MAX_DEPTH, MAX_DEVICES};
 
 /// What the live guest shows.
@@ -15,7 +15,7 @@ use super::read::{self, MAX_BUSES, MAX_DEPTH, MAX_DEVICES};
 pub struct Topology {
     buses: Vec<Bus>,
     /// Placements behind a bridge that has not been placed itself (yet).
-    homeless: Vec<Placement>,
+    homeless: Vec<QomAddress>,
 }
 
 /// A device found by its id.
@@ -84,7 +84,7 @@ impl Topology {
 
     /// Merges what QOM says of one device, in any order: a device behind a bridge that is not known yet waits for it.
     /// Devices on buses that are no PCI buses, and behind bridges without an id, change nothing.
-    pub fn place(&mut self, placement: Placement) -> Result<()> {
+    pub fn place(&mut self, placement: QomAddress) -> Result<()> {
         let mut waiting = vec![placement];
         while let Some(placement) = waiting.pop() {
             let Some(bus) = placement.bus() else { continue };
@@ -116,8 +116,8 @@ impl Topology {
         }
     }
 
-    fn take_waiting_for(&mut self, bridge: Option<&str>) -> Vec<Placement> {
-        let wanted = |placement: &Placement| placement.bus() == bridge.map(BusRef::Bridge);
+    fn take_waiting_for(&mut self, bridge: Option<&str>) -> Vec<QomAddress> {
+        let wanted = |placement: &QomAddress| placement.bus() == bridge.map(BusRef::Bridge);
         let (found, rest) = std::mem::take(&mut self.homeless).into_iter().partition(wanted);
         self.homeless = rest;
         found
@@ -125,7 +125,7 @@ impl Topology {
 
     /// The machine's own buses are all in `query-pci`, so one that is not found is not PCI (`ide.0`), or the root inside
     /// a `pxb-pcie`, which `query-pci` shows without a name. Ports there are told by their id and devfn.
-    fn confirm_on_other_root(&mut self, placement: &Placement) {
+    fn confirm_on_other_root(&mut self, placement: &QomAddress) {
         let Some(id) = &placement.id else { return };
         let port = self.buses.iter_mut().find(|bus| bus.is_named(id));
         if let Some(port) =
@@ -143,7 +143,7 @@ impl Topology {
     }
 
     /// Puts a device on its bus; true if it is a bridge whose bus was not known before.
-    fn settle(&mut self, index: usize, placement: &Placement) -> Result<bool> {
+    fn settle(&mut self, index: usize, placement: &QomAddress) -> Result<bool> {
         let (slot, function) = (Slot::new(placement.devfn >> 3), placement.devfn & 7);
         let (Some(bus), Some(slot)) = (self.buses.get_mut(index), slot) else { return Ok(false) };
         let occupant = bus.functions.entry((slot, function)).or_insert_with(|| Occupant {

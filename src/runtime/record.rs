@@ -242,8 +242,8 @@ impl Record {
     }
 
     /// Drivers of the devices that the recorded command makes without an id.
-    pub fn command_nameless(&self) -> Vec<String> {
-        boot::nameless_devices(&self.command)
+    pub fn command_devices_without_id(&self) -> Vec<String> {
+        boot::devices_without_id(&self.command)
     }
 
     /// Whether it is a NIC that was started without a place, as Ganeti did until 2.9: QEMU found one for it, and finds the same

@@ -8,7 +8,7 @@ use std::time::Duration;
 use kvm_hotplug::Error;
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
 use kvm_hotplug::hotplug::{
-    DiskRequest, Guest, NewSize, NicRequest, Outcome, RawCommand, Removal, TapSource, Wish,
+    DiskRequest, Guest, NewSize, NicRequest, Outcome, Placement, RawCommand, Removal, TapSource,
 };
 use kvm_hotplug::ids::DeviceId;
 use kvm_hotplug::log::{Level, Log, Sink};
@@ -103,7 +103,7 @@ impl Scene {
         self.world.qemu.model(|model| model.manner = super::support::fake::Manner::AtOnce);
         self.world.qemu.resume();
         self.world.qemu.hang_up();
-        self.guest().mend(AMPLE).expect("mending");
+        self.guest().repair(AMPLE).expect("mending");
         while self.guest().next_event().unwrap().is_some() {}
         if self.guest().find("d0").unwrap().is_none() {
             self.add_disk("d0");
@@ -114,12 +114,12 @@ impl Scene {
     fn disk(&self, id: Option<&'static str>) -> DiskRequest {
         let path = self.world.dir.path().join(id.unwrap_or("any"));
         let spec = DiskSpec::new(&path, Format::Raw);
-        DiskRequest { wish: wish(id), spec, format: FormatRequest::Raw }
+        DiskRequest { placement: placement(id), spec, format: FormatRequest::Raw }
     }
 
     fn nic(&self, id: Option<&'static str>) -> NicRequest {
         NicRequest {
-            wish: wish(id),
+            placement: placement(id),
             mac: None,
             queues: 1,
             vhost: VhostMode::Off,
@@ -164,12 +164,12 @@ impl Scene {
         match step {
             Step::AddNic(id, wait) => {
                 let mut nic = self.nic(*id);
-                nic.wish.no_wait = !wait;
+                nic.placement.no_wait = !wait;
                 drop(call(&name, TIMEOUT, || guest.add_nic(nic, TIMEOUT)));
             }
             Step::AddDisk(id, wait) => {
                 let mut disk = self.disk(*id);
-                disk.wish.no_wait = !wait;
+                disk.placement.no_wait = !wait;
                 drop(call(&name, TIMEOUT, || guest.add_disk(&disk, TIMEOUT)));
             }
             Step::PlanDisk => drop(call(&name, TIMEOUT, || guest.plan_disk(&self.disk(None), TIMEOUT))),
@@ -182,7 +182,7 @@ impl Scene {
             Step::Process => drop(call(&name, TIMEOUT, || guest.process(TIMEOUT))),
             Step::SlotMap => drop(call(&name, TIMEOUT, || guest.slot_map(TIMEOUT))),
             Step::Verify => drop(call(&name, TIMEOUT, || guest.verify(TIMEOUT))),
-            Step::Mend => drop(call(&name, TIMEOUT, || guest.mend(TIMEOUT))),
+            Step::Mend => drop(call(&name, TIMEOUT, || guest.repair(TIMEOUT))),
             Step::SetLink(id, up) => drop(call(&name, TIMEOUT, || guest.set_link(id, *up, TIMEOUT))),
             Step::Resize(id, bytes) => {
                 let size = NewSize { bytes: *bytes, may_shrink: true };
@@ -209,9 +209,9 @@ impl Scene {
         // read a "stop" only now.
         qemu.model(|model| model.run_state = "running".into());
         let guest = open(&self.world.runtime, qemu.path(), AMPLE).expect("a QEMU that behaves again");
-        guest.mend(AMPLE).expect("mending");
+        guest.repair(AMPLE).expect("mending");
         let left = guest.verify(AMPLE).expect("comparing");
-        assert!(left.iter().all(|difference| !difference.what.is_mendable()), "{left:?}");
+        assert!(left.iter().all(|difference| !difference.what.is_repairable()), "{left:?}");
         assert!(guest.process(AMPLE).is_ok());
     }
 }
@@ -261,8 +261,8 @@ fn open(runtime: &Path, socket: &Path, timeout: Duration) -> Result<Guest, Error
     Guest::open(runtime, socket, Log::new(Level::Debug, Arc::new(Nowhere)), timeout)
 }
 
-fn wish(id: Option<&str>) -> Wish {
-    Wish { id: id.map(|id| DeviceId::parse(id).unwrap()), ..Wish::default() }
+fn placement(id: Option<&str>) -> Placement {
+    Placement { id: id.map(|id| DeviceId::parse(id).unwrap()), ..Placement::default() }
 }
 
 fn ask(what: &str) -> RawCommand {

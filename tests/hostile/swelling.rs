@@ -85,7 +85,7 @@ fn answers_that_swell() {
                 let value = largest(sweller, 1);
                 for question in questions {
                     scene.qemu().fault(question, 0, Act::Return(value.clone()));
-                    within_bounds(&format!("{question}: {}", sweller.0), || scene.guest().mend(TIMEOUT));
+                    within_bounds(&format!("{question}: {}", sweller.0), || scene.guest().repair(TIMEOUT));
                     scene.restore();
                 }
             }
@@ -100,7 +100,7 @@ fn answers_beyond_the_limit() {
         let scene = scene(true);
         for (name, make) in SWELLERS {
             scene.qemu().fault("query-fdsets", 0, Act::Return(make(MAX_MESSAGE - 100_000)));
-            within_bounds(name, || scene.guest().mend(TIMEOUT));
+            within_bounds(name, || scene.guest().repair(TIMEOUT));
             scene.restore();
         }
     });
@@ -130,7 +130,7 @@ fn errors_and_events_that_swell() {
             for command in ["device_del", "query-status", "query-pci", "blockdev-del", "remove-fd"] {
                 scene.qemu().fault(command, 0, Act::Refuse(text.clone()));
                 within_bounds(command, || scene.unplug("d0", Duration::from_millis(100)));
-                within_bounds(command, || scene.guest().mend(TIMEOUT));
+                within_bounds(command, || scene.guest().repair(TIMEOUT));
                 scene.restore();
             }
             let data = format!("[{}0]", "{\"\":0},".repeat(room / 60));

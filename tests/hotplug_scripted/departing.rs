@@ -245,7 +245,7 @@ pub fn a_look_that_is_broken_off_gives_no_slot_away(agent: &dyn Agent) {
     world.qemu.take_seen();
     world.qemu.fault("qom-get", 0, Act::Stall(Duration::from_millis(300)));
     std::thread::scope(|scope| {
-        let looking = scope.spawn(|| api.mend());
+        let looking = scope.spawn(|| api.repair());
         assert!(host::eventually(|| world.qemu.take_names().contains(&"qom-get".to_owned())));
         assert!(api.cancel());
         assert!(looking.join().unwrap().is_err());

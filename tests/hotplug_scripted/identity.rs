@@ -267,7 +267,7 @@ pub fn what_qemu_does_not_say_of_a_place_takes_nothing_down(agent: &dyn Agent) {
     for refused in [2, 4] {
         // The places of both, one after the other.
         (0..refused).for_each(|nth| world.qemu.fault("qom-get", nth, Act::refuse("not now")));
-        api.mend().unwrap();
+        api.repair().unwrap();
         assert_eq!(world.qemu.faults_left(), 0);
         assert_eq!(world.picture(), before);
     }
@@ -286,7 +286,7 @@ pub fn what_qemu_does_not_say_of_a_place_takes_nothing_down(agent: &dyn Agent) {
     runtime.replace(runtime_gone).unwrap();
     drop(runtime);
     let api = world.open(agent);
-    api.mend().unwrap();
+    api.repair().unwrap();
     assert_eq!(world.qemu.snapshot(), before);
 }
 

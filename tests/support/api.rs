@@ -44,7 +44,7 @@ pub trait Api: Send + Sync {
     fn list(&self) -> Vec<Item>;
     fn slots(&self) -> Result<Vec<SlotItem>, Failure>;
     /// The differences that are left.
-    fn mend(&self) -> Result<Vec<String>, Failure>;
+    fn repair(&self) -> Result<Vec<String>, Failure>;
     fn fd(&self) -> RawFd;
     /// Whether a call was running.
     fn cancel(&self) -> bool;

@@ -450,7 +450,7 @@ impl Api for CApi {
         Ok(slots.iter().map(slot).collect())
     }
 
-    fn mend(&self) -> Result<Vec<String>, Failure> {
+    fn repair(&self) -> Result<Vec<String>, Failure> {
         let mut left = vec![zeroed::<kvm_hotplug_difference>(); 64];
         let (size, mut count) = (size_of::<kvm_hotplug_difference>(), 0);
         // SAFETY: the array has that many elements.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use kvm_hotplug::Error;
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
 use kvm_hotplug::hotplug::{
-    self, Addition, AfterReboot, ControllerRequest, DeviceState, DiskRequest, Guest, Listed, NewSize,
-    NicRequest, Outcome, RawCommand, Removal, RemovalOfMany, TapSource, Waiting, Wish,
+    self, AddRequest, AfterReboot, ControllerRequest, DeviceState, DiskRequest, Guest, Listed, NewSize,
+    NicRequest, Outcome, Placement, RawCommand, Removal, RemovalOfMany, TapSource, Waiting,
 };
 use kvm_hotplug::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, ScsiAddress, Slot};
 use kvm_hotplug::log::{Level, Log, Sink};
@@ -61,10 +61,10 @@ impl Api for RustApi {
     fn add_all(&self, nics: &[NicAsk], disks: &[DiskAsk], timeout_ms: u64) -> Result<Vec<Answer>, Failure> {
         let mut additions = Vec::new();
         for nic in nics {
-            additions.push(Addition::Nic(nic_request(nic)?));
+            additions.push(AddRequest::Nic(nic_request(nic)?));
         }
         for disk in disks {
-            additions.push(Addition::Disk(Box::new(disk_request(disk)?)));
+            additions.push(AddRequest::Disk(Box::new(disk_request(disk)?)));
         }
         let added = self.0.add_all(additions, Duration::from_millis(timeout_ms))?;
         Ok(added.into_iter().map(answer).collect())
@@ -83,7 +83,7 @@ impl Api for RustApi {
         if let Some(model) = &controller.model {
             spec.model = model.clone();
         }
-        let request = ControllerRequest { wish: wish(&controller.place, false)?, spec };
+        let request = ControllerRequest { placement: placement(&controller.place, false)?, spec };
         Ok(answer(self.0.add_controller(&request, Duration::from_millis(controller.place.timeout_ms))?))
     }
 
@@ -208,8 +208,8 @@ impl Api for RustApi {
         Ok(lines.into_iter().map(slot).collect())
     }
 
-    fn mend(&self) -> Result<Vec<String>, Failure> {
-        Ok(self.0.mend(Duration::from_millis(AMPLE))?.iter().map(ToString::to_string).collect())
+    fn repair(&self) -> Result<Vec<String>, Failure> {
+        Ok(self.0.repair(Duration::from_millis(AMPLE))?.iter().map(ToString::to_string).collect())
     }
 
     fn fd(&self) -> RawFd {
@@ -221,7 +221,7 @@ impl Api for RustApi {
     }
 }
 
-fn wish(place: &Place, scsi: bool) -> Result<Wish, Failure> {
+fn placement(place: &Place, scsi: bool) -> Result<Placement, Failure> {
     let address = |(bus, number): &(String, u8)| -> Result<Address, Error> {
         let bus = BusName::parse(bus)?;
         Ok(match scsi {
@@ -229,7 +229,7 @@ fn wish(place: &Place, scsi: bool) -> Result<Wish, Failure> {
             false => PciAddress { bus, slot: Slot::try_from(u64::from(*number))? }.into(),
         })
     };
-    Ok(Wish {
+    Ok(Placement {
         id: place.id.as_deref().map(DeviceId::parse).transpose()?,
         address: place.address.as_ref().map(address).transpose()?,
         scsi_bus: place.scsi_bus.as_deref().map(BusName::parse).transpose()?,
@@ -335,7 +335,7 @@ fn nic_request(nic: &NicAsk) -> Result<NicRequest, Failure> {
         fds => TapSource::Given(fds.iter().map(|fd| fd.try_clone().unwrap()).collect()),
     };
     Ok(NicRequest {
-        wish: wish(&nic.place, false)?,
+        placement: placement(&nic.place, false)?,
         mac: nic.mac.as_deref().map(MacAddr::parse).transpose()?,
         queues: nic.queues,
         vhost: if nic.vhost { VhostMode::Required } else { VhostMode::Off },
@@ -364,6 +364,6 @@ fn disk_request(disk: &DiskAsk) -> Result<DiskRequest, Failure> {
         Some(other) => panic!("format {other}"),
     };
     spec.backing = disk.backing.clone();
-    let wish = Wish { accept_chain: disk.accept_chain, ..wish(&disk.place, spec.is_scsi())? };
-    Ok(DiskRequest { wish, spec, format })
+    let placement = Placement { accept_chain: disk.accept_chain, ..placement(&disk.place, spec.is_scsi())? };
+    Ok(DiskRequest { placement, spec, format })
 }

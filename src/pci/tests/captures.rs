@@ -231,7 +231,7 @@ fn qom_wins_over_bus_numbers() {
     let mut topology = Topology::from_query_pci(&guest(&twice)).unwrap();
     assert_eq!(topology.find("n1").unwrap().address(), Some(at("br1", 3)));
     let bus = serde_json::json!("/machine/peripheral/br2/br2");
-    topology.place(Placement::from_qom(Some("n1"), "virtio-net-pci", &bus, &24.into()).unwrap()).unwrap();
+    topology.place(QomAddress::from_qom(Some("n1"), "virtio-net-pci", &bus, &24.into()).unwrap()).unwrap();
     assert_eq!(topology.find("n1").unwrap().address(), Some(at("br2", 3)));
 }
 
@@ -247,7 +247,9 @@ fn a_port_without_an_id_is_not_mistaken_for_the_root() {
         "",
     ] {
         let bus = serde_json::json!(bus);
-        topology.place(Placement::from_qom(Some("n9"), "virtio-net-pci", &bus, &56.into()).unwrap()).unwrap();
+        topology
+            .place(QomAddress::from_qom(Some("n9"), "virtio-net-pci", &bus, &56.into()).unwrap())
+            .unwrap();
     }
     assert_eq!(picture(&topology), before);
     assert!(topology.find("n9").is_none());

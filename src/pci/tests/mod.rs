@@ -7,7 +7,7 @@ mod slots;
 
 use serde_json::{Value, json};
 
-use super::{Placement, Rules, SlotMap, Topology};
+use super::{QomAddress, Rules, SlotMap, Topology};
 use crate::ids::{BusName, DeviceId, PciAddress, Slot};
 
 fn at(bus: &str, slot: u8) -> PciAddress {
@@ -27,12 +27,12 @@ fn map(topology: &Topology, reserved: u8) -> SlotMap {
 }
 
 /// The placements of a `*-qom.json`, in its (arbitrary) order.
-fn placements(json: &str) -> Vec<Placement> {
+fn placements(json: &str) -> Vec<QomAddress> {
     let children = parse(json);
     let read = |(path, child): (&String, &Value)| {
         let id = path.strip_prefix("/machine/peripheral/");
         let driver = child[0].as_str().unwrap().strip_prefix("child<").unwrap().strip_suffix('>').unwrap();
-        Placement::from_qom(id, driver, &child[1], &child[2])
+        QomAddress::from_qom(id, driver, &child[1], &child[2])
     };
     children.as_object().unwrap().iter().filter_map(read).collect()
 }

@@ -59,7 +59,7 @@ fn sizes_are_bounded() {
 fn what_qom_adds_is_bounded() {
     let place = |topology: &mut Topology, id: String, parent: String, driver: &str| {
         let parent = json!(format!("/machine/peripheral/{parent}/{parent}"));
-        topology.place(Placement::from_qom(Some(&id), driver, &parent, &json!(8)).unwrap())
+        topology.place(QomAddress::from_qom(Some(&id), driver, &parent, &json!(8)).unwrap())
     };
     let fresh = || {
         let devices = [device(0, 0, "", I440FX), bridge(1, 0, "b0", PCI_BRIDGE, 0, &[])];
@@ -172,7 +172,7 @@ proptest! {
         let _ = QomChild::list(&reply);
         if let Ok(mut topology) = Topology::from_query_pci(&reply) {
             use_all_of(&topology);
-            if let Some(placement) = Placement::from_qom(id.as_deref(), &driver, &bus, &addr) {
+            if let Some(placement) = QomAddress::from_qom(id.as_deref(), &driver, &bus, &addr) {
                 let _ = topology.place(placement);
                 use_all_of(&topology);
             }

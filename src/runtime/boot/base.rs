@@ -225,7 +225,7 @@ pub(in crate::runtime) fn names_device(command: &[String], id: &str) -> bool {
 }
 
 /// Drivers of the devices that the command makes without an id.
-pub(in crate::runtime) fn nameless_devices(command: &[String]) -> Vec<String> {
+pub(in crate::runtime) fn devices_without_id(command: &[String]) -> Vec<String> {
     Base::read(command).nameless
 }
 

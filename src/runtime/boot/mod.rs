@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 pub use base::Machine;
-pub(super) use base::{nameless_devices, names_device, names_netdev};
+pub(super) use base::{devices_without_id, names_device, names_netdev};
 pub use check::{Problem, Trouble};
 pub use incoming::Incoming;
 

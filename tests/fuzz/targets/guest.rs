@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use fuzz_support::{Answer, Peer, Reaction};
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
-use kvm_hotplug::hotplug::{DiskRequest, Guest, Removal, Wish};
+use kvm_hotplug::hotplug::{DiskRequest, Guest, Removal, Placement};
 use kvm_hotplug::ids::DeviceId;
 use kvm_hotplug::log::Log;
 use kvm_hotplug::runtime::Runtime;
@@ -76,15 +76,15 @@ fn call(guest: &Guest, letter: u8, image: &Path) {
     match letter {
         b'a' => {
             let spec = DiskSpec { share_rw: true, ..DiskSpec::new(image, Format::Raw) };
-            let wish = Wish { id: DeviceId::parse("new").ok(), ..Wish::default() };
-            let _ = guest.add_disk(&DiskRequest { wish, spec, format: FormatRequest::Raw }, TIMEOUT);
+            let placement = Placement { id: DeviceId::parse("new").ok(), ..Placement::default() };
+            let _ = guest.add_disk(&DiskRequest { placement, spec, format: FormatRequest::Raw }, TIMEOUT);
         }
         b'u' => unplug("old", true),
         b'n' => unplug("new", false),
         b'p' => drop(guest.process(TIMEOUT)),
         b's' => drop(guest.slot_map(TIMEOUT)),
         b'v' => drop(guest.verify(TIMEOUT)),
-        b'm' => drop(guest.mend(TIMEOUT)),
+        b'm' => drop(guest.repair(TIMEOUT)),
         b'l' => drop(guest.list()),
         b'e' => while guest.next_event().is_ok_and(|event| event.is_some()) {},
         _ => {}
