@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use super::outcome::{AfterReboot, Outcome};
-use super::plan::{self, Inverse, Stage};
+use super::plan::{self, Stage, UndoStep};
 use super::session::Session;
 use crate::disk::{Format, Kind, LayerRef};
 use crate::error::{Error, ErrorKind, Result};
@@ -258,7 +258,7 @@ impl Session {
                 };
                 let layers: Vec<LayerRef> = fdsets.iter().zip(&opened.layers).map(layer).collect();
                 let mut stages = plan::disk(id, address, spec, &layers, &fdsets)?;
-                let is_there = |step: &plan::Step| matches!(&step.inverse, Inverse::RemoveFd(set) if spares.contains(set));
+                let is_there = |step: &plan::Step| matches!(&step.undo_step, UndoStep::RemoveFd(set) if spares.contains(set));
                 stages.iter_mut().for_each(|steps| steps.retain(|step| !is_there(step)));
                 Ok(stages)
             }

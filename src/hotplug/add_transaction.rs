@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::events::What;
 use super::outcome::Outcome;
-use super::plan::{Inverse, Stage};
+use super::plan::{Stage, UndoStep};
 use super::session::Session;
-use super::transaction::{self, Refusal, Verdict};
+use super::transaction::{self, StageResult, StepError};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
@@ -64,8 +64,8 @@ impl Session {
             return self.runtime().replace(next).map_err(PlugError::from);
         }
         let staged = self.prepare(next, devices)?;
-        let verdict = transaction::run(self.monitor()?, stages, fds, deadline);
-        self.conclude(devices, staged, verdict, deadline)
+        let result = transaction::run(self.monitor()?, stages, fds, deadline);
+        self.conclude(devices, staged, result, deadline)
     }
 
     /// The record with the devices, or everything as it was.
@@ -73,12 +73,12 @@ impl Session {
         &mut self,
         devices: &[Device],
         staged: StagedRecord,
-        verdict: Verdict,
+        result: StageResult,
         deadline: &Deadline,
     ) -> std::result::Result<(), PlugError> {
-        self.log.write(Level::Debug, || format!("{}: {verdict:?}", ids(devices)));
-        match verdict {
-            Verdict::Done => {
+        self.log.write(Level::Debug, || format!("{}: {result:?}", ids(devices)));
+        match result {
+            StageResult::Done => {
                 self.commit(devices, staged).map(|()| self.adopt_fdsets(devices)).map_err(|error| {
                     let all: Vec<&Device> = devices.iter().collect();
                     PlugError::from(self.roll_back_plugged(
@@ -88,8 +88,8 @@ impl Session {
                     ))
                 })
             }
-            Verdict::Refused(refusal) => Err(self.roll_back_steps(devices, refusal, deadline)),
-            Verdict::Unknown(error) => {
+            StageResult::Refused(step_error) => Err(self.roll_back_steps(devices, step_error, deadline)),
+            StageResult::Unknown(error) => {
                 drop(staged);
                 self.resolve_unknown(devices, error, deadline).map_err(PlugError::from)
             }
@@ -118,31 +118,36 @@ impl Session {
     /// QEMU refused a step: the steps that were done are taken back. The first error is the one that is returned.
     ///
     /// Devices that are in the guest are asked to leave, and what stands behind them stays until they have.
-    fn roll_back_steps(&mut self, devices: &[Device], refusal: Refusal, deadline: &Deadline) -> PlugError {
-        let Refusal { error, device, inverses } = refusal;
+    fn roll_back_steps(
+        &mut self,
+        devices: &[Device],
+        step_error: StepError,
+        deadline: &Deadline,
+    ) -> PlugError {
+        let StepError { error, device, undo_steps } = step_error;
         let refused = devices.iter().find(|other| Some(&other.id) == device.as_ref());
         let slot = refused.and_then(|device| device.address.as_ref()?.pci());
         if let (ErrorKind::NotHotpluggable, Some(slot)) = (error.kind(), slot) {
             self.no_hotplug_buses.insert(slot.bus.clone());
         }
-        let is_live = |device: &&Device| inverses.contains(&Inverse::Unplug(device.id.clone()));
+        let is_live = |device: &&Device| undo_steps.contains(&UndoStep::Unplug(device.id.clone()));
         let (live, rest): (Vec<&Device>, Vec<&Device>) = devices.iter().partition(is_live);
-        let kept: Vec<Inverse> = live
+        let kept: Vec<UndoStep> = live
             .iter()
             .flat_map(|device| super::plan::backend(device, &self.fdsets.of(&device.id)))
-            .chain(live.iter().map(|device| Inverse::Unplug(device.id.clone())))
+            .chain(live.iter().map(|device| UndoStep::Unplug(device.id.clone())))
             .collect();
         if !live.is_empty() {
             // Before anything else: whoever finds the journal after this is not to complete the whole.
             self.log_failed_adds(&live);
         }
-        let mut inverses: Vec<Inverse> =
-            inverses.into_iter().filter(|inverse| !kept.contains(inverse)).collect();
+        let mut undo_steps: Vec<UndoStep> =
+            undo_steps.into_iter().filter(|undo_step| !kept.contains(undo_step)).collect();
         // Where that cannot be found out, they are taken back as ever.
-        if let Err(error) = self.keep_descriptors(&mut inverses, &deadline.uncancelable()) {
+        if let Err(error) = self.keep_descriptors(&mut undo_steps, &deadline.uncancelable()) {
             self.log.write(Level::Warning, || error.to_string());
         }
-        let error = self.roll_back_backends(&rest, error, inverses, deadline);
+        let error = self.roll_back_backends(&rest, error, undo_steps, deadline);
         let error = if live.is_empty() { error } else { self.roll_back_plugged(&live, error, deadline) };
         PlugError { error, device: refused.map(|device| Box::new(device.clone())) }
     }
@@ -151,13 +156,13 @@ impl Session {
         &mut self,
         devices: &[&Device],
         error: Error,
-        inverses: Vec<Inverse>,
+        undo_steps: Vec<UndoStep>,
         deadline: &Deadline,
     ) -> Error {
-        let left: Vec<String> = match self.take_down(&inverses, deadline) {
-            Ok(unwound) => unwound.left.iter().map(ToString::to_string).collect(),
+        let left: Vec<String> = match self.tear_down(&undo_steps, deadline) {
+            Ok(report) => report.left.iter().map(ToString::to_string).collect(),
             Err(cause) => {
-                inverses.iter().map(Inverse::leftover).map(|name| format!("{name} ({cause})")).collect()
+                undo_steps.iter().map(UndoStep::residue).map(|name| format!("{name} ({cause})")).collect()
             }
         };
         if !left.is_empty() {

@@ -8,7 +8,7 @@ use super::events::{AddFailure, What};
 use super::outcome::{Outcome, Waiting};
 use super::plan::Stage;
 use super::session::Session;
-use super::transaction::{self, Progress, Verdict};
+use super::transaction::{self, Progress, StageResult};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::qmp::Batch;
@@ -115,19 +115,19 @@ impl Session {
     fn take_answers(&mut self, deadline: &Deadline) {
         let Some(mut async_add) = self.async_add.take() else { return };
         match self.stage_result(&mut async_add, deadline) {
-            Verdict::Done if async_add.stage + 1 < async_add.stages.len() => {
+            StageResult::Done if async_add.stage + 1 < async_add.stages.len() => {
                 async_add.stage += 1;
                 let within = async_add.deadline.clone();
                 self.send_stage(&async_add, &within);
                 self.async_add = Some(async_add);
             }
-            verdict => self.end_async_add(async_add, verdict, deadline),
+            result => self.end_async_add(async_add, result, deadline),
         }
     }
 
-    fn stage_result(&mut self, async_add: &mut AsyncAdd, deadline: &Deadline) -> Verdict {
+    fn stage_result(&mut self, async_add: &mut AsyncAdd, deadline: &Deadline) -> StageResult {
         let lost = || Error::new(ErrorKind::MonitorLost, "the connection to the monitor is gone");
-        let Some(monitor) = self.connection() else { return Verdict::Unknown(lost()) };
+        let Some(monitor) = self.connection() else { return StageResult::Unknown(lost()) };
         let answers = monitor.take_begun().unwrap_or_else(|| Batch {
             replies: async_add.steps().iter().map(|_| None).collect(),
             failure: Some(lost()),
@@ -135,15 +135,15 @@ impl Session {
         let mut progress = std::mem::take(&mut async_add.progress);
         let (steps, fds) = (async_add.steps(), async_add.fds());
         let commands = transaction::commands(steps, &fds);
-        let verdict = progress.judge(monitor, steps, &commands, answers, deadline);
+        let result = progress.judge(monitor, steps, &commands, answers, deadline);
         async_add.progress = progress;
-        verdict
+        result
     }
 
     /// Nothing is tried again elsewhere: the caller has been told id and place.
-    fn end_async_add(&mut self, async_add: AsyncAdd, verdict: Verdict, deadline: &Deadline) {
+    fn end_async_add(&mut self, async_add: AsyncAdd, result: StageResult, deadline: &Deadline) {
         let AsyncAdd { items, devices, reserved, staged, .. } = async_add;
-        let concluded = self.conclude(&devices, staged, verdict, deadline);
+        let concluded = self.conclude(&devices, staged, result, deadline);
         let done = self.finish_plug(concluded, &devices, reserved).map_err(|failure| failure.error);
         self.finish_add(done.is_ok());
         match done {

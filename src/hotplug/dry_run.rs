@@ -7,7 +7,7 @@ use super::controller::ControllerRequest;
 use super::disk::DiskRequest;
 use super::nic::{NicRequest, TapSource};
 use super::outcome::Outcome;
-use super::plan::{self, Inverse, Stage};
+use super::plan::{self, Stage, UndoStep};
 use super::session::Session;
 use super::unplug::{Judged, Removal};
 use crate::deadline::Deadline;
@@ -171,13 +171,13 @@ impl Session {
         if !self.unplugging.contains_key(&device.id) {
             self.refuse_while_migrating(deadline)?;
         }
-        let mut inverses = vec![Inverse::Unplug(device.id.clone())];
-        inverses.extend(plan::backend(&device, &self.fdsets.of(&device.id)));
-        let command = |inverse: &Inverse| {
-            let Command { name, arguments, .. } = inverse.command();
+        let mut undo_steps = vec![UndoStep::Unplug(device.id.clone())];
+        undo_steps.extend(plan::backend(&device, &self.fdsets.of(&device.id)));
+        let command = |undo_step: &UndoStep| {
+            let Command { name, arguments, .. } = undo_step.command();
             (name.into_owned(), arguments.into_owned())
         };
-        let commands = inverses.iter().map(command).collect();
+        let commands = undo_steps.iter().map(command).collect();
         Ok(DryRun { outcome: Outcome::Done(device), commands, host: Vec::new() })
     }
 }

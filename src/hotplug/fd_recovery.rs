@@ -14,10 +14,10 @@ use std::sync::PoisonError;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::plan::{self, Inverse};
+use super::plan::{self, UndoStep};
 use super::session::Session;
 use super::tap_teardown::own_tap;
-use super::transaction::Leftover;
+use super::transaction::Residue;
 use crate::deadline::Deadline;
 use crate::disk::{DiskSpec, Identity, node};
 use crate::error::{Error, Result};
@@ -43,23 +43,23 @@ impl Session {
     pub(super) fn take_back_passed(
         &mut self,
         device: &Device,
-        absent: &[Inverse],
+        absent: &[UndoStep],
         deadline: &Deadline,
-    ) -> Result<Vec<Leftover>> {
-        let mut passed = plan::passed(device, &self.fdsets.of(&device.id));
-        let made = plan::made(device, self.version);
+    ) -> Result<Vec<Residue>> {
+        let mut passed = plan::passed_fds(device, &self.fdsets.of(&device.id));
+        let made = plan::possible_backend(device, self.version);
         // A netdev that is claimed first is always found.
-        let is_proof = !made.iter().any(Inverse::prepares);
+        let is_proof = !made.iter().any(UndoStep::prepares);
         if is_proof && made.iter().any(|made| !absent.contains(made)) {
-            return self.take_down(&passed, deadline).map(|unwound| unwound.left);
+            return self.tear_down(&passed, deadline).map(|report| report.left);
         }
         match &device.spec {
             Spec::Nic(spec) => self.take_back_names(device, spec, &passed, deadline),
             Spec::Disk(spec) => {
                 let lost = self.lost_sets(device, spec);
                 self.mark_lost(&device.id, &lost, deadline)?;
-                passed.retain(|set| !lost.iter().any(|lost| *set == Inverse::RemoveFd(*lost)));
-                self.take_down(&passed, deadline).map(|unwound| unwound.left)
+                passed.retain(|set| !lost.iter().any(|lost| *set == UndoStep::RemoveFd(*lost)));
+                self.tear_down(&passed, deadline).map(|report| report.left)
             }
             Spec::Controller(_) => Ok(Vec::new()),
         }
@@ -71,22 +71,22 @@ impl Session {
         &mut self,
         device: &Device,
         spec: &NicSpec,
-        names: &[Inverse],
+        names: &[UndoStep],
         deadline: &Deadline,
-    ) -> Result<Vec<Leftover>> {
+    ) -> Result<Vec<Residue>> {
         let mut left = Vec::new();
         let mut arrived = self.taps_arrived(device, spec);
         let before_taps = names.len().saturating_sub(usize::from(spec.queues));
         for (at, name) in names.iter().enumerate() {
             if arrived == 0 {
-                self.log.write(Level::Debug, || format!("left alone, if it is there: {}", name.leftover()));
+                self.log.write(Level::Debug, || format!("left alone, if it is there: {}", name.residue()));
                 continue;
             }
-            let unwound = self.take_down(std::slice::from_ref(name), deadline)?;
-            if at >= before_taps && unwound.absent.is_empty() {
+            let report = self.tear_down(std::slice::from_ref(name), deadline)?;
+            if at >= before_taps && report.absent.is_empty() {
                 arrived -= 1;
             }
-            left.extend(unwound.left);
+            left.extend(report.left);
         }
         // Where descriptors of it stay with QEMU, it would stay as well.
         if let Some((name, identity)) = own_tap(device) {

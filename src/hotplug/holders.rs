@@ -6,14 +6,14 @@ use serde_json::Value;
 use super::device_reports::Word;
 use super::graph::{self, BlockGraph, Holder};
 use super::outcome::{ShortText, Waiting};
-use super::plan::Inverse;
+use super::plan::UndoStep;
 use super::session::Session;
-use super::transaction::Leftover;
+use super::transaction::Residue;
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::runtime::Device;
 
-impl Leftover {
+impl Residue {
     /// Whether it is to be free in a moment: QEMU has not taken the device apart yet.
     pub(super) fn is_only_late(&self) -> bool {
         self.is_in_use() && self.holders.is_none()
@@ -27,8 +27,8 @@ impl Leftover {
 
 impl Session {
     /// Finds out who uses the block nodes among these.
-    pub(super) fn name_holders(&mut self, left: &mut [Leftover], deadline: &Deadline) -> Result<()> {
-        if !left.iter().any(Leftover::is_in_use) {
+    pub(super) fn name_holders(&mut self, left: &mut [Residue], deadline: &Deadline) -> Result<()> {
+        if !left.iter().any(Residue::is_in_use) {
             return Ok(());
         }
         let batch = self.monitor()?.run(&graph::holder_questions(), deadline);
@@ -40,15 +40,15 @@ impl Session {
             batch.replies.into_iter().map(|reply| reply.and_then(Result::ok).unwrap_or_default());
         let [graph, exports, jobs] = [(); 3].map(|()| answers.next().unwrap_or(Value::Null));
         let graph = BlockGraph::read(&graph);
-        for leftover in left.iter_mut().filter(|leftover| leftover.is_in_use()) {
-            let Inverse::BlockdevDel(node) = &leftover.inverse else { continue };
+        for residue in left.iter_mut().filter(|residue| residue.is_in_use()) {
+            let UndoStep::BlockdevDel(node) = &residue.undo_step else { continue };
             let holders = graph.holders(node.as_str(), &exports, &jobs);
             let others: Vec<String> = holders
                 .iter()
                 .filter(|holder| !holder.is_device(node.as_str()))
                 .map(Holder::to_string)
                 .collect();
-            leftover.holders = (!others.is_empty()).then(|| others.join(", "));
+            residue.holders = (!others.is_empty()).then(|| others.join(", "));
         }
         Ok(())
     }

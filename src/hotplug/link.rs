@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::outcome::Outcome;
-use super::plan::{self, Inverse};
+use super::plan::{self, UndoStep};
 use super::session::Session;
-use super::transaction::{self, Leftover, Refusal, Verdict};
+use super::transaction::{self, Residue, StageResult, StepError};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{Device, DeviceKind, Presence, Spec, Verb};
@@ -30,8 +30,8 @@ impl Session {
         if after == before {
             // Once more, since somebody else may have set it.
             return match transaction::run(self.monitor()?, &stages, &[], deadline) {
-                Verdict::Done => Ok(Outcome::Done(after)),
-                Verdict::Refused(Refusal { error, .. }) | Verdict::Unknown(error) => {
+                StageResult::Done => Ok(Outcome::Done(after)),
+                StageResult::Refused(StepError { error, .. }) | StageResult::Unknown(error) => {
                     Err(self.describe_link(&after, error))
                 }
             };
@@ -39,15 +39,15 @@ impl Session {
         self.monitor()?;
         let staged = self.prepare_change(next, Verb::SetLink, &before)?;
         match transaction::run(self.monitor()?, &stages, &[], deadline) {
-            Verdict::Done => match self.commit_change(&after, staged) {
+            StageResult::Done => match self.commit_change(&after, staged) {
                 Ok(()) => Ok(Outcome::Done(after)),
                 Err(error) => Err(self.undo_link(&before, error, deadline)),
             },
-            Verdict::Refused(Refusal { error, .. }) => {
+            StageResult::Refused(StepError { error, .. }) => {
                 self.strike_change(&before);
                 Err(self.describe_link(&before, error).with_undo(Vec::new()))
             }
-            Verdict::Unknown(error) => {
+            StageResult::Unknown(error) => {
                 drop(staged);
                 Err(self.find_out_link(&before, error, deadline))
             }
@@ -60,9 +60,9 @@ impl Session {
 
     /// The link is set, but that could not be recorded: it is set back.
     fn undo_link(&mut self, before: &Device, error: Error, deadline: &Deadline) -> Error {
-        let back = Inverse::SetLink { id: before.id.clone(), up: is_up(before) };
-        let left: Vec<String> = match self.take_down(&[back], deadline) {
-            Ok(unwound) => unwound.left.iter().map(Leftover::to_string).collect(),
+        let back = UndoStep::SetLink { id: before.id.clone(), up: is_up(before) };
+        let left: Vec<String> = match self.tear_down(&[back], deadline) {
+            Ok(report) => report.left.iter().map(Residue::to_string).collect(),
             Err(cause) => vec![format!("link of {} ({cause})", before.id)],
         };
         if left.is_empty() {

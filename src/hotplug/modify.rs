@@ -1,7 +1,7 @@
 //! Changing a device that is in the guest: what setting its link and moving it to another bridge have in common.
 
 use super::events::What;
-use super::plan::{self, Inverse};
+use super::plan::{self, UndoStep};
 use super::session::Session;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
@@ -81,7 +81,7 @@ impl Session {
         let recorded = self.recorded(device.id.as_str()).filter(|_| here);
         let failed = match recorded.as_ref().map(|device| &device.spec) {
             Some(Spec::Nic(spec)) if intent.verb == Verb::SetLink => {
-                let back = Inverse::SetLink { id: device.id.clone(), up: !spec.link_down }.command();
+                let back = UndoStep::SetLink { id: device.id.clone(), up: !spec.link_down }.command();
                 match self.monitor()?.execute(&back, deadline) {
                     // Only a broken connection is a reason to stop.
                     Err(error) if error.qmp_class().is_none() => return Err(error),

@@ -25,12 +25,12 @@ pub(super) struct Step {
     /// Which of the operation's file descriptors goes with it.
     pub(super) fd: Option<usize>,
     /// What takes it back.
-    pub(super) inverse: Inverse,
+    pub(super) undo_step: UndoStep,
 }
 
 /// How a step is taken back. Every one of them is fine with finding nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Inverse {
+pub(super) enum UndoStep {
     /// `closefd` of a name that `netdev_add` has not consumed.
     CloseFd(String),
     /// `netdev_add` of a netdev without a host side, so that the half-made one of this name can be deleted with it.
@@ -72,7 +72,7 @@ impl Step {
     }
 }
 
-impl Inverse {
+impl UndoStep {
     /// The command that does it.
     pub(super) fn command(&self) -> Command<'static> {
         match self {
@@ -97,7 +97,7 @@ impl Inverse {
     }
 
     /// What is left behind when it fails.
-    pub(super) fn leftover(&self) -> String {
+    pub(super) fn residue(&self) -> String {
         match self {
             Self::CloseFd(name) => format!("fd {name}"),
             Self::NetdevClaim(id) | Self::NetdevDel(id) => format!("netdev {id}"),
@@ -116,8 +116,8 @@ fn link_arguments(id: &DeviceId, up: bool) -> Map<String, Value> {
 
 /// The step that sets a NIC's link up or down.
 pub(super) fn set_link(id: &DeviceId, up: bool) -> Step {
-    let inverse = Inverse::SetLink { id: id.clone(), up: !up };
-    Step { command: "set_link", arguments: link_arguments(id, up), fd: None, inverse }
+    let undo_step = UndoStep::SetLink { id: id.clone(), up: !up };
+    Step { command: "set_link", arguments: link_arguments(id, up), fd: None, undo_step }
 }
 
 /// Steps that are sent in one write and waited for once; the next stage is sent when all of them are done.
@@ -148,14 +148,14 @@ pub(super) fn nic(
             command: "getfd",
             arguments: ordered::object([("fdname", name.as_str().into())]),
             fd: Some(index),
-            inverse: Inverse::CloseFd(name),
+            undo_step: UndoStep::CloseFd(name),
         })
         .collect();
     let netdev = Step {
         command: "netdev_add",
         arguments: args::netdev_args(id, generation, spec),
         fd: None,
-        inverse: Inverse::NetdevDel(id.clone()),
+        undo_step: UndoStep::NetdevDel(id.clone()),
     };
     let mut plugged = vec![device_add(id, args::device_args(id, address, spec))];
     // In the same write, so before any driver of the guest has looked.
@@ -176,10 +176,10 @@ fn vhost_fd_names(generation: u64, spec: &NicSpec) -> Vec<String> {
 
 /// What QEMU may have made of a step that it refused, which nothing else takes back: QEMU 5.2 keeps a netdev whose vhost
 /// failed, and refuses to delete it until one of the same name has been made whole. An empty hub is left, once.
-pub(super) fn half_done(step: &Step, qemu: Version) -> Vec<Inverse> {
-    match &step.inverse {
-        Inverse::NetdevDel(id) if step.arguments.contains_key("vhostforce") && qemu < WHOLE_NETDEVS => {
-            vec![Inverse::NetdevClaim(id.clone()), Inverse::NetdevDel(id.clone())]
+pub(super) fn undo_of_refused(step: &Step, qemu: Version) -> Vec<UndoStep> {
+    match &step.undo_step {
+        UndoStep::NetdevDel(id) if step.arguments.contains_key("vhostforce") && qemu < WHOLE_NETDEVS => {
+            vec![UndoStep::NetdevClaim(id.clone()), UndoStep::NetdevDel(id.clone())]
         }
         _ => Vec::new(),
     }
@@ -201,14 +201,14 @@ pub(super) fn disk(
             command: "add-fd",
             arguments: ordered::object([("fdset-id", (*set).into()), ("opaque", tag.as_str().into())]),
             fd: Some(index),
-            inverse: Inverse::RemoveFd(*set),
+            undo_step: UndoStep::RemoveFd(*set),
         })
         .collect();
     steps.push(Step {
         command: "blockdev-add",
         arguments: node::block_node(id, spec, layers)?,
         fd: None,
-        inverse: Inverse::BlockdevDel(id.clone()),
+        undo_step: UndoStep::BlockdevDel(id.clone()),
     });
     steps.push(device_add(id, node::device_args(id, address, spec)));
     Ok(vec![steps])
@@ -232,7 +232,7 @@ pub(super) fn controller(id: &DeviceId, address: &PciAddress, spec: &ControllerS
 }
 
 fn device_add(id: &DeviceId, arguments: Map<String, Value>) -> Step {
-    Step { command: "device_add", arguments, fd: None, inverse: Inverse::Unplug(id.clone()) }
+    Step { command: "device_add", arguments, fd: None, undo_step: UndoStep::Unplug(id.clone()) }
 }
 
 /// The steps of several plans as one. What waits for nothing is sent in one write, in the order of the plans; only what has to
@@ -253,11 +253,11 @@ pub(super) fn merge(plans: Vec<(Vec<Stage>, usize)>) -> Vec<Stage> {
 }
 
 /// What stands behind a device once the guest has let go of it, in the order it is taken down.
-pub(super) fn backend(device: &Device, fdsets: &[u32]) -> Vec<Inverse> {
+pub(super) fn backend(device: &Device, fdsets: &[u32]) -> Vec<UndoStep> {
     match device.spec {
-        Spec::Nic(_) => vec![Inverse::NetdevDel(device.id.clone())],
-        Spec::Disk(_) => std::iter::once(Inverse::BlockdevDel(device.id.clone()))
-            .chain(fdsets.iter().map(|set| Inverse::RemoveFd(*set)))
+        Spec::Nic(_) => vec![UndoStep::NetdevDel(device.id.clone())],
+        Spec::Disk(_) => std::iter::once(UndoStep::BlockdevDel(device.id.clone()))
+            .chain(fdsets.iter().map(|set| UndoStep::RemoveFd(*set)))
             .collect(),
         Spec::Controller(_) => Vec::new(),
     }
@@ -265,24 +265,24 @@ pub(super) fn backend(device: &Device, fdsets: &[u32]) -> Vec<Inverse> {
 
 /// What an interrupted plug of a device may have made of the descriptors that were handed over for it, when nobody knows how
 /// far it came.
-pub(super) fn made(device: &Device, qemu: Version) -> Vec<Inverse> {
+pub(super) fn possible_backend(device: &Device, qemu: Version) -> Vec<UndoStep> {
     let mut made = backend(device, &[]);
     if matches!(&device.spec, Spec::Nic(spec) if spec.vhost && qemu < WHOLE_NETDEVS) {
-        made.insert(0, Inverse::NetdevClaim(device.id.clone()));
+        made.insert(0, UndoStep::NetdevClaim(device.id.clone()));
     }
     made
 }
 
 /// The descriptors that an interrupted plug may have handed over, in the order in which it did. `getfd` names survive the
 /// connection and no command lists them (QEMU 7.2), so each possible one is named.
-pub(super) fn passed(device: &Device, fdsets: &[u32]) -> Vec<Inverse> {
+pub(super) fn passed_fds(device: &Device, fdsets: &[u32]) -> Vec<UndoStep> {
     match &device.spec {
         Spec::Nic(spec) => vhost_fd_names(device.generation, spec)
             .into_iter()
             .chain(args::fd_names(device.generation, spec.queues))
-            .map(Inverse::CloseFd)
+            .map(UndoStep::CloseFd)
             .collect(),
-        Spec::Disk(_) => fdsets.iter().map(|set| Inverse::RemoveFd(*set)).collect(),
+        Spec::Disk(_) => fdsets.iter().map(|set| UndoStep::RemoveFd(*set)).collect(),
         Spec::Controller(_) => Vec::new(),
     }
 }
@@ -311,7 +311,7 @@ mod tests {
             let words = |stage: &Stage| stage.iter().map(|step| step.command).collect::<Vec<_>>().join(" ");
             assert_eq!(stages.iter().map(words).collect::<Vec<_>>(), expected, "{queues} {vhost} {qemu}");
             let refused = stages.iter().flatten().find(|step| step.command == "netdev_add").unwrap();
-            let more = half_done(refused, qemu).len();
+            let more = undo_of_refused(refused, qemu).len();
             assert_eq!(more, if vhost && qemu < WHOLE_NETDEVS { 2 } else { 0 }, "{queues} {vhost} {qemu}");
         }
     }

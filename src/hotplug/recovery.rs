@@ -8,9 +8,9 @@ use super::events::What;
 use super::identity::{Gone, Shown};
 use super::inventory::Inventory;
 use super::outcome::Waiting;
-use super::plan::{self, Inverse};
+use super::plan::{self, UndoStep};
 use super::session::{Request, Session};
-use super::transaction::{Leftover, Unwound};
+use super::transaction::{Residue, RollbackReport};
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::ids::DeviceId;
@@ -31,13 +31,13 @@ fn of(shows: &Shows, device: &Device) -> Shown {
 }
 
 /// What is to be done about a device that has left.
-struct Ending {
+struct Teardown {
     /// What the journal says of it.
     verb: Option<Verb>,
     what: What,
     text: &'static str,
     /// What stood behind it.
-    traces: Vec<Inverse>,
+    backend_objects: Vec<UndoStep>,
     /// Nobody knows which of the descriptors that were handed over for it QEMU has.
     fds_uncertain: bool,
     /// What stood behind it belongs to another device by now.
@@ -47,7 +47,7 @@ struct Ending {
 }
 
 /// A removal that has come to its end.
-pub(super) struct Finished {
+pub(super) struct TeardownReport {
     what: What,
     text: &'static str,
     /// What of the backend could not be taken down.
@@ -189,7 +189,7 @@ impl Session {
             return Ok(());
         }
         self.let_first_moment_pass(deadline)?;
-        let command = Inverse::Unplug(device.id.clone()).command();
+        let command = UndoStep::Unplug(device.id.clone()).command();
         // QEMU may say that it is at it already; only a broken connection is a reason to stop.
         if let Some(error) =
             self.monitor()?.execute(&command, deadline).err().filter(|e| e.qmp_class().is_none())
@@ -244,41 +244,42 @@ impl Session {
         &mut self,
         gone: &[Gone<'_>],
         deadline: &Deadline,
-    ) -> Result<Vec<Finished>> {
-        let finished = self.take_down_and_forget(gone, deadline);
+    ) -> Result<Vec<TeardownReport>> {
+        let finished = self.tear_down_and_drop(gone, deadline);
         self.delete_held_taps(&gone.iter().map(|gone| gone.device).collect::<Vec<_>>());
         finished
     }
 
-    fn take_down_and_forget(&mut self, gone: &[Gone<'_>], deadline: &Deadline) -> Result<Vec<Finished>> {
-        let mut endings: Vec<Ending> = gone.iter().map(|gone| self.ending(*gone)).collect();
+    fn tear_down_and_drop(&mut self, gone: &[Gone<'_>], deadline: &Deadline) -> Result<Vec<TeardownReport>> {
+        let mut teardowns: Vec<Teardown> = gone.iter().map(|gone| self.teardown(*gone)).collect();
         let devices: Vec<&Device> = gone.iter().map(|gone| gone.device).collect();
         // Dying between here and the record must not lose that the backends are to go.
         self.runtime().write_journal(|journal| {
             let unasked =
-                devices.iter().zip(&endings).filter(|(_, ending)| ending.what == What::RemovedByGuest);
+                devices.iter().zip(&teardowns).filter(|(_, teardown)| teardown.what == What::RemovedByGuest);
             unasked.for_each(|(device, _)| journal.note(Verb::Remove, device));
         })?;
-        let leftovers = self.take_down_backends(&devices, &mut endings, deadline)?;
+        let residues = self.tear_down_backends(&devices, &mut teardowns, deadline)?;
         let mut finished = Vec::with_capacity(devices.len());
         let mut cleared: Vec<&Device> = Vec::new();
         let mut retired = Vec::new();
         let mut next = self.runtime().record().clone();
-        for (device, ending) in devices.iter().zip(endings) {
-            let own = || leftovers.iter().filter(|leftover| ending.traces.contains(&leftover.inverse));
-            let left: Vec<String> = own().map(Leftover::to_string).collect();
-            if let Some(leftover) = own().find(|leftover| leftover.is_in_use()) {
-                if ending.verb == Some(Verb::Add) && self.recorded(device.id.as_str()).is_none() {
+        for (device, teardown) in devices.iter().zip(teardowns) {
+            let own =
+                || residues.iter().filter(|residue| teardown.backend_objects.contains(&residue.undo_step));
+            let left: Vec<String> = own().map(Residue::to_string).collect();
+            if let Some(residue) = own().find(|residue| residue.is_in_use()) {
+                if teardown.verb == Some(Verb::Add) && self.recorded(device.id.as_str()).is_none() {
                     // Whether it was there long enough to be called added no longer matters: it is on its way out.
                     self.runtime().write_journal(|journal| journal.note(Verb::UndoAdd, device))?;
                 }
-                self.note_request(device, leftover.why_kept());
+                self.note_request(device, residue.why_kept());
             } else {
                 next.remove(&device.id);
                 retired.push(device.generation);
                 cleared.extend(left.is_empty().then_some(*device));
             }
-            finished.push(Finished { what: ending.what, text: ending.text, left });
+            finished.push(TeardownReport { what: teardown.what, text: teardown.text, left });
         }
         if next != *self.runtime().record() {
             self.runtime().replace(next)?;
@@ -296,27 +297,31 @@ impl Session {
     }
 
     /// Takes down what stood behind the devices; what is left of it.
-    fn take_down_backends(
+    fn tear_down_backends(
         &mut self,
         devices: &[&Device],
-        endings: &mut [Ending],
+        teardowns: &mut [Teardown],
         deadline: &Deadline,
-    ) -> Result<Vec<Leftover>> {
-        for (device, _) in devices.iter().zip(&*endings).filter(|(_, ending)| ending.seen && !ending.taken) {
+    ) -> Result<Vec<Residue>> {
+        for (device, _) in
+            devices.iter().zip(&*teardowns).filter(|(_, teardown)| teardown.seen && !teardown.taken)
+        {
             self.hold_tap(device);
         }
-        let traces: Vec<Inverse> = endings.iter().flat_map(|ending| ending.traces.clone()).collect();
-        let Unwound { mut left, absent } = self.take_down(&traces, deadline)?;
+        let backend_objects: Vec<UndoStep> =
+            teardowns.iter().flat_map(|teardown| teardown.backend_objects.clone()).collect();
+        let RollbackReport { mut left, absent } = self.tear_down(&backend_objects, deadline)?;
         self.tap_cache = None;
-        for (device, ending) in devices.iter().zip(endings).filter(|(_, ending)| ending.fds_uncertain) {
-            ending.traces.extend(plan::passed(device, &self.fdsets.of(&device.id)));
+        for (device, teardown) in devices.iter().zip(teardowns).filter(|(_, teardown)| teardown.fds_uncertain)
+        {
+            teardown.backend_objects.extend(plan::passed_fds(device, &self.fdsets.of(&device.id)));
             left.extend(self.take_back_passed(device, &absent, deadline)?);
         }
         self.tap_cache = None;
         Ok(left)
     }
 
-    fn ending(&mut self, gone: Gone<'_>) -> Ending {
+    fn teardown(&mut self, gone: Gone<'_>) -> Teardown {
         let Gone { device, backend_is_taken: taken, .. } = gone;
         self.unplugging.remove(&device.id);
         let fdsets = self.fdsets.of(&device.id);
@@ -330,34 +335,38 @@ impl Session {
         };
         let undone = what == What::Undone;
         let fds_uncertain = undone && !taken && self.fds_uncertain.contains(&device.id);
-        let mut traces = match undone {
+        let mut backend_objects = match undone {
             _ if taken => Vec::new(),
-            true => plan::made(device, self.version),
+            true => plan::possible_backend(device, self.version),
             false => plan::backend(device, &fdsets),
         };
         if undone && !fds_uncertain && !taken {
-            traces.extend(plan::passed(device, &fdsets));
+            backend_objects.extend(plan::passed_fds(device, &fdsets));
         }
         let seen = self.has_departed(&device.id);
-        Ending { verb, what, text, traces, fds_uncertain, taken, seen }
+        Teardown { verb, what, text, backend_objects, fds_uncertain, taken, seen }
     }
 
-    pub(super) fn take_down(&mut self, traces: &[Inverse], deadline: &Deadline) -> Result<Unwound> {
+    pub(super) fn tear_down(
+        &mut self,
+        backend_objects: &[UndoStep],
+        deadline: &Deadline,
+    ) -> Result<RollbackReport> {
         // What has begun to be undone is undone to the end.
         let deadline = deadline.uncancelable();
         let patience = deadline.at_most(IN_USE_PATIENCE);
-        let mut unwound = self.unwind(traces, &deadline)?;
-        self.name_holders(&mut unwound.left, &deadline)?;
+        let mut report = self.roll_back(backend_objects, &deadline)?;
+        self.name_holders(&mut report.left, &deadline)?;
         // What an export or a job uses does not become free by waiting.
-        while unwound.left.iter().any(Leftover::is_only_late) && patience.pause(IN_USE_PAUSE).is_ok() {
+        while report.left.iter().any(Residue::is_only_late) && patience.pause(IN_USE_PAUSE).is_ok() {
             // What is absent now was there before.
-            unwound.left = self.unwind(traces, &deadline)?.left;
-            self.name_holders(&mut unwound.left, &deadline)?;
+            report.left = self.roll_back(backend_objects, &deadline)?.left;
+            self.name_holders(&mut report.left, &deadline)?;
         }
-        for leftover in &unwound.left {
-            self.log.write(Level::Error, || format!("left behind: {leftover}"));
+        for residue in &report.left {
+            self.log.write(Level::Error, || format!("left behind: {residue}"));
         }
-        Ok(unwound)
+        Ok(report)
     }
 
     /// Other devices have their ids by now, and perhaps their places.

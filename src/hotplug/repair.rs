@@ -7,7 +7,7 @@ use super::difference::{Difference, Mismatch};
 use super::events::What;
 use super::identity::Shown;
 use super::inventory::Inventory;
-use super::plan::Inverse;
+use super::plan::UndoStep;
 use super::session::Session;
 use crate::deadline::Deadline;
 use crate::error::Result;
@@ -80,15 +80,15 @@ impl Session {
     fn remove_orphans(&mut self, owner: &str, deadline: &Deadline) -> Result<()> {
         let owner = DeviceId::parse(owner)?;
         let sets = self.fdsets.of(&owner);
-        let mut left = self.take_down(&[Inverse::BlockdevDel(owner.clone())], deadline)?.left;
+        let mut left = self.tear_down(&[UndoStep::BlockdevDel(owner.clone())], deadline)?.left;
         // A node that stays is in use, by whomever, and may have to open its descriptors again.
         if left.is_empty() {
-            let sets: Vec<Inverse> = sets.into_iter().map(Inverse::RemoveFd).collect();
-            left = self.take_down(&sets, deadline)?.left;
+            let sets: Vec<UndoStep> = sets.into_iter().map(UndoStep::RemoveFd).collect();
+            left = self.tear_down(&sets, deadline)?.left;
             self.fdsets.release(&owner);
         }
-        for leftover in left {
-            self.events.guest(What::Undone, format!("left behind of {owner}: {leftover}"));
+        for residue in left {
+            self.events.guest(What::Undone, format!("left behind of {owner}: {residue}"));
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use super::plan::Inverse;
+use super::plan::UndoStep;
 use super::session::Session;
 use crate::deadline::Deadline;
 use crate::disk::Identity;
@@ -34,20 +34,20 @@ impl Session {
     /// Takes out of what is to be taken back the descriptors that QEMU would not close now. They stay in sets that can be used again.
     pub(super) fn keep_descriptors(
         &mut self,
-        inverses: &mut Vec<Inverse>,
+        undo_steps: &mut Vec<UndoStep>,
         deadline: &Deadline,
     ) -> Result<()> {
-        let is_set = |inverse: &Inverse| matches!(inverse, Inverse::RemoveFd(_));
+        let is_set = |undo_step: &UndoStep| matches!(undo_step, UndoStep::RemoveFd(_));
         let closes = self.version >= CLOSES_ALWAYS;
-        if closes || !inverses.iter().any(is_set) || self.run_state(deadline)?.is_none() {
+        if closes || !undo_steps.iter().any(is_set) || self.run_state(deadline)?.is_none() {
             return Ok(());
         }
-        for inverse in inverses.iter() {
-            if let Inverse::RemoveFd(set) = inverse {
+        for undo_step in undo_steps.iter() {
+            if let UndoStep::RemoveFd(set) = undo_step {
                 self.fdsets.keep(*set);
             }
         }
-        inverses.retain(|inverse| !is_set(inverse));
+        undo_steps.retain(|undo_step| !is_set(undo_step));
         // They are given back when the guest runs.
         self.needs_resync = true;
         Ok(())
@@ -93,8 +93,8 @@ impl Session {
         if kept.is_empty() || !self.running {
             return Ok(());
         }
-        let sets: Vec<Inverse> = kept.iter().map(|set| Inverse::RemoveFd(*set)).collect();
-        self.take_down(&sets, deadline)?;
+        let sets: Vec<UndoStep> = kept.iter().map(|set| UndoStep::RemoveFd(*set)).collect();
+        self.tear_down(&sets, deadline)?;
         kept.into_iter().for_each(|set| self.fdsets.remove(set));
         Ok(())
     }

@@ -13,9 +13,9 @@ use serde_json::Value;
 use super::events::What;
 use super::inventory::Inventory;
 use super::outcome::Waiting;
-use super::plan::Inverse;
+use super::plan::UndoStep;
 use super::session::Session;
-use super::transaction::{self, Unwound};
+use super::transaction::{self, RollbackReport};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
@@ -100,19 +100,23 @@ impl Session {
     }
 
     /// Takes descriptors back by their names, which belong to the monitors they came by; everything else over this one.
-    pub(super) fn unwind(&mut self, traces: &[Inverse], deadline: &Deadline) -> Result<Unwound> {
-        let mut unwound = transaction::unwind(self.monitor()?, traces, deadline)?;
-        let names: Vec<Inverse> =
-            traces.iter().filter(|trace| matches!(trace, Inverse::CloseFd(_))).cloned().collect();
+    pub(super) fn roll_back(
+        &mut self,
+        backend_objects: &[UndoStep],
+        deadline: &Deadline,
+    ) -> Result<RollbackReport> {
+        let mut report = transaction::roll_back(self.monitor()?, backend_objects, deadline)?;
+        let names: Vec<UndoStep> =
+            backend_objects.iter().filter(|trace| matches!(trace, UndoStep::CloseFd(_))).cloned().collect();
         if names.is_empty() {
-            return Ok(unwound);
+            return Ok(report);
         }
         for monitor in &mut self.former_monitors {
-            let there = transaction::unwind(monitor, &names, deadline)?;
-            unwound.absent.retain(|absent| !names.contains(absent) || there.absent.contains(absent));
-            unwound.left.extend(there.left);
+            let there = transaction::roll_back(monitor, &names, deadline)?;
+            report.absent.retain(|absent| !names.contains(absent) || there.absent.contains(absent));
+            report.left.extend(there.left);
         }
-        Ok(unwound)
+        Ok(report)
     }
 
     /// Settles a journal that is about another QEMU by the rules for a guest that has ended: nothing of it is carried out on this

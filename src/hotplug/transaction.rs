@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use super::plan::{self, Inverse, Stage, Step};
+use super::plan::{self, Stage, Step, UndoStep};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::DeviceId;
@@ -18,44 +18,49 @@ const LATE_ID: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mi
 
 /// How a plan went.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(super) enum StageResult {
     /// Every step was done.
     Done,
     /// QEMU refused a step.
-    Refused(Refusal),
+    Refused(StepError),
     /// Replies are missing: nobody knows how far it came.
     Unknown(Error),
 }
 
 /// QEMU's refusal of a step.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct StepError {
     pub(super) error: Error,
     /// The device whose `device_add` it was.
     pub(super) device: Option<DeviceId>,
     /// What takes back the steps that were done, newest first.
-    pub(super) inverses: Vec<Inverse>,
+    pub(super) undo_steps: Vec<UndoStep>,
 }
 
 /// What has been done of a plan so far.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     /// What takes it back, oldest first.
-    done: Vec<Inverse>,
+    done: Vec<UndoStep>,
 }
 
 /// Runs stage after stage, up to the first one that is not done.
-pub(super) fn run(monitor: &mut Monitor, stages: &[Stage], fds: &[&OwnedFd], deadline: &Deadline) -> Verdict {
+pub(super) fn run(
+    monitor: &mut Monitor,
+    stages: &[Stage],
+    fds: &[&OwnedFd],
+    deadline: &Deadline,
+) -> StageResult {
     let mut progress = Progress::default();
     for steps in stages {
         let commands = commands(steps, fds);
         let batch = monitor.run(&commands, deadline);
         match progress.judge(monitor, steps, &commands, batch, deadline) {
-            Verdict::Done => {}
+            StageResult::Done => {}
             other => return other,
         }
     }
-    Verdict::Done
+    StageResult::Done
 }
 
 /// All steps of a stage, for one write and one wait. QEMU runs them in order, and a step whose predecessor failed fails too,
@@ -78,29 +83,31 @@ impl Progress {
         commands: &[Command<'_>],
         answers: Batch,
         deadline: &Deadline,
-    ) -> Verdict {
+    ) -> StageResult {
         let batch = run_until_ids_are_free(monitor, steps, commands, answers, deadline);
         let refused = steps.iter().zip(&batch.replies).find_map(|(step, reply)| match reply {
-            Some(Err(error)) => Some((refusal(error, step), step)),
+            Some(Err(error)) => Some((step_error(error, step), step)),
             _ => None,
         });
         match (batch.failure, refused) {
-            (Some(error), None) => Verdict::Unknown(error.with_step(first_unanswered(steps, &batch.replies))),
+            (Some(error), None) => {
+                StageResult::Unknown(error.with_step(first_unanswered(steps, &batch.replies)))
+            }
             (Some(error), Some((refused, _))) => {
-                Verdict::Unknown(refused.context(format!("{error}; before that")))
+                StageResult::Unknown(refused.context(format!("{error}; before that")))
             }
             (None, Some((error, step))) => {
-                let mut inverses = inverses(steps, &batch.replies, monitor.version());
-                inverses.extend(std::mem::take(&mut self.done).into_iter().rev());
-                let device = match &step.inverse {
-                    Inverse::Unplug(id) => Some(id.clone()),
+                let mut undo_steps = undo_steps(steps, &batch.replies, monitor.version());
+                undo_steps.extend(std::mem::take(&mut self.done).into_iter().rev());
+                let device = match &step.undo_step {
+                    UndoStep::Unplug(id) => Some(id.clone()),
                     _ => None,
                 };
-                Verdict::Refused(Refusal { error, device, inverses })
+                StageResult::Refused(StepError { error, device, undo_steps })
             }
             (None, None) => {
-                self.done.extend(steps.iter().map(|step| step.inverse.clone()));
-                Verdict::Done
+                self.done.extend(steps.iter().map(|step| step.undo_step.clone()));
+                StageResult::Done
             }
         }
     }
@@ -117,7 +124,7 @@ fn run_until_ids_are_free(
 ) -> Batch {
     let (patience, pause) = (deadline.at_most(LATE_ID.0), LATE_ID.1);
     while batch.failure.is_none() && monitor.version() < FREES_IDS {
-        let again = behind_a_late_id(steps, &batch.replies);
+        let again = after_late_id(steps, &batch.replies);
         if again.is_empty() || patience.pause(pause).and_then(|()| patience.check()).is_err() {
             break;
         }
@@ -135,7 +142,7 @@ fn run_until_ids_are_free(
 
 /// Which steps are to be done again because the first that was refused stumbled over a late id: all that were refused, and
 /// every `set_link`, which without its NIC is done to the netdev alone.
-fn behind_a_late_id(steps: &[Step], replies: &[Option<Reply>]) -> Vec<usize> {
+fn after_late_id(steps: &[Step], replies: &[Option<Reply>]) -> Vec<usize> {
     let refused = |reply: &Option<Reply>| matches!(reply, Some(Err(_)));
     let is_late_id = |(_, reply): &(&Step, &Option<Reply>)| match reply {
         Some(Err(error)) => error
@@ -152,17 +159,17 @@ fn behind_a_late_id(steps: &[Step], replies: &[Option<Reply>]) -> Vec<usize> {
         return Vec::new();
     }
     let again = |(_, (step, reply)): &(usize, (&Step, &Option<Reply>))| {
-        refused(reply) || matches!(step.inverse, Inverse::SetLink { .. })
+        refused(reply) || matches!(step.undo_step, UndoStep::SetLink { .. })
     };
     steps.iter().zip(replies).enumerate().filter(again).map(|(at, _)| at).collect()
 }
 
 /// Newest first.
-fn inverses(steps: &[Step], replies: &[Option<Reply>], qemu: Version) -> Vec<Inverse> {
+fn undo_steps(steps: &[Step], replies: &[Option<Reply>], qemu: Version) -> Vec<UndoStep> {
     let answered = steps.iter().zip(replies).rev();
     let taken_back = |(step, reply): (&Step, &Option<Reply>)| match reply {
-        Some(Ok(_)) => vec![step.inverse.clone()],
-        Some(Err(_)) => plan::half_done(step, qemu),
+        Some(Ok(_)) => vec![step.undo_step.clone()],
+        Some(Err(_)) => plan::undo_of_refused(step, qemu),
         None => Vec::new(),
     };
     answered.flat_map(taken_back).collect()
@@ -175,7 +182,7 @@ fn first_unanswered(steps: &[Step], replies: &[Option<Reply>]) -> String {
 
 /// Gives QEMU's refusal the kind a caller can act on. QEMU has no class for most of these; the texts are those of
 /// QEMU 5.2 to 11.1.
-fn refusal(error: &Error, step: &Step) -> Error {
+fn step_error(error: &Error, step: &Step) -> Error {
     let text = error.qmp_desc().unwrap_or_default();
     let says = |part: &str| text.contains(part);
     let refused = Error::qmp(error.qmp_class().unwrap_or_default(), text).with_step(step.label());
@@ -211,14 +218,14 @@ pub(super) const MIGRATING: &str = "not allowed while migrating";
 
 /// Something that could not be taken back.
 #[derive(Debug)]
-pub(super) struct Leftover {
-    pub(super) inverse: Inverse,
+pub(super) struct Residue {
+    pub(super) undo_step: UndoStep,
     error: Error,
     /// Who uses it, in words, if that was asked and is known.
     pub(super) holders: Option<String>,
 }
 
-impl Leftover {
+impl Residue {
     /// Whether somebody still uses it: QEMU itself, which lets go of a block node some 55 ms after its device has left the bus, or
     /// an export, a job ("Node 'x' is busy: block device is in use by block job: mirror") or another node ("is busy: node is used as
     /// backing hd of 'y'").
@@ -228,9 +235,9 @@ impl Leftover {
     }
 }
 
-impl std::fmt::Display for Leftover {
+impl std::fmt::Display for Residue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({}", self.inverse.leftover(), self.error.message())?;
+        write!(f, "{} ({}", self.undo_step.residue(), self.error.message())?;
         match &self.holders {
             Some(holders) => write!(f, "; {holders})"),
             None => f.write_str(")"),
@@ -240,31 +247,35 @@ impl std::fmt::Display for Leftover {
 
 /// What taking things back came to.
 #[derive(Debug, Default)]
-pub(super) struct Unwound {
+pub(super) struct RollbackReport {
     /// What could not be taken back.
-    pub(super) left: Vec<Leftover>,
+    pub(super) left: Vec<Residue>,
     /// What was not there to be taken back, which is as good.
-    pub(super) absent: Vec<Inverse>,
+    pub(super) absent: Vec<UndoStep>,
 }
 
 /// Takes things back, all in one write.
-pub(super) fn unwind(monitor: &mut Monitor, inverses: &[Inverse], deadline: &Deadline) -> Result<Unwound> {
-    let commands: Vec<Command<'_>> = inverses.iter().map(Inverse::command).collect();
+pub(super) fn roll_back(
+    monitor: &mut Monitor,
+    undo_steps: &[UndoStep],
+    deadline: &Deadline,
+) -> Result<RollbackReport> {
+    let commands: Vec<Command<'_>> = undo_steps.iter().map(UndoStep::command).collect();
     let batch = monitor.run(&commands, deadline);
     if let Some(error) = batch.failure {
         return Err(error);
     }
-    let mut unwound = Unwound::default();
-    for (inverse, reply) in inverses.iter().zip(batch.replies) {
+    let mut report = RollbackReport::default();
+    for (undo_step, reply) in undo_steps.iter().zip(batch.replies) {
         match reply {
-            Some(Err(error)) if is_absence(&error) => unwound.absent.push(inverse.clone()),
-            Some(Err(error)) if !inverse.prepares() => {
-                unwound.left.push(Leftover { inverse: inverse.clone(), error, holders: None });
+            Some(Err(error)) if is_absence(&error) => report.absent.push(undo_step.clone()),
+            Some(Err(error)) if !undo_step.prepares() => {
+                report.left.push(Residue { undo_step: undo_step.clone(), error, holders: None });
             }
             _ => {}
         }
     }
-    Ok(unwound)
+    Ok(report)
 }
 
 /// Whether QEMU says that what was to go is not there. Only devices and netdevs have a class for it; a missing node is
@@ -282,25 +293,26 @@ mod tests {
     #[test]
     fn a_late_id_is_tried_again_and_nothing_else_is() {
         let id = DeviceId::parse("lan").unwrap();
-        let step = |command, inverse| Step { command, arguments: serde_json::Map::new(), fd: None, inverse };
+        let step =
+            |command, undo_step| Step { command, arguments: serde_json::Map::new(), fd: None, undo_step };
         let mut steps = vec![
-            step("netdev_add", Inverse::NetdevDel(id.clone())),
-            step("device_add", Inverse::Unplug(id.clone())),
+            step("netdev_add", UndoStep::NetdevDel(id.clone())),
+            step("device_add", UndoStep::Unplug(id.clone())),
             plan::set_link(&id, false),
         ];
         let done = || Some(Ok(serde_json::Value::Null));
         let refused = |text: &str| Some(Err(Error::qmp("GenericError", text)));
         let late = || refused("Duplicate ID 'lan' for device");
-        assert_eq!(behind_a_late_id(&steps, &[done(), late(), done()]), [1, 2]);
+        assert_eq!(after_late_id(&steps, &[done(), late(), done()]), [1, 2]);
         for replies in [
             [done(), done(), done()],
             [done(), refused("Duplicate ID 'lan' for netdev"), done()],
             [refused("no"), late(), done()],
         ] {
-            assert!(behind_a_late_id(&steps, &replies).is_empty(), "{replies:?}");
+            assert!(after_late_id(&steps, &replies).is_empty(), "{replies:?}");
         }
         steps.last_mut().unwrap().fd = Some(0);
-        assert!(behind_a_late_id(&steps, &[done(), late(), refused("no")]).is_empty(), "its fd is gone");
+        assert!(after_late_id(&steps, &[done(), late(), refused("no")]).is_empty(), "its fd is gone");
     }
 
     #[test]

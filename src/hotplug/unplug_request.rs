@@ -2,7 +2,7 @@
 
 use super::device_reports::Word;
 use super::outcome::Waiting;
-use super::plan::Inverse;
+use super::plan::UndoStep;
 use super::session::Session;
 use super::transaction::{MIGRATING, is_absence};
 use crate::deadline::Deadline;
@@ -87,7 +87,7 @@ impl Session {
             return Vec::new();
         }
         let commands: Vec<Command<'_>> =
-            devices.iter().map(|device| Inverse::Unplug(device.id.clone()).command()).collect();
+            devices.iter().map(|device| UndoStep::Unplug(device.id.clone()).command()).collect();
         let passed = self.let_first_moment_pass(deadline);
         let batch = match passed.and_then(|()| self.monitor()) {
             Ok(monitor) => monitor.run(&commands, deadline),
