@@ -188,7 +188,7 @@ impl Session {
         // A SCSI disk before the controller that came with it.
         let all: Vec<Device> = devices.iter().rev().map(|device| (*device).clone()).collect();
         self.nics_with_own_fds = all.iter().map(|device| device.id.clone()).collect();
-        let answers = self.ask_and_wait_for_all(&all, true, &deadline.uncancelable());
+        let answers = self.request_and_wait_for_all(&all, true, &deadline.uncancelable());
         self.nics_with_own_fds.clear();
         let mut left = error.left().to_vec();
         left.extend(devices.iter().zip(answers.into_iter().rev()).filter_map(

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::events::What;
-use super::identity::{Gone, Shown};
+use super::identity::{DetachedDevice, Shown};
 use super::inventory::Inventory;
 use super::session::Session;
 use crate::deadline::Deadline;
@@ -15,7 +15,7 @@ use crate::runtime::Device;
 
 /// What was said of the device of an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Word {
+pub(super) enum Report {
     /// `DEVICE_DELETED`.
     Deleted,
     /// `device_del` did not find it.
@@ -26,18 +26,18 @@ pub(super) enum Word {
 
 /// What is so, once QOM has been asked.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Truth<'a> {
+pub(super) enum Confirmed<'a> {
     /// The device is not in the guest.
-    Gone(Gone<'a>),
+    Detached(DetachedDevice<'a>),
     /// It is, and the guest refuses to let go of it.
     Refused,
     /// It is.
-    There,
+    Present,
 }
 
 impl Session {
     /// Once for each: a peer may repeat it for ever.
-    pub(super) fn note_word(&mut self, id: &str, word: Word) {
+    pub(super) fn add_report(&mut self, id: &str, word: Report) {
         let note = (id.to_owned(), word);
         if !self.reports.contains(&note) {
             self.reports.push(note);
@@ -45,76 +45,76 @@ impl Session {
     }
 
     /// Whether anything has been said of a device that QOM has not been asked about.
-    pub(super) fn has_word_of(&self, id: &DeviceId) -> bool {
+    pub(super) fn has_report(&self, id: &DeviceId) -> bool {
         self.reports.iter().any(|(said, _)| said == id.as_str())
     }
 
     /// Whether QEMU has said that a device of this id is gone.
-    pub(super) fn has_departed(&self, id: &DeviceId) -> bool {
-        self.reports.iter().any(|(said, word)| said == id.as_str() && *word == Word::Deleted)
+    pub(super) fn is_reported_deleted(&self, id: &DeviceId) -> bool {
+        self.reports.iter().any(|(said, word)| said == id.as_str() && *word == Report::Deleted)
     }
 
     /// Nothing is left to be done about what was said of this device.
-    pub(super) fn set_word_aside(&mut self, id: &str) {
+    pub(super) fn drop_reports(&mut self, id: &str) {
         self.reports.retain(|(said, _)| said != id);
     }
 
     /// Asks QOM about devices of which something was said, or whose removal is not where it should be: one question for all of
     /// them. What turns out to be about an earlier device of the same id is forgotten.
-    pub(super) fn find_out_about<'a>(
+    pub(super) fn confirm_in_qom<'a>(
         &mut self,
         devices: &[&'a Device],
         deadline: &Deadline,
-    ) -> Result<Vec<Truth<'a>>> {
+    ) -> Result<Vec<Confirmed<'a>>> {
         let inventory = Inventory::ask(self.monitor()?, deadline)?;
         let shown = self.identify(devices, &inventory, deadline)?;
-        Ok(devices.iter().zip(shown).map(|(device, shown)| self.truth_about(device, shown)).collect())
+        Ok(devices.iter().zip(shown).map(|(device, shown)| self.confirm_one(device, shown)).collect())
     }
 
-    fn truth_about<'a>(&mut self, device: &'a Device, shown: Shown) -> Truth<'a> {
+    fn confirm_one<'a>(&mut self, device: &'a Device, shown: Shown) -> Confirmed<'a> {
         if let Some(gone) = shown.gone(device) {
-            return Truth::Gone(gone);
+            return Confirmed::Detached(gone);
         }
-        let refused = self.reports.contains(&(device.id.to_string(), Word::Refused));
+        let refused = self.reports.contains(&(device.id.to_string(), Report::Refused));
         self.log.write(Level::Debug, || format!("{} is there, whatever was said of it", device.id));
-        self.set_word_aside(device.id.as_str());
+        self.drop_reports(device.id.as_str());
         match refused && self.unplugging.contains_key(&device.id) {
-            true => Truth::Refused,
-            false => Truth::There,
+            true => Confirmed::Refused,
+            false => Confirmed::Present,
         }
     }
 
     /// The guest has refused: the removal is off, and the caller is told.
-    pub(super) fn take_refusal(&mut self, device: &Device) {
+    pub(super) fn handle_guest_refusal(&mut self, device: &Device) {
         self.events.device(What::Refused, device, "the guest refused to let go of the device; it stays");
-        self.forget_request(device);
+        self.cancel_unplug(device);
         if !self.unplugging.contains_key(&device.id) {
             self.unplug_refused.insert(device.id.clone());
         }
     }
 
     /// Deals with all that was said of devices: clears up behind those that are gone.
-    pub(super) fn clear_heard(&mut self, deadline: &Deadline) -> Result<()> {
+    pub(super) fn process_reports(&mut self, deadline: &Deadline) -> Result<()> {
         while !self.reports.is_empty() {
             let ids: BTreeSet<String> = self.reports.iter().map(|(id, _)| id.clone()).collect();
             let devices: Vec<Device> = ids.iter().filter_map(|id| self.known_device(id)).collect();
             if devices.is_empty() {
-                ids.iter().for_each(|id| self.set_word_aside(id));
+                ids.iter().for_each(|id| self.drop_reports(id));
                 continue;
             }
-            let truths = self.find_out_about(&devices.iter().collect::<Vec<_>>(), deadline)?;
+            let confirmed = self.confirm_in_qom(&devices.iter().collect::<Vec<_>>(), deadline)?;
             let mut gone = Vec::new();
-            for (device, truth) in devices.iter().zip(truths) {
-                match truth {
-                    Truth::Gone(found) => gone.push(found),
-                    Truth::Refused => self.take_refusal(device),
-                    Truth::There => {}
+            for (device, confirmed) in devices.iter().zip(confirmed) {
+                match confirmed {
+                    Confirmed::Detached(found) => gone.push(found),
+                    Confirmed::Refused => self.handle_guest_refusal(device),
+                    Confirmed::Present => {}
                 }
             }
             if !gone.is_empty() {
-                self.finish_and_tell_all(&gone, deadline)?;
+                self.finish_and_notify_all(&gone, deadline)?;
             }
-            ids.iter().for_each(|id| self.set_word_aside(id));
+            ids.iter().for_each(|id| self.drop_reports(id));
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::nic::{NicRequest, TapSource};
 use super::outcome::Outcome;
 use super::plan::{self, Stage, UndoStep};
 use super::session::Session;
-use super::unplug::{Judged, Removal};
+use super::unplug::{Removal, RemovalAction};
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::ids::Address;
@@ -160,13 +160,13 @@ impl Session {
 
     /// What this removal would do, if the guest lets go.
     pub(super) fn dry_run_removal(&mut self, removal: &Removal, deadline: &Deadline) -> Result<DryRun> {
-        let device = match self.judge(removal, deadline)? {
-            Judged::Answer(outcome) => return Ok(DryRun::nothing(outcome)),
-            Judged::DropFromRecord(device) => return Ok(DryRun::nothing(Outcome::Done(device))),
-            Judged::AfterReboot(device, why) => {
+        let device = match self.removal_action(removal, deadline)? {
+            RemovalAction::Answer(outcome) => return Ok(DryRun::nothing(outcome)),
+            RemovalAction::DropFromRecord(device) => return Ok(DryRun::nothing(Outcome::Done(device))),
+            RemovalAction::AfterReboot(device, why) => {
                 return Ok(DryRun::nothing(Outcome::AfterReboot(device, why)));
             }
-            Judged::Ask(device) => device,
+            RemovalAction::Ask(device) => device,
         };
         if !self.unplugging.contains_key(&device.id) {
             self.refuse_while_migrating(deadline)?;

@@ -217,7 +217,7 @@ impl Guest {
         self.call("process", timeout, |session, deadline| {
             if session.advance_async_add(deadline) {
                 session.ready(deadline)?;
-                session.ask_again_where_due(deadline)?;
+                session.repeat_due_requests(deadline)?;
             }
             Ok(session.events.len())
         })
@@ -228,7 +228,7 @@ impl Guest {
         self.call("settle", timeout, |session, deadline| {
             session.ready(deadline)?;
             session.resync(deadline)?;
-            session.clear_heard(deadline)?;
+            session.process_reports(deadline)?;
             let is_pending = |listed: &Listed| matches!(listed.state, DeviceState::Pending(_));
             Ok(list(session).into_iter().filter(is_pending).collect())
         })
@@ -351,12 +351,12 @@ pub(super) fn list(session: &Session) -> Vec<Listed> {
 
 fn recorded_or_leaving(runtime: &Runtime) -> Vec<Device> {
     // A removal may have come as far as the record, and still not be at its end.
-    let is_leaving = |intent: &&Intent| match intent.verb {
+    let is_being_removed = |intent: &&Intent| match intent.verb {
         Verb::UndoAdd => true,
         Verb::Remove => runtime.record().find(intent.device.id.as_str()).is_none(),
         Verb::Add | Verb::SetLink | Verb::Move => false,
     };
-    let leaving = runtime.journal().intents.iter().filter(is_leaving).map(|intent| &intent.device);
+    let leaving = runtime.journal().intents.iter().filter(is_being_removed).map(|intent| &intent.device);
     runtime.record().devices.iter().chain(leaving).cloned().collect()
 }
 

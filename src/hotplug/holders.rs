@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::device_reports::Word;
+use super::device_reports::Report;
 use super::graph::{self, BlockGraph, Holder};
 use super::outcome::{ShortText, Waiting};
 use super::plan::UndoStep;
@@ -63,7 +63,7 @@ impl Session {
     pub(super) fn finish_released(&mut self, deadline: &Deadline) -> Result<()> {
         let kept = self.unplugging.iter().filter(|(_, request)| matches!(request.why, Waiting::InUse(_)));
         let ids: Vec<String> = kept.map(|(id, _)| id.to_string()).collect();
-        ids.iter().for_each(|id| self.note_word(id, Word::NotFound));
-        self.clear_heard(deadline)
+        ids.iter().for_each(|id| self.add_report(id, Report::NotFound));
+        self.process_reports(deadline)
     }
 }

@@ -31,7 +31,7 @@ pub(super) enum Shown {
 /// A device that QEMU has been asked about and does not have. Only an answer to that question makes one, so that nothing is taken
 /// down behind a device, or struck from the record, on the strength of an event.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Gone<'a> {
+pub(super) struct DetachedDevice<'a> {
     pub(super) device: &'a Device,
     /// Another device has its id by now.
     pub(super) is_replaced: bool,
@@ -46,11 +46,11 @@ impl Shown {
     }
 
     /// The device, if this says that it is not there.
-    pub(super) fn gone(self, device: &Device) -> Option<Gone<'_>> {
+    pub(super) fn gone(self, device: &Device) -> Option<DetachedDevice<'_>> {
         match self {
-            Self::Nothing => Some(Gone { device, is_replaced: false, backend_is_taken: false }),
+            Self::Nothing => Some(DetachedDevice { device, is_replaced: false, backend_is_taken: false }),
             Self::Another { has_backend } => {
-                Some(Gone { device, is_replaced: true, backend_is_taken: has_backend })
+                Some(DetachedDevice { device, is_replaced: true, backend_is_taken: has_backend })
             }
             Self::Itself => None,
         }

@@ -49,7 +49,7 @@ impl Session {
             }
             StageResult::Unknown(error) => {
                 drop(staged);
-                Err(self.find_out_link(&before, error, deadline))
+                Err(self.look_up_link(&before, error, deadline))
             }
         }
     }
@@ -74,7 +74,7 @@ impl Session {
     }
 
     /// The reply is lost. Nobody can ask a link for its state; setting it back is sure, if there is time.
-    fn find_out_link(&mut self, before: &Device, error: Error, deadline: &Deadline) -> Error {
+    fn look_up_link(&mut self, before: &Device, error: Error, deadline: &Deadline) -> Error {
         self.needs_resync = true;
         let settled = match error.kind() {
             ErrorKind::Timeout => false,

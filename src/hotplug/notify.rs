@@ -6,11 +6,11 @@ use crate::qmp::Event;
 
 impl Session {
     /// Tells what is news to the caller whether or not it concerns anything that is being done.
-    pub(super) fn tell(&mut self, event: &Event) {
+    pub(super) fn notify(&mut self, event: &Event) {
         let by_guest = event.flag("guest");
         let why = || event.text("reason").unwrap_or("no reason given").to_owned();
         match event.name.as_str() {
-            "BLOCK_IO_ERROR" => self.tell_io_error(event),
+            "BLOCK_IO_ERROR" => self.notify_io_error(event),
             "SHUTDOWN" => self.events.repeatable(What::Shutdown { by_guest }, None, why()),
             "RESET" => self.events.repeatable(What::Reset { by_guest }, None, why()),
             "GUEST_PANICKED" => {
@@ -26,7 +26,7 @@ impl Session {
     }
 
     /// The node is the device's id; one of somebody else's disks is told without a device.
-    fn tell_io_error(&mut self, event: &Event) {
+    fn notify_io_error(&mut self, event: &Event) {
         let text = |key| event.text(key).unwrap_or_default();
         let (node, operation, action) = (text("node-name"), text("operation"), text("action"));
         let error = IoError {

@@ -72,7 +72,7 @@ impl Session {
         }
         self.finish_async_add(deadline)?;
         self.connect(deadline)?;
-        self.absorb();
+        self.drain_events();
         let effect = effect(&raw.name, &raw.arguments, |value| self.names_ours(value));
         if let (Effect::Fooling(instead), false) = (effect, raw.force) {
             let text = format!("{} would fool the record: {instead}, or force it", raw.name);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::device_reports::Word;
+use super::device_reports::Report;
 use super::outcome::Waiting;
 use super::session::Session;
 use crate::border::readable;
@@ -14,7 +14,7 @@ use crate::qmp::{Event, Kept, Monitor};
 /// Until its clock has counted this, a guest that has been started is not asked. QEMU (6.2 to 11.1, ACPI hotplug) notes on
 /// the guest's clock until when it refuses to ask again, and takes 0 for "for ever": a guest that boots does not hear the
 /// first request, and the second never reaches it.
-const FIRST_MOMENT: Duration = Duration::from_millis(2);
+const FIRST_CLOCK_TICK: Duration = Duration::from_millis(2);
 
 /// Events of QEMU 5.2 to 11.1 with which a guest that runs may stop running, or come back.
 const RUN_STATE_EVENTS: &[&str] = &[
@@ -35,10 +35,10 @@ const RUN_STATE_EVENTS: &[&str] = &[
 
 impl Session {
     /// Takes in what the monitor has said unasked.
-    pub(super) fn absorb(&mut self) {
+    pub(super) fn drain_events(&mut self) {
         while let Some(kept) = self.connection().and_then(Monitor::next_event) {
             match kept {
-                Kept::Event(event) => self.absorb_event(&event),
+                Kept::Event(event) => self.handle_event(&event),
                 Kept::Lost(count) => {
                     self.log.write(Level::Warning, || format!("{count} events of the monitor were dropped"));
                     self.needs_resync = true;
@@ -49,11 +49,11 @@ impl Session {
         }
     }
 
-    fn absorb_event(&mut self, event: &Event) {
+    fn handle_event(&mut self, event: &Event) {
         if self.forward_qmp_events {
             self.events.raw(event);
         }
-        self.tell(event);
+        self.notify(event);
         let name = event.name.as_str();
         // Whatever else they mean, the run state is not the one it was. None of them says which one it is: QEMU tells that it
         // resumes, for instance, before it goes on sleeping (9.0 and later).
@@ -72,12 +72,12 @@ impl Session {
                 self.block_users_changed = true;
             }
             "RESUME" => self.unplug_blocked = self.unplug_blocked.filter(|why| *why != Waiting::NotStarted),
-            _ => self.absorb_device_event(event),
+            _ => self.handle_device_event(event),
         }
     }
 
     /// Takes in what the guest was said to be doing, in answer to a question.
-    pub(super) fn note_state(&mut self, state: Option<Waiting>) {
+    pub(super) fn update_run_state(&mut self, state: Option<Waiting>) {
         self.running = state.is_none();
         self.unplug_blocked = state.filter(|why| matches!(why, Waiting::Asleep | Waiting::NotStarted));
         self.running_since = match state {
@@ -88,21 +88,21 @@ impl Session {
     }
 
     /// Waits until the clock of a guest that has only just been started shows some time.
-    pub(super) fn let_first_moment_pass(&self, deadline: &Deadline) -> Result<()> {
-        match self.running_since.map(|at| FIRST_MOMENT.saturating_sub(at.elapsed())) {
+    pub(super) fn wait_for_guest_clock(&self, deadline: &Deadline) -> Result<()> {
+        match self.running_since.map(|at| FIRST_CLOCK_TICK.saturating_sub(at.elapsed())) {
             Some(rest) if !rest.is_zero() => deadline.pause(rest),
             _ => Ok(()),
         }
     }
 
-    fn absorb_device_event(&mut self, event: &Event) {
+    fn handle_device_event(&mut self, event: &Event) {
         // The first of the two DEVICE_DELETED of a virtio device has a path only; it is not about the device.
         let Some(id) = event.text("device") else { return };
         match event.name.as_str() {
             "DEVICE_DELETED" => {
                 self.log.write(Level::Debug, || format!("QEMU says that {} is gone", readable(id)));
                 match self.known_device(id) {
-                    Some(_) => self.note_word(id, Word::Deleted),
+                    Some(_) => self.add_report(id, Report::Deleted),
                     None => self.needs_resync = true,
                 }
             }
@@ -110,7 +110,7 @@ impl Session {
                 if self.unplugging.keys().any(|pending| pending.as_str() == id)
                     && self.known_device(id).is_some() =>
             {
-                self.note_word(id, Word::Refused);
+                self.add_report(id, Report::Refused);
             }
             _ => {}
         }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::device_reports::Truth;
+use super::device_reports::Confirmed;
 use super::events::What;
-use super::identity::{Gone, Shown};
+use super::identity::{DetachedDevice, Shown};
 use super::inventory::Inventory;
 use super::outcome::Waiting;
 use super::plan::{self, UndoStep};
-use super::session::{Request, Session};
+use super::session::{Session, UnplugRequest};
 use super::transaction::{Residue, RollbackReport};
 use crate::deadline::Deadline;
 use crate::error::Result;
@@ -99,9 +99,9 @@ impl Session {
                     self.settle_change(intent, gone.is_none(), deadline)?;
                 }
                 (Verb::Add, None) => {}
-                (Verb::UndoAdd | Verb::Remove, None) => self.ask_again(device, deadline)?,
+                (Verb::UndoAdd | Verb::Remove, None) => self.resume_removal(device, deadline)?,
                 // Also one that was added: its record may have been written before things went wrong.
-                (_, Some(gone)) => self.finish_and_tell(gone, deadline)?,
+                (_, Some(gone)) => self.finish_and_notify(gone, deadline)?,
             }
         }
         Ok(())
@@ -158,29 +158,29 @@ impl Session {
             self.runtime().replace(next)?;
         }
         let mut left = Vec::new();
-        for (device, truth) in devices.iter().zip(self.find_out_about(devices, deadline)?) {
-            if let Truth::Gone(gone) = truth {
+        for (device, confirmed) in devices.iter().zip(self.confirm_in_qom(devices, deadline)?) {
+            if let Confirmed::Detached(gone) = confirmed {
                 left.push(gone);
                 continue;
             }
             self.runtime().write_journal(|journal| journal.strike(device.id.as_str()))?;
             self.events.device(What::Added, device, "an interrupted add was completed");
         }
-        if left.is_empty() { Ok(()) } else { self.finish_and_tell_all(&left, deadline) }
+        if left.is_empty() { Ok(()) } else { self.finish_and_notify_all(&left, deadline) }
     }
 
     /// An agent that died may have asked or not; asking twice does no harm, not asking would.
-    fn ask_again(&mut self, device: &Device, deadline: &Deadline) -> Result<()> {
+    fn resume_removal(&mut self, device: &Device, deadline: &Deadline) -> Result<()> {
         if self.unplugging.contains_key(&device.id) {
             return Ok(());
         }
         if let Some(why) = self.unplug_blocked.filter(|_| device.leaves_by_consent()) {
-            self.hold_request(device, why);
+            self.defer_unplug(device, why);
             self.events.device(What::Pending, device, format!("{why}, and will be asked later"));
             return Ok(());
         }
         if self.migrating {
-            self.note_request(device, Waiting::Migrating);
+            self.mark_unplugging(device, Waiting::Migrating);
             self.events.device(
                 What::Pending,
                 device,
@@ -188,7 +188,7 @@ impl Session {
             );
             return Ok(());
         }
-        self.let_first_moment_pass(deadline)?;
+        self.wait_for_guest_clock(deadline)?;
         let command = UndoStep::Unplug(device.id.clone()).command();
         // QEMU may say that it is at it already; only a broken connection is a reason to stop.
         if let Some(error) =
@@ -196,21 +196,21 @@ impl Session {
         {
             return Err(error);
         }
-        self.note_request(device, Waiting::NotAwaited);
+        self.mark_unplugging(device, Waiting::NotAwaited);
         self.events.device(What::Pending, device, "the guest was asked to let go of the device");
         Ok(())
     }
 
     /// The guest was asked for the device: its place is quarantined until QEMU says it is gone.
-    pub(super) fn note_request(&mut self, device: &Device, why: Waiting) {
+    pub(super) fn mark_unplugging(&mut self, device: &Device, why: Waiting) {
         self.unplug_refused.remove(&device.id);
-        self.unplugging.insert(device.id.clone(), Request { at: Some(Instant::now()), why });
+        self.unplugging.insert(device.id.clone(), UnplugRequest { at: Some(Instant::now()), why });
         self.slots.quarantine(device);
     }
 
     /// The guest is not asked for the device now, but when it wakes up or is started.
-    pub(super) fn hold_request(&mut self, device: &Device, why: Waiting) {
-        self.note_request(device, why);
+    pub(super) fn defer_unplug(&mut self, device: &Device, why: Waiting) {
+        self.mark_unplugging(device, why);
         if let Some(request) = self.unplugging.get_mut(&device.id) {
             request.at = None;
         }
@@ -218,14 +218,19 @@ impl Session {
 
     /// Clears up behind a device that nobody is waiting for, and leaves word of it once nothing is left: whoever hears
     /// it may tear down its storage or tap.
-    pub(super) fn finish_and_tell(&mut self, gone: Gone<'_>, deadline: &Deadline) -> Result<()> {
-        self.finish_and_tell_all(&[gone], deadline)
+    pub(super) fn finish_and_notify(&mut self, gone: DetachedDevice<'_>, deadline: &Deadline) -> Result<()> {
+        self.finish_and_notify_all(&[gone], deadline)
     }
 
-    pub(super) fn finish_and_tell_all(&mut self, gone: &[Gone<'_>], deadline: &Deadline) -> Result<()> {
+    pub(super) fn finish_and_notify_all(
+        &mut self,
+        gone: &[DetachedDevice<'_>],
+        deadline: &Deadline,
+    ) -> Result<()> {
         let were_kept: Vec<bool> = gone.iter().map(|gone| self.why_kept(gone.device).is_some()).collect();
         let finished = self.finish_removals(gone, deadline)?;
-        for ((Gone { device, .. }, finished), was_kept) in gone.iter().zip(finished).zip(were_kept) {
+        for ((DetachedDevice { device, .. }, finished), was_kept) in gone.iter().zip(finished).zip(were_kept)
+        {
             match self.why_kept(device) {
                 _ if finished.left.is_empty() => self.events.device(finished.what, device, finished.text),
                 Some(why) if !was_kept => self.events.device(What::Pending, device, why.to_string()),
@@ -242,7 +247,7 @@ impl Session {
     /// QEMU may still use what stands behind it. Then the removal goes on pending.
     pub(super) fn finish_removals(
         &mut self,
-        gone: &[Gone<'_>],
+        gone: &[DetachedDevice<'_>],
         deadline: &Deadline,
     ) -> Result<Vec<TeardownReport>> {
         let finished = self.tear_down_and_drop(gone, deadline);
@@ -250,7 +255,11 @@ impl Session {
         finished
     }
 
-    fn tear_down_and_drop(&mut self, gone: &[Gone<'_>], deadline: &Deadline) -> Result<Vec<TeardownReport>> {
+    fn tear_down_and_drop(
+        &mut self,
+        gone: &[DetachedDevice<'_>],
+        deadline: &Deadline,
+    ) -> Result<Vec<TeardownReport>> {
         let mut teardowns: Vec<Teardown> = gone.iter().map(|gone| self.teardown(*gone)).collect();
         let devices: Vec<&Device> = gone.iter().map(|gone| gone.device).collect();
         // Dying between here and the record must not lose that the backends are to go.
@@ -261,7 +270,7 @@ impl Session {
         })?;
         let residues = self.tear_down_backends(&devices, &mut teardowns, deadline)?;
         let mut finished = Vec::with_capacity(devices.len());
-        let mut cleared: Vec<&Device> = Vec::new();
+        let mut unplugged: Vec<&Device> = Vec::new();
         let mut retired = Vec::new();
         let mut next = self.runtime().record().clone();
         for (device, teardown) in devices.iter().zip(teardowns) {
@@ -273,11 +282,11 @@ impl Session {
                     // Whether it was there long enough to be called added no longer matters: it is on its way out.
                     self.runtime().write_journal(|journal| journal.note(Verb::UndoAdd, device))?;
                 }
-                self.note_request(device, residue.why_kept());
+                self.mark_unplugging(device, residue.why_kept());
             } else {
                 next.remove(&device.id);
                 retired.push(device.generation);
-                cleared.extend(left.is_empty().then_some(*device));
+                unplugged.extend(left.is_empty().then_some(*device));
             }
             finished.push(TeardownReport { what: teardown.what, text: teardown.text, left });
         }
@@ -289,8 +298,9 @@ impl Session {
             // journal keeps it.
             self.runtime().retire(generation)?;
         }
-        let (replaced, forgotten): (Vec<&Device>, Vec<&Device>) =
-            cleared.into_iter().partition(|device| gone.iter().any(|g| g.is_replaced && g.device == *device));
+        let (replaced, forgotten): (Vec<&Device>, Vec<&Device>) = unplugged
+            .into_iter()
+            .partition(|device| gone.iter().any(|g| g.is_replaced && g.device == *device));
         self.yield_to_others(&replaced)?;
         self.forget_all(&forgotten)?;
         Ok(finished)
@@ -321,8 +331,8 @@ impl Session {
         Ok(left)
     }
 
-    fn teardown(&mut self, gone: Gone<'_>) -> Teardown {
-        let Gone { device, backend_is_taken: taken, .. } = gone;
+    fn teardown(&mut self, gone: DetachedDevice<'_>) -> Teardown {
+        let DetachedDevice { device, backend_is_taken: taken, .. } = gone;
         self.unplugging.remove(&device.id);
         let fdsets = self.fdsets.of(&device.id);
         let verb = self.runtime().journal().find(device.id.as_str()).map(|intent| intent.verb);
@@ -343,7 +353,7 @@ impl Session {
         if undone && !fds_uncertain && !taken {
             backend_objects.extend(plan::passed_fds(device, &fdsets));
         }
-        let seen = self.has_departed(&device.id);
+        let seen = self.is_reported_deleted(&device.id);
         Teardown { verb, what, text, backend_objects, fds_uncertain, taken, seen }
     }
 

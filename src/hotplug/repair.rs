@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::device_reports::Truth;
+use super::device_reports::Confirmed;
 use super::difference::{Difference, Mismatch};
 use super::events::What;
 use super::identity::Shown;
@@ -51,12 +51,12 @@ impl Session {
         if missing.is_empty() {
             return Ok(());
         }
-        let truths = self.find_out_about(&missing.iter().collect::<Vec<_>>(), deadline)?;
-        let gone = truths.into_iter().filter_map(|truth| match truth {
-            Truth::Gone(gone) => Some(gone),
-            Truth::Refused | Truth::There => None,
+        let confirmed = self.confirm_in_qom(&missing.iter().collect::<Vec<_>>(), deadline)?;
+        let gone = confirmed.into_iter().filter_map(|confirmed| match confirmed {
+            Confirmed::Detached(gone) => Some(gone),
+            Confirmed::Refused | Confirmed::Present => None,
         });
-        self.finish_and_tell_all(&gone.collect::<Vec<_>>(), deadline)
+        self.finish_and_notify_all(&gone.collect::<Vec<_>>(), deadline)
     }
 
     /// Only where the device itself sits: another one that has its id says nothing about it.

@@ -64,7 +64,7 @@ impl Session {
         let command = Command::new("block_resize", ordered::object(arguments));
         match self.monitor()?.execute(&command, deadline) {
             Ok(_) => Ok((device, bytes)),
-            Err(error) => match self.find_out_size(&device, bytes, sizes.seen, &error, deadline) {
+            Err(error) => match self.look_up_size(&device, bytes, sizes.seen, &error, deadline) {
                 Ok(seen) => Ok((device, seen)),
                 Err(left) => {
                     let error = describe(error);
@@ -93,7 +93,7 @@ impl Session {
 
     /// The command failed, or nobody knows: the disk is looked at. An error says what is left, if that is not what was
     /// there before.
-    fn find_out_size(
+    fn look_up_size(
         &mut self,
         device: &Device,
         wanted: u64,

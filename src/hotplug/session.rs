@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::async_add::AsyncAdd;
-use super::device_reports::Word;
+use super::device_reports::Report;
 use super::events::{EventLog, What};
 use super::inventory::{FdSets, Inventory, Survey};
 use super::listener::Listener;
@@ -28,7 +28,7 @@ use crate::scsi::ScsiMap;
 
 /// A guest that did not hear a request, because it had not booted yet, never answers it. It is repeated no sooner than
 /// this: within 5 s QEMU refuses, and a second press of the attention button would mean "never mind".
-const ASK_AGAIN: Duration = Duration::from_secs(10);
+const REQUEST_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Pauses before a connection that was dropped at once is made again, when a guest is opened.
 const DROPPED_PAUSES: [Duration; 4] =
@@ -36,19 +36,19 @@ const DROPPED_PAUSES: [Duration; 4] =
 
 /// A removal that was asked for.
 #[derive(Clone, Debug)]
-pub(super) struct Request {
+pub(super) struct UnplugRequest {
     /// When QEMU was last asked; `None` if it was not, because the guest is [deaf](Session::unplug_blocked).
     pub(super) at: Option<Instant>,
     /// Why it is not done yet.
     pub(super) why: Waiting,
 }
 
-impl Request {
+impl UnplugRequest {
     /// How long until the guest is to be asked (again).
     pub(super) fn until_due(&self, unplug_blocked: Option<Waiting>) -> Duration {
         match self.at {
-            _ if unplug_blocked.is_some() => ASK_AGAIN,
-            Some(at) => ASK_AGAIN.saturating_sub(at.elapsed()),
+            _ if unplug_blocked.is_some() => REQUEST_INTERVAL,
+            Some(at) => REQUEST_INTERVAL.saturating_sub(at.elapsed()),
             None => Duration::ZERO,
         }
     }
@@ -66,7 +66,7 @@ pub(super) struct Session {
     pub(super) log: Log,
     pub(super) events: EventLog,
     pub(super) fdsets: FdSets,
-    pub(super) unplugging: BTreeMap<DeviceId, Request>,
+    pub(super) unplugging: BTreeMap<DeviceId, UnplugRequest>,
     pub(super) slots: Slots,
     pub(super) topology: Topology,
     /// The guest's devices without an id.
@@ -113,7 +113,7 @@ pub(super) struct Session {
     /// The taps that QEMU had when it was looked at, until something changes about them.
     pub(super) tap_cache: Option<TapCache>,
     /// What QEMU has said of devices of ours, and QOM has not been asked about yet.
-    pub(super) reports: Vec<(String, Word)>,
+    pub(super) reports: Vec<(String, Report)>,
     /// QMP events are passed on as they are, too.
     pub(super) forward_qmp_events: bool,
     /// An export or a block job has ended: who used a disk's image may have let go of it.
@@ -200,7 +200,7 @@ impl Session {
                 other => return other,
             };
             self.log.write(Level::Warning, || format!("connecting once more: {error}"));
-            self.absorb();
+            self.drain_events();
             self.monitor = None;
             if deadline.pause(pause).and_then(|()| self.connect(deadline)).is_err() {
                 return Err(error);
@@ -237,9 +237,9 @@ impl Session {
     pub(super) fn ready(&mut self, deadline: &Deadline) -> Result<()> {
         self.finish_async_add(deadline)?;
         self.connect(deadline)?;
-        self.absorb();
+        self.drain_events();
         if !self.needs_resync {
-            self.clear_heard(deadline)?;
+            self.process_reports(deadline)?;
         }
         self.needs_resync |= !self.unsettled().is_empty();
         if self.is_new_connection {
@@ -249,7 +249,7 @@ impl Session {
         if self.needs_resync {
             self.resync(deadline)?;
             // Not before: until the guest has been asked, nobody knows which fdsets stand behind a device.
-            self.clear_heard(deadline)?;
+            self.process_reports(deadline)?;
         }
         if std::mem::take(&mut self.block_users_changed) {
             self.finish_released(deadline)?;
@@ -293,7 +293,7 @@ impl Session {
 
     /// Forgets a connection that broke, telling the caller once; events already read are used.
     fn drop_connection(&mut self) {
-        self.absorb();
+        self.drain_events();
         self.tap_fds.clear();
         self.tap_cache = None;
         if self.monitor.take().is_some() {
@@ -317,7 +317,7 @@ impl Session {
         self.topology = survey.topology;
         self.devices_without_id = survey.nameless;
         let earlier = std::mem::replace(&mut self.fdsets, survey.fdsets);
-        self.note_state(survey.state);
+        self.update_run_state(survey.state);
         self.settle_for_another_qemu(survey.state, &survey.inventory, deadline)?;
         let shown = self.look_up_journalled(&survey.inventory, deadline)?;
         self.strike_outdated(&shown)?;
@@ -397,10 +397,10 @@ impl Session {
 
     /// The removal of a device is off: it keeps its place, and no journal entry is left. A device that only is on its
     /// way out of a failed add has no record to stay in: it stays pending and is asked for again, after the usual pause.
-    pub(super) fn forget_request(&mut self, device: &Device) {
+    pub(super) fn cancel_unplug(&mut self, device: &Device) {
         let verb = self.runtime().journal().find(device.id.as_str()).map(|intent| intent.verb);
         if verb == Some(Verb::UndoAdd) {
-            return self.note_request(device, Waiting::Deadline);
+            return self.mark_unplugging(device, Waiting::Deadline);
         }
         self.unplugging.remove(&device.id);
         self.slots.end_quarantine(device);

@@ -51,7 +51,7 @@ const WITH_OVERLAY: &str = "merge it into the disk's image with block-commit, or
                             that image to you";
 
 /// What a removal comes to.
-pub(super) enum Judged {
+pub(super) enum RemovalAction {
     /// Nothing is to be done.
     Answer(Outcome),
     /// The device is only in the record.
@@ -65,11 +65,11 @@ pub(super) enum Judged {
 impl Session {
     /// Takes a device out of the guest, or out of the record if it only is there.
     pub(super) fn unplug(&mut self, removal: &Removal, deadline: &Deadline) -> Result<Outcome> {
-        match self.judge(removal, deadline)? {
-            Judged::Answer(outcome) => Ok(outcome),
-            Judged::DropFromRecord(device) => self.drop_from_record(device),
-            Judged::AfterReboot(device, why) => self.remove_after_reboot(device, why),
-            Judged::Ask(device) => self.ask_and_wait(&device, removal.wait, deadline),
+        match self.removal_action(removal, deadline)? {
+            RemovalAction::Answer(outcome) => Ok(outcome),
+            RemovalAction::DropFromRecord(device) => self.drop_from_record(device),
+            RemovalAction::AfterReboot(device, why) => self.remove_after_reboot(device, why),
+            RemovalAction::Ask(device) => self.request_and_wait(&device, removal.wait, deadline),
         }
     }
 
@@ -88,12 +88,12 @@ impl Session {
         for (index, id) in ids.iter().enumerate() {
             let removal = Removal { id: id.clone(), kind: None, live_only, wait, leave_overlay };
             let is_repeated = ids.iter().take(index).any(|earlier| earlier == id);
-            let answer = match self.judge_next(&removal, &mut has_looked, deadline) {
+            let answer = match self.removal_action_of_many(&removal, &mut has_looked, deadline) {
                 _ if is_repeated => Err(Error::invalid(format!("{id} is named twice"))),
-                Ok(Judged::Answer(outcome)) => Ok(outcome),
-                Ok(Judged::DropFromRecord(device)) => self.drop_from_record(device),
-                Ok(Judged::AfterReboot(device, why)) => self.remove_after_reboot(device, why),
-                Ok(Judged::Ask(device)) => {
+                Ok(RemovalAction::Answer(outcome)) => Ok(outcome),
+                Ok(RemovalAction::DropFromRecord(device)) => self.drop_from_record(device),
+                Ok(RemovalAction::AfterReboot(device, why)) => self.remove_after_reboot(device, why),
+                Ok(RemovalAction::Ask(device)) => {
                     asked.push(device);
                     answers.push(None);
                     continue;
@@ -102,30 +102,30 @@ impl Session {
             };
             answers.push(Some(answer));
         }
-        let mut heard = self.ask_and_wait_for_all(&asked, wait, deadline).into_iter();
-        answers.into_iter().filter_map(|answer| answer.or_else(|| heard.next())).collect()
+        let mut outcomes = self.request_and_wait_for_all(&asked, wait, deadline).into_iter();
+        answers.into_iter().filter_map(|answer| answer.or_else(|| outcomes.next())).collect()
     }
 
     /// What the removal comes to, without doing anything.
-    pub(super) fn judge(&mut self, removal: &Removal, deadline: &Deadline) -> Result<Judged> {
-        self.judge_next(removal, &mut false, deadline)
+    pub(super) fn removal_action(&mut self, removal: &Removal, deadline: &Deadline) -> Result<RemovalAction> {
+        self.removal_action_of_many(removal, &mut false, deadline)
     }
 
     /// The same for one of many: which images the disks use is asked once, by the first that it matters to.
-    fn judge_next(
+    fn removal_action_of_many(
         &mut self,
         removal: &Removal,
         has_looked: &mut bool,
         deadline: &Deadline,
-    ) -> Result<Judged> {
+    ) -> Result<RemovalAction> {
         self.ready(deadline)?;
         let Some(device) = self.known_device(&removal.id) else {
-            return self.unknown(&removal.id).map(Judged::Answer);
+            return self.unknown(&removal.id).map(RemovalAction::Answer);
         };
         removal.check_kind(&device)?;
         self.check_unused(&device)?;
         if device.presence == Presence::AddAfterReboot {
-            return Ok(Judged::DropFromRecord(device));
+            return Ok(RemovalAction::DropFromRecord(device));
         }
         let recorded = (device.presence == Presence::RemoveAfterReboot).then_some(AfterReboot::Recorded);
         if let Some(why) = self.removal_defer_reason(&device).or(recorded) {
@@ -133,7 +133,10 @@ impl Session {
                 let text = format!("{} cannot be removed from the running guest: {why}", device.id);
                 return Err(Error::new(ErrorKind::NotHotpluggable, text));
             }
-            return Ok(Judged::AfterReboot(Device { presence: Presence::RemoveAfterReboot, ..device }, why));
+            return Ok(RemovalAction::AfterReboot(
+                Device { presence: Presence::RemoveAfterReboot, ..device },
+                why,
+            ));
         }
         if let Some(located) = self.topology.find(device.id.as_str()) {
             located.check_removable()?;
@@ -148,7 +151,7 @@ impl Session {
                 WITH_OVERLAY,
             )?;
         }
-        Ok(Judged::Ask(device))
+        Ok(RemovalAction::Ask(device))
     }
 
     /// With a controller QEMU would take its disks out, whoever uses them.

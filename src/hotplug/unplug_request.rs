@@ -1,6 +1,6 @@
 //! Asking the guest for devices: when it is asked, when not yet, and what it said.
 
-use super::device_reports::Word;
+use super::device_reports::Report;
 use super::outcome::Waiting;
 use super::plan::UndoStep;
 use super::session::Session;
@@ -13,28 +13,32 @@ use crate::runtime::{Device, Verb};
 
 /// What QEMU said to `device_del`.
 #[derive(Clone)]
-pub(super) enum Asked {
+pub(super) enum DeviceDelReply {
     /// The guest has been asked, or had been before; this is its run state.
-    Waiting(Option<Waiting>),
+    Accepted(Option<Waiting>),
     /// QEMU does not find the device.
-    Absent,
+    NotFound,
     /// The device has been found gone meanwhile, and cleared up behind.
-    Settled,
+    AlreadyGone,
     /// The guest is busy with an earlier change; ask again later.
     Busy(Error),
     /// It will not do.
-    No(Error),
+    Rejected(Error),
 }
 
 impl Session {
     /// Notes what is about to be done, finds out whether the guest may be asked, and asks, for all in one write.
-    pub(super) fn ask(&mut self, devices: &[&Device], deadline: &Deadline) -> Vec<Result<Asked>> {
+    pub(super) fn request_unplug(
+        &mut self,
+        devices: &[&Device],
+        deadline: &Deadline,
+    ) -> Vec<Result<DeviceDelReply>> {
         let all = |error: Error| devices.iter().map(|_| Err(error.clone())).collect();
         let due = |session: &Self, device: &Device| {
             session.unplugging.get(&device.id).is_none_or(|request| request.is_due(session.unplug_blocked))
         };
         let mut news: Vec<&Device> = Vec::new();
-        news.extend(devices.iter().filter(|device| due(self, device) && !self.is_leaving(device)));
+        news.extend(devices.iter().filter(|device| due(self, device) && !self.is_being_removed(device)));
         let noted = self.runtime().write_journal(|journal| {
             news.iter().for_each(|device| journal.note(Verb::Remove, device));
         });
@@ -43,7 +47,7 @@ impl Session {
         }
         let state = match self.run_state(deadline) {
             Ok(state) => state,
-            Err(error) => return self.look_after_silence(devices, &error, deadline),
+            Err(error) => return self.look_after_lost_reply(devices, &error, deadline),
         };
         // QEMU does without a guest that does nothing, for devices that it does not have to let go of.
         let state = |device: &Device| state.filter(|_| device.leaves_by_consent());
@@ -58,53 +62,55 @@ impl Session {
             .filter(|(_, request)| **request)
             .map(|(device, _)| *device)
             .collect();
-        let mut replies = self.request(&asked, &state, deadline).into_iter();
+        let mut replies = self.send_device_del(&asked, &state, deadline).into_iter();
         let mut answers = Vec::with_capacity(devices.len());
         for (device, request) in devices.iter().zip(requests) {
             answers.push(match (request, unplug_blocked(self, device)) {
                 (true, _) => {
                     replies.next().unwrap_or_else(|| Err(Error::new(ErrorKind::Protocol, "no reply")))
                 }
-                (false, _) if self.migrating && due(self, device) => Ok(Asked::No(migrating())),
-                (false, Some(why)) if !self.unplugging.contains_key(&device.id) => {
-                    self.hold_request(device, why);
-                    Ok(Asked::Waiting(Some(why)))
+                (false, _) if self.migrating && due(self, device) => {
+                    Ok(DeviceDelReply::Rejected(migrating()))
                 }
-                (false, _) => Ok(Asked::Waiting(state(device))),
+                (false, Some(why)) if !self.unplugging.contains_key(&device.id) => {
+                    self.defer_unplug(device, why);
+                    Ok(DeviceDelReply::Accepted(Some(why)))
+                }
+                (false, _) => Ok(DeviceDelReply::Accepted(state(device))),
             });
         }
         answers
     }
 
     /// `device_del` for all of them.
-    fn request(
+    fn send_device_del(
         &mut self,
         devices: &[&Device],
         state: &impl Fn(&Device) -> Option<Waiting>,
         deadline: &Deadline,
-    ) -> Vec<Result<Asked>> {
+    ) -> Vec<Result<DeviceDelReply>> {
         if devices.is_empty() {
             return Vec::new();
         }
         let commands: Vec<Command<'_>> =
             devices.iter().map(|device| UndoStep::Unplug(device.id.clone()).command()).collect();
-        let passed = self.let_first_moment_pass(deadline);
+        let passed = self.wait_for_guest_clock(deadline);
         let batch = match passed.and_then(|()| self.monitor()) {
             Ok(monitor) => monitor.run(&commands, deadline),
             Err(error) => return devices.iter().map(|_| Err(error.clone())).collect(),
         };
         if let Some(error) = batch.failure {
             let step = devices.first().map(|device| format!("device_del {}", device.id));
-            return self.look_after_silence(devices, &error.with_step(step.unwrap_or_default()), deadline);
+            return self.look_after_lost_reply(devices, &error.with_step(step.unwrap_or_default()), deadline);
         }
         let mut answers = Vec::with_capacity(devices.len());
         for (device, reply) in devices.iter().zip(batch.replies) {
             let asked = match reply {
-                Some(Err(error)) => sort_refusal(device, error),
-                _ => Asked::Waiting(state(device)),
+                Some(Err(error)) => classify_device_del_error(device, error),
+                _ => DeviceDelReply::Accepted(state(device)),
             };
-            if matches!(asked, Asked::Waiting(_)) {
-                self.note_request(device, Waiting::Deadline);
+            if matches!(asked, DeviceDelReply::Accepted(_)) {
+                self.mark_unplugging(device, Waiting::Deadline);
             }
             answers.push(Ok(asked));
         }
@@ -112,7 +118,7 @@ impl Session {
     }
 
     /// Whether the journal has the device on its way out.
-    fn is_leaving(&self, device: &Device) -> bool {
+    fn is_being_removed(&self, device: &Device) -> bool {
         let runtime = self.runtime();
         let intent = runtime.journal().find(device.id.as_str());
         intent.is_some_and(|intent| !matches!(intent.verb, Verb::SetLink | Verb::Move))
@@ -130,50 +136,52 @@ impl Session {
     /// What the guest is doing, before it is asked for anything: one that sleeps is not asked. A guest that is known to run
     /// is not bothered with the question.
     pub(super) fn run_state(&mut self, deadline: &Deadline) -> Result<Option<Waiting>> {
-        self.absorb();
+        self.drain_events();
         if self.running {
             return Ok(None);
         }
         let state = self.monitor()?.execute(&Command::with("query-status", &[]), deadline)?;
         let state = Waiting::of_status(&state);
-        self.note_state(state);
+        self.update_run_state(state);
         // Some of what came meanwhile may be newer than the answer.
-        self.absorb();
+        self.drain_events();
         Ok(state)
     }
 
     /// Repeats the requests that have been waiting for long: a guest that was booting did not hear them.
-    pub(super) fn ask_again_where_due(&mut self, deadline: &Deadline) -> Result<()> {
+    pub(super) fn repeat_due_requests(&mut self, deadline: &Deadline) -> Result<()> {
         let due = self.unplugging.iter().filter(|(_, request)| request.is_due(self.unplug_blocked));
         let due: Vec<Device> = due.filter_map(|(id, _)| self.known_device(id.as_str())).collect();
         if due.is_empty() {
             return Ok(());
         }
         let devices: Vec<&Device> = due.iter().collect();
-        for (device, asked) in due.iter().zip(self.ask(&devices, deadline)) {
+        for (device, asked) in due.iter().zip(self.request_unplug(&devices, deadline)) {
             match asked? {
-                Asked::Absent => self.note_word(device.id.as_str(), Word::NotFound),
-                Asked::Waiting(_) | Asked::Settled => {}
+                DeviceDelReply::NotFound => self.add_report(device.id.as_str(), Report::NotFound),
+                DeviceDelReply::Accepted(_) | DeviceDelReply::AlreadyGone => {}
                 // It is still asked for, and will be again.
-                Asked::Busy(error) | Asked::No(error) => self.log.write(Level::Info, || error.to_string()),
+                DeviceDelReply::Busy(error) | DeviceDelReply::Rejected(error) => {
+                    self.log.write(Level::Info, || error.to_string())
+                }
             }
         }
-        self.absorb();
-        self.clear_heard(deadline)
+        self.drain_events();
+        self.process_reports(deadline)
     }
 
     /// The replies to `device_del` are lost: the guest may or may not have been asked, so it is looked at.
-    fn look_after_silence(
+    fn look_after_lost_reply(
         &mut self,
         devices: &[&Device],
         error: &Error,
         deadline: &Deadline,
-    ) -> Vec<Result<Asked>> {
+    ) -> Vec<Result<DeviceDelReply>> {
         let silent = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
         let looked = !silent && self.ready(deadline).is_ok();
         let answer = |device: &&Device| match looked {
-            true if self.known_device(device.id.as_str()).is_none() => Ok(Asked::Settled),
-            true => Ok(Asked::Waiting(None)),
+            true if self.known_device(device.id.as_str()).is_none() => Ok(DeviceDelReply::AlreadyGone),
+            true => Ok(DeviceDelReply::Accepted(None)),
             false => {
                 let unknown = format!("device {}: its removal may have been asked for", device.id);
                 Err(error.clone().with_undo(vec![unknown]))
@@ -188,23 +196,23 @@ fn migrating() -> Error {
 }
 
 /// QEMU has no classes for these; the texts are those of QEMU 5.2 to 11.1.
-fn sort_refusal(device: &Device, error: Error) -> Asked {
+fn classify_device_del_error(device: &Device, error: Error) -> DeviceDelReply {
     let text = error.qmp_desc().unwrap_or_default().to_owned();
     let says = |part: &str| text.contains(part);
     let step = format!("device_del {}", device.id);
     if is_absence(&error) {
-        Asked::Absent
+        DeviceDelReply::NotFound
     } else if says("in the process of unplug") {
-        Asked::Waiting(None)
+        DeviceDelReply::Accepted(None)
     } else if says("guest is busy") || says("power indicator") {
         let what = format!("the guest was busy with an earlier plug or unplug until the deadline: {text}");
-        Asked::Busy(Error::new(ErrorKind::GuestBusy, what).with_step(step))
+        DeviceDelReply::Busy(Error::new(ErrorKind::GuestBusy, what).with_step(step))
     } else if says(MIGRATING) {
         let what = "the guest is being migrated; try again where it runs afterwards";
-        Asked::No(error.with_kind(ErrorKind::Migrating).context(what).with_step(step))
+        DeviceDelReply::Rejected(error.with_kind(ErrorKind::Migrating).context(what).with_step(step))
     } else if says("hotplug") || says("hot-unplug") || says("hotunplug") {
-        Asked::No(error.with_kind(ErrorKind::NotHotpluggable).with_step(step))
+        DeviceDelReply::Rejected(error.with_kind(ErrorKind::NotHotpluggable).with_step(step))
     } else {
-        Asked::No(error.with_step(step))
+        DeviceDelReply::Rejected(error.with_step(step))
     }
 }

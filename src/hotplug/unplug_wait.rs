@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::device_reports::{Truth, Word};
+use super::device_reports::{Confirmed, Report};
 use super::events::What;
-use super::identity::Gone;
+use super::identity::DetachedDevice;
 use super::inventory;
 use super::outcome::{Outcome, Waiting};
 use super::session::Session;
-use super::unplug_request::Asked;
+use super::unplug_request::DeviceDelReply;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pci::Topology;
@@ -28,34 +28,34 @@ const QUESTION_PAUSE: Duration = Duration::from_millis(25);
 const LAST_WORD: Duration = Duration::from_millis(250);
 
 /// A device on its way out.
-struct Leaver<'a> {
+struct UnplugOp<'a> {
     device: &'a Device,
     /// The guest had been asked for it by an earlier call.
     was_pending: bool,
     /// Why it is not waited for, once the guest has been asked.
     unawaited: Option<Waiting>,
-    stage: Stage<'a>,
+    phase: UnplugPhase<'a>,
 }
 
 /// How far it has come.
-enum Stage<'a> {
+enum UnplugPhase<'a> {
     /// The guest is to be asked, for the first time or again because it was busy.
-    ToAsk,
+    Queued,
     /// The guest has been asked.
-    Asked,
+    Requested,
     /// It has left; what stood behind it is still to be taken down.
-    Left(Gone<'a>),
+    Unplugged(DetachedDevice<'a>),
     /// This is the answer.
-    Answered(Box<Result<Outcome>>),
+    Finished(Box<Result<Outcome>>),
 }
 
-impl Leaver<'_> {
-    fn is_asked(&self) -> bool {
-        matches!(self.stage, Stage::Asked)
+impl UnplugOp<'_> {
+    fn is_requested(&self) -> bool {
+        matches!(self.phase, UnplugPhase::Requested)
     }
 
     fn answer(&mut self, answer: Result<Outcome>) {
-        self.stage = Stage::Answered(Box::new(answer));
+        self.phase = UnplugPhase::Finished(Box::new(answer));
     }
 
     fn fail(&mut self, error: &Error, left: String) {
@@ -65,109 +65,109 @@ impl Leaver<'_> {
 
 impl Session {
     /// Asks unless the guest is being asked already, then waits for its answer.
-    pub(super) fn ask_and_wait(
+    pub(super) fn request_and_wait(
         &mut self,
         device: &Device,
         wait: bool,
         deadline: &Deadline,
     ) -> Result<Outcome> {
-        let answers = self.ask_and_wait_for_all(std::slice::from_ref(device), wait, deadline);
+        let answers = self.request_and_wait_for_all(std::slice::from_ref(device), wait, deadline);
         answers.into_iter().next().unwrap_or(Ok(Outcome::Absent))
     }
 
     /// The same for many devices: one write asks for all of them, and they are waited for together.
-    pub(super) fn ask_and_wait_for_all(
+    pub(super) fn request_and_wait_for_all(
         &mut self,
         devices: &[Device],
         wait: bool,
         deadline: &Deadline,
     ) -> Vec<Result<Outcome>> {
-        let mut leavers: Vec<Leaver<'_>> = devices.iter().map(|device| self.leaver(device)).collect();
-        self.ask_until_heard(&mut leavers, wait, deadline);
-        self.await_departures(&mut leavers, deadline);
-        self.clear_up_behind(&mut leavers, deadline);
-        let answer = |leaver: Leaver<'_>| match leaver.stage {
-            Stage::Answered(answer) => *answer,
-            Stage::ToAsk | Stage::Asked | Stage::Left(_) => {
-                Err(Error::new(ErrorKind::State, format!("the removal of {} has no end", leaver.device.id)))
+        let mut ops: Vec<UnplugOp<'_>> = devices.iter().map(|device| self.op(device)).collect();
+        self.request_until_accepted(&mut ops, wait, deadline);
+        self.await_unplugged(&mut ops, deadline);
+        self.tear_down_unplugged(&mut ops, deadline);
+        let answer = |op: UnplugOp<'_>| match op.phase {
+            UnplugPhase::Finished(answer) => *answer,
+            UnplugPhase::Queued | UnplugPhase::Requested | UnplugPhase::Unplugged(_) => {
+                Err(Error::new(ErrorKind::State, format!("the removal of {} has no end", op.device.id)))
             }
         };
-        leavers.into_iter().map(answer).collect()
+        ops.into_iter().map(answer).collect()
     }
 
-    fn leaver<'a>(&mut self, device: &'a Device) -> Leaver<'a> {
+    fn op<'a>(&mut self, device: &'a Device) -> UnplugOp<'a> {
         let was_pending = self.unplugging.contains_key(&device.id);
         match self.why_kept(device) {
             // The guest has no part in it any more; QOM has the last word.
             Some(why) => {
-                self.note_word(device.id.as_str(), Word::NotFound);
-                Leaver { device, was_pending, unawaited: Some(why), stage: Stage::Asked }
+                self.add_report(device.id.as_str(), Report::NotFound);
+                UnplugOp { device, was_pending, unawaited: Some(why), phase: UnplugPhase::Requested }
             }
-            None => Leaver { device, was_pending, unawaited: None, stage: Stage::ToAsk },
+            None => UnplugOp { device, was_pending, unawaited: None, phase: UnplugPhase::Queued },
         }
     }
 
     /// Asks until the guest is no longer busy with something else.
-    fn ask_until_heard(&mut self, leavers: &mut [Leaver<'_>], wait: bool, deadline: &Deadline) {
+    fn request_until_accepted(&mut self, ops: &mut [UnplugOp<'_>], wait: bool, deadline: &Deadline) {
         loop {
-            let to_ask: Vec<usize> = positions(leavers, |leaver| matches!(leaver.stage, Stage::ToAsk));
+            let to_ask: Vec<usize> = positions(ops, |op| matches!(op.phase, UnplugPhase::Queued));
             let devices: Vec<&Device> =
-                to_ask.iter().filter_map(|at| leavers.get(*at)).map(|l| l.device).collect();
+                to_ask.iter().filter_map(|at| ops.get(*at)).map(|l| l.device).collect();
             if devices.is_empty() {
                 return;
             }
-            let heard = self.ask(&devices, deadline);
+            let heard = self.request_unplug(&devices, deadline);
             let mut busy = None;
             for (at, asked) in to_ask.into_iter().zip(heard) {
-                let Some(leaver) = leavers.get_mut(at) else { continue };
+                let Some(op) = ops.get_mut(at) else { continue };
                 match asked {
-                    Ok(Asked::Busy(error)) => busy = Some(error),
-                    Ok(asked) => self.take_in(leaver, asked, wait),
-                    Err(error) => leaver.answer(Err(error)),
+                    Ok(DeviceDelReply::Busy(error)) => busy = Some(error),
+                    Ok(asked) => self.take_reply(op, asked, wait),
+                    Err(error) => op.answer(Err(error)),
                 }
             }
             let Some(error) = busy else { return };
             let waited = deadline.pause(BUSY_PAUSE.min(deadline.left()));
             let Err(ended) = waited.and_then(|()| deadline.check()) else { continue };
             let last = if ended.kind() == ErrorKind::Timeout { error } else { ended };
-            for leaver in leavers.iter_mut().filter(|leaver| matches!(leaver.stage, Stage::ToAsk)) {
-                self.forget_request(leaver.device);
-                leaver.answer(Err(last.clone()));
+            for op in ops.iter_mut().filter(|op| matches!(op.phase, UnplugPhase::Queued)) {
+                self.cancel_unplug(op.device);
+                op.answer(Err(last.clone()));
             }
         }
     }
 
     /// What the guest said about one of them.
-    fn take_in(&mut self, leaver: &mut Leaver<'_>, asked: Asked, wait: bool) {
-        let device = leaver.device;
+    fn take_reply(&mut self, op: &mut UnplugOp<'_>, asked: DeviceDelReply, wait: bool) {
+        let device = op.device;
         let why = match asked {
-            Asked::Settled => {
+            DeviceDelReply::AlreadyGone => {
                 let done = self.done(device);
-                return leaver.answer(Ok(done));
+                return op.answer(Ok(done));
             }
-            Asked::Absent => {
+            DeviceDelReply::NotFound => {
                 // QOM has the last word.
-                self.note_word(device.id.as_str(), Word::NotFound);
-                self.note_request(device, Waiting::Deadline);
+                self.add_report(device.id.as_str(), Report::NotFound);
+                self.mark_unplugging(device, Waiting::Deadline);
                 None
             }
             // What the guest has been asked for before goes on being pending.
-            Asked::No(error) if leaver.was_pending && error.kind() == ErrorKind::Migrating => {
-                self.note_request(device, Waiting::Migrating);
+            DeviceDelReply::Rejected(error) if op.was_pending && error.kind() == ErrorKind::Migrating => {
+                self.mark_unplugging(device, Waiting::Migrating);
                 Some(Waiting::Migrating)
             }
-            Asked::No(error) => {
-                self.forget_request(device);
-                return leaver.answer(Err(error));
+            DeviceDelReply::Rejected(error) => {
+                self.cancel_unplug(device);
+                return op.answer(Err(error));
             }
-            Asked::Busy(error) => return leaver.answer(Err(error)),
-            Asked::Waiting(why) => why.or((!wait).then_some(Waiting::NotAwaited)),
+            DeviceDelReply::Busy(error) => return op.answer(Err(error)),
+            DeviceDelReply::Accepted(why) => why.or((!wait).then_some(Waiting::NotAwaited)),
         };
-        self.absorb();
-        leaver.unawaited = why;
-        leaver.stage = Stage::Asked;
-        if let Some(why) = why.filter(|_| !self.has_word_of(&device.id)) {
-            leaver.answer(Ok(self.still_pending(device, why)));
+        self.drain_events();
+        op.unawaited = why;
+        op.phase = UnplugPhase::Requested;
+        if let Some(why) = why.filter(|_| !self.has_report(&device.id)) {
+            op.answer(Ok(self.still_pending(device, why)));
         }
     }
 
@@ -187,29 +187,29 @@ impl Session {
     }
 
     /// Waits until none of them is still waited for.
-    fn await_departures(&mut self, leavers: &mut [Leaver<'_>], deadline: &Deadline) {
+    fn await_unplugged(&mut self, ops: &mut [UnplugOp<'_>], deadline: &Deadline) {
         let last_word = LAST_WORD.min(deadline.left() / 8);
         let patience = deadline.earlier_by(last_word);
         // What was heard between the question whether it runs and the request counts as well.
         let mut was_running = true;
         let mut asked_at: Option<Instant> = None;
         loop {
-            if let Err(error) = self.see_who_left(leavers, deadline) {
-                return fail_waiting(leavers, &error);
+            if let Err(error) = self.check_unplugged(ops, deadline) {
+                return fail_waiting(ops, &error);
             }
-            let waiting = positions(leavers, |leaver| leaver.is_asked());
+            let waiting = positions(ops, |op| op.is_requested());
             let unsure = was_running && !self.running && !waiting.is_empty();
             let rest = asked_at.map_or(Duration::ZERO, |at| QUESTION_PAUSE.saturating_sub(at.elapsed()));
             if unsure && rest.is_zero() {
                 was_running = false;
                 asked_at = Some(Instant::now());
-                self.see_whether_it_stands_still(leavers, &patience);
+                self.check_run_state(ops, &patience);
                 // The word that somebody has left may have come with the answer.
                 continue;
             }
             was_running = self.running || unsure;
             let due_in = |at: &usize| {
-                let device = leavers.get(*at).map(|leaver| &leaver.device.id);
+                let device = ops.get(*at).map(|op| &op.device.id);
                 device
                     .and_then(|id| self.unplugging.get(id))
                     .map(|request| request.until_due(self.unplug_blocked))
@@ -219,21 +219,21 @@ impl Session {
             let waited = self.monitor().and_then(|monitor| monitor.wait_event(&step));
             let Err(error) = waited else { continue };
             match error.kind() {
-                ErrorKind::Timeout if patience.left().is_zero() => return self.give_up(leavers, deadline),
-                ErrorKind::Timeout => self.ask_for_the_due(leavers, deadline),
+                ErrorKind::Timeout if patience.left().is_zero() => return self.stop_waiting(ops, deadline),
+                ErrorKind::Timeout => self.repeat_due(ops, deadline),
                 ErrorKind::Canceled => {
-                    for leaver in leavers.iter_mut().filter(|leaver| leaver.is_asked()) {
-                        self.still_pending(leaver.device, Waiting::NotAwaited);
+                    for op in ops.iter_mut().filter(|op| op.is_requested()) {
+                        self.still_pending(op.device, Waiting::NotAwaited);
                     }
-                    return fail_waiting(leavers, &error);
+                    return fail_waiting(ops, &error);
                 }
                 _ => {
                     if self.reconnect_waiting(deadline).is_err() {
-                        for leaver in leavers.iter_mut().filter(|leaver| leaver.is_asked()) {
-                            let id = &leaver.device.id;
+                        for op in ops.iter_mut().filter(|op| op.is_requested()) {
+                            let id = &op.device.id;
                             let left =
                                 format!("device {id}: its removal is pending, the guest cannot be asked");
-                            leaver.fail(&error, left);
+                            op.fail(&error, left);
                         }
                         return;
                     }
@@ -243,89 +243,89 @@ impl Session {
     }
 
     /// Takes in what has been said, and moves those on that it is about.
-    fn see_who_left(&mut self, leavers: &mut [Leaver<'_>], deadline: &Deadline) -> Result<()> {
-        self.absorb();
+    fn check_unplugged(&mut self, ops: &mut [UnplugOp<'_>], deadline: &Deadline) -> Result<()> {
+        self.drain_events();
         if self.events_lost {
             // What is not there any more has left while nobody heard.
             self.ready(deadline)?;
         }
-        for leaver in leavers.iter_mut().filter(|leaver| leaver.is_asked()) {
-            let device = leaver.device;
+        for op in ops.iter_mut().filter(|op| op.is_requested()) {
+            let device = op.device;
             let is_known = self.known_device(device.id.as_str());
             if is_known.is_none_or(|known| known.generation != device.generation) {
                 let done = self.done(device);
-                leaver.answer(Ok(done));
+                op.answer(Ok(done));
             } else if self.unplug_refused.contains(&device.id) {
-                leaver.answer(Err(refused(device)));
+                op.answer(Err(refused(device)));
             }
         }
-        self.find_out_about_heard(leavers, deadline)?;
-        for leaver in leavers.iter_mut().filter(|leaver| leaver.is_asked()) {
-            if let Some(why) = leaver.unawaited {
-                leaver.answer(Ok(self.still_pending(leaver.device, why)));
+        self.confirm_reported(ops, deadline)?;
+        for op in ops.iter_mut().filter(|op| op.is_requested()) {
+            if let Some(why) = op.unawaited {
+                op.answer(Ok(self.still_pending(op.device, why)));
             }
         }
         Ok(())
     }
 
     /// Asks QOM about those of which something was said, or whose removal has been struck by somebody else's doing.
-    fn find_out_about_heard(&mut self, leavers: &mut [Leaver<'_>], deadline: &Deadline) -> Result<()> {
-        let is_in_question = |leaver: &Leaver<'_>| {
-            let id = &leaver.device.id;
-            leaver.is_asked() && (self.has_word_of(id) || !self.unplugging.contains_key(id))
+    fn confirm_reported(&mut self, ops: &mut [UnplugOp<'_>], deadline: &Deadline) -> Result<()> {
+        let is_in_question = |op: &UnplugOp<'_>| {
+            let id = &op.device.id;
+            op.is_requested() && (self.has_report(id) || !self.unplugging.contains_key(id))
         };
-        let in_question = positions(leavers, is_in_question);
+        let in_question = positions(ops, is_in_question);
         if in_question.is_empty() {
             return Ok(());
         }
-        let devices = in_question.iter().filter_map(|at| leavers.get(*at)).map(|leaver| leaver.device);
-        let truths = self.find_out_about(&devices.collect::<Vec<_>>(), deadline)?;
-        for (at, truth) in in_question.into_iter().zip(truths) {
-            let Some(leaver) = leavers.get_mut(at) else { continue };
-            match truth {
-                Truth::Gone(gone) => {
+        let devices = in_question.iter().filter_map(|at| ops.get(*at)).map(|op| op.device);
+        let confirmed = self.confirm_in_qom(&devices.collect::<Vec<_>>(), deadline)?;
+        for (at, confirmed) in in_question.into_iter().zip(confirmed) {
+            let Some(op) = ops.get_mut(at) else { continue };
+            match confirmed {
+                Confirmed::Detached(gone) => {
                     // Now, while the others still take their time.
                     if !gone.backend_is_taken {
-                        self.hold_tap(leaver.device);
+                        self.hold_tap(op.device);
                     }
-                    leaver.stage = Stage::Left(gone);
+                    op.phase = UnplugPhase::Unplugged(gone);
                 }
-                Truth::Refused => {
-                    self.take_refusal(leaver.device);
-                    if self.unplug_refused.contains(&leaver.device.id) {
-                        leaver.answer(Err(refused(leaver.device)));
+                Confirmed::Refused => {
+                    self.handle_guest_refusal(op.device);
+                    if self.unplug_refused.contains(&op.device.id) {
+                        op.answer(Err(refused(op.device)));
                     }
                 }
-                Truth::There if !self.unplugging.contains_key(&leaver.device.id) => {
-                    self.note_request(leaver.device, Waiting::Deadline);
+                Confirmed::Present if !self.unplugging.contains_key(&op.device.id) => {
+                    self.mark_unplugging(op.device, Waiting::Deadline);
                 }
-                Truth::There => {}
+                Confirmed::Present => {}
             }
         }
         Ok(())
     }
 
     /// A guest that stopped or fell asleep after it was asked does not answer before it goes on, so nobody waits for that.
-    fn see_whether_it_stands_still(&mut self, leavers: &mut [Leaver<'_>], deadline: &Deadline) {
+    fn check_run_state(&mut self, ops: &mut [UnplugOp<'_>], deadline: &Deadline) {
         // A connection that breaks over the question is noticed by who waits on it.
         let Ok(Some(why)) = self.run_state(deadline) else { return };
-        let by_consent = |leaver: &&mut Leaver<'_>| leaver.is_asked() && leaver.device.leaves_by_consent();
-        for leaver in leavers.iter_mut().filter(by_consent) {
+        let by_consent = |op: &&mut UnplugOp<'_>| op.is_requested() && op.device.leaves_by_consent();
+        for op in ops.iter_mut().filter(by_consent) {
             // It may have left before the guest stopped.
-            if !self.has_word_of(&leaver.device.id) {
-                leaver.answer(Ok(self.still_pending(leaver.device, why)));
+            if !self.has_report(&op.device.id) {
+                op.answer(Ok(self.still_pending(op.device, why)));
             }
         }
     }
 
-    fn ask_for_the_due(&mut self, leavers: &mut [Leaver<'_>], deadline: &Deadline) {
-        for leaver in leavers.iter_mut().filter(|leaver| leaver.is_asked()) {
-            let request = self.unplugging.get(&leaver.device.id);
+    fn repeat_due(&mut self, ops: &mut [UnplugOp<'_>], deadline: &Deadline) {
+        for op in ops.iter_mut().filter(|op| op.is_requested()) {
+            let request = self.unplugging.get(&op.device.id);
             if request.is_none_or(|request| request.is_due(self.unplug_blocked)) {
-                leaver.stage = Stage::ToAsk;
+                op.phase = UnplugPhase::Queued;
             }
         }
-        self.ask_until_heard(leavers, true, deadline);
+        self.request_until_accepted(ops, true, deadline);
     }
 
     fn reconnect_waiting(&mut self, deadline: &Deadline) -> Result<()> {
@@ -334,7 +334,7 @@ impl Session {
     }
 
     /// Nothing came: what the guest shows says why.
-    fn give_up(&mut self, leavers: &mut [Leaver<'_>], deadline: &Deadline) {
+    fn stop_waiting(&mut self, ops: &mut [UnplugOp<'_>], deadline: &Deadline) {
         let questions = [Command::with("query-status", &[]), Command::with("query-pci", &[])];
         let deadline = deadline.uncancelable();
         let answers = self.monitor().and_then(|monitor| inventory::ask(monitor, questions, &deadline));
@@ -342,47 +342,52 @@ impl Session {
             Ok([state, pci]) => (Waiting::of_status(&state), Topology::from_query_pci(&pci).ok()),
             Err(_) => (None, None),
         };
-        for leaver in leavers.iter_mut().filter(|leaver| leaver.is_asked()) {
-            let located = topology.as_ref().and_then(|topology| topology.find(leaver.device.id.as_str()));
+        for op in ops.iter_mut().filter(|op| op.is_requested()) {
+            let located = topology.as_ref().and_then(|topology| topology.find(op.device.id.as_str()));
             let why = match (state, located.map(|located| located.occupant.configured)) {
                 (Some(why), _) => why,
                 (None, Some(false)) => Waiting::NotBooted,
                 (None, _) => Waiting::Deadline,
             };
-            leaver.answer(Ok(self.still_pending(leaver.device, why)));
+            op.answer(Ok(self.still_pending(op.device, why)));
         }
     }
 
     /// Takes down what stood behind those that have left, and out of the record, in one go.
-    fn clear_up_behind(&mut self, leavers: &mut [Leaver<'_>], deadline: &Deadline) {
-        let left = positions(leavers, |leaver| matches!(leaver.stage, Stage::Left(_)));
-        let gone = left.iter().filter_map(|at| match leavers.get(*at)?.stage {
-            Stage::Left(gone) => Some(gone),
+    fn tear_down_unplugged(&mut self, ops: &mut [UnplugOp<'_>], deadline: &Deadline) {
+        let left = positions(ops, |op| matches!(op.phase, UnplugPhase::Unplugged(_)));
+        let gone = left.iter().filter_map(|at| match ops.get(*at)?.phase {
+            UnplugPhase::Unplugged(gone) => Some(gone),
             _ => None,
         });
-        let gone: Vec<Gone<'_>> = gone.collect();
+        let gone: Vec<DetachedDevice<'_>> = gone.collect();
         if gone.is_empty() {
             return;
         }
         let answers: Vec<Result<Outcome>> = match self.finish_removals(&gone, deadline) {
             Ok(finished) => {
-                gone.iter().zip(finished).map(|(gone, f)| self.cleared(gone.device, f.left)).collect()
+                gone.iter().zip(finished).map(|(gone, f)| self.unplugged(gone.device, f.left)).collect()
             }
             Err(error) => {
                 let devices: Vec<&Device> = gone.iter().map(|gone| gone.device).collect();
-                self.gone_but_for(&devices, &error, deadline)
+                self.unplugged_with_residue(&devices, &error, deadline)
             }
         };
         for (at, answer) in left.into_iter().zip(answers) {
-            if let Some(leaver) = leavers.get_mut(at) {
-                self.set_word_aside(leaver.device.id.as_str());
-                leaver.answer(answer);
+            if let Some(op) = ops.get_mut(at) {
+                self.drop_reports(op.device.id.as_str());
+                op.answer(answer);
             }
         }
     }
 
     /// Clearing up broke off. Nobody knows how far it came; after a lost connection a new one tells.
-    fn gone_but_for(&mut self, gone: &[&Device], error: &Error, deadline: &Deadline) -> Vec<Result<Outcome>> {
+    fn unplugged_with_residue(
+        &mut self,
+        gone: &[&Device],
+        error: &Error,
+        deadline: &Deadline,
+    ) -> Vec<Result<Outcome>> {
         let is_out_of_time = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
         let looked = !is_out_of_time && self.ready(deadline).is_ok();
         let answer = |device: &&Device| {
@@ -398,7 +403,7 @@ impl Session {
 }
 
 impl Session {
-    fn cleared(&mut self, device: &Device, left: Vec<String>) -> Result<Outcome> {
+    fn unplugged(&mut self, device: &Device, left: Vec<String>) -> Result<Outcome> {
         if left.is_empty() {
             return Ok(self.done(device));
         }
@@ -410,13 +415,13 @@ impl Session {
     }
 }
 
-fn positions(leavers: &[Leaver<'_>], so: impl Fn(&Leaver<'_>) -> bool) -> Vec<usize> {
-    leavers.iter().enumerate().filter(|(_, leaver)| so(leaver)).map(|(at, _)| at).collect()
+fn positions(ops: &[UnplugOp<'_>], so: impl Fn(&UnplugOp<'_>) -> bool) -> Vec<usize> {
+    ops.iter().enumerate().filter(|(_, op)| so(op)).map(|(at, _)| at).collect()
 }
 
-fn fail_waiting(leavers: &mut [Leaver<'_>], error: &Error) {
-    for leaver in leavers.iter_mut().filter(|leaver| leaver.is_asked()) {
-        leaver.fail(error, format!("device {}: its removal is pending", leaver.device.id));
+fn fail_waiting(ops: &mut [UnplugOp<'_>], error: &Error) {
+    for op in ops.iter_mut().filter(|op| op.is_requested()) {
+        op.fail(error, format!("device {}: its removal is pending", op.device.id));
     }
 }
 

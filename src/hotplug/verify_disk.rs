@@ -17,7 +17,7 @@ pub(super) fn compare_settings(
     node: &Value,
     differences: &mut Vec<Difference>,
 ) {
-    let mut tell = |recorded: String, found: String| {
+    let mut notify = |recorded: String, found: String| {
         if recorded != found {
             differences.push(Difference::new(Mismatch::Setting, &device.id, recorded, found));
         }
@@ -25,11 +25,11 @@ pub(super) fn compare_settings(
     if let Some(driver) = node.get("drv").and_then(Value::as_str) {
         // A raw image has no format node of its own, but the driver of its file.
         let found = if driver == Format::Qcow2.as_str() { Format::Qcow2 } else { Format::Raw };
-        tell(format!("format {}", spec.format.as_str()), format!("format {}", found.as_str()));
+        notify(format!("format {}", spec.format.as_str()), format!("format {}", found.as_str()));
     }
     for (name, recorded) in [("direct", spec.cache.direct()), ("no-flush", spec.cache.no_flush())] {
         if let Some(found) = node.pointer(&format!("/cache/{name}")).and_then(Value::as_bool) {
-            tell(
+            notify(
                 format!("cache {}, {name} {recorded}", spec.cache.as_str()),
                 format!("cache {}, {name} {found}", spec.cache.as_str()),
             );
@@ -41,7 +41,7 @@ pub(super) fn compare_settings(
             DetectZeroes::On => "on",
             DetectZeroes::Unmap => "unmap",
         };
-        tell(format!("detect-zeroes {recorded}"), format!("detect-zeroes {}", readable(found)));
+        notify(format!("detect-zeroes {recorded}"), format!("detect-zeroes {}", readable(found)));
     }
 }
 
