@@ -146,7 +146,7 @@ pub fn fdset_tag(id: &DeviceId) -> String {
 
 /// The `opaque` text that is added to an fdset of ours when QEMU may have lost the descriptor in it: whatever else it carries, it
 /// is not to be touched any more.
-pub const LOST_TAG: &str = "kh-lost";
+pub const UNCERTAIN_TAG: &str = "kh-lost";
 
 /// Whose fdset it is; `None` for the fdsets of others.
 pub fn fdset_tag_owner(tag: &str) -> Option<DeviceId> {

@@ -183,7 +183,7 @@ impl Session {
             let misplaced =
                 is_misplaced(&error) && device.is_some_and(|device| is_free_to_move(items, &device));
             if !misplaced || retries_left == 0 || !error.left().is_empty() {
-                return Err(self.with_kept_descriptors(error));
+                return Err(self.with_retained_fds(error));
             }
             self.log.write(Level::Info, || format!("choosing another slot: {error}"));
             self.resync(deadline)?;

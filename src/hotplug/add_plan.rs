@@ -225,7 +225,7 @@ impl Session {
         let mut spares = Vec::new();
         let mut sets = Vec::with_capacity(opened.layers.len());
         for fd in &opened.fds {
-            let spare = self.spare_set(id, fd, &spares);
+            let spare = self.retained_set(id, fd, &spares);
             spares.extend(spare);
             sets.push(spare);
         }

@@ -144,7 +144,7 @@ impl Session {
         let mut undo_steps: Vec<UndoStep> =
             undo_steps.into_iter().filter(|undo_step| !kept.contains(undo_step)).collect();
         // Where that cannot be found out, they are taken back as ever.
-        if let Err(error) = self.keep_descriptors(&mut undo_steps, &deadline.uncancelable()) {
+        if let Err(error) = self.retain_fds(&mut undo_steps, &deadline.uncancelable()) {
             self.log.write(Level::Warning, || error.to_string());
         }
         let error = self.roll_back_backends(&rest, error, undo_steps, deadline);
@@ -169,7 +169,7 @@ impl Session {
             self.log_failed_adds(devices);
             return error.with_undo(left);
         }
-        match self.forget_all(devices) {
+        match self.drop_devices(devices) {
             Ok(()) => error.with_undo(left),
             Err(cause) => {
                 let entry = |device: &&Device| format!("journal entry of {} ({cause})", device.id);
@@ -179,7 +179,7 @@ impl Session {
     }
 
     fn adopt_fdsets(&mut self, devices: &[Device]) {
-        devices.iter().for_each(|device| self.fdsets.settle(&device.id));
+        devices.iter().for_each(|device| self.fdsets.adopt(&device.id));
     }
 
     /// The devices are in the guest, and have to leave again.

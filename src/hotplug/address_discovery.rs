@@ -2,7 +2,7 @@
 //! shows them under their ids, the record says where they are.
 
 use super::identity::Shown;
-use super::inventory::{Inventory, Unit};
+use super::inventory::{PeripheralIds, Unit};
 use super::session::Session;
 use crate::deadline::Deadline;
 use crate::error::Result;
@@ -15,7 +15,7 @@ impl Session {
     /// be written, the next look tries again.
     pub(super) fn record_found_addresses(
         &mut self,
-        inventory: &Inventory,
+        peripheral_ids: &PeripheralIds,
         units: &[Unit],
         deadline: &Deadline,
     ) -> Result<()> {
@@ -23,7 +23,7 @@ impl Session {
             |device: &&Device| device.presence != Presence::AddAfterReboot && device.address.is_none();
         let unplaced: Vec<Device> =
             self.runtime().record().devices.iter().filter(is_unplaced).cloned().collect();
-        let shown = self.identify(&unplaced.iter().collect::<Vec<_>>(), inventory, deadline)?;
+        let shown = self.identify(&unplaced.iter().collect::<Vec<_>>(), peripheral_ids, deadline)?;
         let mut next = self.runtime().record().clone();
         for (device, _) in unplaced.iter().zip(shown).filter(|(_, shown): &(_, Shown)| shown.is_itself()) {
             let unit = units.iter().find(|unit| unit.id.as_deref() == Some(device.id.as_str()));

@@ -44,7 +44,7 @@ impl Session {
         let staged = self.prepare_change(next, Verb::Move, &before)?;
         if let Err(error) = there.run(&back) {
             if error.left().is_empty() {
-                self.strike_change(&device);
+                self.clear_change(&device);
             } else {
                 self.needs_resync = true;
             }
@@ -56,7 +56,7 @@ impl Session {
                 Err(cause) => vec![format!("tap {tap} of {id} ({cause})")],
             };
             if left.is_empty() {
-                self.strike_change(&device);
+                self.clear_change(&device);
             } else {
                 self.needs_resync = true;
             }

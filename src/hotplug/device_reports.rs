@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::events::What;
 use super::identity::{DetachedDevice, Shown};
-use super::inventory::Inventory;
+use super::inventory::PeripheralIds;
 use super::session::Session;
 use crate::deadline::Deadline;
 use crate::error::Result;
@@ -66,8 +66,8 @@ impl Session {
         devices: &[&'a Device],
         deadline: &Deadline,
     ) -> Result<Vec<Confirmed<'a>>> {
-        let inventory = Inventory::ask(self.monitor()?, deadline)?;
-        let shown = self.identify(devices, &inventory, deadline)?;
+        let peripheral_ids = PeripheralIds::ask(self.monitor()?, deadline)?;
+        let shown = self.identify(devices, &peripheral_ids, deadline)?;
         Ok(devices.iter().zip(shown).map(|(device, shown)| self.confirm_one(device, shown)).collect())
     }
 

@@ -6,7 +6,7 @@
 //! else. `closefd` and `remove-fd` would close that, be it the image of another disk; so would the next descriptor of that name.
 //!
 //! Only the last descriptor that QEMU took can be such a one. Whatever cannot be told from it is left where it is, and never
-//! touched again: names are used once, and fdsets get a [mark](node::LOST_TAG).
+//! touched again: names are used once, and fdsets get a [mark](node::UNCERTAIN_TAG).
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -31,7 +31,7 @@ use crate::runtime::{Device, Intent, Spec, Verb};
 
 impl Session {
     /// A new connection: what was begun on another one may have been cut off.
-    pub(super) fn doubt_what_was_begun(&mut self) {
+    pub(super) fn mark_fds_uncertain(&mut self) {
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
         let is_open = |intent: &&Intent| matches!(intent.verb, Verb::Add | Verb::UndoAdd) && !intent.answered;
         let adds = runtime.journal().intents.iter().filter(is_open);
@@ -40,7 +40,7 @@ impl Session {
 
     /// Takes back what was handed over for a device, as far as QEMU is known to have it; `absent` is what it had not made of it.
     /// The rest is put where nobody comes across it.
-    pub(super) fn take_back_passed(
+    pub(super) fn recover_passed_fds(
         &mut self,
         device: &Device,
         absent: &[UndoStep],
@@ -54,10 +54,10 @@ impl Session {
             return self.tear_down(&passed, deadline).map(|report| report.left);
         }
         match &device.spec {
-            Spec::Nic(spec) => self.take_back_names(device, spec, &passed, deadline),
+            Spec::Nic(spec) => self.close_passed_names(device, spec, &passed, deadline),
             Spec::Disk(spec) => {
-                let lost = self.lost_sets(device, spec);
-                self.mark_lost(&device.id, &lost, deadline)?;
+                let lost = self.uncertain_fdsets(device, spec);
+                self.mark_uncertain(&device.id, &lost, deadline)?;
                 passed.retain(|set| !lost.iter().any(|lost| *set == UndoStep::RemoveFd(*lost)));
                 self.tear_down(&passed, deadline).map(|report| report.left)
             }
@@ -67,7 +67,7 @@ impl Session {
 
     /// In the order in which they were handed over, until as many are closed as QEMU has descriptors of the tap: those were the last
     /// ones, so that whatever came before has arrived. A name that is not there, since QEMU refused it for instance, has none.
-    fn take_back_names(
+    fn close_passed_names(
         &mut self,
         device: &Device,
         spec: &NicSpec,
@@ -75,7 +75,7 @@ impl Session {
         deadline: &Deadline,
     ) -> Result<Vec<Residue>> {
         let mut left = Vec::new();
-        let mut arrived = self.taps_arrived(device, spec);
+        let mut arrived = self.taps_received(device, spec);
         let before_taps = names.len().saturating_sub(usize::from(spec.queues));
         for (at, name) in names.iter().enumerate() {
             if arrived == 0 {
@@ -96,7 +96,7 @@ impl Session {
     }
 
     /// How many descriptors of the tap QEMU has, as far as that can be told.
-    fn taps_arrived(&mut self, device: &Device, spec: &NicSpec) -> usize {
+    fn taps_received(&mut self, device: &Device, spec: &NicSpec) -> usize {
         let Some(tap) = &spec.ifname else { return 0 };
         let shares =
             |other: &Device| matches!(&other.spec, Spec::Nic(nic) if nic.ifname.as_ref() == Some(tap));
@@ -115,7 +115,7 @@ impl Session {
     }
 
     /// The fdsets of a disk that may have lost what they had.
-    fn lost_sets(&mut self, device: &Device, spec: &DiskSpec) -> Vec<u32> {
+    fn uncertain_fdsets(&mut self, device: &Device, spec: &DiskSpec) -> Vec<u32> {
         let sets = self.fdsets.of(&device.id);
         let images = self.image_files(spec);
         let qemu = self.monitor().and_then(|monitor| monitor.peer()).map(|pid| format!("/proc/{pid}/fd"));
@@ -138,12 +138,13 @@ impl Session {
     }
 
     /// Nobody is to take these sets for a disk's, be it another agent.
-    fn mark_lost(&mut self, owner: &DeviceId, sets: &[u32], deadline: &Deadline) -> Result<()> {
+    fn mark_uncertain(&mut self, owner: &DeviceId, sets: &[u32], deadline: &Deadline) -> Result<()> {
         for set in sets {
             // Any descriptor will do; this one takes no file.
             let mark = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC)
                 .map_err(|errno| Error::host(errno, "create a descriptor to mark an fdset with"))?;
-            let arguments = ordered::object([("fdset-id", (*set).into()), ("opaque", node::LOST_TAG.into())]);
+            let arguments =
+                ordered::object([("fdset-id", (*set).into()), ("opaque", node::UNCERTAIN_TAG.into())]);
             let mut command = Command::new("add-fd", arguments);
             command.fd = Some(mark.as_fd());
             self.monitor()?.execute(&command, deadline)?;

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::inventory::{self, Inventory};
+use super::inventory::{self, PeripheralIds};
 use super::session::Session;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
@@ -70,10 +70,10 @@ impl Session {
     pub(super) fn identify(
         &mut self,
         devices: &[&Device],
-        inventory: &Inventory,
+        peripheral_ids: &PeripheralIds,
         deadline: &Deadline,
     ) -> Result<Vec<Shown>> {
-        let here = devices.iter().copied().filter(|device| inventory.has(device.id.as_str()));
+        let here = devices.iter().copied().filter(|device| peripheral_ids.has(device.id.as_str()));
         let here: Vec<&Device> = here.collect();
         let values = self.identifying_properties(&here, deadline)?;
         let mut shown = Vec::with_capacity(here.len());
@@ -90,7 +90,7 @@ impl Session {
             });
         }
         let mut shown = shown.into_iter();
-        let of = |device: &&Device| match inventory.has(device.id.as_str()) {
+        let of = |device: &&Device| match peripheral_ids.has(device.id.as_str()) {
             true => shown.next().unwrap_or(Shown::Itself),
             false => Shown::Nothing,
         };

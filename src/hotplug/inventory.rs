@@ -30,13 +30,13 @@ const MAX_SETS_OF_ONE: usize = 64;
 
 /// The answer to the questions asked when a guest is opened, or when the own picture may be wrong.
 #[derive(Debug)]
-pub(super) struct Survey {
+pub(super) struct Inventory {
     pub(super) topology: Topology,
     /// SCSI controllers with an id, in the order of their ids.
     pub(super) controllers: Vec<QomChild>,
     /// SCSI devices on such controllers.
     pub(super) units: Vec<Unit>,
-    pub(super) inventory: Inventory,
+    pub(super) peripheral_ids: PeripheralIds,
     /// Devices without an id.
     pub(super) nameless: Vec<QomChild>,
     pub(super) fdsets: FdSets,
@@ -48,7 +48,7 @@ pub(super) struct Survey {
 
 /// The ids of all devices that have one, as QOM has said.
 #[derive(Debug)]
-pub(super) struct Inventory(BTreeSet<String>);
+pub(super) struct PeripheralIds(BTreeSet<String>);
 
 /// A SCSI device of the guest.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ struct FdSet {
     kept: bool,
 }
 
-impl Survey {
+impl Inventory {
     /// One round trip as a rule. Another one while the guest has not numbered its buses, because `query-pci` then shows
     /// occupied ports as empty; and one if there are SCSI devices, to ask where they sit.
     ///
@@ -83,7 +83,7 @@ impl Survey {
     pub(super) fn take(monitor: &mut Monitor, disks: usize, deadline: &Deadline) -> Result<Self> {
         let questions = [
             Command::with("query-pci", &[]),
-            Inventory::question(),
+            PeripheralIds::question(),
             Command::with("qom-list", &[("path", CONTAINERS[1])]),
             Command::with("query-fdsets", &[]),
             Command::with("query-status", &[]),
@@ -97,7 +97,7 @@ impl Survey {
         let mut children: Vec<(&str, &QomChild)> = named.iter().map(|child| (CONTAINERS[0], child)).collect();
         children.extend(nameless.iter().map(|child| (CONTAINERS[1], child)));
         if topology.has_unnumbered() {
-            place_all(&mut topology, monitor, &children, deadline)?;
+            locate_all(&mut topology, monitor, &children, deadline)?;
         }
         children.retain(|(_, child)| scsi::qom::is_unit(&child.driver));
         let units = locate_units(monitor, &children, deadline)?;
@@ -105,26 +105,26 @@ impl Survey {
         let mut controllers: Vec<QomChild> = controllers.cloned().collect();
         // QEMU's order is that of a hash table.
         controllers.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        let inventory = Inventory::of(named);
+        let peripheral_ids = PeripheralIds::of(named);
         let (fdsets, state) = (FdSets::read(&fdsets)?, Waiting::of_status(&status));
         let graph = BlockGraph::read(&graph);
-        Ok(Self { topology, controllers, units, inventory, nameless, fdsets, state, graph })
+        Ok(Self { topology, controllers, units, peripheral_ids, nameless, fdsets, state, graph })
     }
 }
 
-fn place_all(
+fn locate_all(
     topology: &mut Topology,
     monitor: &mut Monitor,
     children: &[(&str, &QomChild)],
     deadline: &Deadline,
 ) -> Result<()> {
     for some in children.chunks(QUESTIONS / 2) {
-        place_some(topology, monitor, some, deadline)?;
+        locate_some(topology, monitor, some, deadline)?;
     }
     Ok(())
 }
 
-fn place_some(
+fn locate_some(
     topology: &mut Topology,
     monitor: &mut Monitor,
     children: &[(&str, &QomChild)],
@@ -246,7 +246,7 @@ pub(super) fn virtual_size(node: &Value) -> Option<u64> {
     node.pointer("/image/virtual-size").and_then(Value::as_u64)
 }
 
-impl Inventory {
+impl PeripheralIds {
     /// Asks for it, and for nothing else.
     pub(super) fn ask(monitor: &mut Monitor, deadline: &Deadline) -> Result<Self> {
         let [named] = ask(monitor, [Self::question()], deadline)?;
@@ -258,7 +258,7 @@ impl Inventory {
         Command::with("qom-list", &[("path", CONTAINERS[0])])
     }
 
-    /// The answer to [`Inventory::question`].
+    /// The answer to [`PeripheralIds::question`].
     pub(super) fn read(reply: &Value) -> Result<Self> {
         Ok(Self::of(QomChild::list(reply)?))
     }
@@ -340,7 +340,7 @@ impl FdSets {
     }
 
     /// Those whose owner is not known were left by adds; `earlier` are the sets as they were known before.
-    pub(super) fn tell_spares(&mut self, earlier: &Self, is_known: impl Fn(&DeviceId) -> bool) {
+    pub(super) fn carry_over_retained(&mut self, earlier: &Self, is_known: impl Fn(&DeviceId) -> bool) {
         for (id, set) in &mut self.0 {
             set.spare = set.owner.as_ref().is_some_and(|owner| !is_known(owner));
             set.kept = set.spare && earlier.0.get(id).is_some_and(|old| old.kept && old.owner == set.owner);
@@ -348,25 +348,25 @@ impl FdSets {
     }
 
     /// The set stays, with its descriptor, for the next try.
-    pub(super) fn keep(&mut self, set: u32) {
+    pub(super) fn retain(&mut self, set: u32) {
         if let Some(set) = self.0.get_mut(&set) {
             (set.spare, set.kept) = (true, true);
         }
     }
 
     /// All that are kept.
-    pub(super) fn kept(&self) -> Vec<u32> {
+    pub(super) fn retained(&self) -> Vec<u32> {
         self.0.iter().filter(|(_, set)| set.kept).map(|(id, _)| *id).collect()
     }
 
     /// What adds of this device have left.
-    pub(super) fn spares_of(&self, owner: &DeviceId) -> impl Iterator<Item = u32> {
+    pub(super) fn retained_for(&self, owner: &DeviceId) -> impl Iterator<Item = u32> {
         let spare = self.0.iter().filter(move |(_, set)| set.spare && set.owner.as_ref() == Some(owner));
         spare.map(|(id, _)| *id)
     }
 
     /// The device is there, and its sets are what stands behind it.
-    pub(super) fn settle(&mut self, owner: &DeviceId) {
+    pub(super) fn adopt(&mut self, owner: &DeviceId) {
         for set in self.0.values_mut().filter(|set| set.owner.as_ref() == Some(owner)) {
             (set.spare, set.kept) = (false, false);
         }
@@ -378,7 +378,7 @@ impl FdSet {
     fn read(set: &Value) -> Self {
         let fds = || set.get("fds").and_then(Value::as_array).into_iter().flatten();
         let tags = || fds().filter_map(|fd| fd.get("opaque").and_then(Value::as_str));
-        let is_lost = tags().any(|tag| tag == node::LOST_TAG);
+        let is_lost = tags().any(|tag| tag == node::UNCERTAIN_TAG);
         let owner = tags().filter(|_| !is_lost).find_map(node::fdset_tag_owner);
         let number = |fd: &Value| fd.get("fd").and_then(Value::as_i64).and_then(|fd| i32::try_from(fd).ok());
         Self {

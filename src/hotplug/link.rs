@@ -44,7 +44,7 @@ impl Session {
                 Err(error) => Err(self.undo_link(&before, error, deadline)),
             },
             StageResult::Refused(StepError { error, .. }) => {
-                self.strike_change(&before);
+                self.clear_change(&before);
                 Err(self.describe_link(&before, error).with_undo(Vec::new()))
             }
             StageResult::Unknown(error) => {
@@ -66,7 +66,7 @@ impl Session {
             Err(cause) => vec![format!("link of {} ({cause})", before.id)],
         };
         if left.is_empty() {
-            self.strike_change(before);
+            self.clear_change(before);
         } else {
             self.needs_resync = true;
         }

@@ -56,7 +56,7 @@ impl Session {
     }
 
     /// Writes down who listens, if the caller named or accepted it.
-    pub(super) fn remember_peer(&mut self) -> Result<()> {
+    pub(super) fn record_peer(&mut self) -> Result<()> {
         if self.listener == Listener::default() {
             return Ok(());
         }

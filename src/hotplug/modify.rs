@@ -62,12 +62,12 @@ impl Session {
     pub(super) fn commit_change(&self, device: &Device, staged: StagedRecord) -> Result<()> {
         let committed = self.runtime().commit(staged);
         committed.map_err(|error| error.with_step("save the runtime file"))?;
-        self.strike_change(device);
+        self.clear_change(device);
         Ok(())
     }
 
     /// Nothing is left of a change.
-    pub(super) fn strike_change(&self, device: &Device) {
+    pub(super) fn clear_change(&self, device: &Device) {
         let struck = self.runtime().write_journal(|journal| journal.strike(device.id.as_str()));
         if let Err(error) = struck {
             self.log.write(Level::Warning, || error.to_string());
@@ -76,7 +76,12 @@ impl Session {
 
     /// A change was interrupted: puts things as the record has them, which is the state before unless the new one was
     /// recorded already. What cannot be put back is told, and not tried for ever.
-    pub(super) fn settle_change(&mut self, intent: &Intent, here: bool, deadline: &Deadline) -> Result<()> {
+    pub(super) fn reconcile_change(
+        &mut self,
+        intent: &Intent,
+        here: bool,
+        deadline: &Deadline,
+    ) -> Result<()> {
         let device = &intent.device;
         let recorded = self.recorded(device.id.as_str()).filter(|_| here);
         let failed = match recorded.as_ref().map(|device| &device.spec) {

@@ -63,7 +63,7 @@ impl Session {
             "WAKEUP" | "RESET" => {
                 self.unplug_blocked = self.unplug_blocked.filter(|why| *why != Waiting::Asleep)
             }
-            "RESUME" if !self.fdsets.kept().is_empty() => {
+            "RESUME" if !self.fdsets.retained().is_empty() => {
                 self.unplug_blocked = self.unplug_blocked.filter(|why| *why != Waiting::NotStarted);
                 self.needs_resync = true;
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::device_reports::Confirmed;
 use super::events::What;
 use super::identity::{DetachedDevice, Shown};
-use super::inventory::Inventory;
+use super::inventory::PeripheralIds;
 use super::outcome::Waiting;
 use super::plan::{self, UndoStep};
 use super::session::{Session, UnplugRequest};
@@ -24,9 +24,9 @@ const IN_USE_PATIENCE: Duration = Duration::from_secs(1);
 const IN_USE_PAUSE: Duration = Duration::from_millis(10);
 
 /// What the guest shows under the ids of the devices with unfinished operations.
-type Shows = BTreeMap<DeviceId, Shown>;
+type ShownById = BTreeMap<DeviceId, Shown>;
 
-fn of(shows: &Shows, device: &Device) -> Shown {
+fn of(shows: &ShownById, device: &Device) -> Shown {
     shows.get(&device.id).copied().unwrap_or(Shown::Nothing)
 }
 
@@ -56,16 +56,20 @@ pub(super) struct TeardownReport {
 
 impl Session {
     /// What the guest shows under the ids of the devices with unfinished operations.
-    pub(super) fn look_up_journalled(&mut self, inventory: &Inventory, deadline: &Deadline) -> Result<Shows> {
+    pub(super) fn identify_journalled(
+        &mut self,
+        peripheral_ids: &PeripheralIds,
+        deadline: &Deadline,
+    ) -> Result<ShownById> {
         let intents = self.runtime().journal().intents.clone();
         let devices: Vec<&Device> = intents.iter().map(|intent| &intent.device).collect();
-        let shown = self.identify(&devices, inventory, deadline)?;
+        let shown = self.identify(&devices, peripheral_ids, deadline)?;
         Ok(ordered::map(devices.into_iter().map(|device| device.id.clone()).zip(shown)))
     }
 
     /// Strikes what was done long ago. That the journal was removed is not synced, because nobody has to wait for that: after
     /// a power failure its last version may be there again.
-    pub(super) fn strike_outdated(&mut self, shown: &Shows) -> Result<()> {
+    pub(super) fn clear_outdated_intents(&mut self, shown: &ShownById) -> Result<()> {
         let is_outdated = |intent: &Intent| {
             let recorded = self.recorded(intent.device.id.as_str());
             is_outdated(intent, recorded.as_ref(), of(shown, &intent.device))
@@ -81,8 +85,8 @@ impl Session {
     }
 
     /// Finishes or undoes every unfinished operation, by what the guest shows under the ids of their devices.
-    pub(super) fn settle(&mut self, shown: &Shows, deadline: &Deadline) -> Result<()> {
-        self.undo_halves(shown)?;
+    pub(super) fn reconcile(&mut self, shown: &ShownById, deadline: &Deadline) -> Result<()> {
+        self.roll_back_partial_adds(shown)?;
         let intents = self.unfinished(shown)?;
         let arrived = intents.iter().filter(|intent| intent.verb == Verb::Add);
         let arrived: Vec<&Device> =
@@ -96,7 +100,7 @@ impl Session {
             });
             match (verb, shown.gone(device)) {
                 (Verb::SetLink | Verb::Move, gone) => {
-                    self.settle_change(intent, gone.is_none(), deadline)?;
+                    self.reconcile_change(intent, gone.is_none(), deadline)?;
                 }
                 (Verb::Add, None) => {}
                 (Verb::UndoAdd | Verb::Remove, None) => self.resume_removal(device, deadline)?,
@@ -109,7 +113,7 @@ impl Session {
 
     /// The unfinished operations, those on controllers last. A controller that was to come with a disk is not wanted without
     /// it.
-    fn unfinished(&self, shown: &Shows) -> Result<Vec<Intent>> {
+    fn unfinished(&self, shown: &ShownById) -> Result<Vec<Intent>> {
         let mut runtime = self.runtime();
         let mut intents = runtime.journal().intents.clone();
         let failed = |intent: &Intent| {
@@ -132,7 +136,7 @@ impl Session {
 
     /// Of an add of several devices that was interrupted, all have to be in the guest, or none is to stay. One that has been
     /// recorded was complete.
-    fn undo_halves(&mut self, shown: &Shows) -> Result<()> {
+    fn roll_back_partial_adds(&mut self, shown: &ShownById) -> Result<()> {
         let mut runtime = self.runtime();
         let adds = || runtime.journal().intents.iter().filter(|intent| intent.verb == Verb::Add);
         let lacks = |intent: &&Intent| {
@@ -251,7 +255,7 @@ impl Session {
         deadline: &Deadline,
     ) -> Result<Vec<TeardownReport>> {
         let finished = self.tear_down_and_drop(gone, deadline);
-        self.delete_held_taps(&gone.iter().map(|gone| gone.device).collect::<Vec<_>>());
+        self.delete_taps_kept_open(&gone.iter().map(|gone| gone.device).collect::<Vec<_>>());
         finished
     }
 
@@ -302,7 +306,7 @@ impl Session {
             .into_iter()
             .partition(|device| gone.iter().any(|g| g.is_replaced && g.device == *device));
         self.yield_to_others(&replaced)?;
-        self.forget_all(&forgotten)?;
+        self.drop_devices(&forgotten)?;
         Ok(finished)
     }
 
@@ -316,7 +320,7 @@ impl Session {
         for (device, _) in
             devices.iter().zip(&*teardowns).filter(|(_, teardown)| teardown.seen && !teardown.taken)
         {
-            self.hold_tap(device);
+            self.keep_tap_open(device);
         }
         let backend_objects: Vec<UndoStep> =
             teardowns.iter().flat_map(|teardown| teardown.backend_objects.clone()).collect();
@@ -325,7 +329,7 @@ impl Session {
         for (device, teardown) in devices.iter().zip(teardowns).filter(|(_, teardown)| teardown.fds_uncertain)
         {
             teardown.backend_objects.extend(plan::passed_fds(device, &self.fdsets.of(&device.id)));
-            left.extend(self.take_back_passed(device, &absent, deadline)?);
+            left.extend(self.recover_passed_fds(device, &absent, deadline)?);
         }
         self.tap_cache = None;
         Ok(left)
@@ -397,11 +401,11 @@ impl Session {
     }
 
     /// Neither guest nor record has the device any more.
-    pub(super) fn forget(&mut self, device: &Device) -> Result<()> {
-        self.forget_all(&[device])
+    pub(super) fn drop_device(&mut self, device: &Device) -> Result<()> {
+        self.drop_devices(&[device])
     }
 
-    pub(super) fn forget_all(&mut self, devices: &[&Device]) -> Result<()> {
+    pub(super) fn drop_devices(&mut self, devices: &[&Device]) -> Result<()> {
         for device in devices {
             self.slots.release(device);
             self.topology.remove(device.id.as_str());

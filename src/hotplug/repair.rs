@@ -6,7 +6,7 @@ use super::device_reports::Confirmed;
 use super::difference::{Difference, Mismatch};
 use super::events::What;
 use super::identity::Shown;
-use super::inventory::Inventory;
+use super::inventory::PeripheralIds;
 use super::plan::UndoStep;
 use super::session::Session;
 use crate::deadline::Deadline;
@@ -32,8 +32,8 @@ impl Session {
             }
         }
         if !orphans.is_empty() {
-            let inventory = Inventory::ask(self.monitor()?, deadline)?;
-            for owner in orphans.iter().filter(|owner| !inventory.has(owner)) {
+            let peripheral_ids = PeripheralIds::ask(self.monitor()?, deadline)?;
+            for owner in orphans.iter().filter(|owner| !peripheral_ids.has(owner)) {
                 self.remove_orphans(owner, deadline)?;
             }
         }
@@ -63,9 +63,9 @@ impl Session {
     fn record_real_address(&mut self, id: &str, deadline: &Deadline) -> Result<()> {
         let Some(device) = self.known_device(id) else { return Ok(()) };
         let Some(found) = self.real_address(&device, deadline)? else { return Ok(()) };
-        let inventory = Inventory::ask(self.monitor()?, deadline)?;
+        let peripheral_ids = PeripheralIds::ask(self.monitor()?, deadline)?;
         let anywhere = Device { address: None, ..device };
-        let shown = self.identify(&[&anywhere], &inventory, deadline)?;
+        let shown = self.identify(&[&anywhere], &peripheral_ids, deadline)?;
         if !shown.into_iter().all(Shown::is_itself) {
             return Ok(());
         }

@@ -32,11 +32,7 @@ fn open_file(process: &str, number: i32) -> Option<OpenFile> {
 
 impl Session {
     /// Takes out of what is to be taken back the descriptors that QEMU would not close now. They stay in sets that can be used again.
-    pub(super) fn keep_descriptors(
-        &mut self,
-        undo_steps: &mut Vec<UndoStep>,
-        deadline: &Deadline,
-    ) -> Result<()> {
+    pub(super) fn retain_fds(&mut self, undo_steps: &mut Vec<UndoStep>, deadline: &Deadline) -> Result<()> {
         let is_set = |undo_step: &UndoStep| matches!(undo_step, UndoStep::RemoveFd(_));
         let closes = self.version >= CLOSES_ALWAYS;
         if closes || !undo_steps.iter().any(is_set) || self.run_state(deadline)?.is_none() {
@@ -44,7 +40,7 @@ impl Session {
         }
         for undo_step in undo_steps.iter() {
             if let UndoStep::RemoveFd(set) = undo_step {
-                self.fdsets.keep(*set);
+                self.fdsets.retain(*set);
             }
         }
         undo_steps.retain(|undo_step| !is_set(undo_step));
@@ -54,8 +50,8 @@ impl Session {
     }
 
     /// Says in the error of an add what is kept of it.
-    pub(super) fn with_kept_descriptors(&self, error: Error) -> Error {
-        let kept = self.fdsets.kept();
+    pub(super) fn with_retained_fds(&self, error: Error) -> Error {
+        let kept = self.fdsets.retained();
         if kept.is_empty() {
             return error;
         }
@@ -70,9 +66,12 @@ impl Session {
     }
 
     /// A set that has this very file already, left by an earlier try to add the device.
-    pub(super) fn spare_set(&mut self, id: &DeviceId, fd: &OwnedFd, taken: &[u32]) -> Option<u32> {
-        let candidates: Vec<(u32, Option<i32>)> =
-            self.fdsets.spares_of(id).map(|set| (set, self.fdsets.numbers(set).first().copied())).collect();
+    pub(super) fn retained_set(&mut self, id: &DeviceId, fd: &OwnedFd, taken: &[u32]) -> Option<u32> {
+        let candidates: Vec<(u32, Option<i32>)> = self
+            .fdsets
+            .retained_for(id)
+            .map(|set| (set, self.fdsets.numbers(set).first().copied()))
+            .collect();
         if candidates.is_empty() {
             return None;
         }
@@ -83,13 +82,13 @@ impl Session {
         };
         let (set, _) = candidates.into_iter().find(has_it)?;
         // Also one that an earlier agent left.
-        self.fdsets.keep(set);
+        self.fdsets.retain(set);
         Some(set)
     }
 
     /// Gives back what was kept, now that the guest runs.
-    pub(super) fn give_back_descriptors(&mut self, deadline: &Deadline) -> Result<()> {
-        let kept = self.fdsets.kept();
+    pub(super) fn close_retained_fds(&mut self, deadline: &Deadline) -> Result<()> {
+        let kept = self.fdsets.retained();
         if kept.is_empty() || !self.running {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::async_add::AsyncAdd;
 use super::device_reports::Report;
 use super::events::{EventLog, What};
-use super::inventory::{FdSets, Inventory, Survey};
+use super::inventory::{FdSets, Inventory, PeripheralIds};
 use super::listener::Listener;
 use super::outcome::Waiting;
 use super::overlay::is_live_disk;
@@ -31,7 +31,7 @@ use crate::scsi::ScsiMap;
 const REQUEST_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Pauses before a connection that was dropped at once is made again, when a guest is opened.
-const DROPPED_PAUSES: [Duration; 4] =
+const RECONNECT_PAUSES: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(10), Duration::from_millis(40), Duration::from_millis(160)];
 
 /// A removal that was asked for.
@@ -183,18 +183,18 @@ impl Session {
         };
         if listener != Listener::default() {
             session.connect(deadline)?;
-            session.remember_peer()?;
+            session.record_peer()?;
         }
-        session.ready_at_last(deadline)?;
+        session.ready_with_retries(deadline)?;
         Ok(session)
     }
 
     /// A guest that is opened right after another client was killed may lose its connection at once, and the next one as well:
     /// seen with QEMU 5.2 and 11.1, once in some 10,000 times, when QEMU was still answering that client. Nobody has been told of
     /// these connections yet.
-    fn ready_at_last(&mut self, deadline: &Deadline) -> Result<()> {
+    fn ready_with_retries(&mut self, deadline: &Deadline) -> Result<()> {
         let mut outcome = self.ready(deadline);
-        for pause in DROPPED_PAUSES {
+        for pause in RECONNECT_PAUSES {
             let error = match outcome {
                 Err(error) if error.kind() == ErrorKind::MonitorLost => error,
                 other => return other,
@@ -241,9 +241,9 @@ impl Session {
         if !self.needs_resync {
             self.process_reports(deadline)?;
         }
-        self.needs_resync |= !self.unsettled().is_empty();
+        self.needs_resync |= !self.open_intents().is_empty();
         if self.is_new_connection {
-            self.await_predecessors(deadline)?;
+            self.await_former_agents(deadline)?;
             self.is_new_connection = false;
         }
         if self.needs_resync {
@@ -279,7 +279,7 @@ impl Session {
         self.monitor = Some(monitor);
         self.needs_resync = true;
         self.is_new_connection = true;
-        self.doubt_what_was_begun();
+        self.mark_fds_uncertain();
         // It may be another QEMU by now, whose guest has only just been started.
         self.running_since = None;
         self.no_hotplug_buses.clear();
@@ -308,57 +308,59 @@ impl Session {
         // Until it is whole: a question on the way may be cancelled, and the slots are those of half a picture then.
         self.needs_resync = true;
         let disks = self.runtime().record().devices.iter().filter(|device| is_live_disk(device)).count();
-        let mut survey = Survey::take(self.monitor()?, disks, deadline)?;
+        let mut inventory = Inventory::take(self.monitor()?, disks, deadline)?;
         // A bus that is gone meanwhile needs no forbidding.
-        self.no_hotplug_buses.retain(|bus| survey.topology.forbid_hotplug(bus).is_ok());
-        self.log.write(Level::Debug, || format!("the guest has {} devices with ids", survey.inventory.len()));
+        self.no_hotplug_buses.retain(|bus| inventory.topology.forbid_hotplug(bus).is_ok());
+        self.log.write(Level::Debug, || {
+            format!("the guest has {} devices with ids", inventory.peripheral_ids.len())
+        });
         let rules = Rules::new(self.runtime().record().reserved_slots)?;
-        self.slots = Slots { pci: SlotMap::new(&survey.topology, rules), scsi: ScsiMap::default() };
-        self.topology = survey.topology;
-        self.devices_without_id = survey.nameless;
-        let earlier = std::mem::replace(&mut self.fdsets, survey.fdsets);
-        self.update_run_state(survey.state);
-        self.settle_for_another_qemu(survey.state, &survey.inventory, deadline)?;
-        let shown = self.look_up_journalled(&survey.inventory, deadline)?;
-        self.strike_outdated(&shown)?;
-        self.record_found_addresses(&survey.inventory, &survey.units, deadline)?;
-        self.claim_recorded();
-        for controller in &survey.controllers {
+        self.slots = Slots { pci: SlotMap::new(&inventory.topology, rules), scsi: ScsiMap::default() };
+        self.topology = inventory.topology;
+        self.devices_without_id = inventory.nameless;
+        let earlier = std::mem::replace(&mut self.fdsets, inventory.fdsets);
+        self.update_run_state(inventory.state);
+        self.reconcile_with_another_qemu(inventory.state, &inventory.peripheral_ids, deadline)?;
+        let shown = self.identify_journalled(&inventory.peripheral_ids, deadline)?;
+        self.clear_outdated_intents(&shown)?;
+        self.record_found_addresses(&inventory.peripheral_ids, &inventory.units, deadline)?;
+        self.occupy_recorded();
+        for controller in &inventory.controllers {
             self.slots.scsi.add_controller(&controller.name, &controller.driver, false);
         }
-        for unit in &survey.units {
+        for unit in &inventory.units {
             self.slots.scsi.see(&unit.address, unit.id.as_deref(), &unit.driver);
         }
-        self.absent_in_guest = self.recorded_but_not_in(&survey.inventory);
-        self.note_overlays(&survey.graph, deadline)?;
+        self.absent_in_guest = self.recorded_but_not_in(&inventory.peripheral_ids);
+        self.note_overlays(&inventory.graph, deadline)?;
         let mut fdsets = std::mem::take(&mut self.fdsets);
-        fdsets.tell_spares(&earlier, |owner| self.known_device(owner.as_str()).is_some());
+        fdsets.carry_over_retained(&earlier, |owner| self.known_device(owner.as_str()).is_some());
         self.fdsets = fdsets;
-        self.give_back_descriptors(deadline)?;
-        self.settle(&shown, deadline)?;
+        self.close_retained_fds(deadline)?;
+        self.reconcile(&shown, deadline)?;
         if self.links_to_reapply {
             self.set_recorded_links(deadline)?;
             self.links_to_reapply = false;
         }
-        self.succeed()?;
+        self.take_over_journal()?;
         self.needs_resync = false;
         self.events_lost = false;
         Ok(())
     }
 
     /// Recorded devices that should be in the guest and are not.
-    fn recorded_but_not_in(&self, inventory: &Inventory) -> BTreeSet<DeviceId> {
+    fn recorded_but_not_in(&self, peripheral_ids: &PeripheralIds) -> BTreeSet<DeviceId> {
         let runtime = self.runtime();
         let lacks = |device: &&Device| {
             device.presence == Presence::Live
                 && device.address.is_some()
-                && !inventory.has(device.id.as_str())
+                && !peripheral_ids.has(device.id.as_str())
         };
         ordered::set(runtime.record().devices.iter().filter(lacks).map(|device| device.id.clone()))
     }
 
     /// Own record ∪ live view: what the record has stays taken, what is on its way out stays quarantined.
-    fn claim_recorded(&mut self) {
+    fn occupy_recorded(&mut self) {
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
         runtime.record().devices.iter().for_each(|device| self.slots.occupy(device));
         self.reserved.iter().for_each(|device| self.slots.occupy(device));
@@ -388,7 +390,7 @@ impl Session {
     }
 
     /// Adds that were interrupted: nobody knows whether they happened.
-    fn unsettled(&self) -> Vec<DeviceId> {
+    fn open_intents(&self) -> Vec<DeviceId> {
         let known = |id: &DeviceId| self.unplugging.contains_key(id);
         let runtime = self.runtime();
         let intents = runtime.journal().intents.iter().map(|intent| &intent.device.id);

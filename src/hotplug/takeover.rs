@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::events::What;
-use super::inventory::Inventory;
+use super::inventory::PeripheralIds;
 use super::outcome::Waiting;
 use super::plan::UndoStep;
 use super::session::Session;
@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 impl Session {
     /// On a new connection, before the guest is asked anything: makes sure that nothing is carried out any more of what went over
     /// other monitors, and notes that this one is used as well.
-    pub(super) fn await_predecessors(&mut self, deadline: &Deadline) -> Result<()> {
+    pub(super) fn await_former_agents(&mut self, deadline: &Deadline) -> Result<()> {
         self.former_monitors.clear();
         let (noted, met, likeness) = {
             let runtime = self.runtime();
@@ -48,7 +48,7 @@ impl Session {
     }
 
     /// Everything is settled that can be: what is still pending is over this monitor alone.
-    pub(super) fn succeed(&mut self) -> Result<()> {
+    pub(super) fn take_over_journal(&mut self) -> Result<()> {
         self.former_monitors.clear();
         let met = self.runtime().met().cloned();
         self.runtime().write_journal(|journal| journal.peer = met)
@@ -61,7 +61,7 @@ impl Session {
         loop {
             let mut is_gone = !socket.is_there();
             if !is_gone {
-                match self.be_accepted(socket, &deadline.at_most(TRY)) {
+                match self.connect_former(socket, &deadline.at_most(TRY)) {
                     Ok(monitor) => {
                         self.former_monitors.push(monitor);
                         return Ok(());
@@ -83,7 +83,7 @@ impl Session {
     }
 
     /// The next client of a monitor is greeted after the last command of the one before.
-    fn be_accepted(&self, socket: &Socket, deadline: &Deadline) -> Result<Monitor> {
+    fn connect_former(&self, socket: &Socket, deadline: &Deadline) -> Result<Monitor> {
         let mut monitor = Monitor::connect(&socket.path, deadline)?;
         monitor.execute(&Command::with("query-status", &[]), deadline)?;
         Ok(monitor)
@@ -121,10 +121,10 @@ impl Session {
 
     /// Settles a journal that is about another QEMU by the rules for a guest that has ended: nothing of it is carried out on this
     /// one. A target that waits for its guest goes on with what was pending at the source.
-    pub(super) fn settle_for_another_qemu(
+    pub(super) fn reconcile_with_another_qemu(
         &mut self,
         state: Option<Waiting>,
-        inventory: &Inventory,
+        peripheral_ids: &PeripheralIds,
         deadline: &Deadline,
     ) -> Result<()> {
         let is_another = self.runtime().likeness() == Likeness::Another;
@@ -134,7 +134,7 @@ impl Session {
         }
         let recorded: Vec<Device> =
             intents.iter().filter_map(|intent| self.recorded(intent.device.id.as_str())).collect();
-        let shown = self.identify(&recorded.iter().collect::<Vec<_>>(), inventory, deadline)?;
+        let shown = self.identify(&recorded.iter().collect::<Vec<_>>(), peripheral_ids, deadline)?;
         let mut next = self.runtime().record().clone();
         let mut news = Vec::new();
         for intent in &intents {
@@ -144,7 +144,7 @@ impl Session {
             if end == End::Leaves {
                 next.remove(&intent.device.id);
             }
-            news.extend(news_of(intent, end, at.is_some()).map(|(what, text)| (what, &intent.device, text)));
+            news.extend(event_of(intent, end, at.is_some()).map(|(what, text)| (what, &intent.device, text)));
         }
         let latest = intents.iter().map(|intent| intent.device.generation).max().unwrap_or_default();
         next.next_generation = next.next_generation.max(latest.saturating_add(1));
@@ -163,7 +163,7 @@ impl Session {
 }
 
 /// What the caller is told of an operation that an earlier QEMU took with it.
-fn news_of(intent: &Intent, end: End, is_recorded: bool) -> Option<(What, &'static str)> {
+fn event_of(intent: &Intent, end: End, is_recorded: bool) -> Option<(What, &'static str)> {
     match (intent.verb, end) {
         (Verb::Remove, End::Leaves) => Some((What::Removed, "the device is gone with the QEMU that had it")),
         (Verb::UndoAdd, End::Leaves) => {

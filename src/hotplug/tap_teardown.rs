@@ -41,7 +41,7 @@ pub(super) fn own_tap(device: &Device) -> Option<(&IfName, &TapIdentity)> {
 
 impl Session {
     /// Before QEMU is told to close it. Where it cannot be held, because this process may not look into QEMU, it is deleted now.
-    pub(super) fn hold_tap(&mut self, device: &Device) {
+    pub(super) fn keep_tap_open(&mut self, device: &Device) {
         let Some((name, identity)) = own_tap(device) else { return };
         let is_held = self.tap_fds.iter().any(|held| held.nic == device.id);
         if is_held || self.nics_with_own_fds.contains(&device.id) {
@@ -94,7 +94,7 @@ impl Session {
     }
 
     /// After QEMU has been told to close them. Whatever it did, they are deleted.
-    pub(super) fn delete_held_taps(&mut self, devices: &[&Device]) {
+    pub(super) fn delete_taps_kept_open(&mut self, devices: &[&Device]) {
         for device in devices {
             let held = self.tap_fds.iter().position(|held| held.nic == device.id);
             let Some(held) = held.map(|at| self.tap_fds.swap_remove(at)) else { continue };

@@ -189,7 +189,7 @@ impl Session {
         let mut next = self.runtime().record().clone();
         next.remove(&device.id);
         self.runtime().replace(next)?;
-        self.forget(&device)?;
+        self.drop_device(&device)?;
         Ok(Outcome::Done(device))
     }
 

@@ -286,7 +286,7 @@ impl Session {
                 Confirmed::Detached(gone) => {
                     // Now, while the others still take their time.
                     if !gone.backend_is_taken {
-                        self.hold_tap(op.device);
+                        self.keep_tap_open(op.device);
                     }
                     op.phase = UnplugPhase::Unplugged(gone);
                 }

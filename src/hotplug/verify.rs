@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::difference::{Difference, Mismatch};
-use super::inventory::{self, Inventory, Nodes};
+use super::inventory::{self, Nodes, PeripheralIds};
 use super::overlay::overlay_of;
 use super::session::Session;
 use super::verify_disk;
@@ -29,9 +29,9 @@ impl Session {
         self.resync(deadline)?;
         // Somebody may have deleted a tap since.
         self.tap_cache = None;
-        let questions = [inventory::block_nodes(), Inventory::question()];
+        let questions = [inventory::block_nodes(), PeripheralIds::question()];
         let [nodes, named] = inventory::ask(self.monitor()?, questions, deadline)?;
-        let inventory = Inventory::read(&named)?;
+        let peripheral_ids = PeripheralIds::read(&named)?;
         let drives = self.named_drives(deadline)?;
         let mut nodes = inventory::by_name(&nodes);
         for (name, node) in inventory::by_drive(&drives) {
@@ -44,7 +44,7 @@ impl Session {
             let found = self.real_address(device, deadline)?;
             match (&device.address, found) {
                 // What QEMU does not say of a device that it has is no proof that it is gone.
-                (Some(recorded), None) if inventory.has(device.id.as_str()) => {
+                (Some(recorded), None) if peripheral_ids.has(device.id.as_str()) => {
                     let nowhere = "no place that QEMU tells";
                     differences.push(Difference::new(Mismatch::Address, &device.id, recorded, nowhere));
                 }
@@ -69,11 +69,11 @@ impl Session {
             }
         }
         self.compare_ports(&mut differences, deadline)?;
-        self.find_foreign(&inventory, &mut differences);
-        self.find_foreign_on_scsi(&inventory, &mut differences);
+        self.find_foreign(&peripheral_ids, &mut differences);
+        self.find_foreign_on_scsi(&peripheral_ids, &mut differences);
         self.find_devices_without_id(&mut differences, deadline)?;
         self.find_stray_netdevs(&mut differences, deadline)?;
-        self.find_orphans(&nodes, &inventory, &mut differences);
+        self.find_orphans(&nodes, &peripheral_ids, &mut differences);
         Ok(differences)
     }
 
@@ -188,12 +188,12 @@ impl Session {
     }
 
     /// Devices with ids that are not ours, bridges and ports aside: those are the machine's.
-    fn find_foreign(&self, inventory: &Inventory, differences: &mut Vec<Difference>) {
+    fn find_foreign(&self, peripheral_ids: &PeripheralIds, differences: &mut Vec<Difference>) {
         for bus in self.topology.buses() {
             for (slot, function, occupant) in bus.functions() {
                 let Some(id) = occupant.id.as_deref() else { continue };
                 // A device of ours may have been found gone, and struck, since the topology was asked for.
-                if self.topology.bus(id).is_none() && inventory.has(id) && self.is_foreign(id) {
+                if self.topology.bus(id).is_none() && peripheral_ids.has(id) && self.is_foreign(id) {
                     let bus = bus.name().map_or("a bus without a name", |name| name.as_str());
                     let place = format!("{bus} slot {}.{function} ({})", slot.get(), occupant.description);
                     differences.push(Difference::new(Mismatch::Foreign, id, "", place));
@@ -203,10 +203,10 @@ impl Session {
     }
 
     /// SCSI devices with ids that are not ours, unless they belong to the machine.
-    fn find_foreign_on_scsi(&self, inventory: &Inventory, differences: &mut Vec<Difference>) {
+    fn find_foreign_on_scsi(&self, peripheral_ids: &PeripheralIds, differences: &mut Vec<Difference>) {
         for (place, claim) in self.slots.scsi.claims() {
             let Some(id) = claim.id.as_deref() else { continue };
-            if inventory.has(id) && self.is_foreign(id) {
+            if peripheral_ids.has(id) && self.is_foreign(id) {
                 let place = format!("{place} ({})", claim.description);
                 differences.push(Difference::new(Mismatch::Foreign, id, "", place));
             }
@@ -219,13 +219,18 @@ impl Session {
     }
 
     /// Leftovers that carry our tag, or are made of what does.
-    fn find_orphans(&self, nodes: &Nodes<'_>, inventory: &Inventory, differences: &mut Vec<Difference>) {
+    fn find_orphans(
+        &self,
+        nodes: &Nodes<'_>,
+        peripheral_ids: &PeripheralIds,
+        differences: &mut Vec<Difference>,
+    ) {
         // What stands behind a device that the record has not is in use, and as little ours as the device.
         let foreign = differences.iter().filter(|known| known.what == Mismatch::Foreign);
         let foreign = ordered::set(foreign.map(|known| known.id.clone()));
         let mut told = BTreeSet::new();
         for (set, owner) in self.fdsets.owned() {
-            let is_there = foreign.contains(owner.as_str()) || inventory.has(owner.as_str());
+            let is_there = foreign.contains(owner.as_str()) || peripheral_ids.has(owner.as_str());
             if is_there || self.known_device(owner.as_str()).is_some() {
                 continue;
             }
