@@ -190,8 +190,8 @@ fn record_cannot_be_saved_and_the_guest_is_slow(agent: &dyn Agent) {
         let failure = fails(AddRaw.run(&scene.world, scene.api(), 2_000), ErrorKind::NotFound);
         assert_eq!(failure.left, ["device victim: its removal is pending"]);
         assert_eq!(scene.world.picture().record, scene.start.record);
-        let listed = scene.api().list();
-        assert!(matches!(listed[0].presence, Presence::Pending(_)), "{listed:?}");
+        let device_info = scene.api().list();
+        assert!(matches!(device_info[0].presence, Presence::Pending(_)), "{device_info:?}");
         fails(AddRaw.run(&scene.world, scene.api(), AMPLE), ErrorKind::Conflict);
         scene.next_comes_by(agent, next);
         scene.world.qemu.grant(ID);

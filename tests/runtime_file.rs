@@ -451,11 +451,11 @@ fn a_later_agent_sees_the_same_ids_and_slots() {
     done(api.add_nic(&world.nic(1)));
     done(api.add_disk(&world.disk("a.img")));
     done(api.add_disk(&world.disk_as("data", "b.img")));
-    let listed = api.list();
+    let device_info = api.list();
     drop(api);
     world.qemu.take_seen();
     let api = world.open(&RustAgent);
-    assert_eq!(api.list(), listed);
+    assert_eq!(api.list(), device_info);
     let asks = |name: &String| name.starts_with("q") || name.starts_with("x-debug-query");
     let changing = world.qemu.take_names().iter().filter(|name| !asks(name)).count();
     assert_eq!(changing, 0, "nothing is done to a guest in order");

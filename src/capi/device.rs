@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int};
 
 use super::args::{Plain, put_text, show_struct, zeros};
 use crate::border::escaped;
-use crate::hotplug::{AfterReboot, DeviceState, Listed, MISSING, Outcome, Waiting};
+use crate::hotplug::{DeferReason, DeviceInfo, DeviceState, MISSING, Outcome, PendingReason};
 use crate::ids::{Address, BusName};
 use crate::runtime::{Device, DeviceKind, Intent, Journal, Presence, Spec, Verb};
 
@@ -298,13 +298,13 @@ impl kvm_hotplug_device {
     }
 
     /// A device as a live guest shows it.
-    pub(super) fn listed(listed: &Listed) -> Self {
-        match &listed.state {
-            DeviceState::Pending(why) => Self::new(&listed.device, pending(*why)),
-            DeviceState::Missing => Self::new(&listed.device, missing()),
-            DeviceState::Live => Self::recorded(&listed.device),
+    pub(super) fn device_info(device_info: &DeviceInfo) -> Self {
+        match &device_info.state {
+            DeviceState::Pending(why) => Self::new(&device_info.device, pending(*why)),
+            DeviceState::Missing => Self::new(&device_info.device, missing()),
+            DeviceState::Live => Self::recorded(&device_info.device),
             DeviceState::AddAfterReboot(why) | DeviceState::RemoveAfterReboot(why) => {
-                Self::new(&listed.device, after_reboot(why))
+                Self::new(&device_info.device, after_reboot(why))
             }
         }
     }
@@ -348,7 +348,7 @@ fn unfinished(verb: Verb, otherwise: kvm_hotplug_answer) -> Condition {
     (state, reason, format!("{what}, and how that ended is not written down"))
 }
 
-fn pending(why: Waiting) -> Condition {
+fn pending(why: PendingReason) -> Condition {
     (kvm_hotplug_answer::KVM_HOTPLUG_PENDING, waiting_reason(why), why.to_string())
 }
 
@@ -358,13 +358,13 @@ fn missing() -> Condition {
     (state, reason, MISSING.to_owned())
 }
 
-fn after_reboot(why: &AfterReboot) -> Condition {
+fn after_reboot(why: &DeferReason) -> Condition {
     let reason = match why {
-        AfterReboot::QemuTooOld(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_QEMU_TOO_OLD,
-        AfterReboot::Model(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_MODEL,
-        AfterReboot::Controller(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_CONTROLLER,
-        AfterReboot::NoAddress => kvm_hotplug_reason::KVM_HOTPLUG_REASON_NO_ADDRESS,
-        AfterReboot::Recorded => kvm_hotplug_reason::KVM_HOTPLUG_REASON_RECORDED,
+        DeferReason::QemuTooOld(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_QEMU_TOO_OLD,
+        DeferReason::Model(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_MODEL,
+        DeferReason::Controller(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_CONTROLLER,
+        DeferReason::NoAddress => kvm_hotplug_reason::KVM_HOTPLUG_REASON_NO_ADDRESS,
+        DeferReason::Recorded => kvm_hotplug_reason::KVM_HOTPLUG_REASON_RECORDED,
     };
     (kvm_hotplug_answer::KVM_HOTPLUG_AFTER_REBOOT, reason, why.to_string())
 }
@@ -373,17 +373,17 @@ fn index_number(index: Option<u32>) -> i32 {
     index.and_then(|index| i32::try_from(index).ok()).unwrap_or(-1)
 }
 
-fn waiting_reason(why: Waiting) -> kvm_hotplug_reason {
+fn waiting_reason(why: PendingReason) -> kvm_hotplug_reason {
     match why {
-        Waiting::Deadline => kvm_hotplug_reason::KVM_HOTPLUG_REASON_DEADLINE,
-        Waiting::NotBooted => kvm_hotplug_reason::KVM_HOTPLUG_REASON_NOT_BOOTED,
-        Waiting::NotStarted => kvm_hotplug_reason::KVM_HOTPLUG_REASON_NOT_STARTED,
-        Waiting::Paused => kvm_hotplug_reason::KVM_HOTPLUG_REASON_PAUSED,
-        Waiting::Asleep => kvm_hotplug_reason::KVM_HOTPLUG_REASON_ASLEEP,
-        Waiting::Stopped => kvm_hotplug_reason::KVM_HOTPLUG_REASON_STOPPED,
-        Waiting::NotAwaited => kvm_hotplug_reason::KVM_HOTPLUG_REASON_NOT_AWAITED,
-        Waiting::Migrating => kvm_hotplug_reason::KVM_HOTPLUG_REASON_MIGRATING,
-        Waiting::InUse(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_IN_USE,
+        PendingReason::Deadline => kvm_hotplug_reason::KVM_HOTPLUG_REASON_DEADLINE,
+        PendingReason::NotBooted => kvm_hotplug_reason::KVM_HOTPLUG_REASON_NOT_BOOTED,
+        PendingReason::NotStarted => kvm_hotplug_reason::KVM_HOTPLUG_REASON_NOT_STARTED,
+        PendingReason::Paused => kvm_hotplug_reason::KVM_HOTPLUG_REASON_PAUSED,
+        PendingReason::Asleep => kvm_hotplug_reason::KVM_HOTPLUG_REASON_ASLEEP,
+        PendingReason::Stopped => kvm_hotplug_reason::KVM_HOTPLUG_REASON_STOPPED,
+        PendingReason::NotAwaited => kvm_hotplug_reason::KVM_HOTPLUG_REASON_NOT_AWAITED,
+        PendingReason::Migrating => kvm_hotplug_reason::KVM_HOTPLUG_REASON_MIGRATING,
+        PendingReason::InUse(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_IN_USE,
     }
 }
 

@@ -8,7 +8,7 @@ use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::kvm_hotplug;
 use crate::border::escaped;
-use crate::hotplug::{Event, IoAction, What};
+use crate::hotplug::{Event, EventKind, IoAction};
 
 /// Kinds of events. Callers skip kinds they do not know: newer versions may add some.
 #[repr(C)]
@@ -100,33 +100,35 @@ unsafe impl Plain for kvm_hotplug_event {
 
 impl From<&Event> for kvm_hotplug_event {
     fn from(event: &Event) -> Self {
-        let (event_type, lost) = match event.what {
-            What::Added => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_ADDED, 0),
-            What::Removed => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_REMOVED, 0),
-            What::RemovedByGuest => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST, 0),
-            What::Refused => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_REFUSED, 0),
-            What::Pending => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_PENDING, 0),
-            What::Undone => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_UNDONE, 0),
-            What::MonitorLost => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_MONITOR_LOST, 0),
-            What::Lost(count) => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_LOST, count),
-            What::MonitorRestored => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_MONITOR_RESTORED, 0),
-            What::IoError(_) => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_IO_ERROR, 0),
-            What::Shutdown { .. } => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_SHUTDOWN, 0),
-            What::Reset { .. } => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_RESET, 0),
-            What::Panicked => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_PANICKED, 0),
-            What::Qmp => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_QMP, 0),
-            What::AddFailed(_) => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_ADD_FAILED, 0),
+        let (event_type, lost) = match event.kind {
+            EventKind::Added => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_ADDED, 0),
+            EventKind::Removed => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_REMOVED, 0),
+            EventKind::RemovedByGuest => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST, 0),
+            EventKind::Refused => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_REFUSED, 0),
+            EventKind::Pending => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_PENDING, 0),
+            EventKind::Undone => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_UNDONE, 0),
+            EventKind::MonitorLost => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_MONITOR_LOST, 0),
+            EventKind::Lost(count) => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_LOST, count),
+            EventKind::MonitorRestored => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_MONITOR_RESTORED, 0),
+            EventKind::IoError(_) => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_IO_ERROR, 0),
+            EventKind::Shutdown { .. } => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_SHUTDOWN, 0),
+            EventKind::Reset { .. } => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_RESET, 0),
+            EventKind::Panicked => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_PANICKED, 0),
+            EventKind::Qmp => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_QMP, 0),
+            EventKind::AddFailed(_) => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_ADD_FAILED, 0),
         };
-        let io_error = match event.what {
-            What::IoError(error) => Some(error),
+        let io_error = match event.kind {
+            EventKind::IoError(error) => Some(error),
             _ => None,
         };
-        let failure = match event.what {
-            What::AddFailed(failure) => Some(failure),
+        let failure = match event.kind {
+            EventKind::AddFailed(failure) => Some(failure),
             _ => None,
         };
-        let by_guest =
-            matches!(event.what, What::Shutdown { by_guest: true } | What::Reset { by_guest: true });
+        let by_guest = matches!(
+            event.kind,
+            EventKind::Shutdown { by_guest: true } | EventKind::Reset { by_guest: true }
+        );
         let device = event.device.as_ref();
         Self {
             id: fill(device.map_or("", |device| &device.id)),
@@ -135,7 +137,7 @@ impl From<&Event> for kvm_hotplug_event {
             lost,
             event_type: event_type as u32,
             device_type: device.map_or(0, |device| type_number(device.kind)),
-            times: event.times,
+            times: event.count,
             action: io_error.map_or(0, |error| action_number(error.action)),
             write: io_error.map_or(0, |error| error.write.into()),
             no_space: io_error.map_or(0, |error| error.no_space.into()),

@@ -327,8 +327,8 @@ pub unsafe extern "C" fn kvm_hotplug_list(
     let work = || {
         // SAFETY: the caller vouches for the handle.
         let guest = unsafe { kvm_hotplug::get(guest) }?;
-        let listed = guest.list()?;
-        let list = listed.iter().map(kvm_hotplug_device::listed);
+        let device_info = guest.list()?;
+        let list = device_info.iter().map(kvm_hotplug_device::device_info);
         // SAFETY: the caller vouches for the array and the counter.
         unsafe { give_list(list, devices, size, capacity, ret_count) }
     };
@@ -362,10 +362,10 @@ pub unsafe extern "C" fn kvm_hotplug_get_device(
         // SAFETY: the caller vouches for handle and string.
         let (guest, id) = unsafe { (kvm_hotplug::get(guest)?, required_str(id, "id")?) };
         check_device_out(ret_device, device_size)?;
-        let Some(listed) = guest.find(id)? else {
+        let Some(device_info) = guest.find(id)? else {
             return Ok(kvm_hotplug_answer::KVM_HOTPLUG_ABSENT as c_int);
         };
-        let device = kvm_hotplug_device::listed(&listed);
+        let device = kvm_hotplug_device::device_info(&device_info);
         // SAFETY: the caller vouches for the struct.
         unsafe { write_struct(ret_device, device_size, &device) };
         Ok(c_int::try_from(device.state).unwrap_or(0))

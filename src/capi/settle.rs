@@ -75,7 +75,7 @@ pub unsafe extern "C" fn kvm_hotplug_settle(
         let guest = unsafe { kvm_hotplug::get(guest) }?;
         super::args::check_list(devices, size)?;
         let pending = guest.settle(timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
-        let list = pending.iter().map(kvm_hotplug_device::listed);
+        let list = pending.iter().map(kvm_hotplug_device::device_info);
         // SAFETY: the caller vouches for the array and the counter.
         unsafe { give_list(list, devices, size, capacity, ret_count) }
     };

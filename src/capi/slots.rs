@@ -8,7 +8,7 @@ use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
 use super::runtime::give_list;
-use crate::hotplug::SlotLine;
+use crate::hotplug::SlotInfo;
 
 /// What a slot is used for.
 #[repr(C)]
@@ -57,8 +57,8 @@ unsafe impl Plain for kvm_hotplug_slot {
     const FIRST: usize = super::args::end_of!(kvm_hotplug_slot, lun);
 }
 
-impl From<&SlotLine> for kvm_hotplug_slot {
-    fn from(line: &SlotLine) -> Self {
+impl From<&SlotInfo> for kvm_hotplug_slot {
+    fn from(line: &SlotInfo) -> Self {
         let Numbers { address_type, slot, channel, target, lun } = Numbers::of(&line.address);
         let (bus, occupant) = (fill(line.address.bus().as_str()), fill(&line.occupant));
         Self { bus, occupant, slot, state: line.state as u32, address_type, channel, target, lun }

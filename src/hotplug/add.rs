@@ -10,7 +10,7 @@ use super::controller::ControllerRequest;
 use super::disk::DiskRequest;
 use super::dry_run::Preparation;
 use super::nic::NicRequest;
-use super::outcome::{AfterReboot, Outcome};
+use super::outcome::{DeferReason, Outcome};
 use super::plan;
 use super::session::Session;
 use super::transaction;
@@ -54,7 +54,7 @@ pub(super) enum AddItem {
     /// Nothing: it is there already.
     Answered(Outcome),
     /// It is recorded for the next boot.
-    Later(Device, AfterReboot),
+    Later(Device, DeferReason),
     /// It is plugged in; this is the device of the last try.
     Plug { opened: Box<OpenedBackend>, placement: Placement, device: Option<Device> },
 }

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use super::outcome::{AfterReboot, Outcome};
+use super::outcome::{DeferReason, Outcome};
 use super::plan::{self, Stage, UndoStep};
 use super::session::Session;
 use crate::disk::{Format, Kind, LayerRef};
@@ -135,7 +135,7 @@ impl Session {
         }
     }
 
-    fn deferred(&self, device: Device, why: AfterReboot, live_only: bool) -> Result<Outcome> {
+    fn deferred(&self, device: Device, why: DeferReason, live_only: bool) -> Result<Outcome> {
         if live_only {
             let text = format!("{} cannot be changed in the running guest: {why}", device.kind().title());
             return Err(Error::new(ErrorKind::NotHotpluggable, text));
@@ -149,7 +149,7 @@ impl Session {
         next: &mut Record,
         spec: Spec,
         placement: &Placement,
-        why: AfterReboot,
+        why: DeferReason,
     ) -> Result<(Device, Outcome)> {
         let generation = next.next_generation;
         let kind = spec.kind();

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use super::events::What;
+use super::events::EventKind;
 use super::outcome::Outcome;
 use super::plan::{Stage, UndoStep};
 use super::session::Session;
@@ -220,7 +220,7 @@ impl Session {
         }
         if devices.iter().all(|device| self.recorded(device.id.as_str()).is_some()) {
             // The call answers it, or whoever goes on with an add that nobody waits for tells it.
-            devices.iter().for_each(|device| self.events.withdraw(device, &[What::Added]));
+            devices.iter().for_each(|device| self.events.withdraw(device, &[EventKind::Added]));
             return Ok(());
         }
         let pending = devices.iter().filter(|device| self.unplugging.contains_key(&device.id));

@@ -4,8 +4,8 @@ use std::os::fd::OwnedFd;
 
 use super::add::{AddItem, Attempt, attach_queues, is_misplaced};
 use super::add_transaction::PlugError;
-use super::events::{AddFailure, What};
-use super::outcome::{Outcome, Waiting};
+use super::events::{AddFailure, EventKind};
+use super::outcome::{Outcome, PendingReason};
 use super::plan::Stage;
 use super::session::Session;
 use super::transaction::{self, Progress, StageResult};
@@ -150,12 +150,12 @@ impl Session {
             Ok(()) => {
                 let arrived = items.iter().filter(|item| matches!(item, AddItem::Plug { .. }));
                 arrived.filter_map(AddItem::device).for_each(|device| {
-                    self.events.device(What::Added, device, "added");
+                    self.events.device(EventKind::Added, device, "added");
                 });
             }
             Err(error) => {
                 self.needs_resync |= is_misplaced(&error);
-                let failure = What::AddFailed(AddFailure { kind: error.kind(), errno: error.errno() });
+                let failure = EventKind::AddFailed(AddFailure { kind: error.kind(), errno: error.errno() });
                 items.iter().filter_map(AddItem::device).for_each(|device| {
                     self.events.device(failure, device, error.to_string());
                 });
@@ -179,7 +179,7 @@ impl AddItem {
             Self::Answered(outcome) => Some(outcome.clone()),
             Self::Later(device, why) => Some(Outcome::AfterReboot(device.clone(), why.clone())),
             Self::Plug { device, .. } => {
-                device.clone().map(|device| Outcome::Pending(device, Waiting::NotAwaited))
+                device.clone().map(|device| Outcome::Pending(device, PendingReason::NotAwaited))
             }
         }
     }

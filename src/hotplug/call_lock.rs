@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// A value that belongs to one call at a time.
 #[derive(Debug)]
-pub(super) struct Gate<T> {
+pub(super) struct CallLock<T> {
     state: Mutex<State>,
     freed: Condvar,
     value: Mutex<T>,
@@ -23,12 +23,12 @@ struct State {
 }
 
 /// The right to use the value; giving it up lets the next call in.
-pub(super) struct Pass<'a, T> {
-    gate: &'a Gate<T>,
+pub(super) struct CallGuard<'a, T> {
+    call_lock: &'a CallLock<T>,
     value: Option<MutexGuard<'a, T>>,
 }
 
-impl<T> Gate<T> {
+impl<T> CallLock<T> {
     pub(super) fn new(value: T) -> Result<Self> {
         Ok(Self {
             state: Mutex::default(),
@@ -45,7 +45,7 @@ impl<T> Gate<T> {
 
     /// Waits for the call that is inside. A log callback that calls back into its own handle is told so, rather than
     /// left to wait for itself.
-    pub(super) fn enter(&self, deadline: &Deadline) -> Result<Pass<'_, T>> {
+    pub(super) fn enter(&self, deadline: &Deadline) -> Result<CallGuard<'_, T>> {
         let me = this_thread();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(holder) = state.holder {
@@ -69,7 +69,7 @@ impl<T> Gate<T> {
         state.holder = Some(me);
         drop(state);
         let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Pass { gate: self, value: Some(value) })
+        Ok(CallGuard { call_lock: self, value: Some(value) })
     }
 
     /// Cancels the call that is inside, and no later one; false if there is none.
@@ -92,26 +92,26 @@ fn this_thread() -> usize {
     HERE.with(|here| std::ptr::from_ref(here).addr())
 }
 
-impl<T> Pass<'_, T> {
+impl<T> CallGuard<'_, T> {
     /// The value.
     pub(super) fn get(&mut self) -> Result<&mut T> {
         self.value.as_deref_mut().ok_or_else(|| Error::new(ErrorKind::State, "the call has ended"))
     }
 }
 
-impl<T> Drop for Pass<'_, T> {
+impl<T> Drop for CallGuard<'_, T> {
     fn drop(&mut self) {
         self.value = None;
-        let mut state = self.gate.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.call_lock.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.holder = None;
-        self.gate.cancel.clear();
+        self.call_lock.cancel.clear();
         // Half a change may be in the value now; nobody else gets to see it.
         state.dead |= std::thread::panicking();
         let waiting = state.waiting;
         drop(state);
         // To wake nobody is a system call as well.
         if waiting > 0 {
-            self.gate.freed.notify_one();
+            self.call_lock.freed.notify_one();
         }
     }
 }
@@ -128,32 +128,32 @@ mod tests {
 
     #[test]
     fn one_at_a_time_within_the_deadline() {
-        let gate = Arc::new(Gate::new(0).unwrap());
-        let mut pass = gate.enter(&soon()).unwrap();
+        let call_lock = Arc::new(CallLock::new(0).unwrap());
+        let mut pass = call_lock.enter(&soon()).unwrap();
         *pass.get().unwrap() = 1;
-        assert_eq!(gate.enter(&soon()).err().unwrap().errno(), libc::EDEADLK);
-        let other = gate.clone();
+        assert_eq!(call_lock.enter(&soon()).err().unwrap().errno(), libc::EDEADLK);
+        let other = call_lock.clone();
         let error = std::thread::spawn(move || other.enter(&soon()).err().unwrap()).join().unwrap();
         assert_eq!(error.kind(), ErrorKind::Timeout);
-        assert!(gate.cancel());
-        assert_eq!(gate.deadline(LONG).check().unwrap_err().kind(), ErrorKind::Canceled);
+        assert!(call_lock.cancel());
+        assert_eq!(call_lock.deadline(LONG).check().unwrap_err().kind(), ErrorKind::Canceled);
         drop(pass);
-        assert!(!gate.cancel());
-        assert!(gate.deadline(LONG).check().is_ok(), "the next call is not cancelled");
-        let other = gate.clone();
+        assert!(!call_lock.cancel());
+        assert!(call_lock.deadline(LONG).check().is_ok(), "the next call is not cancelled");
+        let other = call_lock.clone();
         let value = std::thread::spawn(move || *other.enter(&soon()).unwrap().get().unwrap()).join().unwrap();
         assert_eq!(value, 1);
     }
 
     #[test]
     fn a_panic_inside_closes_the_gate_for_good() {
-        let gate = Arc::new(Gate::new(0).unwrap());
-        let other = gate.clone();
+        let call_lock = Arc::new(CallLock::new(0).unwrap());
+        let other = call_lock.clone();
         let _ = std::thread::spawn(move || {
             let _pass = other.enter(&soon()).unwrap();
             panic!("on purpose");
         })
         .join();
-        assert_eq!(gate.enter(&soon()).err().unwrap().kind(), ErrorKind::Panic);
+        assert_eq!(call_lock.enter(&soon()).err().unwrap().kind(), ErrorKind::Panic);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::guest::{DeviceState, Listed};
+use super::guest::{DeviceInfo, DeviceState};
 use super::inventory;
 use super::session::Session;
 use crate::deadline::Deadline;
@@ -17,34 +17,34 @@ impl Session {
     /// All devices, or the one with this id; `None` if there is no such one.
     pub(super) fn describe(&mut self, id: Option<&str>, deadline: &Deadline) -> Result<Option<Value>> {
         self.ready(deadline)?;
-        let listed: Vec<Listed> = super::guest::list(self)
+        let device_info: Vec<DeviceInfo> = super::guest::list(self)
             .into_iter()
-            .filter(|listed| id.is_none_or(|id| listed.device.id.as_str() == id))
+            .filter(|device_info| id.is_none_or(|id| device_info.device.id.as_str() == id))
             .collect();
-        let has_disk = listed.iter().any(|listed| matches!(listed.device.spec, Spec::Disk(_)));
+        let has_disk = device_info.iter().any(|device_info| matches!(device_info.device.spec, Spec::Disk(_)));
         let nodes = match has_disk {
             true => inventory::ask(self.monitor()?, [inventory::block_nodes()], deadline)?,
             false => [Value::Null],
         };
         let [nodes] = &nodes;
         let nodes = inventory::by_name(nodes);
-        let describe = |listed: &Listed| {
-            let id = listed.device.id.as_str();
-            let mut text = common(listed);
-            let more = match &listed.device.spec {
+        let describe = |device_info: &DeviceInfo| {
+            let id = device_info.device.id.as_str();
+            let mut text = common(device_info);
+            let more = match &device_info.device.spec {
                 Spec::Nic(spec) => nic(spec),
                 Spec::Controller(spec) => json!({ "queues": spec.queues }),
                 Spec::Disk(spec) => {
-                    disk(spec, id, nodes.get(id).copied(), &self.fdsets.of(&listed.device.id))
+                    disk(spec, id, nodes.get(id).copied(), &self.fdsets.of(&device_info.device.id))
                 }
             };
             if let (Value::Object(text), Value::Object(more)) = (&mut text, more) {
                 text.extend(more);
-                text.insert("in_guest".to_owned(), self.is_in_guest(listed).into());
+                text.insert("in_guest".to_owned(), self.is_in_guest(device_info).into());
             }
             text
         };
-        let mut described: Vec<Value> = listed.iter().map(describe).collect();
+        let mut described: Vec<Value> = device_info.iter().map(describe).collect();
         Ok(match id {
             None => Some(described.into()),
             Some(_) => described.pop(),
@@ -52,9 +52,9 @@ impl Session {
     }
 
     /// Whether the guest showed the device when it was last asked.
-    fn is_in_guest(&self, listed: &Listed) -> bool {
-        listed.device.presence != Presence::AddAfterReboot
-            && !self.absent_in_guest.contains(&listed.device.id)
+    fn is_in_guest(&self, device_info: &DeviceInfo) -> bool {
+        device_info.device.presence != Presence::AddAfterReboot
+            && !self.absent_in_guest.contains(&device_info.device.id)
     }
 }
 
@@ -71,9 +71,9 @@ fn state_word(state: &DeviceState) -> &'static str {
     }
 }
 
-fn common(listed: &Listed) -> Value {
-    let device = &listed.device;
-    let reason = match &listed.state {
+fn common(device_info: &DeviceInfo) -> Value {
+    let device = &device_info.device;
+    let reason = match &device_info.state {
         DeviceState::Pending(why) => why.to_string(),
         DeviceState::RemoveAfterReboot(why) => format!("it goes with the next boot: {why}"),
         DeviceState::AddAfterReboot(why) => format!("it comes with the next boot: {why}"),
@@ -85,7 +85,7 @@ fn common(listed: &Listed) -> Value {
     json!({
         "id": device.id.as_str(),
         "type": device.kind().word(),
-        "state": state_word(&listed.state),
+        "state": state_word(&device_info.state),
         "reason": reason,
         "generation": device.generation,
         "model": device.model(),

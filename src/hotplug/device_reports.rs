@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::events::What;
+use super::events::EventKind;
 use super::identity::{DetachedDevice, Shown};
 use super::inventory::PeripheralIds;
 use super::session::Session;
@@ -86,7 +86,7 @@ impl Session {
 
     /// The guest has refused: the removal is off, and the caller is told.
     pub(super) fn handle_guest_refusal(&mut self, device: &Device) {
-        self.events.device(What::Refused, device, "the guest refused to let go of the device; it stays");
+        self.events.device(EventKind::Refused, device, "the guest refused to let go of the device; it stays");
         self.cancel_unplug(device);
         if !self.unplugging.contains_key(&device.id) {
             self.unplug_refused.insert(device.id.clone());

@@ -35,7 +35,7 @@ pub(super) enum Preparation<T> {
     /// It is there already.
     Answer(Outcome),
     /// It has to wait for the next boot.
-    Later(Spec, super::outcome::AfterReboot),
+    Later(Spec, super::outcome::DeferReason),
     /// It can be done, with this.
     Now(T),
 }
@@ -152,7 +152,7 @@ impl Session {
         &mut self,
         spec: Spec,
         placement: &Placement,
-        why: super::outcome::AfterReboot,
+        why: super::outcome::DeferReason,
     ) -> Result<DryRun> {
         let mut next = self.runtime().record().clone();
         self.plan_for_next_boot(&mut next, spec, placement, why).map(|(_, outcome)| DryRun::nothing(outcome))

@@ -1,6 +1,6 @@
 //! Why a change has to wait for the next boot: said when it is asked for, and whenever the device is shown until then.
 
-use super::outcome::AfterReboot;
+use super::outcome::DeferReason;
 use super::session::Session;
 use super::{LIVE_DISK_MODELS, LIVE_NIC_MODELS, OLDEST_QEMU};
 use crate::ids::BusName;
@@ -9,49 +9,49 @@ use crate::scsi;
 
 impl Session {
     /// Why such a device cannot be plugged into this guest now, on `bus` if that is known.
-    pub(super) fn defer_reason(&self, spec: &Spec, bus: Option<&BusName>) -> Option<AfterReboot> {
+    pub(super) fn defer_reason(&self, spec: &Spec, bus: Option<&BusName>) -> Option<DeferReason> {
         let bus = || bus.and_then(|bus| self.bus_defer_reason(bus));
         self.too_old().or_else(|| model_defer_reason(spec)).or_else(bus)
     }
 
     /// Why such a device cannot be taken out of this guest now.
-    pub(super) fn removal_defer_reason(&self, device: &Device) -> Option<AfterReboot> {
-        self.too_old().or_else(|| device.address.is_none().then_some(AfterReboot::NoAddress))
+    pub(super) fn removal_defer_reason(&self, device: &Device) -> Option<DeferReason> {
+        self.too_old().or_else(|| device.address.is_none().then_some(DeferReason::NoAddress))
     }
 
     /// Why this device, which waits for the next boot to come or to go, does so.
-    pub(super) fn recorded_defer_reason(&self, device: &Device) -> AfterReboot {
+    pub(super) fn recorded_defer_reason(&self, device: &Device) -> DeferReason {
         let why = match device.presence {
             Presence::RemoveAfterReboot => self.removal_defer_reason(device),
             Presence::AddAfterReboot | Presence::Live => self.defer_reason(&device.spec, device.bus()),
         };
-        why.unwrap_or(AfterReboot::Recorded)
+        why.unwrap_or(DeferReason::Recorded)
     }
 
-    fn too_old(&self) -> Option<AfterReboot> {
-        (self.version < OLDEST_QEMU).then(|| AfterReboot::QemuTooOld(self.version.to_string()))
+    fn too_old(&self) -> Option<DeferReason> {
+        (self.version < OLDEST_QEMU).then(|| DeferReason::QemuTooOld(self.version.to_string()))
     }
 
     /// The controller of this SCSI bus comes with the next boot, or is one that QEMU plugs disks into without the guest
     /// hearing of it.
-    fn bus_defer_reason(&self, bus: &BusName) -> Option<AfterReboot> {
+    fn bus_defer_reason(&self, bus: &BusName) -> Option<DeferReason> {
         let model = self.slots.scsi.model_on(bus)?;
         if !scsi::spec::is_live_model(model) {
-            return Some(AfterReboot::Controller(format!("{bus} belongs to a {model}")));
+            return Some(DeferReason::Controller(format!("{bus} belongs to a {model}")));
         }
         let waits = |device: Device| device.presence == Presence::AddAfterReboot;
         let id = bus.as_str().strip_suffix(".0")?;
         self.known_device(id)
             .is_some_and(waits)
-            .then(|| AfterReboot::Controller(format!("{bus} comes with the next boot")))
+            .then(|| DeferReason::Controller(format!("{bus} comes with the next boot")))
     }
 }
 
-fn model_defer_reason(spec: &Spec) -> Option<AfterReboot> {
+fn model_defer_reason(spec: &Spec) -> Option<DeferReason> {
     let (model, live) = match spec {
         Spec::Nic(spec) => (&spec.model, LIVE_NIC_MODELS),
         Spec::Disk(spec) => (&spec.model, LIVE_DISK_MODELS),
         Spec::Controller(spec) => (&spec.model, scsi::spec::LIVE_MODELS),
     };
-    (!live.contains(&model.as_str())).then(|| AfterReboot::Model(model.clone()))
+    (!live.contains(&model.as_str())).then(|| DeferReason::Model(model.clone()))
 }

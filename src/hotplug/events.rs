@@ -21,18 +21,18 @@ const MAX_RAW_BYTES: usize = 2 << 20;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// What happened.
-    pub what: What,
+    pub kind: EventKind,
     /// To which device; `None` for news about the guest as a whole.
-    pub device: Option<Subject>,
-    /// Details for people; the whole event as JSON for [`What::Qmp`].
+    pub device: Option<DeviceRef>,
+    /// Details for people; the whole event as JSON for [`EventKind::Qmp`].
     pub text: String,
     /// How often it has happened since it was last fetched.
-    pub times: u64,
+    pub count: u64,
 }
 
 /// The device an event is about, as it was then.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Subject {
+pub struct DeviceRef {
     /// Its id.
     pub id: String,
     /// NIC or disk.
@@ -43,7 +43,7 @@ pub struct Subject {
 
 /// Kinds of news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum EventKind {
     /// A device of an interrupted add, or of one that was not waited for, is in the guest and recorded now.
     Added,
     /// A device is gone; its storage or tap may be torn down.
@@ -113,7 +113,7 @@ pub enum IoAction {
     Stop,
 }
 
-impl What {
+impl EventKind {
     fn word(self) -> &'static str {
         match self {
             Self::Added => "added",
@@ -146,31 +146,33 @@ impl IoAction {
 }
 
 impl Event {
-    fn of_guest(what: What, text: String) -> Self {
-        Self { what, device: None, text, times: 1 }
+    fn of_guest(kind: EventKind, text: String) -> Self {
+        Self { kind, device: None, text, count: 1 }
     }
 
     /// As JSON, for machines.
     pub fn to_json(&self) -> Value {
         let device = self.device.as_ref();
         let mut text = json!({
-            "event": self.what.word(),
+            "event": self.kind.word(),
             "id": device.map(|device| device.id.as_str()),
             "type": device.map(|device| device.kind.word()),
             "generation": device.map(|device| device.generation),
             "text": self.text,
-            "times": self.times,
+            "times": self.count,
         });
-        let more = match self.what {
-            What::Qmp => {
+        let more = match self.kind {
+            EventKind::Qmp => {
                 json!({ "qmp": serde_json::from_slice::<Value>(self.text.as_bytes()).unwrap_or_default(), "text": "" })
             }
-            What::Lost(count) => json!({ "lost": count }),
-            What::Shutdown { by_guest } | What::Reset { by_guest } => json!({ "by_guest": by_guest }),
-            What::AddFailed(failure) => {
+            EventKind::Lost(count) => json!({ "lost": count }),
+            EventKind::Shutdown { by_guest } | EventKind::Reset { by_guest } => {
+                json!({ "by_guest": by_guest })
+            }
+            EventKind::AddFailed(failure) => {
                 json!({ "error_kind": failure.kind as i32, "error_number": failure.errno })
             }
-            What::IoError(error) => json!({
+            EventKind::IoError(error) => json!({
                 "operation": if error.write { "write" } else { "read" },
                 "action": error.action.word(),
                 "no_space": error.no_space,
@@ -190,44 +192,49 @@ pub(super) struct EventLog {
     kept: VecDeque<Event>,
     raw: usize,
     raw_bytes: usize,
-    lost: u64,
+    dropped: u64,
 }
 
 impl EventLog {
     /// Adds news about one device.
-    pub(super) fn device(&mut self, what: What, device: &Device, text: impl Into<String>) {
-        self.push(Event { device: Some(subject(device)), ..Event::of_guest(what, text.into()) });
+    pub(super) fn device(&mut self, kind: EventKind, device: &Device, text: impl Into<String>) {
+        self.push(Event { device: Some(device_ref(device)), ..Event::of_guest(kind, text.into()) });
     }
 
     /// Takes news of these kinds about a device back, because a call answers it.
-    pub(super) fn withdraw(&mut self, device: &Device, kinds: &[What]) {
-        let subject = Some(subject(device));
-        self.kept.retain(|event| event.device != subject || !kinds.contains(&event.what));
+    pub(super) fn withdraw(&mut self, device: &Device, kinds: &[EventKind]) {
+        let device_ref = Some(device_ref(device));
+        self.kept.retain(|event| event.device != device_ref || !kinds.contains(&event.kind));
     }
 
     /// Adds news about the guest.
-    pub(super) fn guest(&mut self, what: What, text: impl Into<String>) {
-        self.push(Event::of_guest(what, text.into()));
+    pub(super) fn guest(&mut self, kind: EventKind, text: impl Into<String>) {
+        self.push(Event::of_guest(kind, text.into()));
     }
 
     /// Adds news that a guest can cause as often as it likes: one that waits to be fetched is only counted.
-    pub(super) fn repeatable(&mut self, what: What, device: Option<&Device>, text: impl Into<String>) {
-        let device = device.map(subject);
-        match self.kept.iter_mut().find(|event| event.what == what && event.device == device) {
-            Some(event) => event.times = event.times.saturating_add(1),
-            None => self.push(Event { device, ..Event::of_guest(what, text.into()) }),
+    pub(super) fn push_coalesced(
+        &mut self,
+        kind: EventKind,
+        device: Option<&Device>,
+        text: impl Into<String>,
+    ) {
+        let device = device.map(device_ref);
+        match self.kept.iter_mut().find(|event| event.kind == kind && event.device == device) {
+            Some(event) => event.count = event.count.saturating_add(1),
+            None => self.push(Event { device, ..Event::of_guest(kind, text.into()) }),
         }
     }
 
     /// Adds a QMP event as it came.
-    pub(super) fn raw(&mut self, event: &qmp::Event) {
-        let event = Event::of_guest(What::Qmp, event.to_json().to_string());
+    pub(super) fn push_qmp(&mut self, event: &qmp::Event) {
+        let event = Event::of_guest(EventKind::Qmp, event.to_json().to_string());
         let size = event.text.len();
         while self.raw > 0 && (self.raw >= MAX_RAW || self.raw_bytes.saturating_add(size) > MAX_RAW_BYTES) {
-            self.drop_oldest(|what| what == What::Qmp);
+            self.drop_oldest(|kind| kind == EventKind::Qmp);
         }
         if size > MAX_RAW_BYTES {
-            self.lost = self.lost.saturating_add(1);
+            self.dropped = self.dropped.saturating_add(1);
             return;
         }
         self.raw += 1;
@@ -239,21 +246,21 @@ impl EventLog {
     fn push(&mut self, mut event: Event) {
         event.text = readable(&event.text);
         if self.kept.len() - self.raw >= MAX_KEPT {
-            self.drop_oldest(|what| what != What::Qmp);
+            self.drop_oldest(|kind| kind != EventKind::Qmp);
         }
         self.kept.push_back(event);
     }
 
-    fn drop_oldest(&mut self, of: impl Fn(What) -> bool) {
-        if let Some(index) = self.kept.iter().position(|event| of(event.what)) {
+    fn drop_oldest(&mut self, of: impl Fn(EventKind) -> bool) {
+        if let Some(index) = self.kept.iter().position(|event| of(event.kind)) {
             self.take(index);
-            self.lost = self.lost.saturating_add(1);
+            self.dropped = self.dropped.saturating_add(1);
         }
     }
 
     fn take(&mut self, index: usize) -> Option<Event> {
         let event = self.kept.remove(index)?;
-        if event.what == What::Qmp {
+        if event.kind == EventKind::Qmp {
             self.raw -= 1;
             self.raw_bytes -= event.text.len();
         }
@@ -262,18 +269,18 @@ impl EventLog {
 
     /// The oldest event; a notice about dropped ones comes first, since they were older.
     pub(super) fn pop(&mut self) -> Option<Event> {
-        match std::mem::take(&mut self.lost) {
+        match std::mem::take(&mut self.dropped) {
             0 => self.take(0),
-            lost => Some(Event::of_guest(
-                What::Lost(lost),
-                format!("{lost} events were dropped because they were not fetched"),
+            dropped => Some(Event::of_guest(
+                EventKind::Lost(dropped),
+                format!("{dropped} events were dropped because they were not fetched"),
             )),
         }
     }
 
     /// How many [`EventLog::pop`] would yield.
     pub(super) fn len(&self) -> usize {
-        self.kept.len() + usize::from(self.lost > 0)
+        self.kept.len() + usize::from(self.dropped > 0)
     }
 
     /// Whether there is nothing to fetch.
@@ -282,8 +289,8 @@ impl EventLog {
     }
 }
 
-fn subject(device: &Device) -> Subject {
-    Subject { id: device.id.to_string(), kind: device.kind(), generation: device.generation }
+fn device_ref(device: &Device) -> DeviceRef {
+    DeviceRef { id: device.id.to_string(), kind: device.kind(), generation: device.generation }
 }
 
 #[cfg(test)]
@@ -298,33 +305,33 @@ mod tests {
     #[test]
     fn the_oldest_give_way_and_are_counted() {
         let mut log = EventLog::default();
-        (0..MAX_KEPT + 3).for_each(|n| log.guest(What::MonitorLost, n.to_string()));
+        (0..MAX_KEPT + 3).for_each(|n| log.guest(EventKind::MonitorLost, n.to_string()));
         assert_eq!(log.len(), MAX_KEPT + 1);
-        assert_eq!(log.pop().unwrap().what, What::Lost(3));
+        assert_eq!(log.pop().unwrap().kind, EventKind::Lost(3));
         assert_eq!(log.pop().unwrap().text, "3");
     }
 
     #[test]
     fn what_a_guest_repeats_is_counted() {
         let mut log = EventLog::default();
-        let reset = What::Reset { by_guest: true };
-        log.repeatable(reset, None, "first");
-        log.guest(What::MonitorLost, "between");
-        (0..9999).for_each(|_| log.repeatable(reset, None, "again"));
-        log.repeatable(What::Reset { by_guest: false }, None, "another kind");
+        let reset = EventKind::Reset { by_guest: true };
+        log.push_coalesced(reset, None, "first");
+        log.guest(EventKind::MonitorLost, "between");
+        (0..9999).for_each(|_| log.push_coalesced(reset, None, "again"));
+        log.push_coalesced(EventKind::Reset { by_guest: false }, None, "another kind");
         assert_eq!(log.len(), 3);
         let first = log.pop().unwrap();
-        assert_eq!((first.text.as_str(), first.times), ("first", 10_000));
-        log.repeatable(reset, None, "anew");
-        assert_eq!((log.pop().unwrap().times, log.pop().unwrap().times, log.pop().unwrap().times), (1, 1, 1));
+        assert_eq!((first.text.as_str(), first.count), ("first", 10_000));
+        log.push_coalesced(reset, None, "anew");
+        assert_eq!((log.pop().unwrap().count, log.pop().unwrap().count, log.pop().unwrap().count), (1, 1, 1));
     }
 
     #[test]
     fn a_flood_of_qmp_events_pushes_out_no_news() {
         let mut log = EventLog::default();
-        log.guest(What::MonitorLost, "kept");
-        (0..MAX_RAW + 7).for_each(|n| log.raw(&qmp_event(&format!("E{n}"), 1)));
-        assert_eq!(log.pop().unwrap().what, What::Lost(7));
+        log.guest(EventKind::MonitorLost, "kept");
+        (0..MAX_RAW + 7).for_each(|n| log.push_qmp(&qmp_event(&format!("E{n}"), 1)));
+        assert_eq!(log.pop().unwrap().kind, EventKind::Lost(7));
         assert_eq!(log.pop().unwrap().text, "kept");
         let json = log.pop().unwrap().to_json();
         assert_eq!(json.pointer("/qmp/event").unwrap(), "E7");
@@ -335,11 +342,11 @@ mod tests {
     #[test]
     fn large_qmp_events_are_bounded_by_bytes() {
         let mut log = EventLog::default();
-        (0..10).for_each(|_| log.raw(&qmp_event("BIG", MAX_RAW_BYTES / 4)));
-        assert_eq!((log.raw, log.lost), (3, 7));
-        log.raw(&qmp_event("HUGE", MAX_RAW_BYTES + 1));
-        assert_eq!((log.raw, log.lost), (0, 11));
-        log.raw(&qmp_event("SMALL", 1));
+        (0..10).for_each(|_| log.push_qmp(&qmp_event("BIG", MAX_RAW_BYTES / 4)));
+        assert_eq!((log.raw, log.dropped), (3, 7));
+        log.push_qmp(&qmp_event("HUGE", MAX_RAW_BYTES + 1));
+        assert_eq!((log.raw, log.dropped), (0, 11));
+        log.push_qmp(&qmp_event("SMALL", 1));
         assert_eq!(log.len(), 2);
     }
 }

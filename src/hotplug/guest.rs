@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::add::AddRequest;
-use super::call_lock::Gate;
+use super::call_lock::CallLock;
 use super::controller::ControllerRequest;
 use super::difference::Difference;
 use super::disk::DiskRequest;
@@ -16,7 +16,7 @@ use super::dry_run::DryRun;
 use super::events::Event;
 use super::listener::Listener;
 use super::nic::NicRequest;
-use super::outcome::{AfterReboot, Outcome, Waiting};
+use super::outcome::{DeferReason, Outcome, PendingReason};
 use super::passthrough::RawCommand;
 use super::resize::NewSize;
 use super::session::Session;
@@ -33,7 +33,7 @@ use crate::scsi::UnitState;
 /// A connected guest.
 #[derive(Debug)]
 pub struct Guest {
-    gate: Gate<Session>,
+    call_lock: CallLock<Session>,
     runtime: Arc<Mutex<Runtime>>,
     fd: RawFd,
 }
@@ -44,18 +44,18 @@ pub enum DeviceState {
     /// In the guest.
     Live,
     /// In the guest and asked to leave.
-    Pending(Waiting),
+    Pending(PendingReason),
     /// Recorded as in the guest, which did not have it when it was last asked.
     Missing,
     /// Recorded for the next boot; why it is not in the guest now.
-    AddAfterReboot(AfterReboot),
+    AddAfterReboot(DeferReason),
     /// In the guest, gone with the next boot; why not now.
-    RemoveAfterReboot(AfterReboot),
+    RemoveAfterReboot(DeferReason),
 }
 
 /// A device and its state.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Listed {
+pub struct DeviceInfo {
     /// The device.
     pub device: Device,
     /// Its state.
@@ -64,11 +64,11 @@ pub struct Listed {
 
 /// One place, for showing to people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SlotLine {
+pub struct SlotInfo {
     /// Bus and slot, or bus, target and unit.
     pub address: Address,
     /// Free, reserved, taken, quarantined, or not hot-pluggable.
-    pub state: SlotUse,
+    pub state: SlotStatus,
     /// Id or description of what is there.
     pub occupant: String,
 }
@@ -76,7 +76,7 @@ pub struct SlotLine {
 /// What a slot is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum SlotUse {
+pub enum SlotStatus {
     /// Can be handed out.
     Free = 0,
     /// Left to QEMU, unless pinned.
@@ -112,11 +112,11 @@ impl Guest {
         let session = Session::open(runtime.clone(), socket.to_owned(), listener, log, &deadline).and_then(
             |mut session| {
                 session.update_poll_fd();
-                Ok((session.poll_fd.as_fd().as_raw_fd(), Gate::new(session)?))
+                Ok((session.poll_fd.as_fd().as_raw_fd(), CallLock::new(session)?))
             },
         );
         match session {
-            Ok((fd, gate)) => Ok(Self { gate, runtime, fd }),
+            Ok((fd, call_lock)) => Ok(Self { call_lock, runtime, fd }),
             Err(error) => {
                 runtime.lock().unwrap_or_else(PoisonError::into_inner).detach();
                 Err(error)
@@ -131,8 +131,8 @@ impl Guest {
         timeout: Duration,
         work: impl FnOnce(&mut Session, &Deadline) -> Result<T>,
     ) -> Result<T> {
-        let deadline = self.gate.deadline(timeout);
-        let mut pass = self.gate.enter(&deadline.uncancelable())?;
+        let deadline = self.call_lock.deadline(timeout);
+        let mut pass = self.call_lock.enter(&deadline.uncancelable())?;
         let session = pass.get()?;
         session.log.write(Level::Debug, || format!("{name}, {} ms", timeout.as_millis()));
         let result = work(session, &deadline);
@@ -185,7 +185,7 @@ impl Guest {
 
     /// Runs a QMP command of the caller's own.
     pub fn qmp(&self, command: &RawCommand, timeout: Duration) -> Result<Value> {
-        self.call("qmp", timeout, |session, deadline| session.raw(command, deadline))
+        self.call("qmp", timeout, |session, deadline| session.passthrough(command, deadline))
     }
 
     /// Whether QMP events are to be fetched as they are, besides the news made from them.
@@ -224,12 +224,12 @@ impl Guest {
     }
 
     /// Finishes or undoes what is unfinished; answers what is still pending.
-    pub fn settle(&self, timeout: Duration) -> Result<Vec<Listed>> {
+    pub fn settle(&self, timeout: Duration) -> Result<Vec<DeviceInfo>> {
         self.call("settle", timeout, |session, deadline| {
             session.ready(deadline)?;
             session.resync(deadline)?;
             session.process_reports(deadline)?;
-            let is_pending = |listed: &Listed| matches!(listed.state, DeviceState::Pending(_));
+            let is_pending = |device_info: &DeviceInfo| matches!(device_info.state, DeviceState::Pending(_));
             Ok(list(session).into_iter().filter(is_pending).collect())
         })
     }
@@ -240,18 +240,18 @@ impl Guest {
     }
 
     /// All devices of the record, and those on their way out.
-    pub fn list(&self) -> Result<Vec<Listed>> {
+    pub fn list(&self) -> Result<Vec<DeviceInfo>> {
         self.call("list", SHORT, |session, _| Ok(list(session)))
     }
 
     /// One device; `None` if there is no such one.
-    pub fn find(&self, id: &str) -> Result<Option<Listed>> {
-        Ok(self.list()?.into_iter().find(|listed| listed.device.id.as_str() == id))
+    pub fn find(&self, id: &str) -> Result<Option<DeviceInfo>> {
+        Ok(self.list()?.into_iter().find(|device_info| device_info.device.id.as_str() == id))
     }
 
     /// Every slot of every PCI bus, then of every SCSI bus the places that are taken and the first free one; brought up to
     /// date.
-    pub fn slot_map(&self, timeout: Duration) -> Result<Vec<SlotLine>> {
+    pub fn slot_map(&self, timeout: Duration) -> Result<Vec<SlotInfo>> {
         self.call("slot_map", timeout, |session, deadline| {
             session.ready(deadline)?;
             session.resync(deadline)?;
@@ -262,11 +262,14 @@ impl Guest {
                 lines.extend(bus.slots().map(line));
             }
             lines.extend(session.slots.scsi.lines().into_iter().map(unit_line));
-            let is_missing = |line: &SlotLine| {
-                line.state == SlotUse::Taken
+            let is_missing = |line: &SlotInfo| {
+                line.state == SlotStatus::Taken
                     && session.absent_in_guest.iter().any(|id| id.as_str() == line.occupant)
             };
-            lines.iter_mut().filter(|line| is_missing(line)).for_each(|line| line.state = SlotUse::Missing);
+            lines
+                .iter_mut()
+                .filter(|line| is_missing(line))
+                .for_each(|line| line.state = SlotStatus::Missing);
             Ok(lines)
         })
     }
@@ -319,7 +322,7 @@ impl Guest {
 
     /// Ends the call that another thread is in, if any; that call says what became of the device.
     pub fn cancel(&self) -> bool {
-        self.gate.cancel()
+        self.call_lock.cancel()
     }
 }
 
@@ -332,7 +335,7 @@ impl Drop for Guest {
     }
 }
 
-pub(super) fn list(session: &Session) -> Vec<Listed> {
+pub(super) fn list(session: &Session) -> Vec<DeviceInfo> {
     let state = |device: &Device| match (session.unplugging.get(&device.id), device.presence) {
         (Some(request), _) => DeviceState::Pending(request.why),
         (None, Presence::Live) if session.absent_in_guest.contains(&device.id) => DeviceState::Missing,
@@ -346,7 +349,7 @@ pub(super) fn list(session: &Session) -> Vec<Listed> {
     };
     // A statement of its own, so that the record is free again: to say why a device waits is to look at it as well.
     let devices = recorded_or_leaving(&session.runtime());
-    devices.into_iter().map(|device| Listed { state: state(&device), device }).collect()
+    devices.into_iter().map(|device| DeviceInfo { state: state(&device), device }).collect()
 }
 
 fn recorded_or_leaving(runtime: &Runtime) -> Vec<Device> {
@@ -360,24 +363,24 @@ fn recorded_or_leaving(runtime: &Runtime) -> Vec<Device> {
     runtime.record().devices.iter().chain(leaving).cloned().collect()
 }
 
-fn slot_line(bus: &BusName, slot: Slot, state: SlotState<'_>) -> SlotLine {
+fn slot_line(bus: &BusName, slot: Slot, state: SlotState<'_>) -> SlotInfo {
     let (state, occupant) = match state {
-        SlotState::Free => (SlotUse::Free, ""),
-        SlotState::Reserved => (SlotUse::Reserved, ""),
-        SlotState::Taken { by } => (SlotUse::Taken, by),
-        SlotState::Quarantined { id } => (SlotUse::Quarantined, id),
-        SlotState::NotHotpluggable => (SlotUse::NotHotpluggable, ""),
-        SlotState::Unknown => (SlotUse::Unknown, ""),
+        SlotState::Free => (SlotStatus::Free, ""),
+        SlotState::Reserved => (SlotStatus::Reserved, ""),
+        SlotState::Taken { by } => (SlotStatus::Taken, by),
+        SlotState::Quarantined { id } => (SlotStatus::Quarantined, id),
+        SlotState::NotHotpluggable => (SlotStatus::NotHotpluggable, ""),
+        SlotState::Unknown => (SlotStatus::Unknown, ""),
     };
     let address = PciAddress { bus: bus.clone(), slot }.into();
-    SlotLine { address, state, occupant: occupant.to_owned() }
+    SlotInfo { address, state, occupant: occupant.to_owned() }
 }
 
-fn unit_line((address, state): (ScsiAddress, UnitState<'_>)) -> SlotLine {
+fn unit_line((address, state): (ScsiAddress, UnitState<'_>)) -> SlotInfo {
     let (state, occupant) = match state {
-        UnitState::Free => (SlotUse::Free, ""),
-        UnitState::Taken(by) => (SlotUse::Taken, by),
-        UnitState::Quarantined(id) => (SlotUse::Quarantined, id),
+        UnitState::Free => (SlotStatus::Free, ""),
+        UnitState::Taken(by) => (SlotStatus::Taken, by),
+        UnitState::Quarantined(id) => (SlotStatus::Quarantined, id),
     };
-    SlotLine { address: address.into(), state, occupant: occupant.to_owned() }
+    SlotInfo { address: address.into(), state, occupant: occupant.to_owned() }
 }

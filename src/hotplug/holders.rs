@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::device_reports::Report;
 use super::graph::{self, BlockGraph, Holder};
-use super::outcome::{ShortText, Waiting};
+use super::outcome::{PendingReason, ShortText};
 use super::plan::UndoStep;
 use super::session::Session;
 use super::transaction::Residue;
@@ -20,8 +20,8 @@ impl Residue {
     }
 
     /// Why the removal of its disk goes on.
-    pub(super) fn why_kept(&self) -> Waiting {
-        Waiting::InUse(ShortText::new(self.holders.as_deref().unwrap_or("it does not say for whom")))
+    pub(super) fn why_kept(&self) -> PendingReason {
+        PendingReason::InUse(ShortText::new(self.holders.as_deref().unwrap_or("it does not say for whom")))
     }
 }
 
@@ -54,14 +54,15 @@ impl Session {
     }
 
     /// Why the removal of this device goes on, though the guest has let go of it.
-    pub(super) fn why_kept(&self, device: &Device) -> Option<Waiting> {
+    pub(super) fn why_kept(&self, device: &Device) -> Option<PendingReason> {
         let why = self.unplugging.get(&device.id)?.why;
-        matches!(why, Waiting::InUse(_)).then_some(why)
+        matches!(why, PendingReason::InUse(_)).then_some(why)
     }
 
     /// Finishes the removals that somebody stood in the way of, who may have let go by now.
     pub(super) fn finish_released(&mut self, deadline: &Deadline) -> Result<()> {
-        let kept = self.unplugging.iter().filter(|(_, request)| matches!(request.why, Waiting::InUse(_)));
+        let kept =
+            self.unplugging.iter().filter(|(_, request)| matches!(request.why, PendingReason::InUse(_)));
         let ids: Vec<String> = kept.map(|(id, _)| id.to_string()).collect();
         ids.iter().for_each(|id| self.add_report(id, Report::NotFound));
         self.process_reports(deadline)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::graph::{self, BlockGraph};
-use super::outcome::Waiting;
+use super::outcome::PendingReason;
 use crate::deadline::Deadline;
 use crate::disk::node;
 use crate::error::{Error, ErrorKind, Result};
@@ -41,7 +41,7 @@ pub(super) struct Inventory {
     pub(super) nameless: Vec<QomChild>,
     pub(super) fdsets: FdSets,
     /// Why the guest could not let go of a device; `None` if it runs.
-    pub(super) state: Option<Waiting>,
+    pub(super) state: Option<PendingReason>,
     /// Which block nodes its devices use.
     pub(super) graph: BlockGraph,
 }
@@ -106,7 +106,7 @@ impl Inventory {
         // QEMU's order is that of a hash table.
         controllers.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let peripheral_ids = PeripheralIds::of(named);
-        let (fdsets, state) = (FdSets::read(&fdsets)?, Waiting::of_status(&status));
+        let (fdsets, state) = (FdSets::read(&fdsets)?, PendingReason::of_status(&status));
         let graph = BlockGraph::read(&graph);
         Ok(Self { topology, controllers, units, peripheral_ids, nameless, fdsets, state, graph })
     }

@@ -1,6 +1,6 @@
 //! Changing a device that is in the guest: what setting its link and moving it to another bridge have in common.
 
-use super::events::What;
+use super::events::EventKind;
 use super::plan::{self, UndoStep};
 use super::session::Session;
 use crate::deadline::Deadline;
@@ -99,7 +99,7 @@ impl Session {
         if let Some(error) = failed {
             let text = format!("an interrupted change could not be taken back: {error}");
             self.log.write(Level::Error, || format!("{}: {text}", device.id));
-            self.events.device(What::Undone, device, text);
+            self.events.device(EventKind::Undone, device, text);
         }
         self.runtime().write_journal(|journal| journal.strike(device.id.as_str()))
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::add::AddRequest;
 use super::add_plan::{OpenedBackend, Placement};
 use super::dry_run::Preparation;
-use super::outcome::{AfterReboot, Outcome};
+use super::outcome::{DeferReason, Outcome};
 use super::session::Session;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
@@ -249,7 +249,7 @@ fn differs_in_tap(given: Option<&Given>, existing: &Spec) -> Option<&'static str
 }
 
 /// The next boot would have another tap, with nothing of what the caller has set on this one.
-fn cannot_wait(given: &Given, why: &AfterReboot) -> Error {
+fn cannot_wait(given: &Given, why: &DeferReason) -> Error {
     let text = format!(
         "a NIC over tap {}, which the caller opened, cannot wait for the next boot: {why}; leave tap_fds out to have a tap \
          made with that boot",

@@ -1,6 +1,6 @@
 //! What the monitor says unasked, turned into news for the caller.
 
-use super::events::{IoAction, IoError, What};
+use super::events::{EventKind, IoAction, IoError};
 use super::session::Session;
 use crate::qmp::Event;
 
@@ -11,12 +11,12 @@ impl Session {
         let why = || event.text("reason").unwrap_or("no reason given").to_owned();
         match event.name.as_str() {
             "BLOCK_IO_ERROR" => self.notify_io_error(event),
-            "SHUTDOWN" => self.events.repeatable(What::Shutdown { by_guest }, None, why()),
-            "RESET" => self.events.repeatable(What::Reset { by_guest }, None, why()),
+            "SHUTDOWN" => self.events.push_coalesced(EventKind::Shutdown { by_guest }, None, why()),
+            "RESET" => self.events.push_coalesced(EventKind::Reset { by_guest }, None, why()),
             "GUEST_PANICKED" => {
                 let action = event.text("action").unwrap_or("unknown");
-                self.events.repeatable(
-                    What::Panicked,
+                self.events.push_coalesced(
+                    EventKind::Panicked,
                     None,
                     format!("the guest has crashed; action: {action}"),
                 );
@@ -41,6 +41,6 @@ impl Session {
         let device = self.known_device(node);
         let node = if node.is_empty() { text("device") } else { node };
         let what = format!("{operation} of {node} failed: {}; action: {action}", text("reason"));
-        self.events.repeatable(What::IoError(error), device.as_ref(), what);
+        self.events.push_coalesced(EventKind::IoError(error), device.as_ref(), what);
     }
 }

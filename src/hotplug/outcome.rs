@@ -8,16 +8,16 @@ pub enum Outcome {
     /// Done in the running guest: added, or gone so that its storage or tap may be torn down.
     Done(Device),
     /// Recorded; takes effect with the next boot.
-    AfterReboot(Device, AfterReboot),
+    AfterReboot(Device, DeferReason),
     /// Removal asked for and not granted yet; an event will follow.
-    Pending(Device, Waiting),
+    Pending(Device, PendingReason),
     /// There is no such device, neither recorded nor in the guest.
     Absent,
 }
 
 /// Why a change waits for the next boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AfterReboot {
+pub enum DeferReason {
     /// QEMU is older than what this library can hot-plug into.
     QemuTooOld(String),
     /// The model is not a paravirtual one.
@@ -30,7 +30,7 @@ pub enum AfterReboot {
     Recorded,
 }
 
-impl std::fmt::Display for AfterReboot {
+impl std::fmt::Display for DeferReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::QemuTooOld(version) => write!(f, "QEMU {version} is older than {}", super::OLDEST_QEMU),
@@ -46,7 +46,7 @@ impl std::fmt::Display for AfterReboot {
 
 /// Why a removal is still pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waiting {
+pub enum PendingReason {
     /// The guest runs and has not answered yet.
     Deadline,
     /// The guest runs but has never set the device up: it has not booted, or its kernel does not handle hotplug.
@@ -67,7 +67,7 @@ pub enum Waiting {
     InUse(ShortText),
 }
 
-impl Waiting {
+impl PendingReason {
     /// The same for the answer to `query-status`.
     pub(super) fn of_status(answer: &serde_json::Value) -> Option<Self> {
         let state = answer.get("status").and_then(serde_json::Value::as_str);
@@ -87,7 +87,7 @@ impl Waiting {
     }
 }
 
-impl std::fmt::Display for Waiting {
+impl std::fmt::Display for PendingReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::InUse(by) => return write!(f, "the guest has let go, but QEMU still uses the image: {by}"),

@@ -30,9 +30,9 @@ enum Effect {
     /// Nothing that is kept here.
     None,
     /// The picture of the guest may be wrong afterwards.
-    Unsettling,
+    Invalidates,
     /// The record would not know.
-    Fooling(&'static str),
+    Conflicts(&'static str),
 }
 
 /// Commands that plug and unplug by themselves.
@@ -66,7 +66,7 @@ const UNSETTLING: &[&str] = &["add-fd", "remove-fd"];
 
 impl Session {
     /// Runs the command and answers what it returns.
-    pub(super) fn raw(&mut self, raw: &RawCommand, deadline: &Deadline) -> Result<Value> {
+    pub(super) fn passthrough(&mut self, raw: &RawCommand, deadline: &Deadline) -> Result<Value> {
         if !is_model_name(&raw.name) {
             return Err(Error::invalid(format!("{:?} is not the name of a QMP command", raw.name)));
         }
@@ -74,7 +74,7 @@ impl Session {
         self.connect(deadline)?;
         self.drain_events();
         let effect = effect(&raw.name, &raw.arguments, |value| self.names_ours(value));
-        if let (Effect::Fooling(instead), false) = (effect, raw.force) {
+        if let (Effect::Conflicts(instead), false) = (effect, raw.force) {
             let text = format!("{} would fool the record: {instead}, or force it", raw.name);
             return Err(Error::new(ErrorKind::State, text).with_errno(libc::EPERM));
         }
@@ -114,23 +114,23 @@ fn effect(name: &str, arguments: &Map<String, Value>, ours: impl Fn(&Value) -> b
     let fdset = |value: &Value| value.is_number() && ours(value);
     let named = |value: &Value| value.is_string() && ours(value);
     match name {
-        "qmp_capabilities" => Effect::Fooling("the connection has been set up already"),
+        "qmp_capabilities" => Effect::Conflicts("the connection has been set up already"),
         _ if PLUGGING.contains(&name) => {
-            Effect::Fooling("add and remove devices with the library's own calls")
+            Effect::Conflicts("add and remove devices with the library's own calls")
         }
         "human-monitor-command" if !is_question(arguments) => {
-            Effect::Fooling("only \"info\" and \"help\" are known to change nothing; use a QMP command")
+            Effect::Conflicts("only \"info\" and \"help\" are known to change nothing; use a QMP command")
         }
         "add-fd" | "remove-fd" if arguments.get("fdset-id").is_some_and(fdset) => {
-            Effect::Fooling("the fdset belongs to a disk; take another one")
+            Effect::Conflicts("the fdset belongs to a disk; take another one")
         }
         "getfd" | "closefd" if arguments.get("fdname").is_some_and(is_fd_name_of_ours) => {
-            Effect::Fooling("descriptors of NICs go by that name; take another one")
+            Effect::Conflicts("descriptors of NICs go by that name; take another one")
         }
-        _ if OURS.contains(&name) && any(arguments.values(), &named) => {
-            Effect::Fooling("it is about a device of the record; use the library's own call if there is one")
-        }
-        _ if UNSETTLING.contains(&name) => Effect::Unsettling,
+        _ if OURS.contains(&name) && any(arguments.values(), &named) => Effect::Conflicts(
+            "it is about a device of the record; use the library's own call if there is one",
+        ),
+        _ if UNSETTLING.contains(&name) => Effect::Invalidates,
         _ => Effect::None,
     }
 }
@@ -164,8 +164,8 @@ mod tests {
         };
         match effect(name, &arguments, ours) {
             Effect::None => "none",
-            Effect::Unsettling => "unsettling",
-            Effect::Fooling(_) => "fooling",
+            Effect::Invalidates => "unsettling",
+            Effect::Conflicts(_) => "fooling",
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::device_reports::Report;
-use super::outcome::Waiting;
+use super::outcome::PendingReason;
 use super::session::Session;
 use crate::border::readable;
 use crate::deadline::Deadline;
@@ -51,7 +51,7 @@ impl Session {
 
     fn handle_event(&mut self, event: &Event) {
         if self.forward_qmp_events {
-            self.events.raw(event);
+            self.events.push_qmp(event);
         }
         self.notify(event);
         let name = event.name.as_str();
@@ -59,32 +59,35 @@ impl Session {
         // resumes, for instance, before it goes on sleeping (9.0 and later).
         self.running &= !RUN_STATE_EVENTS.contains(&name);
         match name {
-            "SUSPEND" => self.unplug_blocked = Some(Waiting::Asleep),
+            "SUSPEND" => self.unplug_blocked = Some(PendingReason::Asleep),
             "WAKEUP" | "RESET" => {
-                self.unplug_blocked = self.unplug_blocked.filter(|why| *why != Waiting::Asleep)
+                self.unplug_blocked = self.unplug_blocked.filter(|why| *why != PendingReason::Asleep)
             }
             "RESUME" if !self.fdsets.retained().is_empty() => {
-                self.unplug_blocked = self.unplug_blocked.filter(|why| *why != Waiting::NotStarted);
+                self.unplug_blocked = self.unplug_blocked.filter(|why| *why != PendingReason::NotStarted);
                 self.needs_resync = true;
             }
             "BLOCK_JOB_COMPLETED" => (self.block_users_changed, self.needs_resync) = (true, true),
             "BLOCK_EXPORT_DELETED" | "BLOCK_JOB_CANCELLED" | "BLOCK_JOB_ERROR" | "JOB_STATUS_CHANGE" => {
                 self.block_users_changed = true;
             }
-            "RESUME" => self.unplug_blocked = self.unplug_blocked.filter(|why| *why != Waiting::NotStarted),
+            "RESUME" => {
+                self.unplug_blocked = self.unplug_blocked.filter(|why| *why != PendingReason::NotStarted)
+            }
             _ => self.handle_device_event(event),
         }
     }
 
     /// Takes in what the guest was said to be doing, in answer to a question.
-    pub(super) fn update_run_state(&mut self, state: Option<Waiting>) {
+    pub(super) fn update_run_state(&mut self, state: Option<PendingReason>) {
         self.running = state.is_none();
-        self.unplug_blocked = state.filter(|why| matches!(why, Waiting::Asleep | Waiting::NotStarted));
+        self.unplug_blocked =
+            state.filter(|why| matches!(why, PendingReason::Asleep | PendingReason::NotStarted));
         self.running_since = match state {
-            Some(Waiting::NotStarted) => None,
+            Some(PendingReason::NotStarted) => None,
             _ => self.running_since.or_else(|| Some(Instant::now())),
         };
-        self.migrating = state == Some(Waiting::Migrating);
+        self.migrating = state == Some(PendingReason::Migrating);
     }
 
     /// Waits until the clock of a guest that has only just been started shows some time.

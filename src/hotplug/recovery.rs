@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::device_reports::Confirmed;
-use super::events::What;
+use super::events::EventKind;
 use super::identity::{DetachedDevice, Shown};
 use super::inventory::PeripheralIds;
-use super::outcome::Waiting;
+use super::outcome::PendingReason;
 use super::plan::{self, UndoStep};
 use super::session::{Session, UnplugRequest};
 use super::transaction::{Residue, RollbackReport};
@@ -34,7 +34,7 @@ fn of(shows: &ShownById, device: &Device) -> Shown {
 struct Teardown {
     /// What the journal says of it.
     verb: Option<Verb>,
-    what: What,
+    what: EventKind,
     text: &'static str,
     /// What stood behind it.
     backend_objects: Vec<UndoStep>,
@@ -48,7 +48,7 @@ struct Teardown {
 
 /// A removal that has come to its end.
 pub(super) struct TeardownReport {
-    what: What,
+    what: EventKind,
     text: &'static str,
     /// What of the backend could not be taken down.
     pub(super) left: Vec<String>,
@@ -168,7 +168,7 @@ impl Session {
                 continue;
             }
             self.runtime().write_journal(|journal| journal.strike(device.id.as_str()))?;
-            self.events.device(What::Added, device, "an interrupted add was completed");
+            self.events.device(EventKind::Added, device, "an interrupted add was completed");
         }
         if left.is_empty() { Ok(()) } else { self.finish_and_notify_all(&left, deadline) }
     }
@@ -180,13 +180,13 @@ impl Session {
         }
         if let Some(why) = self.unplug_blocked.filter(|_| device.leaves_by_consent()) {
             self.defer_unplug(device, why);
-            self.events.device(What::Pending, device, format!("{why}, and will be asked later"));
+            self.events.device(EventKind::Pending, device, format!("{why}, and will be asked later"));
             return Ok(());
         }
         if self.migrating {
-            self.mark_unplugging(device, Waiting::Migrating);
+            self.mark_unplugging(device, PendingReason::Migrating);
             self.events.device(
-                What::Pending,
+                EventKind::Pending,
                 device,
                 "the guest is being migrated and will be asked afterwards",
             );
@@ -200,20 +200,20 @@ impl Session {
         {
             return Err(error);
         }
-        self.mark_unplugging(device, Waiting::NotAwaited);
-        self.events.device(What::Pending, device, "the guest was asked to let go of the device");
+        self.mark_unplugging(device, PendingReason::NotAwaited);
+        self.events.device(EventKind::Pending, device, "the guest was asked to let go of the device");
         Ok(())
     }
 
     /// The guest was asked for the device: its place is quarantined until QEMU says it is gone.
-    pub(super) fn mark_unplugging(&mut self, device: &Device, why: Waiting) {
+    pub(super) fn mark_unplugging(&mut self, device: &Device, why: PendingReason) {
         self.unplug_refused.remove(&device.id);
         self.unplugging.insert(device.id.clone(), UnplugRequest { at: Some(Instant::now()), why });
         self.slots.quarantine(device);
     }
 
     /// The guest is not asked for the device now, but when it wakes up or is started.
-    pub(super) fn defer_unplug(&mut self, device: &Device, why: Waiting) {
+    pub(super) fn defer_unplug(&mut self, device: &Device, why: PendingReason) {
         self.mark_unplugging(device, why);
         if let Some(request) = self.unplugging.get_mut(&device.id) {
             request.at = None;
@@ -237,7 +237,7 @@ impl Session {
         {
             match self.why_kept(device) {
                 _ if finished.left.is_empty() => self.events.device(finished.what, device, finished.text),
-                Some(why) if !was_kept => self.events.device(What::Pending, device, why.to_string()),
+                Some(why) if !was_kept => self.events.device(EventKind::Pending, device, why.to_string()),
                 _ => {}
             }
         }
@@ -268,8 +268,10 @@ impl Session {
         let devices: Vec<&Device> = gone.iter().map(|gone| gone.device).collect();
         // Dying between here and the record must not lose that the backends are to go.
         self.runtime().write_journal(|journal| {
-            let unasked =
-                devices.iter().zip(&teardowns).filter(|(_, teardown)| teardown.what == What::RemovedByGuest);
+            let unasked = devices
+                .iter()
+                .zip(&teardowns)
+                .filter(|(_, teardown)| teardown.what == EventKind::RemovedByGuest);
             unasked.for_each(|(device, _)| journal.note(Verb::Remove, device));
         })?;
         let residues = self.tear_down_backends(&devices, &mut teardowns, deadline)?;
@@ -341,13 +343,13 @@ impl Session {
         let fdsets = self.fdsets.of(&device.id);
         let verb = self.runtime().journal().find(device.id.as_str()).map(|intent| intent.verb);
         let (what, text) = match verb {
-            Some(Verb::Add | Verb::UndoAdd) => (What::Undone, "an interrupted add was taken back"),
-            Some(Verb::Remove) => (What::Removed, "the device is gone"),
+            Some(Verb::Add | Verb::UndoAdd) => (EventKind::Undone, "an interrupted add was taken back"),
+            Some(Verb::Remove) => (EventKind::Removed, "the device is gone"),
             None | Some(Verb::SetLink | Verb::Move) => {
-                (What::RemovedByGuest, "the guest let go of the device unasked")
+                (EventKind::RemovedByGuest, "the guest let go of the device unasked")
             }
         };
-        let undone = what == What::Undone;
+        let undone = what == EventKind::Undone;
         let fds_uncertain = undone && !taken && self.fds_uncertain.contains(&device.id);
         let mut backend_objects = match undone {
             _ if taken => Vec::new(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::device_reports::Confirmed;
 use super::difference::{Difference, Mismatch};
-use super::events::What;
+use super::events::EventKind;
 use super::identity::Shown;
 use super::inventory::PeripheralIds;
 use super::plan::UndoStep;
@@ -88,7 +88,7 @@ impl Session {
             self.fdsets.release(&owner);
         }
         for residue in left {
-            self.events.guest(What::Undone, format!("left behind of {owner}: {residue}"));
+            self.events.guest(EventKind::Undone, format!("left behind of {owner}: {residue}"));
         }
         Ok(())
     }

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::async_add::AsyncAdd;
 use super::device_reports::Report;
-use super::events::{EventLog, What};
+use super::events::{EventKind, EventLog};
 use super::inventory::{FdSets, Inventory, PeripheralIds};
 use super::listener::Listener;
-use super::outcome::Waiting;
+use super::outcome::PendingReason;
 use super::overlay::is_live_disk;
 use super::poll_fd::PollFd;
 use super::slots::Slots;
@@ -40,12 +40,12 @@ pub(super) struct UnplugRequest {
     /// When QEMU was last asked; `None` if it was not, because the guest is [deaf](Session::unplug_blocked).
     pub(super) at: Option<Instant>,
     /// Why it is not done yet.
-    pub(super) why: Waiting,
+    pub(super) why: PendingReason,
 }
 
 impl UnplugRequest {
     /// How long until the guest is to be asked (again).
-    pub(super) fn until_due(&self, unplug_blocked: Option<Waiting>) -> Duration {
+    pub(super) fn until_due(&self, unplug_blocked: Option<PendingReason>) -> Duration {
         match self.at {
             _ if unplug_blocked.is_some() => REQUEST_INTERVAL,
             Some(at) => REQUEST_INTERVAL.saturating_sub(at.elapsed()),
@@ -54,7 +54,7 @@ impl UnplugRequest {
     }
 
     /// Whether it is time to ask (again).
-    pub(super) fn is_due(&self, unplug_blocked: Option<Waiting>) -> bool {
+    pub(super) fn is_due(&self, unplug_blocked: Option<PendingReason>) -> bool {
         self.until_due(unplug_blocked).is_zero()
     }
 }
@@ -79,7 +79,7 @@ pub(super) struct Session {
     /// Waking up is a reset, with which QEMU completes whatever removal is pending (7.2): Linux would find its driver's
     /// device gone, keep a ghost of it, and hang on the next one in that slot. What is asked for before the start is not
     /// heard, and never can be again: see `hearing`.
-    pub(super) unplug_blocked: Option<Waiting>,
+    pub(super) unplug_blocked: Option<PendingReason>,
     /// The guest was being migrated when it was last asked, or waited for that.
     pub(super) migrating: bool,
     /// The guest is known to run: nothing has been heard to the contrary since it was last asked.
@@ -286,7 +286,7 @@ impl Session {
         self.probed_buses.clear();
         self.links_to_reapply = true;
         if std::mem::take(&mut self.monitor_lost) {
-            self.events.guest(What::MonitorRestored, "connected to the monitor again");
+            self.events.guest(EventKind::MonitorRestored, "connected to the monitor again");
         }
         Ok(())
     }
@@ -298,7 +298,7 @@ impl Session {
         self.tap_cache = None;
         if self.monitor.take().is_some() {
             self.log.write(Level::Warning, || "the connection to the monitor is gone".to_owned());
-            self.events.guest(What::MonitorLost, "the connection to the monitor is gone");
+            self.events.guest(EventKind::MonitorLost, "the connection to the monitor is gone");
             self.monitor_lost = true;
         }
     }
@@ -402,7 +402,7 @@ impl Session {
     pub(super) fn cancel_unplug(&mut self, device: &Device) {
         let verb = self.runtime().journal().find(device.id.as_str()).map(|intent| intent.verb);
         if verb == Some(Verb::UndoAdd) {
-            return self.mark_unplugging(device, Waiting::Deadline);
+            return self.mark_unplugging(device, PendingReason::Deadline);
         }
         self.unplugging.remove(&device.id);
         self.slots.end_quarantine(device);

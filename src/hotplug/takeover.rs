@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::events::What;
+use super::events::EventKind;
 use super::inventory::PeripheralIds;
-use super::outcome::Waiting;
+use super::outcome::PendingReason;
 use super::plan::UndoStep;
 use super::session::Session;
 use super::transaction::{self, RollbackReport};
@@ -123,13 +123,13 @@ impl Session {
     /// one. A target that waits for its guest goes on with what was pending at the source.
     pub(super) fn reconcile_with_another_qemu(
         &mut self,
-        state: Option<Waiting>,
+        state: Option<PendingReason>,
         peripheral_ids: &PeripheralIds,
         deadline: &Deadline,
     ) -> Result<()> {
         let is_another = self.runtime().likeness() == Likeness::Another;
         let intents = self.runtime().journal().intents.clone();
-        if !is_another || intents.is_empty() || state == Some(Waiting::Migrating) {
+        if !is_another || intents.is_empty() || state == Some(PendingReason::Migrating) {
             return Ok(());
         }
         let recorded: Vec<Device> =
@@ -163,18 +163,20 @@ impl Session {
 }
 
 /// What the caller is told of an operation that an earlier QEMU took with it.
-fn event_of(intent: &Intent, end: End, is_recorded: bool) -> Option<(What, &'static str)> {
+fn event_of(intent: &Intent, end: End, is_recorded: bool) -> Option<(EventKind, &'static str)> {
     match (intent.verb, end) {
-        (Verb::Remove, End::Leaves) => Some((What::Removed, "the device is gone with the QEMU that had it")),
+        (Verb::Remove, End::Leaves) => {
+            Some((EventKind::Removed, "the device is gone with the QEMU that had it"))
+        }
         (Verb::UndoAdd, End::Leaves) => {
-            Some((What::Undone, "an interrupted add is gone with the QEMU that it was begun in"))
+            Some((EventKind::Undone, "an interrupted add is gone with the QEMU that it was begun in"))
         }
         (Verb::Remove, End::Stands) if is_recorded => Some((
-            What::Undone,
+            EventKind::Undone,
             "the removal was asked of an earlier QEMU; the one that runs now was started with the device, which stays",
         )),
         (Verb::Add | Verb::UndoAdd, End::Stands) if !is_recorded => {
-            Some((What::Undone, "an interrupted add is gone with the QEMU that it was begun in"))
+            Some((EventKind::Undone, "an interrupted add is gone with the QEMU that it was begun in"))
         }
         _ => None,
     }

@@ -1,6 +1,6 @@
 //! Removal as callers ask for it: what it comes to, for one device or for many at once.
 
-use super::outcome::{AfterReboot, Outcome};
+use super::outcome::{DeferReason, Outcome};
 use super::overlay::refuse_overlay;
 use super::session::Session;
 use crate::deadline::Deadline;
@@ -57,7 +57,7 @@ pub(super) enum RemovalAction {
     /// The device is only in the record.
     DropFromRecord(Device),
     /// It stays until the next boot.
-    AfterReboot(Device, AfterReboot),
+    AfterReboot(Device, DeferReason),
     /// The guest is to be asked.
     Ask(Device),
 }
@@ -127,7 +127,7 @@ impl Session {
         if device.presence == Presence::AddAfterReboot {
             return Ok(RemovalAction::DropFromRecord(device));
         }
-        let recorded = (device.presence == Presence::RemoveAfterReboot).then_some(AfterReboot::Recorded);
+        let recorded = (device.presence == Presence::RemoveAfterReboot).then_some(DeferReason::Recorded);
         if let Some(why) = self.removal_defer_reason(&device).or(recorded) {
             if removal.live_only {
                 let text = format!("{} cannot be removed from the running guest: {why}", device.id);
@@ -193,7 +193,7 @@ impl Session {
         Ok(Outcome::Done(device))
     }
 
-    fn remove_after_reboot(&mut self, device: Device, why: AfterReboot) -> Result<Outcome> {
+    fn remove_after_reboot(&mut self, device: Device, why: DeferReason) -> Result<Outcome> {
         let mut next = self.runtime().record().clone();
         if let Some(entry) = next.devices.iter_mut().find(|entry| entry.id == device.id) {
             entry.presence = device.presence;

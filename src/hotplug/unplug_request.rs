@@ -1,7 +1,7 @@
 //! Asking the guest for devices: when it is asked, when not yet, and what it said.
 
 use super::device_reports::Report;
-use super::outcome::Waiting;
+use super::outcome::PendingReason;
 use super::plan::UndoStep;
 use super::session::Session;
 use super::transaction::{MIGRATING, is_absence};
@@ -15,7 +15,7 @@ use crate::runtime::{Device, Verb};
 #[derive(Clone)]
 pub(super) enum DeviceDelReply {
     /// The guest has been asked, or had been before; this is its run state.
-    Accepted(Option<Waiting>),
+    Accepted(Option<PendingReason>),
     /// QEMU does not find the device.
     NotFound,
     /// The device has been found gone meanwhile, and cleared up behind.
@@ -86,7 +86,7 @@ impl Session {
     fn send_device_del(
         &mut self,
         devices: &[&Device],
-        state: &impl Fn(&Device) -> Option<Waiting>,
+        state: &impl Fn(&Device) -> Option<PendingReason>,
         deadline: &Deadline,
     ) -> Vec<Result<DeviceDelReply>> {
         if devices.is_empty() {
@@ -110,7 +110,7 @@ impl Session {
                 _ => DeviceDelReply::Accepted(state(device)),
             };
             if matches!(asked, DeviceDelReply::Accepted(_)) {
-                self.mark_unplugging(device, Waiting::Deadline);
+                self.mark_unplugging(device, PendingReason::Deadline);
             }
             answers.push(Ok(asked));
         }
@@ -128,20 +128,20 @@ impl Session {
     /// 11.1); while a migration runs, QEMU itself refuses both.
     pub(super) fn refuse_while_migrating(&mut self, deadline: &Deadline) -> Result<()> {
         match self.run_state(deadline)? {
-            Some(Waiting::Migrating) => Err(migrating()),
+            Some(PendingReason::Migrating) => Err(migrating()),
             _ => Ok(()),
         }
     }
 
     /// What the guest is doing, before it is asked for anything: one that sleeps is not asked. A guest that is known to run
     /// is not bothered with the question.
-    pub(super) fn run_state(&mut self, deadline: &Deadline) -> Result<Option<Waiting>> {
+    pub(super) fn run_state(&mut self, deadline: &Deadline) -> Result<Option<PendingReason>> {
         self.drain_events();
         if self.running {
             return Ok(None);
         }
         let state = self.monitor()?.execute(&Command::with("query-status", &[]), deadline)?;
-        let state = Waiting::of_status(&state);
+        let state = PendingReason::of_status(&state);
         self.update_run_state(state);
         // Some of what came meanwhile may be newer than the answer.
         self.drain_events();

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::device_reports::{Confirmed, Report};
-use super::events::What;
+use super::events::EventKind;
 use super::identity::DetachedDevice;
 use super::inventory;
-use super::outcome::{Outcome, Waiting};
+use super::outcome::{Outcome, PendingReason};
 use super::session::Session;
 use super::unplug_request::DeviceDelReply;
 use crate::deadline::Deadline;
@@ -33,7 +33,7 @@ struct UnplugOp<'a> {
     /// The guest had been asked for it by an earlier call.
     was_pending: bool,
     /// Why it is not waited for, once the guest has been asked.
-    unawaited: Option<Waiting>,
+    unawaited: Option<PendingReason>,
     phase: UnplugPhase<'a>,
 }
 
@@ -148,20 +148,20 @@ impl Session {
             DeviceDelReply::NotFound => {
                 // QOM has the last word.
                 self.add_report(device.id.as_str(), Report::NotFound);
-                self.mark_unplugging(device, Waiting::Deadline);
+                self.mark_unplugging(device, PendingReason::Deadline);
                 None
             }
             // What the guest has been asked for before goes on being pending.
             DeviceDelReply::Rejected(error) if op.was_pending && error.kind() == ErrorKind::Migrating => {
-                self.mark_unplugging(device, Waiting::Migrating);
-                Some(Waiting::Migrating)
+                self.mark_unplugging(device, PendingReason::Migrating);
+                Some(PendingReason::Migrating)
             }
             DeviceDelReply::Rejected(error) => {
                 self.cancel_unplug(device);
                 return op.answer(Err(error));
             }
             DeviceDelReply::Busy(error) => return op.answer(Err(error)),
-            DeviceDelReply::Accepted(why) => why.or((!wait).then_some(Waiting::NotAwaited)),
+            DeviceDelReply::Accepted(why) => why.or((!wait).then_some(PendingReason::NotAwaited)),
         };
         self.drain_events();
         op.unawaited = why;
@@ -171,17 +171,17 @@ impl Session {
         }
     }
 
-    fn still_pending(&mut self, device: &Device, why: Waiting) -> Outcome {
+    fn still_pending(&mut self, device: &Device, why: PendingReason) -> Outcome {
         if let Some(request) = self.unplugging.get_mut(&device.id) {
             request.why = why;
         }
-        self.events.withdraw(device, &[What::Pending]);
+        self.events.withdraw(device, &[EventKind::Pending]);
         Outcome::Pending(device.clone(), why)
     }
 
     /// The answer for a device that is gone. What a call answers is no event.
     fn done(&mut self, device: &Device) -> Outcome {
-        let told = [What::Removed, What::RemovedByGuest, What::Undone, What::Pending];
+        let told = [EventKind::Removed, EventKind::RemovedByGuest, EventKind::Undone, EventKind::Pending];
         self.events.withdraw(device, &told);
         Outcome::Done(device.clone())
     }
@@ -223,7 +223,7 @@ impl Session {
                 ErrorKind::Timeout => self.repeat_due(ops, deadline),
                 ErrorKind::Canceled => {
                     for op in ops.iter_mut().filter(|op| op.is_requested()) {
-                        self.still_pending(op.device, Waiting::NotAwaited);
+                        self.still_pending(op.device, PendingReason::NotAwaited);
                     }
                     return fail_waiting(ops, &error);
                 }
@@ -297,7 +297,7 @@ impl Session {
                     }
                 }
                 Confirmed::Present if !self.unplugging.contains_key(&op.device.id) => {
-                    self.mark_unplugging(op.device, Waiting::Deadline);
+                    self.mark_unplugging(op.device, PendingReason::Deadline);
                 }
                 Confirmed::Present => {}
             }
@@ -339,15 +339,15 @@ impl Session {
         let deadline = deadline.uncancelable();
         let answers = self.monitor().and_then(|monitor| inventory::ask(monitor, questions, &deadline));
         let (state, topology) = match answers {
-            Ok([state, pci]) => (Waiting::of_status(&state), Topology::from_query_pci(&pci).ok()),
+            Ok([state, pci]) => (PendingReason::of_status(&state), Topology::from_query_pci(&pci).ok()),
             Err(_) => (None, None),
         };
         for op in ops.iter_mut().filter(|op| op.is_requested()) {
             let located = topology.as_ref().and_then(|topology| topology.find(op.device.id.as_str()));
             let why = match (state, located.map(|located| located.occupant.configured)) {
                 (Some(why), _) => why,
-                (None, Some(false)) => Waiting::NotBooted,
-                (None, _) => Waiting::Deadline,
+                (None, Some(false)) => PendingReason::NotBooted,
+                (None, _) => PendingReason::Deadline,
             };
             op.answer(Ok(self.still_pending(op.device, why)));
         }

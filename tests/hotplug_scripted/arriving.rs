@@ -37,14 +37,14 @@ fn news(api: &dyn Api) -> News {
 
 fn arrived(api: &dyn Api, id: &str) {
     let news = news(api);
-    assert_eq!((&news.what, news.id.as_deref()), (&What::Added, Some(id)), "{news:?}");
-    let listed = api.list().into_iter().find(|item| item.id == id).unwrap();
-    assert_eq!((listed.presence, listed.generation), (Presence::Live, news.generation));
+    assert_eq!((&news.what, news.id.as_deref()), (&EventKind::Added, Some(id)), "{news:?}");
+    let device_info = api.list().into_iter().find(|item| item.id == id).unwrap();
+    assert_eq!((device_info.presence, device_info.generation), (Presence::Live, news.generation));
 }
 
 fn failed(api: &dyn Api, id: &str, expected: ErrorKind) -> News {
     let news = news(api);
-    let What::AddFailed { kind, errno } = news.what else { panic!("{news:?}") };
+    let EventKind::AddFailed { kind, errno } = news.what else { panic!("{news:?}") };
     assert_eq!((kind, news.id.as_deref()), (expected as i32, Some(id)), "{news:?}");
     assert!(errno > 0, "{news:?}");
     news
@@ -144,7 +144,7 @@ pub fn an_add_without_an_answer_fails_at_its_deadline(agent: &dyn Agent) {
         }
         let news = api.next_event().unwrap();
         assert!(
-            matches!(news.what, What::AddFailed { kind, .. } if kind == ErrorKind::Timeout as i32),
+            matches!(news.what, EventKind::AddFailed { kind, .. } if kind == ErrorKind::Timeout as i32),
             "{news:?}"
         );
         assert!(news.text.contains("unknown, settled by the next call"), "{news:?}");
@@ -166,9 +166,9 @@ pub fn a_connection_lost_during_an_add_is_asked_about(agent: &dyn Agent) {
         assert_eq!(pending(api.add_nic(&no_wait(world.nic_as("web", MAC)))), Why::NotAwaited);
         let mut heard = vec![news(api.as_ref())];
         heard.extend(std::iter::from_fn(|| api.next_event()));
-        let count = |what: &dyn Fn(&What) -> bool| heard.iter().filter(|news| what(&news.what)).count();
-        let added = count(&|what| *what == What::Added);
-        let failed = count(&|what| matches!(what, What::AddFailed { .. }));
+        let count = |what: &dyn Fn(&EventKind) -> bool| heard.iter().filter(|news| what(&news.what)).count();
+        let added = count(&|what| *what == EventKind::Added);
+        let failed = count(&|what| matches!(what, EventKind::AddFailed { .. }));
         assert_eq!((added, failed), (usize::from(is_added), usize::from(!is_added)), "{heard:?}");
         assert_eq!(world.recorded().len(), added);
         if !is_added {
@@ -187,7 +187,7 @@ pub fn a_closed_handle_leaves_the_add_to_the_next_one(agent: &dyn Agent) {
     let api = world.open(agent);
     let what = api.next_event().map(|news| news.what);
     let there = world.qemu.model(|model| model.device("web").is_some());
-    assert_eq!(what, Some(if there { What::Added } else { What::Undone }));
+    assert_eq!(what, Some(if there { EventKind::Added } else { EventKind::Undone }));
     assert_eq!(world.recorded().len(), usize::from(there));
     assert!(!world.journal().exists());
 }
@@ -204,7 +204,7 @@ pub fn many_that_are_not_waited_for(agent: &dyn Agent) {
     world.qemu.fault("blockdev-add", 0, Act::refuse("out of luck"));
     assert_eq!(states(api.add_all(&nics, &disks, AMPLE).unwrap()), expected);
     for _ in 0..4 {
-        assert!(matches!(news(api.as_ref()).what, What::AddFailed { .. }));
+        assert!(matches!(news(api.as_ref()).what, EventKind::AddFailed { .. }));
     }
     world.disk("a.img");
     same(&world, &before);

@@ -314,7 +314,7 @@ pub fn a_move_that_cannot_be_settled_is_told(agent: &dyn Agent) {
     drop(a);
     let api = world.open(agent);
     let news = api.next_event().unwrap();
-    assert_eq!((news.what, news.id), (What::Undone, Some(nic.id)));
+    assert_eq!((news.what, news.id), (EventKind::Undone, Some(nic.id)));
     assert!(news.text.contains("could not be taken back"), "{}", news.text);
     assert!(!world.journal().exists());
 }

@@ -47,7 +47,7 @@ pub fn a_late_departure_is_finished_by_process(agent: &dyn Agent) {
     assert_eq!(api.process(AMPLE).unwrap(), 1);
     assert!(is_readable(fd, 0), "an event can be fetched");
     let news = api.next_event().unwrap();
-    assert_eq!((news.what, news.id.as_deref()), (What::Removed, Some("data")));
+    assert_eq!((news.what, news.id.as_deref()), (EventKind::Removed, Some("data")));
     assert!(news.generation > 0);
     assert!(!is_readable(fd, 20), "all is fetched");
     assert_eq!(fd, api.fd());
@@ -55,7 +55,7 @@ pub fn a_late_departure_is_finished_by_process(agent: &dyn Agent) {
 }
 
 fn states(api: &dyn Api) -> Vec<Presence> {
-    api.list().iter().map(|listed| listed.presence).collect()
+    api.list().iter().map(|device_info| device_info.presence).collect()
 }
 
 /// Somebody has exported the disk's image, which stays open in QEMU. Nobody is made to wait for that, and everybody is told.
@@ -79,13 +79,13 @@ pub fn an_image_that_is_exported_keeps_its_disk_pending(agent: &dyn Agent) {
     let api = world.open(agent);
     let tries = world.qemu.take_names().into_iter().filter(|name| name == "blockdev-del").count();
     assert_eq!(tries, 1, "by another agent neither");
-    assert_eq!(drain(&*api).iter().map(|news| news.what).collect::<Vec<_>>(), [What::Pending]);
+    assert_eq!(drain(&*api).iter().map(|news| news.what).collect::<Vec<_>>(), [EventKind::Pending]);
     assert_eq!(states(&*api), [Presence::Pending(Why::InUse)]);
     world.qemu.model(|model| model.exports.clear());
     world.qemu.emit("BLOCK_EXPORT_DELETED", json!({ "id": "backup" }));
     assert!(is_readable(api.fd(), 2000), "there is something to do");
     assert_eq!(api.process(AMPLE).unwrap(), 1);
-    assert_eq!(drain(&*api).iter().map(|news| news.what).collect::<Vec<_>>(), [What::Removed]);
+    assert_eq!(drain(&*api).iter().map(|news| news.what).collect::<Vec<_>>(), [EventKind::Removed]);
     assert_gone(&world);
 }
 
@@ -104,7 +104,7 @@ pub fn one_that_left_before_the_greeting_leaves_nothing(agent: &dyn Agent) {
     world.qemu.greet(Greeting::bytes(format!("{word}\r\n{greeting}\r\n")));
     let api = world.open(agent);
     assert_gone(&world);
-    assert_eq!(drain(&*api).iter().map(|news| news.what).collect::<Vec<_>>(), [What::Removed]);
+    assert_eq!(drain(&*api).iter().map(|news| news.what).collect::<Vec<_>>(), [EventKind::Removed]);
 }
 
 /// As QEMU does now and then when another client has just been killed, also more than once.
@@ -130,7 +130,7 @@ pub fn without_waiting_the_event_tells(agent: &dyn Agent) {
     assert!(start.elapsed() < Duration::from_secs(2));
     assert!(is_readable(api.fd(), 2000));
     done_by_process(&world, api.as_ref());
-    assert_eq!(drain(api.as_ref())[0].what, What::Removed);
+    assert_eq!(drain(api.as_ref())[0].what, EventKind::Removed);
 }
 
 pub fn a_guest_may_let_go_unasked(agent: &dyn Agent) {
@@ -145,7 +145,7 @@ pub fn a_guest_may_let_go_unasked(agent: &dyn Agent) {
         assert!(is_readable(fd, 2000));
         assert!(host::eventually(|| api.process(AMPLE).unwrap() > 0));
         let news = api.next_event().unwrap();
-        assert_eq!((news.what, news.id.as_deref()), (What::RemovedByGuest, Some(id)));
+        assert_eq!((news.what, news.id.as_deref()), (EventKind::RemovedByGuest, Some(id)));
     }
     assert_gone(&world);
     assert_eq!(world.picture().taps, Vec::<String>::new());
@@ -171,7 +171,7 @@ pub fn an_agent_that_comes_back_finishes_removals(agent: &dyn Agent) {
             world.qemu.grant("data");
         }
         done_by_process(&world, api.as_ref());
-        assert!(drain(api.as_ref()).iter().any(|news| news.what == What::Removed), "the caller is told");
+        assert!(drain(api.as_ref()).iter().any(|news| news.what == EventKind::Removed), "the caller is told");
     }
 }
 
@@ -190,7 +190,7 @@ pub fn a_pending_removal_survives_a_lost_monitor(agent: &dyn Agent) {
     assert!(is_readable(fd, 2000), "the end of a connection is something to process");
     api.process(AMPLE).unwrap();
     assert_eq!(fd, api.fd());
-    assert_eq!(drain(api.as_ref())[0].what, What::MonitorLost);
+    assert_eq!(drain(api.as_ref())[0].what, EventKind::MonitorLost);
     assert!(matches!(api.list()[0].presence, Presence::Pending(_)), "{:?}", api.list());
     assert_eq!(pending(api.unplug(&UnplugAsk::within("data", SHORT))), Why::Deadline);
     world.qemu.grant("data");
@@ -304,7 +304,7 @@ pub fn events_are_bounded(agent: &dyn Agent) {
         api.process(AMPLE).unwrap();
     }
     let news = drain(api.as_ref());
-    assert!(matches!(news[0].what, What::Lost(count) if count > 0), "{:?}", news[0]);
+    assert!(matches!(news[0].what, EventKind::Lost(count) if count > 0), "{:?}", news[0]);
     assert!(news.len() < 1030, "{}", news.len());
     assert!(!is_readable(api.fd(), 20));
 }
@@ -350,6 +350,6 @@ pub fn a_reset_completes_removals(agent: &dyn Agent) {
     world.qemu.emit("DEVICE_DELETED", deleted("data"));
     done_by_process(&world, api.as_ref());
     let news = drain(api.as_ref());
-    let removed: Vec<_> = news.iter().filter(|news| news.what == What::Removed).collect();
+    let removed: Vec<_> = news.iter().filter(|news| news.what == EventKind::Removed).collect();
     assert_eq!((news.len(), removed.len()), (2, 1), "the reset and the removal, once each: {news:?}");
 }

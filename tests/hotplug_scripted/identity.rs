@@ -22,7 +22,7 @@ fn drain(api: &dyn Api) -> Vec<News> {
     std::iter::from_fn(|| api.next_event()).collect()
 }
 
-fn whats(api: &dyn Api) -> Vec<What> {
+fn whats(api: &dyn Api) -> Vec<EventKind> {
     drain(api).iter().map(|news| news.what).collect()
 }
 
@@ -74,7 +74,7 @@ pub fn a_late_word_does_not_end_the_removal_of_the_present_one(agent: &dyn Agent
     assert_eq!(whats(&*api), []);
     world.qemu.grant("lan");
     assert!(host::eventually(|| api.process(AMPLE).is_ok() && world.recorded().is_empty()));
-    assert_eq!(whats(&*api), [What::Removed]);
+    assert_eq!(whats(&*api), [EventKind::Removed]);
 }
 
 pub fn several_late_words_end_nothing_while_a_call_waits(agent: &dyn Agent) {
@@ -209,7 +209,7 @@ fn is_left_alone(world: &World, api: &dyn Api) {
     assert!(!world.qemu.take_names().contains(&"device_del".to_owned()));
     assert!(world.recorded().is_empty(), "{:?}", world.record());
     assert!(!world.journal().exists());
-    assert!(!whats(api).contains(&What::Added));
+    assert!(!whats(api).contains(&EventKind::Added));
     fails(api.unplug(&UnplugAsk::of("lan")), ErrorKind::Foreign);
 }
 
@@ -309,7 +309,7 @@ pub fn the_number_of_an_attachment_is_kept_until_it_is_written_down(agent: &dyn 
     api.process(AMPLE).unwrap();
     assert!(!world.journal().exists());
     assert!(world.record().next_generation > noted);
-    assert_eq!(whats(&*api).iter().filter(|what| **what == What::Undone).count(), 1);
+    assert_eq!(whats(&*api).iter().filter(|what| **what == EventKind::Undone).count(), 1);
 }
 
 /// Somebody else takes it out between the question what is there and the record.
@@ -337,7 +337,7 @@ pub fn a_device_that_goes_while_its_add_is_completed(agent: &dyn Agent) {
     });
     assert_eq!(world.recorded(), Vec::<String>::new());
     assert!(!world.journal().exists());
-    assert_eq!(whats(&*api), [What::Undone]);
+    assert_eq!(whats(&*api), [EventKind::Undone]);
     assert!(!world.qemu.snapshot().iter().any(|line| line.contains("lan")));
     done(api.add_nic(&ask));
 }
@@ -380,8 +380,8 @@ pub fn what_a_call_answers_is_no_event(agent: &dyn Agent) {
     let place = Place { no_wait: true, ..world.disk_as("more", "b.img").place };
     api.add_disk(&DiskAsk { place, ..world.disk("b.img") }).unwrap();
     assert!(host::eventually(|| api.process(AMPLE).is_ok() && world.recorded().contains(&"more".to_owned())));
-    let added: Vec<What> = of_devices(&*api).iter().map(|news| news.what).collect();
-    assert_eq!(added, [What::Added]);
+    let added: Vec<EventKind> = of_devices(&*api).iter().map(|news| news.what).collect();
+    assert_eq!(added, [EventKind::Added]);
 }
 
 pub fn an_old_record_with_unheard_ids_loads(agent: &dyn Agent) {

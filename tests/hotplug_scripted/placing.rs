@@ -116,7 +116,7 @@ pub fn a_bus_that_takes_nothing_is_known_beforehand(agent: &dyn Agent) {
     let nic = world.nic(1);
     api.add_nic(&NicAsk { place: Place { no_wait: true, ..nic.place.clone() }, ..nic }).unwrap();
     while api.process(AMPLE).unwrap() == 0 {}
-    assert_eq!(api.next_event().unwrap().what, What::Added);
+    assert_eq!(api.next_event().unwrap().what, EventKind::Added);
     assert_eq!(api.list()[0].address, at("rp5", 0));
     let tries = world.qemu.take_names().into_iter().filter(|name| name == "device_add").count();
     assert_eq!(tries, 1, "no other port was tried");
@@ -139,7 +139,8 @@ pub fn what_the_guest_does_not_have_is_not_called_live(agent: &dyn Agent) {
     let api = world.open(agent);
     let nic = done(api.add_nic(&world.nic(1)));
     let disk = done(api.add_disk(&world.disk("a.img")));
-    let presences = |api: &dyn Api| api.list().iter().map(|listed| listed.presence).collect::<Vec<_>>();
+    let presences =
+        |api: &dyn Api| api.list().iter().map(|device_info| device_info.presence).collect::<Vec<_>>();
     assert_eq!(presences(&*api), [Presence::Live, Presence::Live]);
     drop(api);
     world.qemu.model(|model| {

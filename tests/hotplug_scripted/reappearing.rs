@@ -57,7 +57,7 @@ pub fn a_removal_that_was_finished(agent: &dyn Agent) {
     let journal = journal_during(&world, "device_del", || drop(done(api.unplug(&UnplugAsk::of("data")))));
     drop(api);
     let news = nothing_changes(agent, &world, &journal);
-    assert!(news.iter().all(|news| news.what == What::Removed && news.generation == 1), "{news:?}");
+    assert!(news.iter().all(|news| news.what == EventKind::Removed && news.generation == 1), "{news:?}");
     // Somebody else's device of that id is nobody's business.
     world.qemu.model(|model| model.devices.push(Dev::new(Some("data"), "virtio-blk-pci", "pci.0", 9, 0)));
     assert_eq!(nothing_changes(agent, &world, &journal), []);
@@ -92,7 +92,7 @@ pub fn no_two_attachments_have_a_number_in_common(agent: &dyn Agent) {
             world.qemu.fault("device_add", 0, Act::CloseBefore);
             let failure = api.add_disk(&ask(&world, "data")).unwrap_err();
             assert_eq!(failure.left, Vec::<String>::new(), "{failure:?}");
-            let undone = std::iter::from_fn(|| api.next_event()).find(|news| news.what == What::Undone);
+            let undone = std::iter::from_fn(|| api.next_event()).find(|news| news.what == EventKind::Undone);
             let undone = undone.expect("the caller is told").generation;
             assert!(undone > last, "round {round}: {undone} after {last}");
             if anew {

@@ -181,8 +181,8 @@ pub fn reasons_for_pending(agent: &dyn Agent) {
         let start = Instant::now();
         assert_eq!(pending(api.unplug(&UnplugAsk::of("data"))), why, "{state}");
         assert!(start.elapsed() < Duration::from_secs(3), "nobody waits for a guest that cannot answer");
-        let Presence::Pending(listed) = api.list()[0].presence else { panic!("{:?}", api.list()) };
-        assert_eq!(listed, why);
+        let Presence::Pending(device_info) = api.list()[0].presence else { panic!("{:?}", api.list()) };
+        assert_eq!(device_info, why);
     }
     let (world, api) = with_disk(agent);
     world.qemu.model(|model| {
@@ -271,7 +271,7 @@ pub fn a_refusal_is_an_answer_and_the_device_stays(agent: &dyn Agent) {
         assert_eq!(world.picture(), before);
         assert_eq!(api.list()[0].presence, Presence::Live);
         let event = api.next_event().unwrap();
-        assert_eq!((event.what, event.id.as_deref()), (What::Refused, Some("data")));
+        assert_eq!((event.what, event.id.as_deref()), (EventKind::Refused, Some("data")));
         let asked = world.qemu.take_names().into_iter().filter(|name| name == "device_del").count();
         assert_eq!(asked, 1, "round {round}");
     }
@@ -288,7 +288,7 @@ pub fn a_late_refusal_comes_as_an_event(agent: &dyn Agent) {
     world.qemu.refuse("data");
     world.qemu.settle();
     assert!(api.process(AMPLE).unwrap() > 0);
-    assert_eq!(api.next_event().unwrap().what, What::Refused);
+    assert_eq!(api.next_event().unwrap().what, EventKind::Refused);
     assert_eq!(world.picture(), before);
     assert_eq!(api.list()[0].presence, Presence::Live);
     assert_eq!(done(api.add_disk(&world.disk_as("data", "a.img"))).presence, Presence::Live);

@@ -49,8 +49,8 @@ pub fn a_scsi_disk_brings_its_controller(agent: &dyn Agent) {
     assert_eq!(place(&first), ("disk-scsi-pci-4-0", "scsi-pci-4.0", 0));
     assert_eq!(world.recorded(), ["scsi-pci-4", "disk-scsi-pci-4-0"]);
     assert!(!world.journal().exists());
-    let listed = api.list();
-    assert_eq!((listed[0].kind, place(&listed[0])), ("scsi", ("scsi-pci-4", "pci.0", 4)));
+    let device_info = api.list();
+    assert_eq!((device_info[0].kind, place(&device_info[0])), ("scsi", ("scsi-pci-4", "pci.0", 4)));
     let second = done(api.add_disk(&disk(&world, "b.img")));
     assert_eq!(world.qemu.take_names(), ["add-fd", "blockdev-add", "device_add"]);
     assert_eq!(place(&second), ("disk-scsi-pci-4-1", "scsi-pci-4.0", 1));
@@ -336,8 +336,11 @@ pub fn a_controller_does_not_come_for_nothing(agent: &dyn Agent) {
     let failure = fails(api.add_disk(&impatient), ErrorKind::Qmp);
     assert_eq!(failure.left, ["device scsi-pci-4: its removal is pending"]);
     assert_eq!(world.recorded(), Vec::<String>::new());
-    let listed = api.list();
-    assert!(listed.len() == 1 && matches!(listed[0].presence, Presence::Pending(_)), "{listed:?}");
+    let device_info = api.list();
+    assert!(
+        device_info.len() == 1 && matches!(device_info[0].presence, Presence::Pending(_)),
+        "{device_info:?}"
+    );
     // Nothing is put on a controller that is on its way out.
     assert_eq!(done(api.add_disk(&ask)).id, "disk-scsi-pci-5-0");
     world.qemu.grant("scsi-pci-4");
@@ -402,7 +405,7 @@ pub fn with_its_controller_a_disk_goes_unasked(agent: &dyn Agent) {
     world.qemu.settle();
     api.process(AMPLE).unwrap();
     let mut gone: Vec<String> = std::iter::from_fn(|| api.next_event())
-        .filter(|news| news.what == What::RemovedByGuest)
+        .filter(|news| news.what == EventKind::RemovedByGuest)
         .filter_map(|news| news.id)
         .collect();
     gone.sort();

@@ -33,7 +33,7 @@ const CHANGING: [&str; 9] = [
     "remove-fd",
 ];
 
-fn whats(api: &dyn Api) -> Vec<What> {
+fn whats(api: &dyn Api) -> Vec<EventKind> {
     std::iter::from_fn(|| api.next_event()).map(|news| news.what).collect()
 }
 
@@ -114,13 +114,13 @@ pub fn a_removal_is_not_carried_out_on_another_qemu(agent: &dyn Agent) {
     edit(&world, of_an_earlier_qemu);
     set_mac(&world, OTHER_MAC);
     let api = untouched(agent, &world);
-    assert_eq!((world.recorded().len(), whats(&*api)), (0, vec![What::Removed]));
+    assert_eq!((world.recorded().len(), whats(&*api)), (0, vec![EventKind::Removed]));
     fails(api.unplug(&UnplugAsk::of("lan")), ErrorKind::Foreign);
     // The very NIC that is recorded: whoever started QEMU wanted it.
     let world = pending_lan(agent);
     edit(&world, of_an_earlier_qemu);
     let api = untouched(agent, &world);
-    assert_eq!((world.recorded().len(), whats(&*api)), (1, vec![What::Undone]));
+    assert_eq!((world.recorded().len(), whats(&*api)), (1, vec![EventKind::Undone]));
     assert_eq!(api.list()[0].presence, Presence::Live);
     // None at all.
     let world = pending_lan(agent);
@@ -130,7 +130,7 @@ pub fn a_removal_is_not_carried_out_on_another_qemu(agent: &dyn Agent) {
         model.netdevs.clear();
     });
     let api = untouched(agent, &world);
-    assert_eq!((world.recorded().len(), whats(&*api)), (0, vec![What::Removed]));
+    assert_eq!((world.recorded().len(), whats(&*api)), (0, vec![EventKind::Removed]));
 }
 
 pub fn an_add_is_not_completed_in_another_qemu(agent: &dyn Agent) {
@@ -153,7 +153,11 @@ pub fn an_add_is_not_completed_in_another_qemu(agent: &dyn Agent) {
             }
             let api = untouched(agent, &world);
             assert_eq!(world.recorded().len(), usize::from(recorded), "{verb} {recorded}");
-            assert_eq!(whats(&*api), if recorded { vec![] } else { vec![What::Undone] }, "{verb} {recorded}");
+            assert_eq!(
+                whats(&*api),
+                if recorded { vec![] } else { vec![EventKind::Undone] },
+                "{verb} {recorded}"
+            );
         }
     }
 }
@@ -210,7 +214,7 @@ pub fn a_journal_without_a_qemu_goes_by_identity(agent: &dyn Agent) {
     edit(&world, forget);
     set_mac(&world, OTHER_MAC);
     let api = untouched(agent, &world);
-    assert_eq!((world.recorded().len(), whats(&*api)), (0, vec![What::Removed]));
+    assert_eq!((world.recorded().len(), whats(&*api)), (0, vec![EventKind::Removed]));
 }
 
 /// Another QEMU listens at the path by the time the connection is made again.
@@ -230,8 +234,8 @@ pub fn a_qemu_that_is_replaced_while_a_handle_is_open(agent: &dyn Agent) {
     link(next.path());
     world.qemu.hang_up();
     api.process(AMPLE).unwrap();
-    let seen: Vec<What> = whats(&*api);
-    assert!(seen.contains(&What::Removed), "{seen:?}");
+    let seen: Vec<EventKind> = whats(&*api);
+    assert!(seen.contains(&EventKind::Removed), "{seen:?}");
     assert!(world.recorded().is_empty() && !world.journal().exists());
     assert!(!next.take_names().iter().any(|name| CHANGING.contains(&name.as_str())));
 }

@@ -11,7 +11,7 @@ use crate::support::fake::{Act, Later};
 use crate::support::host;
 use crate::support::world::World;
 
-fn news(api: &dyn Api) -> Vec<What> {
+fn news(api: &dyn Api) -> Vec<EventKind> {
     api.process(AMPLE).unwrap();
     std::iter::from_fn(|| api.next_event()).map(|news| news.what).collect()
 }
@@ -142,7 +142,7 @@ pub fn raw_events_come_when_they_are_wanted(agent: &dyn Agent) {
     // Both the raw one and the news made from it, in that order.
     world.qemu.emit("RESET", json!({ "guest": true, "reason": "guest-reset" }));
     world.qemu.settle();
-    assert_eq!(news(api.as_ref()), [What::Qmp, What::Reset { by_guest: true }]);
+    assert_eq!(news(api.as_ref()), [EventKind::Qmp, EventKind::Reset { by_guest: true }]);
     api.watch_qmp(false);
     world.qemu.emit("RTC_CHANGE", json!({ "offset": 3 }));
     world.qemu.settle();
@@ -156,7 +156,7 @@ pub fn events_beside_a_command_are_kept(agent: &dyn Agent) {
     api.watch_qmp(true);
     api.qmp(&QmpAsk::new("stop", json!({}))).unwrap();
     assert!(host::eventually(|| host::is_readable(api.fd())));
-    assert_eq!(news(api.as_ref()), [What::Qmp]);
+    assert_eq!(news(api.as_ref()), [EventKind::Qmp]);
 }
 
 pub fn disks_that_fail_are_told(agent: &dyn Agent) {
@@ -174,7 +174,7 @@ pub fn disks_that_fail_are_told(agent: &dyn Agent) {
     world.qemu.settle();
     assert_eq!(api.process(AMPLE).unwrap(), 3);
     let first = api.next_event().unwrap();
-    assert_eq!(first.what, What::IoError { write: true, no_space: true, action: "stop" });
+    assert_eq!(first.what, EventKind::IoError { write: true, no_space: true, action: "stop" });
     assert_eq!((first.id.as_deref(), first.times), (Some(disk.id.as_str()), 2));
     assert!(first.text.contains("No space left"), "{}", first.text);
     let second = api.next_event_json().unwrap();
@@ -185,7 +185,7 @@ pub fn disks_that_fail_are_told(agent: &dyn Agent) {
     let third = api.next_event().unwrap();
     assert_eq!(
         (third.what, third.id),
-        (What::IoError { write: false, no_space: false, action: "ignore" }, None)
+        (EventKind::IoError { write: false, no_space: false, action: "ignore" }, None)
     );
     assert!(third.text.contains("theirs"), "{}", third.text);
 }
@@ -203,11 +203,11 @@ pub fn the_guests_life_is_told(agent: &dyn Agent) {
     assert_eq!(
         news(api.as_ref()),
         [
-            What::Reset { by_guest: false },
-            What::Panicked,
-            What::Shutdown { by_guest: true },
-            What::Shutdown { by_guest: false },
-            What::IoError { write: false, no_space: false, action: "report" },
+            EventKind::Reset { by_guest: false },
+            EventKind::Panicked,
+            EventKind::Shutdown { by_guest: true },
+            EventKind::Shutdown { by_guest: false },
+            EventKind::IoError { write: false, no_space: false, action: "report" },
         ]
     );
 }
@@ -217,13 +217,13 @@ pub fn a_monitor_that_comes_back_is_told(agent: &dyn Agent) {
     let api = world.open(agent);
     world.qemu.hang_up();
     assert!(host::eventually(|| host::is_readable(api.fd())));
-    assert_eq!(news(api.as_ref()), [What::MonitorLost, What::MonitorRestored]);
+    assert_eq!(news(api.as_ref()), [EventKind::MonitorLost, EventKind::MonitorRestored]);
     world.qemu.accept(false);
     world.qemu.hang_up();
     fails(api.process(200), ErrorKind::MonitorBusy);
     fails(api.process(200), ErrorKind::MonitorBusy);
     world.qemu.accept(true);
-    assert_eq!(news(api.as_ref()), [What::MonitorLost, What::MonitorRestored]);
+    assert_eq!(news(api.as_ref()), [EventKind::MonitorLost, EventKind::MonitorRestored]);
 }
 
 /// A guest that floods the agent with what it can cause at will hides nothing that only the library knows.
@@ -250,10 +250,10 @@ pub fn a_guests_own_doings_hide_nothing(agent: &dyn Agent) {
         api.process(AMPLE).unwrap();
     }
     let events: Vec<News> = std::iter::from_fn(|| api.next_event()).collect();
-    let of = |what: What| events.iter().filter(|news| news.what == what).collect::<Vec<_>>();
-    assert_eq!(of(What::Removed).len(), 1);
-    let resets = of(What::Reset { by_guest: true });
+    let of = |what: EventKind| events.iter().filter(|news| news.what == what).collect::<Vec<_>>();
+    assert_eq!(of(EventKind::Removed).len(), 1);
+    let resets = of(EventKind::Reset { by_guest: true });
     assert_eq!((resets.len(), resets[0].times), (1, 2000));
-    assert_eq!(of(What::Qmp).len(), 512);
+    assert_eq!(of(EventKind::Qmp).len(), 512);
     assert!(events.len() < 530, "{}", events.len());
 }

@@ -66,7 +66,7 @@ pub fn a_callers_tap_serves_one_nic_after_another(agent: &dyn Agent) {
         assert_eq!(api.add_nic(&unawaited).unwrap().state, State::Pending(Why::NotAwaited));
         assert!(host::eventually(|| api.process(AMPLE).unwrap() > 0));
         let added = api.next_event().unwrap();
-        assert_eq!(added.what, What::Added, "{added:?}");
+        assert_eq!(added.what, EventKind::Added, "{added:?}");
         done(api.unplug(&UnplugAsk::of(&added.id.unwrap())));
         // One queue of several, which is the one that was left detached.
         let nic = done(api.add_nic(&over(&fds[2..])));

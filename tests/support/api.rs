@@ -269,7 +269,7 @@ pub enum Presence {
 /// One event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct News {
-    pub what: What,
+    pub what: EventKind,
     pub id: Option<String>,
     pub generation: u64,
     pub text: String,
@@ -277,7 +277,7 @@ pub struct News {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum EventKind {
     Added,
     Removed,
     RemovedByGuest,

@@ -392,25 +392,27 @@ impl Api for CApi {
         }
         let is = |kind: Event| event.event_type == kind as u32;
         let what = match () {
-            () if is(Event::KVM_HOTPLUG_EVENT_ADDED) => What::Added,
-            () if is(Event::KVM_HOTPLUG_EVENT_REMOVED) => What::Removed,
-            () if is(Event::KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST) => What::RemovedByGuest,
-            () if is(Event::KVM_HOTPLUG_EVENT_REFUSED) => What::Refused,
-            () if is(Event::KVM_HOTPLUG_EVENT_PENDING) => What::Pending,
-            () if is(Event::KVM_HOTPLUG_EVENT_UNDONE) => What::Undone,
-            () if is(Event::KVM_HOTPLUG_EVENT_MONITOR_LOST) => What::MonitorLost,
-            () if is(Event::KVM_HOTPLUG_EVENT_LOST) => What::Lost(event.lost),
-            () if is(Event::KVM_HOTPLUG_EVENT_MONITOR_RESTORED) => What::MonitorRestored,
-            () if is(Event::KVM_HOTPLUG_EVENT_IO_ERROR) => What::IoError {
+            () if is(Event::KVM_HOTPLUG_EVENT_ADDED) => EventKind::Added,
+            () if is(Event::KVM_HOTPLUG_EVENT_REMOVED) => EventKind::Removed,
+            () if is(Event::KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST) => EventKind::RemovedByGuest,
+            () if is(Event::KVM_HOTPLUG_EVENT_REFUSED) => EventKind::Refused,
+            () if is(Event::KVM_HOTPLUG_EVENT_PENDING) => EventKind::Pending,
+            () if is(Event::KVM_HOTPLUG_EVENT_UNDONE) => EventKind::Undone,
+            () if is(Event::KVM_HOTPLUG_EVENT_MONITOR_LOST) => EventKind::MonitorLost,
+            () if is(Event::KVM_HOTPLUG_EVENT_LOST) => EventKind::Lost(event.lost),
+            () if is(Event::KVM_HOTPLUG_EVENT_MONITOR_RESTORED) => EventKind::MonitorRestored,
+            () if is(Event::KVM_HOTPLUG_EVENT_IO_ERROR) => EventKind::IoError {
                 write: event.write == 1,
                 no_space: event.no_space == 1,
                 action: ["none", "report", "ignore", "stop"][usize::try_from(event.action).unwrap()],
             },
-            () if is(Event::KVM_HOTPLUG_EVENT_SHUTDOWN) => What::Shutdown { by_guest: event.by_guest == 1 },
-            () if is(Event::KVM_HOTPLUG_EVENT_RESET) => What::Reset { by_guest: event.by_guest == 1 },
-            () if is(Event::KVM_HOTPLUG_EVENT_PANICKED) => What::Panicked,
-            () if is(Event::KVM_HOTPLUG_EVENT_QMP) => What::Qmp,
-            () if is(Event::KVM_HOTPLUG_EVENT_ADD_FAILED) => What::AddFailed {
+            () if is(Event::KVM_HOTPLUG_EVENT_SHUTDOWN) => {
+                EventKind::Shutdown { by_guest: event.by_guest == 1 }
+            }
+            () if is(Event::KVM_HOTPLUG_EVENT_RESET) => EventKind::Reset { by_guest: event.by_guest == 1 },
+            () if is(Event::KVM_HOTPLUG_EVENT_PANICKED) => EventKind::Panicked,
+            () if is(Event::KVM_HOTPLUG_EVENT_QMP) => EventKind::Qmp,
+            () if is(Event::KVM_HOTPLUG_EVENT_ADD_FAILED) => EventKind::AddFailed {
                 kind: i32::try_from(event.error_kind).unwrap(),
                 errno: i32::try_from(event.error_number).unwrap(),
             },

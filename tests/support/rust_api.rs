@@ -8,8 +8,8 @@ use std::time::Duration;
 use kvm_hotplug::Error;
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
 use kvm_hotplug::hotplug::{
-    self, AddRequest, AfterReboot, ControllerRequest, DeviceState, DiskRequest, Guest, Listed, NewSize,
-    NicRequest, Outcome, Placement, RawCommand, Removal, RemovalOfMany, TapSource, Waiting,
+    self, AddRequest, ControllerRequest, DeferReason, DeviceInfo, DeviceState, DiskRequest, Guest, NewSize,
+    NicRequest, Outcome, PendingReason, Placement, RawCommand, Removal, RemovalOfMany, TapSource,
 };
 use kvm_hotplug::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, ScsiAddress, Slot};
 use kvm_hotplug::log::{Level, Log, Sink};
@@ -141,17 +141,17 @@ impl Api for RustApi {
 
     fn next_event(&self) -> Option<News> {
         let event = self.0.next_event().unwrap()?;
-        let what = match event.what {
-            hotplug::What::Added => What::Added,
-            hotplug::What::Removed => What::Removed,
-            hotplug::What::RemovedByGuest => What::RemovedByGuest,
-            hotplug::What::Refused => What::Refused,
-            hotplug::What::Pending => What::Pending,
-            hotplug::What::Undone => What::Undone,
-            hotplug::What::MonitorLost => What::MonitorLost,
-            hotplug::What::Lost(count) => What::Lost(count),
-            hotplug::What::MonitorRestored => What::MonitorRestored,
-            hotplug::What::IoError(error) => What::IoError {
+        let what = match event.kind {
+            hotplug::EventKind::Added => EventKind::Added,
+            hotplug::EventKind::Removed => EventKind::Removed,
+            hotplug::EventKind::RemovedByGuest => EventKind::RemovedByGuest,
+            hotplug::EventKind::Refused => EventKind::Refused,
+            hotplug::EventKind::Pending => EventKind::Pending,
+            hotplug::EventKind::Undone => EventKind::Undone,
+            hotplug::EventKind::MonitorLost => EventKind::MonitorLost,
+            hotplug::EventKind::Lost(count) => EventKind::Lost(count),
+            hotplug::EventKind::MonitorRestored => EventKind::MonitorRestored,
+            hotplug::EventKind::IoError(error) => EventKind::IoError {
                 write: error.write,
                 no_space: error.no_space,
                 action: match error.action {
@@ -160,22 +160,22 @@ impl Api for RustApi {
                     hotplug::IoAction::Stop => "stop",
                 },
             },
-            hotplug::What::Shutdown { by_guest } => What::Shutdown { by_guest },
-            hotplug::What::Reset { by_guest } => What::Reset { by_guest },
-            hotplug::What::Panicked => What::Panicked,
-            hotplug::What::Qmp => What::Qmp,
-            hotplug::What::AddFailed(failure) => {
-                What::AddFailed { kind: failure.kind as i32, errno: failure.errno }
+            hotplug::EventKind::Shutdown { by_guest } => EventKind::Shutdown { by_guest },
+            hotplug::EventKind::Reset { by_guest } => EventKind::Reset { by_guest },
+            hotplug::EventKind::Panicked => EventKind::Panicked,
+            hotplug::EventKind::Qmp => EventKind::Qmp,
+            hotplug::EventKind::AddFailed(failure) => {
+                EventKind::AddFailed { kind: failure.kind as i32, errno: failure.errno }
             }
         };
-        let times = event.times;
+        let times = event.count;
         let generation = event.device.as_ref().map_or(0, |device| device.generation);
         Some(News { what, id: event.device.map(|device| device.id), generation, text: event.text, times })
     }
 
     fn list(&self) -> Vec<Item> {
-        let listed = self.0.list().unwrap();
-        let shown = |Listed { device, state }| {
+        let device_info = self.0.list().unwrap();
+        let shown = |DeviceInfo { device, state }| {
             let (presence, later) = match state {
                 DeviceState::Live => (Presence::Live, None),
                 DeviceState::Pending(why) => (Presence::Pending(reason(why)), None),
@@ -185,21 +185,21 @@ impl Api for RustApi {
             };
             Item { presence, later, ..item(&device) }
         };
-        listed.into_iter().map(shown).collect()
+        device_info.into_iter().map(shown).collect()
     }
 
     fn slots(&self) -> Result<Vec<SlotItem>, Failure> {
         let lines = self.0.slot_map(Duration::from_millis(AMPLE))?;
         let usage = |state| match state {
-            hotplug::SlotUse::Free => SlotUse::Free,
-            hotplug::SlotUse::Reserved => SlotUse::Reserved,
-            hotplug::SlotUse::Taken => SlotUse::Taken,
-            hotplug::SlotUse::Quarantined => SlotUse::Quarantined,
-            hotplug::SlotUse::NotHotpluggable => SlotUse::NotHotpluggable,
-            hotplug::SlotUse::Unknown => SlotUse::Unknown,
-            hotplug::SlotUse::Missing => SlotUse::Missing,
+            hotplug::SlotStatus::Free => SlotUse::Free,
+            hotplug::SlotStatus::Reserved => SlotUse::Reserved,
+            hotplug::SlotStatus::Taken => SlotUse::Taken,
+            hotplug::SlotStatus::Quarantined => SlotUse::Quarantined,
+            hotplug::SlotStatus::NotHotpluggable => SlotUse::NotHotpluggable,
+            hotplug::SlotStatus::Unknown => SlotUse::Unknown,
+            hotplug::SlotStatus::Missing => SlotUse::Missing,
         };
-        let slot = |line: hotplug::SlotLine| SlotItem {
+        let slot = |line: hotplug::SlotInfo| SlotItem {
             bus: line.address.bus().to_string(),
             slot: number(&line.address),
             state: usage(line.state),
@@ -261,27 +261,27 @@ fn answer(outcome: Outcome) -> Answer {
     Answer { state, device: device.map(|device| Item { later, ..item(&device) }) }
 }
 
-fn later(why: &AfterReboot) -> Later {
+fn later(why: &DeferReason) -> Later {
     match why {
-        AfterReboot::QemuTooOld(_) => Later::QemuTooOld,
-        AfterReboot::Model(_) => Later::Model,
-        AfterReboot::NoAddress => Later::NoAddress,
-        AfterReboot::Controller(_) => Later::Controller,
-        AfterReboot::Recorded => Later::Recorded,
+        DeferReason::QemuTooOld(_) => Later::QemuTooOld,
+        DeferReason::Model(_) => Later::Model,
+        DeferReason::NoAddress => Later::NoAddress,
+        DeferReason::Controller(_) => Later::Controller,
+        DeferReason::Recorded => Later::Recorded,
     }
 }
 
-fn reason(why: Waiting) -> Why {
+fn reason(why: PendingReason) -> Why {
     match why {
-        Waiting::Deadline => Why::Deadline,
-        Waiting::NotBooted => Why::NotBooted,
-        Waiting::NotStarted => Why::NotStarted,
-        Waiting::Paused => Why::Paused,
-        Waiting::Asleep => Why::Asleep,
-        Waiting::Stopped => Why::Stopped,
-        Waiting::NotAwaited => Why::NotAwaited,
-        Waiting::Migrating => Why::Migrating,
-        Waiting::InUse(_) => Why::InUse,
+        PendingReason::Deadline => Why::Deadline,
+        PendingReason::NotBooted => Why::NotBooted,
+        PendingReason::NotStarted => Why::NotStarted,
+        PendingReason::Paused => Why::Paused,
+        PendingReason::Asleep => Why::Asleep,
+        PendingReason::Stopped => Why::Stopped,
+        PendingReason::NotAwaited => Why::NotAwaited,
+        PendingReason::Migrating => Why::Migrating,
+        PendingReason::InUse(_) => Why::InUse,
     }
 }
 

@@ -26,7 +26,7 @@ struct View {
     files: Vec<String>,
     taps: usize,
     /// What Ganeti itself sees: NICs and disks of its list.
-    listed: (usize, usize),
+    device_info: (usize, usize),
 }
 
 impl Scene {
@@ -72,7 +72,7 @@ impl Scene {
             devices: sorted(record.devices.iter().map(|device| plain(&line(device))).collect()),
             files,
             taps: picture.taps.len(),
-            listed: (count(1), count(3)),
+            device_info: (count(1), count(3)),
         }
     }
 }
