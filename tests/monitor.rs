@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kvm_hotplug::deadline::{Cancel, Deadline};
-use kvm_hotplug::qmp::{Command, Kept, MAX_DEPTH, MAX_MESSAGE, Monitor};
+use kvm_hotplug::qmp::{Command, MAX_DEPTH, MAX_MESSAGE, Monitor, Queued};
 use kvm_hotplug::{Error, ErrorKind};
 use serde_json::{Map, Value, json};
 use support::fake::{Act, FakeQemu, Greeting, Setup, deleted};
@@ -68,7 +68,7 @@ fn a_greeting_may_be_split_anywhere() {
 fn a_greeting_may_come_late_and_behind_events() {
     let event = b"{\"event\":\"STOP\",\"data\":{}}\r\n".to_vec();
     let mut monitor = greeted_with(vec![(ms(0), event.clone()), (ms(150), Greeting::text(VERSION))]);
-    let Some(Kept::Event(kept)) = monitor.next_event() else { panic!("the event was dropped") };
+    let Some(Queued::Event(kept)) = monitor.next_event() else { panic!("the event was dropped") };
     assert_eq!(kept.name, "STOP");
     let mut all = event.repeat(3);
     all.extend(Greeting::text(VERSION));
@@ -113,7 +113,7 @@ fn a_late_answer_is_not_the_next_commands() {
     qemu.model(|model| model.run_state = "paused".into());
     assert_eq!(ask(&mut monitor).unwrap()["status"], "paused");
     std::thread::sleep(ms(150));
-    monitor.pump().unwrap();
+    monitor.read_available().unwrap();
     assert_eq!(monitor.counters().stray_replies, 1);
 }
 
@@ -245,11 +245,11 @@ fn events_between_answers_are_kept_in_order() {
     assert!(ask(&mut monitor).is_ok());
     qemu.emit("DEVICE_DELETED", deleted("nic-pci-4"));
     qemu.settle();
-    monitor.pump().unwrap();
+    monitor.read_available().unwrap();
     let names: Vec<String> = std::iter::from_fn(|| monitor.next_event())
         .map(|kept| match kept {
-            Kept::Event(event) => event.name,
-            Kept::Lost(count) => format!("lost {count}"),
+            Queued::Event(event) => event.name,
+            Queued::Lost(count) => format!("lost {count}"),
         })
         .collect();
     assert_eq!(names, ["E0", "E1", "E2", "E3", "E4", "E5", "DEVICE_DELETED"]);
@@ -266,8 +266,8 @@ fn a_flood_of_events_is_bounded_and_says_so() {
     let mut lost = 0;
     while let Some(next) = monitor.next_event() {
         match next {
-            Kept::Event(_) => kept += 1,
-            Kept::Lost(count) => lost += count,
+            Queued::Event(_) => kept += 1,
+            Queued::Lost(count) => lost += count,
         }
     }
     assert_eq!(kept + lost, 5000);
@@ -428,7 +428,7 @@ fn events_read_before_the_end_are_not_lost_with_it() {
     qemu.settle();
     qemu.hang_up();
     assert_eq!(ask(&mut monitor).unwrap_err().kind(), ErrorKind::MonitorLost);
-    assert!(matches!(monitor.next_event(), Some(Kept::Event(event)) if event.text("device") == Some("d")));
+    assert!(matches!(monitor.next_event(), Some(Queued::Event(event)) if event.text("device") == Some("d")));
 }
 
 #[test]
@@ -481,7 +481,7 @@ fn an_endless_talker_does_not_hold_the_caller() {
         // A call that listens to the end does not return.
         let error = monitor.execute(&status(), &Deadline::after(ms(200))).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{talk:?}");
-        let _ = monitor.pump();
+        let _ = monitor.read_available();
     }
     let qemu = fake();
     qemu.greet(Greeting::bytes("{\"event\":\"STOP\"}\r\n".repeat(100_000)));

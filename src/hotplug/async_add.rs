@@ -79,7 +79,7 @@ impl Session {
     /// Whatever goes wrong is found when the answers are looked for.
     fn send_stage(&mut self, async_add: &AsyncAdd, deadline: &Deadline) {
         if let Ok(monitor) = self.monitor() {
-            monitor.begin(&transaction::commands(async_add.steps(), &async_add.fds()), deadline);
+            monitor.submit(&transaction::commands(async_add.steps(), &async_add.fds()), deadline);
         }
     }
 
@@ -87,7 +87,7 @@ impl Session {
     pub(super) fn advance_async_add(&mut self, deadline: &Deadline) -> bool {
         while let Some(async_add) = &self.async_add {
             let late = async_add.deadline.check().is_err();
-            let ended = self.monitor().map_or(true, |monitor| monitor.begun_has_ended());
+            let ended = self.monitor().map_or(true, |monitor| monitor.in_flight_has_ended());
             if !ended && !late {
                 return false;
             }
@@ -101,7 +101,7 @@ impl Session {
         while let Some(async_add) = &self.async_add {
             let until = async_add.deadline.clone();
             if let Ok(monitor) = self.monitor() {
-                let waited = monitor.await_begun(&deadline.at_most(until.left()));
+                let waited = monitor.await_in_flight(&deadline.at_most(until.left()));
                 if let (Err(error), Ok(())) = (waited, until.check()) {
                     return Err(error.context("an add that was not waited for is still under way"));
                 }
@@ -128,7 +128,7 @@ impl Session {
     fn stage_result(&mut self, async_add: &mut AsyncAdd, deadline: &Deadline) -> StageResult {
         let lost = || Error::new(ErrorKind::MonitorLost, "the connection to the monitor is gone");
         let Some(monitor) = self.connection() else { return StageResult::Unknown(lost()) };
-        let answers = monitor.take_begun().unwrap_or_else(|| Batch {
+        let answers = monitor.take_in_flight().unwrap_or_else(|| Batch {
             replies: async_add.steps().iter().map(|_| None).collect(),
             failure: Some(lost()),
         });

@@ -9,7 +9,7 @@ use crate::border::readable;
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::log::Level;
-use crate::qmp::{Event, Kept, Monitor};
+use crate::qmp::{Event, Monitor, Queued};
 
 /// Until its clock has counted this, a guest that has been started is not asked. QEMU (6.2 to 11.1, ACPI hotplug) notes on
 /// the guest's clock until when it refuses to ask again, and takes 0 for "for ever": a guest that boots does not hear the
@@ -38,8 +38,8 @@ impl Session {
     pub(super) fn drain_events(&mut self) {
         while let Some(kept) = self.connection().and_then(Monitor::next_event) {
             match kept {
-                Kept::Event(event) => self.handle_event(&event),
-                Kept::Lost(count) => {
+                Queued::Event(event) => self.handle_event(&event),
+                Queued::Lost(count) => {
                     self.log.write(Level::Warning, || format!("{count} events of the monitor were dropped"));
                     self.needs_resync = true;
                     self.events_lost = true;

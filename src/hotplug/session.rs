@@ -260,7 +260,7 @@ impl Session {
     /// Makes sure that there is a connection.
     pub(super) fn connect(&mut self, deadline: &Deadline) -> Result<()> {
         let alive = match self.monitor.as_mut() {
-            Some(monitor) => !monitor.is_broken() && monitor.pump().is_ok(),
+            Some(monitor) => !monitor.is_broken() && monitor.read_available().is_ok(),
             None => false,
         };
         if alive {

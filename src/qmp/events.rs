@@ -42,7 +42,7 @@ impl Event {
 
 /// What the queue yields: events in order, and a notice where some are missing.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Kept {
+pub enum Queued {
     /// The next event.
     Event(Event),
     /// This many events after the last one were dropped: ask the guest instead of trusting the queue.
@@ -69,14 +69,14 @@ impl EventQueue {
     }
 
     /// The next event or loss notice.
-    pub fn pop(&mut self) -> Option<Kept> {
+    pub fn pop(&mut self) -> Option<Queued> {
         if let Some(event) = self.events.pop_front() {
             self.bytes -= event.size;
-            return Some(Kept::Event(event));
+            return Some(Queued::Event(event));
         }
         match std::mem::take(&mut self.lost) {
             0 => None,
-            lost => Some(Kept::Lost(lost)),
+            lost => Some(Queued::Lost(lost)),
         }
     }
 
@@ -99,20 +99,20 @@ mod tests {
         let mut queue = EventQueue::default();
         (0..MAX_EVENTS + 7).for_each(|n| queue.push(event(n)));
         for n in 0..MAX_EVENTS {
-            assert_eq!(queue.pop(), Some(Kept::Event(event(n))));
+            assert_eq!(queue.pop(), Some(Queued::Event(event(n))));
         }
         queue.push(event(9999));
-        assert_eq!(queue.pop(), Some(Kept::Lost(8)), "the notice keeps its place in the order");
+        assert_eq!(queue.pop(), Some(Queued::Lost(8)), "the notice keeps its place in the order");
         assert!(queue.is_empty());
         queue.push(event(1));
-        assert_eq!(queue.pop(), Some(Kept::Event(event(1))));
+        assert_eq!(queue.pop(), Some(Queued::Event(event(1))));
     }
 
     #[test]
     fn large_events_are_bounded_by_bytes() {
         let mut queue = EventQueue::default();
         (0..10).for_each(|n| queue.push(Event { size: MAX_BYTES / 4, ..event(n) }));
-        let kept = std::iter::from_fn(|| queue.pop()).filter(|k| matches!(k, Kept::Event(_))).count();
+        let kept = std::iter::from_fn(|| queue.pop()).filter(|k| matches!(k, Queued::Event(_))).count();
         assert_eq!(kept, 4);
     }
 }

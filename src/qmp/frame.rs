@@ -11,9 +11,9 @@ pub const MAX_MESSAGE: usize = 4 << 20;
 /// Deepest nesting accepted; serde_json itself gives up at 128.
 pub const MAX_DEPTH: usize = 100;
 
-/// Most memory that the parsed form of one message, or of all answers to one batch, may take as [`Framer::weight`]
+/// Most memory that the parsed form of one message, or of all answers to one batch, may take as [`Framer::memory_estimate`]
 /// estimates it. `query-named-block-nodes` of 800 qcow2 disks stays below (QEMU 7.2).
-pub const MAX_WEIGHT: usize = 32 << 20;
+pub const MAX_PARSED_MEMORY: usize = 32 << 20;
 
 /// What serde_json allocates beyond the text itself: a tree node for an object however small, a vector that starts with
 /// four values, and per further member its share of a half-filled node or of a vector that has just doubled.
@@ -34,7 +34,7 @@ pub struct Framer {
     in_string: bool,
     escaped: bool,
     growing: usize,
-    weight: usize,
+    memory_estimate: usize,
     /// Something was not kept for lack of memory.
     starved: bool,
 }
@@ -56,8 +56,8 @@ impl Framer {
 
     /// Memory in bytes that the message handed out last takes at most once it is parsed. `{"":0}` takes a hundred times
     /// the room it takes on the wire.
-    pub fn weight(&self) -> usize {
-        self.weight
+    pub fn memory_estimate(&self) -> usize {
+        self.memory_estimate
     }
 
     /// The next complete message, `None` if more bytes are needed.
@@ -65,8 +65,10 @@ impl Framer {
         while let Some(&byte) = self.buffer.get(self.scanned) {
             self.scanned += 1;
             let complete = self.step(byte)?;
-            if self.growing > MAX_WEIGHT {
-                return Err(protocol(format!("a message would take more than {MAX_WEIGHT} bytes of memory")));
+            if self.growing > MAX_PARSED_MEMORY {
+                return Err(protocol(format!(
+                    "a message would take more than {MAX_PARSED_MEMORY} bytes of memory"
+                )));
             }
             if complete {
                 return Ok(Some(self.cut()));
@@ -139,7 +141,7 @@ impl Framer {
     fn cut(&mut self) -> Vec<u8> {
         let message = self.buffer.get(self.start..self.scanned).unwrap_or_default().to_vec();
         self.start = self.scanned;
-        self.weight = std::mem::take(&mut self.growing);
+        self.memory_estimate = std::mem::take(&mut self.growing);
         message
     }
 
@@ -208,7 +210,7 @@ mod tests {
         let mut framer = Framer::default();
         let text = format!("{{\"return\":\"{}\"}}", ",{[".repeat(1 << 20));
         assert_eq!(all(&mut framer, &[text.as_bytes()]).unwrap().len(), 1, "in a string it is only text");
-        assert!(framer.weight() < text.len() + 1000);
+        assert!(framer.memory_estimate() < text.len() + 1000);
     }
 
     proptest! {

@@ -3,16 +3,16 @@
 //! QEMU is not trusted: message size, nesting, memory, kept events and waiting time are all bounded here, so that the
 //! layers above only ever see well-formed JSON within limits.
 
-mod awaited;
 mod events;
 mod frame;
 mod monitor;
 mod pace;
 pub mod peer;
+mod pending_replies;
 mod transport;
 mod wire;
 
-pub use events::{Event, EventQueue, Kept};
-pub use frame::{Framer, MAX_DEPTH, MAX_MESSAGE, MAX_WEIGHT};
+pub use events::{Event, EventQueue, Queued};
+pub use frame::{Framer, MAX_DEPTH, MAX_MESSAGE, MAX_PARSED_MEMORY};
 pub use monitor::{Batch, Counters, Monitor};
 pub use wire::{Command, Message, OLDEST_QEMU, Reply, Version};

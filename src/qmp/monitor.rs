@@ -7,11 +7,11 @@ use std::time::Instant;
 use nix::poll::PollFlags;
 use serde_json::Value;
 
-use super::awaited::{Awaited, Begun};
-use super::events::{EventQueue, Kept};
-use super::frame::{Framer, MAX_WEIGHT};
+use super::events::{EventQueue, Queued};
+use super::frame::{Framer, MAX_PARSED_MEMORY};
 use super::pace::Pace;
 use super::peer::Peer;
+use super::pending_replies::{InFlight, PendingReplies};
 use super::transport::{Segment, Transport};
 use super::wire::{Command, Message, Reply, Version};
 use crate::deadline::Deadline;
@@ -22,7 +22,7 @@ use crate::sys::random::random_bytes;
 const READS: usize = 16;
 
 /// Above every id that is counted up to on a connection.
-const FIRST_HERALD: u64 = 1 << 32;
+const FIRST_SYNC_ID: u64 = 1 << 32;
 
 /// One connection to one QMP socket.
 #[derive(Debug)]
@@ -40,9 +40,9 @@ pub struct Monitor {
     negotiating: bool,
     /// An answer was missing or too many. QEMU answers in the order of the commands, so that ids would only cost time; where
     /// this is not so, they are sent.
-    astray: bool,
+    use_ids: bool,
     /// Commands whose answers nobody waits for at the moment.
-    begun: Option<Begun>,
+    in_flight: Option<InFlight>,
 }
 
 /// What this connection has cost so far.
@@ -83,8 +83,8 @@ impl Monitor {
             counters: Counters::default(),
             broken: false,
             negotiating: true,
-            astray: false,
-            begun: None,
+            use_ids: false,
+            in_flight: None,
         };
         monitor.await_greeting(deadline).map_err(|error| error.context(monitor.name()))?;
         Ok(monitor)
@@ -163,7 +163,7 @@ impl Monitor {
         if !self.negotiating {
             return self.run_now(commands, None, deadline);
         }
-        let herald = match herald() {
+        let sync_id = match sync_id() {
             Ok(id) => Some(id),
             Err(error) => {
                 return Batch { replies: commands.iter().map(|_| None).collect(), failure: Some(error) };
@@ -171,7 +171,7 @@ impl Monitor {
         };
         let mut all = vec![Command::with("qmp_capabilities", &[])];
         all.extend_from_slice(commands);
-        let Batch { replies, mut failure } = self.run_now(&all, herald, deadline);
+        let Batch { replies, mut failure } = self.run_now(&all, sync_id, deadline);
         let mut replies = replies.into_iter();
         let refusal = match replies.next().flatten() {
             Some(Err(error)) if !is_negotiated(&error) => Some(error.with_step("qmp_capabilities")),
@@ -187,113 +187,123 @@ impl Monitor {
         Batch { replies: commands.iter().map(|_| None).collect(), failure }
     }
 
-    fn run_now(&mut self, commands: &[Command<'_>], herald: Option<u64>, deadline: &Deadline) -> Batch {
-        let mut awaited = Awaited::replies(commands.len(), herald);
+    fn run_now(&mut self, commands: &[Command<'_>], sync_id: Option<u64>, deadline: &Deadline) -> Batch {
+        let mut pending = PendingReplies::replies(commands.len(), sync_id);
         let ended =
-            self.start(commands, &mut awaited, deadline).and_then(|()| self.collect(&mut awaited, deadline));
+            self.start(commands, &mut pending, deadline).and_then(|()| self.collect(&mut pending, deadline));
         let failure = ended.err();
         if let Some(error) = &failure {
-            self.note_failure(error, &mut awaited);
+            self.note_failure(error, &mut pending);
         }
-        Batch { replies: awaited.replies, failure }
+        Batch { replies: pending.replies, failure }
     }
 
-    fn note_failure(&mut self, error: &Error, awaited: &mut Awaited) {
+    fn note_failure(&mut self, error: &Error, pending: &mut PendingReplies) {
         if error.kind() == ErrorKind::MonitorLost {
-            self.salvage(awaited);
+            self.drain_on_close(pending);
         }
         self.broken |= !matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
-        self.astray = true;
+        self.use_ids = true;
     }
 
-    /// Sends all `commands` at once, and leaves their replies for [`Monitor::take_begun`]. Whatever is sent next waits for
+    /// Sends all `commands` at once, and leaves their replies for [`Monitor::take_in_flight`]. Whatever is sent next waits for
     /// them first. The connection must have been used before.
-    pub fn begin(&mut self, commands: &[Command<'_>], deadline: &Deadline) {
-        let mut awaited = Awaited::replies(commands.len(), None);
+    pub fn submit(&mut self, commands: &[Command<'_>], deadline: &Deadline) {
+        let mut pending = PendingReplies::replies(commands.len(), None);
         let failure = match self.negotiating {
             true => Some(Error::new(ErrorKind::State, "the monitor has not been spoken to yet")),
-            false => self.start(commands, &mut awaited, deadline).err(),
+            false => self.start(commands, &mut pending, deadline).err(),
         };
         if let Some(error) = &failure {
-            self.note_failure(error, &mut awaited);
+            self.note_failure(error, &mut pending);
         }
-        self.begun = Some(Begun { awaited, failure });
+        self.in_flight = Some(InFlight { pending, failure });
     }
 
-    /// Whether [`Monitor::take_begun`] has everything there will be. Reads what has arrived.
-    pub fn begun_has_ended(&mut self) -> bool {
+    /// Whether [`Monitor::take_in_flight`] has everything there will be. Reads what has arrived.
+    pub fn in_flight_has_ended(&mut self) -> bool {
         // An error is noted where it belongs.
-        let _ = self.pump();
-        self.begun.as_ref().is_none_or(Begun::has_ended)
+        let _ = self.read_available();
+        self.in_flight.as_ref().is_none_or(InFlight::has_ended)
     }
 
     /// Waits for the replies to what was begun; fails only when they are not there in time.
-    pub fn await_begun(&mut self, deadline: &Deadline) -> Result<()> {
-        let Some(mut begun) = self.begun.take() else { return Ok(()) };
-        let waited = match begun.failure {
-            None => self.collect(&mut begun.awaited, deadline),
+    pub fn await_in_flight(&mut self, deadline: &Deadline) -> Result<()> {
+        let Some(mut in_flight) = self.in_flight.take() else { return Ok(()) };
+        let waited = match in_flight.failure {
+            None => self.collect(&mut in_flight.pending, deadline),
             Some(_) => Ok(()),
         };
         let late = match waited {
             Err(error) if matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled) => Err(error),
             Err(error) => {
-                self.note_failure(&error, &mut begun.awaited);
-                begun.failure = Some(error);
+                self.note_failure(&error, &mut in_flight.pending);
+                in_flight.failure = Some(error);
                 Ok(())
             }
             Ok(()) => Ok(()),
         };
-        self.begun = Some(begun);
+        self.in_flight = Some(in_flight);
         late
     }
 
     /// What has become of what was begun; `None` if nothing was, on this connection. Replies that are missing are not waited for
     /// any more.
-    pub fn take_begun(&mut self) -> Option<Batch> {
-        let Begun { mut awaited, mut failure } = self.begun.take()?;
-        if awaited.missing > 0 && failure.is_none() {
+    pub fn take_in_flight(&mut self) -> Option<Batch> {
+        let InFlight { mut pending, mut failure } = self.in_flight.take()?;
+        if pending.missing > 0 && failure.is_none() {
             let error = Error::new(ErrorKind::Timeout, "the deadline passed");
-            self.note_failure(&error, &mut awaited);
+            self.note_failure(&error, &mut pending);
             failure = Some(error);
         }
-        Some(Batch { replies: awaited.replies, failure })
+        Some(Batch { replies: pending.replies, failure })
     }
 
-    fn start(&mut self, commands: &[Command<'_>], awaited: &mut Awaited, deadline: &Deadline) -> Result<()> {
-        self.await_begun(deadline)?;
+    fn start(
+        &mut self,
+        commands: &[Command<'_>],
+        pending: &mut PendingReplies,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        self.await_in_flight(deadline)?;
         if self.broken {
             return Err(Error::new(ErrorKind::MonitorLost, "the connection to the monitor is gone"));
         }
         deadline.check()?;
-        if !self.astray && awaited.herald.is_none() {
+        if !self.use_ids && pending.sync_id.is_none() {
             // An answer that is here before its question belongs to none.
             self.read_now()?;
-            self.sort_out(&mut Awaited::nothing())?;
+            self.sort_out(&mut PendingReplies::nothing())?;
         }
-        awaited.first = self.astray.then_some(self.next_id);
-        self.send(commands, awaited, deadline)?;
+        pending.first = self.use_ids.then_some(self.next_id);
+        self.send(commands, pending, deadline)?;
         self.counters.round_trips += 1;
         Ok(())
     }
 
-    fn collect(&mut self, awaited: &mut Awaited, deadline: &Deadline) -> Result<()> {
-        self.sort_out(awaited)?;
-        while awaited.missing > 0 {
+    fn collect(&mut self, pending: &mut PendingReplies, deadline: &Deadline) -> Result<()> {
+        self.sort_out(pending)?;
+        while pending.missing > 0 {
             self.fill(deadline)?;
-            self.sort_out(awaited)?;
+            self.sort_out(pending)?;
         }
         Ok(())
     }
 
-    fn send(&mut self, commands: &[Command<'_>], awaited: &mut Awaited, deadline: &Deadline) -> Result<()> {
+    fn send(
+        &mut self,
+        commands: &[Command<'_>],
+        pending: &mut PendingReplies,
+        deadline: &Deadline,
+    ) -> Result<()> {
         let mut bytes = Vec::with_capacity(512);
         let mut starts = Vec::new();
-        let mut herald = awaited.herald;
+        let mut sync_id = pending.sync_id;
         for command in commands {
             if command.fd.is_some() || starts.is_empty() {
                 starts.push((bytes.len(), command.fd));
             }
-            let id = herald.take().or_else(|| awaited.first.map(|_| self.next_id));
+            let id = sync_id.take().or_else(|| pending.first.map(|_| self.next_id));
             command.encode(id, &mut bytes)?;
             self.next_id += 1;
         }
@@ -302,7 +312,7 @@ impl Monitor {
         let ends = starts.iter().skip(1).map(|(start, _)| *start).chain([bytes.len()]);
         for ((start, fd), end) in starts.iter().zip(ends) {
             let piece = bytes.get(*start..end).unwrap_or_default();
-            self.send_segment(Segment { bytes: piece, fd: *fd }, awaited, deadline)?;
+            self.send_segment(Segment { bytes: piece, fd: *fd }, pending, deadline)?;
         }
         Ok(())
     }
@@ -311,7 +321,7 @@ impl Monitor {
     fn send_segment(
         &mut self,
         mut segment: Segment<'_>,
-        awaited: &mut Awaited,
+        pending: &mut PendingReplies,
         deadline: &Deadline,
     ) -> Result<()> {
         while !segment.bytes.is_empty() {
@@ -322,7 +332,7 @@ impl Monitor {
                     self.broken |= waited.is_err();
                     waited?;
                     self.read_now()?;
-                    self.sort_out(awaited)?;
+                    self.sort_out(pending)?;
                 }
                 sent => {
                     segment = Segment { bytes: segment.bytes.get(sent..).unwrap_or_default(), fd: None };
@@ -334,28 +344,28 @@ impl Monitor {
 
     /// A write finds out about the end of a connection before what QEMU said last has been read: that a device is
     /// gone, for instance, which it will not say again. A peer that only stopped reading could talk on for ever.
-    fn salvage(&mut self, awaited: &mut Awaited) {
+    fn drain_on_close(&mut self, pending: &mut PendingReplies) {
         for _ in 0..READS {
-            if !matches!(self.read_now(), Ok(true)) || self.sort_out(awaited).is_err() {
+            if !matches!(self.read_now(), Ok(true)) || self.sort_out(pending).is_err() {
                 return;
             }
         }
     }
 
     /// Handles everything that has been read completely.
-    fn sort_out(&mut self, awaited: &mut Awaited) -> Result<()> {
-        while let Some(message) = self.next_message(awaited.weight)? {
-            let unannounced = awaited.herald.is_some();
+    fn sort_out(&mut self, pending: &mut PendingReplies) -> Result<()> {
+        while let Some(message) = self.next_message(pending.memory_estimate)? {
+            let unannounced = pending.sync_id.is_some();
             match message {
-                Message::Reply(id, reply) => match awaited.slot(id) {
+                Message::Reply(id, reply) => match pending.slot(id) {
                     Some(slot) => {
                         *slot = Some(reply);
-                        awaited.missing -= 1;
-                        awaited.weight += self.framer.weight();
+                        pending.missing -= 1;
+                        pending.memory_estimate += self.framer.memory_estimate();
                     }
                     // Left over from a client before this one.
                     None if unannounced => self.counters.stray_replies += 1,
-                    None => self.note_stray(),
+                    None => self.note_unexpected_reply(),
                 },
                 other => self.set_aside(other),
             }
@@ -367,25 +377,26 @@ impl Monitor {
         self.pace.note();
         match message {
             Message::Event(event) => self.events.push(event),
-            Message::Reply(..) | Message::Greeting(_) => self.note_stray(),
+            Message::Reply(..) | Message::Greeting(_) => self.note_unexpected_reply(),
         }
     }
 
     /// Whoever sends answers to nothing is not taken to keep them in order.
-    fn note_stray(&mut self) {
+    fn note_unexpected_reply(&mut self) {
         self.counters.stray_replies += 1;
-        self.astray = true;
+        self.use_ids = true;
     }
 
     /// Judged by its weight before it is parsed: `held` is the memory that earlier answers of the batch take.
     fn next_message(&mut self, held: usize) -> Result<Option<Message>> {
         let Some(bytes) = self.framer.next_message()? else { return Ok(None) };
-        let weight = self.framer.weight();
-        if weight > MAX_WEIGHT.saturating_sub(held) {
-            let text = format!("the monitor's answers would take more than {MAX_WEIGHT} bytes of memory");
+        let memory_estimate = self.framer.memory_estimate();
+        if memory_estimate > MAX_PARSED_MEMORY.saturating_sub(held) {
+            let text =
+                format!("the monitor's answers would take more than {MAX_PARSED_MEMORY} bytes of memory");
             return Err(Error::new(ErrorKind::Protocol, text));
         }
-        Message::parse(&bytes, weight).map(Some)
+        Message::parse(&bytes, memory_estimate).map(Some)
     }
 
     /// Waits for bytes and reads once; the deadline holds however fast the peer talks.
@@ -407,22 +418,22 @@ impl Monitor {
     }
 
     /// Reads what has arrived, without waiting. At most a few reads, so that a flood cannot hold the caller.
-    pub fn pump(&mut self) -> Result<()> {
-        let mut begun = self.begun.take();
-        let mut nobody = Awaited::nothing();
-        let read = self.read_on(begun.as_mut().map_or(&mut nobody, |begun| &mut begun.awaited));
+    pub fn read_available(&mut self) -> Result<()> {
+        let mut in_flight = self.in_flight.take();
+        let mut nobody = PendingReplies::nothing();
+        let read = self.read_on(in_flight.as_mut().map_or(&mut nobody, |in_flight| &mut in_flight.pending));
         self.broken |= read.is_err();
-        if let (Some(begun), Err(error)) = (&mut begun, &read) {
-            begun.failure.get_or_insert_with(|| error.clone());
+        if let (Some(in_flight), Err(error)) = (&mut in_flight, &read) {
+            in_flight.failure.get_or_insert_with(|| error.clone());
         }
-        self.begun = begun;
+        self.in_flight = in_flight;
         read
     }
 
-    fn read_on(&mut self, awaited: &mut Awaited) -> Result<()> {
+    fn read_on(&mut self, pending: &mut PendingReplies) -> Result<()> {
         for _ in 0..READS {
             let more = self.read_now()?;
-            self.sort_out(awaited)?;
+            self.sort_out(pending)?;
             if !more {
                 break;
             }
@@ -434,7 +445,7 @@ impl Monitor {
     pub fn wait_event(&mut self, deadline: &Deadline) -> Result<()> {
         while self.events.is_empty() {
             self.wait_to_read(deadline)?;
-            self.pump()?;
+            self.read_available()?;
         }
         Ok(())
     }
@@ -445,7 +456,7 @@ impl Monitor {
     }
 
     /// The oldest event kept, or a notice that some were lost.
-    pub fn next_event(&mut self) -> Option<Kept> {
+    pub fn next_event(&mut self) -> Option<Queued> {
         self.events.pop()
     }
 }
@@ -458,8 +469,8 @@ fn is_negotiated(error: &Error) -> bool {
 
 /// An id that no client before has used. QEMU gives the answer to a command that it is at when its client dies to the next
 /// client (7.2), and that one's ids are as short as ours; it answers in order, so the first answer to this one ends that.
-fn herald() -> Result<u64> {
-    Ok(u64::from(u32::from_ne_bytes(random_bytes()?)) + FIRST_HERALD)
+fn sync_id() -> Result<u64> {
+    Ok(u64::from(u32::from_ne_bytes(random_bytes()?)) + FIRST_SYNC_ID)
 }
 
 impl AsFd for Monitor {

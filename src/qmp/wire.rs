@@ -111,8 +111,8 @@ pub enum ReplyId {
 }
 
 impl Message {
-    /// Parses one complete JSON object; `weight` is the memory in bytes it takes at most.
-    pub fn parse(bytes: &[u8], weight: usize) -> Result<Self> {
+    /// Parses one complete JSON object; `memory_estimate` is the memory in bytes it takes at most.
+    pub fn parse(bytes: &[u8], memory_estimate: usize) -> Result<Self> {
         let value: Value = serde_json::from_slice(bytes).map_err(|error| {
             Error::new(ErrorKind::Protocol, format!("the monitor sent malformed JSON: {error}"))
         })?;
@@ -125,7 +125,7 @@ impl Message {
         if let Some(name) = object.get("event").and_then(Value::as_str) {
             let name = readable(name);
             let [data, timestamp] = ["data", "timestamp"].map(|key| object.remove(key).unwrap_or_default());
-            return Ok(Self::Event(Event { name, data, timestamp, size: weight }));
+            return Ok(Self::Event(Event { name, data, timestamp, size: memory_estimate }));
         }
         let id = match object.get("id") {
             None => ReplyId::Absent,

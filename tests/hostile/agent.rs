@@ -28,7 +28,7 @@ const TIMEOUT: Duration = Duration::from_millis(30);
 /// wait here.
 const SLACK: Duration = Duration::from_millis(250);
 
-/// Most memory that one call may take for the moment, whatever the peer says: answers of `MAX_WEIGHT` (32 MiB), a
+/// Most memory that one call may take for the moment, whatever the peer says: answers of `MAX_PARSED_MEMORY` (32 MiB), a
 /// message of `MAX_MESSAGE` (4 MiB) twice, and room for what is made of them.
 pub const MAX_MEMORY: usize = 48 << 20;
 

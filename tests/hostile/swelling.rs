@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kvm_hotplug::Error;
-use kvm_hotplug::qmp::{Framer, MAX_MESSAGE, MAX_WEIGHT};
+use kvm_hotplug::qmp::{Framer, MAX_MESSAGE, MAX_PARSED_MEMORY};
 use serde_json::{Value, json};
 
 use super::agent::{MAX_MEMORY, Scene};
@@ -56,7 +56,7 @@ fn largest((_, make): Sweller, share: usize) -> Value {
     let mut framer = Framer::default();
     framer.push(format!("{{\"return\":{}}}", make(SAMPLE)).as_bytes());
     framer.next_message().unwrap().unwrap();
-    let by_weight = MAX_WEIGHT / 1000 * SAMPLE / framer.weight() * 960;
+    let by_weight = MAX_PARSED_MEMORY / 1000 * SAMPLE / framer.memory_estimate() * 960;
     make(by_weight.min(MAX_MESSAGE - 100_000) / share)
 }
 

@@ -92,9 +92,9 @@ fn call(guest: &Guest, letter: u8, image: &Path) {
 }
 
 fn in_time<T>(work: impl FnOnce() -> T) -> T {
-    let begun = Instant::now();
+    let in_flight = Instant::now();
     let result = work();
-    let taken = begun.elapsed();
+    let taken = in_flight.elapsed();
     assert!(taken < TIMEOUT + SLACK, "a call of {TIMEOUT:?} took {taken:?}");
     result
 }

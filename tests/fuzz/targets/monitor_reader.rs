@@ -44,7 +44,7 @@ fn messages(pieces: &[&[u8]]) -> Vec<String> {
         framer.push(piece);
         loop {
             match framer.next_message() {
-                Ok(Some(message)) => seen.push(format!("{:?}", Message::parse(&message, framer.weight()))),
+                Ok(Some(message)) => seen.push(format!("{:?}", Message::parse(&message, framer.memory_estimate()))),
                 Ok(None) => break,
                 Err(error) => {
                     seen.push(error.to_string());
@@ -66,7 +66,7 @@ fn converse() {
     // What comes after the last reply may be a failure as well.
     assert!(missing == 0 || batch.failure.is_some(), "{missing} replies are missing, and nothing says why");
     heard_out(batch.failure.map_or(Ok(()), Err));
-    heard_out(monitor.pump());
+    heard_out(monitor.read_available());
     while monitor.next_event().is_some() {}
     heard_out(monitor.wait_event(&deadline));
 }

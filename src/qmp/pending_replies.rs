@@ -5,54 +5,54 @@ use crate::error::Error;
 
 /// Replies as they come in: for the ids `first..first + replies.len()`, or in order if there are no ids.
 #[derive(Debug)]
-pub(super) struct Awaited {
+pub(super) struct PendingReplies {
     pub(super) first: Option<u64>,
     /// The id of the first command instead, as long as it has not been answered: what comes before its answer is for
     /// others.
-    pub(super) herald: Option<u64>,
+    pub(super) sync_id: Option<u64>,
     pub(super) replies: Vec<Option<Reply>>,
     pub(super) missing: usize,
     /// Memory in bytes that the replies take at most.
-    pub(super) weight: usize,
+    pub(super) memory_estimate: usize,
 }
 
 /// Commands that are sent, whose replies are collected as they come.
 #[derive(Debug)]
-pub(super) struct Begun {
-    pub(super) awaited: Awaited,
+pub(super) struct InFlight {
+    pub(super) pending: PendingReplies,
     /// Why no more replies will come.
     pub(super) failure: Option<Error>,
 }
 
-impl Begun {
+impl InFlight {
     /// Whether nothing more will come.
     pub(super) fn has_ended(&self) -> bool {
-        self.awaited.missing == 0 || self.failure.is_some()
+        self.pending.missing == 0 || self.failure.is_some()
     }
 }
 
-impl Awaited {
+impl PendingReplies {
     /// Nobody waits for anything.
     pub(super) fn nothing() -> Self {
         Self::replies(0, None)
     }
 
     /// This many, of which the first may be announced by an id of its own.
-    pub(super) fn replies(count: usize, herald: Option<u64>) -> Self {
+    pub(super) fn replies(count: usize, sync_id: Option<u64>) -> Self {
         let replies = std::iter::repeat_with(|| None).take(count).collect();
-        Self { first: None, herald, replies, missing: count, weight: 0 }
+        Self { first: None, sync_id, replies, missing: count, memory_estimate: 0 }
     }
 
     /// The empty place for a reply, if it is to one of these commands and has not come before.
     pub(super) fn slot(&mut self, id: ReplyId) -> Option<&mut Option<Reply>> {
-        let index = match (self.herald, self.first, id) {
-            (Some(herald), _, ReplyId::Number(id)) if herald == id => 0,
+        let index = match (self.sync_id, self.first, id) {
+            (Some(sync_id), _, ReplyId::Number(id)) if sync_id == id => 0,
             (Some(_), _, _) => return None,
             (None, Some(first), ReplyId::Number(id)) => usize::try_from(id.checked_sub(first)?).ok()?,
             (None, None, ReplyId::Absent) => self.replies.len().checked_sub(self.missing)?,
             _ => return None,
         };
-        self.herald = None;
+        self.sync_id = None;
         self.replies.get_mut(index).filter(|slot| slot.is_none())
     }
 }
