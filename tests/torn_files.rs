@@ -14,7 +14,7 @@ mod guests;
 mod lists;
 mod support;
 
-use kvm_hotplug::runtime::{Journal, Record, Runtime, Verb};
+use kvm_hotplug::runtime::{Journal, Operation, Record, Runtime};
 
 use child::{Change, ClearJournal, End, How, Replace, SaveNew, WriteJournal, run};
 use support::world::World;
@@ -27,7 +27,7 @@ fn world_before(change: Change) -> World {
     }
     if matches!(change, ClearJournal) {
         let mut runtime = Runtime::load(&world.runtime).unwrap();
-        runtime.write_journal(|journal| journal.note(Verb::Remove, &child::device())).unwrap();
+        runtime.write_journal(|journal| journal.log_intent(Operation::Remove, &child::device())).unwrap();
     }
     world
 }

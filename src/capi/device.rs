@@ -6,7 +6,7 @@ use super::args::{Plain, put_text, show_struct, zeros};
 use crate::border::escaped;
 use crate::hotplug::{DeferReason, DeviceInfo, DeviceState, MISSING, Outcome, PendingReason};
 use crate::ids::{Address, BusName};
-use crate::runtime::{Device, DeviceKind, Intent, Journal, Presence, Spec, Verb};
+use crate::runtime::{Device, DeviceKind, Intent, Journal, Operation, Presence, Spec};
 
 /// What a call answers when it did not fail. Every such answer is success; negative values are -errno.
 #[repr(C)]
@@ -294,7 +294,7 @@ impl kvm_hotplug_device {
     }
 
     fn unfinished(intent: &Intent, device: &Device) -> Self {
-        Self::new(device, unfinished(intent.verb, state_of(device)))
+        Self::new(device, unfinished(intent.operation, state_of(device)))
     }
 
     /// A device as a live guest shows it.
@@ -328,22 +328,28 @@ fn state_of(device: &Device) -> kvm_hotplug_answer {
 }
 
 /// What the journal says of a device; `otherwise` is its state where that does not depend on it.
-fn unfinished(verb: Verb, otherwise: kvm_hotplug_answer) -> Condition {
-    let (reason, what) = match verb {
-        Verb::Add => (kvm_hotplug_reason::KVM_HOTPLUG_REASON_ADD_UNFINISHED, "it was being added"),
-        Verb::UndoAdd => {
+fn unfinished(operation: Operation, otherwise: kvm_hotplug_answer) -> Condition {
+    let (reason, what) = match operation {
+        Operation::Add => (kvm_hotplug_reason::KVM_HOTPLUG_REASON_ADD_UNFINISHED, "it was being added"),
+        Operation::RollbackAdd => {
             (kvm_hotplug_reason::KVM_HOTPLUG_REASON_ADD_UNFINISHED, "its add failed and was being undone")
         }
-        Verb::Remove => (kvm_hotplug_reason::KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED, "it was being removed"),
-        Verb::SetLink => (kvm_hotplug_reason::KVM_HOTPLUG_REASON_CHANGE_UNFINISHED, "its link was being set"),
-        Verb::Move => {
+        Operation::Remove => {
+            (kvm_hotplug_reason::KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED, "it was being removed")
+        }
+        Operation::SetLink => {
+            (kvm_hotplug_reason::KVM_HOTPLUG_REASON_CHANGE_UNFINISHED, "its link was being set")
+        }
+        Operation::Move => {
             let what = "it was being moved to another bridge";
             (kvm_hotplug_reason::KVM_HOTPLUG_REASON_CHANGE_UNFINISHED, what)
         }
     };
-    let state = match verb {
-        Verb::Add | Verb::UndoAdd | Verb::Remove => kvm_hotplug_answer::KVM_HOTPLUG_PENDING,
-        Verb::SetLink | Verb::Move => otherwise,
+    let state = match operation {
+        Operation::Add | Operation::RollbackAdd | Operation::Remove => {
+            kvm_hotplug_answer::KVM_HOTPLUG_PENDING
+        }
+        Operation::SetLink | Operation::Move => otherwise,
     };
     (state, reason, format!("{what}, and how that ended is not written down"))
 }

@@ -11,7 +11,7 @@ use super::transaction::{self, StageResult, StepError};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
-use crate::runtime::{Device, Journal, Record, StagedRecord, Verb};
+use crate::runtime::{Device, Journal, Operation, Record, StagedRecord};
 
 /// How long a cancelled call may go on to find out and say what became of the devices.
 const GRACE: Duration = Duration::from_secs(1);
@@ -100,7 +100,7 @@ impl Session {
         let mut runtime = self.runtime();
         runtime.commit(staged)?;
         // The operation is complete: a journal entry that cannot be struck now is settled by the next call.
-        if let Err(error) = runtime.write_journal(|journal| journal.strike_all(devices)) {
+        if let Err(error) = runtime.write_journal(|journal| journal.clear_intents(devices)) {
             self.log.write(Level::Warning, || error.to_string());
         }
         Ok(())
@@ -111,7 +111,7 @@ impl Session {
     pub(super) fn prepare(&self, next: Record, devices: &[Device]) -> Result<StagedRecord> {
         let mut runtime = self.runtime();
         let staged = runtime.stage(next)?;
-        runtime.write_journal(|journal| journal.note_add(devices))?;
+        runtime.write_journal(|journal| journal.log_add(devices))?;
         Ok(staged)
     }
 
@@ -230,12 +230,12 @@ impl Session {
 
     /// The caller is told of a failure: whatever is found of the devices later is to go.
     fn log_rollback(&mut self, devices: &[&Device]) {
-        self.log_rollbacks(devices, |journal, device| journal.note(Verb::UndoAdd, device));
+        self.log_rollbacks(devices, |journal, device| journal.log_intent(Operation::RollbackAdd, device));
     }
 
     /// The same, when QEMU has said of each command how it went.
     fn log_failed_adds(&mut self, devices: &[&Device]) {
-        self.log_rollbacks(devices, Journal::note_failed_add);
+        self.log_rollbacks(devices, Journal::log_failed_add);
     }
 
     fn log_rollbacks(&mut self, devices: &[&Device], note: impl Fn(&mut Journal, &Device)) {

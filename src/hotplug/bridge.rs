@@ -8,7 +8,7 @@ use crate::ids::IfName;
 use crate::net::link::{self, Interfaces};
 use crate::net::spec::NicSpec;
 use crate::net::tap;
-use crate::runtime::{Device, DeviceKind, Presence, Spec, Verb};
+use crate::runtime::{Device, DeviceKind, Operation, Presence, Spec};
 
 impl Session {
     /// Moves the tap of a NIC to `bridge`, or out of any bridge, and records that.
@@ -41,7 +41,7 @@ impl Session {
         deadline.check()?;
         let before = on_bridge(&device, from.as_ref());
         let (there, back) = moves(&device, &tap, from.as_ref(), bridge)?;
-        let staged = self.prepare_change(next, Verb::Move, &before)?;
+        let staged = self.prepare_change(next, Operation::Move, &before)?;
         if let Err(error) = there.run(&back) {
             if error.left().is_empty() {
                 self.clear_change(&device);

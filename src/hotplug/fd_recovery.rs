@@ -27,13 +27,15 @@ use crate::net::link;
 use crate::net::spec::NicSpec;
 use crate::ordered;
 use crate::qmp::Command;
-use crate::runtime::{Device, Intent, Spec, Verb};
+use crate::runtime::{Device, Intent, Operation, Spec};
 
 impl Session {
     /// A new connection: what was begun on another one may have been cut off.
     pub(super) fn mark_fds_uncertain(&mut self) {
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_open = |intent: &&Intent| matches!(intent.verb, Verb::Add | Verb::UndoAdd) && !intent.answered;
+        let is_open = |intent: &&Intent| {
+            matches!(intent.operation, Operation::Add | Operation::RollbackAdd) && !intent.fds_settled
+        };
         let adds = runtime.journal().intents.iter().filter(is_open);
         self.fds_uncertain = ordered::set(adds.map(|intent| intent.device.id.clone()));
     }

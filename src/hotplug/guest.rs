@@ -27,7 +27,7 @@ use crate::ids::{Address, BusName, IfName, PciAddress, ScsiAddress, Slot};
 use crate::log::{Level, Log};
 use crate::pci::SlotState;
 use crate::qmp::{Counters, Version};
-use crate::runtime::{Device, Intent, Presence, Runtime, Verb};
+use crate::runtime::{Device, Intent, Operation, Presence, Runtime};
 use crate::scsi::UnitState;
 
 /// A connected guest.
@@ -354,10 +354,10 @@ pub(super) fn list(session: &Session) -> Vec<DeviceInfo> {
 
 fn recorded_or_leaving(runtime: &Runtime) -> Vec<Device> {
     // A removal may have come as far as the record, and still not be at its end.
-    let is_being_removed = |intent: &&Intent| match intent.verb {
-        Verb::UndoAdd => true,
-        Verb::Remove => runtime.record().find(intent.device.id.as_str()).is_none(),
-        Verb::Add | Verb::SetLink | Verb::Move => false,
+    let is_being_removed = |intent: &&Intent| match intent.operation {
+        Operation::RollbackAdd => true,
+        Operation::Remove => runtime.record().find(intent.device.id.as_str()).is_none(),
+        Operation::Add | Operation::SetLink | Operation::Move => false,
     };
     let leaving = runtime.journal().intents.iter().filter(is_being_removed).map(|intent| &intent.device);
     runtime.record().devices.iter().chain(leaving).cloned().collect()

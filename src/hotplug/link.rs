@@ -8,7 +8,7 @@ use super::session::Session;
 use super::transaction::{self, Residue, StageResult, StepError};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::{Device, DeviceKind, Presence, Spec, Verb};
+use crate::runtime::{Device, DeviceKind, Operation, Presence, Spec};
 
 /// How long a cancelled call may go on to take back what it has begun.
 const GRACE: Duration = Duration::from_secs(1);
@@ -37,7 +37,7 @@ impl Session {
             };
         }
         self.monitor()?;
-        let staged = self.prepare_change(next, Verb::SetLink, &before)?;
+        let staged = self.prepare_change(next, Operation::SetLink, &before)?;
         match transaction::run(self.monitor()?, &stages, &[], deadline) {
             StageResult::Done => match self.commit_change(&after, staged) {
                 Ok(()) => Ok(Outcome::Done(after)),

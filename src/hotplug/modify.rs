@@ -6,7 +6,7 @@ use super::session::Session;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
-use crate::runtime::{Device, DeviceKind, Intent, Presence, Record, Spec, StagedRecord, Verb};
+use crate::runtime::{Device, DeviceKind, Intent, Operation, Presence, Record, Spec, StagedRecord};
 
 impl Session {
     /// The device of this kind and id, if it is one that can be changed now.
@@ -51,10 +51,15 @@ impl Session {
     }
 
     /// Puts the new record and the intent on disk, in that order. `before` is what the device is put back to.
-    pub(super) fn prepare_change(&self, next: Record, verb: Verb, before: &Device) -> Result<StagedRecord> {
+    pub(super) fn prepare_change(
+        &self,
+        next: Record,
+        operation: Operation,
+        before: &Device,
+    ) -> Result<StagedRecord> {
         let mut runtime = self.runtime();
         let staged = runtime.stage(next)?;
-        runtime.write_journal(|journal| journal.note(verb, before))?;
+        runtime.write_journal(|journal| journal.log_intent(operation, before))?;
         Ok(staged)
     }
 
@@ -68,7 +73,7 @@ impl Session {
 
     /// Nothing is left of a change.
     pub(super) fn clear_change(&self, device: &Device) {
-        let struck = self.runtime().write_journal(|journal| journal.strike(device.id.as_str()));
+        let struck = self.runtime().write_journal(|journal| journal.clear_intent(device.id.as_str()));
         if let Err(error) = struck {
             self.log.write(Level::Warning, || error.to_string());
         }
@@ -85,7 +90,7 @@ impl Session {
         let device = &intent.device;
         let recorded = self.recorded(device.id.as_str()).filter(|_| here);
         let failed = match recorded.as_ref().map(|device| &device.spec) {
-            Some(Spec::Nic(spec)) if intent.verb == Verb::SetLink => {
+            Some(Spec::Nic(spec)) if intent.operation == Operation::SetLink => {
                 let back = UndoStep::SetLink { id: device.id.clone(), up: !spec.link_down }.command();
                 match self.monitor()?.execute(&back, deadline) {
                     // Only a broken connection is a reason to stop.
@@ -101,7 +106,7 @@ impl Session {
             self.log.write(Level::Error, || format!("{}: {text}", device.id));
             self.events.device(EventKind::Undone, device, text);
         }
-        self.runtime().write_journal(|journal| journal.strike(device.id.as_str()))
+        self.runtime().write_journal(|journal| journal.clear_intent(device.id.as_str()))
     }
 
     /// Sets down the links that are recorded as down: a QEMU that has just been started has all of them up.

@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::ids::DeviceId;
 use crate::log::Level;
 use crate::ordered;
-use crate::runtime::{Device, DeviceKind, Intent, Verb};
+use crate::runtime::{Device, DeviceKind, Intent, Operation};
 
 /// How long a block node that is still in use is tried again: a device that left while nobody was connected is gone from
 /// the bus before QEMU has let go of what stood behind it.
@@ -33,7 +33,7 @@ fn of(shows: &ShownById, device: &Device) -> Shown {
 /// What is to be done about a device that has left.
 struct Teardown {
     /// What the journal says of it.
-    verb: Option<Verb>,
+    operation: Option<Operation>,
     what: EventKind,
     text: &'static str,
     /// What stood behind it.
@@ -76,10 +76,10 @@ impl Session {
         };
         let intents = self.runtime().journal().intents.clone();
         let outdated: Vec<Intent> = intents.into_iter().filter(is_outdated).collect();
-        for Intent { verb, device, .. } in outdated {
-            self.log.write(Level::Info, || format!("{verb:?} of {} was done before", device.id));
+        for Intent { operation, device, .. } in outdated {
+            self.log.write(Level::Info, || format!("{operation:?} of {} was done before", device.id));
             self.unplugging.remove(&device.id);
-            self.runtime().write_journal(|journal| journal.strike(device.id.as_str()))?;
+            self.runtime().write_journal(|journal| journal.clear_intent(device.id.as_str()))?;
         }
         Ok(())
     }
@@ -88,22 +88,24 @@ impl Session {
     pub(super) fn reconcile(&mut self, shown: &ShownById, deadline: &Deadline) -> Result<()> {
         self.roll_back_partial_adds(shown)?;
         let intents = self.unfinished(shown)?;
-        let arrived = intents.iter().filter(|intent| intent.verb == Verb::Add);
+        let arrived = intents.iter().filter(|intent| intent.operation == Operation::Add);
         let arrived: Vec<&Device> =
             arrived.map(|intent| &intent.device).filter(|device| of(shown, device).is_itself()).collect();
         self.complete_adds(&arrived, deadline)?;
         for intent in &intents {
-            let Intent { verb, device, .. } = intent;
+            let Intent { operation, device, .. } = intent;
             let shown = of(shown, device);
             self.log.write(Level::Info, || {
-                format!("unfinished {verb:?} of {}: the guest shows {shown:?}", device.id)
+                format!("unfinished {operation:?} of {}: the guest shows {shown:?}", device.id)
             });
-            match (verb, shown.gone(device)) {
-                (Verb::SetLink | Verb::Move, gone) => {
+            match (operation, shown.gone(device)) {
+                (Operation::SetLink | Operation::Move, gone) => {
                     self.reconcile_change(intent, gone.is_none(), deadline)?;
                 }
-                (Verb::Add, None) => {}
-                (Verb::UndoAdd | Verb::Remove, None) => self.resume_removal(device, deadline)?,
+                (Operation::Add, None) => {}
+                (Operation::RollbackAdd | Operation::Remove, None) => {
+                    self.resume_removal(device, deadline)?
+                }
                 // Also one that was added: its record may have been written before things went wrong.
                 (_, Some(gone)) => self.finish_and_notify(gone, deadline)?,
             }
@@ -117,17 +119,20 @@ impl Session {
         let mut runtime = self.runtime();
         let mut intents = runtime.journal().intents.clone();
         let failed = |intent: &Intent| {
-            intent.verb == Verb::UndoAdd
-                || (intent.verb == Verb::Add && !of(shown, &intent.device).is_itself())
+            intent.operation == Operation::RollbackAdd
+                || (intent.operation == Operation::Add && !of(shown, &intent.device).is_itself())
         };
         let disks = intents.iter().filter(|intent| failed(intent));
         let unwanted = ordered::set(disks.filter_map(|intent| intent.device.controller().map(str::to_owned)));
         for intent in &mut intents {
             let id = intent.device.id.as_str();
-            if intent.verb == Verb::Add && unwanted.contains(id) && runtime.record().find(id).is_none() {
-                intent.verb = Verb::UndoAdd;
+            if intent.operation == Operation::Add
+                && unwanted.contains(id)
+                && runtime.record().find(id).is_none()
+            {
+                intent.operation = Operation::RollbackAdd;
                 // Once its disk is struck from the journal, nothing else tells.
-                runtime.write_journal(|journal| journal.note(intent.verb, &intent.device))?;
+                runtime.write_journal(|journal| journal.log_intent(intent.operation, &intent.device))?;
             }
         }
         ordered::sort_by_key(&mut intents, |intent| intent.device.kind() == DeviceKind::Controller);
@@ -138,15 +143,17 @@ impl Session {
     /// recorded was complete.
     fn roll_back_partial_adds(&mut self, shown: &ShownById) -> Result<()> {
         let mut runtime = self.runtime();
-        let adds = || runtime.journal().intents.iter().filter(|intent| intent.verb == Verb::Add);
+        let adds = || runtime.journal().intents.iter().filter(|intent| intent.operation == Operation::Add);
         let lacks = |intent: &&Intent| {
             let id = intent.device.id.as_str();
             !of(shown, &intent.device).is_itself() && runtime.record().find(id).is_none()
         };
-        let halves = ordered::set(adds().filter(lacks).filter_map(|intent| intent.group));
-        let is_half = |intent: &&Intent| intent.group.is_some_and(|group| halves.contains(&group));
+        let halves = ordered::set(adds().filter(lacks).filter_map(|intent| intent.batch));
+        let is_half = |intent: &&Intent| intent.batch.is_some_and(|group| halves.contains(&group));
         let undone: Vec<Device> = adds().filter(is_half).map(|intent| intent.device.clone()).collect();
-        runtime.write_journal(|journal| undone.iter().for_each(|device| journal.note(Verb::UndoAdd, device)))
+        runtime.write_journal(|journal| {
+            undone.iter().for_each(|device| journal.log_intent(Operation::RollbackAdd, device))
+        })
     }
 
     /// Records devices of interrupted adds that are in the guest. Somebody else may take one out meanwhile: only what is there
@@ -167,7 +174,7 @@ impl Session {
                 left.push(gone);
                 continue;
             }
-            self.runtime().write_journal(|journal| journal.strike(device.id.as_str()))?;
+            self.runtime().write_journal(|journal| journal.clear_intent(device.id.as_str()))?;
             self.events.device(EventKind::Added, device, "an interrupted add was completed");
         }
         if left.is_empty() { Ok(()) } else { self.finish_and_notify_all(&left, deadline) }
@@ -272,7 +279,7 @@ impl Session {
                 .iter()
                 .zip(&teardowns)
                 .filter(|(_, teardown)| teardown.what == EventKind::RemovedByGuest);
-            unasked.for_each(|(device, _)| journal.note(Verb::Remove, device));
+            unasked.for_each(|(device, _)| journal.log_intent(Operation::Remove, device));
         })?;
         let residues = self.tear_down_backends(&devices, &mut teardowns, deadline)?;
         let mut finished = Vec::with_capacity(devices.len());
@@ -284,9 +291,10 @@ impl Session {
                 || residues.iter().filter(|residue| teardown.backend_objects.contains(&residue.undo_step));
             let left: Vec<String> = own().map(Residue::to_string).collect();
             if let Some(residue) = own().find(|residue| residue.is_in_use()) {
-                if teardown.verb == Some(Verb::Add) && self.recorded(device.id.as_str()).is_none() {
+                if teardown.operation == Some(Operation::Add) && self.recorded(device.id.as_str()).is_none() {
                     // Whether it was there long enough to be called added no longer matters: it is on its way out.
-                    self.runtime().write_journal(|journal| journal.note(Verb::UndoAdd, device))?;
+                    self.runtime()
+                        .write_journal(|journal| journal.log_intent(Operation::RollbackAdd, device))?;
                 }
                 self.mark_unplugging(device, residue.why_kept());
             } else {
@@ -341,11 +349,13 @@ impl Session {
         let DetachedDevice { device, backend_is_taken: taken, .. } = gone;
         self.unplugging.remove(&device.id);
         let fdsets = self.fdsets.of(&device.id);
-        let verb = self.runtime().journal().find(device.id.as_str()).map(|intent| intent.verb);
-        let (what, text) = match verb {
-            Some(Verb::Add | Verb::UndoAdd) => (EventKind::Undone, "an interrupted add was taken back"),
-            Some(Verb::Remove) => (EventKind::Removed, "the device is gone"),
-            None | Some(Verb::SetLink | Verb::Move) => {
+        let operation = self.runtime().journal().find(device.id.as_str()).map(|intent| intent.operation);
+        let (what, text) = match operation {
+            Some(Operation::Add | Operation::RollbackAdd) => {
+                (EventKind::Undone, "an interrupted add was taken back")
+            }
+            Some(Operation::Remove) => (EventKind::Removed, "the device is gone"),
+            None | Some(Operation::SetLink | Operation::Move) => {
                 (EventKind::RemovedByGuest, "the guest let go of the device unasked")
             }
         };
@@ -360,7 +370,7 @@ impl Session {
             backend_objects.extend(plan::passed_fds(device, &fdsets));
         }
         let seen = self.is_reported_deleted(&device.id);
-        Teardown { verb, what, text, backend_objects, fds_uncertain, taken, seen }
+        Teardown { operation, what, text, backend_objects, fds_uncertain, taken, seen }
     }
 
     pub(super) fn tear_down(
@@ -391,7 +401,7 @@ impl Session {
             self.slots.end_quarantine(device);
             self.forget_state(device);
         }
-        self.runtime().write_journal(|journal| journal.strike_all(devices.iter().copied()))
+        self.runtime().write_journal(|journal| journal.clear_intents(devices.iter().copied()))
     }
 
     fn forget_state(&mut self, device: &Device) {
@@ -413,15 +423,15 @@ impl Session {
             self.topology.remove(device.id.as_str());
             self.forget_state(device);
         }
-        self.runtime().write_journal(|journal| journal.strike_all(devices.iter().copied()))
+        self.runtime().write_journal(|journal| journal.clear_intents(devices.iter().copied()))
     }
 }
 
 /// Whether the operation is not what is unfinished about the device of this id.
-fn is_outdated(Intent { verb, device, .. }: &Intent, recorded: Option<&Device>, shown: Shown) -> bool {
+fn is_outdated(Intent { operation, device, .. }: &Intent, recorded: Option<&Device>, shown: Shown) -> bool {
     match recorded {
         Some(recorded) => recorded.generation != device.generation,
         // It was completed; the device of that id is another one, and not ours.
-        None => *verb == Verb::Remove && matches!(shown, Shown::Another { .. }),
+        None => *operation == Operation::Remove && matches!(shown, Shown::Another { .. }),
     }
 }

@@ -23,7 +23,7 @@ use crate::net::tap::TunDevice;
 use crate::ordered;
 use crate::pci::{QomChild, Rules, SlotMap, Topology};
 use crate::qmp::{Monitor, Version};
-use crate::runtime::{Device, Peer, Presence, Runtime, Verb};
+use crate::runtime::{Device, Operation, Peer, Presence, Runtime};
 use crate::scsi::ScsiMap;
 
 /// A guest that did not hear a request, because it had not booted yet, never answers it. It is repeated no sooner than
@@ -365,9 +365,9 @@ impl Session {
         runtime.record().devices.iter().for_each(|device| self.slots.occupy(device));
         self.reserved.iter().for_each(|device| self.slots.occupy(device));
         for intent in &runtime.journal().intents {
-            match intent.verb {
-                Verb::Add | Verb::SetLink | Verb::Move => self.slots.occupy(&intent.device),
-                Verb::UndoAdd | Verb::Remove => self.slots.quarantine(&intent.device),
+            match intent.operation {
+                Operation::Add | Operation::SetLink | Operation::Move => self.slots.occupy(&intent.device),
+                Operation::RollbackAdd | Operation::Remove => self.slots.quarantine(&intent.device),
             }
         }
     }
@@ -400,13 +400,13 @@ impl Session {
     /// The removal of a device is off: it keeps its place, and no journal entry is left. A device that only is on its
     /// way out of a failed add has no record to stay in: it stays pending and is asked for again, after the usual pause.
     pub(super) fn cancel_unplug(&mut self, device: &Device) {
-        let verb = self.runtime().journal().find(device.id.as_str()).map(|intent| intent.verb);
-        if verb == Some(Verb::UndoAdd) {
+        let operation = self.runtime().journal().find(device.id.as_str()).map(|intent| intent.operation);
+        if operation == Some(Operation::RollbackAdd) {
             return self.mark_unplugging(device, PendingReason::Deadline);
         }
         self.unplugging.remove(&device.id);
         self.slots.end_quarantine(device);
-        let struck = self.runtime().write_journal(|journal| journal.strike(device.id.as_str()));
+        let struck = self.runtime().write_journal(|journal| journal.clear_intent(device.id.as_str()));
         if let Err(error) = struck {
             self.log.write(Level::Error, || error.to_string());
         }

@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
 use crate::qmp::{Command, Monitor};
 use crate::runtime::peer::Socket;
-use crate::runtime::{Device, End, Intent, Likeness, Verb, end_of};
+use crate::runtime::{Device, End, Intent, Likeness, Operation, end_of};
 
 /// How long another monitor is tried before QEMU is asked who is connected to it, and the pause before the next try.
 const TRY: Duration = Duration::from_millis(250);
@@ -164,18 +164,18 @@ impl Session {
 
 /// What the caller is told of an operation that an earlier QEMU took with it.
 fn event_of(intent: &Intent, end: End, is_recorded: bool) -> Option<(EventKind, &'static str)> {
-    match (intent.verb, end) {
-        (Verb::Remove, End::Leaves) => {
+    match (intent.operation, end) {
+        (Operation::Remove, End::Leaves) => {
             Some((EventKind::Removed, "the device is gone with the QEMU that had it"))
         }
-        (Verb::UndoAdd, End::Leaves) => {
+        (Operation::RollbackAdd, End::Leaves) => {
             Some((EventKind::Undone, "an interrupted add is gone with the QEMU that it was begun in"))
         }
-        (Verb::Remove, End::Stands) if is_recorded => Some((
+        (Operation::Remove, End::Stands) if is_recorded => Some((
             EventKind::Undone,
             "the removal was asked of an earlier QEMU; the one that runs now was started with the device, which stays",
         )),
-        (Verb::Add | Verb::UndoAdd, End::Stands) if !is_recorded => {
+        (Operation::Add | Operation::RollbackAdd, End::Stands) if !is_recorded => {
             Some((EventKind::Undone, "an interrupted add is gone with the QEMU that it was begun in"))
         }
         _ => None,

@@ -9,7 +9,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
 use crate::qmp::Command;
-use crate::runtime::{Device, Verb};
+use crate::runtime::{Device, Operation};
 
 /// What QEMU said to `device_del`.
 #[derive(Clone)]
@@ -40,7 +40,7 @@ impl Session {
         let mut news: Vec<&Device> = Vec::new();
         news.extend(devices.iter().filter(|device| due(self, device) && !self.is_being_removed(device)));
         let noted = self.runtime().write_journal(|journal| {
-            news.iter().for_each(|device| journal.note(Verb::Remove, device));
+            news.iter().for_each(|device| journal.log_intent(Operation::Remove, device));
         });
         if let Err(error) = noted {
             return all(error);
@@ -121,7 +121,7 @@ impl Session {
     fn is_being_removed(&self, device: &Device) -> bool {
         let runtime = self.runtime();
         let intent = runtime.journal().find(device.id.as_str());
-        intent.is_some_and(|intent| !matches!(intent.verb, Verb::SetLink | Verb::Move))
+        intent.is_some_and(|intent| !matches!(intent.operation, Operation::SetLink | Operation::Move))
     }
 
     /// A source that has been left, and a target that waits, take `device_add` and `device_del` without a word (QEMU 5.2 to

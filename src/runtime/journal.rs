@@ -18,11 +18,12 @@ const VERSION: u64 = 1;
 /// What is being done to a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Verb {
+pub enum Operation {
     /// It is being plugged in; if it is in the guest, the add is completed.
     Add,
     /// Plugging it in was answered with an error; if it is in the guest, it is to leave.
-    UndoAdd,
+    #[serde(rename = "undo-add")]
+    RollbackAdd,
     /// It is being unplugged.
     Remove,
     /// Its link is being set; until that is recorded, the recorded state is the one that counts.
@@ -35,13 +36,13 @@ pub enum Verb {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Intent {
     /// What is being done.
-    pub verb: Verb,
+    pub operation: Operation,
     /// To which device; its settings say what backends there may be.
     pub device: Device,
     /// Those that have the same number are one operation: all of it or nothing.
-    pub group: Option<u64>,
+    pub batch: Option<u64>,
     /// Every command that handed over a descriptor for it has been answered.
-    pub answered: bool,
+    pub fds_settled: bool,
 }
 
 /// All unfinished operations of one guest.
@@ -64,11 +65,12 @@ struct File<'a> {
 
 #[derive(Serialize)]
 struct Entry<'a> {
-    verb: Verb,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    group: Option<u64>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    answered: bool,
+    #[serde(rename = "verb")]
+    operation: Operation,
+    #[serde(rename = "group", skip_serializing_if = "Option::is_none")]
+    batch: Option<u64>,
+    #[serde(rename = "answered", skip_serializing_if = "std::ops::Not::not")]
+    fds_settled: bool,
     #[serde(flatten)]
     device: Named<'a>,
 }
@@ -85,9 +87,9 @@ impl Serialize for Named<'_> {
 impl<'a> From<&'a Intent> for Entry<'a> {
     fn from(intent: &'a Intent) -> Self {
         Self {
-            verb: intent.verb,
-            group: intent.group,
-            answered: intent.answered,
+            operation: intent.operation,
+            batch: intent.batch,
+            fds_settled: intent.fds_settled,
             device: Named(&intent.device),
         }
     }
@@ -95,34 +97,44 @@ impl<'a> From<&'a Intent> for Entry<'a> {
 
 impl Journal {
     /// Notes an operation, replacing an earlier one on the same device.
-    pub fn note(&mut self, verb: Verb, device: &Device) {
-        self.strike(device.id.as_str());
-        self.intents.push(Intent { verb, device: device.clone(), group: None, answered: false });
+    pub fn log_intent(&mut self, operation: Operation, device: &Device) {
+        self.clear_intent(device.id.as_str());
+        self.intents.push(Intent { operation, device: device.clone(), batch: None, fds_settled: false });
     }
 
     /// Notes that an add is to be undone whose commands have all been answered.
-    pub fn note_failed_add(&mut self, device: &Device) {
-        self.strike(device.id.as_str());
+    pub fn log_failed_add(&mut self, device: &Device) {
+        self.clear_intent(device.id.as_str());
         let device = device.clone();
-        self.intents.push(Intent { verb: Verb::UndoAdd, device, group: None, answered: true });
+        self.intents.push(Intent {
+            operation: Operation::RollbackAdd,
+            device,
+            batch: None,
+            fds_settled: true,
+        });
     }
 
     /// Notes that all of these are being plugged in, as one operation.
-    pub fn note_add(&mut self, devices: &[Device]) {
-        let group = devices.first().filter(|_| devices.len() > 1).map(|first| first.generation);
+    pub fn log_add(&mut self, devices: &[Device]) {
+        let batch = devices.first().filter(|_| devices.len() > 1).map(|first| first.generation);
         for device in devices {
-            self.strike(device.id.as_str());
-            self.intents.push(Intent { verb: Verb::Add, device: device.clone(), group, answered: false });
+            self.clear_intent(device.id.as_str());
+            self.intents.push(Intent {
+                operation: Operation::Add,
+                device: device.clone(),
+                batch,
+                fds_settled: false,
+            });
         }
     }
 
     /// Forgets the operations on these devices.
-    pub fn strike_all<'a>(&mut self, devices: impl IntoIterator<Item = &'a Device>) {
-        devices.into_iter().for_each(|device| self.strike(device.id.as_str()));
+    pub fn clear_intents<'a>(&mut self, devices: impl IntoIterator<Item = &'a Device>) {
+        devices.into_iter().for_each(|device| self.clear_intent(device.id.as_str()));
     }
 
     /// Forgets the operation on a device.
-    pub fn strike(&mut self, id: &str) {
+    pub fn clear_intent(&mut self, id: &str) {
         self.intents.retain(|intent| intent.device.id.as_str() != id);
     }
 
@@ -150,7 +162,7 @@ impl Journal {
         for (index, value) in list.iter().enumerate() {
             let intent = decode_intent(value)
                 .map_err(|error| error.with_kind(ErrorKind::Format).context(format!("intents[{index}]")))?;
-            journal.strike(intent.device.id.as_str());
+            journal.clear_intent(intent.device.id.as_str());
             journal.intents.push(intent);
         }
         Ok(journal)
@@ -158,15 +170,15 @@ impl Journal {
 }
 
 fn decode_intent(value: &Value) -> Result<Intent> {
-    let verb = serde_json::from_value(value.get("verb").cloned().unwrap_or_default())
+    let operation = serde_json::from_value(value.get("verb").cloned().unwrap_or_default())
         .map_err(|error| Error::invalid(format!("\"verb\": {error}")))?;
     let given = DeviceKind::ALL.into_iter().filter_map(|kind| Some((kind, value.get(kind.word())?.clone())));
     let mut given: Vec<(DeviceKind, Value)> = given.collect();
     match (given.pop(), given.is_empty()) {
         (Some((kind, device)), true) => {
-            let group = value.get("group").and_then(Value::as_u64);
-            let answered = value.get("answered").and_then(Value::as_bool).unwrap_or_default();
-            Ok(Intent { verb, device: native::device_from_value(kind, device)?, group, answered })
+            let batch = value.get("group").and_then(Value::as_u64);
+            let fds_settled = value.get("answered").and_then(Value::as_bool).unwrap_or_default();
+            Ok(Intent { operation, device: native::device_from_value(kind, device)?, batch, fds_settled })
         }
         _ => Err(Error::invalid("needs either \"nic\", \"disk\" or \"scsi\"")),
     }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 pub use boot::{BootCommand, BootPlan, BootRequest, Incoming};
 pub use format::Format;
-pub use journal::{Intent, Journal, Verb};
+pub use journal::{Intent, Journal, Operation};
 pub use peer::{Likeness, Peer};
 pub use ports::RootPort;
 pub use record::{DEFAULT_RESERVED, Device, DeviceKind, Presence, Record, Spec};

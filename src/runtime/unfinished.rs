@@ -1,7 +1,7 @@
 //! What is unfinished of a guest that has ended, and what is not known of one that may run.
 
 use super::Runtime;
-use super::journal::{Intent, Verb};
+use super::journal::{Intent, Operation};
 use super::peer::Fate;
 use super::record::{Device, Record};
 use crate::error::{Error, ErrorKind, Result};
@@ -20,9 +20,13 @@ pub enum End {
 /// started with the recorded device all the same.
 pub fn end_of(intent: &Intent, recorded: Option<&Device>, is_there: bool) -> End {
     let is_about_it = recorded.is_some_and(|recorded| recorded.generation == intent.device.generation);
-    match intent.verb {
-        Verb::Remove | Verb::UndoAdd if is_about_it && !is_there => End::Leaves,
-        Verb::Remove | Verb::UndoAdd | Verb::Add | Verb::SetLink | Verb::Move => End::Stands,
+    match intent.operation {
+        Operation::Remove | Operation::RollbackAdd if is_about_it && !is_there => End::Leaves,
+        Operation::Remove
+        | Operation::RollbackAdd
+        | Operation::Add
+        | Operation::SetLink
+        | Operation::Move => End::Stands,
     }
 }
 
@@ -40,12 +44,12 @@ pub(super) fn end_all(record: &mut Record, intents: &[Intent]) {
 fn is_open(intent: &Intent, record: &Record) -> bool {
     let recorded = record.find(intent.device.id.as_str());
     let is_about_it = recorded.map(|recorded| recorded.generation == intent.device.generation);
-    match intent.verb {
+    match intent.operation {
         // A guest that is left off, or at its source, lets go of the device as it ends.
-        Verb::Remove => false,
-        Verb::Add => is_about_it.is_none(),
-        Verb::UndoAdd => is_about_it != Some(false),
-        Verb::SetLink | Verb::Move => is_about_it == Some(true),
+        Operation::Remove => false,
+        Operation::Add => is_about_it.is_none(),
+        Operation::RollbackAdd => is_about_it != Some(false),
+        Operation::SetLink | Operation::Move => is_about_it == Some(true),
     }
 }
 
@@ -53,12 +57,12 @@ impl Intent {
     /// What is unfinished, in words.
     pub fn text(&self) -> String {
         let id = &self.device.id;
-        match self.verb {
-            Verb::Add => format!("adding {id} was interrupted"),
-            Verb::UndoAdd => format!("adding {id} was interrupted, and is to be taken back"),
-            Verb::Remove => format!("removing {id} has begun, and the guest may still have it"),
-            Verb::SetLink => format!("setting the link of {id} was interrupted"),
-            Verb::Move => format!("moving {id} to another bridge was interrupted"),
+        match self.operation {
+            Operation::Add => format!("adding {id} was interrupted"),
+            Operation::RollbackAdd => format!("adding {id} was interrupted, and is to be taken back"),
+            Operation::Remove => format!("removing {id} has begun, and the guest may still have it"),
+            Operation::SetLink => format!("setting the link of {id} was interrupted"),
+            Operation::Move => format!("moving {id} to another bridge was interrupted"),
         }
     }
 }

@@ -286,7 +286,9 @@ pub fn an_interrupted_move_is_settled(agent: &dyn Agent) {
         {
             let mut runtime = kvm_hotplug::runtime::Runtime::load(&world.runtime).unwrap();
             let device = runtime.record().find(&nic.id).unwrap().clone();
-            runtime.write_journal(|journal| journal.note(kvm_hotplug::runtime::Verb::Move, &device)).unwrap();
+            runtime
+                .write_journal(|journal| journal.log_intent(kvm_hotplug::runtime::Operation::Move, &device))
+                .unwrap();
         }
         programs::run(&["ip", "link", "set", &tap, "nomaster", "mtu", "1400"]);
         if interrupted == "arrived" {
@@ -309,7 +311,9 @@ pub fn a_move_that_cannot_be_settled_is_told(agent: &dyn Agent) {
     {
         let mut runtime = kvm_hotplug::runtime::Runtime::load(&world.runtime).unwrap();
         let device = runtime.record().find(&nic.id).unwrap().clone();
-        runtime.write_journal(|journal| journal.note(kvm_hotplug::runtime::Verb::Move, &device)).unwrap();
+        runtime
+            .write_journal(|journal| journal.log_intent(kvm_hotplug::runtime::Operation::Move, &device))
+            .unwrap();
     }
     drop(a);
     let api = world.open(agent);

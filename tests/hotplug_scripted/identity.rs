@@ -177,7 +177,7 @@ pub fn a_removal_struck_from_the_record_goes_on(agent: &dyn Agent) {
 fn with_another(
     agent: &dyn Agent,
     command: &str,
-    verb: &str,
+    operation: &str,
     change: impl FnOnce(&mut Dev),
 ) -> (World, Box<dyn Api>) {
     let world = World::pc();
@@ -188,7 +188,7 @@ fn with_another(
         done(api.unplug(&UnplugAsk::of("lan")));
     });
     drop(api);
-    let journal = String::from_utf8(journal).unwrap().replace("\"add\"", verb);
+    let journal = String::from_utf8(journal).unwrap().replace("\"add\"", operation);
     let mut other = Dev { mac: Some(MAC.into()), ..Dev::new(Some("lan"), "virtio-net-pci", "pci.0", 4, 0) };
     other.netdev = Some("lan".into());
     change(&mut other);

@@ -134,7 +134,7 @@ pub fn a_removal_is_not_carried_out_on_another_qemu(agent: &dyn Agent) {
 }
 
 pub fn an_add_is_not_completed_in_another_qemu(agent: &dyn Agent) {
-    for verb in ["add", "undo-add"] {
+    for operation in ["add", "undo-add"] {
         for recorded in [false, true] {
             let world = World::pc();
             let api = world.open(agent);
@@ -143,7 +143,7 @@ pub fn an_add_is_not_completed_in_another_qemu(agent: &dyn Agent) {
             drop(api);
             edit(&world, |journal| {
                 of_an_earlier_qemu(journal);
-                journal["intents"][0]["verb"] = verb.into();
+                journal["intents"][0]["verb"] = operation.into();
             });
             if !recorded {
                 let mut runtime = Runtime::load(&world.runtime).unwrap();
@@ -152,11 +152,11 @@ pub fn an_add_is_not_completed_in_another_qemu(agent: &dyn Agent) {
                 runtime.replace(next).unwrap();
             }
             let api = untouched(agent, &world);
-            assert_eq!(world.recorded().len(), usize::from(recorded), "{verb} {recorded}");
+            assert_eq!(world.recorded().len(), usize::from(recorded), "{operation} {recorded}");
             assert_eq!(
                 whats(&*api),
                 if recorded { vec![] } else { vec![EventKind::Undone] },
-                "{verb} {recorded}"
+                "{operation} {recorded}"
             );
         }
     }
@@ -362,7 +362,9 @@ pub fn a_guest_that_has_ended_is_settled_by_its_record(agent: &dyn Agent) {
         next.devices.clear();
         next.devices.push(lan.clone());
         runtime.replace(next).unwrap();
-        runtime.write_journal(|journal| journal.note(kvm_hotplug::runtime::Verb::Remove, &lan)).unwrap();
+        runtime
+            .write_journal(|journal| journal.log_intent(kvm_hotplug::runtime::Operation::Remove, &lan))
+            .unwrap();
         drop(runtime);
         edit(&world, |journal| match is_known {
             true => of_an_earlier_qemu(journal),

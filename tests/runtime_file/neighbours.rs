@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use kvm_hotplug::ErrorKind;
-use kvm_hotplug::runtime::{Journal, Runtime, Verb, native};
+use kvm_hotplug::runtime::{Journal, Operation, Runtime, native};
 
 use super::sample;
 
@@ -28,7 +28,7 @@ fn record_bytes() -> Vec<u8> {
 
 fn journal_bytes() -> Vec<u8> {
     let mut journal = Journal::default();
-    journal.note(Verb::Remove, &sample().devices[1]);
+    journal.log_intent(Operation::Remove, &sample().devices[1]);
     journal.encode().unwrap()
 }
 
@@ -228,19 +228,20 @@ fn a_journal_does_not_replace_what_came_later() {
     let mut runtime = Runtime::load(&path).unwrap();
     let journal = path.with_file_name("vm.journal");
     fs::write(&journal, "precious").unwrap();
-    let error =
-        runtime.write_journal(|journal| journal.note(Verb::Remove, &sample().devices[1])).unwrap_err();
+    let error = runtime
+        .write_journal(|journal| journal.log_intent(Operation::Remove, &sample().devices[1]))
+        .unwrap_err();
     assert!(error.kind() == ErrorKind::Conflict && error.message().contains("vm.journal"), "{error}");
     assert_eq!(fs::read_to_string(&journal).unwrap(), "precious");
     fs::remove_file(&journal).unwrap();
     fs::write(path.with_file_name("vm.journal.new"), "precious").unwrap();
-    runtime.write_journal(|journal| journal.note(Verb::Remove, &sample().devices[1])).unwrap_err();
+    runtime.write_journal(|journal| journal.log_intent(Operation::Remove, &sample().devices[1])).unwrap_err();
     assert_eq!(fs::read_to_string(path.with_file_name("vm.journal.new")).unwrap(), "precious");
     fs::write(path.with_file_name("vm.new"), "precious").unwrap();
     assert!(runtime.save().is_err());
     assert_eq!(fs::read_to_string(path.with_file_name("vm.new")).unwrap(), "precious");
     fs::remove_file(path.with_file_name("vm.journal.new")).unwrap();
-    runtime.write_journal(|journal| journal.note(Verb::Remove, &sample().devices[1])).unwrap();
-    runtime.write_journal(|journal| journal.strike(sample().devices[1].id.as_str())).unwrap();
+    runtime.write_journal(|journal| journal.log_intent(Operation::Remove, &sample().devices[1])).unwrap();
+    runtime.write_journal(|journal| journal.clear_intent(sample().devices[1].id.as_str())).unwrap();
     assert!(!journal.exists());
 }

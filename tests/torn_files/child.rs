@@ -5,7 +5,7 @@ use std::process::{Command, ExitStatus};
 use std::sync::OnceLock;
 
 use kvm_hotplug::Error;
-use kvm_hotplug::runtime::{Device, Record, Runtime, Verb};
+use kvm_hotplug::runtime::{Device, Operation, Record, Runtime};
 use serde_json::{Value, json};
 
 use super::support::api::*;
@@ -175,10 +175,9 @@ fn make(change: Change, runtime: &Path, socket: &Path) -> Result<(), Failure> {
             next.name = "new-name".into();
             runtime.replace(next)?;
         }
-        WriteJournal => {
-            Runtime::load(runtime)?.write_journal(|journal| journal.note(Verb::Remove, &device()))?
-        }
-        ClearJournal => Runtime::load(runtime)?.write_journal(|journal| journal.strike(ID))?,
+        WriteJournal => Runtime::load(runtime)?
+            .write_journal(|journal| journal.log_intent(Operation::Remove, &device()))?,
+        ClearJournal => Runtime::load(runtime)?.write_journal(|journal| journal.clear_intent(ID))?,
         Reopen => drop(RustAgent.open(runtime, socket, AMPLE)?),
         _ => operate(change, runtime, socket)?,
     }

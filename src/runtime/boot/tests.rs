@@ -9,7 +9,7 @@ use super::*;
 use crate::disk::{DiskSpec, Format};
 use crate::ids::{BusName, DeviceId, IfName, MacAddr, ScsiAddress};
 use crate::net::spec::NicSpec;
-use crate::runtime::Verb;
+use crate::runtime::Operation;
 
 /// What is refused before a guest is started.
 mod refused;
@@ -214,7 +214,7 @@ fn a_boot_is_where_waiting_ends() {
     devices[1].presence = Presence::AddAfterReboot;
     devices[2].presence = Presence::RemoveAfterReboot;
     let mut runtime = scene.runtime(&["qemu", "-device", "pvpanic-pci,addr=5"], &devices);
-    runtime.write_journal(|journal| journal.note(Verb::Remove, &devices[3])).unwrap();
+    runtime.write_journal(|journal| journal.log_intent(Operation::Remove, &devices[3])).unwrap();
     let loaded = |runtime: Runtime| {
         drop(runtime);
         Runtime::load(&scene.0.path().join("vm.runtime")).unwrap()
@@ -248,7 +248,7 @@ fn a_target_changes_nothing_that_waits() {
     devices[1].presence = Presence::RemoveAfterReboot;
     devices[1].address = Some(serde_json::from_str(r#"{"bus":"pci.0","slot":9}"#).unwrap());
     let mut runtime = scene.runtime(&["qemu"], &devices);
-    runtime.write_journal(|journal| journal.note(Verb::Remove, &devices[1])).unwrap();
+    runtime.write_journal(|journal| journal.log_intent(Operation::Remove, &devices[1])).unwrap();
     let before = runtime.record().clone();
     let target = || BootRequest { incoming: Some(Incoming::Tcp(":4444".into())), ..request() };
     let argv = runtime.boot_command(target()).unwrap().argv.join(" ");
@@ -258,7 +258,7 @@ fn a_target_changes_nothing_that_waits() {
     let path = scene.0.path().join("vm.runtime");
     Runtime::peek(&path).unwrap().boot_command(target()).unwrap();
     assert_eq!(Runtime::peek(&path).unwrap().boot_command(request()).unwrap_err().errno(), libc::EROFS);
-    runtime.write_journal(|journal| journal.note(Verb::UndoAdd, &scene.disk("half"))).unwrap();
+    runtime.write_journal(|journal| journal.log_intent(Operation::RollbackAdd, &scene.disk("half"))).unwrap();
     let error = runtime.boot_command(target()).unwrap_err();
     assert!(error.message().contains("adding half was interrupted"), "{error}");
 }

@@ -56,12 +56,12 @@ impl Scene {
             json!({"format": "kvm-hotplug-runtime", "version": 1, "command": [], "disks": [disk("old", 5)]});
         fs::write(&self.runtime, record.to_string()).unwrap();
         let journal = self.peer.directory().join("vm.runtime.journal");
-        let Some(verb) = interrupted else {
+        let Some(operation) = interrupted else {
             let _ = fs::remove_file(journal);
             return;
         };
-        let disk = if verb == "remove" { disk("old", 5) } else { disk("new", 6) };
-        let intents = json!([{"verb": verb, "disk": disk}]);
+        let disk = if operation == "remove" { disk("old", 5) } else { disk("new", 6) };
+        let intents = json!([{"verb": operation, "disk": disk}]);
         let text = json!({"format": "kvm-hotplug-journal", "version": 1, "intents": intents});
         fs::write(journal, text.to_string()).unwrap();
     }
@@ -119,7 +119,7 @@ fn run(data: &[u8]) {
         return;
     }
     let verbs = [(b'A', "add"), (b'U', "undo-add"), (b'R', "remove")];
-    scene.write_files(verbs.iter().find(|(letter, _)| calls.contains(letter)).map(|(_, verb)| *verb));
+    scene.write_files(verbs.iter().find(|(letter, _)| calls.contains(letter)).map(|(_, operation)| *operation));
     let runtime = Arc::new(Mutex::new(Runtime::load(&scene.runtime).unwrap()));
     if let Ok(guest) = in_time(|| Guest::open(runtime, scene.peer.path(), Log::default(), TIMEOUT)) {
         for letter in calls.iter().take(MOST_CALLS) {
