@@ -32,7 +32,7 @@ use kvm_hotplug::log::Log;
 use kvm_hotplug::net::spec::NicSpec;
 use kvm_hotplug::qmp::Version;
 use kvm_hotplug::runtime::boot::{BootRequest, FIRST_FD, Incoming};
-use kvm_hotplug::runtime::{Device, DeviceKind, Presence, Record, Runtime, Spec};
+use kvm_hotplug::runtime::{Device, DeviceKind, Presence, Record, RecordFile, Spec};
 use random::Random;
 use serde_json::{Value, json};
 
@@ -79,8 +79,8 @@ impl Scene {
             .collect()
     }
 
-    fn runtime(&self, record: Record) -> Runtime {
-        let mut runtime = Runtime::new(record);
+    fn runtime(&self, record: Record) -> RecordFile {
+        let mut runtime = RecordFile::new(record);
         runtime.save_new(&self.path("vm.runtime")).unwrap();
         runtime
     }
@@ -177,7 +177,7 @@ fn assert_guest(child: &mut Child, record: &Record) {
 }
 
 /// The library itself agrees.
-fn assert_verified(scene: &Scene, runtime: Runtime) -> Runtime {
+fn assert_verified(scene: &Scene, runtime: RecordFile) -> RecordFile {
     let runtime = Arc::new(Mutex::new(runtime));
     let guest = Guest::open(runtime.clone(), &scene.path("qmp"), Log::default(), PATIENCE).unwrap();
     let differences: Vec<String> = guest.verify(PATIENCE).unwrap().iter().map(ToString::to_string).collect();

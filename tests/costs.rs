@@ -12,7 +12,7 @@ use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
 use kvm_hotplug::hotplug::{DiskRequest, Guest, NicRequest, Outcome, Placement, Removal, TapSource};
 use kvm_hotplug::log::Log;
 use kvm_hotplug::net::vhost::VhostMode;
-use kvm_hotplug::runtime::Runtime;
+use kvm_hotplug::runtime::RecordFile;
 use support::counting::{Counting, allocations};
 use support::fake::{Machine, Setup};
 use support::world::World;
@@ -23,7 +23,7 @@ const AMPLE: Duration = Duration::from_secs(10);
 static COUNTING: Counting = Counting;
 
 fn open(world: &World) -> Guest {
-    let runtime = Arc::new(Mutex::new(Runtime::load(&world.runtime).unwrap()));
+    let runtime = Arc::new(Mutex::new(RecordFile::load(&world.runtime).unwrap()));
     Guest::open(runtime, world.qemu.path(), Log::default(), AMPLE).unwrap()
 }
 

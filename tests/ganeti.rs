@@ -23,7 +23,7 @@ mod support;
 use std::path::PathBuf;
 
 use kvm_hotplug::ids::Address;
-use kvm_hotplug::runtime::{Device, Runtime};
+use kvm_hotplug::runtime::{Device, RecordFile};
 use serde_json::Value;
 use support::ganeti::sample;
 
@@ -47,8 +47,8 @@ impl Dir {
         self.0.path().join("web1.runtime")
     }
 
-    fn load(&self) -> Runtime {
-        Runtime::load(&self.file()).unwrap()
+    fn load(&self) -> RecordFile {
+        RecordFile::load(&self.file()).unwrap()
     }
 
     fn bytes(&self) -> Vec<u8> {

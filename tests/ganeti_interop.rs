@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kvm_hotplug::ids::Address;
-use kvm_hotplug::runtime::{Device, Presence, Record, Runtime};
+use kvm_hotplug::runtime::{Device, Presence, Record, RecordFile};
 use serde_json::{Value, json};
 use support::api::*;
 use support::ganeti::{Backends, list, sample, world};
@@ -87,7 +87,7 @@ impl Ganeti {
 
 /// The file's record, without generations, which are not Ganeti's.
 fn record(file: &Path) -> Record {
-    let mut record = Runtime::peek(file).unwrap().record().clone();
+    let mut record = RecordFile::peek(file).unwrap().record().clone();
     record.devices.iter_mut().for_each(|device| device.generation = 0);
     record
 }
@@ -214,14 +214,14 @@ fn what_ganeti_writes_comes_out_as_it_was() {
             if ganeti.run("resave", &file).is_err() {
                 // 3.1 has lost the rule for lists of three to a crash; saved by us, it reads them again.
                 assert_eq!((name, &ganeti.version[..3]), ("3entry-2.9.7", "3.1"));
-                Runtime::load(&file).unwrap().save().unwrap();
+                RecordFile::load(&file).unwrap().save().unwrap();
                 ganeti.resave(&file);
             }
             let written = std::fs::read(&file).unwrap();
             agrees(&ganeti, &file, name);
             let after = record(&file);
             assert_eq!(after.devices, before.devices, "Ganeti {}, {name}", ganeti.version);
-            Runtime::load(&file).unwrap().save().unwrap();
+            RecordFile::load(&file).unwrap().save().unwrap();
             let ours = String::from_utf8(std::fs::read(&file).unwrap()).unwrap();
             assert_eq!(ours, String::from_utf8(written).unwrap(), "Ganeti {}, {name}", ganeti.version);
         }
@@ -240,7 +240,7 @@ fn what_no_ganeti_reads_is_mended() {
             std::fs::write(&file, bytes).unwrap();
             let error = ganeti.run("load", &file).unwrap_err();
             assert!(error.contains("TypeError"), "Ganeti {}, {what}: {error}", ganeti.version);
-            Runtime::load(&file).unwrap().save().unwrap();
+            RecordFile::load(&file).unwrap().save().unwrap();
             let seen = agrees(&ganeti, &file, what);
             assert_eq!(seen["nics"][0]["nicparams"], json!({"link": "br0", "mode": "bridged"}), "{what}");
         }

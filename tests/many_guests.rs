@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use kvm_hotplug::hotplug::Guest;
 use kvm_hotplug::log::Log;
-use kvm_hotplug::runtime::{Record, Runtime};
+use kvm_hotplug::runtime::{Record, RecordFile};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Deserializer, Value, json};
 use support::counting::{Counting, held};
@@ -98,7 +98,7 @@ fn what_two_thousand_guests_hold() {
     let socket = dir.path().join("qmp");
     let monitors = monitors(&socket);
     let open = |number: usize| {
-        let mut runtime = Runtime::new(Record::new("guest", vec!["qemu".to_owned()], 4).unwrap());
+        let mut runtime = RecordFile::new(Record::new("guest", vec!["qemu".to_owned()], 4).unwrap());
         runtime.save_new(&dir.path().join(format!("{number}.runtime"))).unwrap();
         Guest::open(Arc::new(Mutex::new(runtime)), &socket, Log::default(), Duration::from_secs(60)).unwrap()
     };

@@ -19,7 +19,7 @@ use std::process::{Child, Command, Stdio};
 use kvm_hotplug::disk::{DiskSpec, Format};
 use kvm_hotplug::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, ScsiAddress, Slot};
 use kvm_hotplug::net::spec::NicSpec;
-use kvm_hotplug::runtime::{Device, Presence, Record, Runtime, Spec, native};
+use kvm_hotplug::runtime::{Device, Presence, Record, RecordFile, Spec, native};
 use kvm_hotplug::scsi::ControllerSpec;
 use kvm_hotplug::{Error, ErrorKind};
 use serde_json::{Map, Value, json};
@@ -100,14 +100,14 @@ impl Dir {
     #[track_caller]
     fn refuses(&self, kind: ErrorKind) -> Error {
         let before = std::fs::read(self.file()).unwrap();
-        for result in [Runtime::load(&self.file()), Runtime::peek(&self.file())] {
+        for result in [RecordFile::load(&self.file()), RecordFile::peek(&self.file())] {
             let error = result.unwrap_err();
             assert_eq!(error.kind(), kind, "{error}");
             assert!(error.message().contains(self.file().to_str().unwrap()), "{error}");
         }
         assert_eq!(std::fs::read(self.file()).unwrap(), before);
         assert_eq!(self.names(), ["web1.runtime"]);
-        Runtime::load(&self.file()).unwrap_err()
+        RecordFile::load(&self.file()).unwrap_err()
     }
 }
 
@@ -120,7 +120,11 @@ fn cut_off_anywhere_it_is_refused_by_name() {
         dir.refuses(ErrorKind::Format);
     }
     dir.write(&whole[..whole.len() - 1]);
-    assert_eq!(*Runtime::load(&dir.file()).unwrap().record(), sample(), "only the final newline is missing");
+    assert_eq!(
+        *RecordFile::load(&dir.file()).unwrap().record(),
+        sample(),
+        "only the final newline is missing"
+    );
 }
 
 #[test]
@@ -149,16 +153,16 @@ fn a_cut_journal_is_refused_too() {
     assert_eq!(std::fs::metadata(world.journal()).unwrap().permissions().mode() & 0o777, 0o600);
     for length in (0..whole.len() - 1).step_by(7) {
         std::fs::write(world.journal(), &whole[..length]).unwrap();
-        let error = Runtime::load(&world.runtime).unwrap_err();
+        let error = RecordFile::load(&world.runtime).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Format, "{error}");
         assert!(error.message().contains("web1.runtime.journal"), "{error}");
         assert_eq!(std::fs::read(world.journal()).unwrap(), &whole[..length]);
     }
     let newer = String::from_utf8(whole.clone()).unwrap().replace("\"version\":1", "\"version\":2");
     std::fs::write(world.journal(), newer).unwrap();
-    assert_eq!(Runtime::load(&world.runtime).unwrap_err().kind(), ErrorKind::Version);
+    assert_eq!(RecordFile::load(&world.runtime).unwrap_err().kind(), ErrorKind::Version);
     std::fs::write(world.journal(), whole).unwrap();
-    Runtime::load(&world.runtime).unwrap();
+    RecordFile::load(&world.runtime).unwrap();
 }
 
 #[test]
@@ -300,21 +304,21 @@ fn odd_files_are_refused() {
     let real = dir.0.path().join("real");
     std::fs::write(&real, native::encode(&sample()).unwrap()).unwrap();
     std::os::unix::fs::symlink(&real, dir.file()).unwrap();
-    for result in [Runtime::load(&dir.file()), Runtime::peek(&dir.file())] {
+    for result in [RecordFile::load(&dir.file()), RecordFile::peek(&dir.file())] {
         let error = result.unwrap_err();
         assert_eq!(error.errno(), libc::ELOOP);
         assert!(error.message().contains("symbolic link"), "{error}");
     }
-    assert!(Runtime::load(&real).is_ok());
+    assert!(RecordFile::load(&real).is_ok());
     std::fs::remove_file(dir.file()).unwrap();
-    let error = Runtime::load(&dir.file()).unwrap_err();
+    let error = RecordFile::load(&dir.file()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(dir.names(), ["real"], "a path that names nothing leaves nothing");
     std::fs::create_dir(dir.file()).unwrap();
-    assert_eq!(Runtime::load(&dir.file()).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(RecordFile::load(&dir.file()).unwrap_err().kind(), ErrorKind::Invalid);
     std::fs::remove_dir(dir.file()).unwrap();
     std::fs::File::create(dir.file()).unwrap().set_len((4 << 20) + 1).unwrap();
-    assert_eq!(Runtime::load(&dir.file()).unwrap_err().errno(), libc::EFBIG);
+    assert_eq!(RecordFile::load(&dir.file()).unwrap_err().errno(), libc::EFBIG);
     std::fs::remove_file(&real).unwrap();
     dir.write("[".repeat(100_000));
     dir.refuses(ErrorKind::Format);
@@ -324,7 +328,7 @@ fn odd_files_are_refused() {
 fn a_new_record_does_not_replace_a_file() {
     let dir = Dir::new();
     dir.write("precious");
-    let error = Runtime::new(sample()).save_new(&dir.file()).unwrap_err();
+    let error = RecordFile::new(sample()).save_new(&dir.file()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert_eq!(std::fs::read(dir.file()).unwrap(), b"precious");
     assert_eq!(dir.names(), ["web1.runtime"]);
@@ -368,7 +372,7 @@ const HOLDER: &str = "KVM_HOTPLUG_TEST_HOLDS";
 /// In the other process: holds the file until the pipe is closed, or never returns.
 fn hold_if_told() -> bool {
     let Some(path) = std::env::var_os(HOLDER) else { return false };
-    let _held = Runtime::load(Path::new(&path)).unwrap();
+    let _held = RecordFile::load(Path::new(&path)).unwrap();
     std::fs::write(Path::new(&path).with_file_name("held"), "").unwrap();
     let _ = std::io::stdin().read_line(&mut String::new());
     true
@@ -393,14 +397,14 @@ fn a_file_belongs_to_one_process() {
     }
     let dir = Dir::new();
     let mut holder = holder("a_file_belongs_to_one_process", &dir);
-    let error = Runtime::load(&dir.file()).unwrap_err();
+    let error = RecordFile::load(&dir.file()).unwrap_err();
     assert_eq!((error.kind(), error.errno()), (ErrorKind::Locked, libc::EAGAIN));
     assert!(error.message().contains(&holder.id().to_string()), "says who: {error}");
-    assert_eq!(*Runtime::peek(&dir.file()).unwrap().record(), sample(), "looking is allowed");
+    assert_eq!(*RecordFile::peek(&dir.file()).unwrap().record(), sample(), "looking is allowed");
     drop(holder.stdin.take());
     assert!(holder.wait().unwrap().success());
-    let here = Runtime::load(&dir.file()).unwrap();
-    let error = Runtime::load(&dir.file()).unwrap_err();
+    let here = RecordFile::load(&dir.file()).unwrap();
+    let error = RecordFile::load(&dir.file()).unwrap_err();
     assert!(error.message().contains("this process"), "{error}");
     drop(here);
     assert_eq!(dir.names(), ["web1.runtime"], "no lock file is left");
@@ -413,11 +417,11 @@ fn a_killed_owner_leaves_no_lock() {
     }
     let dir = Dir::new();
     let mut holder = holder("a_killed_owner_leaves_no_lock", &dir);
-    assert!(Runtime::load(&dir.file()).is_err());
+    assert!(RecordFile::load(&dir.file()).is_err());
     holder.kill().unwrap();
     holder.wait().unwrap();
     assert_eq!(dir.names(), ["web1.runtime", "web1.runtime.lock"]);
-    drop(Runtime::load(&dir.file()).unwrap());
+    drop(RecordFile::load(&dir.file()).unwrap());
     assert_eq!(dir.names(), ["web1.runtime"]);
 }
 

@@ -14,7 +14,7 @@ mod guests;
 mod lists;
 mod support;
 
-use kvm_hotplug::runtime::{Journal, Operation, Record, Runtime};
+use kvm_hotplug::runtime::{Journal, Operation, Record, RecordFile};
 
 use child::{Change, ClearJournal, End, How, Replace, SaveNew, WriteJournal, run};
 use support::world::World;
@@ -26,7 +26,7 @@ fn world_before(change: Change) -> World {
         std::fs::remove_file(&world.runtime).unwrap();
     }
     if matches!(change, ClearJournal) {
-        let mut runtime = Runtime::load(&world.runtime).unwrap();
+        let mut runtime = RecordFile::load(&world.runtime).unwrap();
         runtime.write_journal(|journal| journal.log_intent(Operation::Remove, &child::device())).unwrap();
     }
     world
@@ -41,7 +41,7 @@ impl OnDisk {
         if !world.runtime.exists() {
             return Self(None);
         }
-        let runtime = Runtime::load(&world.runtime).expect("what is there can be loaded");
+        let runtime = RecordFile::load(&world.runtime).expect("what is there can be loaded");
         Self(Some((runtime.record().clone(), runtime.journal().clone())))
     }
 }

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kvm_hotplug::ErrorKind;
-use kvm_hotplug::runtime::Runtime;
+use kvm_hotplug::runtime::RecordFile;
 use support::api::*;
 use support::host;
 use support::world::World;
@@ -30,7 +30,7 @@ through_every_api! {
 
 fn the_second_process_is_told_who_was_first(agent: &dyn Agent) {
     if let Some(path) = std::env::var_os(HOLD) {
-        let _held = Runtime::load(path.as_ref()).unwrap();
+        let _held = RecordFile::load(path.as_ref()).unwrap();
         std::fs::write(std::path::Path::new(&path).with_extension("held"), "").unwrap();
         std::io::stdin().read_line(&mut String::new()).unwrap();
         return;

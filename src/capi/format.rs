@@ -7,7 +7,7 @@ use super::error::kvm_hotplug_error;
 use super::guard;
 use super::runtime::{give, kvm_runtime};
 use crate::error::Error;
-use crate::runtime::{Format, Runtime};
+use crate::runtime::{Format, RecordFile};
 
 /// Format of a runtime file. A record is saved in the one it has.
 #[repr(C)]
@@ -99,7 +99,7 @@ pub unsafe extern "C" fn kvm_runtime_convert(
         let format = format.ok_or_else(|| Error::invalid("format is none of enum kvm_runtime_format"))?;
         let copy = {
             let runtime = handle.lock();
-            Runtime::new(runtime.record().convert(format)?).with_trust(runtime.trust())
+            RecordFile::new(runtime.record().convert(format)?).with_trust(runtime.trust())
         };
         // SAFETY: the caller vouches for the pointer.
         unsafe { give(copy, ret_runtime) }

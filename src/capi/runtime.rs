@@ -10,7 +10,7 @@ use super::guard;
 use super::log::{kvm_hotplug_free_fn, kvm_hotplug_log_fn, log_to};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Log;
-use crate::runtime::{DEFAULT_RESERVED, Record, Runtime, Trust};
+use crate::runtime::{DEFAULT_RESERVED, Record, RecordFile, Trust};
 
 /// Most arguments a recorded command line may have.
 const MAX_COMMAND: usize = 65536;
@@ -24,7 +24,7 @@ const MAGIC: u64 = 0x6b76_6d2d_7275_6e31;
 #[derive(Debug)]
 pub struct kvm_runtime {
     magic: u64,
-    runtime: Arc<Mutex<Runtime>>,
+    runtime: Arc<Mutex<RecordFile>>,
     log: Mutex<Log>,
 }
 
@@ -63,7 +63,7 @@ unsafe impl Plain for kvm_runtime_config {
 }
 
 impl kvm_runtime {
-    fn into_raw(runtime: Runtime) -> *mut Self {
+    fn into_raw(runtime: RecordFile) -> *mut Self {
         let runtime = Arc::new(Mutex::new(runtime));
         Box::into_raw(Box::new(Self { magic: MAGIC, runtime, log: Mutex::new(Log::default()) }))
     }
@@ -79,7 +79,7 @@ impl kvm_runtime {
         Ok(handle)
     }
 
-    pub(super) fn shared(&self) -> Arc<Mutex<Runtime>> {
+    pub(super) fn shared(&self) -> Arc<Mutex<RecordFile>> {
         self.runtime.clone()
     }
 
@@ -87,7 +87,7 @@ impl kvm_runtime {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Runtime> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, RecordFile> {
         self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -123,9 +123,9 @@ pub unsafe extern "C" fn kvm_runtime_new(
     unsafe { guard::call(reterr, work) }
 }
 
-unsafe fn read_config(config: *const kvm_runtime_config, size: usize) -> Result<Runtime> {
+unsafe fn read_config(config: *const kvm_runtime_config, size: usize) -> Result<RecordFile> {
     if config.is_null() {
-        return Record::new("", Vec::new(), DEFAULT_RESERVED).map(Runtime::new);
+        return Record::new("", Vec::new(), DEFAULT_RESERVED).map(RecordFile::new);
     }
     // SAFETY: the caller vouches for size bytes.
     let config = unsafe { read_struct(config, size, "config") }?;
@@ -138,7 +138,7 @@ unsafe fn read_config(config: *const kvm_runtime_config, size: usize) -> Result<
     let (name, command) =
         unsafe { (optional_str(config.name, "name")?, read_command(config.command, config.command_count)?) };
     let record = Record::new(name.unwrap_or_default(), command, reserved)?;
-    Ok(Runtime::new(record).with_trust(trust(config.flags)))
+    Ok(RecordFile::new(record).with_trust(trust(config.flags)))
 }
 
 /// What the flags say of a record's file.
@@ -164,7 +164,7 @@ unsafe fn read_command(command: *const *const c_char, count: u64) -> Result<Vec<
 
 /// # Safety
 /// `place` is NULL or points to a writable pointer.
-pub(super) unsafe fn give(runtime: Runtime, place: *mut *mut kvm_runtime) -> Result<c_int> {
+pub(super) unsafe fn give(runtime: RecordFile, place: *mut *mut kvm_runtime) -> Result<c_int> {
     if place.is_null() {
         return Err(args::null("ret_runtime"));
     }
@@ -261,8 +261,8 @@ unsafe fn open_record(path: *const c_char, flags: u32, ret_runtime: *mut *mut kv
         return Err(args::null("ret_runtime"));
     }
     let runtime = match flags & KVM_RUNTIME_READ_ONLY {
-        0 => Runtime::load_trusting(path, trust(flags))?,
-        _ => Runtime::peek_trusting(path, trust(flags))?,
+        0 => RecordFile::load_trusting(path, trust(flags))?,
+        _ => RecordFile::peek_trusting(path, trust(flags))?,
     };
     // SAFETY: the caller vouches for the pointer.
     unsafe { give(runtime, ret_runtime) }

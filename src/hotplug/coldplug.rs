@@ -14,10 +14,10 @@ use super::unplug::Removal;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::MacAddr;
 use crate::net::{link, vhost};
-use crate::runtime::{Device, Presence, Runtime, Spec, boot};
+use crate::runtime::{Device, Presence, RecordFile, Spec, boot};
 
 /// Adds a NIC to the record, or answers the one that is there. Its tap is opened by the boot command.
-pub fn add_nic(runtime: &mut Runtime, request: &NicRequest) -> Result<Device> {
+pub fn add_nic(runtime: &mut RecordFile, request: &NicRequest) -> Result<Device> {
     let own = request.settle(runtime.record())?;
     request.placement.check(&Spec::Nic(request.spec(MacAddr::local([0, 0, 1]), &own)))?;
     if matches!(request.tap, TapSource::Given(_)) {
@@ -36,7 +36,7 @@ pub fn add_nic(runtime: &mut Runtime, request: &NicRequest) -> Result<Device> {
 }
 
 /// Adds a disk to the record, or answers the one that is there. The image is opened, and closed again.
-pub fn add_disk(runtime: &mut Runtime, request: &DiskRequest) -> Result<Device> {
+pub fn add_disk(runtime: &mut RecordFile, request: &DiskRequest) -> Result<Device> {
     request.spec.validate()?;
     let settled = &request.settled(runtime.record())?;
     settled.placement.check(&Spec::Disk(settled.spec.clone()))?;
@@ -55,7 +55,7 @@ pub fn add_disk(runtime: &mut Runtime, request: &DiskRequest) -> Result<Device> 
 }
 
 /// Takes a device out of the record with the next boot, or at once if it has never been in the guest.
-pub fn remove(runtime: &mut Runtime, removal: &Removal) -> Result<Outcome> {
+pub fn remove(runtime: &mut RecordFile, removal: &Removal) -> Result<Outcome> {
     runtime.check_closed()?;
     let Some(mut device) = runtime.record().find(&removal.id).cloned() else { return Ok(Outcome::Absent) };
     removal.check_kind(&device)?;
@@ -87,7 +87,7 @@ fn is_staying(device: &Device) -> bool {
 
 /// The device that has the wished id, if its settings are the wished ones.
 fn already(
-    runtime: &Runtime,
+    runtime: &RecordFile,
     placement: &Placement,
     differs: impl FnOnce(&Spec) -> Option<&'static str>,
 ) -> Result<Option<Device>> {
@@ -112,7 +112,7 @@ fn already(
     Ok(Some(device))
 }
 
-fn record(runtime: &mut Runtime, spec: Spec, placement: &Placement) -> Result<Device> {
+fn record(runtime: &mut RecordFile, spec: Spec, placement: &Placement) -> Result<Device> {
     let mut next = runtime.record().clone();
     let address = boot::place(&mut next, &spec, placement.address.as_ref(), placement.scsi_bus.as_ref())?;
     let id = match &placement.id {

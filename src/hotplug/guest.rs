@@ -27,14 +27,14 @@ use crate::ids::{Address, BusName, IfName, PciAddress, ScsiAddress, Slot};
 use crate::log::{Level, Log};
 use crate::pci::SlotState;
 use crate::qmp::{Counters, Version};
-use crate::runtime::{Device, Intent, Operation, Presence, Runtime};
+use crate::runtime::{Device, Intent, Operation, Presence, RecordFile};
 use crate::scsi::UnitState;
 
 /// A connected guest.
 #[derive(Debug)]
 pub struct Guest {
     call_lock: CallLock<Session>,
-    runtime: Arc<Mutex<Runtime>>,
+    runtime: Arc<Mutex<RecordFile>>,
     fd: RawFd,
 }
 
@@ -95,13 +95,13 @@ pub enum SlotStatus {
 
 impl Guest {
     /// Connects to the monitor, looks at the guest and settles what an earlier agent left unfinished.
-    pub fn open(runtime: Arc<Mutex<Runtime>>, socket: &Path, log: Log, timeout: Duration) -> Result<Self> {
+    pub fn open(runtime: Arc<Mutex<RecordFile>>, socket: &Path, log: Log, timeout: Duration) -> Result<Self> {
         Self::open_of(runtime, socket, Listener::default(), log, timeout)
     }
 
     /// The same, if the right one listens there.
     pub fn open_of(
-        runtime: Arc<Mutex<Runtime>>,
+        runtime: Arc<Mutex<RecordFile>>,
         socket: &Path,
         listener: Listener,
         log: Log,
@@ -352,7 +352,7 @@ pub(super) fn list(session: &Session) -> Vec<DeviceInfo> {
     devices.into_iter().map(|device| DeviceInfo { state: state(&device), device }).collect()
 }
 
-fn recorded_or_leaving(runtime: &Runtime) -> Vec<Device> {
+fn recorded_or_leaving(runtime: &RecordFile) -> Vec<Device> {
     // A removal may have come as far as the record, and still not be at its end.
     let is_being_removed = |intent: &&Intent| match intent.operation {
         Operation::RollbackAdd => true,

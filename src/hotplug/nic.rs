@@ -18,7 +18,7 @@ use crate::net::spec::NicSpec;
 use crate::net::tap::{TapRequest, TunDevice};
 use crate::net::vhost::VhostMode;
 use crate::runtime::ganeti::NicSettings;
-use crate::runtime::{Device, Format, Presence, Record, Runtime, Spec};
+use crate::runtime::{Device, Format, Presence, Record, RecordFile, Spec};
 
 /// Where the taps come from.
 #[derive(Debug)]
@@ -200,7 +200,7 @@ impl Session {
 
 /// The wanted address, or a new one, unless a device of the guest that `counts` has it, or one that is about to be added.
 pub(super) fn free_mac(
-    runtime: &Runtime,
+    runtime: &RecordFile,
     reserved: &[Device],
     wanted: Option<MacAddr>,
     counts: impl Fn(&Device) -> bool,
@@ -261,7 +261,7 @@ fn cannot_wait(given: &Given, why: &DeferReason) -> Error {
 /// Refuses a tap that a device of the guest has, or one that is about to be added: two NICs would take each other's packets, and
 /// QEMU ends when they disagree about a queue. Also a name that the taps of two of them are to have.
 pub(super) fn check_unused(
-    runtime: &Runtime,
+    runtime: &RecordFile,
     reserved: &[Device],
     request: &NicRequest,
     given: Option<&Given>,

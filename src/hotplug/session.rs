@@ -23,7 +23,7 @@ use crate::net::tap::TunDevice;
 use crate::ordered;
 use crate::pci::{QomChild, Rules, SlotMap, Topology};
 use crate::qmp::{Monitor, Version};
-use crate::runtime::{Device, Operation, Peer, Presence, Runtime};
+use crate::runtime::{Device, Operation, Peer, Presence, RecordFile};
 use crate::scsi::ScsiMap;
 
 /// A guest that did not hear a request, because it had not booted yet, never answers it. It is repeated no sooner than
@@ -62,7 +62,7 @@ impl UnplugRequest {
 /// Everything a call on a guest works with. One call has it at a time.
 #[derive(Debug)]
 pub(super) struct Session {
-    pub(super) runtime: Arc<Mutex<Runtime>>,
+    pub(super) runtime: Arc<Mutex<RecordFile>>,
     pub(super) log: Log,
     pub(super) events: EventLog,
     pub(super) fdsets: FdSets,
@@ -135,7 +135,7 @@ pub(super) struct Session {
 impl Session {
     /// Connects, looks at the guest, and finishes or undoes what an earlier agent left.
     pub(super) fn open(
-        runtime: Arc<Mutex<Runtime>>,
+        runtime: Arc<Mutex<RecordFile>>,
         socket: PathBuf,
         listener: Listener,
         log: Log,
@@ -211,7 +211,7 @@ impl Session {
     }
 
     /// The record and its file.
-    pub(super) fn runtime(&self) -> MutexGuard<'_, Runtime> {
+    pub(super) fn runtime(&self) -> MutexGuard<'_, RecordFile> {
         self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,11 +1,11 @@
 //! What the caller decides about the images of a record: where backing files may be, and that another chain is right.
 
 use super::record::Spec;
-use super::{Home, Record, Runtime};
+use super::{Record, RecordFile, Storage};
 use crate::disk::BackingRule;
 use crate::error::{Error, ErrorKind, Result};
 
-impl Runtime {
+impl RecordFile {
     /// Says where the backing files of all disks may be that say nothing of their own. It counts from the next time that an
     /// image is opened; nothing is opened now.
     pub fn set_backing(&mut self, rule: Option<BackingRule>) -> Result<()> {
@@ -33,10 +33,10 @@ impl Runtime {
 
     /// Replaces the record on disk, if it has a file, and here.
     fn change(&mut self, next: Record) -> Result<()> {
-        match self.home {
+        match self.storage {
             _ if next == self.record => Ok(()),
-            Home::None => next.check().map(|()| self.record = next),
-            Home::Owned { .. } | Home::Borrowed => self.replace(next),
+            Storage::None => next.check().map(|()| self.record = next),
+            Storage::Owned { .. } | Storage::Borrowed => self.replace(next),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::de::IgnoredAny;
 
-use super::store::Part;
+use super::store::FileKind;
 use super::{Journal, format, ganeti};
 
 /// What names of this library's own files end in, so that no record can have such a name.
@@ -24,31 +24,31 @@ pub(super) fn is_lock(bytes: &[u8]) -> bool {
 }
 
 /// Whether these bytes are a new version of a part, whole or torn: then the process that wrote it is gone.
-pub(super) fn is_new_version(part: Part, bytes: &[u8]) -> bool {
+pub(super) fn is_new_version(file_kind: FileKind, bytes: &[u8]) -> bool {
     let begins = |beginning: &&[u8]| bytes.starts_with(beginning) || beginning.starts_with(bytes);
-    if !beginnings(part).iter().any(begins) {
+    if !beginnings(file_kind).iter().any(begins) {
         return false;
     }
     match serde_json::from_slice::<IgnoredAny>(bytes) {
-        Ok(IgnoredAny) => is_whole(part, bytes),
+        Ok(IgnoredAny) => is_whole(file_kind, bytes),
         Err(error) => error.is_eof(),
     }
 }
 
 /// How files of a part begin, as they are written.
-fn beginnings(part: Part) -> &'static [&'static [u8]] {
-    match part {
-        Part::Record => &[b"{\n  \"format\": \"kvm-hotplug-runtime\",", b"[["],
-        Part::Journal => &[b"{\"format\":\"kvm-hotplug-journal\","],
-        Part::Companion => &[b"{\"format\":\"kvm-hotplug-companion\","],
+fn beginnings(file_kind: FileKind) -> &'static [&'static [u8]] {
+    match file_kind {
+        FileKind::Record => &[b"{\n  \"format\": \"kvm-hotplug-runtime\",", b"[["],
+        FileKind::Journal => &[b"{\"format\":\"kvm-hotplug-journal\","],
+        FileKind::Sidecar => &[b"{\"format\":\"kvm-hotplug-companion\","],
     }
 }
 
-fn is_whole(part: Part, bytes: &[u8]) -> bool {
-    match part {
-        Part::Record => format::decode(bytes).is_ok(),
-        Part::Journal => Journal::decode(bytes).is_ok(),
-        Part::Companion => ganeti::Companion::decode(bytes).is_ok(),
+fn is_whole(file_kind: FileKind, bytes: &[u8]) -> bool {
+    match file_kind {
+        FileKind::Record => format::decode(bytes).is_ok(),
+        FileKind::Journal => Journal::decode(bytes).is_ok(),
+        FileKind::Sidecar => ganeti::Sidecar::decode(bytes).is_ok(),
     }
 }
 
@@ -94,20 +94,20 @@ mod tests {
         let record = crate::runtime::Record::new("a", vec!["qemu".into()], 4).unwrap();
         let whole = format::encode(&record).unwrap();
         for length in 0..=whole.len() {
-            assert!(is_new_version(Part::Record, &whole[..length]), "{length}");
+            assert!(is_new_version(FileKind::Record, &whole[..length]), "{length}");
         }
         let whole = Journal::default().encode().unwrap();
         for length in 0..=whole.len() {
-            assert!(is_new_version(Part::Journal, &whole[..length]), "{length}");
+            assert!(is_new_version(FileKind::Journal, &whole[..length]), "{length}");
         }
-        for (part, text) in [
-            (Part::Record, "[1"),
-            (Part::Record, "[[]"),
-            (Part::Record, "\0\0"),
-            (Part::Journal, "{\"format\":\"kvm-hotplug-journal\",\"version\":1}"),
-            (Part::Journal, "{\"format\":\"kvm-hotplug-companion\","),
+        for (file_kind, text) in [
+            (FileKind::Record, "[1"),
+            (FileKind::Record, "[[]"),
+            (FileKind::Record, "\0\0"),
+            (FileKind::Journal, "{\"format\":\"kvm-hotplug-journal\",\"version\":1}"),
+            (FileKind::Journal, "{\"format\":\"kvm-hotplug-companion\","),
         ] {
-            assert_eq!(is_new_version(part, text.as_bytes()), text == "[[]", "{text:?}");
+            assert_eq!(is_new_version(file_kind, text.as_bytes()), text == "[[]", "{text:?}");
         }
     }
 }

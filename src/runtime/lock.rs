@@ -13,7 +13,7 @@ use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::leftover::{MAX_LOCK, is_lock};
-use super::store::{Part, Place, suffixed, uninterrupted};
+use super::store::{FileKind, RecordDir, suffixed, uninterrupted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
 
@@ -21,14 +21,14 @@ use crate::sys;
 #[derive(Debug)]
 pub struct Lock {
     file: File,
-    place: Arc<Place>,
+    record_dir: Arc<RecordDir>,
     name: OsString,
 }
 
-impl Place {
+impl RecordDir {
     /// Takes the lock, or says who has it.
     pub fn lock(self: &Arc<Self>) -> Result<Lock> {
-        let name = suffixed(self.file_name(Part::Record), ".lock");
+        let name = suffixed(self.file_name(FileKind::Record), ".lock");
         loop {
             let mut file = self.open_lock_file(&name)?;
             // Before it is read or written: by that name there may be a pipe, or a file that is also another one.
@@ -48,7 +48,7 @@ impl Place {
             // For whoever finds it locked. On a full disk it is a lock all the same.
             let holder = format!("{}\n", std::process::id());
             let _ = file.set_len(0).and_then(|()| file.write_all_at(holder.as_bytes(), 0));
-            return Ok(Lock { file, place: self.clone(), name });
+            return Ok(Lock { file, record_dir: self.clone(), name });
         }
     }
 
@@ -82,7 +82,7 @@ impl Place {
 impl Drop for Lock {
     fn drop(&mut self) {
         // Removed while still held: whoever opened it meanwhile sees that it is gone and starts over.
-        let _ = unlinkat(&self.place.dir, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir);
+        let _ = unlinkat(&self.record_dir.dir, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir);
         // Said, not left to closing: a child that was forked meanwhile may still have the file open.
         sys::lock::unlock(self.file.as_fd());
     }
@@ -121,21 +121,21 @@ mod tests {
     #[test]
     fn one_lock_at_a_time_and_no_file_left() {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place::open(&dir.path().join("web1.runtime"), Trust::Checked).unwrap();
-        let lock = place.lock().unwrap();
-        let error = place.lock().unwrap_err();
+        let record_dir = RecordDir::open(&dir.path().join("web1.runtime"), Trust::Checked).unwrap();
+        let lock = record_dir.lock().unwrap();
+        let error = record_dir.lock().unwrap_err();
         assert_eq!((error.kind(), error.errno()), (ErrorKind::Locked, libc::EAGAIN));
         assert!(error.message().contains("this process, through another handle"), "{error}");
         drop(lock);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-        drop(place.lock().unwrap());
+        drop(record_dir.lock().unwrap());
     }
 
     #[test]
     fn a_stale_lock_file_does_not_lock() {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place::open(&dir.path().join("web1.runtime"), Trust::Checked).unwrap();
+        let record_dir = RecordDir::open(&dir.path().join("web1.runtime"), Trust::Checked).unwrap();
         std::fs::write(dir.path().join("web1.runtime.lock"), "1\n").unwrap();
-        drop(place.lock().unwrap());
+        drop(record_dir.lock().unwrap());
     }
 }

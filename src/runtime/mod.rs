@@ -30,53 +30,53 @@ pub use unfinished::{End, end_of};
 
 use crate::error::{Error, ErrorKind, Result};
 use lock::Lock;
-use store::{Over, Part, Place, Staged};
+use store::{FileKind, Over, RecordDir, Staged};
 
 /// A record, together with its place on disk and the lock on it.
 #[derive(Debug)]
-pub struct Runtime {
+pub struct RecordFile {
     record: Record,
     journal: Journal,
     /// What stands in the file beside a Ganeti list.
-    companion: Option<Vec<u8>>,
-    home: Home,
+    sidecar: Option<Vec<u8>>,
+    storage: Storage,
     trust: Trust,
     attached: bool,
     /// The QEMU that is being talked to.
     peer: Option<Arc<Peer>>,
 }
 
-/// A record that lies beside its file, complete: only renames are left for [`Runtime::commit`].
+/// A record that lies beside its file, complete: only renames are left for [`RecordFile::commit`].
 #[derive(Debug)]
 #[must_use = "a staged record takes effect only when committed"]
 pub struct StagedRecord {
     record: Record,
     files: Staged,
     /// What belongs beside the record.
-    companion: Option<Vec<u8>>,
+    sidecar: Option<Vec<u8>>,
     /// What stands there while both are put in place, if that is something else.
-    covering: Option<Vec<u8>>,
+    transitional: Option<Vec<u8>>,
 }
 
 /// Where a record lives.
 #[derive(Debug)]
-enum Home {
+enum Storage {
     /// Nowhere yet: new, never saved.
     None,
     /// In a file that belongs to this handle until it is dropped.
-    Owned { place: Arc<Place>, _lock: Lock },
+    Owned { record_dir: Arc<RecordDir>, _lock: Lock },
     /// In a file that somebody else may own; for looking only.
     Borrowed,
 }
 
-impl Runtime {
+impl RecordFile {
     /// A new record, not on disk yet.
     pub fn new(record: Record) -> Self {
         Self {
             record,
             journal: Journal::default(),
-            companion: None,
-            home: Home::None,
+            sidecar: None,
+            storage: Storage::None,
             trust: Trust::Checked,
             attached: false,
             peer: None,
@@ -102,18 +102,18 @@ impl Runtime {
 
     /// The same for a file that is to be trusted as far as `trust` says.
     pub fn load_trusting(path: &Path, trust: Trust) -> Result<Self> {
-        let place = Place::open(path, trust)?;
+        let record_dir = RecordDir::open(path, trust)?;
         // Looked at before the lock is taken: a path that names nothing must not leave a lock file behind.
-        if !place.exists() {
+        if !record_dir.exists() {
             return Err(missing(path));
         }
-        place.check_record()?;
-        let lock = place.lock()?;
-        place.remove_stale()?;
-        let (record, companion) = read_record(&place)?;
-        let journal = read_journal(&place)?;
-        let home = Home::Owned { place, _lock: lock };
-        Ok(Self { record, journal, companion, home, trust, attached: false, peer: None })
+        record_dir.check_record()?;
+        let lock = record_dir.lock()?;
+        record_dir.remove_stale()?;
+        let (record, sidecar) = read_record(&record_dir)?;
+        let journal = read_journal(&record_dir)?;
+        let storage = Storage::Owned { record_dir, _lock: lock };
+        Ok(Self { record, journal, sidecar, storage, trust, attached: false, peer: None })
     }
 
     /// Loads a runtime file for looking only: no lock, so also while an agent owns it; never written.
@@ -123,10 +123,10 @@ impl Runtime {
 
     /// The same for a file that is to be trusted as far as `trust` says.
     pub fn peek_trusting(path: &Path, trust: Trust) -> Result<Self> {
-        let place = Place::open(path, trust)?;
-        let (record, companion) = read_record(&place)?;
-        let journal = read_journal(&place)?;
-        Ok(Self { record, journal, companion, home: Home::Borrowed, trust, attached: false, peer: None })
+        let record_dir = RecordDir::open(path, trust)?;
+        let (record, sidecar) = read_record(&record_dir)?;
+        let journal = read_journal(&record_dir)?;
+        Ok(Self { record, journal, sidecar, storage: Storage::Borrowed, trust, attached: false, peer: None })
     }
 
     /// Writes the record to its file.
@@ -137,48 +137,48 @@ impl Runtime {
 
     /// Writes a new record to a file that must not exist yet, and owns that file from then on.
     pub fn save_new(&mut self, path: &Path) -> Result<()> {
-        if !matches!(self.home, Home::None) {
+        if !matches!(self.storage, Storage::None) {
             return Err(Error::new(
                 ErrorKind::State,
                 "the record has a file already; save it there, without naming another path",
             ));
         }
-        let place = Place::open(path, self.trust)?;
-        refuse_existing(&place)?;
-        let lock = place.lock()?;
-        refuse_existing(&place)?;
-        place.remove_stale()?;
-        let (journal, beside) = (place.read(Part::Journal)?, place.read(Part::Companion)?);
-        let companion = companion_of(&self.record)?;
-        let mut staged = place.stage_nothing();
+        let record_dir = RecordDir::open(path, self.trust)?;
+        refuse_existing(&record_dir)?;
+        let lock = record_dir.lock()?;
+        refuse_existing(&record_dir)?;
+        record_dir.remove_stale()?;
+        let (journal, beside) = (record_dir.read(FileKind::Journal)?, record_dir.read(FileKind::Sidecar)?);
+        let sidecar = sidecar_of(&self.record)?;
+        let mut staged = record_dir.stage_nothing();
         // First, because a record without it would be another one.
-        match (&companion, &beside) {
-            (Some(bytes), None) => staged.add(Part::Companion, bytes, Over::Nothing)?,
+        match (&sidecar, &beside) {
+            (Some(bytes), None) => staged.add(FileKind::Sidecar, bytes, Over::Nothing)?,
             (Some(bytes), Some(old)) => {
-                decode_companion(&place, old)?;
-                staged.add(Part::Companion, bytes, Over::Old)?;
+                decode_sidecar(&record_dir, old)?;
+                staged.add(FileKind::Sidecar, bytes, Over::Old)?;
             }
             (None, Some(old)) => {
-                decode_companion(&place, old)?;
-                staged.remove(Part::Companion);
+                decode_sidecar(&record_dir, old)?;
+                staged.remove(FileKind::Sidecar);
             }
             (None, None) => {}
         }
         // A journal without a record belongs to a guest that is gone. Beside the new record it would be taken for its.
         if let Some(old) = &journal {
-            decode_journal(&place, old)?;
-            staged.remove(Part::Journal);
+            decode_journal(&record_dir, old)?;
+            staged.remove(FileKind::Journal);
         }
-        staged.add(Part::Record, &format::encode(&self.record)?, Over::Nothing)?;
-        place.settle(staged, |part| {
-            Ok(match part {
-                Part::Record => None,
-                Part::Journal => journal.clone(),
-                Part::Companion => beside.clone(),
+        staged.add(FileKind::Record, &format::encode(&self.record)?, Over::Nothing)?;
+        record_dir.settle(staged, |file_kind| {
+            Ok(match file_kind {
+                FileKind::Record => None,
+                FileKind::Journal => journal.clone(),
+                FileKind::Sidecar => beside.clone(),
             })
         })?;
-        self.companion = companion;
-        self.home = Home::Owned { place, _lock: lock };
+        self.sidecar = sidecar;
+        self.storage = Storage::Owned { record_dir, _lock: lock };
         Ok(())
     }
 
@@ -212,7 +212,7 @@ impl Runtime {
 
     /// Marks the record as belonging to one live guest handle.
     pub fn attach(&mut self) -> Result<()> {
-        self.place()?;
+        self.record_dir()?;
         if std::mem::replace(&mut self.attached, true) {
             return Err(Error::new(
                 ErrorKind::State,
@@ -223,7 +223,7 @@ impl Runtime {
         Ok(())
     }
 
-    /// Ends [`Runtime::attach`].
+    /// Ends [`RecordFile::attach`].
     pub fn detach(&mut self) {
         self.attached = false;
     }
@@ -232,48 +232,48 @@ impl Runtime {
     pub fn stage(&self, record: Record) -> Result<StagedRecord> {
         record.check()?;
         let bytes = format::encode(&record)?;
-        let companion = companion_of(&record)?;
-        let mut files = self.place()?.stage_nothing();
-        let mut covering = None;
-        if companion != self.companion {
+        let sidecar = sidecar_of(&record)?;
+        let mut files = self.record_dir()?.stage_nothing();
+        let mut transitional = None;
+        if sidecar != self.sidecar {
             // Only one of the two files changes, or both have to as one.
             if format::encode(&self.record)? != bytes {
-                covering = ganeti::Companion::covering(&self.record, &record)?;
+                transitional = ganeti::Sidecar::transitional(&self.record, &record)?;
             }
-            let over = over(self.companion.is_some());
-            match (&covering, &companion) {
-                (Some(covering), _) if self.companion.as_ref() == Some(covering) => {}
-                (Some(covering), _) => files.add_harmless(Part::Companion, covering, over)?,
-                (None, Some(companion)) => files.add(Part::Companion, companion, over)?,
-                (None, None) => files.remove(Part::Companion),
+            let over = over(self.sidecar.is_some());
+            match (&transitional, &sidecar) {
+                (Some(transitional), _) if self.sidecar.as_ref() == Some(transitional) => {}
+                (Some(transitional), _) => files.add_harmless(FileKind::Sidecar, transitional, over)?,
+                (None, Some(sidecar)) => files.add(FileKind::Sidecar, sidecar, over)?,
+                (None, None) => files.remove(FileKind::Sidecar),
             }
         }
-        files.add(Part::Record, &bytes, Over::Old)?;
-        Ok(StagedRecord { record, files, companion, covering })
+        files.add(FileKind::Record, &bytes, Over::Old)?;
+        Ok(StagedRecord { record, files, sidecar, transitional })
     }
 
     /// Puts a staged record in place. Whatever fails, file and memory agree afterwards.
     pub fn commit(&mut self, staged: StagedRecord) -> Result<()> {
-        let StagedRecord { record, files, companion, covering } = staged;
-        let done = self.place()?.settle(files, |part| self.content(part));
+        let StagedRecord { record, files, sidecar, transitional } = staged;
+        let done = self.record_dir()?.settle(files, |file_kind| self.content(file_kind));
         if is_in_place(&done) {
-            self.companion = covering.or_else(|| companion.clone());
+            self.sidecar = transitional.or_else(|| sidecar.clone());
             self.record = record;
-            self.tidy(companion);
+            self.tidy(sidecar);
         }
         done
     }
 
     /// Entries that no list needs any more do no harm, so a failure is nobody's.
-    fn tidy(&mut self, companion: Option<Vec<u8>>) {
-        let Ok(place) = self.place().cloned() else { return };
-        let done = match &companion {
-            _ if companion == self.companion => return,
-            Some(bytes) => self.put(&place, Part::Companion, bytes, over(self.companion.is_some())),
-            None => place.remove(Part::Companion),
+    fn tidy(&mut self, sidecar: Option<Vec<u8>>) {
+        let Ok(record_dir) = self.record_dir().cloned() else { return };
+        let done = match &sidecar {
+            _ if sidecar == self.sidecar => return,
+            Some(bytes) => self.put(&record_dir, FileKind::Sidecar, bytes, over(self.sidecar.is_some())),
+            None => record_dir.remove(FileKind::Sidecar),
         };
         if is_in_place(&done) {
-            self.companion = companion;
+            self.sidecar = sidecar;
         }
     }
 
@@ -304,11 +304,16 @@ impl Runtime {
         if journal == self.journal {
             return Ok(());
         }
-        let place = self.place()?;
+        let record_dir = self.record_dir()?;
         let written = if journal.intents.is_empty() {
-            place.remove(Part::Journal)
+            record_dir.remove(FileKind::Journal)
         } else {
-            self.put(place, Part::Journal, &journal.encode()?, over(!self.journal.intents.is_empty()))
+            self.put(
+                record_dir,
+                FileKind::Journal,
+                &journal.encode()?,
+                over(!self.journal.intents.is_empty()),
+            )
         };
         if is_in_place(&written) {
             self.journal = journal;
@@ -317,28 +322,28 @@ impl Runtime {
     }
 
     /// Replaces one part on disk.
-    fn put(&self, place: &Arc<Place>, part: Part, bytes: &[u8], over: Over) -> Result<()> {
-        place.settle(place.stage(part, bytes, over)?, |part| self.content(part))
+    fn put(&self, record_dir: &Arc<RecordDir>, file_kind: FileKind, bytes: &[u8], over: Over) -> Result<()> {
+        record_dir.settle(record_dir.stage(file_kind, bytes, over)?, |file_kind| self.content(file_kind))
     }
 
     /// What a part has on disk, `None` if it does not exist.
-    fn content(&self, part: Part) -> Result<Option<Vec<u8>>> {
-        match part {
-            Part::Record => format::encode(&self.record).map(Some),
-            Part::Companion => Ok(self.companion.clone()),
-            Part::Journal if self.journal.intents.is_empty() => Ok(None),
-            Part::Journal => self.journal.encode().map(Some),
+    fn content(&self, file_kind: FileKind) -> Result<Option<Vec<u8>>> {
+        match file_kind {
+            FileKind::Record => format::encode(&self.record).map(Some),
+            FileKind::Sidecar => Ok(self.sidecar.clone()),
+            FileKind::Journal if self.journal.intents.is_empty() => Ok(None),
+            FileKind::Journal => self.journal.encode().map(Some),
         }
     }
 
-    fn place(&self) -> Result<&Arc<Place>> {
-        match &self.home {
-            Home::Owned { place, .. } => Ok(place),
-            Home::None => Err(Error::new(
+    fn record_dir(&self) -> Result<&Arc<RecordDir>> {
+        match &self.storage {
+            Storage::Owned { record_dir, .. } => Ok(record_dir),
+            Storage::None => Err(Error::new(
                 ErrorKind::State,
                 "the record has no file yet; save it to a path first, so that changes can be recorded",
             )),
-            Home::Borrowed => Err(Error::new(
+            Storage::Borrowed => Err(Error::new(
                 ErrorKind::State,
                 "the record was opened for reading only; load it to change it",
             )
@@ -357,9 +362,9 @@ fn over(is_there: bool) -> Over {
     if is_there { Over::Old } else { Over::Nothing }
 }
 
-fn refuse_existing(place: &Place) -> Result<()> {
-    if place.exists() {
-        let text = format!("{} exists already", place.path().display());
+fn refuse_existing(record_dir: &RecordDir) -> Result<()> {
+    if record_dir.exists() {
+        let text = format!("{} exists already", record_dir.path().display());
         return Err(Error::new(ErrorKind::Conflict, text));
     }
     Ok(())
@@ -369,42 +374,45 @@ fn missing(path: &Path) -> Error {
     Error::new(ErrorKind::NotFound, format!("runtime file {} does not exist", path.display()))
 }
 
-fn companion_of(record: &Record) -> Result<Option<Vec<u8>>> {
+fn sidecar_of(record: &Record) -> Result<Option<Vec<u8>>> {
     match record.format() {
         Format::Native => Ok(None),
-        Format::Ganeti => ganeti::Companion::encode(record),
+        Format::Ganeti => ganeti::Sidecar::encode(record),
     }
 }
 
-fn read_record(place: &Place) -> Result<(Record, Option<Vec<u8>>)> {
-    let bytes = place.read(Part::Record)?.ok_or_else(|| missing(place.path()))?;
+fn read_record(record_dir: &RecordDir) -> Result<(Record, Option<Vec<u8>>)> {
+    let bytes = record_dir.read(FileKind::Record)?.ok_or_else(|| missing(record_dir.path()))?;
     let mut record = format::decode(&bytes)
-        .map_err(|error| error.context(format!("runtime file {}", place.path().display())))?;
-    let companion = match record.format() {
+        .map_err(|error| error.context(format!("runtime file {}", record_dir.path().display())))?;
+    let sidecar = match record.format() {
         Format::Native => None,
-        Format::Ganeti => place.read(Part::Companion)?,
+        Format::Ganeti => record_dir.read(FileKind::Sidecar)?,
     };
-    if let Some(bytes) = &companion {
-        let complete = decode_companion(place, bytes)?;
-        complete.apply(&mut record).map_err(|error| error.context(beside(place)))?;
+    if let Some(bytes) = &sidecar {
+        let complete = decode_sidecar(record_dir, bytes)?;
+        complete.apply(&mut record).map_err(|error| error.context(beside(record_dir)))?;
     }
-    Ok((record, companion))
+    Ok((record, sidecar))
 }
 
-fn beside(place: &Place) -> String {
-    let path = place.part_path(Part::Companion);
-    format!("{}, beside runtime file {}", path.display(), place.path().display())
+fn beside(record_dir: &RecordDir) -> String {
+    let path = record_dir.part_path(FileKind::Sidecar);
+    format!("{}, beside runtime file {}", path.display(), record_dir.path().display())
 }
 
-fn decode_companion(place: &Place, bytes: &[u8]) -> Result<ganeti::Companion> {
-    ganeti::Companion::decode(bytes).map_err(|error| error.context(beside(place)))
+fn decode_sidecar(record_dir: &RecordDir, bytes: &[u8]) -> Result<ganeti::Sidecar> {
+    ganeti::Sidecar::decode(bytes).map_err(|error| error.context(beside(record_dir)))
 }
 
-fn read_journal(place: &Place) -> Result<Journal> {
-    place.read(Part::Journal)?.map_or_else(|| Ok(Journal::default()), |bytes| decode_journal(place, &bytes))
+fn read_journal(record_dir: &RecordDir) -> Result<Journal> {
+    record_dir
+        .read(FileKind::Journal)?
+        .map_or_else(|| Ok(Journal::default()), |bytes| decode_journal(record_dir, &bytes))
 }
 
-fn decode_journal(place: &Place, bytes: &[u8]) -> Result<Journal> {
-    Journal::decode(bytes)
-        .map_err(|error| error.context(format!("journal {}", place.part_path(Part::Journal).display())))
+fn decode_journal(record_dir: &RecordDir, bytes: &[u8]) -> Result<Journal> {
+    Journal::decode(bytes).map_err(|error| {
+        error.context(format!("journal {}", record_dir.part_path(FileKind::Journal).display()))
+    })
 }

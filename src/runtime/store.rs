@@ -25,25 +25,25 @@ pub const MAX_FILE: u64 = 4 << 20;
 
 /// The names a record has in its directory, besides its lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum FileKind {
     /// The runtime file itself.
     Record,
     /// What was about to be done, and removals the guest has not granted.
     Journal,
     /// What the format of the runtime file has no room for.
-    Companion,
+    Sidecar,
 }
 
 /// A directory entry and its companions, not locked.
 #[derive(Debug)]
-pub struct Place {
+pub struct RecordDir {
     pub(super) path: PathBuf,
     pub(super) dir: OwnedFd,
     /// Whose files are believed; anybody's if there is none.
     identity: Option<Identity>,
     record: Name,
     journal: Name,
-    companion: Name,
+    sidecar: Name,
 }
 
 /// What a part is called in its directory. Made once: an operation needs some ten of them.
@@ -64,14 +64,14 @@ impl Name {
 #[derive(Debug)]
 #[must_use = "a staged file takes effect only when committed"]
 pub struct Staged {
-    place: Arc<Place>,
+    record_dir: Arc<RecordDir>,
     /// In the order in which they are put in place.
     changes: Vec<Change>,
 }
 
 #[derive(Debug)]
 struct Change {
-    part: Part,
+    file_kind: FileKind,
     step: Step,
     over: Over,
     /// It may stay whatever becomes of the rest.
@@ -98,7 +98,7 @@ enum Step {
     Done,
 }
 
-impl Place {
+impl RecordDir {
     /// Opens the directory of `path`; the file itself need not exist.
     pub fn open(path: &Path, trust: Trust) -> Result<Arc<Self>> {
         let name = path
@@ -127,7 +127,7 @@ impl Place {
             identity,
             record: Name::new(name, ""),
             journal: Name::new(name, ".journal"),
-            companion: Name::new(name, ".kvm-hotplug"),
+            sidecar: Name::new(name, ".kvm-hotplug"),
         }))
     }
 
@@ -136,21 +136,21 @@ impl Place {
         &self.path
     }
 
-    fn name_of(&self, part: Part) -> &Name {
-        match part {
-            Part::Record => &self.record,
-            Part::Journal => &self.journal,
-            Part::Companion => &self.companion,
+    fn name_of(&self, file_kind: FileKind) -> &Name {
+        match file_kind {
+            FileKind::Record => &self.record,
+            FileKind::Journal => &self.journal,
+            FileKind::Sidecar => &self.sidecar,
         }
     }
 
-    pub(super) fn file_name(&self, part: Part) -> &OsStr {
-        &self.name_of(part).own
+    pub(super) fn file_name(&self, file_kind: FileKind) -> &OsStr {
+        &self.name_of(file_kind).own
     }
 
     /// The path of a part, for messages.
-    pub fn part_path(&self, part: Part) -> PathBuf {
-        self.path.with_file_name(self.file_name(part))
+    pub fn part_path(&self, file_kind: FileKind) -> PathBuf {
+        self.path.with_file_name(self.file_name(file_kind))
     }
 
     /// The path of a name in the directory, for messages.
@@ -160,11 +160,11 @@ impl Place {
 
     /// The content of a part, `None` if it does not exist. Only a regular file of acceptable size is read, and no
     /// symbolic link is followed.
-    pub fn read(&self, part: Part) -> Result<Option<Vec<u8>>> {
-        let name = self.file_name(part);
+    pub fn read(&self, file_kind: FileKind) -> Result<Option<Vec<u8>>> {
+        let name = self.file_name(file_kind);
         let Some((file, stat)) = self.open_file(name)? else { return Ok(None) };
         // A record may be linked to from a backup; it is never written in place. What lies beside one is made here alone.
-        if part != Part::Record {
+        if file_kind != FileKind::Record {
             self.check_only_name(&stat, name)?;
         }
         self.read_file(file, name).map(Some)
@@ -236,13 +236,13 @@ impl Place {
 
     /// Whether the runtime file is there, whatever kind of file it is.
     pub fn exists(&self) -> bool {
-        fstatat(&self.dir, self.file_name(Part::Record), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
+        fstatat(&self.dir, self.file_name(FileKind::Record), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
     }
 
     /// Refuses a runtime file that cannot be believed, before anything is made beside it.
     pub fn check_record(&self) -> Result<()> {
         let Some(identity) = &self.identity else { return Ok(()) };
-        match fstatat(&self.dir, self.file_name(Part::Record), AtFlags::AT_SYMLINK_NOFOLLOW) {
+        match fstatat(&self.dir, self.file_name(FileKind::Record), AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) if is_regular(&stat) => check(identity, &stat, Kind::File, &self.path),
             // Reading says what is wrong.
             _ => Ok(()),
@@ -250,28 +250,28 @@ impl Place {
     }
 
     /// Writes a new version of a part beside the old one and syncs it, so that only a rename is left to do.
-    pub fn stage(self: &Arc<Self>, part: Part, bytes: &[u8], over: Over) -> Result<Staged> {
+    pub fn stage(self: &Arc<Self>, file_kind: FileKind, bytes: &[u8], over: Over) -> Result<Staged> {
         let mut staged = self.stage_nothing();
-        staged.add(part, bytes, over)?;
+        staged.add(file_kind, bytes, over)?;
         Ok(staged)
     }
 
     /// To begin with; parts are put in place in the order in which they are added.
     pub fn stage_nothing(self: &Arc<Self>) -> Staged {
-        Staged { place: self.clone(), changes: Vec::new() }
+        Staged { record_dir: self.clone(), changes: Vec::new() }
     }
 
-    fn write_temporary(&self, part: Part, bytes: &[u8]) -> Result<()> {
-        let temporary = self.temporary(part);
+    fn write_temporary(&self, file_kind: FileKind, bytes: &[u8]) -> Result<()> {
+        let temporary = self.temporary(file_kind);
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let mode = Mode::from_bits_truncate(0o600);
         let create = || uninterrupted(|| openat(&self.dir, temporary, flags, mode));
         let created = match create() {
             // A leftover of an earlier failure; the lock says that nobody is writing it now.
-            Err(Errno::EEXIST) => self.remove_leftover(part).map(|()| create())?,
+            Err(Errno::EEXIST) => self.remove_leftover(file_kind).map(|()| create())?,
             created => created,
         };
-        let failed = |error| Error::host(error, format!("write {}", self.part_path(part).display()));
+        let failed = |error| Error::host(error, format!("write {}", self.part_path(file_kind).display()));
         let mut file = created.map(File::from).map_err(|errno| failed(errno.into()))?;
         file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| {
             // Best effort: the next to load the record removes it as well.
@@ -287,18 +287,18 @@ impl Place {
     pub fn settle(
         self: &Arc<Self>,
         mut staged: Staged,
-        old: impl Fn(Part) -> Result<Option<Vec<u8>>>,
+        old: impl Fn(FileKind) -> Result<Option<Vec<u8>>>,
     ) -> Result<()> {
-        let Some(last) = staged.changes.last().map(|change| change.part) else { return Ok(()) };
+        let Some(last) = staged.changes.last().map(|change| change.file_kind) else { return Ok(()) };
         let done = staged.commit();
         let Err(error) = done.and_then(|()| self.sync(last)) else { return Ok(()) };
         let mut left = Vec::new();
         for change in staged.changes.iter().rev().filter(|change| change.step == Step::Done) {
-            if self.put_back(change.part, old(change.part)).is_ok() {
+            if self.put_back(change.file_kind, old(change.file_kind)).is_ok() {
                 continue;
             }
             if !change.may_stay {
-                let path = self.part_path(change.part);
+                let path = self.part_path(change.file_kind);
                 left.push(format!(
                     "{}: changed, but may be the old one again after a power failure",
                     path.display()
@@ -310,41 +310,41 @@ impl Place {
         if left.is_empty() { Err(error) } else { Err(error.with_undo(left)) }
     }
 
-    fn put_back(self: &Arc<Self>, part: Part, old: Result<Option<Vec<u8>>>) -> Result<()> {
+    fn put_back(self: &Arc<Self>, file_kind: FileKind, old: Result<Option<Vec<u8>>>) -> Result<()> {
         match old? {
-            Some(bytes) => self.stage(part, &bytes, Over::Old)?.commit(),
-            None => self.remove(part),
+            Some(bytes) => self.stage(file_kind, &bytes, Over::Old)?.commit(),
+            None => self.remove(file_kind),
         }
     }
 
-    fn sync(&self, part: Part) -> Result<()> {
+    fn sync(&self, file_kind: FileKind) -> Result<()> {
         uninterrupted(|| nix::unistd::fsync(&self.dir)).map_err(|errno| {
-            Error::host(errno, format!("sync the directory of {}", self.part_path(part).display()))
+            Error::host(errno, format!("sync the directory of {}", self.part_path(file_kind).display()))
         })
     }
 
     /// Removes a part; one that is not there is fine.
-    pub fn remove(&self, part: Part) -> Result<()> {
-        self.unlink(self.file_name(part))
+    pub fn remove(&self, file_kind: FileKind) -> Result<()> {
+        self.unlink(self.file_name(file_kind))
     }
 
     /// Removes what a process that died had staged and not committed. Only for the holder of the lock.
     pub fn remove_stale(&self) -> Result<()> {
-        [Part::Record, Part::Journal, Part::Companion]
+        [FileKind::Record, FileKind::Journal, FileKind::Sidecar]
             .into_iter()
-            .try_for_each(|part| self.remove_leftover(part))
+            .try_for_each(|file_kind| self.remove_leftover(file_kind))
     }
 
     /// Removes a new version that was not put in place. Whatever else has its name stays.
-    fn remove_leftover(&self, part: Part) -> Result<()> {
-        let name = self.temporary(part);
+    fn remove_leftover(&self, file_kind: FileKind) -> Result<()> {
+        let name = self.temporary(file_kind);
         let in_the_way = fstatat(&self.dir, name, AtFlags::AT_SYMLINK_NOFOLLOW);
         if in_the_way.is_ok_and(|stat| is_directory(&stat)) {
             return Err(Error::host(Errno::EISDIR, format!("replace {}", self.path_of(name).display())));
         }
         let Some((file, stat)) = self.open_file(name)? else { return Ok(()) };
         self.check_only_name(&stat, name)?;
-        if !leftover::is_new_version(part, &self.read_file(file, name)?) {
+        if !leftover::is_new_version(file_kind, &self.read_file(file, name)?) {
             return Err(self.in_the_way(name));
         }
         self.unlink(name)
@@ -362,8 +362,8 @@ impl Place {
         )
     }
 
-    fn temporary(&self, part: Part) -> &OsStr {
-        &self.name_of(part).temporary
+    fn temporary(&self, file_kind: FileKind) -> &OsStr {
+        &self.name_of(file_kind).temporary
     }
 
     fn unlink(&self, name: &OsStr) -> Result<()> {
@@ -376,22 +376,22 @@ impl Place {
 
 impl Staged {
     /// Stages a new version of another part, to go with it.
-    pub fn add(&mut self, part: Part, bytes: &[u8], over: Over) -> Result<()> {
-        self.write(Change { part, step: Step::Rename, over, may_stay: false }, bytes)
+    pub fn add(&mut self, file_kind: FileKind, bytes: &[u8], over: Over) -> Result<()> {
+        self.write(Change { file_kind, step: Step::Rename, over, may_stay: false }, bytes)
     }
 
     /// The same for a version that does no harm beside the old versions of the others.
-    pub fn add_harmless(&mut self, part: Part, bytes: &[u8], over: Over) -> Result<()> {
-        self.write(Change { part, step: Step::Rename, over, may_stay: true }, bytes)
+    pub fn add_harmless(&mut self, file_kind: FileKind, bytes: &[u8], over: Over) -> Result<()> {
+        self.write(Change { file_kind, step: Step::Rename, over, may_stay: true }, bytes)
     }
 
     /// Another part is to go.
-    pub fn remove(&mut self, part: Part) {
-        self.changes.push(Change { part, step: Step::Remove, over: Over::Old, may_stay: false });
+    pub fn remove(&mut self, file_kind: FileKind) {
+        self.changes.push(Change { file_kind, step: Step::Remove, over: Over::Old, may_stay: false });
     }
 
     fn write(&mut self, change: Change, bytes: &[u8]) -> Result<()> {
-        self.place.write_temporary(change.part, bytes)?;
+        self.record_dir.write_temporary(change.file_kind, bytes)?;
         self.changes.push(change);
         Ok(())
     }
@@ -399,8 +399,8 @@ impl Staged {
     fn commit(&mut self) -> Result<()> {
         for change in &mut self.changes {
             match change.step {
-                Step::Rename => self.place.rename(change.part, change.over)?,
-                Step::Remove => self.place.remove(change.part)?,
+                Step::Rename => self.record_dir.rename(change.file_kind, change.over)?,
+                Step::Remove => self.record_dir.remove(change.file_kind)?,
                 Step::Done => {}
             }
             change.step = Step::Done;
@@ -409,13 +409,15 @@ impl Staged {
     }
 }
 
-impl Place {
-    fn rename(&self, part: Part, over: Over) -> Result<()> {
+impl RecordDir {
+    fn rename(&self, file_kind: FileKind, over: Over) -> Result<()> {
         let renamed = match over {
-            Over::Old => self.rename_as(part, RenameFlags::empty()),
+            Over::Old => self.rename_as(file_kind, RenameFlags::empty()),
             // A file system on a network may not know how.
-            Over::Nothing => match self.rename_as(part, RenameFlags::RENAME_NOREPLACE) {
-                Err(Errno::EINVAL) if self.is_free(part) => self.rename_as(part, RenameFlags::empty()),
+            Over::Nothing => match self.rename_as(file_kind, RenameFlags::RENAME_NOREPLACE) {
+                Err(Errno::EINVAL) if self.is_free(file_kind) => {
+                    self.rename_as(file_kind, RenameFlags::empty())
+                }
                 Err(Errno::EINVAL) => Err(Errno::EEXIST),
                 renamed => renamed,
             },
@@ -423,20 +425,20 @@ impl Place {
         match renamed {
             Ok(()) => Ok(()),
             Err(Errno::EEXIST) => {
-                let text = format!("{} exists already", self.part_path(part).display());
+                let text = format!("{} exists already", self.part_path(file_kind).display());
                 Err(Error::new(ErrorKind::Conflict, text))
             }
-            Err(errno) => Err(Error::host(errno, format!("replace {}", self.part_path(part).display()))),
+            Err(errno) => Err(Error::host(errno, format!("replace {}", self.part_path(file_kind).display()))),
         }
     }
 
-    fn rename_as(&self, part: Part, flags: RenameFlags) -> nix::Result<()> {
-        let (from, to) = (self.temporary(part), self.file_name(part));
+    fn rename_as(&self, file_kind: FileKind, flags: RenameFlags) -> nix::Result<()> {
+        let (from, to) = (self.temporary(file_kind), self.file_name(file_kind));
         uninterrupted(|| renameat2(&self.dir, from, &self.dir, to, flags))
     }
 
-    fn is_free(&self, part: Part) -> bool {
-        let stat = fstatat(&self.dir, self.file_name(part), AtFlags::AT_SYMLINK_NOFOLLOW);
+    fn is_free(&self, file_kind: FileKind) -> bool {
+        let stat = fstatat(&self.dir, self.file_name(file_kind), AtFlags::AT_SYMLINK_NOFOLLOW);
         stat.is_err_and(|errno| errno == Errno::ENOENT)
     }
 }
@@ -445,7 +447,7 @@ impl Drop for Staged {
     fn drop(&mut self) {
         for change in self.changes.iter().filter(|change| change.step == Step::Rename) {
             // Best effort: the next stage removes it as well.
-            let _ = self.place.unlink(self.place.temporary(change.part));
+            let _ = self.record_dir.unlink(self.record_dir.temporary(change.file_kind));
         }
     }
 }

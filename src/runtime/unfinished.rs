@@ -1,6 +1,6 @@
 //! What is unfinished of a guest that has ended, and what is not known of one that may run.
 
-use super::Runtime;
+use super::RecordFile;
 use super::journal::{Intent, Operation};
 use super::peer::Fate;
 use super::record::{Device, Record};
@@ -67,7 +67,7 @@ impl Intent {
     }
 }
 
-impl Runtime {
+impl RecordFile {
     /// Everything that is unfinished, oldest first.
     pub fn unfinished(&self) -> &[Intent] {
         &self.journal.intents
@@ -108,7 +108,7 @@ impl Runtime {
     /// Settles what is unfinished by the rules for a guest that has ended. Answers how many operations that were.
     pub fn settle_ended(&mut self) -> Result<usize> {
         self.check_closed()?;
-        self.place()?;
+        self.record_dir()?;
         if let Fate::Runs(pid) = self.fate() {
             let text = format!(
                 "{} runs, in which the unfinished operations were begun; open the guest, which settles them",

@@ -7,7 +7,7 @@ use kvm_hotplug::deadline::Deadline;
 use kvm_hotplug::disk::BackingRule;
 use kvm_hotplug::qmp::Version;
 use kvm_hotplug::runtime::boot::Trouble;
-use kvm_hotplug::runtime::{BootCommand, BootRequest, Format, Incoming, Runtime};
+use kvm_hotplug::runtime::{BootCommand, BootRequest, Format, Incoming, RecordFile};
 use serde_json::{Value, json};
 
 use super::support::host;
@@ -28,7 +28,7 @@ fn bootable(name: &str, dir: &std::path::Path) -> Value {
     list
 }
 
-fn boot(runtime: &mut Runtime) -> Result<BootCommand, kvm_hotplug::Error> {
+fn boot(runtime: &mut RecordFile) -> Result<BootCommand, kvm_hotplug::Error> {
     runtime.boot_command(BootRequest { fd_base: 3, ..BootRequest::default() })
 }
 
@@ -116,7 +116,7 @@ fn a_target_of_three_entries_is_started_as_its_source() {
     next.devices.insert(0, plugged);
     let native = next.convert(Format::Native).unwrap();
     for (record, version) in [(&next, None), (&next, Some((10, 0))), (&native, Some((7, 2)))] {
-        let runtime = Runtime::new(record.clone());
+        let runtime = RecordFile::new(record.clone());
         let qemu = version.map(|(major, minor)| Version { major, minor, micro: 0 });
         let request =
             BootRequest { fd_base: 3, qemu, incoming: Some(Incoming::Defer), ..BootRequest::default() };

@@ -4,7 +4,7 @@ use kvm_hotplug::ErrorKind;
 use kvm_hotplug::disk::{Aio, Cache, Discard, DiskSpec, Format as ImageFormat};
 use kvm_hotplug::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, Slot};
 use kvm_hotplug::net::spec::NicSpec;
-use kvm_hotplug::runtime::{Device, Format, Presence, Record, RootPort, Runtime, Spec, format, native};
+use kvm_hotplug::runtime::{Device, Format, Presence, Record, RecordFile, RootPort, Spec, format, native};
 use kvm_hotplug::scsi::ControllerSpec;
 use serde_json::{Map, Value, json};
 
@@ -68,8 +68,8 @@ fn a_list_comes_back_out_of_our_format_as_it_was() {
         let there = record.convert(Format::Native).unwrap();
         assert_eq!((there.format(), &there.devices), (Format::Native, &record.devices), "{name}");
         let file = dir.file().with_file_name("native");
-        Runtime::new(there).save_new(&file).unwrap();
-        let read = Runtime::load(&file).unwrap().record().clone();
+        RecordFile::new(there).save_new(&file).unwrap();
+        let read = RecordFile::load(&file).unwrap().record().clone();
         assert_eq!(read.format(), Format::Native);
         let back = read.convert(Format::Ganeti).unwrap();
         assert_eq!(places(&back.devices), places(&record.devices), "{name}");
@@ -101,7 +101,7 @@ fn our_record_becomes_a_list() {
     assert_eq!(list.format(), Format::Ganeti);
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("web1.runtime");
-    Runtime::new(list).save_new(&file).unwrap();
+    RecordFile::new(list).save_new(&file).unwrap();
     let value: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     assert_eq!(value[0], json!(["qemu-system-x86_64", "-name", "web1", "-m", "256"]));
     let params = json!({
@@ -112,7 +112,7 @@ fn our_record_becomes_a_list() {
         assert_eq!(value[2][key], *expected, "{key}");
     }
     // Read again it is the same record: what a list has no room for is beside it. NICs have boot ROMs from now on.
-    let read = Runtime::load(&file).unwrap().record().clone();
+    let read = RecordFile::load(&file).unwrap().record().clone();
     assert_eq!(read.devices, record.devices);
     assert_eq!((&read.name, &read.command, read.reserved_slots), (&record.name, &record.command, 4));
     assert_eq!(read.next_generation, record.next_generation);
@@ -134,10 +134,10 @@ fn what_waits_for_a_reboot_stays_out_of_the_list() {
     let list = record.convert(Format::Ganeti).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("web1.runtime");
-    Runtime::new(list).save_new(&file).unwrap();
+    RecordFile::new(list).save_new(&file).unwrap();
     let value: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     assert_eq!(value[1].as_array().unwrap().len(), 2);
-    assert_eq!(Runtime::load(&file).unwrap().record().devices, record.devices);
+    assert_eq!(RecordFile::load(&file).unwrap().record().devices, record.devices);
 }
 
 /// Found by fuzzing: it was written, and could not be read again.

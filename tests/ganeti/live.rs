@@ -2,7 +2,7 @@
 #![allow(unreachable_pub)]
 
 use kvm_hotplug::ErrorKind;
-use kvm_hotplug::runtime::{BootRequest, Runtime};
+use kvm_hotplug::runtime::{BootRequest, RecordFile};
 use serde_json::{Value, json};
 
 use crate::support::api::*;
@@ -379,7 +379,7 @@ pub fn a_callers_tap_is_started_again_by_its_bridge(agent: &dyn Agent) {
     drop(api);
     // By the agent after that, too: it is in the file beside the list.
     let boot = || {
-        let mut runtime = Runtime::load(&world.runtime).unwrap();
+        let mut runtime = RecordFile::load(&world.runtime).unwrap();
         let boot = runtime.boot_command(BootRequest { fd_base: 3, ..BootRequest::default() });
         boot.map(|boot| (boot, runtime.record().clone()))
     };

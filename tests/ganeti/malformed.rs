@@ -1,7 +1,7 @@
 //! A list with something wrong in it is refused, with where and what, and left as it is.
 
 use kvm_hotplug::ErrorKind;
-use kvm_hotplug::runtime::{Runtime, format};
+use kvm_hotplug::runtime::{RecordFile, format};
 use serde_json::{Value, json};
 
 use super::{Dir, sample};
@@ -10,7 +10,7 @@ use super::{Dir, sample};
 #[track_caller]
 fn refused(bytes: impl AsRef<[u8]>, kind: ErrorKind, says: &[&str]) {
     let dir = Dir::with(&bytes);
-    for result in [Runtime::load(&dir.file()), Runtime::peek(&dir.file())] {
+    for result in [RecordFile::load(&dir.file()), RecordFile::peek(&dir.file())] {
         let error = result.unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
         for part in [dir.file().to_str().unwrap()].iter().chain(says) {

@@ -3,7 +3,7 @@
 use kvm_hotplug::ErrorKind;
 use kvm_hotplug::deadline::Deadline;
 use kvm_hotplug::runtime::boot::Trouble;
-use kvm_hotplug::runtime::{BootRequest, Format, Runtime, format};
+use kvm_hotplug::runtime::{BootRequest, Format, RecordFile, format};
 use serde_json::{Value, json};
 
 use super::{Dir, places, sample};
@@ -76,5 +76,5 @@ fn further_entries_are_kept() {
     let back: Value =
         serde_json::from_slice(&format::encode(&native.convert(Format::Ganeti).unwrap()).unwrap()).unwrap();
     assert_eq!((&back[4], &back[5]), (&more, &json!("sixth")));
-    drop(Runtime::peek(&dir.file()).unwrap());
+    drop(RecordFile::peek(&dir.file()).unwrap());
 }

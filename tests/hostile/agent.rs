@@ -13,7 +13,7 @@ use kvm_hotplug::hotplug::{
 use kvm_hotplug::ids::DeviceId;
 use kvm_hotplug::log::{Level, Log, Sink};
 use kvm_hotplug::net::vhost::VhostMode;
-use kvm_hotplug::runtime::Runtime;
+use kvm_hotplug::runtime::RecordFile;
 
 use super::gauge::{Cost, measure};
 use super::script::{Script, Step};
@@ -135,7 +135,8 @@ impl Scene {
     /// The agent ends; whatever happened, what it leaves behind can be loaded.
     fn end(&mut self) {
         self.guest = None;
-        let runtime = Runtime::load(&self.world.runtime).expect("the record and its journal can be loaded");
+        let runtime =
+            RecordFile::load(&self.world.runtime).expect("the record and its journal can be loaded");
         runtime.record().check().unwrap();
         drop(runtime);
         let files: Vec<String> = self.world.picture().files;
@@ -257,7 +258,7 @@ fn call<T>(name: &str, timeout: Duration, work: impl FnOnce() -> Result<T, Error
 }
 
 fn open(runtime: &Path, socket: &Path, timeout: Duration) -> Result<Guest, Error> {
-    let runtime = Arc::new(Mutex::new(Runtime::load(runtime)?));
+    let runtime = Arc::new(Mutex::new(RecordFile::load(runtime)?));
     Guest::open(runtime, socket, Log::new(Level::Debug, Arc::new(Nowhere)), timeout)
 }
 

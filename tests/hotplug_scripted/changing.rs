@@ -284,7 +284,7 @@ pub fn an_interrupted_move_is_settled(agent: &dyn Agent) {
         drop(api);
         let before = world.record_text();
         {
-            let mut runtime = kvm_hotplug::runtime::Runtime::load(&world.runtime).unwrap();
+            let mut runtime = kvm_hotplug::runtime::RecordFile::load(&world.runtime).unwrap();
             let device = runtime.record().find(&nic.id).unwrap().clone();
             runtime
                 .write_journal(|journal| journal.log_intent(kvm_hotplug::runtime::Operation::Move, &device))
@@ -309,7 +309,7 @@ pub fn a_move_that_cannot_be_settled_is_told(agent: &dyn Agent) {
     let nic = done(api.add_nic(&NicAsk { bridge: Some(a.0.clone()), ..world.nic(1) }));
     drop(api);
     {
-        let mut runtime = kvm_hotplug::runtime::Runtime::load(&world.runtime).unwrap();
+        let mut runtime = kvm_hotplug::runtime::RecordFile::load(&world.runtime).unwrap();
         let device = runtime.record().find(&nic.id).unwrap().clone();
         runtime
             .write_journal(|journal| journal.log_intent(kvm_hotplug::runtime::Operation::Move, &device))

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kvm_hotplug::ErrorKind;
-use kvm_hotplug::runtime::Runtime;
+use kvm_hotplug::runtime::RecordFile;
 use serde_json::json;
 
 use super::removing::{SHORT, pending, with_disk};
@@ -156,7 +156,7 @@ pub fn a_removal_struck_from_the_record_goes_on(agent: &dyn Agent) {
         pending(api.unplug(&UnplugAsk { wait: false, ..UnplugAsk::of(id) }));
     }
     drop(api);
-    let mut runtime = Runtime::load(&world.runtime).unwrap();
+    let mut runtime = RecordFile::load(&world.runtime).unwrap();
     let mut next = runtime.record().clone();
     next.devices.clear();
     runtime.replace(next).unwrap();
@@ -282,7 +282,7 @@ pub fn what_qemu_does_not_say_of_a_place_takes_nothing_down(agent: &dyn Agent) {
     let mut runtime_gone = world.record();
     drop(api);
     runtime_gone.devices.clear();
-    let mut runtime = Runtime::load(&world.runtime).unwrap();
+    let mut runtime = RecordFile::load(&world.runtime).unwrap();
     runtime.replace(runtime_gone).unwrap();
     drop(runtime);
     let api = world.open(agent);
@@ -319,7 +319,7 @@ pub fn a_device_that_goes_while_its_add_is_completed(agent: &dyn Agent) {
     let ask = world.nic_as("lan", MAC);
     let journal = journal_during(&world, "device_add", || drop(done(api.add_nic(&ask))));
     drop(api);
-    let mut runtime = Runtime::load(&world.runtime).unwrap();
+    let mut runtime = RecordFile::load(&world.runtime).unwrap();
     let mut next = runtime.record().clone();
     next.devices.clear();
     runtime.replace(next).unwrap();

@@ -15,7 +15,7 @@ use kvm_hotplug::disk::BackingRule;
 use kvm_hotplug::hotplug::Guest;
 use kvm_hotplug::log::Log;
 use kvm_hotplug::runtime::boot::{FIRST_FD, Trouble};
-use kvm_hotplug::runtime::{BootRequest, Incoming, Runtime, Spec};
+use kvm_hotplug::runtime::{BootRequest, Incoming, RecordFile, Spec};
 
 use crate::support::api::*;
 use crate::support::programs;
@@ -128,7 +128,7 @@ pub fn a_header_rewritten_later_opens_nothing(agent: &dyn Agent) {
     }
     secret.assert_unopened();
     rebase(&disk.path, base.to_str().unwrap());
-    Runtime::load(&world.runtime).unwrap().boot_command(boot()).unwrap();
+    RecordFile::load(&world.runtime).unwrap().boot_command(boot()).unwrap();
 }
 
 fn boot() -> BootRequest {
@@ -139,13 +139,13 @@ fn boot() -> BootRequest {
 fn closed_guest(world: &World, image: &Path) {
     let before = world.record_text();
     {
-        let runtime = Arc::new(Mutex::new(Runtime::load(&world.runtime).unwrap()));
+        let runtime = Arc::new(Mutex::new(RecordFile::load(&world.runtime).unwrap()));
         let guest = Guest::open(runtime, world.qemu.path(), Log::default(), SECOND).unwrap();
         let differences = guest.verify(SECOND).unwrap();
         let told: Vec<String> = differences.iter().map(ToString::to_string).collect();
         assert!(told.iter().any(|text| text.contains("nothing of it is opened")), "{told:?}");
     }
-    let mut runtime = Runtime::load(&world.runtime).unwrap();
+    let mut runtime = RecordFile::load(&world.runtime).unwrap();
     for incoming in [None, Some(Incoming::Defer)] {
         let error = runtime.boot_command(BootRequest { incoming, ..boot() }).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ImageRefused, "{error}");
@@ -194,7 +194,7 @@ pub fn another_chain_is_accepted_when_it_is_said(agent: &dyn Agent) {
     done(api.add_disk(&DiskAsk { accept_chain: true, ..files.clone() }));
     done(api.add_disk(&files));
     drop(api);
-    let mut runtime = Runtime::load(&world.runtime).unwrap();
+    let mut runtime = RecordFile::load(&world.runtime).unwrap();
     runtime.boot_command(boot()).unwrap();
     runtime.set_backing(Some(BackingRule::Forbidden)).unwrap();
     // The disk's own rule counts.
@@ -207,7 +207,7 @@ pub fn another_chain_is_accepted_when_it_is_said(agent: &dyn Agent) {
 
 pub fn what_a_record_says_of_all_disks(agent: &dyn Agent) {
     let (world, secret) = (World::pc(), Secret::new());
-    Runtime::load(&world.runtime).unwrap().set_backing(Some(BackingRule::Forbidden)).unwrap();
+    RecordFile::load(&world.runtime).unwrap().set_backing(Some(BackingRule::Forbidden)).unwrap();
     let api = world.open(agent);
     let disk = layered(&world);
     let failure = fails(api.add_disk(&disk), ErrorKind::ImageRefused);
@@ -215,7 +215,7 @@ pub fn what_a_record_says_of_all_disks(agent: &dyn Agent) {
     done(api.add_disk(&world.disk_as("plain", "plain.img")));
     drop(api);
     let elsewhere = secret.path.parent().unwrap().to_owned();
-    Runtime::load(&world.runtime)
+    RecordFile::load(&world.runtime)
         .unwrap()
         .set_backing(Some(BackingRule::Directories(vec![elsewhere])))
         .unwrap();
@@ -242,7 +242,7 @@ pub fn a_raw_disk_stays_raw(agent: &dyn Agent) {
         assert!(api.add_disk(&new).is_err());
     }
     drop(api);
-    let command = Runtime::load(&world.runtime).unwrap().boot_command(boot()).unwrap();
+    let command = RecordFile::load(&world.runtime).unwrap().boot_command(boot()).unwrap();
     assert!(!command.argv.iter().any(|argument| argument.contains("qcow2")), "{:?}", command.argv);
 }
 

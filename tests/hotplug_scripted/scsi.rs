@@ -468,7 +468,7 @@ pub fn a_disk_that_waits_with_its_controller_is_listed(agent: &dyn Agent) {
     let mut record = world.record();
     record.devices.iter_mut().for_each(|device| device.presence = runtime::Presence::AddAfterReboot);
     let next = World::pc();
-    runtime::Runtime::load(&next.runtime).unwrap().replace(record).unwrap();
+    runtime::RecordFile::load(&next.runtime).unwrap().replace(record).unwrap();
     let later: Vec<_> = next.open(agent).list().into_iter().map(|item| item.later).collect();
     assert_eq!(later, [Some(Later::Recorded), Some(Later::Controller)], "the controller, then the disk");
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use kvm_hotplug::ErrorKind;
 use kvm_hotplug::deadline::Deadline;
 use kvm_hotplug::runtime::boot::{FIRST_FD, Trouble};
-use kvm_hotplug::runtime::{BootRequest, Incoming, Runtime};
+use kvm_hotplug::runtime::{BootRequest, Incoming, RecordFile};
 use serde_json::{Value, json};
 
 use super::removing::pending;
@@ -146,7 +146,7 @@ pub fn an_add_is_not_completed_in_another_qemu(agent: &dyn Agent) {
                 journal["intents"][0]["verb"] = operation.into();
             });
             if !recorded {
-                let mut runtime = Runtime::load(&world.runtime).unwrap();
+                let mut runtime = RecordFile::load(&world.runtime).unwrap();
                 let mut next = runtime.record().clone();
                 next.devices.clear();
                 runtime.replace(next).unwrap();
@@ -196,7 +196,7 @@ pub fn a_target_goes_on_with_what_was_pending(agent: &dyn Agent) {
     edit(&world, of_an_earlier_qemu);
     // The tap would be another host's.
     world.qemu.model(|model| model.netdevs.clear());
-    let mut runtime = Runtime::load(&world.runtime).unwrap();
+    let mut runtime = RecordFile::load(&world.runtime).unwrap();
     let incoming = Some(Incoming::Defer);
     runtime.boot_command(BootRequest { incoming, fd_base: FIRST_FD, ..BootRequest::default() }).unwrap();
     drop(runtime);
@@ -310,7 +310,7 @@ fn boot() -> BootRequest {
 }
 
 /// The troubles that a check finds, with the device of each.
-fn unfinished(runtime: &Runtime, migrates: bool) -> Vec<String> {
+fn unfinished(runtime: &RecordFile, migrates: bool) -> Vec<String> {
     let deadline = Deadline::after(Duration::from_secs(10));
     let problems = runtime.check_host(migrates, None, &deadline).unwrap();
     problems.into_iter().filter(|p| p.trouble == Trouble::Unfinished).map(|p| p.id).collect()
@@ -324,14 +324,14 @@ pub fn what_is_open_keeps_the_guest_from_a_start(agent: &dyn Agent) {
     drop(api);
     let text = |error: kvm_hotplug::Error| (error.kind(), error.message().to_owned());
     // Recorded, it is complete.
-    let mut runtime = Runtime::load(&world.runtime).unwrap();
+    let mut runtime = RecordFile::load(&world.runtime).unwrap();
     assert_eq!((unfinished(&runtime, true), unfinished(&runtime, false)), (vec![], vec![]));
     let mut next = runtime.record().clone();
     next.devices.clear();
     runtime.replace(next).unwrap();
     for (request, migrates) in [(target(), true), (boot(), false)] {
         assert_eq!(unfinished(&runtime, migrates), ["data"]);
-        assert_eq!(unfinished(&Runtime::peek(&world.runtime).unwrap(), migrates), ["data"]);
+        assert_eq!(unfinished(&RecordFile::peek(&world.runtime).unwrap(), migrates), ["data"]);
         let (kind, text) = text(runtime.boot_command(request).unwrap_err());
         assert!(kind == ErrorKind::State && text.contains("adding data was interrupted"), "{text}");
         assert!(text.contains("open the guest") || text.contains("opening the guest"), "{text}");
@@ -341,7 +341,7 @@ pub fn what_is_open_keeps_the_guest_from_a_start(agent: &dyn Agent) {
     assert!(kind == ErrorKind::State && text.contains("runs"), "{text}");
     drop(runtime);
     drop(world.open(agent));
-    let mut runtime = Runtime::load(&world.runtime).unwrap();
+    let mut runtime = RecordFile::load(&world.runtime).unwrap();
     assert_eq!(world.recorded(), ["data"], "settled");
     assert_eq!((unfinished(&runtime, true), unfinished(&runtime, false)), (vec![], vec![]));
     runtime.boot_command(target()).unwrap();
@@ -356,7 +356,7 @@ pub fn a_guest_that_has_ended_is_settled_by_its_record(agent: &dyn Agent) {
         let ask = world.disk_as("data", "a.img");
         interrupted(&world, "device_add", || drop(done(api.add_disk(&ask))));
         drop(api);
-        let mut runtime = Runtime::load(&world.runtime).unwrap();
+        let mut runtime = RecordFile::load(&world.runtime).unwrap();
         let mut next = runtime.record().clone();
         let lan = next.devices.remove(0);
         next.devices.clear();
@@ -370,7 +370,7 @@ pub fn a_guest_that_has_ended_is_settled_by_its_record(agent: &dyn Agent) {
             true => of_an_earlier_qemu(journal),
             false => drop(journal.as_object_mut().unwrap().remove("qemu")),
         });
-        let mut runtime = Runtime::load(&world.runtime).unwrap();
+        let mut runtime = RecordFile::load(&world.runtime).unwrap();
         assert_eq!(runtime.unfinished().len(), 2);
         if is_known {
             assert_eq!(unfinished(&runtime, false), Vec::<String>::new());

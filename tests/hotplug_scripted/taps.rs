@@ -10,7 +10,7 @@ use kvm_hotplug::hotplug::{Guest, Mismatch};
 use kvm_hotplug::ids::IfName;
 use kvm_hotplug::log::Log;
 use kvm_hotplug::net::share::{PATIENCE, Taps};
-use kvm_hotplug::runtime::Runtime;
+use kvm_hotplug::runtime::RecordFile;
 
 use crate::adding::MAC;
 use crate::removing::SHORT;
@@ -255,7 +255,7 @@ pub fn verifying_sees_taps_vhost_and_stray_netdevs(agent: &dyn Agent) {
     let nic = done(api.add_nic(&named("lan", world.nic(1))));
     let tap = nic.ifname.unwrap();
     drop(api);
-    let runtime = Arc::new(Mutex::new(Runtime::load(&world.runtime).unwrap()));
+    let runtime = Arc::new(Mutex::new(RecordFile::load(&world.runtime).unwrap()));
     let guest =
         Guest::open(runtime, world.qemu.path(), Log::default(), Duration::from_millis(AMPLE)).unwrap();
     let found = || {
@@ -318,7 +318,7 @@ pub fn a_bridge_may_be_named_by_another_name(agent: &dyn Agent) {
     let api = world.open(agent);
     assert_eq!(done(api.add_nic(&lan)).id, "lan");
     drop(api);
-    let runtime = Arc::new(Mutex::new(Runtime::load(&world.runtime).unwrap()));
+    let runtime = Arc::new(Mutex::new(RecordFile::load(&world.runtime).unwrap()));
     let guest =
         Guest::open(runtime, world.qemu.path(), Log::default(), Duration::from_millis(AMPLE)).unwrap();
     let differences = guest.verify(Duration::from_millis(AMPLE)).unwrap();

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use kvm_hotplug::ErrorKind;
-use kvm_hotplug::runtime::{Journal, Operation, Runtime, native};
+use kvm_hotplug::runtime::{Journal, Operation, RecordFile, native};
 
 use super::sample;
 
@@ -56,8 +56,11 @@ fn everything(dir: &Path) -> Vec<(String, u64, Vec<u8>)> {
 fn in_the_way(path: &Path, name: &str, what: &str) {
     let dir = path.parent().unwrap();
     let before = everything(dir);
-    let done =
-        if path.exists() { Runtime::load(path).map(drop) } else { Runtime::new(sample()).save_new(path) };
+    let done = if path.exists() {
+        RecordFile::load(path).map(drop)
+    } else {
+        RecordFile::new(sample()).save_new(path)
+    };
     let error = done.expect_err(what);
     assert!(error.message().contains(name), "{what}: {error}");
     assert_eq!(everything(dir), before, "{what}");
@@ -68,12 +71,12 @@ fn names_that_end_as_ours_are_no_records() {
     for suffix in SUFFIXES {
         let (dir, path) = directory();
         let path = path.with_file_name(format!("vm{suffix}"));
-        let error = Runtime::new(sample()).save_new(&path).unwrap_err();
+        let error = RecordFile::new(sample()).save_new(&path).unwrap_err();
         assert_eq!((error.kind(), error.errno()), (ErrorKind::Invalid, libc::EINVAL), "{error}");
         assert!(error.message().contains(&format!("ends in {suffix:?}")), "{error}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         fs::write(&path, record_bytes()).unwrap();
-        for result in [Runtime::load(&path), Runtime::peek(&path)] {
+        for result in [RecordFile::load(&path), RecordFile::peek(&path)] {
             assert_eq!(result.unwrap_err().kind(), ErrorKind::Invalid);
         }
         assert_eq!(everything(dir.path()).len(), 1);
@@ -81,7 +84,7 @@ fn names_that_end_as_ours_are_no_records() {
     // The suffix alone is a name like any other.
     let (_dir, path) = directory();
     for name in ["lock", "new.runtime", "vm.journal.json"] {
-        Runtime::new(sample()).save_new(&path.with_file_name(name)).unwrap();
+        RecordFile::new(sample()).save_new(&path.with_file_name(name)).unwrap();
     }
 }
 
@@ -168,7 +171,7 @@ fn a_locked_pipe_is_refused_at_once() {
     let held = fs::File::options().read(true).write(true).open(&lock).unwrap();
     // A lock lasts as long as what it is of is open.
     let _held = nix::fcntl::Flock::lock(held, nix::fcntl::FlockArg::LockExclusiveNonblock).unwrap();
-    let error = Runtime::load(&path).unwrap_err();
+    let error = RecordFile::load(&path).unwrap_err();
     assert!(error.message().contains("vm.lock"), "{error}");
     assert!(fs::symlink_metadata(&lock).unwrap().file_type().is_fifo());
 }
@@ -181,7 +184,7 @@ fn a_hard_link_is_not_written_through() {
     for content in ["precious", "", "1\n"] {
         fs::write(&other, content).unwrap();
         fs::hard_link(&other, path.with_file_name("vm.lock")).unwrap();
-        let error = Runtime::load(&path).unwrap_err();
+        let error = RecordFile::load(&path).unwrap_err();
         assert!(error.message().contains("vm.lock") && error.message().contains("2 names"), "{error}");
         assert_eq!(fs::read_to_string(&other).unwrap(), content);
         fs::remove_file(path.with_file_name("vm.lock")).unwrap();
@@ -202,12 +205,12 @@ fn what_a_dead_agent_left_is_cleared_away() {
             let (dir, path) = directory();
             fs::write(&path, record_bytes()).unwrap();
             fs::write(path.with_file_name(name), &whole[..length]).unwrap();
-            drop(Runtime::load(&path).unwrap());
+            drop(RecordFile::load(&path).unwrap());
             assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{name}, {length} bytes");
             fs::write(path.with_file_name(name), &whole[..length]).unwrap();
             fs::remove_file(&path).unwrap();
             drop({
-                let mut runtime = Runtime::new(sample());
+                let mut runtime = RecordFile::new(sample());
                 runtime.save_new(&path).unwrap();
                 runtime
             });
@@ -216,7 +219,7 @@ fn what_a_dead_agent_left_is_cleared_away() {
     }
     let (dir, path) = directory();
     fs::write(path.with_file_name("vm.journal"), journal_bytes()).unwrap();
-    Runtime::new(sample()).save_new(&path).unwrap();
+    RecordFile::new(sample()).save_new(&path).unwrap();
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "the journal of a guest that is gone");
 }
 
@@ -225,7 +228,7 @@ fn what_a_dead_agent_left_is_cleared_away() {
 fn a_journal_does_not_replace_what_came_later() {
     let (_dir, path) = directory();
     fs::write(&path, record_bytes()).unwrap();
-    let mut runtime = Runtime::load(&path).unwrap();
+    let mut runtime = RecordFile::load(&path).unwrap();
     let journal = path.with_file_name("vm.journal");
     fs::write(&journal, "precious").unwrap();
     let error = runtime

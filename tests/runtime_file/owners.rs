@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use kvm_hotplug::runtime::{Runtime, Trust, native};
+use kvm_hotplug::runtime::{RecordFile, Trust, native};
 use kvm_hotplug::{Error, ErrorKind};
 
 use super::sample;
@@ -40,8 +40,8 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-fn load(path: &Path, trust: Trust) -> [Result<Runtime, Error>; 2] {
-    [Runtime::peek_trusting(path, trust), Runtime::load_trusting(path, trust)]
+fn load(path: &Path, trust: Trust) -> [Result<RecordFile, Error>; 2] {
+    [RecordFile::peek_trusting(path, trust), RecordFile::load_trusting(path, trust)]
 }
 
 /// Refused by name, with nothing made beside it, unless it is to be trusted.
@@ -84,10 +84,10 @@ fn a_directory_that_others_can_write_is_refused() {
         set_mode(&scene.home, mode);
         refused(&scene, "records ", "can be written by everybody");
         let new = scene.home.join("new");
-        let error = Runtime::new(sample()).save_new(&new).unwrap_err();
+        let error = RecordFile::new(sample()).save_new(&new).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Untrusted, "{error}");
         assert_eq!(scene.names(), 1);
-        Runtime::new(sample()).with_trust(Trust::Given).save_new(&new).unwrap();
+        RecordFile::new(sample()).with_trust(Trust::Given).save_new(&new).unwrap();
         fs::remove_file(new).unwrap();
     }
     for mode in [0o1777, 0o755, 0o750, 0o700] {
@@ -138,7 +138,7 @@ fn what_lies_beside_it_is_looked_at_too() {
             fs::write(&beside, "").unwrap();
             set_mode(&beside, if foreign { 0o600 } else { 0o666 });
             chown(&beside, Some(if foreign { SOMEBODY } else { 0 }), None).unwrap();
-            let error = Runtime::load(&scene.path).unwrap_err();
+            let error = RecordFile::load(&scene.path).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Untrusted, "{error}");
             assert!(error.message().contains(name), "{error}");
             assert!(beside.exists() && scene.names() == 2);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use kvm_hotplug::ids::Address;
-use kvm_hotplug::runtime::{DeviceKind, Runtime};
+use kvm_hotplug::runtime::{DeviceKind, RecordFile};
 use serde_json::Value;
 
 use super::fake::Dev;
@@ -28,7 +28,7 @@ pub enum Backends {
 pub fn world(list: impl AsRef<[u8]>, backends: Backends) -> World {
     let world = World::pc();
     std::fs::write(&world.runtime, list).unwrap();
-    let record = Runtime::peek(&world.runtime).unwrap().record().clone();
+    let record = RecordFile::peek(&world.runtime).unwrap().record().clone();
     world.qemu.model(|model| {
         for device in &record.devices {
             let Some(Address::Pci(at)) = &device.address else { continue };

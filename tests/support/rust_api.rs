@@ -14,7 +14,7 @@ use kvm_hotplug::hotplug::{
 use kvm_hotplug::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, ScsiAddress, Slot};
 use kvm_hotplug::log::{Level, Log, Sink};
 use kvm_hotplug::net::vhost::VhostMode;
-use kvm_hotplug::runtime::{self, Device, DeviceKind, Runtime, Spec};
+use kvm_hotplug::runtime::{self, Device, DeviceKind, RecordFile, Spec};
 use kvm_hotplug::scsi::ControllerSpec;
 use serde_json::Value;
 
@@ -42,7 +42,7 @@ impl Agent for RustAgent {
     }
 
     fn open(&self, runtime: &Path, socket: &Path, timeout_ms: u64) -> Result<Box<dyn Api>, Failure> {
-        let runtime = Arc::new(Mutex::new(Runtime::load(runtime)?));
+        let runtime = Arc::new(Mutex::new(RecordFile::load(runtime)?));
         let log = Log::new(Level::Debug, Arc::new(Print));
         let guest = Guest::open(runtime, socket, log, Duration::from_millis(timeout_ms))?;
         Ok(Box::new(RustApi(guest)))

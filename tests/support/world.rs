@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kvm_hotplug::runtime::{Record, Runtime};
+use kvm_hotplug::runtime::{Record, RecordFile};
 
 use super::api::*;
 use super::fake::{FakeQemu, Machine, Setup};
@@ -35,7 +35,7 @@ impl World {
         let runtime = dir.path().join("web1.runtime");
         let command = ["qemu-system-x86_64", "-machine", "pc", "-m", "256"].map(String::from).to_vec();
         let record = Record::new("web1", command, 4).unwrap();
-        Runtime::new(record).save_new(&runtime).unwrap();
+        RecordFile::new(record).save_new(&runtime).unwrap();
         let prefix = format!("f{:x}w{}n", std::process::id(), host::unique());
         Self { qemu: FakeQemu::start(setup), dir, runtime, prefix }
     }
@@ -115,7 +115,7 @@ impl World {
 
     /// The record as another program sees it, while the agent owns it.
     pub fn record(&self) -> Record {
-        Runtime::peek(&self.runtime).unwrap().record().clone()
+        RecordFile::peek(&self.runtime).unwrap().record().clone()
     }
 
     /// Ids in the record.

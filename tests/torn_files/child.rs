@@ -5,7 +5,7 @@ use std::process::{Command, ExitStatus};
 use std::sync::OnceLock;
 
 use kvm_hotplug::Error;
-use kvm_hotplug::runtime::{Device, Operation, Record, Runtime};
+use kvm_hotplug::runtime::{Device, Operation, Record, RecordFile};
 use serde_json::{Value, json};
 
 use super::support::api::*;
@@ -168,16 +168,16 @@ fn the_process_that_is_cut() {
 
 fn make(change: Change, runtime: &Path, socket: &Path) -> Result<(), Failure> {
     match change {
-        SaveNew => Runtime::new(record()).save_new(runtime)?,
+        SaveNew => RecordFile::new(record()).save_new(runtime)?,
         Replace => {
-            let mut runtime = Runtime::load(runtime)?;
+            let mut runtime = RecordFile::load(runtime)?;
             let mut next = runtime.record().clone();
             next.name = "new-name".into();
             runtime.replace(next)?;
         }
-        WriteJournal => Runtime::load(runtime)?
+        WriteJournal => RecordFile::load(runtime)?
             .write_journal(|journal| journal.log_intent(Operation::Remove, &device()))?,
-        ClearJournal => Runtime::load(runtime)?.write_journal(|journal| journal.clear_intent(ID))?,
+        ClearJournal => RecordFile::load(runtime)?.write_journal(|journal| journal.clear_intent(ID))?,
         Reopen => drop(RustAgent.open(runtime, socket, AMPLE)?),
         _ => operate(change, runtime, socket)?,
     }

@@ -24,7 +24,7 @@ use crate::net::tap::TunDevice;
 use crate::net::vhost;
 use crate::ordered;
 use crate::qmp::{Command, Monitor, OLDEST_QEMU, Version};
-use crate::runtime::Runtime;
+use crate::runtime::RecordFile;
 use crate::runtime::ports::MODEL as PORT_MODEL;
 use crate::runtime::record::{Device, Record, Spec};
 
@@ -74,7 +74,7 @@ pub struct Problem {
     pub text: String,
 }
 
-impl Runtime {
+impl RecordFile {
     /// Everything that stands in the way of starting the guest here: for a boot, or as the target of a migration.
     ///
     /// With a monitor, QEMU is asked what it knows. Nothing is changed.
@@ -136,7 +136,7 @@ impl Runtime {
     }
 }
 
-impl Runtime {
+impl RecordFile {
     fn unfinished_problem(&self, migrates: bool) -> Option<Problem> {
         let refused = if migrates { self.refuse_open_for_target() } else { self.refuse_open_for_boot() };
         let (error, intent) = (refused.err()?, self.open_intent()?);

@@ -30,7 +30,7 @@ pub use check::{Problem, Trouble};
 pub use incoming::Incoming;
 
 use super::record::{Device, DeviceKind, Presence, Record, Spec};
-use super::{Home, Runtime, unfinished};
+use super::{RecordFile, Storage, unfinished};
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, BusName, DeviceId};
@@ -100,7 +100,7 @@ pub fn place(
     layout::place(record, &Base::read(&record.command), spec, address, scsi_bus)
 }
 
-impl Runtime {
+impl RecordFile {
     /// Refuses to go on while the guest is open: it runs then.
     pub fn check_closed(&self) -> Result<()> {
         if !self.attached {
@@ -119,7 +119,7 @@ impl Runtime {
         self.check_closed()?;
         let migrates = request.incoming.is_some();
         if !migrates {
-            self.place()?;
+            self.record_dir()?;
         }
         let (base, mut next) = self.start(&request)?;
         if !migrates {
@@ -214,14 +214,14 @@ impl Runtime {
 
     /// The names of the new taps go into the record, where it has a file of its own.
     fn adopt_target(&mut self, next: Record) -> Result<()> {
-        if matches!(self.home, Home::Owned { .. }) {
+        if matches!(self.storage, Storage::Owned { .. }) {
             // What is pending at the source goes on here, in another QEMU.
             self.write_journal(|journal| journal.peer = None)?;
         }
-        match self.home {
-            Home::Owned { .. } if next != *self.record() => self.replace(next),
-            Home::Owned { .. } => Ok(()),
-            Home::None | Home::Borrowed => {
+        match self.storage {
+            Storage::Owned { .. } if next != *self.record() => self.replace(next),
+            Storage::Owned { .. } => Ok(()),
+            Storage::None | Storage::Borrowed => {
                 self.record = next;
                 Ok(())
             }
@@ -269,7 +269,7 @@ fn started(record: &Record, migrates: bool) -> Vec<&Device> {
 }
 
 /// Where a device goes.
-enum Place {
+enum BootAddress {
     At(Address),
     /// Where QEMU finds a place for it.
     Found,
@@ -332,9 +332,9 @@ impl<'a> Builder<'a> {
         });
         for device in devices {
             let place = match &device.address {
-                None if unplaced.contains(&device.id) => Place::Found,
-                None => Place::Unknown,
-                Some(address) => Place::At(address.clone()),
+                None if unplaced.contains(&device.id) => BootAddress::Found,
+                None => BootAddress::Unknown,
+                Some(address) => BootAddress::At(address.clone()),
             };
             self.add_device(device, place, host).map_err(|error| error.context(&device.id))?;
         }
@@ -353,12 +353,12 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn add_device(&mut self, device: &mut Device, place: Place, host: &Host) -> Result<()> {
+    fn add_device(&mut self, device: &mut Device, place: BootAddress, host: &Host) -> Result<()> {
         let id = device.id.clone();
         let address = match place {
-            Place::At(address) => address,
-            Place::Found => return self.add_unplaced(device, host),
-            Place::Unknown => {
+            BootAddress::At(address) => address,
+            BootAddress::Found => return self.add_unplaced(device, host),
+            BootAddress::Unknown => {
                 let text = "has no address; open the guest at the source, so that its place is recorded";
                 return Err(Error::new(ErrorKind::State, text));
             }

@@ -29,11 +29,11 @@ impl Scene {
         Device { id, generation: 1, address: None, presence: Presence::Live, spec, extra: Map::new() }
     }
 
-    fn runtime(&self, command: &[&str], devices: &[Device]) -> Runtime {
+    fn runtime(&self, command: &[&str], devices: &[Device]) -> RecordFile {
         let command = command.iter().map(|text| (*text).to_owned()).collect();
         let mut record = Record::new("", command, 4).unwrap();
         devices.iter().for_each(|device| record.add(device.clone()));
-        let mut runtime = Runtime::new(record);
+        let mut runtime = RecordFile::new(record);
         let path = self.0.path().join("vm.runtime");
         let _ = std::fs::remove_file(&path);
         runtime.save_new(&path).unwrap();
@@ -45,7 +45,7 @@ fn request() -> BootRequest {
     BootRequest { fd_base: FIRST_FD, ..BootRequest::default() }
 }
 
-fn slots(runtime: &Runtime) -> Vec<String> {
+fn slots(runtime: &RecordFile) -> Vec<String> {
     let address = |device: &Device| device.address.as_ref().unwrap().to_string();
     runtime.record().devices.iter().map(address).collect()
 }
@@ -215,9 +215,9 @@ fn a_boot_is_where_waiting_ends() {
     devices[2].presence = Presence::RemoveAfterReboot;
     let mut runtime = scene.runtime(&["qemu", "-device", "pvpanic-pci,addr=5"], &devices);
     runtime.write_journal(|journal| journal.log_intent(Operation::Remove, &devices[3])).unwrap();
-    let loaded = |runtime: Runtime| {
+    let loaded = |runtime: RecordFile| {
         drop(runtime);
-        Runtime::load(&scene.0.path().join("vm.runtime")).unwrap()
+        RecordFile::load(&scene.0.path().join("vm.runtime")).unwrap()
     };
     let argv = runtime.boot_command(request()).unwrap().argv.join(" ");
     assert!(!argv.contains("goes") && !argv.contains("asked"), "{argv}");
@@ -256,8 +256,8 @@ fn a_target_changes_nothing_that_waits() {
     assert_eq!((&without_chains(runtime.record()), runtime.journal().intents.len()), (&before, 1));
     // For looking only is enough, and what is unsettled is refused.
     let path = scene.0.path().join("vm.runtime");
-    Runtime::peek(&path).unwrap().boot_command(target()).unwrap();
-    assert_eq!(Runtime::peek(&path).unwrap().boot_command(request()).unwrap_err().errno(), libc::EROFS);
+    RecordFile::peek(&path).unwrap().boot_command(target()).unwrap();
+    assert_eq!(RecordFile::peek(&path).unwrap().boot_command(request()).unwrap_err().errno(), libc::EROFS);
     runtime.write_journal(|journal| journal.log_intent(Operation::RollbackAdd, &scene.disk("half"))).unwrap();
     let error = runtime.boot_command(target()).unwrap_err();
     assert!(error.message().contains("adding half was interrupted"), "{error}");

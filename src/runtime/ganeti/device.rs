@@ -25,7 +25,7 @@ pub(super) struct Whose<'a> {
 }
 
 /// Where a device is in the guest, and what it is there.
-struct Place {
+struct IdAndAddress {
     id: DeviceId,
     address: Option<Address>,
     model: Option<String>,
@@ -113,7 +113,7 @@ fn bridge(nic: &Element<'_>) -> Result<Option<IfName>> {
 }
 
 /// By `hvinfo` (since 2.16), by `pci` (2.10 to 2.15), or nowhere: then the device cannot be told from others in QEMU.
-fn place(object: &Element<'_>, whose: Whose<'_>, seed: &str, had_slots: bool) -> Result<Place> {
+fn place(object: &Element<'_>, whose: Whose<'_>, seed: &str, had_slots: bool) -> Result<IdAndAddress> {
     let stored = object.member("uuid")?;
     let uuid = match &stored {
         Some(uuid) => uuid.text("a uuid")?.to_owned(),
@@ -129,22 +129,22 @@ fn place(object: &Element<'_>, whose: Whose<'_>, seed: &str, had_slots: bool) ->
             let slot = pci.number(SLOTS - 1)?;
             // Without a uuid there was no id to start it with.
             if !had_slots || stored.is_none() {
-                return Ok(Place { id: own_id()?, address: None, model: None });
+                return Ok(IdAndAddress { id: own_id()?, address: None, model: None });
             }
             let id = uuid::old_device_id(whose.kind, &uuid, slot).map_err(refused)?;
             let address =
                 PciAddress { bus: BusName::parse("pci.0")?, slot: Slot::try_from(u64::from(slot))? };
-            Ok(Place { id, address: Some(address.into()), model: None })
+            Ok(IdAndAddress { id, address: Some(address.into()), model: None })
         }
-        (None, None) => Ok(Place { id: own_id()?, address: None, model: None }),
+        (None, None) => Ok(IdAndAddress { id: own_id()?, address: None, model: None }),
     }
 }
 
-fn by_hvinfo(hvinfo: &Element<'_>, own_id: impl Fn() -> Result<DeviceId>) -> Result<Place> {
+fn by_hvinfo(hvinfo: &Element<'_>, own_id: impl Fn() -> Result<DeviceId>) -> Result<IdAndAddress> {
     let expected = "a QEMU device id such as \"nic-9e7c85f6-b6e5-4243\"";
     let id = match hvinfo.member("id")? {
         Some(id) => DeviceId::parse(id.text(expected)?).map_err(|error| id.refused(error))?,
-        None => return Ok(Place { id: own_id()?, address: None, model: None }),
+        None => return Ok(IdAndAddress { id: own_id()?, address: None, model: None }),
     };
     let expected = "a QEMU driver such as \"virtio-net-pci\"";
     let driver = hvinfo.required("driver", expected)?;
@@ -153,10 +153,10 @@ fn by_hvinfo(hvinfo: &Element<'_>, own_id: impl Fn() -> Result<DeviceId>) -> Res
         return Err(driver.expected(expected));
     }
     if NEVER_PLACED.contains(&model) {
-        return Ok(Place { id, address: None, model: None });
+        return Ok(IdAndAddress { id, address: None, model: None });
     }
     let address = address(hvinfo)?;
-    Ok(Place { id, address, model: Some(model.to_owned()) })
+    Ok(IdAndAddress { id, address, model: Some(model.to_owned()) })
 }
 
 fn address(hvinfo: &Element<'_>) -> Result<Option<Address>> {

@@ -18,7 +18,6 @@
 //! How NICs and disks were started, queues and cache mode for instance, stands in the hypervisor parameters, and is the same
 //! for all of them. A device that differs has no place in the list and is refused.
 
-mod companion;
 mod convert;
 mod device;
 mod element;
@@ -26,6 +25,7 @@ mod json;
 mod params;
 mod seed;
 mod settings;
+mod sidecar;
 mod upgrade;
 mod uuid;
 mod write;
@@ -34,9 +34,9 @@ use element::{Element, malformed};
 use json::{Json, Object};
 use params::Params;
 
-pub(super) use companion::Companion;
 pub(super) use convert::{to_ganeti, to_native, was_made_of_a_list};
 pub use settings::NicSettings;
+pub(super) use sidecar::Sidecar;
 pub(super) use write::encode;
 
 use super::record::{Device, DeviceKind, MAX_DEVICES, Record};

@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use kvm_hotplug::disk::Format;
 use kvm_hotplug::runtime::boot::{BootRequest, FIRST_FD};
 use kvm_hotplug::runtime::format::decode;
-use kvm_hotplug::runtime::{Device, Record, Runtime, Spec};
+use kvm_hotplug::runtime::{Device, Record, RecordFile, Spec};
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 
@@ -61,7 +61,7 @@ fn boot(record: &Record, spare_ports: usize) -> Option<(Record, Vec<String>)> {
     for name in ["vm.runtime", "vm.runtime.journal", "vm.runtime.kvm-hotplug"] {
         let _ = fs::remove_file(scene.file.with_file_name(name));
     }
-    let mut runtime = Runtime::new(record.clone());
+    let mut runtime = RecordFile::new(record.clone());
     runtime.save_new(&scene.file).ok()?;
     let plan = runtime.boot_plan(spare_ports);
     let request = BootRequest { fd_base: FIRST_FD, spare_ports, ..BootRequest::default() };
@@ -71,7 +71,7 @@ fn boot(record: &Record, spare_ports: usize) -> Option<(Record, Vec<String>)> {
     let next = runtime.record().clone();
     next.check().unwrap();
     drop(runtime);
-    assert_eq!(by_id(Runtime::peek(&scene.file).unwrap().record()), by_id(&next), "the record on disk");
+    assert_eq!(by_id(RecordFile::peek(&scene.file).unwrap().record()), by_id(&next), "the record on disk");
     Some((next, command.argv))
 }
 

@@ -16,7 +16,7 @@ use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
 use kvm_hotplug::hotplug::{DiskRequest, Guest, Removal, Placement};
 use kvm_hotplug::ids::DeviceId;
 use kvm_hotplug::log::Log;
-use kvm_hotplug::runtime::Runtime;
+use kvm_hotplug::runtime::RecordFile;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 
@@ -120,14 +120,14 @@ fn run(data: &[u8]) {
     }
     let verbs = [(b'A', "add"), (b'U', "undo-add"), (b'R', "remove")];
     scene.write_files(verbs.iter().find(|(letter, _)| calls.contains(letter)).map(|(_, operation)| *operation));
-    let runtime = Arc::new(Mutex::new(Runtime::load(&scene.runtime).unwrap()));
+    let runtime = Arc::new(Mutex::new(RecordFile::load(&scene.runtime).unwrap()));
     if let Ok(guest) = in_time(|| Guest::open(runtime, scene.peer.path(), Log::default(), TIMEOUT)) {
         for letter in calls.iter().take(MOST_CALLS) {
             in_time(|| call(&guest, *letter, &scene.image));
         }
     }
     // Decoding checks it, too.
-    Runtime::peek(&scene.runtime).unwrap();
+    RecordFile::peek(&scene.runtime).unwrap();
 }
 
 fuzz_target!(|data: &[u8]| run(data));

@@ -3,7 +3,7 @@
 #![no_main]
 
 use kvm_hotplug::runtime::format::{decode, encode};
-use kvm_hotplug::runtime::{Format, Record, Runtime};
+use kvm_hotplug::runtime::{Format, Record, RecordFile};
 use libfuzzer_sys::fuzz_target;
 
 fn convert(record: &Record) {
@@ -37,5 +37,5 @@ fuzz_target!(|data: &[u8]| {
     }
     assert_eq!(encode(&read).unwrap(), written);
     convert(&record);
-    let _ = Runtime::new(record).boot_plan(2);
+    let _ = RecordFile::new(record).boot_plan(2);
 });

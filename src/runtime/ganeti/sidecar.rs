@@ -22,7 +22,7 @@ const VERSION: u64 = 1;
 
 /// The content of the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(in crate::runtime) struct Companion {
+pub(in crate::runtime) struct Sidecar {
     next_generation: u64,
     /// Where the backing files of its disks may be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,15 +50,15 @@ struct Entry {
     more: Map<String, Value>,
 }
 
-impl Companion {
+impl Sidecar {
     /// What has to be kept beside the record's list, if anything.
     pub(in crate::runtime) fn encode(record: &Record) -> Result<Option<Vec<u8>>> {
-        let companion = Self::of(record)?.filter(|companion| !companion.is_evident());
-        companion.map(|companion| companion.to_bytes()).transpose()
+        let sidecar = Self::of(record)?.filter(|sidecar| !sidecar.is_evident());
+        sidecar.map(|sidecar| sidecar.to_bytes()).transpose()
     }
 
     /// What completes the one record's list as well as the other's, if anything has to.
-    pub(in crate::runtime) fn covering(old: &Record, new: &Record) -> Result<Option<Vec<u8>>> {
+    pub(in crate::runtime) fn transitional(old: &Record, new: &Record) -> Result<Option<Vec<u8>>> {
         match (Self::of(old)?, Self::of(new)?) {
             (Some(old), Some(new)) if !(old.is_evident() && new.is_evident()) => {
                 new.and(old).to_bytes().map(Some)
@@ -113,12 +113,12 @@ impl Companion {
     /// Reads the file.
     pub(in crate::runtime) fn decode(bytes: &[u8]) -> Result<Self> {
         let file = versioned::open(bytes, FORMAT, VERSION)?;
-        let companion: Self = versioned::parse(file.into())?;
-        let counts = [companion.devices.len(), companion.later.len()];
+        let sidecar: Self = versioned::parse(file.into())?;
+        let counts = [sidecar.devices.len(), sidecar.later.len()];
         if counts.into_iter().any(|count| count > MAX_DEVICES) {
             return Err(malformed(format!("is about more than {MAX_DEVICES} devices")));
         }
-        Ok(companion)
+        Ok(sidecar)
     }
 
     /// Completes the record of a list.
