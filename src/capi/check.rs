@@ -9,7 +9,7 @@ use super::guest::KVM_HOTPLUG_DEFAULT_TIMEOUT_MS;
 use super::runtime::{give_list, kvm_runtime};
 use crate::border::escaped;
 use crate::deadline::Deadline;
-use crate::runtime::boot::Problem;
+use crate::runtime::boot::PreflightIssue;
 
 /// Flag of kvm_runtime_check(): the guest is to come from another host by migration, and not to be booted.
 pub const KVM_RUNTIME_CHECK_INCOMING: u32 = 1;
@@ -72,12 +72,12 @@ unsafe impl Plain for kvm_runtime_problem {
     const FIRST: usize = super::args::end_of!(kvm_runtime_problem, reserved);
 }
 
-impl From<&Problem> for kvm_runtime_problem {
-    fn from(problem: &Problem) -> Self {
+impl From<&PreflightIssue> for kvm_runtime_problem {
+    fn from(problem: &PreflightIssue) -> Self {
         Self {
             id: fill(&problem.id),
             text: fill(&escaped(&problem.text)),
-            trouble: problem.trouble as u32,
+            trouble: problem.kind as u32,
             reserved: 0,
         }
     }

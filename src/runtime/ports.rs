@@ -46,7 +46,7 @@ fn is_zero(function: &u8) -> bool {
 
 /// What else is on the command line that a new port must keep clear of.
 #[derive(Clone, Debug, Default)]
-pub struct Neighbours {
+pub struct Occupied {
     /// Slots of `pcie.0`.
     pub slots: BTreeSet<Slot>,
     /// Chassis numbers.
@@ -64,22 +64,22 @@ impl RootPort {
     }
 
     /// A further port. Ports have slots of their own as long as there are any, then they share them, up to eight in one.
-    pub fn further(ports: &[Self], neighbours: &Neighbours) -> Result<Self> {
+    pub fn further(ports: &[Self], occupied: &Occupied) -> Result<Self> {
         let free = |place: &(Slot, u8)| {
-            !neighbours.slots.contains(&place.0)
+            !occupied.slots.contains(&place.0)
                 && ports.iter().all(|port| (port.slot, port.function) != *place)
         };
         let slots = || SLOTS.filter_map(Slot::new);
         let place = (0..FUNCTIONS).flat_map(|function| slots().map(move |slot| (slot, function))).find(free);
         let chassis = (1..=u8::MAX).find(|number| {
-            !neighbours.chassis.contains(number) && ports.iter().all(|port| port.chassis != *number)
+            !occupied.chassis.contains(number) && ports.iter().all(|port| port.chassis != *number)
         });
         let (Some((slot, function)), Some(chassis)) = (place, chassis) else {
             let text = format!("no room on pcie.0 for more than the {} root ports there are", ports.len());
             return Err(Error::new(ErrorKind::NoSlot, text));
         };
         let taken =
-            |name: &str| neighbours.ids.contains(name) || ports.iter().any(|port| port.id.as_str() == name);
+            |name: &str| occupied.ids.contains(name) || ports.iter().any(|port| port.id.as_str() == name);
         let name = (1u32..).map(|number| format!("rp{number}")).find(|name| !taken(name)).unwrap_or_default();
         let (id, presence) = (BusName::parse(&name)?, Presence::AddAfterReboot);
         Ok(Self { id, slot, function, chassis, presence, extra: Map::new() })
@@ -128,10 +128,10 @@ mod tests {
 
     use super::*;
 
-    fn many(count: usize, neighbours: &Neighbours) -> Vec<RootPort> {
+    fn many(count: usize, occupied: &Occupied) -> Vec<RootPort> {
         let mut ports = Vec::new();
         for _ in 0..count {
-            let port = RootPort::further(&ports, neighbours).unwrap();
+            let port = RootPort::further(&ports, occupied).unwrap();
             ports.push(port);
         }
         ports
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn slots_first_then_functions() {
-        let ports = many(15, &Neighbours::default());
+        let ports = many(15, &Occupied::default());
         RootPort::check(&ports).unwrap();
         let place = |index: usize| (ports[index].id.as_str(), ports[index].slot.get(), ports[index].function);
         assert_eq!(place(0), ("rp1", 16, 0));
@@ -154,22 +154,22 @@ mod tests {
 
     #[test]
     fn others_are_kept_clear_of() {
-        let neighbours = Neighbours {
+        let occupied = Occupied {
             slots: [16, 18].into_iter().filter_map(Slot::new).collect(),
             chassis: BTreeSet::from([1, 3]),
             ids: BTreeSet::from(["rp2".to_owned()]),
         };
-        let ports = many(11 * 8, &neighbours);
+        let ports = many(11 * 8, &occupied);
         RootPort::check(&ports).unwrap();
         let ids: Vec<_> = ports.iter().take(2).map(|port| (port.id.as_str(), port.chassis)).collect();
         assert_eq!(ids, [("rp1", 2), ("rp3", 4)]);
-        assert!(ports.iter().all(|port| !neighbours.slots.contains(&port.slot)));
-        assert_eq!(RootPort::further(&ports, &neighbours).unwrap_err().kind(), ErrorKind::NoSlot);
+        assert!(ports.iter().all(|port| !occupied.slots.contains(&port.slot)));
+        assert_eq!(RootPort::further(&ports, &occupied).unwrap_err().kind(), ErrorKind::NoSlot);
     }
 
     #[test]
     fn nonsense_is_refused() {
-        let good = many(2, &Neighbours::default());
+        let good = many(2, &Occupied::default());
         let bad = |change: fn(&mut RootPort)| {
             let mut ports = good.clone();
             change(&mut ports[1]);

@@ -6,7 +6,7 @@ use kvm_hotplug::ErrorKind;
 use kvm_hotplug::deadline::Deadline;
 use kvm_hotplug::disk::BackingRule;
 use kvm_hotplug::qmp::Version;
-use kvm_hotplug::runtime::boot::Trouble;
+use kvm_hotplug::runtime::boot::IssueKind;
 use kvm_hotplug::runtime::{BootCommand, BootRequest, Format, Incoming, RecordFile};
 use serde_json::{Value, json};
 
@@ -131,7 +131,7 @@ fn a_target_of_three_entries_is_started_as_its_source() {
         assert!(ours[2].contains("addr=c,bus=pci.0,id=nic-11111111-2222-3333"), "{ours:?}");
         let deadline = Deadline::after(std::time::Duration::from_secs(5));
         let problems = runtime.check_host(true, None, &deadline).unwrap();
-        assert!(problems.iter().all(|problem| problem.trouble != Trouble::NoAddress), "{problems:?}");
+        assert!(problems.iter().all(|problem| problem.kind != IssueKind::NoAddress), "{problems:?}");
     }
 }
 

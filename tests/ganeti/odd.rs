@@ -2,7 +2,7 @@
 
 use kvm_hotplug::ErrorKind;
 use kvm_hotplug::deadline::Deadline;
-use kvm_hotplug::runtime::boot::Trouble;
+use kvm_hotplug::runtime::boot::IssueKind;
 use kvm_hotplug::runtime::{BootRequest, Format, RecordFile, format};
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ fn two_devices_at_one_place_are_loaded_and_told() {
         assert_eq!(format::decode(&format::encode(&before).unwrap()).unwrap(), before);
         let deadline = Deadline::after(std::time::Duration::from_secs(5));
         let problems = runtime.check_host(false, None, &deadline).unwrap();
-        let told = problems.iter().filter(|problem| problem.trouble == Trouble::Place);
+        let told = problems.iter().filter(|problem| problem.kind == IssueKind::Place);
         assert_eq!(told.count(), 1, "{problems:?}");
         let boot = runtime.boot_command(BootRequest { fd_base: 3, ..BootRequest::default() });
         assert_eq!(boot.unwrap_err().kind(), ErrorKind::AddressTaken);

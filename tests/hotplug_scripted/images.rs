@@ -14,7 +14,7 @@ use kvm_hotplug::deadline::Deadline;
 use kvm_hotplug::disk::BackingRule;
 use kvm_hotplug::hotplug::Guest;
 use kvm_hotplug::log::Log;
-use kvm_hotplug::runtime::boot::{FIRST_FD, Trouble};
+use kvm_hotplug::runtime::boot::{FIRST_FD, IssueKind};
 use kvm_hotplug::runtime::{BootRequest, Incoming, RecordFile, Spec};
 
 use crate::support::api::*;
@@ -153,7 +153,7 @@ fn closed_guest(world: &World, image: &Path) {
     }
     for migrates in [false, true] {
         let problems = runtime.check_host(migrates, None, &Deadline::after(SECOND)).unwrap();
-        let found = problems.iter().find(|problem| problem.trouble == Trouble::Image && problem.id == "data");
+        let found = problems.iter().find(|problem| problem.kind == IssueKind::Image && problem.id == "data");
         assert!(
             found.is_some_and(|problem| problem.text.contains("layer 1")),
             "{problems:?} {}",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kvm_hotplug::ErrorKind;
 use kvm_hotplug::deadline::Deadline;
-use kvm_hotplug::runtime::boot::{FIRST_FD, Trouble};
+use kvm_hotplug::runtime::boot::{FIRST_FD, IssueKind};
 use kvm_hotplug::runtime::{BootRequest, Incoming, RecordFile};
 use serde_json::{Value, json};
 
@@ -313,7 +313,7 @@ fn boot() -> BootRequest {
 fn unfinished(runtime: &RecordFile, migrates: bool) -> Vec<String> {
     let deadline = Deadline::after(Duration::from_secs(10));
     let problems = runtime.check_host(migrates, None, &deadline).unwrap();
-    problems.into_iter().filter(|p| p.trouble == Trouble::Unfinished).map(|p| p.id).collect()
+    problems.into_iter().filter(|p| p.kind == IssueKind::Unfinished).map(|p| p.id).collect()
 }
 
 pub fn what_is_open_keeps_the_guest_from_a_start(agent: &dyn Agent) {

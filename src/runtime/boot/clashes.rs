@@ -1,6 +1,6 @@
 //! What in the recorded command and the devices of the record does not go together, so that QEMU would not start. Pure.
 
-use super::base::Base;
+use super::command_line::CommandLine;
 use crate::error::{Error, ErrorKind};
 use crate::runtime::record::{Device, Record, Spec};
 
@@ -19,7 +19,7 @@ impl Clash {
 }
 
 /// All of them: `devices` are those that the guest is started with, `record` the one that it will have.
-pub(super) fn find(record: &Record, devices: &[&Device], base: &Base) -> Vec<Clash> {
+pub(super) fn find(record: &Record, devices: &[&Device], command_line: &CommandLine) -> Vec<Clash> {
     let mut clashes = Vec::new();
     if record.command.is_empty() {
         let text = "the record has no command: make it with QEMU's command line without NICs and disks";
@@ -27,23 +27,23 @@ pub(super) fn find(record: &Record, devices: &[&Device], base: &Base) -> Vec<Cla
     }
     let ids = devices.iter().map(|device| device.id.as_str());
     for id in ids.chain(record.ports.iter().map(|port| port.id.as_str())) {
-        if let Some(option) = base.ids.get(id) {
+        if let Some(option) = command_line.ids.get(id) {
             let text =
                 format!("the command has {id} already, in {option}; NICs and disks are left out of it");
             clashes.push(Clash::of(id, ErrorKind::Conflict, text));
         }
     }
-    clashes.extend(boot_indices(devices, base));
+    clashes.extend(boot_indices(devices, command_line));
     clashes
 }
 
 /// QEMU takes each boot index once ("The bootindex 1 has already been used").
-fn boot_indices(devices: &[&Device], base: &Base) -> Vec<Clash> {
+fn boot_indices(devices: &[&Device], command_line: &CommandLine) -> Vec<Clash> {
     let own: Vec<(u32, &Device)> =
         devices.iter().filter_map(|device| Some((boot_index(device)?, *device))).collect();
     let mut clashes = Vec::new();
     for (position, (index, device)) in own.iter().enumerate() {
-        let in_command = base.boot_indices.get(index).map(String::as_str);
+        let in_command = command_line.boot_indices.get(index).map(String::as_str);
         let mut before = own.iter().take(position);
         let other = in_command.or_else(|| Some(before.find(|(other, _)| other == index)?.1.id.as_str()));
         if let Some(other) = other {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::check::{Problem, Trouble};
 use super::options::read;
+use super::preflight::{IssueKind, PreflightIssue};
 use crate::disk::{DiskSpec, Identity};
 use crate::ordered;
 use crate::runtime::record::{Device, Spec};
@@ -31,13 +31,13 @@ enum Use {
 }
 
 /// What of it keeps QEMU from starting. A path that is not absolute is looked for where QEMU is started, which nobody knows.
-pub(super) fn check(command: &[String], devices: &[&Device], problems: &mut Vec<Problem>) {
+pub(super) fn check(command: &[String], devices: &[&Device], issues: &mut Vec<PreflightIssue>) {
     for named in named(command).iter().filter(|named| named.path.starts_with('/')) {
         let path = Path::new(&named.path);
         let needed = if named.use_ == Use::Make { path.parent().unwrap_or(path) } else { path };
         if let Err(error) = std::fs::metadata(needed) {
             let text = format!("the command needs {}, in -{}: {error}", needed.display(), named.option);
-            problems.push(Problem::of_guest(Trouble::Command, text));
+            issues.push(PreflightIssue::of_guest(IssueKind::Command, text));
             continue;
         }
         for device in devices {
@@ -47,17 +47,17 @@ pub(super) fn check(command: &[String], devices: &[&Device], problems: &mut Vec<
                     "image {:?} is in the command as well, in -{}; QEMU does not open it twice, so take one of them out",
                     spec.path, named.option
                 );
-                problems.push(Problem::of(device, Trouble::ImageInUse, text));
+                issues.push(PreflightIssue::of(device, IssueKind::ImageInUse, text));
             }
         }
     }
-    check_twice(devices, problems);
+    check_twice(devices, issues);
     if needs_kvm(command) {
         if let Err(error) = std::fs::File::options().read(true).write(true).open("/dev/kvm") {
             let text = format!(
                 "the command has no other accelerator than kvm, and /dev/kvm cannot be opened: {error}"
             );
-            problems.push(Problem::of_guest(Trouble::Command, text));
+            issues.push(PreflightIssue::of_guest(IssueKind::Command, text));
         }
     }
 }
@@ -101,7 +101,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
 }
 
 /// Two disks of the record with one image.
-fn check_twice(devices: &[&Device], problems: &mut Vec<Problem>) {
+fn check_twice(devices: &[&Device], issues: &mut Vec<PreflightIssue>) {
     let disks: Vec<(&Device, &DiskSpec)> = devices
         .iter()
         .filter_map(|device| if let Spec::Disk(spec) = &device.spec { Some((*device, spec)) } else { None })
@@ -114,7 +114,7 @@ fn check_twice(devices: &[&Device], problems: &mut Vec<Problem>) {
         if let Some((other, _)) = same {
             let text =
                 format!("image {:?} is that of {} as well; QEMU does not open it twice", spec.path, other.id);
-            problems.push(Problem::of(device, Trouble::ImageInUse, text));
+            issues.push(PreflightIssue::of(device, IssueKind::ImageInUse, text));
         }
     }
 }

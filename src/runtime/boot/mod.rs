@@ -8,14 +8,14 @@
 //! A boot and a migration target differ in one thing: a boot is where what waited for a reboot comes true, so it changes
 //! the record, while a target is to be what the source is at this moment, and takes the record as it stands.
 
-mod base;
-mod check;
 mod clashes;
+mod command_line;
 mod files;
 mod host;
 mod incoming;
-mod layout;
 mod options;
+mod placement;
+mod preflight;
 mod running;
 mod scsi;
 
@@ -24,10 +24,10 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-pub use base::Machine;
-pub(super) use base::{devices_without_id, names_device, names_netdev};
-pub use check::{Problem, Trouble};
+pub use command_line::Machine;
+pub(super) use command_line::{devices_without_id, names_device, names_netdev};
 pub use incoming::Incoming;
+pub use preflight::{IssueKind, PreflightIssue};
 
 use super::record::{Device, DeviceKind, Presence, Record, Spec};
 use super::{RecordFile, Storage, unfinished};
@@ -39,7 +39,7 @@ use crate::net::spec::NicSpec;
 use crate::ordered;
 use crate::qmp::Version;
 use crate::sys::inherit;
-use base::Base;
+use command_line::CommandLine;
 use host::{Backend, Host, Purpose};
 use options::Object;
 
@@ -97,7 +97,7 @@ pub fn place(
     address: Option<&Address>,
     scsi_bus: Option<&BusName>,
 ) -> Result<Address> {
-    layout::place(record, &Base::read(&record.command), spec, address, scsi_bus)
+    placement::place(record, &CommandLine::read(&record.command), spec, address, scsi_bus)
 }
 
 impl RecordFile {
@@ -121,7 +121,7 @@ impl RecordFile {
         if !migrates {
             self.record_dir()?;
         }
-        let (base, mut next) = self.start(&request)?;
+        let (command_line, mut next) = self.start(&request)?;
         if !migrates {
             self.refuse_open_for_boot()?;
         }
@@ -130,7 +130,7 @@ impl RecordFile {
         }
         let purpose = if migrates { Purpose::Target } else { Purpose::Boot };
         let host = Host::new(&next, purpose);
-        let command = Builder::new(&request, &base).build(&mut next, request.incoming, &host)?;
+        let command = Builder::new(&request, &command_line).build(&mut next, request.incoming, &host)?;
         if migrates {
             self.adopt_target(next)?;
         } else {
@@ -142,65 +142,66 @@ impl RecordFile {
     /// The same command to be looked at: nothing is written, no tap is made, and it has no descriptors, only their numbers. It
     /// does not matter whether the guest runs, or who has the record.
     pub fn plan_command(&self, request: BootRequest) -> Result<BootCommand> {
-        let (base, mut next) = self.start(&request)?;
+        let (command_line, mut next) = self.start(&request)?;
         let host = Host::new(&next, Purpose::Plan);
-        let command = Builder::new(&request, &base).build(&mut next, request.incoming, &host)?;
+        let command = Builder::new(&request, &command_line).build(&mut next, request.incoming, &host)?;
         Ok(BootCommand { fds: Vec::new(), ..command })
     }
 
     /// What the next boot comes to, without opening or changing anything.
     pub fn boot_plan(&self, spare_ports: usize) -> Result<BootPlan> {
-        let base = Base::read(&self.record().command);
-        let next = self.next_record(false, spare_ports, &base)?;
+        let command_line = CommandLine::read(&self.record().command);
+        let next = self.next_record(false, spare_ports, &command_line)?;
         refuse_overlays(&next, false)?;
         let old = self.record().ports.iter().filter(|port| port.presence == Presence::Live).count();
         Ok(BootPlan {
-            machine: base.machine,
+            machine: command_line.machine,
             devices: next.devices.len(),
             ports: next.ports.len(),
             new_ports: next.ports.len().saturating_sub(old),
-            free: layout::slots(&next, &base)?.free(),
+            free: placement::slots(&next, &command_line)?.free(),
         })
     }
 
     /// Judges the request before anything is opened; answers the record that the started guest will have.
-    fn start(&self, request: &BootRequest) -> Result<(Base, Record)> {
+    fn start(&self, request: &BootRequest) -> Result<(CommandLine, Record)> {
         if request.fd_base < FIRST_FD {
             return Err(Error::invalid(format!("fd_base {}: at least {FIRST_FD}", request.fd_base)));
         }
-        let base = Base::read(&self.record().command);
+        let command_line = CommandLine::read(&self.record().command);
         match &request.incoming {
             None => {}
-            Some(_) if base.incoming => {
+            Some(_) if command_line.incoming => {
                 return Err(Error::invalid("the command has -incoming already; leave it to this call"));
             }
             Some(incoming) => incoming.check()?,
         }
         let migrates = request.incoming.is_some();
-        let next = self.next_record(migrates, request.spare_ports, &base)?;
-        if let Some(clash) = clashes::find(&next, &started(&next, migrates), &base).into_iter().next() {
+        let next = self.next_record(migrates, request.spare_ports, &command_line)?;
+        if let Some(clash) = clashes::find(&next, &started(&next, migrates), &command_line).into_iter().next()
+        {
             return Err(clash.error);
         }
         refuse_without_tap(&next, migrates)?;
         refuse_overlays(&next, migrates)?;
-        Ok((base, next))
+        Ok((command_line, next))
     }
 
     /// The record that the started guest will have.
-    fn next_record(&self, migrates: bool, spare_ports: usize, base: &Base) -> Result<Record> {
+    fn next_record(&self, migrates: bool, spare_ports: usize, command_line: &CommandLine) -> Result<Record> {
         let mut next = self.record().clone();
         if migrates {
             self.refuse_open_for_target()?;
-            layout::slots(&next, base)?;
-            scsi::buses(&next, base)?;
+            placement::slots(&next, command_line)?;
+            scsi::buses(&next, command_line)?;
             return Ok(next);
         }
         // The guest does not run any more, so it has let go of what it was asked for.
         unfinished::end_all(&mut next, &self.journal.intents);
-        layout::reboot(&mut next);
-        layout::place_all(&mut next, base, spare_ports)?;
-        layout::reboot(&mut next);
-        scsi::buses(&next, base)?;
+        placement::reboot(&mut next);
+        placement::place_all(&mut next, command_line, spare_ports)?;
+        placement::reboot(&mut next);
+        scsi::buses(&next, command_line)?;
         Ok(next)
     }
 
@@ -283,7 +284,7 @@ struct Builder<'a> {
     fds: Vec<OwnedFd>,
     /// The number that the next descriptor gets.
     next_fd: u32,
-    base: &'a Base,
+    command_line: &'a CommandLine,
     fd_base: u32,
     qemu: Option<Version>,
     paused: bool,
@@ -293,12 +294,12 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(request: &BootRequest, base: &'a Base) -> Self {
+    fn new(request: &BootRequest, command_line: &'a CommandLine) -> Self {
         Self {
             argv: Vec::new(),
             fds: Vec::new(),
             next_fd: request.fd_base,
-            base,
+            command_line,
             fd_base: request.fd_base,
             qemu: request.qemu,
             paused: request.paused,
@@ -401,7 +402,7 @@ impl<'a> Builder<'a> {
 
     /// The layer under the very tag that a hot-plugged disk has, by which it is found again.
     fn add_fdset(&mut self, id: &DeviceId, layer: disk::Layer) -> disk::LayerRef {
-        while self.base.fdsets.contains(&self.next_fdset) {
+        while self.command_line.fdsets.contains(&self.next_fdset) {
             self.next_fdset += 1;
         }
         let set = self.next_fdset;
@@ -417,7 +418,7 @@ impl<'a> Builder<'a> {
     /// port or controller that it sits on; and Ganeti's come before its drives, which find what is left.
     fn add_object(&mut self, object: Object, arguments: &serde_json::Map<String, Value>) -> Result<()> {
         let argument = match object {
-            Object::Device if self.base.has_json_device => Object::json(arguments),
+            Object::Device if self.command_line.has_json_device => Object::json(arguments),
             Object::Device if self.is_list => object.write(arguments, None)?,
             _ => object.write(arguments, self.qemu)?,
         };
@@ -439,7 +440,7 @@ impl<'a> Builder<'a> {
         if i32::try_from(end).is_err() {
             return Err(Error::invalid(format!("fd_base {}: no descriptor has such numbers", self.fd_base)));
         }
-        if let Some(taken) = self.base.fds.range(self.fd_base..end).next() {
+        if let Some(taken) = self.command_line.fds.range(self.fd_base..end).next() {
             return Err(Error::invalid(format!(
                 "the command uses fd {taken} itself, and this call numbers its own from {}; choose another fd_base",
                 self.fd_base

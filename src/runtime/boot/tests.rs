@@ -78,9 +78,9 @@ fn a_tap_of_the_callers_is_not_replaced() {
         for part in ["lan ", "tap theirs", advice] {
             assert!(error.message().contains(part), "{error} should say {part}");
         }
-        let problems = runtime.check_host(migrates, None, &deadline).unwrap();
-        let found = problems.iter().find(|problem| problem.id == "lan").unwrap();
-        assert_eq!(found.trouble, Trouble::Tap);
+        let issues = runtime.check_host(migrates, None, &deadline).unwrap();
+        let found = issues.iter().find(|issue| issue.id == "lan").unwrap();
+        assert_eq!(found.kind, IssueKind::Tap);
         assert!(error.message().ends_with(&found.text), "{error} / {}", found.text);
     }
     assert_eq!(*runtime.record(), before);
@@ -104,16 +104,19 @@ fn descriptors_have_the_numbers_of_the_command() {
     let scene = Scene::new();
     let mut runtime =
         scene.runtime(&["qemu", "-add-fd", "fd=90,set=2"], &["a", "b", "c"].map(|id| scene.disk(id)));
-    for base in [3, 100] {
-        let boot = runtime.boot_command(BootRequest { fd_base: base, ..request() }).unwrap();
+    for command_line in [3, 100] {
+        let boot = runtime.boot_command(BootRequest { fd_base: command_line, ..request() }).unwrap();
         let sets: Vec<&String> = boot.argv.iter().filter(|argument| argument.starts_with("fd=")).collect();
         let ours = |number, set, id| format!("fd={number},set={set},opaque=kh:{id}");
-        assert_eq!(sets[1..], [&ours(base, 1, "a"), &ours(base + 1, 3, "b"), &ours(base + 2, 4, "c")]);
+        assert_eq!(
+            sets[1..],
+            [&ours(command_line, 1, "a"), &ours(command_line + 1, 3, "b"), &ours(command_line + 2, 4, "c")]
+        );
         for (fd, device) in boot.fds.iter().zip(&runtime.record().devices) {
             let Spec::Disk(spec) = &device.spec else { unreachable!() };
             let inode = |path: &Path| std::fs::metadata(path).unwrap().ino();
             assert_eq!(inode(Path::new(&format!("/proc/self/fd/{}", fd.as_raw_fd()))), inode(&spec.path));
-            assert!(u32::try_from(fd.as_raw_fd()).unwrap() >= base + 3, "in the way of the others");
+            assert!(u32::try_from(fd.as_raw_fd()).unwrap() >= command_line + 3, "in the way of the others");
         }
     }
     let error = runtime.boot_command(BootRequest { fd_base: 88, ..request() }).unwrap_err();
@@ -202,9 +205,9 @@ fn the_commands_own_devices_keep_their_ports() {
     device.address = Some(serde_json::from_str(r#"{"bus":"pci.2","slot":0}"#).unwrap());
     let runtime = scene.runtime(&libvirt, &[device]);
     let deadline = crate::deadline::Deadline::after(std::time::Duration::from_secs(5));
-    let problems = runtime.check_host(false, None, &deadline).unwrap();
-    assert_eq!(problems.iter().map(|problem| problem.trouble).collect::<Vec<_>>(), [Trouble::Place]);
-    assert!(problems[0].text.contains("pci.2 slot 0 is taken by virtio-balloon-pci"), "{problems:?}");
+    let issues = runtime.check_host(false, None, &deadline).unwrap();
+    assert_eq!(issues.iter().map(|issue| issue.kind).collect::<Vec<_>>(), [IssueKind::Place]);
+    assert!(issues[0].text.contains("pci.2 slot 0 is taken by virtio-balloon-pci"), "{issues:?}");
 }
 
 #[test]

@@ -4,11 +4,11 @@ use super::*;
 #[test]
 fn check_knows_what_qemu_would_refuse() {
     let scene = Scene::new();
-    let problems = |command: &[&str], devices: &[Device], migrates| {
+    let issues = |command: &[&str], devices: &[Device], migrates| {
         let runtime = scene.runtime(command, devices);
         let deadline = crate::deadline::Deadline::after(std::time::Duration::from_secs(5));
         let found = runtime.check_host(migrates, None, &deadline).unwrap();
-        found.into_iter().map(|problem| (problem.trouble, problem.id, problem.text)).collect::<Vec<_>>()
+        found.into_iter().map(|issue| (issue.kind, issue.id, issue.text)).collect::<Vec<_>>()
     };
     let booting = |id: &str, index: u32| {
         let mut device = scene.disk(id);
@@ -32,8 +32,8 @@ fn check_knows_what_qemu_would_refuse() {
     let nothing = |_: &mut DiskSpec| ();
     let read = |spec: &mut DiskSpec| spec.read_only = true;
     let shared = |spec: &mut DiskSpec| spec.share_rw = true;
-    let (command, used) = (Trouble::Command, Trouble::ImageInUse);
-    type Row<'a> = (&'a [&'a str], Vec<Device>, &'a [(Trouble, &'a str, &'a str)]);
+    let (command, used) = (IssueKind::Command, IssueKind::ImageInUse);
+    type Row<'a> = (&'a [&'a str], Vec<Device>, &'a [(IssueKind, &'a str, &'a str)]);
     let table: [Row<'_>; 15] = [
         (&[], vec![], &[(command, "", "has no command")]),
         (&["q"], vec![one.clone()], &[]),
@@ -60,17 +60,14 @@ fn check_knows_what_qemu_would_refuse() {
         ),
     ];
     for (command, devices, expected) in table {
-        let found = problems(command, &devices, false);
+        let found = issues(command, &devices, false);
         assert_eq!(found.len(), expected.len(), "{command:?}: {found:?}");
-        for ((trouble, id, text), (is, of, says)) in found.iter().zip(expected) {
-            assert!(trouble == is && id == of && text.contains(says), "{command:?}: {text}");
+        for ((kind, id, text), (is, of, says)) in found.iter().zip(expected) {
+            assert!(kind == is && id == of && text.contains(says), "{command:?}: {text}");
         }
     }
-    let waits = problems(&["q", "-incoming", "defer"], &[], true);
-    assert!(
-        waits.iter().any(|(trouble, _, text)| *trouble == command && text.contains("-incoming")),
-        "{waits:?}"
-    );
+    let waits = issues(&["q", "-incoming", "defer"], &[], true);
+    assert!(waits.iter().any(|(kind, _, text)| *kind == command && text.contains("-incoming")), "{waits:?}");
     // Those that take turns do not get in each other's way; those that stay do, and no boot is made of them.
     let mut turns = [booting("one", 1), booting("two", 1)];
     let mut runtime = scene.runtime(&["q"], &turns);

@@ -3,27 +3,27 @@
 
 use serde_json::Map;
 
-use super::base::{Base, Machine};
+use super::command_line::{CommandLine, Machine};
 use super::scsi;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, BusName, PciAddress, ScsiAddress, Slot};
 use crate::pci::{BusKind, Rules, SlotMap, Topology, Want};
-use crate::runtime::ports::{Neighbours, RootPort};
+use crate::runtime::ports::{Occupied, RootPort};
 use crate::runtime::record::{Device, DeviceKind, Presence, Record, Spec};
 use crate::scsi::ControllerSpec;
 use crate::scsi::spec::bus_of;
 
 /// The slots of the guest that `record` and its command line describe.
-pub(super) fn slots(record: &Record, base: &Base) -> Result<SlotMap> {
-    let mut topology = machine(base)?;
+pub(super) fn slots(record: &Record, command_line: &CommandLine) -> Result<SlotMap> {
+    let mut topology = machine(command_line)?;
     // The bridges first, since some of what is pinned sits behind them.
-    for bridge in &base.bridges {
+    for bridge in &command_line.bridges {
         topology.put_bridge(bridge.kind, bridge.name.clone(), bridge.place, bridge.hotplug);
     }
-    for pinned in &base.pinned {
+    for pinned in &command_line.pinned {
         topology.put(&pinned.bus, pinned.slot, pinned.function, Some(&pinned.what), "pinned by the command");
     }
-    for device in &base.on_buses {
+    for device in &command_line.on_buses {
         topology.put_anywhere(&device.bus, Some(&device.what), "put there by the command");
     }
     for port in &record.ports {
@@ -42,23 +42,23 @@ pub(super) fn slots(record: &Record, base: &Base) -> Result<SlotMap> {
 }
 
 /// The root bus, with what the chipset has on it.
-fn machine(base: &Base) -> Result<Topology> {
-    let (kind, chipset): (_, &[u8]) = match base.machine {
+fn machine(command_line: &CommandLine) -> Result<Topology> {
+    let (kind, chipset): (_, &[u8]) = match command_line.machine {
         Machine::Conventional => (BusKind::ConventionalRoot, &[0, 1]),
         Machine::Express => (BusKind::PcieRoot, &[0, 31]),
         Machine::Other => (BusKind::OtherRoot, &[]),
     };
-    let mut topology = Topology::cold(kind, BusName::parse(base.root_bus())?);
+    let mut topology = Topology::cold(kind, BusName::parse(command_line.root_bus())?);
     for slot in chipset.iter().copied().filter_map(Slot::new) {
-        topology.put(base.root_bus(), slot, 0, None, "the chipset");
+        topology.put(command_line.root_bus(), slot, 0, None, "the chipset");
     }
     Ok(topology)
 }
 
 /// Gives every device a place, and makes the ports and the SCSI controller that takes, and as many ports that `spare` are
 /// left over.
-pub(super) fn place_all(record: &mut Record, base: &Base, spare: usize) -> Result<()> {
-    let mut slots = slots(record, base)?;
+pub(super) fn place_all(record: &mut Record, command_line: &CommandLine, spare: usize) -> Result<()> {
+    let mut slots = slots(record, command_line)?;
     let unplaced = record.devices.iter().enumerate().filter(|(_, device)| device.address.is_none());
     let (on_scsi, on_pci): (Vec<_>, Vec<_>) = unplaced.partition(|(_, device)| scsi::is_disk(device));
     let indices = |list: Vec<(usize, &Device)>| list.into_iter().map(|(index, _)| index).collect::<Vec<_>>();
@@ -66,20 +66,20 @@ pub(super) fn place_all(record: &mut Record, base: &Base, spare: usize) -> Resul
     for index in on_pci {
         let Some(Device { id, spec, .. }) = record.devices.get(index).cloned() else { continue };
         refuse_other_buses(spec.model()).map_err(|error| error.context(&id))?;
-        let address = next_slot(record, base, &mut slots).map_err(|error| error.context(&id))?;
+        let address = next_slot(record, command_line, &mut slots).map_err(|error| error.context(&id))?;
         slots.occupy(&address, &id);
         settle(record, index, address.into());
     }
     for index in on_scsi {
-        let address = match scsi::choose(record, base)? {
+        let address = match scsi::choose(record, command_line)? {
             Some(address) => address,
-            None => ScsiAddress::of_target(add_controller(record, base, &mut slots)?, 0),
+            None => ScsiAddress::of_target(add_controller(record, command_line, &mut slots)?, 0),
         };
         settle(record, index, address.into());
     }
-    if base.machine == Machine::Express {
+    if command_line.machine == Machine::Express {
         for _ in slots.free()..spare {
-            add_port(record, base)?;
+            add_port(record, command_line)?;
         }
     }
     Ok(())
@@ -88,12 +88,12 @@ pub(super) fn place_all(record: &mut Record, base: &Base, spare: usize) -> Resul
 /// The same for one device that is not in the record yet.
 pub(super) fn place(
     record: &mut Record,
-    base: &Base,
+    command_line: &CommandLine,
     spec: &Spec,
     address: Option<&Address>,
     scsi_bus: Option<&BusName>,
 ) -> Result<Address> {
-    let mut slots = slots(record, base)?;
+    let mut slots = slots(record, command_line)?;
     let on_scsi = matches!(spec, Spec::Disk(disk) if disk.is_scsi());
     match (address, scsi_bus) {
         (Some(Address::Pci(pinned)), _) => match slots.any_on(pinned) {
@@ -102,20 +102,21 @@ pub(super) fn place(
         },
         (Some(Address::Scsi(pinned)), _) => {
             let want = crate::scsi::Want::Pinned(pinned.clone());
-            scsi::buses(record, base)?.choose_cold(&want).map(|_| pinned.clone().into())
+            scsi::buses(record, command_line)?.choose_cold(&want).map(|_| pinned.clone().into())
         }
         (None, Some(bus)) => {
-            let found = scsi::buses(record, base)?.choose_cold(&crate::scsi::Want::OnBus(bus.clone()))?;
+            let found =
+                scsi::buses(record, command_line)?.choose_cold(&crate::scsi::Want::OnBus(bus.clone()))?;
             let missing = || Error::new(ErrorKind::NoSlot, format!("{bus} has no free target"));
             found.map(Address::from).ok_or_else(missing)
         }
-        (None, None) if on_scsi => Ok(match scsi::choose(record, base)? {
+        (None, None) if on_scsi => Ok(match scsi::choose(record, command_line)? {
             Some(address) => address.into(),
-            None => ScsiAddress::of_target(add_controller(record, base, &mut slots)?, 0).into(),
+            None => ScsiAddress::of_target(add_controller(record, command_line, &mut slots)?, 0).into(),
         }),
         (None, None) => {
             refuse_other_buses(spec.model())?;
-            next_slot(record, base, &mut slots).map(Address::from)
+            next_slot(record, command_line, &mut slots).map(Address::from)
         }
     }
 }
@@ -127,20 +128,20 @@ fn settle(record: &mut Record, index: usize, address: Address) {
 }
 
 /// The next free slot, on a new port if there is no other.
-fn next_slot(record: &mut Record, base: &Base, slots: &mut SlotMap) -> Result<PciAddress> {
-    if slots.free() == 0 && base.machine == Machine::Express {
-        add_port(record, base)?;
-        *slots = self::slots(record, base)?;
+fn next_slot(record: &mut Record, command_line: &CommandLine, slots: &mut SlotMap) -> Result<PciAddress> {
+    if slots.free() == 0 && command_line.machine == Machine::Express {
+        add_port(record, command_line)?;
+        *slots = self::slots(record, command_line)?;
     }
     slots.choose(&Want::Auto)
 }
 
 /// A controller for disks that have none; answers its bus.
-fn add_controller(record: &mut Record, base: &Base, slots: &mut SlotMap) -> Result<BusName> {
-    let slot = next_slot(record, base, slots).map_err(|error| error.context("a SCSI controller"))?;
+fn add_controller(record: &mut Record, command_line: &CommandLine, slots: &mut SlotMap) -> Result<BusName> {
+    let slot = next_slot(record, command_line, slots).map_err(|error| error.context("a SCSI controller"))?;
     let address = Address::from(slot.clone());
     let id = record.new_id(DeviceKind::Controller, Some(&address))?;
-    if record.find(id.as_str()).is_some() || base.ids.contains_key(id.as_str()) {
+    if record.find(id.as_str()).is_some() || command_line.ids.contains_key(id.as_str()) {
         let text = format!("{id}, the id of a SCSI controller at {address}, belongs to another device");
         return Err(Error::new(ErrorKind::Conflict, text));
     }
@@ -157,17 +158,17 @@ fn add_controller(record: &mut Record, base: &Base, slots: &mut SlotMap) -> Resu
     Ok(bus)
 }
 
-fn add_port(record: &mut Record, base: &Base) -> Result<()> {
-    let mut neighbours = Neighbours { chassis: base.chassis.clone(), ..Neighbours::default() };
-    let on_root = base.pinned.iter().filter(|pinned| pinned.bus == "pcie.0");
-    neighbours.slots.extend(on_root.map(|pinned| pinned.slot));
+fn add_port(record: &mut Record, command_line: &CommandLine) -> Result<()> {
+    let mut occupied = Occupied { chassis: command_line.chassis.clone(), ..Occupied::default() };
+    let on_root = command_line.pinned.iter().filter(|pinned| pinned.bus == "pcie.0");
+    occupied.slots.extend(on_root.map(|pinned| pinned.slot));
     let ours = record.devices.iter().filter_map(|device| device.address.as_ref()?.pci());
-    neighbours
+    occupied
         .slots
         .extend(ours.filter(|address| address.bus.as_str() == "pcie.0").map(|address| address.slot));
-    neighbours.ids.extend(base.ids.keys().cloned());
-    neighbours.ids.extend(record.devices.iter().map(|device| device.id.to_string()));
-    let port = RootPort::further(&record.ports, &neighbours)?;
+    occupied.ids.extend(command_line.ids.keys().cloned());
+    occupied.ids.extend(record.devices.iter().map(|device| device.id.to_string()));
+    let port = RootPort::further(&record.ports, &occupied)?;
     record.ports.push(port);
     Ok(())
 }

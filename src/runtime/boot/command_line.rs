@@ -55,7 +55,7 @@ pub(super) struct Bridge {
 
 /// What was read.
 #[derive(Clone, Debug)]
-pub(super) struct Base {
+pub(super) struct CommandLine {
     pub(super) machine: Machine,
     /// The machine's name as it was given.
     pub(super) machine_type: String,
@@ -81,9 +81,9 @@ pub(super) struct Base {
     pub(super) has_json_device: bool,
 }
 
-impl Base {
+impl CommandLine {
     pub(super) fn read(command: &[String]) -> Self {
-        let mut base = Self {
+        let mut command_line = Self {
             machine: Machine::Conventional,
             machine_type: String::new(),
             pinned: Vec::new(),
@@ -106,7 +106,7 @@ impl Base {
             let option = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-'));
             let implied = match option {
                 Some("incoming") => {
-                    base.incoming = true;
+                    command_line.incoming = true;
                     continue;
                 }
                 Some("machine" | "M" | "netdev") => "type",
@@ -119,19 +119,19 @@ impl Base {
             };
             let text = arguments.next().map_or("", String::as_str);
             let json = text.starts_with('{');
-            base.has_json_device |= json && option == Some("device");
+            command_line.has_json_device |= json && option == Some("device");
             let members = ordered::map(read(text, implied));
-            base.take(option.unwrap_or_default(), &members, json);
+            command_line.take(option.unwrap_or_default(), &members, json);
         }
-        ordered::sort_by_key(&mut base.on_buses, |device| device.json);
-        base.machine = machine(&base.machine_type);
-        let root = base.root_bus();
-        for pinned in &mut base.pinned {
+        ordered::sort_by_key(&mut command_line.on_buses, |device| device.json);
+        command_line.machine = machine(&command_line.machine_type);
+        let root = command_line.root_bus();
+        for pinned in &mut command_line.pinned {
             if pinned.bus.is_empty() {
                 root.clone_into(&mut pinned.bus);
             }
         }
-        base
+        command_line
     }
 
     /// The name of the machine's root bus.
@@ -221,17 +221,17 @@ impl Base {
 
 /// Whether the command has a device with this id.
 pub(in crate::runtime) fn names_device(command: &[String], id: &str) -> bool {
-    Base::read(command).ids.get(id).is_some_and(|option| option == "-device")
+    CommandLine::read(command).ids.get(id).is_some_and(|option| option == "-device")
 }
 
 /// Drivers of the devices that the command makes without an id.
 pub(in crate::runtime) fn devices_without_id(command: &[String]) -> Vec<String> {
-    Base::read(command).nameless
+    CommandLine::read(command).nameless
 }
 
 /// Whether the command has a netdev of this id.
 pub(in crate::runtime) fn names_netdev(command: &[String], id: &str) -> bool {
-    Base::read(command).ids.get(id).is_some_and(|option| option == "-netdev")
+    CommandLine::read(command).ids.get(id).is_some_and(|option| option == "-netdev")
 }
 
 fn machine(name: &str) -> Machine {
@@ -257,9 +257,9 @@ fn place(text: &str) -> Option<(Slot, u8)> {
 mod tests {
     use super::*;
 
-    fn base(arguments: &[&str]) -> Base {
+    fn command_line(arguments: &[&str]) -> CommandLine {
         let program = std::iter::once("qemu").chain(arguments.iter().copied());
-        Base::read(&program.map(str::to_owned).collect::<Vec<_>>())
+        CommandLine::read(&program.map(str::to_owned).collect::<Vec<_>>())
     }
 
     #[test]
@@ -285,17 +285,17 @@ mod tests {
             ("isapc", Machine::Other),
         ] {
             for option in ["-machine", "-M", "--machine"] {
-                assert_eq!(base(&[option, name]).machine, machine, "{name}");
+                assert_eq!(command_line(&[option, name]).machine, machine, "{name}");
             }
         }
-        assert_eq!(base(&[]).machine, Machine::Conventional);
-        let twice = base(&["-M", "q35", "-machine", "accel=tcg"]);
+        assert_eq!(command_line(&[]).machine, Machine::Conventional);
+        let twice = command_line(&["-M", "q35", "-machine", "accel=tcg"]);
         assert_eq!((twice.machine, twice.machine_type.as_str()), (Machine::Express, "q35"));
     }
 
     #[test]
     fn places_and_ids() {
-        let found = base(&[
+        let found = command_line(&[
             "-machine",
             "q35",
             "-device",
@@ -333,7 +333,7 @@ mod tests {
         );
         let on_bus = |bus: &str, what: &str, json| OnBus { bus: bus.into(), what: what.into(), json };
         assert_eq!(found.on_buses, [on_bus("second", "virtio-rng-pci", false)]);
-        assert!(found.has_json_device && !base(&["-blockdev", "{}"]).has_json_device);
+        assert!(found.has_json_device && !command_line(&["-blockdev", "{}"]).has_json_device);
         let port = |name, hotplug, place| Bridge {
             name: BusName::parse(name).unwrap(),
             kind: BusKind::RootPort,
@@ -362,12 +362,12 @@ mod tests {
         assert_eq!(ids, expected);
         assert_eq!(found.chassis, BTreeSet::from([7, 9]));
         assert_eq!((found.fdsets, found.fds), (BTreeSet::from([3]), BTreeSet::from([7, 8, 9, 12])));
-        assert!(!found.incoming && base(&["-incoming", "defer"]).incoming);
+        assert!(!found.incoming && command_line(&["-incoming", "defer"]).incoming);
     }
 
     #[test]
     fn devices_without_an_id() {
-        let found = base(&[
+        let found = command_line(&[
             "-device",
             "virtio-balloon",
             "-device",
@@ -387,8 +387,8 @@ mod tests {
     #[test]
     fn what_cannot_be_read_pins_nothing() {
         for odd in ["x,addr=", "x,addr=20", "x,addr=5.8", "x,addr=g", "{\"driver\":", ""] {
-            assert_eq!(base(&["-device", odd]).pinned, [], "{odd}");
+            assert_eq!(command_line(&["-device", odd]).pinned, [], "{odd}");
         }
-        assert_eq!(base(&["-device"]).pinned, []);
+        assert_eq!(command_line(&["-device"]).pinned, []);
     }
 }

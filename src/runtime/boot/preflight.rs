@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::base::Base;
+use super::command_line::CommandLine;
 use super::host::lacks_its_tap;
 use super::running::{self, Running};
 use super::{clashes, files, started};
@@ -31,7 +31,7 @@ use crate::runtime::record::{Device, Record, Spec};
 /// What stands in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Trouble {
+pub enum IssueKind {
     /// An image or backing file cannot be opened as the guest needs it, or the guest's data is in another one.
     Image = 1,
     /// A bridge is missing, or is none.
@@ -65,9 +65,9 @@ pub enum Trouble {
 
 /// One thing that stands in the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct PreflightIssue {
     /// What kind it is.
-    pub trouble: Trouble,
+    pub kind: IssueKind,
     /// The device that it is about; empty for the guest as a whole.
     pub id: String,
     /// What is wrong and what to do, in one sentence.
@@ -83,74 +83,82 @@ impl RecordFile {
         migrates: bool,
         monitor: Option<&Path>,
         deadline: &Deadline,
-    ) -> Result<Vec<Problem>> {
-        let base = Base::read(&self.record().command);
-        let mut problems = Vec::new();
-        let record = match self.next_record(migrates, 0, &base) {
+    ) -> Result<Vec<PreflightIssue>> {
+        let command_line = CommandLine::read(&self.record().command);
+        let mut issues = Vec::new();
+        let record = match self.next_record(migrates, 0, &command_line) {
             Ok(record) => record,
             Err(_) if migrates && self.open_intent().is_some() => self.record().clone(),
             Err(error) => {
-                problems.push(Problem::of_guest(Trouble::Place, error.to_string()));
+                issues.push(PreflightIssue::of_guest(IssueKind::Place, error.to_string()));
                 self.record().clone()
             }
         };
-        problems.extend(self.unfinished_problem(migrates));
+        issues.extend(self.unfinished_problem(migrates));
         let devices = started(&record, migrates);
         for device in &devices {
             if migrates && device.address.is_none() && !record.was_started_unplaced(device) {
                 let text = "has no address; open the guest at the source, so that its place is recorded";
-                problems.push(Problem::of(device, Trouble::NoAddress, text));
+                issues.push(PreflightIssue::of(device, IssueKind::NoAddress, text));
             }
             match lacks_its_tap(&record, device, migrates) {
-                Some(why) => problems.push(Problem::of(device, Trouble::Tap, why)),
-                None => check_device(device, &record, migrates, &mut problems),
+                Some(why) => issues.push(PreflightIssue::of(device, IssueKind::Tap, why)),
+                None => check_device(device, &record, migrates, &mut issues),
             }
         }
-        for clash in clashes::find(&record, &devices, &base) {
-            problems.push(Problem { trouble: Trouble::Command, id: clash.id, text: clash.error.to_string() });
+        for clash in clashes::find(&record, &devices, &command_line) {
+            issues.push(PreflightIssue {
+                kind: IssueKind::Command,
+                id: clash.id,
+                text: clash.error.to_string(),
+            });
         }
-        if migrates && base.incoming {
+        if migrates && command_line.incoming {
             let text = "the command has -incoming already, which a target gets when it is started";
-            problems.push(Problem::of_guest(Trouble::Command, text.to_owned()));
+            issues.push(PreflightIssue::of_guest(IssueKind::Command, text.to_owned()));
         }
-        files::check(&record.command, &devices, &mut problems);
+        files::check(&record.command, &devices, &mut issues);
         let running = running::find(&record.command, None)?;
         if let Some(running) = running.filter(|running| !(migrates && is_monitor(running, monitor))) {
-            problems.push(Problem::of_guest(Trouble::Running, running.text()));
+            issues.push(PreflightIssue::of_guest(IssueKind::Running, running.text()));
         }
-        if migrates && !is_pinned(&base.machine_type) {
-            let name = if base.machine_type.is_empty() { "pc (the default)" } else { &base.machine_type };
+        if migrates && !is_pinned(&command_line.machine_type) {
+            let name = if command_line.machine_type.is_empty() {
+                "pc (the default)"
+            } else {
+                &command_line.machine_type
+            };
             let text = format!(
                 "machine type {name} is another one in each version of QEMU; name one with a version, such as pc-q35-7.2"
             );
-            problems.push(Problem::of_guest(Trouble::MachineNotPinned, text));
+            issues.push(PreflightIssue::of_guest(IssueKind::MachineNotPinned, text));
         }
         if let Some(path) = monitor {
             let mut wanted = ordered::set(devices.iter().map(|device| device.model()));
             if !record.ports.is_empty() {
                 wanted.insert(PORT_MODEL);
             }
-            Known::ask(path, wanted, deadline)?.check(&devices, &base, &mut problems);
+            Known::ask(path, wanted, deadline)?.check(&devices, &command_line, &mut issues);
         }
-        Ok(problems)
+        Ok(issues)
     }
 }
 
 impl RecordFile {
-    fn unfinished_problem(&self, migrates: bool) -> Option<Problem> {
+    fn unfinished_problem(&self, migrates: bool) -> Option<PreflightIssue> {
         let refused = if migrates { self.refuse_open_for_target() } else { self.refuse_open_for_boot() };
         let (error, intent) = (refused.err()?, self.open_intent()?);
-        Some(Problem::of(&intent.device, Trouble::Unfinished, error))
+        Some(PreflightIssue::of(&intent.device, IssueKind::Unfinished, error))
     }
 }
 
-impl Problem {
-    pub(super) fn of_guest(trouble: Trouble, text: String) -> Self {
-        Self { trouble, id: String::new(), text }
+impl PreflightIssue {
+    pub(super) fn of_guest(kind: IssueKind, text: String) -> Self {
+        Self { kind, id: String::new(), text }
     }
 
-    pub(super) fn of(device: &Device, trouble: Trouble, text: impl ToString) -> Self {
-        Self { trouble, id: device.id.to_string(), text: text.to_string() }
+    pub(super) fn of(device: &Device, kind: IssueKind, text: impl ToString) -> Self {
+        Self { kind, id: device.id.to_string(), text: text.to_string() }
     }
 }
 
@@ -168,12 +176,13 @@ fn is_monitor(running: &Running, monitor: Option<&Path>) -> bool {
     asked.is_some_and(|asked| asked.pid.is_some() && asked.pid == running.pid)
 }
 
-fn check_device(device: &Device, record: &Record, migrates: bool, problems: &mut Vec<Problem>) {
+fn check_device(device: &Device, record: &Record, migrates: bool, issues: &mut Vec<PreflightIssue>) {
     match &device.spec {
-        Spec::Nic(spec) => check_nic(device, spec, problems),
+        Spec::Nic(spec) => check_nic(device, spec, issues),
         Spec::Disk(spec) => {
-            problems
-                .extend(super::overlay_problem(device).map(|text| Problem::of(device, Trouble::Image, text)));
+            issues.extend(
+                super::overlay_problem(device).map(|text| PreflightIssue::of(device, IssueKind::Image, text)),
+            );
             // The images of a guest that migrates are in use where it runs.
             let fits = |image: disk::Image| {
                 disk::align::check(&image, spec)?;
@@ -181,31 +190,31 @@ fn check_device(device: &Device, record: &Record, migrates: bool, problems: &mut
             };
             if let Err(error) = record.open_image(spec).and_then(fits) {
                 let in_use = error.kind() == ErrorKind::ImageLocked;
-                let trouble = if in_use { Trouble::ImageInUse } else { Trouble::Image };
-                problems.push(Problem::of(device, trouble, error));
+                let kind = if in_use { IssueKind::ImageInUse } else { IssueKind::Image };
+                issues.push(PreflightIssue::of(device, kind, error));
             }
         }
         Spec::Controller(_) => {}
     }
 }
 
-fn check_nic(device: &Device, spec: &NicSpec, problems: &mut Vec<Problem>) {
+fn check_nic(device: &Device, spec: &NicSpec, issues: &mut Vec<PreflightIssue>) {
     if let Some(error) = spec.bridge.as_ref().and_then(|bridge| link::check_bridge(bridge).err()) {
-        problems.push(Problem::of(device, Trouble::Bridge, error));
+        issues.push(PreflightIssue::of(device, IssueKind::Bridge, error));
     }
     if let Err(error) = TunDevice::default().check() {
-        problems.push(Problem::of(device, Trouble::Tap, error));
+        issues.push(PreflightIssue::of(device, IssueKind::Tap, error));
     }
     let exact =
         spec.tap.as_deref().filter(|name| !name.contains("%d")).and_then(|name| IfName::parse(name).ok());
     let exists = |name: &IfName| Interfaces::open().and_then(|host| host.exists(name)).unwrap_or(false);
     if let Some(name) = exact.filter(exists) {
         let text = format!("an interface of the name {name} exists; this NIC's tap is to have it");
-        problems.push(Problem::of(device, Trouble::Tap, text));
+        issues.push(PreflightIssue::of(device, IssueKind::Tap, text));
     }
     if spec.vhost {
         if let Err(error) = vhost::open(vhost::VhostMode::Required, 1, Path::new(vhost::DEVICE)) {
-            problems.push(Problem::of(device, Trouble::Vhost, error));
+            issues.push(PreflightIssue::of(device, IssueKind::Vhost, error));
         }
     }
 }
@@ -237,24 +246,24 @@ impl Known {
         Ok(Self { version, machines: machine_names(&machines)?, models })
     }
 
-    fn check(&self, devices: &[&Device], base: &Base, problems: &mut Vec<Problem>) {
+    fn check(&self, devices: &[&Device], command_line: &CommandLine, issues: &mut Vec<PreflightIssue>) {
         let version = self.version;
         if version < OLDEST_QEMU {
             let text = format!("QEMU {version} is older than {OLDEST_QEMU}");
-            problems.push(Problem::of_guest(Trouble::QemuTooOld, text));
+            issues.push(PreflightIssue::of_guest(IssueKind::QemuTooOld, text));
         }
-        if !base.machine_type.is_empty() && !self.machines.contains(&base.machine_type) {
-            let text = format!("QEMU {version} does not know the machine type {}", base.machine_type);
-            problems.push(Problem::of_guest(Trouble::Machine, text));
+        if !command_line.machine_type.is_empty() && !self.machines.contains(&command_line.machine_type) {
+            let text = format!("QEMU {version} does not know the machine type {}", command_line.machine_type);
+            issues.push(PreflightIssue::of_guest(IssueKind::Machine, text));
         }
         let unknown = |model: &str| self.models.get(model) == Some(&false);
         for device in devices.iter().filter(|device| unknown(device.model())) {
             let text = format!("QEMU {version} does not know the device model {}", device.model());
-            problems.push(Problem::of(device, Trouble::Model, text));
+            issues.push(PreflightIssue::of(device, IssueKind::Model, text));
         }
         if unknown(PORT_MODEL) {
             let text = format!("QEMU {version} does not know {PORT_MODEL}");
-            problems.push(Problem::of_guest(Trouble::Model, text));
+            issues.push(PreflightIssue::of_guest(IssueKind::Model, text));
         }
     }
 }
