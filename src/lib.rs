@@ -8,9 +8,7 @@
 //! capi  →  hotplug, runtime  →  qmp, pci, scsi, net, disk  →  sys
 //! ```
 
-pub mod border;
 pub mod capi;
-pub mod claims;
 pub mod deadline;
 pub mod disk;
 pub mod error;
@@ -18,10 +16,12 @@ pub mod hotplug;
 pub mod ids;
 pub mod log;
 pub mod net;
+pub mod occupancy;
 pub mod ordered;
 pub mod pci;
 pub mod qmp;
 pub mod runtime;
+pub mod sanitize;
 pub mod scsi;
 pub mod sys;
 

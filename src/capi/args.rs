@@ -5,8 +5,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::border::escaped;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sanitize::escaped;
 
 /// Structs larger than this do not exist in any version; a size beyond it is a mistake.
 const MAX_STRUCT: usize = 64 << 10;

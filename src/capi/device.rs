@@ -3,10 +3,10 @@
 use std::ffi::{c_char, c_int};
 
 use super::args::{Plain, put_text, show_struct, zeros};
-use crate::border::escaped;
 use crate::hotplug::{DeferReason, DeviceInfo, DeviceState, MISSING, Outcome, PendingReason};
 use crate::ids::{Address, BusName};
 use crate::runtime::{Device, DeviceKind, Intent, Journal, Operation, Presence, Spec};
+use crate::sanitize::escaped;
 
 /// What a call answers when it did not fail. Every such answer is success; negative values are -errno.
 #[repr(C)]

@@ -4,8 +4,8 @@ use std::ffi::{CString, c_char, c_int};
 
 use super::args::c_text;
 use super::guard;
-use crate::border::escaped;
 use crate::error::{Error, ErrorKind, Undo};
+use crate::sanitize::escaped;
 
 /// What went wrong, in numbers that never change meaning. Values that a caller does not know may come with newer
 /// versions: treat them by the errno.

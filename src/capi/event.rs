@@ -7,8 +7,8 @@ use super::device::type_number;
 use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::kvm_hotplug;
-use crate::border::escaped;
 use crate::hotplug::{Event, EventKind, IoAction};
+use crate::sanitize::escaped;
 
 /// Kinds of events. Callers skip kinds they do not know: newer versions may add some.
 #[repr(C)]

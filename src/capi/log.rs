@@ -4,9 +4,9 @@ use std::ffi::{c_char, c_int, c_void};
 use std::sync::Arc;
 
 use super::args::c_text;
-use crate::border::escaped;
 use crate::error::{Error, Result};
 use crate::log::{Level, Log, Sink};
+use crate::sanitize::escaped;
 
 /// How much a log line matters. A level includes those above it.
 #[repr(C)]

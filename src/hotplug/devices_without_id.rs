@@ -5,11 +5,11 @@ use serde_json::Value;
 use super::difference::{Difference, Mismatch};
 use super::inventory::{self, CONTAINERS};
 use super::session::Session;
-use crate::border::readable;
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::ids::MacAddr;
 use crate::pci::{BusKind, QomAddress, QomChild};
+use crate::sanitize::readable;
 
 use crate::runtime::DeviceKind;
 
@@ -38,9 +38,9 @@ impl Session {
             let answers = inventory::properties(self.monitor()?, some, names, deadline)?;
             found.extend(some.iter().zip(answers).filter_map(|((_, child), values)| on_pci(child, &values)));
         }
-        let nameless = self.slots.scsi.claims().filter(|(_, claim)| claim.id.is_none());
-        found.extend(nameless.map(|(place, claim)| Found {
-            driver: claim.description.clone(),
+        let nameless = self.slots.scsi.occupancy().filter(|(_, user)| user.id.is_none());
+        found.extend(nameless.map(|(place, user)| Found {
+            driver: user.description.clone(),
             place: place.to_string(),
             mac: None,
         }));

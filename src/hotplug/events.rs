@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-use crate::border::readable;
 use crate::error::ErrorKind;
 use crate::qmp;
 use crate::runtime::{Device, DeviceKind};
+use crate::sanitize::readable;
 
 /// Events kept before the oldest are dropped and counted.
 const MAX_KEPT: usize = 1024;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::border::readable;
 use crate::qmp::Command;
 use crate::runtime::Device;
+use crate::sanitize::readable;
 
 /// Most nodes and edges that are looked at, and the longest name: 250 disks with chains of 16 images have fewer.
 const MOST: usize = 16384;

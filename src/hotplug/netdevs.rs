@@ -113,7 +113,7 @@ fn strays(text: &str) -> Vec<String> {
     let stray = |line: &str| {
         let (name, rest) = line.split_once(": index=")?;
         let kind = rest.split(',').find_map(|member| member.strip_prefix("type="))?;
-        (!name.starts_with(' ') && kind != "nic").then(|| crate::border::readable(name).to_string())
+        (!name.starts_with(' ') && kind != "nic").then(|| crate::sanitize::readable(name).to_string())
     };
     text.lines().filter_map(stray).collect()
 }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use super::device_reports::Report;
 use super::outcome::PendingReason;
 use super::session::Session;
-use crate::border::readable;
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::log::Level;
 use crate::qmp::{Event, Monitor, Queued};
+use crate::sanitize::readable;
 
 /// Until its clock has counted this, a guest that has been started is not asked. QEMU (6.2 to 11.1, ACPI hotplug) notes on
 /// the guest's clock until when it refuses to ask again, and takes 0 for "for ever": a guest that boots does not hear the

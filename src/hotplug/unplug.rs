@@ -160,9 +160,9 @@ impl Session {
             return Ok(());
         }
         let on_it =
-            self.slots.scsi.claims().filter(|(place, _)| place.controller() == Some(device.id.as_str()));
+            self.slots.scsi.occupancy().filter(|(place, _)| place.controller() == Some(device.id.as_str()));
         let disks: Vec<String> =
-            on_it.map(|(place, claim)| format!("{} at target {}", claim.label(), place.target)).collect();
+            on_it.map(|(place, user)| format!("{} at target {}", user.label(), place.target)).collect();
         if disks.is_empty() {
             return Ok(());
         }
@@ -173,7 +173,7 @@ impl Session {
 
     /// Not ours: either nobody's, or somebody else's and left alone.
     fn unknown(&mut self, id: &str) -> Result<Outcome> {
-        let on_scsi = self.slots.scsi.claims().any(|(_, claim)| claim.id.as_deref() == Some(id));
+        let on_scsi = self.slots.scsi.occupancy().any(|(_, user)| user.id.as_deref() == Some(id));
         match on_scsi || self.topology.find(id).is_some() {
             false => Ok(Outcome::Absent),
             true => Err(Error::new(

@@ -9,7 +9,6 @@ use super::inventory::{self, Nodes, PeripheralIds};
 use super::overlay::overlay_of;
 use super::session::Session;
 use super::verify_disk;
-use crate::border::readable;
 use crate::deadline::Deadline;
 use crate::disk::{self, DiskSpec};
 use crate::error::{ErrorKind, Result};
@@ -19,6 +18,7 @@ use crate::ordered;
 use crate::pci::QomAddress;
 use crate::qmp::Command;
 use crate::runtime::{Device, Format, Presence, Record, Spec};
+use crate::sanitize::readable;
 use crate::scsi;
 
 impl Session {
@@ -204,10 +204,10 @@ impl Session {
 
     /// SCSI devices with ids that are not ours, unless they belong to the machine.
     fn find_foreign_on_scsi(&self, peripheral_ids: &PeripheralIds, differences: &mut Vec<Difference>) {
-        for (place, claim) in self.slots.scsi.claims() {
-            let Some(id) = claim.id.as_deref() else { continue };
+        for (place, user) in self.slots.scsi.occupancy() {
+            let Some(id) = user.id.as_deref() else { continue };
             if peripheral_ids.has(id) && self.is_foreign(id) {
-                let place = format!("{place} ({})", claim.description);
+                let place = format!("{place} ({})", user.description);
                 differences.push(Difference::new(Mismatch::Foreign, id, "", place));
             }
         }

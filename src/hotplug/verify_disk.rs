@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::difference::{Difference, Mismatch};
 use super::session::Session;
-use crate::border::readable;
 use crate::disk::{DetectZeroes, DiskSpec, Format, Identity};
 use crate::runtime::{Device, Record};
+use crate::sanitize::readable;
 
 /// Format, cache and what becomes of zeros, as far as QEMU shows them of the node.
 pub(super) fn compare_settings(

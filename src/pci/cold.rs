@@ -1,8 +1,8 @@
 //! The buses of a guest that does not run, put together from what it will be started with.
 
-use crate::border;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, PciAddress, SLOTS, Slot};
+use crate::sanitize;
 
 use super::bus::{Bus, BusKind, Occupant};
 use super::slots::{Access, SlotMap, SlotState};
@@ -19,7 +19,7 @@ impl Topology {
         if let Some(bus) = self.bus_mut(bus) {
             bus.functions.entry((slot, function)).or_insert_with(|| Occupant {
                 id: id.map(str::to_owned),
-                description: border::name(what),
+                description: sanitize::name(what),
                 pci_id: None,
                 configured: false,
                 confirmed: true,

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::border;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, PciAddress, Slot};
+use crate::sanitize;
 
 use super::read::MAX_DEVICES;
 
@@ -34,8 +34,8 @@ impl QomChild {
             let (name, kind) = (text("name")?, text("type")?);
             let driver = kind.strip_prefix("child<").and_then(|rest| rest.strip_suffix('>'));
             // No device can be called otherwise, and its name goes into questions about it.
-            if let (Some(driver), Some(name)) = (driver, border::id(name)) {
-                children.push(Self { name: name.to_owned(), driver: border::name(driver) });
+            if let (Some(driver), Some(name)) = (driver, sanitize::id(name)) {
+                children.push(Self { name: name.to_owned(), driver: sanitize::name(driver) });
             }
         }
         Ok(children)
@@ -63,7 +63,7 @@ impl QomAddress {
             id: id.map(str::to_owned),
             parent_bus: parent_bus.as_str()?.to_owned(),
             devfn: addr.as_u64().and_then(|devfn| u8::try_from(devfn).ok())?,
-            driver: border::name(driver),
+            driver: sanitize::name(driver),
         })
     }
 

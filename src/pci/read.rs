@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::border;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, Slot};
+use crate::sanitize;
 
 use super::bus::{Bus, BusKind, Occupant};
 
@@ -119,11 +119,11 @@ impl<'a> Device<'a> {
         let (vendor, device) = pci_id(value)?;
         let description = match value.get("class_info").and_then(|class| class.get("desc")) {
             None => format!("PCI device {vendor:04x}:{device:04x}"),
-            Some(desc) => border::name(as_text(desc, "\"desc\"")?),
+            Some(desc) => sanitize::name(as_text(desc, "\"desc\"")?),
         };
         let id = value.get("qdev_id").map(|id| as_text(id, "\"qdev_id\"")).transpose()?;
         let occupant = Occupant {
-            id: id.and_then(border::id).map(str::to_owned),
+            id: id.and_then(sanitize::id).map(str::to_owned),
             description,
             pci_id: Some((vendor, device)),
             configured: configured(value)?,

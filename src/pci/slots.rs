@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use crate::claims::{Claim, Claims};
 use crate::error::{Error, Result};
 use crate::ids::{BusName, DeviceId, PciAddress, SLOTS, Slot};
+use crate::occupancy::{Occupancy, SlotUser};
 use crate::ordered;
 
 use super::bus::{Bus, BusKind, Occupant};
@@ -56,7 +56,7 @@ pub(super) struct BusSlots {
     pub(super) kind: BusKind,
     pub(super) access: Access,
     reserved: u8,
-    claims: Claims<Slot>,
+    occupancy: Occupancy<Slot>,
 }
 
 /// Whether a bus takes devices now.
@@ -132,13 +132,13 @@ impl SlotMap {
     /// The own record has `id` at `address`, whether or not the guest shows it. Naming the bus of a guest that does
     /// not show it (yet) is fine. A slot may be claimed by several; it is free when the last is released.
     pub fn occupy(&mut self, address: &PciAddress, id: &DeviceId) {
-        self.claim(address, Claim::of(id));
+        self.add_user(address, SlotUser::of(id));
     }
 
     /// The removal of `id` at `address` has been asked for and not granted: the slot stays taken, and says so. Lasts
     /// until [`release`](Self::release), also when the device is occupied again.
     pub fn quarantine(&mut self, address: &PciAddress, id: &DeviceId) {
-        self.claim(address, Claim::pending(id));
+        self.add_user(address, SlotUser::pending(id));
     }
 
     /// `id` is gone from `address`. Takes back only what `id` claims there, live view included; false if it claims
@@ -146,7 +146,7 @@ impl SlotMap {
     pub fn release(&mut self, address: &PciAddress, id: &DeviceId) -> bool {
         let seen = self.buses.iter_mut().find(|bus| bus.name == address.bus);
         let Some(bus) = seen.or_else(|| self.unseen.get_mut(&address.bus)) else { return false };
-        bus.claims.release(&address.slot, id)
+        bus.occupancy.release(&address.slot, id)
     }
 
     /// Every named bus in the order in which free slots are handed out, then those that only the record names.
@@ -171,7 +171,7 @@ impl SlotMap {
         named.for_each(|bus| bus.access = Access::NotHotpluggable);
     }
 
-    fn claim(&mut self, address: &PciAddress, new: Claim) {
+    fn add_user(&mut self, address: &PciAddress, new: SlotUser) {
         let bus = match self.buses.iter_mut().find(|bus| bus.name == address.bus) {
             Some(bus) => bus,
             None => {
@@ -179,19 +179,19 @@ impl SlotMap {
                 self.unseen.entry(address.bus.clone()).or_insert_with(unseen)
             }
         };
-        bus.claims.add(address.slot, new);
+        bus.occupancy.add(address.slot, new);
     }
 }
 
-fn live(occupant: &Occupant) -> Claim {
-    Claim { id: occupant.id.clone(), description: occupant.description.clone(), pending: false }
+fn live(occupant: &Occupant) -> SlotUser {
+    SlotUser { id: occupant.id.clone(), description: occupant.description.clone(), pending: false }
 }
 
 impl BusSlots {
     fn new(name: BusName, bus: &Bus, rules: Rules) -> Self {
-        let mut claims = Claims::default();
+        let mut occupancy = Occupancy::default();
         for (slot, _, occupant) in bus.functions() {
-            claims.add(slot, live(occupant));
+            occupancy.add(slot, live(occupant));
         }
         let access = match (bus.is_hotpluggable(), bus.is_known()) {
             (false, _) => Access::NotHotpluggable,
@@ -199,18 +199,18 @@ impl BusSlots {
             (true, true) => Access::Open,
         };
         let reserved = if bus.kind() == BusKind::ConventionalRoot { rules.reserved } else { 0 };
-        Self { name, kind: bus.kind(), access, reserved, claims }
+        Self { name, kind: bus.kind(), access, reserved, occupancy }
     }
 
     fn unseen(name: BusName) -> Self {
-        let (access, claims) = (Access::NotHotpluggable, Claims::default());
-        Self { name, kind: BusKind::Unseen, access, reserved: 0, claims }
+        let (access, occupancy) = (Access::NotHotpluggable, Occupancy::default());
+        Self { name, kind: BusKind::Unseen, access, reserved: 0, occupancy }
     }
 
     pub(super) fn state(&self, slot: Slot) -> SlotState<'_> {
-        match self.claims.holder(&slot) {
-            Some(claim) if claim.pending => return SlotState::Quarantined { id: claim.label() },
-            Some(claim) => return SlotState::Taken { by: claim.label() },
+        match self.occupancy.holder(&slot) {
+            Some(user) if user.pending => return SlotState::Quarantined { id: user.label() },
+            Some(user) => return SlotState::Taken { by: user.label() },
             None => {}
         }
         match self.access {
@@ -272,7 +272,7 @@ impl<'a> BusView<'a> {
             move |slot: &Slot| bus.kind != BusKind::Unseen && bus.kind.slots().contains(&slot.get());
         (0..SLOTS)
             .filter_map(Slot::new)
-            .filter(move |slot| regular(slot) || bus.claims.contains(slot))
+            .filter(move |slot| regular(slot) || bus.occupancy.contains(slot))
             .map(move |slot| (slot, bus.state(slot)))
     }
 }

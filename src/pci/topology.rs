@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::border;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, PciAddress, Slot};
+use crate::sanitize;
 
 use super::bus::{Bus, BusKind, Occupant};
 use super::qom::{BusRef, QomAddress};
@@ -154,7 +154,7 @@ impl Topology {
             confirmed: false,
         });
         occupant.confirmed = true;
-        if let Some(id) = placement.id.as_deref().and_then(border::id).map(str::to_owned) {
+        if let Some(id) = placement.id.as_deref().and_then(sanitize::id).map(str::to_owned) {
             occupant.id = Some(id);
         }
         let Some(kind) = BusKind::of_driver(&placement.driver) else { return Ok(false) };

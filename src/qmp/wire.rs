@@ -6,9 +6,9 @@ use std::os::fd::BorrowedFd;
 use serde_json::{Map, Value};
 
 use super::events::Event;
-use crate::border::readable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ordered;
+use crate::sanitize::readable;
 
 /// One command, with the file descriptor that travels on its first byte, if any.
 #[derive(Clone, Debug)]
@@ -159,7 +159,7 @@ fn version(greeting: &Value) -> Version {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::border::MAX_TEXT;
+    use crate::sanitize::MAX_TEXT;
 
     #[test]
     fn absurd_error_texts_are_cut() {

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::claims::{Claim, Claims};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, Channel, DeviceId, Lun, ScsiAddress};
+use crate::occupancy::{Occupancy, SlotUser};
 use crate::ordered;
 
 use super::spec::{bus_of, is_live_model};
@@ -22,7 +22,7 @@ pub struct ScsiMap {
 struct Bus {
     /// `None` if only a device on it, or the own record, names the bus.
     controller: Option<Controller>,
-    claims: Claims<Unit>,
+    occupancy: Occupancy<Unit>,
 }
 
 #[derive(Clone, Debug)]
@@ -82,28 +82,28 @@ impl ScsiMap {
 
     /// The live guest has a device there, with or without an id.
     pub fn see(&mut self, address: &ScsiAddress, id: Option<&str>, model: &str) {
-        self.claim(
+        self.add_user(
             address,
-            Claim { id: id.map(str::to_owned), description: model.to_owned(), pending: false },
+            SlotUser { id: id.map(str::to_owned), description: model.to_owned(), pending: false },
         );
     }
 
     /// The own record has `id` at `address`, whether or not the guest shows it. Naming a bus of which the guest does not
     /// show the controller (yet) is fine. A place may be claimed by several; it is free when the last is released.
     pub fn occupy(&mut self, address: &ScsiAddress, id: &DeviceId) {
-        self.claim(address, Claim::of(id));
+        self.add_user(address, SlotUser::of(id));
     }
 
     /// The removal of `id` at `address` has been asked for and not granted: the place stays taken, and says so, until
     /// [`release`](Self::release).
     pub fn quarantine(&mut self, address: &ScsiAddress, id: &DeviceId) {
-        self.claim(address, Claim::pending(id));
+        self.add_user(address, SlotUser::pending(id));
     }
 
     /// `id` is gone from `address`. Takes back only what `id` claims there, live view included; false if that is nothing.
     pub fn release(&mut self, address: &ScsiAddress, id: &DeviceId) -> bool {
         let bus = self.buses.get_mut(&address.bus);
-        bus.is_some_and(|bus| bus.claims.release(&unit(address), id))
+        bus.is_some_and(|bus| bus.occupancy.release(&unit(address), id))
     }
 
     /// The place for a new device; [`occupy`](Self::occupy) it before choosing the next. `None` for [`Want::Auto`] where
@@ -161,17 +161,17 @@ impl ScsiMap {
     }
 
     /// Every claim on a place, bus by bus.
-    pub fn claims(&self) -> impl Iterator<Item = (ScsiAddress, &Claim)> {
+    pub fn occupancy(&self) -> impl Iterator<Item = (ScsiAddress, &SlotUser)> {
         self.buses
             .iter()
-            .flat_map(|(name, bus)| bus.claims.iter().map(|(unit, claim)| (address(name, unit), claim)))
+            .flat_map(|(name, bus)| bus.occupancy.iter().map(|(unit, user)| (address(name, unit), user)))
     }
 
     /// For showing to people: every place that somebody has, and the first free one on each usable bus.
     pub fn lines(&self) -> Vec<(ScsiAddress, UnitState<'_>)> {
         let mut lines = BTreeMap::new();
         for (name, bus) in &self.buses {
-            for (unit, _) in bus.claims.iter() {
+            for (unit, _) in bus.occupancy.iter() {
                 lines.insert(address(name, unit), bus.state(unit));
             }
             let free = bus.is_usable().then(|| bus.first_free(name)).flatten();
@@ -180,8 +180,8 @@ impl ScsiMap {
         lines.into_iter().collect()
     }
 
-    fn claim(&mut self, address: &ScsiAddress, claim: Claim) {
-        self.buses.entry(address.bus.clone()).or_default().claims.add(unit(address), claim);
+    fn add_user(&mut self, address: &ScsiAddress, user: SlotUser) {
+        self.buses.entry(address.bus.clone()).or_default().occupancy.add(unit(address), user);
     }
 
     /// The buses that free targets are handed out on, in that order.
@@ -231,14 +231,14 @@ impl Bus {
     }
 
     fn targets(&self) -> BTreeSet<u8> {
-        ordered::set(self.claims.iter().map(|((_, target, _), _)| *target))
+        ordered::set(self.occupancy.iter().map(|((_, target, _), _)| *target))
     }
 
     fn state(&self, unit: &Unit) -> UnitState<'_> {
-        match self.claims.holder(unit) {
+        match self.occupancy.holder(unit) {
             None => UnitState::Free,
-            Some(claim) if claim.pending => UnitState::Quarantined(claim.label()),
-            Some(claim) => UnitState::Taken(claim.label()),
+            Some(user) if user.pending => UnitState::Quarantined(user.label()),
+            Some(user) => UnitState::Taken(user.label()),
         }
     }
 
@@ -255,7 +255,7 @@ impl Bus {
 
     /// Targets taken, and those of them with a pending removal.
     fn count(&self) -> (usize, usize) {
-        let pending = self.claims.iter().filter(|(_, claim)| claim.pending);
+        let pending = self.occupancy.iter().filter(|(_, user)| user.pending);
         let pending = ordered::set(pending.map(|((_, target, _), _)| *target));
         (self.targets().len(), pending.len())
     }

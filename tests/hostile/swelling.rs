@@ -208,7 +208,10 @@ fn names_of_every_length_in_every_place() {
                                 .map(ToString::to_string)
                                 .chain(lines.into_iter().map(|line| line.occupant))
                             {
-                                assert!(text.chars().all(kvm_hotplug::border::is_plain), "{what}: {text:?}");
+                                assert!(
+                                    text.chars().all(kvm_hotplug::sanitize::is_plain),
+                                    "{what}: {text:?}"
+                                );
                             }
                             Ok(())
                         });

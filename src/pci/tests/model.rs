@@ -17,12 +17,12 @@ struct World {
     reserved: u8,
     open: Open,
     /// Who claims which slot (the empty id is a device without one), and whether its removal is pending.
-    claims: BTreeMap<(String, u8), BTreeMap<String, bool>>,
+    occupancy: BTreeMap<(String, u8), BTreeMap<String, bool>>,
 }
 
 impl World {
     fn is_free(&self, bus: &str, slot: u8) -> bool {
-        self.claims.get(&(bus.to_owned(), slot)).is_none_or(BTreeMap::is_empty)
+        self.occupancy.get(&(bus.to_owned(), slot)).is_none_or(BTreeMap::is_empty)
     }
 
     fn first_free(&self) -> Option<PciAddress> {
@@ -31,8 +31,8 @@ impl World {
         })
     }
 
-    fn claim(&mut self, bus: &str, slot: u8, id: &str) {
-        self.claims.entry((bus.to_owned(), slot)).or_default().entry(id.to_owned()).or_default();
+    fn add_user(&mut self, bus: &str, slot: u8, id: &str) {
+        self.occupancy.entry((bus.to_owned(), slot)).or_default().entry(id.to_owned()).or_default();
     }
 }
 
@@ -45,21 +45,21 @@ fn pc() -> impl Strategy<Value = World> {
     let slots = (occupants(1), prop::collection::btree_map(2u8..32, occupants(1), 0..3));
     (slots, prop_oneof![Just(4u8), 0u8..=32]).prop_map(|((root, bridges), reserved)| {
         let mut devices = vec![device(0, 0, "", I440FX)];
-        let mut world = World { reply: Value::Null, reserved, open: vec![], claims: BTreeMap::new() };
+        let mut world = World { reply: Value::Null, reserved, open: vec![], occupancy: BTreeMap::new() };
         world.open.push(("pci.0".into(), reserved, 31));
-        world.claim("pci.0", 0, "");
+        world.add_user("pci.0", 0, "");
         for slot in root.into_iter().filter(|slot| !bridges.contains_key(slot)) {
             let id = if slot % 5 == 0 { String::new() } else { format!("n{slot}") };
             devices.push(device(slot, 0, &id, NIC));
-            world.claim("pci.0", slot, &id);
+            world.add_user("pci.0", slot, &id);
         }
         for (slot, inside) in bridges {
             let name = format!("b{slot}");
             let behind: Vec<_> =
                 inside.iter().map(|slot| device(*slot, 0, &format!("n{slot}"), NIC)).collect();
-            inside.iter().for_each(|slot| world.claim(&name, *slot, &format!("n{slot}")));
+            inside.iter().for_each(|slot| world.add_user(&name, *slot, &format!("n{slot}")));
             devices.push(bridge(slot, 0, &name, PCI_BRIDGE, slot, &behind));
-            world.claim("pci.0", slot, &name);
+            world.add_user("pci.0", slot, &name);
             world.open.push((name, 1, 31));
         }
         world.reply = guest(&devices);
@@ -72,21 +72,21 @@ fn q35() -> impl Strategy<Value = World> {
     let ports = prop::collection::btree_map(8u8..120, prop::option::of(occupants(1)), 0..10);
     (ports, any::<bool>(), 0u8..=32).prop_map(|(ports, backwards, reserved)| {
         let mut devices = vec![device(0, 0, "", Q35)];
-        let mut world = World { reply: Value::Null, reserved, open: vec![], claims: BTreeMap::new() };
+        let mut world = World { reply: Value::Null, reserved, open: vec![], occupancy: BTreeMap::new() };
         let mut legacy = Open::new();
-        world.claim("pcie.0", 0, "");
+        world.add_user("pcie.0", 0, "");
         for (devfn, inside) in ports {
             let (port, pp) = (format!("b{devfn}"), format!("pp{devfn}"));
             let behind = inside.map(|slots| {
-                world.claim(&port, 0, &pp);
-                slots.iter().for_each(|slot| world.claim(&pp, *slot, "n1"));
+                world.add_user(&port, 0, &pp);
+                slots.iter().for_each(|slot| world.add_user(&pp, *slot, "n1"));
                 legacy.push((pp.clone(), 1, 31));
                 let behind: Vec<_> = slots.iter().map(|slot| device(*slot, 0, "n1", NIC)).collect();
                 bridge(0, 0, &pp, PCIE_PCI_BRIDGE, devfn + 100, &behind)
             });
             let behind: Vec<_> = behind.into_iter().collect();
             devices.push(bridge(devfn >> 3, devfn & 7, &port, ROOT_PORT, devfn, &behind));
-            world.claim("pcie.0", devfn >> 3, &port);
+            world.add_user("pcie.0", devfn >> 3, &port);
             world.open.push((port, 0, 0));
         }
         if backwards {
@@ -124,15 +124,15 @@ fn check_drawing(slots: &SlotMap, world: &World) {
         let (mut taken, mut quarantined, mut free) = (0, 0, 0);
         let open = world.open.iter().find(|(name, ..)| name == bus.name().as_str());
         for (slot, state) in bus.slots() {
-            let claims = world.claims.get(&(bus.name().to_string(), slot.get()));
-            let claimed = claims.is_some_and(|claims| !claims.is_empty());
-            let pending = claims.is_some_and(|claims| claims.values().any(|pending| *pending));
+            let occupancy = world.occupancy.get(&(bus.name().to_string(), slot.get()));
+            let claimed = occupancy.is_some_and(|occupancy| !occupancy.is_empty());
+            let pending = occupancy.is_some_and(|occupancy| occupancy.values().any(|pending| *pending));
             let automatic = open.is_some_and(|(_, first, last)| (*first..=*last).contains(&slot.get()));
             match state {
                 SlotState::Free => assert!(!claimed && automatic),
                 SlotState::Reserved => assert!(!claimed && slot.get() < world.reserved),
                 SlotState::Taken { .. } => assert!(claimed && !pending),
-                SlotState::Quarantined { id } => assert!(pending && claims.unwrap()[id]),
+                SlotState::Quarantined { id } => assert!(pending && occupancy.unwrap()[id]),
                 SlotState::NotHotpluggable => assert!(!claimed && open.is_none()),
                 SlotState::Unknown => panic!("every bus is numbered"),
             }
@@ -159,25 +159,25 @@ proptest! {
         for (step, bus, slot, text) in steps {
             let name = bus.get(&names).clone();
             let address = at(&name, slot);
-            let claims = world.claims.entry((name.clone(), slot)).or_default();
+            let occupancy = world.occupancy.entry((name.clone(), slot)).or_default();
             match step {
                 Step::Occupy => {
-                    claims.entry(text.clone()).or_default();
+                    occupancy.entry(text.clone()).or_default();
                     slots.occupy(&address, &id(&text));
                 }
                 Step::Quarantine => {
-                    claims.insert(text.clone(), true);
+                    occupancy.insert(text.clone(), true);
                     slots.quarantine(&address, &id(&text));
                 }
                 Step::Release => {
-                    prop_assert_eq!(slots.release(&address, &id(&text)), claims.remove(&text).is_some());
+                    prop_assert_eq!(slots.release(&address, &id(&text)), occupancy.remove(&text).is_some());
                 }
                 Step::Auto => {
                     let chosen = slots.choose(&Want::Auto);
                     prop_assert_eq!(chosen.as_ref().ok().cloned(), world.first_free());
                     match chosen {
                         Ok(chosen) => {
-                            world.claim(chosen.bus.as_str(), chosen.slot.get(), "n1");
+                            world.add_user(chosen.bus.as_str(), chosen.slot.get(), "n1");
                             slots.occupy(&chosen, &id("n1"));
                         }
                         Err(error) => prop_assert_eq!(error.kind(), ErrorKind::NoSlot),

@@ -6,11 +6,11 @@ use crate::ids::DeviceId;
 
 /// The claims on the places of one bus. A place may be claimed by several; it is free when the last has gone.
 #[derive(Clone, Debug)]
-pub struct Claims<P>(BTreeMap<P, Vec<Claim>>);
+pub struct Occupancy<P>(BTreeMap<P, Vec<SlotUser>>);
 
 /// One claim on a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
+pub struct SlotUser {
     /// Of the device with this id, or of one without.
     pub id: Option<String>,
     /// What a device without an id is.
@@ -19,7 +19,7 @@ pub struct Claim {
     pub pending: bool,
 }
 
-impl Claim {
+impl SlotUser {
     /// The own record has the device there.
     pub fn of(id: &DeviceId) -> Self {
         Self { id: Some(id.to_string()), description: String::new(), pending: false }
@@ -36,38 +36,38 @@ impl Claim {
     }
 }
 
-impl<P> Default for Claims<P> {
+impl<P> Default for Occupancy<P> {
     fn default() -> Self {
         Self(BTreeMap::new())
     }
 }
 
-impl<P: Ord> Claims<P> {
+impl<P: Ord> Occupancy<P> {
     /// Adds a claim. One of the same device is made pending if either is.
-    pub fn add(&mut self, place: P, new: Claim) {
-        let claims = self.0.entry(place).or_default();
-        match claims.iter_mut().find(|claim| claim.id.is_some() && claim.id == new.id) {
-            Some(claim) => claim.pending |= new.pending,
-            None => claims.push(new),
+    pub fn add(&mut self, place: P, new: SlotUser) {
+        let occupancy = self.0.entry(place).or_default();
+        match occupancy.iter_mut().find(|user| user.id.is_some() && user.id == new.id) {
+            Some(user) => user.pending |= new.pending,
+            None => occupancy.push(new),
         }
     }
 
     /// Takes back what a device claims of a place; false if that is nothing, and then nothing changes.
     pub fn release(&mut self, place: &P, id: &DeviceId) -> bool {
-        let Some(claims) = self.0.get_mut(place) else { return false };
-        let before = claims.len();
-        claims.retain(|claim| claim.id.as_deref() != Some(id.as_str()));
-        let released = claims.len() < before;
-        if claims.is_empty() {
+        let Some(occupancy) = self.0.get_mut(place) else { return false };
+        let before = occupancy.len();
+        occupancy.retain(|user| user.id.as_deref() != Some(id.as_str()));
+        let released = occupancy.len() < before;
+        if occupancy.is_empty() {
             self.0.remove(place);
         }
         released
     }
 
     /// Who has a place: a device whose removal is pending before any other.
-    pub fn holder(&self, place: &P) -> Option<&Claim> {
-        let claims = self.0.get(place)?;
-        claims.iter().find(|claim| claim.pending).or_else(|| claims.first())
+    pub fn holder(&self, place: &P) -> Option<&SlotUser> {
+        let occupancy = self.0.get(place)?;
+        occupancy.iter().find(|user| user.pending).or_else(|| occupancy.first())
     }
 
     /// Whether anybody has a place.
@@ -76,7 +76,7 @@ impl<P: Ord> Claims<P> {
     }
 
     /// Every claim with its place, upward.
-    pub fn iter(&self) -> impl Iterator<Item = (&P, &Claim)> {
-        self.0.iter().flat_map(|(place, claims)| claims.iter().map(move |claim| (place, claim)))
+    pub fn iter(&self) -> impl Iterator<Item = (&P, &SlotUser)> {
+        self.0.iter().flat_map(|(place, occupancy)| occupancy.iter().map(move |user| (place, user)))
     }
 }
