@@ -15,19 +15,19 @@ use kvm_hotplug::net::vhost::VhostMode;
 use kvm_hotplug::runtime::RecordFile;
 use support::counting::{Counting, allocations};
 use support::fake::{Machine, Setup};
-use support::world::World;
+use support::fixture::Fixture;
 
 const AMPLE: Duration = Duration::from_secs(10);
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-fn open(world: &World) -> Guest {
-    let runtime = Arc::new(Mutex::new(RecordFile::load(&world.runtime).unwrap()));
-    Guest::open(runtime, world.qemu.path(), Log::default(), AMPLE).unwrap()
+fn open(fixture: &Fixture) -> Guest {
+    let runtime = Arc::new(Mutex::new(RecordFile::load(&fixture.runtime).unwrap()));
+    Guest::open(runtime, fixture.qemu.path(), Log::default(), AMPLE).unwrap()
 }
 
-fn nic(world: &World) -> NicRequest {
+fn nic(fixture: &Fixture) -> NicRequest {
     NicRequest {
         placement: Placement::default(),
         mac: None,
@@ -36,14 +36,14 @@ fn nic(world: &World) -> NicRequest {
         mtu: None,
         bridge: None,
         link_down: false,
-        tap: TapSource::Open { name: world.nic(1).ifname, owner: None },
+        tap: TapSource::Open { name: fixture.nic(1).ifname, owner: None },
         boot_index: None,
         model: "virtio-net-pci".into(),
     }
 }
 
-fn disk(world: &World) -> DiskRequest {
-    let spec = DiskSpec::new(world.disk("a.img").path, Format::Raw);
+fn disk(fixture: &Fixture) -> DiskRequest {
+    let spec = DiskSpec::new(fixture.disk("a.img").path, Format::Raw);
     DiskRequest { placement: Placement::default(), spec, format: FormatRequest::Raw }
 }
 
@@ -66,8 +66,8 @@ fn opening_takes_at_most_three_waits() {
     for (machine, numbered, waits) in
         [(Machine::Pc, true, 1), (Machine::Q35(4), true, 1), (Machine::Q35(4), false, 2)]
     {
-        let world = World::new(Setup { machine, numbered, ..Setup::default() });
-        let guest = open(&world);
+        let fixture = Fixture::new(Setup { machine, numbered, ..Setup::default() });
+        let guest = open(&fixture);
         let (_, counters) = guest.facts().unwrap();
         assert_eq!(counters.round_trips, waits, "{machine:?}, after the greeting");
     }
@@ -116,8 +116,8 @@ const FLOOR: [(&str, &[&str]); 4] = [
 /// commands, a tenth more bytes at most, and one wait for each write.
 #[test]
 fn operations_are_at_the_floor() {
-    let world = World::pc();
-    let guest = open(&world);
+    let fixture = Fixture::pc();
+    let guest = open(&fixture);
     for round in 0..3 {
         let mut before = guest.facts().unwrap().1;
         let mut spent = |what: &str, waits: u64| {
@@ -130,11 +130,11 @@ fn operations_are_at_the_floor() {
             assert!(ratio <= 1.10, "{what}: {ratio:.3} of the floor's bytes");
             before = now;
         };
-        let id = added(guest.add_nic(nic(&world), AMPLE).unwrap());
+        let id = added(guest.add_nic(nic(&fixture), AMPLE).unwrap());
         spent("add NIC", 1);
         remove(&guest, &id);
         spent("del NIC", 3);
-        let id = added(guest.add_disk(&disk(&world), AMPLE).unwrap());
+        let id = added(guest.add_disk(&disk(&fixture), AMPLE).unwrap());
         spent("add disk", 1);
         remove(&guest, &id);
         spent("del disk", 4);
@@ -144,9 +144,9 @@ fn operations_are_at_the_floor() {
 /// Bounds with some room for other versions of compiler and dependencies.
 #[test]
 fn allocations_are_bounded() {
-    let world = World::pc();
-    let guest = open(&world);
-    let (request, other) = (nic(&world), disk(&world));
+    let fixture = Fixture::pc();
+    let guest = open(&fixture);
+    let (request, other) = (nic(&fixture), disk(&fixture));
     let (id, adding) = allocations(|| added(guest.add_nic(request, AMPLE).unwrap()));
     let ((), removing) = allocations(|| remove(&guest, &id));
     let (id, adding_disk) = allocations(|| added(guest.add_disk(&other, AMPLE).unwrap()));

@@ -19,7 +19,7 @@ mod support;
 use kvm_hotplug::ErrorKind;
 use scene::*;
 use support::api::*;
-use support::fake::{Act, Manner};
+use support::fake::{Act, UnplugBehaviour};
 use support::host;
 
 fn faults() -> Vec<(Act, u64)> {
@@ -67,20 +67,20 @@ fn one_fault(
     next: Next,
 ) -> bool {
     let mut scene = Scene::new(agent, operation);
-    scene.world.qemu.fault(command, nth, act);
-    let result = operation.run(&scene.world, scene.api(), timeout);
+    scene.fixture.qemu.fault(command, nth, act);
+    let result = operation.run(&scene.fixture, scene.api(), timeout);
     println!("   {result:?}");
-    if scene.world.qemu.faults_left() > 0 {
+    if scene.fixture.qemu.faults_left() > 0 {
         return false;
     }
     let settled = match &result {
         Ok(answer) => {
             assert_eq!(answer.state, State::Done);
-            assert!(scene.is_goal(goal), "{:#?}", scene.world.picture());
+            assert!(scene.is_goal(goal), "{:#?}", scene.fixture.snapshot());
             true
         }
         Err(failure) if failure.left.is_empty() => {
-            assert_eq!(scene.world.picture(), scene.start, "an error that says that nothing is left");
+            assert_eq!(scene.fixture.snapshot(), scene.start, "an error that says that nothing is left");
             true
         }
         Err(failure) => {
@@ -97,13 +97,17 @@ fn one_fault(
     match operation.fate() {
         fate if result.is_err() && (settled || fate == Fate::Undone) => {
             scene.settles(|| scene.is_start());
-            done(operation.run(&scene.world, scene.api(), AMPLE));
+            done(operation.run(&scene.fixture, scene.api(), AMPLE));
         }
-        Fate::Repeated => drop(done(operation.run(&scene.world, scene.api(), AMPLE))),
+        Fate::Repeated => drop(done(operation.run(&scene.fixture, scene.api(), AMPLE))),
         Fate::Undone | Fate::CarriedThrough => {}
     }
     scene.settles(|| scene.is_goal(goal));
-    assert!(host::eventually(|| own_fds(&scene.world) == scene.fds), "{} descriptors", own_fds(&scene.world));
+    assert!(
+        host::eventually(|| own_fds(&scene.fixture) == scene.fds),
+        "{} descriptors",
+        own_fds(&scene.fixture)
+    );
     true
 }
 
@@ -145,24 +149,28 @@ fn undo_fault(
     next: Next,
 ) -> bool {
     let mut scene = Scene::new(agent, operation);
-    scene.world.qemu.fault(refused, nth, Act::refuse("the first error"));
-    scene.world.qemu.fault(inverse, 0, act);
-    let result = operation.run(&scene.world, scene.api(), timeout);
+    scene.fixture.qemu.fault(refused, nth, Act::refuse("the first error"));
+    scene.fixture.qemu.fault(inverse, 0, act);
+    let result = operation.run(&scene.fixture, scene.api(), timeout);
     println!("   {result:?}");
-    if scene.world.qemu.faults_left() > 0 {
+    if scene.fixture.qemu.faults_left() > 0 {
         return false;
     }
     let failure = fails(result, ErrorKind::Qmp);
     assert_eq!(failure.qmp_desc.as_deref(), Some("the first error"), "the first error is the one returned");
     if failure.left.is_empty() {
-        assert_eq!(scene.world.picture(), scene.start);
+        assert_eq!(scene.fixture.snapshot(), scene.start);
     }
     scene.next_comes_by(agent, next);
     // A guest that would not let go of the device is asked again after ten seconds.
     let patience = if operation == AddNicDown || inverse == "device_del" { 15 } else { 5 };
     scene.settles_within(patience, || scene.is_start());
-    done(operation.run(&scene.world, scene.api(), AMPLE));
-    assert!(host::eventually(|| own_fds(&scene.world) == scene.fds), "{} descriptors", own_fds(&scene.world));
+    done(operation.run(&scene.fixture, scene.api(), AMPLE));
+    assert!(
+        host::eventually(|| own_fds(&scene.fixture) == scene.fds),
+        "{} descriptors",
+        own_fds(&scene.fixture)
+    );
     true
 }
 
@@ -170,13 +178,13 @@ fn undo_fault(
 fn record_cannot_be_saved(agent: &dyn Agent) {
     for operation in [AddNic(1), AddRaw, AddLayered, AddScsi, AddFirstScsi, AddController] {
         let scene = Scene::new(agent, operation);
-        let staged = scene.world.runtime.with_extension("runtime.new");
-        scene.world.qemu.hook("device_add", 0, move || std::fs::remove_file(staged).unwrap());
-        let failure = fails(operation.run(&scene.world, scene.api(), AMPLE), ErrorKind::NotFound);
+        let staged = scene.fixture.runtime.with_extension("runtime.new");
+        scene.fixture.qemu.hook("device_add", 0, move || std::fs::remove_file(staged).unwrap());
+        let failure = fails(operation.run(&scene.fixture, scene.api(), AMPLE), ErrorKind::NotFound);
         assert_eq!(failure.step.as_deref(), Some("save the runtime file"));
         assert_eq!(failure.left, Vec::<String>::new());
-        assert_eq!(scene.world.picture(), scene.start, "{operation:?}");
-        done(operation.run(&scene.world, scene.api(), AMPLE));
+        assert_eq!(scene.fixture.snapshot(), scene.start, "{operation:?}");
+        done(operation.run(&scene.fixture, scene.api(), AMPLE));
     }
 }
 
@@ -184,35 +192,35 @@ fn record_cannot_be_saved(agent: &dyn Agent) {
 fn record_cannot_be_saved_and_the_guest_is_slow(agent: &dyn Agent) {
     for next in [Next::Call, Next::Agent] {
         let mut scene = Scene::new(agent, AddRaw);
-        scene.world.qemu.model(|model| model.manner = Manner::Never);
-        let staged = scene.world.runtime.with_extension("runtime.new");
-        scene.world.qemu.hook("device_add", 0, move || std::fs::remove_file(staged).unwrap());
-        let failure = fails(AddRaw.run(&scene.world, scene.api(), 2_000), ErrorKind::NotFound);
+        scene.fixture.qemu.model(|model| model.unplug_behaviour = UnplugBehaviour::Never);
+        let staged = scene.fixture.runtime.with_extension("runtime.new");
+        scene.fixture.qemu.hook("device_add", 0, move || std::fs::remove_file(staged).unwrap());
+        let failure = fails(AddRaw.run(&scene.fixture, scene.api(), 2_000), ErrorKind::NotFound);
         assert_eq!(failure.left, ["device victim: its removal is pending"]);
-        assert_eq!(scene.world.picture().record, scene.start.record);
+        assert_eq!(scene.fixture.snapshot().record, scene.start.record);
         let device_info = scene.api().list();
         assert!(matches!(device_info[0].presence, Presence::Pending(_)), "{device_info:?}");
-        fails(AddRaw.run(&scene.world, scene.api(), AMPLE), ErrorKind::Conflict);
+        fails(AddRaw.run(&scene.fixture, scene.api(), AMPLE), ErrorKind::Conflict);
         scene.next_comes_by(agent, next);
-        scene.world.qemu.grant(ID);
+        scene.fixture.qemu.grant(ID);
         scene.settles(|| scene.is_start());
     }
 }
 
 /// The same with a guest that first will not let go, and then does.
 fn record_cannot_be_saved_and_the_guest_is_unwilling(agent: &dyn Agent) {
-    for manner in [Manner::Refuses, Manner::Busy(1000)] {
+    for unplug_behaviour in [UnplugBehaviour::Refuses, UnplugBehaviour::Busy(1000)] {
         for next in [Next::Call, Next::Agent] {
-            println!("== {manner:?}, {next:?}");
+            println!("== {unplug_behaviour:?}, {next:?}");
             let mut scene = Scene::new(agent, AddRaw);
-            scene.world.qemu.model(|model| model.manner = manner);
-            let staged = scene.world.runtime.with_extension("runtime.new");
-            scene.world.qemu.hook("device_add", 0, move || std::fs::remove_file(staged).unwrap());
-            let failure = fails(AddRaw.run(&scene.world, scene.api(), 2 * SHORT), ErrorKind::NotFound);
+            scene.fixture.qemu.model(|model| model.unplug_behaviour = unplug_behaviour);
+            let staged = scene.fixture.runtime.with_extension("runtime.new");
+            scene.fixture.qemu.hook("device_add", 0, move || std::fs::remove_file(staged).unwrap());
+            let failure = fails(AddRaw.run(&scene.fixture, scene.api(), 2 * SHORT), ErrorKind::NotFound);
             assert!(failure.left[0].starts_with("device victim"), "{failure:?}");
-            fails(AddRaw.run(&scene.world, scene.api(), AMPLE), ErrorKind::Conflict);
-            scene.world.qemu.model(|model| {
-                model.manner = Manner::AtOnce;
+            fails(AddRaw.run(&scene.fixture, scene.api(), AMPLE), ErrorKind::Conflict);
+            scene.fixture.qemu.model(|model| {
+                model.unplug_behaviour = UnplugBehaviour::AtOnce;
                 model.manners.clear();
             });
             scene.next_comes_by(agent, next);
@@ -227,26 +235,26 @@ fn nothing_is_sent_without_a_journal(agent: &dyn Agent) {
     for operation in [AddNic(1), AddRaw, AddFirstScsi, DelNic(1), DelRaw, DelScsi] {
         for name in ["web1.runtime.journal.new", "web1.runtime.new"] {
             let scene = Scene::new(agent, operation);
-            let obstacle = scene.world.dir.path().join(name);
+            let obstacle = scene.fixture.dir.path().join(name);
             // No rights keep root from writing; a directory in the way does.
             std::fs::create_dir(&obstacle).unwrap();
-            let result = operation.run(&scene.world, scene.api(), AMPLE);
+            let result = operation.run(&scene.fixture, scene.api(), AMPLE);
             std::fs::remove_dir(&obstacle).unwrap();
             if !operation.is_add() && name == "web1.runtime.new" {
                 // The journal is enough to begin a removal; the next call completes the record.
                 assert_eq!(fails(result, ErrorKind::Host).errno, libc::EISDIR);
                 scene.settles(|| {
-                    !scene.world.recorded().contains(&ID.to_owned()) && !scene.world.journal().exists()
+                    !scene.fixture.recorded().contains(&ID.to_owned()) && !scene.fixture.journal().exists()
                 });
                 continue;
             }
             assert_eq!(fails(result, ErrorKind::Host).errno, libc::EISDIR);
             // Where a disk's data is has to be known before its removal is begun, and changes nothing.
             let is_change = |name: &String| name != "x-debug-query-block-graph";
-            let sent: Vec<String> = scene.world.qemu.take_names().into_iter().filter(is_change).collect();
+            let sent: Vec<String> = scene.fixture.qemu.take_names().into_iter().filter(is_change).collect();
             assert_eq!(sent, Vec::<String>::new(), "{operation:?}");
-            assert_eq!(scene.world.picture(), scene.start);
-            done(operation.run(&scene.world, scene.api(), AMPLE));
+            assert_eq!(scene.fixture.snapshot(), scene.start);
+            done(operation.run(&scene.fixture, scene.api(), AMPLE));
         }
     }
 }
@@ -254,12 +262,12 @@ fn nothing_is_sent_without_a_journal(agent: &dyn Agent) {
 /// The directory is gone altogether.
 fn nothing_is_sent_without_a_directory(agent: &dyn Agent) {
     let scene = Scene::new(agent, AddNic(1));
-    let before = scene.world.qemu.snapshot();
-    std::fs::remove_dir_all(scene.world.dir.path()).unwrap();
-    let failure = fails(AddNic(1).run(&scene.world, scene.api(), AMPLE), ErrorKind::NotFound);
+    let before = scene.fixture.qemu.snapshot();
+    std::fs::remove_dir_all(scene.fixture.dir.path()).unwrap();
+    let failure = fails(AddNic(1).run(&scene.fixture, scene.api(), AMPLE), ErrorKind::NotFound);
     assert_eq!(failure.left, Vec::<String>::new());
-    assert_eq!(scene.world.qemu.take_names(), Vec::<String>::new());
-    assert_eq!(scene.world.qemu.snapshot(), before);
+    assert_eq!(scene.fixture.qemu.take_names(), Vec::<String>::new());
+    assert_eq!(scene.fixture.qemu.snapshot(), before);
 }
 
 macro_rules! tables {

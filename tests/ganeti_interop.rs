@@ -16,7 +16,7 @@ use kvm_hotplug::ids::Address;
 use kvm_hotplug::runtime::{Device, Presence, Record, RecordFile};
 use serde_json::{Value, json};
 use support::api::*;
-use support::ganeti::{Backends, list, sample, world};
+use support::ganeti::{Backends, fixture, list, sample};
 use support::rust_api::RustAgent;
 
 /// Every kind of list that a release of Ganeti could read.
@@ -157,19 +157,19 @@ fn ganeti_loads_what_was_added_and_removed() {
         let mut before: Value = serde_json::from_slice(&sample(name)).unwrap();
         // This host need not have vhost-net.
         before[2]["vhost_net"] = false.into();
-        let world = world(before.to_string(), Backends::Nodes);
-        let api = world.open(&RustAgent);
+        let fixture = fixture(before.to_string(), Backends::Nodes);
+        let api = fixture.open(&RustAgent);
         for kind in ["nic", "disk"] {
             let on_pci =
                 |item: &Item| item.kind == kind && item.address.as_ref().is_some_and(|at| at.0 == "pci.0");
             if let Some(item) = api.list().into_iter().find(on_pci) {
-                done(api.unplug(&UnplugAsk::of(&item.id)));
+                done(api.unplug(&UnplugArgs::of(&item.id)));
             }
         }
-        let nic = done(api.add_nic(&world.nic(1)));
-        let disk = done(api.add_disk(&world.disk("new.img")));
+        let nic = done(api.add_nic(&fixture.nic(1)));
+        let disk = done(api.add_disk(&fixture.disk("new.img")));
         drop(api);
-        let file = &world.runtime;
+        let file = &fixture.runtime;
         let (saved, ours) = (std::fs::read(file).unwrap(), record(file));
         for ganeti in &versions {
             std::fs::write(file, &saved).unwrap();

@@ -10,15 +10,15 @@
 
 #[path = "hostile/agent.rs"]
 mod agent;
-#[path = "hostile/gauge.rs"]
-mod gauge;
+#[path = "hostile/memory_bombs.rs"]
+mod memory_bombs;
+#[path = "hostile/memory_cost.rs"]
+mod memory_cost;
 #[path = "hostile/script.rs"]
 mod script;
 #[path = "hostile/storms.rs"]
 mod storms;
 mod support;
-#[path = "hostile/swelling.rs"]
-mod swelling;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ fn shard(index: u64) {
 
 fn one(seed: u64) {
     println!("KVM_HOTPLUG_HOSTILE_SEED={seed}");
-    gauge::not_longer_than(180);
+    memory_cost::not_longer_than(180);
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let config = Config { cases: 1, failure_persistence: None, max_shrink_iters: 300, ..Config::default() };
@@ -59,7 +59,7 @@ fn one(seed: u64) {
         agent::play(&script);
         Ok(())
     });
-    gauge::not_longer_than(0);
+    memory_cost::not_longer_than(0);
     println!("seed {seed}: {:?}", start.elapsed());
     if let Err(error) = result {
         panic!("KVM_HOTPLUG_HOSTILE_SEED={seed}: {error}");
@@ -96,7 +96,7 @@ fn repeating_itself_for_ever_is_no_way_to_fill_memory() {
         scene.add_disk(other);
         let line = format!("{{\"event\":\"DEVICE_DELETED\",\"data\":{{\"device\":\"{other}\"}}}}\r\n");
         let line = line.repeat(200).into_bytes();
-        scene.qemu().model(|model| model.manner = support::fake::Manner::Never);
+        scene.qemu().model(|model| model.unplug_behaviour = support::fake::UnplugBehaviour::Never);
         let ended = AtomicBool::new(false);
         let (outcome, cost) = std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -105,7 +105,7 @@ fn repeating_itself_for_ever_is_no_way_to_fill_memory() {
                     std::thread::sleep(Duration::from_millis(1));
                 }
             });
-            let measured = gauge::measure(|| scene.unplug("d0", Duration::from_millis(1500)));
+            let measured = memory_cost::measure(|| scene.unplug("d0", Duration::from_millis(1500)));
             ended.store(true, Ordering::Relaxed);
             measured
         });

@@ -6,50 +6,50 @@
 
 #[path = "hotplug_scripted/adding.rs"]
 mod adding;
-#[path = "hotplug_scripted/arriving.rs"]
-mod arriving;
+#[path = "hotplug_scripted/async_add.rs"]
+mod async_add;
 #[path = "hotplug_scripted/changing.rs"]
 mod changing;
-#[path = "hotplug_scripted/departing.rs"]
-mod departing;
 #[path = "hotplug_scripted/identity.rs"]
 mod identity;
 #[path = "hotplug_scripted/images.rs"]
 mod images;
+#[path = "hotplug_scripted/journal_replay.rs"]
+mod journal_replay;
+#[path = "hotplug_scripted/late_unplug.rs"]
+mod late_unplug;
 #[path = "hotplug_scripted/many.rs"]
 mod many;
 #[path = "hotplug_scripted/migrating.rs"]
 mod migrating;
-#[path = "hotplug_scripted/placing.rs"]
-mod placing;
-#[path = "hotplug_scripted/reappearing.rs"]
-mod reappearing;
+#[path = "hotplug_scripted/passthrough_and_events.rs"]
+mod passthrough_and_events;
 #[path = "hotplug_scripted/removing.rs"]
 mod removing;
 #[path = "hotplug_scripted/scsi.rs"]
 mod scsi;
-#[path = "hotplug_scripted/succeeding.rs"]
-mod succeeding;
+#[path = "hotplug_scripted/slots.rs"]
+mod slots;
 mod support;
-#[path = "hotplug_scripted/talking.rs"]
-mod talking;
+#[path = "hotplug_scripted/takeover.rs"]
+mod takeover;
 #[path = "hotplug_scripted/taps.rs"]
 mod taps;
 
 use adding::*;
-use arriving::*;
+use async_add::*;
 use changing::*;
-use departing::*;
 use identity::*;
 use images::*;
+use journal_replay::*;
+use late_unplug::*;
 use many::*;
 use migrating::*;
-use placing::*;
-use reappearing::*;
+use passthrough_and_events::*;
 use removing::*;
 use scsi::*;
-use succeeding::*;
-use talking::*;
+use slots::*;
+use takeover::*;
 use taps::*;
 
 through_every_api! {

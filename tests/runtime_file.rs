@@ -24,8 +24,8 @@ use kvm_hotplug::scsi::ControllerSpec;
 use kvm_hotplug::{Error, ErrorKind};
 use serde_json::{Map, Value, json};
 use support::api::*;
+use support::fixture::Fixture;
 use support::rust_api::RustAgent;
-use support::world::World;
 
 fn device(id: &str, slot: u8, spec: Spec) -> Device {
     let address = PciAddress { bus: BusName::parse("pci.0").unwrap(), slot: Slot::new(slot).unwrap() };
@@ -143,26 +143,26 @@ fn a_damaged_byte_is_never_a_panic() {
 
 #[test]
 fn a_cut_journal_is_refused_too() {
-    let world = World::pc();
-    let api = world.open(&RustAgent);
-    done(api.add_disk(&world.disk_as("data", "a.img")));
-    world.qemu.model(|model| model.manner = support::fake::Manner::Never);
-    api.unplug(&UnplugAsk::within("data", 50)).unwrap();
+    let fixture = Fixture::pc();
+    let api = fixture.open(&RustAgent);
+    done(api.add_disk(&fixture.disk_as("data", "a.img")));
+    fixture.qemu.model(|model| model.unplug_behaviour = support::fake::UnplugBehaviour::Never);
+    api.unplug(&UnplugArgs::within("data", 50)).unwrap();
     drop(api);
-    let whole = std::fs::read(world.journal()).unwrap();
-    assert_eq!(std::fs::metadata(world.journal()).unwrap().permissions().mode() & 0o777, 0o600);
+    let whole = std::fs::read(fixture.journal()).unwrap();
+    assert_eq!(std::fs::metadata(fixture.journal()).unwrap().permissions().mode() & 0o777, 0o600);
     for length in (0..whole.len() - 1).step_by(7) {
-        std::fs::write(world.journal(), &whole[..length]).unwrap();
-        let error = RecordFile::load(&world.runtime).unwrap_err();
+        std::fs::write(fixture.journal(), &whole[..length]).unwrap();
+        let error = RecordFile::load(&fixture.runtime).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Format, "{error}");
         assert!(error.message().contains("web1.runtime.journal"), "{error}");
-        assert_eq!(std::fs::read(world.journal()).unwrap(), &whole[..length]);
+        assert_eq!(std::fs::read(fixture.journal()).unwrap(), &whole[..length]);
     }
     let newer = String::from_utf8(whole.clone()).unwrap().replace("\"version\":1", "\"version\":2");
-    std::fs::write(world.journal(), newer).unwrap();
-    assert_eq!(RecordFile::load(&world.runtime).unwrap_err().kind(), ErrorKind::Version);
-    std::fs::write(world.journal(), whole).unwrap();
-    RecordFile::load(&world.runtime).unwrap();
+    std::fs::write(fixture.journal(), newer).unwrap();
+    assert_eq!(RecordFile::load(&fixture.runtime).unwrap_err().kind(), ErrorKind::Version);
+    std::fs::write(fixture.journal(), whole).unwrap();
+    RecordFile::load(&fixture.runtime).unwrap();
 }
 
 #[test]
@@ -336,31 +336,31 @@ fn a_new_record_does_not_replace_a_file() {
 
 #[test]
 fn only_its_owner_may_read_it() {
-    let world = World::pc();
-    let mode = || std::fs::metadata(&world.runtime).unwrap().permissions().mode() & 0o777;
+    let fixture = Fixture::pc();
+    let mode = || std::fs::metadata(&fixture.runtime).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(), 0o600);
-    std::fs::set_permissions(&world.runtime, PermissionsExt::from_mode(0o644)).unwrap();
-    let api = world.open(&RustAgent);
-    done(api.add_disk(&world.disk("a.img")));
+    std::fs::set_permissions(&fixture.runtime, PermissionsExt::from_mode(0o644)).unwrap();
+    let api = fixture.open(&RustAgent);
+    done(api.add_disk(&fixture.disk("a.img")));
     assert_eq!(mode(), 0o600, "and a rewrite makes it so again");
 }
 
 #[test]
 fn unknown_fields_survive_a_rewrite() {
-    let world = World::pc();
-    let api = world.open(&RustAgent);
-    done(api.add_disk(&world.disk_as("data", "a.img")));
-    done(api.add_nic(&world.nic_as("net", "52:54:00:00:00:01")));
+    let fixture = Fixture::pc();
+    let api = fixture.open(&RustAgent);
+    done(api.add_disk(&fixture.disk_as("data", "a.img")));
+    done(api.add_nic(&fixture.nic_as("net", "52:54:00:00:00:01")));
     drop(api);
-    let mut file: Value = serde_json::from_str(&world.record_text()).unwrap();
+    let mut file: Value = serde_json::from_str(&fixture.record_text()).unwrap();
     file["colour"] = json!({ "deep": [1, 2.5, null, "ü"] });
     file["disks"][0]["wish"] = json!("a pony");
     file["nics"][0]["filters"] = json!([{ "a": true }]);
-    std::fs::write(&world.runtime, file.to_string()).unwrap();
-    let api = world.open(&RustAgent);
-    let third = done(api.add_disk(&world.disk("b.img")));
-    done(api.unplug(&UnplugAsk::of(&third.id)));
-    let rewritten: Value = serde_json::from_str(&world.record_text()).unwrap();
+    std::fs::write(&fixture.runtime, file.to_string()).unwrap();
+    let api = fixture.open(&RustAgent);
+    let third = done(api.add_disk(&fixture.disk("b.img")));
+    done(api.unplug(&UnplugArgs::of(&third.id)));
+    let rewritten: Value = serde_json::from_str(&fixture.record_text()).unwrap();
     assert_ne!(rewritten["next_generation"], file["next_generation"]);
     file["next_generation"] = rewritten["next_generation"].clone();
     assert_eq!(rewritten, file);
@@ -427,41 +427,41 @@ fn a_killed_owner_leaves_no_lock() {
 
 #[test]
 fn hotplug_keeps_the_file_up_to_date() {
-    let world = World::pc();
-    let api = world.open(&RustAgent);
-    let before = world.record_text();
-    let nic = done(api.add_nic(&world.nic(2)));
-    let device = world.record().devices[0].clone();
+    let fixture = Fixture::pc();
+    let api = fixture.open(&RustAgent);
+    let before = fixture.record_text();
+    let nic = done(api.add_nic(&fixture.nic(2)));
+    let device = fixture.record().devices[0].clone();
     assert_eq!(device.id.as_str(), nic.id);
     assert_eq!(device.mac().map(|mac| mac.to_string()), nic.mac, "the generated address is recorded");
     let Spec::Nic(spec) = &device.spec else { panic!("{device:?}") };
     assert_eq!((spec.queues, spec.ifname.as_ref().map(ToString::to_string)), (2, nic.ifname.clone()));
-    let disk = done(api.add_disk(&world.layered_disk()));
-    assert_eq!(world.recorded(), [nic.id.clone(), disk.id.clone()]);
-    done(api.unplug(&UnplugAsk::of(&nic.id)));
-    done(api.unplug(&UnplugAsk::of(&disk.id)));
+    let disk = done(api.add_disk(&fixture.layered_disk()));
+    assert_eq!(fixture.recorded(), [nic.id.clone(), disk.id.clone()]);
+    done(api.unplug(&UnplugArgs::of(&nic.id)));
+    done(api.unplug(&UnplugArgs::of(&disk.id)));
     let strip = |text: &str| {
         let mut file: Value = serde_json::from_str(text).unwrap();
         file.as_object_mut().unwrap().remove("next_generation");
         file
     };
-    assert_eq!(strip(&world.record_text()), strip(&before));
+    assert_eq!(strip(&fixture.record_text()), strip(&before));
 }
 
 #[test]
 fn a_later_agent_sees_the_same_ids_and_slots() {
-    let world = World::pc();
-    let api = world.open(&RustAgent);
-    done(api.add_nic(&world.nic(1)));
-    done(api.add_disk(&world.disk("a.img")));
-    done(api.add_disk(&world.disk_as("data", "b.img")));
+    let fixture = Fixture::pc();
+    let api = fixture.open(&RustAgent);
+    done(api.add_nic(&fixture.nic(1)));
+    done(api.add_disk(&fixture.disk("a.img")));
+    done(api.add_disk(&fixture.disk_as("data", "b.img")));
     let device_info = api.list();
     drop(api);
-    world.qemu.take_seen();
-    let api = world.open(&RustAgent);
+    fixture.qemu.take_seen();
+    let api = fixture.open(&RustAgent);
     assert_eq!(api.list(), device_info);
     let asks = |name: &String| name.starts_with("q") || name.starts_with("x-debug-query");
-    let changing = world.qemu.take_names().iter().filter(|name| !asks(name)).count();
+    let changing = fixture.qemu.take_names().iter().filter(|name| !asks(name)).count();
     assert_eq!(changing, 0, "nothing is done to a guest in order");
-    assert_eq!(done(api.add_disk(&world.disk("c.img"))).id, "disk-pci-7");
+    assert_eq!(done(api.add_disk(&fixture.disk("c.img"))).id, "disk-pci-7");
 }

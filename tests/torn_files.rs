@@ -17,19 +17,19 @@ mod support;
 use kvm_hotplug::runtime::{Journal, Operation, Record, RecordFile};
 
 use child::{Change, ClearJournal, End, How, Replace, SaveNew, WriteJournal, run};
-use support::world::World;
+use support::fixture::Fixture;
 
 /// A world whose record is about to be changed.
-fn world_before(change: Change) -> World {
-    let world = World::pc();
+fn world_before(change: Change) -> Fixture {
+    let fixture = Fixture::pc();
     if matches!(change, SaveNew) {
-        std::fs::remove_file(&world.runtime).unwrap();
+        std::fs::remove_file(&fixture.runtime).unwrap();
     }
     if matches!(change, ClearJournal) {
-        let mut runtime = RecordFile::load(&world.runtime).unwrap();
+        let mut runtime = RecordFile::load(&fixture.runtime).unwrap();
         runtime.write_journal(|journal| journal.log_intent(Operation::Remove, &child::device())).unwrap();
     }
-    world
+    fixture
 }
 
 /// Record and journal as the next agent reads them; there may be none.
@@ -37,51 +37,51 @@ fn world_before(change: Change) -> World {
 struct OnDisk(Option<(Record, Journal)>);
 
 impl OnDisk {
-    fn of(world: &World) -> Self {
-        if !world.runtime.exists() {
+    fn of(fixture: &Fixture) -> Self {
+        if !fixture.runtime.exists() {
             return Self(None);
         }
-        let runtime = RecordFile::load(&world.runtime).expect("what is there can be loaded");
+        let runtime = RecordFile::load(&fixture.runtime).expect("what is there can be loaded");
         Self(Some((runtime.record().clone(), runtime.journal().clone())))
     }
 }
 
 /// What is there once somebody has opened and closed it: no temporary file, no lock.
-fn nothing_lies_about(world: &World) {
-    let mut names: Vec<String> = std::fs::read_dir(world.dir.path())
+fn nothing_lies_about(fixture: &Fixture) {
+    let mut names: Vec<String> = std::fs::read_dir(fixture.dir.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.retain(|name| name != "web1.runtime" && name != "web1.runtime.journal");
-    assert!(names.is_empty() || !world.runtime.exists(), "{names:?}");
+    assert!(names.is_empty() || !fixture.runtime.exists(), "{names:?}");
 }
 
 fn old_and_new(change: Change) -> (OnDisk, OnDisk, Vec<(String, String)>) {
-    let world = world_before(change);
-    let old = OnDisk::of(&world);
-    let end = run(change, &world, "", 0, How::Not);
+    let fixture = world_before(change);
+    let old = OnDisk::of(&fixture);
+    let end = run(change, &fixture, "", 0, How::Not);
     assert!(end.error().is_some_and(serde_json::Value::is_null), "{end:?}");
-    let new = OnDisk::of(&world);
+    let new = OnDisk::of(&fixture);
     assert_ne!(old, new);
     (old, new, end.calls)
 }
 
 /// Cuts a change at one call and checks what the next one to come finds.
 fn cut(change: Change, at: usize, how: How, (old, new): (&OnDisk, &OnDisk)) -> End {
-    let world = world_before(change);
-    let end = run(change, &world, "", at, how);
-    let found = OnDisk::of(&world);
+    let fixture = world_before(change);
+    let end = run(change, &fixture, "", at, how);
+    let found = OnDisk::of(&fixture);
     println!("{change:?}, call {at}, {how:?}: {:?}, {:?}", end.calls.get(at - 1), end.error());
     assert!(found == *old || found == *new, "{change:?}, call {at}, {how:?}: {found:?}");
     if end.error().is_some_and(serde_json::Value::is_null) {
         assert_eq!(found, *new, "{change:?}, call {at}, {how:?} was a success");
     }
-    nothing_lies_about(&world);
+    nothing_lies_about(&fixture);
     // Nothing blocks the next change.
     if !(change == SaveNew && found == *new) {
-        let again = run(change, &world, "", 0, How::Not);
+        let again = run(change, &fixture, "", 0, How::Not);
         assert!(again.error().is_some_and(serde_json::Value::is_null), "{again:?}");
-        assert_eq!(OnDisk::of(&world), *new);
+        assert_eq!(OnDisk::of(&fixture), *new);
     }
     end
 }
@@ -109,15 +109,15 @@ fn at_every_call(change: Change) {
 fn at_every_byte(change: Change) {
     let (old, new, calls) = old_and_new(change);
     let write = calls.iter().rposition(|(name, file)| name == "write" && file.ends_with(".new")).unwrap() + 1;
-    let world = world_before(change);
-    run(change, &world, "", write + 1, How::Kill);
+    let fixture = world_before(change);
+    run(change, &fixture, "", write + 1, How::Kill);
     let written = calls[write - 1].1.clone();
-    let size = std::fs::metadata(world.dir.path().join(written)).unwrap().len();
+    let size = std::fs::metadata(fixture.dir.path().join(written)).unwrap().len();
     for count in 0..=usize::try_from(size).unwrap() {
-        let world = world_before(change);
-        assert!(run(change, &world, "", write, How::Bytes(count)).was_killed());
-        assert_eq!(OnDisk::of(&world), old, "{count} of {size} bytes");
-        nothing_lies_about(&world);
+        let fixture = world_before(change);
+        assert!(run(change, &fixture, "", write, How::Bytes(count)).was_killed());
+        assert_eq!(OnDisk::of(&fixture), old, "{count} of {size} bytes");
+        nothing_lies_about(&fixture);
     }
     assert_ne!(old, new);
 }

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use kvm_hotplug::ErrorKind;
 use kvm_hotplug::runtime::RecordFile;
 use support::api::*;
+use support::fixture::Fixture;
 use support::host;
-use support::world::World;
 
 /// Names the runtime file that this process is to hold, when it is the other one.
 const HOLD: &str = "KVM_HOTPLUG_TEST_HOLD";
@@ -35,15 +35,15 @@ fn the_second_process_is_told_who_was_first(agent: &dyn Agent) {
         std::io::stdin().read_line(&mut String::new()).unwrap();
         return;
     }
-    let world = World::pc();
+    let fixture = Fixture::pc();
     let mut first = Command::new(std::env::current_exe().unwrap());
     let first =
-        first.args(["rust::the_second_process_is_told_who_was_first", "--exact"]).env(HOLD, &world.runtime);
+        first.args(["rust::the_second_process_is_told_who_was_first", "--exact"]).env(HOLD, &fixture.runtime);
     let mut first = first.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    assert!(host::eventually(|| world.runtime.with_extension("held").exists()));
+    assert!(host::eventually(|| fixture.runtime.with_extension("held").exists()));
     let comm = std::fs::read_to_string(format!("/proc/{}/comm", first.id())).unwrap();
     let start = Instant::now();
-    let failure = match agent.open(&world.runtime, world.qemu.path(), 60_000) {
+    let failure = match agent.open(&fixture.runtime, fixture.qemu.path(), 60_000) {
         Err(failure) => failure,
         Ok(_) => panic!("opened a guest that belongs to another process"),
     };
@@ -51,53 +51,53 @@ fn the_second_process_is_told_who_was_first(agent: &dyn Agent) {
     assert!(failure.is(ErrorKind::Locked), "{failure:?}");
     let who = format!("process {} ({})", first.id(), comm.trim());
     assert!(failure.text.contains(&who), "{who}: {failure:?}");
-    assert_eq!(world.qemu.connections(), 0, "and the monitor was left alone");
+    assert_eq!(fixture.qemu.connections(), 0, "and the monitor was left alone");
     drop(first.stdin.take());
     assert!(first.wait().unwrap().success());
-    drop(world.open(agent));
+    drop(fixture.open(agent));
 }
 
 /// Many threads, one handle: every call gets its turn, and the guest ends as the record says.
 fn threads_on_one_handle_take_turns(agent: &dyn Agent) {
-    let world = World::pc();
-    let api = world.open(agent);
+    let fixture = Fixture::pc();
+    let api = fixture.open(agent);
     std::thread::scope(|scope| {
         for thread in 0..4 {
-            let (api, world) = (api.as_ref(), &world);
+            let (api, fixture) = (api.as_ref(), &fixture);
             scope.spawn(move || {
                 for round in 0..6 {
                     let id = format!("t{thread}r{round}");
-                    done(api.add_disk(&world.disk_as(&id, &id)));
+                    done(api.add_disk(&fixture.disk_as(&id, &id)));
                     assert!(api.list().iter().any(|item| item.id == id), "own device is listed");
                     if round % 3 != 0 {
-                        done(api.unplug(&UnplugAsk::of(&id)));
+                        done(api.unplug(&UnplugArgs::of(&id)));
                     }
                 }
             });
         }
     });
-    let mut recorded = world.recorded();
+    let mut recorded = fixture.recorded();
     recorded.sort();
     assert_eq!(recorded, ["t0r0", "t0r3", "t1r0", "t1r3", "t2r0", "t2r3", "t3r0", "t3r3"]);
     let slots: Vec<u8> = api.list().iter().map(|item| item.address.clone().unwrap().1).collect();
     assert_eq!(slots.iter().collect::<std::collections::BTreeSet<_>>().len(), slots.len(), "{slots:?}");
-    let devices = world.qemu.snapshot().into_iter().filter(|line| line.starts_with("device t")).count();
+    let devices = fixture.qemu.snapshot().into_iter().filter(|line| line.starts_with("device t")).count();
     assert_eq!(devices, recorded.len());
-    assert!(!world.journal().exists());
+    assert!(!fixture.journal().exists());
 }
 
 /// A call that waits for its turn does not wait beyond its own deadline.
 fn a_turn_that_does_not_come_is_a_timeout(agent: &dyn Agent) {
-    let world = World::pc();
-    let api = world.open(agent);
-    done(api.add_disk(&world.disk_as("data", "a.img")));
-    world.qemu.model(|model| model.manner = support::fake::Manner::Never);
+    let fixture = Fixture::pc();
+    let api = fixture.open(agent);
+    done(api.add_disk(&fixture.disk_as("data", "a.img")));
+    fixture.qemu.model(|model| model.unplug_behaviour = support::fake::UnplugBehaviour::Never);
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| api.unplug(&UnplugAsk::within("data", 60_000)));
-        assert!(host::eventually(|| world.qemu.take_names().iter().any(|name| name == "device_del")));
+        let waiting = scope.spawn(|| api.unplug(&UnplugArgs::within("data", 60_000)));
+        assert!(host::eventually(|| fixture.qemu.take_names().iter().any(|name| name == "device_del")));
         let failure = fails(api.process(50), ErrorKind::Timeout);
         assert!(failure.text.contains("another call"), "{failure:?}");
-        world.qemu.grant("data");
+        fixture.qemu.grant("data");
         done(waiting.join().unwrap());
     });
     assert!(api.process(AMPLE).is_ok());
@@ -105,16 +105,16 @@ fn a_turn_that_does_not_come_is_a_timeout(agent: &dyn Agent) {
 
 /// The monitor serves one client; a second agent, with a record of its own, is told so by its deadline.
 fn a_second_client_is_told_that_the_monitor_is_busy(agent: &dyn Agent) {
-    let world = World::pc();
-    let other = World::pc();
-    let api = world.open(agent);
+    let fixture = Fixture::pc();
+    let other = Fixture::pc();
+    let api = fixture.open(agent);
     let start = Instant::now();
-    let failure = match agent.open(&other.runtime, world.qemu.path(), 200) {
+    let failure = match agent.open(&other.runtime, fixture.qemu.path(), 200) {
         Err(failure) => failure,
         Ok(_) => panic!("two clients on one monitor"),
     };
     assert!(failure.is(ErrorKind::MonitorBusy) && failure.errno == libc::EBUSY, "{failure:?}");
     assert!(start.elapsed() >= Duration::from_millis(200) && start.elapsed() < AT_ONCE);
     drop(api);
-    agent.open(&other.runtime, world.qemu.path(), AMPLE).map(drop).unwrap();
+    agent.open(&other.runtime, fixture.qemu.path(), AMPLE).map(drop).unwrap();
 }

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "support/files.h"
-#include "support/janitor.h"
+#include "support/reaper.h"
 #include "support/library.h"
 
 static const char sample[] =
@@ -280,7 +280,7 @@ static pid_t start_holder(void)
     if (child == 0)
         hold(ends[1]);
     CHECK(child > 0);
-    janitor_owns_process(child);
+    reaper_owns_process(child);
     close(ends[1]);
     CHECK_NUMBER(read(ends[0], &byte, 1), 1);
     close(ends[0]);

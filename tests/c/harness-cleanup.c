@@ -132,7 +132,7 @@ static void leaves_nothing(void (*way)(int), int exit_status, int signal)
         CHECK_NUMBER(WIFSIGNALED(status) ? WTERMSIG(status) : 0, signal);
     else
         CHECK_NUMBER(WIFEXITED(status) ? WEXITSTATUS(status) : -1, exit_status);
-    /* After a normal exit nothing is left already; a killed test cannot wait for its janitor. */
+    /* After a normal exit nothing is left already; a killed test cannot wait for its reaper. */
     for (end = now_ms() + (signal != 0 ? 5000 : 0); !all_gone(&made) && now_ms() < end;)
         sleep_ms(5);
     CHECK(all_gone(&made));

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "support/files.h"
-#include "support/janitor.h"
+#include "support/reaper.h"
 #include "support/library.h"
 
 enum { DEVICES = 3 };
@@ -54,7 +54,7 @@ static void run_first_agent(struct kvm_hotplug_device devices[DEVICES])
         first_agent(ends[1]);
     }
     CHECK(child > 0);
-    janitor_owns_process(child);
+    reaper_owns_process(child);
     close(ends[1]);
     for (; left > 0 && (got = read(ends[0], to, left)) > 0; to += got)
         left -= (size_t)got;

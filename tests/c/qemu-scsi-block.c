@@ -12,7 +12,7 @@
 #include "support/boot.h"
 #include "support/boot_sector.h"
 #include "support/clock.h"
-#include "support/janitor.h"
+#include "support/reaper.h"
 #include "support/not_run.h"
 #include "support/plug.h"
 #include "support/run.h"
@@ -24,7 +24,7 @@ static void load_module(void)
 {
     if (file_exists("/sys/module/scsi_debug"))
         test_not_run("the kernel's module scsi_debug is in use by somebody else");
-    janitor_owns_module("scsi_debug");
+    reaper_owns_module("scsi_debug");
     if (run((const char *[]){"modprobe", "scsi_debug", "dev_size_mb=8", "add_host=1", "num_tgts=1", "max_luns=1", NULL}) != 0)
         test_not_run("the kernel's module scsi_debug cannot be loaded");
 }

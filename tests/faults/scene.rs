@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use kvm_hotplug::runtime::{Device, Spec};
 
 use crate::support::api::*;
+use crate::support::fixture::{Fixture, Snapshot};
 use crate::support::host;
-use crate::support::world::{Picture, World};
 
 /// An operation of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl Operation {
     }
 
     /// What has to be there before.
-    fn prepare(self, world: &World, api: &dyn Api) {
+    fn prepare(self, fixture: &Fixture, api: &dyn Api) {
         let before = match self {
             DelNic(queues) => AddNic(queues),
             DelVhost(queues) => AddVhost(queues),
@@ -101,26 +101,26 @@ impl Operation {
             DelScsi => AddFirstScsi,
             DelController => AddController,
             AddScsi => {
-                done(api.add_controller(&ControllerAsk::default()));
+                done(api.add_controller(&ControllerArgs::default()));
                 return;
             }
             LinkDown => AddNic(2),
             Resize => AddRaw,
             _ => return,
         };
-        done(before.run(world, api, AMPLE));
+        done(before.run(fixture, api, AMPLE));
     }
 
-    pub fn run(self, world: &World, api: &dyn Api, timeout_ms: u64) -> Result<Answer, Failure> {
+    pub fn run(self, fixture: &Fixture, api: &dyn Api, timeout_ms: u64) -> Result<Answer, Failure> {
         let place = Place { id: Some(ID.into()), timeout_ms, ..Place::default() };
         match self {
             AddNic(queues) | AddVhost(queues) => {
                 let mac = Some("52:54:00:00:00:01".into());
-                api.add_nic(&NicAsk { place, mac, vhost: self.needs_vhost(), ..world.nic(queues) })
+                api.add_nic(&NicArgs { place, mac, vhost: self.needs_vhost(), ..fixture.nic(queues) })
             }
             AddNicDown => {
                 let mac = Some("52:54:00:00:00:01".into());
-                api.add_nic(&NicAsk { place, mac, link_down: true, ..world.nic(1) })
+                api.add_nic(&NicArgs { place, mac, link_down: true, ..fixture.nic(1) })
             }
             LinkDown => {
                 let changed = api.set_link(ID, false, timeout_ms)?;
@@ -128,18 +128,18 @@ impl Operation {
                 Ok(Answer { state: State::Done, device: api.list().pop() })
             }
             Resize => {
-                let size = api.resize(ID, SizeAsk::bytes(3 << 20), timeout_ms)?;
+                let size = api.resize(ID, SizeArgs::bytes(3 << 20), timeout_ms)?;
                 assert_eq!(size, 3 << 20);
                 Ok(Answer { state: State::Done, device: api.list().pop() })
             }
-            AddRaw => api.add_disk(&DiskAsk { place, ..world.disk("disk.img") }),
-            AddLayered => api.add_disk(&DiskAsk { place, ..world.layered_disk() }),
+            AddRaw => api.add_disk(&DiskArgs { place, ..fixture.disk("disk.img") }),
+            AddLayered => api.add_disk(&DiskArgs { place, ..fixture.layered_disk() }),
             AddScsi | AddFirstScsi => {
-                api.add_disk(&DiskAsk { place, model: Some("scsi-hd".into()), ..world.disk("disk.img") })
+                api.add_disk(&DiskArgs { place, model: Some("scsi-hd".into()), ..fixture.disk("disk.img") })
             }
-            AddController => api.add_controller(&ControllerAsk { place, ..ControllerAsk::default() }),
+            AddController => api.add_controller(&ControllerArgs { place, ..ControllerArgs::default() }),
             DelNic(_) | DelVhost(_) | DelRaw | DelLayered | DelScsi | DelController => {
-                api.unplug(&UnplugAsk::within(ID, timeout_ms))
+                api.unplug(&UnplugArgs::within(ID, timeout_ms))
             }
         }
     }
@@ -147,54 +147,54 @@ impl Operation {
 
 /// A world in which only the operation itself is still to be done.
 pub struct Scene {
-    pub world: World,
+    pub fixture: Fixture,
     api: Option<Box<dyn Api>>,
-    pub start: Picture,
+    pub start: Snapshot,
     pub fds: usize,
 }
 
 impl Scene {
     pub fn new(agent: &dyn Agent, operation: Operation) -> Self {
-        let world = World::pc();
-        world.disk("disk.img");
+        let fixture = Fixture::pc();
+        fixture.disk("disk.img");
         if matches!(operation, AddLayered | DelLayered) {
-            world.layered_disk();
+            fixture.layered_disk();
         }
-        let api = world.open(agent);
-        operation.prepare(&world, api.as_ref());
+        let api = fixture.open(agent);
+        operation.prepare(&fixture, api.as_ref());
         if !operation.is_add() {
             // The longest way of a removal begins with the question what the guest does, which this brings about.
-            world.qemu.emit("RESUME", serde_json::json!({}));
+            fixture.qemu.emit("RESUME", serde_json::json!({}));
         }
-        world.qemu.take_seen();
-        world.qemu.settle();
-        let start = world.picture();
-        let fds = own_fds(&world);
-        Self { world, api: Some(api), start, fds }
+        fixture.qemu.take_seen();
+        fixture.qemu.settle();
+        let start = fixture.snapshot();
+        let fds = own_fds(&fixture);
+        Self { fixture, api: Some(api), start, fds }
     }
 
     /// What the world looks like when the operation has been done.
     pub fn goal(agent: &dyn Agent, operation: Operation) -> Goal {
         let scene = Self::new(agent, operation);
-        done(operation.run(&scene.world, scene.api(), AMPLE));
+        done(operation.run(&scene.fixture, scene.api(), AMPLE));
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         let mut commands = Vec::new();
-        for name in scene.world.qemu.take_names() {
+        for name in scene.fixture.qemu.take_names() {
             let count = counts.entry(name.clone()).or_default();
             commands.push((name, *count));
             *count += 1;
         }
-        Goal { qemu: scene.world.qemu.snapshot(), recorded: recorded(&scene.world), commands }
+        Goal { qemu: scene.fixture.qemu.snapshot(), recorded: recorded(&scene.fixture), commands }
     }
 
     pub fn is_start(&self) -> bool {
-        self.world.picture() == self.start
+        self.fixture.snapshot() == self.start
     }
 
     pub fn is_goal(&self, goal: &Goal) -> bool {
-        self.world.qemu.snapshot() == goal.qemu
-            && recorded(&self.world) == goal.recorded
-            && !self.world.journal().exists()
+        self.fixture.qemu.snapshot() == goal.qemu
+            && recorded(&self.fixture) == goal.recorded
+            && !self.fixture.journal().exists()
     }
 
     pub fn api(&self) -> &dyn Api {
@@ -206,9 +206,9 @@ impl Scene {
         if matches!(next, Next::Agent) {
             self.api = None;
         }
-        self.world.qemu.resume();
+        self.fixture.qemu.resume();
         if self.api.is_none() {
-            self.api = Some(self.world.open(agent));
+            self.api = Some(self.fixture.open(agent));
         }
     }
 
@@ -227,7 +227,7 @@ impl Scene {
         assert!(
             settled,
             "{:#?}\nis not what was to be; at first it was\n{:#?}",
-            self.world.picture(),
+            self.fixture.snapshot(),
             self.start
         );
     }
@@ -242,17 +242,17 @@ pub struct Goal {
 }
 
 /// The devices of the record, and what of them an operation changes.
-fn recorded(world: &World) -> Vec<String> {
+fn recorded(fixture: &Fixture) -> Vec<String> {
     let line = |device: &Device| match &device.spec {
         Spec::Nic(nic) => format!("{}, link down: {}", device.id, nic.link_down),
         _ => device.id.to_string(),
     };
-    world.record().devices.iter().map(line).collect()
+    fixture.record().devices.iter().map(line).collect()
 }
 
 /// What the library has open, the fake left aside.
-pub fn own_fds(world: &World) -> usize {
-    host::open_fds().len() - world.qemu.fds_held()
+pub fn own_fds(fixture: &Fixture) -> usize {
+    host::open_fds().len() - fixture.qemu.fds_held()
 }
 
 /// How whoever calls next comes by.

@@ -15,11 +15,11 @@ use kvm_hotplug::log::{Level, Log, Sink};
 use kvm_hotplug::net::vhost::VhostMode;
 use kvm_hotplug::runtime::RecordFile;
 
-use super::gauge::{Cost, measure};
+use super::memory_cost::{Cost, measure};
 use super::script::{Script, Step};
 use super::support::fake::{FakeQemu, Greeting, Setup};
+use super::support::fixture::Fixture;
 use super::support::host;
-use super::support::world::World;
 
 /// What each call is given.
 const TIMEOUT: Duration = Duration::from_millis(30);
@@ -46,20 +46,20 @@ impl Sink for Nowhere {
 
 /// A guest, a peer that plays it, and taps to plug in.
 pub struct Scene {
-    world: World,
+    fixture: Fixture,
     tap: Arc<OwnedFd>,
     guest: Option<Guest>,
 }
 
 impl Scene {
     fn new(setup: Setup) -> Self {
-        let world = World::new(setup);
+        let fixture = Fixture::new(setup);
         let name = format!("ho{:x}x{}", std::process::id(), host::unique());
         let tap = host::tap(&name, 1).remove(0);
         for name in ["d0", "d1", "any"] {
-            world.disk(name);
+            fixture.disk(name);
         }
-        Self { world, tap, guest: None }
+        Self { fixture, tap, guest: None }
     }
 
     /// With a peer that behaves.
@@ -70,12 +70,12 @@ impl Scene {
     /// With a peer that is like this and behaves.
     pub fn with(setup: Setup) -> Self {
         let mut scene = Self::new(setup);
-        scene.guest = Some(open(&scene.world.runtime, scene.world.qemu.path(), AMPLE).unwrap());
+        scene.guest = Some(open(&scene.fixture.runtime, scene.fixture.qemu.path(), AMPLE).unwrap());
         scene
     }
 
     pub fn qemu(&self) -> &FakeQemu {
-        &self.world.qemu
+        &self.fixture.qemu
     }
 
     pub fn guest(&self) -> &Guest {
@@ -83,7 +83,7 @@ impl Scene {
     }
 
     pub fn add_disk(&self, id: &'static str) {
-        self.world.disk(id);
+        self.fixture.disk(id);
         self.guest().add_disk(&self.disk(Some(id)), AMPLE).unwrap();
     }
 
@@ -99,20 +99,22 @@ impl Scene {
 
     /// The peer behaves again, and has a d0 and nothing else, as the record says too.
     pub fn restore(&self) {
-        self.world.qemu.clear_faults();
-        self.world.qemu.model(|model| model.manner = super::support::fake::Manner::AtOnce);
-        self.world.qemu.resume();
-        self.world.qemu.hang_up();
+        self.fixture.qemu.clear_faults();
+        self.fixture
+            .qemu
+            .model(|model| model.unplug_behaviour = super::support::fake::UnplugBehaviour::AtOnce);
+        self.fixture.qemu.resume();
+        self.fixture.qemu.hang_up();
         self.guest().repair(AMPLE).expect("mending");
         while self.guest().next_event().unwrap().is_some() {}
         if self.guest().find("d0").unwrap().is_none() {
             self.add_disk("d0");
         }
-        self.world.qemu.take_violations();
+        self.fixture.qemu.take_violations();
     }
 
     fn disk(&self, id: Option<&'static str>) -> DiskRequest {
-        let path = self.world.dir.path().join(id.unwrap_or("any"));
+        let path = self.fixture.dir.path().join(id.unwrap_or("any"));
         let spec = DiskSpec::new(&path, Format::Raw);
         DiskRequest { placement: placement(id), spec, format: FormatRequest::Raw }
     }
@@ -136,24 +138,24 @@ impl Scene {
     fn end(&mut self) {
         self.guest = None;
         let runtime =
-            RecordFile::load(&self.world.runtime).expect("the record and its journal can be loaded");
+            RecordFile::load(&self.fixture.runtime).expect("the record and its journal can be loaded");
         runtime.record().check().unwrap();
         drop(runtime);
-        let files: Vec<String> = self.world.picture().files;
+        let files: Vec<String> = self.fixture.snapshot().files;
         let expected = ["any", "d0", "d1", "web1.runtime", "web1.runtime.journal"];
         assert!(files.iter().all(|name| expected.contains(&name.as_str())), "{files:?}");
     }
 
     /// The next agent comes.
     fn begin(&mut self) {
-        let (runtime, socket) = (self.world.runtime.clone(), self.world.qemu.path().to_owned());
+        let (runtime, socket) = (self.fixture.runtime.clone(), self.fixture.qemu.path().to_owned());
         self.guest = call("open", TIMEOUT, || open(&runtime, &socket, TIMEOUT)).ok();
     }
 
     fn step(&mut self, step: &Step) {
         match step {
-            Step::Unasked(blob) => return self.world.qemu.say(blob.0.clone()),
-            Step::HangUp => return self.world.qemu.hang_up(),
+            Step::Unasked(blob) => return self.fixture.qemu.say(blob.0.clone()),
+            Step::HangUp => return self.fixture.qemu.hang_up(),
             Step::NewAgent => self.end(),
             _ => {}
         }
@@ -201,7 +203,7 @@ impl Scene {
 
     /// The peer is itself again, and the next agent has nothing to complain about.
     fn recover(&mut self) {
-        let qemu = &self.world.qemu;
+        let qemu = &self.fixture.qemu;
         qemu.clear_faults();
         qemu.greet(Greeting::default());
         qemu.resume();
@@ -209,7 +211,7 @@ impl Scene {
         // A QEMU older than 9.1 keeps the fdsets that it is told to remove until its guest runs. One that has hung may have
         // read a "stop" only now.
         qemu.model(|model| model.run_state = "running".into());
-        let guest = open(&self.world.runtime, qemu.path(), AMPLE).expect("a QEMU that behaves again");
+        let guest = open(&self.fixture.runtime, qemu.path(), AMPLE).expect("a QEMU that behaves again");
         guest.repair(AMPLE).expect("mending");
         let left = guest.verify(AMPLE).expect("comparing");
         assert!(left.iter().all(|difference| !difference.what.is_repairable()), "{left:?}");
@@ -222,9 +224,9 @@ pub fn play(script: &Script) {
     let before = host::open_fds();
     let setup = Setup { machine: script.machine, numbered: script.numbered, ..Setup::default() };
     let mut scene = Scene::new(setup.clone());
-    scene.world.qemu.greet(script.greeting.greeting(setup.version));
+    scene.fixture.qemu.greet(script.greeting.greeting(setup.version));
     for (command, skip, said) in &script.faults {
-        scene.world.qemu.fault(command, *skip, said.0.clone());
+        scene.fixture.qemu.fault(command, *skip, said.0.clone());
     }
     scene.begin();
     for step in &script.steps {
@@ -234,7 +236,7 @@ pub fn play(script: &Script) {
     scene.recover();
     scene.end();
     // Lies make the agent do to QEMU what it would not do to one that says the truth.
-    scene.world.qemu.take_violations();
+    scene.fixture.qemu.take_violations();
     drop(scene);
     assert_eq!(host::open_fds(), before, "descriptors");
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use kvm_hotplug::hotplug::RemovalOfMany;
 
 use super::agent::Scene;
-use super::gauge::{measure, processor_time};
-use super::support::fake::{Act, Manner};
+use super::memory_cost::{measure, processor_time};
+use super::support::fake::{Act, UnplugBehaviour};
 use super::support::host;
 
 /// What is said without end. The first of them say that the guest may not be running any more.
@@ -47,7 +47,7 @@ fn a_storm_takes_no_processor() {
         for storm in STORMS.iter().filter(|storm| !storm.contains("DEVICE_DELETED")) {
             let scene = Scene::calm();
             scene.add_disk("d0");
-            scene.qemu().model(|model| model.manner = Manner::Never);
+            scene.qemu().model(|model| model.unplug_behaviour = UnplugBehaviour::Never);
             let before = processor_time();
             let (outcome, cost) =
                 in_a_storm(&scene, storm, || measure(|| scene.unplug("d0", Duration::from_millis(1500))));

@@ -6,48 +6,48 @@ use std::os::fd::AsRawFd;
 
 use crate::support::api::*;
 use crate::support::fake::{Act, Dev, Model, Setup};
+use crate::support::fixture::Fixture;
 use crate::support::host;
-use crate::support::world::World;
 
 pub const MAC: &str = "52:54:00:00:00:01";
 
 pub fn an_operation_sends_what_it_needs_and_nothing_else(agent: &dyn Agent) {
-    let world = World::pc();
-    let api = world.open(agent);
+    let fixture = Fixture::pc();
+    let api = fixture.open(agent);
     assert_eq!(
-        world.qemu.take_names(),
+        fixture.qemu.take_names(),
         ["qmp_capabilities", "query-pci", "qom-list", "qom-list", "query-fdsets", "query-status"]
     );
     let mut costs = Vec::new();
     let mut sent = |what: &str, expected: &[&str]| {
-        let seen = world.qemu.take_seen();
+        let seen = fixture.qemu.take_seen();
         let names: Vec<&str> = seen.iter().map(|seen| seen.name.as_str()).collect();
         assert_eq!(names, expected, "{what}");
         costs.push((what.to_owned(), seen.iter().map(|seen| seen.bytes).sum::<usize>()));
     };
     for round in 0..2 {
-        let nic = done(api.add_nic(&world.nic(1)));
+        let nic = done(api.add_nic(&fixture.nic(1)));
         sent("add NIC", &["getfd", "netdev_add", "device_add"]);
-        let wide = done(api.add_nic(&world.nic(4)));
+        let wide = done(api.add_nic(&fixture.nic(4)));
         sent("add NIC with 4 queues", &["getfd", "getfd", "getfd", "getfd", "netdev_add", "device_add"]);
-        let disk = done(api.add_disk(&world.disk("a.img")));
+        let disk = done(api.add_disk(&fixture.disk("a.img")));
         sent("add disk", &["add-fd", "blockdev-add", "device_add"]);
-        let layered = done(api.add_disk(&world.layered_disk()));
+        let layered = done(api.add_disk(&fixture.layered_disk()));
         sent("add qcow2 with backing", &["add-fd", "add-fd", "blockdev-add", "device_add"]);
         assert_eq!(
             [&nic.id, &wide.id, &disk.id, &layered.id],
             ["nic-pci-4", "nic-pci-5", "disk-pci-6", "disk-pci-7"]
         );
         for id in [&nic.id, &wide.id] {
-            done(api.unplug(&UnplugAsk::of(id)));
+            done(api.unplug(&UnplugArgs::of(id)));
             sent("del NIC", &["device_del", "qom-list", "netdev_del"]);
         }
-        done(api.unplug(&UnplugAsk::of(&disk.id)));
+        done(api.unplug(&UnplugArgs::of(&disk.id)));
         let expected = ["x-debug-query-block-graph", "device_del", "qom-list", "blockdev-del", "remove-fd"];
         sent("del disk", &expected);
-        done(api.unplug(&UnplugAsk::of(&layered.id)));
+        done(api.unplug(&UnplugArgs::of(&layered.id)));
         sent("del qcow2", &[&expected[..], &["remove-fd"]].concat());
-        assert_eq!(world.recorded(), Vec::<String>::new(), "round {round}");
+        assert_eq!(fixture.recorded(), Vec::<String>::new(), "round {round}");
     }
     // Every byte costs QEMU 3.5 µs: a longer command is a decision, not an accident.
     let most = [
@@ -66,116 +66,117 @@ pub fn an_operation_sends_what_it_needs_and_nothing_else(agent: &dyn Agent) {
 }
 
 pub fn the_same_nic_again_is_a_success_without_a_command(agent: &dyn Agent) {
-    let world = World::pc();
-    let api = world.open(agent);
-    let nic = world.nic_as("web", MAC);
+    let fixture = Fixture::pc();
+    let api = fixture.open(agent);
+    let nic = fixture.nic_as("web", MAC);
     let first = done(api.add_nic(&nic));
-    let before = world.picture();
-    world.qemu.take_seen();
+    let before = fixture.snapshot();
+    fixture.qemu.take_seen();
     assert_eq!(done(api.add_nic(&nic)), first);
-    let without_mac = NicAsk { mac: None, ..nic.clone() };
+    let without_mac = NicArgs { mac: None, ..nic.clone() };
     assert_eq!(done(api.add_nic(&without_mac)), first, "what is left open is not compared");
     let pinned = Place { address: first.address.clone(), ..nic.place.clone() };
-    assert_eq!(done(api.add_nic(&NicAsk { place: pinned, ..nic.clone() })), first);
-    assert_eq!(world.qemu.take_names(), Vec::<String>::new());
-    assert_eq!(world.picture(), before);
+    assert_eq!(done(api.add_nic(&NicArgs { place: pinned, ..nic.clone() })), first);
+    assert_eq!(fixture.qemu.take_names(), Vec::<String>::new());
+    assert_eq!(fixture.snapshot(), before);
     drop(api);
-    assert_eq!(done(world.open(agent).add_nic(&nic)), first, "to the next agent too");
+    assert_eq!(done(fixture.open(agent).add_nic(&nic)), first, "to the next agent too");
 }
 
 pub fn the_same_nic_with_another_setting_is_a_conflict(agent: &dyn Agent) {
-    let world = World::pc();
-    let api = world.open(agent);
-    let nic = world.nic_as("web", MAC);
+    let fixture = Fixture::pc();
+    let api = fixture.open(agent);
+    let nic = fixture.nic_as("web", MAC);
     done(api.add_nic(&nic));
-    let before = world.picture();
-    world.qemu.take_seen();
+    let before = fixture.snapshot();
+    fixture.qemu.take_seen();
     let elsewhere = Place { address: Some(("pci.0".into(), 9)), ..nic.place.clone() };
     for (word, other) in [
-        ("mac", NicAsk { mac: Some("52:54:00:00:00:02".into()), ..nic.clone() }),
-        ("queues", NicAsk { queues: 2, ..nic.clone() }),
-        ("mtu", NicAsk { mtu: Some(1400), ..nic.clone() }),
-        ("boot_index", NicAsk { boot_index: Some(1), ..nic.clone() }),
-        ("bridge", NicAsk { bridge: Some("br0".into()), ..nic.clone() }),
-        ("model", NicAsk { model: Some("virtio-net-pci-transitional".into()), ..nic.clone() }),
-        ("address", NicAsk { place: elsewhere, ..nic.clone() }),
+        ("mac", NicArgs { mac: Some("52:54:00:00:00:02".into()), ..nic.clone() }),
+        ("queues", NicArgs { queues: 2, ..nic.clone() }),
+        ("mtu", NicArgs { mtu: Some(1400), ..nic.clone() }),
+        ("boot_index", NicArgs { boot_index: Some(1), ..nic.clone() }),
+        ("bridge", NicArgs { bridge: Some("br0".into()), ..nic.clone() }),
+        ("model", NicArgs { model: Some("virtio-net-pci-transitional".into()), ..nic.clone() }),
+        ("address", NicArgs { place: elsewhere, ..nic.clone() }),
     ] {
         let failure = fails(api.add_nic(&other), ErrorKind::Conflict);
         assert!(failure.text.contains("web") && failure.text.contains(word), "{word}: {failure:?}");
     }
-    let failure = fails(api.add_disk(&world.disk_as("web", "a.img")), ErrorKind::Conflict);
+    let failure = fails(api.add_disk(&fixture.disk_as("web", "a.img")), ErrorKind::Conflict);
     assert!(failure.text.contains("type"), "{failure:?}");
-    assert_eq!(world.qemu.take_names(), Vec::<String>::new());
-    world.disk("a.img");
-    let after = world.picture();
+    assert_eq!(fixture.qemu.take_names(), Vec::<String>::new());
+    fixture.disk("a.img");
+    let after = fixture.snapshot();
     assert_eq!((after.qemu, after.record, after.taps), (before.qemu, before.record, before.taps));
 }
 
 pub fn the_same_disk_again(agent: &dyn Agent) {
-    let world = World::pc();
-    let api = world.open(agent);
-    let disk = DiskAsk { serial: Some("one".into()), ..world.disk_as("data", "a.img") };
+    let fixture = Fixture::pc();
+    let api = fixture.open(agent);
+    let disk = DiskArgs { serial: Some("one".into()), ..fixture.disk_as("data", "a.img") };
     let first = done(api.add_disk(&disk));
-    world.qemu.take_seen();
+    fixture.qemu.take_seen();
     assert_eq!(done(api.add_disk(&disk)), first);
-    let probed = DiskAsk { format: None, ..disk.clone() };
+    let probed = DiskArgs { format: None, ..disk.clone() };
     assert_eq!(done(api.add_disk(&probed)), first, "the format that was found is the one asked for");
     for (word, other) in [
-        ("path", DiskAsk { path: world.disk("b.img").path, ..disk.clone() }),
-        ("serial", DiskAsk { serial: None, ..disk.clone() }),
-        ("read_only", DiskAsk { read_only: true, ..disk.clone() }),
-        ("share_rw", DiskAsk { share_rw: true, ..disk.clone() }),
-        ("boot_index", DiskAsk { boot_index: Some(3), ..disk.clone() }),
-        ("format", DiskAsk { format: Some("qcow2".into()), ..disk.clone() }),
+        ("path", DiskArgs { path: fixture.disk("b.img").path, ..disk.clone() }),
+        ("serial", DiskArgs { serial: None, ..disk.clone() }),
+        ("read_only", DiskArgs { read_only: true, ..disk.clone() }),
+        ("share_rw", DiskArgs { share_rw: true, ..disk.clone() }),
+        ("boot_index", DiskArgs { boot_index: Some(3), ..disk.clone() }),
+        ("format", DiskArgs { format: Some("qcow2".into()), ..disk.clone() }),
     ] {
         let failure = fails(api.add_disk(&other), ErrorKind::Conflict);
         assert!(failure.text.contains(word), "{word}: {failure:?}");
     }
-    assert_eq!(world.qemu.take_names(), Vec::<String>::new());
+    assert_eq!(fixture.qemu.take_names(), Vec::<String>::new());
 }
 
 pub fn duplicates_within_a_guest_are_refused(agent: &dyn Agent) {
-    let world = World::pc();
-    let api = world.open(agent);
-    done(api.add_nic(&NicAsk { mac: Some(MAC.into()), ..world.nic(1) }));
-    done(api.add_disk(&DiskAsk { serial: Some("one".into()), ..world.disk("a.img") }));
-    let link = world.dir.path().join("link.img");
-    std::os::unix::fs::symlink(world.dir.path().join("a.img"), &link).unwrap();
-    world.disk("b.img");
-    let before = world.picture();
-    world.qemu.take_seen();
-    let failure = fails(api.add_nic(&NicAsk { mac: Some(MAC.into()), ..world.nic(1) }), ErrorKind::Conflict);
+    let fixture = Fixture::pc();
+    let api = fixture.open(agent);
+    done(api.add_nic(&NicArgs { mac: Some(MAC.into()), ..fixture.nic(1) }));
+    done(api.add_disk(&DiskArgs { serial: Some("one".into()), ..fixture.disk("a.img") }));
+    let link = fixture.dir.path().join("link.img");
+    std::os::unix::fs::symlink(fixture.dir.path().join("a.img"), &link).unwrap();
+    fixture.disk("b.img");
+    let before = fixture.snapshot();
+    fixture.qemu.take_seen();
+    let failure =
+        fails(api.add_nic(&NicArgs { mac: Some(MAC.into()), ..fixture.nic(1) }), ErrorKind::Conflict);
     assert!(failure.text.contains(MAC) && failure.text.contains("nic-pci-4"), "{failure:?}");
     let failure = fails(
-        api.add_disk(&DiskAsk { serial: Some("one".into()), ..world.disk("b.img") }),
+        api.add_disk(&DiskArgs { serial: Some("one".into()), ..fixture.disk("b.img") }),
         ErrorKind::Conflict,
     );
     assert!(failure.text.contains("serial"), "{failure:?}");
-    for path in [world.dir.path().join("a.img"), link] {
+    for path in [fixture.dir.path().join("a.img"), link] {
         for read_only in [false, true] {
-            let again = DiskAsk { path: path.clone(), read_only, ..world.disk("a.img") };
+            let again = DiskArgs { path: path.clone(), read_only, ..fixture.disk("a.img") };
             let failure = fails(api.add_disk(&again), ErrorKind::Conflict);
             assert!(failure.text.contains("disk-pci-5"), "{failure:?}");
         }
     }
-    assert_eq!(world.qemu.take_names(), Vec::<String>::new());
-    assert_eq!(world.picture(), before);
-    let shared = DiskAsk { read_only: true, ..world.disk("b.img") };
+    assert_eq!(fixture.qemu.take_names(), Vec::<String>::new());
+    assert_eq!(fixture.snapshot(), before);
+    let shared = DiskArgs { read_only: true, ..fixture.disk("b.img") };
     done(api.add_disk(&shared));
     done(api.add_disk(&shared));
 }
 
 pub fn taps_of_the_caller_stay_the_callers(agent: &dyn Agent) {
-    let world = World::pc();
-    let api = world.open(agent);
-    let name = world.nic(1).ifname.unwrap();
+    let fixture = Fixture::pc();
+    let api = fixture.open(agent);
+    let name = fixture.nic(1).ifname.unwrap();
     let taps = host::tap(&name, 2);
-    let nic = NicAsk { queues: 2, fds: taps.clone(), ifname: None, ..world.nic(2) };
-    let failure = fails(api.add_nic(&NicAsk { queues: 1, ..nic.clone() }), ErrorKind::Invalid);
+    let nic = NicArgs { queues: 2, fds: taps.clone(), ifname: None, ..fixture.nic(2) };
+    let failure = fails(api.add_nic(&NicArgs { queues: 1, ..nic.clone() }), ErrorKind::Invalid);
     assert!(failure.text.contains("2 tap fds"), "{failure:?}");
     let device = done(api.add_nic(&nic));
     assert_eq!(device.ifname.as_deref(), Some(name.as_str()));
-    done(api.unplug(&UnplugAsk::of(&device.id)));
+    done(api.unplug(&UnplugArgs::of(&device.id)));
     for tap in &taps {
         let target = std::fs::read_link(format!("/proc/self/fd/{}", tap.as_raw_fd())).unwrap();
         assert_eq!(target.to_str(), Some("/dev/net/tun"), "still open");
@@ -191,41 +192,43 @@ pub fn taps_of_the_caller_stay_the_callers(agent: &dyn Agent) {
 }
 
 pub fn an_old_qemu_gets_it_after_a_reboot(agent: &dyn Agent) {
-    let world = World::new(Setup { version: (4, 2, 1), ..Setup::default() });
-    let api = world.open(agent);
-    let before = world.picture();
-    world.qemu.take_seen();
+    let fixture = Fixture::new(Setup { version: (4, 2, 1), ..Setup::default() });
+    let api = fixture.open(agent);
+    let before = fixture.snapshot();
+    fixture.qemu.take_seen();
     let live_only = Place { live_only: true, ..Place::default() };
-    fails(api.add_nic(&NicAsk { place: live_only.clone(), ..world.nic(1) }), ErrorKind::NotHotpluggable);
-    let refused =
-        fails(api.add_disk(&DiskAsk { place: live_only, ..world.disk("a.img") }), ErrorKind::NotHotpluggable);
+    fails(api.add_nic(&NicArgs { place: live_only.clone(), ..fixture.nic(1) }), ErrorKind::NotHotpluggable);
+    let refused = fails(
+        api.add_disk(&DiskArgs { place: live_only, ..fixture.disk("a.img") }),
+        ErrorKind::NotHotpluggable,
+    );
     assert!(refused.text.contains("4.2.1"), "{refused:?}");
-    assert_eq!(world.picture().record, before.record);
-    let disk = world.disk_as("data", "a.img");
+    assert_eq!(fixture.snapshot().record, before.record);
+    let disk = fixture.disk_as("data", "a.img");
     for _ in 0..2 {
         let answer = api.add_disk(&disk).unwrap();
         assert_eq!(answer.state, State::AfterReboot(Later::QemuTooOld), "the same answer the second time");
         assert_eq!(answer.device.unwrap().presence, Presence::AddAfterReboot);
         assert_eq!(api.list()[0].later, Some(Later::QemuTooOld));
     }
-    assert_eq!(world.recorded(), ["data"]);
-    done(api.unplug(&UnplugAsk::of("data")));
-    assert_eq!(world.recorded(), Vec::<String>::new());
-    assert_eq!(world.qemu.take_names(), Vec::<String>::new(), "the running guest is not touched");
-    assert_eq!(world.picture().qemu, before.qemu);
-    assert_eq!(world.picture().taps, Vec::<String>::new());
+    assert_eq!(fixture.recorded(), ["data"]);
+    done(api.unplug(&UnplugArgs::of("data")));
+    assert_eq!(fixture.recorded(), Vec::<String>::new());
+    assert_eq!(fixture.qemu.take_names(), Vec::<String>::new(), "the running guest is not touched");
+    assert_eq!(fixture.snapshot().qemu, before.qemu);
+    assert_eq!(fixture.snapshot().taps, Vec::<String>::new());
 }
 
 pub fn other_models_come_after_a_reboot(agent: &dyn Agent) {
-    let world = World::pc();
-    let api = world.open(agent);
-    world.qemu.take_seen();
-    let nic = NicAsk { model: Some("e1000".into()), ..world.nic(1) };
-    let disk = DiskAsk { model: Some("ide-hd".into()), ..world.disk("a.img") };
+    let fixture = Fixture::pc();
+    let api = fixture.open(agent);
+    fixture.qemu.take_seen();
+    let nic = NicArgs { model: Some("e1000".into()), ..fixture.nic(1) };
+    let disk = DiskArgs { model: Some("ide-hd".into()), ..fixture.disk("a.img") };
     for live_only in [true, false] {
         let place = Place { live_only, ..Place::default() };
-        let nic = api.add_nic(&NicAsk { place: place.clone(), ..nic.clone() });
-        let disk = api.add_disk(&DiskAsk { place, ..disk.clone() });
+        let nic = api.add_nic(&NicArgs { place: place.clone(), ..nic.clone() });
+        let disk = api.add_disk(&DiskArgs { place, ..disk.clone() });
         for result in [nic, disk] {
             if live_only {
                 fails(result, ErrorKind::NotHotpluggable);
@@ -235,8 +238,8 @@ pub fn other_models_come_after_a_reboot(agent: &dyn Agent) {
         }
     }
     assert!(api.list().iter().all(|item| item.later == Some(Later::Model)), "{:?}", api.list());
-    assert_eq!(world.recorded().len(), 2);
-    assert_eq!(world.qemu.take_names(), Vec::<String>::new());
+    assert_eq!(fixture.recorded().len(), 2);
+    assert_eq!(fixture.qemu.take_names(), Vec::<String>::new());
     let described = api.describe(None).unwrap().unwrap();
     let mut reasons: Vec<_> =
         described.as_array().unwrap().iter().map(|device| device["reason"].to_string()).collect();
@@ -245,31 +248,31 @@ pub fn other_models_come_after_a_reboot(agent: &dyn Agent) {
 }
 
 pub fn a_device_without_an_address_leaves_after_a_reboot(agent: &dyn Agent) {
-    let world = World::pc();
-    let api = world.open(agent);
-    done(api.add_disk(&world.disk_as("data", "a.img")));
+    let fixture = Fixture::pc();
+    let api = fixture.open(agent);
+    done(api.add_disk(&fixture.disk_as("data", "a.img")));
     drop(api);
-    without_address(&world, "disks");
+    without_address(&fixture, "disks");
     // QEMU does not say of a device without an id which one of the record it is.
-    world.qemu.model(|model| device(model, "data").id = None);
-    let api = world.open(agent);
-    world.qemu.take_seen();
-    let live_only = UnplugAsk { live_only: true, ..UnplugAsk::of("data") };
+    fixture.qemu.model(|model| device(model, "data").id = None);
+    let api = fixture.open(agent);
+    fixture.qemu.take_seen();
+    let live_only = UnplugArgs { live_only: true, ..UnplugArgs::of("data") };
     fails(api.unplug(&live_only), ErrorKind::NotHotpluggable);
     for _ in 0..2 {
-        let answer = api.unplug(&UnplugAsk::of("data")).unwrap();
+        let answer = api.unplug(&UnplugArgs::of("data")).unwrap();
         assert_eq!(answer.state, State::AfterReboot(Later::NoAddress));
     }
     let item = &api.list()[0];
     assert_eq!((item.presence, item.later), (Presence::RemoveAfterReboot, Some(Later::NoAddress)));
-    assert_eq!(world.qemu.take_names(), Vec::<String>::new());
-    fails(api.add_disk(&world.disk_as("data", "a.img")), ErrorKind::Conflict);
+    assert_eq!(fixture.qemu.take_names(), Vec::<String>::new());
+    fails(api.add_disk(&fixture.disk_as("data", "a.img")), ErrorKind::Conflict);
 }
 
-fn without_address(world: &World, list: &str) {
-    let mut file: serde_json::Value = serde_json::from_str(&world.record_text()).unwrap();
+fn without_address(fixture: &Fixture, list: &str) {
+    let mut file: serde_json::Value = serde_json::from_str(&fixture.record_text()).unwrap();
     file[list][0].as_object_mut().unwrap().remove("address").unwrap();
-    std::fs::write(&world.runtime, file.to_string()).unwrap();
+    std::fs::write(&fixture.runtime, file.to_string()).unwrap();
 }
 
 fn device<'a>(model: &'a mut Model, id: &str) -> &'a mut Dev {
@@ -279,54 +282,54 @@ fn device<'a>(model: &'a mut Model, id: &str) -> &'a mut Dev {
 /// A device that the guest shows under its id gets its place in the record, and leaves like any other. Another device that has
 /// its id says nothing about it.
 pub fn a_place_is_learnt_from_the_device_itself(agent: &dyn Agent) {
-    let world = World::pc();
-    let api = world.open(agent);
-    let added = done(api.add_nic(&world.nic_as("lan", "52:54:00:00:00:01")));
+    let fixture = Fixture::pc();
+    let api = fixture.open(agent);
+    let added = done(api.add_nic(&fixture.nic_as("lan", "52:54:00:00:00:01")));
     drop(api);
-    without_address(&world, "nics");
-    let api = world.open(agent);
+    without_address(&fixture, "nics");
+    let api = fixture.open(agent);
     assert_eq!(api.list()[0].address, added.address);
     drop(api);
-    without_address(&world, "nics");
-    world.qemu.model(|model| device(model, "lan").mac = Some("52:54:00:00:00:09".to_owned()));
-    let api = world.open(agent);
+    without_address(&fixture, "nics");
+    fixture.qemu.model(|model| device(model, "lan").mac = Some("52:54:00:00:00:09".to_owned()));
+    let api = fixture.open(agent);
     assert_eq!(api.list()[0].address, None);
 }
 
 /// Whoever asks again, or looks, is not told a reason that is none any more.
 pub fn what_waits_without_a_reason_says_so(agent: &dyn Agent) {
-    let world = World::new(Setup { version: (4, 2, 1), ..Setup::default() });
-    let disk = world.disk_as("data", "a.img");
-    let api = world.open(agent);
+    let fixture = Fixture::new(Setup { version: (4, 2, 1), ..Setup::default() });
+    let disk = fixture.disk_as("data", "a.img");
+    let api = fixture.open(agent);
     assert_eq!(api.add_disk(&disk).unwrap().state, State::AfterReboot(Later::QemuTooOld));
     drop(api);
-    world.qemu.model(|model| model.version = (7, 2, 0));
-    let api = world.open(agent);
+    fixture.qemu.model(|model| model.version = (7, 2, 0));
+    let api = fixture.open(agent);
     assert_eq!(api.list()[0].later, Some(Later::Recorded));
     assert_eq!(api.add_disk(&disk).unwrap().state, State::AfterReboot(Later::Recorded));
-    done(api.unplug(&UnplugAsk::of("data")));
+    done(api.unplug(&UnplugArgs::of("data")));
     assert_eq!(done(api.add_disk(&disk)).presence, Presence::Live);
 }
 
 pub fn an_attachment_has_a_generation(agent: &dyn Agent) {
-    let world = World::pc();
+    let fixture = Fixture::pc();
     let mut last = 0;
     for _ in 0..3 {
-        let api = world.open(agent);
-        let device = done(api.add_disk(&world.disk_as("data", "a.img")));
+        let api = fixture.open(agent);
+        let device = done(api.add_disk(&fixture.disk_as("data", "a.img")));
         assert!(device.generation > last, "{} after {last}", device.generation);
         last = device.generation;
-        done(api.unplug(&UnplugAsk::of("data")));
+        done(api.unplug(&UnplugArgs::of("data")));
     }
 }
 
 pub fn a_locked_image_is_told_apart(agent: &dyn Agent) {
-    let world = World::pc();
-    let api = world.open(agent);
-    let disk = world.disk("a.img");
-    let before = world.picture();
-    world.qemu.fault("device_add", 0, Act::refuse("Failed to get \"write\" lock"));
+    let fixture = Fixture::pc();
+    let api = fixture.open(agent);
+    let disk = fixture.disk("a.img");
+    let before = fixture.snapshot();
+    fixture.qemu.fault("device_add", 0, Act::refuse("Failed to get \"write\" lock"));
     let failure = fails(api.add_disk(&disk), ErrorKind::ImageLocked);
     assert_eq!((failure.errno, failure.undo), (libc::EBUSY, 1));
-    assert_eq!(world.picture(), before);
+    assert_eq!(fixture.snapshot(), before);
 }

@@ -18,8 +18,8 @@ use kvm_hotplug::runtime::boot::{FIRST_FD, IssueKind};
 use kvm_hotplug::runtime::{BootRequest, Incoming, RecordFile, Spec};
 
 use crate::support::api::*;
+use crate::support::fixture::Fixture;
 use crate::support::programs;
-use crate::support::world::World;
 
 const SECOND: Duration = Duration::from_secs(10);
 
@@ -57,34 +57,34 @@ fn rebase(image: &Path, name: &str) {
 }
 
 /// Names that a header may have by which something else would be opened.
-fn hostile_names(world: &World, secret: &Secret) -> Vec<String> {
+fn hostile_names(fixture: &Fixture, secret: &Secret) -> Vec<String> {
     let absolute = secret.path.display().to_string();
     let up = format!("{}{absolute}", "../".repeat(12).trim_end_matches('/'));
-    let link = world.dir.path().join("innocent.img");
+    let link = fixture.dir.path().join("innocent.img");
     std::os::unix::fs::symlink(&secret.path, &link).unwrap();
     let json = format!("json:{{\"driver\":\"raw\",\"file.filename\":\"{absolute}\"}}");
-    let other = world.disk("other.img").path.display().to_string();
+    let other = fixture.disk("other.img").path.display().to_string();
     [&*absolute, &up, "innocent.img", &json, &other, "/etc/shadow", "/proc/self/mem", "/dev/loop0", "missing"]
         .map(str::to_owned)
         .to_vec()
 }
 
-fn chain_of(world: &World, id: &str) -> Vec<PathBuf> {
-    let record = world.record();
+fn chain_of(fixture: &Fixture, id: &str) -> Vec<PathBuf> {
+    let record = fixture.record();
     let Spec::Disk(spec) = &record.find(id).unwrap().spec else { panic!("{id} is no disk") };
     spec.chain.as_ref().unwrap().layers.iter().map(|layer| layer.path.clone()).collect()
 }
 
-fn layered(world: &World) -> DiskAsk {
-    DiskAsk { place: Place { id: Some("data".into()), ..Place::default() }, ..world.layered_disk() }
+fn layered(fixture: &Fixture) -> DiskArgs {
+    DiskArgs { place: Place { id: Some("data".into()), ..Place::default() }, ..fixture.layered_disk() }
 }
 
 pub fn a_new_disk_opens_nothing_that_only_its_image_names(agent: &dyn Agent) {
-    let (world, secret) = (World::pc(), Secret::new());
-    let api = world.open(agent);
-    let disk = layered(&world);
-    let other = world.dir.path().join("other.img").display().to_string();
-    for name in hostile_names(&world, &secret) {
+    let (fixture, secret) = (Fixture::pc(), Secret::new());
+    let api = fixture.open(agent);
+    let disk = layered(&fixture);
+    let other = fixture.dir.path().join("other.img").display().to_string();
+    for name in hostile_names(&fixture, &secret) {
         rebase(&disk.path, &name);
         if name == other {
             continue;
@@ -95,23 +95,23 @@ pub fn a_new_disk_opens_nothing_that_only_its_image_names(agent: &dyn Agent) {
         assert!(kinds[..if missing { 2 } else { 1 }].contains(&error.kind), "{name}: {error:?}");
     }
     secret.assert_unopened();
-    assert_eq!(world.qemu.take_names().iter().filter(|name| *name == "add-fd").count(), 0);
+    assert_eq!(fixture.qemu.take_names().iter().filter(|name| *name == "add-fd").count(), 0);
 }
 
 pub fn a_header_rewritten_later_opens_nothing(agent: &dyn Agent) {
-    let (world, secret) = (World::pc(), Secret::new());
-    let api = world.open(agent);
-    let disk = layered(&world);
+    let (fixture, secret) = (Fixture::pc(), Secret::new());
+    let api = fixture.open(agent);
+    let disk = layered(&fixture);
     done(api.add_disk(&disk));
-    let base = world.dir.path().join("base.img");
-    assert_eq!(chain_of(&world, "data"), [disk.path.clone(), base.clone()]);
-    world.qemu.take_seen();
-    let names = hostile_names(&world, &secret);
+    let base = fixture.dir.path().join("base.img");
+    assert_eq!(chain_of(&fixture, "data"), [disk.path.clone(), base.clone()]);
+    fixture.qemu.take_seen();
+    let names = hostile_names(&fixture, &secret);
     for name in &names {
         rebase(&disk.path, name);
         for failure in [
             fails(api.add_disk(&disk), ErrorKind::ImageRefused),
-            fails(api.resize("data", SizeAsk::bytes(3 << 20), AMPLE), ErrorKind::ImageRefused),
+            fails(api.resize("data", SizeArgs::bytes(3 << 20), AMPLE), ErrorKind::ImageRefused),
         ] {
             assert!(
                 failure.text.contains("base.img\", raw, file ") && failure.text.contains("layer 1"),
@@ -119,16 +119,16 @@ pub fn a_header_rewritten_later_opens_nothing(agent: &dyn Agent) {
             );
         }
     }
-    let sent = world.qemu.take_names();
+    let sent = fixture.qemu.take_names();
     assert!(sent.iter().all(|name| name.contains("query-")), "{sent:?}");
     drop(api);
     for name in &names {
         rebase(&disk.path, name);
-        closed_guest(&world, &disk.path);
+        closed_guest(&fixture, &disk.path);
     }
     secret.assert_unopened();
     rebase(&disk.path, base.to_str().unwrap());
-    RecordFile::load(&world.runtime).unwrap().boot_command(boot()).unwrap();
+    RecordFile::load(&fixture.runtime).unwrap().boot_command(boot()).unwrap();
 }
 
 fn boot() -> BootRequest {
@@ -136,16 +136,16 @@ fn boot() -> BootRequest {
 }
 
 /// Boot, target, check, verify, and the same request to the record alone.
-fn closed_guest(world: &World, image: &Path) {
-    let before = world.record_text();
+fn closed_guest(fixture: &Fixture, image: &Path) {
+    let before = fixture.record_text();
     {
-        let runtime = Arc::new(Mutex::new(RecordFile::load(&world.runtime).unwrap()));
-        let guest = Guest::open(runtime, world.qemu.path(), Log::default(), SECOND).unwrap();
+        let runtime = Arc::new(Mutex::new(RecordFile::load(&fixture.runtime).unwrap()));
+        let guest = Guest::open(runtime, fixture.qemu.path(), Log::default(), SECOND).unwrap();
         let differences = guest.verify(SECOND).unwrap();
         let told: Vec<String> = differences.iter().map(ToString::to_string).collect();
         assert!(told.iter().any(|text| text.contains("nothing of it is opened")), "{told:?}");
     }
-    let mut runtime = RecordFile::load(&world.runtime).unwrap();
+    let mut runtime = RecordFile::load(&fixture.runtime).unwrap();
     for incoming in [None, Some(Incoming::Defer)] {
         let error = runtime.boot_command(BootRequest { incoming, ..boot() }).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ImageRefused, "{error}");
@@ -161,40 +161,40 @@ fn closed_guest(world: &World, image: &Path) {
         );
     }
     drop(runtime);
-    assert_eq!(world.record_text(), before);
+    assert_eq!(fixture.record_text(), before);
 }
 
 pub fn another_chain_is_accepted_when_it_is_said(agent: &dyn Agent) {
-    let world = World::pc();
-    let api = world.open(agent);
-    let disk = layered(&world);
+    let fixture = Fixture::pc();
+    let api = fixture.open(agent);
+    let disk = layered(&fixture);
     done(api.add_disk(&disk));
     let outside = Secret::new();
     rebase(&disk.path, outside.path.to_str().unwrap());
-    let accepting = DiskAsk { accept_chain: true, ..disk.clone() };
+    let accepting = DiskArgs { accept_chain: true, ..disk.clone() };
     // What nobody chose is not accepted either.
     let failure = fails(api.add_disk(&accepting), ErrorKind::ImageRefused);
     assert!(failure.text.contains("is not beneath"), "{failure:?}");
     outside.assert_unopened();
-    rebase(&disk.path, world.disk("other.img").path.to_str().unwrap());
+    rebase(&disk.path, fixture.disk("other.img").path.to_str().unwrap());
     fails(api.add_disk(&disk), ErrorKind::ImageRefused);
     done(api.add_disk(&accepting));
-    assert_eq!(chain_of(&world, "data")[1], world.dir.path().join("other.img"));
+    assert_eq!(chain_of(&fixture, "data")[1], fixture.dir.path().join("other.img"));
     done(api.add_disk(&disk));
     // A rule of its own is a setting like others, until it is accepted as well.
-    let named = DiskAsk { backing: Some(BackingRule::Forbidden), ..disk.clone() };
+    let named = DiskArgs { backing: Some(BackingRule::Forbidden), ..disk.clone() };
     let failure = fails(api.add_disk(&named), ErrorKind::Conflict);
     assert!(failure.text.contains("rule for its backing files"), "{failure:?}");
-    let failure = fails(api.add_disk(&DiskAsk { accept_chain: true, ..named }), ErrorKind::ImageRefused);
+    let failure = fails(api.add_disk(&DiskArgs { accept_chain: true, ..named }), ErrorKind::ImageRefused);
     assert!(failure.text.contains("forbidden"), "{failure:?}");
-    let files = DiskAsk {
-        backing: Some(BackingRule::Files(vec![world.dir.path().join("other.img")])),
+    let files = DiskArgs {
+        backing: Some(BackingRule::Files(vec![fixture.dir.path().join("other.img")])),
         ..disk.clone()
     };
-    done(api.add_disk(&DiskAsk { accept_chain: true, ..files.clone() }));
+    done(api.add_disk(&DiskArgs { accept_chain: true, ..files.clone() }));
     done(api.add_disk(&files));
     drop(api);
-    let mut runtime = RecordFile::load(&world.runtime).unwrap();
+    let mut runtime = RecordFile::load(&fixture.runtime).unwrap();
     runtime.boot_command(boot()).unwrap();
     runtime.set_backing(Some(BackingRule::Forbidden)).unwrap();
     // The disk's own rule counts.
@@ -202,65 +202,65 @@ pub fn another_chain_is_accepted_when_it_is_said(agent: &dyn Agent) {
     runtime.accept_chain("data", Some(BackingRule::OwnDirectory)).unwrap();
     runtime.boot_command(boot()).unwrap();
     drop(runtime);
-    assert!(world.record_text().contains("\"backing\": \"forbidden\""));
+    assert!(fixture.record_text().contains("\"backing\": \"forbidden\""));
 }
 
 pub fn what_a_record_says_of_all_disks(agent: &dyn Agent) {
-    let (world, secret) = (World::pc(), Secret::new());
-    RecordFile::load(&world.runtime).unwrap().set_backing(Some(BackingRule::Forbidden)).unwrap();
-    let api = world.open(agent);
-    let disk = layered(&world);
+    let (fixture, secret) = (Fixture::pc(), Secret::new());
+    RecordFile::load(&fixture.runtime).unwrap().set_backing(Some(BackingRule::Forbidden)).unwrap();
+    let api = fixture.open(agent);
+    let disk = layered(&fixture);
     let failure = fails(api.add_disk(&disk), ErrorKind::ImageRefused);
     assert!(failure.text.contains("forbidden"), "{failure:?}");
-    done(api.add_disk(&world.disk_as("plain", "plain.img")));
+    done(api.add_disk(&fixture.disk_as("plain", "plain.img")));
     drop(api);
     let elsewhere = secret.path.parent().unwrap().to_owned();
-    RecordFile::load(&world.runtime)
+    RecordFile::load(&fixture.runtime)
         .unwrap()
         .set_backing(Some(BackingRule::Directories(vec![elsewhere])))
         .unwrap();
-    let api = world.open(agent);
+    let api = fixture.open(agent);
     let failure = fails(api.add_disk(&disk), ErrorKind::ImageRefused);
     assert!(failure.text.contains("none of the directories"), "{failure:?}");
-    let own = DiskAsk { backing: Some(BackingRule::OwnDirectory), ..disk };
+    let own = DiskArgs { backing: Some(BackingRule::OwnDirectory), ..disk };
     done(api.add_disk(&own));
     secret.assert_unopened();
 }
 
 /// A format that is settled is not guessed again, whatever the guest writes.
 pub fn a_raw_disk_stays_raw(agent: &dyn Agent) {
-    let world = World::pc();
-    let api = world.open(agent);
-    let disk = DiskAsk { format: None, ..world.disk_as("data", "a.img") };
+    let fixture = Fixture::pc();
+    let api = fixture.open(agent);
+    let disk = DiskArgs { format: None, ..fixture.disk_as("data", "a.img") };
     done(api.add_disk(&disk));
     for signature in [&b"QFI\xfb\0\0\0\x03"[..], b"KDMV", b"LUKS\xba\xbe\0\x02"] {
         let mut content = std::fs::read(&disk.path).unwrap();
         content[..signature.len()].copy_from_slice(signature);
         std::fs::write(&disk.path, content).unwrap();
         done(api.add_disk(&disk));
-        let new = DiskAsk { place: Place::default(), ..disk.clone() };
+        let new = DiskArgs { place: Place::default(), ..disk.clone() };
         assert!(api.add_disk(&new).is_err());
     }
     drop(api);
-    let command = RecordFile::load(&world.runtime).unwrap().boot_command(boot()).unwrap();
+    let command = RecordFile::load(&fixture.runtime).unwrap().boot_command(boot()).unwrap();
     assert!(!command.argv.iter().any(|argument| argument.contains("qcow2")), "{:?}", command.argv);
 }
 
 /// An agent that died leaves the add to the next one, which goes by what was written down.
 pub fn settling_opens_nothing_new(agent: &dyn Agent) {
-    let (world, secret) = (World::pc(), Secret::new());
-    let api = world.open(agent);
-    let disk = DiskAsk { place: Place { no_wait: true, ..layered(&world).place }, ..layered(&world) };
+    let (fixture, secret) = (Fixture::pc(), Secret::new());
+    let api = fixture.open(agent);
+    let disk = DiskArgs { place: Place { no_wait: true, ..layered(&fixture).place }, ..layered(&fixture) };
     api.add_disk(&disk).unwrap();
     drop(api);
     rebase(&disk.path, secret.path.to_str().unwrap());
-    let api = world.open(agent);
-    assert_eq!(world.recorded(), ["data"]);
+    let api = fixture.open(agent);
+    assert_eq!(fixture.recorded(), ["data"]);
     fails(api.add_disk(&layered_again(&disk)), ErrorKind::ImageRefused);
     secret.assert_unopened();
-    assert_eq!(chain_of(&world, "data")[1], world.dir.path().join("base.img"));
+    assert_eq!(chain_of(&fixture, "data")[1], fixture.dir.path().join("base.img"));
 }
 
-fn layered_again(disk: &DiskAsk) -> DiskAsk {
-    DiskAsk { place: Place { no_wait: false, ..disk.place.clone() }, ..disk.clone() }
+fn layered_again(disk: &DiskArgs) -> DiskArgs {
+    DiskArgs { place: Place { no_wait: false, ..disk.place.clone() }, ..disk.clone() }
 }

@@ -19,20 +19,20 @@ pub trait Agent {
 
 /// A live guest.
 pub trait Api: Send + Sync {
-    fn add_nic(&self, nic: &NicAsk) -> Result<Answer, Failure>;
-    fn add_disk(&self, disk: &DiskAsk) -> Result<Answer, Failure>;
-    fn add_controller(&self, controller: &ControllerAsk) -> Result<Answer, Failure>;
-    fn unplug(&self, removal: &UnplugAsk) -> Result<Answer, Failure>;
+    fn add_nic(&self, nic: &NicArgs) -> Result<Answer, Failure>;
+    fn add_disk(&self, disk: &DiskArgs) -> Result<Answer, Failure>;
+    fn add_controller(&self, controller: &ControllerArgs) -> Result<Answer, Failure>;
+    fn unplug(&self, removal: &UnplugArgs) -> Result<Answer, Failure>;
     /// The NICs, then the disks.
-    fn add_all(&self, nics: &[NicAsk], disks: &[DiskAsk], timeout_ms: u64) -> Result<Vec<Answer>, Failure>;
+    fn add_all(&self, nics: &[NicArgs], disks: &[DiskArgs], timeout_ms: u64) -> Result<Vec<Answer>, Failure>;
     /// Each with its answer or errno.
     fn unplug_all(&self, ids: &[String], timeout_ms: u64) -> Vec<Result<Answer, i32>>;
     fn set_link(&self, id: &str, up: bool, timeout_ms: u64) -> Result<Changed, Failure>;
     fn move_nic(&self, id: &str, bridge: Option<&str>, timeout_ms: u64) -> Result<Changed, Failure>;
     /// The size it has now.
-    fn resize(&self, id: &str, size: SizeAsk, timeout_ms: u64) -> Result<u64, Failure>;
+    fn resize(&self, id: &str, size: SizeArgs, timeout_ms: u64) -> Result<u64, Failure>;
     /// What the command returned.
-    fn qmp(&self, command: &QmpAsk) -> Result<Value, Failure>;
+    fn qmp(&self, command: &QmpArgs) -> Result<Value, Failure>;
     fn watch_qmp(&self, on: bool);
     /// None if there is no such device.
     fn describe(&self, id: Option<&str>) -> Result<Option<Value>, Failure>;
@@ -40,7 +40,7 @@ pub trait Api: Send + Sync {
     fn next_event_json(&self) -> Option<Value>;
     /// How many events can be fetched.
     fn process(&self, timeout_ms: u64) -> Result<usize, Failure>;
-    fn next_event(&self) -> Option<News>;
+    fn next_event(&self) -> Option<Notification>;
     fn list(&self) -> Vec<Item>;
     fn slots(&self) -> Result<Vec<SlotItem>, Failure>;
     /// The differences that are left.
@@ -73,7 +73,7 @@ impl Default for Place {
 }
 
 #[derive(Clone, Debug)]
-pub struct NicAsk {
+pub struct NicArgs {
     pub place: Place,
     pub mac: Option<String>,
     pub queues: u16,
@@ -92,7 +92,7 @@ pub struct NicAsk {
     pub fds: Vec<Arc<OwnedFd>>,
 }
 
-impl Default for NicAsk {
+impl Default for NicArgs {
     fn default() -> Self {
         Self {
             place: Place::default(),
@@ -112,7 +112,7 @@ impl Default for NicAsk {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct DiskAsk {
+pub struct DiskArgs {
     pub place: Place,
     pub path: PathBuf,
     /// `raw` or `qcow2`; look if not given.
@@ -128,14 +128,14 @@ pub struct DiskAsk {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct ControllerAsk {
+pub struct ControllerArgs {
     pub place: Place,
     pub queues: Option<u16>,
     pub model: Option<String>,
 }
 
 #[derive(Clone, Debug)]
-pub struct UnplugAsk {
+pub struct UnplugArgs {
     pub id: String,
     /// `nic`, `disk` or `scsi`, if it has to be one.
     pub kind: Option<&'static str>,
@@ -145,7 +145,7 @@ pub struct UnplugAsk {
     pub timeout_ms: u64,
 }
 
-impl UnplugAsk {
+impl UnplugArgs {
     pub fn of(id: &str) -> Self {
         Self {
             id: id.into(),
@@ -164,12 +164,12 @@ impl UnplugAsk {
 
 /// A new size: in bytes, or what the image has now.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct SizeAsk {
+pub struct SizeArgs {
     pub bytes: Option<u64>,
     pub may_shrink: bool,
 }
 
-impl SizeAsk {
+impl SizeArgs {
     pub fn bytes(bytes: u64) -> Self {
         Self { bytes: Some(bytes), may_shrink: false }
     }
@@ -177,7 +177,7 @@ impl SizeAsk {
 
 /// A QMP command.
 #[derive(Clone, Debug)]
-pub struct QmpAsk {
+pub struct QmpArgs {
     pub name: String,
     pub arguments: Value,
     pub fd: Option<Arc<OwnedFd>>,
@@ -185,7 +185,7 @@ pub struct QmpAsk {
     pub timeout_ms: u64,
 }
 
-impl QmpAsk {
+impl QmpArgs {
     pub fn new(name: &str, arguments: Value) -> Self {
         Self { name: name.into(), arguments, fd: None, force: false, timeout_ms: AMPLE }
     }
@@ -268,7 +268,7 @@ pub enum Presence {
 
 /// One event.
 #[derive(Clone, Debug, PartialEq)]
-pub struct News {
+pub struct Notification {
     pub what: EventKind,
     pub id: Option<String>,
     pub generation: u64,

@@ -172,7 +172,7 @@ impl Drop for CApi {
 }
 
 impl Api for CApi {
-    fn add_nic(&self, nic: &NicAsk) -> Result<Answer, Failure> {
+    fn add_nic(&self, nic: &NicArgs) -> Result<Answer, Failure> {
         let (mut strings, fds) = (Strings::default(), raw_fds(nic));
         let request = nic_struct(nic, &mut strings, &fds);
         let (size, mut device) = (size_of_val(&request), zeroed::<kvm_hotplug_device>());
@@ -184,7 +184,7 @@ impl Api for CApi {
         Ok(answer(code, &device))
     }
 
-    fn add_disk(&self, disk: &DiskAsk) -> Result<Answer, Failure> {
+    fn add_disk(&self, disk: &DiskArgs) -> Result<Answer, Failure> {
         let mut strings = Strings::default();
         let request = disk_struct(disk, &mut strings);
         let (size, mut device) = (size_of_val(&request), zeroed::<kvm_hotplug_device>());
@@ -196,7 +196,7 @@ impl Api for CApi {
         Ok(answer(code, &device))
     }
 
-    fn add_controller(&self, controller: &ControllerAsk) -> Result<Answer, Failure> {
+    fn add_controller(&self, controller: &ControllerArgs) -> Result<Answer, Failure> {
         let mut strings = Strings::default();
         let request = kvm_hotplug_controller {
             id: strings.keep(controller.place.id.as_ref()),
@@ -216,7 +216,7 @@ impl Api for CApi {
         Ok(answer(code, &device))
     }
 
-    fn add_all(&self, nics: &[NicAsk], disks: &[DiskAsk], timeout_ms: u64) -> Result<Vec<Answer>, Failure> {
+    fn add_all(&self, nics: &[NicArgs], disks: &[DiskArgs], timeout_ms: u64) -> Result<Vec<Answer>, Failure> {
         let mut strings = Strings::default();
         let fds: Vec<Vec<RawFd>> = nics.iter().map(raw_fds).collect();
         let nics: Vec<_> =
@@ -269,7 +269,7 @@ impl Api for CApi {
     }
 
     /// The functions for one kind answer no device, so it is looked up before.
-    fn unplug(&self, removal: &UnplugAsk) -> Result<Answer, Failure> {
+    fn unplug(&self, removal: &UnplugArgs) -> Result<Answer, Failure> {
         let id = CString::new(removal.id.as_str()).unwrap();
         let timeout = milliseconds(removal.timeout_ms);
         let mut device = zeroed::<kvm_hotplug_device>();
@@ -319,7 +319,7 @@ impl Api for CApi {
         Ok(change(code))
     }
 
-    fn resize(&self, id: &str, size: SizeAsk, timeout_ms: u64) -> Result<u64, Failure> {
+    fn resize(&self, id: &str, size: SizeArgs, timeout_ms: u64) -> Result<u64, Failure> {
         let (id, timeout) = (CString::new(id).unwrap(), milliseconds(timeout_ms));
         let flags = if size.may_shrink { KVM_HOTPLUG_SHRINK } else { 0 };
         let (bytes, mut now) = (size.bytes.unwrap_or(0), 0);
@@ -331,7 +331,7 @@ impl Api for CApi {
         Ok(now)
     }
 
-    fn qmp(&self, command: &QmpAsk) -> Result<Value, Failure> {
+    fn qmp(&self, command: &QmpArgs) -> Result<Value, Failure> {
         let mut strings = Strings::default();
         let none = command.arguments.as_object().unwrap().is_empty();
         let pass = if command.fd.is_some() { KVM_HOTPLUG_PASS_FD } else { 0 };
@@ -382,7 +382,7 @@ impl Api for CApi {
         Ok(usize::try_from(count).unwrap())
     }
 
-    fn next_event(&self) -> Option<News> {
+    fn next_event(&self) -> Option<Notification> {
         let mut event = zeroed::<kvm_hotplug_event>();
         let size = size_of_val(&event);
         // SAFETY: the handle is open, and the struct lives through the call.
@@ -419,7 +419,13 @@ impl Api for CApi {
             () => panic!("event {}", event.event_type),
         };
         let text = field(&event.text).unwrap_or_default();
-        Some(News { what, id: field(&event.id), generation: event.generation, text, times: event.times })
+        Some(Notification {
+            what,
+            id: field(&event.id),
+            generation: event.generation,
+            text,
+            times: event.times,
+        })
     }
 
     fn list(&self) -> Vec<Item> {
@@ -590,11 +596,11 @@ fn slot(slot: &kvm_hotplug_slot) -> SlotItem {
     }
 }
 
-fn raw_fds(nic: &NicAsk) -> Vec<RawFd> {
+fn raw_fds(nic: &NicArgs) -> Vec<RawFd> {
     nic.fds.iter().map(|fd| fd.as_raw_fd()).collect()
 }
 
-fn nic_struct(nic: &NicAsk, strings: &mut Strings, fds: &[RawFd]) -> kvm_hotplug_nic {
+fn nic_struct(nic: &NicArgs, strings: &mut Strings, fds: &[RawFd]) -> kvm_hotplug_nic {
     kvm_hotplug_nic {
         id: strings.keep(nic.place.id.as_ref()),
         mac: strings.keep(nic.mac.as_ref()),
@@ -621,7 +627,7 @@ fn nic_struct(nic: &NicAsk, strings: &mut Strings, fds: &[RawFd]) -> kvm_hotplug
     }
 }
 
-fn disk_struct(disk: &DiskAsk, strings: &mut Strings) -> kvm_hotplug_disk {
+fn disk_struct(disk: &DiskArgs, strings: &mut Strings) -> kvm_hotplug_disk {
     let format = match disk.format.as_deref() {
         None => kvm_hotplug_format::KVM_HOTPLUG_FORMAT_PROBE,
         Some("raw") => kvm_hotplug_format::KVM_HOTPLUG_FORMAT_RAW,

@@ -7,7 +7,7 @@ use kvm_hotplug::runtime::{DeviceKind, RecordFile};
 use serde_json::Value;
 
 use super::fake::Dev;
-use super::world::World;
+use super::fixture::Fixture;
 
 /// A file of `tests/data/ganeti`.
 pub fn sample(name: &str) -> Vec<u8> {
@@ -25,11 +25,11 @@ pub enum Backends {
 }
 
 /// A guest of a list.
-pub fn world(list: impl AsRef<[u8]>, backends: Backends) -> World {
-    let world = World::pc();
-    std::fs::write(&world.runtime, list).unwrap();
-    let record = RecordFile::peek(&world.runtime).unwrap().record().clone();
-    world.qemu.model(|model| {
+pub fn fixture(list: impl AsRef<[u8]>, backends: Backends) -> Fixture {
+    let fixture = Fixture::pc();
+    std::fs::write(&fixture.runtime, list).unwrap();
+    let record = RecordFile::peek(&fixture.runtime).unwrap().record().clone();
+    fixture.qemu.model(|model| {
         for device in &record.devices {
             let Some(Address::Pci(at)) = &device.address else { continue };
             let id = device.id.as_str();
@@ -50,7 +50,7 @@ pub fn world(list: impl AsRef<[u8]>, backends: Backends) -> World {
             model.devices.push(dev);
         }
     });
-    world
+    fixture
 }
 
 /// The list in a file.

@@ -50,15 +50,15 @@ impl Agent for RustAgent {
 }
 
 impl Api for RustApi {
-    fn add_nic(&self, nic: &NicAsk) -> Result<Answer, Failure> {
+    fn add_nic(&self, nic: &NicArgs) -> Result<Answer, Failure> {
         Ok(answer(self.0.add_nic(nic_request(nic)?, Duration::from_millis(nic.place.timeout_ms))?))
     }
 
-    fn add_disk(&self, disk: &DiskAsk) -> Result<Answer, Failure> {
+    fn add_disk(&self, disk: &DiskArgs) -> Result<Answer, Failure> {
         Ok(answer(self.0.add_disk(&disk_request(disk)?, Duration::from_millis(disk.place.timeout_ms))?))
     }
 
-    fn add_all(&self, nics: &[NicAsk], disks: &[DiskAsk], timeout_ms: u64) -> Result<Vec<Answer>, Failure> {
+    fn add_all(&self, nics: &[NicArgs], disks: &[DiskArgs], timeout_ms: u64) -> Result<Vec<Answer>, Failure> {
         let mut additions = Vec::new();
         for nic in nics {
             additions.push(AddRequest::Nic(nic_request(nic)?));
@@ -78,7 +78,7 @@ impl Api for RustApi {
         answers.into_iter().map(|one| one.map(answer).map_err(|error| error.errno())).collect()
     }
 
-    fn add_controller(&self, controller: &ControllerAsk) -> Result<Answer, Failure> {
+    fn add_controller(&self, controller: &ControllerArgs) -> Result<Answer, Failure> {
         let mut spec = ControllerSpec { queues: controller.queues, ..ControllerSpec::default() };
         if let Some(model) = &controller.model {
             spec.model = model.clone();
@@ -87,14 +87,14 @@ impl Api for RustApi {
         Ok(answer(self.0.add_controller(&request, Duration::from_millis(controller.place.timeout_ms))?))
     }
 
-    fn unplug(&self, removal: &UnplugAsk) -> Result<Answer, Failure> {
+    fn unplug(&self, removal: &UnplugArgs) -> Result<Answer, Failure> {
         let kind = removal.kind.map(|kind| match kind {
             "nic" => DeviceKind::Nic,
             "disk" => DeviceKind::Disk,
             "scsi" => DeviceKind::Controller,
             other => panic!("kind {other}"),
         });
-        let UnplugAsk { id, live_only, wait, leave_overlay, .. } = removal.clone();
+        let UnplugArgs { id, live_only, wait, leave_overlay, .. } = removal.clone();
         let ask = Removal { id, kind, live_only, wait, leave_overlay };
         Ok(answer(self.0.unplug(&ask, Duration::from_millis(removal.timeout_ms))?))
     }
@@ -108,12 +108,12 @@ impl Api for RustApi {
         Ok(change(&self.0.move_nic(id, bridge.as_ref(), Duration::from_millis(timeout_ms))?))
     }
 
-    fn resize(&self, id: &str, size: SizeAsk, timeout_ms: u64) -> Result<u64, Failure> {
+    fn resize(&self, id: &str, size: SizeArgs, timeout_ms: u64) -> Result<u64, Failure> {
         let size = NewSize { bytes: size.bytes, may_shrink: size.may_shrink };
         Ok(self.0.resize_disk(id, size, Duration::from_millis(timeout_ms))?.1)
     }
 
-    fn qmp(&self, command: &QmpAsk) -> Result<Value, Failure> {
+    fn qmp(&self, command: &QmpArgs) -> Result<Value, Failure> {
         let raw = RawCommand {
             name: command.name.clone(),
             arguments: command.arguments.as_object().unwrap().clone(),
@@ -139,7 +139,7 @@ impl Api for RustApi {
         Ok(self.0.process(Duration::from_millis(timeout_ms))?)
     }
 
-    fn next_event(&self) -> Option<News> {
+    fn next_event(&self) -> Option<Notification> {
         let event = self.0.next_event().unwrap()?;
         let what = match event.kind {
             hotplug::EventKind::Added => EventKind::Added,
@@ -170,7 +170,13 @@ impl Api for RustApi {
         };
         let times = event.count;
         let generation = event.device.as_ref().map_or(0, |device| device.generation);
-        Some(News { what, id: event.device.map(|device| device.id), generation, text: event.text, times })
+        Some(Notification {
+            what,
+            id: event.device.map(|device| device.id),
+            generation,
+            text: event.text,
+            times,
+        })
     }
 
     fn list(&self) -> Vec<Item> {
@@ -329,7 +335,7 @@ impl From<Error> for Failure {
     }
 }
 
-fn nic_request(nic: &NicAsk) -> Result<NicRequest, Failure> {
+fn nic_request(nic: &NicArgs) -> Result<NicRequest, Failure> {
     let tap = match nic.fds.as_slice() {
         [] => TapSource::Open { name: nic.ifname.clone(), owner: nic.owner },
         fds => TapSource::Given(fds.iter().map(|fd| fd.try_clone().unwrap()).collect()),
@@ -348,7 +354,7 @@ fn nic_request(nic: &NicAsk) -> Result<NicRequest, Failure> {
     })
 }
 
-fn disk_request(disk: &DiskAsk) -> Result<DiskRequest, Failure> {
+fn disk_request(disk: &DiskArgs) -> Result<DiskRequest, Failure> {
     let mut spec = DiskSpec::new(&disk.path, Format::Raw);
     spec.serial = disk.serial.clone();
     spec.read_only = disk.read_only;

@@ -9,8 +9,8 @@ use kvm_hotplug::runtime::{Device, Operation, Record, RecordFile};
 use serde_json::{Value, json};
 
 use super::support::api::*;
+use super::support::fixture::Fixture;
 use super::support::rust_api::RustAgent;
-use super::support::world::World;
 
 /// What is done to the record alone, or to record and guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +115,7 @@ fn shim() -> &'static Path {
 }
 
 /// Runs a change in a process that is cut at its `at`-th call about the directory of the record.
-pub fn run(change: Change, world: &World, ifname: &str, at: usize, how: How) -> End {
+pub fn run(change: Change, fixture: &Fixture, ifname: &str, at: usize, how: How) -> End {
     let aside = tempfile::tempdir().unwrap();
     let (log, result) = (aside.path().join("log"), aside.path().join("result"));
     let how = match how {
@@ -128,9 +128,9 @@ pub fn run(change: Change, world: &World, ifname: &str, at: usize, how: How) -> 
     };
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["child::the_process_that_is_cut", "--exact", "--ignored", "--test-threads=1", "--nocapture"]);
-    child.env("LD_PRELOAD", shim()).env("CUT_DIR", world.dir.path()).env("CUT_LOG", &log);
+    child.env("LD_PRELOAD", shim()).env("CUT_DIR", fixture.dir.path()).env("CUT_LOG", &log);
     child.env("CUT_AT", if how.is_empty() { 0 } else { at }.to_string()).env("CUT_HOW", how);
-    child.env(CHANGE, format!("{change:?}")).env(RUNTIME, &world.runtime).env(SOCKET, world.qemu.path());
+    child.env(CHANGE, format!("{change:?}")).env(RUNTIME, &fixture.runtime).env(SOCKET, fixture.qemu.path());
     child.env(IFNAME, ifname).env(RESULT, &result);
     let done = child.output().unwrap();
     let text = std::fs::read_to_string(log).unwrap_or_default();
@@ -189,32 +189,32 @@ fn operate(change: Change, runtime: &Path, socket: &Path) -> Result<(), Failure>
     let api = RustAgent.open(runtime, socket, AMPLE)?;
     let place = Place { id: Some(ID.into()), ..Place::default() };
     let answer = match change {
-        ListAdd | ListAddLater => api.add_nic(&NicAsk {
+        ListAdd | ListAddLater => api.add_nic(&NicArgs {
             mac: Some(MAC.into()),
             ifname: std::env::var(IFNAME).ok(),
             model: (change == ListAddLater).then(|| "rtl8139".into()),
-            ..NicAsk::default()
+            ..NicArgs::default()
         }),
-        ListDelFirst => api.unplug(&UnplugAsk::of(&api.list()[0].id)),
+        ListDelFirst => api.unplug(&UnplugArgs::of(&api.list()[0].id)),
         ListDelLast => {
             let last = api.list().into_iter().max_by_key(|item| item.generation);
-            api.unplug(&UnplugAsk::of(&last.expect("a device").id))
+            api.unplug(&UnplugArgs::of(&last.expect("a device").id))
         }
-        AddNic | AddLater => api.add_nic(&NicAsk {
+        AddNic | AddLater => api.add_nic(&NicArgs {
             place,
             mac: Some(MAC.into()),
             ifname: std::env::var(IFNAME).ok(),
             model: (change == AddLater).then(|| "rtl8139".into()),
-            ..NicAsk::default()
+            ..NicArgs::default()
         }),
-        AddDisk | AddScsi => api.add_disk(&DiskAsk {
+        AddDisk | AddScsi => api.add_disk(&DiskArgs {
             place,
             path: runtime.with_file_name("disk.img"),
             format: Some("raw".into()),
             model: (change == AddScsi).then(|| "scsi-hd".into()),
-            ..DiskAsk::default()
+            ..DiskArgs::default()
         }),
-        _ => api.unplug(&UnplugAsk::of(ID)),
+        _ => api.unplug(&UnplugArgs::of(ID)),
     };
     answer.map(drop)
 }

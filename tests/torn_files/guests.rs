@@ -6,9 +6,9 @@ use super::child::{
     AddDisk, AddLater, AddNic, AddScsi, Change, DelDisk, DelNic, End, How, ID, MAC, Reopen, run,
 };
 use super::support::api::*;
+use super::support::fixture::{Fixture, Snapshot};
 use super::support::host;
 use super::support::rust_api::RustAgent;
-use super::support::world::{Picture, World};
 
 /// Commands that change a guest.
 const CHANGING: [&str; 8] = [
@@ -23,63 +23,67 @@ const CHANGING: [&str; 8] = [
 ];
 
 struct Scene {
-    world: World,
+    fixture: Fixture,
     ifname: String,
 }
 
 impl Scene {
     /// A world in which only the change is still to be made.
     fn before(change: Change) -> Self {
-        let world = World::pc();
-        let ifname = world.nic(1).ifname.unwrap();
-        world.disk("disk.img");
-        let scene = Self { world, ifname };
+        let fixture = Fixture::pc();
+        let ifname = fixture.nic(1).ifname.unwrap();
+        fixture.disk("disk.img");
+        let scene = Self { fixture, ifname };
         if matches!(change, DelNic | DelDisk | Reopen) {
-            let api = scene.world.open(&RustAgent);
+            let api = scene.fixture.open(&RustAgent);
             done(match change {
-                DelDisk => api.add_disk(&scene.world.disk_as(ID, "disk.img")),
-                _ => {
-                    api.add_nic(&NicAsk { ifname: Some(scene.ifname.clone()), ..scene.world.nic_as(ID, MAC) })
-                }
+                DelDisk => api.add_disk(&scene.fixture.disk_as(ID, "disk.img")),
+                _ => api.add_nic(&NicArgs {
+                    ifname: Some(scene.ifname.clone()),
+                    ..scene.fixture.nic_as(ID, MAC)
+                }),
             });
         }
         if change == Reopen {
             // A removal that was asked for and granted while nobody was there.
-            let api = scene.world.open(&RustAgent);
-            scene.world.qemu.model(|model| model.manner = super::support::fake::Manner::Never);
-            api.unplug(&UnplugAsk { wait: false, ..UnplugAsk::of(ID) }).unwrap();
+            let api = scene.fixture.open(&RustAgent);
+            scene
+                .fixture
+                .qemu
+                .model(|model| model.unplug_behaviour = super::support::fake::UnplugBehaviour::Never);
+            api.unplug(&UnplugArgs { wait: false, ..UnplugArgs::of(ID) }).unwrap();
             drop(api);
-            scene.world.qemu.grant(ID);
+            scene.fixture.qemu.grant(ID);
         }
-        scene.world.qemu.settle();
-        scene.world.qemu.take_seen();
+        scene.fixture.qemu.settle();
+        scene.fixture.qemu.take_seen();
         scene
     }
 
     fn make(&self, change: Change, at: usize, how: How) -> End {
-        let end = run(change, &self.world, &self.ifname, at, how);
-        self.world.qemu.settle();
+        let end = run(change, &self.fixture, &self.ifname, at, how);
+        self.fixture.qemu.settle();
         end
     }
 
-    fn picture(&self) -> Picture {
-        let mut picture = self.world.picture();
-        picture.files.retain(|name| !name.ends_with(".new"));
-        picture
+    fn snapshot(&self) -> Snapshot {
+        let mut snapshot = self.fixture.snapshot();
+        snapshot.files.retain(|name| !name.ends_with(".new"));
+        snapshot
     }
 }
 
 /// Old and new picture, and the calls of the change.
-fn old_and_new(change: Change) -> (Picture, Picture, Vec<(String, String)>) {
+fn old_and_new(change: Change) -> (Snapshot, Snapshot, Vec<(String, String)>) {
     let scene = Scene::before(change);
-    let old = scene.picture();
+    let old = scene.snapshot();
     let end = scene.make(change, 0, How::Not);
     assert!(end.error().is_some_and(Value::is_null), "{end:?}");
-    (old, scene.picture(), end.calls)
+    (old, scene.snapshot(), end.calls)
 }
 
 /// Interfaces have names of their own in each world, and times differ; what counts is how many there are.
-fn same(a: &Picture, b: &Picture) -> bool {
+fn same(a: &Snapshot, b: &Snapshot) -> bool {
     let plain = |record: &str| {
         let mut value: Value = serde_json::from_str(record).unwrap();
         for nic in value["nics"].as_array_mut().unwrap() {
@@ -94,20 +98,20 @@ fn same(a: &Picture, b: &Picture) -> bool {
         }
         value
     };
-    let files = |picture: &Picture| picture.files.clone();
+    let files = |snapshot: &Snapshot| snapshot.files.clone();
     a.qemu == b.qemu
         && files(a) == files(b)
         && a.taps.len() == b.taps.len()
         && plain(&a.record) == plain(&b.record)
 }
 
-fn one_cut(change: Change, at: usize, how: How, (old, new): (&Picture, &Picture)) {
+fn one_cut(change: Change, at: usize, how: How, (old, new): (&Snapshot, &Snapshot)) {
     let scene = Scene::before(change);
     let end = scene.make(change, at, how);
     let what = format!("{change:?}, call {at} {:?}, {how:?}: {:?}", end.calls.get(at - 1), end.result);
     println!("{what}");
-    let after = scene.picture();
-    let names = scene.world.qemu.take_names();
+    let after = scene.snapshot();
+    let names = scene.fixture.qemu.take_names();
     // Opening takes down what stood behind a device that is gone before it forgets the device.
     if change != Reopen {
         judge(&what, &end, &after, (old, new));
@@ -117,22 +121,22 @@ fn one_cut(change: Change, at: usize, how: How, (old, new): (&Picture, &Picture)
         assert_eq!(changing, None, "{what}: sent although the journal could not be written");
     }
     // The next agent makes record and guest agree.
-    drop(scene.world.open(&RustAgent));
-    let settled = |picture: &Picture| same(picture, old) || same(picture, new);
+    drop(scene.fixture.open(&RustAgent));
+    let settled = |snapshot: &Snapshot| same(snapshot, old) || same(snapshot, new);
     let is_settled = host::eventually(|| {
-        if change == Reopen || !settled(&scene.picture()) {
-            drop(scene.world.open(&RustAgent));
+        if change == Reopen || !settled(&scene.snapshot()) {
+            drop(scene.fixture.open(&RustAgent));
         }
-        settled(&scene.picture()) && !scene.world.journal().exists()
+        settled(&scene.snapshot()) && !scene.fixture.journal().exists()
     });
-    assert!(is_settled, "{what}: {:#?}", scene.picture());
+    assert!(is_settled, "{what}: {:#?}", scene.snapshot());
     let names: Vec<_> =
-        std::fs::read_dir(scene.world.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        std::fs::read_dir(scene.fixture.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(names.iter().all(|name| !name.to_string_lossy().ends_with(".new")), "{what}: {names:?}");
 }
 
 /// What the process itself said has to be true at once.
-fn judge(what: &str, end: &End, after: &Picture, (old, new): (&Picture, &Picture)) {
+fn judge(what: &str, end: &End, after: &Snapshot, (old, new): (&Snapshot, &Snapshot)) {
     match end.error() {
         None => assert!(end.was_killed(), "{what}"),
         // A journal entry that could not be struck is settled by the next agent.

@@ -6,15 +6,15 @@ use serde_json::Value;
 
 use super::child::{Change, How, ListAdd, ListAddLater, ListDelFirst, ListDelLast, MAC, run};
 use super::support::api::*;
-use super::support::ganeti::{Backends, list, sample, world};
+use super::support::fixture::Fixture;
+use super::support::ganeti::{Backends, fixture, list, sample};
 use super::support::host;
 use super::support::rust_api::RustAgent;
-use super::support::world::World;
 
 const SAMPLE: &str = "4entry-hvinfo-3.1.0rc2-plain";
 
 struct Scene {
-    world: World,
+    fixture: Fixture,
     ifname: String,
 }
 
@@ -33,34 +33,34 @@ impl Scene {
     fn before(change: Change) -> Self {
         let mut parsed: Value = serde_json::from_slice(&sample(SAMPLE)).unwrap();
         parsed[2]["vhost_net"] = false.into();
-        let world = world(parsed.to_string(), Backends::Nodes);
-        let ifname = world.nic(1).ifname.unwrap();
-        let scene = Self { world, ifname };
+        let fixture = fixture(parsed.to_string(), Backends::Nodes);
+        let ifname = fixture.nic(1).ifname.unwrap();
+        let scene = Self { fixture, ifname };
         // Also so that the record is as this library writes it.
-        let api = scene.world.open(&RustAgent);
+        let api = scene.fixture.open(&RustAgent);
         if change == ListDelLast {
             let nic =
-                NicAsk { ifname: Some(scene.ifname.clone()), mac: Some(MAC.into()), ..NicAsk::default() };
+                NicArgs { ifname: Some(scene.ifname.clone()), mac: Some(MAC.into()), ..NicArgs::default() };
             done(api.add_nic(&nic));
         }
         drop(api);
-        scene.world.qemu.settle();
-        scene.world.qemu.take_seen();
+        scene.fixture.qemu.settle();
+        scene.fixture.qemu.take_seen();
         scene
     }
 
     fn view(&self) -> View {
-        let record = self.world.record();
+        let record = self.fixture.record();
         let new = record.devices.iter().find(|device| is_new(device)).map(|device| device.id.to_string());
-        let picture = self.world.picture();
+        let snapshot = self.fixture.snapshot();
         let plain = |text: &String| match &new {
             Some(id) => text.replace(id.as_str(), "new").replace(&self.ifname, "tap"),
             None => text.replace(&self.ifname, "tap"),
         };
-        let mut files = picture.files;
+        let mut files = snapshot.files;
         // The second file is looked at through what the record says; entries that nothing needs do no harm.
         files.retain(|name| !name.ends_with(".new") && !name.ends_with(".kvm-hotplug"));
-        let entries = list(&self.world.runtime);
+        let entries = list(&self.fixture.runtime);
         let count = |entry: usize| entries[entry].as_array().unwrap().len();
         // New ids are random, and so is their order.
         let sorted = |mut lines: Vec<String>| {
@@ -68,10 +68,10 @@ impl Scene {
             lines
         };
         View {
-            qemu: sorted(picture.qemu.iter().map(plain).collect()),
+            qemu: sorted(snapshot.qemu.iter().map(plain).collect()),
             devices: sorted(record.devices.iter().map(|device| plain(&line(device))).collect()),
             files,
-            taps: picture.taps.len(),
+            taps: snapshot.taps.len(),
             device_info: (count(1), count(3)),
         }
     }
@@ -99,8 +99,8 @@ fn line(device: &Device) -> String {
 
 fn one_cut(change: Change, at: usize, how: How, (old, new): (&View, &View)) {
     let scene = Scene::before(change);
-    let end = run(change, &scene.world, &scene.ifname, at, how);
-    scene.world.qemu.settle();
+    let end = run(change, &scene.fixture, &scene.ifname, at, how);
+    scene.fixture.qemu.settle();
     let what = format!("{change:?}, call {at} {:?}, {how:?}: {:?}", end.calls.get(at - 1), end.result);
     println!("{what}");
     match end.error() {
@@ -116,9 +116,9 @@ fn one_cut(change: Change, at: usize, how: How, (old, new): (&View, &View)) {
     }
     // The next agent makes record, guest and host agree.
     let is_settled = host::eventually(|| {
-        drop(scene.world.open(&RustAgent));
+        drop(scene.fixture.open(&RustAgent));
         let view = scene.view();
-        (view == *old || view == *new) && !scene.world.journal().exists()
+        (view == *old || view == *new) && !scene.fixture.journal().exists()
     });
     assert!(is_settled, "{what}: {:#?}, neither {:#?} nor {:#?}", scene.view(), old, new);
 }
@@ -127,8 +127,8 @@ fn at_every_call(change: Change) {
     host::needs_tun();
     let scene = Scene::before(change);
     let old = scene.view();
-    let end = run(change, &scene.world, &scene.ifname, 0, How::Not);
-    scene.world.qemu.settle();
+    let end = run(change, &scene.fixture, &scene.ifname, 0, How::Not);
+    scene.fixture.qemu.settle();
     assert!(end.error().is_some_and(Value::is_null), "{end:?}");
     let new = scene.view();
     assert_ne!(old, new);

@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "janitor.h"
+#include "reaper.h"
 
 static atomic_int checks;
 static const char *test_name;
@@ -26,7 +26,7 @@ static void at_exit(void)
     if (!ended)
         fprintf(stderr, "FAIL %s: left before test_end()\n", test_name);
     fflush(NULL);
-    janitor_stop();
+    reaper_stop();
     if (!ended)
         _exit(1);
 }
@@ -46,7 +46,7 @@ void test_begin(const char *name, int seconds)
     /* A test may begin in the forked child of another. */
     atomic_store(&checks, 0);
     ended = false;
-    janitor_start(name, test_patience(seconds));
+    reaper_start(name, test_patience(seconds));
     if (atexit(at_exit) != 0)
         FAIL("cannot register the clean-up");
 }
@@ -60,7 +60,7 @@ int test_end(void)
         fprintf(stderr, "FAIL %s: no check was made\n", test_name);
         return 1;
     }
-    janitor_test_passed();
+    reaper_test_passed();
     printf("PASS %s: %d checks\n", test_name, made);
     return 0;
 }
@@ -73,7 +73,7 @@ const char *test_own_name(void)
 void test_ends_unrun(void)
 {
     ended = true;
-    janitor_test_passed();
+    reaper_test_passed();
 }
 
 /* A QEMU that crashed does not say so itself. */

@@ -10,7 +10,7 @@
  *     }
  *
  * The first check that fails says where and with which values, and ends the process with status 1. A test that makes no
- * check, or that leaves without test_end(), fails as well. Whatever way it ends, what it made is cleaned up (janitor.h).
+ * check, or that leaves without test_end(), fails as well. Whatever way it ends, what it made is cleaned up (reaper.h).
  */
 #ifndef TEST_CHECK_H
 #define TEST_CHECK_H

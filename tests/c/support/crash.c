@@ -249,12 +249,12 @@ static void check_no_difference(struct scene *scene)
 }
 
 /* What there has to be. */
-static void expect(struct scene *scene, const struct states *states, struct census *want)
+static void expect(struct scene *scene, const struct states *states, struct resources *want)
 {
     *want = scene->without;
     for (int i = 0; i < CRASH_DEVICES; i++)
-        census_add(want, &scene->cost[i], states->number[i]);
-    census_count(want, 1, "file vm.runtime.lock");
+        resources_add(want, &scene->cost[i], states->number[i]);
+    resources_count(want, 1, "file vm.runtime.lock");
 }
 
 static bool has_pending_disk(const struct states *states)
@@ -266,8 +266,8 @@ static bool has_pending_disk(const struct states *states)
 }
 
 /* All that is known where they do not agree: which side is wrong, only the whole of it tells. */
-static _Noreturn void disagree(struct scene *scene, const struct states *states, const struct census *got,
-                               const struct census *want, const char *difference)
+static _Noreturn void disagree(struct scene *scene, const struct states *states, const struct resources *got,
+                               const struct resources *want, const char *difference)
 {
     static const char *const questions[] = {
         "{\"execute\":\"query-fdsets\"}",
@@ -281,9 +281,9 @@ static _Noreturn void disagree(struct scene *scene, const struct states *states,
             fprintf(stderr, "%s: state %d, %d of them\n", crash_ids[i], states->of[i], states->number[i]);
     for (size_t i = 0; i < sizeof questions / sizeof *questions; i++)
         fprintf(stderr, "%s\n  %s\n", questions[i], qmp(scene->vm.qemu, questions[i]));
-    census_print("what there is", got);
-    census_print("what there has to be", want);
-    census_print_descriptors(&scene->vm);
+    resources_print("what there is", got);
+    resources_print("what there has to be", want);
+    resources_print_descriptors(&scene->vm);
     FAIL("record, guest and host do not agree: %s", difference);
 }
 
@@ -293,15 +293,15 @@ void scene_compare(struct scene *scene, struct states *states)
 {
     long long end = now_ms() + test_patience(SETTLE_MS);
     const char *difference;
-    struct census got, want;
+    struct resources got, want;
 
     check_no_difference(scene);
     for (;;) {
         int pending = list_states(scene, states);
         expect(scene, states, &want);
-        census_count(&want, pending > 0, "file vm.runtime.journal");
-        census_take(&got, &scene->vm, scene->bridge);
-        difference = census_difference(&got, &want, has_pending_disk(states));
+        resources_count(&want, pending > 0, "file vm.runtime.journal");
+        resources_take(&got, &scene->vm, scene->bridge);
+        difference = resources_difference(&got, &want, has_pending_disk(states));
         if (difference == NULL)
             break;
         if (now_ms() >= end)
@@ -333,11 +333,11 @@ void scene_compare_files(struct scene *scene, const struct states *states)
 }
 
 /* What there is beyond `before`. */
-static void measure(struct scene *scene, const struct census *before, struct census *cost)
+static void measure(struct scene *scene, const struct resources *before, struct resources *cost)
 {
-    census_take(cost, &scene->vm, scene->bridge);
-    census_add(cost, before, -1);
-    census_count(cost, -1, "file vm.runtime.lock");
+    resources_take(cost, &scene->vm, scene->bridge);
+    resources_add(cost, before, -1);
+    resources_count(cost, -1, "file vm.runtime.lock");
 }
 
 static void take_out(struct scene *scene, enum crash_device which)
@@ -364,7 +364,7 @@ static void measure_all(struct scene *scene)
     measure(scene, &scene->without, &scene->cost[CRASH_SCSI]);
     take_out(scene, CRASH_SCSI);
     measure(scene, &scene->without, &scene->cost[CRASH_CONTROLLER]);
-    census_add(&scene->cost[CRASH_SCSI], &scene->cost[CRASH_CONTROLLER], -1);
+    resources_add(&scene->cost[CRASH_SCSI], &scene->cost[CRASH_CONTROLLER], -1);
     take_out(scene, CRASH_CONTROLLER);
     scene_compare(scene, &states);
 }
@@ -386,8 +386,8 @@ void scene_start(struct scene *scene)
     scene->owner = getpid();
     vm_start(&scene->vm, &options);
     make_images(scene);
-    census_take(&scene->without, &scene->vm, scene->bridge);
-    census_count(&scene->without, -1, "file vm.runtime.lock");
+    resources_take(&scene->without, &scene->vm, scene->bridge);
+    resources_count(&scene->without, -1, "file vm.runtime.lock");
     measure_all(scene);
     vm_close(&scene->vm);
 }

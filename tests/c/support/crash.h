@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "census.h"
+#include "resources.h"
 #include "files.h"
 #include "library.h"
 
@@ -48,8 +48,8 @@ struct scene {
     bool no_wait;                      /* what is added is not waited for */
     char second[TEST_PATH];            /* another monitor, if there are two */
     pid_t owner;                       /* the test's own process */
-    struct census without;             /* any device */
-    struct census cost[CRASH_DEVICES]; /* what each adds to that */
+    struct resources without;             /* any device */
+    struct resources cost[CRASH_DEVICES]; /* what each adds to that */
 };
 
 /* How many monitors there are for agents; with two, those that are killed have one, and those that come after them the other. */

@@ -12,7 +12,7 @@
 
 #include "check.h"
 #include "clock.h"
-#include "janitor.h"
+#include "reaper.h"
 
 enum { MAX_VALUES = 16 };
 
@@ -76,7 +76,7 @@ void example_run(struct said *said, const char *command, const char *const value
     CHECK(pid >= 0);
     if (pid == 0)
         become(command, values, nothing, out[1], err[1]);
-    janitor_owns_process(pid);
+    reaper_owns_process(pid);
     close(out[1]);
     close(err[1]);
     close(nothing);
@@ -105,7 +105,7 @@ void example_start(struct talk *talk, const char *command, const char *const val
     CHECK(talk->pid >= 0);
     if (talk->pid == 0)
         become(command, values, in[0], out[1], -1);
-    janitor_owns_process(talk->pid);
+    reaper_owns_process(talk->pid);
     close(in[0]);
     close(out[1]);
     talk->in = in[1];

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "janitor.h"
+#include "reaper.h"
 #include "run.h"
 
 void path_in(char path[TEST_PATH], const char *directory, const char *name)
@@ -28,7 +28,7 @@ void directory_new(char path[TEST_PATH])
     strcpy(path, "/var/tmp/kht-XXXXXX");
     if (mkdtemp(path) == NULL)
         FAIL("cannot make the directory %s: %s", path, strerror(errno));
-    janitor_owns_directory(path);
+    reaper_owns_directory(path);
 }
 
 void file_write(const char *path, const void *content, size_t length)

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "janitor.h"
+#include "reaper.h"
 #include "net.h"
 #include "run.h"
 
@@ -32,13 +32,13 @@ static pid_t keep_namespace(void)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (unshare(CLONE_NEWNET) != 0 || write(ready[1], "", 1) != 1)
             _exit(1);
-        /* The janitor takes the test for ended when nobody has its socket any more. */
+        /* The reaper takes the test for ended when nobody has its socket any more. */
         close_range(3, ~0U, 0);
         for (;;)
             pause();
     }
     CHECK(keeper > 0);
-    janitor_owns_process(keeper);
+    reaper_owns_process(keeper);
     close(ready[1]);
     if (read(ready[0], &byte, 1) != 1)
         FAIL("cannot make a second network namespace");

@@ -11,7 +11,7 @@
 
 #include "check.h"
 #include "files.h"
-#include "janitor.h"
+#include "reaper.h"
 #include "run.h"
 
 static void ip(const char *const arguments[])
@@ -51,7 +51,7 @@ void bridge_new(char name[IF_NAMESIZE])
 
     /* A process id has at most 22 bits, so this has at most 13 of the 15 characters. */
     snprintf(name, IF_NAMESIZE, "kht%x-%x", (unsigned)getpid() & 0xffffff, atomic_fetch_add(&made, 1) & 0xfff);
-    janitor_owns_link(name);
+    reaper_owns_link(name);
     ip((const char *[]){"ip", "link", "add", name, "type", "bridge", NULL});
     ip((const char *[]){"ip", "link", "set", name, "up", NULL});
 }

@@ -16,7 +16,7 @@
 #include "clock.h"
 #include "files.h"
 #include "guest.h"
-#include "janitor.h"
+#include "reaper.h"
 
 enum { START_MS = 20000, BOOT_MS = 60000, ASK_AGAIN_MS = 10, FIRST_PORT_SLOT = 0x10, PORT_SLOTS = 14 };
 
@@ -37,7 +37,7 @@ static void make_directory(struct qemu *qemu)
     snprintf(qemu->dir, sizeof qemu->dir, "%s/kht-XXXXXX", base);
     if (mkdtemp(qemu->dir) == NULL)
         FAIL("cannot make the directory %s: %s", qemu->dir, strerror(errno));
-    janitor_owns_directory(qemu->dir);
+    reaper_owns_directory(qemu->dir);
     snprintf(qemu->qmp_path, sizeof qemu->qmp_path, "%s/qmp", qemu->dir);
 }
 
@@ -218,7 +218,7 @@ static void spawn(struct qemu *qemu, const struct qemu_launch *launch)
         FAIL("fork: %s", strerror(errno));
     if (qemu->pid == 0)
         become_qemu(launch, qemu->elsewhere ? qemu->dir : NULL, log, parent);
-    janitor_owns_process(qemu->pid);
+    reaper_owns_process(qemu->pid);
     close(log);
 }
 

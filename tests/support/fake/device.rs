@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::model::{Answer, Dev, Machine, Manner, Model};
+use super::model::{Answer, Dev, Machine, Model, UnplugBehaviour};
 use super::wire::QmpError;
 use super::{Later, deleted};
 
@@ -117,7 +117,7 @@ impl Model {
 
     pub(super) fn device_del(&mut self, id: &str) -> Answer {
         let (running, expiry) = (self.is_running(), self.expiry);
-        let usual = self.manners.get(id).copied().unwrap_or(self.manner);
+        let usual = self.manners.get(id).copied().unwrap_or(self.unplug_behaviour);
         let Some(device) = self.device_mut(id) else { return Err(QmpError::absent(id)) };
         if device.unit.is_some() {
             // QEMU takes it from its controller at once, whatever the guest is doing.
@@ -128,23 +128,23 @@ impl Model {
         if device.asked.is_some_and(|asked| !expired(asked)) {
             return Err(QmpError::generic(format!("Device {id} is already in the process of unplug")));
         }
-        if let Manner::Busy(times @ 1..) = usual {
-            self.manners.insert(id.into(), Manner::Busy(times - 1));
+        if let UnplugBehaviour::Busy(times @ 1..) = usual {
+            self.manners.insert(id.into(), UnplugBehaviour::Busy(times - 1));
             let text = "Hot-unplug failed: guest is busy (power indicator blinking)";
             return Err(QmpError::generic(text));
         }
         device.asked = Some(Instant::now());
         // A guest that does not run hears nothing.
-        match if running { usual } else { Manner::Never } {
-            Manner::AtOnce | Manner::Busy(_) => self.grant(id),
-            Manner::BeforeReply => {
+        match if running { usual } else { UnplugBehaviour::Never } {
+            UnplugBehaviour::AtOnce | UnplugBehaviour::Busy(_) => self.grant(id),
+            UnplugBehaviour::BeforeReply => {
                 self.grant(id);
                 let mut events = std::mem::take(&mut self.events);
                 self.early.append(&mut events);
             }
-            Manner::After(time) => self.later.push((time, Later::Grant(id.into()))),
-            Manner::Refuses => self.later.push((Duration::ZERO, Later::Refuse(id.into()))),
-            Manner::Never => {}
+            UnplugBehaviour::After(time) => self.later.push((time, Later::Grant(id.into()))),
+            UnplugBehaviour::Refuses => self.later.push((Duration::ZERO, Later::Refuse(id.into()))),
+            UnplugBehaviour::Never => {}
         }
         Ok(json!({}))
     }

@@ -26,7 +26,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use serde_json::{Value, json};
 
-pub use model::{Dev, Machine, Manner, Model, Netdev};
+pub use model::{Dev, Machine, Model, Netdev, UnplugBehaviour};
 pub use script::{ANY, Act, Greeting};
 pub use wire::Held;
 

@@ -19,7 +19,7 @@ pub enum Machine {
 
 /// How the guest takes to a request to let go of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
+pub enum UnplugBehaviour {
     /// At once, after the reply to `device_del`.
     AtOnce,
     /// Even before that reply.
@@ -128,9 +128,9 @@ pub struct Model {
     /// QOM says which those are.
     pub tells_closed: bool,
     /// How the guest takes to requests, unless `manners` says otherwise.
-    pub manner: Manner,
+    pub unplug_behaviour: UnplugBehaviour,
     /// For single devices.
-    pub manners: BTreeMap<String, Manner>,
+    pub manners: BTreeMap<String, UnplugBehaviour>,
     /// After this long, a request that the guest did not answer can be repeated.
     pub expiry: Option<Duration>,
     /// What the client did that no client may do.
@@ -160,7 +160,7 @@ impl Model {
             chardevs: Vec::new(),
             closed: BTreeSet::new(),
             tells_closed: true,
-            manner: Manner::AtOnce,
+            unplug_behaviour: UnplugBehaviour::AtOnce,
             manners: BTreeMap::new(),
             expiry: None,
             violations: Vec::new(),

@@ -191,7 +191,7 @@ int main(void)
 {
     struct vm vm;
 
-    test_begin("qemu-arriving", 120);
+    test_begin("qemu-async-add", 120);
     net_private();
     directory_new(directory);
     many_guests();

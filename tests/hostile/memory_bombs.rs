@@ -7,7 +7,7 @@ use kvm_hotplug::qmp::{Framer, MAX_MESSAGE, MAX_PARSED_MEMORY};
 use serde_json::{Value, json};
 
 use super::agent::{MAX_MEMORY, Scene};
-use super::gauge::measure;
+use super::memory_cost::measure;
 use super::support::fake::{Act, Machine, Setup};
 use super::support::host;
 
@@ -77,7 +77,7 @@ fn within_bounds<T>(what: &str, work: impl FnOnce() -> Result<T, Error>) {
 /// Every answer to a survey swells, one at a time.
 #[test]
 fn answers_that_swell() {
-    host::in_own_process("swelling::answers_that_swell", &mut || {
+    host::in_own_process("memory_bombs::answers_that_swell", &mut || {
         let all = ["query-pci", "qom-list", "query-fdsets", "query-named-block-nodes", "qom-get"];
         for (numbered, questions) in [(true, &all[..]), (false, &["qom-list", "qom-get"])] {
             let scene = scene(numbered);
@@ -96,7 +96,7 @@ fn answers_that_swell() {
 /// As much as a message may have on the wire is far more than it may have in memory.
 #[test]
 fn answers_beyond_the_limit() {
-    host::in_own_process("swelling::answers_beyond_the_limit", &mut || {
+    host::in_own_process("memory_bombs::answers_beyond_the_limit", &mut || {
         let scene = scene(true);
         for (name, make) in SWELLERS {
             scene.qemu().fault("query-fdsets", 0, Act::Return(make(MAX_MESSAGE - 100_000)));
@@ -108,7 +108,7 @@ fn answers_beyond_the_limit() {
 
 #[test]
 fn a_whole_batch_that_swells() {
-    host::in_own_process("swelling::a_whole_batch_that_swells", &mut || {
+    host::in_own_process("memory_bombs::a_whole_batch_that_swells", &mut || {
         let scene = scene(true);
         for (sweller, share) in SWELLERS.into_iter().flat_map(|sweller| [(sweller, 1), (sweller, 9)]) {
             let value = largest(sweller, share);
@@ -123,7 +123,7 @@ fn a_whole_batch_that_swells() {
 
 #[test]
 fn errors_and_events_that_swell() {
-    host::in_own_process("swelling::errors_and_events_that_swell", &mut || {
+    host::in_own_process("memory_bombs::errors_and_events_that_swell", &mut || {
         let scene = scene(true);
         for room in [100_000, 4_000_000] {
             let text = "\u{1b}[31mx\n".repeat(room / 16);
@@ -136,7 +136,7 @@ fn errors_and_events_that_swell() {
             let data = format!("[{}0]", "{\"\":0},".repeat(room / 60));
             let event = format!("{{\"event\":\"X\",\"data\":{data}}}\r\n");
             scene.qemu().fault("query-status", 0, Act::Endless(event.into_bytes()));
-            scene.qemu().model(|model| model.manner = super::support::fake::Manner::Never);
+            scene.qemu().model(|model| model.unplug_behaviour = super::support::fake::UnplugBehaviour::Never);
             within_bounds("events", || scene.unplug("d0", Duration::from_millis(500)));
             scene.restore();
         }
@@ -189,7 +189,7 @@ const PLACES: [&str; 11] = [
 /// Nothing that a terminal would obey comes back out, either.
 #[test]
 fn names_of_every_length_in_every_place() {
-    host::in_own_process("swelling::names_of_every_length_in_every_place", &mut || {
+    host::in_own_process("memory_bombs::names_of_every_length_in_every_place", &mut || {
         // Before the guest has numbered its buses, more is asked.
         for numbered in [true, false] {
             let scene = scene(numbered);

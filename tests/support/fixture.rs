@@ -8,7 +8,7 @@ use super::api::*;
 use super::fake::{FakeQemu, Machine, Setup};
 use super::{host, programs};
 
-pub struct World {
+pub struct Fixture {
     pub qemu: FakeQemu,
     pub dir: tempfile::TempDir,
     pub runtime: PathBuf,
@@ -17,7 +17,7 @@ pub struct World {
 
 /// Everything that an operation which failed must not have changed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Picture {
+pub struct Snapshot {
     /// What QEMU has.
     pub qemu: Vec<String>,
     /// The runtime file, but for the number of the next attachment: one that was taken back has used it up.
@@ -28,7 +28,7 @@ pub struct Picture {
     pub taps: Vec<String>,
 }
 
-impl World {
+impl Fixture {
     pub fn new(setup: Setup) -> Self {
         programs::prepare();
         let dir = tempfile::tempdir().unwrap();
@@ -58,33 +58,33 @@ impl World {
     }
 
     /// A NIC whose tap is opened by the library.
-    pub fn nic(&self, queues: u16) -> NicAsk {
+    pub fn nic(&self, queues: u16) -> NicArgs {
         host::needs_tun();
-        NicAsk { queues, ifname: Some(format!("{}{}", self.prefix, host::unique())), ..NicAsk::default() }
+        NicArgs { queues, ifname: Some(format!("{}{}", self.prefix, host::unique())), ..NicArgs::default() }
     }
 
     /// The same NIC under an id.
-    pub fn nic_as(&self, id: &str, mac: &str) -> NicAsk {
+    pub fn nic_as(&self, id: &str, mac: &str) -> NicArgs {
         let place = Place { id: Some(id.into()), ..Place::default() };
-        NicAsk { place, mac: Some(mac.into()), ..self.nic(1) }
+        NicArgs { place, mac: Some(mac.into()), ..self.nic(1) }
     }
 
     /// A disk over a raw image of this name, which is made if it is not there.
-    pub fn disk(&self, name: &str) -> DiskAsk {
+    pub fn disk(&self, name: &str) -> DiskArgs {
         let path = self.dir.path().join(name);
         if !path.exists() {
             std::fs::File::create(&path).unwrap().set_len(1 << 20).unwrap();
         }
-        DiskAsk { path, format: Some("raw".into()), ..DiskAsk::default() }
+        DiskArgs { path, format: Some("raw".into()), ..DiskArgs::default() }
     }
 
     /// The same disk under an id.
-    pub fn disk_as(&self, id: &str, name: &str) -> DiskAsk {
-        DiskAsk { place: Place { id: Some(id.into()), ..Place::default() }, ..self.disk(name) }
+    pub fn disk_as(&self, id: &str, name: &str) -> DiskArgs {
+        DiskArgs { place: Place { id: Some(id.into()), ..Place::default() }, ..self.disk(name) }
     }
 
     /// A disk over a qcow2 image with a raw backing image.
-    pub fn layered_disk(&self) -> DiskAsk {
+    pub fn layered_disk(&self) -> DiskArgs {
         let base = self.disk("base.img").path;
         let path = self.dir.path().join("top.qcow2");
         if !path.exists() {
@@ -102,7 +102,7 @@ impl World {
                 path.to_str().unwrap(),
             ]);
         }
-        DiskAsk { path, format: Some("qcow2".into()), ..DiskAsk::default() }
+        DiskArgs { path, format: Some("qcow2".into()), ..DiskArgs::default() }
     }
 
     pub fn journal(&self) -> PathBuf {
@@ -123,8 +123,8 @@ impl World {
         self.record().devices.iter().map(|device| device.id.to_string()).collect()
     }
 
-    pub fn picture(&self) -> Picture {
-        Picture {
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
             qemu: self.qemu.snapshot(),
             record: of_now(&self.record_text()),
             files: files(self.dir.path()),

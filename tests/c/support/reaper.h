@@ -10,16 +10,16 @@
 #include <sys/types.h>
 
 /* test_begin(), test_end() and the way out of the process call these. */
-void janitor_start(const char *name, int seconds);
-void janitor_test_passed(void);
-void janitor_stop(void);
+void reaper_start(const char *name, int seconds);
+void reaper_test_passed(void);
+void reaper_stop(void);
 
 /* To be called before the thing is made; what is not there later is no error. Logs are files named *.log. */
-void janitor_owns_directory(const char *path);
-void janitor_owns_link(const char *interface);
-void janitor_owns_module(const char *module);
+void reaper_owns_directory(const char *path);
+void reaper_owns_link(const char *interface);
+void reaper_owns_module(const char *module);
 
 /* To be called by the parent of the process, before it waits for it. */
-void janitor_owns_process(pid_t process);
+void reaper_owns_process(pid_t process);
 
 #endif

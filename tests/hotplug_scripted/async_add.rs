@@ -11,26 +11,26 @@ use crate::adding::MAC;
 use crate::removing::{SHORT, pending};
 use crate::support::api::*;
 use crate::support::fake::Act;
+use crate::support::fixture::{Fixture, Snapshot};
 use crate::support::host;
-use crate::support::world::{Picture, World};
 
-fn no_wait(nic: NicAsk) -> NicAsk {
-    NicAsk { place: Place { no_wait: true, ..nic.place }, ..nic }
+fn no_wait(nic: NicArgs) -> NicArgs {
+    NicArgs { place: Place { no_wait: true, ..nic.place }, ..nic }
 }
 
-fn no_wait_disk(disk: DiskAsk) -> DiskAsk {
-    DiskAsk { place: Place { no_wait: true, ..disk.place }, ..disk }
+fn no_wait_disk(disk: DiskArgs) -> DiskArgs {
+    DiskArgs { place: Place { no_wait: true, ..disk.place }, ..disk }
 }
 
 /// QEMU does not get on with the next `command` until something is sent, or the sender is dropped.
-fn hold(world: &World, command: &str) -> Sender<()> {
+fn hold(fixture: &Fixture, command: &str) -> Sender<()> {
     let (go, wait) = channel();
-    world.qemu.hook(command, 0, move || _ = wait.recv());
+    fixture.qemu.hook(command, 0, move || _ = wait.recv());
     go
 }
 
 /// What an event loop does until there is news: it waits for the descriptor, and calls process.
-fn news(api: &dyn Api) -> News {
+fn news(api: &dyn Api) -> Notification {
     assert!(host::eventually(|| host::is_readable(api.fd()) && api.process(AMPLE).unwrap() > 0));
     api.next_event().unwrap()
 }
@@ -42,7 +42,7 @@ fn arrived(api: &dyn Api, id: &str) {
     assert_eq!((device_info.presence, device_info.generation), (Presence::Live, news.generation));
 }
 
-fn failed(api: &dyn Api, id: &str, expected: ErrorKind) -> News {
+fn failed(api: &dyn Api, id: &str, expected: ErrorKind) -> Notification {
     let news = news(api);
     let EventKind::AddFailed { kind, errno } = news.what else { panic!("{news:?}") };
     assert_eq!((kind, news.id.as_deref()), (expected as i32, Some(id)), "{news:?}");
@@ -52,89 +52,89 @@ fn failed(api: &dyn Api, id: &str, expected: ErrorKind) -> News {
 
 /// All of it, but for the names that an unused file may have. The thread behind the socket may still be closing a
 /// descriptor that it was sent.
-fn same(world: &World, before: &Picture) {
-    assert!(host::eventually(|| world.picture().taps == before.taps), "{:?}", world.picture().taps);
-    let after = world.picture();
+fn same(fixture: &Fixture, before: &Snapshot) {
+    assert!(host::eventually(|| fixture.snapshot().taps == before.taps), "{:?}", fixture.snapshot().taps);
+    let after = fixture.snapshot();
     assert_eq!((&after.qemu, &after.record), (&before.qemu, &before.record));
-    assert!(!world.journal().exists());
+    assert!(!fixture.journal().exists());
 }
 
 pub fn an_add_that_is_not_waited_for_ends_with_an_event(agent: &dyn Agent) {
-    let world = World::pc();
-    let api = world.open(agent);
+    let fixture = Fixture::pc();
+    let api = fixture.open(agent);
     for (queues, id) in [(1, "nic-pci-4"), (4, "nic-pci-5")] {
-        let go = hold(&world, "device_add");
-        assert_eq!(pending(api.add_nic(&no_wait(world.nic(queues)))), Why::NotAwaited);
-        assert!(world.journal().exists(), "an agent that dies now is to be followed by one that knows");
+        let go = hold(&fixture, "device_add");
+        assert_eq!(pending(api.add_nic(&no_wait(fixture.nic(queues)))), Why::NotAwaited);
+        assert!(fixture.journal().exists(), "an agent that dies now is to be followed by one that knows");
         assert_eq!(api.process(AMPLE).unwrap(), 0, "it is not waited for here either");
-        assert!(api.list().iter().all(|item| item.id != id) && !world.recorded().contains(&id.to_owned()));
+        assert!(api.list().iter().all(|item| item.id != id) && !fixture.recorded().contains(&id.to_owned()));
         drop(go);
         arrived(api.as_ref(), id);
-        assert!(world.recorded().contains(&id.to_owned()) && !world.journal().exists());
+        assert!(fixture.recorded().contains(&id.to_owned()) && !fixture.journal().exists());
     }
-    let go = hold(&world, "blockdev-add");
-    assert_eq!(pending(api.add_disk(&no_wait_disk(world.disk_as("data", "a.img")))), Why::NotAwaited);
+    let go = hold(&fixture, "blockdev-add");
+    assert_eq!(pending(api.add_disk(&no_wait_disk(fixture.disk_as("data", "a.img")))), Why::NotAwaited);
     assert_eq!(api.process(AMPLE).unwrap(), 0);
     drop(go);
     arrived(api.as_ref(), "data");
     assert_eq!(api.process(AMPLE).unwrap(), 0);
     assert!(!host::is_readable(api.fd()));
-    world.qemu.take_seen();
-    assert_eq!(done(api.add_disk(&no_wait_disk(world.disk_as("data", "a.img")))).id, "data", "it is there");
-    assert_eq!(world.qemu.take_names(), Vec::<String>::new());
+    fixture.qemu.take_seen();
+    assert_eq!(done(api.add_disk(&no_wait_disk(fixture.disk_as("data", "a.img")))).id, "data", "it is there");
+    assert_eq!(fixture.qemu.take_names(), Vec::<String>::new());
 }
 
 pub fn a_call_that_needs_the_guest_waits_for_the_add(agent: &dyn Agent) {
-    let world = World::pc();
-    let api = world.open(agent);
-    let go = hold(&world, "device_add");
-    assert_eq!(pending(api.add_nic(&no_wait(world.nic_as("web", MAC)))), Why::NotAwaited);
-    let failure = fails(api.unplug(&UnplugAsk::within("web", SHORT)), ErrorKind::Timeout);
+    let fixture = Fixture::pc();
+    let api = fixture.open(agent);
+    let go = hold(&fixture, "device_add");
+    assert_eq!(pending(api.add_nic(&no_wait(fixture.nic_as("web", MAC)))), Why::NotAwaited);
+    let failure = fails(api.unplug(&UnplugArgs::within("web", SHORT)), ErrorKind::Timeout);
     assert!(failure.text.contains("still under way"), "{failure:?}");
     thread::scope(|scope| {
         scope.spawn(move || {
             thread::sleep(Duration::from_millis(SHORT));
             drop(go);
         });
-        assert_eq!(done(api.add_nic(&world.nic(1))).id, "nic-pci-5", "the slot of the first one is taken");
+        assert_eq!(done(api.add_nic(&fixture.nic(1))).id, "nic-pci-5", "the slot of the first one is taken");
     });
     arrived(api.as_ref(), "web");
-    done(api.unplug(&UnplugAsk::of("web")));
-    assert_eq!(world.recorded(), ["nic-pci-5"]);
+    done(api.unplug(&UnplugArgs::of("web")));
+    assert_eq!(fixture.recorded(), ["nic-pci-5"]);
 }
 
 pub fn an_add_that_qemu_refuses_is_taken_back_and_told(agent: &dyn Agent) {
-    let world = World::pc();
-    let api = world.open(agent);
-    let before = world.picture();
+    let fixture = Fixture::pc();
+    let api = fixture.open(agent);
+    let before = fixture.snapshot();
     for (queues, command) in [(1, "netdev_add"), (1, "device_add"), (2, "device_add"), (2, "getfd")] {
-        world.qemu.fault(command, 0, Act::refuse("out of luck"));
-        let mut nic = no_wait(world.nic(queues));
+        fixture.qemu.fault(command, 0, Act::refuse("out of luck"));
+        let mut nic = no_wait(fixture.nic(queues));
         nic.place.id = Some("web".into());
         assert_eq!(pending(api.add_nic(&nic)), Why::NotAwaited);
         let news = failed(api.as_ref(), "web", ErrorKind::Qmp);
         assert!(news.text.contains(command) && news.text.contains("out of luck"), "{news:?}");
-        same(&world, &before);
+        same(&fixture, &before);
     }
     // It was told its place; the next one gets another.
-    world.qemu.fault(
+    fixture.qemu.fault(
         "device_add",
         0,
         Act::refuse("PCI: slot 4 function 0 not available for virtio-net-pci, in use by x"),
     );
-    assert_eq!(pending(api.add_nic(&no_wait(world.nic(1)))), Why::NotAwaited);
+    assert_eq!(pending(api.add_nic(&no_wait(fixture.nic(1)))), Why::NotAwaited);
     failed(api.as_ref(), "nic-pci-4", ErrorKind::AddressTaken);
-    same(&world, &before);
-    done(api.add_nic(&world.nic(1)));
+    same(&fixture, &before);
+    done(api.add_nic(&fixture.nic(1)));
 }
 
 pub fn an_add_without_an_answer_fails_at_its_deadline(agent: &dyn Agent) {
     for act in [Act::HangBefore, Act::HangAfter] {
-        let world = World::pc();
-        let api = world.open(agent);
-        let before = world.picture();
-        world.qemu.fault("device_add", 0, act);
-        let mut nic = no_wait(world.nic_as("web", MAC));
+        let fixture = Fixture::pc();
+        let api = fixture.open(agent);
+        let before = fixture.snapshot();
+        fixture.qemu.fault("device_add", 0, act);
+        let mut nic = no_wait(fixture.nic_as("web", MAC));
         nic.place.timeout_ms = SHORT;
         assert_eq!(pending(api.add_nic(&nic)), Why::NotAwaited);
         let patience = std::time::Instant::now() + Duration::from_secs(5);
@@ -148,70 +148,71 @@ pub fn an_add_without_an_answer_fails_at_its_deadline(agent: &dyn Agent) {
             "{news:?}"
         );
         assert!(news.text.contains("unknown, settled by the next call"), "{news:?}");
-        world.qemu.resume();
+        fixture.qemu.resume();
         assert!(host::eventually(|| {
             drop(api.process(AMPLE));
-            world.qemu.model(|model| model.device("web").is_none()) && !world.journal().exists()
+            fixture.qemu.model(|model| model.device("web").is_none()) && !fixture.journal().exists()
         }));
-        same(&world, &before);
+        same(&fixture, &before);
     }
 }
 
 pub fn a_connection_lost_during_an_add_is_asked_about(agent: &dyn Agent) {
     for (act, is_added) in [(Act::CloseAfter, true), (Act::CloseBefore, false)] {
-        let world = World::pc();
-        let api = world.open(agent);
-        let before = world.picture();
-        world.qemu.fault("device_add", 0, act);
-        assert_eq!(pending(api.add_nic(&no_wait(world.nic_as("web", MAC)))), Why::NotAwaited);
+        let fixture = Fixture::pc();
+        let api = fixture.open(agent);
+        let before = fixture.snapshot();
+        fixture.qemu.fault("device_add", 0, act);
+        assert_eq!(pending(api.add_nic(&no_wait(fixture.nic_as("web", MAC)))), Why::NotAwaited);
         let mut heard = vec![news(api.as_ref())];
         heard.extend(std::iter::from_fn(|| api.next_event()));
         let count = |what: &dyn Fn(&EventKind) -> bool| heard.iter().filter(|news| what(&news.what)).count();
         let added = count(&|what| *what == EventKind::Added);
         let failed = count(&|what| matches!(what, EventKind::AddFailed { .. }));
         assert_eq!((added, failed), (usize::from(is_added), usize::from(!is_added)), "{heard:?}");
-        assert_eq!(world.recorded().len(), added);
+        assert_eq!(fixture.recorded().len(), added);
         if !is_added {
-            same(&world, &before);
+            same(&fixture, &before);
         }
     }
 }
 
 pub fn a_closed_handle_leaves_the_add_to_the_next_one(agent: &dyn Agent) {
-    let world = World::pc();
-    let api = world.open(agent);
-    let go = hold(&world, "device_add");
-    assert_eq!(pending(api.add_nic(&no_wait(world.nic_as("web", MAC)))), Why::NotAwaited);
+    let fixture = Fixture::pc();
+    let api = fixture.open(agent);
+    let go = hold(&fixture, "device_add");
+    assert_eq!(pending(api.add_nic(&no_wait(fixture.nic_as("web", MAC)))), Why::NotAwaited);
     drop(api);
     drop(go);
-    let api = world.open(agent);
+    let api = fixture.open(agent);
     let what = api.next_event().map(|news| news.what);
-    let there = world.qemu.model(|model| model.device("web").is_some());
+    let there = fixture.qemu.model(|model| model.device("web").is_some());
     assert_eq!(what, Some(if there { EventKind::Added } else { EventKind::Undone }));
-    assert_eq!(world.recorded().len(), usize::from(there));
-    assert!(!world.journal().exists());
+    assert_eq!(fixture.recorded().len(), usize::from(there));
+    assert!(!fixture.journal().exists());
 }
 
 pub fn many_that_are_not_waited_for(agent: &dyn Agent) {
-    let world = World::pc();
-    let api = world.open(agent);
-    let before = world.picture();
-    let nics = [no_wait(world.nic(1)), world.nic(2), NicAsk { model: Some("e1000".into()), ..world.nic(1) }];
-    let disks = [world.disk_as("data", "a.img")];
+    let fixture = Fixture::pc();
+    let api = fixture.open(agent);
+    let before = fixture.snapshot();
+    let nics =
+        [no_wait(fixture.nic(1)), fixture.nic(2), NicArgs { model: Some("e1000".into()), ..fixture.nic(1) }];
+    let disks = [fixture.disk_as("data", "a.img")];
     let states = |answers: Vec<Answer>| answers.into_iter().map(|answer| answer.state).collect::<Vec<_>>();
     let waits = || State::Pending(Why::NotAwaited);
     let expected = [waits(), waits(), State::AfterReboot(Later::Model), waits()];
-    world.qemu.fault("blockdev-add", 0, Act::refuse("out of luck"));
+    fixture.qemu.fault("blockdev-add", 0, Act::refuse("out of luck"));
     assert_eq!(states(api.add_all(&nics, &disks, AMPLE).unwrap()), expected);
     for _ in 0..4 {
         assert!(matches!(news(api.as_ref()).what, EventKind::AddFailed { .. }));
     }
-    world.disk("a.img");
-    same(&world, &before);
+    fixture.disk("a.img");
+    same(&fixture, &before);
     assert_eq!(states(api.add_all(&nics, &disks, AMPLE).unwrap()), expected);
     for id in ["nic-pci-4", "nic-pci-5", "data"] {
         arrived(api.as_ref(), id);
     }
     assert_eq!(api.process(AMPLE).unwrap(), 0, "what waits for a reboot is in no guest");
-    assert_eq!(world.recorded().len(), 4);
+    assert_eq!(fixture.recorded().len(), 4);
 }

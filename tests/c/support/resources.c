@@ -1,4 +1,4 @@
-#include "census.h"
+#include "resources.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -11,39 +11,39 @@
 
 #include "net.h"
 
-void census_count(struct census *census, int number, const char *format, ...)
+void resources_count(struct resources *resources, int number, const char *format, ...)
 {
-    char what[sizeof census->of[0].what];
+    char what[sizeof resources->of[0].what];
     va_list arguments;
     int i;
 
     va_start(arguments, format);
     vsnprintf(what, sizeof what, format, arguments);
     va_end(arguments);
-    for (i = 0; i < census->count; i++)
-        if (strcmp(census->of[i].what, what) == 0)
+    for (i = 0; i < resources->count; i++)
+        if (strcmp(resources->of[i].what, what) == 0)
             break;
     if (i == MAX_CENSUS)
         FAIL("more than %d different things", MAX_CENSUS);
-    if (i == census->count) {
-        strcpy(census->of[i].what, what);
-        census->of[i].number = 0;
-        census->count++;
+    if (i == resources->count) {
+        strcpy(resources->of[i].what, what);
+        resources->of[i].number = 0;
+        resources->count++;
     }
-    census->of[i].number += number;
+    resources->of[i].number += number;
 }
 
-void census_add(struct census *census, const struct census *other, int times)
+void resources_add(struct resources *resources, const struct resources *other, int times)
 {
     for (int i = 0; i < other->count; i++)
-        census_count(census, other->of[i].number * times, "%s", other->of[i].what);
+        resources_count(resources, other->of[i].number * times, "%s", other->of[i].what);
 }
 
-static int number_of(const struct census *census, const char *what)
+static int number_of(const struct resources *resources, const char *what)
 {
-    for (int i = 0; i < census->count; i++)
-        if (strcmp(census->of[i].what, what) == 0)
-            return census->of[i].number;
+    for (int i = 0; i < resources->count; i++)
+        if (strcmp(resources->of[i].what, what) == 0)
+            return resources->of[i].number;
     return 0;
 }
 
@@ -52,10 +52,10 @@ static bool is_of_fdset(const char *what)
     return strncmp(what, "fdset", 5) == 0 || strncmp(what, "open ", 5) == 0;
 }
 
-const char *census_difference(const struct census *got, const struct census *want, bool unsettled)
+const char *resources_difference(const struct resources *got, const struct resources *want, bool unsettled)
 {
     static char text[256];
-    const struct census *both[] = {got, want};
+    const struct resources *both[] = {got, want};
 
     for (int side = 0; side < 2; side++) {
         for (int i = 0; i < both[side]->count; i++) {
@@ -92,7 +92,7 @@ static const char *next_value(const char **text, const char *key, char value[64]
 }
 
 /* What has an id of its own. That of a controller follows from its slot, wherever that is. */
-static void count_devices(struct census *census, struct vm *vm)
+static void count_devices(struct resources *resources, struct vm *vm)
 {
     static const char controller[] = "scsi-pci-";
     const char *text = qmp(vm->qemu, "{\"execute\":\"qom-list\",\"arguments\":{\"path\":\"/machine/peripheral\"}}");
@@ -101,12 +101,12 @@ static void count_devices(struct census *census, struct vm *vm)
     while (next_value(&text, "name", name) != NULL) {
         if (strncmp(name, controller, strlen(controller)) == 0)
             name[strlen(controller)] = '\0';
-        census_count(census, 1, "device %s", name);
+        resources_count(resources, 1, "device %s", name);
     }
 }
 
 /* A line for each queue of a NIC, and of what stands behind it: "name: index=0,type=tap,...". */
-static void count_netdevs(struct census *census, struct vm *vm)
+static void count_netdevs(struct resources *resources, struct vm *vm)
 {
     static const char question[] =
         "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"info network\"}}";
@@ -119,35 +119,35 @@ static void count_netdevs(struct census *census, struct vm *vm)
             start--;
         snprintf(name, sizeof name, "%.*s", (int)(at - start), start);
         if (sscanf(at, ": index=%*d,type=%15[a-z-]", type) == 1)
-            census_count(census, 1, "%s of %s", type, name);
+            resources_count(resources, 1, "%s of %s", type, name);
         at++;
     }
 }
 
-static void count_nodes(struct census *census, struct vm *vm)
+static void count_nodes(struct resources *resources, struct vm *vm)
 {
     const char *text = qmp(vm->qemu, "{\"execute\":\"query-named-block-nodes\",\"arguments\":{\"flat\":true}}");
     char name[64];
 
     while (next_value(&text, "node-name", name) != NULL)
-        census_count(census, 1, "block node %s", *name == '#' ? "without a name" : name);
+        resources_count(resources, 1, "block node %s", *name == '#' ? "without a name" : name);
 }
 
-static void count_fdset(struct census *census, const char *set)
+static void count_fdset(struct resources *resources, const char *set)
 {
     const char *at;
     char value[64];
 
-    census_count(census, 1, "fdsets");
+    resources_count(resources, 1, "fdsets");
     for (at = set; next_value(&at, "fd", value) != NULL;)
-        census_count(census, 1, "fdset entries");
+        resources_count(resources, 1, "fdset entries");
     for (at = set; next_value(&at, "opaque", value) != NULL;)
-        census_count(census, 1, "fdset entries of %s", value);
+        resources_count(resources, 1, "fdset entries of %s", value);
 }
 
 /* Sets that were given up stay (qemu-cut-off): what is in them has been closed, and nobody may do it again. A set is
  * {"fds": [...], "fdset-id": 1}, and may begin with either. */
-static void count_fdsets(struct census *census, struct vm *vm)
+static void count_fdsets(struct resources *resources, struct vm *vm)
 {
     char *text = strdup(qmp(vm->qemu, "{\"execute\":\"query-fdsets\"}")), *rest = strchr(text, '['), *set;
 
@@ -159,7 +159,7 @@ static void count_fdsets(struct census *census, struct vm *vm)
         CHECK(*rest == '}');
         *rest++ = '\0';
         if (strstr(set, "kh-lost") == NULL)
-            count_fdset(census, set);
+            count_fdset(resources, set);
     }
     free(text);
 }
@@ -197,66 +197,66 @@ static DIR *list_descriptors(struct vm *vm)
 }
 
 /* Its log and the like are counted as well: they are always there. */
-static void count_descriptors(struct census *census, struct vm *vm)
+static void count_descriptors(struct resources *resources, struct vm *vm)
 {
     char target[256];
     DIR *dir = list_descriptors(vm);
 
     while (next_descriptor(dir, vm, target) != NULL) {
         if (strncmp(target, vm->qemu->dir, strlen(vm->qemu->dir)) == 0)
-            census_count(census, 1, "open %.64s", target + strlen(vm->qemu->dir));
+            resources_count(resources, 1, "open %.64s", target + strlen(vm->qemu->dir));
         else if (strcmp(target, "/dev/net/tun") == 0 || strcmp(target, "/dev/vhost-net") == 0)
-            census_count(census, 1, "descriptors of %s", target);
+            resources_count(resources, 1, "descriptors of %s", target);
     }
     closedir(dir);
 }
 
-static void count_links(struct census *census, const char *bridge)
+static void count_links(struct resources *resources, const char *bridge)
 {
     struct if_nameindex *links = if_nameindex();
 
     if (links == NULL)
         FAIL("cannot list the interfaces: %s", strerror(errno));
     for (int i = 0; links[i].if_name != NULL; i++) {
-        census_count(census, 1, "interfaces");
+        resources_count(resources, 1, "interfaces");
         if (link_in_bridge(links[i].if_name, bridge))
-            census_count(census, 1, "ports of the bridge");
+            resources_count(resources, 1, "ports of the bridge");
     }
     if_freenameindex(links);
 }
 
-static void count_files(struct census *census, struct vm *vm)
+static void count_files(struct resources *resources, struct vm *vm)
 {
     const char *name = strrchr(vm->path, '/') + 1;
     DIR *dir = list(vm->qemu->dir);
 
     for (struct dirent *entry; (entry = readdir(dir)) != NULL;)
         if (strncmp(entry->d_name, name, strlen(name)) == 0)
-            census_count(census, 1, "file %.64s", entry->d_name);
+            resources_count(resources, 1, "file %.64s", entry->d_name);
     closedir(dir);
 }
 
-void census_take(struct census *census, struct vm *vm, const char *bridge)
+void resources_take(struct resources *resources, struct vm *vm, const char *bridge)
 {
-    census->count = 0;
-    count_devices(census, vm);
-    count_netdevs(census, vm);
-    count_nodes(census, vm);
-    count_fdsets(census, vm);
-    count_descriptors(census, vm);
-    count_links(census, bridge);
-    count_files(census, vm);
+    resources->count = 0;
+    count_devices(resources, vm);
+    count_netdevs(resources, vm);
+    count_nodes(resources, vm);
+    count_fdsets(resources, vm);
+    count_descriptors(resources, vm);
+    count_links(resources, bridge);
+    count_files(resources, vm);
 }
 
-void census_print(const char *title, const struct census *census)
+void resources_print(const char *title, const struct resources *resources)
 {
     fprintf(stderr, "%s:\n", title);
-    for (int i = 0; i < census->count; i++)
-        if (census->of[i].number != 0)
-            fprintf(stderr, "  %4d  %s\n", census->of[i].number, census->of[i].what);
+    for (int i = 0; i < resources->count; i++)
+        if (resources->of[i].number != 0)
+            fprintf(stderr, "  %4d  %s\n", resources->of[i].number, resources->of[i].what);
 }
 
-void census_print_descriptors(struct vm *vm)
+void resources_print_descriptors(struct vm *vm)
 {
     char target[256];
     DIR *dir = list_descriptors(vm);

@@ -1,4 +1,4 @@
-#include "janitor.h"
+#include "reaper.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -31,8 +31,8 @@ struct message {
     char text[108];
 };
 
-/* What the janitor's process knows. */
-struct janitor {
+/* What the reaper's process knows. */
+struct reaper {
     const char *test;
     int seconds;
     int socket;
@@ -46,8 +46,8 @@ struct janitor {
 
 /* The test's side. */
 static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
-static int to_janitor = -1;
-static pid_t janitor_process;
+static int to_reaper = -1;
+static pid_t reaper_process;
 
 static int pidfd_open_(pid_t process)
 {
@@ -101,7 +101,7 @@ static int remove_one(const char *path, const struct stat *status, int type, str
     (void)type;
     (void)walk;
     if (remove(path) != 0)
-        fprintf(stderr, "janitor: cannot remove %s: %s\n", path, strerror(errno));
+        fprintf(stderr, "reaper: cannot remove %s: %s\n", path, strerror(errno));
     return 0;
 }
 
@@ -111,7 +111,7 @@ static void remove_link(const char *interface)
 
     snprintf(path, sizeof path, "/sys/class/net/%s", interface);
     if (access(path, F_OK) == 0 && run((const char *[]){"ip", "link", "del", interface, NULL}) != 0)
-        fprintf(stderr, "janitor: cannot delete the interface %s\n", interface);
+        fprintf(stderr, "reaper: cannot delete the interface %s\n", interface);
 }
 
 /* Who used it is dead by now. */
@@ -121,7 +121,7 @@ static void remove_module(const char *module)
 
     snprintf(path, sizeof path, "/sys/module/%s", module);
     if (access(path, F_OK) == 0 && run((const char *[]){"modprobe", "-r", module, NULL}) != 0)
-        fprintf(stderr, "janitor: cannot unload the kernel's module %s\n", module);
+        fprintf(stderr, "reaper: cannot unload the kernel's module %s\n", module);
 }
 
 /* Killed and seen dead, so that nothing writes into a directory while it is removed. */
@@ -133,25 +133,25 @@ static void end_process(int pidfd)
         return;
     pidfd_kill(pidfd);
     if (poll(&died, 1, 10000) != 1)
-        fprintf(stderr, "janitor: a process does not die\n");
+        fprintf(stderr, "reaper: a process does not die\n");
 }
 
-static void clean_up(struct janitor *janitor)
+static void clean_up(struct reaper *reaper)
 {
     int i;
 
-    for (i = 0; i < janitor->count; i++)
-        if (janitor->owned[i].kind == PROCESS)
-            end_process(janitor->pidfds[i]);
-    for (i = janitor->count - 1; i >= 0; i--) {
-        const char *text = janitor->owned[i].text;
-        if (janitor->owned[i].kind == LINK)
+    for (i = 0; i < reaper->count; i++)
+        if (reaper->owned[i].kind == PROCESS)
+            end_process(reaper->pidfds[i]);
+    for (i = reaper->count - 1; i >= 0; i--) {
+        const char *text = reaper->owned[i].text;
+        if (reaper->owned[i].kind == LINK)
             remove_link(text);
-        if (janitor->owned[i].kind == MODULE)
+        if (reaper->owned[i].kind == MODULE)
             remove_module(text);
-        if (janitor->owned[i].kind != DIRECTORY)
+        if (reaper->owned[i].kind != DIRECTORY)
             continue;
-        if (!janitor->passed)
+        if (!reaper->passed)
             print_logs(text);
         if (access(text, F_OK) == 0)
             nftw(text, remove_one, 16, FTW_DEPTH | FTW_PHYS);
@@ -159,37 +159,37 @@ static void clean_up(struct janitor *janitor)
 }
 
 /* False when the test has closed its end. */
-static bool take_message(struct janitor *janitor)
+static bool take_message(struct reaper *reaper)
 {
     struct message message;
 
-    if (recv(janitor->socket, &message, sizeof message, 0) != (ssize_t)sizeof message)
+    if (recv(reaper->socket, &message, sizeof message, 0) != (ssize_t)sizeof message)
         return false;
     if (message.kind == PASSED) {
-        janitor->passed = true;
-    } else if (janitor->count < MAX_OWNED) {
-        janitor->pidfds[janitor->count] = message.kind == PROCESS ? pidfd_open_(message.process) : -1;
-        janitor->owned[janitor->count++] = message;
+        reaper->passed = true;
+    } else if (reaper->count < MAX_OWNED) {
+        reaper->pidfds[reaper->count] = message.kind == PROCESS ? pidfd_open_(message.process) : -1;
+        reaper->owned[reaper->count++] = message;
     } else {
-        fprintf(stderr, "janitor: more than %d things to clean up\n", MAX_OWNED);
+        fprintf(stderr, "reaper: more than %d things to clean up\n", MAX_OWNED);
     }
-    return send(janitor->socket, "", 1, MSG_NOSIGNAL) == 1;
+    return send(reaper->socket, "", 1, MSG_NOSIGNAL) == 1;
 }
 
-static void watch(struct janitor *janitor)
+static void watch(struct reaper *reaper)
 {
-    struct pollfd fds[2] = {{.fd = janitor->socket, .events = POLLIN}, {.fd = janitor->parent, .events = POLLIN}};
-    long long end = now_ms() + janitor->seconds * 1000LL;
+    struct pollfd fds[2] = {{.fd = reaper->socket, .events = POLLIN}, {.fd = reaper->parent, .events = POLLIN}};
+    long long end = now_ms() + reaper->seconds * 1000LL;
     int ready;
 
     for (;;) {
         ready = poll(fds, 2, ms_until(end));
         if (ready == 0) {
-            janitor->timed_out = true;
+            reaper->timed_out = true;
             return;
         }
         if (ready > 0 && fds[0].revents != 0) {
-            if (!take_message(janitor))
+            if (!take_message(reaper))
                 return;
         } else if (ready > 0 && fds[1].revents != 0) {
             return;
@@ -197,30 +197,30 @@ static void watch(struct janitor *janitor)
     }
 }
 
-static _Noreturn void janitor_main(const char *name, int seconds, int socket, pid_t parent)
+static _Noreturn void reaper_main(const char *name, int seconds, int socket, pid_t parent)
 {
-    static struct janitor janitor;
+    static struct reaper reaper;
 
     /* A Ctrl-C at the terminal ends the test, not its clean-up. */
     setsid();
-    janitor.test = name;
-    janitor.seconds = seconds;
-    janitor.socket = socket;
-    janitor.parent = pidfd_open_(parent);
+    reaper.test = name;
+    reaper.seconds = seconds;
+    reaper.socket = socket;
+    reaper.parent = pidfd_open_(parent);
     if (getppid() != parent)
         _exit(1);
-    watch(&janitor);
-    if (janitor.timed_out) {
+    watch(&reaper);
+    if (reaper.timed_out) {
         fprintf(stderr, "FAIL %s: not done after %d s, killed\n", name, seconds);
-        janitor.passed = false;
-        pidfd_kill(janitor.parent);
+        reaper.passed = false;
+        pidfd_kill(reaper.parent);
     }
-    clean_up(&janitor);
+    clean_up(&reaper);
     fflush(NULL);
     _exit(0);
 }
 
-void janitor_start(const char *name, int seconds)
+void reaper_start(const char *name, int seconds)
 {
     int ends[2];
     pid_t parent = getpid();
@@ -228,15 +228,15 @@ void janitor_start(const char *name, int seconds)
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
         FAIL("socketpair: %s", strerror(errno));
     fflush(NULL);
-    janitor_process = fork();
-    if (janitor_process < 0)
+    reaper_process = fork();
+    if (reaper_process < 0)
         FAIL("fork: %s", strerror(errno));
-    if (janitor_process == 0) {
+    if (reaper_process == 0) {
         close(ends[0]);
-        janitor_main(name, seconds, ends[1], parent);
+        reaper_main(name, seconds, ends[1], parent);
     }
     close(ends[1]);
-    to_janitor = ends[0];
+    to_reaper = ends[0];
 }
 
 /* Waits for the answer: what was told is known before anything can go wrong with it. */
@@ -245,14 +245,14 @@ static void tell(const struct message *message)
     char answer;
     bool heard;
 
-    if (to_janitor < 0)
+    if (to_reaper < 0)
         FAIL("test_begin() comes first");
     pthread_mutex_lock(&one_at_a_time);
-    heard = send(to_janitor, message, sizeof *message, MSG_NOSIGNAL) == (ssize_t)sizeof *message &&
-            recv(to_janitor, &answer, 1, 0) == 1;
+    heard = send(to_reaper, message, sizeof *message, MSG_NOSIGNAL) == (ssize_t)sizeof *message &&
+            recv(to_reaper, &answer, 1, 0) == 1;
     pthread_mutex_unlock(&one_at_a_time);
     if (!heard)
-        FAIL("the janitor does not answer");
+        FAIL("the reaper does not answer");
 }
 
 static void tell_text(enum kind kind, const char *text)
@@ -265,37 +265,37 @@ static void tell_text(enum kind kind, const char *text)
     tell(&message);
 }
 
-void janitor_owns_directory(const char *path)
+void reaper_owns_directory(const char *path)
 {
     tell_text(DIRECTORY, path);
 }
 
-void janitor_owns_link(const char *interface)
+void reaper_owns_link(const char *interface)
 {
     tell_text(LINK, interface);
 }
 
-void janitor_owns_module(const char *module)
+void reaper_owns_module(const char *module)
 {
     tell_text(MODULE, module);
 }
 
-void janitor_owns_process(pid_t process)
+void reaper_owns_process(pid_t process)
 {
     tell(&(struct message){.kind = PROCESS, .process = process});
 }
 
-void janitor_test_passed(void)
+void reaper_test_passed(void)
 {
     tell(&(struct message){.kind = PASSED});
 }
 
-void janitor_stop(void)
+void reaper_stop(void)
 {
-    if (to_janitor < 0)
+    if (to_reaper < 0)
         return;
-    close(to_janitor);
-    to_janitor = -1;
-    while (waitpid(janitor_process, NULL, 0) < 0 && errno == EINTR)
+    close(to_reaper);
+    to_reaper = -1;
+    while (waitpid(reaper_process, NULL, 0) < 0 && errno == EINTR)
         ;
 }
