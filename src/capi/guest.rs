@@ -327,8 +327,8 @@ pub unsafe extern "C" fn kvm_hotplug_list(
     let work = || {
         // SAFETY: the caller vouches for the handle.
         let guest = unsafe { kvm_hotplug::get(guest) }?;
-        let device_info = guest.list()?;
-        let list = device_info.iter().map(kvm_hotplug_device::device_info);
+        let known = guest.list()?;
+        let list = known.iter().map(kvm_hotplug_device::device_info);
         // SAFETY: the caller vouches for the array and the counter.
         unsafe { give_list(list, devices, size, capacity, ret_count) }
     };

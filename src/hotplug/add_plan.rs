@@ -61,24 +61,24 @@ impl Placement {
 
     /// Whether a device at this address is where it is wished. Slot 0 stands for any of the bus, where it has others.
     pub(super) fn accepts(&self, address: Option<&Address>) -> bool {
-        let any_of_bus = |wished: &Address| {
-            let slot = wished.pci().map(|address| address.slot.get());
-            slot == Some(0) && address.is_some_and(|address| address.bus() == wished.bus())
+        let any_of_bus = |requested: &Address| {
+            let slot = requested.pci().map(|address| address.slot.get());
+            slot == Some(0) && address.is_some_and(|address| address.bus() == requested.bus())
         };
-        self.address.as_ref().is_none_or(|wished| Some(wished) == address || any_of_bus(wished))
+        self.address.as_ref().is_none_or(|requested| Some(requested) == address || any_of_bus(requested))
     }
 
     /// Refuses a place of the wrong kind.
     pub(super) fn check(&self, spec: &Spec) -> Result<()> {
         let scsi = matches!(spec, Spec::Disk(disk) if disk.is_scsi());
-        let (pci_wished, scsi_wished) = match &self.address {
+        let (pci_requested, scsi_requested) = match &self.address {
             Some(Address::Pci(_)) => (true, false),
             Some(Address::Scsi(_)) => (false, true),
             None => (false, self.scsi_bus.is_some()),
         };
         match scsi {
-            true if pci_wished => Err(spec.misplaced("SCSI")),
-            false if scsi_wished => Err(spec.misplaced("PCI")),
+            true if pci_requested => Err(spec.misplaced("SCSI")),
+            false if scsi_requested => Err(spec.misplaced("PCI")),
             _ => Ok(()),
         }
     }
@@ -222,18 +222,18 @@ impl Session {
 
     /// An fdset for each layer; and those among them that have the layer's descriptor already.
     fn take_sets(&mut self, id: &DeviceId, opened: &OpenedBackend) -> (Vec<u32>, Vec<u32>) {
-        let mut spares = Vec::new();
+        let mut retained_sets = Vec::new();
         let mut sets = Vec::with_capacity(opened.layers.len());
         for fd in &opened.fds {
-            let spare = self.retained_set(id, fd, &spares);
-            spares.extend(spare);
-            sets.push(spare);
+            let retained_set = self.retained_set(id, fd, &retained_sets);
+            retained_sets.extend(retained_set);
+            sets.push(retained_set);
         }
         // A plan has none open.
         sets.resize(opened.layers.len(), None);
         let missing = sets.iter().filter(|set| set.is_none()).count();
         let mut new = self.fdsets.take(missing, id).into_iter();
-        (sets.into_iter().filter_map(|set| set.or_else(|| new.next())).collect(), spares)
+        (sets.into_iter().filter_map(|set| set.or_else(|| new.next())).collect(), retained_sets)
     }
 
     fn stages(
@@ -250,7 +250,7 @@ impl Session {
             (Spec::Controller(spec), Address::Pci(address)) => Ok(plan::controller(id, address, spec)),
             (Spec::Nic(_) | Spec::Controller(_), Address::Scsi(_)) => Err(opened.spec.misplaced("PCI")),
             (Spec::Disk(spec), _) => {
-                let (fdsets, spares) = self.take_sets(id, opened);
+                let (fdsets, retained_sets) = self.take_sets(id, opened);
                 let layer = |(set, (format, kind)): (&u32, &(Format, Kind))| LayerRef {
                     filename: format!("/dev/fdset/{set}"),
                     format: *format,
@@ -258,7 +258,7 @@ impl Session {
                 };
                 let layers: Vec<LayerRef> = fdsets.iter().zip(&opened.layers).map(layer).collect();
                 let mut stages = plan::disk(id, address, spec, &layers, &fdsets)?;
-                let is_there = |step: &plan::Step| matches!(&step.undo_step, UndoStep::RemoveFd(set) if spares.contains(set));
+                let is_there = |step: &plan::Step| matches!(&step.undo_step, UndoStep::RemoveFd(set) if retained_sets.contains(set));
                 stages.iter_mut().for_each(|steps| steps.retain(|step| !is_there(step)));
                 Ok(stages)
             }

@@ -72,16 +72,16 @@ impl Session {
         placements: impl Iterator<Item = &'a Placement>,
         deadline: &Deadline,
     ) -> Result<()> {
-        let (mut wished, mut count) = (Vec::new(), 0);
+        let (mut requested, mut count) = (Vec::new(), 0);
         for placement in placements {
             count += 1;
-            wished.extend(placement.bus().cloned());
+            requested.extend(placement.bus().cloned());
         }
         let is_root = |name: &BusName| {
             self.slots.pci.open_buses().any(|(bus, kind)| bus == name && kind == BusKind::ConventionalRoot)
         };
-        wished.retain(|name| !is_root(name));
-        self.learn(&wished, deadline)?;
+        requested.retain(|name| !is_root(name));
+        self.learn(&requested, deadline)?;
         loop {
             let with_room = self.slots.pci.open_buses_with_room();
             let nearest: Vec<BusName> = with_room

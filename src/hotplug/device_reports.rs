@@ -37,8 +37,8 @@ pub(super) enum Confirmed<'a> {
 
 impl Session {
     /// Once for each: a peer may repeat it for ever.
-    pub(super) fn add_report(&mut self, id: &str, word: Report) {
-        let note = (id.to_owned(), word);
+    pub(super) fn add_report(&mut self, id: &str, report: Report) {
+        let note = (id.to_owned(), report);
         if !self.reports.contains(&note) {
             self.reports.push(note);
         }
@@ -51,7 +51,7 @@ impl Session {
 
     /// Whether QEMU has said that a device of this id is gone.
     pub(super) fn is_reported_deleted(&self, id: &DeviceId) -> bool {
-        self.reports.iter().any(|(said, word)| said == id.as_str() && *word == Report::Deleted)
+        self.reports.iter().any(|(said, report)| said == id.as_str() && *report == Report::Deleted)
     }
 
     /// Nothing is left to be done about what was said of this device.

@@ -38,8 +38,8 @@ impl Session {
             let answers = inventory::properties(self.monitor()?, some, names, deadline)?;
             found.extend(some.iter().zip(answers).filter_map(|((_, child), values)| on_pci(child, &values)));
         }
-        let nameless = self.slots.scsi.occupancy().filter(|(_, user)| user.id.is_none());
-        found.extend(nameless.map(|(place, user)| Found {
+        let devices_without_id = self.slots.scsi.occupancy().filter(|(_, user)| user.id.is_none());
+        found.extend(devices_without_id.map(|(place, user)| Found {
             driver: user.description.clone(),
             place: place.to_string(),
             mac: None,
@@ -62,11 +62,11 @@ impl Session {
 
 /// `None` for what is no PCI device.
 fn on_pci(child: &QomChild, [bus, addr, mac]: &[Value; 3]) -> Option<Found> {
-    let placement = QomAddress::from_qom(None, &child.driver, bus, addr)?;
-    let function = placement.devfn & 7;
-    let place = match placement.address() {
+    let address = QomAddress::from_qom(None, &child.driver, bus, addr)?;
+    let function = address.devfn & 7;
+    let place = match address.address() {
         Some(address) => format!("{} slot {}.{function}", address.bus, address.slot.get()),
-        None => format!("a bus without a name, slot {}.{function}", placement.devfn >> 3),
+        None => format!("a bus without a name, slot {}.{function}", address.devfn >> 3),
     };
     let mac = mac.as_str().and_then(|text| MacAddr::parse(text).ok());
     Some(Found { driver: child.driver.clone(), place, mac })

@@ -38,7 +38,7 @@ pub(super) struct Inventory {
     pub(super) units: Vec<Unit>,
     pub(super) peripheral_ids: PeripheralIds,
     /// Devices without an id.
-    pub(super) nameless: Vec<QomChild>,
+    pub(super) devices_without_id: Vec<QomChild>,
     pub(super) fdsets: FdSets,
     /// Why the guest could not let go of a device; `None` if it runs.
     pub(super) state: Option<PendingReason>,
@@ -89,13 +89,13 @@ impl Inventory {
             Command::with("query-status", &[]),
         ];
         let more = (disks > 0).then(graph::question);
-        let ([pci, named, nameless, fdsets, status], graph) =
+        let ([pci, named, devices_without_id, fdsets, status], graph) =
             ask_and_try(monitor, questions, more, deadline)?;
         let mut topology = Topology::from_query_pci(&pci)?;
         let named = QomChild::list(&named)?;
-        let nameless = QomChild::list(&nameless)?;
+        let devices_without_id = QomChild::list(&devices_without_id)?;
         let mut children: Vec<(&str, &QomChild)> = named.iter().map(|child| (CONTAINERS[0], child)).collect();
-        children.extend(nameless.iter().map(|child| (CONTAINERS[1], child)));
+        children.extend(devices_without_id.iter().map(|child| (CONTAINERS[1], child)));
         if topology.has_unnumbered() {
             locate_all(&mut topology, monitor, &children, deadline)?;
         }
@@ -108,7 +108,7 @@ impl Inventory {
         let peripheral_ids = PeripheralIds::of(named);
         let (fdsets, state) = (FdSets::read(&fdsets)?, PendingReason::of_status(&status));
         let graph = BlockGraph::read(&graph);
-        Ok(Self { topology, controllers, units, peripheral_ids, nameless, fdsets, state, graph })
+        Ok(Self { topology, controllers, units, peripheral_ids, devices_without_id, fdsets, state, graph })
     }
 }
 

@@ -317,7 +317,7 @@ impl Session {
         let rules = Rules::new(self.runtime().record().reserved_slots)?;
         self.slots = Slots { pci: SlotMap::new(&inventory.topology, rules), scsi: ScsiMap::default() };
         self.topology = inventory.topology;
-        self.devices_without_id = inventory.nameless;
+        self.devices_without_id = inventory.devices_without_id;
         let earlier = std::mem::replace(&mut self.fdsets, inventory.fdsets);
         self.update_run_state(inventory.state);
         self.reconcile_with_another_qemu(inventory.state, &inventory.peripheral_ids, deadline)?;

@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
 use crate::qmp::{Command, Monitor};
 use crate::runtime::peer::Socket;
-use crate::runtime::{Device, End, Intent, Likeness, Operation, end_of};
+use crate::runtime::{Device, Intent, Operation, PeerMatch, Resolution, resolution_of};
 
 /// How long another monitor is tried before QEMU is asked who is connected to it, and the pause before the next try.
 const TRY: Duration = Duration::from_millis(250);
@@ -32,12 +32,12 @@ impl Session {
     /// other monitors, and notes that this one is used as well.
     pub(super) fn await_former_agents(&mut self, deadline: &Deadline) -> Result<()> {
         self.former_monitors.clear();
-        let (noted, met, likeness) = {
+        let (noted, met, peer_match) = {
             let runtime = self.runtime();
-            (runtime.journal().peer.clone(), runtime.met().cloned(), runtime.likeness())
+            (runtime.journal().peer.clone(), runtime.met().cloned(), runtime.peer_match())
         };
         let (Some(noted), Some(met)) = (noted, met) else { return Ok(()) };
-        if likeness == Likeness::Another {
+        if peer_match == PeerMatch::Another {
             return Ok(());
         }
         for socket in noted.sockets.iter().filter(|noted| !met.sockets.iter().any(|own| own.is(noted))) {
@@ -127,7 +127,7 @@ impl Session {
         peripheral_ids: &PeripheralIds,
         deadline: &Deadline,
     ) -> Result<()> {
-        let is_another = self.runtime().likeness() == Likeness::Another;
+        let is_another = self.runtime().peer_match() == PeerMatch::Another;
         let intents = self.runtime().journal().intents.clone();
         if !is_another || intents.is_empty() || state == Some(PendingReason::Migrating) {
             return Ok(());
@@ -140,8 +140,8 @@ impl Session {
         for intent in &intents {
             let at = recorded.iter().position(|device| device.id == intent.device.id);
             let is_there = at.and_then(|at| shown.get(at)).is_some_and(|shown| shown.is_itself());
-            let end = end_of(intent, at.and_then(|at| recorded.get(at)), is_there);
-            if end == End::Leaves {
+            let end = resolution_of(intent, at.and_then(|at| recorded.get(at)), is_there);
+            if end == Resolution::Drop {
                 next.remove(&intent.device.id);
             }
             news.extend(event_of(intent, end, at.is_some()).map(|(what, text)| (what, &intent.device, text)));
@@ -163,19 +163,19 @@ impl Session {
 }
 
 /// What the caller is told of an operation that an earlier QEMU took with it.
-fn event_of(intent: &Intent, end: End, is_recorded: bool) -> Option<(EventKind, &'static str)> {
+fn event_of(intent: &Intent, end: Resolution, is_recorded: bool) -> Option<(EventKind, &'static str)> {
     match (intent.operation, end) {
-        (Operation::Remove, End::Leaves) => {
+        (Operation::Remove, Resolution::Drop) => {
             Some((EventKind::Removed, "the device is gone with the QEMU that had it"))
         }
-        (Operation::RollbackAdd, End::Leaves) => {
+        (Operation::RollbackAdd, Resolution::Drop) => {
             Some((EventKind::Undone, "an interrupted add is gone with the QEMU that it was begun in"))
         }
-        (Operation::Remove, End::Stands) if is_recorded => Some((
+        (Operation::Remove, Resolution::Keep) if is_recorded => Some((
             EventKind::Undone,
             "the removal was asked of an earlier QEMU; the one that runs now was started with the device, which stays",
         )),
-        (Operation::Add | Operation::RollbackAdd, End::Stands) if !is_recorded => {
+        (Operation::Add | Operation::RollbackAdd, Resolution::Keep) if !is_recorded => {
             Some((EventKind::Undone, "an interrupted add is gone with the QEMU that it was begun in"))
         }
         _ => None,

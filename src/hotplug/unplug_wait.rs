@@ -82,7 +82,7 @@ impl Session {
         wait: bool,
         deadline: &Deadline,
     ) -> Vec<Result<Outcome>> {
-        let mut ops: Vec<UnplugOp<'_>> = devices.iter().map(|device| self.op(device)).collect();
+        let mut ops: Vec<UnplugOp<'_>> = devices.iter().map(|device| self.unplug_op(device)).collect();
         self.request_until_accepted(&mut ops, wait, deadline);
         self.await_unplugged(&mut ops, deadline);
         self.tear_down_unplugged(&mut ops, deadline);
@@ -95,7 +95,7 @@ impl Session {
         ops.into_iter().map(answer).collect()
     }
 
-    fn op<'a>(&mut self, device: &'a Device) -> UnplugOp<'a> {
+    fn unplug_op<'a>(&mut self, device: &'a Device) -> UnplugOp<'a> {
         let was_pending = self.unplugging.contains_key(&device.id);
         match self.why_kept(device) {
             // The guest has no part in it any more; QOM has the last word.
@@ -116,9 +116,9 @@ impl Session {
             if devices.is_empty() {
                 return;
             }
-            let heard = self.request_unplug(&devices, deadline);
+            let replies = self.request_unplug(&devices, deadline);
             let mut busy = None;
-            for (at, asked) in to_ask.into_iter().zip(heard) {
+            for (at, asked) in to_ask.into_iter().zip(replies) {
                 let Some(op) = ops.get_mut(at) else { continue };
                 match asked {
                     Ok(DeviceDelReply::Busy(error)) => busy = Some(error),

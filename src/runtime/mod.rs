@@ -22,11 +22,11 @@ use std::sync::Arc;
 pub use boot::{BootCommand, BootPlan, BootRequest, Incoming};
 pub use format::Format;
 pub use journal::{Intent, Journal, Operation};
-pub use peer::{Likeness, Peer};
+pub use peer::{Peer, PeerMatch};
 pub use ports::RootPort;
 pub use record::{DEFAULT_RESERVED, Device, DeviceKind, Presence, Record, Spec};
 pub use trust::Trust;
-pub use unfinished::{End, end_of};
+pub use unfinished::{Resolution, resolution_of};
 
 use crate::error::{Error, ErrorKind, Result};
 use lock::Lock;
@@ -198,10 +198,10 @@ impl RecordFile {
     }
 
     /// How the QEMU of the journal and the one that is being talked to go together.
-    pub fn likeness(&self) -> Likeness {
+    pub fn peer_match(&self) -> PeerMatch {
         match (&self.journal.peer, &self.peer) {
             (Some(noted), Some(met)) => noted.compare(met),
-            _ => Likeness::Unknown,
+            _ => PeerMatch::Unknown,
         }
     }
 

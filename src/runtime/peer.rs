@@ -43,7 +43,7 @@ pub struct Socket {
 
 /// How two descriptions of a QEMU go together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Likeness {
+pub enum PeerMatch {
     /// It is the same process.
     Same,
     /// It is another one.
@@ -54,7 +54,7 @@ pub enum Likeness {
 
 /// What has become of a QEMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum PeerState {
     /// It runs.
     Runs(Option<i32>),
     /// It has ended.
@@ -70,21 +70,21 @@ impl Peer {
     }
 
     /// Compares what is known of both.
-    pub fn compare(&self, other: &Self) -> Likeness {
+    pub fn compare(&self, other: &Self) -> PeerMatch {
         let pairs =
             || self.sockets.iter().flat_map(|own| other.sockets.iter().map(move |their| (own, their)));
         if pairs().any(|(own, their)| own.path == their.path && !own.is(their)) {
-            return Likeness::Another;
+            return PeerMatch::Another;
         }
         let is_shared = pairs().any(|(own, their)| own.is(their));
         match (&self.process, &other.process) {
-            (Some(own), Some(their)) if own.boot != their.boot => Likeness::Another,
+            (Some(own), Some(their)) if own.boot != their.boot => PeerMatch::Another,
             (Some(own), Some(their)) if own.namespace == their.namespace => match own == their {
-                true => Likeness::Same,
-                false => Likeness::Another,
+                true => PeerMatch::Same,
+                false => PeerMatch::Another,
             },
-            _ if is_shared => Likeness::Same,
-            _ => Likeness::Unknown,
+            _ if is_shared => PeerMatch::Same,
+            _ => PeerMatch::Unknown,
         }
     }
 
@@ -97,19 +97,19 @@ impl Peer {
     }
 
     /// What the host shows of it now.
-    pub fn fate(&self) -> Fate {
+    pub fn peer_state(&self) -> PeerState {
         let listens: Vec<Option<bool>> = self.sockets.iter().map(Socket::is_listened_at).collect();
         let somebody_listens = listens.contains(&Some(true));
         match &self.process {
             Some(process) => match process.is_alive() {
-                Some(false) => Fate::Ended,
-                Some(true) if somebody_listens => Fate::Runs(Some(process.pid)),
+                Some(false) => PeerState::Ended,
+                Some(true) if somebody_listens => PeerState::Runs(Some(process.pid)),
                 // It may be whoever made the socket for QEMU.
-                Some(true) | None => Fate::Unknown,
+                Some(true) | None => PeerState::Unknown,
             },
-            None if somebody_listens => Fate::Runs(None),
-            None if listens.contains(&Some(false)) => Fate::Ended,
-            None => Fate::Unknown,
+            None if somebody_listens => PeerState::Runs(None),
+            None if listens.contains(&Some(false)) => PeerState::Ended,
+            None => PeerState::Unknown,
         }
     }
 }
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn who_is_who() {
-        use Likeness::{Another, Same, Unknown};
+        use PeerMatch::{Another, Same, Unknown};
         let known = peer(process(7, 100, 1, "a"), &[socket("/q", 3)]);
         for (other, expected) in [
             (peer(process(7, 100, 1, "a"), &[socket("/q", 3)]), Same),
@@ -241,17 +241,20 @@ mod tests {
         let own = i32::try_from(std::process::id()).unwrap();
         let known = Peer::of(&path, own);
         let unseen = Peer::of(&path, 0);
-        assert_eq!((known.fate(), unseen.fate()), (Fate::Runs(Some(own)), Fate::Runs(None)));
+        assert_eq!(
+            (known.peer_state(), unseen.peer_state()),
+            (PeerState::Runs(Some(own)), PeerState::Runs(None))
+        );
         let mut earlier = known.clone();
         earlier.process.as_mut().unwrap().start -= 1;
-        assert_eq!(earlier.fate(), Fate::Ended);
+        assert_eq!(earlier.peer_state(), PeerState::Ended);
         let mut rebooted = known.clone();
         rebooted.process.as_mut().unwrap().boot = "another".into();
-        assert_eq!(rebooted.fate(), Fate::Ended);
+        assert_eq!(rebooted.peer_state(), PeerState::Ended);
         drop(listener);
-        assert_eq!((known.fate(), unseen.fate()), (Fate::Unknown, Fate::Ended));
+        assert_eq!((known.peer_state(), unseen.peer_state()), (PeerState::Unknown, PeerState::Ended));
         std::fs::remove_file(&path).unwrap();
-        assert_eq!((known.fate(), unseen.fate()), (Fate::Unknown, Fate::Unknown));
+        assert_eq!((known.peer_state(), unseen.peer_state()), (PeerState::Unknown, PeerState::Unknown));
     }
 
     #[test]

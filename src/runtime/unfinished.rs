@@ -2,31 +2,31 @@
 
 use super::RecordFile;
 use super::journal::{Intent, Operation};
-use super::peer::Fate;
+use super::peer::PeerState;
 use super::record::{Device, Record};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What the end of the guest makes of an unfinished operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum Resolution {
     /// The device goes from the record: its removal is done, or the add that was to be taken back is.
-    Leaves,
+    Drop,
     /// The record is right as it is.
-    Stands,
+    Keep,
 }
 
 /// What becomes of an operation that was begun in a QEMU that has ended. The record says what the next one has: an add that is
 /// not in it is dropped, a change counts as far as it is in it, and a removal is done. `is_there`: the QEMU that runs now was
 /// started with the recorded device all the same.
-pub fn end_of(intent: &Intent, recorded: Option<&Device>, is_there: bool) -> End {
+pub fn resolution_of(intent: &Intent, recorded: Option<&Device>, is_there: bool) -> Resolution {
     let is_about_it = recorded.is_some_and(|recorded| recorded.generation == intent.device.generation);
     match intent.operation {
-        Operation::Remove | Operation::RollbackAdd if is_about_it && !is_there => End::Leaves,
+        Operation::Remove | Operation::RollbackAdd if is_about_it && !is_there => Resolution::Drop,
         Operation::Remove
         | Operation::RollbackAdd
         | Operation::Add
         | Operation::SetLink
-        | Operation::Move => End::Stands,
+        | Operation::Move => Resolution::Keep,
     }
 }
 
@@ -34,7 +34,7 @@ pub fn end_of(intent: &Intent, recorded: Option<&Device>, is_there: bool) -> End
 pub(super) fn end_all(record: &mut Record, intents: &[Intent]) {
     for intent in intents {
         let id = &intent.device.id;
-        if end_of(intent, record.find(id.as_str()), false) == End::Leaves {
+        if resolution_of(intent, record.find(id.as_str()), false) == Resolution::Drop {
             record.remove(id);
         }
     }
@@ -90,10 +90,10 @@ impl RecordFile {
     /// Refuses to start a guest that may run, with something unfinished. If its QEMU has ended, nothing is.
     pub(super) fn refuse_open_for_boot(&self) -> Result<()> {
         let Some(intent) = self.open_intent() else { return Ok(()) };
-        let advice = match self.fate() {
-            Fate::Ended => return Ok(()),
-            Fate::Runs(pid) => format!("{} runs; open the guest, which settles it", process(pid)),
-            Fate::Unknown => {
+        let advice = match self.peer_state() {
+            PeerState::Ended => return Ok(()),
+            PeerState::Runs(pid) => format!("{} runs; open the guest, which settles it", process(pid)),
+            PeerState::Unknown => {
                 "open the guest if it runs, which settles it; if it is known to be off, settle its record"
                     .to_owned()
             }
@@ -101,15 +101,15 @@ impl RecordFile {
         Err(unsettled(intent, &advice))
     }
 
-    fn fate(&self) -> Fate {
-        self.journal.peer.as_ref().map_or(Fate::Unknown, |peer| peer.fate())
+    fn peer_state(&self) -> PeerState {
+        self.journal.peer.as_ref().map_or(PeerState::Unknown, |peer| peer.peer_state())
     }
 
     /// Settles what is unfinished by the rules for a guest that has ended. Answers how many operations that were.
     pub fn settle_ended(&mut self) -> Result<usize> {
         self.check_closed()?;
         self.record_dir()?;
-        if let Fate::Runs(pid) = self.fate() {
+        if let PeerState::Runs(pid) = self.peer_state() {
             let text = format!(
                 "{} runs, in which the unfinished operations were begun; open the guest, which settles them",
                 process(pid)

@@ -68,7 +68,7 @@ pub(super) struct CommandLine {
     /// What is on their buses.
     pub(super) units: Vec<Unit>,
     /// Drivers of devices without an id.
-    pub(super) nameless: Vec<String>,
+    pub(super) devices_without_id: Vec<String>,
     /// Each id with the option that has it.
     pub(super) ids: BTreeMap<String, String>,
     pub(super) chassis: BTreeSet<u8>,
@@ -91,7 +91,7 @@ impl CommandLine {
             bridges: Vec::new(),
             controllers: Vec::new(),
             units: Vec::new(),
-            nameless: Vec::new(),
+            devices_without_id: Vec::new(),
             ids: BTreeMap::new(),
             chassis: BTreeSet::new(),
             boot_indices: BTreeMap::new(),
@@ -178,7 +178,7 @@ impl CommandLine {
             ("drive", Some("scsi")) => Some("scsi-"),
             _ => None,
         };
-        self.nameless.extend(made.map(str::to_owned));
+        self.devices_without_id.extend(made.map(str::to_owned));
     }
 
     fn take_device(&mut self, members: &BTreeMap<String, String>, json: bool) {
@@ -226,7 +226,7 @@ pub(in crate::runtime) fn names_device(command: &[String], id: &str) -> bool {
 
 /// Drivers of the devices that the command makes without an id.
 pub(in crate::runtime) fn devices_without_id(command: &[String]) -> Vec<String> {
-    CommandLine::read(command).nameless
+    CommandLine::read(command).devices_without_id
 }
 
 /// Whether the command has a netdev of this id.
@@ -381,7 +381,7 @@ mod tests {
             "-watchdog",
             "i6300esb",
         ]);
-        assert_eq!(found.nameless, ["virtio-balloon", "qemu-xhci", "virtio-blk", "i6300esb"]);
+        assert_eq!(found.devices_without_id, ["virtio-balloon", "qemu-xhci", "virtio-blk", "i6300esb"]);
     }
 
     #[test]
