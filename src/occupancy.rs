@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::ids::DeviceId;
 
-/// The claims on the places of one bus. A place may be claimed by several; it is free when the last has gone.
+/// Who uses the places of one bus. A place may have several users; it is free when the last has gone.
 #[derive(Clone, Debug)]
 pub struct Occupancy<P>(BTreeMap<P, Vec<SlotUser>>);
 

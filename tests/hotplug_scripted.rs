@@ -150,7 +150,7 @@ through_every_api! {
     the_number_of_an_attachment_is_kept_until_it_is_written_down,
     a_device_that_goes_while_its_add_is_completed,
     what_a_call_answers_is_no_event,
-    an_old_record_with_unheard_ids_loads,
+    an_old_record_with_tombstones_loads,
     // succeeding
     a_journal_names_its_qemu,
     a_removal_is_not_carried_out_on_another_qemu,

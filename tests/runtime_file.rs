@@ -354,7 +354,7 @@ fn unknown_fields_survive_a_rewrite() {
     drop(api);
     let mut file: Value = serde_json::from_str(&fixture.record_text()).unwrap();
     file["colour"] = json!({ "deep": [1, 2.5, null, "ü"] });
-    file["disks"][0]["wish"] = json!("a pony");
+    file["disks"][0]["colour"] = json!("a pony");
     file["nics"][0]["filters"] = json!([{ "a": true }]);
     std::fs::write(&fixture.runtime, file.to_string()).unwrap();
     let api = fixture.open(&RustAgent);

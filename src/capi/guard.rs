@@ -52,7 +52,7 @@ fn contained<T>(work: impl FnOnce() -> T) -> std::thread::Result<T> {
         }
     });
     DEPTH.set(DEPTH.get().saturating_add(1));
-    // The state behind a handle is not trusted after a panic: its gate closes for good.
+    // The state behind a handle is not trusted after a panic: its call lock closes for good.
     let result = catch_unwind(AssertUnwindSafe(work));
     DEPTH.set(DEPTH.get().saturating_sub(1));
     result

@@ -133,7 +133,7 @@ impl Session {
         }
     }
 
-    /// Only for the places that it takes: everything is drafted again when all of them are known.
+    /// Only for the places that it takes: everything is planned again when all of them are known.
     fn reserve_item(&mut self, item: &AddItem) -> Result<()> {
         match item {
             AddItem::Answered(_) => {}
@@ -171,7 +171,7 @@ impl Session {
     }
 
     /// Plugs the devices in. A slot that turns out to be taken, by a device plugged in behind our back, or to be on a
-    /// port without hot-plug, which `query-pci` does not tell, means that the picture was wrong: it is mended, and
+    /// port without hot-plug, which `query-pci` does not tell, means that the inventory was wrong: it is taken anew, and
     /// another slot chosen.
     fn plug_items(&mut self, items: &mut [AddItem], deadline: &Deadline) -> Result<()> {
         for retries_left in (0..=MAX_SLOT_RETRIES).rev() {
@@ -244,7 +244,7 @@ impl Session {
         Ok(self.record_the_rest(&reserved)?)
     }
 
-    /// The picture of the guest may be a new one, and the record may have been completed from the journal, where those that wait
+    /// The inventory of the guest may be a new one, and the record may have been completed from the journal, where those that wait
     /// for a reboot are not.
     fn record_the_rest(&mut self, devices: &[Device]) -> Result<()> {
         devices.iter().for_each(|device| self.slots.occupy(device));
@@ -327,7 +327,7 @@ pub(super) fn attach_queues(items: &[AddItem]) -> Result<()> {
     Ok(())
 }
 
-/// Whether the picture of the guest was wrong about a place.
+/// Whether the inventory of the guest was wrong about a place.
 pub(super) fn is_misplaced(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::AddressTaken | ErrorKind::NotHotpluggable)
 }

@@ -59,7 +59,7 @@ impl Placement {
         self.address.as_ref().map(Address::bus).or(self.scsi_bus.as_ref())
     }
 
-    /// Whether a device at this address is where it is wished. Slot 0 stands for any of the bus, where it has others.
+    /// Whether a device at this address is where it is requested. Slot 0 stands for any of the bus, where it has others.
     pub(super) fn accepts(&self, address: Option<&Address>) -> bool {
         let any_of_bus = |requested: &Address| {
             let slot = requested.pci().map(|address| address.slot.get());
@@ -85,7 +85,7 @@ impl Placement {
 }
 
 impl Session {
-    /// The device that is there already under the wished id, if its settings are the wished ones. `differs` names the
+    /// The device that is there already under the requested id, if its settings are the requested ones. `differs` names the
     /// first setting that is not.
     pub(super) fn already(
         &mut self,

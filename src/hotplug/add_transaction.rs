@@ -99,7 +99,7 @@ impl Session {
     fn commit(&self, devices: &[Device], staged: StagedRecord) -> Result<()> {
         let mut runtime = self.runtime();
         runtime.commit(staged)?;
-        // The operation is complete: a journal entry that cannot be struck now is settled by the next call.
+        // The operation is complete: a journal entry that cannot be cleared now is settled by the next call.
         if let Err(error) = runtime.write_journal(|journal| journal.clear_intents(devices)) {
             self.log.write(Level::Warning, || error.to_string());
         }

@@ -85,7 +85,7 @@ fn is_staying(device: &Device) -> bool {
     device.presence != Presence::RemoveAfterReboot
 }
 
-/// The device that has the wished id, if its settings are the wished ones.
+/// The device that has the requested id, if its settings are the requested ones.
 fn already(
     runtime: &RecordFile,
     placement: &Placement,

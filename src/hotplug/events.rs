@@ -17,12 +17,12 @@ const MAX_KEPT: usize = 1024;
 const MAX_RAW: usize = 512;
 const MAX_RAW_BYTES: usize = 2 << 20;
 
-/// One piece of news.
+/// One event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// What happened.
     pub kind: EventKind,
-    /// To which device; `None` for news about the guest as a whole.
+    /// To which device; `None` for an event about the guest as a whole.
     pub device: Option<DeviceRef>,
     /// Details for people; the whole event as JSON for [`EventKind::Qmp`].
     pub text: String,
@@ -41,7 +41,7 @@ pub struct DeviceRef {
     pub generation: u64,
 }
 
-/// Kinds of news.
+/// Kinds of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
     /// A device of an interrupted add, or of one that was not waited for, is in the guest and recorded now.
@@ -186,7 +186,7 @@ impl Event {
     }
 }
 
-/// Two bounded queues in one order: of news, and of QMP events.
+/// Two bounded queues in one order: of events for the caller, and of QMP events.
 #[derive(Debug, Default)]
 pub(super) struct EventLog {
     kept: VecDeque<Event>,
@@ -196,23 +196,23 @@ pub(super) struct EventLog {
 }
 
 impl EventLog {
-    /// Adds news about one device.
+    /// Adds an event about one device.
     pub(super) fn device(&mut self, kind: EventKind, device: &Device, text: impl Into<String>) {
         self.push(Event { device: Some(device_ref(device)), ..Event::of_guest(kind, text.into()) });
     }
 
-    /// Takes news of these kinds about a device back, because a call answers it.
+    /// Withdraws events of these kinds about a device, because a call answers it.
     pub(super) fn withdraw(&mut self, device: &Device, kinds: &[EventKind]) {
         let device_ref = Some(device_ref(device));
         self.kept.retain(|event| event.device != device_ref || !kinds.contains(&event.kind));
     }
 
-    /// Adds news about the guest.
+    /// Adds an event about the guest.
     pub(super) fn guest(&mut self, kind: EventKind, text: impl Into<String>) {
         self.push(Event::of_guest(kind, text.into()));
     }
 
-    /// Adds news that a guest can cause as often as it likes: one that waits to be fetched is only counted.
+    /// Adds an event that a guest can cause as often as it likes: one that waits to be fetched is only counted.
     pub(super) fn push_coalesced(
         &mut self,
         kind: EventKind,

@@ -188,7 +188,7 @@ impl Guest {
         self.call("qmp", timeout, |session, deadline| session.passthrough(command, deadline))
     }
 
-    /// Whether QMP events are to be fetched as they are, besides the news made from them.
+    /// Whether QMP events are to be fetched as they are, besides the events made from them.
     pub fn watch_qmp(&self, on: bool) -> Result<()> {
         self.call("watch_qmp", SHORT, |session, _| {
             session.forward_qmp_events = on;

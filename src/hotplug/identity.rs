@@ -29,7 +29,7 @@ pub(super) enum Shown {
 }
 
 /// A device that QEMU has been asked about and does not have. Only an answer to that question makes one, so that nothing is taken
-/// down behind a device, or struck from the record, on the strength of an event.
+/// down behind a device, or removed from the record, on the strength of an event.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DetachedDevice<'a> {
     pub(super) device: &'a Device,

@@ -28,7 +28,7 @@ const MAX_SETS: usize = 8192;
 /// Most fdsets that one device is taken to have: what an add leaves if it is interrupted a few times.
 const MAX_SETS_OF_ONE: usize = 64;
 
-/// The answer to the questions asked when a guest is opened, or when the own picture may be wrong.
+/// The answer to the questions asked when a guest is opened, or when the inventory may be wrong.
 #[derive(Debug)]
 pub(super) struct Inventory {
     pub(super) topology: Topology,

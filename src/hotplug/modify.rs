@@ -63,7 +63,7 @@ impl Session {
         Ok(staged)
     }
 
-    /// The change is made: puts the new record in place. An intent that cannot be struck now is settled by the next call.
+    /// The change is made: puts the new record in place. An intent that cannot be cleared now is settled by the next call.
     pub(super) fn commit_change(&self, device: &Device, staged: StagedRecord) -> Result<()> {
         let committed = self.runtime().commit(staged);
         committed.map_err(|error| error.with_step("save the runtime file"))?;

@@ -1,11 +1,11 @@
-//! What the monitor says unasked, turned into news for the caller.
+//! What the monitor says unasked, turned into events for the caller.
 
 use super::events::{EventKind, IoAction, IoError};
 use super::session::Session;
 use crate::qmp::Event;
 
 impl Session {
-    /// Tells what is news to the caller whether or not it concerns anything that is being done.
+    /// Tells the caller of events whether or not it concerns anything that is being done.
     pub(super) fn notify(&mut self, event: &Event) {
         let by_guest = event.flag("guest");
         let why = || event.text("reason").unwrap_or("no reason given").to_owned();

@@ -29,7 +29,7 @@ pub struct RawCommand {
 enum Effect {
     /// Nothing that is kept here.
     None,
-    /// The picture of the guest may be wrong afterwards.
+    /// The inventory of the guest may be wrong afterwards.
     Invalidates,
     /// The record would not know.
     Conflicts(&'static str),
@@ -61,7 +61,7 @@ const OURS: &[&str] = &[
     "x-blockdev-change",
 ];
 
-/// Commands after which the picture is taken anew.
+/// Commands after which the inventory is taken anew.
 const UNSETTLING: &[&str] = &["add-fd", "remove-fd"];
 
 impl Session {

@@ -1,4 +1,4 @@
-//! What plugging a device in takes, step by step, each with its inverse. Pure: nothing here talks to anybody.
+//! What plugging a device in takes, step by step, each with its undo step. Pure: nothing here talks to anybody.
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,4 @@
-//! One descriptor that says "call process": for the monitor's bytes and for news already read.
+//! One descriptor that says "call process": for the monitor's bytes and for events already read.
 
 use std::os::fd::{AsFd, BorrowedFd};
 

@@ -1,4 +1,4 @@
-//! What QEMU says unasked, and what it means for the picture of the guest.
+//! What QEMU says unasked, and what it means for the inventory of the guest.
 
 use std::time::{Duration, Instant};
 

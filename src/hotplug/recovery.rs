@@ -131,7 +131,7 @@ impl Session {
                 && runtime.record().find(id).is_none()
             {
                 intent.operation = Operation::RollbackAdd;
-                // Once its disk is struck from the journal, nothing else tells.
+                // Once its disk is removed from the journal, nothing else tells.
                 runtime.write_journal(|journal| journal.log_intent(intent.operation, &intent.device))?;
             }
         }

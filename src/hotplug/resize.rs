@@ -119,7 +119,7 @@ impl Session {
 }
 
 impl Sizes {
-    /// The size to ask for, if the wish is one that can be granted.
+    /// The size to ask for, if it is one that can be had.
     fn settle(self, wanted: NewSize) -> Result<u64> {
         let bytes = wanted.bytes.unwrap_or(self.real);
         if wanted.bytes.is_some() && bytes % SECTOR != 0 {

@@ -1,4 +1,4 @@
-//! The state behind a guest handle: connection, slot map, what is pending, and news.
+//! The state behind a guest handle: connection, slot map, what is pending, and events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ const RECONNECT_PAUSES: [Duration; 4] =
 /// A removal that was asked for.
 #[derive(Clone, Debug)]
 pub(super) struct UnplugRequest {
-    /// When QEMU was last asked; `None` if it was not, because the guest is [deaf](Session::unplug_blocked).
+    /// When QEMU was last asked; `None` if it was not, because the guest is [not to be asked](Session::unplug_blocked).
     pub(super) at: Option<Instant>,
     /// Why it is not done yet.
     pub(super) why: PendingReason,
@@ -72,13 +72,13 @@ pub(super) struct Session {
     /// The guest's devices without an id.
     pub(super) devices_without_id: Vec<QomChild>,
     pub(super) version: Version,
-    /// The picture of the guest may be wrong: ask before acting on it.
+    /// The inventory of the guest may be wrong: ask before acting on it.
     pub(super) needs_resync: bool,
     /// Why the guest is not asked for devices now, but later: it sleeps, or has not been started.
     ///
     /// Waking up is a reset, with which QEMU completes whatever removal is pending (7.2): Linux would find its driver's
-    /// device gone, keep a ghost of it, and hang on the next one in that slot. What is asked for before the start is not
-    /// heard, and never can be again: see `hearing`.
+    /// device gone, keep a stale copy of it, and hang on the next one in that slot. What is asked for before the start is not
+    /// heard, and never can be again: see `qmp_events`.
     pub(super) unplug_blocked: Option<PendingReason>,
     /// The guest was being migrated when it was last asked, or waited for that.
     pub(super) migrating: bool,
@@ -233,7 +233,7 @@ impl Session {
         self.monitor.as_mut()
     }
 
-    /// Brings connection and picture of the guest up to date. In steady state this asks nothing.
+    /// Brings connection and inventory of the guest up to date. In steady state this asks nothing.
     pub(super) fn ready(&mut self, deadline: &Deadline) -> Result<()> {
         self.finish_async_add(deadline)?;
         self.connect(deadline)?;
@@ -305,7 +305,7 @@ impl Session {
 
     /// Asks the guest for everything, rebuilds the slot map and settles what is unfinished.
     pub(super) fn resync(&mut self, deadline: &Deadline) -> Result<()> {
-        // Until it is whole: a question on the way may be cancelled, and the slots are those of half a picture then.
+        // Until it is whole: a question on the way may be cancelled, and the slots are those of half an inventory then.
         self.needs_resync = true;
         let disks = self.runtime().record().devices.iter().filter(|device| is_live_disk(device)).count();
         let mut inventory = Inventory::take(self.monitor()?, disks, deadline)?;

@@ -268,7 +268,7 @@ impl Session {
         Ok(())
     }
 
-    /// Asks QOM about those of which something was said, or whose removal has been struck by somebody else's doing.
+    /// Asks QOM about those of which something was said, or whose removal has been cleared by somebody else's doing.
     fn confirm_reported(&mut self, ops: &mut [UnplugOp<'_>], deadline: &Deadline) -> Result<()> {
         let is_in_question = |op: &UnplugOp<'_>| {
             let id = &op.device.id;

@@ -192,7 +192,7 @@ impl Session {
         for bus in self.topology.buses() {
             for (slot, function, occupant) in bus.functions() {
                 let Some(id) = occupant.id.as_deref() else { continue };
-                // A device of ours may have been found gone, and struck, since the topology was asked for.
+                // A device of ours may have been found gone, and cleared, since the topology was asked for.
                 if self.topology.bus(id).is_none() && peripheral_ids.has(id) && self.is_foreign(id) {
                     let bus = bus.name().map_or("a bus without a name", |name| name.as_str());
                     let place = format!("{bus} slot {}.{function} ({})", slot.get(), occupant.description);

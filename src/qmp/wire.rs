@@ -93,7 +93,7 @@ pub type Reply = Result<Value>;
 pub enum Message {
     /// Sent once, when the monitor begins to serve us.
     Greeting(Version),
-    /// Unasked news.
+    /// An event.
     Event(Event),
     /// An answer.
     Reply(ReplyId, Reply),

@@ -78,7 +78,7 @@ static void paused(struct vm *vm)
 
 /* Linux on q35 never hears of ACPI hotplug again after it was asleep (seen with QEMU 7.2, 10.0 and 11.1), so only a reset
  * takes the devices out. Until then they work. */
-static void deaf_after_sleep(struct vm *vm, const struct kvm_hotplug_device *nic,
+static void not_asked_after_sleep(struct vm *vm, const struct kvm_hotplug_device *nic,
                              const struct kvm_hotplug_device *disk, const char *name)
 {
     char console[TEST_PATH];
@@ -94,7 +94,7 @@ static void deaf_after_sleep(struct vm *vm, const struct kvm_hotplug_device *nic
     both_finish(vm, nic, disk);
 }
 
-/* A guest that had kept ghosts of the old devices would hang on the new ones. */
+/* A guest that had kept stale copies of the old devices would hang on the new ones. */
 static void go_on(struct vm *vm, struct kvm_hotplug_device *nic, struct kvm_hotplug_device *disk)
 {
     char name[16];
@@ -128,7 +128,7 @@ static void asleep(struct vm *vm)
     all_there(vm, &nic, &disk);
     qmp(vm->qemu, "{\"execute\":\"system_wakeup\"}");
     if (vm->qemu->q35 && !has_native_hotplug(vm->qemu))
-        deaf_after_sleep(vm, &nic, &disk, name);
+        not_asked_after_sleep(vm, &nic, &disk, name);
     else
         go_on(vm, &nic, &disk);
 }

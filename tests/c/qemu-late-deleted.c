@@ -91,7 +91,7 @@ static void add_and_take_back(void)
     failure = NULL;
 }
 
-static void leave_unheard(void)
+static void leave_unobserved(void)
 {
     vm_close(&vm);
     vm_reset(&vm);
@@ -128,11 +128,11 @@ static void stays(int earlier, const char *empty)
 
     add_and_take_back();
     thread = hold_references();
-    leave_unheard();
+    leave_unobserved();
     for (int i = 1; i < earlier; i++) {
         vm_add_nic(&vm, "nic0");
         ask();
-        leave_unheard();
+        leave_unobserved();
     }
     vm_add_nic(&vm, "nic0");
     before = vm_picture(&vm);

@@ -387,7 +387,7 @@ pub fn what_a_call_answers_is_no_event(agent: &dyn Agent) {
     assert_eq!(added, [EventKind::Added]);
 }
 
-pub fn an_old_record_with_unheard_ids_loads(agent: &dyn Agent) {
+pub fn an_old_record_with_tombstones_loads(agent: &dyn Agent) {
     let fixture = Fixture::pc();
     let text = fixture.record_text().replacen('{', "{\n  \"unheard\": [\"lan\", \"data\"],", 1);
     std::fs::write(&fixture.runtime, text).unwrap();

@@ -100,7 +100,7 @@ fn q35_after_firmware() {
     }
 }
 
-/// Before firmware `query-pci` hides what QOM shows; with QOM merged the picture is the same as afterwards.
+/// Before firmware `query-pci` hides what QOM shows; with QOM merged the topology is the same as afterwards.
 #[test]
 fn the_merged_view_before_firmware_is_the_view_after() {
     for (cold, qom, firmware) in [

@@ -68,7 +68,7 @@ fn reserved_slots_are_for_those_who_ask() {
 fn pinned_addresses_and_what_is_said_of_them() {
     let mut pc_map = map(&pc(&[device(5, 0, "n5", NIC), bridge(9, 0, "b9", PCI_BRIDGE, 1, &[])]), 4);
     pc_map.quarantine(&at("pci.0", 6), &id("disk-pci-6"));
-    pc_map.occupy(&at("ghost", 1), &id("n7"));
+    pc_map.occupy(&at("absent", 1), &id("n7"));
     let q35_map = map(&q35(), 4);
     for (slots, address, kind, says) in [
         (&pc_map, at("pci.0", 0), ErrorKind::AddressTaken, "taken by Thing"),
@@ -76,7 +76,7 @@ fn pinned_addresses_and_what_is_said_of_them() {
         (&pc_map, at("pci.0", 6), ErrorKind::AddressTaken, "disk-pci-6: its removal is pending"),
         (&pc_map, at("b9", 0), ErrorKind::Invalid, "slots 1 to 31"),
         (&pc_map, at("rp1", 0), ErrorKind::NotFound, "the guest has pci.0, b9 ("),
-        (&pc_map, at("ghost", 2), ErrorKind::NotFound, "the guest has pci.0, b9 ("),
+        (&pc_map, at("absent", 2), ErrorKind::NotFound, "the guest has pci.0, b9 ("),
         (&q35_map, at("rp2", 1), ErrorKind::Invalid, "only slot 0"),
         (&q35_map, at("pcie.0", 9), ErrorKind::NotHotpluggable, "these do: rp1, rp2, rp3, rp9, pp1"),
         (&q35_map, at("dmi", 9), ErrorKind::NotHotpluggable, "DMI-to-PCI bridge"),

@@ -2,7 +2,7 @@
 //! over taps and images that are opened here and inherited by QEMU.
 //!
 //! ```text
-//! record ─layout─▶ next record, every device placed ─host─▶ taps, vhost, images ─options─▶ arguments, descriptors
+//! record ─placement─▶ next record, every device placed ─host─▶ taps, vhost, images ─options─▶ arguments, descriptors
 //! ```
 //!
 //! A boot and a migration target differ in one thing: a boot is where what waited for a reboot comes true, so it changes
@@ -89,7 +89,7 @@ pub struct BootPlan {
     pub free: usize,
 }
 
-/// The place of a device that is to come with the next boot, as it is wished, or free; what it takes that is not there yet, a
+/// The place of a device that is to come with the next boot, as it is requested, or free; what it takes that is not there yet, a
 /// port or a SCSI controller, is added to the record.
 pub fn place(
     record: &mut Record,
