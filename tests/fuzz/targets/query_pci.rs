@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use kvm_hotplug::ErrorKind;
 use kvm_hotplug::ids::{BusName, DeviceId, PciAddress, Slot};
-use kvm_hotplug::pci::{Placement, QomChild, Rules, SlotMap, SlotState, Topology, Want, device_id_for};
+use kvm_hotplug::pci::{QomAddress, QomChild, Rules, SlotMap, SlotState, Topology, Want, device_id_for};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
@@ -61,7 +61,7 @@ fn run(input: &Value) {
     let _ = QomChild::list(&input["qom-list"]);
     for entry in list(input, "qom") {
         let driver = entry[1].as_str().unwrap_or_default();
-        let placement = Placement::from_qom(entry[0].as_str(), driver, &entry[2], &entry[3]);
+        let placement = QomAddress::from_qom(entry[0].as_str(), driver, &entry[2], &entry[3]);
         if placement.is_some_and(|placement| topology.place(placement).is_err()) {
             return;
         }
