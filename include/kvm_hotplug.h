@@ -64,7 +64,7 @@
  * - Text for people and JSON (messages, log lines, ret_text, ret_json, ret_reply, members called text or reason_text) have no
  *   control characters, nor such as change the direction of writing: they stand there as \u001b. Names of QEMU's have none
  *   either. Paths are what they are.
- * - Memory. What QEMU says is bounded (README.md has the numbers), lists are made where the caller wants them, and where there is
+ * - Memory. What QEMU says is bounded (docs/limits.md has the numbers), lists are made where the caller wants them, and where there is
  *   no memory for a large answer, the call fails with -ENOMEM. What remains: if some kilobytes cannot be had, or what parsing one
  *   answer of QEMU's takes (32 MiB at most), the process is aborted, as Rust's allocator does.
  * - Freeing functions accept NULL.
