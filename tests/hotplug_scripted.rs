@@ -85,6 +85,7 @@ through_every_api! {
     what_the_guest_does_not_have_is_not_called_live,
     a_port_without_hotplug_is_learnt_once,
     before_the_firmware_ran_ports_are_not_believed_empty,
+    while_the_firmware_numbers_the_buses_devices_are_where_they_are,
     a_shared_slot_is_not_unplugged,
     the_record_keeps_its_slots_even_if_the_guest_does_not_show_them,
     a_recorded_device_that_the_guest_lacks_is_not_there_already,

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::difference::{Difference, Mismatch};
+use super::foreign::place_of;
 use super::inventory::{self, CONTAINERS};
 use super::session::Session;
 use crate::deadline::Deadline;
@@ -63,11 +64,7 @@ impl Session {
 /// `None` for what is no PCI device.
 fn on_pci(child: &QomChild, [bus, addr, mac]: &[Value; 3]) -> Option<Found> {
     let address = QomAddress::from_qom(None, &child.driver, bus, addr)?;
-    let function = address.devfn & 7;
-    let place = match address.address() {
-        Some(address) => format!("{} slot {}.{function}", address.bus, address.slot.get()),
-        None => format!("a bus without a name, slot {}.{function}", address.devfn >> 3),
-    };
+    let place = place_of(&address);
     let mac = mac.as_str().and_then(|text| MacAddr::parse(text).ok());
     Some(Found { driver: child.driver.clone(), place, mac })
 }

@@ -105,7 +105,7 @@ impl Inventory {
         let mut controllers: Vec<QomChild> = controllers.cloned().collect();
         // QEMU's order is that of a hash table.
         controllers.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        let peripheral_ids = PeripheralIds::of(named);
+        let peripheral_ids = PeripheralIds::of(&named);
         let (fdsets, state) = (FdSets::read(&fdsets)?, PendingReason::of_status(&status));
         let graph = BlockGraph::read(&graph);
         Ok(Self { topology, controllers, units, peripheral_ids, devices_without_id, fdsets, state, graph })
@@ -260,11 +260,12 @@ impl PeripheralIds {
 
     /// The answer to [`PeripheralIds::question`].
     pub(super) fn read(reply: &Value) -> Result<Self> {
-        Ok(Self::of(QomChild::list(reply)?))
+        Ok(Self::of(&QomChild::list(reply)?))
     }
 
-    fn of(named: Vec<QomChild>) -> Self {
-        Self(ordered::set(named.into_iter().map(|child| child.name)))
+    /// The same, of what has been read.
+    pub(super) fn of(named: &[QomChild]) -> Self {
+        Self(ordered::set(named.iter().map(|child| child.name.clone())))
     }
 
     /// Whether a device with this id is in the guest.

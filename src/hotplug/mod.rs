@@ -19,6 +19,7 @@ mod dry_run;
 mod eligibility;
 mod events;
 mod fd_recovery;
+mod foreign;
 mod graph;
 mod guest;
 mod holders;

@@ -15,7 +15,7 @@ use crate::error::{ErrorKind, Result};
 use crate::ids::Address;
 use crate::net;
 use crate::ordered;
-use crate::pci::QomAddress;
+use crate::pci::{QomAddress, QomChild};
 use crate::qmp::Command;
 use crate::runtime::{Device, Format, Presence, Record, Spec};
 use crate::sanitize::readable;
@@ -31,7 +31,8 @@ impl Session {
         self.tap_cache = None;
         let questions = [inventory::block_nodes(), PeripheralIds::question()];
         let [nodes, named] = inventory::ask(self.monitor()?, questions, deadline)?;
-        let peripheral_ids = PeripheralIds::read(&named)?;
+        let named = QomChild::list(&named)?;
+        let peripheral_ids = PeripheralIds::of(&named);
         let drives = self.named_drives(deadline)?;
         let mut nodes = inventory::by_name(&nodes);
         for (name, node) in inventory::by_drive(&drives) {
@@ -69,7 +70,7 @@ impl Session {
             }
         }
         self.compare_ports(&mut differences, deadline)?;
-        self.find_foreign(&peripheral_ids, &mut differences);
+        self.find_foreign(&named, &mut differences, deadline)?;
         self.find_foreign_on_scsi(&peripheral_ids, &mut differences);
         self.find_devices_without_id(&mut differences, deadline)?;
         self.find_stray_netdevs(&mut differences, deadline)?;
@@ -185,37 +186,6 @@ impl Session {
             }
         }
         Ok(())
-    }
-
-    /// Devices with ids that are not ours, bridges and ports aside: those are the machine's.
-    fn find_foreign(&self, peripheral_ids: &PeripheralIds, differences: &mut Vec<Difference>) {
-        for bus in self.topology.buses() {
-            for (slot, function, occupant) in bus.functions() {
-                let Some(id) = occupant.id.as_deref() else { continue };
-                // A device of ours may have been found gone, and cleared, since the topology was asked for.
-                if self.topology.bus(id).is_none() && peripheral_ids.has(id) && self.is_foreign(id) {
-                    let bus = bus.name().map_or("a bus without a name", |name| name.as_str());
-                    let place = format!("{bus} slot {}.{function} ({})", slot.get(), occupant.description);
-                    differences.push(Difference::new(Mismatch::Foreign, id, "", place));
-                }
-            }
-        }
-    }
-
-    /// SCSI devices with ids that are not ours, unless they belong to the machine.
-    fn find_foreign_on_scsi(&self, peripheral_ids: &PeripheralIds, differences: &mut Vec<Difference>) {
-        for (place, user) in self.slots.scsi.occupancy() {
-            let Some(id) = user.id.as_deref() else { continue };
-            if peripheral_ids.has(id) && self.is_foreign(id) {
-                let place = format!("{place} ({})", user.description);
-                differences.push(Difference::new(Mismatch::Foreign, id, "", place));
-            }
-        }
-    }
-
-    /// Neither recorded as a device nor named in the recorded command, as a controller of the machine is.
-    pub(super) fn is_foreign(&self, id: &str) -> bool {
-        self.known_device(id).is_none() && !self.runtime().record().command_names(id)
     }
 
     /// Leftovers that carry our tag, or are made of what does.

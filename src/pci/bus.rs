@@ -198,7 +198,7 @@ impl Bus {
         self.kind
     }
 
-    /// The guest has given the bus a number, so `query-pci` shows what is on it.
+    /// The guest has given the bus a number of its own, so `query-pci` shows what is on it.
     pub fn is_numbered(&self) -> bool {
         self.numbered
     }

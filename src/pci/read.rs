@@ -24,13 +24,18 @@ pub(super) fn query_pci(reply: &Value) -> Result<Vec<Bus>> {
         let number: u8 = number(entry, "bus")?;
         roots.entry(number).or_insert(as_list(field(entry, "devices")?, "\"devices\"")?);
     }
+    let mut on_roots = Numbers::default();
+    for (number, devices) in &roots {
+        on_roots.add(*number, *number);
+        on_roots.add_bridges(devices)?;
+    }
     let mut reader = Reader::default();
     // Bus 0 comes first, wherever QEMU lists it (a pxb comes before it), so that no bridge can take its name.
     for (number, devices) in roots {
         let root =
             if number == 0 { main_root(devices)? } else { Bus::root(number, BusKind::OtherRoot, None) };
         reader.names.extend(root.name.clone());
-        reader.bus(root, devices, 0)?;
+        reader.bus(root, devices, &on_roots, 0)?;
     }
     Ok(reader.buses)
 }
@@ -58,7 +63,8 @@ struct Reader {
 }
 
 impl Reader {
-    fn bus(&mut self, mut bus: Bus, devices: &[Value], depth: usize) -> Result<()> {
+    /// `numbers` are those among which QEMU has looked for the buses behind the bridges on this one.
+    fn bus(&mut self, mut bus: Bus, devices: &[Value], numbers: &Numbers, depth: usize) -> Result<()> {
         if depth > MAX_DEPTH {
             return Err(bad(format!("bridges are nested more than {MAX_DEPTH} deep")));
         }
@@ -69,24 +75,35 @@ impl Reader {
             }
             let device = Device::read(value)?;
             if let Some(bridge) = device.bridge {
-                self.bridge(&bus, &device, bridge, depth)?;
+                self.bridge(&bus, &device, bridge, numbers, depth)?;
             }
             bus.functions.entry((device.slot, device.function)).or_insert(device.occupant);
         }
         self.push(bus)
     }
 
-    fn bridge(&mut self, parent: &Bus, device: &Device<'_>, bridge: &Value, depth: usize) -> Result<()> {
+    fn bridge(
+        &mut self,
+        parent: &Bus,
+        device: &Device<'_>,
+        bridge: &Value,
+        numbers: &Numbers,
+        depth: usize,
+    ) -> Result<()> {
         let kind = device.occupant.pci_id.map_or(BusKind::OtherBridge, |(v, d)| BusKind::of_bridge(v, d));
         let name = device.occupant.id.as_deref().and_then(|id| BusName::parse(id).ok());
         let name = name.filter(|name| self.names.insert(name.clone()));
         let mut bus = parent.child(kind, name, device.slot, device.function);
-        let secondary: u8 = number(field(bridge, "bus")?, "secondary")?;
-        match bridge.get("devices") {
+        let (secondary, _) = range(bridge)?;
+        let list = bridge.get("devices").map(|list| as_list(list, "\"devices\" of a bridge")).transpose()?;
+        match list {
             // A number without a list means that QEMU found no bus by that number: the guest has it wrong.
-            Some(list) if secondary != 0 => {
+            Some(list) if numbers.is_of_one(secondary) => {
                 bus.numbered = true;
-                self.bus(bus, as_list(list, "\"devices\" of a bridge")?, depth + 1)
+                let mut behind = Numbers::default();
+                behind.add(secondary, secondary);
+                behind.add_bridges(list)?;
+                self.bus(bus, list, &behind, depth + 1)
             }
             _ => self.push(bus),
         }
@@ -99,6 +116,49 @@ impl Reader {
         self.buses.push(bus);
         Ok(())
     }
+}
+
+/// How many bridges claim each bus number.
+///
+/// QEMU looks for the bus behind a bridge by the number that the guest has given it, and shows what is on the first bus
+/// that it finds. While a firmware is at it, all bridges have one number (SeaBIOS: 255) or one has a range with the
+/// numbers of others, and QEMU shows the devices of one bus behind all, or none.
+struct Numbers([u16; 256]);
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self([0; 256])
+    }
+}
+
+impl Numbers {
+    fn add(&mut self, secondary: u8, subordinate: u8) {
+        // The own number is looked at before any range is.
+        for number in secondary..=subordinate.max(secondary) {
+            if let Some(claims) = self.0.get_mut(usize::from(number)) {
+                *claims = claims.saturating_add(1);
+            }
+        }
+    }
+
+    fn add_bridges(&mut self, devices: &[Value]) -> Result<()> {
+        for bridge in devices.iter().filter_map(|device| device.get("pci_bridge")) {
+            let (secondary, subordinate) = range(bridge)?;
+            self.add(secondary, subordinate);
+        }
+        Ok(())
+    }
+
+    /// What QEMU shows behind a bridge with this number is behind that bridge. Nothing is behind number 0.
+    fn is_of_one(&self, number: u8) -> bool {
+        number != 0 && self.0.get(usize::from(number)) == Some(&1)
+    }
+}
+
+/// The numbers of a bridge: of the bus behind it, and the last one of those further behind.
+fn range(bridge: &Value) -> Result<(u8, u8)> {
+    let bus = field(bridge, "bus")?;
+    Ok((number(bus, "secondary")?, number(bus, "subordinate")?))
 }
 
 struct Device<'a> {

@@ -66,8 +66,8 @@ impl Topology {
         self.buses.iter().find(|bus| bus.is_named(name))
     }
 
-    /// A bridge has no bus number yet, so `query-pci` does not show what sits behind it, and may look empty when it is
-    /// not. True before the firmware ran, and for a bridge hot-added since.
+    /// A bridge has no bus number of its own yet, so `query-pci` does not show what sits behind it, and it may look empty
+    /// when it is not. True before the firmware ran and while it runs, and for a bridge hot-added since.
     pub fn has_unnumbered(&self) -> bool {
         self.buses.iter().any(|bus| !bus.numbered)
     }

@@ -341,7 +341,9 @@ fn pci() -> impl Strategy<Value = Value> {
     let device = device.boxed();
     let nested = device.clone().prop_recursive(40, 60, 4, |inner| {
         (inner.clone(), vec(inner, 0..4)).prop_map(|(mut port, children)| {
-            port["pci_bridge"] = json!({ "bus": { "secondary": 1 }, "devices": children });
+            let number = port["slot"].clone();
+            port["pci_bridge"] =
+                json!({ "bus": { "secondary": number, "subordinate": number }, "devices": children });
             port
         })
     });

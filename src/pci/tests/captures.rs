@@ -219,7 +219,7 @@ fn a_device_on_a_bus_without_hotplug_is_not_given_up() {
     }
 }
 
-/// A guest can give two bridges the same number; QEMU then shows the devices of one behind both.
+/// A guest can give two bridges the same number; QEMU then shows the devices of one behind both, and neither is believed.
 #[test]
 fn qom_wins_over_bus_numbers() {
     let n1 = device(3, 0, "n1", NIC);
@@ -229,10 +229,47 @@ fn qom_wins_over_bus_numbers() {
         bridge(5, 0, "br2", PCI_BRIDGE, 1, std::slice::from_ref(&n1)),
     ];
     let mut topology = Topology::from_query_pci(&guest(&twice)).unwrap();
-    assert_eq!(topology.find("n1").unwrap().address(), Some(at("br1", 3)));
+    assert!(topology.has_unnumbered());
+    assert!(topology.find("n1").is_none());
     let bus = serde_json::json!("/machine/peripheral/br2/br2");
     topology.place(QomAddress::from_qom(Some("n1"), "virtio-net-pci", &bus, &24.into()).unwrap()).unwrap();
     assert_eq!(topology.find("n1").unwrap().address(), Some(at("br2", 3)));
+    assert_eq!(topology.bus("br1").unwrap().functions().count(), 0);
+}
+
+/// QEMU finds the bus behind a bridge by its number, so another bridge that claims this number hides it.
+#[test]
+fn a_number_that_another_bridge_claims_is_not_believed() {
+    let ranged = |slot, id: &str, secondary: u8, subordinate: u8| {
+        let mut port = bridge(slot, 0, id, ROOT_PORT, secondary, &[]);
+        port["pci_bridge"]["bus"]["subordinate"] = subordinate.into();
+        port
+    };
+    for (ranges, numbered) in [
+        // The firmware of a PC begins with 255 and 0 everywhere, then gives numbers, the last one open for a while.
+        ([(255, 0), (255, 0), (255, 0)], [false, false, false]),
+        ([(1, 255), (255, 0), (255, 0)], [true, false, false]),
+        ([(1, 1), (2, 255), (255, 0)], [true, true, false]),
+        ([(1, 1), (2, 2), (255, 0)], [true, true, true]),
+        ([(1, 1), (2, 2), (3, 3)], [true, true, true]),
+        ([(1, 3), (2, 2), (4, 9)], [true, false, true]),
+    ] {
+        let ports = [("a", ranges[0]), ("b", ranges[1]), ("c", ranges[2])];
+        let mut devices = vec![device(0, 0, "", Q35)];
+        devices.extend((1..).zip(ports).map(|(slot, (id, (first, last)))| ranged(slot, id, first, last)));
+        let topology = Topology::from_query_pci(&guest(&devices)).unwrap();
+        let found = ["a", "b", "c"].map(|id| topology.bus(id).unwrap().is_numbered());
+        assert_eq!(found, numbered, "{ranges:?}");
+    }
+    // The number of the bus that the bridge is on, and that of another root.
+    let nested = bridge(1, 0, "deep", PCI_BRIDGE, 1, &[]);
+    let outer = bridge(4, 0, "outer", PCI_BRIDGE, 1, &[nested]);
+    let expander = serde_json::json!({"bus": 9, "devices": []});
+    let mut reply = guest(&[device(0, 0, "", I440FX), outer, bridge(5, 0, "nine", PCI_BRIDGE, 9, &[])]);
+    reply.as_array_mut().unwrap().push(expander);
+    let topology = Topology::from_query_pci(&reply).unwrap();
+    let numbered = ["outer", "deep", "nine"].map(|id| topology.bus(id).unwrap().is_numbered());
+    assert_eq!(numbered, [true, false, false]);
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn a_wrong_field_is_named() {
 #[test]
 fn sizes_are_bounded() {
     let nested = |depth: u8| {
-        let wrap = |inside: Value, _| bridge(1, 0, "", PCI_BRIDGE, 1, &[inside]);
+        let wrap = |inside: Value, done| bridge(1, 0, "", PCI_BRIDGE, depth - done, &[inside]);
         guest(&[(0..depth).fold(device(1, 0, "", NIC), wrap)])
     };
     assert!(Topology::from_query_pci(&nested(32)).is_ok());

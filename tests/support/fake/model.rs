@@ -114,6 +114,8 @@ pub struct Model {
     pub version: (u32, u32, u32),
     pub run_state: String,
     pub numbered: bool,
+    /// The firmware is about to number the buses: all have 255, and QEMU finds the one that was made last by it.
+    pub numbering: bool,
     pub fds: BTreeMap<String, Held>,
     pub netdevs: BTreeMap<String, Netdev>,
     pub fdsets: BTreeMap<u32, FdSet>,
@@ -151,6 +153,7 @@ impl Model {
             version: setup.version,
             run_state: setup.run_state.clone(),
             numbered: setup.numbered,
+            numbering: false,
             fds: BTreeMap::new(),
             netdevs: BTreeMap::new(),
             fdsets: BTreeMap::new(),

@@ -32,15 +32,30 @@ impl Model {
             "regions": [{ "bar": 0, "size": 32, "address": address, "type": "io" }],
         });
         if device.driver == "pcie-root-port" {
-            let secondary = if self.numbered { (device.slot - 3) * 8 + device.function + 1 } else { 0 };
+            let (secondary, last, shown) = self.numbers_of(device);
             value["pci_bridge"] =
-                json!({ "bus": { "number": bus, "secondary": secondary, "subordinate": secondary } });
-            if self.numbered {
-                let id = device.id.as_deref().unwrap_or_default();
-                value["pci_bridge"]["devices"] = self.on_bus(id, secondary).into();
+                json!({ "bus": { "number": bus, "secondary": secondary, "subordinate": last } });
+            if let Some(shown) = shown {
+                value["pci_bridge"]["devices"] = self.on_bus(&shown, secondary).into();
             }
         }
         value
+    }
+
+    /// The number of the bus behind a port, the last one further behind, and the bus that QEMU finds by it.
+    fn numbers_of(&self, port: &Dev) -> (u8, u8, Option<String>) {
+        let id = |port: &Dev| port.id.clone().unwrap_or_default();
+        if self.numbering {
+            let ports = self.devices.iter().filter(|device| device.driver == "pcie-root-port");
+            return (255, 0, ports.last().map(id));
+        }
+        match self.numbered {
+            true => {
+                let number = (port.slot - 3) * 8 + port.function + 1;
+                (number, number, Some(id(port)))
+            }
+            false => (0, 0, None),
+        }
     }
 
     pub(super) fn qom_list(&self, path: &str) -> Answer {
