@@ -136,6 +136,12 @@
 #define KVM_HOTPLUG_ACCEPT_LISTENER 4
 
 /**
+ * Flag of struct kvm_hotplug_listener: the guest is only looked at. QEMU is asked questions and told nothing, and neither
+ * record nor journal is written: what an earlier agent left unfinished stays as it is, and its removals are listed as pending.
+ */
+#define KVM_HOTPLUG_LOOK_ONLY 8
+
+/**
  * Flag of requests: live or not at all. What would take effect after a reboot fails with -EOPNOTSUPP, and nothing is
  * recorded.
  */
@@ -1694,7 +1700,7 @@ struct kvm_hotplug_listener {
      */
     int32_t pid;
     /**
-     * KVM_HOTPLUG_LISTENER_UID, KVM_HOTPLUG_LISTENER_PID, KVM_HOTPLUG_ACCEPT_LISTENER, or 0.
+     * KVM_HOTPLUG_LISTENER_UID, KVM_HOTPLUG_LISTENER_PID, KVM_HOTPLUG_ACCEPT_LISTENER, KVM_HOTPLUG_LOOK_ONLY, or 0.
      */
     uint32_t flags;
     /**
@@ -2489,6 +2495,13 @@ int kvm_hotplug_open(struct kvm_runtime *runtime,
  * Opens a guest as kvm_hotplug_open() does, if the right one listens at its socket. Whoever listens there is handed
  * descriptors of taps and images, so a socket in a directory that others can write is worth it. Nothing is said to one who
  * is not expected; the same holds whenever the connection is made anew.
+ *
+ * With KVM_HOTPLUG_LOOK_ONLY the handle has a copy of the record as it is now, so any record will do: one from
+ * kvm_runtime_read(), which another program owns, as well as one that another handle has open. A monitor serves one client at a
+ * time, so while an agent is connected, looking takes a second monitor of the same QEMU. Listing, describing, the slot map,
+ * kvm_hotplug_verify(), plans and events work; what the journal has open is not made good, and kvm_runtime_unfinished() lists it.
+ * Every call that would change something fails with -EROFS and KVM_HOTPLUG_ERROR_STATE, as does a command of
+ * kvm_hotplug_qmp() that is no question. A user accepted or named is not remembered.
  *
  * `runtime`: the guest's record, which must have a file.
  * `socket_path`: the QMP socket, at most 107 bytes.

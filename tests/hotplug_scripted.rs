@@ -18,6 +18,8 @@ mod images;
 mod journal_replay;
 #[path = "hotplug_scripted/late_unplug.rs"]
 mod late_unplug;
+#[path = "hotplug_scripted/looking.rs"]
+mod looking;
 #[path = "hotplug_scripted/many.rs"]
 mod many;
 #[path = "hotplug_scripted/migrating.rs"]
@@ -43,6 +45,7 @@ use identity::*;
 use images::*;
 use journal_replay::*;
 use late_unplug::*;
+use looking::*;
 use many::*;
 use migrating::*;
 use passthrough_and_events::*;
@@ -111,6 +114,10 @@ through_every_api! {
     a_kind_can_be_demanded,
     a_guest_that_did_not_hear_is_asked_again,
     a_repeated_request_is_answered_for_itself,
+    // looking
+    a_look_changes_nothing,
+    a_look_shows_what_is_unfinished,
+    a_look_records_no_place,
     // many
     many_are_one_operation,
     many_leave_together,

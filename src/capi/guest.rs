@@ -9,7 +9,7 @@ use super::error::kvm_hotplug_error;
 use super::guard;
 use super::runtime::{give_list, kvm_runtime};
 use crate::error::{Error, Result};
-use crate::hotplug::{Guest, Listener, Outcome};
+use crate::hotplug::{Access, Guest, Listener, Outcome};
 
 /// Timeout of calls that get 0, in milliseconds, except for removals.
 pub const KVM_HOTPLUG_DEFAULT_TIMEOUT_MS: u32 = 5000;
@@ -91,7 +91,9 @@ pub unsafe extern "C" fn kvm_hotplug_open(
 ) -> c_int {
     // SAFETY: the caller vouches for all pointers.
     unsafe {
-        guard::call(reterr, || open_of(runtime, socket_path, Listener::default(), timeout_ms, ret_guest))
+        guard::call(reterr, || {
+            open_of(runtime, socket_path, Listener::default(), Access::Change, timeout_ms, ret_guest)
+        })
     }
 }
 
@@ -103,6 +105,10 @@ pub const KVM_HOTPLUG_LISTENER_PID: u32 = 2;
 
 /// Flag of struct kvm_hotplug_listener: another user than the remembered one is fine, and is remembered instead.
 pub const KVM_HOTPLUG_ACCEPT_LISTENER: u32 = 4;
+
+/// Flag of struct kvm_hotplug_listener: the guest is only looked at. QEMU is asked questions and told nothing, and neither
+/// record nor journal is written: what an earlier agent left unfinished stays as it is, and its removals are listed as pending.
+pub const KVM_HOTPLUG_LOOK_ONLY: u32 = 8;
 
 /// Who has to listen at a monitor's socket, as the kernel noted it when that process began to listen (SO_PEERCRED). If
 /// all fields are zero, the user that the record remembers has to listen; if it remembers none, any user may.
@@ -117,7 +123,7 @@ pub struct kvm_hotplug_listener {
     /// The process, with KVM_HOTPLUG_LISTENER_PID, in the caller's numbers. It is another one with each start of QEMU, so it
     /// is for this handle only. One that cannot be seen, in another pid namespace, is refused.
     pub pid: i32,
-    /// KVM_HOTPLUG_LISTENER_UID, KVM_HOTPLUG_LISTENER_PID, KVM_HOTPLUG_ACCEPT_LISTENER, or 0.
+    /// KVM_HOTPLUG_LISTENER_UID, KVM_HOTPLUG_LISTENER_PID, KVM_HOTPLUG_ACCEPT_LISTENER, KVM_HOTPLUG_LOOK_ONLY, or 0.
     pub flags: u32,
     /// For all of the call; 0 means 5000.
     pub timeout_ms: u32,
@@ -131,6 +137,13 @@ unsafe impl Plain for kvm_hotplug_listener {
 /// Opens a guest as kvm_hotplug_open() does, if the right one listens at its socket. Whoever listens there is handed
 /// descriptors of taps and images, so a socket in a directory that others can write is worth it. Nothing is said to one who
 /// is not expected; the same holds whenever the connection is made anew.
+///
+/// With KVM_HOTPLUG_LOOK_ONLY the handle has a copy of the record as it is now, so any record will do: one from
+/// kvm_runtime_read(), which another program owns, as well as one that another handle has open. A monitor serves one client at a
+/// time, so while an agent is connected, looking takes a second monitor of the same QEMU. Listing, describing, the slot map,
+/// kvm_hotplug_verify(), plans and events work; what the journal has open is not made good, and kvm_runtime_unfinished() lists it.
+/// Every call that would change something fails with -EROFS and KVM_HOTPLUG_ERROR_STATE, as does a command of
+/// kvm_hotplug_qmp() that is no question. A user accepted or named is not remembered.
 ///
 /// `runtime`: the guest's record, which must have a file.
 /// `socket_path`: the QMP socket, at most 107 bytes.
@@ -158,15 +171,18 @@ pub unsafe extern "C" fn kvm_hotplug_open_of(
         // SAFETY: the caller vouches for listener_size bytes.
         let listener = unsafe { args::read_struct(listener, listener_size, "listener") }?;
         // SAFETY: the caller vouches for all pointers.
-        unsafe { open_of(runtime, socket_path, expected(&listener)?, listener.timeout_ms, ret_guest) }
+        unsafe {
+            let access = access(&listener);
+            open_of(runtime, socket_path, expected(&listener)?, access, listener.timeout_ms, ret_guest)
+        }
     };
     // SAFETY: the caller vouches for reterr.
     unsafe { guard::call(reterr, work) }
 }
 
 fn expected(listener: &kvm_hotplug_listener) -> Result<Listener> {
-    let known = KVM_HOTPLUG_LISTENER_UID | KVM_HOTPLUG_LISTENER_PID | KVM_HOTPLUG_ACCEPT_LISTENER;
-    args::check_flags(listener.flags, known, "listener flags")?;
+    let who = KVM_HOTPLUG_LISTENER_UID | KVM_HOTPLUG_LISTENER_PID | KVM_HOTPLUG_ACCEPT_LISTENER;
+    args::check_flags(listener.flags, who | KVM_HOTPLUG_LOOK_ONLY, "listener flags")?;
     let has = |flag| listener.flags & flag != 0;
     if has(KVM_HOTPLUG_LISTENER_PID) && listener.pid < 1 {
         return Err(Error::invalid(format!("listener: pid {} is no process", listener.pid)));
@@ -178,12 +194,20 @@ fn expected(listener: &kvm_hotplug_listener) -> Result<Listener> {
     })
 }
 
+fn access(listener: &kvm_hotplug_listener) -> Access {
+    match listener.flags & KVM_HOTPLUG_LOOK_ONLY {
+        0 => Access::Change,
+        _ => Access::Look,
+    }
+}
+
 /// # Safety
 /// Pointers are NULL or valid as kvm_hotplug_open() describes.
 unsafe fn open_of(
     runtime: *mut kvm_runtime,
     socket_path: *const c_char,
     listener: Listener,
+    access: Access,
     timeout_ms: u32,
     ret_guest: *mut *mut kvm_hotplug,
 ) -> Result<c_int> {
@@ -194,7 +218,7 @@ unsafe fn open_of(
         return Err(args::null("ret_guest"));
     }
     let timeout = timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS);
-    let guest = Guest::open_of(record.shared(), socket, listener, record.log(), timeout)?;
+    let guest = Guest::open_of(record.shared(), socket, listener, access, record.log(), timeout)?;
     let handle = Box::new(kvm_hotplug { magic: MAGIC, guest: Arc::new(guest) });
     // SAFETY: not NULL, and the caller vouches for the rest.
     unsafe { ret_guest.write(Box::into_raw(handle)) };

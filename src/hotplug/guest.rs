@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::access::Access;
 use super::add::AddRequest;
 use super::call_lock::CallLock;
 use super::controller::ControllerRequest;
@@ -96,25 +97,26 @@ pub enum SlotStatus {
 impl Guest {
     /// Connects to the monitor, looks at the guest and settles what an earlier agent left unfinished.
     pub fn open(runtime: Arc<Mutex<RecordFile>>, socket: &Path, log: Log, timeout: Duration) -> Result<Self> {
-        Self::open_of(runtime, socket, Listener::default(), log, timeout)
+        Self::open_of(runtime, socket, Listener::default(), Access::Change, log, timeout)
     }
 
-    /// The same, if the right one listens there.
+    /// The same, if the right one listens there. One that is to look only has a copy of the record, which may be another handle's.
     pub fn open_of(
         runtime: Arc<Mutex<RecordFile>>,
         socket: &Path,
         listener: Listener,
+        access: Access,
         log: Log,
         timeout: Duration,
     ) -> Result<Self> {
         let deadline = Deadline::after(timeout);
+        let runtime = own_of(runtime, access);
         runtime.lock().unwrap_or_else(PoisonError::into_inner).attach()?;
-        let session = Session::open(runtime.clone(), socket.to_owned(), listener, log, &deadline).and_then(
-            |mut session| {
+        let session = Session::open(runtime.clone(), socket.to_owned(), listener, access, log, &deadline)
+            .and_then(|mut session| {
                 session.update_poll_fd();
                 Ok((session.poll_fd.as_fd().as_raw_fd(), CallLock::new(session)?))
-            },
-        );
+            });
         match session {
             Ok((fd, call_lock)) => Ok(Self { call_lock, runtime, fd }),
             Err(error) => {
@@ -143,44 +145,57 @@ impl Guest {
         result
     }
 
+    /// The same for a call that changes something.
+    fn change<T>(
+        &self,
+        name: &str,
+        timeout: Duration,
+        work: impl FnOnce(&mut Session, &Deadline) -> Result<T>,
+    ) -> Result<T> {
+        self.call(name, timeout, |session, deadline| {
+            session.check_may_change()?;
+            work(session, deadline)
+        })
+    }
+
     /// Adds a NIC.
     pub fn add_nic(&self, request: NicRequest, timeout: Duration) -> Result<Outcome> {
-        self.call("add_nic", timeout, |session, deadline| session.add_nic(request, deadline))
+        self.change("add_nic", timeout, |session, deadline| session.add_nic(request, deadline))
     }
 
     /// Adds a disk.
     pub fn add_disk(&self, request: &DiskRequest, timeout: Duration) -> Result<Outcome> {
-        self.call("add_disk", timeout, |session, deadline| session.add_disk(request, deadline))
+        self.change("add_disk", timeout, |session, deadline| session.add_disk(request, deadline))
     }
 
     /// Adds devices as one operation, all or nothing; the answers are in the same order.
     pub fn add_all(&self, requests: Vec<AddRequest>, timeout: Duration) -> Result<Vec<Outcome>> {
-        self.call("add_all", timeout, |session, deadline| session.add_all(requests, deadline))
+        self.change("add_all", timeout, |session, deadline| session.add_all(requests, deadline))
     }
 
     /// Adds a SCSI controller.
     pub fn add_controller(&self, request: &ControllerRequest, timeout: Duration) -> Result<Outcome> {
-        self.call("add_controller", timeout, |session, deadline| session.add_controller(request, deadline))
+        self.change("add_controller", timeout, |session, deadline| session.add_controller(request, deadline))
     }
 
     /// Removes a NIC, disk or SCSI controller.
     pub fn unplug(&self, removal: &Removal, timeout: Duration) -> Result<Outcome> {
-        self.call("unplug", timeout, |session, deadline| session.unplug(removal, deadline))
+        self.change("unplug", timeout, |session, deadline| session.unplug(removal, deadline))
     }
 
     /// Sets the link of a NIC up or down.
     pub fn set_link(&self, id: &str, up: bool, timeout: Duration) -> Result<Outcome> {
-        self.call("set_link", timeout, |session, deadline| session.set_link(id, up, deadline))
+        self.change("set_link", timeout, |session, deadline| session.set_link(id, up, deadline))
     }
 
     /// Moves a NIC to another bridge, or out of any.
     pub fn move_nic(&self, id: &str, bridge: Option<&IfName>, timeout: Duration) -> Result<Outcome> {
-        self.call("move_nic", timeout, |session, deadline| session.move_nic(id, bridge, deadline))
+        self.change("move_nic", timeout, |session, deadline| session.move_nic(id, bridge, deadline))
     }
 
     /// Resizes a disk; answers its size in bytes.
     pub fn resize_disk(&self, id: &str, size: NewSize, timeout: Duration) -> Result<(Device, u64)> {
-        self.call("resize_disk", timeout, |session, deadline| session.resize_disk(id, size, deadline))
+        self.change("resize_disk", timeout, |session, deadline| session.resize_disk(id, size, deadline))
     }
 
     /// Runs a QMP command of the caller's own.
@@ -208,7 +223,7 @@ impl Guest {
         how: RemovalOfMany,
         timeout: Duration,
     ) -> Result<Vec<Result<Outcome>>> {
-        self.call("unplug_all", timeout, |session, deadline| Ok(session.unplug_all(ids, how, deadline)))
+        self.change("unplug_all", timeout, |session, deadline| Ok(session.unplug_all(ids, how, deadline)))
     }
 
     /// Takes in what the monitor has said, finishes late adds and removals, repeats requests that the guest may not have
@@ -217,7 +232,9 @@ impl Guest {
         self.call("process", timeout, |session, deadline| {
             if session.advance_async_add(deadline) {
                 session.ready(deadline)?;
-                session.repeat_due_requests(deadline)?;
+                if !session.only_looks() {
+                    session.repeat_due_requests(deadline)?;
+                }
             }
             Ok(session.events.len())
         })
@@ -225,7 +242,7 @@ impl Guest {
 
     /// Finishes or undoes what is unfinished; answers what is still pending.
     pub fn settle(&self, timeout: Duration) -> Result<Vec<DeviceInfo>> {
-        self.call("settle", timeout, |session, deadline| {
+        self.change("settle", timeout, |session, deadline| {
             session.ready(deadline)?;
             session.resync(deadline)?;
             session.process_reports(deadline)?;
@@ -303,7 +320,7 @@ impl Guest {
 
     /// Mends what can be mended safely; answers what is left.
     pub fn repair(&self, timeout: Duration) -> Result<Vec<Difference>> {
-        self.call("mend", timeout, |session, deadline| session.repair(deadline))
+        self.change("mend", timeout, |session, deadline| session.repair(deadline))
     }
 
     /// QEMU's version, and what talking to it has cost on the connection of the moment.
@@ -323,6 +340,16 @@ impl Guest {
     /// Ends the call that another thread is in, if any; that call says what became of the device.
     pub fn cancel(&self) -> bool {
         self.call_lock.cancel()
+    }
+}
+
+/// The record that a handle works with.
+fn own_of(runtime: Arc<Mutex<RecordFile>>, access: Access) -> Arc<Mutex<RecordFile>> {
+    match access {
+        Access::Change => runtime,
+        Access::Look => {
+            Arc::new(Mutex::new(runtime.lock().unwrap_or_else(PoisonError::into_inner).copy_for_looking()))
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A live guest: adding and removing NICs, disks and SCSI controllers as transactions against its monitor and its record.
 
+mod access;
 mod add;
 mod add_plan;
 mod add_transaction;
@@ -52,6 +53,7 @@ mod unplug_wait;
 mod verify;
 mod verify_disk;
 
+pub use access::Access;
 pub use add::AddRequest;
 pub use add_plan::Placement;
 pub use controller::ControllerRequest;

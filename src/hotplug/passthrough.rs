@@ -70,6 +70,11 @@ impl Session {
         if !is_model_name(&raw.name) {
             return Err(Error::invalid(format!("{:?} is not the name of a QMP command", raw.name)));
         }
+        let mut command = Command::new(raw.name.clone(), raw.arguments.clone());
+        command.fd = raw.fd.as_ref().map(AsFd::as_fd);
+        if !command.is_question() {
+            self.check_may_change()?;
+        }
         self.finish_async_add(deadline)?;
         self.connect(deadline)?;
         self.drain_events();
@@ -79,8 +84,6 @@ impl Session {
             return Err(Error::new(ErrorKind::State, text).with_errno(libc::EPERM));
         }
         self.needs_resync |= effect != Effect::None;
-        let mut command = Command::new(raw.name.clone(), raw.arguments.clone());
-        command.fd = raw.fd.as_ref().map(AsFd::as_fd);
         let answer = self.monitor()?.execute(&command, deadline);
         answer.map_err(|error| match error.qmp_class() {
             Some(_) => error,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::access::Access;
 use super::async_add::AsyncAdd;
 use super::device_reports::Report;
 use super::events::{EventKind, EventLog};
@@ -130,14 +131,17 @@ pub(super) struct Session {
     pub(super) socket: PathBuf,
     /// Who is expected to listen there.
     pub(super) listener: Listener,
+    /// Whether anything may be changed.
+    pub(super) access: Access,
 }
 
 impl Session {
-    /// Connects, looks at the guest, and finishes or undoes what an earlier agent left.
+    /// Connects, looks at the guest, and finishes or undoes what an earlier agent left, unless it is to look only.
     pub(super) fn open(
         runtime: Arc<Mutex<RecordFile>>,
         socket: PathBuf,
         listener: Listener,
+        access: Access,
         log: Log,
         deadline: &Deadline,
     ) -> Result<Self> {
@@ -180,6 +184,7 @@ impl Session {
             monitor: None,
             socket,
             listener,
+            access,
         };
         if listener != Listener::default() {
             session.connect(deadline)?;
@@ -238,6 +243,10 @@ impl Session {
         self.finish_async_add(deadline)?;
         self.connect(deadline)?;
         self.drain_events();
+        if self.only_looks() {
+            self.disregard_reports();
+            return if self.needs_resync { self.resync(deadline) } else { Ok(()) };
+        }
         if !self.needs_resync {
             self.process_reports(deadline)?;
         }
@@ -267,7 +276,10 @@ impl Session {
             return Ok(());
         }
         self.drop_connection();
-        let monitor = Monitor::connect(&self.socket, deadline)?;
+        let mut monitor = Monitor::connect(&self.socket, deadline)?;
+        if self.only_looks() {
+            monitor.only_ask();
+        }
         self.check_peer(&monitor)?;
         self.poll_fd.watch(&monitor)?;
         self.version = monitor.version();
@@ -303,7 +315,7 @@ impl Session {
         }
     }
 
-    /// Asks the guest for everything, rebuilds the slot map and settles what is unfinished.
+    /// Asks the guest for everything, rebuilds the slot map and settles what is unfinished, unless it is to look only.
     pub(super) fn resync(&mut self, deadline: &Deadline) -> Result<()> {
         // Until it is whole: a question on the way may be cancelled, and the slots are those of half an inventory then.
         self.needs_resync = true;
@@ -320,9 +332,18 @@ impl Session {
         self.devices_without_id = inventory.devices_without_id;
         let earlier = std::mem::replace(&mut self.fdsets, inventory.fdsets);
         self.update_run_state(inventory.state);
-        self.reconcile_with_another_qemu(inventory.state, &inventory.peripheral_ids, deadline)?;
-        let shown = self.identify_journalled(&inventory.peripheral_ids, deadline)?;
-        self.clear_outdated_intents(&shown)?;
+        let shown = match self.access {
+            Access::Look => {
+                self.show_unfinished();
+                BTreeMap::new()
+            }
+            Access::Change => {
+                self.reconcile_with_another_qemu(inventory.state, &inventory.peripheral_ids, deadline)?;
+                let shown = self.identify_journalled(&inventory.peripheral_ids, deadline)?;
+                self.clear_outdated_intents(&shown)?;
+                shown
+            }
+        };
         self.record_found_addresses(&inventory.peripheral_ids, &inventory.units, deadline)?;
         self.occupy_recorded();
         for controller in &inventory.controllers {
@@ -336,6 +357,10 @@ impl Session {
         let mut fdsets = std::mem::take(&mut self.fdsets);
         fdsets.carry_over_retained(&earlier, |owner| self.known_device(owner.as_str()).is_some());
         self.fdsets = fdsets;
+        if self.only_looks() {
+            (self.needs_resync, self.events_lost) = (false, false);
+            return Ok(());
+        }
         self.close_retained_fds(deadline)?;
         self.reconcile(&shown, deadline)?;
         if self.links_to_reapply {

@@ -43,6 +43,8 @@ pub struct Monitor {
     use_ids: bool,
     /// Commands whose answers nobody waits for at the moment.
     in_flight: Option<InFlight>,
+    /// Nothing is sent that may change anything.
+    asks_only: bool,
 }
 
 /// What this connection has cost so far.
@@ -85,6 +87,7 @@ impl Monitor {
             negotiating: true,
             use_ids: false,
             in_flight: None,
+            asks_only: false,
         };
         monitor.await_greeting(deadline).map_err(|error| error.context(monitor.name()))?;
         Ok(monitor)
@@ -139,6 +142,18 @@ impl Monitor {
         self.counters
     }
 
+    /// From now on, whatever is not a question is refused before anything is sent.
+    pub fn only_ask(&mut self) {
+        self.asks_only = true;
+    }
+
+    /// Why one of the commands is not sent.
+    fn refusal(&self, commands: &[Command<'_>]) -> Option<Error> {
+        let other = commands.iter().find(|command| self.asks_only && !command.is_question())?;
+        let text = format!("{} may change something, and the guest was opened for looking only", other.name);
+        Some(Error::new(ErrorKind::State, text).with_errno(libc::EROFS))
+    }
+
     /// Whether the connection is past use: closed, or left with half a command written.
     pub fn is_broken(&self) -> bool {
         self.broken
@@ -160,6 +175,9 @@ impl Monitor {
     /// QEMU runs them in order. Each file descriptor rides on the first byte of its own command, which starts a
     /// new `sendmsg`; everything between two file descriptors goes in one.
     pub fn run(&mut self, commands: &[Command<'_>], deadline: &Deadline) -> Batch {
+        if let Some(error) = self.refusal(commands) {
+            return Batch { replies: commands.iter().map(|_| None).collect(), failure: Some(error) };
+        }
         if !self.negotiating {
             return self.run_now(commands, None, deadline);
         }
@@ -210,9 +228,10 @@ impl Monitor {
     /// them first. The connection must have been used before.
     pub fn submit(&mut self, commands: &[Command<'_>], deadline: &Deadline) {
         let mut pending = PendingReplies::replies(commands.len(), None);
-        let failure = match self.negotiating {
-            true => Some(Error::new(ErrorKind::State, "the monitor has not been spoken to yet")),
-            false => self.start(commands, &mut pending, deadline).err(),
+        let failure = match (self.negotiating, self.refusal(commands)) {
+            (_, Some(error)) => Some(error),
+            (true, None) => Some(Error::new(ErrorKind::State, "the monitor has not been spoken to yet")),
+            (false, None) => self.start(commands, &mut pending, deadline).err(),
         };
         if let Some(error) = &failure {
             self.note_failure(error, &mut pending);

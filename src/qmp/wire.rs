@@ -44,6 +44,16 @@ impl<'a> Command<'a> {
         self
     }
 
+    /// Whether it asks and changes nothing.
+    pub fn is_question(&self) -> bool {
+        let is_info = || {
+            let line = self.arguments.get("command-line").and_then(Value::as_str);
+            self.name == "human-monitor-command" && line.is_some_and(|line| line.starts_with("info "))
+        };
+        let asks = ["query-", "qom-get", "qom-list", "x-query-", "x-debug-query-"];
+        self.fd.is_none() && (asks.iter().any(|name| self.name.starts_with(name)) || is_info())
+    }
+
     /// Compact, because QEMU takes some 3.5 µs to read each byte; an id too is sent only if it is needed.
     pub fn encode(&self, id: Option<u64>, out: &mut Vec<u8>) -> Result<()> {
         out.extend_from_slice(b"{\"execute\":\"");

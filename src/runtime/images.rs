@@ -36,7 +36,7 @@ impl RecordFile {
         match self.storage {
             _ if next == self.record => Ok(()),
             Storage::None => next.check().map(|()| self.record = next),
-            Storage::Owned { .. } | Storage::Borrowed => self.replace(next),
+            Storage::Owned { .. } | Storage::Borrowed | Storage::Copy => self.replace(next),
         }
     }
 }

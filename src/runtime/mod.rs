@@ -67,6 +67,8 @@ enum Storage {
     Owned { record_dir: Arc<RecordDir>, _lock: Lock },
     /// In a file that somebody else may own; for looking only.
     Borrowed,
+    /// Nowhere: a copy of another one, for looking only. What is learnt about it stays in memory.
+    Copy,
 }
 
 impl RecordFile {
@@ -127,6 +129,19 @@ impl RecordFile {
         let (record, sidecar) = read_record(&record_dir)?;
         let journal = read_journal(&record_dir)?;
         Ok(Self { record, journal, sidecar, storage: Storage::Borrowed, trust, attached: false, peer: None })
+    }
+
+    /// A copy to look at a guest with, whatever becomes of this one. Nothing of it is written to a file.
+    pub fn copy_for_looking(&self) -> Self {
+        Self {
+            record: self.record.clone(),
+            journal: self.journal.clone(),
+            sidecar: self.sidecar.clone(),
+            storage: Storage::Copy,
+            trust: self.trust,
+            attached: false,
+            peer: None,
+        }
     }
 
     /// Writes the record to its file.
@@ -212,7 +227,9 @@ impl RecordFile {
 
     /// Marks the record as belonging to one live guest handle.
     pub fn attach(&mut self) -> Result<()> {
-        self.record_dir()?;
+        if !matches!(self.storage, Storage::Copy) {
+            self.record_dir()?;
+        }
         if std::mem::replace(&mut self.attached, true) {
             return Err(Error::new(
                 ErrorKind::State,
@@ -279,6 +296,11 @@ impl RecordFile {
 
     /// Replaces the record on disk and here.
     pub fn replace(&mut self, record: Record) -> Result<()> {
+        if matches!(self.storage, Storage::Copy) {
+            record.check()?;
+            self.record = record;
+            return Ok(());
+        }
         let staged = self.stage(record)?;
         self.commit(staged)
     }
@@ -343,7 +365,7 @@ impl RecordFile {
                 ErrorKind::State,
                 "the record has no file yet; save it to a path first, so that changes can be recorded",
             )),
-            Storage::Borrowed => Err(Error::new(
+            Storage::Borrowed | Storage::Copy => Err(Error::new(
                 ErrorKind::State,
                 "the record was opened for reading only; load it to change it",
             )

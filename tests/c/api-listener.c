@@ -47,7 +47,7 @@ static void named(pid_t qemu)
     refused(UID(other), words);
     CHECK(!file_contains(path, "monitor_user"));
     invalid(open_of(PID(0)), "pid 0");
-    invalid(open_of(((struct kvm_hotplug_listener){.flags = 8})), "listener flags", "unknown flag bits 0x8");
+    invalid(open_of(((struct kvm_hotplug_listener){.flags = 16})), "listener flags", "unknown flag bits 0x10");
     opens(UID(own));
     CHECK(file_contains(path, "\"monitor_user\""));
     fails(open_of(UID(other)), -EPERM, KVM_HOTPLUG_ERROR_UNTRUSTED, "the record remembers that user");

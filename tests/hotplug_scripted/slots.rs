@@ -244,7 +244,7 @@ pub fn a_recorded_device_that_the_guest_lacks_is_not_there_already(agent: &dyn A
 
 /// Seen with QEMU 11.1: after each reset all bridges have the number 255 for a moment, and `query-pci` shows no device.
 pub fn while_the_firmware_numbers_the_buses_devices_are_where_they_are(agent: &dyn Agent) {
-    let world = World::q35(4);
+    let world = Fixture::q35(4);
     let api = world.open(agent);
     let nic = done(api.add_nic(&world.nic(1)));
     assert_eq!(nic.address, at("rp0", 0));
@@ -254,7 +254,7 @@ pub fn while_the_firmware_numbers_the_buses_devices_are_where_they_are(agent: &d
         model.numbering = true;
     });
     for _ in 0..2 {
-        let mut left = api.mend().unwrap();
+        let mut left = api.repair().unwrap();
         left.sort();
         assert_eq!(left.len(), 2, "{left:?}");
         assert!(left[0].contains("last") && left[0].contains("rp3 slot 0.0"), "{left:?}");
@@ -262,7 +262,7 @@ pub fn while_the_firmware_numbers_the_buses_devices_are_where_they_are(agent: &d
     }
     let used = ["rp0", "rp1", "rp2", "rp3"].map(|port| state_of(&*api, port, 0));
     assert_eq!(used, [SlotUse::Taken, SlotUse::Taken, SlotUse::Free, SlotUse::Taken]);
-    let failure = fails(api.unplug(&UnplugAsk::of("theirs")), ErrorKind::Foreign);
+    let failure = fails(api.unplug(&UnplugArgs::of("theirs")), ErrorKind::Foreign);
     assert!(failure.text.contains("theirs"), "{failure:?}");
     world.qemu.take_seen();
     assert_eq!(done(api.add_disk(&world.disk("a.img"))).address, at("rp2", 0));

@@ -15,6 +15,8 @@ pub trait Agent {
     fn name(&self) -> &'static str;
     /// Loads the runtime file and opens the guest.
     fn open(&self, runtime: &Path, socket: &Path, timeout_ms: u64) -> Result<Box<dyn Api>, Failure>;
+    /// The same for looking only, by a record that another program may own.
+    fn look(&self, runtime: &Path, socket: &Path, timeout_ms: u64) -> Result<Box<dyn Api>, Failure>;
 }
 
 /// A live guest.
@@ -43,6 +45,10 @@ pub trait Api: Send + Sync {
     fn next_event(&self) -> Option<Notification>;
     fn list(&self) -> Vec<Item>;
     fn slots(&self) -> Result<Vec<SlotItem>, Failure>;
+    /// The differences there are.
+    fn verify(&self) -> Result<Vec<String>, Failure>;
+    /// What is still pending when everything is settled that can be.
+    fn settle(&self) -> Result<Vec<String>, Failure>;
     /// The differences that are left.
     fn repair(&self) -> Result<Vec<String>, Failure>;
     fn fd(&self) -> RawFd;

@@ -20,8 +20,9 @@ use ::kvm_hotplug::capi::event::{
     kvm_hotplug_watch_qmp,
 };
 use ::kvm_hotplug::capi::guest::{
-    kvm_hotplug as Handle, kvm_hotplug_cancel, kvm_hotplug_close, kvm_hotplug_get_device, kvm_hotplug_get_fd,
-    kvm_hotplug_list, kvm_hotplug_open, kvm_hotplug_process,
+    KVM_HOTPLUG_LOOK_ONLY, kvm_hotplug as Handle, kvm_hotplug_cancel, kvm_hotplug_close,
+    kvm_hotplug_get_device, kvm_hotplug_get_fd, kvm_hotplug_list, kvm_hotplug_listener, kvm_hotplug_open,
+    kvm_hotplug_open_of, kvm_hotplug_process,
 };
 use ::kvm_hotplug::capi::link::{kvm_hotplug_move_nic, kvm_hotplug_set_link};
 use ::kvm_hotplug::capi::log::kvm_hotplug_log_level::KVM_HOTPLUG_LOG_DEBUG;
@@ -31,10 +32,11 @@ use ::kvm_hotplug::capi::qmp::*;
 use ::kvm_hotplug::capi::removal::*;
 use ::kvm_hotplug::capi::resize::{KVM_HOTPLUG_SHRINK, kvm_hotplug_resize_disk};
 use ::kvm_hotplug::capi::runtime::*;
+use ::kvm_hotplug::capi::settle::kvm_hotplug_settle;
 use ::kvm_hotplug::capi::slots::{
     kvm_hotplug_slot, kvm_hotplug_slot_map, kvm_hotplug_slot_state as SlotState,
 };
-use ::kvm_hotplug::capi::verify::{kvm_hotplug_difference, kvm_hotplug_mend};
+use ::kvm_hotplug::capi::verify::{kvm_hotplug_difference, kvm_hotplug_mend, kvm_hotplug_verify};
 use ::kvm_hotplug::disk::BackingRule;
 
 use serde_json::Value;
@@ -144,6 +146,25 @@ impl Agent for CAgent {
         "c"
     }
 
+    fn look(&self, runtime: &Path, socket: &Path, timeout_ms: u64) -> Result<Box<dyn Api>, Failure> {
+        let path = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
+        let (runtime_path, socket) = (path(runtime), path(socket));
+        let (mut runtime, mut guest) = (null_mut(), null_mut());
+        let mut listener = zeroed::<kvm_hotplug_listener>();
+        (listener.flags, listener.timeout_ms) = (KVM_HOTPLUG_LOOK_ONLY, milliseconds(timeout_ms));
+        let size = size_of_val(&listener);
+        // SAFETY: as in open().
+        unsafe {
+            call(|error| kvm_runtime_read(runtime_path.as_ptr(), &raw mut runtime, error))?;
+            let who = &raw const listener;
+            let opened =
+                call(|error| kvm_hotplug_open_of(runtime, socket.as_ptr(), who, size, &raw mut guest, error));
+            kvm_runtime_free(runtime);
+            opened?;
+        }
+        Ok(Box::new(CApi(guest)))
+    }
+
     fn open(&self, runtime: &Path, socket: &Path, timeout_ms: u64) -> Result<Box<dyn Api>, Failure> {
         let path = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
         let (runtime_path, socket) = (path(runtime), path(socket));
@@ -161,6 +182,30 @@ impl Agent for CAgent {
             opened?;
         }
         Ok(Box::new(CApi(guest)))
+    }
+}
+
+type Compare = unsafe extern "C" fn(
+    *mut Handle,
+    u32,
+    *mut kvm_hotplug_difference,
+    usize,
+    usize,
+    *mut usize,
+    *mut *mut kvm_hotplug_error,
+) -> c_int;
+
+impl CApi {
+    fn differences(&self, compare: Compare) -> Result<Vec<String>, Failure> {
+        let mut found = vec![zeroed::<kvm_hotplug_difference>(); 64];
+        let (size, mut count) = (size_of::<kvm_hotplug_difference>(), 0);
+        // SAFETY: the array has that many elements.
+        call(|error| unsafe {
+            let (array, capacity) = (found.as_mut_ptr(), found.len());
+            compare(self.0, milliseconds(AMPLE), array, size, capacity, &raw mut count, error)
+        })?;
+        found.truncate(count);
+        Ok(found.iter().map(|difference| field(&difference.text).unwrap_or_default()).collect())
     }
 }
 
@@ -458,16 +503,24 @@ impl Api for CApi {
         Ok(slots.iter().map(slot).collect())
     }
 
+    fn verify(&self) -> Result<Vec<String>, Failure> {
+        self.differences(kvm_hotplug_verify)
+    }
+
     fn repair(&self) -> Result<Vec<String>, Failure> {
-        let mut left = vec![zeroed::<kvm_hotplug_difference>(); 64];
-        let (size, mut count) = (size_of::<kvm_hotplug_difference>(), 0);
+        self.differences(kvm_hotplug_mend)
+    }
+
+    fn settle(&self) -> Result<Vec<String>, Failure> {
+        let mut pending = vec![zeroed::<kvm_hotplug_device>(); 64];
+        let (size, mut count) = (size_of::<kvm_hotplug_device>(), 0);
         // SAFETY: the array has that many elements.
         call(|error| unsafe {
-            let (array, capacity) = (left.as_mut_ptr(), left.len());
-            kvm_hotplug_mend(self.0, milliseconds(AMPLE), array, size, capacity, &raw mut count, error)
+            let (array, capacity) = (pending.as_mut_ptr(), pending.len());
+            kvm_hotplug_settle(self.0, milliseconds(AMPLE), array, size, capacity, &raw mut count, error)
         })?;
-        left.truncate(count);
-        Ok(left.iter().map(|difference| field(&difference.text).unwrap_or_default()).collect())
+        pending.truncate(count);
+        Ok(pending.iter().map(|device| field(&device.id).unwrap_or_default()).collect())
     }
 
     fn fd(&self) -> RawFd {

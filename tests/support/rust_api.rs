@@ -8,8 +8,9 @@ use std::time::Duration;
 use kvm_hotplug::Error;
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
 use kvm_hotplug::hotplug::{
-    self, AddRequest, ControllerRequest, DeferReason, DeviceInfo, DeviceState, DiskRequest, Guest, NewSize,
-    NicRequest, Outcome, PendingReason, Placement, RawCommand, Removal, RemovalOfMany, TapSource,
+    self, Access, AddRequest, ControllerRequest, DeferReason, DeviceInfo, DeviceState, DiskRequest, Guest,
+    Listener, NewSize, NicRequest, Outcome, PendingReason, Placement, RawCommand, Removal, RemovalOfMany,
+    TapSource,
 };
 use kvm_hotplug::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, ScsiAddress, Slot};
 use kvm_hotplug::log::{Level, Log, Sink};
@@ -45,6 +46,13 @@ impl Agent for RustAgent {
         let runtime = Arc::new(Mutex::new(RecordFile::load(runtime)?));
         let log = Log::new(Level::Debug, Arc::new(Print));
         let guest = Guest::open(runtime, socket, log, Duration::from_millis(timeout_ms))?;
+        Ok(Box::new(RustApi(guest)))
+    }
+
+    fn look(&self, runtime: &Path, socket: &Path, timeout_ms: u64) -> Result<Box<dyn Api>, Failure> {
+        let runtime = Arc::new(Mutex::new(RecordFile::peek(runtime)?));
+        let (log, timeout) = (Log::new(Level::Debug, Arc::new(Print)), Duration::from_millis(timeout_ms));
+        let guest = Guest::open_of(runtime, socket, Listener::default(), Access::Look, log, timeout)?;
         Ok(Box::new(RustApi(guest)))
     }
 }
@@ -212,6 +220,15 @@ impl Api for RustApi {
             occupant: line.occupant,
         };
         Ok(lines.into_iter().map(slot).collect())
+    }
+
+    fn verify(&self) -> Result<Vec<String>, Failure> {
+        Ok(self.0.verify(Duration::from_millis(AMPLE))?.iter().map(ToString::to_string).collect())
+    }
+
+    fn settle(&self) -> Result<Vec<String>, Failure> {
+        let pending = self.0.settle(Duration::from_millis(AMPLE))?;
+        Ok(pending.iter().map(|info| info.device.id.to_string()).collect())
     }
 
     fn repair(&self) -> Result<Vec<String>, Failure> {

@@ -13,12 +13,12 @@ static int list_devices(const struct ctl *ctl, struct kvm_hotplug_device *device
     return kvm_runtime_list(ctl->runtime, devices, sizeof *devices, capacity, count, error);
 }
 
-/* An open guest has settled its journal, or lists what is left of it. */
+/* A guest that was not opened for looking only has settled its journal, or lists what is left of it. */
 static int list_unfinished(const struct ctl *ctl, struct kvm_hotplug_device *devices, size_t capacity, size_t *count,
                            struct kvm_hotplug_error **error)
 {
     *count = 0;
-    return ctl->guest != NULL
+    return ctl->guest != NULL && !ctl->only_looks
                ? 0
                : kvm_runtime_unfinished(ctl->runtime, devices, sizeof *devices, capacity, count, error);
 }
@@ -44,7 +44,7 @@ static size_t add_unlisted(struct kvm_hotplug_device *devices, size_t count, siz
     return end;
 }
 
-/* This process is the only one that changes the record, so the second calls find what the first ones counted. */
+/* Nobody changes the record that this process has in memory, so the second calls find what the first ones counted. */
 enum status fetch_devices(const struct ctl *ctl, struct kvm_hotplug_device **ret_devices, size_t *ret_count)
 {
     struct kvm_hotplug_error *error = NULL;

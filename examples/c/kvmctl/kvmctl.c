@@ -86,16 +86,30 @@ static bool may_look(const struct options *options)
     return options->command == COMMAND_LIST && !options->plan;
 }
 
-/* Opening settles what an agent that died had begun, and the events say what; watching shows them itself. The record is shown
- * also when the guest is off. */
+/* Whether the command changes neither guest nor record, which another program may own then. */
+static bool only_looks(const struct options *options)
+{
+    return options->plan || options->command == COMMAND_LIST || options->command == COMMAND_MAP ||
+           (options->command == COMMAND_VERIFY && !options->mend);
+}
+
+/* Opening settles what an agent that died had begun, unless it is to look, and the events say what; watching shows them itself.
+ * The record is shown also when the guest is off. */
 static enum status open_guest(struct ctl *ctl)
 {
     const struct options *options = &ctl->options;
+    struct kvm_hotplug_listener listener = options->listener;
     struct kvm_hotplug_error *error = NULL;
+    uint32_t flags = options->config.flags;
 
-    if (kvm_runtime_open(options->runtime, options->config.flags, &ctl->runtime, &error) < 0 || follow(ctl, &error) < 0)
+    ctl->only_looks = only_looks(options);
+    if (ctl->only_looks) {
+        flags |= KVM_RUNTIME_READ_ONLY;
+        listener.flags |= KVM_HOTPLUG_LOOK_ONLY;
+    }
+    if (kvm_runtime_open(options->runtime, flags, &ctl->runtime, &error) < 0 || follow(ctl, &error) < 0)
         return report_record(ctl, error);
-    if (kvm_hotplug_open_of(ctl->runtime, options->socket, &options->listener, sizeof options->listener, &ctl->guest, &error) == 0)
+    if (kvm_hotplug_open_of(ctl->runtime, options->socket, &listener, sizeof listener, &ctl->guest, &error) == 0)
         return options->command == COMMAND_WATCH ? STATUS_DONE : print_events(ctl, stderr);
     if (kvm_hotplug_error_errno(error) == EACCES)
         return report_advised(ctl, error, "run kvmctl as the user whose QEMU it is");

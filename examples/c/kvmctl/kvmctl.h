@@ -23,6 +23,7 @@ struct ctl {
     struct terminal terminal;
     struct kvm_runtime *runtime;
     struct kvm_hotplug *guest; /* NULL in commands that work on the record alone */
+    bool only_looks;           /* the guest was opened for looking */
 };
 
 /* The commands; each says what it did on stdout, as JSON if asked to, and what went wrong on stderr. */

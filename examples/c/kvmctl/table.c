@@ -76,9 +76,9 @@ const struct option_info option_table[OPTIONS] = {
     [OPTION_FORCE] = {"force", NULL, "", "send it even if it fools the record"},
     [OPTION_TRUST] = {"trust-record", NULL, "",
                       "use the record also if others can write it, who then decide what is done"},
-    [OPTION_PEER_UID] = {"peer-uid", "UID", "", "only if this user listens at the socket; the record remembers it"},
+    [OPTION_PEER_UID] = {"peer-uid", "UID", "", "only if this user listens at the socket; commands that change something remember it"},
     [OPTION_PEER_PID] = {"peer-pid", "PID", "", "only if this process listens at the socket"},
-    [OPTION_ACCEPT_PEER] = {"accept-peer", NULL, "", "whoever listens, and the record remembers that user from now on"},
+    [OPTION_ACCEPT_PEER] = {"accept-peer", NULL, "", "whoever listens; commands that change something remember that user from now on"},
     [OPTION_FD] = {"fd", "N", "", "descriptor of this process that goes along (getfd, add-fd)"},
 };
 
@@ -146,8 +146,8 @@ const struct command_info command_table[COMMANDS] = {
                       LIVE},
     [COMMAND_VERIFY] = {"verify", "", "", "compare record and guest, both ways", "", GUEST, LIVE | BIT(OPTION_MEND)},
     [COMMAND_SETTLE] = {"settle", "", "", "finish or undo what an agent that died has left",
-                        "With --socket by what the guest has, and says what is still waiting for it; every command that opens the guest does the same. Without, by the "
-                        "record, for a guest that is known to be off.",
+                        "With --socket by what the guest has, and says what is still waiting for it; every command that may change the guest "
+                        "does the same, while list, map, verify and plan only look. Without, by the record, for a guest that is known to be off.",
                         BIT(OPTION_RUNTIME), LIVE},
     [COMMAND_WATCH] = {"watch", "", "", "print what happens, until interrupted, the timeout or QEMU's end",
                        "With --json one object a line.", GUEST, LIVE | BIT(OPTION_QMP) | BIT(OPTION_COUNT)},

@@ -46,6 +46,16 @@ type Listener struct {
 	PID int
 	// Accept: another user than the remembered one is fine, and is remembered instead.
 	Accept bool
+	// LookOnly: the guest is only looked at; see [Look].
+	LookOnly bool
+}
+
+// Look opens a guest only to look at it. QEMU is asked questions and told nothing, and neither record nor journal is written:
+// what an earlier agent left unfinished stays as it is. The handle has a copy of the record, so one from [Read] will do,
+// also while another program owns it; but a monitor serves one client at a time. Every call that would change something fails
+// with [ErrState].
+func Look(ctx context.Context, record *Runtime, socket string) (*Guest, error) {
+	return OpenOf(ctx, record, socket, Listener{LookOnly: true})
 }
 
 // OpenOf is [Open] if the right one listens at the socket ([ErrUntrusted] if not).
@@ -65,6 +75,9 @@ func openUntil(record *Runtime, socket string, listener Listener, timeout C.uint
 	}
 	if listener.Accept {
 		request.flags |= C.KVM_HOTPLUG_ACCEPT_LISTENER
+	}
+	if listener.LookOnly {
+		request.flags |= C.KVM_HOTPLUG_LOOK_ONLY
 	}
 	path := memory.required("the socket's path", socket)
 	if memory.err != nil {

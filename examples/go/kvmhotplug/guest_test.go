@@ -362,6 +362,26 @@ func TestRecordsBelongToOneGuestAndClose(t *testing.T) {
 	ok(t, guest.Close())
 }
 
+func TestLookingChangesNothing(t *testing.T) {
+	fake := startFake(t)
+	owned := record(t)
+	// A look needs no record to itself.
+	for range 2 {
+		guest, err := kvmhotplug.Look(within(t, patience), owned, fake.socket)
+		ok(t, err)
+		devices, err := guest.Devices(within(t, patience))
+		ok(t, err)
+		if len(devices) != 0 {
+			t.Errorf("got %v", devices)
+		}
+		_, err = guest.AddDisk(within(t, patience), kvmhotplug.Disk{Path: image(t, "disk")})
+		if failed := failure(t, err, kvmhotplug.ErrState); failed.Errno != syscall.EROFS {
+			t.Errorf("got %#v", failed)
+		}
+		ok(t, guest.Close())
+	}
+}
+
 // listenOnly accepts connections and says nothing on them.
 func listenOnly(t *testing.T, socket string) (string, error) {
 	t.Helper()

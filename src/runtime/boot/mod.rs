@@ -222,7 +222,7 @@ impl RecordFile {
         match self.storage {
             Storage::Owned { .. } if next != *self.record() => self.replace(next),
             Storage::Owned { .. } => Ok(()),
-            Storage::None | Storage::Borrowed => {
+            Storage::None | Storage::Borrowed | Storage::Copy => {
                 self.record = next;
                 Ok(())
             }

@@ -46,8 +46,8 @@ impl Model {
     fn numbers_of(&self, port: &Dev) -> (u8, u8, Option<String>) {
         let id = |port: &Dev| port.id.clone().unwrap_or_default();
         if self.numbering {
-            let ports = self.devices.iter().filter(|device| device.driver == "pcie-root-port");
-            return (255, 0, ports.last().map(id));
+            let mut ports = self.devices.iter().filter(|device| device.driver == "pcie-root-port");
+            return (255, 0, ports.next_back().map(id));
         }
         match self.numbered {
             true => {
