@@ -3277,10 +3277,17 @@ int kvm_hotplug_open_tap(const struct kvm_hotplug_tap *tap,
 /**
  * Compares record and guest both ways: devices, addresses, models, what stands behind them, MAC, queues, MTU, option ROM,
  * serial, size, read-only, a disk's format, cache, detect-zeroes and open files, the taps (deleted, on another bridge),
- * whether vhost-net moves the packets (asked of QEMU 7.2 alone, and told once the guest's driver is at work), and devices, netdevs, nodes and fdsets that the record does not know. QEMU does not tell
- * whether a link is up. Devices that wait for a reboot
- * and those on their way out are no difference. Nothing is changed, except that unfinished operations are settled as by
- * every call.
+ * and devices, netdevs, nodes and fdsets that the record does not know.
+ *
+ * Whether vhost-net moves a NIC's packets is compared as far as it is certain. A QEMU without a descriptor of vhost-net has no
+ * NIC with vhost; that is seen where this process may look into QEMU. QEMU 7.2 tells it of each NIC, once the guest's driver
+ * is at work. Other versions do not, or end when they are asked (11.1), and the kernel does not say which NIC a descriptor of
+ * vhost-net is for.
+ *
+ * Not compared are a link, which QEMU does not tell, and throttles (block_set_io_throttle), which no record has.
+ *
+ * Devices that wait for a reboot and those on their way out are no difference. Nothing is changed, except that unfinished
+ * operations are settled as by every call on a guest that was not opened with KVM_HOTPLUG_LOOK_ONLY.
  *
  * `guest`: the handle.
  * `timeout_ms`: for all of it; 0 means 5000.

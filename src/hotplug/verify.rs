@@ -35,8 +35,9 @@ impl Session {
         let peripheral_ids = PeripheralIds::of(&named);
         let drives = self.named_drives(deadline)?;
         let mut nodes = inventory::by_name(&nodes);
-        for (name, node) in inventory::by_drive(&drives) {
-            nodes.entry(name).or_insert(node);
+        let drives_by_name = inventory::by_drive(&drives);
+        for (name, node) in &drives_by_name {
+            nodes.entry(*name).or_insert(*node);
         }
         let live: Vec<Device> = self.live_devices();
         let record = self.runtime().record().clone();
@@ -64,6 +65,9 @@ impl Session {
                 Spec::Disk(spec) => {
                     compare_node(device, spec, &record, &nodes, &mut differences);
                     self.compare_files(device, spec, &record, &mut differences);
+                    if let Some(drive) = drives_by_name.get(device.id.as_str()) {
+                        self.compare_drive(device, spec, drive, &mut differences);
+                    }
                 }
                 Spec::Nic(spec) => self.compare_nic(device, spec, &mut differences, deadline)?,
                 Spec::Controller(_) => {}

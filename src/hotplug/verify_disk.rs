@@ -78,6 +78,34 @@ impl Session {
     }
 }
 
+impl Session {
+    /// A mirror may have put another raw image under a drive, which has no node of ours: QEMU names its file.
+    pub(super) fn compare_drive(
+        &mut self,
+        device: &Device,
+        spec: &DiskSpec,
+        drive: &Value,
+        differences: &mut Vec<Difference>,
+    ) {
+        let Ok(qemu) = self.monitor().and_then(|monitor| monitor.peer()) else { return };
+        let root = format!("/proc/{qemu}/root");
+        if let Some(file) = other_file(spec, drive, Path::new(&root)) {
+            let recorded = format!("image {}", spec.path.display());
+            let found = format!("image {}", readable(file));
+            differences.push(Difference::new(Mismatch::Backend, &device.id, recorded, found));
+        }
+    }
+}
+
+/// The file of a drive, if it is certain that it is not the image; `root` is where QEMU's paths begin.
+fn other_file<'a>(spec: &DiskSpec, drive: &'a Value, root: &Path) -> Option<&'a str> {
+    let file = drive.get("file").and_then(Value::as_str)?;
+    let inside = file.strip_prefix('/').filter(|inside| !inside.starts_with("dev/fdset/"))?;
+    let found = Identity::of_path(&root.join(inside)).ok()?;
+    let recorded = Identity::of_path(&spec.path).ok()?;
+    (found != recorded).then_some(file)
+}
+
 /// Whether it is called as this library calls the nodes of disks that nobody named.
 pub(super) fn is_named_like_ours(name: &str) -> bool {
     ["disk-pci-", "disk-scsi-pci-"].iter().any(|prefix| name.starts_with(prefix))
@@ -105,6 +133,26 @@ mod tests {
         compare_settings(&device, spec, node, &mut differences);
         assert!(differences.iter().all(|difference| difference.what == Mismatch::Setting));
         differences.into_iter().map(|difference| (difference.recorded, difference.found)).collect()
+    }
+
+    #[test]
+    fn a_drive_has_another_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, "").unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let (own, other) = (file("own"), file("other"));
+        let same = dir.path().join("same").to_str().unwrap().to_owned();
+        std::os::unix::fs::symlink(&own, &same).unwrap();
+        let spec = DiskSpec::new(&own, Format::Raw);
+        let found =
+            |file: &str| other_file(&spec, &json!({ "file": file }), Path::new("/")).map(str::to_owned);
+        assert_eq!(found(&other), Some(other.clone()));
+        for silent in [&own, &same, "/dev/fdset/1", "nbd://host/x", "json:{}", "/not/there", ""] {
+            assert_eq!(found(silent), None, "{silent}");
+        }
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub const PATIENCE: Duration = Duration::from_millis(100);
 /// What the kernel calls a tap's descriptor ends in this, whatever directory the opener saw it in.
 const TUN: &[u8] = b"/net/tun";
 
+/// The same for a descriptor of vhost-net.
+const VHOST: &[u8] = b"/vhost-net";
+
 /// More than any name that a tap's descriptor has.
 const LONGEST: usize = 256;
 
@@ -33,6 +36,8 @@ const MOST_INFO: usize = 1024;
 pub struct Taps {
     pid: i32,
     numbers: Vec<(RawFd, IfName)>,
+    /// It has a descriptor of vhost-net.
+    has_vhost: bool,
     /// Nothing was left out.
     whole: bool,
 }
@@ -51,7 +56,7 @@ impl Taps {
         let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = open(format!("/proc/{pid}/fd").as_str(), flags, Mode::empty()).map_err(cannot)?;
         let mut listing = Dir::openat(&directory, ".", flags, Mode::empty()).map_err(cannot)?;
-        let mut taps = Self { pid, numbers: Vec::new(), whole: true };
+        let mut taps = Self { pid, numbers: Vec::new(), has_vhost: false, whole: true };
         for entry in listing.iter().flatten() {
             if Instant::now() >= end {
                 taps.whole = false;
@@ -59,8 +64,9 @@ impl Taps {
             }
             let mut buffer = [0; LONGEST];
             let name = entry.file_name();
-            let is_tun =
-                pidfd::read_link(&directory, name, &mut buffer).is_ok_and(|file| file.ends_with(TUN));
+            let Ok(file) = pidfd::read_link(&directory, name, &mut buffer) else { continue };
+            let is_tun = file.ends_with(TUN);
+            taps.has_vhost |= file.ends_with(VHOST);
             let number: Option<RawFd> =
                 name.to_str().ok().filter(|_| is_tun).and_then(|name| name.parse().ok());
             taps.numbers.extend(number.and_then(|number| Some((number, interface_of(pid, number)?))));
@@ -93,6 +99,11 @@ impl Taps {
             Err(Errno::EBADF) => None,
             Err(errno) => Some(Err(cannot("share a tap with", errno))),
         }))
+    }
+
+    /// Whether vhost-net certainly moves nothing for the process. One that has a descriptor may use it for whichever tap.
+    pub fn lacks_vhost(&self) -> bool {
+        self.whole && !self.has_vhost
     }
 
     /// How many descriptors of this tap the process has. Fails if it has too many files to tell.

@@ -76,6 +76,7 @@ static void settings(void)
         {"\"mac\": \"52:54:00:12:34:56\"", "\"mac\": \"52:54:00:12:34:57\"", "lan", KVM_HOTPLUG_MISMATCH_MAC,
          "52:54:00:12:34:57", "52:54:00:12:34:56"},
         {"\"queues\": 2", "\"queues\": 3", "lan", KVM_HOTPLUG_MISMATCH_QUEUES, "8", "6"},
+        {"\"mtu\": 1400", "\"vhost\": true, \"mtu\": 1400", "lan", KVM_HOTPLUG_MISMATCH_SETTING, "vhost on", "vhost off"},
         {"\"mtu\": 1400", "\"mtu\": 1300", "lan", KVM_HOTPLUG_MISMATCH_MTU, "1300", "1400"},
         {"\"model\": \"virtio-net-pci-transitional\"", "\"model\": \"virtio-net-pci-non-transitional\"", "lan",
          KVM_HOTPLUG_MISMATCH_MODEL, "non-transitional", "virtio-net-pci-transitional"},
