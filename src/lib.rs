@@ -11,8 +11,9 @@
 pub mod capi;
 pub mod deadline;
 pub mod disk;
+pub mod engine;
 pub mod error;
-pub mod hotplug;
+pub mod guest;
 pub mod ids;
 pub mod log;
 pub mod net;

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use child::Child;
 use kvm_hotplug::disk::DiskSpec;
-use kvm_hotplug::hotplug::Guest;
+use kvm_hotplug::guest::Guest;
 use kvm_hotplug::ids::Address;
 use kvm_hotplug::log::Log;
 use kvm_hotplug::net::spec::NicSpec;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
-use kvm_hotplug::hotplug::{DiskRequest, Guest, NicRequest, Outcome, Placement, Removal, TapSource};
+use kvm_hotplug::guest::{DiskRequest, Guest, NicRequest, Outcome, Placement, Removal, TapSource};
 use kvm_hotplug::log::Log;
 use kvm_hotplug::net::vhost::VhostMode;
 use kvm_hotplug::runtime::RecordFile;

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use kvm_hotplug::hotplug::Guest;
+use kvm_hotplug::guest::Guest;
 use kvm_hotplug::log::Log;
 use kvm_hotplug::runtime::{Record, RecordFile};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};

@@ -6,13 +6,13 @@
 mod support;
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kvm_hotplug::deadline::{Cancel, Deadline};
-use kvm_hotplug::qmp::{Command, MAX_DEPTH, MAX_MESSAGE, Monitor, Queued};
+use kvm_hotplug::qmp::{Client, Command, MAX_DEPTH, MAX_MESSAGE, Queued};
 use kvm_hotplug::{Error, ErrorKind};
 use serde_json::{Map, Value, json};
 use support::fake::{Act, FakeQemu, Greeting, Setup, deleted};
@@ -32,19 +32,19 @@ fn fake() -> FakeQemu {
     FakeQemu::start(Setup::default())
 }
 
-fn connect(qemu: &FakeQemu) -> Monitor {
-    Monitor::connect(qemu.path(), &ample()).unwrap()
+fn connect(qemu: &FakeQemu) -> Client {
+    Client::connect(qemu.path(), &ample()).unwrap()
 }
 
-fn status() -> Command<'static> {
+fn status() -> Command {
     Command::with("query-status", &[])
 }
 
-fn ask(monitor: &mut Monitor) -> Result<Value, Error> {
+fn ask(monitor: &mut Client) -> Result<Value, Error> {
     monitor.execute(&status(), &ample())
 }
 
-fn greeted_with(pieces: Vec<(Duration, Vec<u8>)>) -> Monitor {
+fn greeted_with(pieces: Vec<(Duration, Vec<u8>)>) -> Client {
     let qemu = fake();
     qemu.greet(Greeting::pieces(pieces));
     let mut monitor = connect(&qemu);
@@ -113,7 +113,7 @@ fn a_late_answer_is_not_the_next_commands() {
     qemu.model(|model| model.run_state = "paused".into());
     assert_eq!(ask(&mut monitor).unwrap()["status"], "paused");
     std::thread::sleep(ms(150));
-    monitor.read_available().unwrap();
+    monitor.read_all().unwrap();
     assert_eq!(monitor.counters().stray_replies, 1);
 }
 
@@ -165,7 +165,7 @@ fn garbage_after_the_last_answer_does_not_take_it_back() {
 fn commands_have_ids_only_after_an_answer_went_astray() {
     let (plain, numbered) =
         ("{\"execute\":\"query-status\"}".len(), "{\"execute\":\"query-status\",\"id\":N}".len());
-    let lengths = |qemu: &FakeQemu, monitor: &mut Monitor| -> Vec<usize> {
+    let lengths = |qemu: &FakeQemu, monitor: &mut Client| -> Vec<usize> {
         qemu.take_seen();
         let batch = monitor.run(&[status(), status(), status()], &ample());
         assert!(batch.replies.iter().all(|reply| matches!(reply, Some(Ok(_)))));
@@ -245,7 +245,7 @@ fn events_between_answers_are_kept_in_order() {
     assert!(ask(&mut monitor).is_ok());
     qemu.emit("DEVICE_DELETED", deleted("nic-pci-4"));
     qemu.settle();
-    monitor.read_available().unwrap();
+    monitor.read_all().unwrap();
     let names: Vec<String> = std::iter::from_fn(|| monitor.next_event())
         .map(|kept| match kept {
             Queued::Event(event) => event.name,
@@ -284,7 +284,10 @@ fn each_descriptor_rides_on_its_own_command() {
     assert!(ask(&mut monitor).is_ok());
     let mut commands = vec![status()];
     for (file, name) in files.iter().zip(&names) {
-        commands.push(Command::with("getfd", &[("fdname", name)]).carrying(file.as_fd()));
+        commands.push(
+            Command::with("getfd", &[("fdname", name)])
+                .carrying(OwnedFd::from(file.try_clone().unwrap()).into()),
+        );
         commands.push(status());
     }
     qemu.take_seen();
@@ -316,7 +319,7 @@ fn a_short_write_is_finished_without_the_descriptor() {
         let mut arguments = Map::new();
         arguments.insert("fdname".into(), name.into());
         arguments.insert("padding".into(), padding.clone().into());
-        Command::new("getfd", arguments).carrying(file.as_fd())
+        Command::new("getfd", arguments).carrying(OwnedFd::from(file.try_clone().unwrap()).into())
     };
     qemu.fault("getfd", 0, Act::Stall(ms(50)));
     let batch = monitor.run(&[big("a"), big("b"), status()], &ample());
@@ -386,7 +389,7 @@ fn garbage_is_a_protocol_error() {
         assert_eq!(ask(&mut monitor).unwrap_err().kind(), ErrorKind::Protocol, "{garbage:?}");
         qemu.greet(Greeting::bytes(garbage));
         drop(monitor);
-        let error = Monitor::connect(qemu.path(), &ample()).unwrap_err();
+        let error = Client::connect(qemu.path(), &ample()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Protocol, "{garbage:?} as a greeting");
     }
 }
@@ -409,15 +412,15 @@ fn the_ways_a_conversation_ends_are_told_apart() {
         let lost = matches!(kind, ErrorKind::MonitorLost | ErrorKind::Protocol);
         assert_eq!(monitor.is_broken(), lost, "{act:?}");
     }
-    let nowhere = Monitor::connect(Path::new("/nonexistent/qmp"), &ample()).unwrap_err();
+    let nowhere = Client::connect(Path::new("/nonexistent/qmp"), &ample()).unwrap_err();
     assert_eq!(nowhere.kind(), ErrorKind::NotFound);
     let path = qemu.path().to_owned();
     let stale = tempfile::tempdir().unwrap();
     let stale = stale.path().join("qmp");
     drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
-    assert_eq!(Monitor::connect(&stale, &ample()).unwrap_err().errno(), libc::ECONNREFUSED);
+    assert_eq!(Client::connect(&stale, &ample()).unwrap_err().errno(), libc::ECONNREFUSED);
     let long = path.with_file_name("x".repeat(120));
-    assert_eq!(Monitor::connect(&long, &ample()).unwrap_err().errno(), libc::ENAMETOOLONG);
+    assert_eq!(Client::connect(&long, &ample()).unwrap_err().errno(), libc::ENAMETOOLONG);
 }
 
 #[test]
@@ -436,7 +439,7 @@ fn a_monitor_that_serves_another_client_is_busy() {
     let qemu = fake();
     let first = connect(&qemu);
     let start = Instant::now();
-    let error = Monitor::connect(qemu.path(), &Deadline::after(ms(150))).unwrap_err();
+    let error = Client::connect(qemu.path(), &Deadline::after(ms(150))).unwrap_err();
     assert_eq!((error.kind(), error.errno()), (ErrorKind::MonitorBusy, libc::EBUSY), "{error}");
     assert!(start.elapsed() < ms(2000));
     drop(first);
@@ -456,7 +459,7 @@ fn a_full_listen_queue_is_busy_too() {
     })
     .collect();
     assert!(!waiting.is_empty());
-    let error = Monitor::connect(qemu.path(), &Deadline::after(ms(100))).unwrap_err();
+    let error = Client::connect(qemu.path(), &Deadline::after(ms(100))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::MonitorBusy, "{error}");
     drop(waiting);
     qemu.accept(true);
@@ -468,7 +471,7 @@ fn a_half_greeting_is_a_timeout_not_another_client() {
     let qemu = fake();
     let text = Greeting::text(VERSION);
     qemu.greet(Greeting::bytes(&text[..20]));
-    let error = Monitor::connect(qemu.path(), &Deadline::after(ms(100))).unwrap_err();
+    let error = Client::connect(qemu.path(), &Deadline::after(ms(100))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
 }
 
@@ -481,11 +484,11 @@ fn an_endless_talker_does_not_hold_the_caller() {
         // A call that listens to the end does not return.
         let error = monitor.execute(&status(), &Deadline::after(ms(200))).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{talk:?}");
-        let _ = monitor.read_available();
+        let _ = monitor.read_all();
     }
     let qemu = fake();
     qemu.greet(Greeting::bytes("{\"event\":\"STOP\"}\r\n".repeat(100_000)));
-    assert!(Monitor::connect(qemu.path(), &Deadline::after(ms(200))).is_err());
+    assert!(Client::connect(qemu.path(), &Deadline::after(ms(200))).is_err());
 }
 
 #[test]
@@ -543,7 +546,7 @@ fn failed_connections_leave_no_descriptor() {
             [Greeting::silence(), Greeting::bytes("?"), Greeting::bytes(&Greeting::text(VERSION)[..9])]
         {
             qemu.greet(greeting);
-            assert!(Monitor::connect(qemu.path(), &Deadline::after(ms(50))).is_err());
+            assert!(Client::connect(qemu.path(), &Deadline::after(ms(50))).is_err());
             qemu.settle();
         }
         assert!(host::eventually(|| host::open_fds() == before), "{:?}\n{before:?}", host::open_fds());

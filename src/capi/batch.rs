@@ -11,7 +11,7 @@ use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, kvm_hotplug
 use super::nic::{self, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, kvm_hotplug_nic};
 use super::removal::{KVM_HOTPLUG_DEFAULT_REMOVAL_TIMEOUT_MS, KVM_HOTPLUG_LEAVE_OVERLAY, REMOVAL_FLAGS};
 use crate::error::{Error, Result};
-use crate::hotplug::{AddRequest, Outcome, RemovalOfMany};
+use crate::guest::{AddRequest, Outcome, RemovalOfMany};
 
 /// Most devices in one call.
 pub const KVM_HOTPLUG_MOST_AT_ONCE: usize = 256;

@@ -11,7 +11,7 @@ use super::guest::{check_device_out, give_answer};
 use super::nic::{self, kvm_hotplug_nic};
 use super::removal::kvm_hotplug_removal;
 use super::runtime::kvm_runtime;
-use crate::hotplug::{Removal, coldplug};
+use crate::guest::{Removal, coldplug};
 
 /// Adds a NIC to the record of a guest that does not run: kvm_runtime_boot() makes it part of the guest. The request is that
 /// of kvm_hotplug_add_nic(); its slot is chosen now, its tap is opened by the boot command, and given the name or pattern that

@@ -14,7 +14,7 @@ use super::nic::{
 };
 use crate::disk::{Aio, Cache, DetectZeroes, Discard, DiskSpec, Format, FormatRequest};
 use crate::error::{Error, Result};
-use crate::hotplug::{DiskRequest, Placement};
+use crate::guest::{DiskRequest, Placement};
 use crate::ids::{BusName, Lun, ScsiAddress};
 
 /// Flag of struct kvm_hotplug_disk: the guest cannot write; the image is opened read-only.

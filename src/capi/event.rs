@@ -7,7 +7,7 @@ use super::device::type_number;
 use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::kvm_hotplug;
-use crate::hotplug::{Event, EventKind, IoAction};
+use crate::guest::{Event, EventKind, IoAction};
 use crate::sanitize::escaped;
 
 /// Kinds of events. Callers skip kinds they do not know: newer versions may add some.

@@ -9,7 +9,7 @@ use super::error::kvm_hotplug_error;
 use super::guard;
 use super::runtime::{give_list, kvm_runtime};
 use crate::error::{Error, Result};
-use crate::hotplug::{Access, Guest, Listener, Outcome};
+use crate::guest::{Access, Guest, Listener, Outcome};
 
 /// Timeout of calls that get 0, in milliseconds, except for removals.
 pub const KVM_HOTPLUG_DEFAULT_TIMEOUT_MS: u32 = 5000;

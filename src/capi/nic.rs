@@ -8,7 +8,7 @@ use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer, kvm_hotplug};
 use crate::error::{Error, Result};
-use crate::hotplug::{NicRequest, Placement, TapSource};
+use crate::guest::{NicRequest, Placement, TapSource};
 use crate::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, Slot};
 use crate::net::MAX_QUEUES;
 use crate::net::vhost::VhostMode;
@@ -213,7 +213,7 @@ fn tap_source(
             "ifname or tap_owner was given together with tap_fds; they are for taps opened here",
         ));
     }
-    Ok(TapSource::Given(given))
+    Ok(TapSource::Given(given.into_iter().map(Into::into).collect()))
 }
 
 fn vhost_mode(number: u32) -> Result<VhostMode> {

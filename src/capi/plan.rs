@@ -12,7 +12,7 @@ use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer
 use super::nic::{self, KVM_HOTPLUG_LIVE_ONLY, kvm_hotplug_nic};
 use super::removal::{KVM_HOTPLUG_LEAVE_OVERLAY, REMOVAL_FLAGS, kvm_hotplug_removal};
 use crate::error::Result;
-use crate::hotplug::{DryRun, Removal};
+use crate::guest::{DryRun, Removal};
 
 /// Says what kvm_hotplug_add_nic() would do with the same request, without doing it: the address, the ids, the commands,
 /// what would be opened on the host, and why it would wait for a reboot. Nothing is opened but, for looking whether they
@@ -48,7 +48,7 @@ pub unsafe extern "C" fn kvm_hotplug_plan_nic(
         check_device_out(ret_device, device_size)?;
         // SAFETY: the caller vouches for strings and array.
         let request = unsafe { nic::request(&nic) }?;
-        let preview = guest.plan_nic(&request, timeout(nic.timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
+        let preview = guest.plan_nic(request, timeout(nic.timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
         // SAFETY: the caller vouches for the outputs.
         unsafe { give(&preview, ret_device, device_size, ret_plan) }
     };

@@ -10,7 +10,7 @@ use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
 use crate::error::{Error, Result};
-use crate::hotplug::RawCommand;
+use crate::guest::RawCommand;
 
 /// Flag of struct kvm_hotplug_command: send it even if it fools the record.
 pub const KVM_HOTPLUG_FORCE: u32 = 1;
@@ -88,7 +88,7 @@ pub unsafe extern "C" fn kvm_hotplug_qmp(
             unsafe { (kvm_hotplug::get(guest)?, read_struct(command, command_size, "command")?) };
         // SAFETY: the caller vouches for the strings.
         let raw = unsafe { request(&command) }?;
-        let reply = guest.qmp(&raw, timeout(command.timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
+        let reply = guest.qmp(raw, timeout(command.timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
         // SAFETY: the caller vouches for the pointer.
         unsafe { args::give_text(&reply.to_string(), ret_reply) }?;
         Ok(0)
@@ -109,7 +109,7 @@ unsafe fn request(command: &kvm_hotplug_command) -> Result<RawCommand> {
     Ok(RawCommand {
         name: name.to_owned(),
         arguments: arguments.map_or(Ok(Map::new()), object)?,
-        fd: passes.then(|| args::duplicate_fd(command.fd, "fd")).transpose()?,
+        fd: passes.then(|| args::duplicate_fd(command.fd, "fd")).transpose()?.map(Into::into),
         force: command.flags & KVM_HOTPLUG_FORCE != 0,
     })
 }

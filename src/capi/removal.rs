@@ -9,7 +9,7 @@ use super::guard;
 use super::guest::{check_device_out, give_answer, kvm_hotplug};
 use super::nic::{KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT};
 use crate::error::Result;
-use crate::hotplug::{Outcome, Removal};
+use crate::guest::{Outcome, Removal};
 use crate::runtime::DeviceKind;
 
 /// Timeout of removals that get 0, in milliseconds. Guests take 30 to 190 ms when they are idle, and over 15 s with

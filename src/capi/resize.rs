@@ -6,7 +6,7 @@ use super::args::{check_flags, required_str, timeout};
 use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
-use crate::hotplug::NewSize;
+use crate::guest::NewSize;
 
 /// Flag of kvm_hotplug_resize_disk(): the disk may get smaller. What lies behind its new end is lost.
 pub const KVM_HOTPLUG_SHRINK: u32 = 1;

@@ -8,7 +8,7 @@ use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
 use super::runtime::give_list;
-use crate::hotplug::SlotInfo;
+use crate::guest::SlotInfo;
 
 /// What a slot is used for.
 #[repr(C)]

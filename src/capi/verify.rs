@@ -8,7 +8,7 @@ use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
 use super::runtime::give_list;
 use crate::error::Result;
-use crate::hotplug::{Difference, Guest};
+use crate::guest::{Difference, Guest};
 use crate::sanitize::escaped;
 
 /// What record and guest disagree about. Callers treat values they do not know as "something": newer versions may add

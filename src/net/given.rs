@@ -1,6 +1,6 @@
 //! Taps that the caller opened: what they are, whether the guest has them already, and what QEMU expects of them.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::sys::stat;
@@ -110,10 +110,10 @@ impl Given {
 
 /// Has packets go to every one of a tap's queues, before QEMU gets them. The driver of the guest's last NIC over this tap may
 /// have left some of them detached: QEMU takes each one for attached, and ends when it cannot detach it (7.2 to 11.1).
-pub fn attach_queues(fds: &[OwnedFd]) -> Result<()> {
+pub fn attach_queues(fds: &[impl AsFd]) -> Result<()> {
     for fd in fds {
         let Err(errno) = tun::attach_queue(fd.as_fd()) else { continue };
-        let failed = || Error::host(errno, format!("attach queue fd {} of a tap", fd.as_raw_fd()));
+        let failed = || Error::host(errno, format!("attach queue fd {} of a tap", fd.as_fd().as_raw_fd()));
         // "Invalid" is also said of a queue that is attached.
         let (_, flags) = tun::get_iff(fd.as_fd()).map_err(|_| failed())?;
         if errno != Errno::EINVAL || flags & tun::DETACHED_QUEUE != 0 {
@@ -125,7 +125,7 @@ pub fn attach_queues(fds: &[OwnedFd]) -> Result<()> {
 
 /// What is behind a caller's fd: a tap's or a macvtap's queue, or an error.
 pub fn inspect(fd: BorrowedFd<'_>) -> Result<TapInfo> {
-    let bad = |why: &str| Error::invalid(format!("fd {} is not a tap: {why}", fd.as_raw_fd()));
+    let bad = |why: &str| Error::invalid(format!("fd {} is not a tap: {why}", fd.as_fd().as_raw_fd()));
     let (name, flags) = tun::get_iff(fd).map_err(|errno| bad(errno.desc()))?;
     if flags & tun::TAP == 0 {
         return Err(bad(&format!("interface {name} carries IP packets (tun), not Ethernet frames")));
@@ -161,7 +161,7 @@ pub fn check_queues<F: AsFd>(fds: &[F]) -> Result<IfName> {
 
 /// QEMU switches a queue off by its descriptor, and ends when that fails because it was done by another number.
 fn check_not_twice(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Result<()> {
-    let numbers = [one, other].map(|fd| fd.as_raw_fd());
+    let numbers = [one, other].map(|fd| fd.as_fd().as_raw_fd());
     let same = kcmp::is_same_file(one, other)
         .map_err(|errno| Error::host(errno, format!("compare tap fds {} and {}", numbers[0], numbers[1])))?;
     if !same {
@@ -176,7 +176,7 @@ fn check_not_twice(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Result<()> {
 
 fn check_queue(tap: &TapInfo, fd: BorrowedFd<'_>) -> Result<()> {
     let other = inspect(fd)?;
-    let number = fd.as_raw_fd();
+    let number = fd.as_fd().as_raw_fd();
     if other.name != tap.name {
         return Err(Error::invalid(format!(
             "tap fd {number} belongs to interface {}, the first one to {}; a NIC's fds are queues of one tap",

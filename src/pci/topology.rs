@@ -11,7 +11,7 @@ use super::qom::{BusRef, QomAddress};
 use super::read::{self, MAX_BUSES, MAX_DEPTH, MAX_DEVICES};
 
 /// What the live guest shows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Topology {
     buses: Vec<Bus>,
     /// Placements behind a bridge that has not been placed itself (yet).

@@ -68,6 +68,11 @@ impl EventQueue {
         self.events.push_back(event);
     }
 
+    /// Counts events that were lost on the way here.
+    pub fn lose(&mut self, count: u64) {
+        self.lost = self.lost.saturating_add(count);
+    }
+
     /// The next event or loss notice.
     pub fn pop(&mut self) -> Option<Queued> {
         if let Some(event) = self.events.pop_front() {

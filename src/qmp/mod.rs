@@ -3,16 +3,20 @@
 //! QEMU is not trusted: message size, nesting, memory, kept events and waiting time are all bounded here, so that the
 //! layers above only ever see well-formed JSON within limits.
 
+mod client;
 mod events;
 mod frame;
+mod in_flight;
 mod monitor;
 mod pace;
 pub mod peer;
-mod pending_replies;
 mod transport;
 mod wire;
 
+pub use client::Client;
 pub use events::{Event, EventQueue, Queued};
 pub use frame::{Framer, MAX_DEPTH, MAX_MESSAGE, MAX_PARSED_MEMORY};
-pub use monitor::{Batch, Counters, Monitor};
+pub use in_flight::{Batch, BatchId};
+pub use monitor::{Counters, Monitor};
+pub use transport::{RETRY, queue_full};
 pub use wire::{Command, Message, OLDEST_QEMU, Reply, Version};

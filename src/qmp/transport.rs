@@ -1,20 +1,19 @@
-//! The socket: bytes and file descriptors out, bytes in, never blocking past the deadline.
+//! The socket: bytes and file descriptors out, bytes in, never blocking.
 
 use std::io::IoSlice;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::poll::PollFlags;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, recv,
     sendmsg, socket, sockopt::PeerCredentials,
 };
 
 use super::peer::Peer;
-use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::descriptor::Descriptor;
 
 /// One read takes at most this much, so that a flood is noticed between reads.
 const READ: usize = 16 << 10;
@@ -22,13 +21,13 @@ const READ: usize = 16 << 10;
 /// One read of an answer that says little, as most do: 16 KiB of zeros for each would cost more than the rest of it.
 const SHORT_READ: usize = 512;
 
-/// A full listen queue has no readiness to wait for; it is tried again this often.
-const RETRY: Duration = Duration::from_millis(10);
+/// A full listen queue has no readiness to wait for; it is to be tried again this often.
+pub const RETRY: Duration = Duration::from_millis(10);
 
 /// A connected, non-blocking stream socket.
 #[derive(Debug)]
 pub(super) struct Transport {
-    fd: OwnedFd,
+    fd: Descriptor,
 }
 
 /// A run of bytes that one `sendmsg` may carry: an fd belongs to the first byte of its own command.
@@ -39,8 +38,8 @@ pub(super) struct Segment<'a> {
 }
 
 impl Transport {
-    /// Connects to the socket at `path`; waits while its listen queue is full.
-    pub(super) fn connect(path: &Path, deadline: &Deadline) -> Result<Self> {
+    /// Connects to the socket at `path`; `None` while its listen queue is full.
+    pub(super) fn connect(path: &Path) -> Result<Option<Self>> {
         let doing = || format!("connect to the monitor at {}", path.display());
         let address = UnixAddr::new(path).map_err(|errno| match errno {
             Errno::ENAMETOOLONG => Error::invalid(format!(
@@ -54,11 +53,10 @@ impl Transport {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)
             .map_err(|errno| Error::host(errno, "create a socket"))?;
-        deadline.check()?;
         loop {
             match connect(fd.as_raw_fd(), &address) {
-                Ok(()) | Err(Errno::EISCONN) => return Ok(Self { fd }),
-                Err(Errno::EAGAIN) => deadline.pause(RETRY).map_err(|error| queue_full(error, &doing()))?,
+                Ok(()) | Err(Errno::EISCONN) => return Ok(Some(Self { fd: fd.into() })),
+                Err(Errno::EAGAIN) => return Ok(None),
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(Error::host(errno, doing())),
             }
@@ -70,6 +68,11 @@ impl Transport {
         let peer = getsockopt(&self.fd, PeerCredentials);
         let peer = peer.map_err(|errno| Error::host(errno, "ask who the monitor is"))?;
         if peer.pid() > 0 { Ok(peer.pid()) } else { Err(Error::host(Errno::ESRCH, "see who the monitor is")) }
+    }
+
+    /// The socket, to wait on.
+    pub(super) fn descriptor(&self) -> Descriptor {
+        self.fd.clone()
     }
 
     /// Who listened.
@@ -91,7 +94,7 @@ impl Transport {
         let control = rights.as_ref().map_or(&[][..], |rights| &rights[..]);
         loop {
             let sent = sendmsg::<UnixAddr>(
-                self.fd.as_raw_fd(),
+                self.fd.as_fd().as_raw_fd(),
                 &[IoSlice::new(segment.bytes)],
                 control,
                 MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT,
@@ -127,7 +130,7 @@ impl Transport {
 
     fn read_into(&self, scratch: &mut [u8], sink: &mut impl FnMut(&[u8])) -> Result<usize> {
         loop {
-            match recv(self.fd.as_raw_fd(), scratch, MsgFlags::MSG_DONTWAIT) {
+            match recv(self.fd.as_fd().as_raw_fd(), scratch, MsgFlags::MSG_DONTWAIT) {
                 Ok(0) => {
                     return Err(Error::new(
                         ErrorKind::MonitorLost,
@@ -144,11 +147,6 @@ impl Transport {
             }
         }
     }
-
-    /// Waits until a read, or also a write when `writing`, would get on.
-    pub(super) fn wait(&self, events: PollFlags, deadline: &Deadline) -> Result<()> {
-        deadline.wait_for(self.fd.as_fd(), events)
-    }
 }
 
 impl AsFd for Transport {
@@ -157,18 +155,16 @@ impl AsFd for Transport {
     }
 }
 
-/// A listen queue that stays full has a client before us that is not served either.
-fn queue_full(error: Error, doing: &str) -> Error {
-    match error.kind() {
-        ErrorKind::Timeout => Error::new(
-            ErrorKind::MonitorBusy,
-            format!(
-                "{doing}: its listen queue was full until the deadline; it is serving another client, or QEMU is \
-                 stopped; a monitor serves one client at a time"
-            ),
+/// What it means that the listen queue has been full until the deadline: it has a client before us that is not served either.
+pub fn queue_full(path: &Path) -> Error {
+    Error::new(
+        ErrorKind::MonitorBusy,
+        format!(
+            "connect to the monitor at {}: its listen queue was full until the deadline; it is serving another client, or QEMU \
+             is stopped; a monitor serves one client at a time",
+            path.display()
         ),
-        _ => error,
-    }
+    )
 }
 
 fn lost(errno: Errno) -> Error {

@@ -1,7 +1,7 @@
 //! QMP messages: commands as they are written, replies and events as they are read.
 
 use std::borrow::Cow;
-use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -9,27 +9,30 @@ use super::events::Event;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ordered;
 use crate::sanitize::readable;
+use crate::sys::descriptor::Descriptor;
 
 /// One command, with the file descriptor that travels on its first byte, if any.
 #[derive(Clone, Debug)]
-pub struct Command<'a> {
+pub struct Command {
     /// The QMP name, such as `device_add`; it needs no escaping in JSON.
     pub name: Cow<'static, str>,
-    /// Its arguments; empty ones are not sent.
-    pub arguments: Cow<'a, Map<String, Value>>,
+    /// Its arguments, which others may have as well; `None` if it has none.
+    pub arguments: Option<Arc<Map<String, Value>>>,
     /// Passed by SCM_RIGHTS; QEMU takes one per command.
-    pub fd: Option<BorrowedFd<'a>>,
+    pub fd: Option<Descriptor>,
 }
 
-impl<'a> Command<'a> {
+impl Command {
     /// A command without a file descriptor.
     pub fn new(name: impl Into<Cow<'static, str>>, arguments: Map<String, Value>) -> Self {
-        Self { name: name.into(), arguments: Cow::Owned(arguments), fd: None }
+        let arguments = (!arguments.is_empty()).then(|| Arc::new(arguments));
+        Self { name: name.into(), arguments, fd: None }
     }
 
-    /// A command whose arguments somebody else keeps.
-    pub fn borrowing(name: &'static str, arguments: &'a Map<String, Value>) -> Self {
-        Self { name: name.into(), arguments: Cow::Borrowed(arguments), fd: None }
+    /// A command whose arguments somebody else has, too.
+    pub fn sharing(name: &'static str, arguments: &Arc<Map<String, Value>>) -> Self {
+        let arguments = (!arguments.is_empty()).then(|| arguments.clone());
+        Self { name: name.into(), arguments, fd: None }
     }
 
     /// A command with string arguments only.
@@ -39,7 +42,7 @@ impl<'a> Command<'a> {
 
     /// The same command carrying `fd`.
     #[must_use]
-    pub fn carrying(mut self, fd: BorrowedFd<'a>) -> Self {
+    pub fn carrying(mut self, fd: Descriptor) -> Self {
         self.fd = Some(fd);
         self
     }
@@ -47,7 +50,8 @@ impl<'a> Command<'a> {
     /// Whether it asks and changes nothing.
     pub fn is_question(&self) -> bool {
         let is_info = || {
-            let line = self.arguments.get("command-line").and_then(Value::as_str);
+            let line =
+                self.arguments.as_ref().and_then(|all| all.get("command-line")).and_then(Value::as_str);
             self.name == "human-monitor-command" && line.is_some_and(|line| line.starts_with("info "))
         };
         let asks = ["query-", "qom-get", "qom-list", "x-query-", "x-debug-query-"];
@@ -59,9 +63,9 @@ impl<'a> Command<'a> {
         out.extend_from_slice(b"{\"execute\":\"");
         out.extend_from_slice(self.name.as_bytes());
         out.push(b'"');
-        if !self.arguments.is_empty() {
+        if let Some(arguments) = &self.arguments {
             out.extend_from_slice(b",\"arguments\":");
-            serde_json::to_writer(&mut *out, self.arguments.as_ref())
+            serde_json::to_writer(&mut *out, arguments.as_ref())
                 .map_err(|error| Error::invalid(format!("{} cannot be written: {error}", self.name)))?;
         }
         if let Some(id) = id {

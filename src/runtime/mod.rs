@@ -42,6 +42,8 @@ pub struct RecordFile {
     storage: Storage,
     trust: Trust,
     attached: bool,
+    /// Counts the records that were staged.
+    writes: u64,
     /// The QEMU that is being talked to.
     peer: Option<Arc<Peer>>,
 }
@@ -56,6 +58,8 @@ pub struct StagedRecord {
     sidecar: Option<Vec<u8>>,
     /// What stands there while both are put in place, if that is something else.
     transitional: Option<Vec<u8>>,
+    /// Which of the records that were staged this is.
+    writes: u64,
 }
 
 /// Where a record lives.
@@ -81,6 +85,7 @@ impl RecordFile {
             storage: Storage::None,
             trust: Trust::Checked,
             attached: false,
+            writes: 0,
             peer: None,
         }
     }
@@ -115,7 +120,7 @@ impl RecordFile {
         let (record, sidecar) = read_record(&record_dir)?;
         let journal = read_journal(&record_dir)?;
         let storage = Storage::Owned { record_dir, _lock: lock };
-        Ok(Self { record, journal, sidecar, storage, trust, attached: false, peer: None })
+        Ok(Self { record, journal, sidecar, storage, trust, attached: false, writes: 0, peer: None })
     }
 
     /// Loads a runtime file for looking only: no lock, so also while an agent owns it; never written.
@@ -128,7 +133,16 @@ impl RecordFile {
         let record_dir = RecordDir::open(path, trust)?;
         let (record, sidecar) = read_record(&record_dir)?;
         let journal = read_journal(&record_dir)?;
-        Ok(Self { record, journal, sidecar, storage: Storage::Borrowed, trust, attached: false, peer: None })
+        Ok(Self {
+            record,
+            journal,
+            sidecar,
+            storage: Storage::Borrowed,
+            trust,
+            attached: false,
+            writes: 0,
+            peer: None,
+        })
     }
 
     /// A copy to look at a guest with, whatever becomes of this one. Nothing of it is written to a file.
@@ -140,6 +154,7 @@ impl RecordFile {
             storage: Storage::Copy,
             trust: self.trust,
             attached: false,
+            writes: 0,
             peer: None,
         }
     }
@@ -246,7 +261,7 @@ impl RecordFile {
     }
 
     /// Writes `record` beside the file. Nothing else may be written until it is committed or dropped.
-    pub fn stage(&self, record: Record) -> Result<StagedRecord> {
+    pub fn stage(&mut self, record: Record) -> Result<StagedRecord> {
         record.check()?;
         let bytes = format::encode(&record)?;
         let sidecar = sidecar_of(&record)?;
@@ -266,12 +281,13 @@ impl RecordFile {
             }
         }
         files.add(FileKind::Record, &bytes, Over::Old)?;
-        Ok(StagedRecord { record, files, sidecar, transitional })
+        self.writes += 1;
+        Ok(StagedRecord { record, files, sidecar, transitional, writes: self.writes })
     }
 
     /// Puts a staged record in place. Whatever fails, file and memory agree afterwards.
     pub fn commit(&mut self, staged: StagedRecord) -> Result<()> {
-        let StagedRecord { record, files, sidecar, transitional } = staged;
+        let StagedRecord { record, files, sidecar, transitional, .. } = staged;
         let done = self.record_dir()?.settle(files, |file_kind| self.content(file_kind));
         if is_in_place(&done) {
             self.sidecar = transitional.or_else(|| sidecar.clone());
@@ -279,6 +295,18 @@ impl RecordFile {
             self.tidy(sidecar);
         }
         done
+    }
+
+    /// The same, also if other records have been staged or put in place since: then this one is made anew, by `change`, of the record
+    /// as it is now.
+    pub fn commit_rebased(&mut self, staged: StagedRecord, change: impl FnOnce(&mut Record)) -> Result<()> {
+        if staged.writes == self.writes {
+            return self.commit(staged);
+        }
+        drop(staged);
+        let mut next = self.record.clone();
+        change(&mut next);
+        self.replace(next)
     }
 
     /// Entries that no list needs any more do no harm, so a failure is nobody's.

@@ -272,6 +272,14 @@ impl Record {
         self.devices.push(device);
     }
 
+    /// Puts a device in the place of the one of its id, or adds it.
+    pub fn put(&mut self, device: Device) {
+        match self.devices.iter_mut().find(|entry| entry.id == device.id) {
+            Some(entry) => *entry = device,
+            None => self.add(device),
+        }
+    }
+
     /// Takes a device out; one that is not there is fine.
     pub fn remove(&mut self, id: &DeviceId) -> Option<Device> {
         let index = self.devices.iter().position(|device| device.id == *id)?;

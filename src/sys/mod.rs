@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub mod block;
+pub mod descriptor;
 pub mod inherit;
 pub mod kcmp;
 pub mod lock;

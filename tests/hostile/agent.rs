@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kvm_hotplug::Error;
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
-use kvm_hotplug::hotplug::{
+use kvm_hotplug::guest::{
     DiskRequest, Guest, NewSize, NicRequest, Outcome, Placement, RawCommand, Removal, TapSource,
 };
 use kvm_hotplug::ids::DeviceId;
@@ -127,7 +127,7 @@ impl Scene {
             vhost: VhostMode::Off,
             mtu: None,
             bridge: None,
-            tap: TapSource::Given(vec![self.tap.try_clone().unwrap()]),
+            tap: TapSource::Given(vec![self.tap.try_clone().unwrap().into()]),
             boot_index: None,
             link_down: false,
             model: "virtio-net-pci".into(),
@@ -192,7 +192,7 @@ impl Scene {
                 drop(call(&name, TIMEOUT, || guest.resize_disk(id, size, TIMEOUT)));
             }
             Step::Describe => drop(call(&name, TIMEOUT, || guest.describe(None, TIMEOUT))),
-            Step::Ask(what) => drop(call(&name, TIMEOUT, || guest.qmp(&ask(what), TIMEOUT))),
+            Step::Ask(what) => drop(call(&name, TIMEOUT, || guest.qmp(ask(what), TIMEOUT))),
             Step::Watch(on) => drop(call(&name, TIMEOUT, || guest.watch_qmp(*on))),
             Step::Events | Step::NewAgent | Step::Unasked(_) | Step::HangUp => {
                 while call(&name, TIMEOUT, || guest.next_event()).unwrap().is_some() {}

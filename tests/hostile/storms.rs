@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kvm_hotplug::hotplug::RemovalOfMany;
+use kvm_hotplug::guest::RemovalOfMany;
 
 use super::agent::Scene;
 use super::memory_cost::{measure, processor_time};

@@ -12,7 +12,7 @@ use std::time::Duration;
 use kvm_hotplug::ErrorKind;
 use kvm_hotplug::deadline::Deadline;
 use kvm_hotplug::disk::BackingRule;
-use kvm_hotplug::hotplug::Guest;
+use kvm_hotplug::guest::Guest;
 use kvm_hotplug::log::Log;
 use kvm_hotplug::runtime::boot::{FIRST_FD, IssueKind};
 use kvm_hotplug::runtime::{BootRequest, Incoming, RecordFile, Spec};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kvm_hotplug::ErrorKind;
-use kvm_hotplug::hotplug::{Guest, Mismatch};
+use kvm_hotplug::guest::{Guest, Mismatch};
 use kvm_hotplug::ids::IfName;
 use kvm_hotplug::log::Log;
 use kvm_hotplug::net::share::{PATIENCE, Taps};

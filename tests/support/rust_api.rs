@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kvm_hotplug::Error;
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
-use kvm_hotplug::hotplug::{
+use kvm_hotplug::guest::{
     self, Access, AddRequest, ControllerRequest, DeferReason, DeviceInfo, DeviceState, DiskRequest, Guest,
     Listener, NewSize, NicRequest, Outcome, PendingReason, Placement, RawCommand, Removal, RemovalOfMany,
     TapSource,
@@ -125,10 +125,10 @@ impl Api for RustApi {
         let raw = RawCommand {
             name: command.name.clone(),
             arguments: command.arguments.as_object().unwrap().clone(),
-            fd: command.fd.as_ref().map(|fd| fd.try_clone().unwrap()),
+            fd: command.fd.as_ref().map(|fd| fd.try_clone().unwrap().into()),
             force: command.force,
         };
-        Ok(self.0.qmp(&raw, Duration::from_millis(command.timeout_ms))?)
+        Ok(self.0.qmp(raw, Duration::from_millis(command.timeout_ms))?)
     }
 
     fn watch_qmp(&self, on: bool) {
@@ -150,29 +150,29 @@ impl Api for RustApi {
     fn next_event(&self) -> Option<Notification> {
         let event = self.0.next_event().unwrap()?;
         let what = match event.kind {
-            hotplug::EventKind::Added => EventKind::Added,
-            hotplug::EventKind::Removed => EventKind::Removed,
-            hotplug::EventKind::RemovedByGuest => EventKind::RemovedByGuest,
-            hotplug::EventKind::Refused => EventKind::Refused,
-            hotplug::EventKind::Pending => EventKind::Pending,
-            hotplug::EventKind::Undone => EventKind::Undone,
-            hotplug::EventKind::MonitorLost => EventKind::MonitorLost,
-            hotplug::EventKind::Lost(count) => EventKind::Lost(count),
-            hotplug::EventKind::MonitorRestored => EventKind::MonitorRestored,
-            hotplug::EventKind::IoError(error) => EventKind::IoError {
+            guest::EventKind::Added => EventKind::Added,
+            guest::EventKind::Removed => EventKind::Removed,
+            guest::EventKind::RemovedByGuest => EventKind::RemovedByGuest,
+            guest::EventKind::Refused => EventKind::Refused,
+            guest::EventKind::Pending => EventKind::Pending,
+            guest::EventKind::Undone => EventKind::Undone,
+            guest::EventKind::MonitorLost => EventKind::MonitorLost,
+            guest::EventKind::Lost(count) => EventKind::Lost(count),
+            guest::EventKind::MonitorRestored => EventKind::MonitorRestored,
+            guest::EventKind::IoError(error) => EventKind::IoError {
                 write: error.write,
                 no_space: error.no_space,
                 action: match error.action {
-                    hotplug::IoAction::Report => "report",
-                    hotplug::IoAction::Ignore => "ignore",
-                    hotplug::IoAction::Stop => "stop",
+                    guest::IoAction::Report => "report",
+                    guest::IoAction::Ignore => "ignore",
+                    guest::IoAction::Stop => "stop",
                 },
             },
-            hotplug::EventKind::Shutdown { by_guest } => EventKind::Shutdown { by_guest },
-            hotplug::EventKind::Reset { by_guest } => EventKind::Reset { by_guest },
-            hotplug::EventKind::Panicked => EventKind::Panicked,
-            hotplug::EventKind::Qmp => EventKind::Qmp,
-            hotplug::EventKind::AddFailed(failure) => {
+            guest::EventKind::Shutdown { by_guest } => EventKind::Shutdown { by_guest },
+            guest::EventKind::Reset { by_guest } => EventKind::Reset { by_guest },
+            guest::EventKind::Panicked => EventKind::Panicked,
+            guest::EventKind::Qmp => EventKind::Qmp,
+            guest::EventKind::AddFailed(failure) => {
                 EventKind::AddFailed { kind: failure.kind as i32, errno: failure.errno }
             }
         };
@@ -205,15 +205,15 @@ impl Api for RustApi {
     fn slots(&self) -> Result<Vec<SlotItem>, Failure> {
         let lines = self.0.slot_map(Duration::from_millis(AMPLE))?;
         let usage = |state| match state {
-            hotplug::SlotStatus::Free => SlotUse::Free,
-            hotplug::SlotStatus::Reserved => SlotUse::Reserved,
-            hotplug::SlotStatus::Taken => SlotUse::Taken,
-            hotplug::SlotStatus::Quarantined => SlotUse::Quarantined,
-            hotplug::SlotStatus::NotHotpluggable => SlotUse::NotHotpluggable,
-            hotplug::SlotStatus::Unknown => SlotUse::Unknown,
-            hotplug::SlotStatus::Missing => SlotUse::Missing,
+            guest::SlotStatus::Free => SlotUse::Free,
+            guest::SlotStatus::Reserved => SlotUse::Reserved,
+            guest::SlotStatus::Taken => SlotUse::Taken,
+            guest::SlotStatus::Quarantined => SlotUse::Quarantined,
+            guest::SlotStatus::NotHotpluggable => SlotUse::NotHotpluggable,
+            guest::SlotStatus::Unknown => SlotUse::Unknown,
+            guest::SlotStatus::Missing => SlotUse::Missing,
         };
-        let slot = |line: hotplug::SlotInfo| SlotItem {
+        let slot = |line: guest::SlotInfo| SlotItem {
             bus: line.address.bus().to_string(),
             slot: number(&line.address),
             state: usage(line.state),
@@ -355,7 +355,7 @@ impl From<Error> for Failure {
 fn nic_request(nic: &NicArgs) -> Result<NicRequest, Failure> {
     let tap = match nic.fds.as_slice() {
         [] => TapSource::Open { name: nic.ifname.clone(), owner: nic.owner },
-        fds => TapSource::Given(fds.iter().map(|fd| fd.try_clone().unwrap()).collect()),
+        fds => TapSource::Given(fds.iter().map(|fd| fd.try_clone().unwrap().into()).collect()),
     };
     Ok(NicRequest {
         placement: placement(&nic.place, false)?,

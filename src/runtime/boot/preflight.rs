@@ -23,7 +23,7 @@ use crate::net::spec::NicSpec;
 use crate::net::tap::TunDevice;
 use crate::net::vhost;
 use crate::ordered;
-use crate::qmp::{Command, Monitor, OLDEST_QEMU, Version};
+use crate::qmp::{Client, Command, OLDEST_QEMU, Version};
 use crate::runtime::RecordFile;
 use crate::runtime::ports::MODEL as PORT_MODEL;
 use crate::runtime::record::{Device, Record, Spec};
@@ -229,10 +229,10 @@ struct Known {
 impl Known {
     /// One model after the other: `qom-list-types` would have QEMU load every module it has.
     fn ask(path: &Path, wanted: BTreeSet<&str>, deadline: &Deadline) -> Result<Self> {
-        let mut monitor = Monitor::connect(path, deadline)?;
+        let mut monitor = Client::connect(path, deadline)?;
         let version = monitor.version();
         let model = |name: &&str| Command::with("device-list-properties", &[("typename", name)]);
-        let questions: Vec<Command<'_>> =
+        let questions: Vec<Command> =
             std::iter::once(Command::with("query-machines", &[])).chain(wanted.iter().map(model)).collect();
         let batch = monitor.run(&questions, deadline);
         if let Some(error) = batch.failure {

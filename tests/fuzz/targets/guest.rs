@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use fuzz_support::{Answer, Peer, Reaction};
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
-use kvm_hotplug::hotplug::{DiskRequest, Guest, Removal, Placement};
+use kvm_hotplug::guest::{DiskRequest, Guest, Removal, Placement};
 use kvm_hotplug::ids::DeviceId;
 use kvm_hotplug::log::Log;
 use kvm_hotplug::runtime::RecordFile;

@@ -1,0 +1,71 @@
+//! What a handle may do: change the guest, or only look at it.
+
+use super::outcome::PendingReason;
+use super::session::{Session, UnplugRequest};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::DeviceId;
+use crate::ordered;
+use crate::qmp::Command;
+use crate::runtime::Operation;
+
+/// What a handle may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Everything.
+    #[default]
+    Change,
+    /// Ask QEMU, and show what is unfinished as that: nothing is settled, nothing is written.
+    Look,
+}
+
+impl Session {
+    /// Whether this handle only looks.
+    pub(super) fn only_looks(&self) -> bool {
+        self.access == Access::Look
+    }
+
+    /// Refuses a call that changes something.
+    pub(super) fn check_may_change(&self) -> Result<()> {
+        match self.access {
+            Access::Change => Ok(()),
+            Access::Look => Err(Error::new(
+                ErrorKind::State,
+                "the guest was opened for looking only; open it without that flag to change it",
+            )
+            .with_errno(libc::EROFS)),
+        }
+    }
+
+    /// Refuses commands that are no questions, if this handle only looks.
+    pub(super) fn check_only_asks(&self, commands: &[Command]) -> Result<()> {
+        match commands.iter().find(|command| self.only_looks() && !command.is_question()) {
+            None => Ok(()),
+            Some(other) => {
+                let text =
+                    format!("{} may change something, and the guest was opened for looking only", other.name);
+                Err(Error::new(ErrorKind::State, text).with_errno(libc::EROFS))
+            }
+        }
+    }
+
+    /// What the journal has open stays open: the devices that are on their way out are pending.
+    pub(super) fn show_unfinished(&mut self) {
+        let leaving: Vec<DeviceId> = {
+            let runtime = self.runtime();
+            let intents = runtime.journal().intents.iter();
+            let leaves = intents
+                .filter(|intent| matches!(intent.operation, Operation::Remove | Operation::RollbackAdd));
+            leaves.map(|intent| intent.device.id.clone()).collect()
+        };
+        let now = self.now();
+        let request = || UnplugRequest { at: Some(now), why: PendingReason::NotAwaited };
+        self.unplugging = ordered::map(leaving.into_iter().map(|id| (id, request())));
+    }
+
+    /// What was said of devices is not followed up; the next look shows what is so.
+    pub(super) fn disregard_reports(&mut self) {
+        self.needs_resync |= !self.reports.is_empty();
+        self.reports.clear();
+        self.block_users_changed = false;
+    }
+}

@@ -1,0 +1,361 @@
+//! Adding devices: places for all of them, then one journal entry, one write to the monitor and one record. One device is
+//! many of one.
+
+use std::time::Duration;
+
+use super::add_plan::{OpenedBackend, Placement};
+use super::add_transaction::PlugError;
+use super::controller::ControllerRequest;
+use super::disk::DiskRequest;
+use super::dry_run::Preparation;
+use super::limit::Deadline;
+use super::nic::NicRequest;
+use super::outcome::{DeferReason, Outcome};
+use super::plan;
+use super::session::Session;
+use super::transaction;
+use crate::error::{Error, ErrorKind, Result};
+use crate::log::Level;
+use crate::net::given;
+use crate::runtime::{Device, Record, Spec};
+use crate::sys::descriptor::Descriptor;
+
+/// How long, and how often, an id is tried again that QEMU has not given free yet.
+const ID_REUSE_TIMEOUT: Duration = Duration::from_secs(2);
+const ID_REUSE_PAUSE: Duration = Duration::from_millis(20);
+
+/// How often a slot that QEMU refuses is replaced by another one before the refusal is the answer.
+const MAX_SLOT_RETRIES: usize = 8;
+
+/// A device to add.
+#[derive(Debug)]
+pub enum AddRequest {
+    /// A NIC.
+    Nic(NicRequest),
+    /// A disk.
+    Disk(Box<DiskRequest>),
+    /// A SCSI controller.
+    Controller(ControllerRequest),
+}
+
+impl AddRequest {
+    fn placement(&self) -> &Placement {
+        match self {
+            Self::Nic(request) => &request.placement,
+            Self::Disk(request) => &request.placement,
+            Self::Controller(request) => &request.placement,
+        }
+    }
+}
+
+/// What is to be done about one of them.
+#[derive(Debug)]
+pub(super) enum AddItem {
+    /// Nothing: it is there already.
+    Answered(Outcome),
+    /// It is recorded for the next boot.
+    Later(Device, DeferReason),
+    /// It is plugged in; this is the device of the last try.
+    Plug { opened: Box<OpenedBackend>, placement: Placement, device: Option<Device> },
+}
+
+/// Everything for one try.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    /// In the order in which they are plugged in; a SCSI controller that comes with a disk before it.
+    pub(super) devices: Vec<Device>,
+    pub(super) stages: Vec<plan::Stage>,
+    pub(super) next: Record,
+}
+
+impl Session {
+    /// Adds all of them as one operation, all or nothing; the answers are in the same order.
+    pub(super) async fn add_all(
+        &mut self,
+        requests: Vec<AddRequest>,
+        deadline: &Deadline,
+    ) -> Result<Vec<Outcome>> {
+        let no_wait = requests.iter().any(|request| request.placement().no_wait);
+        let answers = match no_wait {
+            true => self.add_in_background(requests, deadline).await,
+            false => self.add_and_wait(requests, deadline).await,
+        };
+        self.finish_add(answers.is_ok());
+        answers
+    }
+
+    async fn add_and_wait(&mut self, requests: Vec<AddRequest>, deadline: &Deadline) -> Result<Vec<Outcome>> {
+        let mut items = self.open_all(requests, deadline).await?;
+        self.plug_items(&mut items, deadline).await?;
+        Ok(items.into_iter().filter_map(AddItem::into_answer).collect())
+    }
+
+    /// Places that were given are taken by devices now, or free again.
+    pub(super) fn finish_add(&mut self, done: bool) {
+        if !done {
+            self.release_reservations();
+        }
+        self.tap_cache = None;
+        self.reserved.clear();
+    }
+
+    /// Opens what stands behind each, and gives each a place, so that the next one does not get the same.
+    pub(super) async fn open_all(
+        &mut self,
+        requests: Vec<AddRequest>,
+        deadline: &Deadline,
+    ) -> Result<Vec<AddItem>> {
+        let count = requests.len();
+        let mut items = Vec::with_capacity(count);
+        for (number, request) in (1..).zip(requests) {
+            let item = self.open_one(request, deadline).await;
+            let item = item.and_then(|item| {
+                if count > 1 {
+                    self.reserve_item(&item)?;
+                }
+                Ok(item)
+            });
+            items.push(item.map_err(|error| match count {
+                1 => error,
+                _ => error.context(format!("device {number} of the list")),
+            })?);
+        }
+        let is_plug = |item: &&AddItem| matches!(item, AddItem::Plug { .. });
+        let placements: Vec<&Placement> =
+            items.iter().filter(is_plug).filter_map(AddItem::placement).collect();
+        self.learn_buses_for(&placements, deadline).await?;
+        Ok(items)
+    }
+
+    async fn open_one(&mut self, request: AddRequest, deadline: &Deadline) -> Result<AddItem> {
+        let placement = request.placement().clone();
+        if let Some(id) = &placement.id {
+            self.await_add(id.as_str(), deadline).await?;
+        }
+        let prepared = match request {
+            AddRequest::Nic(request) => self.open_nic(request.with_real_names(), deadline).await?,
+            AddRequest::Disk(request) => self.open_disk(&request, deadline).await?,
+            AddRequest::Controller(request) => self.prepare_controller(&request, deadline).await?,
+        };
+        match prepared {
+            Preparation::Answer(outcome) => Ok(AddItem::Answered(outcome)),
+            Preparation::Later(spec, why) => {
+                let mut next = self.next_record();
+                let (device, _) = self.plan_for_next_boot(&mut next, spec, &placement, why.clone())?;
+                Ok(AddItem::Later(device, why))
+            }
+            Preparation::Now(opened) => {
+                Ok(AddItem::Plug { opened: Box::new(opened), placement, device: None })
+            }
+        }
+    }
+
+    /// Only for the places that it takes: everything is planned again when all of them are known.
+    fn reserve_item(&mut self, item: &AddItem) -> Result<()> {
+        match item {
+            AddItem::Answered(_) => {}
+            AddItem::Later(device, _) => self.reserve(device),
+            AddItem::Plug { opened, placement, .. } => {
+                let add_plan = self.add_plan(opened, placement, 0)?;
+                self.fdsets.release(&add_plan.device.id);
+                add_plan.devices().for_each(|device| self.reserve(device));
+            }
+        }
+        Ok(())
+    }
+
+    /// The record with everything that has been given a place so far.
+    fn next_record(&self) -> Record {
+        let runtime = self.runtime();
+        let mut next = runtime.record().clone();
+        // Adds that are under way have their numbers already.
+        let intents = runtime.journal().intents.iter().map(|intent| intent.device.generation);
+        let last = intents.max().unwrap_or_default();
+        next.next_generation = next.next_generation.max(last.saturating_add(1));
+        self.reserved.iter().for_each(|device| next.add(device.clone()));
+        next
+    }
+
+    fn reserve(&mut self, device: &Device) {
+        self.slots.occupy(device);
+        self.reserved.push(device.clone());
+    }
+
+    /// Places that were given for this call are free again, but for those of devices that are still on their way out.
+    fn release_reservations(&mut self) {
+        for device in std::mem::take(&mut self.reserved) {
+            if self.known_device(device.id.as_str()).is_some() {
+                continue;
+            }
+            self.slots.release(&device);
+            self.fdsets.release(&device.id);
+        }
+    }
+
+    /// Plugs the devices in. A slot that turns out to be taken, by a device plugged in behind our back, or to be on a
+    /// port without hot-plug, which `query-pci` does not tell, means that the inventory was wrong: it is taken anew, and
+    /// another slot chosen.
+    pub(super) async fn plug_items(&mut self, items: &mut [AddItem], deadline: &Deadline) -> Result<()> {
+        for retries_left in (0..=MAX_SLOT_RETRIES).rev() {
+            let PlugError { error, device } = match self.plug_items_once_ids_free(items, deadline).await {
+                Ok(()) => return Ok(()),
+                Err(failure) => failure,
+            };
+            self.release_reservations();
+            let misplaced =
+                is_misplaced(&error) && device.is_some_and(|device| is_free_to_move(items, &device));
+            if !misplaced || retries_left == 0 || !error.left().is_empty() {
+                return Err(self.with_retained_fds(error));
+            }
+            self.log.write(Level::Info, || format!("choosing another slot: {error}"));
+            self.resync(deadline).await?;
+        }
+        Err(Error::new(ErrorKind::State, "no slot was tried"))
+    }
+
+    /// An old QEMU gives an id free only with the last trace of its old device, some time after that was found missing: a refusal
+    /// of such an id is tried again for a while, for those devices whose descriptors have to be handed over once more.
+    async fn plug_items_once_ids_free(
+        &mut self,
+        items: &mut [AddItem],
+        deadline: &Deadline,
+    ) -> std::result::Result<(), PlugError> {
+        let patience = deadline.at_most(self.now(), ID_REUSE_TIMEOUT);
+        loop {
+            let result = self.plug_items_once(items, deadline).await;
+            let is_late = self.version < transaction::FREES_IDS
+                && result.as_ref().is_err_and(|failure| {
+                    failure.error.kind() == ErrorKind::Conflict
+                        && failure.error.qmp_class().is_some()
+                        && failure.error.left().is_empty()
+                });
+            if !is_late || self.pause(ID_REUSE_PAUSE, &patience).await.is_err() {
+                return result;
+            }
+        }
+    }
+
+    async fn plug_items_once(
+        &mut self,
+        items: &mut [AddItem],
+        deadline: &Deadline,
+    ) -> std::result::Result<(), PlugError> {
+        attach_queues(items)?;
+        let Attempt { devices, stages, next } = self.attempt(items)?;
+        // From here on the journal has them.
+        let reserved = std::mem::take(&mut self.reserved);
+        if reserved.is_empty() {
+            return Ok(());
+        }
+        let fds: Vec<Descriptor> = items.iter().flat_map(AddItem::fds).cloned().collect();
+        let done = self.plug(&devices, &stages, &fds, next, deadline).await;
+        self.finish_plug(done, &devices, reserved)
+    }
+
+    /// What has become of a try with these devices.
+    pub(super) fn finish_plug(
+        &mut self,
+        done: std::result::Result<(), PlugError>,
+        devices: &[Device],
+        reserved: Vec<Device>,
+    ) -> std::result::Result<(), PlugError> {
+        if let Err(failure) = done {
+            self.reserved = reserved;
+            return Err(failure.about(devices));
+        }
+        Ok(self.record_the_rest(&reserved)?)
+    }
+
+    /// The inventory of the guest may be a new one, and the record may have been completed from the journal, where those that wait
+    /// for a reboot are not.
+    fn record_the_rest(&mut self, devices: &[Device]) -> Result<()> {
+        devices.iter().for_each(|device| self.slots.occupy(device));
+        let lacking = |device: &&Device| self.recorded(device.id.as_str()).is_none();
+        let lacking: Vec<&Device> = devices.iter().filter(lacking).collect();
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let mut next = self.runtime().record().clone();
+        lacking.into_iter().for_each(|device| next.add(device.clone()));
+        self.runtime().replace(next)
+    }
+
+    /// Places, ids and steps for all of them.
+    pub(super) fn attempt(&mut self, items: &mut [AddItem]) -> Result<Attempt> {
+        self.release_reservations();
+        let mut made = Attempt { devices: Vec::new(), stages: Vec::new(), next: self.next_record() };
+        let mut plans = Vec::new();
+        for item in items {
+            let generation = made.next.next_generation;
+            let devices = match item {
+                AddItem::Answered(_) => continue,
+                AddItem::Later(device, _) => {
+                    device.generation = generation;
+                    vec![device.clone()]
+                }
+                AddItem::Plug { opened, placement, device } => {
+                    let add_plan = self.add_plan(opened, placement, generation)?;
+                    let devices: Vec<Device> = add_plan.devices().cloned().collect();
+                    made.devices.extend(devices.iter().cloned());
+                    *device = Some(add_plan.device);
+                    plans.push((add_plan.stages, opened.fds.len()));
+                    devices
+                }
+            };
+            for device in devices {
+                self.reserve(&device);
+                made.next.add(device);
+            }
+        }
+        made.stages = plan::merge(plans);
+        Ok(made)
+    }
+}
+
+impl AddItem {
+    fn placement(&self) -> Option<&Placement> {
+        match self {
+            Self::Plug { placement, .. } => Some(placement),
+            Self::Answered(_) | Self::Later(..) => None,
+        }
+    }
+
+    pub(super) fn into_answer(self) -> Option<Outcome> {
+        match self {
+            Self::Answered(outcome) => Some(outcome),
+            Self::Later(device, why) => Some(Outcome::AfterReboot(device, why)),
+            Self::Plug { device, .. } => device.map(Outcome::Done),
+        }
+    }
+
+    pub(super) fn fds(&self) -> &[Descriptor] {
+        match self {
+            Self::Plug { opened, .. } => &opened.fds,
+            Self::Answered(_) | Self::Later(..) => &[],
+        }
+    }
+}
+
+/// Every queue has to be attached when QEMU gets it: not only those of the caller may be detached, but also those that QEMU has
+/// had already, if the NICs are tried again in other slots.
+pub(super) fn attach_queues(items: &[AddItem]) -> Result<()> {
+    for item in items {
+        let AddItem::Plug { opened, .. } = item else { continue };
+        let Spec::Nic(spec) = &opened.spec else { continue };
+        if spec.queues > 1 || spec.given_tap.is_some() {
+            opened.fds.get(..usize::from(spec.queues)).map_or(Ok(()), given::attach_queues)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the inventory of the guest was wrong about a place.
+pub(super) fn is_misplaced(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::AddressTaken | ErrorKind::NotHotpluggable)
+}
+
+/// Whether the caller left open where this device goes. One whose id was not asked for has it from its place.
+fn is_free_to_move(items: &[AddItem], device: &Device) -> bool {
+    let pinned = |placement: &Placement| placement.address.is_some() && placement.address == device.address;
+    !items.iter().any(|item| matches!(item, AddItem::Plug { placement, .. } if pinned(placement)))
+}

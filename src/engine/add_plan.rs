@@ -1,0 +1,284 @@
+//! What adding a NIC and adding a disk have in common: place, journal, transaction, record.
+
+use super::outcome::{DeferReason, Outcome};
+use super::plan::{self, Stage, UndoStep};
+use super::session::Session;
+use crate::disk::{Format, Kind, LayerRef};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Address, BusName, DeviceId, ScsiAddress};
+use crate::pci::Want;
+use crate::runtime::{Device, DeviceKind, Presence, Record, Spec};
+use crate::scsi::{self, ControllerSpec};
+use crate::sys::descriptor::Descriptor;
+
+/// What the caller leaves open or pins, whatever kind of device it is.
+#[derive(Clone, Debug, Default)]
+pub struct Placement {
+    /// The id; `<type>-pci-<slot>` if not given.
+    pub id: Option<DeviceId>,
+    /// The address; the first free one if not given.
+    pub address: Option<Address>,
+    /// For a SCSI disk without an address: the bus of the controller that it is to have a target on.
+    pub scsi_bus: Option<BusName>,
+    /// Live or not at all: what would wait for a reboot is an error.
+    pub live_only: bool,
+    /// Leave QEMU's answers for later; an event says how it went.
+    pub no_wait: bool,
+    /// Of a disk that is there already: its image may be made of other files than recorded, which are recorded from then on.
+    pub accept_chain: bool,
+}
+
+/// A device with everything on the host opened, ready to go into the guest.
+#[derive(Debug)]
+pub(super) struct OpenedBackend {
+    pub(super) spec: Spec,
+    pub(super) fds: Vec<Descriptor>,
+    /// Format and kind of each image layer, top first; none for a NIC.
+    pub(super) layers: Vec<(Format, Kind)>,
+}
+
+/// A device with its place, and the steps that put it there.
+pub(super) struct AddPlan {
+    pub(super) device: Device,
+    /// The SCSI controller that is plugged in with it.
+    pub(super) controller: Option<Device>,
+    pub(super) stages: Vec<Stage>,
+}
+
+impl AddPlan {
+    /// In the order in which they are plugged in.
+    pub(super) fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.controller.iter().chain([&self.device])
+    }
+}
+
+impl Placement {
+    /// The bus that is asked for.
+    pub(super) fn bus(&self) -> Option<&BusName> {
+        self.address.as_ref().map(Address::bus).or(self.scsi_bus.as_ref())
+    }
+
+    /// Whether a device at this address is where it is requested. Slot 0 stands for any of the bus, where it has others.
+    pub(crate) fn accepts(&self, address: Option<&Address>) -> bool {
+        let any_of_bus = |requested: &Address| {
+            let slot = requested.pci().map(|address| address.slot.get());
+            slot == Some(0) && address.is_some_and(|address| address.bus() == requested.bus())
+        };
+        self.address.as_ref().is_none_or(|requested| Some(requested) == address || any_of_bus(requested))
+    }
+
+    /// Refuses a place of the wrong kind.
+    pub(crate) fn check(&self, spec: &Spec) -> Result<()> {
+        let scsi = matches!(spec, Spec::Disk(disk) if disk.is_scsi());
+        let (pci_requested, scsi_requested) = match &self.address {
+            Some(Address::Pci(_)) => (true, false),
+            Some(Address::Scsi(_)) => (false, true),
+            None => (false, self.scsi_bus.is_some()),
+        };
+        match scsi {
+            true if pci_requested => Err(spec.misplaced("SCSI")),
+            false if scsi_requested => Err(spec.misplaced("PCI")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Session {
+    /// The device that is there already under the requested id, if its settings are the requested ones. `differs` names the
+    /// first setting that is not.
+    pub(super) fn already(
+        &mut self,
+        placement: &Placement,
+        differs: impl FnOnce(&Spec) -> Option<&'static str>,
+    ) -> Result<Option<Device>> {
+        let Some(device) = placement.id.as_ref().and_then(|id| self.known_device(id.as_str())) else {
+            return Ok(None);
+        };
+        let conflict = |what: String| Err(Error::new(ErrorKind::Conflict, format!("{} {what}", device.id)));
+        if self.reserved.iter().any(|other| other.id == device.id) {
+            return conflict("is asked for twice in one call".into());
+        }
+        if self.unplugging.contains_key(&device.id) {
+            return conflict("is being removed; wait until it is gone, or take another id".into());
+        }
+        if self.recorded(device.id.as_str()).is_none() {
+            return conflict(
+                "is gone, but what stood behind it could not be taken down yet; take another id".into(),
+            );
+        }
+        if self.absent_in_guest.contains(&device.id) {
+            return conflict(
+                "is recorded, but the guest does not have it; remove it first, or mend the record".into(),
+            );
+        }
+        if device.presence == Presence::RemoveAfterReboot {
+            return conflict("is to be removed with the next boot; take another id".into());
+        }
+        if let Some(setting) = differs(&device.spec) {
+            return conflict(format!("exists with another {setting}; remove it first, or take another id"));
+        }
+        let elsewhere = placement.scsi_bus.as_ref().is_some_and(|bus| device.bus() != Some(bus));
+        if elsewhere || !placement.accepts(device.address.as_ref()) {
+            return conflict("exists at another address; remove it first, or take another id".into());
+        }
+        Ok(Some(device))
+    }
+
+    /// The answer for a device that is there already.
+    pub(super) fn answer_existing(&self, device: Device, live_only: bool) -> Result<Outcome> {
+        match device.presence {
+            Presence::AddAfterReboot => {
+                self.deferred(device.clone(), self.recorded_defer_reason(&device), live_only)
+            }
+            Presence::Live | Presence::RemoveAfterReboot => Ok(Outcome::Done(device)),
+        }
+    }
+
+    fn deferred(&self, device: Device, why: DeferReason, live_only: bool) -> Result<Outcome> {
+        if live_only {
+            let text = format!("{} cannot be changed in the running guest: {why}", device.kind().title());
+            return Err(Error::new(ErrorKind::NotHotpluggable, text));
+        }
+        Ok(Outcome::AfterReboot(device, why))
+    }
+
+    /// Puts a device into `next` for the next boot, and says so; nothing is done.
+    pub(super) fn plan_for_next_boot(
+        &self,
+        next: &mut Record,
+        spec: Spec,
+        placement: &Placement,
+        why: DeferReason,
+    ) -> Result<(Device, Outcome)> {
+        let generation = next.next_generation;
+        let kind = spec.kind();
+        let id = match &placement.id {
+            Some(id) => id.clone(),
+            None => next.new_id(kind, None)?,
+        };
+        let address = match &placement.address {
+            Some(Address::Pci(pinned)) => Some(self.slots.pci.choose(&Want::Place(pinned.clone()))?.into()),
+            _ => self.slots.scsi.choose_cold(&scsi_want(placement))?.map(Address::Scsi),
+        };
+        let device = new_device(id, generation, address, Presence::AddAfterReboot, spec);
+        let answer = self.deferred(device.clone(), why, placement.live_only)?;
+        next.add(device.clone());
+        Ok((device, answer))
+    }
+
+    /// Place, id and steps, without doing anything but taking fdset numbers.
+    pub(super) fn add_plan(
+        &mut self,
+        opened: &OpenedBackend,
+        placement: &Placement,
+        generation: u64,
+    ) -> Result<AddPlan> {
+        let (address, controller) = match &opened.spec {
+            Spec::Disk(spec) if spec.is_scsi() => self.choose_target(placement, generation)?,
+            _ => (self.slots.pci.choose(&super::want(placement))?.into(), None),
+        };
+        let id = match &placement.id {
+            Some(id) => id.clone(),
+            None => self.runtime().record().new_id(opened.spec.kind(), Some(&address))?,
+        };
+        self.check_unknown(&id, &address)?;
+        let generation = match &controller {
+            Some(controller) => controller.generation.saturating_add(1),
+            None => generation,
+        };
+        let mut stages = self.stages(&id, generation, &address, opened)?;
+        if let Some(controller) = &controller {
+            plan::with_controller(&mut stages, controller);
+        }
+        let device = new_device(id, generation, Some(address), Presence::Live, opened.spec.clone());
+        Ok(AddPlan { device, controller, stages })
+    }
+
+    fn check_unknown(&self, id: &DeviceId, address: &Address) -> Result<()> {
+        if self.known_device(id.as_str()).is_none() {
+            return Ok(());
+        }
+        let text = format!("{id}, the id for {address}, belongs to another device; give the new one an id");
+        Err(Error::new(ErrorKind::Conflict, text))
+    }
+
+    /// The place of a SCSI disk, and the controller that has to be plugged in with it if the guest has none.
+    fn choose_target(&self, placement: &Placement, generation: u64) -> Result<(Address, Option<Device>)> {
+        let want = scsi_want(placement);
+        if let Some(address) = self.slots.scsi.choose(&want, |controller| self.why_closed(controller))? {
+            return Ok((address.into(), None));
+        }
+        let missing =
+            |error: Error| error.context("the guest has no SCSI controller, and one cannot be added");
+        let slot = Address::from(self.slots.pci.choose(&Want::Auto).map_err(missing)?);
+        let id = self.runtime().record().new_id(DeviceKind::Controller, Some(&slot))?;
+        let bus = scsi::spec::bus_of(id.as_str())?;
+        self.check_unknown(&id, &slot).map_err(missing)?;
+        let spec = Spec::Controller(ControllerSpec::default());
+        let controller = new_device(id, generation, Some(slot), Presence::Live, spec);
+        Ok((ScsiAddress::of_target(bus, 0).into(), Some(controller)))
+    }
+
+    /// An fdset for each layer; and those among them that have the layer's descriptor already.
+    fn take_sets(&mut self, id: &DeviceId, opened: &OpenedBackend) -> (Vec<u32>, Vec<u32>) {
+        let mut retained_sets = Vec::new();
+        let mut sets = Vec::with_capacity(opened.layers.len());
+        for fd in &opened.fds {
+            let retained_set = self.retained_set(id, fd, &retained_sets);
+            retained_sets.extend(retained_set);
+            sets.push(retained_set);
+        }
+        // A plan has none open.
+        sets.resize(opened.layers.len(), None);
+        let missing = sets.iter().filter(|set| set.is_none()).count();
+        let mut new = self.fdsets.take(missing, id).into_iter();
+        (sets.into_iter().filter_map(|set| set.or_else(|| new.next())).collect(), retained_sets)
+    }
+
+    fn stages(
+        &mut self,
+        id: &DeviceId,
+        generation: u64,
+        address: &Address,
+        opened: &OpenedBackend,
+    ) -> Result<Vec<Stage>> {
+        match (&opened.spec, address) {
+            (Spec::Nic(spec), Address::Pci(address)) => {
+                Ok(plan::nic(id, generation, address, spec, self.version))
+            }
+            (Spec::Controller(spec), Address::Pci(address)) => Ok(plan::controller(id, address, spec)),
+            (Spec::Nic(_) | Spec::Controller(_), Address::Scsi(_)) => Err(opened.spec.misplaced("PCI")),
+            (Spec::Disk(spec), _) => {
+                let (fdsets, retained_sets) = self.take_sets(id, opened);
+                let layer = |(set, (format, kind)): (&u32, &(Format, Kind))| LayerRef {
+                    filename: format!("/dev/fdset/{set}"),
+                    format: *format,
+                    kind: *kind,
+                };
+                let layers: Vec<LayerRef> = fdsets.iter().zip(&opened.layers).map(layer).collect();
+                let mut stages = plan::disk(id, address, spec, &layers, &fdsets)?;
+                let is_there = |step: &plan::Step| matches!(&step.undo_step, UndoStep::RemoveFd(set) if retained_sets.contains(set));
+                stages.iter_mut().for_each(|steps| steps.retain(|step| !is_there(step)));
+                Ok(stages)
+            }
+        }
+    }
+}
+
+fn new_device(
+    id: DeviceId,
+    generation: u64,
+    address: Option<Address>,
+    presence: Presence,
+    spec: Spec,
+) -> Device {
+    Device { id, generation, address, presence, spec, extra: serde_json::Map::new() }
+}
+
+fn scsi_want(placement: &Placement) -> scsi::Want {
+    match (&placement.address, &placement.scsi_bus) {
+        (Some(Address::Scsi(address)), _) => scsi::Want::Pinned(address.clone()),
+        (_, Some(bus)) => scsi::Want::OnBus(bus.clone()),
+        _ => scsi::Want::Auto,
+    }
+}

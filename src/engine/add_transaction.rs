@@ -1,0 +1,261 @@
+//! Journal, commands, record: all of it or nothing.
+
+use std::time::Duration;
+
+use super::events::EventKind;
+use super::limit::Deadline;
+use super::outcome::Outcome;
+use super::plan::{Stage, UndoStep};
+use super::session::Session;
+use super::transaction::{self, StageResult, StepError};
+use crate::error::{Error, ErrorKind, Result};
+use crate::log::Level;
+use crate::runtime::{Device, Journal, Operation, Record, StagedRecord};
+use crate::sys::descriptor::Descriptor;
+
+/// How long a cancelled call may go on to find out and say what became of the devices.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Why devices could not be plugged in.
+pub(super) struct PlugError {
+    pub(super) error: Error,
+    /// The one whose `device_add` was refused, if it was that.
+    pub(super) device: Option<Box<Device>>,
+}
+
+impl From<Error> for PlugError {
+    fn from(error: Error) -> Self {
+        Self { error, device: None }
+    }
+}
+
+impl PlugError {
+    /// Says in the error what was being added.
+    pub(super) fn about(mut self, devices: &[Device]) -> Self {
+        let what = match (devices, self.device.as_deref()) {
+            ([device], _) => name(device),
+            ([controller, disk], _) if disk.controller() == Some(controller.id.as_str()) => {
+                format!("{}, with {}", name(disk), name(controller))
+            }
+            (_, Some(device)) => name(device),
+            (devices, None) => format!("{} devices", devices.len()),
+        };
+        self.error = self.error.context(format!("add {what}"));
+        self
+    }
+}
+
+fn name(device: &Device) -> String {
+    let place = device.address.as_ref().map(|address| format!(" at {address}"));
+    format!("{} {}{}", device.kind().title(), device.id, place.unwrap_or_default())
+}
+
+impl Session {
+    /// Plugs all of them in; `next` is the record with them.
+    pub(super) async fn plug(
+        &mut self,
+        devices: &[Device],
+        stages: &[Stage],
+        fds: &[Descriptor],
+        next: Record,
+        deadline: &Deadline,
+    ) -> std::result::Result<(), PlugError> {
+        if devices.is_empty() {
+            return self.runtime().replace(next).map_err(PlugError::from);
+        }
+        let staged = self.prepare(next, devices)?;
+        let result = transaction::run(self, stages, fds, deadline).await;
+        self.conclude(devices, staged, result, deadline).await
+    }
+
+    /// The record with the devices, or everything as it was.
+    pub(super) async fn conclude(
+        &mut self,
+        devices: &[Device],
+        staged: StagedRecord,
+        result: StageResult,
+        deadline: &Deadline,
+    ) -> std::result::Result<(), PlugError> {
+        self.log.write(Level::Debug, || format!("{}: {result:?}", ids(devices)));
+        match result {
+            StageResult::Done => match self.commit(devices, staged) {
+                Ok(()) => {
+                    self.adopt_fdsets(devices);
+                    Ok(())
+                }
+                Err(error) => {
+                    let all: Vec<&Device> = devices.iter().collect();
+                    let error = error.with_step("save the runtime file");
+                    Err(PlugError::from(self.roll_back_plugged(&all, error, deadline).await))
+                }
+            },
+            StageResult::Refused(step_error) => {
+                Err(self.roll_back_steps(devices, step_error, deadline).await)
+            }
+            StageResult::Unknown(error) => {
+                drop(staged);
+                self.resolve_unknown(devices, error, deadline).await.map_err(PlugError::from)
+            }
+        }
+    }
+
+    fn commit(&self, devices: &[Device], staged: StagedRecord) -> Result<()> {
+        let mut runtime = self.runtime();
+        runtime.commit_rebased(staged, |next| devices.iter().for_each(|device| next.put(device.clone())))?;
+        // The operation is complete: a journal entry that cannot be cleared now is settled by the next call.
+        if let Err(error) = runtime.write_journal(|journal| journal.clear_intents(devices)) {
+            self.log.write(Level::Warning, || error.to_string());
+        }
+        Ok(())
+    }
+
+    /// Puts the new record and the intent on disk, in that order, and both before the first command: of all that may fail
+    /// afterwards, a full disk is the likeliest.
+    pub(super) fn prepare(&self, next: Record, devices: &[Device]) -> Result<StagedRecord> {
+        let mut runtime = self.runtime();
+        let staged = runtime.stage(next)?;
+        runtime.write_journal(|journal| journal.log_add(devices))?;
+        Ok(staged)
+    }
+
+    /// QEMU refused a step: the steps that were done are taken back. The first error is the one that is returned.
+    ///
+    /// Devices that are in the guest are asked to leave, and what stands behind them stays until they have.
+    async fn roll_back_steps(
+        &mut self,
+        devices: &[Device],
+        step_error: StepError,
+        deadline: &Deadline,
+    ) -> PlugError {
+        let StepError { error, device, undo_steps } = step_error;
+        let refused = devices.iter().find(|other| Some(&other.id) == device.as_ref());
+        let slot = refused.and_then(|device| device.address.as_ref()?.pci());
+        if let (ErrorKind::NotHotpluggable, Some(slot)) = (error.kind(), slot) {
+            self.no_hotplug_buses.insert(slot.bus.clone());
+        }
+        let is_live = |device: &&Device| undo_steps.contains(&UndoStep::Unplug(device.id.clone()));
+        let (live, rest): (Vec<&Device>, Vec<&Device>) = devices.iter().partition(is_live);
+        let kept: Vec<UndoStep> = live
+            .iter()
+            .flat_map(|device| super::plan::backend(device, &self.fdsets.of(&device.id)))
+            .chain(live.iter().map(|device| UndoStep::Unplug(device.id.clone())))
+            .collect();
+        if !live.is_empty() {
+            // Before anything else: whoever finds the journal after this is not to complete the whole.
+            self.log_failed_adds(&live);
+        }
+        let mut undo_steps: Vec<UndoStep> =
+            undo_steps.into_iter().filter(|undo_step| !kept.contains(undo_step)).collect();
+        // Where that cannot be found out, they are taken back as ever.
+        if let Err(error) = self.retain_fds(&mut undo_steps, &deadline.uncancelable()).await {
+            self.log.write(Level::Warning, || error.to_string());
+        }
+        let error = self.roll_back_backends(&rest, error, undo_steps, deadline).await;
+        let error =
+            if live.is_empty() { error } else { self.roll_back_plugged(&live, error, deadline).await };
+        PlugError { error, device: refused.map(|device| Box::new(device.clone())) }
+    }
+
+    async fn roll_back_backends(
+        &mut self,
+        devices: &[&Device],
+        error: Error,
+        undo_steps: Vec<UndoStep>,
+        deadline: &Deadline,
+    ) -> Error {
+        let left: Vec<String> = match self.tear_down(&undo_steps, deadline).await {
+            Ok(report) => report.left.iter().map(ToString::to_string).collect(),
+            Err(cause) => {
+                undo_steps.iter().map(UndoStep::residue).map(|name| format!("{name} ({cause})")).collect()
+            }
+        };
+        if !left.is_empty() {
+            self.log_failed_adds(devices);
+            return error.with_undo(left);
+        }
+        match self.drop_devices(devices) {
+            Ok(()) => error.with_undo(left),
+            Err(cause) => {
+                let entry = |device: &&Device| format!("journal entry of {} ({cause})", device.id);
+                error.with_undo(devices.iter().map(entry).collect())
+            }
+        }
+    }
+
+    fn adopt_fdsets(&mut self, devices: &[Device]) {
+        devices.iter().for_each(|device| self.fdsets.adopt(&device.id));
+    }
+
+    /// The devices are in the guest, and have to leave again.
+    async fn roll_back_plugged(&mut self, devices: &[&Device], error: Error, deadline: &Deadline) -> Error {
+        self.log_failed_adds(devices);
+        // A SCSI disk before the controller that came with it.
+        let all: Vec<Device> = devices.iter().rev().map(|device| (*device).clone()).collect();
+        self.nics_with_own_fds = all.iter().map(|device| device.id.clone()).collect();
+        let answers = self.request_and_wait_for_all(&all, true, &deadline.uncancelable()).await;
+        self.nics_with_own_fds.clear();
+        let mut left = error.left().to_vec();
+        left.extend(devices.iter().zip(answers.into_iter().rev()).filter_map(
+            |(device, answer)| match answer {
+                Ok(Outcome::Done(_)) => None,
+                Ok(_) => Some(format!("device {}: its removal is pending", device.id)),
+                Err(cause) => Some(format!("device {} ({cause})", device.id)),
+            },
+        ));
+        error.with_undo(left)
+    }
+
+    /// A lost reply is a question: the guest is asked what is there, if there is time.
+    async fn resolve_unknown(&mut self, devices: &[Device], error: Error, deadline: &Deadline) -> Result<()> {
+        let all: Vec<&Device> = devices.iter().collect();
+        let asked = match error.kind() {
+            ErrorKind::Timeout => Err(()),
+            ErrorKind::Canceled => {
+                self.log_rollback(&all);
+                self.ready(&deadline.uncancelable().at_most(self.now(), GRACE)).await.map_err(drop)
+            }
+            _ => self.ready(deadline).await.map_err(drop),
+        };
+        if asked.is_err() {
+            self.log_rollback(&all);
+            let unknown =
+                |device| format!("device {} and its backend: unknown, settled by the next call", id(device));
+            return Err(error.with_undo(devices.iter().map(unknown).collect()));
+        }
+        if devices.iter().all(|device| self.recorded(device.id.as_str()).is_some()) {
+            // The call answers it, or whoever goes on with an add that nobody waits for tells it.
+            devices.iter().for_each(|device| self.events.withdraw(device, &[EventKind::Added]));
+            return Ok(());
+        }
+        let pending = devices.iter().filter(|device| self.unplugging.contains_key(&device.id));
+        let left = pending.map(|device| format!("device {}: its removal is pending", device.id)).collect();
+        Err(error.with_undo(left))
+    }
+
+    /// The caller is told of a failure: whatever is found of the devices later is to go.
+    fn log_rollback(&mut self, devices: &[&Device]) {
+        self.log_rollbacks(devices, |journal, device| journal.log_intent(Operation::RollbackAdd, device));
+    }
+
+    /// The same, when QEMU has said of each command how it went.
+    fn log_failed_adds(&mut self, devices: &[&Device]) {
+        self.log_rollbacks(devices, Journal::log_failed_add);
+    }
+
+    fn log_rollbacks(&mut self, devices: &[&Device], note: impl Fn(&mut Journal, &Device)) {
+        let noted =
+            self.runtime().write_journal(|journal| devices.iter().for_each(|device| note(journal, device)));
+        if let Err(error) = noted {
+            self.log.write(Level::Error, || error.to_string());
+        }
+        self.needs_resync = true;
+    }
+}
+
+fn id(device: &Device) -> &str {
+    device.id.as_str()
+}
+
+fn ids(devices: &[Device]) -> String {
+    devices.iter().map(id).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,115 @@
+//! Adds that are not waited for: the caller is told what is on its way, and the operation goes on without the caller.
+
+use super::add::AddRequest;
+use super::add::{AddItem, Attempt, attach_queues, is_misplaced};
+use super::add_transaction::PlugError;
+use super::events::{AddFailure, EventKind};
+use super::limit::Deadline;
+use super::outcome::{Outcome, PendingReason};
+use super::request::Answer;
+use super::session::Session;
+use super::transaction;
+use crate::error::Result;
+use crate::runtime::{Device, StagedRecord};
+use crate::sys::descriptor::Descriptor;
+
+impl Session {
+    /// Sends what the devices take, answers, and goes on when QEMU has answered. Nothing is tried again elsewhere: the caller has
+    /// been told id and place.
+    pub(super) async fn add_in_background(
+        &mut self,
+        requests: Vec<AddRequest>,
+        deadline: &Deadline,
+    ) -> Result<Vec<Outcome>> {
+        let mut items = self.open_all(requests, deadline).await?;
+        if !items.iter().any(|item| matches!(item, AddItem::Plug { .. })) {
+            self.plug_items(&mut items, deadline).await?;
+            return Ok(items.into_iter().filter_map(AddItem::into_answer).collect());
+        }
+        attach_queues(&items)?;
+        let attempt = self.attempt(&mut items)?;
+        // From here on the journal has them.
+        let reserved = std::mem::take(&mut self.reserved);
+        let staged = match self.prepare(attempt.next.clone(), &attempt.devices) {
+            Ok(staged) => staged,
+            Err(error) => {
+                self.reserved = reserved;
+                return Err(PlugError::from(error).about(&attempt.devices).error);
+            }
+        };
+        let answers: Vec<Outcome> = items.iter().filter_map(AddItem::pending).collect();
+        self.answer(Answer::Outcomes(answers));
+        self.finish_background(&items, &attempt, (staged, reserved), &deadline.uncancelable()).await;
+        Ok(Vec::new())
+    }
+
+    /// Waits for the end of an add of this device that another call has begun and not waited for: two operations on one device
+    /// take turns.
+    pub(super) async fn await_add(&mut self, id: &str, deadline: &Deadline) -> Result<()> {
+        while self.in_progress.iter().any(|other| other.as_str() == id) {
+            self.drain_events();
+            let waited = self.wait_news(deadline).await;
+            waited.map_err(|error| error.context("an add that was not waited for is still under way"))?;
+        }
+        Ok(())
+    }
+
+    async fn finish_background(
+        &mut self,
+        items: &[AddItem],
+        attempt: &Attempt,
+        (staged, reserved): (StagedRecord, Vec<Device>),
+        deadline: &Deadline,
+    ) {
+        let devices = &attempt.devices;
+        self.in_progress.extend(devices.iter().map(|device| device.id.clone()));
+        let fds: Vec<Descriptor> = items.iter().flat_map(AddItem::fds).cloned().collect();
+        let result = transaction::run_yielding(self, &attempt.stages, &fds, deadline).await;
+        devices.iter().for_each(|device| {
+            self.in_progress.remove(&device.id);
+        });
+        let concluded = self.conclude(devices, staged, result, deadline).await;
+        let done = self.finish_plug(concluded, devices, reserved).map_err(|failure| failure.error);
+        self.finish_add(done.is_ok());
+        self.notify_background(items, done);
+    }
+
+    fn notify_background(&mut self, items: &[AddItem], done: Result<()>) {
+        match done {
+            Ok(()) => {
+                let added = items.iter().filter(|item| matches!(item, AddItem::Plug { .. }));
+                added.filter_map(AddItem::device).for_each(|device| {
+                    self.events.device(EventKind::Added, device, "added");
+                });
+            }
+            Err(error) => {
+                self.needs_resync |= is_misplaced(&error);
+                let failure = EventKind::AddFailed(AddFailure { kind: error.kind(), errno: error.errno() });
+                items.iter().filter_map(AddItem::device).for_each(|device| {
+                    self.events.device(failure, device, error.to_string());
+                });
+            }
+        }
+    }
+}
+
+impl AddItem {
+    fn device(&self) -> Option<&Device> {
+        match self {
+            Self::Answered(_) => None,
+            Self::Later(device, _) => Some(device),
+            Self::Plug { device, .. } => device.as_ref(),
+        }
+    }
+
+    /// The answer as long as QEMU's is not known.
+    fn pending(&self) -> Option<Outcome> {
+        match self {
+            Self::Answered(outcome) => Some(outcome.clone()),
+            Self::Later(device, why) => Some(Outcome::AfterReboot(device.clone(), why.clone())),
+            Self::Plug { device, .. } => {
+                device.clone().map(|device| Outcome::Pending(device, PendingReason::NotAwaited))
+            }
+        }
+    }
+}

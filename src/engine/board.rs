@@ -1,0 +1,137 @@
+//! What operations and the engine have in common: the time, what QEMU has said unasked, and for each operation what it asks for
+//! and what it is given. Operations are futures that nobody but the engine polls; this is how they wait.
+
+use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Instant;
+
+use super::io::{Effect, Given, Link, OpId};
+use super::request::Answer;
+use crate::error::{Error, ErrorKind, Result};
+use crate::qmp::{EventQueue, Queued};
+
+/// What an operation waits for.
+#[derive(Debug)]
+pub(super) enum Wish {
+    /// The state of the guest, which one operation has at a time.
+    Turn,
+    /// An event of QEMU's, or that another operation has done something.
+    News,
+    /// The time.
+    Time,
+    /// Something that only the shell can do.
+    Effect(Effect),
+}
+
+/// A wish, with how long it is waited for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) wish: Wish,
+    /// When it is given up; `None` for what takes as long as it takes.
+    pub(super) until: Option<Instant>,
+    /// A cancel ends it.
+    pub(super) cancelable: bool,
+}
+
+/// What an operation and the engine have to say to each other.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    pub(super) asked: Option<Asked>,
+    pub(super) given: Option<Given>,
+    pub(super) cancelled: bool,
+    /// What the caller is told. The operation may go on without the caller.
+    pub(super) answer: Option<Result<Answer>>,
+    pub(super) is_answered: bool,
+    pub(super) is_over: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Board {
+    pub(super) now: Instant,
+    pub(super) events: EventQueue,
+    /// Connections that have ended.
+    pub(super) broken: BTreeSet<Link>,
+    pub(super) slots: Vec<(OpId, Slot)>,
+}
+
+impl Board {
+    pub(super) fn slot(&mut self, op: OpId) -> Option<&mut Slot> {
+        self.slots.iter_mut().find(|(id, _)| *id == op).map(|(_, slot)| slot)
+    }
+}
+
+/// The board as an operation sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Port {
+    board: Arc<Mutex<Board>>,
+    op: OpId,
+}
+
+impl Port {
+    pub(super) fn new(board: Arc<Mutex<Board>>, op: OpId) -> Self {
+        Self { board, op }
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The time, as the shell has told it.
+    pub(super) fn now(&self) -> Instant {
+        self.board().now
+    }
+
+    /// Whether somebody has cancelled this operation.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.board().slot(self.op).is_some_and(|slot| slot.cancelled)
+    }
+
+    /// Whether the connection has ended.
+    pub(super) fn is_broken(&self, link: Link) -> bool {
+        self.board().broken.contains(&link)
+    }
+
+    /// The oldest event that nobody has taken in.
+    pub(super) fn next_event(&self) -> Option<Queued> {
+        self.board().events.pop()
+    }
+
+    /// Whether there is one.
+    pub(super) fn has_events(&self) -> bool {
+        !self.board().events.is_empty()
+    }
+
+    /// Tells the caller how it went. Whatever the operation does afterwards, no call waits for.
+    pub(super) fn answer(&self, answer: Result<Answer>) {
+        if let Some(slot) = self.board().slot(self.op).filter(|slot| !slot.is_answered) {
+            (slot.answer, slot.is_answered) = (Some(answer), true);
+        }
+    }
+
+    /// Asks, and waits until it is given.
+    pub(super) async fn ask(&self, asked: Asked) -> Given {
+        if let Some(slot) = self.board().slot(self.op) {
+            slot.asked = Some(asked);
+        }
+        poll_fn(|_| match self.board().slot(self.op) {
+            Some(slot) => slot.given.take().map_or(Poll::Pending, Poll::Ready),
+            None => Poll::Ready(Given::Failed(Error::new(ErrorKind::State, "the operation has ended"))),
+        })
+        .await
+    }
+
+    /// Has the shell do something that takes as long as it takes.
+    pub(super) async fn perform(&self, effect: Effect) -> Given {
+        self.ask(Asked { wish: Wish::Effect(effect), until: None, cancelable: false }).await
+    }
+
+    /// Waits, and says why the wait ended if that was not its time.
+    pub(super) async fn wait(&self, wish: Wish, until: Instant, cancelable: bool) -> Result<()> {
+        match self.ask(Asked { wish, until: Some(until), cancelable }).await {
+            Given::Failed(error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Adding a SCSI controller by itself; one that a disk needs comes with the disk.
+
+use super::add_plan::{OpenedBackend, Placement};
+use super::dry_run::Preparation;
+use super::limit::Deadline;
+use super::session::Session;
+use crate::error::Result;
+use crate::runtime::Spec;
+use crate::scsi::ControllerSpec;
+
+/// A controller as the caller asks for it.
+#[derive(Clone, Debug, Default)]
+pub struct ControllerRequest {
+    /// Id, address, live or not at all.
+    pub placement: Placement,
+    /// What is asked for.
+    pub spec: ControllerSpec,
+}
+
+impl ControllerRequest {
+    fn differs(&self, spec: &Spec) -> Option<&'static str> {
+        let Spec::Controller(existing) = spec else { return Some("type") };
+        self.spec.conflict_with(existing)
+    }
+}
+
+impl Session {
+    /// Everything that can be said before QEMU is told anything.
+    pub(super) async fn prepare_controller(
+        &mut self,
+        request: &ControllerRequest,
+        deadline: &Deadline,
+    ) -> Result<Preparation<OpenedBackend>> {
+        request.spec.validate()?;
+        let spec = Spec::Controller(request.spec.clone());
+        request.placement.check(&spec)?;
+        self.ready(deadline).await?;
+        if let Some(device) = self.already(&request.placement, |spec| request.differs(spec))? {
+            return self.answer_existing(device, request.placement.live_only).map(Preparation::Answer);
+        }
+        if let Some(why) = self.defer_reason(&spec, request.placement.bus()) {
+            return Ok(Preparation::Later(spec, why));
+        }
+        self.refuse_while_migrating(deadline).await?;
+        Ok(Preparation::Now(OpenedBackend { spec, fds: Vec::new(), layers: Vec::new() }))
+    }
+}

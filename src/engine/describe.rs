@@ -1,0 +1,149 @@
+//! Everything that is known of a device, as JSON.
+
+use serde_json::{Value, json};
+
+use super::inventory;
+use super::limit::Deadline;
+use super::list::{DeviceInfo, DeviceState};
+use super::session::Session;
+use crate::disk::DiskSpec;
+use crate::error::Result;
+use crate::ids::{Address, IfName};
+use crate::net::link::{self, Interfaces};
+use crate::net::spec::NicSpec;
+use crate::runtime::{Presence, Spec};
+
+impl Session {
+    /// All devices, or the one with this id; `None` if there is no such one.
+    pub(super) async fn describe(&mut self, id: Option<&str>, deadline: &Deadline) -> Result<Option<Value>> {
+        self.ready(deadline).await?;
+        let device_info: Vec<DeviceInfo> = super::list::list(self)
+            .into_iter()
+            .filter(|device_info| id.is_none_or(|id| device_info.device.id.as_str() == id))
+            .collect();
+        let has_disk = device_info.iter().any(|device_info| matches!(device_info.device.spec, Spec::Disk(_)));
+        let nodes = match has_disk {
+            true => self.questions([inventory::block_nodes()], deadline).await?,
+            false => [Value::Null],
+        };
+        let [nodes] = &nodes;
+        let nodes = inventory::by_name(nodes);
+        let describe = |device_info: &DeviceInfo| {
+            let id = device_info.device.id.as_str();
+            let mut text = common(device_info);
+            let more = match &device_info.device.spec {
+                Spec::Nic(spec) => nic(spec),
+                Spec::Controller(spec) => json!({ "queues": spec.queues }),
+                Spec::Disk(spec) => {
+                    disk(spec, id, nodes.get(id).copied(), &self.fdsets.of(&device_info.device.id))
+                }
+            };
+            if let (Value::Object(text), Value::Object(more)) = (&mut text, more) {
+                text.extend(more);
+                text.insert("in_guest".to_owned(), self.is_in_guest(device_info).into());
+            }
+            text
+        };
+        let mut described: Vec<Value> = device_info.iter().map(describe).collect();
+        Ok(match id {
+            None => Some(described.into()),
+            Some(_) => described.pop(),
+        })
+    }
+
+    /// Whether the guest showed the device when it was last asked.
+    fn is_in_guest(&self, device_info: &DeviceInfo) -> bool {
+        device_info.device.presence != Presence::AddAfterReboot
+            && !self.absent_in_guest.contains(&device_info.device.id)
+    }
+}
+
+/// Why a device of the record is not in the guest.
+pub const MISSING: &str = "it is recorded, but the guest does not have it; mending the record takes it out";
+
+/// The word for a state, as in plans.
+fn state_word(state: &DeviceState) -> &'static str {
+    match state {
+        DeviceState::Live => "live",
+        DeviceState::Pending(_) => "pending",
+        DeviceState::Missing => "missing",
+        DeviceState::AddAfterReboot(_) | DeviceState::RemoveAfterReboot(_) => "after-reboot",
+    }
+}
+
+fn common(device_info: &DeviceInfo) -> Value {
+    let device = &device_info.device;
+    let reason = match &device_info.state {
+        DeviceState::Pending(why) => why.to_string(),
+        DeviceState::RemoveAfterReboot(why) => format!("it goes with the next boot: {why}"),
+        DeviceState::AddAfterReboot(why) => format!("it comes with the next boot: {why}"),
+        DeviceState::Missing => MISSING.to_owned(),
+        DeviceState::Live => String::new(),
+    };
+    let address = device.address.as_ref();
+    let scsi = address.and_then(Address::scsi);
+    json!({
+        "id": device.id.as_str(),
+        "type": device.kind().word(),
+        "state": state_word(&device_info.state),
+        "reason": reason,
+        "generation": device.generation,
+        "model": device.model(),
+        "bus": address.map(|address| address.bus().as_str()),
+        "slot": address.and_then(Address::pci).map(|address| address.slot),
+        "channel": scsi.map(|address| address.channel),
+        "target": scsi.map(|address| address.target),
+        "lun": scsi.map(|address| address.lun),
+    })
+}
+
+/// The record, and what the host says of the tap if it is in this network namespace.
+fn nic(spec: &NicSpec) -> Value {
+    json!({
+        "mac": spec.mac.to_string(),
+        "queues": spec.queues,
+        "vhost": spec.vhost,
+        "mtu": spec.mtu,
+        "link": if spec.link_down { "down" } else { "up" },
+        "bridge": spec.bridge.as_ref().map(IfName::as_str),
+        "boot_index": spec.boot_index,
+        "tap_given": spec.is_over_given_tap(),
+        "tap_owner": spec.tap_owner,
+        "tap": spec.ifname.as_ref().map(|name| tap(name, spec)),
+    })
+}
+
+fn tap(name: &IfName, spec: &NicSpec) -> Value {
+    let here = link::check_tap_of(spec).is_ok();
+    let bridge = link::bridge_of(name).ok().flatten().filter(|_| here);
+    json!({
+        "name": name.as_str(),
+        "here": here,
+        "mtu": Interfaces::open().and_then(|host| host.mtu_of(name)).ok().filter(|_| here),
+        "bridge": bridge.as_ref().map(IfName::as_str),
+    })
+}
+
+fn disk(spec: &DiskSpec, node_name: &str, node: Option<&Value>, fdsets: &[u32]) -> Value {
+    let number = |path: &str| node.and_then(|node| node.pointer(path)).and_then(Value::as_u64);
+    json!({
+        "path": spec.path.to_string_lossy(),
+        "format": spec.format,
+        "read_only": spec.read_only,
+        "share_rw": spec.share_rw,
+        "serial": spec.serial,
+        "cache": spec.cache,
+        "aio": spec.aio,
+        "discard": spec.discard,
+        "detect_zeroes": spec.detect_zeroes,
+        "boot_index": spec.boot_index,
+        "logical_block_size": spec.logical_block_size,
+        "physical_block_size": spec.physical_block_size,
+        "queues": spec.queues,
+        "node_name": node.map(|_| node_name),
+        "size": node.and_then(inventory::virtual_size),
+        "allocated": number("/image/actual-size"),
+        "fdsets": fdsets,
+        "overlay": spec.overlay,
+    })
+}

@@ -1,0 +1,121 @@
+//! What QEMU has said about single devices. It names them by their ids, which are used again, and it may say so late: the word is
+//! a hint, and nothing follows from it before QOM has been asked.
+
+use std::collections::BTreeSet;
+
+use super::events::EventKind;
+use super::identity::{DetachedDevice, Shown};
+use super::inventory::PeripheralIds;
+use super::limit::Deadline;
+use super::session::Session;
+use crate::error::Result;
+use crate::ids::DeviceId;
+use crate::log::Level;
+use crate::runtime::Device;
+
+/// What was said of the device of an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Report {
+    /// `DEVICE_DELETED`.
+    Deleted,
+    /// `device_del` did not find it.
+    NotFound,
+    /// `DEVICE_UNPLUG_GUEST_ERROR`.
+    Refused,
+}
+
+/// What is so, once QOM has been asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Confirmed<'a> {
+    /// The device is not in the guest.
+    Detached(DetachedDevice<'a>),
+    /// It is, and the guest refuses to let go of it.
+    Refused,
+    /// It is.
+    Present,
+}
+
+impl Session {
+    /// Once for each: a peer may repeat it for ever.
+    pub(super) fn add_report(&mut self, id: &str, report: Report) {
+        let note = (id.to_owned(), report);
+        if !self.reports.contains(&note) {
+            self.reports.push(note);
+        }
+    }
+
+    /// Whether anything has been said of a device that QOM has not been asked about.
+    pub(super) fn has_report(&self, id: &DeviceId) -> bool {
+        self.reports.iter().any(|(said, _)| said == id.as_str())
+    }
+
+    /// Whether QEMU has said that a device of this id is gone.
+    pub(super) fn is_reported_deleted(&self, id: &DeviceId) -> bool {
+        self.reports.iter().any(|(said, report)| said == id.as_str() && *report == Report::Deleted)
+    }
+
+    /// Nothing is left to be done about what was said of this device.
+    pub(super) fn drop_reports(&mut self, id: &str) {
+        self.reports.retain(|(said, _)| said != id);
+    }
+
+    /// Asks QOM about devices of which something was said, or whose removal is not where it should be: one question for all of
+    /// them. What turns out to be about an earlier device of the same id is forgotten.
+    pub(super) async fn confirm_in_qom<'a>(
+        &mut self,
+        devices: &[&'a Device],
+        deadline: &Deadline,
+    ) -> Result<Vec<Confirmed<'a>>> {
+        let peripheral_ids = PeripheralIds::ask(self, deadline).await?;
+        let shown = self.identify(devices, &peripheral_ids, deadline).await?;
+        Ok(devices.iter().zip(shown).map(|(device, shown)| self.confirm_one(device, shown)).collect())
+    }
+
+    fn confirm_one<'a>(&mut self, device: &'a Device, shown: Shown) -> Confirmed<'a> {
+        if let Some(gone) = shown.gone(device) {
+            return Confirmed::Detached(gone);
+        }
+        let refused = self.reports.contains(&(device.id.to_string(), Report::Refused));
+        self.log.write(Level::Debug, || format!("{} is there, whatever was said of it", device.id));
+        self.drop_reports(device.id.as_str());
+        match refused && self.unplugging.contains_key(&device.id) {
+            true => Confirmed::Refused,
+            false => Confirmed::Present,
+        }
+    }
+
+    /// The guest has refused: the removal is off, and the caller is told.
+    pub(super) fn handle_guest_refusal(&mut self, device: &Device) {
+        self.events.device(EventKind::Refused, device, "the guest refused to let go of the device; it stays");
+        self.cancel_unplug(device);
+        if !self.unplugging.contains_key(&device.id) {
+            self.unplug_refused.insert(device.id.clone());
+        }
+    }
+
+    /// Deals with all that was said of devices: clears up behind those that are gone.
+    pub(super) async fn process_reports(&mut self, deadline: &Deadline) -> Result<()> {
+        while !self.reports.is_empty() {
+            let ids: BTreeSet<String> = self.reports.iter().map(|(id, _)| id.clone()).collect();
+            let devices: Vec<Device> = ids.iter().filter_map(|id| self.known_device(id)).collect();
+            if devices.is_empty() {
+                ids.iter().for_each(|id| self.drop_reports(id));
+                continue;
+            }
+            let confirmed = self.confirm_in_qom(&devices.iter().collect::<Vec<_>>(), deadline).await?;
+            let mut gone = Vec::new();
+            for (device, confirmed) in devices.iter().zip(confirmed) {
+                match confirmed {
+                    Confirmed::Detached(found) => gone.push(found),
+                    Confirmed::Refused => self.handle_guest_refusal(device),
+                    Confirmed::Present => {}
+                }
+            }
+            if !gone.is_empty() {
+                self.finish_and_notify_all(&gone, deadline).await?;
+            }
+            ids.iter().for_each(|id| self.drop_reports(id));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,194 @@
+//! Adding a disk: images opened here, fdsets and a block node in QEMU, a device in the guest.
+
+use std::path::Path;
+
+use super::add_plan::{OpenedBackend, Placement};
+use super::dry_run::Preparation;
+use super::limit::Deadline;
+use super::session::Session;
+use crate::disk::spec::MAX_SERIAL;
+use crate::disk::{self, DiskSpec, FormatRequest, Image};
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::{Device, Record, Spec};
+use crate::sys::descriptor::Descriptor;
+
+/// A disk as the caller asks for it.
+#[derive(Clone, Debug)]
+pub struct DiskRequest {
+    /// Id, address, live or not at all.
+    pub placement: Placement,
+    /// What is asked for; its format counts for nothing, `format` does.
+    pub spec: DiskSpec,
+    /// The format, or leave to look.
+    pub format: FormatRequest,
+}
+
+impl DiskRequest {
+    pub(crate) fn differs(&self, spec: &Spec) -> Option<&'static str> {
+        let Spec::Disk(existing) = spec else { return Some("type") };
+        let wanted = DiskSpec { format: existing.format, ..self.spec.clone() };
+        let format = (!self.format.accepts(existing.format)).then_some("format");
+        let other_rule =
+            !self.placement.accept_chain && wanted.backing.is_some() && wanted.backing != existing.backing;
+        wanted.conflict_with(existing).or(format).or(other_rule.then_some("rule for its backing files"))
+    }
+
+    /// Whoever asks again for a disk that is there is told if its image is made of other files by now.
+    pub(crate) fn check_chain(&self, device: &Device, record: &Record) -> Result<()> {
+        let Spec::Disk(spec) = &device.spec else { return Ok(()) };
+        // For looking only: a block device that was open for writing is looked through by udev afterwards.
+        match record.open_image(&DiskSpec { read_only: true, ..spec.clone() }) {
+            Err(error) if error.kind() == ErrorKind::ImageRefused && !self.placement.accept_chain => {
+                Err(error.context(&device.id))
+            }
+            // Whatever else is wrong is no matter of a disk that the guest has already.
+            _ => Ok(()),
+        }
+    }
+
+    /// The request, with what it leaves open filled in by the record.
+    pub(crate) fn settled(&self, record: &Record) -> Result<Self> {
+        let mut settled = self.clone();
+        record.settle_disk(&mut settled.spec)?;
+        settled.spec.validate()?;
+        Ok(settled)
+    }
+}
+
+impl Session {
+    /// Opens all that stands behind a disk.
+    pub(super) async fn open_disk(
+        &mut self,
+        request: &DiskRequest,
+        deadline: &Deadline,
+    ) -> Result<Preparation<OpenedBackend>> {
+        let (spec, image) = match self.prepare_disk(request, deadline).await? {
+            Preparation::Answer(outcome) => {
+                self.accept_chain(request)?;
+                return Ok(Preparation::Answer(outcome));
+            }
+            Preparation::Later(spec, why) => return Ok(Preparation::Later(spec, why)),
+            Preparation::Now(now) => now,
+        };
+        let (layers, fds): (Vec<_>, Vec<Descriptor>) =
+            image.layers.into_iter().map(|layer| ((layer.format, layer.kind), layer.fd.into())).unzip();
+        Ok(Preparation::Now(OpenedBackend { spec: Spec::Disk(spec), fds, layers }))
+    }
+
+    /// Everything that can be said before QEMU is told anything; the image is open by then.
+    pub(super) async fn prepare_disk(
+        &mut self,
+        request: &DiskRequest,
+        deadline: &Deadline,
+    ) -> Result<Preparation<(DiskSpec, Image)>> {
+        request.spec.validate()?;
+        let settled = &request.settled(self.runtime().record())?;
+        settled.placement.check(&Spec::Disk(settled.spec.clone()))?;
+        self.ready(deadline).await?;
+        if let Some(device) = self.already(&request.placement, |spec| settled.differs(spec))? {
+            request.check_chain(&device, self.runtime().record())?;
+            return self.answer_existing(device, request.placement.live_only).map(Preparation::Answer);
+        }
+        let mut spec = settled.spec.clone();
+        let image = self.runtime().record().resolve_image(&mut spec, request.format)?;
+        self.runtime().record().check_disk(&spec)?;
+        check_unshared(self.runtime().record().devices.iter().chain(&self.reserved), &spec, &image)?;
+        if let Some(why) = self.defer_reason(&Spec::Disk(spec.clone()), request.placement.bus()) {
+            return Ok(Preparation::Later(Spec::Disk(spec), why));
+        }
+        self.refuse_while_migrating(deadline).await?;
+        Ok(Preparation::Now((spec, image)))
+    }
+}
+
+impl Session {
+    fn accept_chain(&mut self, request: &DiskRequest) -> Result<()> {
+        match request.placement.id.as_ref().filter(|_| request.placement.accept_chain) {
+            Some(id) => self.runtime().accept_chain(id.as_str(), request.spec.backing.clone()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The same image, serial or world wide name twice among the devices of a guest is a mistake, unless, for an image, both sides say
+/// that they share. So is an image that is written to while another disk has it below its own.
+pub(crate) fn check_unshared<'a>(
+    devices: impl Iterator<Item = &'a Device>,
+    spec: &DiskSpec,
+    image: &Image,
+) -> Result<()> {
+    let conflict = |text: String| Err(Error::new(ErrorKind::Conflict, text));
+    for (device, other) in devices.filter_map(as_disk) {
+        if let Some(same) = same_serial(spec, other) {
+            return conflict(format!(
+                "serial {same:?} is used by {} of this guest; take another one",
+                device.id
+            ));
+        }
+        if let Some(wwn) = spec.wwn.filter(|wwn| other.wwn == Some(*wwn)) {
+            let text = "which makes both one disk for a guest with multipath; take another one";
+            return conflict(format!("wwn {wwn:#x} is used by {} of this guest, {text}", device.id));
+        }
+        let sharing = (spec.share_rw && other.share_rw) || (spec.read_only && other.read_only);
+        if !sharing && is_same_image(image, &other.path) {
+            return conflict(format!(
+                "{} is used by {} of this guest; set share_rw or read_only on both to attach it twice",
+                spec.path.display(),
+                device.id
+            ));
+        }
+        let below = || image.layers.iter().skip(1);
+        if let Some(base) = below().find(|layer| !other.read_only && is_at(layer.identity, &other.path)) {
+            return conflict(format!(
+                "{} is a backing file of {}, and {} of this guest writes to it, which destroys what is above it; make that disk \
+                 read_only, or take another image",
+                base.path.display(),
+                spec.path.display(),
+                device.id
+            ));
+        }
+        if !spec.read_only && is_below(image, other) {
+            return conflict(format!(
+                "{} is a backing file of {}, which {} of this guest uses, and which is destroyed by writing to it; set read_only, or \
+                 take another image",
+                spec.path.display(),
+                other.path.display(),
+                device.id
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The serial that both have, as far as the guest can tell them apart: QEMU makes the id of a SCSI disk of the first 20 characters
+/// (7.2).
+fn same_serial<'a>(spec: &'a DiskSpec, other: &DiskSpec) -> Option<&'a str> {
+    let (own, others) = (spec.serial.as_deref()?, other.serial.as_deref()?);
+    let seen = |serial: &'_ str| serial.chars().take(MAX_SERIAL).collect::<String>();
+    let both_scsi = spec.is_scsi() && other.is_scsi();
+    (own == others || (both_scsi && seen(own) == seen(others))).then_some(own)
+}
+
+/// Whether the image is one that the other disk has below its own, as that was when it was added.
+fn is_below(image: &Image, other: &DiskSpec) -> bool {
+    let top = image.layers.first().map(|layer| layer.identity);
+    let mut below = other.chain.iter().flat_map(|chain| chain.layers.iter().skip(1));
+    top.is_some_and(|top| below.any(|layer| is_at(top, &layer.path)))
+}
+
+fn is_at(identity: disk::Identity, path: &Path) -> bool {
+    disk::Identity::of_path(path).is_ok_and(|found| found == identity)
+}
+
+fn as_disk(device: &Device) -> Option<(&Device, &DiskSpec)> {
+    match &device.spec {
+        Spec::Disk(spec) => Some((device, spec)),
+        Spec::Nic(_) | Spec::Controller(_) => None,
+    }
+}
+
+/// By what the path leads to now, so that links and second names do not hide it.
+fn is_same_image(image: &Image, path: &Path) -> bool {
+    let top = image.layers.first().map(|layer| layer.identity);
+    top.is_some() && disk::Identity::of_path(path).ok() == top
+}

@@ -1,0 +1,341 @@
+//! What QEMU's block graph says: which node a device reads and writes, and who else uses a node. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::qmp::Command;
+use crate::runtime::Device;
+use crate::sanitize::readable;
+
+/// Most nodes and edges that are looked at, and the longest name: 250 disks with chains of 16 images have fewer.
+const MOST: usize = 16384;
+const LONGEST: usize = 256;
+
+/// How far a node is followed up or down. A chain has 16 images, each of which is two nodes, and filters between them.
+const DEPTH: usize = 64;
+
+/// Drivers whose nodes pass everything on to the one node below: what the guest writes goes there.
+const FILTERS: &[&str] = &[
+    "backup-top",
+    "blkdebug",
+    "blklogwrites",
+    "blkreplay",
+    "blkverify",
+    "commit_top",
+    "compress",
+    "copy-before-write",
+    "copy-on-read",
+    "mirror_top",
+    "preallocate",
+    "throttle",
+];
+
+/// The answer to [`question`].
+#[derive(Debug, Default)]
+pub(super) struct BlockGraph {
+    nodes: BTreeMap<u64, Node>,
+    edges: Vec<Edge>,
+}
+
+#[derive(Debug)]
+struct Node {
+    kind: Kind,
+    name: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A block node.
+    Block,
+    /// A job, called as the job is.
+    Job,
+    /// What a device, an export or the monitor uses a node by.
+    Backend,
+}
+
+#[derive(Debug)]
+struct Edge {
+    parent: u64,
+    child: u64,
+    name: String,
+}
+
+/// What a disk's device reads and writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Top<'a> {
+    /// The guest does not have it, or QEMU does not say.
+    Unknown,
+    /// The node of the disk.
+    Own,
+    /// Another node, of this name.
+    Other(&'a str),
+}
+
+/// Somebody who uses a block node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Holder {
+    /// A job, by its id, and its type if that is known.
+    Job(String, String),
+    /// An export, by its id, and its type.
+    Export(String, String),
+    /// A node that has it below itself.
+    Node(String),
+    /// A device of the guest.
+    Device(String),
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Job(id, kind) if kind.is_empty() => write!(f, "block job {id}"),
+            Self::Job(id, kind) => write!(f, "block job {id} ({kind})"),
+            Self::Export(id, kind) if kind == "nbd" => write!(f, "NBD export {id}"),
+            Self::Export(id, kind) => write!(f, "{kind} export {id}"),
+            Self::Node(name) => write!(f, "block node {name} above it"),
+            Self::Device(name) => write!(f, "device {name}"),
+        }
+    }
+}
+
+impl Holder {
+    /// Whether it is the device with this id, or a part of it.
+    pub(super) fn is_device(&self, id: &str) -> bool {
+        matches!(self, Self::Device(name) if is_part_of(name, id))
+    }
+}
+
+/// QEMU calls a device by its id, or by its QOM path if it is a part of the one with the id; and by the name of its drive if it was
+/// started with `-drive`.
+fn is_part_of(name: &str, id: &str) -> bool {
+    let path = name.strip_prefix("/machine/peripheral/").and_then(|rest| rest.strip_prefix(id));
+    name == id || path.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The question for the graph. It costs QEMU no I/O, unlike those for nodes and their images, and is answered by QEMU 4.0 and later.
+pub(super) fn question() -> Command {
+    Command::with("x-debug-query-block-graph", &[])
+}
+
+/// The questions for who uses nodes: the graph, then exports, then jobs.
+pub(super) fn holder_questions() -> [Command; 3] {
+    [question(), Command::with("query-block-exports", &[]), Command::with("query-block-jobs", &[])]
+}
+
+impl BlockGraph {
+    /// Takes what can be understood; a QEMU that has no such answer has an empty graph.
+    pub(super) fn read(reply: &Value) -> Self {
+        let list = |key: &str| reply.get(key).and_then(Value::as_array).into_iter().flatten().take(MOST);
+        let mut nodes = BTreeMap::new();
+        for node in list("nodes") {
+            let text = |key: &str| node.get(key).and_then(Value::as_str);
+            let kind = match text("type") {
+                Some("block-driver") => Kind::Block,
+                Some("block-job") => Kind::Job,
+                Some("block-backend") => Kind::Backend,
+                _ => continue,
+            };
+            let name = text("name").filter(|name| name.len() <= LONGEST);
+            if let (Some(id), Some(name)) = (node.get("id").and_then(Value::as_u64), name) {
+                nodes.insert(id, Node { kind, name: readable(name) });
+            }
+        }
+        let edge = |edge: &Value| {
+            let number = |key: &str| edge.get(key).and_then(Value::as_u64);
+            let name = edge.get("name").and_then(Value::as_str).filter(|name| name.len() <= LONGEST)?;
+            let name = name.to_owned();
+            Some(Edge { parent: number("parent")?, child: number("child")?, name })
+        };
+        Self { nodes, edges: list("edges").filter_map(edge).collect() }
+    }
+
+    fn find(&self, kind: Kind, is_it: impl Fn(&str) -> bool) -> Option<u64> {
+        let found = self.nodes.iter().find(|(_, node)| node.kind == kind && is_it(&node.name));
+        found.map(|(id, _)| *id)
+    }
+
+    fn children(&self, id: u64) -> impl Iterator<Item = &Edge> {
+        self.edges.iter().filter(move |edge| edge.parent == id)
+    }
+
+    fn name(&self, id: u64) -> Option<&str> {
+        self.nodes.get(&id).map(|node| node.name.as_str())
+    }
+
+    /// The node that a disk's device reads and writes; `None` if the device is not there, or uses none.
+    fn top(&self, device: &str) -> Option<u64> {
+        let backend = self.find(Kind::Backend, |name| is_part_of(name, device))?;
+        self.children(backend).find(|edge| edge.name == "root").map(|edge| edge.child)
+    }
+
+    /// What the device of this disk uses. A disk that was started with `-drive` has a node of another name from the start, which
+    /// counts as its own unless there is an image below it.
+    pub(super) fn top_of(&self, device: &Device) -> Top<'_> {
+        let id = device.id.as_str();
+        let Some((top, name)) = self.top(id).and_then(|top| Some((top, self.name(top)?))) else {
+            return Top::Unknown;
+        };
+        let is_drive = self.find(Kind::Block, |name| name == id).is_none();
+        let is_plain = self.children(top).all(|edge| edge.name != "backing");
+        if name == id || (is_drive && is_plain) { Top::Own } else { Top::Other(name) }
+    }
+
+    /// Whether everything that is written to this node goes to the node called `own`. `driver_of` is a node's driver.
+    pub(super) fn passes_on_to<'a>(
+        &self,
+        node: &str,
+        own: &str,
+        driver_of: impl Fn(&str) -> Option<&'a str>,
+    ) -> bool {
+        let mut at = self.find(Kind::Block, |name| name == node);
+        for _ in 0..DEPTH {
+            let Some((id, name)) = at.and_then(|id| Some((id, self.name(id)?))) else { return false };
+            if name == own {
+                return true;
+            }
+            if !driver_of(name).is_some_and(|driver| FILTERS.contains(&driver)) {
+                return false;
+            }
+            let below = |edge: &&Edge| edge.name == "file" || edge.name == "backing" || edge.name == "image";
+            at = self.children(id).find(below).map(|edge| edge.child);
+        }
+        false
+    }
+
+    /// Who uses this node, directly or through nodes above it. `exports` and `jobs` are the answers to [`holder_questions`].
+    pub(super) fn holders(&self, node: &str, exports: &Value, jobs: &Value) -> Vec<Holder> {
+        let mut names = BTreeSet::from([node.to_owned()]);
+        let mut holders = BTreeSet::new();
+        let mut level: BTreeSet<u64> = self.find(Kind::Block, |name| name == node).into_iter().collect();
+        for _ in 0..DEPTH {
+            let above = |edge: &&Edge| level.contains(&edge.child);
+            let parents: BTreeSet<u64> = self.edges.iter().filter(above).map(|edge| edge.parent).collect();
+            level.clear();
+            for parent in parents {
+                let Some(Node { kind, name }) = self.nodes.get(&parent) else { continue };
+                match kind {
+                    Kind::Job => drop(holders.insert(Holder::Job(name.clone(), job_type(jobs, name)))),
+                    // Exports and the monitor have none.
+                    Kind::Backend if name.is_empty() => {}
+                    Kind::Backend => drop(holders.insert(Holder::Device(name.clone()))),
+                    Kind::Block if names.insert(name.clone()) => {
+                        // QEMU's own, made for a job: that is told already.
+                        if !name.starts_with('#') {
+                            holders.insert(Holder::Node(name.clone()));
+                        }
+                        level.insert(parent);
+                    }
+                    Kind::Block => {}
+                }
+            }
+        }
+        for export in exports.as_array().into_iter().flatten() {
+            let text = |key: &str| export.get(key).and_then(Value::as_str);
+            if let (Some(id), Some(used)) = (text("id"), text("node-name")) {
+                if names.contains(used) {
+                    holders.insert(Holder::Export(readable(id), readable(text("type").unwrap_or_default())));
+                }
+            }
+        }
+        holders.into_iter().collect()
+    }
+}
+
+fn job_type(jobs: &Value, id: &str) -> String {
+    let is_it = |job: &&Value| job.get("device").and_then(Value::as_str) == Some(id);
+    let job = jobs.as_array().and_then(|jobs| jobs.iter().find(is_it));
+    readable(job.and_then(|job| job.get("type")).and_then(Value::as_str).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{DiskSpec, Format};
+    use crate::ids::DeviceId;
+    use crate::runtime::{Presence, Spec};
+    use serde_json::json;
+
+    fn disk(id: &str) -> Device {
+        Device {
+            id: DeviceId::parse(id).unwrap(),
+            generation: 1,
+            address: None,
+            presence: Presence::Live,
+            spec: Spec::Disk(DiskSpec::new("/a", Format::Raw)),
+            extra: serde_json::Map::new(),
+        }
+    }
+
+    /// Nodes as (id, type, name), edges as (parent, child, name).
+    fn graph(nodes: &[(u64, &str, &str)], edges: &[(u64, u64, &str)]) -> BlockGraph {
+        let nodes: Vec<Value> =
+            nodes.iter().map(|(id, kind, name)| json!({"id": id, "type": kind, "name": name})).collect();
+        let edges: Vec<Value> =
+            edges.iter().map(|(up, down, name)| json!({"parent": up, "child": down, "name": name})).collect();
+        BlockGraph::read(&json!({"nodes": nodes, "edges": edges}))
+    }
+
+    const DEVICE: (u64, &str, &str) = (1, "block-backend", "/machine/peripheral/data/virtio-backend");
+
+    #[test]
+    fn the_node_of_a_device() {
+        let own = graph(&[DEVICE, (2, "block-driver", "data")], &[(1, 2, "root")]);
+        assert_eq!(own.top_of(&disk("data")), Top::Own);
+        let overlay = [DEVICE, (2, "block-driver", "data"), (3, "block-driver", "ovl")];
+        let over = graph(&overlay, &[(1, 3, "root"), (3, 2, "backing")]);
+        assert_eq!(over.top_of(&disk("data")), Top::Other("ovl"));
+        assert_eq!(over.top_of(&disk("dat")), Top::Unknown, "of another device");
+        let scsi = [(1, "block-backend", "data"), (2, "block-driver", "data"), (3, "block-driver", "x")];
+        assert_eq!(graph(&scsi, &[(1, 3, "root")]).top_of(&disk("data")), Top::Other("x"));
+        // As Ganeti starts its disks: drive and device have one name, the node has QEMU's.
+        let drive =
+            [(1, "block-backend", "data"), (2, "block-driver", "#block1"), (3, "block-driver", "#block2")];
+        assert_eq!(graph(&drive, &[(1, 2, "root"), (2, 3, "file")]).top_of(&disk("data")), Top::Own);
+        let above = graph(&drive, &[(1, 2, "root"), (2, 3, "backing")]);
+        assert_eq!(above.top_of(&disk("data")), Top::Other("#block1"));
+        for nothing in [json!(null), json!({"nodes": 1, "edges": {}}), json!({"nodes": [{}], "edges": [1]})] {
+            assert_eq!(BlockGraph::read(&nothing).top_of(&disk("data")), Top::Unknown);
+        }
+    }
+
+    #[test]
+    fn filters_pass_on_and_images_do_not() {
+        let nodes = [(2, "block-driver", "data"), (3, "block-driver", "f"), (4, "block-driver", "g")];
+        let above = graph(&nodes, &[(3, 4, "backing"), (4, 2, "file")]);
+        let drivers =
+            |of_g: &'static str| move |name: &str| Some(if name == "f" { "mirror_top" } else { of_g });
+        assert!(above.passes_on_to("f", "data", drivers("throttle")));
+        assert!(!above.passes_on_to("f", "data", drivers("qcow2")));
+        assert!(!above.passes_on_to("f", "other", drivers("throttle")));
+        assert!(!above.passes_on_to("none", "data", |_| None));
+        let circle = graph(&nodes, &[(3, 4, "file"), (4, 3, "file")]);
+        assert!(!circle.passes_on_to("f", "data", |_| Some("throttle")));
+    }
+
+    #[test]
+    fn all_who_use_a_node() {
+        let nodes = [
+            (2, "block-driver", "data"),
+            (3, "block-driver", "#block5"),
+            (4, "block-job", "mir"),
+            (5, "block-backend", ""),
+            (6, "block-driver", "ovl"),
+            (7, "block-backend", "other"),
+        ];
+        let edges =
+            [(3, 2, "backing"), (4, 3, "main node"), (5, 2, "root"), (6, 2, "backing"), (7, 6, "root")];
+        let exports = json!([{"id": "e", "type": "nbd", "node-name": "#block5"}, {"id": "x", "node-name": "elsewhere"}]);
+        let jobs = json!([{"device": "mir", "type": "mirror"}]);
+        let words: Vec<String> =
+            graph(&nodes, &edges).holders("data", &exports, &jobs).iter().map(Holder::to_string).collect();
+        assert_eq!(
+            words,
+            ["block job mir (mirror)", "NBD export e", "block node ovl above it", "device other"]
+        );
+        // Without a graph, what the exports say.
+        let exports = json!([{"id": "e", "type": "vhost-user-blk", "node-name": "data"}]);
+        let words: Vec<String> =
+            BlockGraph::default().holders("data", &exports, &jobs).iter().map(Holder::to_string).collect();
+        assert_eq!(words, ["vhost-user-blk export e"]);
+    }
+}

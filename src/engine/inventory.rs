@@ -1,0 +1,395 @@
+//! What the guest shows when it is asked: its slots, its devices, its fdsets and whether it runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::graph::{self, BlockGraph};
+use super::limit::Deadline;
+use super::outcome::PendingReason;
+use super::session::Session;
+use crate::disk::node;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{DeviceId, ScsiAddress};
+use crate::ordered;
+use crate::pci::{QomAddress, QomChild, Topology};
+use crate::qmp::{Batch, Command};
+use crate::scsi;
+
+/// Where QEMU keeps devices with and without an id.
+pub(super) const CONTAINERS: [&str; 2] = ["/machine/peripheral", "/machine/peripheral-anon"];
+
+/// Questions about places that are asked in one go: enough for any real guest, while a peer that lists thousands of
+/// devices does not make thousands of commands exist at once.
+pub(super) const QUESTIONS: usize = 1024;
+
+/// Most fdsets looked at. 500 disks with the longest chain of images make as many.
+const MAX_SETS: usize = 8192;
+
+/// Most fdsets that one device is taken to have: what an add leaves if it is interrupted a few times.
+const MAX_SETS_OF_ONE: usize = 64;
+
+/// The answer to the questions asked when a guest is opened, or when the inventory may be wrong.
+#[derive(Debug)]
+pub(super) struct Inventory {
+    pub(super) topology: Topology,
+    /// SCSI controllers with an id, in the order of their ids.
+    pub(super) controllers: Vec<QomChild>,
+    /// SCSI devices on such controllers.
+    pub(super) units: Vec<Unit>,
+    pub(super) peripheral_ids: PeripheralIds,
+    /// Devices without an id.
+    pub(super) devices_without_id: Vec<QomChild>,
+    pub(super) fdsets: FdSets,
+    /// Why the guest could not let go of a device; `None` if it runs.
+    pub(super) state: Option<PendingReason>,
+    /// Which block nodes its devices use.
+    pub(super) graph: BlockGraph,
+}
+
+/// The ids of all devices that have one, as QOM has said.
+#[derive(Debug)]
+pub(super) struct PeripheralIds(BTreeSet<String>);
+
+/// A SCSI device of the guest.
+#[derive(Debug)]
+pub(super) struct Unit {
+    pub(super) address: ScsiAddress,
+    pub(super) id: Option<String>,
+    pub(super) driver: String,
+}
+
+/// The fdsets of the guest.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FdSets(BTreeMap<u32, FdSet>);
+
+/// One of them.
+#[derive(Clone, Debug, Default)]
+struct FdSet {
+    /// The device that owns it, if it is one of ours.
+    owner: Option<DeviceId>,
+    /// The numbers that its descriptors have in QEMU, as far as it has been asked.
+    numbers: Vec<i32>,
+    /// The owner is not there: it is what an add has left.
+    spare: bool,
+    /// It was left by this session, which gives it back.
+    kept: bool,
+}
+
+impl Inventory {
+    /// One round trip as a rule. Another one while the guest has not numbered its buses, because `query-pci` then shows
+    /// occupied ports as empty; and one if there are SCSI devices, to ask where they sit.
+    ///
+    /// Which block nodes are used is asked as well where there are `disks` of ours.
+    pub(super) async fn take(session: &Session, disks: usize, deadline: &Deadline) -> Result<Self> {
+        let questions = [
+            Command::with("query-pci", &[]),
+            PeripheralIds::question(),
+            Command::with("qom-list", &[("path", CONTAINERS[1])]),
+            Command::with("query-fdsets", &[]),
+            Command::with("query-status", &[]),
+        ];
+        let more = (disks > 0).then(graph::question);
+        let ([pci, named, devices_without_id, fdsets, status], graph) =
+            ask_and_try(session, questions, more, deadline).await?;
+        let mut topology = Topology::from_query_pci(&pci)?;
+        let named = QomChild::list(&named)?;
+        let devices_without_id = QomChild::list(&devices_without_id)?;
+        let mut children: Vec<(&str, &QomChild)> = named.iter().map(|child| (CONTAINERS[0], child)).collect();
+        children.extend(devices_without_id.iter().map(|child| (CONTAINERS[1], child)));
+        if topology.has_unnumbered() {
+            locate_all(&mut topology, session, &children, deadline).await?;
+        }
+        children.retain(|(_, child)| scsi::qom::is_unit(&child.driver));
+        let units = locate_units(session, &children, deadline).await?;
+        let controllers = named.iter().filter(|child| scsi::spec::is_controller_model(&child.driver));
+        let mut controllers: Vec<QomChild> = controllers.cloned().collect();
+        // QEMU's order is that of a hash table.
+        controllers.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let peripheral_ids = PeripheralIds::of(&named);
+        let (fdsets, state) = (FdSets::read(&fdsets)?, PendingReason::of_status(&status));
+        let graph = BlockGraph::read(&graph);
+        Ok(Self { topology, controllers, units, peripheral_ids, devices_without_id, fdsets, state, graph })
+    }
+}
+
+async fn locate_all(
+    topology: &mut Topology,
+    session: &Session,
+    children: &[(&str, &QomChild)],
+    deadline: &Deadline,
+) -> Result<()> {
+    for some in children.chunks(QUESTIONS / 2) {
+        locate_some(topology, session, some, deadline).await?;
+    }
+    Ok(())
+}
+
+async fn locate_some(
+    topology: &mut Topology,
+    session: &Session,
+    children: &[(&str, &QomChild)],
+    deadline: &Deadline,
+) -> Result<()> {
+    // A device without such a property is no PCI device, and one that left meanwhile is no occupant.
+    let answers = properties(session, children, ["parent_bus", "addr"], deadline).await?;
+    for ((container, child), [bus, addr]) in children.iter().zip(answers) {
+        let id = (*container == CONTAINERS[0]).then_some(child.name.as_str());
+        if let Some(placement) = QomAddress::from_qom(id, &child.driver, &bus, &addr) {
+            topology.place(placement)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the SCSI devices among the children sit.
+async fn locate_units(
+    session: &Session,
+    children: &[(&str, &QomChild)],
+    deadline: &Deadline,
+) -> Result<Vec<Unit>> {
+    let names = scsi::qom::PLACE_PROPERTIES;
+    let mut units = Vec::new();
+    for some in children.chunks(QUESTIONS / names.len()) {
+        let answers = properties(session, some, names, deadline).await?;
+        for ((container, child), values) in some.iter().zip(answers) {
+            let id = (*container == CONTAINERS[0]).then(|| child.name.clone());
+            let address = scsi::qom::address(values.each_ref());
+            units.extend(address.map(|address| Unit { address, id, driver: child.driver.clone() }));
+        }
+    }
+    Ok(units)
+}
+
+/// Properties of several devices, asked for in one write; null for each that a device does not have.
+pub(super) async fn properties<const N: usize>(
+    session: &Session,
+    children: &[(&str, &QomChild)],
+    names: [&str; N],
+    deadline: &Deadline,
+) -> Result<Vec<[Value; N]>> {
+    let questions: Vec<Command> = children
+        .iter()
+        .flat_map(|(container, child)| {
+            let path = format!("{container}/{}", child.name);
+            names.map(|name| Command::with("qom-get", &[("path", &path), ("property", name)]))
+        })
+        .collect();
+    let batch = session.run(questions, deadline).await;
+    if let Some(error) = batch.failure {
+        return Err(error.with_step("qom-get"));
+    }
+    let mut answers = batch.replies.into_iter().map(|reply| reply.and_then(Result::ok).unwrap_or_default());
+    Ok(children.iter().map(|_| [(); N].map(|()| answers.next().unwrap_or_default())).collect())
+}
+
+impl Session {
+    /// Asks several questions at once, each of which has to be answered.
+    pub(super) async fn questions<const N: usize>(
+        &self,
+        questions: [Command; N],
+        deadline: &Deadline,
+    ) -> Result<[Value; N]> {
+        let batch = self.run(questions.to_vec(), deadline).await;
+        answers(&questions, batch)
+    }
+}
+
+/// The same, and perhaps one question more, whose answer is null where QEMU does not have it.
+async fn ask_and_try<const N: usize>(
+    session: &Session,
+    questions: [Command; N],
+    last: Option<Command>,
+    deadline: &Deadline,
+) -> Result<([Value; N], Value)> {
+    let all: Vec<Command> = questions.iter().cloned().chain(last).collect();
+    let mut batch = session.run(all, deadline).await;
+    let last = batch.replies.drain(N.min(batch.replies.len())..).next();
+    let last = last.flatten().and_then(Result::ok).unwrap_or_default();
+    Ok((answers(&questions, batch)?, last))
+}
+
+fn answers<const N: usize>(questions: &[Command; N], batch: Batch) -> Result<[Value; N]> {
+    if let Some(error) = batch.failure {
+        return Err(error);
+    }
+    let mut answers = Vec::with_capacity(N);
+    for (question, reply) in questions.iter().zip(batch.replies) {
+        let reply = reply.unwrap_or_else(|| Err(Error::new(ErrorKind::Protocol, "no reply")));
+        answers.push(reply.map_err(|error| error.with_step(question.name.as_ref()))?);
+    }
+    answers.try_into().map_err(|_| Error::new(ErrorKind::Protocol, "replies are missing"))
+}
+
+/// Block nodes by name.
+pub(super) type Nodes<'a> = BTreeMap<&'a str, &'a Value>;
+
+/// The question for all block nodes, without the images behind each.
+pub(super) fn block_nodes() -> Command {
+    Command::new("query-named-block-nodes", ordered::object([("flat", true.into())]))
+}
+
+/// The nodes in the answer to [`block_nodes`].
+pub(super) fn by_name(reply: &Value) -> Nodes<'_> {
+    let named = |node| Some((Value::as_str(Value::get(node, "node-name")?)?, node));
+    ordered::map(reply.as_array().into_iter().flatten().filter_map(named))
+}
+
+/// The nodes in the answer to `query-block`, by the names that `-drive` gave them.
+pub(super) fn by_drive(reply: &Value) -> Nodes<'_> {
+    fn named(drive: &Value) -> Option<(&str, &Value)> {
+        let name = drive.get("device")?.as_str().filter(|name| !name.is_empty())?;
+        Some((name, drive.get("inserted")?))
+    }
+    ordered::map(reply.as_array().into_iter().flatten().filter_map(named))
+}
+
+/// The size that a node shows to the guest, in bytes.
+pub(super) fn virtual_size(node: &Value) -> Option<u64> {
+    node.pointer("/image/virtual-size").and_then(Value::as_u64)
+}
+
+impl PeripheralIds {
+    /// Asks for it, and for nothing else.
+    pub(super) async fn ask(session: &Session, deadline: &Deadline) -> Result<Self> {
+        let [named] = session.questions([Self::question()], deadline).await?;
+        Self::read(&named)
+    }
+
+    /// The question.
+    pub(super) fn question() -> Command {
+        Command::with("qom-list", &[("path", CONTAINERS[0])])
+    }
+
+    /// The answer to [`PeripheralIds::question`].
+    pub(super) fn read(reply: &Value) -> Result<Self> {
+        Ok(Self::of(&QomChild::list(reply)?))
+    }
+
+    /// The same, of what has been read.
+    pub(super) fn of(named: &[QomChild]) -> Self {
+        Self(ordered::set(named.iter().map(|child| child.name.clone())))
+    }
+
+    /// Whether a device with this id is in the guest.
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.0.contains(id)
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl FdSets {
+    fn read(reply: &Value) -> Result<Self> {
+        let malformed =
+            || Error::new(ErrorKind::Protocol, "query-fdsets: not a list of sets with an fdset-id");
+        let mut sets = BTreeMap::new();
+        let list = reply.as_array().ok_or_else(malformed)?;
+        if list.len() > MAX_SETS {
+            return Err(Error::new(ErrorKind::Protocol, format!("query-fdsets: more than {MAX_SETS} sets")));
+        }
+        for set in list {
+            let id = set.get("fdset-id").and_then(Value::as_u64).ok_or_else(malformed)?;
+            // A set number beyond ours can be in nobody's way.
+            if let Ok(id) = u32::try_from(id) {
+                sets.insert(id, FdSet::read(set));
+            }
+        }
+        Ok(Self(sets))
+    }
+
+    /// Takes `count` numbers that are not in use for `owner`. Chosen here, so that no command has to wait for an
+    /// answer; low, because every digit is a byte on the wire.
+    pub(super) fn take(&mut self, count: usize, owner: &DeviceId) -> Vec<u32> {
+        let free: Vec<u32> = (1..=u32::MAX).filter(|id| !self.0.contains_key(id)).take(count).collect();
+        let own = || FdSet { owner: Some(owner.clone()), ..FdSet::default() };
+        self.0.extend(free.iter().map(|id| (*id, own())));
+        free
+    }
+
+    /// The sets of a device, the first few if QEMU claims that there are many.
+    pub(super) fn of(&self, owner: &DeviceId) -> Vec<u32> {
+        let own = self.0.iter().filter(|(_, set)| set.owner.as_ref() == Some(owner));
+        own.map(|(id, _)| *id).take(MAX_SETS_OF_ONE).collect()
+    }
+
+    /// The sets that carry our tag, with the device each belongs to.
+    pub(super) fn owned(&self) -> impl Iterator<Item = (u32, &DeviceId)> {
+        self.0.iter().filter_map(|(id, set)| Some((*id, set.owner.as_ref()?)))
+    }
+
+    /// The numbers that the descriptors of a set have in QEMU.
+    pub(super) fn numbers(&self, set: u32) -> &[i32] {
+        self.0.get(&set).map_or(&[], |set| &set.numbers)
+    }
+
+    /// The set is nobody's from now on, and its number stays taken.
+    pub(super) fn disown(&mut self, set: u32) {
+        if let Some(set) = self.0.get_mut(&set) {
+            set.owner = None;
+        }
+    }
+
+    /// The sets of a device are gone, but for those that an add has left.
+    pub(super) fn release(&mut self, owner: &DeviceId) {
+        self.0.retain(|_, set| set.owner.as_ref() != Some(owner) || set.spare);
+    }
+
+    /// The set is gone.
+    pub(super) fn remove(&mut self, set: u32) {
+        self.0.remove(&set);
+    }
+
+    /// Those whose owner is not known were left by adds; `earlier` are the sets as they were known before.
+    pub(super) fn carry_over_retained(&mut self, earlier: &Self, is_known: impl Fn(&DeviceId) -> bool) {
+        for (id, set) in &mut self.0 {
+            set.spare = set.owner.as_ref().is_some_and(|owner| !is_known(owner));
+            set.kept = set.spare && earlier.0.get(id).is_some_and(|old| old.kept && old.owner == set.owner);
+        }
+    }
+
+    /// The set stays, with its descriptor, for the next try.
+    pub(super) fn retain(&mut self, set: u32) {
+        if let Some(set) = self.0.get_mut(&set) {
+            (set.spare, set.kept) = (true, true);
+        }
+    }
+
+    /// All that are kept.
+    pub(super) fn retained(&self) -> Vec<u32> {
+        self.0.iter().filter(|(_, set)| set.kept).map(|(id, _)| *id).collect()
+    }
+
+    /// What adds of this device have left.
+    pub(super) fn retained_for(&self, owner: &DeviceId) -> impl Iterator<Item = u32> {
+        let spare = self.0.iter().filter(move |(_, set)| set.spare && set.owner.as_ref() == Some(owner));
+        spare.map(|(id, _)| *id)
+    }
+
+    /// The device is there, and its sets are what stands behind it.
+    pub(super) fn adopt(&mut self, owner: &DeviceId) {
+        for set in self.0.values_mut().filter(|set| set.owner.as_ref() == Some(owner)) {
+            (set.spare, set.kept) = (false, false);
+        }
+    }
+}
+
+impl FdSet {
+    /// A set that has the mark of a lost one is nobody's.
+    fn read(set: &Value) -> Self {
+        let fds = || set.get("fds").and_then(Value::as_array).into_iter().flatten();
+        let tags = || fds().filter_map(|fd| fd.get("opaque").and_then(Value::as_str));
+        let is_lost = tags().any(|tag| tag == node::UNCERTAIN_TAG);
+        let owner = tags().filter(|_| !is_lost).find_map(node::fdset_tag_owner);
+        let number = |fd: &Value| fd.get("fd").and_then(Value::as_i64).and_then(|fd| i32::try_from(fd).ok());
+        Self {
+            owner,
+            spare: false,
+            kept: false,
+            numbers: fds().filter_map(number).take(MAX_SETS_OF_ONE).collect(),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What goes into the engine and what comes out of it.
+
+use std::path::PathBuf;
+
+use crate::error::Error;
+use crate::qmp::peer::Peer;
+use crate::qmp::{Batch, Command, Version};
+
+/// An operation, for as long as it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OpId(pub(super) u64);
+
+/// A connection to a monitor. No number is used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Link(pub u64);
+
+/// What the shell is to do for an operation.
+#[derive(Debug)]
+pub enum Effect {
+    /// Connect to the monitor at this path and wait for its greeting.
+    Connect(PathBuf),
+    /// This is the connection to the guest: what its monitor says unasked is handed on, and the handle's descriptor shows it.
+    Watch(Link),
+    /// Say who listens at the other end.
+    Identify(Link),
+    /// Close a connection.
+    Close(Link),
+    /// Read what a monitor has said, without waiting for more.
+    Read(Link),
+    /// The same for all monitors.
+    ReadAll,
+    /// Send these commands in one write and wait for their answers.
+    Run(Link, Vec<Command>),
+}
+
+/// Who is at the other end of a new connection.
+#[derive(Clone, Debug)]
+pub struct Connected {
+    /// The connection.
+    pub link: Link,
+    /// QEMU's version, by the greeting.
+    pub version: Version,
+    /// The process that listens, if it can be seen.
+    pub pid: Option<i32>,
+}
+
+/// What the shell gives an operation.
+#[derive(Debug)]
+pub enum Given {
+    /// It is done, or the time has come.
+    Done,
+    /// There is a connection.
+    Connected(Connected),
+    /// Who listens.
+    Peer(Peer),
+    /// What has become of the commands.
+    Batch(Batch),
+    /// It cannot be done, or not in time.
+    Failed(Error),
+}

@@ -1,0 +1,172 @@
+//! Devices and slots as callers see them.
+
+use super::limit::Deadline;
+use super::outcome::{DeferReason, PendingReason};
+use super::request::{Answer, Request};
+use super::session::Session;
+use crate::error::Result;
+use crate::ids::{Address, BusName, PciAddress, ScsiAddress, Slot};
+use crate::pci::SlotState;
+use crate::runtime::{Device, Intent, Operation, Presence, RecordFile};
+use crate::scsi::UnitState;
+
+/// Where a device is on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceState {
+    /// In the guest.
+    Live,
+    /// In the guest and asked to leave.
+    Pending(PendingReason),
+    /// Recorded as in the guest, which did not have it when it was last asked.
+    Missing,
+    /// Recorded for the next boot; why it is not in the guest now.
+    AddAfterReboot(DeferReason),
+    /// In the guest, gone with the next boot; why not now.
+    RemoveAfterReboot(DeferReason),
+}
+
+/// A device and its state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeviceInfo {
+    /// The device.
+    pub device: Device,
+    /// Its state.
+    pub state: DeviceState,
+}
+
+/// One place, for showing to people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotInfo {
+    /// Bus and slot, or bus, target and unit.
+    pub address: Address,
+    /// Free, reserved, taken, quarantined, or not hot-pluggable.
+    pub state: SlotStatus,
+    /// Id or description of what is there.
+    pub occupant: String,
+}
+
+/// What a slot is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum SlotStatus {
+    /// Can be handed out.
+    Free = 0,
+    /// Left to QEMU, unless pinned.
+    Reserved = 1,
+    /// Somebody is there.
+    Taken = 2,
+    /// A removal is pending.
+    Quarantined = 3,
+    /// Empty, but takes no devices while the guest runs.
+    NotHotpluggable = 4,
+    /// The guest has not said.
+    Unknown = 5,
+    /// Left to a device of the record that the guest does not have.
+    Missing = 6,
+}
+
+impl Session {
+    /// What needs nothing but a look at what is known.
+    pub(super) fn look(&mut self, request: &Request) -> Answer {
+        match request {
+            Request::ForwardQmpEvents(on) => self.forward_qmp_events = *on,
+            Request::NextEvent => return Answer::Event(self.events.pop()),
+            Request::List => return Answer::Devices(list(self)),
+            Request::Facts => {
+                return Answer::Facts(self.version, self.monitor().ok().map(|monitor| monitor.link));
+            }
+            _ => {}
+        }
+        Answer::Done
+    }
+
+    /// Goes on with what is pending; how many events can be fetched.
+    pub(super) async fn process(&mut self, deadline: &Deadline) -> Result<usize> {
+        if self.in_progress.is_empty() {
+            self.ready(deadline).await?;
+            if !self.only_looks() {
+                self.repeat_due_requests(deadline).await?;
+            }
+        }
+        Ok(self.events.len())
+    }
+
+    /// Finishes or undoes what is unfinished; what is still pending.
+    pub(super) async fn settle(&mut self, deadline: &Deadline) -> Result<Vec<DeviceInfo>> {
+        self.ready(deadline).await?;
+        self.resync(deadline).await?;
+        self.process_reports(deadline).await?;
+        let is_pending = |device_info: &DeviceInfo| matches!(device_info.state, DeviceState::Pending(_));
+        Ok(list(self).into_iter().filter(is_pending).collect())
+    }
+
+    /// Every slot of every PCI bus, then of every SCSI bus the places that are taken and the first free one; brought up to
+    /// date.
+    pub(super) async fn slot_map(&mut self, deadline: &Deadline) -> Result<Vec<SlotInfo>> {
+        self.ready(deadline).await?;
+        self.resync(deadline).await?;
+        self.learn_buses(deadline).await?;
+        let mut lines = Vec::new();
+        for bus in self.slots.pci.buses() {
+            let line = |(slot, state): (Slot, SlotState<'_>)| slot_line(bus.name(), slot, state);
+            lines.extend(bus.slots().map(line));
+        }
+        lines.extend(self.slots.scsi.lines().into_iter().map(unit_line));
+        let is_missing = |line: &SlotInfo| {
+            line.state == SlotStatus::Taken
+                && self.absent_in_guest.iter().any(|id| id.as_str() == line.occupant)
+        };
+        lines.iter_mut().filter(|line| is_missing(line)).for_each(|line| line.state = SlotStatus::Missing);
+        Ok(lines)
+    }
+}
+
+pub(super) fn list(session: &Session) -> Vec<DeviceInfo> {
+    let state = |device: &Device| match (session.unplugging.get(&device.id), device.presence) {
+        (Some(request), _) => DeviceState::Pending(request.why),
+        (None, Presence::Live) if session.absent_in_guest.contains(&device.id) => DeviceState::Missing,
+        (None, Presence::Live) => DeviceState::Live,
+        (None, Presence::AddAfterReboot) => {
+            DeviceState::AddAfterReboot(session.recorded_defer_reason(device))
+        }
+        (None, Presence::RemoveAfterReboot) => {
+            DeviceState::RemoveAfterReboot(session.recorded_defer_reason(device))
+        }
+    };
+    // A statement of its own, so that the record is free again: to say why a device waits is to look at it as well.
+    let devices = recorded_or_leaving(&session.runtime());
+    devices.into_iter().map(|device| DeviceInfo { state: state(&device), device }).collect()
+}
+
+fn recorded_or_leaving(runtime: &RecordFile) -> Vec<Device> {
+    // A removal may have come as far as the record, and still not be at its end.
+    let is_being_removed = |intent: &&Intent| match intent.operation {
+        Operation::RollbackAdd => true,
+        Operation::Remove => runtime.record().find(intent.device.id.as_str()).is_none(),
+        Operation::Add | Operation::SetLink | Operation::Move => false,
+    };
+    let leaving = runtime.journal().intents.iter().filter(is_being_removed).map(|intent| &intent.device);
+    runtime.record().devices.iter().chain(leaving).cloned().collect()
+}
+
+fn slot_line(bus: &BusName, slot: Slot, state: SlotState<'_>) -> SlotInfo {
+    let (state, occupant) = match state {
+        SlotState::Free => (SlotStatus::Free, ""),
+        SlotState::Reserved => (SlotStatus::Reserved, ""),
+        SlotState::Taken { by } => (SlotStatus::Taken, by),
+        SlotState::Quarantined { id } => (SlotStatus::Quarantined, id),
+        SlotState::NotHotpluggable => (SlotStatus::NotHotpluggable, ""),
+        SlotState::Unknown => (SlotStatus::Unknown, ""),
+    };
+    let address = PciAddress { bus: bus.clone(), slot }.into();
+    SlotInfo { address, state, occupant: occupant.to_owned() }
+}
+
+fn unit_line((address, state): (ScsiAddress, UnitState<'_>)) -> SlotInfo {
+    let (state, occupant) = match state {
+        UnitState::Free => (SlotStatus::Free, ""),
+        UnitState::Taken(by) => (SlotStatus::Taken, by),
+        UnitState::Quarantined(id) => (SlotStatus::Quarantined, id),
+    };
+    SlotInfo { address: address.into(), state, occupant: occupant.to_owned() }
+}

@@ -1,0 +1,139 @@
+//! Changing a device that is in the guest: what setting its link and moving it to another bridge have in common.
+
+use super::events::EventKind;
+use super::limit::Deadline;
+use super::plan::{self, UndoStep};
+use super::session::Session;
+use crate::error::{Error, ErrorKind, Result};
+use crate::log::Level;
+use crate::runtime::{Device, DeviceKind, Intent, Operation, Presence, Record, Spec, StagedRecord};
+
+impl Session {
+    /// The device of this kind and id, if it is one that can be changed now.
+    pub(super) fn changeable(&self, id: &str, kind: DeviceKind) -> Result<Device> {
+        let Some(device) = self.known_device(id) else {
+            return Err(match self.topology.find(id) {
+                Some(_) => Error::new(
+                    ErrorKind::Foreign,
+                    format!(
+                        "{id} is in the guest, but not in its record: it was not made by this library and is left alone"
+                    ),
+                ),
+                None => Error::new(
+                    ErrorKind::NotFound,
+                    format!("there is no {} {id:?} in this guest", kind.title()),
+                ),
+            });
+        };
+        if device.kind() != kind {
+            let text = format!("{id} is a {}, not a {}", device.kind().title(), kind.title());
+            return Err(Error::invalid(text));
+        }
+        if self.unplugging.contains_key(&device.id) || self.recorded(id).is_none() {
+            let text = format!("{id} is being removed");
+            return Err(Error::new(ErrorKind::State, text).with_errno(libc::EBUSY));
+        }
+        if self.absent_in_guest.contains(&device.id) {
+            let text =
+                format!("{id} is recorded, but the guest does not have it; remove it, or mend the record");
+            return Err(Error::new(ErrorKind::NotFound, text));
+        }
+        Ok(device)
+    }
+
+    /// The record with this device instead of the one of the same id.
+    pub(super) fn record_with(&self, device: &Device) -> Record {
+        let mut next = self.runtime().record().clone();
+        if let Some(entry) = next.devices.iter_mut().find(|entry| entry.id == device.id) {
+            entry.clone_from(device);
+        }
+        next
+    }
+
+    /// Puts the new record and the intent on disk, in that order. `before` is what the device is put back to.
+    pub(super) fn prepare_change(
+        &self,
+        next: Record,
+        operation: Operation,
+        before: &Device,
+    ) -> Result<StagedRecord> {
+        let mut runtime = self.runtime();
+        let staged = runtime.stage(next)?;
+        runtime.write_journal(|journal| journal.log_intent(operation, before))?;
+        Ok(staged)
+    }
+
+    /// The change is made: puts the new record in place. An intent that cannot be cleared now is settled by the next call.
+    pub(super) fn commit_change(&self, device: &Device, staged: StagedRecord) -> Result<()> {
+        let committed = self.runtime().commit_rebased(staged, |next| next.put(device.clone()));
+        committed.map_err(|error| error.with_step("save the runtime file"))?;
+        self.clear_change(device);
+        Ok(())
+    }
+
+    /// Nothing is left of a change.
+    pub(super) fn clear_change(&self, device: &Device) {
+        let struck = self.runtime().write_journal(|journal| journal.clear_intent(device.id.as_str()));
+        if let Err(error) = struck {
+            self.log.write(Level::Warning, || error.to_string());
+        }
+    }
+
+    /// A change was interrupted: puts things as the record has them, which is the state before unless the new one was
+    /// recorded already. What cannot be put back is told, and not tried for ever.
+    pub(super) async fn reconcile_change(
+        &mut self,
+        intent: &Intent,
+        here: bool,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        let device = &intent.device;
+        let recorded = self.recorded(device.id.as_str()).filter(|_| here);
+        let failed = match recorded.as_ref().map(|device| &device.spec) {
+            Some(Spec::Nic(spec)) if intent.operation == Operation::SetLink => {
+                let back = UndoStep::SetLink { id: device.id.clone(), up: !spec.link_down }.command();
+                match self.execute(back, deadline).await {
+                    // Only a broken connection is a reason to stop.
+                    Err(error) if error.qmp_class().is_none() => return Err(error),
+                    answer => answer.err(),
+                }
+            }
+            Some(Spec::Nic(spec)) => super::bridge::put_back(device, spec).err(),
+            _ => None,
+        };
+        if let Some(error) = failed {
+            let text = format!("an interrupted change could not be taken back: {error}");
+            self.log.write(Level::Error, || format!("{}: {text}", device.id));
+            self.events.device(EventKind::Undone, device, text);
+        }
+        self.runtime().write_journal(|journal| journal.clear_intent(device.id.as_str()))
+    }
+
+    /// Sets down the links that are recorded as down: a QEMU that has just been started has all of them up.
+    pub(super) async fn set_recorded_links(&mut self, deadline: &Deadline) -> Result<()> {
+        let down = |device: &&Device| {
+            matches!(&device.spec, Spec::Nic(spec) if spec.link_down)
+                && device.presence != Presence::AddAfterReboot
+                && !self.absent_in_guest.contains(&device.id)
+        };
+        let steps: Vec<plan::Step> = self
+            .runtime()
+            .record()
+            .devices
+            .iter()
+            .filter(down)
+            .map(|device| plan::set_link(&device.id, false))
+            .collect();
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let commands: Vec<_> = steps.iter().map(plan::Step::plain_command).collect();
+        let batch = self.run(commands, deadline).await;
+        for (step, reply) in steps.iter().zip(batch.replies) {
+            if let Some(Err(error)) = reply {
+                self.log.write(Level::Error, || format!("{}: {error}", step.label()));
+            }
+        }
+        batch.failure.map_or(Ok(()), Err)
+    }
+}

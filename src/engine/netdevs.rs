@@ -1,0 +1,149 @@
+//! What verifying compares of NICs beyond their devices' properties: their taps, vhost, and netdevs that nobody has.
+
+use std::ops::Range;
+
+use serde_json::Value;
+
+use super::difference::{Difference, Mismatch};
+use super::limit::Deadline;
+use super::session::Session;
+use crate::error::{Error, Result};
+use crate::ids::IfName;
+use crate::net::link;
+use crate::net::spec::NicSpec;
+use crate::ordered;
+use crate::qmp::{Command, Version};
+use crate::runtime::Device;
+
+/// The versions that may be asked whether a device of virtio has vhost at work: 11.1 ends itself on an assertion when it is
+/// asked about a NIC without vhost ("visit_start_struct", seen with 11.1.3), and a question must not end a guest. Of other
+/// versions nothing tells it of one NIC: QOM has no property of a netdev, `info network` shows descriptors and not vhost, and
+/// the kernel does not say which tap a descriptor of vhost-net belongs to. That QEMU has none at all is certain, though.
+const VIRTIO_STATUS: Range<Version> =
+    Version { major: 7, minor: 2, micro: 0 }..Version { major: 8, minor: 0, micro: 0 };
+
+/// Netdevs that are told of: QEMU is not ours to trust.
+const MOST_STRAYS: usize = 64;
+
+impl Session {
+    /// The tap behind a NIC, and who moves its packets. Whether a link is up, QEMU does not tell (5.2 to 11.1).
+    pub(super) async fn compare_nic(
+        &mut self,
+        device: &Device,
+        spec: &NicSpec,
+        differences: &mut Vec<Difference>,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        differences.extend(compare_bridge(device, spec));
+        if let Some(tap) = spec.ifname.as_ref().filter(|tap| self.has_lost(tap, spec)) {
+            differences.push(Difference::new(
+                Mismatch::Backend,
+                &device.id,
+                format!("tap {tap}"),
+                "none: the tap is gone",
+            ));
+        }
+        let found = self.has_vhost(device, deadline).await?.filter(|found| *found != spec.vhost);
+        if let Some(found) = found {
+            let word = |vhost| if vhost { "vhost on" } else { "vhost off" };
+            differences.push(Difference::new(Mismatch::Setting, &device.id, word(spec.vhost), word(found)));
+        }
+        Ok(())
+    }
+
+    /// Whether QEMU's descriptors lead to this tap no more. Where they cannot be seen, nobody knows: the tap may be in another network
+    /// namespace.
+    fn has_lost(&mut self, tap: &IfName, spec: &NicSpec) -> bool {
+        let seen = self.taps_of_qemu().and_then(|taps| taps.count(tap));
+        // One that was given another name is there under that.
+        matches!(seen, Ok(0)) && !link::is_renamed(spec)
+    }
+
+    /// Whether vhost-net moves the packets, as far as that is certain.
+    async fn has_vhost(&mut self, device: &Device, deadline: &Deadline) -> Result<Option<bool>> {
+        if !device.model().starts_with("virtio-net") {
+            return Ok(None);
+        }
+        let told = self.vhost_by_status(device, deadline).await?;
+        Ok(told.or_else(|| self.taps_of_qemu().is_ok_and(|taps| taps.lacks_vhost()).then_some(false)))
+    }
+
+    /// What QEMU says of it, if the guest's driver is at work, without which nobody moves anything.
+    async fn vhost_by_status(&mut self, device: &Device, deadline: &Deadline) -> Result<Option<bool>> {
+        if !VIRTIO_STATUS.contains(&self.version) {
+            return Ok(None);
+        }
+        let path = format!("/machine/peripheral/{}/virtio-backend", device.id);
+        let status =
+            self.ask_if_known(&Command::with("x-query-virtio-status", &[("path", &path)]), deadline).await?;
+        let flag = |name: &str| status.get(name).and_then(Value::as_bool);
+        Ok(flag("vhost-started").filter(|vhost| *vhost || flag("started") == Some(true)))
+    }
+
+    /// Netdevs without a device that neither the record nor its command knows.
+    pub(super) async fn find_stray_netdevs(
+        &mut self,
+        differences: &mut Vec<Difference>,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        let command = Command::with("human-monitor-command", &[("command-line", "info network")]);
+        let answer = self.ask_if_known(&command, deadline).await?;
+        let strays = ordered::set(strays(answer.as_str().unwrap_or_default()));
+        let unknown = |id: &&String| self.is_foreign(id) && !self.runtime().record().command_has_netdev(id);
+        for id in strays.iter().filter(unknown).take(MOST_STRAYS) {
+            differences.push(Difference::new(Mismatch::OrphanNetdev, id, "", id));
+        }
+        Ok(())
+    }
+
+    /// The answer; null if this QEMU has no such command or says no.
+    async fn ask_if_known(&mut self, command: &Command, deadline: &Deadline) -> Result<Value> {
+        match self.execute(command.clone(), deadline).await {
+            Err(error) if error.qmp_class().is_some() => Ok(Value::Null),
+            answer => answer.map_err(|error: Error| error.with_step(command.name.to_string())),
+        }
+    }
+}
+
+/// Only a bridge that is recorded counts: taps of the caller are where the caller wants them, and one in another network
+/// namespace cannot be looked at.
+fn compare_bridge(device: &Device, spec: &NicSpec) -> Option<Difference> {
+    let recorded = spec.bridge.as_ref()?;
+    let tap = link::check_tap_of(spec).ok()?;
+    let found = link::bridge_of(&tap).ok()?;
+    if found.as_ref().is_some_and(|found| link::is_same(found, recorded)) {
+        return None;
+    }
+    let found = found.map_or_else(|| "no bridge".to_owned(), |bridge| format!("bridge {bridge}"));
+    let (recorded, found) = (format!("bridge {recorded}"), format!("tap {tap} on {found}"));
+    Some(Difference::new(Mismatch::Bridge, &device.id, recorded, found))
+}
+
+/// The netdevs of `info network` that no NIC and no hub has: what has a peer is behind " \ ".
+fn strays(text: &str) -> Vec<String> {
+    let stray = |line: &str| {
+        let (name, rest) = line.split_once(": index=")?;
+        let kind = rest.split(',').find_map(|member| member.strip_prefix("type="))?;
+        (!name.starts_with(' ') && kind != "nic").then(|| crate::sanitize::readable(name).to_string())
+    };
+    text.lines().filter_map(stray).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_no_nic() {
+        let text = "hub 0\r\n \\ hub0port0: h: index=0,type=hubport,\r\n\
+                    lan: index=0,type=nic,model=virtio-net-pci,macaddr=52:54:00:12:34:56\r\n \
+                    \\ lan: index=0,type=tap,fd=24\r\n\
+                    lan: index=1,type=nic,model=virtio-net-pci,macaddr=52:54:00:12:34:56\r\n \
+                    \\ lan: index=1,type=tap,fd=25\r\n\
+                    left: index=0,type=tap,fd=26\r\nleft: index=1,type=tap,fd=27\r\nu: index=0,type=user,net=10.0.2.0\r\n";
+        assert_eq!(strays(text), ["left", "left", "u"]);
+        for odd in ["", ": index=", "a: index=0", "x\ny: type=tap", "a: index=0,type=nic"] {
+            assert_eq!(strays(odd), Vec::<String>::new(), "{odd:?}");
+        }
+    }
+}

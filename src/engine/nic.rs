@@ -1,0 +1,307 @@
+//! Adding a NIC: tap and vhost on the host, netdev and device in the guest.
+
+use std::path::Path;
+
+use super::add_plan::{OpenedBackend, Placement};
+use super::dry_run::Preparation;
+use super::limit::Deadline;
+use super::outcome::DeferReason;
+use super::session::Session;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{IfName, MacAddr};
+use crate::net;
+use crate::net::given::Given;
+use crate::net::link;
+use crate::net::spec::NicSpec;
+use crate::net::tap::{TapRequest, TunDevice};
+use crate::net::vhost::VhostMode;
+use crate::runtime::ganeti::NicSettings;
+use crate::runtime::{Device, Format, Presence, Record, RecordFile, Spec};
+use crate::sys::descriptor::Descriptor;
+
+/// Where the taps come from.
+#[derive(Debug)]
+pub enum TapSource {
+    /// Opened here: an exact name, a pattern with one `%d`, or the kernel's choice; owned by a user if given.
+    Open {
+        /// Name or pattern.
+        name: Option<String>,
+        /// User id that may reopen the tap.
+        owner: Option<u32>,
+    },
+    /// Opened by the caller, one per queue.
+    Given(Vec<Descriptor>),
+}
+
+/// A NIC as the caller asks for it.
+#[derive(Debug)]
+pub struct NicRequest {
+    /// Id, address, live or not at all.
+    pub placement: Placement,
+    /// Generated if not given.
+    pub mac: Option<MacAddr>,
+    /// 1 to 256.
+    pub queues: u16,
+    /// Whether the kernel moves the packets.
+    pub vhost: VhostMode,
+    /// Told to the guest, and set on the tap if it is opened here.
+    pub mtu: Option<u16>,
+    /// Attached to this bridge if the tap is opened here.
+    pub bridge: Option<IfName>,
+    /// With its cable pulled.
+    pub link_down: bool,
+    /// The taps.
+    pub tap: TapSource,
+    /// Place in the firmware's boot order; also makes the guest load the option ROM.
+    pub boot_index: Option<u32>,
+    /// The QEMU driver.
+    pub model: String,
+}
+
+impl NicRequest {
+    /// The settings asked for, with what the request leaves open taken from `mac` and `own`.
+    pub(crate) fn spec(&self, mac: MacAddr, own: &NicSettings) -> NicSpec {
+        let mut spec = NicSpec::new(mac);
+        spec.queues = own.queues;
+        spec.vhost = own.vhost == VhostMode::Required;
+        spec.mtu = self.mtu;
+        spec.bridge = self.bridge.clone();
+        spec.link_down = self.link_down;
+        spec.boot_index = self.boot_index;
+        spec.rom = own.rom;
+        if let TapSource::Open { name, owner } = &self.tap {
+            spec.tap.clone_from(name);
+            spec.tap_owner = *owner;
+        }
+        spec.model = self.model.clone();
+        spec
+    }
+
+    /// With the bridge by the name that the kernel has for it, which is what everybody is told later.
+    pub(crate) fn with_real_names(self) -> Self {
+        Self { bridge: self.bridge.as_ref().map(link::real_name), ..self }
+    }
+
+    /// The name that its tap is to have, if it is not left to the kernel.
+    fn exact_tap(&self) -> Option<&str> {
+        match &self.tap {
+            TapSource::Open { name: Some(name), .. } if !name.contains('%') => Some(name),
+            TapSource::Open { .. } | TapSource::Given(_) => None,
+        }
+    }
+
+    /// What the record leaves of the choices of the request.
+    pub(crate) fn settle(&self, record: &Record) -> Result<NicSettings> {
+        // The address does not matter for that.
+        let mac = self.mac.unwrap_or(MacAddr::local([0, 0, 1]));
+        let open = NicSettings { queues: self.queues, vhost: VhostMode::Off, vnet_hdr: true, rom: false };
+        let wanted = self.spec(mac, &open);
+        wanted.validate_as(&self.title())?;
+        record.settle_nic(&wanted, self.vhost)
+    }
+
+    /// What errors call it: by what the caller has named.
+    fn title(&self) -> String {
+        match (&self.placement.id, self.mac) {
+            (Some(id), _) => format!("NIC {id}"),
+            (None, Some(mac)) => format!("NIC {mac}"),
+            (None, None) => "the NIC".into(),
+        }
+    }
+
+    pub(crate) fn differs(&self, spec: &Spec, own: &NicSettings) -> Option<&'static str> {
+        let Spec::Nic(existing) = spec else { return Some("type") };
+        let mut wanted = self.spec(self.mac.unwrap_or(existing.mac), own);
+        wanted.vhost = if own.vhost.accepts(existing.vhost) { existing.vhost } else { !existing.vhost };
+        if matches!(self.tap, TapSource::Given(_)) {
+            // Which bridge a caller's own tap is on is the caller's business.
+            wanted.bridge.clone_from(&existing.bridge);
+            // A NIC with a tap that was made for it is told apart by that.
+            wanted.tap_owner = existing.tap_owner;
+        }
+        if let (Some(bridge), Some(recorded)) = (&wanted.bridge, &existing.bridge) {
+            if link::is_same(bridge, recorded) {
+                wanted.bridge.clone_from(&existing.bridge);
+            }
+        }
+        wanted.conflict_with(existing)
+    }
+}
+
+impl Session {
+    /// Opens all that stands behind a NIC.
+    pub(super) async fn open_nic(
+        &mut self,
+        request: NicRequest,
+        deadline: &Deadline,
+    ) -> Result<Preparation<OpenedBackend>> {
+        let (mut spec, vhost) = match self.prepare_nic(&request, deadline).await? {
+            Preparation::Answer(outcome) => return Ok(Preparation::Answer(outcome)),
+            Preparation::Later(spec, why) => return Ok(Preparation::Later(spec, why)),
+            Preparation::Now(now) => now,
+        };
+        let own = request.settle(self.runtime().record())?;
+        let mut fds = open_taps(&self.tun, request, &own, &mut spec)?;
+        if spec.bridge.is_none() && self.runtime().record().format() == Format::Ganeti {
+            // Whoever starts the guest from the list has to find the bridge there, also that of a tap the caller opened; of one in
+            // another network namespace it cannot be told.
+            spec.bridge =
+                link::check_tap_of(&spec).ok().map(|tap| link::bridge_of(&tap)).transpose()?.flatten();
+        }
+        fds.extend(vhost);
+        Ok(Preparation::Now(OpenedBackend { spec: Spec::Nic(spec), fds, layers: Vec::new() }))
+    }
+
+    /// Everything that can be said before the tap is opened.
+    pub(super) async fn prepare_nic(
+        &mut self,
+        request: &NicRequest,
+        deadline: &Deadline,
+    ) -> Result<Preparation<(NicSpec, Vec<Descriptor>)>> {
+        // Judged before the guest is bothered; the address does not matter for that.
+        let own = request.settle(self.runtime().record())?;
+        request.placement.check(&Spec::Nic(request.spec(MacAddr::local([0, 0, 1]), &own)))?;
+        let given = check_given(request, &own)?;
+        self.ready(deadline).await?;
+        let differs =
+            |spec: &Spec| request.differs(spec, &own).or_else(|| differs_in_tap(given.as_ref(), spec));
+        if let Some(device) = self.already(&request.placement, differs)? {
+            if device.presence == Presence::AddAfterReboot {
+                given
+                    .as_ref()
+                    .map_or(Ok(()), |given| Err(cannot_wait(given, &self.recorded_defer_reason(&device))))?;
+            }
+            return self.answer_existing(device, request.placement.live_only).map(Preparation::Answer);
+        }
+        let mut spec = request.spec(free_mac(&self.runtime(), &self.reserved, request.mac, |_| true)?, &own);
+        check_unused(&self.runtime(), &self.reserved, request, given.as_ref())?;
+        given.as_ref().map_or(Ok(()), |given| self.check_not_in_qemu(given))?;
+        if let Some(why) = self.defer_reason(&Spec::Nic(spec.clone()), request.placement.bus()) {
+            given.as_ref().map_or(Ok(()), |given| Err(cannot_wait(given, &why)))?;
+            return Ok(Preparation::Later(Spec::Nic(spec), why));
+        }
+        self.refuse_while_migrating(deadline).await?;
+        self.slots.pci.choose(&super::want(&request.placement))?;
+        if let Some(Given { name, tap }) = given {
+            (spec.ifname, spec.given_tap) = (Some(name), Some(tap));
+        }
+        let vhost = net::vhost::open(own.vhost, own.queues, Path::new(net::vhost::DEVICE))?;
+        spec.vhost = !vhost.is_empty();
+        Ok(Preparation::Now((spec, vhost.into_iter().map(Descriptor::from).collect())))
+    }
+}
+
+/// The wanted address, or a new one, unless a device of the guest that `counts` has it, or one that is about to be added.
+pub(crate) fn free_mac(
+    runtime: &RecordFile,
+    reserved: &[Device],
+    wanted: Option<MacAddr>,
+    counts: impl Fn(&Device) -> bool,
+) -> Result<MacAddr> {
+    let owner = |mac: &MacAddr| {
+        let journal = runtime.journal().intents.iter().map(|intent| &intent.device);
+        let mut all = runtime.record().devices.iter().chain(journal).chain(reserved);
+        all.find(|device| device.mac() == Some(*mac) && counts(device))
+    };
+    let Some(mac) = wanted else {
+        return net::mac::generate(|mac| owner(mac).is_some());
+    };
+    match owner(&mac) {
+        None => Ok(mac),
+        Some(device) => Err(Error::new(
+            ErrorKind::Conflict,
+            format!("MAC address {mac} is used by {} of this guest; take another one", device.id),
+        )),
+    }
+}
+
+/// Taps that the caller opened have to be what the request says before anything else is looked at. Answers which they are.
+fn check_given(request: &NicRequest, own: &NicSettings) -> Result<Option<Given>> {
+    let TapSource::Given(fds) = &request.tap else { return Ok(None) };
+    if fds.len() != usize::from(own.queues) {
+        return Err(Error::invalid(format!(
+            "{} tap fds were given for {} queues; one per queue is needed",
+            fds.len(),
+            own.queues
+        )));
+    }
+    if request.bridge.is_some() {
+        return Err(Error::invalid(
+            "a bridge was named together with tap fds; attach your own taps yourself",
+        ));
+    }
+    Given::check(fds).map(Some)
+}
+
+/// Whether a NIC that is there already is over another tap than the one that is given for it.
+fn differs_in_tap(given: Option<&Given>, existing: &Spec) -> Option<&'static str> {
+    let (Some(given), Spec::Nic(existing)) = (given, existing) else { return None };
+    // Of a NIC that somebody else started, nobody knows the tap.
+    let known = existing.ifname.is_some();
+    (known && !given.is_of(existing)).then_some("tap")
+}
+
+/// The next boot would have another tap, with nothing of what the caller has set on this one.
+fn cannot_wait(given: &Given, why: &DeferReason) -> Error {
+    let text = format!(
+        "a NIC over tap {}, which the caller opened, cannot wait for the next boot: {why}; leave tap_fds out to have a tap \
+         made with that boot",
+        given.name
+    );
+    Error::new(ErrorKind::NotHotpluggable, text)
+}
+
+/// Refuses a tap that a device of the guest has, or one that is about to be added: two NICs would take each other's packets, and
+/// QEMU ends when they disagree about a queue. Also a name that the taps of two of them are to have.
+pub(crate) fn check_unused(
+    runtime: &RecordFile,
+    reserved: &[Device],
+    request: &NicRequest,
+    given: Option<&Given>,
+) -> Result<()> {
+    let journal = runtime.journal().intents.iter().map(|intent| &intent.device);
+    let all = runtime.record().devices.iter().chain(journal).chain(reserved);
+    for (device, spec) in all.filter_map(|device| Some((device, device.nic()?))) {
+        if let Some(given) = given.filter(|given| given.is_of(spec)) {
+            let text = format!(
+                "tap {} is used by {} of this guest; give each NIC a tap of its own, or remove {} first",
+                given.name, device.id, device.id
+            );
+            return Err(Error::new(ErrorKind::Conflict, text));
+        }
+        // What goes with the next boot is not there together with what comes then.
+        let stays = device.presence != Presence::RemoveAfterReboot;
+        if let Some(name) = request.exact_tap().filter(|name| stays && spec.tap.as_deref() == Some(*name)) {
+            let text =
+                format!("a tap named {name} belongs to {} of this guest; choose another name", device.id);
+            return Err(Error::new(ErrorKind::Conflict, text));
+        }
+    }
+    Ok(())
+}
+
+/// Descriptors, one for each queue; the settings are told which tap it is, if it is made here.
+fn open_taps(
+    tun: &TunDevice,
+    request: NicRequest,
+    own: &NicSettings,
+    spec: &mut NicSpec,
+) -> Result<Vec<Descriptor>> {
+    match request.tap {
+        TapSource::Given(fds) => Ok(fds),
+        TapSource::Open { name, owner } => {
+            let wanted = TapRequest {
+                name,
+                queues: own.queues,
+                vnet_hdr: own.vnet_hdr,
+                owner,
+                bridge: request.bridge,
+                mtu: request.mtu.map(u32::from),
+                guest: Some(spec.mac),
+            };
+            let tap = tun.open(&wanted)?;
+            (spec.ifname, spec.tap_identity) = (Some(tap.name), Some(tap.identity));
+            Ok(tap.fds.into_iter().map(Descriptor::from).collect())
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! What plugging a device in takes, step by step, each with its undo step. Pure: nothing here talks to anybody.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::disk::{DiskSpec, LayerRef, node};
+use crate::error::Result;
+use crate::ids::{Address, DeviceId, PciAddress};
+use crate::net::args;
+use crate::net::spec::NicSpec;
+use crate::ordered;
+use crate::qmp::{Command, Version};
+use crate::runtime::{Device, Spec};
+use crate::scsi::{self, ControllerSpec};
+
+/// The oldest QEMU known to take back a netdev whose vhost fails; 5.2 is known not to.
+const WHOLE_NETDEVS: Version = Version { major: 7, minor: 2, micro: 0 };
+
+/// One command of a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Step {
+    /// The QMP command.
+    pub(super) command: &'static str,
+    /// Its arguments.
+    pub(super) arguments: Arc<Map<String, Value>>,
+    /// Which of the operation's file descriptors goes with it.
+    pub(super) fd: Option<usize>,
+    /// What takes it back.
+    pub(super) undo_step: UndoStep,
+}
+
+/// How a step is taken back. Every one of them is fine with finding nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum UndoStep {
+    /// `closefd` of a name that `netdev_add` has not consumed.
+    CloseFd(String),
+    /// `netdev_add` of a netdev without a host side, so that the half-made one of this name can be deleted with it.
+    NetdevClaim(DeviceId),
+    /// `netdev_del`, which closes the fds given to it.
+    NetdevDel(DeviceId),
+    /// `remove-fd` of a whole set.
+    RemoveFd(u32),
+    /// `blockdev-del`.
+    BlockdevDel(DeviceId),
+    /// `device_del`, and then waiting for the guest to let go.
+    Unplug(DeviceId),
+    /// `set_link`, back to this state.
+    SetLink {
+        /// The NIC.
+        id: DeviceId,
+        /// Whether the link was up.
+        up: bool,
+    },
+}
+
+impl Step {
+    /// The command, for a step without a descriptor.
+    pub(super) fn plain_command(&self) -> Command {
+        Command::sharing(self.command, &self.arguments)
+    }
+
+    /// Names the step in errors: the command and what it is about.
+    pub(super) fn label(&self) -> String {
+        let about = ["id", "node-name", "fdname", "name"]
+            .iter()
+            .find_map(|key| self.arguments.get(*key))
+            .or_else(|| self.arguments.get("fdset-id"))
+            .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        match about {
+            Some(about) => format!("{} {about}", self.command),
+            None => self.command.to_owned(),
+        }
+    }
+}
+
+impl UndoStep {
+    /// The command that does it.
+    pub(super) fn command(&self) -> Command {
+        match self {
+            Self::CloseFd(name) => Command::with("closefd", &[("fdname", name)]),
+            Self::NetdevClaim(id) => {
+                let hub = [("type", "hubport".into()), ("hubid", 0.into()), ("id", id.as_str().into())];
+                Command::new("netdev_add", ordered::object(hub))
+            }
+            Self::NetdevDel(id) => Command::with("netdev_del", &[("id", id.as_str())]),
+            Self::RemoveFd(set) => {
+                Command::new("remove-fd", ordered::object([("fdset-id", Value::from(*set))]))
+            }
+            Self::BlockdevDel(node) => Command::with("blockdev-del", &[("node-name", node.as_str())]),
+            Self::Unplug(id) => Command::with("device_del", &[("id", id.as_str())]),
+            Self::SetLink { id, up } => Command::new("set_link", link_arguments(id, *up)),
+        }
+    }
+
+    /// Whether it only prepares for the next one, which fails if it was needed and failed.
+    pub(super) fn prepares(&self) -> bool {
+        matches!(self, Self::NetdevClaim(_))
+    }
+
+    /// What is left behind when it fails.
+    pub(super) fn residue(&self) -> String {
+        match self {
+            Self::CloseFd(name) => format!("fd {name}"),
+            Self::NetdevClaim(id) | Self::NetdevDel(id) => format!("netdev {id}"),
+            Self::RemoveFd(set) => format!("fdset {set}"),
+            Self::BlockdevDel(node) => format!("block node {node}"),
+            Self::Unplug(id) => format!("device {id}"),
+            Self::SetLink { id, .. } => format!("link of {id}"),
+        }
+    }
+}
+
+/// One name serves netdev and device: QEMU takes the netdev, and changes the NIC at its other end with it.
+fn link_arguments(id: &DeviceId, up: bool) -> Map<String, Value> {
+    ordered::object([("name", id.as_str().into()), ("up", up.into())])
+}
+
+/// The step that sets a NIC's link up or down.
+pub(super) fn set_link(id: &DeviceId, up: bool) -> Step {
+    let undo_step = UndoStep::SetLink { id: id.clone(), up: !up };
+    Step { command: "set_link", arguments: link_arguments(id, up).into(), fd: None, undo_step }
+}
+
+/// Steps that are sent in one write and waited for once; the next stage is sent when all of them are done.
+pub(super) type Stage = Vec<Step>;
+
+/// The steps for a NIC. File descriptors: the taps in queue order, then vhost in queue order.
+///
+/// The taps are handed over last: QEMU takes descriptors in the order in which they come, and of a tap it can be told whether
+/// QEMU has it.
+///
+/// With several queues, `netdev_add` waits until every fd has arrived: if it fails at a later queue, QEMU 7.2 keeps
+/// a half-made netdev that can neither be deleted nor made again.
+///
+/// With vhost, an old QEMU keeps one as well, and plugs a device into it: there `device_add` waits for the answer.
+pub(super) fn nic(
+    id: &DeviceId,
+    generation: u64,
+    address: &PciAddress,
+    spec: &NicSpec,
+    qemu: Version,
+) -> Vec<Stage> {
+    let taps = args::fd_names(generation, spec.queues).into_iter().enumerate();
+    let vhost = vhost_fd_names(generation, spec).into_iter().enumerate();
+    let passed: Stage = vhost
+        .map(|(queue, name)| (usize::from(spec.queues) + queue, name))
+        .chain(taps)
+        .map(|(index, name)| Step {
+            command: "getfd",
+            arguments: ordered::object([("fdname", name.as_str().into())]).into(),
+            fd: Some(index),
+            undo_step: UndoStep::CloseFd(name),
+        })
+        .collect();
+    let netdev = Step {
+        command: "netdev_add",
+        arguments: args::netdev_args(id, generation, spec).into(),
+        fd: None,
+        undo_step: UndoStep::NetdevDel(id.clone()),
+    };
+    let mut plugged = vec![device_add(id, args::device_args(id, address, spec))];
+    // In the same write, so before any driver of the guest has looked.
+    plugged.extend(spec.link_down.then(|| set_link(id, false)));
+    let mut stages = vec![passed];
+    for (steps, waits) in [(vec![netdev], spec.queues > 1), (plugged, spec.vhost && qemu < WHOLE_NETDEVS)] {
+        match stages.last_mut() {
+            Some(stage) if !waits => stage.extend(steps),
+            _ => stages.push(steps),
+        }
+    }
+    stages
+}
+
+fn vhost_fd_names(generation: u64, spec: &NicSpec) -> Vec<String> {
+    if spec.vhost { args::vhost_fd_names(generation, spec.queues) } else { Vec::new() }
+}
+
+/// What QEMU may have made of a step that it refused, which nothing else takes back: QEMU 5.2 keeps a netdev whose vhost
+/// failed, and refuses to delete it until one of the same name has been made whole. An empty hub is left, once.
+pub(super) fn undo_of_refused(step: &Step, qemu: Version) -> Vec<UndoStep> {
+    match &step.undo_step {
+        UndoStep::NetdevDel(id) if step.arguments.contains_key("vhostforce") && qemu < WHOLE_NETDEVS => {
+            vec![UndoStep::NetdevClaim(id.clone()), UndoStep::NetdevDel(id.clone())]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The steps for a disk. File descriptors: one per image layer, top first, each into its own fdset.
+pub(super) fn disk(
+    id: &DeviceId,
+    address: &Address,
+    spec: &DiskSpec,
+    layers: &[LayerRef],
+    fdsets: &[u32],
+) -> Result<Vec<Stage>> {
+    let tag = node::fdset_tag(id);
+    let mut steps: Vec<Step> = fdsets
+        .iter()
+        .enumerate()
+        .map(|(index, set)| Step {
+            command: "add-fd",
+            arguments: ordered::object([("fdset-id", (*set).into()), ("opaque", tag.as_str().into())]).into(),
+            fd: Some(index),
+            undo_step: UndoStep::RemoveFd(*set),
+        })
+        .collect();
+    steps.push(Step {
+        command: "blockdev-add",
+        arguments: node::block_node(id, spec, layers)?.into(),
+        fd: None,
+        undo_step: UndoStep::BlockdevDel(id.clone()),
+    });
+    steps.push(device_add(id, node::device_args(id, address, spec)));
+    Ok(vec![steps])
+}
+
+/// Plugs a controller in with the disk that is to sit on it: after its block node, which is what fails most easily, so that
+/// no controller comes and goes for nothing.
+pub(super) fn with_controller(stages: &mut Vec<Stage>, controller: &Device) {
+    let (Spec::Controller(spec), Some(Address::Pci(address))) = (&controller.spec, &controller.address)
+    else {
+        return;
+    };
+    let disk = stages.last_mut().and_then(Vec::pop);
+    let device = device_add(&controller.id, scsi::args::device_args(&controller.id, address, spec));
+    stages.push([device].into_iter().chain(disk).collect());
+}
+
+/// The step for a SCSI controller.
+pub(super) fn controller(id: &DeviceId, address: &PciAddress, spec: &ControllerSpec) -> Vec<Stage> {
+    vec![vec![device_add(id, scsi::args::device_args(id, address, spec))]]
+}
+
+fn device_add(id: &DeviceId, arguments: Map<String, Value>) -> Step {
+    Step {
+        command: "device_add",
+        arguments: arguments.into(),
+        fd: None,
+        undo_step: UndoStep::Unplug(id.clone()),
+    }
+}
+
+/// The steps of several plans as one. What waits for nothing is sent in one write, in the order of the plans; only what has to
+/// arrive before that is sent first, for all of them. `fds` is how many file descriptors each plan has.
+pub(super) fn merge(plans: Vec<(Vec<Stage>, usize)>) -> Vec<Stage> {
+    let mut merged: Vec<Stage> = Vec::new();
+    let most = plans.iter().map(|(stages, _)| stages.len()).max().unwrap_or_default();
+    merged.resize_with(most, Vec::new);
+    let mut first_fd = 0;
+    for (stages, fds) in plans {
+        let late = most - stages.len();
+        for (place, stage) in merged.iter_mut().skip(late).zip(stages) {
+            place.extend(stage.into_iter().map(|step| Step { fd: step.fd.map(|fd| fd + first_fd), ..step }));
+        }
+        first_fd += fds;
+    }
+    merged
+}
+
+/// What stands behind a device once the guest has let go of it, in the order it is taken down.
+pub(super) fn backend(device: &Device, fdsets: &[u32]) -> Vec<UndoStep> {
+    match device.spec {
+        Spec::Nic(_) => vec![UndoStep::NetdevDel(device.id.clone())],
+        Spec::Disk(_) => std::iter::once(UndoStep::BlockdevDel(device.id.clone()))
+            .chain(fdsets.iter().map(|set| UndoStep::RemoveFd(*set)))
+            .collect(),
+        Spec::Controller(_) => Vec::new(),
+    }
+}
+
+/// What an interrupted plug of a device may have made of the descriptors that were handed over for it, when nobody knows how
+/// far it came.
+pub(super) fn possible_backend(device: &Device, qemu: Version) -> Vec<UndoStep> {
+    let mut made = backend(device, &[]);
+    if matches!(&device.spec, Spec::Nic(spec) if spec.vhost && qemu < WHOLE_NETDEVS) {
+        made.insert(0, UndoStep::NetdevClaim(device.id.clone()));
+    }
+    made
+}
+
+/// The descriptors that an interrupted plug may have handed over, in the order in which it did. `getfd` names survive the
+/// connection and no command lists them (QEMU 7.2), so each possible one is named.
+pub(super) fn passed_fds(device: &Device, fdsets: &[u32]) -> Vec<UndoStep> {
+    match &device.spec {
+        Spec::Nic(spec) => vhost_fd_names(device.generation, spec)
+            .into_iter()
+            .chain(args::fd_names(device.generation, spec.queues))
+            .map(UndoStep::CloseFd)
+            .collect(),
+        Spec::Disk(_) => fdsets.iter().map(|set| UndoStep::RemoveFd(*set)).collect(),
+        Spec::Controller(_) => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{BusName, MacAddr, Slot};
+
+    #[test]
+    fn what_waits_for_the_answer_to_something_else() {
+        let (old, new) = (Version { major: 5, minor: 2, micro: 0 }, WHOLE_NETDEVS);
+        for (queues, vhost, qemu, expected) in [
+            (1, false, old, &["getfd netdev_add device_add"][..]),
+            (1, true, new, &["getfd getfd netdev_add device_add"]),
+            (1, true, old, &["getfd getfd netdev_add", "device_add"]),
+            (2, false, old, &["getfd getfd", "netdev_add device_add"]),
+            (2, true, new, &["getfd getfd getfd getfd", "netdev_add device_add"]),
+            (2, true, old, &["getfd getfd getfd getfd", "netdev_add", "device_add"]),
+        ] {
+            let mut spec = NicSpec::new(MacAddr::parse("52:54:00:00:00:01").unwrap());
+            (spec.queues, spec.vhost) = (queues, vhost);
+            let address =
+                PciAddress { bus: BusName::parse("pci.0").unwrap(), slot: Slot::try_from(5).unwrap() };
+            let stages = nic(&DeviceId::parse("lan").unwrap(), 1, &address, &spec, qemu);
+            let words = |stage: &Stage| stage.iter().map(|step| step.command).collect::<Vec<_>>().join(" ");
+            assert_eq!(stages.iter().map(words).collect::<Vec<_>>(), expected, "{queues} {vhost} {qemu}");
+            let refused = stages.iter().flatten().find(|step| step.command == "netdev_add").unwrap();
+            let more = undo_of_refused(refused, qemu).len();
+            assert_eq!(more, if vhost && qemu < WHOLE_NETDEVS { 2 } else { 0 }, "{queues} {vhost} {qemu}");
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! What callers ask for, what they are told, and which operation that is.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::access::Access;
+use super::add::AddRequest;
+use super::controller::ControllerRequest;
+use super::difference::Difference;
+use super::disk::DiskRequest;
+use super::dry_run::DryRun;
+use super::events::Event;
+use super::io::{Effect, Given, Link, OpId};
+use super::limit::Deadline;
+use super::list::{DeviceInfo, SlotInfo};
+use super::listener::Listener;
+use super::nic::NicRequest;
+use super::operations::{Demand, Operations, Turn};
+use super::outcome::Outcome;
+use super::passthrough::RawCommand;
+use super::resize::NewSize;
+use super::session::Session;
+use super::talk::Own;
+use super::unplug::{Removal, RemovalOfMany};
+use crate::error::{Error, Result};
+use crate::ids::IfName;
+use crate::log::Log;
+use crate::qmp::{Queued, Version};
+use crate::runtime::{Device, RecordFile};
+
+/// What a caller asks for.
+#[derive(Debug)]
+pub enum Request {
+    /// Connect, look at the guest and settle what an earlier agent left.
+    Open,
+    /// Add these devices as one operation.
+    Add(Vec<AddRequest>),
+    /// Remove a device.
+    Remove(Removal),
+    /// Remove many devices, asked for at once and waited for together.
+    RemoveMany(Vec<String>, RemovalOfMany),
+    /// Set the link of a NIC up or down.
+    SetLink(String, bool),
+    /// Move a NIC to a bridge, or out of any.
+    MoveNic(String, Option<IfName>),
+    /// Resize a disk.
+    Resize(String, NewSize),
+    /// Run a QMP command of the caller's own.
+    Qmp(RawCommand),
+    /// Whether QMP events are to be passed on as they are.
+    ForwardQmpEvents(bool),
+    /// Say everything that is known of all devices, or of one.
+    Describe(Option<String>),
+    /// Take in what QEMU has said, and go on with what is pending.
+    Process,
+    /// Finish or undo what is unfinished.
+    Settle,
+    /// The oldest event that has not been fetched.
+    NextEvent,
+    /// All devices.
+    List,
+    /// All slots.
+    SlotMap,
+    /// What adding a NIC would do.
+    PlanNic(NicRequest),
+    /// What adding a disk would do.
+    PlanDisk(DiskRequest),
+    /// What adding a SCSI controller would do.
+    PlanController(ControllerRequest),
+    /// What a removal would do.
+    PlanRemoval(Removal),
+    /// Compare record and guest.
+    Verify,
+    /// Repair what can be repaired.
+    Repair,
+    /// The connection of the moment.
+    Facts,
+}
+
+impl Request {
+    /// Whether a guest that is only looked at cannot be asked for it.
+    fn changes(&self) -> bool {
+        match self {
+            Self::Add(_) | Self::Remove(_) | Self::RemoveMany(..) | Self::SetLink(..) | Self::MoveNic(..) => {
+                true
+            }
+            Self::Resize(..) | Self::Settle | Self::Repair => true,
+            // Which commands change something is found out for each.
+            Self::Qmp(_) | Self::Open | Self::ForwardQmpEvents(_) | Self::Describe(_) | Self::Process => {
+                false
+            }
+            Self::NextEvent | Self::List | Self::SlotMap | Self::Verify | Self::Facts => false,
+            Self::PlanNic(_) | Self::PlanDisk(_) | Self::PlanController(_) | Self::PlanRemoval(_) => false,
+        }
+    }
+}
+
+/// What a caller is told.
+#[derive(Debug)]
+pub enum Answer {
+    /// It is done.
+    Done,
+    /// What has become of the devices, in the order of the request.
+    Outcomes(Vec<Outcome>),
+    /// The same for each by itself.
+    Each(Vec<Result<Outcome>>),
+    /// What has become of the device.
+    Outcome(Outcome),
+    /// The disk, and its size in bytes.
+    Resized(Device, u64),
+    /// What QEMU returned.
+    Value(Value),
+    /// What is known, if there is such a device.
+    Described(Option<Value>),
+    /// How many events can be fetched.
+    Count(usize),
+    /// Devices with their states.
+    Devices(Vec<DeviceInfo>),
+    /// An event, if there is one.
+    Event(Option<Event>),
+    /// Slots with what is in them.
+    Slots(Vec<SlotInfo>),
+    /// What would be done.
+    Plan(DryRun),
+    /// What record and guest disagree about.
+    Differences(Vec<Difference>),
+    /// QEMU's version, and the connection if there is one.
+    Facts(Version, Option<Link>),
+}
+
+/// The engine of one guest.
+#[derive(Debug)]
+pub struct Engine {
+    operations: Operations<Session>,
+}
+
+/// An operation that takes its turn, does its work and answers.
+macro_rules! operation {
+    ($engine:expr, $deadline:expr, $changes:expr, |$session:ident, $limit:ident| $work:expr) => {{
+        let (deadline, changes): (Deadline, bool) = ($deadline, $changes);
+        $engine.operations.start(move |port, cell| async move {
+            let answer = async {
+                let waits = deadline.uncancelable();
+                let mut turn = Turn::take(&port, &cell, Some(waits.at()), false).await.map_err(busy)?;
+                let $session = turn.get()?;
+                $session.own = Some(Own { port: port.clone(), cell: cell.clone() });
+                if changes {
+                    $session.check_may_change()?;
+                }
+                let $limit = &deadline;
+                let answer = $work;
+                $session.own = None;
+                answer
+            };
+            let answer = answer.await;
+            port.answer(answer);
+        })
+    }};
+}
+
+impl Engine {
+    /// Nothing is known of the guest yet; the record is.
+    pub fn new(
+        record: Arc<Mutex<RecordFile>>,
+        socket: PathBuf,
+        listener: (Listener, Access),
+        log: Log,
+        now: Instant,
+    ) -> Self {
+        Self { operations: Operations::new(Session::new(record, socket, listener, log, now), now) }
+    }
+
+    /// Begins what is asked for.
+    pub fn handle(&mut self, request: Request, deadline: Deadline) -> OpId {
+        let changes = request.changes();
+        match request {
+            Request::Open => {
+                operation!(self, deadline, changes, |session, limit| session
+                    .open(limit)
+                    .await
+                    .map(|()| Answer::Done))
+            }
+            Request::Add(requests) => operation!(self, deadline, changes, |session, limit| {
+                session.add_all(requests, limit).await.map(Answer::Outcomes)
+            }),
+            Request::Remove(removal) => operation!(self, deadline, changes, |session, limit| {
+                session.unplug(&removal, limit).await.map(Answer::Outcome)
+            }),
+            Request::RemoveMany(ids, how) => operation!(self, deadline, changes, |session, limit| {
+                Ok(Answer::Each(session.unplug_all(&ids, how, limit).await))
+            }),
+            Request::SetLink(id, up) => operation!(self, deadline, changes, |session, limit| {
+                session.set_link(&id, up, limit).await.map(Answer::Outcome)
+            }),
+            Request::MoveNic(id, bridge) => operation!(self, deadline, changes, |session, limit| {
+                session.move_nic(&id, bridge.as_ref(), limit).await.map(Answer::Outcome)
+            }),
+            Request::Resize(id, size) => operation!(self, deadline, changes, |session, limit| {
+                session
+                    .resize_disk(&id, size, limit)
+                    .await
+                    .map(|(device, bytes)| Answer::Resized(device, bytes))
+            }),
+            Request::Qmp(command) => operation!(self, deadline, changes, |session, limit| {
+                session.passthrough(&command, limit).await.map(Answer::Value)
+            }),
+            Request::Describe(id) => operation!(self, deadline, changes, |session, limit| {
+                session.describe(id.as_deref(), limit).await.map(Answer::Described)
+            }),
+            Request::Process => self.process(deadline),
+            Request::Settle => operation!(self, deadline, changes, |session, limit| {
+                session.settle(limit).await.map(Answer::Devices)
+            }),
+            Request::SlotMap => operation!(self, deadline, changes, |session, limit| {
+                session.slot_map(limit).await.map(Answer::Slots)
+            }),
+            Request::PlanNic(request) => operation!(self, deadline, changes, |session, limit| {
+                session.dry_run_nic(&request, limit).await.map(Answer::Plan)
+            }),
+            Request::PlanDisk(request) => operation!(self, deadline, changes, |session, limit| {
+                session.dry_run_disk(&request, limit).await.map(Answer::Plan)
+            }),
+            Request::PlanController(request) => operation!(self, deadline, changes, |session, limit| {
+                session.dry_run_controller(&request, limit).await.map(Answer::Plan)
+            }),
+            Request::PlanRemoval(removal) => operation!(self, deadline, changes, |session, limit| {
+                session.dry_run_removal(&removal, limit).await.map(Answer::Plan)
+            }),
+            Request::Verify => operation!(self, deadline, changes, |session, limit| {
+                session.verify(limit).await.map(Answer::Differences)
+            }),
+            Request::Repair => operation!(self, deadline, changes, |session, limit| {
+                session.repair(limit).await.map(Answer::Differences)
+            }),
+            Request::ForwardQmpEvents(_) | Request::NextEvent | Request::List | Request::Facts => {
+                operation!(self, deadline, changes, |session, _limit| Ok(session.look(&request)))
+            }
+        }
+    }
+
+    /// What has been said is read before the operation takes its turn: adds that nobody waits for may end with it.
+    fn process(&mut self, deadline: Deadline) -> OpId {
+        self.operations.start(move |port, cell| async move {
+            let _ = port.perform(Effect::ReadAll).await;
+            let answer = async {
+                let mut turn = Turn::take(&port, &cell, Some(deadline.at()), false).await.map_err(busy)?;
+                let session = turn.get()?;
+                session.own = Some(Own { port: port.clone(), cell: cell.clone() });
+                let answer = session.process(&deadline).await.map(Answer::Count);
+                session.own = None;
+                answer
+            };
+            let answer = answer.await;
+            port.answer(answer);
+        })
+    }
+
+    /// Lets operations go on until the shell is needed; `None` when all of them wait. An operation that is waited for goes on in
+    /// the thread of its call, which says that it is its `own`.
+    pub fn poll(&mut self, now: Instant, own: Option<OpId>) -> Option<Demand> {
+        self.operations.poll(now, own)
+    }
+
+    /// What the shell has done for an operation.
+    pub fn give(&mut self, op: OpId, given: Given) {
+        self.operations.give(op, given);
+    }
+
+    /// What QEMU has said unasked.
+    pub fn event(&mut self, event: Queued) {
+        self.operations.event(event);
+    }
+
+    /// A connection has ended.
+    pub fn disconnected(&mut self, link: Link) {
+        self.operations.disconnected(link);
+    }
+
+    /// Ends what the operation waits for.
+    pub fn cancel(&mut self, op: OpId) -> Option<Demand> {
+        self.operations.cancel(op)
+    }
+
+    /// When something is to go on by itself.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.operations.next_timeout()
+    }
+
+    /// What the caller is told, once it is known.
+    pub fn answer(&mut self, op: OpId) -> Option<Result<Answer>> {
+        self.operations.answer(op)
+    }
+
+    /// Whether an operation can go on that another call waits for.
+    pub fn others_are_ready(&self, own: OpId) -> bool {
+        self.operations.others_are_ready(Some(own))
+    }
+
+    /// Whether there is something to fetch, or something to do that nobody waits for; `None` while an operation has the state.
+    pub fn has_news(&self) -> Option<bool> {
+        let heard = self.operations.has_events();
+        self.operations.with_state(|session| session.has_news() || heard)
+    }
+}
+
+fn busy(error: Error) -> Error {
+    error.context("another call on this handle is still running")
+}

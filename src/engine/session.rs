@@ -1,0 +1,461 @@
+//! The state behind a guest handle: connection, slot map, what is pending, and events.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::access::Access;
+use super::device_reports::Report;
+use super::events::{EventKind, EventLog};
+use super::inventory::{FdSets, Inventory, PeripheralIds};
+use super::io::{Connected, Effect};
+use super::limit::Deadline;
+use super::listener::Listener;
+use super::outcome::PendingReason;
+use super::overlay::is_live_disk;
+use super::slots::Slots;
+use super::talk::Own;
+use super::tap_teardown::{TapCache, TapFd};
+use crate::error::{ErrorKind, Result};
+use crate::ids::{BusName, DeviceId};
+use crate::log::{Level, Log};
+use crate::net::tap::TunDevice;
+use crate::ordered;
+use crate::pci::{QomChild, Rules, SlotMap, Topology};
+use crate::qmp::Version;
+use crate::runtime::{Device, Operation, Peer, Presence, RecordFile};
+use crate::scsi::ScsiMap;
+
+/// A guest that did not hear a request, because it had not booted yet, never answers it. It is repeated no sooner than
+/// this: within 5 s QEMU refuses, and a second press of the attention button would mean "never mind".
+const REQUEST_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Pauses before a connection that was dropped at once is made again, when a guest is opened.
+const RECONNECT_PAUSES: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(10), Duration::from_millis(40), Duration::from_millis(160)];
+
+/// A removal that was asked for.
+#[derive(Clone, Debug)]
+pub(super) struct UnplugRequest {
+    /// When QEMU was last asked; `None` if it was not, because the guest is [not to be asked](Session::unplug_blocked).
+    pub(super) at: Option<Instant>,
+    /// Why it is not done yet.
+    pub(super) why: PendingReason,
+}
+
+impl UnplugRequest {
+    /// How long until the guest is to be asked (again).
+    pub(super) fn until_due(&self, unplug_blocked: Option<PendingReason>, now: Instant) -> Duration {
+        match self.at {
+            _ if unplug_blocked.is_some() => REQUEST_INTERVAL,
+            Some(at) => REQUEST_INTERVAL.saturating_sub(now.saturating_duration_since(at)),
+            None => Duration::ZERO,
+        }
+    }
+
+    /// Whether it is time to ask (again).
+    pub(super) fn is_due(&self, unplug_blocked: Option<PendingReason>, now: Instant) -> bool {
+        self.until_due(unplug_blocked, now).is_zero()
+    }
+}
+
+/// Everything a call on a guest works with. One call has it at a time.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// Of the operation that has the state.
+    pub(super) own: Option<Own>,
+    pub(super) opened_at: Instant,
+    pub(super) runtime: Arc<Mutex<RecordFile>>,
+    pub(super) log: Log,
+    pub(super) events: EventLog,
+    pub(super) fdsets: FdSets,
+    pub(super) unplugging: BTreeMap<DeviceId, UnplugRequest>,
+    pub(super) slots: Slots,
+    pub(super) topology: Topology,
+    /// The guest's devices without an id.
+    pub(super) devices_without_id: Vec<QomChild>,
+    pub(super) version: Version,
+    /// The inventory of the guest may be wrong: ask before acting on it.
+    pub(super) needs_resync: bool,
+    /// Why the guest is not asked for devices now, but later: it sleeps, or has not been started.
+    ///
+    /// Waking up is a reset, with which QEMU completes whatever removal is pending (7.2): Linux would find its driver's
+    /// device gone, keep a stale copy of it, and hang on the next one in that slot. What is asked for before the start is not
+    /// heard, and never can be again: see `qmp_events`.
+    pub(super) unplug_blocked: Option<PendingReason>,
+    /// The guest was being migrated when it was last asked, or waited for that.
+    pub(super) migrating: bool,
+    /// The guest is known to run: nothing has been heard to the contrary since it was last asked.
+    pub(super) running: bool,
+    /// When this guest was first seen to have been started.
+    pub(super) running_since: Option<Instant>,
+    /// Where taps come from.
+    pub(super) tun: TunDevice,
+    /// Recorded devices that the guest did not show when it was last asked.
+    pub(super) absent_in_guest: BTreeSet<DeviceId>,
+    /// Buses that are known to take nothing while the guest runs.
+    pub(super) no_hotplug_buses: BTreeSet<BusName>,
+    /// Buses of which QEMU has said whether they do.
+    pub(super) probed_buses: BTreeSet<BusName>,
+    /// Devices that the guest has refused to let go of since it was last asked for them.
+    pub(super) unplug_refused: BTreeSet<DeviceId>,
+    /// Events were lost: a device may have left without a word.
+    pub(super) events_lost: bool,
+    /// Devices that the call of the moment has given a place, and not plugged in yet.
+    pub(super) reserved: Vec<Device>,
+    /// Devices of adds that are under way: what the journal says of them is not for others to settle.
+    pub(super) in_progress: BTreeSet<DeviceId>,
+    /// Devices whose removal calls wait for, with how many: those are answered, and no event is made of it.
+    pub(super) awaited: BTreeMap<DeviceId, usize>,
+    /// Devices whose add was begun on an earlier connection.
+    pub(super) fds_uncertain: BTreeSet<DeviceId>,
+    /// NICs of an add that is being taken back, whose descriptors this process has itself: their taps go with those, and not
+    /// before, since the add may be tried again.
+    pub(super) nics_with_own_fds: BTreeSet<DeviceId>,
+    /// Taps of NICs that have left, until QEMU has closed them.
+    pub(super) tap_fds: Vec<TapFd>,
+    /// The taps that QEMU had when it was looked at, until something changes about them.
+    pub(super) tap_cache: Option<TapCache>,
+    /// What QEMU has said of devices of ours, and QOM has not been asked about yet.
+    pub(super) reports: Vec<(String, Report)>,
+    /// QMP events are passed on as they are, too.
+    pub(super) forward_qmp_events: bool,
+    /// An export or a block job has ended: who used a disk's image may have let go of it.
+    pub(super) block_users_changed: bool,
+    /// Connections to other monitors of this QEMU, over which an earlier agent's commands went, until what it left is settled.
+    pub(super) former_monitors: Vec<Connected>,
+    /// Nothing has been asked on this connection yet.
+    is_new_connection: bool,
+    /// Links that are recorded as down have not been set down on this connection yet.
+    links_to_reapply: bool,
+    /// The connection was lost, and the caller told so.
+    monitor_lost: bool,
+    pub(super) monitor: Option<Connected>,
+    pub(super) socket: PathBuf,
+    /// Who is expected to listen there.
+    pub(super) listener: Listener,
+    /// Whether anything may be changed.
+    pub(super) access: Access,
+}
+
+impl Session {
+    /// Nothing is known of the guest yet.
+    pub(super) fn new(
+        runtime: Arc<Mutex<RecordFile>>,
+        socket: PathBuf,
+        (listener, access): (Listener, Access),
+        log: Log,
+        now: Instant,
+    ) -> Self {
+        let topology = Topology::default();
+        Self {
+            own: None,
+            opened_at: now,
+            runtime,
+            log,
+            events: EventLog::default(),
+            fdsets: FdSets::default(),
+            unplugging: BTreeMap::new(),
+            slots: Slots { pci: SlotMap::new(&topology, Rules::default()), scsi: ScsiMap::default() },
+            topology,
+            devices_without_id: Vec::new(),
+            version: Version::default(),
+            needs_resync: true,
+            unplug_blocked: None,
+            running_since: None,
+            migrating: false,
+            running: false,
+            tun: TunDevice::default(),
+            absent_in_guest: BTreeSet::new(),
+            no_hotplug_buses: BTreeSet::new(),
+            probed_buses: BTreeSet::new(),
+            unplug_refused: BTreeSet::new(),
+            events_lost: false,
+            reserved: Vec::new(),
+            in_progress: BTreeSet::new(),
+            awaited: BTreeMap::new(),
+            fds_uncertain: BTreeSet::new(),
+            nics_with_own_fds: BTreeSet::new(),
+            tap_fds: Vec::new(),
+            tap_cache: None,
+            reports: Vec::new(),
+            forward_qmp_events: false,
+            block_users_changed: false,
+            former_monitors: Vec::new(),
+            is_new_connection: true,
+            links_to_reapply: true,
+            monitor_lost: false,
+            monitor: None,
+            socket,
+            listener,
+            access,
+        }
+    }
+
+    /// Stands where the state was while another operation has it.
+    pub(super) fn placeholder(&self) -> Self {
+        Self::new(
+            self.runtime.clone(),
+            PathBuf::new(),
+            (Listener::default(), self.access),
+            self.log.clone(),
+            self.opened_at,
+        )
+    }
+
+    /// Connects, looks at the guest, and finishes or undoes what an earlier agent left.
+    pub(super) async fn open(&mut self, deadline: &Deadline) -> Result<()> {
+        if self.listener != Listener::default() {
+            self.connect(deadline).await?;
+            self.record_peer().await?;
+        }
+        self.ready_with_retries(deadline).await
+    }
+
+    /// A guest that is opened right after another client was killed may lose its connection at once, and the next one as well:
+    /// seen with QEMU 5.2 and 11.1, once in some 10,000 times, when QEMU was still answering that client. Nobody has been told of
+    /// these connections yet.
+    async fn ready_with_retries(&mut self, deadline: &Deadline) -> Result<()> {
+        let mut outcome = self.ready(deadline).await;
+        for pause in RECONNECT_PAUSES {
+            let error = match outcome {
+                Err(error) if error.kind() == ErrorKind::MonitorLost => error,
+                other => return other,
+            };
+            self.log.write(Level::Warning, || format!("connecting once more: {error}"));
+            self.drain_events();
+            self.monitor = None;
+            if self.pause(pause, deadline).await.is_err() || self.connect(deadline).await.is_err() {
+                return Err(error);
+            }
+            outcome = self.ready(deadline).await;
+        }
+        outcome
+    }
+
+    /// The record and its file.
+    pub(super) fn runtime(&self) -> MutexGuard<'_, RecordFile> {
+        self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The recorded device with this id.
+    pub(super) fn recorded(&self, id: &str) -> Option<Device> {
+        self.runtime().record().find(id).cloned()
+    }
+
+    /// Brings connection and inventory of the guest up to date. In steady state this asks nothing.
+    pub(super) async fn ready(&mut self, deadline: &Deadline) -> Result<()> {
+        self.connect(deadline).await?;
+        self.drain_events();
+        if self.only_looks() {
+            self.disregard_reports();
+            return if self.needs_resync { self.resync(deadline).await } else { Ok(()) };
+        }
+        if !self.needs_resync {
+            self.process_reports(deadline).await?;
+        }
+        self.needs_resync |= !self.open_intents().is_empty();
+        if self.is_new_connection {
+            self.await_former_agents(deadline).await?;
+            self.is_new_connection = false;
+        }
+        if self.needs_resync {
+            self.resync(deadline).await?;
+            // Not before: until the guest has been asked, nobody knows which fdsets stand behind a device.
+            self.process_reports(deadline).await?;
+        }
+        if std::mem::take(&mut self.block_users_changed) {
+            self.finish_released(deadline).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that there is a connection.
+    pub(super) async fn connect(&mut self, deadline: &Deadline) -> Result<()> {
+        if let Ok(monitor) = self.monitor() {
+            let link = monitor.link;
+            if self.perform(Effect::Read(link)).await.is_ok() {
+                return Ok(());
+            }
+        }
+        self.drop_connection().await;
+        let monitor = self.connect_to(self.socket.clone(), deadline).await?;
+        if let Err(error) = self.check_peer(&monitor).await {
+            self.perform(Effect::Close(monitor.link)).await?;
+            return Err(error);
+        }
+        self.perform(Effect::Watch(monitor.link)).await?;
+        self.version = monitor.version;
+        self.log.write(Level::Info, || {
+            format!("connected to QEMU {} at {}", monitor.version, self.socket.display())
+        });
+        let peer = Peer::of(&self.socket, monitor.pid.unwrap_or_default());
+        self.runtime().meet(peer);
+        self.monitor = Some(monitor);
+        self.needs_resync = true;
+        self.is_new_connection = true;
+        self.mark_fds_uncertain();
+        // It may be another QEMU by now, whose guest has only just been started.
+        self.running_since = None;
+        self.no_hotplug_buses.clear();
+        self.probed_buses.clear();
+        self.links_to_reapply = true;
+        if std::mem::take(&mut self.monitor_lost) {
+            self.events.guest(EventKind::MonitorRestored, "connected to the monitor again");
+        }
+        Ok(())
+    }
+
+    /// Forgets a connection that broke, telling the caller once; events already read are used.
+    async fn drop_connection(&mut self) {
+        self.drain_events();
+        self.tap_fds.clear();
+        self.tap_cache = None;
+        if let Some(monitor) = self.monitor.take() {
+            // Nobody else is told of what is on the way.
+            let _ = self.perform(Effect::Close(monitor.link)).await;
+            self.log.write(Level::Warning, || "the connection to the monitor is gone".to_owned());
+            self.events.guest(EventKind::MonitorLost, "the connection to the monitor is gone");
+            self.monitor_lost = true;
+        }
+    }
+
+    /// Asks the guest for everything, rebuilds the slot map and settles what is unfinished, unless it is to look only.
+    pub(super) async fn resync(&mut self, deadline: &Deadline) -> Result<()> {
+        // Until it is whole: a question on the way may be cancelled, and the slots are those of half an inventory then.
+        self.needs_resync = true;
+        let disks = self.runtime().record().devices.iter().filter(|device| is_live_disk(device)).count();
+        let mut inventory = Inventory::take(self, disks, deadline).await?;
+        // A bus that is gone meanwhile needs no forbidding.
+        self.no_hotplug_buses.retain(|bus| inventory.topology.forbid_hotplug(bus).is_ok());
+        self.log.write(Level::Debug, || {
+            format!("the guest has {} devices with ids", inventory.peripheral_ids.len())
+        });
+        let rules = Rules::new(self.runtime().record().reserved_slots)?;
+        self.slots = Slots { pci: SlotMap::new(&inventory.topology, rules), scsi: ScsiMap::default() };
+        self.topology = inventory.topology;
+        self.devices_without_id = inventory.devices_without_id;
+        let earlier = std::mem::replace(&mut self.fdsets, inventory.fdsets);
+        self.update_run_state(inventory.state);
+        let shown = match self.access {
+            Access::Look => {
+                self.show_unfinished();
+                BTreeMap::new()
+            }
+            Access::Change => {
+                self.reconcile_with_another_qemu(inventory.state, &inventory.peripheral_ids, deadline)
+                    .await?;
+                let shown = self.identify_journalled(&inventory.peripheral_ids, deadline).await?;
+                self.clear_outdated_intents(&shown)?;
+                shown
+            }
+        };
+        self.record_found_addresses(&inventory.peripheral_ids, &inventory.units, deadline).await?;
+        self.occupy_recorded();
+        for controller in &inventory.controllers {
+            self.slots.scsi.add_controller(&controller.name, &controller.driver, false);
+        }
+        for unit in &inventory.units {
+            self.slots.scsi.see(&unit.address, unit.id.as_deref(), &unit.driver);
+        }
+        self.absent_in_guest = self.recorded_but_not_in(&inventory.peripheral_ids);
+        self.note_overlays(&inventory.graph, deadline).await?;
+        let mut fdsets = std::mem::take(&mut self.fdsets);
+        fdsets.carry_over_retained(&earlier, |owner| self.known_device(owner.as_str()).is_some());
+        self.fdsets = fdsets;
+        if self.only_looks() {
+            (self.needs_resync, self.events_lost) = (false, false);
+            return Ok(());
+        }
+        self.close_retained_fds(deadline).await?;
+        self.reconcile(&shown, deadline).await?;
+        if self.links_to_reapply {
+            self.set_recorded_links(deadline).await?;
+            self.links_to_reapply = false;
+        }
+        self.take_over_journal().await?;
+        self.needs_resync = false;
+        self.events_lost = false;
+        Ok(())
+    }
+
+    /// Recorded devices that should be in the guest and are not.
+    fn recorded_but_not_in(&self, peripheral_ids: &PeripheralIds) -> BTreeSet<DeviceId> {
+        let runtime = self.runtime();
+        let lacks = |device: &&Device| {
+            device.presence == Presence::Live
+                && device.address.is_some()
+                && !peripheral_ids.has(device.id.as_str())
+        };
+        ordered::set(runtime.record().devices.iter().filter(lacks).map(|device| device.id.clone()))
+    }
+
+    /// Own record ∪ live view: what the record has stays taken, what is on its way out stays quarantined.
+    fn occupy_recorded(&mut self) {
+        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        runtime.record().devices.iter().for_each(|device| self.slots.occupy(device));
+        self.reserved.iter().for_each(|device| self.slots.occupy(device));
+        for intent in &runtime.journal().intents {
+            match intent.operation {
+                Operation::Add | Operation::SetLink | Operation::Move => self.slots.occupy(&intent.device),
+                Operation::RollbackAdd | Operation::Remove => self.slots.quarantine(&intent.device),
+            }
+        }
+    }
+
+    /// Why nothing is to be put on the bus of this SCSI controller now.
+    pub(super) fn why_closed(&self, controller: &str) -> Option<String> {
+        if self.unplugging.keys().any(|pending| pending.as_str() == controller) {
+            return Some(format!("the removal of its controller {controller} is pending"));
+        }
+        if self.absent_in_guest.iter().any(|missing| missing.as_str() == controller) {
+            return Some(format!("its controller {controller} is recorded, but the guest does not have it"));
+        }
+        match self.known_device(controller)?.presence {
+            Presence::Live => None,
+            Presence::AddAfterReboot => Some(format!("its controller {controller} comes with the next boot")),
+            Presence::RemoveAfterReboot => {
+                Some(format!("its controller {controller} goes with the next boot"))
+            }
+        }
+    }
+
+    /// Adds that were interrupted: nobody knows whether they happened.
+    fn open_intents(&self) -> Vec<DeviceId> {
+        let known = |id: &DeviceId| self.unplugging.contains_key(id) || self.in_progress.contains(id);
+        let runtime = self.runtime();
+        let intents = runtime.journal().intents.iter().map(|intent| &intent.device.id);
+        intents.filter(|id| !known(id)).cloned().collect()
+    }
+
+    /// The removal of a device is off: it keeps its place, and no journal entry is left. A device that only is on its
+    /// way out of a failed add has no record to stay in: it stays pending and is asked for again, after the usual pause.
+    pub(super) fn cancel_unplug(&mut self, device: &Device) {
+        let operation = self.runtime().journal().find(device.id.as_str()).map(|intent| intent.operation);
+        if operation == Some(Operation::RollbackAdd) {
+            return self.mark_unplugging(device, PendingReason::Deadline);
+        }
+        self.unplugging.remove(&device.id);
+        self.slots.end_quarantine(device);
+        let struck = self.runtime().write_journal(|journal| journal.clear_intent(device.id.as_str()));
+        if let Err(error) = struck {
+            self.log.write(Level::Error, || error.to_string());
+        }
+    }
+
+    /// A device of ours, recorded, in the journal, or about to be.
+    pub(super) fn known_device(&self, id: &str) -> Option<Device> {
+        let runtime = self.runtime();
+        let journalled = || runtime.journal().find(id).map(|intent| &intent.device);
+        let reserved = || self.reserved.iter().find(|device| device.id.as_str() == id);
+        runtime.record().find(id).or_else(journalled).or_else(reserved).cloned()
+    }
+
+    /// Whether there is something to fetch or to do.
+    pub(super) fn has_news(&self) -> bool {
+        // What has been heard during an add waits for its end, which is heard as well.
+        let waiting = self.in_progress.is_empty() && !self.reports.is_empty();
+        waiting || !self.events.is_empty()
+    }
+}

@@ -1,0 +1,241 @@
+//! Coming after another agent: whether its journal is about this QEMU at all, and whether its last commands have been carried
+//! out by now.
+//!
+//! On the same monitor QEMU sees to that: the next client is accepted after the one that died has been taken leave of, and its
+//! commands with it. On another monitor of the same QEMU they may still be carried out after a successor has asked (8.2 to 11.1).
+//! And names from `getfd` belong to the monitor that they came by.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::events::EventKind;
+use super::inventory::PeripheralIds;
+use super::io::{Connected, Effect};
+use super::limit::Deadline;
+use super::outcome::PendingReason;
+use super::plan::UndoStep;
+use super::session::Session;
+use super::transaction::{self, RollbackReport};
+use crate::error::{Error, ErrorKind, Result};
+use crate::log::Level;
+use crate::qmp::Command;
+use crate::runtime::peer::Socket;
+use crate::runtime::{Device, Intent, Operation, PeerMatch, Resolution, resolution_of};
+
+/// How long another monitor is tried before QEMU is asked who is connected to it, and the pause before the next try.
+const TRY: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_millis(20);
+
+impl Session {
+    /// On a new connection, before the guest is asked anything: makes sure that nothing is carried out any more of what went over
+    /// other monitors, and notes that this one is used as well.
+    pub(super) async fn await_former_agents(&mut self, deadline: &Deadline) -> Result<()> {
+        self.close_former_monitors().await?;
+        let (noted, met, peer_match) = {
+            let runtime = self.runtime();
+            (runtime.journal().peer.clone(), runtime.met().cloned(), runtime.peer_match())
+        };
+        let (Some(noted), Some(met)) = (noted, met) else { return Ok(()) };
+        if peer_match == PeerMatch::Another {
+            return Ok(());
+        }
+        for socket in noted.sockets.iter().filter(|noted| !met.sockets.iter().any(|own| own.is(noted))) {
+            self.await_monitor(socket, deadline).await?;
+        }
+        let both = Arc::new(noted.and(&met));
+        self.runtime().write_journal(|journal| journal.peer = Some(both))
+    }
+
+    /// Everything is settled that can be: what is still pending is over this monitor alone.
+    pub(super) async fn take_over_journal(&mut self) -> Result<()> {
+        self.close_former_monitors().await?;
+        let met = self.runtime().met().cloned();
+        self.runtime().write_journal(|journal| journal.peer = met)
+    }
+
+    async fn close_former_monitors(&mut self) -> Result<()> {
+        for monitor in std::mem::take(&mut self.former_monitors) {
+            self.perform(Effect::Close(monitor.link)).await?;
+        }
+        Ok(())
+    }
+
+    async fn await_monitor(&mut self, socket: &Socket, deadline: &Deadline) -> Result<()> {
+        self.log.write(Level::Info, || {
+            format!("an earlier agent's commands went over the monitor at {}", socket.path.display())
+        });
+        loop {
+            let mut is_gone = !socket.is_there();
+            if !is_gone {
+                match self.connect_former(socket, &deadline.at_most(self.now(), TRY)).await {
+                    Ok(monitor) => {
+                        self.former_monitors.push(monitor);
+                        return Ok(());
+                    }
+                    Err(error) => {
+                        self.log.write(Level::Debug, || error.to_string());
+                        is_gone = error.errno() == libc::ECONNREFUSED;
+                    }
+                }
+            }
+            // Where nobody is accepted any more, nobody new can be connected.
+            if is_gone && !self.has_client(socket, deadline).await? {
+                return Ok(());
+            }
+            if self.pause(PAUSE, deadline).await.is_err() {
+                return Err(still_in_use(socket));
+            }
+        }
+    }
+
+    /// The next client of a monitor is greeted after the last command of the one before.
+    async fn connect_former(&self, socket: &Socket, deadline: &Deadline) -> Result<Connected> {
+        let monitor = self.connect_to(socket.path.clone(), deadline).await?;
+        let answer = self.execute_on(monitor.link, Command::with("query-status", &[]), deadline).await;
+        if let Err(error) = answer {
+            self.perform(Effect::Close(monitor.link)).await?;
+            return Err(error);
+        }
+        Ok(monitor)
+    }
+
+    /// Whether QEMU says that somebody is connected to a socket of this name, or does not say that nobody is.
+    async fn has_client(&mut self, socket: &Socket, deadline: &Deadline) -> Result<bool> {
+        let devices = match self.execute(Command::with("query-chardev", &[]), deadline).await {
+            Ok(devices) => devices,
+            Err(error) if error.qmp_class().is_some() => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        Ok(is_connected(&devices, socket))
+    }
+
+    /// Takes descriptors back by their names, which belong to the monitors they came by; everything else over this one.
+    pub(super) async fn roll_back(
+        &mut self,
+        backend_objects: &[UndoStep],
+        deadline: &Deadline,
+    ) -> Result<RollbackReport> {
+        let mut report =
+            transaction::roll_back(self, self.monitor()?.link, backend_objects, deadline).await?;
+        let names: Vec<UndoStep> =
+            backend_objects.iter().filter(|trace| matches!(trace, UndoStep::CloseFd(_))).cloned().collect();
+        if names.is_empty() {
+            return Ok(report);
+        }
+        for monitor in &self.former_monitors {
+            let there = transaction::roll_back(self, monitor.link, &names, deadline).await?;
+            report.absent.retain(|absent| !names.contains(absent) || there.absent.contains(absent));
+            report.left.extend(there.left);
+        }
+        Ok(report)
+    }
+
+    /// Settles a journal that is about another QEMU by the rules for a guest that has ended: nothing of it is carried out on this
+    /// one. A target that waits for its guest goes on with what was pending at the source.
+    pub(super) async fn reconcile_with_another_qemu(
+        &mut self,
+        state: Option<PendingReason>,
+        peripheral_ids: &PeripheralIds,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        let is_another = self.runtime().peer_match() == PeerMatch::Another;
+        let intents = self.runtime().journal().intents.clone();
+        if !is_another || intents.is_empty() || state == Some(PendingReason::Migrating) {
+            return Ok(());
+        }
+        let recorded: Vec<Device> =
+            intents.iter().filter_map(|intent| self.recorded(intent.device.id.as_str())).collect();
+        let shown = self.identify(&recorded.iter().collect::<Vec<_>>(), peripheral_ids, deadline).await?;
+        let mut next = self.runtime().record().clone();
+        let mut news = Vec::new();
+        for intent in &intents {
+            let at = recorded.iter().position(|device| device.id == intent.device.id);
+            let is_there = at.and_then(|at| shown.get(at)).is_some_and(|shown| shown.is_itself());
+            let end = resolution_of(intent, at.and_then(|at| recorded.get(at)), is_there);
+            if end == Resolution::Drop {
+                next.remove(&intent.device.id);
+            }
+            news.extend(event_of(intent, end, at.is_some()).map(|(what, text)| (what, &intent.device, text)));
+        }
+        let latest = intents.iter().map(|intent| intent.device.generation).max().unwrap_or_default();
+        next.next_generation = next.next_generation.max(latest.saturating_add(1));
+        if next != *self.runtime().record() {
+            self.runtime().replace(next)?;
+        }
+        self.runtime().write_journal(|journal| journal.intents.clear())?;
+        for (what, device, text) in news {
+            self.events.device(what, device, text);
+        }
+        self.unplugging.clear();
+        self.unplug_refused.clear();
+        self.fds_uncertain.clear();
+        Ok(())
+    }
+}
+
+/// What the caller is told of an operation that an earlier QEMU took with it.
+fn event_of(intent: &Intent, end: Resolution, is_recorded: bool) -> Option<(EventKind, &'static str)> {
+    match (intent.operation, end) {
+        (Operation::Remove, Resolution::Drop) => {
+            Some((EventKind::Removed, "the device is gone with the QEMU that had it"))
+        }
+        (Operation::RollbackAdd, Resolution::Drop) => {
+            Some((EventKind::Undone, "an interrupted add is gone with the QEMU that it was begun in"))
+        }
+        (Operation::Remove, Resolution::Keep) if is_recorded => Some((
+            EventKind::Undone,
+            "the removal was asked of an earlier QEMU; the one that runs now was started with the device, which stays",
+        )),
+        (Operation::Add | Operation::RollbackAdd, Resolution::Keep) if !is_recorded => {
+            Some((EventKind::Undone, "an interrupted add is gone with the QEMU that it was begun in"))
+        }
+        _ => None,
+    }
+}
+
+/// By the name that the socket has in its directory: the path may be another one for QEMU.
+fn is_connected(devices: &Value, socket: &Socket) -> bool {
+    let Some(name) = socket.path.file_name().and_then(std::ffi::OsStr::to_str) else { return true };
+    let is_it = |device: &Value| {
+        let Some(text) = device.get("filename").and_then(Value::as_str) else { return false };
+        let Some(path) = text.strip_prefix("unix:") else { return false };
+        let path = path.split(",server").next().unwrap_or_default();
+        path.rsplit('/').next() == Some(name)
+    };
+    devices.as_array().is_some_and(|devices| devices.iter().any(is_it))
+}
+
+fn still_in_use(socket: &Socket) -> Error {
+    let text = format!(
+        "an earlier agent's commands went over the monitor at {}, which serves another client or does not answer; what is unfinished \
+         cannot be settled over this one before that is over: close that client, or open the guest over that monitor",
+        socket.path.display()
+    );
+    Error::new(ErrorKind::MonitorBusy, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::Peer;
+    use serde_json::json;
+
+    #[test]
+    fn what_qemu_says_of_its_sockets() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("qmp-1");
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let socket = Peer::of(&path, 0).sockets.remove(0);
+        let connected =
+            |filename: &str| is_connected(&json!([{ "label": "a", "filename": filename }]), &socket);
+        assert!(connected(&format!("unix:{},server=on", path.display())));
+        assert!(connected("unix:qmp-1,server=on"));
+        assert!(connected("unix:/elsewhere/qmp-1,server"));
+        assert!(!connected(&format!("disconnected:unix:{},server=on", path.display())));
+        assert!(!connected("unix:/elsewhere/qmp-10,server=on"));
+        assert!(!connected("pty:/dev/pts/0"));
+        assert!(!is_connected(&json!([{ "label": "a" }]), &socket));
+    }
+}

@@ -1,0 +1,211 @@
+//! Removal as callers ask for it: what it comes to, for one device or for many at once.
+
+use super::limit::Deadline;
+use super::outcome::{DeferReason, Outcome};
+use super::overlay::refuse_overlay;
+use super::session::Session;
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::{Device, DeviceKind, Presence};
+
+/// A removal as the caller asks for it.
+#[derive(Clone, Debug)]
+pub struct Removal {
+    /// Id of the device.
+    pub id: String,
+    /// What it has to be, if the caller said so.
+    pub kind: Option<DeviceKind>,
+    /// Live or not at all: what would wait for a reboot is an error.
+    pub live_only: bool,
+    /// Wait for the guest; without, a granted removal is announced by an event.
+    pub wait: bool,
+    /// Also a disk whose data is in an image that the record does not have; that image stays as it is.
+    pub leave_overlay: bool,
+}
+
+/// The removal of many devices.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RemovalOfMany {
+    /// See [`Removal::live_only`].
+    pub live_only: bool,
+    /// See [`Removal::wait`].
+    pub wait: bool,
+    /// See [`Removal::leave_overlay`].
+    pub leave_overlay: bool,
+}
+
+impl Removal {
+    /// Refuses a device that is not what the caller said.
+    pub(crate) fn check_kind(&self, device: &Device) -> Result<()> {
+        match self.kind.filter(|kind| *kind != device.kind()) {
+            None => Ok(()),
+            Some(kind) => {
+                let text = format!("{} is a {}, not a {}", device.id, device.kind().title(), kind.title());
+                Err(Error::invalid(text))
+            }
+        }
+    }
+}
+
+/// What is to be done about a disk with an overlay, before it is removed.
+const WITH_OVERLAY: &str = "merge it into the disk's image with block-commit, or remove the disk with leave_overlay, which leaves \
+                            that image to you";
+
+/// What a removal comes to.
+pub(super) enum RemovalAction {
+    /// Nothing is to be done.
+    Answer(Outcome),
+    /// The device is only in the record.
+    DropFromRecord(Device),
+    /// It stays until the next boot.
+    AfterReboot(Device, DeferReason),
+    /// The guest is to be asked.
+    Ask(Device),
+}
+
+impl Session {
+    /// Takes a device out of the guest, or out of the record if it only is there.
+    pub(super) async fn unplug(&mut self, removal: &Removal, deadline: &Deadline) -> Result<Outcome> {
+        match self.removal_action(removal, deadline).await? {
+            RemovalAction::Answer(outcome) => Ok(outcome),
+            RemovalAction::DropFromRecord(device) => self.drop_from_record(device),
+            RemovalAction::AfterReboot(device, why) => self.remove_after_reboot(device, why),
+            RemovalAction::Ask(device) => self.request_and_wait(&device, removal.wait, deadline).await,
+        }
+    }
+
+    /// Takes many devices out: the guest is asked for all of them at once, and they are waited for together. Each has an
+    /// answer of its own, in the order of `ids`.
+    pub(super) async fn unplug_all(
+        &mut self,
+        ids: &[String],
+        how: RemovalOfMany,
+        deadline: &Deadline,
+    ) -> Vec<Result<Outcome>> {
+        let RemovalOfMany { live_only, wait, leave_overlay } = how;
+        let mut has_looked = false;
+        let mut answers = Vec::with_capacity(ids.len());
+        let mut asked: Vec<Device> = Vec::new();
+        for (index, id) in ids.iter().enumerate() {
+            let removal = Removal { id: id.clone(), kind: None, live_only, wait, leave_overlay };
+            let is_repeated = ids.iter().take(index).any(|earlier| earlier == id);
+            let answer = match self.removal_action_of_many(&removal, &mut has_looked, deadline).await {
+                _ if is_repeated => Err(Error::invalid(format!("{id} is named twice"))),
+                Ok(RemovalAction::Answer(outcome)) => Ok(outcome),
+                Ok(RemovalAction::DropFromRecord(device)) => self.drop_from_record(device),
+                Ok(RemovalAction::AfterReboot(device, why)) => self.remove_after_reboot(device, why),
+                Ok(RemovalAction::Ask(device)) => {
+                    asked.push(device);
+                    answers.push(None);
+                    continue;
+                }
+                Err(error) => Err(error),
+            };
+            answers.push(Some(answer));
+        }
+        let mut outcomes = self.request_and_wait_for_all(&asked, wait, deadline).await.into_iter();
+        answers.into_iter().filter_map(|answer| answer.or_else(|| outcomes.next())).collect()
+    }
+
+    /// What the removal comes to, without doing anything.
+    pub(super) async fn removal_action(
+        &mut self,
+        removal: &Removal,
+        deadline: &Deadline,
+    ) -> Result<RemovalAction> {
+        self.removal_action_of_many(removal, &mut false, deadline).await
+    }
+
+    /// The same for one of many: which images the disks use is asked once, by the first that it matters to.
+    async fn removal_action_of_many(
+        &mut self,
+        removal: &Removal,
+        has_looked: &mut bool,
+        deadline: &Deadline,
+    ) -> Result<RemovalAction> {
+        self.ready(deadline).await?;
+        self.await_add(&removal.id, deadline).await?;
+        let Some(device) = self.known_device(&removal.id) else {
+            return self.unknown(&removal.id).map(RemovalAction::Answer);
+        };
+        removal.check_kind(&device)?;
+        self.check_unused(&device)?;
+        if device.presence == Presence::AddAfterReboot {
+            return Ok(RemovalAction::DropFromRecord(device));
+        }
+        let recorded = (device.presence == Presence::RemoveAfterReboot).then_some(DeferReason::Recorded);
+        if let Some(why) = self.removal_defer_reason(&device).or(recorded) {
+            if removal.live_only {
+                let text = format!("{} cannot be removed from the running guest: {why}", device.id);
+                return Err(Error::new(ErrorKind::NotHotpluggable, text));
+            }
+            return Ok(RemovalAction::AfterReboot(
+                Device { presence: Presence::RemoveAfterReboot, ..device },
+                why,
+            ));
+        }
+        if let Some(located) = self.topology.find(device.id.as_str()) {
+            located.check_removable()?;
+        }
+        let may_lose = device.kind() == DeviceKind::Disk && !self.unplugging.contains_key(&device.id);
+        if may_lose && !removal.leave_overlay && !self.migrating {
+            if !std::mem::replace(has_looked, true) {
+                self.look_for_overlays(deadline).await?;
+            }
+            refuse_overlay(
+                &self.recorded(device.id.as_str()).unwrap_or_else(|| device.clone()),
+                WITH_OVERLAY,
+            )?;
+        }
+        Ok(RemovalAction::Ask(device))
+    }
+
+    /// With a controller QEMU would take its disks out, whoever uses them.
+    fn check_unused(&self, device: &Device) -> Result<()> {
+        if device.kind() != DeviceKind::Controller {
+            return Ok(());
+        }
+        let on_it =
+            self.slots.scsi.occupancy().filter(|(place, _)| place.controller() == Some(device.id.as_str()));
+        let disks: Vec<String> =
+            on_it.map(|(place, user)| format!("{} at target {}", user.label(), place.target)).collect();
+        if disks.is_empty() {
+            return Ok(());
+        }
+        let text =
+            format!("{} has disks on it, which are to be removed first: {}", device.id, disks.join(", "));
+        Err(Error::new(ErrorKind::Conflict, text).with_errno(libc::EBUSY))
+    }
+
+    /// Not ours: either nobody's, or somebody else's and left alone.
+    fn unknown(&mut self, id: &str) -> Result<Outcome> {
+        let on_scsi = self.slots.scsi.occupancy().any(|(_, user)| user.id.as_deref() == Some(id));
+        match on_scsi || self.topology.find(id).is_some() {
+            false => Ok(Outcome::Absent),
+            true => Err(Error::new(
+                ErrorKind::Foreign,
+                format!(
+                    "{id} is in the guest, but not in its record: it was not made by this library and is left alone"
+                ),
+            )),
+        }
+    }
+
+    fn drop_from_record(&mut self, device: Device) -> Result<Outcome> {
+        let mut next = self.runtime().record().clone();
+        next.remove(&device.id);
+        self.runtime().replace(next)?;
+        self.drop_device(&device)?;
+        Ok(Outcome::Done(device))
+    }
+
+    fn remove_after_reboot(&mut self, device: Device, why: DeferReason) -> Result<Outcome> {
+        let mut next = self.runtime().record().clone();
+        if let Some(entry) = next.devices.iter_mut().find(|entry| entry.id == device.id) {
+            entry.presence = device.presence;
+        }
+        if next != *self.runtime().record() {
+            self.runtime().replace(next)?;
+        }
+        Ok(Outcome::AfterReboot(device, why))
+    }
+}

@@ -1,0 +1,224 @@
+//! Asking the guest for devices: when it is asked, when not yet, and what it said.
+
+use super::device_reports::Report;
+use super::limit::Deadline;
+use super::outcome::PendingReason;
+use super::plan::UndoStep;
+use super::session::Session;
+use super::transaction::{MIGRATING, is_absence};
+use crate::error::{Error, ErrorKind, Result};
+use crate::log::Level;
+use crate::qmp::Command;
+use crate::runtime::{Device, Operation};
+
+/// What QEMU said to `device_del`.
+#[derive(Clone)]
+pub(super) enum DeviceDelReply {
+    /// The guest has been asked, or had been before; this is its run state.
+    Accepted(Option<PendingReason>),
+    /// QEMU does not find the device.
+    NotFound,
+    /// The device has been found gone meanwhile, and cleared up behind.
+    AlreadyGone,
+    /// The guest is busy with an earlier change; ask again later.
+    Busy(Error),
+    /// It will not do.
+    Rejected(Error),
+}
+
+impl Session {
+    /// Notes what is about to be done, finds out whether the guest may be asked, and asks, for all in one write.
+    pub(super) async fn request_unplug(
+        &mut self,
+        devices: &[&Device],
+        deadline: &Deadline,
+    ) -> Vec<Result<DeviceDelReply>> {
+        let all = |error: Error| devices.iter().map(|_| Err(error.clone())).collect();
+        let due = |session: &Self, device: &Device| {
+            session
+                .unplugging
+                .get(&device.id)
+                .is_none_or(|request| request.is_due(session.unplug_blocked, session.now()))
+        };
+        let mut news: Vec<&Device> = Vec::new();
+        news.extend(devices.iter().filter(|device| due(self, device) && !self.is_being_removed(device)));
+        let noted = self.runtime().write_journal(|journal| {
+            news.iter().for_each(|device| journal.log_intent(Operation::Remove, device));
+        });
+        if let Err(error) = noted {
+            return all(error);
+        }
+        let state = match self.run_state(deadline).await {
+            Ok(state) => state,
+            Err(error) => return self.look_after_lost_reply(devices, &error, deadline).await,
+        };
+        // QEMU does without a guest that does nothing, for devices that it does not have to let go of.
+        let state = |device: &Device| state.filter(|_| device.leaves_by_consent());
+        let unplug_blocked =
+            |session: &Self, device: &Device| session.unplug_blocked.filter(|_| device.leaves_by_consent());
+        let is_request =
+            |device: &&Device| due(self, device) && unplug_blocked(self, device).is_none() && !self.migrating;
+        let requests: Vec<bool> = devices.iter().map(is_request).collect();
+        let asked: Vec<&Device> = devices
+            .iter()
+            .zip(&requests)
+            .filter(|(_, request)| **request)
+            .map(|(device, _)| *device)
+            .collect();
+        let mut replies = self.send_device_del(&asked, &state, deadline).await.into_iter();
+        let mut answers = Vec::with_capacity(devices.len());
+        for (device, request) in devices.iter().zip(requests) {
+            answers.push(match (request, unplug_blocked(self, device)) {
+                (true, _) => {
+                    replies.next().unwrap_or_else(|| Err(Error::new(ErrorKind::Protocol, "no reply")))
+                }
+                (false, _) if self.migrating && due(self, device) => {
+                    Ok(DeviceDelReply::Rejected(migrating()))
+                }
+                (false, Some(why)) if !self.unplugging.contains_key(&device.id) => {
+                    self.defer_unplug(device, why);
+                    Ok(DeviceDelReply::Accepted(Some(why)))
+                }
+                (false, _) => Ok(DeviceDelReply::Accepted(state(device))),
+            });
+        }
+        answers
+    }
+
+    /// `device_del` for all of them.
+    async fn send_device_del(
+        &mut self,
+        devices: &[&Device],
+        state: &impl Fn(&Device) -> Option<PendingReason>,
+        deadline: &Deadline,
+    ) -> Vec<Result<DeviceDelReply>> {
+        if devices.is_empty() {
+            return Vec::new();
+        }
+        let commands: Vec<Command> =
+            devices.iter().map(|device| UndoStep::Unplug(device.id.clone()).command()).collect();
+        let passed = self.wait_for_guest_clock(deadline).await;
+        if let Err(error) = passed.and_then(|()| self.monitor().map(drop)) {
+            return devices.iter().map(|_| Err(error.clone())).collect();
+        }
+        let batch = self.run(commands, deadline).await;
+        if let Some(error) = batch.failure {
+            let step = devices.first().map(|device| format!("device_del {}", device.id));
+            return self
+                .look_after_lost_reply(devices, &error.with_step(step.unwrap_or_default()), deadline)
+                .await;
+        }
+        let mut answers = Vec::with_capacity(devices.len());
+        for (device, reply) in devices.iter().zip(batch.replies) {
+            let asked = match reply {
+                Some(Err(error)) => classify_device_del_error(device, error),
+                _ => DeviceDelReply::Accepted(state(device)),
+            };
+            if matches!(asked, DeviceDelReply::Accepted(_)) {
+                self.mark_unplugging(device, PendingReason::Deadline);
+            }
+            answers.push(Ok(asked));
+        }
+        answers
+    }
+
+    /// Whether the journal has the device on its way out.
+    fn is_being_removed(&self, device: &Device) -> bool {
+        let runtime = self.runtime();
+        let intent = runtime.journal().find(device.id.as_str());
+        intent.is_some_and(|intent| !matches!(intent.operation, Operation::SetLink | Operation::Move))
+    }
+
+    /// A source that has been left, and a target that waits, take `device_add` and `device_del` without a word (QEMU 5.2 to
+    /// 11.1); while a migration runs, QEMU itself refuses both.
+    pub(super) async fn refuse_while_migrating(&mut self, deadline: &Deadline) -> Result<()> {
+        match self.run_state(deadline).await? {
+            Some(PendingReason::Migrating) => Err(migrating()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the guest is doing, before it is asked for anything: one that sleeps is not asked. A guest that is known to run
+    /// is not bothered with the question.
+    pub(super) async fn run_state(&mut self, deadline: &Deadline) -> Result<Option<PendingReason>> {
+        self.drain_events();
+        if self.running {
+            return Ok(None);
+        }
+        let state = self.execute(Command::with("query-status", &[]), deadline).await?;
+        let state = PendingReason::of_status(&state);
+        self.update_run_state(state);
+        // Some of what came meanwhile may be newer than the answer.
+        self.drain_events();
+        Ok(state)
+    }
+
+    /// Repeats the requests that have been waiting for long: a guest that was booting did not hear them.
+    pub(super) async fn repeat_due_requests(&mut self, deadline: &Deadline) -> Result<()> {
+        let due =
+            self.unplugging.iter().filter(|(_, request)| request.is_due(self.unplug_blocked, self.now()));
+        let due: Vec<Device> = due.filter_map(|(id, _)| self.known_device(id.as_str())).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        let devices: Vec<&Device> = due.iter().collect();
+        for (device, asked) in due.iter().zip(self.request_unplug(&devices, deadline).await) {
+            match asked? {
+                DeviceDelReply::NotFound => self.add_report(device.id.as_str(), Report::NotFound),
+                DeviceDelReply::Accepted(_) | DeviceDelReply::AlreadyGone => {}
+                // It is still asked for, and will be again.
+                DeviceDelReply::Busy(error) | DeviceDelReply::Rejected(error) => {
+                    self.log.write(Level::Info, || error.to_string())
+                }
+            }
+        }
+        self.drain_events();
+        self.process_reports(deadline).await
+    }
+
+    /// The replies to `device_del` are lost: the guest may or may not have been asked, so it is looked at.
+    async fn look_after_lost_reply(
+        &mut self,
+        devices: &[&Device],
+        error: &Error,
+        deadline: &Deadline,
+    ) -> Vec<Result<DeviceDelReply>> {
+        let silent = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
+        let looked = !silent && self.ready(deadline).await.is_ok();
+        let answer = |device: &&Device| match looked {
+            true if self.known_device(device.id.as_str()).is_none() => Ok(DeviceDelReply::AlreadyGone),
+            true => Ok(DeviceDelReply::Accepted(None)),
+            false => {
+                let unknown = format!("device {}: its removal may have been asked for", device.id);
+                Err(error.clone().with_undo(vec![unknown]))
+            }
+        };
+        devices.iter().map(answer).collect()
+    }
+}
+
+fn migrating() -> Error {
+    Error::new(ErrorKind::Migrating, "the guest is being migrated; try again where it runs afterwards")
+}
+
+/// QEMU has no classes for these; the texts are those of QEMU 5.2 to 11.1.
+fn classify_device_del_error(device: &Device, error: Error) -> DeviceDelReply {
+    let text = error.qmp_desc().unwrap_or_default().to_owned();
+    let says = |part: &str| text.contains(part);
+    let step = format!("device_del {}", device.id);
+    if is_absence(&error) {
+        DeviceDelReply::NotFound
+    } else if says("in the process of unplug") {
+        DeviceDelReply::Accepted(None)
+    } else if says("guest is busy") || says("power indicator") {
+        let what = format!("the guest was busy with an earlier plug or unplug until the deadline: {text}");
+        DeviceDelReply::Busy(Error::new(ErrorKind::GuestBusy, what).with_step(step))
+    } else if says(MIGRATING) {
+        let what = "the guest is being migrated; try again where it runs afterwards";
+        DeviceDelReply::Rejected(error.with_kind(ErrorKind::Migrating).context(what).with_step(step))
+    } else if says("hotplug") || says("hot-unplug") || says("hotunplug") {
+        DeviceDelReply::Rejected(error.with_kind(ErrorKind::NotHotpluggable).with_step(step))
+    } else {
+        DeviceDelReply::Rejected(error.with_step(step))
+    }
+}

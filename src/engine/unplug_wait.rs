@@ -1,0 +1,461 @@
+//! Asking the guest for devices, waiting for `DEVICE_DELETED` of each, and only then the rest. One device is many of one.
+
+use std::time::{Duration, Instant};
+
+use super::device_reports::{Confirmed, Report};
+use super::events::EventKind;
+use super::identity::DetachedDevice;
+use super::limit::Deadline;
+use super::outcome::{Outcome, PendingReason};
+use super::session::Session;
+use super::unplug_request::DeviceDelReply;
+use crate::error::{Error, ErrorKind, Result};
+use crate::pci::Topology;
+use crate::qmp::Command;
+use crate::runtime::Device;
+
+/// Pause before asking a guest again that is busy with an earlier plug or unplug.
+const BUSY_PAUSE: Duration = Duration::from_millis(250);
+
+/// Pause before a lost connection is made again in the middle of a wait.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(10);
+
+/// Least time between two questions whether the guest runs, while it is said over and over that it resumes.
+const QUESTION_PAUSE: Duration = Duration::from_millis(25);
+
+/// Most time kept back from waiting, for the question why nothing came. A busy host takes 100 ms for it now and then.
+const LAST_WORD: Duration = Duration::from_millis(250);
+
+/// A device on its way out.
+struct UnplugOp<'a> {
+    device: &'a Device,
+    /// The guest had been asked for it by an earlier call.
+    was_pending: bool,
+    /// Why it is not waited for, once the guest has been asked.
+    unawaited: Option<PendingReason>,
+    phase: UnplugPhase<'a>,
+}
+
+/// How far it has come.
+enum UnplugPhase<'a> {
+    /// The guest is to be asked, for the first time or again because it was busy.
+    Queued,
+    /// The guest has been asked.
+    Requested,
+    /// It has left; what stood behind it is still to be taken down.
+    Unplugged(DetachedDevice<'a>),
+    /// This is the answer.
+    Finished(Box<Result<Outcome>>),
+}
+
+impl UnplugOp<'_> {
+    fn is_requested(&self) -> bool {
+        matches!(self.phase, UnplugPhase::Requested)
+    }
+
+    fn answer(&mut self, answer: Result<Outcome>) {
+        self.phase = UnplugPhase::Finished(Box::new(answer));
+    }
+
+    fn fail(&mut self, error: &Error, left: String) {
+        self.answer(Err(error.clone().with_undo(vec![left])));
+    }
+}
+
+impl Session {
+    /// Asks unless the guest is being asked already, then waits for its answer.
+    pub(super) async fn request_and_wait(
+        &mut self,
+        device: &Device,
+        wait: bool,
+        deadline: &Deadline,
+    ) -> Result<Outcome> {
+        let answers = self.request_and_wait_for_all(std::slice::from_ref(device), wait, deadline).await;
+        answers.into_iter().next().unwrap_or(Ok(Outcome::Absent))
+    }
+
+    /// The same for many devices: one write asks for all of them, and they are waited for together.
+    pub(super) async fn request_and_wait_for_all(
+        &mut self,
+        devices: &[Device],
+        wait: bool,
+        deadline: &Deadline,
+    ) -> Vec<Result<Outcome>> {
+        self.mark_awaited(devices);
+        let mut ops: Vec<UnplugOp<'_>> = devices.iter().map(|device| self.unplug_op(device)).collect();
+        self.request_until_accepted(&mut ops, wait, deadline).await;
+        self.await_unplugged(&mut ops, deadline).await;
+        self.tear_down_unplugged(&mut ops, deadline).await;
+        self.unmark_awaited(devices);
+        let answer = |op: UnplugOp<'_>| match op.phase {
+            UnplugPhase::Finished(answer) => *answer,
+            UnplugPhase::Queued | UnplugPhase::Requested | UnplugPhase::Unplugged(_) => {
+                Err(Error::new(ErrorKind::State, format!("the removal of {} has no end", op.device.id)))
+            }
+        };
+        ops.into_iter().map(answer).collect()
+    }
+
+    /// What becomes of these is answered.
+    fn mark_awaited(&mut self, devices: &[Device]) {
+        for device in devices {
+            let count = self.awaited.entry(device.id.clone()).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+
+    fn unmark_awaited(&mut self, devices: &[Device]) {
+        for device in devices {
+            if let Some(count) = self.awaited.get_mut(&device.id) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        self.awaited.retain(|_, count| *count > 0);
+    }
+
+    fn unplug_op<'a>(&mut self, device: &'a Device) -> UnplugOp<'a> {
+        let was_pending = self.unplugging.contains_key(&device.id);
+        match self.why_kept(device) {
+            // The guest has no part in it any more; QOM has the last word.
+            Some(why) => {
+                self.add_report(device.id.as_str(), Report::NotFound);
+                UnplugOp { device, was_pending, unawaited: Some(why), phase: UnplugPhase::Requested }
+            }
+            None => UnplugOp { device, was_pending, unawaited: None, phase: UnplugPhase::Queued },
+        }
+    }
+
+    /// Asks until the guest is no longer busy with something else.
+    async fn request_until_accepted(&mut self, ops: &mut [UnplugOp<'_>], wait: bool, deadline: &Deadline) {
+        loop {
+            let to_ask: Vec<usize> = positions(ops, |op| matches!(op.phase, UnplugPhase::Queued));
+            let devices: Vec<&Device> =
+                to_ask.iter().filter_map(|at| ops.get(*at)).map(|l| l.device).collect();
+            if devices.is_empty() {
+                return;
+            }
+            let replies = self.request_unplug(&devices, deadline).await;
+            let mut busy = None;
+            for (at, asked) in to_ask.into_iter().zip(replies) {
+                let Some(op) = ops.get_mut(at) else { continue };
+                match asked {
+                    Ok(DeviceDelReply::Busy(error)) => busy = Some(error),
+                    Ok(asked) => self.take_reply(op, asked, wait),
+                    Err(error) => op.answer(Err(error)),
+                }
+            }
+            let Some(error) = busy else { return };
+            let Err(ended) = self.pause_yielding(BUSY_PAUSE, deadline).await else { continue };
+            let last = if ended.kind() == ErrorKind::Timeout { error } else { ended };
+            for op in ops.iter_mut().filter(|op| matches!(op.phase, UnplugPhase::Queued)) {
+                self.cancel_unplug(op.device);
+                op.answer(Err(last.clone()));
+            }
+        }
+    }
+
+    /// What the guest said about one of them.
+    fn take_reply(&mut self, op: &mut UnplugOp<'_>, asked: DeviceDelReply, wait: bool) {
+        let device = op.device;
+        let why = match asked {
+            DeviceDelReply::AlreadyGone => {
+                let done = self.done(device);
+                return op.answer(Ok(done));
+            }
+            DeviceDelReply::NotFound => {
+                // QOM has the last word.
+                self.add_report(device.id.as_str(), Report::NotFound);
+                self.mark_unplugging(device, PendingReason::Deadline);
+                None
+            }
+            // What the guest has been asked for before goes on being pending.
+            DeviceDelReply::Rejected(error) if op.was_pending && error.kind() == ErrorKind::Migrating => {
+                self.mark_unplugging(device, PendingReason::Migrating);
+                Some(PendingReason::Migrating)
+            }
+            DeviceDelReply::Rejected(error) => {
+                self.cancel_unplug(device);
+                return op.answer(Err(error));
+            }
+            DeviceDelReply::Busy(error) => return op.answer(Err(error)),
+            DeviceDelReply::Accepted(why) => why.or((!wait).then_some(PendingReason::NotAwaited)),
+        };
+        self.drain_events();
+        op.unawaited = why;
+        op.phase = UnplugPhase::Requested;
+        if let Some(why) = why.filter(|_| !self.has_report(&device.id)) {
+            op.answer(Ok(self.still_pending(device, why)));
+        }
+    }
+
+    fn still_pending(&mut self, device: &Device, why: PendingReason) -> Outcome {
+        if let Some(request) = self.unplugging.get_mut(&device.id) {
+            request.why = why;
+        }
+        self.events.withdraw(device, &[EventKind::Pending]);
+        Outcome::Pending(device.clone(), why)
+    }
+
+    /// The answer for a device that is gone. What a call answers is no event.
+    fn done(&mut self, device: &Device) -> Outcome {
+        let told = [EventKind::Removed, EventKind::RemovedByGuest, EventKind::Undone, EventKind::Pending];
+        self.events.withdraw(device, &told);
+        Outcome::Done(device.clone())
+    }
+
+    /// Waits until none of them is still waited for.
+    async fn await_unplugged(&mut self, ops: &mut [UnplugOp<'_>], deadline: &Deadline) {
+        let last_word = LAST_WORD.min(deadline.left(self.now()) / 8);
+        let patience = deadline.earlier_by(self.now(), last_word);
+        // What was heard between the question whether it runs and the request counts as well.
+        let mut was_running = true;
+        let mut asked_at: Option<Instant> = None;
+        loop {
+            if let Err(error) = self.check_unplugged(ops, deadline).await {
+                return fail_waiting(ops, &error);
+            }
+            let waiting = positions(ops, |op| op.is_requested());
+            let unsure = was_running && !self.running && !waiting.is_empty();
+            let rest = asked_at.map_or(Duration::ZERO, |at| QUESTION_PAUSE.saturating_sub(self.now() - at));
+            if unsure && rest.is_zero() {
+                was_running = false;
+                asked_at = Some(self.now());
+                self.check_run_state(ops, &patience).await;
+                // The word that somebody has left may have come with the answer.
+                continue;
+            }
+            was_running = self.running || unsure;
+            let due_in = |at: &usize| {
+                let device = ops.get(*at).map(|op| &op.device.id);
+                device
+                    .and_then(|id| self.unplugging.get(id))
+                    .map(|request| request.until_due(self.unplug_blocked, self.now()))
+            };
+            let Some(step) = waiting.iter().filter_map(due_in).min() else { return };
+            let step = patience.at_most(self.now(), if unsure { step.min(rest) } else { step });
+            let waited = self.wait_event(&step).await;
+            let Err(error) = waited else { continue };
+            match error.kind() {
+                ErrorKind::Timeout if patience.left(self.now()).is_zero() => {
+                    return self.stop_waiting(ops, deadline).await;
+                }
+                ErrorKind::Timeout => self.repeat_due(ops, deadline).await,
+                ErrorKind::Canceled => {
+                    for op in ops.iter_mut().filter(|op| op.is_requested()) {
+                        self.still_pending(op.device, PendingReason::NotAwaited);
+                    }
+                    return fail_waiting(ops, &error);
+                }
+                _ => {
+                    if self.reconnect_waiting(deadline).await.is_err() {
+                        for op in ops.iter_mut().filter(|op| op.is_requested()) {
+                            let id = &op.device.id;
+                            let left =
+                                format!("device {id}: its removal is pending, the guest cannot be asked");
+                            op.fail(&error, left);
+                        }
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes in what has been said, and moves those on that it is about.
+    async fn check_unplugged(&mut self, ops: &mut [UnplugOp<'_>], deadline: &Deadline) -> Result<()> {
+        self.drain_events();
+        if self.events_lost {
+            // What is not there any more has left while nobody heard.
+            self.ready(deadline).await?;
+        }
+        for op in ops.iter_mut().filter(|op| op.is_requested()) {
+            let device = op.device;
+            let is_known = self.known_device(device.id.as_str());
+            if is_known.is_none_or(|known| known.generation != device.generation) {
+                let done = self.done(device);
+                op.answer(Ok(done));
+            } else if self.unplug_refused.contains(&device.id) {
+                op.answer(Err(refused(device)));
+            }
+        }
+        self.confirm_reported(ops, deadline).await?;
+        for op in ops.iter_mut().filter(|op| op.is_requested()) {
+            if let Some(why) = op.unawaited {
+                op.answer(Ok(self.still_pending(op.device, why)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks QOM about those of which something was said, or whose removal has been cleared by somebody else's doing.
+    async fn confirm_reported(&mut self, ops: &mut [UnplugOp<'_>], deadline: &Deadline) -> Result<()> {
+        let is_in_question = |op: &UnplugOp<'_>| {
+            let id = &op.device.id;
+            op.is_requested() && (self.has_report(id) || !self.unplugging.contains_key(id))
+        };
+        let in_question = positions(ops, is_in_question);
+        if in_question.is_empty() {
+            return Ok(());
+        }
+        let devices = in_question.iter().filter_map(|at| ops.get(*at)).map(|op| op.device);
+        let confirmed = self.confirm_in_qom(&devices.collect::<Vec<_>>(), deadline).await?;
+        for (at, confirmed) in in_question.into_iter().zip(confirmed) {
+            let Some(op) = ops.get_mut(at) else { continue };
+            match confirmed {
+                Confirmed::Detached(gone) => {
+                    // Now, while the others still take their time.
+                    if !gone.backend_is_taken {
+                        self.keep_tap_open(op.device);
+                    }
+                    op.phase = UnplugPhase::Unplugged(gone);
+                }
+                Confirmed::Refused => {
+                    self.handle_guest_refusal(op.device);
+                    if self.unplug_refused.contains(&op.device.id) {
+                        op.answer(Err(refused(op.device)));
+                    }
+                }
+                Confirmed::Present if !self.unplugging.contains_key(&op.device.id) => {
+                    self.mark_unplugging(op.device, PendingReason::Deadline);
+                }
+                Confirmed::Present => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A guest that stopped or fell asleep after it was asked does not answer before it goes on, so nobody waits for that.
+    async fn check_run_state(&mut self, ops: &mut [UnplugOp<'_>], deadline: &Deadline) {
+        // A connection that breaks over the question is noticed by who waits on it.
+        let Ok(Some(why)) = self.run_state(deadline).await else { return };
+        let by_consent = |op: &&mut UnplugOp<'_>| op.is_requested() && op.device.leaves_by_consent();
+        for op in ops.iter_mut().filter(by_consent) {
+            // It may have left before the guest stopped.
+            if !self.has_report(&op.device.id) {
+                op.answer(Ok(self.still_pending(op.device, why)));
+            }
+        }
+    }
+
+    async fn repeat_due(&mut self, ops: &mut [UnplugOp<'_>], deadline: &Deadline) {
+        for op in ops.iter_mut().filter(|op| op.is_requested()) {
+            let request = self.unplugging.get(&op.device.id);
+            if request.is_none_or(|request| request.is_due(self.unplug_blocked, self.now())) {
+                op.phase = UnplugPhase::Queued;
+            }
+        }
+        self.request_until_accepted(ops, true, deadline).await;
+    }
+
+    async fn reconnect_waiting(&mut self, deadline: &Deadline) -> Result<()> {
+        // A monitor that drops its clients at once is not tried as fast as the machine can.
+        self.pause(RECONNECT_PAUSE, deadline).await?;
+        self.ready(deadline).await
+    }
+
+    /// Nothing came: what the guest shows says why.
+    async fn stop_waiting(&mut self, ops: &mut [UnplugOp<'_>], deadline: &Deadline) {
+        let questions = [Command::with("query-status", &[]), Command::with("query-pci", &[])];
+        let deadline = deadline.uncancelable();
+        let answers = self.questions(questions, &deadline).await;
+        let (state, topology) = match answers {
+            Ok([state, pci]) => (PendingReason::of_status(&state), Topology::from_query_pci(&pci).ok()),
+            Err(_) => (None, None),
+        };
+        for op in ops.iter_mut().filter(|op| op.is_requested()) {
+            let located = topology.as_ref().and_then(|topology| topology.find(op.device.id.as_str()));
+            let why = match (state, located.map(|located| located.occupant.configured)) {
+                (Some(why), _) => why,
+                (None, Some(false)) => PendingReason::NotBooted,
+                (None, _) => PendingReason::Deadline,
+            };
+            op.answer(Ok(self.still_pending(op.device, why)));
+        }
+    }
+
+    /// Takes down what stood behind those that have left, and out of the record, in one go.
+    async fn tear_down_unplugged(&mut self, ops: &mut [UnplugOp<'_>], deadline: &Deadline) {
+        for op in ops.iter_mut().filter(|op| matches!(op.phase, UnplugPhase::Unplugged(_))) {
+            // Another operation may have come first while this one waited for others.
+            let known = self.known_device(op.device.id.as_str());
+            if known.is_none_or(|known| known.generation != op.device.generation) {
+                let done = self.done(op.device);
+                op.answer(Ok(done));
+            }
+        }
+        let left = positions(ops, |op| matches!(op.phase, UnplugPhase::Unplugged(_)));
+        let gone = left.iter().filter_map(|at| match ops.get(*at)?.phase {
+            UnplugPhase::Unplugged(gone) => Some(gone),
+            _ => None,
+        });
+        let gone: Vec<DetachedDevice<'_>> = gone.collect();
+        if gone.is_empty() {
+            return;
+        }
+        let answers: Vec<Result<Outcome>> = match self.finish_removals(&gone, deadline).await {
+            Ok(finished) => {
+                gone.iter().zip(finished).map(|(gone, f)| self.unplugged(gone.device, f.left)).collect()
+            }
+            Err(error) => {
+                let devices: Vec<&Device> = gone.iter().map(|gone| gone.device).collect();
+                self.unplugged_with_residue(&devices, &error, deadline).await
+            }
+        };
+        for (at, answer) in left.into_iter().zip(answers) {
+            if let Some(op) = ops.get_mut(at) {
+                self.drop_reports(op.device.id.as_str());
+                op.answer(answer);
+            }
+        }
+    }
+
+    /// Clearing up broke off. Nobody knows how far it came; after a lost connection a new one tells.
+    async fn unplugged_with_residue(
+        &mut self,
+        gone: &[&Device],
+        error: &Error,
+        deadline: &Deadline,
+    ) -> Vec<Result<Outcome>> {
+        let is_out_of_time = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
+        let looked = !is_out_of_time && self.ready(deadline).await.is_ok();
+        let answer = |device: &&Device| {
+            if looked && self.known_device(device.id.as_str()).is_none() {
+                return Ok(self.done(device));
+            }
+            let left = format!("what stood behind device {}: unknown, settled by the next call", device.id);
+            let text = format!("{} is gone from the guest", device.id);
+            Err(error.clone().context(text).with_undo(vec![left]))
+        };
+        gone.iter().map(answer).collect()
+    }
+}
+
+impl Session {
+    fn unplugged(&mut self, device: &Device, left: Vec<String>) -> Result<Outcome> {
+        if left.is_empty() {
+            return Ok(self.done(device));
+        }
+        if let Some(why) = self.why_kept(device) {
+            return Ok(self.still_pending(device, why));
+        }
+        let text = format!("{} is gone from the guest, but what stood behind it is not", device.id);
+        Err(Error::new(ErrorKind::Qmp, text).with_undo(left))
+    }
+}
+
+fn positions(ops: &[UnplugOp<'_>], so: impl Fn(&UnplugOp<'_>) -> bool) -> Vec<usize> {
+    ops.iter().enumerate().filter(|(_, op)| so(op)).map(|(at, _)| at).collect()
+}
+
+fn fail_waiting(ops: &mut [UnplugOp<'_>], error: &Error) {
+    for op in ops.iter_mut().filter(|op| op.is_requested()) {
+        op.fail(error, format!("device {}: its removal is pending", op.device.id));
+    }
+}
+
+fn refused(device: &Device) -> Error {
+    Error::new(
+        ErrorKind::GuestRefused,
+        format!("the guest refused to let go of {}: it may be in use there; the device stays", device.id),
+    )
+}

@@ -1,0 +1,323 @@
+//! Compares record and guest both ways.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::difference::{Difference, Mismatch};
+use super::inventory::{self, Nodes, PeripheralIds};
+use super::limit::Deadline;
+use super::overlay::overlay_of;
+use super::session::Session;
+use super::verify_disk;
+use crate::disk::{self, DiskSpec};
+use crate::error::{ErrorKind, Result};
+use crate::ids::Address;
+use crate::net;
+use crate::ordered;
+use crate::pci::{QomAddress, QomChild};
+use crate::qmp::Command;
+use crate::runtime::{Device, Format, Presence, Record, Spec};
+use crate::sanitize::readable;
+use crate::scsi;
+
+impl Session {
+    /// Everything that record and guest disagree about. Devices that wait for a reboot, and those on their way out, are
+    /// no disagreement.
+    pub(super) async fn verify(&mut self, deadline: &Deadline) -> Result<Vec<Difference>> {
+        self.ready(deadline).await?;
+        self.resync(deadline).await?;
+        // Somebody may have deleted a tap since.
+        self.tap_cache = None;
+        let questions = [inventory::block_nodes(), PeripheralIds::question()];
+        let [nodes, named] = self.questions(questions, deadline).await?;
+        let named = QomChild::list(&named)?;
+        let peripheral_ids = PeripheralIds::of(&named);
+        let drives = self.named_drives(deadline).await?;
+        let mut nodes = inventory::by_name(&nodes);
+        let drives_by_name = inventory::by_drive(&drives);
+        for (name, node) in &drives_by_name {
+            nodes.entry(*name).or_insert(*node);
+        }
+        let live: Vec<Device> = self.live_devices();
+        let record = self.runtime().record().clone();
+        let mut differences = Vec::new();
+        for device in &live {
+            let found = self.real_address(device, deadline).await?;
+            match (&device.address, found) {
+                // What QEMU does not say of a device that it has is no proof that it is gone.
+                (Some(recorded), None) if peripheral_ids.has(device.id.as_str()) => {
+                    let nowhere = "no place that QEMU tells";
+                    differences.push(Difference::new(Mismatch::Address, &device.id, recorded, nowhere));
+                }
+                (Some(recorded), None) => {
+                    differences.push(Difference::new(Mismatch::Missing, &device.id, recorded, ""));
+                    continue;
+                }
+                (Some(recorded), Some(found)) if *recorded != found => {
+                    differences.push(Difference::new(Mismatch::Address, &device.id, recorded, &found));
+                }
+                _ => {}
+            }
+            self.compare_properties(device, &mut differences, deadline).await?;
+            compare_overlay(device, &mut differences);
+            match &device.spec {
+                Spec::Disk(spec) => {
+                    compare_node(device, spec, &record, &nodes, &mut differences);
+                    self.compare_files(device, spec, &record, &mut differences);
+                    if let Some(drive) = drives_by_name.get(device.id.as_str()) {
+                        self.compare_drive(device, spec, drive, &mut differences);
+                    }
+                }
+                Spec::Nic(spec) => self.compare_nic(device, spec, &mut differences, deadline).await?,
+                Spec::Controller(_) => {}
+            }
+        }
+        self.compare_ports(&mut differences, deadline).await?;
+        self.find_foreign(&named, &mut differences, deadline).await?;
+        self.find_foreign_on_scsi(&peripheral_ids, &mut differences);
+        self.find_devices_without_id(&mut differences, deadline).await?;
+        self.find_stray_netdevs(&mut differences, deadline).await?;
+        self.find_orphans(&nodes, &peripheral_ids, &mut differences);
+        Ok(differences)
+    }
+
+    /// What `query-block` says, if the guest may have been started with `-drive`, as Ganeti did until 3.0: then a disk's
+    /// image has the disk's name there and none as a node.
+    async fn named_drives(&mut self, deadline: &Deadline) -> Result<Value> {
+        if self.runtime().record().format() == Format::Native {
+            return Ok(Value::Null);
+        }
+        let [drives] = self.questions([Command::with("query-block", &[])], deadline).await?;
+        Ok(drives)
+    }
+
+    fn live_devices(&self) -> Vec<Device> {
+        let in_place = |device: &&Device| {
+            device.presence != Presence::AddAfterReboot
+                && device.address.is_some()
+                && !self.unplugging.contains_key(&device.id)
+        };
+        self.runtime().record().devices.iter().filter(in_place).cloned().collect()
+    }
+
+    /// Where QOM says that a device sits. `query-pci` follows bus numbers that are the guest's to write: while its firmware
+    /// is at it, a device may be nowhere.
+    pub(super) async fn real_address(
+        &mut self,
+        device: &Device,
+        deadline: &Deadline,
+    ) -> Result<Option<Address>> {
+        if matches!(device.address, Some(Address::Scsi(_))) {
+            let values = self.properties(&device.id, scsi::qom::PLACE_PROPERTIES, deadline).await?;
+            return Ok(scsi::qom::address(values.each_ref()).map(Address::Scsi));
+        }
+        let [bus, addr] = self.properties(&device.id, ["parent_bus", "addr"], deadline).await?;
+        let placement = QomAddress::from_qom(Some(device.id.as_str()), device.model(), &bus, &addr);
+        Ok(placement.and_then(|placement| placement.address()).map(Address::Pci))
+    }
+
+    /// The ports that the boot command made: where their devices are for the guest follows from where they are.
+    async fn compare_ports(&mut self, differences: &mut Vec<Difference>, deadline: &Deadline) -> Result<()> {
+        let ports = self.runtime().record().ports.clone();
+        for port in ports.iter().filter(|port| port.presence != Presence::AddAfterReboot) {
+            let [addr, chassis] = self.properties(&port.id, ["addr", "chassis"], deadline).await?;
+            let place = |devfn: u64, chassis: u64| {
+                format!("pcie.0 slot {}.{} chassis {chassis}", devfn >> 3, devfn & 7)
+            };
+            let recorded =
+                place((u64::from(port.slot.get()) << 3) | u64::from(port.function), port.chassis.into());
+            let found = match (addr.as_u64(), chassis.as_u64()) {
+                (Some(devfn), Some(chassis)) => place(devfn, chassis),
+                _ => "no such port".to_owned(),
+            };
+            if found != recorded {
+                differences.push(Difference::new(Mismatch::Port, &port.id, recorded, found));
+            }
+        }
+        Ok(())
+    }
+
+    /// Properties of a device; null for each that it does not have.
+    async fn properties<const N: usize>(
+        &mut self,
+        id: impl std::fmt::Display,
+        names: [&str; N],
+        deadline: &Deadline,
+    ) -> Result<[Value; N]> {
+        let path = format!("/machine/peripheral/{id}");
+        let questions = names.map(|name| Command::with("qom-get", &[("path", &path), ("property", name)]));
+        let batch = self.run(questions.to_vec(), deadline).await;
+        if let Some(error) = batch.failure {
+            return Err(error.with_step("qom-get"));
+        }
+        let mut answers =
+            batch.replies.into_iter().map(|reply| reply.and_then(Result::ok).unwrap_or_default());
+        Ok([(); N].map(|()| answers.next().unwrap_or_default()))
+    }
+
+    /// Asks for each property that the generator writes, and for those whose default matters.
+    async fn compare_properties(
+        &mut self,
+        device: &Device,
+        differences: &mut Vec<Difference>,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        let Some(address) = &device.address else { return Ok(()) };
+        let expected = expectations(device, address);
+        let path = format!("/machine/peripheral/{}", device.id);
+        let questions: Vec<Command> = expected
+            .keys()
+            .map(|name| Command::with("qom-get", &[("path", &path), ("property", name)]))
+            .collect();
+        let batch = self.run(questions.to_vec(), deadline).await;
+        if let Some(error) = batch.failure {
+            return Err(error.with_step("qom-get"));
+        }
+        for ((name, expected), reply) in expected.iter().zip(batch.replies) {
+            // A property that this QEMU does not have cannot differ.
+            let Some(Ok(found)) = reply else { continue };
+            let (expected, found) = (plain_text(expected), plain_text(&found));
+            // Which image that is, is told in more words.
+            if name == "drive" && overlay_of(device).is_some() {
+                continue;
+            }
+            let fits = if expected == ANY_FILE { !found.is_empty() } else { expected == found };
+            if !fits {
+                let what = Mismatch::of_property(name);
+                differences.push(Difference::new(
+                    what,
+                    &device.id,
+                    format!("{name} {expected}"),
+                    format!("{name} {}", readable(&found)),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Leftovers that carry our tag, or are made of what does.
+    fn find_orphans(
+        &self,
+        nodes: &Nodes<'_>,
+        peripheral_ids: &PeripheralIds,
+        differences: &mut Vec<Difference>,
+    ) {
+        // What stands behind a device that the record has not is in use, and as little ours as the device.
+        let foreign = differences.iter().filter(|known| known.what == Mismatch::Foreign);
+        let foreign = ordered::set(foreign.map(|known| known.id.clone()));
+        let mut told = BTreeSet::new();
+        for (set, owner) in self.fdsets.owned() {
+            let is_there = foreign.contains(owner.as_str()) || peripheral_ids.has(owner.as_str());
+            if is_there || self.known_device(owner.as_str()).is_some() {
+                continue;
+            }
+            if nodes.contains_key(owner.as_str()) && told.insert(owner.to_string()) {
+                differences.push(Difference::new(Mismatch::OrphanNode, owner, "", owner));
+            }
+            differences.push(Difference::new(Mismatch::OrphanFdset, owner, "", set));
+        }
+        // Without a set that carries the tag: it was taken from the node while that was in use.
+        for name in nodes.keys().filter(|name| verify_disk::is_named_like_ours(name)) {
+            let is_used = self.known_device(name).is_some() || foreign.contains(*name);
+            if !is_used && told.insert((*name).to_owned()) {
+                differences.push(Difference::new(Mismatch::OrphanNode, name, "", name));
+            }
+        }
+    }
+}
+
+/// Stands for whatever file QEMU takes by default.
+const ANY_FILE: &str = "of the model";
+
+/// What each property of the device has to be: what the generator writes, and the defaults it leaves out.
+fn expectations(device: &Device, address: &Address) -> Map<String, Value> {
+    let (mut expected, defaults) = match (&device.spec, address) {
+        (Spec::Nic(spec), Address::Pci(address)) => (
+            net::args::device_args(&device.id, address, spec),
+            vec![("mq", Value::from(false)), ("host_mtu", 0.into()), ("bootindex", (-1).into())],
+        ),
+        (Spec::Disk(spec), _) => (
+            disk::node::device_args(&device.id, address, spec),
+            vec![
+                ("serial", Value::from("")),
+                ("share-rw", false.into()),
+                ("bootindex", (-1).into()),
+                ("wwn", 0.into()),
+            ],
+        ),
+        (Spec::Controller(spec), Address::Pci(address)) => {
+            (scsi::args::device_args(&device.id, address, spec), Vec::new())
+        }
+        // No record has such a one.
+        (Spec::Nic(_) | Spec::Controller(_), Address::Scsi(_)) => return Map::new(),
+    };
+    for own in ["id", "bus", "addr", "channel", "scsi-id", "lun"] {
+        expected.remove(own);
+    }
+    if let Some(driver) = expected.remove("driver") {
+        expected.insert("type".to_owned(), driver);
+    }
+    if matches!(&device.spec, Spec::Nic(spec) if spec.boot_index.is_some() || spec.rom) {
+        expected.insert("romfile".to_owned(), ANY_FILE.into());
+    }
+    for (name, value) in defaults {
+        expected.entry(name).or_insert(value);
+    }
+    expected
+}
+
+fn compare_overlay(device: &Device, differences: &mut Vec<Difference>) {
+    if let (Spec::Disk(spec), Some(overlay)) = (&device.spec, overlay_of(device)) {
+        let recorded = format!("image {}", spec.path.display());
+        differences.push(Difference::new(Mismatch::Backend, &device.id, recorded, overlay));
+    }
+}
+
+fn compare_node(
+    device: &Device,
+    spec: &DiskSpec,
+    record: &Record,
+    nodes: &Nodes<'_>,
+    differences: &mut Vec<Difference>,
+) {
+    let image = record.open_image(spec);
+    if let Some(error) = image.as_ref().err().filter(|error| error.kind() == ErrorKind::ImageRefused) {
+        differences.push(Difference::new(Mismatch::Chain, &device.id, recorded_files(spec), error));
+    }
+    let Some(node) = nodes.get(device.id.as_str()) else {
+        differences.push(Difference::new(Mismatch::Backend, &device.id, "a block node", "none"));
+        return;
+    };
+    let words = |read_only| if read_only { "read-only" } else { "writable" };
+    if let Some(read_only) = node.get("ro").and_then(Value::as_bool).filter(|ro| *ro != spec.read_only) {
+        let (recorded, found) = (words(spec.read_only), words(read_only));
+        differences.push(Difference::new(Mismatch::ReadOnly, &device.id, recorded, found));
+    }
+    verify_disk::compare_settings(device, spec, node, differences);
+    let seen = inventory::virtual_size(node);
+    let real = image.ok().map(|image| image.size);
+    if let (Some(seen), Some(real)) = (seen, real) {
+        // QEMU counts whole sectors.
+        if seen.div_ceil(512) != real.div_ceil(512) {
+            let (recorded, found) = (format!("image of {real} bytes"), format!("{seen} bytes"));
+            differences.push(Difference::new(Mismatch::Size, &device.id, recorded, found));
+        }
+    }
+}
+
+fn recorded_files(spec: &DiskSpec) -> String {
+    let Some(chain) = &spec.chain else { return format!("image {:?}", spec.path) };
+    let files: Vec<String> = chain.layers.iter().map(|layer| format!("{:?}", layer.path)).collect();
+    format!("image of {}", files.join(" over "))
+}
+
+/// QEMU's versions answer "on" or true for one and the same setting.
+fn plain_text(value: &Value) -> String {
+    match value {
+        Value::Bool(true) => "on".to_owned(),
+        Value::Bool(false) => "off".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,178 @@
+//! What verifying compares of a disk's block node beyond what every device has.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::difference::{Difference, Mismatch};
+use super::session::Session;
+use crate::disk::{DetectZeroes, DiskSpec, Format, Identity};
+use crate::runtime::{Device, Record};
+use crate::sanitize::readable;
+
+/// Format, cache and what becomes of zeros, as far as QEMU shows them of the node.
+pub(super) fn compare_settings(
+    device: &Device,
+    spec: &DiskSpec,
+    node: &Value,
+    differences: &mut Vec<Difference>,
+) {
+    let mut notify = |recorded: String, found: String| {
+        if recorded != found {
+            differences.push(Difference::new(Mismatch::Setting, &device.id, recorded, found));
+        }
+    };
+    if let Some(driver) = node.get("drv").and_then(Value::as_str) {
+        // A raw image has no format node of its own, but the driver of its file.
+        let found = if driver == Format::Qcow2.as_str() { Format::Qcow2 } else { Format::Raw };
+        notify(format!("format {}", spec.format.as_str()), format!("format {}", found.as_str()));
+    }
+    for (name, recorded) in [("direct", spec.cache.direct()), ("no-flush", spec.cache.no_flush())] {
+        if let Some(found) = node.pointer(&format!("/cache/{name}")).and_then(Value::as_bool) {
+            notify(
+                format!("cache {}, {name} {recorded}", spec.cache.as_str()),
+                format!("cache {}, {name} {found}", spec.cache.as_str()),
+            );
+        }
+    }
+    if let Some(found) = node.get("detect_zeroes").and_then(Value::as_str) {
+        let recorded = match spec.detect_zeroes {
+            DetectZeroes::Off => "off",
+            DetectZeroes::On => "on",
+            DetectZeroes::Unmap => "unmap",
+        };
+        notify(format!("detect-zeroes {recorded}"), format!("detect-zeroes {}", readable(found)));
+    }
+}
+
+impl Session {
+    /// The files that QEMU has open for a disk, where they can be seen, are those of its image.
+    pub(super) fn compare_files(
+        &mut self,
+        device: &Device,
+        spec: &DiskSpec,
+        record: &Record,
+        differences: &mut Vec<Difference>,
+    ) {
+        let Ok(image) = record.open_image(spec) else { return };
+        let Ok(qemu) = self.qemu_pid() else { return };
+        let sets = self.fdsets.of(&device.id);
+        for number in sets.iter().flat_map(|set| self.fdsets.numbers(*set)) {
+            let path = format!("/proc/{qemu}/fd/{number}");
+            let Ok(found) = Identity::of_path(Path::new(&path)) else { continue };
+            if image.layers.iter().any(|layer| layer.identity == found) {
+                continue;
+            }
+            let name =
+                std::fs::read_link(&path).map(|path| readable(&path.to_string_lossy())).unwrap_or(path);
+            let files: Vec<String> =
+                image.layers.iter().map(|layer| layer.path.display().to_string()).collect();
+            let recorded = format!("the files now at {}", files.join(", "));
+            differences.push(Difference::new(
+                Mismatch::Backend,
+                &device.id,
+                recorded,
+                format!("file {name}"),
+            ));
+        }
+    }
+}
+
+impl Session {
+    /// A mirror may have put another raw image under a drive, which has no node of ours: QEMU names its file.
+    pub(super) fn compare_drive(
+        &mut self,
+        device: &Device,
+        spec: &DiskSpec,
+        drive: &Value,
+        differences: &mut Vec<Difference>,
+    ) {
+        let Ok(qemu) = self.qemu_pid() else { return };
+        let root = format!("/proc/{qemu}/root");
+        if let Some(file) = other_file(spec, drive, Path::new(&root)) {
+            let recorded = format!("image {}", spec.path.display());
+            let found = format!("image {}", readable(file));
+            differences.push(Difference::new(Mismatch::Backend, &device.id, recorded, found));
+        }
+    }
+}
+
+/// The file of a drive, if it is certain that it is not the image; `root` is where QEMU's paths begin.
+fn other_file<'a>(spec: &DiskSpec, drive: &'a Value, root: &Path) -> Option<&'a str> {
+    let file = drive.get("file").and_then(Value::as_str)?;
+    let inside = file.strip_prefix('/').filter(|inside| !inside.starts_with("dev/fdset/"))?;
+    let found = Identity::of_path(&root.join(inside)).ok()?;
+    let recorded = Identity::of_path(&spec.path).ok()?;
+    (found != recorded).then_some(file)
+}
+
+/// Whether it is called as this library calls the nodes of disks that nobody named.
+pub(super) fn is_named_like_ours(name: &str) -> bool {
+    ["disk-pci-", "disk-scsi-pci-"].iter().any(|prefix| name.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::disk::Cache;
+    use crate::ids::DeviceId;
+    use crate::runtime::{Presence, Spec};
+
+    fn told(spec: &DiskSpec, node: &Value) -> Vec<(String, String)> {
+        let device = Device {
+            id: DeviceId::parse("data").unwrap(),
+            generation: 1,
+            address: None,
+            presence: Presence::Live,
+            spec: Spec::Disk(spec.clone()),
+            extra: serde_json::Map::new(),
+        };
+        let mut differences = Vec::new();
+        compare_settings(&device, spec, node, &mut differences);
+        assert!(differences.iter().all(|difference| difference.what == Mismatch::Setting));
+        differences.into_iter().map(|difference| (difference.recorded, difference.found)).collect()
+    }
+
+    #[test]
+    fn a_drive_has_another_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, "").unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let (own, other) = (file("own"), file("other"));
+        let same = dir.path().join("same").to_str().unwrap().to_owned();
+        std::os::unix::fs::symlink(&own, &same).unwrap();
+        let spec = DiskSpec::new(&own, Format::Raw);
+        let found =
+            |file: &str| other_file(&spec, &json!({ "file": file }), Path::new("/")).map(str::to_owned);
+        assert_eq!(found(&other), Some(other.clone()));
+        for silent in [&own, &same, "/dev/fdset/1", "nbd://host/x", "json:{}", "/not/there", ""] {
+            assert_eq!(found(silent), None, "{silent}");
+        }
+    }
+
+    #[test]
+    fn each_setting_that_qemu_shows_is_compared() {
+        let mut spec = DiskSpec::new("/a", Format::Qcow2);
+        (spec.cache, spec.detect_zeroes) = (Cache::None, DetectZeroes::Unmap);
+        let node = |driver: &str, direct: bool, no_flush: bool, zeroes: &str| json!({ "drv": driver, "cache": { "direct": direct, "no-flush": no_flush }, "detect_zeroes": zeroes });
+        assert_eq!(told(&spec, &node("qcow2", true, false, "unmap")), []);
+        assert_eq!(told(&spec, &json!({})), [], "what QEMU does not show is no difference");
+        for (node, recorded, found) in [
+            (node("raw", true, false, "unmap"), "format qcow2", "format raw"),
+            (node("file", true, false, "unmap"), "format qcow2", "format raw"),
+            (node("qcow2", false, false, "unmap"), "cache none, direct true", "cache none, direct false"),
+            (node("qcow2", true, true, "unmap"), "cache none, no-flush false", "cache none, no-flush true"),
+            (node("qcow2", true, false, "off"), "detect-zeroes unmap", "detect-zeroes off"),
+        ] {
+            assert_eq!(told(&spec, &node), [(recorded.to_owned(), found.to_owned())]);
+        }
+        let raw = DiskSpec::new("/a", Format::Raw);
+        assert_eq!(told(&raw, &json!({ "drv": "host_device" })), []);
+        assert_eq!(told(&raw, &json!({ "drv": "qcow2" })).len(), 1);
+    }
+}

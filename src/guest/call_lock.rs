@@ -1,0 +1,284 @@
+//! Who of several threads works on a handle, who of them waits for the monitor, and how a cancel reaches those that wait.
+//!
+//! One thread at a time has the value. A call that has to wait leaves it to others meanwhile: one of those that wait polls the
+//! descriptors for all of them, and the others are told when something concerns them.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::os::fd::AsFd;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::descriptor::Descriptor;
+
+/// A value that belongs to one call at a time.
+#[derive(Debug)]
+pub(super) struct CallLock<T> {
+    state: Mutex<State>,
+    freed: Condvar,
+    changed: Condvar,
+    value: Mutex<T>,
+    wake: EventFd,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    holder: Option<usize>,
+    /// Threads that wait for the value.
+    waiting: usize,
+    /// Threads that wait for something to happen.
+    sleeping: usize,
+    /// One thread polls for all that sleep.
+    has_poller: bool,
+    /// Counts what has happened.
+    news: u64,
+    dead: bool,
+    /// Calls that are inside, with whether they have been cancelled.
+    calls: Vec<(u64, bool)>,
+    last_call: u64,
+}
+
+/// A call, from its beginning to its end.
+#[derive(Debug)]
+pub(super) struct Call<'a, T> {
+    lock: &'a CallLock<T>,
+    number: u64,
+}
+
+/// The right to use the value; giving it up lets the next call in.
+pub(super) struct Pass<'a, T> {
+    lock: &'a CallLock<T>,
+    value: Option<MutexGuard<'a, T>>,
+}
+
+/// What a call that waits wants to be woken by.
+#[derive(Debug, Default)]
+pub(super) struct WaitFor {
+    /// As a rule there is one, for which nothing is allocated.
+    first: Option<(Descriptor, PollFlags)>,
+    others: Vec<(Descriptor, PollFlags)>,
+    until: Option<Instant>,
+}
+
+impl<T> CallLock<T> {
+    /// Needs one file descriptor.
+    pub(super) fn new(value: T) -> Result<Self> {
+        let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+            .map_err(|errno| Error::host(errno, "create an eventfd for waking calls"))?;
+        Ok(Self {
+            state: Mutex::default(),
+            freed: Condvar::new(),
+            changed: Condvar::new(),
+            value: Mutex::new(value),
+            wake,
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a call, which a cancel ends from now on.
+    pub(super) fn begin(&self) -> Call<'_, T> {
+        let mut state = self.state();
+        state.last_call += 1;
+        let number = state.last_call;
+        state.calls.push((number, false));
+        Call { lock: self, number }
+    }
+
+    /// Waits for the thread that has the value. A log callback that calls back into its own handle is told so, rather than
+    /// left to wait for itself.
+    pub(super) fn enter(&self, until: Instant) -> Result<Pass<'_, T>> {
+        let me = this_thread();
+        let mut state = self.state();
+        while let Some(holder) = state.holder {
+            if holder == me {
+                let text = "called back into the handle whose call is running on this very thread";
+                return Err(Error::new(ErrorKind::State, text).with_errno(libc::EDEADLK));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let error = Error::new(ErrorKind::Timeout, "the deadline passed");
+                return Err(error.context("another call on this handle is still running"));
+            }
+            state.waiting += 1;
+            state = self.freed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state.waiting -= 1;
+        }
+        if state.dead {
+            let text = "an internal error has disabled this handle; close it";
+            return Err(Error::new(ErrorKind::Panic, text));
+        }
+        state.holder = Some(me);
+        drop(state);
+        let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Pass { lock: self, value: Some(value) })
+    }
+
+    /// Cancels the calls that are inside, and no later ones; false if there are none.
+    pub(super) fn cancel(&self) -> bool {
+        let mut state = self.state();
+        state.calls.iter_mut().for_each(|(_, cancelled)| *cancelled = true);
+        self.wake_all(&mut state);
+        !state.calls.is_empty()
+    }
+
+    /// Something may have happened that calls wait for.
+    pub(super) fn tell_if(&self, happened: bool) {
+        let mut state = self.state();
+        if happened && (state.sleeping > 0 || state.has_poller) {
+            self.wake_all(&mut state);
+        }
+    }
+
+    /// Enters as a call that is inside already: nobody stays in for long.
+    pub(super) fn enter_again(&self) -> Result<Pass<'_, T>> {
+        self.enter(Instant::now() + LONG)
+    }
+
+    fn wake_all(&self, state: &mut State) {
+        state.news = state.news.wrapping_add(1);
+        if state.has_poller {
+            // A full counter would already be readable, so a failed write changes nothing.
+            let _ = self.wake.write(1);
+        }
+        if state.sleeping > 0 {
+            self.changed.notify_all();
+        }
+    }
+}
+
+impl<'a, T> Call<'a, T> {
+    /// Whether the call has been cancelled.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.lock.state().calls.iter().any(|(number, cancelled)| *number == self.number && *cancelled)
+    }
+
+    /// Gives the value to others, and waits until one of the descriptors shows something, which is answered, the time comes, another
+    /// thread tells of something, or a cancel comes.
+    pub(super) fn wait(&self, pass: Pass<'a, T>, wait_for: &WaitFor) -> Result<bool> {
+        let mut state = self.lock.state();
+        let seen = state.news;
+        let polls = !std::mem::replace(&mut state.has_poller, true);
+        drop(state);
+        drop(pass);
+        if polls {
+            let polled = poll(&self.lock.wake, wait_for);
+            let mut state = self.lock.state();
+            state.has_poller = false;
+            // One of them polls from now on, or all are done.
+            if state.sleeping > 0 {
+                self.lock.changed.notify_all();
+            }
+            return polled;
+        }
+        let mut state = self.lock.state();
+        state.sleeping += 1;
+        while state.news == seen && state.has_poller {
+            let left = wait_for.until.map_or(LONG, |until| until.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                break;
+            }
+            state = self.lock.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.sleeping -= 1;
+        Ok(false)
+    }
+}
+
+impl WaitFor {
+    /// Also wakes when this descriptor shows one of these.
+    pub(super) fn watch(&mut self, fd: Descriptor, events: PollFlags) {
+        match &mut self.first {
+            Some(_) => self.others.push((fd, events)),
+            first => *first = Some((fd, events)),
+        }
+    }
+
+    /// Wakes at this time, if nothing happens before.
+    pub(super) fn until(&mut self, at: Instant) {
+        self.until = Some(self.until.map_or(at, |until| until.min(at)));
+    }
+}
+
+/// As good as for ever.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// Whether one of the descriptors shows something.
+fn poll(wake: &EventFd, wait_for: &WaitFor) -> Result<bool> {
+    let flag = PollFd::new(wake.as_fd(), PollFlags::POLLIN);
+    match (&wait_for.first, wait_for.others.is_empty()) {
+        (Some(first), true) => poll_all(&mut [flag, watched(first)], wake, wait_for.until),
+        (first, _) => {
+            let mut fds = vec![flag];
+            fds.extend(first.iter().chain(&wait_for.others).map(watched));
+            poll_all(&mut fds, wake, wait_for.until)
+        }
+    }
+}
+
+fn watched((fd, events): &(Descriptor, PollFlags)) -> PollFd<'_> {
+    PollFd::new(fd.as_fd(), *events)
+}
+
+fn poll_all(fds: &mut [PollFd<'_>], wake: &EventFd, until: Option<Instant>) -> Result<bool> {
+    match nix::poll::poll(fds, poll_timeout(until)) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(errno) => return Err(Error::host(errno, "poll the monitor socket")),
+    }
+    let shows = |fd: &PollFd<'_>| fd.revents().is_some_and(|seen| !seen.is_empty());
+    if fds.first().is_some_and(shows) {
+        let _ = wake.read();
+    }
+    Ok(fds.iter().skip(1).any(shows))
+}
+
+/// Rounded up to the next millisecond, so that a wait does not spin through its last one.
+fn poll_timeout(until: Option<Instant>) -> PollTimeout {
+    let Some(until) = until else { return PollTimeout::NONE };
+    let left = until.saturating_duration_since(Instant::now());
+    let millis = left.as_micros().div_ceil(1000);
+    PollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX)
+}
+
+/// A number that no other living thread has. `std::thread::current()` is not asked: it leaves something to be destroyed
+/// when the thread ends, by code that `dlclose` may have taken away by then.
+fn this_thread() -> usize {
+    thread_local! {
+        static HERE: u8 = const { 0 };
+    }
+    HERE.with(|here| std::ptr::from_ref(here).addr())
+}
+
+impl<T> Pass<'_, T> {
+    /// The value.
+    pub(super) fn get(&mut self) -> Result<&mut T> {
+        self.value.as_deref_mut().ok_or_else(|| Error::new(ErrorKind::State, "the call has ended"))
+    }
+}
+
+impl<T> Drop for Pass<'_, T> {
+    fn drop(&mut self) {
+        self.value = None;
+        let mut state = self.lock.state();
+        state.holder = None;
+        // Half a change may be in the value now; nobody else gets to see it.
+        state.dead |= std::thread::panicking();
+        let waiting = state.waiting;
+        drop(state);
+        // To wake nobody is a system call as well.
+        if waiting > 0 {
+            self.lock.freed.notify_one();
+        }
+    }
+}
+
+impl<T> Drop for Call<'_, T> {
+    fn drop(&mut self) {
+        self.lock.state().calls.retain(|(number, _)| *number != self.number);
+    }
+}

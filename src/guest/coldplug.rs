@@ -1,0 +1,130 @@
+//! The same requests to the record of a guest that does not run: what is added comes with the next boot, what is removed
+//! does not.
+//!
+//! A device that is added here waits for the boot, and one that is removed goes with it, as with changes that a running guest
+//! cannot make: so the record tells no lie even if the guest does run after all.
+
+use std::path::Path;
+
+use crate::engine::disk::{DiskRequest, check_unshared};
+use crate::engine::nic::{NicRequest, TapSource, check_unused, free_mac};
+use crate::engine::{Outcome, Placement, Removal};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::MacAddr;
+use crate::net::{link, vhost};
+use crate::runtime::{Device, Presence, RecordFile, Spec, boot};
+
+/// Adds a NIC to the record, or answers the one that is there. Its tap is opened by the boot command.
+pub fn add_nic(runtime: &mut RecordFile, request: &NicRequest) -> Result<Device> {
+    let own = request.settle(runtime.record())?;
+    request.placement.check(&Spec::Nic(request.spec(MacAddr::local([0, 0, 1]), &own)))?;
+    if matches!(request.tap, TapSource::Given(_)) {
+        let text =
+            "tap_fds are of no use to a guest that does not run: its taps are opened when it is started";
+        return Err(Error::invalid(text));
+    }
+    if let Some(device) = already(runtime, &request.placement, |spec| request.differs(spec, &own))? {
+        return Ok(device);
+    }
+    let mut spec = request.spec(free_mac(runtime, &[], request.mac, is_staying)?, &own);
+    check_unused(runtime, &[], request, None)?;
+    spec.bridge = spec.bridge.as_ref().map(link::real_name);
+    spec.vhost = !vhost::open(own.vhost, own.queues, Path::new(vhost::DEVICE))?.is_empty();
+    record(runtime, Spec::Nic(spec), &request.placement)
+}
+
+/// Adds a disk to the record, or answers the one that is there. The image is opened, and closed again.
+pub fn add_disk(runtime: &mut RecordFile, request: &DiskRequest) -> Result<Device> {
+    request.spec.validate()?;
+    let settled = &request.settled(runtime.record())?;
+    settled.placement.check(&Spec::Disk(settled.spec.clone()))?;
+    if let Some(device) = already(runtime, &request.placement, |spec| settled.differs(spec))? {
+        request.check_chain(&device, runtime.record())?;
+        if request.placement.accept_chain {
+            runtime.accept_chain(device.id.as_str(), request.spec.backing.clone())?;
+        }
+        return Ok(device);
+    }
+    let mut spec = settled.spec.clone();
+    let image = runtime.record().resolve_image(&mut spec, request.format)?;
+    runtime.record().check_disk(&spec)?;
+    check_unshared(runtime.record().devices.iter().filter(|device| is_staying(device)), &spec, &image)?;
+    record(runtime, Spec::Disk(spec), &request.placement)
+}
+
+/// Takes a device out of the record with the next boot, or at once if it has never been in the guest.
+pub fn remove(runtime: &mut RecordFile, removal: &Removal) -> Result<Outcome> {
+    runtime.check_closed()?;
+    let Some(mut device) = runtime.record().find(&removal.id).cloned() else { return Ok(Outcome::Absent) };
+    removal.check_kind(&device)?;
+    let on_it = |other: &&Device| other.controller() == Some(device.id.as_str()) && is_staying(other);
+    if let Some(disk) = runtime.record().devices.iter().find(on_it) {
+        let text = format!("{} has disks on it, which are to be removed first: {}", device.id, disk.id);
+        return Err(Error::new(ErrorKind::Conflict, text).with_errno(libc::EBUSY));
+    }
+    let mut next = runtime.record().clone();
+    if device.presence == Presence::AddAfterReboot {
+        next.remove(&device.id);
+    } else {
+        device.presence = Presence::RemoveAfterReboot;
+        next.devices
+            .iter_mut()
+            .filter(|other| other.id == device.id)
+            .for_each(|other| other.presence = device.presence);
+    }
+    if next != *runtime.record() {
+        runtime.replace(next)?;
+    }
+    Ok(Outcome::Done(device))
+}
+
+/// What goes with the next boot is in nobody's way then.
+fn is_staying(device: &Device) -> bool {
+    device.presence != Presence::RemoveAfterReboot
+}
+
+/// The device that has the requested id, if its settings are the requested ones.
+fn already(
+    runtime: &RecordFile,
+    placement: &Placement,
+    differs: impl FnOnce(&Spec) -> Option<&'static str>,
+) -> Result<Option<Device>> {
+    runtime.check_closed()?;
+    let conflict = |what: String| Err(Error::new(ErrorKind::Conflict, what));
+    let Some(id) = placement.id.as_ref() else { return Ok(None) };
+    if runtime.journal().find(id.as_str()).is_some() {
+        return conflict(format!(
+            "{id} has an operation that is not finished; take another id, or start the guest first"
+        ));
+    }
+    let Some(device) = runtime.record().find(id.as_str()).cloned() else { return Ok(None) };
+    if device.presence == Presence::RemoveAfterReboot {
+        return conflict(format!("{id} is to be removed with the next boot; take another id"));
+    }
+    if let Some(setting) = differs(&device.spec) {
+        return conflict(format!("{id} exists with another {setting}; remove it first, or take another id"));
+    }
+    if !placement.accepts(device.address.as_ref()) {
+        return conflict(format!("{id} exists at another address; remove it first, or take another id"));
+    }
+    Ok(Some(device))
+}
+
+fn record(runtime: &mut RecordFile, spec: Spec, placement: &Placement) -> Result<Device> {
+    let mut next = runtime.record().clone();
+    let address = boot::place(&mut next, &spec, placement.address.as_ref(), placement.scsi_bus.as_ref())?;
+    let id = match &placement.id {
+        Some(id) => id.clone(),
+        None => next.new_id(spec.kind(), Some(&address))?,
+    };
+    if next.find(id.as_str()).is_some() || runtime.journal().find(id.as_str()).is_some() {
+        let text = format!("{id}, the id for {address}, belongs to another device; give the new one an id");
+        return Err(Error::new(ErrorKind::Conflict, text));
+    }
+    let (generation, presence) = (next.next_generation, Presence::AddAfterReboot);
+    let device =
+        Device { id, generation, address: Some(address), presence, spec, extra: serde_json::Map::new() };
+    next.add(device.clone());
+    runtime.replace(next)?;
+    Ok(device)
+}

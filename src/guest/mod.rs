@@ -1,0 +1,306 @@
+//! A live guest: adding and removing NICs, disks and SCSI controllers as transactions against its monitor and its record. What is
+//! to be done is decided in [`crate::engine`]; this does it, and is the only code that waits.
+
+mod call_lock;
+pub mod coldplug;
+mod driver;
+mod poll_fd;
+
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::engine::{self, Answer, Engine, Request};
+pub use crate::engine::{
+    Access, AddFailure, AddRequest, ControllerRequest, DeferReason, DeviceInfo, DeviceRef, DeviceState,
+    Difference, DiskRequest, DryRun, Event, EventKind, IoAction, IoError, LIVE_DISK_MODELS, LIVE_NIC_MODELS,
+    Listener, MISSING, Mismatch, NewSize, NicRequest, OLDEST_QEMU, Outcome, PendingReason, Placement,
+    RawCommand, Removal, RemovalOfMany, SlotInfo, SlotStatus, TapSource,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::IfName;
+use crate::log::{Level, Log};
+use crate::qmp::{Counters, Version};
+use crate::runtime::{Device, RecordFile};
+use call_lock::CallLock;
+use driver::Driver;
+use poll_fd::PollFd;
+
+/// A connected guest.
+#[derive(Debug)]
+pub struct Guest {
+    call_lock: CallLock<Driver>,
+    runtime: Arc<Mutex<RecordFile>>,
+    log: Log,
+    fd: RawFd,
+}
+
+/// Calls that talk to nobody wait this long for their turn.
+const SHORT: Duration = Duration::from_secs(60);
+
+/// The answer to a request, if it is the kind that belongs to it.
+macro_rules! expect {
+    ($answer:expr, $pattern:pat => $value:expr) => {
+        match $answer? {
+            $pattern => Ok($value),
+            _ => Err(Error::new(ErrorKind::State, "the answer belongs to another request")),
+        }
+    };
+}
+
+impl Guest {
+    /// Connects to the monitor, looks at the guest and settles what an earlier agent left unfinished.
+    pub fn open(runtime: Arc<Mutex<RecordFile>>, socket: &Path, log: Log, timeout: Duration) -> Result<Self> {
+        Self::open_of(runtime, socket, Listener::default(), Access::Change, log, timeout)
+    }
+
+    /// The same, if the right one listens there. One that is to look only has a copy of the record, which may be another handle's.
+    pub fn open_of(
+        runtime: Arc<Mutex<RecordFile>>,
+        socket: &Path,
+        listener: Listener,
+        access: Access,
+        log: Log,
+        timeout: Duration,
+    ) -> Result<Self> {
+        let runtime = own_of(runtime, access);
+        runtime.lock().unwrap_or_else(PoisonError::into_inner).attach()?;
+        let detach = || runtime.lock().unwrap_or_else(PoisonError::into_inner).detach();
+        let opened = PollFd::new().and_then(|poll_fd| {
+            let fd = poll_fd.as_fd().as_raw_fd();
+            let engine = Engine::new(
+                runtime.clone(),
+                socket.to_owned(),
+                (listener, access),
+                log.clone(),
+                Instant::now(),
+            );
+            Ok((CallLock::new(Driver::new(engine, poll_fd))?, fd))
+        });
+        let (call_lock, fd) = opened.inspect_err(|_| detach())?;
+        // Detached when it is dropped.
+        let guest = Self { call_lock, runtime, log, fd };
+        guest.answer(Request::Open, timeout)?;
+        Ok(guest)
+    }
+
+    /// Runs one call, and tells the log.
+    fn call(&self, name: &str, timeout: Duration, request: Request) -> Result<Answer> {
+        self.log.write(Level::Debug, || format!("{name}, {} ms", timeout.as_millis()));
+        let answer = self.answer(request, timeout);
+        if let Err(error) = &answer {
+            self.log.write(Level::Warning, || format!("{name}: {error}"));
+        }
+        answer
+    }
+
+    /// Begins what is asked for, and drives it until it is answered.
+    fn answer(&self, request: Request, timeout: Duration) -> Result<Answer> {
+        let deadline = engine::Deadline::after(Instant::now(), timeout);
+        let call = self.call_lock.begin();
+        let mut pass = self.call_lock.enter(deadline.at())?;
+        let op = pass.get()?.engine.handle(request, deadline);
+        let mut cancelled = false;
+        loop {
+            let driver = pass.get()?;
+            if !cancelled && call.is_cancelled() {
+                cancelled = true;
+                driver.cancel(op);
+            }
+            driver.drive(Some(op));
+            let answer = driver.engine.answer(op);
+            let tell = driver.engine.others_are_ready(op);
+            if let Some(answer) = answer {
+                driver.show_news();
+                drop(pass);
+                self.call_lock.tell_if(true);
+                return answer;
+            }
+            let wait_for = driver.wait_for(Instant::now());
+            self.call_lock.tell_if(tell);
+            let readable = call.wait(pass, &wait_for)?;
+            pass = self.call_lock.enter_again()?;
+            pass.get()?.wake(Instant::now(), readable);
+        }
+    }
+
+    /// Adds a NIC.
+    pub fn add_nic(&self, request: NicRequest, timeout: Duration) -> Result<Outcome> {
+        one(
+            expect!(self.call("add_nic", timeout, Request::Add(vec![AddRequest::Nic(request)])), Answer::Outcomes(all) => all),
+        )
+    }
+
+    /// Adds a disk.
+    pub fn add_disk(&self, request: &DiskRequest, timeout: Duration) -> Result<Outcome> {
+        let request = Request::Add(vec![AddRequest::Disk(Box::new(request.clone()))]);
+        one(expect!(self.call("add_disk", timeout, request), Answer::Outcomes(all) => all))
+    }
+
+    /// Adds devices as one operation, all or nothing; the answers are in the same order.
+    pub fn add_all(&self, requests: Vec<AddRequest>, timeout: Duration) -> Result<Vec<Outcome>> {
+        expect!(self.call("add_all", timeout, Request::Add(requests)), Answer::Outcomes(all) => all)
+    }
+
+    /// Adds a SCSI controller.
+    pub fn add_controller(&self, request: &ControllerRequest, timeout: Duration) -> Result<Outcome> {
+        let request = Request::Add(vec![AddRequest::Controller(request.clone())]);
+        one(expect!(self.call("add_controller", timeout, request), Answer::Outcomes(all) => all))
+    }
+
+    /// Removes a NIC, disk or SCSI controller.
+    pub fn unplug(&self, removal: &Removal, timeout: Duration) -> Result<Outcome> {
+        expect!(self.call("unplug", timeout, Request::Remove(removal.clone())), Answer::Outcome(outcome) => outcome)
+    }
+
+    /// Sets the link of a NIC up or down.
+    pub fn set_link(&self, id: &str, up: bool, timeout: Duration) -> Result<Outcome> {
+        let request = Request::SetLink(id.to_owned(), up);
+        expect!(self.call("set_link", timeout, request), Answer::Outcome(outcome) => outcome)
+    }
+
+    /// Moves a NIC to another bridge, or out of any.
+    pub fn move_nic(&self, id: &str, bridge: Option<&IfName>, timeout: Duration) -> Result<Outcome> {
+        let request = Request::MoveNic(id.to_owned(), bridge.cloned());
+        expect!(self.call("move_nic", timeout, request), Answer::Outcome(outcome) => outcome)
+    }
+
+    /// Resizes a disk; answers its size in bytes.
+    pub fn resize_disk(&self, id: &str, size: NewSize, timeout: Duration) -> Result<(Device, u64)> {
+        let request = Request::Resize(id.to_owned(), size);
+        expect!(self.call("resize_disk", timeout, request), Answer::Resized(device, bytes) => (device, bytes))
+    }
+
+    /// Runs a QMP command of the caller's own.
+    pub fn qmp(&self, command: RawCommand, timeout: Duration) -> Result<Value> {
+        expect!(self.call("qmp", timeout, Request::Qmp(command)), Answer::Value(value) => value)
+    }
+
+    /// Whether QMP events are to be fetched as they are, besides the news made from them.
+    pub fn watch_qmp(&self, on: bool) -> Result<()> {
+        expect!(self.call("watch_qmp", SHORT, Request::ForwardQmpEvents(on)), Answer::Done => ())
+    }
+
+    /// Everything known of all devices, or of one; `None` if there is no such one.
+    pub fn describe(&self, id: Option<&str>, timeout: Duration) -> Result<Option<Value>> {
+        let request = Request::Describe(id.map(str::to_owned));
+        expect!(self.call("describe", timeout, request), Answer::Described(value) => value)
+    }
+
+    /// Removes many devices, asked for at once and waited for together; each has an answer, in the order of `ids`.
+    pub fn unplug_all(
+        &self,
+        ids: &[String],
+        how: RemovalOfMany,
+        timeout: Duration,
+    ) -> Result<Vec<Result<Outcome>>> {
+        expect!(self.call("unplug_all", timeout, Request::RemoveMany(ids.to_vec(), how)), Answer::Each(all) => all)
+    }
+
+    /// Takes in what the monitor has said, finishes late adds and removals, repeats requests that the guest may not have
+    /// heard, and reconnects if the connection was lost. Answers how many events can be fetched.
+    pub fn process(&self, timeout: Duration) -> Result<usize> {
+        expect!(self.call("process", timeout, Request::Process), Answer::Count(count) => count)
+    }
+
+    /// Finishes or undoes what is unfinished; answers what is still pending.
+    pub fn settle(&self, timeout: Duration) -> Result<Vec<DeviceInfo>> {
+        expect!(self.call("settle", timeout, Request::Settle), Answer::Devices(pending) => pending)
+    }
+
+    /// The oldest event not fetched yet.
+    pub fn next_event(&self) -> Result<Option<Event>> {
+        expect!(self.call("next_event", SHORT, Request::NextEvent), Answer::Event(event) => event)
+    }
+
+    /// All devices of the record, and those on their way out.
+    pub fn list(&self) -> Result<Vec<DeviceInfo>> {
+        expect!(self.call("list", SHORT, Request::List), Answer::Devices(all) => all)
+    }
+
+    /// One device; `None` if there is no such one.
+    pub fn find(&self, id: &str) -> Result<Option<DeviceInfo>> {
+        Ok(self.list()?.into_iter().find(|device_info| device_info.device.id.as_str() == id))
+    }
+
+    /// Every slot of every PCI bus, then of every SCSI bus the places that are taken and the first free one; brought up to
+    /// date.
+    pub fn slot_map(&self, timeout: Duration) -> Result<Vec<SlotInfo>> {
+        expect!(self.call("slot_map", timeout, Request::SlotMap), Answer::Slots(slots) => slots)
+    }
+
+    /// What adding this NIC would do.
+    pub fn plan_nic(&self, request: NicRequest, timeout: Duration) -> Result<DryRun> {
+        expect!(self.call("plan_nic", timeout, Request::PlanNic(request)), Answer::Plan(plan) => plan)
+    }
+
+    /// What adding this disk would do.
+    pub fn plan_disk(&self, request: &DiskRequest, timeout: Duration) -> Result<DryRun> {
+        expect!(self.call("plan_disk", timeout, Request::PlanDisk(request.clone())), Answer::Plan(plan) => plan)
+    }
+
+    /// What adding this SCSI controller would do.
+    pub fn plan_controller(&self, request: &ControllerRequest, timeout: Duration) -> Result<DryRun> {
+        let request = Request::PlanController(request.clone());
+        expect!(self.call("plan_controller", timeout, request), Answer::Plan(plan) => plan)
+    }
+
+    /// What this removal would do.
+    pub fn plan_removal(&self, removal: &Removal, timeout: Duration) -> Result<DryRun> {
+        let request = Request::PlanRemoval(removal.clone());
+        expect!(self.call("plan_removal", timeout, request), Answer::Plan(plan) => plan)
+    }
+
+    /// What record and guest disagree about.
+    pub fn verify(&self, timeout: Duration) -> Result<Vec<Difference>> {
+        expect!(self.call("verify", timeout, Request::Verify), Answer::Differences(all) => all)
+    }
+
+    /// Repairs what can be repaired safely; answers what is left.
+    pub fn repair(&self, timeout: Duration) -> Result<Vec<Difference>> {
+        expect!(self.call("repair", timeout, Request::Repair), Answer::Differences(left) => left)
+    }
+
+    /// QEMU's version, and what talking to it has cost on the connection of the moment.
+    pub fn facts(&self) -> Result<(Version, Counters)> {
+        let (version, link) = expect!(self.call("facts", SHORT, Request::Facts), Answer::Facts(version, link) => (version, link))?;
+        let mut pass = self.call_lock.enter_again()?;
+        let driver = pass.get()?;
+        Ok((version, link.map(|link| driver.counters(link)).unwrap_or_default()))
+    }
+
+    /// Readable when [`Guest::process`] has something to do or an event can be fetched. Stays the same for the life of
+    /// the handle.
+    pub fn fd(&self) -> RawFd {
+        self.fd
+    }
+
+    /// Ends the calls that other threads are in, if any; each says what became of its device.
+    pub fn cancel(&self) -> bool {
+        self.call_lock.cancel()
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.runtime.lock().unwrap_or_else(PoisonError::into_inner).detach();
+    }
+}
+
+/// The record that a handle works with.
+fn own_of(runtime: Arc<Mutex<RecordFile>>, access: Access) -> Arc<Mutex<RecordFile>> {
+    match access {
+        Access::Change => runtime,
+        Access::Look => {
+            Arc::new(Mutex::new(runtime.lock().unwrap_or_else(PoisonError::into_inner).copy_for_looking()))
+        }
+    }
+}
+
+/// The only outcome of a request about one device.
+fn one(outcomes: Result<Vec<Outcome>>) -> Result<Outcome> {
+    outcomes?.into_iter().next().ok_or_else(|| Error::new(ErrorKind::State, "no device was added"))
+}
