@@ -81,8 +81,13 @@ impl Session {
                 }
             }
             // Where nobody is accepted any more, nobody new can be connected.
-            if is_gone && !self.has_client(socket, deadline).await? {
-                return Ok(());
+            if is_gone {
+                match self.has_client(socket, deadline).await {
+                    Ok(false) => return Ok(()),
+                    Ok(true) => {}
+                    Err(error) if error.kind() == ErrorKind::Timeout => return Err(still_in_use(socket)),
+                    Err(error) => return Err(error),
+                }
             }
             if self.pause(PAUSE, deadline).await.is_err() {
                 return Err(still_in_use(socket));
