@@ -75,6 +75,9 @@ impl Session {
         requests: Vec<AddRequest>,
         deadline: &Deadline,
     ) -> Result<Vec<Outcome>> {
+        // Before anything is reserved: others have the state meanwhile.
+        let ids = requests.iter().filter_map(|request| request.placement().id.clone());
+        self.await_adds(&ids.collect::<Vec<_>>(), deadline).await?;
         let no_wait = requests.iter().any(|request| request.placement().no_wait);
         let answers = match no_wait {
             true => self.add_in_background(requests, deadline).await,
@@ -129,9 +132,6 @@ impl Session {
 
     async fn open_one(&mut self, request: AddRequest, deadline: &Deadline) -> Result<AddItem> {
         let placement = request.placement().clone();
-        if let Some(id) = &placement.id {
-            self.await_add(id.as_str(), deadline).await?;
-        }
         let prepared = match request {
             AddRequest::Nic(request) => self.open_nic(request.with_real_names(), deadline).await?,
             AddRequest::Disk(request) => self.open_disk(&request, deadline).await?,

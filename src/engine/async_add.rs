@@ -10,6 +10,7 @@ use super::request::Answer;
 use super::session::Session;
 use super::transaction;
 use crate::error::Result;
+use crate::ids::DeviceId;
 use crate::runtime::{Device, StagedRecord};
 use crate::sys::descriptor::Descriptor;
 
@@ -46,7 +47,16 @@ impl Session {
     /// Waits for the end of an add of this device that another call has begun and not waited for: two operations on one device
     /// take turns.
     pub(super) async fn await_add(&mut self, id: &str, deadline: &Deadline) -> Result<()> {
-        while self.in_progress.iter().any(|other| other.as_str() == id) {
+        match DeviceId::parse(id) {
+            Ok(id) => self.await_adds(&[id], deadline).await,
+            // No device has it.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// The same for several devices, until none of them is being added.
+    pub(super) async fn await_adds(&mut self, ids: &[DeviceId], deadline: &Deadline) -> Result<()> {
+        while ids.iter().any(|id| self.in_progress.contains(id)) {
             self.drain_events();
             let waited = self.wait_news(deadline).await;
             waited.map_err(|error| error.context("an add that was not waited for is still under way"))?;
