@@ -5,9 +5,10 @@
 //! project's own tests and may change in any release. Layers call inward only:
 //!
 //! ```text
-//! capi  →  hotplug, runtime  →  qmp, pci, scsi, net, disk  →  sys
+//! capi  →  guest  →  engine  →  boot  →  store  →  model  →  qmp, slots, net, disk  →  sys
 //! ```
 
+pub mod boot;
 pub mod capi;
 pub mod deadline;
 pub mod disk;
@@ -16,14 +17,13 @@ pub mod error;
 pub mod guest;
 pub mod ids;
 pub mod log;
+pub mod model;
 pub mod net;
-pub mod occupancy;
 pub mod ordered;
-pub mod pci;
 pub mod qmp;
-pub mod runtime;
 pub mod sanitize;
-pub mod scsi;
+pub mod slots;
+pub mod store;
 pub mod sys;
 
 pub use error::{Error, ErrorKind, Result};

@@ -25,14 +25,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use child::Child;
+use kvm_hotplug::boot::{BootRequest, FIRST_FD, Incoming};
 use kvm_hotplug::disk::DiskSpec;
 use kvm_hotplug::guest::Guest;
 use kvm_hotplug::ids::Address;
 use kvm_hotplug::log::Log;
+use kvm_hotplug::model::{Device, DeviceKind, Presence, Record, Spec};
 use kvm_hotplug::net::spec::NicSpec;
 use kvm_hotplug::qmp::Version;
-use kvm_hotplug::runtime::boot::{BootRequest, FIRST_FD, Incoming};
-use kvm_hotplug::runtime::{Device, DeviceKind, Presence, Record, RecordFile, Spec};
+use kvm_hotplug::store::RecordFile;
 use random::Random;
 use serde_json::{Value, json};
 

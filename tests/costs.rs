@@ -12,7 +12,7 @@ use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
 use kvm_hotplug::guest::{DiskRequest, Guest, NicRequest, Outcome, Placement, Removal, TapSource};
 use kvm_hotplug::log::Log;
 use kvm_hotplug::net::vhost::VhostMode;
-use kvm_hotplug::runtime::RecordFile;
+use kvm_hotplug::store::RecordFile;
 use support::counting::{Counting, allocations};
 use support::fake::{Machine, Setup};
 use support::fixture::Fixture;

@@ -23,7 +23,8 @@ mod support;
 use std::path::PathBuf;
 
 use kvm_hotplug::ids::Address;
-use kvm_hotplug::runtime::{Device, RecordFile};
+use kvm_hotplug::model::Device;
+use kvm_hotplug::store::RecordFile;
 use serde_json::Value;
 use support::ganeti::sample;
 

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kvm_hotplug::ids::Address;
-use kvm_hotplug::runtime::{Device, Presence, Record, RecordFile};
+use kvm_hotplug::model::{Device, Presence, Record};
+use kvm_hotplug::store::RecordFile;
 use serde_json::{Value, json};
 use support::api::*;
 use support::ganeti::{Backends, fixture, list, sample};

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use kvm_hotplug::guest::Guest;
 use kvm_hotplug::log::Log;
-use kvm_hotplug::runtime::{Record, RecordFile};
+use kvm_hotplug::model::Record;
+use kvm_hotplug::store::RecordFile;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Deserializer, Value, json};
 use support::counting::{Counting, held};

@@ -18,9 +18,10 @@ use std::process::{Child, Command, Stdio};
 
 use kvm_hotplug::disk::{DiskSpec, Format};
 use kvm_hotplug::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, ScsiAddress, Slot};
+use kvm_hotplug::model::{Device, Presence, Record, Spec};
 use kvm_hotplug::net::spec::NicSpec;
-use kvm_hotplug::runtime::{Device, Presence, Record, RecordFile, Spec, native};
-use kvm_hotplug::scsi::ControllerSpec;
+use kvm_hotplug::slots::scsi::ControllerSpec;
+use kvm_hotplug::store::{RecordFile, native};
 use kvm_hotplug::{Error, ErrorKind};
 use serde_json::{Map, Value, json};
 use support::api::*;

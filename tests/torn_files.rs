@@ -14,7 +14,8 @@ mod guests;
 mod lists;
 mod support;
 
-use kvm_hotplug::runtime::{Journal, Operation, Record, RecordFile};
+use kvm_hotplug::model::{Journal, Operation, Record};
+use kvm_hotplug::store::RecordFile;
 
 use child::{Change, ClearJournal, End, How, Replace, SaveNew, WriteJournal, run};
 use support::fixture::Fixture;

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kvm_hotplug::ErrorKind;
-use kvm_hotplug::runtime::RecordFile;
+use kvm_hotplug::store::RecordFile;
 use support::api::*;
 use support::fixture::Fixture;
 use support::host;

@@ -9,9 +9,9 @@ use super::error::kvm_hotplug_error;
 use super::guard;
 use super::nic::check_reserved;
 use super::runtime::kvm_runtime;
+use crate::boot::{BootCommand, BootRequest, FIRST_FD, Incoming, Machine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::qmp::Version;
-use crate::runtime::boot::{BootCommand, BootRequest, FIRST_FD, Incoming, Machine};
 use crate::sys::inherit;
 
 /// Marks a live handle; cleared when it is freed, so that a stale pointer is usually told.

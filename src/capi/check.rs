@@ -7,8 +7,8 @@ use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::KVM_HOTPLUG_DEFAULT_TIMEOUT_MS;
 use super::runtime::{give_list, kvm_runtime};
+use crate::boot::PreflightIssue;
 use crate::deadline::Deadline;
-use crate::runtime::boot::PreflightIssue;
 use crate::sanitize::escaped;
 
 /// Flag of kvm_runtime_check(): the guest is to come from another host by migration, and not to be booted.

@@ -10,7 +10,7 @@ use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer
 use super::nic::{KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, narrow, placement};
 use crate::error::Result;
 use crate::guest::ControllerRequest;
-use crate::scsi::ControllerSpec;
+use crate::slots::scsi::ControllerSpec;
 
 /// A SCSI controller to add. Zero everywhere is the default: a virtio-scsi-pci in the first free slot. Strings are borrowed
 /// for the call.

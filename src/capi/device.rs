@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_int};
 use super::args::{Plain, put_text, show_struct, zeros};
 use crate::guest::{DeferReason, DeviceInfo, DeviceState, MISSING, Outcome, PendingReason};
 use crate::ids::{Address, BusName};
-use crate::runtime::{Device, DeviceKind, Intent, Journal, Operation, Presence, Spec};
+use crate::model::{Device, DeviceKind, Intent, Journal, Operation, Presence, Spec};
 use crate::sanitize::escaped;
 
 /// What a call answers when it did not fail. Every such answer is success; negative values are -errno.

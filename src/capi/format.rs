@@ -7,7 +7,7 @@ use super::error::kvm_hotplug_error;
 use super::guard;
 use super::runtime::{give, kvm_runtime};
 use crate::error::Error;
-use crate::runtime::{Format, RecordFile};
+use crate::store::{Format, RecordFile};
 
 /// Format of a runtime file. A record is saved in the one it has.
 #[repr(C)]

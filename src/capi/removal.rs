@@ -10,7 +10,7 @@ use super::guest::{check_device_out, give_answer, kvm_hotplug};
 use super::nic::{KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT};
 use crate::error::Result;
 use crate::guest::{Outcome, Removal};
-use crate::runtime::DeviceKind;
+use crate::model::DeviceKind;
 
 /// Timeout of removals that get 0, in milliseconds. Guests take 30 to 190 ms when they are idle, and over 15 s with
 /// native PCIe hotplug (QEMU 5.2 on q35).

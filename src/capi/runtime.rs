@@ -10,7 +10,8 @@ use super::guard;
 use super::log::{kvm_hotplug_free_fn, kvm_hotplug_log_fn, log_to};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Log;
-use crate::runtime::{DEFAULT_RESERVED, Record, RecordFile, Trust};
+use crate::model::{DEFAULT_RESERVED, Record};
+use crate::store::{RecordFile, Trust};
 
 /// Most arguments a recorded command line may have.
 const MAX_COMMAND: usize = 65536;

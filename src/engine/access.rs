@@ -4,9 +4,9 @@ use super::outcome::PendingReason;
 use super::session::{Session, UnplugRequest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::DeviceId;
+use crate::model::Operation;
 use crate::ordered;
 use crate::qmp::Command;
-use crate::runtime::Operation;
 
 /// What a handle may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

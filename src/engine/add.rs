@@ -16,8 +16,8 @@ use super::session::Session;
 use super::transaction;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
+use crate::model::{Device, Record, Spec};
 use crate::net::given;
-use crate::runtime::{Device, Record, Spec};
 use crate::sys::descriptor::Descriptor;
 
 /// How long, and how often, an id is tried again that QEMU has not given free yet.

@@ -6,9 +6,9 @@ use super::session::Session;
 use crate::disk::{Format, Kind, LayerRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, BusName, DeviceId, ScsiAddress};
-use crate::pci::Want;
-use crate::runtime::{Device, DeviceKind, Presence, Record, Spec};
-use crate::scsi::{self, ControllerSpec};
+use crate::model::{Device, DeviceKind, Presence, Record, Spec};
+use crate::slots::pci::Want;
+use crate::slots::scsi::{self, ControllerSpec};
 use crate::sys::descriptor::Descriptor;
 
 /// What the caller leaves open or pins, whatever kind of device it is.

@@ -10,7 +10,8 @@ use super::session::Session;
 use super::transaction::{self, StageResult, StepError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
-use crate::runtime::{Device, Journal, Operation, Record, StagedRecord};
+use crate::model::{Device, Journal, Operation, Record};
+use crate::store::StagedRecord;
 use crate::sys::descriptor::Descriptor;
 
 /// How long a cancelled call may go on to find out and say what became of the devices.

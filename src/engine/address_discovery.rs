@@ -8,7 +8,7 @@ use super::session::Session;
 use crate::error::Result;
 use crate::ids::Address;
 use crate::log::Level;
-use crate::runtime::{Device, Presence};
+use crate::model::{Device, Presence};
 
 impl Session {
     /// Records the places that are seen, of devices that are what the record says: another one may have such an id. If that cannot

@@ -11,7 +11,8 @@ use super::session::Session;
 use super::transaction;
 use crate::error::Result;
 use crate::ids::DeviceId;
-use crate::runtime::{Device, StagedRecord};
+use crate::model::Device;
+use crate::store::StagedRecord;
 use crate::sys::descriptor::Descriptor;
 
 impl Session {

@@ -5,10 +5,10 @@ use super::outcome::Outcome;
 use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::IfName;
+use crate::model::{Device, DeviceKind, Operation, Presence, Spec};
 use crate::net::link::{self, Interfaces};
 use crate::net::spec::NicSpec;
 use crate::net::tap;
-use crate::runtime::{Device, DeviceKind, Operation, Presence, Spec};
 
 impl Session {
     /// Moves the tap of a NIC to `bridge`, or out of any bridge, and records that.

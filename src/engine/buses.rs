@@ -10,8 +10,8 @@ use super::limit::Deadline;
 use super::session::Session;
 use crate::error::Result;
 use crate::ids::BusName;
-use crate::pci::BusKind;
 use crate::qmp::{Command, Version};
+use crate::slots::pci::BusKind;
 
 /// Buses that are asked about beyond those that are needed now, as each may turn out to take nothing, and each answer takes a
 /// millisecond when it is waited for by itself.

@@ -5,8 +5,8 @@ use super::dry_run::Preparation;
 use super::limit::Deadline;
 use super::session::Session;
 use crate::error::Result;
-use crate::runtime::Spec;
-use crate::scsi::ControllerSpec;
+use crate::model::Spec;
+use crate::slots::scsi::ControllerSpec;
 
 /// A controller as the caller asks for it.
 #[derive(Clone, Debug, Default)]

@@ -9,9 +9,9 @@ use super::session::Session;
 use crate::disk::DiskSpec;
 use crate::error::Result;
 use crate::ids::{Address, IfName};
+use crate::model::{Presence, Spec};
 use crate::net::link::{self, Interfaces};
 use crate::net::spec::NicSpec;
-use crate::runtime::{Presence, Spec};
 
 impl Session {
     /// All devices, or the one with this id; `None` if there is no such one.

@@ -11,7 +11,7 @@ use super::session::Session;
 use crate::error::Result;
 use crate::ids::DeviceId;
 use crate::log::Level;
-use crate::runtime::Device;
+use crate::model::Device;
 
 /// What was said of the device of an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,10 +9,10 @@ use super::limit::Deadline;
 use super::session::Session;
 use crate::error::Result;
 use crate::ids::MacAddr;
-use crate::pci::{BusKind, QomAddress, QomChild};
 use crate::sanitize::readable;
+use crate::slots::pci::{BusKind, QomAddress, QomChild};
 
-use crate::runtime::DeviceKind;
+use crate::model::DeviceKind;
 
 /// A device without an id, where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,9 +47,8 @@ impl Session {
         }));
         let (expected, macs) = {
             let runtime = self.runtime();
-            let unplaced = |device: &&crate::runtime::Device| {
-                device.kind() == DeviceKind::Nic && device.address.is_none()
-            };
+            let unplaced =
+                |device: &&crate::model::Device| device.kind() == DeviceKind::Nic && device.address.is_none();
             let macs = runtime.record().devices.iter().filter(unplaced).filter_map(|device| device.mac());
             (runtime.record().command_devices_without_id(), macs.collect::<Vec<_>>())
         };

@@ -9,7 +9,7 @@ use super::session::Session;
 use crate::disk::spec::MAX_SERIAL;
 use crate::disk::{self, DiskSpec, FormatRequest, Image};
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::{Device, Record, Spec};
+use crate::model::{Device, Record, Spec};
 use crate::sys::descriptor::Descriptor;
 
 /// A disk as the caller asks for it.

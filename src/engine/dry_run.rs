@@ -13,9 +13,9 @@ use super::session::Session;
 use super::unplug::{Removal, RemovalAction};
 use crate::error::Result;
 use crate::ids::Address;
+use crate::model::Spec;
 use crate::net::vhost;
 use crate::qmp::Command;
-use crate::runtime::Spec;
 
 /// What would happen.
 #[derive(Clone, Debug, PartialEq)]

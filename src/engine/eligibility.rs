@@ -4,8 +4,8 @@ use super::outcome::DeferReason;
 use super::session::Session;
 use super::{LIVE_DISK_MODELS, LIVE_NIC_MODELS, OLDEST_QEMU};
 use crate::ids::BusName;
-use crate::runtime::{Device, Presence, Spec};
-use crate::scsi;
+use crate::model::{Device, Presence, Spec};
+use crate::slots::scsi;
 
 impl Session {
     /// Why such a device cannot be plugged into this guest now, on `bus` if that is known.

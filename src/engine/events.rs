@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use serde_json::{Value, json};
 
 use crate::error::ErrorKind;
+use crate::model::{Device, DeviceKind};
 use crate::qmp;
-use crate::runtime::{Device, DeviceKind};
 use crate::sanitize::readable;
 
 /// Events kept before the oldest are dropped and counted.

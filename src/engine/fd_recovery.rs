@@ -23,11 +23,11 @@ use crate::disk::{DiskSpec, Identity, node};
 use crate::error::{Error, Result};
 use crate::ids::DeviceId;
 use crate::log::Level;
+use crate::model::{Device, Intent, Operation, Spec};
 use crate::net::link;
 use crate::net::spec::NicSpec;
 use crate::ordered;
 use crate::qmp::Command;
-use crate::runtime::{Device, Intent, Operation, Spec};
 
 impl Session {
     /// A new connection: what was begun on another one may have been cut off.

@@ -5,8 +5,8 @@ use super::inventory::{self, CONTAINERS, PeripheralIds};
 use super::limit::Deadline;
 use super::session::Session;
 use crate::error::Result;
-use crate::pci::{BusKind, QomAddress, QomChild};
 use crate::sanitize::readable;
+use crate::slots::pci::{BusKind, QomAddress, QomChild};
 
 impl Session {
     /// PCI devices with ids that are not ours, bridges and ports aside: those are the machine's.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use crate::model::Device;
 use crate::qmp::Command;
-use crate::runtime::Device;
 use crate::sanitize::readable;
 
 /// Most nodes and edges that are looked at, and the longest name: 250 disks with chains of 16 images have fewer.
@@ -252,7 +252,7 @@ mod tests {
     use super::*;
     use crate::disk::{DiskSpec, Format};
     use crate::ids::DeviceId;
-    use crate::runtime::{Presence, Spec};
+    use crate::model::{Presence, Spec};
     use serde_json::json;
 
     fn disk(id: &str) -> Device {

@@ -11,7 +11,7 @@ use super::plan::UndoStep;
 use super::session::Session;
 use super::transaction::Residue;
 use crate::error::Result;
-use crate::runtime::Device;
+use crate::model::Device;
 
 impl Residue {
     /// Whether it is to be free in a moment: QEMU has not taken the device apart yet.

@@ -8,11 +8,11 @@ use super::limit::Deadline;
 use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, MacAddr};
+use crate::model::{Device, Spec};
 use crate::net::spec::NicSpec;
-use crate::pci::QomAddress;
 use crate::qmp::{Command, Reply};
-use crate::runtime::{Device, Spec};
-use crate::scsi;
+use crate::slots::pci::QomAddress;
+use crate::slots::scsi;
 
 /// What the guest shows under the id of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

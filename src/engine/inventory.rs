@@ -12,9 +12,9 @@ use crate::disk::node;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{DeviceId, ScsiAddress};
 use crate::ordered;
-use crate::pci::{QomAddress, QomChild, Topology};
 use crate::qmp::{Batch, Command};
-use crate::scsi;
+use crate::slots::pci::{QomAddress, QomChild, Topology};
+use crate::slots::scsi;
 
 /// Where QEMU keeps devices with and without an id.
 pub(super) const CONTAINERS: [&str; 2] = ["/machine/peripheral", "/machine/peripheral-anon"];

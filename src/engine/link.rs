@@ -8,7 +8,7 @@ use super::plan::{self, UndoStep};
 use super::session::Session;
 use super::transaction::{self, Residue, StageResult, StepError};
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::{Device, DeviceKind, Operation, Presence, Spec};
+use crate::model::{Device, DeviceKind, Operation, Presence, Spec};
 
 /// How long a cancelled call may go on to take back what it has begun.
 const GRACE: Duration = Duration::from_secs(1);

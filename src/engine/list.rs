@@ -6,9 +6,10 @@ use super::request::{Answer, Request};
 use super::session::Session;
 use crate::error::Result;
 use crate::ids::{Address, BusName, PciAddress, ScsiAddress, Slot};
-use crate::pci::SlotState;
-use crate::runtime::{Device, Intent, Operation, Presence, RecordFile};
-use crate::scsi::UnitState;
+use crate::model::{Device, Intent, Operation, Presence};
+use crate::slots::pci::SlotState;
+use crate::slots::scsi::UnitState;
+use crate::store::RecordFile;
 
 /// Where a device is on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]

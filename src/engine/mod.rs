@@ -45,7 +45,6 @@ mod request;
 mod resize;
 mod retained_fds;
 mod session;
-mod slots;
 mod takeover;
 mod talk;
 mod tap_teardown;
@@ -78,8 +77,8 @@ pub use resize::NewSize;
 pub use unplug::{Removal, RemovalOfMany};
 
 use crate::ids::Address;
-use crate::pci::Want;
 pub use crate::qmp::OLDEST_QEMU;
+use crate::slots::pci::Want;
 
 /// NIC models that can be plugged into a running guest.
 pub const LIVE_NIC_MODELS: &[&str] =

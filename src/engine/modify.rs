@@ -6,7 +6,8 @@ use super::plan::{self, UndoStep};
 use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
-use crate::runtime::{Device, DeviceKind, Intent, Operation, Presence, Record, Spec, StagedRecord};
+use crate::model::{Device, DeviceKind, Intent, Operation, Presence, Record, Spec};
+use crate::store::StagedRecord;
 
 impl Session {
     /// The device of this kind and id, if it is one that can be changed now.

@@ -9,11 +9,11 @@ use super::limit::Deadline;
 use super::session::Session;
 use crate::error::{Error, Result};
 use crate::ids::IfName;
+use crate::model::Device;
 use crate::net::link;
 use crate::net::spec::NicSpec;
 use crate::ordered;
 use crate::qmp::{Command, Version};
-use crate::runtime::Device;
 
 /// The versions that may be asked whether a device of virtio has vhost at work: 11.1 ends itself on an assertion when it is
 /// asked about a NIC without vhost ("visit_start_struct", seen with 11.1.3), and a question must not end a guest. Of other

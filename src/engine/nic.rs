@@ -9,14 +9,15 @@ use super::outcome::DeferReason;
 use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MacAddr};
+use crate::model::{Device, Presence, Record, Spec};
 use crate::net;
 use crate::net::given::Given;
 use crate::net::link;
 use crate::net::spec::NicSpec;
 use crate::net::tap::{TapRequest, TunDevice};
 use crate::net::vhost::VhostMode;
-use crate::runtime::ganeti::NicSettings;
-use crate::runtime::{Device, Format, Presence, Record, RecordFile, Spec};
+use crate::store::ganeti::NicSettings;
+use crate::store::{Format, RecordFile};
 use crate::sys::descriptor::Descriptor;
 
 /// Where the taps come from.

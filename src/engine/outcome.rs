@@ -1,6 +1,6 @@
 //! What a call answers when it did not fail: five different things, never mixed up.
 
-use crate::runtime::Device;
+use crate::model::Device;
 
 /// How an add or a removal ended.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,7 +10,7 @@ use super::session::Session;
 use crate::disk::{DiskSpec, Overlay};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
-use crate::runtime::{Device, Presence, Spec};
+use crate::model::{Device, Presence, Spec};
 
 impl Session {
     /// Asks QEMU which image each disk uses.

@@ -7,12 +7,12 @@ use serde_json::{Map, Value};
 use crate::disk::{DiskSpec, LayerRef, node};
 use crate::error::Result;
 use crate::ids::{Address, DeviceId, PciAddress};
+use crate::model::{Device, Spec};
 use crate::net::args;
 use crate::net::spec::NicSpec;
 use crate::ordered;
 use crate::qmp::{Command, Version};
-use crate::runtime::{Device, Spec};
-use crate::scsi::{self, ControllerSpec};
+use crate::slots::scsi::{self, ControllerSpec};
 
 /// The oldest QEMU known to take back a netdev whose vhost fails; 5.2 is known not to.
 const WHOLE_NETDEVS: Version = Version { major: 7, minor: 2, micro: 0 };

@@ -15,8 +15,8 @@ use super::transaction::{Residue, RollbackReport};
 use crate::error::Result;
 use crate::ids::DeviceId;
 use crate::log::Level;
+use crate::model::{Device, DeviceKind, Intent, Operation};
 use crate::ordered;
-use crate::runtime::{Device, DeviceKind, Intent, Operation};
 
 /// How long a block node that is still in use is tried again: a device that left while nobody was connected is gone from
 /// the bus before QEMU has let go of what stood behind it.

@@ -12,7 +12,7 @@ use super::plan::UndoStep;
 use super::session::Session;
 use crate::error::Result;
 use crate::ids::DeviceId;
-use crate::runtime::Device;
+use crate::model::Device;
 
 impl Session {
     /// Mends what is safe to mend: a device that the guest no longer has leaves the record, and what stood behind it is

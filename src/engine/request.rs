@@ -28,8 +28,9 @@ use super::unplug::{Removal, RemovalOfMany};
 use crate::error::{Error, Result};
 use crate::ids::IfName;
 use crate::log::Log;
+use crate::model::Device;
 use crate::qmp::{Queued, Version};
-use crate::runtime::{Device, RecordFile};
+use crate::store::RecordFile;
 
 /// What a caller asks for.
 #[derive(Debug)]

@@ -8,9 +8,9 @@ use super::overlay::refuse_overlay;
 use super::session::Session;
 use crate::disk::{DiskSpec, Format, Kind};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Device, DeviceKind, Presence, Spec};
 use crate::ordered;
 use crate::qmp::Command;
-use crate::runtime::{Device, DeviceKind, Presence, Spec};
 
 /// QEMU counts whole sectors, in bytes.
 const SECTOR: u64 = 512;

@@ -14,18 +14,19 @@ use super::limit::Deadline;
 use super::listener::Listener;
 use super::outcome::PendingReason;
 use super::overlay::is_live_disk;
-use super::slots::Slots;
 use super::talk::Own;
 use super::tap_teardown::{TapCache, TapFd};
 use crate::error::{ErrorKind, Result};
 use crate::ids::{BusName, DeviceId};
 use crate::log::{Level, Log};
+use crate::model::{Device, Operation, Peer, Presence};
 use crate::net::tap::TunDevice;
 use crate::ordered;
-use crate::pci::{QomChild, Rules, SlotMap, Topology};
 use crate::qmp::Version;
-use crate::runtime::{Device, Operation, Peer, Presence, RecordFile};
-use crate::scsi::ScsiMap;
+use crate::slots::Slots;
+use crate::slots::pci::{QomChild, Rules, SlotMap, Topology};
+use crate::slots::scsi::ScsiMap;
+use crate::store::RecordFile;
 
 /// A guest that did not hear a request, because it had not booted yet, never answers it. It is repeated no sooner than
 /// this: within 5 s QEMU refuses, and a second press of the attention button would mean "never mind".

@@ -20,9 +20,9 @@ use super::session::Session;
 use super::transaction::{self, RollbackReport};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
+use crate::model::peer::Socket;
+use crate::model::{Device, Intent, Operation, PeerMatch, Resolution, resolution_of};
 use crate::qmp::Command;
-use crate::runtime::peer::Socket;
-use crate::runtime::{Device, Intent, Operation, PeerMatch, Resolution, resolution_of};
 
 /// How long another monitor is tried before QEMU is asked who is connected to it, and the pause before the next try.
 const TRY: Duration = Duration::from_millis(250);
@@ -224,7 +224,7 @@ fn still_in_use(socket: &Socket) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::Peer;
+    use crate::model::Peer;
     use serde_json::json;
 
     #[test]

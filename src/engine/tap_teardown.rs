@@ -10,11 +10,11 @@ use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{DeviceId, IfName};
 use crate::log::Level;
+use crate::model::{Device, Spec};
 use crate::net::given::Given;
 use crate::net::link::{self, TapIdentity};
 use crate::net::share;
 use crate::net::spec::NicSpec;
-use crate::runtime::{Device, Spec};
 
 /// A tap that QEMU is about to close.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use super::outcome::{DeferReason, Outcome};
 use super::overlay::refuse_overlay;
 use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::{Device, DeviceKind, Presence};
+use crate::model::{Device, DeviceKind, Presence};
 
 /// A removal as the caller asks for it.
 #[derive(Clone, Debug)]

@@ -8,8 +8,8 @@ use super::session::Session;
 use super::transaction::{MIGRATING, is_absence};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
+use crate::model::{Device, Operation};
 use crate::qmp::Command;
-use crate::runtime::{Device, Operation};
 
 /// What QEMU said to `device_del`.
 #[derive(Clone)]

@@ -10,9 +10,9 @@ use super::outcome::{Outcome, PendingReason};
 use super::session::Session;
 use super::unplug_request::DeviceDelReply;
 use crate::error::{Error, ErrorKind, Result};
-use crate::pci::Topology;
+use crate::model::Device;
 use crate::qmp::Command;
-use crate::runtime::Device;
+use crate::slots::pci::Topology;
 
 /// Pause before asking a guest again that is busy with an earlier plug or unplug.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);

@@ -13,13 +13,14 @@ use super::verify_disk;
 use crate::disk::{self, DiskSpec};
 use crate::error::{ErrorKind, Result};
 use crate::ids::Address;
+use crate::model::{Device, Presence, Record, Spec};
 use crate::net;
 use crate::ordered;
-use crate::pci::{QomAddress, QomChild};
 use crate::qmp::Command;
-use crate::runtime::{Device, Format, Presence, Record, Spec};
 use crate::sanitize::readable;
-use crate::scsi;
+use crate::slots::pci::{QomAddress, QomChild};
+use crate::slots::scsi;
+use crate::store::Format;
 
 impl Session {
     /// Everything that record and guest disagree about. Devices that wait for a reboot, and those on their way out, are

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::difference::{Difference, Mismatch};
 use super::session::Session;
 use crate::disk::{DetectZeroes, DiskSpec, Format, Identity};
-use crate::runtime::{Device, Record};
+use crate::model::{Device, Record};
 use crate::sanitize::readable;
 
 /// Format, cache and what becomes of zeros, as far as QEMU shows them of the node.
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
     use crate::disk::Cache;
     use crate::ids::DeviceId;
-    use crate::runtime::{Presence, Spec};
+    use crate::model::{Presence, Spec};
 
     fn told(spec: &DiskSpec, node: &Value) -> Vec<(String, String)> {
         let device = Device {

@@ -6,13 +6,15 @@
 
 use std::path::Path;
 
+use crate::boot;
 use crate::engine::disk::{DiskRequest, check_unshared};
 use crate::engine::nic::{NicRequest, TapSource, check_unused, free_mac};
 use crate::engine::{Outcome, Placement, Removal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::MacAddr;
+use crate::model::{Device, Presence, Spec};
 use crate::net::{link, vhost};
-use crate::runtime::{Device, Presence, RecordFile, Spec, boot};
+use crate::store::RecordFile;
 
 /// Adds a NIC to the record, or answers the one that is there. Its tap is opened by the boot command.
 pub fn add_nic(runtime: &mut RecordFile, request: &NicRequest) -> Result<Device> {

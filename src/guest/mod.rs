@@ -23,8 +23,9 @@ pub use crate::engine::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::IfName;
 use crate::log::{Level, Log};
+use crate::model::Device;
 use crate::qmp::{Counters, Version};
-use crate::runtime::{Device, RecordFile};
+use crate::store::RecordFile;
 use call_lock::CallLock;
 use driver::Driver;
 use poll_fd::PollFd;

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use kvm_hotplug::boot::BootCommand;
 use kvm_hotplug::qmp::Version;
-use kvm_hotplug::runtime::boot::BootCommand;
 use kvm_hotplug::sys::inherit;
 use serde_json::{Value, json};
 

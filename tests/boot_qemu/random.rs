@@ -5,9 +5,9 @@ use std::process::Command;
 
 use kvm_hotplug::disk::{Aio, Cache, DetectZeroes, Discard, DiskSpec, Format};
 use kvm_hotplug::ids::{BusName, DeviceId, MacAddr, ScsiAddress};
+use kvm_hotplug::model::{DEFAULT_RESERVED, Device, Presence, Record, Spec};
 use kvm_hotplug::net::spec::NicSpec;
-use kvm_hotplug::runtime::{DEFAULT_RESERVED, Device, Presence, Record, Spec};
-use kvm_hotplug::scsi::ControllerSpec;
+use kvm_hotplug::slots::scsi::ControllerSpec;
 
 /// splitmix64.
 pub(crate) struct Random(u64);

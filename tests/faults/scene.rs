@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use kvm_hotplug::runtime::{Device, Spec};
+use kvm_hotplug::model::{Device, Spec};
 
 use crate::support::api::*;
 use crate::support::fixture::{Fixture, Snapshot};

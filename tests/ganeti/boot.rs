@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use kvm_hotplug::ErrorKind;
+use kvm_hotplug::boot::IssueKind;
+use kvm_hotplug::boot::{BootCommand, BootRequest, Incoming};
 use kvm_hotplug::deadline::Deadline;
 use kvm_hotplug::disk::BackingRule;
 use kvm_hotplug::qmp::Version;
-use kvm_hotplug::runtime::boot::IssueKind;
-use kvm_hotplug::runtime::{BootCommand, BootRequest, Format, Incoming, RecordFile};
+use kvm_hotplug::store::{Format, RecordFile};
 use serde_json::{Value, json};
 
 use super::support::host;
@@ -110,7 +111,7 @@ fn a_target_of_three_entries_is_started_as_its_source() {
     let mut plugged = next.devices[0].clone();
     plugged.id = kvm_hotplug::ids::DeviceId::parse("nic-11111111-2222-3333").unwrap();
     plugged.address = Some(serde_json::from_value(json!({"bus": "pci.0", "slot": 12})).unwrap());
-    if let kvm_hotplug::runtime::Spec::Nic(spec) = &mut plugged.spec {
+    if let kvm_hotplug::model::Spec::Nic(spec) = &mut plugged.spec {
         spec.mac = kvm_hotplug::ids::MacAddr::local([1, 2, 3]);
     }
     next.devices.insert(0, plugged);

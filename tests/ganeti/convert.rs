@@ -3,9 +3,10 @@
 use kvm_hotplug::ErrorKind;
 use kvm_hotplug::disk::{Aio, Cache, Discard, DiskSpec, Format as ImageFormat};
 use kvm_hotplug::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, Slot};
+use kvm_hotplug::model::{Device, Presence, Record, RootPort, Spec};
 use kvm_hotplug::net::spec::NicSpec;
-use kvm_hotplug::runtime::{Device, Format, Presence, Record, RecordFile, RootPort, Spec, format, native};
-use kvm_hotplug::scsi::ControllerSpec;
+use kvm_hotplug::slots::scsi::ControllerSpec;
+use kvm_hotplug::store::{Format, RecordFile, format, native};
 use serde_json::{Map, Value, json};
 
 use super::{Dir, places, sample};

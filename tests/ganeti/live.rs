@@ -2,7 +2,8 @@
 #![allow(unreachable_pub)]
 
 use kvm_hotplug::ErrorKind;
-use kvm_hotplug::runtime::{BootRequest, RecordFile};
+use kvm_hotplug::boot::BootRequest;
+use kvm_hotplug::store::RecordFile;
 use serde_json::{Value, json};
 
 use crate::support::api::*;

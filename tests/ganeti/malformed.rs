@@ -1,7 +1,7 @@
 //! A list with something wrong in it is refused, with where and what, and left as it is.
 
 use kvm_hotplug::ErrorKind;
-use kvm_hotplug::runtime::{RecordFile, format};
+use kvm_hotplug::store::{RecordFile, format};
 use serde_json::{Value, json};
 
 use super::{Dir, sample};

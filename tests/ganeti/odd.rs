@@ -1,9 +1,10 @@
 //! Lists that are odd and whose guests run all the same.
 
 use kvm_hotplug::ErrorKind;
+use kvm_hotplug::boot::BootRequest;
+use kvm_hotplug::boot::IssueKind;
 use kvm_hotplug::deadline::Deadline;
-use kvm_hotplug::runtime::boot::IssueKind;
-use kvm_hotplug::runtime::{BootRequest, Format, RecordFile, format};
+use kvm_hotplug::store::{Format, RecordFile, format};
 use serde_json::{Value, json};
 
 use super::{Dir, places, sample};
@@ -51,7 +52,7 @@ fn no_further_device_comes_to_a_place_that_is_taken() {
     let mut record = format::decode(&sample("4entry-hvinfo-3.1.0rc2-plain")).unwrap();
     let mut more = record.devices[0].clone();
     more.id = kvm_hotplug::ids::DeviceId::parse("nic-11111111-2222-3333").unwrap();
-    if let kvm_hotplug::runtime::Spec::Nic(spec) = &mut more.spec {
+    if let kvm_hotplug::model::Spec::Nic(spec) = &mut more.spec {
         spec.mac = kvm_hotplug::ids::MacAddr::local([1, 2, 3]);
     }
     record.add(more);

@@ -1,8 +1,9 @@
 //! What each file of `tests/data/ganeti` says.
 
 use kvm_hotplug::disk::{Aio, Cache, Discard, DiskSpec, Format as ImageFormat};
+use kvm_hotplug::model::{Presence, Record, Spec};
 use kvm_hotplug::net::spec::NicSpec;
-use kvm_hotplug::runtime::{Format, Presence, Record, Spec};
+use kvm_hotplug::store::Format;
 
 use super::{Dir, places};
 

@@ -13,7 +13,7 @@ use kvm_hotplug::guest::{
 use kvm_hotplug::ids::DeviceId;
 use kvm_hotplug::log::{Level, Log, Sink};
 use kvm_hotplug::net::vhost::VhostMode;
-use kvm_hotplug::runtime::RecordFile;
+use kvm_hotplug::store::RecordFile;
 
 use super::memory_cost::{Cost, measure};
 use super::script::{Script, Step};

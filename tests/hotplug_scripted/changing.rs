@@ -2,7 +2,7 @@
 #![allow(unreachable_pub)]
 
 use kvm_hotplug::ErrorKind;
-use kvm_hotplug::runtime::Spec;
+use kvm_hotplug::model::Spec;
 use serde_json::json;
 
 use crate::support::api::*;
@@ -285,10 +285,10 @@ pub fn an_interrupted_move_is_settled(agent: &dyn Agent) {
         drop(api);
         let before = fixture.record_text();
         {
-            let mut runtime = kvm_hotplug::runtime::RecordFile::load(&fixture.runtime).unwrap();
+            let mut runtime = kvm_hotplug::store::RecordFile::load(&fixture.runtime).unwrap();
             let device = runtime.record().find(&nic.id).unwrap().clone();
             runtime
-                .write_journal(|journal| journal.log_intent(kvm_hotplug::runtime::Operation::Move, &device))
+                .write_journal(|journal| journal.log_intent(kvm_hotplug::model::Operation::Move, &device))
                 .unwrap();
         }
         programs::run(&["ip", "link", "set", &tap, "nomaster", "mtu", "1400"]);
@@ -310,10 +310,10 @@ pub fn a_move_that_cannot_be_settled_is_told(agent: &dyn Agent) {
     let nic = done(api.add_nic(&NicArgs { bridge: Some(a.0.clone()), ..fixture.nic(1) }));
     drop(api);
     {
-        let mut runtime = kvm_hotplug::runtime::RecordFile::load(&fixture.runtime).unwrap();
+        let mut runtime = kvm_hotplug::store::RecordFile::load(&fixture.runtime).unwrap();
         let device = runtime.record().find(&nic.id).unwrap().clone();
         runtime
-            .write_journal(|journal| journal.log_intent(kvm_hotplug::runtime::Operation::Move, &device))
+            .write_journal(|journal| journal.log_intent(kvm_hotplug::model::Operation::Move, &device))
             .unwrap();
     }
     drop(a);

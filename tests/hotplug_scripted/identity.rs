@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kvm_hotplug::ErrorKind;
-use kvm_hotplug::runtime::RecordFile;
+use kvm_hotplug::store::RecordFile;
 use serde_json::json;
 
 use super::removing::{SHORT, pending, with_disk};

@@ -10,12 +10,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kvm_hotplug::ErrorKind;
+use kvm_hotplug::boot::{BootRequest, Incoming};
+use kvm_hotplug::boot::{FIRST_FD, IssueKind};
 use kvm_hotplug::deadline::Deadline;
 use kvm_hotplug::disk::BackingRule;
 use kvm_hotplug::guest::Guest;
 use kvm_hotplug::log::Log;
-use kvm_hotplug::runtime::boot::{FIRST_FD, IssueKind};
-use kvm_hotplug::runtime::{BootRequest, Incoming, RecordFile, Spec};
+use kvm_hotplug::model::Spec;
+use kvm_hotplug::store::RecordFile;
 
 use crate::support::api::*;
 use crate::support::fixture::Fixture;

@@ -2,7 +2,7 @@
 #![allow(unreachable_pub)]
 
 use kvm_hotplug::ErrorKind;
-use kvm_hotplug::runtime::RecordFile;
+use kvm_hotplug::store::RecordFile;
 use serde_json::json;
 
 use super::removing::pending;

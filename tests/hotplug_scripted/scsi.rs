@@ -2,7 +2,7 @@
 #![allow(unreachable_pub)]
 
 use kvm_hotplug::ids::Address;
-use kvm_hotplug::{ErrorKind, runtime};
+use kvm_hotplug::{ErrorKind, model, store};
 use serde_json::json;
 
 use crate::removing::{SHORT, pending};
@@ -473,9 +473,9 @@ pub fn a_disk_that_waits_with_its_controller_is_listed(agent: &dyn Agent) {
     done(api.add_disk(&disk(&fixture, "a.img")));
     drop(api);
     let mut record = fixture.record();
-    record.devices.iter_mut().for_each(|device| device.presence = runtime::Presence::AddAfterReboot);
+    record.devices.iter_mut().for_each(|device| device.presence = model::Presence::AddAfterReboot);
     let next = Fixture::pc();
-    runtime::RecordFile::load(&next.runtime).unwrap().replace(record).unwrap();
+    store::RecordFile::load(&next.runtime).unwrap().replace(record).unwrap();
     let later: Vec<_> = next.open(agent).list().into_iter().map(|item| item.later).collect();
     assert_eq!(later, [Some(Later::Recorded), Some(Later::Controller)], "the controller, then the disk");
 }

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kvm_hotplug::ErrorKind;
+use kvm_hotplug::boot::{BootRequest, Incoming};
+use kvm_hotplug::boot::{FIRST_FD, IssueKind};
 use kvm_hotplug::deadline::Deadline;
-use kvm_hotplug::runtime::boot::{FIRST_FD, IssueKind};
-use kvm_hotplug::runtime::{BootRequest, Incoming, RecordFile};
+use kvm_hotplug::store::RecordFile;
 use serde_json::{Value, json};
 
 use super::removing::pending;
@@ -367,7 +368,7 @@ pub fn a_guest_that_has_ended_is_settled_by_its_record(agent: &dyn Agent) {
         next.devices.push(lan.clone());
         runtime.replace(next).unwrap();
         runtime
-            .write_journal(|journal| journal.log_intent(kvm_hotplug::runtime::Operation::Remove, &lan))
+            .write_journal(|journal| journal.log_intent(kvm_hotplug::model::Operation::Remove, &lan))
             .unwrap();
         drop(runtime);
         edit(&fixture, |journal| match is_known {

@@ -10,7 +10,7 @@ use kvm_hotplug::guest::{Guest, Mismatch};
 use kvm_hotplug::ids::IfName;
 use kvm_hotplug::log::Log;
 use kvm_hotplug::net::share::{PATIENCE, Taps};
-use kvm_hotplug::runtime::RecordFile;
+use kvm_hotplug::store::RecordFile;
 
 use crate::adding::MAC;
 use crate::removing::SHORT;

@@ -6,7 +6,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use kvm_hotplug::ErrorKind;
-use kvm_hotplug::runtime::{Journal, Operation, RecordFile, native};
+use kvm_hotplug::model::{Journal, Operation};
+use kvm_hotplug::store::{RecordFile, native};
 
 use super::sample;
 

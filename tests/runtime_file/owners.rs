@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use kvm_hotplug::runtime::{RecordFile, Trust, native};
+use kvm_hotplug::store::{RecordFile, Trust, native};
 use kvm_hotplug::{Error, ErrorKind};
 
 use super::sample;

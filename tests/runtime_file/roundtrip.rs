@@ -2,9 +2,10 @@
 
 use kvm_hotplug::disk::{Aio, Cache, DetectZeroes, Discard, DiskSpec, Format};
 use kvm_hotplug::ids::{IfName, MacAddr};
+use kvm_hotplug::model::{Presence, Record, Spec};
 use kvm_hotplug::net::spec::NicSpec;
-use kvm_hotplug::runtime::{Presence, Record, Spec, native};
-use kvm_hotplug::scsi::ControllerSpec;
+use kvm_hotplug::slots::scsi::ControllerSpec;
+use kvm_hotplug::store::native;
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 

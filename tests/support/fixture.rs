@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use kvm_hotplug::runtime::{Record, RecordFile};
+use kvm_hotplug::model::Record;
+use kvm_hotplug::store::RecordFile;
 
 use super::api::*;
 use super::fake::{FakeQemu, Machine, Setup};

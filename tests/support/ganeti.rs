@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use kvm_hotplug::ids::Address;
-use kvm_hotplug::runtime::{DeviceKind, RecordFile};
+use kvm_hotplug::model::DeviceKind;
+use kvm_hotplug::store::RecordFile;
 use serde_json::Value;
 
 use super::fake::Dev;

@@ -14,9 +14,10 @@ use kvm_hotplug::guest::{
 };
 use kvm_hotplug::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, ScsiAddress, Slot};
 use kvm_hotplug::log::{Level, Log, Sink};
+use kvm_hotplug::model::{self, Device, DeviceKind, Spec};
 use kvm_hotplug::net::vhost::VhostMode;
-use kvm_hotplug::runtime::{self, Device, DeviceKind, RecordFile, Spec};
-use kvm_hotplug::scsi::ControllerSpec;
+use kvm_hotplug::slots::scsi::ControllerSpec;
+use kvm_hotplug::store::RecordFile;
 use serde_json::Value;
 
 use super::api::*;
@@ -327,9 +328,9 @@ fn item(device: &Device) -> Item {
         address: device.address.as_ref().map(|at| (at.bus().to_string(), number(at))),
         generation: device.generation,
         presence: match device.presence {
-            runtime::Presence::Live => Presence::Live,
-            runtime::Presence::AddAfterReboot => Presence::AddAfterReboot,
-            runtime::Presence::RemoveAfterReboot => Presence::RemoveAfterReboot,
+            model::Presence::Live => Presence::Live,
+            model::Presence::AddAfterReboot => Presence::AddAfterReboot,
+            model::Presence::RemoveAfterReboot => Presence::RemoveAfterReboot,
         },
         later: None,
         mac: device.mac().map(|mac| mac.to_string()),

@@ -5,7 +5,8 @@ use std::process::{Command, ExitStatus};
 use std::sync::OnceLock;
 
 use kvm_hotplug::Error;
-use kvm_hotplug::runtime::{Device, Operation, Record, RecordFile};
+use kvm_hotplug::model::{Device, Operation, Record};
+use kvm_hotplug::store::RecordFile;
 use serde_json::{Value, json};
 
 use super::support::api::*;
@@ -229,6 +230,6 @@ pub fn device() -> Device {
         "format": "kvm-hotplug-runtime", "version": 1, "command": ["qemu"],
         "nics": [{ "id": ID, "generation": 1, "mac": MAC, "address": { "bus": "pci.0", "slot": 9 } }],
     });
-    let record: Result<Record, Error> = kvm_hotplug::runtime::native::decode(file.to_string().as_bytes());
+    let record: Result<Record, Error> = kvm_hotplug::store::native::decode(file.to_string().as_bytes());
     record.unwrap().devices.remove(0)
 }

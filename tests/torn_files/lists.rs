@@ -1,7 +1,7 @@
 //! Whole changes of a guest whose record is a list of Ganeti's, cut at every call about the record's directory. What the list
 //! has no room for is in a second file, and no moment between the two may be one that an agent cannot go on from.
 
-use kvm_hotplug::runtime::{Device, DeviceKind, Spec};
+use kvm_hotplug::model::{Device, DeviceKind, Spec};
 use serde_json::Value;
 
 use super::child::{Change, How, ListAdd, ListAddLater, ListDelFirst, ListDelLast, MAC, run};

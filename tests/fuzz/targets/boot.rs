@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use kvm_hotplug::disk::Format;
-use kvm_hotplug::runtime::boot::{BootRequest, FIRST_FD};
-use kvm_hotplug::runtime::format::decode;
-use kvm_hotplug::runtime::{Device, Record, RecordFile, Spec};
+use kvm_hotplug::boot::{BootRequest, FIRST_FD};
+use kvm_hotplug::store::format::decode;
+use kvm_hotplug::model::{Device, Record, Spec};
+use kvm_hotplug::store::RecordFile;
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 

@@ -16,7 +16,7 @@ use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
 use kvm_hotplug::guest::{DiskRequest, Guest, Removal, Placement};
 use kvm_hotplug::ids::DeviceId;
 use kvm_hotplug::log::Log;
-use kvm_hotplug::runtime::RecordFile;
+use kvm_hotplug::store::RecordFile;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! What the journal's reader accepts it writes so that it reads the same again, with at most one entry for each device.
 #![no_main]
 
-use kvm_hotplug::runtime::Journal;
+use kvm_hotplug::model::Journal;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

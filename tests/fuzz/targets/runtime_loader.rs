@@ -2,8 +2,9 @@
 //! for it; and how full its next boot will be can be said or is refused.
 #![no_main]
 
-use kvm_hotplug::runtime::format::{decode, encode};
-use kvm_hotplug::runtime::{Format, Record, RecordFile};
+use kvm_hotplug::store::format::{decode, encode};
+use kvm_hotplug::model::Record;
+use kvm_hotplug::store::{Format, RecordFile};
 use libfuzzer_sys::fuzz_target;
 
 fn convert(record: &Record) {

@@ -1,0 +1,130 @@
+//! What a device needs from the host, opened with the agent's rights.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::disk::{self, BackingRule, DiskSpec, Image};
+use crate::error::Result;
+use crate::ids::MacAddr;
+use crate::model::record::{Device, Record, Spec};
+use crate::net::spec::NicSpec;
+use crate::net::tap::{TapRequest, TunDevice};
+use crate::net::vhost::{self, VhostMode};
+use crate::store::format::Format;
+
+/// How long the last run's tap may keep its name. QEMU since 11 polls by io_uring, whose reference to a tap the kernel
+/// drops only after the process has ended: 4 to 9 ms later, as measured with 11.1 on an idle host.
+const LINGERING: Duration = Duration::from_millis(500);
+
+/// Why a NIC cannot be started over a tap that is made here: it had one that the caller opened, and nobody knows what was set on
+/// that. A list of Ganeti's is the exception, where it says which bridge: Ganeti itself starts such a NIC over a new tap there.
+pub(super) fn lacks_its_tap(record: &Record, device: &Device, migrates: bool) -> Option<String> {
+    let spec = device.nic().filter(|spec| spec.is_over_given_tap())?;
+    if record.format() == Format::Ganeti && spec.bridge.is_some() {
+        return None;
+    }
+    let id = &device.id;
+    let tap = spec.ifname.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+    let instead = if migrates {
+        format!(
+            "remove {id} from the guest before it is migrated, and add it again afterwards, with a tap of its new host"
+        )
+    } else {
+        format!("remove {id} from the record, and add it again with its tap when the guest runs")
+    };
+    Some(format!(
+        "was added over tap{tap}, which the caller opened, and a start cannot be given taps yet: {instead}"
+    ))
+}
+
+/// What stands behind a device.
+pub(super) enum Backend {
+    /// Of a NIC.
+    Taps {
+        /// One for each queue; none of them in a plan.
+        taps: Vec<Option<OwnedFd>>,
+        /// The same, or nothing for a NIC without vhost.
+        vhost: Vec<Option<OwnedFd>>,
+    },
+    /// Of a disk.
+    Image(Image),
+    /// Of a SCSI controller.
+    None,
+}
+
+/// What the devices are opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be looked at: images are opened for reading, since they say what is below them, and no tap is made.
+    Plan,
+    /// A guest that runs nowhere yet.
+    Boot,
+    /// A guest that still runs elsewhere, with its images open there.
+    Target,
+}
+
+/// The host's devices.
+pub(super) struct Host {
+    purpose: Purpose,
+    tun: TunDevice,
+    vnet_hdr: bool,
+    backing: Option<BackingRule>,
+}
+
+impl Host {
+    /// As the record has it for its NICs.
+    pub(super) fn new(record: &Record, purpose: Purpose) -> Self {
+        let own = record.settle_nic(&NicSpec::new(MacAddr::local([0, 0, 1])), VhostMode::Auto);
+        let vnet_hdr = own.is_ok_and(|own| own.vnet_hdr);
+        Self { purpose, tun: TunDevice::default(), vnet_hdr, backing: record.backing.clone() }
+    }
+
+    /// Opens it; the settings are told which the new tap of a NIC is, and which files an image is made of.
+    pub(super) fn open(&self, spec: &mut Spec) -> Result<Backend> {
+        match spec {
+            Spec::Nic(spec) if self.purpose == Purpose::Plan => Ok(planned(spec)),
+            Spec::Nic(spec) => self.open_nic(spec),
+            Spec::Disk(spec) => self.open_disk(spec).map(Backend::Image),
+            Spec::Controller(_) => Ok(Backend::None),
+        }
+    }
+
+    fn open_disk(&self, spec: &mut DiskSpec) -> Result<Image> {
+        let rule = spec.backing.clone().or_else(|| self.backing.clone()).unwrap_or_default();
+        if self.purpose == Purpose::Plan {
+            return disk::image::open_under(&DiskSpec { read_only: true, ..spec.clone() }, &rule);
+        }
+        let image = disk::image::open_under(spec, &rule)?;
+        if self.purpose == Purpose::Boot {
+            disk::locks::check(&image, spec)?;
+        }
+        // As it is on this host and since it booted; what was not recorded is from here on.
+        spec.chain = Some(Box::new(image.chain.clone()));
+        Ok(image)
+    }
+
+    fn open_nic(&self, spec: &mut NicSpec) -> Result<Backend> {
+        let mode = if spec.vhost { VhostMode::Required } else { VhostMode::Off };
+        let vhost = vhost::open(mode, spec.queues, Path::new(vhost::DEVICE))?;
+        let wanted = TapRequest {
+            name: spec.tap.clone(),
+            queues: spec.queues,
+            vnet_hdr: self.vnet_hdr,
+            owner: spec.tap_owner,
+            bridge: spec.bridge.clone(),
+            mtu: spec.mtu.map(u32::from),
+            guest: Some(spec.mac),
+        };
+        let tap = self.tun.open_within(&wanted, LINGERING)?;
+        (spec.ifname, spec.tap_identity, spec.given_tap) = (Some(tap.name), Some(tap.identity), None);
+        let fds = |list: Vec<OwnedFd>| list.into_iter().map(Some).collect();
+        Ok(Backend::Taps { taps: fds(tap.fds), vhost: fds(vhost) })
+    }
+}
+
+/// As many as there would be.
+fn planned(spec: &NicSpec) -> Backend {
+    let queues = || (0..spec.queues).map(|_| None);
+    Backend::Taps { taps: queues().collect(), vhost: queues().filter(|_| spec.vhost).collect() }
+}

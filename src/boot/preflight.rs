@@ -1,0 +1,287 @@
+//! Whether a host can start the guest of a record: looked at before anything is started, on a host that knows nothing of it.
+//!
+//! What QEMU itself knows there, such as machine types and device models, is asked of a QEMU over its monitor: the target
+//! that has been started to wait, or one that the agent starts for that purpose with `-machine none`, which takes 0.2 s. The
+//! library starts none by itself: only the agent knows how QEMU is started on its host, by which user and under which limits,
+//! and a library that forks in somebody's process is a bad guest there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::command_line::CommandLine;
+use super::host::lacks_its_tap;
+use super::running::{self, Running};
+use super::{clashes, files, started};
+use crate::deadline::Deadline;
+use crate::disk;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::IfName;
+use crate::model::record::{Device, Record, Spec};
+use crate::model::root_port::MODEL as PORT_MODEL;
+use crate::net::link::{self, Interfaces};
+use crate::net::spec::NicSpec;
+use crate::net::tap::TunDevice;
+use crate::net::vhost;
+use crate::ordered;
+use crate::qmp::{Client, Command, OLDEST_QEMU, Version};
+use crate::store::RecordFile;
+
+/// What stands in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum IssueKind {
+    /// An image or backing file cannot be opened as the guest needs it, or the guest's data is in another one.
+    Image = 1,
+    /// A bridge is missing, or is none.
+    Bridge = 2,
+    /// Taps cannot be made, one of that name exists, or the NIC had one that the caller opened.
+    Tap = 3,
+    /// A NIC has vhost, and this host does not.
+    Vhost = 4,
+    /// QEMU is older than what is supported.
+    QemuTooOld = 5,
+    /// QEMU does not know the machine type.
+    Machine = 6,
+    /// The machine type is another one in every version of QEMU: nothing can be migrated to another version.
+    MachineNotPinned = 7,
+    /// QEMU does not know the device model.
+    Model = 8,
+    /// A device of the running guest has no address, so that nobody can say where it goes.
+    NoAddress = 9,
+    /// The guest cannot be put together: two want one place, or there is none left.
+    Place = 10,
+    /// The guest runs already, or somebody listens where it would.
+    Running = 11,
+    /// Another QEMU uses the image, or another disk of the guest.
+    ImageInUse = 12,
+    /// There is no command, or QEMU would not start with it: it does not go together with the devices, or lacks something on
+    /// this host.
+    Command = 13,
+    /// An operation is unfinished, and the record does not say how it ends.
+    Unfinished = 14,
+}
+
+/// One thing that stands in the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreflightIssue {
+    /// What kind it is.
+    pub kind: IssueKind,
+    /// The device that it is about; empty for the guest as a whole.
+    pub id: String,
+    /// What is wrong and what to do, in one sentence.
+    pub text: String,
+}
+
+impl RecordFile {
+    /// Everything that stands in the way of starting the guest here: for a boot, or as the target of a migration.
+    ///
+    /// With a monitor, QEMU is asked what it knows. Nothing is changed.
+    pub fn check_host(
+        &self,
+        migrates: bool,
+        monitor: Option<&Path>,
+        deadline: &Deadline,
+    ) -> Result<Vec<PreflightIssue>> {
+        let command_line = CommandLine::read(&self.record().command);
+        let mut issues = Vec::new();
+        let record = match self.next_record(migrates, 0, &command_line) {
+            Ok(record) => record,
+            Err(_) if migrates && self.open_intent().is_some() => self.record().clone(),
+            Err(error) => {
+                issues.push(PreflightIssue::of_guest(IssueKind::Place, error.to_string()));
+                self.record().clone()
+            }
+        };
+        issues.extend(self.unfinished_problem(migrates));
+        let devices = started(&record, migrates);
+        for device in &devices {
+            if migrates && device.address.is_none() && !record.was_started_unplaced(device) {
+                let text = "has no address; open the guest at the source, so that its place is recorded";
+                issues.push(PreflightIssue::of(device, IssueKind::NoAddress, text));
+            }
+            match lacks_its_tap(&record, device, migrates) {
+                Some(why) => issues.push(PreflightIssue::of(device, IssueKind::Tap, why)),
+                None => check_device(device, &record, migrates, &mut issues),
+            }
+        }
+        for clash in clashes::find(&record, &devices, &command_line) {
+            issues.push(PreflightIssue {
+                kind: IssueKind::Command,
+                id: clash.id,
+                text: clash.error.to_string(),
+            });
+        }
+        if migrates && command_line.incoming {
+            let text = "the command has -incoming already, which a target gets when it is started";
+            issues.push(PreflightIssue::of_guest(IssueKind::Command, text.to_owned()));
+        }
+        files::check(&record.command, &devices, &mut issues);
+        let running = running::find(&record.command, None)?;
+        if let Some(running) = running.filter(|running| !(migrates && is_monitor(running, monitor))) {
+            issues.push(PreflightIssue::of_guest(IssueKind::Running, running.text()));
+        }
+        if migrates && !is_pinned(&command_line.machine_type) {
+            let name = if command_line.machine_type.is_empty() {
+                "pc (the default)"
+            } else {
+                &command_line.machine_type
+            };
+            let text = format!(
+                "machine type {name} is another one in each version of QEMU; name one with a version, such as pc-q35-7.2"
+            );
+            issues.push(PreflightIssue::of_guest(IssueKind::MachineNotPinned, text));
+        }
+        if let Some(path) = monitor {
+            let mut wanted = ordered::set(devices.iter().map(|device| device.model()));
+            if !record.ports.is_empty() {
+                wanted.insert(PORT_MODEL);
+            }
+            Known::ask(path, wanted, deadline)?.check(&devices, &command_line, &mut issues);
+        }
+        Ok(issues)
+    }
+}
+
+impl RecordFile {
+    fn unfinished_problem(&self, migrates: bool) -> Option<PreflightIssue> {
+        let refused = if migrates { self.refuse_open_for_target() } else { self.refuse_open_for_boot() };
+        let (error, intent) = (refused.err()?, self.open_intent()?);
+        Some(PreflightIssue::of(&intent.device, IssueKind::Unfinished, error))
+    }
+}
+
+impl PreflightIssue {
+    pub(super) fn of_guest(kind: IssueKind, text: String) -> Self {
+        Self { kind, id: String::new(), text }
+    }
+
+    pub(super) fn of(device: &Device, kind: IssueKind, text: impl ToString) -> Self {
+        Self { kind, id: device.id.to_string(), text: text.to_string() }
+    }
+}
+
+/// A type with a version at its end is the same in all of them.
+fn is_pinned(machine_type: &str) -> bool {
+    machine_type
+        .rsplit('-')
+        .next()
+        .is_some_and(|end| end.contains('.') && end.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// Whether it is the target itself, which has been started to wait, and is asked what it knows.
+fn is_monitor(running: &Running, monitor: Option<&Path>) -> bool {
+    let asked = monitor.and_then(|path| running::find(&[], Some(path)).ok().flatten());
+    asked.is_some_and(|asked| asked.pid.is_some() && asked.pid == running.pid)
+}
+
+fn check_device(device: &Device, record: &Record, migrates: bool, issues: &mut Vec<PreflightIssue>) {
+    match &device.spec {
+        Spec::Nic(spec) => check_nic(device, spec, issues),
+        Spec::Disk(spec) => {
+            issues.extend(
+                super::overlay_problem(device).map(|text| PreflightIssue::of(device, IssueKind::Image, text)),
+            );
+            // The images of a guest that migrates are in use where it runs.
+            let fits = |image: disk::Image| {
+                disk::align::check(&image, spec)?;
+                if migrates { Ok(()) } else { disk::locks::check(&image, spec) }
+            };
+            if let Err(error) = record.open_image(spec).and_then(fits) {
+                let in_use = error.kind() == ErrorKind::ImageLocked;
+                let kind = if in_use { IssueKind::ImageInUse } else { IssueKind::Image };
+                issues.push(PreflightIssue::of(device, kind, error));
+            }
+        }
+        Spec::Controller(_) => {}
+    }
+}
+
+fn check_nic(device: &Device, spec: &NicSpec, issues: &mut Vec<PreflightIssue>) {
+    if let Some(error) = spec.bridge.as_ref().and_then(|bridge| link::check_bridge(bridge).err()) {
+        issues.push(PreflightIssue::of(device, IssueKind::Bridge, error));
+    }
+    if let Err(error) = TunDevice::default().check() {
+        issues.push(PreflightIssue::of(device, IssueKind::Tap, error));
+    }
+    let exact =
+        spec.tap.as_deref().filter(|name| !name.contains("%d")).and_then(|name| IfName::parse(name).ok());
+    let exists = |name: &IfName| Interfaces::open().and_then(|host| host.exists(name)).unwrap_or(false);
+    if let Some(name) = exact.filter(exists) {
+        let text = format!("an interface of the name {name} exists; this NIC's tap is to have it");
+        issues.push(PreflightIssue::of(device, IssueKind::Tap, text));
+    }
+    if spec.vhost {
+        if let Err(error) = vhost::open(vhost::VhostMode::Required, 1, Path::new(vhost::DEVICE)) {
+            issues.push(PreflightIssue::of(device, IssueKind::Vhost, error));
+        }
+    }
+}
+
+/// What a QEMU knows of what the guest needs.
+struct Known {
+    version: Version,
+    machines: BTreeSet<String>,
+    models: BTreeMap<String, bool>,
+}
+
+impl Known {
+    /// One model after the other: `qom-list-types` would have QEMU load every module it has.
+    fn ask(path: &Path, wanted: BTreeSet<&str>, deadline: &Deadline) -> Result<Self> {
+        let mut monitor = Client::connect(path, deadline)?;
+        let version = monitor.version();
+        let model = |name: &&str| Command::with("device-list-properties", &[("typename", name)]);
+        let questions: Vec<Command> =
+            std::iter::once(Command::with("query-machines", &[])).chain(wanted.iter().map(model)).collect();
+        let batch = monitor.run(&questions, deadline);
+        if let Some(error) = batch.failure {
+            return Err(error.with_step("ask QEMU what it knows"));
+        }
+        let mut replies = batch.replies.into_iter().flatten();
+        let machines = replies.next().transpose()?.unwrap_or_default();
+        // "Device 'x' not found" (5.2 to 11.1); whatever else is wrong with a model, QEMU knows it.
+        let known = replies.map(|reply| reply.err().is_none_or(|error| !is_unknown(&error)));
+        let models = ordered::map(wanted.iter().map(|name| (*name).to_owned()).zip(known));
+        Ok(Self { version, machines: machine_names(&machines)?, models })
+    }
+
+    fn check(&self, devices: &[&Device], command_line: &CommandLine, issues: &mut Vec<PreflightIssue>) {
+        let version = self.version;
+        if version < OLDEST_QEMU {
+            let text = format!("QEMU {version} is older than {OLDEST_QEMU}");
+            issues.push(PreflightIssue::of_guest(IssueKind::QemuTooOld, text));
+        }
+        if !command_line.machine_type.is_empty() && !self.machines.contains(&command_line.machine_type) {
+            let text = format!("QEMU {version} does not know the machine type {}", command_line.machine_type);
+            issues.push(PreflightIssue::of_guest(IssueKind::Machine, text));
+        }
+        let unknown = |model: &str| self.models.get(model) == Some(&false);
+        for device in devices.iter().filter(|device| unknown(device.model())) {
+            let text = format!("QEMU {version} does not know the device model {}", device.model());
+            issues.push(PreflightIssue::of(device, IssueKind::Model, text));
+        }
+        if unknown(PORT_MODEL) {
+            let text = format!("QEMU {version} does not know {PORT_MODEL}");
+            issues.push(PreflightIssue::of_guest(IssueKind::Model, text));
+        }
+    }
+}
+
+/// Only the class of its own, or the text, tells.
+fn is_unknown(error: &Error) -> bool {
+    error.qmp_class() == Some("DeviceNotFound")
+        || error.qmp_desc().is_some_and(|text| text.contains("not found"))
+}
+
+/// Names and aliases in a `query-machines` reply.
+fn machine_names(reply: &Value) -> Result<BTreeSet<String>> {
+    let list = reply.as_array();
+    let list =
+        list.ok_or_else(|| Error::new(ErrorKind::Protocol, "query-machines: the reply is not a list"))?;
+    let texts = |entry: &Value| {
+        let text = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
+        ["name", "alias"].into_iter().filter_map(text).collect::<Vec<_>>()
+    };
+    Ok(ordered::set(list.iter().flat_map(texts)))
+}

@@ -1,0 +1,65 @@
+//! What is unfinished of a guest that has ended, and what is not known of one that may run.
+
+use super::journal::{Intent, Operation};
+use super::record::{Device, Record};
+
+/// What the end of the guest makes of an unfinished operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// The device goes from the record: its removal is done, or the add that was to be taken back is.
+    Drop,
+    /// The record is right as it is.
+    Keep,
+}
+
+/// What becomes of an operation that was begun in a QEMU that has ended. The record says what the next one has: an add that is
+/// not in it is dropped, a change counts as far as it is in it, and a removal is done. `is_there`: the QEMU that runs now was
+/// started with the recorded device all the same.
+pub fn resolution_of(intent: &Intent, recorded: Option<&Device>, is_there: bool) -> Resolution {
+    let is_about_it = recorded.is_some_and(|recorded| recorded.generation == intent.device.generation);
+    match intent.operation {
+        Operation::Remove | Operation::RollbackAdd if is_about_it && !is_there => Resolution::Drop,
+        Operation::Remove
+        | Operation::RollbackAdd
+        | Operation::Add
+        | Operation::SetLink
+        | Operation::Move => Resolution::Keep,
+    }
+}
+
+/// Takes from the record of a guest that does not run what its end has finished.
+pub fn end_all(record: &mut Record, intents: &[Intent]) {
+    for intent in intents {
+        let id = &intent.device.id;
+        if resolution_of(intent, record.find(id.as_str()), false) == Resolution::Drop {
+            record.remove(id);
+        }
+    }
+}
+
+/// Whether the record does not say how the operation ends, as long as the guest may run.
+pub fn is_open(intent: &Intent, record: &Record) -> bool {
+    let recorded = record.find(intent.device.id.as_str());
+    let is_about_it = recorded.map(|recorded| recorded.generation == intent.device.generation);
+    match intent.operation {
+        // A guest that is left off, or at its source, lets go of the device as it ends.
+        Operation::Remove => false,
+        Operation::Add => is_about_it.is_none(),
+        Operation::RollbackAdd => is_about_it != Some(false),
+        Operation::SetLink | Operation::Move => is_about_it == Some(true),
+    }
+}
+
+impl Intent {
+    /// What is unfinished, in words.
+    pub fn text(&self) -> String {
+        let id = &self.device.id;
+        match self.operation {
+            Operation::Add => format!("adding {id} was interrupted"),
+            Operation::RollbackAdd => format!("adding {id} was interrupted, and is to be taken back"),
+            Operation::Remove => format!("removing {id} has begun, and the guest may still have it"),
+            Operation::SetLink => format!("setting the link of {id} was interrupted"),
+            Operation::Move => format!("moving {id} to another bridge was interrupted"),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! A record as a Ganeti list.
+
+use super::element::Element;
+use super::json::{Json, Object};
+use super::params::Params;
+use super::{List, arguments, read, upgrade};
+use crate::error::{Error, Result};
+use crate::ids::Address;
+use crate::model::record::{Device, DeviceKind, Presence, Record, Spec};
+
+/// The buses whose places Ganeti counts; a device elsewhere is an error to it.
+const BUSES: [&str; 2] = ["pci.0", "scsi.0"];
+
+/// Writes the list: one line, as Ganeti does.
+pub(crate) fn encode(record: &Record, list: &List) -> Result<Vec<u8>> {
+    if let Some(port) = record.ports.first() {
+        return Err(Error::invalid(format!("root port {} cannot stand in a Ganeti list", port.id)));
+    }
+    let params = list.params()?;
+    let in_guest = || record.devices.iter().filter(|device| device.presence != Presence::AddAfterReboot);
+    let written: Vec<Written<'_>> =
+        in_guest().map(|device| Written::new(device, list, &params, &record.name)).collect::<Result<_>>()?;
+    let same_command = record.command == arguments(&upgrade::command(&list.command))?;
+    let is_as_loaded = same_command
+        && record.reserved_slots == params.reservations
+        && in_guest().map(|device| &device.id).eq(&list.loaded)
+        && written.iter().all(|written| !written.patched);
+    let (mut nics, mut disks) = (Vec::new(), Vec::new());
+    for written in written {
+        let (kind, json) = (written.device.kind(), written.finish(!is_as_loaded, &record.name));
+        if kind == DeviceKind::Nic { nics.push(json) } else { disks.push(json) }
+    }
+    let mut entries = if is_as_loaded {
+        vec![list.command.clone().into(), nics.into(), list.hvparams.clone().into(), disks.into()]
+    } else {
+        let command = if same_command {
+            upgrade::written_command(&list.command)
+        } else {
+            record.command.iter().map(|argument| argument.as_str().into()).collect()
+        };
+        let mut hvparams = list.hvparams.clone();
+        upgrade::hvparams(&mut hvparams);
+        if record.reserved_slots != params.reservations {
+            hvparams.set("kvm_pci_reservations", u64::from(record.reserved_slots));
+        }
+        vec![command.into(), nics.into(), hvparams.into(), disks.into()]
+    };
+    entries.extend(list.more.iter().cloned());
+    Ok(format!("{}\n", Json::List(entries)).into_bytes())
+}
+
+/// A device and what the list will say of it.
+pub(super) struct Written<'a> {
+    device: &'a Device,
+    json: Json,
+    /// How it will be read.
+    pub(super) read: Device,
+    /// The list said something else before.
+    patched: bool,
+}
+
+impl<'a> Written<'a> {
+    pub(super) fn new(device: &'a Device, list: &List, params: &Params, guest: &str) -> Result<Self> {
+        if device.kind() == DeviceKind::Controller {
+            return Err(refused(device, "a SCSI controller is part of the command there"));
+        }
+        let seeded;
+        let raw = match list.raw(&device.id) {
+            Some(raw) => raw,
+            None => {
+                seeded = super::seed::json(device, list);
+                &seeded
+            }
+        };
+        let elsewhere =
+            device.address.as_ref().map(Address::bus).filter(|bus| !BUSES.contains(&bus.as_str()));
+        if let Some(bus) = elsewhere.filter(|_| !list.loaded.contains(&device.id)) {
+            let text = format!("it sits on {bus}, and Ganeti knows only {}", BUSES.join(" and "));
+            return Err(refused(device, &text));
+        }
+        let found = read(&Element::new(device.id.as_str(), raw), device.kind(), params, guest)?;
+        if difference(&found, device).is_none() {
+            return Ok(Self { device, json: raw.clone(), read: found, patched: false });
+        }
+        let json = patch(raw, &found, device);
+        let found = read(&Element::new(device.id.as_str(), &json), device.kind(), params, guest)?;
+        match difference(&found, device) {
+            None => Ok(Self { device, json, read: found, patched: true }),
+            Some("id" | "address") => {
+                Err(refused(device, "it has no address, without which its id cannot be noted"))
+            }
+            Some(setting) => Err(refused(
+                device,
+                &format!(
+                    "its setting {setting} has no place there, or differs from the hypervisor parameters of the guest"
+                ),
+            )),
+        }
+    }
+
+    fn finish(mut self, upgrade: bool, guest: &str) -> Json {
+        let seed = match &self.device.spec {
+            Spec::Nic(spec) => spec.mac.to_string(),
+            Spec::Disk(spec) => spec.path.to_string_lossy().into_owned(),
+            Spec::Controller(_) => String::new(),
+        };
+        let seed = format!("{guest} {} {seed}", self.device.kind().word());
+        if let Some(object) = object_mut(&mut self.json) {
+            upgrade::legible(object);
+            if upgrade {
+                upgrade::device(object, self.device, &seed);
+            }
+        }
+        self.json
+    }
+}
+
+fn refused(device: &Device, why: &str) -> Error {
+    Error::invalid(format!("{} {} cannot stand in a Ganeti list: {why}", device.kind().title(), device.id))
+}
+
+/// The first thing in which two devices differ, of what counts in a list. Boot ROMs do not: a target whose NIC has one takes
+/// a NIC without (QEMU 7.2), which is what Ganeti adds to guests in a chroot. Neither does the link, which is no property of
+/// the device, and migrates with the guest; nor does the owner of its tap, which Ganeti makes by itself.
+fn difference(found: &Device, device: &Device) -> Option<&'static str> {
+    if found.id != device.id {
+        return Some("id");
+    }
+    if found.address != device.address {
+        return Some("address");
+    }
+    match (&found.spec, &device.spec) {
+        (Spec::Nic(found), Spec::Nic(spec)) => {
+            let mut spec = spec.clone();
+            (spec.rom, spec.link_down, spec.tap_owner) = (found.rom, found.link_down, found.tap_owner);
+            found.conflict_with(&spec)
+        }
+        (Spec::Disk(found), Spec::Disk(spec)) => found.conflict_with(spec),
+        _ => Some("kind"),
+    }
+}
+
+/// The object of a NIC, or the first of a disk's three parts.
+fn object_mut(json: &mut Json) -> Option<&mut Object> {
+    match json {
+        Json::Object(object) => Some(object),
+        Json::List(parts) => parts.first_mut().and_then(object_mut),
+        _ => None,
+    }
+}
+
+/// Brings what can be noted up to date.
+fn patch(raw: &Json, found: &Device, device: &Device) -> Json {
+    let mut json = raw.clone();
+    if let Json::List(parts) = &mut json {
+        if let (Some(link), Spec::Disk(spec)) = (parts.get_mut(1), &device.spec) {
+            *link = spec.path.to_string_lossy().into_owned().into();
+        }
+    }
+    let Some(object) = object_mut(&mut json) else { return json };
+    if found.id != device.id || found.address != device.address || found.model() != device.model() {
+        object.remove("pci");
+        object.set("hvinfo", hvinfo(device));
+    }
+    if let (Spec::Nic(found), Spec::Nic(spec)) = (&found.spec, &device.spec) {
+        if found.mac != spec.mac {
+            object.set("mac", spec.mac.to_string());
+        }
+        if found.bridge != spec.bridge {
+            let mut nicparams = match object.get("nicparams") {
+                Some(Json::Object(nicparams)) => nicparams.clone(),
+                _ => Object::default(),
+            };
+            let (mode, link) = super::seed::connection(spec);
+            nicparams.set("link", link);
+            nicparams.set("mode", mode);
+            object.set("nicparams", nicparams);
+        }
+    }
+    json
+}
+
+/// What a device's `-device` says, the way Ganeti notes it; empty for a device without a place.
+pub(super) fn hvinfo(device: &Device) -> Object {
+    let id = || Json::from(device.id.as_str());
+    let (driver, bus) = (Json::from(device.model()), |bus: &str| Json::from(bus));
+    match &device.address {
+        Some(Address::Pci(address)) => Object::from([
+            ("driver", driver),
+            ("id", id()),
+            ("bus", bus(address.bus.as_str())),
+            ("addr", format!("{:#x}", address.slot.get()).into()),
+        ]),
+        Some(Address::Scsi(address)) => Object::from([
+            ("driver", driver),
+            ("id", id()),
+            ("bus", bus(address.bus.as_str())),
+            ("channel", u64::from(address.channel.get()).into()),
+            ("scsi-id", u64::from(address.target).into()),
+            ("lun", u64::from(address.lun.get()).into()),
+        ]),
+        None => Object::default(),
+    }
+}

@@ -1,0 +1,42 @@
+//! What the caller decides about the images of a record: where backing files may be, and that another chain is right.
+
+use super::{RecordFile, Storage};
+use crate::disk::BackingRule;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Record, Spec};
+
+impl RecordFile {
+    /// Says where the backing files of all disks may be that say nothing of their own. It counts from the next time that an
+    /// image is opened; nothing is opened now.
+    pub fn set_backing(&mut self, rule: Option<BackingRule>) -> Result<()> {
+        rule.as_ref().map_or(Ok(()), BackingRule::validate)?;
+        let mut next = self.record.clone();
+        next.backing = rule;
+        self.change(next)
+    }
+
+    /// Records the files that the image of a disk is made of now, in place of those that were recorded before. They have to be
+    /// where the rule for the disk allows it: `rule`, which it has from then on, or the one that it has.
+    pub fn accept_chain(&mut self, id: &str, rule: Option<BackingRule>) -> Result<()> {
+        let mut next = self.record.clone();
+        let found = next.devices.iter_mut().find(|device| device.id.as_str() == id);
+        let device =
+            found.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("the record has no disk {id}")))?;
+        let Spec::Disk(spec) = &mut device.spec else {
+            return Err(Error::invalid(format!("{id} is not a disk")));
+        };
+        spec.backing = rule.or(spec.backing.take());
+        let format = spec.format.into();
+        self.record.resolve_image(spec, format).map_err(|error| error.context(id))?;
+        self.change(next)
+    }
+
+    /// Replaces the record on disk, if it has a file, and here.
+    fn change(&mut self, next: Record) -> Result<()> {
+        match self.storage {
+            _ if next == self.record => Ok(()),
+            Storage::None => next.check().map(|()| self.record = next),
+            Storage::Owned { .. } | Storage::Borrowed | Storage::Copy => self.replace(next),
+        }
+    }
+}
