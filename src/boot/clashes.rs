@@ -1,8 +1,8 @@
 //! What in the recorded command and the devices of the record does not go together, so that QEMU would not start. Pure.
 
-use super::command_line::CommandLine;
 use crate::error::{Error, ErrorKind};
-use crate::model::record::{Device, Record, Spec};
+use crate::model::CommandLine;
+use crate::model::{Device, Record, Spec};
 
 /// One such thing.
 #[derive(Debug)]

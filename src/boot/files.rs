@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::options::read;
-use super::preflight::{IssueKind, PreflightIssue};
+use super::issue::{IssueKind, PreflightIssue};
 use crate::disk::{DiskSpec, Identity};
-use crate::model::record::{Device, Spec};
+use crate::model::option::read;
+use crate::model::{Device, Spec};
 use crate::ordered;
 
 /// A file that the command names.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::disk::{self, BackingRule, DiskSpec, Image};
 use crate::error::Result;
 use crate::ids::MacAddr;
-use crate::model::record::{Device, Record, Spec};
+use crate::model::{Device, Record, Spec};
 use crate::net::spec::NicSpec;
 use crate::net::tap::{TapRequest, TunDevice};
 use crate::net::vhost::{self, VhostMode};

@@ -3,12 +3,12 @@
 
 use serde_json::Map;
 
-use super::command_line::{CommandLine, Machine};
 use super::scsi;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, BusName, PciAddress, ScsiAddress, Slot};
-use crate::model::record::{Device, DeviceKind, Presence, Record, Spec};
+use crate::model::command_line::{CommandLine, Machine};
 use crate::model::root_port::{Occupied, RootPort};
+use crate::model::{Device, DeviceKind, Presence, Record, Spec};
 use crate::slots::pci::{BusKind, Rules, SlotMap, Topology, Want};
 use crate::slots::scsi::ControllerSpec;
 use crate::slots::scsi::spec::bus_of;

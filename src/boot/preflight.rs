@@ -10,16 +10,18 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::command_line::CommandLine;
 use super::host::lacks_its_tap;
+use super::issue::{IssueKind, PreflightIssue};
 use super::running::{self, Running};
-use super::{clashes, files, started};
+use super::started::{overlay_problem, started};
+use super::{clashes, files};
 use crate::deadline::Deadline;
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::IfName;
-use crate::model::record::{Device, Record, Spec};
+use crate::model::CommandLine;
 use crate::model::root_port::MODEL as PORT_MODEL;
+use crate::model::{Device, Record, Spec};
 use crate::net::link::{self, Interfaces};
 use crate::net::spec::NicSpec;
 use crate::net::tap::TunDevice;
@@ -27,52 +29,7 @@ use crate::net::vhost;
 use crate::ordered;
 use crate::qmp::{Client, Command, OLDEST_QEMU, Version};
 use crate::store::RecordFile;
-
-/// What stands in the way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum IssueKind {
-    /// An image or backing file cannot be opened as the guest needs it, or the guest's data is in another one.
-    Image = 1,
-    /// A bridge is missing, or is none.
-    Bridge = 2,
-    /// Taps cannot be made, one of that name exists, or the NIC had one that the caller opened.
-    Tap = 3,
-    /// A NIC has vhost, and this host does not.
-    Vhost = 4,
-    /// QEMU is older than what is supported.
-    QemuTooOld = 5,
-    /// QEMU does not know the machine type.
-    Machine = 6,
-    /// The machine type is another one in every version of QEMU: nothing can be migrated to another version.
-    MachineNotPinned = 7,
-    /// QEMU does not know the device model.
-    Model = 8,
-    /// A device of the running guest has no address, so that nobody can say where it goes.
-    NoAddress = 9,
-    /// The guest cannot be put together: two want one place, or there is none left.
-    Place = 10,
-    /// The guest runs already, or somebody listens where it would.
-    Running = 11,
-    /// Another QEMU uses the image, or another disk of the guest.
-    ImageInUse = 12,
-    /// There is no command, or QEMU would not start with it: it does not go together with the devices, or lacks something on
-    /// this host.
-    Command = 13,
-    /// An operation is unfinished, and the record does not say how it ends.
-    Unfinished = 14,
-}
-
-/// One thing that stands in the way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PreflightIssue {
-    /// What kind it is.
-    pub kind: IssueKind,
-    /// The device that it is about; empty for the guest as a whole.
-    pub id: String,
-    /// What is wrong and what to do, in one sentence.
-    pub text: String,
-}
+use crate::store::images;
 
 impl RecordFile {
     /// Everything that stands in the way of starting the guest here: for a boot, or as the target of a migration.
@@ -152,16 +109,6 @@ impl RecordFile {
     }
 }
 
-impl PreflightIssue {
-    pub(super) fn of_guest(kind: IssueKind, text: String) -> Self {
-        Self { kind, id: String::new(), text }
-    }
-
-    pub(super) fn of(device: &Device, kind: IssueKind, text: impl ToString) -> Self {
-        Self { kind, id: device.id.to_string(), text: text.to_string() }
-    }
-}
-
 /// A type with a version at its end is the same in all of them.
 fn is_pinned(machine_type: &str) -> bool {
     machine_type
@@ -181,14 +128,14 @@ fn check_device(device: &Device, record: &Record, migrates: bool, issues: &mut V
         Spec::Nic(spec) => check_nic(device, spec, issues),
         Spec::Disk(spec) => {
             issues.extend(
-                super::overlay_problem(device).map(|text| PreflightIssue::of(device, IssueKind::Image, text)),
+                overlay_problem(device).map(|text| PreflightIssue::of(device, IssueKind::Image, text)),
             );
             // The images of a guest that migrates are in use where it runs.
             let fits = |image: disk::Image| {
                 disk::align::check(&image, spec)?;
                 if migrates { Ok(()) } else { disk::locks::check(&image, spec) }
             };
-            if let Err(error) = record.open_image(spec).and_then(fits) {
+            if let Err(error) = images::open(record, spec).and_then(fits) {
                 let in_use = error.kind() == ErrorKind::ImageLocked;
                 let kind = if in_use { IssueKind::ImageInUse } else { IssueKind::Image };
                 issues.push(PreflightIssue::of(device, kind, error));

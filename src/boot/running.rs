@@ -11,8 +11,8 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket, sockopt::PeerCredentials,
 };
 
-use super::options::read;
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::option::read;
 use crate::{ordered, sys};
 
 /// What a running QEMU keeps hold of on its host.

@@ -1,21 +1,11 @@
 //! Where the SCSI disks of the guest sit that is started next, and on which controllers.
 
-use super::command_line::CommandLine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, BusName, Channel, Lun, ScsiAddress};
-use crate::model::record::{Device, DeviceKind, Record, Spec};
+use crate::model::command_line::{CommandLine, Unit};
+use crate::model::{Device, DeviceKind, Record, Spec};
 use crate::slots::scsi::spec::bus_of;
 use crate::slots::scsi::{ScsiMap, Want};
-
-/// A SCSI device that the command line makes, with what it says of its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Unit {
-    pub(super) bus: Option<String>,
-    pub(super) target: Option<u8>,
-    pub(super) lun: Option<u16>,
-    /// Id or driver.
-    pub(super) what: String,
-}
 
 /// The SCSI buses of the guest that `record` and its command line describe.
 ///

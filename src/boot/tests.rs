@@ -3,13 +3,19 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use proptest::prelude::*;
-use serde_json::Map;
+use serde_json::{Map, Value};
 
+use super::options::Object;
 use super::*;
+use crate::disk;
 use crate::disk::{DiskSpec, Format};
+use crate::error::ErrorKind;
 use crate::ids::{BusName, DeviceId, IfName, MacAddr, ScsiAddress};
-use crate::model::Operation;
+use crate::model::{Device, Operation, Presence, Record, Spec};
+use crate::net;
 use crate::net::spec::NicSpec;
+use crate::qmp::Version;
+use crate::store::RecordFile;
 
 /// What is refused before a guest is started.
 mod refused;
@@ -421,7 +427,7 @@ proptest! {
 }
 
 fn members(argument: &str) -> Vec<(String, String)> {
-    let mut members = options::read(argument, "driver");
+    let mut members = crate::model::option::read(argument, "driver");
     for (_, value) in &mut members {
         if value == "true" {
             "on".clone_into(value);

@@ -9,8 +9,9 @@ use super::error::kvm_hotplug_error;
 use super::guard;
 use super::nic::check_reserved;
 use super::runtime::kvm_runtime;
-use crate::boot::{BootCommand, BootRequest, FIRST_FD, Incoming, Machine};
+use crate::boot::{BootCommand, BootRequest, FIRST_FD, Incoming};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::Machine;
 use crate::qmp::Version;
 use crate::sys::inherit;
 

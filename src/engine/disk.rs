@@ -10,6 +10,7 @@ use crate::disk::spec::MAX_SERIAL;
 use crate::disk::{self, DiskSpec, FormatRequest, Image};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Device, Record, Spec};
+use crate::store::images;
 use crate::sys::descriptor::Descriptor;
 
 /// A disk as the caller asks for it.
@@ -37,7 +38,7 @@ impl DiskRequest {
     pub(crate) fn check_chain(&self, device: &Device, record: &Record) -> Result<()> {
         let Spec::Disk(spec) = &device.spec else { return Ok(()) };
         // For looking only: a block device that was open for writing is looked through by udev afterwards.
-        match record.open_image(&DiskSpec { read_only: true, ..spec.clone() }) {
+        match images::open(record, &DiskSpec { read_only: true, ..spec.clone() }) {
             Err(error) if error.kind() == ErrorKind::ImageRefused && !self.placement.accept_chain => {
                 Err(error.context(&device.id))
             }
@@ -90,7 +91,7 @@ impl Session {
             return self.answer_existing(device, request.placement.live_only).map(Preparation::Answer);
         }
         let mut spec = settled.spec.clone();
-        let image = self.runtime().record().resolve_image(&mut spec, request.format)?;
+        let image = images::resolve(self.runtime().record(), &mut spec, request.format)?;
         self.runtime().record().check_disk(&spec)?;
         check_unshared(self.runtime().record().devices.iter().chain(&self.reserved), &spec, &image)?;
         if let Some(why) = self.defer_reason(&Spec::Disk(spec.clone()), request.placement.bus()) {

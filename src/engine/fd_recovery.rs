@@ -28,6 +28,7 @@ use crate::net::link;
 use crate::net::spec::NicSpec;
 use crate::ordered;
 use crate::qmp::Command;
+use crate::store::images;
 
 impl Session {
     /// A new connection: what was begun on another one may have been cut off.
@@ -135,7 +136,7 @@ impl Session {
     fn image_files(&self, spec: &DiskSpec) -> Vec<Identity> {
         let chain = spec.chain.clone();
         let chain = chain
-            .or_else(|| self.runtime().record().open_image(spec).ok().map(|image| Box::new(image.chain)));
+            .or_else(|| images::open(self.runtime().record(), spec).ok().map(|image| Box::new(image.chain)));
         chain.map(|chain| chain.layers.iter().map(|layer| layer.identity).collect()).unwrap_or_default()
     }
 

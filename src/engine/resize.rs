@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Device, DeviceKind, Presence, Spec};
 use crate::ordered;
 use crate::qmp::Command;
+use crate::store::images;
 
 /// QEMU counts whole sectors, in bytes.
 const SECTOR: u64 = 512;
@@ -76,7 +77,7 @@ impl Session {
     }
 
     async fn sizes(&mut self, device: &Device, spec: &DiskSpec, deadline: &Deadline) -> Result<Sizes> {
-        let image = self.runtime().record().open_image(spec)?;
+        let image = images::open(self.runtime().record(), spec)?;
         let fixed = spec.format == Format::Raw
             && image.layers.first().is_some_and(|layer| layer.kind == Kind::HostDevice);
         Ok(Sizes { seen: self.size_seen(device, deadline).await?, real: image.size, fixed })

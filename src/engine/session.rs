@@ -19,14 +19,14 @@ use super::tap_teardown::{TapCache, TapFd};
 use crate::error::{ErrorKind, Result};
 use crate::ids::{BusName, DeviceId};
 use crate::log::{Level, Log};
-use crate::model::{Device, Operation, Peer, Presence};
+use crate::model::{Device, Operation, Presence};
 use crate::net::tap::TunDevice;
 use crate::ordered;
 use crate::qmp::Version;
 use crate::slots::Slots;
 use crate::slots::pci::{QomChild, Rules, SlotMap, Topology};
 use crate::slots::scsi::ScsiMap;
-use crate::store::RecordFile;
+use crate::store::{RecordFile, peer};
 
 /// A guest that did not hear a request, because it had not booted yet, never answers it. It is repeated no sooner than
 /// this: within 5 s QEMU refuses, and a second press of the attention button would mean "never mind".
@@ -291,7 +291,7 @@ impl Session {
         self.log.write(Level::Info, || {
             format!("connected to QEMU {} at {}", monitor.version, self.socket.display())
         });
-        let peer = Peer::of(&self.socket, monitor.pid.unwrap_or_default());
+        let peer = peer::look(&self.socket, monitor.pid.unwrap_or_default());
         self.runtime().meet(peer);
         self.monitor = Some(monitor);
         self.needs_resync = true;

@@ -23,6 +23,7 @@ use crate::log::Level;
 use crate::model::peer::Socket;
 use crate::model::{Device, Intent, Operation, PeerMatch, Resolution, resolution_of};
 use crate::qmp::Command;
+use crate::store::peer::is_there;
 
 /// How long another monitor is tried before QEMU is asked who is connected to it, and the pause before the next try.
 const TRY: Duration = Duration::from_millis(250);
@@ -67,7 +68,7 @@ impl Session {
             format!("an earlier agent's commands went over the monitor at {}", socket.path.display())
         });
         loop {
-            let mut is_gone = !socket.is_there();
+            let mut is_gone = !is_there(socket);
             if !is_gone {
                 match self.connect_former(socket, &deadline.at_most(self.now(), TRY)).await {
                     Ok(monitor) => {
@@ -224,7 +225,6 @@ fn still_in_use(socket: &Socket) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Peer;
     use serde_json::json;
 
     #[test]
@@ -232,7 +232,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("qmp-1");
         let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        let socket = Peer::of(&path, 0).sockets.remove(0);
+        let socket = crate::store::peer::look(&path, 0).sockets.remove(0);
         let connected =
             |filename: &str| is_connected(&json!([{ "label": "a", "filename": filename }]), &socket);
         assert!(connected(&format!("unix:{},server=on", path.display())));

@@ -21,6 +21,7 @@ use crate::sanitize::readable;
 use crate::slots::pci::{QomAddress, QomChild};
 use crate::slots::scsi;
 use crate::store::Format;
+use crate::store::images;
 
 impl Session {
     /// Everything that record and guest disagree about. Devices that wait for a reboot, and those on their way out, are
@@ -282,7 +283,7 @@ fn compare_node(
     nodes: &Nodes<'_>,
     differences: &mut Vec<Difference>,
 ) {
-    let image = record.open_image(spec);
+    let image = images::open(record, spec);
     if let Some(error) = image.as_ref().err().filter(|error| error.kind() == ErrorKind::ImageRefused) {
         differences.push(Difference::new(Mismatch::Chain, &device.id, recorded_files(spec), error));
     }

@@ -9,6 +9,7 @@ use super::session::Session;
 use crate::disk::{DetectZeroes, DiskSpec, Format, Identity};
 use crate::model::{Device, Record};
 use crate::sanitize::readable;
+use crate::store::images;
 
 /// Format, cache and what becomes of zeros, as far as QEMU shows them of the node.
 pub(super) fn compare_settings(
@@ -54,7 +55,7 @@ impl Session {
         record: &Record,
         differences: &mut Vec<Difference>,
     ) {
-        let Ok(image) = record.open_image(spec) else { return };
+        let Ok(image) = images::open(record, spec) else { return };
         let Ok(qemu) = self.qemu_pid() else { return };
         let sets = self.fdsets.of(&device.id);
         for number in sets.iter().flat_map(|set| self.fdsets.numbers(*set)) {

@@ -15,6 +15,7 @@ use crate::ids::MacAddr;
 use crate::model::{Device, Presence, Spec};
 use crate::net::{link, vhost};
 use crate::store::RecordFile;
+use crate::store::images;
 
 /// Adds a NIC to the record, or answers the one that is there. Its tap is opened by the boot command.
 pub fn add_nic(runtime: &mut RecordFile, request: &NicRequest) -> Result<Device> {
@@ -48,7 +49,7 @@ pub fn add_disk(runtime: &mut RecordFile, request: &DiskRequest) -> Result<Devic
         return Ok(device);
     }
     let mut spec = settled.spec.clone();
-    let image = runtime.record().resolve_image(&mut spec, request.format)?;
+    let image = images::resolve(runtime.record(), &mut spec, request.format)?;
     runtime.record().check_disk(&spec)?;
     check_unshared(runtime.record().devices.iter().filter(|device| is_staying(device)), &spec, &image)?;
     record(runtime, Spec::Disk(spec), &request.placement)

@@ -1,13 +1,18 @@
 //! What is said about one guest: its devices, its root ports, and what is unfinished.
 
+pub mod command_line;
+pub mod device;
 pub mod journal;
+pub mod option;
 pub mod peer;
 pub mod record;
 pub mod root_port;
 pub mod unfinished;
 
+pub use command_line::{CommandLine, Machine};
+pub use device::{Device, DeviceKind, Presence, Spec};
 pub use journal::{Intent, Journal, Operation};
 pub use peer::{Peer, PeerMatch};
-pub use record::{DEFAULT_RESERVED, Device, DeviceKind, Presence, Record, Spec};
+pub use record::{DEFAULT_RESERVED, MAX_DEVICES, Record};
 pub use root_port::RootPort;
 pub use unfinished::{Resolution, resolution_of};

@@ -6,10 +6,9 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::record::Presence;
+use super::device::Presence;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, Slot};
-use crate::store::versioned::{object, take};
 
 /// The slots of `pcie.0` that ports are put into: the upper half, so that what QEMU places by itself goes below, without
 /// 29 and 31, where `q35` has its USB controllers and its chipset (hw/i386/pc_q35.c).
@@ -56,13 +55,6 @@ pub struct Occupied {
 }
 
 impl RootPort {
-    /// A port from its JSON object.
-    pub(crate) fn read(value: Value) -> Result<Self> {
-        let mut members = object(value)?;
-        let port: Self = take(&mut members)?;
-        Ok(Self { extra: members, ..port })
-    }
-
     /// A further port. Ports have slots of their own as long as there are any, then they share them, up to eight in one.
     pub fn further(ports: &[Self], occupied: &Occupied) -> Result<Self> {
         let free = |place: &(Slot, u8)| {

@@ -1,7 +1,8 @@
 //! What is unfinished of a guest that has ended, and what is not known of one that may run.
 
+use super::device::Device;
 use super::journal::{Intent, Operation};
-use super::record::{Device, Record};
+use super::record::Record;
 
 /// What the end of the guest makes of an unfinished operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,9 +1,20 @@
 //! What the caller decides about the images of a record: where backing files may be, and that another chain is right.
 
 use super::{RecordFile, Storage};
-use crate::disk::BackingRule;
+use crate::disk::{self, BackingRule, DiskSpec, FormatRequest, Image};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Record, Spec};
+
+/// Opens the image of a disk that is recorded.
+pub fn open(record: &Record, spec: &DiskSpec) -> Result<Image> {
+    disk::image::open_under(spec, &record.backing_rule(spec))
+}
+
+/// Opens the image of a disk that is asked for; see [`disk::image::resolve`].
+pub fn resolve(record: &Record, spec: &mut DiskSpec, format: FormatRequest) -> Result<Image> {
+    let rule = record.backing_rule(spec);
+    disk::image::resolve(spec, format, &rule)
+}
 
 impl RecordFile {
     /// Says where the backing files of all disks may be that say nothing of their own. It counts from the next time that an
@@ -27,7 +38,7 @@ impl RecordFile {
         };
         spec.backing = rule.or(spec.backing.take());
         let format = spec.format.into();
-        self.record.resolve_image(spec, format).map_err(|error| error.context(id))?;
+        resolve(&self.record, spec, format).map_err(|error| error.context(id))?;
         self.change(next)
     }
 

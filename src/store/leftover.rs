@@ -3,8 +3,7 @@
 use serde::de::IgnoredAny;
 
 use super::dir::FileKind;
-use super::{format, ganeti};
-use crate::model::Journal;
+use super::{format, ganeti, journal_file};
 
 /// What names of this library's own files end in, so that no record can have such a name.
 pub(super) const SUFFIXES: [&str; 4] = [".lock", ".new", ".journal", ".kvm-hotplug"];
@@ -48,7 +47,7 @@ fn beginnings(file_kind: FileKind) -> &'static [&'static [u8]] {
 fn is_whole(file_kind: FileKind, bytes: &[u8]) -> bool {
     match file_kind {
         FileKind::Record => format::decode(bytes).is_ok(),
-        FileKind::Journal => Journal::decode(bytes).is_ok(),
+        FileKind::Journal => journal_file::decode(bytes).is_ok(),
         FileKind::Sidecar => ganeti::Sidecar::decode(bytes).is_ok(),
     }
 }
@@ -56,6 +55,7 @@ fn is_whole(file_kind: FileKind, bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Journal;
 
     #[test]
     fn names_of_ours() {
@@ -97,7 +97,7 @@ mod tests {
         for length in 0..=whole.len() {
             assert!(is_new_version(FileKind::Record, &whole[..length]), "{length}");
         }
-        let whole = Journal::default().encode().unwrap();
+        let whole = journal_file::encode(&Journal::default()).unwrap();
         for length in 0..=whole.len() {
             assert!(is_new_version(FileKind::Journal, &whole[..length]), "{length}");
         }

@@ -3,10 +3,12 @@
 pub mod dir;
 pub mod format;
 pub mod ganeti;
-mod images;
+pub mod images;
+pub mod journal_file;
 mod leftover;
 pub mod lock;
 pub mod native;
+pub mod peer;
 pub mod trust;
 mod unfinished;
 pub(crate) mod versioned;
@@ -360,7 +362,7 @@ impl RecordFile {
             self.put(
                 record_dir,
                 FileKind::Journal,
-                &journal.encode()?,
+                &journal_file::encode(&journal)?,
                 over(!self.journal.intents.is_empty()),
             )
         };
@@ -381,7 +383,7 @@ impl RecordFile {
             FileKind::Record => format::encode(&self.record).map(Some),
             FileKind::Sidecar => Ok(self.sidecar.clone()),
             FileKind::Journal if self.journal.intents.is_empty() => Ok(None),
-            FileKind::Journal => self.journal.encode().map(Some),
+            FileKind::Journal => journal_file::encode(&self.journal).map(Some),
         }
     }
 
@@ -483,7 +485,7 @@ fn read_journal(record_dir: &RecordDir) -> Result<Journal> {
 }
 
 fn decode_journal(record_dir: &RecordDir, bytes: &[u8]) -> Result<Journal> {
-    Journal::decode(bytes).map_err(|error| {
+    journal_file::decode(bytes).map_err(|error| {
         error.context(format!("journal {}", record_dir.part_path(FileKind::Journal).display()))
     })
 }

@@ -8,7 +8,7 @@ use crate::disk::BackingRule;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, DeviceId};
 use crate::model::RootPort;
-use crate::model::record::{DEFAULT_RESERVED, Device, DeviceKind, MAX_DEVICES, Presence, Record, Spec};
+use crate::model::{DEFAULT_RESERVED, Device, DeviceKind, MAX_DEVICES, Presence, Record, Spec};
 
 /// The value of the `format` member.
 pub const FORMAT: &str = "kvm-hotplug-runtime";
@@ -72,6 +72,13 @@ pub(crate) fn device_from_value(kind: DeviceKind, value: Value) -> Result<Device
     };
     spec.validate()?;
     Ok(Device { id, generation, address, presence, spec, extra: members })
+}
+
+/// A port from its JSON object.
+fn port_from_value(value: Value) -> Result<RootPort> {
+    let mut members = object(value)?;
+    let port: RootPort = take(&mut members)?;
+    Ok(RootPort { extra: members, ..port })
 }
 
 /// The lists of a file, in the order in which they are read: a controller comes before its disks.
@@ -149,7 +156,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
         next_generation,
         backing: field(&mut file, "backing")?,
         monitor_user: field(&mut file, "monitor_user")?,
-        ports: elements(&mut file, "root_ports", RootPort::read)?,
+        ports: elements(&mut file, "root_ports", port_from_value)?,
         devices: Vec::new(),
         extra: Map::new(),
         ganeti: None,

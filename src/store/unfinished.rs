@@ -1,6 +1,6 @@
 //! What is unfinished of a guest that has ended, and what is not known of one that may run.
 
-use super::RecordFile;
+use super::{RecordFile, peer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Intent;
 use crate::model::peer::PeerState;
@@ -41,7 +41,7 @@ impl RecordFile {
     }
 
     fn peer_state(&self) -> PeerState {
-        self.journal.peer.as_ref().map_or(PeerState::Unknown, |peer| peer.peer_state())
+        self.journal.peer.as_ref().map_or(PeerState::Unknown, |noted| peer::state(noted))
     }
 
     /// Settles what is unfinished by the rules for a guest that has ended. Answers how many operations that were.

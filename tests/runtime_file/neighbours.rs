@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use kvm_hotplug::ErrorKind;
 use kvm_hotplug::model::{Journal, Operation};
-use kvm_hotplug::store::{RecordFile, native};
+use kvm_hotplug::store::{RecordFile, journal_file, native};
 
 use super::sample;
 
@@ -30,7 +30,7 @@ fn record_bytes() -> Vec<u8> {
 fn journal_bytes() -> Vec<u8> {
     let mut journal = Journal::default();
     journal.log_intent(Operation::Remove, &sample().devices[1]);
-    journal.encode().unwrap()
+    journal_file::encode(&journal).unwrap()
 }
 
 fn list_bytes() -> Vec<u8> {

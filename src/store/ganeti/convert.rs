@@ -8,7 +8,7 @@ use super::{List, decode, guest_name};
 use crate::disk::{Aio, Cache, Discard};
 use crate::error::{Error, Result};
 use crate::ids::{Address, BusName, PciAddress, Slot};
-use crate::model::record::{Device, Presence, Record, Spec};
+use crate::model::{Device, Presence, Record, Spec};
 
 /// Where a record in our own format keeps the list it was made of, as text: with everything in it that means nothing here.
 const KEPT: &str = "ganeti";

@@ -10,7 +10,7 @@ use crate::ids::{
     Address, BusName, Channel, DeviceId, IfName, Lun, MacAddr, PciAddress, SLOTS, ScsiAddress, Slot,
     is_model_name,
 };
-use crate::model::record::{Device, DeviceKind, Presence, Spec};
+use crate::model::{Device, DeviceKind, Presence, Spec};
 use crate::net::spec::NicSpec;
 
 /// Models that sit on no PCI slot, although some versions of Ganeti write one for them: they were started without id

@@ -41,7 +41,7 @@ pub(crate) use write::encode;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::DeviceId;
-use crate::model::record::{Device, DeviceKind, MAX_DEVICES, Record};
+use crate::model::{Device, DeviceKind, MAX_DEVICES, Record};
 
 /// What a record keeps of the list it came from.
 #[derive(Clone, Debug, PartialEq)]

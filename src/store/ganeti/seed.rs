@@ -10,7 +10,7 @@ use super::json::{Json, Object};
 use super::write::hvinfo;
 use super::{List, Raw, uuid};
 use crate::disk::{self, DiskSpec};
-use crate::model::record::{Device, Spec};
+use crate::model::{Device, Spec};
 use crate::net::spec::NicSpec;
 
 /// Ganeti counts in these.

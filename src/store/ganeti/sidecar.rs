@@ -13,7 +13,7 @@ use super::write::Written;
 use crate::disk::BackingRule;
 use crate::error::{ErrorKind, Result};
 use crate::ids::DeviceId;
-use crate::model::record::{Device, DeviceKind, MAX_DEVICES, Presence, Record, Spec};
+use crate::model::{Device, DeviceKind, MAX_DEVICES, Presence, Record, Spec};
 use crate::ordered;
 use crate::store::{native, versioned};
 

@@ -5,7 +5,7 @@
 
 use super::json::{Json, Object};
 use super::uuid;
-use crate::model::record::Device;
+use crate::model::Device;
 
 /// The command line for today's QEMU.
 ///

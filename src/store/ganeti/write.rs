@@ -6,7 +6,7 @@ use super::params::Params;
 use super::{List, arguments, read, upgrade};
 use crate::error::{Error, Result};
 use crate::ids::Address;
-use crate::model::record::{Device, DeviceKind, Presence, Record, Spec};
+use crate::model::{Device, DeviceKind, Presence, Record, Spec};
 
 /// The buses whose places Ganeti counts; a device elsewhere is an error to it.
 const BUSES: [&str; 2] = ["pci.0", "scsi.0"];

@@ -5,8 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::options::read;
-use super::scsi::Unit;
+use super::option::read;
 use crate::ids::{BusName, Slot};
 use crate::ordered;
 use crate::slots::pci::BusKind;
@@ -25,64 +24,92 @@ pub enum Machine {
 
 /// A place on a root bus that the command line pins.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pinned {
-    pub(super) bus: String,
-    pub(super) slot: Slot,
-    pub(super) function: u8,
+pub struct Pinned {
+    /// The bus's name.
+    pub bus: String,
+    /// The slot.
+    pub slot: Slot,
+    /// The function.
+    pub function: u8,
     /// Id or driver.
-    pub(super) what: String,
+    pub what: String,
 }
 
 /// A device that the command line puts on a bus, and says no more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct OnBus {
-    pub(super) bus: String,
+pub struct OnBus {
+    /// The bus's name.
+    pub bus: String,
     /// Id or driver.
-    pub(super) what: String,
+    pub what: String,
     /// QEMU makes those that are text first.
     json: bool,
 }
 
+/// A SCSI device that the command line makes, with what it says of its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// Its bus.
+    pub bus: Option<String>,
+    /// Its target number.
+    pub target: Option<u8>,
+    /// Its LUN.
+    pub lun: Option<u16>,
+    /// Id or driver.
+    pub what: String,
+}
+
 /// A bridge or port with an id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Bridge {
-    pub(super) name: BusName,
-    pub(super) kind: BusKind,
-    pub(super) hotplug: bool,
+pub struct Bridge {
+    /// The name of its bus.
+    pub name: BusName,
+    /// What kind of bus that is.
+    pub kind: BusKind,
+    /// Whether devices can be plugged into it while the guest runs.
+    pub hotplug: bool,
     /// On the root bus, if it is pinned there.
-    pub(super) place: Option<(Slot, u8)>,
+    pub place: Option<(Slot, u8)>,
 }
 
 /// What was read.
 #[derive(Clone, Debug)]
-pub(super) struct CommandLine {
-    pub(super) machine: Machine,
+pub struct CommandLine {
+    /// What kind of machine it is.
+    pub machine: Machine,
     /// The machine's name as it was given.
-    pub(super) machine_type: String,
-    pub(super) pinned: Vec<Pinned>,
+    pub machine_type: String,
+    /// Places that are pinned.
+    pub pinned: Vec<Pinned>,
     /// In the order in which QEMU makes them.
-    pub(super) on_buses: Vec<OnBus>,
-    pub(super) bridges: Vec<Bridge>,
+    pub on_buses: Vec<OnBus>,
+    /// Bridges and ports with an id.
+    pub bridges: Vec<Bridge>,
     /// SCSI controllers with an id: that, and the model.
-    pub(super) controllers: Vec<(String, String)>,
+    pub controllers: Vec<(String, String)>,
     /// What is on their buses.
-    pub(super) units: Vec<Unit>,
+    pub units: Vec<Unit>,
     /// Drivers of devices without an id.
-    pub(super) devices_without_id: Vec<String>,
+    pub devices_without_id: Vec<String>,
     /// Each id with the option that has it.
-    pub(super) ids: BTreeMap<String, String>,
-    pub(super) chassis: BTreeSet<u8>,
+    pub ids: BTreeMap<String, String>,
+    /// Chassis numbers that are taken.
+    pub chassis: BTreeSet<u8>,
     /// Each boot index with the device that has it, by id or driver.
-    pub(super) boot_indices: BTreeMap<u32, String>,
-    pub(super) fdsets: BTreeSet<u32>,
-    pub(super) fds: BTreeSet<u32>,
-    pub(super) incoming: bool,
+    pub boot_indices: BTreeMap<u32, String>,
+    /// Numbers of fdsets.
+    pub fdsets: BTreeSet<u32>,
+    /// Numbers of descriptors that it passes.
+    pub fds: BTreeSet<u32>,
+    /// It waits for a migration.
+    pub incoming: bool,
     /// A device is written as JSON.
-    pub(super) has_json_device: bool,
+    pub has_json_device: bool,
 }
 
 impl CommandLine {
-    pub(super) fn read(command: &[String]) -> Self {
+    /// Reads one, of which the first element is the program.
+    pub fn read(command: &[String]) -> Self {
         let mut command_line = Self {
             machine: Machine::Conventional,
             machine_type: String::new(),
@@ -135,7 +162,7 @@ impl CommandLine {
     }
 
     /// The name of the machine's root bus.
-    pub(super) fn root_bus(&self) -> &'static str {
+    pub fn root_bus(&self) -> &'static str {
         if self.machine == Machine::Express { "pcie.0" } else { "pci.0" }
     }
 
@@ -220,17 +247,17 @@ impl CommandLine {
 }
 
 /// Whether the command has a device with this id.
-pub(crate) fn names_device(command: &[String], id: &str) -> bool {
+pub fn names_device(command: &[String], id: &str) -> bool {
     CommandLine::read(command).ids.get(id).is_some_and(|option| option == "-device")
 }
 
 /// Drivers of the devices that the command makes without an id.
-pub(crate) fn devices_without_id(command: &[String]) -> Vec<String> {
+pub fn devices_without_id(command: &[String]) -> Vec<String> {
     CommandLine::read(command).devices_without_id
 }
 
 /// Whether the command has a netdev of this id.
-pub(crate) fn names_netdev(command: &[String], id: &str) -> bool {
+pub fn names_netdev(command: &[String], id: &str) -> bool {
     CommandLine::read(command).ids.get(id).is_some_and(|option| option == "-netdev")
 }
 
@@ -254,141 +281,4 @@ fn place(text: &str) -> Option<(Slot, u8)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn command_line(arguments: &[&str]) -> CommandLine {
-        let program = std::iter::once("qemu").chain(arguments.iter().copied());
-        CommandLine::read(&program.map(str::to_owned).collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn devices_are_found_by_id() {
-        let words =
-            ["qemu", "-device", "virtio-scsi-pci,id=scsi,x=a,,id=b", "-netdev", "tap,id=net", "--device"];
-        let json = r#"{"driver":"lsi","id":"hba"}"#;
-        let command: Vec<String> = words.into_iter().chain([json, "-device"]).map(str::to_owned).collect();
-        for (id, named) in [("scsi", true), ("hba", true), ("b", false), ("net", false), ("", false)] {
-            assert_eq!(names_device(&command, id), named, "{id}");
-        }
-    }
-
-    #[test]
-    fn machines() {
-        for (name, machine) in [
-            ("pc", Machine::Conventional),
-            ("pc-i440fx-7.2,accel=tcg", Machine::Conventional),
-            ("type=q35,smm=off", Machine::Express),
-            ("pc-q35-10.0", Machine::Express),
-            ("accel=kvm,type=virt-9.2", Machine::Express),
-            ("microvm", Machine::Other),
-            ("isapc", Machine::Other),
-        ] {
-            for option in ["-machine", "-M", "--machine"] {
-                assert_eq!(command_line(&[option, name]).machine, machine, "{name}");
-            }
-        }
-        assert_eq!(command_line(&[]).machine, Machine::Conventional);
-        let twice = command_line(&["-M", "q35", "-machine", "accel=tcg"]);
-        assert_eq!((twice.machine, twice.machine_type.as_str()), (Machine::Express, "q35"));
-    }
-
-    #[test]
-    fn places_and_ids() {
-        let found = command_line(&[
-            "-machine",
-            "q35",
-            "-device",
-            "virtio-balloon-pci,id=balloon,addr=0x1b",
-            "-device",
-            "pcie-root-port,id=port,bus=pcie.0,chassis=7,addr=1c.2,hotplug=off",
-            "-device",
-            r#"{"driver":"pcie-root-port","id":"second","chassis":9}"#,
-            "-device",
-            "virtio-rng-pci,bus=second",
-            "-device",
-            r#"{"driver":"virtio-rng-pci","id":"far","bus":"port","addr":"0x0"}"#,
-            "-device",
-            "pcie-root-port,id=third,addr=0x1d.0x1",
-            "-drive",
-            "if=none,id=cd,file=/a,,b",
-            "-netdev",
-            "tap,id=lan,fds=7:8,vhostfds=9:x",
-            "-add-fd",
-            "fd=12,set=3",
-            "-blockdev",
-            r#"{"driver":"null-co","node-name":"null"}"#,
-        ]);
-        let slot = |number| Slot::new(number).unwrap();
-        let pinned = |number, function, what: &str| Pinned {
-            bus: "pcie.0".into(),
-            slot: slot(number),
-            function,
-            what: what.into(),
-        };
-        let far = Pinned { bus: "port".into(), ..pinned(0, 0, "far") };
-        assert_eq!(
-            found.pinned,
-            [pinned(0x1b, 0, "balloon"), pinned(0x1c, 2, "port"), far, pinned(0x1d, 1, "third")]
-        );
-        let on_bus = |bus: &str, what: &str, json| OnBus { bus: bus.into(), what: what.into(), json };
-        assert_eq!(found.on_buses, [on_bus("second", "virtio-rng-pci", false)]);
-        assert!(found.has_json_device && !command_line(&["-blockdev", "{}"]).has_json_device);
-        let port = |name, hotplug, place| Bridge {
-            name: BusName::parse(name).unwrap(),
-            kind: BusKind::RootPort,
-            hotplug,
-            place,
-        };
-        assert_eq!(
-            found.bridges,
-            [
-                port("port", false, Some((slot(0x1c), 2))),
-                port("second", true, None),
-                port("third", true, Some((slot(0x1d), 1)))
-            ]
-        );
-        let ids: Vec<_> = found.ids.iter().map(|(id, option)| format!("{option} {id}")).collect();
-        let expected = [
-            "-device balloon",
-            "-drive cd",
-            "-device far",
-            "-netdev lan",
-            "-blockdev null",
-            "-device port",
-            "-device second",
-            "-device third",
-        ];
-        assert_eq!(ids, expected);
-        assert_eq!(found.chassis, BTreeSet::from([7, 9]));
-        assert_eq!((found.fdsets, found.fds), (BTreeSet::from([3]), BTreeSet::from([7, 8, 9, 12])));
-        assert!(!found.incoming && command_line(&["-incoming", "defer"]).incoming);
-    }
-
-    #[test]
-    fn devices_without_an_id() {
-        let found = command_line(&[
-            "-device",
-            "virtio-balloon",
-            "-device",
-            "virtio-rng-pci,id=rng",
-            "-device",
-            r#"{"driver":"qemu-xhci"}"#,
-            "-drive",
-            "file=/a,if=virtio",
-            "-drive",
-            "file=/b,if=none,id=b",
-            "-watchdog",
-            "i6300esb",
-        ]);
-        assert_eq!(found.devices_without_id, ["virtio-balloon", "qemu-xhci", "virtio-blk", "i6300esb"]);
-    }
-
-    #[test]
-    fn what_cannot_be_read_pins_nothing() {
-        for odd in ["x,addr=", "x,addr=20", "x,addr=5.8", "x,addr=g", "{\"driver\":", ""] {
-            assert_eq!(command_line(&["-device", odd]).pinned, [], "{odd}");
-        }
-        assert_eq!(command_line(&["-device"]).pinned, []);
-    }
-}
+mod tests;

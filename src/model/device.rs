@@ -1,0 +1,175 @@
+//! One NIC, disk or SCSI controller of a guest: its settings, its place, and whether the guest has it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::disk::DiskSpec;
+use crate::error::{Error, Result};
+use crate::ids::{Address, BusName, DeviceId, MacAddr};
+use crate::net::spec::NicSpec;
+use crate::slots::scsi::ControllerSpec;
+
+/// Whether a recorded device is in the guest now, or on which side of the next reboot it belongs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Presence {
+    /// In the running guest.
+    #[default]
+    Live,
+    /// Comes with the next boot.
+    AddAfterReboot,
+    /// In the running guest, gone with the next boot.
+    RemoveAfterReboot,
+}
+
+impl Presence {
+    /// For serde: the usual case is not written.
+    pub fn is_live(&self) -> bool {
+        *self == Self::Live
+    }
+}
+
+/// What a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeviceKind {
+    /// A network card.
+    Nic,
+    /// A disk.
+    Disk,
+    /// A SCSI controller.
+    Controller,
+}
+
+impl DeviceKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Nic, Self::Disk, Self::Controller];
+
+    /// The word that begins device ids of this kind, and stands for it in the journal. That of a controller is "scsi" and
+    /// not "controller", because people read it most often in the name of its bus, `scsi-pci-7.0`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Nic => "nic",
+            Self::Disk => "disk",
+            Self::Controller => "scsi",
+        }
+    }
+
+    /// The kind as it is written in messages.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Nic => "NIC",
+            Self::Disk => "disk",
+            Self::Controller => "SCSI controller",
+        }
+    }
+}
+
+/// The settings of a device.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Spec {
+    /// Of a NIC.
+    Nic(NicSpec),
+    /// Of a disk.
+    Disk(DiskSpec),
+    /// Of a SCSI controller.
+    Controller(ControllerSpec),
+}
+
+impl Spec {
+    /// What it is the settings of.
+    pub fn kind(&self) -> DeviceKind {
+        match self {
+            Self::Nic(_) => DeviceKind::Nic,
+            Self::Disk(_) => DeviceKind::Disk,
+            Self::Controller(_) => DeviceKind::Controller,
+        }
+    }
+
+    /// The QEMU driver.
+    pub fn model(&self) -> &str {
+        match self {
+            Self::Nic(spec) => &spec.model,
+            Self::Disk(spec) => &spec.model,
+            Self::Controller(spec) => &spec.model,
+        }
+    }
+
+    /// Refuses settings that QEMU would refuse.
+    pub fn validate(&self) -> Result<()> {
+        match self {
+            Self::Nic(spec) => spec.validate(),
+            Self::Disk(spec) => spec.validate(),
+            Self::Controller(spec) => spec.validate(),
+        }
+    }
+
+    /// What is said of an address of the wrong kind.
+    pub fn misplaced(&self, needs: &str) -> Error {
+        Error::invalid(format!("a {} needs a {needs} address", self.model()))
+    }
+}
+
+/// One recorded device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Device {
+    /// Its id in QEMU, and that of the netdev or block node behind it, if there is one.
+    pub id: DeviceId,
+    /// Tells this attachment from earlier ones of the same id.
+    pub generation: u64,
+    /// Where it sits, if it has been given a place.
+    pub address: Option<Address>,
+    /// Live, or waiting for a reboot.
+    pub presence: Presence,
+    /// What it is.
+    pub spec: Spec,
+    /// Fields a newer version wrote; kept as they are.
+    pub extra: Map<String, Value>,
+}
+
+impl Device {
+    /// What it is.
+    pub fn kind(&self) -> DeviceKind {
+        self.spec.kind()
+    }
+
+    /// The bus it sits on, PCI or SCSI.
+    pub fn bus(&self) -> Option<&BusName> {
+        self.address.as_ref().map(Address::bus)
+    }
+
+    /// Whether the guest has to let go of it before it can leave. QEMU takes a SCSI disk from its controller and tells the
+    /// guest afterwards (5.2 to 11.1).
+    pub fn leaves_by_consent(&self) -> bool {
+        !matches!(self.address, Some(Address::Scsi(_)))
+    }
+
+    /// The SCSI controller it sits on, by id, if it sits on one with an id.
+    pub fn controller(&self) -> Option<&str> {
+        self.address.as_ref()?.scsi()?.controller()
+    }
+
+    /// The QEMU driver.
+    pub fn model(&self) -> &str {
+        self.spec.model()
+    }
+
+    /// One goes with the boot that the other comes with: they are never in the guest together.
+    pub fn takes_turns_with(&self, other: &Self) -> bool {
+        let pair = [self.presence, other.presence];
+        pair.contains(&Presence::AddAfterReboot) && pair.contains(&Presence::RemoveAfterReboot)
+    }
+
+    /// The settings, if it is a NIC.
+    pub fn nic(&self) -> Option<&NicSpec> {
+        match &self.spec {
+            Spec::Nic(spec) => Some(spec),
+            Spec::Disk(_) | Spec::Controller(_) => None,
+        }
+    }
+
+    /// The MAC address, if it is a NIC.
+    pub fn mac(&self) -> Option<MacAddr> {
+        self.nic().map(|spec| spec.mac)
+    }
+}
