@@ -8,6 +8,7 @@ use super::host::{Backend, Host};
 use super::incoming::Incoming;
 use super::options::Object;
 use super::request::{BootCommand, BootRequest};
+use super::started::is_unplaced_nic;
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, DeviceId};
@@ -16,6 +17,7 @@ use crate::net;
 use crate::net::spec::NicSpec;
 use crate::ordered;
 use crate::qmp::Version;
+use crate::store::Dialect;
 use crate::sys::inherit;
 
 /// Where a device goes.
@@ -34,6 +36,7 @@ pub(super) struct Builder<'a> {
     /// The number that the next descriptor gets.
     next_fd: u32,
     command_line: &'a CommandLine,
+    dialect: &'a Dialect,
     fd_base: u32,
     qemu: Option<Version>,
     paused: bool,
@@ -43,12 +46,13 @@ pub(super) struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(request: &BootRequest, command_line: &'a CommandLine) -> Self {
+    pub(super) fn new(request: &BootRequest, command_line: &'a CommandLine, dialect: &'a Dialect) -> Self {
         Self {
             argv: Vec::new(),
             fds: Vec::new(),
             next_fd: request.fd_base,
             command_line,
+            dialect,
             fd_base: request.fd_base,
             qemu: request.qemu,
             paused: request.paused,
@@ -67,7 +71,7 @@ impl<'a> Builder<'a> {
     ) -> Result<BootCommand> {
         let migrates = incoming.is_some();
         self.argv.clone_from(&record.command);
-        self.is_list = record.was_started_by_ganeti();
+        self.is_list = self.dialect.was_started_by_ganeti(record);
         if self.paused {
             self.argv.push("-S".to_owned());
         }
@@ -77,7 +81,7 @@ impl<'a> Builder<'a> {
         }
         let there = |presence: Presence| !migrates || presence != Presence::AddAfterReboot;
         self.add_ports(record, there)?;
-        let unplaced = record.devices.iter().filter(|device| record.was_started_unplaced(device));
+        let unplaced = record.devices.iter().filter(|device| is_unplaced_nic(self.dialect, record, device));
         let unplaced = ordered::set(unplaced.map(|device| device.id.clone()));
         let mut devices: Vec<&mut Device> =
             record.devices.iter_mut().filter(|device| there(device.presence)).collect();

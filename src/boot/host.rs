@@ -11,7 +11,7 @@ use crate::model::{Device, Record, Spec};
 use crate::net::spec::NicSpec;
 use crate::net::tap::{TapRequest, TunDevice};
 use crate::net::vhost::{self, VhostMode};
-use crate::store::format::Format;
+use crate::store::{Dialect, Format};
 
 /// How long the last run's tap may keep its name. QEMU since 11 polls by io_uring, whose reference to a tap the kernel
 /// drops only after the process has ended: 4 to 9 ms later, as measured with 11.1 on an idle host.
@@ -19,9 +19,9 @@ const LINGERING: Duration = Duration::from_millis(500);
 
 /// Why a NIC cannot be started over a tap that is made here: it had one that the caller opened, and nobody knows what was set on
 /// that. A list of Ganeti's is the exception, where it says which bridge: Ganeti itself starts such a NIC over a new tap there.
-pub(super) fn lacks_its_tap(record: &Record, device: &Device, migrates: bool) -> Option<String> {
+pub(super) fn lacks_its_tap(dialect: &Dialect, device: &Device, migrates: bool) -> Option<String> {
     let spec = device.nic().filter(|spec| spec.is_over_given_tap())?;
-    if record.format() == Format::Ganeti && spec.bridge.is_some() {
+    if dialect.format() == Format::Ganeti && spec.bridge.is_some() {
         return None;
     }
     let id = &device.id;
@@ -74,8 +74,8 @@ pub(super) struct Host {
 
 impl Host {
     /// As the record has it for its NICs.
-    pub(super) fn new(record: &Record, purpose: Purpose) -> Self {
-        let own = record.settle_nic(&NicSpec::new(MacAddr::local([0, 0, 1])), VhostMode::Auto);
+    pub(super) fn new(dialect: &Dialect, record: &Record, purpose: Purpose) -> Self {
+        let own = dialect.settle_nic(&NicSpec::new(MacAddr::local([0, 0, 1])), VhostMode::Auto);
         let vnet_hdr = own.is_ok_and(|own| own.vnet_hdr);
         Self { purpose, tun: TunDevice::default(), vnet_hdr, backing: record.backing.clone() }
     }

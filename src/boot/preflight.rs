@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::host::lacks_its_tap;
 use super::issue::{IssueKind, PreflightIssue};
 use super::running::{self, Running};
-use super::started::{overlay_problem, started};
+use super::started::{is_unplaced_nic, overlay_problem, started};
 use super::{clashes, files};
 use crate::deadline::Deadline;
 use crate::disk;
@@ -45,7 +45,7 @@ impl RecordFile {
         let mut issues = Vec::new();
         let record = match self.next_record(migrates, 0, &command_line) {
             Ok(record) => record,
-            Err(_) if migrates && self.open_intent().is_some() => self.record().clone(),
+            Err(_) if migrates && self.state().open_intent().is_some() => self.record().clone(),
             Err(error) => {
                 issues.push(PreflightIssue::of_guest(IssueKind::Place, error.to_string()));
                 self.record().clone()
@@ -54,11 +54,11 @@ impl RecordFile {
         issues.extend(self.unfinished_problem(migrates));
         let devices = started(&record, migrates);
         for device in &devices {
-            if migrates && device.address.is_none() && !record.was_started_unplaced(device) {
+            if migrates && device.address.is_none() && !is_unplaced_nic(self.dialect(), &record, device) {
                 let text = "has no address; open the guest at the source, so that its place is recorded";
                 issues.push(PreflightIssue::of(device, IssueKind::NoAddress, text));
             }
-            match lacks_its_tap(&record, device, migrates) {
+            match lacks_its_tap(self.dialect(), device, migrates) {
                 Some(why) => issues.push(PreflightIssue::of(device, IssueKind::Tap, why)),
                 None => check_device(device, &record, migrates, &mut issues),
             }
@@ -104,7 +104,7 @@ impl RecordFile {
 impl RecordFile {
     fn unfinished_problem(&self, migrates: bool) -> Option<PreflightIssue> {
         let refused = if migrates { self.refuse_open_for_target() } else { self.refuse_open_for_boot() };
-        let (error, intent) = (refused.err()?, self.open_intent()?);
+        let (error, intent) = (refused.err()?, self.state().open_intent()?);
         Some(PreflightIssue::of(&intent.device, IssueKind::Unfinished, error))
     }
 }

@@ -42,8 +42,12 @@ impl RecordFile {
             return Err(running.refusal());
         }
         let purpose = if migrates { Purpose::Target } else { Purpose::Boot };
-        let host = Host::new(&next, purpose);
-        let command = Builder::new(&request, &command_line).build(&mut next, request.incoming, &host)?;
+        let host = Host::new(self.dialect(), &next, purpose);
+        let command = Builder::new(&request, &command_line, self.dialect()).build(
+            &mut next,
+            request.incoming,
+            &host,
+        )?;
         if migrates {
             self.adopt_target(next)?;
         } else {
@@ -56,8 +60,12 @@ impl RecordFile {
     /// does not matter whether the guest runs, or who has the record.
     pub fn plan_command(&self, request: BootRequest) -> Result<BootCommand> {
         let (command_line, mut next) = self.start(&request)?;
-        let host = Host::new(&next, Purpose::Plan);
-        let command = Builder::new(&request, &command_line).build(&mut next, request.incoming, &host)?;
+        let host = Host::new(self.dialect(), &next, Purpose::Plan);
+        let command = Builder::new(&request, &command_line, self.dialect()).build(
+            &mut next,
+            request.incoming,
+            &host,
+        )?;
         Ok(BootCommand { fds: Vec::new(), ..command })
     }
 
@@ -95,7 +103,7 @@ impl RecordFile {
         {
             return Err(clash.error);
         }
-        refuse_without_tap(&next, migrates)?;
+        refuse_without_tap(self.dialect(), &next, migrates)?;
         refuse_overlays(&next, migrates)?;
         Ok((command_line, next))
     }

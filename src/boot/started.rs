@@ -2,12 +2,13 @@
 
 use super::host;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Device, Presence, Record, Spec};
+use crate::model::{Device, DeviceKind, Presence, Record, Spec};
+use crate::store::Dialect;
 
 /// Before anything is opened: a NIC over the caller's own tap does not get another one without a word.
-pub(super) fn refuse_without_tap(next: &Record, migrates: bool) -> Result<()> {
+pub(super) fn refuse_without_tap(dialect: &Dialect, next: &Record, migrates: bool) -> Result<()> {
     for device in started(next, migrates) {
-        if let Some(why) = host::lacks_its_tap(next, device, migrates) {
+        if let Some(why) = host::lacks_its_tap(dialect, device, migrates) {
             return Err(Error::new(ErrorKind::State, format!("{} {why}", device.id)));
         }
     }
@@ -41,4 +42,11 @@ pub(super) fn overlay_problem(device: &Device) -> Option<String> {
 pub(super) fn started(record: &Record, migrates: bool) -> Vec<&Device> {
     let is_there = |device: &&Device| !migrates || device.presence != Presence::AddAfterReboot;
     record.devices.iter().filter(is_there).collect()
+}
+
+/// Whether it is a NIC that was started without a record_dir, as Ganeti did until 2.9: QEMU found one for it, and finds the same one
+/// for a migration target that is started in the same order. Such a guest never had another way to get one.
+pub(super) fn is_unplaced_nic(dialect: &Dialect, record: &Record, device: &Device) -> bool {
+    let is_live_nic = device.kind() == DeviceKind::Nic && device.presence != Presence::AddAfterReboot;
+    dialect.was_started_by_ganeti(record) && is_live_nic && device.address.is_none()
 }

@@ -7,7 +7,7 @@ use super::error::kvm_hotplug_error;
 use super::guard;
 use super::runtime::{give, kvm_runtime};
 use crate::error::Error;
-use crate::store::{Format, RecordFile};
+use crate::store::Format;
 
 /// Format of a runtime file. A record is saved in the one it has.
 #[repr(C)]
@@ -53,7 +53,7 @@ pub unsafe extern "C" fn kvm_runtime_get_format(
         if ret_format.is_null() {
             return Err(args::null("ret_format"));
         }
-        let format = handle.lock().record().format() as u32;
+        let format = handle.lock().dialect().format() as u32;
         // SAFETY: the caller vouches for it.
         unsafe { ret_format.write(format) };
         Ok(0)
@@ -99,7 +99,7 @@ pub unsafe extern "C" fn kvm_runtime_convert(
         let format = format.ok_or_else(|| Error::invalid("format is none of enum kvm_runtime_format"))?;
         let copy = {
             let runtime = handle.lock();
-            RecordFile::new(runtime.record().convert(format)?).with_trust(runtime.trust())
+            runtime.convert(format)?
         };
         // SAFETY: the caller vouches for the pointer.
         unsafe { give(copy, ret_runtime) }

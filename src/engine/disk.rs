@@ -10,7 +10,7 @@ use crate::disk::spec::MAX_SERIAL;
 use crate::disk::{self, DiskSpec, FormatRequest, Image};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Device, Record, Spec};
-use crate::store::images;
+use crate::store::{Dialect, images};
 use crate::sys::descriptor::Descriptor;
 
 /// A disk as the caller asks for it.
@@ -48,9 +48,9 @@ impl DiskRequest {
     }
 
     /// The request, with what it leaves open filled in by the record.
-    pub(crate) fn settled(&self, record: &Record) -> Result<Self> {
+    pub(crate) fn settled(&self, dialect: &Dialect) -> Result<Self> {
         let mut settled = self.clone();
-        record.settle_disk(&mut settled.spec)?;
+        dialect.settle_disk(&mut settled.spec)?;
         settled.spec.validate()?;
         Ok(settled)
     }
@@ -83,7 +83,7 @@ impl Session {
         deadline: &Deadline,
     ) -> Result<Preparation<(DiskSpec, Image)>> {
         request.spec.validate()?;
-        let settled = &request.settled(self.runtime().record())?;
+        let settled = &request.settled(self.runtime().dialect())?;
         settled.placement.check(&Spec::Disk(settled.spec.clone()))?;
         self.ready(deadline).await?;
         if let Some(device) = self.already(&request.placement, |spec| settled.differs(spec))? {
@@ -92,7 +92,7 @@ impl Session {
         }
         let mut spec = settled.spec.clone();
         let image = images::resolve(self.runtime().record(), &mut spec, request.format)?;
-        self.runtime().record().check_disk(&spec)?;
+        self.runtime().dialect().check_disk(&spec)?;
         check_unshared(self.runtime().record().devices.iter().chain(&self.reserved), &spec, &image)?;
         if let Some(why) = self.defer_reason(&Spec::Disk(spec.clone()), request.placement.bus()) {
             return Ok(Preparation::Later(Spec::Disk(spec), why));

@@ -9,15 +9,14 @@ use super::outcome::DeferReason;
 use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MacAddr};
-use crate::model::{Device, Presence, Record, Spec};
+use crate::model::{Device, NicSettings, Presence, Spec};
 use crate::net;
 use crate::net::given::Given;
 use crate::net::link;
 use crate::net::spec::NicSpec;
 use crate::net::tap::{TapRequest, TunDevice};
 use crate::net::vhost::VhostMode;
-use crate::store::ganeti::NicSettings;
-use crate::store::{Format, RecordFile};
+use crate::store::{Dialect, Format, RecordFile};
 use crate::sys::descriptor::Descriptor;
 
 /// Where the taps come from.
@@ -92,13 +91,13 @@ impl NicRequest {
     }
 
     /// What the record leaves of the choices of the request.
-    pub(crate) fn settle(&self, record: &Record) -> Result<NicSettings> {
+    pub(crate) fn settle(&self, dialect: &Dialect) -> Result<NicSettings> {
         // The address does not matter for that.
         let mac = self.mac.unwrap_or(MacAddr::local([0, 0, 1]));
         let open = NicSettings { queues: self.queues, vhost: VhostMode::Off, vnet_hdr: true, rom: false };
         let wanted = self.spec(mac, &open);
         wanted.validate_as(&self.title())?;
-        record.settle_nic(&wanted, self.vhost)
+        dialect.settle_nic(&wanted, self.vhost)
     }
 
     /// What errors call it: by what the caller has named.
@@ -141,9 +140,9 @@ impl Session {
             Preparation::Later(spec, why) => return Ok(Preparation::Later(spec, why)),
             Preparation::Now(now) => now,
         };
-        let own = request.settle(self.runtime().record())?;
+        let own = request.settle(self.runtime().dialect())?;
         let mut fds = open_taps(&self.tun, request, &own, &mut spec)?;
-        if spec.bridge.is_none() && self.runtime().record().format() == Format::Ganeti {
+        if spec.bridge.is_none() && self.runtime().dialect().format() == Format::Ganeti {
             // Whoever starts the guest from the list has to find the bridge there, also that of a tap the caller opened; of one in
             // another network namespace it cannot be told.
             spec.bridge =
@@ -160,7 +159,7 @@ impl Session {
         deadline: &Deadline,
     ) -> Result<Preparation<(NicSpec, Vec<Descriptor>)>> {
         // Judged before the guest is bothered; the address does not matter for that.
-        let own = request.settle(self.runtime().record())?;
+        let own = request.settle(self.runtime().dialect())?;
         request.placement.check(&Spec::Nic(request.spec(MacAddr::local([0, 0, 1]), &own)))?;
         let given = check_given(request, &own)?;
         self.ready(deadline).await?;

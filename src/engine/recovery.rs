@@ -404,7 +404,7 @@ impl Session {
     /// Other devices have their ids by now, and perhaps their places.
     fn yield_to_others(&mut self, devices: &[&Device]) -> Result<()> {
         for device in devices {
-            self.slots.end_quarantine(device);
+            self.slots.end_quarantine(*device);
             self.forget_state(device);
         }
         self.runtime().write_journal(|journal| journal.clear_intents(devices.iter().copied()))
@@ -425,7 +425,7 @@ impl Session {
 
     pub(super) fn drop_devices(&mut self, devices: &[&Device]) -> Result<()> {
         for device in devices {
-            self.slots.release(device);
+            self.slots.release(*device);
             self.topology.remove(device.id.as_str());
             self.forget_state(device);
         }

@@ -87,7 +87,7 @@ impl Session {
     /// What `query-block` says, if the guest may have been started with `-drive`, as Ganeti did until 3.0: then a disk's
     /// image has the disk's name there and none as a node.
     async fn named_drives(&mut self, deadline: &Deadline) -> Result<Value> {
-        if self.runtime().record().format() == Format::Native {
+        if self.runtime().dialect().format() == Format::Native {
             return Ok(Value::Null);
         }
         let [drives] = self.questions([Command::with("query-block", &[])], deadline).await?;

@@ -19,7 +19,7 @@ use crate::store::images;
 
 /// Adds a NIC to the record, or answers the one that is there. Its tap is opened by the boot command.
 pub fn add_nic(runtime: &mut RecordFile, request: &NicRequest) -> Result<Device> {
-    let own = request.settle(runtime.record())?;
+    let own = request.settle(runtime.dialect())?;
     request.placement.check(&Spec::Nic(request.spec(MacAddr::local([0, 0, 1]), &own)))?;
     if matches!(request.tap, TapSource::Given(_)) {
         let text =
@@ -39,7 +39,7 @@ pub fn add_nic(runtime: &mut RecordFile, request: &NicRequest) -> Result<Device>
 /// Adds a disk to the record, or answers the one that is there. The image is opened, and closed again.
 pub fn add_disk(runtime: &mut RecordFile, request: &DiskRequest) -> Result<Device> {
     request.spec.validate()?;
-    let settled = &request.settled(runtime.record())?;
+    let settled = &request.settled(runtime.dialect())?;
     settled.placement.check(&Spec::Disk(settled.spec.clone()))?;
     if let Some(device) = already(runtime, &request.placement, |spec| settled.differs(spec))? {
         request.check_chain(&device, runtime.record())?;
@@ -50,7 +50,7 @@ pub fn add_disk(runtime: &mut RecordFile, request: &DiskRequest) -> Result<Devic
     }
     let mut spec = settled.spec.clone();
     let image = images::resolve(runtime.record(), &mut spec, request.format)?;
-    runtime.record().check_disk(&spec)?;
+    runtime.dialect().check_disk(&spec)?;
     check_unshared(runtime.record().devices.iter().filter(|device| is_staying(device)), &spec, &image)?;
     record(runtime, Spec::Disk(spec), &request.placement)
 }
@@ -118,7 +118,7 @@ fn record(runtime: &mut RecordFile, spec: Spec, placement: &Placement) -> Result
     let address = boot::place(&mut next, &spec, placement.address.as_ref(), placement.scsi_bus.as_ref())?;
     let id = match &placement.id {
         Some(id) => id.clone(),
-        None => next.new_id(spec.kind(), Some(&address))?,
+        None => runtime.dialect().new_id(&next, spec.kind(), Some(&address))?,
     };
     if next.find(id.as_str()).is_some() || runtime.journal().find(id.as_str()).is_some() {
         let text = format!("{id}, the id for {address}, belongs to another device; give the new one an id");

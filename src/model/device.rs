@@ -7,6 +7,7 @@ use crate::disk::DiskSpec;
 use crate::error::{Error, Result};
 use crate::ids::{Address, BusName, DeviceId, MacAddr};
 use crate::net::spec::NicSpec;
+use crate::slots::Placed;
 use crate::slots::scsi::ControllerSpec;
 
 /// Whether a recorded device is in the guest now, or on which side of the next reboot it belongs.
@@ -171,5 +172,19 @@ impl Device {
     /// The MAC address, if it is a NIC.
     pub fn mac(&self) -> Option<MacAddr> {
         self.nic().map(|spec| spec.mac)
+    }
+}
+
+impl Placed for Device {
+    fn id(&self) -> &DeviceId {
+        &self.id
+    }
+
+    fn address(&self) -> Option<&Address> {
+        self.address.as_ref()
+    }
+
+    fn controller_model(&self) -> Option<&str> {
+        Some(self.model()).filter(|_| self.kind() == DeviceKind::Controller)
     }
 }

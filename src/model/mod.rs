@@ -7,6 +7,8 @@ pub mod option;
 pub mod peer;
 pub mod record;
 pub mod root_port;
+pub mod settings;
+pub mod state;
 pub mod unfinished;
 
 pub use command_line::{CommandLine, Machine};
@@ -15,4 +17,6 @@ pub use journal::{Intent, Journal, Operation};
 pub use peer::{Peer, PeerMatch};
 pub use record::{DEFAULT_RESERVED, MAX_DEVICES, Record};
 pub use root_port::RootPort;
+pub use settings::NicSettings;
+pub use state::State;
 pub use unfinished::{Resolution, resolution_of};

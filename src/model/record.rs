@@ -8,12 +8,8 @@ use super::root_port::RootPort;
 use crate::disk::{BackingRule, DiskSpec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, DeviceId, SLOTS};
-use crate::net::spec::NicSpec;
-use crate::net::vhost::VhostMode;
 use crate::slots::pci::device_id_for;
 use crate::slots::scsi;
-use crate::store::format::Format;
-use crate::store::ganeti::{self, NicSettings};
 
 /// Slots of `pci.0` left to QEMU's own devices unless the record says otherwise: host bridge, ISA bridge, VGA
 /// and one more.
@@ -43,8 +39,6 @@ pub struct Record {
     pub devices: Vec<Device>,
     /// Fields a newer version wrote; kept as they are.
     pub extra: Map<String, Value>,
-    /// The list it came from, if it is one of Ganeti's.
-    pub ganeti: Option<Box<ganeti::List>>,
 }
 
 impl Record {
@@ -60,7 +54,6 @@ impl Record {
             ports: Vec::new(),
             devices: Vec::new(),
             extra: Map::new(),
-            ganeti: None,
         };
         record.check()?;
         Ok(record)
@@ -81,18 +74,6 @@ impl Record {
         command_line::devices_without_id(&self.command)
     }
 
-    /// Whether it is a NIC that was started without a place, as Ganeti did until 2.9: QEMU found one for it, and finds the same
-    /// one for a migration target that is started in the same order. Such a guest never had another way to get one.
-    pub fn was_started_unplaced(&self, device: &Device) -> bool {
-        let is_live_nic = device.kind() == DeviceKind::Nic && device.presence != Presence::AddAfterReboot;
-        self.was_started_by_ganeti() && is_live_nic && device.address.is_none()
-    }
-
-    /// Whether it is a list of Ganeti's, or was made of one.
-    pub fn was_started_by_ganeti(&self) -> bool {
-        self.ganeti.is_some() || ganeti::was_made_of_a_list(self)
-    }
-
     /// Whether the recorded command has a netdev with this id.
     pub fn command_has_netdev(&self, id: &str) -> bool {
         command_line::names_netdev(&self.command, id)
@@ -101,9 +82,6 @@ impl Record {
     /// Adds a device.
     pub fn add(&mut self, device: Device) {
         self.next_generation = self.next_generation.max(device.generation.saturating_add(1));
-        if let Some(list) = &mut self.ganeti {
-            list.introduce(&device);
-        }
         self.devices.push(device);
     }
 
@@ -118,47 +96,16 @@ impl Record {
     /// Takes a device out; one that is not there is fine.
     pub fn remove(&mut self, id: &DeviceId) -> Option<Device> {
         let index = self.devices.iter().position(|device| device.id == *id)?;
-        if let Some(list) = &mut self.ganeti {
-            list.forget(id);
-        }
         Some(self.devices.remove(index))
     }
 
-    /// The format it has on disk.
-    pub fn format(&self) -> Format {
-        if self.ganeti.is_some() { Format::Ganeti } else { Format::Native }
-    }
-
-    /// The same record in another format, which may not be able to hold it: the error names what.
-    pub fn convert(&self, format: Format) -> Result<Self> {
-        match format {
-            Format::Native => ganeti::to_native(self),
-            Format::Ganeti => ganeti::to_ganeti(self),
-        }
-    }
-
-    /// The id of a new device: what follows from its address, or what Ganeti looks for. A device without an address has
-    /// one that cannot be mistaken.
+    /// The id of a new device, which follows from its address. A device without an address has one that cannot be mistaken.
     pub fn new_id(&self, kind: DeviceKind, address: Option<&Address>) -> Result<DeviceId> {
-        match (&self.ganeti, address) {
-            (Some(_), _) => ganeti::new_id(kind),
-            (None, Some(Address::Pci(address))) => device_id_for(kind.word(), address),
-            (None, Some(Address::Scsi(address))) => scsi::device_id_for(kind.word(), address),
-            (None, None) => DeviceId::parse(&format!("{}-boot-{}", kind.word(), self.next_generation)),
+        match address {
+            Some(Address::Pci(address)) => device_id_for(kind.word(), address),
+            Some(Address::Scsi(address)) => scsi::device_id_for(kind.word(), address),
+            None => DeviceId::parse(&format!("{}-boot-{}", kind.word(), self.next_generation)),
         }
-    }
-
-    /// What a new NIC gets of what `wanted` and `vhost` leave open. The record may not have room for what they ask for.
-    pub fn settle_nic(&self, wanted: &NicSpec, vhost: VhostMode) -> Result<NicSettings> {
-        match &self.ganeti {
-            Some(list) => list.settle_nic(wanted, vhost),
-            None => Ok(NicSettings { queues: wanted.queues, vhost, vnet_hdr: true, rom: false }),
-        }
-    }
-
-    /// Fills in what a request for a disk leaves open.
-    pub fn settle_disk(&self, wanted: &mut DiskSpec) -> Result<()> {
-        self.ganeti.as_ref().map_or(Ok(()), |list| list.settle_disk(wanted))
     }
 
     /// Where the backing files of a disk may be.
@@ -166,13 +113,13 @@ impl Record {
         spec.backing.clone().or_else(|| self.backing.clone()).unwrap_or_default()
     }
 
-    /// Refuses a disk that the record has no room for.
-    pub fn check_disk(&self, spec: &DiskSpec) -> Result<()> {
-        self.ganeti.as_ref().map_or(Ok(()), |list| list.check_disk(spec))
-    }
-
     /// Refuses what no guest could be: duplicate ids, addresses or MACs, and numbers out of range.
     pub fn check(&self) -> Result<()> {
+        self.check_sharing(|_, _| false)
+    }
+
+    /// The same, but some may share an address.
+    pub fn check_sharing(&self, may_share: impl Fn(&DeviceId, &DeviceId) -> bool) -> Result<()> {
         let bad = |what: String| Err(Error::new(ErrorKind::Format, what));
         if self.reserved_slots > SLOTS {
             return bad(format!("reserved_slots is {}, a bus has {SLOTS} slots", self.reserved_slots));
@@ -191,9 +138,7 @@ impl Record {
                     return bad(format!("two devices have the id {}", device.id));
                 }
                 let same = device.address.as_ref().filter(|&at| other.address.as_ref() == Some(at));
-                let came_so =
-                    || self.ganeti.as_ref().is_some_and(|list| list.has_loaded(&device.id, &other.id));
-                if let Some(address) = same.filter(|_| !came_so()) {
+                if let Some(address) = same.filter(|_| !may_share(&device.id, &other.id)) {
                     return bad(format!("{} and {} both sit at {address}", other.id, device.id));
                 }
                 let same = device.mac().filter(|&mac| other.mac() == Some(mac));

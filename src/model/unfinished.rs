@@ -3,6 +3,7 @@
 use super::device::Device;
 use super::journal::{Intent, Operation};
 use super::record::Record;
+use super::state::State;
 
 /// What the end of the guest makes of an unfinished operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub fn end_all(record: &mut Record, intents: &[Intent]) {
 }
 
 /// Whether the record does not say how the operation ends, as long as the guest may run.
-pub fn is_open(intent: &Intent, record: &Record) -> bool {
+fn is_open(intent: &Intent, record: &Record) -> bool {
     let recorded = record.find(intent.device.id.as_str());
     let is_about_it = recorded.map(|recorded| recorded.generation == intent.device.generation);
     match intent.operation {
@@ -48,6 +49,13 @@ pub fn is_open(intent: &Intent, record: &Record) -> bool {
         Operation::Add => is_about_it.is_none(),
         Operation::RollbackAdd => is_about_it != Some(false),
         Operation::SetLink | Operation::Move => is_about_it == Some(true),
+    }
+}
+
+impl State {
+    /// The first unfinished operation of which the record does not say how it ends.
+    pub fn open_intent(&self) -> Option<&Intent> {
+        self.journal.intents.iter().find(|intent| is_open(intent, &self.record))
     }
 }
 

@@ -16,23 +16,13 @@ use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use super::file_kind::FileKind;
 use super::leftover;
 use super::trust::{Identity, Kind, Trust};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Largest runtime file or journal read. 1,000 devices take some 300 KiB.
 pub const MAX_FILE: u64 = 4 << 20;
-
-/// The names a record has in its directory, besides its lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileKind {
-    /// The runtime file itself.
-    Record,
-    /// What was about to be done, and removals the guest has not granted.
-    Journal,
-    /// What the format of the runtime file has no room for.
-    Sidecar,
-}
 
 /// A directory entry and its companions, not locked.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! What the caller decides about the images of a record: where backing files may be, and that another chain is right.
 
-use super::{RecordFile, Storage};
+use super::record_file::{RecordFile, Storage};
 use crate::disk::{self, BackingRule, DiskSpec, FormatRequest, Image};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Record, Spec};
@@ -21,7 +21,7 @@ impl RecordFile {
     /// image is opened; nothing is opened now.
     pub fn set_backing(&mut self, rule: Option<BackingRule>) -> Result<()> {
         rule.as_ref().map_or(Ok(()), BackingRule::validate)?;
-        let mut next = self.record.clone();
+        let mut next = self.state.record.clone();
         next.backing = rule;
         self.change(next)
     }
@@ -29,7 +29,7 @@ impl RecordFile {
     /// Records the files that the image of a disk is made of now, in place of those that were recorded before. They have to be
     /// where the rule for the disk allows it: `rule`, which it has from then on, or the one that it has.
     pub fn accept_chain(&mut self, id: &str, rule: Option<BackingRule>) -> Result<()> {
-        let mut next = self.record.clone();
+        let mut next = self.state.record.clone();
         let found = next.devices.iter_mut().find(|device| device.id.as_str() == id);
         let device =
             found.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("the record has no disk {id}")))?;
@@ -38,15 +38,15 @@ impl RecordFile {
         };
         spec.backing = rule.or(spec.backing.take());
         let format = spec.format.into();
-        resolve(&self.record, spec, format).map_err(|error| error.context(id))?;
+        resolve(&self.state.record, spec, format).map_err(|error| error.context(id))?;
         self.change(next)
     }
 
     /// Replaces the record on disk, if it has a file, and here.
     fn change(&mut self, next: Record) -> Result<()> {
         match self.storage {
-            _ if next == self.record => Ok(()),
-            Storage::None => next.check().map(|()| self.record = next),
+            _ if next == self.state.record => Ok(()),
+            Storage::None => self.dialect.check(&next).map(|()| self.hold(next)),
             Storage::Owned { .. } | Storage::Borrowed | Storage::Copy => self.replace(next),
         }
     }

@@ -2,8 +2,9 @@
 
 use serde::de::IgnoredAny;
 
-use super::dir::FileKind;
-use super::{format, ganeti, journal_file};
+use super::document::Document;
+use super::file_kind::FileKind;
+use super::{ganeti, journal_file};
 
 /// What names of this library's own files end in, so that no record can have such a name.
 pub(super) const SUFFIXES: [&str; 4] = [".lock", ".new", ".journal", ".kvm-hotplug"];
@@ -46,7 +47,7 @@ fn beginnings(file_kind: FileKind) -> &'static [&'static [u8]] {
 
 fn is_whole(file_kind: FileKind, bytes: &[u8]) -> bool {
     match file_kind {
-        FileKind::Record => format::decode(bytes).is_ok(),
+        FileKind::Record => Document::decode(bytes).is_ok(),
         FileKind::Journal => journal_file::decode(bytes).is_ok(),
         FileKind::Sidecar => ganeti::Sidecar::decode(bytes).is_ok(),
     }
@@ -93,7 +94,7 @@ mod tests {
     #[test]
     fn every_beginning_is_how_it_is_written() {
         let record = crate::model::Record::new("a", vec!["qemu".into()], 4).unwrap();
-        let whole = format::encode(&record).unwrap();
+        let whole = Document::from(record).encode().unwrap();
         for length in 0..=whole.len() {
             assert!(is_new_version(FileKind::Record, &whole[..length]), "{length}");
         }

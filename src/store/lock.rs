@@ -12,7 +12,8 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::dir::{FileKind, RecordDir, suffixed, uninterrupted};
+use super::dir::{RecordDir, suffixed, uninterrupted};
+use super::file_kind::FileKind;
 use super::leftover::{MAX_LOCK, is_lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys;

@@ -159,7 +159,6 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
         ports: elements(&mut file, "root_ports", port_from_value)?,
         devices: Vec::new(),
         extra: Map::new(),
-        ganeti: None,
     };
     for (key, kind) in LISTS {
         let devices = elements(&mut file, key, |value| device_from_value(kind, value))?;

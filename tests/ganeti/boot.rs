@@ -107,17 +107,17 @@ fn a_target_of_three_entries_is_started_as_its_source() {
     host::needs_tun();
     let images = tempfile::tempdir().unwrap();
     let dir = Dir::with(bootable("3entry-2.9.7", images.path()).to_string());
-    let mut next = dir.load().record().clone();
-    let mut plugged = next.devices[0].clone();
+    let mut next = dir.load().document();
+    let mut plugged = next.record.devices[0].clone();
     plugged.id = kvm_hotplug::ids::DeviceId::parse("nic-11111111-2222-3333").unwrap();
     plugged.address = Some(serde_json::from_value(json!({"bus": "pci.0", "slot": 12})).unwrap());
     if let kvm_hotplug::model::Spec::Nic(spec) = &mut plugged.spec {
         spec.mac = kvm_hotplug::ids::MacAddr::local([1, 2, 3]);
     }
-    next.devices.insert(0, plugged);
+    next.record.devices.insert(0, plugged);
     let native = next.convert(Format::Native).unwrap();
-    for (record, version) in [(&next, None), (&next, Some((10, 0))), (&native, Some((7, 2)))] {
-        let runtime = RecordFile::new(record.clone());
+    for (document, version) in [(&next, None), (&next, Some((10, 0))), (&native, Some((7, 2)))] {
+        let runtime = RecordFile::new(document.clone());
         let qemu = version.map(|(major, minor)| Version { major, minor, micro: 0 });
         let request =
             BootRequest { fd_base: 3, qemu, incoming: Some(Incoming::Defer), ..BootRequest::default() };

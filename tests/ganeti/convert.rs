@@ -6,7 +6,7 @@ use kvm_hotplug::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, 
 use kvm_hotplug::model::{Device, Presence, Record, RootPort, Spec};
 use kvm_hotplug::net::spec::NicSpec;
 use kvm_hotplug::slots::scsi::ControllerSpec;
-use kvm_hotplug::store::{Format, RecordFile, format, native};
+use kvm_hotplug::store::{Document, Format, RecordFile, native};
 use serde_json::{Map, Value, json};
 
 use super::{Dir, places, sample};
@@ -65,16 +65,17 @@ fn fitting() -> Record {
 fn a_list_comes_back_out_of_our_format_as_it_was() {
     for name in SAMPLES {
         let dir = Dir::sample(name);
-        let record = dir.load().record().clone();
-        let there = record.convert(Format::Native).unwrap();
-        assert_eq!((there.format(), &there.devices), (Format::Native, &record.devices), "{name}");
+        let document = dir.load().document();
+        let devices = &document.record.devices;
+        let there = document.convert(Format::Native).unwrap();
+        assert_eq!((there.format(), &there.record.devices), (Format::Native, devices), "{name}");
         let file = dir.file().with_file_name("native");
         RecordFile::new(there).save_new(&file).unwrap();
-        let read = RecordFile::load(&file).unwrap().record().clone();
+        let read = RecordFile::load(&file).unwrap().document();
         assert_eq!(read.format(), Format::Native);
         let back = read.convert(Format::Ganeti).unwrap();
-        assert_eq!(places(&back.devices), places(&record.devices), "{name}");
-        let (back, first) = (format::encode(&back).unwrap(), format::encode(&record).unwrap());
+        assert_eq!(places(&back.record.devices), places(devices), "{name}");
+        let (back, first) = (back.encode().unwrap(), document.encode().unwrap());
         assert_eq!(String::from_utf8(back).unwrap(), String::from_utf8(first).unwrap(), "{name}");
     }
 }
@@ -83,12 +84,12 @@ fn a_list_comes_back_out_of_our_format_as_it_was() {
 #[test]
 fn changes_made_in_our_format_are_in_the_list() {
     let dir = Dir::sample("hand-unknown-keys");
-    let mut native = dir.load().record().convert(Format::Native).unwrap();
-    let gone = native.devices[1].id.clone();
-    native.remove(&gone).unwrap();
-    native.add(device("more", 20, Spec::Disk(DiskSpec::new("/images/more.img", ImageFormat::Raw))));
+    let mut native = dir.load().document().convert(Format::Native).unwrap();
+    let gone = native.record.devices[1].id.clone();
+    native.record.remove(&gone).unwrap();
+    native.record.add(device("more", 20, Spec::Disk(DiskSpec::new("/images/more.img", ImageFormat::Raw))));
     let back = native.convert(Format::Ganeti).unwrap();
-    let list: Value = serde_json::from_slice(&format::encode(&back).unwrap()).unwrap();
+    let list: Value = serde_json::from_slice(&back.encode().unwrap()).unwrap();
     let before = dir.value();
     assert_eq!((&list[1][0], list[1].as_array().unwrap().len()), (&before[1][0], 1));
     assert_eq!((&list[3][0], &list[3][1]), (&before[3][0], &before[3][1]), "unknown keys and all");
@@ -98,7 +99,7 @@ fn changes_made_in_our_format_are_in_the_list() {
 #[test]
 fn our_record_becomes_a_list() {
     let record = fitting();
-    let list = record.convert(Format::Ganeti).unwrap();
+    let list = Document::from(record.clone()).convert(Format::Ganeti).unwrap();
     assert_eq!(list.format(), Format::Ganeti);
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("web1.runtime");
@@ -113,11 +114,12 @@ fn our_record_becomes_a_list() {
         assert_eq!(value[2][key], *expected, "{key}");
     }
     // Read again it is the same record: what a list has no room for is beside it. NICs have boot ROMs from now on.
-    let read = RecordFile::load(&file).unwrap().record().clone();
+    let document = RecordFile::load(&file).unwrap().document();
+    let read = &document.record;
     assert_eq!(read.devices, record.devices);
     assert_eq!((&read.name, &read.command, read.reserved_slots), (&record.name, &record.command, 4));
     assert_eq!(read.next_generation, record.next_generation);
-    let native = read.convert(Format::Native).unwrap();
+    let native = document.convert(Format::Native).unwrap().record;
     assert_eq!(native.devices, record.devices);
     native::decode(&native::encode(&native).unwrap()).unwrap();
 }
@@ -132,7 +134,7 @@ fn what_waits_for_a_reboot_stays_out_of_the_list() {
     }
     (later.presence, later.address) = (Presence::AddAfterReboot, None);
     record.add(later);
-    let list = record.convert(Format::Ganeti).unwrap();
+    let list = Document::from(record.clone()).convert(Format::Ganeti).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("web1.runtime");
     RecordFile::new(list).save_new(&file).unwrap();
@@ -146,8 +148,8 @@ fn what_waits_for_a_reboot_stays_out_of_the_list() {
 fn what_a_list_has_and_our_format_cannot_is_refused_by_name() {
     let text =
         String::from_utf8(sample("3entry-2.9.7")).unwrap().replace("paravirtual", "no model of QEMU's");
-    let record = format::decode(text.as_bytes()).unwrap();
-    let error = record.convert(Format::Native).unwrap_err();
+    let document = Document::decode(text.as_bytes()).unwrap();
+    let error = document.convert(Format::Native).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.to_string().contains("no model of QEMU's"), "{error}");
 }
@@ -201,7 +203,7 @@ fn what_does_not_fit_is_refused_by_name() {
     for (change, who, what) in table {
         let mut record = fitting();
         change(&mut record);
-        let error = record.convert(Format::Ganeti).unwrap_err();
+        let error = Document::from(record).convert(Format::Ganeti).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
         for part in [who, what, "Ganeti list"] {
             assert!(error.message().contains(part), "{part:?} is not in: {error}");
@@ -211,21 +213,21 @@ fn what_does_not_fit_is_refused_by_name() {
     let mut record = fitting();
     let rp0 = PciAddress { bus: BusName::parse("rp0").unwrap(), slot: Slot::new(0).unwrap() };
     record.devices[0].address = Some(Address::Pci(rp0));
-    let error = record.convert(Format::Ganeti).unwrap_err();
+    let error = Document::from(record).convert(Format::Ganeti).unwrap_err();
     assert!(error.message().contains("nic-pci-4") && error.message().contains("rp0"), "{error}");
-    fitting().convert(Format::Ganeti).unwrap();
+    Document::from(fitting()).convert(Format::Ganeti).unwrap();
 }
 
 #[test]
 fn a_name_goes_into_the_command() {
     let mut record = fitting();
     record.command = ["qemu-system-x86_64", "-m", "256"].map(String::from).to_vec();
-    let list = record.convert(Format::Ganeti).unwrap();
-    assert_eq!(list.command, ["qemu-system-x86_64", "-name", "web1", "-m", "256"]);
-    let value: Value = serde_json::from_slice(&format::encode(&list).unwrap()).unwrap();
+    let list = Document::from(record.clone()).convert(Format::Ganeti).unwrap();
+    assert_eq!(list.record.command, ["qemu-system-x86_64", "-name", "web1", "-m", "256"]);
+    let value: Value = serde_json::from_slice(&list.encode().unwrap()).unwrap();
     assert_eq!(value[0], json!(["qemu-system-x86_64", "-name", "web1", "-m", "256"]));
     assert_eq!(
-        format::decode(&sample("4entry-pci-2.15.2")).unwrap().convert(Format::Ganeti).unwrap().format(),
+        Document::decode(&sample("4entry-pci-2.15.2")).unwrap().convert(Format::Ganeti).unwrap().format(),
         Format::Ganeti
     );
 }

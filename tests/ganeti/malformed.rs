@@ -1,7 +1,7 @@
 //! A list with something wrong in it is refused, with where and what, and left as it is.
 
 use kvm_hotplug::ErrorKind;
-use kvm_hotplug::store::{RecordFile, format};
+use kvm_hotplug::store::{Document, RecordFile};
 use serde_json::{Value, json};
 
 use super::{Dir, sample};
@@ -209,16 +209,16 @@ fn a_damaged_byte_is_never_a_panic() {
             for byte in [b' ', b'"', b'[', b'}', b'0', b'9', b'-', b'.', 0xff] {
                 let mut damaged = whole.clone();
                 damaged[at] = byte;
-                let Ok(record) = format::decode(&damaged) else { continue };
+                let Ok(document) = Document::decode(&damaged) else { continue };
                 read += 1;
-                let written = format::encode(&record).unwrap();
-                let again = format::decode(&written).unwrap();
+                let written = document.encode().unwrap();
+                let again = Document::decode(&written).unwrap();
                 assert_eq!(
-                    (&again.devices, &again.command),
-                    (&record.devices, &record.command),
+                    (&again.record.devices, &again.record.command),
+                    (&document.record.devices, &document.record.command),
                     "{name} {at} {byte}"
                 );
-                assert_eq!(format::encode(&again).unwrap(), written, "{name} {at} {byte}");
+                assert_eq!(again.encode().unwrap(), written, "{name} {at} {byte}");
             }
         }
         assert!(read > 500, "{name}: {read}");

@@ -4,7 +4,7 @@ use kvm_hotplug::ErrorKind;
 use kvm_hotplug::boot::BootRequest;
 use kvm_hotplug::boot::IssueKind;
 use kvm_hotplug::deadline::Deadline;
-use kvm_hotplug::store::{Format, RecordFile, format};
+use kvm_hotplug::store::{Document, Format, RecordFile};
 use serde_json::{Value, json};
 
 use super::{Dir, places, sample};
@@ -29,7 +29,8 @@ fn two_devices_at_one_place_are_loaded_and_told() {
         let dir = Dir::with(list.to_string());
         let mut runtime = dir.load();
         let before = runtime.record().clone();
-        assert_eq!(format::decode(&format::encode(&before).unwrap()).unwrap(), before);
+        let document = runtime.document();
+        assert_eq!(Document::decode(&document.encode().unwrap()).unwrap(), document);
         let deadline = Deadline::after(std::time::Duration::from_secs(5));
         let problems = runtime.check_host(false, None, &deadline).unwrap();
         let told = problems.iter().filter(|problem| problem.kind == IssueKind::Place);
@@ -49,14 +50,14 @@ fn two_devices_at_one_place_are_loaded_and_told() {
 /// What the library itself adds has a place of its own.
 #[test]
 fn no_further_device_comes_to_a_place_that_is_taken() {
-    let mut record = format::decode(&sample("4entry-hvinfo-3.1.0rc2-plain")).unwrap();
-    let mut more = record.devices[0].clone();
+    let mut document = Document::decode(&sample("4entry-hvinfo-3.1.0rc2-plain")).unwrap();
+    let mut more = document.record.devices[0].clone();
     more.id = kvm_hotplug::ids::DeviceId::parse("nic-11111111-2222-3333").unwrap();
     if let kvm_hotplug::model::Spec::Nic(spec) = &mut more.spec {
         spec.mac = kvm_hotplug::ids::MacAddr::local([1, 2, 3]);
     }
-    record.add(more);
-    assert!(record.check().unwrap_err().message().contains("both sit at"));
+    document.record.add(more);
+    assert!(document.check().unwrap_err().message().contains("both sit at"));
 }
 
 #[test]
@@ -68,14 +69,14 @@ fn further_entries_are_kept() {
     let dir = Dir::with(list.to_string());
     let mut runtime = dir.load();
     let mut next = runtime.record().clone();
-    let native = next.convert(Format::Native).unwrap();
+    let native = runtime.document().convert(Format::Native).unwrap();
     let gone = next.devices[0].id.clone();
     next.remove(&gone);
     runtime.replace(next).unwrap();
     let after = dir.value();
     assert_eq!((&after[4], &after[5], after[1].as_array().unwrap().len()), (&more, &json!("sixth"), 1));
     let back: Value =
-        serde_json::from_slice(&format::encode(&native.convert(Format::Ganeti).unwrap()).unwrap()).unwrap();
+        serde_json::from_slice(&native.convert(Format::Ganeti).unwrap().encode().unwrap()).unwrap();
     assert_eq!((&back[4], &back[5]), (&more, &json!("sixth")));
     drop(RecordFile::peek(&dir.file()).unwrap());
 }

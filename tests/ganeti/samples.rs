@@ -3,14 +3,14 @@
 use kvm_hotplug::disk::{Aio, Cache, Discard, DiskSpec, Format as ImageFormat};
 use kvm_hotplug::model::{Presence, Record, Spec};
 use kvm_hotplug::net::spec::NicSpec;
-use kvm_hotplug::store::Format;
+use kvm_hotplug::store::{Document, Format};
 
 use super::{Dir, places};
 
 fn record(name: &str) -> Record {
     let dir = Dir::sample(name);
-    let record = dir.load().record().clone();
-    assert_eq!(record.format(), Format::Ganeti, "{name}");
+    let Document { record, dialect } = dir.load().document();
+    assert_eq!(dialect.format(), Format::Ganeti, "{name}");
     assert!(record.devices.iter().all(|device| device.presence == Presence::Live), "{name}");
     let generations: Vec<u64> = record.devices.iter().map(|device| device.generation).collect();
     assert_eq!(generations, (1..record.next_generation).collect::<Vec<u64>>(), "{name}");

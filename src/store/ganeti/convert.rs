@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::json::{Json, Object};
+use super::list::{List, guest_name};
+use super::read::decode;
 use super::write::{Written, encode};
-use super::{List, decode, guest_name};
 use crate::disk::{Aio, Cache, Discard};
 use crate::error::{Error, Result};
 use crate::ids::{Address, BusName, PciAddress, Slot};
@@ -14,18 +15,10 @@ use crate::model::{Device, Presence, Record, Spec};
 const KEPT: &str = "ganeti";
 
 /// The record of a list in our own format, which holds all of it.
-pub(crate) fn to_native(record: &Record) -> Result<Record> {
+pub(crate) fn to_native(record: &Record, list: &List) -> Result<Record> {
     let mut native = record.clone();
-    if let Some(list) = native.ganeti.take() {
-        let text = String::from_utf8_lossy(&encode(record, &list)?).trim_end().to_owned();
-        native.extra.insert(KEPT.to_owned(), Value::String(text));
-    }
-    native.check()?;
-    // A list has whatever Ganeti would hand to QEMU; a record that could not be read again is none.
-    native
-        .devices
-        .iter()
-        .try_for_each(|device| device.spec.validate().map_err(|error| error.context(&device.id)))?;
+    let text = String::from_utf8_lossy(&encode(record, list)?).trim_end().to_owned();
+    native.extra.insert(KEPT.to_owned(), Value::String(text));
     Ok(native)
 }
 
@@ -35,16 +28,14 @@ pub(crate) fn was_made_of_a_list(record: &Record) -> bool {
 }
 
 /// The record as a list, unless there is something in it that a list cannot hold.
-pub(crate) fn to_ganeti(record: &Record) -> Result<Record> {
+pub(crate) fn to_list(record: &Record) -> Result<(Record, List)> {
     let mut converted = record.clone();
-    if converted.ganeti.is_some() {
-        return Ok(converted);
-    }
     let kept = match converted.extra.remove(KEPT) {
-        Some(Value::String(text)) => decode(text.as_bytes())
-            .map_err(|error| error.context(format!("{KEPT:?}, the list that the record was made of")))?
-            .ganeti
-            .map(|list| *list),
+        Some(Value::String(text)) => Some(
+            decode(text.as_bytes())
+                .map_err(|error| error.context(format!("{KEPT:?}, the list that the record was made of")))?
+                .1,
+        ),
         _ => None,
     };
     if let Some(key) = converted.extra.keys().next() {
@@ -63,8 +54,7 @@ pub(crate) fn to_ganeti(record: &Record) -> Result<Record> {
         list.introduce(device);
         check(device, &list, &converted.name)?;
     }
-    converted.ganeti = Some(Box::new(list));
-    Ok(converted)
+    Ok((converted, list))
 }
 
 /// Also of a device that only the next guest will have, wherever it is put then.

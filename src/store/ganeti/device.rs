@@ -31,6 +31,15 @@ struct IdAndAddress {
     model: Option<String>,
 }
 
+/// A NIC or disk.
+pub(super) fn read(element: &Element<'_>, kind: DeviceKind, params: &Params, guest: &str) -> Result<Device> {
+    match kind {
+        DeviceKind::Nic => nic(element, params, guest),
+        DeviceKind::Disk => disk(element, params, guest),
+        DeviceKind::Controller => Err(element.expected("a NIC or disk")),
+    }
+}
+
 /// Reads a NIC's object.
 pub(super) fn nic(nic: &Element<'_>, params: &Params, guest: &str) -> Result<Device> {
     let expected = "a MAC address such as \"aa:00:00:35:ac:a5\"";

@@ -98,6 +98,12 @@ impl<'a> Element<'a> {
     }
 }
 
+/// The command line as text.
+pub(super) fn arguments(command: &[Json]) -> Result<Vec<String>> {
+    let argument = |(index, json)| Element::new(format!("command[{index}]"), json).argument();
+    command.iter().enumerate().map(argument).collect()
+}
+
 pub(super) fn malformed(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::Format, what)
 }

@@ -6,19 +6,28 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Number;
 
+use super::entry::{connection, hvinfo};
 use super::json::{Json, Object};
-use super::write::hvinfo;
-use super::{List, Raw, uuid};
+use super::list::{List, Raw};
+use super::uuid;
 use crate::disk::{self, DiskSpec};
-use crate::model::{Device, Spec};
+use crate::model::{Device, Record, Spec};
 use crate::net::spec::NicSpec;
 
 /// Ganeti counts in these.
 const MIB: u64 = 1 << 20;
 
 impl List {
+    /// The list of the record that comes after `old`.
+    pub(crate) fn following(&self, old: &Record, next: &Record) -> Self {
+        let mut list = self.clone();
+        list.forget_gone(old, next);
+        next.devices.iter().for_each(|device| list.introduce(device));
+        list
+    }
+
     /// Notes down what the list will say of a new device.
-    pub(crate) fn introduce(&mut self, device: &Device) {
+    pub(super) fn introduce(&mut self, device: &Device) {
         if self.raw(&device.id).is_none() {
             let json = json(device, self);
             self.raws.push(Raw { id: device.id.clone(), json });
@@ -51,14 +60,6 @@ fn iv_name(entry: &Json) -> Option<&str> {
             _ => None,
         },
         _ => None,
-    }
-}
-
-/// Mode and link of a NIC. One whose tap is on no bridge is routed, as far as Ganeti's scripts are concerned.
-pub(super) fn connection(spec: &NicSpec) -> (&'static str, String) {
-    match &spec.bridge {
-        Some(bridge) => ("bridged", bridge.to_string()),
-        None => ("routed", String::new()),
     }
 }
 

@@ -1,25 +1,14 @@
 //! Settings that all devices of a Ganeti guest share: a new device gets them, since Ganeti would start it with them.
 
+use super::list::List;
 use super::seed::Storage;
 use crate::disk::{Aio, Cache, Discard, DiskSpec};
 use crate::error::{Error, Result};
+use crate::model::NicSettings;
 use crate::net::spec::NicSpec;
 use crate::net::vhost::VhostMode;
 
-/// What a NIC is to be in a Ganeti guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NicSettings {
-    /// Queue pairs.
-    pub queues: u16,
-    /// Off or required.
-    pub vhost: VhostMode,
-    /// Whether its tap has `IFF_VNET_HDR`: a guest that negotiated offloads cannot migrate to a tap without.
-    pub vnet_hdr: bool,
-    /// Whether it has QEMU's boot ROM.
-    pub rom: bool,
-}
-
-impl super::List {
+impl List {
     /// The settings of a new NIC, for a request that leaves them open: one queue and "auto". Refuses one that the list has
     /// no room for.
     pub(crate) fn settle_nic(&self, wanted: &NicSpec, vhost: VhostMode) -> Result<NicSettings> {
@@ -94,13 +83,13 @@ fn refused_setting(name: &str, wanted: impl std::fmt::Display, own: impl std::fm
 mod tests {
     use super::*;
     use crate::ids::MacAddr;
-    use crate::store::format::decode;
+    use crate::store::ganeti::decode;
 
     fn settle(hvparams: &str, change: impl FnOnce(&mut NicSpec), vhost: VhostMode) -> Result<NicSettings> {
-        let record = decode(format!("[[\"kvm\"],[],{hvparams},[]]").as_bytes())?;
+        let (_, list) = decode(format!("[[\"kvm\"],[],{hvparams},[]]").as_bytes())?;
         let mut spec = NicSpec::new(MacAddr::local([1, 2, 3]));
         change(&mut spec);
-        record.settle_nic(&spec, vhost)
+        list.settle_nic(&spec, vhost)
     }
 
     fn settings(queues: u16, vhost: VhostMode, vnet_hdr: bool, rom: bool) -> NicSettings {
@@ -143,7 +132,7 @@ mod tests {
     #[test]
     fn a_disk_gets_what_all_disks_have() {
         let settle = |hvparams: &str, spec: &mut DiskSpec| {
-            decode(format!("[[\"kvm\"],[],{hvparams},[]]").as_bytes()).unwrap().settle_disk(spec)
+            decode(format!("[[\"kvm\"],[],{hvparams},[]]").as_bytes()).unwrap().1.settle_disk(spec)
         };
         let file = || DiskSpec::new("/srv/a.img", crate::disk::Format::Raw);
         for (hvparams, cache, aio, discard) in [

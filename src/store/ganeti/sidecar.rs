@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::element::malformed;
+use super::list::List;
 use super::write::Written;
 use crate::disk::BackingRule;
 use crate::error::{ErrorKind, Result};
@@ -52,25 +53,20 @@ struct Entry {
 
 impl Sidecar {
     /// What has to be kept beside the record's list, if anything.
-    pub(crate) fn encode(record: &Record) -> Result<Option<Vec<u8>>> {
-        let sidecar = Self::of(record)?.filter(|sidecar| !sidecar.is_evident());
-        sidecar.map(|sidecar| sidecar.to_bytes()).transpose()
+    pub(crate) fn encode(record: &Record, list: &List) -> Result<Option<Vec<u8>>> {
+        let sidecar = Self::of(record, list)?;
+        if sidecar.is_evident() { Ok(None) } else { sidecar.to_bytes().map(Some) }
     }
 
     /// What completes the one record's list as well as the other's, if anything has to.
-    pub(crate) fn transitional(old: &Record, new: &Record) -> Result<Option<Vec<u8>>> {
-        match (Self::of(old)?, Self::of(new)?) {
-            (Some(old), Some(new)) if !(old.is_evident() && new.is_evident()) => {
-                new.and(old).to_bytes().map(Some)
-            }
-            _ => Ok(None),
-        }
+    pub(crate) fn transitional(old: (&Record, &List), new: (&Record, &List)) -> Result<Option<Vec<u8>>> {
+        let (old, new) = (Self::of(old.0, old.1)?, Self::of(new.0, new.1)?);
+        if old.is_evident() && new.is_evident() { Ok(None) } else { new.and(old).to_bytes().map(Some) }
     }
 
-    fn of(record: &Record) -> Result<Option<Self>> {
+    fn of(record: &Record, list: &List) -> Result<Self> {
         let (later, listed): (Vec<&Device>, Vec<&Device>) =
             record.devices.iter().partition(|device| device.presence == Presence::AddAfterReboot);
-        let Some(list) = &record.ganeti else { return Ok(None) };
         let params = list.params()?;
         let entry = |device| Entry::of(device, &Written::new(device, list, &params, &record.name)?.read);
         let devices: Vec<Entry> = listed.into_iter().map(entry).collect::<Result<_>>()?;
@@ -81,7 +77,7 @@ impl Sidecar {
         let later = later.into_iter().map(by_kind).collect::<Result<_>>()?;
         let (next_generation, backing) = (record.next_generation, record.backing.clone());
         let monitor_user = record.monitor_user;
-        Ok(Some(Self { next_generation, backing, monitor_user, devices, later }))
+        Ok(Self { next_generation, backing, monitor_user, devices, later })
     }
 
     /// Whether the list alone says as much.
@@ -122,7 +118,7 @@ impl Sidecar {
     }
 
     /// Completes the record of a list.
-    pub(crate) fn apply(self, record: &mut Record) -> Result<()> {
+    pub(crate) fn apply(self, record: &mut Record, list: &List) -> Result<()> {
         let mut entries = ordered::map(self.devices.into_iter().map(|entry| (entry.id.clone(), entry)));
         let mut next = self.next_generation;
         for device in &mut record.devices {
@@ -147,7 +143,7 @@ impl Sidecar {
         }
         let highest = record.devices.iter().map(|device| device.generation).max().unwrap_or(0);
         record.next_generation = record.next_generation.max(highest.saturating_add(1));
-        record.check()
+        record.check_sharing(|one, other| list.has_loaded(one, other))
     }
 }
 

@@ -102,7 +102,7 @@ pub(super) fn device(object: &mut Object, device: &Device, seed: &str) {
     }
     if object.get("hvinfo").is_none_or(|hvinfo| *hvinfo == Json::Null) {
         object.remove("pci");
-        object.set("hvinfo", super::write::hvinfo(device));
+        object.set("hvinfo", super::entry::hvinfo(device));
     }
 }
 

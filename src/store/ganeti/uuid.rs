@@ -39,6 +39,11 @@ pub(super) fn old_device_id(kind: DeviceKind, uuid: &str, pci: u8) -> Result<Dev
     DeviceId::parse(&format!("hot{}-{head}-pci-{pci}", kind.word()))
 }
 
+/// The id of a new device, from a uuid nobody else has.
+pub(crate) fn new_id(kind: DeviceKind) -> Result<DeviceId> {
+    device_id(kind, &random()?)
+}
+
 /// A uuid for a device that already has an id: one that leads back to the id if it has Ganeti's form.
 pub(super) fn for_id(kind: DeviceKind, id: &DeviceId) -> Result<String> {
     let random = random()?;

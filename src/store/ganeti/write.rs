@@ -1,9 +1,13 @@
 //! A record as a Ganeti list.
 
+use super::device::read;
 use super::element::Element;
+use super::element::arguments;
+use super::entry::{connection, hvinfo};
 use super::json::{Json, Object};
+use super::list::List;
 use super::params::Params;
-use super::{List, arguments, read, upgrade};
+use super::{seed, upgrade};
 use crate::error::{Error, Result};
 use crate::ids::Address;
 use crate::model::{Device, DeviceKind, Presence, Record, Spec};
@@ -68,7 +72,7 @@ impl<'a> Written<'a> {
         let raw = match list.raw(&device.id) {
             Some(raw) => raw,
             None => {
-                seeded = super::seed::json(device, list);
+                seeded = seed::json(device, list);
                 &seeded
             }
         };
@@ -171,34 +175,11 @@ fn patch(raw: &Json, found: &Device, device: &Device) -> Json {
                 Some(Json::Object(nicparams)) => nicparams.clone(),
                 _ => Object::default(),
             };
-            let (mode, link) = super::seed::connection(spec);
+            let (mode, link) = connection(spec);
             nicparams.set("link", link);
             nicparams.set("mode", mode);
             object.set("nicparams", nicparams);
         }
     }
     json
-}
-
-/// What a device's `-device` says, the way Ganeti notes it; empty for a device without a place.
-pub(super) fn hvinfo(device: &Device) -> Object {
-    let id = || Json::from(device.id.as_str());
-    let (driver, bus) = (Json::from(device.model()), |bus: &str| Json::from(bus));
-    match &device.address {
-        Some(Address::Pci(address)) => Object::from([
-            ("driver", driver),
-            ("id", id()),
-            ("bus", bus(address.bus.as_str())),
-            ("addr", format!("{:#x}", address.slot.get()).into()),
-        ]),
-        Some(Address::Scsi(address)) => Object::from([
-            ("driver", driver),
-            ("id", id()),
-            ("bus", bus(address.bus.as_str())),
-            ("channel", u64::from(address.channel.get()).into()),
-            ("scsi-id", u64::from(address.target).into()),
-            ("lun", u64::from(address.lun.get()).into()),
-        ]),
-        None => Object::default(),
-    }
 }

@@ -10,9 +10,8 @@ use std::sync::LazyLock;
 
 use kvm_hotplug::disk::Format;
 use kvm_hotplug::boot::{BootRequest, FIRST_FD};
-use kvm_hotplug::store::format::decode;
 use kvm_hotplug::model::{Device, Record, Spec};
-use kvm_hotplug::store::RecordFile;
+use kvm_hotplug::store::{Document, RecordFile};
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 
@@ -36,7 +35,8 @@ impl Scene {
     }
 
     /// The record without what would reach for the host.
-    fn tamed(&self, mut record: Record) -> Option<Record> {
+    fn tamed(&self, mut document: Document) -> Option<Document> {
+        let record = &mut document.record;
         let nics: Vec<_> =
             record.devices.iter().filter(|d| matches!(d.spec, Spec::Nic(_))).map(|d| d.id.clone()).collect();
         nics.iter().for_each(|id| drop(record.remove(id)));
@@ -46,7 +46,7 @@ impl Scene {
                 (spec.uri, spec.format) = (None, Format::Raw);
             }
         }
-        (record.devices.len() <= MOST_DISKS).then_some(record)
+        (record.devices.len() <= MOST_DISKS).then_some(document)
     }
 }
 
@@ -57,28 +57,28 @@ fn by_id(record: &Record) -> Vec<Device> {
     devices
 }
 
-fn boot(record: &Record, spare_ports: usize) -> Option<(Record, Vec<String>)> {
+fn boot(document: &Document, spare_ports: usize) -> Option<(Document, Vec<String>)> {
     let scene = &*SCENE;
     for name in ["vm.runtime", "vm.runtime.journal", "vm.runtime.kvm-hotplug"] {
         let _ = fs::remove_file(scene.file.with_file_name(name));
     }
-    let mut runtime = RecordFile::new(record.clone());
+    let mut runtime = RecordFile::new(document.clone());
     runtime.save_new(&scene.file).ok()?;
     let plan = runtime.boot_plan(spare_ports);
     let request = BootRequest { fd_base: FIRST_FD, spare_ports, ..BootRequest::default() };
     let command = runtime.boot_command(request).ok()?;
     assert!(plan.is_ok_and(|plan| plan.devices == runtime.record().devices.len()), "the plan said otherwise");
     assert!(command.argv.iter().all(|argument| !argument.contains('\0')));
-    let next = runtime.record().clone();
+    let next = runtime.document();
     next.check().unwrap();
     drop(runtime);
-    assert_eq!(by_id(RecordFile::peek(&scene.file).unwrap().record()), by_id(&next), "the record on disk");
+    assert_eq!(by_id(RecordFile::peek(&scene.file).unwrap().record()), by_id(&next.record), "the record on disk");
     Some((next, command.argv))
 }
 
 fuzz_target!(|data: &[u8]| {
-    let Some(record) = decode(data).ok().and_then(|record| SCENE.tamed(record)) else { return };
-    let Some((next, argv)) = boot(&record, usize::from(data.first().is_some_and(|byte| *byte == b'{')))
+    let Some(document) = Document::decode(data).ok().and_then(|document| SCENE.tamed(document)) else { return };
+    let Some((next, argv)) = boot(&document, usize::from(data.first().is_some_and(|byte| *byte == b'{')))
     else {
         return;
     };

@@ -2,41 +2,39 @@
 //! for it; and how full its next boot will be can be said or is refused.
 #![no_main]
 
-use kvm_hotplug::store::format::{decode, encode};
-use kvm_hotplug::model::Record;
-use kvm_hotplug::store::{Format, RecordFile};
+use kvm_hotplug::store::{Document, Format, RecordFile};
 use libfuzzer_sys::fuzz_target;
 
-fn convert(record: &Record) {
-    let other = match record.format() {
+fn convert(document: &Document) {
+    let other = match document.format() {
         Format::Native => Format::Ganeti,
         Format::Ganeti => Format::Native,
     };
-    let Ok(converted) = record.convert(other) else { return };
+    let Ok(converted) = document.convert(other) else { return };
     assert_eq!(converted.format(), other);
     converted.check().unwrap();
-    let written = encode(&converted).unwrap();
-    let read = decode(&written).unwrap();
-    assert_eq!(encode(&read).unwrap(), written, "{}", String::from_utf8_lossy(&written));
-    read.convert(record.format()).expect("the way back");
+    let written = converted.encode().unwrap();
+    let read = Document::decode(&written).unwrap();
+    assert_eq!(read.encode().unwrap(), written, "{}", String::from_utf8_lossy(&written));
+    read.convert(document.format()).expect("the way back");
 }
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(record) = decode(data) else { return };
-    record.check().unwrap();
-    let written = encode(&record).unwrap();
-    let read = decode(&written).unwrap();
+    let Ok(document) = Document::decode(data) else { return };
+    document.check().unwrap();
+    let written = document.encode().unwrap();
+    let read = Document::decode(&written).unwrap();
     let text = String::from_utf8_lossy(&written);
-    match record.format() {
-        Format::Native => assert_eq!(read, record, "{text}"),
+    match document.format() {
+        Format::Native => assert_eq!(read, document, "{text}"),
         // What no Ganeti can read is mended on the way.
         Format::Ganeti => assert_eq!(
-            (&read.name, &read.command, &read.devices),
-            (&record.name, &record.command, &record.devices),
+            (&read.record.name, &read.record.command, &read.record.devices),
+            (&document.record.name, &document.record.command, &document.record.devices),
             "{text}"
         ),
     }
-    assert_eq!(encode(&read).unwrap(), written);
-    convert(&record);
-    let _ = RecordFile::new(record).boot_plan(2);
+    assert_eq!(read.encode().unwrap(), written);
+    convert(&document);
+    let _ = RecordFile::new(document).boot_plan(2);
 });
