@@ -8,7 +8,7 @@ mod qemu;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use kvm_hotplug::disk::{Aio, Cache, DetectZeroes, Discard, DiskSpec, Format, Kind, LayerRef, image};
+use kvm_hotplug::disk::{Aio, Cache, DetectZeroes, Discard, DiskSpec, Format, Kind, LayerRef, chain, image};
 use qemu::{Dir, Qemu};
 use serde_json::{Value, json};
 
@@ -125,13 +125,13 @@ fn qcow2_over_qcow2_over_raw() {
 fn longest_chain() {
     let dir = Dir::new();
     dir.run("qemu-img", "create -q -f qcow2 0 1M");
-    for number in 1..image::MAX_LAYERS {
+    for number in 1..chain::MAX_LAYERS {
         dir.run("qemu-img", &format!("create -q -f qcow2 -F qcow2 -b {} {number}", number - 1));
     }
     let mut qemu = Qemu::start(&dir, &[]);
-    let spec = DiskSpec::new(dir.path(&(image::MAX_LAYERS - 1).to_string()), Format::Qcow2);
+    let spec = DiskSpec::new(dir.path(&(chain::MAX_LAYERS - 1).to_string()), Format::Qcow2);
     let (_, refs) = qemu.plug(3, &spec);
-    assert_eq!(refs.len(), image::MAX_LAYERS);
+    assert_eq!(refs.len(), chain::MAX_LAYERS);
     assert_nodes(&mut qemu, &spec, &refs);
 }
 

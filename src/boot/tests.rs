@@ -60,7 +60,7 @@ fn slots(runtime: &RecordFile) -> Vec<String> {
 fn over_given_tap(id: &str, slot: u8) -> Device {
     let mut spec = NicSpec::new(MacAddr::local([0, 0, slot]));
     spec.ifname = Some(IfName::parse("theirs").unwrap());
-    spec.given_tap = Some(crate::net::given::GivenTap::default());
+    spec.given_tap = Some(crate::net::identity::GivenTap::default());
     let bus = BusName::parse("pci.0").unwrap();
     let address = Some(crate::ids::PciAddress { bus, slot: crate::ids::Slot::new(slot).unwrap() }.into());
     let (spec, id) = (Spec::Nic(spec), DeviceId::parse(id).unwrap());
@@ -381,7 +381,7 @@ fn nic() -> impl Strategy<Value = NicSpec> {
             mtu,
             bridge: IfName::parse(&bridge).ok(),
             ifname: IfName::parse(&tap).ok(),
-            tap: Some(tap).filter(|tap| net::tap::check_name(tap).is_ok()),
+            tap: Some(tap).filter(|tap| net::spec::check_tap_name(tap).is_ok()),
             boot_index,
             model,
             ..NicSpec::new(MacAddr::local([1, 2, 3]))

@@ -6,9 +6,10 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
+use super::format::Format;
+use super::identity::Kind;
 use super::image::{Image, Layer};
-use super::source::Kind;
-use super::spec::{DiskSpec, Format};
+use super::spec::DiskSpec;
 use crate::error::{Error, Result};
 use crate::sys;
 

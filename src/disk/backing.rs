@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::format::Format;
 use super::qcow2::Backing;
-use super::spec::Format;
 use crate::error::{Error, ErrorKind, Result};
 
 /// QEMU's drivers for files and block devices of the host; each is the prefix of names, too.

@@ -12,11 +12,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::image::MAX_LAYERS;
+use super::format::Format;
+use super::identity::Identity;
 use super::look::Look;
-use super::source::Identity;
-use super::spec::Format;
 use crate::error::{Error, ErrorKind, Result};
+
+/// Most layers one image may have, itself included.
+pub const MAX_LAYERS: usize = 16;
 
 /// What the device mapper allows for a UUID, in bytes.
 const MAX_VOLUME: usize = 128;

@@ -4,18 +4,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::backing::{self, Named};
-use super::chain::{self, Chain, ChainLayer, Vouched};
+use super::chain::{self, Chain, ChainLayer, MAX_LAYERS, Vouched};
+use super::format::{Format, FormatRequest};
+use super::identity::{Identity, Kind};
 use super::look::Look;
 use super::qcow2::{self, Header};
 use super::rule::BackingRule;
 use super::signature;
-use super::source::{Identity, Kind, Mode, Source};
-use super::spec::{DiskSpec, Format, FormatRequest, SCSI_PASSTHROUGH};
+use super::source::{Mode, Source};
+use super::spec::{DiskSpec, SCSI_PASSTHROUGH};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
-
-/// Most layers one image may have, itself included.
-pub const MAX_LAYERS: usize = 16;
 
 /// First read of a header; the default cluster size of qcow2, so that it is the only one as a rule.
 const FIRST_READ: usize = 65536;

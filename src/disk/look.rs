@@ -17,7 +17,7 @@ use nix::sys::stat::Mode;
 use nix::sys::statfs::fstatfs;
 
 use super::filesystem;
-use super::source::{Identity, Kind, identity};
+use super::identity::{Identity, Kind, identity};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a name leads to, not opened yet.

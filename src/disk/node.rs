@@ -7,8 +7,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::source::Kind;
-use super::spec::{Aio, DetectZeroes, Discard, DiskSpec, Format};
+use super::format::Format;
+use super::identity::Kind;
+use super::spec::{Aio, DetectZeroes, Discard, DiskSpec};
 use crate::error::{Error, Result};
 use crate::ids::{Address, DeviceId};
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::chain::Vouched;
+use super::identity::Kind;
 use super::look::{Look, is_beneath};
-use super::source::Kind;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Most paths one rule may name.
@@ -34,9 +34,7 @@ impl BackingRule {
         if paths.is_empty() || paths.len() > MAX_PATHS {
             return Err(Error::invalid(format!("backing: name 1 to {MAX_PATHS} paths, not {}", paths.len())));
         }
-        paths
-            .iter()
-            .try_for_each(|path| super::spec::check_path(path).map_err(|error| error.context("backing")))
+        paths.iter().try_for_each(|path| super::path::check(path).map_err(|error| error.context("backing")))
     }
 
     /// Before anything is looked at: whether the image may have a layer there at all.

@@ -1,12 +1,14 @@
 //! What a disk is asked to be. A [`DiskSpec`] goes into the runtime file as it is.
 
 use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::chain::Chain;
+use super::format::Format;
 use super::overlay::Overlay;
+use super::path;
 use super::rule::BackingRule;
 use crate::error::{Error, Result};
 use crate::ids::is_model_name;
@@ -34,55 +36,6 @@ pub const SCSI_DISK: &str = "scsi-hd";
 
 /// A SCSI device of the host, which answers the guest's SCSI commands itself.
 pub const SCSI_PASSTHROUGH: &str = "scsi-block";
-
-/// The format of an image, settled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// The bytes of the file are the bytes of the disk.
-    Raw,
-    /// QEMU's copy-on-write format, versions 2 and 3.
-    Qcow2,
-}
-
-impl Format {
-    /// QEMU's name of the format.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::Qcow2 => "qcow2",
-        }
-    }
-}
-
-/// The format a caller asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FormatRequest {
-    /// Raw, whatever the content looks like.
-    Raw,
-    /// qcow2; an image without its magic is refused.
-    Qcow2,
-    /// Decide from the content, of backing images too where their format is not recorded. A guest that ever had the
-    /// image as a raw disk could have written the magic itself and named any file of the host as its backing file,
-    /// so this is for images no guest has written raw.
-    Probe,
-}
-
-impl FormatRequest {
-    /// Whether an image that is known to be `format` satisfies the request.
-    pub fn accepts(self, format: Format) -> bool {
-        self == Self::Probe || self == Self::from(format)
-    }
-}
-
-impl From<Format> for FormatRequest {
-    fn from(format: Format) -> Self {
-        match format {
-            Format::Raw => Self::Raw,
-            Format::Qcow2 => Self::Qcow2,
-        }
-    }
-}
 
 /// QEMU's five cache modes, by the names of its `-drive cache=`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -286,7 +239,7 @@ impl DiskSpec {
 
     /// Refuses settings that QEMU would refuse, or would quietly turn into something else.
     pub fn validate(&self) -> Result<()> {
-        check_path(&self.path)?;
+        path::check(&self.path)?;
         self.chain.as_deref().map_or(Ok(()), Chain::check)?;
         self.backing.as_ref().map_or(Ok(()), BackingRule::validate)?;
         self.serial.as_deref().map_or(Ok(()), |serial| self.check_serial(serial))?;
@@ -441,19 +394,6 @@ impl DiskSpec {
             ))),
             _ => Ok(()),
         }
-    }
-}
-
-pub(super) fn check_path(path: &Path) -> Result<()> {
-    let bad = |why: &str| Err(Error::invalid(format!("disk path {path:?}: {why}")));
-    match path.to_str() {
-        None => bad("is not UTF-8"),
-        Some(text) if text.contains('\0') => bad("contains a NUL"),
-        Some(_) if !path.is_absolute() => bad("must be absolute"),
-        Some(text) if text.len() >= libc::PATH_MAX.unsigned_abs() as usize => {
-            bad("is longer than the kernel allows")
-        }
-        Some(_) => Ok(()),
     }
 }
 

@@ -12,7 +12,8 @@ use crate::ids::{DeviceId, IfName};
 use crate::log::Level;
 use crate::model::{Device, Spec};
 use crate::net::given::Given;
-use crate::net::link::{self, TapIdentity};
+use crate::net::identity::TapIdentity;
+use crate::net::link;
 use crate::net::share;
 use crate::net::spec::NicSpec;
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::BusName;
+use super::name::BusName;
 use crate::error::{Error, Result};
 
 /// Slots on one conventional PCI bus.

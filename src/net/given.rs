@@ -4,10 +4,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::sys::stat;
-use serde::{Deserialize, Serialize};
 
 use super::MAX_QUEUES;
-use super::link::{self, Interfaces};
+use super::identity::{GivenTap, TapIdentity};
+use super::link::Interfaces;
 use super::spec::NicSpec;
 use crate::error::{Error, Result};
 use crate::ids::{IfName, MacAddr};
@@ -27,51 +27,17 @@ pub struct TapInfo {
     pub vnet_hdr: bool,
 }
 
-/// Which tap a caller's descriptors belong to, as far as that can be seen: names are used again, and every network namespace
-/// has its own.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GivenTap {
-    /// The interface's index, if it is in the network namespace of whoever added the NIC.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) index: Option<i32>,
-    /// Its hardware address when it was given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) address: Option<MacAddr>,
-    /// The number of its network namespace.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) netns: Option<u64>,
-}
-
-impl GivenTap {
-    /// What can be seen of the tap behind `fd`, which is called `name`.
-    fn look(fd: BorrowedFd<'_>, name: &IfName) -> Self {
-        let address = tun::address(fd).ok().and_then(|address| MacAddr::from_bytes(address).ok());
-        let netns =
-            tun::namespace(fd).ok().and_then(|netns| stat::fstat(&netns).ok()).map(|stat| stat.st_ino);
-        let own = stat::stat(OWN_NAMESPACE).ok().map(|stat| stat.st_ino);
-        let here = Interfaces::open().and_then(|host| host.identity_of(name)).ok();
-        let is_here = |here: &link::TapIdentity| match netns {
-            Some(netns) => own == Some(netns),
-            None => Some(here.address) == address,
-        };
-        Self { index: here.filter(is_here).map(|here| here.index), address, netns }
-    }
-
-    /// Whether the two are one, by what was seen of them; their names count where the rest does not tell.
-    fn is(&self, name: &IfName, other: &Self, other_name: &IfName) -> bool {
-        let same_netns = self.netns.zip(other.netns).map(|(one, other)| one == other);
-        let same_index = self.index.zip(other.index).map(|(one, other)| one == other);
-        let same_address = self.address.zip(other.address).is_none_or(|(one, other)| one == other);
-        let same_name = name == other_name;
-        match (same_netns, same_index) {
-            (Some(false), _) => false,
-            (Some(true), Some(same)) => same,
-            (Some(true), None) => same_name,
-            // Indexes are counted in each namespace.
-            (None, Some(same)) => same && (same_name || same_address),
-            (None, None) => same_name && same_address,
-        }
-    }
+/// What can be seen of the tap behind `fd`, which is called `name`.
+fn look(fd: BorrowedFd<'_>, name: &IfName) -> GivenTap {
+    let address = tun::address(fd).ok().and_then(|address| MacAddr::from_bytes(address).ok());
+    let netns = tun::namespace(fd).ok().and_then(|netns| stat::fstat(&netns).ok()).map(|stat| stat.st_ino);
+    let own = stat::stat(OWN_NAMESPACE).ok().map(|stat| stat.st_ino);
+    let here = Interfaces::open().and_then(|host| host.identity_of(name)).ok();
+    let is_here = |here: &TapIdentity| match netns {
+        Some(netns) => own == Some(netns),
+        None => Some(here.address) == address,
+    };
+    GivenTap { index: here.filter(is_here).map(|here| here.index), address, netns }
 }
 
 /// The tap of a request, with its name.
@@ -87,13 +53,13 @@ impl Given {
     /// Checks that a caller's fds are the queues of one tap, and says which.
     pub fn check<F: AsFd>(fds: &[F]) -> Result<Self> {
         let name = check_queues(fds)?;
-        let tap = fds.first().map(|fd| GivenTap::look(fd.as_fd(), &name)).unwrap_or_default();
+        let tap = fds.first().map(|fd| look(fd.as_fd(), &name)).unwrap_or_default();
         Ok(Self { name, tap })
     }
 
     /// Whether this is a descriptor of the tap, under the name that it has.
     pub fn is_behind(&self, fd: BorrowedFd<'_>) -> bool {
-        self.tap.is(&self.name, &GivenTap::look(fd, &self.name), &self.name)
+        self.tap.is(&self.name, &look(fd, &self.name), &self.name)
     }
 
     /// Whether a recorded NIC is over this tap.
@@ -190,47 +156,4 @@ fn check_queue(tap: &TapInfo, fd: BorrowedFd<'_>) -> Result<()> {
         )));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn name(text: &str) -> IfName {
-        IfName::parse(text).unwrap()
-    }
-
-    fn seen(index: Option<i32>, address: u8, netns: Option<u64>) -> GivenTap {
-        GivenTap { index, address: Some(MacAddr::local([0, 0, address])), netns }
-    }
-
-    #[test]
-    fn one_tap_or_two() {
-        let (tap0, tap1) = (name("tap0"), name("tap1"));
-        for (one, other, same_name, expected) in [
-            // The same, also under another name, or with another address by now.
-            (seen(Some(5), 1, Some(9)), seen(Some(5), 1, Some(9)), true, true),
-            (seen(Some(5), 1, Some(9)), seen(Some(5), 2, Some(9)), true, true),
-            (seen(Some(5), 1, Some(9)), seen(Some(5), 1, Some(9)), false, true),
-            (seen(None, 1, Some(8)), seen(None, 2, Some(8)), true, true),
-            (seen(Some(5), 1, None), seen(Some(5), 2, Some(9)), true, true),
-            (seen(None, 1, None), seen(None, 1, None), true, true),
-            // Another one that has its name, its index or its address.
-            (seen(Some(5), 1, Some(9)), seen(Some(6), 1, Some(9)), true, false),
-            (seen(Some(5), 1, Some(9)), seen(Some(5), 1, Some(8)), true, false),
-            (seen(Some(5), 1, None), seen(Some(5), 2, None), false, false),
-            (seen(Some(5), 1, None), seen(Some(6), 1, None), true, false),
-            (seen(None, 1, None), seen(None, 2, None), true, false),
-            (seen(None, 1, None), seen(None, 1, None), false, false),
-            (seen(Some(5), 1, None), seen(None, 2, Some(8)), true, false),
-        ] {
-            let other_name = if same_name { &tap0 } else { &tap1 };
-            assert_eq!(one.is(&tap0, &other, other_name), expected, "{one:?} {other:?} {same_name}");
-            assert_eq!(other.is(other_name, &one, &tap0), expected, "{other:?} {one:?} {same_name}");
-        }
-        assert!(
-            GivenTap::default().is(&tap0, &seen(Some(1), 1, Some(1)), &tap0),
-            "nothing but a name is known"
-        );
-    }
 }

@@ -2,8 +2,7 @@
 
 use nix::errno::Errno;
 
-use serde::{Deserialize, Serialize};
-
+use super::identity::TapIdentity;
 use super::rtnl::{self, LinkInfo};
 use super::spec::NicSpec;
 use crate::error::{Error, ErrorKind, Result};
@@ -98,7 +97,7 @@ pub fn check_bridge(bridge: &IfName) -> Result<()> {
 /// Refuses an interface that is not a tap, or not the one that was made if that is known.
 pub fn check_tap(tap: &IfName, identity: Option<&TapIdentity>) -> Result<()> {
     let (index, link) = tap_named(tap)?;
-    let same = |identity: &TapIdentity| identity.index == index && identity.is_of(&link);
+    let same = |identity: &TapIdentity| identity.index == index && is_of(identity, &link);
     if identity.is_none_or(same) { Ok(()) } else { Err(not_the_tap(&link, tap)) }
 }
 
@@ -124,7 +123,7 @@ pub fn is_renamed(spec: &NicSpec) -> bool {
     let found = index.and_then(|index| rtnl::link(index).ok()).filter(is_tap);
     found.is_some_and(|link| {
         let named = spec.ifname.as_ref().is_some_and(|name| name.as_str() == link.name);
-        !named && made.is_none_or(|made| made.is_of(&link))
+        !named && made.is_none_or(|made| is_of(made, &link))
     })
 }
 
@@ -170,39 +169,6 @@ pub fn bridge_of(port: &IfName) -> Result<Option<IfName>> {
     if master.kind == "bridge" { IfName::parse(&master.name).map(Some) } else { Ok(None) }
 }
 
-/// What tells a tap from any other that has its name, or will have it: names are used again, and indexes are too, in other
-/// network namespaces. A tap's hardware address is made of that of its guest's NIC.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct TapIdentity {
-    pub(super) index: i32,
-    pub(super) address: MacAddr,
-}
-
-impl TapIdentity {
-    fn is_of(&self, link: &LinkInfo) -> bool {
-        link.address == self.address.bytes()
-    }
-}
-
-impl TryFrom<String> for TapIdentity {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        let parts = text.split_once('@').and_then(|(index, address)| Some((index.parse().ok()?, address)));
-        let (index, address) = parts.ok_or_else(|| {
-            Error::invalid(format!("tap identity {text:?}: is not of the form <ifindex>@<address>"))
-        })?;
-        Ok(Self { index, address: MacAddr::parse(address)? })
-    }
-}
-
-impl From<TapIdentity> for String {
-    fn from(identity: TapIdentity) -> Self {
-        format!("{}@{}", identity.index, identity.address)
-    }
-}
-
 /// Deletes a tap, whoever holds it open; false when it is gone already. An interface that has only its name is left alone, and
 /// so is anything but a tap.
 ///
@@ -219,10 +185,14 @@ pub fn destroy(tap: &IfName, identity: &TapIdentity) -> Result<bool> {
 /// By its index, so that a change of names between question and order cannot hit another one.
 fn delete_tap(tap: &IfName, identity: &TapIdentity) -> Result<()> {
     let link = rtnl::link(identity.index)?;
-    if !is_tap(&link) || link.name != tap.as_str() || !identity.is_of(&link) {
+    if !is_tap(&link) || link.name != tap.as_str() || !is_of(identity, &link) {
         return Err(not_the_tap(&link, tap));
     }
     rtnl::delete(identity.index)
+}
+
+fn is_of(identity: &TapIdentity, link: &LinkInfo) -> bool {
+    link.address == identity.address.bytes()
 }
 
 fn is_tap(link: &LinkInfo) -> bool {

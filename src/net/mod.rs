@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod given;
+pub mod identity;
 pub mod link;
 pub mod mac;
 mod rtnl;

@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::MAX_QUEUES;
-use super::given::GivenTap;
-use super::link::TapIdentity;
+use super::identity::{GivenTap, TapIdentity};
 use crate::error::{Error, Result};
 use crate::ids::{IfName, MacAddr, is_model_name};
 
@@ -103,7 +102,7 @@ impl NicSpec {
         if let Some(index) = self.boot_index.filter(|index| i32::try_from(*index).is_err()) {
             return bad(format!("boot index {index}; the highest is {}", i32::MAX));
         }
-        self.tap.as_deref().map_or(Ok(()), super::tap::check_name)?;
+        self.tap.as_deref().map_or(Ok(()), check_tap_name)?;
         self.validate_model().or_else(|why| bad(format!("model {:?} {why}", self.model)))
     }
 
@@ -174,6 +173,20 @@ fn default_model() -> String {
 
 fn is_default_model(model: &str) -> bool {
     model == DEFAULT_MODEL
+}
+
+/// Characters in an interface name.
+const MAX_NAME: usize = 15;
+
+/// Refuses what is neither a name nor a pattern for one.
+pub fn check_tap_name(name: &str) -> Result<()> {
+    // A pattern is good when its first outcome is; the rest is the kernel's choice.
+    IfName::parse(&name.replacen("%d", "0", 1))
+        .map_err(|error| error.context(format!("tap name {name:?}")))?;
+    if name.len() > MAX_NAME {
+        return Err(Error::invalid(format!("tap name {name:?}: has more than {MAX_NAME} characters")));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -12,8 +12,10 @@ use once_cell::sync::OnceCell;
 
 use super::MAX_QUEUES;
 use super::given::check_queues;
-use super::link::{Interfaces, TapIdentity};
+use super::identity::TapIdentity;
+use super::link::Interfaces;
 use super::mac;
+use super::spec::check_tap_name;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MacAddr};
 use crate::sys::tun;
@@ -22,8 +24,6 @@ use crate::sys::tun;
 const DEVICE: &str = "/dev/net/tun";
 /// The kernel's own pattern, used when no name is given.
 const DEFAULT_NAME: &str = "tap%d";
-/// Characters in an interface name.
-const MAX_NAME: usize = 15;
 /// What the kernel gives a new tap: ETH_DATA_LEN.
 const NEW_MTU: u32 = 1500;
 /// The tun driver's limit: 65535 less an Ethernet header (drivers/net/tun.c).
@@ -189,18 +189,7 @@ fn check(request: &TapRequest) -> Result<&str> {
         )));
     }
     let Some(name) = request.name.as_deref() else { return Ok(DEFAULT_NAME) };
-    check_name(name).map(|()| name)
-}
-
-/// Refuses what is neither a name nor a pattern for one.
-pub fn check_name(name: &str) -> Result<()> {
-    // A pattern is good when its first outcome is; the rest is the kernel's choice.
-    IfName::parse(&name.replacen("%d", "0", 1))
-        .map_err(|error| error.context(format!("tap name {name:?}")))?;
-    if name.len() > MAX_NAME {
-        return Err(Error::invalid(format!("tap name {name:?}: has more than {MAX_NAME} characters")));
-    }
-    Ok(())
+    check_tap_name(name).map(|()| name)
 }
 
 /// Makes or joins an interface and returns its name.

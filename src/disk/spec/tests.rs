@@ -1,6 +1,7 @@
 use std::os::unix::ffi::OsStringExt;
 
 use super::*;
+use crate::disk::FormatRequest;
 
 fn spec() -> DiskSpec {
     DiskSpec::new("/images/a.img", Format::Raw)
