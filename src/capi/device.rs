@@ -3,6 +3,7 @@
 use std::ffi::{c_char, c_int};
 
 use super::args::{Plain, put_text, show_struct, zeros};
+use super::numbers;
 use crate::guest::{DeferReason, DeviceInfo, DeviceState, MISSING, Outcome, PendingReason};
 use crate::ids::{Address, BusName};
 use crate::model::{Device, DeviceKind, Intent, Journal, Operation, Presence, Spec};
@@ -261,11 +262,11 @@ impl kvm_hotplug_device {
                 self.queues = disk.queues.unwrap_or(0).into();
                 self.read_only = disk.read_only.into();
                 self.boot_index = index_number(disk.boot_index);
-                self.format = super::disk::format_number(disk.format);
-                self.cache = super::disk::cache_number(disk.cache);
-                self.aio = super::disk::aio_number(disk.aio);
-                self.discard = super::disk::discard_number(disk.discard);
-                self.detect_zeroes = super::disk::detect_zeroes_number(disk.detect_zeroes);
+                self.format = numbers::format_number(disk.format);
+                self.cache = numbers::cache_number(disk.cache);
+                self.aio = numbers::aio_number(disk.aio);
+                self.discard = numbers::discard_number(disk.discard);
+                self.detect_zeroes = numbers::detect_zeroes_number(disk.detect_zeroes);
                 self.share_rw = disk.share_rw.into();
                 self.logical_block_size = disk.logical_block_size.unwrap_or(0);
                 self.physical_block_size = disk.physical_block_size.unwrap_or(0);

@@ -80,7 +80,7 @@ fn panic_error(payload: &(dyn Any + Send)) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::error::{kvm_hotplug_error_kind, kvm_hotplug_failure};
+    use super::super::error::kvm_hotplug_failure;
     use super::*;
 
     #[test]
@@ -92,8 +92,7 @@ mod tests {
         // SAFETY: call() has filled it.
         let error = unsafe { Box::from_raw(reterr) };
         assert!(error.text().contains("on purpose: 7"), "{}", error.text());
-        // SAFETY: it is one.
-        let kind = unsafe { kvm_hotplug_error_kind(&raw const *error) };
+        let kind = error.error.kind() as c_int;
         assert_eq!(kind, kvm_hotplug_failure::KVM_HOTPLUG_ERROR_PANIC as c_int);
         assert_eq!(quiet(5, || panic!("again")), 5);
         assert_eq!(DEPTH.get(), 0);

@@ -15,6 +15,7 @@ use ::kvm_hotplug::capi::device::{
 };
 use ::kvm_hotplug::capi::disk::*;
 use ::kvm_hotplug::capi::error::*;
+use ::kvm_hotplug::capi::error_read::*;
 use ::kvm_hotplug::capi::event::{
     kvm_hotplug_event, kvm_hotplug_event_type as Event, kvm_hotplug_next_event, kvm_hotplug_next_event_json,
     kvm_hotplug_watch_qmp,

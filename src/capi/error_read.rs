@@ -1,0 +1,124 @@
+//! What C reads in a `struct kvm_hotplug_error`.
+
+use std::ffi::{CString, c_char, c_int};
+
+use super::error::{kvm_hotplug_error, kvm_hotplug_undo};
+use super::guard;
+use crate::error::{ErrorKind, Undo};
+
+fn pointer(
+    error: Option<&kvm_hotplug_error>,
+    text: impl FnOnce(&kvm_hotplug_error) -> Option<&CString>,
+) -> *const c_char {
+    error.and_then(text).map_or(std::ptr::null(), |text| text.as_ptr())
+}
+
+/// One of enum kvm_hotplug_failure; 0 if error is NULL. Cannot fail, does not block.
+///
+/// # Safety
+/// `error` is NULL or comes from this library and has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_error_kind(error: *const kvm_hotplug_error) -> c_int {
+    // SAFETY: the caller vouches for it.
+    guard::quiet(0, || unsafe { error.as_ref() }.map_or(0, |error| kind_number(error.error.kind())))
+}
+
+/// The errno, positive, as the failing call returned it negated; 0 if error is NULL. Cannot fail, does not block.
+///
+/// # Safety
+/// `error` is NULL or comes from this library and has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_error_errno(error: *const kvm_hotplug_error) -> c_int {
+    // SAFETY: the caller vouches for it.
+    guard::quiet(0, || unsafe { error.as_ref() }.map_or(0, |error| error.error.errno()))
+}
+
+/// One line for people, UTF-8: the step, what was wrong, where, what to do, and what is left behind. The string belongs
+/// to the error and lives as long. NULL if error is NULL. Cannot fail, does not block.
+///
+/// # Safety
+/// `error` is NULL or comes from this library and has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_error_message(error: *const kvm_hotplug_error) -> *const c_char {
+    // SAFETY: the caller vouches for it.
+    guard::quiet(std::ptr::null(), || pointer(unsafe { error.as_ref() }, |error| Some(&error.message)))
+}
+
+/// The step that failed, such as "device_add nic-pci-5", or NULL. The string belongs to the error and lives as long.
+/// Cannot fail, does not block.
+///
+/// # Safety
+/// `error` is NULL or comes from this library and has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_error_step(error: *const kvm_hotplug_error) -> *const c_char {
+    // SAFETY: the caller vouches for it.
+    guard::quiet(std::ptr::null(), || pointer(unsafe { error.as_ref() }, |error| error.step.as_ref()))
+}
+
+/// The class of QEMU's error, such as "GenericError" or "DeviceNotFound", or NULL if QEMU did not refuse a command. The
+/// string belongs to the error and lives as long. Cannot fail, does not block.
+///
+/// # Safety
+/// `error` is NULL or comes from this library and has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_error_qmp_class(error: *const kvm_hotplug_error) -> *const c_char {
+    // SAFETY: the caller vouches for it.
+    guard::quiet(std::ptr::null(), || pointer(unsafe { error.as_ref() }, |error| error.qmp_class.as_ref()))
+}
+
+/// QEMU's own words, or NULL if QEMU did not refuse a command. The string belongs to the error and lives as long.
+/// Cannot fail, does not block.
+///
+/// # Safety
+/// `error` is NULL or comes from this library and has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_error_qmp_desc(error: *const kvm_hotplug_error) -> *const c_char {
+    // SAFETY: the caller vouches for it.
+    guard::quiet(std::ptr::null(), || pointer(unsafe { error.as_ref() }, |error| error.qmp_desc.as_ref()))
+}
+
+/// One of enum kvm_hotplug_undo: what became of the steps done before the failure. 0 if error is NULL. Cannot fail,
+/// does not block.
+///
+/// # Safety
+/// `error` is NULL or comes from this library and has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_error_undo(error: *const kvm_hotplug_error) -> c_int {
+    let number = |undo| match undo {
+        Undo::Nothing => kvm_hotplug_undo::KVM_HOTPLUG_UNDO_NOTHING as c_int,
+        Undo::Complete => kvm_hotplug_undo::KVM_HOTPLUG_UNDO_COMPLETE as c_int,
+        Undo::Incomplete => kvm_hotplug_undo::KVM_HOTPLUG_UNDO_INCOMPLETE as c_int,
+    };
+    // SAFETY: the caller vouches for it.
+    guard::quiet(0, || unsafe { error.as_ref() }.map_or(0, |error| number(error.error.undo())))
+}
+
+/// What is left behind, one entry a line, or NULL if nothing is. The string belongs to the error and lives as long.
+/// Cannot fail, does not block.
+///
+/// # Safety
+/// `error` is NULL or comes from this library and has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_error_left(error: *const kvm_hotplug_error) -> *const c_char {
+    // SAFETY: the caller vouches for it.
+    guard::quiet(std::ptr::null(), || pointer(unsafe { error.as_ref() }, |error| error.left.as_ref()))
+}
+
+/// Frees an error and the strings that belong to it; NULL is fine. Cannot fail, does not block.
+///
+/// # Safety
+/// `error` is NULL or comes from this library and has not been freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_error_free(error: *mut kvm_hotplug_error) {
+    guard::quiet((), || {
+        if !error.is_null() {
+            // SAFETY: made by Box::into_raw in give(), and the caller gives it up.
+            drop(unsafe { Box::from_raw(error) });
+        }
+    });
+}
+
+/// The numbers of the two enums are the same by definition; the test proves it.
+fn kind_number(kind: ErrorKind) -> c_int {
+    kind as c_int
+}
