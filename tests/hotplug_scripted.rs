@@ -73,6 +73,7 @@ through_every_api! {
     // arriving
     an_add_that_is_not_waited_for_ends_with_an_event,
     a_call_that_needs_the_guest_waits_for_the_add,
+    an_inventory_leaves_an_add_to_the_operation_that_is_at_it,
     an_add_that_qemu_refuses_is_taken_back_and_told,
     an_add_without_an_answer_fails_at_its_deadline,
     a_connection_lost_during_an_add_is_asked_about,

@@ -39,6 +39,7 @@ mod overlay;
 mod passthrough;
 mod plan;
 mod qmp_events;
+mod reconcile;
 mod recovery;
 mod repair;
 mod request;

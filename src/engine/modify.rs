@@ -82,14 +82,9 @@ impl Session {
 
     /// A change was interrupted: puts things as the record has them, which is the state before unless the new one was
     /// recorded already. What cannot be put back is told, and not tried for ever.
-    pub(super) async fn reconcile_change(
-        &mut self,
-        intent: &Intent,
-        here: bool,
-        deadline: &Deadline,
-    ) -> Result<()> {
+    pub(super) async fn reconcile_change(&mut self, intent: &Intent, deadline: &Deadline) -> Result<()> {
         let device = &intent.device;
-        let recorded = self.recorded(device.id.as_str()).filter(|_| here);
+        let recorded = self.recorded(device.id.as_str());
         let failed = match recorded.as_ref().map(|device| &device.spec) {
             Some(Spec::Nic(spec)) if intent.operation == Operation::SetLink => {
                 let back = UndoStep::SetLink { id: device.id.clone(), up: !spec.link_down }.command();

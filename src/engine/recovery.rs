@@ -10,6 +10,7 @@ use super::inventory::PeripheralIds;
 use super::limit::Deadline;
 use super::outcome::PendingReason;
 use super::plan::{self, UndoStep};
+use super::reconcile::{self, Backend, Decision, Facts, Guest, Recorded, Teardown, Unfinished};
 use super::session::{Session, UnplugRequest};
 use super::transaction::{Residue, RollbackReport};
 use crate::error::Result;
@@ -24,32 +25,22 @@ const IN_USE_PATIENCE: Duration = Duration::from_secs(1);
 const IN_USE_PAUSE: Duration = Duration::from_millis(10);
 
 /// What the guest shows under the ids of the devices with unfinished operations.
-type ShownById = BTreeMap<DeviceId, Shown>;
+pub(super) type ShownById = BTreeMap<DeviceId, Shown>;
 
-fn of(shows: &ShownById, device: &Device) -> Shown {
-    shows.get(&device.id).copied().unwrap_or(Shown::Nothing)
-}
-
-/// What is to be done about a device that has left.
-struct Teardown {
+/// A device that has left.
+struct Departure {
     /// What the journal says of it.
     operation: Option<Operation>,
-    what: EventKind,
-    text: &'static str,
+    teardown: Teardown,
     /// What stood behind it.
     backend_objects: Vec<UndoStep>,
-    /// Nobody knows which of the descriptors that were handed over for it QEMU has.
-    fds_uncertain: bool,
-    /// What stood behind it belongs to another device by now.
-    taken: bool,
     /// QEMU has said that it is gone.
     seen: bool,
 }
 
 /// A removal that has come to its end.
 pub(super) struct TeardownReport {
-    what: EventKind,
-    text: &'static str,
+    told: EventKind,
     /// What of the backend could not be taken down.
     pub(super) left: Vec<String>,
 }
@@ -67,17 +58,49 @@ impl Session {
         Ok(ordered::map(devices.into_iter().map(|device| device.id.clone()).zip(shown)))
     }
 
-    /// Strikes what was done long ago. That the journal was removed is not synced, because nobody has to wait for that: after
-    /// a power failure its last version may be there again.
-    pub(super) fn clear_outdated_intents(&mut self, shown: &ShownById) -> Result<()> {
-        let is_outdated = |intent: &Intent| {
-            let recorded = self.recorded(intent.device.id.as_str());
-            is_outdated(intent, recorded.as_ref(), of(shown, &intent.device))
+    /// The entries of the journal, with what record and guest have under their ids.
+    pub(super) fn unfinished(&self, shown: &ShownById) -> Vec<Unfinished> {
+        let runtime = self.runtime();
+        let one = |intent: &Intent| Unfinished {
+            recorded: Recorded::of(&intent.device, runtime.record()),
+            shown: shown.get(&intent.device.id).copied().unwrap_or(Shown::Nothing),
+            intent: intent.clone(),
         };
-        let intents = self.runtime().journal().intents.clone();
-        let outdated: Vec<Intent> = intents.into_iter().filter(is_outdated).collect();
-        for Intent { operation, device, .. } in outdated {
-            self.log.write(Level::Info, || format!("{operation:?} of {} was done before", device.id));
+        runtime.journal().intents.iter().map(one).collect()
+    }
+
+    pub(super) fn decide(&self, unfinished: &Unfinished, all: &[Unfinished]) -> Decision {
+        let Unfinished { intent: Intent { operation, device, .. }, recorded, shown } = unfinished;
+        reconcile::decide(&Facts {
+            qemu: self.qemu_of_journal(),
+            operation: Some(*operation),
+            recorded: *recorded,
+            shown: *shown,
+            batch: unfinished.batch(all),
+            is_in_progress: self.in_progress.contains(&device.id),
+            is_unplugging: self.unplugging.contains_key(&device.id),
+            guest: match self.unplug_blocked.filter(|_| device.leaves_by_consent()) {
+                Some(_) => Guest::CannotAnswer,
+                None if self.migrating => Guest::Migrates,
+                None => Guest::Listens,
+            },
+            fds_uncertain: self.fds_uncertain.contains(&device.id),
+        })
+    }
+
+    /// Those about which this is decided.
+    fn decided(&self, shown: &ShownById, what: Decision) -> Vec<Intent> {
+        let all = self.unfinished(shown);
+        let so = all.iter().filter(|unfinished| self.decide(unfinished, &all) == what);
+        so.map(|unfinished| unfinished.intent.clone()).collect()
+    }
+
+    /// Clears entries of the journal about which nothing is to be done.
+    pub(super) fn clear_outdated_intents(&mut self, shown: &ShownById) -> Result<()> {
+        for Intent { operation, device, .. } in self.decided(shown, Decision::ClearIntent) {
+            self.log.write(Level::Info, || {
+                format!("nothing is left to be done about {operation:?} of {}", device.id)
+            });
             self.unplugging.remove(&device.id);
             self.runtime().write_journal(|journal| journal.clear_intent(device.id.as_str()))?;
         }
@@ -86,74 +109,75 @@ impl Session {
 
     /// Finishes or undoes every unfinished operation, by what the guest shows under the ids of their devices.
     pub(super) async fn reconcile(&mut self, shown: &ShownById, deadline: &Deadline) -> Result<()> {
-        self.roll_back_partial_adds(shown)?;
-        let intents = self.unfinished(shown)?;
-        let arrived = intents.iter().filter(|intent| intent.operation == Operation::Add);
-        let arrived: Vec<&Device> =
-            arrived.map(|intent| &intent.device).filter(|device| of(shown, device).is_itself()).collect();
+        self.roll_back_unwanted(shown)?;
+        let arrived = self.decided(shown, Decision::CompleteAdd);
+        let mut unfinished = self.unfinished(shown);
+        // A controller after its disks.
+        ordered::sort_by_key(&mut unfinished, |one| one.intent.device.kind() == DeviceKind::Controller);
+        let arrived: Vec<&Device> = arrived.iter().map(|intent| &intent.device).collect();
         self.complete_adds(&arrived, deadline).await?;
-        for intent in &intents {
-            let Intent { operation, device, .. } = intent;
-            let shown = of(shown, device);
+        for one in &unfinished {
+            let decision = self.decide(one, &unfinished);
+            let Unfinished { intent, shown, .. } = one;
             self.log.write(Level::Info, || {
-                format!("unfinished {operation:?} of {}: the guest shows {shown:?}", device.id)
+                let Intent { operation, device, .. } = intent;
+                format!(
+                    "unfinished {operation:?} of {}: the guest shows {shown:?}, so {decision:?}",
+                    device.id
+                )
             });
-            match (operation, shown.gone(device)) {
-                (Operation::SetLink | Operation::Move, gone) => {
-                    self.reconcile_change(intent, gone.is_none(), deadline).await?;
+            match shown.gone(&intent.device) {
+                Some(gone) if matches!(decision, Decision::TearDown(_)) => {
+                    self.finish_and_notify(gone, deadline).await?;
                 }
-                (Operation::Add, None) => {}
-                (Operation::RollbackAdd | Operation::Remove, None) => {
-                    self.resume_removal(device, deadline).await?
-                }
-                // Also one that was added: its record may have been written before things went wrong.
-                (_, Some(gone)) => self.finish_and_notify(gone, deadline).await?,
+                _ => self.carry_out(decision, intent, deadline).await?,
             }
         }
         Ok(())
     }
 
-    /// The unfinished operations, those on controllers last. A controller that was to come with a disk is not wanted without
-    /// it.
-    fn unfinished(&self, shown: &ShownById) -> Result<Vec<Intent>> {
-        let mut runtime = self.runtime();
-        let mut intents = runtime.journal().intents.clone();
-        let failed = |intent: &Intent| {
-            intent.operation == Operation::RollbackAdd
-                || (intent.operation == Operation::Add && !of(shown, &intent.device).is_itself())
-        };
-        let disks = intents.iter().filter(|intent| failed(intent));
-        let unwanted = ordered::set(disks.filter_map(|intent| intent.device.controller().map(str::to_owned)));
-        for intent in &mut intents {
-            let id = intent.device.id.as_str();
-            if intent.operation == Operation::Add
-                && unwanted.contains(id)
-                && runtime.record().find(id).is_none()
-            {
-                intent.operation = Operation::RollbackAdd;
-                // Once its disk is removed from the journal, nothing else tells.
-                runtime.write_journal(|journal| journal.log_intent(intent.operation, &intent.device))?;
+    async fn carry_out(&mut self, decision: Decision, intent: &Intent, deadline: &Deadline) -> Result<()> {
+        let device = &intent.device;
+        match decision {
+            Decision::SettleChange => self.reconcile_change(intent, deadline).await?,
+            Decision::RequestUnplug => self.resume_removal(device, deadline).await?,
+            Decision::DeferUnplug => {
+                let why = self.unplug_blocked.unwrap_or(PendingReason::NotStarted);
+                self.defer_unplug(device, why);
+                self.events.device(EventKind::Pending, device, format!("{why}, and will be asked later"));
             }
+            Decision::AwaitMigration => {
+                self.mark_unplugging(device, PendingReason::Migrating);
+                let text = "the guest is being migrated and will be asked afterwards";
+                self.events.device(EventKind::Pending, device, text);
+            }
+            // Done for all together, or nothing is to be done.
+            Decision::ClearIntent
+            | Decision::CompleteAdd
+            | Decision::RollBack
+            | Decision::TearDown(_)
+            | Decision::GoneWithQemu(_)
+            | Decision::StaysInNewQemu
+            | Decision::Keep
+            | Decision::KeepAbsent
+            | Decision::LeaveToOperation
+            | Decision::AwaitUnplug => {}
         }
-        ordered::sort_by_key(&mut intents, |intent| intent.device.kind() == DeviceKind::Controller);
-        Ok(intents)
+        Ok(())
     }
 
-    /// Of an add of several devices that was interrupted, all have to be in the guest, or none is to stay. One that has been
-    /// recorded was complete.
-    fn roll_back_partial_adds(&mut self, shown: &ShownById) -> Result<()> {
-        let mut runtime = self.runtime();
-        let adds = || runtime.journal().intents.iter().filter(|intent| intent.operation == Operation::Add);
-        let lacks = |intent: &&Intent| {
-            let id = intent.device.id.as_str();
-            !of(shown, &intent.device).is_itself() && runtime.record().find(id).is_none()
-        };
-        let halves = ordered::set(adds().filter(lacks).filter_map(|intent| intent.batch));
-        let is_half = |intent: &&Intent| intent.batch.is_some_and(|group| halves.contains(&group));
-        let undone: Vec<Device> = adds().filter(is_half).map(|intent| intent.device.clone()).collect();
-        runtime.write_journal(|journal| {
-            undone.iter().for_each(|device| journal.log_intent(Operation::RollbackAdd, device))
-        })
+    /// Notes of adds that they are to be taken back, until there is none more: a controller goes because of its disk. Once the disk
+    /// is out of the journal, nothing else tells.
+    fn roll_back_unwanted(&mut self, shown: &ShownById) -> Result<()> {
+        loop {
+            let unwanted = self.decided(shown, Decision::RollBack);
+            if unwanted.is_empty() {
+                return Ok(());
+            }
+            self.runtime().write_journal(|journal| {
+                unwanted.iter().for_each(|intent| journal.log_intent(Operation::RollbackAdd, &intent.device));
+            })?;
+        }
     }
 
     /// Records devices of interrupted adds that are in the guest. Somebody else may take one out meanwhile: only what is there
@@ -180,25 +204,7 @@ impl Session {
         if left.is_empty() { Ok(()) } else { self.finish_and_notify_all(&left, deadline).await }
     }
 
-    /// An agent that died may have asked or not; asking twice does no harm, not asking would.
     async fn resume_removal(&mut self, device: &Device, deadline: &Deadline) -> Result<()> {
-        if self.unplugging.contains_key(&device.id) {
-            return Ok(());
-        }
-        if let Some(why) = self.unplug_blocked.filter(|_| device.leaves_by_consent()) {
-            self.defer_unplug(device, why);
-            self.events.device(EventKind::Pending, device, format!("{why}, and will be asked later"));
-            return Ok(());
-        }
-        if self.migrating {
-            self.mark_unplugging(device, PendingReason::Migrating);
-            self.events.device(
-                EventKind::Pending,
-                device,
-                "the guest is being migrated and will be asked afterwards",
-            );
-            return Ok(());
-        }
         self.wait_for_guest_clock(deadline).await?;
         let command = UndoStep::Unplug(device.id.clone()).command();
         // QEMU may say that it is at it already; only a broken connection is a reason to stop.
@@ -247,7 +253,9 @@ impl Session {
             match self.why_kept(device) {
                 // Whoever waits for it is answered.
                 _ if self.awaited.contains_key(&device.id) => {}
-                _ if finished.left.is_empty() => self.events.device(finished.what, device, finished.text),
+                _ if finished.left.is_empty() => {
+                    self.events.device(finished.told, device, text_of(finished.told))
+                }
                 Some(why) if !was_kept => self.events.device(EventKind::Pending, device, why.to_string()),
                 _ => {}
             }
@@ -275,27 +283,28 @@ impl Session {
         gone: &[DetachedDevice<'_>],
         deadline: &Deadline,
     ) -> Result<Vec<TeardownReport>> {
-        let mut teardowns: Vec<Teardown> = gone.iter().map(|gone| self.teardown(*gone)).collect();
+        let mut departures: Vec<Departure> = gone.iter().map(|gone| self.departure(*gone)).collect();
         let devices: Vec<&Device> = gone.iter().map(|gone| gone.device).collect();
         // Dying between here and the record must not lose that the backends are to go.
         self.runtime().write_journal(|journal| {
             let unasked = devices
                 .iter()
-                .zip(&teardowns)
-                .filter(|(_, teardown)| teardown.what == EventKind::RemovedByGuest);
+                .zip(&departures)
+                .filter(|(_, departure)| departure.teardown.told == EventKind::RemovedByGuest);
             unasked.for_each(|(device, _)| journal.log_intent(Operation::Remove, device));
         })?;
-        let residues = self.tear_down_backends(&devices, &mut teardowns, deadline).await?;
+        let residues = self.tear_down_backends(&devices, &mut departures, deadline).await?;
         let mut finished = Vec::with_capacity(devices.len());
         let mut unplugged: Vec<&Device> = Vec::new();
         let mut retired = Vec::new();
         let mut next = self.runtime().record().clone();
-        for (device, teardown) in devices.iter().zip(teardowns) {
+        for (device, departure) in devices.iter().zip(departures) {
             let own =
-                || residues.iter().filter(|residue| teardown.backend_objects.contains(&residue.undo_step));
+                || residues.iter().filter(|residue| departure.backend_objects.contains(&residue.undo_step));
             let left: Vec<String> = own().map(Residue::to_string).collect();
             if let Some(residue) = own().find(|residue| residue.is_in_use()) {
-                if teardown.operation == Some(Operation::Add) && self.recorded(device.id.as_str()).is_none() {
+                if departure.operation == Some(Operation::Add) && self.recorded(device.id.as_str()).is_none()
+                {
                     // Whether it was there long enough to be called added no longer matters: it is on its way out.
                     self.runtime()
                         .write_journal(|journal| journal.log_intent(Operation::RollbackAdd, device))?;
@@ -306,7 +315,7 @@ impl Session {
                 retired.push(device.generation);
                 unplugged.extend(left.is_empty().then_some(*device));
             }
-            finished.push(TeardownReport { what: teardown.what, text: teardown.text, left });
+            finished.push(TeardownReport { told: departure.teardown.told, left });
         }
         if next != *self.runtime().record() {
             self.runtime().replace(next)?;
@@ -328,53 +337,46 @@ impl Session {
     async fn tear_down_backends(
         &mut self,
         devices: &[&Device],
-        teardowns: &mut [Teardown],
+        departures: &mut [Departure],
         deadline: &Deadline,
     ) -> Result<Vec<Residue>> {
-        for (device, _) in
-            devices.iter().zip(&*teardowns).filter(|(_, teardown)| teardown.seen && !teardown.taken)
-        {
+        let is_held =
+            |departure: &Departure| departure.seen && departure.teardown.backend != Backend::OfAnother;
+        for (device, _) in devices.iter().zip(&*departures).filter(|(_, departure)| is_held(departure)) {
             self.keep_tap_open(device);
         }
         let backend_objects: Vec<UndoStep> =
-            teardowns.iter().flat_map(|teardown| teardown.backend_objects.clone()).collect();
+            departures.iter().flat_map(|departure| departure.backend_objects.clone()).collect();
         let RollbackReport { mut left, absent } = self.tear_down(&backend_objects, deadline).await?;
         self.tap_cache = None;
-        for (device, teardown) in devices.iter().zip(teardowns).filter(|(_, teardown)| teardown.fds_uncertain)
+        let was_cut_off = |departure: &Departure| departure.teardown.backend == Backend::OfCutOffAdd;
+        for (device, departure) in
+            devices.iter().zip(departures).filter(|(_, departure)| was_cut_off(departure))
         {
-            teardown.backend_objects.extend(plan::passed_fds(device, &self.fdsets.of(&device.id)));
+            departure.backend_objects.extend(plan::passed_fds(device, &self.fdsets.of(&device.id)));
             left.extend(self.recover_passed_fds(device, &absent, deadline).await?);
         }
         self.tap_cache = None;
         Ok(left)
     }
 
-    fn teardown(&mut self, gone: DetachedDevice<'_>) -> Teardown {
-        let DetachedDevice { device, backend_is_taken: taken, .. } = gone;
+    fn departure(&mut self, gone: DetachedDevice<'_>) -> Departure {
+        let DetachedDevice { device, backend_is_taken, .. } = gone;
         self.unplugging.remove(&device.id);
         let fdsets = self.fdsets.of(&device.id);
         let operation = self.runtime().journal().find(device.id.as_str()).map(|intent| intent.operation);
-        let (what, text) = match operation {
-            Some(Operation::Add | Operation::RollbackAdd) => {
-                (EventKind::Undone, "an interrupted add was taken back")
-            }
-            Some(Operation::Remove) => (EventKind::Removed, "the device is gone"),
-            None | Some(Operation::SetLink | Operation::Move) => {
-                (EventKind::RemovedByGuest, "the guest let go of the device unasked")
+        let teardown =
+            reconcile::teardown(operation, backend_is_taken, self.fds_uncertain.contains(&device.id));
+        let backend_objects = match teardown.backend {
+            Backend::OfAnother => Vec::new(),
+            Backend::Whole => plan::backend(device, &fdsets),
+            Backend::OfCutOffAdd => plan::possible_backend(device, self.version),
+            Backend::OfAdd => {
+                let made = plan::possible_backend(device, self.version);
+                made.into_iter().chain(plan::passed_fds(device, &fdsets)).collect()
             }
         };
-        let undone = what == EventKind::Undone;
-        let fds_uncertain = undone && !taken && self.fds_uncertain.contains(&device.id);
-        let mut backend_objects = match undone {
-            _ if taken => Vec::new(),
-            true => plan::possible_backend(device, self.version),
-            false => plan::backend(device, &fdsets),
-        };
-        if undone && !fds_uncertain && !taken {
-            backend_objects.extend(plan::passed_fds(device, &fdsets));
-        }
-        let seen = self.is_reported_deleted(&device.id);
-        Teardown { operation, what, text, backend_objects, fds_uncertain, taken, seen }
+        Departure { operation, teardown, backend_objects, seen: self.is_reported_deleted(&device.id) }
     }
 
     pub(super) async fn tear_down(
@@ -433,11 +435,11 @@ impl Session {
     }
 }
 
-/// Whether the operation is not what is unfinished about the device of this id.
-fn is_outdated(Intent { operation, device, .. }: &Intent, recorded: Option<&Device>, shown: Shown) -> bool {
-    match recorded {
-        Some(recorded) => recorded.generation != device.generation,
-        // It was completed; the device of that id is another one, and not ours.
-        None => *operation == Operation::Remove && matches!(shown, Shown::Another { .. }),
+/// What is said of a device that has left.
+fn text_of(told: EventKind) -> &'static str {
+    match told {
+        EventKind::Undone => "an interrupted add was taken back",
+        EventKind::RemovedByGuest => "the guest let go of the device unasked",
+        _ => "the device is gone",
     }
 }

@@ -345,8 +345,7 @@ impl Session {
                 BTreeMap::new()
             }
             Access::Change => {
-                self.reconcile_with_another_qemu(inventory.state, &inventory.peripheral_ids, deadline)
-                    .await?;
+                self.reconcile_with_another_qemu(&inventory.peripheral_ids, deadline).await?;
                 let shown = self.identify_journalled(&inventory.peripheral_ids, deadline).await?;
                 self.clear_outdated_intents(&shown)?;
                 shown

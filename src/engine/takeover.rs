@@ -14,14 +14,15 @@ use super::events::EventKind;
 use super::inventory::PeripheralIds;
 use super::io::{Connected, Effect};
 use super::limit::Deadline;
-use super::outcome::PendingReason;
 use super::plan::UndoStep;
+use super::reconcile::{Decision, Qemu};
 use super::session::Session;
 use super::transaction::{self, RollbackReport};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
 use crate::model::peer::Socket;
-use crate::model::{Device, Intent, Operation, PeerMatch, Resolution, resolution_of};
+use crate::model::{Device, PeerMatch};
+use crate::ordered;
 use crate::qmp::Command;
 use crate::store::peer::is_there;
 
@@ -138,32 +139,45 @@ impl Session {
         Ok(report)
     }
 
-    /// Settles a journal that is about another QEMU by the rules for a guest that has ended: nothing of it is carried out on this
-    /// one. A target that waits for its guest goes on with what was pending at the source.
+    /// Which QEMU the journal is about. A target that waits for its guest goes on with what was pending at the source.
+    pub(super) fn qemu_of_journal(&self) -> Qemu {
+        match self.runtime().peer_match() {
+            PeerMatch::Another if !self.migrating => Qemu::Another,
+            PeerMatch::Another | PeerMatch::Same | PeerMatch::Unknown => Qemu::Same,
+        }
+    }
+
+    /// Settles a journal that is about another QEMU: nothing of it is carried out on this one.
     pub(super) async fn reconcile_with_another_qemu(
         &mut self,
-        state: Option<PendingReason>,
         peripheral_ids: &PeripheralIds,
         deadline: &Deadline,
     ) -> Result<()> {
-        let is_another = self.runtime().peer_match() == PeerMatch::Another;
         let intents = self.runtime().journal().intents.clone();
-        if !is_another || intents.is_empty() || state == Some(PendingReason::Migrating) {
+        if self.qemu_of_journal() == Qemu::Same || intents.is_empty() {
             return Ok(());
         }
+        // The question is whether the recorded device is there: an earlier agent may have changed it since.
         let recorded: Vec<Device> =
             intents.iter().filter_map(|intent| self.recorded(intent.device.id.as_str())).collect();
         let shown = self.identify(&recorded.iter().collect::<Vec<_>>(), peripheral_ids, deadline).await?;
+        let shown = ordered::map(recorded.into_iter().map(|device| device.id).zip(shown));
         let mut next = self.runtime().record().clone();
         let mut news = Vec::new();
-        for intent in &intents {
-            let at = recorded.iter().position(|device| device.id == intent.device.id);
-            let is_there = at.and_then(|at| shown.get(at)).is_some_and(|shown| shown.is_itself());
-            let end = resolution_of(intent, at.and_then(|at| recorded.get(at)), is_there);
-            if end == Resolution::Drop {
-                next.remove(&intent.device.id);
+        for unfinished in self.unfinished(&shown) {
+            let device = &unfinished.intent.device;
+            match self.decide(&unfinished, &[]) {
+                Decision::GoneWithQemu(told) => {
+                    next.remove(&device.id);
+                    let text = match told {
+                        EventKind::Removed => "the device is gone with the QEMU that had it",
+                        _ => "an interrupted add is gone with the QEMU that it was begun in",
+                    };
+                    news.push((told, device.clone(), text));
+                }
+                Decision::StaysInNewQemu => news.push((EventKind::Undone, device.clone(), STAYS)),
+                _ => {}
             }
-            news.extend(event_of(intent, end, at.is_some()).map(|(what, text)| (what, &intent.device, text)));
         }
         let latest = intents.iter().map(|intent| intent.device.generation).max().unwrap_or_default();
         next.next_generation = next.next_generation.max(latest.saturating_add(1));
@@ -172,7 +186,7 @@ impl Session {
         }
         self.runtime().write_journal(|journal| journal.intents.clear())?;
         for (what, device, text) in news {
-            self.events.device(what, device, text);
+            self.events.device(what, &device, text);
         }
         self.unplugging.clear();
         self.unplug_refused.clear();
@@ -181,25 +195,8 @@ impl Session {
     }
 }
 
-/// What the caller is told of an operation that an earlier QEMU took with it.
-fn event_of(intent: &Intent, end: Resolution, is_recorded: bool) -> Option<(EventKind, &'static str)> {
-    match (intent.operation, end) {
-        (Operation::Remove, Resolution::Drop) => {
-            Some((EventKind::Removed, "the device is gone with the QEMU that had it"))
-        }
-        (Operation::RollbackAdd, Resolution::Drop) => {
-            Some((EventKind::Undone, "an interrupted add is gone with the QEMU that it was begun in"))
-        }
-        (Operation::Remove, Resolution::Keep) if is_recorded => Some((
-            EventKind::Undone,
-            "the removal was asked of an earlier QEMU; the one that runs now was started with the device, which stays",
-        )),
-        (Operation::Add | Operation::RollbackAdd, Resolution::Keep) if !is_recorded => {
-            Some((EventKind::Undone, "an interrupted add is gone with the QEMU that it was begun in"))
-        }
-        _ => None,
-    }
-}
+/// What is told of a removal that an earlier QEMU took with it.
+const STAYS: &str = "the removal was asked of an earlier QEMU; the one that runs now was started with the device, which stays";
 
 /// By the name that the socket has in its directory: the path may be another one for QEMU.
 fn is_connected(devices: &Value, socket: &Socket) -> bool {

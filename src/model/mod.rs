@@ -19,4 +19,4 @@ pub use record::{DEFAULT_RESERVED, MAX_DEVICES, Record};
 pub use root_port::RootPort;
 pub use settings::NicSettings;
 pub use state::State;
-pub use unfinished::{Resolution, resolution_of};
+pub use unfinished::ends_with_qemu;

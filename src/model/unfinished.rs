@@ -1,40 +1,27 @@
 //! What is unfinished of a guest that has ended, and what is not known of one that may run.
 
-use super::device::Device;
 use super::journal::{Intent, Operation};
 use super::record::Record;
 use super::state::State;
 
-/// What the end of the guest makes of an unfinished operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resolution {
-    /// The device goes from the record: its removal is done, or the add that was to be taken back is.
-    Drop,
-    /// The record is right as it is.
-    Keep,
-}
-
-/// What becomes of an operation that was begun in a QEMU that has ended. The record says what the next one has: an add that is
-/// not in it is dropped, a change counts as far as it is in it, and a removal is done. `is_there`: the QEMU that runs now was
-/// started with the recorded device all the same.
-pub fn resolution_of(intent: &Intent, recorded: Option<&Device>, is_there: bool) -> Resolution {
-    let is_about_it = recorded.is_some_and(|recorded| recorded.generation == intent.device.generation);
-    match intent.operation {
-        Operation::Remove | Operation::RollbackAdd if is_about_it && !is_there => Resolution::Drop,
-        Operation::Remove
-        | Operation::RollbackAdd
-        | Operation::Add
-        | Operation::SetLink
-        | Operation::Move => Resolution::Keep,
+/// Whether the device of an unfinished operation, if it is the one that is recorded, leaves the record with the QEMU that has ended:
+/// its removal is done, or the add that was to be taken back is. In all other cases the record says what the next QEMU has: an add
+/// that is not in it is dropped, and a change counts as far as it is in it. `is_there`: the QEMU that runs now was started with the
+/// recorded device all the same.
+pub fn ends_with_qemu(operation: Operation, is_there: bool) -> bool {
+    match operation {
+        Operation::Remove | Operation::RollbackAdd => !is_there,
+        Operation::Add | Operation::SetLink | Operation::Move => false,
     }
 }
 
 /// Takes from the record of a guest that does not run what its end has finished.
 pub fn end_all(record: &mut Record, intents: &[Intent]) {
-    for intent in intents {
-        let id = &intent.device.id;
-        if resolution_of(intent, record.find(id.as_str()), false) == Resolution::Drop {
-            record.remove(id);
+    for Intent { operation, device, .. } in intents {
+        let recorded = record.find(device.id.as_str());
+        let is_it = recorded.is_some_and(|recorded| recorded.generation == device.generation);
+        if is_it && ends_with_qemu(*operation, false) {
+            record.remove(&device.id);
         }
     }
 }

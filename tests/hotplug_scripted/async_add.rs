@@ -103,6 +103,27 @@ pub fn a_call_that_needs_the_guest_waits_for_the_add(agent: &dyn Agent) {
     assert_eq!(fixture.recorded(), ["nic-pci-5"]);
 }
 
+pub fn an_inventory_leaves_an_add_to_the_operation_that_is_at_it(agent: &dyn Agent) {
+    let fixture = Fixture::pc();
+    let api = fixture.open(agent);
+    let go = hold(&fixture, "device_add");
+    assert_eq!(pending(api.add_nic(&no_wait(fixture.nic_as("web", MAC)))), Why::NotAwaited);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            thread::sleep(Duration::from_millis(SHORT));
+            drop(go);
+        });
+        let slots = api.slots().unwrap();
+        let slot = slots.iter().find(|slot| slot.occupant == "web");
+        assert_eq!(slot.map(|slot| slot.state), Some(SlotUse::Taken), "{slots:?}");
+    });
+    arrived(api.as_ref(), "web");
+    api.process(AMPLE).unwrap();
+    let news: Vec<Notification> = std::iter::from_fn(|| api.next_event()).collect();
+    assert!(news.is_empty(), "told twice: {news:?}");
+    assert!(!fixture.journal().exists());
+}
+
 pub fn an_add_that_qemu_refuses_is_taken_back_and_told(agent: &dyn Agent) {
     let fixture = Fixture::pc();
     let api = fixture.open(agent);
