@@ -5,6 +5,11 @@ use std::fmt;
 /// Shorthand used by every fallible function of the crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// Error numbers of Linux, for whoever decides which one is told and asks nobody.
+pub mod errno {
+    pub use libc::{EBUSY, ECONNREFUSED, EPERM, ESRCH};
+}
+
 /// What went wrong, in numbers that never change meaning. They are the `KVM_HOTPLUG_ERROR_*` of the C header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

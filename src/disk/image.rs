@@ -15,15 +15,16 @@ use super::source::{Mode, Source};
 use super::spec::{DiskSpec, SCSI_PASSTHROUGH};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
+use crate::sys::descriptor::Descriptor;
 
 /// First read of a header; the default cluster size of qcow2, so that it is the only one as a rule.
 const FIRST_READ: usize = 65536;
 
 /// One open file of an image. Drop it once QEMU has its duplicate: QEMU's locks belong to both.
 #[derive(Debug)]
-pub struct Layer {
+pub struct Layer<Fd = OwnedFd> {
     /// The file, in the mode QEMU will look for in its fdset.
-    pub fd: OwnedFd,
+    pub fd: Fd,
     /// The path it was opened by.
     pub path: PathBuf,
     /// Its format.
@@ -40,15 +41,31 @@ pub struct Layer {
 
 /// An image with the chain of its backing images.
 #[derive(Debug)]
-pub struct Image {
+pub struct Image<Fd = OwnedFd> {
     /// The image itself first, then what is below it; 1 to 16.
-    pub layers: Vec<Layer>,
+    pub layers: Vec<Layer<Fd>>,
     /// Size of the disk the guest sees, in bytes.
     pub size: u64,
     /// Whether the format of a backing image had to be guessed.
     pub probed_backing: bool,
     /// The same layers as they are recorded.
     pub chain: Chain,
+}
+
+impl From<Image> for Image<Descriptor> {
+    fn from(image: Image) -> Self {
+        let Image { layers, size, probed_backing, chain } = image;
+        let layer = |Layer { fd, path, format, kind, read_only, direct, identity }: Layer| Layer {
+            fd: Descriptor::from(fd),
+            path,
+            format,
+            kind,
+            read_only,
+            direct,
+            identity,
+        };
+        Self { layers: layers.into_iter().map(layer).collect(), size, probed_backing, chain }
+    }
 }
 
 /// Opens the image of a disk that belongs to no record.

@@ -17,7 +17,6 @@ use super::transaction;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
 use crate::model::{Device, Record, Spec};
-use crate::net::given;
 use crate::sys::descriptor::Descriptor;
 
 /// How long, and how often, an id is tried again that QEMU has not given free yet.
@@ -112,12 +111,10 @@ impl Session {
         let mut items = Vec::with_capacity(count);
         for (number, request) in (1..).zip(requests) {
             let item = self.open_one(request, deadline).await;
-            let item = item.and_then(|item| {
-                if count > 1 {
-                    self.reserve_item(&item)?;
-                }
-                Ok(item)
-            });
+            let item = match item {
+                Ok(item) if count > 1 => self.reserve_item(&item).await.map(|()| item),
+                item => item,
+            };
             items.push(item.map_err(|error| match count {
                 1 => error,
                 _ => error.context(format!("device {number} of the list")),
@@ -133,7 +130,13 @@ impl Session {
     async fn open_one(&mut self, request: AddRequest, deadline: &Deadline) -> Result<AddItem> {
         let placement = request.placement().clone();
         let prepared = match request {
-            AddRequest::Nic(request) => self.open_nic(request.with_real_names(), deadline).await?,
+            AddRequest::Nic(mut request) => {
+                // Everybody is told later what the kernel calls it.
+                if let Some(bridge) = request.bridge.take() {
+                    request.bridge = Some(self.real_name(bridge).await?);
+                }
+                self.open_nic(request, deadline).await?
+            }
             AddRequest::Disk(request) => self.open_disk(&request, deadline).await?,
             AddRequest::Controller(request) => self.prepare_controller(&request, deadline).await?,
         };
@@ -151,12 +154,12 @@ impl Session {
     }
 
     /// Only for the places that it takes: everything is planned again when all of them are known.
-    fn reserve_item(&mut self, item: &AddItem) -> Result<()> {
+    async fn reserve_item(&mut self, item: &AddItem) -> Result<()> {
         match item {
             AddItem::Answered(_) => {}
             AddItem::Later(device, _) => self.reserve(device),
             AddItem::Plug { opened, placement, .. } => {
-                let add_plan = self.add_plan(opened, placement, 0)?;
+                let add_plan = self.add_plan(opened, placement, 0).await?;
                 self.fdsets.release(&add_plan.device.id);
                 add_plan.devices().for_each(|device| self.reserve(device));
             }
@@ -240,8 +243,8 @@ impl Session {
         items: &mut [AddItem],
         deadline: &Deadline,
     ) -> std::result::Result<(), PlugError> {
-        attach_queues(items)?;
-        let Attempt { devices, stages, next } = self.attempt(items)?;
+        self.attach(queues_to_attach(items)).await?;
+        let Attempt { devices, stages, next } = self.attempt(items).await?;
         // From here on the journal has them.
         let reserved = std::mem::take(&mut self.reserved);
         if reserved.is_empty() {
@@ -281,7 +284,7 @@ impl Session {
     }
 
     /// Places, ids and steps for all of them.
-    pub(super) fn attempt(&mut self, items: &mut [AddItem]) -> Result<Attempt> {
+    pub(super) async fn attempt(&mut self, items: &mut [AddItem]) -> Result<Attempt> {
         self.release_reservations();
         let mut made = Attempt { devices: Vec::new(), stages: Vec::new(), next: self.next_record() };
         let mut plans = Vec::new();
@@ -294,7 +297,7 @@ impl Session {
                     vec![device.clone()]
                 }
                 AddItem::Plug { opened, placement, device } => {
-                    let add_plan = self.add_plan(opened, placement, generation)?;
+                    let add_plan = self.add_plan(opened, placement, generation).await?;
                     let devices: Vec<Device> = add_plan.devices().cloned().collect();
                     made.devices.extend(devices.iter().cloned());
                     *device = Some(add_plan.device);
@@ -338,15 +341,16 @@ impl AddItem {
 
 /// Every queue has to be attached when QEMU gets it: not only those of the caller may be detached, but also those that QEMU has
 /// had already, if the NICs are tried again in other slots.
-pub(super) fn attach_queues(items: &[AddItem]) -> Result<()> {
-    for item in items {
-        let AddItem::Plug { opened, .. } = item else { continue };
-        let Spec::Nic(spec) = &opened.spec else { continue };
-        if spec.queues > 1 || spec.given_tap.is_some() {
-            opened.fds.get(..usize::from(spec.queues)).map_or(Ok(()), given::attach_queues)?;
+pub(super) fn queues_to_attach(items: &[AddItem]) -> Vec<Descriptor> {
+    let queues = |item: &AddItem| {
+        let AddItem::Plug { opened, .. } = item else { return Vec::new() };
+        let Spec::Nic(spec) = &opened.spec else { return Vec::new() };
+        match spec.queues > 1 || spec.given_tap.is_some() {
+            true => opened.fds.iter().take(spec.queues.into()).cloned().collect(),
+            false => Vec::new(),
         }
-    }
-    Ok(())
+    };
+    items.iter().flat_map(queues).collect()
 }
 
 /// Whether the inventory of the guest was wrong about a place.

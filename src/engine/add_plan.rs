@@ -67,6 +67,19 @@ impl Placement {
         self.address.as_ref().is_none_or(|requested| Some(requested) == address || any_of_bus(requested))
     }
 
+    /// Refuses a device that has the requested id and another setting, which is named, or another address.
+    pub(super) fn check_existing(&self, device: &Device, differs: Option<&'static str>) -> Result<()> {
+        if let Some(setting) = differs {
+            let text = format!("exists with another {setting}; remove it first, or take another id");
+            return conflict(device, &text);
+        }
+        let elsewhere = self.scsi_bus.as_ref().is_some_and(|bus| device.bus() != Some(bus));
+        if elsewhere || !self.accepts(device.address.as_ref()) {
+            return conflict(device, "exists at another address; remove it first, or take another id");
+        }
+        Ok(())
+    }
+
     /// Refuses a place of the wrong kind.
     pub(crate) fn check(&self, spec: &Spec) -> Result<()> {
         let scsi = matches!(spec, Spec::Disk(disk) if disk.is_scsi());
@@ -87,39 +100,36 @@ impl Session {
     /// The device that is there already under the requested id, if its settings are the requested ones. `differs` names the
     /// first setting that is not.
     pub(super) fn already(
-        &mut self,
+        &self,
         placement: &Placement,
         differs: impl FnOnce(&Spec) -> Option<&'static str>,
     ) -> Result<Option<Device>> {
+        let Some(device) = self.existing(placement)? else { return Ok(None) };
+        placement.check_existing(&device, differs(&device.spec))?;
+        Ok(Some(device))
+    }
+
+    /// The device that is there already under the requested id, whatever its settings are.
+    pub(super) fn existing(&self, placement: &Placement) -> Result<Option<Device>> {
         let Some(device) = placement.id.as_ref().and_then(|id| self.known_device(id.as_str())) else {
             return Ok(None);
         };
-        let conflict = |what: String| Err(Error::new(ErrorKind::Conflict, format!("{} {what}", device.id)));
         if self.reserved.iter().any(|other| other.id == device.id) {
-            return conflict("is asked for twice in one call".into());
+            return conflict(&device, "is asked for twice in one call");
         }
         if self.unplugging.contains_key(&device.id) {
-            return conflict("is being removed; wait until it is gone, or take another id".into());
+            return conflict(&device, "is being removed; wait until it is gone, or take another id");
         }
         if self.recorded(device.id.as_str()).is_none() {
-            return conflict(
-                "is gone, but what stood behind it could not be taken down yet; take another id".into(),
-            );
+            let text = "is gone, but what stood behind it could not be taken down yet; take another id";
+            return conflict(&device, text);
         }
         if self.absent_in_guest.contains(&device.id) {
-            return conflict(
-                "is recorded, but the guest does not have it; remove it first, or mend the record".into(),
-            );
+            let text = "is recorded, but the guest does not have it; remove it first, or mend the record";
+            return conflict(&device, text);
         }
         if device.presence == Presence::RemoveAfterReboot {
-            return conflict("is to be removed with the next boot; take another id".into());
-        }
-        if let Some(setting) = differs(&device.spec) {
-            return conflict(format!("exists with another {setting}; remove it first, or take another id"));
-        }
-        let elsewhere = placement.scsi_bus.as_ref().is_some_and(|bus| device.bus() != Some(bus));
-        if elsewhere || !placement.accepts(device.address.as_ref()) {
-            return conflict("exists at another address; remove it first, or take another id".into());
+            return conflict(&device, "is to be removed with the next boot; take another id");
         }
         Ok(Some(device))
     }
@@ -167,7 +177,7 @@ impl Session {
     }
 
     /// Place, id and steps, without doing anything but taking fdset numbers.
-    pub(super) fn add_plan(
+    pub(super) async fn add_plan(
         &mut self,
         opened: &OpenedBackend,
         placement: &Placement,
@@ -186,7 +196,7 @@ impl Session {
             Some(controller) => controller.generation.saturating_add(1),
             None => generation,
         };
-        let mut stages = self.stages(&id, generation, &address, opened)?;
+        let mut stages = self.stages(&id, generation, &address, opened).await?;
         if let Some(controller) = &controller {
             plan::with_controller(&mut stages, controller);
         }
@@ -220,11 +230,11 @@ impl Session {
     }
 
     /// An fdset for each layer; and those among them that have the layer's descriptor already.
-    fn take_sets(&mut self, id: &DeviceId, opened: &OpenedBackend) -> (Vec<u32>, Vec<u32>) {
+    async fn take_sets(&mut self, id: &DeviceId, opened: &OpenedBackend) -> (Vec<u32>, Vec<u32>) {
         let mut retained_sets = Vec::new();
         let mut sets = Vec::with_capacity(opened.layers.len());
         for fd in &opened.fds {
-            let retained_set = self.retained_set(id, fd, &retained_sets);
+            let retained_set = self.retained_set(id, fd, &retained_sets).await;
             retained_sets.extend(retained_set);
             sets.push(retained_set);
         }
@@ -235,7 +245,7 @@ impl Session {
         (sets.into_iter().filter_map(|set| set.or_else(|| new.next())).collect(), retained_sets)
     }
 
-    fn stages(
+    async fn stages(
         &mut self,
         id: &DeviceId,
         generation: u64,
@@ -249,7 +259,7 @@ impl Session {
             (Spec::Controller(spec), Address::Pci(address)) => Ok(plan::controller(id, address, spec)),
             (Spec::Nic(_) | Spec::Controller(_), Address::Scsi(_)) => Err(opened.spec.misplaced("PCI")),
             (Spec::Disk(spec), _) => {
-                let (fdsets, retained_sets) = self.take_sets(id, opened);
+                let (fdsets, retained_sets) = self.take_sets(id, opened).await;
                 let layer = |(set, (format, kind)): (&u32, &(Format, Kind))| LayerRef {
                     filename: format!("/dev/fdset/{set}"),
                     format: *format,
@@ -263,6 +273,10 @@ impl Session {
             }
         }
     }
+}
+
+fn conflict<T>(device: &Device, what: &str) -> Result<T> {
+    Err(Error::new(ErrorKind::Conflict, format!("{} {what}", device.id)))
 }
 
 fn new_device(

@@ -1,7 +1,7 @@
 //! Adds that are not waited for: the caller is told what is on its way, and the operation goes on without the caller.
 
 use super::add::AddRequest;
-use super::add::{AddItem, Attempt, attach_queues, is_misplaced};
+use super::add::{AddItem, Attempt, is_misplaced, queues_to_attach};
 use super::add_transaction::PlugError;
 use super::events::{AddFailure, EventKind};
 use super::limit::Deadline;
@@ -28,8 +28,8 @@ impl Session {
             self.plug_items(&mut items, deadline).await?;
             return Ok(items.into_iter().filter_map(AddItem::into_answer).collect());
         }
-        attach_queues(&items)?;
-        let attempt = self.attempt(&mut items)?;
+        self.attach(queues_to_attach(&items)).await?;
+        let attempt = self.attempt(&mut items).await?;
         // From here on the journal has them.
         let reserved = std::mem::take(&mut self.reserved);
         let staged = match self.prepare(attempt.next.clone(), &attempt.devices) {

@@ -1,14 +1,14 @@
 //! Moving a NIC to another bridge: its tap changes places on the host, the guest notices nothing.
 
+use super::host_step::{FoundTap, PlanMove};
 use super::limit::Deadline;
 use super::outcome::Outcome;
 use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::IfName;
 use crate::model::{Device, DeviceKind, Operation, Presence, Spec};
-use crate::net::link::{self, Interfaces};
+use crate::net::bridge_move::BridgeMove;
 use crate::net::spec::NicSpec;
-use crate::net::tap;
 
 impl Session {
     /// Moves the tap of a NIC to `bridge`, or out of any bridge, and records that.
@@ -21,7 +21,10 @@ impl Session {
         self.ready(deadline).await?;
         self.await_add(id, deadline).await?;
         let device = self.changeable(id, DeviceKind::Nic)?;
-        let bridge = bridge.map(link::real_name);
+        let bridge = match bridge {
+            Some(bridge) => Some(self.real_name(bridge.clone()).await?),
+            None => None,
+        };
         let bridge = bridge.as_ref();
         let after = on_bridge(&device, bridge);
         let next = self.record_with(&after);
@@ -30,9 +33,11 @@ impl Session {
             self.runtime().replace(next)?;
             return Ok(Outcome::AfterReboot(after, why));
         }
-        let tap = tap_of(&device)?;
-        let from = link::bridge_of(&tap)?;
-        bridge.map_or(Ok(()), link::check_bridge).map_err(|error| describe(&device, error))?;
+        let FoundTap { name: tap, bridge: from } = self.tap_of(&device).await?;
+        let from = from?;
+        if let Some(bridge) = bridge {
+            self.check_bridge(bridge).await.map_err(|error| describe(&device, error))?;
+        }
         if from.as_ref() == bridge {
             if after != device {
                 self.runtime().replace(next)?;
@@ -41,9 +46,9 @@ impl Session {
         }
         self.check(deadline)?;
         let before = on_bridge(&device, from.as_ref());
-        let (there, back) = moves(&device, &tap, from.as_ref(), bridge)?;
+        let (there, back) = self.plan_move(wanted(&device, &tap, from.as_ref(), bridge)).await?;
         let staged = self.prepare_change(next, Operation::Move, &before)?;
-        if let Err(error) = there.run(&back) {
+        if let Err(error) = self.move_tap(&there, &back).await {
             if error.left().is_empty() {
                 self.clear_change(&device);
             } else {
@@ -52,7 +57,7 @@ impl Session {
             return Err(describe(&device, error));
         }
         if let Err(error) = self.commit_change(&after, staged) {
-            let left = match back.run(&there) {
+            let left = match self.move_tap(&back, &there).await {
                 Ok(()) => Vec::new(),
                 Err(cause) => vec![format!("tap {tap} of {id} ({cause})")],
             };
@@ -65,24 +70,57 @@ impl Session {
         }
         Ok(Outcome::Done(after))
     }
+
+    /// The tap, which has to be in this network namespace.
+    async fn tap_of(&self, device: &Device) -> Result<FoundTap> {
+        let Some(spec @ NicSpec { ifname: Some(tap), .. }) = device.nic() else {
+            let text = format!("the record does not say which tap {} has; move it yourself", device.id);
+            return Err(Error::new(ErrorKind::NotFound, text));
+        };
+        self.find_tap(spec).await.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::new(
+                ErrorKind::NotFound,
+                format!(
+                    "tap {tap} of {} is not in this network namespace: whoever opened it has to move it",
+                    device.id
+                ),
+            ),
+            _ => describe(device, error),
+        })
+    }
+
+    /// Settles an interrupted move: `before` is the NIC as it was, `recorded` what the record says now. A tap that is where
+    /// the record has it has arrived, or never left.
+    pub(super) async fn restore_bridge(&self, before: &Device, recorded: &NicSpec) -> Result<()> {
+        let FoundTap { name: tap, bridge: now } = self.tap_of(before).await?;
+        let now = now?;
+        let Some(NicSpec { bridge: origin, mtu, given_tap, .. }) = before.nic() else { return Ok(()) };
+        // It may have been about to join another one.
+        let out = || BridgeMove::out(tap.clone(), mtu.map(u32::from));
+        let is_made_for_none = origin.is_none() && given_tap.is_none();
+        if now.is_none() && origin.is_none() {
+            return if is_made_for_none { self.join_bridge(out()).await } else { Ok(()) };
+        }
+        if self.is_on(now.as_ref(), recorded.bridge.as_ref()).await?
+            || self.is_on(now.as_ref(), origin.as_ref()).await?
+        {
+            return Ok(());
+        }
+        let (there, back) = self.plan_move(wanted(before, &tap, now.as_ref(), origin.as_ref())).await?;
+        self.move_tap(&if is_made_for_none { out() } else { there }, &back).await
+    }
+
+    async fn is_on(&self, now: Option<&IfName>, recorded: Option<&IfName>) -> Result<bool> {
+        match (now, recorded) {
+            (Some(now), Some(recorded)) => self.is_same_interface(now, recorded).await,
+            (now, recorded) => Ok(now == recorded),
+        }
+    }
 }
 
-/// The tap, which has to be in this network namespace.
-fn tap_of(device: &Device) -> Result<IfName> {
-    let Some(spec @ NicSpec { ifname: Some(tap), .. }) = device.nic() else {
-        let text = format!("the record does not say which tap {} has; move it yourself", device.id);
-        return Err(Error::new(ErrorKind::NotFound, text));
-    };
-    link::check_tap_of(spec).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => Error::new(
-            ErrorKind::NotFound,
-            format!(
-                "tap {tap} of {} is not in this network namespace: whoever opened it has to move it",
-                device.id
-            ),
-        ),
-        _ => describe(device, error),
-    })
+fn wanted(device: &Device, tap: &IfName, from: Option<&IfName>, to: Option<&IfName>) -> PlanMove {
+    let mtu = device.nic().and_then(|spec| spec.mtu).map(u32::from);
+    PlanMove { tap: tap.clone(), mtu, from: from.cloned(), to: to.cloned() }
 }
 
 fn on_bridge(device: &Device, bridge: Option<&IfName>) -> Device {
@@ -95,72 +133,4 @@ fn on_bridge(device: &Device, bridge: Option<&IfName>) -> Device {
 
 fn describe(device: &Device, error: Error) -> Error {
     error.context(format!("move {} to another bridge", device.id))
-}
-
-/// Where a tap is taken, with the MTU that it gets first: a bridge whose MTU nobody set takes that of its smallest port.
-struct Move<'a> {
-    tap: &'a IfName,
-    to: Option<&'a IfName>,
-    mtu: u32,
-}
-
-/// The move of a device's tap, and the one that takes it back.
-fn moves<'a>(
-    device: &Device,
-    tap: &'a IfName,
-    from: Option<&'a IfName>,
-    to: Option<&'a IfName>,
-) -> Result<(Move<'a>, Move<'a>)> {
-    let host = Interfaces::open()?;
-    let now = host.mtu_of(tap)?;
-    let asked = device.nic().and_then(|spec| spec.mtu).map(u32::from);
-    // On no bridge it is in nobody's way.
-    let mtu = if to.is_some() { tap::mtu_on(&host, asked, to)? } else { now };
-    Ok((Move { tap, to, mtu }, Move { tap, to: from, mtu: now }))
-}
-
-impl Move<'_> {
-    /// A failure leaves the tap where it was, by way of `back`, or says that it does not.
-    fn run(&self, back: &Self) -> Result<()> {
-        link::detach_bridge(self.tap)?;
-        let Err(error) = self.join() else { return Ok(()) };
-        let left = back.join().err();
-        let left = left.map(|cause| format!("tap {}, which is on no bridge now ({cause})", self.tap));
-        Err(error.with_undo(left.into_iter().collect()))
-    }
-
-    fn join(&self) -> Result<()> {
-        let host = Interfaces::open()?;
-        if host.mtu_of(self.tap)? != self.mtu {
-            host.set_mtu(self.tap, self.mtu)?;
-        }
-        self.to.map_or(Ok(()), |bridge| host.attach_bridge(self.tap, bridge))
-    }
-}
-
-/// Settles an interrupted move: `before` is the NIC as it was, `recorded` what the record says now. A tap that is where
-/// the record has it has arrived, or never left.
-pub(super) fn put_back(before: &Device, recorded: &NicSpec) -> Result<()> {
-    let tap = tap_of(before)?;
-    let now = link::bridge_of(&tap)?;
-    let Some(NicSpec { bridge: origin, mtu, given_tap, .. }) = before.nic() else { return Ok(()) };
-    let mut moves = moves(before, &tap, now.as_ref(), origin.as_ref())?;
-    if origin.is_none() && given_tap.is_none() {
-        // It may have been about to join another one.
-        moves.0.mtu = tap::mtu_on(&Interfaces::open()?, mtu.map(u32::from), None)?;
-    }
-    match &now {
-        now if *now == *origin && now.is_none() => moves.0.join(),
-        now if is_on(now.as_ref(), recorded.bridge.as_ref()) || is_on(now.as_ref(), origin.as_ref()) => {
-            Ok(())
-        }
-        _ => moves.0.run(&moves.1),
-    }
-}
-
-fn is_on(now: Option<&IfName>, recorded: Option<&IfName>) -> bool {
-    match (now, recorded) {
-        (Some(now), Some(recorded)) => link::is_same(now, recorded),
-        (now, recorded) => now == recorded,
-    }
 }

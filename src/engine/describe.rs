@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::host_step::TapState;
 use super::inventory;
 use super::limit::Deadline;
 use super::list::{DeviceInfo, DeviceState};
@@ -10,7 +11,6 @@ use crate::disk::DiskSpec;
 use crate::error::Result;
 use crate::ids::{Address, IfName};
 use crate::model::{Presence, Spec};
-use crate::net::link::{self, Interfaces};
 use crate::net::spec::NicSpec;
 
 impl Session {
@@ -28,11 +28,12 @@ impl Session {
         };
         let [nodes] = &nodes;
         let nodes = inventory::by_name(nodes);
-        let describe = |device_info: &DeviceInfo| {
+        let mut described: Vec<Value> = Vec::with_capacity(device_info.len());
+        for device_info in &device_info {
             let id = device_info.device.id.as_str();
             let mut text = common(device_info);
             let more = match &device_info.device.spec {
-                Spec::Nic(spec) => nic(spec),
+                Spec::Nic(spec) => self.describe_nic(spec).await?,
                 Spec::Controller(spec) => json!({ "queues": spec.queues }),
                 Spec::Disk(spec) => {
                     disk(spec, id, nodes.get(id).copied(), &self.fdsets.of(&device_info.device.id))
@@ -42,13 +43,21 @@ impl Session {
                 text.extend(more);
                 text.insert("in_guest".to_owned(), self.is_in_guest(device_info).into());
             }
-            text
-        };
-        let mut described: Vec<Value> = device_info.iter().map(describe).collect();
+            described.push(text);
+        }
         Ok(match id {
             None => Some(described.into()),
             Some(_) => described.pop(),
         })
+    }
+
+    /// The record, and what the host says of the tap if it is in this network namespace.
+    async fn describe_nic(&self, spec: &NicSpec) -> Result<Value> {
+        let tap = match &spec.ifname {
+            Some(name) => Some(tap(name, &self.tap_state(spec).await?)),
+            None => None,
+        };
+        Ok(nic(spec, tap))
     }
 
     /// Whether the guest showed the device when it was last asked.
@@ -97,8 +106,7 @@ fn common(device_info: &DeviceInfo) -> Value {
     })
 }
 
-/// The record, and what the host says of the tap if it is in this network namespace.
-fn nic(spec: &NicSpec) -> Value {
+fn nic(spec: &NicSpec, tap: Option<Value>) -> Value {
     json!({
         "mac": spec.mac.to_string(),
         "queues": spec.queues,
@@ -109,18 +117,16 @@ fn nic(spec: &NicSpec) -> Value {
         "boot_index": spec.boot_index,
         "tap_given": spec.is_over_given_tap(),
         "tap_owner": spec.tap_owner,
-        "tap": spec.ifname.as_ref().map(|name| tap(name, spec)),
+        "tap": tap,
     })
 }
 
-fn tap(name: &IfName, spec: &NicSpec) -> Value {
-    let here = link::check_tap_of(spec).is_ok();
-    let bridge = link::bridge_of(name).ok().flatten().filter(|_| here);
+fn tap(name: &IfName, state: &TapState) -> Value {
     json!({
         "name": name.as_str(),
-        "here": here,
-        "mtu": Interfaces::open().and_then(|host| host.mtu_of(name)).ok().filter(|_| here),
-        "bridge": bridge.as_ref().map(IfName::as_str),
+        "here": state.here,
+        "mtu": state.mtu,
+        "bridge": state.bridge.as_ref().map(IfName::as_str),
     })
 }
 

@@ -1,16 +1,18 @@
 //! Adding a disk: images opened here, fdsets and a block node in QEMU, a device in the guest.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use super::add_plan::{OpenedBackend, Placement};
 use super::dry_run::Preparation;
+use super::host_step::Image;
 use super::limit::Deadline;
 use super::session::Session;
 use crate::disk::spec::MAX_SERIAL;
-use crate::disk::{self, DiskSpec, FormatRequest, Image};
+use crate::disk::{self, DiskSpec, FormatRequest};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Device, Record, Spec};
-use crate::store::{Dialect, images};
+use crate::model::{Device, Spec};
+use crate::store::Dialect;
 use crate::sys::descriptor::Descriptor;
 
 /// A disk as the caller asks for it.
@@ -34,11 +36,10 @@ impl DiskRequest {
         wanted.conflict_with(existing).or(format).or(other_rule.then_some("rule for its backing files"))
     }
 
-    /// Whoever asks again for a disk that is there is told if its image is made of other files by now.
-    pub(crate) fn check_chain(&self, device: &Device, record: &Record) -> Result<()> {
-        let Spec::Disk(spec) = &device.spec else { return Ok(()) };
-        // For looking only: a block device that was open for writing is looked through by udev afterwards.
-        match images::open(record, &DiskSpec { read_only: true, ..spec.clone() }) {
+    /// Whoever asks again for a disk that is there is told if its image is made of other files by now: `opened` says how
+    /// opening it [for looking](for_looking) went.
+    pub(crate) fn check_chain<T>(&self, device: &Device, opened: Result<T>) -> Result<()> {
+        match opened {
             Err(error) if error.kind() == ErrorKind::ImageRefused && !self.placement.accept_chain => {
                 Err(error.context(&device.id))
             }
@@ -65,14 +66,14 @@ impl Session {
     ) -> Result<Preparation<OpenedBackend>> {
         let (spec, image) = match self.prepare_disk(request, deadline).await? {
             Preparation::Answer(outcome) => {
-                self.accept_chain(request)?;
+                self.accept_chain(request).await?;
                 return Ok(Preparation::Answer(outcome));
             }
             Preparation::Later(spec, why) => return Ok(Preparation::Later(spec, why)),
             Preparation::Now(now) => now,
         };
         let (layers, fds): (Vec<_>, Vec<Descriptor>) =
-            image.layers.into_iter().map(|layer| ((layer.format, layer.kind), layer.fd.into())).unzip();
+            image.layers.into_iter().map(|layer| ((layer.format, layer.kind), layer.fd)).unzip();
         Ok(Preparation::Now(OpenedBackend { spec: Spec::Disk(spec), fds, layers }))
     }
 
@@ -87,13 +88,14 @@ impl Session {
         settled.placement.check(&Spec::Disk(settled.spec.clone()))?;
         self.ready(deadline).await?;
         if let Some(device) = self.already(&request.placement, |spec| settled.differs(spec))? {
-            request.check_chain(&device, self.runtime().record())?;
+            if let Some(spec) = for_looking(&device) {
+                request.check_chain(&device, self.open_image(&spec).await)?;
+            }
             return self.answer_existing(device, request.placement.live_only).map(Preparation::Answer);
         }
-        let mut spec = settled.spec.clone();
-        let image = images::resolve(self.runtime().record(), &mut spec, request.format)?;
+        let (spec, image) = self.resolve_image(settled.spec.clone(), request.format).await?;
         self.runtime().dialect().check_disk(&spec)?;
-        check_unshared(self.runtime().record().devices.iter().chain(&self.reserved), &spec, &image)?;
+        self.check_unshared(&spec, &image).await?;
         if let Some(why) = self.defer_reason(&Spec::Disk(spec.clone()), request.placement.bus()) {
             return Ok(Preparation::Later(Spec::Disk(spec), why));
         }
@@ -103,21 +105,63 @@ impl Session {
 }
 
 impl Session {
-    fn accept_chain(&mut self, request: &DiskRequest) -> Result<()> {
-        match request.placement.id.as_ref().filter(|_| request.placement.accept_chain) {
-            Some(id) => self.runtime().accept_chain(id.as_str(), request.spec.backing.clone()),
-            None => Ok(()),
+    async fn accept_chain(&mut self, request: &DiskRequest) -> Result<()> {
+        let Some(id) = request.placement.id.as_ref().filter(|_| request.placement.accept_chain) else {
+            return Ok(());
+        };
+        let spec = self.runtime().disk_under(id.as_str(), request.spec.backing.clone())?;
+        let format = spec.format.into();
+        let (spec, _) = self.resolve_image(spec, format).await.map_err(|error| error.context(id))?;
+        self.runtime().put_disk(id.as_str(), spec)
+    }
+
+    async fn check_unshared(&self, spec: &DiskSpec, image: &Image) -> Result<()> {
+        let paths =
+            files_to_compare(self.runtime().record().devices.iter().chain(&self.reserved), spec, image);
+        let files = self.identify_files(paths).await?;
+        check_unshared(self.runtime().record().devices.iter().chain(&self.reserved), spec, image, &files)
+    }
+}
+
+/// The disk as its image is opened to look at it only: a block device that was open for writing is looked through by udev
+/// afterwards.
+pub(crate) fn for_looking(device: &Device) -> Option<DiskSpec> {
+    let (_, spec) = as_disk(device)?;
+    Some(DiskSpec { read_only: true, ..spec.clone() })
+}
+
+/// The paths of other disks of the guest that matter to [`check_unshared`].
+pub(crate) fn files_to_compare<'a, Fd>(
+    devices: impl Iterator<Item = &'a Device>,
+    spec: &DiskSpec,
+    image: &disk::Image<Fd>,
+) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    for (_, other) in devices.filter_map(as_disk) {
+        if !may_share(spec, other) || (image.layers.len() > 1 && !other.read_only) {
+            paths.push(other.path.clone());
+        }
+        if !spec.read_only {
+            paths.extend(below(other).map(Path::to_owned));
         }
     }
+    paths.sort_unstable();
+    paths.dedup();
+    paths
 }
 
 /// The same image, serial or world wide name twice among the devices of a guest is a mistake, unless, for an image, both sides say
 /// that they share. So is an image that is written to while another disk has it below its own.
-pub(crate) fn check_unshared<'a>(
+///
+/// `files` has what the [paths](files_to_compare) of the others lead to, so that links and second names do not hide it.
+pub(crate) fn check_unshared<'a, Fd>(
     devices: impl Iterator<Item = &'a Device>,
     spec: &DiskSpec,
-    image: &Image,
+    image: &disk::Image<Fd>,
+    files: &BTreeMap<PathBuf, disk::Identity>,
 ) -> Result<()> {
+    let top = image.layers.first().map(|layer| layer.identity);
+    let is_at = |identity: disk::Identity, path: &Path| files.get(path) == Some(&identity);
     let conflict = |text: String| Err(Error::new(ErrorKind::Conflict, text));
     for (device, other) in devices.filter_map(as_disk) {
         if let Some(same) = same_serial(spec, other) {
@@ -130,16 +174,15 @@ pub(crate) fn check_unshared<'a>(
             let text = "which makes both one disk for a guest with multipath; take another one";
             return conflict(format!("wwn {wwn:#x} is used by {} of this guest, {text}", device.id));
         }
-        let sharing = (spec.share_rw && other.share_rw) || (spec.read_only && other.read_only);
-        if !sharing && is_same_image(image, &other.path) {
+        if !may_share(spec, other) && top.is_some_and(|top| is_at(top, &other.path)) {
             return conflict(format!(
                 "{} is used by {} of this guest; set share_rw or read_only on both to attach it twice",
                 spec.path.display(),
                 device.id
             ));
         }
-        let below = || image.layers.iter().skip(1);
-        if let Some(base) = below().find(|layer| !other.read_only && is_at(layer.identity, &other.path)) {
+        let mut bases = image.layers.iter().skip(1);
+        if let Some(base) = bases.find(|layer| !other.read_only && is_at(layer.identity, &other.path)) {
             return conflict(format!(
                 "{} is a backing file of {}, and {} of this guest writes to it, which destroys what is above it; make that disk \
                  read_only, or take another image",
@@ -148,7 +191,7 @@ pub(crate) fn check_unshared<'a>(
                 device.id
             ));
         }
-        if !spec.read_only && is_below(image, other) {
+        if !spec.read_only && top.is_some_and(|top| below(other).any(|path| is_at(top, path))) {
             return conflict(format!(
                 "{} is a backing file of {}, which {} of this guest uses, and which is destroyed by writing to it; set read_only, or \
                  take another image",
@@ -170,15 +213,13 @@ fn same_serial<'a>(spec: &'a DiskSpec, other: &DiskSpec) -> Option<&'a str> {
     (own == others || (both_scsi && seen(own) == seen(others))).then_some(own)
 }
 
-/// Whether the image is one that the other disk has below its own, as that was when it was added.
-fn is_below(image: &Image, other: &DiskSpec) -> bool {
-    let top = image.layers.first().map(|layer| layer.identity);
-    let mut below = other.chain.iter().flat_map(|chain| chain.layers.iter().skip(1));
-    top.is_some_and(|top| below.any(|layer| is_at(top, &layer.path)))
+fn may_share(spec: &DiskSpec, other: &DiskSpec) -> bool {
+    (spec.share_rw && other.share_rw) || (spec.read_only && other.read_only)
 }
 
-fn is_at(identity: disk::Identity, path: &Path) -> bool {
-    disk::Identity::of_path(path).is_ok_and(|found| found == identity)
+/// What a disk has below its own image, as that was when it was added.
+fn below(disk: &DiskSpec) -> impl Iterator<Item = &Path> {
+    disk.chain.iter().flat_map(|chain| chain.layers.iter().skip(1)).map(|layer| layer.path.as_path())
 }
 
 fn as_disk(device: &Device) -> Option<(&Device, &DiskSpec)> {
@@ -186,10 +227,4 @@ fn as_disk(device: &Device) -> Option<(&Device, &DiskSpec)> {
         Spec::Disk(spec) => Some((device, spec)),
         Spec::Nic(_) | Spec::Controller(_) => None,
     }
-}
-
-/// By what the path leads to now, so that links and second names do not hide it.
-fn is_same_image(image: &Image, path: &Path) -> bool {
-    let top = image.layers.first().map(|layer| layer.identity);
-    top.is_some() && disk::Identity::of_path(path).ok() == top
 }

@@ -11,11 +11,13 @@ use super::outcome::Outcome;
 use super::plan::{self, Stage, UndoStep};
 use super::session::Session;
 use super::unplug::{Removal, RemovalAction};
+use crate::disk::Layer;
 use crate::error::Result;
 use crate::ids::Address;
 use crate::model::Spec;
 use crate::net::vhost;
 use crate::qmp::Command;
+use crate::sys::descriptor::Descriptor;
 
 /// What would happen.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,7 +114,7 @@ impl Session {
         };
         let mode = |read_only| if read_only { "read-only" } else { "for writing" };
         let open =
-            |layer: &crate::disk::Layer| format!("open {} {}", layer.path.display(), mode(layer.read_only));
+            |layer: &Layer<Descriptor>| format!("open {} {}", layer.path.display(), mode(layer.read_only));
         let host = image.layers.iter().map(open).collect();
         let layers = image.layers.iter().map(|layer| (layer.format, layer.kind)).collect();
         self.dry_run_opened(
@@ -148,7 +150,7 @@ impl Session {
     ) -> Result<DryRun> {
         self.learn_buses(deadline).await?;
         let generation = self.runtime().record().next_generation;
-        let add_plan = self.add_plan(opened, placement, generation)?;
+        let add_plan = self.add_plan(opened, placement, generation).await?;
         // Numbers that were only drafted stay free.
         self.fdsets.release(&add_plan.device.id);
         Ok(DryRun { outcome: Outcome::Done(add_plan.device), commands: commands_of(&add_plan.stages), host })

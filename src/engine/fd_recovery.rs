@@ -8,11 +8,7 @@
 //! Only the last descriptor that QEMU took can be such a one. Whatever cannot be told from it is left where it is, and never
 //! touched again: names are used once, and fdsets get a [mark](node::UNCERTAIN_TAG).
 
-use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::PoisonError;
-
-use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::limit::Deadline;
 use super::plan::{self, UndoStep};
@@ -20,15 +16,13 @@ use super::session::Session;
 use super::tap_teardown::own_tap;
 use super::transaction::Residue;
 use crate::disk::{DiskSpec, Identity, node};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids::DeviceId;
 use crate::log::Level;
 use crate::model::{Device, Intent, Operation, Spec};
-use crate::net::link;
 use crate::net::spec::NicSpec;
 use crate::ordered;
 use crate::qmp::Command;
-use crate::store::images;
 
 impl Session {
     /// A new connection: what was begun on another one may have been cut off.
@@ -59,7 +53,7 @@ impl Session {
         match &device.spec {
             Spec::Nic(spec) => self.close_passed_names(device, spec, &passed, deadline).await,
             Spec::Disk(spec) => {
-                let lost = self.uncertain_fdsets(device, spec);
+                let lost = self.uncertain_fdsets(device, spec).await;
                 self.mark_uncertain(&device.id, &lost, deadline).await?;
                 passed.retain(|set| !lost.iter().any(|lost| *set == UndoStep::RemoveFd(*lost)));
                 self.tear_down(&passed, deadline).await.map(|report| report.left)
@@ -78,7 +72,7 @@ impl Session {
         deadline: &Deadline,
     ) -> Result<Vec<Residue>> {
         let mut left = Vec::new();
-        let mut arrived = self.taps_received(device, spec);
+        let mut arrived = self.taps_received(device, spec).await;
         let before_taps = names.len().saturating_sub(usize::from(spec.queues));
         for (at, name) in names.iter().enumerate() {
             if arrived == 0 {
@@ -93,50 +87,53 @@ impl Session {
         }
         // Where descriptors of it stay with QEMU, it would stay as well.
         if let Some((name, identity)) = own_tap(device) {
-            self.delete_tap(name, identity);
+            self.delete_tap(name, identity).await;
         }
         Ok(left)
     }
 
     /// How many descriptors of the tap QEMU has, as far as that can be told.
-    fn taps_received(&mut self, device: &Device, spec: &NicSpec) -> usize {
+    async fn taps_received(&mut self, device: &Device, spec: &NicSpec) -> usize {
         let Some(tap) = &spec.ifname else { return 0 };
         let shares =
             |other: &Device| matches!(&other.spec, Spec::Nic(nic) if nic.ifname.as_ref() == Some(tap));
         if self.runtime().record().devices.iter().any(shares) {
             return 0;
         }
-        let count = self.taps_of_qemu().and_then(|taps| taps.count(tap));
-        count.unwrap_or_else(|error| match (own_tap(device), spec.queues) {
+        let error = match self.taps_of_qemu().await.and_then(|taps| taps.count(tap)) {
+            Ok(count) => return count,
+            Err(error) => error,
+        };
+        match (own_tap(device), spec.queues) {
             // It goes with its only descriptor, and the agent that made it has none any more.
-            (Some((name, identity)), 1) => usize::from(link::check_tap(name, Some(identity)).is_ok()),
+            (Some(_), 1) => usize::from(self.find_tap(spec).await.is_ok()),
             _ => {
                 self.log.write(Level::Info, || format!("what QEMU has of tap {tap} stays: {error}"));
                 0
             }
-        })
+        }
     }
 
     /// The fdsets of a disk that may have lost what they had.
-    fn uncertain_fdsets(&mut self, device: &Device, spec: &DiskSpec) -> Vec<u32> {
+    async fn uncertain_fdsets(&mut self, device: &Device, spec: &DiskSpec) -> Vec<u32> {
         let sets = self.fdsets.of(&device.id);
-        let images = self.image_files(spec);
-        let qemu = self.qemu_pid().map(|pid| format!("/proc/{pid}/fd"));
-        let Some(open) = qemu.ok().filter(|open| std::fs::read_dir(open).is_ok()) else {
-            return sets.last().copied().into_iter().collect();
+        let images = self.image_files(spec).await;
+        let numbers = sets.iter().flat_map(|set| self.fdsets.numbers(*set)).copied().collect();
+        let seen = match self.qemu_pid() {
+            Ok(qemu) => self.identify_descriptors(qemu, numbers).await,
+            Err(error) => Err(error),
         };
-        let is_image = |number: &i32| {
-            let file = Identity::of_path(&Path::new(&open).join(number.to_string()));
-            file.is_ok_and(|identity| images.contains(&identity))
-        };
+        let Ok(seen) = seen else { return sets.last().copied().into_iter().collect() };
+        let is_image = |number: &i32| seen.get(number).is_some_and(|identity| images.contains(identity));
         sets.into_iter().filter(|set| !self.fdsets.numbers(*set).iter().all(is_image)).collect()
     }
 
     /// Which files were passed for a disk. Nothing is opened that was not: by now its image may name others.
-    fn image_files(&self, spec: &DiskSpec) -> Vec<Identity> {
-        let chain = spec.chain.clone();
-        let chain = chain
-            .or_else(|| images::open(self.runtime().record(), spec).ok().map(|image| Box::new(image.chain)));
+    async fn image_files(&self, spec: &DiskSpec) -> Vec<Identity> {
+        let chain = match &spec.chain {
+            Some(chain) => Some(chain.as_ref().clone()),
+            None => self.open_image(spec).await.ok().map(|image| image.chain),
+        };
         chain.map(|chain| chain.layers.iter().map(|layer| layer.identity).collect()).unwrap_or_default()
     }
 
@@ -144,12 +141,11 @@ impl Session {
     async fn mark_uncertain(&mut self, owner: &DeviceId, sets: &[u32], deadline: &Deadline) -> Result<()> {
         for set in sets {
             // Any descriptor will do; this one takes no file.
-            let mark = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC)
-                .map_err(|errno| Error::host(errno, "create a descriptor to mark an fdset with"))?;
+            let mark = self.make_mark().await?;
             let arguments =
                 ordered::object([("fdset-id", (*set).into()), ("opaque", node::UNCERTAIN_TAG.into())]);
             let mut command = Command::new("add-fd", arguments);
-            command.fd = Some(OwnedFd::from(mark).into());
+            command.fd = Some(mark);
             self.execute(command, deadline).await?;
             self.fdsets.disown(*set);
             self.log.write(Level::Warning, || {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::host_step::{HostResult, HostStep};
 use crate::error::Error;
 use crate::qmp::peer::Peer;
 use crate::qmp::{Batch, Command, Version};
@@ -31,6 +32,8 @@ pub enum Effect {
     ReadAll,
     /// Send these commands in one write and wait for their answers.
     Run(Link, Vec<Command>),
+    /// Do or look at something on the host.
+    Host(HostStep),
 }
 
 /// Who is at the other end of a new connection.
@@ -55,6 +58,8 @@ pub enum Given {
     Peer(Peer),
     /// What has become of the commands.
     Batch(Batch),
+    /// What has come of a step on the host.
+    Host(HostResult),
     /// It cannot be done, or not in time.
     Failed(Error),
 }

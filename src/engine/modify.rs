@@ -4,7 +4,7 @@ use super::events::EventKind;
 use super::limit::Deadline;
 use super::plan::{self, UndoStep};
 use super::session::Session;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, errno};
 use crate::log::Level;
 use crate::model::{Device, DeviceKind, Intent, Operation, Presence, Record, Spec};
 use crate::store::StagedRecord;
@@ -32,7 +32,7 @@ impl Session {
         }
         if self.unplugging.contains_key(&device.id) || self.recorded(id).is_none() {
             let text = format!("{id} is being removed");
-            return Err(Error::new(ErrorKind::State, text).with_errno(libc::EBUSY));
+            return Err(Error::new(ErrorKind::State, text).with_errno(errno::EBUSY));
         }
         if self.absent_in_guest.contains(&device.id) {
             let text =
@@ -94,7 +94,7 @@ impl Session {
                     answer => answer.err(),
                 }
             }
-            Some(Spec::Nic(spec)) => super::bridge::put_back(device, spec).err(),
+            Some(Spec::Nic(spec)) => self.restore_bridge(device, spec).await.err(),
             _ => None,
         };
         if let Some(error) = failed {

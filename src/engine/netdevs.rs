@@ -5,12 +5,12 @@ use std::ops::Range;
 use serde_json::Value;
 
 use super::difference::{Difference, Mismatch};
+use super::host_step::FoundTap;
 use super::limit::Deadline;
 use super::session::Session;
 use crate::error::{Error, Result};
 use crate::ids::IfName;
 use crate::model::Device;
-use crate::net::link;
 use crate::net::spec::NicSpec;
 use crate::ordered;
 use crate::qmp::{Command, Version};
@@ -34,14 +34,17 @@ impl Session {
         differences: &mut Vec<Difference>,
         deadline: &Deadline,
     ) -> Result<()> {
-        differences.extend(compare_bridge(device, spec));
-        if let Some(tap) = spec.ifname.as_ref().filter(|tap| self.has_lost(tap, spec)) {
-            differences.push(Difference::new(
-                Mismatch::Backend,
-                &device.id,
-                format!("tap {tap}"),
-                "none: the tap is gone",
-            ));
+        differences.extend(self.compare_bridge(device, spec).await?);
+        if let Some(tap) = &spec.ifname {
+            if self.has_lost(tap, spec).await? {
+                let recorded = format!("tap {tap}");
+                differences.push(Difference::new(
+                    Mismatch::Backend,
+                    &device.id,
+                    recorded,
+                    "none: the tap is gone",
+                ));
+            }
         }
         let found = self.has_vhost(device, deadline).await?.filter(|found| *found != spec.vhost);
         if let Some(found) = found {
@@ -53,10 +56,27 @@ impl Session {
 
     /// Whether QEMU's descriptors lead to this tap no more. Where they cannot be seen, nobody knows: the tap may be in another network
     /// namespace.
-    fn has_lost(&mut self, tap: &IfName, spec: &NicSpec) -> bool {
-        let seen = self.taps_of_qemu().and_then(|taps| taps.count(tap));
+    async fn has_lost(&mut self, tap: &IfName, spec: &NicSpec) -> Result<bool> {
+        let seen = self.taps_of_qemu().await.and_then(|taps| taps.count(tap));
         // One that was given another name is there under that.
-        matches!(seen, Ok(0)) && !link::is_renamed(spec)
+        Ok(matches!(seen, Ok(0)) && !self.is_tap_renamed(spec).await?)
+    }
+
+    /// Only a bridge that is recorded counts: taps of the caller are where the caller wants them, and one in another network
+    /// namespace cannot be looked at.
+    async fn compare_bridge(&self, device: &Device, spec: &NicSpec) -> Result<Option<Difference>> {
+        let Some(recorded) = &spec.bridge else { return Ok(None) };
+        let Ok(FoundTap { name: tap, bridge: Ok(found) }) = self.find_tap(spec).await else {
+            return Ok(None);
+        };
+        if let Some(found) = &found {
+            if self.is_same_interface(found, recorded).await? {
+                return Ok(None);
+            }
+        }
+        let found = found.map_or_else(|| "no bridge".to_owned(), |bridge| format!("bridge {bridge}"));
+        let (recorded, found) = (format!("bridge {recorded}"), format!("tap {tap} on {found}"));
+        Ok(Some(Difference::new(Mismatch::Bridge, &device.id, recorded, found)))
     }
 
     /// Whether vhost-net moves the packets, as far as that is certain.
@@ -65,7 +85,10 @@ impl Session {
             return Ok(None);
         }
         let told = self.vhost_by_status(device, deadline).await?;
-        Ok(told.or_else(|| self.taps_of_qemu().is_ok_and(|taps| taps.lacks_vhost()).then_some(false)))
+        if told.is_some() {
+            return Ok(told);
+        }
+        Ok(self.taps_of_qemu().await.is_ok_and(|taps| taps.lacks_vhost()).then_some(false))
     }
 
     /// What QEMU says of it, if the guest's driver is at work, without which nobody moves anything.
@@ -103,20 +126,6 @@ impl Session {
             answer => answer.map_err(|error: Error| error.with_step(command.name.to_string())),
         }
     }
-}
-
-/// Only a bridge that is recorded counts: taps of the caller are where the caller wants them, and one in another network
-/// namespace cannot be looked at.
-fn compare_bridge(device: &Device, spec: &NicSpec) -> Option<Difference> {
-    let recorded = spec.bridge.as_ref()?;
-    let tap = link::check_tap_of(spec).ok()?;
-    let found = link::bridge_of(&tap).ok()?;
-    if found.as_ref().is_some_and(|found| link::is_same(found, recorded)) {
-        return None;
-    }
-    let found = found.map_or_else(|| "no bridge".to_owned(), |bridge| format!("bridge {bridge}"));
-    let (recorded, found) = (format!("bridge {recorded}"), format!("tap {tap} on {found}"));
-    Some(Difference::new(Mismatch::Bridge, &device.id, recorded, found))
 }
 
 /// The netdevs of `info network` that no NIC and no hub has: what has a peer is behind " \ ".

@@ -1,7 +1,5 @@
 //! Adding a NIC: tap and vhost on the host, netdev and device in the guest.
 
-use std::path::Path;
-
 use super::add_plan::{OpenedBackend, Placement};
 use super::dry_run::Preparation;
 use super::limit::Deadline;
@@ -10,11 +8,9 @@ use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MacAddr};
 use crate::model::{Device, NicSettings, Presence, Spec};
-use crate::net;
 use crate::net::given::Given;
-use crate::net::link;
 use crate::net::spec::NicSpec;
-use crate::net::tap::{TapRequest, TunDevice};
+use crate::net::tap::TapRequest;
 use crate::net::vhost::VhostMode;
 use crate::store::{Dialect, Format, RecordFile};
 use crate::sys::descriptor::Descriptor;
@@ -77,11 +73,6 @@ impl NicRequest {
         spec
     }
 
-    /// With the bridge by the name that the kernel has for it, which is what everybody is told later.
-    pub(crate) fn with_real_names(self) -> Self {
-        Self { bridge: self.bridge.as_ref().map(link::real_name), ..self }
-    }
-
     /// The name that its tap is to have, if it is not left to the kernel.
     fn exact_tap(&self) -> Option<&str> {
         match &self.tap {
@@ -109,7 +100,16 @@ impl NicRequest {
         }
     }
 
-    pub(crate) fn differs(&self, spec: &Spec, own: &NicSettings) -> Option<&'static str> {
+    /// The bridge that is asked for and the one that a device has, if those have two names: they may be of one bridge.
+    pub(crate) fn bridges<'a>(&'a self, spec: &'a Spec) -> Option<(&'a IfName, &'a IfName)> {
+        let Spec::Nic(existing) = spec else { return None };
+        let both = self.bridge.as_ref().zip(existing.bridge.as_ref());
+        both.filter(|(wanted, recorded)| wanted != recorded)
+    }
+
+    /// The first setting in which a device differs from what is asked for; `same_bridge` says what has become of its
+    /// [two names](Self::bridges).
+    pub(crate) fn differs(&self, spec: &Spec, own: &NicSettings, same_bridge: bool) -> Option<&'static str> {
         let Spec::Nic(existing) = spec else { return Some("type") };
         let mut wanted = self.spec(self.mac.unwrap_or(existing.mac), own);
         wanted.vhost = if own.vhost.accepts(existing.vhost) { existing.vhost } else { !existing.vhost };
@@ -119,10 +119,8 @@ impl NicRequest {
             // A NIC with a tap that was made for it is told apart by that.
             wanted.tap_owner = existing.tap_owner;
         }
-        if let (Some(bridge), Some(recorded)) = (&wanted.bridge, &existing.bridge) {
-            if link::is_same(bridge, recorded) {
-                wanted.bridge.clone_from(&existing.bridge);
-            }
+        if same_bridge {
+            wanted.bridge.clone_from(&existing.bridge);
         }
         wanted.conflict_with(existing)
     }
@@ -141,12 +139,14 @@ impl Session {
             Preparation::Now(now) => now,
         };
         let own = request.settle(self.runtime().dialect())?;
-        let mut fds = open_taps(&self.tun, request, &own, &mut spec)?;
+        let mut fds = self.open_taps(request, &own, &mut spec).await?;
         if spec.bridge.is_none() && self.runtime().dialect().format() == Format::Ganeti {
             // Whoever starts the guest from the list has to find the bridge there, also that of a tap the caller opened; of one in
             // another network namespace it cannot be told.
-            spec.bridge =
-                link::check_tap_of(&spec).ok().map(|tap| link::bridge_of(&tap)).transpose()?.flatten();
+            spec.bridge = match self.find_tap(&spec).await {
+                Ok(found) => found.bridge?,
+                Err(_) => None,
+            };
         }
         fds.extend(vhost);
         Ok(Preparation::Now(OpenedBackend { spec: Spec::Nic(spec), fds, layers: Vec::new() }))
@@ -161,11 +161,16 @@ impl Session {
         // Judged before the guest is bothered; the address does not matter for that.
         let own = request.settle(self.runtime().dialect())?;
         request.placement.check(&Spec::Nic(request.spec(MacAddr::local([0, 0, 1]), &own)))?;
-        let given = check_given(request, &own)?;
+        let given = self.given_tap(request, &own).await?;
         self.ready(deadline).await?;
-        let differs =
-            |spec: &Spec| request.differs(spec, &own).or_else(|| differs_in_tap(given.as_ref(), spec));
-        if let Some(device) = self.already(&request.placement, differs)? {
+        if let Some(device) = self.existing(&request.placement)? {
+            let same_bridge = match request.bridges(&device.spec) {
+                Some((wanted, recorded)) => self.is_same_interface(wanted, recorded).await?,
+                None => false,
+            };
+            let differs = request.differs(&device.spec, &own, same_bridge);
+            let differs = differs.or_else(|| differs_in_tap(given.as_ref(), &device.spec));
+            request.placement.check_existing(&device, differs)?;
             if device.presence == Presence::AddAfterReboot {
                 given
                     .as_ref()
@@ -173,9 +178,11 @@ impl Session {
             }
             return self.answer_existing(device, request.placement.live_only).map(Preparation::Answer);
         }
-        let mut spec = request.spec(free_mac(&self.runtime(), &self.reserved, request.mac, |_| true)?, &own);
+        let mut spec = request.spec(self.free_mac(request.mac).await?, &own);
         check_unused(&self.runtime(), &self.reserved, request, given.as_ref())?;
-        given.as_ref().map_or(Ok(()), |given| self.check_not_in_qemu(given))?;
+        if let Some(given) = &given {
+            self.check_not_in_qemu(given).await?;
+        }
         if let Some(why) = self.defer_reason(&Spec::Nic(spec.clone()), request.placement.bus()) {
             given.as_ref().map_or(Ok(()), |given| Err(cannot_wait(given, &why)))?;
             return Ok(Preparation::Later(Spec::Nic(spec), why));
@@ -185,52 +192,88 @@ impl Session {
         if let Some(Given { name, tap }) = given {
             (spec.ifname, spec.given_tap) = (Some(name), Some(tap));
         }
-        let vhost = net::vhost::open(own.vhost, own.queues, Path::new(net::vhost::DEVICE))?;
+        let vhost = self.open_vhost(own.vhost, own.queues).await?;
         spec.vhost = !vhost.is_empty();
-        Ok(Preparation::Now((spec, vhost.into_iter().map(Descriptor::from).collect())))
+        Ok(Preparation::Now((spec, vhost)))
+    }
+
+    /// The wanted address, or a new one.
+    async fn free_mac(&self, wanted: Option<MacAddr>) -> Result<MacAddr> {
+        let taken = match wanted {
+            Some(mac) => return check_mac(&self.runtime(), &self.reserved, mac, |_| true).map(|()| mac),
+            None => used_macs(&self.runtime(), &self.reserved).map(|(mac, _)| mac).collect(),
+        };
+        self.make_mac(taken).await
+    }
+
+    /// Taps that the caller opened have to be what the request says before anything else is looked at. Answers which they are.
+    async fn given_tap(&self, request: &NicRequest, own: &NicSettings) -> Result<Option<Given>> {
+        let TapSource::Given(fds) = &request.tap else { return Ok(None) };
+        if fds.len() != usize::from(own.queues) {
+            return Err(Error::invalid(format!(
+                "{} tap fds were given for {} queues; one per queue is needed",
+                fds.len(),
+                own.queues
+            )));
+        }
+        if request.bridge.is_some() {
+            return Err(Error::invalid(
+                "a bridge was named together with tap fds; attach your own taps yourself",
+            ));
+        }
+        self.check_given_tap(fds).await.map(Some)
+    }
+
+    /// Descriptors, one for each queue; the settings are told which tap it is, if it is made here.
+    async fn open_taps(
+        &self,
+        request: NicRequest,
+        own: &NicSettings,
+        spec: &mut NicSpec,
+    ) -> Result<Vec<Descriptor>> {
+        let (name, owner) = match request.tap {
+            TapSource::Given(fds) => return Ok(fds),
+            TapSource::Open { name, owner } => (name, owner),
+        };
+        let wanted = TapRequest {
+            name,
+            queues: own.queues,
+            vnet_hdr: own.vnet_hdr,
+            owner,
+            bridge: request.bridge,
+            mtu: request.mtu.map(u32::from),
+            guest: Some(spec.mac),
+        };
+        let tap = self.open_tap(wanted).await?;
+        (spec.ifname, spec.tap_identity) = (Some(tap.name), Some(tap.identity));
+        Ok(tap.fds)
     }
 }
 
-/// The wanted address, or a new one, unless a device of the guest that `counts` has it, or one that is about to be added.
-pub(crate) fn free_mac(
+/// The addresses that devices of the guest have, or will have.
+pub(crate) fn used_macs<'a>(
+    runtime: &'a RecordFile,
+    reserved: &'a [Device],
+) -> impl Iterator<Item = (MacAddr, &'a Device)> {
+    let journal = runtime.journal().intents.iter().map(|intent| &intent.device);
+    let all = runtime.record().devices.iter().chain(journal).chain(reserved);
+    all.filter_map(|device| Some((device.mac()?, device)))
+}
+
+/// Refuses an address that a device of the guest has which `counts`, or one that is about to be added.
+pub(crate) fn check_mac(
     runtime: &RecordFile,
     reserved: &[Device],
-    wanted: Option<MacAddr>,
+    wanted: MacAddr,
     counts: impl Fn(&Device) -> bool,
-) -> Result<MacAddr> {
-    let owner = |mac: &MacAddr| {
-        let journal = runtime.journal().intents.iter().map(|intent| &intent.device);
-        let mut all = runtime.record().devices.iter().chain(journal).chain(reserved);
-        all.find(|device| device.mac() == Some(*mac) && counts(device))
-    };
-    let Some(mac) = wanted else {
-        return net::mac::generate(|mac| owner(mac).is_some());
-    };
-    match owner(&mac) {
-        None => Ok(mac),
-        Some(device) => Err(Error::new(
+) -> Result<()> {
+    match used_macs(runtime, reserved).find(|(mac, device)| *mac == wanted && counts(device)) {
+        None => Ok(()),
+        Some((_, device)) => Err(Error::new(
             ErrorKind::Conflict,
-            format!("MAC address {mac} is used by {} of this guest; take another one", device.id),
+            format!("MAC address {wanted} is used by {} of this guest; take another one", device.id),
         )),
     }
-}
-
-/// Taps that the caller opened have to be what the request says before anything else is looked at. Answers which they are.
-fn check_given(request: &NicRequest, own: &NicSettings) -> Result<Option<Given>> {
-    let TapSource::Given(fds) = &request.tap else { return Ok(None) };
-    if fds.len() != usize::from(own.queues) {
-        return Err(Error::invalid(format!(
-            "{} tap fds were given for {} queues; one per queue is needed",
-            fds.len(),
-            own.queues
-        )));
-    }
-    if request.bridge.is_some() {
-        return Err(Error::invalid(
-            "a bridge was named together with tap fds; attach your own taps yourself",
-        ));
-    }
-    Given::check(fds).map(Some)
 }
 
 /// Whether a NIC that is there already is over another tap than the one that is given for it.
@@ -278,30 +321,4 @@ pub(crate) fn check_unused(
         }
     }
     Ok(())
-}
-
-/// Descriptors, one for each queue; the settings are told which tap it is, if it is made here.
-fn open_taps(
-    tun: &TunDevice,
-    request: NicRequest,
-    own: &NicSettings,
-    spec: &mut NicSpec,
-) -> Result<Vec<Descriptor>> {
-    match request.tap {
-        TapSource::Given(fds) => Ok(fds),
-        TapSource::Open { name, owner } => {
-            let wanted = TapRequest {
-                name,
-                queues: own.queues,
-                vnet_hdr: own.vnet_hdr,
-                owner,
-                bridge: request.bridge,
-                mtu: request.mtu.map(u32::from),
-                guest: Some(spec.mac),
-            };
-            let tap = tun.open(&wanted)?;
-            (spec.ifname, spec.tap_identity) = (Some(tap.name), Some(tap.identity));
-            Ok(tap.fds.into_iter().map(Descriptor::from).collect())
-        }
-    }
 }

@@ -8,7 +8,7 @@ use super::inventory;
 use super::limit::Deadline;
 use super::session::Session;
 use crate::disk::{DiskSpec, Overlay};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, errno};
 use crate::log::Level;
 use crate::model::{Device, Presence, Spec};
 
@@ -86,5 +86,5 @@ pub(super) fn refuse_overlay(device: &Device, advice: &str) -> Result<()> {
         "{}: the guest writes to {overlay}, which is not in the record and has its data; {advice}",
         device.id
     );
-    Err(Error::new(ErrorKind::Conflict, text).with_errno(libc::EBUSY))
+    Err(Error::new(ErrorKind::Conflict, text).with_errno(errno::EBUSY))
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::limit::Deadline;
 use super::session::Session;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, errno};
 use crate::ids::is_model_name;
 use crate::net::args;
 use crate::qmp::Command;
@@ -79,7 +79,7 @@ impl Session {
         let effect = effect(&raw.name, &raw.arguments, |value| self.names_ours(value));
         if let (Effect::Conflicts(instead), false) = (effect, raw.force) {
             let text = format!("{} would fool the record: {instead}, or force it", raw.name);
-            return Err(Error::new(ErrorKind::State, text).with_errno(libc::EPERM));
+            return Err(Error::new(ErrorKind::State, text).with_errno(errno::EPERM));
         }
         self.needs_resync |= effect != Effect::None;
         let answer = self.execute(command, deadline).await;

@@ -1,6 +1,6 @@
 //! What QEMU says unasked, and what it means for the inventory of the guest.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::device_reports::Report;
 use super::limit::Deadline;
@@ -85,14 +85,17 @@ impl Session {
             state.filter(|why| matches!(why, PendingReason::Asleep | PendingReason::NotStarted));
         self.running_since = match state {
             Some(PendingReason::NotStarted) => None,
-            _ => self.running_since.or_else(|| Some(Instant::now())),
+            _ => self.running_since.or_else(|| Some(self.now())),
         };
         self.migrating = state == Some(PendingReason::Migrating);
     }
 
     /// Waits until the clock of a guest that has only just been started shows some time.
     pub(super) async fn wait_for_guest_clock(&self, deadline: &Deadline) -> Result<()> {
-        match self.running_since.map(|at| FIRST_CLOCK_TICK.saturating_sub(at.elapsed())) {
+        match self
+            .running_since
+            .map(|at| FIRST_CLOCK_TICK.saturating_sub(self.now().saturating_duration_since(at)))
+        {
             Some(rest) if !rest.is_zero() => self.pause(rest, deadline).await,
             _ => Ok(()),
         }

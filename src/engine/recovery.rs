@@ -1,7 +1,7 @@
 //! Settles what an operation left unfinished, by what the guest really shows.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::device_reports::Confirmed;
 use super::events::EventKind;
@@ -219,7 +219,8 @@ impl Session {
     /// The guest was asked for the device: its place is quarantined until QEMU says it is gone.
     pub(super) fn mark_unplugging(&mut self, device: &Device, why: PendingReason) {
         self.unplug_refused.remove(&device.id);
-        self.unplugging.insert(device.id.clone(), UnplugRequest { at: Some(Instant::now()), why });
+        let at = Some(self.now());
+        self.unplugging.insert(device.id.clone(), UnplugRequest { at, why });
         self.slots.quarantine(device);
     }
 
@@ -274,7 +275,7 @@ impl Session {
         deadline: &Deadline,
     ) -> Result<Vec<TeardownReport>> {
         let finished = self.tear_down_and_drop(gone, deadline).await;
-        self.delete_taps_kept_open(&gone.iter().map(|gone| gone.device).collect::<Vec<_>>());
+        self.delete_taps_kept_open(&gone.iter().map(|gone| gone.device).collect::<Vec<_>>()).await;
         finished
     }
 
@@ -343,7 +344,7 @@ impl Session {
         let is_held =
             |departure: &Departure| departure.seen && departure.teardown.backend != Backend::OfAnother;
         for (device, _) in devices.iter().zip(&*departures).filter(|(_, departure)| is_held(departure)) {
-            self.keep_tap_open(device);
+            self.keep_tap_open(device).await;
         }
         let backend_objects: Vec<UndoStep> =
             departures.iter().flat_map(|departure| departure.backend_objects.clone()).collect();

@@ -11,7 +11,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Device, DeviceKind, Presence, Spec};
 use crate::ordered;
 use crate::qmp::Command;
-use crate::store::images;
 
 /// QEMU counts whole sectors, in bytes.
 const SECTOR: u64 = 512;
@@ -77,7 +76,7 @@ impl Session {
     }
 
     async fn sizes(&mut self, device: &Device, spec: &DiskSpec, deadline: &Deadline) -> Result<Sizes> {
-        let image = images::open(self.runtime().record(), spec)?;
+        let image = self.open_image(spec).await?;
         let fixed = spec.format == Format::Raw
             && image.layers.first().is_some_and(|layer| layer.kind == Kind::HostDevice);
         Ok(Sizes { seen: self.size_seen(device, deadline).await?, real: image.size, fixed })

@@ -1,12 +1,9 @@
 //! Descriptors of an add that failed while the guest did not run. QEMU before 9.1 closes none then, whatever it answers to `remove-fd`:
 //! they are kept as they are for the next try, and given back when the guest runs.
 
-use std::os::fd::{AsFd, AsRawFd};
-
 use super::limit::Deadline;
 use super::plan::UndoStep;
 use super::session::Session;
-use crate::disk::Identity;
 use crate::error::{Error, Result};
 use crate::ids::DeviceId;
 use crate::qmp::Version;
@@ -14,22 +11,6 @@ use crate::sys::descriptor::Descriptor;
 
 /// Since this version QEMU closes a descriptor when it is told to.
 const CLOSES_ALWAYS: Version = Version { major: 9, minor: 1, micro: 0 };
-
-/// What is known of an open file: what it is, and how it was opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct OpenFile {
-    identity: Identity,
-    flags: i32,
-}
-
-/// Of a descriptor that is a file in `/proc`, of whatever process.
-fn open_file(process: &str, number: i32) -> Option<OpenFile> {
-    let identity = Identity::of_path(format!("/proc/{process}/fd/{number}").as_ref()).ok()?;
-    let info = std::fs::read_to_string(format!("/proc/{process}/fdinfo/{number}")).ok()?;
-    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?.trim();
-    let flags = i32::from_str_radix(flags, 8).ok()?;
-    Some(OpenFile { identity, flags: flags & (libc::O_ACCMODE | libc::O_DIRECT) })
-}
 
 impl Session {
     /// Takes out of what is to be taken back the descriptors that QEMU would not close now. They stay in sets that can be used again.
@@ -71,21 +52,21 @@ impl Session {
     }
 
     /// A set that has this very file already, left by an earlier try to add the device.
-    pub(super) fn retained_set(&mut self, id: &DeviceId, fd: &Descriptor, taken: &[u32]) -> Option<u32> {
-        let candidates: Vec<(u32, Option<i32>)> = self
-            .fdsets
-            .retained_for(id)
-            .map(|set| (set, self.fdsets.numbers(set).first().copied()))
-            .collect();
+    pub(super) async fn retained_set(
+        &mut self,
+        id: &DeviceId,
+        fd: &Descriptor,
+        taken: &[u32],
+    ) -> Option<u32> {
+        let free = self.fdsets.retained_for(id).filter(|set| !taken.contains(set));
+        let candidates: Vec<(u32, i32)> =
+            free.filter_map(|set| Some((set, self.fdsets.numbers(set).first().copied()?))).collect();
         if candidates.is_empty() {
             return None;
         }
-        let wanted = open_file("self", fd.as_fd().as_raw_fd())?;
-        let qemu = self.qemu_pid().ok()?.to_string();
-        let has_it = |(set, number): &(u32, Option<i32>)| {
-            !taken.contains(set) && number.and_then(|number| open_file(&qemu, number)) == Some(wanted)
-        };
-        let (set, _) = candidates.into_iter().find(has_it)?;
+        let numbers = candidates.iter().map(|(_, number)| *number).collect();
+        let same = self.find_same_file(fd, self.qemu_pid().ok()?, numbers).await.ok()??;
+        let (set, _) = candidates.into_iter().find(|(_, number)| *number == same)?;
         // Also one that an earlier agent left.
         self.fdsets.retain(set);
         Some(set)

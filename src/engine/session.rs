@@ -20,13 +20,12 @@ use crate::error::{ErrorKind, Result};
 use crate::ids::{BusName, DeviceId};
 use crate::log::{Level, Log};
 use crate::model::{Device, Operation, Presence};
-use crate::net::tap::TunDevice;
 use crate::ordered;
 use crate::qmp::Version;
 use crate::slots::Slots;
 use crate::slots::pci::{QomChild, Rules, SlotMap, Topology};
 use crate::slots::scsi::ScsiMap;
-use crate::store::{RecordFile, peer};
+use crate::store::RecordFile;
 
 /// A guest that did not hear a request, because it had not booted yet, never answers it. It is repeated no sooner than
 /// this: within 5 s QEMU refuses, and a second press of the attention button would mean "never mind".
@@ -91,8 +90,6 @@ pub(super) struct Session {
     pub(super) running: bool,
     /// When this guest was first seen to have been started.
     pub(super) running_since: Option<Instant>,
-    /// Where taps come from.
-    pub(super) tun: TunDevice,
     /// Recorded devices that the guest did not show when it was last asked.
     pub(super) absent_in_guest: BTreeSet<DeviceId>,
     /// Buses that are known to take nothing while the guest runs.
@@ -167,7 +164,6 @@ impl Session {
             running_since: None,
             migrating: false,
             running: false,
-            tun: TunDevice::default(),
             absent_in_guest: BTreeSet::new(),
             no_hotplug_buses: BTreeSet::new(),
             probed_buses: BTreeSet::new(),
@@ -291,7 +287,7 @@ impl Session {
         self.log.write(Level::Info, || {
             format!("connected to QEMU {} at {}", monitor.version, self.socket.display())
         });
-        let peer = peer::look(&self.socket, monitor.pid.unwrap_or_default());
+        let peer = self.see_qemu(&self.socket, monitor.pid.unwrap_or_default()).await?;
         self.runtime().meet(peer);
         self.monitor = Some(monitor);
         self.needs_resync = true;

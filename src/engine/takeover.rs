@@ -18,13 +18,12 @@ use super::plan::UndoStep;
 use super::reconcile::{Decision, Qemu};
 use super::session::Session;
 use super::transaction::{self, RollbackReport};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, errno};
 use crate::log::Level;
 use crate::model::peer::Socket;
 use crate::model::{Device, PeerMatch};
 use crate::ordered;
 use crate::qmp::Command;
-use crate::store::peer::is_there;
 
 /// How long another monitor is tried before QEMU is asked who is connected to it, and the pause before the next try.
 const TRY: Duration = Duration::from_millis(250);
@@ -69,7 +68,7 @@ impl Session {
             format!("an earlier agent's commands went over the monitor at {}", socket.path.display())
         });
         loop {
-            let mut is_gone = !is_there(socket);
+            let mut is_gone = !self.is_socket_there(socket).await?;
             if !is_gone {
                 match self.connect_former(socket, &deadline.at_most(self.now(), TRY)).await {
                     Ok(monitor) => {
@@ -78,7 +77,7 @@ impl Session {
                     }
                     Err(error) => {
                         self.log.write(Level::Debug, || error.to_string());
-                        is_gone = error.errno() == libc::ECONNREFUSED;
+                        is_gone = error.errno() == errno::ECONNREFUSED;
                     }
                 }
             }
@@ -223,13 +222,13 @@ fn still_in_use(socket: &Socket) -> Error {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::path::Path;
 
     #[test]
     fn what_qemu_says_of_its_sockets() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("qmp-1");
-        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        let socket = crate::store::peer::look(&path, 0).sockets.remove(0);
+        let path = Path::new("/run/guest/qmp-1");
+        let socket: Socket =
+            serde_json::from_value(json!({ "path": path, "device": 1, "inode": 2, "made": 3 })).unwrap();
         let connected =
             |filename: &str| is_connected(&json!([{ "label": "a", "filename": filename }]), &socket);
         assert!(connected(&format!("unix:{},server=on", path.display())));

@@ -11,7 +11,7 @@ use super::limit::Deadline;
 use super::operations::Cell;
 use super::request::Answer;
 use super::session::Session;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, errno};
 use crate::qmp::{Batch, Command, Queued};
 
 /// An operation's own: how it asks, and where the state goes while it waits for the guest.
@@ -82,8 +82,9 @@ impl Session {
 
     /// The process that listens at the monitor; an error if it cannot be seen from here.
     pub(super) fn qemu_pid(&self) -> Result<i32> {
-        let unseen =
-            || Error::new(ErrorKind::Host, "see who the monitor is: no such process").with_errno(ESRCH);
+        let unseen = || {
+            Error::new(ErrorKind::Host, "see who the monitor is: no such process").with_errno(errno::ESRCH)
+        };
         self.monitor()?.pid.ok_or_else(unseen)
     }
 
@@ -224,9 +225,6 @@ impl Session {
 fn lock(cell: &Cell<Session>) -> std::sync::MutexGuard<'_, Option<Box<Session>>> {
     cell.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
-
-/// What a process that cannot be seen is told by: `ESRCH` of Linux.
-const ESRCH: i32 = 3;
 
 pub(super) fn unexpected() -> Error {
     Error::new(ErrorKind::State, "the shell has given something else than was asked for")

@@ -4,7 +4,7 @@ use super::limit::Deadline;
 use super::outcome::{DeferReason, Outcome};
 use super::overlay::refuse_overlay;
 use super::session::Session;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, errno};
 use crate::model::{Device, DeviceKind, Presence};
 
 /// A removal as the caller asks for it.
@@ -173,7 +173,7 @@ impl Session {
         }
         let text =
             format!("{} has disks on it, which are to be removed first: {}", device.id, disks.join(", "));
-        Err(Error::new(ErrorKind::Conflict, text).with_errno(libc::EBUSY))
+        Err(Error::new(ErrorKind::Conflict, text).with_errno(errno::EBUSY))
     }
 
     /// Not ours: either nobody's, or somebody else's and left alone.

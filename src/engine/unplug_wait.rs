@@ -305,7 +305,7 @@ impl Session {
                 Confirmed::Detached(gone) => {
                     // Now, while the others still take their time.
                     if !gone.backend_is_taken {
-                        self.keep_tap_open(op.device);
+                        self.keep_tap_open(op.device).await;
                     }
                     op.phase = UnplugPhase::Unplugged(gone);
                 }

@@ -5,23 +5,23 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::difference::{Difference, Mismatch};
+use super::host_step::Image;
 use super::inventory::{self, Nodes, PeripheralIds};
 use super::limit::Deadline;
 use super::overlay::overlay_of;
 use super::session::Session;
 use super::verify_disk;
 use crate::disk::{self, DiskSpec};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Address;
-use crate::model::{Device, Presence, Record, Spec};
-use crate::net;
+use crate::model::{Device, Presence, Spec};
+use crate::net::args;
 use crate::ordered;
 use crate::qmp::Command;
 use crate::sanitize::readable;
 use crate::slots::pci::{QomAddress, QomChild};
 use crate::slots::scsi;
 use crate::store::Format;
-use crate::store::images;
 
 impl Session {
     /// Everything that record and guest disagree about. Devices that wait for a reboot, and those on their way out, are
@@ -42,7 +42,6 @@ impl Session {
             nodes.entry(*name).or_insert(*node);
         }
         let live: Vec<Device> = self.live_devices();
-        let record = self.runtime().record().clone();
         let mut differences = Vec::new();
         for device in &live {
             let found = self.real_address(device, deadline).await?;
@@ -65,10 +64,13 @@ impl Session {
             compare_overlay(device, &mut differences);
             match &device.spec {
                 Spec::Disk(spec) => {
-                    compare_node(device, spec, &record, &nodes, &mut differences);
-                    self.compare_files(device, spec, &record, &mut differences);
+                    let image = self.open_image(spec).await;
+                    compare_node(device, spec, image.as_ref(), &nodes, &mut differences);
+                    if let Ok(image) = &image {
+                        self.compare_files(device, image, &mut differences).await?;
+                    }
                     if let Some(drive) = drives_by_name.get(device.id.as_str()) {
-                        self.compare_drive(device, spec, drive, &mut differences);
+                        self.compare_drive(device, spec, drive, &mut differences).await?;
                     }
                 }
                 Spec::Nic(spec) => self.compare_nic(device, spec, &mut differences, deadline).await?,
@@ -236,7 +238,7 @@ const ANY_FILE: &str = "of the model";
 fn expectations(device: &Device, address: &Address) -> Map<String, Value> {
     let (mut expected, defaults) = match (&device.spec, address) {
         (Spec::Nic(spec), Address::Pci(address)) => (
-            net::args::device_args(&device.id, address, spec),
+            args::device_args(&device.id, address, spec),
             vec![("mq", Value::from(false)), ("host_mtu", 0.into()), ("bootindex", (-1).into())],
         ),
         (Spec::Disk(spec), _) => (
@@ -279,12 +281,11 @@ fn compare_overlay(device: &Device, differences: &mut Vec<Difference>) {
 fn compare_node(
     device: &Device,
     spec: &DiskSpec,
-    record: &Record,
+    image: std::result::Result<&Image, &Error>,
     nodes: &Nodes<'_>,
     differences: &mut Vec<Difference>,
 ) {
-    let image = images::open(record, spec);
-    if let Some(error) = image.as_ref().err().filter(|error| error.kind() == ErrorKind::ImageRefused) {
+    if let Some(error) = image.err().filter(|error| error.kind() == ErrorKind::ImageRefused) {
         differences.push(Difference::new(Mismatch::Chain, &device.id, recorded_files(spec), error));
     }
     let Some(node) = nodes.get(device.id.as_str()) else {

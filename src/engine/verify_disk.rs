@@ -1,15 +1,17 @@
 //! What verifying compares of a disk's block node beyond what every device has.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::difference::{Difference, Mismatch};
+use super::host_step::Image;
 use super::session::Session;
 use crate::disk::{DetectZeroes, DiskSpec, Format, Identity};
-use crate::model::{Device, Record};
+use crate::error::Result;
+use crate::model::Device;
 use crate::sanitize::readable;
-use crate::store::images;
 
 /// Format, cache and what becomes of zeros, as far as QEMU shows them of the node.
 pub(super) fn compare_settings(
@@ -48,63 +50,66 @@ pub(super) fn compare_settings(
 
 impl Session {
     /// The files that QEMU has open for a disk, where they can be seen, are those of its image.
-    pub(super) fn compare_files(
+    pub(super) async fn compare_files(
         &mut self,
         device: &Device,
-        spec: &DiskSpec,
-        record: &Record,
+        image: &Image,
         differences: &mut Vec<Difference>,
-    ) {
-        let Ok(image) = images::open(record, spec) else { return };
-        let Ok(qemu) = self.qemu_pid() else { return };
+    ) -> Result<()> {
+        let Ok(qemu) = self.qemu_pid() else { return Ok(()) };
         let sets = self.fdsets.of(&device.id);
-        for number in sets.iter().flat_map(|set| self.fdsets.numbers(*set)) {
-            let path = format!("/proc/{qemu}/fd/{number}");
-            let Ok(found) = Identity::of_path(Path::new(&path)) else { continue };
-            if image.layers.iter().any(|layer| layer.identity == found) {
-                continue;
-            }
-            let name =
-                std::fs::read_link(&path).map(|path| readable(&path.to_string_lossy())).unwrap_or(path);
+        let numbers: Vec<i32> = sets.iter().flat_map(|set| self.fdsets.numbers(*set)).copied().collect();
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        let Ok(seen) = self.identify_descriptors(qemu, numbers.clone()).await else { return Ok(()) };
+        let is_of_image = |found: &Identity| image.layers.iter().any(|layer| layer.identity == *found);
+        let others = numbers.into_iter().filter(|number| seen.get(number).is_some_and(|it| !is_of_image(it)));
+        for number in others.collect::<Vec<_>>() {
+            let name = self.name_of_descriptor(qemu, number).await?;
             let files: Vec<String> =
                 image.layers.iter().map(|layer| layer.path.display().to_string()).collect();
             let recorded = format!("the files now at {}", files.join(", "));
-            differences.push(Difference::new(
-                Mismatch::Backend,
-                &device.id,
-                recorded,
-                format!("file {name}"),
-            ));
+            let found = format!("file {}", readable(&name));
+            differences.push(Difference::new(Mismatch::Backend, &device.id, recorded, found));
         }
+        Ok(())
     }
 }
 
 impl Session {
     /// A mirror may have put another raw image under a drive, which has no node of ours: QEMU names its file.
-    pub(super) fn compare_drive(
+    pub(super) async fn compare_drive(
         &mut self,
         device: &Device,
         spec: &DiskSpec,
         drive: &Value,
         differences: &mut Vec<Difference>,
-    ) {
-        let Ok(qemu) = self.qemu_pid() else { return };
-        let root = format!("/proc/{qemu}/root");
-        if let Some(file) = other_file(spec, drive, Path::new(&root)) {
+    ) -> Result<()> {
+        let Ok(qemu) = self.qemu_pid() else { return Ok(()) };
+        let Some((name, path)) = file_of(drive, Path::new(&format!("/proc/{qemu}/root"))) else {
+            return Ok(());
+        };
+        let files = self.identify_files(vec![path.clone(), spec.path.clone()]).await?;
+        if are_different(&files, &path, &spec.path) {
             let recorded = format!("image {}", spec.path.display());
-            let found = format!("image {}", readable(file));
+            let found = format!("image {}", readable(name));
             differences.push(Difference::new(Mismatch::Backend, &device.id, recorded, found));
         }
+        Ok(())
     }
 }
 
-/// The file of a drive, if it is certain that it is not the image; `root` is where QEMU's paths begin.
-fn other_file<'a>(spec: &DiskSpec, drive: &'a Value, root: &Path) -> Option<&'a str> {
+/// The file of a drive as QEMU names it, and where it is for us; `root` is where QEMU's paths begin.
+fn file_of<'a>(drive: &'a Value, root: &Path) -> Option<(&'a str, PathBuf)> {
     let file = drive.get("file").and_then(Value::as_str)?;
     let inside = file.strip_prefix('/').filter(|inside| !inside.starts_with("dev/fdset/"))?;
-    let found = Identity::of_path(&root.join(inside)).ok()?;
-    let recorded = Identity::of_path(&spec.path).ok()?;
-    (found != recorded).then_some(file)
+    Some((file, root.join(inside)))
+}
+
+/// Whether it is certain that the paths do not lead to one image.
+fn are_different(files: &BTreeMap<PathBuf, Identity>, one: &Path, other: &Path) -> bool {
+    files.get(one).zip(files.get(other)).is_some_and(|(one, other)| one != other)
 }
 
 /// Whether it is called as this library calls the nodes of disks that nobody named.
@@ -147,9 +152,14 @@ mod tests {
         let (own, other) = (file("own"), file("other"));
         let same = dir.path().join("same").to_str().unwrap().to_owned();
         std::os::unix::fs::symlink(&own, &same).unwrap();
-        let spec = DiskSpec::new(&own, Format::Raw);
-        let found =
-            |file: &str| other_file(&spec, &json!({ "file": file }), Path::new("/")).map(str::to_owned);
+        let found = |file: &str| {
+            let drive = json!({ "file": file });
+            let (name, path) = file_of(&drive, Path::new("/"))?;
+            let both = [path.clone(), PathBuf::from(&own)];
+            let files =
+                both.into_iter().filter_map(|path| Some((path.clone(), Identity::of_path(&path).ok()?)));
+            are_different(&files.collect(), &path, Path::new(&own)).then(|| name.to_owned())
+        };
         assert_eq!(found(&other), Some(other.clone()));
         for silent in [&own, &same, "/dev/fdset/1", "nbd://host/x", "json:{}", "/not/there", ""] {
             assert_eq!(found(silent), None, "{silent}");

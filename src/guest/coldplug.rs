@@ -7,15 +7,15 @@
 use std::path::Path;
 
 use crate::boot;
-use crate::engine::disk::{DiskRequest, check_unshared};
-use crate::engine::nic::{NicRequest, TapSource, check_unused, free_mac};
+use crate::disk::Identity;
+use crate::engine::disk::{DiskRequest, check_unshared, files_to_compare, for_looking};
+use crate::engine::nic::{NicRequest, TapSource, check_mac, check_unused, used_macs};
 use crate::engine::{Outcome, Placement, Removal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::MacAddr;
 use crate::model::{Device, Presence, Spec};
-use crate::net::{link, vhost};
-use crate::store::RecordFile;
-use crate::store::images;
+use crate::net::{link, mac, vhost};
+use crate::store::{RecordFile, images};
 
 /// Adds a NIC to the record, or answers the one that is there. Its tap is opened by the boot command.
 pub fn add_nic(runtime: &mut RecordFile, request: &NicRequest) -> Result<Device> {
@@ -26,10 +26,20 @@ pub fn add_nic(runtime: &mut RecordFile, request: &NicRequest) -> Result<Device>
             "tap_fds are of no use to a guest that does not run: its taps are opened when it is started";
         return Err(Error::invalid(text));
     }
-    if let Some(device) = already(runtime, &request.placement, |spec| request.differs(spec, &own))? {
+    let differs = |spec: &Spec| {
+        let same_bridge = request.bridges(spec).is_some_and(|(one, other)| link::is_same(one, other));
+        request.differs(spec, &own, same_bridge)
+    };
+    if let Some(device) = already(runtime, &request.placement, differs)? {
         return Ok(device);
     }
-    let mut spec = request.spec(free_mac(runtime, &[], request.mac, is_staying)?, &own);
+    let mac = match request.mac {
+        Some(mac) => check_mac(runtime, &[], mac, is_staying).map(|()| mac)?,
+        None => mac::generate(|mac| {
+            used_macs(runtime, &[]).any(|(used, device)| used == *mac && is_staying(device))
+        })?,
+    };
+    let mut spec = request.spec(mac, &own);
     check_unused(runtime, &[], request, None)?;
     spec.bridge = spec.bridge.as_ref().map(link::real_name);
     spec.vhost = !vhost::open(own.vhost, own.queues, Path::new(vhost::DEVICE))?.is_empty();
@@ -42,7 +52,9 @@ pub fn add_disk(runtime: &mut RecordFile, request: &DiskRequest) -> Result<Devic
     let settled = &request.settled(runtime.dialect())?;
     settled.placement.check(&Spec::Disk(settled.spec.clone()))?;
     if let Some(device) = already(runtime, &request.placement, |spec| settled.differs(spec))? {
-        request.check_chain(&device, runtime.record())?;
+        if let Some(spec) = for_looking(&device) {
+            request.check_chain(&device, images::open(runtime.record(), &spec))?;
+        }
         if request.placement.accept_chain {
             runtime.accept_chain(device.id.as_str(), request.spec.backing.clone())?;
         }
@@ -51,7 +63,10 @@ pub fn add_disk(runtime: &mut RecordFile, request: &DiskRequest) -> Result<Devic
     let mut spec = settled.spec.clone();
     let image = images::resolve(runtime.record(), &mut spec, request.format)?;
     runtime.dialect().check_disk(&spec)?;
-    check_unshared(runtime.record().devices.iter().filter(|device| is_staying(device)), &spec, &image)?;
+    let others = || runtime.record().devices.iter().filter(|device| is_staying(device));
+    let paths = files_to_compare(others(), &spec, &image);
+    let files = paths.into_iter().filter_map(|path| Some((path.clone(), Identity::of_path(&path).ok()?)));
+    check_unshared(others(), &spec, &image, &files.collect())?;
     record(runtime, Spec::Disk(spec), &request.placement)
 }
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 use nix::poll::PollFlags;
 
 use super::call_lock::WaitFor;
+use super::host::Host;
 use super::poll_fd::PollFd;
 use crate::engine::{Connected, Demand, Effect, Engine, Given, Link, OpId};
 use crate::error::{Error, ErrorKind, Result};
@@ -21,6 +22,7 @@ pub(super) struct Driver {
     connecting: Vec<Connecting>,
     batches: Vec<Sent>,
     last_link: u64,
+    host: Host,
     pub(super) poll_fd: PollFd,
     /// The monitor of the guest, as opposed to one that an earlier agent used.
     main: Option<Link>,
@@ -52,6 +54,7 @@ impl Driver {
             connecting: Vec::new(),
             batches: Vec::new(),
             last_link: 0,
+            host: Host::default(),
             poll_fd,
             main: None,
         }
@@ -118,6 +121,10 @@ impl Driver {
             Effect::ReadAll => {
                 self.take_in(Instant::now());
                 self.engine.give(op, Given::Done);
+            }
+            Effect::Host(step) => {
+                let result = self.host.perform(step);
+                self.engine.give(op, result.map_or_else(Given::Failed, Given::Host));
             }
             Effect::Run(link, commands) => match self.monitor_mut(link) {
                 Ok(monitor) => {

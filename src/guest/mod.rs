@@ -4,6 +4,7 @@
 mod call_lock;
 pub mod coldplug;
 mod driver;
+mod host;
 mod poll_fd;
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};

@@ -2,6 +2,7 @@
 //! (taps, bridges, vhost).
 
 pub mod args;
+pub mod bridge_move;
 pub mod given;
 pub mod identity;
 pub mod link;

@@ -32,7 +32,7 @@ const LONGEST: usize = 256;
 const MOST_INFO: usize = 1024;
 
 /// Which descriptors of a process are taps, as of when it was looked at.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taps {
     pid: i32,
     numbers: Vec<(RawFd, IfName)>,

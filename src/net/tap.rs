@@ -25,7 +25,7 @@ const DEVICE: &str = "/dev/net/tun";
 /// The kernel's own pattern, used when no name is given.
 const DEFAULT_NAME: &str = "tap%d";
 /// What the kernel gives a new tap: ETH_DATA_LEN.
-const NEW_MTU: u32 = 1500;
+pub(super) const NEW_MTU: u32 = 1500;
 /// The tun driver's limit: 65535 less an Ethernet header (drivers/net/tun.c).
 const MAX_MTU: u32 = 65521;
 /// How often a name that is taken is asked for again: the kernel tells nobody that it is free.

@@ -29,16 +29,29 @@ impl RecordFile {
     /// Records the files that the image of a disk is made of now, in place of those that were recorded before. They have to be
     /// where the rule for the disk allows it: `rule`, which it has from then on, or the one that it has.
     pub fn accept_chain(&mut self, id: &str, rule: Option<BackingRule>) -> Result<()> {
-        let mut next = self.state.record.clone();
-        let found = next.devices.iter_mut().find(|device| device.id.as_str() == id);
+        let mut spec = self.disk_under(id, rule)?;
+        let format = spec.format.into();
+        resolve(&self.state.record, &mut spec, format).map_err(|error| error.context(id))?;
+        self.put_disk(id, spec)
+    }
+
+    /// The settings of a disk with this rule for its backing files, if one is given.
+    pub fn disk_under(&self, id: &str, rule: Option<BackingRule>) -> Result<DiskSpec> {
+        let found = self.state.record.find(id);
         let device =
             found.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("the record has no disk {id}")))?;
-        let Spec::Disk(spec) = &mut device.spec else {
+        let Spec::Disk(spec) = &device.spec else {
             return Err(Error::invalid(format!("{id} is not a disk")));
         };
-        spec.backing = rule.or(spec.backing.take());
-        let format = spec.format.into();
-        resolve(&self.state.record, spec, format).map_err(|error| error.context(id))?;
+        Ok(DiskSpec { backing: rule.or_else(|| spec.backing.clone()), ..spec.clone() })
+    }
+
+    /// Records these settings of a disk in place of those that it has.
+    pub fn put_disk(&mut self, id: &str, spec: DiskSpec) -> Result<()> {
+        let mut next = self.state.record.clone();
+        if let Some(device) = next.devices.iter_mut().find(|device| device.id.as_str() == id) {
+            device.spec = Spec::Disk(spec);
+        }
         self.change(next)
     }
 

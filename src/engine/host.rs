@@ -1,0 +1,201 @@
+//! How operations have the shell do something on the host: one function for each step, which gives what belongs to it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::host_step::{FoundTap, HostResult, HostStep, Image, OpenedTap, PlanMove, TapState};
+use super::io::{Effect, Given};
+use super::session::Session;
+use super::talk::unexpected;
+use crate::disk::{DiskSpec, FormatRequest, Identity};
+use crate::error::Result;
+use crate::ids::{IfName, MacAddr};
+use crate::model::Peer;
+use crate::model::peer::Socket;
+use crate::net::bridge_move::BridgeMove;
+use crate::net::given;
+use crate::net::identity::TapIdentity;
+use crate::net::share::Taps;
+use crate::net::spec::NicSpec;
+use crate::net::tap::TapRequest;
+use crate::net::vhost::VhostMode;
+use crate::sys::descriptor::Descriptor;
+
+/// What a step comes to, if it is what belongs to it.
+macro_rules! result_of {
+    ($session:expr, $step:expr, $pattern:pat => $value:expr) => {
+        match $session.host($step).await? {
+            $pattern => Ok($value),
+            _ => Err(unexpected()),
+        }
+    };
+}
+
+impl Session {
+    async fn host(&self, step: HostStep) -> Result<HostResult> {
+        match self.port()?.perform(Effect::Host(step)).await {
+            Given::Host(result) => Ok(result),
+            Given::Failed(error) => Err(error),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// A new MAC address that is none of `taken`.
+    pub(super) async fn make_mac(&self, taken: Vec<MacAddr>) -> Result<MacAddr> {
+        result_of!(self, HostStep::MakeMac(taken), HostResult::Mac(mac) => mac)
+    }
+
+    pub(super) async fn open_tap(&self, request: TapRequest) -> Result<OpenedTap> {
+        result_of!(self, HostStep::OpenTap(request), HostResult::Tap(tap) => tap)
+    }
+
+    /// Which tap a caller's descriptors are the queues of.
+    pub(super) async fn check_given_tap(&self, fds: &[Descriptor]) -> Result<given::Given> {
+        result_of!(self, HostStep::CheckGivenTap(fds.to_vec()), HostResult::GivenTap(given) => given)
+    }
+
+    /// Has packets go to each of these queues.
+    pub(super) async fn attach(&self, queues: Vec<Descriptor>) -> Result<()> {
+        if queues.is_empty() {
+            return Ok(());
+        }
+        result_of!(self, HostStep::AttachQueues(queues), HostResult::Done => ())
+    }
+
+    pub(super) async fn open_vhost(&self, mode: VhostMode, queues: u16) -> Result<Vec<Descriptor>> {
+        result_of!(self, HostStep::OpenVhost(mode, queues), HostResult::Descriptors(fds) => fds)
+    }
+
+    /// The tap of a NIC, which has to be in this network namespace, and the very one.
+    pub(super) async fn find_tap(&self, spec: &NicSpec) -> Result<FoundTap> {
+        result_of!(self, HostStep::FindTap(Box::new(spec.clone())), HostResult::FoundTap(found) => found)
+    }
+
+    pub(super) async fn tap_state(&self, spec: &NicSpec) -> Result<TapState> {
+        result_of!(self, HostStep::DescribeTap(Box::new(spec.clone())), HostResult::TapState(state) => state)
+    }
+
+    pub(super) async fn is_tap_renamed(&self, spec: &NicSpec) -> Result<bool> {
+        result_of!(self, HostStep::IsTapRenamed(Box::new(spec.clone())), HostResult::Is(renamed) => renamed)
+    }
+
+    /// Deletes a tap, whoever has it open. An interface that has only its name is left alone.
+    pub(super) async fn destroy_tap(&self, name: &IfName, identity: &TapIdentity) -> Result<()> {
+        result_of!(self, HostStep::DeleteTap(name.clone(), identity.clone()), HostResult::Done => ())
+    }
+
+    /// The name that the kernel has for an interface.
+    pub(super) async fn real_name(&self, name: IfName) -> Result<IfName> {
+        result_of!(self, HostStep::RealName(name), HostResult::Name(name) => name)
+    }
+
+    /// Whether both names are of one interface.
+    pub(super) async fn is_same_interface(&self, one: &IfName, other: &IfName) -> Result<bool> {
+        if one == other {
+            return Ok(true);
+        }
+        result_of!(self, HostStep::IsSameInterface(one.clone(), other.clone()), HostResult::Is(same) => same)
+    }
+
+    pub(super) async fn check_bridge(&self, bridge: &IfName) -> Result<()> {
+        result_of!(self, HostStep::CheckBridge(bridge.clone()), HostResult::Done => ())
+    }
+
+    /// The move of a tap, and the one that takes it back.
+    pub(super) async fn plan_move(&self, wanted: PlanMove) -> Result<(BridgeMove, BridgeMove)> {
+        result_of!(self, HostStep::PlanMove(wanted), HostResult::Moves(there, back) => (there, back))
+    }
+
+    /// A failure leaves the tap where it was, or says that it does not.
+    pub(super) async fn move_tap(&self, there: &BridgeMove, back: &BridgeMove) -> Result<()> {
+        let step = HostStep::MoveTap { there: there.clone(), back: back.clone() };
+        result_of!(self, step, HostResult::Done => ())
+    }
+
+    pub(super) async fn join_bridge(&self, there: BridgeMove) -> Result<()> {
+        result_of!(self, HostStep::JoinBridge(there), HostResult::Done => ())
+    }
+
+    pub(super) async fn is_own_process(&self, pid: i32) -> Result<bool> {
+        result_of!(self, HostStep::IsOwnProcess(pid), HostResult::Is(own) => own)
+    }
+
+    pub(super) async fn list_taps(&self, pid: i32) -> Result<Arc<Taps>> {
+        result_of!(self, HostStep::ListTaps(pid), HostResult::Taps(taps) => taps)
+    }
+
+    pub(super) async fn share_tap(&self, taps: Arc<Taps>, name: &IfName) -> Result<Descriptor> {
+        result_of!(self, HostStep::ShareTap(taps, name.clone()), HostResult::Descriptor(fd) => fd)
+    }
+
+    pub(super) async fn has_tap(&self, taps: Arc<Taps>, given: &given::Given) -> Result<bool> {
+        result_of!(self, HostStep::HasTap(taps, given.clone()), HostResult::Is(has) => has)
+    }
+
+    /// The image of a disk that is recorded.
+    pub(super) async fn open_image(&self, spec: &DiskSpec) -> Result<Image> {
+        let rule = self.runtime().record().backing_rule(spec);
+        result_of!(self, HostStep::OpenImage(Box::new(spec.clone()), rule), HostResult::Image(image) => image)
+    }
+
+    /// The image of a disk that is asked for, and its settings with what was found out on the way.
+    pub(super) async fn resolve_image(
+        &self,
+        spec: DiskSpec,
+        format: FormatRequest,
+    ) -> Result<(DiskSpec, Image)> {
+        let rule = self.runtime().record().backing_rule(&spec);
+        let step = HostStep::ResolveImage(Box::new(spec), format, rule);
+        result_of!(self, step, HostResult::ResolvedImage(spec, image) => (*spec, image))
+    }
+
+    /// The images that these paths lead to.
+    pub(super) async fn identify_files(&self, paths: Vec<PathBuf>) -> Result<BTreeMap<PathBuf, Identity>> {
+        if paths.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let step = HostStep::IdentifyFiles(paths.clone());
+        let files = result_of!(self, step, HostResult::Files(files) => files)?;
+        Ok(paths.into_iter().zip(files).filter_map(|(path, file)| Some((path, file?))).collect())
+    }
+
+    /// The images behind these descriptors of a process, where that can be seen.
+    pub(super) async fn identify_descriptors(
+        &self,
+        pid: i32,
+        numbers: Vec<i32>,
+    ) -> Result<BTreeMap<i32, Identity>> {
+        let step = HostStep::IdentifyDescriptors(pid, numbers.clone());
+        let files = result_of!(self, step, HostResult::Files(files) => files)?;
+        Ok(numbers.into_iter().zip(files).filter_map(|(number, file)| Some((number, file?))).collect())
+    }
+
+    pub(super) async fn name_of_descriptor(&self, pid: i32, number: i32) -> Result<String> {
+        result_of!(self, HostStep::NameDescriptor(pid, number), HostResult::Text(name) => name)
+    }
+
+    /// Which of these descriptors of a process is the same file as `fd`, opened in the same way.
+    pub(super) async fn find_same_file(
+        &self,
+        fd: &Descriptor,
+        pid: i32,
+        numbers: Vec<i32>,
+    ) -> Result<Option<i32>> {
+        let step = HostStep::FindSameFile(fd.clone(), pid, numbers);
+        result_of!(self, step, HostResult::Number(number) => number)
+    }
+
+    /// A descriptor that takes no file.
+    pub(super) async fn make_mark(&self) -> Result<Descriptor> {
+        result_of!(self, HostStep::MakeMark, HostResult::Descriptor(fd) => fd)
+    }
+
+    pub(super) async fn see_qemu(&self, socket: &Path, pid: i32) -> Result<Peer> {
+        result_of!(self, HostStep::SeeQemu(socket.to_owned(), pid), HostResult::Qemu(peer) => peer)
+    }
+
+    pub(super) async fn is_socket_there(&self, socket: &Socket) -> Result<bool> {
+        result_of!(self, HostStep::IsSocketThere(socket.clone()), HostResult::Is(there) => there)
+    }
+}

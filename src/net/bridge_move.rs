@@ -1,0 +1,53 @@
+//! Moving a tap from one bridge to another.
+
+use super::link::{self, Interfaces};
+use super::tap;
+use crate::error::Result;
+use crate::ids::IfName;
+
+/// Where a tap is taken, with the MTU that it gets first: a bridge whose MTU nobody set takes that of its smallest port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BridgeMove {
+    tap: IfName,
+    to: Option<IfName>,
+    mtu: u32,
+}
+
+/// The move of a tap, which was asked for with this MTU or none, and the move that takes it back.
+pub fn plan(
+    tap: &IfName,
+    asked: Option<u32>,
+    from: Option<IfName>,
+    to: Option<IfName>,
+) -> Result<(BridgeMove, BridgeMove)> {
+    let host = Interfaces::open()?;
+    let now = host.mtu_of(tap)?;
+    // On no bridge it is in nobody's way.
+    let mtu = if to.is_some() { tap::mtu_on(&host, asked, to.as_ref())? } else { now };
+    Ok((BridgeMove { tap: tap.clone(), to, mtu }, BridgeMove { tap: tap.clone(), to: from, mtu: now }))
+}
+
+impl BridgeMove {
+    /// Out of any bridge, with the MTU of a tap that was made for none.
+    pub fn out(tap: IfName, asked: Option<u32>) -> Self {
+        Self { tap, to: None, mtu: asked.unwrap_or(tap::NEW_MTU) }
+    }
+
+    /// A failure leaves the tap where it was, by way of `back`, or says that it does not.
+    pub fn run(&self, back: &Self) -> Result<()> {
+        link::detach_bridge(&self.tap)?;
+        let Err(error) = self.join() else { return Ok(()) };
+        let left = back.join().err();
+        let left = left.map(|cause| format!("tap {}, which is on no bridge now ({cause})", self.tap));
+        Err(error.with_undo(left.into_iter().collect()))
+    }
+
+    /// Joins the bridge from none.
+    pub fn join(&self) -> Result<()> {
+        let host = Interfaces::open()?;
+        if host.mtu_of(&self.tap)? != self.mtu {
+            host.set_mtu(&self.tap, self.mtu)?;
+        }
+        self.to.as_ref().map_or(Ok(()), |bridge| host.attach_bridge(&self.tap, bridge))
+    }
+}
