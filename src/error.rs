@@ -249,6 +249,11 @@ impl Error {
         self.0.step.as_deref()
     }
 
+    /// Whether QEMU answered, and refused: the command was not lost.
+    pub fn is_refusal(&self) -> bool {
+        self.0.qmp.is_some()
+    }
+
     /// QEMU's error class, such as `GenericError` or `DeviceNotFound`.
     pub fn qmp_class(&self) -> Option<&str> {
         self.0.qmp.as_ref().map(|(class, _)| class.as_str())

@@ -27,6 +27,7 @@ use crate::net::spec::NicSpec;
 use crate::net::tap::TunDevice;
 use crate::net::vhost;
 use crate::ordered;
+use crate::qmp::qemu_errors::is_absence;
 use crate::qmp::{Client, Command, OLDEST_QEMU, Version};
 use crate::store::RecordFile;
 use crate::store::images;
@@ -166,6 +167,9 @@ fn check_nic(device: &Device, spec: &NicSpec, issues: &mut Vec<PreflightIssue>) 
     }
 }
 
+/// The command whose answer tells whether QEMU knows a device model.
+const MODEL_QUESTION: &str = "device-list-properties";
+
 /// What a QEMU knows of what the guest needs.
 struct Known {
     version: Version,
@@ -178,7 +182,7 @@ impl Known {
     fn ask(path: &Path, wanted: BTreeSet<&str>, deadline: &Deadline) -> Result<Self> {
         let mut monitor = Client::connect(path, deadline)?;
         let version = monitor.version();
-        let model = |name: &&str| Command::with("device-list-properties", &[("typename", name)]);
+        let model = |name: &&str| Command::with(MODEL_QUESTION, &[("typename", name)]);
         let questions: Vec<Command> =
             std::iter::once(Command::with("query-machines", &[])).chain(wanted.iter().map(model)).collect();
         let batch = monitor.run(&questions, deadline);
@@ -187,8 +191,8 @@ impl Known {
         }
         let mut replies = batch.replies.into_iter().flatten();
         let machines = replies.next().transpose()?.unwrap_or_default();
-        // "Device 'x' not found" (5.2 to 11.1); whatever else is wrong with a model, QEMU knows it.
-        let known = replies.map(|reply| reply.err().is_none_or(|error| !is_unknown(&error)));
+        // Whatever else is wrong with a model, QEMU knows it.
+        let known = replies.map(|reply| reply.err().is_none_or(|error| !is_absence(MODEL_QUESTION, &error)));
         let models = ordered::map(wanted.iter().map(|name| (*name).to_owned()).zip(known));
         Ok(Self { version, machines: machine_names(&machines)?, models })
     }
@@ -213,12 +217,6 @@ impl Known {
             issues.push(PreflightIssue::of_guest(IssueKind::Model, text));
         }
     }
-}
-
-/// Only the class of its own, or the text, tells.
-fn is_unknown(error: &Error) -> bool {
-    error.qmp_class() == Some("DeviceNotFound")
-        || error.qmp_desc().is_some_and(|text| text.contains("not found"))
 }
 
 /// Names and aliases in a `query-machines` reply.

@@ -229,7 +229,7 @@ impl Session {
             let is_late = self.version < transaction::FREES_IDS
                 && result.as_ref().is_err_and(|failure| {
                     failure.error.kind() == ErrorKind::Conflict
-                        && failure.error.qmp_class().is_some()
+                        && failure.error.is_refusal()
                         && failure.error.left().is_empty()
                 });
             if !is_late || self.pause(ID_REUSE_PAUSE, &patience).await.is_err() {

@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, MacAddr};
 use crate::model::{Device, Spec};
 use crate::net::spec::NicSpec;
+use crate::qmp::qemu_errors::is_absence;
 use crate::qmp::{Command, Reply};
 use crate::slots::pci::QomAddress;
 use crate::slots::scsi;
@@ -137,7 +138,7 @@ impl Session {
 fn answered(reply: Option<Reply>) -> Result<Option<Value>> {
     match reply {
         Some(Ok(value)) => Ok(Some(value)),
-        Some(Err(error)) if super::transaction::is_absence(&error) => Ok(None),
+        Some(Err(error)) if is_absence("qom-get", &error) => Ok(None),
         Some(Err(error)) => Err(error.with_step("qom-get")),
         None => Err(Error::new(ErrorKind::Protocol, "no reply").with_step("qom-get")),
     }

@@ -90,7 +90,7 @@ impl Session {
                 let back = UndoStep::SetLink { id: device.id.clone(), up: !spec.link_down }.command();
                 match self.execute(back, deadline).await {
                     // Only a broken connection is a reason to stop.
-                    Err(error) if error.qmp_class().is_none() => return Err(error),
+                    Err(error) if !error.is_refusal() => return Err(error),
                     answer => answer.err(),
                 }
             }

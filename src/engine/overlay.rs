@@ -18,7 +18,7 @@ impl Session {
         match self.execute(graph::question(), deadline).await {
             Ok(reply) => self.note_overlays(&BlockGraph::read(&reply), deadline).await,
             // A QEMU without the question has no answer, which is no reason to refuse.
-            Err(error) if error.qmp_class().is_some() => Ok(()),
+            Err(error) if error.is_refusal() => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -83,9 +83,9 @@ impl Session {
         }
         self.needs_resync |= effect != Effect::None;
         let answer = self.execute(command, deadline).await;
-        answer.map_err(|error| match error.qmp_class() {
-            Some(_) => error,
-            None => error.with_undo(vec![format!("{}: unknown whether it is done", raw.name)]),
+        answer.map_err(|error| match error.is_refusal() {
+            true => error,
+            false => error.with_undo(vec![format!("{}: unknown whether it is done", raw.name)]),
         })
     }
 

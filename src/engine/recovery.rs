@@ -208,7 +208,7 @@ impl Session {
         self.wait_for_guest_clock(deadline).await?;
         let command = UndoStep::Unplug(device.id.clone()).command();
         // QEMU may say that it is at it already; only a broken connection is a reason to stop.
-        if let Some(error) = self.execute(command, deadline).await.err().filter(|e| e.qmp_class().is_none()) {
+        if let Some(error) = self.execute(command, deadline).await.err().filter(|e| !e.is_refusal()) {
             return Err(error);
         }
         self.mark_unplugging(device, PendingReason::NotAwaited);

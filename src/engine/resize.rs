@@ -102,7 +102,7 @@ impl Session {
         error: &Error,
         deadline: &Deadline,
     ) -> std::result::Result<u64, Vec<String>> {
-        let refused = error.qmp_class().is_some();
+        let refused = error.is_refusal();
         let can_ask = !matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
         let seen = match can_ask && self.ready(deadline).await.is_ok() {
             true => self.size_seen(device, deadline).await.ok(),

@@ -111,7 +111,7 @@ impl Session {
     async fn has_client(&mut self, socket: &Socket, deadline: &Deadline) -> Result<bool> {
         let devices = match self.execute(Command::with("query-chardev", &[]), deadline).await {
             Ok(devices) => devices,
-            Err(error) if error.qmp_class().is_some() => return Ok(true),
+            Err(error) if error.is_refusal() => return Ok(true),
             Err(error) => return Err(error),
         };
         Ok(is_connected(&devices, socket))

@@ -6,8 +6,9 @@ use super::io::Link;
 use super::limit::Deadline;
 use super::plan::{self, Stage, Step, UndoStep};
 use super::session::Session;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::ids::DeviceId;
+use crate::qmp::qemu_errors::{self, Refusal, is_absence};
 use crate::qmp::{Batch, Command, Reply, Version};
 use crate::sys::descriptor::Descriptor;
 
@@ -168,10 +169,8 @@ async fn run_until_ids_are_free(
 /// every `set_link`, which without its NIC is done to the netdev alone.
 fn after_late_id(steps: &[Step], replies: &[Option<Reply>]) -> Vec<usize> {
     let refused = |reply: &Option<Reply>| matches!(reply, Some(Err(_)));
-    let is_late_id = |(_, reply): &(&Step, &Option<Reply>)| match reply {
-        Some(Err(error)) => error
-            .qmp_desc()
-            .is_some_and(|text| text.starts_with("Duplicate ID") && text.ends_with("for device")),
+    let is_late_id = |(step, reply): &(&Step, &Option<Reply>)| match reply {
+        Some(Err(error)) => qemu_errors::refusal(step.command, error) == Some(Refusal::DuplicateDevice),
         _ => false,
     };
     let mut answered = steps.iter().zip(replies);
@@ -204,41 +203,10 @@ fn first_unanswered(steps: &[Step], replies: &[Option<Reply>]) -> String {
     unanswered.map(|(step, _)| step.label()).unwrap_or_default()
 }
 
-/// Gives QEMU's refusal the kind a caller can act on. QEMU has no class for most of these; the texts are those of
-/// QEMU 5.2 to 11.1.
+/// QEMU's refusal of a step, with a kind that a caller can act on.
 fn step_error(error: &Error, step: &Step) -> Error {
-    let text = error.qmp_desc().unwrap_or_default();
-    let says = |part: &str| text.contains(part);
-    let refused = Error::qmp(error.qmp_class().unwrap_or_default(), text).with_step(step.label());
-    if says("does not support hotplugging")
-        || says("hotplug is not supported")
-        || says("unsupported by the port device")
-    {
-        refused.with_kind(ErrorKind::NotHotpluggable)
-    } else if says("Failed to get \"") || says("Failed to get shared \"") {
-        refused.with_kind(ErrorKind::ImageLocked).context("the image is in use by another QEMU or process")
-    } else if says("Image size is not a multiple of request alignment") {
-        let what = "the image's size is no multiple of the unit that it is written in with O_DIRECT, 512 to 4096 bytes; make it a multiple \
-                    of 4096 (truncate -s %4096 FILE), or use cache writeback, writethrough or unsafe";
-        refused.with_kind(ErrorKind::Invalid).context(what)
-    } else if says("The device is not writable") {
-        let what = "the kernel has the block device read-only; make it writable with blockdev --setrw, or set read_only";
-        refused.with_kind(ErrorKind::Host).context(what)
-    } else if (says("not available for") && says("in use by")) || says("lun already used by") {
-        refused.with_kind(ErrorKind::AddressTaken)
-    } else if says(MIGRATING) {
-        refused
-            .with_kind(ErrorKind::Migrating)
-            .context("the guest is being migrated; try again where it runs afterwards")
-    } else if says("Duplicate") {
-        refused.with_kind(ErrorKind::Conflict)
-    } else {
-        refused
-    }
+    qemu_errors::explain(step.command, error.clone().with_step(step.label()))
 }
-
-/// What QEMU says to `device_add` and `device_del` while it migrates (5.2 to 11.1).
-pub(super) const MIGRATING: &str = "not allowed while migrating";
 
 /// Something that could not be taken back.
 #[derive(Debug)]
@@ -250,12 +218,10 @@ pub(super) struct Residue {
 }
 
 impl Residue {
-    /// Whether somebody still uses it: QEMU itself, which lets go of a block node some 55 ms after its device has left the bus, or
-    /// an export, a job ("Node 'x' is busy: block device is in use by block job: mirror") or another node ("is busy: node is used as
-    /// backing hd of 'y'").
+    /// Whether somebody still uses it: QEMU itself, for a moment, or an export, a job or another node.
     pub(super) fn is_in_use(&self) -> bool {
-        let text = self.error.qmp_desc().unwrap_or_default();
-        text.contains("is in use") || text.contains(" is busy: ")
+        let command = self.undo_step.command().name;
+        qemu_errors::refusal(&command, &self.error) == Some(Refusal::InUse)
     }
 }
 
@@ -293,7 +259,9 @@ pub(super) async fn roll_back(
     let mut report = RollbackReport::default();
     for (undo_step, reply) in undo_steps.iter().zip(batch.replies) {
         match reply {
-            Some(Err(error)) if is_absence(&error) => report.absent.push(undo_step.clone()),
+            Some(Err(error)) if is_absence(&undo_step.command().name, &error) => {
+                report.absent.push(undo_step.clone())
+            }
             Some(Err(error)) if !undo_step.prepares() => {
                 report.left.push(Residue { undo_step: undo_step.clone(), error, holders: None });
             }
@@ -301,14 +269,6 @@ pub(super) async fn roll_back(
         }
     }
     Ok(report)
-}
-
-/// Whether QEMU says that what was to go is not there. Only devices and netdevs have a class for it; a missing node is
-/// "Cannot find node" in QEMU 5.2 and "Failed to find node" later.
-pub(super) fn is_absence(error: &Error) -> bool {
-    const WORDS: [&str; 3] = ["not found", "Failed to find node", "Cannot find node"];
-    error.qmp_class() == Some("DeviceNotFound")
-        || error.qmp_desc().is_some_and(|text| WORDS.iter().any(|words| text.contains(words)))
 }
 
 #[cfg(test)]
@@ -339,19 +299,5 @@ mod tests {
         }
         steps.last_mut().unwrap().fd = Some(0);
         assert!(after_late_id(&steps, &[done(), late(), refused("no")]).is_empty(), "its fd is gone");
-    }
-
-    #[test]
-    fn absence_in_the_words_of_qemu_5_2_to_11_1() {
-        for (class, text) in [
-            ("DeviceNotFound", "Device 'x' not found"),
-            ("GenericError", "File descriptor named 'x' not found"),
-            ("GenericError", "File descriptor named 'fdset-id:7' not found"),
-            ("GenericError", "Cannot find node x"),
-            ("GenericError", "Failed to find node with node-name='x'"),
-        ] {
-            assert!(is_absence(&Error::qmp(class, text)), "{text}");
-        }
-        assert!(!is_absence(&Error::qmp("GenericError", "Node x is in use")));
     }
 }

@@ -5,11 +5,13 @@ use super::limit::Deadline;
 use super::outcome::PendingReason;
 use super::plan::UndoStep;
 use super::session::Session;
-use super::transaction::{MIGRATING, is_absence};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
 use crate::model::{Device, Operation};
 use crate::qmp::Command;
+use crate::qmp::qemu_errors::{self, Refusal};
+
+const DEVICE_DEL: &str = "device_del";
 
 /// What QEMU said to `device_del`.
 #[derive(Clone)]
@@ -198,27 +200,16 @@ impl Session {
 }
 
 fn migrating() -> Error {
-    Error::new(ErrorKind::Migrating, "the guest is being migrated; try again where it runs afterwards")
+    Error::new(ErrorKind::Migrating, qemu_errors::MIGRATING)
 }
 
-/// QEMU has no classes for these; the texts are those of QEMU 5.2 to 11.1.
 fn classify_device_del_error(device: &Device, error: Error) -> DeviceDelReply {
-    let text = error.qmp_desc().unwrap_or_default().to_owned();
-    let says = |part: &str| text.contains(part);
-    let step = format!("device_del {}", device.id);
-    if is_absence(&error) {
-        DeviceDelReply::NotFound
-    } else if says("in the process of unplug") {
-        DeviceDelReply::Accepted(None)
-    } else if says("guest is busy") || says("power indicator") {
-        let what = format!("the guest was busy with an earlier plug or unplug until the deadline: {text}");
-        DeviceDelReply::Busy(Error::new(ErrorKind::GuestBusy, what).with_step(step))
-    } else if says(MIGRATING) {
-        let what = "the guest is being migrated; try again where it runs afterwards";
-        DeviceDelReply::Rejected(error.with_kind(ErrorKind::Migrating).context(what).with_step(step))
-    } else if says("hotplug") || says("hot-unplug") || says("hotunplug") {
-        DeviceDelReply::Rejected(error.with_kind(ErrorKind::NotHotpluggable).with_step(step))
-    } else {
-        DeviceDelReply::Rejected(error.with_step(step))
+    let refusal = qemu_errors::refusal(DEVICE_DEL, &error);
+    let explained = qemu_errors::explain(DEVICE_DEL, error).with_step(format!("{DEVICE_DEL} {}", device.id));
+    match refusal {
+        Some(Refusal::Absent) => DeviceDelReply::NotFound,
+        Some(Refusal::AlreadyUnplugging) => DeviceDelReply::Accepted(None),
+        Some(Refusal::GuestBusy) => DeviceDelReply::Busy(explained),
+        _ => DeviceDelReply::Rejected(explained),
     }
 }

@@ -10,6 +10,7 @@ mod in_flight;
 mod monitor;
 mod pace;
 pub mod peer;
+pub mod qemu_errors;
 mod transport;
 mod wire;
 

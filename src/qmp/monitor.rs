@@ -10,6 +10,7 @@ use super::frame::{Framer, MAX_PARSED_MEMORY};
 use super::in_flight::{Batch, BatchId, Flight, InFlight};
 use super::pace::Pace;
 use super::peer::Peer;
+use super::qemu_errors::{self, Refusal};
 use super::transport::{Segment, Transport};
 use super::wire::{Command, Message, Version};
 use crate::error::{Error, ErrorKind, Result};
@@ -371,10 +372,9 @@ impl Monitor {
     }
 }
 
-/// The same command of a client that died right after it was sent is carried out when the next one is there already, and
-/// ends the negotiation of that one (seen on QEMU 11.1, once in some thousand kills).
+/// A client that died may have done it for us.
 fn is_negotiated(error: &Error) -> bool {
-    error.qmp_desc().is_some_and(|text| text.contains("negotiation is already complete"))
+    qemu_errors::refusal("qmp_capabilities", error) == Some(Refusal::AlreadyNegotiated)
 }
 
 /// An id that no client before has used. QEMU gives the answer to a command that it is at when its client dies to the next
