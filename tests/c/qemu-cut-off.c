@@ -18,13 +18,30 @@
 #include "support/clock.h"
 #include "support/crash.h"
 
-enum { TRIES = 10, WANTED = 5, SEEN_MS = 300, LATER_MS = 10, OPEN_MS = 10000, GENERATIONS = 200 };
+enum { TRIES = 10, WANTED = 5, BUSY_MS = 500, BEYOND = 32 << 20, SAMPLE = 8 << 20, LATER_MS = 10, OPEN_MS = 10000, GENERATIONS = 200 };
 
 static struct scene scene;
 static char folder[TEST_PATH];
 
-/* Some tenths of a second: guests have 32 MiB, and what is beyond takes longer. */
-static const char busy[] = "{\"execute\":\"pmemsave\",\"arguments\":{\"val\":0,\"size\":134217728,\"filename\":\"/dev/null\"}}";
+/* Reads memory that the guest does not have: it has 32 MiB, and what is beyond takes longer. */
+static void read_nothing(long long size)
+{
+    char command[160];
+
+    snprintf(command, sizeof command,
+             "{\"execute\":\"pmemsave\",\"arguments\":{\"val\":%d,\"size\":%lld,\"filename\":\"/dev/null\"}}", BEYOND, size);
+    vm_observe(&scene.vm, command);
+}
+
+/* How much keeps QEMU busy for BUSY_MS, which has to end before its monitors have closed: that depends on the host's other load. */
+static long long busy_size(void)
+{
+    long long start = now_ms(), took;
+
+    read_nothing(SAMPLE);
+    took = now_ms() - start;
+    return (long long)SAMPLE * BUSY_MS / (took > 0 ? took : 1);
+}
 
 static void signal_other(int pipe)
 {
@@ -48,17 +65,25 @@ static void end(pid_t child, bool killed)
     CHECK(killed ? WIFSIGNALED(status) : WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-/* Until QEMU has so many, or it was quicker. */
-static void await_descriptors(int count)
+/* Whether the command that keeps QEMU busy has been answered. */
+static bool has_ended(pid_t child)
 {
-    long long end = now_ms() + SEEN_MS;
+    siginfo_t info = {.si_pid = 0};
 
-    while (process_fds(scene.vm.qemu->pid) < count && now_ms() < end)
+    ok(waitid(P_PID, (id_t)child, &info, WEXITED | WNOHANG | WNOWAIT));
+    return info.si_pid == child;
+}
+
+/* Until QEMU has so many, or is not busy any more. */
+static void await_descriptors(int count, pid_t busy_client)
+{
+    while (process_fds(scene.vm.qemu->pid) < count && !has_ended(busy_client))
         sleep_ms(1);
 }
 
 static void cut_off(enum crash_device which)
 {
+    long long size = busy_size();
     int ready[2], go[2], before;
     pid_t agent, other;
 
@@ -81,14 +106,14 @@ static void cut_off(enum crash_device which)
     before = process_fds(scene.vm.qemu->pid);
     other = fork();
     if (other == 0) {
-        vm_observe(&scene.vm, busy);
+        read_nothing(size);
         _exit(0);
     }
     CHECK(other > 0);
     /* The file that is written to. */
-    await_descriptors(before + 1);
+    await_descriptors(before + 1, other);
     signal_other(go[1]);
-    await_descriptors(before + 2);
+    await_descriptors(before + 2, other);
     sleep_ms(LATER_MS);
     end(agent, true);
     end(other, false);
