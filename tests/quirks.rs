@@ -240,3 +240,22 @@ fn every_source_file_that_mentions_a_version_is_in_the_table() {
         "files with remarks about a QEMU version that {QUIRKS} does not have: {missing:#?}"
     );
 }
+
+#[test]
+fn only_the_table_of_refusals_reads_qemus_words() {
+    let mut files = Vec::new();
+    sources(Path::new("src"), &mut files);
+    // Where they are kept, where callers are given them, and where they are given a meaning.
+    let may = |file: &str| ["src/error.rs", "src/capi/error.rs", "src/qmp/qemu_errors.rs"].contains(&file);
+    let reads = |file: &str| {
+        let text = read(file);
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        [".qmp_desc()", ".qmp_class()"].iter().any(|words| code.contains(words))
+    };
+    let others: Vec<&String> =
+        files.iter().filter(|file| !may(file) && !file.ends_with("tests.rs") && reads(file)).collect();
+    assert!(
+        others.is_empty(),
+        "src/qmp/qemu_errors.rs knows what QEMU says; these files look by themselves: {others:?}"
+    );
+}
