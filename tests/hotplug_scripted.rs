@@ -10,6 +10,8 @@ mod adding;
 mod async_add;
 #[path = "hotplug_scripted/changing.rs"]
 mod changing;
+#[path = "hotplug_scripted/concurrency.rs"]
+mod concurrency;
 #[path = "hotplug_scripted/identity.rs"]
 mod identity;
 #[path = "hotplug_scripted/images.rs"]
@@ -41,6 +43,7 @@ mod taps;
 use adding::*;
 use async_add::*;
 use changing::*;
+use concurrency::*;
 use identity::*;
 use images::*;
 use journal_replay::*;
@@ -244,6 +247,22 @@ through_every_api! {
     the_guests_life_is_told,
     a_monitor_that_comes_back_is_told,
     a_guests_own_doings_hide_nothing,
+    // concurrency
+    a_removal_that_waits_holds_up_nobody,
+    two_removals_of_one_device_are_one,
+    a_refusal_answers_all_that_wait,
+    what_is_being_removed_is_not_added,
+    news_reach_an_event_loop_while_a_call_waits,
+    a_busy_guest_is_asked_again_for_the_same_device,
+    cancel_ends_all_calls_and_each_says_what_became_of_its_device,
+    several_adds_are_under_way_at_once,
+    what_is_being_added_is_not_given_to_another_one,
+    a_look_at_the_guest_leaves_adds_under_way_alone,
+    a_list_that_waits_for_an_add_keeps_nobodys_place,
+    a_closed_handle_leaves_all_its_adds_to_the_next_one,
+    calls_that_wait_outlive_a_lost_monitor,
+    calls_that_wait_are_told_when_the_monitor_does_not_come_back,
+    adds_under_way_outlive_a_lost_monitor,
     // migrating
     a_guest_between_two_hosts_is_left_alone,
     qemu_refuses_while_it_migrates,

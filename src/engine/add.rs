@@ -15,6 +15,7 @@ use super::plan;
 use super::session::Session;
 use super::transaction;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::DeviceId;
 use crate::log::Level;
 use crate::model::{Device, Record, Spec};
 use crate::sys::descriptor::Descriptor;
@@ -74,9 +75,6 @@ impl Session {
         requests: Vec<AddRequest>,
         deadline: &Deadline,
     ) -> Result<Vec<Outcome>> {
-        // Before anything is reserved: others have the state meanwhile.
-        let ids = requests.iter().filter_map(|request| request.placement().id.clone());
-        self.await_adds(&ids.collect::<Vec<_>>(), deadline).await?;
         let no_wait = requests.iter().any(|request| request.placement().no_wait);
         let answers = match no_wait {
             true => self.add_in_background(requests, deadline).await,
@@ -107,6 +105,9 @@ impl Session {
         requests: Vec<AddRequest>,
         deadline: &Deadline,
     ) -> Result<Vec<AddItem>> {
+        let named: Vec<DeviceId> =
+            requests.iter().filter_map(|request| request.placement().id.clone()).collect();
+        self.await_adds(&named.iter().map(DeviceId::as_str).collect::<Vec<_>>(), deadline).await?;
         let count = requests.len();
         let mut items = Vec::with_capacity(count);
         for (number, request) in (1..).zip(requests) {

@@ -192,9 +192,12 @@ impl Session {
         self.log_failed_adds(devices);
         // A SCSI disk before the controller that came with it.
         let all: Vec<Device> = devices.iter().rev().map(|device| (*device).clone()).collect();
-        self.nics_with_own_fds = all.iter().map(|device| device.id.clone()).collect();
+        // Others may be taken back at the same time.
+        self.nics_with_own_fds.extend(all.iter().map(|device| device.id.clone()));
         let answers = self.request_and_wait_for_all(&all, true, &deadline.uncancelable()).await;
-        self.nics_with_own_fds.clear();
+        all.iter().for_each(|device| {
+            self.nics_with_own_fds.remove(&device.id);
+        });
         let mut left = error.left().to_vec();
         left.extend(devices.iter().zip(answers.into_iter().rev()).filter_map(
             |(device, answer)| match answer {

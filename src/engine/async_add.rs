@@ -10,7 +10,7 @@ use super::request::Answer;
 use super::session::Session;
 use super::transaction;
 use crate::error::Result;
-use crate::ids::DeviceId;
+use crate::log::Level;
 use crate::model::Device;
 use crate::store::StagedRecord;
 use crate::sys::descriptor::Descriptor;
@@ -48,16 +48,12 @@ impl Session {
     /// Waits for the end of an add of this device that another call has begun and not waited for: two operations on one device
     /// take turns.
     pub(super) async fn await_add(&mut self, id: &str, deadline: &Deadline) -> Result<()> {
-        match DeviceId::parse(id) {
-            Ok(id) => self.await_adds(&[id], deadline).await,
-            // No device has it.
-            Err(_) => Ok(()),
-        }
+        self.await_adds(&[id], deadline).await
     }
 
-    /// The same for several devices, until none of them is being added.
-    pub(super) async fn await_adds(&mut self, ids: &[DeviceId], deadline: &Deadline) -> Result<()> {
-        while ids.iter().any(|id| self.in_progress.contains(id)) {
+    /// The same for many devices, before anything is planned for the first of them: others have the state meanwhile.
+    pub(super) async fn await_adds(&mut self, ids: &[&str], deadline: &Deadline) -> Result<()> {
+        while self.in_progress.iter().any(|other| ids.contains(&other.as_str())) {
             self.drain_events();
             let waited = self.wait_news(deadline).await;
             waited.map_err(|error| error.context("an add that was not waited for is still under way"))?;
@@ -82,7 +78,19 @@ impl Session {
         let concluded = self.conclude(devices, staged, result, deadline).await;
         let done = self.finish_plug(concluded, devices, reserved).map_err(|failure| failure.error);
         self.finish_add(done.is_ok());
+        if done.is_err() {
+            self.retire(devices);
+        }
         self.notify_background(items, done);
+    }
+
+    /// The caller has been told the numbers of these, so no other attachment gets them.
+    fn retire(&mut self, devices: &[Device]) {
+        let last = devices.iter().map(|device| device.generation).max();
+        let retired = last.map_or(Ok(()), |last| self.runtime().retire(last));
+        if let Err(error) = retired {
+            self.log.write(Level::Warning, || error.to_string());
+        }
     }
 
     fn notify_background(&mut self, items: &[AddItem], done: Result<()>) {
@@ -97,6 +105,8 @@ impl Session {
                 self.needs_resync |= is_misplaced(&error);
                 let failure = EventKind::AddFailed(AddFailure { kind: error.kind(), errno: error.errno() });
                 items.iter().filter_map(AddItem::device).for_each(|device| {
+                    // It says what has become of the device.
+                    self.events.withdraw(device, &[EventKind::Undone, EventKind::Pending]);
                     self.events.device(failure, device, error.to_string());
                 });
             }

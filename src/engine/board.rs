@@ -1,13 +1,14 @@
 //! What operations and the engine have in common: the time, what QEMU has said unasked, and for each operation what it asks for
 //! and what it is given. Operations are futures that nobody but the engine polls; this is how they wait.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Instant;
 
 use super::io::{Effect, Given, Link, OpId};
+use super::operations::Cell;
 use super::request::Answer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::qmp::{EventQueue, Queued};
@@ -54,11 +55,22 @@ pub(super) struct Board {
     /// Connections that have ended.
     pub(super) broken: BTreeSet<Link>,
     pub(super) slots: Vec<(OpId, Slot)>,
+    /// Those that wait for the state, in the order in which they asked.
+    pub(super) turns: VecDeque<OpId>,
+    /// How often one has got it.
+    pub(super) turns_taken: u64,
 }
 
 impl Board {
     pub(super) fn slot(&mut self, op: OpId) -> Option<&mut Slot> {
         self.slots.iter_mut().find(|(id, _)| *id == op).map(|(_, slot)| slot)
+    }
+
+    /// The operation has the state when all that asked for it before have had it.
+    pub(super) fn wait_for_turn(&mut self, op: OpId) {
+        if !self.turns.contains(&op) {
+            self.turns.push_back(op);
+        }
     }
 }
 
@@ -81,6 +93,18 @@ impl Port {
     /// The time, as the shell has told it.
     pub(super) fn now(&self) -> Instant {
         self.board().now
+    }
+
+    /// The state, if no operation has it and none has asked for it before this one.
+    pub(super) fn take_state<S>(&self, cell: &Cell<S>) -> Option<Box<S>> {
+        let mut board = self.board();
+        if board.turns.front().is_some_and(|first| *first != self.op) {
+            return None;
+        }
+        let state = cell.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        board.turns.pop_front();
+        board.turns_taken += 1;
+        Some(state)
     }
 
     /// Whether somebody has cancelled this operation.

@@ -12,7 +12,7 @@ use crate::disk::spec::MAX_SERIAL;
 use crate::disk::{self, DiskSpec, FormatRequest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Device, Spec};
-use crate::store::Dialect;
+use crate::store::{Dialect, RecordFile};
 use crate::sys::descriptor::Descriptor;
 
 /// A disk as the caller asks for it.
@@ -116,10 +116,16 @@ impl Session {
     }
 
     async fn check_unshared(&self, spec: &DiskSpec, image: &Image) -> Result<()> {
-        let paths =
-            files_to_compare(self.runtime().record().devices.iter().chain(&self.reserved), spec, image);
+        let paths = files_to_compare(self.present_or_coming(&self.runtime()), spec, image);
         let files = self.identify_files(paths).await?;
-        check_unshared(self.runtime().record().devices.iter().chain(&self.reserved), spec, image, &files)
+        check_unshared(self.present_or_coming(&self.runtime()), spec, image, &files)
+    }
+
+    /// Also what other operations are adding.
+    fn present_or_coming<'a>(&'a self, runtime: &'a RecordFile) -> impl Iterator<Item = &'a Device> {
+        let intents = runtime.journal().intents.iter().map(|intent| &intent.device);
+        let added = intents.filter(|device| self.in_progress.contains(&device.id));
+        runtime.record().devices.iter().chain(added).chain(&self.reserved)
     }
 }
 

@@ -26,8 +26,6 @@ pub(super) struct Operations<S> {
     running: Vec<Running>,
     /// Those that can go on.
     ready: VecDeque<OpId>,
-    /// Those that wait for the state, in the order in which they asked.
-    queue: VecDeque<OpId>,
     last: u64,
 }
 
@@ -71,14 +69,19 @@ impl<S> std::fmt::Debug for Operations<S> {
 
 impl<S> Operations<S> {
     pub(super) fn new(state: S, now: Instant) -> Self {
-        let board =
-            Board { now, events: EventQueue::default(), broken: Default::default(), slots: Vec::new() };
+        let board = Board {
+            now,
+            events: EventQueue::default(),
+            broken: Default::default(),
+            slots: Vec::new(),
+            turns: VecDeque::new(),
+            turns_taken: 0,
+        };
         Self {
             board: Arc::new(Mutex::new(board)),
             cell: Arc::new(Mutex::new(Some(Box::new(state)))),
             running: Vec::new(),
             ready: VecDeque::new(),
-            queue: VecDeque::new(),
             last: 0,
         }
     }
@@ -151,10 +154,12 @@ impl<S> Operations<S> {
         answer
     }
 
-    /// Lets the operation that has waited longest have the state, if it is free.
+    /// Lets the operation that has waited longest have the state, if it is free. It stays the first until it has taken it.
     fn grant_turn(&mut self) {
         if self.state_is_free() {
-            if let Some(op) = self.queue.front().copied() {
+            let first = self.board().turns.front().copied();
+            let waits = |op: &OpId| self.waits(*op).is_some_and(|waits| waits.kind == Kind::Turn);
+            if let Some(op) = first.filter(waits) {
                 self.resolve(op, Given::Done);
             }
         }
@@ -164,9 +169,10 @@ impl<S> Operations<S> {
         let at = self.running.iter().position(|running| running.op == op)?;
         let running = self.running.get_mut(at)?;
         let was_free = self.cell.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let taken = self.board.lock().unwrap_or_else(PoisonError::into_inner).turns_taken;
         let polled = running.operation.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        let is_free = self.state_is_free();
-        if !was_free && is_free {
+        let had_state = !was_free || self.board().turns_taken != taken;
+        if had_state && self.state_is_free() {
             self.tell_news(Some(op));
         }
         if polled == Poll::Ready(()) {
@@ -175,6 +181,7 @@ impl<S> Operations<S> {
             if let Some(slot) = board.slot(op) {
                 slot.is_over = true;
             }
+            board.turns.retain(|waiting| *waiting != op);
             board.slots.retain(|(id, slot)| *id != op || slot.answer.is_some());
             return None;
         }
@@ -192,7 +199,7 @@ impl<S> Operations<S> {
             running.asked = Some(waits);
         }
         match waits.kind {
-            Kind::Turn => self.queue.push_back(op),
+            Kind::Turn => self.board().wait_for_turn(op),
             Kind::News if !self.board().events.is_empty() => self.resolve(op, Given::Done),
             _ => {}
         }
@@ -216,9 +223,12 @@ impl<S> Operations<S> {
     fn resolve(&mut self, op: OpId, given: Given) {
         if let Some(running) = self.running.iter_mut().find(|running| running.op == op) {
             running.asked = None;
-            self.queue.retain(|queued| *queued != op);
             self.ready.push_back(op);
-            if let Some(slot) = self.board().slot(op) {
+            let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+            if matches!(given, Given::Failed(_)) {
+                board.turns.retain(|waiting| *waiting != op);
+            }
+            if let Some(slot) = board.slot(op) {
                 slot.given = Some(given);
             }
         }
@@ -244,6 +254,13 @@ impl<S> Operations<S> {
     pub(super) fn disconnected(&mut self, link: Link) {
         self.board().broken.insert(link);
         self.tell_news(None);
+    }
+
+    /// Nobody waits for its answer any more.
+    pub(super) fn leave(&mut self, op: OpId) {
+        if let Some(slot) = self.board().slot(op) {
+            (slot.answer, slot.is_answered) = (None, true);
+        }
     }
 
     /// Ends what the operation waits for, and whatever it waits for later, where a cancel may.
@@ -317,7 +334,7 @@ impl<S> Turn<S> {
         cancelable: bool,
     ) -> Result<Self> {
         loop {
-            if let Some(state) = cell.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            if let Some(state) = port.take_state(cell) {
                 return Ok(Self { state: Some(state), cell: cell.clone() });
             }
             if let Given::Failed(error) = port.ask(Asked { wish: Wish::Turn, until, cancelable }).await {
@@ -341,3 +358,6 @@ impl<S> Drop for Turn<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

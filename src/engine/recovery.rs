@@ -52,10 +52,17 @@ impl Session {
         peripheral_ids: &PeripheralIds,
         deadline: &Deadline,
     ) -> Result<ShownById> {
-        let intents = self.runtime().journal().intents.clone();
+        let intents = self.intents_to_settle();
         let devices: Vec<&Device> = intents.iter().map(|intent| &intent.device).collect();
         let shown = self.identify(&devices, peripheral_ids, deadline).await?;
         Ok(ordered::map(devices.into_iter().map(|device| device.id.clone()).zip(shown)))
+    }
+
+    /// All but those of adds that other operations are at.
+    fn intents_to_settle(&self) -> Vec<Intent> {
+        let mut intents = self.runtime().journal().intents.clone();
+        intents.retain(|intent| !self.in_progress.contains(&intent.device.id));
+        intents
     }
 
     /// The entries of the journal, with what record and guest have under their ids.
@@ -78,7 +85,7 @@ impl Session {
             shown: *shown,
             batch: unfinished.batch(all),
             is_in_progress: self.in_progress.contains(&device.id),
-            is_unplugging: self.unplugging.contains_key(&device.id),
+            is_unplugging: self.unplugging.contains_key(&device.id) || self.asked_again.contains(&device.id),
             guest: match self.unplug_blocked.filter(|_| device.leaves_by_consent()) {
                 Some(_) => Guest::CannotAnswer,
                 None if self.migrating => Guest::Migrates,

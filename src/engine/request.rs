@@ -285,6 +285,11 @@ impl Engine {
         self.operations.cancel(op)
     }
 
+    /// The call that waited for this operation has ended without its answer.
+    pub fn leave(&mut self, op: OpId) {
+        self.operations.leave(op);
+    }
+
     /// When something is to go on by itself.
     pub fn next_timeout(&self) -> Option<Instant> {
         self.operations.next_timeout()

@@ -106,6 +106,8 @@ pub(super) struct Session {
     pub(super) in_progress: BTreeSet<DeviceId>,
     /// Devices whose removal calls wait for, with how many: those are answered, and no event is made of it.
     pub(super) awaited: BTreeMap<DeviceId, usize>,
+    /// Devices that the guest was too busy to be asked for: the calls that wait for their removal ask again.
+    pub(super) asked_again: BTreeSet<DeviceId>,
     /// Devices whose add was begun on an earlier connection.
     pub(super) fds_uncertain: BTreeSet<DeviceId>,
     /// NICs of an add that is being taken back, whose descriptors this process has itself: their taps go with those, and not
@@ -172,6 +174,7 @@ impl Session {
             reserved: Vec::new(),
             in_progress: BTreeSet::new(),
             awaited: BTreeMap::new(),
+            asked_again: BTreeSet::new(),
             fds_uncertain: BTreeSet::new(),
             nics_with_own_fds: BTreeSet::new(),
             tap_fds: Vec::new(),
@@ -419,7 +422,9 @@ impl Session {
 
     /// Adds that were interrupted: nobody knows whether they happened.
     fn open_intents(&self) -> Vec<DeviceId> {
-        let known = |id: &DeviceId| self.unplugging.contains_key(id) || self.in_progress.contains(id);
+        let known = |id: &DeviceId| {
+            self.unplugging.contains_key(id) || self.in_progress.contains(id) || self.asked_again.contains(id)
+        };
         let runtime = self.runtime();
         let intents = runtime.journal().intents.iter().map(|intent| &intent.device.id);
         intents.filter(|id| !known(id)).cloned().collect()

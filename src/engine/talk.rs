@@ -211,8 +211,7 @@ impl Session {
     /// Waits for the state.
     pub(super) async fn get_back(&mut self, own: Own) {
         loop {
-            let state = lock(&own.cell).take();
-            if let Some(state) = state {
+            if let Some(state) = own.port.take_state(&own.cell) {
                 *self = *state;
                 self.own = Some(own);
                 return;

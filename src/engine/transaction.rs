@@ -6,7 +6,7 @@ use super::io::Link;
 use super::limit::Deadline;
 use super::plan::{self, Stage, Step, UndoStep};
 use super::session::Session;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::DeviceId;
 use crate::qmp::qemu_errors::{self, Refusal, is_absence};
 use crate::qmp::{Batch, Command, Reply, Version};
@@ -72,7 +72,12 @@ pub(super) async fn run_yielding(
     deadline: &Deadline,
 ) -> StageResult {
     let mut progress = Progress::default();
+    let begun_on = session.monitor().map(|monitor| monitor.link).ok();
     for steps in stages {
+        if session.monitor().map(|monitor| monitor.link).ok() != begun_on {
+            let text = "the connection to the monitor was lost in the middle of the add";
+            return StageResult::Unknown(Error::new(ErrorKind::MonitorLost, text));
+        }
         let batch = session.run_yielding(commands(steps, fds), deadline).await;
         let batch = run_until_ids_are_free(session, steps, fds, batch, deadline).await;
         match progress.judge(steps, batch, session.version) {

@@ -82,6 +82,8 @@ impl Session {
         deadline: &Deadline,
     ) -> Vec<Result<Outcome>> {
         let RemovalOfMany { live_only, wait, leave_overlay } = how;
+        // One that is not waited for to its end fails for itself.
+        let _ = self.await_adds(&ids.iter().map(String::as_str).collect::<Vec<_>>(), deadline).await;
         let mut has_looked = false;
         let mut answers = Vec::with_capacity(ids.len());
         let mut asked: Vec<Device> = Vec::new();

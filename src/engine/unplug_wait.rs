@@ -128,9 +128,9 @@ impl Session {
     /// Asks until the guest is no longer busy with something else.
     async fn request_until_accepted(&mut self, ops: &mut [UnplugOp<'_>], wait: bool, deadline: &Deadline) {
         loop {
+            self.answer_for_gone(ops, |phase| matches!(phase, UnplugPhase::Queued));
             let to_ask: Vec<usize> = positions(ops, |op| matches!(op.phase, UnplugPhase::Queued));
-            let devices: Vec<&Device> =
-                to_ask.iter().filter_map(|at| ops.get(*at)).map(|l| l.device).collect();
+            let devices: Vec<&Device> = queued(ops).collect();
             if devices.is_empty() {
                 return;
             }
@@ -145,7 +145,14 @@ impl Session {
                 }
             }
             let Some(error) = busy else { return };
-            let Err(ended) = self.pause_yielding(BUSY_PAUSE, deadline).await else { continue };
+            let queued: Vec<&Device> = queued(ops).collect();
+            self.asked_again.extend(queued.iter().map(|device| device.id.clone()));
+            let paused = self.pause_yielding(BUSY_PAUSE, deadline).await;
+            queued.iter().for_each(|device| {
+                self.asked_again.remove(&device.id);
+            });
+            let Err(ended) = paused else { continue };
+            self.answer_for_gone(ops, |phase| matches!(phase, UnplugPhase::Queued));
             let last = if ended.kind() == ErrorKind::Timeout { error } else { ended };
             for op in ops.iter_mut().filter(|op| matches!(op.phase, UnplugPhase::Queued)) {
                 self.cancel_unplug(op.device);
@@ -201,6 +208,17 @@ impl Session {
         let told = [EventKind::Removed, EventKind::RemovedByGuest, EventKind::Undone, EventKind::Pending];
         self.events.withdraw(device, &told);
         Outcome::Done(device.clone())
+    }
+
+    /// Another operation may have come first while this one waited. What has the id then, if anything, is another device.
+    fn answer_for_gone(&mut self, ops: &mut [UnplugOp<'_>], so: impl Fn(&UnplugPhase<'_>) -> bool) {
+        for op in ops.iter_mut().filter(|op| so(&op.phase)) {
+            let known = self.known_device(op.device.id.as_str());
+            if known.is_none_or(|known| known.generation != op.device.generation) {
+                let done = self.done(op.device);
+                op.answer(Ok(done));
+            }
+        }
     }
 
     /// Waits until none of them is still waited for.
@@ -268,14 +286,10 @@ impl Session {
             // What is not there any more has left while nobody heard.
             self.ready(deadline).await?;
         }
+        self.answer_for_gone(ops, |phase| matches!(phase, UnplugPhase::Requested));
         for op in ops.iter_mut().filter(|op| op.is_requested()) {
-            let device = op.device;
-            let is_known = self.known_device(device.id.as_str());
-            if is_known.is_none_or(|known| known.generation != device.generation) {
-                let done = self.done(device);
-                op.answer(Ok(done));
-            } else if self.unplug_refused.contains(&device.id) {
-                op.answer(Err(refused(device)));
+            if self.unplug_refused.contains(&op.device.id) {
+                op.answer(Err(refused(op.device)));
             }
         }
         self.confirm_reported(ops, deadline).await?;
@@ -375,14 +389,7 @@ impl Session {
 
     /// Takes down what stood behind those that have left, and out of the record, in one go.
     async fn tear_down_unplugged(&mut self, ops: &mut [UnplugOp<'_>], deadline: &Deadline) {
-        for op in ops.iter_mut().filter(|op| matches!(op.phase, UnplugPhase::Unplugged(_))) {
-            // Another operation may have come first while this one waited for others.
-            let known = self.known_device(op.device.id.as_str());
-            if known.is_none_or(|known| known.generation != op.device.generation) {
-                let done = self.done(op.device);
-                op.answer(Ok(done));
-            }
-        }
+        self.answer_for_gone(ops, |phase| matches!(phase, UnplugPhase::Unplugged(_)));
         let left = positions(ops, |op| matches!(op.phase, UnplugPhase::Unplugged(_)));
         let gone = left.iter().filter_map(|at| match ops.get(*at)?.phase {
             UnplugPhase::Unplugged(gone) => Some(gone),
@@ -445,6 +452,10 @@ impl Session {
 
 fn positions(ops: &[UnplugOp<'_>], so: impl Fn(&UnplugOp<'_>) -> bool) -> Vec<usize> {
     ops.iter().enumerate().filter(|(_, op)| so(op)).map(|(at, _)| at).collect()
+}
+
+fn queued<'a>(ops: &[UnplugOp<'a>]) -> impl Iterator<Item = &'a Device> {
+    ops.iter().filter(|op| matches!(op.phase, UnplugPhase::Queued)).map(|op| op.device)
 }
 
 fn fail_waiting(ops: &mut [UnplugOp<'_>], error: &Error) {

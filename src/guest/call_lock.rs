@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::descriptor::Descriptor;
@@ -33,6 +33,8 @@ struct State {
     sleeping: usize,
     /// One thread polls for all that sleep.
     has_poller: bool,
+    /// What it polls.
+    polled: WaitFor,
     /// Counts what has happened.
     news: u64,
     dead: bool,
@@ -55,7 +57,7 @@ pub(super) struct Pass<'a, T> {
 }
 
 /// What a call that waits wants to be woken by.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct WaitFor {
     /// As a rule there is one, for which nothing is allocated.
     first: Option<(Descriptor, PollFlags)>,
@@ -164,12 +166,19 @@ impl<'a, T> Call<'a, T> {
         let mut state = self.lock.state();
         let seen = state.news;
         let polls = !std::mem::replace(&mut state.has_poller, true);
+        if polls {
+            state.polled = wait_for.clone();
+        } else if !state.polled.watches_the_same(wait_for) {
+            // There is a new connection, or more to write: the thread that polls is to look again.
+            let _ = self.lock.wake.write(1);
+        }
         drop(state);
         drop(pass);
         if polls {
             let polled = poll(&self.lock.wake, wait_for);
             let mut state = self.lock.state();
             state.has_poller = false;
+            state.polled = WaitFor::default();
             // One of them polls from now on, or all are done.
             if state.sleeping > 0 {
                 self.lock.changed.notify_all();
@@ -196,6 +205,22 @@ impl WaitFor {
         match &mut self.first {
             Some(_) => self.others.push((fd, events)),
             first => *first = Some((fd, events)),
+        }
+    }
+
+    /// Whether both wake when the same descriptors show the same.
+    fn watches_the_same(&self, other: &Self) -> bool {
+        let all = |wait_for: &Self| {
+            let watched = wait_for.first.iter().chain(&wait_for.others);
+            watched.map(|(fd, events)| (fd.as_fd().as_raw_fd(), *events)).collect::<Vec<_>>()
+        };
+        match (&self.first, &other.first) {
+            (Some((fd, events)), Some((other_fd, other_events)))
+                if self.others.is_empty() && other.others.is_empty() =>
+            {
+                fd.as_fd().as_raw_fd() == other_fd.as_fd().as_raw_fd() && events == other_events
+            }
+            _ => all(self) == all(other),
         }
     }
 
@@ -267,7 +292,11 @@ impl<T> Drop for Pass<'_, T> {
         let mut state = self.lock.state();
         state.holder = None;
         // Half a change may be in the value now; nobody else gets to see it.
-        state.dead |= std::thread::panicking();
+        if std::thread::panicking() {
+            state.dead = true;
+            self.lock.wake_all(&mut state);
+            self.lock.freed.notify_all();
+        }
         let waiting = state.waiting;
         drop(state);
         // To wake nobody is a system call as well.
@@ -282,3 +311,6 @@ impl<T> Drop for Call<'_, T> {
         self.lock.state().calls.retain(|(number, _)| *number != self.number);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,6 +77,14 @@ impl Driver {
         }
     }
 
+    /// No call waits for this operation any more: others go on with it.
+    pub(super) fn leave(&mut self, op: OpId) {
+        self.engine.leave(op);
+        self.cancel(op);
+        self.drive(None);
+        self.show_news();
+    }
+
     /// Makes the handle's descriptor readable while there is something to fetch or to do.
     pub(super) fn show_news(&mut self) {
         if let Some(news) = self.engine.has_news() {

@@ -121,10 +121,21 @@ impl Guest {
                 self.call_lock.tell_if(true);
                 return answer;
             }
+            // Somebody else may be waiting for what is not about this call.
+            driver.show_news();
             let wait_for = driver.wait_for(Instant::now());
             self.call_lock.tell_if(tell);
-            let readable = call.wait(pass, &wait_for)?;
+            let waited = call.wait(pass, &wait_for);
             pass = self.call_lock.enter_again()?;
+            let readable = match waited {
+                Ok(readable) => readable,
+                Err(error) => {
+                    pass.get()?.leave(op);
+                    drop(pass);
+                    self.call_lock.tell_if(true);
+                    return Err(error);
+                }
+            };
             pass.get()?.wake(Instant::now(), readable);
         }
     }

@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat2};
@@ -41,12 +42,14 @@ pub struct RecordDir {
 struct Name {
     own: OsString,
     temporary: OsString,
+    /// How often the temporary file has been written: several new versions may have been staged, each over the one before.
+    versions: AtomicU64,
 }
 
 impl Name {
     fn new(record: &OsStr, suffix: &str) -> Self {
         let own = suffixed(record, suffix);
-        Self { temporary: suffixed(&own, ".new"), own }
+        Self { temporary: suffixed(&own, ".new"), own, versions: AtomicU64::new(0) }
     }
 }
 
@@ -66,6 +69,8 @@ struct Change {
     over: Over,
     /// It may stay whatever becomes of the rest.
     may_stay: bool,
+    /// Which version of the temporary file it is.
+    version: u64,
 }
 
 /// What a new version takes the place of.
@@ -367,22 +372,30 @@ impl RecordDir {
 impl Staged {
     /// Stages a new version of another part, to go with it.
     pub fn add(&mut self, file_kind: FileKind, bytes: &[u8], over: Over) -> Result<()> {
-        self.write(Change { file_kind, step: Step::Rename, over, may_stay: false }, bytes)
+        self.write(Change { file_kind, step: Step::Rename, over, may_stay: false, version: 0 }, bytes)
     }
 
     /// The same for a version that does no harm beside the old versions of the others.
     pub fn add_harmless(&mut self, file_kind: FileKind, bytes: &[u8], over: Over) -> Result<()> {
-        self.write(Change { file_kind, step: Step::Rename, over, may_stay: true }, bytes)
+        self.write(Change { file_kind, step: Step::Rename, over, may_stay: true, version: 0 }, bytes)
     }
 
     /// Another part is to go.
     pub fn remove(&mut self, file_kind: FileKind) {
-        self.changes.push(Change { file_kind, step: Step::Remove, over: Over::Old, may_stay: false });
+        self.changes.push(Change {
+            file_kind,
+            step: Step::Remove,
+            over: Over::Old,
+            may_stay: false,
+            version: 0,
+        });
     }
 
     fn write(&mut self, change: Change, bytes: &[u8]) -> Result<()> {
+        let versions = &self.record_dir.name_of(change.file_kind).versions;
+        let version = versions.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         self.record_dir.write_temporary(change.file_kind, bytes)?;
-        self.changes.push(change);
+        self.changes.push(Change { version, ..change });
         Ok(())
     }
 
@@ -435,7 +448,10 @@ impl RecordDir {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        for change in self.changes.iter().filter(|change| change.step == Step::Rename) {
+        let is_latest = |change: &&Change| {
+            self.record_dir.name_of(change.file_kind).versions.load(Ordering::Relaxed) == change.version
+        };
+        for change in self.changes.iter().filter(|change| change.step == Step::Rename).filter(is_latest) {
             // Best effort: the next stage removes it as well.
             let _ = self.record_dir.unlink(self.record_dir.temporary(change.file_kind));
         }
