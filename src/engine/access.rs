@@ -2,7 +2,7 @@
 
 use super::outcome::PendingReason;
 use super::session::{Session, UnplugRequest};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, errno};
 use crate::ids::DeviceId;
 use crate::model::Operation;
 use crate::ordered;
@@ -32,7 +32,7 @@ impl Session {
                 ErrorKind::State,
                 "the guest was opened for looking only; open it without that flag to change it",
             )
-            .with_errno(libc::EROFS)),
+            .with_errno(errno::EROFS)),
         }
     }
 
@@ -43,7 +43,7 @@ impl Session {
             Some(other) => {
                 let text =
                     format!("{} may change something, and the guest was opened for looking only", other.name);
-                Err(Error::new(ErrorKind::State, text).with_errno(libc::EROFS))
+                Err(Error::new(ErrorKind::State, text).with_errno(errno::EROFS))
             }
         }
     }

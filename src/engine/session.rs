@@ -445,6 +445,14 @@ impl Session {
         }
     }
 
+    /// Which attachment of the id the device of ours is.
+    pub(super) fn known_generation(&self, id: &str) -> Option<u64> {
+        let runtime = self.runtime();
+        let journalled = || runtime.journal().find(id).map(|intent| &intent.device);
+        let reserved = || self.reserved.iter().find(|device| device.id.as_str() == id);
+        Some(runtime.record().find(id).or_else(journalled).or_else(reserved)?.generation)
+    }
+
     /// A device of ours, recorded, in the journal, or about to be.
     pub(super) fn known_device(&self, id: &str) -> Option<Device> {
         let runtime = self.runtime();

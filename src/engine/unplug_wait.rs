@@ -213,8 +213,7 @@ impl Session {
     /// Another operation may have come first while this one waited. What has the id then, if anything, is another device.
     fn answer_for_gone(&mut self, ops: &mut [UnplugOp<'_>], so: impl Fn(&UnplugPhase<'_>) -> bool) {
         for op in ops.iter_mut().filter(|op| so(&op.phase)) {
-            let known = self.known_device(op.device.id.as_str());
-            if known.is_none_or(|known| known.generation != op.device.generation) {
+            if self.known_generation(op.device.id.as_str()) != Some(op.device.generation) {
                 let done = self.done(op.device);
                 op.answer(Ok(done));
             }

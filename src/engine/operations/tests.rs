@@ -142,7 +142,8 @@ fn what_another_call_waits_for_goes_on_in_the_thread_of_that_call() {
 #[test]
 fn news_are_an_event_a_lost_connection_and_what_others_have_done() {
     let event = || Queued::Lost(1);
-    let news: [(&str, fn(&mut World)); 4] = [
+    type Happening = fn(&mut World);
+    let news: [(&str, Happening); 4] = [
         ("an event", |world| world.operations.event(Queued::Lost(1))),
         ("a lost connection", |world| world.operations.disconnected(Link(1))),
         // Also when it takes the state and gives it back between two waits.
