@@ -1,11 +1,10 @@
 //! What a handle may do: change the guest, or only look at it.
 
 use super::outcome::PendingReason;
-use super::session::{Session, UnplugRequest};
+use super::session::Session;
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::ids::DeviceId;
 use crate::model::Operation;
-use crate::ordered;
 use crate::qmp::Command;
 
 /// What a handle may do.
@@ -58,8 +57,8 @@ impl Session {
             leaves.map(|intent| intent.device.id.clone()).collect()
         };
         let now = self.now();
-        let request = || UnplugRequest { at: Some(now), why: PendingReason::NotAwaited };
-        self.unplugging = ordered::map(leaving.into_iter().map(|id| (id, request())));
+        self.phases.forget_removals();
+        leaving.iter().for_each(|id| self.phases.ask(id, Some(now), PendingReason::NotAwaited));
     }
 
     /// What was said of devices is not followed up; the next look shows what is so.

@@ -117,14 +117,14 @@ impl Session {
         if self.reserved.iter().any(|other| other.id == device.id) {
             return conflict(&device, "is asked for twice in one call");
         }
-        if self.unplugging.contains_key(&device.id) {
+        if self.phases.is_unplugging(&device.id) {
             return conflict(&device, "is being removed; wait until it is gone, or take another id");
         }
         if self.recorded(device.id.as_str()).is_none() {
             let text = "is gone, but what stood behind it could not be taken down yet; take another id";
             return conflict(&device, text);
         }
-        if self.absent_in_guest.contains(&device.id) {
+        if self.phases.is_absent(device.id.as_str()) {
             let text = "is recorded, but the guest does not have it; remove it first, or mend the record";
             return conflict(&device, text);
         }

@@ -231,7 +231,7 @@ impl Session {
             devices.iter().for_each(|device| self.events.withdraw(device, &[EventKind::Added]));
             return Ok(());
         }
-        let pending = devices.iter().filter(|device| self.unplugging.contains_key(&device.id));
+        let pending = devices.iter().filter(|device| self.phases.is_unplugging(&device.id));
         let left = pending.map(|device| format!("device {}: its removal is pending", device.id)).collect();
         Err(error.with_undo(left))
     }

@@ -6,6 +6,7 @@ use super::add_transaction::PlugError;
 use super::events::{AddFailure, EventKind};
 use super::limit::Deadline;
 use super::outcome::{Outcome, PendingReason};
+use super::phase::Phase;
 use super::request::Answer;
 use super::session::Session;
 use super::transaction;
@@ -53,7 +54,7 @@ impl Session {
 
     /// The same for many devices, before anything is planned for the first of them: others have the state meanwhile.
     pub(super) async fn await_adds(&mut self, ids: &[&str], deadline: &Deadline) -> Result<()> {
-        while self.in_progress.iter().any(|other| ids.contains(&other.as_str())) {
+        while ids.iter().any(|id| self.phases.get(id) == Some(Phase::Plugging)) {
             self.drain_events();
             let waited = self.wait_news(deadline).await;
             waited.map_err(|error| error.context("an add that was not waited for is still under way"))?;
@@ -69,12 +70,10 @@ impl Session {
         deadline: &Deadline,
     ) {
         let devices = &attempt.devices;
-        self.in_progress.extend(devices.iter().map(|device| device.id.clone()));
+        devices.iter().for_each(|device| self.phases.begin_add(&device.id));
         let fds: Vec<Descriptor> = items.iter().flat_map(AddItem::fds).cloned().collect();
         let result = transaction::run_yielding(self, &attempt.stages, &fds, deadline).await;
-        devices.iter().for_each(|device| {
-            self.in_progress.remove(&device.id);
-        });
+        devices.iter().for_each(|device| self.phases.end_add(&device.id));
         let concluded = self.conclude(devices, staged, result, deadline).await;
         let done = self.finish_plug(concluded, devices, reserved).map_err(|failure| failure.error);
         self.finish_add(done.is_ok());

@@ -10,7 +10,7 @@ use super::session::Session;
 use crate::disk::DiskSpec;
 use crate::error::Result;
 use crate::ids::{Address, IfName};
-use crate::model::{Presence, Spec};
+use crate::model::Spec;
 use crate::net::spec::NicSpec;
 
 impl Session {
@@ -62,8 +62,7 @@ impl Session {
 
     /// Whether the guest showed the device when it was last asked.
     fn is_in_guest(&self, device_info: &DeviceInfo) -> bool {
-        device_info.device.presence != Presence::AddAfterReboot
-            && !self.absent_in_guest.contains(&device_info.device.id)
+        self.phases.of(&device_info.device).is_in_guest()
     }
 }
 

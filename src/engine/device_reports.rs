@@ -78,7 +78,7 @@ impl Session {
         let refused = self.reports.contains(&(device.id.to_string(), Report::Refused));
         self.log.write(Level::Debug, || format!("{} is there, whatever was said of it", device.id));
         self.drop_reports(device.id.as_str());
-        match refused && self.unplugging.contains_key(&device.id) {
+        match refused && self.phases.is_unplugging(&device.id) {
             true => Confirmed::Refused,
             false => Confirmed::Present,
         }
@@ -88,8 +88,8 @@ impl Session {
     pub(super) fn handle_guest_refusal(&mut self, device: &Device) {
         self.events.device(EventKind::Refused, device, "the guest refused to let go of the device; it stays");
         self.cancel_unplug(device);
-        if !self.unplugging.contains_key(&device.id) {
-            self.unplug_refused.insert(device.id.clone());
+        if !self.phases.is_unplugging(&device.id) {
+            self.phases.refuse(&device.id);
         }
     }
 

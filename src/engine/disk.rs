@@ -124,7 +124,7 @@ impl Session {
     /// Also what other operations are adding.
     fn present_or_coming<'a>(&'a self, runtime: &'a RecordFile) -> impl Iterator<Item = &'a Device> {
         let intents = runtime.journal().intents.iter().map(|intent| &intent.device);
-        let added = intents.filter(|device| self.in_progress.contains(&device.id));
+        let added = intents.filter(|device| self.phases.is_plugging(&device.id));
         runtime.record().devices.iter().chain(added).chain(&self.reserved)
     }
 }

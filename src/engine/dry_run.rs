@@ -176,7 +176,7 @@ impl Session {
             }
             RemovalAction::Ask(device) => device,
         };
-        if !self.unplugging.contains_key(&device.id) {
+        if !self.phases.is_unplugging(&device.id) {
             self.refuse_while_migrating(deadline).await?;
         }
         let mut undo_steps = vec![UndoStep::Unplug(device.id.clone())];

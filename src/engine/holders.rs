@@ -55,14 +55,14 @@ impl Session {
 
     /// Why the removal of this device goes on, though the guest has let go of it.
     pub(super) fn why_kept(&self, device: &Device) -> Option<PendingReason> {
-        let why = self.unplugging.get(&device.id)?.why;
+        let why = self.phases.request(&device.id)?.why;
         matches!(why, PendingReason::InUse(_)).then_some(why)
     }
 
     /// Finishes the removals that somebody stood in the way of, who may have let go by now.
     pub(super) async fn finish_released(&mut self, deadline: &Deadline) -> Result<()> {
         let kept =
-            self.unplugging.iter().filter(|(_, request)| matches!(request.why, PendingReason::InUse(_)));
+            self.phases.requests().filter(|(_, request)| matches!(request.why, PendingReason::InUse(_)));
         let ids: Vec<String> = kept.map(|(id, _)| id.to_string()).collect();
         ids.iter().for_each(|id| self.add_report(id, Report::NotFound));
         self.process_reports(deadline).await

@@ -2,11 +2,12 @@
 
 use super::limit::Deadline;
 use super::outcome::{DeferReason, PendingReason};
+use super::phase::Phase;
 use super::request::{Answer, Request};
 use super::session::Session;
 use crate::error::Result;
 use crate::ids::{Address, BusName, PciAddress, ScsiAddress, Slot};
-use crate::model::{Device, Intent, Operation, Presence};
+use crate::model::{Device, Intent, Operation};
 use crate::slots::pci::SlotState;
 use crate::slots::scsi::UnitState;
 use crate::store::RecordFile;
@@ -83,7 +84,7 @@ impl Session {
 
     /// Goes on with what is pending; how many events can be fetched.
     pub(super) async fn process(&mut self, deadline: &Deadline) -> Result<usize> {
-        if self.in_progress.is_empty() {
+        if !self.phases.any_plugging() {
             self.ready(deadline).await?;
             if !self.only_looks() {
                 self.repeat_due_requests(deadline).await?;
@@ -113,24 +114,20 @@ impl Session {
             lines.extend(bus.slots().map(line));
         }
         lines.extend(self.slots.scsi.lines().into_iter().map(unit_line));
-        let is_missing = |line: &SlotInfo| {
-            line.state == SlotStatus::Taken
-                && self.absent_in_guest.iter().any(|id| id.as_str() == line.occupant)
-        };
+        let is_missing =
+            |line: &SlotInfo| line.state == SlotStatus::Taken && self.phases.is_absent(&line.occupant);
         lines.iter_mut().filter(|line| is_missing(line)).for_each(|line| line.state = SlotStatus::Missing);
         Ok(lines)
     }
 }
 
 pub(super) fn list(session: &Session) -> Vec<DeviceInfo> {
-    let state = |device: &Device| match (session.unplugging.get(&device.id), device.presence) {
-        (Some(request), _) => DeviceState::Pending(request.why),
-        (None, Presence::Live) if session.absent_in_guest.contains(&device.id) => DeviceState::Missing,
-        (None, Presence::Live) => DeviceState::Live,
-        (None, Presence::AddAfterReboot) => {
-            DeviceState::AddAfterReboot(session.recorded_defer_reason(device))
-        }
-        (None, Presence::RemoveAfterReboot) => {
+    let state = |device: &Device| match session.phases.of(device) {
+        Phase::Unplugging(request) | Phase::Detached(request) => DeviceState::Pending(request.why),
+        Phase::AbsentInGuest => DeviceState::Missing,
+        Phase::Plugging | Phase::Plugged { drop_at_boot: false } => DeviceState::Live,
+        Phase::Deferred => DeviceState::AddAfterReboot(session.recorded_defer_reason(device)),
+        Phase::Plugged { drop_at_boot: true } => {
             DeviceState::RemoveAfterReboot(session.recorded_defer_reason(device))
         }
     };

@@ -39,6 +39,7 @@ mod operations;
 mod outcome;
 mod overlay;
 mod passthrough;
+mod phase;
 mod plan;
 mod qmp_events;
 mod reconcile;

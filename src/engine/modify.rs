@@ -30,11 +30,11 @@ impl Session {
             let text = format!("{id} is a {}, not a {}", device.kind().title(), kind.title());
             return Err(Error::invalid(text));
         }
-        if self.unplugging.contains_key(&device.id) || self.recorded(id).is_none() {
+        if self.phases.is_unplugging(&device.id) || self.recorded(id).is_none() {
             let text = format!("{id} is being removed");
             return Err(Error::new(ErrorKind::State, text).with_errno(errno::EBUSY));
         }
-        if self.absent_in_guest.contains(&device.id) {
+        if self.phases.is_absent(device.id.as_str()) {
             let text =
                 format!("{id} is recorded, but the guest does not have it; remove it, or mend the record");
             return Err(Error::new(ErrorKind::NotFound, text));
@@ -110,7 +110,7 @@ impl Session {
         let down = |device: &&Device| {
             matches!(&device.spec, Spec::Nic(spec) if spec.link_down)
                 && device.presence != Presence::AddAfterReboot
-                && !self.absent_in_guest.contains(&device.id)
+                && !self.phases.is_absent(device.id.as_str())
         };
         let steps: Vec<plan::Step> = self
             .runtime()

@@ -113,7 +113,7 @@ impl Session {
                 }
             }
             "DEVICE_UNPLUG_GUEST_ERROR"
-                if self.unplugging.keys().any(|pending| pending.as_str() == id)
+                if self.phases.get(id).is_some_and(|phase| phase.request().is_some())
                     && self.known_device(id).is_some() =>
             {
                 self.add_report(id, Report::Refused);

@@ -11,7 +11,7 @@ use super::limit::Deadline;
 use super::outcome::PendingReason;
 use super::plan::{self, UndoStep};
 use super::reconcile::{self, Backend, Decision, Facts, Guest, Recorded, Teardown, Unfinished};
-use super::session::{Session, UnplugRequest};
+use super::session::Session;
 use super::transaction::{Residue, RollbackReport};
 use crate::error::Result;
 use crate::ids::DeviceId;
@@ -61,7 +61,7 @@ impl Session {
     /// All but those of adds that other operations are at.
     fn intents_to_settle(&self) -> Vec<Intent> {
         let mut intents = self.runtime().journal().intents.clone();
-        intents.retain(|intent| !self.in_progress.contains(&intent.device.id));
+        intents.retain(|intent| !self.phases.is_plugging(&intent.device.id));
         intents
     }
 
@@ -84,8 +84,8 @@ impl Session {
             recorded: *recorded,
             shown: *shown,
             batch: unfinished.batch(all),
-            is_in_progress: self.in_progress.contains(&device.id),
-            is_unplugging: self.unplugging.contains_key(&device.id) || self.asked_again.contains(&device.id),
+            is_in_progress: self.phases.is_plugging(&device.id),
+            is_unplugging: self.phases.is_unplugging(&device.id) || self.asked_again.contains(&device.id),
             guest: match self.unplug_blocked.filter(|_| device.leaves_by_consent()) {
                 Some(_) => Guest::CannotAnswer,
                 None if self.migrating => Guest::Migrates,
@@ -108,7 +108,7 @@ impl Session {
             self.log.write(Level::Info, || {
                 format!("nothing is left to be done about {operation:?} of {}", device.id)
             });
-            self.unplugging.remove(&device.id);
+            self.phases.end_removal(&device.id);
             self.runtime().write_journal(|journal| journal.clear_intent(device.id.as_str()))?;
         }
         Ok(())
@@ -225,18 +225,14 @@ impl Session {
 
     /// The guest was asked for the device: its place is quarantined until QEMU says it is gone.
     pub(super) fn mark_unplugging(&mut self, device: &Device, why: PendingReason) {
-        self.unplug_refused.remove(&device.id);
-        let at = Some(self.now());
-        self.unplugging.insert(device.id.clone(), UnplugRequest { at, why });
+        self.phases.ask(&device.id, Some(self.now()), why);
         self.slots.quarantine(device);
     }
 
     /// The guest is not asked for the device now, but when it wakes up or is started.
     pub(super) fn defer_unplug(&mut self, device: &Device, why: PendingReason) {
-        self.mark_unplugging(device, why);
-        if let Some(request) = self.unplugging.get_mut(&device.id) {
-            request.at = None;
-        }
+        self.phases.ask(&device.id, None, why);
+        self.slots.quarantine(device);
     }
 
     /// Clears up behind a device that nobody is waiting for, and leaves word of it once nothing is left: whoever hears
@@ -317,7 +313,8 @@ impl Session {
                     self.runtime()
                         .write_journal(|journal| journal.log_intent(Operation::RollbackAdd, device))?;
                 }
-                self.mark_unplugging(device, residue.why_kept());
+                self.phases.keep_backend(&device.id, self.now(), residue.why_kept());
+                self.slots.quarantine(*device);
             } else {
                 next.remove(&device.id);
                 retired.push(device.generation);
@@ -370,7 +367,7 @@ impl Session {
 
     fn departure(&mut self, gone: DetachedDevice<'_>) -> Departure {
         let DetachedDevice { device, backend_is_taken, .. } = gone;
-        self.unplugging.remove(&device.id);
+        self.phases.leave(&device.id);
         let fdsets = self.fdsets.of(&device.id);
         let operation = self.runtime().journal().find(device.id.as_str()).map(|intent| intent.operation);
         let teardown =
@@ -422,9 +419,7 @@ impl Session {
 
     fn forget_state(&mut self, device: &Device) {
         self.fdsets.release(&device.id);
-        self.unplugging.remove(&device.id);
-        self.absent_in_guest.remove(&device.id);
-        self.unplug_refused.remove(&device.id);
+        self.phases.forget(&device.id);
         self.fds_uncertain.remove(&device.id);
     }
 

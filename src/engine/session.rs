@@ -14,51 +14,22 @@ use super::limit::Deadline;
 use super::listener::Listener;
 use super::outcome::PendingReason;
 use super::overlay::is_live_disk;
+use super::phase::{Phase, Phases};
 use super::talk::Own;
 use super::tap_teardown::{TapCache, TapFd};
 use crate::error::{ErrorKind, Result};
 use crate::ids::{BusName, DeviceId};
 use crate::log::{Level, Log};
 use crate::model::{Device, Operation, Presence};
-use crate::ordered;
 use crate::qmp::Version;
 use crate::slots::Slots;
 use crate::slots::pci::{QomChild, Rules, SlotMap, Topology};
 use crate::slots::scsi::ScsiMap;
 use crate::store::RecordFile;
 
-/// A guest that did not hear a request, because it had not booted yet, never answers it. It is repeated no sooner than
-/// this: within 5 s QEMU refuses, and a second press of the attention button would mean "never mind".
-const REQUEST_INTERVAL: Duration = Duration::from_secs(10);
-
 /// Pauses before a connection that was dropped at once is made again, when a guest is opened.
 const RECONNECT_PAUSES: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(10), Duration::from_millis(40), Duration::from_millis(160)];
-
-/// A removal that was asked for.
-#[derive(Clone, Debug)]
-pub(super) struct UnplugRequest {
-    /// When QEMU was last asked; `None` if it was not, because the guest is [not to be asked](Session::unplug_blocked).
-    pub(super) at: Option<Instant>,
-    /// Why it is not done yet.
-    pub(super) why: PendingReason,
-}
-
-impl UnplugRequest {
-    /// How long until the guest is to be asked (again).
-    pub(super) fn until_due(&self, unplug_blocked: Option<PendingReason>, now: Instant) -> Duration {
-        match self.at {
-            _ if unplug_blocked.is_some() => REQUEST_INTERVAL,
-            Some(at) => REQUEST_INTERVAL.saturating_sub(now.saturating_duration_since(at)),
-            None => Duration::ZERO,
-        }
-    }
-
-    /// Whether it is time to ask (again).
-    pub(super) fn is_due(&self, unplug_blocked: Option<PendingReason>, now: Instant) -> bool {
-        self.until_due(unplug_blocked, now).is_zero()
-    }
-}
 
 /// Everything a call on a guest works with. One call has it at a time.
 #[derive(Debug)]
@@ -70,7 +41,8 @@ pub(super) struct Session {
     pub(super) log: Log,
     pub(super) events: EventLog,
     pub(super) fdsets: FdSets,
-    pub(super) unplugging: BTreeMap<DeviceId, UnplugRequest>,
+    /// What each device is at.
+    pub(super) phases: Phases,
     pub(super) slots: Slots,
     pub(super) topology: Topology,
     /// The guest's devices without an id.
@@ -90,20 +62,14 @@ pub(super) struct Session {
     pub(super) running: bool,
     /// When this guest was first seen to have been started.
     pub(super) running_since: Option<Instant>,
-    /// Recorded devices that the guest did not show when it was last asked.
-    pub(super) absent_in_guest: BTreeSet<DeviceId>,
     /// Buses that are known to take nothing while the guest runs.
     pub(super) no_hotplug_buses: BTreeSet<BusName>,
     /// Buses of which QEMU has said whether they do.
     pub(super) probed_buses: BTreeSet<BusName>,
-    /// Devices that the guest has refused to let go of since it was last asked for them.
-    pub(super) unplug_refused: BTreeSet<DeviceId>,
     /// Events were lost: a device may have left without a word.
     pub(super) events_lost: bool,
     /// Devices that the call of the moment has given a place, and not plugged in yet.
     pub(super) reserved: Vec<Device>,
-    /// Devices of adds that are under way: what the journal says of them is not for others to settle.
-    pub(super) in_progress: BTreeSet<DeviceId>,
     /// Devices whose removal calls wait for, with how many: those are answered, and no event is made of it.
     pub(super) awaited: BTreeMap<DeviceId, usize>,
     /// Devices that the guest was too busy to be asked for: the calls that wait for their removal ask again.
@@ -156,7 +122,7 @@ impl Session {
             log,
             events: EventLog::default(),
             fdsets: FdSets::default(),
-            unplugging: BTreeMap::new(),
+            phases: Phases::default(),
             slots: Slots { pci: SlotMap::new(&topology, Rules::default()), scsi: ScsiMap::default() },
             topology,
             devices_without_id: Vec::new(),
@@ -166,13 +132,10 @@ impl Session {
             running_since: None,
             migrating: false,
             running: false,
-            absent_in_guest: BTreeSet::new(),
             no_hotplug_buses: BTreeSet::new(),
             probed_buses: BTreeSet::new(),
-            unplug_refused: BTreeSet::new(),
             events_lost: false,
             reserved: Vec::new(),
-            in_progress: BTreeSet::new(),
             awaited: BTreeMap::new(),
             asked_again: BTreeSet::new(),
             fds_uncertain: BTreeSet::new(),
@@ -358,7 +321,8 @@ impl Session {
         for unit in &inventory.units {
             self.slots.scsi.see(&unit.address, unit.id.as_deref(), &unit.driver);
         }
-        self.absent_in_guest = self.recorded_but_not_in(&inventory.peripheral_ids);
+        let absent = self.recorded_but_not_in(&inventory.peripheral_ids);
+        self.phases.take_inventory(&absent);
         self.note_overlays(&inventory.graph, deadline).await?;
         let mut fdsets = std::mem::take(&mut self.fdsets);
         fdsets.carry_over_retained(&earlier, |owner| self.known_device(owner.as_str()).is_some());
@@ -380,14 +344,14 @@ impl Session {
     }
 
     /// Recorded devices that should be in the guest and are not.
-    fn recorded_but_not_in(&self, peripheral_ids: &PeripheralIds) -> BTreeSet<DeviceId> {
+    fn recorded_but_not_in(&self, peripheral_ids: &PeripheralIds) -> Vec<DeviceId> {
         let runtime = self.runtime();
         let lacks = |device: &&Device| {
             device.presence == Presence::Live
                 && device.address.is_some()
                 && !peripheral_ids.has(device.id.as_str())
         };
-        ordered::set(runtime.record().devices.iter().filter(lacks).map(|device| device.id.clone()))
+        runtime.record().devices.iter().filter(lacks).map(|device| device.id.clone()).collect()
     }
 
     /// Own record ∪ live view: what the record has stays taken, what is on its way out stays quarantined.
@@ -405,25 +369,25 @@ impl Session {
 
     /// Why nothing is to be put on the bus of this SCSI controller now.
     pub(super) fn why_closed(&self, controller: &str) -> Option<String> {
-        if self.unplugging.keys().any(|pending| pending.as_str() == controller) {
-            return Some(format!("the removal of its controller {controller} is pending"));
-        }
-        if self.absent_in_guest.iter().any(|missing| missing.as_str() == controller) {
-            return Some(format!("its controller {controller} is recorded, but the guest does not have it"));
-        }
-        match self.known_device(controller)?.presence {
-            Presence::Live => None,
-            Presence::AddAfterReboot => Some(format!("its controller {controller} comes with the next boot")),
-            Presence::RemoveAfterReboot => {
+        match self.phases.of(&self.known_device(controller)?) {
+            Phase::Unplugging(_) | Phase::Detached(_) => {
+                Some(format!("the removal of its controller {controller} is pending"))
+            }
+            Phase::AbsentInGuest => {
+                Some(format!("its controller {controller} is recorded, but the guest does not have it"))
+            }
+            Phase::Deferred => Some(format!("its controller {controller} comes with the next boot")),
+            Phase::Plugged { drop_at_boot: true } => {
                 Some(format!("its controller {controller} goes with the next boot"))
             }
+            Phase::Plugging | Phase::Plugged { drop_at_boot: false } => None,
         }
     }
 
     /// Adds that were interrupted: nobody knows whether they happened.
     fn open_intents(&self) -> Vec<DeviceId> {
         let known = |id: &DeviceId| {
-            self.unplugging.contains_key(id) || self.in_progress.contains(id) || self.asked_again.contains(id)
+            self.phases.is_unplugging(id) || self.phases.is_plugging(id) || self.asked_again.contains(id)
         };
         let runtime = self.runtime();
         let intents = runtime.journal().intents.iter().map(|intent| &intent.device.id);
@@ -437,7 +401,7 @@ impl Session {
         if operation == Some(Operation::RollbackAdd) {
             return self.mark_unplugging(device, PendingReason::Deadline);
         }
-        self.unplugging.remove(&device.id);
+        self.phases.end_removal(&device.id);
         self.slots.end_quarantine(device);
         let struck = self.runtime().write_journal(|journal| journal.clear_intent(device.id.as_str()));
         if let Err(error) = struck {
@@ -464,7 +428,7 @@ impl Session {
     /// Whether there is something to fetch or to do.
     pub(super) fn has_news(&self) -> bool {
         // What has been heard during an add waits for its end, which is heard as well.
-        let waiting = self.in_progress.is_empty() && !self.reports.is_empty();
+        let waiting = !self.phases.any_plugging() && !self.reports.is_empty();
         waiting || !self.events.is_empty()
     }
 }

@@ -187,8 +187,7 @@ impl Session {
         for (what, device, text) in news {
             self.events.device(what, &device, text);
         }
-        self.unplugging.clear();
-        self.unplug_refused.clear();
+        self.phases.forget_removals();
         self.fds_uncertain.clear();
         Ok(())
     }

@@ -148,7 +148,7 @@ impl Session {
         if let Some(located) = self.topology.find(device.id.as_str()) {
             located.check_removable()?;
         }
-        let may_lose = device.kind() == DeviceKind::Disk && !self.unplugging.contains_key(&device.id);
+        let may_lose = device.kind() == DeviceKind::Disk && !self.phases.is_unplugging(&device.id);
         if may_lose && !removal.leave_overlay && !self.migrating {
             if !std::mem::replace(has_looked, true) {
                 self.look_for_overlays(deadline).await?;

@@ -38,8 +38,8 @@ impl Session {
         let all = |error: Error| devices.iter().map(|_| Err(error.clone())).collect();
         let due = |session: &Self, device: &Device| {
             session
-                .unplugging
-                .get(&device.id)
+                .phases
+                .request(&device.id)
                 .is_none_or(|request| request.is_due(session.unplug_blocked, session.now()))
         };
         let mut news: Vec<&Device> = Vec::new();
@@ -77,7 +77,7 @@ impl Session {
                 (false, _) if self.migrating && due(self, device) => {
                     Ok(DeviceDelReply::Rejected(migrating()))
                 }
-                (false, Some(why)) if !self.unplugging.contains_key(&device.id) => {
+                (false, Some(why)) if !self.phases.is_unplugging(&device.id) => {
                     self.defer_unplug(device, why);
                     Ok(DeviceDelReply::Accepted(Some(why)))
                 }
@@ -158,7 +158,7 @@ impl Session {
     /// Repeats the requests that have been waiting for long: a guest that was booting did not hear them.
     pub(super) async fn repeat_due_requests(&mut self, deadline: &Deadline) -> Result<()> {
         let due =
-            self.unplugging.iter().filter(|(_, request)| request.is_due(self.unplug_blocked, self.now()));
+            self.phases.requests().filter(|(_, request)| request.is_due(self.unplug_blocked, self.now()));
         let due: Vec<Device> = due.filter_map(|(id, _)| self.known_device(id.as_str())).collect();
         if due.is_empty() {
             return Ok(());

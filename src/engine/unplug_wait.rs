@@ -114,7 +114,7 @@ impl Session {
     }
 
     fn unplug_op<'a>(&mut self, device: &'a Device) -> UnplugOp<'a> {
-        let was_pending = self.unplugging.contains_key(&device.id);
+        let was_pending = self.phases.is_unplugging(&device.id);
         match self.why_kept(device) {
             // The guest has no part in it any more; QOM has the last word.
             Some(why) => {
@@ -196,9 +196,7 @@ impl Session {
     }
 
     fn still_pending(&mut self, device: &Device, why: PendingReason) -> Outcome {
-        if let Some(request) = self.unplugging.get_mut(&device.id) {
-            request.why = why;
-        }
+        self.phases.set_reason(&device.id, why);
         self.events.withdraw(device, &[EventKind::Pending]);
         Outcome::Pending(device.clone(), why)
     }
@@ -245,7 +243,7 @@ impl Session {
             let due_in = |at: &usize| {
                 let device = ops.get(*at).map(|op| &op.device.id);
                 device
-                    .and_then(|id| self.unplugging.get(id))
+                    .and_then(|id| self.phases.request(id))
                     .map(|request| request.until_due(self.unplug_blocked, self.now()))
             };
             let Some(step) = waiting.iter().filter_map(due_in).min() else { return };
@@ -287,7 +285,7 @@ impl Session {
         }
         self.answer_for_gone(ops, |phase| matches!(phase, UnplugPhase::Requested));
         for op in ops.iter_mut().filter(|op| op.is_requested()) {
-            if self.unplug_refused.contains(&op.device.id) {
+            if self.phases.is_refused(&op.device.id) {
                 op.answer(Err(refused(op.device)));
             }
         }
@@ -304,7 +302,7 @@ impl Session {
     async fn confirm_reported(&mut self, ops: &mut [UnplugOp<'_>], deadline: &Deadline) -> Result<()> {
         let is_in_question = |op: &UnplugOp<'_>| {
             let id = &op.device.id;
-            op.is_requested() && (self.has_report(id) || !self.unplugging.contains_key(id))
+            op.is_requested() && (self.has_report(id) || !self.phases.is_unplugging(id))
         };
         let in_question = positions(ops, is_in_question);
         if in_question.is_empty() {
@@ -324,11 +322,11 @@ impl Session {
                 }
                 Confirmed::Refused => {
                     self.handle_guest_refusal(op.device);
-                    if self.unplug_refused.contains(&op.device.id) {
+                    if self.phases.is_refused(&op.device.id) {
                         op.answer(Err(refused(op.device)));
                     }
                 }
-                Confirmed::Present if !self.unplugging.contains_key(&op.device.id) => {
+                Confirmed::Present if !self.phases.is_unplugging(&op.device.id) => {
                     self.mark_unplugging(op.device, PendingReason::Deadline);
                 }
                 Confirmed::Present => {}
@@ -352,7 +350,7 @@ impl Session {
 
     async fn repeat_due(&mut self, ops: &mut [UnplugOp<'_>], deadline: &Deadline) {
         for op in ops.iter_mut().filter(|op| op.is_requested()) {
-            let request = self.unplugging.get(&op.device.id);
+            let request = self.phases.request(&op.device.id);
             if request.is_none_or(|request| request.is_due(self.unplug_blocked, self.now())) {
                 op.phase = UnplugPhase::Queued;
             }

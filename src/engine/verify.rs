@@ -100,7 +100,7 @@ impl Session {
         let in_place = |device: &&Device| {
             device.presence != Presence::AddAfterReboot
                 && device.address.is_some()
-                && !self.unplugging.contains_key(&device.id)
+                && !self.phases.is_unplugging(&device.id)
         };
         self.runtime().record().devices.iter().filter(in_place).cloned().collect()
     }

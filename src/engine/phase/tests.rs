@@ -1,0 +1,111 @@
+//! Every transition from every phase, with the phase that it leads to.
+
+use super::*;
+
+/// The phases by name. `rest` is a device that is in no map: where the record has it.
+const PHASES: [&str; 5] = ["rest", "plugging", "absent", "unplugging", "detached"];
+
+/// What each transition makes of a device in each of these phases. A mark says that no caller does it.
+#[rustfmt::skip]
+const TABLE: [(&str, [&str; 5]); 12] = [
+    // from                rest           plugging       absent        unplugging    detached
+    ("begin_add",        ["plugging",    "plugging!",   "plugging!",  "plugging!",  "plugging!"]),
+    ("end_add",          ["rest!",       "rest",        "absent!",    "unplugging!", "detached!"]),
+    ("inventory_has",    ["rest",        "plugging",    "rest",       "unplugging", "detached"]),
+    ("inventory_lacks",  ["absent",      "plugging",    "absent",     "detached",   "detached"]),
+    ("ask",              ["unplugging",  "unplugging!", "unplugging", "unplugging", "detached"]),
+    ("set_reason",       ["rest!",       "plugging!",   "absent!",    "unplugging", "detached"]),
+    ("leave",            ["absent",      "absent!",     "absent",     "absent",     "absent"]),
+    ("keep_backend",     ["detached!",   "detached!",   "detached",   "detached!",  "detached"]),
+    ("end_removal",      ["rest",        "plugging!",   "absent",     "rest",       "rest"]),
+    ("refuse",           ["rest",        "plugging!",   "absent!",    "rest",       "rest!"]),
+    ("forget",           ["rest",        "rest!",       "rest",       "rest",       "rest"]),
+    ("forget_removals",  ["rest",        "plugging",    "absent",     "rest",       "rest"]),
+];
+
+fn id() -> DeviceId {
+    DeviceId::parse("nic0").unwrap()
+}
+
+fn request(why: PendingReason) -> UnplugRequest {
+    UnplugRequest { at: None, why }
+}
+
+fn name(phases: &Phases) -> &'static str {
+    match phases.get("nic0") {
+        None => "rest",
+        Some(Phase::Plugging) => "plugging",
+        Some(Phase::AbsentInGuest) => "absent",
+        Some(Phase::Unplugging(_)) => "unplugging",
+        Some(Phase::Detached(_)) => "detached",
+        Some(Phase::Deferred | Phase::Plugged { .. }) => "that is not kept",
+    }
+}
+
+fn at(phase: &str) -> Phases {
+    let mut phases = Phases::default();
+    let phase = match phase {
+        "plugging" => Phase::Plugging,
+        "absent" => Phase::AbsentInGuest,
+        "unplugging" => Phase::Unplugging(request(PendingReason::Deadline)),
+        "detached" => Phase::Detached(request(PendingReason::Deadline)),
+        _ => return phases,
+    };
+    phases.set(&id(), Some(phase));
+    phases
+}
+
+fn go(phases: &mut Phases, transition: &str) {
+    let (id, now) = (id(), Instant::now());
+    match transition {
+        "begin_add" => phases.begin_add(&id),
+        "end_add" => phases.end_add(&id),
+        "inventory_has" => phases.take_inventory(&[]),
+        "inventory_lacks" => phases.take_inventory(&[id]),
+        "ask" => phases.ask(&id, Some(now), PendingReason::Deadline),
+        "set_reason" => phases.set_reason(&id, PendingReason::Paused),
+        "leave" => phases.leave(&id),
+        "keep_backend" => phases.keep_backend(&id, now, PendingReason::Deadline),
+        "end_removal" => phases.end_removal(&id),
+        "refuse" => phases.refuse(&id),
+        "forget" => phases.forget(&id),
+        "forget_removals" => phases.forget_removals(),
+        _ => panic!("no transition {transition}"),
+    }
+}
+
+#[test]
+fn every_transition_leads_where_the_table_says() {
+    for (transition, to) in TABLE {
+        for (from, to) in PHASES.into_iter().zip(to) {
+            let mut phases = at(from);
+            go(&mut phases, transition);
+            assert_eq!(name(&phases), to.trim_end_matches('!'), "{transition} from {from}");
+        }
+    }
+}
+
+#[test]
+fn a_refusal_is_remembered_until_the_guest_is_asked_again() {
+    let mut phases = at("unplugging");
+    phases.refuse(&id());
+    assert!(phases.is_refused(&id()) && !phases.is_unplugging(&id()));
+    phases.take_inventory(&[]);
+    assert!(phases.is_refused(&id()));
+    phases.ask(&id(), None, PendingReason::Asleep);
+    assert!(!phases.is_refused(&id()) && phases.is_unplugging(&id()));
+}
+
+#[test]
+fn nothing_is_kept_of_a_device_at_rest() {
+    for phase in PHASES {
+        let mut phases = at(phase);
+        phases.forget(&id());
+        assert!(phases.0.is_empty(), "{phase}");
+        let mut phases = at(phase);
+        phases.end_add(&id());
+        phases.end_removal(&id());
+        phases.take_inventory(&[]);
+        assert!(phases.0.is_empty(), "{phase}");
+    }
+}
