@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::events::EventKind;
 use super::limit::Deadline;
 use super::outcome::Outcome;
+use super::phase::OwnFds;
 use super::plan::{Stage, UndoStep};
 use super::session::Session;
 use super::transaction::{self, StageResult, StepError};
@@ -192,12 +193,9 @@ impl Session {
         self.log_failed_adds(devices);
         // A SCSI disk before the controller that came with it.
         let all: Vec<Device> = devices.iter().rev().map(|device| (*device).clone()).collect();
-        // Others may be taken back at the same time.
-        self.nics_with_own_fds.extend(all.iter().map(|device| device.id.clone()));
+        all.iter().for_each(|device| self.phases.set_own_fds(&device.id, OwnFds::Held));
         let answers = self.request_and_wait_for_all(&all, true, &deadline.uncancelable()).await;
-        all.iter().for_each(|device| {
-            self.nics_with_own_fds.remove(&device.id);
-        });
+        all.iter().for_each(|device| self.phases.set_own_fds(&device.id, OwnFds::Given));
         let mut left = error.left().to_vec();
         left.extend(devices.iter().zip(answers.into_iter().rev()).filter_map(
             |(device, answer)| match answer {

@@ -32,7 +32,8 @@ impl Session {
             matches!(intent.operation, Operation::Add | Operation::RollbackAdd) && !intent.fds_settled
         };
         let adds = runtime.journal().intents.iter().filter(is_open);
-        self.fds_uncertain = ordered::set(adds.map(|intent| intent.device.id.clone()));
+        let cut_off: Vec<DeviceId> = adds.map(|intent| intent.device.id.clone()).collect();
+        self.phases.reconnect(&cut_off);
     }
 
     /// Takes back what was handed over for a device, as far as QEMU is known to have it; `absent` is what it had not made of it.

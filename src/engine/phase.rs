@@ -82,6 +82,13 @@ impl Phase {
     }
 }
 
+/// Whether this process has the descriptors of a NIC's tap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OwnFds {
+    Held,
+    Given,
+}
+
 /// What is known of one device beside record and journal.
 #[derive(Clone, Debug, Default)]
 struct Entry {
@@ -89,6 +96,24 @@ struct Entry {
     phase: Option<Phase>,
     /// The guest has refused to let go of it since it was last asked.
     is_refused: bool,
+    /// How many calls wait for its removal: those are answered, and no event is made of it.
+    waiting_calls: usize,
+    /// The guest was too busy to be asked for it: a call that waits for its removal asks again.
+    is_asked_again: bool,
+    /// Its add was begun on an earlier connection: nobody knows which of the descriptors that were handed over QEMU has.
+    fds_uncertain: bool,
+    /// It is a NIC of an add that is being taken back, and this process has descriptors of its tap itself: the tap goes with those,
+    /// and not before, since the add may be tried again.
+    has_own_fds: bool,
+}
+
+impl Entry {
+    /// Whether there is nothing to be known of the device but what record and journal say.
+    fn is_empty(&self) -> bool {
+        let Self { phase, is_refused, waiting_calls, is_asked_again, fds_uncertain, has_own_fds } = self;
+        let is_marked = *is_refused || *is_asked_again || *fds_uncertain || *has_own_fds;
+        phase.is_none() && *waiting_calls == 0 && !is_marked
+    }
 }
 
 /// The phases of all devices.
@@ -111,8 +136,12 @@ impl Phases {
     }
 
     fn set(&mut self, id: &DeviceId, phase: Option<Phase>) {
-        self.0.entry(id.clone()).or_default().phase = phase;
-        self.0.retain(|_, entry| entry.phase.is_some() || entry.is_refused);
+        self.change(id, |entry| entry.phase = phase);
+    }
+
+    fn change(&mut self, id: &DeviceId, change: impl FnOnce(&mut Entry)) {
+        change(self.0.entry(id.clone()).or_default());
+        self.0.retain(|_, entry| !entry.is_empty());
     }
 
     /// The removal of a device that is under way.
@@ -174,7 +203,7 @@ impl Phases {
                 Some(_) => {}
             }
         }
-        self.0.retain(|_, entry| entry.phase.is_some() || entry.is_refused);
+        self.0.retain(|_, entry| !entry.is_empty());
     }
 
     /// The guest is asked to let go of a device, or will be where `at` is `None`.
@@ -195,8 +224,8 @@ impl Phases {
     }
 
     /// It has let go; this is why what stood behind the device stays.
-    pub(super) fn keep_backend(&mut self, id: &DeviceId, now: Instant, why: PendingReason) {
-        self.set(id, Some(Phase::Detached(UnplugRequest { at: Some(now), why })));
+    pub(super) fn keep_backend(&mut self, id: &DeviceId, at: Option<Instant>, why: PendingReason) {
+        self.set(id, Some(Phase::Detached(UnplugRequest { at, why })));
     }
 
     /// Why the removal of a device is not done yet.
@@ -217,21 +246,75 @@ impl Phases {
     /// The guest has refused to let go of a device, which stays.
     pub(super) fn refuse(&mut self, id: &DeviceId) {
         self.end_removal(id);
-        self.0.entry(id.clone()).or_default().is_refused = true;
+        self.change(id, |entry| entry.is_refused = true);
     }
 
-    /// Neither guest nor record has a device any more.
+    /// Neither guest nor record has a device any more. Who waits for that has still to be answered.
     pub(super) fn forget(&mut self, id: &DeviceId) {
-        self.0.remove(id);
+        self.change(id, |entry| {
+            (entry.phase, entry.is_refused, entry.fds_uncertain) = (None, false, false);
+        });
     }
 
-    /// The QEMU of which all this was known has ended.
+    /// No removal is under way that was: their QEMU has ended, or the journal says anew which there are.
     pub(super) fn forget_removals(&mut self) {
         for entry in self.0.values_mut() {
             entry.is_refused = false;
             entry.phase = entry.phase.filter(|phase| phase.request().is_none());
         }
-        self.0.retain(|_, entry| entry.phase.is_some());
+        self.0.retain(|_, entry| !entry.is_empty());
+    }
+
+    /// A connection is new; the adds of these devices were begun on an earlier one.
+    pub(super) fn reconnect(&mut self, cut_off: &[DeviceId]) {
+        self.0.values_mut().for_each(|entry| entry.fds_uncertain = false);
+        cut_off.iter().for_each(|id| self.change(id, |entry| entry.fds_uncertain = true));
+        self.0.retain(|_, entry| !entry.is_empty());
+    }
+
+    /// Whether nobody knows which of the descriptors of a device QEMU has.
+    pub(super) fn has_uncertain_fds(&self, id: &DeviceId) -> bool {
+        self.0.get(id).is_some_and(|entry| entry.fds_uncertain)
+    }
+
+    /// A call begins to wait for the removal of a device.
+    pub(super) fn begin_waiting(&mut self, id: &DeviceId) {
+        self.change(id, |entry| entry.waiting_calls = entry.waiting_calls.saturating_add(1));
+    }
+
+    /// It has what it is to be answered.
+    pub(super) fn end_waiting(&mut self, id: &DeviceId) {
+        self.change(id, |entry| entry.waiting_calls = entry.waiting_calls.saturating_sub(1));
+    }
+
+    /// Whether a call waits for the removal of a device, so that no event is made of it.
+    pub(super) fn is_awaited(&self, id: &DeviceId) -> bool {
+        self.0.get(id).is_some_and(|entry| entry.waiting_calls > 0)
+    }
+
+    /// The guest is too busy to be asked for a device: the call that waits for that pauses.
+    pub(super) fn begin_asking_again(&mut self, id: &DeviceId) {
+        self.change(id, |entry| entry.is_asked_again = true);
+    }
+
+    /// It asks now, or has given up.
+    pub(super) fn end_asking_again(&mut self, id: &DeviceId) {
+        self.change(id, |entry| entry.is_asked_again = false);
+    }
+
+    /// Whether a call will ask the guest for a device once it is less busy.
+    pub(super) fn is_asked_again(&self, id: &DeviceId) -> bool {
+        self.0.get(id).is_some_and(|entry| entry.is_asked_again)
+    }
+
+    /// An add of a NIC is taken back, by a process that has the descriptors of its tap; or that is over.
+    pub(super) fn set_own_fds(&mut self, id: &DeviceId, own: OwnFds) {
+        self.change(id, |entry| entry.has_own_fds = own == OwnFds::Held);
+    }
+
+    /// Whether the tap of a NIC goes with descriptors of this process.
+    pub(super) fn has_own_fds(&self, id: &DeviceId) -> bool {
+        self.0.get(id).is_some_and(|entry| entry.has_own_fds)
     }
 }
 

@@ -85,13 +85,13 @@ impl Session {
             shown: *shown,
             batch: unfinished.batch(all),
             is_in_progress: self.phases.is_plugging(&device.id),
-            is_unplugging: self.phases.is_unplugging(&device.id) || self.asked_again.contains(&device.id),
+            is_unplugging: self.phases.is_unplugging(&device.id) || self.phases.is_asked_again(&device.id),
             guest: match self.unplug_blocked.filter(|_| device.leaves_by_consent()) {
                 Some(_) => Guest::CannotAnswer,
                 None if self.migrating => Guest::Migrates,
                 None => Guest::Listens,
             },
-            fds_uncertain: self.fds_uncertain.contains(&device.id),
+            fds_uncertain: self.phases.has_uncertain_fds(&device.id),
         })
     }
 
@@ -256,7 +256,7 @@ impl Session {
         {
             match self.why_kept(device) {
                 // Whoever waits for it is answered.
-                _ if self.awaited.contains_key(&device.id) => {}
+                _ if self.phases.is_awaited(&device.id) => {}
                 _ if finished.left.is_empty() => {
                     self.events.device(finished.told, device, text_of(finished.told))
                 }
@@ -313,7 +313,8 @@ impl Session {
                     self.runtime()
                         .write_journal(|journal| journal.log_intent(Operation::RollbackAdd, device))?;
                 }
-                self.phases.keep_backend(&device.id, self.now(), residue.why_kept());
+                let now = Some(self.now());
+                self.phases.keep_backend(&device.id, now, residue.why_kept());
                 self.slots.quarantine(*device);
             } else {
                 next.remove(&device.id);
@@ -371,7 +372,7 @@ impl Session {
         let fdsets = self.fdsets.of(&device.id);
         let operation = self.runtime().journal().find(device.id.as_str()).map(|intent| intent.operation);
         let teardown =
-            reconcile::teardown(operation, backend_is_taken, self.fds_uncertain.contains(&device.id));
+            reconcile::teardown(operation, backend_is_taken, self.phases.has_uncertain_fds(&device.id));
         let backend_objects = match teardown.backend {
             Backend::OfAnother => Vec::new(),
             Backend::Whole => plan::backend(device, &fdsets),
@@ -420,7 +421,6 @@ impl Session {
     fn forget_state(&mut self, device: &Device) {
         self.fdsets.release(&device.id);
         self.phases.forget(&device.id);
-        self.fds_uncertain.remove(&device.id);
     }
 
     /// Neither guest nor record has the device any more.

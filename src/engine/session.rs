@@ -70,15 +70,6 @@ pub(super) struct Session {
     pub(super) events_lost: bool,
     /// Devices that the call of the moment has given a place, and not plugged in yet.
     pub(super) reserved: Vec<Device>,
-    /// Devices whose removal calls wait for, with how many: those are answered, and no event is made of it.
-    pub(super) awaited: BTreeMap<DeviceId, usize>,
-    /// Devices that the guest was too busy to be asked for: the calls that wait for their removal ask again.
-    pub(super) asked_again: BTreeSet<DeviceId>,
-    /// Devices whose add was begun on an earlier connection.
-    pub(super) fds_uncertain: BTreeSet<DeviceId>,
-    /// NICs of an add that is being taken back, whose descriptors this process has itself: their taps go with those, and not
-    /// before, since the add may be tried again.
-    pub(super) nics_with_own_fds: BTreeSet<DeviceId>,
     /// Taps of NICs that have left, until QEMU has closed them.
     pub(super) tap_fds: Vec<TapFd>,
     /// The taps that QEMU had when it was looked at, until something changes about them.
@@ -136,10 +127,6 @@ impl Session {
             probed_buses: BTreeSet::new(),
             events_lost: false,
             reserved: Vec::new(),
-            awaited: BTreeMap::new(),
-            asked_again: BTreeSet::new(),
-            fds_uncertain: BTreeSet::new(),
-            nics_with_own_fds: BTreeSet::new(),
             tap_fds: Vec::new(),
             tap_cache: None,
             reports: Vec::new(),
@@ -387,7 +374,7 @@ impl Session {
     /// Adds that were interrupted: nobody knows whether they happened.
     fn open_intents(&self) -> Vec<DeviceId> {
         let known = |id: &DeviceId| {
-            self.phases.is_unplugging(id) || self.phases.is_plugging(id) || self.asked_again.contains(id)
+            self.phases.is_unplugging(id) || self.phases.is_plugging(id) || self.phases.is_asked_again(id)
         };
         let runtime = self.runtime();
         let intents = runtime.journal().intents.iter().map(|intent| &intent.device.id);

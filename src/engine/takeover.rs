@@ -188,7 +188,7 @@ impl Session {
             self.events.device(what, &device, text);
         }
         self.phases.forget_removals();
-        self.fds_uncertain.clear();
+        self.phases.reconnect(&[]);
         Ok(())
     }
 }

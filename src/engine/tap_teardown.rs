@@ -45,7 +45,7 @@ impl Session {
     pub(super) async fn keep_tap_open(&mut self, device: &Device) {
         let Some((name, identity)) = own_tap(device) else { return };
         let is_held = self.tap_fds.iter().any(|held| held.nic == device.id);
-        if is_held || self.nics_with_own_fds.contains(&device.id) {
+        if is_held || self.phases.has_own_fds(&device.id) {
             return;
         }
         match self.share_tap_of_qemu(name).await {

@@ -81,12 +81,13 @@ impl Session {
         wait: bool,
         deadline: &Deadline,
     ) -> Vec<Result<Outcome>> {
-        self.mark_awaited(devices);
+        // What becomes of these is answered.
+        devices.iter().for_each(|device| self.phases.begin_waiting(&device.id));
         let mut ops: Vec<UnplugOp<'_>> = devices.iter().map(|device| self.unplug_op(device)).collect();
         self.request_until_accepted(&mut ops, wait, deadline).await;
         self.await_unplugged(&mut ops, deadline).await;
         self.tear_down_unplugged(&mut ops, deadline).await;
-        self.unmark_awaited(devices);
+        devices.iter().for_each(|device| self.phases.end_waiting(&device.id));
         let answer = |op: UnplugOp<'_>| match op.phase {
             UnplugPhase::Finished(answer) => *answer,
             UnplugPhase::Queued | UnplugPhase::Requested | UnplugPhase::Unplugged(_) => {
@@ -94,23 +95,6 @@ impl Session {
             }
         };
         ops.into_iter().map(answer).collect()
-    }
-
-    /// What becomes of these is answered.
-    fn mark_awaited(&mut self, devices: &[Device]) {
-        for device in devices {
-            let count = self.awaited.entry(device.id.clone()).or_default();
-            *count = count.saturating_add(1);
-        }
-    }
-
-    fn unmark_awaited(&mut self, devices: &[Device]) {
-        for device in devices {
-            if let Some(count) = self.awaited.get_mut(&device.id) {
-                *count = count.saturating_sub(1);
-            }
-        }
-        self.awaited.retain(|_, count| *count > 0);
     }
 
     fn unplug_op<'a>(&mut self, device: &'a Device) -> UnplugOp<'a> {
@@ -146,11 +130,9 @@ impl Session {
             }
             let Some(error) = busy else { return };
             let queued: Vec<&Device> = queued(ops).collect();
-            self.asked_again.extend(queued.iter().map(|device| device.id.clone()));
+            queued.iter().for_each(|device| self.phases.begin_asking_again(&device.id));
             let paused = self.pause_yielding(BUSY_PAUSE, deadline).await;
-            queued.iter().for_each(|device| {
-                self.asked_again.remove(&device.id);
-            });
+            queued.iter().for_each(|device| self.phases.end_asking_again(&device.id));
             let Err(ended) = paused else { continue };
             self.answer_for_gone(ops, |phase| matches!(phase, UnplugPhase::Queued));
             let last = if ended.kind() == ErrorKind::Timeout { error } else { ended };

@@ -56,16 +56,16 @@ fn at(phase: &str) -> Phases {
 }
 
 fn go(phases: &mut Phases, transition: &str) {
-    let (id, now) = (id(), Instant::now());
+    let id = id();
     match transition {
         "begin_add" => phases.begin_add(&id),
         "end_add" => phases.end_add(&id),
         "inventory_has" => phases.take_inventory(&[]),
         "inventory_lacks" => phases.take_inventory(&[id]),
-        "ask" => phases.ask(&id, Some(now), PendingReason::Deadline),
+        "ask" => phases.ask(&id, None, PendingReason::Deadline),
         "set_reason" => phases.set_reason(&id, PendingReason::Paused),
         "leave" => phases.leave(&id),
-        "keep_backend" => phases.keep_backend(&id, now, PendingReason::Deadline),
+        "keep_backend" => phases.keep_backend(&id, None, PendingReason::Deadline),
         "end_removal" => phases.end_removal(&id),
         "refuse" => phases.refuse(&id),
         "forget" => phases.forget(&id),
@@ -108,4 +108,30 @@ fn nothing_is_kept_of_a_device_at_rest() {
         phases.take_inventory(&[]);
         assert!(phases.0.is_empty(), "{phase}");
     }
+}
+
+#[test]
+fn calls_that_wait_for_a_device_are_counted_until_they_are_answered() {
+    let mut phases = at("unplugging");
+    phases.begin_waiting(&id());
+    phases.begin_waiting(&id());
+    phases.forget(&id());
+    assert_eq!(name(&phases), "rest");
+    phases.end_waiting(&id());
+    assert!(phases.is_awaited(&id()), "the other one is still to be answered");
+    phases.end_waiting(&id());
+    phases.end_waiting(&id());
+    assert!(!phases.is_awaited(&id()) && phases.0.is_empty());
+}
+
+#[test]
+fn a_new_connection_says_anew_which_descriptors_are_uncertain() {
+    let mut phases = at("absent");
+    phases.reconnect(&[id()]);
+    assert!(phases.has_uncertain_fds(&id()) && phases.is_absent("nic0"));
+    phases.reconnect(&[]);
+    assert!(!phases.has_uncertain_fds(&id()) && phases.is_absent("nic0"));
+    phases.reconnect(&[id()]);
+    phases.forget(&id());
+    assert!(phases.0.is_empty());
 }
