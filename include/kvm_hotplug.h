@@ -56,8 +56,10 @@
  *   the library makes are close-on-exec.
  * - Timeouts are in milliseconds, from the start of the call, and cover all of it: waiting for another call on the handle,
  *   connecting, commands, and the guest.
- * - Threads. Any thread may call anything. Calls on one handle take turns, calls on different handles are independent;
- *   kvm_hotplug_cancel() is the exception. The library makes no threads, installs no signal handlers, raises no SIGPIPE,
+ * - Threads. Any thread may call anything. Calls on different handles are independent. On one handle several calls may be under
+ *   way at once: what waits for the guest holds up nobody, what asks QEMU is done one after the other, and calls on one record
+ *   take turns. Every call that waits may be ended (-ECANCELED) by kvm_hotplug_cancel(), which ends all of the handle, or by
+ *   kvm_hotplug_cancel_thread(), which ends one. The library makes no threads, installs no signal handlers, raises no SIGPIPE,
  *   reads no environment variables, and writes nothing to stdout or stderr.
  * - Fork. A child that does not exec must not use the handles of its parent.
  * - A bug in the library is caught at the border: the call fails with -ENOTRECOVERABLE, and its handle only closes.
@@ -157,8 +159,9 @@
  * kvm_hotplug_process(), called when kvm_hotplug_get_fd() is readable and every few seconds, takes in what QEMU answers.
  * Then comes KVM_HOTPLUG_EVENT_ADDED or KVM_HOTPLUG_EVENT_ADD_FAILED, once for each device whose answer was PENDING, also
  * when timeout_ms has passed without an answer; until then the device is not listed. What has to be asked first is waited
- * for: what a guest is doing that does not run, and everything after a reconnect. One add is under way at a time: any other
- * call that needs this guest waits for it. If the handle is closed before, the next one that opens the record
+ * for: what a guest is doing that does not run, and everything after a reconnect. Several adds may be
+ * under way at once, and each ends by itself; QEMU answers in the order in which it was asked, so that a call that asks it waits for
+ * those before it. If the handle is closed before, the next one that opens the record
  * completes the add or takes it back, as after a crash.
  */
 #define KVM_HOTPLUG_NO_WAIT 32
@@ -1044,8 +1047,14 @@ struct kvm_boot;
 
 /**
  * A live guest: the connection to its monitor, its slot map, and what is pending. Made by kvm_hotplug_open(), freed by
- * kvm_hotplug_close(). Any thread may use it; calls on one handle take turns, each waiting for its turn no longer than
- * its own timeout; different handles are independent. The library makes no threads.
+ * kvm_hotplug_close(). Any thread may use it; different handles are independent. The library makes no threads.
+ *
+ * Several calls of one handle may be under way at once. A call that waits for the guest, which is what a removal does after it
+ * has asked, or for an add that another call has begun and not waited for, holds up no other one. What asks QEMU and waits for the
+ * answer, as an add does, is done by one call at a time: the others wait for it, in the order in which they came, each no
+ * longer than its own timeout. A second removal of a device joins the first: each call has the same answer, or its own
+ * when its timeout comes first. A removal, a change or an add of a device that is being added waits for that add. An add of
+ * one that is being removed fails with -EEXIST.
  *
  * A monitor serves one client at a time: while a handle is open, no other program can use that QMP socket. Give QEMU a
  * second one if others need it.
@@ -1770,7 +1779,8 @@ struct kvm_runtime_config {
 
 /**
  * Takes one log line: UTF-8, without a final newline, valid during the callback only. It is called in the middle of a
- * call of this library, by the thread that made it. It must not call back into the handle (that call fails with
+ * call of this library, by the thread that made it; what is done about an add that no call waits for is logged by whatever call goes on
+ * with it. One line of a handle is written at a time. It must not call back into the handle (that call fails with
  * EDEADLK), nor leave by longjmp or an exception.
  */
 typedef void (*kvm_hotplug_log_fn)(void *userdata, int level, const char *message);
@@ -2528,18 +2538,45 @@ int kvm_hotplug_open_of(struct kvm_runtime *runtime,
 void kvm_hotplug_close(struct kvm_hotplug *guest);
 
 /**
- * Ends the call that another thread is in on this handle, as soon as it can; that call then fails with -ECANCELED, and
- * its error says what became of the device. The exception to the rule that calls take turns. A call that is only
- * waiting for its turn is not ended.
+ * Ends all calls that other threads are in on this handle, as soon as it can, also those that wait for another call; they fail
+ * with -ECANCELED, and the error of each says what became of its device. Later calls are not ended, nor adds that were not
+ * waited for. Does not wait for those calls itself.
  *
  * `guest`: the handle.
  * `reterr`: where to put the error, or NULL.
  *
- * Blocks: no. Threads: any, also while another call is running.
+ * Blocks: no. Threads: any, also while other calls are running.
  *
  * Returns 1 if a call was running, 0 if not, or -EFAULT, -EBADF (no open handle).
  */
-int kvm_hotplug_cancel(const struct kvm_hotplug *guest, struct kvm_hotplug_error **reterr);
+int kvm_hotplug_cancel(const struct kvm_hotplug *guest,
+                       struct kvm_hotplug_error **reterr);
+
+/**
+ * Ends the call that one thread is in on this handle, and no other, as kvm_hotplug_cancel() does. A thread that makes a call
+ * that another one is to end asks for its number before: a cancel that comes before the call has begun ends nothing.
+ *
+ * `guest`: the handle.
+ * `thread`: what kvm_hotplug_thread() returned there.
+ * `reterr`: where to put the error, or NULL.
+ *
+ * Blocks: no. Threads: any, also while other calls are running.
+ *
+ * Returns 1 if that thread was in a call, 0 if not, or -EFAULT, -EBADF (no open handle).
+ */
+int kvm_hotplug_cancel_thread(const struct kvm_hotplug *guest,
+                              uint64_t thread,
+                              struct kvm_hotplug_error **reterr);
+
+/**
+ * The number of the calling thread, for kvm_hotplug_cancel_thread(). No other thread that lives has it; one that begins
+ * when this one has ended may get it.
+ *
+ * Blocks: no. Threads: any.
+ *
+ * Returns the number, never 0.
+ */
+uint64_t kvm_hotplug_thread(void);
 
 /**
  * A descriptor for poll, epoll or select: readable when kvm_hotplug_process() has something to do or an event can be
@@ -2558,7 +2595,7 @@ int kvm_hotplug_get_fd(const struct kvm_hotplug *guest, struct kvm_hotplug_error
 /**
  * Takes in what QEMU has said: finishes adds that were not waited for, and removals that the guest granted late (backend down,
  * record updated), clears up behind devices that the guest gave up by itself, and reconnects if the connection was lost. While
- * QEMU is still at an add, everything else waits for that. Removals that have been
+ * QEMU is still at an add, this takes in what is there, and leaves everything else for later. Removals that have been
  * pending for over 10 s are asked for again, since a guest that was booting did not hear it; an agent that waits for one
  * therefore calls this every few seconds as well. It does not wait for news, only for the answers to the commands that
  * this takes.

@@ -9,7 +9,7 @@ use super::error::kvm_hotplug_error;
 use super::guard;
 use super::runtime::{give_list, kvm_runtime};
 use crate::error::{Error, Result};
-use crate::guest::{Access, Guest, Listener, Outcome};
+use crate::guest::{Access, Guest, Listener, Outcome, ThreadNumber};
 
 /// Timeout of calls that get 0, in milliseconds, except for removals.
 pub const KVM_HOTPLUG_DEFAULT_TIMEOUT_MS: u32 = 5000;
@@ -17,8 +17,14 @@ pub const KVM_HOTPLUG_DEFAULT_TIMEOUT_MS: u32 = 5000;
 const MAGIC: u64 = 0x6b76_6d2d_686f_7431;
 
 /// A live guest: the connection to its monitor, its slot map, and what is pending. Made by kvm_hotplug_open(), freed by
-/// kvm_hotplug_close(). Any thread may use it; calls on one handle take turns, each waiting for its turn no longer than
-/// its own timeout; different handles are independent. The library makes no threads.
+/// kvm_hotplug_close(). Any thread may use it; different handles are independent. The library makes no threads.
+///
+/// Several calls of one handle may be under way at once. A call that waits for the guest, which is what a removal does after it
+/// has asked, or for an add that another call has begun and not waited for, holds up no other one. What asks QEMU and waits for the
+/// answer, as an add does, is done by one call at a time: the others wait for it, in the order in which they came, each no
+/// longer than its own timeout. A second removal of a device joins the first: each call has the same answer, or its own
+/// when its timeout comes first. A removal, a change or an add of a device that is being added waits for that add. An add of
+/// one that is being removed fails with -EEXIST.
 ///
 /// A monitor serves one client at a time: while a handle is open, no other program can use that QMP socket. Give QEMU a
 /// second one if others need it.
@@ -242,14 +248,14 @@ pub unsafe extern "C" fn kvm_hotplug_close(guest: *mut kvm_hotplug) {
     });
 }
 
-/// Ends the call that another thread is in on this handle, as soon as it can; that call then fails with -ECANCELED, and
-/// its error says what became of the device. The exception to the rule that calls take turns. A call that is only
-/// waiting for its turn is not ended.
+/// Ends all calls that other threads are in on this handle, as soon as it can, also those that wait for another call; they fail
+/// with -ECANCELED, and the error of each says what became of its device. Later calls are not ended, nor adds that were not
+/// waited for. Does not wait for those calls itself.
 ///
 /// `guest`: the handle.
 /// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: no. Threads: any, also while another call is running.
+/// Blocks: no. Threads: any, also while other calls are running.
 ///
 /// Returns 1 if a call was running, 0 if not, or -EFAULT, -EBADF (no open handle).
 ///
@@ -264,6 +270,46 @@ pub unsafe extern "C" fn kvm_hotplug_cancel(
     let work = || Ok(c_int::from(unsafe { kvm_hotplug::get(guest) }?.cancel()));
     // SAFETY: the caller vouches for reterr.
     unsafe { guard::call(reterr, work) }
+}
+
+/// Ends the call that one thread is in on this handle, and no other, as kvm_hotplug_cancel() does. A thread that makes a call
+/// that another one is to end asks for its number before: a cancel that comes before the call has begun ends nothing.
+///
+/// `guest`: the handle.
+/// `thread`: what kvm_hotplug_thread() returned there.
+/// `reterr`: where to put the error, or NULL.
+///
+/// Blocks: no. Threads: any, also while other calls are running.
+///
+/// Returns 1 if that thread was in a call, 0 if not, or -EFAULT, -EBADF (no open handle).
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_cancel_thread(
+    guest: *const kvm_hotplug,
+    thread: u64,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for the handle.
+        let guest = unsafe { kvm_hotplug::get(guest) }?;
+        let thread = usize::try_from(thread).map(ThreadNumber);
+        Ok(c_int::from(thread.is_ok_and(|thread| guest.cancel_thread(thread))))
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+/// The number of the calling thread, for kvm_hotplug_cancel_thread(). No other thread that lives has it; one that begins
+/// when this one has ended may get it.
+///
+/// Blocks: no. Threads: any.
+///
+/// Returns the number, never 0.
+#[unsafe(no_mangle)]
+pub extern "C" fn kvm_hotplug_thread() -> u64 {
+    guard::quiet(0, || u64::try_from(ThreadNumber::this().0).unwrap_or(0))
 }
 
 /// A descriptor for poll, epoll or select: readable when kvm_hotplug_process() has something to do or an event can be
@@ -292,7 +338,7 @@ pub unsafe extern "C" fn kvm_hotplug_get_fd(
 
 /// Takes in what QEMU has said: finishes adds that were not waited for, and removals that the guest granted late (backend down,
 /// record updated), clears up behind devices that the guest gave up by itself, and reconnects if the connection was lost. While
-/// QEMU is still at an add, everything else waits for that. Removals that have been
+/// QEMU is still at an add, this takes in what is there, and leaves everything else for later. Removals that have been
 /// pending for over 10 s are asked for again, since a guest that was booting did not hear it; an agent that waits for one
 /// therefore calls this every few seconds as well. It does not wait for news, only for the answers to the commands that
 /// this takes.

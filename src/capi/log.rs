@@ -25,7 +25,8 @@ pub enum kvm_hotplug_log_level {
 }
 
 /// Takes one log line: UTF-8, without a final newline, valid during the callback only. It is called in the middle of a
-/// call of this library, by the thread that made it. It must not call back into the handle (that call fails with
+/// call of this library, by the thread that made it; what is done about an add that no call waits for is logged by whatever call goes on
+/// with it. One line of a handle is written at a time. It must not call back into the handle (that call fails with
 /// EDEADLK), nor leave by longjmp or an exception.
 pub type kvm_hotplug_log_fn =
     Option<unsafe extern "C" fn(userdata: *mut c_void, level: c_int, message: *const c_char)>;

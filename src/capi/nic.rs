@@ -25,8 +25,9 @@ pub const KVM_HOTPLUG_LIVE_ONLY: u32 = 1;
 /// kvm_hotplug_process(), called when kvm_hotplug_get_fd() is readable and every few seconds, takes in what QEMU answers.
 /// Then comes KVM_HOTPLUG_EVENT_ADDED or KVM_HOTPLUG_EVENT_ADD_FAILED, once for each device whose answer was PENDING, also
 /// when timeout_ms has passed without an answer; until then the device is not listed. What has to be asked first is waited
-/// for: what a guest is doing that does not run, and everything after a reconnect. One add is under way at a time: any other
-/// call that needs this guest waits for it. If the handle is closed before, the next one that opens the record
+/// for: what a guest is doing that does not run, and everything after a reconnect. Several adds may be
+/// under way at once, and each ends by itself; QEMU answers in the order in which it was asked, so that a call that asks it waits for
+/// those before it. If the handle is closed before, the next one that opens the record
 /// completes the add or takes it back, as after a crash.
 pub const KVM_HOTPLUG_NO_WAIT: u32 = 32;
 /// Flag of requests: boot_index is given, also when it is 0.

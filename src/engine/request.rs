@@ -144,8 +144,7 @@ macro_rules! operation {
         let (deadline, changes): (Deadline, bool) = ($deadline, $changes);
         $engine.operations.start(move |port, cell| async move {
             let answer = async {
-                let waits = deadline.uncancelable();
-                let mut turn = Turn::take(&port, &cell, Some(waits.at()), false).await.map_err(busy)?;
+                let mut turn = Turn::take(&port, &cell, Some(deadline.at()), true).await.map_err(busy)?;
                 let $session = turn.get()?;
                 $session.own = Some(Own { port: port.clone(), cell: cell.clone() });
                 if changes {
@@ -247,7 +246,7 @@ impl Engine {
         self.operations.start(move |port, cell| async move {
             let _ = port.perform(Effect::ReadAll).await;
             let answer = async {
-                let mut turn = Turn::take(&port, &cell, Some(deadline.at()), false).await.map_err(busy)?;
+                let mut turn = Turn::take(&port, &cell, Some(deadline.at()), true).await.map_err(busy)?;
                 let session = turn.get()?;
                 session.own = Some(Own { port: port.clone(), cell: cell.clone() });
                 let answer = session.process(&deadline).await.map(Answer::Count);

@@ -38,9 +38,16 @@ struct State {
     /// Counts what has happened.
     news: u64,
     dead: bool,
-    /// Calls that are inside, with whether they have been cancelled.
-    calls: Vec<(u64, bool)>,
+    /// Calls that are inside.
+    calls: Vec<Inside>,
     last_call: u64,
+}
+
+#[derive(Debug)]
+struct Inside {
+    number: u64,
+    thread: usize,
+    cancelled: bool,
 }
 
 /// A call, from its beginning to its end.
@@ -88,7 +95,7 @@ impl<T> CallLock<T> {
         let mut state = self.state();
         state.last_call += 1;
         let number = state.last_call;
-        state.calls.push((number, false));
+        state.calls.push(Inside { number, thread: this_thread(), cancelled: false });
         Call { lock: self, number }
     }
 
@@ -121,12 +128,17 @@ impl<T> CallLock<T> {
         Ok(Pass { lock: self, value: Some(value) })
     }
 
-    /// Cancels the calls that are inside, and no later ones; false if there are none.
-    pub(super) fn cancel(&self) -> bool {
+    /// Cancels the calls that are inside, or that of one thread, and no later ones; false if there are none.
+    pub(super) fn cancel(&self, thread: Option<usize>) -> bool {
         let mut state = self.state();
-        state.calls.iter_mut().for_each(|(_, cancelled)| *cancelled = true);
-        self.wake_all(&mut state);
-        !state.calls.is_empty()
+        let mut any = false;
+        for call in state.calls.iter_mut().filter(|call| thread.is_none_or(|thread| call.thread == thread)) {
+            (call.cancelled, any) = (true, true);
+        }
+        if any {
+            self.wake_all(&mut state);
+        }
+        any
     }
 
     /// Something may have happened that calls wait for.
@@ -157,7 +169,7 @@ impl<T> CallLock<T> {
 impl<'a, T> Call<'a, T> {
     /// Whether the call has been cancelled.
     pub(super) fn is_cancelled(&self) -> bool {
-        self.lock.state().calls.iter().any(|(number, cancelled)| *number == self.number && *cancelled)
+        self.lock.state().calls.iter().any(|call| call.number == self.number && call.cancelled)
     }
 
     /// Gives the value to others, and waits until one of the descriptors shows something, which is answered, the time comes, another
@@ -272,7 +284,7 @@ fn poll_timeout(until: Option<Instant>) -> PollTimeout {
 
 /// A number that no other living thread has. `std::thread::current()` is not asked: it leaves something to be destroyed
 /// when the thread ends, by code that `dlclose` may have taken away by then.
-fn this_thread() -> usize {
+pub(super) fn this_thread() -> usize {
     thread_local! {
         static HERE: u8 = const { 0 };
     }
@@ -308,7 +320,7 @@ impl<T> Drop for Pass<'_, T> {
 
 impl<T> Drop for Call<'_, T> {
     fn drop(&mut self) {
-        self.lock.state().calls.retain(|(number, _)| *number != self.number);
+        self.lock.state().calls.retain(|call| call.number != self.number);
     }
 }
 

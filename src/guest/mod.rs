@@ -40,6 +40,17 @@ pub struct Guest {
     fd: RawFd,
 }
 
+/// A thread, told from all others that live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThreadNumber(pub usize);
+
+impl ThreadNumber {
+    /// That of this thread.
+    pub fn this() -> Self {
+        Self(call_lock::this_thread())
+    }
+}
+
 /// Calls that talk to nobody wait this long for their turn.
 const SHORT: Duration = Duration::from_secs(60);
 
@@ -91,19 +102,32 @@ impl Guest {
 
     /// Runs one call, and tells the log.
     fn call(&self, name: &str, timeout: Duration, request: Request) -> Result<Answer> {
-        self.log.write(Level::Debug, || format!("{name}, {} ms", timeout.as_millis()));
-        let answer = self.answer(request, timeout);
-        if let Err(error) = &answer {
-            self.log.write(Level::Warning, || format!("{name}: {error}"));
-        }
-        answer
+        let begin = || self.log.write(Level::Debug, || format!("{name}, {} ms", timeout.as_millis()));
+        let end = |answer: &Result<Answer>| {
+            if let Err(error) = answer {
+                self.log.write(Level::Warning, || format!("{name}: {error}"));
+            }
+        };
+        self.drive(request, timeout, begin, end)
     }
 
-    /// Begins what is asked for, and drives it until it is answered.
     fn answer(&self, request: Request, timeout: Duration) -> Result<Answer> {
+        self.drive(request, timeout, || {}, |_| {})
+    }
+
+    /// Begins what is asked for, and drives it until it is answered. `begin` and `end` are called while no other call does
+    /// anything: one line of the log is written at a time.
+    fn drive(
+        &self,
+        request: Request,
+        timeout: Duration,
+        begin: impl FnOnce(),
+        end: impl FnOnce(&Result<Answer>),
+    ) -> Result<Answer> {
         let deadline = engine::Deadline::after(Instant::now(), timeout);
         let call = self.call_lock.begin();
         let mut pass = self.call_lock.enter(deadline.at())?;
+        begin();
         let op = pass.get()?.engine.handle(request, deadline);
         let mut cancelled = false;
         loop {
@@ -115,14 +139,14 @@ impl Guest {
             driver.drive(Some(op));
             let answer = driver.engine.answer(op);
             let tell = driver.engine.others_are_ready(op);
+            // Somebody else may be waiting for what is not about this call.
+            driver.show_news();
             if let Some(answer) = answer {
-                driver.show_news();
+                end(&answer);
                 drop(pass);
                 self.call_lock.tell_if(true);
                 return answer;
             }
-            // Somebody else may be waiting for what is not about this call.
-            driver.show_news();
             let wait_for = driver.wait_for(Instant::now());
             self.call_lock.tell_if(tell);
             let waited = call.wait(pass, &wait_for);
@@ -293,7 +317,12 @@ impl Guest {
 
     /// Ends the calls that other threads are in, if any; each says what became of its device.
     pub fn cancel(&self) -> bool {
-        self.call_lock.cancel()
+        self.call_lock.cancel(None)
+    }
+
+    /// Ends the call that this thread is in, if it is in one.
+    pub fn cancel_thread(&self, thread: ThreadNumber) -> bool {
+        self.call_lock.cancel(Some(thread.0))
     }
 }
 

@@ -115,6 +115,7 @@ static void guests(void)
     null(kvm_hotplug_del_disk(NULL, "x", 0, &failure), "guest handle");
     null(kvm_hotplug_del_controller(NULL, "x", 0, &failure), "guest handle");
     null(kvm_hotplug_cancel(NULL, &failure), "guest handle");
+    null(kvm_hotplug_cancel_thread(NULL, kvm_hotplug_thread(), &failure), "guest handle");
     null(kvm_hotplug_get_fd(NULL, &failure), "guest handle");
     null(kvm_hotplug_process(NULL, 0, &failure), "guest handle");
     null(kvm_hotplug_next_event(NULL, &event, sizeof event, &failure), "guest handle");

@@ -6,7 +6,7 @@ import "C"
 import (
 	"context"
 	"math"
-	"sync/atomic"
+	"runtime"
 	"time"
 )
 
@@ -19,6 +19,9 @@ const (
 
 // A cancel that comes before the call has reached the library ends nothing; it is repeated after this.
 const cancelAgain = 200 * time.Microsecond
+
+// How long after its deadline a call is ended that has not ended by itself.
+const overdue = time.Second
 
 // request is one call into the library on a guest: the handle, and the milliseconds that are left for it.
 type request func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, err **C.struct_kvm_hotplug_error) C.int
@@ -36,18 +39,17 @@ func millisecondsUntil(deadline time.Time) C.uint32_t {
 	return C.uint32_t(min(max(left, 1), math.MaxUint32))
 }
 
-// call waits for the guest's turn and makes one call. With the turn held nobody else is in the library with this handle,
-// so that a cancel, which ends whatever call is running, can only hit this one.
+// call makes one call. Others may be in the library with this handle at the same time.
 func (g *Guest) call(ctx context.Context, otherwise time.Duration, do request) (C.int, error) {
 	deadline := deadlineOf(ctx, otherwise)
-	if err := g.enter(ctx, deadline); err != nil {
+	if err := g.enter(ctx); err != nil {
 		return 0, err
 	}
 	defer g.leave()
 	return g.perform(ctx, deadline, do)
 }
 
-// perform makes the call; the turn is held.
+// perform makes the call; the guest is entered.
 func (g *Guest) perform(ctx context.Context, deadline time.Time, do request) (C.int, error) {
 	var failure *C.struct_kvm_hotplug_error
 	end := g.cancelWith(ctx, deadline)
@@ -63,30 +65,18 @@ func (g *Guest) perform(ctx context.Context, deadline time.Time, do request) (C.
 	return code, err
 }
 
-// enter takes the turn, or fails without having changed anything.
-func (g *Guest) enter(ctx context.Context, deadline time.Time) error {
-	const waiting = "another call on this guest is still running"
+// enter keeps the handle open until leave, or fails without having changed anything.
+func (g *Guest) enter(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return endedError(ctx, "not begun")
 	}
 	select {
 	case <-g.closing:
 		return closedError("the guest")
-	case g.turn <- struct{}{}:
 	default:
-		timer := time.NewTimer(time.Until(deadline))
-		defer timer.Stop()
-		select {
-		case <-g.closing:
-			return closedError("the guest")
-		case <-ctx.Done():
-			return endedError(ctx, waiting)
-		case <-timer.C:
-			return endedError(ctx, waiting)
-		case g.turn <- struct{}{}:
-		}
 	}
-	// Of several things that are ready, select takes any.
+	g.inside.RLock()
+	// Close may have come before.
 	select {
 	case <-g.closing:
 		g.leave()
@@ -96,30 +86,43 @@ func (g *Guest) enter(ctx context.Context, deadline time.Time) error {
 	}
 }
 
-func (g *Guest) leave() { <-g.turn }
+func (g *Guest) leave() { g.inside.RUnlock() }
 
-// cancelWith ends the call when the context is cancelled, until the function it returns is called; nothing is cancelled
-// after that. The deadline is the library's own matter: it has better answers at the end of it than "cancelled".
+// cancelWith ends the call that comes next when the context is cancelled, until the function it returns is called; nothing
+// is cancelled after that. Until then the goroutine stays on its thread, so that no other call is ended: the library tells calls
+// apart by their threads. The deadline is the library's own matter: it has better answers at the end of it than "cancelled".
+// A call that it gives no timeout is ended as well, a while later.
 func (g *Guest) cancelWith(ctx context.Context, deadline time.Time) (end func()) {
 	if ctx.Done() == nil {
 		return func() {}
 	}
-	var over atomic.Bool
-	stopped := make(chan struct{})
+	runtime.LockOSThread()
+	thread := C.kvm_hotplug_thread()
+	over, stopped := make(chan struct{}), make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)
+		pause := time.Duration(0)
 		if ctx.Err() == context.DeadlineExceeded && !time.Now().Before(deadline) {
-			return
+			pause = overdue
 		}
-		for !over.Load() && C.kvm_hotplug_cancel(g.handle, nil) == 0 {
-			time.Sleep(cancelAgain)
+		for {
+			select {
+			case <-over:
+				return
+			case <-time.After(pause):
+			}
+			if C.kvm_hotplug_cancel_thread(g.handle, thread, nil) != 0 {
+				return
+			}
+			pause = cancelAgain
 		}
 	})
 	return func() {
-		over.Store(true)
+		close(over)
 		if !stop() {
 			<-stopped
 		}
+		runtime.UnlockOSThread()
 	}
 }
 

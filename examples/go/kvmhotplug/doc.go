@@ -61,7 +61,12 @@
 //
 // # Goroutines
 //
-// Any goroutine may call anything at any time, Close included. Calls on one guest take turns, in the order in which they
-// came; waiting for a turn costs a goroutine, not a thread, and ends with the context. Calls on different guests are
-// independent. Nothing has a finalizer: call Close. C keeps no Go pointers.
+// Any goroutine may call anything at any time, Close included. Calls on different guests are independent. On one guest several
+// calls may be under way at once: a removal that waits for the guest holds up nobody; what asks QEMU and waits for the answer, as
+// an add does, is done one after the other, in the order in which the calls came. A second removal of a device joins the
+// first, and an add of a device that is being removed fails. A context that is cancelled ends its own call and no other, also
+// while that waits for others. Each call that is under way has a thread.
+//
+// A log handler is called by the goroutine of a call, and for an add that is not waited for by that of any call. Nothing has a
+// finalizer: call Close. C keeps no Go pointers.
 package kvmhotplug

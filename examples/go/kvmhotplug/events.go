@@ -283,10 +283,9 @@ func (g *Guest) pump(channel chan<- Event) {
 	}
 }
 
-// look takes in news and fetches events, in one turn; the events are good also with an error.
+// look takes in news and fetches events; the events are good also with an error.
 func (g *Guest) look(room int) (events []Event, err error) {
-	forever := time.Now().AddDate(1, 0, 0)
-	if err := g.enter(context.Background(), forever); err != nil {
+	if err := g.enter(context.Background()); err != nil {
 		return nil, err
 	}
 	defer g.leave()
@@ -301,7 +300,7 @@ func (g *Guest) look(room int) (events []Event, err error) {
 	return events, err
 }
 
-// fetchOne takes the oldest event; the turn is held.
+// fetchOne takes the oldest event; the guest is entered.
 func (g *Guest) fetchOne() (Event, bool) {
 	var text *C.char
 	if fetch(g.handle, &text, nil) <= 0 {

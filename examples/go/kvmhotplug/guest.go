@@ -14,10 +14,10 @@ import (
 // Guest is a live guest: the connection to its monitor, its slot map, and what is pending. A monitor serves one client at
 // a time: while a guest is open, no other program can use that QMP socket.
 type Guest struct {
-	// Of the goroutine that has the turn.
+	// Until it is closed.
 	handle *C.struct_kvm_hotplug
-	// Holds one thing while a call is running.
-	turn    chan struct{}
+	// Held for reading by calls, for writing by Close.
+	inside  sync.RWMutex
 	closing chan struct{}
 	closed  sync.Once
 	// Readable when there is news.
@@ -83,7 +83,7 @@ func openUntil(record *Runtime, socket string, listener Listener, timeout C.uint
 	if memory.err != nil {
 		return nil, memory.err
 	}
-	guest := &Guest{turn: make(chan struct{}, 1), closing: make(chan struct{})}
+	guest := &Guest{closing: make(chan struct{})}
 	err := record.call(func(from *C.struct_kvm_runtime, failure **C.struct_kvm_hotplug_error) C.int {
 		return C.kvm_hotplug_open_of(from, path, &request, C.sizeof_struct_kvm_hotplug_listener, &guest.handle, failure)
 	})
@@ -97,9 +97,9 @@ func openUntil(record *Runtime, socket string, listener Listener, timeout C.uint
 	return guest, nil
 }
 
-// Close closes the connection; the guest and its devices stay as they are, pending removals stay in the journal. Calls
-// that wait for their turn fail with os.ErrClosed, as do all later ones; the call that is running is awaited: cancel its
-// context if that takes too long. The event channel is closed. Closing again does nothing.
+// Close closes the connection; the guest and its devices stay as they are, pending removals and adds that were not waited for
+// stay in the journal. All later calls fail with os.ErrClosed; those that are running are awaited: cancel their contexts if
+// that takes too long. The event channel is closed. Closing again does nothing.
 //
 // It must not be called from a log handler, which runs in the middle of a call. The error is always nil; it is there for
 // io.Closer.
@@ -107,10 +107,10 @@ func (g *Guest) Close() error {
 	g.closed.Do(func() {
 		close(g.closing)
 		g.ready.Close()
-		g.turn <- struct{}{}
+		g.inside.Lock()
+		defer g.inside.Unlock()
 		C.kvm_hotplug_close(g.handle)
 		g.handle = nil
-		g.leave()
 	})
 	return nil
 }

@@ -155,6 +155,66 @@ func TestCancelEndsOneCallAndNoOther(t *testing.T) {
 	}
 }
 
+// While removals wait for the guest, everything else is done; each context ends its own call.
+func TestRemovalThatWaitsHoldsUpNobody(t *testing.T) {
+	fake := startFake(t)
+	guest := open(t, fake.socket)
+	ctx := within(t, patience)
+	ids := []string{"stay-one", "stay-two", "stay-three"}
+	cancels := map[string]context.CancelFunc{}
+	answers := map[string]chan error{}
+	for _, id := range ids {
+		added, err := guest.AddDisk(ctx, kvmhotplug.Disk{ID: id, Path: image(t, id)})
+		state(t, added, err, kvmhotplug.Done)
+		removal, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		cancels[id], answers[id] = cancel, make(chan error, 1)
+		go func() {
+			gone, err := guest.DelDisk(removal, id)
+			if err == nil && gone.State != kvmhotplug.Done {
+				err = fmt.Errorf("%s is %v", id, gone.State)
+			}
+			answers[id] <- err
+		}()
+		for id != <-fake.asked {
+		}
+	}
+	// Many at once, from many goroutines, and none of them waits for the guest.
+	var others sync.WaitGroup
+	for caller := range 8 {
+		others.Add(1)
+		go func() {
+			defer others.Done()
+			comeAndGo(t, guest, image(t, "other"), fmt.Sprint(caller))
+			callAndCheck(t, guest, fmt.Sprint(caller), 32)
+			found, err := guest.Device(ctx, "stay-one")
+			state(t, found, err, kvmhotplug.Pending)
+			if _, err := guest.Process(ctx); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+	others.Wait()
+	for _, id := range ids {
+		select {
+		case err := <-answers[id]:
+			t.Fatalf("%s: the guest has let go of nothing: %v", id, err)
+		default:
+		}
+	}
+	cancels["stay-two"]()
+	failure(t, <-answers["stay-two"], kvmhotplug.ErrCanceled)
+	_, err := guest.AddDisk(ctx, kvmhotplug.Disk{ID: "stay-one", Path: image(t, "stay-one")})
+	failure(t, err, kvmhotplug.ErrConflict)
+	for _, id := range []string{"stay-three", "stay-one"} {
+		fake.release(id)
+		ok(t, <-answers[id])
+	}
+	if event, some, err := guest.NextEvent(ctx); some || err != nil {
+		t.Errorf("what a call answers is no event: %+v, %v", event, err)
+	}
+}
+
 // Contexts that end at any moment, before, in the middle of and after their call: a call whose context lives on is never
 // ended by the cancel of another one.
 func TestCancelNeverHitsALaterCall(t *testing.T) {
@@ -225,18 +285,26 @@ func TestDeadlines(t *testing.T) {
 	holder.Add(1)
 	go func() {
 		defer holder.Done()
-		_, _ = guest.DelDisk(held, "stay-disk")
+		_, _ = guest.AddDisk(held, kvmhotplug.Disk{ID: "mute-first", Path: image(t, "first")})
 	}()
-	waitUntil(t, func() bool {
-		_, err := guest.Devices(within(t, 20*time.Millisecond))
-		return errors.Is(err, context.DeadlineExceeded)
-	})
+	for strings.HasPrefix(<-fake.asked, "stay") {
+	}
 	_, err = guest.AddDisk(within(t, 20*time.Millisecond), kvmhotplug.Disk{Path: "/absent"})
 	if failed := failure(t, err, kvmhotplug.ErrTimeout); !strings.Contains(failed.Message, "still running") || failed.Undo != kvmhotplug.UndoNothing {
 		t.Errorf("got %#v", failed)
 	}
+	// Nor does one that is cancelled wait for it.
+	waiting, stop := context.WithCancel(context.Background())
+	time.AfterFunc(20*time.Millisecond, stop)
+	_, err = guest.AddDisk(waiting, kvmhotplug.Disk{Path: "/absent"})
+	if failed := failure(t, err, kvmhotplug.ErrCanceled); failed.Undo != kvmhotplug.UndoNothing {
+		t.Errorf("got %#v", failed)
+	}
 	release()
 	holder.Wait()
+	fake.hangUp()
+	_, err = guest.Slots(within(t, patience))
+	ok(t, err)
 
 	// One that has passed already begins nothing.
 	past, cancel := context.WithDeadline(context.Background(), time.Now().Add(-time.Second))
@@ -296,14 +364,9 @@ func TestCloseWhileInUse(t *testing.T) {
 		results <- err
 	}()
 	<-fake.asked
-	waiting := make(chan error, 8)
-	for range cap(waiting) {
-		go func() {
-			_, err := guest.Slots(context.Background())
-			waiting <- err
-		}()
-	}
-	time.Sleep(20 * time.Millisecond)
+	// The removal holds up nobody before that.
+	_, err = guest.Slots(within(t, patience))
+	ok(t, err)
 	closed := make(chan struct{}, 2)
 	for range cap(closed) {
 		go func() {
@@ -311,12 +374,11 @@ func TestCloseWhileInUse(t *testing.T) {
 			closed <- struct{}{}
 		}()
 	}
-	// Those that wait for their turn end at once; the one that is running is awaited.
-	for range cap(waiting) {
-		if err := <-waiting; !errors.Is(err, os.ErrClosed) || !errors.Is(err, kvmhotplug.ErrState) {
-			t.Errorf("a waiting call answered %v", err)
-		}
-	}
+	// Those that come from now on fail at once; the one that is running is awaited.
+	waitUntil(t, func() bool {
+		_, err := guest.Slots(within(t, patience))
+		return errors.Is(err, os.ErrClosed) && errors.Is(err, kvmhotplug.ErrState)
+	})
 	select {
 	case <-closed:
 		t.Error("Close did not wait for the call that is running")

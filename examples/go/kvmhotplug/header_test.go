@@ -17,6 +17,7 @@ const header = "../../../include/kvm_hotplug.h"
 
 // Functions that the package does not call, each with the reason.
 var unbound = map[string]string{
+	"kvm_hotplug_cancel":     "kvm_hotplug_cancel_thread ends one call and no other",
 	"kvm_hotplug_open":       "kvm_hotplug_open_of does the same and more",
 	"kvm_hotplug_next_event": "kvm_hotplug_next_event_json says more",
 	"kvm_boot_inherit":       "for a child between fork and exec; exec.Cmd.ExtraFiles does that in Go",

@@ -77,7 +77,7 @@ fn a_call_into_its_own_handle_is_told_so() {
         let waiting = scope.spawn(|| wait_once(&lock, &waits_for(&fd)));
         eventually(|| lock.state().has_poller);
         assert!(lock.enter(soon()).is_ok());
-        assert!(lock.cancel());
+        assert!(lock.cancel(None));
         assert!(!waiting.join().unwrap().unwrap());
     });
     assert!(lock.enter(soon()).is_ok());
@@ -86,7 +86,7 @@ fn a_call_into_its_own_handle_is_told_so() {
 #[test]
 fn a_cancel_reaches_those_inside_and_no_later_ones() {
     let lock = CallLock::new(0).unwrap();
-    assert!(!lock.cancel(), "nobody is inside");
+    assert!(!lock.cancel(None), "nobody is inside");
     let (fd, _write) = pipe();
     thread::scope(|scope| {
         let calls: Vec<_> = (0..3)
@@ -100,13 +100,43 @@ fn a_cancel_reaches_those_inside_and_no_later_ones() {
             })
             .collect();
         eventually(|| lock.state().sleeping == 2);
-        assert!(lock.cancel());
+        assert!(lock.cancel(None));
         let later = lock.begin();
         assert!(!later.is_cancelled());
         calls.into_iter().for_each(|call| call.join().unwrap());
-        assert!(lock.cancel() && later.is_cancelled());
+        assert!(lock.cancel(None) && later.is_cancelled());
     });
-    assert!(!lock.cancel());
+    assert!(!lock.cancel(None));
+}
+
+#[test]
+fn a_cancel_of_one_threads_call_reaches_no_other() {
+    let lock = CallLock::new(0).unwrap();
+    let (fd, _write) = pipe();
+    thread::scope(|scope| {
+        let (say, said) = channel();
+        let calls: Vec<_> = (0..3)
+            .map(|_| {
+                let (say, lock, fd) = (say.clone(), &lock, &fd);
+                scope.spawn(move || {
+                    let call = lock.begin();
+                    say.send(this_thread()).unwrap();
+                    while !call.is_cancelled() {
+                        call.wait(lock.enter(late()).unwrap(), &waits_for(fd)).unwrap();
+                    }
+                    this_thread()
+                })
+            })
+            .collect();
+        let threads: Vec<usize> = (0..3).map(|_| said.recv().unwrap()).collect();
+        assert!(!lock.cancel(Some(this_thread())), "this one is in no call");
+        assert!(lock.cancel(Some(threads[1])));
+        eventually(|| calls.iter().any(thread::ScopedJoinHandle::is_finished));
+        assert!(!lock.cancel(Some(threads[1])), "it has ended");
+        assert_eq!(lock.state().calls.iter().filter(|call| !call.cancelled).count(), 2);
+        assert!(lock.cancel(None));
+        calls.into_iter().for_each(|call| assert!(threads.contains(&call.join().unwrap())));
+    });
 }
 
 #[test]
@@ -204,7 +234,7 @@ fn the_time_comes_for_each() {
         brief.until(soon());
         assert!(!wait_once(&lock, &brief).unwrap());
         assert!(!polling.is_finished());
-        lock.cancel();
+        lock.cancel(None);
         assert!(!polling.join().unwrap().unwrap());
     });
 }
