@@ -140,8 +140,18 @@ impl Phases {
     }
 
     fn change(&mut self, id: &DeviceId, change: impl FnOnce(&mut Entry)) {
-        change(self.0.entry(id.clone()).or_default());
-        self.0.retain(|_, entry| !entry.is_empty());
+        let Some(entry) = self.0.get_mut(id) else {
+            let mut entry = Entry::default();
+            change(&mut entry);
+            if !entry.is_empty() {
+                self.0.insert(id.clone(), entry);
+            }
+            return;
+        };
+        change(entry);
+        if entry.is_empty() {
+            self.0.remove(id);
+        }
     }
 
     /// The removal of a device that is under way.
