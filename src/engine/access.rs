@@ -50,7 +50,7 @@ impl Session {
     /// What the journal has open stays open: the devices that are on their way out are pending.
     pub(super) fn show_unfinished(&mut self) {
         let leaving: Vec<DeviceId> = {
-            let runtime = self.runtime();
+            let runtime = self.contents();
             let intents = runtime.journal().intents.iter();
             let leaves = intents
                 .filter(|intent| matches!(intent.operation, Operation::Remove | Operation::RollbackAdd));

@@ -170,7 +170,7 @@ impl Session {
 
     /// The record with everything that has been given a place so far.
     fn next_record(&self) -> Record {
-        let runtime = self.runtime();
+        let runtime = self.contents();
         let mut next = runtime.record().clone();
         // Adds that are under way have their numbers already.
         let intents = runtime.journal().intents.iter().map(|intent| intent.device.generation);
@@ -253,11 +253,11 @@ impl Session {
         }
         let fds: Vec<Descriptor> = items.iter().flat_map(AddItem::fds).cloned().collect();
         let done = self.plug(&devices, &stages, &fds, next, deadline).await;
-        self.finish_plug(done, &devices, reserved)
+        self.finish_plug(done, &devices, reserved).await
     }
 
     /// What has become of a try with these devices.
-    pub(super) fn finish_plug(
+    pub(super) async fn finish_plug(
         &mut self,
         done: std::result::Result<(), PlugError>,
         devices: &[Device],
@@ -267,21 +267,21 @@ impl Session {
             self.reserved = reserved;
             return Err(failure.about(devices));
         }
-        Ok(self.record_the_rest(&reserved)?)
+        Ok(self.record_the_rest(&reserved).await?)
     }
 
     /// The inventory of the guest may be a new one, and the record may have been completed from the journal, where those that wait
     /// for a reboot are not.
-    fn record_the_rest(&mut self, devices: &[Device]) -> Result<()> {
+    async fn record_the_rest(&mut self, devices: &[Device]) -> Result<()> {
         devices.iter().for_each(|device| self.slots.occupy(device));
         let lacking = |device: &&Device| self.recorded(device.id.as_str()).is_none();
         let lacking: Vec<&Device> = devices.iter().filter(lacking).collect();
         if lacking.is_empty() {
             return Ok(());
         }
-        let mut next = self.runtime().record().clone();
+        let mut next = self.contents().record().clone();
         lacking.into_iter().for_each(|device| next.add(device.clone()));
-        self.runtime().replace(next)
+        self.replace(next).await
     }
 
     /// Places, ids and steps for all of them.

@@ -164,7 +164,7 @@ impl Session {
         let kind = spec.kind();
         let id = match &placement.id {
             Some(id) => id.clone(),
-            None => self.runtime().dialect().new_id(next, kind, None)?,
+            None => self.contents().dialect().new_id(next, kind, None)?,
         };
         let address = match &placement.address {
             Some(Address::Pci(pinned)) => Some(self.slots.pci.choose(&Want::Place(pinned.clone()))?.into()),
@@ -189,7 +189,7 @@ impl Session {
         };
         let id = match &placement.id {
             Some(id) => id.clone(),
-            None => self.runtime().new_id(opened.spec.kind(), Some(&address))?,
+            None => self.contents().new_id(opened.spec.kind(), Some(&address))?,
         };
         self.check_unknown(&id, &address)?;
         let generation = match &controller {
@@ -221,7 +221,7 @@ impl Session {
         let missing =
             |error: Error| error.context("the guest has no SCSI controller, and one cannot be added");
         let slot = Address::from(self.slots.pci.choose(&Want::Auto).map_err(missing)?);
-        let id = self.runtime().new_id(DeviceKind::Controller, Some(&slot))?;
+        let id = self.contents().new_id(DeviceKind::Controller, Some(&slot))?;
         let bus = scsi::spec::bus_of(id.as_str())?;
         self.check_unknown(&id, &slot).map_err(missing)?;
         let spec = Spec::Controller(ControllerSpec::default());

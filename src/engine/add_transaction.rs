@@ -12,7 +12,7 @@ use super::transaction::{self, StageResult, StepError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
 use crate::model::{Device, Journal, Operation, Record};
-use crate::store::StagedRecord;
+use crate::store::Staged;
 use crate::sys::descriptor::Descriptor;
 
 /// How long a cancelled call may go on to find out and say what became of the devices.
@@ -63,9 +63,9 @@ impl Session {
         deadline: &Deadline,
     ) -> std::result::Result<(), PlugError> {
         if devices.is_empty() {
-            return self.runtime().replace(next).map_err(PlugError::from);
+            return self.replace(next).await.map_err(PlugError::from);
         }
-        let staged = self.prepare(next, devices)?;
+        let staged = self.prepare(next, devices).await?;
         let result = transaction::run(self, stages, fds, deadline).await;
         self.conclude(devices, staged, result, deadline).await
     }
@@ -74,13 +74,13 @@ impl Session {
     pub(super) async fn conclude(
         &mut self,
         devices: &[Device],
-        staged: StagedRecord,
+        staged: Staged,
         result: StageResult,
         deadline: &Deadline,
     ) -> std::result::Result<(), PlugError> {
         self.log.write(Level::Debug, || format!("{}: {result:?}", ids(devices)));
         match result {
-            StageResult::Done => match self.commit(devices, staged) {
+            StageResult::Done => match self.commit(devices, staged).await {
                 Ok(()) => {
                     self.adopt_fdsets(devices);
                     Ok(())
@@ -101,11 +101,10 @@ impl Session {
         }
     }
 
-    fn commit(&self, devices: &[Device], staged: StagedRecord) -> Result<()> {
-        let mut runtime = self.runtime();
-        runtime.commit_rebased(staged, |next| devices.iter().for_each(|device| next.put(device.clone())))?;
+    async fn commit(&self, devices: &[Device], staged: Staged) -> Result<()> {
+        self.commit_staged(staged, devices).await?;
         // The operation is complete: a journal entry that cannot be cleared now is settled by the next call.
-        if let Err(error) = runtime.write_journal(|journal| journal.clear_intents(devices)) {
+        if let Err(error) = self.write_journal(|journal| journal.clear_intents(devices)).await {
             self.log.write(Level::Warning, || error.to_string());
         }
         Ok(())
@@ -113,10 +112,9 @@ impl Session {
 
     /// Puts the new record and the intent on disk, in that order, and both before the first command: of all that may fail
     /// afterwards, a full disk is the likeliest.
-    pub(super) fn prepare(&self, next: Record, devices: &[Device]) -> Result<StagedRecord> {
-        let mut runtime = self.runtime();
-        let staged = runtime.stage(next)?;
-        runtime.write_journal(|journal| journal.log_add(devices))?;
+    pub(super) async fn prepare(&self, next: Record, devices: &[Device]) -> Result<Staged> {
+        let staged = self.stage(next).await?;
+        self.write_journal(|journal| journal.log_add(devices)).await?;
         Ok(staged)
     }
 
@@ -144,7 +142,7 @@ impl Session {
             .collect();
         if !live.is_empty() {
             // Before anything else: whoever finds the journal after this is not to complete the whole.
-            self.log_failed_adds(&live);
+            self.log_failed_adds(&live).await;
         }
         let mut undo_steps: Vec<UndoStep> =
             undo_steps.into_iter().filter(|undo_step| !kept.contains(undo_step)).collect();
@@ -172,10 +170,10 @@ impl Session {
             }
         };
         if !left.is_empty() {
-            self.log_failed_adds(devices);
+            self.log_failed_adds(devices).await;
             return error.with_undo(left);
         }
-        match self.drop_devices(devices) {
+        match self.drop_devices(devices).await {
             Ok(()) => error.with_undo(left),
             Err(cause) => {
                 let entry = |device: &&Device| format!("journal entry of {} ({cause})", device.id);
@@ -190,7 +188,7 @@ impl Session {
 
     /// The devices are in the guest, and have to leave again.
     async fn roll_back_plugged(&mut self, devices: &[&Device], error: Error, deadline: &Deadline) -> Error {
-        self.log_failed_adds(devices);
+        self.log_failed_adds(devices).await;
         // A SCSI disk before the controller that came with it.
         let all: Vec<Device> = devices.iter().rev().map(|device| (*device).clone()).collect();
         all.iter().for_each(|device| self.phases.set_own_fds(&device.id, OwnFds::Held));
@@ -213,13 +211,13 @@ impl Session {
         let asked = match error.kind() {
             ErrorKind::Timeout => Err(()),
             ErrorKind::Canceled => {
-                self.log_rollback(&all);
+                self.log_rollback(&all).await;
                 self.ready(&deadline.uncancelable().at_most(self.now(), GRACE)).await.map_err(drop)
             }
             _ => self.ready(deadline).await.map_err(drop),
         };
         if asked.is_err() {
-            self.log_rollback(&all);
+            self.log_rollback(&all).await;
             let unknown =
                 |device| format!("device {} and its backend: unknown, settled by the next call", id(device));
             return Err(error.with_undo(devices.iter().map(unknown).collect()));
@@ -235,18 +233,19 @@ impl Session {
     }
 
     /// The caller is told of a failure: whatever is found of the devices later is to go.
-    fn log_rollback(&mut self, devices: &[&Device]) {
-        self.log_rollbacks(devices, |journal, device| journal.log_intent(Operation::RollbackAdd, device));
+    async fn log_rollback(&mut self, devices: &[&Device]) {
+        self.log_rollbacks(devices, |journal, device| journal.log_intent(Operation::RollbackAdd, device))
+            .await;
     }
 
     /// The same, when QEMU has said of each command how it went.
-    fn log_failed_adds(&mut self, devices: &[&Device]) {
-        self.log_rollbacks(devices, Journal::log_failed_add);
+    async fn log_failed_adds(&mut self, devices: &[&Device]) {
+        self.log_rollbacks(devices, Journal::log_failed_add).await;
     }
 
-    fn log_rollbacks(&mut self, devices: &[&Device], note: impl Fn(&mut Journal, &Device)) {
+    async fn log_rollbacks(&mut self, devices: &[&Device], note: impl Fn(&mut Journal, &Device)) {
         let noted =
-            self.runtime().write_journal(|journal| devices.iter().for_each(|device| note(journal, device)));
+            self.write_journal(|journal| devices.iter().for_each(|device| note(journal, device))).await;
         if let Err(error) = noted {
             self.log.write(Level::Error, || error.to_string());
         }

@@ -22,9 +22,9 @@ impl Session {
         let is_unplaced =
             |device: &&Device| device.presence != Presence::AddAfterReboot && device.address.is_none();
         let unplaced: Vec<Device> =
-            self.runtime().record().devices.iter().filter(is_unplaced).cloned().collect();
+            self.contents().record().devices.iter().filter(is_unplaced).cloned().collect();
         let shown = self.identify(&unplaced.iter().collect::<Vec<_>>(), peripheral_ids, deadline).await?;
-        let mut next = self.runtime().record().clone();
+        let mut next = self.contents().record().clone();
         for (device, _) in unplaced.iter().zip(shown).filter(|(_, shown): &(_, Shown)| shown.is_itself()) {
             let unit = units.iter().find(|unit| unit.id.as_deref() == Some(device.id.as_str()));
             let found = match unit {
@@ -37,7 +37,7 @@ impl Session {
                 entry.address = Some(found);
             }
         }
-        let written = if next == *self.runtime().record() { Ok(()) } else { self.runtime().replace(next) };
+        let written = if next == *self.contents().record() { Ok(()) } else { self.replace(next).await };
         if let Err(error) = written {
             self.log.write(Level::Warning, || format!("the places found are not recorded: {error}"));
         }

@@ -13,7 +13,7 @@ use super::transaction;
 use crate::error::Result;
 use crate::log::Level;
 use crate::model::Device;
-use crate::store::StagedRecord;
+use crate::store::Staged;
 use crate::sys::descriptor::Descriptor;
 
 impl Session {
@@ -33,7 +33,7 @@ impl Session {
         let attempt = self.attempt(&mut items).await?;
         // From here on the journal has them.
         let reserved = std::mem::take(&mut self.reserved);
-        let staged = match self.prepare(attempt.next.clone(), &attempt.devices) {
+        let staged = match self.prepare(attempt.next.clone(), &attempt.devices).await {
             Ok(staged) => staged,
             Err(error) => {
                 self.reserved = reserved;
@@ -66,7 +66,7 @@ impl Session {
         &mut self,
         items: &[AddItem],
         attempt: &Attempt,
-        (staged, reserved): (StagedRecord, Vec<Device>),
+        (staged, reserved): (Staged, Vec<Device>),
         deadline: &Deadline,
     ) {
         let devices = &attempt.devices;
@@ -75,19 +75,19 @@ impl Session {
         let result = transaction::run_yielding(self, &attempt.stages, &fds, deadline).await;
         devices.iter().for_each(|device| self.phases.end_add(&device.id));
         let concluded = self.conclude(devices, staged, result, deadline).await;
-        let done = self.finish_plug(concluded, devices, reserved).map_err(|failure| failure.error);
+        let done = self.finish_plug(concluded, devices, reserved).await.map_err(|failure| failure.error);
         self.finish_add(done.is_ok());
         if done.is_err() {
-            self.retire(devices);
+            self.retire(devices).await;
         }
         self.notify_background(items, done);
     }
 
     /// The caller has been told the numbers of these, so no other attachment gets them.
-    fn retire(&mut self, devices: &[Device]) {
+    async fn retire(&mut self, devices: &[Device]) {
         let last = devices.iter().map(|device| device.generation).max();
-        let retired = last.map_or(Ok(()), |last| self.runtime().retire(last));
-        if let Err(error) = retired {
+        let Some(last) = last else { return };
+        if let Err(error) = self.retire_generation(last).await {
             self.log.write(Level::Warning, || error.to_string());
         }
     }

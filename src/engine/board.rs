@@ -12,6 +12,7 @@ use super::operations::Cell;
 use super::request::Answer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::qmp::{EventQueue, Queued};
+use crate::store::Contents;
 
 /// What an operation waits for.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ pub(super) struct Board {
     /// Connections that have ended.
     pub(super) broken: BTreeSet<Link>,
     pub(super) slots: Vec<(OpId, Slot)>,
+    /// What the record's file says, once it has been told.
+    pub(super) contents: Option<Contents>,
     /// Those that wait for the state, in the order in which they asked.
     pub(super) turns: VecDeque<OpId>,
     /// How often one has got it.
@@ -105,6 +108,11 @@ impl Port {
         board.turns.pop_front();
         board.turns_taken += 1;
         Some(state)
+    }
+
+    /// What the record's file says.
+    pub(super) fn contents(&self) -> Option<Contents> {
+        self.board().contents.clone()
     }
 
     /// Whether somebody has cancelled this operation.

@@ -30,7 +30,7 @@ impl Session {
         let next = self.record_with(&after);
         if device.presence == Presence::AddAfterReboot {
             let why = self.recorded_defer_reason(&after);
-            self.runtime().replace(next)?;
+            self.replace(next).await?;
             return Ok(Outcome::AfterReboot(after, why));
         }
         let FoundTap { name: tap, bridge: from } = self.tap_of(&device).await?;
@@ -40,29 +40,29 @@ impl Session {
         }
         if from.as_ref() == bridge {
             if after != device {
-                self.runtime().replace(next)?;
+                self.replace(next).await?;
             }
             return Ok(Outcome::Done(after));
         }
         self.check(deadline)?;
         let before = on_bridge(&device, from.as_ref());
         let (there, back) = self.plan_move(wanted(&device, &tap, from.as_ref(), bridge)).await?;
-        let staged = self.prepare_change(next, Operation::Move, &before)?;
+        let staged = self.prepare_change(next, Operation::Move, &before).await?;
         if let Err(error) = self.move_tap(&there, &back).await {
             if error.left().is_empty() {
-                self.clear_change(&device);
+                self.clear_change(&device).await;
             } else {
                 self.needs_resync = true;
             }
             return Err(describe(&device, error));
         }
-        if let Err(error) = self.commit_change(&after, staged) {
+        if let Err(error) = self.commit_change(&after, staged).await {
             let left = match self.move_tap(&back, &there).await {
                 Ok(()) => Vec::new(),
                 Err(cause) => vec![format!("tap {tap} of {id} ({cause})")],
             };
             if left.is_empty() {
-                self.clear_change(&device);
+                self.clear_change(&device).await;
             } else {
                 self.needs_resync = true;
             }

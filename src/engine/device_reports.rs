@@ -85,9 +85,9 @@ impl Session {
     }
 
     /// The guest has refused: the removal is off, and the caller is told.
-    pub(super) fn handle_guest_refusal(&mut self, device: &Device) {
+    pub(super) async fn handle_guest_refusal(&mut self, device: &Device) {
         self.events.device(EventKind::Refused, device, "the guest refused to let go of the device; it stays");
-        self.cancel_unplug(device);
+        self.cancel_unplug(device).await;
         if !self.phases.is_unplugging(&device.id) {
             self.phases.refuse(&device.id);
         }
@@ -107,7 +107,7 @@ impl Session {
             for (device, confirmed) in devices.iter().zip(confirmed) {
                 match confirmed {
                     Confirmed::Detached(found) => gone.push(found),
-                    Confirmed::Refused => self.handle_guest_refusal(device),
+                    Confirmed::Refused => self.handle_guest_refusal(device).await,
                     Confirmed::Present => {}
                 }
             }

@@ -46,7 +46,7 @@ impl Session {
             mac: None,
         }));
         let (expected, macs) = {
-            let runtime = self.runtime();
+            let runtime = self.contents();
             let unplaced =
                 |device: &&crate::model::Device| device.kind() == DeviceKind::Nic && device.address.is_none();
             let macs = runtime.record().devices.iter().filter(unplaced).filter_map(|device| device.mac());

@@ -12,7 +12,7 @@ use crate::disk::spec::MAX_SERIAL;
 use crate::disk::{self, DiskSpec, FormatRequest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Device, Spec};
-use crate::store::{Dialect, RecordFile};
+use crate::store::{Contents, Dialect};
 use crate::sys::descriptor::Descriptor;
 
 /// A disk as the caller asks for it.
@@ -84,7 +84,7 @@ impl Session {
         deadline: &Deadline,
     ) -> Result<Preparation<(DiskSpec, Image)>> {
         request.spec.validate()?;
-        let settled = &request.settled(self.runtime().dialect())?;
+        let settled = &request.settled(self.contents().dialect())?;
         settled.placement.check(&Spec::Disk(settled.spec.clone()))?;
         self.ready(deadline).await?;
         if let Some(device) = self.already(&request.placement, |spec| settled.differs(spec))? {
@@ -94,7 +94,7 @@ impl Session {
             return self.answer_existing(device, request.placement.live_only).map(Preparation::Answer);
         }
         let (spec, image) = self.resolve_image(settled.spec.clone(), request.format).await?;
-        self.runtime().dialect().check_disk(&spec)?;
+        self.contents().dialect().check_disk(&spec)?;
         self.check_unshared(&spec, &image).await?;
         if let Some(why) = self.defer_reason(&Spec::Disk(spec.clone()), request.placement.bus()) {
             return Ok(Preparation::Later(Spec::Disk(spec), why));
@@ -109,20 +109,21 @@ impl Session {
         let Some(id) = request.placement.id.as_ref().filter(|_| request.placement.accept_chain) else {
             return Ok(());
         };
-        let spec = self.runtime().disk_under(id.as_str(), request.spec.backing.clone())?;
+        let spec = self.contents().disk_under(id.as_str(), request.spec.backing.clone())?;
         let format = spec.format.into();
         let (spec, _) = self.resolve_image(spec, format).await.map_err(|error| error.context(id))?;
-        self.runtime().put_disk(id.as_str(), spec)
+        let next = self.contents().with_disk(id.as_str(), spec);
+        self.replace(next).await
     }
 
     async fn check_unshared(&self, spec: &DiskSpec, image: &Image) -> Result<()> {
-        let paths = files_to_compare(self.present_or_coming(&self.runtime()), spec, image);
+        let paths = files_to_compare(self.present_or_coming(&self.contents()), spec, image);
         let files = self.identify_files(paths).await?;
-        check_unshared(self.present_or_coming(&self.runtime()), spec, image, &files)
+        check_unshared(self.present_or_coming(&self.contents()), spec, image, &files)
     }
 
     /// Also what other operations are adding.
-    fn present_or_coming<'a>(&'a self, runtime: &'a RecordFile) -> impl Iterator<Item = &'a Device> {
+    fn present_or_coming<'a>(&'a self, runtime: &'a Contents) -> impl Iterator<Item = &'a Device> {
         let intents = runtime.journal().intents.iter().map(|intent| &intent.device);
         let added = intents.filter(|device| self.phases.is_plugging(&device.id));
         runtime.record().devices.iter().chain(added).chain(&self.reserved)

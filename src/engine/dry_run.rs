@@ -149,7 +149,7 @@ impl Session {
         deadline: &Deadline,
     ) -> Result<DryRun> {
         self.learn_buses(deadline).await?;
-        let generation = self.runtime().record().next_generation;
+        let generation = self.contents().record().next_generation;
         let add_plan = self.add_plan(opened, placement, generation).await?;
         // Numbers that were only drafted stay free.
         self.fdsets.release(&add_plan.device.id);
@@ -162,7 +162,7 @@ impl Session {
         placement: &Placement,
         why: super::outcome::DeferReason,
     ) -> Result<DryRun> {
-        let mut next = self.runtime().record().clone();
+        let mut next = self.contents().record().clone();
         self.plan_for_next_boot(&mut next, spec, placement, why).map(|(_, outcome)| DryRun::nothing(outcome))
     }
 

@@ -8,8 +8,6 @@
 //! Only the last descriptor that QEMU took can be such a one. Whatever cannot be told from it is left where it is, and never
 //! touched again: names are used once, and fdsets get a [mark](node::UNCERTAIN_TAG).
 
-use std::sync::PoisonError;
-
 use super::limit::Deadline;
 use super::plan::{self, UndoStep};
 use super::session::Session;
@@ -27,7 +25,7 @@ use crate::qmp::Command;
 impl Session {
     /// A new connection: what was begun on another one may have been cut off.
     pub(super) fn mark_fds_uncertain(&mut self) {
-        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        let runtime = self.contents();
         let is_open = |intent: &&Intent| {
             matches!(intent.operation, Operation::Add | Operation::RollbackAdd) && !intent.fds_settled
         };
@@ -98,7 +96,7 @@ impl Session {
         let Some(tap) = &spec.ifname else { return 0 };
         let shares =
             |other: &Device| matches!(&other.spec, Spec::Nic(nic) if nic.ifname.as_ref() == Some(tap));
-        if self.runtime().record().devices.iter().any(shares) {
+        if self.contents().record().devices.iter().any(shares) {
             return 0;
         }
         let error = match self.taps_of_qemu().await.and_then(|taps| taps.count(tap)) {

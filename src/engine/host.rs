@@ -135,7 +135,7 @@ impl Session {
 
     /// The image of a disk that is recorded.
     pub(super) async fn open_image(&self, spec: &DiskSpec) -> Result<Image> {
-        let rule = self.runtime().record().backing_rule(spec);
+        let rule = self.contents().record().backing_rule(spec);
         result_of!(self, HostStep::OpenImage(Box::new(spec.clone()), rule), HostResult::Image(image) => image)
     }
 
@@ -145,7 +145,7 @@ impl Session {
         spec: DiskSpec,
         format: FormatRequest,
     ) -> Result<(DiskSpec, Image)> {
-        let rule = self.runtime().record().backing_rule(&spec);
+        let rule = self.contents().record().backing_rule(&spec);
         let step = HostStep::ResolveImage(Box::new(spec), format, rule);
         result_of!(self, step, HostResult::ResolvedImage(spec, image) => (*spec, image))
     }

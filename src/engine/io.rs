@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use super::host_step::{HostResult, HostStep};
+use super::store_step::StoreStep;
 use crate::error::Error;
 use crate::qmp::peer::Peer;
 use crate::qmp::{Batch, Command, Version};
+use crate::store::Staged;
 
 /// An operation, for as long as it goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +32,8 @@ pub enum Effect {
     Read(Link),
     /// The same for all monitors.
     ReadAll,
+    /// Write the record or the journal.
+    Store(StoreStep),
     /// Send these commands in one write and wait for their answers.
     Run(Link, Vec<Command>),
     /// Do or look at something on the host.
@@ -56,6 +60,10 @@ pub enum Given {
     Connected(Connected),
     /// Who listens.
     Peer(Peer),
+    /// A record has been written beside the file.
+    Staged(Staged),
+    /// The staged record would take another one back, so it is not put in place.
+    Outdated,
     /// What has become of the commands.
     Batch(Batch),
     /// What has come of a step on the host.

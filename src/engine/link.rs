@@ -23,7 +23,7 @@ impl Session {
         let next = self.record_with(&after);
         if before.presence == Presence::AddAfterReboot {
             let why = self.recorded_defer_reason(&after);
-            self.runtime().replace(next)?;
+            self.replace(next).await?;
             return Ok(Outcome::AfterReboot(after, why));
         }
         self.refuse_while_migrating(deadline).await?;
@@ -38,14 +38,14 @@ impl Session {
             };
         }
         self.monitor()?;
-        let staged = self.prepare_change(next, Operation::SetLink, &before)?;
+        let staged = self.prepare_change(next, Operation::SetLink, &before).await?;
         match transaction::run(self, &stages, &[], deadline).await {
-            StageResult::Done => match self.commit_change(&after, staged) {
+            StageResult::Done => match self.commit_change(&after, staged).await {
                 Ok(()) => Ok(Outcome::Done(after)),
                 Err(error) => Err(self.undo_link(&before, error, deadline).await),
             },
             StageResult::Refused(StepError { error, .. }) => {
-                self.clear_change(&before);
+                self.clear_change(&before).await;
                 Err(self.describe_link(&before, error).with_undo(Vec::new()))
             }
             StageResult::Unknown(error) => {
@@ -67,7 +67,7 @@ impl Session {
             Err(cause) => vec![format!("link of {} ({cause})", before.id)],
         };
         if left.is_empty() {
-            self.clear_change(before);
+            self.clear_change(before).await;
         } else {
             self.needs_resync = true;
         }

@@ -10,7 +10,7 @@ use crate::ids::{Address, BusName, PciAddress, ScsiAddress, Slot};
 use crate::model::{Device, Intent, Operation};
 use crate::slots::pci::SlotState;
 use crate::slots::scsi::UnitState;
-use crate::store::RecordFile;
+use crate::store::Contents;
 
 /// Where a device is on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,11 +132,11 @@ pub(super) fn list(session: &Session) -> Vec<DeviceInfo> {
         }
     };
     // A statement of its own, so that the record is free again: to say why a device waits is to look at it as well.
-    let devices = recorded_or_leaving(&session.runtime());
+    let devices = recorded_or_leaving(&session.contents());
     devices.into_iter().map(|device| DeviceInfo { state: state(&device), device }).collect()
 }
 
-fn recorded_or_leaving(runtime: &RecordFile) -> Vec<Device> {
+fn recorded_or_leaving(runtime: &Contents) -> Vec<Device> {
     // A removal may have come as far as the record, and still not be at its end.
     let is_being_removed = |intent: &&Intent| match intent.operation {
         Operation::RollbackAdd => true,

@@ -44,7 +44,7 @@ impl Listener {
 impl Session {
     /// Refuses a monitor of somebody else before anything is said to it.
     pub(super) async fn check_peer(&self, monitor: &Connected) -> Result<()> {
-        let remembered = self.runtime().record().monitor_user;
+        let remembered = self.contents().record().monitor_user;
         let expected = self.listener.expected(remembered)?;
         if expected == Expected::default() {
             return Ok(());
@@ -71,11 +71,11 @@ impl Session {
             return Ok(());
         }
         let peer = self.who_listens(self.monitor()?).await?;
-        let remembered = self.runtime().record().monitor_user;
+        let remembered = self.contents().record().monitor_user;
         let Some(uid) = self.listener.remembered_from_now(&peer, remembered) else { return Ok(()) };
-        let mut next = self.runtime().record().clone();
+        let mut next = self.contents().record().clone();
         next.monitor_user = Some(uid);
-        self.runtime().replace(next)?;
+        self.replace(next).await?;
         // Said once: later connections are to be that user's.
         self.listener.accept = false;
         Ok(())

@@ -49,6 +49,7 @@ mod request;
 mod resize;
 mod retained_fds;
 mod session;
+mod store_step;
 mod takeover;
 mod talk;
 mod tap_teardown;
@@ -79,6 +80,7 @@ pub use outcome::{DeferReason, Outcome, PendingReason};
 pub use passthrough::RawCommand;
 pub use request::{Answer, Engine, Request};
 pub use resize::NewSize;
+pub use store_step::StoreStep;
 pub use unplug::{Removal, RemovalOfMany};
 
 use crate::ids::Address;

@@ -7,7 +7,7 @@ use super::session::Session;
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::log::Level;
 use crate::model::{Device, DeviceKind, Intent, Operation, Presence, Record, Spec};
-use crate::store::StagedRecord;
+use crate::store::Staged;
 
 impl Session {
     /// The device of this kind and id, if it is one that can be changed now.
@@ -44,7 +44,7 @@ impl Session {
 
     /// The record with this device instead of the one of the same id.
     pub(super) fn record_with(&self, device: &Device) -> Record {
-        let mut next = self.runtime().record().clone();
+        let mut next = self.contents().record().clone();
         if let Some(entry) = next.devices.iter_mut().find(|entry| entry.id == device.id) {
             entry.clone_from(device);
         }
@@ -52,29 +52,28 @@ impl Session {
     }
 
     /// Puts the new record and the intent on disk, in that order. `before` is what the device is put back to.
-    pub(super) fn prepare_change(
+    pub(super) async fn prepare_change(
         &self,
         next: Record,
         operation: Operation,
         before: &Device,
-    ) -> Result<StagedRecord> {
-        let mut runtime = self.runtime();
-        let staged = runtime.stage(next)?;
-        runtime.write_journal(|journal| journal.log_intent(operation, before))?;
+    ) -> Result<Staged> {
+        let staged = self.stage(next).await?;
+        self.write_journal(|journal| journal.log_intent(operation, before)).await?;
         Ok(staged)
     }
 
     /// The change is made: puts the new record in place. An intent that cannot be cleared now is settled by the next call.
-    pub(super) fn commit_change(&self, device: &Device, staged: StagedRecord) -> Result<()> {
-        let committed = self.runtime().commit_rebased(staged, |next| next.put(device.clone()));
+    pub(super) async fn commit_change(&self, device: &Device, staged: Staged) -> Result<()> {
+        let committed = self.commit_staged(staged, std::slice::from_ref(device)).await;
         committed.map_err(|error| error.with_step("save the runtime file"))?;
-        self.clear_change(device);
+        self.clear_change(device).await;
         Ok(())
     }
 
     /// Nothing is left of a change.
-    pub(super) fn clear_change(&self, device: &Device) {
-        let struck = self.runtime().write_journal(|journal| journal.clear_intent(device.id.as_str()));
+    pub(super) async fn clear_change(&self, device: &Device) {
+        let struck = self.write_journal(|journal| journal.clear_intent(device.id.as_str())).await;
         if let Err(error) = struck {
             self.log.write(Level::Warning, || error.to_string());
         }
@@ -102,7 +101,7 @@ impl Session {
             self.log.write(Level::Error, || format!("{}: {text}", device.id));
             self.events.device(EventKind::Undone, device, text);
         }
-        self.runtime().write_journal(|journal| journal.clear_intent(device.id.as_str()))
+        self.write_journal(|journal| journal.clear_intent(device.id.as_str())).await
     }
 
     /// Sets down the links that are recorded as down: a QEMU that has just been started has all of them up.
@@ -113,7 +112,7 @@ impl Session {
                 && !self.phases.is_absent(device.id.as_str())
         };
         let steps: Vec<plan::Step> = self
-            .runtime()
+            .contents()
             .record()
             .devices
             .iter()

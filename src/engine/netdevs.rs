@@ -112,7 +112,7 @@ impl Session {
         let command = Command::with("human-monitor-command", &[("command-line", "info network")]);
         let answer = self.ask_if_known(&command, deadline).await?;
         let strays = ordered::set(strays(answer.as_str().unwrap_or_default()));
-        let unknown = |id: &&String| self.is_foreign(id) && !self.runtime().record().command_has_netdev(id);
+        let unknown = |id: &&String| self.is_foreign(id) && !self.contents().record().command_has_netdev(id);
         for id in strays.iter().filter(unknown).take(MOST_STRAYS) {
             differences.push(Difference::new(Mismatch::OrphanNetdev, id, "", id));
         }

@@ -12,7 +12,7 @@ use crate::net::given::Given;
 use crate::net::spec::NicSpec;
 use crate::net::tap::TapRequest;
 use crate::net::vhost::VhostMode;
-use crate::store::{Dialect, Format, RecordFile};
+use crate::store::{Contents, Dialect, Format};
 use crate::sys::descriptor::Descriptor;
 
 /// Where the taps come from.
@@ -138,9 +138,9 @@ impl Session {
             Preparation::Later(spec, why) => return Ok(Preparation::Later(spec, why)),
             Preparation::Now(now) => now,
         };
-        let own = request.settle(self.runtime().dialect())?;
+        let own = request.settle(self.contents().dialect())?;
         let mut fds = self.open_taps(request, &own, &mut spec).await?;
-        if spec.bridge.is_none() && self.runtime().dialect().format() == Format::Ganeti {
+        if spec.bridge.is_none() && self.contents().dialect().format() == Format::Ganeti {
             // Whoever starts the guest from the list has to find the bridge there, also that of a tap the caller opened; of one in
             // another network namespace it cannot be told.
             spec.bridge = match self.find_tap(&spec).await {
@@ -159,7 +159,7 @@ impl Session {
         deadline: &Deadline,
     ) -> Result<Preparation<(NicSpec, Vec<Descriptor>)>> {
         // Judged before the guest is bothered; the address does not matter for that.
-        let own = request.settle(self.runtime().dialect())?;
+        let own = request.settle(self.contents().dialect())?;
         request.placement.check(&Spec::Nic(request.spec(MacAddr::local([0, 0, 1]), &own)))?;
         let given = self.given_tap(request, &own).await?;
         self.ready(deadline).await?;
@@ -179,7 +179,7 @@ impl Session {
             return self.answer_existing(device, request.placement.live_only).map(Preparation::Answer);
         }
         let mut spec = request.spec(self.free_mac(request.mac).await?, &own);
-        check_unused(&self.runtime(), &self.reserved, request, given.as_ref())?;
+        check_unused(&self.contents(), &self.reserved, request, given.as_ref())?;
         if let Some(given) = &given {
             self.check_not_in_qemu(given).await?;
         }
@@ -200,8 +200,8 @@ impl Session {
     /// The wanted address, or a new one.
     async fn free_mac(&self, wanted: Option<MacAddr>) -> Result<MacAddr> {
         let taken = match wanted {
-            Some(mac) => return check_mac(&self.runtime(), &self.reserved, mac, |_| true).map(|()| mac),
-            None => used_macs(&self.runtime(), &self.reserved).map(|(mac, _)| mac).collect(),
+            Some(mac) => return check_mac(&self.contents(), &self.reserved, mac, |_| true).map(|()| mac),
+            None => used_macs(&self.contents(), &self.reserved).map(|(mac, _)| mac).collect(),
         };
         self.make_mac(taken).await
     }
@@ -252,7 +252,7 @@ impl Session {
 
 /// The addresses that devices of the guest have, or will have.
 pub(crate) fn used_macs<'a>(
-    runtime: &'a RecordFile,
+    runtime: &'a Contents,
     reserved: &'a [Device],
 ) -> impl Iterator<Item = (MacAddr, &'a Device)> {
     let journal = runtime.journal().intents.iter().map(|intent| &intent.device);
@@ -262,7 +262,7 @@ pub(crate) fn used_macs<'a>(
 
 /// Refuses an address that a device of the guest has which `counts`, or one that is about to be added.
 pub(crate) fn check_mac(
-    runtime: &RecordFile,
+    runtime: &Contents,
     reserved: &[Device],
     wanted: MacAddr,
     counts: impl Fn(&Device) -> bool,
@@ -297,7 +297,7 @@ fn cannot_wait(given: &Given, why: &DeferReason) -> Error {
 /// Refuses a tap that a device of the guest has, or one that is about to be added: two NICs would take each other's packets, and
 /// QEMU ends when they disagree about a queue. Also a name that the taps of two of them are to have.
 pub(crate) fn check_unused(
-    runtime: &RecordFile,
+    runtime: &Contents,
     reserved: &[Device],
     request: &NicRequest,
     given: Option<&Given>,

@@ -13,6 +13,7 @@ use super::io::{Effect, Given, Link, OpId};
 use super::request::Answer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::qmp::{EventQueue, Queued};
+use crate::store::Contents;
 
 type Operation = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -74,6 +75,7 @@ impl<S> Operations<S> {
             events: EventQueue::default(),
             broken: Default::default(),
             slots: Vec::new(),
+            contents: None,
             turns: VecDeque::new(),
             turns_taken: 0,
         };
@@ -239,6 +241,11 @@ impl<S> Operations<S> {
         let waits = |running: &&Running| running.asked.is_some_and(|waits| waits.kind == Kind::News);
         let ops: Vec<OpId> = self.running.iter().filter(waits).map(|running| running.op).collect();
         ops.into_iter().filter(|op| Some(*op) != but).for_each(|op| self.resolve(op, Given::Done));
+    }
+
+    /// The record's file says this from now on.
+    pub(super) fn tell_contents(&mut self, contents: Contents) {
+        self.board().contents = Some(contents);
     }
 
     /// QEMU has said something unasked.

@@ -26,7 +26,7 @@ impl Session {
     /// Records what the graph shows of overlays: those that are new, and that others are gone.
     pub(super) async fn note_overlays(&mut self, graph: &BlockGraph, deadline: &Deadline) -> Result<()> {
         let disks: Vec<Device> =
-            self.runtime().record().devices.iter().filter(|device| is_live_disk(device)).cloned().collect();
+            self.contents().record().devices.iter().filter(|device| is_live_disk(device)).cloned().collect();
         let is_news = |device: &&Device| match graph.top_of(device) {
             Top::Unknown => false,
             Top::Own => overlay_of(device).is_some(),
@@ -42,7 +42,7 @@ impl Session {
             nodes.get(node).and_then(|node| node.pointer(path)).and_then(Value::as_str).unwrap_or_default()
         };
         let driver_of = |node: &str| Some(text(node, "/drv")).filter(|driver| !driver.is_empty());
-        let mut next = self.runtime().record().clone();
+        let mut next = self.contents().record().clone();
         for device in next.devices.iter_mut().filter(|device| news.iter().any(|other| other.id == device.id))
         {
             let seen = match graph.top_of(device) {
@@ -59,8 +59,8 @@ impl Session {
                 });
             }
         }
-        if next != *self.runtime().record() {
-            self.runtime().replace(next)?;
+        if next != *self.contents().record() {
+            self.replace(next).await?;
         }
         Ok(())
     }

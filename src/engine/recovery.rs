@@ -60,14 +60,14 @@ impl Session {
 
     /// All but those of adds that other operations are at.
     fn intents_to_settle(&self) -> Vec<Intent> {
-        let mut intents = self.runtime().journal().intents.clone();
+        let mut intents = self.contents().journal().intents.clone();
         intents.retain(|intent| !self.phases.is_plugging(&intent.device.id));
         intents
     }
 
     /// The entries of the journal, with what record and guest have under their ids.
     pub(super) fn unfinished(&self, shown: &ShownById) -> Vec<Unfinished> {
-        let runtime = self.runtime();
+        let runtime = self.contents();
         let one = |intent: &Intent| Unfinished {
             recorded: Recorded::of(&intent.device, runtime.record()),
             shown: shown.get(&intent.device.id).copied().unwrap_or(Shown::Nothing),
@@ -103,20 +103,20 @@ impl Session {
     }
 
     /// Clears entries of the journal about which nothing is to be done.
-    pub(super) fn clear_outdated_intents(&mut self, shown: &ShownById) -> Result<()> {
+    pub(super) async fn clear_outdated_intents(&mut self, shown: &ShownById) -> Result<()> {
         for Intent { operation, device, .. } in self.decided(shown, Decision::ClearIntent) {
             self.log.write(Level::Info, || {
                 format!("nothing is left to be done about {operation:?} of {}", device.id)
             });
             self.phases.end_removal(&device.id);
-            self.runtime().write_journal(|journal| journal.clear_intent(device.id.as_str()))?;
+            self.write_journal(|journal| journal.clear_intent(device.id.as_str())).await?;
         }
         Ok(())
     }
 
     /// Finishes or undoes every unfinished operation, by what the guest shows under the ids of their devices.
     pub(super) async fn reconcile(&mut self, shown: &ShownById, deadline: &Deadline) -> Result<()> {
-        self.roll_back_unwanted(shown)?;
+        self.roll_back_unwanted(shown).await?;
         let arrived = self.decided(shown, Decision::CompleteAdd);
         let mut unfinished = self.unfinished(shown);
         // A controller after its disks.
@@ -175,15 +175,16 @@ impl Session {
 
     /// Notes of adds that they are to be taken back, until there is none more: a controller goes because of its disk. Once the disk
     /// is out of the journal, nothing else tells.
-    fn roll_back_unwanted(&mut self, shown: &ShownById) -> Result<()> {
+    async fn roll_back_unwanted(&mut self, shown: &ShownById) -> Result<()> {
         loop {
             let unwanted = self.decided(shown, Decision::RollBack);
             if unwanted.is_empty() {
                 return Ok(());
             }
-            self.runtime().write_journal(|journal| {
+            self.write_journal(|journal| {
                 unwanted.iter().for_each(|intent| journal.log_intent(Operation::RollbackAdd, &intent.device));
-            })?;
+            })
+            .await?;
         }
     }
 
@@ -193,11 +194,11 @@ impl Session {
         if devices.is_empty() {
             return Ok(());
         }
-        let mut next = self.runtime().record().clone();
+        let mut next = self.contents().record().clone();
         let lacks = devices.iter().filter(|device| self.recorded(device.id.as_str()).is_none());
         lacks.for_each(|device| next.add((*device).clone()));
-        if next != *self.runtime().record() {
-            self.runtime().replace(next)?;
+        if next != *self.contents().record() {
+            self.replace(next).await?;
         }
         let mut left = Vec::new();
         for (device, confirmed) in devices.iter().zip(self.confirm_in_qom(devices, deadline).await?) {
@@ -205,7 +206,7 @@ impl Session {
                 left.push(gone);
                 continue;
             }
-            self.runtime().write_journal(|journal| journal.clear_intent(device.id.as_str()))?;
+            self.write_journal(|journal| journal.clear_intent(device.id.as_str())).await?;
             self.events.device(EventKind::Added, device, "an interrupted add was completed");
         }
         if left.is_empty() { Ok(()) } else { self.finish_and_notify_all(&left, deadline).await }
@@ -290,18 +291,19 @@ impl Session {
         let mut departures: Vec<Departure> = gone.iter().map(|gone| self.departure(*gone)).collect();
         let devices: Vec<&Device> = gone.iter().map(|gone| gone.device).collect();
         // Dying between here and the record must not lose that the backends are to go.
-        self.runtime().write_journal(|journal| {
+        self.write_journal(|journal| {
             let unasked = devices
                 .iter()
                 .zip(&departures)
                 .filter(|(_, departure)| departure.teardown.told == EventKind::RemovedByGuest);
             unasked.for_each(|(device, _)| journal.log_intent(Operation::Remove, device));
-        })?;
+        })
+        .await?;
         let residues = self.tear_down_backends(&devices, &mut departures, deadline).await?;
         let mut finished = Vec::with_capacity(devices.len());
         let mut unplugged: Vec<&Device> = Vec::new();
         let mut retired = Vec::new();
-        let mut next = self.runtime().record().clone();
+        let mut next = self.contents().record().clone();
         for (device, departure) in devices.iter().zip(departures) {
             let own =
                 || residues.iter().filter(|residue| departure.backend_objects.contains(&residue.undo_step));
@@ -310,8 +312,7 @@ impl Session {
                 if departure.operation == Some(Operation::Add) && self.recorded(device.id.as_str()).is_none()
                 {
                     // Whether it was there long enough to be called added no longer matters: it is on its way out.
-                    self.runtime()
-                        .write_journal(|journal| journal.log_intent(Operation::RollbackAdd, device))?;
+                    self.write_journal(|journal| journal.log_intent(Operation::RollbackAdd, device)).await?;
                 }
                 let now = Some(self.now());
                 self.phases.keep_backend(&device.id, now, residue.why_kept());
@@ -323,19 +324,19 @@ impl Session {
             }
             finished.push(TeardownReport { told: departure.teardown.told, left });
         }
-        if next != *self.runtime().record() {
-            self.runtime().replace(next)?;
+        if next != *self.contents().record() {
+            self.replace(next).await?;
         }
         if let Some(generation) = retired.into_iter().max() {
             // No other attachment gets the number, now that somebody may have been told of it. Until that is written, the
             // journal keeps it.
-            self.runtime().retire(generation)?;
+            self.retire_generation(generation).await?;
         }
         let (replaced, forgotten): (Vec<&Device>, Vec<&Device>) = unplugged
             .into_iter()
             .partition(|device| gone.iter().any(|g| g.is_replaced && g.device == *device));
-        self.yield_to_others(&replaced)?;
-        self.drop_devices(&forgotten)?;
+        self.yield_to_others(&replaced).await?;
+        self.drop_devices(&forgotten).await?;
         Ok(finished)
     }
 
@@ -370,7 +371,7 @@ impl Session {
         let DetachedDevice { device, backend_is_taken, .. } = gone;
         self.phases.leave(&device.id);
         let fdsets = self.fdsets.of(&device.id);
-        let operation = self.runtime().journal().find(device.id.as_str()).map(|intent| intent.operation);
+        let operation = self.contents().journal().find(device.id.as_str()).map(|intent| intent.operation);
         let teardown =
             reconcile::teardown(operation, backend_is_taken, self.phases.has_uncertain_fds(&device.id));
         let backend_objects = match teardown.backend {
@@ -410,12 +411,12 @@ impl Session {
     }
 
     /// Other devices have their ids by now, and perhaps their places.
-    fn yield_to_others(&mut self, devices: &[&Device]) -> Result<()> {
+    async fn yield_to_others(&mut self, devices: &[&Device]) -> Result<()> {
         for device in devices {
             self.slots.end_quarantine(*device);
             self.forget_state(device);
         }
-        self.runtime().write_journal(|journal| journal.clear_intents(devices.iter().copied()))
+        self.write_journal(|journal| journal.clear_intents(devices.iter().copied())).await
     }
 
     fn forget_state(&mut self, device: &Device) {
@@ -424,17 +425,17 @@ impl Session {
     }
 
     /// Neither guest nor record has the device any more.
-    pub(super) fn drop_device(&mut self, device: &Device) -> Result<()> {
-        self.drop_devices(&[device])
+    pub(super) async fn drop_device(&mut self, device: &Device) -> Result<()> {
+        self.drop_devices(&[device]).await
     }
 
-    pub(super) fn drop_devices(&mut self, devices: &[&Device]) -> Result<()> {
+    pub(super) async fn drop_devices(&mut self, devices: &[&Device]) -> Result<()> {
         for device in devices {
             self.slots.release(*device);
             self.topology.remove(device.id.as_str());
             self.forget_state(device);
         }
-        self.runtime().write_journal(|journal| journal.clear_intents(devices.iter().copied()))
+        self.write_journal(|journal| journal.clear_intents(devices.iter().copied())).await
     }
 }
 

@@ -69,12 +69,12 @@ impl Session {
         if !shown.into_iter().all(Shown::is_itself) {
             return Ok(());
         }
-        let mut next = self.runtime().record().clone();
+        let mut next = self.contents().record().clone();
         if let Some(device) = next.devices.iter_mut().find(|device| device.id.as_str() == id) {
             device.address = Some(found);
         }
         self.needs_resync = true;
-        self.runtime().replace(next)
+        self.replace(next).await
     }
 
     async fn remove_orphans(&mut self, owner: &str, deadline: &Deadline) -> Result<()> {

@@ -1,7 +1,6 @@
 //! What callers ask for, what they are told, and which operation that is.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use serde_json::Value;
@@ -30,7 +29,7 @@ use crate::ids::IfName;
 use crate::log::Log;
 use crate::model::Device;
 use crate::qmp::{Queued, Version};
-use crate::store::RecordFile;
+use crate::store::Contents;
 
 /// What a caller asks for.
 #[derive(Debug)]
@@ -164,13 +163,13 @@ macro_rules! operation {
 impl Engine {
     /// Nothing is known of the guest yet; the record is.
     pub fn new(
-        record: Arc<Mutex<RecordFile>>,
+        contents: Contents,
         socket: PathBuf,
         listener: (Listener, Access),
         log: Log,
         now: Instant,
     ) -> Self {
-        Self { operations: Operations::new(Session::new(record, socket, listener, log, now), now) }
+        Self { operations: Operations::new(Session::new(contents, socket, listener, log, now), now) }
     }
 
     /// Begins what is asked for.
@@ -267,6 +266,11 @@ impl Engine {
     /// What the shell has done for an operation.
     pub fn give(&mut self, op: OpId, given: Given) {
         self.operations.give(op, given);
+    }
+
+    /// What the record's file says from now on.
+    pub fn contents(&mut self, contents: Contents) {
+        self.operations.tell_contents(contents);
     }
 
     /// What QEMU has said unasked.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::access::Access;
@@ -25,7 +24,7 @@ use crate::qmp::Version;
 use crate::slots::Slots;
 use crate::slots::pci::{QomChild, Rules, SlotMap, Topology};
 use crate::slots::scsi::ScsiMap;
-use crate::store::RecordFile;
+use crate::store::Contents;
 
 /// Pauses before a connection that was dropped at once is made again, when a guest is opened.
 const RECONNECT_PAUSES: [Duration; 4] =
@@ -37,7 +36,8 @@ pub(super) struct Session {
     /// Of the operation that has the state.
     pub(super) own: Option<Own>,
     pub(super) opened_at: Instant,
-    pub(super) runtime: Arc<Mutex<RecordFile>>,
+    /// What the file of the record said then.
+    pub(super) opened_with: Contents,
     pub(super) log: Log,
     pub(super) events: EventLog,
     pub(super) fdsets: FdSets,
@@ -99,7 +99,7 @@ pub(super) struct Session {
 impl Session {
     /// Nothing is known of the guest yet.
     pub(super) fn new(
-        runtime: Arc<Mutex<RecordFile>>,
+        opened_with: Contents,
         socket: PathBuf,
         (listener, access): (Listener, Access),
         log: Log,
@@ -109,7 +109,7 @@ impl Session {
         Self {
             own: None,
             opened_at: now,
-            runtime,
+            opened_with,
             log,
             events: EventLog::default(),
             fdsets: FdSets::default(),
@@ -146,7 +146,7 @@ impl Session {
     /// Stands where the state was while another operation has it.
     pub(super) fn placeholder(&self) -> Self {
         Self::new(
-            self.runtime.clone(),
+            self.opened_with.clone(),
             PathBuf::new(),
             (Listener::default(), self.access),
             self.log.clone(),
@@ -184,14 +184,9 @@ impl Session {
         outcome
     }
 
-    /// The record and its file.
-    pub(super) fn runtime(&self) -> MutexGuard<'_, RecordFile> {
-        self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The recorded device with this id.
     pub(super) fn recorded(&self, id: &str) -> Option<Device> {
-        self.runtime().record().find(id).cloned()
+        self.contents().record().find(id).cloned()
     }
 
     /// Brings connection and inventory of the guest up to date. In steady state this asks nothing.
@@ -241,7 +236,7 @@ impl Session {
             format!("connected to QEMU {} at {}", monitor.version, self.socket.display())
         });
         let peer = self.see_qemu(&self.socket, monitor.pid.unwrap_or_default()).await?;
-        self.runtime().meet(peer);
+        self.meet(peer).await?;
         self.monitor = Some(monitor);
         self.needs_resync = true;
         self.is_new_connection = true;
@@ -275,14 +270,14 @@ impl Session {
     pub(super) async fn resync(&mut self, deadline: &Deadline) -> Result<()> {
         // Until it is whole: a question on the way may be cancelled, and the slots are those of half an inventory then.
         self.needs_resync = true;
-        let disks = self.runtime().record().devices.iter().filter(|device| is_live_disk(device)).count();
+        let disks = self.contents().record().devices.iter().filter(|device| is_live_disk(device)).count();
         let mut inventory = Inventory::take(self, disks, deadline).await?;
         // A bus that is gone meanwhile needs no forbidding.
         self.no_hotplug_buses.retain(|bus| inventory.topology.forbid_hotplug(bus).is_ok());
         self.log.write(Level::Debug, || {
             format!("the guest has {} devices with ids", inventory.peripheral_ids.len())
         });
-        let rules = Rules::new(self.runtime().record().reserved_slots)?;
+        let rules = Rules::new(self.contents().record().reserved_slots)?;
         self.slots = Slots { pci: SlotMap::new(&inventory.topology, rules), scsi: ScsiMap::default() };
         self.topology = inventory.topology;
         self.devices_without_id = inventory.devices_without_id;
@@ -296,7 +291,7 @@ impl Session {
             Access::Change => {
                 self.reconcile_with_another_qemu(&inventory.peripheral_ids, deadline).await?;
                 let shown = self.identify_journalled(&inventory.peripheral_ids, deadline).await?;
-                self.clear_outdated_intents(&shown)?;
+                self.clear_outdated_intents(&shown).await?;
                 shown
             }
         };
@@ -332,7 +327,7 @@ impl Session {
 
     /// Recorded devices that should be in the guest and are not.
     fn recorded_but_not_in(&self, peripheral_ids: &PeripheralIds) -> Vec<DeviceId> {
-        let runtime = self.runtime();
+        let runtime = self.contents();
         let lacks = |device: &&Device| {
             device.presence == Presence::Live
                 && device.address.is_some()
@@ -343,7 +338,7 @@ impl Session {
 
     /// Own record ∪ live view: what the record has stays taken, what is on its way out stays quarantined.
     fn occupy_recorded(&mut self) {
-        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        let runtime = self.contents();
         runtime.record().devices.iter().for_each(|device| self.slots.occupy(device));
         self.reserved.iter().for_each(|device| self.slots.occupy(device));
         for intent in &runtime.journal().intents {
@@ -376,21 +371,21 @@ impl Session {
         let known = |id: &DeviceId| {
             self.phases.is_unplugging(id) || self.phases.is_plugging(id) || self.phases.is_asked_again(id)
         };
-        let runtime = self.runtime();
+        let runtime = self.contents();
         let intents = runtime.journal().intents.iter().map(|intent| &intent.device.id);
         intents.filter(|id| !known(id)).cloned().collect()
     }
 
     /// The removal of a device is off: it keeps its place, and no journal entry is left. A device that only is on its
     /// way out of a failed add has no record to stay in: it stays pending and is asked for again, after the usual pause.
-    pub(super) fn cancel_unplug(&mut self, device: &Device) {
-        let operation = self.runtime().journal().find(device.id.as_str()).map(|intent| intent.operation);
+    pub(super) async fn cancel_unplug(&mut self, device: &Device) {
+        let operation = self.contents().journal().find(device.id.as_str()).map(|intent| intent.operation);
         if operation == Some(Operation::RollbackAdd) {
             return self.mark_unplugging(device, PendingReason::Deadline);
         }
         self.phases.end_removal(&device.id);
         self.slots.end_quarantine(device);
-        let struck = self.runtime().write_journal(|journal| journal.clear_intent(device.id.as_str()));
+        let struck = self.write_journal(|journal| journal.clear_intent(device.id.as_str())).await;
         if let Err(error) = struck {
             self.log.write(Level::Error, || error.to_string());
         }
@@ -398,7 +393,7 @@ impl Session {
 
     /// Which attachment of the id the device of ours is.
     pub(super) fn known_generation(&self, id: &str) -> Option<u64> {
-        let runtime = self.runtime();
+        let runtime = self.contents();
         let journalled = || runtime.journal().find(id).map(|intent| &intent.device);
         let reserved = || self.reserved.iter().find(|device| device.id.as_str() == id);
         Some(runtime.record().find(id).or_else(journalled).or_else(reserved)?.generation)
@@ -406,7 +401,7 @@ impl Session {
 
     /// A device of ours, recorded, in the journal, or about to be.
     pub(super) fn known_device(&self, id: &str) -> Option<Device> {
-        let runtime = self.runtime();
+        let runtime = self.contents();
         let journalled = || runtime.journal().find(id).map(|intent| &intent.device);
         let reserved = || self.reserved.iter().find(|device| device.id.as_str() == id);
         runtime.record().find(id).or_else(journalled).or_else(reserved).cloned()

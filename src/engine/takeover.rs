@@ -35,7 +35,7 @@ impl Session {
     pub(super) async fn await_former_agents(&mut self, deadline: &Deadline) -> Result<()> {
         self.close_former_monitors().await?;
         let (noted, met, peer_match) = {
-            let runtime = self.runtime();
+            let runtime = self.contents();
             (runtime.journal().peer.clone(), runtime.met().cloned(), runtime.peer_match())
         };
         let (Some(noted), Some(met)) = (noted, met) else { return Ok(()) };
@@ -46,14 +46,14 @@ impl Session {
             self.await_monitor(socket, deadline).await?;
         }
         let both = Arc::new(noted.and(&met));
-        self.runtime().write_journal(|journal| journal.peer = Some(both))
+        self.write_journal(|journal| journal.peer = Some(both)).await
     }
 
     /// Everything is settled that can be: what is still pending is over this monitor alone.
     pub(super) async fn take_over_journal(&mut self) -> Result<()> {
         self.close_former_monitors().await?;
-        let met = self.runtime().met().cloned();
-        self.runtime().write_journal(|journal| journal.peer = met)
+        let met = self.contents().met().cloned();
+        self.write_journal(|journal| journal.peer = met).await
     }
 
     async fn close_former_monitors(&mut self) -> Result<()> {
@@ -140,7 +140,7 @@ impl Session {
 
     /// Which QEMU the journal is about. A target that waits for its guest goes on with what was pending at the source.
     pub(super) fn qemu_of_journal(&self) -> Qemu {
-        match self.runtime().peer_match() {
+        match self.contents().peer_match() {
             PeerMatch::Another if !self.migrating => Qemu::Another,
             PeerMatch::Another | PeerMatch::Same | PeerMatch::Unknown => Qemu::Same,
         }
@@ -152,7 +152,7 @@ impl Session {
         peripheral_ids: &PeripheralIds,
         deadline: &Deadline,
     ) -> Result<()> {
-        let intents = self.runtime().journal().intents.clone();
+        let intents = self.contents().journal().intents.clone();
         if self.qemu_of_journal() == Qemu::Same || intents.is_empty() {
             return Ok(());
         }
@@ -161,7 +161,7 @@ impl Session {
             intents.iter().filter_map(|intent| self.recorded(intent.device.id.as_str())).collect();
         let shown = self.identify(&recorded.iter().collect::<Vec<_>>(), peripheral_ids, deadline).await?;
         let shown = ordered::map(recorded.into_iter().map(|device| device.id).zip(shown));
-        let mut next = self.runtime().record().clone();
+        let mut next = self.contents().record().clone();
         let mut news = Vec::new();
         for unfinished in self.unfinished(&shown) {
             let device = &unfinished.intent.device;
@@ -180,10 +180,10 @@ impl Session {
         }
         let latest = intents.iter().map(|intent| intent.device.generation).max().unwrap_or_default();
         next.next_generation = next.next_generation.max(latest.saturating_add(1));
-        if next != *self.runtime().record() {
-            self.runtime().replace(next)?;
+        if next != *self.contents().record() {
+            self.replace(next).await?;
         }
-        self.runtime().write_journal(|journal| journal.intents.clear())?;
+        self.write_journal(|journal| journal.intents.clear()).await?;
         for (what, device, text) in news {
             self.events.device(what, &device, text);
         }

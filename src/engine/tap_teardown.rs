@@ -64,7 +64,7 @@ impl Session {
 
     /// QEMU's taps. It is looked at once for all NICs that there were by then, since it may have any number of descriptors.
     pub(super) async fn taps_of_qemu(&mut self) -> Result<Arc<Taps>> {
-        let next_generation = self.runtime().record().next_generation;
+        let next_generation = self.contents().record().next_generation;
         let seen = match self.tap_cache.take().filter(|seen| seen.next_generation == next_generation) {
             Some(seen) => seen,
             None => TapCache { taps: self.list_taps(self.qemu_pid()?).await?, next_generation },

@@ -67,8 +67,8 @@ impl Session {
     pub(super) async fn unplug(&mut self, removal: &Removal, deadline: &Deadline) -> Result<Outcome> {
         match self.removal_action(removal, deadline).await? {
             RemovalAction::Answer(outcome) => Ok(outcome),
-            RemovalAction::DropFromRecord(device) => self.drop_from_record(device),
-            RemovalAction::AfterReboot(device, why) => self.remove_after_reboot(device, why),
+            RemovalAction::DropFromRecord(device) => self.drop_from_record(device).await,
+            RemovalAction::AfterReboot(device, why) => self.remove_after_reboot(device, why).await,
             RemovalAction::Ask(device) => self.request_and_wait(&device, removal.wait, deadline).await,
         }
     }
@@ -93,8 +93,8 @@ impl Session {
             let answer = match self.removal_action_of_many(&removal, &mut has_looked, deadline).await {
                 _ if is_repeated => Err(Error::invalid(format!("{id} is named twice"))),
                 Ok(RemovalAction::Answer(outcome)) => Ok(outcome),
-                Ok(RemovalAction::DropFromRecord(device)) => self.drop_from_record(device),
-                Ok(RemovalAction::AfterReboot(device, why)) => self.remove_after_reboot(device, why),
+                Ok(RemovalAction::DropFromRecord(device)) => self.drop_from_record(device).await,
+                Ok(RemovalAction::AfterReboot(device, why)) => self.remove_after_reboot(device, why).await,
                 Ok(RemovalAction::Ask(device)) => {
                     asked.push(device);
                     answers.push(None);
@@ -192,21 +192,21 @@ impl Session {
         }
     }
 
-    fn drop_from_record(&mut self, device: Device) -> Result<Outcome> {
-        let mut next = self.runtime().record().clone();
+    async fn drop_from_record(&mut self, device: Device) -> Result<Outcome> {
+        let mut next = self.contents().record().clone();
         next.remove(&device.id);
-        self.runtime().replace(next)?;
-        self.drop_device(&device)?;
+        self.replace(next).await?;
+        self.drop_device(&device).await?;
         Ok(Outcome::Done(device))
     }
 
-    fn remove_after_reboot(&mut self, device: Device, why: DeferReason) -> Result<Outcome> {
-        let mut next = self.runtime().record().clone();
+    async fn remove_after_reboot(&mut self, device: Device, why: DeferReason) -> Result<Outcome> {
+        let mut next = self.contents().record().clone();
         if let Some(entry) = next.devices.iter_mut().find(|entry| entry.id == device.id) {
             entry.presence = device.presence;
         }
-        if next != *self.runtime().record() {
-            self.runtime().replace(next)?;
+        if next != *self.contents().record() {
+            self.replace(next).await?;
         }
         Ok(Outcome::AfterReboot(device, why))
     }

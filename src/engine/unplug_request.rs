@@ -44,9 +44,11 @@ impl Session {
         };
         let mut news: Vec<&Device> = Vec::new();
         news.extend(devices.iter().filter(|device| due(self, device) && !self.is_being_removed(device)));
-        let noted = self.runtime().write_journal(|journal| {
-            news.iter().for_each(|device| journal.log_intent(Operation::Remove, device));
-        });
+        let noted = self
+            .write_journal(|journal| {
+                news.iter().for_each(|device| journal.log_intent(Operation::Remove, device));
+            })
+            .await;
         if let Err(error) = noted {
             return all(error);
         }
@@ -126,7 +128,7 @@ impl Session {
 
     /// Whether the journal has the device on its way out.
     fn is_being_removed(&self, device: &Device) -> bool {
-        let runtime = self.runtime();
+        let runtime = self.contents();
         let intent = runtime.journal().find(device.id.as_str());
         intent.is_some_and(|intent| !matches!(intent.operation, Operation::SetLink | Operation::Move))
     }

@@ -124,7 +124,7 @@ impl Session {
                 let Some(op) = ops.get_mut(at) else { continue };
                 match asked {
                     Ok(DeviceDelReply::Busy(error)) => busy = Some(error),
-                    Ok(asked) => self.take_reply(op, asked, wait),
+                    Ok(asked) => self.take_reply(op, asked, wait).await,
                     Err(error) => op.answer(Err(error)),
                 }
             }
@@ -137,14 +137,14 @@ impl Session {
             self.answer_for_gone(ops, |phase| matches!(phase, UnplugPhase::Queued));
             let last = if ended.kind() == ErrorKind::Timeout { error } else { ended };
             for op in ops.iter_mut().filter(|op| matches!(op.phase, UnplugPhase::Queued)) {
-                self.cancel_unplug(op.device);
+                self.cancel_unplug(op.device).await;
                 op.answer(Err(last.clone()));
             }
         }
     }
 
     /// What the guest said about one of them.
-    fn take_reply(&mut self, op: &mut UnplugOp<'_>, asked: DeviceDelReply, wait: bool) {
+    async fn take_reply(&mut self, op: &mut UnplugOp<'_>, asked: DeviceDelReply, wait: bool) {
         let device = op.device;
         let why = match asked {
             DeviceDelReply::AlreadyGone => {
@@ -163,7 +163,7 @@ impl Session {
                 Some(PendingReason::Migrating)
             }
             DeviceDelReply::Rejected(error) => {
-                self.cancel_unplug(device);
+                self.cancel_unplug(device).await;
                 return op.answer(Err(error));
             }
             DeviceDelReply::Busy(error) => return op.answer(Err(error)),
@@ -303,7 +303,7 @@ impl Session {
                     op.phase = UnplugPhase::Unplugged(gone);
                 }
                 Confirmed::Refused => {
-                    self.handle_guest_refusal(op.device);
+                    self.handle_guest_refusal(op.device).await;
                     if self.phases.is_refused(&op.device.id) {
                         op.answer(Err(refused(op.device)));
                     }

@@ -89,7 +89,7 @@ impl Session {
     /// What `query-block` says, if the guest may have been started with `-drive`, as Ganeti did until 3.0: then a disk's
     /// image has the disk's name there and none as a node.
     async fn named_drives(&mut self, deadline: &Deadline) -> Result<Value> {
-        if self.runtime().dialect().format() == Format::Native {
+        if self.contents().dialect().format() == Format::Native {
             return Ok(Value::Null);
         }
         let [drives] = self.questions([Command::with("query-block", &[])], deadline).await?;
@@ -102,7 +102,7 @@ impl Session {
                 && device.address.is_some()
                 && !self.phases.is_unplugging(&device.id)
         };
-        self.runtime().record().devices.iter().filter(in_place).cloned().collect()
+        self.contents().record().devices.iter().filter(in_place).cloned().collect()
     }
 
     /// Where QOM says that a device sits. `query-pci` follows bus numbers that are the guest's to write: while its firmware
@@ -123,7 +123,7 @@ impl Session {
 
     /// The ports that the boot command made: where their devices are for the guest follows from where they are.
     async fn compare_ports(&mut self, differences: &mut Vec<Difference>, deadline: &Deadline) -> Result<()> {
-        let ports = self.runtime().record().ports.clone();
+        let ports = self.contents().record().ports.clone();
         for port in ports.iter().filter(|port| port.presence != Presence::AddAfterReboot) {
             let [addr, chassis] = self.properties(&port.id, ["addr", "chassis"], deadline).await?;
             let place = |devfn: u64, chassis: u64| {

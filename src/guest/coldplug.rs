@@ -34,13 +34,13 @@ pub fn add_nic(runtime: &mut RecordFile, request: &NicRequest) -> Result<Device>
         return Ok(device);
     }
     let mac = match request.mac {
-        Some(mac) => check_mac(runtime, &[], mac, is_staying).map(|()| mac)?,
+        Some(mac) => check_mac(runtime.contents(), &[], mac, is_staying).map(|()| mac)?,
         None => mac::generate(|mac| {
-            used_macs(runtime, &[]).any(|(used, device)| used == *mac && is_staying(device))
+            used_macs(runtime.contents(), &[]).any(|(used, device)| used == *mac && is_staying(device))
         })?,
     };
     let mut spec = request.spec(mac, &own);
-    check_unused(runtime, &[], request, None)?;
+    check_unused(runtime.contents(), &[], request, None)?;
     spec.bridge = spec.bridge.as_ref().map(link::real_name);
     spec.vhost = !vhost::open(own.vhost, own.queues, Path::new(vhost::DEVICE))?.is_empty();
     record(runtime, Spec::Nic(spec), &request.placement)

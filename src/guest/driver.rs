@@ -3,6 +3,7 @@
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use nix::poll::PollFlags;
@@ -10,9 +11,10 @@ use nix::poll::PollFlags;
 use super::call_lock::WaitFor;
 use super::host::Host;
 use super::poll_fd::PollFd;
-use crate::engine::{Connected, Demand, Effect, Engine, Given, Link, OpId};
+use crate::engine::{Connected, Demand, Effect, Engine, Given, Link, OpId, StoreStep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::qmp::{self, BatchId, Counters, Monitor};
+use crate::store::{Committed, RecordFile};
 
 /// The engine of a guest, and what it has no hands for.
 #[derive(Debug)]
@@ -23,6 +25,7 @@ pub(super) struct Driver {
     batches: Vec<Sent>,
     last_link: u64,
     host: Host,
+    record: Arc<Mutex<RecordFile>>,
     pub(super) poll_fd: PollFd,
     /// The monitor of the guest, as opposed to one that an earlier agent used.
     main: Option<Link>,
@@ -47,7 +50,7 @@ struct Sent {
 }
 
 impl Driver {
-    pub(super) fn new(engine: Engine, poll_fd: PollFd) -> Self {
+    pub(super) fn new(engine: Engine, poll_fd: PollFd, record: Arc<Mutex<RecordFile>>) -> Self {
         Self {
             engine,
             monitors: Vec::new(),
@@ -56,12 +59,15 @@ impl Driver {
             last_link: 0,
             host: Host::default(),
             poll_fd,
+            record,
             main: None,
         }
     }
 
     /// Lets this operation, and those that no call waits for, go on as far as they can without waiting.
     pub(super) fn drive(&mut self, own: Option<OpId>) {
+        // A call on the record itself may have changed it.
+        self.tell_contents();
         while let Some(demand) = self.engine.poll(Instant::now(), own) {
             match demand {
                 Demand::Perform(op, effect) => self.perform(op, effect),
@@ -97,6 +103,32 @@ impl Driver {
         self.monitor(link).map(Monitor::counters).unwrap_or_default()
     }
 
+    fn record(&self) -> MutexGuard<'_, RecordFile> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell_contents(&mut self) {
+        let contents = self.record().contents().clone();
+        self.engine.contents(contents);
+    }
+
+    fn write(&self, step: StoreStep) -> Result<Given> {
+        let mut record = self.record();
+        match step {
+            StoreStep::Meet(peer) => {
+                record.meet(peer);
+                Ok(Given::Done)
+            }
+            StoreStep::Replace(next) => record.replace(next).map(|()| Given::Done),
+            StoreStep::Stage(next) => record.stage(next).map(|staged| Given::Staged(staged.into())),
+            StoreStep::Commit(staged) => Ok(match record.commit_staged(&staged)? {
+                Committed::InPlace => Given::Done,
+                Committed::Outdated => Given::Outdated,
+            }),
+            StoreStep::Journal(journal) => record.put_journal(journal).map(|()| Given::Done),
+        }
+    }
+
     fn perform(&mut self, op: OpId, effect: Effect) {
         match effect {
             Effect::Connect(path) => {
@@ -129,6 +161,12 @@ impl Driver {
             Effect::ReadAll => {
                 self.take_in(Instant::now());
                 self.engine.give(op, Given::Done);
+            }
+            Effect::Store(step) => {
+                let given = self.write(step);
+                // Before the operation goes on: what it reads is what is written.
+                self.tell_contents();
+                self.engine.give(op, given.unwrap_or_else(Given::Failed));
             }
             Effect::Host(step) => {
                 let result = self.host.perform(step);

@@ -84,14 +84,10 @@ impl Guest {
         let detach = || runtime.lock().unwrap_or_else(PoisonError::into_inner).detach();
         let opened = PollFd::new().and_then(|poll_fd| {
             let fd = poll_fd.as_fd().as_raw_fd();
-            let engine = Engine::new(
-                runtime.clone(),
-                socket.to_owned(),
-                (listener, access),
-                log.clone(),
-                Instant::now(),
-            );
-            Ok((CallLock::new(Driver::new(engine, poll_fd))?, fd))
+            let contents = runtime.lock().unwrap_or_else(PoisonError::into_inner).contents().clone();
+            let engine =
+                Engine::new(contents, socket.to_owned(), (listener, access), log.clone(), Instant::now());
+            Ok((CallLock::new(Driver::new(engine, poll_fd, runtime.clone()))?, fd))
         });
         let (call_lock, fd) = opened.inspect_err(|_| detach())?;
         // Detached when it is dropped.

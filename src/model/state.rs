@@ -1,13 +1,15 @@
 //! All that is known of a guest.
 
+use std::sync::Arc;
+
 use super::journal::Journal;
 use super::record::Record;
 
-/// What a guest is, and what is unfinished.
+/// What a guest is, and what is unfinished. A copy shares both until one of them is replaced.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
     /// Its record.
-    pub record: Record,
+    pub record: Arc<Record>,
     /// Its journal.
-    pub journal: Journal,
+    pub journal: Arc<Journal>,
 }

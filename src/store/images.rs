@@ -2,8 +2,8 @@
 
 use super::record_file::{RecordFile, Storage};
 use crate::disk::{self, BackingRule, DiskSpec, FormatRequest, Image};
-use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Record, Spec};
+use crate::error::Result;
+use crate::model::Record;
 
 /// Opens the image of a disk that is recorded.
 pub fn open(record: &Record, spec: &DiskSpec) -> Result<Image> {
@@ -21,7 +21,7 @@ impl RecordFile {
     /// image is opened; nothing is opened now.
     pub fn set_backing(&mut self, rule: Option<BackingRule>) -> Result<()> {
         rule.as_ref().map_or(Ok(()), BackingRule::validate)?;
-        let mut next = self.state.record.clone();
+        let mut next = self.record().clone();
         next.backing = rule;
         self.change(next)
     }
@@ -29,37 +29,18 @@ impl RecordFile {
     /// Records the files that the image of a disk is made of now, in place of those that were recorded before. They have to be
     /// where the rule for the disk allows it: `rule`, which it has from then on, or the one that it has.
     pub fn accept_chain(&mut self, id: &str, rule: Option<BackingRule>) -> Result<()> {
-        let mut spec = self.disk_under(id, rule)?;
+        let mut spec = self.contents().disk_under(id, rule)?;
         let format = spec.format.into();
-        resolve(&self.state.record, &mut spec, format).map_err(|error| error.context(id))?;
-        self.put_disk(id, spec)
-    }
-
-    /// The settings of a disk with this rule for its backing files, if one is given.
-    pub fn disk_under(&self, id: &str, rule: Option<BackingRule>) -> Result<DiskSpec> {
-        let found = self.state.record.find(id);
-        let device =
-            found.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("the record has no disk {id}")))?;
-        let Spec::Disk(spec) = &device.spec else {
-            return Err(Error::invalid(format!("{id} is not a disk")));
-        };
-        Ok(DiskSpec { backing: rule.or_else(|| spec.backing.clone()), ..spec.clone() })
-    }
-
-    /// Records these settings of a disk in place of those that it has.
-    pub fn put_disk(&mut self, id: &str, spec: DiskSpec) -> Result<()> {
-        let mut next = self.state.record.clone();
-        if let Some(device) = next.devices.iter_mut().find(|device| device.id.as_str() == id) {
-            device.spec = Spec::Disk(spec);
-        }
+        resolve(self.record(), &mut spec, format).map_err(|error| error.context(id))?;
+        let next = self.contents().with_disk(id, spec);
         self.change(next)
     }
 
     /// Replaces the record on disk, if it has a file, and here.
     fn change(&mut self, next: Record) -> Result<()> {
         match self.storage {
-            _ if next == self.state.record => Ok(()),
-            Storage::None => self.dialect.check(&next).map(|()| self.hold(next)),
+            _ if next == *self.record() => Ok(()),
+            Storage::None => self.dialect().check(&next).map(|()| self.hold(next)),
             Storage::Owned { .. } | Storage::Borrowed | Storage::Copy => self.replace(next),
         }
     }

@@ -1,6 +1,7 @@
 //! The file of a record, and the journal beside it.
 
-pub mod dialect;
+pub mod contents;
+mod dialect;
 pub mod dir;
 pub mod document;
 pub mod file_kind;
@@ -17,8 +18,9 @@ mod unfinished;
 pub(crate) mod versioned;
 mod write;
 
+pub use contents::Contents;
 pub use dialect::{Dialect, Format};
 pub use document::Document;
 pub use record_file::RecordFile;
 pub use trust::Trust;
-pub use write::StagedRecord;
+pub use write::{Committed, Staged, StagedRecord};

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::contents::Contents;
 use super::dialect::{Dialect, Format};
 use super::dir::{Over, RecordDir};
 use super::document::Document;
@@ -12,14 +13,12 @@ use super::trust::Trust;
 use super::{ganeti, journal_file};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, DeviceId};
-use crate::model::{DeviceKind, Journal, Peer, PeerMatch, Record, State};
+use crate::model::{DeviceKind, Journal, Peer, Record, State};
 
 /// A record, together with its place on disk and the lock on it.
 #[derive(Debug)]
 pub struct RecordFile {
-    pub(super) state: State,
-    /// What its file says besides.
-    pub(super) dialect: Dialect,
+    pub(super) contents: Contents,
     /// What stands in the file beside a Ganeti list.
     pub(super) sidecar: Option<Vec<u8>>,
     pub(super) storage: Storage,
@@ -27,8 +26,6 @@ pub struct RecordFile {
     attached: bool,
     /// Counts the records that were staged.
     pub(super) writes: u64,
-    /// The QEMU that is being talked to.
-    pub(super) peer: Option<Arc<Peer>>,
 }
 
 /// Where a record lives.
@@ -58,8 +55,9 @@ impl RecordFile {
         trust: Trust,
     ) -> Self {
         let Document { record, dialect } = document;
-        let state = State { record, journal };
-        Self { state, dialect, sidecar, storage, trust, attached: false, writes: 0, peer: None }
+        let state = State { record: Arc::new(record), journal: Arc::new(journal) };
+        let contents = Contents { state, dialect: Arc::new(dialect), peer: None };
+        Self { contents, sidecar, storage, trust, attached: false, writes: 0 }
     }
 
     /// The same with a file that is to be trusted as far as `trust` says.
@@ -110,13 +108,13 @@ impl RecordFile {
 
     /// A copy to look at a guest with, whatever becomes of this one. Nothing of it is written to a file.
     pub fn copy_for_looking(&self) -> Self {
-        let (journal, sidecar) = (self.state.journal.clone(), self.sidecar.clone());
+        let (journal, sidecar) = (self.journal().clone(), self.sidecar.clone());
         Self::found(self.document(), journal, sidecar, Storage::Copy, self.trust)
     }
 
     /// Writes the record to its file.
     pub fn save(&mut self) -> Result<()> {
-        let record = self.state.record.clone();
+        let record = self.record().clone();
         self.replace(record)
     }
 
@@ -134,7 +132,7 @@ impl RecordFile {
         refuse_existing(&record_dir)?;
         record_dir.remove_stale()?;
         let (journal, beside) = (record_dir.read(FileKind::Journal)?, record_dir.read(FileKind::Sidecar)?);
-        let sidecar = self.dialect.sidecar(&self.state.record)?;
+        let sidecar = self.dialect().sidecar(self.record())?;
         let mut staged = record_dir.stage_nothing();
         // First, because a record without it would be another one.
         match (&sidecar, &beside) {
@@ -154,7 +152,7 @@ impl RecordFile {
             decode_journal(&record_dir, old)?;
             staged.remove(FileKind::Journal);
         }
-        staged.add(FileKind::Record, &self.dialect.encode(&self.state.record)?, Over::Nothing)?;
+        staged.add(FileKind::Record, &self.dialect().encode(self.record())?, Over::Nothing)?;
         record_dir.settle(staged, |file_kind| {
             Ok(match file_kind {
                 FileKind::Record => None,
@@ -169,17 +167,22 @@ impl RecordFile {
 
     /// Record and journal as they are on disk.
     pub fn state(&self) -> &State {
-        &self.state
+        &self.contents.state
+    }
+
+    /// All that the file says, and which QEMU is being talked to.
+    pub fn contents(&self) -> &Contents {
+        &self.contents
     }
 
     /// A copy of what its file says.
     pub fn document(&self) -> Document {
-        Document { record: self.state.record.clone(), dialect: self.dialect.clone() }
+        Document { record: self.record().clone(), dialect: self.dialect().clone() }
     }
 
     /// The format of its file, with what that says besides.
     pub fn dialect(&self) -> &Dialect {
-        &self.dialect
+        self.contents.dialect()
     }
 
     /// A copy of the record in another format, which may not be able to hold it: the error names what. It has no file.
@@ -189,35 +192,22 @@ impl RecordFile {
 
     /// The record as it is on disk.
     pub fn record(&self) -> &Record {
-        &self.state.record
+        self.contents.record()
     }
 
     /// The id of a new device.
     pub fn new_id(&self, kind: DeviceKind, address: Option<&Address>) -> Result<DeviceId> {
-        self.dialect.new_id(&self.state.record, kind, address)
+        self.contents.new_id(kind, address)
     }
 
     /// What is unfinished.
     pub fn journal(&self) -> &Journal {
-        &self.state.journal
+        self.contents.journal()
     }
 
     /// Notes which QEMU is being talked to: what is begun from now on is meant for it.
     pub fn meet(&mut self, peer: Peer) {
-        self.peer = Some(Arc::new(peer));
-    }
-
-    /// How the QEMU of the journal and the one that is being talked to go together.
-    pub fn peer_match(&self) -> PeerMatch {
-        match (&self.state.journal.peer, &self.peer) {
-            (Some(noted), Some(met)) => noted.compare(met),
-            _ => PeerMatch::Unknown,
-        }
-    }
-
-    /// The QEMU that is being talked to.
-    pub fn met(&self) -> Option<&Arc<Peer>> {
-        self.peer.as_ref()
+        self.contents.peer = Some(Arc::new(peer));
     }
 
     /// Marks the record as belonging to one live guest handle.
@@ -262,7 +252,7 @@ impl RecordFile {
     /// Replaces the record here, and on disk if this handle may write there.
     pub fn keep(&mut self, record: Record) -> Result<()> {
         match self.storage {
-            _ if record == self.state.record => Ok(()),
+            _ if record == *self.record() => Ok(()),
             Storage::Owned { .. } => self.replace(record),
             Storage::None | Storage::Borrowed | Storage::Copy => {
                 self.hold(record);
@@ -273,8 +263,9 @@ impl RecordFile {
 
     /// Replaces the record here alone.
     pub(super) fn hold(&mut self, record: Record) {
-        self.dialect = self.dialect.following(&self.state.record, &record);
-        self.state.record = record;
+        let dialect = self.dialect().following(self.record(), &record);
+        self.contents.state.record = Arc::new(record);
+        self.contents.dialect = Arc::new(dialect);
     }
 
     pub(super) fn record_dir(&self) -> Result<&Arc<RecordDir>> {

@@ -10,12 +10,12 @@ use crate::model::unfinished::end_all;
 impl RecordFile {
     /// Everything that is unfinished, oldest first.
     pub fn unfinished(&self) -> &[Intent] {
-        &self.state.journal.intents
+        &self.journal().intents
     }
 
     /// Refuses to make a migration target of a record that does not say what the source has.
     pub(crate) fn refuse_open_for_target(&self) -> Result<()> {
-        self.state.open_intent().map_or(Ok(()), |intent| {
+        self.contents.state.open_intent().map_or(Ok(()), |intent| {
             let advice = "the record does not say what the source guest has: settle it at the source, by opening the guest, and \
                           take its record as it is then";
             Err(unsettled(intent, advice))
@@ -24,7 +24,7 @@ impl RecordFile {
 
     /// Refuses to start a guest that may run, with something unfinished. If its QEMU has ended, nothing is.
     pub(crate) fn refuse_open_for_boot(&self) -> Result<()> {
-        let Some(intent) = self.state.open_intent() else { return Ok(()) };
+        let Some(intent) = self.contents.state.open_intent() else { return Ok(()) };
         let advice = match self.peer_state() {
             PeerState::Ended => return Ok(()),
             PeerState::Runs(pid) => format!("{} runs; open the guest, which settles it", process(pid)),
@@ -37,7 +37,7 @@ impl RecordFile {
     }
 
     fn peer_state(&self) -> PeerState {
-        self.state.journal.peer.as_ref().map_or(PeerState::Unknown, |noted| peer::state(noted))
+        self.journal().peer.as_ref().map_or(PeerState::Unknown, |noted| peer::state(noted))
     }
 
     /// Settles what is unfinished by the rules for a guest that has ended. Answers how many operations that were.
@@ -51,14 +51,14 @@ impl RecordFile {
             );
             return Err(Error::new(ErrorKind::State, text).with_errno(libc::EBUSY));
         }
-        let count = self.state.journal.intents.len();
-        let mut next = self.state.record.clone();
-        end_all(&mut next, &self.state.journal.intents);
+        let count = self.journal().intents.len();
+        let mut next = self.record().clone();
+        end_all(&mut next, &self.journal().intents);
         // No other attachment gets the number of one that somebody may have been told of.
-        let latest = self.state.journal.intents.iter().map(|intent| intent.device.generation).max();
+        let latest = self.journal().intents.iter().map(|intent| intent.device.generation).max();
         let after = latest.map_or(0, |latest| latest.saturating_add(1));
         next.next_generation = next.next_generation.max(after);
-        if next != self.state.record {
+        if next != *self.record() {
             self.replace(next)?;
         }
         self.write_journal(|journal| journal.intents.clear())?;

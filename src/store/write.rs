@@ -1,8 +1,8 @@
 //! The record and the journal of a file are replaced: in the file, and then here.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::dir::{Over, RecordDir, Staged};
+use super::dir::{self, Over, RecordDir};
 use super::document::Document;
 use super::file_kind::FileKind;
 use super::journal_file;
@@ -15,7 +15,7 @@ use crate::model::{Journal, Record};
 #[must_use = "a staged record takes effect only when committed"]
 pub struct StagedRecord {
     document: Document,
-    files: Staged,
+    files: dir::Staged,
     /// What belongs beside the record.
     sidecar: Option<Vec<u8>>,
     /// What stands there while both are put in place, if that is something else.
@@ -24,10 +24,38 @@ pub struct StagedRecord {
     writes: u64,
 }
 
+/// A staged record in the hands of whoever only decides when it is put in place. Whatever is given up is taken away.
+#[derive(Clone, Debug)]
+pub struct Staged(Arc<Mutex<Option<StagedRecord>>>);
+
+impl From<StagedRecord> for Staged {
+    fn from(staged: StagedRecord) -> Self {
+        Self(Arc::new(Mutex::new(Some(staged))))
+    }
+}
+
+/// What has become of a staged record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// It is in place.
+    InPlace,
+    /// Another record has been staged or put in place since, so that it would take that back.
+    Outdated,
+}
+
 impl RecordFile {
+    /// Puts a staged record in place, unless it is outdated by now.
+    pub fn commit_staged(&mut self, staged: &Staged) -> Result<Committed> {
+        let staged = staged.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match staged.filter(|staged| staged.writes == self.writes) {
+            Some(staged) => self.commit(staged).map(|()| Committed::InPlace),
+            None => Ok(Committed::Outdated),
+        }
+    }
+
     /// Writes `record` beside the file. Nothing else may be written until it is committed or dropped.
     pub fn stage(&mut self, record: Record) -> Result<StagedRecord> {
-        let dialect = self.dialect.following(&self.state.record, &record);
+        let dialect = self.dialect().following(self.record(), &record);
         dialect.check(&record)?;
         let bytes = dialect.encode(&record)?;
         let sidecar = dialect.sidecar(&record)?;
@@ -35,8 +63,8 @@ impl RecordFile {
         let mut transitional = None;
         if sidecar != self.sidecar {
             // Only one of the two files changes, or both have to as one.
-            if self.dialect.encode(&self.state.record)? != bytes {
-                transitional = self.dialect.transitional(&self.state.record, &dialect, &record)?;
+            if self.dialect().encode(self.record())? != bytes {
+                transitional = self.dialect().transitional(self.record(), &dialect, &record)?;
             }
             let over = over(self.sidecar.is_some());
             match (&transitional, &sidecar) {
@@ -58,22 +86,11 @@ impl RecordFile {
         let done = self.record_dir()?.settle(files, |file_kind| self.content(file_kind));
         if is_in_place(&done) {
             self.sidecar = transitional.or_else(|| sidecar.clone());
-            (self.state.record, self.dialect) = (document.record, document.dialect);
+            self.contents.state.record = Arc::new(document.record);
+            self.contents.dialect = Arc::new(document.dialect);
             self.tidy(sidecar);
         }
         done
-    }
-
-    /// The same, also if other records have been staged or put in place since: then this one is made anew, by `change`, of the record
-    /// as it is now.
-    pub fn commit_rebased(&mut self, staged: StagedRecord, change: impl FnOnce(&mut Record)) -> Result<()> {
-        if staged.writes == self.writes {
-            return self.commit(staged);
-        }
-        drop(staged);
-        let mut next = self.state.record.clone();
-        change(&mut next);
-        self.replace(next)
     }
 
     /// Entries that no list needs any more do no harm, so a failure is nobody's.
@@ -92,7 +109,7 @@ impl RecordFile {
     /// Replaces the record on disk and here.
     pub fn replace(&mut self, record: Record) -> Result<()> {
         if matches!(self.storage, Storage::Copy) {
-            self.dialect.check(&record)?;
+            self.dialect().check(&record)?;
             self.hold(record);
             return Ok(());
         }
@@ -102,23 +119,28 @@ impl RecordFile {
 
     /// Makes sure that no attachment gets this generation any more.
     pub fn retire(&mut self, generation: u64) -> Result<()> {
-        if self.state.record.next_generation > generation {
+        if self.record().next_generation > generation {
             return Ok(());
         }
         let next_generation = generation.saturating_add(1);
-        self.replace(Record { next_generation, ..self.state.record.clone() })
+        self.replace(Record { next_generation, ..self.record().clone() })
     }
 
     /// Changes the journal, on disk first. An empty journal has no file.
     pub fn write_journal(&mut self, change: impl FnOnce(&mut Journal)) -> Result<()> {
-        let mut journal = self.state.journal.clone();
+        let mut journal = self.journal().clone();
         change(&mut journal);
-        match (self.state.journal.intents.is_empty(), journal.intents.is_empty()) {
+        self.put_journal(journal)
+    }
+
+    /// Replaces the journal, on disk first. An empty journal has no file.
+    pub fn put_journal(&mut self, mut journal: Journal) -> Result<()> {
+        match (self.journal().intents.is_empty(), journal.intents.is_empty()) {
             (_, true) => journal.peer = None,
-            (true, false) => journal.peer.clone_from(&self.peer),
+            (true, false) => journal.peer.clone_from(&self.contents.peer),
             (false, false) => {}
         }
-        if journal == self.state.journal {
+        if journal == *self.journal() {
             return Ok(());
         }
         let record_dir = self.record_dir()?;
@@ -129,11 +151,11 @@ impl RecordFile {
                 record_dir,
                 FileKind::Journal,
                 &journal_file::encode(&journal)?,
-                over(!self.state.journal.intents.is_empty()),
+                over(!self.journal().intents.is_empty()),
             )
         };
         if is_in_place(&written) {
-            self.state.journal = journal;
+            self.contents.state.journal = Arc::new(journal);
         }
         written.map_err(|error| error.with_step("write the journal"))
     }
@@ -146,10 +168,10 @@ impl RecordFile {
     /// What a part has on disk, `None` if it does not exist.
     fn content(&self, file_kind: FileKind) -> Result<Option<Vec<u8>>> {
         match file_kind {
-            FileKind::Record => self.dialect.encode(&self.state.record).map(Some),
+            FileKind::Record => self.dialect().encode(self.record()).map(Some),
             FileKind::Sidecar => Ok(self.sidecar.clone()),
-            FileKind::Journal if self.state.journal.intents.is_empty() => Ok(None),
-            FileKind::Journal => journal_file::encode(&self.state.journal).map(Some),
+            FileKind::Journal if self.journal().intents.is_empty() => Ok(None),
+            FileKind::Journal => journal_file::encode(self.journal()).map(Some),
         }
     }
 }
