@@ -1,0 +1,131 @@
+//! PCI devices that are plugged in.
+
+use serde_json::{Value, json};
+
+use super::{Dev, Machine, Model};
+use crate::command::{Answer, QmpError};
+
+impl Model {
+    pub(super) fn device_add(&mut self, arguments: &Value) -> Answer {
+        let text = |key: &str| arguments.get(key).and_then(Value::as_str).map(str::to_owned);
+        let driver = text("driver").unwrap_or_default();
+        if driver.starts_with("scsi-") {
+            return self.scsi_add(arguments, &driver);
+        }
+        if !driver.starts_with("virtio-") {
+            return Err(QmpError::generic(format!("'{driver}' is not a valid device model name")));
+        }
+        let bus = text("bus").unwrap_or_else(|| self.root().into());
+        self.check_bus(&bus)?;
+        let id = text("id");
+        self.check_id(id.as_deref().unwrap_or_default())?;
+        let (netdev, drive) = (text("netdev"), text("drive"));
+        self.check_backend(&driver, netdev.as_deref(), drive.as_deref())?;
+        let (slot, function) = address(arguments.get("addr"))?;
+        self.check_slot(&driver, &bus, slot, function)?;
+        if let Some(netdev) = &netdev {
+            self.detach_queues(netdev);
+        }
+        let configured = self.is_running() && self.numbered;
+        let device = Dev::new(id.as_deref(), &driver, &bus, slot, function);
+        let (mac, properties) = (text("mac"), properties(arguments));
+        self.devices.push(Dev { netdev, drive, mac, configured, properties, ..device });
+        Ok(json!({}))
+    }
+
+    fn check_slot(&self, driver: &str, bus: &str, slot: u8, function: u8) -> Result<(), QmpError> {
+        let here = |device: &&Dev| device.bus == bus && (device.slot, device.function) == (slot, function);
+        let Some(occupant) = self.devices.iter().find(here) else { return Ok(()) };
+        let by = match &occupant.id {
+            Some(id) => format!("{},id={id}", occupant.driver),
+            None => occupant.driver.clone(),
+        };
+        Err(QmpError::generic(format!(
+            "PCI: slot {slot} function {function} not available for {driver}, in use by {by}"
+        )))
+    }
+
+    /// Before QEMU 6.0, an id is taken until its last owner's `DEVICE_DELETED` has been said.
+    pub(super) fn check_id(&self, id: &str) -> Result<(), QmpError> {
+        if self.device(id).is_some() {
+            return Err(QmpError::generic(if self.version.keeps_ids() {
+                format!("Duplicate ID '{id}' for device")
+            } else {
+                format!("Duplicate device ID '{id}'")
+            }));
+        }
+        if self.version.keeps_ids() && self.leaving.iter().any(|leaving| leaving.device.has_id(id)) {
+            return Err(QmpError::generic(format!("Duplicate ID '{id}' for device")));
+        }
+        Ok(())
+    }
+
+    fn check_bus(&self, bus: &str) -> Result<(), QmpError> {
+        let known = bus == self.root() || self.device(bus).is_some_and(|d| d.driver == "pcie-root-port");
+        if !known {
+            return Err(QmpError::generic(format!("Bus '{bus}' not found")));
+        }
+        self.check_hotplug(bus)
+    }
+
+    pub(super) fn check_hotplug(&self, bus: &str) -> Result<(), QmpError> {
+        if (bus == self.root() && self.machine != Machine::Pc) || self.closed.contains(bus) {
+            return Err(QmpError::generic(format!("Bus '{bus}' does not support hotplugging")));
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_backend(
+        &self,
+        driver: &str,
+        netdev: Option<&str>,
+        drive: Option<&str>,
+    ) -> Result<(), QmpError> {
+        let refuse = |driver: &str, property: &str, why: String| {
+            let driver = driver.replace("-pci", "-device");
+            Err(QmpError::generic(format!("Property '{driver}.{property}' can't {why}")))
+        };
+        if let Some(id) = netdev {
+            if !self.netdevs.contains_key(id) {
+                return refuse(driver, "netdev", format!("find value '{id}'"));
+            }
+            if self.all_devices().any(|device| device.netdev.as_deref() == Some(id)) {
+                return refuse(driver, "netdev", format!("take value '{id}', it's in use"));
+            }
+        }
+        match drive {
+            Some(id) if !self.nodes.contains_key(id) => refuse(driver, "drive", format!("find value '{id}'")),
+            Some(id) if self.uses_node(id) => {
+                Err(QmpError::generic(format!("Permission conflict on node '{id}'")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Those of QOM, and those that are being taken apart.
+    fn all_devices(&self) -> impl Iterator<Item = &Dev> {
+        self.devices.iter().chain(self.leaving.iter().map(|leaving| &leaving.device))
+    }
+
+    /// Whether a device stands on the node. One that is gone from QOM still does, until it has been taken apart.
+    pub(super) fn uses_node(&self, name: &str) -> bool {
+        self.all_devices().any(|device| device.drive.as_deref() == Some(name))
+    }
+}
+
+pub(super) fn properties(arguments: &Value) -> std::collections::BTreeMap<String, Value> {
+    let all = arguments.as_object().into_iter().flatten();
+    all.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// QEMU reads the text as hexadecimal slot and function.
+fn address(addr: Option<&Value>) -> Result<(u8, u8), QmpError> {
+    let text = addr.and_then(Value::as_str).unwrap_or_default();
+    let (slot, function) = text.split_once('.').unwrap_or((text, "0"));
+    let slot = u8::from_str_radix(slot, 16).ok().filter(|slot| *slot < 32);
+    let function = u8::from_str_radix(function, 16).ok().filter(|function| *function < 8);
+    match (slot, function) {
+        (Some(slot), Some(function)) => Ok((slot, function)),
+        _ => Err(QmpError::generic(format!("Property 'x.addr' doesn't take value '{text}'"))),
+    }
+}

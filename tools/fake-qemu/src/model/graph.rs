@@ -1,0 +1,99 @@
+//! What is said about block nodes, and who uses them.
+
+use serde_json::{Value, json};
+
+use super::{Dev, Model, Node};
+
+impl Model {
+    pub(super) fn query_nodes(&self) -> Value {
+        let described = self.nodes.iter().flat_map(|(name, node)| {
+            let below = node.children.iter().map(|(_, name, options)| describe(name, node, options));
+            std::iter::once(describe(name, node, &node.options)).chain(below)
+        });
+        described.collect()
+    }
+
+    /// The disks, each with its node.
+    pub(super) fn query_block(&self) -> Value {
+        let disks = self.devices.iter().filter_map(|device| {
+            let (id, drive) = (device.id.as_deref()?, device.drive.as_deref()?);
+            let node = self.nodes.get(drive)?;
+            Some(json!({
+                "device": "",
+                "qdev": backend_of(device, id),
+                "type": "unknown",
+                "locked": false,
+                "removable": false,
+                "io-status": "ok",
+                "inserted": describe(drive, node, &node.options),
+            }))
+        });
+        disks.collect()
+    }
+
+    pub(super) fn query_exports(&self) -> Value {
+        let export = |(id, node): (&String, &String)| json!({ "id": id, "type": "nbd", "node-name": node, "shutting-down": false });
+        self.exports.iter().map(export).collect()
+    }
+
+    pub(super) fn query_jobs(&self) -> Value {
+        let job = |id: &String| {
+            json!({
+                "device": id, "type": "stream", "len": 0, "offset": 0, "speed": 0, "status": "running",
+                "busy": true, "paused": false, "ready": false, "io-status": "ok",
+                "auto-finalize": true, "auto-dismiss": true,
+            })
+        };
+        self.jobs.keys().map(job).collect()
+    }
+
+    /// Nodes, devices, jobs, and which of them stands on which node: as it was plugged in, since nobody changes that here.
+    pub(super) fn query_graph(&self) -> Value {
+        let (mut nodes, mut edges) = (Vec::new(), Vec::new());
+        let mut number = 0;
+        let mut put = |kind: &str, name: &str| {
+            number += 1;
+            nodes.push(json!({ "id": number, "type": kind, "name": name }));
+            number
+        };
+        let edge = |name: &str, parent: u64, child: u64| json!({ "parent": parent, "child": child, "name": name, "perm": [], "shared-perm": [] });
+        for (name, node) in &self.nodes {
+            let parent = put("block-driver", name);
+            for (role, name, _) in &node.children {
+                edges.push(edge(role, parent, put("block-driver", name)));
+            }
+            let leaving = self.leaving.iter().map(|leaving| &leaving.device);
+            for device in
+                self.devices.iter().chain(leaving).filter(|device| device.drive.as_ref() == Some(name))
+            {
+                let backend = backend_of(device, device.id.as_deref().unwrap_or_default());
+                edges.push(edge("root", put("block-backend", &backend), parent));
+            }
+            for (job, _) in self.jobs.iter().filter(|(_, used)| *used == name) {
+                edges.push(edge("main node", put("block-job", job), parent));
+            }
+        }
+        json!({ "nodes": nodes, "edges": edges })
+    }
+}
+
+/// What the graph calls the side of a node that a device is on.
+fn backend_of(device: &Dev, id: &str) -> String {
+    match device.unit {
+        Some(_) => id.to_owned(),
+        None => format!("/machine/peripheral/{id}/virtio-backend"),
+    }
+}
+
+fn describe(name: &str, node: &Node, options: &Value) -> Value {
+    let text = |key: &str, usual: &str| options.get(key).and_then(Value::as_str).unwrap_or(usual).to_owned();
+    let read_only = options.get("read-only") == Some(&Value::Bool(true));
+    let format = text("driver", "raw");
+    json!({
+        "node-name": name,
+        "drv": format,
+        "ro": read_only,
+        "detect_zeroes": text("detect-zeroes", "off"),
+        "image": { "virtual-size": node.size, "actual-size": 0, "format": format },
+    })
+}

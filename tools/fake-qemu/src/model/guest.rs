@@ -1,0 +1,183 @@
+//! What a guest does, by itself or when it is asked to let go of a device; and what happens to the whole of it.
+
+use serde_json::{Value, json};
+
+use super::{Due, Leaving, Manner, Model};
+use crate::command::{Answer, Event, QmpError, deleted};
+
+impl Model {
+    pub(super) fn device_del(&mut self, id: &str) -> Answer {
+        let (running, expiry, now) = (self.is_running(), self.expiry, self.now);
+        let manner = self.manner_of(id);
+        let Some(device) = self.device_mut(id) else { return Err(QmpError::absent(id)) };
+        if device.unit.is_some() {
+            // QEMU takes it from its controller at once, whatever the guest is doing.
+            self.grant(id);
+            return Ok(json!({}));
+        }
+        let expired = |asked| expiry.is_some_and(|after| now.saturating_sub(asked) >= after);
+        if device.asked.is_some_and(|asked| !expired(asked)) {
+            return Err(QmpError::generic(format!("Device {id} is already in the process of unplug")));
+        }
+        let bus = device.bus.clone();
+        self.check_hotplug(&bus)?;
+        if let Manner::Busy(times @ 1..) = manner {
+            self.manners.insert(id.into(), Manner::Busy(times - 1));
+            let text = "Hot-unplug failed: guest is busy (power indicator blinking)";
+            return Err(QmpError::generic(text));
+        }
+        self.ask(id);
+        // A guest that does not run hears nothing.
+        if running {
+            self.hear(id);
+        }
+        Ok(json!({}))
+    }
+
+    fn manner_of(&self, id: &str) -> Manner {
+        self.manners.get(id).copied().unwrap_or(self.manner)
+    }
+
+    /// The guest is asked to let go of a device, by whoever; it has not heard of it yet.
+    pub fn ask(&mut self, id: &str) {
+        let now = self.now;
+        if let Some(device) = self.device_mut(id) {
+            device.asked = Some(now);
+        }
+    }
+
+    /// The guest hears that it is to let go of the device, and does as its manner says.
+    fn hear(&mut self, id: &str) {
+        match self.manner_of(id) {
+            Manner::AtOnce | Manner::Busy(_) => _ = self.grant(id),
+            Manner::BeforeReply => {
+                self.grant(id);
+                let mut events = std::mem::take(&mut self.after);
+                self.before.append(&mut events);
+            }
+            Manner::After(time) => self.due.push((self.now + time, Due::Grant(id.into()))),
+            Manner::Refuses => self.due.push((self.now, Due::Refuse(id.into()))),
+            Manner::RefusesOnce => {
+                if self.manners.remove(id).is_none() {
+                    self.manner = Manner::AtOnce;
+                }
+                self.guest_refuses(id);
+            }
+            Manner::Never => {}
+        }
+    }
+
+    /// The guest lets go of a device, asked or not: QOM shows it no more, and its backend stays. With a controller go its disks.
+    /// False if there is no such device.
+    pub fn grant(&mut self, id: &str) -> bool {
+        let Some(device) = self.device(id).cloned() else { return false };
+        let bus = format!("{id}.0");
+        let on_it = self.devices.iter().filter(|other| device.unit.is_none() && other.bus == bus);
+        let disks: Vec<String> = on_it.filter_map(|disk| disk.id.clone()).collect();
+        disks.iter().for_each(|disk| _ = self.grant(disk));
+        self.devices.retain(|other| !other.has_id(id));
+        self.leaving.push(Leaving { device });
+        if !self.leaves_late {
+            self.finish_leaving(id);
+        }
+        true
+    }
+
+    /// QEMU takes apart a device that is gone from QOM: its node can be deleted, and `DEVICE_DELETED` is said. Of several with the
+    /// same id, the one that left first. False if there is none.
+    pub fn finish_leaving(&mut self, id: &str) -> bool {
+        let found = self.leaving.iter().position(|leaving| leaving.device.has_id(id));
+        let Some(index) = found else { return false };
+        let Leaving { device } = self.leaving.remove(index);
+        if device.unit.is_none() {
+            self.say(Event::backend_deleted(id));
+        }
+        self.say(Event::deleted(id));
+        true
+    }
+
+    /// The guest will not let go of the device; QEMU takes a new request. False if there is no such device.
+    pub fn guest_refuses(&mut self, id: &str) -> bool {
+        let Some(device) = self.device_mut(id) else { return false };
+        device.asked = None;
+        self.say(Event::new("DEVICE_UNPLUG_GUEST_ERROR", deleted(id)));
+        true
+    }
+
+    /// Ids of the devices that the guest was asked to let go of.
+    pub fn asked(&self) -> Vec<String> {
+        self.devices.iter().filter(|d| d.asked.is_some()).filter_map(|d| d.id.clone()).collect()
+    }
+
+    /// A reset, by the guest or from outside, completes every removal that was asked for.
+    pub fn reset(&mut self, by_guest: bool) {
+        let reason = if by_guest { "guest-reset" } else { "host-qmp-system-reset" };
+        self.say(Event::new("RESET", json!({ "guest": by_guest, "reason": reason })));
+        self.asked().iter().for_each(|id| _ = self.grant(id));
+    }
+
+    /// QEMU says that it resets before it answers, and takes the devices out afterwards.
+    pub(super) fn system_reset(&mut self) -> Answer {
+        self.reset(false);
+        let rest = self.after.split_off(1);
+        self.before.append(&mut self.after);
+        self.after = rest;
+        Ok(json!({}))
+    }
+
+    /// Another run state, in QEMU's words. A guest that runs hears what it was asked meanwhile.
+    pub fn set_run_state(&mut self, state: &str) {
+        let event = self.change_run_state(state);
+        self.after.extend(event);
+        self.hear_all();
+    }
+
+    /// The event that comes of it, if the guest runs now and did not, or the other way round.
+    fn change_run_state(&mut self, state: &str) -> Option<Event> {
+        let ran = self.is_running();
+        self.run_state = state.into();
+        match (ran, self.is_running()) {
+            (true, false) => Some(Event::new("STOP", Value::Null)),
+            (false, true) => Some(Event::new("RESUME", Value::Null)),
+            _ => None,
+        }
+    }
+
+    fn hear_all(&mut self) {
+        if self.is_running() {
+            self.asked().iter().for_each(|id| self.hear(id));
+        }
+    }
+
+    pub(super) fn stop(&mut self) -> Answer {
+        let event = self.change_run_state("paused");
+        self.before.extend(event);
+        Ok(json!({}))
+    }
+
+    pub(super) fn cont(&mut self) -> Answer {
+        let event = self.change_run_state("running");
+        self.before.extend(event);
+        self.hear_all();
+        Ok(json!({}))
+    }
+
+    /// The guest goes to sleep.
+    pub fn suspend(&mut self) {
+        self.run_state = "suspended".into();
+        self.say(Event::new("SUSPEND", Value::Null));
+    }
+
+    /// It wakes up, which is a reset to its devices.
+    pub fn wake_up(&mut self) {
+        self.run_state = "running".into();
+        self.asked().iter().for_each(|id| _ = self.grant(id));
+        self.say(Event::new("WAKEUP", Value::Null));
+    }
+
+    /// The firmware has numbered the buses, and the guest has set up what it found.
+    pub fn boot(&mut self) {
+        self.numbered = true;
+        self.devices.iter_mut().for_each(|device| device.configured = true);
+    }
+}

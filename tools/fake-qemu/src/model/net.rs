@@ -1,0 +1,100 @@
+//! Netdevs.
+
+use serde_json::{Value, json};
+
+use super::{Model, Netdev};
+use crate::command::{Answer, Effect, File, QmpError};
+
+impl Netdev {
+    /// Its descriptors that are taps, and of which.
+    fn taps(&self) -> impl Iterator<Item = (i32, &str)> {
+        self.fds.iter().filter_map(|fd| match &fd.file {
+            File::Tap(name) => Some((fd.number, name.as_str())),
+            _ => None,
+        })
+    }
+}
+
+impl Model {
+    pub(super) fn netdev_add(&mut self, monitor: usize, id: &str, arguments: &Value) -> Answer {
+        if self.netdevs.contains_key(id) {
+            return Err(QmpError::generic(format!("Duplicate ID '{id}'")));
+        }
+        let names = |one: &str, many: &str| -> Vec<String> {
+            let text = arguments.get(one).or_else(|| arguments.get(many)).and_then(Value::as_str);
+            text.map_or_else(Vec::new, |text| text.split(':').map(str::to_owned).collect())
+        };
+        let taps = names("fd", "fds");
+        let vhost = names("vhostfd", "vhostfds");
+        if taps.is_empty() || (!vhost.is_empty() && vhost.len() != taps.len()) {
+            return Err(QmpError::generic("The number of fds passed does not match"));
+        }
+        let mut netdev = Netdev::default();
+        for (queue, name) in taps.iter().enumerate() {
+            for name in [Some(name), vhost.get(queue)].into_iter().flatten() {
+                let Some(fd) = self.monitors[monitor].fds.remove(name) else {
+                    if queue > 0 {
+                        self.netdevs.insert(id.into(), Netdev { broken: true, ..netdev });
+                    }
+                    let text = format!("File descriptor named '{name}' has not been found");
+                    return Err(QmpError::generic(text));
+                };
+                netdev.fds.push(fd);
+            }
+        }
+        self.forbid_sharing(id, &netdev);
+        self.netdevs.insert(id.into(), netdev);
+        Ok(json!({}))
+    }
+
+    fn forbid_sharing(&mut self, id: &str, netdev: &Netdev) {
+        let taken = |tap: &str| self.netdevs.values().flat_map(Netdev::taps).any(|(_, other)| other == tap);
+        if let Some((_, tap)) = netdev.taps().find(|(_, tap)| taken(tap)) {
+            self.violations.push(format!("netdev_add {id} over {tap}, which another one has"));
+        }
+    }
+
+    /// What virtio-net does to a netdev of several queues until its driver asks for more of them: all but the first one are
+    /// detached. QEMU ends if that fails.
+    pub(super) fn detach_queues(&mut self, netdev: &str) {
+        let Some(netdev) = self.netdevs.get(netdev) else { return };
+        let others = netdev.taps().skip(1);
+        self.effects.extend(others.map(|(number, tap)| Effect::DetachQueue { number, tap: tap.into() }));
+    }
+
+    pub(super) fn netdev_del(&mut self, id: &str) -> Answer {
+        match self.netdevs.get(id) {
+            None => return Err(QmpError::absent(id)),
+            Some(netdev) if netdev.broken => {
+                return Err(QmpError::generic(format!("Device '{id}' is not a netdev")));
+            }
+            Some(_) => {}
+        }
+        // QEMU allows it, and leaves a NIC that is connected to nothing.
+        if let Some(user) = self.devices.iter().find(|device| device.netdev.as_deref() == Some(id)) {
+            self.violations.push(format!("netdev_del {id} while {:?} is in the guest", user.id));
+        }
+        self.netdevs.remove(id);
+        Ok(json!({}))
+    }
+
+    pub(super) fn set_link(&mut self, name: &str, up: bool) -> Answer {
+        match self.netdevs.get_mut(name) {
+            Some(netdev) => {
+                netdev.link_down = !up;
+                Ok(json!({}))
+            }
+            None => Err(QmpError::absent(name)),
+        }
+    }
+
+    /// `info network`, as far as it tells a netdev with a NIC from one without.
+    pub(super) fn info_network(&self) -> String {
+        let has_nic = |id: &str| self.devices.iter().any(|device| device.netdev.as_deref() == Some(id));
+        let line = |id: &String| {
+            let kind = if has_nic(id) { "nic" } else { "tap" };
+            format!("{id}: index=0,type={kind},fd=9\r\n")
+        };
+        self.netdevs.keys().map(line).collect()
+    }
+}
