@@ -37,7 +37,6 @@ FILE := libkvm_hotplug.so.$(VERSION)
 STATIC_LIBS := -lutil -lrt -lpthread -lm -ldl
 MANUAL := $(CARGO) run --quiet --locked --manifest-path tools/manual/Cargo.toml --target-dir target/manual --
 TOOL := $(wildcard examples/c/kvmctl/*.c)
-FAKE := $(wildcard examples/c/fake-qemu/*.c)
 
 # Everything that install puts somewhere, and uninstall takes away.
 LIBRARIES := $(FILE) libkvm_hotplug.so.$(ABI) libkvm_hotplug.so libkvm_hotplug.a
@@ -56,10 +55,13 @@ build/kvmctl: $(TOOL) $(wildcard examples/c/kvmctl/*.h) include/kvm_hotplug.h li
 	@mkdir -p build
 	$(CC) -std=c11 $(HARDEN) $(CPPFLAGS) $(CFLAGS) -Iinclude -o $@ $(TOOL) $(HARDEN_LINK) $(LDFLAGS) $(BUILT)/libkvm_hotplug.a $(STATIC_LIBS)
 
-# Needs no library: it is what one talks to.
-build/kvm-fake-qemu: $(FAKE) $(wildcard examples/c/fake-qemu/*.h)
+# Needs no library: it is what one talks to. Always asked, as the library is.
+build/kvm-fake-qemu: fake-qemu
 	@mkdir -p build
-	$(CC) -std=c11 $(HARDEN) $(CPPFLAGS) $(CFLAGS) -o $@ $(FAKE) $(HARDEN_LINK) $(LDFLAGS)
+	cmp -s $(BUILT)/kvm-fake-qemu $@ || cp $(BUILT)/kvm-fake-qemu $@
+
+fake-qemu:
+	$(CARGO) build --locked --release --package fake-qemu
 
 man: build/kvmctl build/kvm-fake-qemu
 	$(MANUAL) man include/kvm_hotplug.h build/man
@@ -138,4 +140,4 @@ clean:
 	$(CARGO) clean
 	rm -rf build
 
-.PHONY: all library man check header doc install uninstall cinstall deb clean
+.PHONY: all library fake-qemu man check header doc install uninstall cinstall deb clean

@@ -300,8 +300,9 @@ fn each_descriptor_rides_on_its_own_command() {
     }
     // The fake has checked the byte each came with; here, that it is the right file.
     let held = qemu.model(|model| {
-        let link =
-            |name: &String| std::fs::read_link(format!("/proc/self/fd/{}", model.fds[name].0)).unwrap();
+        let link = |name: &String| {
+            std::fs::read_link(format!("/proc/self/fd/{}", model.monitors[0].fds[name].number)).unwrap()
+        };
         names.iter().map(link).collect::<Vec<_>>()
     });
     let expected: Vec<_> = (0..files.len()).map(|n| dir.path().join(n.to_string())).collect();
@@ -326,7 +327,7 @@ fn a_short_write_is_finished_without_the_descriptor() {
     assert!(batch.replies.iter().all(|reply| matches!(reply, Some(Ok(_)))), "{:?}", batch.failure);
     let fds: Vec<usize> = qemu.take_seen().iter().skip(1).map(|seen| seen.fds).collect();
     assert_eq!(fds, [1, 1, 0]);
-    assert_eq!(qemu.model(|model| model.fds.len()), 2);
+    assert_eq!(qemu.model(|model| model.monitors[0].fds.len()), 2);
 }
 
 #[test]

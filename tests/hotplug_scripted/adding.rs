@@ -303,7 +303,7 @@ pub fn what_waits_without_a_reason_says_so(agent: &dyn Agent) {
     let api = fixture.open(agent);
     assert_eq!(api.add_disk(&disk).unwrap().state, State::AfterReboot(Later::QemuTooOld));
     drop(api);
-    fixture.qemu.model(|model| model.version = (7, 2, 0));
+    fixture.qemu.model(|model| model.version = (7, 2, 0).into());
     let api = fixture.open(agent);
     assert_eq!(api.list()[0].later, Some(Later::Recorded));
     assert_eq!(api.add_disk(&disk).unwrap().state, State::AfterReboot(Later::Recorded));

@@ -326,8 +326,7 @@ pub fn a_request_of_somebody_else_is_waited_for(agent: &dyn Agent) {
     let (fixture, api) = with_disk(agent);
     fixture.qemu.model(|model| {
         model.unplug_behaviour = UnplugBehaviour::Never;
-        let device = model.devices.iter_mut().find(|device| device.id.as_deref() == Some("data"));
-        device.unwrap().asked = Some(Instant::now());
+        model.ask("data");
     });
     assert_eq!(pending(api.unplug(&UnplugArgs::within("data", SHORT))), Why::Deadline);
     fixture.qemu.grant("data");

@@ -32,7 +32,7 @@ pub fn pinned_addresses(agent: &dyn Agent) {
         "reserved, but pinned"
     );
     fixture.qemu.take_seen();
-    for (slot, by) in [(12, "disk-pci-12"), (7, "agent0"), (1, "PIIX3")] {
+    for (slot, by) in [(12, "disk-pci-12"), (7, "agent0"), (1, "ISA bridge")] {
         let failure = fails(api.add_disk(&pinned(&fixture, "pci.0", slot)), ErrorKind::AddressTaken);
         assert!(failure.text.contains(by), "{failure:?}");
     }
@@ -222,7 +222,7 @@ pub fn the_record_keeps_its_slots_even_if_the_guest_does_not_show_them(agent: &d
     let slot = |number: u8| slots.iter().find(|line| line.bus == "pci.0" && line.slot == number).unwrap();
     assert_eq!((slot(4).state, slot(4).occupant.as_str()), (SlotUse::Missing, "nic-pci-4"));
     assert_eq!((slot(3).state, slot(6).state), (SlotUse::Reserved, SlotUse::Free));
-    assert_eq!((slot(1).state, slot(1).occupant.as_str()), (SlotUse::Taken, "PIIX3"));
+    assert_eq!((slot(1).state, slot(1).occupant.as_str()), (SlotUse::Taken, "ISA bridge"));
 }
 
 pub fn a_recorded_device_that_the_guest_lacks_is_not_there_already(agent: &dyn Agent) {

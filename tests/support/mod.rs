@@ -8,13 +8,14 @@
 pub mod api;
 pub mod c_api;
 pub mod counting;
-pub mod fake;
 pub mod fixture;
 pub mod ganeti;
 pub mod host;
 pub mod not_run;
 pub mod programs;
 pub mod rust_api;
+
+pub use fake_qemu as fake;
 
 /// Makes each case a test of every interface the library has. A case takes `&dyn Agent`.
 #[macro_export]

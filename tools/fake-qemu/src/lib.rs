@@ -1,10 +1,22 @@
 //! A QMP monitor without a QEMU behind it.
 //!
+//! ```text
+//! FakeQemu (handle for the test)  ──  server (thread: sockets, timers)  ──  script (faults)  ──  model (what QEMU has)
+//! ```
+//!
 //! [`model`] is what a QEMU has and does: commands in, replies and events out, a value without files, threads and clock.
-//! It knows nothing of the library under test and can be taken into any other project's tests.
+//! [`FakeQemu`] serves it on a socket, and a [script](Act) makes any command go wrong in any way. It knows nothing of the library
+//! under test and can be taken into any other project's tests.
 
 pub mod command;
+mod fake;
+mod host;
 pub mod model;
+mod script;
+mod server;
+mod wire;
 
 pub use command::{Answer, Command, Descriptor, Effect, Event, File, Outcome, QmpError, deleted};
+pub use fake::{FakeQemu, Happened, Later, Seen, Setup, Watcher};
 pub use model::{Dev, FdSet, Leaving, Machine, Manner, Model, Monitor, Netdev, Node, SetFd, Version};
+pub use script::{ANY, Act, Greeting};

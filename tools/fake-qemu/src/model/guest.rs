@@ -35,7 +35,7 @@ impl Model {
     }
 
     fn manner_of(&self, id: &str) -> Manner {
-        self.manners.get(id).copied().unwrap_or(self.manner)
+        self.manners.get(id).or_else(|| self.manners.get("*")).copied().unwrap_or(self.manner)
     }
 
     /// The guest is asked to let go of a device, by whoever; it has not heard of it yet.
@@ -58,7 +58,8 @@ impl Model {
             Manner::After(time) => self.due.push((self.now + time, Due::Grant(id.into()))),
             Manner::Refuses => self.due.push((self.now, Due::Refuse(id.into()))),
             Manner::RefusesOnce => {
-                if self.manners.remove(id).is_none() {
+                let general = if self.manners.contains_key(id) { id } else { "*" };
+                if self.manners.remove(general).is_none() {
                     self.manner = Manner::AtOnce;
                 }
                 self.guest_refuses(id);

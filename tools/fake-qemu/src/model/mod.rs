@@ -191,7 +191,7 @@ pub struct Model {
     pub tells_closed: bool,
     /// How the guest answers requests, unless `manners` says otherwise.
     pub manner: Manner,
-    /// For single devices.
+    /// For single devices by their ids, and for any other by `*`.
     pub manners: BTreeMap<String, Manner>,
     /// After this long, a request that the guest did not answer can be repeated.
     pub expiry: Option<Duration>,

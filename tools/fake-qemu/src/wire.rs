@@ -1,41 +1,24 @@
 //! Bytes and descriptors in, commands out; replies and events as text.
 
 use std::io::IoSliceMut;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde_json::{Value, json};
 
-/// A descriptor that is closed when dropped.
-#[derive(Debug)]
-pub struct Held(pub RawFd);
-
-impl Held {
-    /// The flags it was opened with.
-    pub fn flags(&self) -> OFlag {
-        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", self.0)).unwrap_or_default();
-        let octal = info.lines().find_map(|line| line.strip_prefix("flags:"));
-        let flags = octal.and_then(|text| i32::from_str_radix(text.trim(), 8).ok());
-        OFlag::from_bits_retain(flags.unwrap_or_default())
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let _ = nix::unistd::close(self.0);
-    }
-}
+use crate::command::{Answer, Event};
 
 /// One byte and what came along with it.
-pub struct Arrived {
-    pub byte: u8,
-    pub fds: Vec<Held>,
+pub(crate) struct Arrived {
+    pub(crate) byte: u8,
+    pub(crate) fds: Vec<OwnedFd>,
 }
 
 /// Reads one byte, like QEMU without out-of-band commands: only so does one see which byte a descriptor belongs to.
-pub fn read_byte(socket: BorrowedFd<'_>) -> nix::Result<Option<Arrived>> {
+#[allow(unsafe_code)]
+pub(crate) fn read_byte(socket: BorrowedFd<'_>) -> nix::Result<Option<Arrived>> {
     let mut byte = [0];
     let mut parts = [IoSliceMut::new(&mut byte)];
     let mut space = nix::cmsg_space!([RawFd; 16]);
@@ -45,48 +28,47 @@ pub fn read_byte(socket: BorrowedFd<'_>) -> nix::Result<Option<Arrived>> {
     let mut fds = Vec::new();
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(raw) = control {
-            fds.extend(raw.into_iter().map(Held));
+            // SAFETY: the kernel has just made them for this process, and nobody else knows of them.
+            fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
         }
     }
     Ok((count > 0).then(|| Arrived { byte: byte[0], fds }))
 }
 
 /// Whether an error of the socket only means "not now".
-pub fn is_not_now(errno: Errno) -> bool {
+pub(crate) fn is_not_now(errno: Errno) -> bool {
     matches!(errno, Errno::EAGAIN | Errno::EINTR)
 }
 
 /// A complete command.
-pub struct Complete {
-    pub value: Value,
-    pub bytes: usize,
+pub(crate) struct Complete {
+    pub(crate) value: Value,
+    pub(crate) bytes: usize,
     /// What came with its first byte.
-    pub fds: Vec<Held>,
+    pub(crate) fds: Vec<OwnedFd>,
 }
 
 /// Puts bytes together to commands.
 #[derive(Default)]
-pub struct CommandReader {
+pub(crate) struct CommandReader {
     bytes: Vec<u8>,
     depth: usize,
     in_string: bool,
     escaped: bool,
-    fds: Vec<Held>,
+    fds: Vec<OwnedFd>,
 }
 
 impl CommandReader {
     /// Takes one byte; `Err` is what the client did wrong.
-    pub fn push(&mut self, arrived: Arrived) -> Result<Option<Complete>, String> {
+    pub(crate) fn push(&mut self, arrived: Arrived) -> Result<Option<Complete>, String> {
         let byte = arrived.byte;
         if !arrived.fds.is_empty() {
             let at = self.bytes.len();
             self.fds = arrived.fds;
             if at > 0 || byte != b'{' {
                 self.step(byte);
-                return Err(format!(
-                    "a descriptor came with byte {at} ({:?}) of a command",
-                    char::from(byte)
-                ));
+                let shown = char::from(byte);
+                return Err(format!("a descriptor came with byte {at} ({shown:?}) of a command"));
             }
         }
         Ok(self.step(byte))
@@ -122,42 +104,37 @@ impl CommandReader {
 }
 
 /// A line as QEMU ends it.
-pub fn line(value: &Value) -> Vec<u8> {
+pub(crate) fn line(value: &Value) -> Vec<u8> {
     format!("{value}\r\n").into_bytes()
 }
 
-/// An event as text.
-pub fn event(name: &str, data: Value) -> Vec<u8> {
-    line(
-        &json!({ "event": name, "data": data, "timestamp": { "seconds": 1_700_000_000, "microseconds": 1 } }),
-    )
-}
-
-/// The answer to a command as text.
-pub fn reply(id: Option<&Value>, answer: &Result<Value, QmpError>) -> Vec<u8> {
-    let mut object = match answer {
-        Ok(value) => json!({ "return": value }),
-        Err(error) => json!({ "error": { "class": error.class, "desc": error.desc } }),
-    };
-    if let Some(id) = id {
-        object["id"] = id.clone();
+/// An event as text, of this time since 1970, or of now.
+pub(crate) fn event(event: &Event, time: Option<Duration>) -> Vec<u8> {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let time = time.unwrap_or_else(now);
+    let mut object = json!({
+        "timestamp": { "seconds": time.as_secs(), "microseconds": time.subsec_micros() },
+        "event": event.name,
+    });
+    if !event.data.is_null() {
+        object["data"] = event.data.clone();
     }
     line(&object)
 }
 
-/// QEMU's refusal.
-#[derive(Clone, Debug)]
-pub struct QmpError {
-    pub class: String,
-    pub desc: String,
+/// The answer to a command as text.
+pub(crate) fn reply(id: Option<&Value>, answer: &Answer) -> Vec<u8> {
+    let object = match answer {
+        Ok(value) => json!({ "return": value }),
+        Err(error) => json!({ "error": { "class": error.class, "desc": error.desc } }),
+    };
+    with_id(object, id)
 }
 
-impl QmpError {
-    pub fn generic(desc: impl Into<String>) -> Self {
-        Self { class: "GenericError".into(), desc: desc.into() }
+/// An object as text, with the id of the command that it answers.
+pub(crate) fn with_id(mut object: Value, id: Option<&Value>) -> Vec<u8> {
+    if let Some(id) = id {
+        object["id"] = id.clone();
     }
-
-    pub fn absent(what: &str) -> Self {
-        Self { class: "DeviceNotFound".into(), desc: format!("Device '{what}' not found") }
-    }
+    line(&object)
 }

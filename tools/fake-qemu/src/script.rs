@@ -22,6 +22,8 @@ pub enum Act {
     HangBefore,
     /// Done, never answered, and nothing more is read until `resume`.
     HangAfter,
+    /// Nothing is done, said or read until `resume`; then it goes on with this command.
+    Silence,
     /// Done and answered after this time; nothing is read meanwhile.
     Stall(Duration),
     /// Done at once, answered after this time; commands behind it are answered before.
@@ -40,6 +42,8 @@ pub enum Act {
     Endless(Vec<u8>),
     /// Done, and this many descriptors come with the answer.
     WithFds(usize),
+    /// Done; this object is the answer, to which the command's own id is added.
+    Reply(Value),
     /// Done; whatever the truth, this is what is returned.
     Return(Value),
     /// Done; the connection is closed after this many bytes of the answer.
@@ -54,37 +58,37 @@ impl Act {
 }
 
 /// One planned fault.
-pub struct Rule {
+pub(crate) struct Rule {
     command: String,
     skip: usize,
-    pub(super) what: Planned,
+    what: Planned,
 }
 
 /// What a rule does.
-pub enum Planned {
+pub(crate) enum Planned {
     Act(Act),
     Hook(Box<dyn FnOnce() + Send>),
 }
 
-impl Rule {
-    pub(super) fn new(command: &str, skip: usize, act: Act) -> Self {
-        Self { command: command.into(), skip, what: Planned::Act(act) }
-    }
-
-    pub(super) fn hook(command: &str, skip: usize, hook: Box<dyn FnOnce() + Send>) -> Self {
-        Self { command: command.into(), skip, what: Planned::Hook(hook) }
-    }
-}
-
 /// All planned faults.
 #[derive(Default)]
-pub struct Script {
-    pub(super) rules: Vec<Rule>,
+pub(crate) struct Script {
+    pub(crate) rules: Vec<Rule>,
 }
 
 impl Script {
+    pub(crate) fn add(&mut self, command: &str, skip: usize, what: Planned) {
+        self.rules.push(Rule { command: command.into(), skip, what });
+    }
+
+    /// How many acts wait for commands of this name.
+    pub(crate) fn waiting(&self, command: &str) -> usize {
+        let is_act = |rule: &&Rule| rule.command == command && matches!(rule.what, Planned::Act(_));
+        self.rules.iter().filter(is_act).count()
+    }
+
     /// The rules whose time has come with this command; each comes to pass once.
-    pub(super) fn due(&mut self, command: &str) -> Vec<Planned> {
+    pub(crate) fn due(&mut self, command: &str) -> Vec<Planned> {
         let mut due = Vec::new();
         let mut rest = Vec::new();
         for mut rule in std::mem::take(&mut self.rules) {
@@ -120,6 +124,7 @@ impl Greeting {
         Self::pieces([(Duration::ZERO, bytes.into())])
     }
 
+    /// Each of these bytes after its time.
     pub fn pieces(pieces: impl IntoIterator<Item = (Duration, Vec<u8>)>) -> Self {
         Self { pieces: pieces.into_iter().collect() }
     }
@@ -127,6 +132,6 @@ impl Greeting {
     /// The greeting of a QEMU of this version.
     pub fn text((major, minor, micro): (u32, u32, u32)) -> Vec<u8> {
         let version = json!({ "qemu": { "micro": micro, "minor": minor, "major": major }, "package": "" });
-        super::wire::line(&json!({ "QMP": { "version": version, "capabilities": ["oob"] } }))
+        crate::wire::line(&json!({ "QMP": { "version": version, "capabilities": ["oob"] } }))
     }
 }

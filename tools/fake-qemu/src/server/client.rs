@@ -1,0 +1,139 @@
+//! One client: what it sends, and what it is told.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use nix::poll::PollFlags;
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+
+use super::Ready;
+use super::order::Order;
+use crate::command::Event;
+use crate::fake::State;
+use crate::wire::{self, Arrived, CommandReader};
+
+/// Bytes read before others get their turn.
+const BURST: usize = 4096;
+
+/// The client of a monitor.
+pub(crate) struct Client {
+    socket: UnixStream,
+    /// No other client has had it.
+    pub(crate) number: u64,
+    pub(crate) monitor: usize,
+    reader: CommandReader,
+    out: VecDeque<Out>,
+    /// Said again and again.
+    pub(super) endless: Option<Vec<u8>>,
+    /// Closed once everything has been said.
+    pub(super) closing: bool,
+    /// With this command it fell silent.
+    pub(super) waiting: Option<Order>,
+}
+
+struct Out {
+    bytes: Vec<u8>,
+    fds: Vec<OwnedFd>,
+}
+
+impl Client {
+    pub(super) fn new(socket: UnixStream, number: u64, monitor: usize) -> Self {
+        Self {
+            socket,
+            number,
+            monitor,
+            reader: CommandReader::default(),
+            out: VecDeque::new(),
+            endless: None,
+            closing: false,
+            waiting: None,
+        }
+    }
+
+    pub(super) fn say(&mut self, bytes: Vec<u8>) {
+        self.say_with_fds(bytes, Vec::new());
+    }
+
+    pub(super) fn say_with_fds(&mut self, bytes: Vec<u8>, fds: Vec<OwnedFd>) {
+        self.out.push_back(Out { bytes, fds });
+    }
+
+    pub(super) fn has_something_to_say(&self) -> bool {
+        self.endless.is_some() || !self.out.is_empty()
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.closing && self.out.is_empty()
+    }
+
+    /// What is to be looked for on its socket. A hung QEMU does not even notice that its client has gone.
+    pub(super) fn waits_for(&self, hung: bool) -> Option<(BorrowedFd<'_>, PollFlags)> {
+        if hung && !self.has_something_to_say() {
+            return None;
+        }
+        let mut events = PollFlags::empty();
+        events.set(PollFlags::POLLIN, !hung && !self.closing);
+        events.set(PollFlags::POLLOUT, self.has_something_to_say());
+        Some((self.socket.as_fd(), events))
+    }
+
+    /// Reads and writes what it can; false when the client is gone. `others` gets the events for other monitors' clients.
+    pub(super) fn get_on(&mut self, state: &mut State, ready: Ready, others: &mut Vec<Event>) -> bool {
+        if ready.read && !self.read(state, others) {
+            return false;
+        }
+        self.write()
+    }
+
+    fn write(&mut self) -> bool {
+        if let Some(bytes) = self.endless.clone().filter(|_| self.out.is_empty()) {
+            self.say(bytes);
+        }
+        while let Some(out) = self.out.front_mut() {
+            let raw: Vec<RawFd> = out.fds.iter().map(AsRawFd::as_raw_fd).collect();
+            let rights = [ControlMessage::ScmRights(&raw)];
+            let control = if raw.is_empty() { &[][..] } else { &rights[..] };
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            let parts = [IoSlice::new(&out.bytes)];
+            match sendmsg::<UnixAddr>(self.socket.as_raw_fd(), &parts, control, flags, None) {
+                Ok(count) => {
+                    out.bytes.drain(..count);
+                    out.fds.clear();
+                }
+                Err(errno) if wire::is_not_now(errno) => return true,
+                Err(_) => return false,
+            }
+            if self.out.front().is_some_and(|out| out.bytes.is_empty()) {
+                self.out.pop_front();
+            }
+        }
+        true
+    }
+
+    fn read(&mut self, state: &mut State, others: &mut Vec<Event>) -> bool {
+        for _ in 0..BURST {
+            if state.hung || self.closing {
+                return true;
+            }
+            match wire::read_byte(self.socket.as_fd()) {
+                Ok(Some(arrived)) => self.take(state, arrived, others),
+                Err(errno) if wire::is_not_now(errno) => return true,
+                Ok(None) | Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    fn take(&mut self, state: &mut State, arrived: Arrived, others: &mut Vec<Event>) {
+        match self.reader.push(arrived) {
+            Ok(Some(complete)) => {
+                let order = Order::from_wire(state, complete);
+                self.obey(state, order, others);
+            }
+            Ok(None) => {}
+            Err(wrong) => state.violations.push(wrong),
+        }
+    }
+}
