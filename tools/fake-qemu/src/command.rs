@@ -83,10 +83,17 @@ impl Descriptor {
         Self { number, writable: true, file: File::Other(name.into()) }
     }
 
-    /// The size of the disk: whole sectors, as QEMU rounds up.
+    /// What the guest sees of an image with a header.
     pub(crate) fn disk_size(&self) -> u64 {
         match &self.file {
             File::Image { virtual_size: Some(size), .. } => *size,
+            _ => self.file_size(),
+        }
+    }
+
+    /// The size of a file: whole sectors, as QEMU rounds up.
+    pub(crate) fn file_size(&self) -> u64 {
+        match &self.file {
             File::Image { length, .. } => length.next_multiple_of(512),
             _ => 0,
         }

@@ -14,9 +14,13 @@ mod host;
 pub mod model;
 mod script;
 mod server;
+mod state;
 mod wire;
 
 pub use command::{Answer, Command, Descriptor, Effect, Event, File, Outcome, QmpError, deleted};
-pub use fake::{FakeQemu, Happened, Later, Seen, Setup, Watcher};
-pub use model::{Dev, FdSet, Leaving, Machine, Manner, Model, Monitor, Netdev, Node, SetFd, Version};
+pub use fake::FakeQemu;
+pub use model::{
+    BelowNode, Dev, FdSet, Leaving, Machine, Manner, Model, Monitor, Netdev, Node, SetFd, Version,
+};
 pub use script::{ANY, Act, Greeting};
+pub use state::{Happened, Later, Seen, Setup, Watcher};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{Model, Node, SetFd};
+use super::{BelowNode, Model, Node, SetFd};
 use crate::command::{Answer, Descriptor, Effect, File, QmpError};
 
 /// QEMU's limit, without the final NUL.
@@ -14,7 +14,14 @@ const MAX_NODE_NAME: usize = 31;
 #[derive(Default)]
 struct Opened {
     sets: BTreeSet<u32>,
-    children: Vec<(String, String, Value)>,
+    below: Vec<BelowNode>,
+}
+
+/// A node that is to be opened.
+struct Wanted<'a> {
+    name: String,
+    options: &'a Value,
+    read_only: bool,
 }
 
 impl Model {
@@ -23,62 +30,82 @@ impl Model {
             return Err(QmpError::generic("Node name too long"));
         }
         if self.nodes.contains_key(name) {
-            return Err(QmpError::generic(format!("Duplicate nodes with node-name='{name}'")));
+            return Err(QmpError::generic(if self.version.has_old_texts() {
+                "Duplicate node name".into()
+            } else {
+                format!("Duplicate nodes with node-name='{name}'")
+            }));
         }
         let mut opened = Opened::default();
-        self.open_files(arguments, false, &mut opened)?;
+        self.open_below(&Wanted { name: name.into(), options: arguments, read_only: false }, &mut opened)?;
         for set in &opened.sets {
             self.fdsets.entry(*set).or_default().users.insert(name.into());
         }
-        let size = self.own_set(arguments).map_or(0, |set| self.image(set).map_or(0, Descriptor::disk_size));
-        let Opened { sets, children } = opened;
-        self.nodes.insert(name.into(), Node { sets, size, options: arguments.clone(), children });
+        let (size, options) = (self.size_of(arguments), arguments.clone());
+        let Opened { sets, below } = opened;
+        self.nodes.insert(name.into(), Node { sets, size, options, below });
         Ok(json!({}))
     }
 
     /// Opens what a node and the nodes below it name; a backing image is read-only.
-    fn open_files(&mut self, node: &Value, read_only: bool, opened: &mut Opened) -> Result<(), QmpError> {
-        let read_only = read_only || node.get("read-only") == Some(&Value::Bool(true));
-        if let Some(filename) = node.get("filename").and_then(Value::as_str) {
+    fn open_below(&mut self, node: &Wanted<'_>, opened: &mut Opened) -> Result<(), QmpError> {
+        let read_only = node.read_only || node.options.get("read-only") == Some(&Value::Bool(true));
+        let filename = node.options.get("filename").and_then(Value::as_str);
+        if let Some(filename) = filename {
             opened.sets.insert(self.open_file(filename, read_only)?);
+        } else if !node.options.get("file").is_some_and(Value::is_object) {
+            return Err(QmpError::generic("Parameter 'file' is missing"));
         }
-        match node.get("file") {
-            Some(file @ Value::Object(_)) => self.open_child("file", file, read_only, opened)?,
-            _ if node.get("filename").is_some() => {}
-            _ => return Err(QmpError::generic("A block device must be specified for \"file\"")),
+        for (role, read_only) in [("file", read_only), ("backing", true)] {
+            let Some(options) = node.options.get(role).filter(|options| options.is_object()) else {
+                continue;
+            };
+            let child = Wanted { name: self.node_name(options), options, read_only };
+            let mut shown = options.clone();
+            if read_only {
+                shown["read-only"] = true.into();
+            }
+            opened.below.push(BelowNode {
+                name: child.name.clone(),
+                parent: node.name.clone(),
+                role: role.into(),
+                size: self.size_of(options),
+                options: shown,
+            });
+            self.open_below(&child, opened)?;
         }
-        match node.get("backing") {
-            Some(backing @ Value::Object(_)) => self.open_child("backing", backing, true, opened),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
-    fn open_child(
-        &mut self,
-        role: &str,
-        child: &Value,
-        read_only: bool,
-        opened: &mut Opened,
-    ) -> Result<(), QmpError> {
-        self.open_files(child, read_only, opened)?;
-        let given = child.get("node-name").and_then(Value::as_str).map(str::to_owned);
-        let name = given.unwrap_or_else(|| {
+    /// The name that the client gave, or one that nobody else has.
+    fn node_name(&mut self, options: &Value) -> String {
+        let given = options.get("node-name").and_then(Value::as_str).map(str::to_owned);
+        given.unwrap_or_else(|| {
             self.nodes_made += 1;
             format!("#block{:03}", self.nodes_made - 1)
-        });
-        opened.children.push((role.into(), name, child.clone()));
-        Ok(())
+        })
+    }
+
+    /// Of a node over an image of its own: a format's own size, and of all others the whole file.
+    fn size_of(&self, options: &Value) -> u64 {
+        let image = self.own_set(options).and_then(|set| self.image(set));
+        let is_format = options.get("driver").and_then(Value::as_str) == Some("qcow2");
+        image.map_or(0, |image| if is_format { image.disk_size() } else { image.file_size() })
     }
 
     fn open_file(&self, filename: &str, read_only: bool) -> Result<u32, QmpError> {
         let flags = if read_only { 0 } else { 2 };
-        let failed =
-            |why: &str| QmpError::generic(format!("Could not dup FD for {filename} flags {flags}: {why}"));
+        let failed = |errno: &str, explained: String| {
+            let text = format!("Could not dup FD for {filename} flags {flags}: {errno}");
+            QmpError::generic(if self.version.explains_fdsets() { explained } else { text })
+        };
         let id = set_of(filename);
-        let set =
-            id.and_then(|id| self.fdsets.get(&id)).ok_or_else(|| failed("No such file or directory"))?;
+        let Some(set) = id.and_then(|id| self.fdsets.get(&id)) else {
+            return Err(failed("No such file or directory", format!("Failed to find fdset {filename}")));
+        };
         if !set.fds.iter().any(|fd| !fd.removed && fd.fd.writable != read_only) {
-            return Err(failed("Permission denied"));
+            let explained = format!("Failed to find file descriptor with matching flags=0x{flags}");
+            return Err(failed("Permission denied", explained));
         }
         Ok(id.unwrap_or_default())
     }
@@ -95,20 +122,29 @@ impl Model {
 
     /// Of raw images: the file follows.
     pub(super) fn block_resize(&mut self, name: &str, arguments: &Value) -> Answer {
-        let Some(node) = self.nodes.get_mut(name) else {
-            return Err(QmpError::generic(format!("Cannot find device='' nor node-name='{name}'")));
+        let Some(node) = self.nodes.get(name).cloned() else {
+            return Err(QmpError::generic(if self.version.has_old_texts() {
+                format!("Cannot find device= nor node_name={name}")
+            } else {
+                format!("Cannot find device='' nor node-name='{name}'")
+            }));
         };
         let Some(size) = arguments.get("size").and_then(Value::as_u64) else {
             return Err(QmpError::generic("Parameter 'size' is missing"));
         };
-        node.size = size.next_multiple_of(512);
-        let options = node.options.clone();
-        let set = self.own_set(&options).or_else(|| self.nodes[name].sets.first().copied());
-        let image = set.and_then(|set| self.image(set)).cloned();
-        if let Some(Descriptor { number, file: File::Image { name, virtual_size: None, .. }, .. }) = image {
+        let sectors = size.next_multiple_of(512);
+        let image = self.own_set(&node.options).and_then(|set| self.image(set)).cloned();
+        let is_raw = node.options.get("driver").and_then(Value::as_str) != Some("qcow2");
+        if let Some(Descriptor { number, file: File::Image { name, .. }, .. }) = image.filter(|_| is_raw) {
             self.effects.push(Effect::Truncate { number, length: size });
             self.set_length(&name, size);
         }
+        let node = self.nodes.entry(name.into()).or_default();
+        node.size = sectors;
+        node.below
+            .iter_mut()
+            .filter(|below| is_raw && below.role == "file")
+            .for_each(|below| below.size = sectors);
         Ok(json!({}))
     }
 
@@ -124,7 +160,11 @@ impl Model {
 
     pub(super) fn blockdev_del(&mut self, name: &str) -> Answer {
         if !self.nodes.contains_key(name) {
-            return Err(QmpError::generic(format!("Failed to find node with node-name='{name}'")));
+            return Err(QmpError::generic(if self.version.has_old_texts() {
+                format!("Cannot find node {name}")
+            } else {
+                format!("Failed to find node with node-name='{name}'")
+            }));
         }
         if self.devices.iter().any(|device| device.drive.as_deref() == Some(name)) {
             self.violations.push(format!("blockdev-del {name} while its device is in the guest"));

@@ -12,7 +12,7 @@ impl Model {
         if driver.starts_with("scsi-") {
             return self.scsi_add(arguments, &driver);
         }
-        if !driver.starts_with("virtio-") {
+        if !is_pci_model(&driver) {
             return Err(QmpError::generic(format!("'{driver}' is not a valid device model name")));
         }
         let bus = text("bus").unwrap_or_else(|| self.root().into());
@@ -20,14 +20,26 @@ impl Model {
         let id = text("id");
         self.check_id(id.as_deref().unwrap_or_default())?;
         let (netdev, drive) = (text("netdev"), text("drive"));
-        self.check_backend(&driver, netdev.as_deref(), drive.as_deref())?;
+        if let Some(netdev) = &netdev {
+            self.check_netdev(&driver, netdev)?;
+        }
+        if let Some(drive) = &drive {
+            let new = virtio_backend(id.as_deref().unwrap_or_default());
+            self.check_drive(&driver, drive, &new)?;
+        }
         let (slot, function) = address(arguments.get("addr"))?;
         self.check_slot(&driver, &bus, slot, function)?;
         if let Some(netdev) = &netdev {
             self.detach_queues(netdev);
         }
-        let configured = self.is_running() && self.numbered;
-        let device = Dev::new(id.as_deref(), &driver, &bus, slot, function);
+        let configured = self.is_running() && self.numbered && self.sets_up;
+        let mut device = Dev::new(id.as_deref(), &driver, &bus, slot, function);
+        if arguments.get("mq") == Some(&Value::Bool(true)) {
+            device.pci = device.pci.with_queues();
+        }
+        if bus != self.root() {
+            device.pci = device.pci.behind_port();
+        }
         let (mac, properties) = (text("mac"), properties(arguments));
         self.devices.push(Dev { netdev, drive, mac, configured, properties, ..device });
         Ok(json!({}))
@@ -36,12 +48,11 @@ impl Model {
     fn check_slot(&self, driver: &str, bus: &str, slot: u8, function: u8) -> Result<(), QmpError> {
         let here = |device: &&Dev| device.bus == bus && (device.slot, device.function) == (slot, function);
         let Some(occupant) = self.devices.iter().find(here) else { return Ok(()) };
-        let by = match &occupant.id {
-            Some(id) => format!("{},id={id}", occupant.driver),
-            None => occupant.driver.clone(),
-        };
+        let id = occupant.id.as_deref().unwrap_or("(null)");
+        let id = if self.version.has_old_texts() { String::new() } else { format!(",id={id}") };
         Err(QmpError::generic(format!(
-            "PCI: slot {slot} function {function} not available for {driver}, in use by {by}"
+            "PCI: slot {slot} function {function} not available for {driver}, in use by {}{id}",
+            occupant.driver
         )))
     }
 
@@ -75,31 +86,34 @@ impl Model {
         Ok(())
     }
 
-    pub(super) fn check_backend(
-        &self,
-        driver: &str,
-        netdev: Option<&str>,
-        drive: Option<&str>,
-    ) -> Result<(), QmpError> {
-        let refuse = |driver: &str, property: &str, why: String| {
-            let driver = driver.replace("-pci", "-device");
-            Err(QmpError::generic(format!("Property '{driver}.{property}' can't {why}")))
+    fn check_netdev(&self, driver: &str, netdev: &str) -> Result<(), QmpError> {
+        if !self.netdevs.contains_key(netdev) {
+            return Err(refused_backend(driver, "netdev", &format!("find value '{netdev}'")));
+        }
+        if self.all_devices().any(|device| device.netdev.as_deref() == Some(netdev)) {
+            return Err(refused_backend(driver, "netdev", &format!("take value '{netdev}', it's in use")));
+        }
+        Ok(())
+    }
+
+    /// `new` is what the graph would call the device.
+    pub(super) fn check_drive(&self, driver: &str, node: &str, new: &str) -> Result<(), QmpError> {
+        if !self.nodes.contains_key(node) {
+            return Err(refused_backend(driver, "drive", &format!("find value '{node}'")));
+        }
+        let Some(user) = self.all_devices().find(|device| device.drive.as_deref() == Some(node)) else {
+            return Ok(());
         };
-        if let Some(id) = netdev {
-            if !self.netdevs.contains_key(id) {
-                return refuse(driver, "netdev", format!("find value '{id}'"));
-            }
-            if self.all_devices().any(|device| device.netdev.as_deref() == Some(id)) {
-                return refuse(driver, "netdev", format!("take value '{id}', it's in use"));
-            }
-        }
-        match drive {
-            Some(id) if !self.nodes.contains_key(id) => refuse(driver, "drive", format!("find value '{id}'")),
-            Some(id) if self.uses_node(id) => {
-                Err(QmpError::generic(format!("Permission conflict on node '{id}'")))
-            }
-            _ => Ok(()),
-        }
+        let user = user.backend();
+        Err(QmpError::generic(if self.version.has_old_texts() {
+            format!("Conflicts with use by {user} as 'root', which does not allow 'write' on {node}")
+        } else {
+            format!(
+                "Permission conflict on node '{node}': permissions 'write' are both required by block device \
+                 '{user}' (uses node '{node}' as 'root' child) and unshared by block device '{new}' (uses node \
+                 '{node}' as 'root' child)."
+            )
+        }))
     }
 
     /// Those of QOM, and those that are being taken apart.
@@ -111,6 +125,32 @@ impl Model {
     pub(super) fn uses_node(&self, name: &str) -> bool {
         self.all_devices().any(|device| device.drive.as_deref() == Some(name))
     }
+}
+
+impl Dev {
+    /// What the block graph calls the side of a node that the device is on.
+    pub(super) fn backend(&self) -> String {
+        let id = self.id.as_deref().unwrap_or_default();
+        if self.unit.is_some() { id.to_owned() } else { virtio_backend(id) }
+    }
+}
+
+fn virtio_backend(id: &str) -> String {
+    format!("/machine/peripheral/{id}/virtio-backend")
+}
+
+fn refused_backend(driver: &str, property: &str, why: &str) -> QmpError {
+    let driver = driver.replace("-pci", "-device");
+    QmpError::generic(format!("Property '{driver}.{property}' can't {why}"))
+}
+
+/// Models that can be plugged in here.
+fn is_pci_model(driver: &str) -> bool {
+    let kinds = ["net", "blk", "scsi", "rng", "serial", "balloon"];
+    kinds.iter().any(|kind| {
+        let rest = driver.strip_prefix("virtio-").and_then(|rest| rest.strip_prefix(kind));
+        matches!(rest, Some("-pci" | "-pci-transitional" | "-pci-non-transitional"))
+    })
 }
 
 pub(super) fn properties(arguments: &Value) -> std::collections::BTreeMap<String, Value> {

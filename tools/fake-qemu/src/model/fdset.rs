@@ -32,10 +32,12 @@ impl Model {
         Ok(json!({}))
     }
 
-    /// Closes what `remove-fd` has named, and `unused_too` what nothing has duplicated; only a running guest's do go.
+    /// Closes what `remove-fd` has named, and `unused_too` what nothing has duplicated.
     pub(super) fn sweep_fdsets(&mut self, unused_too: bool) {
-        let running = self.is_running();
-        for set in self.fdsets.values_mut().filter(|_| running) {
+        if self.version.keeps_fds_of_stopped_guests() && !self.is_running() {
+            return;
+        }
+        for set in self.fdsets.values_mut() {
             let unused = unused_too && set.users.is_empty();
             set.fds.retain(|fd| !(fd.removed || unused));
         }

@@ -1,14 +1,16 @@
 //! What is said about block nodes, and who uses them.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
-use super::{Dev, Model, Node};
+use super::Model;
 
 impl Model {
     pub(super) fn query_nodes(&self) -> Value {
         let described = self.nodes.iter().flat_map(|(name, node)| {
-            let below = node.children.iter().map(|(_, name, options)| describe(name, node, options));
-            std::iter::once(describe(name, node, &node.options)).chain(below)
+            let below = node.below.iter().map(|below| describe(&below.name, below.size, &below.options));
+            std::iter::once(describe(name, node.size, &node.options)).chain(below)
         });
         described.collect()
     }
@@ -16,16 +18,16 @@ impl Model {
     /// The disks, each with its node.
     pub(super) fn query_block(&self) -> Value {
         let disks = self.devices.iter().filter_map(|device| {
-            let (id, drive) = (device.id.as_deref()?, device.drive.as_deref()?);
+            let drive = device.drive.as_deref()?;
             let node = self.nodes.get(drive)?;
             Some(json!({
                 "device": "",
-                "qdev": backend_of(device, id),
+                "qdev": device.backend(),
                 "type": "unknown",
                 "locked": false,
                 "removable": false,
                 "io-status": "ok",
-                "inserted": describe(drive, node, &node.options),
+                "inserted": describe(drive, node.size, &node.options),
             }))
         });
         disks.collect()
@@ -59,15 +61,17 @@ impl Model {
         let edge = |name: &str, parent: u64, child: u64| json!({ "parent": parent, "child": child, "name": name, "perm": [], "shared-perm": [] });
         for (name, node) in &self.nodes {
             let parent = put("block-driver", name);
-            for (role, name, _) in &node.children {
-                edges.push(edge(role, parent, put("block-driver", name)));
+            let mut numbers = BTreeMap::from([(name, parent)]);
+            for below in &node.below {
+                let child = put("block-driver", &below.name);
+                edges.extend(numbers.get(&below.parent).map(|parent| edge(&below.role, *parent, child)));
+                numbers.insert(&below.name, child);
             }
             let leaving = self.leaving.iter().map(|leaving| &leaving.device);
             for device in
                 self.devices.iter().chain(leaving).filter(|device| device.drive.as_ref() == Some(name))
             {
-                let backend = backend_of(device, device.id.as_deref().unwrap_or_default());
-                edges.push(edge("root", put("block-backend", &backend), parent));
+                edges.push(edge("root", put("block-backend", &device.backend()), parent));
             }
             for (job, _) in self.jobs.iter().filter(|(_, used)| *used == name) {
                 edges.push(edge("main node", put("block-job", job), parent));
@@ -77,15 +81,7 @@ impl Model {
     }
 }
 
-/// What the graph calls the side of a node that a device is on.
-fn backend_of(device: &Dev, id: &str) -> String {
-    match device.unit {
-        Some(_) => id.to_owned(),
-        None => format!("/machine/peripheral/{id}/virtio-backend"),
-    }
-}
-
-fn describe(name: &str, node: &Node, options: &Value) -> Value {
+fn describe(name: &str, size: u64, options: &Value) -> Value {
     let text = |key: &str, usual: &str| options.get(key).and_then(Value::as_str).unwrap_or(usual).to_owned();
     let read_only = options.get("read-only") == Some(&Value::Bool(true));
     let format = text("driver", "raw");
@@ -94,6 +90,6 @@ fn describe(name: &str, node: &Node, options: &Value) -> Value {
         "drv": format,
         "ro": read_only,
         "detect_zeroes": text("detect-zeroes", "off"),
-        "image": { "virtual-size": node.size, "actual-size": 0, "format": format },
+        "image": { "virtual-size": size, "actual-size": 0, "format": format },
     })
 }

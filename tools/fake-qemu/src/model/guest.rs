@@ -1,26 +1,25 @@
 //! What a guest does, by itself or when it is asked to let go of a device; and what happens to the whole of it.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use super::{Due, Leaving, Manner, Model};
+use super::{Dev, Due, Leaving, Manner, Model};
 use crate::command::{Answer, Event, QmpError, deleted};
 
 impl Model {
     pub(super) fn device_del(&mut self, id: &str) -> Answer {
-        let (running, expiry, now) = (self.is_running(), self.expiry, self.now);
-        let manner = self.manner_of(id);
-        let Some(device) = self.device_mut(id) else { return Err(QmpError::absent(id)) };
+        let Some(device) = self.device(id).cloned() else { return Err(QmpError::absent(id)) };
         if device.unit.is_some() {
             // QEMU takes it from its controller at once, whatever the guest is doing.
             self.grant(id);
             return Ok(json!({}));
         }
-        let expired = |asked| expiry.is_some_and(|after| now.saturating_sub(asked) >= after);
-        if device.asked.is_some_and(|asked| !expired(asked)) {
+        if device.asked.is_some_and(|asked| !self.takes_another_request(&device, asked)) {
             return Err(QmpError::generic(format!("Device {id} is already in the process of unplug")));
         }
-        let bus = device.bus.clone();
-        self.check_hotplug(&bus)?;
+        self.check_hotplug(&device.bus)?;
+        let manner = self.manner_of(id);
         if let Manner::Busy(times @ 1..) = manner {
             self.manners.insert(id.into(), Manner::Busy(times - 1));
             let text = "Hot-unplug failed: guest is busy (power indicator blinking)";
@@ -28,10 +27,17 @@ impl Model {
         }
         self.ask(id);
         // A guest that does not run hears nothing.
-        if running {
+        if self.is_running() {
             self.hear(id);
         }
         Ok(json!({}))
+    }
+
+    /// Whether QEMU passes on a request for a device that the guest was asked for at this time.
+    fn takes_another_request(&self, device: &Dev, asked: Duration) -> bool {
+        let expired = self.expiry.is_some_and(|after| self.now.saturating_sub(asked) >= after);
+        let is_on_port = device.bus != self.root();
+        expired || (self.version.takes_second_requests() && !is_on_port)
     }
 
     fn manner_of(&self, id: &str) -> Manner {
@@ -110,16 +116,30 @@ impl Model {
         self.devices.iter().filter(|d| d.asked.is_some()).filter_map(|d| d.id.clone()).collect()
     }
 
-    /// A reset, by the guest or from outside, completes every removal that was asked for.
+    /// A reset, by the guest or from outside, completes every removal that was asked for; where ports plug natively, it has QEMU
+    /// forget the request.
     pub fn reset(&mut self, by_guest: bool) {
+        let (native, root) = (self.version.has_native_ports(), self.root());
         let reason = if by_guest { "guest-reset" } else { "host-qmp-system-reset" };
         self.say(Event::new("RESET", json!({ "guest": by_guest, "reason": reason })));
-        self.asked().iter().for_each(|id| _ = self.grant(id));
+        for id in self.asked() {
+            let device = self.device_mut(&id).filter(|_| native);
+            match device.filter(|device| device.bus != root) {
+                Some(device) => device.asked = None,
+                None => _ = self.grant(&id),
+            }
+        }
+        if !["running", "inmigrate", "finish-migrate"].contains(&self.run_state.as_str()) {
+            self.run_state = "prelaunch".into();
+        }
     }
 
     /// QEMU says that it resets before it answers, and takes the devices out afterwards.
     pub(super) fn system_reset(&mut self) -> Answer {
         self.reset(false);
+        if self.version.says_reset_late() {
+            return Ok(json!({}));
+        }
         let rest = self.after.split_off(1);
         self.before.append(&mut self.after);
         self.after = rest;
@@ -150,9 +170,12 @@ impl Model {
         }
     }
 
+    /// Only a guest that runs becomes one that is paused.
     pub(super) fn stop(&mut self) -> Answer {
-        let event = self.change_run_state("paused");
-        self.before.extend(event);
+        if self.is_running() {
+            let event = self.change_run_state("paused");
+            self.before.extend(event);
+        }
         Ok(json!({}))
     }
 

@@ -52,6 +52,12 @@ const NIC: &[Region] = &[
     memory(4, 16384, true, true),
     memory(6, 1 << 18, false, false),
 ];
+const QUEUES_NIC: &[Region] = &[
+    io(0, 64),
+    memory(1, 4096, false, false),
+    memory(4, 16384, true, true),
+    memory(6, 1 << 18, false, false),
+];
 const DISK: &[Region] = &[io(0, 128), memory(1, 4096, false, false), memory(4, 16384, true, true)];
 const CONTROLLER: &[Region] = &[io(0, 64), memory(1, 4096, false, false), memory(4, 16384, true, true)];
 const VGA: &[Region] =
@@ -60,6 +66,26 @@ const VGA: &[Region] =
 impl Built {
     const fn new(id: (u16, u16), class: (u16, &'static str), pin: u8, regions: &'static [Region]) -> Self {
         Self { id, class, pin, subsystem: QEMU, regions }
+    }
+
+    /// The same with a NIC's registers for several queues.
+    pub(super) fn with_queues(self) -> Self {
+        Self { regions: QUEUES_NIC, ..self }
+    }
+
+    /// The same behind a root port: a device of virtio 1.0, without what is there for old drivers.
+    pub(super) fn behind_port(self) -> Self {
+        let modern = |old: u16| match old {
+            0x1000 => 0x1041,
+            0x1001 => 0x1042,
+            0x1004 => 0x1048,
+            other => other,
+        };
+        let regions = match self.regions {
+            [Region { memory: None, .. }, rest @ ..] => rest,
+            all => all,
+        };
+        Self { id: (self.id.0, modern(self.id.1)), subsystem: QEMU, regions, ..self }
     }
 
     /// As QEMU builds a device of this model. Of models that the library does not plug in, only that they are virtio devices.

@@ -125,8 +125,23 @@ pub struct Node {
     pub size: u64,
     /// What it was made with.
     pub options: Value,
-    /// The nodes without a name of the caller's below it: role, name and options of each.
-    pub children: Vec<(String, String, Value)>,
+    /// The nodes below it, each behind its parent.
+    pub below: Vec<BelowNode>,
+}
+
+/// A node below another one, made with it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BelowNode {
+    /// One that QEMU has made up, unless the client gave one.
+    pub name: String,
+    /// Of the node that it is a child of.
+    pub parent: String,
+    /// `file` or `backing`.
+    pub role: String,
+    /// In bytes.
+    pub size: u64,
+    /// What it was made with.
+    pub options: Value,
 }
 
 /// A set of descriptors.
@@ -167,6 +182,8 @@ pub struct Model {
     pub run_state: String,
     /// The firmware has numbered the buses.
     pub numbered: bool,
+    /// A guest that runs sets up what is plugged in.
+    pub sets_up: bool,
     /// The monitors, in the order of the command line.
     pub monitors: Vec<Monitor>,
     /// By id.
@@ -226,6 +243,7 @@ impl Model {
             version,
             run_state: "running".into(),
             numbered: true,
+            sets_up: true,
             monitors: vec![Monitor::new("compat_monitor0", "")],
             netdevs: BTreeMap::new(),
             fdsets: BTreeMap::new(),

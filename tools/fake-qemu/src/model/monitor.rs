@@ -60,7 +60,8 @@ impl Model {
     pub(super) fn query_chardev(&self) -> Value {
         let shown = self.monitors.iter().map(|monitor| {
             let prefix = if monitor.connected { "" } else { "disconnected:" };
-            let name = format!("{prefix}unix:{},server=on", monitor.path);
+            let server = if self.version.has_old_texts() { "server" } else { "server=on" };
+            let name = format!("{prefix}unix:{},{server}", monitor.path);
             json!({ "frontend-open": true, "filename": name, "label": monitor.label })
         });
         shown.chain(self.chardevs.iter().cloned()).collect()

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Model, Netdev};
+use super::{Dev, Model, Netdev};
 use crate::command::{Answer, Effect, File, QmpError};
 
 impl Netdev {
@@ -15,9 +15,19 @@ impl Netdev {
     }
 }
 
+impl Netdev {
+    /// A line for each queue; one that a test has made without descriptors has a queue as well.
+    fn show_taps(&self, id: &str) -> Vec<String> {
+        let fds: Vec<i32> = self.taps().map(|(fd, _)| fd).collect();
+        let fds = if fds.is_empty() { vec![-1] } else { fds };
+        let line = |(index, fd)| format!("{id}: index={index},type=tap,fd={fd}\r\n");
+        fds.iter().enumerate().map(line).collect()
+    }
+}
+
 impl Model {
     pub(super) fn netdev_add(&mut self, monitor: usize, id: &str, arguments: &Value) -> Answer {
-        if self.netdevs.contains_key(id) {
+        if self.netdevs.contains_key(id) && !self.version.takes_duplicate_netdevs() {
             return Err(QmpError::generic(format!("Duplicate ID '{id}'")));
         }
         let names = |one: &str, many: &str| -> Vec<String> {
@@ -43,7 +53,7 @@ impl Model {
             }
         }
         self.forbid_sharing(id, &netdev);
-        self.netdevs.insert(id.into(), netdev);
+        self.netdevs.entry(id.into()).or_default().fds.append(&mut netdev.fds);
         Ok(json!({}))
     }
 
@@ -88,13 +98,25 @@ impl Model {
         }
     }
 
-    /// `info network`, as far as it tells a netdev with a NIC from one without.
+    /// `info network`: queues of NICs, each with its tap below it, then the taps that have no NIC.
     pub(super) fn info_network(&self) -> String {
-        let has_nic = |id: &str| self.devices.iter().any(|device| device.netdev.as_deref() == Some(id));
-        let line = |id: &String| {
-            let kind = if has_nic(id) { "nic" } else { "tap" };
-            format!("{id}: index=0,type={kind},fd=9\r\n")
-        };
-        self.netdevs.keys().map(line).collect()
+        let nics = self.devices.iter().filter_map(|nic| Some((nic, nic.netdev.as_deref()?)));
+        let with_nic = nics.clone().flat_map(|(nic, id)| {
+            let taps = self.netdevs.get(id).map(|netdev| netdev.show_taps(id)).unwrap_or_default();
+            taps.into_iter().enumerate().map(move |(queue, tap)| nic_line(nic, queue) + " \\ " + &tap)
+        });
+        let has_nic = |id: &str| nics.clone().any(|(_, netdev)| netdev == id);
+        let without =
+            self.netdevs.iter().filter(|(id, _)| !has_nic(id)).flat_map(|(id, netdev)| netdev.show_taps(id));
+        with_nic.chain(without).collect()
     }
+}
+
+fn nic_line(nic: &Dev, queue: usize) -> String {
+    let id = nic.id.as_deref().unwrap_or_default();
+    if queue > 0 {
+        return format!("{id}: index={queue},type=nic,\r\n");
+    }
+    let mac = nic.mac.as_deref().unwrap_or("52:54:00:12:34:56");
+    format!("{id}: index={queue},type=nic,model={},macaddr={mac}\r\n", nic.driver)
 }

@@ -27,8 +27,12 @@ impl Model {
     fn hotplug_handler(&self, path: &str) -> Answer {
         let (_, bus) = path.rsplit_once('/').unwrap_or_default();
         let closed = self.tells_closed && self.closed.contains(bus)
-            || bus == self.root() && self.machine != Machine::Pc;
-        Ok(json!(if closed { "" } else { "/machine/unattached/device[2]" }))
+            || bus == self.root() && self.machine != Machine::Pc && !self.version.shows_root_handler();
+        Ok(json!(match path.rsplit_once('/') {
+            _ if closed => "",
+            Some((port, _)) if port.starts_with(PERIPHERAL) && self.version.has_native_ports() => port,
+            _ => "/machine/unattached/device[2]",
+        }))
     }
 
     pub(super) fn qom_get(&self, path: &str, property: &str) -> Answer {

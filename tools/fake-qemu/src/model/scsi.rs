@@ -15,12 +15,12 @@ impl Model {
             return Err(QmpError::generic(format!("Bus '{bus}' not found")));
         }
         self.check_id(id)?;
-        // QEMU sets the properties in turn, before it looks at the place.
+        // QEMU sets the properties in turn, looks at the place, and then opens the node.
         if !self.nodes.contains_key(drive) {
-            self.check_backend(driver, None, Some(drive))?;
+            self.check_drive(driver, drive, id)?;
         }
         let unit = self.check_unit(arguments, bus)?;
-        self.check_backend(driver, None, Some(drive))?;
+        self.check_drive(driver, drive, id)?;
         let device = Dev::new(Some(id), driver, bus, 0, 0);
         let (drive, properties) = (Some(drive.to_owned()), properties(arguments));
         self.devices.push(Dev { unit: Some(unit), drive, properties, ..device });

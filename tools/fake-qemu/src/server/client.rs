@@ -11,7 +11,7 @@ use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use super::Ready;
 use super::order::Order;
 use crate::command::Event;
-use crate::fake::State;
+use crate::state::State;
 use crate::wire::{self, Arrived, CommandReader};
 
 /// Bytes read before others get their turn.

@@ -13,8 +13,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::command::Event;
-use crate::fake::{Happened, Later, Shared, State, Timer};
 use crate::script::Greeting;
+use crate::state::{Happened, Later, Shared, State, Timer};
 use crate::wire;
 use client::Client;
 

@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::client::Client;
 use crate::command::{Answer, Command, Event, QmpError};
-use crate::fake::{Happened, Later, Seen, State, Timer};
 use crate::host;
 use crate::script::{Act, Planned};
+use crate::state::{Happened, Later, Seen, State, Timer};
 use crate::wire::{self, Complete};
 
 /// A command that has come in.
