@@ -2,4 +2,5 @@
 
 mod peer;
 
-pub use peer::{Answer, Peer, Reaction};
+pub use fake_qemu::{Reaction, Said as Answer};
+pub use peer::Peer;

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::command::Event;
 use crate::model::{Model, Monitor};
+use crate::reaction::Reaction;
 use crate::script::{Act, Greeting, Planned};
 use crate::server;
 use crate::state::{Later, Seen, Setup, Shared, State, Timer, Watcher};
@@ -119,6 +120,11 @@ impl FakeQemu {
     /// What the next clients are told first.
     pub fn greet(&self, greeting: Greeting) {
         self.lock().greeting = greeting;
+    }
+
+    /// From now on clients talk to no QEMU: the next one gets to hear this, and each after that nothing but the end.
+    pub fn react(&self, reaction: Reaction) {
+        self.lock().reaction = Some(reaction);
     }
 
     /// The commands since the last call, and forgets them.

@@ -12,6 +12,7 @@ pub mod command;
 mod fake;
 mod host;
 pub mod model;
+mod reaction;
 mod script;
 mod server;
 mod state;
@@ -22,5 +23,6 @@ pub use fake::FakeQemu;
 pub use model::{
     BelowNode, Dev, FdSet, Leaving, Machine, Manner, Model, Monitor, Netdev, Node, SetFd, Version,
 };
+pub use reaction::{Reaction, Said};
 pub use script::{ANY, Act, Greeting};
 pub use state::{Happened, Later, Seen, Setup, Watcher};

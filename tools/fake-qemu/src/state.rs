@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::host::Held;
 use crate::model::{Machine, Model};
+use crate::reaction::Reaction;
 use crate::script::{Greeting, Script};
 
 /// How the fake QEMU is started.
@@ -85,6 +86,8 @@ pub(crate) struct State {
     pub(crate) held: Held,
     pub(crate) script: Script,
     pub(crate) greeting: Greeting,
+    /// For the next client, if clients are to talk to no QEMU.
+    pub(crate) reaction: Option<Reaction>,
     pub(crate) seen: Vec<Seen>,
     pub(crate) violations: Vec<String>,
     pub(crate) timers: Vec<Timer>,
@@ -112,6 +115,7 @@ impl State {
             held: Held::default(),
             script: Script::default(),
             greeting,
+            reaction: None,
             seen: Vec::new(),
             violations: Vec::new(),
             timers: Vec::new(),

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
@@ -11,6 +12,7 @@ use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use super::Ready;
 use super::order::Order;
 use crate::command::Event;
+use crate::reaction::{Reacting, Reaction};
 use crate::state::State;
 use crate::wire::{self, Arrived, CommandReader};
 
@@ -31,6 +33,10 @@ pub(crate) struct Client {
     pub(super) closing: bool,
     /// With this command it fell silent.
     pub(super) waiting: Option<Order>,
+    /// It talks to no QEMU.
+    reacting: Option<Reacting>,
+    /// Nothing more is said, and it knows.
+    ended: bool,
 }
 
 struct Out {
@@ -49,7 +55,18 @@ impl Client {
             endless: None,
             closing: false,
             waiting: None,
+            reacting: None,
+            ended: false,
         }
+    }
+
+    /// One that talks to no QEMU.
+    pub(super) fn reacting(socket: UnixStream, number: u64, monitor: usize, reaction: Reaction) -> Self {
+        let mut client = Self::new(socket, number, monitor);
+        let (reacting, opening) = Reacting::new(reaction);
+        opening.into_iter().for_each(|piece| client.say(piece));
+        client.reacting = Some(reacting);
+        client
     }
 
     pub(super) fn say(&mut self, bytes: Vec<u8>) {
@@ -61,7 +78,12 @@ impl Client {
     }
 
     pub(super) fn has_something_to_say(&self) -> bool {
-        self.endless.is_some() || !self.out.is_empty()
+        self.endless.is_some() || !self.out.is_empty() || self.is_to_end()
+    }
+
+    /// It is to hear that nothing more is said.
+    fn is_to_end(&self) -> bool {
+        !self.ended && self.reacting.as_ref().is_some_and(Reacting::is_over)
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -109,6 +131,10 @@ impl Client {
                 self.out.pop_front();
             }
         }
+        if self.is_to_end() {
+            self.ended = true;
+            return self.socket.shutdown(Shutdown::Write).is_ok();
+        }
         true
     }
 
@@ -128,6 +154,10 @@ impl Client {
 
     fn take(&mut self, state: &mut State, arrived: Arrived, others: &mut Vec<Event>) {
         match self.reader.push(arrived) {
+            Ok(Some(complete)) if self.reacting.is_some() => {
+                let said = self.reacting.as_mut().map(|reacting| reacting.answer(&complete.value));
+                said.into_iter().flatten().for_each(|piece| self.say(piece));
+            }
             Ok(Some(complete)) => {
                 let order = Order::from_wire(state, complete);
                 self.obey(state, order, others);

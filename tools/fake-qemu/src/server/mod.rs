@@ -137,6 +137,9 @@ fn arrive(state: &mut State, listener: &UnixListener, monitor: usize) -> Option<
     state.hung = false;
     state.model.connect(monitor);
     let number = state.connections;
+    if let Some(reaction) = state.reaction.as_mut().map(std::mem::take) {
+        return Some(Client::reacting(socket, number, monitor, reaction));
+    }
     let mut greeting = state.greeting.pieces.clone();
     if greeting.is_empty() {
         let version = state.model.version;
