@@ -221,7 +221,7 @@ fn record_cannot_be_saved_and_the_guest_is_unwilling(agent: &dyn Agent) {
             fails(AddRaw.run(&scene.fixture, scene.api(), AMPLE), ErrorKind::Conflict);
             scene.fixture.qemu.model(|model| {
                 model.unplug_behaviour = UnplugBehaviour::AtOnce;
-                model.manners.clear();
+                model.unplug_behaviours.clear();
             });
             scene.next_comes_by(agent, next);
             // The same agent does not pester the guest: it asks again after ten seconds.

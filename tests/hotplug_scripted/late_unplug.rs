@@ -177,7 +177,7 @@ pub fn an_agent_that_comes_back_finishes_removals(agent: &dyn Agent) {
 
 /// A removal that the guest grants at once, whatever it does about others.
 fn granted(fixture: &Fixture, id: &str) -> UnplugArgs {
-    fixture.qemu.model(|model| model.manners.insert(id.into(), UnplugBehaviour::AtOnce));
+    fixture.qemu.model(|model| model.unplug_behaviours.insert(id.into(), UnplugBehaviour::AtOnce));
     UnplugArgs::of(id)
 }
 

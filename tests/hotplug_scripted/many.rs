@@ -107,8 +107,8 @@ pub fn each_that_leaves_has_its_own_answer(agent: &dyn Agent) {
         .map(|(id, image)| fixture.disk_as(id, image));
     api.add_all(&[], &disks, AMPLE).unwrap();
     fixture.qemu.model(|model| {
-        model.manners.insert("stays".into(), UnplugBehaviour::Never);
-        model.manners.insert("no".into(), UnplugBehaviour::Refuses);
+        model.unplug_behaviours.insert("stays".into(), UnplugBehaviour::Never);
+        model.unplug_behaviours.insert("no".into(), UnplugBehaviour::Refuses);
     });
     fixture.qemu.take_seen();
     let asked = ["stays", "goes", "no", "nosuch", "goes", "nosuch"].map(str::to_owned);

@@ -21,7 +21,7 @@ mod wire;
 pub use command::{Answer, Command, Descriptor, Effect, Event, File, Outcome, QmpError, deleted};
 pub use fake::FakeQemu;
 pub use model::{
-    BelowNode, Dev, FdSet, Leaving, Machine, Manner, Model, Monitor, Netdev, Node, SetFd, Version,
+    BelowNode, Dev, FdSet, Leaving, Machine, Model, Monitor, Netdev, Node, SetFd, UnplugBehaviour, Version,
 };
 pub use reaction::{Reaction, Said};
 pub use script::{ANY, Act, Greeting};

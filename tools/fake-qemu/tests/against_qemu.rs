@@ -19,7 +19,7 @@ mod real;
 
 use std::path::Path;
 
-use fake_qemu::{FakeQemu, Machine, Manner, Setup};
+use fake_qemu::{FakeQemu, Machine, Setup, UnplugBehaviour};
 
 use client::{Line, Side};
 use conversation::Conversation;
@@ -34,7 +34,7 @@ impl Modelled {
             Setup { machine, version, run_state: "prelaunch".into(), numbered: false, ..Setup::default() };
         let fake = FakeQemu::start(setup);
         fake.model(|model| {
-            model.manner = Manner::Never;
+            model.unplug_behaviour = UnplugBehaviour::Never;
             model.sets_up = false;
             model.devices.iter_mut().for_each(|device| device.configured = false);
         });

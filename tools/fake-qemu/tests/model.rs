@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fake_qemu::{Command, Descriptor, Event, Machine, Manner, Model, Monitor, QmpError, Version};
+use fake_qemu::{Command, Descriptor, Event, Machine, Model, Monitor, QmpError, UnplugBehaviour, Version};
 use serde_json::{Value, json};
 
 const NOW: Duration = Duration::from_secs(1);
@@ -61,7 +61,7 @@ fn gone() -> Vec<Event> {
 #[test]
 fn copies_go_different_ways() {
     let mut model = with_disk(Machine::Q35(2), (7, 2, 0));
-    model.manner = Manner::Never;
+    model.unplug_behaviour = UnplugBehaviour::Never;
     assert_eq!(del(&mut model), []);
     let (mut granted, mut refused) = (model.clone(), model.clone());
     assert_eq!((model.fingerprint(), &model), (granted.fingerprint(), &granted));
@@ -119,7 +119,7 @@ fn what_the_guest_did_not_hear_it_hears_when_it_goes_on() {
 #[test]
 fn time_is_an_argument() {
     let mut model = with_disk(Machine::Pc, (7, 2, 0));
-    model.manner = Manner::After(Duration::from_secs(5));
+    model.unplug_behaviour = UnplugBehaviour::After(Duration::from_secs(5));
     assert_eq!(del(&mut model), []);
     assert_eq!(model.next_timeout(), Some(Duration::from_secs(6)));
     model.advance(Duration::from_secs(5));
@@ -127,7 +127,7 @@ fn time_is_an_argument() {
     model.advance(Duration::from_secs(6));
     assert_eq!((model.take_events(), model.next_timeout()), (gone(), None));
     let mut model = with_disk(Machine::Pc, (7, 2, 0));
-    (model.manner, model.expiry) = (Manner::Never, Some(Duration::from_secs(5)));
+    (model.unplug_behaviour, model.expiry) = (UnplugBehaviour::Never, Some(Duration::from_secs(5)));
     del(&mut model);
     let before = model.fingerprint();
     model.advance(Duration::from_secs(2));

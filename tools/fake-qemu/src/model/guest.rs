@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Dev, Due, Leaving, Manner, Model};
+use super::{Dev, Due, Leaving, Model, UnplugBehaviour};
 use crate::command::{Answer, Event, QmpError, deleted};
 
 impl Model {
@@ -19,9 +19,9 @@ impl Model {
             return Err(QmpError::generic(format!("Device {id} is already in the process of unplug")));
         }
         self.check_hotplug(&device.bus)?;
-        let manner = self.manner_of(id);
-        if let Manner::Busy(times @ 1..) = manner {
-            self.manners.insert(id.into(), Manner::Busy(times - 1));
+        let behaviour = self.behaviour_of(id);
+        if let UnplugBehaviour::Busy(times @ 1..) = behaviour {
+            self.unplug_behaviours.insert(id.into(), UnplugBehaviour::Busy(times - 1));
             let text = "Hot-unplug failed: guest is busy (power indicator blinking)";
             return Err(QmpError::generic(text));
         }
@@ -40,8 +40,12 @@ impl Model {
         expired || (self.version.takes_second_requests() && !is_on_port)
     }
 
-    fn manner_of(&self, id: &str) -> Manner {
-        self.manners.get(id).or_else(|| self.manners.get("*")).copied().unwrap_or(self.manner)
+    fn behaviour_of(&self, id: &str) -> UnplugBehaviour {
+        self.unplug_behaviours
+            .get(id)
+            .or_else(|| self.unplug_behaviours.get("*"))
+            .copied()
+            .unwrap_or(self.unplug_behaviour)
     }
 
     /// The guest is asked to let go of a device, by whoever; it has not heard of it yet.
@@ -52,25 +56,25 @@ impl Model {
         }
     }
 
-    /// The guest hears that it is to let go of the device, and does as its manner says.
+    /// The guest hears that it is to let go of the device, and does as its behaviour says.
     fn hear(&mut self, id: &str) {
-        match self.manner_of(id) {
-            Manner::AtOnce | Manner::Busy(_) => _ = self.grant(id),
-            Manner::BeforeReply => {
+        match self.behaviour_of(id) {
+            UnplugBehaviour::AtOnce | UnplugBehaviour::Busy(_) => _ = self.grant(id),
+            UnplugBehaviour::BeforeReply => {
                 self.grant(id);
                 let mut events = std::mem::take(&mut self.after);
                 self.before.append(&mut events);
             }
-            Manner::After(time) => self.due.push((self.now + time, Due::Grant(id.into()))),
-            Manner::Refuses => self.due.push((self.now, Due::Refuse(id.into()))),
-            Manner::RefusesOnce => {
-                let general = if self.manners.contains_key(id) { id } else { "*" };
-                if self.manners.remove(general).is_none() {
-                    self.manner = Manner::AtOnce;
+            UnplugBehaviour::After(time) => self.due.push((self.now + time, Due::Grant(id.into()))),
+            UnplugBehaviour::Refuses => self.due.push((self.now, Due::Refuse(id.into()))),
+            UnplugBehaviour::RefusesOnce => {
+                let general = if self.unplug_behaviours.contains_key(id) { id } else { "*" };
+                if self.unplug_behaviours.remove(general).is_none() {
+                    self.unplug_behaviour = UnplugBehaviour::AtOnce;
                 }
                 self.guest_refuses(id);
             }
-            Manner::Never => {}
+            UnplugBehaviour::Never => {}
         }
     }
 

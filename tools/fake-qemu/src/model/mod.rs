@@ -32,7 +32,7 @@ pub use version::Version;
 
 /// How the guest answers a request to let go of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Manner {
+pub enum UnplugBehaviour {
     /// It lets go at once, after the reply to `device_del`.
     AtOnce,
     /// Even before that reply.
@@ -43,7 +43,7 @@ pub enum Manner {
     Never,
     /// Refuses at once.
     Refuses,
-    /// Refuses one request, and then does as its `manner` says.
+    /// Refuses one request, and then does as it does usually.
     RefusesOnce,
     /// QEMU says that the guest is busy this many times, then the guest lets go at once.
     Busy(u32),
@@ -182,6 +182,8 @@ pub struct Model {
     pub run_state: String,
     /// The firmware has numbered the buses.
     pub numbered: bool,
+    /// The firmware is about to number the buses: all have 255, and QEMU finds the one that was made last by it.
+    pub numbering: bool,
     /// A guest that runs sets up what is plugged in.
     pub sets_up: bool,
     /// The monitors, in the order of the command line.
@@ -206,10 +208,10 @@ pub struct Model {
     pub closed: BTreeSet<String>,
     /// QOM says which those are.
     pub tells_closed: bool,
-    /// How the guest answers requests, unless `manners` says otherwise.
-    pub manner: Manner,
+    /// How the guest answers requests, unless `unplug_behaviours` says otherwise.
+    pub unplug_behaviour: UnplugBehaviour,
     /// For single devices by their ids, and for any other by `*`.
-    pub manners: BTreeMap<String, Manner>,
+    pub unplug_behaviours: BTreeMap<String, UnplugBehaviour>,
     /// After this long, a request that the guest did not answer can be repeated.
     pub expiry: Option<Duration>,
     /// A device that leaves is taken apart, and `DEVICE_DELETED` said, only by [`Model::finish_leaving`].
@@ -243,6 +245,7 @@ impl Model {
             version,
             run_state: "running".into(),
             numbered: true,
+            numbering: false,
             sets_up: true,
             monitors: vec![Monitor::new("compat_monitor0", "")],
             netdevs: BTreeMap::new(),
@@ -255,8 +258,8 @@ impl Model {
             chardevs: Vec::new(),
             closed: BTreeSet::new(),
             tells_closed: true,
-            manner: Manner::AtOnce,
-            manners: BTreeMap::new(),
+            unplug_behaviour: UnplugBehaviour::AtOnce,
+            unplug_behaviours: BTreeMap::new(),
             expiry: None,
             leaves_late: false,
             violations: Vec::new(),

@@ -44,22 +44,34 @@ impl Model {
 
     /// What is behind a bridge is shown once the firmware has numbered the bus there.
     fn bridge(&self, device: &Dev, bus: u8) -> Value {
-        let behind = device.slot.saturating_sub(3) * 8 + device.function + 1;
-        let secondary = if self.numbered { behind } else { 0 };
+        let (secondary, last, shown) = self.numbers_of(device);
         // As the registers are after a reset.
         let (io, memory) = (
             json!({ "base": 0xf000, "limit": 0xfff }),
             json!({ "base": 0xfff0_0000_u32, "limit": 0xf_ffff }),
         );
         let mut bridge = json!({ "bus": {
-            "number": bus, "secondary": secondary, "subordinate": secondary,
+            "number": bus, "secondary": secondary, "subordinate": last,
             "io_range": io, "memory_range": memory.clone(), "prefetchable_range": memory,
         }});
-        if self.numbered {
-            let id = device.id.as_deref().unwrap_or_default();
-            bridge["devices"] = self.on_bus(id, secondary).into();
+        if let Some(shown) = shown {
+            bridge["devices"] = self.on_bus(shown, secondary).into();
         }
         bridge
+    }
+
+    /// The number of the bus behind a port, the last one further behind, and the bus that QEMU finds by it.
+    fn numbers_of<'a>(&'a self, port: &'a Dev) -> (u8, u8, Option<&'a str>) {
+        let id = |port: &'a Dev| port.id.as_deref().unwrap_or_default();
+        if self.numbering {
+            let mut ports = self.devices.iter().filter(|device| device.driver == "pcie-root-port");
+            return (255, 0, ports.next_back().map(id));
+        }
+        if !self.numbered {
+            return (0, 0, None);
+        }
+        let number = port.slot.saturating_sub(3) * 8 + port.function + 1;
+        (number, number, Some(id(port)))
     }
 }
 

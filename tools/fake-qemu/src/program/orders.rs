@@ -1,6 +1,6 @@
 //! Orders on stdin: faults to come, and what the guest does.
 
-use fake_qemu::{Act, FakeQemu, Manner};
+use fake_qemu::{Act, FakeQemu, UnplugBehaviour};
 use serde_json::Value;
 
 /// An order: its name, its arguments, and what comes of it.
@@ -63,8 +63,8 @@ pub(crate) fn take(fake: &FakeQemu, line: &str) -> Taken {
         ("silence", _) => plan(Act::Silence),
         ("hang-up", _) => plan(Act::CloseBefore),
         ("lose", _) => plan(Act::CloseAfter),
-        ("hold", _) => answer(fake, first, Manner::Never),
-        ("refuse", _) => answer(fake, first, Manner::RefusesOnce),
+        ("hold", _) => answer(fake, first, UnplugBehaviour::Never),
+        ("refuse", _) => answer(fake, first, UnplugBehaviour::RefusesOnce),
         ("grant", _) => fake.model(|model| model.grant(first)).into(),
         ("state", _) => {
             fake.model(|model| model.set_run_state(first));
@@ -81,10 +81,10 @@ fn split(line: &str) -> (&str, &str) {
     line.split_once(' ').unwrap_or((line, ""))
 }
 
-fn answer(fake: &FakeQemu, id: &str, manner: Manner) -> Taken {
-    fake.model(|model| match (id, manner) {
-        ("*", Manner::Never) => model.manner = manner,
-        _ => drop(model.manners.insert(id.into(), manner)),
+fn answer(fake: &FakeQemu, id: &str, behaviour: UnplugBehaviour) -> Taken {
+    fake.model(|model| match (id, behaviour) {
+        ("*", UnplugBehaviour::Never) => model.unplug_behaviour = behaviour,
+        _ => drop(model.unplug_behaviours.insert(id.into(), behaviour)),
     });
     Taken::Yes
 }
