@@ -8,50 +8,14 @@ use serde_json::{Value, json};
 
 use super::agent::{MAX_MEMORY, Scene};
 use super::memory_cost::measure;
+use super::support::fake::hostile::{MEMORY_BOMBS, MemoryBomb, many};
 use super::support::fake::{Act, Machine, Setup};
 use super::support::host;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A kind of answer that is as large as it is asked to be: bytes on the wire.
-type Sweller = (&'static str, fn(usize) -> Value);
-
-const SWELLERS: [Sweller; 14] = [
-    ("objects", |room| many(&json!({ "": 0 }), room)),
-    ("empty objects", |room| many(&json!({}), room)),
-    ("lists", |room| many(&json!([]), room)),
-    ("numbers", |room| many(&json!(0), room)),
-    ("texts", |room| many(&json!(""), room)),
-    ("one text", |room| "y".repeat(room).into()),
-    ("control characters", |room| "\u{1}".repeat(room / 6).into()),
-    ("children", |room| many(&json!({ "name": "nobody", "type": "child<x>" }), room)),
-    ("long children", |room| many(&json!({ "name": "y".repeat(room / 3), "type": "child<x>" }), room)),
-    ("long disks", |room| many(&json!({ "name": "y".repeat(room / 3), "type": "child<scsi-hd>" }), room)),
-    ("disks", |room| {
-        let disks = (0..room / 40).map(|n| json!({ "name": format!("d{n}"), "type": "child<scsi-hd>" }));
-        disks.collect::<Vec<_>>().into()
-    }),
-    ("fdsets", |room| {
-        let set = json!({ "fdset-id": 12345, "fds": [{ "fd": 1, "opaque": "kh:d0" }] });
-        let mut sets = many(&set, room);
-        for (number, set) in sets.as_array_mut().unwrap().iter_mut().enumerate() {
-            set["fdset-id"] = number.into();
-        }
-        sets
-    }),
-    ("nodes", |room| many(&json!({ "node-name": "d0", "ro": true }), room)),
-    ("devices", |room| {
-        let device = json!({ "slot": 4, "function": 0, "id": { "vendor": 1, "device": 2 }, "qdev_id": "d0" });
-        json!([{ "bus": 0, "devices": many(&device, room) }])
-    }),
-];
-
-fn many(unit: &Value, room: usize) -> Value {
-    vec![unit.clone(); (room / (unit.to_string().len() + 1)).max(1)].into()
-}
-
 /// The largest answer of a kind that is still accepted, or this share of it.
-fn largest((_, make): Sweller, share: usize) -> Value {
+fn largest((_, make): MemoryBomb, share: usize) -> Value {
     const SAMPLE: usize = 40_000;
     let mut framer = Framer::default();
     framer.push(format!("{{\"return\":{}}}", make(SAMPLE)).as_bytes());
@@ -81,11 +45,11 @@ fn answers_that_swell() {
         let all = ["query-pci", "qom-list", "query-fdsets", "query-named-block-nodes", "qom-get"];
         for (numbered, questions) in [(true, &all[..]), (false, &["qom-list", "qom-get"])] {
             let scene = scene(numbered);
-            for sweller in SWELLERS {
-                let value = largest(sweller, 1);
+            for bomb in MEMORY_BOMBS {
+                let value = largest(bomb, 1);
                 for question in questions {
                     scene.qemu().fault(question, 0, Act::Return(value.clone()));
-                    within_bounds(&format!("{question}: {}", sweller.0), || scene.guest().repair(TIMEOUT));
+                    within_bounds(&format!("{question}: {}", bomb.0), || scene.guest().repair(TIMEOUT));
                     scene.restore();
                 }
             }
@@ -98,7 +62,7 @@ fn answers_that_swell() {
 fn answers_beyond_the_limit() {
     host::in_own_process("memory_bombs::answers_beyond_the_limit", &mut || {
         let scene = scene(true);
-        for (name, make) in SWELLERS {
+        for (name, make) in MEMORY_BOMBS {
             scene.qemu().fault("query-fdsets", 0, Act::Return(make(MAX_MESSAGE - 100_000)));
             within_bounds(name, || scene.guest().repair(TIMEOUT));
             scene.restore();
@@ -110,12 +74,12 @@ fn answers_beyond_the_limit() {
 fn a_whole_batch_that_swells() {
     host::in_own_process("memory_bombs::a_whole_batch_that_swells", &mut || {
         let scene = scene(true);
-        for (sweller, share) in SWELLERS.into_iter().flat_map(|sweller| [(sweller, 1), (sweller, 9)]) {
-            let value = largest(sweller, share);
+        for (bomb, share) in MEMORY_BOMBS.into_iter().flat_map(|bomb| [(bomb, 1), (bomb, 9)]) {
+            let value = largest(bomb, share);
             for skip in 0..8 {
                 scene.qemu().fault("qom-get", skip, Act::Return(value.clone()));
             }
-            within_bounds(&format!("{}/{share}", sweller.0), || scene.guest().verify(TIMEOUT));
+            within_bounds(&format!("{}/{share}", bomb.0), || scene.guest().verify(TIMEOUT));
             scene.restore();
         }
     });

@@ -8,18 +8,9 @@ use kvm_hotplug::guest::RemovalOfMany;
 
 use super::agent::Scene;
 use super::memory_cost::{measure, processor_time};
+use super::support::fake::hostile::STORMS;
 use super::support::fake::{Act, UnplugBehaviour};
 use super::support::host;
-
-/// What is said without end. The first of them say that the guest may not be running any more.
-const STORMS: [&str; 6] = [
-    "{\"event\":\"RESUME\",\"data\":{}}\r\n",
-    "{\"event\":\"STOP\",\"data\":{}}\r\n",
-    "{\"event\":\"RESET\",\"data\":{\"guest\":true}}\r\n",
-    "{\"event\":\"DEVICE_DELETED\",\"data\":{\"device\":\"d0\"}}\r\n",
-    "{\"event\":\"BLOCK_IO_ERROR\",\"data\":{\"node-name\":\"d0\",\"operation\":\"write\",\"action\":\"report\"}}\r\n",
-    "{\"return\":{},\"id\":7}\r\n",
-];
 
 /// Most of a processor that a call may take while it only waits.
 const SHARE: f64 = 0.3;

@@ -11,6 +11,7 @@
 pub mod command;
 mod fake;
 mod host;
+pub mod hostile;
 pub mod model;
 mod reaction;
 mod script;

@@ -74,6 +74,22 @@ fn copies_go_different_ways() {
     assert!(!granted.grant("data"), "it has gone");
 }
 
+/// Numbers of descriptors are the kernel's choice, and names of nodes QEMU's own.
+#[test]
+fn what_is_made_up_makes_no_other_fingerprint() {
+    let mut model = connected(Machine::Pc, (7, 2, 0));
+    let mut other = model.clone();
+    for (model, number) in [(&mut model, 10), (&mut other, 11)] {
+        pass(model, number, "add-fd", json!({ "fdset-id": 7 }));
+        add_node(model);
+    }
+    run(&mut other, "blockdev-del", json!({ "node-name": "data" }));
+    assert_ne!(model.fingerprint(), other.fingerprint());
+    add_node(&mut other);
+    assert_eq!(model.fingerprint(), other.fingerprint());
+    assert_ne!(model, other);
+}
+
 #[test]
 fn a_device_that_leaves_late_keeps_its_node_and_in_5_2_its_id() {
     for version in [(5, 2, 0), (7, 2, 0)] {

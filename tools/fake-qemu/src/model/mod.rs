@@ -304,6 +304,13 @@ impl Model {
         named.chain(netdevs).chain(sets)
     }
 
+    fn descriptors_mut(&mut self) -> impl Iterator<Item = &mut Descriptor> {
+        let named = self.monitors.iter_mut().flat_map(|monitor| monitor.fds.values_mut());
+        let netdevs = self.netdevs.values_mut().flat_map(|netdev| &mut netdev.fds);
+        let sets = self.fdsets.values_mut().flat_map(|set| set.fds.iter_mut().map(|fd| &mut fd.fd));
+        named.chain(netdevs).chain(sets)
+    }
+
     /// Events since the last call that no [`Outcome`](crate::Outcome) has: of choices that were made for the guest, and of time.
     pub fn take_events(&mut self) -> Vec<Event> {
         let mut events = std::mem::take(&mut self.before);
