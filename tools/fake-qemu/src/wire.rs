@@ -5,10 +5,46 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recv, recvmsg};
 use serde_json::{Value, json};
 
 use crate::command::{Answer, Event};
+
+/// What can be read next.
+pub(crate) enum Next {
+    /// So many bytes, which are in the block now and on the socket still. No descriptor came with any of them.
+    Plain(usize),
+    /// Bytes of which one has a descriptor.
+    WithFds,
+    /// The client has gone.
+    End,
+}
+
+/// Looks at what has come, without taking it.
+pub(crate) fn look(socket: BorrowedFd<'_>, block: &mut [u8]) -> nix::Result<Next> {
+    let mut parts = [IoSliceMut::new(block)];
+    // Without room for descriptors the kernel makes none, and says that there were some.
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, None, flags)?;
+    Ok(match message.bytes {
+        0 => Next::End,
+        _ if message.flags.contains(MsgFlags::MSG_CTRUNC) => Next::WithFds,
+        count => Next::Plain(count),
+    })
+}
+
+/// Takes bytes that have been looked at.
+pub(crate) fn drop_bytes(socket: BorrowedFd<'_>, block: &mut [u8]) -> nix::Result<()> {
+    let mut done = 0;
+    while let Some(rest) = block.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match recv(socket.as_raw_fd(), rest, MsgFlags::MSG_DONTWAIT) {
+            Ok(count) => done += count,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
 
 /// One byte and what came along with it.
 pub(crate) struct Arrived {
@@ -16,7 +52,7 @@ pub(crate) struct Arrived {
     pub(crate) fds: Vec<OwnedFd>,
 }
 
-/// Reads one byte, like QEMU without out-of-band commands: only so does one see which byte a descriptor belongs to.
+/// Reads one byte, as QEMU without out-of-band commands always does: only so does one see which byte a descriptor belongs to.
 #[allow(unsafe_code)]
 pub(crate) fn read_byte(socket: BorrowedFd<'_>) -> nix::Result<Option<Arrived>> {
     let mut byte = [0];
@@ -72,6 +108,16 @@ impl CommandReader {
             }
         }
         Ok(self.step(byte))
+    }
+
+    /// Takes bytes up to the end of a command; how many those are, and the command if it is complete.
+    pub(crate) fn push_plain(&mut self, bytes: &[u8]) -> (usize, Option<Complete>) {
+        for (number, byte) in bytes.iter().enumerate() {
+            if let Some(complete) = self.step(*byte) {
+                return (number + 1, Some(complete));
+            }
+        }
+        (bytes.len(), None)
     }
 
     fn step(&mut self, byte: u8) -> Option<Complete> {

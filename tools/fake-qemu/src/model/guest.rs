@@ -120,17 +120,14 @@ impl Model {
         self.devices.iter().filter(|d| d.asked.is_some()).filter_map(|d| d.id.clone()).collect()
     }
 
-    /// A reset, by the guest or from outside, completes every removal that was asked for; where ports plug natively, it has QEMU
-    /// forget the request.
+    /// A reset, by the guest or from outside, completes every removal that was asked for, but those at ports that plug natively.
     pub fn reset(&mut self, by_guest: bool) {
-        let (native, root) = (self.version.has_native_ports(), self.root());
         let reason = if by_guest { "guest-reset" } else { "host-qmp-system-reset" };
         self.say(Event::new("RESET", json!({ "guest": by_guest, "reason": reason })));
         for id in self.asked() {
-            let device = self.device_mut(&id).filter(|_| native);
-            match device.filter(|device| device.bus != root) {
-                Some(device) => device.asked = None,
-                None => _ = self.grant(&id),
+            let is_on_port = self.device(&id).is_some_and(|device| device.bus != self.root());
+            if !(is_on_port && self.version.has_native_ports()) {
+                self.grant(&id);
             }
         }
         if !["running", "inmigrate", "finish-migrate"].contains(&self.run_state.as_str()) {

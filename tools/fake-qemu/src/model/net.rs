@@ -43,7 +43,7 @@ impl Model {
         for (queue, name) in taps.iter().enumerate() {
             for name in [Some(name), vhost.get(queue)].into_iter().flatten() {
                 let Some(fd) = self.monitors[monitor].fds.remove(name) else {
-                    if queue > 0 {
+                    if queue > 0 && self.version.leaves_half_netdevs() {
                         self.netdevs.insert(id.into(), Netdev { broken: true, ..netdev });
                     }
                     let text = format!("File descriptor named '{name}' has not been found");

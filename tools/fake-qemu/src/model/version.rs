@@ -66,8 +66,13 @@ impl Version {
         self.since(9, 1)
     }
 
+    /// A netdev that fails at a later queue is left half made.
+    pub(super) fn leaves_half_netdevs(self) -> bool {
+        !self.since(11, 0)
+    }
+
     /// QOM shows a hot-plug handler of the root bus of a q35, which takes nothing for all that.
     pub(super) fn shows_root_handler(self) -> bool {
-        self.since(10, 0)
+        self.since(8, 0)
     }
 }

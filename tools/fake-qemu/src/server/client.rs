@@ -14,7 +14,7 @@ use super::order::Order;
 use crate::command::Event;
 use crate::reaction::{Reacting, Reaction};
 use crate::state::State;
-use crate::wire::{self, Arrived, CommandReader};
+use crate::wire::{self, CommandReader, Complete, Next};
 
 /// Bytes read before others get their turn.
 const BURST: usize = 4096;
@@ -138,32 +138,56 @@ impl Client {
         true
     }
 
+    /// Takes no byte behind the end of a command before that command has been done: one that hangs takes no more.
     fn read(&mut self, state: &mut State, others: &mut Vec<Event>) -> bool {
-        for _ in 0..BURST {
-            if state.hung || self.closing {
-                return true;
-            }
-            match wire::read_byte(self.socket.as_fd()) {
-                Ok(Some(arrived)) => self.take(state, arrived, others),
-                Err(errno) if wire::is_not_now(errno) => return true,
-                Ok(None) | Err(_) => return false,
+        let mut block = [0; BURST];
+        let mut left = BURST;
+        while left > 0 && !state.hung && !self.closing {
+            let taken = match wire::look(self.socket.as_fd(), &mut block[..left]) {
+                Ok(Next::Plain(count)) => self.take_plain(state, &mut block[..count], others),
+                Ok(Next::WithFds) => self.take_byte(state, others),
+                Ok(Next::End) => return false,
+                Err(errno) => Err(errno),
+            };
+            match taken {
+                Ok(count) => left = left.saturating_sub(count),
+                Err(errno) => return wire::is_not_now(errno),
             }
         }
         true
     }
 
-    fn take(&mut self, state: &mut State, arrived: Arrived, others: &mut Vec<Event>) {
+    fn take_plain(
+        &mut self,
+        state: &mut State,
+        bytes: &mut [u8],
+        others: &mut Vec<Event>,
+    ) -> nix::Result<usize> {
+        let (count, complete) = self.reader.push_plain(bytes);
+        wire::drop_bytes(self.socket.as_fd(), &mut bytes[..count])?;
+        if let Some(complete) = complete {
+            self.take(state, complete, others);
+        }
+        Ok(count)
+    }
+
+    fn take_byte(&mut self, state: &mut State, others: &mut Vec<Event>) -> nix::Result<usize> {
+        let Some(arrived) = wire::read_byte(self.socket.as_fd())? else { return Ok(0) };
         match self.reader.push(arrived) {
-            Ok(Some(complete)) if self.reacting.is_some() => {
-                let said = self.reacting.as_mut().map(|reacting| reacting.answer(&complete.value));
-                said.into_iter().flatten().for_each(|piece| self.say(piece));
-            }
-            Ok(Some(complete)) => {
+            Ok(Some(complete)) => self.take(state, complete, others),
+            Ok(None) => {}
+            Err(wrong) => state.violations.push(wrong),
+        }
+        Ok(1)
+    }
+
+    fn take(&mut self, state: &mut State, complete: Complete, others: &mut Vec<Event>) {
+        match &mut self.reacting {
+            Some(reacting) => reacting.answer(&complete.value).into_iter().for_each(|piece| self.say(piece)),
+            None => {
                 let order = Order::from_wire(state, complete);
                 self.obey(state, order, others);
             }
-            Ok(None) => {}
-            Err(wrong) => state.violations.push(wrong),
         }
     }
 }
