@@ -194,3 +194,28 @@ fn a_resize_is_an_effect_on_the_file() {
     assert_eq!(model.nodes["data"].size, 1024);
     assert_eq!(model.version, Version(7, 2, 0));
 }
+
+/// The model is a value: nothing in it reaches for what is outside.
+#[test]
+fn the_model_has_no_file_clock_or_thread() {
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = vec![source.join("command.rs")];
+    files.extend(std::fs::read_dir(source.join("model")).unwrap().map(|entry| entry.unwrap().path()));
+    assert!(files.len() > 10, "{files:?}");
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for outside in [
+            "std::fs",
+            "std::os",
+            "std::net",
+            "std::thread",
+            "std::env",
+            "nix::",
+            "libc::",
+            "Instant",
+            "SystemTime",
+        ] {
+            assert!(!text.contains(outside), "{} has {outside}", file.display());
+        }
+    }
+}
