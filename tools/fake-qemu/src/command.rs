@@ -25,11 +25,25 @@ impl Command {
         self
     }
 
-    /// Takes a command apart that is in QMP's form. A member that is missing or is of another type is empty.
-    pub fn from_json(command: &Value, fds: Vec<Descriptor>) -> Self {
-        let name = command.get("execute").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let arguments = command.get("arguments").cloned().unwrap_or_else(|| json!({}));
-        Self { name, arguments, fds }
+    /// Takes a command apart that is in QMP's form. `Err` is what QEMU says to what is none.
+    pub fn from_json(command: &Value) -> Result<Self, QmpError> {
+        let Some(members) = command.as_object() else {
+            return Err(QmpError::generic("QMP input must be a JSON object"));
+        };
+        let known = ["execute", "exec-oob", "arguments", "id"];
+        if let Some(other) = members.keys().find(|name| !known.contains(&name.as_str())) {
+            return Err(QmpError::generic(format!("QMP input member '{other}' is unexpected")));
+        }
+        let name = match members.get("execute") {
+            Some(Value::String(name)) => name.clone(),
+            Some(_) => return Err(QmpError::generic("QMP input member 'execute' must be a string")),
+            None => return Err(QmpError::generic("QMP input lacks member 'execute'")),
+        };
+        match members.get("arguments") {
+            None => Ok(Self::new(&name, json!({}))),
+            Some(arguments @ Value::Object(_)) => Ok(Self::new(&name, arguments.clone())),
+            Some(_) => Err(QmpError::generic("QMP input member 'arguments' must be an object")),
+        }
     }
 
     /// An argument that is a string; empty if there is none.

@@ -23,11 +23,17 @@ impl Model {
         if let Some(netdev) = &netdev {
             self.check_netdev(&driver, netdev)?;
         }
-        if let Some(drive) = &drive {
-            let new = virtio_backend(id.as_deref().unwrap_or_default());
-            self.check_drive(&driver, drive, &new)?;
+        match &drive {
+            Some(drive) => {
+                let new = virtio_backend(id.as_deref().unwrap_or_default());
+                self.check_drive(&driver, drive, &new)?;
+            }
+            None if driver.starts_with("virtio-blk") => {
+                return Err(QmpError::generic("drive property not set"));
+            }
+            None => {}
         }
-        let (slot, function) = address(arguments.get("addr"))?;
+        let (slot, function) = address(&driver, arguments.get("addr"))?;
         self.check_slot(&driver, &bus, slot, function)?;
         if let Some(netdev) = &netdev {
             self.detach_queues(netdev);
@@ -159,13 +165,13 @@ pub(super) fn properties(arguments: &Value) -> std::collections::BTreeMap<String
 }
 
 /// QEMU reads the text as hexadecimal slot and function.
-fn address(addr: Option<&Value>) -> Result<(u8, u8), QmpError> {
+fn address(driver: &str, addr: Option<&Value>) -> Result<(u8, u8), QmpError> {
     let text = addr.and_then(Value::as_str).unwrap_or_default();
     let (slot, function) = text.split_once('.').unwrap_or((text, "0"));
     let slot = u8::from_str_radix(slot, 16).ok().filter(|slot| *slot < 32);
     let function = u8::from_str_radix(function, 16).ok().filter(|function| *function < 8);
     match (slot, function) {
         (Some(slot), Some(function)) => Ok((slot, function)),
-        _ => Err(QmpError::generic(format!("Property 'x.addr' doesn't take value '{text}'"))),
+        _ => Err(QmpError::generic(format!("Property '{driver}.addr' doesn't take value '{text}'"))),
     }
 }

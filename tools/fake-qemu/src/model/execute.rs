@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Model;
+use super::{Model, schema};
 use crate::command::{Answer, Command, Event, Outcome, QmpError};
 
 impl Model {
@@ -32,6 +32,7 @@ impl Model {
                 desc: "Expecting capabilities negotiation with 'qmp_capabilities'".into(),
             });
         }
+        schema::check(command)?;
         let fd = command.fds.first().cloned();
         match command.name.as_str() {
             "getfd" => self.getfd(monitor, command.text("fdname"), fd),
@@ -96,6 +97,7 @@ impl Model {
             "stop" => self.stop(),
             "cont" => self.cont(),
             "system_reset" => self.system_reset(),
+            "system_powerdown" => self.system_powerdown(),
             "quit" => self.quit(),
             name => Err(QmpError::no_command(name)),
         }
@@ -125,6 +127,12 @@ impl Model {
             kind("pc-q35", "q35"),
             { "name": "none", "cpu-max": 1, "hotpluggable-cpus": false },
         ])
+    }
+
+    /// What the guest makes of it is its own affair.
+    fn system_powerdown(&mut self) -> Answer {
+        self.say_late_in_old(Event::new("POWERDOWN", Value::Null));
+        Ok(json!({}))
     }
 
     fn quit(&mut self) -> Answer {

@@ -135,16 +135,21 @@ impl Model {
         }
     }
 
-    /// QEMU says that it resets before it answers, and takes the devices out afterwards.
+    /// Devices are taken out afterwards.
     pub(super) fn system_reset(&mut self) -> Answer {
         self.reset(false);
-        if self.version.says_reset_late() {
-            return Ok(json!({}));
-        }
         let rest = self.after.split_off(1);
-        self.before.append(&mut self.after);
-        self.after = rest;
+        if let Some(event) = self.after.pop() {
+            self.say_late_in_old(event);
+        }
+        self.after.extend(rest);
         Ok(json!({}))
+    }
+
+    /// An event about the whole guest: newer versions say it before they answer.
+    pub(super) fn say_late_in_old(&mut self, event: Event) {
+        let when = if self.version.says_requests_late() { &mut self.after } else { &mut self.before };
+        when.push(event);
     }
 
     /// Another run state, in QEMU's words. A guest that runs hears what it was asked meanwhile.

@@ -15,6 +15,7 @@ mod monitor;
 mod net;
 mod pci;
 mod qom;
+mod schema;
 mod scsi;
 mod snapshot;
 mod version;

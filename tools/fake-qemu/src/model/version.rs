@@ -36,8 +36,8 @@ impl Version {
         !self.since(6, 0)
     }
 
-    /// `RESET` is said when `system_reset` has been answered.
-    pub(super) fn says_reset_late(self) -> bool {
+    /// `RESET` and `POWERDOWN` are said when the command has been answered.
+    pub(super) fn says_requests_late(self) -> bool {
         !self.since(6, 0)
     }
 

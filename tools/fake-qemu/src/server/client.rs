@@ -11,7 +11,7 @@ use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 
 use super::Ready;
 use super::order::Order;
-use crate::command::Event;
+use crate::command::{Command, Event};
 use crate::reaction::{Reacting, Reaction};
 use crate::state::State;
 use crate::wire::{self, CommandReader, Complete, Next};
@@ -184,10 +184,13 @@ impl Client {
     fn take(&mut self, state: &mut State, complete: Complete, others: &mut Vec<Event>) {
         match &mut self.reacting {
             Some(reacting) => reacting.answer(&complete.value).into_iter().for_each(|piece| self.say(piece)),
-            None => {
-                let order = Order::from_wire(state, complete);
-                self.obey(state, order, others);
-            }
+            None => match Command::from_json(&complete.value) {
+                Ok(command) => {
+                    let order = Order::new(state, command, complete);
+                    self.obey(state, order, others);
+                }
+                Err(error) => self.say(wire::reply(complete.value.get("id"), &Err(error))),
+            },
         }
     }
 }

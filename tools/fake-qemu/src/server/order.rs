@@ -21,8 +21,7 @@ pub(super) struct Order {
 }
 
 impl Order {
-    pub(super) fn from_wire(state: &mut State, mut complete: Complete) -> Self {
-        let command = Command::from_json(&complete.value, Vec::new());
+    pub(super) fn new(state: &mut State, command: Command, mut complete: Complete) -> Self {
         let fds = complete.fds.len();
         if fds != usize::from(matches!(command.name.as_str(), "getfd" | "add-fd")) {
             state.violations.push(format!("{} came with {fds} descriptors", command.name));
