@@ -4,15 +4,20 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::Model;
+use super::{BelowNode, Model, Node};
 
 impl Model {
     pub(super) fn query_nodes(&self) -> Value {
         let described = self.nodes.iter().flat_map(|(name, node)| {
-            let below = node.below.iter().map(|below| describe(&below.name, below.size, &below.options));
+            let below = self.shown_below(node).map(|below| describe(&below.name, below.size, &below.options));
             std::iter::once(describe(name, node.size, &node.options)).chain(below)
         });
         described.collect()
+    }
+
+    fn shown_below<'a>(&self, node: &'a Node) -> impl Iterator<Item = &'a BelowNode> + use<'a> {
+        let shown = self.shows_nodes_below;
+        node.below.iter().filter(move |_| shown)
     }
 
     /// The disks, each with its node.
@@ -62,7 +67,7 @@ impl Model {
         for (name, node) in &self.nodes {
             let parent = put("block-driver", name);
             let mut numbers = BTreeMap::from([(name, parent)]);
-            for below in &node.below {
+            for below in self.shown_below(node) {
                 let child = put("block-driver", &below.name);
                 edges.extend(numbers.get(&below.parent).map(|parent| edge(&below.role, *parent, child)));
                 numbers.insert(&below.name, child);

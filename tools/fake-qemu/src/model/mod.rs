@@ -195,6 +195,9 @@ pub struct Model {
     pub fdsets: BTreeMap<u32, FdSet>,
     /// By name.
     pub nodes: BTreeMap<String, Node>,
+    /// Questions about nodes are answered with those below named ones, too, as QEMU does. A test that counts what answers cost
+    /// has them left out.
+    pub shows_nodes_below: bool,
     /// In the order in which they came.
     pub devices: Vec<Dev>,
     /// Devices that are gone from QOM, whose `DEVICE_DELETED` is still to come.
@@ -252,6 +255,7 @@ impl Model {
             netdevs: BTreeMap::new(),
             fdsets: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            shows_nodes_below: true,
             devices: Vec::new(),
             leaving: Vec::new(),
             exports: BTreeMap::new(),
