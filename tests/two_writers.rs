@@ -91,14 +91,16 @@ fn a_turn_that_does_not_come_is_a_timeout(agent: &dyn Agent) {
     let fixture = Fixture::pc();
     let api = fixture.open(agent);
     done(api.add_disk(&fixture.disk_as("data", "a.img")));
-    fixture.qemu.model(|model| model.unplug_behaviour = support::fake::UnplugBehaviour::Never);
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    fixture.qemu.hook("device_del", 0, move || _ = wait.recv());
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| api.unplug(&UnplugArgs::within("data", 60_000)));
+        let asking = scope.spawn(|| api.unplug(&UnplugArgs::within("data", 60_000)));
         assert!(host::eventually(|| fixture.qemu.take_names().iter().any(|name| name == "device_del")));
+        // Until QEMU has answered, the call has the guest for itself; a guest that takes its time holds up nobody.
         let failure = fails(api.process(50), ErrorKind::Timeout);
         assert!(failure.text.contains("another call"), "{failure:?}");
-        fixture.qemu.grant("data");
-        done(waiting.join().unwrap());
+        drop(go);
+        done(asking.join().unwrap());
     });
     assert!(api.process(AMPLE).is_ok());
 }

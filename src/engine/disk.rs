@@ -84,7 +84,7 @@ impl Session {
         deadline: &Deadline,
     ) -> Result<Preparation<(DiskSpec, Image)>> {
         request.spec.validate()?;
-        let settled = &request.settled(self.contents().dialect())?;
+        let settled = request.settled(self.contents().dialect())?;
         settled.placement.check(&Spec::Disk(settled.spec.clone()))?;
         self.ready(deadline).await?;
         if let Some(device) = self.already(&request.placement, |spec| settled.differs(spec))? {
@@ -93,7 +93,7 @@ impl Session {
             }
             return self.answer_existing(device, request.placement.live_only).map(Preparation::Answer);
         }
-        let (spec, image) = self.resolve_image(settled.spec.clone(), request.format).await?;
+        let (spec, image) = self.resolve_image(settled.spec, request.format).await?;
         self.contents().dialect().check_disk(&spec)?;
         self.check_unshared(&spec, &image).await?;
         if let Some(why) = self.defer_reason(&Spec::Disk(spec.clone()), request.placement.bus()) {

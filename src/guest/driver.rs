@@ -121,7 +121,7 @@ impl Driver {
             }
             StoreStep::Replace(next) => record.replace(next).map(|()| Given::Done),
             StoreStep::Stage(next) => record.stage(next).map(|staged| Given::Staged(staged.into())),
-            StoreStep::Commit(staged) => Ok(match record.commit_staged(&staged)? {
+            StoreStep::Commit(staged) => Ok(match record.commit_staged(staged)? {
                 Committed::InPlace => Given::Done,
                 Committed::Outdated => Given::Outdated,
             }),

@@ -96,6 +96,15 @@ impl Client {
         self.0.read_all()
     }
 
+    /// Waits until at least one event is kept.
+    pub fn wait_event(&mut self, deadline: &Deadline) -> Result<()> {
+        while !self.0.has_events() {
+            wait(&mut self.0, deadline)?;
+            self.0.read()?;
+        }
+        Ok(())
+    }
+
     /// The oldest event kept, or a notice that some were lost.
     pub fn next_event(&mut self) -> Option<Queued> {
         self.0.next_event()

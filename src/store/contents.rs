@@ -21,6 +21,14 @@ pub struct Contents {
 }
 
 impl Contents {
+    /// The file says this now.
+    pub(super) fn put(&mut self, record: Record, dialect: Dialect) {
+        self.state.record = Arc::new(record);
+        if dialect != *self.dialect {
+            self.dialect = Arc::new(dialect);
+        }
+    }
+
     /// The record.
     pub fn record(&self) -> &Record {
         &self.state.record

@@ -264,8 +264,7 @@ impl RecordFile {
     /// Replaces the record here alone.
     pub(super) fn hold(&mut self, record: Record) {
         let dialect = self.dialect().following(self.record(), &record);
-        self.contents.state.record = Arc::new(record);
-        self.contents.dialect = Arc::new(dialect);
+        self.contents.put(record, dialect);
     }
 
     pub(super) fn record_dir(&self) -> Result<&Arc<RecordDir>> {

@@ -1,6 +1,6 @@
 //! The record and the journal of a file are replaced: in the file, and then here.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::dir::{self, Over, RecordDir};
 use super::document::Document;
@@ -25,12 +25,12 @@ pub struct StagedRecord {
 }
 
 /// A staged record in the hands of whoever only decides when it is put in place. Whatever is given up is taken away.
-#[derive(Clone, Debug)]
-pub struct Staged(Arc<Mutex<Option<StagedRecord>>>);
+#[derive(Debug)]
+pub struct Staged(StagedRecord);
 
 impl From<StagedRecord> for Staged {
     fn from(staged: StagedRecord) -> Self {
-        Self(Arc::new(Mutex::new(Some(staged))))
+        Self(staged)
     }
 }
 
@@ -45,11 +45,10 @@ pub enum Committed {
 
 impl RecordFile {
     /// Puts a staged record in place, unless it is outdated by now.
-    pub fn commit_staged(&mut self, staged: &Staged) -> Result<Committed> {
-        let staged = staged.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match staged.filter(|staged| staged.writes == self.writes) {
-            Some(staged) => self.commit(staged).map(|()| Committed::InPlace),
-            None => Ok(Committed::Outdated),
+    pub fn commit_staged(&mut self, Staged(staged): Staged) -> Result<Committed> {
+        match staged.writes == self.writes {
+            true => self.commit(staged).map(|()| Committed::InPlace),
+            false => Ok(Committed::Outdated),
         }
     }
 
@@ -86,8 +85,7 @@ impl RecordFile {
         let done = self.record_dir()?.settle(files, |file_kind| self.content(file_kind));
         if is_in_place(&done) {
             self.sidecar = transitional.or_else(|| sidecar.clone());
-            self.contents.state.record = Arc::new(document.record);
-            self.contents.dialect = Arc::new(document.dialect);
+            self.contents.put(document.record, document.dialect);
             self.tidy(sidecar);
         }
         done

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fuzz_support::{Answer, Peer, Reaction};
 use kvm_hotplug::deadline::Deadline;
-use kvm_hotplug::qmp::{Command, Framer, Message, Monitor};
+use kvm_hotplug::qmp::{Command, Framer, Message, Client};
 use kvm_hotplug::{ErrorKind, Result};
 use libfuzzer_sys::fuzz_target;
 
@@ -58,7 +58,7 @@ fn messages(pieces: &[&[u8]]) -> Vec<String> {
 
 fn converse() {
     let deadline = Deadline::after(LONG);
-    let Some(mut monitor) = heard_out(Monitor::connect(PEER.path(), &deadline)) else { return };
+    let Some(mut monitor) = heard_out(Client::connect(PEER.path(), &deadline)) else { return };
     let commands = ["query-pci", "query-status", "query-fdsets"].map(|name| Command::with(name, &[]));
     let batch = monitor.run(&commands, &deadline);
     assert_eq!(batch.replies.len(), commands.len());
@@ -66,7 +66,7 @@ fn converse() {
     // What comes after the last reply may be a failure as well.
     assert!(missing == 0 || batch.failure.is_some(), "{missing} replies are missing, and nothing says why");
     heard_out(batch.failure.map_or(Ok(()), Err));
-    heard_out(monitor.read_available());
+    heard_out(monitor.read_all());
     while monitor.next_event().is_some() {}
     heard_out(monitor.wait_event(&deadline));
 }
