@@ -212,7 +212,7 @@ impl Session {
                 return Err(self.with_retained_fds(error));
             }
             self.log.write(Level::Info, || format!("choosing another slot: {error}"));
-            self.resync(deadline).await?;
+            Box::pin(self.resync(deadline)).await?;
         }
         Err(Error::new(ErrorKind::State, "no slot was tried"))
     }

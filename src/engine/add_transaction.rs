@@ -88,15 +88,15 @@ impl Session {
                 Err(error) => {
                     let all: Vec<&Device> = devices.iter().collect();
                     let error = error.with_step("save the runtime file");
-                    Err(PlugError::from(self.roll_back_plugged(&all, error, deadline).await))
+                    Err(PlugError::from(Box::pin(self.roll_back_plugged(&all, error, deadline)).await))
                 }
             },
             StageResult::Refused(step_error) => {
-                Err(self.roll_back_steps(devices, step_error, deadline).await)
+                Err(Box::pin(self.roll_back_steps(devices, step_error, deadline)).await)
             }
             StageResult::Unknown(error) => {
                 drop(staged);
-                self.resolve_unknown(devices, error, deadline).await.map_err(PlugError::from)
+                Box::pin(self.resolve_unknown(devices, error, deadline)).await.map_err(PlugError::from)
             }
         }
     }

@@ -193,6 +193,15 @@ impl Session {
     pub(super) async fn ready(&mut self, deadline: &Deadline) -> Result<()> {
         self.connect(deadline).await?;
         self.drain_events();
+        let steady = !self.needs_resync && !self.is_new_connection && !self.block_users_changed;
+        if steady && self.reports.is_empty() && self.open_intents().is_empty() {
+            return Ok(());
+        }
+        // Boxed: what is done now and then takes no room in each operation.
+        Box::pin(self.catch_up(deadline)).await
+    }
+
+    async fn catch_up(&mut self, deadline: &Deadline) -> Result<()> {
         if self.only_looks() {
             self.disregard_reports();
             return if self.needs_resync { self.resync(deadline).await } else { Ok(()) };
@@ -224,6 +233,10 @@ impl Session {
                 return Ok(());
             }
         }
+        Box::pin(self.reconnect(deadline)).await
+    }
+
+    async fn reconnect(&mut self, deadline: &Deadline) -> Result<()> {
         self.drop_connection().await;
         let monitor = self.connect_to(self.socket.clone(), deadline).await?;
         if let Err(error) = self.check_peer(&monitor).await {

@@ -234,9 +234,9 @@ impl Session {
             let Err(error) = waited else { continue };
             match error.kind() {
                 ErrorKind::Timeout if patience.left(self.now()).is_zero() => {
-                    return self.stop_waiting(ops, deadline).await;
+                    return Box::pin(self.stop_waiting(ops, deadline)).await;
                 }
-                ErrorKind::Timeout => self.repeat_due(ops, deadline).await,
+                ErrorKind::Timeout => Box::pin(self.repeat_due(ops, deadline)).await,
                 ErrorKind::Canceled => {
                     for op in ops.iter_mut().filter(|op| op.is_requested()) {
                         self.still_pending(op.device, PendingReason::NotAwaited);

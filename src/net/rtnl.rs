@@ -30,6 +30,9 @@ const SEQUENCE: u32 = 1;
 /// Several times what a link with every attribute takes; statistics of virtual functions are not asked for.
 const MAX_REPLY: usize = 32 * 1024;
 
+/// Some links say 1.5 KiB.
+const USUAL_REPLY: usize = 4 * 1024;
+
 /// What the kernel says of one link.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct LinkInfo {
@@ -82,17 +85,25 @@ fn malformed() -> Error {
     Error::new(ErrorKind::Protocol, "the kernel's answer on the routing socket is malformed")
 }
 
+/// With room for what the kernel says of any but an unusual link, and then with more: room is zeroed first.
 fn exchange(kind: u16, flags: u16, index: i32) -> Result<Reply> {
+    match exchange_within(USUAL_REPLY, kind, flags, index) {
+        Err(error) if error.kind() == ErrorKind::Limit => exchange_within(MAX_REPLY, kind, flags, index),
+        reply => reply,
+    }
+}
+
+fn exchange_within(room: usize, kind: u16, flags: u16, index: i32) -> Result<Reply> {
     let fd = open().map_err(|errno| Error::host(errno, "open a routing socket"))?;
     let message = encode(kind, flags, index);
     send(fd.as_raw_fd(), &message, MsgFlags::empty())
         .map_err(|errno| Error::host(errno, "send on the routing socket"))?;
-    let mut buffer = vec![0; MAX_REPLY];
+    let mut buffer = vec![0; room];
     // The kernel has queued its answer when send returns, so nothing is waited for.
     let length = recv(fd.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC)
         .map_err(|errno| Error::host(errno, "receive on the routing socket"))?;
     let reply = buffer.get(..length).ok_or_else(|| {
-        Error::new(ErrorKind::Limit, format!("the kernel's answer has {length} bytes, over {MAX_REPLY}"))
+        Error::new(ErrorKind::Limit, format!("the kernel's answer has {length} bytes, over {room}"))
     })?;
     decode(reply).ok_or_else(malformed)
 }
