@@ -160,6 +160,14 @@ impl QmpError {
         Self { class: "GenericError".into(), desc: desc.into() }
     }
 
+    /// A refusal in these words, of the class that QEMU has for them.
+    pub fn in_words(desc: impl Into<String>) -> Self {
+        let desc = desc.into();
+        let is_absence = desc.starts_with("Device '") && desc.ends_with("' not found");
+        let class = if is_absence { "DeviceNotFound" } else { "GenericError" };
+        Self { class: class.into(), desc }
+    }
+
     /// There is no such device.
     pub fn absent(what: &str) -> Self {
         Self { class: "DeviceNotFound".into(), desc: format!("Device '{what}' not found") }

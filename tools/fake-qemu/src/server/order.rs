@@ -74,7 +74,7 @@ impl Client {
         }
         match act {
             Some(Act::Refuse(text)) => {
-                self.say(wire::reply(order.id.as_ref(), &Err(QmpError::generic(text))));
+                self.say(wire::reply(order.id.as_ref(), &Err(QmpError::in_words(text))));
                 state.tell(Happened::Refused(&order.seen));
             }
             Some(Act::CloseBefore) => self.closing = true,
