@@ -20,6 +20,7 @@ pub mod log;
 pub mod model;
 pub mod net;
 pub mod ordered;
+pub mod planted;
 pub mod qmp;
 pub mod sanitize;
 pub mod slots;

@@ -101,11 +101,12 @@ impl Session {
         }
     }
 
-    async fn commit(&self, devices: &[Device], staged: Staged) -> Result<()> {
+    async fn commit(&mut self, devices: &[Device], staged: Staged) -> Result<()> {
         self.commit_staged(staged, devices).await?;
         // The operation is complete: a journal entry that cannot be cleared now is settled by the next call.
         if let Err(error) = self.write_journal(|journal| journal.clear_intents(devices)).await {
             self.log.write(Level::Warning, || error.to_string());
+            devices.iter().for_each(|device| self.phases.set_add_told(&device.id));
         }
         Ok(())
     }
@@ -217,19 +218,32 @@ impl Session {
             _ => self.ready(deadline).await.map_err(drop),
         };
         if asked.is_err() {
-            self.log_rollback(&all).await;
+            // What has been taken back by now is told already.
+            let unsettled: Vec<&Device> = all.into_iter().filter(|device| self.is_kept(device)).collect();
+            self.log_rollback(&unsettled).await;
             let unknown =
                 |device| format!("device {} and its backend: unknown, settled by the next call", id(device));
-            return Err(error.with_undo(devices.iter().map(unknown).collect()));
+            return Err(error.with_undo(unsettled.into_iter().map(unknown).collect()));
         }
         if devices.iter().all(|device| self.recorded(device.id.as_str()).is_some()) {
             // The call answers it, or whoever goes on with an add that nobody waits for tells it.
             devices.iter().for_each(|device| self.events.withdraw(device, &[EventKind::Added]));
             return Ok(());
         }
-        let pending = devices.iter().filter(|device| self.phases.is_unplugging(&device.id));
-        let left = pending.map(|device| format!("device {}: its removal is pending", device.id)).collect();
+        let left = devices.iter().filter(|device| self.is_kept(device)).map(|device| {
+            match self.phases.is_unplugging(&device.id) {
+                true => format!("device {}: its removal is pending", device.id),
+                false => format!("what stood behind device {}: settled by the next call", device.id),
+            }
+        });
+        let left = left.collect();
         Err(error.with_undo(left))
+    }
+
+    /// Whether record or journal have a device.
+    fn is_kept(&self, device: &Device) -> bool {
+        let id = device.id.as_str();
+        self.recorded(id).is_some() || self.contents().journal().find(id).is_some()
     }
 
     /// The caller is told of a failure: whatever is found of the devices later is to go.

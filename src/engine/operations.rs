@@ -70,6 +70,15 @@ impl<S> std::fmt::Debug for Operations<S> {
     }
 }
 
+impl<S> Drop for Operations<S> {
+    /// An operation that is dropped puts the state back, which knows where it belongs: neither would ever go.
+    fn drop(&mut self) {
+        self.running.clear();
+        let state = self.cell.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(state);
+    }
+}
+
 impl<S> Operations<S> {
     pub(super) fn new(state: S, now: Instant) -> Self {
         let board = Board {

@@ -105,13 +105,23 @@ struct Entry {
     /// It is a NIC of an add that is being taken back, and this process has descriptors of its tap itself: the tap goes with those,
     /// and not before, since the add may be tried again.
     has_own_fds: bool,
+    /// Its add has been told of as done; the journal still has it, because that could not be written.
+    is_add_told: bool,
 }
 
 impl Entry {
     /// Whether there is nothing to be known of the device but what record and journal say.
     fn is_empty(&self) -> bool {
-        let Self { phase, is_refused, waiting_calls, is_asked_again, fds_uncertain, has_own_fds } = self;
-        let is_marked = *is_refused || *is_asked_again || *fds_uncertain || *has_own_fds;
+        let Self {
+            phase,
+            is_refused,
+            waiting_calls,
+            is_asked_again,
+            fds_uncertain,
+            has_own_fds,
+            is_add_told,
+        } = self;
+        let is_marked = *is_refused || *is_asked_again || *fds_uncertain || *has_own_fds || *is_add_told;
         phase.is_none() && *waiting_calls == 0 && !is_marked
     }
 }
@@ -263,6 +273,7 @@ impl Phases {
     pub(super) fn forget(&mut self, id: &DeviceId) {
         self.change(id, |entry| {
             (entry.phase, entry.is_refused, entry.fds_uncertain) = (None, false, false);
+            entry.is_add_told = false;
         });
     }
 
@@ -315,6 +326,18 @@ impl Phases {
     /// Whether a call will ask the guest for a device once it is less busy.
     pub(super) fn is_asked_again(&self, id: &DeviceId) -> bool {
         self.0.get(id).is_some_and(|entry| entry.is_asked_again)
+    }
+
+    /// The add of a device is done, and the journal still has it.
+    pub(super) fn set_add_told(&mut self, id: &DeviceId) {
+        self.change(id, |entry| entry.is_add_told = true);
+    }
+
+    /// Whether the add of a device has been told of. It is out of the journal now.
+    pub(super) fn take_add_told(&mut self, id: &DeviceId) -> bool {
+        let is_told = self.0.get(id).is_some_and(|entry| entry.is_add_told);
+        self.change(id, |entry| entry.is_add_told = false);
+        is_told
     }
 
     /// An add of a NIC is taken back, by a process that has the descriptors of its tap; or that is over.

@@ -207,7 +207,9 @@ impl Session {
                 continue;
             }
             self.write_journal(|journal| journal.clear_intent(device.id.as_str())).await?;
-            self.events.device(EventKind::Added, device, "an interrupted add was completed");
+            if !self.phases.take_add_told(&device.id) {
+                self.events.device(EventKind::Added, device, "an interrupted add was completed");
+            }
         }
         if left.is_empty() { Ok(()) } else { self.finish_and_notify_all(&left, deadline).await }
     }

@@ -28,6 +28,21 @@ pub fn plan(
 }
 
 impl BridgeMove {
+    /// To this bridge, or out of any, with this MTU.
+    pub fn new(tap: IfName, to: Option<IfName>, mtu: u32) -> Self {
+        Self { tap, to, mtu }
+    }
+
+    /// The tap.
+    pub fn tap(&self) -> &IfName {
+        &self.tap
+    }
+
+    /// The bridge, unless it is out of any.
+    pub fn to(&self) -> Option<&IfName> {
+        self.to.as_ref()
+    }
+
     /// Out of any bridge, with the MTU of a tap that was made for none.
     pub fn out(tap: IfName, asked: Option<u32>) -> Self {
         Self { tap, to: None, mtu: asked.unwrap_or(tap::NEW_MTU) }

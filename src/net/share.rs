@@ -43,6 +43,11 @@ pub struct Taps {
 }
 
 impl Taps {
+    /// Taps of a process that is not looked at, because somebody says which it has.
+    pub fn known(pid: i32, numbers: Vec<(RawFd, IfName)>) -> Self {
+        Self { pid, numbers, has_vhost: false, whole: true }
+    }
+
     /// Looks at the process, once for all of its taps, and no longer than `patience`.
     ///
     /// Fails where this process may not look into the other one, or does not see it.

@@ -1,0 +1,130 @@
+//! Every way in which a few faults can meet a few calls: the agent dies, a connection is cut, QEMU or the host refuses, the guest
+//! does something else. Whatever happens, the next agent comes to rest with record, guest and host in agreement.
+//!
+//! `KVM_HOTPLUG_EXPLORE_DEPTH` says how many faults meet in a run (default: 2), `KVM_HOTPLUG_EXPLORE_REPLAY` plays one run again
+//! and tells what happens.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::indexing_slicing, unreachable_pub)]
+
+#[path = "explore/agent.rs"]
+mod agent;
+#[path = "explore/choices.rs"]
+mod choices;
+#[path = "explore/host.rs"]
+mod host;
+#[path = "explore/run.rs"]
+mod run;
+#[path = "explore/world.rs"]
+mod world;
+
+use std::time::Instant;
+
+use choices::Choices;
+use run::{Call, Met, Run};
+use world::World;
+
+const DEPTH: &str = "KVM_HOTPLUG_EXPLORE_DEPTH";
+const REPLAY: &str = "KVM_HOTPLUG_EXPLORE_REPLAY";
+
+fn depth() -> usize {
+    std::env::var(DEPTH).map_or(2, |text| text.parse().unwrap())
+}
+
+/// What a run has broken.
+struct Broken {
+    script: String,
+    violations: Vec<String>,
+    story: Vec<String>,
+}
+
+/// All runs of these calls, up to the first that breaks something.
+fn explore(
+    calls: &[Call],
+    calm: usize,
+    mut choices: Choices,
+    tells: bool,
+    once: bool,
+) -> (Met, Option<Broken>) {
+    let mut met = Met::default();
+    let mut folder = world::folder();
+    loop {
+        let mut run = Run { world: World::new(folder), choices: &mut choices, met: &mut met, tells };
+        if run.play(calls, calm) && run.world.violations.is_empty() {
+            run.close();
+        }
+        let violations = run.world.take_violations();
+        folder = run.world.into_folder();
+        if !violations.is_empty() {
+            let (script, story) = (choices.script(), choices.story.clone());
+            return (met, Some(Broken { script, violations, story }));
+        }
+        if once {
+            choices.story.iter().for_each(|line| println!("  {line}"));
+            return (met, None);
+        }
+        if !choices.next() {
+            return (met, None);
+        }
+    }
+}
+
+/// All runs, and none may break anything.
+fn all_is_well(name: &str, calls: &[Call], calm: usize) {
+    let begin = Instant::now();
+    if let Ok(script) = std::env::var(REPLAY) {
+        let choices = Choices::of_script(9, &script);
+        let (_, broken) = explore(calls, calm, choices, true, true);
+        if let Some(Broken { violations, story, .. }) = broken {
+            panic!("{name}:\n  {}\nbroken:\n  {}", story.join("\n  "), violations.join("\n  "));
+        }
+        return;
+    }
+    let (met, broken) = explore(calls, calm, Choices::new(depth()), false, false);
+    let (runs, worlds, short) = (met.runs, met.worlds.len(), met.cut_short);
+    println!(
+        "{name}: {runs} runs, {worlds} worlds without an agent, {short} met before, {:?}",
+        begin.elapsed()
+    );
+    if let Some(Broken { script, violations, story }) = broken {
+        panic!(
+            "{name}: after {runs} runs\n  {}\nbroken:\n  {}\nonce more: {REPLAY}={script} cargo test --test explore {name} -- --exact --nocapture",
+            story.join("\n  "),
+            violations.join("\n  "),
+        );
+    }
+}
+
+#[test]
+fn nic() {
+    let calls = [Call::AddNic("lan", 1, "br0"), Call::Remove("lan"), Call::AddNic("lan", 2, "br0")];
+    all_is_well("nic", &calls, 0);
+}
+
+#[test]
+fn disk() {
+    let calls = [Call::AddDisk("data", "one.img"), Call::Remove("data"), Call::AddDisk("data", "two.img")];
+    all_is_well("disk", &calls, 0);
+}
+
+#[test]
+fn scsi() {
+    let calls = [Call::AddScsi("data", "one.img"), Call::Remove("data"), Call::RemoveControllers];
+    all_is_well("scsi", &calls, 0);
+}
+
+#[test]
+fn list() {
+    all_is_well("list", &[Call::AddBoth("lan", "data"), Call::RemoveBoth("lan", "data")], 0);
+}
+
+#[test]
+fn changes() {
+    let calls = [
+        Call::AddNic("lan", 1, "br0"),
+        Call::AddDisk("data", "one.img"),
+        Call::SetLink("lan", false),
+        Call::Move("lan", "br1"),
+        Call::Resize("data", 2 << 20),
+        Call::Process,
+    ];
+    all_is_well("changes", &calls, 2);
+}

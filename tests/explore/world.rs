@@ -1,0 +1,296 @@
+//! A world: the files of a record, a QEMU with its guest, a host, and the time; and at most one agent.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use fake_qemu::model::{Machine, Model, UnplugBehaviour};
+use fake_qemu::{
+    Command, Descriptor, Dev, Effect, Event, FdSet, Netdev, Node, Outcome, QmpError, SetFd, Version,
+};
+use kvm_hotplug::model::Record;
+use kvm_hotplug::store::RecordFile;
+
+use crate::host::Host;
+
+/// What somebody else has in the same guest, by this name.
+pub const THEIRS: &str = "theirs";
+const THEIR_SET: u32 = 77;
+
+/// The files of a record by their names, without the lock.
+pub type Files = BTreeMap<String, Vec<u8>>;
+
+pub struct World {
+    dir: tempfile::TempDir,
+    pub model: Model,
+    pub host: Host,
+    pub now: Duration,
+    begin: Instant,
+    last_link: u64,
+    /// The connection of the moment.
+    pub link: Option<u64>,
+    last_number: i32,
+    /// `DEVICE_DELETED` of what has left is said after so many batches, if nobody waits before.
+    pub held: Option<usize>,
+    /// The guest does not answer before the next call.
+    pub silent: bool,
+    /// A client was cut off right after a command that had a descriptor: nobody knows whether QEMU has that.
+    pub uncertain: bool,
+    /// The guest has let go of something by itself.
+    pub ejected: bool,
+    /// Link or bridge could not be set when a change that was interrupted was taken back: the caller is told, and it stays so.
+    pub change_refused: bool,
+    /// A file could not be written in the call of the moment.
+    pub write_failed: bool,
+    pub violations: Vec<String>,
+}
+
+/// The folder and the images of a world, which are the same for all runs.
+pub fn folder() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("explore").tempdir_in("/dev/shm").unwrap()
+}
+
+impl World {
+    /// A guest without devices of ours.
+    pub fn new(dir: tempfile::TempDir) -> Self {
+        let mut model = Model::new(Machine::Pc, Version(7, 2, 22));
+        (model.unplug_behaviour, model.leaves_late) = (UnplugBehaviour::Never, true);
+        let mut world = Self {
+            dir,
+            model,
+            host: Host::default(),
+            now: Duration::from_secs(100),
+            begin: Instant::now(),
+            last_link: 0,
+            link: None,
+            last_number: 100,
+            held: None,
+            silent: false,
+            uncertain: false,
+            ejected: false,
+            change_refused: false,
+            write_failed: false,
+            violations: Vec::new(),
+        };
+        world.write_files(&Files::new());
+        let command = ["qemu-system-x86_64", "-machine", "pc", "-m", "256"].map(String::from).to_vec();
+        RecordFile::new(Record::new("web1", command, 4).unwrap()).save_new(&world.path()).unwrap();
+        for name in ["one.img", "two.img"] {
+            let path = world.image(name);
+            std::fs::OpenOptions::new()
+                .create(true)
+                .write(true)
+                .truncate(false)
+                .open(&path)
+                .unwrap()
+                .set_len(1 << 20)
+                .unwrap();
+            world.host.know_image(&path);
+        }
+        world.add_theirs();
+        world
+    }
+
+    /// What stands in the guest and is not ours.
+    fn add_theirs(&mut self) {
+        let (tap, image) = (Descriptor::tap(1, THEIRS), Descriptor::image(2, THEIRS, 4096, true));
+        let model = &mut self.model;
+        model.netdevs.insert(THEIRS.into(), Netdev { fds: vec![tap], ..Netdev::default() });
+        model.fdsets.insert(
+            THEIR_SET,
+            FdSet {
+                fds: vec![SetFd { fd: image, opaque: Some(THEIRS.into()), removed: false }],
+                users: [THEIRS.to_owned()].into(),
+            },
+        );
+        let node = Node { sets: [THEIR_SET].into(), size: 4096, ..Node::default() };
+        model.nodes.insert(THEIRS.into(), node);
+        let nic = Dev {
+            netdev: Some(THEIRS.into()),
+            mac: Some("52:54:00:99:99:99".into()),
+            ..Dev::new(Some(THEIRS), "virtio-net-pci", "pci.0", 30, 0)
+        };
+        model.devices.push(nic);
+        self.host.add_foreign_tap(THEIRS);
+    }
+
+    /// Whether all that is not ours is as it was.
+    pub fn check_theirs(&mut self) {
+        let model = &self.model;
+        let fds = model.fdsets.get(&THEIR_SET).map(|set| set.fds.iter().filter(|fd| !fd.removed).count());
+        let whole = model.device(THEIRS).is_some()
+            && model.netdevs.get(THEIRS).is_some_and(|netdev| netdev.fds.len() == 1 && !netdev.link_down)
+            && model.nodes.get(THEIRS).is_some_and(|node| node.size == 4096)
+            && fds == Some(1)
+            && self.host.taps().contains_key(THEIRS);
+        if !whole {
+            self.violations.push("what is not ours was changed".into());
+        }
+    }
+
+    /// The record's file.
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join("web1.runtime")
+    }
+
+    pub fn image(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn into_folder(self) -> tempfile::TempDir {
+        self.dir
+    }
+
+    pub fn instant(&self) -> Instant {
+        self.begin + self.now
+    }
+
+    /// The time goes on to this.
+    pub fn advance_to(&mut self, at: Instant) {
+        self.now = self.now.max(at.saturating_duration_since(self.begin));
+        self.model.advance(self.now);
+    }
+
+    pub fn files(&self) -> Files {
+        let mut files = Files::new();
+        for entry in std::fs::read_dir(self.dir.path()).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            if name.starts_with("web1.runtime") && !name.ends_with(".lock") {
+                files.insert(name, std::fs::read(entry.path()).unwrap());
+            }
+        }
+        files
+    }
+
+    /// The files are these and no others.
+    pub fn write_files(&self, files: &Files) {
+        for name in self.files().keys().filter(|name| !files.contains_key(*name)) {
+            std::fs::remove_file(self.dir.path().join(name)).unwrap();
+        }
+        for (name, bytes) in files {
+            std::fs::write(self.dir.path().join(name), bytes).unwrap();
+        }
+    }
+
+    /// A client comes, and leaves negotiation mode.
+    pub fn connect(&mut self) -> u64 {
+        self.disconnect();
+        self.model.connect(0);
+        self.model.execute(self.now, 0, &Command::new("qmp_capabilities", serde_json::json!({})));
+        self.last_link += 1;
+        self.link = Some(self.last_link);
+        self.last_link
+    }
+
+    /// It goes, if there is one.
+    pub fn disconnect(&mut self) {
+        if self.link.take().is_some() {
+            self.model.disconnect(0);
+        }
+    }
+
+    /// QEMU carries out a command. A descriptor that is not to arrive leads to nothing.
+    pub fn execute(&mut self, command: &kvm_hotplug::qmp::Command, arrives: bool) -> Outcome {
+        self.last_number += i32::from(command.fd.is_some());
+        let mut sent = self.command(command, self.last_number);
+        if !arrives {
+            sent.fds.iter_mut().for_each(|fd| fd.file = fake_qemu::File::Other("closed".into()));
+        }
+        self.check_command(&sent);
+        let outcome = self.model.execute(self.now, 0, &sent);
+        for effect in &outcome.effects {
+            if let Effect::Truncate { number, length } = effect {
+                self.truncate(*number, *length);
+            }
+        }
+        self.host.close_unused(&self.model);
+        outcome
+    }
+
+    /// Whether QEMU has no reason of its own to refuse a command: that something is not there, it always says so.
+    pub fn would_do(&self, command: &kvm_hotplug::qmp::Command) -> bool {
+        let sent = self.command(command, 0);
+        self.model.clone().execute(self.now, 0, &sent).reply.is_ok()
+    }
+
+    fn command(&self, command: &kvm_hotplug::qmp::Command, number: i32) -> Command {
+        let arguments = command.arguments.as_ref();
+        let arguments = arguments.map_or_else(|| serde_json::json!({}), |all| all.as_ref().clone().into());
+        let sent = Command::new(&command.name, arguments);
+        match &command.fd {
+            Some(fd) => sent.with(self.host.describe(fd, number)),
+            None => sent,
+        }
+    }
+
+    fn truncate(&self, number: i32, length: u64) {
+        let file = self.model.descriptors().find(|fd| fd.number == number).map(|fd| &fd.file);
+        if let Some(fake_qemu::File::Image { name, .. }) = file {
+            let path = self.host.path_of(name).unwrap();
+            std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(length).unwrap();
+        }
+    }
+
+    fn check_command(&mut self, command: &Command) {
+        let named = ["id", "name", "node-name", "fdname"].iter().any(|key| command.text(key) == THEIRS);
+        let their_set = command.arguments.get("fdset-id") == Some(&THEIR_SET.into());
+        let asks = command.name.starts_with("query-") || command.name.starts_with("qom-");
+        if (named || their_set) && !asks {
+            self.violations.push(format!("{command:?} touches what is not ours"));
+        }
+        let closed = |fd: &Descriptor| fd.file == fake_qemu::File::Other("closed".into());
+        let closes = match command.name.as_str() {
+            "closefd" => self.model.monitors[0].fds.get(command.text("fdname")).is_some_and(closed),
+            "getfd" => self.model.monitors[0].fds.get(command.text("fdname")).is_some_and(closed),
+            "remove-fd" => {
+                let set = command.arguments.get("fdset-id").and_then(serde_json::Value::as_u64);
+                let set = set.and_then(|set| self.model.fdsets.get(&u32::try_from(set).unwrap()));
+                set.is_some_and(|set| set.fds.iter().any(|fd| closed(&fd.fd)))
+            }
+            _ => false,
+        };
+        if closes {
+            self.violations.push(format!("{command:?} closes what may be another's by now"));
+        }
+    }
+
+    /// What nobody has broken before is said here.
+    pub fn take_violations(&mut self) -> Vec<String> {
+        let mut all = std::mem::take(&mut self.violations);
+        all.append(&mut self.model.violations);
+        all.append(&mut self.host.violations);
+        all
+    }
+
+    /// The same for two worlds that go on alike, when no agent is there.
+    pub fn fingerprint(&self, more: &impl Hash) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.files().hash(&mut hasher);
+        self.model.fingerprint().hash(&mut hasher);
+        self.host.snapshot().hash(&mut hasher);
+        (self.held, self.silent, self.uncertain, self.ejected, self.change_refused).hash(&mut hasher);
+        more.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Ids of devices of ours in the guest.
+    pub fn own_devices(&self) -> Vec<String> {
+        self.model.devices.iter().filter_map(|device| device.id.clone()).filter(|id| id != THEIRS).collect()
+    }
+
+    /// `DEVICE_DELETED` of all that have left.
+    pub fn finish_leaving(&mut self) -> Vec<Event> {
+        self.held = None;
+        while let Some(id) = self.model.leaving.first().and_then(|leaving| leaving.device.id.clone()) {
+            self.model.finish_leaving(&id);
+        }
+        self.model.take_events()
+    }
+}
+
+/// A refusal that nothing in the guest explains.
+pub fn refusal() -> QmpError {
+    QmpError::generic("refused, to see what becomes of it")
+}
