@@ -414,11 +414,12 @@ impl Session {
 
     /// Other devices have their ids by now, and perhaps their places.
     async fn yield_to_others(&mut self, devices: &[&Device]) -> Result<()> {
+        self.write_journal(|journal| journal.clear_intents(devices.iter().copied())).await?;
         for device in devices {
             self.slots.end_quarantine(*device);
             self.forget_state(device);
         }
-        self.write_journal(|journal| journal.clear_intents(devices.iter().copied())).await
+        Ok(())
     }
 
     fn forget_state(&mut self, device: &Device) {
@@ -431,13 +432,15 @@ impl Session {
         self.drop_devices(&[device]).await
     }
 
+    /// The journal first: as long as it has a device, what is known of the device counts, such as which descriptors are uncertain.
     pub(super) async fn drop_devices(&mut self, devices: &[&Device]) -> Result<()> {
+        self.write_journal(|journal| journal.clear_intents(devices.iter().copied())).await?;
         for device in devices {
             self.slots.release(*device);
             self.topology.remove(device.id.as_str());
             self.forget_state(device);
         }
-        self.write_journal(|journal| journal.clear_intents(devices.iter().copied())).await
+        Ok(())
     }
 }
 
