@@ -12,6 +12,7 @@ use super::transaction::{self, StageResult, StepError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
 use crate::model::{Device, Journal, Operation, Record};
+use crate::planted::{self, Fault};
 use crate::store::Staged;
 use crate::sys::descriptor::Descriptor;
 
@@ -102,6 +103,9 @@ impl Session {
     }
 
     async fn commit(&mut self, devices: &[Device], staged: Staged) -> Result<()> {
+        if planted::has(Fault::JournalClearedFirst) {
+            self.write_journal(|journal| journal.clear_intents(devices)).await?;
+        }
         self.commit_staged(staged, devices).await?;
         // The operation is complete: a journal entry that cannot be cleared now is settled by the next call.
         if let Err(error) = self.write_journal(|journal| journal.clear_intents(devices)).await {
@@ -115,7 +119,9 @@ impl Session {
     /// afterwards, a full disk is the likeliest.
     pub(super) async fn prepare(&self, next: Record, devices: &[Device]) -> Result<Staged> {
         let staged = self.stage(next).await?;
-        self.write_journal(|journal| journal.log_add(devices)).await?;
+        if !planted::has(Fault::AddNotLogged) {
+            self.write_journal(|journal| journal.log_add(devices)).await?;
+        }
         Ok(staged)
     }
 

@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::ids::DeviceId;
 use crate::log::Level;
 use crate::model::Device;
+use crate::planted::{self, Fault};
 
 /// What was said of the device of an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +68,12 @@ impl Session {
         deadline: &Deadline,
     ) -> Result<Vec<Confirmed<'a>>> {
         let peripheral_ids = PeripheralIds::ask(self, deadline).await?;
-        let shown = self.identify(devices, &peripheral_ids, deadline).await?;
+        let mut shown = self.identify(devices, &peripheral_ids, deadline).await?;
+        if planted::has(Fault::EventIsBelieved) {
+            let told =
+                devices.iter().zip(&mut shown).filter(|(device, _)| self.is_reported_deleted(&device.id));
+            told.for_each(|(_, shown)| *shown = Shown::Nothing);
+        }
         Ok(devices.iter().zip(shown).map(|(device, shown)| self.confirm_one(device, shown)).collect())
     }
 

@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, MacAddr};
 use crate::model::{Device, Spec};
 use crate::net::spec::NicSpec;
+use crate::planted::{self, Fault};
 use crate::qmp::qemu_errors::is_absence;
 use crate::qmp::{Command, Reply};
 use crate::slots::pci::QomAddress;
@@ -156,6 +157,9 @@ fn judge(device: &Device, values: &Values) -> Shown {
         Spec::Disk(_) => names(drive),
         Spec::Controller(spec) => kind.as_ref().and_then(Value::as_str) == Some(spec.model.as_str()),
     };
+    if planted::has(Fault::IdIsIdentity) {
+        return Shown::Itself;
+    }
     if is_same && may_sit(device, place) {
         return Shown::Itself;
     }

@@ -7,6 +7,7 @@ use super::session::Session;
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::log::Level;
 use crate::model::{Device, DeviceKind, Intent, Operation, Presence, Record, Spec};
+use crate::planted::{self, Fault};
 use crate::store::Staged;
 
 impl Session {
@@ -59,7 +60,9 @@ impl Session {
         before: &Device,
     ) -> Result<Staged> {
         let staged = self.stage(next).await?;
-        self.write_journal(|journal| journal.log_intent(operation, before)).await?;
+        if !planted::has(Fault::ChangeNotLogged) {
+            self.write_journal(|journal| journal.log_intent(operation, before)).await?;
+        }
         Ok(staged)
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::outcome::PendingReason;
 use crate::ids::DeviceId;
 use crate::model::{Device, Presence};
+use crate::planted::{self, Fault};
 
 /// A guest that did not hear a request, because it had not booted yet, never answers it. It is repeated no sooner than
 /// this: within 5 s QEMU refuses, and a second press of the attention button would mean "never mind".
@@ -295,7 +296,8 @@ impl Phases {
 
     /// Whether nobody knows which of the descriptors of a device QEMU has.
     pub(super) fn has_uncertain_fds(&self, id: &DeviceId) -> bool {
-        self.0.get(id).is_some_and(|entry| entry.fds_uncertain)
+        let is_uncertain = self.0.get(id).is_some_and(|entry| entry.fds_uncertain);
+        is_uncertain && !planted::has(Fault::UncertainFdIsClosed)
     }
 
     /// A call begins to wait for the removal of a device.

@@ -18,6 +18,7 @@ use crate::ids::DeviceId;
 use crate::log::Level;
 use crate::model::{Device, DeviceKind, Intent, Operation};
 use crate::ordered;
+use crate::planted::{self, Fault};
 
 /// How long a block node that is still in use is tried again: a device that left while nobody was connected is gone from
 /// the bus before QEMU has let go of what stood behind it.
@@ -259,9 +260,12 @@ impl Session {
         {
             match self.why_kept(device) {
                 // Whoever waits for it is answered.
-                _ if self.phases.is_awaited(&device.id) => {}
+                _ if self.phases.is_awaited(&device.id) && !planted::has(Fault::AnswerIsTold) => {}
                 _ if finished.left.is_empty() => {
-                    self.events.device(finished.told, device, text_of(finished.told))
+                    self.events.device(finished.told, device, text_of(finished.told));
+                    if planted::has(Fault::ToldTwice) {
+                        self.events.device(finished.told, device, text_of(finished.told));
+                    }
                 }
                 Some(why) if !was_kept => self.events.device(EventKind::Pending, device, why.to_string()),
                 _ => {}
@@ -332,7 +336,9 @@ impl Session {
         if let Some(generation) = retired.into_iter().max() {
             // No other attachment gets the number, now that somebody may have been told of it. Until that is written, the
             // journal keeps it.
-            self.retire_generation(generation).await?;
+            if !planted::has(Fault::GenerationIsUsedAgain) {
+                self.retire_generation(generation).await?;
+            }
         }
         let (replaced, forgotten): (Vec<&Device>, Vec<&Device>) = unplugged
             .into_iter()

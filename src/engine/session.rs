@@ -393,7 +393,8 @@ impl Session {
     /// way out of a failed add has no record to stay in: it stays pending and is asked for again, after the usual pause.
     pub(super) async fn cancel_unplug(&mut self, device: &Device) {
         let operation = self.contents().journal().find(device.id.as_str()).map(|intent| intent.operation);
-        if operation == Some(Operation::RollbackAdd) {
+        // Nor may a device be forgotten whose add could not be noted as failed.
+        if operation == Some(Operation::RollbackAdd) || self.recorded(device.id.as_str()).is_none() {
             return self.mark_unplugging(device, PendingReason::Deadline);
         }
         self.phases.end_removal(&device.id);

@@ -15,6 +15,7 @@ use crate::net::given::Given;
 use crate::net::identity::TapIdentity;
 use crate::net::share::Taps;
 use crate::net::spec::NicSpec;
+use crate::planted::{self, Fault};
 use crate::sys::descriptor::Descriptor;
 
 /// A tap that QEMU is about to close.
@@ -100,6 +101,11 @@ impl Session {
                 self.delete_tap(name, identity).await;
             }
             drop(held);
+        }
+        if planted::has(Fault::TapsOfOthers) {
+            for (name, identity) in self.contents().record().devices.iter().filter_map(own_tap) {
+                self.delete_tap(name, identity).await;
+            }
         }
     }
 

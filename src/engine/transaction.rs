@@ -8,6 +8,7 @@ use super::plan::{self, Stage, Step, UndoStep};
 use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::DeviceId;
+use crate::planted::{self, Fault};
 use crate::qmp::qemu_errors::{self, Refusal, is_absence};
 use crate::qmp::{Batch, Command, Reply, Version};
 use crate::sys::descriptor::Descriptor;
@@ -200,7 +201,10 @@ fn undo_steps(steps: &[Step], replies: &[Option<Reply>], qemu: Version) -> Vec<U
         Some(Err(_)) => plan::undo_of_refused(step, qemu),
         None => Vec::new(),
     };
-    answered.flat_map(taken_back).collect()
+    let forgotten = |undo_step: &UndoStep| {
+        planted::has(Fault::NetdevIsForgotten) && matches!(undo_step, UndoStep::NetdevDel(_))
+    };
+    answered.flat_map(taken_back).filter(|undo_step| !forgotten(undo_step)).collect()
 }
 
 fn first_unanswered(steps: &[Step], replies: &[Option<Reply>]) -> String {

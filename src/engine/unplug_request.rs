@@ -3,11 +3,13 @@
 use super::device_reports::Report;
 use super::limit::Deadline;
 use super::outcome::PendingReason;
-use super::plan::UndoStep;
+use super::plan::{self, UndoStep};
 use super::session::Session;
+use super::tap_teardown::own_tap;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
 use crate::model::{Device, Operation};
+use crate::planted::{self, Fault};
 use crate::qmp::Command;
 use crate::qmp::qemu_errors::{self, Refusal};
 
@@ -43,7 +45,12 @@ impl Session {
                 .is_none_or(|request| request.is_due(session.unplug_blocked, session.now()))
         };
         let mut news: Vec<&Device> = Vec::new();
-        news.extend(devices.iter().filter(|device| due(self, device) && !self.is_being_removed(device)));
+        news.extend(
+            devices
+                .iter()
+                .filter(|_| !planted::has(Fault::RemovalNotLogged))
+                .filter(|device| due(self, device) && !self.is_being_removed(device)),
+        );
         let noted = self
             .write_journal(|journal| {
                 news.iter().for_each(|device| journal.log_intent(Operation::Remove, device));
@@ -104,6 +111,16 @@ impl Session {
         let passed = self.wait_for_guest_clock(deadline).await;
         if let Err(error) = passed.and_then(|()| self.monitor().map(drop)) {
             return devices.iter().map(|_| Err(error.clone())).collect();
+        }
+        let mut commands = commands;
+        if planted::has(Fault::BackendGoesEarly) {
+            let backends = devices.iter().flat_map(|device| plan::backend(device, &[]));
+            commands.extend(backends.map(|undo_step| undo_step.command()));
+        }
+        if planted::has(Fault::TapGoesEarly) {
+            for (name, identity) in devices.iter().filter_map(|device| own_tap(device)) {
+                self.delete_tap(name, identity).await;
+            }
         }
         let batch = self.run(commands, deadline).await;
         if let Some(error) = batch.failure {

@@ -45,6 +45,8 @@ enum AtBatch {
 #[derive(Clone, Debug)]
 enum ByItself {
     Eject(String),
+    /// Somebody else plugs a device in under this id.
+    TakeId(&'static str),
     Pause,
     Reset,
 }
@@ -269,6 +271,7 @@ impl Agent {
                 let events = world.finish_leaving();
                 self.hear(world, events);
             }
+            Some(AtBatch::Guest(ByItself::TakeId(id))) => world.add_their_device(id),
             Some(AtBatch::Guest(ByItself::Pause)) => world.model.set_run_state("paused"),
             Some(AtBatch::Guest(ByItself::Reset)) => world.model.reset(true),
             _ => {}
@@ -360,7 +363,9 @@ fn faults_at(world: &World, commands: &[Command]) -> Vec<AtBatch> {
         return Vec::new();
     }
     let own = world.own_devices();
-    let ejects = own.iter().map(|id| AtBatch::Guest(ByItself::Eject(id.clone())));
+    let free = crate::run::IDS.into_iter().filter(|id| world.model.device(id).is_none());
+    let takes = free.map(|id| AtBatch::Guest(ByItself::TakeId(id)));
+    let ejects = own.iter().map(|id| AtBatch::Guest(ByItself::Eject(id.clone()))).chain(takes);
     if commands.iter().all(Command::is_question) {
         return ejects.chain([AtBatch::Cut(0)]).collect();
     }

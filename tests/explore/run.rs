@@ -16,7 +16,10 @@ use kvm_hotplug::store::RecordFile;
 
 use crate::agent::{Agent, Died};
 use crate::choices::Choices;
-use crate::world::{THEIRS, World};
+use crate::world::{self, THEIRS, World};
+
+/// The ids of all devices that have one of the caller's.
+pub const IDS: [&str; 2] = ["lan", "data"];
 
 /// What a caller does.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +94,8 @@ fn traces(world: &World, id: &str) -> Vec<String> {
         Err(error) => all.push(format!("the files do not parse: {error}")),
     }
     let model = &world.model;
-    all.extend(model.device(id).map(|device| format!("device {:?} {:?}", device.mac, device.drive)));
+    let own = model.device(id).filter(|device| !world::is_theirs(device));
+    all.extend(own.map(|device| format!("device {:?} {:?}", device.mac, device.drive)));
     all.extend(model.netdevs.contains_key(id).then(|| format!("netdev {id}")));
     all.extend(model.nodes.contains_key(id).then(|| format!("node {id}")));
     let tap = format!("tap-{id}");
@@ -333,10 +337,11 @@ impl Run<'_> {
         match agent.call(&mut self.world, &mut quiet, Request::Repair) {
             Ok(Ok(Answer::Differences(left))) => {
                 // What QEMU did not close while the guest was paused goes with a connection.
-                let is_known = self.world.uncertain || pass == Pass::First;
-                for left in left.iter().filter(|left| !is_known && left.id != THEIRS) {
-                    self.world.violations.push(format!("a fresh agent leaves {left:?}"));
-                }
+                let is_known = self.world.uncertain || self.world.change_refused || pass == Pass::First;
+                let is_ours = |id: &str| !self.world.model.device(id).is_some_and(world::is_theirs);
+                let left = left.iter().filter(|left| !is_known && is_ours(&left.id));
+                let left: Vec<String> = left.map(|left| format!("a fresh agent leaves {left:?}")).collect();
+                self.world.violations.extend(left);
             }
             Ok(other) => self.world.violations.push(format!("a fresh agent: {other:?}")),
             Err(Died) => {}
@@ -384,11 +389,7 @@ impl Run<'_> {
                         wrong.push(format!("{what}: {found:?}, recorded are {recorded:?}"));
                     }
                 };
-                same(
-                    "devices",
-                    own(model.devices.iter().filter_map(|device| device.id.as_deref()).collect()),
-                    live,
-                );
+                same("devices", self.world.own_devices().into_iter().collect(), live);
                 same("netdevs", own(model.netdevs.keys().map(String::as_str).collect()), of(DeviceKind::Nic));
                 same("nodes", own(model.nodes.keys().map(String::as_str).collect()), of(DeviceKind::Disk));
                 if !self.world.uncertain {

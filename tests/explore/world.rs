@@ -237,7 +237,9 @@ impl World {
         let named = ["id", "name", "node-name", "fdname"].iter().any(|key| command.text(key) == THEIRS);
         let their_set = command.arguments.get("fdset-id") == Some(&THEIR_SET.into());
         let asks = command.name.starts_with("query-") || command.name.starts_with("qom-");
-        if (named || their_set) && !asks {
+        let their_device =
+            command.name == "device_del" && self.model.device(command.text("id")).is_some_and(is_theirs);
+        if (named || their_set || their_device) && !asks {
             self.violations.push(format!("{command:?} touches what is not ours"));
         }
         let closed = |fd: &Descriptor| fd.file == fake_qemu::File::Other("closed".into());
@@ -277,7 +279,15 @@ impl World {
 
     /// Ids of devices of ours in the guest.
     pub fn own_devices(&self) -> Vec<String> {
-        self.model.devices.iter().filter_map(|device| device.id.clone()).filter(|id| id != THEIRS).collect()
+        let own = self.model.devices.iter().filter(|device| !is_theirs(device));
+        own.filter_map(|device| device.id.clone()).collect()
+    }
+
+    /// Somebody else plugs a NIC in.
+    pub fn add_their_device(&mut self, id: &str) {
+        let mac = Some("52:54:00:99:00:01".into());
+        let slot = if id == crate::run::IDS[0] { 28 } else { 29 };
+        self.model.devices.push(Dev { mac, ..Dev::new(Some(id), "virtio-net-pci", "pci.0", slot, 0) });
     }
 
     /// `DEVICE_DELETED` of all that have left.
@@ -288,6 +298,11 @@ impl World {
         }
         self.model.take_events()
     }
+}
+
+/// Whether somebody else has made the device.
+pub fn is_theirs(device: &Dev) -> bool {
+    device.mac.as_deref().is_some_and(|mac| mac.starts_with("52:54:00:99"))
 }
 
 /// A refusal that nothing in the guest explains.
