@@ -287,6 +287,7 @@ impl Agent {
         for (at, command) in commands.iter().take(done).enumerate() {
             let is_refused = matches!(fault, Some(AtBatch::Refuse(refused)) if refused == at);
             if is_refused && world.would_do(command) {
+                world.residue |= command.name.ends_with("del");
                 world.change_refused |= command.name == "set_link" && choices.happened() > 1;
                 let error = refusal();
                 batch.replies.push(Some(Err(Error::qmp(error.class, error.desc))));
@@ -363,7 +364,9 @@ fn faults_at(world: &World, commands: &[Command]) -> Vec<AtBatch> {
         return Vec::new();
     }
     let own = world.own_devices();
-    let free = crate::run::IDS.into_iter().filter(|id| world.model.device(id).is_none());
+    // Between the question who it is and `device_del` nobody can do anything about it.
+    let may_take = !world.residue && commands.iter().all(|command| command.name != "device_del");
+    let free = crate::run::IDS.into_iter().filter(|id| may_take && world.model.device(id).is_none());
     let takes = free.map(|id| AtBatch::Guest(ByItself::TakeId(id)));
     let ejects = own.iter().map(|id| AtBatch::Guest(ByItself::Eject(id.clone()))).chain(takes);
     if commands.iter().all(Command::is_question) {
@@ -375,7 +378,8 @@ fn faults_at(world: &World, commands: &[Command]) -> Vec<AtBatch> {
         if command.fd.is_some() {
             all.push(AtBatch::CutWithoutFd(at + 1));
         }
-        if !command.is_question() {
+        let takes_down = ["netdev_del", "blockdev-del", "remove-fd"].contains(&command.name.as_ref());
+        if !command.is_question() && !(world.taken && takes_down) {
             all.push(AtBatch::Refuse(at));
         }
     }

@@ -41,6 +41,10 @@ pub struct World {
     pub ejected: bool,
     /// Link or bridge could not be set when a change that was interrupted was taken back: the caller is told, and it stays so.
     pub change_refused: bool,
+    /// Somebody else has taken an id, or QEMU has refused to take a backend down. Not both in one run: a journal that is there again
+    /// after a power failure says the same as one whose backend is left, and the device of somebody else counts more than that.
+    pub taken: bool,
+    pub residue: bool,
     /// A file could not be written in the call of the moment.
     pub write_failed: bool,
     pub violations: Vec<String>,
@@ -70,6 +74,8 @@ impl World {
             uncertain: false,
             ejected: false,
             change_refused: false,
+            taken: false,
+            residue: false,
             write_failed: false,
             violations: Vec::new(),
         };
@@ -272,7 +278,8 @@ impl World {
         self.files().hash(&mut hasher);
         self.model.fingerprint().hash(&mut hasher);
         self.host.snapshot().hash(&mut hasher);
-        (self.held, self.silent, self.uncertain, self.ejected, self.change_refused).hash(&mut hasher);
+        (self.held, self.silent, self.uncertain, self.ejected, self.change_refused, self.taken, self.residue)
+            .hash(&mut hasher);
         more.hash(&mut hasher);
         hasher.finish()
     }
@@ -287,6 +294,7 @@ impl World {
     pub fn add_their_device(&mut self, id: &str) {
         let mac = Some("52:54:00:99:00:01".into());
         let slot = if id == crate::run::IDS[0] { 28 } else { 29 };
+        self.taken = true;
         self.model.devices.push(Dev { mac, ..Dev::new(Some(id), "virtio-net-pci", "pci.0", slot, 0) });
     }
 
