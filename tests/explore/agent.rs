@@ -266,7 +266,7 @@ impl Agent {
         let fault = choices.fault(&format!("at {names:?}"), &faults_at(world, commands));
         match &fault {
             Some(AtBatch::Guest(ByItself::Eject(id))) => {
-                world.ejected = true;
+                (world.ejected, world.has_ejected) = (true, true);
                 world.model.grant(id);
                 let events = world.finish_leaving();
                 self.hear(world, events);
@@ -328,13 +328,9 @@ impl Agent {
         let asked = world.model.asked().into_iter().next();
         let asked = asked.filter(|_| world.model.is_running() && !world.silent);
         if let Some(id) = asked {
-            let others = [
-                WhenAsked::Refuse,
-                WhenAsked::KeepSilent,
-                WhenAsked::LeaveLate(0),
-                WhenAsked::LeaveLate(2),
-                WhenAsked::LeaveLate(4),
-            ];
+            let late = [0, 2, 4, 5, 6, 7, 8].map(WhenAsked::LeaveLate);
+            let others: Vec<WhenAsked> =
+                [WhenAsked::Refuse, WhenAsked::KeepSilent].into_iter().chain(late).collect();
             match choices.fault(&format!("the guest is asked for {id}"), &others) {
                 None => _ = world.model.grant(&id),
                 Some(WhenAsked::Refuse) => _ = world.model.guest_refuses(&id),
@@ -379,7 +375,8 @@ fn faults_at(world: &World, commands: &[Command]) -> Vec<AtBatch> {
             all.push(AtBatch::CutWithoutFd(at + 1));
         }
         let takes_down = ["netdev_del", "blockdev-del", "remove-fd"].contains(&command.name.as_ref());
-        if !command.is_question() && !(world.taken && takes_down) {
+        let is_left_alone = world.taken && takes_down;
+        if !command.is_question() && !is_left_alone {
             all.push(AtBatch::Refuse(at));
         }
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
 use kvm_hotplug::engine::{
-    AddRequest, Answer, DiskRequest, Event, EventKind, NewSize, NicRequest, Outcome, Placement, Removal,
-    Request, TapSource,
+    AddRequest, Answer, DiskRequest, Event, EventKind, Mismatch, NewSize, NicRequest, Outcome, Placement,
+    Removal, Request, TapSource,
 };
 use kvm_hotplug::error::Result;
 use kvm_hotplug::ids::{DeviceId, IfName, MacAddr};
@@ -333,6 +333,13 @@ impl Run<'_> {
             self.grant_all();
             let later = self.world.instant() + Duration::from_secs(11);
             self.world.advance_to(later);
+        }
+        let is_as_asked = !self.world.has_ejected && !self.world.taken;
+        if let Ok(Ok(Answer::Differences(all))) = agent.call(&mut self.world, &mut quiet, Request::Verify) {
+            let missing = all.iter().filter(|one| is_as_asked && one.what == Mismatch::Missing);
+            let missing: Vec<String> =
+                missing.map(|one| format!("{} has left, and nobody has cleared up", one.id)).collect();
+            self.world.violations.extend(missing);
         }
         match agent.call(&mut self.world, &mut quiet, Request::Repair) {
             Ok(Ok(Answer::Differences(left))) => {

@@ -39,6 +39,8 @@ pub struct World {
     pub uncertain: bool,
     /// The guest has let go of something by itself.
     pub ejected: bool,
+    /// In any call.
+    pub has_ejected: bool,
     /// Link or bridge could not be set when a change that was interrupted was taken back: the caller is told, and it stays so.
     pub change_refused: bool,
     /// Somebody else has taken an id, or QEMU has refused to take a backend down. Not both in one run: a journal that is there again
@@ -73,6 +75,7 @@ impl World {
             silent: false,
             uncertain: false,
             ejected: false,
+            has_ejected: false,
             change_refused: false,
             taken: false,
             residue: false,
@@ -278,7 +281,15 @@ impl World {
         self.files().hash(&mut hasher);
         self.model.fingerprint().hash(&mut hasher);
         self.host.snapshot().hash(&mut hasher);
-        (self.held, self.silent, self.uncertain, self.ejected, self.change_refused, self.taken, self.residue)
+        (
+            self.held,
+            self.silent,
+            self.uncertain,
+            self.has_ejected,
+            self.change_refused,
+            self.taken,
+            self.residue,
+        )
             .hash(&mut hasher);
         more.hash(&mut hasher);
         hasher.finish()
