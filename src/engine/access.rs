@@ -1,7 +1,7 @@
 //! What a handle may do: change the guest, or only look at it.
 
+use super::guest_state::GuestState;
 use super::outcome::PendingReason;
-use super::session::Session;
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::ids::DeviceId;
 use crate::model::Operation;
@@ -17,7 +17,7 @@ pub enum Access {
     Look,
 }
 
-impl Session {
+impl GuestState {
     /// Whether this handle only looks.
     pub(super) fn only_looks(&self) -> bool {
         self.access == Access::Look

@@ -8,11 +8,11 @@ use super::add_transaction::PlugError;
 use super::controller::ControllerRequest;
 use super::disk::DiskRequest;
 use super::dry_run::Preparation;
+use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::nic::NicRequest;
 use super::outcome::{DeferReason, Outcome};
 use super::plan;
-use super::session::Session;
 use super::transaction;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::DeviceId;
@@ -68,7 +68,7 @@ pub(super) struct Attempt {
     pub(super) next: Record,
 }
 
-impl Session {
+impl GuestState {
     /// Adds all of them as one operation, all or nothing; the answers are in the same order.
     pub(super) async fn add_all(
         &mut self,

@@ -1,8 +1,8 @@
 //! What adding a NIC and adding a disk have in common: place, journal, transaction, record.
 
+use super::guest_state::GuestState;
 use super::outcome::{DeferReason, Outcome};
 use super::plan::{self, Stage, UndoStep};
-use super::session::Session;
 use crate::disk::{Format, Kind, LayerRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, BusName, DeviceId, ScsiAddress};
@@ -96,7 +96,7 @@ impl Placement {
     }
 }
 
-impl Session {
+impl GuestState {
     /// The device that is there already under the requested id, if its settings are the requested ones. `differs` names the
     /// first setting that is not.
     pub(super) fn already(

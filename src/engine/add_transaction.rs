@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::events::EventKind;
+use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::Outcome;
 use super::phase::OwnFds;
 use super::plan::{Stage, UndoStep};
-use super::session::Session;
 use super::transaction::{self, StageResult, StepError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
@@ -53,7 +53,7 @@ fn name(device: &Device) -> String {
     format!("{} {}{}", device.kind().title(), device.id, place.unwrap_or_default())
 }
 
-impl Session {
+impl GuestState {
     /// Plugs all of them in; `next` is the record with them.
     pub(super) async fn plug(
         &mut self,

@@ -4,11 +4,11 @@ use super::add::AddRequest;
 use super::add::{AddItem, Attempt, is_misplaced, queues_to_attach};
 use super::add_transaction::PlugError;
 use super::events::{AddFailure, EventKind};
+use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::{Outcome, PendingReason};
 use super::phase::Phase;
 use super::request::Answer;
-use super::session::Session;
 use super::transaction;
 use crate::error::Result;
 use crate::log::Level;
@@ -16,7 +16,7 @@ use crate::model::Device;
 use crate::store::Staged;
 use crate::sys::descriptor::Descriptor;
 
-impl Session {
+impl GuestState {
     /// Sends what the devices take, answers, and goes on when QEMU has answered. Nothing is tried again elsewhere: the caller has
     /// been told id and place.
     pub(super) async fn add_in_background(

@@ -18,7 +18,7 @@ use crate::store::Contents;
 // Each is moved once, which costs less than room of its own.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
-pub(super) enum Wish {
+pub(super) enum Need {
     /// The state of the guest, which one operation has at a time.
     Turn,
     /// An event of QEMU's, or that another operation has done something.
@@ -29,10 +29,10 @@ pub(super) enum Wish {
     Effect(Effect),
 }
 
-/// A wish, with how long it is waited for.
+/// A need, with how long it is waited for.
 #[derive(Debug)]
 pub(super) struct Asked {
-    pub(super) wish: Wish,
+    pub(super) need: Need,
     /// When it is given up; `None` for what takes as long as it takes.
     pub(super) until: Option<Instant>,
     /// A cancel ends it.
@@ -158,12 +158,12 @@ impl Port {
 
     /// Has the shell do something that takes as long as it takes.
     pub(super) async fn perform(&self, effect: Effect) -> Given {
-        self.ask(Asked { wish: Wish::Effect(effect), until: None, cancelable: false }).await
+        self.ask(Asked { need: Need::Effect(effect), until: None, cancelable: false }).await
     }
 
     /// Waits, and says why the wait ended if that was not its time.
-    pub(super) async fn wait(&self, wish: Wish, until: Instant, cancelable: bool) -> Result<()> {
-        match self.ask(Asked { wish, until: Some(until), cancelable }).await {
+    pub(super) async fn wait(&self, need: Need, until: Instant, cancelable: bool) -> Result<()> {
+        match self.ask(Asked { need, until: Some(until), cancelable }).await {
             Given::Failed(error) => Err(error),
             _ => Ok(()),
         }

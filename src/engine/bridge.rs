@@ -1,16 +1,16 @@
 //! Moving a NIC to another bridge: its tap changes places on the host, the guest notices nothing.
 
+use super::guest_state::GuestState;
 use super::host_step::{FoundTap, PlanMove};
 use super::limit::Deadline;
 use super::outcome::Outcome;
-use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::IfName;
 use crate::model::{Device, DeviceKind, Operation, Presence, Spec};
 use crate::net::bridge_move::BridgeMove;
 use crate::net::spec::NicSpec;
 
-impl Session {
+impl GuestState {
     /// Moves the tap of a NIC to `bridge`, or out of any bridge, and records that.
     pub(super) async fn move_nic(
         &mut self,

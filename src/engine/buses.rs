@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::add_plan::Placement;
+use super::guest_state::GuestState;
 use super::limit::Deadline;
-use super::session::Session;
 use crate::error::Result;
 use crate::ids::BusName;
 use crate::qmp::{Command, Version};
@@ -58,7 +58,7 @@ impl Bus {
     }
 }
 
-impl Session {
+impl GuestState {
     /// Learns it of every bus.
     pub(super) async fn learn_buses(&mut self, deadline: &Deadline) -> Result<()> {
         let names: Vec<BusName> = self.slots.pci.open_buses().map(|(name, _)| name.clone()).collect();

@@ -2,8 +2,8 @@
 
 use super::add_plan::{OpenedBackend, Placement};
 use super::dry_run::Preparation;
+use super::guest_state::GuestState;
 use super::limit::Deadline;
-use super::session::Session;
 use crate::error::Result;
 use crate::model::Spec;
 use crate::slots::scsi::ControllerSpec;
@@ -24,7 +24,7 @@ impl ControllerRequest {
     }
 }
 
-impl Session {
+impl GuestState {
     /// Everything that can be said before QEMU is told anything.
     pub(super) async fn prepare_controller(
         &mut self,

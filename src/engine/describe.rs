@@ -2,18 +2,18 @@
 
 use serde_json::{Value, json};
 
+use super::guest_state::GuestState;
 use super::host_step::TapState;
 use super::inventory;
 use super::limit::Deadline;
 use super::list::{DeviceInfo, DeviceState};
-use super::session::Session;
 use crate::disk::DiskSpec;
 use crate::error::Result;
 use crate::ids::{Address, IfName};
 use crate::model::Spec;
 use crate::net::spec::NicSpec;
 
-impl Session {
+impl GuestState {
     /// All devices, or the one with this id; `None` if there is no such one.
     pub(super) async fn describe(&mut self, id: Option<&str>, deadline: &Deadline) -> Result<Option<Value>> {
         self.ready(deadline).await?;

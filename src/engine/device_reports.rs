@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use super::events::EventKind;
+use super::guest_state::GuestState;
 use super::identity::{DetachedDevice, Shown};
 use super::inventory::PeripheralIds;
 use super::limit::Deadline;
-use super::session::Session;
 use crate::error::Result;
 use crate::ids::DeviceId;
 use crate::log::Level;
@@ -36,7 +36,7 @@ pub(super) enum Confirmed<'a> {
     Present,
 }
 
-impl Session {
+impl GuestState {
     /// Once for each: a peer may repeat it for ever.
     pub(super) fn add_report(&mut self, id: &str, report: Report) {
         let note = (id.to_owned(), report);

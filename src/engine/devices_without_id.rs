@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::difference::{Difference, Mismatch};
 use super::foreign::place_of;
+use super::guest_state::GuestState;
 use super::inventory::{self, CONTAINERS};
 use super::limit::Deadline;
-use super::session::Session;
 use crate::error::Result;
 use crate::ids::MacAddr;
 use crate::sanitize::readable;
@@ -22,7 +22,7 @@ struct Found {
     mac: Option<MacAddr>,
 }
 
-impl Session {
+impl GuestState {
     /// PCI and SCSI devices without an id that nobody has said anything of. Bridges and ports are the machine's.
     pub(super) async fn find_devices_without_id(
         &mut self,

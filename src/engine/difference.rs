@@ -71,7 +71,7 @@ impl Mismatch {
         }
     }
 
-    /// Whether [`Session::repair`] deals with it. What is left needs a decision that only the caller can take.
+    /// Whether [`GuestState::repair`] deals with it. What is left needs a decision that only the caller can take.
     pub fn is_repairable(self) -> bool {
         matches!(self, Self::Missing | Self::Address | Self::OrphanNode | Self::OrphanFdset)
     }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::add_plan::{OpenedBackend, Placement};
 use super::dry_run::Preparation;
+use super::guest_state::GuestState;
 use super::host_step::Image;
 use super::limit::Deadline;
-use super::session::Session;
 use crate::disk::spec::MAX_SERIAL;
 use crate::disk::{self, DiskSpec, FormatRequest};
 use crate::error::{Error, ErrorKind, Result};
@@ -57,7 +57,7 @@ impl DiskRequest {
     }
 }
 
-impl Session {
+impl GuestState {
     /// Opens all that stands behind a disk.
     pub(super) async fn open_disk(
         &mut self,
@@ -104,7 +104,7 @@ impl Session {
     }
 }
 
-impl Session {
+impl GuestState {
     async fn accept_chain(&mut self, request: &DiskRequest) -> Result<()> {
         let Some(id) = request.placement.id.as_ref().filter(|_| request.placement.accept_chain) else {
             return Ok(());

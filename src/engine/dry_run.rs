@@ -5,11 +5,11 @@ use serde_json::{Map, Value, json};
 use super::add_plan::{OpenedBackend, Placement};
 use super::controller::ControllerRequest;
 use super::disk::DiskRequest;
+use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::nic::{NicRequest, TapSource};
 use super::outcome::Outcome;
 use super::plan::{self, Stage, UndoStep};
-use super::session::Session;
 use super::unplug::{Removal, RemovalAction};
 use crate::disk::Layer;
 use crate::error::Result;
@@ -74,7 +74,7 @@ impl DryRun {
     }
 }
 
-impl Session {
+impl GuestState {
     /// What adding this NIC would do.
     pub(super) async fn dry_run_nic(&mut self, request: &NicRequest, deadline: &Deadline) -> Result<DryRun> {
         let (spec, vhost_fds) = match self.prepare_nic(request, deadline).await? {

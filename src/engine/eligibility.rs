@@ -1,13 +1,13 @@
 //! Why a change has to wait for the next boot: said when it is asked for, and whenever the device is shown until then.
 
+use super::guest_state::GuestState;
 use super::outcome::DeferReason;
-use super::session::Session;
 use super::{LIVE_DISK_MODELS, LIVE_NIC_MODELS, OLDEST_QEMU};
 use crate::ids::BusName;
 use crate::model::{Device, Presence, Spec};
 use crate::slots::scsi;
 
-impl Session {
+impl GuestState {
     /// Why such a device cannot be plugged into this guest now, on `bus` if that is known.
     pub(super) fn defer_reason(&self, spec: &Spec, bus: Option<&BusName>) -> Option<DeferReason> {
         let bus = || bus.and_then(|bus| self.bus_defer_reason(bus));

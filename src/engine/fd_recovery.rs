@@ -8,9 +8,9 @@
 //! Only the last descriptor that QEMU took can be such a one. Whatever cannot be told from it is left where it is, and never
 //! touched again: names are used once, and fdsets get a [mark](node::UNCERTAIN_TAG).
 
+use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::plan::{self, UndoStep};
-use super::session::Session;
 use super::tap_teardown::own_tap;
 use super::transaction::Residue;
 use crate::disk::{DiskSpec, Identity, node};
@@ -22,7 +22,7 @@ use crate::net::spec::NicSpec;
 use crate::ordered;
 use crate::qmp::Command;
 
-impl Session {
+impl GuestState {
     /// A new connection: what was begun on another one may have been cut off.
     pub(super) fn mark_fds_uncertain(&mut self) {
         let runtime = self.contents();

@@ -1,14 +1,14 @@
 //! Devices with ids that are not ours: in the guest, but neither in the recorded command nor in the record.
 
 use super::difference::{Difference, Mismatch};
+use super::guest_state::GuestState;
 use super::inventory::{self, CONTAINERS, PeripheralIds};
 use super::limit::Deadline;
-use super::session::Session;
 use crate::error::Result;
 use crate::sanitize::readable;
 use crate::slots::pci::{BusKind, QomAddress, QomChild};
 
-impl Session {
+impl GuestState {
     /// PCI devices with ids that are not ours, bridges and ports aside: those are the machine's.
     ///
     /// QOM says where they are. `query-pci` follows bus numbers that are the guest's to write: while its firmware is at

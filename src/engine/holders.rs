@@ -5,10 +5,10 @@ use serde_json::Value;
 
 use super::device_reports::Report;
 use super::graph::{self, BlockGraph, Holder};
+use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::{PendingReason, ShortText};
 use super::plan::UndoStep;
-use super::session::Session;
 use super::transaction::Residue;
 use crate::error::Result;
 use crate::model::Device;
@@ -25,7 +25,7 @@ impl Residue {
     }
 }
 
-impl Session {
+impl GuestState {
     /// Finds out who uses the block nodes among these.
     pub(super) async fn name_holders(&mut self, left: &mut [Residue], deadline: &Deadline) -> Result<()> {
         if !left.iter().any(Residue::is_in_use) {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::guest_state::GuestState;
 use super::host_step::{FoundTap, HostResult, HostStep, Image, OpenedTap, PlanMove, TapState};
 use super::io::{Effect, Given};
-use super::session::Session;
 use super::talk::unexpected;
 use crate::disk::{DiskSpec, FormatRequest, Identity};
 use crate::error::Result;
@@ -24,15 +24,15 @@ use crate::sys::descriptor::Descriptor;
 
 /// What a step comes to, if it is what belongs to it.
 macro_rules! result_of {
-    ($session:expr, $step:expr, $pattern:pat => $value:expr) => {
-        match $session.host($step).await? {
+    ($state:expr, $step:expr, $pattern:pat => $value:expr) => {
+        match $state.host($step).await? {
             $pattern => Ok($value),
             _ => Err(unexpected()),
         }
     };
 }
 
-impl Session {
+impl GuestState {
     async fn host(&self, step: HostStep) -> Result<HostResult> {
         match self.port()?.perform(Effect::Host(step)).await {
             Given::Host(result) => Ok(result),

@@ -3,9 +3,9 @@
 
 use serde_json::Value;
 
+use super::guest_state::GuestState;
 use super::inventory::{self, PeripheralIds};
 use super::limit::Deadline;
-use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, MacAddr};
 use crate::model::{Device, Spec};
@@ -66,7 +66,7 @@ const PROPERTIES: [&str; 9] =
 /// What they are; `None` for each that the device does not have.
 type Values = [Option<Value>; PROPERTIES.len()];
 
-impl Session {
+impl GuestState {
     /// What the guest shows under the ids of these devices, by an inventory that has just been made. Asks nothing more as long as
     /// it has none of them.
     pub(super) async fn identify(

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::graph::{self, BlockGraph};
+use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::PendingReason;
-use super::session::Session;
 use crate::disk::node;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{DeviceId, ScsiAddress};
@@ -73,7 +73,7 @@ struct FdSet {
     numbers: Vec<i32>,
     /// The owner is not there: it is what an add has left.
     spare: bool,
-    /// It was left by this session, which gives it back.
+    /// It was left by this state, which gives it back.
     kept: bool,
 }
 
@@ -82,7 +82,7 @@ impl Inventory {
     /// occupied ports as empty; and one if there are SCSI devices, to ask where they sit.
     ///
     /// Which block nodes are used is asked as well where there are `disks` of ours.
-    pub(super) async fn take(session: &Session, disks: usize, deadline: &Deadline) -> Result<Self> {
+    pub(super) async fn take(state: &GuestState, disks: usize, deadline: &Deadline) -> Result<Self> {
         let questions = [
             Command::with("query-pci", &[]),
             PeripheralIds::question(),
@@ -92,17 +92,17 @@ impl Inventory {
         ];
         let more = (disks > 0).then(graph::question);
         let ([pci, named, devices_without_id, fdsets, status], graph) =
-            ask_and_try(session, questions, more, deadline).await?;
+            ask_and_try(state, questions, more, deadline).await?;
         let mut topology = Topology::from_query_pci(&pci)?;
         let named = QomChild::list(&named)?;
         let devices_without_id = QomChild::list(&devices_without_id)?;
         let mut children: Vec<(&str, &QomChild)> = named.iter().map(|child| (CONTAINERS[0], child)).collect();
         children.extend(devices_without_id.iter().map(|child| (CONTAINERS[1], child)));
         if topology.has_unnumbered() {
-            locate_all(&mut topology, session, &children, deadline).await?;
+            locate_all(&mut topology, state, &children, deadline).await?;
         }
         children.retain(|(_, child)| scsi::qom::is_unit(&child.driver));
-        let units = locate_units(session, &children, deadline).await?;
+        let units = locate_units(state, &children, deadline).await?;
         let controllers = named.iter().filter(|child| scsi::spec::is_controller_model(&child.driver));
         let mut controllers: Vec<QomChild> = controllers.cloned().collect();
         // QEMU's order is that of a hash table.
@@ -116,24 +116,24 @@ impl Inventory {
 
 async fn locate_all(
     topology: &mut Topology,
-    session: &Session,
+    state: &GuestState,
     children: &[(&str, &QomChild)],
     deadline: &Deadline,
 ) -> Result<()> {
     for some in children.chunks(QUESTIONS / 2) {
-        locate_some(topology, session, some, deadline).await?;
+        locate_some(topology, state, some, deadline).await?;
     }
     Ok(())
 }
 
 async fn locate_some(
     topology: &mut Topology,
-    session: &Session,
+    state: &GuestState,
     children: &[(&str, &QomChild)],
     deadline: &Deadline,
 ) -> Result<()> {
     // A device without such a property is no PCI device, and one that left meanwhile is no occupant.
-    let answers = properties(session, children, ["parent_bus", "addr"], deadline).await?;
+    let answers = properties(state, children, ["parent_bus", "addr"], deadline).await?;
     for ((container, child), [bus, addr]) in children.iter().zip(answers) {
         let id = (*container == CONTAINERS[0]).then_some(child.name.as_str());
         if let Some(placement) = QomAddress::from_qom(id, &child.driver, &bus, &addr) {
@@ -145,14 +145,14 @@ async fn locate_some(
 
 /// Where the SCSI devices among the children sit.
 async fn locate_units(
-    session: &Session,
+    state: &GuestState,
     children: &[(&str, &QomChild)],
     deadline: &Deadline,
 ) -> Result<Vec<Unit>> {
     let names = scsi::qom::PLACE_PROPERTIES;
     let mut units = Vec::new();
     for some in children.chunks(QUESTIONS / names.len()) {
-        let answers = properties(session, some, names, deadline).await?;
+        let answers = properties(state, some, names, deadline).await?;
         for ((container, child), values) in some.iter().zip(answers) {
             let id = (*container == CONTAINERS[0]).then(|| child.name.clone());
             let address = scsi::qom::address(values.each_ref());
@@ -164,7 +164,7 @@ async fn locate_units(
 
 /// Properties of several devices, asked for in one write; null for each that a device does not have.
 pub(super) async fn properties<const N: usize>(
-    session: &Session,
+    state: &GuestState,
     children: &[(&str, &QomChild)],
     names: [&str; N],
     deadline: &Deadline,
@@ -176,7 +176,7 @@ pub(super) async fn properties<const N: usize>(
             names.map(|name| Command::with("qom-get", &[("path", &path), ("property", name)]))
         })
         .collect();
-    let batch = session.run(questions, deadline).await;
+    let batch = state.run(questions, deadline).await;
     if let Some(error) = batch.failure {
         return Err(error.with_step("qom-get"));
     }
@@ -184,7 +184,7 @@ pub(super) async fn properties<const N: usize>(
     Ok(children.iter().map(|_| [(); N].map(|()| answers.next().unwrap_or_default())).collect())
 }
 
-impl Session {
+impl GuestState {
     /// Asks several questions at once, each of which has to be answered.
     pub(super) async fn questions<const N: usize>(
         &self,
@@ -198,13 +198,13 @@ impl Session {
 
 /// The same, and perhaps one question more, whose answer is null where QEMU does not have it.
 async fn ask_and_try<const N: usize>(
-    session: &Session,
+    state: &GuestState,
     questions: [Command; N],
     last: Option<Command>,
     deadline: &Deadline,
 ) -> Result<([Value; N], Value)> {
     let all: Vec<Command> = questions.iter().cloned().chain(last).collect();
-    let mut batch = session.run(all, deadline).await;
+    let mut batch = state.run(all, deadline).await;
     let last = batch.replies.drain(N.min(batch.replies.len())..).next();
     let last = last.flatten().and_then(Result::ok).unwrap_or_default();
     Ok((answers(&questions, batch)?, last))
@@ -252,8 +252,8 @@ pub(super) fn virtual_size(node: &Value) -> Option<u64> {
 
 impl PeripheralIds {
     /// Asks for it, and for nothing else.
-    pub(super) async fn ask(session: &Session, deadline: &Deadline) -> Result<Self> {
-        let [named] = session.questions([Self::question()], deadline).await?;
+    pub(super) async fn ask(state: &GuestState, deadline: &Deadline) -> Result<Self> {
+        let [named] = state.questions([Self::question()], deadline).await?;
         Self::read(&named)
     }
 

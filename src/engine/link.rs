@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::Outcome;
 use super::plan::{self, UndoStep};
-use super::session::Session;
 use super::transaction::{self, Residue, StageResult, StepError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Device, DeviceKind, Operation, Presence, Spec};
@@ -13,7 +13,7 @@ use crate::model::{Device, DeviceKind, Operation, Presence, Spec};
 /// How long a cancelled call may go on to take back what it has begun.
 const GRACE: Duration = Duration::from_secs(1);
 
-impl Session {
+impl GuestState {
     /// Sets the link up or down, in the guest and in the record.
     pub(super) async fn set_link(&mut self, id: &str, up: bool, deadline: &Deadline) -> Result<Outcome> {
         self.ready(deadline).await?;

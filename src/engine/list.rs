@@ -1,10 +1,10 @@
 //! Devices and slots as callers see them.
 
+use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::{DeferReason, PendingReason};
 use super::phase::Phase;
 use super::request::{Answer, Request};
-use super::session::Session;
 use crate::error::Result;
 use crate::ids::{Address, BusName, PciAddress, ScsiAddress, Slot};
 use crate::model::{Device, Intent, Operation};
@@ -67,7 +67,7 @@ pub enum SlotStatus {
     Missing = 6,
 }
 
-impl Session {
+impl GuestState {
     /// What needs nothing but a look at what is known.
     pub(super) fn look(&mut self, request: &Request) -> Answer {
         match request {
@@ -121,18 +121,18 @@ impl Session {
     }
 }
 
-pub(super) fn list(session: &Session) -> Vec<DeviceInfo> {
-    let state = |device: &Device| match session.phases.of(device) {
+pub(super) fn list(guest: &GuestState) -> Vec<DeviceInfo> {
+    let state = |device: &Device| match guest.phases.of(device) {
         Phase::Unplugging(request) | Phase::Detached(request) => DeviceState::Pending(request.why),
         Phase::AbsentInGuest => DeviceState::Missing,
         Phase::Plugging | Phase::Plugged { drop_at_boot: false } => DeviceState::Live,
-        Phase::Deferred => DeviceState::AddAfterReboot(session.recorded_defer_reason(device)),
+        Phase::Deferred => DeviceState::AddAfterReboot(guest.recorded_defer_reason(device)),
         Phase::Plugged { drop_at_boot: true } => {
-            DeviceState::RemoveAfterReboot(session.recorded_defer_reason(device))
+            DeviceState::RemoveAfterReboot(guest.recorded_defer_reason(device))
         }
     };
     // A statement of its own, so that the record is free again: to say why a device waits is to look at it as well.
-    let devices = recorded_or_leaving(&session.contents());
+    let devices = recorded_or_leaving(&guest.contents());
     devices.into_iter().map(|device| DeviceInfo { state: state(&device), device }).collect()
 }
 

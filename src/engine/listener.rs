@@ -1,7 +1,7 @@
 //! Who listens at the monitor's socket: whom the caller names, whom the record remembers.
 
+use super::guest_state::GuestState;
 use super::io::{Connected, Effect, Given};
-use super::session::Session;
 use super::talk::unexpected;
 use crate::error::{Error, ErrorKind, Result};
 use crate::qmp::peer::{Expected, Peer};
@@ -41,7 +41,7 @@ impl Listener {
     }
 }
 
-impl Session {
+impl GuestState {
     /// Refuses a monitor of somebody else before anything is said to it.
     pub(super) async fn check_peer(&self, monitor: &Connected) -> Result<()> {
         let remembered = self.contents().record().monitor_user;

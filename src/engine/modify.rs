@@ -1,16 +1,16 @@
 //! Changing a device that is in the guest: what setting its link and moving it to another bridge have in common.
 
 use super::events::EventKind;
+use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::plan::{self, UndoStep};
-use super::session::Session;
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::log::Level;
 use crate::model::{Device, DeviceKind, Intent, Operation, Presence, Record, Spec};
 use crate::planted::{self, Fault};
 use crate::store::Staged;
 
-impl Session {
+impl GuestState {
     /// The device of this kind and id, if it is one that can be changed now.
     pub(super) fn changeable(&self, id: &str, kind: DeviceKind) -> Result<Device> {
         let Some(device) = self.known_device(id) else {

@@ -5,9 +5,9 @@ use std::ops::Range;
 use serde_json::Value;
 
 use super::difference::{Difference, Mismatch};
+use super::guest_state::GuestState;
 use super::host_step::FoundTap;
 use super::limit::Deadline;
-use super::session::Session;
 use crate::error::{Error, Result};
 use crate::ids::IfName;
 use crate::model::Device;
@@ -25,7 +25,7 @@ const VIRTIO_STATUS: Range<Version> =
 /// Netdevs that are told of: QEMU is not ours to trust.
 const MOST_STRAYS: usize = 64;
 
-impl Session {
+impl GuestState {
     /// The tap behind a NIC, and who moves its packets. Whether a link is up, QEMU does not tell (5.2 to 11.1).
     pub(super) async fn compare_nic(
         &mut self,

@@ -2,9 +2,9 @@
 
 use super::add_plan::{OpenedBackend, Placement};
 use super::dry_run::Preparation;
+use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::DeferReason;
-use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MacAddr};
 use crate::model::{Device, NicSettings, Presence, Spec};
@@ -126,7 +126,7 @@ impl NicRequest {
     }
 }
 
-impl Session {
+impl GuestState {
     /// Opens all that stands behind a NIC.
     pub(super) async fn open_nic(
         &mut self,

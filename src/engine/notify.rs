@@ -1,10 +1,10 @@
 //! What the monitor says unasked, turned into events for the caller.
 
 use super::events::{EventKind, IoAction, IoError};
-use super::session::Session;
+use super::guest_state::GuestState;
 use crate::qmp::Event;
 
-impl Session {
+impl GuestState {
     /// Tells the caller of events whether or not it concerns anything that is being done.
     pub(super) fn notify(&mut self, event: &Event) {
         let by_guest = event.flag("guest");

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use super::board::{Asked, Board, Port, Slot, Wish};
+use super::board::{Asked, Board, Need, Port, Slot};
 use super::io::{Effect, Given, Link, OpId};
 use super::request::Answer;
 use crate::error::{Error, ErrorKind, Result};
@@ -200,13 +200,13 @@ impl<S> Operations<S> {
         }
         let asked = self.board().slot(op).and_then(|slot| slot.asked.take());
         // Every wait of an operation asks for something.
-        let Asked { wish, until, cancelable } = asked?;
+        let Asked { need, until, cancelable } = asked?;
         let wait = |kind| Waits { kind, until, cancelable };
-        let (waits, demand) = match wish {
-            Wish::Turn => (wait(Kind::Turn), None),
-            Wish::News => (wait(Kind::News), None),
-            Wish::Time => (wait(Kind::Time), None),
-            Wish::Effect(effect) => (wait(Kind::Shell), Some(Demand::Perform(op, effect))),
+        let (waits, demand) = match need {
+            Need::Turn => (wait(Kind::Turn), None),
+            Need::News => (wait(Kind::News), None),
+            Need::Time => (wait(Kind::Time), None),
+            Need::Effect(effect) => (wait(Kind::Shell), Some(Demand::Perform(op, effect))),
         };
         if let Some(running) = self.running.get_mut(at) {
             running.asked = Some(waits);
@@ -355,7 +355,7 @@ impl<S> Turn<S> {
             if let Some(state) = port.take_state(cell) {
                 return Ok(Self { state: Some(state), cell: cell.clone() });
             }
-            if let Given::Failed(error) = port.ask(Asked { wish: Wish::Turn, until, cancelable }).await {
+            if let Given::Failed(error) = port.ask(Asked { need: Need::Turn, until, cancelable }).await {
                 return Err(error);
             }
         }

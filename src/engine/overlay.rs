@@ -4,15 +4,15 @@
 use serde_json::Value;
 
 use super::graph::{self, BlockGraph, Top};
+use super::guest_state::GuestState;
 use super::inventory;
 use super::limit::Deadline;
-use super::session::Session;
 use crate::disk::{DiskSpec, Overlay};
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::log::Level;
 use crate::model::{Device, Presence, Spec};
 
-impl Session {
+impl GuestState {
     /// Asks QEMU which image each disk uses.
     pub(super) async fn look_for_overlays(&mut self, deadline: &Deadline) -> Result<()> {
         match self.execute(graph::question(), deadline).await {

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::guest_state::GuestState;
 use super::limit::Deadline;
-use super::session::Session;
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::ids::is_model_name;
 use crate::net::args;
@@ -63,7 +63,7 @@ const OURS: &[&str] = &[
 /// Commands after which the inventory is taken anew.
 const UNSETTLING: &[&str] = &["add-fd", "remove-fd"];
 
-impl Session {
+impl GuestState {
     /// Runs the command and answers what it returns.
     pub(super) async fn passthrough(&mut self, raw: &RawCommand, deadline: &Deadline) -> Result<Value> {
         if !is_model_name(&raw.name) {

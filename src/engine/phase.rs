@@ -37,7 +37,7 @@ pub(super) enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct UnplugRequest {
     /// When QEMU was last asked; `None` if it was not, because the guest is
-    /// [not to be asked](super::session::Session::unplug_blocked).
+    /// [not to be asked](super::guest_state::GuestState::unplug_blocked).
     pub(super) at: Option<Instant>,
     /// Why it is not done yet.
     pub(super) why: PendingReason,

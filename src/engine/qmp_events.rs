@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::device_reports::Report;
+use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::PendingReason;
-use super::session::Session;
 use crate::error::Result;
 use crate::log::Level;
 use crate::qmp::{Event, Queued};
@@ -33,7 +33,7 @@ const RUN_STATE_EVENTS: &[&str] = &[
     "MIGRATION",
 ];
 
-impl Session {
+impl GuestState {
     /// Takes in what the monitor has said unasked.
     pub(super) fn drain_events(&mut self) {
         while let Some(kept) = self.next_event() {

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::device_reports::Confirmed;
 use super::events::EventKind;
+use super::guest_state::GuestState;
 use super::identity::{DetachedDevice, Shown};
 use super::inventory::PeripheralIds;
 use super::limit::Deadline;
 use super::outcome::PendingReason;
 use super::plan::{self, UndoStep};
 use super::reconcile::{self, Backend, Decision, Facts, Guest, Recorded, Teardown, Unfinished};
-use super::session::Session;
 use super::transaction::{Residue, RollbackReport};
 use crate::error::Result;
 use crate::ids::DeviceId;
@@ -46,7 +46,7 @@ pub(super) struct TeardownReport {
     pub(super) left: Vec<String>,
 }
 
-impl Session {
+impl GuestState {
     /// What the guest shows under the ids of the devices with unfinished operations.
     pub(super) async fn identify_journalled(
         &mut self,

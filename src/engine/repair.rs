@@ -5,16 +5,16 @@ use std::collections::BTreeSet;
 use super::device_reports::Confirmed;
 use super::difference::{Difference, Mismatch};
 use super::events::EventKind;
+use super::guest_state::GuestState;
 use super::identity::Shown;
 use super::inventory::PeripheralIds;
 use super::limit::Deadline;
 use super::plan::UndoStep;
-use super::session::Session;
 use crate::error::Result;
 use crate::ids::DeviceId;
 use crate::model::Device;
 
-impl Session {
+impl GuestState {
     /// Mends what is safe to mend: a device that the guest no longer has leaves the record, and what stood behind it is
     /// taken down; one that sits elsewhere is recorded where it sits; orphans with our tag are removed. Answers what is
     /// left.

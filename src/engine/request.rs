@@ -12,6 +12,7 @@ use super::difference::Difference;
 use super::disk::DiskRequest;
 use super::dry_run::DryRun;
 use super::events::Event;
+use super::guest_state::GuestState;
 use super::io::{Effect, Given, Link, OpId};
 use super::limit::Deadline;
 use super::list::{DeviceInfo, SlotInfo};
@@ -21,7 +22,6 @@ use super::operations::{Demand, Operations, Turn};
 use super::outcome::Outcome;
 use super::passthrough::RawCommand;
 use super::resize::NewSize;
-use super::session::Session;
 use super::talk::Own;
 use super::unplug::{Removal, RemovalOfMany};
 use crate::error::{Error, Result};
@@ -134,24 +134,24 @@ pub enum Answer {
 /// The engine of one guest.
 #[derive(Debug)]
 pub struct Engine {
-    operations: Operations<Session>,
+    operations: Operations<GuestState>,
 }
 
 /// An operation that takes its turn, does its work and answers.
 macro_rules! operation {
-    ($engine:expr, $deadline:expr, $changes:expr, |$session:ident, $limit:ident| $work:expr) => {{
+    ($engine:expr, $deadline:expr, $changes:expr, |$state:ident, $limit:ident| $work:expr) => {{
         let (deadline, changes): (Deadline, bool) = ($deadline, $changes);
         $engine.operations.start(move |port, cell| async move {
             let answer = async {
                 let mut turn = Turn::take(&port, &cell, Some(deadline.at()), true).await.map_err(busy)?;
-                let $session = turn.get()?;
-                $session.own = Some(Own { port: port.clone(), cell: cell.clone() });
+                let $state = turn.get()?;
+                $state.own = Some(Own { port: port.clone(), cell: cell.clone() });
                 if changes {
-                    $session.check_may_change()?;
+                    $state.check_may_change()?;
                 }
                 let $limit = &deadline;
                 let answer = $work;
-                $session.own = None;
+                $state.own = None;
                 answer
             };
             let answer = answer.await;
@@ -169,7 +169,7 @@ impl Engine {
         log: Log,
         now: Instant,
     ) -> Self {
-        Self { operations: Operations::new(Session::new(contents, socket, listener, log, now), now) }
+        Self { operations: Operations::new(GuestState::new(contents, socket, listener, log, now), now) }
     }
 
     /// Begins what is asked for.
@@ -177,65 +177,65 @@ impl Engine {
         let changes = request.changes();
         match request {
             Request::Open => {
-                operation!(self, deadline, changes, |session, limit| session
+                operation!(self, deadline, changes, |state, limit| state
                     .open(limit)
                     .await
                     .map(|()| Answer::Done))
             }
-            Request::Add(requests) => operation!(self, deadline, changes, |session, limit| {
-                session.add_all(requests, limit).await.map(Answer::Outcomes)
+            Request::Add(requests) => operation!(self, deadline, changes, |state, limit| {
+                state.add_all(requests, limit).await.map(Answer::Outcomes)
             }),
-            Request::Remove(removal) => operation!(self, deadline, changes, |session, limit| {
-                session.unplug(&removal, limit).await.map(Answer::Outcome)
+            Request::Remove(removal) => operation!(self, deadline, changes, |state, limit| {
+                state.unplug(&removal, limit).await.map(Answer::Outcome)
             }),
-            Request::RemoveMany(ids, how) => operation!(self, deadline, changes, |session, limit| {
-                Ok(Answer::Each(session.unplug_all(&ids, how, limit).await))
+            Request::RemoveMany(ids, how) => operation!(self, deadline, changes, |state, limit| {
+                Ok(Answer::Each(state.unplug_all(&ids, how, limit).await))
             }),
-            Request::SetLink(id, up) => operation!(self, deadline, changes, |session, limit| {
-                session.set_link(&id, up, limit).await.map(Answer::Outcome)
+            Request::SetLink(id, up) => operation!(self, deadline, changes, |state, limit| {
+                state.set_link(&id, up, limit).await.map(Answer::Outcome)
             }),
-            Request::MoveNic(id, bridge) => operation!(self, deadline, changes, |session, limit| {
-                session.move_nic(&id, bridge.as_ref(), limit).await.map(Answer::Outcome)
+            Request::MoveNic(id, bridge) => operation!(self, deadline, changes, |state, limit| {
+                state.move_nic(&id, bridge.as_ref(), limit).await.map(Answer::Outcome)
             }),
-            Request::Resize(id, size) => operation!(self, deadline, changes, |session, limit| {
-                session
+            Request::Resize(id, size) => operation!(self, deadline, changes, |state, limit| {
+                state
                     .resize_disk(&id, size, limit)
                     .await
                     .map(|(device, bytes)| Answer::Resized(device, bytes))
             }),
-            Request::Qmp(command) => operation!(self, deadline, changes, |session, limit| {
-                session.passthrough(&command, limit).await.map(Answer::Value)
+            Request::Qmp(command) => operation!(self, deadline, changes, |state, limit| {
+                state.passthrough(&command, limit).await.map(Answer::Value)
             }),
-            Request::Describe(id) => operation!(self, deadline, changes, |session, limit| {
-                session.describe(id.as_deref(), limit).await.map(Answer::Described)
+            Request::Describe(id) => operation!(self, deadline, changes, |state, limit| {
+                state.describe(id.as_deref(), limit).await.map(Answer::Described)
             }),
             Request::Process => self.process(deadline),
-            Request::Settle => operation!(self, deadline, changes, |session, limit| {
-                session.settle(limit).await.map(Answer::Devices)
+            Request::Settle => operation!(self, deadline, changes, |state, limit| {
+                state.settle(limit).await.map(Answer::Devices)
             }),
-            Request::SlotMap => operation!(self, deadline, changes, |session, limit| {
-                session.slot_map(limit).await.map(Answer::Slots)
+            Request::SlotMap => operation!(self, deadline, changes, |state, limit| {
+                state.slot_map(limit).await.map(Answer::Slots)
             }),
-            Request::PlanNic(request) => operation!(self, deadline, changes, |session, limit| {
-                session.dry_run_nic(&request, limit).await.map(Answer::Plan)
+            Request::PlanNic(request) => operation!(self, deadline, changes, |state, limit| {
+                state.dry_run_nic(&request, limit).await.map(Answer::Plan)
             }),
-            Request::PlanDisk(request) => operation!(self, deadline, changes, |session, limit| {
-                session.dry_run_disk(&request, limit).await.map(Answer::Plan)
+            Request::PlanDisk(request) => operation!(self, deadline, changes, |state, limit| {
+                state.dry_run_disk(&request, limit).await.map(Answer::Plan)
             }),
-            Request::PlanController(request) => operation!(self, deadline, changes, |session, limit| {
-                session.dry_run_controller(&request, limit).await.map(Answer::Plan)
+            Request::PlanController(request) => operation!(self, deadline, changes, |state, limit| {
+                state.dry_run_controller(&request, limit).await.map(Answer::Plan)
             }),
-            Request::PlanRemoval(removal) => operation!(self, deadline, changes, |session, limit| {
-                session.dry_run_removal(&removal, limit).await.map(Answer::Plan)
+            Request::PlanRemoval(removal) => operation!(self, deadline, changes, |state, limit| {
+                state.dry_run_removal(&removal, limit).await.map(Answer::Plan)
             }),
-            Request::Verify => operation!(self, deadline, changes, |session, limit| {
-                session.verify(limit).await.map(Answer::Differences)
+            Request::Verify => operation!(self, deadline, changes, |state, limit| {
+                state.verify(limit).await.map(Answer::Differences)
             }),
-            Request::Repair => operation!(self, deadline, changes, |session, limit| {
-                session.repair(limit).await.map(Answer::Differences)
+            Request::Repair => operation!(self, deadline, changes, |state, limit| {
+                state.repair(limit).await.map(Answer::Differences)
             }),
             Request::ForwardQmpEvents(_) | Request::NextEvent | Request::List | Request::Facts => {
-                operation!(self, deadline, changes, |session, _limit| Ok(session.look(&request)))
+                operation!(self, deadline, changes, |state, _limit| Ok(state.look(&request)))
             }
         }
     }
@@ -246,10 +246,10 @@ impl Engine {
             let _ = port.perform(Effect::ReadAll).await;
             let answer = async {
                 let mut turn = Turn::take(&port, &cell, Some(deadline.at()), true).await.map_err(busy)?;
-                let session = turn.get()?;
-                session.own = Some(Own { port: port.clone(), cell: cell.clone() });
-                let answer = session.process(&deadline).await.map(Answer::Count);
-                session.own = None;
+                let state = turn.get()?;
+                state.own = Some(Own { port: port.clone(), cell: cell.clone() });
+                let answer = state.process(&deadline).await.map(Answer::Count);
+                state.own = None;
                 answer
             };
             let answer = answer.await;
@@ -311,7 +311,7 @@ impl Engine {
     /// Whether there is something to fetch, or something to do that nobody waits for; `None` while an operation has the state.
     pub fn has_news(&self) -> Option<bool> {
         let heard = self.operations.has_events();
-        self.operations.with_state(|session| session.has_news() || heard)
+        self.operations.with_state(|state| state.has_news() || heard)
     }
 }
 

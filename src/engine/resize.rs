@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
+use super::guest_state::GuestState;
 use super::inventory;
 use super::limit::Deadline;
 use super::overlay::refuse_overlay;
-use super::session::Session;
 use crate::disk::{DiskSpec, Format, Kind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Device, DeviceKind, Presence, Spec};
@@ -35,7 +35,7 @@ struct Sizes {
     fixed: bool,
 }
 
-impl Session {
+impl GuestState {
     /// Gives the disk a new size, and answers it in bytes.
     pub(super) async fn resize_disk(
         &mut self,

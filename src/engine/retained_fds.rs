@@ -1,9 +1,9 @@
 //! Descriptors of an add that failed while the guest did not run. QEMU before 9.1 closes none then, whatever it answers to `remove-fd`:
 //! they are kept as they are for the next try, and given back when the guest runs.
 
+use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::plan::UndoStep;
-use super::session::Session;
 use crate::error::{Error, Result};
 use crate::ids::DeviceId;
 use crate::qmp::Version;
@@ -12,7 +12,7 @@ use crate::sys::descriptor::Descriptor;
 /// Since this version QEMU closes a descriptor when it is told to.
 const CLOSES_ALWAYS: Version = Version { major: 9, minor: 1, micro: 0 };
 
-impl Session {
+impl GuestState {
     /// Takes out of what is to be taken back the descriptors that QEMU would not close now. They stay in sets that can be used again.
     pub(super) async fn retain_fds(
         &mut self,

@@ -1,8 +1,8 @@
 //! What is written: the record and the journal. The engine says what is to stand there, the shell writes it, and what the engine reads
 //! is what stands there.
 
+use super::guest_state::GuestState;
 use super::io::{Effect, Given};
-use super::session::Session;
 use super::talk::unexpected;
 use crate::error::Result;
 use crate::model::{Device, Journal, Peer, Record};
@@ -23,7 +23,7 @@ pub enum StoreStep {
     Journal(Journal),
 }
 
-impl Session {
+impl GuestState {
     /// Record, journal and format as they are written.
     pub(super) fn contents(&self) -> Contents {
         let told = self.own.as_ref().and_then(|own| own.port.contents());
@@ -64,7 +64,7 @@ impl Session {
         self.write(StoreStep::Journal(journal)).await
     }
 
-    /// Writes a record beside the file; [`Session::commit_staged`] puts it in place.
+    /// Writes a record beside the file; [`GuestState::commit_staged`] puts it in place.
     pub(super) async fn stage(&self, next: Record) -> Result<Staged> {
         match self.store(StoreStep::Stage(next)).await? {
             Given::Staged(staged) => Ok(staged),

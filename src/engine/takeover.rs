@@ -11,12 +11,12 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::events::EventKind;
+use super::guest_state::GuestState;
 use super::inventory::PeripheralIds;
 use super::io::{Connected, Effect};
 use super::limit::Deadline;
 use super::plan::UndoStep;
 use super::reconcile::{Decision, Qemu};
-use super::session::Session;
 use super::transaction::{self, RollbackReport};
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::log::Level;
@@ -29,7 +29,7 @@ use crate::qmp::Command;
 const TRY: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(20);
 
-impl Session {
+impl GuestState {
     /// On a new connection, before the guest is asked anything: makes sure that nothing is carried out any more of what went over
     /// other monitors, and notes that this one is used as well.
     pub(super) async fn await_former_agents(&mut self, deadline: &Deadline) -> Result<()> {

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::board::{Asked, Port, Wish};
+use super::board::{Asked, Need, Port};
+use super::guest_state::GuestState;
 use super::io::{Connected, Effect, Given, Link};
 use super::limit::Deadline;
 use super::operations::Cell;
 use super::request::Answer;
-use super::session::Session;
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::qmp::{Batch, Command, Queued};
 
@@ -18,14 +18,14 @@ use crate::qmp::{Batch, Command, Queued};
 #[derive(Clone, Debug)]
 pub(super) struct Own {
     pub(super) port: Port,
-    pub(super) cell: Cell<Session>,
+    pub(super) cell: Cell<GuestState>,
 }
 
 impl Port {
     async fn run(&self, link: Link, commands: Vec<Command>, deadline: &Deadline) -> Batch {
         let count = commands.len();
-        let wish = Wish::Effect(Effect::Run(link, commands));
-        let asked = Asked { wish, until: Some(deadline.at()), cancelable: deadline.is_cancelable() };
+        let need = Need::Effect(Effect::Run(link, commands));
+        let asked = Asked { need, until: Some(deadline.at()), cancelable: deadline.is_cancelable() };
         match self.ask(asked).await {
             Given::Batch(mut batch) => {
                 batch.replies.resize_with(count, || None);
@@ -37,7 +37,7 @@ impl Port {
     }
 }
 
-impl Session {
+impl GuestState {
     pub(super) fn port(&self) -> Result<&Port> {
         let own = self.own.as_ref().map(|own| &own.port);
         own.ok_or_else(|| Error::new(ErrorKind::State, "no operation has the state of the guest"))
@@ -63,7 +63,7 @@ impl Session {
     pub(super) async fn pause(&self, pause: Duration, deadline: &Deadline) -> Result<()> {
         if !pause.is_zero() {
             let until = deadline.at_most(self.now(), pause).at();
-            self.port()?.wait(Wish::Time, until, deadline.is_cancelable()).await?;
+            self.port()?.wait(Need::Time, until, deadline.is_cancelable()).await?;
         }
         self.check(deadline)
     }
@@ -91,8 +91,8 @@ impl Session {
     /// Connects to a monitor and waits for its greeting.
     pub(super) async fn connect_to(&self, path: PathBuf, deadline: &Deadline) -> Result<Connected> {
         self.check(deadline)?;
-        let wish = Wish::Effect(Effect::Connect(path));
-        let asked = Asked { wish, until: Some(deadline.at()), cancelable: deadline.is_cancelable() };
+        let need = Need::Effect(Effect::Connect(path));
+        let asked = Asked { need, until: Some(deadline.at()), cancelable: deadline.is_cancelable() };
         match self.port()?.ask(asked).await {
             Given::Connected(connected) => Ok(connected),
             Given::Failed(error) => Err(error),
@@ -185,7 +185,7 @@ impl Session {
     pub(super) async fn wait_news(&mut self, deadline: &Deadline) -> Result<()> {
         let Some(own) = self.own.clone() else { return Ok(()) };
         self.put_back(&own);
-        let waited = own.port.wait(Wish::News, deadline.at(), deadline.is_cancelable()).await;
+        let waited = own.port.wait(Need::News, deadline.at(), deadline.is_cancelable()).await;
         self.get_back(own).await;
         waited
     }
@@ -195,12 +195,12 @@ impl Session {
         let Some(own) = self.own.clone() else { return Ok(()) };
         let until = deadline.at_most(self.now(), pause).at();
         self.put_back(&own);
-        let waited = own.port.wait(Wish::Time, until, deadline.is_cancelable()).await;
+        let waited = own.port.wait(Need::Time, until, deadline.is_cancelable()).await;
         self.get_back(own).await;
         waited.and_then(|()| self.check(deadline))
     }
 
-    /// Lets other operations have the state until [`Session::get_back`].
+    /// Lets other operations have the state until [`GuestState::get_back`].
     pub(super) fn put_back(&mut self, own: &Own) {
         let placeholder = self.placeholder();
         let mut state = std::mem::replace(self, placeholder);
@@ -216,12 +216,12 @@ impl Session {
                 self.own = Some(own);
                 return;
             }
-            own.port.ask(Asked { wish: Wish::Turn, until: None, cancelable: false }).await;
+            own.port.ask(Asked { need: Need::Turn, until: None, cancelable: false }).await;
         }
     }
 }
 
-fn lock(cell: &Cell<Session>) -> std::sync::MutexGuard<'_, Option<Box<Session>>> {
+fn lock(cell: &Cell<GuestState>) -> std::sync::MutexGuard<'_, Option<Box<GuestState>>> {
     cell.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 

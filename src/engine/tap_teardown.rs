@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::session::Session;
+use super::guest_state::GuestState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{DeviceId, IfName};
 use crate::log::Level;
@@ -41,7 +41,7 @@ pub(super) fn own_tap(device: &Device) -> Option<(&IfName, &TapIdentity)> {
     }
 }
 
-impl Session {
+impl GuestState {
     /// Before QEMU is told to close it. Where it cannot be held, because this process may not look into QEMU, it is deleted now.
     pub(super) async fn keep_tap_open(&mut self, device: &Device) {
         let Some((name, identity)) = own_tap(device) else { return };

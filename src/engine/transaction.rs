@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use super::guest_state::GuestState;
 use super::io::Link;
 use super::limit::Deadline;
 use super::plan::{self, Stage, Step, UndoStep};
-use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::DeviceId;
 use crate::planted::{self, Fault};
@@ -50,14 +50,14 @@ pub(super) struct Progress {
 
 /// Runs stage after stage, up to the first one that is not done.
 pub(super) async fn run(
-    session: &Session,
+    state: &GuestState,
     stages: &[Stage],
     fds: &[Descriptor],
     deadline: &Deadline,
 ) -> StageResult {
     let mut progress = Progress::default();
     for steps in stages {
-        match progress.run(session, steps, fds, deadline).await {
+        match progress.run(state, steps, fds, deadline).await {
             StageResult::Done => {}
             other => return other,
         }
@@ -67,21 +67,21 @@ pub(super) async fn run(
 
 /// The same for an add that no call waits for: other operations have the state of the guest while QEMU is at work.
 pub(super) async fn run_yielding(
-    session: &mut Session,
+    state: &mut GuestState,
     stages: &[Stage],
     fds: &[Descriptor],
     deadline: &Deadline,
 ) -> StageResult {
     let mut progress = Progress::default();
-    let begun_on = session.monitor().map(|monitor| monitor.link).ok();
+    let begun_on = state.monitor().map(|monitor| monitor.link).ok();
     for steps in stages {
-        if session.monitor().map(|monitor| monitor.link).ok() != begun_on {
+        if state.monitor().map(|monitor| monitor.link).ok() != begun_on {
             let text = "the connection to the monitor was lost in the middle of the add";
             return StageResult::Unknown(Error::new(ErrorKind::MonitorLost, text));
         }
-        let batch = session.run_yielding(commands(steps, fds), deadline).await;
-        let batch = run_until_ids_are_free(session, steps, fds, batch, deadline).await;
-        match progress.judge(steps, batch, session.version) {
+        let batch = state.run_yielding(commands(steps, fds), deadline).await;
+        let batch = run_until_ids_are_free(state, steps, fds, batch, deadline).await;
+        match progress.judge(steps, batch, state.version) {
             StageResult::Done => {}
             other => return other,
         }
@@ -103,14 +103,14 @@ impl Progress {
     /// Runs the steps of a stage.
     async fn run(
         &mut self,
-        session: &Session,
+        state: &GuestState,
         steps: &[Step],
         fds: &[Descriptor],
         deadline: &Deadline,
     ) -> StageResult {
-        let batch = session.run(commands(steps, fds), deadline).await;
-        let batch = run_until_ids_are_free(session, steps, fds, batch, deadline).await;
-        self.judge(steps, batch, session.version)
+        let batch = state.run(commands(steps, fds), deadline).await;
+        let batch = run_until_ids_are_free(state, steps, fds, batch, deadline).await;
+        self.judge(steps, batch, state.version)
     }
 
     /// What the answers to the commands of a stage come to.
@@ -146,21 +146,21 @@ impl Progress {
 /// Sends those commands again that stumbled over the id of a device that has left. Nobody else has that id: it was looked
 /// for among the guest's devices before.
 async fn run_until_ids_are_free(
-    session: &Session,
+    state: &GuestState,
     steps: &[Step],
     fds: &[Descriptor],
     mut batch: Batch,
     deadline: &Deadline,
 ) -> Batch {
-    let (patience, pause) = (deadline.at_most(session.now(), LATE_ID.0), LATE_ID.1);
-    while batch.failure.is_none() && session.version < FREES_IDS {
+    let (patience, pause) = (deadline.at_most(state.now(), LATE_ID.0), LATE_ID.1);
+    while batch.failure.is_none() && state.version < FREES_IDS {
         let again = after_late_id(steps, &batch.replies);
-        if again.is_empty() || session.pause(pause, &patience).await.is_err() {
+        if again.is_empty() || state.pause(pause, &patience).await.is_err() {
             break;
         }
         let commands = commands(steps, fds);
         let repeated: Vec<Command> = again.iter().filter_map(|at| commands.get(*at)).cloned().collect();
-        let answers = session.run(repeated, deadline).await;
+        let answers = state.run(repeated, deadline).await;
         batch.failure = answers.failure;
         for (at, answer) in again.into_iter().zip(answers.replies) {
             if let Some(reply) = batch.replies.get_mut(at) {
@@ -255,13 +255,13 @@ pub(super) struct RollbackReport {
 
 /// Takes things back, all in one write.
 pub(super) async fn roll_back(
-    session: &Session,
+    state: &GuestState,
     link: Link,
     undo_steps: &[UndoStep],
     deadline: &Deadline,
 ) -> Result<RollbackReport> {
     let commands: Vec<Command> = undo_steps.iter().map(UndoStep::command).collect();
-    let batch = session.run_on(link, commands, deadline).await;
+    let batch = state.run_on(link, commands, deadline).await;
     if let Some(error) = batch.failure {
         return Err(error);
     }

@@ -1,9 +1,9 @@
 //! Removal as callers ask for it: what it comes to, for one device or for many at once.
 
+use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::{DeferReason, Outcome};
 use super::overlay::refuse_overlay;
-use super::session::Session;
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::model::{Device, DeviceKind, Presence};
 
@@ -62,7 +62,7 @@ pub(super) enum RemovalAction {
     Ask(Device),
 }
 
-impl Session {
+impl GuestState {
     /// Takes a device out of the guest, or out of the record if it only is there.
     pub(super) async fn unplug(&mut self, removal: &Removal, deadline: &Deadline) -> Result<Outcome> {
         match self.removal_action(removal, deadline).await? {

@@ -1,10 +1,10 @@
 //! Asking the guest for devices: when it is asked, when not yet, and what it said.
 
 use super::device_reports::Report;
+use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::PendingReason;
 use super::plan::{self, UndoStep};
-use super::session::Session;
 use super::tap_teardown::own_tap;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
@@ -30,7 +30,7 @@ pub(super) enum DeviceDelReply {
     Rejected(Error),
 }
 
-impl Session {
+impl GuestState {
     /// Notes what is about to be done, finds out whether the guest may be asked, and asks, for all in one write.
     pub(super) async fn request_unplug(
         &mut self,
@@ -38,11 +38,11 @@ impl Session {
         deadline: &Deadline,
     ) -> Vec<Result<DeviceDelReply>> {
         let all = |error: Error| devices.iter().map(|_| Err(error.clone())).collect();
-        let due = |session: &Self, device: &Device| {
-            session
+        let due = |state: &Self, device: &Device| {
+            state
                 .phases
                 .request(&device.id)
-                .is_none_or(|request| request.is_due(session.unplug_blocked, session.now()))
+                .is_none_or(|request| request.is_due(state.unplug_blocked, state.now()))
         };
         let mut news: Vec<&Device> = Vec::new();
         news.extend(
@@ -66,7 +66,7 @@ impl Session {
         // QEMU does without a guest that does nothing, for devices that it does not have to let go of.
         let state = |device: &Device| state.filter(|_| device.leaves_by_consent());
         let unplug_blocked =
-            |session: &Self, device: &Device| session.unplug_blocked.filter(|_| device.leaves_by_consent());
+            |state: &Self, device: &Device| state.unplug_blocked.filter(|_| device.leaves_by_consent());
         let is_request =
             |device: &&Device| due(self, device) && unplug_blocked(self, device).is_none() && !self.migrating;
         let requests: Vec<bool> = devices.iter().map(is_request).collect();

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::device_reports::{Confirmed, Report};
 use super::events::EventKind;
+use super::guest_state::GuestState;
 use super::identity::DetachedDevice;
 use super::limit::Deadline;
 use super::outcome::{Outcome, PendingReason};
-use super::session::Session;
 use super::unplug_request::DeviceDelReply;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Device;
@@ -63,7 +63,7 @@ impl UnplugOp<'_> {
     }
 }
 
-impl Session {
+impl GuestState {
     /// Asks unless the guest is being asked already, then waits for its answer.
     pub(super) async fn request_and_wait(
         &mut self,
@@ -419,7 +419,7 @@ impl Session {
     }
 }
 
-impl Session {
+impl GuestState {
     fn unplugged(&mut self, device: &Device, left: Vec<String>) -> Result<Outcome> {
         if left.is_empty() {
             return Ok(self.done(device));

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::difference::{Difference, Mismatch};
+use super::guest_state::GuestState;
 use super::host_step::Image;
 use super::inventory::{self, Nodes, PeripheralIds};
 use super::limit::Deadline;
 use super::overlay::overlay_of;
-use super::session::Session;
 use super::verify_disk;
 use crate::disk::{self, DiskSpec};
 use crate::error::{Error, ErrorKind, Result};
@@ -23,7 +23,7 @@ use crate::slots::pci::{QomAddress, QomChild};
 use crate::slots::scsi;
 use crate::store::Format;
 
-impl Session {
+impl GuestState {
     /// Everything that record and guest disagree about. Devices that wait for a reboot, and those on their way out, are
     /// no disagreement.
     pub(super) async fn verify(&mut self, deadline: &Deadline) -> Result<Vec<Difference>> {

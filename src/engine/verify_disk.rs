@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::difference::{Difference, Mismatch};
+use super::guest_state::GuestState;
 use super::host_step::Image;
-use super::session::Session;
 use crate::disk::{DetectZeroes, DiskSpec, Format, Identity};
 use crate::error::Result;
 use crate::model::Device;
@@ -48,7 +48,7 @@ pub(super) fn compare_settings(
     }
 }
 
-impl Session {
+impl GuestState {
     /// The files that QEMU has open for a disk, where they can be seen, are those of its image.
     pub(super) async fn compare_files(
         &mut self,
@@ -77,7 +77,7 @@ impl Session {
     }
 }
 
-impl Session {
+impl GuestState {
     /// A mirror may have put another raw image under a drive, which has no node of ours: QEMU names its file.
     pub(super) async fn compare_drive(
         &mut self,

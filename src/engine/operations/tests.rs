@@ -47,9 +47,9 @@ impl World {
     }
 
     /// Waits without the state, and answers why the wait ended.
-    fn waits(&mut self, kind: fn() -> Wish, until: Option<Instant>, cancelable: bool) -> OpId {
+    fn waits(&mut self, kind: fn() -> Need, until: Option<Instant>, cancelable: bool) -> OpId {
         self.operations.start(move |port, _cell| async move {
-            let answer = match port.ask(Asked { wish: kind(), until, cancelable }).await {
+            let answer = match port.ask(Asked { need: kind(), until, cancelable }).await {
                 Given::Failed(error) => Err(error),
                 _ => Ok(Answer::Done),
             };
@@ -160,7 +160,7 @@ fn news_are_an_event_a_lost_connection_and_what_others_have_done() {
     ];
     for (what, happens) in news {
         let mut world = World::new();
-        let waiting = world.waits(|| Wish::News, None, true);
+        let waiting = world.waits(|| Need::News, None, true);
         assert!(world.poll(0, waiting).is_none() && world.operations.answer(waiting).is_none());
         happens(&mut world);
         assert!(world.poll(0, waiting).is_none());
@@ -170,7 +170,7 @@ fn news_are_an_event_a_lost_connection_and_what_others_have_done() {
     let mut world = World::new();
     world.operations.event(event());
     assert!(world.operations.has_events());
-    let waiting = world.waits(|| Wish::News, None, true);
+    let waiting = world.waits(|| Need::News, None, true);
     world.poll(0, waiting);
     assert_eq!(world.ended(waiting), None);
 }
@@ -178,9 +178,9 @@ fn news_are_an_event_a_lost_connection_and_what_others_have_done() {
 #[test]
 fn an_operation_that_begins_or_waits_is_no_news() {
     let mut world = World::new();
-    let waiting = world.waits(|| Wish::News, None, true);
+    let waiting = world.waits(|| Need::News, None, true);
     world.poll(0, waiting);
-    let other = world.waits(|| Wish::News, None, true);
+    let other = world.waits(|| Need::News, None, true);
     world.poll(0, other);
     let third = world.works("third");
     effect_of(world.poll(0, third));
@@ -192,9 +192,9 @@ fn an_operation_that_begins_or_waits_is_no_news() {
 fn time_passes_and_waits_expire() {
     let mut world = World::new();
     let (two, three) = (world.at(2), world.at(3));
-    let sleeping = world.waits(|| Wish::Time, Some(three), true);
-    let listening = world.waits(|| Wish::News, Some(two), true);
-    let working = world.waits(|| Wish::Effect(Effect::ReadAll), Some(three), true);
+    let sleeping = world.waits(|| Need::Time, Some(three), true);
+    let listening = world.waits(|| Need::News, Some(two), true);
+    let working = world.waits(|| Need::Effect(Effect::ReadAll), Some(three), true);
     assert!(world.poll(0, sleeping).is_none() && world.poll(0, listening).is_none());
     effect_of(world.poll(0, working));
     assert_eq!(world.operations.next_timeout(), Some(two));
@@ -217,7 +217,7 @@ fn time_passes_and_waits_expire() {
 
 #[test]
 fn a_cancel_ends_what_may_be_ended() {
-    let kinds: [fn() -> Wish; 2] = [|| Wish::News, || Wish::Time];
+    let kinds: [fn() -> Need; 2] = [|| Need::News, || Need::Time];
     for kind in kinds {
         for (cancelable, before) in [(true, true), (true, false), (false, true), (false, false)] {
             let mut world = World::new();
@@ -243,7 +243,7 @@ fn a_cancel_ends_what_may_be_ended() {
 fn a_cancel_of_what_the_shell_does_is_the_shells() {
     for before in [true, false] {
         let mut world = World::new();
-        let path = || Wish::Effect(Effect::Connect(PathBuf::from("qmp")));
+        let path = || Need::Effect(Effect::Connect(PathBuf::from("qmp")));
         let working = world.waits(path, None, true);
         let other = world.waits(path, None, true);
         let cancelled = match before {
@@ -304,7 +304,7 @@ fn one_whose_call_has_left_goes_on_with_anybody() {
 #[test]
 fn what_is_given_to_one_that_does_not_wait_for_it_is_lost() {
     let mut world = World::new();
-    let waiting = world.waits(|| Wish::News, None, true);
+    let waiting = world.waits(|| Need::News, None, true);
     world.poll(0, waiting);
     world.operations.give(waiting, Given::Done);
     world.operations.give(OpId(99), Given::Done);

@@ -32,7 +32,7 @@ const RECONNECT_PAUSES: [Duration; 4] =
 
 /// Everything a call on a guest works with. One call has it at a time.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct GuestState {
     /// Of the operation that has the state.
     pub(super) own: Option<Own>,
     pub(super) opened_at: Instant,
@@ -96,7 +96,7 @@ pub(super) struct Session {
     pub(super) access: Access,
 }
 
-impl Session {
+impl GuestState {
     /// Nothing is known of the guest yet.
     pub(super) fn new(
         opened_with: Contents,
