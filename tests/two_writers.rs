@@ -92,10 +92,14 @@ fn a_turn_that_does_not_come_is_a_timeout(agent: &dyn Agent) {
     let api = fixture.open(agent);
     done(api.add_disk(&fixture.disk_as("data", "a.img")));
     let (go, wait) = std::sync::mpsc::channel::<()>();
-    fixture.qemu.hook("device_del", 0, move || _ = wait.recv());
+    let (begun, asked) = std::sync::mpsc::channel();
+    fixture.qemu.hook("device_del", 0, move || {
+        begun.send(()).unwrap();
+        _ = wait.recv();
+    });
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| api.unplug(&UnplugArgs::within("data", 60_000)));
-        assert!(host::eventually(|| fixture.qemu.take_names().iter().any(|name| name == "device_del")));
+        asked.recv().unwrap();
         // Until QEMU has answered, the call has the guest for itself; a guest that takes its time holds up nobody.
         let failure = fails(api.process(50), ErrorKind::Timeout);
         assert!(failure.text.contains("another call"), "{failure:?}");
