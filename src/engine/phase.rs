@@ -95,8 +95,8 @@ pub(super) enum OwnFds {
 struct Entry {
     /// `None` for one at rest.
     phase: Option<Phase>,
-    /// The guest has refused to let go of it since it was last asked.
-    is_refused: bool,
+    /// How often the guest has refused to let go of it while calls waited for its removal: one of them may have it asked again before another hears.
+    refusals: u32,
     /// How many calls wait for its removal: those are answered, and no event is made of it.
     waiting_calls: usize,
     /// The guest was too busy to be asked for it: a call that waits for its removal asks again.
@@ -115,14 +115,14 @@ impl Entry {
     fn is_empty(&self) -> bool {
         let Self {
             phase,
-            is_refused,
+            refusals: _,
             waiting_calls,
             is_asked_again,
             fds_uncertain,
             has_own_fds,
             is_add_told,
         } = self;
-        let is_marked = *is_refused || *is_asked_again || *fds_uncertain || *has_own_fds || *is_add_told;
+        let is_marked = *is_asked_again || *fds_uncertain || *has_own_fds || *is_add_told;
         phase.is_none() && *waiting_calls == 0 && !is_marked
     }
 }
@@ -195,11 +195,6 @@ impl Phases {
         matches!(self.get(id), Some(Phase::AbsentInGuest | Phase::Detached(_)))
     }
 
-    /// Whether the guest has refused to let go of a device since it was last asked.
-    pub(super) fn is_refused(&self, id: &DeviceId) -> bool {
-        self.0.get(id).is_some_and(|entry| entry.is_refused)
-    }
-
     /// An add that no call waits for begins.
     pub(super) fn begin_add(&mut self, id: &DeviceId) {
         self.set(id, Some(Phase::Plugging));
@@ -229,9 +224,6 @@ impl Phases {
 
     /// The guest is asked to let go of a device, or will be where `at` is `None`.
     pub(super) fn ask(&mut self, id: &DeviceId, at: Option<Instant>, why: PendingReason) {
-        if let Some(entry) = self.0.get_mut(id) {
-            entry.is_refused = false;
-        }
         let request = UnplugRequest { at, why };
         match self.0.get(id).and_then(|entry| entry.phase) {
             Some(Phase::Detached(_)) => self.set(id, Some(Phase::Detached(request))),
@@ -267,13 +259,18 @@ impl Phases {
     /// The guest has refused to let go of a device, which stays.
     pub(super) fn refuse(&mut self, id: &DeviceId) {
         self.end_removal(id);
-        self.change(id, |entry| entry.is_refused = true);
+        self.change(id, |entry| entry.refusals = entry.refusals.wrapping_add(1));
+    }
+
+    /// How often the guest has refused to let go of a device, counted while calls wait for that.
+    pub(super) fn refusals(&self, id: &DeviceId) -> u32 {
+        self.0.get(id).map_or(0, |entry| entry.refusals)
     }
 
     /// Neither guest nor record has a device any more. Who waits for that has still to be answered.
     pub(super) fn forget(&mut self, id: &DeviceId) {
         self.change(id, |entry| {
-            (entry.phase, entry.is_refused, entry.fds_uncertain) = (None, false, false);
+            (entry.phase, entry.fds_uncertain) = (None, false);
             entry.is_add_told = false;
         });
     }
@@ -281,7 +278,6 @@ impl Phases {
     /// No removal is under way that was: their QEMU has ended, or the journal says anew which there are.
     pub(super) fn forget_removals(&mut self) {
         for entry in self.0.values_mut() {
-            entry.is_refused = false;
             entry.phase = entry.phase.filter(|phase| phase.request().is_none());
         }
         self.0.retain(|_, entry| !entry.is_empty());

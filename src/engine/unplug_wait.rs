@@ -34,6 +34,8 @@ struct UnplugOp<'a> {
     was_pending: bool,
     /// Why it is not waited for, once the guest has been asked.
     unawaited: Option<PendingReason>,
+    /// How often the guest had refused before this call.
+    refusals: u32,
     phase: UnplugPhase<'a>,
 }
 
@@ -99,14 +101,21 @@ impl GuestState {
     }
 
     fn unplug_op<'a>(&mut self, device: &'a Device) -> UnplugOp<'a> {
+        let refusals = self.phases.refusals(&device.id);
         let was_pending = self.phases.is_unplugging(&device.id);
         match self.why_kept(device) {
             // The guest has no part in it any more; QOM has the last word.
             Some(why) => {
                 self.add_report(device.id.as_str(), Report::NotFound);
-                UnplugOp { device, was_pending, unawaited: Some(why), phase: UnplugPhase::Requested }
+                UnplugOp {
+                    device,
+                    was_pending,
+                    unawaited: Some(why),
+                    refusals,
+                    phase: UnplugPhase::Requested,
+                }
             }
-            None => UnplugOp { device, was_pending, unawaited: None, phase: UnplugPhase::Queued },
+            None => UnplugOp { device, was_pending, unawaited: None, refusals, phase: UnplugPhase::Queued },
         }
     }
 
@@ -270,7 +279,7 @@ impl GuestState {
         }
         self.answer_for_gone(ops, |phase| matches!(phase, UnplugPhase::Requested));
         for op in ops.iter_mut().filter(|op| op.is_requested()) {
-            if self.phases.is_refused(&op.device.id) {
+            if self.phases.refusals(&op.device.id) != op.refusals {
                 op.answer(Err(refused(op.device)));
             }
         }
@@ -307,7 +316,7 @@ impl GuestState {
                 }
                 Confirmed::Refused => {
                     self.handle_guest_refusal(op.device).await;
-                    if self.phases.is_refused(&op.device.id) {
+                    if self.phases.refusals(&op.device.id) != op.refusals {
                         op.answer(Err(refused(op.device)));
                     }
                 }
