@@ -19,6 +19,7 @@ mod world;
 use std::time::Instant;
 
 use choices::Choices;
+#[cfg(feature = "planted-faults")]
 use kvm_hotplug::planted::{self, Fault};
 use run::{Call, Met, Run};
 use world::World;
@@ -169,6 +170,7 @@ fn again() {
 }
 
 /// One fault at most, of the guest, the host or the agent, leads to each fault of the engine that is planted.
+#[cfg(feature = "planted-faults")]
 #[test]
 fn planted_faults_are_found() {
     if std::env::var_os(REPLAY).is_some() {

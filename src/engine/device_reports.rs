@@ -55,6 +55,13 @@ impl GuestState {
         self.reports.iter().any(|(said, report)| said == id.as_str() && *report == Report::Deleted)
     }
 
+    /// These devices are about to be asked for anew: what was said of an earlier request does not answer that one.
+    pub(super) fn drop_refusals(&mut self, devices: &[&Device]) {
+        self.drain_events();
+        let is_of = |id: &str| devices.iter().any(|device| device.id.as_str() == id);
+        self.reports.retain(|(id, report)| *report != Report::Refused || !is_of(id));
+    }
+
     /// Nothing is left to be done about what was said of this device.
     pub(super) fn drop_reports(&mut self, id: &str) {
         self.reports.retain(|(said, _)| said != id);

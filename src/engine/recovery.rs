@@ -217,6 +217,7 @@ impl GuestState {
 
     async fn resume_removal(&mut self, device: &Device, deadline: &Deadline) -> Result<()> {
         self.wait_for_guest_clock(deadline).await?;
+        self.drop_refusals(&[device]);
         let command = UndoStep::Unplug(device.id.clone()).command();
         // QEMU may say that it is at it already; only a broken connection is a reason to stop.
         if let Some(error) = self.execute(command, deadline).await.err().filter(|e| !e.is_refusal()) {

@@ -122,6 +122,7 @@ impl GuestState {
                 self.delete_tap(name, identity).await;
             }
         }
+        self.drop_refusals(devices);
         let batch = self.run(commands, deadline).await;
         if let Some(error) = batch.failure {
             let step = devices.first().map(|device| format!("device_del {}", device.id));
