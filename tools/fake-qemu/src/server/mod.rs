@@ -127,6 +127,10 @@ fn wait(shared: &Shared, state: MutexGuard<'_, State>, ports: &[Port]) -> Vec<Re
 }
 
 fn arrive(state: &mut State, listener: &UnixListener, monitor: usize) -> Option<Client> {
+    // Since the descriptors were waited for, it may have been told to leave clients in the queue.
+    if !state.accepting {
+        return None;
+    }
     let socket = match listener.accept() {
         Ok((socket, _)) => socket,
         Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
