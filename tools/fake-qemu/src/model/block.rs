@@ -88,7 +88,7 @@ impl Model {
 
     /// Of a node over an image of its own: a format's own size, and of all others the whole file.
     fn size_of(&self, options: &Value) -> u64 {
-        let image = self.own_set(options).and_then(|set| self.image(set));
+        let image = Self::own_set(options).and_then(|set| self.image(set));
         let is_format = options.get("driver").and_then(Value::as_str) == Some("qcow2");
         image.map_or(0, |image| if is_format { image.disk_size() } else { image.file_size() })
     }
@@ -111,9 +111,9 @@ impl Model {
     }
 
     /// The set with the image of a node itself, and not of one behind it.
-    fn own_set(&self, node: &Value) -> Option<u32> {
+    fn own_set(node: &Value) -> Option<u32> {
         let filename = node.get("filename").and_then(Value::as_str);
-        filename.and_then(set_of).or_else(|| node.get("file").and_then(|file| self.own_set(file)))
+        filename.and_then(set_of).or_else(|| node.get("file").and_then(Self::own_set))
     }
 
     fn image(&self, set: u32) -> Option<&Descriptor> {
@@ -133,7 +133,7 @@ impl Model {
             return Err(QmpError::generic("Parameter 'size' is missing"));
         };
         let sectors = size.next_multiple_of(512);
-        let image = self.own_set(&node.options).and_then(|set| self.image(set)).cloned();
+        let image = Self::own_set(&node.options).and_then(|set| self.image(set)).cloned();
         let is_raw = node.options.get("driver").and_then(Value::as_str) != Some("qcow2");
         if let Some(Descriptor { number, file: File::Image { name, .. }, .. }) = image.filter(|_| is_raw) {
             self.effects.push(Effect::Truncate { number, length: size });
