@@ -7,7 +7,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// Error numbers of Linux, for whoever decides which one is told and asks nobody.
 pub mod errno {
-    pub use libc::{EBUSY, ECONNREFUSED, EPERM, EROFS, ESRCH};
+    pub use libc::{EBUSY, ECONNREFUSED, ENOSPC, EPERM, EROFS, ESRCH};
 }
 
 /// What went wrong, in numbers that never change meaning. They are the `KVM_HOTPLUG_ERROR_*` of the C header.

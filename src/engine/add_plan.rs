@@ -121,7 +121,7 @@ impl GuestState {
             return conflict(&device, "is being removed; wait until it is gone, or take another id");
         }
         if self.recorded(device.id.as_str()).is_none() {
-            let text = "is gone, but what stood behind it could not be taken down yet; take another id";
+            let text = "has left the guest, but QEMU has not removed its backend yet; take another id";
             return conflict(&device, text);
         }
         if self.phases.is_absent(device.id.as_str()) {

@@ -148,7 +148,7 @@ impl GuestState {
             .chain(live.iter().map(|device| UndoStep::Unplug(device.id.clone())))
             .collect();
         if !live.is_empty() {
-            // Before anything else: whoever finds the journal after this is not to complete the whole.
+            // The journal says first that the add failed: an agent that recovers from here must undo it, not complete it.
             self.log_failed_adds(&live).await;
         }
         let mut undo_steps: Vec<UndoStep> =
@@ -232,7 +232,7 @@ impl GuestState {
             return Err(error.with_undo(unsettled.into_iter().map(unknown).collect()));
         }
         if devices.iter().all(|device| self.recorded(device.id.as_str()).is_some()) {
-            // The call answers it, or whoever goes on with an add that nobody waits for tells it.
+            // No event yet: a call that waits returns "added", and the NO_WAIT path queues the event itself.
             devices.iter().for_each(|device| self.events.withdraw(device, &[EventKind::Added]));
             return Ok(());
         }

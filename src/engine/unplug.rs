@@ -161,7 +161,7 @@ impl GuestState {
         Ok(RemovalAction::Ask(device))
     }
 
-    /// With a controller QEMU would take its disks out, whoever uses them.
+    /// When QEMU takes out a controller, it takes out the controller's disks too, even disks that the guest uses.
     fn check_unused(&self, device: &Device) -> Result<()> {
         if device.kind() != DeviceKind::Controller {
             return Ok(());

@@ -14,16 +14,16 @@ use crate::support::fake::Act;
 use crate::support::fixture::{Fixture, Snapshot};
 use crate::support::host;
 
-fn no_wait(nic: NicArgs) -> NicArgs {
+pub fn no_wait(nic: NicArgs) -> NicArgs {
     NicArgs { place: Place { no_wait: true, ..nic.place }, ..nic }
 }
 
-fn no_wait_disk(disk: DiskArgs) -> DiskArgs {
+pub fn no_wait_disk(disk: DiskArgs) -> DiskArgs {
     DiskArgs { place: Place { no_wait: true, ..disk.place }, ..disk }
 }
 
 /// QEMU does not get on with the next `command` until something is sent, or the sender is dropped.
-fn hold(fixture: &Fixture, command: &str) -> Sender<()> {
+pub fn hold(fixture: &Fixture, command: &str) -> Sender<()> {
     let (go, wait) = channel();
     fixture.qemu.hook(command, 0, move || _ = wait.recv());
     go

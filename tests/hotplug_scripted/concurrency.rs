@@ -2,13 +2,13 @@
 #![allow(unreachable_pub)]
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use kvm_hotplug::ErrorKind;
 use serde_json::json;
 
+use crate::async_add::{hold, no_wait, no_wait_disk};
 use crate::removing::{SHORT, pending};
 use crate::support::api::*;
 use crate::support::fake::{Act, UnplugBehaviour};
@@ -58,21 +58,6 @@ fn drain(api: &dyn Api) -> Vec<Notification> {
 
 fn sent(seen: &[String], command: &str) -> usize {
     seen.iter().filter(|name| *name == command).count()
-}
-
-fn no_wait(nic: NicArgs) -> NicArgs {
-    NicArgs { place: Place { no_wait: true, ..nic.place }, ..nic }
-}
-
-fn no_wait_disk(disk: DiskArgs) -> DiskArgs {
-    DiskArgs { place: Place { no_wait: true, ..disk.place }, ..disk }
-}
-
-/// QEMU does not get on with the next `command` until something is sent, or the sender is dropped.
-fn hold(fixture: &Fixture, command: &str) -> Sender<()> {
-    let (go, wait) = channel();
-    fixture.qemu.hook(command, 0, move || _ = wait.recv());
-    go
 }
 
 /// All that an event loop hears until nothing is under way any more.

@@ -3,6 +3,7 @@
 use super::super::{BusKind, Count, SlotState, Topology, Want};
 use super::*;
 use crate::ErrorKind;
+use crate::error::errno;
 
 fn pc(devices: &[Value]) -> Topology {
     let mut all = vec![device(0, 0, "", I440FX), device(1, 0, "", NIC), device(1, 1, "", NIC)];
@@ -102,7 +103,7 @@ fn exhaustion_counts_every_bus() {
     let text = |slots: &mut SlotMap| {
         drain(slots);
         let error = slots.choose(&Want::Auto).unwrap_err();
-        assert_eq!((error.kind(), error.errno()), (ErrorKind::NoSlot, libc::ENOSPC));
+        assert_eq!((error.kind(), error.errno()), (ErrorKind::NoSlot, errno::ENOSPC));
         error.message().to_owned()
     };
     assert_eq!(
