@@ -122,11 +122,12 @@ func startQEMU(t testing.TB, monitor string, guest bool) *os.Process {
 	return process
 }
 
-// agent is a running one, and a client of it.
+// agent is a running one, a client of it, and the file with what it logs.
 type agent struct {
 	dir     string
 	process *os.Process
 	client  *http.Client
+	log     string
 }
 
 func directory(t testing.TB) string {
@@ -172,6 +173,7 @@ func startAgentWith(t testing.TB, dir string, flags []string, environment ...str
 	command := exec.Command(program, append([]string{"-dir", dir, "-level", "debug"}, flags...)...)
 	command.Env = append(os.Environ(), environment...)
 	made := &agent{dir: dir, process: start(t, command)}
+	made.log = command.Stdout.(*os.File).Name()
 	socket := filepath.Join(dir, "agent.sock")
 	made.client = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
@@ -200,11 +202,12 @@ func (a *agent) end(t testing.TB) {
 	}
 }
 
-// awaitBusy waits until a call is running on the guest, so that others get no turn.
-func (a *agent) awaitBusy(t testing.TB, guest string) {
+// awaitRemoval waits until QEMU has been asked to take the device out, and the guest has not let it go.
+func (a *agent) awaitRemoval(t testing.TB, guest, id string) {
 	t.Helper()
-	waitUntil(t, "a call is running", func() bool {
-		return a.do(t, "GET", "/guests/"+guest+"/devices?timeout=20ms", "").status == http.StatusGatewayTimeout
+	waitUntil(t, id+" is to be removed", func() bool {
+		device := want[kvmhotplug.Device](t, a, http.StatusOK, "GET", "/guests/"+guest+"/devices/"+id, "")
+		return device.State == kvmhotplug.Pending
 	})
 }
 
