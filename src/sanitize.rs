@@ -3,7 +3,7 @@
 //! direction makes a line read as another one.
 
 use std::borrow::Cow;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 /// Longest text of QEMU's that is passed on, in characters. Its own longest error texts have some 200.
 pub const MAX_TEXT: usize = 1024;
@@ -53,15 +53,22 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        if is_plain(c) {
-            out.push(c);
-        } else {
-            // To write into a string does not fail; none of them is beyond 16 bits.
-            let _ = write!(out, "\\u{:04x}", u32::from(c));
-        }
-    }
+    // To write into a string does not fail.
+    let _ = write_escaped(&mut out, text);
     Cow::Owned(out)
+}
+
+/// Writes what [`escaped`] gives. Fails as `out` does.
+pub fn write_escaped(out: &mut impl Write, text: &str) -> fmt::Result {
+    let mut rest = text;
+    while let Some((place, c)) = rest.char_indices().find(|(_, c)| !is_plain(*c)) {
+        let (plain, from) = rest.split_at(place);
+        out.write_str(plain)?;
+        // None of them is beyond 16 bits.
+        write!(out, "\\u{:04x}", u32::from(c))?;
+        rest = from.get(c.len_utf8()..).unwrap_or_default();
+    }
+    out.write_str(rest)
 }
 
 #[cfg(test)]

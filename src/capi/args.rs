@@ -1,12 +1,15 @@
 //! Reads what C hands over, and writes what C asked for.
 
 use std::ffi::{CStr, CString, c_char};
+use std::fmt::{self, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::error::{Error, ErrorKind, Result};
-use crate::sanitize::escaped;
+use crate::sanitize::write_escaped;
 
 /// Structs larger than this do not exist in any version; a size beyond it is a mistake.
 const MAX_STRUCT: usize = 64 << 10;
@@ -229,23 +232,47 @@ pub(super) fn check_out<T>(place: *mut T, what: &str) -> Result<()> {
     if place.is_null() { Err(null(what)) } else { Ok(()) }
 }
 
-/// Gives JSON or a text for people away, to be freed with kvm_hotplug_text_free(). It may be large.
+/// A text that grows as long as there is memory. Characters that do not stand for themselves are escaped.
+struct Growing(Vec<u8>);
+
+impl Growing {
+    fn append(&mut self, bytes: &[u8]) -> fmt::Result {
+        self.0.try_reserve(bytes.len()).map_err(|_| fmt::Error)?;
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+impl fmt::Write for Growing {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.append(text.as_bytes())
+    }
+}
+
+/// JSON on its way into a text, a piece at a time, so that a large answer is never there twice.
+struct Escaping(Growing);
+
+impl fmt::Write for Escaping {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        write_escaped(&mut self.0, text)
+    }
+}
+
+/// Gives JSON away, to be freed with kvm_hotplug_text_free(). It may be large.
 ///
 /// # Safety
 /// `place` is NULL (then nothing is given) or valid for writes.
-pub(super) unsafe fn give_text(text: &str, place: *mut *mut c_char) -> Result<()> {
+pub(super) unsafe fn give_json(json: &Value, place: *mut *mut c_char) -> Result<()> {
     if place.is_null() {
         return Ok(());
     }
-    let text = escaped(text);
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(text.len().saturating_add(1)).map_err(|_| {
-        let text = format!("there is no memory for an answer of {} bytes", text.len());
-        Error::new(ErrorKind::Limit, text).with_errno(libc::ENOMEM)
+    let mut text = Escaping(Growing(Vec::new()));
+    // With room for the NUL, so that no more memory is asked for.
+    (write!(text, "{json}").and_then(|()| text.0.append(&[0]))).map_err(|fmt::Error| {
+        Error::new(ErrorKind::Limit, "there is no memory for the answer").with_errno(libc::ENOMEM)
     })?;
-    bytes.extend_from_slice(text.as_bytes());
-    // There is no NUL in it: that would have been escaped.
-    let text = CString::new(bytes).unwrap_or_default();
+    // There is no other NUL in it: that would have been escaped.
+    let text = CString::from_vec_with_nul(text.0.0).unwrap_or_default();
     // SAFETY: the caller vouches for it.
     unsafe { place.write(text.into_raw()) };
     Ok(())

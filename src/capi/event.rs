@@ -223,7 +223,7 @@ pub unsafe extern "C" fn kvm_hotplug_next_event_json(
         args::check_out(ret_json, "ret_json")?;
         let Some(event) = guest.next_event()? else { return Ok(0) };
         // SAFETY: the caller vouches for the pointer.
-        unsafe { args::give_text(&event.to_json().to_string(), ret_json) }?;
+        unsafe { args::give_json(&event.to_json(), ret_json) }?;
         Ok(1)
     };
     // SAFETY: the caller vouches for reterr.

@@ -187,7 +187,7 @@ unsafe fn give(
 ) -> Result<c_int> {
     // SAFETY: passed on.
     unsafe {
-        args::give_text(&preview.to_json().to_string(), plan)?;
+        args::give_json(&preview.to_json(), plan)?;
         Ok(give_answer(&preview.outcome, device, size))
     }
 }

@@ -90,7 +90,7 @@ pub unsafe extern "C" fn kvm_hotplug_qmp(
         let raw = unsafe { request(&command) }?;
         let reply = guest.qmp(raw, timeout(command.timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
         // SAFETY: the caller vouches for the pointer.
-        unsafe { args::give_text(&reply.to_string(), ret_reply) }?;
+        unsafe { args::give_json(&reply, ret_reply) }?;
         Ok(0)
     };
     // SAFETY: the caller vouches for reterr.
@@ -166,7 +166,7 @@ pub unsafe extern "C" fn kvm_hotplug_describe(
             return Ok(kvm_hotplug_answer::KVM_HOTPLUG_ABSENT as c_int);
         };
         // SAFETY: the caller vouches for the pointer.
-        unsafe { args::give_text(&described.to_string(), ret_json) }?;
+        unsafe { args::give_json(&described, ret_json) }?;
         Ok(kvm_hotplug_answer::KVM_HOTPLUG_DONE as c_int)
     };
     // SAFETY: the caller vouches for reterr.
