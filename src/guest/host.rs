@@ -14,7 +14,7 @@ use crate::net::bridge_move;
 use crate::net::given::{self, Given};
 use crate::net::link::{self, Interfaces};
 use crate::net::mac;
-use crate::net::share::{PATIENCE, Taps};
+use crate::net::share::{MOST_DESCRIPTORS, Taps};
 use crate::net::spec::NicSpec;
 use crate::net::tap::{TapRequest, TunDevice};
 use crate::net::vhost::{self, VhostMode};
@@ -48,7 +48,7 @@ impl Host {
             HostStep::JoinBridge(there) => there.join().map(done),
             HostStep::IsOwnProcess(pid) => Ok(HostResult::Is(u32::try_from(pid) == Ok(std::process::id()))),
             HostStep::ListTaps(pid) => {
-                Taps::of_process(pid, PATIENCE).map(|taps| HostResult::Taps(Arc::new(taps)))
+                Taps::of_process(pid, MOST_DESCRIPTORS).map(|taps| HostResult::Taps(Arc::new(taps)))
             }
             HostStep::ShareTap(taps, name) => share_tap(&taps, &name),
             HostStep::HasTap(taps, given) => Ok(HostResult::Is(has_tap(&taps, &given))),

@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
-use std::time::{Duration, Instant};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -15,9 +14,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::IfName;
 use crate::sys::{pidfd, tun};
 
-/// How long a process is looked at that may have any number of descriptors, being not ours to trust. Some 4 microseconds go to
-/// each, so that this is enough for 20,000.
-pub const PATIENCE: Duration = Duration::from_millis(100);
+/// How many descriptors of a process are looked at, which is not ours to trust and may have any number. Some 4 microseconds go
+/// to each. A limit in time would leave descriptors behind wherever the machine has much else to do.
+pub const MOST_DESCRIPTORS: usize = 20_000;
 
 /// What the kernel calls a tap's descriptor ends in this, whatever directory the opener saw it in.
 const TUN: &[u8] = b"/net/tun";
@@ -48,22 +47,21 @@ impl Taps {
         Self { pid, numbers, has_vhost: false, whole: true }
     }
 
-    /// Looks at the process, once for all of its taps, and no longer than `patience`.
+    /// Looks at the process, once for all of its taps, and at no more of its descriptors than `most`.
     ///
     /// Fails where this process may not look into the other one, or does not see it.
-    pub fn of_process(pid: i32, patience: Duration) -> Result<Self> {
+    pub fn of_process(pid: i32, most: usize) -> Result<Self> {
         let cannot = |errno: Errno| {
             // There is no directory for a process that is not there.
             let errno = if errno == Errno::ENOENT { Errno::ESRCH } else { errno };
             Error::host(errno, format!("list the descriptors of process {pid}"))
         };
-        let end = Instant::now() + patience;
         let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = open(format!("/proc/{pid}/fd").as_str(), flags, Mode::empty()).map_err(cannot)?;
         let mut listing = Dir::openat(&directory, ".", flags, Mode::empty()).map_err(cannot)?;
         let mut taps = Self { pid, numbers: Vec::new(), has_vhost: false, whole: true };
-        for entry in listing.iter().flatten() {
-            if Instant::now() >= end {
+        for (seen, entry) in listing.iter().flatten().enumerate() {
+            if seen >= most {
                 taps.whole = false;
                 break;
             }

@@ -9,7 +9,7 @@ use kvm_hotplug::ErrorKind;
 use kvm_hotplug::guest::{Guest, Mismatch};
 use kvm_hotplug::ids::IfName;
 use kvm_hotplug::log::Log;
-use kvm_hotplug::net::share::{PATIENCE, Taps};
+use kvm_hotplug::net::share::{MOST_DESCRIPTORS, Taps};
 use kvm_hotplug::store::RecordFile;
 
 use crate::adding::MAC;
@@ -154,7 +154,7 @@ pub fn a_tap_that_was_made_here_is_refused(agent: &dyn Agent) {
     let nic = done(api.add_nic(&fixture.nic(1)));
     let tap = nic.ifname.unwrap();
     let own = i32::try_from(std::process::id()).unwrap();
-    let fd = Taps::of_process(own, PATIENCE).unwrap().share(&IfName::parse(&tap).unwrap()).unwrap();
+    let fd = Taps::of_process(own, MOST_DESCRIPTORS).unwrap().share(&IfName::parse(&tap).unwrap()).unwrap();
     let fds = [Arc::new(fd)];
     is_taken(api.add_nic(&over(&fds)), &tap, &nic.id);
     let failure = fails(api.add_nic(&named(&nic.id, over(&self::tap(&fixture, 1).0))), ErrorKind::Conflict);
