@@ -160,12 +160,10 @@ impl Message {
 }
 
 fn version(greeting: &Value) -> Version {
-    let number = |key: &str| {
-        greeting
-            .pointer(&format!("/version/qemu/{key}"))
-            .and_then(Value::as_u64)
-            .and_then(|n| u32::try_from(n).ok())
-            .unwrap_or(0)
+    let qemu = greeting.get("version").and_then(|version| version.get("qemu"));
+    let number = |key| {
+        let number = qemu.and_then(|qemu| qemu.get(key)).and_then(Value::as_u64);
+        number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
     };
     Version { major: number("major"), minor: number("minor"), micro: number("micro") }
 }
