@@ -16,7 +16,7 @@ mod wire;
 
 pub use client::Client;
 pub use events::{Event, EventQueue, Queued};
-pub use frame::{Framer, MAX_DEPTH, MAX_MESSAGE, MAX_PARSED_MEMORY};
+pub use frame::{Frame, Framer, MAX_DEPTH, MAX_MESSAGE, MAX_PARSED_MEMORY};
 pub use in_flight::{Batch, BatchId};
 pub use monitor::{Counters, Monitor};
 pub use transport::{RETRY, queue_full};

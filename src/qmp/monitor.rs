@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::events::{EventQueue, Queued};
-use super::frame::{Framer, MAX_PARSED_MEMORY};
+use super::frame::{Frame, Framer, MAX_PARSED_MEMORY};
 use super::in_flight::{Batch, BatchId, Flight, InFlight};
 use super::pace::Pace;
 use super::peer::Peer;
@@ -339,14 +339,13 @@ impl Monitor {
 
     /// Judged by its memory before it is parsed: the answers of batches that have not been taken count as well.
     fn next_message(&mut self) -> Result<Option<(Message, usize)>> {
-        let Some(bytes) = self.framer.next_message()? else { return Ok(None) };
-        let memory = self.framer.memory_estimate();
+        let Some(Frame { text, memory }) = self.framer.next_message()? else { return Ok(None) };
         if memory > MAX_PARSED_MEMORY.saturating_sub(self.in_flight.memory()) {
-            let text =
+            let what =
                 format!("the monitor's answers would take more than {MAX_PARSED_MEMORY} bytes of memory");
-            return Err(Error::new(ErrorKind::Protocol, text));
+            return Err(Error::new(ErrorKind::Protocol, what));
         }
-        Message::parse(&bytes, memory).map(|message| Some((message, memory)))
+        Message::parse(text, memory).map(|message| Some((message, memory)))
     }
 
     fn read_now(&mut self) -> Result<bool> {

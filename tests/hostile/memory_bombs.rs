@@ -19,8 +19,8 @@ fn largest((_, make): MemoryBomb, share: usize) -> Value {
     const SAMPLE: usize = 40_000;
     let mut framer = Framer::default();
     framer.push(format!("{{\"return\":{}}}", make(SAMPLE)).as_bytes());
-    framer.next_message().unwrap().unwrap();
-    let by_weight = MAX_PARSED_MEMORY / 1000 * SAMPLE / framer.memory_estimate() * 960;
+    let memory = framer.next_message().unwrap().unwrap().memory;
+    let by_weight = MAX_PARSED_MEMORY / 1000 * SAMPLE / memory * 960;
     make(by_weight.min(MAX_MESSAGE - 100_000) / share)
 }
 

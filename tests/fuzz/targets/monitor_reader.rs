@@ -44,7 +44,7 @@ fn messages(pieces: &[&[u8]]) -> Vec<String> {
         framer.push(piece);
         loop {
             match framer.next_message() {
-                Ok(Some(message)) => seen.push(format!("{:?}", Message::parse(&message, framer.memory_estimate()))),
+                Ok(Some(message)) => seen.push(format!("{:?}", Message::parse(message.text, message.memory))),
                 Ok(None) => break,
                 Err(error) => {
                     seen.push(error.to_string());
