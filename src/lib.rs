@@ -16,6 +16,7 @@ pub mod engine;
 pub mod error;
 pub mod guest;
 pub mod ids;
+pub mod json;
 pub mod log;
 pub mod model;
 pub mod net;

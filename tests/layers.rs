@@ -15,7 +15,7 @@ use source::Source;
 /// The rooms from the innermost outward. A room uses those of lines above its own; those of one line do not know each other.
 const LINES: &[&[&str]] = &[
     &["error"],
-    &["log", "ordered", "planted", "sanitize"],
+    &["json", "log", "ordered", "planted", "sanitize"],
     &["ids", "sys", "deadline"],
     &["qmp", "net", "disk", "slots"],
     &["model"],

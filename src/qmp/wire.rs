@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::events::Event;
 use crate::error::{Error, ErrorKind, Result};
+use crate::json;
 use crate::ordered;
 use crate::sanitize::readable;
 use crate::sys::descriptor::Descriptor;
@@ -65,7 +66,7 @@ impl Command {
         out.push(b'"');
         if let Some(arguments) = &self.arguments {
             out.extend_from_slice(b",\"arguments\":");
-            serde_json::to_writer(&mut *out, arguments.as_ref())
+            json::append(out, arguments.as_ref())
                 .map_err(|error| Error::invalid(format!("{} cannot be written: {error}", self.name)))?;
         }
         if let Some(id) = id {

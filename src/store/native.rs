@@ -7,6 +7,7 @@ use super::versioned::{self, field, malformed, object, take};
 use crate::disk::BackingRule;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, DeviceId};
+use crate::json;
 use crate::model::RootPort;
 use crate::model::{DEFAULT_RESERVED, Device, DeviceKind, MAX_DEVICES, Presence, Record, Spec};
 
@@ -136,7 +137,7 @@ pub fn encode(record: &Record) -> Result<Vec<u8>> {
         extra: &record.extra,
     };
     let mut bytes = Vec::with_capacity(ROOM + record.devices.len() * ROOM_OF_ONE);
-    serde_json::to_writer_pretty(&mut bytes, &file)
+    json::append_pretty(&mut bytes, &file)
         .map_err(|error| Error::invalid(format!("the record cannot be written: {error}")))?;
     bytes.push(b'\n');
     Ok(bytes)

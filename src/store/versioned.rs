@@ -6,6 +6,7 @@ use serde::{Serialize, forward_to_deserialize_any};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::json;
 
 /// The members of a file of `format`, without those two that say so. A version above `newest` is refused by name.
 pub(crate) fn open(bytes: &[u8], format: &str, newest: u64) -> Result<Map<String, Value>> {
@@ -44,7 +45,7 @@ struct File<'a, T> {
 /// A file of `format`, on one line, with the members of `content`.
 pub(crate) fn write(format: &str, version: u64, content: impl Serialize) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(ROOM);
-    serde_json::to_writer(&mut bytes, &File { format, version, content })
+    json::append(&mut bytes, &File { format, version, content })
         .map_err(|error| Error::invalid(format!("the file cannot be written: {error}")))?;
     bytes.push(b'\n');
     Ok(bytes)
