@@ -25,6 +25,10 @@ pub fn is_plain(c: char) -> bool {
 
 /// A text of QEMU's for people: plain characters, at most 1,024.
 pub fn readable(text: &str) -> String {
+    // Nearly all of them.
+    if text.len() <= MAX_TEXT && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let plain = |c: char| if is_plain(c) { c } else { ' ' };
     let mut out: String = text.chars().take(MAX_TEXT).map(plain).collect();
     if text.chars().nth(MAX_TEXT).is_some() {
