@@ -256,7 +256,8 @@ impl GuestState {
                     return fail_waiting(ops, &error);
                 }
                 _ => {
-                    if self.reconnect_waiting(deadline).await.is_err() {
+                    if let Err(failure) = self.reconnect_waiting(deadline).await {
+                        let error = if failure.kind() == ErrorKind::Canceled { failure } else { error };
                         for op in ops.iter_mut().filter(|op| op.is_requested()) {
                             let id = &op.device.id;
                             let left =

@@ -48,6 +48,8 @@ struct Inside {
     number: u64,
     thread: usize,
     cancelled: bool,
+    /// The call has seen that it is.
+    has_seen: bool,
 }
 
 /// A call, from its beginning to its end.
@@ -95,7 +97,7 @@ impl<T> CallLock<T> {
         let mut state = self.state();
         state.last_call += 1;
         let number = state.last_call;
-        state.calls.push(Inside { number, thread: this_thread(), cancelled: false });
+        state.calls.push(Inside { number, thread: this_thread(), cancelled: false, has_seen: false });
         Call { lock: self, number }
     }
 
@@ -169,13 +171,20 @@ impl<T> CallLock<T> {
 impl<'a, T> Call<'a, T> {
     /// Whether the call has been cancelled.
     pub(super) fn is_cancelled(&self) -> bool {
-        self.lock.state().calls.iter().any(|call| call.number == self.number && call.cancelled)
+        let mut state = self.lock.state();
+        let cancelled = state.calls.iter_mut().find(|call| call.number == self.number && call.cancelled);
+        cancelled.map(|call| call.has_seen = true).is_some()
     }
 
     /// Gives the value to others, and waits until one of the descriptors shows something, which is answered, the time comes, another
     /// thread tells of something, or a cancel comes.
     pub(super) fn wait(&self, pass: Pass<'a, T>, wait_for: &WaitFor) -> Result<bool> {
         let mut state = self.lock.state();
+        let is_mine = |call: &&Inside| call.number == self.number;
+        // A cancel may have come since the call has looked for one, when there was nobody to be woken.
+        if state.calls.iter().find(is_mine).is_some_and(|call| call.cancelled && !call.has_seen) {
+            return Ok(false);
+        }
         let seen = state.news;
         let polls = !std::mem::replace(&mut state.has_poller, true);
         if polls {

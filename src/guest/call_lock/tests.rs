@@ -109,6 +109,26 @@ fn a_cancel_reaches_those_inside_and_no_later_ones() {
     assert!(!lock.cancel(None));
 }
 
+/// Who is at work when it comes does not begin to wait.
+#[test]
+fn a_cancel_between_the_look_for_it_and_the_wait_is_not_lost() {
+    let lock = CallLock::new(0).unwrap();
+    let (fd, _write) = pipe();
+    let call = lock.begin();
+    let pass = lock.enter(late()).unwrap();
+    assert!(!call.is_cancelled() && lock.cancel(None));
+    let wait_for = waits_for(&fd);
+    let until = wait_for.until.unwrap();
+    call.wait(pass, &wait_for).unwrap();
+    assert!(call.is_cancelled() && Instant::now() < until);
+    // It has been seen, so that what a cancel does not end is waited for.
+    let mut wait_for = waits_for(&fd);
+    let until = soon();
+    wait_for.until(until);
+    call.wait(lock.enter(late()).unwrap(), &wait_for).unwrap();
+    assert!(Instant::now() >= until);
+}
+
 #[test]
 fn a_cancel_of_one_threads_call_reaches_no_other() {
     let lock = CallLock::new(0).unwrap();
