@@ -1052,9 +1052,13 @@ struct kvm_boot;
  * Several calls of one handle may be under way at once. A call that waits for the guest, which is what a removal does after it
  * has asked, or for an add that another call has begun and not waited for, holds up no other one. What asks QEMU and waits for the
  * answer, as an add does, is done by one call at a time: the others wait for it, in the order in which they came, each no
- * longer than its own timeout. A second removal of a device joins the first: each call has the same answer, or its own
- * when its timeout comes first. A removal, a change or an add of a device that is being added waits for that add. An add of
- * one that is being removed fails with -EEXIST.
+ * longer than its own timeout. So they do while a call connects to a monitor that says nothing; kvm_hotplug_list(),
+ * kvm_hotplug_get_device(), kvm_hotplug_next_event() and kvm_hotplug_watch_qmp(), which need no monitor, do not wait for that, and
+ * when that call gives up, one that has time left connects anew.
+ *
+ * A second removal of a device joins the first: each call has the same answer, or its own when its timeout comes first. A
+ * removal, a change or an add of a device that is being added waits for that add. An add of one that is being removed fails
+ * with -EEXIST.
  *
  * A monitor serves one client at a time: while a handle is open, no other program can use that QMP socket. Give QEMU a
  * second one if others need it.
@@ -2386,7 +2390,7 @@ void kvm_hotplug_error_free(struct kvm_hotplug_error *error);
  * `ret_event`, `event_size`: where to put the event, and its sizeof. Written only when there is one.
  * `reterr`: where to put the error, or NULL.
  *
- * Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
+ * Blocks: while another call asks QEMU, but not while it connects; nothing is asked of QEMU. Threads: any.
  *
  * Returns 1 if there was an event, 0 if not, or -EFAULT (guest or ret_event is NULL), -EBADF (no open handle), -EINVAL
  * (size 0), -ENOTRECOVERABLE.
@@ -2409,7 +2413,7 @@ int kvm_hotplug_next_event(struct kvm_hotplug *guest,
  * `ret_json`: where to put the text, UTF-8; freed with kvm_hotplug_text_free(). Written only when there is an event.
  * `reterr`: where to put the error, or NULL.
  *
- * Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
+ * Blocks: while another call asks QEMU, but not while it connects; nothing is asked of QEMU. Threads: any.
  *
  * Returns 1 if there was an event, 0 if not, or -EFAULT (guest or ret_json is NULL), -EBADF (no open handle),
  * -ENOTRECOVERABLE.
@@ -2426,7 +2430,7 @@ int kvm_hotplug_next_event_json(struct kvm_hotplug *guest,
  * `on`: 1 or 0. A new handle begins with 0. Turning it off leaves those that are kept.
  * `reterr`: where to put the error, or NULL.
  *
- * Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
+ * Blocks: while another call asks QEMU, but not while it connects; nothing is asked of QEMU. Threads: any.
  *
  * Returns 0, or -EFAULT (guest is NULL), -EBADF (no open handle), -EINVAL (neither 0 nor 1), -ENOTRECOVERABLE.
  */
@@ -2623,7 +2627,7 @@ int kvm_hotplug_process(struct kvm_hotplug *guest,
  * `ret_count`: where to put how many devices there are; those beyond capacity are not written.
  * `reterr`: where to put the error, or NULL.
  *
- * Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
+ * Blocks: while another call asks QEMU, but not while it connects; nothing is asked of QEMU. Threads: any.
  *
  * Returns 0, or -EFAULT (guest or ret_count is NULL), -EBADF (no open handle), -EINVAL (size 0), -ENOTRECOVERABLE.
  */
@@ -2642,7 +2646,7 @@ int kvm_hotplug_list(const struct kvm_hotplug *guest,
  * `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Written only when it exists.
  * `reterr`: where to put the error, or NULL.
  *
- * Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
+ * Blocks: while another call asks QEMU, but not while it connects; nothing is asked of QEMU. Threads: any.
  *
  * Returns the device's state, one of enum kvm_hotplug_answer (KVM_HOTPLUG_ABSENT if there is no such device), or
  * -EFAULT (guest or id is NULL), -EBADF (no open handle), -EINVAL (device_size 0, id not UTF-8), -ENOTRECOVERABLE.

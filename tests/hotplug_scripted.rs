@@ -32,6 +32,8 @@ mod passthrough_and_events;
 mod removing;
 #[path = "hotplug_scripted/scsi.rs"]
 mod scsi;
+#[path = "hotplug_scripted/silent_monitor.rs"]
+mod silent_monitor;
 #[path = "hotplug_scripted/slots.rs"]
 mod slots;
 mod support;
@@ -54,6 +56,7 @@ use migrating::*;
 use passthrough_and_events::*;
 use removing::*;
 use scsi::*;
+use silent_monitor::*;
 use slots::*;
 use takeover::*;
 use taps::*;
@@ -263,6 +266,10 @@ through_every_api! {
     calls_that_wait_outlive_a_lost_monitor,
     calls_that_wait_are_told_when_the_monitor_does_not_come_back,
     adds_under_way_outlive_a_lost_monitor,
+    // a silent monitor
+    who_connects_to_a_silent_monitor_holds_up_nobody,
+    who_waits_for_a_silent_monitor_goes_on_after_the_first_has_given_up,
+    a_removal_that_waits_is_answered_while_another_call_connects,
     // migrating
     a_guest_between_two_hosts_is_left_alone,
     qemu_refuses_while_it_migrates,

@@ -162,7 +162,7 @@ fn action_number(action: IoAction) -> u32 {
 /// `ret_event`, `event_size`: where to put the event, and its sizeof. Written only when there is one.
 /// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
+/// Blocks: while another call asks QEMU, but not while it connects; nothing is asked of QEMU. Threads: any.
 ///
 /// Returns 1 if there was an event, 0 if not, or -EFAULT (guest or ret_event is NULL), -EBADF (no open handle), -EINVAL
 /// (size 0), -ENOTRECOVERABLE.
@@ -204,7 +204,7 @@ pub unsafe extern "C" fn kvm_hotplug_next_event(
 /// `ret_json`: where to put the text, UTF-8; freed with kvm_hotplug_text_free(). Written only when there is an event.
 /// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
+/// Blocks: while another call asks QEMU, but not while it connects; nothing is asked of QEMU. Threads: any.
 ///
 /// Returns 1 if there was an event, 0 if not, or -EFAULT (guest or ret_json is NULL), -EBADF (no open handle),
 /// -ENOTRECOVERABLE.
@@ -237,7 +237,7 @@ pub unsafe extern "C" fn kvm_hotplug_next_event_json(
 /// `on`: 1 or 0. A new handle begins with 0. Turning it off leaves those that are kept.
 /// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
+/// Blocks: while another call asks QEMU, but not while it connects; nothing is asked of QEMU. Threads: any.
 ///
 /// Returns 0, or -EFAULT (guest is NULL), -EBADF (no open handle), -EINVAL (neither 0 nor 1), -ENOTRECOVERABLE.
 ///

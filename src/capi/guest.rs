@@ -22,9 +22,13 @@ const MAGIC: u64 = 0x6b76_6d2d_686f_7431;
 /// Several calls of one handle may be under way at once. A call that waits for the guest, which is what a removal does after it
 /// has asked, or for an add that another call has begun and not waited for, holds up no other one. What asks QEMU and waits for the
 /// answer, as an add does, is done by one call at a time: the others wait for it, in the order in which they came, each no
-/// longer than its own timeout. A second removal of a device joins the first: each call has the same answer, or its own
-/// when its timeout comes first. A removal, a change or an add of a device that is being added waits for that add. An add of
-/// one that is being removed fails with -EEXIST.
+/// longer than its own timeout. So they do while a call connects to a monitor that says nothing; kvm_hotplug_list(),
+/// kvm_hotplug_get_device(), kvm_hotplug_next_event() and kvm_hotplug_watch_qmp(), which need no monitor, do not wait for that, and
+/// when that call gives up, one that has time left connects anew.
+///
+/// A second removal of a device joins the first: each call has the same answer, or its own when its timeout comes first. A
+/// removal, a change or an add of a device that is being added waits for that add. An add of one that is being removed fails
+/// with -EEXIST.
 ///
 /// A monitor serves one client at a time: while a handle is open, no other program can use that QMP socket. Give QEMU a
 /// second one if others need it.
@@ -379,7 +383,7 @@ pub unsafe extern "C" fn kvm_hotplug_process(
 /// `ret_count`: where to put how many devices there are; those beyond capacity are not written.
 /// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
+/// Blocks: while another call asks QEMU, but not while it connects; nothing is asked of QEMU. Threads: any.
 ///
 /// Returns 0, or -EFAULT (guest or ret_count is NULL), -EBADF (no open handle), -EINVAL (size 0), -ENOTRECOVERABLE.
 ///
@@ -413,7 +417,7 @@ pub unsafe extern "C" fn kvm_hotplug_list(
 /// `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Written only when it exists.
 /// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: while another call is running; nothing is asked of QEMU. Threads: any.
+/// Blocks: while another call asks QEMU, but not while it connects; nothing is asked of QEMU. Threads: any.
 ///
 /// Returns the device's state, one of enum kvm_hotplug_answer (KVM_HOTPLUG_ABSENT if there is no such device), or
 /// -EFAULT (guest or id is NULL), -EBADF (no open handle), -EINVAL (device_size 0, id not UTF-8), -ENOTRECOVERABLE.

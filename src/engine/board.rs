@@ -20,13 +20,22 @@ use crate::store::Contents;
 #[derive(Debug)]
 pub(super) enum Need {
     /// The state of the guest, which one operation has at a time.
-    Turn,
+    Turn(Purpose),
     /// An event of QEMU's, or that another operation has done something.
     News,
     /// The time.
     Time,
     /// Something that only the shell can do.
     Effect(Effect),
+}
+
+/// What an operation wants the state of the guest for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To talk to QEMU: not before the operation that connects to its monitor, if one does, has come to the end of that.
+    Talk,
+    /// To look at what is known.
+    Look,
 }
 
 /// A need, with how long it is waited for.
@@ -61,7 +70,9 @@ pub(super) struct Board {
     /// What the record's file says, once it has been told.
     pub(super) contents: Option<Contents>,
     /// Those that wait for the state, in the order in which they asked.
-    pub(super) turns: VecDeque<OpId>,
+    pub(super) turns: VecDeque<(OpId, Purpose)>,
+    /// The operation that waits for a new connection to say something.
+    pub(super) connecting: Option<OpId>,
     /// How often one has got it.
     pub(super) turns_taken: u64,
 }
@@ -71,11 +82,25 @@ impl Board {
         self.slots.iter_mut().find(|(id, _)| *id == op).map(|(_, slot)| slot)
     }
 
-    /// The operation has the state when all that asked for it before have had it.
-    pub(super) fn wait_for_turn(&mut self, op: OpId) {
-        if !self.turns.contains(&op) {
-            self.turns.push_back(op);
+    /// The operation has the state when all that asked for it before, and may have it now, have had it.
+    pub(super) fn wait_for_turn(&mut self, op: OpId, purpose: Purpose) {
+        if !self.turns.iter().any(|(waiting, _)| *waiting == op) {
+            self.turns.push_back((op, purpose));
         }
+    }
+
+    /// Who of those that wait has the state next.
+    pub(super) fn next_turn(&self) -> Option<OpId> {
+        let may = |(op, purpose): &&(OpId, Purpose)| self.may_have_turn(*op, *purpose);
+        self.turns.iter().find(may).map(|(op, _)| *op)
+    }
+
+    fn may_have_turn(&self, op: OpId, purpose: Purpose) -> bool {
+        purpose == Purpose::Look || !self.is_another_connecting(op)
+    }
+
+    fn is_another_connecting(&self, op: OpId) -> bool {
+        self.connecting.is_some_and(|connecting| connecting != op)
     }
 }
 
@@ -100,16 +125,32 @@ impl Port {
         self.board().now
     }
 
-    /// The state, if no operation has it and none has asked for it before this one.
-    pub(super) fn take_state<S>(&self, cell: &Cell<S>) -> Option<Box<S>> {
+    /// The state, if no operation has it, and none that may have it has asked for it before this one.
+    pub(super) fn take_state<S>(&self, cell: &Cell<S>, purpose: Purpose) -> Option<Box<S>> {
         let mut board = self.board();
-        if board.turns.front().is_some_and(|first| *first != self.op) {
+        let is_next = board.next_turn().is_none_or(|next| next == self.op);
+        if !is_next || !board.may_have_turn(self.op, purpose) {
             return None;
         }
         let state = cell.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        board.turns.pop_front();
+        board.turns.retain(|(waiting, _)| *waiting != self.op);
         board.turns_taken += 1;
         Some(state)
+    }
+
+    /// From now on no other operation talks to QEMU, until [`Port::end_connecting`].
+    pub(super) fn begin_connecting(&self) {
+        self.board().connecting = Some(self.op);
+    }
+
+    /// A new connection has said something, or is not waited for any more.
+    pub(super) fn end_connecting(&self) {
+        self.board().connecting = None;
+    }
+
+    /// Whether another operation waits for a new connection to say something.
+    pub(super) fn is_another_connecting(&self) -> bool {
+        self.board().is_another_connecting(self.op)
     }
 
     /// What the record's file says.
@@ -122,9 +163,10 @@ impl Port {
         self.board().slot(self.op).is_some_and(|slot| slot.cancelled)
     }
 
-    /// Whether the connection has ended.
-    pub(super) fn is_broken(&self, link: Link) -> bool {
-        self.board().broken.contains(&link)
+    /// Whether the connection has ended, or another operation is the only one to talk over it.
+    pub(super) fn is_closed(&self, link: Link) -> bool {
+        let board = self.board();
+        board.broken.contains(&link) || board.is_another_connecting(self.op)
     }
 
     /// The oldest event that nobody has taken in.

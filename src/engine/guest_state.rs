@@ -84,6 +84,8 @@ pub(super) struct GuestState {
     pub(super) former_monitors: Vec<Connected>,
     /// Nothing has been asked on this connection yet.
     is_new_connection: bool,
+    /// Something has been answered on this connection.
+    pub(super) has_answered: bool,
     /// Links that are recorded as down have not been set down on this connection yet.
     links_to_reapply: bool,
     /// The connection was lost, and the caller told so.
@@ -134,6 +136,7 @@ impl GuestState {
             block_users_changed: false,
             former_monitors: Vec::new(),
             is_new_connection: true,
+            has_answered: false,
             links_to_reapply: true,
             monitor_lost: false,
             monitor: None,
@@ -227,9 +230,11 @@ impl GuestState {
 
     /// Makes sure that there is a connection.
     pub(super) async fn connect(&mut self, deadline: &Deadline) -> Result<()> {
+        self.await_connection(deadline).await?;
         if let Ok(monitor) = self.monitor() {
             let link = monitor.link;
-            if self.perform(Effect::Read(link)).await.is_ok() {
+            // The end of it may be what there is to read.
+            if self.perform(Effect::Read(link)).await.is_ok() && self.monitor().is_ok() {
                 return Ok(());
             }
         }
@@ -253,6 +258,7 @@ impl GuestState {
         self.monitor = Some(monitor);
         self.needs_resync = true;
         self.is_new_connection = true;
+        self.has_answered = false;
         self.mark_fds_uncertain();
         // It may be another QEMU by now, whose guest has only just been started.
         self.running_since = None;

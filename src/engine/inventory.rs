@@ -82,7 +82,7 @@ impl Inventory {
     /// occupied ports as empty; and one if there are SCSI devices, to ask where they sit.
     ///
     /// Which block nodes are used is asked as well where there are `disks` of ours.
-    pub(super) async fn take(state: &GuestState, disks: usize, deadline: &Deadline) -> Result<Self> {
+    pub(super) async fn take(state: &mut GuestState, disks: usize, deadline: &Deadline) -> Result<Self> {
         let questions = [
             Command::with("query-pci", &[]),
             PeripheralIds::question(),
@@ -198,13 +198,13 @@ impl GuestState {
 
 /// The same, and perhaps one question more, whose answer is null where QEMU does not have it.
 async fn ask_and_try<const N: usize>(
-    state: &GuestState,
+    state: &mut GuestState,
     questions: [Command; N],
     last: Option<Command>,
     deadline: &Deadline,
 ) -> Result<([Value; N], Value)> {
     let all: Vec<Command> = questions.iter().cloned().chain(last).collect();
-    let mut batch = state.run(all, deadline).await;
+    let mut batch = state.run_or_first(all, deadline).await;
     let last = batch.replies.drain(N.min(batch.replies.len())..).next();
     let last = last.flatten().and_then(Result::ok).unwrap_or_default();
     Ok((answers(&questions, batch)?, last))

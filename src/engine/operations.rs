@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use super::board::{Asked, Board, Need, Port, Slot};
+use super::board::{Asked, Board, Need, Port, Purpose, Slot};
 use super::io::{Effect, Given, Link, OpId};
 use super::request::Answer;
 use crate::error::{Error, ErrorKind, Result};
@@ -47,7 +47,7 @@ struct Waits {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    Turn,
+    Turn(Purpose),
     News,
     Time,
     Shell,
@@ -89,6 +89,7 @@ impl<S> Operations<S> {
             contents: None,
             turns: VecDeque::new(),
             turns_taken: 0,
+            connecting: None,
         };
         Self {
             board: Arc::new(Mutex::new(board)),
@@ -170,9 +171,9 @@ impl<S> Operations<S> {
     /// Lets the operation that has waited longest have the state, if it is free. It stays the first until it has taken it.
     fn grant_turn(&mut self) {
         if self.state_is_free() {
-            let first = self.board().turns.front().copied();
-            let waits = |op: &OpId| self.waits(*op).is_some_and(|waits| waits.kind == Kind::Turn);
-            if let Some(op) = first.filter(waits) {
+            let next = self.board().next_turn();
+            let waits = |op: &OpId| self.waits(*op).is_some_and(|waits| matches!(waits.kind, Kind::Turn(_)));
+            if let Some(op) = next.filter(waits) {
                 self.resolve(op, Given::Done);
             }
         }
@@ -194,7 +195,7 @@ impl<S> Operations<S> {
             if let Some(slot) = board.slot(op) {
                 slot.is_over = true;
             }
-            board.turns.retain(|waiting| *waiting != op);
+            board.turns.retain(|(waiting, _)| *waiting != op);
             board.slots.retain(|(id, slot)| *id != op || slot.answer.is_some());
             return None;
         }
@@ -203,7 +204,7 @@ impl<S> Operations<S> {
         let Asked { need, until, cancelable } = asked?;
         let wait = |kind| Waits { kind, until, cancelable };
         let (waits, demand) = match need {
-            Need::Turn => (wait(Kind::Turn), None),
+            Need::Turn(purpose) => (wait(Kind::Turn(purpose)), None),
             Need::News => (wait(Kind::News), None),
             Need::Time => (wait(Kind::Time), None),
             Need::Effect(effect) => (wait(Kind::Shell), Some(Demand::Perform(op, effect))),
@@ -212,7 +213,7 @@ impl<S> Operations<S> {
             running.asked = Some(waits);
         }
         match waits.kind {
-            Kind::Turn => self.board().wait_for_turn(op),
+            Kind::Turn(purpose) => self.board().wait_for_turn(op, purpose),
             Kind::News if !self.board().events.is_empty() => self.resolve(op, Given::Done),
             _ => {}
         }
@@ -239,7 +240,7 @@ impl<S> Operations<S> {
             self.ready.push_back(op);
             let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
             if matches!(given, Given::Failed(_)) {
-                board.turns.retain(|waiting| *waiting != op);
+                board.turns.retain(|(waiting, _)| *waiting != op);
             }
             if let Some(slot) = board.slot(op) {
                 slot.given = Some(given);
@@ -348,14 +349,16 @@ impl<S> Turn<S> {
     pub(super) async fn take(
         port: &Port,
         cell: &Cell<S>,
+        purpose: Purpose,
         until: Option<Instant>,
         cancelable: bool,
     ) -> Result<Self> {
         loop {
-            if let Some(state) = port.take_state(cell) {
+            if let Some(state) = port.take_state(cell, purpose) {
                 return Ok(Self { state: Some(state), cell: cell.clone() });
             }
-            if let Given::Failed(error) = port.ask(Asked { need: Need::Turn, until, cancelable }).await {
+            let need = Need::Turn(purpose);
+            if let Given::Failed(error) = port.ask(Asked { need, until, cancelable }).await {
                 return Err(error);
             }
         }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::access::Access;
 use super::add::AddRequest;
+use super::board::Purpose;
 use super::controller::ControllerRequest;
 use super::difference::Difference;
 use super::disk::DiskRequest;
@@ -139,13 +140,17 @@ pub struct Engine {
 
 /// An operation that takes its turn, does its work and answers.
 macro_rules! operation {
-    ($engine:expr, $deadline:expr, $changes:expr, |$state:ident, $limit:ident| $work:expr) => {{
+    ($engine:expr, $deadline:expr, $changes:expr, |$state:ident, $limit:ident| $work:expr) => {
+        operation!($engine, Purpose::Talk, $deadline, $changes, |$state, $limit| $work)
+    };
+    ($engine:expr, $purpose:expr, $deadline:expr, $changes:expr, |$state:ident, $limit:ident| $work:expr) => {{
         let (deadline, changes): (Deadline, bool) = ($deadline, $changes);
         $engine.operations.start(move |port, cell| async move {
             let answer = async {
-                let mut turn = Turn::take(&port, &cell, Some(deadline.at()), true).await.map_err(busy)?;
+                let turn = Turn::take(&port, &cell, $purpose, Some(deadline.at()), true);
+                let mut turn = turn.await.map_err(busy)?;
                 let $state = turn.get()?;
-                $state.own = Some(Own { port: port.clone(), cell: cell.clone() });
+                $state.own = Some(Own { port: port.clone(), cell: cell.clone(), deadline });
                 if changes {
                     $state.check_may_change()?;
                 }
@@ -235,7 +240,7 @@ impl Engine {
                 state.repair(limit).await.map(Answer::Differences)
             }),
             Request::ForwardQmpEvents(_) | Request::NextEvent | Request::List | Request::Facts => {
-                operation!(self, deadline, changes, |state, _limit| Ok(state.look(&request)))
+                operation!(self, Purpose::Look, deadline, changes, |state, _limit| Ok(state.look(&request)))
             }
         }
     }
@@ -245,9 +250,10 @@ impl Engine {
         self.operations.start(move |port, cell| async move {
             let _ = port.perform(Effect::ReadAll).await;
             let answer = async {
-                let mut turn = Turn::take(&port, &cell, Some(deadline.at()), true).await.map_err(busy)?;
+                let turn = Turn::take(&port, &cell, Purpose::Talk, Some(deadline.at()), true);
+                let mut turn = turn.await.map_err(busy)?;
                 let state = turn.get()?;
-                state.own = Some(Own { port: port.clone(), cell: cell.clone() });
+                state.own = Some(Own { port: port.clone(), cell: cell.clone(), deadline });
                 let answer = state.process(&deadline).await.map(Answer::Count);
                 state.own = None;
                 answer

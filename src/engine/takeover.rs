@@ -97,9 +97,11 @@ impl GuestState {
     }
 
     /// The next client of a monitor is greeted after the last command of the one before.
-    async fn connect_former(&self, socket: &Socket, deadline: &Deadline) -> Result<Connected> {
+    async fn connect_former(&mut self, socket: &Socket, deadline: &Deadline) -> Result<Connected> {
         let monitor = self.connect_to(socket.path.clone(), deadline).await?;
-        let answer = self.execute_on(monitor.link, Command::with("query-status", &[]), deadline).await;
+        let question = Command::with("query-status", &[]);
+        let name = question.name.clone();
+        let answer = self.run_first(monitor.link, vec![question], deadline).await.only_reply(&name);
         if let Err(error) = answer {
             self.perform(Effect::Close(monitor.link)).await?;
             return Err(error);
@@ -109,7 +111,9 @@ impl GuestState {
 
     /// Whether QEMU says that somebody is connected to a socket of this name, or does not say that nobody is.
     async fn has_client(&mut self, socket: &Socket, deadline: &Deadline) -> Result<bool> {
-        let devices = match self.execute(Command::with("query-chardev", &[]), deadline).await {
+        let question = Command::with("query-chardev", &[]);
+        let name = question.name.clone();
+        let devices = match self.run_or_first(vec![question], deadline).await.only_reply(&name) {
             Ok(devices) => devices,
             Err(error) if error.is_refusal() => return Ok(true),
             Err(error) => return Err(error),

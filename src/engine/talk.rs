@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::board::{Asked, Need, Port};
+use super::board::{Asked, Need, Port, Purpose};
 use super::guest_state::GuestState;
 use super::io::{Connected, Effect, Given, Link};
 use super::limit::Deadline;
@@ -19,6 +19,8 @@ use crate::qmp::{Batch, Command, Queued};
 pub(super) struct Own {
     pub(super) port: Port,
     pub(super) cell: Cell<GuestState>,
+    /// Of the call.
+    pub(super) deadline: Deadline,
 }
 
 impl Port {
@@ -70,9 +72,9 @@ impl GuestState {
 
     /// The connection; an error once it is lost, until the next operation makes a new one.
     pub(super) fn monitor(&self) -> Result<&Connected> {
-        let whole = |monitor: &&Connected| !self.port().is_ok_and(|port| port.is_broken(monitor.link));
+        let usable = |monitor: &&Connected| !self.port().is_ok_and(|port| port.is_closed(monitor.link));
         let lost = || Error::new(ErrorKind::MonitorLost, "the connection to the monitor is gone");
-        self.monitor.as_ref().filter(whole).ok_or_else(lost)
+        self.monitor.as_ref().filter(usable).ok_or_else(lost)
     }
 
     /// The oldest event that has not been taken in.
@@ -88,12 +90,19 @@ impl GuestState {
         self.monitor()?.pid.ok_or_else(unseen)
     }
 
-    /// Connects to a monitor and waits for its greeting.
-    pub(super) async fn connect_to(&self, path: PathBuf, deadline: &Deadline) -> Result<Connected> {
+    /// Connects to a monitor and waits for its greeting. Operations that only look have the state of the guest meanwhile.
+    pub(super) async fn connect_to(&mut self, path: PathBuf, deadline: &Deadline) -> Result<Connected> {
         self.check(deadline)?;
         let need = Need::Effect(Effect::Connect(path));
         let asked = Asked { need, until: Some(deadline.at()), cancelable: deadline.is_cancelable() };
-        match self.port()?.ask(asked).await {
+        let Some(own) = self.own.clone() else { return Err(unexpected()) };
+        own.port.begin_connecting();
+        self.put_back(&own);
+        let given = own.port.ask(asked).await;
+        let back = self.get_back(&own, deadline).await;
+        own.port.end_connecting();
+        back?;
+        match given {
             Given::Connected(connected) => Ok(connected),
             Given::Failed(error) => Err(error),
             _ => Err(unexpected()),
@@ -117,27 +126,68 @@ impl GuestState {
         }
     }
 
-    /// The same over another connection.
+    /// Sends all `commands` at once over this connection and waits for all their answers.
     pub(super) async fn run_on(&self, link: Link, commands: Vec<Command>, deadline: &Deadline) -> Batch {
-        let may = self.check(deadline).and_then(|()| self.check_only_asks(&commands));
-        match may.and_then(|()| self.port()) {
-            Ok(port) => port.run(link, commands, deadline).await,
+        match self.may_run(&commands, deadline) {
+            Ok(own) => own.port.run(link, commands, deadline).await,
             Err(error) => Batch::failed(commands.len(), error),
         }
     }
 
-    /// The same, and other operations have the state of the guest meanwhile.
+    /// Sends all `commands` at once and waits for all their answers. Other operations have the state of the guest meanwhile.
     pub(super) async fn run_yielding(&mut self, commands: Vec<Command>, deadline: &Deadline) -> Batch {
-        let count = commands.len();
-        let Some(own) = self.own.clone() else { return Batch::failed(count, unexpected()) };
-        let link = match self.check(deadline).and_then(|()| self.monitor()) {
+        match self.monitor().map(|monitor| monitor.link) {
+            Ok(link) => self.run_on_yielding(link, commands, deadline).await,
+            Err(error) => Batch::failed(commands.len(), error),
+        }
+    }
+
+    /// Sends all `commands` at once and waits for all their answers. As long as nothing has been answered on this connection,
+    /// operations that only look have the state of the guest meanwhile.
+    pub(super) async fn run_or_first(&mut self, commands: Vec<Command>, deadline: &Deadline) -> Batch {
+        let link = match self.monitor() {
             Ok(monitor) => monitor.link,
-            Err(error) => return Batch::failed(count, error),
+            Err(error) => return Batch::failed(commands.len(), error),
+        };
+        if self.has_answered {
+            return self.run_on(link, commands, deadline).await;
+        }
+        let batch = self.run_first(link, commands, deadline).await;
+        self.has_answered = batch.replies.iter().any(Option::is_some);
+        batch
+    }
+
+    /// Sends the first commands over a new connection and waits for all their answers. Operations that only look have the state of
+    /// the guest meanwhile: nobody knows yet whether anything is answered.
+    pub(super) async fn run_first(
+        &mut self,
+        link: Link,
+        commands: Vec<Command>,
+        deadline: &Deadline,
+    ) -> Batch {
+        let Some(own) = self.own.clone() else { return Batch::failed(commands.len(), unexpected()) };
+        own.port.begin_connecting();
+        let batch = self.run_on_yielding(link, commands, deadline).await;
+        own.port.end_connecting();
+        batch
+    }
+
+    async fn run_on_yielding(&mut self, link: Link, commands: Vec<Command>, deadline: &Deadline) -> Batch {
+        let own = match self.may_run(&commands, deadline) {
+            Ok(own) => own.clone(),
+            Err(error) => return Batch::failed(commands.len(), error),
         };
         self.put_back(&own);
         let batch = own.port.run(link, commands, deadline).await;
-        self.get_back(own).await;
+        // That there is no connection is found out with the next command.
+        let _ = self.get_back(&own, &own.deadline).await;
         batch
+    }
+
+    fn may_run(&self, commands: &[Command], deadline: &Deadline) -> Result<&Own> {
+        self.check(deadline)?;
+        self.check_only_asks(commands)?;
+        self.own.as_ref().ok_or_else(unexpected)
     }
 
     /// Tells the caller how it goes; the operation goes on.
@@ -160,14 +210,7 @@ impl GuestState {
         deadline: &Deadline,
     ) -> Result<Value> {
         let name = command.name.clone();
-        let batch = self.run_on(link, vec![command], deadline).await;
-        let reply = batch.replies.into_iter().next().flatten();
-        let answer = match (reply, batch.failure) {
-            (Some(reply), _) => reply,
-            (None, Some(error)) => Err(error),
-            (None, None) => Err(Error::new(ErrorKind::Protocol, "no reply")),
-        };
-        answer.map_err(|error| error.with_step(name.as_ref()))
+        self.run_on(link, vec![command], deadline).await.only_reply(&name)
     }
 
     /// Waits until QEMU has said something that has not been taken in, or another operation has done something; other operations
@@ -181,23 +224,23 @@ impl GuestState {
         self.wait_news(deadline).await
     }
 
-    /// Waits until another operation has done something, or QEMU has said something.
+    /// Waits until another operation has done something, or QEMU has said something. Other operations have the state of the guest
+    /// meanwhile.
     pub(super) async fn wait_news(&mut self, deadline: &Deadline) -> Result<()> {
         let Some(own) = self.own.clone() else { return Ok(()) };
         self.put_back(&own);
         let waited = own.port.wait(Need::News, deadline.at(), deadline.is_cancelable()).await;
-        self.get_back(own).await;
-        waited
+        self.get_back(&own, &own.deadline).await.and(waited)
     }
 
-    /// The same, and other operations have the state of the guest meanwhile.
+    /// Sleeps for `pause`, or less if the deadline or a cancel comes first. Other operations have the state of the guest meanwhile.
     pub(super) async fn pause_yielding(&mut self, pause: Duration, deadline: &Deadline) -> Result<()> {
         let Some(own) = self.own.clone() else { return Ok(()) };
         let until = deadline.at_most(self.now(), pause).at();
         self.put_back(&own);
         let waited = own.port.wait(Need::Time, until, deadline.is_cancelable()).await;
-        self.get_back(own).await;
-        waited.and_then(|()| self.check(deadline))
+        self.get_back(&own, &own.deadline).await.and(waited)?;
+        self.check(deadline)
     }
 
     /// Lets other operations have the state until [`GuestState::get_back`].
@@ -208,18 +251,44 @@ impl GuestState {
         *lock(&own.cell) = Some(Box::new(state));
     }
 
-    /// Waits for the state.
-    pub(super) async fn get_back(&mut self, own: Own) {
+    /// Waits for the state; while another operation connects to the monitor, no longer than to the deadline. The state is there in any
+    /// case, and an error says why it came without a connection.
+    pub(super) async fn get_back(&mut self, own: &Own, deadline: &Deadline) -> Result<()> {
+        let mut limit = (Purpose::Talk, Some(deadline.at()), deadline.is_cancelable());
+        let mut ended = None;
         loop {
-            if let Some(state) = own.port.take_state(&own.cell) {
+            let (purpose, until, cancelable) = limit;
+            if let Some(state) = own.port.take_state(&own.cell, purpose) {
                 *self = *state;
-                self.own = Some(own);
-                return;
+                self.own = Some(own.clone());
+                break;
             }
-            own.port.ask(Asked { need: Need::Turn, until: None, cancelable: false }).await;
+            if let Given::Failed(error) =
+                own.port.ask(Asked { need: Need::Turn(purpose), until, cancelable }).await
+            {
+                ended = Some(error);
+                limit = (Purpose::Look, None, false);
+            }
+        }
+        match ended {
+            Some(error) if own.port.is_another_connecting() => Err(error.context(CONNECTING)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for the end of another operation's connecting, if one is at it.
+    pub(super) async fn await_connection(&mut self, deadline: &Deadline) -> Result<()> {
+        match self.own.clone().filter(|own| own.port.is_another_connecting()) {
+            Some(own) => {
+                self.put_back(&own);
+                self.get_back(&own, deadline).await
+            }
+            None => Ok(()),
         }
     }
 }
+
+const CONNECTING: &str = "another call is connecting to the monitor";
 
 fn lock(cell: &Cell<GuestState>) -> std::sync::MutexGuard<'_, Option<Box<GuestState>>> {
     cell.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

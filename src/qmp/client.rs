@@ -66,14 +66,7 @@ impl Client {
 
     /// Runs one command.
     pub fn execute(&mut self, command: &Command, deadline: &Deadline) -> Result<Value> {
-        let batch = self.run(std::slice::from_ref(command), deadline);
-        let reply = batch.replies.into_iter().next().flatten();
-        let answer = match (reply, batch.failure) {
-            (Some(reply), _) => reply,
-            (None, Some(error)) => Err(error),
-            (None, None) => Err(Error::new(ErrorKind::Protocol, "no reply")),
-        };
-        answer.map_err(|error| error.with_step(command.name.as_ref()))
+        self.run(std::slice::from_ref(command), deadline).only_reply(&command.name)
     }
 
     /// QEMU's version.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::wire::{Reply, ReplyId};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// Names a batch for as long as its connection lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +22,13 @@ impl Batch {
     /// None of `count` commands has an answer.
     pub fn failed(count: usize, error: Error) -> Self {
         Self { replies: std::iter::repeat_with(|| None).take(count).collect(), failure: Some(error) }
+    }
+
+    /// The answer to the only command, which has this name.
+    pub fn only_reply(self, name: &str) -> Reply {
+        let missing = || self.failure.unwrap_or_else(|| Error::new(ErrorKind::Protocol, "no reply"));
+        let reply = self.replies.into_iter().next().flatten().unwrap_or_else(|| Err(missing()));
+        reply.map_err(|error| error.with_step(name))
     }
 }
 

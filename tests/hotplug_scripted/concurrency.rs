@@ -16,14 +16,14 @@ use crate::support::fixture::Fixture;
 use crate::support::host;
 
 /// No test takes that long: whatever waits so long waits until the test lets it go.
-const LONG: u64 = 60_000;
+pub const LONG: u64 = 60_000;
 
 const MAC: &str = "52:54:00:00:00:11";
 
 type Waiting<'scope> = ScopedJoinHandle<'scope, Result<Answer, Failure>>;
 
 /// A NIC "lan" and disks "data" and "more" in a guest that lets go of nothing before the test says so.
-fn with_devices(agent: &dyn Agent) -> (Fixture, Box<dyn Api>) {
+pub fn with_devices(agent: &dyn Agent) -> (Fixture, Box<dyn Api>) {
     let fixture = Fixture::pc();
     let api = fixture.open(agent);
     done(api.add_nic(&fixture.nic_as("lan", MAC)));
@@ -36,12 +36,12 @@ fn with_devices(agent: &dyn Agent) -> (Fixture, Box<dyn Api>) {
 
 /// Waits until QEMU has been asked for the device.
 #[track_caller]
-fn asked_for(fixture: &Fixture, id: &str) {
+pub fn asked_for(fixture: &Fixture, id: &str) {
     let is_asked = || fixture.qemu.model(|model| model.device(id).is_some_and(|it| it.asked.is_some()));
     assert!(host::eventually(is_asked), "QEMU was not asked for {id}");
 }
 
-fn removes<'scope>(
+pub fn removes<'scope>(
     scope: &'scope thread::Scope<'scope, '_>,
     fixture: &Fixture,
     api: &'scope dyn Api,

@@ -54,6 +54,10 @@ pub trait Api: Send + Sync {
     fn fd(&self) -> RawFd;
     /// Whether a call was running.
     fn cancel(&self) -> bool;
+    /// The number of this thread.
+    fn thread(&self) -> usize;
+    /// Whether the thread with this number was in a call.
+    fn cancel_thread(&self, thread: usize) -> bool;
 }
 
 /// What all kinds of device have in common.

@@ -21,9 +21,9 @@ use ::kvm_hotplug::capi::event::{
     kvm_hotplug_watch_qmp,
 };
 use ::kvm_hotplug::capi::guest::{
-    KVM_HOTPLUG_LOOK_ONLY, kvm_hotplug as Handle, kvm_hotplug_cancel, kvm_hotplug_close,
-    kvm_hotplug_get_device, kvm_hotplug_get_fd, kvm_hotplug_list, kvm_hotplug_listener, kvm_hotplug_open,
-    kvm_hotplug_open_of, kvm_hotplug_process,
+    KVM_HOTPLUG_LOOK_ONLY, kvm_hotplug as Handle, kvm_hotplug_cancel, kvm_hotplug_cancel_thread,
+    kvm_hotplug_close, kvm_hotplug_get_device, kvm_hotplug_get_fd, kvm_hotplug_list, kvm_hotplug_listener,
+    kvm_hotplug_open, kvm_hotplug_open_of, kvm_hotplug_process, kvm_hotplug_thread,
 };
 use ::kvm_hotplug::capi::link::{kvm_hotplug_move_nic, kvm_hotplug_set_link};
 use ::kvm_hotplug::capi::log::kvm_hotplug_log_level::KVM_HOTPLUG_LOG_DEBUG;
@@ -532,6 +532,16 @@ impl Api for CApi {
     fn cancel(&self) -> bool {
         // SAFETY: the handle is open.
         call(|error| unsafe { kvm_hotplug_cancel(self.0, error) }).unwrap() == 1
+    }
+
+    fn thread(&self) -> usize {
+        kvm_hotplug_thread().try_into().unwrap()
+    }
+
+    fn cancel_thread(&self, thread: usize) -> bool {
+        let thread = thread.try_into().unwrap();
+        // SAFETY: the handle is open.
+        call(|error| unsafe { kvm_hotplug_cancel_thread(self.0, thread, error) }).unwrap() == 1
     }
 }
 

@@ -10,7 +10,7 @@ use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
 use kvm_hotplug::guest::{
     self, Access, AddRequest, ControllerRequest, DeferReason, DeviceInfo, DeviceState, DiskRequest, Guest,
     Listener, NewSize, NicRequest, Outcome, PendingReason, Placement, RawCommand, Removal, RemovalOfMany,
-    TapSource,
+    TapSource, ThreadNumber,
 };
 use kvm_hotplug::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, ScsiAddress, Slot};
 use kvm_hotplug::log::{Level, Log, Sink};
@@ -242,6 +242,14 @@ impl Api for RustApi {
 
     fn cancel(&self) -> bool {
         self.0.cancel()
+    }
+
+    fn thread(&self) -> usize {
+        ThreadNumber::this().0
+    }
+
+    fn cancel_thread(&self, thread: usize) -> bool {
+        self.0.cancel_thread(ThreadNumber(thread))
     }
 }
 

@@ -28,7 +28,7 @@ impl World {
     /// Notes a name when it has the state, and gives it back at once.
     fn notes(&mut self, name: &'static str) -> OpId {
         self.operations.start(move |port, cell| async move {
-            let answer = match Turn::take(&port, &cell, None, false).await {
+            let answer = match Turn::take(&port, &cell, Purpose::Talk, None, false).await {
                 Ok(mut turn) => turn.get().map(|state| state.push(name)),
                 Err(error) => Err(error),
             };
@@ -39,7 +39,7 @@ impl World {
     /// Has the state while the shell does something for it.
     fn works(&mut self, name: &'static str) -> OpId {
         self.operations.start(move |port, cell| async move {
-            let mut turn = Turn::take(&port, &cell, None, false).await.unwrap();
+            let mut turn = Turn::take(&port, &cell, Purpose::Talk, None, false).await.unwrap();
             port.perform(Effect::ReadAll).await;
             turn.get().unwrap().push(name);
             port.answer(Ok(Answer::Done));
@@ -111,7 +111,7 @@ fn one_that_gives_up_its_turn_stands_in_nobodys_way() {
     effect_of(world.poll(0, first));
     let until = Some(world.at(5));
     let second = world.operations.start(move |port, cell| async move {
-        let turn = Turn::take(&port, &cell, until, false).await;
+        let turn = Turn::take(&port, &cell, Purpose::Talk, until, false).await;
         port.answer(turn.map(|_| Answer::Done));
     });
     assert!(world.poll(0, second).is_none());
@@ -123,6 +123,37 @@ fn one_that_gives_up_its_turn_stands_in_nobodys_way() {
     world.operations.give(first, Given::Done);
     assert!(world.poll(5, first).is_none() && world.poll(5, third).is_none());
     assert_eq!(world.done(), ["first", "third"]);
+}
+
+#[test]
+fn while_one_connects_others_look_and_none_talks() {
+    let mut world = World::new();
+    let connecting = world.operations.start(|port, cell| async move {
+        port.begin_connecting();
+        port.perform(Effect::ReadAll).await;
+        let mut turn = Turn::take(&port, &cell, Purpose::Talk, None, false).await.unwrap();
+        turn.get().unwrap().push("connected");
+        port.end_connecting();
+        port.answer(Ok(Answer::Done));
+    });
+    effect_of(world.poll(0, connecting));
+    let talks = world.notes("talks");
+    assert!(world.poll(0, talks).is_none());
+    let looks = world.operations.start(|port, cell| async move {
+        let mut turn = Turn::take(&port, &cell, Purpose::Look, None, false).await.unwrap();
+        turn.get().unwrap().push("looks");
+        assert!(port.is_another_connecting() && port.is_closed(Link(1)));
+        port.answer(Ok(Answer::Done));
+    });
+    assert!(world.poll(0, looks).is_none());
+    assert_eq!(world.ended(looks), None);
+    assert!(world.poll(0, talks).is_none());
+    assert!(world.operations.answer(talks).is_none());
+    world.operations.give(connecting, Given::Done);
+    assert!(world.poll(0, connecting).is_none());
+    assert!(world.operations.others_are_ready(Some(connecting)), "the thread of the other is to be woken");
+    assert!(world.poll(0, talks).is_none());
+    assert_eq!(world.done(), ["looks", "connected", "talks"]);
 }
 
 #[test]
@@ -273,7 +304,7 @@ fn an_operation_that_has_answered_goes_on_with_anybody() {
     let early = world.operations.start(|port, cell| async move {
         port.answer(Ok(Answer::Count(1)));
         port.perform(Effect::ReadAll).await;
-        let mut turn = Turn::take(&port, &cell, None, false).await.unwrap();
+        let mut turn = Turn::take(&port, &cell, Purpose::Talk, None, false).await.unwrap();
         turn.get().unwrap().push("early");
         port.answer(Ok(Answer::Count(2)));
     });
