@@ -58,6 +58,8 @@ pub(super) struct Slot {
     pub(super) answer: Option<Result<Answer>>,
     pub(super) is_answered: bool,
     pub(super) is_over: bool,
+    /// Since others were told of it, the shell has done something for it, or it has taken in what QEMU said.
+    pub(super) has_acted: bool,
 }
 
 #[derive(Debug)]
@@ -171,7 +173,12 @@ impl Port {
 
     /// The oldest event that nobody has taken in.
     pub(super) fn next_event(&self) -> Option<Queued> {
-        self.board().events.pop()
+        let mut board = self.board();
+        let event = board.events.pop()?;
+        if let Some(slot) = board.slot(self.op) {
+            slot.has_acted = true;
+        }
+        Some(event)
     }
 
     /// Whether there is one.

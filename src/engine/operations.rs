@@ -187,7 +187,11 @@ impl<S> Operations<S> {
         let polled = running.operation.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         let had_state = !was_free || self.board().turns_taken != taken;
         if had_state && self.state_is_free() {
-            self.tell_news(Some(op));
+            let acted = self.board().slot(op).is_some_and(|slot| std::mem::take(&mut slot.has_acted));
+            // One that was woken in vain wakes nobody: two of them would wake each other for ever.
+            if acted || polled.is_ready() {
+                self.tell_news(Some(op));
+            }
         }
         if polled == Poll::Ready(()) {
             self.running.remove(at);
@@ -226,6 +230,9 @@ impl<S> Operations<S> {
     /// What the shell has done, or what came of it.
     pub(super) fn give(&mut self, op: OpId, given: Given) {
         if self.waits(op).is_some_and(|waits| waits.kind == Kind::Shell) {
+            if let Some(slot) = self.board().slot(op) {
+                slot.has_acted = true;
+            }
             self.resolve(op, given);
         }
     }

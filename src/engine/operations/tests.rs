@@ -207,6 +207,32 @@ fn news_are_an_event_a_lost_connection_and_what_others_have_done() {
 }
 
 #[test]
+fn one_that_is_woken_in_vain_wakes_nobody() {
+    let mut world = World::new();
+    let [first, second] = ["first", "second"].map(|name| {
+        world.operations.start(move |port, cell| async move {
+            loop {
+                let mut turn = Turn::take(&port, &cell, Purpose::Talk, None, false).await.unwrap();
+                turn.get().unwrap().push(name);
+                drop(turn);
+                port.ask(Asked { need: Need::News, until: None, cancelable: false }).await;
+            }
+        })
+    });
+    let let_all_go_on = |world: &mut World| {
+        for _ in 0..10 {
+            assert!(world.poll(0, first).is_none() && world.poll(0, second).is_none());
+        }
+    };
+    let_all_go_on(&mut world);
+    let begun = world.done().len();
+    let other = world.notes("other");
+    world.poll(0, other);
+    let_all_go_on(&mut world);
+    assert_eq!(world.done()[begun..], ["other", "first", "second"]);
+}
+
+#[test]
 fn an_operation_that_begins_or_waits_is_no_news() {
     let mut world = World::new();
     let waiting = world.waits(|| Need::News, None, true);
