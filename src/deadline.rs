@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 /// Lets another thread end a wait. Setting it is safe at any time; it stays set until cleared.
 #[derive(Debug)]
@@ -96,10 +96,10 @@ impl Deadline {
     /// Fails when the deadline has passed or the call was cancelled.
     pub fn check(&self) -> Result<()> {
         if self.cancel.as_ref().is_some_and(|cancel| cancel.is_set()) {
-            return Err(Error::new(ErrorKind::Canceled, "cancelled by another thread"));
+            return Err(Error::canceled());
         }
         if self.left().is_zero() {
-            return Err(Error::new(ErrorKind::Timeout, "the deadline passed"));
+            return Err(Error::deadline_passed());
         }
         Ok(())
     }
@@ -158,6 +158,7 @@ impl Deadline {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
     fn cancel_ends_a_wait_and_is_told_from_the_deadline() {

@@ -181,6 +181,21 @@ impl Error {
         Self::new(ErrorKind::Invalid, message)
     }
 
+    /// The connection to the monitor has ended.
+    pub fn monitor_lost() -> Self {
+        Self::new(ErrorKind::MonitorLost, "the connection to the monitor is gone")
+    }
+
+    /// The time of a call is over.
+    pub fn deadline_passed() -> Self {
+        Self::new(ErrorKind::Timeout, "the deadline passed")
+    }
+
+    /// A call was cancelled.
+    pub fn canceled() -> Self {
+        Self::new(ErrorKind::Canceled, "cancelled by another thread")
+    }
+
     /// A failed system call: the errno is kept, `doing` names the call and its object.
     pub fn host(source: impl Into<std::io::Error>, doing: impl fmt::Display) -> Self {
         let source = source.into();

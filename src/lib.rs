@@ -19,6 +19,7 @@ pub mod ids;
 pub mod json;
 pub mod log;
 pub mod model;
+pub mod mutex;
 pub mod net;
 pub mod ordered;
 pub mod planted;

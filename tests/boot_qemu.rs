@@ -12,6 +12,8 @@
     unreachable_pub
 )]
 
+#[path = "support/bare_qemu.rs"]
+mod bare_qemu;
 #[path = "boot_qemu/child.rs"]
 mod child;
 #[path = "support/not_run.rs"]
@@ -60,24 +62,9 @@ impl Scene {
     }
 
     fn command(&self, machine: &str, extra: &[&str]) -> Vec<String> {
-        let socket = self.path("qmp");
-        let monitor = format!("unix:{},server=on,wait=off", socket.display());
-        let own = [
-            "-nodefaults",
-            "-display",
-            "none",
-            "-accel",
-            "tcg",
-            "-m",
-            "32",
-            "-machine",
-            machine,
-            "-qmp",
-            &monitor,
-        ];
-        std::iter::once(child::program())
-            .chain(own.into_iter().chain(extra.iter().copied()).map(str::to_owned))
-            .collect()
+        let mut command = bare_qemu::command(machine, &self.path("qmp"));
+        command.extend(extra.iter().copied().map(str::to_owned));
+        command
     }
 
     fn runtime(&self, record: Record) -> RecordFile {

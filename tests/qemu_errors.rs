@@ -4,6 +4,8 @@
 //! `KVM_HOTPLUG_TEST_QEMU` names another QEMU; `tests/run versions` runs this with each of four.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, unreachable_pub)]
 
+#[path = "support/bare_qemu.rs"]
+mod bare_qemu;
 #[path = "support/not_run.rs"]
 mod not_run;
 #[path = "qemu_errors/qemu.rs"]

@@ -1,7 +1,7 @@
 //! `struct kvm_runtime`: the record and its file.
 
 use std::ffi::{c_char, c_int, c_void};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::args::{self, Plain, check_flags, optional_str, read_struct, required, required_path};
 use super::device::kvm_hotplug_device;
@@ -11,6 +11,7 @@ use super::log::{kvm_hotplug_free_fn, kvm_hotplug_log_fn, log_to};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Log;
 use crate::model::{DEFAULT_RESERVED, Record};
+use crate::mutex::lock;
 use crate::store::{RecordFile, Trust};
 
 /// Most arguments a recorded command line may have.
@@ -85,11 +86,11 @@ impl kvm_runtime {
     }
 
     pub(super) fn log(&self) -> Log {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.log).clone()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, RecordFile> {
-        self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.runtime)
     }
 }
 
@@ -439,7 +440,7 @@ pub unsafe extern "C" fn kvm_runtime_set_log(
         let log = log_to(level, callback, userdata, free);
         // SAFETY: the caller vouches for the handle.
         let handle = unsafe { kvm_runtime::get(runtime) }?;
-        let old = std::mem::replace(&mut *handle.log.lock().unwrap_or_else(PoisonError::into_inner), log?);
+        let old = std::mem::replace(&mut *lock(&handle.log), log?);
         drop(old);
         Ok(0)
     };

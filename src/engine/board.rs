@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 use std::time::Instant;
 
@@ -11,6 +11,7 @@ use super::io::{Effect, Given, Link, OpId};
 use super::operations::Cell;
 use super::request::Answer;
 use crate::error::{Error, ErrorKind, Result};
+use crate::mutex::lock;
 use crate::qmp::{EventQueue, Queued};
 use crate::store::Contents;
 
@@ -119,7 +120,7 @@ impl Port {
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
-        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.board)
     }
 
     /// The time, as the shell has told it.
@@ -134,7 +135,7 @@ impl Port {
         if !is_next || !board.may_have_turn(self.op, purpose) {
             return None;
         }
-        let state = cell.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let state = lock(cell).take()?;
         board.turns.retain(|(waiting, _)| *waiting != self.op);
         board.turns_taken += 1;
         Some(state)

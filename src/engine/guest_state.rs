@@ -16,7 +16,7 @@ use super::overlay::is_live_disk;
 use super::phase::{Phase, Phases};
 use super::talk::Own;
 use super::tap_teardown::{TapCache, TapFd};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, DeviceId};
 use crate::log::{Level, Log};
 use crate::model::{Device, Operation, Presence};
@@ -279,8 +279,9 @@ impl GuestState {
         if let Some(monitor) = self.monitor.take() {
             // Nobody else is told of what is on the way.
             let _ = self.perform(Effect::Close(monitor.link)).await;
-            self.log.write(Level::Warning, || "the connection to the monitor is gone".to_owned());
-            self.events.guest(EventKind::MonitorLost, "the connection to the monitor is gone");
+            let lost = Error::monitor_lost();
+            self.log.write(Level::Warning, || lost.to_string());
+            self.events.guest(EventKind::MonitorLost, lost.message());
             self.monitor_lost = true;
         }
     }

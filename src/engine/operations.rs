@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -12,6 +12,7 @@ use super::board::{Asked, Board, Need, Port, Purpose, Slot};
 use super::io::{Effect, Given, Link, OpId};
 use super::request::Answer;
 use crate::error::{Error, ErrorKind, Result};
+use crate::mutex::lock;
 use crate::qmp::{EventQueue, Queued};
 use crate::store::Contents;
 
@@ -74,7 +75,7 @@ impl<S> Drop for Operations<S> {
     /// An operation that is dropped puts the state back, which knows where it belongs: neither would ever go.
     fn drop(&mut self) {
         self.running.clear();
-        let state = self.cell.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let state = lock(&self.cell).take();
         drop(state);
     }
 }
@@ -101,16 +102,16 @@ impl<S> Operations<S> {
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
-        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.board)
     }
 
     fn state_is_free(&self) -> bool {
-        self.cell.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        lock(&self.cell).is_some()
     }
 
     /// Looks at the state, if no operation has it.
     pub(super) fn with_state<T>(&self, look: impl FnOnce(&mut S) -> T) -> Option<T> {
-        self.cell.lock().unwrap_or_else(PoisonError::into_inner).as_deref_mut().map(look)
+        lock(&self.cell).as_deref_mut().map(look)
     }
 
     /// Whether QEMU has said something that no operation has taken in.
@@ -182,8 +183,8 @@ impl<S> Operations<S> {
     fn go_on(&mut self, op: OpId) -> Option<Demand> {
         let at = self.running.iter().position(|running| running.op == op)?;
         let running = self.running.get_mut(at)?;
-        let was_free = self.cell.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        let taken = self.board.lock().unwrap_or_else(PoisonError::into_inner).turns_taken;
+        let was_free = lock(&self.cell).is_some();
+        let taken = lock(&self.board).turns_taken;
         let polled = running.operation.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         let had_state = !was_free || self.board().turns_taken != taken;
         if had_state && self.state_is_free() {
@@ -222,7 +223,7 @@ impl<S> Operations<S> {
             _ => {}
         }
         if waits.cancelable && self.board().slot(op).is_some_and(|slot| slot.cancelled) {
-            return self.end_wait(op, canceled()).or(demand);
+            return self.end_wait(op, Error::canceled()).or(demand);
         }
         demand
     }
@@ -245,7 +246,7 @@ impl<S> Operations<S> {
         if let Some(running) = self.running.iter_mut().find(|running| running.op == op) {
             running.asked = None;
             self.ready.push_back(op);
-            let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut board = lock(&self.board);
             if matches!(given, Given::Failed(_)) {
                 board.turns.retain(|(waiting, _)| *waiting != op);
             }
@@ -295,7 +296,7 @@ impl<S> Operations<S> {
             slot.cancelled = true;
         }
         match self.waits(op).is_some_and(|waits| waits.cancelable) {
-            true => self.end_wait(op, canceled()),
+            true => self.end_wait(op, Error::canceled()),
             false => None,
         }
     }
@@ -325,7 +326,7 @@ impl<S> Operations<S> {
             let op = *op;
             if asked.is_some_and(|waits| waits.kind == Kind::Time) {
                 self.resolve(op, Given::Done);
-            } else if let Some(demand) = self.end_wait(op, late_error()) {
+            } else if let Some(demand) = self.end_wait(op, Error::deadline_passed()) {
                 return Some(demand);
             }
         }
@@ -335,14 +336,6 @@ impl<S> Operations<S> {
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         self.running.iter().filter_map(|running| running.asked?.until).min()
     }
-}
-
-fn canceled() -> Error {
-    Error::new(ErrorKind::Canceled, "cancelled by another thread")
-}
-
-fn late_error() -> Error {
-    Error::new(ErrorKind::Timeout, "the deadline passed")
 }
 
 /// The state of the guest in the hands of one operation, until it is dropped.
@@ -379,7 +372,7 @@ impl<S> Turn<S> {
 
 impl<S> Drop for Turn<S> {
     fn drop(&mut self) {
-        let mut cell = self.cell.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cell = lock(&self.cell);
         // An operation that is dropped while another one has the state has only a placeholder.
         if cell.is_none() {
             *cell = self.state.take();

@@ -12,6 +12,7 @@ use super::limit::Deadline;
 use super::operations::Cell;
 use super::request::Answer;
 use crate::error::{Error, ErrorKind, Result, errno};
+use crate::mutex::lock;
 use crate::qmp::{Batch, Command, Queued};
 
 /// An operation's own: how it asks, and where the state goes while it waits for the guest.
@@ -53,10 +54,10 @@ impl GuestState {
     /// Fails when the deadline has passed or the operation was cancelled.
     pub(super) fn check(&self, deadline: &Deadline) -> Result<()> {
         if deadline.is_cancelable() && self.port()?.is_cancelled() {
-            return Err(Error::new(ErrorKind::Canceled, "cancelled by another thread"));
+            return Err(Error::canceled());
         }
         if deadline.left(self.now()).is_zero() {
-            return Err(Error::new(ErrorKind::Timeout, "the deadline passed"));
+            return Err(Error::deadline_passed());
         }
         Ok(())
     }
@@ -73,8 +74,7 @@ impl GuestState {
     /// The connection; an error once it is lost, until the next operation makes a new one.
     pub(super) fn monitor(&self) -> Result<&Connected> {
         let usable = |monitor: &&Connected| !self.port().is_ok_and(|port| port.is_closed(monitor.link));
-        let lost = || Error::new(ErrorKind::MonitorLost, "the connection to the monitor is gone");
-        self.monitor.as_ref().filter(usable).ok_or_else(lost)
+        self.monitor.as_ref().filter(usable).ok_or_else(Error::monitor_lost)
     }
 
     /// The oldest event that has not been taken in.
@@ -199,17 +199,8 @@ impl GuestState {
 
     /// Runs one command.
     pub(super) async fn execute(&self, command: Command, deadline: &Deadline) -> Result<Value> {
-        self.execute_on(self.monitor()?.link, command, deadline).await
-    }
-
-    /// The same over another connection.
-    pub(super) async fn execute_on(
-        &self,
-        link: Link,
-        command: Command,
-        deadline: &Deadline,
-    ) -> Result<Value> {
         let name = command.name.clone();
+        let link = self.monitor()?.link;
         self.run_on(link, vec![command], deadline).await.only_reply(&name)
     }
 
@@ -289,10 +280,6 @@ impl GuestState {
 }
 
 const CONNECTING: &str = "another call is connecting to the monitor";
-
-fn lock(cell: &Cell<GuestState>) -> std::sync::MutexGuard<'_, Option<Box<GuestState>>> {
-    cell.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
 
 pub(super) fn unexpected() -> Error {
     Error::new(ErrorKind::State, "the shell has given something else than was asked for")

@@ -12,6 +12,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::os::fd::{AsFd, AsRawFd};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::mutex::lock;
 use crate::sys::descriptor::Descriptor;
 
 /// A value that belongs to one call at a time.
@@ -89,7 +90,7 @@ impl<T> CallLock<T> {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Begins a call, which a cancel ends from now on.
@@ -113,7 +114,7 @@ impl<T> CallLock<T> {
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let error = Error::new(ErrorKind::Timeout, "the deadline passed");
+                let error = Error::deadline_passed();
                 return Err(error.context("another call on this handle is still running"));
             }
             state.waiting += 1;
@@ -126,7 +127,7 @@ impl<T> CallLock<T> {
         }
         state.holder = Some(me);
         drop(state);
-        let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        let value = lock(&self.value);
         Ok(Pass { lock: self, value: Some(value) })
     }
 

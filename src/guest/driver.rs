@@ -3,7 +3,7 @@
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use nix::poll::PollFlags;
@@ -13,6 +13,7 @@ use super::host::Host;
 use super::poll_fd::PollFd;
 use crate::engine::{Connected, Demand, Effect, Engine, Given, Link, OpId, StoreStep};
 use crate::error::{Error, ErrorKind, Result};
+use crate::mutex::lock;
 use crate::qmp::{self, BatchId, Counters, Monitor};
 use crate::store::{Committed, RecordFile};
 
@@ -104,7 +105,7 @@ impl Driver {
     }
 
     fn record(&self) -> MutexGuard<'_, RecordFile> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.record)
     }
 
     fn tell_contents(&mut self) {
@@ -186,12 +187,12 @@ impl Driver {
 
     fn monitor(&self, link: Link) -> Result<&Monitor> {
         let found = self.monitors.iter().find(|(other, _)| *other == link);
-        found.map(|(_, monitor)| monitor).ok_or_else(lost)
+        found.map(|(_, monitor)| monitor).ok_or_else(Error::monitor_lost)
     }
 
     fn monitor_mut(&mut self, link: Link) -> Result<&mut Monitor> {
         let found = self.monitors.iter_mut().find(|(other, _)| *other == link);
-        found.map(|(_, monitor)| monitor).ok_or_else(lost)
+        found.map(|(_, monitor)| monitor).ok_or_else(Error::monitor_lost)
     }
 
     fn give_up(&mut self, op: OpId, error: Error) {
@@ -250,7 +251,7 @@ impl Driver {
                     at += 1;
                     continue;
                 }
-                Ok(monitor) => monitor.take(batch, lost),
+                Ok(monitor) => monitor.take(batch, Error::monitor_lost),
                 Err(error) => qmp::Batch::failed(0, error),
             };
             self.batches.swap_remove(at);
@@ -331,8 +332,4 @@ impl Driver {
         self.take_events();
         self.collect();
     }
-}
-
-fn lost() -> Error {
-    Error::new(ErrorKind::MonitorLost, "the connection to the monitor is gone")
 }

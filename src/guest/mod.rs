@@ -9,7 +9,7 @@ mod poll_fd;
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -25,6 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::IfName;
 use crate::log::{Level, Log};
 use crate::model::Device;
+use crate::mutex::lock;
 use crate::qmp::{Counters, Version};
 use crate::store::RecordFile;
 use call_lock::CallLock;
@@ -80,11 +81,11 @@ impl Guest {
         timeout: Duration,
     ) -> Result<Self> {
         let runtime = own_of(runtime, access);
-        runtime.lock().unwrap_or_else(PoisonError::into_inner).attach()?;
-        let detach = || runtime.lock().unwrap_or_else(PoisonError::into_inner).detach();
+        lock(&runtime).attach()?;
+        let detach = || lock(&runtime).detach();
         let opened = PollFd::new().and_then(|poll_fd| {
             let fd = poll_fd.as_fd().as_raw_fd();
-            let contents = runtime.lock().unwrap_or_else(PoisonError::into_inner).contents().clone();
+            let contents = lock(&runtime).contents().clone();
             let engine =
                 Engine::new(contents, socket.to_owned(), (listener, access), log.clone(), Instant::now());
             Ok((CallLock::new(Driver::new(engine, poll_fd, runtime.clone()))?, fd))
@@ -324,7 +325,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.runtime.lock().unwrap_or_else(PoisonError::into_inner).detach();
+        lock(&self.runtime).detach();
     }
 }
 
@@ -332,9 +333,7 @@ impl Drop for Guest {
 fn own_of(runtime: Arc<Mutex<RecordFile>>, access: Access) -> Arc<Mutex<RecordFile>> {
     match access {
         Access::Change => runtime,
-        Access::Look => {
-            Arc::new(Mutex::new(runtime.lock().unwrap_or_else(PoisonError::into_inner).copy_for_looking()))
-        }
+        Access::Look => Arc::new(Mutex::new(lock(&runtime).copy_for_looking())),
     }
 }
 

@@ -59,7 +59,7 @@ impl Client {
         }
         // How it failed is in the batch.
         if self.0.read().is_err() && !self.0.has_ended(batch) {
-            return Err(Error::new(ErrorKind::MonitorLost, "the connection to the monitor is gone"));
+            return Err(Error::monitor_lost());
         }
         Ok(())
     }

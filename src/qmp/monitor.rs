@@ -173,7 +173,7 @@ impl Monitor {
 
     fn prepare(&mut self, flight: &mut Flight) -> Result<()> {
         if self.broken {
-            return Err(Error::new(ErrorKind::MonitorLost, "the connection to the monitor is gone"));
+            return Err(Error::monitor_lost());
         }
         if flight.negotiates {
             flight.sync_id = Some(sync_id()?);

@@ -15,15 +15,12 @@ use kvm_hotplug::qmp::Version;
 use kvm_hotplug::sys::inherit;
 use serde_json::{Value, json};
 
-use super::PATIENCE;
-
-pub(crate) fn program() -> String {
-    std::env::var("KVM_HOTPLUG_TEST_QEMU").unwrap_or_else(|_| "qemu-system-x86_64".to_owned())
-}
+use super::{PATIENCE, bare_qemu};
 
 /// The version it says it is.
 pub(crate) fn version() -> Version {
-    let output = Command::new(program()).arg("--version").output().expect("qemu-system-x86_64 is needed");
+    let output =
+        Command::new(bare_qemu::program()).arg("--version").output().expect("qemu-system-x86_64 is needed");
     let text = String::from_utf8(output.stdout).unwrap();
     let words = text.split_once("version ").expect(&text).1;
     let mut numbers = words.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap());

@@ -420,5 +420,5 @@ fn host(
 }
 
 fn lost() -> Error {
-    Error::new(ErrorKind::MonitorLost, "the connection to the monitor is gone")
+    Error::monitor_lost()
 }

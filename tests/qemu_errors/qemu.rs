@@ -9,6 +9,8 @@ use kvm_hotplug::deadline::Deadline;
 use kvm_hotplug::qmp::{self, Client, Version};
 use serde_json::Value;
 
+use super::bare_qemu;
+
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Qemu {
@@ -32,24 +34,11 @@ impl Qemu {
     pub(crate) fn start(machine: &str, extra: &[&str]) -> Self {
         // The name of a socket has to be short.
         let folder = tempfile::Builder::new().prefix("khq").tempdir_in("/var/tmp").unwrap();
-        let program =
-            std::env::var("KVM_HOTPLUG_TEST_QEMU").unwrap_or_else(|_| "qemu-system-x86_64".to_owned());
         let socket = folder.path().join("qmp");
-        let mut process = Command::new(program)
-            .args([
-                "-S",
-                "-nodefaults",
-                "-display",
-                "none",
-                "-accel",
-                "tcg",
-                "-m",
-                "32",
-                "-machine",
-                machine,
-                "-qmp",
-            ])
-            .arg(format!("unix:{},server=on,wait=off", socket.display()))
+        let command = bare_qemu::command(machine, &socket);
+        let mut process = Command::new(&command[0])
+            .args(&command[1..])
+            .arg("-S")
             .args(extra)
             .stdin(Stdio::null())
             .spawn()

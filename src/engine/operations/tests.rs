@@ -267,7 +267,7 @@ fn time_passes_and_waits_expire() {
     assert!(world.poll(4, sleeping).is_none());
     assert_eq!(world.ended(sleeping), None, "for one that sleeps that is no failure");
     assert!(world.operations.answer(working).is_none());
-    world.operations.give(working, Given::Failed(late_error()));
+    world.operations.give(working, Given::Failed(Error::deadline_passed()));
     world.poll(4, working);
     assert_eq!(world.ended(working), Some(ErrorKind::Timeout));
 }
