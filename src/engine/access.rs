@@ -2,9 +2,10 @@
 
 use super::guest_state::GuestState;
 use super::outcome::PendingReason;
+use super::phase::{Phase, UnplugRequest};
+use super::phase_change::Cause;
 use crate::error::{Error, ErrorKind, Result, errno};
-use crate::ids::DeviceId;
-use crate::model::Operation;
+use crate::model::{Device, Operation};
 use crate::qmp::Command;
 
 /// What a handle may do.
@@ -49,16 +50,19 @@ impl GuestState {
 
     /// What the journal has open stays open: the devices that are on their way out are pending.
     pub(super) fn show_unfinished(&mut self) {
-        let leaving: Vec<DeviceId> = {
+        let leaving: Vec<Device> = {
             let runtime = self.contents();
             let intents = runtime.journal().intents.iter();
             let leaves = intents
                 .filter(|intent| matches!(intent.operation, Operation::Remove | Operation::RollbackAdd));
-            leaves.map(|intent| intent.device.id.clone()).collect()
+            leaves.map(|intent| intent.device.clone()).collect()
         };
         let now = self.now();
         self.phases.forget_removals();
-        leaving.iter().for_each(|id| self.phases.ask(id, Some(now), PendingReason::NotAwaited));
+        for device in &leaving {
+            let request = UnplugRequest { at: Some(now), why: PendingReason::NotAwaited };
+            self.enter(device, Some(Phase::Unplugging(request)), Cause::Asked, String::new);
+        }
     }
 
     /// What was said of devices is not followed up; the next look shows what is so.

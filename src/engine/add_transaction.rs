@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::events::EventKind;
 use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::Outcome;
 use super::phase::OwnFds;
+use super::phase_change::{At, Cause, Waits};
 use super::plan::{Stage, UndoStep};
+use super::recovery::add_completed;
 use super::transaction::{self, StageResult, StepError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
@@ -180,7 +181,8 @@ impl GuestState {
             self.log_failed_adds(devices).await;
             return error.with_undo(left);
         }
-        match self.drop_devices(devices).await {
+        let ended: Vec<_> = devices.iter().map(|device| (*device, Cause::Dropped)).collect();
+        match self.drop_devices(&ended).await {
             Ok(()) => error.with_undo(left),
             Err(cause) => {
                 let entry = |device: &&Device| format!("journal entry of {} ({cause})", device.id);
@@ -199,6 +201,7 @@ impl GuestState {
         // A SCSI disk before the controller that came with it.
         let all: Vec<Device> = devices.iter().rev().map(|device| (*device).clone()).collect();
         all.iter().for_each(|device| self.phases.set_own_fds(&device.id, OwnFds::Held));
+        all.iter().for_each(|device| self.begin_waiting(device));
         let answers = self.request_and_wait_for_all(&all, true, &deadline.uncancelable()).await;
         all.iter().for_each(|device| self.phases.set_own_fds(&device.id, OwnFds::Given));
         let mut left = error.left().to_vec();
@@ -215,6 +218,7 @@ impl GuestState {
     /// A lost reply is a question: the guest is asked what is there, if there is time.
     async fn resolve_unknown(&mut self, devices: &[Device], error: Error, deadline: &Deadline) -> Result<()> {
         let all: Vec<&Device> = devices.iter().collect();
+        all.iter().for_each(|device| self.phases.begin_waiting(&device.id, Waits::ForAdd));
         let asked = match error.kind() {
             ErrorKind::Timeout => Err(()),
             ErrorKind::Canceled => {
@@ -223,6 +227,14 @@ impl GuestState {
             }
             _ => self.ready(deadline).await.map_err(drop),
         };
+        all.iter().for_each(|device| self.phases.end_waiting(&device.id, Waits::ForAdd));
+        if asked.is_ok() && devices.iter().all(|device| self.recorded(device.id.as_str()).is_some()) {
+            return Ok(());
+        }
+        // The error does not say of these that they were added after all.
+        for device in devices.iter().filter(|device| self.at(device) == At::Plugged).collect::<Vec<_>>() {
+            self.tell(device, (At::Plugging, At::Plugged), Cause::Added, add_completed);
+        }
         if asked.is_err() {
             // What has been taken back by now is told already.
             let unsettled: Vec<&Device> = all.into_iter().filter(|device| self.is_kept(device)).collect();
@@ -230,11 +242,6 @@ impl GuestState {
             let unknown =
                 |device| format!("device {} and its backend: unknown, settled by the next call", id(device));
             return Err(error.with_undo(unsettled.into_iter().map(unknown).collect()));
-        }
-        if devices.iter().all(|device| self.recorded(device.id.as_str()).is_some()) {
-            // No event yet: a call that waits returns "added", and the NO_WAIT path queues the event itself.
-            devices.iter().for_each(|device| self.events.withdraw(device, &[EventKind::Added]));
-            return Ok(());
         }
         let left = devices.iter().filter(|device| self.is_kept(device)).map(|device| {
             match self.phases.is_unplugging(&device.id) {

@@ -3,11 +3,12 @@
 use super::add::AddRequest;
 use super::add::{AddItem, Attempt, is_misplaced, queues_to_attach};
 use super::add_transaction::PlugError;
-use super::events::{AddFailure, EventKind};
+use super::events::AddFailure;
 use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::{Outcome, PendingReason};
 use super::phase::Phase;
+use super::phase_change::{At, Cause, Waits};
 use super::request::Answer;
 use super::transaction;
 use crate::error::Result;
@@ -70,7 +71,12 @@ impl GuestState {
         deadline: &Deadline,
     ) {
         let devices = &attempt.devices;
-        devices.iter().for_each(|device| self.phases.begin_add(&device.id));
+        for device in devices {
+            self.enter(device, Some(Phase::Plugging), Cause::Begun, String::new);
+        }
+        // What becomes of these is told at the end.
+        let told = || items.iter().filter_map(AddItem::device);
+        told().for_each(|device| self.phases.begin_waiting(&device.id, Waits::ForAll));
         let fds: Vec<Descriptor> = items.iter().flat_map(AddItem::fds).cloned().collect();
         let result = transaction::run_yielding(self, &attempt.stages, &fds, deadline).await;
         devices.iter().for_each(|device| self.phases.end_add(&device.id));
@@ -80,7 +86,8 @@ impl GuestState {
         if done.is_err() {
             self.retire(devices).await;
         }
-        self.notify_background(items, done);
+        told().for_each(|device| self.phases.end_waiting(&device.id, Waits::ForAll));
+        self.tell_end(items, done);
     }
 
     /// The caller has been told the numbers of these, so no other attachment gets them.
@@ -92,21 +99,22 @@ impl GuestState {
         }
     }
 
-    fn notify_background(&mut self, items: &[AddItem], done: Result<()>) {
+    /// Says what the call would have answered.
+    fn tell_end(&mut self, items: &[AddItem], done: Result<()>) {
         match done {
             Ok(()) => {
                 let added = items.iter().filter(|item| matches!(item, AddItem::Plug { .. }));
                 added.filter_map(AddItem::device).for_each(|device| {
-                    self.events.device(EventKind::Added, device, "added");
+                    let change = (At::Plugging, At::Plugged);
+                    self.tell(device, change, Cause::Added, || "added".to_owned());
                 });
             }
             Err(error) => {
                 self.needs_resync |= is_misplaced(&error);
-                let failure = EventKind::AddFailed(AddFailure { kind: error.kind(), errno: error.errno() });
+                let failure = AddFailure { kind: error.kind(), errno: error.errno() };
                 items.iter().filter_map(AddItem::device).for_each(|device| {
-                    // It says what has become of the device.
-                    self.events.withdraw(device, &[EventKind::Undone, EventKind::Pending]);
-                    self.events.device(failure, device, error.to_string());
+                    let change = (At::Plugging, self.at(device));
+                    self.tell(device, change, Cause::AddFailed(failure), || error.to_string());
                 });
             }
         }

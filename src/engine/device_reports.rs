@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use super::events::EventKind;
 use super::guest_state::GuestState;
 use super::identity::{DetachedDevice, Shown};
 use super::inventory::PeripheralIds;
 use super::limit::Deadline;
+use super::phase_change::Cause;
 use crate::error::Result;
 use crate::ids::DeviceId;
 use crate::log::Level;
@@ -97,12 +97,11 @@ impl GuestState {
         }
     }
 
-    /// The guest has refused: the removal is off, and the caller is told.
+    /// The guest has refused: the removal is off.
     pub(super) async fn handle_guest_refusal(&mut self, device: &Device) {
-        self.events.device(EventKind::Refused, device, "the guest refused to let go of the device; it stays");
-        self.cancel_unplug(device).await;
+        self.cancel_unplug(device, Cause::Refused).await;
         if !self.phases.is_unplugging(&device.id) {
-            self.phases.refuse(&device.id);
+            self.phases.count_refusal(&device.id);
         }
     }
 
@@ -124,9 +123,7 @@ impl GuestState {
                     Confirmed::Present => {}
                 }
             }
-            if !gone.is_empty() {
-                self.finish_and_notify_all(&gone, deadline).await?;
-            }
+            self.finish_removals(&gone, deadline).await?;
             ids.iter().for_each(|id| self.drop_reports(id));
         }
         Ok(())

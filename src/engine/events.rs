@@ -201,10 +201,15 @@ impl EventLog {
         self.push(Event { device: Some(device_ref(device)), ..Event::of_guest(kind, text.into()) });
     }
 
-    /// Withdraws events of these kinds about a device, because a call answers it.
-    pub(super) fn withdraw(&mut self, device: &Device, kinds: &[EventKind]) {
-        let device_ref = Some(device_ref(device));
-        self.kept.retain(|event| event.device != device_ref || !kinds.contains(&event.kind));
+    /// The removal of a device is waited for by a call from now on: that it is pending, which nobody has fetched, is for that one.
+    pub(super) fn take_over_pending(&mut self, device: &Device) {
+        let is_it = |other: &DeviceRef| {
+            other.id == device.id.as_str()
+                && other.generation == device.generation
+                && other.kind == device.kind()
+        };
+        self.kept
+            .retain(|event| event.kind != EventKind::Pending || !event.device.as_ref().is_some_and(is_it));
     }
 
     /// Adds an event about the guest.

@@ -14,6 +14,8 @@ use super::listener::Listener;
 use super::outcome::PendingReason;
 use super::overlay::is_live_disk;
 use super::phase::{Phase, Phases};
+use super::phase_change::Cause;
+use super::recovery::refusal;
 use super::talk::Own;
 use super::tap_teardown::{TapCache, TapFd};
 use crate::error::{Error, ErrorKind, Result};
@@ -398,13 +400,19 @@ impl GuestState {
 
     /// The removal of a device is off: it keeps its place, and no journal entry is left. A device that only is on its
     /// way out of a failed add has no record to stay in: it stays pending and is asked for again, after the usual pause.
-    pub(super) async fn cancel_unplug(&mut self, device: &Device) {
+    pub(super) async fn cancel_unplug(&mut self, device: &Device, cause: Cause) {
         let operation = self.contents().journal().find(device.id.as_str()).map(|intent| intent.operation);
         // Nor may a device be forgotten whose add could not be noted as failed.
         if operation == Some(Operation::RollbackAdd) || self.recorded(device.id.as_str()).is_none() {
-            return self.mark_unplugging(device, PendingReason::Deadline);
+            return self.ask_for(device, Some(self.now()), PendingReason::Deadline, cause);
         }
-        self.phases.end_removal(&device.id);
+        let back = match self.phases.get(device.id.as_str()) {
+            Some(Phase::Detached(_)) => Some(Phase::AbsentInGuest),
+            _ => self.rest_of(device),
+        };
+        if self.phases.is_unplugging(&device.id) {
+            self.enter(device, back, cause, refusal);
+        }
         self.slots.end_quarantine(device);
         let struck = self.write_journal(|journal| journal.clear_intent(device.id.as_str())).await;
         if let Err(error) = struck {

@@ -123,8 +123,8 @@ impl GuestState {
 
 pub(super) fn list(guest: &GuestState) -> Vec<DeviceInfo> {
     let state = |device: &Device| match guest.phases.of(device) {
-        Phase::Unplugging(request) | Phase::Detached(request) => DeviceState::Pending(request.why),
-        Phase::AbsentInGuest => DeviceState::Missing,
+        Phase::Unplugging(request) | Phase::Detached(Some(request)) => DeviceState::Pending(request.why),
+        Phase::AbsentInGuest | Phase::Detached(None) => DeviceState::Missing,
         Phase::Plugging | Phase::Plugged { drop_at_boot: false } => DeviceState::Live,
         Phase::Deferred => DeviceState::AddAfterReboot(guest.recorded_defer_reason(device)),
         Phase::Plugged { drop_at_boot: true } => {

@@ -41,6 +41,7 @@ mod outcome;
 mod overlay;
 mod passthrough;
 mod phase;
+mod phase_change;
 mod plan;
 mod qmp_events;
 mod reconcile;

@@ -1,8 +1,8 @@
 //! Changing a device that is in the guest: what setting its link and moving it to another bridge have in common.
 
-use super::events::EventKind;
 use super::guest_state::GuestState;
 use super::limit::Deadline;
+use super::phase_change::{At, Cause};
 use super::plan::{self, UndoStep};
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::log::Level;
@@ -102,7 +102,7 @@ impl GuestState {
         if let Some(error) = failed {
             let text = format!("an interrupted change could not be taken back: {error}");
             self.log.write(Level::Error, || format!("{}: {text}", device.id));
-            self.events.device(EventKind::Undone, device, text);
+            self.tell(device, (At::Plugged, At::Plugged), Cause::ChangeStays, || text);
         }
         self.write_journal(|journal| journal.clear_intent(device.id.as_str())).await
     }

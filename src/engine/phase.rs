@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::outcome::PendingReason;
+use super::phase_change::{At, Waits};
 use crate::ids::DeviceId;
 use crate::model::{Device, Presence};
 use crate::planted::{self, Fault};
@@ -29,8 +30,8 @@ pub(super) enum Phase {
     AbsentInGuest,
     /// The guest is to let go of it.
     Unplugging(UnplugRequest),
-    /// The guest has let go of it; what stood behind it is not gone yet.
-    Detached(UnplugRequest),
+    /// The guest has let go of it; what stood behind it is not gone yet. Without a request, it is taken down by the next call.
+    Detached(Option<UnplugRequest>),
 }
 
 /// A removal that was asked for.
@@ -61,7 +62,7 @@ impl UnplugRequest {
 
 impl Phase {
     /// Of a device about which nothing is going on.
-    fn at_rest(presence: Presence) -> Self {
+    pub(super) fn at_rest(presence: Presence) -> Self {
         match presence {
             Presence::Live => Self::Plugged { drop_at_boot: false },
             Presence::AddAfterReboot => Self::Deferred,
@@ -72,8 +73,22 @@ impl Phase {
     /// The removal that is under way.
     pub(super) fn request(&self) -> Option<&UnplugRequest> {
         match self {
-            Self::Unplugging(request) | Self::Detached(request) => Some(request),
-            Self::Deferred | Self::Plugging | Self::Plugged { .. } | Self::AbsentInGuest => None,
+            Self::Unplugging(request) | Self::Detached(Some(request)) => Some(request),
+            Self::Deferred | Self::Plugging | Self::Plugged { .. } => None,
+            Self::AbsentInGuest | Self::Detached(None) => None,
+        }
+    }
+
+    /// The same without the details.
+    pub(super) fn at(&self) -> At {
+        match self {
+            Self::Deferred => At::Deferred,
+            Self::Plugging => At::Plugging,
+            Self::Plugged { .. } => At::Plugged,
+            Self::AbsentInGuest => At::AbsentInGuest,
+            Self::Unplugging(_) => At::Unplugging,
+            Self::Detached(Some(UnplugRequest { why: PendingReason::InUse(_), .. })) => At::InUse,
+            Self::Detached(_) => At::Detached,
         }
     }
 
@@ -97,8 +112,10 @@ struct Entry {
     phase: Option<Phase>,
     /// How often the guest has refused to let go of it while calls waited for its removal: one of them may have it asked again before another hears.
     refusals: u32,
-    /// How many calls wait for its removal: those are answered, and no event is made of it.
+    /// How many calls wait for what becomes of it: those are answered, and no event is made of it.
     waiting_calls: usize,
+    /// How many calls are to answer whether it was added.
+    waiting_adds: usize,
     /// The guest was too busy to be asked for it: a call that waits for its removal asks again.
     is_asked_again: bool,
     /// Its add was begun on an earlier connection: nobody knows which of the descriptors that were handed over QEMU has.
@@ -111,19 +128,28 @@ struct Entry {
 }
 
 impl Entry {
+    fn waiting(&mut self, waits: Waits) -> Option<&mut usize> {
+        match waits {
+            Waits::Nobody => None,
+            Waits::ForAdd => Some(&mut self.waiting_adds),
+            Waits::ForAll => Some(&mut self.waiting_calls),
+        }
+    }
+
     /// Whether there is nothing to be known of the device but what record and journal say.
     fn is_empty(&self) -> bool {
         let Self {
             phase,
             refusals: _,
             waiting_calls,
+            waiting_adds,
             is_asked_again,
             fds_uncertain,
             has_own_fds,
             is_add_told,
         } = self;
         let is_marked = *is_asked_again || *fds_uncertain || *has_own_fds || *is_add_told;
-        phase.is_none() && *waiting_calls == 0 && !is_marked
+        phase.is_none() && *waiting_calls == 0 && *waiting_adds == 0 && !is_marked
     }
 }
 
@@ -148,6 +174,15 @@ impl Phases {
 
     fn set(&mut self, id: &DeviceId, phase: Option<Phase>) {
         self.change(id, |entry| entry.phase = phase);
+    }
+
+    /// A device is at this now; `None` is that it is absent.
+    pub(super) fn put(&mut self, id: &DeviceId, phase: Option<Phase>) {
+        match phase {
+            None => self.forget(id),
+            Some(Phase::Deferred | Phase::Plugged { .. }) => self.set(id, None),
+            Some(phase) => self.set(id, Some(phase)),
+        }
     }
 
     fn change(&mut self, id: &DeviceId, change: impl FnOnce(&mut Entry)) {
@@ -195,12 +230,7 @@ impl Phases {
         matches!(self.get(id), Some(Phase::AbsentInGuest | Phase::Detached(_)))
     }
 
-    /// An add that no call waits for begins.
-    pub(super) fn begin_add(&mut self, id: &DeviceId) {
-        self.set(id, Some(Phase::Plugging));
-    }
-
-    /// QEMU has answered it, or cannot: what becomes of the device is decided now.
+    /// QEMU has answered an add that no call waits for, or cannot: what becomes of the device is decided now.
     pub(super) fn end_add(&mut self, id: &DeviceId) {
         if self.is_plugging(id) {
             self.set(id, None);
@@ -209,12 +239,13 @@ impl Phases {
 
     /// An inventory has been made, and shows none of these devices of the record.
     pub(super) fn take_inventory(&mut self, absent: &[DeviceId]) {
-        for entry in self.0.values_mut().filter(|entry| entry.phase == Some(Phase::AbsentInGuest)) {
-            entry.phase = None;
+        let is_anew = |phase: &Phase| matches!(phase, Phase::AbsentInGuest | Phase::Detached(None));
+        for entry in self.0.values_mut() {
+            entry.phase = entry.phase.filter(|phase| !is_anew(phase));
         }
         for id in absent {
             match self.0.get(id).and_then(|entry| entry.phase) {
-                Some(Phase::Unplugging(request)) => self.set(id, Some(Phase::Detached(request))),
+                Some(Phase::Unplugging(request)) => self.set(id, Some(Phase::Detached(Some(request)))),
                 None => self.set(id, Some(Phase::AbsentInGuest)),
                 Some(_) => {}
             }
@@ -222,43 +253,24 @@ impl Phases {
         self.0.retain(|_, entry| !entry.is_empty());
     }
 
-    /// The guest is asked to let go of a device, or will be where `at` is `None`.
-    pub(super) fn ask(&mut self, id: &DeviceId, at: Option<Instant>, why: PendingReason) {
-        let request = UnplugRequest { at, why };
+    /// What a device is at once the guest is asked to let go of it. One that it has let go of stays that.
+    pub(super) fn once_asked(&self, id: &DeviceId, request: UnplugRequest) -> Phase {
         match self.0.get(id).and_then(|entry| entry.phase) {
-            Some(Phase::Detached(_)) => self.set(id, Some(Phase::Detached(request))),
-            _ => self.set(id, Some(Phase::Unplugging(request))),
+            Some(Phase::Detached(_)) => Phase::Detached(Some(request)),
+            _ => Phase::Unplugging(request),
         }
-    }
-
-    /// QOM does not show a device any more, and what stood behind it is about to be taken down.
-    pub(super) fn leave(&mut self, id: &DeviceId) {
-        self.set(id, Some(Phase::AbsentInGuest));
-    }
-
-    /// It has let go; this is why what stood behind the device stays.
-    pub(super) fn keep_backend(&mut self, id: &DeviceId, at: Option<Instant>, why: PendingReason) {
-        self.set(id, Some(Phase::Detached(UnplugRequest { at, why })));
     }
 
     /// Why the removal of a device is not done yet.
     pub(super) fn set_reason(&mut self, id: &DeviceId, reason: PendingReason) {
         let phase = self.0.get_mut(id).and_then(|entry| entry.phase.as_mut());
-        if let Some(Phase::Unplugging(request) | Phase::Detached(request)) = phase {
+        if let Some(Phase::Unplugging(request) | Phase::Detached(Some(request))) = phase {
             request.why = reason;
         }
     }
 
-    /// The removal of a device is off.
-    pub(super) fn end_removal(&mut self, id: &DeviceId) {
-        if self.is_unplugging(id) {
-            self.set(id, None);
-        }
-    }
-
     /// The guest has refused to let go of a device, which stays.
-    pub(super) fn refuse(&mut self, id: &DeviceId) {
-        self.end_removal(id);
+    pub(super) fn count_refusal(&mut self, id: &DeviceId) {
         self.change(id, |entry| entry.refusals = entry.refusals.wrapping_add(1));
     }
 
@@ -268,7 +280,7 @@ impl Phases {
     }
 
     /// Neither guest nor record has a device any more. Who waits for that has still to be answered.
-    pub(super) fn forget(&mut self, id: &DeviceId) {
+    fn forget(&mut self, id: &DeviceId) {
         self.change(id, |entry| {
             (entry.phase, entry.fds_uncertain) = (None, false);
             entry.is_add_told = false;
@@ -296,19 +308,27 @@ impl Phases {
         is_uncertain && !planted::has(Fault::UncertainFdIsClosed)
     }
 
-    /// A call begins to wait for the removal of a device.
-    pub(super) fn begin_waiting(&mut self, id: &DeviceId) {
-        self.change(id, |entry| entry.waiting_calls = entry.waiting_calls.saturating_add(1));
+    /// A call begins to wait for what becomes of a device.
+    pub(super) fn begin_waiting(&mut self, id: &DeviceId, waits: Waits) {
+        self.change(id, |entry| {
+            entry.waiting(waits).map(|count| *count = count.saturating_add(1));
+        });
     }
 
     /// It has what it is to be answered.
-    pub(super) fn end_waiting(&mut self, id: &DeviceId) {
-        self.change(id, |entry| entry.waiting_calls = entry.waiting_calls.saturating_sub(1));
+    pub(super) fn end_waiting(&mut self, id: &DeviceId, waits: Waits) {
+        self.change(id, |entry| {
+            entry.waiting(waits).map(|count| *count = count.saturating_sub(1));
+        });
     }
 
-    /// Whether a call waits for the removal of a device, so that no event is made of it.
-    pub(super) fn is_awaited(&self, id: &DeviceId) -> bool {
-        self.0.get(id).is_some_and(|entry| entry.waiting_calls > 0)
+    /// Which calls wait for a device, so that no event is made of what they answer.
+    pub(super) fn waits(&self, id: &DeviceId) -> Waits {
+        match self.0.get(id) {
+            Some(entry) if entry.waiting_calls > 0 => Waits::ForAll,
+            Some(entry) if entry.waiting_adds > 0 => Waits::ForAdd,
+            _ => Waits::Nobody,
+        }
     }
 
     /// The guest is too busy to be asked for a device: the call that waits for that pauses.

@@ -1,7 +1,7 @@
 //! Settles what an operation left unfinished, by what the guest really shows.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::device_reports::Confirmed;
 use super::events::EventKind;
@@ -10,6 +10,8 @@ use super::identity::{DetachedDevice, Shown};
 use super::inventory::PeripheralIds;
 use super::limit::Deadline;
 use super::outcome::PendingReason;
+use super::phase::{Phase, UnplugRequest};
+use super::phase_change::{At, Cause};
 use super::plan::{self, UndoStep};
 use super::reconcile::{self, Backend, Decision, Facts, Guest, Recorded, Teardown, Unfinished};
 use super::transaction::{Residue, RollbackReport};
@@ -37,11 +39,12 @@ struct Departure {
     backend_objects: Vec<UndoStep>,
     /// QEMU has said that it is gone.
     seen: bool,
+    /// What it was at.
+    from: At,
 }
 
 /// A removal that has come to its end.
 pub(super) struct TeardownReport {
-    told: EventKind,
     /// What of the backend could not be taken down.
     pub(super) left: Vec<String>,
 }
@@ -109,7 +112,9 @@ impl GuestState {
             self.log.write(Level::Info, || {
                 format!("nothing is left to be done about {operation:?} of {}", device.id)
             });
-            self.phases.end_removal(&device.id);
+            if self.phases.is_unplugging(&device.id) {
+                self.enter(&device, self.rest_of(&device), Cause::CalledOff, String::new);
+            }
             self.write_journal(|journal| journal.clear_intent(device.id.as_str())).await?;
         }
         Ok(())
@@ -136,7 +141,7 @@ impl GuestState {
             });
             match shown.gone(&intent.device) {
                 Some(gone) if matches!(decision, Decision::TearDown(_)) => {
-                    self.finish_and_notify(gone, deadline).await?;
+                    self.finish_removals(&[gone], deadline).await?;
                 }
                 _ => self.carry_out(decision, intent, deadline).await?,
             }
@@ -151,13 +156,11 @@ impl GuestState {
             Decision::RequestUnplug => self.resume_removal(device, deadline).await?,
             Decision::DeferUnplug => {
                 let why = self.unplug_blocked.unwrap_or(PendingReason::NotStarted);
-                self.defer_unplug(device, why);
-                self.events.device(EventKind::Pending, device, format!("{why}, and will be asked later"));
+                self.resume_unplug(device, None, why, || format!("{why}, and will be asked later"));
             }
             Decision::AwaitMigration => {
-                self.mark_unplugging(device, PendingReason::Migrating);
-                let text = "the guest is being migrated and will be asked afterwards";
-                self.events.device(EventKind::Pending, device, text);
+                let text = || "the guest is being migrated and will be asked afterwards".to_owned();
+                self.resume_unplug(device, Some(self.now()), PendingReason::Migrating, text);
             }
             // Done for all together, or nothing is to be done.
             Decision::ClearIntent
@@ -207,12 +210,13 @@ impl GuestState {
                 left.push(gone);
                 continue;
             }
+            let from = self.at(device);
             self.write_journal(|journal| journal.clear_intent(device.id.as_str())).await?;
             if !self.phases.take_add_told(&device.id) {
-                self.events.device(EventKind::Added, device, "an interrupted add was completed");
+                self.enter_from(from, device, self.rest_of(device), Cause::Added, add_completed);
             }
         }
-        if left.is_empty() { Ok(()) } else { self.finish_and_notify_all(&left, deadline).await }
+        self.finish_removals(&left, deadline).await.map(drop)
     }
 
     async fn resume_removal(&mut self, device: &Device, deadline: &Deadline) -> Result<()> {
@@ -223,56 +227,38 @@ impl GuestState {
         if let Some(error) = self.execute(command, deadline).await.err().filter(|e| !e.is_refusal()) {
             return Err(error);
         }
-        self.mark_unplugging(device, PendingReason::NotAwaited);
-        self.events.device(EventKind::Pending, device, "the guest was asked to let go of the device");
+        let text = || "the guest was asked to let go of the device".to_owned();
+        self.resume_unplug(device, Some(self.now()), PendingReason::NotAwaited, text);
         Ok(())
+    }
+
+    fn resume_unplug(
+        &mut self,
+        device: &Device,
+        at: Option<Instant>,
+        why: PendingReason,
+        text: impl FnOnce() -> String,
+    ) {
+        let phase = self.phases.once_asked(&device.id, UnplugRequest { at, why });
+        self.enter(device, Some(phase), Cause::Resumed, text);
+        self.slots.quarantine(device);
     }
 
     /// The guest was asked for the device: its place is quarantined until QEMU says it is gone.
     pub(super) fn mark_unplugging(&mut self, device: &Device, why: PendingReason) {
-        self.phases.ask(&device.id, Some(self.now()), why);
-        self.slots.quarantine(device);
+        self.ask_for(device, Some(self.now()), why, Cause::Asked);
     }
 
     /// The guest is not asked for the device now, but when it wakes up or is started.
     pub(super) fn defer_unplug(&mut self, device: &Device, why: PendingReason) {
-        self.phases.ask(&device.id, None, why);
+        self.ask_for(device, None, why, Cause::Asked);
+    }
+
+    /// The guest was asked, or will be where `at` is `None`.
+    pub(super) fn ask_for(&mut self, device: &Device, at: Option<Instant>, why: PendingReason, cause: Cause) {
+        let phase = self.phases.once_asked(&device.id, UnplugRequest { at, why });
+        self.enter(device, Some(phase), cause, refusal);
         self.slots.quarantine(device);
-    }
-
-    /// Clears up behind a device that nobody is waiting for, and leaves word of it once nothing is left: whoever hears
-    /// it may tear down its storage or tap.
-    pub(super) async fn finish_and_notify(
-        &mut self,
-        gone: DetachedDevice<'_>,
-        deadline: &Deadline,
-    ) -> Result<()> {
-        self.finish_and_notify_all(&[gone], deadline).await
-    }
-
-    pub(super) async fn finish_and_notify_all(
-        &mut self,
-        gone: &[DetachedDevice<'_>],
-        deadline: &Deadline,
-    ) -> Result<()> {
-        let were_kept: Vec<bool> = gone.iter().map(|gone| self.why_kept(gone.device).is_some()).collect();
-        let finished = self.finish_removals(gone, deadline).await?;
-        for ((DetachedDevice { device, .. }, finished), was_kept) in gone.iter().zip(finished).zip(were_kept)
-        {
-            match self.why_kept(device) {
-                // Whoever waits for it is answered.
-                _ if self.phases.is_awaited(&device.id) && !planted::has(Fault::AnswerIsTold) => {}
-                _ if finished.left.is_empty() => {
-                    self.events.device(finished.told, device, text_of(finished.told));
-                    if planted::has(Fault::ToldTwice) {
-                        self.events.device(finished.told, device, text_of(finished.told));
-                    }
-                }
-                Some(why) if !was_kept => self.events.device(EventKind::Pending, device, why.to_string()),
-                _ => {}
-            }
-        }
-        Ok(())
     }
 
     /// The devices have left the guest: takes down their backends, in one write, then takes them out of the record. What is
@@ -280,11 +266,16 @@ impl GuestState {
     ///
     /// Off the bus is not gone: until `DEVICE_DELETED`, which has not been seen if the device was only found missing,
     /// QEMU may still use what stands behind it. Then the removal goes on pending.
+    ///
+    /// Where no call waits for it, word is left once nothing is left: whoever hears it may tear down its storage or tap.
     pub(super) async fn finish_removals(
         &mut self,
         gone: &[DetachedDevice<'_>],
         deadline: &Deadline,
     ) -> Result<Vec<TeardownReport>> {
+        if gone.is_empty() {
+            return Ok(Vec::new());
+        }
         let finished = self.tear_down_and_drop(gone, deadline).await;
         self.delete_taps_kept_open(&gone.iter().map(|gone| gone.device).collect::<Vec<_>>()).await;
         finished
@@ -308,7 +299,7 @@ impl GuestState {
         .await?;
         let residues = self.tear_down_backends(&devices, &mut departures, deadline).await?;
         let mut finished = Vec::with_capacity(devices.len());
-        let mut unplugged: Vec<&Device> = Vec::new();
+        let mut unplugged: Vec<Ended<'_>> = Vec::new();
         let mut retired = Vec::new();
         let mut next = self.contents().record().clone();
         for (device, departure) in devices.iter().zip(departures) {
@@ -321,15 +312,17 @@ impl GuestState {
                     // Whether it was there long enough to be called added no longer matters: it is on its way out.
                     self.write_journal(|journal| journal.log_intent(Operation::RollbackAdd, device)).await?;
                 }
-                let now = Some(self.now());
-                self.phases.keep_backend(&device.id, now, residue.why_kept());
+                let why = residue.why_kept();
+                let kept = Phase::Detached(Some(UnplugRequest { at: Some(self.now()), why }));
+                self.enter_from(departure.from, device, Some(kept), Cause::Kept, || why.to_string());
                 self.slots.quarantine(*device);
             } else {
                 next.remove(&device.id);
                 retired.push(device.generation);
-                unplugged.extend(left.is_empty().then_some(*device));
+                let cause = Cause::of_end(departure.teardown.told);
+                unplugged.extend(left.is_empty().then_some((*device, cause)));
             }
-            finished.push(TeardownReport { told: departure.teardown.told, left });
+            finished.push(TeardownReport { left });
         }
         if next != *self.contents().record() {
             self.replace(next).await?;
@@ -341,9 +334,9 @@ impl GuestState {
                 self.retire_generation(generation).await?;
             }
         }
-        let (replaced, forgotten): (Vec<&Device>, Vec<&Device>) = unplugged
+        let (replaced, forgotten): (Vec<Ended<'_>>, Vec<Ended<'_>>) = unplugged
             .into_iter()
-            .partition(|device| gone.iter().any(|g| g.is_replaced && g.device == *device));
+            .partition(|(device, _)| gone.iter().any(|g| g.is_replaced && g.device == *device));
         self.yield_to_others(&replaced).await?;
         self.drop_devices(&forgotten).await?;
         Ok(finished)
@@ -378,7 +371,8 @@ impl GuestState {
 
     fn departure(&mut self, gone: DetachedDevice<'_>) -> Departure {
         let DetachedDevice { device, backend_is_taken, .. } = gone;
-        self.phases.leave(&device.id);
+        let from = self.at(device);
+        self.enter_from(from, device, Some(Phase::Detached(None)), Cause::Left, String::new);
         let fdsets = self.fdsets.of(&device.id);
         let operation = self.contents().journal().find(device.id.as_str()).map(|intent| intent.operation);
         let teardown =
@@ -392,7 +386,7 @@ impl GuestState {
                 made.into_iter().chain(plan::passed_fds(device, &fdsets)).collect()
             }
         };
-        Departure { operation, teardown, backend_objects, seen: self.is_reported_deleted(&device.id) }
+        Departure { operation, teardown, backend_objects, seen: self.is_reported_deleted(&device.id), from }
     }
 
     pub(super) async fn tear_down(
@@ -420,42 +414,56 @@ impl GuestState {
     }
 
     /// Other devices have their ids by now, and perhaps their places.
-    async fn yield_to_others(&mut self, devices: &[&Device]) -> Result<()> {
-        self.write_journal(|journal| journal.clear_intents(devices.iter().copied())).await?;
-        for device in devices {
+    async fn yield_to_others(&mut self, ended: &[Ended<'_>]) -> Result<()> {
+        self.strike(ended).await?;
+        for (device, cause) in ended {
             self.slots.end_quarantine(*device);
-            self.forget_state(device);
+            self.forget_state(device, *cause);
         }
         Ok(())
     }
 
-    fn forget_state(&mut self, device: &Device) {
+    async fn strike(&mut self, ended: &[Ended<'_>]) -> Result<()> {
+        self.write_journal(|journal| journal.clear_intents(ended.iter().map(|(device, _)| *device))).await
+    }
+
+    fn forget_state(&mut self, device: &Device, cause: Cause) {
         self.fdsets.release(&device.id);
-        self.phases.forget(&device.id);
+        self.enter(device, None, cause, || text_of(cause).to_owned());
     }
 
-    /// Neither guest nor record has the device any more.
-    pub(super) async fn drop_device(&mut self, device: &Device) -> Result<()> {
-        self.drop_devices(&[device]).await
-    }
-
+    /// Neither guest nor record have the devices any more.
+    ///
     /// The journal first: as long as it has a device, what is known of the device counts, such as which descriptors are uncertain.
-    pub(super) async fn drop_devices(&mut self, devices: &[&Device]) -> Result<()> {
-        self.write_journal(|journal| journal.clear_intents(devices.iter().copied())).await?;
-        for device in devices {
+    pub(super) async fn drop_devices(&mut self, ended: &[Ended<'_>]) -> Result<()> {
+        self.strike(ended).await?;
+        for (device, cause) in ended {
             self.slots.release(*device);
             self.topology.remove(device.id.as_str());
-            self.forget_state(device);
+            self.forget_state(device, *cause);
         }
         Ok(())
     }
 }
 
+/// A device of which nothing is left, and why.
+pub(super) type Ended<'a> = (&'a Device, Cause);
+
+/// What is said of an add that was found to be done.
+pub(super) fn add_completed() -> String {
+    "an interrupted add was completed".to_owned()
+}
+
+/// What is said of a device that the guest keeps.
+pub(super) fn refusal() -> String {
+    "the guest refused to let go of the device; it stays".to_owned()
+}
+
 /// What is said of a device that has left.
-fn text_of(told: EventKind) -> &'static str {
-    match told {
-        EventKind::Undone => "an interrupted add was taken back",
-        EventKind::RemovedByGuest => "the guest let go of the device unasked",
+fn text_of(cause: Cause) -> &'static str {
+    match cause {
+        Cause::TakenBack => "an interrupted add was taken back",
+        Cause::Ejected => "the guest let go of the device unasked",
         _ => "the device is gone",
     }
 }

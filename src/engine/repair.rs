@@ -56,7 +56,7 @@ impl GuestState {
             Confirmed::Detached(gone) => Some(gone),
             Confirmed::Refused | Confirmed::Present => None,
         });
-        self.finish_and_notify_all(&gone.collect::<Vec<_>>(), deadline).await
+        self.finish_removals(&gone.collect::<Vec<_>>(), deadline).await.map(drop)
     }
 
     /// Only where the device itself sits: another one that has its id says nothing about it.

@@ -15,6 +15,7 @@ use super::guest_state::GuestState;
 use super::inventory::PeripheralIds;
 use super::io::{Connected, Effect};
 use super::limit::Deadline;
+use super::phase_change::Cause;
 use super::plan::UndoStep;
 use super::reconcile::{Decision, Qemu};
 use super::transaction::{self, RollbackReport};
@@ -176,9 +177,12 @@ impl GuestState {
                         EventKind::Removed => "the device is gone with the QEMU that had it",
                         _ => "an interrupted add is gone with the QEMU that it was begun in",
                     };
-                    news.push((told, device.clone(), text));
+                    news.push((self.at(device), None, Cause::of_end(told), device.clone(), text));
                 }
-                Decision::StaysInNewQemu => news.push((EventKind::Undone, device.clone(), STAYS)),
+                Decision::StaysInNewQemu => {
+                    let rest = self.rest_of(device);
+                    news.push((self.at(device), rest, Cause::StaysInNewQemu, device.clone(), STAYS));
+                }
                 _ => {}
             }
         }
@@ -188,8 +192,8 @@ impl GuestState {
             self.replace(next).await?;
         }
         self.write_journal(|journal| journal.intents.clear()).await?;
-        for (what, device, text) in news {
-            self.events.device(what, &device, text);
+        for (from, to, cause, device, text) in news {
+            self.enter_from(from, &device, to, cause, || text.to_owned());
         }
         self.phases.forget_removals();
         self.phases.reconnect(&[]);

@@ -4,6 +4,7 @@ use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::{DeferReason, Outcome};
 use super::overlay::refuse_overlay;
+use super::phase_change::Cause;
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::model::{Device, DeviceKind, Presence};
 
@@ -69,7 +70,10 @@ impl GuestState {
             RemovalAction::Answer(outcome) => Ok(outcome),
             RemovalAction::DropFromRecord(device) => self.drop_from_record(device).await,
             RemovalAction::AfterReboot(device, why) => self.remove_after_reboot(device, why).await,
-            RemovalAction::Ask(device) => self.request_and_wait(&device, removal.wait, deadline).await,
+            RemovalAction::Ask(device) => {
+                self.begin_waiting(&device);
+                self.request_and_wait(&device, removal.wait, deadline).await
+            }
         }
     }
 
@@ -96,6 +100,8 @@ impl GuestState {
                 Ok(RemovalAction::DropFromRecord(device)) => self.drop_from_record(device).await,
                 Ok(RemovalAction::AfterReboot(device, why)) => self.remove_after_reboot(device, why).await,
                 Ok(RemovalAction::Ask(device)) => {
+                    // What is found about it while the others are looked at is answered as well.
+                    self.begin_waiting(&device);
                     asked.push(device);
                     answers.push(None);
                     continue;
@@ -196,7 +202,7 @@ impl GuestState {
         let mut next = self.contents().record().clone();
         next.remove(&device.id);
         self.replace(next).await?;
-        self.drop_device(&device).await?;
+        self.drop_devices(&[(&device, Cause::Dropped)]).await?;
         Ok(Outcome::Done(device))
     }
 

@@ -3,15 +3,14 @@
 use std::time::{Duration, Instant};
 
 use super::device_reports::{Confirmed, Report};
-use super::events::EventKind;
 use super::guest_state::GuestState;
 use super::identity::DetachedDevice;
 use super::limit::Deadline;
 use super::outcome::{Outcome, PendingReason};
+use super::phase_change::{Cause, Waits};
 use super::unplug_request::DeviceDelReply;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Device;
-use crate::planted::{self, Fault};
 use crate::qmp::Command;
 use crate::slots::pci::Topology;
 
@@ -36,6 +35,8 @@ struct UnplugOp<'a> {
     unawaited: Option<PendingReason>,
     /// How often the guest had refused before this call.
     refusals: u32,
+    /// The call waits for it.
+    is_awaited: bool,
     phase: UnplugPhase<'a>,
 }
 
@@ -77,20 +78,19 @@ impl GuestState {
         answers.into_iter().next().unwrap_or(Ok(Outcome::Absent))
     }
 
-    /// The same for many devices: one write asks for all of them, and they are waited for together.
+    /// The same for many devices: one write asks for all of them, and they are waited for together. The call
+    /// [waits](GuestState::begin_waiting) for them already.
     pub(super) async fn request_and_wait_for_all(
         &mut self,
         devices: &[Device],
         wait: bool,
         deadline: &Deadline,
     ) -> Vec<Result<Outcome>> {
-        // What becomes of these is answered.
-        devices.iter().for_each(|device| self.phases.begin_waiting(&device.id));
         let mut ops: Vec<UnplugOp<'_>> = devices.iter().map(|device| self.unplug_op(device)).collect();
         self.request_until_accepted(&mut ops, wait, deadline).await;
         self.await_unplugged(&mut ops, deadline).await;
         self.tear_down_unplugged(&mut ops, deadline).await;
-        devices.iter().for_each(|device| self.phases.end_waiting(&device.id));
+        self.end_waiting(&mut ops);
         let answer = |op: UnplugOp<'_>| match op.phase {
             UnplugPhase::Finished(answer) => *answer,
             UnplugPhase::Queued | UnplugPhase::Requested | UnplugPhase::Unplugged(_) => {
@@ -107,15 +107,22 @@ impl GuestState {
             // The guest has no part in it any more; QOM has the last word.
             Some(why) => {
                 self.add_report(device.id.as_str(), Report::NotFound);
-                UnplugOp {
-                    device,
-                    was_pending,
-                    unawaited: Some(why),
-                    refusals,
-                    phase: UnplugPhase::Requested,
-                }
+                let phase = UnplugPhase::Requested;
+                UnplugOp { device, was_pending, unawaited: Some(why), refusals, is_awaited: true, phase }
             }
-            None => UnplugOp { device, was_pending, unawaited: None, refusals, phase: UnplugPhase::Queued },
+            None => {
+                let phase = UnplugPhase::Queued;
+                UnplugOp { device, was_pending, unawaited: None, refusals, is_awaited: true, phase }
+            }
+        }
+    }
+
+    /// What becomes of those that have their answers is told from now on: it is said that an event follows where one is pending.
+    fn end_waiting(&mut self, ops: &mut [UnplugOp<'_>]) {
+        let is_over = |op: &&mut UnplugOp<'_>| op.is_awaited && matches!(op.phase, UnplugPhase::Finished(_));
+        for op in ops.iter_mut().filter(is_over) {
+            op.is_awaited = false;
+            self.phases.end_waiting(&op.device.id, Waits::ForAll);
         }
     }
 
@@ -141,13 +148,14 @@ impl GuestState {
             let Some(error) = busy else { return };
             let queued: Vec<&Device> = queued(ops).collect();
             queued.iter().for_each(|device| self.phases.begin_asking_again(&device.id));
+            self.end_waiting(ops);
             let paused = self.pause_yielding(BUSY_PAUSE, deadline).await;
             queued.iter().for_each(|device| self.phases.end_asking_again(&device.id));
             let Err(ended) = paused else { continue };
             self.answer_for_gone(ops, |phase| matches!(phase, UnplugPhase::Queued));
             let last = if ended.kind() == ErrorKind::Timeout { error } else { ended };
             for op in ops.iter_mut().filter(|op| matches!(op.phase, UnplugPhase::Queued)) {
-                self.cancel_unplug(op.device).await;
+                self.cancel_unplug(op.device, Cause::CalledOff).await;
                 op.answer(Err(last.clone()));
             }
         }
@@ -157,10 +165,7 @@ impl GuestState {
     async fn take_reply(&mut self, op: &mut UnplugOp<'_>, asked: DeviceDelReply, wait: bool) {
         let device = op.device;
         let why = match asked {
-            DeviceDelReply::AlreadyGone => {
-                let done = self.done(device);
-                return op.answer(Ok(done));
-            }
+            DeviceDelReply::AlreadyGone => return op.answer(Ok(Outcome::Done(device.clone()))),
             DeviceDelReply::NotFound => {
                 // QOM has the last word.
                 self.add_report(device.id.as_str(), Report::NotFound);
@@ -173,7 +178,7 @@ impl GuestState {
                 Some(PendingReason::Migrating)
             }
             DeviceDelReply::Rejected(error) => {
-                self.cancel_unplug(device).await;
+                self.cancel_unplug(device, Cause::CalledOff).await;
                 return op.answer(Err(error));
             }
             DeviceDelReply::Busy(error) => return op.answer(Err(error)),
@@ -189,25 +194,14 @@ impl GuestState {
 
     fn still_pending(&mut self, device: &Device, why: PendingReason) -> Outcome {
         self.phases.set_reason(&device.id, why);
-        self.events.withdraw(device, &[EventKind::Pending]);
         Outcome::Pending(device.clone(), why)
-    }
-
-    /// The answer for a device that is gone. What a call answers is no event.
-    fn done(&mut self, device: &Device) -> Outcome {
-        let told = [EventKind::Removed, EventKind::RemovedByGuest, EventKind::Undone, EventKind::Pending];
-        if !planted::has(Fault::AnswerIsTold) {
-            self.events.withdraw(device, &told);
-        }
-        Outcome::Done(device.clone())
     }
 
     /// Another operation may have come first while this one waited. What has the id then, if anything, is another device.
     fn answer_for_gone(&mut self, ops: &mut [UnplugOp<'_>], so: impl Fn(&UnplugPhase<'_>) -> bool) {
         for op in ops.iter_mut().filter(|op| so(&op.phase)) {
             if self.known_generation(op.device.id.as_str()) != Some(op.device.generation) {
-                let done = self.done(op.device);
-                op.answer(Ok(done));
+                op.answer(Ok(Outcome::Done(op.device.clone())));
             }
         }
     }
@@ -220,6 +214,7 @@ impl GuestState {
         let mut was_running = true;
         let mut asked_at: Option<Instant> = None;
         loop {
+            self.end_waiting(ops);
             if let Err(error) = self.check_unplugged(ops, deadline).await {
                 return fail_waiting(ops, &error);
             }
@@ -242,8 +237,11 @@ impl GuestState {
             };
             let Some(step) = waiting.iter().filter_map(due_in).min() else { return };
             let step = patience.at_most(self.now(), if unsure { step.min(rest) } else { step });
+            self.end_waiting(ops);
             let waited = self.wait_event(&step).await;
             let Err(error) = waited else { continue };
+            // Another operation may have come first, which has told nobody.
+            self.answer_for_gone(ops, |phase| matches!(phase, UnplugPhase::Requested));
             match error.kind() {
                 ErrorKind::Timeout if patience.left(self.now()).is_zero() => {
                     return Box::pin(self.stop_waiting(ops, deadline)).await;
@@ -419,7 +417,7 @@ impl GuestState {
         let looked = !is_out_of_time && self.ready(deadline).await.is_ok();
         let answer = |device: &&Device| {
             if looked && self.known_device(device.id.as_str()).is_none() {
-                return Ok(self.done(device));
+                return Ok(Outcome::Done((*device).clone()));
             }
             let left = format!("what stood behind device {}: unknown, settled by the next call", device.id);
             let text = format!("{} is gone from the guest", device.id);
@@ -432,7 +430,7 @@ impl GuestState {
 impl GuestState {
     fn unplugged(&mut self, device: &Device, left: Vec<String>) -> Result<Outcome> {
         if left.is_empty() {
-            return Ok(self.done(device));
+            return Ok(Outcome::Done(device.clone()));
         }
         if let Some(why) = self.why_kept(device) {
             return Ok(self.still_pending(device, why));

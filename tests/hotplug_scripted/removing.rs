@@ -275,8 +275,7 @@ pub fn a_refusal_is_an_answer_and_the_device_stays(agent: &dyn Agent) {
         assert!(failure.text.contains("data"));
         assert_eq!(fixture.snapshot(), before);
         assert_eq!(api.list()[0].presence, Presence::Live);
-        let event = api.next_event().unwrap();
-        assert_eq!((event.what, event.id.as_deref()), (EventKind::Refused, Some("data")));
+        assert_eq!(api.next_event(), None, "the call has answered it");
         let asked = fixture.qemu.take_names().into_iter().filter(|name| name == "device_del").count();
         assert_eq!(asked, 1, "round {round}");
     }

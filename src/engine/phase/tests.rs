@@ -2,25 +2,21 @@
 
 use super::*;
 
-/// The phases by name. `rest` is a device that is in no map: where the record has it.
-const PHASES: [&str; 5] = ["rest", "plugging", "absent", "unplugging", "detached"];
+/// The phases by name. `rest` is a device that is in no map: where the record has it. One that has `left` is taken down by the next
+/// call.
+const PHASES: [&str; 6] = ["rest", "plugging", "absent", "unplugging", "detached", "left"];
 
-/// What each transition makes of a device in each of these phases. A mark says that no caller does it.
+/// What each of these makes of a device in each of these phases.
 #[rustfmt::skip]
-const TABLE: [(&str, [&str; 5]); 12] = [
-    // from                rest           plugging       absent        unplugging    detached
-    ("begin_add",        ["plugging",    "plugging!",   "plugging!",  "plugging!",  "plugging!"]),
-    ("end_add",          ["rest!",       "rest",        "absent!",    "unplugging!", "detached!"]),
-    ("inventory_has",    ["rest",        "plugging",    "rest",       "unplugging", "detached"]),
-    ("inventory_lacks",  ["absent",      "plugging",    "absent",     "detached",   "detached"]),
-    ("ask",              ["unplugging",  "unplugging!", "unplugging", "unplugging", "detached"]),
-    ("set_reason",       ["rest!",       "plugging!",   "absent!",    "unplugging", "detached"]),
-    ("leave",            ["absent",      "absent!",     "absent",     "absent",     "absent"]),
-    ("keep_backend",     ["detached!",   "detached!",   "detached",   "detached!",  "detached"]),
-    ("end_removal",      ["rest",        "plugging!",   "absent",     "rest",       "rest"]),
-    ("refuse",           ["rest",        "plugging!",   "absent!",    "rest",       "rest!"]),
-    ("forget",           ["rest",        "rest!",       "rest",       "rest",       "rest"]),
-    ("forget_removals",  ["rest",        "plugging",    "absent",     "rest",       "rest"]),
+const TABLE: [(&str, [&str; 6]); 7] = [
+    // from                rest          plugging      absent        unplugging    detached      left
+    ("end_add",          ["rest",       "rest",       "absent",     "unplugging", "detached",   "left"]),
+    ("inventory_has",    ["rest",       "plugging",   "rest",       "unplugging", "detached",   "rest"]),
+    ("inventory_lacks",  ["absent",     "plugging",   "absent",     "detached",   "detached",   "absent"]),
+    ("ask",              ["unplugging", "unplugging", "unplugging", "unplugging", "detached",   "detached"]),
+    ("set_reason",       ["rest",       "plugging",   "absent",     "unplugging", "detached",   "left"]),
+    ("forget",           ["rest",       "rest",       "rest",       "rest",       "rest",       "rest"]),
+    ("forget_removals",  ["rest",       "plugging",   "absent",     "rest",       "rest",       "left"]),
 ];
 
 fn id() -> DeviceId {
@@ -37,7 +33,8 @@ fn name(phases: &Phases) -> &'static str {
         Some(Phase::Plugging) => "plugging",
         Some(Phase::AbsentInGuest) => "absent",
         Some(Phase::Unplugging(_)) => "unplugging",
-        Some(Phase::Detached(_)) => "detached",
+        Some(Phase::Detached(Some(_))) => "detached",
+        Some(Phase::Detached(None)) => "left",
         Some(Phase::Deferred | Phase::Plugged { .. }) => "that is not kept",
     }
 }
@@ -48,27 +45,28 @@ fn at(phase: &str) -> Phases {
         "plugging" => Phase::Plugging,
         "absent" => Phase::AbsentInGuest,
         "unplugging" => Phase::Unplugging(request(PendingReason::Deadline)),
-        "detached" => Phase::Detached(request(PendingReason::Deadline)),
+        "detached" => Phase::Detached(Some(request(PendingReason::Deadline))),
+        "left" => Phase::Detached(None),
         _ => return phases,
     };
     phases.set(&id(), Some(phase));
     phases
 }
 
+fn ask(phases: &mut Phases, why: PendingReason) {
+    let asked = phases.once_asked(&id(), request(why));
+    phases.put(&id(), Some(asked));
+}
+
 fn go(phases: &mut Phases, transition: &str) {
     let id = id();
     match transition {
-        "begin_add" => phases.begin_add(&id),
         "end_add" => phases.end_add(&id),
         "inventory_has" => phases.take_inventory(&[]),
         "inventory_lacks" => phases.take_inventory(&[id]),
-        "ask" => phases.ask(&id, None, PendingReason::Deadline),
+        "ask" => ask(phases, PendingReason::Deadline),
         "set_reason" => phases.set_reason(&id, PendingReason::Paused),
-        "leave" => phases.leave(&id),
-        "keep_backend" => phases.keep_backend(&id, None, PendingReason::Deadline),
-        "end_removal" => phases.end_removal(&id),
-        "refuse" => phases.refuse(&id),
-        "forget" => phases.forget(&id),
+        "forget" => phases.put(&id, None),
         "forget_removals" => phases.forget_removals(),
         _ => panic!("no transition {transition}"),
     }
@@ -89,13 +87,14 @@ fn every_transition_leads_where_the_table_says() {
 #[test]
 fn a_refusal_reaches_each_call_that_waited_for_the_device() {
     let mut phases = at("unplugging");
-    phases.begin_waiting(&id());
+    phases.begin_waiting(&id(), Waits::ForAll);
     let before = phases.refusals(&id());
-    phases.refuse(&id());
+    phases.put(&id(), Some(Phase::Plugged { drop_at_boot: false }));
+    phases.count_refusal(&id());
     assert!(!phases.is_unplugging(&id()));
     phases.take_inventory(&[]);
     let later = phases.refusals(&id());
-    phases.ask(&id(), None, PendingReason::Asleep);
+    ask(&mut phases, PendingReason::Asleep);
     assert!(phases.is_unplugging(&id()));
     assert_ne!(phases.refusals(&id()), before, "the first call is told");
     assert_eq!(phases.refusals(&id()), later, "the one that came after it waits");
@@ -109,8 +108,11 @@ fn nothing_is_kept_of_a_device_at_rest() {
         assert!(phases.0.is_empty(), "{phase}");
         let mut phases = at(phase);
         phases.end_add(&id());
-        phases.end_removal(&id());
+        phases.forget_removals();
         phases.take_inventory(&[]);
+        assert!(phases.0.is_empty(), "{phase}");
+        let mut phases = at(phase);
+        phases.put(&id(), Some(Phase::at_rest(Presence::Live)));
         assert!(phases.0.is_empty(), "{phase}");
     }
 }
@@ -118,15 +120,19 @@ fn nothing_is_kept_of_a_device_at_rest() {
 #[test]
 fn calls_that_wait_for_a_device_are_counted_until_they_are_answered() {
     let mut phases = at("unplugging");
-    phases.begin_waiting(&id());
-    phases.begin_waiting(&id());
+    for waits in [Waits::ForAll, Waits::ForAll, Waits::ForAdd] {
+        phases.begin_waiting(&id(), waits);
+    }
     phases.forget(&id());
     assert_eq!(name(&phases), "rest");
-    phases.end_waiting(&id());
-    assert!(phases.is_awaited(&id()), "the other one is still to be answered");
-    phases.end_waiting(&id());
-    phases.end_waiting(&id());
-    assert!(!phases.is_awaited(&id()) && phases.0.is_empty());
+    phases.end_waiting(&id(), Waits::ForAll);
+    assert_eq!(phases.waits(&id()), Waits::ForAll, "the other one is still to be answered");
+    phases.end_waiting(&id(), Waits::ForAll);
+    assert_eq!(phases.waits(&id()), Waits::ForAdd);
+    phases.end_waiting(&id(), Waits::ForAdd);
+    phases.end_waiting(&id(), Waits::ForAdd);
+    assert_eq!(phases.waits(&id()), Waits::Nobody);
+    assert!(phases.0.is_empty());
 }
 
 #[test]

@@ -1,0 +1,186 @@
+//! A device comes to another phase: the one place where that is noted, and where an event about a device is made.
+
+use super::events::{AddFailure, EventKind};
+use super::guest_state::GuestState;
+use super::phase::Phase;
+use crate::model::{Device, Operation};
+use crate::planted::{self, Fault};
+
+/// What a device is at, without the details.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum At {
+    /// Neither record nor journal have it.
+    Absent,
+    /// See [`Phase::Deferred`].
+    Deferred,
+    /// See [`Phase::Plugging`]; also by the journal alone.
+    Plugging,
+    /// See [`Phase::Plugged`].
+    Plugged,
+    /// See [`Phase::AbsentInGuest`].
+    AbsentInGuest,
+    /// See [`Phase::Unplugging`]; also by the journal alone.
+    Unplugging,
+    /// See [`Phase::Detached`].
+    Detached,
+    /// The same, and somebody in QEMU still uses what stands behind it.
+    InUse,
+}
+
+/// Why a device comes to another phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// An add has begun.
+    Begun,
+    /// An add is done: QEMU said so, or the device of an interrupted one was found in the guest.
+    Added,
+    /// An add that was not waited for has failed.
+    AddFailed(AddFailure),
+    /// The guest is asked to let go, or is asked once more.
+    Asked,
+    /// A removal that was found in the journal goes on.
+    Resumed,
+    /// The guest has refused to let go.
+    Refused,
+    /// The removal is off.
+    CalledOff,
+    /// QOM does not show it any more.
+    Left,
+    /// What stands behind it cannot be taken down yet.
+    Kept,
+    /// Nothing is left of it: its removal is done.
+    Removed,
+    /// Nothing is left of it: the guest let go of it unasked.
+    Ejected,
+    /// Nothing is left of it: its add is taken back.
+    TakenBack,
+    /// Nothing is left of it, by a call that says so itself.
+    Dropped,
+    /// The QEMU that was asked for it has ended, and the next one has it as well.
+    StaysInNewQemu,
+    /// An interrupted change of it could not be taken back.
+    ChangeStays,
+}
+
+/// Who is to be answered what becomes of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// No call.
+    Nobody,
+    /// A call that answers whether it was added, and no more than that.
+    ForAdd,
+    /// A call that answers whatever becomes of it.
+    ForAll,
+}
+
+/// The event that a change is, if it is one: what a call answers is none, and what nobody waits for is one.
+pub(super) fn event_of(from: At, to: At, cause: Cause, waits: Waits) -> Option<EventKind> {
+    let kind = match (cause, from, to) {
+        (Cause::Added, _, At::Plugged) => EventKind::Added,
+        (Cause::AddFailed(failure), ..) => EventKind::AddFailed(failure),
+        (Cause::Resumed, _, At::Unplugging) => EventKind::Pending,
+        (Cause::Kept, At::InUse, At::InUse) => return None,
+        (Cause::Kept, _, At::InUse) => EventKind::Pending,
+        // One that only is on its way out of a failed add cannot stay.
+        (Cause::Refused, At::Unplugging, At::Plugged | At::Unplugging) => EventKind::Refused,
+        (Cause::Removed, _, At::Absent) => EventKind::Removed,
+        (Cause::Ejected, _, At::Absent) => EventKind::RemovedByGuest,
+        (Cause::TakenBack, _, At::Absent) => EventKind::Undone,
+        (Cause::StaysInNewQemu, _, At::Plugged) | (Cause::ChangeStays, At::Plugged, At::Plugged) => {
+            EventKind::Undone
+        }
+        _ => return None,
+    };
+    match waits {
+        Waits::Nobody => Some(kind),
+        Waits::ForAdd => Some(kind).filter(|kind| *kind != EventKind::Added),
+        Waits::ForAll => None,
+    }
+}
+
+impl Cause {
+    /// Of a device of which nothing is left, by what is told of it.
+    pub(super) fn of_end(told: EventKind) -> Self {
+        match told {
+            EventKind::Undone => Self::TakenBack,
+            EventKind::RemovedByGuest => Self::Ejected,
+            _ => Self::Removed,
+        }
+    }
+}
+
+impl GuestState {
+    /// What a device is at: what is known of it, or else what journal and record say.
+    pub(super) fn at(&self, device: &Device) -> At {
+        if let Some(phase) = self.phases.get(device.id.as_str()) {
+            return phase.at();
+        }
+        let contents = self.contents();
+        let recorded = contents.record().find(device.id.as_str());
+        match contents.journal().find(device.id.as_str()).map(|intent| intent.operation) {
+            Some(Operation::Add | Operation::RollbackAdd) => At::Plugging,
+            Some(Operation::Remove) => recorded.map_or(At::Detached, |_| At::Unplugging),
+            Some(Operation::SetLink | Operation::Move) | None => {
+                recorded.map_or(At::Absent, |device| Phase::at_rest(device.presence).at())
+            }
+        }
+    }
+
+    /// Where a device is about which nothing is going on; `None` if the record does not have it.
+    pub(super) fn rest_of(&self, device: &Device) -> Option<Phase> {
+        self.recorded(device.id.as_str()).map(|device| Phase::at_rest(device.presence))
+    }
+
+    /// A device comes to another phase; `None` is that it is absent. The text is for an event, if this is one.
+    pub(super) fn enter(
+        &mut self,
+        device: &Device,
+        to: Option<Phase>,
+        cause: Cause,
+        text: impl FnOnce() -> String,
+    ) {
+        self.enter_from(self.at(device), device, to, cause, text);
+    }
+
+    /// The same where record and journal have been written by now, so that what it comes from is not to be seen there.
+    pub(super) fn enter_from(
+        &mut self,
+        from: At,
+        device: &Device,
+        to: Option<Phase>,
+        cause: Cause,
+        text: impl FnOnce() -> String,
+    ) {
+        self.phases.put(&device.id, to);
+        self.tell(device, (from, to.map_or(At::Absent, |phase| phase.at())), cause, text);
+    }
+
+    /// Makes the event that a change is, if it is one.
+    pub(super) fn tell(
+        &mut self,
+        device: &Device,
+        (from, to): (At, At),
+        cause: Cause,
+        text: impl FnOnce() -> String,
+    ) {
+        let waits = match self.phases.waits(&device.id) {
+            _ if planted::has(Fault::AnswerIsTold) => Waits::Nobody,
+            waits => waits,
+        };
+        let Some(kind) = event_of(from, to, cause, waits) else { return };
+        let text = text();
+        if planted::has(Fault::ToldTwice) {
+            self.events.device(kind, device, text.clone());
+        }
+        self.events.device(kind, device, text);
+    }
+
+    /// A call begins to wait for what becomes of a device, and takes over that it is pending, where nobody has fetched that.
+    pub(super) fn begin_waiting(&mut self, device: &Device) {
+        self.phases.begin_waiting(&device.id, Waits::ForAll);
+        self.events.take_over_pending(device);
+    }
+}
+
+#[cfg(test)]
+mod tests;
