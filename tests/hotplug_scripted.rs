@@ -154,6 +154,7 @@ through_every_api! {
     a_reset_completes_removals,
     // identity
     a_late_word_does_not_end_the_removal_of_the_present_one,
+    a_device_of_the_next_boot_does_not_go_with_its_namesake,
     several_late_words_end_nothing_while_a_call_waits,
     a_refusal_of_what_is_gone_is_no_refusal,
     device_del_that_does_not_find_it_is_no_proof,

@@ -49,7 +49,7 @@ impl GuestState {
     }
 
     /// What the journal has open stays open: the devices that are on their way out are pending.
-    pub(super) fn show_unfinished(&mut self) {
+    pub(super) fn show_unfinished(&mut self) -> Result<()> {
         let leaving: Vec<Device> = {
             let runtime = self.contents();
             let intents = runtime.journal().intents.iter();
@@ -61,8 +61,9 @@ impl GuestState {
         self.phases.forget_removals();
         for device in &leaving {
             let request = UnplugRequest { at: Some(now), why: PendingReason::NotAwaited };
-            self.enter(device, Some(Phase::Unplugging(request)), Cause::Asked, String::new);
+            self.enter(device, Some(Phase::Unplugging(request)), Cause::Asked, String::new)?;
         }
+        Ok(())
     }
 
     /// What was said of devices is not followed up; the next look shows what is so.

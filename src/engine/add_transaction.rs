@@ -119,6 +119,9 @@ impl GuestState {
     /// Puts the new record and the intent on disk, in that order, and both before the first command: of all that may fail
     /// afterwards, a full disk is the likeliest.
     pub(super) async fn prepare(&self, next: Record, devices: &[Device]) -> Result<Staged> {
+        for device in devices {
+            self.check_change(device, (self.at(device), At::Plugging), Cause::Begun)?;
+        }
         let staged = self.stage(next).await?;
         if !planted::has(Fault::AddNotLogged) {
             self.write_journal(|journal| journal.log_add(devices)).await?;

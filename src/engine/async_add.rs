@@ -72,7 +72,7 @@ impl GuestState {
     ) {
         let devices = &attempt.devices;
         for device in devices {
-            self.enter(device, Some(Phase::Plugging), Cause::Begun, String::new);
+            self.phases.put(&device.id, Some(Phase::Plugging));
         }
         // What becomes of these is told at the end.
         let told = || items.iter().filter_map(AddItem::device);

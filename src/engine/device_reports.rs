@@ -98,11 +98,12 @@ impl GuestState {
     }
 
     /// The guest has refused: the removal is off.
-    pub(super) async fn handle_guest_refusal(&mut self, device: &Device) {
-        self.cancel_unplug(device, Cause::Refused).await;
+    pub(super) async fn handle_guest_refusal(&mut self, device: &Device) -> Result<()> {
+        self.cancel_unplug(device, Cause::Refused).await?;
         if !self.phases.is_unplugging(&device.id) {
             self.phases.count_refusal(&device.id);
         }
+        Ok(())
     }
 
     /// Deals with all that was said of devices: clears up behind those that are gone.
@@ -119,7 +120,7 @@ impl GuestState {
             for (device, confirmed) in devices.iter().zip(confirmed) {
                 match confirmed {
                     Confirmed::Detached(found) => gone.push(found),
-                    Confirmed::Refused => self.handle_guest_refusal(device).await,
+                    Confirmed::Refused => self.handle_guest_refusal(device).await?,
                     Confirmed::Present => {}
                 }
             }

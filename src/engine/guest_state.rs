@@ -307,7 +307,7 @@ impl GuestState {
         self.update_run_state(inventory.state);
         let shown = match self.access {
             Access::Look => {
-                self.show_unfinished();
+                self.show_unfinished()?;
                 BTreeMap::new()
             }
             Access::Change => {
@@ -400,7 +400,7 @@ impl GuestState {
 
     /// The removal of a device is off: it keeps its place, and no journal entry is left. A device that only is on its
     /// way out of a failed add has no record to stay in: it stays pending and is asked for again, after the usual pause.
-    pub(super) async fn cancel_unplug(&mut self, device: &Device, cause: Cause) {
+    pub(super) async fn cancel_unplug(&mut self, device: &Device, cause: Cause) -> Result<()> {
         let operation = self.contents().journal().find(device.id.as_str()).map(|intent| intent.operation);
         // Nor may a device be forgotten whose add could not be noted as failed.
         if operation == Some(Operation::RollbackAdd) || self.recorded(device.id.as_str()).is_none() {
@@ -411,13 +411,14 @@ impl GuestState {
             _ => self.rest_of(device),
         };
         if self.phases.is_unplugging(&device.id) {
-            self.enter(device, back, cause, refusal);
+            self.enter(device, back, cause, refusal)?;
         }
         self.slots.end_quarantine(device);
         let struck = self.write_journal(|journal| journal.clear_intent(device.id.as_str())).await;
         if let Err(error) = struck {
             self.log.write(Level::Error, || error.to_string());
         }
+        Ok(())
     }
 
     /// Which attachment of the id the device of ours is.

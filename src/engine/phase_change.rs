@@ -3,6 +3,8 @@
 use super::events::{AddFailure, EventKind};
 use super::guest_state::GuestState;
 use super::phase::Phase;
+use crate::error::{Error, ErrorKind, Result};
+use crate::log::Level;
 use crate::model::{Device, Operation};
 use crate::planted::{self, Fault};
 
@@ -48,6 +50,8 @@ pub(super) enum Cause {
     Left,
     /// What stands behind it cannot be taken down yet.
     Kept,
+    /// Nor can it now.
+    StillKept,
     /// Nothing is left of it: its removal is done.
     Removed,
     /// Nothing is left of it: the guest let go of it unasked.
@@ -73,13 +77,31 @@ pub(super) enum Waits {
     ForAll,
 }
 
+/// Where a device may come to from each phase. It may always stay where it is.
+#[rustfmt::skip]
+pub(super) const CHANGES: [(At, &[At]); 8] = [
+    (At::Absent,        &[At::Plugging]),
+    // With the next boot, it comes: that is not the engine's.
+    (At::Deferred,      &[At::Absent]),
+    (At::Plugging,      &[At::Plugged, At::Unplugging, At::Detached, At::Absent]),
+    (At::Plugged,       &[At::AbsentInGuest, At::Unplugging, At::Detached]),
+    (At::AbsentInGuest, &[At::Plugged, At::Unplugging, At::Detached, At::Absent]),
+    (At::Unplugging,    &[At::Plugged, At::Detached, At::Absent]),
+    (At::Detached,      &[At::InUse, At::Absent, At::Plugged, At::AbsentInGuest]),
+    (At::InUse,         &[At::Detached, At::Absent, At::Plugged, At::AbsentInGuest]),
+];
+
+/// Whether a device may come from one phase to another.
+pub(super) fn is_allowed(from: At, to: At) -> bool {
+    from == to || CHANGES.iter().any(|(before, after)| *before == from && after.contains(&to))
+}
+
 /// The event that a change is, if it is one: what a call answers is none, and what nobody waits for is one.
 pub(super) fn event_of(from: At, to: At, cause: Cause, waits: Waits) -> Option<EventKind> {
     let kind = match (cause, from, to) {
         (Cause::Added, _, At::Plugged) => EventKind::Added,
         (Cause::AddFailed(failure), ..) => EventKind::AddFailed(failure),
         (Cause::Resumed, _, At::Unplugging) => EventKind::Pending,
-        (Cause::Kept, At::InUse, At::InUse) => return None,
         (Cause::Kept, _, At::InUse) => EventKind::Pending,
         // One that only is on its way out of a failed add cannot stay.
         (Cause::Refused, At::Unplugging, At::Plugged | At::Unplugging) => EventKind::Refused,
@@ -119,7 +141,7 @@ impl GuestState {
         let recorded = contents.record().find(device.id.as_str());
         match contents.journal().find(device.id.as_str()).map(|intent| intent.operation) {
             Some(Operation::Add | Operation::RollbackAdd) => At::Plugging,
-            Some(Operation::Remove) => recorded.map_or(At::Detached, |_| At::Unplugging),
+            Some(Operation::Remove) => At::Unplugging,
             Some(Operation::SetLink | Operation::Move) | None => {
                 recorded.map_or(At::Absent, |device| Phase::at_rest(device.presence).at())
             }
@@ -131,15 +153,16 @@ impl GuestState {
         self.recorded(device.id.as_str()).map(|device| Phase::at_rest(device.presence))
     }
 
-    /// A device comes to another phase; `None` is that it is absent. The text is for an event, if this is one.
+    /// A device comes to another phase; `None` is that it is absent. The text is for an event, if this is one. A change that is not
+    /// [allowed](CHANGES) is refused, and the device stays where it is.
     pub(super) fn enter(
         &mut self,
         device: &Device,
         to: Option<Phase>,
         cause: Cause,
         text: impl FnOnce() -> String,
-    ) {
-        self.enter_from(self.at(device), device, to, cause, text);
+    ) -> Result<()> {
+        self.enter_from(self.at(device), device, to, cause, text)
     }
 
     /// The same where record and journal have been written by now, so that what it comes from is not to be seen there.
@@ -150,9 +173,22 @@ impl GuestState {
         to: Option<Phase>,
         cause: Cause,
         text: impl FnOnce() -> String,
-    ) {
+    ) -> Result<()> {
+        let change = (from, to.map_or(At::Absent, |phase| phase.at()));
+        self.check_change(device, change, cause)?;
         self.phases.put(&device.id, to);
-        self.tell(device, (from, to.map_or(At::Absent, |phase| phase.at())), cause, text);
+        self.tell(device, change, cause, text);
+        Ok(())
+    }
+
+    /// Refuses a change of phase that cannot be: something here has gone wrong, and nothing is to follow from it.
+    pub(super) fn check_change(&self, device: &Device, (from, to): (At, At), cause: Cause) -> Result<()> {
+        if is_allowed(from, to) {
+            return Ok(());
+        }
+        let text = format!("internal error: {} cannot come from {from:?} to {to:?} ({cause:?})", device.id);
+        self.log.write(Level::Error, || text.clone());
+        Err(Error::new(ErrorKind::State, text))
     }
 
     /// Makes the event that a change is, if it is one.

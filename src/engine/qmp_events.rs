@@ -8,6 +8,7 @@ use super::limit::Deadline;
 use super::outcome::PendingReason;
 use crate::error::Result;
 use crate::log::Level;
+use crate::model::Presence;
 use crate::qmp::{Event, Queued};
 use crate::sanitize::readable;
 
@@ -108,8 +109,11 @@ impl GuestState {
             "DEVICE_DELETED" => {
                 self.log.write(Level::Debug, || format!("QEMU says that {} is gone", readable(id)));
                 match self.known_device(id) {
-                    Some(_) => self.add_report(id, Report::Deleted),
-                    None => self.needs_resync = true,
+                    // One that waits for the next boot is not in the guest: another device has that id.
+                    Some(device) if device.presence != Presence::AddAfterReboot => {
+                        self.add_report(id, Report::Deleted)
+                    }
+                    _ => self.needs_resync = true,
                 }
             }
             "DEVICE_UNPLUG_GUEST_ERROR"

@@ -39,8 +39,8 @@ struct Departure {
     backend_objects: Vec<UndoStep>,
     /// QEMU has said that it is gone.
     seen: bool,
-    /// What it was at.
-    from: At,
+    /// What stood behind it could not be taken down before.
+    was_kept: bool,
 }
 
 /// A removal that has come to its end.
@@ -113,7 +113,7 @@ impl GuestState {
                 format!("nothing is left to be done about {operation:?} of {}", device.id)
             });
             if self.phases.is_unplugging(&device.id) {
-                self.enter(&device, self.rest_of(&device), Cause::CalledOff, String::new);
+                self.enter(&device, self.rest_of(&device), Cause::CalledOff, String::new)?;
             }
             self.write_journal(|journal| journal.clear_intent(device.id.as_str())).await?;
         }
@@ -156,11 +156,11 @@ impl GuestState {
             Decision::RequestUnplug => self.resume_removal(device, deadline).await?,
             Decision::DeferUnplug => {
                 let why = self.unplug_blocked.unwrap_or(PendingReason::NotStarted);
-                self.resume_unplug(device, None, why, || format!("{why}, and will be asked later"));
+                self.resume_unplug(device, None, why, || format!("{why}, and will be asked later"))?;
             }
             Decision::AwaitMigration => {
                 let text = || "the guest is being migrated and will be asked afterwards".to_owned();
-                self.resume_unplug(device, Some(self.now()), PendingReason::Migrating, text);
+                self.resume_unplug(device, Some(self.now()), PendingReason::Migrating, text)?;
             }
             // Done for all together, or nothing is to be done.
             Decision::ClearIntent
@@ -213,7 +213,7 @@ impl GuestState {
             let from = self.at(device);
             self.write_journal(|journal| journal.clear_intent(device.id.as_str())).await?;
             if !self.phases.take_add_told(&device.id) {
-                self.enter_from(from, device, self.rest_of(device), Cause::Added, add_completed);
+                self.enter_from(from, device, self.rest_of(device), Cause::Added, add_completed)?;
             }
         }
         self.finish_removals(&left, deadline).await.map(drop)
@@ -228,8 +228,7 @@ impl GuestState {
             return Err(error);
         }
         let text = || "the guest was asked to let go of the device".to_owned();
-        self.resume_unplug(device, Some(self.now()), PendingReason::NotAwaited, text);
-        Ok(())
+        self.resume_unplug(device, Some(self.now()), PendingReason::NotAwaited, text)
     }
 
     fn resume_unplug(
@@ -238,27 +237,35 @@ impl GuestState {
         at: Option<Instant>,
         why: PendingReason,
         text: impl FnOnce() -> String,
-    ) {
+    ) -> Result<()> {
         let phase = self.phases.once_asked(&device.id, UnplugRequest { at, why });
-        self.enter(device, Some(phase), Cause::Resumed, text);
+        self.enter(device, Some(phase), Cause::Resumed, text)?;
         self.slots.quarantine(device);
+        Ok(())
     }
 
     /// The guest was asked for the device: its place is quarantined until QEMU says it is gone.
-    pub(super) fn mark_unplugging(&mut self, device: &Device, why: PendingReason) {
-        self.ask_for(device, Some(self.now()), why, Cause::Asked);
+    pub(super) fn mark_unplugging(&mut self, device: &Device, why: PendingReason) -> Result<()> {
+        self.ask_for(device, Some(self.now()), why, Cause::Asked)
     }
 
     /// The guest is not asked for the device now, but when it wakes up or is started.
-    pub(super) fn defer_unplug(&mut self, device: &Device, why: PendingReason) {
-        self.ask_for(device, None, why, Cause::Asked);
+    pub(super) fn defer_unplug(&mut self, device: &Device, why: PendingReason) -> Result<()> {
+        self.ask_for(device, None, why, Cause::Asked)
     }
 
     /// The guest was asked, or will be where `at` is `None`.
-    pub(super) fn ask_for(&mut self, device: &Device, at: Option<Instant>, why: PendingReason, cause: Cause) {
+    pub(super) fn ask_for(
+        &mut self,
+        device: &Device,
+        at: Option<Instant>,
+        why: PendingReason,
+        cause: Cause,
+    ) -> Result<()> {
         let phase = self.phases.once_asked(&device.id, UnplugRequest { at, why });
-        self.enter(device, Some(phase), cause, refusal);
+        self.enter(device, Some(phase), cause, refusal)?;
         self.slots.quarantine(device);
+        Ok(())
     }
 
     /// The devices have left the guest: takes down their backends, in one write, then takes them out of the record. What is
@@ -286,7 +293,7 @@ impl GuestState {
         gone: &[DetachedDevice<'_>],
         deadline: &Deadline,
     ) -> Result<Vec<TeardownReport>> {
-        let mut departures: Vec<Departure> = gone.iter().map(|gone| self.departure(*gone)).collect();
+        let mut departures: Vec<Departure> = self.departures(gone)?;
         let devices: Vec<&Device> = gone.iter().map(|gone| gone.device).collect();
         // Dying between here and the record must not lose that the backends are to go.
         self.write_journal(|journal| {
@@ -314,7 +321,8 @@ impl GuestState {
                 }
                 let why = residue.why_kept();
                 let kept = Phase::Detached(Some(UnplugRequest { at: Some(self.now()), why }));
-                self.enter_from(departure.from, device, Some(kept), Cause::Kept, || why.to_string());
+                let cause = if departure.was_kept { Cause::StillKept } else { Cause::Kept };
+                self.enter(device, Some(kept), cause, || why.to_string())?;
                 self.slots.quarantine(*device);
             } else {
                 next.remove(&device.id);
@@ -369,10 +377,18 @@ impl GuestState {
         Ok(left)
     }
 
-    fn departure(&mut self, gone: DetachedDevice<'_>) -> Departure {
+    /// All of them leave, or none does.
+    fn departures(&mut self, gone: &[DetachedDevice<'_>]) -> Result<Vec<Departure>> {
+        for DetachedDevice { device, .. } in gone {
+            self.check_change(device, (self.at(device), At::Detached), Cause::Left)?;
+        }
+        gone.iter().map(|gone| self.departure(*gone)).collect()
+    }
+
+    fn departure(&mut self, gone: DetachedDevice<'_>) -> Result<Departure> {
         let DetachedDevice { device, backend_is_taken, .. } = gone;
-        let from = self.at(device);
-        self.enter_from(from, device, Some(Phase::Detached(None)), Cause::Left, String::new);
+        let was_kept = self.at(device) == At::InUse;
+        self.enter(device, Some(Phase::Detached(None)), Cause::Left, String::new)?;
         let fdsets = self.fdsets.of(&device.id);
         let operation = self.contents().journal().find(device.id.as_str()).map(|intent| intent.operation);
         let teardown =
@@ -386,7 +402,8 @@ impl GuestState {
                 made.into_iter().chain(plan::passed_fds(device, &fdsets)).collect()
             }
         };
-        Departure { operation, teardown, backend_objects, seen: self.is_reported_deleted(&device.id), from }
+        let seen = self.is_reported_deleted(&device.id);
+        Ok(Departure { operation, teardown, backend_objects, seen, was_kept })
     }
 
     pub(super) async fn tear_down(
@@ -415,32 +432,38 @@ impl GuestState {
 
     /// Other devices have their ids by now, and perhaps their places.
     async fn yield_to_others(&mut self, ended: &[Ended<'_>]) -> Result<()> {
-        self.strike(ended).await?;
-        for (device, cause) in ended {
-            self.slots.end_quarantine(*device);
-            self.forget_state(device, *cause);
+        for (device, from, cause) in self.strike(ended).await? {
+            self.slots.end_quarantine(device);
+            self.forget_state(device, from, cause)?;
         }
         Ok(())
     }
 
-    async fn strike(&mut self, ended: &[Ended<'_>]) -> Result<()> {
-        self.write_journal(|journal| journal.clear_intents(ended.iter().map(|(device, _)| *device))).await
+    /// Takes them out of the journal, if all of them may go; with what they were at.
+    async fn strike<'a>(&mut self, ended: &[Ended<'a>]) -> Result<Vec<(&'a Device, At, Cause)>> {
+        let mut struck = Vec::with_capacity(ended.len());
+        for (device, cause) in ended {
+            let from = self.at(device);
+            self.check_change(device, (from, At::Absent), *cause)?;
+            struck.push((*device, from, *cause));
+        }
+        self.write_journal(|journal| journal.clear_intents(ended.iter().map(|(device, _)| *device))).await?;
+        Ok(struck)
     }
 
-    fn forget_state(&mut self, device: &Device, cause: Cause) {
+    fn forget_state(&mut self, device: &Device, from: At, cause: Cause) -> Result<()> {
         self.fdsets.release(&device.id);
-        self.enter(device, None, cause, || text_of(cause).to_owned());
+        self.enter_from(from, device, None, cause, || text_of(cause).to_owned())
     }
 
     /// Neither guest nor record have the devices any more.
     ///
     /// The journal first: as long as it has a device, what is known of the device counts, such as which descriptors are uncertain.
     pub(super) async fn drop_devices(&mut self, ended: &[Ended<'_>]) -> Result<()> {
-        self.strike(ended).await?;
-        for (device, cause) in ended {
-            self.slots.release(*device);
+        for (device, from, cause) in self.strike(ended).await? {
+            self.slots.release(device);
             self.topology.remove(device.id.as_str());
-            self.forget_state(device, *cause);
+            self.forget_state(device, from, cause)?;
         }
         Ok(())
     }

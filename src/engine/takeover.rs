@@ -15,7 +15,7 @@ use super::guest_state::GuestState;
 use super::inventory::PeripheralIds;
 use super::io::{Connected, Effect};
 use super::limit::Deadline;
-use super::phase_change::Cause;
+use super::phase_change::{At, Cause};
 use super::plan::UndoStep;
 use super::reconcile::{Decision, Qemu};
 use super::transaction::{self, RollbackReport};
@@ -172,16 +172,20 @@ impl GuestState {
             let device = &unfinished.intent.device;
             match self.decide(&unfinished, &[]) {
                 Decision::GoneWithQemu(told) => {
+                    let from = self.at(device);
+                    let cause = Cause::of_end(told);
+                    self.check_change(device, (from, At::Absent), cause)?;
                     next.remove(&device.id);
                     let text = match told {
                         EventKind::Removed => "the device is gone with the QEMU that had it",
                         _ => "an interrupted add is gone with the QEMU that it was begun in",
                     };
-                    news.push((self.at(device), None, Cause::of_end(told), device.clone(), text));
+                    news.push((from, None, cause, device.clone(), text));
                 }
                 Decision::StaysInNewQemu => {
-                    let rest = self.rest_of(device);
-                    news.push((self.at(device), rest, Cause::StaysInNewQemu, device.clone(), STAYS));
+                    let (from, rest) = (self.at(device), self.rest_of(device));
+                    self.check_change(device, (from, At::Plugged), Cause::StaysInNewQemu)?;
+                    news.push((from, rest, Cause::StaysInNewQemu, device.clone(), STAYS));
                 }
                 _ => {}
             }
@@ -193,7 +197,7 @@ impl GuestState {
         }
         self.write_journal(|journal| journal.intents.clear()).await?;
         for (from, to, cause, device, text) in news {
-            self.enter_from(from, &device, to, cause, || text.to_owned());
+            self.enter_from(from, &device, to, cause, || text.to_owned())?;
         }
         self.phases.forget_removals();
         self.phases.reconnect(&[]);

@@ -87,8 +87,7 @@ impl GuestState {
                     Ok(DeviceDelReply::Rejected(migrating()))
                 }
                 (false, Some(why)) if !self.phases.is_unplugging(&device.id) => {
-                    self.defer_unplug(device, why);
-                    Ok(DeviceDelReply::Accepted(Some(why)))
+                    self.defer_unplug(device, why).map(|()| DeviceDelReply::Accepted(Some(why)))
                 }
                 (false, _) => Ok(DeviceDelReply::Accepted(state(device))),
             });
@@ -136,10 +135,11 @@ impl GuestState {
                 Some(Err(error)) => classify_device_del_error(device, error),
                 _ => DeviceDelReply::Accepted(state(device)),
             };
-            if matches!(asked, DeviceDelReply::Accepted(_)) {
-                self.mark_unplugging(device, PendingReason::Deadline);
-            }
-            answers.push(Ok(asked));
+            let marked = match asked {
+                DeviceDelReply::Accepted(_) => self.mark_unplugging(device, PendingReason::Deadline),
+                _ => Ok(()),
+            };
+            answers.push(marked.map(|()| asked));
         }
         answers
     }

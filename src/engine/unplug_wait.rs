@@ -155,8 +155,8 @@ impl GuestState {
             self.answer_for_gone(ops, |phase| matches!(phase, UnplugPhase::Queued));
             let last = if ended.kind() == ErrorKind::Timeout { error } else { ended };
             for op in ops.iter_mut().filter(|op| matches!(op.phase, UnplugPhase::Queued)) {
-                self.cancel_unplug(op.device, Cause::CalledOff).await;
-                op.answer(Err(last.clone()));
+                let off = self.cancel_unplug(op.device, Cause::CalledOff).await;
+                op.answer(Err(off.err().unwrap_or_else(|| last.clone())));
             }
         }
     }
@@ -169,17 +169,21 @@ impl GuestState {
             DeviceDelReply::NotFound => {
                 // QOM has the last word.
                 self.add_report(device.id.as_str(), Report::NotFound);
-                self.mark_unplugging(device, PendingReason::Deadline);
+                if let Err(error) = self.mark_unplugging(device, PendingReason::Deadline) {
+                    return op.answer(Err(error));
+                }
                 None
             }
             // What the guest has been asked for before goes on being pending.
             DeviceDelReply::Rejected(error) if op.was_pending && error.kind() == ErrorKind::Migrating => {
-                self.mark_unplugging(device, PendingReason::Migrating);
+                if let Err(error) = self.mark_unplugging(device, PendingReason::Migrating) {
+                    return op.answer(Err(error));
+                }
                 Some(PendingReason::Migrating)
             }
             DeviceDelReply::Rejected(error) => {
-                self.cancel_unplug(device, Cause::CalledOff).await;
-                return op.answer(Err(error));
+                let off = self.cancel_unplug(device, Cause::CalledOff).await;
+                return op.answer(Err(off.err().unwrap_or(error)));
             }
             DeviceDelReply::Busy(error) => return op.answer(Err(error)),
             DeviceDelReply::Accepted(why) => why.or((!wait).then_some(PendingReason::NotAwaited)),
@@ -314,13 +318,13 @@ impl GuestState {
                     op.phase = UnplugPhase::Unplugged(gone);
                 }
                 Confirmed::Refused => {
-                    self.handle_guest_refusal(op.device).await;
+                    self.handle_guest_refusal(op.device).await?;
                     if self.phases.refusals(&op.device.id) != op.refusals {
                         op.answer(Err(refused(op.device)));
                     }
                 }
                 Confirmed::Present if !self.phases.is_unplugging(&op.device.id) => {
-                    self.mark_unplugging(op.device, PendingReason::Deadline);
+                    self.mark_unplugging(op.device, PendingReason::Deadline)?;
                 }
                 Confirmed::Present => {}
             }

@@ -47,6 +47,19 @@ fn asked(fixture: &Fixture) -> bool {
     fixture.qemu.take_names().contains(&"device_del".to_owned())
 }
 
+/// It waits for the next boot, so that what left the guest under its id is another device.
+pub fn a_device_of_the_next_boot_does_not_go_with_its_namesake(agent: &dyn Agent) {
+    let fixture = Fixture::pc();
+    let api = fixture.open(agent);
+    let later = NicArgs { model: Some("e1000".into()), ..fixture.nic_as("lan", MAC) };
+    assert_eq!(api.add_nic(&later).unwrap().state, State::AfterReboot(Later::Model));
+    let before = fixture.record_text();
+    fixture.qemu.emit("DEVICE_DELETED", deleted("lan"));
+    fixture.qemu.settle();
+    api.process(AMPLE).unwrap();
+    assert_eq!((whats(&*api), fixture.record_text()), (vec![], before));
+}
+
 pub fn a_late_word_does_not_end_the_removal_of_the_present_one(agent: &dyn Agent) {
     let fixture = Fixture::pc();
     let lan = fixture.nic_as("lan", MAC);
