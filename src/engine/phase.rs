@@ -311,14 +311,18 @@ impl Phases {
     /// A call begins to wait for what becomes of a device.
     pub(super) fn begin_waiting(&mut self, id: &DeviceId, waits: Waits) {
         self.change(id, |entry| {
-            entry.waiting(waits).map(|count| *count = count.saturating_add(1));
+            if let Some(count) = entry.waiting(waits) {
+                *count = count.saturating_add(1);
+            }
         });
     }
 
     /// It has what it is to be answered.
     pub(super) fn end_waiting(&mut self, id: &DeviceId, waits: Waits) {
         self.change(id, |entry| {
-            entry.waiting(waits).map(|count| *count = count.saturating_sub(1));
+            if let Some(count) = entry.waiting(waits) {
+                *count = count.saturating_sub(1);
+            }
         });
     }
 
