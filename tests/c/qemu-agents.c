@@ -6,20 +6,14 @@
 #include <unistd.h>
 
 #include "support/files.h"
-#include "support/reaper.h"
 #include "support/library.h"
+#include "support/plug.h"
+#include "support/reaper.h"
 
 enum { DEVICES = 3 };
 
 static struct vm vm;
 static char image[TEST_PATH];
-
-static void takes_out(const char *id)
-{
-    struct kvm_hotplug_removal removal = {.id = id, .flags = KVM_HOTPLUG_NO_WAIT};
-
-    answers(kvm_hotplug_unplug(vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_PENDING);
-}
 
 /* In the child: everything is its own, and it leaves without closing anything. */
 static _Noreturn void first_agent(int result)
@@ -32,7 +26,7 @@ static _Noreturn void first_agent(int result)
     vm_add_nic(&vm, NULL);
     vm_add_nic(&vm, "lan");
     vm_add_disk(&vm, NULL, image);
-    takes_out("lan");
+    request_unplug(&vm, "lan");
     works(kvm_hotplug_list(vm.guest, devices, sizeof *devices, DEVICES, &count, &failure));
     CHECK_NUMBER(count, DEVICES);
     told = write(result, devices, sizeof devices) == (ssize_t)sizeof devices;
@@ -101,8 +95,8 @@ int main(void)
     /* The removal that the first one had begun was asked for again. */
     vm_await(&vm, KVM_HOTPLUG_EVENT_PENDING, "lan");
     same_devices(devices);
-    takes_out(devices[0].id);
-    takes_out(devices[2].id);
+    request_unplug(&vm, devices[0].id);
+    request_unplug(&vm, devices[2].id);
     vm_reset(&vm);
     for (i = 0; i < DEVICES; i++) {
         CHECK(vm_next_event(&vm, &event, 10000));

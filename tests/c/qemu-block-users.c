@@ -50,13 +50,6 @@ static void check_kept(const char *id, const char *by)
     CHECK(qmp_contains(vm.qemu, "{\"execute\":\"query-named-block-nodes\"}", id));
 }
 
-static void ask_for(const char *id)
-{
-    struct kvm_hotplug_removal removal = {.id = id, .flags = KVM_HOTPLUG_NO_WAIT};
-
-    answers(kvm_hotplug_unplug(vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_PENDING);
-}
-
 /* Until the guest has let go; what comes of it is the library's to say. */
 static void let_go(const char *id)
 {
@@ -76,7 +69,7 @@ static void an_export(void)
 
     vm_add_disk(&vm, "data", image);
     export_node("data");
-    ask_for("data");
+    request_unplug(&vm, "data");
     let_go("data");
     check_kept("data", by);
     /* Another agent finds the same. */
@@ -96,7 +89,7 @@ static void a_job(void)
     vm_observe(&vm, "{\"execute\":\"blockdev-mirror\",\"arguments\":{\"job-id\":\"moving\",\"device\":\"data\",\"target\":\"copy\","
                     "\"sync\":\"full\"}}");
     CHECK(qmp_wait_event(vm.qemu, "BLOCK_JOB_READY", "moving", test_patience(READY_MS)) != NULL);
-    ask_for("data");
+    request_unplug(&vm, "data");
     let_go("data");
     check_kept("data", "block job moving (mirror)");
     vm_observe(&vm, "{\"execute\":\"block-job-cancel\",\"arguments\":{\"device\":\"moving\"}}");

@@ -6,17 +6,9 @@
 #include "support/files.h"
 #include "support/jail.h"
 #include "support/net.h"
+#include "support/plug.h"
 
 static char directory[TEST_PATH], bridge[IF_NAMESIZE];
-
-static void take_out(struct vm *vm, const char *id)
-{
-    struct kvm_hotplug_removal removal = {.id = id, .flags = KVM_HOTPLUG_NO_WAIT};
-
-    answers(kvm_hotplug_unplug(vm->guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_PENDING);
-    vm_reset(vm);
-    vm_await(vm, KVM_HOTPLUG_EVENT_REMOVED, id);
-}
 
 static void fill(struct vm *vm, const char *image, const char *cow)
 {
@@ -58,9 +50,9 @@ static void boot(const char *const *extra, const struct jail *jail)
         CHECK_TEXT(vm_device(&vm, "lan").ifname, "lan0");
         CHECK(link_in_bridge("lan0", bridge));
         CHECK_VERIFIED(&vm);
-        take_out(&vm, "data");
-        take_out(&vm, "lan");
-        take_out(&vm, "layered");
+        unplug_by_reset(&vm, "data");
+        unplug_by_reset(&vm, "lan");
+        unplug_by_reset(&vm, "layered");
         CHECK_NUMBER(link_count(), links);
         fill(&vm, image, cow);
         CHECK_VERIFIED(&vm);

@@ -4,6 +4,7 @@
 
 #include "support/files.h"
 #include "support/library.h"
+#include "support/plug.h"
 
 static struct vm vm;
 static bool warm; /* what QEMU opens for each way of I/O on first use, it keeps */
@@ -21,15 +22,6 @@ static void add(const struct kvm_hotplug_disk *disk)
     CHECK_NUMBER(device.read_only, (disk->flags & KVM_HOTPLUG_READ_ONLY) != 0);
 }
 
-static void take_out(void)
-{
-    struct kvm_hotplug_removal removal = {.id = "data", .flags = KVM_HOTPLUG_NO_WAIT};
-
-    answers(kvm_hotplug_unplug(vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_PENDING);
-    vm_reset(&vm);
-    vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, "data");
-}
-
 /* `part` is to be seen in QEMU's list of nodes while the disk is in. */
 static void tried(const struct kvm_hotplug_disk *disk, const char *part)
 {
@@ -42,7 +34,7 @@ static void tried(const struct kvm_hotplug_disk *disk, const char *part)
     CHECK(qmp_contains(vm.qemu, nodes, "\"/dev/fdset/"));
     CHECK(!qmp_contains(vm.qemu, nodes, "\"file\":\"/var/"));
     CHECK_NUMBER(process_fds(getpid()), fds);
-    take_out();
+    unplug_by_reset(&vm, "data");
     CHECK_PICTURE(&vm, empty);
     if (warm)
         CHECK_NUMBER(process_fds(vm.qemu->pid), qemu_fds);
@@ -102,7 +94,7 @@ static void write_cache(uint32_t cache, const char *expected)
     add(&disk);
     CHECK(qmp_contains(vm.qemu, question, expected));
     CHECK(qmp_contains(vm.qemu, blocks, "\"node-name\":\"data\""));
-    take_out();
+    unplug_by_reset(&vm, "data");
 }
 
 int main(void)

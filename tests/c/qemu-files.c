@@ -9,6 +9,7 @@
 #include "support/clock.h"
 #include "support/files.h"
 #include "support/library.h"
+#include "support/plug.h"
 
 enum { STALL_MS = 300 };
 
@@ -91,9 +92,7 @@ static void an_add_that_works(void)
 
 static void a_removal(void)
 {
-    struct kvm_hotplug_removal removal = {.id = "data", .flags = KVM_HOTPLUG_NO_WAIT};
-
-    answers(kvm_hotplug_unplug(vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_PENDING);
+    request_unplug(&vm, "data");
     CHECK(vm_journal_contains(&vm, "\"verb\":\"remove\"") && vm_journal_contains(&vm, "\"id\":\"data\""));
     CHECK(vm_record_contains(&vm, "\"id\":\"data\""));
     vm_reset(&vm);

@@ -171,7 +171,7 @@ static void pending_goes_along(void)
 
     hosts_enter(0);
     source(&from);
-    answers(unplug(&from, "data", (uint32_t)test_patience(300)), KVM_HOTPLUG_PENDING);
+    request_unplug(&from, "data");
     snprintf(path, sizeof path, "%s.journal", from.path);
     journal = file_read(path, &length);
     CHECK(journal != NULL);

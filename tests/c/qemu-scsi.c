@@ -295,7 +295,7 @@ static void undone(void)
     works(add_disk(&other, &(struct kvm_hotplug_disk){.path = image[3]}, &device));
     picture = vm_picture(&vm);
     /* No guest lets go of the controller, which is said, and a reset ends it. */
-    request.timeout_ms = (uint32_t)test_patience(500);
+    request.timeout_ms = (uint32_t)test_patience(3000);
     err(kvm_hotplug_add_disk(vm.guest, &request, sizeof request, NULL, 0, &error), -EBUSY);
     CHECK_NUMBER(kvm_hotplug_error_kind(error), KVM_HOTPLUG_ERROR_IMAGE_LOCKED);
     CHECK_NUMBER(kvm_hotplug_error_undo(error), KVM_HOTPLUG_UNDO_INCOMPLETE);

@@ -45,12 +45,9 @@ static void refused(const char *id, const int32_t *taps, uint32_t count, const c
     free(before);
 }
 
-/* Firmware is not asked: with a reset QEMU lets go of it. */
 static void del(const char *id)
 {
-    answers(kvm_hotplug_del_nic(vm.guest, id, (uint32_t)test_patience(100), &failure), KVM_HOTPLUG_PENDING);
-    vm_reset(&vm);
-    vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, id);
+    unplug_by_reset(&vm, id);
     check_gone(&vm, id);
 }
 

@@ -14,6 +14,7 @@
 #include "support/library.h"
 #include "support/native.h"
 #include "support/net.h"
+#include "support/plug.h"
 
 enum { WORKERS = 4, ROUNDS = 8, MAX_DEVICES = 64, WAIT_MS = 60000, LONG_MS = 60000, BRIEF_MS = 200, PAUSE_MS = 5, CANCEL_MS = 23, CALL_MS = 5000 };
 
@@ -304,7 +305,7 @@ static void *use_other(void *argument)
 
     do {
         vm_add_nic(other, "lan");
-        answers(kvm_hotplug_del_nic(other->guest, "lan", (uint32_t)test_patience(BRIEF_MS), &failure), KVM_HOTPLUG_PENDING);
+        request_unplug(other, "lan");
         vm_reset(other);
         do {
             sleep_ms(PAUSE_MS);

@@ -75,9 +75,7 @@ static void backend(void)
     char *record = file_read(vm.path, NULL), place[200];
     size_t count = 0, i;
 
-    answers(kvm_hotplug_del_nic(vm.guest, "lan", (uint32_t)test_patience(100), &failure), KVM_HOTPLUG_PENDING);
-    vm_reset(&vm);
-    vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, "lan");
+    unplug_by_reset(&vm, "lan");
     force("netdev_add", "{\"type\":\"hubport\",\"id\":\"elsewhere\",\"hubid\":7}");
     snprintf(place, sizeof place,
              "{\"driver\":\"virtio-net-pci\",\"id\":\"lan\",\"netdev\":\"elsewhere\",\"mac\":\"%s\",\"bus\":\"%s\",\"addr\":\"%u\"}",

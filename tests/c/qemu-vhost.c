@@ -13,13 +13,14 @@
 #include "support/library.h"
 #include "support/net.h"
 #include "support/not_run.h"
+#include "support/plug.h"
 
 static const char vhost[] = "/dev/vhost-net";
 /* What QEMU says when it has tried (5.2 to 11.1): not of a descriptor that is missing, nor of an option that it does not have. */
 static const char tried[] = "vhost-net requested but could not be initialized";
 static struct vm vm;
 
-static int add_nic(uint32_t mode, uint32_t queues, struct kvm_hotplug_device *device)
+static int add_lan(uint32_t mode, uint32_t queues, struct kvm_hotplug_device *device)
 {
     struct kvm_hotplug_nic nic = {.id = "lan", .vhost = mode, .queues = queues};
 
@@ -43,16 +44,14 @@ static void unchanged(const char *picture, const char *record, int links, int fd
 /* Behind the node nobody answers, so the host has none. */
 static void not_there(struct kvm_hotplug_device *device)
 {
-    fails(add_nic(KVM_HOTPLUG_VHOST_REQUIRED, 1, device), -ENODEV, KVM_HOTPLUG_ERROR_UNAVAILABLE, "vhost is required", vhost,
+    fails(add_lan(KVM_HOTPLUG_VHOST_REQUIRED, 1, device), -ENODEV, KVM_HOTPLUG_ERROR_UNAVAILABLE, "vhost is required", vhost,
           "modprobe vhost_net");
-    works(add_nic(KVM_HOTPLUG_VHOST_AUTO, 1, device));
+    works(add_lan(KVM_HOTPLUG_VHOST_AUTO, 1, device));
     CHECK_NUMBER(device->vhost, 0);
     /* The same request, whatever the host has by now. */
-    works(add_nic(KVM_HOTPLUG_VHOST_OFF, 1, device));
-    fails(add_nic(KVM_HOTPLUG_VHOST_REQUIRED, 1, device), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT, "another vhost");
-    answers(kvm_hotplug_del_nic(vm.guest, "lan", (uint32_t)test_patience(100), &failure), KVM_HOTPLUG_PENDING);
-    vm_reset(&vm);
-    vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, "lan");
+    works(add_lan(KVM_HOTPLUG_VHOST_OFF, 1, device));
+    fails(add_lan(KVM_HOTPLUG_VHOST_REQUIRED, 1, device), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT, "another vhost");
+    unplug_by_reset(&vm, "lan");
 }
 
 /* QEMU has got the descriptors, and found out that there is no vhost behind them. */
@@ -60,7 +59,7 @@ static void fails_to_start(uint32_t mode, uint32_t queues)
 {
     struct kvm_hotplug_device device = {0};
 
-    CHECK_NUMBER(add_nic(mode, queues, &device), -EREMOTEIO);
+    CHECK_NUMBER(add_lan(mode, queues, &device), -EREMOTEIO);
     CHECK_NUMBER(kvm_hotplug_error_kind(failure), KVM_HOTPLUG_ERROR_QMP);
     CHECK_TEXT(kvm_hotplug_error_step(failure), "netdev_add lan");
     CHECK_TEXT(kvm_hotplug_error_qmp_desc(failure), tried);
@@ -82,14 +81,12 @@ static void on_this_host(void)
     }
     close(fd);
     for (i = 0; i < 2; i++) {
-        works(add_nic(KVM_HOTPLUG_VHOST_REQUIRED, queues[i], &device));
+        works(add_lan(KVM_HOTPLUG_VHOST_REQUIRED, queues[i], &device));
         CHECK_NUMBER(device.vhost, 1);
         CHECK_NUMBER(process_fds(vm.qemu->pid) >= qemu_fds + 2 * (int)queues[i], 1);
         works(kvm_hotplug_verify(vm.guest, 0, NULL, 0, 0, &count, &failure));
         CHECK_NUMBER(count, 0);
-        answers(kvm_hotplug_del_nic(vm.guest, "lan", (uint32_t)test_patience(100), &failure), KVM_HOTPLUG_PENDING);
-        vm_reset(&vm);
-        vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, "lan");
+        unplug_by_reset(&vm, "lan");
     }
 }
 
@@ -109,7 +106,7 @@ static void refused(void)
         fails_to_start(modes[i / 2], queues[i % 2]);
         unchanged(picture, record, links, fds, qemu_fds);
     }
-    works(add_nic(KVM_HOTPLUG_VHOST_OFF, 4, &device));
+    works(add_lan(KVM_HOTPLUG_VHOST_OFF, 4, &device));
     CHECK_NUMBER(device.vhost, 0);
     free(picture);
     free(record);

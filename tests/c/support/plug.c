@@ -36,6 +36,20 @@ int unplug(struct vm *vm, const char *id, uint32_t timeout_ms)
     return answer;
 }
 
+void request_unplug(struct vm *vm, const char *id)
+{
+    struct kvm_hotplug_removal removal = {.id = id, .flags = KVM_HOTPLUG_NO_WAIT};
+
+    answers(kvm_hotplug_unplug(vm->guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_PENDING);
+}
+
+void unplug_by_reset(struct vm *vm, const char *id)
+{
+    request_unplug(vm, id);
+    vm_reset(vm);
+    vm_await(vm, KVM_HOTPLUG_EVENT_REMOVED, id);
+}
+
 void say_what_the_guest_does(struct qemu *qemu)
 {
     static const char *const questions[] = {

@@ -20,6 +20,12 @@ int add_controller(struct vm *vm, const struct kvm_hotplug_controller *controlle
  * instead is printed. */
 int unplug(struct vm *vm, const char *id, uint32_t timeout_ms);
 
+/* Asks the guest for a device, and does not wait: the removal is pending. */
+void request_unplug(struct vm *vm, const char *id);
+
+/* A removal in which firmware has no part: with a reset QEMU lets go of the device. */
+void unplug_by_reset(struct vm *vm, const char *id);
+
 /* What a booted guest that does not let go is doing, on stderr. */
 void say_what_the_guest_does(struct qemu *qemu);
 
