@@ -26,7 +26,7 @@ const MAGIC: u64 = 0x6b76_6d2d_7275_6e31;
 #[derive(Debug)]
 pub struct kvm_runtime {
     magic: u64,
-    runtime: Arc<Mutex<RecordFile>>,
+    record_file: Arc<Mutex<RecordFile>>,
     log: Mutex<Log>,
 }
 
@@ -65,9 +65,9 @@ unsafe impl Plain for kvm_runtime_config {
 }
 
 impl kvm_runtime {
-    fn into_raw(runtime: RecordFile) -> *mut Self {
-        let runtime = Arc::new(Mutex::new(runtime));
-        Box::into_raw(Box::new(Self { magic: MAGIC, runtime, log: Mutex::new(Log::default()) }))
+    fn into_raw(record_file: RecordFile) -> *mut Self {
+        let record_file = Arc::new(Mutex::new(record_file));
+        Box::into_raw(Box::new(Self { magic: MAGIC, record_file, log: Mutex::new(Log::default()) }))
     }
 
     /// # Safety
@@ -82,7 +82,7 @@ impl kvm_runtime {
     }
 
     pub(super) fn shared(&self) -> Arc<Mutex<RecordFile>> {
-        self.runtime.clone()
+        self.record_file.clone()
     }
 
     pub(super) fn log(&self) -> Log {
@@ -90,7 +90,7 @@ impl kvm_runtime {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, RecordFile> {
-        lock(&self.runtime)
+        lock(&self.record_file)
     }
 }
 

@@ -51,8 +51,8 @@ impl GuestState {
     /// What the journal has open stays open: the devices that are on their way out are pending.
     pub(super) fn show_unfinished(&mut self) -> Result<()> {
         let leaving: Vec<Device> = {
-            let runtime = self.contents();
-            let intents = runtime.journal().intents.iter();
+            let contents = self.contents();
+            let intents = contents.journal().intents.iter();
             let leaves = intents
                 .filter(|intent| matches!(intent.operation, Operation::Remove | Operation::RollbackAdd));
             leaves.map(|intent| intent.device.clone()).collect()

@@ -170,10 +170,10 @@ impl GuestState {
 
     /// The record with everything that has been given a place so far.
     fn next_record(&self) -> Record {
-        let runtime = self.contents();
-        let mut next = runtime.record().clone();
+        let contents = self.contents();
+        let mut next = contents.record().clone();
         // Adds that are under way have their numbers already.
-        let intents = runtime.journal().intents.iter().map(|intent| intent.device.generation);
+        let intents = contents.journal().intents.iter().map(|intent| intent.device.generation);
         let last = intents.max().unwrap_or_default();
         next.next_generation = next.next_generation.max(last.saturating_add(1));
         self.reserved.iter().for_each(|device| next.add(device.clone()));

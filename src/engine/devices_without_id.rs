@@ -46,11 +46,11 @@ impl GuestState {
             mac: None,
         }));
         let (expected, macs) = {
-            let runtime = self.contents();
+            let contents = self.contents();
             let unplaced =
                 |device: &&crate::model::Device| device.kind() == DeviceKind::Nic && device.address.is_none();
-            let macs = runtime.record().devices.iter().filter(unplaced).filter_map(|device| device.mac());
-            (runtime.record().command_devices_without_id(), macs.collect::<Vec<_>>())
+            let macs = contents.record().devices.iter().filter(unplaced).filter_map(|device| device.mac());
+            (contents.record().command_devices_without_id(), macs.collect::<Vec<_>>())
         };
         for Found { driver, place, .. } in unexplained(found, expected, &macs) {
             let place = format!("{place} ({})", readable(&driver));

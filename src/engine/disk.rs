@@ -123,10 +123,10 @@ impl GuestState {
     }
 
     /// Also what other operations are adding.
-    fn present_or_coming<'a>(&'a self, runtime: &'a Contents) -> impl Iterator<Item = &'a Device> {
-        let intents = runtime.journal().intents.iter().map(|intent| &intent.device);
+    fn present_or_coming<'a>(&'a self, contents: &'a Contents) -> impl Iterator<Item = &'a Device> {
+        let intents = contents.journal().intents.iter().map(|intent| &intent.device);
         let added = intents.filter(|device| self.phases.is_plugging(&device.id));
-        runtime.record().devices.iter().chain(added).chain(&self.reserved)
+        contents.record().devices.iter().chain(added).chain(&self.reserved)
     }
 }
 

@@ -25,11 +25,11 @@ use crate::qmp::Command;
 impl GuestState {
     /// A new connection: what was begun on another one may have been cut off.
     pub(super) fn mark_fds_uncertain(&mut self) {
-        let runtime = self.contents();
+        let contents = self.contents();
         let is_open = |intent: &&Intent| {
             matches!(intent.operation, Operation::Add | Operation::RollbackAdd) && !intent.fds_settled
         };
-        let adds = runtime.journal().intents.iter().filter(is_open);
+        let adds = contents.journal().intents.iter().filter(is_open);
         let cut_off: Vec<DeviceId> = adds.map(|intent| intent.device.id.clone()).collect();
         self.phases.reconnect(&cut_off);
     }

@@ -349,21 +349,21 @@ impl GuestState {
 
     /// Recorded devices that should be in the guest and are not.
     fn recorded_but_not_in(&self, peripheral_ids: &PeripheralIds) -> Vec<DeviceId> {
-        let runtime = self.contents();
+        let contents = self.contents();
         let lacks = |device: &&Device| {
             device.presence == Presence::Live
                 && device.address.is_some()
                 && !peripheral_ids.has(device.id.as_str())
         };
-        runtime.record().devices.iter().filter(lacks).map(|device| device.id.clone()).collect()
+        contents.record().devices.iter().filter(lacks).map(|device| device.id.clone()).collect()
     }
 
     /// Own record ∪ live view: what the record has stays taken, what is on its way out stays quarantined.
     fn occupy_recorded(&mut self) {
-        let runtime = self.contents();
-        runtime.record().devices.iter().for_each(|device| self.slots.occupy(device));
+        let contents = self.contents();
+        contents.record().devices.iter().for_each(|device| self.slots.occupy(device));
         self.reserved.iter().for_each(|device| self.slots.occupy(device));
-        for intent in &runtime.journal().intents {
+        for intent in &contents.journal().intents {
             match intent.operation {
                 Operation::Add | Operation::SetLink | Operation::Move => self.slots.occupy(&intent.device),
                 Operation::RollbackAdd | Operation::Remove => self.slots.quarantine(&intent.device),
@@ -393,8 +393,8 @@ impl GuestState {
         let known = |id: &DeviceId| {
             self.phases.is_unplugging(id) || self.phases.is_plugging(id) || self.phases.is_asked_again(id)
         };
-        let runtime = self.contents();
-        let intents = runtime.journal().intents.iter().map(|intent| &intent.device.id);
+        let contents = self.contents();
+        let intents = contents.journal().intents.iter().map(|intent| &intent.device.id);
         intents.filter(|id| !known(id)).cloned().collect()
     }
 
@@ -423,18 +423,18 @@ impl GuestState {
 
     /// Which attachment of the id the device of ours is.
     pub(super) fn known_generation(&self, id: &str) -> Option<u64> {
-        let runtime = self.contents();
-        let journalled = || runtime.journal().find(id).map(|intent| &intent.device);
+        let contents = self.contents();
+        let journalled = || contents.journal().find(id).map(|intent| &intent.device);
         let reserved = || self.reserved.iter().find(|device| device.id.as_str() == id);
-        Some(runtime.record().find(id).or_else(journalled).or_else(reserved)?.generation)
+        Some(contents.record().find(id).or_else(journalled).or_else(reserved)?.generation)
     }
 
     /// A device of ours, recorded, in the journal, or about to be.
     pub(super) fn known_device(&self, id: &str) -> Option<Device> {
-        let runtime = self.contents();
-        let journalled = || runtime.journal().find(id).map(|intent| &intent.device);
+        let contents = self.contents();
+        let journalled = || contents.journal().find(id).map(|intent| &intent.device);
         let reserved = || self.reserved.iter().find(|device| device.id.as_str() == id);
-        runtime.record().find(id).or_else(journalled).or_else(reserved).cloned()
+        contents.record().find(id).or_else(journalled).or_else(reserved).cloned()
     }
 
     /// Whether there is something to fetch or to do.

@@ -196,7 +196,8 @@ impl GuestState {
     }
 }
 
-/// The same, and perhaps one question more, whose answer is null where QEMU does not have it.
+/// Asks several questions at once, each of which has to be answered, and perhaps one more, whose answer is null where QEMU does not
+/// have it.
 async fn ask_and_try<const N: usize>(
     state: &mut GuestState,
     questions: [Command; N],

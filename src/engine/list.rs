@@ -136,15 +136,15 @@ pub(super) fn list(guest: &GuestState) -> Vec<DeviceInfo> {
     devices.into_iter().map(|device| DeviceInfo { state: state(&device), device }).collect()
 }
 
-fn recorded_or_leaving(runtime: &Contents) -> Vec<Device> {
+fn recorded_or_leaving(contents: &Contents) -> Vec<Device> {
     // A removal may have come as far as the record, and still not be at its end.
     let is_being_removed = |intent: &&Intent| match intent.operation {
         Operation::RollbackAdd => true,
-        Operation::Remove => runtime.record().find(intent.device.id.as_str()).is_none(),
+        Operation::Remove => contents.record().find(intent.device.id.as_str()).is_none(),
         Operation::Add | Operation::SetLink | Operation::Move => false,
     };
-    let leaving = runtime.journal().intents.iter().filter(is_being_removed).map(|intent| &intent.device);
-    runtime.record().devices.iter().chain(leaving).cloned().collect()
+    let leaving = contents.journal().intents.iter().filter(is_being_removed).map(|intent| &intent.device);
+    contents.record().devices.iter().chain(leaving).cloned().collect()
 }
 
 fn slot_line(bus: &BusName, slot: Slot, state: SlotState<'_>) -> SlotInfo {

@@ -252,22 +252,22 @@ impl GuestState {
 
 /// The addresses that devices of the guest have, or will have.
 pub(crate) fn used_macs<'a>(
-    runtime: &'a Contents,
+    contents: &'a Contents,
     reserved: &'a [Device],
 ) -> impl Iterator<Item = (MacAddr, &'a Device)> {
-    let journal = runtime.journal().intents.iter().map(|intent| &intent.device);
-    let all = runtime.record().devices.iter().chain(journal).chain(reserved);
+    let journal = contents.journal().intents.iter().map(|intent| &intent.device);
+    let all = contents.record().devices.iter().chain(journal).chain(reserved);
     all.filter_map(|device| Some((device.mac()?, device)))
 }
 
 /// Refuses an address that a device of the guest has which `counts`, or one that is about to be added.
 pub(crate) fn check_mac(
-    runtime: &Contents,
+    contents: &Contents,
     reserved: &[Device],
     wanted: MacAddr,
     counts: impl Fn(&Device) -> bool,
 ) -> Result<()> {
-    match used_macs(runtime, reserved).find(|(mac, device)| *mac == wanted && counts(device)) {
+    match used_macs(contents, reserved).find(|(mac, device)| *mac == wanted && counts(device)) {
         None => Ok(()),
         Some((_, device)) => Err(Error::new(
             ErrorKind::Conflict,
@@ -297,13 +297,13 @@ fn cannot_wait(given: &Given, why: &DeferReason) -> Error {
 /// Refuses a tap that a device of the guest has, or one that is about to be added: two NICs would take each other's packets, and
 /// QEMU ends when they disagree about a queue. Also a name that the taps of two of them are to have.
 pub(crate) fn check_unused(
-    runtime: &Contents,
+    contents: &Contents,
     reserved: &[Device],
     request: &NicRequest,
     given: Option<&Given>,
 ) -> Result<()> {
-    let journal = runtime.journal().intents.iter().map(|intent| &intent.device);
-    let all = runtime.record().devices.iter().chain(journal).chain(reserved);
+    let journal = contents.journal().intents.iter().map(|intent| &intent.device);
+    let all = contents.record().devices.iter().chain(journal).chain(reserved);
     for (device, spec) in all.filter_map(|device| Some((device, device.nic()?))) {
         if let Some(given) = given.filter(|given| given.is_of(spec)) {
             let text = format!(

@@ -71,13 +71,13 @@ impl GuestState {
 
     /// The entries of the journal, with what record and guest have under their ids.
     pub(super) fn unfinished(&self, shown: &ShownById) -> Vec<Unfinished> {
-        let runtime = self.contents();
+        let contents = self.contents();
         let one = |intent: &Intent| Unfinished {
-            recorded: Recorded::of(&intent.device, runtime.record()),
+            recorded: Recorded::of(&intent.device, contents.record()),
             shown: shown.get(&intent.device.id).copied().unwrap_or(Shown::Nothing),
             intent: intent.clone(),
         };
-        runtime.journal().intents.iter().map(one).collect()
+        contents.journal().intents.iter().map(one).collect()
     }
 
     pub(super) fn decide(&self, unfinished: &Unfinished, all: &[Unfinished]) -> Decision {

@@ -36,8 +36,8 @@ impl GuestState {
     pub(super) async fn await_former_agents(&mut self, deadline: &Deadline) -> Result<()> {
         self.close_former_monitors().await?;
         let (noted, met, peer_match) = {
-            let runtime = self.contents();
-            (runtime.journal().peer.clone(), runtime.met().cloned(), runtime.peer_match())
+            let contents = self.contents();
+            (contents.journal().peer.clone(), contents.met().cloned(), contents.peer_match())
         };
         let (Some(noted), Some(met)) = (noted, met) else { return Ok(()) };
         if peer_match == PeerMatch::Another {

@@ -65,7 +65,8 @@ pub(super) async fn run(
     StageResult::Done
 }
 
-/// The same for an add that no call waits for: other operations have the state of the guest while QEMU is at work.
+/// Runs the stages of an add that no call waits for, one after the other, until one fails. Other operations have the state of the guest
+/// while QEMU is at work.
 pub(super) async fn run_yielding(
     state: &mut GuestState,
     stages: &[Stage],

@@ -146,8 +146,8 @@ impl GuestState {
 
     /// Whether the journal has the device on its way out.
     fn is_being_removed(&self, device: &Device) -> bool {
-        let runtime = self.contents();
-        let intent = runtime.journal().find(device.id.as_str());
+        let contents = self.contents();
+        let intent = contents.journal().find(device.id.as_str());
         intent.is_some_and(|intent| !matches!(intent.operation, Operation::SetLink | Operation::Move))
     }
 

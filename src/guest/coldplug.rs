@@ -18,8 +18,8 @@ use crate::net::{link, mac, vhost};
 use crate::store::{RecordFile, images};
 
 /// Adds a NIC to the record, or answers the one that is there. Its tap is opened by the boot command.
-pub fn add_nic(runtime: &mut RecordFile, request: &NicRequest) -> Result<Device> {
-    let own = request.settle(runtime.dialect())?;
+pub fn add_nic(record_file: &mut RecordFile, request: &NicRequest) -> Result<Device> {
+    let own = request.settle(record_file.dialect())?;
     request.placement.check(&Spec::Nic(request.spec(MacAddr::local([0, 0, 1]), &own)))?;
     if matches!(request.tap, TapSource::Given(_)) {
         let text =
@@ -30,57 +30,59 @@ pub fn add_nic(runtime: &mut RecordFile, request: &NicRequest) -> Result<Device>
         let same_bridge = request.bridges(spec).is_some_and(|(one, other)| link::is_same(one, other));
         request.differs(spec, &own, same_bridge)
     };
-    if let Some(device) = already(runtime, &request.placement, differs)? {
+    if let Some(device) = already(record_file, &request.placement, differs)? {
         return Ok(device);
     }
     let mac = match request.mac {
-        Some(mac) => check_mac(runtime.contents(), &[], mac, is_staying).map(|()| mac)?,
+        Some(mac) => check_mac(record_file.contents(), &[], mac, is_staying).map(|()| mac)?,
         None => mac::generate(|mac| {
-            used_macs(runtime.contents(), &[]).any(|(used, device)| used == *mac && is_staying(device))
+            used_macs(record_file.contents(), &[]).any(|(used, device)| used == *mac && is_staying(device))
         })?,
     };
     let mut spec = request.spec(mac, &own);
-    check_unused(runtime.contents(), &[], request, None)?;
+    check_unused(record_file.contents(), &[], request, None)?;
     spec.bridge = spec.bridge.as_ref().map(link::real_name);
     spec.vhost = !vhost::open(own.vhost, own.queues, Path::new(vhost::DEVICE))?.is_empty();
-    record(runtime, Spec::Nic(spec), &request.placement)
+    record(record_file, Spec::Nic(spec), &request.placement)
 }
 
 /// Adds a disk to the record, or answers the one that is there. The image is opened, and closed again.
-pub fn add_disk(runtime: &mut RecordFile, request: &DiskRequest) -> Result<Device> {
+pub fn add_disk(record_file: &mut RecordFile, request: &DiskRequest) -> Result<Device> {
     request.spec.validate()?;
-    let settled = &request.settled(runtime.dialect())?;
+    let settled = &request.settled(record_file.dialect())?;
     settled.placement.check(&Spec::Disk(settled.spec.clone()))?;
-    if let Some(device) = already(runtime, &request.placement, |spec| settled.differs(spec))? {
+    if let Some(device) = already(record_file, &request.placement, |spec| settled.differs(spec))? {
         if let Some(spec) = for_looking(&device) {
-            request.check_chain(&device, images::open(runtime.record(), &spec))?;
+            request.check_chain(&device, images::open(record_file.record(), &spec))?;
         }
         if request.placement.accept_chain {
-            runtime.accept_chain(device.id.as_str(), request.spec.backing.clone())?;
+            record_file.accept_chain(device.id.as_str(), request.spec.backing.clone())?;
         }
         return Ok(device);
     }
     let mut spec = settled.spec.clone();
-    let image = images::resolve(runtime.record(), &mut spec, request.format)?;
-    runtime.dialect().check_disk(&spec)?;
-    let others = || runtime.record().devices.iter().filter(|device| is_staying(device));
+    let image = images::resolve(record_file.record(), &mut spec, request.format)?;
+    record_file.dialect().check_disk(&spec)?;
+    let others = || record_file.record().devices.iter().filter(|device| is_staying(device));
     let paths = files_to_compare(others(), &spec, &image);
     let files = paths.into_iter().filter_map(|path| Some((path.clone(), Identity::of_path(&path).ok()?)));
     check_unshared(others(), &spec, &image, &files.collect())?;
-    record(runtime, Spec::Disk(spec), &request.placement)
+    record(record_file, Spec::Disk(spec), &request.placement)
 }
 
 /// Takes a device out of the record with the next boot, or at once if it has never been in the guest.
-pub fn remove(runtime: &mut RecordFile, removal: &Removal) -> Result<Outcome> {
-    runtime.check_closed()?;
-    let Some(mut device) = runtime.record().find(&removal.id).cloned() else { return Ok(Outcome::Absent) };
+pub fn remove(record_file: &mut RecordFile, removal: &Removal) -> Result<Outcome> {
+    record_file.check_closed()?;
+    let Some(mut device) = record_file.record().find(&removal.id).cloned() else {
+        return Ok(Outcome::Absent);
+    };
     removal.check_kind(&device)?;
     let on_it = |other: &&Device| other.controller() == Some(device.id.as_str()) && is_staying(other);
-    if let Some(disk) = runtime.record().devices.iter().find(on_it) {
+    if let Some(disk) = record_file.record().devices.iter().find(on_it) {
         let text = format!("{} has disks on it, which are to be removed first: {}", device.id, disk.id);
         return Err(Error::new(ErrorKind::Conflict, text).with_errno(libc::EBUSY));
     }
-    let mut next = runtime.record().clone();
+    let mut next = record_file.record().clone();
     if device.presence == Presence::AddAfterReboot {
         next.remove(&device.id);
     } else {
@@ -90,8 +92,8 @@ pub fn remove(runtime: &mut RecordFile, removal: &Removal) -> Result<Outcome> {
             .filter(|other| other.id == device.id)
             .for_each(|other| other.presence = device.presence);
     }
-    if next != *runtime.record() {
-        runtime.replace(next)?;
+    if next != *record_file.record() {
+        record_file.replace(next)?;
     }
     Ok(Outcome::Done(device))
 }
@@ -103,19 +105,19 @@ fn is_staying(device: &Device) -> bool {
 
 /// The device that has the requested id, if its settings are the requested ones.
 fn already(
-    runtime: &RecordFile,
+    record_file: &RecordFile,
     placement: &Placement,
     differs: impl FnOnce(&Spec) -> Option<&'static str>,
 ) -> Result<Option<Device>> {
-    runtime.check_closed()?;
+    record_file.check_closed()?;
     let conflict = |what: String| Err(Error::new(ErrorKind::Conflict, what));
     let Some(id) = placement.id.as_ref() else { return Ok(None) };
-    if runtime.journal().find(id.as_str()).is_some() {
+    if record_file.journal().find(id.as_str()).is_some() {
         return conflict(format!(
             "{id} has an operation that is not finished; take another id, or start the guest first"
         ));
     }
-    let Some(device) = runtime.record().find(id.as_str()).cloned() else { return Ok(None) };
+    let Some(device) = record_file.record().find(id.as_str()).cloned() else { return Ok(None) };
     if device.presence == Presence::RemoveAfterReboot {
         return conflict(format!("{id} is to be removed with the next boot; take another id"));
     }
@@ -128,14 +130,14 @@ fn already(
     Ok(Some(device))
 }
 
-fn record(runtime: &mut RecordFile, spec: Spec, placement: &Placement) -> Result<Device> {
-    let mut next = runtime.record().clone();
+fn record(record_file: &mut RecordFile, spec: Spec, placement: &Placement) -> Result<Device> {
+    let mut next = record_file.record().clone();
     let address = boot::place(&mut next, &spec, placement.address.as_ref(), placement.scsi_bus.as_ref())?;
     let id = match &placement.id {
         Some(id) => id.clone(),
-        None => runtime.dialect().new_id(&next, spec.kind(), Some(&address))?,
+        None => record_file.dialect().new_id(&next, spec.kind(), Some(&address))?,
     };
-    if next.find(id.as_str()).is_some() || runtime.journal().find(id.as_str()).is_some() {
+    if next.find(id.as_str()).is_some() || record_file.journal().find(id.as_str()).is_some() {
         let text = format!("{id}, the id for {address}, belongs to another device; give the new one an id");
         return Err(Error::new(ErrorKind::Conflict, text));
     }
@@ -143,6 +145,6 @@ fn record(runtime: &mut RecordFile, spec: Spec, placement: &Placement) -> Result
     let device =
         Device { id, generation, address: Some(address), presence, spec, extra: serde_json::Map::new() };
     next.add(device.clone());
-    runtime.replace(next)?;
+    record_file.replace(next)?;
     Ok(device)
 }

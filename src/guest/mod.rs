@@ -36,7 +36,7 @@ use poll_fd::PollFd;
 #[derive(Debug)]
 pub struct Guest {
     call_lock: CallLock<Driver>,
-    runtime: Arc<Mutex<RecordFile>>,
+    record_file: Arc<Mutex<RecordFile>>,
     log: Log,
     fd: RawFd,
 }
@@ -67,32 +67,37 @@ macro_rules! expect {
 
 impl Guest {
     /// Connects to the monitor, looks at the guest and settles what an earlier agent left unfinished.
-    pub fn open(runtime: Arc<Mutex<RecordFile>>, socket: &Path, log: Log, timeout: Duration) -> Result<Self> {
-        Self::open_of(runtime, socket, Listener::default(), Access::Change, log, timeout)
+    pub fn open(
+        record_file: Arc<Mutex<RecordFile>>,
+        socket: &Path,
+        log: Log,
+        timeout: Duration,
+    ) -> Result<Self> {
+        Self::open_of(record_file, socket, Listener::default(), Access::Change, log, timeout)
     }
 
     /// The same, if the right one listens there. One that is to look only has a copy of the record, which may be another handle's.
     pub fn open_of(
-        runtime: Arc<Mutex<RecordFile>>,
+        record_file: Arc<Mutex<RecordFile>>,
         socket: &Path,
         listener: Listener,
         access: Access,
         log: Log,
         timeout: Duration,
     ) -> Result<Self> {
-        let runtime = own_of(runtime, access);
-        lock(&runtime).attach()?;
-        let detach = || lock(&runtime).detach();
+        let record_file = own_of(record_file, access);
+        lock(&record_file).attach()?;
+        let detach = || lock(&record_file).detach();
         let opened = PollFd::new().and_then(|poll_fd| {
             let fd = poll_fd.as_fd().as_raw_fd();
-            let contents = lock(&runtime).contents().clone();
+            let contents = lock(&record_file).contents().clone();
             let engine =
                 Engine::new(contents, socket.to_owned(), (listener, access), log.clone(), Instant::now());
-            Ok((CallLock::new(Driver::new(engine, poll_fd, runtime.clone()))?, fd))
+            Ok((CallLock::new(Driver::new(engine, poll_fd, record_file.clone()))?, fd))
         });
         let (call_lock, fd) = opened.inspect_err(|_| detach())?;
         // Detached when it is dropped.
-        let guest = Self { call_lock, runtime, log, fd };
+        let guest = Self { call_lock, record_file, log, fd };
         guest.answer(Request::Open, timeout)?;
         Ok(guest)
     }
@@ -325,15 +330,15 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        lock(&self.runtime).detach();
+        lock(&self.record_file).detach();
     }
 }
 
 /// The record that a handle works with.
-fn own_of(runtime: Arc<Mutex<RecordFile>>, access: Access) -> Arc<Mutex<RecordFile>> {
+fn own_of(record_file: Arc<Mutex<RecordFile>>, access: Access) -> Arc<Mutex<RecordFile>> {
     match access {
-        Access::Change => runtime,
-        Access::Look => Arc::new(Mutex::new(lock(&runtime).copy_for_looking())),
+        Access::Change => record_file,
+        Access::Look => Arc::new(Mutex::new(lock(&record_file).copy_for_looking())),
     }
 }
 
