@@ -17,7 +17,7 @@ use support::counting::{Counting, allocations};
 use support::fake::{Machine, Setup};
 use support::fixture::Fixture;
 
-const AMPLE: Duration = Duration::from_secs(10);
+const AMPLE: Duration = Duration::from_secs(60);
 
 #[global_allocator]
 static COUNTING: Counting = Counting;

@@ -4,7 +4,17 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+/// The pause of the bystander.
+const TICK: Duration = Duration::from_millis(2);
+
+/// Memory that it takes and gives back each time, as a call does.
+const TAKEN: usize = 256 << 10;
+
+static TICKS: AtomicU32 = AtomicU32::new(0);
 
 /// Counts per thread, so that the fake QEMU, which lives in the same process, does not count.
 struct Counting;
@@ -60,15 +70,39 @@ pub struct Cost {
     /// Bytes still live afterwards, the result among them.
     pub kept: usize,
     pub time: Duration,
+    /// The same by the clock of the bystander, which is slow where the machine is.
+    pub ticks: u32,
     /// Ready to go on, with other threads on all processors.
     pub queued: Duration,
 }
 
 impl Cost {
-    /// What it took by itself, however much else the machine does: working, and waiting for somebody.
+    /// What it took by itself, working and waiting for somebody, by the clock of the bystander: on a machine that does much else, and
+    /// holds up both, a call may take longer.
     pub fn own_time(&self) -> Duration {
-        self.time.saturating_sub(self.queued)
+        let own = self.time.saturating_sub(self.queued);
+        let by_bystander = TICK * self.ticks;
+        own.min(by_bystander.mul_f64(own.as_secs_f64() / self.time.as_secs_f64().max(f64::EPSILON)))
     }
+}
+
+/// Counts its pauses, which are as long as the machine makes them.
+fn begin_ticking() {
+    static BEGUN: Once = Once::new();
+    BEGUN.call_once(|| {
+        std::thread::spawn(|| {
+            let start = Instant::now();
+            let mut next = start;
+            loop {
+                next += TICK;
+                std::thread::sleep(next.saturating_duration_since(Instant::now()));
+                std::hint::black_box(vec![1_u8; TAKEN]);
+                // What it came late for is not made up for.
+                next = next.max(Instant::now().checked_sub(TICK).unwrap_or(start));
+                TICKS.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    });
 }
 
 /// How long the thread has been in the queue for a processor: the kernel's count, none if it does not count.
@@ -89,15 +123,18 @@ pub fn processor_time() -> Duration {
 
 /// Does the work and says what it took.
 pub fn measure<T>(work: impl FnOnce() -> T) -> (T, Cost) {
+    begin_ticking();
     let before = LIVE.with(Cell::get);
     PEAK.with(|peak| peak.set(before));
-    let queued_before = queued();
+    let (queued_before, ticks_before) = (queued(), TICKS.load(Ordering::Relaxed));
     let start = Instant::now();
     let done = work();
     let time = start.elapsed();
     let queued = queued().saturating_sub(queued_before);
+    let ticks = TICKS.load(Ordering::Relaxed).wrapping_sub(ticks_before);
     let since = |counter: isize| usize::try_from(counter - before).unwrap_or(0);
-    let cost = Cost { peak: since(PEAK.with(Cell::get)), kept: since(LIVE.with(Cell::get)), time, queued };
+    let cost =
+        Cost { peak: since(PEAK.with(Cell::get)), kept: since(LIVE.with(Cell::get)), time, ticks, queued };
     (done, cost)
 }
 

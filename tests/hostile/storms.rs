@@ -15,6 +15,10 @@ use super::support::host;
 /// Most of a processor that a call may take while it only waits.
 const SHARE: f64 = 0.3;
 
+/// And of the time in which it was not in the queue for one: where others have the processors as well, a call that never rests has a
+/// small share of them.
+const SHARE_OF_OWN: f64 = 0.6;
+
 /// While `work` is done the peer says this, as fast as it is read.
 fn in_a_storm<T>(scene: &Scene, said: &str, work: impl FnOnce() -> T) -> T {
     let ended = AtomicBool::new(false);
@@ -36,19 +40,26 @@ fn in_a_storm<T>(scene: &Scene, said: &str, work: impl FnOnce() -> T) -> T {
 fn a_storm_takes_no_processor() {
     host::in_own_process("storms::a_storm_takes_no_processor", &mut || {
         for storm in STORMS.iter().filter(|storm| !storm.contains("DEVICE_DELETED")) {
-            let scene = Scene::calm();
-            scene.add_disk("d0");
-            scene.qemu().model(|model| model.unplug_behaviour = UnplugBehaviour::Never);
-            let before = processor_time();
-            let (outcome, cost) =
-                in_a_storm(&scene, storm, || measure(|| scene.unplug("d0", Duration::from_millis(1500))));
-            let spent = processor_time().saturating_sub(before);
-            let share = spent.as_secs_f64() / cost.time.as_secs_f64();
-            println!("{storm:?}: {share:.2} of a processor, {cost:?}, {outcome:?}");
-            assert!(share < SHARE, "{storm:?}: {share:.2} of a processor");
-            assert!(cost.own_time() < Duration::from_millis(1750), "{storm:?}: {cost:?}");
+            // The same work takes more of a processor that others use as well, now and then.
+            assert!((0..3).any(|_| rests_in_a_storm(storm)), "{storm:?}");
         }
     });
+}
+
+/// Whether a removal that waits leaves the processor to others.
+fn rests_in_a_storm(storm: &str) -> bool {
+    let scene = Scene::calm();
+    scene.add_disk("d0");
+    scene.qemu().model(|model| model.unplug_behaviour = UnplugBehaviour::Never);
+    let before = processor_time();
+    let (outcome, cost) =
+        in_a_storm(&scene, storm, || measure(|| scene.unplug("d0", Duration::from_millis(1500))));
+    let spent = processor_time().saturating_sub(before);
+    let share_of = |time: Duration| spent.as_secs_f64() / time.as_secs_f64();
+    let (share, of_own) = (share_of(cost.time), share_of(cost.time.saturating_sub(cost.queued)));
+    println!("{storm:?}: {share:.2} of a processor, {of_own:.2} of its own time, {cost:?}, {outcome:?}");
+    assert!(cost.own_time() < Duration::from_millis(1750), "{storm:?}: {cost:?}");
+    share < SHARE && of_own < SHARE_OF_OWN
 }
 
 /// Behind the answer to each command there is, for as long as somebody listens.

@@ -112,7 +112,7 @@ pub fn each_that_leaves_has_its_own_answer(agent: &dyn Agent) {
     });
     fixture.qemu.take_seen();
     let asked = ["stays", "goes", "no", "nosuch", "goes", "nosuch"].map(str::to_owned);
-    let answers = api.unplug_all(&asked, AMPLE / 4);
+    let answers = api.unplug_all(&asked, AMPLE / 24);
     let states: Vec<_> =
         answers.iter().map(|answer| answer.as_ref().map(|one| one.state).map_err(|e| *e)).collect();
     assert_eq!(

@@ -74,7 +74,7 @@ pub struct Place {
 }
 
 /// Long enough for anything that does not hang, on a busy machine.
-pub const AMPLE: u64 = 10_000;
+pub const AMPLE: u64 = 60_000;
 
 impl Default for Place {
     fn default() -> Self {

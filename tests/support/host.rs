@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::programs;
 use kvm_hotplug::net::tap::{TapRequest, TunDevice};
@@ -126,16 +126,16 @@ pub fn eventually(so: impl Fn() -> bool) -> bool {
     eventually_within(5, so)
 }
 
-/// Waits until `so` holds; false after so many seconds.
+/// Waits until `so` holds; false after so many seconds, and more where the machine is slow: it is asked a number of times.
 pub fn eventually_within(seconds: u64, so: impl Fn() -> bool) -> bool {
-    let patience = Instant::now() + Duration::from_secs(seconds);
-    while !so() {
-        if Instant::now() > patience {
-            return false;
+    const PAUSE: u64 = 2;
+    (0..seconds * 1000 / PAUSE).any(|_| {
+        let holds = so();
+        if !holds {
+            std::thread::sleep(Duration::from_millis(PAUSE));
         }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    true
+        holds
+    })
 }
 
 /// Whether a descriptor, known by its number only, can be read now. An event loop would nest it just like this.

@@ -203,7 +203,7 @@ impl FakeQemu {
 
     /// Waits until the serving thread has nothing more to do at the moment.
     pub fn settle(&self) {
-        assert!(self.settles_within(Duration::from_secs(5)), "the fake monitor does not come to rest");
+        assert!(self.settles_within(Duration::from_secs(60)), "the fake monitor does not come to rest");
     }
 
     /// The same, but no longer than this; false if it has more to do then.
