@@ -216,7 +216,7 @@ fn record_cannot_be_saved_and_the_guest_is_unwilling(agent: &dyn Agent) {
             scene.fixture.qemu.model(|model| model.unplug_behaviour = unplug_behaviour);
             let staged = scene.fixture.runtime.with_extension("runtime.new");
             scene.fixture.qemu.hook("device_add", 0, move || std::fs::remove_file(staged).unwrap());
-            let failure = fails(AddRaw.run(&scene.fixture, scene.api(), 2 * SHORT), ErrorKind::NotFound);
+            let failure = fails(AddRaw.run(&scene.fixture, scene.api(), 10 * SHORT), ErrorKind::NotFound);
             assert!(failure.left[0].starts_with("device victim"), "{failure:?}");
             fails(AddRaw.run(&scene.fixture, scene.api(), AMPLE), ErrorKind::Conflict);
             scene.fixture.qemu.model(|model| {

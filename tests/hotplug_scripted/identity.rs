@@ -309,7 +309,8 @@ pub fn the_number_of_an_attachment_is_kept_until_it_is_written_down(agent: &dyn 
     let api = fixture.open(agent);
     fixture.qemu.model(|model| model.unplug_behaviour = UnplugBehaviour::Never);
     fixture.qemu.fault("device_add", 1, Act::refuse("no such luck"));
-    let failure = api.add_all(&[fixture.nic_as("lan", MAC)], &[fixture.disk("a.img")], SHORT).unwrap_err();
+    let failure =
+        api.add_all(&[fixture.nic_as("lan", MAC)], &[fixture.disk("a.img")], 10 * SHORT).unwrap_err();
     assert!(failure.left[0].starts_with("device lan"), "{failure:?}");
     let noted = fixture.record().next_generation;
     // No rights keep root from writing; a directory in the way does.
