@@ -16,8 +16,6 @@ use crate::qmp::{EventQueue, Queued};
 use crate::store::Contents;
 
 /// What an operation waits for.
-// Each is moved once, which costs less than room of its own.
-#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub(super) enum Need {
     /// The state of the guest, which one operation has at a time.

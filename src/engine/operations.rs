@@ -55,8 +55,6 @@ enum Kind {
 }
 
 /// What an operation would have the shell do.
-// Each is moved once, which costs less than room of its own.
-#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum Demand {
     /// Do this, and give what comes of it.

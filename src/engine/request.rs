@@ -68,7 +68,7 @@ pub enum Request {
     /// What adding a NIC would do.
     PlanNic(NicRequest),
     /// What adding a disk would do.
-    PlanDisk(DiskRequest),
+    PlanDisk(Box<DiskRequest>),
     /// What adding a SCSI controller would do.
     PlanController(ControllerRequest),
     /// What a removal would do.
@@ -109,9 +109,9 @@ pub enum Answer {
     /// The same for each by itself.
     Each(Vec<Result<Outcome>>),
     /// What has become of the device.
-    Outcome(Outcome),
+    Outcome(Box<Outcome>),
     /// The disk, and its size in bytes.
-    Resized(Device, u64),
+    Resized(Box<Device>, u64),
     /// What QEMU returned.
     Value(Value),
     /// What is known, if there is such a device.
@@ -125,11 +125,21 @@ pub enum Answer {
     /// Slots with what is in them.
     Slots(Vec<SlotInfo>),
     /// What would be done.
-    Plan(DryRun),
+    Plan(Box<DryRun>),
     /// What record and guest disagree about.
     Differences(Vec<Difference>),
     /// QEMU's version, and the connection if there is one.
     Facts(Version, Option<Link>),
+}
+
+impl Answer {
+    fn outcome(outcome: Outcome) -> Self {
+        Self::Outcome(Box::new(outcome))
+    }
+
+    fn plan(plan: DryRun) -> Self {
+        Self::Plan(Box::new(plan))
+    }
 }
 
 /// The engine of one guest.
@@ -191,22 +201,22 @@ impl Engine {
                 state.add_all(requests, limit).await.map(Answer::Outcomes)
             }),
             Request::Remove(removal) => operation!(self, deadline, changes, |state, limit| {
-                state.unplug(&removal, limit).await.map(Answer::Outcome)
+                state.unplug(&removal, limit).await.map(Answer::outcome)
             }),
             Request::RemoveMany(ids, how) => operation!(self, deadline, changes, |state, limit| {
                 Ok(Answer::Each(state.unplug_all(&ids, how, limit).await))
             }),
             Request::SetLink(id, up) => operation!(self, deadline, changes, |state, limit| {
-                state.set_link(&id, up, limit).await.map(Answer::Outcome)
+                state.set_link(&id, up, limit).await.map(Answer::outcome)
             }),
             Request::MoveNic(id, bridge) => operation!(self, deadline, changes, |state, limit| {
-                state.move_nic(&id, bridge.as_ref(), limit).await.map(Answer::Outcome)
+                state.move_nic(&id, bridge.as_ref(), limit).await.map(Answer::outcome)
             }),
             Request::Resize(id, size) => operation!(self, deadline, changes, |state, limit| {
                 state
                     .resize_disk(&id, size, limit)
                     .await
-                    .map(|(device, bytes)| Answer::Resized(device, bytes))
+                    .map(|(device, bytes)| Answer::Resized(Box::new(device), bytes))
             }),
             Request::Qmp(command) => operation!(self, deadline, changes, |state, limit| {
                 state.passthrough(&command, limit).await.map(Answer::Value)
@@ -222,16 +232,16 @@ impl Engine {
                 state.slot_map(limit).await.map(Answer::Slots)
             }),
             Request::PlanNic(request) => operation!(self, deadline, changes, |state, limit| {
-                state.dry_run_nic(&request, limit).await.map(Answer::Plan)
+                state.dry_run_nic(&request, limit).await.map(Answer::plan)
             }),
             Request::PlanDisk(request) => operation!(self, deadline, changes, |state, limit| {
-                state.dry_run_disk(&request, limit).await.map(Answer::Plan)
+                state.dry_run_disk(&request, limit).await.map(Answer::plan)
             }),
             Request::PlanController(request) => operation!(self, deadline, changes, |state, limit| {
-                state.dry_run_controller(&request, limit).await.map(Answer::Plan)
+                state.dry_run_controller(&request, limit).await.map(Answer::plan)
             }),
             Request::PlanRemoval(removal) => operation!(self, deadline, changes, |state, limit| {
-                state.dry_run_removal(&removal, limit).await.map(Answer::Plan)
+                state.dry_run_removal(&removal, limit).await.map(Answer::plan)
             }),
             Request::Verify => operation!(self, deadline, changes, |state, limit| {
                 state.verify(limit).await.map(Answer::Differences)

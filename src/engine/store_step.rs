@@ -14,9 +14,9 @@ pub enum StoreStep {
     /// This QEMU is being talked to: what is begun from now on is meant for it.
     Meet(Peer),
     /// Replace the record.
-    Replace(Record),
+    Replace(Box<Record>),
     /// Write a record beside the file, so that it can be put in place without fail.
-    Stage(Record),
+    Stage(Box<Record>),
     /// Put a staged record in place.
     Commit(Staged),
     /// Replace the journal.
@@ -51,7 +51,7 @@ impl GuestState {
 
     /// Replaces the record.
     pub(super) async fn replace(&self, next: Record) -> Result<()> {
-        self.write(StoreStep::Replace(next)).await
+        self.write(StoreStep::Replace(Box::new(next))).await
     }
 
     /// Changes the journal.
@@ -66,7 +66,7 @@ impl GuestState {
 
     /// Writes a record beside the file; [`GuestState::commit_staged`] puts it in place.
     pub(super) async fn stage(&self, next: Record) -> Result<Staged> {
-        match self.store(StoreStep::Stage(next)).await? {
+        match self.store(StoreStep::Stage(Box::new(next))).await? {
             Given::Staged(staged) => Ok(staged),
             _ => Err(unexpected()),
         }

@@ -120,8 +120,8 @@ impl Driver {
                 record.meet(peer);
                 Ok(Given::Done)
             }
-            StoreStep::Replace(next) => record.replace(next).map(|()| Given::Done),
-            StoreStep::Stage(next) => record.stage(next).map(|staged| Given::Staged(staged.into())),
+            StoreStep::Replace(next) => record.replace(*next).map(|()| Given::Done),
+            StoreStep::Stage(next) => record.stage(*next).map(|staged| Given::Staged(staged.into())),
             StoreStep::Commit(staged) => Ok(match record.commit_staged(staged)? {
                 Committed::InPlace => Given::Done,
                 Committed::Outdated => Given::Outdated,

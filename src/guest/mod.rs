@@ -192,25 +192,25 @@ impl Guest {
 
     /// Removes a NIC, disk or SCSI controller.
     pub fn unplug(&self, removal: &Removal, timeout: Duration) -> Result<Outcome> {
-        expect!(self.call("unplug", timeout, Request::Remove(removal.clone())), Answer::Outcome(outcome) => outcome)
+        expect!(self.call("unplug", timeout, Request::Remove(removal.clone())), Answer::Outcome(outcome) => *outcome)
     }
 
     /// Sets the link of a NIC up or down.
     pub fn set_link(&self, id: &str, up: bool, timeout: Duration) -> Result<Outcome> {
         let request = Request::SetLink(id.to_owned(), up);
-        expect!(self.call("set_link", timeout, request), Answer::Outcome(outcome) => outcome)
+        expect!(self.call("set_link", timeout, request), Answer::Outcome(outcome) => *outcome)
     }
 
     /// Moves a NIC to another bridge, or out of any.
     pub fn move_nic(&self, id: &str, bridge: Option<&IfName>, timeout: Duration) -> Result<Outcome> {
         let request = Request::MoveNic(id.to_owned(), bridge.cloned());
-        expect!(self.call("move_nic", timeout, request), Answer::Outcome(outcome) => outcome)
+        expect!(self.call("move_nic", timeout, request), Answer::Outcome(outcome) => *outcome)
     }
 
     /// Resizes a disk; answers its size in bytes.
     pub fn resize_disk(&self, id: &str, size: NewSize, timeout: Duration) -> Result<(Device, u64)> {
         let request = Request::Resize(id.to_owned(), size);
-        expect!(self.call("resize_disk", timeout, request), Answer::Resized(device, bytes) => (device, bytes))
+        expect!(self.call("resize_disk", timeout, request), Answer::Resized(device, bytes) => (*device, bytes))
     }
 
     /// Runs a QMP command of the caller's own.
@@ -273,24 +273,24 @@ impl Guest {
 
     /// What adding this NIC would do.
     pub fn plan_nic(&self, request: NicRequest, timeout: Duration) -> Result<DryRun> {
-        expect!(self.call("plan_nic", timeout, Request::PlanNic(request)), Answer::Plan(plan) => plan)
+        expect!(self.call("plan_nic", timeout, Request::PlanNic(request)), Answer::Plan(plan) => *plan)
     }
 
     /// What adding this disk would do.
     pub fn plan_disk(&self, request: &DiskRequest, timeout: Duration) -> Result<DryRun> {
-        expect!(self.call("plan_disk", timeout, Request::PlanDisk(request.clone())), Answer::Plan(plan) => plan)
+        expect!(self.call("plan_disk", timeout, Request::PlanDisk(Box::new(request.clone()))), Answer::Plan(plan) => *plan)
     }
 
     /// What adding this SCSI controller would do.
     pub fn plan_controller(&self, request: &ControllerRequest, timeout: Duration) -> Result<DryRun> {
         let request = Request::PlanController(request.clone());
-        expect!(self.call("plan_controller", timeout, request), Answer::Plan(plan) => plan)
+        expect!(self.call("plan_controller", timeout, request), Answer::Plan(plan) => *plan)
     }
 
     /// What this removal would do.
     pub fn plan_removal(&self, removal: &Removal, timeout: Duration) -> Result<DryRun> {
         let request = Request::PlanRemoval(removal.clone());
-        expect!(self.call("plan_removal", timeout, request), Answer::Plan(plan) => plan)
+        expect!(self.call("plan_removal", timeout, request), Answer::Plan(plan) => *plan)
     }
 
     /// What record and guest disagree about.

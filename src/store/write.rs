@@ -26,11 +26,11 @@ pub struct StagedRecord {
 
 /// A staged record in the hands of whoever only decides when it is put in place. Whatever is given up is taken away.
 #[derive(Debug)]
-pub struct Staged(StagedRecord);
+pub struct Staged(Box<StagedRecord>);
 
 impl From<StagedRecord> for Staged {
     fn from(staged: StagedRecord) -> Self {
-        Self(staged)
+        Self(Box::new(staged))
     }
 }
 
@@ -47,7 +47,7 @@ impl RecordFile {
     /// Puts a staged record in place, unless it is outdated by now.
     pub fn commit_staged(&mut self, Staged(staged): Staged) -> Result<Committed> {
         match staged.writes == self.writes {
-            true => self.commit(staged).map(|()| Committed::InPlace),
+            true => self.commit(*staged).map(|()| Committed::InPlace),
             false => Ok(Committed::Outdated),
         }
     }

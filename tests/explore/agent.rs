@@ -193,8 +193,8 @@ impl Agent {
                 record.meet(peer);
                 Ok(Given::Done)
             }
-            StoreStep::Replace(next) => record.replace(next).map(|()| Given::Done),
-            StoreStep::Stage(next) => record.stage(next).map(|staged| Given::Staged(staged.into())),
+            StoreStep::Replace(next) => record.replace(*next).map(|()| Given::Done),
+            StoreStep::Stage(next) => record.stage(*next).map(|staged| Given::Staged(staged.into())),
             StoreStep::Commit(staged) => record.commit_staged(staged).map(|committed| match committed {
                 Committed::InPlace => Given::Done,
                 Committed::Outdated => Given::Outdated,
