@@ -65,7 +65,7 @@ pub(super) struct Slot {
 pub(super) struct Board {
     pub(super) now: Instant,
     pub(super) events: EventQueue,
-    /// Connections that have ended.
+    /// Connections that have ended and are not closed yet.
     pub(super) broken: BTreeSet<Link>,
     pub(super) slots: Vec<(OpId, Slot)>,
     /// What the record's file says, once it has been told.
@@ -168,6 +168,11 @@ impl Port {
     pub(super) fn is_closed(&self, link: Link) -> bool {
         let board = self.board();
         board.broken.contains(&link) || board.is_another_connecting(self.op)
+    }
+
+    /// The connection is closed, and its number not used again.
+    pub(super) fn forget(&self, link: Link) {
+        self.board().broken.remove(&link);
     }
 
     /// The oldest event that nobody has taken in.

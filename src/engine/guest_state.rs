@@ -247,7 +247,7 @@ impl GuestState {
         self.drop_connection().await;
         let monitor = self.connect_to(self.socket.clone(), deadline).await?;
         if let Err(error) = self.check_peer(&monitor).await {
-            self.perform(Effect::Close(monitor.link)).await?;
+            self.close(monitor.link).await?;
             return Err(error);
         }
         self.perform(Effect::Watch(monitor.link)).await?;
@@ -280,7 +280,7 @@ impl GuestState {
         self.tap_cache = None;
         if let Some(monitor) = self.monitor.take() {
             // Nobody else is told of what is on the way.
-            let _ = self.perform(Effect::Close(monitor.link)).await;
+            let _ = self.close(monitor.link).await;
             let lost = Error::monitor_lost();
             self.log.write(Level::Warning, || lost.to_string());
             self.events.guest(EventKind::MonitorLost, lost.message());

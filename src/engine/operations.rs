@@ -275,10 +275,12 @@ impl<S> Operations<S> {
         self.tell_news(None);
     }
 
-    /// A connection has ended.
+    /// A connection has ended. That is news once, however often it is told.
     pub(super) fn disconnected(&mut self, link: Link) {
-        self.board().broken.insert(link);
-        self.tell_news(None);
+        let is_new = self.board().broken.insert(link);
+        if is_new {
+            self.tell_news(None);
+        }
     }
 
     /// Nobody waits for its answer any more.

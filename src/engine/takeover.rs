@@ -59,7 +59,7 @@ impl GuestState {
 
     async fn close_former_monitors(&mut self) -> Result<()> {
         for monitor in std::mem::take(&mut self.former_monitors) {
-            self.perform(Effect::Close(monitor.link)).await?;
+            self.close(monitor.link).await?;
         }
         Ok(())
     }
@@ -104,7 +104,7 @@ impl GuestState {
         let name = question.name.clone();
         let answer = self.run_first(monitor.link, vec![question], deadline).await.only_reply(&name);
         if let Err(error) = answer {
-            self.perform(Effect::Close(monitor.link)).await?;
+            self.close(monitor.link).await?;
             return Err(error);
         }
         Ok(monitor)

@@ -118,6 +118,13 @@ impl GuestState {
         }
     }
 
+    /// Closes a connection, which nobody asks for any more.
+    pub(super) async fn close(&self, link: Link) -> Result<()> {
+        let closed = self.perform(Effect::Close(link)).await;
+        self.port()?.forget(link);
+        closed
+    }
+
     /// Sends all `commands` at once and waits for all their answers.
     pub(super) async fn run(&self, commands: Vec<Command>, deadline: &Deadline) -> Batch {
         match self.monitor() {

@@ -257,9 +257,8 @@ impl Driver {
             self.batches.swap_remove(at);
             self.engine.give(op, Given::Batch(answered));
         }
-        let broken: Vec<Link> =
-            self.monitors.iter().filter(|(_, monitor)| monitor.is_broken()).map(|(link, _)| *link).collect();
-        broken.into_iter().for_each(|link| self.engine.disconnected(link));
+        let broken = self.monitors.iter().filter(|(_, monitor)| monitor.is_broken());
+        broken.for_each(|(link, _)| self.engine.disconnected(*link));
     }
 
     /// Hands on what the guest's monitor has said unasked. Another monitor of the same QEMU says the same.
