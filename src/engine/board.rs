@@ -199,11 +199,14 @@ impl Port {
 
     /// Asks, and waits until it is given.
     pub(super) async fn ask(&self, asked: Asked) -> Given {
-        if let Some(slot) = self.board().slot(self.op) {
-            slot.asked = Some(asked);
-        }
+        let mut asked = Some(asked);
         poll_fn(|_| match self.board().slot(self.op) {
-            Some(slot) => slot.given.take().map_or(Poll::Pending, Poll::Ready),
+            Some(slot) => {
+                if asked.is_some() {
+                    slot.asked = asked.take();
+                }
+                slot.given.take().map_or(Poll::Pending, Poll::Ready)
+            }
             None => Poll::Ready(Given::Failed(Error::new(ErrorKind::State, "the operation has ended"))),
         })
         .await

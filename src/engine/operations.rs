@@ -169,12 +169,14 @@ impl<S> Operations<S> {
 
     /// Lets the operation that has waited longest have the state, if it is free. It stays the first until it has taken it.
     fn grant_turn(&mut self) {
-        if self.state_is_free() {
-            let next = self.board().next_turn();
-            let waits = |op: &OpId| self.waits(*op).is_some_and(|waits| matches!(waits.kind, Kind::Turn(_)));
-            if let Some(op) = next.filter(waits) {
-                self.resolve(op, Given::Done);
-            }
+        let waits = |running: &Running| matches!(running.asked, Some(Waits { kind: Kind::Turn(_), .. }));
+        if !self.running.iter().any(waits) || !self.state_is_free() {
+            return;
+        }
+        let next = self.board().next_turn();
+        let is_waiting = |op: &OpId| self.running.iter().any(|running| running.op == *op && waits(running));
+        if let Some(op) = next.filter(is_waiting) {
+            self.resolve(op, Given::Done);
         }
     }
 
@@ -202,9 +204,13 @@ impl<S> Operations<S> {
             board.slots.retain(|(id, slot)| *id != op || slot.answer.is_some());
             return None;
         }
-        let asked = self.board().slot(op).and_then(|slot| slot.asked.take());
+        let mut board = lock(&self.board);
+        let has_events = !board.events.is_empty();
+        let slot = board.slot(op)?;
         // Every wait of an operation asks for something.
-        let Asked { need, until, cancelable } = asked?;
+        let Asked { need, until, cancelable } = slot.asked.take()?;
+        let is_cancelled = slot.cancelled;
+        drop(board);
         let wait = |kind| Waits { kind, until, cancelable };
         let (waits, demand) = match need {
             Need::Turn(purpose) => (wait(Kind::Turn(purpose)), None),
@@ -217,10 +223,10 @@ impl<S> Operations<S> {
         }
         match waits.kind {
             Kind::Turn(purpose) => self.board().wait_for_turn(op, purpose),
-            Kind::News if !self.board().events.is_empty() => self.resolve(op, Given::Done),
+            Kind::News if has_events => self.resolve(op, Given::Done),
             _ => {}
         }
-        if waits.cancelable && self.board().slot(op).is_some_and(|slot| slot.cancelled) {
+        if waits.cancelable && is_cancelled {
             return self.end_wait(op, Error::canceled()).or(demand);
         }
         demand
