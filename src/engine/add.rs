@@ -188,7 +188,7 @@ impl GuestState {
     /// Places that were given for this call are free again, but for those of devices that are still on their way out.
     fn release_reservations(&mut self) {
         for device in std::mem::take(&mut self.reserved) {
-            if self.known_device(device.id.as_str()).is_some() {
+            if self.is_known(device.id.as_str()) {
                 continue;
             }
             self.slots.release(&device);
@@ -274,7 +274,7 @@ impl GuestState {
     /// for a reboot are not.
     async fn record_the_rest(&mut self, devices: &[Device]) -> Result<()> {
         devices.iter().for_each(|device| self.slots.occupy(device));
-        let lacking = |device: &&Device| self.recorded(device.id.as_str()).is_none();
+        let lacking = |device: &&Device| !self.is_recorded(device.id.as_str());
         let lacking: Vec<&Device> = devices.iter().filter(lacking).collect();
         if lacking.is_empty() {
             return Ok(());

@@ -120,7 +120,7 @@ impl GuestState {
         if self.phases.is_unplugging(&device.id) {
             return conflict(&device, "is being removed; wait until it is gone, or take another id");
         }
-        if self.recorded(device.id.as_str()).is_none() {
+        if !self.is_recorded(device.id.as_str()) {
             let text = "has left the guest, but QEMU has not removed its backend yet; take another id";
             return conflict(&device, text);
         }
@@ -205,7 +205,7 @@ impl GuestState {
     }
 
     fn check_unknown(&self, id: &DeviceId, address: &Address) -> Result<()> {
-        if self.known_device(id.as_str()).is_none() {
+        if !self.is_known(id.as_str()) {
             return Ok(());
         }
         let text = format!("{id}, the id for {address}, belongs to another device; give the new one an id");

@@ -231,7 +231,7 @@ impl GuestState {
             _ => self.ready(deadline).await.map_err(drop),
         };
         all.iter().for_each(|device| self.phases.end_waiting(&device.id, Waits::ForAdd));
-        if asked.is_ok() && devices.iter().all(|device| self.recorded(device.id.as_str()).is_some()) {
+        if asked.is_ok() && devices.iter().all(|device| self.is_recorded(device.id.as_str())) {
             return Ok(());
         }
         // The error does not say of these that they were added after all.
@@ -259,7 +259,7 @@ impl GuestState {
     /// Whether record or journal have a device.
     fn is_kept(&self, device: &Device) -> bool {
         let id = device.id.as_str();
-        self.recorded(id).is_some() || self.contents().journal().find(id).is_some()
+        self.is_recorded(id) || self.contents().journal().find(id).is_some()
     }
 
     /// The caller is told of a failure: whatever is found of the devices later is to go.

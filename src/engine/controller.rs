@@ -5,7 +5,7 @@ use super::dry_run::Preparation;
 use super::guest_state::GuestState;
 use super::limit::Deadline;
 use crate::error::Result;
-use crate::model::Spec;
+use crate::model::{DeviceKind, Spec};
 use crate::slots::scsi::ControllerSpec;
 
 /// A controller as the caller asks for it.
@@ -38,7 +38,9 @@ impl GuestState {
         if let Some(device) = self.already(&request.placement, |spec| request.differs(spec))? {
             return self.answer_existing(device, request.placement.live_only).map(Preparation::Answer);
         }
-        if let Some(why) = self.defer_reason(&spec, request.placement.bus()) {
+        if let Some(why) =
+            self.defer_reason(DeviceKind::Controller, &request.spec.model, request.placement.bus())
+        {
             return Ok(Preparation::Later(spec, why));
         }
         self.refuse_while_migrating(deadline).await?;

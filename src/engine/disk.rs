@@ -11,7 +11,7 @@ use super::limit::Deadline;
 use crate::disk::spec::MAX_SERIAL;
 use crate::disk::{self, DiskSpec, FormatRequest};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Device, Spec};
+use crate::model::{Device, DeviceKind, Spec};
 use crate::store::{Contents, Dialect};
 use crate::sys::descriptor::Descriptor;
 
@@ -96,7 +96,7 @@ impl GuestState {
         let (spec, image) = self.resolve_image(settled.spec, request.format).await?;
         self.contents().dialect().check_disk(&spec)?;
         self.check_unshared(&spec, &image).await?;
-        if let Some(why) = self.defer_reason(&Spec::Disk(spec.clone()), request.placement.bus()) {
+        if let Some(why) = self.defer_reason(DeviceKind::Disk, &spec.model, request.placement.bus()) {
             return Ok(Preparation::Later(Spec::Disk(spec), why));
         }
         self.refuse_while_migrating(deadline).await?;

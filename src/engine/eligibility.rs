@@ -4,14 +4,19 @@ use super::guest_state::GuestState;
 use super::outcome::DeferReason;
 use super::{LIVE_DISK_MODELS, LIVE_NIC_MODELS, OLDEST_QEMU};
 use crate::ids::BusName;
-use crate::model::{Device, Presence, Spec};
+use crate::model::{Device, DeviceKind, Presence};
 use crate::slots::scsi;
 
 impl GuestState {
     /// Why such a device cannot be plugged into this guest now, on `bus` if that is known.
-    pub(super) fn defer_reason(&self, spec: &Spec, bus: Option<&BusName>) -> Option<DeferReason> {
+    pub(super) fn defer_reason(
+        &self,
+        kind: DeviceKind,
+        model: &str,
+        bus: Option<&BusName>,
+    ) -> Option<DeferReason> {
         let bus = || bus.and_then(|bus| self.bus_defer_reason(bus));
-        self.too_old().or_else(|| model_defer_reason(spec)).or_else(bus)
+        self.too_old().or_else(|| model_defer_reason(kind, model)).or_else(bus)
     }
 
     /// Why such a device cannot be taken out of this guest now.
@@ -23,7 +28,9 @@ impl GuestState {
     pub(super) fn recorded_defer_reason(&self, device: &Device) -> DeferReason {
         let why = match device.presence {
             Presence::RemoveAfterReboot => self.removal_defer_reason(device),
-            Presence::AddAfterReboot | Presence::Live => self.defer_reason(&device.spec, device.bus()),
+            Presence::AddAfterReboot | Presence::Live => {
+                self.defer_reason(device.kind(), device.model(), device.bus())
+            }
         };
         why.unwrap_or(DeferReason::Recorded)
     }
@@ -47,11 +54,11 @@ impl GuestState {
     }
 }
 
-fn model_defer_reason(spec: &Spec) -> Option<DeferReason> {
-    let (model, live) = match spec {
-        Spec::Nic(spec) => (&spec.model, LIVE_NIC_MODELS),
-        Spec::Disk(spec) => (&spec.model, LIVE_DISK_MODELS),
-        Spec::Controller(spec) => (&spec.model, scsi::spec::LIVE_MODELS),
+fn model_defer_reason(kind: DeviceKind, model: &str) -> Option<DeferReason> {
+    let live = match kind {
+        DeviceKind::Nic => LIVE_NIC_MODELS,
+        DeviceKind::Disk => LIVE_DISK_MODELS,
+        DeviceKind::Controller => scsi::spec::LIVE_MODELS,
     };
-    (!live.contains(&model.as_str())).then(|| DeferReason::Model(model.clone()))
+    (!live.contains(&model)).then(|| DeferReason::Model(model.to_owned()))
 }

@@ -54,7 +54,7 @@ impl GuestState {
 
     /// Neither recorded as a device nor named in the recorded command, as a controller of the machine is.
     pub(super) fn is_foreign(&self, id: &str) -> bool {
-        self.known_device(id).is_none() && !self.contents().record().command_names(id)
+        !self.is_known(id) && !self.contents().record().command_names(id)
     }
 }
 

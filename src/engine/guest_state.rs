@@ -194,6 +194,11 @@ impl GuestState {
         self.contents().record().find(id).cloned()
     }
 
+    /// Whether there is one.
+    pub(super) fn is_recorded(&self, id: &str) -> bool {
+        self.contents().record().find(id).is_some()
+    }
+
     /// Brings connection and inventory of the guest up to date. In steady state this asks nothing.
     pub(super) async fn ready(&mut self, deadline: &Deadline) -> Result<()> {
         self.connect(deadline).await?;
@@ -329,7 +334,7 @@ impl GuestState {
         self.phases.take_inventory(&absent);
         self.note_overlays(&inventory.graph, deadline).await?;
         let mut fdsets = std::mem::take(&mut self.fdsets);
-        fdsets.carry_over_retained(&earlier, |owner| self.known_device(owner.as_str()).is_some());
+        fdsets.carry_over_retained(&earlier, |owner| self.is_known(owner.as_str()));
         self.fdsets = fdsets;
         if self.only_looks() {
             (self.needs_resync, self.events_lost) = (false, false);
@@ -403,7 +408,7 @@ impl GuestState {
     pub(super) async fn cancel_unplug(&mut self, device: &Device, cause: Cause) -> Result<()> {
         let operation = self.contents().journal().find(device.id.as_str()).map(|intent| intent.operation);
         // Nor may a device be forgotten whose add could not be noted as failed.
-        if operation == Some(Operation::RollbackAdd) || self.recorded(device.id.as_str()).is_none() {
+        if operation == Some(Operation::RollbackAdd) || !self.is_recorded(device.id.as_str()) {
             return self.ask_for(device, Some(self.now()), PendingReason::Deadline, cause);
         }
         let back = match self.phases.get(device.id.as_str()) {
@@ -427,6 +432,11 @@ impl GuestState {
         let journalled = || contents.journal().find(id).map(|intent| &intent.device);
         let reserved = || self.reserved.iter().find(|device| device.id.as_str() == id);
         Some(contents.record().find(id).or_else(journalled).or_else(reserved)?.generation)
+    }
+
+    /// Whether it is a device of ours.
+    pub(super) fn is_known(&self, id: &str) -> bool {
+        self.known_generation(id).is_some()
     }
 
     /// A device of ours, recorded, in the journal, or about to be.

@@ -31,7 +31,7 @@ impl GuestState {
             let text = format!("{id} is a {}, not a {}", device.kind().title(), kind.title());
             return Err(Error::invalid(text));
         }
-        if self.phases.is_unplugging(&device.id) || self.recorded(id).is_none() {
+        if self.phases.is_unplugging(&device.id) || !self.is_recorded(id) {
             let text = format!("{id} is being removed");
             return Err(Error::new(ErrorKind::State, text).with_errno(errno::EBUSY));
         }

@@ -7,7 +7,7 @@ use super::limit::Deadline;
 use super::outcome::DeferReason;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MacAddr};
-use crate::model::{Device, NicSettings, Presence, Spec};
+use crate::model::{Device, DeviceKind, NicSettings, Presence, Spec};
 use crate::net::given::Given;
 use crate::net::spec::NicSpec;
 use crate::net::tap::TapRequest;
@@ -183,7 +183,7 @@ impl GuestState {
         if let Some(given) = &given {
             self.check_not_in_qemu(given).await?;
         }
-        if let Some(why) = self.defer_reason(&Spec::Nic(spec.clone()), request.placement.bus()) {
+        if let Some(why) = self.defer_reason(DeviceKind::Nic, &spec.model, request.placement.bus()) {
             given.as_ref().map_or(Ok(()), |given| Err(cannot_wait(given, &why)))?;
             return Ok(Preparation::Later(Spec::Nic(spec), why));
         }

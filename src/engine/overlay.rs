@@ -25,14 +25,14 @@ impl GuestState {
 
     /// Records what the graph shows of overlays: those that are new, and that others are gone.
     pub(super) async fn note_overlays(&mut self, graph: &BlockGraph, deadline: &Deadline) -> Result<()> {
-        let disks: Vec<Device> =
-            self.contents().record().devices.iter().filter(|device| is_live_disk(device)).cloned().collect();
+        let contents = self.contents();
+        let disks = contents.record().devices.iter().filter(|device| is_live_disk(device));
         let is_news = |device: &&Device| match graph.top_of(device) {
             Top::Unknown => false,
             Top::Own => overlay_of(device).is_some(),
             Top::Other(name) => overlay_of(device).is_none_or(|known| known.node != name),
         };
-        let news: Vec<&Device> = disks.iter().filter(is_news).collect();
+        let news: Vec<&Device> = disks.filter(is_news).collect();
         if news.is_empty() {
             return Ok(());
         }

@@ -199,7 +199,7 @@ impl GuestState {
             return Ok(());
         }
         let mut next = self.contents().record().clone();
-        let lacks = devices.iter().filter(|device| self.recorded(device.id.as_str()).is_none());
+        let lacks = devices.iter().filter(|device| !self.is_recorded(device.id.as_str()));
         lacks.for_each(|device| next.add((*device).clone()));
         if next != *self.contents().record() {
             self.replace(next).await?;
@@ -314,8 +314,7 @@ impl GuestState {
                 || residues.iter().filter(|residue| departure.backend_objects.contains(&residue.undo_step));
             let left: Vec<String> = own().map(Residue::to_string).collect();
             if let Some(residue) = own().find(|residue| residue.is_in_use()) {
-                if departure.operation == Some(Operation::Add) && self.recorded(device.id.as_str()).is_none()
-                {
+                if departure.operation == Some(Operation::Add) && !self.is_recorded(device.id.as_str()) {
                     // Whether it was there long enough to be called added no longer matters: it is on its way out.
                     self.write_journal(|journal| journal.log_intent(Operation::RollbackAdd, device)).await?;
                 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::events::EventKind;
 use super::guest_state::GuestState;
 use super::inventory::PeripheralIds;
-use super::io::{Connected, Effect};
+use super::io::Connected;
 use super::limit::Deadline;
 use super::phase_change::{At, Cause};
 use super::plan::UndoStep;

@@ -159,10 +159,8 @@ impl GuestState {
             if !std::mem::replace(has_looked, true) {
                 self.look_for_overlays(deadline).await?;
             }
-            refuse_overlay(
-                &self.recorded(device.id.as_str()).unwrap_or_else(|| device.clone()),
-                WITH_OVERLAY,
-            )?;
+            let contents = self.contents();
+            refuse_overlay(contents.record().find(device.id.as_str()).unwrap_or(&device), WITH_OVERLAY)?;
         }
         Ok(RemovalAction::Ask(device))
     }

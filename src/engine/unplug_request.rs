@@ -208,7 +208,7 @@ impl GuestState {
         let silent = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
         let looked = !silent && self.ready(deadline).await.is_ok();
         let answer = |device: &&Device| match looked {
-            true if self.known_device(device.id.as_str()).is_none() => Ok(DeviceDelReply::AlreadyGone),
+            true if !self.is_known(device.id.as_str()) => Ok(DeviceDelReply::AlreadyGone),
             true => Ok(DeviceDelReply::Accepted(None)),
             false => {
                 let unknown = format!("device {}: its removal may have been asked for", device.id);

@@ -420,7 +420,7 @@ impl GuestState {
         let is_out_of_time = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
         let looked = !is_out_of_time && self.ready(deadline).await.is_ok();
         let answer = |device: &&Device| {
-            if looked && self.known_device(device.id.as_str()).is_none() {
+            if looked && !self.is_known(device.id.as_str()) {
                 return Ok(Outcome::Done((*device).clone()));
             }
             let left = format!("what stood behind device {}: unknown, settled by the next call", device.id);

@@ -213,7 +213,7 @@ impl GuestState {
         let mut told = BTreeSet::new();
         for (set, owner) in self.fdsets.owned() {
             let is_there = foreign.contains(owner.as_str()) || peripheral_ids.has(owner.as_str());
-            if is_there || self.known_device(owner.as_str()).is_some() {
+            if is_there || self.is_known(owner.as_str()) {
                 continue;
             }
             if nodes.contains_key(owner.as_str()) && told.insert(owner.to_string()) {
@@ -223,7 +223,7 @@ impl GuestState {
         }
         // Without a set that carries the tag: it was taken from the node while that was in use.
         for name in nodes.keys().filter(|name| verify_disk::is_named_like_ours(name)) {
-            let is_used = self.known_device(name).is_some() || foreign.contains(*name);
+            let is_used = self.is_known(name) || foreign.contains(*name);
             if !is_used && told.insert((*name).to_owned()) {
                 differences.push(Difference::new(Mismatch::OrphanNode, name, "", name));
             }

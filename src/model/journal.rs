@@ -50,34 +50,29 @@ pub struct Journal {
 impl Journal {
     /// Notes an operation, replacing an earlier one on the same device.
     pub fn log_intent(&mut self, operation: Operation, device: &Device) {
-        self.clear_intent(device.id.as_str());
-        self.intents.push(Intent { operation, device: device.clone(), batch: None, fds_settled: false });
+        self.note(Intent { operation, device: device.clone(), batch: None, fds_settled: false });
     }
 
     /// Notes that an add is to be undone whose commands have all been answered.
     pub fn log_failed_add(&mut self, device: &Device) {
-        self.clear_intent(device.id.as_str());
-        let device = device.clone();
-        self.intents.push(Intent {
-            operation: Operation::RollbackAdd,
-            device,
-            batch: None,
-            fds_settled: true,
-        });
+        let (operation, device) = (Operation::RollbackAdd, device.clone());
+        self.note(Intent { operation, device, batch: None, fds_settled: true });
     }
 
     /// Notes that all of these are being plugged in, as one operation.
     pub fn log_add(&mut self, devices: &[Device]) {
         let batch = devices.first().filter(|_| devices.len() > 1).map(|first| first.generation);
         for device in devices {
-            self.clear_intent(device.id.as_str());
-            self.intents.push(Intent {
-                operation: Operation::Add,
-                device: device.clone(),
-                batch,
-                fds_settled: false,
-            });
+            let (operation, device) = (Operation::Add, device.clone());
+            self.note(Intent { operation, device, batch, fds_settled: false });
         }
+    }
+
+    fn note(&mut self, intent: Intent) {
+        self.clear_intent(intent.device.id.as_str());
+        // As a rule it is the only one, and a vector that grows takes room for four.
+        self.intents.reserve_exact(1);
+        self.intents.push(intent);
     }
 
     /// Forgets the operations on these devices.
