@@ -207,6 +207,7 @@ fn news_are_an_event_a_lost_connection_and_what_others_have_done() {
 }
 
 #[test]
+
 fn one_that_is_woken_in_vain_wakes_nobody() {
     let mut world = World::new();
     let [first, second] = ["first", "second"].map(|name| {
@@ -230,6 +231,25 @@ fn one_that_is_woken_in_vain_wakes_nobody() {
     world.poll(0, other);
     let_all_go_on(&mut world);
     assert_eq!(world.done()[begun..], ["other", "first", "second"]);
+}
+
+#[test]
+fn a_connection_ends_once_until_it_is_closed() {
+    let mut world = World::new();
+    world.operations.disconnected(Link(1));
+    let waiting = world.waits(|| Need::News, None, true);
+    world.poll(0, waiting);
+    // The shell says so at every turn.
+    world.operations.disconnected(Link(1));
+    world.poll(0, waiting);
+    assert!(world.operations.answer(waiting).is_none());
+    world.operations.disconnected(Link(2));
+    world.poll(0, waiting);
+    assert!(world.operations.answer(waiting).is_some());
+    let port = Port::new(world.operations.board.clone(), waiting);
+    assert!(port.is_closed(Link(1)) && port.is_closed(Link(2)));
+    port.forget(Link(1));
+    assert!(!port.is_closed(Link(1)) && port.is_closed(Link(2)));
 }
 
 #[test]
