@@ -25,7 +25,7 @@ use super::passthrough::RawCommand;
 use super::resize::NewSize;
 use super::talk::Own;
 use super::unplug::{Removal, RemovalOfMany};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids::IfName;
 use crate::log::Log;
 use crate::model::Device;
@@ -97,6 +97,14 @@ impl Request {
             Self::PlanNic(_) | Self::PlanDisk(_) | Self::PlanController(_) | Self::PlanRemoval(_) => false,
         }
     }
+
+    /// What it wants the state of the guest for.
+    fn purpose(&self) -> Purpose {
+        match self {
+            Self::ForwardQmpEvents(_) | Self::NextEvent | Self::List | Self::Facts => Purpose::Look,
+            _ => Purpose::Talk,
+        }
+    }
 }
 
 /// What a caller is told.
@@ -148,33 +156,6 @@ pub struct Engine {
     operations: Operations<GuestState>,
 }
 
-/// An operation that takes its turn, does its work and answers.
-macro_rules! operation {
-    ($engine:expr, $deadline:expr, $changes:expr, |$state:ident, $limit:ident| $work:expr) => {
-        operation!($engine, Purpose::Talk, $deadline, $changes, |$state, $limit| $work)
-    };
-    ($engine:expr, $purpose:expr, $deadline:expr, $changes:expr, |$state:ident, $limit:ident| $work:expr) => {{
-        let (deadline, changes): (Deadline, bool) = ($deadline, $changes);
-        $engine.operations.start(move |port, cell| async move {
-            let answer = async {
-                let turn = Turn::take(&port, &cell, $purpose, Some(deadline.at()), true);
-                let mut turn = turn.await.map_err(busy)?;
-                let $state = turn.get()?;
-                $state.own = Some(Own { port: port.clone(), cell: cell.clone(), deadline });
-                if changes {
-                    $state.check_may_change()?;
-                }
-                let $limit = &deadline;
-                let answer = $work;
-                $state.own = None;
-                answer
-            };
-            let answer = answer.await;
-            port.answer(answer);
-        })
-    }};
-}
-
 impl Engine {
     /// Nothing is known of the guest yet; the record is.
     pub fn new(
@@ -189,87 +170,14 @@ impl Engine {
 
     /// Begins what is asked for.
     pub fn handle(&mut self, request: Request, deadline: Deadline) -> OpId {
-        let changes = request.changes();
-        match request {
-            Request::Open => {
-                operation!(self, deadline, changes, |state, limit| state
-                    .open(limit)
-                    .await
-                    .map(|()| Answer::Done))
-            }
-            Request::Add(requests) => operation!(self, deadline, changes, |state, limit| {
-                state.add_all(requests, limit).await.map(Answer::Outcomes)
-            }),
-            Request::Remove(removal) => operation!(self, deadline, changes, |state, limit| {
-                state.unplug(&removal, limit).await.map(Answer::outcome)
-            }),
-            Request::RemoveMany(ids, how) => operation!(self, deadline, changes, |state, limit| {
-                Ok(Answer::Each(state.unplug_all(&ids, how, limit).await))
-            }),
-            Request::SetLink(id, up) => operation!(self, deadline, changes, |state, limit| {
-                state.set_link(&id, up, limit).await.map(Answer::outcome)
-            }),
-            Request::MoveNic(id, bridge) => operation!(self, deadline, changes, |state, limit| {
-                state.move_nic(&id, bridge.as_ref(), limit).await.map(Answer::outcome)
-            }),
-            Request::Resize(id, size) => operation!(self, deadline, changes, |state, limit| {
-                state
-                    .resize_disk(&id, size, limit)
-                    .await
-                    .map(|(device, bytes)| Answer::Resized(Box::new(device), bytes))
-            }),
-            Request::Qmp(command) => operation!(self, deadline, changes, |state, limit| {
-                state.passthrough(&command, limit).await.map(Answer::Value)
-            }),
-            Request::Describe(id) => operation!(self, deadline, changes, |state, limit| {
-                state.describe(id.as_deref(), limit).await.map(Answer::Described)
-            }),
-            Request::Process => self.process(deadline),
-            Request::Settle => operation!(self, deadline, changes, |state, limit| {
-                state.settle(limit).await.map(Answer::Devices)
-            }),
-            Request::SlotMap => operation!(self, deadline, changes, |state, limit| {
-                state.slot_map(limit).await.map(Answer::Slots)
-            }),
-            Request::PlanNic(request) => operation!(self, deadline, changes, |state, limit| {
-                state.dry_run_nic(&request, limit).await.map(Answer::plan)
-            }),
-            Request::PlanDisk(request) => operation!(self, deadline, changes, |state, limit| {
-                state.dry_run_disk(&request, limit).await.map(Answer::plan)
-            }),
-            Request::PlanController(request) => operation!(self, deadline, changes, |state, limit| {
-                state.dry_run_controller(&request, limit).await.map(Answer::plan)
-            }),
-            Request::PlanRemoval(removal) => operation!(self, deadline, changes, |state, limit| {
-                state.dry_run_removal(&removal, limit).await.map(Answer::plan)
-            }),
-            Request::Verify => operation!(self, deadline, changes, |state, limit| {
-                state.verify(limit).await.map(Answer::Differences)
-            }),
-            Request::Repair => operation!(self, deadline, changes, |state, limit| {
-                state.repair(limit).await.map(Answer::Differences)
-            }),
-            Request::ForwardQmpEvents(_) | Request::NextEvent | Request::List | Request::Facts => {
-                operation!(self, Purpose::Look, deadline, changes, |state, _limit| Ok(state.look(&request)))
-            }
-        }
-    }
-
-    /// What has been said is read before the operation takes its turn: adds that nobody waits for may end with it.
-    fn process(&mut self, deadline: Deadline) -> OpId {
         self.operations.start(move |port, cell| async move {
-            let _ = port.perform(Effect::ReadAll).await;
-            let answer = async {
-                let turn = Turn::take(&port, &cell, Purpose::Talk, Some(deadline.at()), true);
-                let mut turn = turn.await.map_err(busy)?;
-                let state = turn.get()?;
-                state.own = Some(Own { port: port.clone(), cell: cell.clone(), deadline });
-                let answer = state.process(&deadline).await.map(Answer::Count);
-                state.own = None;
-                answer
-            };
-            let answer = answer.await;
-            port.answer(answer);
+            if matches!(request, Request::Process) {
+                // Before it takes its turn: adds that nobody waits for may end with what has been said.
+                let _ = port.perform(Effect::ReadAll).await;
+            }
+            let own = Own { port, cell, deadline };
+            let answer = take_turn(&own, request).await;
+            own.port.answer(answer);
         })
     }
 
@@ -331,6 +239,62 @@ impl Engine {
     }
 }
 
-fn busy(error: Error) -> Error {
-    error.context("another call on this handle is still running")
+/// Waits for the state of the guest, and does with it what is asked for.
+async fn take_turn(own: &Own, request: Request) -> Result<Answer> {
+    let turn = Turn::take(&own.port, &own.cell, request.purpose(), Some(own.deadline.at()), true).await;
+    let mut turn = turn.map_err(|error| error.context("another call on this handle is still running"))?;
+    let state = turn.get()?;
+    state.own = Some(own.clone());
+    if request.changes() {
+        state.check_may_change()?;
+    }
+    let answer = state.serve(request, &own.deadline).await;
+    state.own = None;
+    answer
+}
+
+impl GuestState {
+    // Each has a room of its own, or the largest of them would make the room of all.
+    async fn serve(&mut self, request: Request, deadline: &Deadline) -> Result<Answer> {
+        match request {
+            Request::Open => Box::pin(self.open(deadline)).await.map(|()| Answer::Done),
+            Request::Add(requests) => Box::pin(self.add_all(requests, deadline)).await.map(Answer::Outcomes),
+            Request::Remove(removal) => Box::pin(self.unplug(&removal, deadline)).await.map(Answer::outcome),
+            Request::RemoveMany(ids, how) => {
+                Ok(Answer::Each(Box::pin(self.unplug_all(&ids, how, deadline)).await))
+            }
+            Request::SetLink(id, up) => Box::pin(self.set_link(&id, up, deadline)).await.map(Answer::outcome),
+            Request::MoveNic(id, bridge) => {
+                Box::pin(self.move_nic(&id, bridge.as_ref(), deadline)).await.map(Answer::outcome)
+            }
+            Request::Resize(id, size) => {
+                let resized = Box::pin(self.resize_disk(&id, size, deadline)).await;
+                resized.map(|(device, bytes)| Answer::Resized(Box::new(device), bytes))
+            }
+            Request::Qmp(command) => Box::pin(self.passthrough(&command, deadline)).await.map(Answer::Value),
+            Request::Describe(id) => {
+                Box::pin(self.describe(id.as_deref(), deadline)).await.map(Answer::Described)
+            }
+            Request::Process => Box::pin(self.process(deadline)).await.map(Answer::Count),
+            Request::Settle => Box::pin(self.settle(deadline)).await.map(Answer::Devices),
+            Request::SlotMap => Box::pin(self.slot_map(deadline)).await.map(Answer::Slots),
+            Request::PlanNic(request) => {
+                Box::pin(self.dry_run_nic(&request, deadline)).await.map(Answer::plan)
+            }
+            Request::PlanDisk(request) => {
+                Box::pin(self.dry_run_disk(&request, deadline)).await.map(Answer::plan)
+            }
+            Request::PlanController(request) => {
+                Box::pin(self.dry_run_controller(&request, deadline)).await.map(Answer::plan)
+            }
+            Request::PlanRemoval(removal) => {
+                Box::pin(self.dry_run_removal(&removal, deadline)).await.map(Answer::plan)
+            }
+            Request::Verify => Box::pin(self.verify(deadline)).await.map(Answer::Differences),
+            Request::Repair => Box::pin(self.repair(deadline)).await.map(Answer::Differences),
+            Request::ForwardQmpEvents(_) | Request::NextEvent | Request::List | Request::Facts => {
+                Ok(self.look(&request))
+            }
+        }
+    }
 }
