@@ -8,12 +8,12 @@ use super::outcome::Outcome;
 use super::phase::OwnFds;
 use super::phase_change::{At, Cause, Waits};
 use super::plan::{Stage, UndoStep};
-use super::recovery::add_completed;
+use super::recovery::{Ended, add_completed};
+use super::store_step::{Journaled, NotRecorded};
 use super::transaction::{self, StageResult, StepError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
 use crate::model::{Device, Journal, Operation, Record};
-use crate::planted::{self, Fault};
 use crate::store::Staged;
 use crate::sys::descriptor::Descriptor;
 
@@ -67,49 +67,50 @@ impl GuestState {
         if devices.is_empty() {
             return self.replace(next).await.map_err(PlugError::from);
         }
-        let staged = self.prepare(next, devices).await?;
-        let result = transaction::run(self, stages, fds, deadline).await;
-        self.conclude(devices, staged, result, deadline).await
+        let journaled = self.prepare(next, devices).await?;
+        let result = transaction::run(self, journaled.may(), stages, fds, deadline).await;
+        self.conclude(devices, journaled, result, deadline).await
     }
 
     /// The record with the devices, or everything as it was.
     pub(super) async fn conclude(
         &mut self,
         devices: &[Device],
-        staged: Staged,
+        journaled: Journaled<Staged>,
         result: StageResult,
         deadline: &Deadline,
     ) -> std::result::Result<(), PlugError> {
         self.log.write(Level::Debug, || format!("{}: {result:?}", ids(devices)));
         match result {
-            StageResult::Done => match self.commit(devices, staged).await {
+            StageResult::Done => match self.commit_add(devices, journaled).await {
                 Ok(()) => {
                     self.adopt_fdsets(devices);
                     Ok(())
                 }
-                Err(error) => {
+                Err(NotRecorded { error, .. }) => {
                     let all: Vec<&Device> = devices.iter().collect();
                     let error = error.with_step("save the runtime file");
                     Err(PlugError::from(Box::pin(self.roll_back_plugged(&all, error, deadline)).await))
                 }
             },
             StageResult::Refused(step_error) => {
-                Err(Box::pin(self.roll_back_steps(devices, step_error, deadline)).await)
+                Err(Box::pin(self.roll_back_steps(devices, journaled.give_up(), step_error, deadline)).await)
             }
             StageResult::Unknown(error) => {
-                drop(staged);
+                drop(journaled);
                 Box::pin(self.resolve_unknown(devices, error, deadline)).await.map_err(PlugError::from)
             }
         }
     }
 
-    async fn commit(&mut self, devices: &[Device], staged: Staged) -> Result<()> {
-        if planted::has(Fault::JournalClearedFirst) {
-            self.write_journal(|journal| journal.clear_intents(devices)).await?;
-        }
-        self.commit_staged(staged, devices).await?;
+    async fn commit_add(
+        &mut self,
+        devices: &[Device],
+        journaled: Journaled<Staged>,
+    ) -> std::result::Result<(), NotRecorded> {
+        let committed = self.commit(journaled, devices).await?;
         // The operation is complete: a journal entry that cannot be cleared now is settled by the next call.
-        if let Err(error) = self.write_journal(|journal| journal.clear_intents(devices)).await {
+        if let Err(error) = self.strike(committed, devices).await {
             self.log.write(Level::Warning, || error.to_string());
             devices.iter().for_each(|device| self.phases.set_add_told(&device.id));
         }
@@ -118,15 +119,12 @@ impl GuestState {
 
     /// Puts the new record and the intent on disk, in that order, and both before the first command: of all that may fail
     /// afterwards, a full disk is the likeliest.
-    pub(super) async fn prepare(&self, next: Record, devices: &[Device]) -> Result<Staged> {
+    pub(super) async fn prepare(&self, next: Record, devices: &[Device]) -> Result<Journaled<Staged>> {
         for device in devices {
             self.check_change(device, (self.at(device), At::Plugging), Cause::Begun)?;
         }
         let staged = self.stage(next).await?;
-        if !planted::has(Fault::AddNotLogged) {
-            self.write_journal(|journal| journal.log_add(devices)).await?;
-        }
-        Ok(staged)
+        self.journal_add(staged, devices).await
     }
 
     /// QEMU refused a step: the steps that were done are taken back. The first error is the one that is returned.
@@ -135,6 +133,7 @@ impl GuestState {
     async fn roll_back_steps(
         &mut self,
         devices: &[Device],
+        journaled: Journaled<()>,
         step_error: StepError,
         deadline: &Deadline,
     ) -> PlugError {
@@ -161,7 +160,7 @@ impl GuestState {
         if let Err(error) = self.retain_fds(&mut undo_steps, &deadline.uncancelable()).await {
             self.log.write(Level::Warning, || error.to_string());
         }
-        let error = self.roll_back_backends(&rest, error, undo_steps, deadline).await;
+        let error = self.roll_back_backends(&rest, journaled, error, undo_steps, deadline).await;
         let error =
             if live.is_empty() { error } else { self.roll_back_plugged(&live, error, deadline).await };
         PlugError { error, device: refused.map(|device| Box::new(device.clone())) }
@@ -170,11 +169,12 @@ impl GuestState {
     async fn roll_back_backends(
         &mut self,
         devices: &[&Device],
+        journaled: Journaled<()>,
         error: Error,
         undo_steps: Vec<UndoStep>,
         deadline: &Deadline,
     ) -> Error {
-        let left: Vec<String> = match self.tear_down(&undo_steps, deadline).await {
+        let left: Vec<String> = match self.tear_down(journaled.may(), &undo_steps, deadline).await {
             Ok(report) => report.left.iter().map(ToString::to_string).collect(),
             Err(cause) => {
                 undo_steps.iter().map(UndoStep::residue).map(|name| format!("{name} ({cause})")).collect()
@@ -184,8 +184,8 @@ impl GuestState {
             self.log_failed_adds(devices).await;
             return error.with_undo(left);
         }
-        let ended: Vec<_> = devices.iter().map(|device| (*device, Cause::Dropped)).collect();
-        match self.drop_devices(&ended).await {
+        let ended: Vec<Ended<'_>> = devices.iter().map(|device| Ended::by_call(device)).collect();
+        match self.drop_devices(journaled.nothing_to_record(), &ended).await {
             Ok(()) => error.with_undo(left),
             Err(cause) => {
                 let entry = |device: &&Device| format!("journal entry of {} ({cause})", device.id);
@@ -274,8 +274,7 @@ impl GuestState {
     }
 
     async fn log_rollbacks(&mut self, devices: &[&Device], note: impl Fn(&mut Journal, &Device)) {
-        let noted =
-            self.write_journal(|journal| devices.iter().for_each(|device| note(journal, device))).await;
+        let noted = self.journal_rollbacks(devices, note).await;
         if let Err(error) = noted {
             self.log.write(Level::Error, || error.to_string());
         }

@@ -10,6 +10,7 @@ use super::outcome::{Outcome, PendingReason};
 use super::phase::Phase;
 use super::phase_change::{At, Cause, Waits};
 use super::request::Answer;
+use super::store_step::Journaled;
 use super::transaction;
 use crate::error::Result;
 use crate::log::Level;
@@ -34,8 +35,8 @@ impl GuestState {
         let attempt = self.attempt(&mut items).await?;
         // From here on the journal has them.
         let reserved = std::mem::take(&mut self.reserved);
-        let staged = match self.prepare(attempt.next.clone(), &attempt.devices).await {
-            Ok(staged) => staged,
+        let journaled = match self.prepare(attempt.next.clone(), &attempt.devices).await {
+            Ok(journaled) => journaled,
             Err(error) => {
                 self.reserved = reserved;
                 return Err(PlugError::from(error).about(&attempt.devices).error);
@@ -43,7 +44,7 @@ impl GuestState {
         };
         let answers: Vec<Outcome> = items.iter().filter_map(AddItem::pending).collect();
         self.answer(Answer::Outcomes(answers));
-        self.finish_background(&items, &attempt, (staged, reserved), &deadline.uncancelable()).await;
+        self.finish_background(&items, &attempt, (journaled, reserved), &deadline.uncancelable()).await;
         Ok(Vec::new())
     }
 
@@ -67,7 +68,7 @@ impl GuestState {
         &mut self,
         items: &[AddItem],
         attempt: &Attempt,
-        (staged, reserved): (Staged, Vec<Device>),
+        (journaled, reserved): (Journaled<Staged>, Vec<Device>),
         deadline: &Deadline,
     ) {
         let devices = &attempt.devices;
@@ -78,9 +79,9 @@ impl GuestState {
         let told = || items.iter().filter_map(AddItem::device);
         told().for_each(|device| self.phases.begin_waiting(&device.id, Waits::ForAll));
         let fds: Vec<Descriptor> = items.iter().flat_map(AddItem::fds).cloned().collect();
-        let result = transaction::run_yielding(self, &attempt.stages, &fds, deadline).await;
+        let result = transaction::run_yielding(self, journaled.may(), &attempt.stages, &fds, deadline).await;
         devices.iter().for_each(|device| self.phases.end_add(&device.id));
-        let concluded = self.conclude(devices, staged, result, deadline).await;
+        let concluded = self.conclude(devices, journaled, result, deadline).await;
         let done = self.finish_plug(concluded, devices, reserved).await.map_err(|failure| failure.error);
         self.finish_add(done.is_ok());
         if done.is_err() {

@@ -4,6 +4,7 @@ use super::guest_state::GuestState;
 use super::host_step::{FoundTap, PlanMove};
 use super::limit::Deadline;
 use super::outcome::Outcome;
+use super::store_step::NotRecorded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::IfName;
 use crate::model::{Device, DeviceKind, Operation, Presence, Spec};
@@ -47,22 +48,22 @@ impl GuestState {
         self.check(deadline)?;
         let before = on_bridge(&device, from.as_ref());
         let (there, back) = self.plan_move(wanted(&device, &tap, from.as_ref(), bridge)).await?;
-        let staged = self.prepare_change(next, Operation::Move, &before).await?;
+        let journaled = self.prepare_change(next, Operation::Move, &before).await?;
         if let Err(error) = self.move_tap(&there, &back).await {
             if error.left().is_empty() {
-                self.clear_change(&device).await;
+                self.clear_change(journaled.give_up().nothing_to_record(), &device).await;
             } else {
                 self.needs_resync = true;
             }
             return Err(describe(&device, error));
         }
-        if let Err(error) = self.commit_change(&after, staged).await {
+        if let Err(NotRecorded { error, journaled }) = self.commit_change(&after, journaled).await {
             let left = match self.move_tap(&back, &there).await {
                 Ok(()) => Vec::new(),
                 Err(cause) => vec![format!("tap {tap} of {id} ({cause})")],
             };
             if left.is_empty() {
-                self.clear_change(&device).await;
+                self.clear_change(journaled.nothing_to_record(), &device).await;
             } else {
                 self.needs_resync = true;
             }

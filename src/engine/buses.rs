@@ -150,7 +150,7 @@ impl GuestState {
             Command::with("qom-get", &[("path", path), ("property", name)])
         };
         let questions: Vec<Command> = wanted.iter().map(question).collect();
-        let batch = self.run(questions, deadline).await;
+        let batch = self.ask(questions, deadline).await;
         if let Some(error) = batch.failure {
             return Err(error.with_step("qom-get"));
         }

@@ -11,6 +11,7 @@
 use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::plan::{self, UndoStep};
+use super::store_step::May;
 use super::tap_teardown::own_tap;
 use super::transaction::Residue;
 use crate::disk::{DiskSpec, Identity, node};
@@ -38,6 +39,7 @@ impl GuestState {
     /// The rest is put where nobody comes across it.
     pub(super) async fn recover_passed_fds(
         &mut self,
+        may: May<'_>,
         device: &Device,
         absent: &[UndoStep],
         deadline: &Deadline,
@@ -47,15 +49,15 @@ impl GuestState {
         // A netdev that is claimed first is always found.
         let is_proof = !made.iter().any(UndoStep::prepares);
         if is_proof && made.iter().any(|made| !absent.contains(made)) {
-            return self.tear_down(&passed, deadline).await.map(|report| report.left);
+            return self.tear_down(may, &passed, deadline).await.map(|report| report.left);
         }
         match &device.spec {
-            Spec::Nic(spec) => self.close_passed_names(device, spec, &passed, deadline).await,
+            Spec::Nic(spec) => self.close_passed_names(may, device, spec, &passed, deadline).await,
             Spec::Disk(spec) => {
                 let lost = self.uncertain_fdsets(device, spec).await;
-                self.mark_uncertain(&device.id, &lost, deadline).await?;
+                self.mark_uncertain(may, &device.id, &lost, deadline).await?;
                 passed.retain(|set| !lost.iter().any(|lost| *set == UndoStep::RemoveFd(*lost)));
-                self.tear_down(&passed, deadline).await.map(|report| report.left)
+                self.tear_down(may, &passed, deadline).await.map(|report| report.left)
             }
             Spec::Controller(_) => Ok(Vec::new()),
         }
@@ -65,6 +67,7 @@ impl GuestState {
     /// ones, so that whatever came before has arrived. A name that is not there, since QEMU refused it for instance, has none.
     async fn close_passed_names(
         &mut self,
+        may: May<'_>,
         device: &Device,
         spec: &NicSpec,
         names: &[UndoStep],
@@ -78,7 +81,7 @@ impl GuestState {
                 self.log.write(Level::Debug, || format!("left alone, if it is there: {}", name.residue()));
                 continue;
             }
-            let report = self.tear_down(std::slice::from_ref(name), deadline).await?;
+            let report = self.tear_down(may, std::slice::from_ref(name), deadline).await?;
             if at >= before_taps && report.absent.is_empty() {
                 arrived -= 1;
             }
@@ -137,7 +140,13 @@ impl GuestState {
     }
 
     /// Nobody is to take these sets for a disk's, be it another agent.
-    async fn mark_uncertain(&mut self, owner: &DeviceId, sets: &[u32], deadline: &Deadline) -> Result<()> {
+    async fn mark_uncertain(
+        &mut self,
+        may: May<'_>,
+        owner: &DeviceId,
+        sets: &[u32],
+        deadline: &Deadline,
+    ) -> Result<()> {
         for set in sets {
             // Any descriptor will do; this one takes no file.
             let mark = self.make_mark().await?;
@@ -145,7 +154,7 @@ impl GuestState {
                 ordered::object([("fdset-id", (*set).into()), ("opaque", node::UNCERTAIN_TAG.into())]);
             let mut command = Command::new("add-fd", arguments);
             command.fd = Some(mark);
-            self.execute(command, deadline).await?;
+            self.send_one(may, command, deadline).await?;
             self.fdsets.disown(*set);
             self.log.write(Level::Warning, || {
                 format!("fdset {set} of {owner} stays: the client that made it was cut off, and QEMU may have lost what is in it")

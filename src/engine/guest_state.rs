@@ -419,8 +419,8 @@ impl GuestState {
             self.enter(device, back, cause, refusal)?;
         }
         self.slots.end_quarantine(device);
-        let struck = self.write_journal(|journal| journal.clear_intent(device.id.as_str())).await;
-        if let Err(error) = struck {
+        let Ok(journaled) = self.journaled(&[device]) else { return Ok(()) };
+        if let Err(error) = self.strike(journaled.nothing_to_record(), [device]).await {
             self.log.write(Level::Error, || error.to_string());
         }
         Ok(())

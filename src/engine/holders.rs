@@ -31,7 +31,7 @@ impl GuestState {
         if !left.iter().any(Residue::is_in_use) {
             return Ok(());
         }
-        let batch = self.run(graph::holder_questions().to_vec(), deadline).await;
+        let batch = self.ask(graph::holder_questions().to_vec(), deadline).await;
         if let Some(error) = batch.failure {
             return Err(error);
         }

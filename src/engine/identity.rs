@@ -113,7 +113,7 @@ impl GuestState {
                     PROPERTIES.map(|name| Command::with("qom-get", &[("path", &path), ("property", name)]))
                 })
                 .collect();
-            let batch = self.run(questions, deadline).await;
+            let batch = self.ask(questions, deadline).await;
             if let Some(error) = batch.failure {
                 return Err(error.with_step("qom-get"));
             }

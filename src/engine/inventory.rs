@@ -176,7 +176,7 @@ pub(super) async fn properties<const N: usize>(
             names.map(|name| Command::with("qom-get", &[("path", &path), ("property", name)]))
         })
         .collect();
-    let batch = state.run(questions, deadline).await;
+    let batch = state.ask(questions, deadline).await;
     if let Some(error) = batch.failure {
         return Err(error.with_step("qom-get"));
     }
@@ -191,7 +191,7 @@ impl GuestState {
         questions: [Command; N],
         deadline: &Deadline,
     ) -> Result<[Value; N]> {
-        let batch = self.run(questions.to_vec(), deadline).await;
+        let batch = self.ask(questions.to_vec(), deadline).await;
         answers(&questions, batch)
     }
 }
@@ -205,7 +205,7 @@ async fn ask_and_try<const N: usize>(
     deadline: &Deadline,
 ) -> Result<([Value; N], Value)> {
     let all: Vec<Command> = questions.iter().cloned().chain(last).collect();
-    let mut batch = state.run_or_first(all, deadline).await;
+    let mut batch = state.ask_or_first(all, deadline).await;
     let last = batch.replies.drain(N.min(batch.replies.len())..).next();
     let last = last.flatten().and_then(Result::ok).unwrap_or_default();
     Ok((answers(&questions, batch)?, last))

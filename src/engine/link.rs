@@ -6,6 +6,7 @@ use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::Outcome;
 use super::plan::{self, UndoStep};
+use super::store_step::{NotRecorded, Undurable};
 use super::transaction::{self, Residue, StageResult, StepError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Device, DeviceKind, Operation, Presence, Spec};
@@ -30,7 +31,8 @@ impl GuestState {
         let stages = [vec![plan::set_link(&after.id, up)]];
         if after == before {
             // Once more, since somebody else may have set it.
-            return match transaction::run(self, &stages, &[], deadline).await {
+            let may = Undurable::RecordedLink.may();
+            return match transaction::run(self, may, &stages, &[], deadline).await {
                 StageResult::Done => Ok(Outcome::Done(after)),
                 StageResult::Refused(StepError { error, .. }) | StageResult::Unknown(error) => {
                     Err(self.describe_link(&after, error))
@@ -38,18 +40,18 @@ impl GuestState {
             };
         }
         self.monitor()?;
-        let staged = self.prepare_change(next, Operation::SetLink, &before).await?;
-        match transaction::run(self, &stages, &[], deadline).await {
-            StageResult::Done => match self.commit_change(&after, staged).await {
+        let journaled = self.prepare_change(next, Operation::SetLink, &before).await?;
+        match transaction::run(self, journaled.may(), &stages, &[], deadline).await {
+            StageResult::Done => match self.commit_change(&after, journaled).await {
                 Ok(()) => Ok(Outcome::Done(after)),
-                Err(error) => Err(self.undo_link(&before, error, deadline).await),
+                Err(failure) => Err(self.undo_link(&before, failure, deadline).await),
             },
             StageResult::Refused(StepError { error, .. }) => {
-                self.clear_change(&before).await;
+                self.clear_change(journaled.give_up().nothing_to_record(), &before).await;
                 Err(self.describe_link(&before, error).with_undo(Vec::new()))
             }
             StageResult::Unknown(error) => {
-                drop(staged);
+                drop(journaled);
                 Err(self.look_up_link(&before, error, deadline).await)
             }
         }
@@ -60,14 +62,15 @@ impl GuestState {
     }
 
     /// The link is set, but that could not be recorded: it is set back.
-    async fn undo_link(&mut self, before: &Device, error: Error, deadline: &Deadline) -> Error {
+    async fn undo_link(&mut self, before: &Device, failure: NotRecorded, deadline: &Deadline) -> Error {
+        let NotRecorded { error, journaled } = failure;
         let back = UndoStep::SetLink { id: before.id.clone(), up: is_up(before) };
-        let left: Vec<String> = match self.tear_down(&[back], deadline).await {
+        let left: Vec<String> = match self.tear_down(journaled.may(), &[back], deadline).await {
             Ok(report) => report.left.iter().map(Residue::to_string).collect(),
             Err(cause) => vec![format!("link of {} ({cause})", before.id)],
         };
         if left.is_empty() {
-            self.clear_change(before).await;
+            self.clear_change(journaled.nothing_to_record(), before).await;
         } else {
             self.needs_resync = true;
         }

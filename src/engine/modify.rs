@@ -4,10 +4,10 @@ use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::phase_change::{At, Cause};
 use super::plan::{self, UndoStep};
+use super::store_step::{Committed, Journaled, NotRecorded, Undurable};
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::log::Level;
 use crate::model::{Device, DeviceKind, Intent, Operation, Presence, Record, Spec};
-use crate::planted::{self, Fault};
 use crate::store::Staged;
 
 impl GuestState {
@@ -58,25 +58,29 @@ impl GuestState {
         next: Record,
         operation: Operation,
         before: &Device,
-    ) -> Result<Staged> {
+    ) -> Result<Journaled<Staged>> {
         let staged = self.stage(next).await?;
-        if !planted::has(Fault::ChangeNotLogged) {
-            self.write_journal(|journal| journal.log_intent(operation, before)).await?;
-        }
-        Ok(staged)
+        self.journal_change(staged, operation, before).await
     }
 
     /// The change is made: puts the new record in place. An intent that cannot be cleared now is settled by the next call.
-    pub(super) async fn commit_change(&self, device: &Device, staged: Staged) -> Result<()> {
-        let committed = self.commit_staged(staged, std::slice::from_ref(device)).await;
-        committed.map_err(|error| error.with_step("save the runtime file"))?;
-        self.clear_change(device).await;
+    pub(super) async fn commit_change(
+        &self,
+        device: &Device,
+        journaled: Journaled<Staged>,
+    ) -> std::result::Result<(), NotRecorded> {
+        let committed = self.commit(journaled, std::slice::from_ref(device)).await;
+        let committed = committed.map_err(|NotRecorded { error, journaled }| NotRecorded {
+            error: error.with_step("save the runtime file"),
+            journaled,
+        })?;
+        self.clear_change(committed, device).await;
         Ok(())
     }
 
     /// Nothing is left of a change.
-    pub(super) async fn clear_change(&self, device: &Device) {
-        let struck = self.write_journal(|journal| journal.clear_intent(device.id.as_str())).await;
+    pub(super) async fn clear_change(&self, committed: Committed, device: &Device) {
+        let struck = self.strike(committed, [device]).await;
         if let Err(error) = struck {
             self.log.write(Level::Warning, || error.to_string());
         }
@@ -87,10 +91,11 @@ impl GuestState {
     pub(super) async fn reconcile_change(&mut self, intent: &Intent, deadline: &Deadline) -> Result<()> {
         let device = &intent.device;
         let recorded = self.recorded(device.id.as_str());
+        let journaled = self.journaled(&[device])?;
         let failed = match recorded.as_ref().map(|device| &device.spec) {
             Some(Spec::Nic(spec)) if intent.operation == Operation::SetLink => {
                 let back = UndoStep::SetLink { id: device.id.clone(), up: !spec.link_down }.command();
-                match self.execute(back, deadline).await {
+                match self.send_one(journaled.may(), back, deadline).await {
                     // Only a broken connection is a reason to stop.
                     Err(error) if !error.is_refusal() => return Err(error),
                     answer => answer.err(),
@@ -104,7 +109,7 @@ impl GuestState {
             self.log.write(Level::Error, || format!("{}: {text}", device.id));
             self.tell(device, (At::Plugged, At::Plugged), Cause::ChangeStays, || text);
         }
-        self.write_journal(|journal| journal.clear_intent(device.id.as_str())).await
+        self.strike(journaled.nothing_to_record(), [device]).await
     }
 
     /// Sets down the links that are recorded as down: a QEMU that has just been started has all of them up.
@@ -126,7 +131,7 @@ impl GuestState {
             return Ok(());
         }
         let commands: Vec<_> = steps.iter().map(plan::Step::plain_command).collect();
-        let batch = self.run(commands, deadline).await;
+        let batch = self.send(Undurable::RecordedLink.may(), commands, deadline).await;
         for (step, reply) in steps.iter().zip(batch.replies) {
             if let Some(Err(error)) = reply {
                 self.log.write(Level::Error, || format!("{}: {error}", step.label()));

@@ -121,7 +121,7 @@ impl GuestState {
 
     /// The answer; null if this QEMU has no such command or says no.
     async fn ask_if_known(&mut self, command: &Command, deadline: &Deadline) -> Result<Value> {
-        match self.execute(command.clone(), deadline).await {
+        match self.ask_one(command.clone(), deadline).await {
             Err(error) if error.is_refusal() => Ok(Value::Null),
             answer => answer.map_err(|error: Error| error.with_step(command.name.to_string())),
         }

@@ -15,7 +15,7 @@ use crate::model::{Device, Presence, Spec};
 impl GuestState {
     /// Asks QEMU which image each disk uses.
     pub(super) async fn look_for_overlays(&mut self, deadline: &Deadline) -> Result<()> {
-        match self.execute(graph::question(), deadline).await {
+        match self.ask_one(graph::question(), deadline).await {
             Ok(reply) => self.note_overlays(&BlockGraph::read(&reply), deadline).await,
             // A QEMU without the question has no answer, which is no reason to refuse.
             Err(error) if error.is_refusal() => Ok(()),

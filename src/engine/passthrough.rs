@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::guest_state::GuestState;
 use super::limit::Deadline;
+use super::store_step::Undurable;
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::ids::is_model_name;
 use crate::net::args;
@@ -82,7 +83,7 @@ impl GuestState {
             return Err(Error::new(ErrorKind::State, text).with_errno(errno::EPERM));
         }
         self.needs_resync |= effect != Effect::None;
-        let answer = self.execute(command, deadline).await;
+        let answer = self.send_one(Undurable::Passthrough.may(), command, deadline).await;
         answer.map_err(|error| match error.is_refusal() {
             true => error,
             false => error.with_undo(vec![format!("{}: unknown whether it is done", raw.name)]),

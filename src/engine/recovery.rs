@@ -14,11 +14,12 @@ use super::phase::{Phase, UnplugRequest};
 use super::phase_change::{At, Cause};
 use super::plan::{self, UndoStep};
 use super::reconcile::{self, Backend, Decision, Facts, Guest, Recorded, Teardown, Unfinished};
+use super::store_step::{Committed, May};
 use super::transaction::{Residue, RollbackReport};
 use crate::error::Result;
 use crate::ids::DeviceId;
 use crate::log::Level;
-use crate::model::{Device, DeviceKind, Intent, Operation};
+use crate::model::{Device, DeviceKind, Intent, Journal, Operation};
 use crate::ordered;
 use crate::planted::{self, Fault};
 
@@ -115,7 +116,8 @@ impl GuestState {
             if self.phases.is_unplugging(&device.id) {
                 self.enter(&device, self.rest_of(&device), Cause::CalledOff, String::new)?;
             }
-            self.write_journal(|journal| journal.clear_intent(device.id.as_str())).await?;
+            let journaled = self.journaled(&[&device])?;
+            self.strike(journaled.nothing_to_record(), [&device]).await?;
         }
         Ok(())
     }
@@ -185,10 +187,8 @@ impl GuestState {
             if unwanted.is_empty() {
                 return Ok(());
             }
-            self.write_journal(|journal| {
-                unwanted.iter().for_each(|intent| journal.log_intent(Operation::RollbackAdd, &intent.device));
-            })
-            .await?;
+            let devices: Vec<&Device> = unwanted.iter().map(|intent| &intent.device).collect();
+            self.journal_rollbacks(&devices, log_rollback).await?;
         }
     }
 
@@ -201,17 +201,18 @@ impl GuestState {
         let mut next = self.contents().record().clone();
         let lacks = devices.iter().filter(|device| !self.is_recorded(device.id.as_str()));
         lacks.for_each(|device| next.add((*device).clone()));
-        if next != *self.contents().record() {
-            self.replace(next).await?;
-        }
+        let committed = self.record(self.journaled(devices)?, next).await?;
         let mut left = Vec::new();
+        let mut arrived = Vec::new();
         for (device, confirmed) in devices.iter().zip(self.confirm_in_qom(devices, deadline).await?) {
             if let Confirmed::Detached(gone) = confirmed {
                 left.push(gone);
                 continue;
             }
-            let from = self.at(device);
-            self.write_journal(|journal| journal.clear_intent(device.id.as_str())).await?;
+            arrived.push((*device, self.at(device)));
+        }
+        self.strike(committed, arrived.iter().map(|(device, _)| *device)).await?;
+        for (device, from) in arrived {
             if !self.phases.take_add_told(&device.id) {
                 self.enter_from(from, device, self.rest_of(device), Cause::Added, add_completed)?;
             }
@@ -223,8 +224,11 @@ impl GuestState {
         self.wait_for_guest_clock(deadline).await?;
         self.drop_refusals(&[device]);
         let command = UndoStep::Unplug(device.id.clone()).command();
+        let journaled = self.journaled(&[device])?;
         // QEMU may say that it is at it already; only a broken connection is a reason to stop.
-        if let Some(error) = self.execute(command, deadline).await.err().filter(|e| !e.is_refusal()) {
+        if let Some(error) =
+            self.send_one(journaled.may(), command, deadline).await.err().filter(|e| !e.is_refusal())
+        {
             return Err(error);
         }
         let text = || "the guest was asked to let go of the device".to_owned();
@@ -296,27 +300,26 @@ impl GuestState {
         let mut departures: Vec<Departure> = self.departures(gone)?;
         let devices: Vec<&Device> = gone.iter().map(|gone| gone.device).collect();
         // Dying between here and the record must not lose that the backends are to go.
-        self.write_journal(|journal| {
-            let unasked = devices
-                .iter()
-                .zip(&departures)
-                .filter(|(_, departure)| departure.teardown.told == EventKind::RemovedByGuest);
-            unasked.for_each(|(device, _)| journal.log_intent(Operation::Remove, device));
-        })
-        .await?;
-        let residues = self.tear_down_backends(&devices, &mut departures, deadline).await?;
+        let is_unasked = |departure: &Departure| departure.teardown.told == EventKind::RemovedByGuest;
+        let both = devices.iter().zip(&departures);
+        let unasked: Vec<&Device> =
+            both.filter(|(_, departure)| is_unasked(departure)).map(|(device, _)| *device).collect();
+        let journaled = self.journal_removals(&unasked).await?;
+        let may = journaled.may();
+        let residues = self.tear_down_backends(may, &devices, &mut departures, deadline).await?;
         let mut finished = Vec::with_capacity(devices.len());
         let mut unplugged: Vec<Ended<'_>> = Vec::new();
         let mut retired = Vec::new();
         let mut next = self.contents().record().clone();
-        for (device, departure) in devices.iter().zip(departures) {
+        for (gone, departure) in gone.iter().zip(departures) {
+            let device = &gone.device;
             let own =
                 || residues.iter().filter(|residue| departure.backend_objects.contains(&residue.undo_step));
             let left: Vec<String> = own().map(Residue::to_string).collect();
             if let Some(residue) = own().find(|residue| residue.is_in_use()) {
                 if departure.operation == Some(Operation::Add) && !self.is_recorded(device.id.as_str()) {
                     // Whether it was there long enough to be called added no longer matters: it is on its way out.
-                    self.write_journal(|journal| journal.log_intent(Operation::RollbackAdd, device)).await?;
+                    self.journal_rollbacks(&[device], log_rollback).await?;
                 }
                 let why = residue.why_kept();
                 let kept = Phase::Detached(Some(UnplugRequest { at: Some(self.now()), why }));
@@ -326,14 +329,13 @@ impl GuestState {
             } else {
                 next.remove(&device.id);
                 retired.push(device.generation);
-                let cause = Cause::of_end(departure.teardown.told);
-                unplugged.extend(left.is_empty().then_some((*device, cause)));
+                let (is_replaced, cause) = (gone.is_replaced, Cause::of_end(departure.teardown.told));
+                let ended = Ended { device, cause, is_replaced };
+                unplugged.extend(left.is_empty().then_some(ended));
             }
             finished.push(TeardownReport { left });
         }
-        if next != *self.contents().record() {
-            self.replace(next).await?;
-        }
+        let committed = self.record(journaled, next).await?;
         if let Some(generation) = retired.into_iter().max() {
             // No other attachment gets the number, now that somebody may have been told of it. Until that is written, the
             // journal keeps it.
@@ -341,17 +343,14 @@ impl GuestState {
                 self.retire_generation(generation).await?;
             }
         }
-        let (replaced, forgotten): (Vec<Ended<'_>>, Vec<Ended<'_>>) = unplugged
-            .into_iter()
-            .partition(|(device, _)| gone.iter().any(|g| g.is_replaced && g.device == *device));
-        self.yield_to_others(&replaced).await?;
-        self.drop_devices(&forgotten).await?;
+        self.drop_devices(committed, &unplugged).await?;
         Ok(finished)
     }
 
     /// Takes down what stood behind the devices; what is left of it.
     async fn tear_down_backends(
         &mut self,
+        may: May<'_>,
         devices: &[&Device],
         departures: &mut [Departure],
         deadline: &Deadline,
@@ -363,14 +362,14 @@ impl GuestState {
         }
         let backend_objects: Vec<UndoStep> =
             departures.iter().flat_map(|departure| departure.backend_objects.clone()).collect();
-        let RollbackReport { mut left, absent } = self.tear_down(&backend_objects, deadline).await?;
+        let RollbackReport { mut left, absent } = self.tear_down(may, &backend_objects, deadline).await?;
         self.tap_cache = None;
         let was_cut_off = |departure: &Departure| departure.teardown.backend == Backend::OfCutOffAdd;
         for (device, departure) in
             devices.iter().zip(departures).filter(|(_, departure)| was_cut_off(departure))
         {
             departure.backend_objects.extend(plan::passed_fds(device, &self.fdsets.of(&device.id)));
-            left.extend(self.recover_passed_fds(device, &absent, deadline).await?);
+            left.extend(self.recover_passed_fds(may, device, &absent, deadline).await?);
         }
         self.tap_cache = None;
         Ok(left)
@@ -407,20 +406,21 @@ impl GuestState {
 
     pub(super) async fn tear_down(
         &mut self,
+        may: May<'_>,
         backend_objects: &[UndoStep],
         deadline: &Deadline,
     ) -> Result<RollbackReport> {
         // What has begun to be undone is undone to the end.
         let deadline = deadline.uncancelable();
         let patience = deadline.at_most(self.now(), IN_USE_PATIENCE);
-        let mut report = self.roll_back(backend_objects, &deadline).await?;
+        let mut report = self.roll_back(may, backend_objects, &deadline).await?;
         self.name_holders(&mut report.left, &deadline).await?;
         // What an export or a job uses does not become free by waiting.
         while report.left.iter().any(Residue::is_only_late)
             && self.pause(IN_USE_PAUSE, &patience).await.is_ok()
         {
             // What is absent now was there before.
-            report.left = self.roll_back(backend_objects, &deadline).await?.left;
+            report.left = self.roll_back(may, backend_objects, &deadline).await?.left;
             self.name_holders(&mut report.left, &deadline).await?;
         }
         for residue in &report.left {
@@ -429,47 +429,51 @@ impl GuestState {
         Ok(report)
     }
 
-    /// Other devices have their ids by now, and perhaps their places.
-    async fn yield_to_others(&mut self, ended: &[Ended<'_>]) -> Result<()> {
-        for (device, from, cause) in self.strike(ended).await? {
+    /// Neither guest nor record have the devices any more. All of them may go, or none does.
+    ///
+    /// The journal first: as long as it has a device, what is known of the device counts, such as which descriptors are uncertain.
+    pub(super) async fn drop_devices(&mut self, committed: Committed, ended: &[Ended<'_>]) -> Result<()> {
+        let mut from = Vec::with_capacity(ended.len());
+        for Ended { device, cause, .. } in ended {
+            from.push(self.at(device));
+            self.check_change(device, (self.at(device), At::Absent), *cause)?;
+        }
+        self.strike(committed, ended.iter().map(|ended| ended.device)).await?;
+        ended.iter().zip(from).try_for_each(|(ended, from)| self.forget_device(ended, from))
+    }
+
+    /// Nothing is known of a device any more.
+    pub(super) fn forget_device(&mut self, ended: &Ended<'_>, from: At) -> Result<()> {
+        let Ended { device, cause, is_replaced } = *ended;
+        if is_replaced {
             self.slots.end_quarantine(device);
-            self.forget_state(device, from, cause)?;
+        } else {
+            self.slots.release(device);
+            self.topology.remove(device.id.as_str());
         }
-        Ok(())
-    }
-
-    /// Takes them out of the journal, if all of them may go; with what they were at.
-    async fn strike<'a>(&mut self, ended: &[Ended<'a>]) -> Result<Vec<(&'a Device, At, Cause)>> {
-        let mut struck = Vec::with_capacity(ended.len());
-        for (device, cause) in ended {
-            let from = self.at(device);
-            self.check_change(device, (from, At::Absent), *cause)?;
-            struck.push((*device, from, *cause));
-        }
-        self.write_journal(|journal| journal.clear_intents(ended.iter().map(|(device, _)| *device))).await?;
-        Ok(struck)
-    }
-
-    fn forget_state(&mut self, device: &Device, from: At, cause: Cause) -> Result<()> {
         self.fdsets.release(&device.id);
         self.enter_from(from, device, None, cause, || text_of(cause).to_owned())
     }
+}
 
-    /// Neither guest nor record have the devices any more.
-    ///
-    /// The journal first: as long as it has a device, what is known of the device counts, such as which descriptors are uncertain.
-    pub(super) async fn drop_devices(&mut self, ended: &[Ended<'_>]) -> Result<()> {
-        for (device, from, cause) in self.strike(ended).await? {
-            self.slots.release(device);
-            self.topology.remove(device.id.as_str());
-            self.forget_state(device, from, cause)?;
-        }
-        Ok(())
+/// A device of which nothing is left.
+pub(super) struct Ended<'a> {
+    device: &'a Device,
+    cause: Cause,
+    /// Another device has its id by now, and perhaps its place.
+    is_replaced: bool,
+}
+
+impl<'a> Ended<'a> {
+    /// By a call that says so itself.
+    pub(super) fn by_call(device: &'a Device) -> Self {
+        Self { device, cause: Cause::Dropped, is_replaced: false }
     }
 }
 
-/// A device of which nothing is left, and why.
-pub(super) type Ended<'a> = (&'a Device, Cause);
+fn log_rollback(journal: &mut Journal, device: &Device) {
+    journal.log_intent(Operation::RollbackAdd, device);
+}
 
 /// What is said of an add that was found to be done.
 pub(super) fn add_completed() -> String {

@@ -10,6 +10,7 @@ use super::identity::Shown;
 use super::inventory::PeripheralIds;
 use super::limit::Deadline;
 use super::plan::UndoStep;
+use super::store_step::Undurable;
 use crate::error::Result;
 use crate::ids::DeviceId;
 use crate::model::Device;
@@ -80,11 +81,12 @@ impl GuestState {
     async fn remove_orphans(&mut self, owner: &str, deadline: &Deadline) -> Result<()> {
         let owner = DeviceId::parse(owner)?;
         let sets = self.fdsets.of(&owner);
-        let mut left = self.tear_down(&[UndoStep::BlockdevDel(owner.clone())], deadline).await?.left;
+        let may = Undurable::Orphan.may();
+        let mut left = self.tear_down(may, &[UndoStep::BlockdevDel(owner.clone())], deadline).await?.left;
         // A node that stays is in use, by whomever, and may have to open its descriptors again.
         if left.is_empty() {
             let sets: Vec<UndoStep> = sets.into_iter().map(UndoStep::RemoveFd).collect();
-            left = self.tear_down(&sets, deadline).await?.left;
+            left = self.tear_down(may, &sets, deadline).await?.left;
             self.fdsets.release(&owner);
         }
         for residue in left {

@@ -6,6 +6,7 @@ use super::guest_state::GuestState;
 use super::inventory;
 use super::limit::Deadline;
 use super::overlay::refuse_overlay;
+use super::store_step::Undurable;
 use crate::disk::{DiskSpec, Format, Kind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Device, DeviceKind, Presence, Spec};
@@ -63,7 +64,7 @@ impl GuestState {
         }
         let arguments = [("node-name", Value::from(device.id.as_str())), ("size", Value::from(bytes))];
         let command = Command::new("block_resize", ordered::object(arguments));
-        match self.execute(command, deadline).await {
+        match self.send_one(Undurable::Resize.may(), command, deadline).await {
             Ok(_) => Ok((device, bytes)),
             Err(error) => match self.look_up_size(&device, bytes, sizes.seen, &error, deadline).await {
                 Ok(seen) => Ok((device, seen)),

@@ -4,6 +4,7 @@
 use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::plan::UndoStep;
+use super::store_step::Undurable;
 use crate::error::{Error, Result};
 use crate::ids::DeviceId;
 use crate::qmp::Version;
@@ -79,7 +80,7 @@ impl GuestState {
             return Ok(());
         }
         let sets: Vec<UndoStep> = kept.iter().map(|set| UndoStep::RemoveFd(*set)).collect();
-        self.tear_down(&sets, deadline).await?;
+        self.tear_down(Undurable::RetainedFd.may(), &sets, deadline).await?;
         kept.into_iter().for_each(|set| self.fdsets.remove(set));
         Ok(())
     }

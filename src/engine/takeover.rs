@@ -18,6 +18,7 @@ use super::limit::Deadline;
 use super::phase_change::{At, Cause};
 use super::plan::UndoStep;
 use super::reconcile::{Decision, Qemu};
+use super::store_step::May;
 use super::transaction::{self, RollbackReport};
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::log::Level;
@@ -47,14 +48,14 @@ impl GuestState {
             self.await_monitor(socket, deadline).await?;
         }
         let both = Arc::new(noted.and(&met));
-        self.write_journal(|journal| journal.peer = Some(both)).await
+        self.journal_peer(Some(both)).await
     }
 
     /// Everything is settled that can be: what is still pending is over this monitor alone.
     pub(super) async fn take_over_journal(&mut self) -> Result<()> {
         self.close_former_monitors().await?;
         let met = self.contents().met().cloned();
-        self.write_journal(|journal| journal.peer = met).await
+        self.journal_peer(met).await
     }
 
     async fn close_former_monitors(&mut self) -> Result<()> {
@@ -102,7 +103,7 @@ impl GuestState {
         let monitor = self.connect_to(socket.path.clone(), deadline).await?;
         let question = Command::with("query-status", &[]);
         let name = question.name.clone();
-        let answer = self.run_first(monitor.link, vec![question], deadline).await.only_reply(&name);
+        let answer = self.ask_first(monitor.link, vec![question], deadline).await.only_reply(&name);
         if let Err(error) = answer {
             self.close(monitor.link).await?;
             return Err(error);
@@ -114,7 +115,7 @@ impl GuestState {
     async fn has_client(&mut self, socket: &Socket, deadline: &Deadline) -> Result<bool> {
         let question = Command::with("query-chardev", &[]);
         let name = question.name.clone();
-        let devices = match self.run_or_first(vec![question], deadline).await.only_reply(&name) {
+        let devices = match self.ask_or_first(vec![question], deadline).await.only_reply(&name) {
             Ok(devices) => devices,
             Err(error) if error.is_refusal() => return Ok(true),
             Err(error) => return Err(error),
@@ -125,18 +126,19 @@ impl GuestState {
     /// Takes descriptors back by their names, which belong to the monitors they came by; everything else over this one.
     pub(super) async fn roll_back(
         &mut self,
+        may: May<'_>,
         backend_objects: &[UndoStep],
         deadline: &Deadline,
     ) -> Result<RollbackReport> {
         let mut report =
-            transaction::roll_back(self, self.monitor()?.link, backend_objects, deadline).await?;
+            transaction::roll_back(self, may, self.monitor()?.link, backend_objects, deadline).await?;
         let names: Vec<UndoStep> =
             backend_objects.iter().filter(|trace| matches!(trace, UndoStep::CloseFd(_))).cloned().collect();
         if names.is_empty() {
             return Ok(report);
         }
         for monitor in &self.former_monitors {
-            let there = transaction::roll_back(self, monitor.link, &names, deadline).await?;
+            let there = transaction::roll_back(self, may, monitor.link, &names, deadline).await?;
             report.absent.retain(|absent| !names.contains(absent) || there.absent.contains(absent));
             report.left.extend(there.left);
         }
@@ -192,10 +194,9 @@ impl GuestState {
         }
         let latest = intents.iter().map(|intent| intent.device.generation).max().unwrap_or_default();
         next.next_generation = next.next_generation.max(latest.saturating_add(1));
-        if next != *self.contents().record() {
-            self.replace(next).await?;
-        }
-        self.write_journal(|journal| journal.intents.clear()).await?;
+        let devices: Vec<&Device> = intents.iter().map(|intent| &intent.device).collect();
+        let committed = self.record(self.journaled(&devices)?, next).await?;
+        self.strike(committed, devices).await?;
         for (from, to, cause, device, text) in news {
             self.enter_from(from, &device, to, cause, || text.to_owned())?;
         }

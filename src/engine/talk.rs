@@ -1,9 +1,9 @@
 //! How operations talk to QEMU and wait: everything that takes time goes through here.
 
+mod send;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-use serde_json::Value;
 
 use super::board::{Asked, Need, Port, Purpose};
 use super::guest_state::GuestState;
@@ -126,7 +126,7 @@ impl GuestState {
     }
 
     /// Sends all `commands` at once and waits for all their answers.
-    pub(super) async fn run(&self, commands: Vec<Command>, deadline: &Deadline) -> Batch {
+    async fn run(&self, commands: Vec<Command>, deadline: &Deadline) -> Batch {
         match self.monitor() {
             Ok(monitor) => self.run_on(monitor.link, commands, deadline).await,
             Err(error) => Batch::failed(commands.len(), error),
@@ -134,7 +134,7 @@ impl GuestState {
     }
 
     /// Sends all `commands` at once over this connection and waits for all their answers.
-    pub(super) async fn run_on(&self, link: Link, commands: Vec<Command>, deadline: &Deadline) -> Batch {
+    async fn run_on(&self, link: Link, commands: Vec<Command>, deadline: &Deadline) -> Batch {
         match self.may_run(&commands, deadline) {
             Ok(own) => own.port.run(link, commands, deadline).await,
             Err(error) => Batch::failed(commands.len(), error),
@@ -142,7 +142,7 @@ impl GuestState {
     }
 
     /// Sends all `commands` at once and waits for all their answers. Other operations have the state of the guest meanwhile.
-    pub(super) async fn run_yielding(&mut self, commands: Vec<Command>, deadline: &Deadline) -> Batch {
+    async fn run_yielding(&mut self, commands: Vec<Command>, deadline: &Deadline) -> Batch {
         match self.monitor().map(|monitor| monitor.link) {
             Ok(link) => self.run_on_yielding(link, commands, deadline).await,
             Err(error) => Batch::failed(commands.len(), error),
@@ -151,7 +151,7 @@ impl GuestState {
 
     /// Sends all `commands` at once and waits for all their answers. As long as nothing has been answered on this connection,
     /// operations that only look have the state of the guest meanwhile.
-    pub(super) async fn run_or_first(&mut self, commands: Vec<Command>, deadline: &Deadline) -> Batch {
+    async fn run_or_first(&mut self, commands: Vec<Command>, deadline: &Deadline) -> Batch {
         let link = match self.monitor() {
             Ok(monitor) => monitor.link,
             Err(error) => return Batch::failed(commands.len(), error),
@@ -166,12 +166,7 @@ impl GuestState {
 
     /// Sends the first commands over a new connection and waits for all their answers. Operations that only look have the state of
     /// the guest meanwhile: nobody knows yet whether anything is answered.
-    pub(super) async fn run_first(
-        &mut self,
-        link: Link,
-        commands: Vec<Command>,
-        deadline: &Deadline,
-    ) -> Batch {
+    async fn run_first(&mut self, link: Link, commands: Vec<Command>, deadline: &Deadline) -> Batch {
         let Some(own) = self.own.clone() else { return Batch::failed(commands.len(), unexpected()) };
         own.port.begin_connecting();
         let batch = self.run_on_yielding(link, commands, deadline).await;
@@ -202,13 +197,6 @@ impl GuestState {
         if let Ok(port) = self.port() {
             port.answer(Ok(answer));
         }
-    }
-
-    /// Runs one command.
-    pub(super) async fn execute(&self, command: Command, deadline: &Deadline) -> Result<Value> {
-        let name = command.name.clone();
-        let link = self.monitor()?.link;
-        self.run_on(link, vec![command], deadline).await.only_reply(&name)
     }
 
     /// Waits until QEMU has said something that has not been taken in, or another operation has done something; other operations

@@ -6,6 +6,7 @@ use super::guest_state::GuestState;
 use super::io::Link;
 use super::limit::Deadline;
 use super::plan::{self, Stage, Step, UndoStep};
+use super::store_step::May;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::DeviceId;
 use crate::planted::{self, Fault};
@@ -51,13 +52,14 @@ pub(super) struct Progress {
 /// Runs stage after stage, up to the first one that is not done.
 pub(super) async fn run(
     state: &GuestState,
+    may: May<'_>,
     stages: &[Stage],
     fds: &[Descriptor],
     deadline: &Deadline,
 ) -> StageResult {
     let mut progress = Progress::default();
     for steps in stages {
-        match progress.run(state, steps, fds, deadline).await {
+        match progress.run(state, may, steps, fds, deadline).await {
             StageResult::Done => {}
             other => return other,
         }
@@ -69,6 +71,7 @@ pub(super) async fn run(
 /// while QEMU is at work.
 pub(super) async fn run_yielding(
     state: &mut GuestState,
+    may: May<'_>,
     stages: &[Stage],
     fds: &[Descriptor],
     deadline: &Deadline,
@@ -80,8 +83,8 @@ pub(super) async fn run_yielding(
             let text = "the connection to the monitor was lost in the middle of the add";
             return StageResult::Unknown(Error::new(ErrorKind::MonitorLost, text));
         }
-        let batch = state.run_yielding(commands(steps, fds), deadline).await;
-        let batch = run_until_ids_are_free(state, steps, fds, batch, deadline).await;
+        let batch = state.send_yielding(may, commands(steps, fds), deadline).await;
+        let batch = run_until_ids_are_free(state, may, steps, fds, batch, deadline).await;
         match progress.judge(steps, batch, state.version) {
             StageResult::Done => {}
             other => return other,
@@ -105,12 +108,13 @@ impl Progress {
     async fn run(
         &mut self,
         state: &GuestState,
+        may: May<'_>,
         steps: &[Step],
         fds: &[Descriptor],
         deadline: &Deadline,
     ) -> StageResult {
-        let batch = state.run(commands(steps, fds), deadline).await;
-        let batch = run_until_ids_are_free(state, steps, fds, batch, deadline).await;
+        let batch = state.send(may, commands(steps, fds), deadline).await;
+        let batch = run_until_ids_are_free(state, may, steps, fds, batch, deadline).await;
         self.judge(steps, batch, state.version)
     }
 
@@ -148,6 +152,7 @@ impl Progress {
 /// for among the guest's devices before.
 async fn run_until_ids_are_free(
     state: &GuestState,
+    may: May<'_>,
     steps: &[Step],
     fds: &[Descriptor],
     mut batch: Batch,
@@ -161,7 +166,7 @@ async fn run_until_ids_are_free(
         }
         let commands = commands(steps, fds);
         let repeated: Vec<Command> = again.iter().filter_map(|at| commands.get(*at)).cloned().collect();
-        let answers = state.run(repeated, deadline).await;
+        let answers = state.send(may, repeated, deadline).await;
         batch.failure = answers.failure;
         for (at, answer) in again.into_iter().zip(answers.replies) {
             if let Some(reply) = batch.replies.get_mut(at) {
@@ -257,12 +262,13 @@ pub(super) struct RollbackReport {
 /// Takes things back, all in one write.
 pub(super) async fn roll_back(
     state: &GuestState,
+    may: May<'_>,
     link: Link,
     undo_steps: &[UndoStep],
     deadline: &Deadline,
 ) -> Result<RollbackReport> {
     let commands: Vec<Command> = undo_steps.iter().map(UndoStep::command).collect();
-    let batch = state.run_on(link, commands, deadline).await;
+    let batch = state.send_on(may, link, commands, deadline).await;
     if let Some(error) = batch.failure {
         return Err(error);
     }

@@ -4,7 +4,8 @@ use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::{DeferReason, Outcome};
 use super::overlay::refuse_overlay;
-use super::phase_change::Cause;
+use super::phase_change::{At, Cause};
+use super::recovery::Ended;
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::model::{Device, DeviceKind, Presence};
 
@@ -199,8 +200,10 @@ impl GuestState {
     async fn drop_from_record(&mut self, device: Device) -> Result<Outcome> {
         let mut next = self.contents().record().clone();
         next.remove(&device.id);
+        let at = self.at(&device);
+        self.check_change(&device, (at, At::Absent), Cause::Dropped)?;
         self.replace(next).await?;
-        self.drop_devices(&[(&device, Cause::Dropped)]).await?;
+        self.forget_device(&Ended::by_call(&device), at)?;
         Ok(Outcome::Done(device))
     }
 

@@ -5,6 +5,7 @@ use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::PendingReason;
 use super::plan::{self, UndoStep};
+use super::store_step::May;
 use super::tap_teardown::own_tap;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
@@ -51,14 +52,10 @@ impl GuestState {
                 .filter(|_| !planted::has(Fault::RemovalNotLogged))
                 .filter(|device| due(self, device) && !self.is_being_removed(device)),
         );
-        let noted = self
-            .write_journal(|journal| {
-                news.iter().for_each(|device| journal.log_intent(Operation::Remove, device));
-            })
-            .await;
-        if let Err(error) = noted {
-            return all(error);
-        }
+        let journaled = match self.journal_removals(&news).await {
+            Ok(journaled) => journaled,
+            Err(error) => return all(error),
+        };
         let state = match self.run_state(deadline).await {
             Ok(state) => state,
             Err(error) => return self.look_after_lost_reply(devices, &error, deadline).await,
@@ -76,7 +73,7 @@ impl GuestState {
             .filter(|(_, request)| **request)
             .map(|(device, _)| *device)
             .collect();
-        let mut replies = self.send_device_del(&asked, &state, deadline).await.into_iter();
+        let mut replies = self.send_device_del(journaled.may(), &asked, &state, deadline).await.into_iter();
         let mut answers = Vec::with_capacity(devices.len());
         for (device, request) in devices.iter().zip(requests) {
             answers.push(match (request, unplug_blocked(self, device)) {
@@ -98,6 +95,7 @@ impl GuestState {
     /// `device_del` for all of them.
     async fn send_device_del(
         &mut self,
+        may: May<'_>,
         devices: &[&Device],
         state: &impl Fn(&Device) -> Option<PendingReason>,
         deadline: &Deadline,
@@ -122,7 +120,7 @@ impl GuestState {
             }
         }
         self.drop_refusals(devices);
-        let batch = self.run(commands, deadline).await;
+        let batch = self.send(may, commands, deadline).await;
         if let Some(error) = batch.failure {
             let step = devices.first().map(|device| format!("device_del {}", device.id));
             return self
@@ -167,7 +165,7 @@ impl GuestState {
         if self.running {
             return Ok(None);
         }
-        let state = self.execute(Command::with("query-status", &[]), deadline).await?;
+        let state = self.ask_one(Command::with("query-status", &[]), deadline).await?;
         let state = PendingReason::of_status(&state);
         self.update_run_state(state);
         // Some of what came meanwhile may be newer than the answer.

@@ -151,7 +151,7 @@ impl GuestState {
     ) -> Result<[Value; N]> {
         let path = format!("/machine/peripheral/{id}");
         let questions = names.map(|name| Command::with("qom-get", &[("path", &path), ("property", name)]));
-        let batch = self.run(questions.to_vec(), deadline).await;
+        let batch = self.ask(questions.to_vec(), deadline).await;
         if let Some(error) = batch.failure {
             return Err(error.with_step("qom-get"));
         }
@@ -174,7 +174,7 @@ impl GuestState {
             .keys()
             .map(|name| Command::with("qom-get", &[("path", &path), ("property", name)]))
             .collect();
-        let batch = self.run(questions.to_vec(), deadline).await;
+        let batch = self.ask(questions.to_vec(), deadline).await;
         if let Some(error) = batch.failure {
             return Err(error.with_step("qom-get"));
         }
