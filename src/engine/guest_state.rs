@@ -1,27 +1,25 @@
 //! The state behind a guest handle: connection, slot map, what is pending, and events.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::access::Access;
 use super::device_reports::Report;
-use super::events::{EventKind, EventLog};
-use super::inventory::{FdSets, Inventory, PeripheralIds};
-use super::io::{Connected, Effect};
+use super::events::EventLog;
+use super::fdsets::FdSets;
+use super::io::Connected;
 use super::limit::Deadline;
 use super::listener::Listener;
 use super::outcome::PendingReason;
-use super::overlay::is_live_disk;
-use super::phase::{Phase, Phases};
-use super::phase_change::Cause;
-use super::recovery::refusal;
+use super::phase::Phase;
+use super::phases::Phases;
 use super::talk::Own;
 use super::tap_teardown::{TapCache, TapFd};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::ids::{BusName, DeviceId};
 use crate::log::{Level, Log};
-use crate::model::{Device, Operation, Presence};
+use crate::model::Device;
 use crate::qmp::Version;
 use crate::slots::Slots;
 use crate::slots::pci::{QomChild, Rules, SlotMap, Topology};
@@ -85,13 +83,13 @@ pub(super) struct GuestState {
     /// Connections to other monitors of this QEMU, over which an earlier agent's commands went, until what it left is settled.
     pub(super) former_monitors: Vec<Connected>,
     /// Nothing has been asked on this connection yet.
-    is_new_connection: bool,
+    pub(super) is_new_connection: bool,
     /// Something has been answered on this connection.
     pub(super) has_answered: bool,
     /// Links that are recorded as down have not been set down on this connection yet.
-    links_to_reapply: bool,
+    pub(super) links_to_reapply: bool,
     /// The connection was lost, and the caller told so.
-    monitor_lost: bool,
+    pub(super) monitor_lost: bool,
     pub(super) monitor: Option<Connected>,
     pub(super) socket: PathBuf,
     /// Who is expected to listen there.
@@ -235,147 +233,6 @@ impl GuestState {
         Ok(())
     }
 
-    /// Makes sure that there is a connection.
-    pub(super) async fn connect(&mut self, deadline: &Deadline) -> Result<()> {
-        self.await_connection(deadline).await?;
-        if let Ok(monitor) = self.monitor() {
-            let link = monitor.link;
-            // The end of it may be what there is to read.
-            if self.perform(Effect::Read(link)).await.is_ok() && self.monitor().is_ok() {
-                return Ok(());
-            }
-        }
-        Box::pin(self.reconnect(deadline)).await
-    }
-
-    async fn reconnect(&mut self, deadline: &Deadline) -> Result<()> {
-        self.drop_connection().await;
-        let monitor = self.connect_to(self.socket.clone(), deadline).await?;
-        if let Err(error) = self.check_peer(&monitor).await {
-            self.close(monitor.link).await?;
-            return Err(error);
-        }
-        self.perform(Effect::Watch(monitor.link)).await?;
-        self.version = monitor.version;
-        self.log.write(Level::Info, || {
-            format!("connected to QEMU {} at {}", monitor.version, self.socket.display())
-        });
-        let peer = self.see_qemu(&self.socket, monitor.pid.unwrap_or_default()).await?;
-        self.meet(peer).await?;
-        self.monitor = Some(monitor);
-        self.needs_resync = true;
-        self.is_new_connection = true;
-        self.has_answered = false;
-        self.mark_fds_uncertain();
-        // It may be another QEMU by now, whose guest has only just been started.
-        self.running_since = None;
-        self.no_hotplug_buses.clear();
-        self.probed_buses.clear();
-        self.links_to_reapply = true;
-        if std::mem::take(&mut self.monitor_lost) {
-            self.events.guest(EventKind::MonitorRestored, "connected to the monitor again");
-        }
-        Ok(())
-    }
-
-    /// Forgets a connection that broke, telling the caller once; events already read are used.
-    async fn drop_connection(&mut self) {
-        self.drain_events();
-        self.tap_fds.clear();
-        self.tap_cache = None;
-        if let Some(monitor) = self.monitor.take() {
-            // Nobody else is told of what is on the way.
-            let _ = self.close(monitor.link).await;
-            let lost = Error::monitor_lost();
-            self.log.write(Level::Warning, || lost.to_string());
-            self.events.guest(EventKind::MonitorLost, lost.message());
-            self.monitor_lost = true;
-        }
-    }
-
-    /// Asks the guest for everything, rebuilds the slot map and settles what is unfinished, unless it is to look only.
-    pub(super) async fn resync(&mut self, deadline: &Deadline) -> Result<()> {
-        // Until it is whole: a question on the way may be cancelled, and the slots are those of half an inventory then.
-        self.needs_resync = true;
-        let disks = self.contents().record().devices.iter().filter(|device| is_live_disk(device)).count();
-        let mut inventory = Inventory::take(self, disks, deadline).await?;
-        // A bus that is gone meanwhile needs no forbidding.
-        self.no_hotplug_buses.retain(|bus| inventory.topology.forbid_hotplug(bus).is_ok());
-        self.log.write(Level::Debug, || {
-            format!("the guest has {} devices with ids", inventory.peripheral_ids.len())
-        });
-        let rules = Rules::new(self.contents().record().reserved_slots)?;
-        self.slots = Slots { pci: SlotMap::new(&inventory.topology, rules), scsi: ScsiMap::default() };
-        self.topology = inventory.topology;
-        self.devices_without_id = inventory.devices_without_id;
-        let earlier = std::mem::replace(&mut self.fdsets, inventory.fdsets);
-        self.update_run_state(inventory.state);
-        let shown = match self.access {
-            Access::Look => {
-                self.show_unfinished()?;
-                BTreeMap::new()
-            }
-            Access::Change => {
-                self.reconcile_with_another_qemu(&inventory.peripheral_ids, deadline).await?;
-                let shown = self.identify_journalled(&inventory.peripheral_ids, deadline).await?;
-                self.clear_outdated_intents(&shown).await?;
-                shown
-            }
-        };
-        self.record_found_addresses(&inventory.peripheral_ids, &inventory.units, deadline).await?;
-        self.occupy_recorded();
-        for controller in &inventory.controllers {
-            self.slots.scsi.add_controller(&controller.name, &controller.driver, false);
-        }
-        for unit in &inventory.units {
-            self.slots.scsi.see(&unit.address, unit.id.as_deref(), &unit.driver);
-        }
-        let absent = self.recorded_but_not_in(&inventory.peripheral_ids);
-        self.phases.take_inventory(&absent);
-        self.note_overlays(&inventory.graph, deadline).await?;
-        let mut fdsets = std::mem::take(&mut self.fdsets);
-        fdsets.carry_over_retained(&earlier, |owner| self.is_known(owner.as_str()));
-        self.fdsets = fdsets;
-        if self.only_looks() {
-            (self.needs_resync, self.events_lost) = (false, false);
-            return Ok(());
-        }
-        self.close_retained_fds(deadline).await?;
-        self.reconcile(&shown, deadline).await?;
-        if self.links_to_reapply {
-            self.set_recorded_links(deadline).await?;
-            self.links_to_reapply = false;
-        }
-        self.take_over_journal().await?;
-        self.needs_resync = false;
-        self.events_lost = false;
-        Ok(())
-    }
-
-    /// Recorded devices that should be in the guest and are not.
-    fn recorded_but_not_in(&self, peripheral_ids: &PeripheralIds) -> Vec<DeviceId> {
-        let contents = self.contents();
-        let lacks = |device: &&Device| {
-            device.presence == Presence::Live
-                && device.address.is_some()
-                && !peripheral_ids.has(device.id.as_str())
-        };
-        contents.record().devices.iter().filter(lacks).map(|device| device.id.clone()).collect()
-    }
-
-    /// Own record ∪ live view: what the record has stays taken, what is on its way out stays quarantined.
-    fn occupy_recorded(&mut self) {
-        let contents = self.contents();
-        contents.record().devices.iter().for_each(|device| self.slots.occupy(device));
-        self.reserved.iter().for_each(|device| self.slots.occupy(device));
-        for intent in &contents.journal().intents {
-            match intent.operation {
-                Operation::Add | Operation::SetLink | Operation::Move => self.slots.occupy(&intent.device),
-                Operation::RollbackAdd | Operation::Remove => self.slots.quarantine(&intent.device),
-            }
-        }
-    }
-
     /// Why nothing is to be put on the bus of this SCSI controller now.
     pub(super) fn why_closed(&self, controller: &str) -> Option<String> {
         match self.phases.of(&self.known_device(controller)?) {
@@ -401,29 +258,6 @@ impl GuestState {
         let contents = self.contents();
         let intents = contents.journal().intents.iter().map(|intent| &intent.device.id);
         intents.filter(|id| !known(id)).cloned().collect()
-    }
-
-    /// The removal of a device is off: it keeps its place, and no journal entry is left. A device that only is on its
-    /// way out of a failed add has no record to stay in: it stays pending and is asked for again, after the usual pause.
-    pub(super) async fn cancel_unplug(&mut self, device: &Device, cause: Cause) -> Result<()> {
-        let operation = self.contents().journal().find(device.id.as_str()).map(|intent| intent.operation);
-        // Nor may a device be forgotten whose add could not be noted as failed.
-        if operation == Some(Operation::RollbackAdd) || !self.is_recorded(device.id.as_str()) {
-            return self.ask_for(device, Some(self.now()), PendingReason::Deadline, cause);
-        }
-        let back = match self.phases.get(device.id.as_str()) {
-            Some(Phase::Detached(_)) => Some(Phase::AbsentInGuest),
-            _ => self.rest_of(device),
-        };
-        if self.phases.is_unplugging(&device.id) {
-            self.enter(device, back, cause, refusal)?;
-        }
-        self.slots.end_quarantine(device);
-        let Ok(journaled) = self.journaled(&[device]) else { return Ok(()) };
-        if let Err(error) = self.strike(journaled.nothing_to_record(), [device]).await {
-            self.log.write(Level::Error, || error.to_string());
-        }
-        Ok(())
     }
 
     /// Which attachment of the id the device of ours is.

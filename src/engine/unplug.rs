@@ -5,7 +5,7 @@ use super::limit::Deadline;
 use super::outcome::{DeferReason, Outcome};
 use super::overlay::refuse_overlay;
 use super::phase_change::{At, Cause};
-use super::recovery::Ended;
+use super::teardown::Ended;
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::model::{Device, DeviceKind, Presence};
 

@@ -1,9 +1,13 @@
 //! Asking the guest for devices: when it is asked, when not yet, and what it said.
 
+use std::time::Instant;
+
 use super::device_reports::Report;
 use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::PendingReason;
+use super::phase::{Phase, UnplugRequest};
+use super::phase_change::Cause;
 use super::plan::{self, UndoStep};
 use super::store_step::May;
 use super::tap_teardown::own_tap;
@@ -142,6 +146,53 @@ impl GuestState {
         answers
     }
 
+    /// The guest was asked for the device: its place is quarantined until QEMU says it is gone.
+    pub(super) fn mark_unplugging(&mut self, device: &Device, why: PendingReason) -> Result<()> {
+        self.ask_for(device, Some(self.now()), why, Cause::Asked)
+    }
+
+    /// The guest is not asked for the device now, but when it wakes up or is started.
+    pub(super) fn defer_unplug(&mut self, device: &Device, why: PendingReason) -> Result<()> {
+        self.ask_for(device, None, why, Cause::Asked)
+    }
+
+    /// The guest was asked, or will be where `at` is `None`.
+    pub(super) fn ask_for(
+        &mut self,
+        device: &Device,
+        at: Option<Instant>,
+        why: PendingReason,
+        cause: Cause,
+    ) -> Result<()> {
+        let phase = self.phases.once_asked(&device.id, UnplugRequest { at, why });
+        self.enter(device, Some(phase), cause, refusal)?;
+        self.slots.quarantine(device);
+        Ok(())
+    }
+
+    /// The removal of a device is off: it keeps its place, and no journal entry is left. A device that only is on its
+    /// way out of a failed add has no record to stay in: it stays pending and is asked for again, after the usual pause.
+    pub(super) async fn cancel_unplug(&mut self, device: &Device, cause: Cause) -> Result<()> {
+        let operation = self.contents().journal().find(device.id.as_str()).map(|intent| intent.operation);
+        // Nor may a device be forgotten whose add could not be noted as failed.
+        if operation == Some(Operation::RollbackAdd) || !self.is_recorded(device.id.as_str()) {
+            return self.ask_for(device, Some(self.now()), PendingReason::Deadline, cause);
+        }
+        let back = match self.phases.get(device.id.as_str()) {
+            Some(Phase::Detached(_)) => Some(Phase::AbsentInGuest),
+            _ => self.rest_of(device),
+        };
+        if self.phases.is_unplugging(&device.id) {
+            self.enter(device, back, cause, refusal)?;
+        }
+        self.slots.end_quarantine(device);
+        let Ok(journaled) = self.journaled(&[device]) else { return Ok(()) };
+        if let Err(error) = self.strike(journaled.nothing_to_record(), [device]).await {
+            self.log.write(Level::Error, || error.to_string());
+        }
+        Ok(())
+    }
+
     /// Whether the journal has the device on its way out.
     fn is_being_removed(&self, device: &Device) -> bool {
         let contents = self.contents();
@@ -230,4 +281,9 @@ fn classify_device_del_error(device: &Device, error: Error) -> DeviceDelReply {
         Some(Refusal::GuestBusy) => DeviceDelReply::Busy(explained),
         _ => DeviceDelReply::Rejected(explained),
     }
+}
+
+/// What is said of a device that the guest keeps.
+fn refusal() -> String {
+    "the guest refused to let go of the device; it stays".to_owned()
 }

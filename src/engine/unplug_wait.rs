@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::device_reports::{Confirmed, Report};
 use super::guest_state::GuestState;
-use super::identity::DetachedDevice;
 use super::limit::Deadline;
 use super::outcome::{Outcome, PendingReason};
 use super::phase_change::{Cause, Waits};
+use super::unplug_op::{UnplugOp, UnplugPhase, fail_waiting, positions, queued, refused};
 use super::unplug_request::DeviceDelReply;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Device;
@@ -25,46 +25,6 @@ const QUESTION_PAUSE: Duration = Duration::from_millis(25);
 
 /// Most time kept back from waiting, for the question why nothing came. A busy host takes 100 ms for it now and then.
 const LAST_WORD: Duration = Duration::from_millis(250);
-
-/// A device on its way out.
-struct UnplugOp<'a> {
-    device: &'a Device,
-    /// The guest had been asked for it by an earlier call.
-    was_pending: bool,
-    /// Why it is not waited for, once the guest has been asked.
-    unawaited: Option<PendingReason>,
-    /// How often the guest had refused before this call.
-    refusals: u32,
-    /// The call waits for it.
-    is_awaited: bool,
-    phase: UnplugPhase<'a>,
-}
-
-/// How far it has come.
-enum UnplugPhase<'a> {
-    /// The guest is to be asked, for the first time or again because it was busy.
-    Queued,
-    /// The guest has been asked.
-    Requested,
-    /// It has left; what stood behind it is still to be taken down.
-    Unplugged(DetachedDevice<'a>),
-    /// This is the answer.
-    Finished(Box<Result<Outcome>>),
-}
-
-impl UnplugOp<'_> {
-    fn is_requested(&self) -> bool {
-        matches!(self.phase, UnplugPhase::Requested)
-    }
-
-    fn answer(&mut self, answer: Result<Outcome>) {
-        self.phase = UnplugPhase::Finished(Box::new(answer));
-    }
-
-    fn fail(&mut self, error: &Error, left: String) {
-        self.answer(Err(error.clone().with_undo(vec![left])));
-    }
-}
 
 impl GuestState {
     /// Asks unless the guest is being asked already, then waits for its answer.
@@ -193,20 +153,6 @@ impl GuestState {
         op.phase = UnplugPhase::Requested;
         if let Some(why) = why.filter(|_| !self.has_report(&device.id)) {
             op.answer(Ok(self.still_pending(device, why)));
-        }
-    }
-
-    fn still_pending(&mut self, device: &Device, why: PendingReason) -> Outcome {
-        self.phases.set_reason(&device.id, why);
-        Outcome::Pending(device.clone(), why)
-    }
-
-    /// Another operation may have come first while this one waited. What has the id then, if anything, is another device.
-    fn answer_for_gone(&mut self, ops: &mut [UnplugOp<'_>], so: impl Fn(&UnplugPhase<'_>) -> bool) {
-        for op in ops.iter_mut().filter(|op| so(&op.phase)) {
-            if self.known_generation(op.device.id.as_str()) != Some(op.device.generation) {
-                op.answer(Ok(Outcome::Done(op.device.clone())));
-            }
         }
     }
 
@@ -380,87 +326,4 @@ impl GuestState {
             op.answer(Ok(self.still_pending(op.device, why)));
         }
     }
-
-    /// Takes down what stood behind those that have left, and out of the record, in one go.
-    async fn tear_down_unplugged(&mut self, ops: &mut [UnplugOp<'_>], deadline: &Deadline) {
-        self.answer_for_gone(ops, |phase| matches!(phase, UnplugPhase::Unplugged(_)));
-        let left = positions(ops, |op| matches!(op.phase, UnplugPhase::Unplugged(_)));
-        let gone = left.iter().filter_map(|at| match ops.get(*at)?.phase {
-            UnplugPhase::Unplugged(gone) => Some(gone),
-            _ => None,
-        });
-        let gone: Vec<DetachedDevice<'_>> = gone.collect();
-        if gone.is_empty() {
-            return;
-        }
-        let answers: Vec<Result<Outcome>> = match self.finish_removals(&gone, deadline).await {
-            Ok(finished) => {
-                gone.iter().zip(finished).map(|(gone, f)| self.unplugged(gone.device, f.left)).collect()
-            }
-            Err(error) => {
-                let devices: Vec<&Device> = gone.iter().map(|gone| gone.device).collect();
-                self.unplugged_with_residue(&devices, &error, deadline).await
-            }
-        };
-        for (at, answer) in left.into_iter().zip(answers) {
-            if let Some(op) = ops.get_mut(at) {
-                self.drop_reports(op.device.id.as_str());
-                op.answer(answer);
-            }
-        }
-    }
-
-    /// Clearing up broke off. Nobody knows how far it came; after a lost connection a new one tells.
-    async fn unplugged_with_residue(
-        &mut self,
-        gone: &[&Device],
-        error: &Error,
-        deadline: &Deadline,
-    ) -> Vec<Result<Outcome>> {
-        let is_out_of_time = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
-        let looked = !is_out_of_time && self.ready(deadline).await.is_ok();
-        let answer = |device: &&Device| {
-            if looked && !self.is_known(device.id.as_str()) {
-                return Ok(Outcome::Done((*device).clone()));
-            }
-            let left = format!("what stood behind device {}: unknown, settled by the next call", device.id);
-            let text = format!("{} is gone from the guest", device.id);
-            Err(error.clone().context(text).with_undo(vec![left]))
-        };
-        gone.iter().map(answer).collect()
-    }
-}
-
-impl GuestState {
-    fn unplugged(&mut self, device: &Device, left: Vec<String>) -> Result<Outcome> {
-        if left.is_empty() {
-            return Ok(Outcome::Done(device.clone()));
-        }
-        if let Some(why) = self.why_kept(device) {
-            return Ok(self.still_pending(device, why));
-        }
-        let text = format!("{} is gone from the guest, but what stood behind it is not", device.id);
-        Err(Error::new(ErrorKind::Qmp, text).with_undo(left))
-    }
-}
-
-fn positions(ops: &[UnplugOp<'_>], so: impl Fn(&UnplugOp<'_>) -> bool) -> Vec<usize> {
-    ops.iter().enumerate().filter(|(_, op)| so(op)).map(|(at, _)| at).collect()
-}
-
-fn queued<'a>(ops: &[UnplugOp<'a>]) -> impl Iterator<Item = &'a Device> {
-    ops.iter().filter(|op| matches!(op.phase, UnplugPhase::Queued)).map(|op| op.device)
-}
-
-fn fail_waiting(ops: &mut [UnplugOp<'_>], error: &Error) {
-    for op in ops.iter_mut().filter(|op| op.is_requested()) {
-        op.fail(error, format!("device {}: its removal is pending", op.device.id));
-    }
-}
-
-fn refused(device: &Device) -> Error {
-    Error::new(
-        ErrorKind::GuestRefused,
-        format!("the guest refused to let go of {}: it may be in use there; the device stays", device.id),
-    )
 }

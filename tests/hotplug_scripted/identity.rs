@@ -324,7 +324,9 @@ pub fn the_number_of_an_attachment_is_kept_until_it_is_written_down(agent: &dyn 
     api.process(AMPLE).unwrap();
     assert!(!fixture.journal().exists());
     assert!(fixture.record().next_generation > noted);
-    assert_eq!(whats(&*api).iter().filter(|what| **what == EventKind::Undone).count(), 1);
+    let heard = drain(&*api);
+    let undone = heard.iter().filter(|news| news.what == EventKind::Undone).count();
+    assert_eq!(undone, 1, "{failure:?}: {heard:?}");
 }
 
 /// Somebody else takes it out between the question what is there and the record.

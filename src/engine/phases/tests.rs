@@ -1,6 +1,7 @@
 //! Every transition from every phase, with the phase that it leads to.
 
 use super::*;
+use crate::model::Presence;
 
 /// The phases by name. `rest` is a device that is in no map: where the record has it. One that has `left` is taken down by the next
 /// call.
