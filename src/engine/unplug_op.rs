@@ -36,6 +36,17 @@ impl UnplugOp<'_> {
         matches!(self.phase, UnplugPhase::Requested)
     }
 
+    pub(super) fn is_finished(&self) -> bool {
+        matches!(self.phase, UnplugPhase::Finished(_))
+    }
+
+    pub(super) fn into_answer(self) -> Option<Result<Outcome>> {
+        match self.phase {
+            UnplugPhase::Finished(answer) => Some(*answer),
+            UnplugPhase::Queued | UnplugPhase::Requested | UnplugPhase::Unplugged(_) => None,
+        }
+    }
+
     pub(super) fn answer(&mut self, answer: Result<Outcome>) {
         self.phase = UnplugPhase::Finished(Box::new(answer));
     }

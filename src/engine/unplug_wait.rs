@@ -50,14 +50,14 @@ impl GuestState {
         self.request_until_accepted(&mut ops, wait, deadline).await;
         self.await_unplugged(&mut ops, deadline).await;
         self.tear_down_unplugged(&mut ops, deadline).await;
+        for op in ops.iter_mut().filter(|op| !op.is_finished()) {
+            op.answer(Err(Error::new(
+                ErrorKind::State,
+                format!("the removal of {} has no end", op.device.id),
+            )));
+        }
         self.end_waiting(&mut ops);
-        let answer = |op: UnplugOp<'_>| match op.phase {
-            UnplugPhase::Finished(answer) => *answer,
-            UnplugPhase::Queued | UnplugPhase::Requested | UnplugPhase::Unplugged(_) => {
-                Err(Error::new(ErrorKind::State, format!("the removal of {} has no end", op.device.id)))
-            }
-        };
-        ops.into_iter().map(answer).collect()
+        ops.into_iter().filter_map(UnplugOp::into_answer).collect()
     }
 
     fn unplug_op<'a>(&mut self, device: &'a Device) -> UnplugOp<'a> {
@@ -79,8 +79,7 @@ impl GuestState {
 
     /// What becomes of those that have their answers is told from now on: it is said that an event follows where one is pending.
     fn end_waiting(&mut self, ops: &mut [UnplugOp<'_>]) {
-        let is_over = |op: &&mut UnplugOp<'_>| op.is_awaited && matches!(op.phase, UnplugPhase::Finished(_));
-        for op in ops.iter_mut().filter(is_over) {
+        for op in ops.iter_mut().filter(|op| op.is_awaited && op.is_finished()) {
             op.is_awaited = false;
             self.phases.end_waiting(&op.device.id, Waits::ForAll);
         }
