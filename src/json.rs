@@ -27,6 +27,11 @@ impl Write for Text<'_> {
     fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
         match bytes {
             [one] => self.0.push(*one),
+            // What a line is indented by.
+            [first, second] => {
+                self.0.push(*first);
+                self.0.push(*second);
+            }
             _ => self.0.extend_from_slice(bytes),
         }
         Ok(())
