@@ -29,4 +29,4 @@ pub use image::{Image, Layer};
 pub use node::LayerRef;
 pub use overlay::Overlay;
 pub use rule::BackingRule;
-pub use spec::{Aio, Cache, DetectZeroes, Discard, DiskSpec};
+pub use spec::{Aio, Cache, DetectZeroes, Discard, DiskSpec, is_scsi};

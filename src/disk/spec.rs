@@ -295,9 +295,9 @@ impl DiskSpec {
         Ok(())
     }
 
-    /// Whether it sits on the bus of a SCSI controller: all such models are called `scsi-...` in QEMU.
+    /// Whether it sits on the bus of a SCSI controller.
     pub fn is_scsi(&self) -> bool {
-        self.model.starts_with("scsi-")
+        is_scsi(&self.model)
     }
 
     /// The first setting in which `other` differs. [`DiskSpec::probe_backing`], the chain and the rule for it are not compared:
@@ -395,6 +395,11 @@ impl DiskSpec {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether disks of this model sit on the bus of a SCSI controller: all such models are called `scsi-...` in QEMU.
+pub fn is_scsi(model: &str) -> bool {
+    model.starts_with("scsi-")
 }
 
 #[cfg(test)]

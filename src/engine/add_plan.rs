@@ -3,10 +3,10 @@
 use super::guest_state::GuestState;
 use super::outcome::{DeferReason, Outcome};
 use super::plan::{self, Stage, UndoStep};
-use crate::disk::{Format, Kind, LayerRef};
+use crate::disk::{self, Format, Kind, LayerRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, BusName, DeviceId, ScsiAddress};
-use crate::model::{Device, DeviceKind, Presence, Record, Spec};
+use crate::model::{Device, DeviceKind, Presence, Record, Spec, misplaced};
 use crate::slots::pci::Want;
 use crate::slots::scsi::{self, ControllerSpec};
 use crate::sys::descriptor::Descriptor;
@@ -81,16 +81,16 @@ impl Placement {
     }
 
     /// Refuses a place of the wrong kind.
-    pub(crate) fn check(&self, spec: &Spec) -> Result<()> {
-        let scsi = matches!(spec, Spec::Disk(disk) if disk.is_scsi());
+    pub(crate) fn check(&self, kind: DeviceKind, model: &str) -> Result<()> {
+        let scsi = kind == DeviceKind::Disk && disk::is_scsi(model);
         let (pci_requested, scsi_requested) = match &self.address {
             Some(Address::Pci(_)) => (true, false),
             Some(Address::Scsi(_)) => (false, true),
             None => (false, self.scsi_bus.is_some()),
         };
         match scsi {
-            true if pci_requested => Err(spec.misplaced("SCSI")),
-            false if scsi_requested => Err(spec.misplaced("PCI")),
+            true if pci_requested => Err(misplaced(model, "SCSI")),
+            false if scsi_requested => Err(misplaced(model, "PCI")),
             _ => Ok(()),
         }
     }
@@ -257,7 +257,9 @@ impl GuestState {
                 Ok(plan::nic(id, generation, address, spec, self.version))
             }
             (Spec::Controller(spec), Address::Pci(address)) => Ok(plan::controller(id, address, spec)),
-            (Spec::Nic(_) | Spec::Controller(_), Address::Scsi(_)) => Err(opened.spec.misplaced("PCI")),
+            (Spec::Nic(_) | Spec::Controller(_), Address::Scsi(_)) => {
+                Err(misplaced(opened.spec.model(), "PCI"))
+            }
             (Spec::Disk(spec), _) => {
                 let (fdsets, retained_sets) = self.take_sets(id, opened).await;
                 let layer = |(set, (format, kind)): (&u32, &(Format, Kind))| LayerRef {

@@ -33,7 +33,7 @@ impl GuestState {
     ) -> Result<Preparation<OpenedBackend>> {
         request.spec.validate()?;
         let spec = Spec::Controller(request.spec.clone());
-        request.placement.check(&spec)?;
+        request.placement.check(DeviceKind::Controller, &request.spec.model)?;
         self.ready(deadline).await?;
         if let Some(device) = self.already(&request.placement, |spec| request.differs(spec))? {
             return self.answer_existing(device, request.placement.live_only).map(Preparation::Answer);

@@ -85,7 +85,7 @@ impl GuestState {
     ) -> Result<Preparation<(DiskSpec, Image)>> {
         request.spec.validate()?;
         let settled = request.settled(self.contents().dialect())?;
-        settled.placement.check(&Spec::Disk(settled.spec.clone()))?;
+        settled.placement.check(DeviceKind::Disk, &settled.spec.model)?;
         self.ready(deadline).await?;
         if let Some(device) = self.already(&request.placement, |spec| settled.differs(spec))? {
             if let Some(spec) = for_looking(&device) {

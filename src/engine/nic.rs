@@ -158,9 +158,9 @@ impl GuestState {
         request: &NicRequest,
         deadline: &Deadline,
     ) -> Result<Preparation<(NicSpec, Vec<Descriptor>)>> {
-        // Judged before the guest is bothered; the address does not matter for that.
+        // Judged before the guest is bothered.
         let own = request.settle(self.contents().dialect())?;
-        request.placement.check(&Spec::Nic(request.spec(MacAddr::local([0, 0, 1]), &own)))?;
+        request.placement.check(DeviceKind::Nic, &request.model)?;
         let given = self.given_tap(request, &own).await?;
         self.ready(deadline).await?;
         if let Some(device) = self.existing(&request.placement)? {

@@ -12,15 +12,14 @@ use crate::engine::disk::{DiskRequest, check_unshared, files_to_compare, for_loo
 use crate::engine::nic::{NicRequest, TapSource, check_mac, check_unused, used_macs};
 use crate::engine::{Outcome, Placement, Removal};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::MacAddr;
-use crate::model::{Device, Presence, Spec};
+use crate::model::{Device, DeviceKind, Presence, Spec};
 use crate::net::{link, mac, vhost};
 use crate::store::{RecordFile, images};
 
 /// Adds a NIC to the record, or answers the one that is there. Its tap is opened by the boot command.
 pub fn add_nic(record_file: &mut RecordFile, request: &NicRequest) -> Result<Device> {
     let own = request.settle(record_file.dialect())?;
-    request.placement.check(&Spec::Nic(request.spec(MacAddr::local([0, 0, 1]), &own)))?;
+    request.placement.check(DeviceKind::Nic, &request.model)?;
     if matches!(request.tap, TapSource::Given(_)) {
         let text =
             "tap_fds are of no use to a guest that does not run: its taps are opened when it is started";
@@ -50,7 +49,7 @@ pub fn add_nic(record_file: &mut RecordFile, request: &NicRequest) -> Result<Dev
 pub fn add_disk(record_file: &mut RecordFile, request: &DiskRequest) -> Result<Device> {
     request.spec.validate()?;
     let settled = &request.settled(record_file.dialect())?;
-    settled.placement.check(&Spec::Disk(settled.spec.clone()))?;
+    settled.placement.check(DeviceKind::Disk, &settled.spec.model)?;
     if let Some(device) = already(record_file, &request.placement, |spec| settled.differs(spec))? {
         if let Some(spec) = for_looking(&device) {
             request.check_chain(&device, images::open(record_file.record(), &spec))?;

@@ -104,11 +104,11 @@ impl Spec {
             Self::Controller(spec) => spec.validate(),
         }
     }
+}
 
-    /// What is said of an address of the wrong kind.
-    pub fn misplaced(&self, needs: &str) -> Error {
-        Error::invalid(format!("a {} needs a {needs} address", self.model()))
-    }
+/// What is said of an address of the wrong kind.
+pub fn misplaced(model: &str, needs: &str) -> Error {
+    Error::invalid(format!("a {model} needs a {needs} address"))
 }
 
 /// One recorded device.

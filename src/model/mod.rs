@@ -12,7 +12,7 @@ pub mod state;
 pub mod unfinished;
 
 pub use command_line::{CommandLine, Machine};
-pub use device::{Device, DeviceKind, Presence, Spec};
+pub use device::{Device, DeviceKind, Presence, Spec, misplaced};
 pub use journal::{Intent, Journal, Operation};
 pub use peer::{Peer, PeerMatch};
 pub use record::{DEFAULT_RESERVED, MAX_DEVICES, Record};
