@@ -5,7 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
@@ -48,7 +48,7 @@ impl FakeQemu {
         fake
     }
 
-    /// On sockets at these paths, one for each monitor. What is there already is replaced.
+    /// On sockets at these paths, one for each monitor. What is there already is replaced. It goes by this thread's clock.
     pub fn listen(setup: Setup, paths: Vec<PathBuf>, watcher: Option<Watcher>) -> std::io::Result<Self> {
         let listeners = paths.iter().map(|path| listen_at(path, setup.backlog)).collect::<Result<_, _>>()?;
         let mut model = Model::new(setup.machine, setup.version.into());
@@ -58,10 +58,15 @@ impl FakeQemu {
         };
         model.monitors = paths.iter().enumerate().map(monitor).collect();
         let state = State::new(model, setup.greeting, watcher, setup.event_time);
+        let clock = state.clock.clone();
         let shared = Arc::new(Shared::new(state)?);
+        let ticket = clock.ticket();
         let thread = std::thread::spawn({
             let shared = shared.clone();
-            move || server::serve(&shared, listeners)
+            move || {
+                let _entered = ticket.enter();
+                server::serve(&shared, listeners);
+            }
         });
         Ok(Self { shared, thread: Some(thread), paths, directory: None })
     }
@@ -179,7 +184,10 @@ impl FakeQemu {
 
     /// Does something after a while.
     pub fn later(&self, after: Duration, what: Later) {
-        self.lock().timers.push(Timer { at: Instant::now() + after, connection: 0, what });
+        let mut state = self.lock();
+        let at = state.clock.now() + after;
+        state.timers.push(Timer { at, connection: 0, what });
+        drop(state);
         self.poke();
     }
 
@@ -208,15 +216,18 @@ impl FakeQemu {
 
     /// The same, but no longer than this; false if it has more to do then.
     pub fn settles_within(&self, patience: Duration) -> bool {
-        let start = self.lock().idle;
+        let (start, clock) = {
+            let state = self.lock();
+            (state.idle, state.clock.clone())
+        };
         self.poke();
-        let patience = Instant::now() + patience;
+        let patience = clock.now() + patience;
         while self.lock().idle < start + 2 {
-            if Instant::now() >= patience {
+            if clock.now() >= patience {
                 return false;
             }
             self.poke();
-            std::thread::sleep(Duration::from_millis(1));
+            clock.sleep(Duration::from_millis(1));
         }
         true
     }

@@ -8,6 +8,7 @@
 //! [`FakeQemu`] serves it on a socket, and a [script](Act) makes any command go wrong in any way. It knows nothing of the library
 //! under test and can be taken into any other project's tests.
 
+pub mod clock;
 pub mod command;
 mod fake;
 mod host;

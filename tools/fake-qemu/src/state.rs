@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use serde_json::Value;
 
+use crate::clock::Clock;
 use crate::host::Held;
 use crate::model::{Machine, Model};
 use crate::reaction::Reaction;
@@ -100,6 +101,7 @@ pub(crate) struct State {
     pub(crate) idle: u64,
     pub(crate) watcher: Option<Watcher>,
     pub(crate) event_time: Option<Duration>,
+    pub(crate) clock: Clock,
     start: Instant,
 }
 
@@ -110,6 +112,7 @@ impl State {
         watcher: Option<Watcher>,
         event_time: Option<Duration>,
     ) -> Self {
+        let clock = Clock::of_this_thread();
         Self {
             model,
             held: Held::default(),
@@ -127,13 +130,19 @@ impl State {
             idle: 0,
             watcher,
             event_time,
-            start: Instant::now(),
+            start: clock.now(),
+            clock,
         }
     }
 
     /// The time as the model knows it.
     pub(crate) fn now(&self) -> Duration {
-        self.start.elapsed()
+        self.clock.now().saturating_duration_since(self.start)
+    }
+
+    /// A time as the model knows it, on the clock.
+    pub(crate) fn at(&self, time: Duration) -> Instant {
+        self.start + time
     }
 
     pub(crate) fn tell(&self, what: Happened<'_>) {

@@ -7,19 +7,15 @@ use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::sync::MutexGuard;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 
 use crate::command::Event;
 use crate::script::Greeting;
 use crate::state::{Happened, Later, Shared, State, Timer};
 use crate::wire;
 use client::Client;
-
-/// The longest that it sleeps without a look around.
-const MOST_SLEEP: Duration = Duration::from_secs(1);
 
 /// A monitor's socket and its client of the moment.
 struct Port {
@@ -89,9 +85,9 @@ fn get_on(state: &mut State, ports: &mut [Port], number: usize, ready: Ready) {
 }
 
 fn wait(shared: &Shared, state: MutexGuard<'_, State>, ports: &[Port]) -> Vec<Ready> {
-    let own = state.timers.iter().map(|timer| timer.at.saturating_duration_since(Instant::now()));
-    let guest = state.model.next_timeout().map(|at| at.saturating_sub(state.now()));
-    let sleep = own.chain(guest).min().map_or(MOST_SLEEP, |due| due.min(MOST_SLEEP));
+    let own = state.timers.iter().map(|timer| timer.at);
+    let guest = state.model.next_timeout().map(|at| state.at(at));
+    let (clock, until) = (state.clock.clone(), own.chain(guest).min());
     let (accepting, hung) = (state.accepting, state.hung);
     drop(state);
     let mut fds = vec![PollFd::new(shared.wake.as_fd(), PollFlags::POLLIN)];
@@ -105,11 +101,7 @@ fn wait(shared: &Shared, state: MutexGuard<'_, State>, ports: &[Port]) -> Vec<Re
         places.push(wanted.map(|_| fds.len()));
         fds.extend(wanted.map(|(fd, events)| PollFd::new(fd, events)));
     }
-    let sleep = u16::try_from(sleep.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
-    match poll(&mut fds, PollTimeout::from(sleep)) {
-        Ok(_) | Err(Errno::EINTR) => {}
-        Err(errno) => panic!("poll: {errno}"),
-    }
+    clock.poll(&mut fds, until).unwrap_or_else(|errno| panic!("poll: {errno}"));
     let _ = shared.wake.read();
     let seen = |place: Option<usize>| {
         place.and_then(|place| fds.get(place)?.revents()).unwrap_or(PollFlags::empty())
@@ -149,7 +141,7 @@ fn arrive(state: &mut State, listener: &UnixListener, monitor: usize) -> Option<
         let version = state.model.version;
         greeting.push((Duration::ZERO, Greeting::text((version.0, version.1, version.2))));
     }
-    let mut at = Instant::now();
+    let mut at = state.clock.now();
     for (after, bytes) in greeting {
         at += after;
         state.timers.push(Timer { at, connection: number, what: Later::Say(bytes) });
@@ -169,7 +161,7 @@ fn leave(state: &mut State, port: &mut Port) {
 }
 
 fn run_timers(state: &mut State, ports: &mut [Port]) {
-    let now = Instant::now();
+    let now = state.clock.now();
     let (mut due, rest): (Vec<Timer>, Vec<Timer>) =
         std::mem::take(&mut state.timers).into_iter().partition(|timer| timer.at <= now);
     state.timers = rest;

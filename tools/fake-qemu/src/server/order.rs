@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::time::Instant;
 
 use serde_json::Value;
 
@@ -115,7 +114,7 @@ impl Client {
     fn give(&mut self, state: &mut State, id: Option<&Value>, act: Option<Act>, answer: &Answer) {
         let reply = wire::reply(id, answer);
         let later = |after| Timer {
-            at: Instant::now() + after,
+            at: state.clock.now() + after,
             connection: self.number,
             what: Later::Say(reply.clone()),
         };
