@@ -10,6 +10,7 @@
 
 pub mod boot;
 pub mod capi;
+pub mod clock;
 pub mod deadline;
 pub mod disk;
 pub mod engine;

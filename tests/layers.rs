@@ -16,7 +16,7 @@ use source::Source;
 const LINES: &[&[&str]] = &[
     &["error"],
     &["json", "log", "mutex", "ordered", "planted", "sanitize"],
-    &["ids", "sys", "deadline"],
+    &["ids", "sys", "deadline", "clock"],
     &["qmp", "net", "disk", "slots"],
     &["model"],
     &["store"],
@@ -30,7 +30,7 @@ const LINES: &[&[&str]] = &[
 /// Rooms that only decide. What they are told comes in as arguments, the time included.
 const PURE: &[&str] = &["engine", "model", "slots"];
 
-/// All that those may use. `sys` and `deadline` are clocks, randomness and waiting; `store` and `boot` are files.
+/// All that those may use. `sys`, `clock` and `deadline` are clocks, randomness and waiting; `store` and `boot` are files.
 const USED_BY_PURE: &[&str] = &[
     "error", "log", "mutex", "ordered", "planted", "sanitize", "ids", "qmp", "net", "disk", "slots", "model",
 ];

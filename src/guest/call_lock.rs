@@ -3,14 +3,14 @@
 //! One thread at a time has the value. A call that has to wait leaves it to others meanwhile: one of those that wait polls the
 //! descriptors for all of them, and the others are told when something concerns them.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::os::fd::{AsFd, AsRawFd};
 
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mutex::lock;
 use crate::sys::descriptor::Descriptor;
@@ -23,6 +23,7 @@ pub(super) struct CallLock<T> {
     changed: Condvar,
     value: Mutex<T>,
     wake: EventFd,
+    clock: Clock,
 }
 
 #[derive(Debug, Default)]
@@ -76,8 +77,8 @@ pub(super) struct WaitFor {
 }
 
 impl<T> CallLock<T> {
-    /// Needs one file descriptor.
-    pub(super) fn new(value: T) -> Result<Self> {
+    /// Needs one file descriptor. Its calls go by `clock`.
+    pub(super) fn new(value: T, clock: Clock) -> Result<Self> {
         let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|errno| Error::host(errno, "create an eventfd for waking calls"))?;
         Ok(Self {
@@ -86,6 +87,7 @@ impl<T> CallLock<T> {
             changed: Condvar::new(),
             value: Mutex::new(value),
             wake,
+            clock,
         })
     }
 
@@ -112,13 +114,13 @@ impl<T> CallLock<T> {
                 let text = "called back into the handle whose call is running on this very thread";
                 return Err(Error::new(ErrorKind::State, text).with_errno(libc::EDEADLK));
             }
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.saturating_duration_since(self.clock.now());
             if left.is_zero() {
                 let error = Error::deadline_passed();
                 return Err(error.context("another call on this handle is still running"));
             }
             state.waiting += 1;
-            state = self.freed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.clock.wait(&self.freed, &self.state, state, left);
             state.waiting -= 1;
         }
         if state.dead {
@@ -154,7 +156,7 @@ impl<T> CallLock<T> {
 
     /// Enters as a call that is inside already: nobody stays in for long.
     pub(super) fn enter_again(&self) -> Result<Pass<'_, T>> {
-        self.enter(Instant::now() + LONG)
+        self.enter(self.clock.now() + LONG)
     }
 
     fn wake_all(&self, state: &mut State) {
@@ -164,7 +166,7 @@ impl<T> CallLock<T> {
             let _ = self.wake.write(1);
         }
         if state.sleeping > 0 {
-            self.changed.notify_all();
+            self.clock.notify_all(&self.changed);
         }
     }
 }
@@ -197,24 +199,24 @@ impl<'a, T> Call<'a, T> {
         drop(state);
         drop(pass);
         if polls {
-            let polled = poll(&self.lock.wake, wait_for);
+            let polled = poll(&self.lock.clock, &self.lock.wake, wait_for);
             let mut state = self.lock.state();
             state.has_poller = false;
             state.polled = WaitFor::default();
             // One of them polls from now on, or all are done.
             if state.sleeping > 0 {
-                self.lock.changed.notify_all();
+                self.lock.clock.notify_all(&self.lock.changed);
             }
             return polled;
         }
-        let mut state = self.lock.state();
+        let (lock, mut state) = (self.lock, self.lock.state());
         state.sleeping += 1;
         while state.news == seen && state.has_poller {
-            let left = wait_for.until.map_or(LONG, |until| until.saturating_duration_since(Instant::now()));
+            let left = wait_for.until.map_or(LONG, |until| until.saturating_duration_since(lock.clock.now()));
             if left.is_zero() {
                 break;
             }
-            state = self.lock.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = lock.clock.wait(&lock.changed, &lock.state, state, left);
         }
         state.sleeping -= 1;
         Ok(false)
@@ -256,14 +258,14 @@ impl WaitFor {
 const LONG: Duration = Duration::from_secs(3600);
 
 /// Whether one of the descriptors shows something.
-fn poll(wake: &EventFd, wait_for: &WaitFor) -> Result<bool> {
+fn poll(clock: &Clock, wake: &EventFd, wait_for: &WaitFor) -> Result<bool> {
     let flag = PollFd::new(wake.as_fd(), PollFlags::POLLIN);
     match (&wait_for.first, wait_for.others.is_empty()) {
-        (Some(first), true) => poll_all(&mut [flag, watched(first)], wake, wait_for.until),
+        (Some(first), true) => poll_all(clock, &mut [flag, watched(first)], wake, wait_for.until),
         (first, _) => {
             let mut fds = vec![flag];
             fds.extend(first.iter().chain(&wait_for.others).map(watched));
-            poll_all(&mut fds, wake, wait_for.until)
+            poll_all(clock, &mut fds, wake, wait_for.until)
         }
     }
 }
@@ -272,24 +274,13 @@ fn watched((fd, events): &(Descriptor, PollFlags)) -> PollFd<'_> {
     PollFd::new(fd.as_fd(), *events)
 }
 
-fn poll_all(fds: &mut [PollFd<'_>], wake: &EventFd, until: Option<Instant>) -> Result<bool> {
-    match nix::poll::poll(fds, poll_timeout(until)) {
-        Ok(_) | Err(Errno::EINTR) => {}
-        Err(errno) => return Err(Error::host(errno, "poll the monitor socket")),
-    }
+fn poll_all(clock: &Clock, fds: &mut [PollFd<'_>], wake: &EventFd, until: Option<Instant>) -> Result<bool> {
+    clock.poll(fds, until).map_err(|errno| Error::host(errno, "poll the monitor socket"))?;
     let shows = |fd: &PollFd<'_>| fd.revents().is_some_and(|seen| !seen.is_empty());
     if fds.first().is_some_and(shows) {
         let _ = wake.read();
     }
     Ok(fds.iter().skip(1).any(shows))
-}
-
-/// Rounded up to the next millisecond, so that a wait does not spin through its last one.
-fn poll_timeout(until: Option<Instant>) -> PollTimeout {
-    let Some(until) = until else { return PollTimeout::NONE };
-    let left = until.saturating_duration_since(Instant::now());
-    let millis = left.as_micros().div_ceil(1000);
-    PollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX)
 }
 
 /// A number that no other living thread has. `std::thread::current()` is not asked: it leaves something to be destroyed
@@ -317,13 +308,13 @@ impl<T> Drop for Pass<'_, T> {
         if std::thread::panicking() {
             state.dead = true;
             self.lock.wake_all(&mut state);
-            self.lock.freed.notify_all();
+            self.lock.clock.notify_all(&self.lock.freed);
         }
         let waiting = state.waiting;
         drop(state);
         // To wake nobody is a system call as well.
         if waiting > 0 {
-            self.lock.freed.notify_one();
+            self.lock.clock.notify_one(&self.lock.freed);
         }
     }
 }

@@ -11,6 +11,7 @@ use nix::poll::PollFlags;
 use super::call_lock::WaitFor;
 use super::host::Host;
 use super::poll_fd::PollFd;
+use crate::clock::Clock;
 use crate::engine::{Connected, Demand, Effect, Engine, Given, Link, OpId, StoreStep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mutex::lock;
@@ -30,6 +31,7 @@ pub(super) struct Driver {
     pub(super) poll_fd: PollFd,
     /// The monitor of the guest, as opposed to one that an earlier agent used.
     main: Option<Link>,
+    clock: Clock,
 }
 
 /// A connection that is not greeted yet.
@@ -51,7 +53,7 @@ struct Sent {
 }
 
 impl Driver {
-    pub(super) fn new(engine: Engine, poll_fd: PollFd, record: Arc<Mutex<RecordFile>>) -> Self {
+    pub(super) fn new(engine: Engine, poll_fd: PollFd, record: Arc<Mutex<RecordFile>>, clock: Clock) -> Self {
         Self {
             engine,
             monitors: Vec::new(),
@@ -62,6 +64,7 @@ impl Driver {
             poll_fd,
             record,
             main: None,
+            clock,
         }
     }
 
@@ -69,7 +72,7 @@ impl Driver {
     pub(super) fn drive(&mut self, own: Option<OpId>) {
         // A call on the record itself may have changed it.
         self.tell_contents();
-        while let Some(demand) = self.engine.poll(Instant::now(), own) {
+        while let Some(demand) = self.engine.poll(self.clock.now(), own) {
             match demand {
                 Demand::Perform(op, effect) => self.perform(op, effect),
                 Demand::GiveUp(op, error) => self.give_up(op, error),
@@ -133,7 +136,7 @@ impl Driver {
     fn perform(&mut self, op: OpId, effect: Effect) {
         match effect {
             Effect::Connect(path) => {
-                let now = Instant::now();
+                let now = self.clock.now();
                 self.connecting.push(Connecting { op, path, monitor: None, retry_at: now });
                 self.go_on_connecting(now);
             }
@@ -160,7 +163,7 @@ impl Driver {
                 self.engine.give(op, read.map_or_else(Given::Failed, |()| Given::Done));
             }
             Effect::ReadAll => {
-                self.take_in(Instant::now());
+                self.take_in(self.clock.now());
                 self.engine.give(op, Given::Done);
             }
             Effect::Store(step) => {

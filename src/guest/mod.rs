@@ -10,10 +10,11 @@ mod poll_fd;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::clock::Clock;
 use crate::engine::{self, Answer, Engine, Request};
 pub use crate::engine::{
     Access, AddFailure, AddRequest, ControllerRequest, DeferReason, DeviceInfo, DeviceRef, DeviceState,
@@ -39,6 +40,7 @@ pub struct Guest {
     record_file: Arc<Mutex<RecordFile>>,
     log: Log,
     fd: RawFd,
+    clock: Clock,
 }
 
 /// A thread, told from all others that live.
@@ -87,17 +89,19 @@ impl Guest {
     ) -> Result<Self> {
         let record_file = own_of(record_file, access);
         lock(&record_file).attach()?;
+        let clock = Clock::of_this_thread();
         let detach = || lock(&record_file).detach();
         let opened = PollFd::new().and_then(|poll_fd| {
             let fd = poll_fd.as_fd().as_raw_fd();
             let contents = lock(&record_file).contents().clone();
             let engine =
-                Engine::new(contents, socket.to_owned(), (listener, access), log.clone(), Instant::now());
-            Ok((CallLock::new(Driver::new(engine, poll_fd, record_file.clone()))?, fd))
+                Engine::new(contents, socket.to_owned(), (listener, access), log.clone(), clock.now());
+            let driver = Driver::new(engine, poll_fd, record_file.clone(), clock.clone());
+            Ok((CallLock::new(driver, clock.clone())?, fd))
         });
         let (call_lock, fd) = opened.inspect_err(|_| detach())?;
         // Detached when it is dropped.
-        let guest = Self { call_lock, record_file, log, fd };
+        let guest = Self { call_lock, record_file, log, fd, clock };
         guest.answer(Request::Open, timeout)?;
         Ok(guest)
     }
@@ -126,7 +130,7 @@ impl Guest {
         begin: impl FnOnce(),
         end: impl FnOnce(&Result<Answer>),
     ) -> Result<Answer> {
-        let deadline = engine::Deadline::after(Instant::now(), timeout);
+        let deadline = engine::Deadline::after(self.clock.now(), timeout);
         let call = self.call_lock.begin();
         let mut pass = self.call_lock.enter(deadline.at())?;
         begin();
@@ -149,7 +153,7 @@ impl Guest {
                 self.call_lock.tell_if(true);
                 return answer;
             }
-            let wait_for = driver.wait_for(Instant::now());
+            let wait_for = driver.wait_for(self.clock.now());
             self.call_lock.tell_if(tell);
             let waited = call.wait(pass, &wait_for);
             pass = self.call_lock.enter_again()?;
@@ -162,7 +166,7 @@ impl Guest {
                     return Err(error);
                 }
             };
-            pass.get()?.wake(Instant::now(), readable);
+            pass.get()?.wake(self.clock.now(), readable);
         }
     }
 

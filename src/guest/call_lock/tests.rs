@@ -51,7 +51,7 @@ fn wait_once(lock: &CallLock<i32>, wait_for: &WaitFor) -> Result<bool> {
 
 #[test]
 fn one_at_a_time_within_the_deadline() {
-    let lock = Arc::new(CallLock::new(0).unwrap());
+    let lock = Arc::new(CallLock::new(0, Clock::default()).unwrap());
     let mut pass = lock.enter(soon()).unwrap();
     *pass.get().unwrap() = 1;
     let other = lock.clone();
@@ -65,7 +65,7 @@ fn one_at_a_time_within_the_deadline() {
 
 #[test]
 fn a_call_into_its_own_handle_is_told_so() {
-    let lock = CallLock::new(0).unwrap();
+    let lock = CallLock::new(0, Clock::default()).unwrap();
     let pass = lock.enter(soon()).unwrap();
     for again in [lock.enter(late()).err(), lock.enter_again().err()] {
         assert_eq!(again.unwrap().errno(), libc::EDEADLK);
@@ -85,7 +85,7 @@ fn a_call_into_its_own_handle_is_told_so() {
 
 #[test]
 fn a_cancel_reaches_those_inside_and_no_later_ones() {
-    let lock = CallLock::new(0).unwrap();
+    let lock = CallLock::new(0, Clock::default()).unwrap();
     assert!(!lock.cancel(None), "nobody is inside");
     let (fd, _write) = pipe();
     thread::scope(|scope| {
@@ -112,7 +112,7 @@ fn a_cancel_reaches_those_inside_and_no_later_ones() {
 /// Who is at work when it comes does not begin to wait.
 #[test]
 fn a_cancel_between_the_look_for_it_and_the_wait_is_not_lost() {
-    let lock = CallLock::new(0).unwrap();
+    let lock = CallLock::new(0, Clock::default()).unwrap();
     let (fd, _write) = pipe();
     let call = lock.begin();
     let pass = lock.enter(late()).unwrap();
@@ -131,7 +131,7 @@ fn a_cancel_between_the_look_for_it_and_the_wait_is_not_lost() {
 
 #[test]
 fn a_cancel_of_one_threads_call_reaches_no_other() {
-    let lock = CallLock::new(0).unwrap();
+    let lock = CallLock::new(0, Clock::default()).unwrap();
     let (fd, _write) = pipe();
     thread::scope(|scope| {
         let (say, said) = channel();
@@ -161,7 +161,7 @@ fn a_cancel_of_one_threads_call_reaches_no_other() {
 
 #[test]
 fn one_that_is_told_wakes_and_one_that_is_not_goes_on_waiting() {
-    let lock = CallLock::new(0).unwrap();
+    let lock = CallLock::new(0, Clock::default()).unwrap();
     let (fd, _write) = pipe();
     thread::scope(|scope| {
         let waiting: Vec<_> = (0..2).map(|_| scope.spawn(|| wait_once(&lock, &waits_for(&fd)))).collect();
@@ -176,7 +176,7 @@ fn one_that_is_told_wakes_and_one_that_is_not_goes_on_waiting() {
 /// When the one that polls leaves, another one polls.
 #[test]
 fn the_poller_hands_over_to_the_next() {
-    let lock = CallLock::new(0).unwrap();
+    let lock = CallLock::new(0, Clock::default()).unwrap();
     let (fd, write) = pipe();
     thread::scope(|scope| {
         let (told, polled) = channel();
@@ -205,7 +205,7 @@ fn the_poller_hands_over_to_the_next() {
 /// The one that polls began to before there was this descriptor.
 #[test]
 fn a_new_descriptor_is_polled_as_well() {
-    let lock = CallLock::new(0).unwrap();
+    let lock = CallLock::new(0, Clock::default()).unwrap();
     let ((old, _keep), (new, write)) = (pipe(), pipe());
     thread::scope(|scope| {
         let first = scope.spawn(|| wait_once(&lock, &waits_for(&old)));
@@ -245,7 +245,7 @@ fn the_same_descriptors_are_told_from_others() {
 
 #[test]
 fn the_time_comes_for_each() {
-    let lock = CallLock::new(0).unwrap();
+    let lock = CallLock::new(0, Clock::default()).unwrap();
     let (fd, _write) = pipe();
     thread::scope(|scope| {
         let polling = scope.spawn(|| wait_once(&lock, &waits_for(&fd)));
@@ -261,7 +261,7 @@ fn the_time_comes_for_each() {
 
 #[test]
 fn a_panic_inside_closes_it_for_good_and_tells_all() {
-    let lock = Arc::new(CallLock::new(0).unwrap());
+    let lock = Arc::new(CallLock::new(0, Clock::default()).unwrap());
     let (fd, _write) = pipe();
     let (go, wait) = channel::<()>();
     let other = lock.clone();
