@@ -1,6 +1,8 @@
 //! One guest with everything around it: a fake QEMU, a runtime file, images, taps.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use kvm_hotplug::model::Record;
 use kvm_hotplug::store::RecordFile;
@@ -89,19 +91,7 @@ impl Fixture {
         let base = self.disk("base.img").path;
         let path = self.dir.path().join("top.qcow2");
         if !path.exists() {
-            let base = base.to_str().unwrap();
-            programs::run(&[
-                "qemu-img",
-                "create",
-                "-q",
-                "-f",
-                "qcow2",
-                "-F",
-                "raw",
-                "-b",
-                base,
-                path.to_str().unwrap(),
-            ]);
+            make_overlay(&path, &base);
         }
         DiskArgs { path, format: Some("qcow2".into()), ..DiskArgs::default() }
     }
@@ -132,6 +122,26 @@ impl Fixture {
             taps: host::interfaces(&self.prefix),
         }
     }
+}
+
+/// What qemu-img makes of it. The program takes longer to start than most cases need, so that it is run once for all paths of one
+/// length, which differ in that path only.
+fn make_overlay(path: &Path, base: &Path) {
+    static MADE: Mutex<BTreeMap<usize, (Vec<u8>, usize)>> = Mutex::new(BTreeMap::new());
+    let name = base.to_str().unwrap();
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((image, at)) = made.get(&name.len()) {
+        let mut image = image.clone();
+        image[*at..*at + name.len()].copy_from_slice(name.as_bytes());
+        return std::fs::write(path, image).unwrap();
+    }
+    let create = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", name];
+    programs::run(&[&create[..], &[path.to_str().unwrap()]].concat());
+    let image = std::fs::read(path).unwrap();
+    // In the header: where the name of the backing file is.
+    let at = usize::try_from(u64::from_be_bytes(image[8..16].try_into().unwrap())).unwrap();
+    assert!(image[at..].starts_with(name.as_bytes()), "the name is elsewhere");
+    made.insert(name.len(), (image, at));
 }
 
 /// The record without what it remembers of earlier devices.
