@@ -300,6 +300,7 @@ tables! {
 }
 
 through_every_api! {
+    clock: of_its_own;
     undo_goes_wrong,
     record_cannot_be_saved,
     record_cannot_be_saved_and_the_guest_is_slow,

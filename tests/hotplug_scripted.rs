@@ -62,6 +62,7 @@ use takeover::*;
 use taps::*;
 
 through_every_api! {
+    clock: of_its_own;
     // adding
     an_operation_sends_what_it_needs_and_nothing_else,
     the_same_nic_again_is_a_success_without_a_command,

@@ -2,6 +2,8 @@
 //! touches nothing outside.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing)]
 
+#[path = "layers/clock.rs"]
+mod clock;
 #[path = "layers/graph.rs"]
 mod graph;
 #[path = "layers/source.rs"]

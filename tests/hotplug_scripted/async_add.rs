@@ -1,8 +1,6 @@
 //! Adds that are not waited for: what is said at once, and what comes of them.
 #![allow(unreachable_pub)]
 
-use std::sync::mpsc::{Sender, channel};
-use std::thread;
 use std::time::Duration;
 
 use kvm_hotplug::ErrorKind;
@@ -10,7 +8,9 @@ use kvm_hotplug::ErrorKind;
 use crate::adding::MAC;
 use crate::removing::{SHORT, pending};
 use crate::support::api::*;
+use crate::support::clock::{self, Hold};
 use crate::support::fake::Act;
+use crate::support::fake::clock::Gate;
 use crate::support::fixture::{Fixture, Snapshot};
 use crate::support::host;
 
@@ -22,11 +22,12 @@ pub fn no_wait_disk(disk: DiskArgs) -> DiskArgs {
     DiskArgs { place: Place { no_wait: true, ..disk.place }, ..disk }
 }
 
-/// QEMU does not get on with the next `command` until something is sent, or the sender is dropped.
-pub fn hold(fixture: &Fixture, command: &str) -> Sender<()> {
-    let (go, wait) = channel();
-    fixture.qemu.hook(command, 0, move || _ = wait.recv());
-    go
+/// QEMU does not get on with the next `command` until this is dropped.
+pub fn hold(fixture: &Fixture, command: &str) -> Hold {
+    let go = Gate::new();
+    let wait = go.clone();
+    fixture.qemu.hook(command, 0, move || wait.pass());
+    Hold(go)
 }
 
 /// What an event loop does until there is news: it waits for the descriptor, and calls process.
@@ -91,9 +92,9 @@ pub fn a_call_that_needs_the_guest_waits_for_the_add(agent: &dyn Agent) {
     assert_eq!(pending(api.add_nic(&no_wait(fixture.nic_as("web", MAC)))), Why::NotAwaited);
     let failure = fails(api.unplug(&UnplugArgs::within("web", SHORT)), ErrorKind::Timeout);
     assert!(failure.text.contains("still under way"), "{failure:?}");
-    thread::scope(|scope| {
+    clock::scope(|scope| {
         scope.spawn(move || {
-            thread::sleep(Duration::from_millis(SHORT));
+            clock::sleep(Duration::from_millis(SHORT));
             drop(go);
         });
         assert_eq!(done(api.add_nic(&fixture.nic(1))).id, "nic-pci-5", "the slot of the first one is taken");
@@ -108,9 +109,9 @@ pub fn an_inventory_leaves_an_add_to_the_operation_that_is_at_it(agent: &dyn Age
     let api = fixture.open(agent);
     let go = hold(&fixture, "device_add");
     assert_eq!(pending(api.add_nic(&no_wait(fixture.nic_as("web", MAC)))), Why::NotAwaited);
-    thread::scope(|scope| {
+    clock::scope(|scope| {
         scope.spawn(move || {
-            thread::sleep(Duration::from_millis(SHORT));
+            clock::sleep(Duration::from_millis(SHORT));
             drop(go);
         });
         let slots = api.slots().unwrap();
@@ -158,10 +159,10 @@ pub fn an_add_without_an_answer_fails_at_its_deadline(agent: &dyn Agent) {
         let mut nic = no_wait(fixture.nic_as("web", MAC));
         nic.place.timeout_ms = SHORT;
         assert_eq!(pending(api.add_nic(&nic)), Why::NotAwaited);
-        let patience = std::time::Instant::now() + Duration::from_secs(5);
+        let patience = clock::now() + Duration::from_secs(5);
         while api.process(SHORT).is_ok_and(|news| news == 0) {
-            assert!(std::time::Instant::now() < patience);
-            thread::sleep(Duration::from_millis(2));
+            assert!(clock::now() < patience);
+            clock::sleep(Duration::from_millis(2));
         }
         let news = api.next_event().unwrap();
         assert!(

@@ -2,8 +2,7 @@
 #![allow(unreachable_pub)]
 
 use std::collections::BTreeSet;
-use std::thread::{self, ScopedJoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kvm_hotplug::ErrorKind;
 use serde_json::json;
@@ -11,6 +10,7 @@ use serde_json::json;
 use crate::async_add::{hold, no_wait, no_wait_disk};
 use crate::removing::{SHORT, pending};
 use crate::support::api::*;
+use crate::support::clock;
 use crate::support::fake::{Act, UnplugBehaviour};
 use crate::support::fixture::Fixture;
 use crate::support::host;
@@ -20,7 +20,7 @@ pub const LONG: u64 = 60_000;
 
 const MAC: &str = "52:54:00:00:00:11";
 
-type Waiting<'scope> = ScopedJoinHandle<'scope, Result<Answer, Failure>>;
+type Waiting<'scope> = clock::Waiting<'scope, Result<Answer, Failure>>;
 
 /// A NIC "lan" and disks "data" and "more" in a guest that lets go of nothing before the test says so.
 pub fn with_devices(agent: &dyn Agent) -> (Fixture, Box<dyn Api>) {
@@ -42,7 +42,7 @@ pub fn asked_for(fixture: &Fixture, id: &str) {
 }
 
 pub fn removes<'scope>(
-    scope: &'scope thread::Scope<'scope, '_>,
+    scope: &clock::Scope<'scope, '_>,
     fixture: &Fixture,
     api: &'scope dyn Api,
     id: &'scope str,
@@ -63,11 +63,12 @@ fn sent(seen: &[String], command: &str) -> usize {
 /// All that an event loop hears until nothing is under way any more.
 fn hear(fixture: &Fixture, api: &dyn Api, count: usize) -> Vec<Notification> {
     let mut heard = Vec::new();
-    let patience = Instant::now() + Duration::from_secs(20);
+    let patience = clock::now() + Duration::from_secs(20);
     while heard.len() < count || fixture.journal().exists() {
-        assert!(Instant::now() < patience, "{heard:?}");
+        assert!(clock::now() < patience, "{heard:?}");
         api.process(AMPLE).unwrap();
         heard.extend(drain(api));
+        clock::sleep(Duration::from_millis(1));
     }
     fixture.qemu.settle();
     api.process(AMPLE).unwrap();
@@ -86,7 +87,7 @@ fn assert_quiet(fixture: &Fixture, api: &dyn Api) {
 pub fn a_removal_that_waits_holds_up_nobody(agent: &dyn Agent) {
     let (fixture, api) = with_devices(agent);
     let api = api.as_ref();
-    thread::scope(|scope| {
+    clock::scope(|scope| {
         let data = removes(scope, &fixture, api, "data");
         // None of these comes back before it is done, and all of them do while the removal waits.
         done(api.add_nic(&fixture.nic_as("web", "52:54:00:00:00:12")));
@@ -129,7 +130,7 @@ pub fn a_removal_that_waits_holds_up_nobody(agent: &dyn Agent) {
 pub fn two_removals_of_one_device_are_one(agent: &dyn Agent) {
     let (fixture, api) = with_devices(agent);
     let api = api.as_ref();
-    thread::scope(|scope| {
+    clock::scope(|scope| {
         let first = removes(scope, &fixture, api, "data");
         let second = scope.spawn(|| api.unplug(&UnplugArgs::within("data", LONG)));
         let ids = ["data".to_owned(), "lan".to_owned()];
@@ -156,7 +157,7 @@ pub fn two_removals_of_one_device_are_one(agent: &dyn Agent) {
 pub fn a_refusal_answers_all_that_wait(agent: &dyn Agent) {
     let (fixture, api) = with_devices(agent);
     let api = api.as_ref();
-    thread::scope(|scope| {
+    clock::scope(|scope| {
         let first = removes(scope, &fixture, api, "data");
         let second = scope.spawn(|| api.unplug(&UnplugArgs::within("data", LONG)));
         let lan = removes(scope, &fixture, api, "lan");
@@ -165,7 +166,7 @@ pub fn a_refusal_answers_all_that_wait(agent: &dyn Agent) {
         fails(first.join().unwrap(), ErrorKind::GuestRefused);
         while !second.is_finished() {
             fixture.qemu.refuse("data");
-            thread::yield_now();
+            clock::sleep(Duration::from_millis(1));
         }
         fails(second.join().unwrap(), ErrorKind::GuestRefused);
         assert!(!lan.is_finished(), "the refusal was about the other one");
@@ -179,7 +180,7 @@ pub fn a_refusal_answers_all_that_wait(agent: &dyn Agent) {
 pub fn what_is_being_removed_is_not_added(agent: &dyn Agent) {
     let (fixture, api) = with_devices(agent);
     let api = api.as_ref();
-    thread::scope(|scope| {
+    clock::scope(|scope| {
         let data = removes(scope, &fixture, api, "data");
         let failure = fails(api.add_disk(&fixture.disk_as("data", "a.img")), ErrorKind::Conflict);
         assert!(failure.text.contains("data is being removed; wait until it is gone"), "{failure:?}");
@@ -197,13 +198,13 @@ pub fn what_is_being_removed_is_not_added(agent: &dyn Agent) {
 pub fn news_reach_an_event_loop_while_a_call_waits(agent: &dyn Agent) {
     let (fixture, api) = with_devices(agent);
     let api = api.as_ref();
-    thread::scope(|scope| {
+    clock::scope(|scope| {
         let data = removes(scope, &fixture, api, "data");
         fixture.qemu.emit("SHUTDOWN", json!({ "guest": true, "reason": "guest-shutdown" }));
         // The socket shows it until the thread that waits has read it; after that, only the handle can.
         let stays_readable = || {
             (0..30).all(|_| {
-                thread::sleep(Duration::from_millis(1));
+                clock::sleep(Duration::from_millis(1));
                 host::is_readable(api.fd())
             })
         };
@@ -229,7 +230,7 @@ pub fn a_busy_guest_is_asked_again_for_the_same_device(agent: &dyn Agent) {
     let api = api.as_ref();
     let busy = "Hot-unplug failed: guest is busy (power indicator blinking)";
     (0..2000).for_each(|nth| fixture.qemu.fault("device_del", nth, Act::refuse(busy)));
-    thread::scope(|scope| {
+    clock::scope(|scope| {
         let data = scope.spawn(|| api.unplug(&UnplugArgs::within("data", LONG)));
         assert!(host::eventually(|| fixture.qemu.take_names().contains(&"device_del".to_owned())));
         done(api.add_nic(&fixture.nic_as("web", "52:54:00:00:00:12")));
@@ -255,7 +256,7 @@ pub fn a_busy_guest_is_asked_again_for_the_same_device(agent: &dyn Agent) {
 pub fn cancel_ends_all_calls_and_each_says_what_became_of_its_device(agent: &dyn Agent) {
     let (fixture, api) = with_devices(agent);
     let api = api.as_ref();
-    thread::scope(|scope| {
+    clock::scope(|scope| {
         let data = removes(scope, &fixture, api, "data");
         let lan = removes(scope, &fixture, api, "lan");
         fixture.qemu.take_seen();
@@ -266,7 +267,7 @@ pub fn cancel_ends_all_calls_and_each_says_what_became_of_its_device(agent: &dyn
         assert!(host::eventually(|| fixture.qemu.take_names().contains(&"device_add".to_owned())));
         // It has not had its turn yet, and would have to ask the guest.
         let looking = scope.spawn(|| api.slots());
-        thread::sleep(Duration::from_millis(20));
+        clock::sleep(Duration::from_millis(20));
         assert!(api.cancel());
         let failure = fails(data.join().unwrap(), ErrorKind::Canceled);
         assert_eq!(failure.left, ["device data: its removal is pending"]);
@@ -380,11 +381,11 @@ pub fn what_is_being_added_is_not_given_to_another_one(agent: &dyn Agent) {
     let same_slot = DiskArgs { place, ..fixture.disk("b.img") };
     fails(api.add_disk(&no_wait_disk(same_slot)), ErrorKind::AddressTaken);
     // The same device again is waited for, and is there then.
-    let (answer, again) = thread::scope(|scope| {
+    let (answer, again) = clock::scope(|scope| {
         let again = scope.spawn(|| {
             api.add_disk(&DiskArgs { serial: Some("one".into()), ..fixture.disk_as("data", "a.img") })
         });
-        thread::sleep(Duration::from_millis(20));
+        clock::sleep(Duration::from_millis(20));
         assert!(!again.is_finished());
         drop(go);
         (again.join().unwrap(), api.list())
@@ -406,11 +407,11 @@ pub fn a_look_at_the_guest_leaves_adds_under_way_alone(agent: &dyn Agent) {
         let go = hold(&fixture, command);
         let web = NicArgs { mac: Some(MAC.into()), ..no_wait(fixture.nic(queues)) };
         assert_eq!(pending(api.add_nic(&web)), Why::NotAwaited);
-        thread::scope(|scope| {
+        clock::scope(|scope| {
             let looking = scope.spawn(|| api.slots());
             let repairing = scope.spawn(|| api.repair());
             let removing = scope.spawn(|| api.unplug(&UnplugArgs::of("data")));
-            thread::sleep(Duration::from_millis(20));
+            clock::sleep(Duration::from_millis(20));
             drop(go);
             assert!(looking.join().unwrap().is_ok());
             assert!(repairing.join().unwrap().is_ok());
@@ -434,9 +435,9 @@ pub fn a_list_that_waits_for_an_add_keeps_nobodys_place(agent: &dyn Agent) {
     let go = hold(&fixture, "device_add");
     assert_eq!(pending(api.add_nic(&no_wait(web.clone()))), Why::NotAwaited);
     let nics = [fixture.nic(1), web];
-    thread::scope(|scope| {
+    clock::scope(|scope| {
         let list = scope.spawn(|| api.add_all(&nics, &[], AMPLE));
-        thread::sleep(Duration::from_millis(20));
+        clock::sleep(Duration::from_millis(20));
         assert!(!list.is_finished());
         // It waits as well, but for nothing that the list has.
         let other = scope.spawn(|| api.add_disk(&fixture.disk("a.img")));
@@ -497,7 +498,7 @@ pub fn a_closed_handle_leaves_all_its_adds_to_the_next_one(agent: &dyn Agent) {
 pub fn calls_that_wait_outlive_a_lost_monitor(agent: &dyn Agent) {
     let (fixture, api) = with_devices(agent);
     let api = api.as_ref();
-    thread::scope(|scope| {
+    clock::scope(|scope| {
         let data = removes(scope, &fixture, api, "data");
         let same = scope.spawn(|| api.unplug(&UnplugArgs::within("data", LONG)));
         let lan = removes(scope, &fixture, api, "lan");
@@ -529,7 +530,7 @@ pub fn calls_that_wait_are_told_when_the_monitor_does_not_come_back(agent: &dyn 
     let (fixture, api) = with_devices(agent);
     let api = api.as_ref();
     fixture.qemu.accept(false);
-    thread::scope(|scope| {
+    clock::scope(|scope| {
         let within = |id| scope.spawn(move || api.unplug(&UnplugArgs::within(id, 10 * SHORT)));
         let all = [within("data"), within("data"), within("lan")];
         asked_for(&fixture, "data");
@@ -565,7 +566,7 @@ pub fn adds_under_way_outlive_a_lost_monitor(agent: &dyn Agent) {
         for command in ["device_add", "netdev_add", "blockdev-add", "getfd"] {
             let (fixture, api) = with_devices(agent);
             let api = api.as_ref();
-            thread::scope(|scope| {
+            clock::scope(|scope| {
                 let lan = removes(scope, &fixture, api, "lan");
                 fixture.qemu.fault(command, 0, act.clone());
                 assert_eq!(

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::removing::{SHORT, pending, with_disk};
 use crate::support::api::*;
+use crate::support::clock;
 use crate::support::fake::{Act, Dev, Netdev, UnplugBehaviour, deleted};
 use crate::support::fixture::Fixture;
 use crate::support::host;
@@ -109,7 +110,7 @@ pub fn several_late_words_end_nothing_while_a_call_waits(agent: &dyn Agent) {
             assert!(fixture.qemu.snapshot().iter().any(|line| line.starts_with("netdev lan")));
             continue;
         }
-        std::thread::scope(|scope| {
+        clock::scope(|scope| {
             let waiting = scope.spawn(|| api.unplug(&UnplugArgs::of("lan")));
             assert!(host::eventually(|| asked(&fixture)));
             for _ in 0..3 {
@@ -133,7 +134,7 @@ pub fn a_refusal_of_what_is_gone_is_no_refusal(agent: &dyn Agent) {
     let (fixture, api) = with_disk(agent);
     fixture.qemu.model(|model| model.unplug_behaviour = UnplugBehaviour::Never);
     fixture.qemu.take_seen();
-    std::thread::scope(|scope| {
+    clock::scope(|scope| {
         let waiting = scope.spawn(|| api.unplug(&UnplugArgs::of("data")));
         assert!(host::eventually(|| asked(&fixture)));
         leaves_silently(&fixture, "data");
@@ -344,7 +345,7 @@ pub fn a_device_that_goes_while_its_add_is_completed(agent: &dyn Agent) {
     std::fs::write(fixture.journal(), journal).unwrap();
     fixture.qemu.take_seen();
     fixture.qemu.fault("qom-get", 8, Act::Stall(Duration::from_millis(400)));
-    api = std::thread::scope(|scope| {
+    api = clock::scope(|scope| {
         scope.spawn(|| {
             let is_asked = || fixture.qemu.faults_left() == 0;
             assert!(host::eventually(is_asked));
@@ -368,7 +369,7 @@ pub fn what_a_call_answers_is_no_event(agent: &dyn Agent) {
     let (fixture, api) = with_disk(agent);
     fixture.qemu.model(|model| model.unplug_behaviour = UnplugBehaviour::Never);
     fixture.qemu.take_seen();
-    std::thread::scope(|scope| {
+    clock::scope(|scope| {
         let waiting = scope.spawn(|| api.unplug(&UnplugArgs::of("data")));
         assert!(host::eventually(|| asked(&fixture)));
         fixture.qemu.accept(false);

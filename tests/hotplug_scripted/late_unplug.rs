@@ -2,28 +2,29 @@
 #![allow(unreachable_pub)]
 
 use std::os::fd::RawFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kvm_hotplug::ErrorKind;
 use serde_json::json;
 
 use super::removing::{SHORT, assert_gone, done_by_process, pending, with_disk};
 use crate::support::api::*;
+use crate::support::clock;
 use crate::support::fake::{Act, Greeting, UnplugBehaviour, deleted};
 use crate::support::fixture::Fixture;
 use crate::support::host;
 
 /// A level-triggered look at the handle's descriptor, through an epoll of the test's own: it has to nest.
 fn is_readable(fd: RawFd, within_ms: u64) -> bool {
-    let until = Instant::now() + Duration::from_millis(within_ms);
+    let until = clock::now() + Duration::from_millis(within_ms);
     loop {
         if host::is_readable(fd) {
             return true;
         }
-        if Instant::now() >= until {
+        if clock::now() >= until {
             return false;
         }
-        std::thread::sleep(Duration::from_millis(1));
+        clock::sleep(Duration::from_millis(1));
     }
 }
 
@@ -124,10 +125,10 @@ pub fn a_connection_that_is_lost_at_once_is_made_again(agent: &dyn Agent) {
 pub fn without_waiting_the_event_tells(agent: &dyn Agent) {
     let (fixture, api) = with_disk(agent);
     fixture.qemu.model(|model| model.unplug_behaviour = UnplugBehaviour::After(Duration::from_millis(50)));
-    let start = Instant::now();
+    let start = clock::now();
     let ask = UnplugArgs { wait: false, ..UnplugArgs::of("data") };
     assert_eq!(pending(api.unplug(&ask)), Why::NotAwaited);
-    assert!(start.elapsed() < Duration::from_secs(2));
+    assert!(clock::since(start) < Duration::from_secs(2));
     assert!(is_readable(api.fd(), 2000));
     done_by_process(&fixture, api.as_ref());
     assert_eq!(drain(api.as_ref())[0].what, EventKind::Removed);
@@ -202,7 +203,7 @@ pub fn a_device_that_went_while_the_monitor_was_lost(agent: &dyn Agent) {
     let (fixture, api) = with_disk(agent);
     fixture.qemu.model(|model| model.unplug_behaviour = UnplugBehaviour::Never);
     // The connection breaks while the call waits, and the event is lost with it.
-    std::thread::scope(|scope| {
+    clock::scope(|scope| {
         let waiting = scope.spawn(|| api.unplug(&UnplugArgs::of("data")));
         assert!(host::eventually(|| fixture.qemu.take_names().contains(&"device_del".to_owned())));
         fixture.qemu.accept(false);
@@ -219,15 +220,15 @@ pub fn cancel_ends_the_wait_and_says_what_is_pending(agent: &dyn Agent) {
     let (fixture, api) = with_disk(agent);
     assert!(!api.cancel(), "nobody is in a call");
     fixture.qemu.model(|model| model.unplug_behaviour = UnplugBehaviour::Never);
-    let start = Instant::now();
-    let failure = std::thread::scope(|scope| {
+    let start = clock::now();
+    let failure = clock::scope(|scope| {
         let waiting = scope.spawn(|| api.unplug(&UnplugArgs::of("data")));
         assert!(host::eventually(|| fixture.qemu.take_names().contains(&"device_del".to_owned())));
-        std::thread::sleep(Duration::from_millis(30));
+        clock::sleep(Duration::from_millis(30));
         assert!(api.cancel());
         fails(waiting.join().unwrap(), ErrorKind::Canceled)
     });
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(clock::since(start) < Duration::from_secs(5), "{:?}", clock::since(start));
     assert_eq!(failure.left, ["device data: its removal is pending"]);
     assert!(matches!(api.list()[0].presence, Presence::Pending(_)), "the next call is not cancelled");
     fixture.qemu.grant("data");
@@ -244,7 +245,7 @@ pub fn a_look_that_is_broken_off_gives_no_slot_away(agent: &dyn Agent) {
     fixture.qemu.model(|model| model.devices.retain(|device| device.id.as_deref() != Some("lan")));
     fixture.qemu.take_seen();
     fixture.qemu.fault("qom-get", 0, Act::Stall(Duration::from_millis(300)));
-    std::thread::scope(|scope| {
+    clock::scope(|scope| {
         let looking = scope.spawn(|| api.repair());
         assert!(host::eventually(|| fixture.qemu.take_names().contains(&"qom-get".to_owned())));
         assert!(api.cancel());
@@ -262,7 +263,7 @@ pub fn cancel_of_an_add_says_what_became_of_it(agent: &dyn Agent) {
         let before = fixture.snapshot();
         fixture.qemu.take_seen();
         fixture.qemu.fault(command, 0, Act::Stall(Duration::from_millis(300)));
-        let failure = std::thread::scope(|scope| {
+        let failure = clock::scope(|scope| {
             let adding = scope.spawn(|| api.add_disk(&disk));
             assert!(host::eventually(|| fixture.qemu.take_names().contains(&command.to_owned())));
             assert!(api.cancel());
@@ -288,7 +289,7 @@ pub fn a_flood_of_events_hides_nothing(agent: &dyn Agent) {
 
     let (fixture, api) = with_disk(agent);
     fixture.qemu.model(|model| model.unplug_behaviour = UnplugBehaviour::After(Duration::from_millis(100)));
-    std::thread::scope(|scope| {
+    clock::scope(|scope| {
         let waiting = scope.spawn(|| api.unplug(&UnplugArgs::of("data")));
         fixture.qemu.say(flood());
         done(waiting.join().unwrap());

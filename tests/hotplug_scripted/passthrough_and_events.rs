@@ -7,6 +7,7 @@ use kvm_hotplug::ErrorKind;
 use serde_json::{Value, json};
 
 use crate::support::api::*;
+use crate::support::clock;
 use crate::support::fake::{Act, Later};
 use crate::support::fixture::Fixture;
 use crate::support::host;
@@ -115,7 +116,7 @@ pub fn a_lost_answer_is_said_to_be_unknown(agent: &dyn Agent) {
     for _ in 0..30 {
         let status = api.qmp(&QmpArgs::new("query-status", json!({}))).unwrap();
         assert_eq!(status["status"], "paused");
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        clock::sleep(std::time::Duration::from_millis(10));
     }
     fixture.qemu.fault("cont", 0, Act::CloseBefore);
     fails(api.qmp(&QmpArgs::new("cont", json!({}))), ErrorKind::MonitorLost);

@@ -1,7 +1,7 @@
 //! Removing devices: the guest decides, and each of its answers is told apart.
 #![allow(unreachable_pub)]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kvm_hotplug::ErrorKind;
 use serde_json::json;
@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::support::api::*;
 use crate::support::fake::{Act, Dev, UnplugBehaviour, deleted};
 use crate::support::fixture::Fixture;
-use crate::support::{host, programs};
+use crate::support::{clock, host, programs};
 
 /// Long enough to notice, short enough to wait for.
 pub const SHORT: u64 = 150;
@@ -49,9 +49,13 @@ pub fn a_removal_is_done_when_the_guest_has_let_go(agent: &dyn Agent) {
     ] {
         let (fixture, api) = with_disk(agent);
         fixture.qemu.model(|model| model.unplug_behaviour = unplug_behaviour);
-        let start = Instant::now();
+        let start = clock::now();
         done(api.unplug(&UnplugArgs::of("data")));
-        assert!(start.elapsed() < Duration::from_secs(3), "{unplug_behaviour:?}: {:?}", start.elapsed());
+        assert!(
+            clock::since(start) < Duration::from_secs(3),
+            "{unplug_behaviour:?}: {:?}",
+            clock::since(start)
+        );
         assert_gone(&fixture);
         assert_eq!(api.next_event(), None, "the caller has its answer");
     }
@@ -128,10 +132,10 @@ pub fn done_by_process(fixture: &Fixture, api: &dyn Api) {
 pub fn a_guest_that_keeps_the_device_leaves_it_pending(agent: &dyn Agent) {
     let (fixture, api) = with_disk(agent);
     fixture.qemu.model(|model| model.unplug_behaviour = UnplugBehaviour::Never);
-    let start = Instant::now();
+    let start = clock::now();
     assert_eq!(pending(api.unplug(&UnplugArgs::within("data", SHORT))), Why::Deadline);
-    assert!(start.elapsed() >= Duration::from_millis(SHORT / 2), "it did wait");
-    assert!(start.elapsed() < Duration::from_millis(SHORT + 1500));
+    assert!(clock::since(start) >= Duration::from_millis(SHORT / 2), "it did wait");
+    assert!(clock::since(start) < Duration::from_millis(SHORT + 1500));
     assert!(fixture.journal().exists(), "the next agent is to know");
     for _ in 0..3 {
         assert_eq!(pending(api.unplug(&UnplugArgs::within("data", SHORT))), Why::Deadline);
@@ -183,9 +187,9 @@ pub fn reasons_for_pending(agent: &dyn Agent) {
             fixture.qemu.settle();
             api
         };
-        let start = Instant::now();
+        let start = clock::now();
         assert_eq!(pending(api.unplug(&UnplugArgs::of("data"))), why, "{state}");
-        assert!(start.elapsed() < Duration::from_secs(3), "nobody waits for a guest that cannot answer");
+        assert!(clock::since(start) < Duration::from_secs(3), "nobody waits for a guest that cannot answer");
         let Presence::Pending(device_info) = api.list()[0].presence else { panic!("{:?}", api.list()) };
         assert_eq!(device_info, why);
     }
@@ -208,15 +212,18 @@ pub fn who_stops_while_waited_for_is_pending_at_once(agent: &dyn Agent) {
     for (state, event, why) in [("suspended", "SUSPEND", Why::Asleep), ("paused", "STOP", Why::Paused)] {
         let (fixture, api) = with_disk(agent);
         fixture.qemu.model(|model| model.unplug_behaviour = UnplugBehaviour::Never);
-        let start = Instant::now();
-        std::thread::scope(|scope| {
+        let start = clock::now();
+        clock::scope(|scope| {
             let waiting = scope.spawn(|| api.unplug(&UnplugArgs::of("data")));
             assert!(host::eventually(|| fixture.qemu.take_names().contains(&"device_del".to_owned())));
             fixture.qemu.model(|model| model.run_state = state.into());
             fixture.qemu.emit(event, json!({}));
             assert_eq!(pending(waiting.join().unwrap()), why);
         });
-        assert!(start.elapsed() < Duration::from_millis(AMPLE / 2), "waited for a guest that cannot answer");
+        assert!(
+            clock::since(start) < Duration::from_millis(AMPLE / 2),
+            "waited for a guest that cannot answer"
+        );
         fixture.qemu.model(|model| model.run_state = "running".into());
         fixture.qemu.emit("RESUME", json!({}));
         fixture.qemu.grant("data");
@@ -234,9 +241,12 @@ pub fn who_stopped_just_before_it_was_asked_is_pending_at_once(agent: &dyn Agent
         });
         let word = json!({ "event": event, "data": {}, "timestamp": { "seconds": 1, "microseconds": 1 } });
         fixture.qemu.fault("device_del", 0, Act::Around(format!("{word}\r\n").into_bytes(), Vec::new()));
-        let start = Instant::now();
+        let start = clock::now();
         assert_eq!(pending(api.unplug(&UnplugArgs::of("data"))), why);
-        assert!(start.elapsed() < Duration::from_millis(AMPLE / 2), "waited for a guest that cannot answer");
+        assert!(
+            clock::since(start) < Duration::from_millis(AMPLE / 2),
+            "waited for a guest that cannot answer"
+        );
     }
 }
 
@@ -269,9 +279,9 @@ pub fn a_refusal_is_an_answer_and_the_device_stays(agent: &dyn Agent) {
     let before = fixture.snapshot();
     fixture.qemu.model(|model| model.unplug_behaviour = UnplugBehaviour::Refuses);
     for round in 0..2 {
-        let start = Instant::now();
+        let start = clock::now();
         let failure = fails(api.unplug(&UnplugArgs::of("data")), ErrorKind::GuestRefused);
-        assert!(start.elapsed() < Duration::from_secs(3));
+        assert!(clock::since(start) < Duration::from_secs(3));
         assert!(failure.text.contains("data"));
         assert_eq!(fixture.snapshot(), before);
         assert_eq!(api.list()[0].presence, Presence::Live);
@@ -311,9 +321,9 @@ pub fn a_guest_that_stays_busy_is_an_error(agent: &dyn Agent) {
     let (fixture, api) = with_disk(agent);
     let before = fixture.snapshot();
     fixture.qemu.model(|model| model.unplug_behaviour = UnplugBehaviour::Busy(1000));
-    let start = Instant::now();
+    let start = clock::now();
     let failure = fails(api.unplug(&UnplugArgs::within("data", 600)), ErrorKind::GuestBusy);
-    assert!(start.elapsed() < Duration::from_millis(2500));
+    assert!(clock::since(start) < Duration::from_millis(2500));
     assert_eq!(failure.errno, libc::EBUSY);
     let asked = fixture.qemu.take_names().into_iter().filter(|name| name == "device_del").count();
     assert!((2..=5).contains(&asked), "asked {asked} times in 0.6 s");
@@ -386,14 +396,14 @@ pub fn a_guest_that_did_not_hear_is_asked_again(agent: &dyn Agent) {
         model.unplug_behaviour = UnplugBehaviour::Never;
         model.expiry = Some(Duration::from_secs(5));
     });
-    let start = Instant::now();
-    std::thread::scope(|scope| {
+    let start = clock::now();
+    clock::scope(|scope| {
         let waiting = scope.spawn(|| api.unplug(&UnplugArgs::within("data", 20_000)));
         assert!(host::eventually(|| fixture.qemu.take_names().contains(&"device_del".to_owned())));
         fixture.qemu.model(|model| model.unplug_behaviour = UnplugBehaviour::AtOnce);
         done(waiting.join().unwrap());
     });
-    assert!(start.elapsed() >= Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(clock::since(start) >= Duration::from_secs(10), "{:?}", clock::since(start));
     assert_eq!(fixture.qemu.take_names().into_iter().filter(|name| name == "device_del").count(), 1);
     assert_gone(&fixture);
 }
@@ -405,7 +415,7 @@ pub fn a_repeated_request_is_answered_for_itself(agent: &dyn Agent) {
         model.unplug_behaviour = UnplugBehaviour::Never;
         model.expiry = Some(Duration::from_secs(5));
     });
-    std::thread::scope(|scope| {
+    clock::scope(|scope| {
         let waiting = scope.spawn(|| api.unplug(&UnplugArgs::within("data", 11_000)));
         assert!(host::eventually(|| fixture.qemu.take_names().contains(&"device_del".to_owned())));
         fixture.qemu.model(|model| model.unplug_behaviour = UnplugBehaviour::Busy(1000));

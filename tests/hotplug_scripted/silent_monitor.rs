@@ -2,13 +2,13 @@
 #![allow(unreachable_pub)]
 
 use std::sync::mpsc;
-use std::thread::{self, ScopedJoinHandle};
 
 use kvm_hotplug::ErrorKind;
 
 use crate::concurrency::{LONG, asked_for, removes, with_devices};
 use crate::removing::SHORT;
 use crate::support::api::*;
+use crate::support::clock;
 use crate::support::fake::Act;
 use crate::support::fixture::Fixture;
 use crate::support::host;
@@ -58,11 +58,11 @@ impl Missing {
     }
 }
 
-type Processing<'scope> = ScopedJoinHandle<'scope, Result<usize, Failure>>;
+type Processing<'scope> = clock::Waiting<'scope, Result<usize, Failure>>;
 
 /// A thread that is in a call, and its number.
 fn processes<'scope>(
-    scope: &'scope thread::Scope<'scope, '_>,
+    scope: &clock::Scope<'scope, '_>,
     api: &'scope dyn Api,
     timeout_ms: u64,
 ) -> (Processing<'scope>, usize) {
@@ -79,7 +79,7 @@ pub fn who_connects_to_a_silent_monitor_holds_up_nobody(agent: &dyn Agent) {
         let (fixture, api) = with_devices(agent);
         let api = api.as_ref();
         missing.begin(&fixture);
-        thread::scope(|scope| {
+        clock::scope(|scope| {
             let (first, _) = processes(scope, api, LONG);
             missing.met(&fixture, api);
             // What needs no monitor is answered at once.
@@ -109,7 +109,7 @@ pub fn who_waits_for_a_silent_monitor_goes_on_after_the_first_has_given_up(agent
             let (fixture, api) = with_devices(agent);
             let api = api.as_ref();
             missing.begin(&fixture);
-            thread::scope(|scope| {
+            clock::scope(|scope| {
                 let timeout = if is_cancelled { LONG } else { 2 * SHORT };
                 let (first, number) = processes(scope, api, timeout);
                 missing.met(&fixture, api);
@@ -143,7 +143,7 @@ pub fn a_removal_that_waits_is_answered_while_another_call_connects(agent: &dyn 
     for missing in ALL {
         let (fixture, api) = with_devices(agent);
         let api = api.as_ref();
-        thread::scope(|scope| {
+        clock::scope(|scope| {
             // It polls, and so is the first to hear that the connection is lost.
             let data = removes(scope, &fixture, api, "data");
             let lan = scope.spawn(|| api.unplug(&UnplugArgs::within("lan", 10 * SHORT)));

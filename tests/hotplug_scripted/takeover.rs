@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::removing::pending;
 use crate::support::api::*;
+use crate::support::clock;
 use crate::support::fake::{FakeQemu, Setup, UnplugBehaviour};
 use crate::support::fixture::Fixture;
 
@@ -257,9 +258,9 @@ pub fn another_monitor_is_waited_for(agent: &dyn Agent) {
         ]);
     });
     first.accept(false);
-    let api = std::thread::scope(|scope| {
+    let api = clock::scope(|scope| {
         scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(400));
+            clock::sleep(Duration::from_millis(400));
             assert_eq!(fixture.qemu.take_names(), Vec::<String>::new(), "nothing is asked before that");
             first.accept(true);
         });

@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod c_api;
+pub mod clock;
 pub mod counting;
 pub mod fixture;
 pub mod ganeti;
@@ -17,15 +18,21 @@ pub mod rust_api;
 
 pub use fake_qemu as fake;
 
-/// Makes each case a test of every interface the library has. A case takes `&dyn Agent`.
+/// Makes each case a test of every interface the library has. A case takes `&dyn Agent`. With `clock: of_its_own;` before them the
+/// cases go by clocks of their own, see [`clock`].
 #[macro_export]
 macro_rules! through_every_api {
     ($($case:ident),* $(,)?) => {
+        $crate::through_every_api! { clock: the_real_one; $($case),* }
+    };
+    (clock: $clock:ident; $($case:ident),* $(,)?) => {
         mod rust {
-            $(#[test] fn $case() { super::$case(&$crate::support::rust_api::RustAgent); })*
+            use $crate::support::{clock, rust_api::RustAgent};
+            $(#[test] fn $case() { clock::$clock(|| super::$case(&RustAgent)); })*
         }
         mod c {
-            $(#[test] fn $case() { super::$case(&$crate::support::c_api::CAgent); })*
+            use $crate::support::{c_api::CAgent, clock};
+            $(#[test] fn $case() { clock::$clock(|| super::$case(&CAgent)); })*
         }
     };
 }
