@@ -2,7 +2,6 @@
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -61,9 +60,9 @@ fn run_alone(test: &str, through: &[&str], body: &mut dyn FnMut()) {
     let program = std::env::current_exe().unwrap();
     let harness = ["--exact", "--nocapture", "--test-threads=1"];
     let words = [through, &[program.to_str().unwrap(), test], &harness].concat();
-    let done = Command::new(words[0]).args(&words[1..]).env(CHILD, test).output().unwrap();
-    let text = [done.stdout, done.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    assert!(done.status.success() && text.contains("1 passed"), "in a process of its own:\n{text}");
+    let name = format!("{CHILD}={test}");
+    let (is_good, text) = programs::output(&[&["env", name.as_str()], &words[..]].concat());
+    assert!(is_good && text.contains("1 passed"), "in a process of its own:\n{text}");
 }
 
 /// Open descriptors of this process, described by what they lead to.

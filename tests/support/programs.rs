@@ -22,6 +22,21 @@ pub fn run(words: &[&str]) {
     assert_eq!(status.trim(), "0", "{words:?} failed");
 }
 
+/// Runs a program beside others, and says whether it succeeded and what it said.
+pub fn output(words: &[&str]) -> (bool, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let [said, status] = ["said", "status"].map(|name| dir.path().join(name));
+    // Renamed, so that it is whole when it is there.
+    const SCRIPT: &str = r#"said=$0 status=$1; shift; ("$@" >"$said" 2>&1; echo $? >"$status.new"; mv "$status.new" "$status") &"#;
+    let start = ["sh", "-c", SCRIPT, said.to_str().unwrap(), status.to_str().unwrap()];
+    run(&[&start[..], words].concat());
+    while !status.exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let is_good = std::fs::read_to_string(&status).unwrap().trim() == "0";
+    (is_good, String::from_utf8_lossy(&std::fs::read(&said).unwrap()).into_owned())
+}
+
 fn shell() -> &'static Mutex<Child> {
     static SHELL: OnceLock<Mutex<Child>> = OnceLock::new();
     SHELL.get_or_init(|| {
