@@ -119,7 +119,7 @@ impl Fixture {
             qemu: self.qemu.snapshot(),
             record: of_now(&self.record_text()),
             files: files(self.dir.path()),
-            taps: host::interfaces(&self.prefix),
+            taps: host::taps(&self.prefix),
         }
     }
 }

@@ -91,6 +91,14 @@ pub fn interfaces(prefix: &str) -> Vec<String> {
     names
 }
 
+/// The taps among them. One that nobody has open any more is on its way out: another case of this process may have looked at all
+/// descriptors, and then it is the last to let go of it.
+pub fn taps(prefix: &str) -> Vec<String> {
+    let is_settled = || interfaces(prefix).iter().all(|name| descriptors_of_tap(name) > 0);
+    comes_within(Duration::from_secs(1), thread::sleep, is_settled);
+    interfaces(prefix)
+}
+
 /// How many descriptors of a tap this process has.
 pub fn descriptors_of_tap(name: &str) -> usize {
     let line = format!("iff:\t{name}");
