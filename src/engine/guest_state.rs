@@ -68,6 +68,8 @@ pub(super) struct GuestState {
     pub(super) probed_buses: BTreeSet<BusName>,
     /// Events were lost: a device may have left without a word.
     pub(super) events_lost: bool,
+    /// A device of a lower generation may have left before anybody was listening, and another one may have its id.
+    pub(super) heard_from_generation: u64,
     /// Devices that the call of the moment has given a place, and not plugged in yet.
     pub(super) reserved: Vec<Device>,
     /// Taps of NICs that have left, until QEMU has closed them.
@@ -128,6 +130,7 @@ impl GuestState {
             no_hotplug_buses: BTreeSet::new(),
             probed_buses: BTreeSet::new(),
             events_lost: false,
+            heard_from_generation: 0,
             reserved: Vec::new(),
             tap_fds: Vec::new(),
             tap_cache: None,

@@ -44,6 +44,7 @@ impl GuestState {
                     self.log.write(Level::Warning, || format!("{count} events of the monitor were dropped"));
                     self.needs_resync = true;
                     self.events_lost = true;
+                    self.heard_from_generation = self.contents().record().next_generation;
                     self.running = false;
                 }
             }

@@ -48,6 +48,7 @@ impl GuestState {
         self.monitor = Some(monitor);
         self.needs_resync = true;
         self.is_new_connection = true;
+        self.heard_from_generation = self.contents().record().next_generation;
         self.has_answered = false;
         self.mark_fds_uncertain();
         // It may be another QEMU by now, whose guest has only just been started.

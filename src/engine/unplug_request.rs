@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::device_reports::Report;
+use super::device_reports::{Confirmed, Report};
 use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::PendingReason;
@@ -12,6 +12,7 @@ use super::plan::{self, UndoStep};
 use super::store_step::May;
 use super::tap_teardown::own_tap;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::DeviceId;
 use crate::log::Level;
 use crate::model::{Device, Operation};
 use crate::planted::{self, Fault};
@@ -96,7 +97,7 @@ impl GuestState {
         answers
     }
 
-    /// `device_del` for all of them.
+    /// `device_del` for all of them that are there. What has the id of another one by now is somebody else's.
     async fn send_device_del(
         &mut self,
         may: May<'_>,
@@ -107,13 +108,55 @@ impl GuestState {
         if devices.is_empty() {
             return Vec::new();
         }
-        let commands: Vec<Command> =
-            devices.iter().map(|device| UndoStep::Unplug(device.id.clone()).command()).collect();
         let passed = self.wait_for_guest_clock(deadline).await;
         if let Err(error) = passed.and_then(|()| self.monitor().map(drop)) {
             return devices.iter().map(|_| Err(error.clone())).collect();
         }
-        let mut commands = commands;
+        self.drop_refusals(devices);
+        let departed = match self.departed_unheard(devices, deadline).await {
+            Ok(departed) => departed,
+            Err(error) => return self.look_after_lost_reply(devices, &error, deadline).await,
+        };
+        let has_left = |device: &Device| departed.contains(&device.id);
+        let here: Vec<&Device> = devices.iter().copied().filter(|device| !has_left(device)).collect();
+        let mut replies = self.send_device_del_to(may, &here, state, deadline).await.into_iter();
+        let reply = |device: &&Device| match has_left(device) {
+            true => Ok(DeviceDelReply::NotFound),
+            false => replies.next().unwrap_or_else(|| Err(Error::new(ErrorKind::Protocol, "no reply"))),
+        };
+        devices.iter().map(reply).collect()
+    }
+
+    /// Those that QOM does not show, or shows another device instead of. Nothing is asked about a device that was added on
+    /// this connection, as long as QEMU has not said that it is gone: it cannot have left unheard.
+    async fn departed_unheard(&mut self, devices: &[&Device], deadline: &Deadline) -> Result<Vec<DeviceId>> {
+        let is_unsure = |device: &&Device| {
+            device.generation < self.heard_from_generation || self.is_reported_deleted(&device.id)
+        };
+        let unsure: Vec<&Device> = devices.iter().copied().filter(is_unsure).collect();
+        if unsure.is_empty() {
+            return Ok(Vec::new());
+        }
+        let confirmed = self.confirm_in_qom(&unsure, deadline).await?;
+        let departed = confirmed.into_iter().filter_map(|confirmed| match confirmed {
+            Confirmed::Detached(gone) => Some(gone.device.id.clone()),
+            Confirmed::Refused | Confirmed::Present => None,
+        });
+        Ok(departed.collect())
+    }
+
+    async fn send_device_del_to(
+        &mut self,
+        may: May<'_>,
+        devices: &[&Device],
+        state: &impl Fn(&Device) -> Option<PendingReason>,
+        deadline: &Deadline,
+    ) -> Vec<Result<DeviceDelReply>> {
+        if devices.is_empty() {
+            return Vec::new();
+        }
+        let mut commands: Vec<Command> =
+            devices.iter().map(|device| UndoStep::Unplug(device.id.clone()).command()).collect();
         if planted::has(Fault::BackendGoesEarly) {
             let backends = devices.iter().flat_map(|device| plan::backend(device, &[]));
             commands.extend(backends.map(|undo_step| undo_step.command()));
@@ -123,7 +166,6 @@ impl GuestState {
                 self.delete_tap(name, identity).await;
             }
         }
-        self.drop_refusals(devices);
         let batch = self.send(may, commands, deadline).await;
         if let Some(error) = batch.failure {
             let step = devices.first().map(|device| format!("device_del {}", device.id));

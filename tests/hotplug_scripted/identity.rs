@@ -273,6 +273,54 @@ pub fn a_removal_does_not_take_another_device(agent: &dyn Agent) {
     is_left_alone(&fixture, &*api);
 }
 
+/// A NIC "lan" of somebody else, in the place of ours.
+fn is_replaced(fixture: &Fixture, netdev: Option<&str>) {
+    leaves_silently(fixture, "lan");
+    fixture.qemu.model(|model| {
+        let other = Dev::new(Some("lan"), "virtio-net-pci", "pci.0", 4, 0);
+        let netdev = netdev.map(str::to_owned);
+        model.devices.push(Dev { mac: Some(OTHER_MAC.into()), netdev, ..other });
+    });
+}
+
+/// Nothing is unfinished about it, so that nobody has looked what it is before the caller asks for its removal.
+pub fn a_removal_does_not_take_another_device_that_came_unheard(agent: &dyn Agent) {
+    for netdev in [None, Some("lan")] {
+        let fixture = Fixture::pc();
+        let api = fixture.open(agent);
+        done(api.add_nic(&fixture.nic_as("lan", MAC)));
+        drop(api);
+        is_replaced(&fixture, netdev);
+        let api = fixture.open(agent);
+        fixture.qemu.take_seen();
+        done(api.unplug(&UnplugArgs::of("lan")));
+        let has_netdev = fixture.qemu.snapshot().iter().any(|line| line.starts_with("netdev lan"));
+        assert_eq!(has_netdev, netdev.is_some());
+        assert!(fixture.qemu.snapshot().iter().any(|line| line.starts_with("device lan")));
+        is_left_alone(&fixture, &*api);
+    }
+}
+
+/// QEMU says that the device is gone while it answers the question before `device_del`: another one may have its id by then.
+pub fn what_is_said_before_a_request_counts(agent: &dyn Agent) {
+    let fixture = Fixture::pc();
+    let api = fixture.open(agent);
+    done(api.add_nic(&fixture.nic_as("lan", MAC)));
+    fixture.qemu.model(|model| model.run_state = "paused".into());
+    fixture.qemu.emit("STOP", json!({}));
+    fixture.qemu.settle();
+    api.process(AMPLE).unwrap();
+    is_replaced(&fixture, None);
+    let gone = json!({ "event": "DEVICE_DELETED", "data": deleted("lan"),
+                       "timestamp": { "seconds": 0, "microseconds": 0 } });
+    fixture.qemu.fault("query-status", 0, Act::Around(format!("{gone}\r\n").into(), Vec::new()));
+    fixture.qemu.take_seen();
+    done(api.unplug(&UnplugArgs::of("lan")));
+    assert!(!fixture.qemu.take_names().contains(&"device_del".to_owned()));
+    assert!(fixture.qemu.snapshot().iter().any(|line| line.starts_with("device lan")));
+    assert!(fixture.recorded().is_empty() && !fixture.journal().exists());
+}
+
 pub fn what_qemu_does_not_say_of_a_place_takes_nothing_down(agent: &dyn Agent) {
     let fixture = Fixture::pc();
     let api = fixture.open(agent);
