@@ -7,21 +7,30 @@
 
 #[path = "explore/agent.rs"]
 mod agent;
+#[path = "explore/call.rs"]
+mod call;
 #[path = "explore/choices.rs"]
 mod choices;
+#[path = "explore/faults.rs"]
+mod faults;
 #[path = "explore/host.rs"]
 mod host;
+#[path = "explore/rest.rs"]
+mod rest;
 #[path = "explore/run.rs"]
 mod run;
+#[path = "explore/told.rs"]
+mod told;
 #[path = "explore/world.rs"]
 mod world;
 
 use std::time::Instant;
 
+use call::Call;
 use choices::Choices;
 #[cfg(feature = "planted-faults")]
 use kvm_hotplug::planted::{self, Fault};
-use run::{Call, Met, Run};
+use run::{Met, Run};
 use world::World;
 
 type Scenario = (&'static str, &'static [Call], usize);

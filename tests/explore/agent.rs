@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use fake_qemu::{Event, Outcome};
 use kvm_hotplug::engine::{
-    Access, Answer, Connected, Deadline, Demand, Effect, Engine, Given, HostStep, Link, Listener, OpId,
-    Request, StoreStep,
+    Access, Answer, Connected, Deadline, Demand, Effect, Engine, Given, Link, Listener, OpId, Request,
+    StoreStep,
 };
 use kvm_hotplug::error::{Error, ErrorKind, Result};
 use kvm_hotplug::log::{Level, Log, Sink};
@@ -14,6 +14,7 @@ use kvm_hotplug::qmp::{self, Batch, Command, Queued};
 use kvm_hotplug::store::{Committed, RecordFile};
 
 use crate::choices::Choices;
+use crate::faults::{AtBatch, AtWrite, ByItself, WhenAsked, faults_at, host};
 use crate::host::QEMU;
 use crate::world::{World, refusal};
 
@@ -25,60 +26,6 @@ const MOST_STEPS: usize = 3000;
 
 /// Calls wait this long for a guest.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// What may happen when commands are sent.
-#[derive(Clone, Debug)]
-enum AtBatch {
-    /// The agent dies after QEMU has carried out so many.
-    Die(usize),
-    /// The connection is cut after so many.
-    Cut(usize),
-    /// The same, and the descriptor of the last one has not arrived.
-    CutWithoutFd(usize),
-    /// QEMU refuses this one.
-    Refuse(usize),
-    /// Before that the guest does something by itself.
-    Guest(ByItself),
-}
-
-/// What a guest does by itself.
-#[derive(Clone, Debug)]
-enum ByItself {
-    Eject(String),
-    /// Somebody else plugs a device in under this id.
-    TakeId(&'static str),
-    Pause,
-    Reset,
-}
-
-/// What may happen when a file is written.
-#[derive(Clone, Copy, Debug)]
-enum AtWrite {
-    DieBefore,
-    DieAfter,
-    Fail,
-}
-
-impl AtWrite {
-    const ALL: &[Self] = &[Self::DieBefore, Self::DieAfter, Self::Fail];
-}
-
-/// What may happen when something is done on the host.
-#[derive(Clone, Copy, Debug)]
-enum AtHost {
-    DieBefore,
-    DieAfter,
-    Fail,
-}
-
-/// What a guest that was asked for a device may do instead of letting go of it.
-#[derive(Clone, Copy, Debug)]
-enum WhenAsked {
-    Refuse,
-    KeepSilent,
-    /// It lets go, and `DEVICE_DELETED` comes so many batches later.
-    LeaveLate(usize),
-}
 
 pub struct Agent {
     engine: Engine,
@@ -351,71 +298,6 @@ impl Agent {
         }
         let events = world.model.take_events();
         self.hear(world, events);
-    }
-}
-
-fn faults_at(world: &World, commands: &[Command]) -> Vec<AtBatch> {
-    let count = commands.len();
-    if count == 0 {
-        return Vec::new();
-    }
-    let own = world.own_devices();
-    // Between the question who it is and `device_del` nobody can do anything about it.
-    let may_take = !world.residue && commands.iter().all(|command| command.name != "device_del");
-    let free = crate::run::IDS.into_iter().filter(|id| may_take && world.model.device(id).is_none());
-    let takes = free.map(|id| AtBatch::Guest(ByItself::TakeId(id)));
-    let ejects = own.iter().map(|id| AtBatch::Guest(ByItself::Eject(id.clone()))).chain(takes);
-    if commands.iter().all(Command::is_question) {
-        return ejects.chain([AtBatch::Cut(0)]).collect();
-    }
-    let mut all: Vec<AtBatch> =
-        (0..=count).flat_map(|done| [AtBatch::Die(done), AtBatch::Cut(done)]).collect();
-    for (at, command) in commands.iter().enumerate() {
-        if command.fd.is_some() {
-            all.push(AtBatch::CutWithoutFd(at + 1));
-        }
-        let takes_down = ["netdev_del", "blockdev-del", "remove-fd"].contains(&command.name.as_ref());
-        let is_left_alone = world.taken && takes_down;
-        if !command.is_question() && !is_left_alone {
-            all.push(AtBatch::Refuse(at));
-        }
-    }
-    all.extend(ejects);
-    if world.model.is_running() {
-        all.extend([AtBatch::Guest(ByItself::Pause), AtBatch::Guest(ByItself::Reset)]);
-    }
-    all
-}
-
-fn host(
-    world: &mut World,
-    choices: &mut Choices,
-    step: HostStep,
-) -> std::result::Result<Result<kvm_hotplug::engine::HostResult>, Died> {
-    let changes = matches!(
-        step,
-        HostStep::OpenTap(_) | HostStep::DeleteTap(..) | HostStep::MoveTap { .. } | HostStep::JoinBridge(_)
-    );
-    let fault = match changes {
-        true => {
-            let text = format!("{step:?}");
-            let name = text.split(['(', ' ']).next().unwrap_or_default().to_owned();
-            choices.fault(&name, &[AtHost::DieBefore, AtHost::DieAfter, AtHost::Fail])
-        }
-        false => None,
-    };
-    match fault {
-        Some(AtHost::DieBefore) => return Err(Died),
-        Some(AtHost::Fail) => {
-            world.change_refused |= choices.happened() > 1;
-            return Ok(Err(Error::new(ErrorKind::Host, "the host refuses")));
-        }
-        _ => {}
-    }
-    let done = world.host.perform(step, &world.model);
-    match fault {
-        Some(AtHost::DieAfter) => Err(Died),
-        _ => Ok(done),
     }
 }
 

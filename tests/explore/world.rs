@@ -304,7 +304,7 @@ impl World {
     /// Somebody else plugs a NIC in.
     pub fn add_their_device(&mut self, id: &str) {
         let mac = Some("52:54:00:99:00:01".into());
-        let slot = if id == crate::run::IDS[0] { 28 } else { 29 };
+        let slot = if id == crate::call::IDS[0] { 28 } else { 29 };
         self.taken = true;
         self.model.devices.push(Dev { mac, ..Dev::new(Some(id), "virtio-net-pci", "pci.0", slot, 0) });
     }

@@ -1,0 +1,128 @@
+//! What a caller does, and what is to be seen of it afterwards.
+
+use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
+use kvm_hotplug::engine::{
+    AddRequest, DiskRequest, NewSize, NicRequest, Placement, Removal, Request, TapSource,
+};
+use kvm_hotplug::ids::{DeviceId, IfName, MacAddr};
+use kvm_hotplug::model::DeviceKind;
+use kvm_hotplug::net::vhost::VhostMode;
+use kvm_hotplug::store::RecordFile;
+
+use crate::world::{self, World};
+
+/// The ids of all devices that have one of the caller's.
+pub const IDS: [&str; 2] = ["lan", "data"];
+
+/// What a caller does.
+#[derive(Clone, Copy, Debug)]
+pub enum Call {
+    /// A NIC with this id, the last byte of its address, and its bridge.
+    AddNic(&'static str, u8, &'static str),
+    /// A disk with this id over this image.
+    AddDisk(&'static str, &'static str),
+    /// A SCSI disk, whose controller comes with it.
+    AddScsi(&'static str, &'static str),
+    /// A NIC and a disk as one operation.
+    AddBoth(&'static str, &'static str),
+    Remove(&'static str),
+    RemoveBoth(&'static str, &'static str),
+    SetLink(&'static str, bool),
+    Move(&'static str, &'static str),
+    Resize(&'static str, u64),
+    /// Everything of the guest that is ours, by the record.
+    RemoveControllers,
+    Process,
+}
+
+fn placement(id: &str) -> Placement {
+    Placement { id: Some(DeviceId::parse(id).unwrap()), ..Placement::default() }
+}
+
+fn nic(id: &str, mac: u8, bridge: &str) -> AddRequest {
+    AddRequest::Nic(NicRequest {
+        placement: placement(id),
+        mac: Some(MacAddr::parse(&format!("52:54:00:00:00:{mac:02x}")).unwrap()),
+        queues: 1,
+        vhost: VhostMode::Off,
+        mtu: None,
+        bridge: Some(IfName::parse(bridge).unwrap()),
+        link_down: false,
+        tap: TapSource::Open { name: Some(format!("tap-{id}")), owner: None },
+        boot_index: None,
+        model: "virtio-net-pci".into(),
+    })
+}
+
+fn disk(world: &World, id: &str, image: &str, model: &str) -> AddRequest {
+    let mut spec = DiskSpec::new(world.image(image), Format::Raw);
+    spec.model = model.into();
+    AddRequest::Disk(Box::new(DiskRequest { placement: placement(id), spec, format: FormatRequest::Raw }))
+}
+
+fn removal(id: &str) -> Removal {
+    Removal { id: id.into(), kind: None, live_only: false, wait: true, leave_overlay: false }
+}
+
+/// What stands in record, guest and host under an id.
+pub fn traces(world: &World, id: &str) -> Vec<String> {
+    let record = RecordFile::peek(&world.path());
+    let mut all = Vec::new();
+    match &record {
+        Ok(record) => {
+            all.extend(record.record().find(id).map(|device| format!("record {}", device.generation)));
+            let intent = record.journal().find(id);
+            all.extend(
+                intent.map(|intent| format!("journal {:?} {}", intent.operation, intent.device.generation)),
+            );
+        }
+        Err(error) => all.push(format!("the files do not parse: {error}")),
+    }
+    let model = &world.model;
+    let own = model.device(id).filter(|device| !world::is_theirs(device));
+    all.extend(own.map(|device| format!("device {:?} {:?}", device.mac, device.drive)));
+    all.extend(model.netdevs.contains_key(id).then(|| format!("netdev {id}")));
+    all.extend(model.nodes.contains_key(id).then(|| format!("node {id}")));
+    let tap = format!("tap-{id}");
+    all.extend(world.host.taps().contains_key(&tap).then_some(tap));
+    all
+}
+
+impl Call {
+    pub fn request(self, world: &World) -> Option<Request> {
+        Some(match self {
+            Self::AddNic(id, mac, bridge) => Request::Add(vec![nic(id, mac, bridge)]),
+            Self::AddDisk(id, image) => Request::Add(vec![disk(world, id, image, "virtio-blk-pci")]),
+            Self::AddScsi(id, image) => Request::Add(vec![disk(world, id, image, "scsi-hd")]),
+            Self::AddBoth(one, other) => {
+                Request::Add(vec![nic(one, 7, "br0"), disk(world, other, "two.img", "virtio-blk-pci")])
+            }
+            Self::Remove(id) => Request::Remove(removal(id)),
+            Self::RemoveBoth(one, other) => {
+                let how = kvm_hotplug::engine::RemovalOfMany { wait: true, ..Default::default() };
+                Request::RemoveMany(vec![one.into(), other.into()], how)
+            }
+            Self::SetLink(id, up) => Request::SetLink(id.into(), up),
+            Self::Move(id, bridge) => Request::MoveNic(id.into(), Some(IfName::parse(bridge).unwrap())),
+            Self::Resize(id, bytes) => {
+                Request::Resize(id.into(), NewSize { bytes: Some(bytes), may_shrink: false })
+            }
+            Self::RemoveControllers => {
+                let record = RecordFile::peek(&world.path()).ok()?;
+                let controller =
+                    record.record().devices.iter().find(|device| device.kind() == DeviceKind::Controller)?;
+                Request::Remove(removal(controller.id.as_str()))
+            }
+            Self::Process => Request::Process,
+        })
+    }
+
+    pub fn ids(self) -> Vec<&'static str> {
+        match self {
+            Self::AddNic(id, ..) | Self::AddDisk(id, _) | Self::AddScsi(id, _) | Self::Remove(id) => vec![id],
+            Self::SetLink(id, _) | Self::Move(id, _) | Self::Resize(id, _) => vec![id],
+            Self::AddBoth(one, other) | Self::RemoveBoth(one, other) => vec![one, other],
+            Self::RemoveControllers | Self::Process => Vec::new(),
+        }
+    }
+}

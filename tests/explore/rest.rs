@@ -1,0 +1,87 @@
+//! What holds when nothing goes on any more.
+
+use std::collections::BTreeSet;
+
+use kvm_hotplug::model::{DeviceKind, Presence};
+use kvm_hotplug::store::RecordFile;
+
+use crate::run::Run;
+use crate::world::THEIRS;
+
+impl Run<'_> {
+    /// Record, guest and host say the same, and nothing is left of anything else.
+    pub fn check_rest(&mut self) {
+        let mut wrong = Vec::new();
+        match RecordFile::peek(&self.world.path()) {
+            Err(error) => wrong.push(format!("the files do not parse: {error}")),
+            Ok(record) => {
+                if !record.journal().intents.is_empty() {
+                    wrong.push(format!("unfinished: {:?}", record.journal().intents));
+                }
+                let devices = &record.record().devices;
+                let model = &self.world.model;
+                let live: BTreeSet<&str> = devices
+                    .iter()
+                    .filter(|device| device.presence == Presence::Live)
+                    .map(|device| device.id.as_str())
+                    .collect();
+                let own = |ids: Vec<&str>| {
+                    ids.into_iter().filter(|id| *id != THEIRS).map(str::to_owned).collect::<BTreeSet<_>>()
+                };
+                let of = |kind: DeviceKind| {
+                    devices
+                        .iter()
+                        .filter(|device| device.kind() == kind)
+                        .map(|device| device.id.to_string())
+                        .collect::<BTreeSet<_>>()
+                };
+                let live: BTreeSet<String> = live.into_iter().map(str::to_owned).collect();
+                let mut same = |what: &str, found: BTreeSet<String>, recorded: BTreeSet<String>| {
+                    if found != recorded {
+                        wrong.push(format!("{what}: {found:?}, recorded are {recorded:?}"));
+                    }
+                };
+                same("devices", self.world.own_devices().into_iter().collect(), live);
+                same("netdevs", own(model.netdevs.keys().map(String::as_str).collect()), of(DeviceKind::Nic));
+                same("nodes", own(model.nodes.keys().map(String::as_str).collect()), of(DeviceKind::Disk));
+                if !self.world.uncertain {
+                    let names = model.monitors[0].fds.keys().map(String::as_str).collect();
+                    same("descriptors", own(names), BTreeSet::new());
+                    let sets: Vec<&String> = model
+                        .fdsets
+                        .values()
+                        .filter(|set| set.users.is_empty())
+                        .flat_map(|set| &set.fds)
+                        .filter_map(|fd| fd.opaque.as_ref())
+                        .collect();
+                    same(
+                        "fdsets without node",
+                        own(sets.into_iter().map(String::as_str).collect()),
+                        BTreeSet::new(),
+                    );
+                    let taps = self.world.host.taps();
+                    let recorded =
+                        devices.iter().filter_map(|device| Some(device.nic()?.ifname.as_ref()?.to_string()));
+                    same("taps", own(taps.keys().map(String::as_str).collect()), recorded.collect());
+                }
+                for device in devices {
+                    let Some(nic) = device.nic().filter(|_| !self.world.change_refused) else { continue };
+                    let link_down = model.netdevs.get(device.id.as_str()).map(|netdev| netdev.link_down);
+                    if link_down.is_some_and(|down| down != nic.link_down) {
+                        wrong.push(format!(
+                            "link of {}: down is {link_down:?}, recorded {}",
+                            device.id, nic.link_down
+                        ));
+                    }
+                    let taps = self.world.host.taps();
+                    let bridge = nic.ifname.as_ref().and_then(|name| taps.get(name.as_str()));
+                    let recorded = nic.bridge.as_ref().map(ToString::to_string);
+                    if bridge.is_some_and(|bridge| *bridge != recorded) {
+                        wrong.push(format!("bridge of {}: {bridge:?}, recorded {recorded:?}", device.id));
+                    }
+                }
+            }
+        }
+        self.world.violations.append(&mut wrong);
+    }
+}
