@@ -34,11 +34,17 @@ pub enum Fault {
     GenerationIsUsedAgain,
     /// A descriptor counts for received, although the client that passed it was cut off.
     UncertainFdIsClosed,
+    /// A file is in place, and its directory is not synced.
+    DirectoryNotSynced,
+    /// The journal of a QEMU that has ended is carried out on the next one.
+    JournalOfAnother,
+    /// A call that was cancelled forgets what it has begun.
+    ResidueIsForgotten,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::EventIsBelieved,
         Self::JournalClearedFirst,
         Self::BackendGoesEarly,
@@ -54,12 +60,53 @@ impl Fault {
         Self::TapsOfOthers,
         Self::GenerationIsUsedAgain,
         Self::UncertainFdIsClosed,
+        Self::DirectoryNotSynced,
+        Self::JournalOfAnother,
+        Self::ResidueIsForgotten,
     ];
 }
 
 #[cfg(feature = "planted-faults")]
 thread_local! {
     static PLANTED: std::cell::Cell<Option<Fault>> = const { std::cell::Cell::new(None) };
+}
+
+/// What was done in the directory of a record: a power failure takes back what was not synced.
+#[cfg(feature = "planted-faults")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DirStep {
+    /// The file of this name is another one, or gone.
+    Changed(std::ffi::OsString),
+    /// All of that is there to stay.
+    Synced,
+}
+
+#[cfg(feature = "planted-faults")]
+thread_local! {
+    static DIR_STEPS: std::cell::RefCell<Option<Vec<DirStep>>> = const { std::cell::RefCell::new(None) };
+}
+
+/// What this thread has done in directories since it asked last; from the first question on it is kept.
+#[cfg(feature = "planted-faults")]
+pub fn take_dir_steps() -> Vec<DirStep> {
+    DIR_STEPS.with_borrow_mut(|steps| steps.replace(Vec::new())).unwrap_or_default()
+}
+
+#[cfg(feature = "planted-faults")]
+fn note(step: impl FnOnce() -> DirStep) {
+    DIR_STEPS.with_borrow_mut(|steps| steps.as_mut().map(|steps| steps.push(step())));
+}
+
+/// Notes for a test that the file of this name has changed.
+pub(crate) fn note_changed(_name: &std::ffi::OsStr) {
+    #[cfg(feature = "planted-faults")]
+    note(|| DirStep::Changed(_name.to_owned()));
+}
+
+/// Notes for a test that a directory was synced.
+pub(crate) fn note_synced() {
+    #[cfg(feature = "planted-faults")]
+    note(|| DirStep::Synced);
 }
 
 /// From now on this thread has the fault, or none.

@@ -1,12 +1,14 @@
 //! Every way in which a few faults can meet a few calls: the agent dies, a connection is cut, QEMU or the host refuses, the guest
 //! does something else. Whatever happens, the next agent comes to rest with record, guest and host in agreement.
 //!
-//! `KVM_HOTPLUG_EXPLORE_DEPTH` says how many faults meet in a run (default: 2), `KVM_HOTPLUG_EXPLORE_REPLAY` plays one run again
+//! `KVM_HOTPLUG_EXPLORE_DEPTH` says how many faults meet in a run (default: what the scenario says), `KVM_HOTPLUG_EXPLORE_REPLAY` plays one run again
 //! and tells what happens.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::indexing_slicing, unreachable_pub)]
 
 #[path = "explore/agent.rs"]
 mod agent;
+#[path = "explore/batch.rs"]
+mod batch;
 #[path = "explore/call.rs"]
 mod call;
 #[path = "explore/choices.rs"]
@@ -15,8 +17,12 @@ mod choices;
 mod faults;
 #[path = "explore/host.rs"]
 mod host;
+#[path = "explore/links.rs"]
+mod links;
 #[path = "explore/rest.rs"]
 mod rest;
+#[path = "explore/restart.rs"]
+mod restart;
 #[path = "explore/run.rs"]
 mod run;
 #[path = "explore/told.rs"]
@@ -28,19 +34,44 @@ use std::time::Instant;
 
 use call::Call;
 use choices::Choices;
+use faults::Also;
 #[cfg(feature = "planted-faults")]
 use kvm_hotplug::planted::{self, Fault};
 use run::{Met, Run};
 use world::World;
 
-type Scenario = (&'static str, &'static [Call], usize);
+/// Calls, the first so many of them without faults, and what may happen to them beside what may always happen.
+#[derive(Clone, Copy)]
+struct Scenario {
+    name: &'static str,
+    calls: &'static [Call],
+    calm: usize,
+    also: &'static [Also],
+    /// How many faults meet in every run of the tests.
+    depth: usize,
+}
+
+impl Scenario {
+    const fn new(name: &'static str, calls: &'static [Call], calm: usize) -> Self {
+        Self { name, calls, calm, also: &[], depth: 2 }
+    }
+
+    /// With one fault only in every run of the tests: so much may happen that two take too long.
+    const fn shallow(self) -> Self {
+        Self { depth: 1, ..self }
+    }
+
+    fn depth(&self) -> usize {
+        std::env::var(DEPTH).map_or(self.depth, |text| text.parse().unwrap())
+    }
+
+    const fn with(self, also: &'static [Also]) -> Self {
+        Self { also, ..self }
+    }
+}
 
 const DEPTH: &str = "KVM_HOTPLUG_EXPLORE_DEPTH";
 const REPLAY: &str = "KVM_HOTPLUG_EXPLORE_REPLAY";
-
-fn depth() -> usize {
-    std::env::var(DEPTH).map_or(2, |text| text.parse().unwrap())
-}
 
 /// What a run has broken.
 struct Broken {
@@ -49,19 +80,14 @@ struct Broken {
     story: Vec<String>,
 }
 
-/// All runs of these calls, up to the first that breaks something.
-fn explore(
-    calls: &[Call],
-    calm: usize,
-    mut choices: Choices,
-    tells: bool,
-    once: bool,
-) -> (Met, Option<Broken>) {
+/// All runs of a scenario, up to the first that breaks something.
+fn explore(scenario: &Scenario, mut choices: Choices, tells: bool, once: bool) -> (Met, Option<Broken>) {
     let mut met = Met::default();
     let mut folder = world::folder();
     loop {
-        let mut run = Run { world: World::new(folder), choices: &mut choices, met: &mut met, tells };
-        if run.play(calls, calm) && run.world.violations.is_empty() {
+        let mut run =
+            Run { world: World::new(folder, scenario.also), choices: &mut choices, met: &mut met, tells };
+        if run.play(scenario.calls, scenario.calm) && run.world.violations.is_empty() {
             run.close();
         }
         let violations = run.world.take_violations();
@@ -81,17 +107,18 @@ fn explore(
 }
 
 /// All runs, and none may break anything.
-fn all_is_well(name: &str, calls: &[Call], calm: usize) {
+fn all_is_well(scenario: &Scenario) {
+    let name = scenario.name;
     let begin = Instant::now();
     if let Ok(script) = std::env::var(REPLAY) {
         let choices = Choices::of_script(9, &script);
-        let (_, broken) = explore(calls, calm, choices, true, true);
+        let (_, broken) = explore(scenario, choices, true, true);
         if let Some(Broken { violations, story, .. }) = broken {
             panic!("{name}:\n  {}\nbroken:\n  {}", story.join("\n  "), violations.join("\n  "));
         }
         return;
     }
-    let (met, broken) = explore(calls, calm, Choices::new(depth()), false, false);
+    let (met, broken) = explore(scenario, Choices::new(scenario.depth()), false, false);
     let (runs, worlds, short) = (met.runs, met.worlds.len(), met.cut_short);
     println!(
         "{name}: {runs} runs, {worlds} worlds without an agent, {short} met before, {:?}",
@@ -106,17 +133,24 @@ fn all_is_well(name: &str, calls: &[Call], calm: usize) {
     }
 }
 
-/// Calls, the first so many of them without faults.
-const SCENARIOS: [Scenario; 6] = [
-    (
+const SCENARIOS: [Scenario; 10] = [
+    Scenario::new(
         "nic",
         &[Call::AddNic("lan", 1, "br0"), Call::Remove("lan"), Call::AddNic("lan", 2, "br0"), Call::Process],
         0,
     ),
-    ("disk", &[Call::AddDisk("data", "one.img"), Call::Remove("data"), Call::AddDisk("data", "two.img")], 0),
-    ("scsi", &[Call::AddScsi("data", "one.img"), Call::Remove("data"), Call::RemoveControllers], 0),
-    ("list", &[Call::AddBoth("lan", "data"), Call::RemoveBoth("lan", "data")], 0),
-    (
+    Scenario::new(
+        "disk",
+        &[Call::AddDisk("data", "one.img"), Call::Remove("data"), Call::AddDisk("data", "two.img")],
+        0,
+    ),
+    Scenario::new(
+        "scsi",
+        &[Call::AddScsi("data", "one.img"), Call::Remove("data"), Call::RemoveControllers],
+        0,
+    ),
+    Scenario::new("list", &[Call::AddBoth("lan", "data"), Call::RemoveBoth("lan", "data")], 0),
+    Scenario::new(
         "changes",
         &[
             Call::AddNic("lan", 1, "br0"),
@@ -128,7 +162,7 @@ const SCENARIOS: [Scenario; 6] = [
         ],
         2,
     ),
-    (
+    Scenario::new(
         "again",
         &[
             Call::AddNic("lan", 1, "br0"),
@@ -141,11 +175,54 @@ const SCENARIOS: [Scenario; 6] = [
         ],
         2,
     ),
+    Scenario::new(
+        "restart",
+        &[
+            Call::AddDisk("data", "one.img"),
+            Call::Remove("data"),
+            Call::AddNic("lan", 1, "br0"),
+            Call::SetLink("lan", false),
+            Call::Restart,
+            Call::Remove("lan"),
+        ],
+        0,
+    )
+    .with(&[Also::QemuEnds])
+    .shallow(),
+    Scenario::new(
+        "power",
+        &[
+            Call::AddNic("lan", 1, "br0"),
+            Call::AddDisk("data", "one.img"),
+            Call::Remove("lan"),
+            Call::Process,
+        ],
+        0,
+    )
+    .with(&[Also::PowerFails]),
+    Scenario::new(
+        "unwaited",
+        &[
+            Call::AddNicUnwaited("lan", 1, "br0"),
+            Call::AddDisk("data", "one.img"),
+            Call::SetLink("lan", false),
+            Call::RemoveUnwaited("lan"),
+            Call::Process,
+            Call::Remove("data"),
+        ],
+        0,
+    )
+    .with(&[Also::Cancel, Also::Sleep]),
+    Scenario::new(
+        "monitors",
+        &[Call::AddNic("lan", 1, "br0"), Call::Remove("lan"), Call::AddDisk("data", "one.img")],
+        0,
+    )
+    .with(&[Also::OtherMonitor]),
 ];
 
 fn scenario(name: &str) {
-    let (name, calls, calm) = SCENARIOS.into_iter().find(|(own, ..)| *own == name).unwrap();
-    all_is_well(name, calls, calm);
+    all_is_well(SCENARIOS.iter().find(|scenario| scenario.name == name).unwrap());
 }
 
 #[test]
@@ -178,6 +255,26 @@ fn again() {
     scenario("again");
 }
 
+#[test]
+fn restart() {
+    scenario("restart");
+}
+
+#[test]
+fn power() {
+    scenario("power");
+}
+
+#[test]
+fn unwaited() {
+    scenario("unwaited");
+}
+
+#[test]
+fn monitors() {
+    scenario("monitors");
+}
+
 /// One fault at most, of the guest, the host or the agent, leads to each fault of the engine that is planted.
 #[cfg(feature = "planted-faults")]
 #[test]
@@ -189,9 +286,9 @@ fn planted_faults_are_found() {
     for fault in Fault::ALL {
         planted::plant(Some(fault));
         let found = (0..=1).flat_map(|depth| SCENARIOS.map(|scenario| (depth, scenario))).find_map(
-            |(depth, (name, calls, calm))| {
-                let (met, broken) = explore(calls, calm, Choices::new(depth), false, false);
-                broken.map(|broken| (name, depth, met.runs, broken))
+            |(depth, scenario)| {
+                let (met, broken) = explore(&scenario, Choices::new(depth), false, false);
+                broken.map(|broken| (scenario.name, depth, met.runs, broken))
             },
         );
         planted::plant(None);

@@ -225,6 +225,7 @@ impl GuestState {
         all.iter().for_each(|device| self.phases.begin_waiting(&device.id, Waits::ForAdd));
         let asked = match error.kind() {
             ErrorKind::Timeout => Err(()),
+            ErrorKind::Canceled if self.forget_if_planted(devices).await => return Err(error),
             ErrorKind::Canceled => {
                 self.log_rollback(&all).await;
                 self.ready(&deadline.uncancelable().at_most(self.now(), GRACE)).await.map_err(drop)

@@ -78,6 +78,12 @@ impl GuestState {
         self.write(StoreStep::Journal(journal)).await
     }
 
+    /// The planted fault of a cancelled add that is struck from the journal, whatever has become of it.
+    pub(super) async fn forget_if_planted(&self, devices: &[Device]) -> bool {
+        planted::has(Fault::ResidueIsForgotten)
+            && self.write_journal(|journal| journal.clear_intents(devices)).await.is_ok()
+    }
+
     /// Notes which QEMU the journal is about.
     pub(super) async fn journal_peer(&self, peer: Option<Arc<Peer>>) -> Result<()> {
         self.write_journal(|journal| journal.peer = peer).await

@@ -25,6 +25,7 @@ use crate::log::Level;
 use crate::model::peer::Socket;
 use crate::model::{Device, PeerMatch};
 use crate::ordered;
+use crate::planted::{self, Fault};
 use crate::qmp::Command;
 
 /// How long another monitor is tried before QEMU is asked who is connected to it, and the pause before the next try.
@@ -148,7 +149,7 @@ impl GuestState {
     /// Which QEMU the journal is about. A target that waits for its guest goes on with what was pending at the source.
     pub(super) fn qemu_of_journal(&self) -> Qemu {
         match self.contents().peer_match() {
-            PeerMatch::Another if !self.migrating => Qemu::Another,
+            PeerMatch::Another if !self.migrating && !planted::has(Fault::JournalOfAnother) => Qemu::Another,
             PeerMatch::Another | PeerMatch::Same | PeerMatch::Unknown => Qemu::Same,
         }
     }

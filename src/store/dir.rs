@@ -21,6 +21,7 @@ use super::file_kind::FileKind;
 use super::leftover;
 use super::trust::{Identity, Kind, Trust};
 use crate::error::{Error, ErrorKind, Result};
+use crate::planted::{self, Fault};
 
 /// Largest runtime file or journal read. 1,000 devices take some 300 KiB.
 pub const MAX_FILE: u64 = 4 << 20;
@@ -313,9 +314,14 @@ impl RecordDir {
     }
 
     fn sync(&self, file_kind: FileKind) -> Result<()> {
+        if planted::has(Fault::DirectoryNotSynced) {
+            return Ok(());
+        }
         uninterrupted(|| nix::unistd::fsync(&self.dir)).map_err(|errno| {
             Error::host(errno, format!("sync the directory of {}", self.part_path(file_kind).display()))
-        })
+        })?;
+        planted::note_synced();
+        Ok(())
     }
 
     /// Removes a part; one that is not there is fine.
@@ -363,7 +369,11 @@ impl RecordDir {
 
     fn unlink(&self, name: &OsStr) -> Result<()> {
         match uninterrupted(|| unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir)) {
-            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Ok(()) => {
+                planted::note_changed(name);
+                Ok(())
+            }
+            Err(Errno::ENOENT) => Ok(()),
             Err(errno) => Err(Error::host(errno, format!("remove {}", self.path_of(name).display()))),
         }
     }
@@ -437,7 +447,9 @@ impl RecordDir {
 
     fn rename_as(&self, file_kind: FileKind, flags: RenameFlags) -> nix::Result<()> {
         let (from, to) = (self.temporary(file_kind), self.file_name(file_kind));
-        uninterrupted(|| renameat2(&self.dir, from, &self.dir, to, flags))
+        uninterrupted(|| renameat2(&self.dir, from, &self.dir, to, flags))?;
+        planted::note_changed(to);
+        Ok(())
     }
 
     fn is_free(&self, file_kind: FileKind) -> bool {

@@ -3,20 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fake_qemu::{Event, Outcome};
 use kvm_hotplug::engine::{
     Access, Answer, Connected, Deadline, Demand, Effect, Engine, Given, Link, Listener, OpId, Request,
     StoreStep,
 };
 use kvm_hotplug::error::{Error, ErrorKind, Result};
 use kvm_hotplug::log::{Level, Log, Sink};
-use kvm_hotplug::qmp::{self, Batch, Command, Queued};
+use kvm_hotplug::qmp::{self, Batch, Command};
 use kvm_hotplug::store::{Committed, RecordFile};
 
 use crate::choices::Choices;
-use crate::faults::{AtBatch, AtWrite, ByItself, WhenAsked, faults_at, host};
-use crate::host::QEMU;
-use crate::world::{World, refusal};
+use crate::faults::{Also, AtWrite, WhenAsked, host};
+use crate::world::World;
 
 /// The agent has died.
 pub struct Died;
@@ -28,8 +26,12 @@ const MOST_STEPS: usize = 3000;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Agent {
-    engine: Engine,
+    pub(crate) engine: Engine,
     record: RecordFile,
+    /// Commands that were sent for operations that no call waits for: their answers come before those to any later ones.
+    pub(crate) sent: Vec<(OpId, Link, Vec<Command>)>,
+    /// The connection whose events it hears.
+    pub(crate) main: Option<Link>,
 }
 
 struct Print;
@@ -45,21 +47,22 @@ impl Sink for Print {
 
 impl Agent {
     /// Loads the record. It has said nothing to QEMU yet.
-    pub fn start(world: &World, tells: bool) -> Result<Self> {
+    pub fn start(world: &World, monitor: &str, tells: bool) -> Result<Self> {
         let record = RecordFile::load(&world.path())?;
         let log = if tells { Log::new(Level::Debug, Arc::new(Print)) } else { Log::default() };
         let engine = Engine::new(
             record.contents().clone(),
-            "/run/web1.monitor".into(),
+            monitor.into(),
             (Listener::default(), Access::Change),
             log,
             world.instant(),
         );
-        Ok(Self { engine, record })
+        Ok(Self { engine, record, sent: Vec::new(), main: None })
     }
 
     /// It ends. What it has staged stays.
-    pub fn end(self, world: &mut World) {
+    pub fn end(mut self, world: &mut World) {
+        self.take_answers(world);
         let files = world.files();
         drop(self);
         world.write_files(&files);
@@ -88,7 +91,7 @@ impl Agent {
                         self.go_on_unwaited(world, choices)?;
                         return Ok(answer);
                     }
-                    None => self.wait(world, choices),
+                    None => self.wait(world, choices, op),
                 },
             }
         }
@@ -96,9 +99,16 @@ impl Agent {
         Ok(Err(Error::new(ErrorKind::State, "no end")))
     }
 
+    /// What no call waits for goes on until QEMU is asked: its answers come later.
     fn go_on_unwaited(&mut self, world: &mut World, choices: &mut Choices) -> std::result::Result<(), Died> {
-        while let Some(Demand::Perform(op, effect)) = self.engine.poll(world.instant(), None) {
-            self.perform(world, choices, op, effect)?;
+        while let Some(demand) = self.engine.poll(world.instant(), None) {
+            match demand {
+                Demand::Perform(op, Effect::Run(link, commands)) if world.links.contains_key(&link.0) => {
+                    self.sent.push((op, link, commands));
+                }
+                Demand::Perform(op, effect) => self.perform(world, choices, op, effect)?,
+                Demand::GiveUp(op, error) => self.engine.give(op, Given::Failed(error)),
+            }
         }
         Ok(())
     }
@@ -109,15 +119,16 @@ impl Agent {
         choices: &mut Choices,
         step: StoreStep,
     ) -> std::result::Result<Result<Given>, Died> {
-        let (name, faults): (_, &[AtWrite]) = match &step {
-            StoreStep::Meet(_) => ("", &[]),
-            StoreStep::Stage(_) => ("stage", &[AtWrite::Fail]),
-            StoreStep::Replace(_) => ("replace the record", AtWrite::ALL),
-            StoreStep::Commit(_) => ("commit the record", AtWrite::ALL),
-            StoreStep::Journal(journal) if journal.intents.is_empty() => ("remove the journal", AtWrite::ALL),
-            StoreStep::Journal(_) => ("write the journal", AtWrite::ALL),
+        let all = AtWrite::all(world);
+        let (name, faults) = match &step {
+            StoreStep::Meet(_) => ("", Vec::new()),
+            StoreStep::Stage(_) => ("stage", vec![AtWrite::Fail]),
+            StoreStep::Replace(_) => ("replace the record", all),
+            StoreStep::Commit(_) => ("commit the record", all),
+            StoreStep::Journal(journal) if journal.intents.is_empty() => ("remove the journal", all),
+            StoreStep::Journal(_) => ("write the journal", all),
         };
-        let fault = choices.fault(name, faults);
+        let fault = choices.fault(name, &faults);
         match fault {
             Some(AtWrite::Fail) => {
                 world.write_failed = true;
@@ -134,6 +145,7 @@ impl Agent {
             }
             _ => {}
         }
+        let before = world.also(Also::PowerFails).then(|| world.files());
         let record = &mut self.record;
         let given = match step {
             StoreStep::Meet(peer) => {
@@ -149,8 +161,15 @@ impl Agent {
             StoreStep::Journal(journal) => record.put_journal(journal).map(|()| Given::Done),
         };
         self.engine.contents(record.contents().clone());
+        if let Some(before) = before {
+            world.note_dir_steps(&before);
+        }
         match fault {
             Some(AtWrite::DieAfter) => Err(Died),
+            Some(AtWrite::PowerFails) => {
+                world.has_no_power = true;
+                Err(Died)
+            }
             _ => Ok(given),
         }
     }
@@ -163,25 +182,31 @@ impl Agent {
         effect: Effect,
     ) -> std::result::Result<(), Died> {
         let given = match effect {
-            Effect::Connect(_) => {
-                let link = Link(world.connect());
+            Effect::Connect(_) if world.is_down => Given::Failed(lost().with_errno(libc::ECONNREFUSED)),
+            Effect::Connect(path) => {
+                let link = Link(world.connect(&path));
                 let version = qmp::Version { major: 7, minor: 2, micro: 22 };
-                Given::Connected(Connected { link, version, pid: Some(QEMU) })
+                Given::Connected(Connected { link, version, pid: Some(world.host.qemu) })
             }
-            Effect::Watch(_) | Effect::ReadAll => Given::Done,
-            Effect::Identify(_) => Given::Failed(lost()),
-            Effect::Close(link) => {
-                if world.link == Some(link.0) {
-                    world.disconnect();
-                }
+            Effect::Watch(link) => {
+                self.main = Some(link);
                 Given::Done
             }
-            Effect::Read(link) if world.link == Some(link.0) => Given::Done,
+            Effect::ReadAll => {
+                self.take_answers(world);
+                Given::Done
+            }
+            Effect::Identify(_) => Given::Failed(lost()),
+            Effect::Close(link) => {
+                world.close(link.0);
+                Given::Done
+            }
+            Effect::Read(link) if world.links.contains_key(&link.0) => Given::Done,
             Effect::Read(_) => Given::Failed(lost()),
-            Effect::Run(link, commands) if world.link != Some(link.0) => {
+            Effect::Run(link, commands) if !world.links.contains_key(&link.0) => {
                 Given::Batch(Batch::failed(commands.len(), lost()))
             }
-            Effect::Run(link, commands) => Given::Batch(self.run(world, choices, link, &commands)?),
+            Effect::Run(link, commands) => Given::Batch(self.run(world, choices, (op, link), &commands)?),
             Effect::Store(step) => match self.write(world, choices, step)? {
                 Ok(given) => given,
                 Err(error) => Given::Failed(error),
@@ -195,93 +220,30 @@ impl Agent {
         Ok(())
     }
 
-    fn run(
-        &mut self,
-        world: &mut World,
-        choices: &mut Choices,
-        link: Link,
-        commands: &[Command],
-    ) -> std::result::Result<Batch, Died> {
-        if let Some(held) = world.held {
-            world.held = held.checked_sub(1);
-            if world.held.is_none() {
-                let events = world.finish_leaving();
-                self.hear(world, events);
-            }
-        }
-        let names: Vec<&str> = commands.iter().map(|command| command.name.as_ref()).collect();
-        let fault = choices.fault(&format!("at {names:?}"), &faults_at(world, commands));
-        match &fault {
-            Some(AtBatch::Guest(ByItself::Eject(id))) => {
-                (world.ejected, world.has_ejected) = (true, true);
-                world.model.grant(id);
-                let events = world.finish_leaving();
-                self.hear(world, events);
-            }
-            Some(AtBatch::Guest(ByItself::TakeId(id))) => world.add_their_device(id),
-            Some(AtBatch::Guest(ByItself::Pause)) => world.model.set_run_state("paused"),
-            Some(AtBatch::Guest(ByItself::Reset)) => world.model.reset(true),
-            _ => {}
-        }
-        let events = world.model.take_events();
-        self.hear(world, events);
-        let (done, arrives) = match fault {
-            Some(AtBatch::Die(done) | AtBatch::Cut(done)) => (done, true),
-            Some(AtBatch::CutWithoutFd(done)) => (done, false),
-            _ => (commands.len(), true),
-        };
-        let mut batch = Batch { replies: Vec::new(), failure: None };
-        for (at, command) in commands.iter().take(done).enumerate() {
-            let is_refused = matches!(fault, Some(AtBatch::Refuse(refused)) if refused == at);
-            if is_refused && world.would_do(command) {
-                world.residue |= command.name.ends_with("del");
-                world.change_refused |= command.name == "set_link" && choices.happened() > 1;
-                let error = refusal();
-                batch.replies.push(Some(Err(Error::qmp(error.class, error.desc))));
-                continue;
-            }
-            let Outcome { before, reply, after, .. } = world.execute(command, arrives || at + 1 < done);
-            self.hear(world, before);
-            batch.replies.push(Some(reply.map_err(|error| Error::qmp(error.class, error.desc))));
-            self.hear(world, after);
-        }
-        let last_had_fd =
-            done.checked_sub(1).and_then(|last| commands.get(last)).is_some_and(|last| last.fd.is_some());
-        match fault {
-            Some(AtBatch::Die(_)) => {
-                world.uncertain |= last_had_fd;
-                Err(Died)
-            }
-            Some(AtBatch::Cut(_) | AtBatch::CutWithoutFd(_)) => {
-                world.uncertain |= last_had_fd;
-                world.disconnect();
-                self.engine.disconnected(link);
-                Ok(Batch::failed(commands.len(), lost()))
-            }
-            _ => Ok(batch),
-        }
-    }
-
-    /// Only a client that is there hears them.
-    fn hear(&mut self, world: &World, events: Vec<Event>) {
-        for Event { name, data } in events.into_iter().filter(|_| world.model.hears(0)) {
-            let event = qmp::Event { name, data, timestamp: serde_json::Value::Null, size: 100 };
-            self.engine.event(Queued::Event(event));
-        }
-    }
-
     /// All operations wait: the guest does something, or the time goes on.
-    fn wait(&mut self, world: &mut World, choices: &mut Choices) {
+    fn wait(&mut self, world: &mut World, choices: &mut Choices, op: OpId) {
+        if !self.sent.is_empty() {
+            return self.take_answers(world);
+        }
         let asked = world.model.asked().into_iter().next();
         let asked = asked.filter(|_| world.model.is_running() && !world.silent);
         if let Some(id) = asked {
-            let late = [0, 2, 4, 5, 6, 7, 8].map(WhenAsked::LeaveLate);
-            let others: Vec<WhenAsked> =
-                [WhenAsked::Refuse, WhenAsked::KeepSilent].into_iter().chain(late).collect();
-            match choices.fault(&format!("the guest is asked for {id}"), &others) {
+            match choices.fault(&format!("the guest is asked for {id}"), &WhenAsked::all(world)) {
                 None => _ = world.model.grant(&id),
                 Some(WhenAsked::Refuse) => _ = world.model.guest_refuses(&id),
                 Some(WhenAsked::KeepSilent) => world.silent = true,
+                Some(WhenAsked::Cancel) => {
+                    world.silent = true;
+                    if let Some(Demand::GiveUp(op, error)) = self.engine.cancel(op) {
+                        self.engine.give(op, Given::Failed(error));
+                    }
+                }
+                Some(WhenAsked::End) => {
+                    world.end_qemu();
+                    if let Some(link) = self.main {
+                        self.engine.disconnected(link);
+                    }
+                }
                 Some(WhenAsked::LeaveLate(batches)) => {
                     world.model.grant(&id);
                     world.held = Some(batches);
@@ -301,6 +263,7 @@ impl Agent {
     }
 }
 
-fn lost() -> Error {
+/// The connection is gone.
+pub fn lost() -> Error {
     Error::monitor_lost()
 }

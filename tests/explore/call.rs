@@ -33,6 +33,11 @@ pub enum Call {
     /// Everything of the guest that is ours, by the record.
     RemoveControllers,
     Process,
+    /// The same without waiting.
+    AddNicUnwaited(&'static str, u8, &'static str),
+    RemoveUnwaited(&'static str),
+    /// The agent ends, QEMU is ended, and the guest is started anew with what the record has.
+    Restart,
 }
 
 fn placement(id: &str) -> Placement {
@@ -114,15 +119,25 @@ impl Call {
                 Request::Remove(removal(controller.id.as_str()))
             }
             Self::Process => Request::Process,
+            Self::AddNicUnwaited(id, mac, bridge) => {
+                let mut request = nic(id, mac, bridge);
+                if let AddRequest::Nic(request) = &mut request {
+                    request.placement.no_wait = true;
+                }
+                Request::Add(vec![request])
+            }
+            Self::RemoveUnwaited(id) => Request::Remove(Removal { wait: false, ..removal(id) }),
+            Self::Restart => return None,
         })
     }
 
     pub fn ids(self) -> Vec<&'static str> {
         match self {
             Self::AddNic(id, ..) | Self::AddDisk(id, _) | Self::AddScsi(id, _) | Self::Remove(id) => vec![id],
+            Self::AddNicUnwaited(id, ..) | Self::RemoveUnwaited(id) => vec![id],
             Self::SetLink(id, _) | Self::Move(id, _) | Self::Resize(id, _) => vec![id],
             Self::AddBoth(one, other) | Self::RemoveBoth(one, other) => vec![one, other],
-            Self::RemoveControllers | Self::Process => Vec::new(),
+            Self::RemoveControllers | Self::Process | Self::Restart => Vec::new(),
         }
     }
 }

@@ -23,9 +23,6 @@ use kvm_hotplug::net::share::Taps;
 use kvm_hotplug::net::spec::NicSpec;
 use kvm_hotplug::sys::descriptor::Descriptor;
 
-/// QEMU's process, which nobody looks at.
-pub const QEMU: i32 = 4242;
-
 /// A tap.
 struct Tap {
     identity: TapIdentity,
@@ -38,6 +35,8 @@ struct Tap {
 #[derive(Default)]
 pub struct Host {
     taps: BTreeMap<IfName, Tap>,
+    /// QEMU's process, which nobody looks at.
+    pub qemu: i32,
     last_index: i32,
     last_mac: u8,
     /// What the descriptors lead to that are no files.
@@ -140,9 +139,7 @@ impl Host {
                 if self.taps.contains_key(&name) {
                     return Err(failed(format!("tap {name} exists")).with_kind(ErrorKind::Conflict));
                 }
-                self.last_index += 1;
-                let text = format!("{}@fe:00:00:00:00:{:02x}", self.last_index, self.last_index);
-                let identity = TapIdentity::try_from(text)?;
+                let identity = self.next_identity()?;
                 let (fds, ends) = (0..request.queues)
                     .map(|_| self.new_end(File::Tap(name.as_str().into())))
                     .unzip::<_, _, Vec<_>, Vec<_>>();
@@ -174,7 +171,7 @@ impl Host {
                 Ok(HostResult::Done)
             }
             HostStep::IsOwnProcess(_) => Ok(HostResult::Is(false)),
-            HostStep::ListTaps(_) => Ok(HostResult::Taps(Arc::new(Taps::known(QEMU, taps_of(model))))),
+            HostStep::ListTaps(_) => Ok(HostResult::Taps(Arc::new(Taps::known(self.qemu, taps_of(model))))),
             HostStep::ShareTap(_, name) => {
                 if !taps_of(model).iter().any(|(_, tap)| *tap == name) {
                     return Err(
@@ -208,7 +205,7 @@ impl Host {
                 Ok(HostResult::Number(numbers.iter().find(is_it).copied()))
             }
             HostStep::MakeMark => Ok(HostResult::Descriptor(self.new_end(File::Other("mark".into())).0)),
-            HostStep::SeeQemu(path, pid) => Ok(HostResult::Qemu(qemu(path, pid))),
+            HostStep::SeeQemu(path, pid) => Ok(HostResult::Qemu(self.see_qemu(path, pid))),
             HostStep::IsSocketThere(_) => Ok(HostResult::Is(true)),
             HostStep::CheckGivenTap(_) | HostStep::HasTap(..) => Err(failed("nobody gives taps here")),
         }
@@ -235,6 +232,26 @@ impl Host {
         }
     }
 
+    /// Opens a tap that a QEMU is started with; what it is known by from now on.
+    pub fn start_tap(&mut self, spec: &NicSpec) -> Option<TapIdentity> {
+        let identity = self.next_identity().unwrap();
+        let tap = Tap { identity: identity.clone(), bridge: spec.bridge.clone(), ends: Vec::new() };
+        self.taps.insert(spec.ifname.clone()?, tap);
+        Some(identity)
+    }
+
+    fn next_identity(&mut self) -> Result<TapIdentity> {
+        self.last_index += 1;
+        TapIdentity::try_from(format!("{}@fe:00:00:00:00:{:02x}", self.last_index, self.last_index))
+    }
+
+    /// Who listens at this path: each QEMU makes sockets of its own.
+    fn see_qemu(&self, path: PathBuf, pid: i32) -> Peer {
+        let process = Process { pid, start: 1, namespace: 1, boot: "this".into() };
+        let inode = u64::try_from(path.as_os_str().len()).unwrap();
+        Peer { process: Some(process), sockets: vec![Socket { path, device: 1, inode, made: pid.into() }] }
+    }
+
     fn image(&self, model: &Model, number: i32) -> Option<&Path> {
         match &model.descriptors().find(|fd| fd.number == number)?.file {
             File::Image { name, .. } => self.path_of(name),
@@ -257,9 +274,4 @@ fn taps_of(model: &Model) -> Vec<(RawFd, IfName)> {
         _ => None,
     };
     model.descriptors().filter_map(tap).collect()
-}
-
-fn qemu(path: PathBuf, pid: i32) -> Peer {
-    let process = Process { pid, start: 1, namespace: 1, boot: "this".into() };
-    Peer { process: Some(process), sockets: vec![Socket { path, device: 1, inode: 1, made: 1 }] }
 }

@@ -45,7 +45,8 @@ impl Run<'_> {
                 same("netdevs", own(model.netdevs.keys().map(String::as_str).collect()), of(DeviceKind::Nic));
                 same("nodes", own(model.nodes.keys().map(String::as_str).collect()), of(DeviceKind::Disk));
                 if !self.world.uncertain {
-                    let names = model.monitors[0].fds.keys().map(String::as_str).collect();
+                    let names = model.monitors.iter().flat_map(|monitor| monitor.fds.keys());
+                    let names = names.map(String::as_str).collect();
                     same("descriptors", own(names), BTreeSet::new());
                     let sets: Vec<&String> = model
                         .fdsets

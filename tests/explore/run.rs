@@ -9,8 +9,9 @@ use kvm_hotplug::store::RecordFile;
 use crate::agent::{Agent, Died};
 use crate::call::{Call, IDS, traces};
 use crate::choices::Choices;
+use crate::faults::Also;
 use crate::told::{Told, check_answer};
-use crate::world::{self, World};
+use crate::world::{self, MONITORS, World};
 
 /// Worlds without an agent that have been met, and with how many faults to come.
 #[derive(Default)]
@@ -41,7 +42,15 @@ impl Run<'_> {
         let mut agent: Option<(Agent, Told)> = None;
         let mut quiet = Choices::new(0);
         for (at, call) in calls.iter().enumerate() {
+            if matches!(call, Call::Restart) {
+                agent.take().into_iter().for_each(|(own, _)| own.end(&mut self.world));
+                self.world.end_qemu();
+            }
             for _ in 0..4 {
+                if self.world.is_down {
+                    agent.take().into_iter().for_each(|(own, _)| own.end(&mut self.world));
+                    self.world.start_qemu();
+                }
                 if agent.is_none() {
                     agent = self.open(at < calm);
                 }
@@ -63,7 +72,7 @@ impl Run<'_> {
             match call_checked(&mut self.world, &mut own, &mut told, *call, choices, self.tells) {
                 Ok(()) => agent = Some((own, told)),
                 Err(Died) => {
-                    own.end(&mut self.world);
+                    self.bury(own);
                     if self.is_met(at + 1) {
                         return false;
                     }
@@ -84,7 +93,14 @@ impl Run<'_> {
 
     fn open(&mut self, calm: bool) -> Option<(Agent, Told)> {
         let mut quiet = Choices::new(0);
-        let mut agent = match Agent::start(&self.world, self.tells) {
+        let others = [MONITORS[1]];
+        let others = if calm || !self.world.also(Also::OtherMonitor) { &others[..0] } else { &others };
+        let monitor = match self.world.has_rest() && !calm {
+            // Either of them: that an agent has died is fault enough.
+            true => MONITORS[self.choices.choose(MONITORS.len())],
+            false => self.choices.fault("open", others).unwrap_or(MONITORS[0]),
+        };
+        let mut agent = match Agent::start(&self.world, monitor, self.tells) {
             Ok(agent) => agent,
             Err(error) => {
                 self.world.violations.push(format!("the record cannot be loaded: {error}"));
@@ -106,9 +122,17 @@ impl Run<'_> {
                 None
             }
             Err(Died) => {
-                agent.end(&mut self.world);
+                self.bury(agent);
                 None
             }
+        }
+    }
+
+    /// An agent has died, perhaps with its host.
+    fn bury(&mut self, agent: Agent) {
+        agent.end(&mut self.world);
+        if self.world.has_no_power {
+            self.world.fail_power(self.choices);
         }
     }
 
@@ -127,9 +151,15 @@ impl Run<'_> {
     pub fn close(&mut self) {
         self.choices.end_faults();
         let world = &mut self.world;
+        if world.is_down {
+            world.start_qemu();
+        }
+        (0..MONITORS.len()).for_each(|monitor| world.carry_out_rest(monitor));
         world.finish_leaving();
-        if world.model.run_state != "running" {
-            world.model.set_run_state("running");
+        match world.model.run_state.as_str() {
+            "running" => {}
+            "suspended" => world.model.wake_up(),
+            _ => world.model.set_run_state("running"),
         }
         world.model.take_events();
         self.settle(Pass::First);
@@ -201,7 +231,7 @@ impl Run<'_> {
             }
             let Some(request) = Call::Remove(id).request(&self.world) else { continue };
             match agent.call(&mut self.world, &mut quiet, request) {
-                Ok(Ok(Answer::Outcome(Outcome::Done(_)))) => {}
+                Ok(Ok(Answer::Outcome(outcome))) if matches!(*outcome, Outcome::Done(_)) => {}
                 Ok(other) => self.world.violations.push(format!("{id} is another one's: {other:?}")),
                 Err(Died) => {}
             }
@@ -234,8 +264,15 @@ fn call_checked(
     let Some(request) = call.request(world) else { return Ok(()) };
     world.silent = false;
     (world.ejected, world.write_failed) = (false, false);
+    for id in call.ids() {
+        world.promised.remove(id);
+        world.inherited.remove(id);
+    }
     let before: Vec<Vec<String>> = call.ids().iter().map(|id| traces(world, id)).collect();
-    let answer = agent.call(world, choices, request)?;
+    world.named = call.ids();
+    let answer = agent.call(world, choices, request);
+    world.named.clear();
+    let answer = answer?;
     if tells {
         choices.story.push(format!("answer: {answer:?}"));
     }

@@ -6,6 +6,7 @@ use kvm_hotplug::engine::{Answer, Event, EventKind, Outcome};
 use kvm_hotplug::error::Result;
 
 use crate::call::{Call, traces};
+use crate::restart::FIRST_QEMU;
 use crate::world::World;
 
 /// What an agent has told of its devices.
@@ -27,7 +28,9 @@ impl Told {
         let Some(device) = &event.device else { return };
         let transition = match event.kind {
             EventKind::Added => Transition::Came,
-            EventKind::Removed | EventKind::RemovedByGuest | EventKind::Undone => Transition::Went,
+            EventKind::Removed | EventKind::RemovedByGuest => Transition::Went,
+            // Of a change that was taken back, or a removal that an earlier QEMU was asked for, it says that the device stays.
+            EventKind::Undone if event.text.contains("interrupted add") => Transition::Went,
             _ => return,
         };
         let key = (device.id.clone(), device.generation, transition);
@@ -42,7 +45,10 @@ impl Told {
     fn answer(&mut self, call: Call, outcome: &Outcome, violations: &mut Vec<String>) {
         let adds =
             matches!(call, Call::AddNic(..) | Call::AddDisk(..) | Call::AddScsi(..) | Call::AddBoth(..));
-        let removes = matches!(call, Call::Remove(_) | Call::RemoveBoth(..) | Call::RemoveControllers);
+        let removes = matches!(
+            call,
+            Call::Remove(_) | Call::RemoveUnwaited(_) | Call::RemoveBoth(..) | Call::RemoveControllers
+        );
         let Outcome::Done(device) = outcome else { return };
         let transition = if adds { Transition::Came } else { Transition::Went };
         let key = (device.id.to_string(), device.generation, transition);
@@ -74,8 +80,17 @@ pub fn check_answer(
         if adds && !there && !world.ejected {
             violations.push(format!("{call:?} is answered as done, and there is {now:?}"));
         }
-        let is_removal = matches!(call, Call::Remove(_) | Call::RemoveBoth(..));
-        if is_removal && !now.is_empty() && !world.uncertain {
+        let is_removal = matches!(call, Call::Remove(_) | Call::RemoveUnwaited(_) | Call::RemoveBoth(..));
+        if adds && !world.ejected {
+            world.promised.insert(device.id.to_string(), Some(device.generation));
+        }
+        if is_removal {
+            world.promised.insert(device.id.to_string(), None);
+        }
+        // A guest may let go of a device that its QEMU was started with before anybody has connected: what stood behind it is an orphan,
+        // which a repair takes down.
+        let may_be_orphaned = world.has_ejected && world.host.qemu != FIRST_QEMU;
+        if is_removal && !now.is_empty() && !world.uncertain && !may_be_orphaned {
             violations.push(format!("{call:?} is answered as done, and there is {now:?}"));
         }
         let open = now.iter().any(|line| line.starts_with("journal "));

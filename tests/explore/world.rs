@@ -1,21 +1,23 @@
 //! A world: the files of a record, a QEMU with its guest, a host, and the time; and at most one agent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use fake_qemu::model::{Machine, Model, UnplugBehaviour};
-use fake_qemu::{
-    Command, Descriptor, Dev, Effect, Event, FdSet, Netdev, Node, Outcome, QmpError, SetFd, Version,
-};
+use fake_qemu::model::Model;
+use fake_qemu::{Command, Descriptor, Dev, Effect, Event, FdSet, Netdev, Node, Outcome, QmpError, SetFd};
 use kvm_hotplug::model::Record;
 use kvm_hotplug::store::RecordFile;
 
+use crate::faults::Also;
 use crate::host::Host;
+use crate::restart::{FIRST_QEMU, Parts, new_qemu};
 
 /// What somebody else has in the same guest, by this name.
 pub const THEIRS: &str = "theirs";
+/// The paths of QEMU's monitors.
+pub const MONITORS: [&str; 2] = ["/run/web1.monitor", "/run/web1.second"];
 const THEIR_SET: u32 = 77;
 
 /// The files of a record by their names, without the lock.
@@ -27,10 +29,27 @@ pub struct World {
     pub host: Host,
     pub now: Duration,
     begin: Instant,
-    last_link: u64,
-    /// The connection of the moment.
-    pub link: Option<u64>,
-    last_number: i32,
+    pub(crate) last_link: u64,
+    /// The connections, and which monitor each is to.
+    pub links: BTreeMap<u64, usize>,
+    pub(crate) last_number: i32,
+    /// What may happen here that may not happen in every scenario.
+    also: &'static [Also],
+    /// No QEMU runs.
+    pub is_down: bool,
+    pub has_no_power: bool,
+    /// What each of these files was when the directory was synced last.
+    pub(crate) unsynced: Vec<(String, Option<Vec<u8>>)>,
+    /// What QEMU had of each device when that came.
+    pub(crate) parts: BTreeMap<String, Parts>,
+    /// What an agent that died has sent by a monitor, and QEMU has not carried out.
+    pub(crate) rest: Vec<(usize, Command)>,
+    /// Ids of the devices that QEMU was started with and no call has named since.
+    pub inherited: BTreeSet<String>,
+    /// Ids that the call of the moment names: it asks the next QEMU, too.
+    pub named: Vec<&'static str>,
+    /// Attachments that a call has answered to be there, or `None` for a device that it has answered to be gone.
+    pub promised: BTreeMap<String, Option<u64>>,
     /// `DEVICE_DELETED` of what has left is said after so many batches, if nobody waits before.
     pub held: Option<usize>,
     /// The guest does not answer before the next call.
@@ -59,18 +78,25 @@ pub fn folder() -> tempfile::TempDir {
 
 impl World {
     /// A guest without devices of ours.
-    pub fn new(dir: tempfile::TempDir) -> Self {
-        let mut model = Model::new(Machine::Pc, Version(7, 2, 22));
-        (model.unplug_behaviour, model.leaves_late) = (UnplugBehaviour::Never, true);
+    pub fn new(dir: tempfile::TempDir, also: &'static [Also]) -> Self {
         let mut world = Self {
             dir,
-            model,
+            model: new_qemu(),
             host: Host::default(),
             now: Duration::from_secs(100),
             begin: Instant::now(),
             last_link: 0,
-            link: None,
+            links: BTreeMap::new(),
             last_number: 100,
+            also,
+            is_down: false,
+            has_no_power: false,
+            unsynced: Vec::new(),
+            parts: BTreeMap::new(),
+            rest: Vec::new(),
+            promised: BTreeMap::new(),
+            inherited: BTreeSet::new(),
+            named: Vec::new(),
             held: None,
             silent: false,
             uncertain: false,
@@ -82,6 +108,7 @@ impl World {
             write_failed: false,
             violations: Vec::new(),
         };
+        world.host.qemu = FIRST_QEMU;
         world.write_files(&Files::new());
         let command = ["qemu-system-x86_64", "-machine", "pc", "-m", "256"].map(String::from).to_vec();
         RecordFile::new(Record::new("web1", command, 4).unwrap()).save_new(&world.path()).unwrap();
@@ -102,7 +129,7 @@ impl World {
     }
 
     /// What stands in the guest and is not ours.
-    fn add_theirs(&mut self) {
+    pub(crate) fn add_theirs(&mut self) {
         let (tap, image) = (Descriptor::tap(1, THEIRS), Descriptor::image(2, THEIRS, 4096, true));
         let model = &mut self.model;
         model.netdevs.insert(THEIRS.into(), Netdev { fds: vec![tap], ..Netdev::default() });
@@ -183,32 +210,24 @@ impl World {
         }
     }
 
-    /// A client comes, and leaves negotiation mode.
-    pub fn connect(&mut self) -> u64 {
-        self.disconnect();
-        self.model.connect(0);
-        self.model.execute(self.now, 0, &Command::new("qmp_capabilities", serde_json::json!({})));
-        self.last_link += 1;
-        self.link = Some(self.last_link);
-        self.last_link
-    }
-
-    /// It goes, if there is one.
-    pub fn disconnect(&mut self) {
-        if self.link.take().is_some() {
-            self.model.disconnect(0);
-        }
+    /// Whether this may happen here.
+    pub fn also(&self, what: Also) -> bool {
+        self.also.contains(&what)
     }
 
     /// QEMU carries out a command. A descriptor that is not to arrive leads to nothing.
-    pub fn execute(&mut self, command: &kvm_hotplug::qmp::Command, arrives: bool) -> Outcome {
+    pub fn execute(&mut self, link: u64, command: &kvm_hotplug::qmp::Command, arrives: bool) -> Outcome {
+        let monitor = self.links.get(&link).copied().unwrap_or_default();
         self.last_number += i32::from(command.fd.is_some());
         let mut sent = self.command(command, self.last_number);
         if !arrives {
             sent.fds.iter_mut().for_each(|fd| fd.file = fake_qemu::File::Other("closed".into()));
         }
-        self.check_command(&sent);
-        let outcome = self.model.execute(self.now, 0, &sent);
+        self.check_command(&sent, monitor);
+        let outcome = self.model.execute(self.now, monitor, &sent);
+        if command.name == "device_add" {
+            self.keep_parts(sent.text("id"));
+        }
         for effect in &outcome.effects {
             if let Effect::Truncate { number, length } = effect {
                 self.truncate(*number, *length);
@@ -221,10 +240,11 @@ impl World {
     /// Whether QEMU has no reason of its own to refuse a command: that something is not there, it always says so.
     pub fn would_do(&self, command: &kvm_hotplug::qmp::Command) -> bool {
         let sent = self.command(command, 0);
-        self.model.clone().execute(self.now, 0, &sent).reply.is_ok()
+        let monitor = self.links.values().next().copied().unwrap_or_default();
+        self.model.clone().execute(self.now, monitor, &sent).reply.is_ok()
     }
 
-    fn command(&self, command: &kvm_hotplug::qmp::Command, number: i32) -> Command {
+    pub(crate) fn command(&self, command: &kvm_hotplug::qmp::Command, number: i32) -> Command {
         let arguments = command.arguments.as_ref();
         let arguments = arguments.map_or_else(|| serde_json::json!({}), |all| all.as_ref().clone().into());
         let sent = Command::new(&command.name, arguments);
@@ -242,19 +262,22 @@ impl World {
         }
     }
 
-    fn check_command(&mut self, command: &Command) {
+    fn check_command(&mut self, command: &Command, monitor: usize) {
         let named = ["id", "name", "node-name", "fdname"].iter().any(|key| command.text(key) == THEIRS);
         let their_set = command.arguments.get("fdset-id") == Some(&THEIR_SET.into());
         let asks = command.name.starts_with("query-") || command.name.starts_with("qom-");
         let their_device =
             command.name == "device_del" && self.model.device(command.text("id")).is_some_and(is_theirs);
+        if command.name == "device_del" && self.inherited.contains(command.text("id")) {
+            self.violations.push(format!("{command:?} was meant for a QEMU that has ended"));
+        }
         if (named || their_set || their_device) && !asks {
             self.violations.push(format!("{command:?} touches what is not ours"));
         }
         let closed = |fd: &Descriptor| fd.file == fake_qemu::File::Other("closed".into());
         let closes = match command.name.as_str() {
-            "closefd" => self.model.monitors[0].fds.get(command.text("fdname")).is_some_and(closed),
-            "getfd" => self.model.monitors[0].fds.get(command.text("fdname")).is_some_and(closed),
+            "closefd" => self.model.monitors[monitor].fds.get(command.text("fdname")).is_some_and(closed),
+            "getfd" => self.model.monitors[monitor].fds.get(command.text("fdname")).is_some_and(closed),
             "remove-fd" => {
                 let set = command.arguments.get("fdset-id").and_then(serde_json::Value::as_u64);
                 let set = set.and_then(|set| self.model.fdsets.get(&u32::try_from(set).unwrap()));
@@ -291,11 +314,13 @@ impl World {
             self.residue,
         )
             .hash(&mut hasher);
+        (self.host.qemu, self.is_down, &self.unsynced, &self.promised, &self.inherited).hash(&mut hasher);
+        format!("{:?}", self.rest).hash(&mut hasher);
         more.hash(&mut hasher);
         hasher.finish()
     }
 
-    /// Ids of devices of ours in the guest.
+    /// Ids of devices of ours that are in the guest.
     pub fn own_devices(&self) -> Vec<String> {
         let own = self.model.devices.iter().filter(|device| !is_theirs(device));
         own.filter_map(|device| device.id.clone()).collect()
