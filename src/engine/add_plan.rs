@@ -185,7 +185,7 @@ impl GuestState {
     ) -> Result<AddPlan> {
         let (address, controller) = match &opened.spec {
             Spec::Disk(spec) if spec.is_scsi() => self.choose_target(placement, generation)?,
-            _ => (self.slots.pci.choose(&super::want(placement))?.into(), None),
+            _ => (self.slots.pci.choose(&want(placement))?.into(), None),
         };
         let id = match &placement.id {
             Some(id) => id.clone(),
@@ -297,4 +297,9 @@ fn scsi_want(placement: &Placement) -> scsi::Want {
         (_, Some(bus)) => scsi::Want::OnBus(bus.clone()),
         _ => scsi::Want::Auto,
     }
+}
+
+/// The place that a request asks for.
+pub(super) fn want(placement: &Placement) -> Want {
+    placement.address.as_ref().and_then(Address::pci).cloned().map_or(Want::Auto, Want::Place)
 }

@@ -3,13 +3,15 @@
 use super::add::AddRequest;
 use super::add::{AddItem, Attempt, is_misplaced, queues_to_attach};
 use super::add_transaction::PlugError;
+use super::answer::Answer;
 use super::events::AddFailure;
 use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::{Outcome, PendingReason};
+use super::phase::At;
 use super::phase::Phase;
-use super::phase_change::{At, Cause, Waits};
-use super::request::Answer;
+use super::phase_change::Cause;
+use super::phases::Waits;
 use super::store_step::Journaled;
 use super::transaction;
 use crate::error::Result;

@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 use std::time::Instant;
 
+use super::answer::Answer;
 use super::io::{Effect, Given, Link, OpId};
-use super::operations::Cell;
-use super::request::Answer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mutex::lock;
 use crate::qmp::{EventQueue, Queued};
 use crate::store::Contents;
+
+/// The state of the guest, when no operation has it.
+pub(super) type Cell<S> = Arc<Mutex<Option<Box<S>>>>;
 
 /// What an operation waits for.
 #[derive(Debug)]

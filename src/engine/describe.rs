@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::device_info::{DeviceInfo, DeviceState};
 use super::guest_state::GuestState;
 use super::host_step::TapState;
 use super::inventory;
 use super::limit::Deadline;
-use super::list::{DeviceInfo, DeviceState};
 use crate::disk::DiskSpec;
 use crate::error::Result;
 use crate::ids::{Address, IfName};

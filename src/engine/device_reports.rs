@@ -8,22 +8,12 @@ use super::identity::{DetachedDevice, Shown};
 use super::inventory::PeripheralIds;
 use super::limit::Deadline;
 use super::phase_change::Cause;
+use super::report::Report;
 use crate::error::Result;
 use crate::ids::DeviceId;
 use crate::log::Level;
 use crate::model::Device;
 use crate::planted::{self, Fault};
-
-/// What was said of the device of an id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Report {
-    /// `DEVICE_DELETED`.
-    Deleted,
-    /// `device_del` did not find it.
-    NotFound,
-    /// `DEVICE_UNPLUG_GUEST_ERROR`.
-    Refused,
-}
 
 /// What is so, once QOM has been asked.
 #[derive(Clone, Copy, Debug)]

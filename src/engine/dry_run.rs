@@ -1,23 +1,10 @@
-//! Plans without doing: what an add or a removal would do now.
+//! What an add or a removal would do.
 
 use serde_json::{Map, Value, json};
 
-use super::add_plan::{OpenedBackend, Placement};
-use super::controller::ControllerRequest;
-use super::disk::DiskRequest;
-use super::guest_state::GuestState;
-use super::limit::Deadline;
-use super::nic::{NicRequest, TapSource};
 use super::outcome::Outcome;
-use super::plan::{self, Stage, UndoStep};
-use super::unplug::{Removal, RemovalAction};
-use crate::disk::Layer;
-use crate::error::Result;
 use crate::ids::Address;
 use crate::model::Spec;
-use crate::net::vhost;
-use crate::qmp::Command;
-use crate::sys::descriptor::Descriptor;
 
 /// What would happen.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +30,7 @@ pub(super) enum Preparation<T> {
 }
 
 impl DryRun {
-    fn nothing(outcome: Outcome) -> Self {
+    pub(super) fn nothing(outcome: Outcome) -> Self {
         Self { outcome, commands: Vec::new(), host: Vec::new() }
     }
 
@@ -72,124 +59,4 @@ impl DryRun {
             "host": self.host,
         })
     }
-}
-
-impl GuestState {
-    /// What adding this NIC would do.
-    pub(super) async fn dry_run_nic(&mut self, request: &NicRequest, deadline: &Deadline) -> Result<DryRun> {
-        let (spec, vhost_fds) = match self.prepare_nic(request, deadline).await? {
-            Preparation::Answer(outcome) => return Ok(DryRun::nothing(outcome)),
-            Preparation::Later(spec, why) => return self.dry_run_deferred(spec, &request.placement, why),
-            Preparation::Now(now) => now,
-        };
-        let mut host = Vec::new();
-        if let TapSource::Open { name, .. } = &request.tap {
-            let name = name.as_deref().unwrap_or("tap%d");
-            host.push(format!("open tap {name} with {} queue(s) and set it up", spec.queues));
-            host.extend(request.bridge.iter().map(|bridge| format!("attach it to bridge {bridge}")));
-            host.extend(request.mtu.iter().map(|mtu| format!("set its MTU to {mtu}")));
-        }
-        if !vhost_fds.is_empty() {
-            host.push(format!("open {} {} time(s)", vhost::DEVICE, vhost_fds.len()));
-        }
-        self.dry_run_opened(
-            &OpenedBackend { spec: Spec::Nic(spec), fds: Vec::new(), layers: Vec::new() },
-            &request.placement,
-            host,
-            deadline,
-        )
-        .await
-    }
-
-    /// What adding this disk would do.
-    pub(super) async fn dry_run_disk(
-        &mut self,
-        request: &DiskRequest,
-        deadline: &Deadline,
-    ) -> Result<DryRun> {
-        let (spec, image) = match self.prepare_disk(request, deadline).await? {
-            Preparation::Answer(outcome) => return Ok(DryRun::nothing(outcome)),
-            Preparation::Later(spec, why) => return self.dry_run_deferred(spec, &request.placement, why),
-            Preparation::Now(now) => now,
-        };
-        let mode = |read_only| if read_only { "read-only" } else { "for writing" };
-        let open =
-            |layer: &Layer<Descriptor>| format!("open {} {}", layer.path.display(), mode(layer.read_only));
-        let host = image.layers.iter().map(open).collect();
-        let layers = image.layers.iter().map(|layer| (layer.format, layer.kind)).collect();
-        self.dry_run_opened(
-            &OpenedBackend { spec: Spec::Disk(spec), fds: Vec::new(), layers },
-            &request.placement,
-            host,
-            deadline,
-        )
-        .await
-    }
-
-    /// What adding this SCSI controller would do.
-    pub(super) async fn dry_run_controller(
-        &mut self,
-        request: &ControllerRequest,
-        deadline: &Deadline,
-    ) -> Result<DryRun> {
-        match self.prepare_controller(request, deadline).await? {
-            Preparation::Answer(outcome) => Ok(DryRun::nothing(outcome)),
-            Preparation::Later(spec, why) => self.dry_run_deferred(spec, &request.placement, why),
-            Preparation::Now(opened) => {
-                self.dry_run_opened(&opened, &request.placement, Vec::new(), deadline).await
-            }
-        }
-    }
-
-    async fn dry_run_opened(
-        &mut self,
-        opened: &OpenedBackend,
-        placement: &Placement,
-        host: Vec<String>,
-        deadline: &Deadline,
-    ) -> Result<DryRun> {
-        self.learn_buses(deadline).await?;
-        let generation = self.contents().record().next_generation;
-        let add_plan = self.add_plan(opened, placement, generation).await?;
-        // Numbers that were only drafted stay free.
-        self.fdsets.release(&add_plan.device.id);
-        Ok(DryRun { outcome: Outcome::Done(add_plan.device), commands: commands_of(&add_plan.stages), host })
-    }
-
-    fn dry_run_deferred(
-        &mut self,
-        spec: Spec,
-        placement: &Placement,
-        why: super::outcome::DeferReason,
-    ) -> Result<DryRun> {
-        let mut next = self.contents().record().clone();
-        self.plan_for_next_boot(&mut next, spec, placement, why).map(|(_, outcome)| DryRun::nothing(outcome))
-    }
-
-    /// What this removal would do, if the guest lets go.
-    pub(super) async fn dry_run_removal(&mut self, removal: &Removal, deadline: &Deadline) -> Result<DryRun> {
-        let device = match self.removal_action(removal, deadline).await? {
-            RemovalAction::Answer(outcome) => return Ok(DryRun::nothing(outcome)),
-            RemovalAction::DropFromRecord(device) => return Ok(DryRun::nothing(Outcome::Done(device))),
-            RemovalAction::AfterReboot(device, why) => {
-                return Ok(DryRun::nothing(Outcome::AfterReboot(device, why)));
-            }
-            RemovalAction::Ask(device) => device,
-        };
-        if !self.phases.is_unplugging(&device.id) {
-            self.refuse_while_migrating(deadline).await?;
-        }
-        let mut undo_steps = vec![UndoStep::Unplug(device.id.clone())];
-        undo_steps.extend(plan::backend(&device, &self.fdsets.of(&device.id)));
-        let command = |undo_step: &UndoStep| {
-            let Command { name, arguments, .. } = undo_step.command();
-            (name.into_owned(), arguments.as_deref().cloned().unwrap_or_default())
-        };
-        let commands = undo_steps.iter().map(command).collect();
-        Ok(DryRun { outcome: Outcome::Done(device), commands, host: Vec::new() })
-    }
-}
-
-fn commands_of(stages: &[Stage]) -> Vec<(String, Map<String, Value>)> {
-    stages.iter().flatten().map(|step| (step.command.to_owned(), Map::clone(&step.arguments))).collect()
 }

@@ -2,10 +2,23 @@
 
 use super::guest_state::GuestState;
 use super::outcome::DeferReason;
-use super::{LIVE_DISK_MODELS, LIVE_NIC_MODELS, OLDEST_QEMU};
 use crate::ids::BusName;
 use crate::model::{Device, DeviceKind, Presence};
+use crate::qmp::OLDEST_QEMU;
 use crate::slots::scsi;
+
+/// NIC models that can be plugged into a running guest.
+pub const LIVE_NIC_MODELS: &[&str] =
+    &["virtio-net-pci", "virtio-net-pci-non-transitional", "virtio-net-pci-transitional"];
+
+/// Disk models that can be plugged into a running guest.
+pub const LIVE_DISK_MODELS: &[&str] = &[
+    "virtio-blk-pci",
+    "virtio-blk-pci-non-transitional",
+    "virtio-blk-pci-transitional",
+    "scsi-hd",
+    "scsi-block",
+];
 
 impl GuestState {
     /// Why such a device cannot be plugged into this guest now, on `bus` if that is known.

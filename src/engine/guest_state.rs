@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::access::Access;
-use super::device_reports::Report;
+use super::board::{Cell, Port};
 use super::events::EventLog;
 use super::fdsets::FdSets;
 use super::io::Connected;
@@ -14,8 +14,8 @@ use super::listener::Listener;
 use super::outcome::PendingReason;
 use super::phase::Phase;
 use super::phases::Phases;
-use super::talk::Own;
-use super::tap_teardown::{TapCache, TapFd};
+use super::report::Report;
+use super::tap_fds::{TapCache, TapFd};
 use crate::error::{ErrorKind, Result};
 use crate::ids::{BusName, DeviceId};
 use crate::log::{Level, Log};
@@ -29,6 +29,15 @@ use crate::store::Contents;
 /// Pauses before a connection that was dropped at once is made again, when a guest is opened.
 const RECONNECT_PAUSES: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(10), Duration::from_millis(40), Duration::from_millis(160)];
+
+/// An operation's own: how it asks, and where the state goes while it waits for the guest.
+#[derive(Clone, Debug)]
+pub(super) struct Own {
+    pub(super) port: Port,
+    pub(super) cell: Cell<GuestState>,
+    /// Of the call.
+    pub(super) deadline: Deadline,
+}
 
 /// Everything a call on a guest works with. One call has it at a time.
 #[derive(Debug)]

@@ -3,12 +3,12 @@
 
 use serde_json::Value;
 
-use super::device_reports::Report;
 use super::graph::{self, BlockGraph, Holder};
 use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::{PendingReason, ShortText};
 use super::plan::UndoStep;
+use super::report::Report;
 use super::transaction::Residue;
 use crate::error::Result;
 use crate::model::Device;

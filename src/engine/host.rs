@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::guest_state::GuestState;
 use super::host_step::{FoundTap, HostResult, HostStep, Image, OpenedTap, PlanMove, TapState};
+use super::io::unexpected;
 use super::io::{Effect, Given};
-use super::talk::unexpected;
 use crate::disk::{DiskSpec, FormatRequest, Identity};
 use crate::error::Result;
 use crate::ids::{IfName, MacAddr};

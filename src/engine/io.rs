@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::host_step::{HostResult, HostStep};
-use super::store_step::StoreStep;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
+use crate::model::{self, Journal, Record};
 use crate::qmp::peer::Peer;
 use crate::qmp::{Batch, Command, Version};
 use crate::store::Staged;
@@ -70,4 +70,24 @@ pub enum Given {
     Host(HostResult),
     /// It cannot be done, or not in time.
     Failed(Error),
+}
+
+/// Something to be written, or to be known with what is written.
+#[derive(Debug)]
+pub enum StoreStep {
+    /// This QEMU is being talked to: what is begun from now on is meant for it.
+    Meet(model::Peer),
+    /// Replace the record.
+    Replace(Box<Record>),
+    /// Write a record beside the file, so that it can be put in place without fail.
+    Stage(Box<Record>),
+    /// Put a staged record in place.
+    Commit(Staged),
+    /// Replace the journal.
+    Journal(Journal),
+}
+
+/// The shell does not keep to what was agreed.
+pub(super) fn unexpected() -> Error {
+    Error::new(ErrorKind::State, "the shell has given something else than was asked for")
 }

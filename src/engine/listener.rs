@@ -1,8 +1,5 @@
 //! Who listens at the monitor's socket: whom the caller names, whom the record remembers.
 
-use super::guest_state::GuestState;
-use super::io::{Connected, Effect, Given};
-use super::talk::unexpected;
 use crate::error::{Error, ErrorKind, Result};
 use crate::qmp::peer::{Expected, Peer};
 
@@ -20,7 +17,7 @@ pub struct Listener {
 
 impl Listener {
     /// Whom to expect, by what the record remembers.
-    fn expected(&self, remembered: Option<u32>) -> Result<Expected> {
+    pub(super) fn expected(&self, remembered: Option<u32>) -> Result<Expected> {
         let remembered = remembered.filter(|_| !self.accept);
         match (self.uid, remembered) {
             (Some(uid), Some(other)) if uid != other => Err(Error::new(
@@ -35,50 +32,9 @@ impl Listener {
     }
 
     /// Whom to remember from now on; `None` if nothing is to be changed.
-    fn remembered_from_now(&self, peer: &Peer, remembered: Option<u32>) -> Option<u32> {
+    pub(super) fn remembered_from_now(&self, peer: &Peer, remembered: Option<u32>) -> Option<u32> {
         let named = self.uid.is_some() || self.accept;
         peer.uid.filter(|uid| named && remembered != Some(*uid))
-    }
-}
-
-impl GuestState {
-    /// Refuses a monitor of somebody else before anything is said to it.
-    pub(super) async fn check_peer(&self, monitor: &Connected) -> Result<()> {
-        let remembered = self.contents().record().monitor_user;
-        let expected = self.listener.expected(remembered)?;
-        if expected == Expected::default() {
-            return Ok(());
-        }
-        let peer = self.who_listens(monitor).await?;
-        expected.objection(&peer).map_or(Ok(()), |objection| {
-            let advice = "if QEMU runs as another user from now on, accept it when the guest is opened";
-            let text = format!("monitor {}: {objection}; {advice}", self.socket.display());
-            Err(Error::new(ErrorKind::Untrusted, text))
-        })
-    }
-
-    async fn who_listens(&self, monitor: &Connected) -> Result<Peer> {
-        match self.port()?.perform(Effect::Identify(monitor.link)).await {
-            Given::Peer(peer) => Ok(peer),
-            Given::Failed(error) => Err(error),
-            _ => Err(unexpected()),
-        }
-    }
-
-    /// Writes down who listens, if the caller named or accepted it.
-    pub(super) async fn record_peer(&mut self) -> Result<()> {
-        if self.listener == Listener::default() {
-            return Ok(());
-        }
-        let peer = self.who_listens(self.monitor()?).await?;
-        let remembered = self.contents().record().monitor_user;
-        let Some(uid) = self.listener.remembered_from_now(&peer, remembered) else { return Ok(()) };
-        let mut next = self.contents().record().clone();
-        next.monitor_user = Some(uid);
-        self.replace(next).await?;
-        // Said once: later connections are to be that user's.
-        self.listener.accept = false;
-        Ok(())
     }
 }
 

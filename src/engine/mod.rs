@@ -5,12 +5,14 @@ mod add;
 mod add_plan;
 mod add_transaction;
 mod address_discovery;
+mod answer;
 mod async_add;
 mod board;
 mod bridge;
 mod buses;
 mod controller;
 mod describe;
+mod device_info;
 mod device_reports;
 mod devices_without_id;
 mod difference;
@@ -33,6 +35,7 @@ mod limit;
 mod link;
 mod list;
 mod listener;
+mod look_only;
 mod modify;
 mod netdevs;
 pub(crate) mod nic;
@@ -41,14 +44,17 @@ mod operations;
 mod outcome;
 mod overlay;
 mod passthrough;
+mod peer_check;
 mod phase;
 mod phase_change;
 mod phases;
 mod plan;
+mod planning;
 mod qmp_events;
 mod reconcile;
 mod recovery;
 mod repair;
+mod report;
 mod request;
 mod resize;
 mod resync;
@@ -56,6 +62,7 @@ mod retained_fds;
 mod store_step;
 mod takeover;
 mod talk;
+mod tap_fds;
 mod tap_teardown;
 mod teardown;
 mod transaction;
@@ -70,43 +77,25 @@ mod verify_disk;
 pub use access::Access;
 pub use add::AddRequest;
 pub use add_plan::Placement;
+pub use answer::Answer;
 pub use controller::ControllerRequest;
 pub use describe::MISSING;
+pub use device_info::{DeviceInfo, DeviceState, SlotInfo, SlotStatus};
 pub use difference::{Difference, Mismatch};
 pub use disk::DiskRequest;
 pub use dry_run::DryRun;
+pub use eligibility::{LIVE_DISK_MODELS, LIVE_NIC_MODELS};
 pub use events::{AddFailure, DeviceRef, Event, EventKind, IoAction, IoError};
 pub use host_step::{FoundTap, HostResult, HostStep, OpenedTap, PlanMove, TapState};
-pub use io::{Connected, Effect, Given, Link, OpId};
+pub use io::{Connected, Effect, Given, Link, OpId, StoreStep};
 pub use limit::Deadline;
-pub use list::{DeviceInfo, DeviceState, SlotInfo, SlotStatus};
 pub use listener::Listener;
 pub use nic::{NicRequest, TapSource};
 pub use operations::Demand;
 pub use outcome::{DeferReason, Outcome, PendingReason};
 pub use passthrough::RawCommand;
-pub use request::{Answer, Engine, Request};
+pub use request::{Engine, Request};
 pub use resize::NewSize;
-pub use store_step::StoreStep;
 pub use unplug::{Removal, RemovalOfMany};
 
-use crate::ids::Address;
 pub use crate::qmp::OLDEST_QEMU;
-use crate::slots::pci::Want;
-
-/// NIC models that can be plugged into a running guest.
-pub const LIVE_NIC_MODELS: &[&str] =
-    &["virtio-net-pci", "virtio-net-pci-non-transitional", "virtio-net-pci-transitional"];
-
-/// Disk models that can be plugged into a running guest.
-pub const LIVE_DISK_MODELS: &[&str] = &[
-    "virtio-blk-pci",
-    "virtio-blk-pci-non-transitional",
-    "virtio-blk-pci-transitional",
-    "scsi-hd",
-    "scsi-block",
-];
-
-fn want(placement: &Placement) -> Want {
-    placement.address.as_ref().and_then(Address::pci).cloned().map_or(Want::Auto, Want::Place)
-}

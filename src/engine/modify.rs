@@ -2,7 +2,8 @@
 
 use super::guest_state::GuestState;
 use super::limit::Deadline;
-use super::phase_change::{At, Cause};
+use super::phase::At;
+use super::phase_change::Cause;
 use super::plan::{self, UndoStep};
 use super::store_step::{Committed, Journaled, NotRecorded, Undurable};
 use crate::error::{Error, ErrorKind, Result, errno};

@@ -1,6 +1,6 @@
 //! Adding a NIC: tap and vhost on the host, netdev and device in the guest.
 
-use super::add_plan::{OpenedBackend, Placement};
+use super::add_plan::{OpenedBackend, Placement, want};
 use super::dry_run::Preparation;
 use super::guest_state::GuestState;
 use super::limit::Deadline;
@@ -188,7 +188,7 @@ impl GuestState {
             return Ok(Preparation::Later(Spec::Nic(spec), why));
         }
         self.refuse_while_migrating(deadline).await?;
-        self.slots.pci.choose(&super::want(&request.placement))?;
+        self.slots.pci.choose(&want(&request.placement))?;
         if let Some(Given { name, tap }) = given {
             (spec.ifname, spec.given_tap) = (Some(name), Some(tap));
         }

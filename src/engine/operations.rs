@@ -8,18 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use super::board::{Asked, Board, Need, Port, Purpose, Slot};
+use super::answer::Answer;
+use super::board::{Asked, Board, Cell, Need, Port, Purpose, Slot};
 use super::io::{Effect, Given, Link, OpId};
-use super::request::Answer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mutex::lock;
 use crate::qmp::{EventQueue, Queued};
 use crate::store::Contents;
 
 type Operation = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// The state of the guest, when no operation has it.
-pub(super) type Cell<S> = Arc<Mutex<Option<Box<S>>>>;
 
 /// All operations of one guest.
 pub(super) struct Operations<S> {

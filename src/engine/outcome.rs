@@ -33,7 +33,9 @@ pub enum DeferReason {
 impl std::fmt::Display for DeferReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::QemuTooOld(version) => write!(f, "QEMU {version} is older than {}", super::OLDEST_QEMU),
+            Self::QemuTooOld(version) => {
+                write!(f, "QEMU {version} is older than {}", crate::qmp::OLDEST_QEMU)
+            }
             Self::Model(model) => write!(f, "model {model} is not paravirtual"),
             Self::Controller(why) => write!(f, "its controller takes no disks now: {why}"),
             Self::NoAddress => f.write_str("the record has no address for the device"),

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use super::outcome::PendingReason;
-use super::phase_change::At;
 use crate::model::Presence;
 
 /// A guest that did not hear a request, because it had not booted yet, never answers it. It is repeated no sooner than
@@ -28,6 +27,27 @@ pub(super) enum Phase {
     Unplugging(UnplugRequest),
     /// The guest has let go of it; what stood behind it is not gone yet. Without a request, it is taken down by the next call.
     Detached(Option<UnplugRequest>),
+}
+
+/// What a device is at, without the details.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum At {
+    /// Neither record nor journal have it.
+    Absent,
+    /// See [`Phase::Deferred`].
+    Deferred,
+    /// See [`Phase::Plugging`]; also by the journal alone.
+    Plugging,
+    /// See [`Phase::Plugged`].
+    Plugged,
+    /// See [`Phase::AbsentInGuest`].
+    AbsentInGuest,
+    /// See [`Phase::Unplugging`]; also by the journal alone.
+    Unplugging,
+    /// See [`Phase::Detached`].
+    Detached,
+    /// The same, and somebody in QEMU still uses what stands behind it.
+    InUse,
 }
 
 /// A removal that was asked for.

@@ -2,32 +2,12 @@
 
 use super::events::{AddFailure, EventKind};
 use super::guest_state::GuestState;
-use super::phase::Phase;
+use super::phase::{At, Phase};
+use super::phases::Waits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Level;
 use crate::model::{Device, Operation};
 use crate::planted::{self, Fault};
-
-/// What a device is at, without the details.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum At {
-    /// Neither record nor journal have it.
-    Absent,
-    /// See [`Phase::Deferred`].
-    Deferred,
-    /// See [`Phase::Plugging`]; also by the journal alone.
-    Plugging,
-    /// See [`Phase::Plugged`].
-    Plugged,
-    /// See [`Phase::AbsentInGuest`].
-    AbsentInGuest,
-    /// See [`Phase::Unplugging`]; also by the journal alone.
-    Unplugging,
-    /// See [`Phase::Detached`].
-    Detached,
-    /// The same, and somebody in QEMU still uses what stands behind it.
-    InUse,
-}
 
 /// Why a device comes to another phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,17 +44,6 @@ pub(super) enum Cause {
     StaysInNewQemu,
     /// An interrupted change of it could not be taken back.
     ChangeStays,
-}
-
-/// Who is to be answered what becomes of a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Waits {
-    /// No call.
-    Nobody,
-    /// A call that answers whether it was added, and no more than that.
-    ForAdd,
-    /// A call that answers whatever becomes of it.
-    ForAll,
 }
 
 /// Where a device may come to from each phase. It may always stay where it is.

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use super::outcome::PendingReason;
 use super::phase::{Phase, UnplugRequest};
-use super::phase_change::Waits;
 use crate::ids::DeviceId;
 use crate::model::Device;
 use crate::planted::{self, Fault};
@@ -15,6 +14,17 @@ use crate::planted::{self, Fault};
 pub(super) enum OwnFds {
     Held,
     Given,
+}
+
+/// Who is to be answered what becomes of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// No call.
+    Nobody,
+    /// A call that answers whether it was added, and no more than that.
+    ForAdd,
+    /// A call that answers whatever becomes of it.
+    ForAll,
 }
 
 /// What is known of one device beside record and journal.

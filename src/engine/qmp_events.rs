@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::device_reports::Report;
 use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::PendingReason;
+use super::report::Report;
 use crate::error::Result;
 use crate::log::Level;
 use crate::model::Presence;

@@ -3,33 +3,26 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use serde_json::Value;
-
 use super::access::Access;
 use super::add::AddRequest;
+use super::answer::Answer;
 use super::board::Purpose;
 use super::controller::ControllerRequest;
-use super::difference::Difference;
 use super::disk::DiskRequest;
-use super::dry_run::DryRun;
-use super::events::Event;
-use super::guest_state::GuestState;
+use super::guest_state::{GuestState, Own};
 use super::io::{Effect, Given, Link, OpId};
 use super::limit::Deadline;
-use super::list::{DeviceInfo, SlotInfo};
+use super::list::list;
 use super::listener::Listener;
 use super::nic::NicRequest;
 use super::operations::{Demand, Operations, Turn};
-use super::outcome::Outcome;
 use super::passthrough::RawCommand;
 use super::resize::NewSize;
-use super::talk::Own;
 use super::unplug::{Removal, RemovalOfMany};
 use crate::error::Result;
 use crate::ids::IfName;
 use crate::log::Log;
-use crate::model::Device;
-use crate::qmp::{Queued, Version};
+use crate::qmp::Queued;
 use crate::store::Contents;
 
 /// What a caller asks for.
@@ -104,49 +97,6 @@ impl Request {
             Self::ForwardQmpEvents(_) | Self::NextEvent | Self::List | Self::Facts => Purpose::Look,
             _ => Purpose::Talk,
         }
-    }
-}
-
-/// What a caller is told.
-#[derive(Debug)]
-pub enum Answer {
-    /// It is done.
-    Done,
-    /// What has become of the devices, in the order of the request.
-    Outcomes(Vec<Outcome>),
-    /// The same for each by itself.
-    Each(Vec<Result<Outcome>>),
-    /// What has become of the device.
-    Outcome(Box<Outcome>),
-    /// The disk, and its size in bytes.
-    Resized(Box<Device>, u64),
-    /// What QEMU returned.
-    Value(Value),
-    /// What is known, if there is such a device.
-    Described(Option<Value>),
-    /// How many events can be fetched.
-    Count(usize),
-    /// Devices with their states.
-    Devices(Vec<DeviceInfo>),
-    /// An event, if there is one.
-    Event(Option<Event>),
-    /// Slots with what is in them.
-    Slots(Vec<SlotInfo>),
-    /// What would be done.
-    Plan(Box<DryRun>),
-    /// What record and guest disagree about.
-    Differences(Vec<Difference>),
-    /// QEMU's version, and the connection if there is one.
-    Facts(Version, Option<Link>),
-}
-
-impl Answer {
-    fn outcome(outcome: Outcome) -> Self {
-        Self::Outcome(Box::new(outcome))
-    }
-
-    fn plan(plan: DryRun) -> Self {
-        Self::Plan(Box::new(plan))
     }
 }
 
@@ -296,5 +246,21 @@ impl GuestState {
                 Ok(self.look(&request))
             }
         }
+    }
+}
+
+impl GuestState {
+    /// What needs nothing but a look at what is known.
+    fn look(&mut self, request: &Request) -> Answer {
+        match request {
+            Request::ForwardQmpEvents(on) => self.forward_qmp_events = *on,
+            Request::NextEvent => return Answer::Event(self.events.pop()),
+            Request::List => return Answer::Devices(list(self)),
+            Request::Facts => {
+                return Answer::Facts(self.version, self.monitor().ok().map(|monitor| monitor.link));
+            }
+            _ => {}
+        }
+        Answer::Done
     }
 }

@@ -8,8 +8,7 @@ use std::sync::Arc;
 pub(super) use order::{Committed, Journaled, May, Undurable};
 
 use super::guest_state::GuestState;
-use super::io::{Effect, Given};
-use super::talk::unexpected;
+use super::io::{Effect, Given, StoreStep, unexpected};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Device, Journal, Operation, Peer, Record};
 use crate::planted::{self, Fault};
@@ -20,21 +19,6 @@ use crate::store::{Contents, Staged};
 pub(super) struct NotRecorded {
     pub(super) error: Error,
     pub(super) journaled: Journaled<()>,
-}
-
-/// Something to be written, or to be known with what is written.
-#[derive(Debug)]
-pub enum StoreStep {
-    /// This QEMU is being talked to: what is begun from now on is meant for it.
-    Meet(Peer),
-    /// Replace the record.
-    Replace(Box<Record>),
-    /// Write a record beside the file, so that it can be put in place without fail.
-    Stage(Box<Record>),
-    /// Put a staged record in place.
-    Commit(Staged),
-    /// Replace the journal.
-    Journal(Journal),
 }
 
 impl GuestState {

@@ -5,24 +5,14 @@ mod send;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::answer::Answer;
 use super::board::{Asked, Need, Port, Purpose};
-use super::guest_state::GuestState;
-use super::io::{Connected, Effect, Given, Link};
+use super::guest_state::{GuestState, Own};
+use super::io::{Connected, Effect, Given, Link, unexpected};
 use super::limit::Deadline;
-use super::operations::Cell;
-use super::request::Answer;
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::mutex::lock;
 use crate::qmp::{Batch, Command, Queued};
-
-/// An operation's own: how it asks, and where the state goes while it waits for the guest.
-#[derive(Clone, Debug)]
-pub(super) struct Own {
-    pub(super) port: Port,
-    pub(super) cell: Cell<GuestState>,
-    /// Of the call.
-    pub(super) deadline: Deadline,
-}
 
 impl Port {
     async fn run(&self, link: Link, commands: Vec<Command>, deadline: &Deadline) -> Batch {
@@ -275,7 +265,3 @@ impl GuestState {
 }
 
 const CONNECTING: &str = "another call is connecting to the monitor";
-
-pub(super) fn unexpected() -> Error {
-    Error::new(ErrorKind::State, "the shell has given something else than was asked for")
-}

@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use super::guest_state::GuestState;
+use super::tap_fds::{TapCache, TapFd};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{DeviceId, IfName};
+use crate::ids::IfName;
 use crate::log::Level;
 use crate::model::{Device, Spec};
 use crate::net::given::Given;
@@ -17,21 +18,6 @@ use crate::net::share::Taps;
 use crate::net::spec::NicSpec;
 use crate::planted::{self, Fault};
 use crate::sys::descriptor::Descriptor;
-
-/// A tap that QEMU is about to close.
-#[derive(Debug)]
-pub(super) struct TapFd {
-    nic: DeviceId,
-    _fd: Descriptor,
-}
-
-/// What was seen of QEMU's descriptors.
-#[derive(Debug)]
-pub(super) struct TapCache {
-    taps: Arc<Taps>,
-    /// Of the record at that moment: a NIC that is added later has a higher number.
-    next_generation: u64,
-}
 
 /// The tap that was made for a NIC, if it was made here.
 pub(super) fn own_tap(device: &Device) -> Option<(&IfName, &TapIdentity)> {

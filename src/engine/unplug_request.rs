@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
-use super::device_reports::{Confirmed, Report};
+use super::device_reports::Confirmed;
 use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::PendingReason;
 use super::phase::{Phase, UnplugRequest};
 use super::phase_change::Cause;
 use super::plan::{self, UndoStep};
+use super::report::Report;
 use super::store_step::May;
 use super::tap_teardown::own_tap;
 use crate::error::{Error, ErrorKind, Result};

@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::device_reports::{Confirmed, Report};
+use super::device_reports::Confirmed;
 use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::{Outcome, PendingReason};
-use super::phase_change::{Cause, Waits};
+use super::phase_change::Cause;
+use super::phases::Waits;
+use super::report::Report;
 use super::unplug_op::{UnplugOp, UnplugPhase, fail_waiting, positions, queued, refused};
 use super::unplug_request::DeviceDelReply;
 use crate::error::{Error, ErrorKind, Result};

@@ -43,6 +43,10 @@ impl Source {
                     at += 1;
                     read_tree(&words, &mut at, &[], &mut source.imports);
                 }
+                // For whom something is there is not what it uses.
+                "pub" if words.get(at + 2).is_some_and(|word| word == "in") => {
+                    at += words[at..].iter().position(|word| word == ")").unwrap_or_default();
+                }
                 word if is_name(word) => {
                     let mut path = vec![word.to_owned()];
                     while words.get(at + 1).is_some_and(|word| word == "::")
