@@ -3,21 +3,19 @@
 
 use std::time::Duration;
 
-use super::add_plan::{OpenedBackend, Placement};
+use super::add_item::{AddItem, AddRequest, is_free_to_move, queues_to_attach};
+use super::add_plan::Placement;
 use super::add_transaction::PlugError;
-use super::controller::ControllerRequest;
-use super::disk::DiskRequest;
 use super::dry_run::Preparation;
 use super::guest_state::GuestState;
 use super::limit::Deadline;
-use super::nic::NicRequest;
-use super::outcome::{DeferReason, Outcome};
+use super::outcome::Outcome;
 use super::plan;
 use super::transaction;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::DeviceId;
 use crate::log::Level;
-use crate::model::{Device, Record, Spec};
+use crate::model::{Device, Record};
 use crate::sys::descriptor::Descriptor;
 
 /// How long, and how often, an id is tried again that QEMU has not given free yet.
@@ -26,38 +24,6 @@ const ID_REUSE_PAUSE: Duration = Duration::from_millis(20);
 
 /// How often a slot that QEMU refuses is replaced by another one before the refusal is the answer.
 const MAX_SLOT_RETRIES: usize = 8;
-
-/// A device to add.
-#[derive(Debug)]
-pub enum AddRequest {
-    /// A NIC.
-    Nic(NicRequest),
-    /// A disk.
-    Disk(Box<DiskRequest>),
-    /// A SCSI controller.
-    Controller(ControllerRequest),
-}
-
-impl AddRequest {
-    fn placement(&self) -> &Placement {
-        match self {
-            Self::Nic(request) => &request.placement,
-            Self::Disk(request) => &request.placement,
-            Self::Controller(request) => &request.placement,
-        }
-    }
-}
-
-/// What is to be done about one of them.
-#[derive(Debug)]
-pub(super) enum AddItem {
-    /// Nothing: it is there already.
-    Answered(Outcome),
-    /// It is recorded for the next boot.
-    Later(Device, DeferReason),
-    /// It is plugged in; this is the device of the last try.
-    Plug { opened: Box<OpenedBackend>, placement: Placement, device: Option<Device> },
-}
 
 /// Everything for one try.
 #[derive(Debug)]
@@ -316,51 +282,7 @@ impl GuestState {
     }
 }
 
-impl AddItem {
-    fn placement(&self) -> Option<&Placement> {
-        match self {
-            Self::Plug { placement, .. } => Some(placement),
-            Self::Answered(_) | Self::Later(..) => None,
-        }
-    }
-
-    pub(super) fn into_answer(self) -> Option<Outcome> {
-        match self {
-            Self::Answered(outcome) => Some(outcome),
-            Self::Later(device, why) => Some(Outcome::AfterReboot(device, why)),
-            Self::Plug { device, .. } => device.map(Outcome::Done),
-        }
-    }
-
-    pub(super) fn fds(&self) -> &[Descriptor] {
-        match self {
-            Self::Plug { opened, .. } => &opened.fds,
-            Self::Answered(_) | Self::Later(..) => &[],
-        }
-    }
-}
-
-/// Every queue has to be attached when QEMU gets it: not only those of the caller may be detached, but also those that QEMU has
-/// had already, if the NICs are tried again in other slots.
-pub(super) fn queues_to_attach(items: &[AddItem]) -> Vec<Descriptor> {
-    let queues = |item: &AddItem| {
-        let AddItem::Plug { opened, .. } = item else { return Vec::new() };
-        let Spec::Nic(spec) = &opened.spec else { return Vec::new() };
-        match spec.queues > 1 || spec.given_tap.is_some() {
-            true => opened.fds.iter().take(spec.queues.into()).cloned().collect(),
-            false => Vec::new(),
-        }
-    };
-    items.iter().flat_map(queues).collect()
-}
-
 /// Whether the inventory of the guest was wrong about a place.
 pub(super) fn is_misplaced(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::AddressTaken | ErrorKind::NotHotpluggable)
-}
-
-/// Whether the caller left open where this device goes. One whose id was not asked for has it from its place.
-fn is_free_to_move(items: &[AddItem], device: &Device) -> bool {
-    let pinned = |placement: &Placement| placement.address.is_some() && placement.address == device.address;
-    !items.iter().any(|item| matches!(item, AddItem::Plug { placement, .. } if pinned(placement)))
 }

@@ -1,7 +1,7 @@
 //! Adds that are not waited for: the caller is told what is on its way, and the operation goes on without the caller.
 
-use super::add::AddRequest;
-use super::add::{AddItem, Attempt, is_misplaced, queues_to_attach};
+use super::add::{Attempt, is_misplaced};
+use super::add_item::{AddItem, AddRequest, queues_to_attach};
 use super::add_transaction::PlugError;
 use super::answer::Answer;
 use super::events::AddFailure;

@@ -2,6 +2,7 @@
 
 mod access;
 mod add;
+mod add_item;
 mod add_plan;
 mod add_transaction;
 mod address_discovery;
@@ -66,6 +67,7 @@ mod tap_fds;
 mod tap_teardown;
 mod teardown;
 mod transaction;
+mod turn;
 mod unplug;
 mod unplug_end;
 mod unplug_op;
@@ -75,7 +77,7 @@ mod verify;
 mod verify_disk;
 
 pub use access::Access;
-pub use add::AddRequest;
+pub use add_item::AddRequest;
 pub use add_plan::Placement;
 pub use answer::Answer;
 pub use controller::ControllerRequest;

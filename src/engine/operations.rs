@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::answer::Answer;
 use super::board::{Asked, Board, Cell, Need, Port, Purpose, Slot};
 use super::io::{Effect, Given, Link, OpId};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::mutex::lock;
 use crate::qmp::{EventQueue, Queued};
 use crate::store::Contents;
@@ -338,48 +338,6 @@ impl<S> Operations<S> {
     /// When the next wait is over, if nothing happens before.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         self.running.iter().filter_map(|running| running.asked?.until).min()
-    }
-}
-
-/// The state of the guest in the hands of one operation, until it is dropped.
-pub(super) struct Turn<S> {
-    state: Option<Box<S>>,
-    cell: Cell<S>,
-}
-
-impl<S> Turn<S> {
-    /// Waits for the state.
-    pub(super) async fn take(
-        port: &Port,
-        cell: &Cell<S>,
-        purpose: Purpose,
-        until: Option<Instant>,
-        cancelable: bool,
-    ) -> Result<Self> {
-        loop {
-            if let Some(state) = port.take_state(cell, purpose) {
-                return Ok(Self { state: Some(state), cell: cell.clone() });
-            }
-            let need = Need::Turn(purpose);
-            if let Given::Failed(error) = port.ask(Asked { need, until, cancelable }).await {
-                return Err(error);
-            }
-        }
-    }
-
-    /// The state.
-    pub(super) fn get(&mut self) -> Result<&mut S> {
-        self.state.as_deref_mut().ok_or_else(|| Error::new(ErrorKind::State, "the operation has ended"))
-    }
-}
-
-impl<S> Drop for Turn<S> {
-    fn drop(&mut self) {
-        let mut cell = lock(&self.cell);
-        // An operation that is dropped while another one has the state has only a placeholder.
-        if cell.is_none() {
-            *cell = self.state.take();
-        }
     }
 }
 

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::super::turn::Turn;
 use super::*;
+use crate::error::ErrorKind;
 
 /// What has been done, in the order in which it was.
 type State = Vec<&'static str>;
