@@ -164,6 +164,7 @@ through_every_api! {
     an_add_that_is_undone_leaves_another_device_alone,
     a_removal_does_not_take_another_device,
     a_removal_does_not_take_another_device_that_came_unheard,
+    a_device_of_somebody_elses_that_has_left_is_absent,
     what_is_said_before_a_request_counts,
     what_qemu_does_not_say_of_a_place_takes_nothing_down,
     the_number_of_an_attachment_is_kept_until_it_is_written_down,

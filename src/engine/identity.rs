@@ -59,9 +59,10 @@ impl Shown {
     }
 }
 
-/// Properties that tell one device from another.
+/// Properties that tell one device from another. Every object has a type: it is asked for last, since a device that leaves between
+/// two of these questions has no more to say and is no other one.
 const PROPERTIES: [&str; 9] =
-    ["type", "mac", "netdev", "drive", "parent_bus", "addr", "channel", "scsi-id", "lun"];
+    ["mac", "netdev", "drive", "parent_bus", "addr", "channel", "scsi-id", "lun", "type"];
 
 /// What they are; `None` for each that the device does not have.
 type Values = [Option<Value>; PROPERTIES.len()];
@@ -146,9 +147,9 @@ fn answered(reply: Option<Reply>) -> Result<Option<Value>> {
 }
 
 fn judge(device: &Device, values: &Values) -> Shown {
-    let [kind, mac, netdev, drive, place @ ..] = values;
+    let [mac, netdev, drive, place @ .., kind] = values;
     if kind.is_none() {
-        // Every object has a type: it has left since it was listed.
+        // It has left since it was listed.
         return Shown::Nothing;
     }
     let names = |value: &Option<Value>| value.as_ref().and_then(Value::as_str) == Some(device.id.as_str());
@@ -172,7 +173,7 @@ fn has_mac(spec: &NicSpec, mac: Option<&Value>) -> bool {
 
 /// A disk in the right place whose image is not its own: there may be another one over it.
 fn is_over(device: &Device, values: &Values) -> bool {
-    let [_, _, _, drive, place @ ..] = values;
+    let [_, _, drive, place @ .., _] = values;
     let has_drive = drive.as_ref().and_then(Value::as_str).is_some_and(|drive| !drive.is_empty());
     matches!(device.spec, Spec::Disk(_)) && has_drive && may_sit(device, place)
 }
@@ -194,4 +195,45 @@ fn may_sit(device: &Device, place: &[Option<Value>]) -> bool {
         }
     };
     found.is_none() || found == device.address
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Map;
+
+    use super::*;
+    use crate::ids::DeviceId;
+    use crate::model::Presence;
+
+    /// What QEMU answers about a NIC that leaves after so many of the questions.
+    fn values_until(asked: usize) -> Values {
+        let all =
+            ["52:54:00:00:00:01", "lan", "", "/machine/i440fx/pci.0", "04.0", "", "", "", "virtio-net-pci"];
+        let mut values = all.map(|value| Some(Value::from(value)));
+        values.iter_mut().skip(asked).for_each(|value| *value = None);
+        values
+    }
+
+    fn nic(id: &str, mac: &str) -> Device {
+        Device {
+            id: DeviceId::parse(id).unwrap(),
+            generation: 1,
+            address: None,
+            presence: Presence::Live,
+            spec: Spec::Nic(NicSpec::new(MacAddr::parse(mac).unwrap())),
+            extra: Map::new(),
+        }
+    }
+
+    #[test]
+    fn one_that_leaves_while_it_is_looked_at_is_no_other_one() {
+        let (own, other) = (nic("lan", "52:54:00:00:00:01"), nic("wan", "52:54:00:00:00:02"));
+        assert_eq!(judge(&own, &values_until(PROPERTIES.len())), Shown::Itself);
+        assert_eq!(judge(&other, &values_until(PROPERTIES.len())), Shown::Another { has_backend: false });
+        for asked in 0..PROPERTIES.len() {
+            for device in [&own, &other] {
+                assert_eq!(judge(device, &values_until(asked)), Shown::Nothing, "{asked}");
+            }
+        }
+    }
 }

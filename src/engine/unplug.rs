@@ -1,6 +1,7 @@
 //! Removal as callers ask for it: what it comes to, for one device or for many at once.
 
 use super::guest_state::GuestState;
+use super::inventory::PeripheralIds;
 use super::limit::Deadline;
 use super::outcome::{DeferReason, Outcome};
 use super::overlay::refuse_overlay;
@@ -135,7 +136,7 @@ impl GuestState {
         self.ready(deadline).await?;
         self.await_add(&removal.id, deadline).await?;
         let Some(device) = self.known_device(&removal.id) else {
-            return self.unknown(&removal.id).map(RemovalAction::Answer);
+            return self.unknown(&removal.id, deadline).await.map(RemovalAction::Answer);
         };
         removal.check_kind(&device)?;
         self.check_unused(&device)?;
@@ -184,18 +185,17 @@ impl GuestState {
         Err(Error::new(ErrorKind::Conflict, text).with_errno(errno::EBUSY))
     }
 
-    /// Not ours: either nobody's, or somebody else's and left alone.
-    fn unknown(&mut self, id: &str) -> Result<Outcome> {
+    /// Not ours: either nobody's, or somebody else's and left alone. QOM has the last word, since the inventory may be old.
+    async fn unknown(&mut self, id: &str, deadline: &Deadline) -> Result<Outcome> {
         let on_scsi = self.slots.scsi.occupancy().any(|(_, user)| user.id.as_deref() == Some(id));
-        match on_scsi || self.topology.find(id).is_some() {
-            false => Ok(Outcome::Absent),
-            true => Err(Error::new(
-                ErrorKind::Foreign,
-                format!(
-                    "{id} is in the guest, but not in its record: it was not made by this library and is left alone"
-                ),
-            )),
+        let was_there = on_scsi || self.topology.find(id).is_some();
+        if !was_there || !PeripheralIds::ask(self, deadline).await?.has(id) {
+            return Ok(Outcome::Absent);
         }
+        let text = format!(
+            "{id} is in the guest, but not in its record: it was not made by this library and is left alone"
+        );
+        Err(Error::new(ErrorKind::Foreign, text))
     }
 
     async fn drop_from_record(&mut self, device: Device) -> Result<Outcome> {

@@ -301,6 +301,19 @@ pub fn a_removal_does_not_take_another_device_that_came_unheard(agent: &dyn Agen
     }
 }
 
+/// Somebody else's device has left without a word since the guest was asked: it is not called there any more.
+pub fn a_device_of_somebody_elses_that_has_left_is_absent(agent: &dyn Agent) {
+    let fixture = Fixture::pc();
+    fixture.qemu.model(|model| {
+        let other = Dev::new(Some("wan"), "virtio-net-pci", "pci.0", 9, 0);
+        model.devices.push(Dev { mac: Some(OTHER_MAC.into()), ..other });
+    });
+    let api = fixture.open(agent);
+    fails(api.unplug(&UnplugArgs::of("wan")), ErrorKind::Foreign);
+    leaves_silently(&fixture, "wan");
+    assert_eq!(api.unplug(&UnplugArgs::of("wan")).unwrap().state, State::Absent);
+}
+
 /// QEMU says that the device is gone while it answers the question before `device_del`: another one may have its id by then.
 pub fn what_is_said_before_a_request_counts(agent: &dyn Agent) {
     let fixture = Fixture::pc();
