@@ -316,6 +316,7 @@ impl Monitor {
                     let for_another = self.in_flight.awaits_sync();
                     if !self.in_flight.take_in(id, reply, memory) {
                         self.counters.stray_replies += 1;
+                        self.pace.note();
                         // Whoever sends answers to nothing is not taken to keep them in order.
                         self.use_ids |= !for_another;
                     }

@@ -9,8 +9,11 @@ const MOST: usize = 128;
 /// Messages that are further apart than this are no storm.
 const WINDOW: Duration = Duration::from_millis(100);
 
-/// The rest. A guest's word that a device is gone is not read before it is over.
+/// The shortest rest. A guest's word that a device is gone is not read before it is over.
 const REST: Duration = Duration::from_millis(10);
+
+/// The rest is so many times as long as what was heard took, so that a slow machine rests longer, but not longer than [`WINDOW`].
+const SHARE: u32 = 4;
 
 /// Counts what nobody asked for.
 #[derive(Debug, Default)]
@@ -28,11 +31,16 @@ impl Pace {
     /// How long nothing is to be read now; called before each wait.
     pub(super) fn rest(&mut self, now: Instant) -> Option<Duration> {
         let began = *self.since.get_or_insert(now);
-        let is_storm = self.heard >= MOST;
-        if is_storm || now.saturating_duration_since(began) > WINDOW {
+        let took = now.saturating_duration_since(began);
+        if self.heard >= MOST {
+            let rest = took.saturating_mul(SHARE).clamp(REST, WINDOW);
+            *self = Self { heard: 0, since: now.checked_add(rest) };
+            return Some(rest);
+        }
+        if took > WINDOW {
             *self = Self::default();
         }
-        is_storm.then_some(REST)
+        None
     }
 }
 
@@ -49,6 +57,13 @@ mod tests {
             assert_eq!(pace.rest(start), Some(REST), "{n}");
             assert_eq!(pace.rest(start), None);
         }
+        // What took long is followed by a long rest, and no longer one than the window.
+        let end = start + REST;
+        (0..MOST).for_each(|_| pace.note());
+        assert_eq!(pace.rest(end + Duration::from_millis(20)), Some(Duration::from_millis(80)));
+        (0..MOST).for_each(|_| pace.note());
+        assert_eq!(pace.rest(end + Duration::from_millis(150)), Some(WINDOW));
+        let start = end + Duration::from_millis(250);
         for n in 0..10_000u64 {
             pace.note();
             assert_eq!(pace.rest(start + Duration::from_millis(n)), None, "{n}");

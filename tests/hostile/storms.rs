@@ -65,7 +65,7 @@ fn rests_in_a_storm(storm: &str) -> bool {
 /// Behind the answer to each command there is, for as long as somebody listens.
 #[test]
 fn storms_behind_each_answer() {
-    host::in_own_process("storms::storms_behind_each_answer", &mut || {
+    host::in_own_process_off_disk("storms::storms_behind_each_answer", &mut || {
         for storm in STORMS {
             for command in ["query-status", "query-pci", "qom-list", "device_del", "blockdev-del"] {
                 let scene = Scene::calm();
