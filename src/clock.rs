@@ -24,6 +24,12 @@ pub trait StandIn: Debug + Send + Sync {
     fn unpark(&self, key: usize, all: bool);
 }
 
+/// Some moment to count from, for tests of what decides: those are told the time, and have no clock.
+#[cfg(test)]
+pub(crate) fn any_moment() -> Instant {
+    Instant::now()
+}
+
 /// What the time is and where one waits, for all calls of a handle.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Clock {

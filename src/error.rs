@@ -186,6 +186,11 @@ impl Error {
         Self::new(ErrorKind::MonitorLost, "the connection to the monitor is gone")
     }
 
+    /// QEMU has left out the answer to a command.
+    pub fn no_reply() -> Self {
+        Self::new(ErrorKind::Protocol, "no reply")
+    }
+
     /// The time of a call is over.
     pub fn deadline_passed() -> Self {
         Self::new(ErrorKind::Timeout, "the deadline passed")

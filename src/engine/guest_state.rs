@@ -16,7 +16,7 @@ use super::phase::Phase;
 use super::phases::Phases;
 use super::report::Report;
 use super::tap_fds::{TapCache, TapFd};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, DeviceId};
 use crate::log::{Level, Log};
 use crate::model::Device;
@@ -219,6 +219,13 @@ impl GuestState {
         }
         // Boxed: what is done now and then takes no room in each operation.
         Box::pin(self.catch_up(deadline)).await
+    }
+
+    /// Whether the guest has been looked at anew after this error, which left open what became of a command. A call whose time is
+    /// over, or that is cancelled, leaves that to the next one.
+    pub(super) async fn can_look_again(&mut self, error: &Error, deadline: &Deadline) -> bool {
+        let has_ended = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
+        !has_ended && self.ready(deadline).await.is_ok()
     }
 
     async fn catch_up(&mut self, deadline: &Deadline) -> Result<()> {

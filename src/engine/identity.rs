@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::guest_state::GuestState;
 use super::inventory::{self, PeripheralIds};
 use super::limit::Deadline;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::ids::{Address, MacAddr};
 use crate::model::{Device, Spec};
 use crate::net::spec::NicSpec;
@@ -142,7 +142,7 @@ fn answered(reply: Option<Reply>) -> Result<Option<Value>> {
         Some(Ok(value)) => Ok(Some(value)),
         Some(Err(error)) if is_absence("qom-get", &error) => Ok(None),
         Some(Err(error)) => Err(error.with_step("qom-get")),
-        None => Err(Error::new(ErrorKind::Protocol, "no reply").with_step("qom-get")),
+        None => Err(Error::no_reply().with_step("qom-get")),
     }
 }
 

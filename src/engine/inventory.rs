@@ -193,7 +193,7 @@ fn answers<const N: usize>(questions: &[Command; N], batch: Batch) -> Result<[Va
     }
     let mut answers = Vec::with_capacity(N);
     for (question, reply) in questions.iter().zip(batch.replies) {
-        let reply = reply.unwrap_or_else(|| Err(Error::new(ErrorKind::Protocol, "no reply")));
+        let reply = reply.unwrap_or_else(|| Err(Error::no_reply()));
         answers.push(reply.map_err(|error| error.with_step(question.name.as_ref()))?);
     }
     answers.try_into().map_err(|_| Error::new(ErrorKind::Protocol, "replies are missing"))

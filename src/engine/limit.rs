@@ -54,10 +54,11 @@ impl Deadline {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::any_moment;
 
     #[test]
     fn limits_and_margins() {
-        let now = Instant::now();
+        let now = any_moment();
         let second = Duration::from_secs(1);
         let deadline = Deadline::after(now, 10 * second);
         assert_eq!(deadline.at_most(now, second).left(now), second);

@@ -25,7 +25,8 @@ pub(super) enum Phase {
     AbsentInGuest,
     /// The guest is to let go of it.
     Unplugging(UnplugRequest),
-    /// The guest has let go of it; what stood behind it is not gone yet. Without a request, it is taken down by the next call.
+    /// The guest has let go of it, and QEMU may still have its backend. With a request, the removal is pending, because QEMU still
+    /// uses the backend; without one, this call takes the backend down, or the next call does.
     Detached(Option<UnplugRequest>),
 }
 
@@ -46,7 +47,7 @@ pub(super) enum At {
     Unplugging,
     /// See [`Phase::Detached`].
     Detached,
-    /// The same, and somebody in QEMU still uses what stands behind it.
+    /// See [`Phase::Detached`], where an export, a job or another node of QEMU still uses the backend.
     InUse,
 }
 

@@ -28,9 +28,9 @@ pub(super) enum Cause {
     CalledOff,
     /// QOM does not show it any more.
     Left,
-    /// What stands behind it cannot be taken down yet.
+    /// Its backend is in use in QEMU, and cannot be taken down yet.
     Kept,
-    /// Nor can it now.
+    /// Its backend was in use before, and still is.
     StillKept,
     /// Nothing is left of it: its removal is done.
     Removed,
@@ -50,7 +50,7 @@ pub(super) enum Cause {
 #[rustfmt::skip]
 pub(super) const CHANGES: [(At, &[At]); 8] = [
     (At::Absent,        &[At::Plugging]),
-    // With the next boot, it comes: that is not the engine's.
+    // The next boot starts it, in which the engine has no part.
     (At::Deferred,      &[At::Absent]),
     (At::Plugging,      &[At::Plugged, At::Unplugging, At::Detached, At::Absent]),
     (At::Plugged,       &[At::AbsentInGuest, At::Unplugging, At::Detached]),

@@ -32,7 +32,8 @@ pub(super) enum Waits {
 struct Entry {
     /// `None` for one at rest.
     phase: Option<Phase>,
-    /// How often the guest has refused to let go of it while calls waited for its removal: one of them may have it asked again before another hears.
+    /// How often the guest has refused to let go of it while calls waited for its removal. One call may have the guest asked again
+    /// before another call learns of the refusal.
     refusals: u32,
     /// How many calls wait for what becomes of it: those are answered, and no event is made of it.
     waiting_calls: usize,
@@ -40,7 +41,7 @@ struct Entry {
     waiting_adds: usize,
     /// The guest was too busy to be asked for it: a call that waits for its removal asks again.
     is_asked_again: bool,
-    /// Its add was begun on an earlier connection: nobody knows which of the descriptors that were handed over QEMU has.
+    /// Its add was begun on an earlier connection: QEMU may have received its descriptors, or only some of them.
     fds_uncertain: bool,
     /// It is a NIC of an add that is being taken back, and this process has descriptors of its tap itself: the tap goes with those,
     /// and not before, since the add may be tried again.
@@ -224,7 +225,7 @@ impl Phases {
         self.0.retain(|_, entry| !entry.is_empty());
     }
 
-    /// Whether nobody knows which of the descriptors of a device QEMU has.
+    /// Whether QEMU may have received only some of the descriptors of a device.
     pub(super) fn has_uncertain_fds(&self, id: &DeviceId) -> bool {
         let is_uncertain = self.0.get(id).is_some_and(|entry| entry.fds_uncertain);
         is_uncertain && !planted::has(Fault::UncertainFdIsClosed)

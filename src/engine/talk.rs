@@ -155,7 +155,7 @@ impl GuestState {
     }
 
     /// Sends the first commands over a new connection and waits for all their answers. Operations that only look have the state of
-    /// the guest meanwhile: nobody knows yet whether anything is answered.
+    /// the guest meanwhile, because this monitor may never answer.
     async fn run_first(&mut self, link: Link, commands: Vec<Command>, deadline: &Deadline) -> Batch {
         let Some(own) = self.own.clone() else { return Batch::failed(commands.len(), unexpected()) };
         own.port.begin_connecting();

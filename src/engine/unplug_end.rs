@@ -45,8 +45,7 @@ impl GuestState {
         error: &Error,
         deadline: &Deadline,
     ) -> Vec<Result<Outcome>> {
-        let is_out_of_time = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
-        let looked = !is_out_of_time && self.ready(deadline).await.is_ok();
+        let looked = self.can_look_again(error, deadline).await;
         let answer = |device: &&Device| {
             if looked && !self.is_known(device.id.as_str()) {
                 return Ok(Outcome::Done((*device).clone()));

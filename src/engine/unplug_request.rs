@@ -83,9 +83,7 @@ impl GuestState {
         let mut answers = Vec::with_capacity(devices.len());
         for (device, request) in devices.iter().zip(requests) {
             answers.push(match (request, unplug_blocked(self, device)) {
-                (true, _) => {
-                    replies.next().unwrap_or_else(|| Err(Error::new(ErrorKind::Protocol, "no reply")))
-                }
+                (true, _) => next_reply(&mut replies),
                 (false, _) if self.migrating && due(self, device) => {
                     Ok(DeviceDelReply::Rejected(migrating()))
                 }
@@ -114,7 +112,7 @@ impl GuestState {
             return devices.iter().map(|_| Err(error.clone())).collect();
         }
         self.drop_refusals(devices);
-        let departed = match self.departed_unheard(devices, deadline).await {
+        let departed = match self.no_longer_there(devices, deadline).await {
             Ok(departed) => departed,
             Err(error) => return self.look_after_lost_reply(devices, &error, deadline).await,
         };
@@ -123,14 +121,14 @@ impl GuestState {
         let mut replies = self.send_device_del_to(may, &here, state, deadline).await.into_iter();
         let reply = |device: &&Device| match has_left(device) {
             true => Ok(DeviceDelReply::NotFound),
-            false => replies.next().unwrap_or_else(|| Err(Error::new(ErrorKind::Protocol, "no reply"))),
+            false => next_reply(&mut replies),
         };
         devices.iter().map(reply).collect()
     }
 
-    /// Those that QOM does not show, or shows another device instead of. Nothing is asked about a device that was added on
-    /// this connection, as long as QEMU has not said that it is gone: it cannot have left unheard.
-    async fn departed_unheard(&mut self, devices: &[&Device], deadline: &Deadline) -> Result<Vec<DeviceId>> {
+    /// Those that QOM does not show, or shows another device instead of. QOM is asked about a device that was added on an earlier
+    /// connection, and about one that QEMU has said to be gone.
+    async fn no_longer_there(&mut self, devices: &[&Device], deadline: &Deadline) -> Result<Vec<DeviceId>> {
         let is_unsure = |device: &&Device| {
             device.generation < self.heard_from_generation || self.is_reported_deleted(&device.id)
         };
@@ -297,8 +295,7 @@ impl GuestState {
         error: &Error,
         deadline: &Deadline,
     ) -> Vec<Result<DeviceDelReply>> {
-        let silent = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
-        let looked = !silent && self.ready(deadline).await.is_ok();
+        let looked = self.can_look_again(error, deadline).await;
         let answer = |device: &&Device| match looked {
             true if !self.is_known(device.id.as_str()) => Ok(DeviceDelReply::AlreadyGone),
             true => Ok(DeviceDelReply::Accepted(None)),
@@ -309,6 +306,10 @@ impl GuestState {
         };
         devices.iter().map(answer).collect()
     }
+}
+
+fn next_reply(replies: &mut impl Iterator<Item = Result<DeviceDelReply>>) -> Result<DeviceDelReply> {
+    replies.next().unwrap_or_else(|| Err(Error::no_reply()))
 }
 
 fn migrating() -> Error {

@@ -49,7 +49,7 @@ impl Client {
         while late.is_none() && !self.0.has_ended(batch) {
             late = self.wait_for(batch, deadline).err();
         }
-        self.0.take(batch, || late.unwrap_or_else(|| Error::new(ErrorKind::Protocol, "no reply")))
+        self.0.take(batch, || late.unwrap_or_else(Error::no_reply))
     }
 
     fn wait_for(&mut self, batch: BatchId, deadline: &Deadline) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::wire::{Reply, ReplyId};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 
 /// Names a batch for as long as its connection lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,7 +26,7 @@ impl Batch {
 
     /// The answer to the only command, which has this name.
     pub fn only_reply(self, name: &str) -> Reply {
-        let missing = || self.failure.unwrap_or_else(|| Error::new(ErrorKind::Protocol, "no reply"));
+        let missing = || self.failure.unwrap_or_else(Error::no_reply);
         let reply = self.replies.into_iter().next().flatten().unwrap_or_else(|| Err(missing()));
         reply.map_err(|error| error.with_step(name))
     }

@@ -303,7 +303,7 @@ impl Monitor {
         };
         // Nothing else is understood then, and nobody knows which mode the monitor is in.
         self.broken = true;
-        let error = refusal.or(failure).unwrap_or_else(|| Error::new(ErrorKind::Protocol, "no reply"));
+        let error = refusal.or(failure).unwrap_or_else(Error::no_reply);
         Batch::failed(count, error.context(self.name()))
     }
 

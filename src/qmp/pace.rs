@@ -12,8 +12,8 @@ const WINDOW: Duration = Duration::from_millis(100);
 /// The shortest rest. A guest's word that a device is gone is not read before it is over.
 const REST: Duration = Duration::from_millis(10);
 
-/// The rest is so many times as long as what was heard took, so that a slow machine rests longer, but not longer than [`WINDOW`].
-const SHARE: u32 = 4;
+/// The rest is so many times as long as the messages before it took, and no longer than [`WINDOW`]: a slow machine rests longer.
+const TIMES: u32 = 4;
 
 /// Counts what nobody asked for.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ impl Pace {
         let began = *self.since.get_or_insert(now);
         let took = now.saturating_duration_since(began);
         if self.heard >= MOST {
-            let rest = took.saturating_mul(SHARE).clamp(REST, WINDOW);
+            let rest = took.saturating_mul(TIMES).clamp(REST, WINDOW);
             *self = Self { heard: 0, since: now.checked_add(rest) };
             return Some(rest);
         }

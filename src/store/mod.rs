@@ -13,6 +13,7 @@ pub mod lock;
 pub mod native;
 pub mod peer;
 mod record_file;
+pub mod staged;
 pub mod trust;
 mod unfinished;
 pub(crate) mod versioned;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::contents::Contents;
 use super::dialect::{Dialect, Format};
-use super::dir::{Over, RecordDir};
+use super::dir::RecordDir;
 use super::document::Document;
 use super::file_kind::FileKind;
 use super::lock::Lock;
+use super::staged::Over;
 use super::trust::Trust;
 use super::{ganeti, journal_file};
 use crate::error::{Error, ErrorKind, Result};

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::dir::{self, Over, RecordDir};
+use super::dir::RecordDir;
 use super::document::Document;
 use super::file_kind::FileKind;
 use super::journal_file;
 use super::record_file::{RecordFile, Storage};
+use super::staged::{self, Over};
 use crate::error::Result;
 use crate::model::{Journal, Record};
 
@@ -15,7 +16,7 @@ use crate::model::{Journal, Record};
 #[must_use = "a staged record takes effect only when committed"]
 pub struct StagedRecord {
     document: Document,
-    files: dir::Staged,
+    files: staged::Staged,
     /// What belongs beside the record.
     sidecar: Option<Vec<u8>>,
     /// What stands there while both are put in place, if that is something else.

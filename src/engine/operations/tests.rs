@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::turn::Turn;
 use super::*;
+use crate::clock::any_moment;
 use crate::error::ErrorKind;
 
 /// What has been done, in the order in which it was.
@@ -19,7 +20,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let start = Instant::now();
+        let start = any_moment();
         Self { operations: Operations::new(State::new(), start), start }
     }
 

@@ -19,8 +19,8 @@ impl GuestState {
         }
     }
 
-    /// The same. As long as nothing has been answered on this connection, operations that only look have the state of the guest
-    /// meanwhile.
+    /// Asks all these questions at once and waits for all their answers. As long as QEMU has answered nothing on this connection,
+    /// operations that only look have the state of the guest meanwhile.
     pub(in crate::engine) async fn ask_or_first(
         &mut self,
         questions: Vec<Command>,
@@ -32,7 +32,8 @@ impl GuestState {
         }
     }
 
-    /// The same over a new connection.
+    /// Asks the first questions over a new connection and waits for all their answers. Operations that only look have the state of
+    /// the guest meanwhile.
     pub(in crate::engine) async fn ask_first(
         &mut self,
         link: Link,
@@ -62,7 +63,7 @@ impl GuestState {
         self.run(commands, deadline).await
     }
 
-    /// The same over another connection.
+    /// Sends all these commands at once over this connection and waits for all their answers.
     pub(in crate::engine) async fn send_on(
         &self,
         _: May<'_>,
@@ -73,7 +74,7 @@ impl GuestState {
         self.run_on(link, commands, deadline).await
     }
 
-    /// The same, and other operations have the state of the guest meanwhile.
+    /// Sends all these commands at once and waits for all their answers. Other operations have the state of the guest meanwhile.
     pub(in crate::engine) async fn send_yielding(
         &mut self,
         _: May<'_>,

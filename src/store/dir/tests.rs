@@ -1,3 +1,4 @@
+use super::super::staged::{Over, Staged};
 use super::*;
 
 fn settle(record_dir: &Arc<RecordDir>, staged: Staged, old: &[u8]) -> Result<()> {
