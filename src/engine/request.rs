@@ -195,10 +195,10 @@ async fn take_turn(own: &Own, request: Request) -> Result<Answer> {
     let turn = Turn::take(&own.port, &own.cell, request.purpose(), Some(own.deadline.at()), true).await;
     let mut turn = turn.map_err(|error| error.context("another call on this handle is still running"))?;
     let state = turn.get()?;
-    state.own = Some(own.clone());
     if request.changes() {
         state.check_may_change()?;
     }
+    state.own = Some(own.clone());
     let answer = state.serve(request, &own.deadline).await;
     state.own = None;
     answer
@@ -243,25 +243,16 @@ impl GuestState {
             }
             Request::Verify => Box::pin(self.verify(deadline)).await.map(Answer::Differences),
             Request::Repair => Box::pin(self.repair(deadline)).await.map(Answer::Differences),
-            Request::ForwardQmpEvents(_) | Request::NextEvent | Request::List | Request::Facts => {
-                Ok(self.look(&request))
+            Request::ForwardQmpEvents(on) => {
+                self.forward_qmp_events = on;
+                Ok(Answer::Done)
             }
-        }
-    }
-}
-
-impl GuestState {
-    /// What needs nothing but a look at what is known.
-    fn look(&mut self, request: &Request) -> Answer {
-        match request {
-            Request::ForwardQmpEvents(on) => self.forward_qmp_events = *on,
-            Request::NextEvent => return Answer::Event(self.events.pop()),
-            Request::List => return Answer::Devices(list(self)),
+            Request::NextEvent => Ok(Answer::Event(self.events.pop())),
+            Request::List => Ok(Answer::Devices(list(self))),
             Request::Facts => {
-                return Answer::Facts(self.version, self.monitor().ok().map(|monitor| monitor.link));
+                let link = self.monitor().ok().map(|monitor| monitor.link);
+                Ok(Answer::Facts(self.version, link))
             }
-            _ => {}
         }
-        Answer::Done
     }
 }
