@@ -46,12 +46,19 @@ run_alone_from_the_source_tree() {
 # The default prefix: the loader's cache knows the library as soon as it is installed, and no longer when it is not. On a
 # /usr/local and an /etc of its own, and with what has been built already.
 in_default_prefix() {
-    unshare -m "${BASH:-bash}" -euo pipefail -c "$(declare -f quietly check say die runs_alone default_prefix)"'; default_prefix' \
+    unshare -m --propagation unchanged "${BASH:-bash}" -euo pipefail \
+        -c "$(declare -f quietly check say die keep_mounts_here runs_alone default_prefix)"'; default_prefix' \
         install || die "the default prefix is not as README says"
 }
 
+# What is mounted in a namespace of its own stays there. In a chroot the root is no mount point: unshare by itself refuses to begin there,
+# and there is nothing to be said of it.
+keep_mounts_here() {
+    mount --make-rprivate / 2>/dev/null || ! mountpoint -q /
+}
+
 default_prefix() {
-    mount --make-rprivate /
+    keep_mounts_here
     mkdir "$WORK/etc" "$WORK/local"
     cp -a /etc/. "$WORK/etc"
     mount --bind "$WORK/etc" /etc
@@ -101,7 +108,8 @@ run_readme_examples() {
     } >"$directory/main.go"
     (cd "$directory" && quietly go build -o "$WORK/readme-go" .)
     export PREFIX
-    unshare -mn "${BASH:-bash}" -euo pipefail -c "$(declare -f quietly check say die readme_examples readme_fails)"'; readme_examples' \
+    unshare -mn --propagation unchanged "${BASH:-bash}" -euo pipefail \
+        -c "$(declare -f quietly check say die keep_mounts_here readme_examples readme_fails)"'; readme_examples' \
         install || die "README's examples do not do what they should"
 }
 
@@ -113,7 +121,7 @@ readme_fails() {
 
 readme_examples() {
     local program record=/run/agent/web1.runtime tool
-    mount --make-rprivate /
+    keep_mounts_here
     mount -t tmpfs none /run
     mkdir /run/agent
     truncate -s 1M /run/agent/data.img
