@@ -35,7 +35,7 @@ FILE := libkvm_hotplug.so.$(VERSION)
 # What the static library needs besides the C library (rustc --print native-static-libs). The compiler brings the unwinder,
 # static or not as the program is.
 STATIC_LIBS := -lutil -lrt -lpthread -lm -ldl
-MANUAL := $(CARGO) run --quiet --locked --manifest-path tools/manual/Cargo.toml --target-dir target/manual --
+MANUAL := $(CARGO) run --quiet --locked --package manual --
 TOOL := $(wildcard examples/c/kvmctl/*.c)
 
 # Everything that install puts somewhere, and uninstall takes away.
@@ -76,8 +76,8 @@ header:
 
 doc:
 	@mkdir -p build/doc
-	$(CARGO) build --quiet --locked --manifest-path tools/manual/Cargo.toml --target-dir target/manual
-	VERSION=$(VERSION) MANUAL=target/manual/debug/manual OUTPUT=build/doc doxygen tools/manual/Doxyfile
+	$(CARGO) build --quiet --locked --package manual
+	VERSION=$(VERSION) MANUAL=target/debug/manual OUTPUT=build/doc doxygen tools/manual/Doxyfile
 
 # For what is linked against a library in a directory where programs do not look for one. Where a package will be installed,
 # this machine does not know.

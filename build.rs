@@ -8,12 +8,15 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use manual::arrange::{Section, arranged};
+use manual::header::Header;
+
 const HEADER: &str = "include/kvm_hotplug.h";
 const SWITCH: &str = "KVM_HOTPLUG_HEADER";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
-    for path in ["src/capi", "cbindgen.toml", HEADER, "build.rs"] {
+    for path in ["src/capi", "cbindgen.toml", HEADER, "build.rs", "tools/manual/src"] {
         println!("cargo:rerun-if-changed={path}");
     }
     println!("cargo:rerun-if-env-changed={SWITCH}");
@@ -34,19 +37,30 @@ fn abi_version(root: &Path) -> Result<u32, Box<dyn Error>> {
         .parse()?)
 }
 
+/// The header in the order in which people read it: title of a section, and the files of src/capi, or single names, that make it.
+const SECTIONS: [(&str, &[&str]); 11] = [
+    ("Version", &["version.rs"]),
+    ("Errors", &["error.rs", "error_read.rs"]),
+    ("The record of a guest", &["runtime.rs"]),
+    ("Opening and closing a guest", &["guest.rs"]),
+    ("What a device is", &["device.rs"]),
+    ("Adding", &["nic.rs", "disk.rs", "backing.rs", "controller.rs", "batch.rs"]),
+    ("Deleting", &["removal.rs", "kvm_hotplug_del_batch", "kvm_hotplug_del_many"]),
+    ("Changing", &["link.rs", "resize.rs"]),
+    ("Looking", &["list.rs", "path.rs", "describe.rs", "slots.rs", "plan.rs", "verify.rs"]),
+    ("Waiting and events", &["wait.rs", "event.rs"]),
+    ("Boot, reboot and migration", &["boot.rs", "boot_plan.rs", "check.rs", "cold.rs", "settle.rs"]),
+];
+/// What is left.
+const EXTRAS: (&str, &[&str]) = ("Extras", &["tap.rs", "qmp.rs", "log.rs", "format.rs"]);
+
 /// The header, or nothing while the sources do not parse: rustc reports that better.
 fn generate(root: &Path) -> Result<Option<String>, Box<dyn Error>> {
+    let capi = root.join("src/capi");
     let mut config = cbindgen::Config::from_file(root.join("cbindgen.toml"))?;
-    let mut manual = String::from("\n");
-    for (part, word) in [("MAJOR", "first"), ("MINOR", "second"), ("PATCH", "third")] {
-        let value = env::var(format!("CARGO_PKG_VERSION_{part}"))?;
-        manual += &format!("/**\n * The {word} number of the version this header belongs to.\n */\n");
-        manual += &format!("#define KVM_HOTPLUG_VERSION_{part} {value}\n");
-    }
-    manual += config.after_includes.as_deref().unwrap_or_default();
-    config.after_includes = Some(manual.trim_end().to_owned());
+    let head = format!("{}\n\n", config.header.take().unwrap_or_default());
     let mut files = Vec::new();
-    for entry in fs::read_dir(root.join("src/capi"))? {
+    for entry in fs::read_dir(&capi)? {
         let path = entry?.path();
         // It names the others, and what it names would come twice.
         if !path.ends_with("mod.rs") {
@@ -61,7 +75,56 @@ fn generate(root: &Path) -> Result<Option<String>, Box<dyn Error>> {
     };
     let mut bytes = Vec::new();
     bindings.write(&mut bytes);
-    Ok(Some(without_rust_sections(&String::from_utf8(bytes)?)))
+    let text = without_rust_sections(&String::from_utf8(bytes)?) + &version()?;
+    let header = Header::parse(&text)?;
+    let mut sections = Vec::new();
+    for (title, parts) in SECTIONS.into_iter().chain([EXTRAS]) {
+        sections.push(Section { title, names: names(&capi, parts, &header)? });
+    }
+    let guard =
+        "#ifndef KVM_HOTPLUG_H\n#define KVM_HOTPLUG_H\n\n#include <stddef.h>\n#include <stdint.h>\n\n";
+    Ok(Some(arranged(&header, &(head + guard), &sections)?))
+}
+
+/// The version as the preprocessor sees it.
+fn version() -> Result<String, env::VarError> {
+    let mut text = String::new();
+    for (part, word) in [("MAJOR", "first"), ("MINOR", "second"), ("PATCH", "third")] {
+        let value = env::var(format!("CARGO_PKG_VERSION_{part}"))?;
+        text += &format!("/**\n * The {word} number of the version this header belongs to.\n */\n");
+        text += &format!("#define KVM_HOTPLUG_VERSION_{part} {value}\n");
+    }
+    Ok(text)
+}
+
+/// What of the header these files define, in their order, but for what a section names by itself.
+fn names(capi: &Path, parts: &[&str], header: &Header) -> Result<Vec<String>, Box<dyn Error>> {
+    let by_itself = |name: &str| SECTIONS.iter().any(|(_, parts)| parts.contains(&name));
+    let mut names = Vec::new();
+    for part in parts {
+        if !part.ends_with(".rs") {
+            names.push((*part).to_owned());
+            continue;
+        }
+        if *part == "version.rs" {
+            names.extend(["MAJOR", "MINOR", "PATCH"].map(|part| format!("KVM_HOTPLUG_VERSION_{part}")));
+        }
+        for line in fs::read_to_string(capi.join(part))?.lines().filter(|line| line.starts_with("pub ")) {
+            let words = line.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
+            let name = words.into_iter().find(|word| word.starts_with("kvm_") || word.starts_with("KVM_"));
+            let Some(name) = name.filter(|name| !by_itself(name) && !names.iter().any(|other| other == name))
+            else {
+                continue;
+            };
+            if header.find(name).is_none() {
+                return Err(
+                    format!("{name} of {part} is not in the header: cbindgen.toml does not name it").into()
+                );
+            }
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
 }
 
 /// `# Safety` sections are for Rust readers; C readers have the parameter descriptions.

@@ -2,17 +2,18 @@
 
 use std::mem::offset_of;
 
-use kvm_hotplug::capi::batch::kvm_hotplug_batch;
-use kvm_hotplug::capi::boot::{kvm_boot_options, kvm_boot_plan};
+use kvm_hotplug::capi::batch::{kvm_hotplug_add_batch, kvm_hotplug_del_batch};
+use kvm_hotplug::capi::boot::kvm_boot_options;
+use kvm_hotplug::capi::boot_plan::kvm_boot_plan;
 use kvm_hotplug::capi::check::kvm_runtime_problem;
 use kvm_hotplug::capi::controller::kvm_hotplug_controller;
 use kvm_hotplug::capi::device::kvm_hotplug_device;
 use kvm_hotplug::capi::disk::kvm_hotplug_disk;
 use kvm_hotplug::capi::event::kvm_hotplug_event;
-use kvm_hotplug::capi::guest::kvm_hotplug_listener;
+use kvm_hotplug::capi::guest::kvm_hotplug_open_options;
 use kvm_hotplug::capi::nic::kvm_hotplug_nic;
 use kvm_hotplug::capi::qmp::kvm_hotplug_command;
-use kvm_hotplug::capi::removal::kvm_hotplug_removal;
+use kvm_hotplug::capi::removal::kvm_hotplug_del_options;
 use kvm_hotplug::capi::runtime::kvm_runtime_config;
 use kvm_hotplug::capi::slots::kvm_hotplug_slot;
 use kvm_hotplug::capi::tap::kvm_hotplug_tap;
@@ -48,11 +49,10 @@ fn rust_and_c_agree_on_the_structs() {
         kvm_boot_options {
             incoming_address, incoming, incoming_fd, qemu_major, qemu_minor, fd_base, spare_ports, flags, reserved, qmp_path,
         }
-        kvm_boot_plan { machine, devices, room, ports, new_ports, reserved }
-        kvm_hotplug_listener { uid, pid, flags, timeout_ms }
-        kvm_hotplug_batch {
-            nics, nic_size, nic_count, disks, disk_size, disk_count, ids, id_count, timeout_ms, flags,
-        }
+        kvm_boot_plan { machine, devices, free, ports, new_ports, reserved }
+        kvm_hotplug_open_options { peer_uid, peer_pid, flags, timeout_ms }
+        kvm_hotplug_add_batch { nics, nic_size, nic_count, disks, disk_size, disk_count, timeout_ms, flags }
+        kvm_hotplug_del_batch { ids, id_count, timeout_ms, flags }
         kvm_hotplug_disk {
             path, id, serial, model, bus, format, cache, aio, discard, detect_zeroes, logical_block_size,
             physical_block_size, queues, slot, boot_index, timeout_ms, flags, wwn, target, lun,
@@ -62,7 +62,7 @@ fn rust_and_c_agree_on_the_structs() {
             id, bus, mac, ifname, bridge, model, serial, path, reason_text, generation, device_type, state,
             reason, slot, queues, vhost, mtu, read_only, removed_after_reboot, reserved, address_type,
             channel, target, lun, link_down, boot_index, format, cache, aio, discard, detect_zeroes, share_rw,
-            logical_block_size, physical_block_size, wwn, whole_serial,
+            logical_block_size, physical_block_size, wwn,
         }
         kvm_hotplug_event {
             id, text, generation, lost, event_type, device_type, times, action, write, no_space, by_guest,
@@ -73,12 +73,12 @@ fn rust_and_c_agree_on_the_structs() {
             id, mac, bridge, ifname, model, bus, tap_fds, tap_fd_count, queues, vhost, mtu, slot,
             boot_index, tap_owner, timeout_ms, flags, reserved,
         }
-        kvm_hotplug_removal { id, timeout_ms, flags }
-        kvm_runtime_problem { id, text, trouble, reserved }
+        kvm_hotplug_del_options { id, timeout_ms, flags }
+        kvm_runtime_problem { id, text, kind, reserved }
         kvm_runtime_config { name, command, command_count, reserved_slots, flags }
         kvm_hotplug_slot { bus, occupant, slot, state, address_type, channel, target, lun }
         kvm_hotplug_controller { id, model, bus, queues, slot, timeout_ms, flags }
-        kvm_hotplug_difference { id, recorded, found, text, mismatch, mendable }
+        kvm_hotplug_difference { id, recorded, found, text, kind, repairable }
         kvm_hotplug_tap { ifname, bridge, queues, mtu, tap_owner, flags }
     };
     let table = include_str!("c/layout.h").lines().map(str::trim);

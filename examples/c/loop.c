@@ -80,13 +80,13 @@ static void process(struct agent *agent)
 static void plugged(int answer, const struct kvm_hotplug_device *device, struct kvm_hotplug_error *error)
 {
     switch (answer) {
-    case KVM_HOTPLUG_DONE:
+    case KVM_HOTPLUG_ANSWER_DONE:
         printf("%s is in the guest\n", device->id);
         break;
-    case KVM_HOTPLUG_PENDING:
+    case KVM_HOTPLUG_ANSWER_PENDING:
         printf("%s is on its way\n", device->id);
         break;
-    case KVM_HOTPLUG_AFTER_REBOOT:
+    case KVM_HOTPLUG_ANSWER_AFTER_REBOOT:
         printf("%s is recorded for the next boot\n", device->id);
         break;
     default:
@@ -117,20 +117,20 @@ static void add_disk(struct agent *agent, const char *path)
 
 static void del(struct agent *agent, const char *id)
 {
-    struct kvm_hotplug_removal removal = {.id = id, .timeout_ms = TIMEOUT_MS, .flags = KVM_HOTPLUG_NO_WAIT};
+    struct kvm_hotplug_del_options removal = {.id = id, .timeout_ms = TIMEOUT_MS, .flags = KVM_HOTPLUG_NO_WAIT};
     struct kvm_hotplug_error *error = NULL;
 
-    switch (kvm_hotplug_unplug(agent->guest, &removal, sizeof removal, NULL, 0, &error)) {
-    case KVM_HOTPLUG_DONE:
+    switch (kvm_hotplug_del(agent->guest, &removal, sizeof removal, NULL, 0, &error)) {
+    case KVM_HOTPLUG_ANSWER_DONE:
         printf("%s is gone\n", id);
         break;
-    case KVM_HOTPLUG_ABSENT:
+    case KVM_HOTPLUG_ANSWER_ABSENT:
         printf("%s is not there\n", id);
         break;
-    case KVM_HOTPLUG_AFTER_REBOOT:
+    case KVM_HOTPLUG_ANSWER_AFTER_REBOOT:
         printf("%s goes with the next boot\n", id);
         break;
-    case KVM_HOTPLUG_PENDING:
+    case KVM_HOTPLUG_ANSWER_PENDING:
         printf("%s is asked to leave\n", id);
         break;
     default:

@@ -18,7 +18,7 @@
     with(kvm_hotplug_error_message) \
     with(kvm_hotplug_error_free) \
     with(kvm_runtime_load) \
-    with(kvm_runtime_read) \
+    with(kvm_runtime_load_readonly) \
     with(kvm_runtime_list) \
     with(kvm_runtime_free) \
     with(kvm_hotplug_open) \
@@ -113,7 +113,7 @@ static int list_record(const struct library *library, const char *path, struct k
     size_t count = 0;
     int status = 0;
 
-    if (library->kvm_runtime_read(path, &runtime, &error) < 0 ||
+    if (library->kvm_runtime_load_readonly(path, &runtime, &error) < 0 ||
         library->kvm_runtime_list(runtime, devices, sizeof *devices, MOST, &count, &error) < 0)
         status = failed(library, error);
     else

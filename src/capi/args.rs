@@ -1,15 +1,11 @@
 //! Reads what C hands over, and writes what C asked for.
 
-use std::ffi::{CStr, CString, c_char};
-use std::fmt::{self, Write};
+use std::ffi::{CStr, c_char};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::error::{Error, ErrorKind, Result};
-use crate::sanitize::write_escaped;
 
 /// Structs larger than this do not exist in any version; a size beyond it is a mistake.
 const MAX_STRUCT: usize = 64 << 10;
@@ -81,12 +77,6 @@ pub(super) unsafe fn read_struct<T: Plain>(pointer: *const T, size: usize, what:
     }
 }
 
-/// A struct of zeros.
-pub(super) fn zeros<T: Plain>() -> T {
-    // SAFETY: all zeros is a valid value of plain structs.
-    unsafe { std::mem::zeroed() }
-}
-
 /// Refuses a size that the struct has not had in any version, before anything is done.
 pub(super) fn check_size<T: Plain>(size: usize, what: &str) -> Result<()> {
     if !(T::FIRST..=MAX_STRUCT).contains(&size) {
@@ -101,59 +91,6 @@ pub(super) fn check_size<T: Plain>(size: usize, what: &str) -> Result<()> {
 /// The same for the elements of an array, which may be none.
 pub(super) fn check_list<T: Plain>(array: *mut T, size: usize) -> Result<()> {
     if array.is_null() { Ok(()) } else { check_size::<T>(size, "array element") }
-}
-
-/// Writes a result struct of the size the caller was compiled with: cut for a shorter one, zeros behind for a longer.
-///
-/// # Safety
-/// `pointer` is NULL (then nothing is written) or valid for writes of `size` bytes.
-pub(super) unsafe fn write_struct<T: Plain>(pointer: *mut T, size: usize, value: &T) {
-    if pointer.is_null() {
-        return;
-    }
-    let known = size_of::<T>().min(size);
-    // SAFETY: the caller vouches for size bytes, and known is no more than that.
-    unsafe {
-        std::ptr::copy_nonoverlapping((&raw const *value).cast::<u8>(), pointer.cast::<u8>(), known);
-        std::ptr::write_bytes(pointer.cast::<u8>().add(known), 0, size - known);
-    }
-}
-
-/// The same for a large one, which is put together where the caller wants it. `show` gets a struct of zeros.
-///
-/// # Safety
-/// As for [`write_struct`].
-pub(super) unsafe fn show_struct<T: Plain>(pointer: *mut T, size: usize, show: impl FnOnce(&mut T)) {
-    if pointer.is_null() {
-        return;
-    }
-    if size < size_of::<T>() || !pointer.is_aligned() {
-        let mut value = zeros();
-        show(&mut value);
-        // SAFETY: passed on.
-        return unsafe { write_struct(pointer, size, &value) };
-    }
-    // SAFETY: the caller vouches for size bytes, which are enough; all zeros is a valid value of plain structs.
-    unsafe {
-        pointer.cast::<u8>().write_bytes(0, size);
-        show(&mut *pointer);
-    }
-}
-
-/// Copies a list into the caller's array of structs of `size` bytes each, as far as it has room.
-///
-/// # Safety
-/// `array` is NULL or valid for writes of `capacity * size` bytes.
-pub(super) unsafe fn write_list<T: Plain>(
-    array: *mut T,
-    size: usize,
-    capacity: usize,
-    list: impl Iterator<Item = T>,
-) {
-    for (index, value) in list.take(if array.is_null() { 0 } else { capacity }).enumerate() {
-        // SAFETY: index is below capacity.
-        unsafe { write_struct(array.byte_add(index * size), size, &value) };
-    }
 }
 
 /// An optional string.
@@ -227,57 +164,6 @@ pub(super) fn duplicate_fd(fd: i32, what: &str) -> Result<OwnedFd> {
     borrowed.try_clone_to_owned().map_err(|error| Error::host(error, format!("{what}: duplicate fd {fd}")))
 }
 
-/// Refuses a place for a result that is none, before anything is done.
-pub(super) fn check_out<T>(place: *mut T, what: &str) -> Result<()> {
-    if place.is_null() { Err(null(what)) } else { Ok(()) }
-}
-
-/// A text that grows as long as there is memory. Characters that do not stand for themselves are escaped.
-struct Growing(Vec<u8>);
-
-impl Growing {
-    fn append(&mut self, bytes: &[u8]) -> fmt::Result {
-        self.0.try_reserve(bytes.len()).map_err(|_| fmt::Error)?;
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-}
-
-impl fmt::Write for Growing {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.append(text.as_bytes())
-    }
-}
-
-/// JSON on its way into a text, a piece at a time, so that a large answer is never there twice.
-struct Escaping(Growing);
-
-impl fmt::Write for Escaping {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        write_escaped(&mut self.0, text)
-    }
-}
-
-/// Gives JSON away, to be freed with kvm_hotplug_text_free(). It may be large.
-///
-/// # Safety
-/// `place` is NULL (then nothing is given) or valid for writes.
-pub(super) unsafe fn give_json(json: &Value, place: *mut *mut c_char) -> Result<()> {
-    if place.is_null() {
-        return Ok(());
-    }
-    let mut text = Escaping(Growing(Vec::new()));
-    // With room for the NUL, so that no more memory is asked for.
-    (write!(text, "{json}").and_then(|()| text.0.append(&[0]))).map_err(|fmt::Error| {
-        Error::new(ErrorKind::Limit, "there is no memory for the answer").with_errno(libc::ENOMEM)
-    })?;
-    // There is no other NUL in it: that would have been escaped.
-    let text = CString::from_vec_with_nul(text.0.0).unwrap_or_default();
-    // SAFETY: the caller vouches for it.
-    unsafe { place.write(text.into_raw()) };
-    Ok(())
-}
-
 /// A yes or no of C.
 pub(super) fn boolean(value: i32, what: &str) -> Result<bool> {
     match value {
@@ -300,30 +186,9 @@ pub(super) fn check_flags(flags: u32, known: u32, what: &str) -> Result<()> {
     }
 }
 
-/// Text as C reads it; QEMU's may hold anything.
-pub(super) fn c_text(text: &str) -> CString {
-    CString::new(text.replace('\0', "\\0")).unwrap_or_default()
-}
-
-/// A fixed array with this text, cut at a character boundary, always terminated.
-pub(super) fn fill<const N: usize>(text: &str) -> [c_char; N] {
-    let mut array = [0; N];
-    put_text(&mut array, text);
-    array
-}
-
-/// The same into an array of zeros, which a large one need not be copied for.
-pub(super) fn put_text(zeros: &mut [c_char], text: &str) {
-    let mut end = text.len().min(zeros.len().saturating_sub(1));
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    // SAFETY: neither is shorter than end, which is 0 for an empty array, and a borrowed array does not overlap.
-    unsafe { std::ptr::copy_nonoverlapping(text.as_ptr().cast::<c_char>(), zeros.as_mut_ptr(), end) };
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::give::{fill, show_struct, write_struct};
     use super::*;
 
     #[repr(C)]

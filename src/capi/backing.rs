@@ -83,17 +83,11 @@ pub(super) unsafe fn read_rule(
 /// record, and counts whenever an image is opened from then on: for kvm_hotplug_add_disk(), kvm_runtime_boot() and all others,
 /// also for disks that are recorded already. Nothing is opened now.
 ///
-/// `runtime`: the record.
 /// `backing`: one of enum kvm_hotplug_backing.
 /// `backing_paths`, `backing_count`: the absolute paths of the files or directories, if it names any; else NULL and 0.
 /// Borrowed for the call.
-/// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: on disk I/O. Threads: any.
-///
-/// Returns 0, or -EFAULT (runtime or a path is NULL), -EBADF (no open handle), -EINVAL (no such value, paths that are not
-/// absolute, none or too many), -EBUSY (a guest handle is open with this record), -EROFS (from kvm_runtime_read()), or the errno
-/// of writing the runtime file.
+/// Fails like any change of a record, and with -EINVAL (paths that are not absolute, none or too many).
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -122,21 +116,18 @@ pub unsafe extern "C" fn kvm_runtime_set_backing(
 /// changed on purpose, by `qemu-img rebase` for instance, or its image was replaced. Look at the chain before (`qemu-img info
 /// --backing-chain`): what is accepted is opened from then on. It has to be where the rule for the disk allows it.
 ///
-/// While a guest is open with the record, kvm_hotplug_add_disk() with KVM_HOTPLUG_ACCEPT_CHAIN does the same.
+/// While a guest is open with the record, kvm_hotplug_add_disk() with KVM_HOTPLUG_DISK_ACCEPT_CHAIN does the same.
 ///
-/// `runtime`: the record.
 /// `id`: the disk.
 /// `backing`: the rule that the disk has from then on, one of enum kvm_hotplug_backing; KVM_HOTPLUG_BACKING_DEFAULT leaves it the
 /// rule that it has.
 /// `backing_paths`, `backing_count`: as for kvm_runtime_set_backing().
-/// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: on opening the image and on disk I/O. Threads: any. On failure the record is as it was.
+/// Blocks: on opening the image as well.
 ///
-/// Returns 0, or -EFAULT (runtime, id or a path is NULL), -EBADF (no open handle), -EINVAL (no such value, not a disk), -ENOENT (no
-/// such disk, image or backing file), -EPERM or -ELOOP (kind IMAGE_REFUSED: the rule does not allow a file), -EBUSY (a guest handle
-/// is open with this record), -EROFS (from kvm_runtime_read()), what kvm_hotplug_add_disk() returns for images, or the errno of
-/// writing the runtime file.
+/// Fails like any change of a record, like kvm_hotplug_add_disk() for images, and with -EINVAL (not a disk),
+/// -ENOENT (no such disk, image or backing file), -EPERM or -ELOOP (kind IMAGE_REFUSED: the rule does not
+/// allow a file).
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.

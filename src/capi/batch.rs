@@ -3,82 +3,92 @@
 use std::ffi::{c_char, c_int};
 
 use super::args::{Plain, check_flags, null, read_struct, required_str, timeout};
-use super::device::{self, kvm_hotplug_answer, kvm_hotplug_device};
+use super::device::{kvm_hotplug_answer, kvm_hotplug_device};
 use super::disk::{self, kvm_hotplug_disk};
 use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, kvm_hotplug};
 use super::nic::{self, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, kvm_hotplug_nic};
-use super::removal::{KVM_HOTPLUG_DEFAULT_REMOVAL_TIMEOUT_MS, KVM_HOTPLUG_LEAVE_OVERLAY, REMOVAL_FLAGS};
+use super::removal::{KVM_HOTPLUG_DEFAULT_DEL_TIMEOUT_MS, KVM_HOTPLUG_DEL_LEAVE_OVERLAY, REMOVAL_FLAGS};
+use super::show::{self};
 use crate::error::{Error, Result};
 use crate::guest::{AddRequest, Outcome, RemovalOfMany};
 
 /// Most devices in one call.
-pub const KVM_HOTPLUG_MOST_AT_ONCE: usize = 256;
+pub const KVM_HOTPLUG_BATCH_MAX: usize = 256;
 
-/// Devices to add or to remove in one call. Zero everywhere is the default. Arrays, and the strings in them, are borrowed for
-/// the call.
+/// Devices to add in one call. Zero everywhere is the default. Arrays, and the strings in them, are borrowed for the call.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct kvm_hotplug_batch {
-    /// For kvm_hotplug_add_many(): NICs, as an array of structs. Their timeout_ms do not count.
+pub struct kvm_hotplug_add_batch {
+    /// NICs, as an array of structs. Their timeout_ms do not count.
     pub nics: *const kvm_hotplug_nic,
     /// sizeof nics[0].
     pub nic_size: usize,
     /// Number of nics.
     pub nic_count: usize,
-    /// For kvm_hotplug_add_many(): disks, as an array of structs. Their timeout_ms do not count.
+    /// Disks, as an array of structs. Their timeout_ms do not count.
     pub disks: *const kvm_hotplug_disk,
     /// sizeof disks[0].
     pub disk_size: usize,
     /// Number of disks.
     pub disk_count: usize,
-    /// For kvm_hotplug_del_many(): ids of NICs and disks.
-    pub ids: *const *const c_char,
-    /// Number of ids.
-    pub id_count: usize,
-    /// Milliseconds for all of it; 0 means 5000 for kvm_hotplug_add_many() and 20000 for kvm_hotplug_del_many().
+    /// Milliseconds for all of it; 0 means 5000.
     pub timeout_ms: u32,
-    /// KVM_HOTPLUG_NO_WAIT, which for kvm_hotplug_add_many() counts for all devices if any of them has it; and for
-    /// kvm_hotplug_del_many() KVM_HOTPLUG_LIVE_ONLY and KVM_HOTPLUG_LEAVE_OVERLAY.
+    /// KVM_HOTPLUG_NO_WAIT, which counts for all devices if any of them has it; or 0.
     pub flags: u32,
 }
 
 // SAFETY: repr(C), pointers and integers only.
-unsafe impl Plain for kvm_hotplug_batch {
-    const FIRST: usize = super::args::end_of!(kvm_hotplug_batch, flags);
+unsafe impl Plain for kvm_hotplug_add_batch {
+    const FIRST: usize = super::args::end_of!(kvm_hotplug_add_batch, flags);
+}
+
+/// Devices to take out in one call. Zero everywhere is the default. The array, and the strings in it, are borrowed for the call.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct kvm_hotplug_del_batch {
+    /// Ids of NICs, disks and controllers.
+    pub ids: *const *const c_char,
+    /// Number of ids.
+    pub id_count: usize,
+    /// Milliseconds for all of it; 0 means 20000.
+    pub timeout_ms: u32,
+    /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, KVM_HOTPLUG_DEL_LEAVE_OVERLAY, or 0.
+    pub flags: u32,
+}
+
+// SAFETY: repr(C), pointers and integers only.
+unsafe impl Plain for kvm_hotplug_del_batch {
+    const FIRST: usize = super::args::end_of!(kvm_hotplug_del_batch, flags);
 }
 
 /// Plugs several NICs and disks into the guest as one operation: one journal entry, one write to the monitor, one wait, one
 /// replacement of the runtime file; NICs with several queues take one more wait, once for all of them. All of it or nothing:
 /// if one device cannot be added, those that could are taken out again. The guest has seen them by then, and is asked to let
-/// go of them; what it does not let go of by the deadline is named by kvm_hotplug_error_left(), and pending.
+/// go of them; what it does not let go of by the deadline is named by kvm_hotplug_error_residue(), and pending.
 ///
 /// The devices get their slots in the order in which they stand: all NICs, then all disks. As in kvm_hotplug_add_nic() and
 /// kvm_hotplug_add_disk(), one that is there already with the same settings is a success.
 ///
-/// `guest`: the handle.
-/// `batch`, `batch_size`: nics and disks, KVM_HOTPLUG_MOST_AT_ONCE at most together, and sizeof *batch. No ids.
+/// `batch`, `batch_size`: nics and disks, KVM_HOTPLUG_BATCH_MAX at most together, and sizeof *batch.
 /// `ret_devices`, `device_size`: an array with room for all devices, NICs first, and sizeof ret_devices[0]; or NULL and 0.
 /// Written on success only.
-/// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: up to the timeout; a few milliseconds for each device normally. Threads: any.
+/// Returns KVM_HOTPLUG_ANSWER_DONE (all in the guest), KVM_HOTPLUG_ANSWER_AFTER_REBOOT (some are recorded for
+/// the next boot, each device's state says which), KVM_HOTPLUG_ANSWER_PENDING (with KVM_HOTPLUG_NO_WAIT; a
+/// device that is recorded for the next boot then only has an event if the others fail), or fails like
+/// kvm_hotplug_add_nic() and kvm_hotplug_add_disk(), and says in the message which device it is about; -E2BIG
+/// also for more devices than allowed.
 ///
-/// Returns KVM_HOTPLUG_DONE (all in the guest), KVM_HOTPLUG_AFTER_REBOOT (some are recorded for the next boot, each device's
-/// state says which), KVM_HOTPLUG_PENDING (with KVM_HOTPLUG_NO_WAIT; a device that is recorded for the next boot then only has an
-/// event if the others fail), or an error as from kvm_hotplug_add_nic() and kvm_hotplug_add_disk(), of which the message says about
-/// which device it is; -EINVAL also for ids and for other flags, -E2BIG also for more devices than allowed.
-///
-/// On failure guest, host and record are as they were, unless kvm_hotplug_error_undo() says otherwise. An agent that dies
-/// half-way leaves a journal from which the next one completes all of them or none.
+/// An agent that dies half-way leaves a journal from which the next one completes all of them or none.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kvm_hotplug_add_many(
     guest: *mut kvm_hotplug,
-    batch: *const kvm_hotplug_batch,
+    batch: *const kvm_hotplug_add_batch,
     batch_size: usize,
     ret_devices: *mut kvm_hotplug_device,
     device_size: usize,
@@ -88,11 +98,6 @@ pub unsafe extern "C" fn kvm_hotplug_add_many(
         // SAFETY: the caller vouches for handle and struct.
         let (guest, batch) = unsafe { (kvm_hotplug::get(guest)?, read_struct(batch, batch_size, "batch")?) };
         check_flags(batch.flags, KVM_HOTPLUG_NO_WAIT, "batch flags")?;
-        if batch.id_count > 0 {
-            return Err(Error::invalid(
-                "ids are given, which say what to remove; to add, give nics and disks",
-            ));
-        }
         check_count(batch.nic_count.saturating_add(batch.disk_count))?;
         check_device_out(ret_devices, device_size)?;
         // SAFETY: the caller vouches for the arrays and what is in them.
@@ -111,26 +116,24 @@ pub unsafe extern "C" fn kvm_hotplug_add_many(
 /// together, and what stood behind those that are gone is taken down in one go. Each device has an answer of its own, and one
 /// that stays keeps none of the others.
 ///
-/// `guest`: the handle.
-/// `batch`, `batch_size`: ids and flags, KVM_HOTPLUG_MOST_AT_ONCE ids at most, and sizeof *batch. No nics and disks.
+/// `batch`, `batch_size`: ids and flags, KVM_HOTPLUG_BATCH_MAX ids at most, and sizeof *batch.
 /// `ret_devices`, `device_size`: an array with room for all devices, in the order of ids, and sizeof ret_devices[0]; or NULL and 0.
 /// One that is absent, or whose answer is an error, is all zeros.
-/// `ret_answers`: an array of integers, in the order of ids, with what kvm_hotplug_unplug() would have returned for each; or
+/// `ret_answers`: an array of integers, in the order of ids, with what kvm_hotplug_del() would have returned for each; or
 /// NULL. Written whenever the guest could be asked, also if the call then returns an error.
 /// `reterr`: where to put the error, or NULL. It is that of the first device in the list that has one.
 ///
-/// Blocks: up to the timeout, for the guest. Threads: any.
-///
-/// Returns KVM_HOTPLUG_DONE (all are gone, or were not there), KVM_HOTPLUG_PENDING (at least one is pending),
-/// KVM_HOTPLUG_AFTER_REBOOT (at least one goes with the next boot, none is pending), or the first error as from
-/// kvm_hotplug_unplug(); -EINVAL also for nics, disks and an id that is named twice, -E2BIG also for more ids than allowed.
+/// Returns KVM_HOTPLUG_ANSWER_DONE (all are gone, or were not there), KVM_HOTPLUG_ANSWER_PENDING (at least
+/// one is pending), KVM_HOTPLUG_ANSWER_AFTER_REBOOT (at least one goes with the next boot, none is pending),
+/// or the first error as from kvm_hotplug_del(); -EINVAL also for an id that is named twice, -E2BIG also for
+/// more ids than allowed.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kvm_hotplug_del_many(
     guest: *mut kvm_hotplug,
-    batch: *const kvm_hotplug_batch,
+    batch: *const kvm_hotplug_del_batch,
     batch_size: usize,
     ret_devices: *mut kvm_hotplug_device,
     device_size: usize,
@@ -141,11 +144,6 @@ pub unsafe extern "C" fn kvm_hotplug_del_many(
         // SAFETY: the caller vouches for handle and struct.
         let (guest, batch) = unsafe { (kvm_hotplug::get(guest)?, read_struct(batch, batch_size, "batch")?) };
         check_flags(batch.flags, REMOVAL_FLAGS, "batch flags")?;
-        if batch.nic_count > 0 || batch.disk_count > 0 {
-            return Err(Error::invalid(
-                "nics and disks are given, which say what to add; to remove, give ids",
-            ));
-        }
         check_count(batch.id_count)?;
         check_device_out(ret_devices, device_size)?;
         // SAFETY: the caller vouches for the array and its strings.
@@ -153,9 +151,9 @@ pub unsafe extern "C" fn kvm_hotplug_del_many(
         let how = RemovalOfMany {
             live_only: batch.flags & KVM_HOTPLUG_LIVE_ONLY != 0,
             wait: batch.flags & KVM_HOTPLUG_NO_WAIT == 0,
-            leave_overlay: batch.flags & KVM_HOTPLUG_LEAVE_OVERLAY != 0,
+            leave_overlay: batch.flags & KVM_HOTPLUG_DEL_LEAVE_OVERLAY != 0,
         };
-        let within = timeout(batch.timeout_ms, KVM_HOTPLUG_DEFAULT_REMOVAL_TIMEOUT_MS);
+        let within = timeout(batch.timeout_ms, KVM_HOTPLUG_DEFAULT_DEL_TIMEOUT_MS);
         let answers = guest.unplug_all(&ids, how, within)?;
         // SAFETY: the caller vouches for the arrays.
         unsafe {
@@ -169,16 +167,16 @@ pub unsafe extern "C" fn kvm_hotplug_del_many(
 }
 
 fn check_count(count: usize) -> Result<()> {
-    if count <= KVM_HOTPLUG_MOST_AT_ONCE {
+    if count <= KVM_HOTPLUG_BATCH_MAX {
         return Ok(());
     }
-    let text = format!("{count} devices in one call, at most {KVM_HOTPLUG_MOST_AT_ONCE} are allowed");
+    let text = format!("{count} devices in one call, at most {KVM_HOTPLUG_BATCH_MAX} are allowed");
     Err(Error::invalid(text).with_errno(libc::E2BIG))
 }
 
 /// # Safety
 /// The arrays are NULL or valid as described.
-unsafe fn additions(batch: &kvm_hotplug_batch) -> Result<Vec<AddRequest>> {
+unsafe fn additions(batch: &kvm_hotplug_add_batch) -> Result<Vec<AddRequest>> {
     let mut additions = Vec::with_capacity(batch.nic_count + batch.disk_count);
     for index in 0..batch.nic_count {
         // SAFETY: the caller vouches for the array and the strings in it.
@@ -222,7 +220,7 @@ unsafe fn element<T: Plain>(array: *const T, size: usize, index: usize, what: &s
 
 /// # Safety
 /// The array is NULL or has `id_count` strings.
-unsafe fn ids(batch: &kvm_hotplug_batch) -> Result<Vec<String>> {
+unsafe fn ids(batch: &kvm_hotplug_del_batch) -> Result<Vec<String>> {
     if batch.ids.is_null() && batch.id_count > 0 {
         return Err(null("ids"));
     }
@@ -245,7 +243,7 @@ unsafe fn give_devices(answers: &[Result<Outcome>], array: *mut kvm_hotplug_devi
         unsafe {
             match answer {
                 Ok(Outcome::Absent) | Err(_) => place.cast::<u8>().write_bytes(0, size),
-                Ok(outcome) => device::write_device(outcome, place, size),
+                Ok(outcome) => show::write_device(outcome, place, size),
             }
         }
     }
@@ -259,7 +257,7 @@ unsafe fn give_answers(answers: &[Result<Outcome>], array: *mut c_int) {
     }
     for (index, answer) in answers.iter().enumerate() {
         let code = match answer {
-            Ok(outcome) => device::code(outcome),
+            Ok(outcome) => show::code(outcome),
             Err(error) => -error.errno(),
         };
         // SAFETY: the caller vouches for it.
@@ -269,11 +267,11 @@ unsafe fn give_answers(answers: &[Result<Outcome>], array: *mut c_int) {
 
 /// What all answers come to: the first error, or the farthest from done.
 fn worst(answers: Vec<Result<Outcome>>) -> Result<c_int> {
-    let mut worst = kvm_hotplug_answer::KVM_HOTPLUG_DONE as c_int;
+    let mut worst = kvm_hotplug_answer::KVM_HOTPLUG_ANSWER_DONE as c_int;
     for answer in answers {
-        let code = device::code(&answer?);
+        let code = show::code(&answer?);
         // Absent is gone.
-        if code != kvm_hotplug_answer::KVM_HOTPLUG_ABSENT as c_int {
+        if code != kvm_hotplug_answer::KVM_HOTPLUG_ANSWER_ABSENT as c_int {
             worst = worst.max(code);
         }
     }

@@ -4,14 +4,13 @@ use std::ffi::{CString, c_char, c_int};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
-use super::args::{self, Plain, check_flags, duplicate_fds, optional_str, read_struct, write_struct};
+use super::args::{self, Plain, check_flags, duplicate_fds, optional_str, read_struct};
 use super::error::kvm_hotplug_error;
 use super::guard;
 use super::nic::check_reserved;
 use super::runtime::kvm_runtime;
 use crate::boot::{BootCommand, BootRequest, FIRST_FD, Incoming};
-use crate::error::{Error, ErrorKind, Result};
-use crate::model::Machine;
+use crate::error::{Error, Result};
 use crate::qmp::Version;
 use crate::sys::inherit;
 
@@ -20,13 +19,13 @@ const MAGIC: u64 = 0x6b76_6d2d_626f_6f31;
 
 /// Flag of struct kvm_boot_options: QEMU gets -S, so that the guest does not run until the monitor command "cont". A
 /// migration target then also waits for it after the migration.
-pub const KVM_BOOT_PAUSED: u32 = 1;
+pub const KVM_BOOT_PAUSED: u32 = 1 << 17;
 
 /// Flag of struct kvm_boot_options: the command is only made to be looked at. Nothing is written, neither record nor journal,
 /// and no tap is made; images are opened for reading and closed again. The command names descriptors that it does not have:
-/// kvm_boot_fds() has none, and kvm_boot_inherit() fails. Any record will do, also one from kvm_runtime_read(), and also while
+/// kvm_boot_fds() has none, and kvm_boot_inherit() fails. Any record will do, also one from kvm_runtime_load_readonly(), and also while
 /// the guest runs or is open.
-pub const KVM_BOOT_PLAN: u32 = 2;
+pub const KVM_BOOT_DRY_RUN: u32 = 1 << 18;
 
 /// What a started QEMU waits for before it runs the guest.
 #[repr(C)]
@@ -64,7 +63,7 @@ pub struct kvm_boot_options {
     /// Machine q35, boot only: for how many devices, beyond those that it starts with, the running guest shall have root
     /// ports. Ports that an earlier boot left free count. Machine pc has its slots whatever this says.
     pub spare_ports: u32,
-    /// KVM_BOOT_PAUSED and KVM_BOOT_PLAN, or 0.
+    /// KVM_BOOT_PAUSED and KVM_BOOT_DRY_RUN, or 0.
     pub flags: u32,
     /// Must be 0.
     pub reserved: u32,
@@ -137,37 +136,32 @@ impl kvm_boot {
 ///
 /// With any other value of incoming, the command is that of a migration target: what the source has at this moment, taken
 /// from a copy of its runtime file. Changes that wait for a reboot go on waiting. The names of the new taps go into the
-/// record; one from kvm_runtime_read() will do as well, and then no file is written. kvm_runtime_check() before and
+/// record; one from kvm_runtime_load_readonly() will do as well, and then no file is written. kvm_runtime_check() before and
 /// kvm_hotplug_verify() after the start say whether the target is what it has to be. NICs of Ganeti's lists of three entries, for
 /// which no list says where QEMU has put them, are started in the same order without a place, so that they get the same ones;
 /// those are recorded when the target is opened. Images are opened in place, so storage
 /// is shared with the source or has been copied.
 ///
-/// `runtime`: the record.
 /// `options`, `options_size`: how to start, and sizeof *options; NULL and 0 for a boot with defaults.
 /// `ret_boot`: where to put the command; freed with kvm_boot_free(), which closes the descriptors of this process.
-/// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: on opening images and on disk I/O, and never on a process that listens at a socket. If a NIC's tap has a fixed name
-/// that is taken, also for up to half a second: the kernel needs some milliseconds to remove the tap of a QEMU (since 11) that
-/// has just ended, since that polls by io_uring.
-/// Threads: any.
+/// Blocks: on opening images, never on a process that listens at a socket. If a NIC's tap has a fixed name
+/// that is taken, also for up to half a second: the kernel needs some milliseconds to remove the tap of a
+/// QEMU (since 11) that has just ended, since that polls by io_uring.
 ///
-/// Returns 0, or
-/// - -EFAULT (runtime or ret_boot is NULL), -EBADF (no open handle; incoming_fd is not open), -EINVAL (malformed or
-///   contradicting options; the command has -incoming already, or uses descriptors of the same numbers), -E2BIG (a field is
-///   set that this version does not have);
-/// - -EBUSY (the guest runs, or a handle is open with this record; an image is in use by another QEMU), -EBADFD (the record
-///   has no command, or for a boot no file; a NIC was added over a tap of the caller's, tap_fds, which cannot be given here
-///   yet: the message names the NIC and what to do; for a target: a device has no address; or an add or change was interrupted
-///   and is not settled), -EROFS (a boot of a record from
-///   kvm_runtime_read());
-/// - -EEXIST (the command has an id of a NIC or disk; a tap of that name exists), -EADDRINUSE (two want one slot), -ENOSPC
-///   (no slot is left), -EOPNOTSUPP (a model that needs another bus than PCI);
-/// - what kvm_hotplug_add_nic() and kvm_hotplug_add_disk() return for the host's side: -EPERM or -ELOOP (kind
-///   IMAGE_REFUSED: an image is made of other files than recorded, or they may not be opened), -ENOENT (no such image, backing file
-///   or bridge), -EACCES, -EPERM, -ENODEV (the NIC has vhost and this host does not), -EBADMSG and others;
-/// - the errno of writing journal or runtime file.
+/// Returns 0, or fails like any change of a record, and with
+/// - -EBADF (incoming_fd is not open), -EINVAL (contradicting options; the command has -incoming already, or
+///   uses descriptors of the same numbers);
+/// - -EBUSY (the guest runs; an image is in use by another QEMU), -EBADFD (the record has no command; a NIC
+///   was added over a tap of the caller's, tap_fds, which cannot be given here yet: the message names the NIC
+///   and what to do; for a target: a device has no address; or an add or change was interrupted and is not
+///   settled);
+/// - -EEXIST (the command has an id of a NIC or disk; a tap of that name exists), -EADDRINUSE (two want one
+///   slot), -ENOSPC (no slot is left), -EOPNOTSUPP (a model that needs another bus than PCI);
+/// - what kvm_hotplug_add_nic() and kvm_hotplug_add_disk() fail with on the host's side: -EPERM or -ELOOP
+///   (kind IMAGE_REFUSED: an image is made of other files than recorded, or they may not be opened), -ENOENT
+///   (no such image, backing file or bridge), -EACCES, -EPERM, -ENODEV (the NIC has vhost and this host does
+///   not), -EBADMSG and others.
 ///
 /// On failure nothing is left of taps and descriptors, and the record is as it was.
 ///
@@ -213,7 +207,7 @@ unsafe fn read_options(options: *const kvm_boot_options, size: usize) -> Result<
     }
     // SAFETY: the caller vouches for size bytes.
     let options = unsafe { read_struct(options, size, "boot options") }?;
-    check_flags(options.flags, KVM_BOOT_PAUSED | KVM_BOOT_PLAN, "boot flags")?;
+    check_flags(options.flags, KVM_BOOT_PAUSED | KVM_BOOT_DRY_RUN, "boot flags")?;
     check_reserved(options.reserved, "boot options")?;
     let version = Version { major: options.qemu_major, minor: options.qemu_minor, micro: 0 };
     // SAFETY: the caller vouches for the string.
@@ -227,7 +221,7 @@ unsafe fn read_options(options: *const kvm_boot_options, size: usize) -> Result<
         paused: options.flags & KVM_BOOT_PAUSED != 0,
         monitor: monitor.map(PathBuf::from),
     };
-    Ok(if options.flags & KVM_BOOT_PLAN == 0 { Wanted::Boot(request) } else { Wanted::Plan(request) })
+    Ok(if options.flags & KVM_BOOT_DRY_RUN == 0 { Wanted::Boot(request) } else { Wanted::Plan(request) })
 }
 
 unsafe fn read_incoming(options: &kvm_boot_options) -> Result<Option<Incoming>> {
@@ -259,10 +253,9 @@ unsafe fn read_incoming(options: &kvm_boot_options) -> Result<Option<Incoming>> 
 
 /// The command line: the program first, a NULL behind the last argument, as execv() takes it. It belongs to the command.
 ///
-/// `boot`: the command.
 /// `ret_count`: where to put the number of arguments, without the NULL; or NULL.
 ///
-/// Returns NULL if `boot` is no command. Cannot fail otherwise, does not block.
+/// Returns NULL if `boot` is no command.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -283,10 +276,9 @@ pub unsafe extern "C" fn kvm_boot_argv(boot: *const kvm_boot, ret_count: *mut us
 /// fd_base (3 by default), and the others those that follow: kvm_boot_inherit() in a child sees to it, and so do Go's
 /// exec.Cmd.ExtraFiles and Python's posix_spawn file actions. They belong to the command.
 ///
-/// `boot`: the command.
 /// `ret_count`: where to put how many there are; or NULL.
 ///
-/// Returns NULL if `boot` is no command. Cannot fail otherwise, does not block.
+/// Returns NULL if `boot` is no command.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -314,11 +306,8 @@ pub unsafe extern "C" fn kvm_boot_fds(boot: *const kvm_boot, ret_count: *mut usi
 ///         _exit(127);
 ///     }
 ///
-/// `boot`: the command.
-///
-/// Blocks: no. Threads: any, also the only one of a child.
-///
-/// Returns 0, or -EBADF (no command), -EBADFD (one with KVM_BOOT_PLAN, only to be looked at), -EMFILE or -EBADF (the numbers are above this process's limit, RLIMIT_NOFILE).
+/// Returns 0, or -EBADF (no command), -EBADFD (one with KVM_BOOT_DRY_RUN, only to be looked at), -EMFILE or
+/// -EBADF (the numbers are above this process's limit, RLIMIT_NOFILE).
 ///
 /// # Safety
 /// `boot` is NULL or comes from this library and has not been freed.
@@ -341,7 +330,7 @@ pub unsafe extern "C" fn kvm_boot_inherit(boot: *const kvm_boot) -> c_int {
 }
 
 /// Frees a command and closes its descriptors, which a QEMU that was started with it goes on to have. To be called as soon
-/// as QEMU is started: a tap lives as long as anybody has it open. Cannot fail, does not block.
+/// as QEMU is started: a tap lives as long as anybody has it open.
 ///
 /// # Safety
 /// `boot` is NULL or comes from this library and has not been freed.
@@ -355,96 +344,4 @@ pub unsafe extern "C" fn kvm_boot_free(boot: *mut kvm_boot) {
             boot.magic = 0;
         }
     });
-}
-
-/// What kind of machine a command line starts.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum kvm_boot_machine {
-    /// One whose devices sit in slots of pci.0, such as pc.
-    KVM_BOOT_MACHINE_PC = 1,
-    /// One where every device that can be unplugged needs a root port, such as q35.
-    KVM_BOOT_MACHINE_Q35 = 2,
-    /// One that this library does not place devices in: they need addresses from the caller.
-    KVM_BOOT_MACHINE_OTHER = 3,
-}
-
-/// How full the next boot will be.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct kvm_boot_plan {
-    /// One of enum kvm_boot_machine.
-    pub machine: u32,
-    /// NICs and disks it starts with.
-    pub devices: u32,
-    /// Devices that the running guest then has room for: free slots of pci.0 or free root ports.
-    pub room: u32,
-    /// Root ports that the command makes.
-    pub ports: u32,
-    /// How many of those the last boot did not have.
-    pub new_ports: u32,
-    /// Must be 0.
-    pub reserved: u32,
-}
-
-// SAFETY: repr(C), integers only.
-unsafe impl Plain for kvm_boot_plan {
-    const FIRST: usize = super::args::end_of!(kvm_boot_plan, reserved);
-}
-
-/// Says what the next boot comes to, without opening or changing anything: whether everything has a place, how many root
-/// ports it takes, and how many devices can be plugged in afterwards. To plan for a number of devices to come, give it as
-/// spare_ports and compare it with room.
-///
-/// `runtime`: the record.
-/// `spare_ports`: as in struct kvm_boot_options.
-/// `ret_plan`, `plan_size`: where to put the plan, and sizeof *ret_plan.
-/// `reterr`: where to put the error, or NULL.
-///
-/// Blocks: no. Threads: any.
-///
-/// Returns 0, or -EFAULT (runtime or ret_plan is NULL), -EBADF (no open handle), -EINVAL (size 0), -EADDRINUSE (two want one
-/// slot), -ENOSPC (no slot is left), -EOPNOTSUPP (a model that needs another bus than PCI).
-///
-/// # Safety
-/// Pointers are NULL or valid as described.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn kvm_runtime_plan_boot(
-    runtime: *const kvm_runtime,
-    spare_ports: u32,
-    ret_plan: *mut kvm_boot_plan,
-    plan_size: usize,
-    reterr: *mut *mut kvm_hotplug_error,
-) -> c_int {
-    let work = || {
-        // SAFETY: the caller vouches for the handle.
-        let handle = unsafe { kvm_runtime::get(runtime) }?;
-        if ret_plan.is_null() {
-            return Err(args::null("ret_plan"));
-        }
-        args::check_size::<kvm_boot_plan>(plan_size, "plan")?;
-        let spare = usize::try_from(spare_ports).unwrap_or(usize::MAX);
-        let plan = handle.lock().boot_plan(spare)?;
-        let machine = match plan.machine {
-            Machine::Conventional => kvm_boot_machine::KVM_BOOT_MACHINE_PC,
-            Machine::Express => kvm_boot_machine::KVM_BOOT_MACHINE_Q35,
-            Machine::Other => kvm_boot_machine::KVM_BOOT_MACHINE_OTHER,
-        };
-        let number = |count: usize| {
-            u32::try_from(count).map_err(|_| Error::new(ErrorKind::Limit, "more than a number can say"))
-        };
-        let plan = kvm_boot_plan {
-            machine: machine as u32,
-            devices: number(plan.devices)?,
-            room: number(plan.free)?,
-            ports: number(plan.ports)?,
-            new_ports: number(plan.new_ports)?,
-            reserved: 0,
-        };
-        // SAFETY: the caller vouches for the struct.
-        unsafe { write_struct(ret_plan, plan_size, &plan) };
-        Ok(0)
-    };
-    // SAFETY: the caller vouches for reterr.
-    unsafe { guard::call(reterr, work) }
 }

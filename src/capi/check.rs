@@ -2,55 +2,56 @@
 
 use std::ffi::{c_char, c_int};
 
-use super::args::{Plain, check_flags, fill, optional_str, timeout};
+use super::args::{Plain, check_flags, optional_str, timeout};
 use super::error::kvm_hotplug_error;
+use super::give::{fill, give_list};
 use super::guard;
 use super::guest::KVM_HOTPLUG_DEFAULT_TIMEOUT_MS;
-use super::runtime::{give_list, kvm_runtime};
+use super::runtime::kvm_runtime;
 use crate::boot::PreflightIssue;
 use crate::deadline::Deadline;
 use crate::sanitize::escaped;
 
 /// Flag of kvm_runtime_check(): the guest is to come from another host by migration, and not to be booted.
-pub const KVM_RUNTIME_CHECK_INCOMING: u32 = 1;
+pub const KVM_RUNTIME_CHECK_INCOMING: u32 = 1 << 22;
 
 /// What stands in the way of a start. Callers treat values they do not know as "something": newer versions may add some.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum kvm_runtime_trouble {
+pub enum kvm_runtime_problem_kind {
     /// An image or one of its backing files cannot be opened as the guest needs it; or the guest was seen to write to another image,
     /// such as a snapshot that somebody else made, which has its data and is not in the record.
-    KVM_RUNTIME_TROUBLE_IMAGE = 1,
+    KVM_RUNTIME_PROBLEM_IMAGE = 1,
     /// A bridge is missing, or is none.
-    KVM_RUNTIME_TROUBLE_BRIDGE = 2,
+    KVM_RUNTIME_PROBLEM_BRIDGE = 2,
     /// Taps cannot be made, or there is an interface of the name that a tap is to have; or the NIC was added over a tap of
     /// the caller's (tap_fds), which cannot be given for a start yet.
-    KVM_RUNTIME_TROUBLE_TAP = 3,
+    KVM_RUNTIME_PROBLEM_TAP = 3,
     /// A NIC has vhost, and this host has none.
-    KVM_RUNTIME_TROUBLE_VHOST = 4,
+    KVM_RUNTIME_PROBLEM_VHOST = 4,
     /// QEMU is older than 5.2.
-    KVM_RUNTIME_TROUBLE_QEMU_TOO_OLD = 5,
+    KVM_RUNTIME_PROBLEM_QEMU_TOO_OLD = 5,
     /// QEMU does not know the machine type.
-    KVM_RUNTIME_TROUBLE_MACHINE = 6,
+    KVM_RUNTIME_PROBLEM_MACHINE = 6,
     /// For a migration: the machine type has no version, and is another one in each version of QEMU. Harmless between hosts
     /// with the same QEMU.
-    KVM_RUNTIME_TROUBLE_MACHINE_NOT_PINNED = 7,
+    KVM_RUNTIME_PROBLEM_MACHINE_NOT_PINNED = 7,
     /// QEMU does not know the device model.
-    KVM_RUNTIME_TROUBLE_MODEL = 8,
+    KVM_RUNTIME_PROBLEM_MODEL = 8,
     /// For a migration: a device of the running guest has no address in the record.
-    KVM_RUNTIME_TROUBLE_NO_ADDRESS = 9,
+    KVM_RUNTIME_PROBLEM_NO_ADDRESS = 9,
     /// The guest cannot be put together: two want one place, or there is none left.
-    KVM_RUNTIME_TROUBLE_PLACE = 10,
+    KVM_RUNTIME_PROBLEM_PLACE = 10,
     /// The guest runs: somebody listens at a Unix socket at which its command would listen (-qmp, -monitor, -chardev and
     /// others), or has its pid file locked. Another QEMU would take the socket away from the one that runs.
-    KVM_RUNTIME_TROUBLE_RUNNING = 11,
+    KVM_RUNTIME_PROBLEM_RUNNING = 11,
     /// Another QEMU uses the image, or one of its backing files, in a way that does not go together with this use (for a boot);
     /// or another disk of the record, or of its command, has the same image.
-    KVM_RUNTIME_TROUBLE_IMAGE_IN_USE = 12,
+    KVM_RUNTIME_PROBLEM_IMAGE_IN_USE = 12,
     /// The record has no command, or QEMU would not start with it: it has ids or boot indices of the record's devices, or names files or directories that are not there.
-    KVM_RUNTIME_TROUBLE_COMMAND = 13,
+    KVM_RUNTIME_PROBLEM_COMMAND = 13,
     /// An add or change of this device is unfinished, and the record does not say how it ends: see kvm_runtime_unfinished().
-    KVM_RUNTIME_TROUBLE_UNFINISHED = 14,
+    KVM_RUNTIME_PROBLEM_UNFINISHED = 14,
 }
 
 /// One thing that stands in the way. Strings are UTF-8, end in NUL, and are cut if they are longer.
@@ -61,8 +62,8 @@ pub struct kvm_runtime_problem {
     pub id: [c_char; 64],
     /// What is wrong, in a sentence.
     pub text: [c_char; 512],
-    /// One of enum kvm_runtime_trouble.
-    pub trouble: u32,
+    /// One of enum kvm_runtime_problem_kind.
+    pub kind: u32,
     /// Always 0.
     pub reserved: u32,
 }
@@ -77,7 +78,7 @@ impl From<&PreflightIssue> for kvm_runtime_problem {
         Self {
             id: fill(&problem.id),
             text: fill(&escaped(&problem.text)),
-            trouble: problem.kind as u32,
+            kind: problem.kind as u32,
             reserved: 0,
         }
     }
@@ -91,19 +92,14 @@ impl From<&PreflightIssue> for kvm_runtime_problem {
 /// The monitor is that of any QEMU of the version that is going to be used: the target, once it has been started to wait, or
 /// one that was started for this with `-machine none`. The library starts none by itself.
 ///
-/// `runtime`: the record; one from kvm_runtime_read() will do.
-/// `flags`: KVM_RUNTIME_CHECK_INCOMING or 0.
+/// `runtime`: the record; one from kvm_runtime_load_readonly() will do.
 /// `qmp_path`: path of the monitor's socket, nobody else connected; or NULL, to leave QEMU out.
 /// `timeout_ms`: for asking QEMU; 0 means 5000.
-/// `problems`, `size`, `capacity`: an array of capacity structs, and sizeof problems[0]; NULL and capacity 0 to count only.
 /// `ret_count`: where to put how many there are, 0 if nothing stands in the way; those beyond capacity are not written.
-/// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: on opening images, and up to the timeout. Threads: any.
+/// Blocks: on opening images as well.
 ///
-/// Returns 0, whatever was found, or -EFAULT (runtime or ret_count is NULL), -EBADF (no open handle), -EINVAL (size 0,
-/// unknown flags), -ENOENT or -ECONNREFUSED (no QEMU there), -EBUSY (monitor busy), -ETIMEDOUT, -ECONNRESET, -EPROTO,
-/// -EREMOTEIO.
+/// Returns 0, whatever was found, or fails like any call to QEMU.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -113,8 +109,8 @@ pub unsafe extern "C" fn kvm_runtime_check(
     flags: u32,
     qmp_path: *const c_char,
     timeout_ms: u32,
-    problems: *mut kvm_runtime_problem,
-    size: usize,
+    ret_problems: *mut kvm_runtime_problem,
+    problem_size: usize,
     capacity: usize,
     ret_count: *mut usize,
     reterr: *mut *mut kvm_hotplug_error,
@@ -123,13 +119,13 @@ pub unsafe extern "C" fn kvm_runtime_check(
         // SAFETY: the caller vouches for the handle and the string.
         let (handle, path) = unsafe { (kvm_runtime::get(runtime)?, optional_str(qmp_path, "qmp_path")?) };
         check_flags(flags, KVM_RUNTIME_CHECK_INCOMING, "check flags")?;
-        super::args::check_list(problems, size)?;
+        super::args::check_list(ret_problems, problem_size)?;
         let deadline = Deadline::after(timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS));
         let incoming = flags & KVM_RUNTIME_CHECK_INCOMING != 0;
         let found = handle.lock().check_host(incoming, path.map(std::path::Path::new), &deadline)?;
         let list = found.iter().map(kvm_runtime_problem::from);
         // SAFETY: the caller vouches for the array and the counter.
-        unsafe { give_list(list, problems, size, capacity, ret_count) }
+        unsafe { give_list(list, ret_problems, problem_size, capacity, ret_count) }
     };
     // SAFETY: the caller vouches for reterr.
     unsafe { guard::call(reterr, work) }

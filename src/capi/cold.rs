@@ -2,16 +2,20 @@
 
 use std::ffi::c_int;
 
-use super::args::{check_flags, read_struct, required_str, write_struct};
+use super::args::{check_flags, read_struct, required_str};
 use super::device::kvm_hotplug_device;
 use super::disk::{self, kvm_hotplug_disk};
 use super::error::kvm_hotplug_error;
+use super::give::write_struct;
 use super::guard;
 use super::guest::{check_device_out, give_answer};
-use super::nic::{self, kvm_hotplug_nic};
-use super::removal::kvm_hotplug_removal;
+use super::nic::{self, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, kvm_hotplug_nic};
+use super::removal::kvm_hotplug_del_options;
 use super::runtime::kvm_runtime;
 use crate::guest::{Removal, coldplug};
+
+/// Flags that are about a guest that runs.
+const LIVE: u32 = KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_NO_WAIT;
 
 /// Adds a NIC to the record of a guest that does not run: kvm_runtime_boot() makes it part of the guest. The request is that
 /// of kvm_hotplug_add_nic(); its slot is chosen now, its tap is opened by the boot command, and given the name or pattern that
@@ -20,16 +24,13 @@ use crate::guest::{Removal, coldplug};
 /// The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
 ///
 /// `runtime`: the record, which has a file.
-/// `nic`, `nic_size`: the request, and sizeof *nic; tap_fds are refused, timeout_ms and KVM_HOTPLUG_LIVE_ONLY do not
-/// count.
+/// `nic`, `nic_size`: the request, and sizeof *nic; tap_fds, KVM_HOTPLUG_LIVE_ONLY and
+/// KVM_HOTPLUG_NO_WAIT are refused, timeout_ms does not count.
 /// `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Its state is
-/// KVM_HOTPLUG_AFTER_REBOOT until the boot.
-/// `reterr`: where to put the error, or NULL.
+/// KVM_HOTPLUG_ANSWER_AFTER_REBOOT until the boot.
 ///
-/// Blocks: on disk I/O. Threads: any.
-///
-/// Returns 0, or the errno values of kvm_hotplug_add_nic() that are not QEMU's, and -EBUSY (a guest handle is open with this
-/// record: add to the running guest), -EBADFD (the record has no file), -EROFS (from kvm_runtime_read()).
+/// Returns 0, or fails like any change of a record, and like kvm_hotplug_add_nic() where that asks neither
+/// QEMU nor the guest.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -46,6 +47,7 @@ pub unsafe extern "C" fn kvm_runtime_add_nic(
         // SAFETY: the caller vouches for handle and struct.
         let (handle, nic) = unsafe { (kvm_runtime::get(runtime)?, read_struct(nic, nic_size, "nic")?) };
         check_device_out(ret_device, device_size)?;
+        check_flags(nic.flags & LIVE, 0, "nic flags")?;
         // SAFETY: the caller vouches for strings and array.
         let request = unsafe { nic::request(&nic) }?;
         let device = coldplug::add_nic(&mut handle.lock(), &request)?;
@@ -64,15 +66,15 @@ pub unsafe extern "C" fn kvm_runtime_add_nic(
 /// The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
 ///
 /// `runtime`: the record, which has a file.
-/// `disk`, `disk_size`: the request, and sizeof *disk; timeout_ms and KVM_HOTPLUG_LIVE_ONLY do not count.
+/// `disk`, `disk_size`: the request, and sizeof *disk; KVM_HOTPLUG_LIVE_ONLY and KVM_HOTPLUG_NO_WAIT are
+/// refused, timeout_ms does not count.
 /// `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Its state is
-/// KVM_HOTPLUG_AFTER_REBOOT until the boot.
-/// `reterr`: where to put the error, or NULL.
+/// KVM_HOTPLUG_ANSWER_AFTER_REBOOT until the boot.
 ///
-/// Blocks: on opening the image and on disk I/O. Threads: any.
+/// Blocks: on opening the image as well.
 ///
-/// Returns 0, or the errno values of kvm_hotplug_add_disk() that are not QEMU's, and -EBUSY (a guest handle is open with this
-/// record: add to the running guest), -EBADFD (the record has no file), -EROFS (from kvm_runtime_read()).
+/// Returns 0, or fails like any change of a record, and like kvm_hotplug_add_disk() where that asks neither
+/// QEMU nor the guest.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -89,6 +91,7 @@ pub unsafe extern "C" fn kvm_runtime_add_disk(
         // SAFETY: the caller vouches for handle and struct.
         let (handle, disk) = unsafe { (kvm_runtime::get(runtime)?, read_struct(disk, disk_size, "disk")?) };
         check_device_out(ret_device, device_size)?;
+        check_flags(disk.flags & LIVE, 0, "disk flags")?;
         // SAFETY: the caller vouches for the strings.
         let request = unsafe { disk::request(&disk) }?;
         let device = coldplug::add_disk(&mut handle.lock(), &request)?;
@@ -105,24 +108,20 @@ pub unsafe extern "C" fn kvm_runtime_add_disk(
 /// Its MAC address, serial and image may be used by another one already.
 ///
 /// `runtime`: the record, which has a file.
-/// `removal`, `removal_size`: the id, and sizeof *removal; timeout_ms does not count, and no flags are known.
+/// `options`, `options_size`: the id, and sizeof *options; timeout_ms does not count, and no flags are known.
 /// `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Not written for
-/// KVM_HOTPLUG_ABSENT.
-/// `reterr`: where to put the error, or NULL.
+/// KVM_HOTPLUG_ANSWER_ABSENT.
 ///
-/// Blocks: on disk I/O. Threads: any.
-///
-/// Returns 0, KVM_HOTPLUG_ABSENT (no such device), or -EFAULT (runtime, removal or its id is NULL), -EBADF (no open handle),
-/// -EINVAL (unknown flags, size 0), -EBUSY (a guest handle is open with this record; disks on the controller: the message names
-/// one), -EBADFD (the record has no file), -EROFS (from kvm_runtime_read()), or the errno of writing the runtime file.
+/// Returns 0, KVM_HOTPLUG_ANSWER_ABSENT (no such device), or fails like any change of a record, and with
+/// -EBUSY (disks on the controller: the message names one).
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kvm_runtime_remove(
+pub unsafe extern "C" fn kvm_runtime_del(
     runtime: *mut kvm_runtime,
-    removal: *const kvm_hotplug_removal,
-    removal_size: usize,
+    options: *const kvm_hotplug_del_options,
+    options_size: usize,
     ret_device: *mut kvm_hotplug_device,
     device_size: usize,
     reterr: *mut *mut kvm_hotplug_error,
@@ -130,8 +129,8 @@ pub unsafe extern "C" fn kvm_runtime_remove(
     let work = || {
         // SAFETY: the caller vouches for handle and struct.
         let (handle, removal) =
-            unsafe { (kvm_runtime::get(runtime)?, read_struct(removal, removal_size, "removal")?) };
-        check_flags(removal.flags, 0, "removal flags")?;
+            unsafe { (kvm_runtime::get(runtime)?, read_struct(options, options_size, "options")?) };
+        check_flags(removal.flags, 0, "options: flags")?;
         check_device_out(ret_device, device_size)?;
         // SAFETY: the caller vouches for the string.
         let id = unsafe { required_str(removal.id, "id") }?.to_owned();

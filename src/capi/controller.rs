@@ -44,24 +44,11 @@ unsafe impl Plain for kvm_hotplug_controller {
 ///
 /// The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
 ///
-/// `guest`: the handle.
-/// `controller`, `controller_size`: the request, and sizeof *controller.
-/// `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Written on success only.
-/// `reterr`: where to put the error, or NULL.
-///
-/// Blocks: up to the timeout; a few milliseconds normally. Threads: any.
-///
-/// Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why),
-/// KVM_HOTPLUG_PENDING (with KVM_HOTPLUG_NO_WAIT), or
-/// - -EFAULT (guest or controller is NULL), -EBADF (no open handle), -E2BIG (a field is set that this version does not have);
-/// - -EINVAL (malformed fields, unknown flags), -ENOENT (no such bus), -EOPNOTSUPP (the pinned bus takes no devices;
-///   KVM_HOTPLUG_LIVE_ONLY), -EEXIST (the id exists with other settings: the message names the field);
-/// - -ENOSPC (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken);
-/// - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused, see kvm_hotplug_error_step()),
-///   -EBUSY (kind MONITOR_BUSY), -ENOTRECOVERABLE;
-/// - the errno of writing journal or runtime file.
-///
-/// On failure guest and record are as they were, unless kvm_hotplug_error_undo() says otherwise.
+/// Returns KVM_HOTPLUG_ANSWER_DONE (in the guest), KVM_HOTPLUG_ANSWER_AFTER_REBOOT (recorded; the device's
+/// reason says why), KVM_HOTPLUG_ANSWER_PENDING (with KVM_HOTPLUG_NO_WAIT), or fails like any change of a
+/// guest, and with -ENOENT (no such bus), -EOPNOTSUPP (the pinned bus takes no devices;
+/// KVM_HOTPLUG_LIVE_ONLY), -EEXIST (the id exists with other settings: the message names the field), -ENOSPC
+/// (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken).
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.

@@ -19,16 +19,16 @@ use crate::guest::{DiskRequest, Placement};
 use crate::ids::{BusName, Lun, ScsiAddress};
 
 /// Flag of struct kvm_hotplug_disk: the guest cannot write; the image is opened read-only.
-pub const KVM_HOTPLUG_READ_ONLY: u32 = 8;
+pub const KVM_HOTPLUG_DISK_READ_ONLY: u32 = 1 << 5;
 /// Flag of struct kvm_hotplug_disk: others may write to the image at the same time (share-rw); the guests must know.
-pub const KVM_HOTPLUG_SHARE_RW: u32 = 16;
+pub const KVM_HOTPLUG_DISK_SHARE_RW: u32 = 1 << 6;
 
 /// Flag of struct kvm_hotplug_disk: target and lun are given, also when they are 0; bus names the SCSI bus.
-pub const KVM_HOTPLUG_SCSI_ADDRESS: u32 = 64;
+pub const KVM_HOTPLUG_DISK_SCSI_ADDRESS: u32 = 1 << 7;
 
 /// Flag of struct kvm_hotplug_disk: if the disk is there already, the files that its image is made of now are recorded in place
 /// of those that were, and its rule for backing files in place of the one that it had; see kvm_runtime_accept_chain().
-pub const KVM_HOTPLUG_ACCEPT_CHAIN: u32 = 256;
+pub const KVM_HOTPLUG_DISK_ACCEPT_CHAIN: u32 = 1 << 8;
 
 /// Format of an image.
 #[repr(C)]
@@ -117,7 +117,7 @@ pub struct kvm_hotplug_disk {
     /// Bus to sit on; NULL for the first free slot. With it, slot counts.
     ///
     /// For a SCSI disk, the bus of a controller: for one with the id c it is called "c.0". With it and
-    /// KVM_HOTPLUG_SCSI_ADDRESS, target and lun count; without that flag, it is unit 0 of the first free target there. NULL
+    /// KVM_HOTPLUG_DISK_SCSI_ADDRESS, target and lun count; without that flag, it is unit 0 of the first free target there. NULL
     /// for the first virtio-scsi controller with a free target; if the guest has no such controller, one is plugged in with
     /// the disk, in the first free slot.
     pub bus: *const c_char,
@@ -143,14 +143,14 @@ pub struct kvm_hotplug_disk {
     pub boot_index: u32,
     /// Milliseconds for all of it; 0 means 5000.
     pub timeout_ms: u32,
-    /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_READ_ONLY, KVM_HOTPLUG_SHARE_RW,
-    /// KVM_HOTPLUG_SCSI_ADDRESS, KVM_HOTPLUG_NO_WAIT, KVM_HOTPLUG_ACCEPT_CHAIN.
+    /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_DISK_READ_ONLY, KVM_HOTPLUG_DISK_SHARE_RW,
+    /// KVM_HOTPLUG_DISK_SCSI_ADDRESS, KVM_HOTPLUG_NO_WAIT, KVM_HOTPLUG_DISK_ACCEPT_CHAIN.
     pub flags: u32,
     /// World wide name the guest sees, for "scsi-hd"; 0 for none.
     pub wwn: u64,
-    /// SCSI target on bus, 0 to 255 (QEMU's scsi-id), with KVM_HOTPLUG_SCSI_ADDRESS.
+    /// SCSI target on bus, 0 to 255 (QEMU's scsi-id), with KVM_HOTPLUG_DISK_SCSI_ADDRESS.
     pub target: u32,
-    /// Unit of the target, 0 to 16383, with KVM_HOTPLUG_SCSI_ADDRESS.
+    /// Unit of the target, 0 to 16383, with KVM_HOTPLUG_DISK_SCSI_ADDRESS.
     pub lun: u32,
     /// With a backing that names files or directories: their absolute paths, backing_count of them.
     pub backing_paths: *const *const c_char,
@@ -181,33 +181,23 @@ unsafe impl Plain for kvm_hotplug_disk {
 /// The call may be repeated: with an id that exists and the same settings it succeeds and does nothing, if its image is still made
 /// of the files that were recorded.
 ///
-/// `guest`: the handle.
-/// `disk`, `disk_size`: the request, and sizeof *disk.
-/// `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Written on success only.
-/// `reterr`: where to put the error, or NULL.
+/// Blocks: on opening the image as well.
 ///
-/// Blocks: up to the timeout, and on opening the image; a few milliseconds normally. Threads: any.
-///
-/// Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why),
-/// KVM_HOTPLUG_PENDING (with KVM_HOTPLUG_NO_WAIT), or
-/// - -EFAULT (guest, disk or path is NULL), -EBADF (no open handle), -E2BIG (a field is set that this version does not
-///   have);
-/// - -EINVAL (malformed or contradicting fields, unknown flags, a setting that the model does not have; the path is a
-///   directory or the like; a backing file's format is not recorded; scsi-block over what takes no SCSI commands);
-/// - -EPERM or -ELOOP (kind IMAGE_REFUSED: the image or a backing file is not one to open, or not what was recorded: the message
-///   names it);
+/// Returns KVM_HOTPLUG_ANSWER_DONE (in the guest), KVM_HOTPLUG_ANSWER_AFTER_REBOOT (recorded; the device's
+/// reason says why), KVM_HOTPLUG_ANSWER_PENDING (with KVM_HOTPLUG_NO_WAIT), or fails like any change of a
+/// guest, and with
+/// - -EINVAL (contradicting fields, a setting that the model does not have; the path is a directory or the
+///   like; a backing file's format is not recorded; scsi-block over what takes no SCSI commands);
+/// - -EPERM or -ELOOP (kind IMAGE_REFUSED: the image or a backing file is not one to open, or not what was
+///   recorded: the message names it);
 /// - -ENOENT (no such image, backing file or bus), -EACCES, -EROFS or another errno of open;
-/// - -EBADMSG (declared as qcow2 and is none, or marked corrupt), -EMSGSIZE (over 16 layers), -EOPNOTSUPP (encrypted or
-///   external data; a format that is neither raw nor qcow2; the pinned bus takes no devices; KVM_HOTPLUG_LIVE_ONLY);
-/// - -EEXIST (image, serial or wwn used in this guest; the image is below another disk's, or another disk's is below it; the id exists with other settings: the message names the field),
-///   -EBUSY (kind IMAGE_LOCKED: the image is in use by another QEMU);
-/// - -ENOSPC (no free slot or SCSI target: counts per bus), -EADDRINUSE (the pinned one is taken);
-/// - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused a step, see
-///   kvm_hotplug_error_step()), -EBUSY (kind MONITOR_BUSY), -ENOTRECOVERABLE;
-/// - -EBUSY (kind MIGRATING: a migration is on its way, from here or to here, or the guest has gone with one);
-/// - the errno of writing journal or runtime file.
-///
-/// On failure guest, host and record are as they were, unless kvm_hotplug_error_undo() says otherwise.
+/// - -EBADMSG (declared as qcow2 and is none, or marked corrupt), -EMSGSIZE (over 16 layers), -EOPNOTSUPP
+///   (encrypted or external data; a format that is neither raw nor qcow2; the pinned bus takes no devices;
+///   KVM_HOTPLUG_LIVE_ONLY);
+/// - -EEXIST (image, serial or wwn used in this guest; the image is below another disk's, or another disk's
+///   is below it; the id exists with other settings: the message names the field), -EBUSY (kind IMAGE_LOCKED:
+///   the image is in use by another QEMU);
+/// - -ENOSPC (no free slot or SCSI target: counts per bus), -EADDRINUSE (the pinned one is taken).
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -241,11 +231,11 @@ pub unsafe extern "C" fn kvm_hotplug_add_disk(
 pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
     let known = KVM_HOTPLUG_LIVE_ONLY
         | KVM_HOTPLUG_BOOT_INDEX
-        | KVM_HOTPLUG_READ_ONLY
-        | KVM_HOTPLUG_SHARE_RW
-        | KVM_HOTPLUG_SCSI_ADDRESS
+        | KVM_HOTPLUG_DISK_READ_ONLY
+        | KVM_HOTPLUG_DISK_SHARE_RW
+        | KVM_HOTPLUG_DISK_SCSI_ADDRESS
         | KVM_HOTPLUG_NO_WAIT
-        | KVM_HOTPLUG_ACCEPT_CHAIN;
+        | KVM_HOTPLUG_DISK_ACCEPT_CHAIN;
     check_flags(disk.flags, known, "disk flags")?;
     // SAFETY: passed on.
     let path = unsafe { required_path(disk.path, "path") }?;
@@ -256,8 +246,8 @@ pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
         choose(disk.format, "format", &[FormatRequest::Raw, FormatRequest::Qcow2, FormatRequest::Probe])?;
     let optional = |number: u32| (number != 0).then_some(number);
     let mut spec = DiskSpec::new(path, Format::Raw);
-    spec.read_only = disk.flags & KVM_HOTPLUG_READ_ONLY != 0;
-    spec.share_rw = disk.flags & KVM_HOTPLUG_SHARE_RW != 0;
+    spec.read_only = disk.flags & KVM_HOTPLUG_DISK_READ_ONLY != 0;
+    spec.share_rw = disk.flags & KVM_HOTPLUG_DISK_SHARE_RW != 0;
     spec.serial = serial.map(str::to_owned);
     spec.cache = choose(disk.cache, "cache", &CACHES)?;
     spec.aio = choose(disk.aio, "aio", &AIOS)?;
@@ -275,14 +265,14 @@ pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
     }
     // SAFETY: passed on.
     let mut placement = unsafe { if spec.is_scsi() { scsi_placement(disk)? } else { pci_placement(disk)? } };
-    placement.accept_chain = disk.flags & KVM_HOTPLUG_ACCEPT_CHAIN != 0;
+    placement.accept_chain = disk.flags & KVM_HOTPLUG_DISK_ACCEPT_CHAIN != 0;
     Ok(DiskRequest { placement, spec, format })
 }
 
 /// # Safety
 /// The strings are NULL or NUL-terminated.
 unsafe fn pci_placement(disk: &kvm_hotplug_disk) -> Result<Placement> {
-    if disk.flags & KVM_HOTPLUG_SCSI_ADDRESS != 0 || disk.target != 0 || disk.lun != 0 {
+    if disk.flags & KVM_HOTPLUG_DISK_SCSI_ADDRESS != 0 || disk.target != 0 || disk.lun != 0 {
         return Err(Error::invalid(
             "target and lun are for SCSI disks: take model scsi-hd, or ask for no SCSI address",
         ));
@@ -294,12 +284,12 @@ unsafe fn pci_placement(disk: &kvm_hotplug_disk) -> Result<Placement> {
 /// # Safety
 /// The strings are NULL or NUL-terminated.
 unsafe fn scsi_placement(disk: &kvm_hotplug_disk) -> Result<Placement> {
-    let given = disk.flags & KVM_HOTPLUG_SCSI_ADDRESS != 0;
+    let given = disk.flags & KVM_HOTPLUG_DISK_SCSI_ADDRESS != 0;
     if disk.slot != 0 {
         return Err(Error::invalid("slot is given for a SCSI disk, which has target and lun instead"));
     }
     if !given && (disk.target != 0 || disk.lun != 0) {
-        return Err(Error::invalid("target and lun count only with KVM_HOTPLUG_SCSI_ADDRESS; set it"));
+        return Err(Error::invalid("target and lun count only with KVM_HOTPLUG_DISK_SCSI_ADDRESS; set it"));
     }
     // SAFETY: passed on.
     let (mut placement, bus) =

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 
-use super::args::c_text;
+use super::give::c_text;
 use crate::error::Error;
 use crate::sanitize::escaped;
 
@@ -10,7 +10,7 @@ use crate::sanitize::escaped;
 /// versions: treat them by the errno.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum kvm_hotplug_failure {
+pub enum kvm_hotplug_error_kind {
     /// EINVAL, EFAULT, EBADF, ENAMETOOLONG, ELOOP: an argument is malformed, out of range or contradicts another one.
     KVM_HOTPLUG_ERROR_INVALID = 1,
     /// ENOENT: a file, interface or bus that was named does not exist.
@@ -78,7 +78,7 @@ pub enum kvm_hotplug_undo {
     KVM_HOTPLUG_UNDO_NOTHING = 0,
     /// Everything that had been done was taken back.
     KVM_HOTPLUG_UNDO_COMPLETE = 1,
-    /// Something is left, which kvm_hotplug_error_left() names. The journal knows of it: the next call on the guest
+    /// Something is left, which kvm_hotplug_error_residue() names. The journal knows of it: the next call on the guest
     /// settles it, also in another process.
     KVM_HOTPLUG_UNDO_INCOMPLETE = 2,
 }

@@ -13,7 +13,7 @@ fn pointer(
     error.and_then(text).map_or(std::ptr::null(), |text| text.as_ptr())
 }
 
-/// One of enum kvm_hotplug_failure; 0 if error is NULL. Cannot fail, does not block.
+/// One of enum kvm_hotplug_error_kind; 0 if error is NULL.
 ///
 /// # Safety
 /// `error` is NULL or comes from this library and has not been freed.
@@ -23,7 +23,7 @@ pub unsafe extern "C" fn kvm_hotplug_error_kind(error: *const kvm_hotplug_error)
     guard::quiet(0, || unsafe { error.as_ref() }.map_or(0, |error| kind_number(error.error.kind())))
 }
 
-/// The errno, positive, as the failing call returned it negated; 0 if error is NULL. Cannot fail, does not block.
+/// The errno, positive, as the failing call returned it negated; 0 if error is NULL.
 ///
 /// # Safety
 /// `error` is NULL or comes from this library and has not been freed.
@@ -34,7 +34,7 @@ pub unsafe extern "C" fn kvm_hotplug_error_errno(error: *const kvm_hotplug_error
 }
 
 /// One line for people, UTF-8: the step, what was wrong, where, what to do, and what is left behind. The string belongs
-/// to the error and lives as long. NULL if error is NULL. Cannot fail, does not block.
+/// to the error and lives as long. NULL if error is NULL.
 ///
 /// # Safety
 /// `error` is NULL or comes from this library and has not been freed.
@@ -45,7 +45,7 @@ pub unsafe extern "C" fn kvm_hotplug_error_message(error: *const kvm_hotplug_err
 }
 
 /// The step that failed, such as "device_add nic-pci-5", or NULL. The string belongs to the error and lives as long.
-/// Cannot fail, does not block.
+///
 ///
 /// # Safety
 /// `error` is NULL or comes from this library and has not been freed.
@@ -56,7 +56,7 @@ pub unsafe extern "C" fn kvm_hotplug_error_step(error: *const kvm_hotplug_error)
 }
 
 /// The class of QEMU's error, such as "GenericError" or "DeviceNotFound", or NULL if QEMU did not refuse a command. The
-/// string belongs to the error and lives as long. Cannot fail, does not block.
+/// string belongs to the error and lives as long.
 ///
 /// # Safety
 /// `error` is NULL or comes from this library and has not been freed.
@@ -67,7 +67,7 @@ pub unsafe extern "C" fn kvm_hotplug_error_qmp_class(error: *const kvm_hotplug_e
 }
 
 /// QEMU's own words, or NULL if QEMU did not refuse a command. The string belongs to the error and lives as long.
-/// Cannot fail, does not block.
+///
 ///
 /// # Safety
 /// `error` is NULL or comes from this library and has not been freed.
@@ -77,8 +77,7 @@ pub unsafe extern "C" fn kvm_hotplug_error_qmp_desc(error: *const kvm_hotplug_er
     guard::quiet(std::ptr::null(), || pointer(unsafe { error.as_ref() }, |error| error.qmp_desc.as_ref()))
 }
 
-/// One of enum kvm_hotplug_undo: what became of the steps done before the failure. 0 if error is NULL. Cannot fail,
-/// does not block.
+/// One of enum kvm_hotplug_undo: what became of the steps done before the failure. 0 if error is NULL.
 ///
 /// # Safety
 /// `error` is NULL or comes from this library and has not been freed.
@@ -94,17 +93,17 @@ pub unsafe extern "C" fn kvm_hotplug_error_undo(error: *const kvm_hotplug_error)
 }
 
 /// What is left behind, one entry a line, or NULL if nothing is. The string belongs to the error and lives as long.
-/// Cannot fail, does not block.
+///
 ///
 /// # Safety
 /// `error` is NULL or comes from this library and has not been freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kvm_hotplug_error_left(error: *const kvm_hotplug_error) -> *const c_char {
+pub unsafe extern "C" fn kvm_hotplug_error_residue(error: *const kvm_hotplug_error) -> *const c_char {
     // SAFETY: the caller vouches for it.
     guard::quiet(std::ptr::null(), || pointer(unsafe { error.as_ref() }, |error| error.left.as_ref()))
 }
 
-/// Frees an error and the strings that belong to it; NULL is fine. Cannot fail, does not block.
+/// Frees an error and the strings that belong to it; NULL is fine.
 ///
 /// # Safety
 /// `error` is NULL or comes from this library and has not been freed.

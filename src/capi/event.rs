@@ -2,11 +2,12 @@
 
 use std::ffi::{c_char, c_int};
 
-use super::args::{self, Plain, check_size, fill, write_struct};
-use super::device::type_number;
+use super::args::{self, Plain, check_size};
 use super::error::kvm_hotplug_error;
+use super::give::{self, fill, write_struct};
 use super::guard;
 use super::guest::kvm_hotplug;
+use super::show::type_number;
 use crate::guest::{Event, EventKind, IoAction};
 use crate::sanitize::escaped;
 
@@ -41,7 +42,7 @@ pub enum kvm_hotplug_event_type {
     KVM_HOTPLUG_EVENT_RESET = 12,
     /// The guest's system has crashed and says so (through a pvpanic device).
     KVM_HOTPLUG_EVENT_PANICKED = 13,
-    /// A QMP event as it came, after kvm_hotplug_watch_qmp(); fetch it with kvm_hotplug_next_event_json().
+    /// A QMP event as it came, after kvm_hotplug_forward_qmp_events(); fetch it with kvm_hotplug_next_event_json().
     KVM_HOTPLUG_EVENT_QMP = 14,
     /// A device of an add with KVM_HOTPLUG_NO_WAIT could not be added: error_kind, error_number and text say why. What had
     /// been done is taken back, but for what the text says is left behind.
@@ -53,11 +54,11 @@ pub enum kvm_hotplug_event_type {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum kvm_hotplug_io_action {
     /// The guest was told.
-    KVM_HOTPLUG_IO_REPORT = 1,
+    KVM_HOTPLUG_IO_ACTION_REPORT = 1,
     /// Nothing.
-    KVM_HOTPLUG_IO_IGNORE = 2,
+    KVM_HOTPLUG_IO_ACTION_IGNORE = 2,
     /// The guest was stopped; QEMU repeats the request when it is let go on (QMP command cont).
-    KVM_HOTPLUG_IO_STOP = 3,
+    KVM_HOTPLUG_IO_ACTION_STOP = 3,
 }
 
 /// One event. What a call answers itself is no event.
@@ -150,22 +151,19 @@ impl From<&Event> for kvm_hotplug_event {
 
 fn action_number(action: IoAction) -> u32 {
     match action {
-        IoAction::Report => kvm_hotplug_io_action::KVM_HOTPLUG_IO_REPORT as u32,
-        IoAction::Ignore => kvm_hotplug_io_action::KVM_HOTPLUG_IO_IGNORE as u32,
-        IoAction::Stop => kvm_hotplug_io_action::KVM_HOTPLUG_IO_STOP as u32,
+        IoAction::Report => kvm_hotplug_io_action::KVM_HOTPLUG_IO_ACTION_REPORT as u32,
+        IoAction::Ignore => kvm_hotplug_io_action::KVM_HOTPLUG_IO_ACTION_IGNORE as u32,
+        IoAction::Stop => kvm_hotplug_io_action::KVM_HOTPLUG_IO_ACTION_STOP as u32,
     }
 }
 
 /// Fetches the oldest event. Call kvm_hotplug_process() before, to have news taken in.
 ///
-/// `guest`: the handle.
 /// `ret_event`, `event_size`: where to put the event, and its sizeof. Written only when there is one.
-/// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: while another call asks QEMU, but not while it connects; nothing is asked of QEMU. Threads: any.
+/// Blocks: as kvm_hotplug_list().
 ///
-/// Returns 1 if there was an event, 0 if not, or -EFAULT (guest or ret_event is NULL), -EBADF (no open handle), -EINVAL
-/// (size 0), -ENOTRECOVERABLE.
+/// Returns 1 if there was an event, 0 if not.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -200,14 +198,11 @@ pub unsafe extern "C" fn kvm_hotplug_next_event(
 /// "lost" for lost; "operation" ("read" or "write"), "action" ("report", "ignore" or "stop") and "no_space" for io-error;
 /// "by_guest" for shutdown and reset; "qmp", with "event", "data" and "timestamp" as QEMU sent them, for qmp.
 ///
-/// `guest`: the handle.
 /// `ret_json`: where to put the text, UTF-8; freed with kvm_hotplug_text_free(). Written only when there is an event.
-/// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: while another call asks QEMU, but not while it connects; nothing is asked of QEMU. Threads: any.
+/// Blocks: as kvm_hotplug_list().
 ///
-/// Returns 1 if there was an event, 0 if not, or -EFAULT (guest or ret_json is NULL), -EBADF (no open handle),
-/// -ENOTRECOVERABLE.
+/// Returns 1 if there was an event, 0 if not.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -220,10 +215,10 @@ pub unsafe extern "C" fn kvm_hotplug_next_event_json(
     let work = || {
         // SAFETY: the caller vouches for the handle.
         let guest = unsafe { kvm_hotplug::get(guest) }?;
-        args::check_out(ret_json, "ret_json")?;
+        give::check_out(ret_json, "ret_json")?;
         let Some(event) = guest.next_event()? else { return Ok(0) };
         // SAFETY: the caller vouches for the pointer.
-        unsafe { args::give_json(&event.to_json(), ret_json) }?;
+        unsafe { give::give_json(&event.to_json(), ret_json) }?;
         Ok(1)
     };
     // SAFETY: the caller vouches for reterr.
@@ -233,18 +228,14 @@ pub unsafe extern "C" fn kvm_hotplug_next_event_json(
 /// Turns on or off that QMP events can be fetched as they are (KVM_HOTPLUG_EVENT_QMP), besides the events made from them. At
 /// most 512 of them, and 2 MiB, are kept; the oldest are dropped and counted then, never other events.
 ///
-/// `guest`: the handle.
 /// `on`: 1 or 0. A new handle begins with 0. Turning it off leaves those that are kept.
-/// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: while another call asks QEMU, but not while it connects; nothing is asked of QEMU. Threads: any.
-///
-/// Returns 0, or -EFAULT (guest is NULL), -EBADF (no open handle), -EINVAL (neither 0 nor 1), -ENOTRECOVERABLE.
+/// Blocks: as kvm_hotplug_list().
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kvm_hotplug_watch_qmp(
+pub unsafe extern "C" fn kvm_hotplug_forward_qmp_events(
     guest: *mut kvm_hotplug,
     on: c_int,
     reterr: *mut *mut kvm_hotplug_error,

@@ -31,13 +31,7 @@ pub enum kvm_runtime_format {
 
 /// Says which format a record has: that of the file it was loaded from, or the one it was converted to.
 ///
-/// `runtime`: the record.
 /// `ret_format`: where to put one of enum kvm_runtime_format.
-/// `reterr`: where to put the error, or NULL.
-///
-/// Blocks: no. Threads: any.
-///
-/// Returns 0, or -EFAULT (runtime or ret_format is NULL), -EBADF (no open handle).
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -70,15 +64,12 @@ pub unsafe extern "C" fn kvm_runtime_get_format(
 /// address or not on a bus that Ganeti uses, or one with a setting that has no place there or is not the same for all NICs
 /// or all disks.
 ///
-/// `runtime`: the record.
 /// `format`: one of enum kvm_runtime_format; the one it has makes a plain copy.
-/// `ret_runtime`: where to put the copy; freed with kvm_runtime_free().
-/// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: looks at the images of disks (type and size). Threads: any. Nothing is changed on failure.
+/// Blocks: looks at the images of disks (type and size).
 ///
-/// Returns 0, or -EFAULT (runtime or ret_runtime is NULL), -EBADF (no open handle), -EINVAL (no such format; or the format
-/// cannot hold the record: the message names the device and its setting), -EBADMSG (a list kept in the record is malformed).
+/// Fails with -EINVAL (the format cannot hold the record: the message names the device and its setting),
+/// -EBADMSG (a list kept in the record is malformed).
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.

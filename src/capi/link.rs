@@ -15,23 +15,14 @@ use crate::ids::IfName;
 ///
 /// The call may be repeated; it is then sent again, since others may have set the link.
 ///
-/// `guest`: the handle.
-/// `id`: the NIC's id.
 /// `up`: 1 for up, 0 for down.
-/// `timeout_ms`: for all of it; 0 means 5000.
-/// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: up to the timeout; a millisecond normally. Threads: any.
+/// Returns KVM_HOTPLUG_ANSWER_DONE, KVM_HOTPLUG_ANSWER_AFTER_REBOOT (recorded; the NIC itself comes with the
+/// next boot), or fails like any change of a guest, and with -EINVAL (it is no NIC), -ENOENT (no such NIC; or
+/// recorded, but the guest does not have it), -EACCES (kind FOREIGN: in the guest, not in the record), -EBUSY
+/// (kind STATE: it is being removed).
 ///
-/// Returns KVM_HOTPLUG_DONE, KVM_HOTPLUG_AFTER_REBOOT (recorded; the NIC itself comes with the next boot), or
-/// - -EFAULT (guest or id is NULL), -EBADF (no open handle), -EINVAL (up is neither 0 nor 1; it is a disk; no UTF-8);
-/// - -ENOENT (no such NIC; or recorded, but the guest does not have it), -EACCES (kind FOREIGN: in the guest, not in the
-///   record), -EBUSY (kind STATE: it is being removed; kind MIGRATING: the guest is between two hosts; kind
-///   MONITOR_BUSY);
-/// - -ETIMEDOUT, -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO (QEMU refused), -ENOTRECOVERABLE, or the errno of writing
-///   journal or runtime file.
-///
-/// On failure the link is as it was, unless kvm_hotplug_error_undo() says otherwise; the next call sets it back then.
+/// After a failure that kvm_hotplug_error_undo() calls incomplete, the next call sets the link back.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -64,29 +55,20 @@ pub unsafe extern "C" fn kvm_hotplug_set_link(
 ///
 /// The call may be repeated: a tap that is on that bridge already is left there.
 ///
-/// `guest`: the handle.
-/// `id`: the NIC's id.
 /// `bridge`: name of the bridge to move to, or NULL to take it out of any.
-/// `timeout_ms`: for all of it; 0 means 5000.
-/// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: up to the timeout; milliseconds normally. Threads: any.
-///
-/// Returns KVM_HOTPLUG_DONE, KVM_HOTPLUG_AFTER_REBOOT (recorded; the NIC itself comes with the next boot), or
-/// - -EFAULT (guest or id is NULL), -EBADF (no open handle), -EINVAL (it is a disk; bridge is no Linux bridge; not a name
-///   of an interface), -ENOENT (no such NIC or bridge; the tap is not in this network namespace; the guest does not have
-///   the device);
-/// - -EACCES (kind FOREIGN: the device is not in the record, or the interface of that name is no tap), -EBUSY (kind STATE:
-///   it is being removed; kind HOST: the tap belongs to something that is no Linux bridge; kind MONITOR_BUSY);
-/// - the errno of leaving or joining a bridge (-EPERM without CAP_NET_ADMIN), -ETIMEDOUT, -ECANCELED, -ECONNRESET,
-///   -EPROTO, -EREMOTEIO, -ENOTRECOVERABLE, or the errno of writing journal or runtime file.
-///
-/// On failure the tap is on the bridge where it was, unless kvm_hotplug_error_undo() says otherwise.
+/// Returns KVM_HOTPLUG_ANSWER_DONE, KVM_HOTPLUG_ANSWER_AFTER_REBOOT (recorded; the NIC itself comes with the
+/// next boot), or fails like any change of a guest, and with -EINVAL (it is no NIC; bridge is no Linux
+/// bridge; not a name of an interface), -ENOENT (no such NIC or bridge; the tap is not in this network
+/// namespace; the guest does not have the device), -EACCES (kind FOREIGN: the device is not in the record, or
+/// the interface of that name is no tap), -EBUSY (kind STATE: it is being removed; kind HOST: the tap belongs
+/// to something that is no Linux bridge), or the errno of leaving or joining a bridge (-EPERM without
+/// CAP_NET_ADMIN).
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kvm_hotplug_move_nic(
+pub unsafe extern "C" fn kvm_hotplug_set_bridge(
     guest: *mut kvm_hotplug,
     id: *const c_char,
     bridge: *const c_char,

@@ -3,7 +3,10 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::Arc;
 
-use super::args::c_text;
+use super::error::kvm_hotplug_error;
+use super::give::c_text;
+use super::guard;
+use super::runtime::kvm_runtime;
 use crate::error::{Error, Result};
 use crate::log::{Level, Log, Sink};
 use crate::sanitize::escaped;
@@ -89,4 +92,39 @@ pub(super) fn log_to(
             Err(Error::invalid("log callback is NULL; use level 0 to log nothing").with_errno(libc::EFAULT))
         }
     }
+}
+
+/// Sets where log lines go, for guests opened with this record from now on. Without this call nothing is logged; nothing
+/// ever goes to stdout or stderr.
+///
+/// `level`: one of enum kvm_hotplug_log_level; 0 stops logging.
+/// `callback`: takes the lines; may be NULL with level 0.
+/// `userdata`: passed to the callback. Guests opened with one record may log from several threads at once.
+/// `free`: called once with userdata when nothing logs through it any more: after it was replaced, and the record and all
+/// guests that were opened with it are gone; at once if this call fails. NULL if there is nothing to free.
+///
+/// Blocks: no.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_runtime_set_log(
+    runtime: *mut kvm_runtime,
+    level: c_int,
+    callback: kvm_hotplug_log_fn,
+    userdata: *mut c_void,
+    free: kvm_hotplug_free_fn,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // First, because free has to run whatever happens.
+        let log = log_to(level, callback, userdata, free);
+        // SAFETY: the caller vouches for the handle.
+        let handle = unsafe { kvm_runtime::get(runtime) }?;
+        // The callback of the old one may be freed by this.
+        drop(handle.set_log(log?));
+        Ok(0)
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
 }

@@ -15,13 +15,13 @@ use crate::net::vhost::VhostMode;
 
 /// Flag of requests: live or not at all. What would take effect after a reboot fails with -EOPNOTSUPP, and nothing is
 /// recorded.
-pub const KVM_HOTPLUG_LIVE_ONLY: u32 = 1;
+pub const KVM_HOTPLUG_LIVE_ONLY: u32 = 1 << 0;
 /// Flag of requests: do not wait for QEMU or the guest.
 ///
-/// A removal: the guest is asked. The answer is KVM_HOTPLUG_PENDING unless the device is gone already.
+/// A removal: the guest is asked. The answer is KVM_HOTPLUG_ANSWER_PENDING unless the device is gone already.
 ///
 /// An add: everything is checked, opened and written down as ever, and errors about that are the call's own. The commands
-/// are sent, and the answer is KVM_HOTPLUG_PENDING with the id, the address and the generation that the device will have.
+/// are sent, and the answer is KVM_HOTPLUG_ANSWER_PENDING with the id, the address and the generation that the device will have.
 /// kvm_hotplug_process(), called when kvm_hotplug_get_fd() is readable and every few seconds, takes in what QEMU answers.
 /// Then comes KVM_HOTPLUG_EVENT_ADDED or KVM_HOTPLUG_EVENT_ADD_FAILED, once for each device whose answer was PENDING, also
 /// when timeout_ms has passed without an answer; until then the device is not listed. What has to be asked first is waited
@@ -29,14 +29,14 @@ pub const KVM_HOTPLUG_LIVE_ONLY: u32 = 1;
 /// under way at once, and each ends by itself; QEMU answers in the order in which it was asked, so that a call that asks it waits for
 /// those before it. If the handle is closed before, the next one that opens the record
 /// completes the add or takes it back, as after a crash.
-pub const KVM_HOTPLUG_NO_WAIT: u32 = 32;
+pub const KVM_HOTPLUG_NO_WAIT: u32 = 1 << 3;
 /// Flag of requests: boot_index is given, also when it is 0.
-pub const KVM_HOTPLUG_BOOT_INDEX: u32 = 2;
+pub const KVM_HOTPLUG_BOOT_INDEX: u32 = 1 << 1;
 /// Flag of struct kvm_hotplug_nic: tap_owner is given, also when it is 0.
-pub const KVM_HOTPLUG_TAP_OWNER: u32 = 4;
+pub const KVM_HOTPLUG_TAP_OWNER: u32 = 1 << 2;
 
 /// Flag of struct kvm_hotplug_nic: with its cable pulled, until kvm_hotplug_set_link() says otherwise.
-pub const KVM_HOTPLUG_LINK_DOWN: u32 = 64;
+pub const KVM_HOTPLUG_NIC_LINK_DOWN: u32 = 1 << 4;
 
 /// Whether the host kernel moves the packets of a NIC.
 #[repr(C)]
@@ -100,7 +100,7 @@ pub struct kvm_hotplug_nic {
     pub tap_owner: u32,
     /// Milliseconds for all of it; 0 means 5000.
     pub timeout_ms: u32,
-    /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_TAP_OWNER, KVM_HOTPLUG_LINK_DOWN,
+    /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_TAP_OWNER, KVM_HOTPLUG_NIC_LINK_DOWN,
     /// KVM_HOTPLUG_NO_WAIT.
     pub flags: u32,
     /// Must be 0.
@@ -117,28 +117,17 @@ unsafe impl Plain for kvm_hotplug_nic {
 ///
 /// The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
 ///
-/// `guest`: the handle.
-/// `nic`, `nic_size`: the request, and sizeof *nic.
-/// `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Written on success only.
-/// `reterr`: where to put the error, or NULL.
-///
-/// Blocks: up to the timeout; a few milliseconds normally. Threads: any.
-///
-/// Returns KVM_HOTPLUG_DONE (in the guest), KVM_HOTPLUG_AFTER_REBOOT (recorded; the device's reason says why),
-/// KVM_HOTPLUG_PENDING (with KVM_HOTPLUG_NO_WAIT), or
-/// - -EFAULT (guest or nic is NULL, or tap_fds with a count), -EBADF (no open handle, closed tap fd);
-/// - -EINVAL (malformed or contradicting fields, unknown flags, an fd that is no tap, a bridge that is none), -E2BIG (a
-///   field is set that this version does not have);
-/// - -EEXIST (MAC address, tap or tap name taken; the id exists with other settings: the message names the field);
-/// - -ENOSPC (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken), -EOPNOTSUPP (that bus takes none; or what would have to
-///   wait for a reboot, with KVM_HOTPLUG_LIVE_ONLY or tap_fds), -ENOENT (no such bus or bridge);
-/// - -ENODEV (vhost required and missing), or the errno of opening or setting up the tap (-EPERM without CAP_NET_ADMIN);
-/// - -ETIMEDOUT, -ECANCELED, -ECONNRESET (QEMU hung up), -EPROTO, -EREMOTEIO (QEMU refused a step, see
-///   kvm_hotplug_error_step()), -EBUSY (kind MONITOR_BUSY), -ENOTRECOVERABLE;
-/// - -EBUSY (kind MIGRATING: a migration is on its way, from here or to here, or the guest has gone with one);
-/// - the errno of writing journal or runtime file.
-///
-/// On failure guest, host and record are as they were, unless kvm_hotplug_error_undo() says otherwise.
+/// Returns KVM_HOTPLUG_ANSWER_DONE (in the guest), KVM_HOTPLUG_ANSWER_AFTER_REBOOT (recorded; the device's
+/// reason says why), KVM_HOTPLUG_ANSWER_PENDING (with KVM_HOTPLUG_NO_WAIT), or fails like any change of a
+/// guest, and with
+/// - -EBADF (a closed tap fd), -EINVAL (contradicting fields, an fd that is no tap, a bridge that is none);
+/// - -EEXIST (MAC address, tap or tap name taken; the id exists with other settings: the message names the
+///   field);
+/// - -ENOSPC (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken), -EOPNOTSUPP (that bus
+///   takes none; or what would have to wait for a reboot, with KVM_HOTPLUG_LIVE_ONLY or tap_fds), -ENOENT (no
+///   such bus or bridge);
+/// - -ENODEV (vhost required and missing), or the errno of opening or setting up the tap (-EPERM without
+///   CAP_NET_ADMIN).
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -173,7 +162,7 @@ pub(super) unsafe fn request(nic: &kvm_hotplug_nic) -> Result<NicRequest> {
     let known = KVM_HOTPLUG_LIVE_ONLY
         | KVM_HOTPLUG_BOOT_INDEX
         | KVM_HOTPLUG_TAP_OWNER
-        | KVM_HOTPLUG_LINK_DOWN
+        | KVM_HOTPLUG_NIC_LINK_DOWN
         | KVM_HOTPLUG_NO_WAIT;
     check_flags(nic.flags, known, "nic flags")?;
     check_reserved(nic.reserved, "nic")?;
@@ -193,7 +182,7 @@ pub(super) unsafe fn request(nic: &kvm_hotplug_nic) -> Result<NicRequest> {
         vhost: vhost_mode(nic.vhost)?,
         mtu: if nic.mtu == 0 { None } else { Some(narrow(nic.mtu, "mtu")?) },
         bridge: text(nic.bridge, "bridge")?.map(IfName::parse).transpose()?,
-        link_down: nic.flags & KVM_HOTPLUG_LINK_DOWN != 0,
+        link_down: nic.flags & KVM_HOTPLUG_NIC_LINK_DOWN != 0,
         tap: tap_source(nic, given, text(nic.ifname, "ifname")?)?,
         boot_index: boot_index(nic.flags, nic.boot_index),
         model: text(nic.model, "model")?.unwrap_or("virtio-net-pci").to_owned(),

@@ -2,15 +2,16 @@
 
 use std::ffi::{CString, c_char, c_int};
 
-use super::args::{self, check_flags, read_struct, required_str, timeout};
+use super::args::{check_flags, read_struct, required_str, timeout};
 use super::controller::{self, kvm_hotplug_controller};
 use super::device::kvm_hotplug_device;
 use super::disk::{self, kvm_hotplug_disk};
 use super::error::kvm_hotplug_error;
+use super::give::{self};
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer, kvm_hotplug};
 use super::nic::{self, KVM_HOTPLUG_LIVE_ONLY, kvm_hotplug_nic};
-use super::removal::{KVM_HOTPLUG_LEAVE_OVERLAY, REMOVAL_FLAGS, kvm_hotplug_removal};
+use super::removal::{KVM_HOTPLUG_DEL_LEAVE_OVERLAY, REMOVAL_FLAGS, kvm_hotplug_del_options};
 use crate::error::Result;
 use crate::guest::{DryRun, Removal};
 
@@ -18,17 +19,12 @@ use crate::guest::{DryRun, Removal};
 /// what would be opened on the host, and why it would wait for a reboot. Nothing is opened but, for looking whether they
 /// work, vhost descriptors; nothing is recorded. A generated MAC address is another one each time.
 ///
-/// `guest`: the handle.
-/// `nic`, `nic_size`: the request, and sizeof *nic.
 /// `ret_device`, `device_size`: where to put the device as it would be, and its sizeof; or NULL and 0.
 /// `ret_plan`: where to put the plan, or NULL: a JSON object with "answer" ("done", "after-reboot"), "reason", "id", "bus",
 /// "slot" or "channel", "target" and "lun" (those that do not apply are null), "commands" (in order, each with "execute" and "arguments") and "host" (sentences). Freed with
 /// kvm_hotplug_text_free().
-/// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: up to the request's timeout; asks QEMU nothing in steady state. Threads: any.
-///
-/// Returns what the call would answer, or an errno as kvm_hotplug_add_nic() would before it sends anything.
+/// Returns what the call would answer, or fails as it would before it sends anything.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -59,14 +55,11 @@ pub unsafe extern "C" fn kvm_hotplug_plan_nic(
 /// Says what kvm_hotplug_add_disk() would do with the same request, without doing it. The image and its backing files are
 /// opened and closed again, to see whether they can be and what they are.
 ///
-/// `guest`: the handle.
-/// `disk`, `disk_size`: the request, and sizeof *disk.
 /// `ret_device`, `device_size`, `ret_plan`: as for kvm_hotplug_plan_nic().
-/// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: up to the request's timeout, and on opening the image; asks QEMU nothing in steady state. Threads: any.
+/// Blocks: on opening the image as well.
 ///
-/// Returns what the call would answer, or an errno as kvm_hotplug_add_disk() would before it sends anything.
+/// Returns what the call would answer, or fails as it would before it sends anything.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -96,14 +89,9 @@ pub unsafe extern "C" fn kvm_hotplug_plan_disk(
 
 /// Says what kvm_hotplug_add_controller() would do with the same request, without doing it.
 ///
-/// `guest`: the handle.
-/// `controller`, `controller_size`: the request, and sizeof *controller.
 /// `ret_device`, `device_size`, `ret_plan`: as for kvm_hotplug_plan_nic().
-/// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: up to the request's timeout; asks QEMU nothing in steady state. Threads: any.
-///
-/// Returns what the call would answer, or an errno as kvm_hotplug_add_controller() would before it sends anything.
+/// Returns what the call would answer, or fails as it would before it sends anything.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -133,25 +121,19 @@ pub unsafe extern "C" fn kvm_hotplug_plan_controller(
     unsafe { guard::call(reterr, work) }
 }
 
-/// Says what kvm_hotplug_unplug() would do with the same request, if the guest lets go, without doing it.
+/// Says what kvm_hotplug_del() would do with the same request, if the guest lets go, without doing it.
 ///
-/// `guest`: the handle.
-/// `removal`, `removal_size`: the request, and sizeof *removal.
-/// `ret_device`, `device_size`, `ret_plan`: as for kvm_hotplug_plan_nic(); no device for KVM_HOTPLUG_ABSENT.
-/// `reterr`: where to put the error, or NULL.
+/// `ret_device`, `device_size`, `ret_plan`: as for kvm_hotplug_plan_nic(); no device for KVM_HOTPLUG_ANSWER_ABSENT.
 ///
-/// Blocks: up to the request's timeout (0 means 5000); asks QEMU one question about a disk, and nothing else in steady state.
-/// Threads: any.
-///
-/// Returns what the call would answer, or an errno as kvm_hotplug_unplug() would before it sends anything.
+/// Returns what the call would answer, or fails as it would before it sends anything.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kvm_hotplug_plan_removal(
+pub unsafe extern "C" fn kvm_hotplug_plan_del(
     guest: *mut kvm_hotplug,
-    removal: *const kvm_hotplug_removal,
-    removal_size: usize,
+    options: *const kvm_hotplug_del_options,
+    options_size: usize,
     ret_device: *mut kvm_hotplug_device,
     device_size: usize,
     ret_plan: *mut *mut c_char,
@@ -160,13 +142,13 @@ pub unsafe extern "C" fn kvm_hotplug_plan_removal(
     let work = || {
         // SAFETY: the caller vouches for handle and struct.
         let (guest, removal) =
-            unsafe { (kvm_hotplug::get(guest)?, read_struct(removal, removal_size, "removal")?) };
-        check_flags(removal.flags, REMOVAL_FLAGS, "removal flags")?;
+            unsafe { (kvm_hotplug::get(guest)?, read_struct(options, options_size, "options")?) };
+        check_flags(removal.flags, REMOVAL_FLAGS, "options: flags")?;
         check_device_out(ret_device, device_size)?;
         // SAFETY: the caller vouches for the string.
         let id = unsafe { required_str(removal.id, "id") }?.to_owned();
         let live_only = removal.flags & KVM_HOTPLUG_LIVE_ONLY != 0;
-        let leave_overlay = removal.flags & KVM_HOTPLUG_LEAVE_OVERLAY != 0;
+        let leave_overlay = removal.flags & KVM_HOTPLUG_DEL_LEAVE_OVERLAY != 0;
         let request = Removal { id, kind: None, live_only, wait: false, leave_overlay };
         let timeout = timeout(removal.timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS);
         let preview = guest.plan_removal(&request, timeout)?;
@@ -187,12 +169,12 @@ unsafe fn give(
 ) -> Result<c_int> {
     // SAFETY: passed on.
     unsafe {
-        args::give_json(&preview.to_json(), plan)?;
+        give::give_json(&preview.to_json(), plan)?;
         Ok(give_answer(&preview.outcome, device, size))
     }
 }
 
-/// Frees a text that this library gave out as char * to be freed; NULL is fine. Cannot fail, does not block.
+/// Frees a text that this library gave out as char * to be freed; NULL is fine.
 ///
 /// # Safety
 /// `text` is NULL or comes from this library and has not been freed.

@@ -5,17 +5,17 @@ use std::ffi::{c_char, c_int};
 use serde_json::{Map, Value};
 
 use super::args::{self, Plain, check_flags, optional_str, read_struct, required_str, timeout};
-use super::device::kvm_hotplug_answer;
 use super::error::kvm_hotplug_error;
+use super::give::{self};
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
 use crate::error::{Error, Result};
 use crate::guest::RawCommand;
 
 /// Flag of struct kvm_hotplug_command: send it even if it fools the record.
-pub const KVM_HOTPLUG_FORCE: u32 = 1;
+pub const KVM_HOTPLUG_QMP_FORCE: u32 = 1 << 11;
 /// Flag of struct kvm_hotplug_command: fd is given, also when it is 0.
-pub const KVM_HOTPLUG_PASS_FD: u32 = 2;
+pub const KVM_HOTPLUG_QMP_PASS_FD: u32 = 1 << 12;
 
 /// A QMP command.
 #[repr(C)]
@@ -26,11 +26,11 @@ pub struct kvm_hotplug_command {
     /// Its arguments as the text of a JSON object, at most 131072 bytes and 127 levels deep; NULL for none. Borrowed.
     /// QEMU takes some 3.5 microseconds to read each byte.
     pub arguments: *const c_char,
-    /// A file descriptor that QEMU gets along with it, with KVM_HOTPLUG_PASS_FD (getfd, add-fd). Borrowed.
+    /// A file descriptor that QEMU gets along with it, with KVM_HOTPLUG_QMP_PASS_FD (getfd, add-fd). Borrowed.
     pub fd: i32,
     /// Milliseconds for all of it; 0 means 5000.
     pub timeout_ms: u32,
-    /// KVM_HOTPLUG_FORCE, KVM_HOTPLUG_PASS_FD.
+    /// KVM_HOTPLUG_QMP_FORCE, KVM_HOTPLUG_QMP_PASS_FD.
     pub flags: u32,
     /// Must be 0.
     pub reserved: u32,
@@ -43,7 +43,7 @@ unsafe impl Plain for kvm_hotplug_command {
 
 /// Runs a QMP command of the caller's own over the guest's connection, since a monitor serves one client at a time.
 ///
-/// Refused without KVM_HOTPLUG_FORCE, because the record would not know: device_add, device_del, netdev_add and netdev_del;
+/// Refused without KVM_HOTPLUG_QMP_FORCE, because the record would not know: device_add, device_del, netdev_add and netdev_del;
 /// qmp_capabilities; human-monitor-command with anything but "info" and "help"; getfd and closefd of "k" and "v" with
 /// a digit behind, by which descriptors of NICs go; and, if they name a device, block node or fdset of the record: add-fd,
 /// remove-fd, set_link, qom-set, eject, blockdev-add, blockdev-del, blockdev-reopen, blockdev-snapshot,
@@ -55,22 +55,19 @@ unsafe impl Plain for kvm_hotplug_command {
 /// Everything else is sent as it is: stop, cont, system_reset (which completes pending removals), migrate, quit (after which
 /// calls fail with -ECONNREFUSED or -ENOENT), and so on.
 ///
-/// `guest`: the handle.
 /// `command`, `command_size`: the command, and sizeof *command.
 /// `ret_reply`: where to put what it returned, as JSON text, at most 4 MiB; freed with kvm_hotplug_text_free(). NULL if it
 /// is of no interest.
-/// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: up to the timeout. Threads: any.
+/// Returns 0, or fails like any call to QEMU, and with
+/// - -EREMOTEIO (kind QMP: QEMU answered with an error, see kvm_hotplug_error_qmp_class() and
+///   kvm_hotplug_error_qmp_desc());
+/// - -EPERM (kind STATE: it would fool the record), -EROFS (it is no question, and the guest is only looked
+///   at);
+/// - -EBADF (a closed fd), -EINVAL (not a name of a command, arguments are no JSON object), -EMSGSIZE (too
+///   long).
 ///
-/// Returns 0, or
-/// - -EREMOTEIO (kind QMP: QEMU answered with an error, see kvm_hotplug_error_qmp_class() and kvm_hotplug_error_qmp_desc());
-/// - -EPERM (kind STATE: it would fool the record);
-/// - -EFAULT (guest, command or execute is NULL), -EBADF (no open handle, closed fd), -EINVAL (not a name of a command,
-///   arguments are no JSON object, unknown flags), -EMSGSIZE (too long), -E2BIG (a field is set that this version does not
-///   have);
-/// - -ETIMEDOUT, -ECANCELED, -ECONNRESET, -EPROTO (the reply exceeds the limits), after which nobody knows whether it was
-///   done; -EBUSY (kind MONITOR_BUSY), -ECONNREFUSED or -ENOENT (QEMU has gone), -ENOTRECOVERABLE.
+/// After -ETIMEDOUT, -ECANCELED, -ECONNRESET and -EPROTO nobody knows whether the command was done.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -90,7 +87,7 @@ pub unsafe extern "C" fn kvm_hotplug_qmp(
         let raw = unsafe { request(&command) }?;
         let reply = guest.qmp(raw, timeout(command.timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
         // SAFETY: the caller vouches for the pointer.
-        unsafe { args::give_json(&reply, ret_reply) }?;
+        unsafe { give::give_json(&reply, ret_reply) }?;
         Ok(0)
     };
     // SAFETY: the caller vouches for reterr.
@@ -100,17 +97,17 @@ pub unsafe extern "C" fn kvm_hotplug_qmp(
 /// # Safety
 /// The strings are NULL or NUL-terminated.
 unsafe fn request(command: &kvm_hotplug_command) -> Result<RawCommand> {
-    check_flags(command.flags, KVM_HOTPLUG_FORCE | KVM_HOTPLUG_PASS_FD, "command flags")?;
+    check_flags(command.flags, KVM_HOTPLUG_QMP_FORCE | KVM_HOTPLUG_QMP_PASS_FD, "command flags")?;
     super::nic::check_reserved(command.reserved, "command")?;
     // SAFETY: passed on.
     let (name, arguments) =
         unsafe { (required_str(command.execute, "execute")?, optional_str(command.arguments, "arguments")?) };
-    let passes = command.flags & KVM_HOTPLUG_PASS_FD != 0;
+    let passes = command.flags & KVM_HOTPLUG_QMP_PASS_FD != 0;
     Ok(RawCommand {
         name: name.to_owned(),
         arguments: arguments.map_or(Ok(Map::new()), object)?,
         fd: passes.then(|| args::duplicate_fd(command.fd, "fd")).transpose()?.map(Into::into),
-        force: command.flags & KVM_HOTPLUG_FORCE != 0,
+        force: command.flags & KVM_HOTPLUG_QMP_FORCE != 0,
     })
 }
 
@@ -120,55 +117,4 @@ fn object(text: &str) -> Result<Map<String, Value>> {
         Ok(_) => Err(Error::invalid("arguments: not a JSON object")),
         Err(error) => Err(Error::invalid(format!("arguments: not JSON: {error}"))),
     }
-}
-
-/// Says everything that is known of the devices, as JSON text: what struct kvm_hotplug_device has, and what only the guest and
-/// the host know.
-///
-/// A device is an object with "id", "type" ("nic", "disk" or "scsi"), "state" ("live", "pending" or "after-reboot"),
-/// "reason", "generation", "model", "bus", "slot" (on a PCI bus), "channel", "target" and "lun" (on a SCSI bus), "in_guest". A
-/// SCSI controller has "queues". A NIC has "mac", "queues", "vhost", "mtu",
-/// "link" ("up" or "down", as recorded), "bridge" (as recorded), "boot_index", "tap_given" (whether the caller
-/// opened the tap), "tap_owner" and "tap": "name", "here" (in this network
-/// namespace), its "mtu" and "bridge" of the moment. A disk has "path", "format", "read_only", "share_rw", "serial", "cache",
-/// "aio", "discard", "detect_zeroes", "boot_index", "logical_block_size", "physical_block_size", "queues", "node_name" (null if
-/// QEMU has no such node), "size" (bytes, as the guest sees it), "allocated" (bytes of the image in use) and "fdsets". What is
-/// not known or left to QEMU is null.
-///
-/// `guest`: the handle.
-/// `id`: the device's id; or NULL for all of them, in an array.
-/// `timeout_ms`: for all of it; 0 means 5000.
-/// `ret_json`: where to put the text, UTF-8; freed with kvm_hotplug_text_free(). Written only for KVM_HOTPLUG_DONE.
-/// `reterr`: where to put the error, or NULL.
-///
-/// Blocks: up to the timeout, for one question to QEMU if there are disks. Threads: any.
-///
-/// Returns KVM_HOTPLUG_DONE, KVM_HOTPLUG_ABSENT (no such device), or -EFAULT (guest or ret_json is NULL), -EBADF (no open
-/// handle), -EINVAL (no UTF-8), -ETIMEDOUT, -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO, -EBUSY (monitor busy),
-/// -ENOTRECOVERABLE.
-///
-/// # Safety
-/// Pointers are NULL or valid as described.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn kvm_hotplug_describe(
-    guest: *mut kvm_hotplug,
-    id: *const c_char,
-    timeout_ms: u32,
-    ret_json: *mut *mut c_char,
-    reterr: *mut *mut kvm_hotplug_error,
-) -> c_int {
-    let work = || {
-        // SAFETY: the caller vouches for handle and string.
-        let (guest, id) = unsafe { (kvm_hotplug::get(guest)?, optional_str(id, "id")?) };
-        args::check_out(ret_json, "ret_json")?;
-        let timeout = timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS);
-        let Some(described) = guest.describe(id, timeout)? else {
-            return Ok(kvm_hotplug_answer::KVM_HOTPLUG_ABSENT as c_int);
-        };
-        // SAFETY: the caller vouches for the pointer.
-        unsafe { args::give_json(&described, ret_json) }?;
-        Ok(kvm_hotplug_answer::KVM_HOTPLUG_DONE as c_int)
-    };
-    // SAFETY: the caller vouches for reterr.
-    unsafe { guard::call(reterr, work) }
 }

@@ -9,7 +9,7 @@ use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
 use crate::guest::NewSize;
 
 /// Flag of kvm_hotplug_resize_disk(): the disk may get smaller. What lies behind its new end is lost.
-pub const KVM_HOTPLUG_SHRINK: u32 = 1;
+pub const KVM_HOTPLUG_RESIZE_SHRINK: u32 = 1 << 10;
 
 /// Gives a disk another size while the guest uses it; the guest sees the new size at once, on a SCSI disk when it looks again
 /// (Linux: echo 1 >/sys/block/sda/device/rescan). A raw or qcow2 image is resized
@@ -17,30 +17,21 @@ pub const KVM_HOTPLUG_SHRINK: u32 = 1;
 ///
 /// The size is the image's own and is not recorded. The call may be repeated.
 ///
-/// `guest`: the handle.
-/// `id`: the disk's id.
 /// `bytes`: the new size, a multiple of 512; or 0 for what the image or block device has now, after it was grown from
 /// outside.
-/// `flags`: KVM_HOTPLUG_SHRINK or 0.
-/// `timeout_ms`: for all of it; 0 means 5000.
 /// `ret_bytes`: where to put the size it has now, or NULL.
-/// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: up to the timeout, and on opening the image; QEMU stands still while it resizes. Threads: any.
+/// Blocks: on opening the image as well; QEMU stands still while it resizes.
 ///
-/// Returns 0, or
-/// - -EFAULT (guest or id is NULL), -EBADF (no open handle), -EINVAL (no multiple of 512; it would get smaller without
-///   KVM_HOTPLUG_SHRINK; a block device has another size; it is a NIC; unknown flags; no UTF-8);
-/// - -EPERM or -ELOOP (kind IMAGE_REFUSED: its image is made of other files than recorded);
-/// - -ENOENT (no such disk or image; or recorded, but the guest does not have it), -EACCES (kind FOREIGN: in the guest, not
-///   in the record), -EBUSY (kind STATE: it is being removed; kind MIGRATING: the guest is between two hosts; kind
-///   MONITOR_BUSY), -EOPNOTSUPP (it is read-only, or comes
-///   with the next boot);
-/// - -EREMOTEIO (QEMU refused: no space, or qcow2 with internal snapshots), -ETIMEDOUT, -ECANCELED, -ECONNRESET, -EPROTO,
-///   -ENOTRECOVERABLE, or the errno of opening the image.
+/// Returns 0, or fails like any change of a guest, and with -EINVAL (no multiple of 512; it would get smaller
+/// without KVM_HOTPLUG_RESIZE_SHRINK; a block device has another size; it is no disk), -EPERM or -ELOOP (kind
+/// IMAGE_REFUSED: its image is made of other files than recorded), -ENOENT (no such disk or image; or
+/// recorded, but the guest does not have it), -EACCES (kind FOREIGN: in the guest, not in the record), -EBUSY
+/// (kind STATE: it is being removed), -EOPNOTSUPP (it is read-only, or comes with the next boot), -EREMOTEIO
+/// (also: no space, or qcow2 with internal snapshots), or the errno of opening the image.
 ///
-/// On failure the size is as it was, unless kvm_hotplug_error_left() names another one: after -ETIMEDOUT and -ECANCELED
-/// QEMU may or may not have done it, which a repeated call finds out.
+/// After -ETIMEDOUT and -ECANCELED QEMU may or may not have done it, which a repeated call finds out;
+/// kvm_hotplug_error_residue() names the size then.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -57,9 +48,11 @@ pub unsafe extern "C" fn kvm_hotplug_resize_disk(
     let work = || {
         // SAFETY: the caller vouches for handle and string.
         let (guest, id) = unsafe { (kvm_hotplug::get(guest)?, required_str(id, "id")?) };
-        check_flags(flags, KVM_HOTPLUG_SHRINK, "resize flags")?;
-        let size =
-            NewSize { bytes: (bytes != 0).then_some(bytes), may_shrink: flags & KVM_HOTPLUG_SHRINK != 0 };
+        check_flags(flags, KVM_HOTPLUG_RESIZE_SHRINK, "resize flags")?;
+        let size = NewSize {
+            bytes: (bytes != 0).then_some(bytes),
+            may_shrink: flags & KVM_HOTPLUG_RESIZE_SHRINK != 0,
+        };
         let (_, now) = guest.resize_disk(id, size, timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
         if !ret_bytes.is_null() {
             // SAFETY: not NULL, and the caller vouches for the rest.

@@ -5,9 +5,10 @@ use std::ffi::c_int;
 use super::args::timeout;
 use super::device::kvm_hotplug_device;
 use super::error::kvm_hotplug_error;
+use super::give::give_list;
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
-use super::runtime::{give_list, kvm_runtime};
+use super::runtime::kvm_runtime;
 use crate::error::{Error, ErrorKind};
 
 /// Settles what is unfinished of a guest that is known to be off, by its record: removals are done, adds that are not in the
@@ -17,13 +18,9 @@ use crate::error::{Error, ErrorKind};
 /// would lose devices: open that one instead, which settles it by what the guest has.
 ///
 /// `runtime`: the record, which must have a file; no guest may be open with it.
-/// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: on disk I/O. Threads: any.
-///
-/// Returns how many operations were settled, or -EFAULT (runtime is NULL), -EBADF (no open handle), -EBADFD (the record has no
-/// file), -EROFS (from kvm_runtime_read()), -EBUSY (a guest handle is open with this record, or QEMU is seen to run), or the errno
-/// of writing journal or runtime file.
+/// Returns how many operations were settled, or fails like any change of a record, and with -EBUSY (QEMU is
+/// seen to run).
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -46,17 +43,12 @@ pub unsafe extern "C" fn kvm_runtime_settle(
 /// what is still pending: devices that the guest has been asked for and has not let go of. If there are none, record and guest
 /// agree about every operation, and the runtime file can be taken to another host as it is.
 ///
-/// `guest`: the handle.
 /// `timeout_ms`: for all of it, and for an add that was not waited for; 0 means 5000.
-/// `devices`, `size`, `capacity`: an array of capacity structs, and sizeof devices[0]; NULL and capacity 0 to count only.
-/// `ret_count`: where to put how many devices there are; those beyond capacity are not written.
-/// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: up to the timeout; not for the guest. Threads: any.
+/// Blocks: up to the timeout; not for the guest.
 ///
-/// Returns 0, or -EFAULT (guest or ret_count is NULL), -EBADF (no open handle), -EINVAL (size 0), -ETIMEDOUT, -ECANCELED,
-/// -ECONNRESET, -ENOENT or -ECONNREFUSED (QEMU has gone), -EBUSY (monitor busy, also one that an earlier agent used), -EPROTO,
-/// -EREMOTEIO, -ENOTRECOVERABLE, or the errno of writing journal or runtime file.
+/// Fails like any call to QEMU, and with -EBUSY (also for a monitor that an earlier agent used), or the errno
+/// of writing journal or runtime file.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -64,8 +56,8 @@ pub unsafe extern "C" fn kvm_runtime_settle(
 pub unsafe extern "C" fn kvm_hotplug_settle(
     guest: *mut kvm_hotplug,
     timeout_ms: u32,
-    devices: *mut kvm_hotplug_device,
-    size: usize,
+    ret_devices: *mut kvm_hotplug_device,
+    device_size: usize,
     capacity: usize,
     ret_count: *mut usize,
     reterr: *mut *mut kvm_hotplug_error,
@@ -73,11 +65,11 @@ pub unsafe extern "C" fn kvm_hotplug_settle(
     let work = || {
         // SAFETY: the caller vouches for the handle.
         let guest = unsafe { kvm_hotplug::get(guest) }?;
-        super::args::check_list(devices, size)?;
+        super::args::check_list(ret_devices, device_size)?;
         let pending = guest.settle(timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
         let list = pending.iter().map(kvm_hotplug_device::device_info);
         // SAFETY: the caller vouches for the array and the counter.
-        unsafe { give_list(list, devices, size, capacity, ret_count) }
+        unsafe { give_list(list, ret_devices, device_size, capacity, ret_count) }
     };
     // SAFETY: the caller vouches for reterr.
     unsafe { guard::call(reterr, work) }

@@ -2,12 +2,13 @@
 
 use std::ffi::{c_char, c_int};
 
-use super::args::{Plain, fill, timeout};
-use super::device::Numbers;
+use super::args::{Plain, timeout};
 use super::error::kvm_hotplug_error;
+use super::give::{fill, give_list};
+
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
-use super::runtime::give_list;
+use super::show::Numbers;
 use crate::guest::SlotInfo;
 
 /// What a slot is used for.
@@ -68,16 +69,9 @@ impl From<&SlotInfo> for kvm_hotplug_slot {
 /// Shows every slot of every PCI bus, as the guest has it now: bus by bus, in the order in which free slots are handed out.
 /// Behind them come the SCSI buses: of their 256 targets those in use, and the free one that is handed out next.
 ///
-/// `guest`: the handle.
 /// `timeout_ms`: for asking the guest; 0 means 5000.
-/// `slots`, `size`, `capacity`: an array of capacity structs, and sizeof slots[0]; NULL and capacity 0 to count only.
-/// `ret_count`: where to put how many slots there are; those beyond capacity are not written.
-/// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: about a millisecond, at most up to the timeout. Threads: any.
-///
-/// Returns 0, or -EFAULT (guest or ret_count is NULL), -EBADF (no open handle), -EINVAL (size 0), -ETIMEDOUT,
-/// -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO, -EBUSY (monitor busy), -ENOTRECOVERABLE.
+/// Fails like any call to QEMU.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -85,8 +79,8 @@ impl From<&SlotInfo> for kvm_hotplug_slot {
 pub unsafe extern "C" fn kvm_hotplug_slot_map(
     guest: *mut kvm_hotplug,
     timeout_ms: u32,
-    slots: *mut kvm_hotplug_slot,
-    size: usize,
+    ret_slots: *mut kvm_hotplug_slot,
+    slot_size: usize,
     capacity: usize,
     ret_count: *mut usize,
     reterr: *mut *mut kvm_hotplug_error,
@@ -94,11 +88,11 @@ pub unsafe extern "C" fn kvm_hotplug_slot_map(
     let work = || {
         // SAFETY: the caller vouches for the handle.
         let guest = unsafe { kvm_hotplug::get(guest) }?;
-        super::args::check_list(slots, size)?;
+        super::args::check_list(ret_slots, slot_size)?;
         let lines = guest.slot_map(timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
         let list = lines.iter().map(kvm_hotplug_slot::from);
         // SAFETY: the caller vouches for the array and the counter.
-        unsafe { give_list(list, slots, size, capacity, ret_count) }
+        unsafe { give_list(list, ret_slots, slot_size, capacity, ret_count) }
     };
     // SAFETY: the caller vouches for reterr.
     unsafe { guard::call(reterr, work) }

@@ -3,8 +3,9 @@
 use std::ffi::{c_char, c_int};
 use std::os::fd::IntoRawFd;
 
-use super::args::{self, Plain, check_flags, fill, optional_str, read_struct};
+use super::args::{self, Plain, check_flags, optional_str, read_struct};
 use super::error::kvm_hotplug_error;
+use super::give::fill;
 use super::guard;
 use super::nic::{KVM_HOTPLUG_TAP_OWNER, narrow};
 use crate::error::{Error, Result};
@@ -39,18 +40,15 @@ unsafe impl Plain for kvm_hotplug_tap {
 /// it up. Its hardware address begins with fe, so that no bridge takes it for its own that has another port. It disappears when the last descriptor is closed. For callers that want to hold taps themselves, and pass them
 /// as tap_fds; kvm_hotplug_add_nic() opens one by itself.
 ///
-/// `tap`, `tap_size`: the request, and sizeof *tap.
 /// `ret_fds`, `capacity`: an array with room for at least one int per queue. The descriptors are close-on-exec and belong
 /// to the caller, who closes them. Written on success only.
 /// `ret_ifname`: room for 16 bytes for the name, or NULL.
-/// `reterr`: where to put the error, or NULL.
 ///
-/// Blocks: no. Threads: any. On failure nothing is left.
+/// Blocks: no.
 ///
-/// Returns the number of descriptors, or -EFAULT (tap or ret_fds is NULL), -EINVAL (malformed fields, unknown flags,
-/// capacity too small, a bridge that is none), -E2BIG (a field is set that this version does not have), -EEXIST (the
-/// name is taken), -ENOENT (no /dev/net/tun, no such bridge), -EPERM (needs CAP_NET_ADMIN), or another errno of the
-/// kernel.
+/// Returns the number of descriptors, or fails with -EINVAL (capacity too small, a bridge that is none),
+/// -EEXIST (the name is taken), -ENOENT (no /dev/net/tun, no such bridge), -EPERM (needs CAP_NET_ADMIN), or
+/// another errno of the kernel. Nothing is left on failure.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.

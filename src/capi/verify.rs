@@ -2,11 +2,12 @@
 
 use std::ffi::{c_char, c_int};
 
-use super::args::{Plain, fill, timeout};
+use super::args::{Plain, timeout};
 use super::error::kvm_hotplug_error;
+use super::give::{fill, give_list};
+
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
-use super::runtime::give_list;
 use crate::error::Result;
 use crate::guest::{Difference, Guest};
 use crate::sanitize::escaped;
@@ -15,47 +16,47 @@ use crate::sanitize::escaped;
 /// some.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum kvm_hotplug_mismatch {
-    /// Recorded, but not in the guest. kvm_hotplug_mend() takes it out of the record.
-    KVM_HOTPLUG_MISMATCH_MISSING = 1,
+pub enum kvm_hotplug_difference_kind {
+    /// Recorded, but not in the guest. kvm_hotplug_repair() takes it out of the record.
+    KVM_HOTPLUG_DIFFERENCE_MISSING = 1,
     /// In the guest, but not recorded and not in the recorded command: somebody else's, which is left alone. Also PCI and SCSI
     /// devices without an id; bridges and ports are taken for the machine's.
-    KVM_HOTPLUG_MISMATCH_FOREIGN = 2,
-    /// Sits elsewhere than recorded. kvm_hotplug_mend() records where it is.
-    KVM_HOTPLUG_MISMATCH_ADDRESS = 3,
+    KVM_HOTPLUG_DIFFERENCE_FOREIGN = 2,
+    /// Sits elsewhere than recorded. kvm_hotplug_repair() records where it is.
+    KVM_HOTPLUG_DIFFERENCE_ADDRESS = 3,
     /// Is another device model.
-    KVM_HOTPLUG_MISMATCH_MODEL = 4,
+    KVM_HOTPLUG_DIFFERENCE_MODEL = 4,
     /// Has another netdev or block node behind it, or none.
-    KVM_HOTPLUG_MISMATCH_BACKEND = 5,
+    KVM_HOTPLUG_DIFFERENCE_BACKEND = 5,
     /// Has another MAC address.
-    KVM_HOTPLUG_MISMATCH_MAC = 6,
+    KVM_HOTPLUG_DIFFERENCE_MAC = 6,
     /// Has another number of queues or interrupt vectors.
-    KVM_HOTPLUG_MISMATCH_QUEUES = 7,
+    KVM_HOTPLUG_DIFFERENCE_QUEUES = 7,
     /// Announces another MTU.
-    KVM_HOTPLUG_MISMATCH_MTU = 8,
+    KVM_HOTPLUG_DIFFERENCE_MTU = 8,
     /// Loads another option ROM.
-    KVM_HOTPLUG_MISMATCH_ROM = 9,
+    KVM_HOTPLUG_DIFFERENCE_ROM = 9,
     /// Has another serial.
-    KVM_HOTPLUG_MISMATCH_SERIAL = 10,
+    KVM_HOTPLUG_DIFFERENCE_SERIAL = 10,
     /// Is writable where the record says read-only, or the reverse.
-    KVM_HOTPLUG_MISMATCH_READ_ONLY = 11,
+    KVM_HOTPLUG_DIFFERENCE_READ_ONLY = 11,
     /// The guest sees another size than the image has.
-    KVM_HOTPLUG_MISMATCH_SIZE = 12,
+    KVM_HOTPLUG_DIFFERENCE_SIZE = 12,
     /// Another setting; the texts say which.
-    KVM_HOTPLUG_MISMATCH_SETTING = 13,
-    /// A block node of ours that belongs to no device. kvm_hotplug_mend() removes it.
-    KVM_HOTPLUG_MISMATCH_ORPHAN_NODE = 14,
-    /// An fdset with our tag that belongs to no device. kvm_hotplug_mend() removes it.
-    KVM_HOTPLUG_MISMATCH_ORPHAN_FDSET = 15,
+    KVM_HOTPLUG_DIFFERENCE_SETTING = 13,
+    /// A block node of ours that belongs to no device. kvm_hotplug_repair() removes it.
+    KVM_HOTPLUG_DIFFERENCE_ORPHAN_NODE = 14,
+    /// An fdset with our tag that belongs to no device. kvm_hotplug_repair() removes it.
+    KVM_HOTPLUG_DIFFERENCE_ORPHAN_FDSET = 15,
     /// The tap is on another bridge of the host than recorded, or on none.
-    KVM_HOTPLUG_MISMATCH_BRIDGE = 16,
+    KVM_HOTPLUG_DIFFERENCE_BRIDGE = 16,
     /// A root port that the boot command made is not there, or is elsewhere.
-    KVM_HOTPLUG_MISMATCH_PORT = 17,
+    KVM_HOTPLUG_DIFFERENCE_PORT = 17,
     /// The files that its image is made of on this host are not those that were recorded, or not to be opened.
-    KVM_HOTPLUG_MISMATCH_CHAIN = 18,
+    KVM_HOTPLUG_DIFFERENCE_CHAIN = 18,
     /// A netdev that no NIC has, and neither the record nor its command knows. id is that of the netdev. Not mended: it may be
     /// somebody else's, on its way.
-    KVM_HOTPLUG_MISMATCH_ORPHAN_NETDEV = 19,
+    KVM_HOTPLUG_DIFFERENCE_ORPHAN_NETDEV = 19,
 }
 
 /// One disagreement between record and guest. Strings are UTF-8, end in NUL, and are cut if they are longer.
@@ -70,15 +71,15 @@ pub struct kvm_hotplug_difference {
     pub found: [c_char; 128],
     /// All of it in one sentence.
     pub text: [c_char; 384],
-    /// One of enum kvm_hotplug_mismatch.
-    pub mismatch: u32,
-    /// 1 if kvm_hotplug_mend() deals with it.
-    pub mendable: u32,
+    /// One of enum kvm_hotplug_difference_kind.
+    pub kind: u32,
+    /// 1 if kvm_hotplug_repair() deals with it.
+    pub repairable: u32,
 }
 
 // SAFETY: repr(C), integers and arrays of them only.
 unsafe impl Plain for kvm_hotplug_difference {
-    const FIRST: usize = super::args::end_of!(kvm_hotplug_difference, mendable);
+    const FIRST: usize = super::args::end_of!(kvm_hotplug_difference, repairable);
 }
 
 impl From<&Difference> for kvm_hotplug_difference {
@@ -88,8 +89,8 @@ impl From<&Difference> for kvm_hotplug_difference {
             recorded: fill(&difference.recorded),
             found: fill(&difference.found),
             text: fill(&escaped(&difference.to_string())),
-            mismatch: difference.what as u32,
-            mendable: difference.what.is_repairable().into(),
+            kind: difference.what as u32,
+            repairable: difference.what.is_repairable().into(),
         }
     }
 }
@@ -106,20 +107,9 @@ impl From<&Difference> for kvm_hotplug_difference {
 /// Not compared are a link, which QEMU does not tell, and throttles (block_set_io_throttle), which no record has.
 ///
 /// Devices that wait for a reboot and those on their way out are no difference. Nothing is changed, except that unfinished
-/// operations are settled as by every call on a guest that was not opened with KVM_HOTPLUG_LOOK_ONLY.
+/// operations are settled as by every call on a guest that was not opened with KVM_HOTPLUG_OPEN_LOOK_ONLY.
 ///
-/// `guest`: the handle.
-/// `timeout_ms`: for all of it; 0 means 5000.
-/// `differences`, `size`, `capacity`: an array of capacity structs, and sizeof differences[0]; NULL and capacity 0 to
-/// count only.
-/// `ret_count`: where to put how many there are; those beyond capacity are not written.
-/// `reterr`: where to put the error, or NULL.
-///
-/// Blocks: some milliseconds, at most up to the timeout. Threads: any.
-///
-/// Returns 0 (see ret_count for how many differences there are), or -EFAULT (guest or ret_count is NULL), -EBADF (no open
-/// handle), -EINVAL (size 0), -ETIMEDOUT, -ECANCELED, -ECONNRESET, -EPROTO, -EREMOTEIO, -EBUSY (monitor busy),
-/// -ENOTRECOVERABLE.
+/// Returns 0 (see ret_count for how many differences there are), or fails like any call to QEMU.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -127,15 +117,17 @@ impl From<&Difference> for kvm_hotplug_difference {
 pub unsafe extern "C" fn kvm_hotplug_verify(
     guest: *mut kvm_hotplug,
     timeout_ms: u32,
-    differences: *mut kvm_hotplug_difference,
-    size: usize,
+    ret_differences: *mut kvm_hotplug_difference,
+    difference_size: usize,
     capacity: usize,
     ret_count: *mut usize,
     reterr: *mut *mut kvm_hotplug_error,
 ) -> c_int {
     let work = || {
         // SAFETY: the caller vouches for the pointers.
-        unsafe { compare(guest, timeout_ms, Guest::verify, differences, size, capacity, ret_count) }
+        unsafe {
+            compare(guest, timeout_ms, Guest::verify, ret_differences, difference_size, capacity, ret_count)
+        }
     };
     // SAFETY: the caller vouches for reterr.
     unsafe { guard::call(reterr, work) }
@@ -145,26 +137,26 @@ pub unsafe extern "C" fn kvm_hotplug_verify(
 /// and what stood behind it is taken down; one that sits elsewhere is recorded where it is; block nodes and fdsets with our
 /// tag that belong to no device are removed. Nothing foreign is touched. Events tell what was done.
 ///
-/// Parameters, blocking and threads are those of kvm_hotplug_verify(); the differences are those that are left.
-///
-/// Returns as kvm_hotplug_verify(), and the errno of writing journal or runtime file. What was mended before a failure stays
-/// mended.
+/// Fails like kvm_hotplug_verify(), and with the errno of writing journal or runtime file. What was mended
+/// before a failure stays mended.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kvm_hotplug_mend(
+pub unsafe extern "C" fn kvm_hotplug_repair(
     guest: *mut kvm_hotplug,
     timeout_ms: u32,
-    differences: *mut kvm_hotplug_difference,
-    size: usize,
+    ret_differences: *mut kvm_hotplug_difference,
+    difference_size: usize,
     capacity: usize,
     ret_count: *mut usize,
     reterr: *mut *mut kvm_hotplug_error,
 ) -> c_int {
     let work = || {
         // SAFETY: the caller vouches for the pointers.
-        unsafe { compare(guest, timeout_ms, Guest::repair, differences, size, capacity, ret_count) }
+        unsafe {
+            compare(guest, timeout_ms, Guest::repair, ret_differences, difference_size, capacity, ret_count)
+        }
     };
     // SAFETY: the caller vouches for reterr.
     unsafe { guard::call(reterr, work) }

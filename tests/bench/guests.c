@@ -99,7 +99,7 @@ static void begin_add(struct guest *guest)
         .bridge = bridge, .vhost = KVM_HOTPLUG_VHOST_OFF, .timeout_ms = WAIT_MS, .flags = KVM_HOTPLUG_NO_WAIT};
 
     answers(kvm_hotplug_add_nic(guest->vm.guest, &nic, sizeof nic, &guest->device, sizeof guest->device, &failure),
-            KVM_HOTPLUG_PENDING);
+            KVM_HOTPLUG_ANSWER_PENDING);
 }
 
 /* Takes in what there is; whether the NIC is there now. */
@@ -170,9 +170,9 @@ static double remove_all(void)
     start = clock_ms();
     for (int i = 0; i < guest_count; i++) {
         struct guest *guest = &guests[i];
-        struct kvm_hotplug_removal removal = {.id = guest->device.id, .flags = KVM_HOTPLUG_NO_WAIT};
+        struct kvm_hotplug_del_options removal = {.id = guest->device.id, .flags = KVM_HOTPLUG_NO_WAIT};
 
-        answers(kvm_hotplug_unplug(guest->vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_PENDING);
+        answers(kvm_hotplug_del(guest->vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
         qmp(guest->vm.qemu, "{\"execute\":\"system_reset\"}");
         wait_removed(&guest->vm);
     }

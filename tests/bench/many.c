@@ -37,13 +37,13 @@ static void eject_all(int count)
 static void remove_all(int count)
 {
     const char *ids[MOST];
-    struct kvm_hotplug_batch batch = {.ids = ids, .id_count = (size_t)count, .flags = KVM_HOTPLUG_NO_WAIT};
+    struct kvm_hotplug_del_batch batch = {.ids = ids, .id_count = (size_t)count, .flags = KVM_HOTPLUG_NO_WAIT};
     struct kvm_hotplug_event event;
     int gone = 0;
 
     for (int i = 0; i < count; i++)
         ids[i] = devices[i].id;
-    answers(kvm_hotplug_del_many(vm.guest, &batch, sizeof batch, NULL, 0, NULL, &failure), KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_del_many(vm.guest, &batch, sizeof batch, NULL, 0, NULL, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     eject_all(count);
     while (gone < count) {
         struct pollfd ready = {.fd = kvm_hotplug_get_fd(vm.guest, &failure), .events = POLLIN};
@@ -81,7 +81,7 @@ static double one_by_one(struct samples *first, struct samples *last)
 static double all_at_once(void)
 {
     struct kvm_hotplug_nic nics[MOST];
-    struct kvm_hotplug_batch batch = {.nics = nics, .nic_size = sizeof nics[0], .nic_count = MOST};
+    struct kvm_hotplug_add_batch batch = {.nics = nics, .nic_size = sizeof nics[0], .nic_count = MOST};
     double start;
     int rc;
 

@@ -114,15 +114,15 @@ static double floor_removal(enum what what, const char *type, bool counted)
 
 static double library_removal(enum what what, const struct kvm_hotplug_device *device)
 {
-    struct kvm_hotplug_removal removal = {.id = device->id, .flags = KVM_HOTPLUG_NO_WAIT};
+    struct kvm_hotplug_del_options removal = {.id = device->id, .flags = KVM_HOTPLUG_NO_WAIT};
     struct kvm_hotplug_event event;
     double spent;
     int events = 0;
 
     begin(what);
-    int answer = kvm_hotplug_unplug(vm.guest, &removal, sizeof removal, NULL, 0, &failure);
+    int answer = kvm_hotplug_del(vm.guest, &removal, sizeof removal, NULL, 0, &failure);
     spent = end();
-    answers(answer, KVM_HOTPLUG_PENDING);
+    answers(answer, KVM_HOTPLUG_ANSWER_PENDING);
     eject((int)device->slot);
     while (events == 0) {
         struct pollfd ready = {.fd = kvm_hotplug_get_fd(vm.guest, &failure), .events = POLLIN};

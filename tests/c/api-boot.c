@@ -126,13 +126,13 @@ static void plans(void)
     works(kvm_runtime_plan_boot(pc, 0, &plan, sizeof plan, &failure));
     CHECK_NUMBER(plan.machine, KVM_BOOT_MACHINE_PC);
     CHECK_NUMBER(plan.devices, 2);
-    CHECK_NUMBER(plan.room, 32 - 4 - 2);
+    CHECK_NUMBER(plan.free, 32 - 4 - 2);
     CHECK_NUMBER(plan.ports, 0);
     works(kvm_runtime_plan_boot(q35, 5, &plan, sizeof plan, &failure));
     CHECK_NUMBER(plan.machine, KVM_BOOT_MACHINE_Q35);
     CHECK_NUMBER(plan.ports, 7);
     CHECK_NUMBER(plan.new_ports, 7);
-    CHECK_NUMBER(plan.room, 5);
+    CHECK_NUMBER(plan.free, 5);
     kvm_boot_free(boot(q35, &(struct kvm_boot_options){.spare_ports = 3}));
     works(kvm_runtime_plan_boot(q35, 5, &plan, sizeof plan, &failure));
     CHECK_NUMBER(plan.new_ports, 2);
@@ -170,7 +170,7 @@ static void looked_at(void)
     static const char journal[] =
         "{\"format\":\"kvm-hotplug-journal\",\"version\":1,\"intents\":[{\"verb\":\"remove\",\"nic\":{\"id\":\"old\","
         "\"generation\":2,\"mac\":\"52:54:00:00:00:02\",\"address\":{\"bus\":\"pci.0\",\"slot\":9}}}]}";
-    struct kvm_boot_options options = {.flags = KVM_BOOT_PLAN};
+    struct kvm_boot_options options = {.flags = KVM_BOOT_DRY_RUN};
     struct kvm_runtime *owner, *reader = NULL;
     struct kvm_boot *made = NULL;
     char path[TEST_PATH], beside[TEST_PATH + 16], *before, *after;
@@ -183,7 +183,7 @@ static void looked_at(void)
     file_write(path, record, strlen(record));
     file_write(beside, journal, strlen(journal));
     works(kvm_runtime_load(path, &owner, &failure));
-    works(kvm_runtime_read(path, &reader, &failure));
+    works(kvm_runtime_load_readonly(path, &reader, &failure));
     before = state_of_directory();
     for (round = 0; round < 2; round++) {
         struct kvm_runtime *runtime = round == 0 ? owner : reader;

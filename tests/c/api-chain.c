@@ -60,9 +60,9 @@ int main(void)
     rewrite(image, other);
     works(kvm_hotplug_verify(vm.guest, 0, found, sizeof *found, MOST, &count, &failure));
     CHECK_NUMBER(count, 1);
-    CHECK_NUMBER(found[0].mismatch, KVM_HOTPLUG_MISMATCH_CHAIN);
+    CHECK_NUMBER(found[0].kind, KVM_HOTPLUG_DIFFERENCE_CHAIN);
     CHECK_TEXT(found[0].id, "data");
-    CHECK_NUMBER(found[0].mendable, 0);
+    CHECK_NUMBER(found[0].repairable, 0);
 
     kvm_hotplug_close(vm.guest);
     kvm_runtime_free(vm.runtime);

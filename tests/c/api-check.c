@@ -24,7 +24,7 @@ static struct kvm_runtime *guest(const char *command, const char *lists)
 
     snprintf(text, sizeof text, "{\"format\":\"kvm-hotplug-runtime\",\"version\":1,\"command\":[\"qemu\"%s]%s}", command, lists);
     file_write(record, text, strlen(text));
-    works(kvm_runtime_read(record, &runtime, &failure));
+    works(kvm_runtime_load_readonly(record, &runtime, &failure));
     return runtime;
 }
 
@@ -35,10 +35,10 @@ static void found(struct kvm_runtime *runtime, uint32_t flags, const char *qmp, 
     size_t count = 0, i;
 
     works(kvm_runtime_check(runtime, flags, qmp, (uint32_t)test_patience(PATIENCE_MS), list, sizeof *list, MOST, &count, &failure));
-    for (i = 0; i < count && list[i].trouble != trouble; i++)
+    for (i = 0; i < count && list[i].kind != trouble; i++)
         continue;
     if (i == count)
-        FAIL("of %zu troubles none is a %u; the first: %u %s", count, trouble, count > 0 ? list[0].trouble : 0,
+        FAIL("of %zu troubles none is a %u; the first: %u %s", count, trouble, count > 0 ? list[0].kind : 0,
              count > 0 ? list[0].text : "");
     CHECK_TEXT(list[i].id, id);
     CHECK_PART(list[i].text, part);
@@ -68,12 +68,12 @@ static void devices(void)
 
     bridge_new(bridge);
     path_in(absent, directory, "absent.img");
-    found(with_disk(absent, ""), 0, NULL, KVM_RUNTIME_TROUBLE_IMAGE, "data", "absent.img");
-    found(with_nic(",\"bridge\":\"khtnone\""), 0, NULL, KVM_RUNTIME_TROUBLE_BRIDGE, "lan", "khtnone");
-    found(with_nic(",\"bridge\":\"lo\""), 0, NULL, KVM_RUNTIME_TROUBLE_BRIDGE, "lan", "lo");
+    found(with_disk(absent, ""), 0, NULL, KVM_RUNTIME_PROBLEM_IMAGE, "data", "absent.img");
+    found(with_nic(",\"bridge\":\"khtnone\""), 0, NULL, KVM_RUNTIME_PROBLEM_BRIDGE, "lan", "khtnone");
+    found(with_nic(",\"bridge\":\"lo\""), 0, NULL, KVM_RUNTIME_PROBLEM_BRIDGE, "lan", "lo");
     snprintf(more, sizeof more, ",\"tap\":\"%s\"", bridge);
-    found(with_nic(more), 0, NULL, KVM_RUNTIME_TROUBLE_TAP, "lan", bridge);
-    found(with_nic(",\"vhost\":true"), 0, NULL, KVM_RUNTIME_TROUBLE_VHOST, "lan", "vhost");
+    found(with_nic(more), 0, NULL, KVM_RUNTIME_PROBLEM_TAP, "lan", bridge);
+    found(with_nic(",\"vhost\":true"), 0, NULL, KVM_RUNTIME_PROBLEM_VHOST, "lan", "vhost");
 }
 
 /* Two devices where one is, and a target that nobody can say the place of. */
@@ -89,15 +89,15 @@ static void places(void)
              ",\"nics\":[{\"id\":\"lan\",\"generation\":1,\"mac\":\"52:54:00:12:34:56\"}],"
              "\"disks\":[{\"id\":\"data\",\"generation\":2,\"path\":\"%s\",\"format\":\"raw\"%s}]",
              image, address);
-    found(guest(",\"-device\",\"pvpanic-pci,id=theirs,addr=5\"", lists), 0, NULL, KVM_RUNTIME_TROUBLE_PLACE, "", "data");
+    found(guest(",\"-device\",\"pvpanic-pci,id=theirs,addr=5\"", lists), 0, NULL, KVM_RUNTIME_PROBLEM_PLACE, "", "data");
     found(guest(",\"-machine\",\"pc-i440fx-7.2\"", ",\"nics\":[{\"id\":\"lan\",\"generation\":1,\"mac\":\"52:54:00:12:34:56\"}]"),
-          KVM_RUNTIME_CHECK_INCOMING, NULL, KVM_RUNTIME_TROUBLE_NO_ADDRESS, "lan", "address");
+          KVM_RUNTIME_CHECK_INCOMING, NULL, KVM_RUNTIME_PROBLEM_NO_ADDRESS, "lan", "address");
     runtime = with_nic("");
     works(kvm_runtime_list(runtime, &device, sizeof device, 1, &count, &failure));
     CHECK_NUMBER(count, 1);
     CHECK_NUMBER(device.address_type, KVM_HOTPLUG_ADDRESS_NONE);
     kvm_runtime_free(runtime);
-    found(guest(",\"-machine\",\"pc\"", ""), KVM_RUNTIME_CHECK_INCOMING, NULL, KVM_RUNTIME_TROUBLE_MACHINE_NOT_PINNED, "", "pc");
+    found(guest(",\"-machine\",\"pc\"", ""), KVM_RUNTIME_CHECK_INCOMING, NULL, KVM_RUNTIME_PROBLEM_MACHINE_NOT_PINNED, "", "pc");
 }
 
 /* An agent was killed in an add, and nobody can tell whether its guest has ended. */
@@ -109,7 +109,7 @@ static void unfinished(void)
 
     snprintf(journal, sizeof journal, "%s.journal", record);
     file_write(journal, content, strlen(content));
-    found(with_nic(""), 0, NULL, KVM_RUNTIME_TROUBLE_UNFINISHED, "new", "adding new was interrupted");
+    found(with_nic(""), 0, NULL, KVM_RUNTIME_PROBLEM_UNFINISHED, "new", "adding new was interrupted");
     ok(unlink(journal));
 }
 
@@ -120,7 +120,7 @@ static void used(void)
     int other = open(image, O_RDWR | O_CLOEXEC);
 
     ok(fcntl(other, F_OFD_SETLK, &writes));
-    found(with_disk(image, ""), 0, NULL, KVM_RUNTIME_TROUBLE_IMAGE_IN_USE, "data", "another QEMU");
+    found(with_disk(image, ""), 0, NULL, KVM_RUNTIME_PROBLEM_IMAGE_IN_USE, "data", "another QEMU");
     close(other);
 }
 
@@ -134,7 +134,7 @@ static void running(void)
     ok(bind(listener, (const struct sockaddr *)&address, sizeof address));
     ok(listen(listener, 1));
     snprintf(command, sizeof command, ",\"-qmp\",\"unix:%s,server=on,wait=off\"", address.sun_path);
-    found(guest(command, ""), 0, NULL, KVM_RUNTIME_TROUBLE_RUNNING, "", "running");
+    found(guest(command, ""), 0, NULL, KVM_RUNTIME_PROBLEM_RUNNING, "", "running");
     close(listener);
 }
 
@@ -147,14 +147,14 @@ static void command(void)
 
     snprintf(lists, sizeof lists,
              ",\"disks\":[{\"id\":\"data\",\"generation\":1,\"path\":\"%s\",\"format\":\"raw\",\"boot_index\":1}]", image);
-    found(guest(",\"-device\",\"virtio-rng-pci,id=data\"", lists), 0, NULL, KVM_RUNTIME_TROUBLE_COMMAND, "data", "already");
-    found(guest(",\"-device\",\"e1000,id=old,bootindex=1\"", lists), 0, NULL, KVM_RUNTIME_TROUBLE_COMMAND, "data", "old");
-    found(guest(",\"-cdrom\",\"/nowhere/cd.iso\"", ""), 0, NULL, KVM_RUNTIME_TROUBLE_COMMAND, "", "/nowhere/cd.iso");
+    found(guest(",\"-device\",\"virtio-rng-pci,id=data\"", lists), 0, NULL, KVM_RUNTIME_PROBLEM_COMMAND, "data", "already");
+    found(guest(",\"-device\",\"e1000,id=old,bootindex=1\"", lists), 0, NULL, KVM_RUNTIME_PROBLEM_COMMAND, "data", "old");
+    found(guest(",\"-cdrom\",\"/nowhere/cd.iso\"", ""), 0, NULL, KVM_RUNTIME_PROBLEM_COMMAND, "", "/nowhere/cd.iso");
     snprintf(drive, sizeof drive, ",\"-drive\",\"file=%s,if=virtio\"", image);
-    found(guest(drive, lists), 0, NULL, KVM_RUNTIME_TROUBLE_IMAGE_IN_USE, "data", "-drive");
+    found(guest(drive, lists), 0, NULL, KVM_RUNTIME_PROBLEM_IMAGE_IN_USE, "data", "-drive");
     file_write(record, none, strlen(none));
-    works(kvm_runtime_read(record, &runtime, &failure));
-    found(runtime, 0, NULL, KVM_RUNTIME_TROUBLE_COMMAND, "", "has no command");
+    works(kvm_runtime_load_readonly(record, &runtime, &failure));
+    found(runtime, 0, NULL, KVM_RUNTIME_PROBLEM_COMMAND, "", "has no command");
 }
 
 static void start(struct talk *fake, const char *options)
@@ -178,13 +178,13 @@ static void qemu(void)
     struct talk fake;
 
     start(&fake, "--version 5.1.0");
-    found(guest("", ""), 0, monitor, KVM_RUNTIME_TROUBLE_QEMU_TOO_OLD, "", "5.1.0 is older than 5.2.0");
-    found(guest(",\"-machine\",\"q35\"", ""), 0, monitor, KVM_RUNTIME_TROUBLE_QEMU_TOO_OLD, "", "5.1.0");
+    found(guest("", ""), 0, monitor, KVM_RUNTIME_PROBLEM_QEMU_TOO_OLD, "", "5.1.0 is older than 5.2.0");
+    found(guest(",\"-machine\",\"q35\"", ""), 0, monitor, KVM_RUNTIME_PROBLEM_QEMU_TOO_OLD, "", "5.1.0");
     CHECK_NUMBER(example_end(&fake), 0);
     start(&fake, "--version 7.2.0");
-    found(guest(",\"-machine\",\"pc-i440fx-99.9\"", ""), 0, monitor, KVM_RUNTIME_TROUBLE_MACHINE, "", "pc-i440fx-99.9");
+    found(guest(",\"-machine\",\"pc-i440fx-99.9\"", ""), 0, monitor, KVM_RUNTIME_PROBLEM_MACHINE, "", "pc-i440fx-99.9");
     tell(&fake, "error device-list-properties Device 'virtio-blk-pci' not found\n");
-    found(with_disk(image, ""), 0, monitor, KVM_RUNTIME_TROUBLE_MODEL, "data", "virtio-blk-pci");
+    found(with_disk(image, ""), 0, monitor, KVM_RUNTIME_PROBLEM_MODEL, "data", "virtio-blk-pci");
     CHECK_NUMBER(example_end(&fake), 0);
 }
 

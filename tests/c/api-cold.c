@@ -1,6 +1,7 @@
 /* NICs and disks in the record of a guest that does not run, up to the command that boots it. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "support/files.h"
 #include "support/library.h"
@@ -20,9 +21,9 @@ static int disk(struct kvm_runtime *runtime, const struct kvm_hotplug_disk *requ
 
 static int take_out(struct kvm_runtime *runtime, const char *id)
 {
-    struct kvm_hotplug_removal removal = {.id = id};
+    struct kvm_hotplug_del_options removal = {.id = id};
 
-    return kvm_runtime_remove(runtime, &removal, sizeof removal, NULL, 0, &failure);
+    return kvm_runtime_del(runtime, &removal, sizeof removal, NULL, 0, &failure);
 }
 
 static struct kvm_runtime *new_record(const char *name, const char *machine, char path[TEST_PATH])
@@ -80,7 +81,7 @@ static void adding(void)
     image_raw(image, MEBIBYTE);
     works(nic(runtime, &(struct kvm_hotplug_nic){0}, &device));
     CHECK_TEXT(device.id, "nic-pci-4");
-    CHECK_NUMBER(device.state, KVM_HOTPLUG_AFTER_REBOOT);
+    CHECK_NUMBER(device.state, KVM_HOTPLUG_STATE_AFTER_REBOOT);
     CHECK_PART(device.mac, "52:54:00:");
     works(nic(runtime, &lan, &device));
     CHECK_NUMBER(device.slot, 5);
@@ -105,7 +106,7 @@ static void adding(void)
     works(nic(runtime, &(struct kvm_hotplug_nic){.model = "e1000", .bus = "pci.0", .slot = 3}, &device));
     CHECK_NUMBER(device.slot, 3);
     boot(runtime);
-    CHECK_NUMBER(find(runtime, "lan").state, KVM_HOTPLUG_DONE);
+    CHECK_NUMBER(find(runtime, "lan").state, KVM_HOTPLUG_STATE_LIVE);
     CHECK_NUMBER(find(runtime, "lan").slot, 5);
     CHECK(!file_contains(path, "after-reboot"));
     kvm_runtime_free(runtime);
@@ -125,10 +126,10 @@ static void ports_and_controllers(void)
     works(disk(runtime, &(struct kvm_hotplug_disk){.path = image, .model = "scsi-hd"}, &device));
     CHECK_TEXT(device.bus, "scsi-pci-rp2.0");
     CHECK_NUMBER(count_of(runtime), 3);
-    CHECK_NUMBER(find(runtime, "scsi-pci-rp2").state, KVM_HOTPLUG_AFTER_REBOOT);
+    CHECK_NUMBER(find(runtime, "scsi-pci-rp2").state, KVM_HOTPLUG_STATE_AFTER_REBOOT);
     fails(take_out(runtime, "scsi-pci-rp2"), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT, device.id);
     boot(runtime);
-    CHECK_NUMBER(find(runtime, "scsi-pci-rp2").state, KVM_HOTPLUG_DONE);
+    CHECK_NUMBER(find(runtime, "scsi-pci-rp2").state, KVM_HOTPLUG_STATE_LIVE);
     works(take_out(runtime, device.id));
     works(take_out(runtime, "scsi-pci-rp2"));
     boot(runtime);
@@ -152,7 +153,7 @@ static void replacing(void)
     /* Never in the guest: gone at once. */
     works(take_out(runtime, "lan"));
     CHECK_NUMBER(count_of(runtime), 1);
-    answers(take_out(runtime, "lan"), KVM_HOTPLUG_ABSENT);
+    answers(take_out(runtime, "lan"), KVM_HOTPLUG_ANSWER_ABSENT);
     works(nic(runtime, &lan, &device));
     boot(runtime);
 
@@ -168,9 +169,11 @@ static void replacing(void)
     works(disk(runtime, &data, &device));
     CHECK_NUMBER(count_of(runtime), 4);
     /* It is a record like any other. */
-    works(kvm_runtime_read(path, &copy, &failure));
+    works(kvm_runtime_load_readonly(path, &copy, &failure));
     CHECK_NUMBER(count_of(copy), 4);
     fails(nic(copy, &(struct kvm_hotplug_nic){0}, NULL), -EROFS, KVM_HOTPLUG_ERROR_STATE, "reading only");
+    invalid(nic(runtime, &(struct kvm_hotplug_nic){.flags = KVM_HOTPLUG_LIVE_ONLY}, NULL), "nic flags", "0x1");
+    invalid(disk(runtime, &(struct kvm_hotplug_disk){.path = image, .flags = KVM_HOTPLUG_NO_WAIT}, NULL), "disk flags", "0x8");
     fails(take_out(copy, "more"), -EROFS, KVM_HOTPLUG_ERROR_STATE, "reading only");
     kvm_runtime_free(copy);
     boot(runtime);
@@ -182,6 +185,34 @@ static void replacing(void)
     kvm_runtime_free(runtime);
 }
 
+/* The struct has a path whole or not at all. */
+static void long_paths(void)
+{
+    struct kvm_hotplug_device device = {0};
+    char path[TEST_PATH], folder[TEST_PATH], image[2 * TEST_PATH];
+    struct kvm_runtime *runtime = new_record("paths", "pc", path);
+
+    path_in(folder, directory, "paths.d");
+    CHECK_NUMBER(mkdir(folder, 0700), 0);
+    for (size_t length = 255; length <= 256; length++) {
+        int begin = snprintf(image, sizeof image, "%s/", folder);
+
+        CHECK(begin > 0 && (size_t)begin < length && length - (size_t)begin < 256);
+        memset(image + begin, 'i', length - (size_t)begin);
+        image[length] = '\0';
+        image_raw(image, MEBIBYTE);
+        works(kvmh_runtime_add_disk(runtime, &(struct kvm_hotplug_disk){.path = image}, &device, &failure));
+        CHECK_TEXT(device.path, length == 255 ? image : "");
+        CHECK_RECORDED_PATH(runtime, device.id, image);
+    }
+    works(nic(runtime, &(struct kvm_hotplug_nic){.id = "lan"}, &device));
+    char *text = NULL;
+    invalid(kvm_runtime_get_path(runtime, "lan", &text, &failure), "lan is no disk");
+    fails(kvm_runtime_get_path(runtime, "nowhere", &text, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, "no device nowhere");
+    CHECK(text == NULL);
+    kvm_runtime_free(runtime);
+}
+
 int main(void)
 {
     test_begin("api-cold", 60);
@@ -190,5 +221,6 @@ int main(void)
     adding();
     ports_and_controllers();
     replacing();
+    long_paths();
     return test_end();
 }

@@ -15,7 +15,7 @@ static void nothing_is_no_error(void)
     CHECK(kvm_hotplug_error_step(NULL) == NULL);
     CHECK(kvm_hotplug_error_qmp_class(NULL) == NULL);
     CHECK(kvm_hotplug_error_qmp_desc(NULL) == NULL);
-    CHECK(kvm_hotplug_error_left(NULL) == NULL);
+    CHECK(kvm_hotplug_error_residue(NULL) == NULL);
     kvm_hotplug_error_free(NULL);
     kvm_hotplug_close(NULL);
     kvm_runtime_free(NULL);
@@ -37,7 +37,7 @@ static void outlives_its_handle(void)
     CHECK(kvm_hotplug_error_step(error) == NULL);
     CHECK(kvm_hotplug_error_qmp_class(error) == NULL);
     CHECK(kvm_hotplug_error_qmp_desc(error) == NULL);
-    CHECK(kvm_hotplug_error_left(error) == NULL);
+    CHECK(kvm_hotplug_error_residue(error) == NULL);
     CHECK_NUMBER(kvm_hotplug_error_undo(error), KVM_HOTPLUG_UNDO_NOTHING);
     kvm_hotplug_error_free(error);
 }

@@ -59,9 +59,9 @@ static int add_disk(const char *id, uint32_t timeout_ms)
 
 static int unplug(const char *id, uint32_t timeout_ms)
 {
-    struct kvm_hotplug_removal removal = {.id = id, .timeout_ms = timeout_ms};
+    struct kvm_hotplug_del_options removal = {.id = id, .timeout_ms = timeout_ms};
 
-    return kvm_hotplug_unplug(vm.guest, &removal, sizeof removal, &device, sizeof device, &failure);
+    return kvm_hotplug_del(vm.guest, &removal, sizeof removal, &device, sizeof device, &failure);
 }
 
 static void forget_news(void)
@@ -84,7 +84,7 @@ static void agrees(void)
 static void good_day(const char *first_place)
 {
     struct kvm_hotplug_nic nic = {.id = "lan", .queues = 2, .vhost = KVM_HOTPLUG_VHOST_OFF};
-    struct kvm_hotplug_disk scsi = {.id = "sd", .path = image, .model = "scsi-hd", .flags = KVM_HOTPLUG_SHARE_RW};
+    struct kvm_hotplug_disk scsi = {.id = "sd", .path = image, .model = "scsi-hd", .flags = KVM_HOTPLUG_DISK_SHARE_RW};
     char controller[32];
     uint64_t bytes = 0;
 
@@ -103,7 +103,7 @@ static void good_day(const char *first_place)
     works(unplug("sd", 0));
     works(unplug("lan", 0));
     works(unplug(controller, 0));
-    answers(unplug("lan", 0), KVM_HOTPLUG_ABSENT);
+    answers(unplug("lan", 0), KVM_HOTPLUG_ANSWER_ABSENT);
     agrees();
     kvm_hotplug_close(vm.guest);
     kvm_runtime_free(vm.runtime);
@@ -168,7 +168,7 @@ static void removals(void)
     /* The call has answered it. */
     CHECK_NUMBER(kvm_hotplug_process(vm.guest, BRIEF_MS, &failure), 0);
     order("hold *");
-    answers(unplug("data", BRIEF_MS), KVM_HOTPLUG_PENDING);
+    answers(unplug("data", BRIEF_MS), KVM_HOTPLUG_ANSWER_PENDING);
     CHECK_NUMBER(device.reason, KVM_HOTPLUG_REASON_DEADLINE);
     order("grant data");
     vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, "data");
@@ -183,7 +183,7 @@ static void events(void)
 {
     works(add_disk("data", 0));
     order("state paused");
-    answers(unplug("data", 0), KVM_HOTPLUG_PENDING);
+    answers(unplug("data", 0), KVM_HOTPLUG_ANSWER_PENDING);
     CHECK_NUMBER(device.reason, KVM_HOTPLUG_REASON_PAUSED);
     order("event SHUTDOWN {\"guest\":true,\"reason\":\"guest-shutdown\"}");
     vm_await(&vm, KVM_HOTPLUG_EVENT_SHUTDOWN, "");
@@ -201,7 +201,7 @@ static void io_errors(void)
         const char *action;
         uint32_t number;
     } actions[] = {
-        {"report", KVM_HOTPLUG_IO_REPORT}, {"ignore", KVM_HOTPLUG_IO_IGNORE}, {"stop", KVM_HOTPLUG_IO_STOP}};
+        {"report", KVM_HOTPLUG_IO_ACTION_REPORT}, {"ignore", KVM_HOTPLUG_IO_ACTION_IGNORE}, {"stop", KVM_HOTPLUG_IO_ACTION_STOP}};
     struct kvm_hotplug_event event;
     char line[300];
 
@@ -282,7 +282,7 @@ int main(void)
     stop();
     start("--version 4.2.1 --state prelaunch");
     new_record();
-    answers(add_disk("data", 0), KVM_HOTPLUG_AFTER_REBOOT);
+    answers(add_disk("data", 0), KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
     CHECK_NUMBER(device.reason, KVM_HOTPLUG_REASON_QEMU_TOO_OLD);
     stop();
     example_run(&said, "kvm-fake-qemu --help", NULL);

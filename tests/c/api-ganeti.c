@@ -87,7 +87,7 @@ static void a_list(size_t index)
             CHECK_TEXT(devices[0].id, lists[index].first);
         CHECK_TEXT(devices[0].bus, lists[index].bus);
         CHECK_NUMBER(devices[0].slot, lists[index].slot);
-        CHECK_NUMBER(devices[0].state, KVM_HOTPLUG_DONE);
+        CHECK_NUMBER(devices[0].state, KVM_HOTPLUG_STATE_LIVE);
         works(kvm_runtime_save(runtime, NULL, &failure));
         kvm_runtime_free(runtime);
     }
@@ -116,9 +116,9 @@ static void userspace_disks(void)
 {
     struct kvm_runtime *runtime;
 
-    works(kvm_runtime_read("tests/data/ganeti/4entry-hvinfo-3.2dev-rbd-userspace.json", &runtime, &failure));
+    works(kvm_runtime_load_readonly("tests/data/ganeti/4entry-hvinfo-3.2dev-rbd-userspace.json", &runtime, &failure));
     CHECK_NUMBER(list(runtime), 3);
-    CHECK_TEXT(devices[1].path, "rbd:rbd/7c079136-2573-4112-82d0-0d3d2aa90d8f.rbd.disk0");
+    CHECK_RECORDED_PATH(runtime, devices[1].id, "rbd:rbd/7c079136-2573-4112-82d0-0d3d2aa90d8f.rbd.disk0");
     kvm_runtime_free(runtime);
 }
 

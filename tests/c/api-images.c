@@ -108,7 +108,7 @@ static void rules(void)
     disk.backing = KVM_HOTPLUG_BACKING_DIRECTORIES;
     disk.backing_paths = directories;
     fails(add(&disk), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT, "rule for its backing files");
-    disk.flags = KVM_HOTPLUG_ACCEPT_CHAIN;
+    disk.flags = KVM_HOTPLUG_DISK_ACCEPT_CHAIN;
     works(add(&disk));
     works(boot());
 
@@ -147,7 +147,7 @@ static void rewritten(void)
     image_refused(add(&disk), "accepted anew");
     works(kvm_runtime_check(runtime, 0, NULL, 0, problems, sizeof *problems, 8, &count, &failure));
     for (i = 0; i < count; i++)
-        found += problems[i].trouble == KVM_RUNTIME_TROUBLE_IMAGE && strcmp(problems[i].id, "rewritten") == 0 &&
+        found += problems[i].kind == KVM_RUNTIME_PROBLEM_IMAGE && strcmp(problems[i].id, "rewritten") == 0 &&
                  strstr(problems[i].text, "/etc/shadow") != NULL;
     CHECK_NUMBER(found, 1);
     image_refused(kvm_runtime_accept_chain(runtime, "rewritten", 0, NULL, 0, &failure), "is not beneath");
@@ -203,7 +203,7 @@ static void probes(void)
     fails(add(&disk), -EOPNOTSUPP, KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE, "iso9660");
     /* Who says raw gets the bytes as they are: an ISO, for instance. */
     disk.format = KVM_HOTPLUG_FORMAT_RAW;
-    disk.flags = KVM_HOTPLUG_READ_ONLY;
+    disk.flags = KVM_HOTPLUG_DISK_READ_ONLY;
     works(add(&disk));
     works(boot());
 }

@@ -15,12 +15,12 @@ static struct kvm_runtime *runtime;
 static struct kvm_hotplug *guest;
 static char directory[TEST_PATH], path[TEST_PATH], socket_path[TEST_PATH];
 
-static int open_of(struct kvm_hotplug_listener listener)
+static int open_of(struct kvm_hotplug_open_options listener)
 {
-    return kvm_hotplug_open_of(runtime, socket_path, &listener, sizeof listener, &guest, &failure);
+    return kvm_hotplug_open_with(runtime, socket_path, &listener, sizeof listener, &guest, &failure);
 }
 
-static void opens(struct kvm_hotplug_listener listener)
+static void opens(struct kvm_hotplug_open_options listener)
 {
     works(open_of(listener));
     kvm_hotplug_close(guest);
@@ -29,11 +29,11 @@ static void opens(struct kvm_hotplug_listener listener)
 
 #define refused(listener, ...) fails(open_of(listener), -EPERM, KVM_HOTPLUG_ERROR_UNTRUSTED, socket_path, __VA_ARGS__)
 
-#define UID(number) ((struct kvm_hotplug_listener){.uid = (number), .flags = KVM_HOTPLUG_LISTENER_UID})
-#define PID(number) ((struct kvm_hotplug_listener){.pid = (number), .flags = KVM_HOTPLUG_LISTENER_PID})
+#define UID(number) ((struct kvm_hotplug_open_options){.peer_uid = (number), .flags = KVM_HOTPLUG_OPEN_PEER_UID})
+#define PID(number) ((struct kvm_hotplug_open_options){.peer_pid = (number), .flags = KVM_HOTPLUG_OPEN_PEER_PID})
 #define ACCEPT(number) \
-    ((struct kvm_hotplug_listener){.uid = (number), .flags = KVM_HOTPLUG_LISTENER_UID | KVM_HOTPLUG_ACCEPT_LISTENER})
-#define ANYBODY ((struct kvm_hotplug_listener){.flags = 0})
+    ((struct kvm_hotplug_open_options){.peer_uid = (number), .flags = KVM_HOTPLUG_OPEN_PEER_UID | KVM_HOTPLUG_OPEN_ACCEPT_PEER})
+#define ANYBODY ((struct kvm_hotplug_open_options){.flags = 0})
 
 /* QEMU's own uid, and its pid, which is another one each time. */
 static void named(pid_t qemu)
@@ -47,7 +47,7 @@ static void named(pid_t qemu)
     refused(UID(other), words);
     CHECK(!file_contains(path, "monitor_user"));
     invalid(open_of(PID(0)), "pid 0");
-    invalid(open_of(((struct kvm_hotplug_listener){.flags = 16})), "listener flags", "unknown flag bits 0x10");
+    invalid(open_of(((struct kvm_hotplug_open_options){.flags = KVM_HOTPLUG_QMP_FORCE})), "options: flags", "unknown flag bits 0x800");
     opens(UID(own));
     CHECK(file_contains(path, "\"monitor_user\""));
     fails(open_of(UID(other)), -EPERM, KVM_HOTPLUG_ERROR_UNTRUSTED, "the record remembers that user");
@@ -72,7 +72,7 @@ static void remembered(void)
     snprintf(words, sizeof words, "user %u listens there, not user %u", own, own + 1);
     refused(ANYBODY, words, "accept it");
     fails(kvm_hotplug_open(runtime, socket_path, 0, &guest, &failure), -EPERM, KVM_HOTPLUG_ERROR_UNTRUSTED, words);
-    opens(((struct kvm_hotplug_listener){.flags = KVM_HOTPLUG_ACCEPT_LISTENER}));
+    opens(((struct kvm_hotplug_open_options){.flags = KVM_HOTPLUG_OPEN_ACCEPT_PEER}));
     opens(ANYBODY);
     opens(UID(own));
 }

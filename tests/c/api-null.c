@@ -23,9 +23,9 @@ static void records(void)
     null(kvm_runtime_new(&config, sizeof config, &runtime, &failure), "command[1]");
     null(kvm_runtime_load(NULL, &runtime, &failure), "path");
     null(kvm_runtime_load("/x", NULL, &failure), "ret_runtime");
-    null(kvm_runtime_read(NULL, &runtime, &failure), "path");
-    null(kvm_runtime_read("/x", NULL, &failure), "ret_runtime");
-    null(kvm_hotplug_open_of(NULL, "/x", NULL, 0, &guest, &failure), "listener");
+    null(kvm_runtime_load_readonly(NULL, &runtime, &failure), "path");
+    null(kvm_runtime_load_readonly("/x", NULL, &failure), "ret_runtime");
+    null(kvm_hotplug_open_with(NULL, "/x", NULL, 0, &guest, &failure), "options");
     null(kvm_runtime_open(NULL, 0, &runtime, &failure), "path");
     null(kvm_runtime_open("/x", 0, NULL, &failure), "ret_runtime");
     null(kvm_runtime_save(NULL, "/x", &failure), "runtime");
@@ -69,18 +69,22 @@ static void boots(void)
 
 static void cold(void)
 {
+    char *path = NULL;
     struct kvm_hotplug_nic nic = {.queues = 1};
     struct kvm_hotplug_disk disk = {.path = NULL};
-    struct kvm_hotplug_removal removal = {.id = NULL};
+    struct kvm_hotplug_del_options removal = {.id = NULL};
 
     null(kvm_runtime_add_nic(NULL, &nic, sizeof nic, NULL, 0, &failure), "runtime");
     null(kvm_runtime_add_nic(runtime, NULL, sizeof nic, NULL, 0, &failure), "nic");
     null(kvm_runtime_add_disk(NULL, &disk, sizeof disk, NULL, 0, &failure), "runtime");
     null(kvm_runtime_add_disk(runtime, NULL, sizeof disk, NULL, 0, &failure), "disk");
     null(kvm_runtime_add_disk(runtime, &disk, sizeof disk, NULL, 0, &failure), "path");
-    null(kvm_runtime_remove(NULL, &removal, sizeof removal, NULL, 0, &failure), "runtime");
-    null(kvm_runtime_remove(runtime, NULL, sizeof removal, NULL, 0, &failure), "removal");
-    null(kvm_runtime_remove(runtime, &removal, sizeof removal, NULL, 0, &failure), "id");
+    null(kvm_runtime_del(NULL, &removal, sizeof removal, NULL, 0, &failure), "runtime");
+    null(kvm_runtime_get_path(NULL, "x", &path, &failure), "runtime");
+    null(kvm_runtime_get_path(runtime, NULL, &path, &failure), "id");
+    null(kvm_runtime_get_path(runtime, "x", NULL, &failure), "ret_path");
+    null(kvm_runtime_del(runtime, NULL, sizeof removal, NULL, 0, &failure), "options");
+    null(kvm_runtime_del(runtime, &removal, sizeof removal, NULL, 0, &failure), "id");
 }
 
 static void opening(void)
@@ -96,8 +100,9 @@ static void guests(void)
     struct kvm_hotplug_nic nic = {.queues = 1};
     struct kvm_hotplug_disk disk = {.path = "/x"};
     struct kvm_hotplug_controller controller = {.slot = 0};
-    struct kvm_hotplug_removal removal = {.id = "x"};
-    struct kvm_hotplug_batch batch = {.nic_count = 0};
+    struct kvm_hotplug_del_options removal = {.id = "x"};
+    struct kvm_hotplug_add_batch batch = {.nic_count = 0};
+    struct kvm_hotplug_del_batch gone = {.id_count = 0};
     struct kvm_hotplug_command command = {.execute = "query-status"};
     struct kvm_hotplug_event event;
     uint64_t bytes = 1;
@@ -108,9 +113,9 @@ static void guests(void)
     null(kvm_hotplug_add_nic(NULL, &nic, sizeof nic, NULL, 0, &failure), "guest handle");
     null(kvm_hotplug_add_disk(NULL, &disk, sizeof disk, NULL, 0, &failure), "guest handle");
     null(kvm_hotplug_add_controller(NULL, &controller, sizeof controller, NULL, 0, &failure), "guest handle");
-    null(kvm_hotplug_unplug(NULL, &removal, sizeof removal, NULL, 0, &failure), "guest handle");
+    null(kvm_hotplug_del(NULL, &removal, sizeof removal, NULL, 0, &failure), "guest handle");
     null(kvm_hotplug_add_many(NULL, &batch, sizeof batch, NULL, 0, &failure), "guest handle");
-    null(kvm_hotplug_del_many(NULL, &batch, sizeof batch, NULL, 0, NULL, &failure), "guest handle");
+    null(kvm_hotplug_del_many(NULL, &gone, sizeof gone, NULL, 0, NULL, &failure), "guest handle");
     null(kvm_hotplug_del_nic(NULL, "x", 0, &failure), "guest handle");
     null(kvm_hotplug_del_disk(NULL, "x", 0, &failure), "guest handle");
     null(kvm_hotplug_del_controller(NULL, "x", 0, &failure), "guest handle");
@@ -121,22 +126,23 @@ static void guests(void)
     null(kvm_hotplug_next_event(NULL, &event, sizeof event, &failure), "guest handle");
     null(kvm_hotplug_list(NULL, NULL, 0, 0, &count, &failure), "guest handle");
     null(kvm_hotplug_get_device(NULL, "x", NULL, 0, &failure), "guest handle");
+    null(kvm_hotplug_get_path(NULL, "x", &text, &failure), "guest handle");
     null(kvm_hotplug_slot_map(NULL, 0, NULL, 0, 0, &count, &failure), "guest handle");
     null(kvm_hotplug_set_link(NULL, "x", 1, 0, &failure), "guest handle");
-    null(kvm_hotplug_move_nic(NULL, "x", "br0", 0, &failure), "guest handle");
+    null(kvm_hotplug_set_bridge(NULL, "x", "br0", 0, &failure), "guest handle");
     null(kvm_hotplug_resize_disk(NULL, "x", 512, 0, 0, &bytes, &failure), "guest handle");
     null(kvm_hotplug_settle(NULL, 0, NULL, 0, 0, &count, &failure), "guest handle");
     null(kvm_hotplug_qmp(NULL, &command, sizeof command, &text, &failure), "guest handle");
-    null(kvm_hotplug_watch_qmp(NULL, 1, &failure), "guest handle");
+    null(kvm_hotplug_forward_qmp_events(NULL, 1, &failure), "guest handle");
     null(kvm_hotplug_next_event_json(NULL, &text, &failure), "guest handle");
     null(kvm_hotplug_describe(NULL, NULL, 0, &text, &failure), "guest handle");
     CHECK(text == NULL && bytes == 1);
     null(kvm_hotplug_plan_nic(NULL, &nic, sizeof nic, NULL, 0, &plan, &failure), "guest handle");
     null(kvm_hotplug_plan_disk(NULL, &disk, sizeof disk, NULL, 0, &plan, &failure), "guest handle");
     null(kvm_hotplug_plan_controller(NULL, &controller, sizeof controller, NULL, 0, &plan, &failure), "guest handle");
-    null(kvm_hotplug_plan_removal(NULL, &removal, sizeof removal, NULL, 0, &plan, &failure), "guest handle");
+    null(kvm_hotplug_plan_del(NULL, &removal, sizeof removal, NULL, 0, &plan, &failure), "guest handle");
     null(kvm_hotplug_verify(NULL, 0, NULL, 0, 0, &count, &failure), "guest handle");
-    null(kvm_hotplug_mend(NULL, 0, NULL, 0, 0, &count, &failure), "guest handle");
+    null(kvm_hotplug_repair(NULL, 0, NULL, 0, 0, &count, &failure), "guest handle");
     CHECK(plan == NULL);
 }
 

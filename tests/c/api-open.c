@@ -26,7 +26,7 @@ static void records_that_cannot(void)
     fails(kvm_hotplug_open(other, socket_path, BRIEF_MS, &guest, &failure), -EBADFD, KVM_HOTPLUG_ERROR_STATE,
           "has no file yet", "save it");
     kvm_runtime_free(other);
-    works(kvm_runtime_read(path, &other, &failure));
+    works(kvm_runtime_load_readonly(path, &other, &failure));
     fails(kvm_hotplug_open(other, socket_path, BRIEF_MS, &guest, &failure), -EROFS, KVM_HOTPLUG_ERROR_STATE,
           "for reading only");
     kvm_runtime_free(other);

@@ -58,14 +58,14 @@ static void everything_is_listed(void)
     CHECK_TEXT(devices[0].ifname, "tap3");
     CHECK_TEXT(devices[0].bridge, "br0");
     CHECK_TEXT(devices[0].model, "virtio-net-pci");
-    CHECK_NUMBER(devices[0].device_type, KVM_HOTPLUG_NIC);
+    CHECK_NUMBER(devices[0].device_type, KVM_HOTPLUG_DEVICE_NIC);
     CHECK_NUMBER(devices[0].slot, 5);
     CHECK_NUMBER(devices[0].queues, 2);
     CHECK_NUMBER(devices[0].mtu, 1400);
-    CHECK_TEXT(devices[1].path, "/srv/web1.img");
+    CHECK_RECORDED_PATH(runtime, devices[1].id, "/srv/web1.img");
     CHECK_TEXT(devices[1].serial, "abc");
     CHECK_NUMBER(devices[1].read_only, 1);
-    CHECK_NUMBER(devices[1].state, KVM_HOTPLUG_DONE);
+    CHECK_NUMBER(devices[1].state, KVM_HOTPLUG_STATE_LIVE);
     CHECK_NUMBER((unsigned char)devices[2].id[0], 0xff);
     works(kvm_runtime_save(runtime, NULL, &failure));
     CHECK(file_contains(path, "\"colour\": \"red\""));
@@ -83,7 +83,7 @@ static void lists_fit_the_caller(void)
     size_t count;
 
     put(sample);
-    works(kvm_runtime_read(path, &runtime, &failure));
+    works(kvm_runtime_load_readonly(path, &runtime, &failure));
     /* It never had 33 bytes. */
     invalid(kvm_runtime_list(runtime, &newer[0].device, 33, 1, &count, &failure), "size 33", "pass its sizeof");
     memset(newer, 0xff, sizeof newer);
@@ -105,13 +105,13 @@ static void journal_is_listed(void)
         int generation, state, reason;
         const char *text;
     } cases[] = {
-        {"remove", "nic-pci-5", 1, KVM_HOTPLUG_PENDING, KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED, "it was being removed"},
-        {"set-link", "nic-pci-5", 1, KVM_HOTPLUG_DONE, KVM_HOTPLUG_REASON_CHANGE_UNFINISHED, "its link was being set"},
-        {"move", "nic-pci-5", 1, KVM_HOTPLUG_DONE, KVM_HOTPLUG_REASON_CHANGE_UNFINISHED, "to another bridge"},
-        {"add", "new", 3, KVM_HOTPLUG_PENDING, KVM_HOTPLUG_REASON_ADD_UNFINISHED, "it was being added"},
-        {"undo-add", "new", 3, KVM_HOTPLUG_PENDING, KVM_HOTPLUG_REASON_ADD_UNFINISHED, "was being undone"},
+        {"remove", "nic-pci-5", 1, KVM_HOTPLUG_ANSWER_PENDING, KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED, "it was being removed"},
+        {"set-link", "nic-pci-5", 1, KVM_HOTPLUG_ANSWER_DONE, KVM_HOTPLUG_REASON_CHANGE_UNFINISHED, "its link was being set"},
+        {"move", "nic-pci-5", 1, KVM_HOTPLUG_ANSWER_DONE, KVM_HOTPLUG_REASON_CHANGE_UNFINISHED, "to another bridge"},
+        {"add", "new", 3, KVM_HOTPLUG_ANSWER_PENDING, KVM_HOTPLUG_REASON_ADD_UNFINISHED, "it was being added"},
+        {"undo-add", "new", 3, KVM_HOTPLUG_ANSWER_PENDING, KVM_HOTPLUG_REASON_ADD_UNFINISHED, "was being undone"},
         /* Another device of that id has come since. */
-        {"remove", "nic-pci-5", 7, KVM_HOTPLUG_PENDING, KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED, "it was being removed"},
+        {"remove", "nic-pci-5", 7, KVM_HOTPLUG_ANSWER_PENDING, KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED, "it was being removed"},
     };
     struct kvm_hotplug_device devices[3];
     char device[128], content[512];
@@ -125,7 +125,7 @@ static void journal_is_listed(void)
         snprintf(content, sizeof content,
                  "{\"format\":\"kvm-hotplug-journal\",\"version\":1,\"intents\":[{\"verb\":\"%s\",%s}]}", cases[i].verb, device);
         put_journal(content);
-        works(kvm_runtime_read(path, &runtime, &failure));
+        works(kvm_runtime_load_readonly(path, &runtime, &failure));
         works(kvm_runtime_unfinished(runtime, devices, sizeof *devices, 3, &count, &failure));
         CHECK_NUMBER(count, 1);
         CHECK_TEXT(devices[0].id, cases[i].id);
@@ -138,7 +138,7 @@ static void journal_is_listed(void)
         for (at = 0; at < count; at++) {
             bool meant = strcmp(devices[at].id, cases[i].id) == 0 && cases[i].generation == 1;
 
-            CHECK_NUMBER(devices[at].state, meant ? cases[i].state : KVM_HOTPLUG_DONE);
+            CHECK_NUMBER(devices[at].state, meant ? cases[i].state : KVM_HOTPLUG_ANSWER_DONE);
             CHECK_NUMBER(devices[at].reason, meant ? cases[i].reason : KVM_HOTPLUG_REASON_NONE);
             CHECK(meant ? strstr(devices[at].reason_text, cases[i].text) != NULL : devices[at].reason_text[0] == '\0');
         }
@@ -146,7 +146,7 @@ static void journal_is_listed(void)
         runtime = NULL;
     }
     ok(remove(journal));
-    works(kvm_runtime_read(path, &runtime, &failure));
+    works(kvm_runtime_load_readonly(path, &runtime, &failure));
     works(kvm_runtime_unfinished(runtime, NULL, 0, 0, &count, &failure));
     CHECK_NUMBER(count, 0);
     kvm_runtime_free(runtime);
@@ -160,7 +160,7 @@ static void cut_off_anywhere(void)
     for (length = 0; length < strlen(sample); length += (size_t)test_patience(1)) {
         file_write(path, sample, length);
         malformed(path, "is not JSON");
-        fails(kvm_runtime_read(path, &runtime, &failure), -EBADMSG, KVM_HOTPLUG_ERROR_FORMAT, path);
+        fails(kvm_runtime_load_readonly(path, &runtime, &failure), -EBADMSG, KVM_HOTPLUG_ERROR_FORMAT, path);
     }
     put(sample);
     for (length = 0; length < strlen(journal_sample); length += (size_t)test_patience(1)) {
@@ -244,7 +244,7 @@ static void what_is_no_file(void)
           "symbolic link, which is not followed", "name the file itself");
     ok(remove(link));
     fails(kvm_runtime_load(link, &runtime, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, link, "does not exist");
-    fails(kvm_runtime_read(link, &runtime, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, link, "does not exist");
+    fails(kvm_runtime_load_readonly(link, &runtime, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, link, "does not exist");
     ok(mkdir(link, 0700));
     invalid(kvm_runtime_load(link, &runtime, &failure), link, "not a regular file");
     ok(rmdir(link));
@@ -306,7 +306,7 @@ static void one_owner_at_a_time(void)
     fails(kvm_runtime_load(path, &runtime, &failure), -EAGAIN, KVM_HOTPLUG_ERROR_LOCKED, path, holder,
           "one agent owns it at a time");
     /* Looking is allowed, changing is not. */
-    works(kvm_runtime_read(path, &runtime, &failure));
+    works(kvm_runtime_load_readonly(path, &runtime, &failure));
     fails(kvm_runtime_save(runtime, NULL, &failure), -EROFS, KVM_HOTPLUG_ERROR_STATE, "for reading only");
     kvm_runtime_free(runtime);
     ok(kill(child, SIGKILL));
@@ -328,12 +328,12 @@ static void others_could_have_written_it(void)
         ok(chmod(path, modes[i]));
         fails(kvm_runtime_load(path, &runtime, &failure), -EPERM, KVM_HOTPLUG_ERROR_UNTRUSTED, path,
               "can be written by everybody");
-        fails(kvm_runtime_read(path, &runtime, &failure), -EPERM, KVM_HOTPLUG_ERROR_UNTRUSTED, path);
-        fails(kvm_runtime_open(path, KVM_RUNTIME_READ_ONLY, &runtime, &failure), -EPERM, KVM_HOTPLUG_ERROR_UNTRUSTED, path);
+        fails(kvm_runtime_load_readonly(path, &runtime, &failure), -EPERM, KVM_HOTPLUG_ERROR_UNTRUSTED, path);
+        fails(kvm_runtime_open(path, KVM_RUNTIME_OPEN_READ_ONLY, &runtime, &failure), -EPERM, KVM_HOTPLUG_ERROR_UNTRUSTED, path);
         CHECK_NUMBER(directory_count(directory), 1);
-        works(kvm_runtime_open(path, KVM_RUNTIME_TRUST, &runtime, &failure));
+        works(kvm_runtime_open(path, KVM_RUNTIME_OPEN_TRUST, &runtime, &failure));
         kvm_runtime_free(runtime);
-        works(kvm_runtime_open(path, KVM_RUNTIME_TRUST | KVM_RUNTIME_READ_ONLY, &runtime, &failure));
+        works(kvm_runtime_open(path, KVM_RUNTIME_OPEN_TRUST | KVM_RUNTIME_OPEN_READ_ONLY, &runtime, &failure));
         kvm_runtime_free(runtime);
     }
     runtime = NULL;
@@ -351,7 +351,7 @@ static void in_a_read_only_directory(void)
     directory_read_only(directory);
     fails(kvm_runtime_load(path, &runtime, &failure), -EROFS, KVM_HOTPLUG_ERROR_HOST, path, ".lock",
           "Read-only file system");
-    works(kvm_runtime_read(path, &runtime, &failure));
+    works(kvm_runtime_load_readonly(path, &runtime, &failure));
     kvm_runtime_free(runtime);
     runtime = NULL;
 }

@@ -22,7 +22,7 @@ static void sizes(void)
     struct {
         struct kvm_runtime_config config;
         unsigned char more[8];
-    } newer = {.config = {.name = "web1", .flags = KVM_RUNTIME_RESERVED_SLOTS, .reserved_slots = 99}};
+    } newer = {.config = {.name = "web1", .flags = KVM_RUNTIME_NEW_RESERVED_SLOTS, .reserved_slots = 99}};
 
     invalid(kvm_runtime_new(&newer.config, 0, &runtime, &failure), "config", "size 0", "pass its sizeof");
     invalid(kvm_runtime_new(&newer.config, 1 << 20, &runtime, &failure), "config", "size 1048576");
@@ -48,7 +48,7 @@ static void limits(void)
     CHECK(endless != NULL);
     memset(endless, 'x', (128 << 10) + 1);
     invalid(kvm_runtime_new(&config, sizeof config, &runtime, &failure), "config flags", "unknown flag bits 0x2");
-    config.flags = KVM_RUNTIME_RESERVED_SLOTS;
+    config.flags = KVM_RUNTIME_NEW_RESERVED_SLOTS;
     config.reserved_slots = 33;
     fails(kvm_runtime_new(&config, sizeof config, &runtime, &failure), -EBADMSG, KVM_HOTPLUG_ERROR_FORMAT,
           "reserved_slots is 33", "32 slots");
@@ -100,8 +100,8 @@ int main(void)
     limits();
     reserved(0, 0, "\"reserved_slots\": 4");
     reserved(7, 0, "\"reserved_slots\": 4");
-    reserved(0, KVM_RUNTIME_RESERVED_SLOTS, "\"reserved_slots\": 0");
-    reserved(32, KVM_RUNTIME_RESERVED_SLOTS, "\"reserved_slots\": 32");
+    reserved(0, KVM_RUNTIME_NEW_RESERVED_SLOTS, "\"reserved_slots\": 0");
+    reserved(32, KVM_RUNTIME_NEW_RESERVED_SLOTS, "\"reserved_slots\": 32");
     everything_is_saved();
     CHECK_NUMBER(directory_count(directory), 0);
     return test_end();

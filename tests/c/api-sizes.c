@@ -31,17 +31,18 @@ static int fds[8];
 static const struct kvm_hotplug_nic nic = {.id = "n"};
 static const struct kvm_hotplug_disk disk = {.id = "d", .path = "/d"};
 static const struct kvm_hotplug_controller controller = {.id = "c"};
-static const struct kvm_hotplug_removal removal = {.id = "x"};
-static const struct kvm_hotplug_batch batch = {.timeout_ms = 1};
+static const struct kvm_hotplug_del_options removal = {.id = "x"};
+static const struct kvm_hotplug_add_batch batch = {.timeout_ms = 1};
+static const struct kvm_hotplug_del_batch gone = {.timeout_ms = 1};
 
 /* Function, parameter, the struct whose size it is, and the call. */
 #define TABLE(X) \
-    X(kvm_runtime_new, size, kvm_runtime_config, (IN(kvm_runtime_config), size, &made, &failure)) \
-    X(kvm_runtime_list, size, kvm_hotplug_device, (cold, OUT(kvm_hotplug_device), size, 1, &count, &failure)) \
-    X(kvm_runtime_unfinished, size, kvm_hotplug_device, (cold, OUT(kvm_hotplug_device), size, 1, &count, &failure)) \
+    X(kvm_runtime_new, config_size, kvm_runtime_config, (IN(kvm_runtime_config), size, &made, &failure)) \
+    X(kvm_runtime_list, device_size, kvm_hotplug_device, (cold, OUT(kvm_hotplug_device), size, 1, &count, &failure)) \
+    X(kvm_runtime_unfinished, device_size, kvm_hotplug_device, (cold, OUT(kvm_hotplug_device), size, 1, &count, &failure)) \
     X(kvm_runtime_boot, options_size, kvm_boot_options, (cold, IN(kvm_boot_options), size, &boot, &failure)) \
     X(kvm_runtime_plan_boot, plan_size, kvm_boot_plan, (cold, 1, OUT(kvm_boot_plan), size, &failure)) \
-    X(kvm_runtime_check, size, kvm_runtime_problem, \
+    X(kvm_runtime_check, problem_size, kvm_runtime_problem, \
       (cold, 0, NULL, 0, OUT(kvm_runtime_problem), size, 1, &count, &failure)) \
     X(kvm_runtime_add_nic, nic_size, kvm_hotplug_nic, (cold, IN(kvm_hotplug_nic), size, NULL, 0, &failure)) \
     X(kvm_runtime_add_nic, device_size, kvm_hotplug_device, \
@@ -49,11 +50,11 @@ static const struct kvm_hotplug_batch batch = {.timeout_ms = 1};
     X(kvm_runtime_add_disk, disk_size, kvm_hotplug_disk, (cold, IN(kvm_hotplug_disk), size, NULL, 0, &failure)) \
     X(kvm_runtime_add_disk, device_size, kvm_hotplug_device, \
       (cold, &disk, sizeof disk, OUT(kvm_hotplug_device), size, &failure)) \
-    X(kvm_runtime_remove, removal_size, kvm_hotplug_removal, (cold, IN(kvm_hotplug_removal), size, NULL, 0, &failure)) \
-    X(kvm_runtime_remove, device_size, kvm_hotplug_device, \
+    X(kvm_runtime_del, options_size, kvm_hotplug_del_options, (cold, IN(kvm_hotplug_del_options), size, NULL, 0, &failure)) \
+    X(kvm_runtime_del, device_size, kvm_hotplug_device, \
       (cold, &removal, sizeof removal, OUT(kvm_hotplug_device), size, &failure)) \
-    X(kvm_hotplug_open_of, listener_size, kvm_hotplug_listener, \
-      (cold, socket_path, IN(kvm_hotplug_listener), size, &another, &failure)) \
+    X(kvm_hotplug_open_with, options_size, kvm_hotplug_open_options, \
+      (cold, socket_path, IN(kvm_hotplug_open_options), size, &another, &failure)) \
     X(kvm_hotplug_open_tap, tap_size, kvm_hotplug_tap, (IN(kvm_hotplug_tap), size, fds, 8, NULL, &failure)) \
     X(kvm_hotplug_add_nic, nic_size, kvm_hotplug_nic, (guest, IN(kvm_hotplug_nic), size, NULL, 0, &failure)) \
     X(kvm_hotplug_add_nic, device_size, kvm_hotplug_device, \
@@ -65,16 +66,16 @@ static const struct kvm_hotplug_batch batch = {.timeout_ms = 1};
       (guest, IN(kvm_hotplug_controller), size, NULL, 0, &failure)) \
     X(kvm_hotplug_add_controller, device_size, kvm_hotplug_device, \
       (guest, &controller, sizeof controller, OUT(kvm_hotplug_device), size, &failure)) \
-    X(kvm_hotplug_unplug, removal_size, kvm_hotplug_removal, (guest, IN(kvm_hotplug_removal), size, NULL, 0, &failure)) \
-    X(kvm_hotplug_unplug, device_size, kvm_hotplug_device, \
+    X(kvm_hotplug_del, options_size, kvm_hotplug_del_options, (guest, IN(kvm_hotplug_del_options), size, NULL, 0, &failure)) \
+    X(kvm_hotplug_del, device_size, kvm_hotplug_device, \
       (guest, &removal, sizeof removal, OUT(kvm_hotplug_device), size, &failure)) \
-    X(kvm_hotplug_add_many, batch_size, kvm_hotplug_batch, (guest, IN(kvm_hotplug_batch), size, NULL, 0, &failure)) \
+    X(kvm_hotplug_add_many, batch_size, kvm_hotplug_add_batch, (guest, IN(kvm_hotplug_add_batch), size, NULL, 0, &failure)) \
     X(kvm_hotplug_add_many, device_size, kvm_hotplug_device, \
       (guest, &batch, sizeof batch, OUT(kvm_hotplug_device), size, &failure)) \
-    X(kvm_hotplug_del_many, batch_size, kvm_hotplug_batch, \
-      (guest, IN(kvm_hotplug_batch), size, NULL, 0, NULL, &failure)) \
+    X(kvm_hotplug_del_many, batch_size, kvm_hotplug_del_batch, \
+      (guest, IN(kvm_hotplug_del_batch), size, NULL, 0, NULL, &failure)) \
     X(kvm_hotplug_del_many, device_size, kvm_hotplug_device, \
-      (guest, &batch, sizeof batch, OUT(kvm_hotplug_device), size, NULL, &failure)) \
+      (guest, &gone, sizeof gone, OUT(kvm_hotplug_device), size, NULL, &failure)) \
     X(kvm_hotplug_plan_nic, nic_size, kvm_hotplug_nic, (guest, IN(kvm_hotplug_nic), size, NULL, 0, &text, &failure)) \
     X(kvm_hotplug_plan_nic, device_size, kvm_hotplug_device, \
       (guest, &nic, sizeof nic, OUT(kvm_hotplug_device), size, &text, &failure)) \
@@ -85,20 +86,20 @@ static const struct kvm_hotplug_batch batch = {.timeout_ms = 1};
       (guest, IN(kvm_hotplug_controller), size, NULL, 0, &text, &failure)) \
     X(kvm_hotplug_plan_controller, device_size, kvm_hotplug_device, \
       (guest, &controller, sizeof controller, OUT(kvm_hotplug_device), size, &text, &failure)) \
-    X(kvm_hotplug_plan_removal, removal_size, kvm_hotplug_removal, \
-      (guest, IN(kvm_hotplug_removal), size, NULL, 0, &text, &failure)) \
-    X(kvm_hotplug_plan_removal, device_size, kvm_hotplug_device, \
+    X(kvm_hotplug_plan_del, options_size, kvm_hotplug_del_options, \
+      (guest, IN(kvm_hotplug_del_options), size, NULL, 0, &text, &failure)) \
+    X(kvm_hotplug_plan_del, device_size, kvm_hotplug_device, \
       (guest, &removal, sizeof removal, OUT(kvm_hotplug_device), size, &text, &failure)) \
     X(kvm_hotplug_qmp, command_size, kvm_hotplug_command, (guest, IN(kvm_hotplug_command), size, &text, &failure)) \
     X(kvm_hotplug_next_event, event_size, kvm_hotplug_event, (guest, OUT(kvm_hotplug_event), size, &failure)) \
-    X(kvm_hotplug_list, size, kvm_hotplug_device, (guest, OUT(kvm_hotplug_device), size, 1, &count, &failure)) \
+    X(kvm_hotplug_list, device_size, kvm_hotplug_device, (guest, OUT(kvm_hotplug_device), size, 1, &count, &failure)) \
     X(kvm_hotplug_get_device, device_size, kvm_hotplug_device, (guest, "x", OUT(kvm_hotplug_device), size, &failure)) \
-    X(kvm_hotplug_slot_map, size, kvm_hotplug_slot, (guest, 1000, OUT(kvm_hotplug_slot), size, 1, &count, &failure)) \
-    X(kvm_hotplug_settle, size, kvm_hotplug_device, \
+    X(kvm_hotplug_slot_map, slot_size, kvm_hotplug_slot, (guest, 1000, OUT(kvm_hotplug_slot), size, 1, &count, &failure)) \
+    X(kvm_hotplug_settle, device_size, kvm_hotplug_device, \
       (guest, 1000, OUT(kvm_hotplug_device), size, 1, &count, &failure)) \
-    X(kvm_hotplug_verify, size, kvm_hotplug_difference, \
+    X(kvm_hotplug_verify, difference_size, kvm_hotplug_difference, \
       (guest, 1000, OUT(kvm_hotplug_difference), size, 1, &count, &failure)) \
-    X(kvm_hotplug_mend, size, kvm_hotplug_difference, \
+    X(kvm_hotplug_repair, difference_size, kvm_hotplug_difference, \
       (guest, 1000, OUT(kvm_hotplug_difference), size, 1, &count, &failure))
 
 #define CALLER(function, parameter, type, arguments) \
@@ -113,9 +114,9 @@ static const struct {
     const char *type;
     size_t first;
 } firsts[] = {
-    {"kvm_runtime_config", 32},    {"kvm_hotplug_device", 4608},  {"kvm_boot_options", 40}, {"kvm_boot_plan", 24},
-    {"kvm_runtime_problem", 584},  {"kvm_hotplug_nic", 96},       {"kvm_hotplug_disk", 104}, {"kvm_hotplug_removal", 16},
-    {"kvm_hotplug_listener", 16},   {"kvm_hotplug_tap", 32},       {"kvm_hotplug_controller", 40}, {"kvm_hotplug_batch", 72}, {"kvm_hotplug_command", 32},
+    {"kvm_runtime_config", 32},    {"kvm_hotplug_device", 784},  {"kvm_boot_options", 40}, {"kvm_boot_plan", 24},
+    {"kvm_runtime_problem", 584},  {"kvm_hotplug_nic", 96},       {"kvm_hotplug_disk", 104}, {"kvm_hotplug_del_options", 16},
+    {"kvm_hotplug_open_options", 16},   {"kvm_hotplug_tap", 32},       {"kvm_hotplug_controller", 40}, {"kvm_hotplug_add_batch", 56}, {"kvm_hotplug_del_batch", 24}, {"kvm_hotplug_command", 32},
     {"kvm_hotplug_event", 344},    {"kvm_hotplug_slot", 152},     {"kvm_hotplug_difference", 712},
 };
 

@@ -14,10 +14,10 @@ enum { BOOT_MS = 60000, GRANTED_MS = 60000 };
  * request is lost on a guest that boots; not even a reset takes the device out. It stays as it is, and is said to. */
 static void never_granted(struct vm *vm, const char *id)
 {
-    answers(unplug(vm, id, 12000), KVM_HOTPLUG_PENDING);
+    answers(unplug(vm, id, 12000), KVM_HOTPLUG_ANSWER_PENDING);
     CHECK_NUMBER(recorded(vm), 2);
     CHECK(qmp_contains(vm->qemu, "{\"execute\":\"query-pci\"}", id));
-    CHECK_NUMBER(kvm_hotplug_get_device(vm->guest, id, NULL, 0, NULL), KVM_HOTPLUG_PENDING);
+    CHECK_NUMBER(kvm_hotplug_get_device(vm->guest, id, NULL, 0, NULL), KVM_HOTPLUG_STATE_PENDING);
 }
 
 static void granted_after_boot(struct vm *vm, const struct kvm_hotplug_device *devices)
@@ -26,12 +26,12 @@ static void granted_after_boot(struct vm *vm, const struct kvm_hotplug_device *d
     int answer;
 
     answer = unplug(vm, devices[1].id, GRANTED_MS);
-    if (answer != KVM_HOTPLUG_DONE) {
+    if (answer != KVM_HOTPLUG_ANSWER_DONE) {
         guest_wait_boot(vm->qemu, BOOT_MS);
         say_what_the_guest_does(vm->qemu);
     }
-    answers(answer, KVM_HOTPLUG_DONE);
-    answers(unplug(vm, devices[0].id, GRANTED_MS), KVM_HOTPLUG_DONE);
+    answers(answer, KVM_HOTPLUG_ANSWER_DONE);
+    answers(unplug(vm, devices[0].id, GRANTED_MS), KVM_HOTPLUG_ANSWER_DONE);
     printf("both gone after %lld ms of booting\n", now_ms() - start);
     guest_wait_boot(vm->qemu, BOOT_MS);
     CHECK(view_is_gone(vm->qemu, &devices[0]));
@@ -46,10 +46,10 @@ static void ask_too_early(struct vm *vm, struct kvm_hotplug_device *devices)
     uint32_t reason;
 
     /* One device alone: a request for any other would make the guest look at this one as well. */
-    answers(unplug(vm, devices[1].id, 20000), KVM_HOTPLUG_PENDING);
+    answers(unplug(vm, devices[1].id, 20000), KVM_HOTPLUG_ANSWER_PENDING);
     CHECK_NUMBER(pending_reason(vm, devices[1].id), KVM_HOTPLUG_REASON_NOT_STARTED);
     qmp(vm->qemu, "{\"execute\":\"cont\"}");
-    answers(unplug(vm, devices[1].id, 500), KVM_HOTPLUG_PENDING);
+    answers(unplug(vm, devices[1].id, 500), KVM_HOTPLUG_ANSWER_PENDING);
     /* The firmware sets up what it finds, so whether the guest has booted cannot be told for long. */
     reason = pending_reason(vm, devices[1].id);
     CHECK(reason == KVM_HOTPLUG_REASON_NOT_BOOTED || reason == KVM_HOTPLUG_REASON_DEADLINE);

@@ -50,9 +50,9 @@ static void too_little_time(struct vm *vm)
     works(add_nic(vm, &(struct kvm_hotplug_nic){0}, &nic));
     answer = unplug(vm, nic.id, 100);
     printf("with 100 ms: %d\n", answer);
-    CHECK(answer == -EBUSY || answer == -ETIMEDOUT || answer == KVM_HOTPLUG_PENDING || answer == KVM_HOTPLUG_DONE);
+    CHECK(answer == -EBUSY || answer == -ETIMEDOUT || answer == KVM_HOTPLUG_ANSWER_PENDING || answer == KVM_HOTPLUG_ANSWER_DONE);
     if (answer == -ETIMEDOUT) {
-        CHECK(kvm_hotplug_error_left(failure) == NULL || strstr(kvm_hotplug_error_left(failure), nic.id) != NULL);
+        CHECK(kvm_hotplug_error_residue(failure) == NULL || strstr(kvm_hotplug_error_residue(failure), nic.id) != NULL);
         kvm_hotplug_error_free(failure);
         failure = NULL;
     }
@@ -60,12 +60,12 @@ static void too_little_time(struct vm *vm)
         CHECK_NUMBER(kvm_hotplug_error_kind(failure), KVM_HOTPLUG_ERROR_GUEST_BUSY);
         kvm_hotplug_error_free(failure);
         failure = NULL;
-        CHECK_NUMBER(kvm_hotplug_get_device(vm->guest, nic.id, NULL, 0, NULL), KVM_HOTPLUG_DONE);
+        CHECK_NUMBER(kvm_hotplug_get_device(vm->guest, nic.id, NULL, 0, NULL), KVM_HOTPLUG_STATE_LIVE);
         CHECK_NUMBER(recorded(vm), 1);
         view_nic(vm->qemu, &nic, name);
     }
     answer = unplug(vm, nic.id, 40000);
-    CHECK(answer == KVM_HOTPLUG_DONE || answer == KVM_HOTPLUG_ABSENT);
+    CHECK(answer == KVM_HOTPLUG_ANSWER_DONE || answer == KVM_HOTPLUG_ANSWER_ABSENT);
     check_gone(vm, nic.id);
 }
 

@@ -46,7 +46,7 @@ static void cable(uint32_t queues)
     works(unplug(&vm, "lan", 0));
     check_gone(&vm, "lan");
 
-    request.flags = KVM_HOTPLUG_LINK_DOWN;
+    request.flags = KVM_HOTPLUG_NIC_LINK_DOWN;
     works(add_nic(&vm, &request, &nic));
     CHECK_NUMBER(nic.link_down, 1);
     view_nic(vm.qemu, &nic, name);
@@ -91,7 +91,7 @@ static void other_bridge(void)
     view_nic(vm.qemu, &nic, name);
     CHECK_NUMBER(guest_does(vm.qemu, "ip link set %s up; cat /sys/class/net/%s/ifindex >/tmp/index", name, name), 0);
     reachable(name, 1);
-    works(kvm_hotplug_move_nic(vm.guest, "lan", bridges[1], 0, &failure));
+    works(kvm_hotplug_set_bridge(vm.guest, "lan", bridges[1], 0, &failure));
     CHECK(!link_in_bridge(nic.ifname, bridges[0]) && link_in_bridge(nic.ifname, bridges[1]));
     CHECK_TEXT(vm_device(&vm, "lan").bridge, bridges[1]);
     CHECK(guest_does(vm.qemu, "ping -q -c 1 -W 1 198.18.1.1") != 0);
@@ -99,7 +99,7 @@ static void other_bridge(void)
     /* It is the same device, with everything it had. */
     guest_prints(vm.qemu, "1400", "cat /sys/class/net/%s/mtu", name);
     CHECK_NUMBER(guest_does(vm.qemu, "cmp /tmp/index /sys/class/net/%s/ifindex", name), 0);
-    works(kvm_hotplug_move_nic(vm.guest, "lan", bridges[0], 0, &failure));
+    works(kvm_hotplug_set_bridge(vm.guest, "lan", bridges[0], 0, &failure));
     reachable(name, 1);
     works(unplug(&vm, "lan", 0));
     check_gone(&vm, "lan");

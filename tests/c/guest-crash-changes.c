@@ -52,7 +52,7 @@ static void move(void *argument)
     trace_toggle();
     vm_open(&vm);
     trace_toggle();
-    rc = kvm_hotplug_move_nic(vm.guest, "lan", target->bridge, 0, &failure);
+    rc = kvm_hotplug_set_bridge(vm.guest, "lan", target->bridge, 0, &failure);
     if (rc != 0)
         agent_fails(rc);
     vm_close(&vm);
@@ -108,7 +108,7 @@ static void examine(struct target *now)
     CHECK(!vm_has_journal(&vm));
     vm_nothing_to_fetch(&vm);
     nic = vm_device(&vm, "lan");
-    CHECK_NUMBER(nic.state, KVM_HOTPLUG_DONE);
+    CHECK_NUMBER(nic.state, KVM_HOTPLUG_STATE_LIVE);
     snprintf(path, sizeof path, "/sys/class/net/%s/carrier", nic_name);
     guest_has(path, !nic.link_down);
     now->up = !nic.link_down;

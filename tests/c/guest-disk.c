@@ -57,7 +57,7 @@ static void blocks_of_4096(struct vm *vm)
 
 static void read_only(struct vm *vm)
 {
-    struct kvm_hotplug_disk request = {.flags = KVM_HOTPLUG_READ_ONLY};
+    struct kvm_hotplug_disk request = {.flags = KVM_HOTPLUG_DISK_READ_ONLY};
     struct kvm_hotplug_device disk;
     char path[TEST_PATH], name[16];
 

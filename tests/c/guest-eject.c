@@ -21,7 +21,7 @@ static void forget(struct vm *vm, const struct kvm_hotplug_device *device)
     CHECK_NUMBER(guest_does(vm->qemu, "echo 1 >$(ls -d %s)/remove", path), 0);
     CHECK(view_is_gone(vm->qemu, device));
     CHECK(!next_event(vm, &event, QUIET_MS));
-    CHECK_NUMBER(kvm_hotplug_get_device(vm->guest, device->id, NULL, 0, NULL), KVM_HOTPLUG_DONE);
+    CHECK_NUMBER(kvm_hotplug_get_device(vm->guest, device->id, NULL, 0, NULL), KVM_HOTPLUG_STATE_LIVE);
     CHECK_NUMBER(recorded(vm), 1);
     CHECK_NUMBER(guest_does(vm->qemu, "echo 1 >/sys/bus/pci/rescan"), 0);
 }
@@ -40,7 +40,7 @@ static void switch_off(struct vm *vm, const struct kvm_hotplug_device *device)
     CHECK(view_is_gone(vm->qemu, device));
     check_gone(vm, device->id);
     CHECK_NUMBER(recorded(vm), 0);
-    answers(unplug(vm, device->id, 1000), KVM_HOTPLUG_ABSENT);
+    answers(unplug(vm, device->id, 1000), KVM_HOTPLUG_ANSWER_ABSENT);
 }
 
 int main(void)

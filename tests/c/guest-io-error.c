@@ -46,9 +46,9 @@ int main(void)
     CHECK(vm_next_event(&vm, &event, test_patience(30000)));
     CHECK_NUMBER(event.event_type, KVM_HOTPLUG_EVENT_IO_ERROR);
     CHECK_TEXT(event.id, "thin");
-    CHECK_NUMBER(event.device_type, KVM_HOTPLUG_DISK);
+    CHECK_NUMBER(event.device_type, KVM_HOTPLUG_DEVICE_DISK);
     CHECK_NUMBER(event.generation, disk.generation);
-    CHECK_NUMBER(event.action, KVM_HOTPLUG_IO_STOP);
+    CHECK_NUMBER(event.action, KVM_HOTPLUG_IO_ACTION_STOP);
     CHECK_NUMBER(event.write, 1);
     CHECK_NUMBER(event.no_space, 1);
     CHECK(event.times >= 1);

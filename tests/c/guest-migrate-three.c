@@ -141,7 +141,7 @@ int main(void)
     map_of(&first, map, sizeof map);
     hosts_enter(1);
     works(kvm_runtime_check(first.runtime, KVM_RUNTIME_CHECK_INCOMING, NULL, 0, &problem, sizeof problem, 1, &count, &failure));
-    CHECK(count == 1 && problem.trouble == KVM_RUNTIME_TROUBLE_MACHINE_NOT_PINNED);
+    CHECK(count == 1 && problem.kind == KVM_RUNTIME_PROBLEM_MACHINE_NOT_PINNED);
     hosts_enter(0);
     vm_migrate(&first, &second, &(struct migration){.to = 1, .check_middle = true});
     arrived(&second, map);

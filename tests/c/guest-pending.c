@@ -28,7 +28,7 @@ static void pending_at_once(struct vm *vm, const char *id, uint32_t reason)
 {
     long long start = now_ms();
 
-    answers(unplug(vm, id, 20000), KVM_HOTPLUG_PENDING);
+    answers(unplug(vm, id, 20000), KVM_HOTPLUG_ANSWER_PENDING);
     CHECK(now_ms() - start < AT_ONCE_MS);
     CHECK_NUMBER(pending_reason(vm, id), reason);
 }
@@ -56,7 +56,7 @@ static void both_finish(struct vm *vm, const struct kvm_hotplug_device *nic, con
     CHECK(strcmp(events[0].id, events[1].id) != 0);
     check_gone(vm, nic->id);
     check_gone(vm, disk->id);
-    answers(unplug(vm, nic->id, 1000), KVM_HOTPLUG_ABSENT);
+    answers(unplug(vm, nic->id, 1000), KVM_HOTPLUG_ANSWER_ABSENT);
     CHECK_NUMBER(recorded(vm), 0);
 }
 

@@ -62,17 +62,17 @@ static void removed(struct vm *vm, const struct kvm_hotplug_device *device)
 /* All asked before the first one is waited for: PCI Express takes six seconds for each. */
 static void all_removed(struct vm *vm, const struct kvm_hotplug_device *devices, int count)
 {
-    struct kvm_hotplug_removal removal = {.flags = KVM_HOTPLUG_NO_WAIT};
+    struct kvm_hotplug_del_options removal = {.flags = KVM_HOTPLUG_NO_WAIT};
     int i, answer;
 
     for (i = 0; i < count; i++) {
         removal.id = devices[i].id;
-        answer = kvm_hotplug_unplug(vm->guest, &removal, sizeof removal, NULL, 0, NULL);
-        CHECK(answer == KVM_HOTPLUG_PENDING || answer == KVM_HOTPLUG_DONE);
+        answer = kvm_hotplug_del(vm->guest, &removal, sizeof removal, NULL, 0, NULL);
+        CHECK(answer == KVM_HOTPLUG_ANSWER_PENDING || answer == KVM_HOTPLUG_ANSWER_DONE);
     }
     for (i = 0; i < count; i++) {
         answer = unplug(vm, devices[i].id, 0);
-        CHECK(answer == KVM_HOTPLUG_DONE || answer == KVM_HOTPLUG_ABSENT);
+        CHECK(answer == KVM_HOTPLUG_ANSWER_DONE || answer == KVM_HOTPLUG_ANSWER_ABSENT);
         CHECK(view_is_gone(vm->qemu, &devices[i]));
         check_gone(vm, devices[i].id);
     }

@@ -61,6 +61,7 @@ static void plug_all(struct vm *vm, const char *directory)
 
 int main(void)
 {
+    char *path = NULL;
     struct kvm_boot_options boot = {.spare_ports = NICS + DISKS + 2};
     char directory[TEST_PATH], again[NICS + DISKS][16];
     struct kvm_hotplug_device device;
@@ -79,11 +80,11 @@ int main(void)
     plug_all(&vm, directory);
     look(&vm, seen);
     answers(add_nic(&vm, &(struct kvm_hotplug_nic){.id = "waits", .model = "e1000", .mac = "52:54:00:00:00:77"}, NULL),
-            KVM_HOTPLUG_AFTER_REBOOT);
+            KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
     CHECK_NUMBER(guest_does(vm.qemu, "printf 'kept over a reboot' | dd of=/dev/%s conv=fsync", seen[NICS + 1]), 0);
     /* Asked for, and never granted: the guest is switched off before. */
     vm_observe(&vm, "{\"execute\":\"stop\"}");
-    answers(unplug(&vm, disks[2].id, 200), KVM_HOTPLUG_PENDING);
+    answers(unplug(&vm, disks[2].id, 200), KVM_HOTPLUG_ANSWER_PENDING);
     vm_switch_off(&vm);
     CHECK(vm_has_journal(&vm));
 
@@ -104,7 +105,7 @@ int main(void)
     CHECK_NUMBER(guest_does(vm.qemu, "ip link set %s up && ip addr add 198.18.1.2/24 dev %s", again[0], again[0]), 0);
     CHECK(host_pings("198.18.1.2"));
     device = vm_device(&vm, "waits");
-    CHECK_NUMBER(device.state, KVM_HOTPLUG_DONE);
+    CHECK_NUMBER(device.state, KVM_HOTPLUG_STATE_LIVE);
     view_directory(vm.qemu, &device, directory);
     guest_prints(vm.qemu, "0x100e", "cat %s/device", directory);
 
@@ -112,10 +113,12 @@ int main(void)
     works(unplug(&vm, nics[0].id, 0));
     CHECK(view_is_gone(vm.qemu, &nics[0]));
     check_gone(&vm, nics[0].id);
+    works(kvm_hotplug_get_path(vm.guest, disks[1].id, &path, &failure));
     works(unplug(&vm, disks[1].id, 0));
     CHECK(view_is_gone(vm.qemu, &disks[1]));
     check_gone(&vm, disks[1].id);
-    works(add_disk(&vm, &(struct kvm_hotplug_disk){.path = disks[1].path, .id = disks[1].id, .format = 1}, &device));
+    works(add_disk(&vm, &(struct kvm_hotplug_disk){.path = path, .id = disks[1].id, .format = 1}, &device));
+    kvm_hotplug_text_free(path);
     view_disk(vm.qemu, &device, again[0]);
     guest_prints(vm.qemu, "kept over a reboot", "head -c 18 /dev/%s", again[0]);
     CHECK_VERIFIED(&vm);

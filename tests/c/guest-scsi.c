@@ -24,7 +24,7 @@ static struct kvm_hotplug_device controller_of(struct vm *vm)
 
     works(kvm_hotplug_list(vm->guest, devices, sizeof devices[0], MOST, &count, &failure));
     for (i = 0; i < count; i++)
-        if (devices[i].device_type == KVM_HOTPLUG_CONTROLLER) {
+        if (devices[i].device_type == KVM_HOTPLUG_DEVICE_CONTROLLER) {
             CHECK_TEXT(found.id, "");
             found = devices[i];
         }
@@ -96,7 +96,7 @@ static void settings(struct vm *vm)
     guest_prints(vm->qemu, "write back", "cat /sys/block/%s/queue/write_cache", name);
     remove_scsi(vm, &disk);
 
-    request = (struct kvm_hotplug_disk){.path = path, .flags = KVM_HOTPLUG_READ_ONLY,
+    request = (struct kvm_hotplug_disk){.path = path, .flags = KVM_HOTPLUG_DISK_READ_ONLY,
                                         .cache = KVM_HOTPLUG_CACHE_WRITETHROUGH};
     add_scsi(vm, request, &disk, name);
     guest_prints(vm->qemu, "1", "cat /sys/block/%s/ro", name);
@@ -127,7 +127,7 @@ static void places(struct vm *vm)
     snprintf(bus, sizeof bus, "%s.0", controller.id);
     for (i = 0; i < 4; i++) {
         struct kvm_hotplug_disk request = {.path = path, .bus = bus, .target = at[i].target, .lun = at[i].lun,
-                                           .flags = KVM_HOTPLUG_SCSI_ADDRESS};
+                                           .flags = KVM_HOTPLUG_DISK_SCSI_ADDRESS};
 
         snprintf(file, sizeof file, "p%zu.img", i);
         make(vm, file, path);
@@ -170,13 +170,13 @@ static void paused(struct vm *vm)
     controller = controller_of(vm);
     vm_observe(vm, "{\"execute\":\"stop\"}");
     works(unplug(vm, disk.id, 0));
-    answers(kvm_hotplug_del_controller(vm->guest, controller.id, 0, &failure), KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_del_controller(vm->guest, controller.id, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     CHECK_NUMBER(pending_reason(vm, controller.id), KVM_HOTPLUG_REASON_PAUSED);
     vm_observe(vm, "{\"execute\":\"cont\"}");
     expect_event(vm, KVM_HOTPLUG_EVENT_REMOVED, controller.id, 60000);
     CHECK(view_is_gone(vm->qemu, &controller));
     /* Before 9.1, QEMU forgets no fdset while the guest is paused. Mending takes out what is left. */
-    works(kvm_hotplug_mend(vm->guest, 0, NULL, 0, 0, &differences, &failure));
+    works(kvm_hotplug_repair(vm->guest, 0, NULL, 0, 0, &differences, &failure));
     CHECK_NUMBER(differences, 0);
     check_gone(vm, disk.id);
     check_gone(vm, controller.id);

@@ -18,17 +18,17 @@ static void a_nic(void)
     fails(kvm_hotplug_add_nic(vm.guest, &live, sizeof live, NULL, 0, &failure), -EOPNOTSUPP,
           KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE, "NIC cannot be changed in the running guest", "e1000 is not paravirtual");
     CHECK(!vm_record_contains(&vm, "e1000"));
-    answers(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, &device, sizeof device, &failure), KVM_HOTPLUG_AFTER_REBOOT);
+    answers(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, &device, sizeof device, &failure), KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
     CHECK_TEXT(device.id, "old");
     CHECK_TEXT(device.bus, "");
     CHECK_TEXT(device.model, "e1000");
-    CHECK_NUMBER(device.state, KVM_HOTPLUG_AFTER_REBOOT);
+    CHECK_NUMBER(device.state, KVM_HOTPLUG_STATE_AFTER_REBOOT);
     CHECK_NUMBER(device.reason, KVM_HOTPLUG_REASON_MODEL);
     CHECK_PART(device.reason_text, "e1000 is not paravirtual");
     CHECK_NUMBER(device.removed_after_reboot, 0);
     CHECK(vm_record_contains(&vm, "\"presence\":\"add-after-reboot\""));
     /* Again, and live only. */
-    answers(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, &failure), KVM_HOTPLUG_AFTER_REBOOT);
+    answers(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
     nic.flags = KVM_HOTPLUG_LIVE_ONLY;
     fails(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, &failure), -EOPNOTSUPP,
           KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE, "cannot be changed in the running guest");
@@ -43,9 +43,9 @@ static void a_disk(void)
     struct kvm_hotplug_disk disk = {.path = image, .model = "ide-hd"};
 
     answers(kvm_hotplug_add_disk(vm.guest, &disk, sizeof disk, &device, sizeof device, &failure),
-            KVM_HOTPLUG_AFTER_REBOOT);
+            KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
     CHECK_NUMBER(device.reason, KVM_HOTPLUG_REASON_MODEL);
-    CHECK_TEXT(device.path, image);
+    CHECK_PATH(vm.guest, device.id, image);
     CHECK_PART(device.id, "disk-boot-");
 }
 
@@ -55,7 +55,7 @@ static void with_a_place(void)
     const char *bus = vm.qemu->q35 ? "rp0" : "pci.0";
     struct kvm_hotplug_nic nic = {.id = "placed", .model = "e1000", .bus = bus, .slot = vm.qemu->q35 ? 0 : 4};
 
-    answers(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, &device, sizeof device, &failure), KVM_HOTPLUG_AFTER_REBOOT);
+    answers(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, &device, sizeof device, &failure), KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
     CHECK_TEXT(device.bus, bus);
     nic.id = "other";
     fails(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, &failure), -EADDRINUSE,
@@ -65,11 +65,11 @@ static void with_a_place(void)
 /* What only is in the record goes from there, and that is all there is to it. */
 static void removal(const char *id)
 {
-    struct kvm_hotplug_removal request = {.id = id};
+    struct kvm_hotplug_del_options request = {.id = id};
 
-    works(kvm_hotplug_unplug(vm.guest, &request, sizeof request, NULL, 0, &failure));
+    works(kvm_hotplug_del(vm.guest, &request, sizeof request, NULL, 0, &failure));
     CHECK(!vm_records(&vm, id));
-    answers(kvm_hotplug_unplug(vm.guest, &request, sizeof request, NULL, 0, &failure), KVM_HOTPLUG_ABSENT);
+    answers(kvm_hotplug_del(vm.guest, &request, sizeof request, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_ABSENT);
 }
 
 int main(void)
@@ -88,7 +88,7 @@ int main(void)
     vm_close(&vm);
     vm_open(&vm);
     device = vm_device(&vm, "old");
-    CHECK_NUMBER(device.state, KVM_HOTPLUG_AFTER_REBOOT);
+    CHECK_NUMBER(device.state, KVM_HOTPLUG_STATE_AFTER_REBOOT);
     CHECK_NUMBER(device.reason, KVM_HOTPLUG_REASON_MODEL);
     CHECK_PART(device.reason_text, "e1000 is not paravirtual");
     CHECK_NUMBER(vm_device(&vm, "placed").slot, vm.qemu->q35 ? 0 : 4);

@@ -68,7 +68,8 @@ static void same_devices(const struct kvm_hotplug_device *before)
         CHECK_TEXT(device.bus, before[i].bus);
         CHECK_TEXT(device.mac, before[i].mac);
         CHECK_TEXT(device.ifname, before[i].ifname);
-        CHECK_TEXT(device.path, before[i].path);
+        if (device.device_type == KVM_HOTPLUG_DEVICE_DISK)
+            CHECK_PATH(vm.guest, device.id, image);
         CHECK_NUMBER(device.slot, before[i].slot);
         CHECK_NUMBER(device.generation, before[i].generation);
         CHECK_NUMBER(device.device_type, before[i].device_type);

@@ -23,7 +23,7 @@ static int add(struct kvm_hotplug_disk disk)
 static void names(void)
 {
     works(disk(.id = "s1", .path = other, .model = "scsi-hd", .wwn = 0x5000c50015ea71aa, .serial = UUID));
-    CHECK_TEXT(vm_device(&vm, "s1").whole_serial, UUID);
+    CHECK_TEXT(vm_device(&vm, "s1").serial, UUID);
     CHECK(qmp_contains(vm.qemu, "{\"execute\":\"qom-get\",\"arguments\":{\"path\":\"/machine/peripheral/s1\",\"property\":\"serial\"}}",
                        UUID));
     fails(disk(.id = "s2", .path = third, .model = "scsi-hd", .wwn = 0x5000c50015ea71aa), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT,
@@ -40,7 +40,7 @@ static void names_in_a_list(void)
 {
     struct kvm_hotplug_disk disks[] = {{.id = "a", .path = base, .model = "scsi-hd", .wwn = 7},
                                        {.id = "b", .path = top, .model = "scsi-hd", .wwn = 7, .format = KVM_HOTPLUG_FORMAT_QCOW2}};
-    struct kvm_hotplug_batch batch = {.disks = disks, .disk_size = sizeof disks[0], .disk_count = 2};
+    struct kvm_hotplug_add_batch batch = {.disks = disks, .disk_size = sizeof disks[0], .disk_count = 2};
 
     fails(kvm_hotplug_add_many(vm.guest, &batch, sizeof batch, NULL, 0, &failure), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT, "wwn");
 }
@@ -49,9 +49,9 @@ static void backing_files(void)
 {
     works(disk(.id = "top", .path = top, .format = KVM_HOTPLUG_FORMAT_QCOW2));
     fails(disk(.id = "base", .path = base), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT, base, "backing file", "top", "read_only");
-    works(disk(.id = "base", .path = base, .flags = KVM_HOTPLUG_READ_ONLY));
-    answers(kvm_hotplug_del_disk(vm.guest, "top", 1000, &failure), KVM_HOTPLUG_PENDING);
-    answers(kvm_hotplug_del_disk(vm.guest, "base", 1000, &failure), KVM_HOTPLUG_PENDING);
+    works(disk(.id = "base", .path = base, .flags = KVM_HOTPLUG_DISK_READ_ONLY));
+    answers(kvm_hotplug_del_disk(vm.guest, "top", 1000, &failure), KVM_HOTPLUG_ANSWER_PENDING);
+    answers(kvm_hotplug_del_disk(vm.guest, "base", 1000, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     vm_reset(&vm);
     while (vm_records(&vm, "top") || vm_records(&vm, "base"))
         CHECK(kvm_hotplug_process(vm.guest, 0, &failure) >= 0);

@@ -31,7 +31,7 @@ static void nothing_missing(void)
 {
     struct kvm_hotplug_nic nic = {.queues = 1};
     struct kvm_hotplug_disk disk = {.path = NULL};
-    struct kvm_hotplug_removal removal = {.id = NULL};
+    struct kvm_hotplug_del_options removal = {.id = NULL};
     struct kvm_hotplug_command command = {.execute = NULL};
     char *plan = NULL;
     size_t count;
@@ -40,8 +40,8 @@ static void nothing_missing(void)
     null(kvm_hotplug_add_disk(vm.guest, NULL, sizeof disk, NULL, 0, &failure), "disk");
     null(kvm_hotplug_add_disk(vm.guest, &disk, sizeof disk, NULL, 0, &failure), "path");
     null(kvm_hotplug_add_controller(vm.guest, NULL, 8, NULL, 0, &failure), "controller");
-    null(kvm_hotplug_unplug(vm.guest, NULL, sizeof removal, NULL, 0, &failure), "removal");
-    null(kvm_hotplug_unplug(vm.guest, &removal, sizeof removal, NULL, 0, &failure), "id");
+    null(kvm_hotplug_del(vm.guest, NULL, sizeof removal, NULL, 0, &failure), "options");
+    null(kvm_hotplug_del(vm.guest, &removal, sizeof removal, NULL, 0, &failure), "id");
     null(kvm_hotplug_del_nic(vm.guest, NULL, 0, &failure), "id");
     null(kvm_hotplug_del_disk(vm.guest, NULL, 0, &failure), "id");
     null(kvm_hotplug_del_controller(vm.guest, NULL, 0, &failure), "id");
@@ -50,7 +50,7 @@ static void nothing_missing(void)
     null(kvm_hotplug_list(vm.guest, NULL, 0, 0, NULL, &failure), "ret_count");
     null(kvm_hotplug_slot_map(vm.guest, 0, NULL, 0, 0, NULL, &failure), "ret_count");
     null(kvm_hotplug_set_link(vm.guest, NULL, 1, 0, &failure), "id");
-    null(kvm_hotplug_move_nic(vm.guest, NULL, "br0", 0, &failure), "id");
+    null(kvm_hotplug_set_bridge(vm.guest, NULL, "br0", 0, &failure), "id");
     null(kvm_hotplug_resize_disk(vm.guest, NULL, 512, 0, 0, NULL, &failure), "id");
     null(kvm_hotplug_settle(vm.guest, 0, NULL, 0, 0, NULL, &failure), "ret_count");
     null(kvm_hotplug_qmp(vm.guest, NULL, sizeof command, NULL, &failure), "command");
@@ -58,17 +58,17 @@ static void nothing_missing(void)
     null(kvm_hotplug_next_event_json(vm.guest, NULL, &failure), "ret_json");
     null(kvm_hotplug_describe(vm.guest, NULL, 0, NULL, &failure), "ret_json");
     invalid(kvm_hotplug_set_link(vm.guest, "x", 2, 0, &failure), "up is 2");
-    invalid(kvm_hotplug_watch_qmp(vm.guest, -1, &failure), "on is -1");
+    invalid(kvm_hotplug_forward_qmp_events(vm.guest, -1, &failure), "on is -1");
     invalid(kvm_hotplug_resize_disk(vm.guest, "x", 512, 2, 0, NULL, &failure), "resize flags", "0x2");
-    invalid(kvm_hotplug_move_nic(vm.guest, "x", "a/b", 0, &failure), "interface name");
+    invalid(kvm_hotplug_set_bridge(vm.guest, "x", "a/b", 0, &failure), "interface name");
     null(kvm_hotplug_plan_nic(vm.guest, NULL, sizeof nic, NULL, 0, &plan, &failure), "nic");
     null(kvm_hotplug_plan_disk(vm.guest, NULL, sizeof disk, NULL, 0, &plan, &failure), "disk");
     null(kvm_hotplug_plan_disk(vm.guest, &disk, sizeof disk, NULL, 0, &plan, &failure), "path");
     null(kvm_hotplug_plan_controller(vm.guest, NULL, 8, NULL, 0, &plan, &failure), "controller");
-    null(kvm_hotplug_plan_removal(vm.guest, NULL, sizeof removal, NULL, 0, &plan, &failure), "removal");
-    null(kvm_hotplug_plan_removal(vm.guest, &removal, sizeof removal, NULL, 0, &plan, &failure), "id");
+    null(kvm_hotplug_plan_del(vm.guest, NULL, sizeof removal, NULL, 0, &plan, &failure), "options");
+    null(kvm_hotplug_plan_del(vm.guest, &removal, sizeof removal, NULL, 0, &plan, &failure), "id");
     null(kvm_hotplug_verify(vm.guest, 0, NULL, 0, 0, NULL, &failure), "ret_count");
-    null(kvm_hotplug_mend(vm.guest, 0, NULL, 0, 0, NULL, &failure), "ret_count");
+    null(kvm_hotplug_repair(vm.guest, 0, NULL, 0, 0, NULL, &failure), "ret_count");
     CHECK(plan == NULL);
     works(kvm_hotplug_list(vm.guest, NULL, 0, 0, &count, &failure));
     CHECK_NUMBER(count, 0);
@@ -79,9 +79,9 @@ static void requests(void)
     struct {
         struct kvm_hotplug_disk disk;
         unsigned char more[8];
-    } disk = {.disk = {.path = image, .id = "data", .flags = KVM_HOTPLUG_READ_ONLY}, .more = {[0] = 1}};
+    } disk = {.disk = {.path = image, .id = "data", .flags = KVM_HOTPLUG_DISK_READ_ONLY}, .more = {[0] = 1}};
     struct {
-        struct kvm_hotplug_removal removal;
+        struct kvm_hotplug_del_options removal;
         unsigned char more[8];
     } removal = {.removal = {.id = "data", .flags = KVM_HOTPLUG_NO_WAIT}, .more = {[7] = 1}};
 
@@ -94,13 +94,13 @@ static void requests(void)
     /* It never ended before the flags, so nothing that was asked for is left out. */
     invalid(kvm_hotplug_add_disk(vm.guest, &disk.disk, offsetof(struct kvm_hotplug_disk, flags), NULL, 0, &failure), "disk",
             "size 84", "pass its sizeof");
-    invalid(kvm_hotplug_unplug(vm.guest, &removal.removal, 0, NULL, 0, &failure), "removal", "size 0");
-    fails(kvm_hotplug_unplug(vm.guest, &removal.removal, sizeof removal, NULL, 0, &failure), -E2BIG,
+    invalid(kvm_hotplug_del(vm.guest, &removal.removal, 0, NULL, 0, &failure), "options", "size 0");
+    fails(kvm_hotplug_del(vm.guest, &removal.removal, sizeof removal, NULL, 0, &failure), -E2BIG,
           KVM_HOTPLUG_ERROR_VERSION, "removal", "does not have");
     removal.removal.flags = KVM_HOTPLUG_BOOT_INDEX;
     removal.more[7] = 0;
-    invalid(kvm_hotplug_unplug(vm.guest, &removal.removal, sizeof removal, NULL, 0, &failure), "removal flags", "0x2");
-    CHECK_NUMBER(vm_device(&vm, "data").state, KVM_HOTPLUG_DONE);
+    invalid(kvm_hotplug_del(vm.guest, &removal.removal, sizeof removal, NULL, 0, &failure), "removal flags", "0x2");
+    CHECK_NUMBER(vm_device(&vm, "data").state, KVM_HOTPLUG_STATE_LIVE);
 }
 
 static void commands(void)
@@ -124,7 +124,7 @@ static void commands(void)
     invalid(kvm_hotplug_qmp(vm.guest, &command.command, sizeof command, NULL, &failure), "not JSON", "column 5");
     command.command.arguments = NULL;
     command.command.fd = -1;
-    command.command.flags = KVM_HOTPLUG_PASS_FD;
+    command.command.flags = KVM_HOTPLUG_QMP_PASS_FD;
     fails(kvm_hotplug_qmp(vm.guest, &command.command, sizeof command, NULL, &failure), -EBADF, KVM_HOTPLUG_ERROR_INVALID,
           "fd: -1");
     command.command.flags = 4;
@@ -145,7 +145,7 @@ static void results(void)
     invalid(kvm_hotplug_get_device(vm.guest, "data", &guarded.device, 0, &failure), "ret_device", "size 0");
     CHECK(untouched(&guarded, sizeof guarded));
     answers(kvm_hotplug_get_device(vm.guest, "nobody", &guarded.device, sizeof guarded.device, &failure),
-            KVM_HOTPLUG_ABSENT);
+            KVM_HOTPLUG_ANSWER_ABSENT);
     CHECK(untouched(&guarded, sizeof guarded));
     invalid(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, &guarded.device, older, &failure), "ret_device", "size 96");
     CHECK(untouched(&guarded, sizeof guarded));

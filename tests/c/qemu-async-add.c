@@ -28,10 +28,10 @@ static void begin_disk(struct vm *vm, const char *id, const char *path)
     struct kvm_hotplug_disk disk = disk_of(id, path);
     struct kvm_hotplug_device device;
 
-    answers(kvm_hotplug_add_disk(vm->guest, &disk, sizeof disk, &device, sizeof device, &failure), KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_add_disk(vm->guest, &disk, sizeof disk, &device, sizeof device, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     CHECK_TEXT(device.id, id);
     CHECK(device.bus[0] != '\0');
-    CHECK_NUMBER(device.state, KVM_HOTPLUG_PENDING);
+    CHECK_NUMBER(device.state, KVM_HOTPLUG_STATE_PENDING);
     CHECK_NUMBER(device.reason, KVM_HOTPLUG_REASON_NOT_AWAITED);
 }
 
@@ -59,7 +59,7 @@ static void many_guests(void)
         image_raw(path, MEBIBYTE);
     }
     for (int i = 0; i < GUESTS; i++) {
-        answers(kvm_hotplug_add_nic(vms[i].guest, &nic, sizeof nic, NULL, 0, &failure), KVM_HOTPLUG_PENDING);
+        answers(kvm_hotplug_add_nic(vms[i].guest, &nic, sizeof nic, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
         ready[i] = (struct pollfd){.fd = kvm_hotplug_get_fd(vms[i].guest, &failure), .events = POLLIN};
     }
     while (left > 0) {
@@ -112,12 +112,12 @@ static void refused(struct vm *vm)
     image_for(second, 1);
     disk.flags |= KVM_HOTPLUG_BOOT_INDEX;
     disk.path = first;
-    answers(kvm_hotplug_add_disk(vm->guest, &disk, sizeof disk, NULL, 0, &failure), KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_add_disk(vm->guest, &disk, sizeof disk, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     next(vm, KVM_HOTPLUG_EVENT_ADDED, "first");
     picture = vm_picture(vm);
     disk.id = "second";
     disk.path = second;
-    answers(kvm_hotplug_add_disk(vm->guest, &disk, sizeof disk, NULL, 0, &failure), KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_add_disk(vm->guest, &disk, sizeof disk, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     event = next(vm, KVM_HOTPLUG_EVENT_ADD_FAILED, "second");
     CHECK_NUMBER(event.error_kind, KVM_HOTPLUG_ERROR_QMP);
     CHECK_NUMBER(event.error_number, EREMOTEIO);
@@ -141,8 +141,8 @@ static void *add_and_look(void *argument)
     struct kvm_hotplug_device device;
     long long end = now_ms() + test_patience(WAIT_MS);
 
-    answers(kvm_hotplug_add_disk(adder->vm->guest, &disk, sizeof disk, NULL, 0, &failure), KVM_HOTPLUG_PENDING);
-    while (kvm_hotplug_get_device(adder->vm->guest, adder->id, &device, sizeof device, NULL) != KVM_HOTPLUG_DONE) {
+    answers(kvm_hotplug_add_disk(adder->vm->guest, &disk, sizeof disk, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
+    while (kvm_hotplug_get_device(adder->vm->guest, adder->id, &device, sizeof device, NULL) != KVM_HOTPLUG_STATE_LIVE) {
         CHECK(ms_until(end) > 0);
         CHECK(kvm_hotplug_process(adder->vm->guest, WAIT_MS, &failure) >= 0);
         sleep_ms(1);
@@ -164,7 +164,7 @@ static void many_threads(struct vm *vm)
     for (int i = 0; i < THREADS; i++)
         pthread_join(adders[i].thread, NULL);
     for (int i = 0; i < THREADS; i++)
-        CHECK_NUMBER(vm_device(vm, adders[i].id).state, KVM_HOTPLUG_DONE);
+        CHECK_NUMBER(vm_device(vm, adders[i].id).state, KVM_HOTPLUG_STATE_LIVE);
     CHECK_VERIFIED(vm);
 }
 
@@ -178,7 +178,7 @@ static void ended(struct vm *vm)
     image_for(path, 2);
     disk.path = path;
     kill(vm->qemu->pid, SIGSTOP);
-    answers(kvm_hotplug_add_disk(vm->guest, &disk, sizeof disk, NULL, 0, &failure), KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_add_disk(vm->guest, &disk, sizeof disk, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     qemu_end(vm->qemu);
     CHECK(kvm_hotplug_process(vm->guest, WAIT_MS, &failure) < 0);
     while (event.event_type != KVM_HOTPLUG_EVENT_ADD_FAILED)

@@ -42,7 +42,7 @@ static void stop_export(void)
 static void check_kept(const char *id, const char *by)
 {
     for (int i = 0; i < 3; i++) {
-        answers(kvm_hotplug_del_disk(vm.guest, id, 0, &failure), KVM_HOTPLUG_PENDING);
+        answers(kvm_hotplug_del_disk(vm.guest, id, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
         CHECK_NUMBER(pending_reason(&vm, id), KVM_HOTPLUG_REASON_IN_USE);
         CHECK_PART(vm_device(&vm, id).reason_text, by);
     }
@@ -112,7 +112,7 @@ static const struct kvm_hotplug_difference *backend_difference(void)
 
     works(kvm_hotplug_verify(vm.guest, 0, found, sizeof found[0], MOST, &count, &failure));
     for (size_t i = 0; i < count; i++)
-        if (found[i].mismatch == KVM_HOTPLUG_MISMATCH_BACKEND)
+        if (found[i].kind == KVM_HOTPLUG_DIFFERENCE_BACKEND)
             return &found[i];
     return NULL;
 }
@@ -120,16 +120,16 @@ static const struct kvm_hotplug_difference *backend_difference(void)
 /* Removing, planning, resizing: all of them say where the data is. */
 static void check_told(void)
 {
-    struct kvm_hotplug_removal removal = {.id = "data"};
+    struct kvm_hotplug_del_options removal = {.id = "data"};
     const char *ids[] = {"data"};
-    struct kvm_hotplug_batch batch = {.ids = ids, .id_count = 1};
+    struct kvm_hotplug_del_batch batch = {.ids = ids, .id_count = 1};
     char *text = NULL, *picture = vm_picture(&vm);
 
     fails(kvm_hotplug_del_disk(vm.guest, "data", 0, &failure), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT, overlay, "qcow2", "ovl",
           "block-commit", "leave_overlay");
     fails(kvm_hotplug_del_many(vm.guest, &batch, sizeof batch, NULL, 0, NULL, &failure), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT,
           overlay);
-    fails(kvm_hotplug_plan_removal(vm.guest, &removal, sizeof removal, NULL, 0, NULL, &failure), -EBUSY,
+    fails(kvm_hotplug_plan_del(vm.guest, &removal, sizeof removal, NULL, 0, NULL, &failure), -EBUSY,
           KVM_HOTPLUG_ERROR_CONFLICT, overlay);
     fails(kvm_hotplug_resize_disk(vm.guest, "data", 2 * MEBIBYTE, 0, 0, NULL, &failure), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT,
           overlay, "block-commit");
@@ -154,7 +154,7 @@ static void merge(void)
 
 static void an_overlay(void)
 {
-    struct kvm_hotplug_removal removal = {.id = "data", .flags = KVM_HOTPLUG_NO_WAIT | KVM_HOTPLUG_LEAVE_OVERLAY};
+    struct kvm_hotplug_del_options removal = {.id = "data", .flags = KVM_HOTPLUG_NO_WAIT | KVM_HOTPLUG_DEL_LEAVE_OVERLAY};
 
     vm_add_disk(&vm, "data", image);
     snapshot("data");
@@ -167,13 +167,13 @@ static void an_overlay(void)
     vm_observe(&vm, "{\"execute\":\"blockdev-mirror\",\"arguments\":{\"job-id\":\"moving\",\"device\":\"data\",\"target\":\"copy\","
                     "\"sync\":\"full\",\"filter-node-name\":\"between\"}}");
     CHECK(qmp_wait_event(vm.qemu, "BLOCK_JOB_READY", "moving", test_patience(READY_MS)) != NULL);
-    works(kvm_hotplug_plan_removal(vm.guest, &removal, sizeof removal, NULL, 0, NULL, &failure));
+    works(kvm_hotplug_plan_del(vm.guest, &removal, sizeof removal, NULL, 0, NULL, &failure));
     CHECK(!vm_record_contains(&vm, "between"));
     /* And then the copy is the disk. */
     vm_observe(&vm, "{\"execute\":\"block-job-complete\",\"arguments\":{\"device\":\"moving\"}}");
     CHECK(qmp_wait_event(vm.qemu, "BLOCK_JOB_COMPLETED", "moving", test_patience(READY_MS)) != NULL);
     fails(kvm_hotplug_del_disk(vm.guest, "data", 0, &failure), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT, "null-co", "copy");
-    answers(kvm_hotplug_unplug(vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_del(vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     vm_reset(&vm);
     expect_event(&vm, KVM_HOTPLUG_EVENT_REMOVED, "data", test_patience(READY_MS));
     check_gone(&vm, "data");
@@ -187,7 +187,7 @@ static void after_the_end(void)
     struct kvm_runtime_problem problem;
     struct kvm_boot_plan plan;
     struct kvm_runtime *runtime = NULL;
-    struct kvm_hotplug_removal removal = {.id = "data"};
+    struct kvm_hotplug_del_options removal = {.id = "data"};
     size_t count = 0;
     char *before, *after;
 
@@ -204,20 +204,20 @@ static void after_the_end(void)
     before = file_read(vm.path, NULL);
     works(kvm_runtime_check(vm.runtime, 0, NULL, 0, &problem, sizeof problem, 1, &count, &failure));
     CHECK_NUMBER(count, 1);
-    CHECK_NUMBER(problem.trouble, KVM_RUNTIME_TROUBLE_IMAGE);
+    CHECK_NUMBER(problem.kind, KVM_RUNTIME_PROBLEM_IMAGE);
     CHECK_TEXT(problem.id, "data");
     CHECK_PART(problem.text, overlay);
     fails(kvm_runtime_boot(vm.runtime, &boot, sizeof boot, &command, &failure), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT, "data", overlay,
           "qemu-img rebase");
     fails(kvm_runtime_plan_boot(vm.runtime, 0, &plan, sizeof plan, &failure), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT, overlay);
-    works(kvm_runtime_read(vm.path, &runtime, &failure));
+    works(kvm_runtime_load_readonly(vm.path, &runtime, &failure));
     fails(kvm_runtime_boot(runtime, &target, sizeof target, &command, &failure), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT, overlay);
     kvm_runtime_free(runtime);
     after = file_read(vm.path, NULL);
     CHECK_TEXT(after, before);
     free(before);
     free(after);
-    works(kvm_runtime_remove(vm.runtime, &removal, sizeof removal, NULL, 0, &failure));
+    works(kvm_runtime_del(vm.runtime, &removal, sizeof removal, NULL, 0, &failure));
     works(kvm_runtime_boot(vm.runtime, &boot, sizeof boot, &command, &failure));
     kvm_boot_free(command);
     kvm_runtime_free(vm.runtime);

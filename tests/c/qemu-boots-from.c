@@ -93,7 +93,7 @@ static void from_disks(void)
     works(unplug(&vm, "scsi", 0));
     reset();
     serial_says(&serial, "first");
-    answers(unplug(&vm, "first", 500), KVM_HOTPLUG_PENDING);
+    answers(unplug(&vm, "first", 500), KVM_HOTPLUG_ANSWER_PENDING);
     reset();
     serial_says(&serial, "second");
 }

@@ -39,7 +39,7 @@ static void a_removal(void)
     ok(pthread_join(thread, NULL));
     CHECK(now_ms() - start < test_patience(SOON_MS));
     /* Asked is asked: the guest may still let go. */
-    CHECK_NUMBER(vm_device(&vm, "data").state, KVM_HOTPLUG_PENDING);
+    CHECK_NUMBER(vm_device(&vm, "data").state, KVM_HOTPLUG_STATE_PENDING);
     vm_reset(&vm);
     vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, "data");
 }
@@ -62,7 +62,7 @@ static void an_add(void)
     CHECK(now_ms() - start < test_patience(SOON_MS));
     CHECK_NUMBER(kvm_hotplug_error_kind(error), KVM_HOTPLUG_ERROR_CANCELED);
     CHECK_NUMBER(kvm_hotplug_error_undo(error), KVM_HOTPLUG_UNDO_INCOMPLETE);
-    CHECK_PART(kvm_hotplug_error_left(error), "device data and its backend");
+    CHECK_PART(kvm_hotplug_error_residue(error), "device data and its backend");
     CHECK_PART(kvm_hotplug_error_message(error), "left behind");
     kvm_hotplug_error_free(error);
     ok(kill(vm.qemu->pid, SIGCONT));
@@ -82,7 +82,7 @@ int main(void)
     /* One that came too early, or for another call, ends nothing. */
     answers(kvm_hotplug_cancel(vm.guest, &failure), 0);
     vm_add_nic(&vm, "lan");
-    answers(kvm_hotplug_del_nic(vm.guest, "lan", 1000, &failure), KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_del_nic(vm.guest, "lan", 1000, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     vm_reset(&vm);
     vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, "lan");
     CHECK_PICTURE(&vm, empty);

@@ -26,14 +26,14 @@ static void expect(struct kvm_runtime *runtime, uint32_t flags, const char *qmp,
     for (wanted = 0; want[wanted] != NULL; wanted++) {
         seen = false;
         for (i = 0; i < count; i++) {
-            snprintf(line, sizeof line, "%u %s", found[i].trouble, found[i].id);
+            snprintf(line, sizeof line, "%u %s", found[i].kind, found[i].id);
             seen = seen || strcmp(line, want[wanted]) == 0;
         }
         if (!seen)
             FAIL("\"%s\" is not among the %zu problems, the first: %s", want[wanted], count, count > 0 ? found[0].text : "");
     }
     if (count != wanted)
-        FAIL("%zu problems, not %zu; the first: %u %s %s", count, wanted, found[0].trouble, found[0].id, found[0].text);
+        FAIL("%zu problems, not %zu; the first: %u %s %s", count, wanted, found[0].kind, found[0].id, found[0].text);
     test_count_check();
 }
 
@@ -54,7 +54,7 @@ static struct kvm_runtime *copy(const char *path, const char *old, const char *n
     snprintf(text, sizeof text, "%.*s%s%s", (int)(at - record), record, new, at + strlen(old));
     path_in(other, directory, "copy.runtime");
     file_write(other, text, strlen(text));
-    works(kvm_runtime_read(other, &runtime, &failure));
+    works(kvm_runtime_load_readonly(other, &runtime, &failure));
     free(record);
     return runtime;
 }
@@ -135,7 +135,7 @@ int main(void)
     snprintf(path, sizeof path, "%s", vm.path);
 
     /* While the guest runs here, its tap has the name; a machine type by its short name is not good for migrations. */
-    works(kvm_runtime_read(path, &runtime, &failure));
+    works(kvm_runtime_load_readonly(path, &runtime, &failure));
     expects(runtime, KVM_RUNTIME_CHECK_INCOMING, NULL, "3 lan", "7 ", "11 ");
     expects(runtime, 0, NULL, "3 lan", "11 ", "12 data", "12 top");
     runs_elsewhere(image, base);

@@ -137,7 +137,7 @@ static void by_hand(void)
     qemu_end(vm.qemu);
     qemu_launch(vm.qemu, &launch);
     vm_open(&vm);
-    CHECK_NUMBER(vm_device(&vm, "data").state, KVM_HOTPLUG_MISSING);
+    CHECK_NUMBER(vm_device(&vm, "data").state, KVM_HOTPLUG_STATE_MISSING);
     CHECK_NUMBER(vm_device(&vm, "data").reason, KVM_HOTPLUG_REASON_MISSING);
     CHECK_PART(vm_device(&vm, "lan").reason_text, "the guest does not have it");
     CHECK_NUMBER(state_of(device.bus, device.slot), KVM_HOTPLUG_SLOT_MISSING);

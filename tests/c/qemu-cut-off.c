@@ -220,7 +220,7 @@ static void take_out_again(enum crash_device which)
 
     scene_reopen(&scene);
     scene_compare(&scene, &states);
-    if (states.of[which] != KVM_HOTPLUG_ABSENT)
+    if (states.of[which] != KVM_HOTPLUG_ANSWER_ABSENT)
         (void)!scene_ask(&scene, which);
     scene_grant(&scene);
     scene_compare(&scene, &states);
@@ -244,9 +244,9 @@ static bool survives(enum crash_device which, bool blind)
     have_right_to_trace(true);
     CHECK_NUMBER(count_wanted(), WANTED);
     scene_compare(&scene, &states);
-    CHECK_NUMBER(states.of[which], KVM_HOTPLUG_ABSENT);
+    CHECK_NUMBER(states.of[which], KVM_HOTPLUG_ANSWER_ABSENT);
     works(scene_add(&scene, which));
-    answers(scene_ask(&scene, which), KVM_HOTPLUG_PENDING);
+    answers(scene_ask(&scene, which), KVM_HOTPLUG_ANSWER_PENDING);
     scene_grant(&scene);
     scene_compare(&scene, &states);
     vm_close(&scene.vm);

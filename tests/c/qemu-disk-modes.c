@@ -19,7 +19,7 @@ static void add(const struct kvm_hotplug_disk *disk)
 
     works(kvm_hotplug_add_disk(vm.guest, disk, sizeof *disk, &device, sizeof device, &failure));
     CHECK_TEXT(device.id, "data");
-    CHECK_NUMBER(device.read_only, (disk->flags & KVM_HOTPLUG_READ_ONLY) != 0);
+    CHECK_NUMBER(device.read_only, (disk->flags & KVM_HOTPLUG_DISK_READ_ONLY) != 0);
 }
 
 /* `part` is to be seen in QEMU's list of nodes while the disk is in. */
@@ -64,12 +64,12 @@ static void others(void)
     tried(&(struct kvm_hotplug_disk){.id = "data", .path = raw, .aio = KVM_HOTPLUG_AIO_NATIVE,
                                      .cache = KVM_HOTPLUG_CACHE_NONE},
           "\"node-name\":\"data\"");
-    tried(&(struct kvm_hotplug_disk){.id = "data", .path = raw, .flags = KVM_HOTPLUG_READ_ONLY}, "\"ro\":true");
+    tried(&(struct kvm_hotplug_disk){.id = "data", .path = raw, .flags = KVM_HOTPLUG_DISK_READ_ONLY}, "\"ro\":true");
     tried(&(struct kvm_hotplug_disk){.id = "data", .path = raw, .format = KVM_HOTPLUG_FORMAT_PROBE},
           "\"node-name\":\"data\"");
     tried(&(struct kvm_hotplug_disk){.id = "data", .path = cow, .format = KVM_HOTPLUG_FORMAT_PROBE}, "\"drv\":\"qcow2\"");
     tried(&(struct kvm_hotplug_disk){.id = "data", .path = cow, .format = KVM_HOTPLUG_FORMAT_QCOW2,
-                                     .flags = KVM_HOTPLUG_READ_ONLY},
+                                     .flags = KVM_HOTPLUG_DISK_READ_ONLY},
           "\"backing_file\":\"/dev/fdset/2\"");
     tried(&(struct kvm_hotplug_disk){.id = "data", .path = raw, .discard = KVM_HOTPLUG_DISCARD_UNMAP,
                                      .detect_zeroes = KVM_HOTPLUG_DETECT_ZEROES_UNMAP},

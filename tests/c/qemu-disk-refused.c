@@ -76,7 +76,7 @@ static void a_read_only_file_system(void)
 {
     directory_read_only(directory);
     fails(disk(.path = image), -EROFS, KVM_HOTPLUG_ERROR_HOST, image, "open for writing", "set read_only");
-    works(disk(.path = image, .flags = KVM_HOTPLUG_READ_ONLY));
+    works(disk(.path = image, .flags = KVM_HOTPLUG_DISK_READ_ONLY));
 }
 
 int main(void)

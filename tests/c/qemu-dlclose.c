@@ -147,7 +147,7 @@ static void be_host(int user, int round)
     __typeof__(kvm_hotplug_abi_version) *version;
     __typeof__(kvm_runtime_new) *new_;
     __typeof__(kvm_runtime_save) *save;
-    __typeof__(kvm_runtime_read) *read_;
+    __typeof__(kvm_runtime_load_readonly) *read_;
     __typeof__(kvm_runtime_free) *free_;
     __typeof__(kvm_hotplug_open) *open_;
     __typeof__(kvm_hotplug_process) *process;
@@ -163,7 +163,7 @@ static void be_host(int user, int round)
     CHECK_NUMBER(version(), KVM_HOTPLUG_ABI_VERSION);
     find(library, "kvm_runtime_new", &new_);
     find(library, "kvm_runtime_save", &save);
-    find(library, "kvm_runtime_read", &read_);
+    find(library, "kvm_runtime_load_readonly", &read_);
     find(library, "kvm_runtime_free", &free_);
     find(library, "kvm_hotplug_open", &open_);
     find(library, "kvm_hotplug_process", &process);

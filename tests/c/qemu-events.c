@@ -25,7 +25,7 @@ static void what_a_call_answers_is_no_event(void)
 {
     vm_add_nic(&vm, "lan");
     nothing_to_fetch();
-    answers(kvm_hotplug_del_nic(vm.guest, "lan", 0, &failure), KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_del_nic(vm.guest, "lan", 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     nothing_to_fetch();
 }
 
@@ -39,7 +39,7 @@ static void late_removal(void)
     CHECK(readable(test_patience(5000)));
     CHECK(vm_next_event(&vm, &event, 5000));
     CHECK_NUMBER(event.event_type, KVM_HOTPLUG_EVENT_REMOVED);
-    CHECK_NUMBER(event.device_type, KVM_HOTPLUG_NIC);
+    CHECK_NUMBER(event.device_type, KVM_HOTPLUG_DEVICE_NIC);
     CHECK_TEXT(event.id, "lan");
     CHECK_NUMBER(event.generation, generation);
     CHECK_PART(event.text, "gone");
@@ -56,8 +56,8 @@ static void several(void)
 
     vm_add_nic(&vm, "one");
     vm_add_nic(&vm, "two");
-    answers(kvm_hotplug_del_nic(vm.guest, "one", 0, &failure), KVM_HOTPLUG_PENDING);
-    answers(kvm_hotplug_del_nic(vm.guest, "two", 0, &failure), KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_del_nic(vm.guest, "one", 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
+    answers(kvm_hotplug_del_nic(vm.guest, "two", 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     vm_reset(&vm);
     for (i = 0; i < 500 && kvm_hotplug_process(vm.guest, 0, &failure) < expected; i++)
         sleep_ms(10);
@@ -108,8 +108,8 @@ static void structs_of_other_versions(void)
     CHECK_NUMBER(newer.more[0], 0xff);
     vm_add_nic(&vm, "one");
     vm_add_nic(&vm, "two");
-    answers(kvm_hotplug_del_nic(vm.guest, "one", 0, &failure), KVM_HOTPLUG_PENDING);
-    answers(kvm_hotplug_del_nic(vm.guest, "two", 0, &failure), KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_del_nic(vm.guest, "one", 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
+    answers(kvm_hotplug_del_nic(vm.guest, "two", 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     vm_reset(&vm);
     while (kvm_hotplug_process(vm.guest, 0, &failure) < 2 + !has_native_hotplug(vm.qemu))
         sleep_ms(10);

@@ -81,9 +81,9 @@ static void ask_all(void)
     int i;
 
     for (i = 0; i < slots; i++) {
-        struct kvm_hotplug_removal removal = {.id = devices[i].id, .flags = KVM_HOTPLUG_NO_WAIT};
+        struct kvm_hotplug_del_options removal = {.id = devices[i].id, .flags = KVM_HOTPLUG_NO_WAIT};
 
-        answers(kvm_hotplug_unplug(vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_PENDING);
+        answers(kvm_hotplug_del(vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     }
 }
 

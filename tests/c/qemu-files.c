@@ -119,7 +119,7 @@ static void a_refused_add(void)
     CHECK_PART(kvm_hotplug_error_qmp_desc(error), "bootindex");
     CHECK_PART(kvm_hotplug_error_message(error), kvm_hotplug_error_qmp_desc(error));
     CHECK_NUMBER(kvm_hotplug_error_undo(error), KVM_HOTPLUG_UNDO_COMPLETE);
-    CHECK(kvm_hotplug_error_left(error) == NULL);
+    CHECK(kvm_hotplug_error_residue(error) == NULL);
     kvm_hotplug_error_free(error);
     now = file_read(vm.path, NULL);
     CHECK_TEXT(now, record);

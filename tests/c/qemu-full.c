@@ -45,7 +45,7 @@ static void check_count(int count)
 
 static int add(int count)
 {
-    struct kvm_hotplug_batch batch = {.nics = nics, .nic_size = sizeof nics[0], .nic_count = (size_t)count, .timeout_ms = WAIT_MS};
+    struct kvm_hotplug_add_batch batch = {.nics = nics, .nic_size = sizeof nics[0], .nic_count = (size_t)count, .timeout_ms = WAIT_MS};
 
     return kvm_hotplug_add_many(vm.guest, &batch, sizeof batch, devices, sizeof devices[0], &failure);
 }
@@ -54,15 +54,15 @@ static int add(int count)
 static void remove_all(int count)
 {
     const char *ids[MOST];
-    struct kvm_hotplug_batch batch = {.ids = ids, .id_count = (size_t)count, .flags = KVM_HOTPLUG_NO_WAIT};
-    struct kvm_hotplug_batch again = {.ids = ids, .id_count = (size_t)count, .timeout_ms = WAIT_MS};
+    struct kvm_hotplug_del_batch batch = {.ids = ids, .id_count = (size_t)count, .flags = KVM_HOTPLUG_NO_WAIT};
+    struct kvm_hotplug_del_batch again = {.ids = ids, .id_count = (size_t)count, .timeout_ms = WAIT_MS};
     int each[MOST];
 
     for (int i = 0; i < count; i++)
         ids[i] = devices[i].id;
-    answers(kvm_hotplug_del_many(vm.guest, &batch, sizeof batch, NULL, 0, each, &failure), KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_del_many(vm.guest, &batch, sizeof batch, NULL, 0, each, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     for (int i = 0; i < count; i++)
-        CHECK_NUMBER(each[i], KVM_HOTPLUG_PENDING);
+        CHECK_NUMBER(each[i], KVM_HOTPLUG_ANSWER_PENDING);
     vm_reset(&vm);
     works(kvm_hotplug_del_many(vm.guest, &again, sizeof again, NULL, 0, each, &failure));
 }

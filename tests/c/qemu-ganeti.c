@@ -123,26 +123,26 @@ static void nothing_differs(void)
 
     works(kvm_hotplug_verify(vm.guest, 0, differences, sizeof *differences, 8, &count, &failure));
     for (index = 0; index < count; index++)
-        if (differences[index].mismatch != KVM_HOTPLUG_MISMATCH_FOREIGN)
+        if (differences[index].kind != KVM_HOTPLUG_DIFFERENCE_FOREIGN)
             FAIL("%s: %s, not %s", differences[index].id, differences[index].found, differences[index].recorded);
     CHECK(count <= 1);
 }
 
 static void unplug(const char *id)
 {
-    struct kvm_hotplug_removal removal = {.id = id, .flags = KVM_HOTPLUG_NO_WAIT};
+    struct kvm_hotplug_del_options removal = {.id = id, .flags = KVM_HOTPLUG_NO_WAIT};
 
-    answers(kvm_hotplug_unplug(vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_del(vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
 }
 
 /* A guest without a system lets go of a SCSI disk at once, and of others when it is reset. */
 static void remove_one_of_each(const struct era *era)
 {
-    struct kvm_hotplug_removal scsi = {.id = era->disk[0]};
+    struct kvm_hotplug_del_options scsi = {.id = era->disk[0]};
     char *picture;
 
     if (era->controller != NULL) {
-        works(kvm_hotplug_unplug(vm.guest, &scsi, sizeof scsi, NULL, 0, &failure));
+        works(kvm_hotplug_del(vm.guest, &scsi, sizeof scsi, NULL, 0, &failure));
         unplug(era->nic[0]);
         vm_reset(&vm);
         vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, era->nic[0]);
@@ -210,7 +210,7 @@ static void an_era(const struct era *era)
     ganeti_goes_on();
     vm_open(&vm);
     nothing_differs();
-    CHECK_TEXT(vm_device(&vm, added[1].id).path, more);
+    CHECK_PATH(vm.guest, added[1].id, more);
     CHECK_TEXT(vm_device(&vm, added[0].id).bridge, bridge);
     unplug(added[0].id);
     vm_reset(&vm);
@@ -242,11 +242,11 @@ static void one_place_for_two(void)
     vm_open(&vm);
     works(kvm_hotplug_verify(vm.guest, 0, found, sizeof *found, 8, &count, &failure));
     for (i = 0; i < count; i++)
-        missing += found[i].mismatch == KVM_HOTPLUG_MISMATCH_MISSING && strcmp(found[i].id, "hotnic-003fc157-pci-4") == 0;
+        missing += found[i].kind == KVM_HOTPLUG_DIFFERENCE_MISSING && strcmp(found[i].id, "hotnic-003fc157-pci-4") == 0;
     CHECK_NUMBER(missing, 1);
     works(kvm_runtime_check(vm.runtime, 0, NULL, 0, problems, sizeof *problems, 8, &count, &failure));
     for (i = 0; i < count; i++)
-        places += problems[i].trouble == KVM_RUNTIME_TROUBLE_PLACE && strstr(problems[i].text, "pci.0 slot 4") != NULL;
+        places += problems[i].kind == KVM_RUNTIME_PROBLEM_PLACE && strstr(problems[i].text, "pci.0 slot 4") != NULL;
     CHECK_NUMBER(places, 1);
     unplug(era->disk[0]);
     vm_reset(&vm);

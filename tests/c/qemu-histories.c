@@ -40,15 +40,28 @@ static size_t list(struct history *history, struct kvm_hotplug_device devices[MA
     return count;
 }
 
+static bool is_at(struct history *history, const struct kvm_hotplug_device *device, const char *path)
+{
+    char *text = NULL;
+    bool same;
+
+    if (device->device_type != KVM_HOTPLUG_DEVICE_DISK)
+        return false;
+    works(kvm_runtime_get_path(history->vm.runtime, device->id, &text, &failure));
+    same = strcmp(text, path) == 0;
+    kvm_hotplug_text_free(text);
+    return same;
+}
+
 static bool has_path(struct history *history, const char *path)
 {
     struct kvm_hotplug_device devices[MAX_DEVICES];
     size_t count = list(history, devices), i;
+    bool found = false;
 
     for (i = 0; i < count; i++)
-        if (strcmp(devices[i].path, path) == 0)
-            return true;
-    return false;
+        found |= is_at(history, &devices[i], path);
+    return found;
 }
 
 static void add_some_nic(struct history *history)
@@ -57,7 +70,7 @@ static void add_some_nic(struct history *history)
 
     if (below(5) == 0) {
         nic = (struct kvm_hotplug_nic){.model = "e1000"};
-        answers(add_nic(&history->vm, &nic, NULL), KVM_HOTPLUG_AFTER_REBOOT);
+        answers(add_nic(&history->vm, &nic, NULL), KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
         return;
     }
     works(add_nic(&history->vm, &nic, NULL));
@@ -71,7 +84,7 @@ static void add_some_disk(struct history *history)
                                     .format = image % 2 ? KVM_HOTPLUG_FORMAT_QCOW2 : KVM_HOTPLUG_FORMAT_RAW,
                                     .serial = below(2) ? serial : NULL,
                                     .cache = below(5),
-                                    .flags = below(4) == 0 ? KVM_HOTPLUG_READ_ONLY : 0};
+                                    .flags = below(4) == 0 ? KVM_HOTPLUG_DISK_READ_ONLY : 0};
 
     snprintf(serial, sizeof serial, "s,%u", image);
     if (below(3) == 0) {
@@ -94,7 +107,7 @@ static void remove_some(struct history *history)
 {
     struct kvm_hotplug_device devices[MAX_DEVICES];
     size_t count = list(history, devices);
-    struct kvm_hotplug_removal removal = {.flags = KVM_HOTPLUG_NO_WAIT};
+    struct kvm_hotplug_del_options removal = {.flags = KVM_HOTPLUG_NO_WAIT};
     struct kvm_hotplug_event event;
     int answer;
 
@@ -104,12 +117,12 @@ static void remove_some(struct history *history)
     if (history->paused)
         qemu_start_and_stop(history->vm.qemu);
     removal.id = devices[below((unsigned)count)].id;
-    answer = kvm_hotplug_unplug(history->vm.guest, &removal, sizeof removal, NULL, 0, &failure);
+    answer = kvm_hotplug_del(history->vm.guest, &removal, sizeof removal, NULL, 0, &failure);
     if (answer < 0) {
         refused_for_its_disks();
         return;
     }
-    if (answer != KVM_HOTPLUG_PENDING)
+    if (answer != KVM_HOTPLUG_ANSWER_PENDING)
         return;
     vm_reset(&history->vm);
     vm_await(&history->vm, KVM_HOTPLUG_EVENT_REMOVED, removal.id);
@@ -121,13 +134,13 @@ static void remove_some(struct history *history)
 static void change_cold(struct history *history)
 {
     struct kvm_hotplug_device devices[MAX_DEVICES];
-    struct kvm_hotplug_removal removal = {0};
+    struct kvm_hotplug_del_options removal = {0};
     struct kvm_hotplug_nic nic = {.model = below(3) ? NULL : "e1000", .bridge = HOSTS_BRIDGE};
     size_t count = list(history, devices);
 
     if (count > 0 && below(3) == 0) {
         removal.id = devices[below((unsigned)count)].id;
-        if (kvm_runtime_remove(history->vm.runtime, &removal, sizeof removal, NULL, 0, &failure) < 0)
+        if (kvm_runtime_del(history->vm.runtime, &removal, sizeof removal, NULL, 0, &failure) < 0)
             refused_for_its_disks();
     }
     if (count < MOST && below(3) == 0)
@@ -148,7 +161,7 @@ static void reboot(struct history *history)
     vm_boot(&history->vm, &boot);
     count = list(history, devices);
     for (i = 0; i < count; i++)
-        CHECK_NUMBER(devices[i].state, KVM_HOTPLUG_DONE);
+        CHECK_NUMBER(devices[i].state, KVM_HOTPLUG_STATE_LIVE);
 }
 
 static int by_id(const void *a, const void *b)

@@ -26,7 +26,7 @@ int main(void)
     CHECK(!vm_has_journal(&other) && !vm_record_contains(&other, "data"));
     CHECK_NUMBER(process_fds(getpid()), fds);
 
-    answers(kvm_hotplug_del_disk(owner.guest, "data", 0, &failure), KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_del_disk(owner.guest, "data", 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     fails(kvm_hotplug_add_disk(other.guest, &disk, sizeof disk, NULL, 0, &failure), -EBUSY,
           KVM_HOTPLUG_ERROR_IMAGE_LOCKED, "in use by another QEMU");
     vm_reset(&owner);
@@ -34,12 +34,12 @@ int main(void)
     works(kvm_hotplug_add_disk(other.guest, &disk, sizeof disk, NULL, 0, &failure));
     fails(kvm_hotplug_add_disk(owner.guest, &disk, sizeof disk, NULL, 0, &failure), -EBUSY,
           KVM_HOTPLUG_ERROR_IMAGE_LOCKED, "in use by another QEMU");
-    answers(kvm_hotplug_del_disk(other.guest, "data", 1000, &failure), KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_del_disk(other.guest, "data", 1000, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     vm_reset(&other);
     vm_await(&other, KVM_HOTPLUG_EVENT_REMOVED, "data");
 
     /* Guests that both say so share it. */
-    shared.flags = KVM_HOTPLUG_SHARE_RW;
+    shared.flags = KVM_HOTPLUG_DISK_SHARE_RW;
     works(kvm_hotplug_add_disk(owner.guest, &shared, sizeof shared, NULL, 0, &failure));
     works(kvm_hotplug_add_disk(other.guest, &shared, sizeof shared, NULL, 0, &failure));
     free(picture);

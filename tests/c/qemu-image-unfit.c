@@ -34,7 +34,7 @@ static void check_says(struct vm *vm, const char *part)
     works(kvm_runtime_check(vm->runtime, 0, NULL, 0, &problem, sizeof problem, 1, &problems, &failure));
     CHECK_NUMBER(problems, part != NULL);
     if (part != NULL) {
-        CHECK_NUMBER(problem.trouble, KVM_RUNTIME_TROUBLE_IMAGE);
+        CHECK_NUMBER(problem.kind, KVM_RUNTIME_PROBLEM_IMAGE);
         CHECK_PART(problem.text, part);
     }
 }
@@ -42,7 +42,7 @@ static void check_says(struct vm *vm, const char *part)
 static void odd_sizes(void)
 {
     struct kvm_hotplug_disk disk = {.id = "odd", .path = odd, .cache = KVM_HOTPLUG_CACHE_NONE};
-    struct kvm_hotplug_removal removal = {.id = "odd"};
+    struct kvm_hotplug_del_options removal = {.id = "odd"};
     struct vm vm;
 
     image_raw(odd, ODD);
@@ -52,7 +52,7 @@ static void odd_sizes(void)
     check_says(&vm, "8192");
     image_raw(odd, 2 * 4096);
     check_says(&vm, NULL);
-    works(kvm_runtime_remove(vm.runtime, &removal, sizeof removal, NULL, 0, &failure));
+    works(kvm_runtime_del(vm.runtime, &removal, sizeof removal, NULL, 0, &failure));
     image_raw(odd, ODD);
     vm_boot(&vm, NULL);
     if (add_disk(&vm, &disk, NULL) == 0) {
@@ -80,7 +80,7 @@ static void read_only_device(void)
     loop = loop_new_read_only(file, device);
     vm_start(&vm, &(struct qemu_options){.paused = true});
     fails(add_disk(&vm, &disk, NULL), -EROFS, KVM_HOTPLUG_ERROR_HOST, device, "blockdev --setrw", "set read_only");
-    disk.flags = KVM_HOTPLUG_READ_ONLY;
+    disk.flags = KVM_HOTPLUG_DISK_READ_ONLY;
     works(add_disk(&vm, &disk, NULL));
     vm_stop(&vm);
     close(loop);
@@ -106,7 +106,7 @@ static void tries_in_a_paused_guest(void)
         CHECK(sets <= 1);
         CHECK_NUMBER(kvm_hotplug_error_undo(failure), sets == 0 ? KVM_HOTPLUG_UNDO_COMPLETE : KVM_HOTPLUG_UNDO_INCOMPLETE);
         if (sets > 0)
-            CHECK_PART(kvm_hotplug_error_left(failure), "closes none while the guest does not run");
+            CHECK_PART(kvm_hotplug_error_residue(failure), "closes none while the guest does not run");
         kvm_hotplug_error_free(failure);
         failure = NULL;
         if (i == TRIES / 2) {

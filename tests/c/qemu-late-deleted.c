@@ -71,9 +71,9 @@ static pid_t hold_references(void)
 
 static void ask(void)
 {
-    struct kvm_hotplug_removal removal = {.id = "nic0", .flags = KVM_HOTPLUG_NO_WAIT};
+    struct kvm_hotplug_del_options removal = {.id = "nic0", .flags = KVM_HOTPLUG_NO_WAIT};
 
-    answers(kvm_hotplug_unplug(vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_del(vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
 }
 
 /* QEMU has the NIC by the time that it refuses the disk, and asks the guest for it. */
@@ -81,12 +81,12 @@ static void add_and_take_back(void)
 {
     struct kvm_hotplug_nic nic = {.id = "nic0"};
     struct kvm_hotplug_disk disk = {.id = "more", .path = other, .flags = KVM_HOTPLUG_BOOT_INDEX};
-    struct kvm_hotplug_batch list = {.nics = &nic, .nic_size = sizeof nic, .nic_count = 1, .disks = &disk,
+    struct kvm_hotplug_add_batch list = {.nics = &nic, .nic_size = sizeof nic, .nic_count = 1, .disks = &disk,
                                      .disk_size = sizeof disk, .disk_count = 1,
                                      .timeout_ms = (uint32_t)test_patience(REFUSED_MS)};
 
     CHECK(kvm_hotplug_add_many(vm.guest, &list, sizeof list, NULL, 0, &failure) < 0);
-    CHECK_TEXT(kvm_hotplug_error_left(failure), "device nic0: its removal is pending");
+    CHECK_TEXT(kvm_hotplug_error_residue(failure), "device nic0: its removal is pending");
     kvm_hotplug_error_free(failure);
     failure = NULL;
 }
@@ -145,7 +145,7 @@ static void stays(int earlier, const char *empty)
     CHECK_PICTURE(&vm, before);
     CHECK(vm_records(&vm, "nic0"));
     nic = vm_device(&vm, "nic0");
-    CHECK_NUMBER(nic.state, KVM_HOTPLUG_PENDING);
+    CHECK_NUMBER(nic.state, KVM_HOTPLUG_STATE_PENDING);
     vm_nothing_to_fetch(&vm);
     works(kvm_hotplug_verify(vm.guest, 0, NULL, 0, 0, &differences, &failure));
     CHECK_NUMBER(differences, 0);
@@ -175,7 +175,7 @@ int main(void)
     path_in(other, vm.qemu->dir, "more.img");
     image_raw(image, MEBIBYTE);
     image_raw(other, MEBIBYTE);
-    answers(kvm_hotplug_add_disk(vm.guest, &first, sizeof first, NULL, 0, &failure), KVM_HOTPLUG_DONE);
+    answers(kvm_hotplug_add_disk(vm.guest, &first, sizeof first, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_DONE);
     empty = vm_picture(&vm);
     stays(1, empty);
     stays(EARLIER, empty);

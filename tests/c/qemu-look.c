@@ -36,18 +36,18 @@ static void check_files(const struct files *before)
 /* Two devices in the guest, one of which has been asked to leave, and an agent that has gone. */
 static void leave_unfinished(void)
 {
-    struct kvm_hotplug_removal removal = {.id = "leaves", .flags = KVM_HOTPLUG_NO_WAIT};
+    struct kvm_hotplug_del_options removal = {.id = "leaves", .flags = KVM_HOTPLUG_NO_WAIT};
 
     vm_add_nic(&vm, "leaves");
     vm_add_disk(&vm, "stays", image);
-    answers(kvm_hotplug_unplug(vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_del(vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     vm_close(&vm);
 }
 
 static void look(void)
 {
-    struct kvm_hotplug_listener listener = {.flags = KVM_HOTPLUG_LOOK_ONLY};
-    struct kvm_hotplug_removal removal = {.id = "stays"};
+    struct kvm_hotplug_open_options listener = {.flags = KVM_HOTPLUG_OPEN_LOOK_ONLY};
+    struct kvm_hotplug_del_options removal = {.id = "stays"};
     struct kvm_hotplug_difference found[MOST];
     struct kvm_hotplug_device device;
     struct kvm_runtime *owned, *copy;
@@ -55,16 +55,16 @@ static void look(void)
     size_t count = 1;
 
     works(kvm_runtime_load(vm.path, &owned, &failure));
-    works(kvm_runtime_read(vm.path, &copy, &failure));
-    works(kvm_hotplug_open_of(copy, vm.qemu->qmp_path, &listener, sizeof listener, &guest, &failure));
+    works(kvm_runtime_load_readonly(vm.path, &copy, &failure));
+    works(kvm_hotplug_open_with(copy, vm.qemu->qmp_path, &listener, sizeof listener, &guest, &failure));
     kvm_runtime_free(copy);
-    answers(kvm_hotplug_get_device(guest, "leaves", &device, sizeof device, &failure), KVM_HOTPLUG_PENDING);
-    answers(kvm_hotplug_get_device(guest, "stays", &device, sizeof device, &failure), KVM_HOTPLUG_DONE);
+    answers(kvm_hotplug_get_device(guest, "leaves", &device, sizeof device, &failure), KVM_HOTPLUG_STATE_PENDING);
+    answers(kvm_hotplug_get_device(guest, "stays", &device, sizeof device, &failure), KVM_HOTPLUG_STATE_LIVE);
     works(kvm_hotplug_verify(guest, 0, found, sizeof found[0], MOST, &count, &failure));
     CHECK_NUMBER(count, 0);
-    fails(kvm_hotplug_unplug(guest, &removal, sizeof removal, NULL, 0, &failure), -EROFS, KVM_HOTPLUG_ERROR_STATE,
+    fails(kvm_hotplug_del(guest, &removal, sizeof removal, NULL, 0, &failure), -EROFS, KVM_HOTPLUG_ERROR_STATE,
           "opened for looking only");
-    fails(kvm_hotplug_mend(guest, 0, found, sizeof found[0], MOST, &count, &failure), -EROFS, KVM_HOTPLUG_ERROR_STATE,
+    fails(kvm_hotplug_repair(guest, 0, found, sizeof found[0], MOST, &count, &failure), -EROFS, KVM_HOTPLUG_ERROR_STATE,
           "opened for looking only");
     kvm_hotplug_close(guest);
     kvm_runtime_free(owned);

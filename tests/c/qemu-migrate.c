@@ -55,7 +55,7 @@ static void expect(struct vm *vm, uint32_t mismatch, const char *id)
 
     works(kvm_hotplug_verify(vm->guest, PATIENCE_MS, found, sizeof *found, MAX_DIFFERENCES, &count, &failure));
     for (i = 0; i < count; i++)
-        if (found[i].mismatch == mismatch && strcmp(found[i].id, id) == 0)
+        if (found[i].kind == mismatch && strcmp(found[i].id, id) == 0)
             return;
     FAIL("%u of %s is not among the %zu differences: %s", mismatch, id, count, count > 0 ? found[0].text : "none");
 }
@@ -204,16 +204,16 @@ static void wrong_records(void)
     /* On pc the slot is another one, on q35 the port. */
     if (strcmp(nic.bus, "pci.0") == 0) {
         snprintf(slot, sizeof slot, "\"slot\": %u", disk.slot);
-        wrong(&plain, slot, "\"slot\": 17", KVM_HOTPLUG_MISMATCH_ADDRESS, "data");
+        wrong(&plain, slot, "\"slot\": 17", KVM_HOTPLUG_DIFFERENCE_ADDRESS, "data");
     } else {
         snprintf(slot, sizeof slot, "\"bus\": \"%s\"", disk.bus);
         snprintf(other, sizeof other, "\"bus\": \"rp4\"");
-        wrong(&plain, slot, other, KVM_HOTPLUG_MISMATCH_ADDRESS, "data");
-        wrong(&plain, "\"slot\": 16", "\"slot\": 21", KVM_HOTPLUG_MISMATCH_PORT, "rp1");
+        wrong(&plain, slot, other, KVM_HOTPLUG_DIFFERENCE_ADDRESS, "data");
+        wrong(&plain, "\"slot\": 16", "\"slot\": 21", KVM_HOTPLUG_DIFFERENCE_PORT, "rp1");
     }
-    wrong(&plain, "\"queues\": 2", "\"queues\": 1", KVM_HOTPLUG_MISMATCH_QUEUES, "lan");
+    wrong(&plain, "\"queues\": 2", "\"queues\": 1", KVM_HOTPLUG_DIFFERENCE_QUEUES, "lan");
     /* One that loads a ROM goes to one that does not. */
-    wrong(&booted, "\"boot_index\": 3", "\"mtu\": 1400", KVM_HOTPLUG_MISMATCH_ROM, "lan");
+    wrong(&booted, "\"boot_index\": 3", "\"mtu\": 1400", KVM_HOTPLUG_DIFFERENCE_ROM, "lan");
 }
 
 int main(void)

@@ -49,7 +49,7 @@ static void numbers(void)
     invalid(nic(.mtu = 65536), "mtu 65536", "out of range");
     invalid(nic(.vhost = 3), "vhost 3", "0 (auto), 1 (off) and 2 (required)");
     invalid(nic(.boot_index = 0x80000000, .flags = KVM_HOTPLUG_BOOT_INDEX), "boot index 2147483648");
-    invalid(nic(.flags = KVM_HOTPLUG_READ_ONLY), "nic flags", "unknown flag bits 0x8");
+    invalid(nic(.flags = KVM_HOTPLUG_DISK_READ_ONLY), "nic flags", "unknown flag bits 0x20");
     invalid(nic(.flags = 0x80000000), "unknown flag bits 0x80000000");
     invalid(nic(.reserved = 1), "reserved is 1, must be 0");
     invalid(nic(.model = "e1000,id=x"), "\"e1000,id=x\"", "not the name of a QEMU device");

@@ -13,21 +13,21 @@ static void check_state(const char *id, uint32_t reason, const char *text)
 {
     struct kvm_hotplug_device device = vm_device(&vm, id);
 
-    CHECK_NUMBER(device.state, KVM_HOTPLUG_PENDING);
+    CHECK_NUMBER(device.state, KVM_HOTPLUG_STATE_PENDING);
     CHECK_NUMBER(device.reason, reason);
     CHECK_PART(device.reason_text, text);
 }
 
 static void unplug(const char *id, uint32_t timeout_ms, uint32_t flags, uint32_t reason, const char *text)
 {
-    struct kvm_hotplug_removal removal = {.id = id, .timeout_ms = (uint32_t)test_patience((int)timeout_ms), .flags = flags};
+    struct kvm_hotplug_del_options removal = {.id = id, .timeout_ms = (uint32_t)test_patience((int)timeout_ms), .flags = flags};
     struct kvm_hotplug_device device;
     char *before = vm_picture(&vm);
 
-    answers(kvm_hotplug_unplug(vm.guest, &removal, sizeof removal, &device, sizeof device, &failure),
-            KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_del(vm.guest, &removal, sizeof removal, &device, sizeof device, &failure),
+            KVM_HOTPLUG_ANSWER_PENDING);
     CHECK_TEXT(device.id, id);
-    CHECK_NUMBER(device.state, KVM_HOTPLUG_PENDING);
+    CHECK_NUMBER(device.state, KVM_HOTPLUG_STATE_PENDING);
     CHECK_NUMBER(device.reason, reason);
     CHECK_PART(device.reason_text, text);
     check_state(id, reason, text);

@@ -47,7 +47,7 @@ static int pin(const char *id, const char *bus, uint32_t slot)
 
 static void leave(const char *id)
 {
-    answers(kvm_hotplug_del_nic(vm.guest, id, 0, &failure), KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_del_nic(vm.guest, id, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
 }
 
 /* On either machine: `bus` and `slot` are free. */

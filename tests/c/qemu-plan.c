@@ -71,10 +71,10 @@ static int plan_disk(const struct kvm_hotplug_disk *disk, struct kvm_hotplug_dev
 
 static int plan_removal(const char *id, struct kvm_hotplug_device *device, char **plan)
 {
-    struct kvm_hotplug_removal removal = {.id = id};
+    struct kvm_hotplug_del_options removal = {.id = id};
     struct before before = look();
     int answer =
-        kvm_hotplug_plan_removal(vm.guest, &removal, sizeof removal, device, sizeof *device, plan, &failure);
+        kvm_hotplug_plan_del(vm.guest, &removal, sizeof removal, device, sizeof *device, plan, &failure);
 
     nothing_was_done(before);
     return answer;
@@ -115,7 +115,7 @@ static void nics(void)
     nic.queues = 3;
     fails(plan_nic(&nic, &planned, &plan), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT, "another queues");
     nic = (struct kvm_hotplug_nic){.id = "old", .model = "e1000"};
-    answers(plan_nic(&nic, &planned, &plan), KVM_HOTPLUG_AFTER_REBOOT);
+    answers(plan_nic(&nic, &planned, &plan), KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
     CHECK_NUMBER(planned.reason, KVM_HOTPLUG_REASON_MODEL);
     IN_ORDER(plan, "\"answer\":\"after-reboot\"", "\"commands\":[]");
     CHECK_PART(plan, "e1000");
@@ -146,7 +146,7 @@ static void disks(void)
              "\"execute\":\"remove-fd\"", "\"execute\":\"remove-fd\"");
     same_place(&planned, &device);
     kvm_hotplug_text_free(plan);
-    answers(plan_removal("nobody", &planned, &plan), KVM_HOTPLUG_ABSENT);
+    answers(plan_removal("nobody", &planned, &plan), KVM_HOTPLUG_ANSWER_ABSENT);
     CHECK_PART(plan, "\"commands\":[]");
     kvm_hotplug_text_free(plan);
 }

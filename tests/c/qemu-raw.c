@@ -48,7 +48,7 @@ static void descriptors(void)
     int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     int before = process_fds(getpid());
 
-    works(command("getfd", "{\"fdname\":\"mine\"}", KVM_HOTPLUG_PASS_FD, fd, NULL));
+    works(command("getfd", "{\"fdname\":\"mine\"}", KVM_HOTPLUG_QMP_PASS_FD, fd, NULL));
     works(command("closefd", "{\"fdname\":\"mine\"}", 0, 0, NULL));
     fails(command("getfd", "{\"fdname\":\"mine\"}", 0, 0, NULL), -EREMOTEIO, KVM_HOTPLUG_ERROR_QMP, "No file descriptor");
     CHECK_NUMBER(process_fds(getpid()), before);
@@ -93,7 +93,7 @@ static void what_is_forced_is_seen(void)
 
     snprintf(arguments, sizeof arguments, "{\"driver\":\"virtio-rng-pci\",\"id\":\"rng\",\"bus\":\"%s\",\"addr\":\"%x\"}",
              vm.qemu->q35 ? "rp2" : "pci.0", vm.qemu->q35 ? 0 : first.slot + 2);
-    works(command("device_add", arguments, KVM_HOTPLUG_FORCE, 0, NULL));
+    works(command("device_add", arguments, KVM_HOTPLUG_QMP_FORCE, 0, NULL));
     path_in(path, vm.qemu->dir, "more.img");
     image_raw(path, MEBIBYTE);
     vm_add_disk(&vm, "more", path);
@@ -104,11 +104,11 @@ static void what_is_forced_is_seen(void)
         CHECK_NUMBER(next.slot, first.slot + 3);
     works(kvm_hotplug_verify(vm.guest, 0, differences, sizeof *differences, 4, &count, &failure));
     CHECK_NUMBER(count, 1);
-    CHECK_NUMBER(differences[0].mismatch, KVM_HOTPLUG_MISMATCH_FOREIGN);
+    CHECK_NUMBER(differences[0].kind, KVM_HOTPLUG_DIFFERENCE_FOREIGN);
     CHECK_TEXT(differences[0].id, "rng");
     /* A set of the agent's own is out of the way of the next disk. */
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    works(command("add-fd", NULL, KVM_HOTPLUG_PASS_FD, fd, NULL));
+    works(command("add-fd", NULL, KVM_HOTPLUG_QMP_PASS_FD, fd, NULL));
     close(fd);
 }
 
@@ -124,7 +124,7 @@ static void raw_events(void)
     char *text = NULL;
 
     vm_nothing_to_fetch(&vm);
-    works(kvm_hotplug_watch_qmp(vm.guest, 1, &failure));
+    works(kvm_hotplug_forward_qmp_events(vm.guest, 1, &failure));
     works(command("cont", NULL, 0, 0, NULL));
     CHECK(qmp_wait_event(vm.qemu, "RESUME", NULL, 5000) != NULL);
     for (int i = 0; i < 500 && !readable(); i++)
@@ -135,7 +135,7 @@ static void raw_events(void)
     CHECK_PART(text, "\"event\":\"RESUME\"");
     CHECK_PART(text, "\"seconds\":");
     kvm_hotplug_text_free(text);
-    works(kvm_hotplug_watch_qmp(vm.guest, 0, &failure));
+    works(kvm_hotplug_forward_qmp_events(vm.guest, 0, &failure));
     while (kvm_hotplug_next_event_json(vm.guest, &text, &failure) == 1)
         kvm_hotplug_text_free(text);
     CHECK(!readable());

@@ -84,7 +84,7 @@ static void refuses(void)
     path_in(path, vm.qemu->dir, "payload.img");
     image_raw(path, MEBIBYTE);
     vm_add_disk(&vm, "payload", path);
-    answers(unplug(&vm, "payload", 1000), KVM_HOTPLUG_PENDING);
+    answers(unplug(&vm, "payload", 1000), KVM_HOTPLUG_ANSWER_PENDING);
     says("asked\n");
     says("refused\n");
     /* What it says of a processor is handed on, ... */
@@ -93,8 +93,8 @@ static void refuses(void)
     CHECK(kvm_hotplug_process(vm.guest, 0, &failure) >= 0);
     vm_nothing_to_fetch(&vm);
     device = vm_device(&vm, "payload");
-    CHECK_NUMBER(device.state, KVM_HOTPLUG_PENDING);
-    answers(unplug(&vm, "payload", 1000), KVM_HOTPLUG_PENDING);
+    CHECK_NUMBER(device.state, KVM_HOTPLUG_STATE_PENDING);
+    answers(unplug(&vm, "payload", 1000), KVM_HOTPLUG_ANSWER_PENDING);
     CHECK(vm_has_journal(&vm));
 }
 

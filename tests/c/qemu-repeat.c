@@ -73,9 +73,9 @@ static void disks(void)
     conflict(add_disk(&disk), "data exists with another path");
     disk = first, disk.format = KVM_HOTPLUG_FORMAT_QCOW2;
     conflict(add_disk(&disk), "data exists with another format");
-    disk = first, disk.flags = KVM_HOTPLUG_READ_ONLY;
+    disk = first, disk.flags = KVM_HOTPLUG_DISK_READ_ONLY;
     conflict(add_disk(&disk), "data exists with another read_only");
-    disk = first, disk.flags = KVM_HOTPLUG_SHARE_RW;
+    disk = first, disk.flags = KVM_HOTPLUG_DISK_SHARE_RW;
     conflict(add_disk(&disk), "data exists with another share_rw");
     disk = first, disk.serial = NULL;
     conflict(add_disk(&disk), "data exists with another serial");
@@ -123,18 +123,18 @@ static void taken(void)
 
 static void removals(void)
 {
-    answers(kvm_hotplug_del_nic(vm.guest, "nobody", 0, &failure), KVM_HOTPLUG_ABSENT);
-    answers(kvm_hotplug_del_disk(vm.guest, "nobody", 0, &failure), KVM_HOTPLUG_ABSENT);
+    answers(kvm_hotplug_del_nic(vm.guest, "nobody", 0, &failure), KVM_HOTPLUG_ANSWER_ABSENT);
+    answers(kvm_hotplug_del_disk(vm.guest, "nobody", 0, &failure), KVM_HOTPLUG_ANSWER_ABSENT);
     invalid(kvm_hotplug_del_nic(vm.guest, "data", 0, &failure), "data is a disk, not a NIC");
     invalid(kvm_hotplug_del_disk(vm.guest, "lan", 0, &failure), "lan is a NIC, not a disk");
     /* Paused, so it is pending at once, as often as it is asked. */
-    answers(kvm_hotplug_del_nic(vm.guest, "lan", 0, &failure), KVM_HOTPLUG_PENDING);
-    answers(kvm_hotplug_del_nic(vm.guest, "lan", 0, &failure), KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_del_nic(vm.guest, "lan", 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
+    answers(kvm_hotplug_del_nic(vm.guest, "lan", 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     fails(add_nic((&(struct kvm_hotplug_nic){.id = "lan"})), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT,
           "lan is being removed", "wait until it is gone, or take another id");
     vm_reset(&vm);
     vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, "lan");
-    answers(kvm_hotplug_del_nic(vm.guest, "lan", 0, &failure), KVM_HOTPLUG_ABSENT);
+    answers(kvm_hotplug_del_nic(vm.guest, "lan", 0, &failure), KVM_HOTPLUG_ANSWER_ABSENT);
     works(add_nic((&(struct kvm_hotplug_nic){.id = "lan"})));
 }
 

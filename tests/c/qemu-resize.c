@@ -57,7 +57,7 @@ static void raw(void)
     /* Smaller only when that is wanted. */
     invalid(kvm_hotplug_resize_disk(vm.guest, "raw", 4 * MEBIBYTE, 0, 0, NULL, &failure), "loses what lies behind");
     described("raw", 12 * MEBIBYTE);
-    resized("raw", 4 * MEBIBYTE, KVM_HOTPLUG_SHRINK, 4 * MEBIBYTE);
+    resized("raw", 4 * MEBIBYTE, KVM_HOTPLUG_RESIZE_SHRINK, 4 * MEBIBYTE);
     CHECK_NUMBER(length(path), 4 * MEBIBYTE);
     invalid(kvm_hotplug_resize_disk(vm.guest, "raw", 4 * MEBIBYTE + 1, 0, 0, NULL, &failure), "multiple of 512");
 }
@@ -77,7 +77,7 @@ static void qcow2(void)
     resized("layered", 16 * MEBIBYTE, 0, 16 * MEBIBYTE);
     CHECK_NUMBER(length(base), 4 * MEBIBYTE);
     resized("layered", 0, 0, 16 * MEBIBYTE);
-    resized("layered", 8 * MEBIBYTE, KVM_HOTPLUG_SHRINK, 8 * MEBIBYTE);
+    resized("layered", 8 * MEBIBYTE, KVM_HOTPLUG_RESIZE_SHRINK, 8 * MEBIBYTE);
 }
 
 /* The device is resized first, and QEMU told then. */
@@ -98,7 +98,7 @@ static void block_device(void)
     ok(truncate(file, 16 * MEBIBYTE));
     loop_grown(loop);
     resized("device", 16 * MEBIBYTE, 0, 16 * MEBIBYTE);
-    answers(kvm_hotplug_del_disk(vm.guest, "device", 0, &failure), KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_del_disk(vm.guest, "device", 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     vm_reset(&vm);
     vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, "device");
     close(loop);
@@ -106,7 +106,7 @@ static void block_device(void)
 
 static void what_cannot_be(void)
 {
-    struct kvm_hotplug_disk request = {.id = "frozen", .flags = KVM_HOTPLUG_READ_ONLY};
+    struct kvm_hotplug_disk request = {.id = "frozen", .flags = KVM_HOTPLUG_DISK_READ_ONLY};
     struct kvm_hotplug_device disk;
     char path[TEST_PATH];
 

@@ -31,14 +31,14 @@ static void add(void)
 {
     struct kvm_hotplug_nic nic = {.id = "lan", .mac = mac};
 
-    succeed(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, NULL), KVM_HOTPLUG_DONE);
+    succeed(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, NULL), KVM_HOTPLUG_ANSWER_DONE);
 }
 
 /* In the child, which is killed on the way. */
 static void agent(void *argument)
 {
     const struct task *task = argument;
-    struct kvm_hotplug_removal removal = {.id = "lan", .flags = KVM_HOTPLUG_NO_WAIT};
+    struct kvm_hotplug_del_options removal = {.id = "lan", .flags = KVM_HOTPLUG_NO_WAIT};
 
     trace_toggle();
     vm_open(&vm);
@@ -48,10 +48,10 @@ static void agent(void *argument)
         add();
         break;
     case CHANGE:
-        succeed(kvm_hotplug_set_link(vm.guest, "lan", 0, 0, NULL), KVM_HOTPLUG_DONE);
+        succeed(kvm_hotplug_set_link(vm.guest, "lan", 0, 0, NULL), KVM_HOTPLUG_ANSWER_DONE);
         break;
     default:
-        succeed(kvm_hotplug_unplug(vm.guest, &removal, sizeof removal, NULL, 0, NULL), KVM_HOTPLUG_PENDING);
+        succeed(kvm_hotplug_del(vm.guest, &removal, sizeof removal, NULL, 0, NULL), KVM_HOTPLUG_ANSWER_PENDING);
         break;
     }
     _exit(0);
@@ -90,9 +90,9 @@ static void restarted(const struct task *task)
     vm_open(&vm);
     vm_add_nic(&vm, "first");
     nic = vm_device(&vm, "first");
-    answers(kvm_hotplug_unplug(vm.guest, &(struct kvm_hotplug_removal){.id = "first", .flags = KVM_HOTPLUG_NO_WAIT},
-                               sizeof(struct kvm_hotplug_removal), NULL, 0, &failure),
-            KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_del(vm.guest, &(struct kvm_hotplug_del_options){.id = "first", .flags = KVM_HOTPLUG_NO_WAIT},
+                               sizeof(struct kvm_hotplug_del_options), NULL, 0, &failure),
+            KVM_HOTPLUG_ANSWER_PENDING);
     vm_reset(&vm);
     vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, "first");
     if (task->recorded)

@@ -53,9 +53,9 @@ static void lose_right_to_trace(void)
 
 static void take_out(const char *id)
 {
-    struct kvm_hotplug_removal removal = {.id = id, .flags = KVM_HOTPLUG_NO_WAIT};
+    struct kvm_hotplug_del_options removal = {.id = id, .flags = KVM_HOTPLUG_NO_WAIT};
 
-    answers(kvm_hotplug_unplug(vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_del(vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     vm_reset(&vm);
     vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, id);
 }
@@ -72,7 +72,7 @@ static void devices(const char *image, const char *cow, const char *bridge)
     /* The socket is where it was, for the next agent as well. */
     vm_close(&vm);
     vm_open(&vm);
-    CHECK_NUMBER(vm_device(&vm, "data").state, KVM_HOTPLUG_DONE);
+    CHECK_NUMBER(vm_device(&vm, "data").state, KVM_HOTPLUG_STATE_LIVE);
     take_out("data");
     take_out("layered");
     log_from_now_on();

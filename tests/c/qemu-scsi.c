@@ -24,7 +24,7 @@ static struct kvm_hotplug_disk scsi(const char *path)
 static struct kvm_hotplug_disk scsi_at(const char *path, const char *bus, uint32_t target, uint32_t lun)
 {
     return (struct kvm_hotplug_disk){.path = path, .model = "scsi-hd", .bus = bus, .target = target, .lun = lun,
-                                     .flags = KVM_HOTPLUG_SCSI_ADDRESS};
+                                     .flags = KVM_HOTPLUG_DISK_SCSI_ADDRESS};
 }
 
 #define add(request) add_disk(&vm, &(request), &device)
@@ -66,7 +66,7 @@ static void check_verified(size_t foreign)
     size_t count = differences(list), i;
 
     for (i = 0; i < count && i < DIFFERENCES; i++)
-        CHECK_NUMBER(list[i].mismatch, KVM_HOTPLUG_MISMATCH_FOREIGN);
+        CHECK_NUMBER(list[i].kind, KVM_HOTPLUG_DIFFERENCE_FOREIGN);
     CHECK_NUMBER(count, foreign);
 }
 
@@ -120,14 +120,14 @@ static void come_and_go(void)
             works(kvm_hotplug_del_disk(vm.guest, id, 0, &failure));
         }
         /* Nobody there to let go of the controller: a reset does. */
-        answers(kvm_hotplug_unplug(vm.guest, &(struct kvm_hotplug_removal){.id = controller, .flags = KVM_HOTPLUG_NO_WAIT},
-                                   sizeof(struct kvm_hotplug_removal), NULL, 0, &failure),
-                KVM_HOTPLUG_PENDING);
+        answers(kvm_hotplug_del(vm.guest, &(struct kvm_hotplug_del_options){.id = controller, .flags = KVM_HOTPLUG_NO_WAIT},
+                                   sizeof(struct kvm_hotplug_del_options), NULL, 0, &failure),
+                KVM_HOTPLUG_ANSWER_PENDING);
         vm_reset(&vm);
         vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, controller);
         CHECK_NUMBER(recorded(&vm), 0);
     }
-    works(kvm_hotplug_mend(vm.guest, 0, NULL, 0, 0, &(size_t){0}, &failure));
+    works(kvm_hotplug_repair(vm.guest, 0, NULL, 0, 0, &(size_t){0}, &failure));
     CHECK_PICTURE(&vm, picture);
     CHECK(!vm_has_journal(&vm));
     free(picture);
@@ -143,7 +143,7 @@ static void settings(void)
                                        .cache = KVM_HOTPLUG_CACHE_WRITETHROUGH,
                                        .logical_block_size = 4096,
                                        .boot_index = 7,
-                                       .flags = KVM_HOTPLUG_SHARE_RW | KVM_HOTPLUG_BOOT_INDEX,
+                                       .flags = KVM_HOTPLUG_DISK_SHARE_RW | KVM_HOTPLUG_BOOT_INDEX,
                                        .wwn = 0x5000c50015ea71ac};
 
     works(add(request));
@@ -199,7 +199,7 @@ static void places(void)
     CHECK_NUMBER(shown, 3);
     /* A model of which QEMU does not tell the guest about new disks. */
     request = scsi(image[2]), request.bus = "hba.0";
-    answers(add(request), KVM_HOTPLUG_AFTER_REBOOT);
+    answers(add(request), KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
     CHECK_NUMBER(device.reason, KVM_HOTPLUG_REASON_CONTROLLER);
     works(unplug(&vm, device.id, 0));
     works(unplug(&vm, "disk-scsi-255.16383", 0));
@@ -221,7 +221,7 @@ static void foreign(void)
     count = differences(list);
     for (i = 0; i < count && i < DIFFERENCES; i++)
         if (strcmp(list[i].id, "theirs") == 0) {
-            CHECK_NUMBER(list[i].mismatch, KVM_HOTPLUG_MISMATCH_FOREIGN);
+            CHECK_NUMBER(list[i].kind, KVM_HOTPLUG_DIFFERENCE_FOREIGN);
             CHECK_PART(list[i].text, "scsi.0 target 1 lun 0");
             found++;
         }
@@ -241,7 +241,7 @@ static void refusals(void)
     request = scsi(image[0]), request.slot = 4;
     invalid(add(request), "slot is given for a SCSI disk");
     request = scsi(image[0]), request.target = 4;
-    invalid(add(request), "count only with KVM_HOTPLUG_SCSI_ADDRESS");
+    invalid(add(request), "count only with KVM_HOTPLUG_DISK_SCSI_ADDRESS");
     request = scsi_at(image[0], NULL, 4, 0);
     invalid(add(request), "without a bus");
     request = scsi_at(image[0], "scsi.0", 256, 0);
@@ -277,7 +277,7 @@ static void plans(void)
     kvm_hotplug_text_free(plan);
     works(kvm_hotplug_plan_controller(vm.guest, &controller, sizeof controller, &device, sizeof device, &plan, &failure));
     CHECK_PART(plan, "\"num_queues\":2");
-    CHECK_NUMBER(device.device_type, KVM_HOTPLUG_CONTROLLER);
+    CHECK_NUMBER(device.device_type, KVM_HOTPLUG_DEVICE_CONTROLLER);
     kvm_hotplug_text_free(plan);
     CHECK_PICTURE(&vm, picture);
     free(picture);
@@ -299,7 +299,7 @@ static void undone(void)
     err(kvm_hotplug_add_disk(vm.guest, &request, sizeof request, NULL, 0, &error), -EBUSY);
     CHECK_NUMBER(kvm_hotplug_error_kind(error), KVM_HOTPLUG_ERROR_IMAGE_LOCKED);
     CHECK_NUMBER(kvm_hotplug_error_undo(error), KVM_HOTPLUG_UNDO_INCOMPLETE);
-    CHECK_PART(kvm_hotplug_error_left(error), vm.qemu->q35 ? "device scsi-pci-rp0: its removal is pending"
+    CHECK_PART(kvm_hotplug_error_residue(error), vm.qemu->q35 ? "device scsi-pci-rp0: its removal is pending"
                                                            : "device scsi-pci-4: its removal is pending");
     kvm_hotplug_error_free(error);
     CHECK(vm_has_journal(&vm));
@@ -307,7 +307,7 @@ static void undone(void)
     vm_reset(&vm);
     vm_await(&vm, KVM_HOTPLUG_EVENT_UNDONE, vm.qemu->q35 ? "scsi-pci-rp0" : "scsi-pci-4");
     CHECK(!vm_has_journal(&vm));
-    works(kvm_hotplug_mend(vm.guest, 0, NULL, 0, 0, &(size_t){0}, &failure));
+    works(kvm_hotplug_repair(vm.guest, 0, NULL, 0, 0, &(size_t){0}, &failure));
     CHECK_PICTURE(&vm, picture);
     free(picture);
     vm_stop(&other);
@@ -334,10 +334,10 @@ static void moved(void)
     vm_observe(&vm, command);
     vm_open(&vm);
     CHECK_NUMBER(differences(list), 1);
-    CHECK_NUMBER(list[0].mismatch, KVM_HOTPLUG_MISMATCH_ADDRESS);
+    CHECK_NUMBER(list[0].kind, KVM_HOTPLUG_DIFFERENCE_ADDRESS);
     CHECK_PART(list[0].recorded, "target 0 lun 0");
     CHECK_PART(list[0].found, "target 9 lun 2");
-    works(kvm_hotplug_mend(vm.guest, 0, NULL, 0, 0, &count, &failure));
+    works(kvm_hotplug_repair(vm.guest, 0, NULL, 0, 0, &count, &failure));
     CHECK_NUMBER(count, 0);
     device = vm_device(&vm, id);
     check_place(id, bus, 9, 2);

@@ -83,7 +83,7 @@ static void unawaited(void)
     struct kvm_hotplug_nic nic = over("lan", fds, QUEUES);
 
     nic.flags = KVM_HOTPLUG_NO_WAIT;
-    answers(add_nic(&vm, &nic, NULL), KVM_HOTPLUG_PENDING);
+    answers(add_nic(&vm, &nic, NULL), KVM_HOTPLUG_ANSWER_PENDING);
     vm_await(&vm, KVM_HOTPLUG_EVENT_ADDED, "lan");
     lives();
     del("lan");
@@ -134,11 +134,11 @@ static void most_queues(void)
 
 static void raw(const char *name, const char *arguments, int fd)
 {
-    struct kvm_hotplug_command command = {.execute = name, .arguments = arguments, .flags = KVM_HOTPLUG_FORCE};
+    struct kvm_hotplug_command command = {.execute = name, .arguments = arguments, .flags = KVM_HOTPLUG_QMP_FORCE};
 
     if (fd >= 0) {
         command.fd = fd;
-        command.flags |= KVM_HOTPLUG_PASS_FD;
+        command.flags |= KVM_HOTPLUG_QMP_PASS_FD;
     }
     works(kvm_hotplug_qmp(vm.guest, &command, sizeof command, NULL, &failure));
 }
@@ -155,8 +155,8 @@ static uint32_t differs(const char *id, const char *text)
     CHECK_NUMBER(count, 1);
     CHECK_TEXT(found[0].id, id);
     CHECK_PART(found[0].text, text);
-    CHECK_NUMBER(found[0].mendable, 0);
-    return found[0].mismatch;
+    CHECK_NUMBER(found[0].repairable, 0);
+    return found[0].kind;
 }
 
 /* A netdev by hand, which no NIC has: it is told of, and so is who asks for its tap. */
@@ -167,7 +167,7 @@ static void behind_the_record(void)
     open_tap("kht-hand", 1, &one);
     raw("getfd", "{\"fdname\":\"hand\"}", one);
     raw("netdev_add", "{\"type\":\"tap\",\"id\":\"hand\",\"fd\":\"hand\"}", -1);
-    CHECK_NUMBER(differs("hand", "netdev hand belongs to no NIC"), KVM_HOTPLUG_MISMATCH_ORPHAN_NETDEV);
+    CHECK_NUMBER(differs("hand", "netdev hand belongs to no NIC"), KVM_HOTPLUG_DIFFERENCE_ORPHAN_NETDEV);
     refused("lan", &one, 1, "open in QEMU already");
     raw("netdev_del", "{\"id\":\"hand\"}", -1);
     CHECK_NUMBER(differs("", ""), 0);
@@ -185,7 +185,7 @@ static void a_tap_that_is_gone(void)
     works(add_nic(&vm, &(struct kvm_hotplug_nic){.id = "wan"}, &device));
     CHECK_NUMBER(differs("", ""), 0);
     link_delete(device.ifname);
-    CHECK_NUMBER(differs("wan", "the tap is gone"), KVM_HOTPLUG_MISMATCH_BACKEND);
+    CHECK_NUMBER(differs("wan", "the tap is gone"), KVM_HOTPLUG_DIFFERENCE_BACKEND);
 }
 
 /* Every network namespace has names of its own. */
@@ -217,7 +217,7 @@ static uint32_t trouble(struct kvm_runtime *runtime, uint32_t flags, const char 
     for (size_t i = 0; i < count; i++)
         if (strcmp(found[i].id, id) == 0) {
             CHECK_PART(found[i].text, text);
-            return found[i].trouble;
+            return found[i].kind;
         }
     return 0;
 }
@@ -239,7 +239,7 @@ static void starts(void)
 {
     struct kvm_hotplug_nic owned = {
         .id = "owned", .ifname = "kht-owned", .tap_owner = 65534, .flags = KVM_HOTPLUG_TAP_OWNER};
-    struct kvm_hotplug_removal lan = {.id = "lan"};
+    struct kvm_hotplug_del_options lan = {.id = "lan"};
     struct kvm_boot_options target = {.incoming = KVM_BOOT_INCOMING_DEFER}, spare = {.spare_ports = 4};
     struct kvm_boot *boot = NULL;
     int links;
@@ -249,8 +249,8 @@ static void starts(void)
     add("lan", fds, QUEUES);
     works(add_nic(&vm, &owned, NULL));
     owner_is("kht-owned", "65534\n");
-    CHECK_NUMBER(trouble(vm.runtime, 0, "lan", "remove lan from the record"), KVM_RUNTIME_TROUBLE_TAP);
-    CHECK_NUMBER(trouble(vm.runtime, KVM_RUNTIME_CHECK_INCOMING, "lan", "before it is migrated"), KVM_RUNTIME_TROUBLE_TAP);
+    CHECK_NUMBER(trouble(vm.runtime, 0, "lan", "remove lan from the record"), KVM_RUNTIME_PROBLEM_TAP);
+    CHECK_NUMBER(trouble(vm.runtime, KVM_RUNTIME_CHECK_INCOMING, "lan", "before it is migrated"), KVM_RUNTIME_PROBLEM_TAP);
     vm_switch_off(&vm);
     CHECK(link_goes("kht-owned"));
     links = link_count();
@@ -259,7 +259,7 @@ static void starts(void)
     fails(kvm_runtime_boot(vm.runtime, &target, sizeof target, &boot, &failure), -EBADFD, KVM_HOTPLUG_ERROR_STATE, "lan", tap);
     CHECK_NUMBER(link_count(), links);
     CHECK(vm_records(&vm, "lan"));
-    works(kvm_runtime_remove(vm.runtime, &lan, sizeof lan, NULL, 0, &failure));
+    works(kvm_runtime_del(vm.runtime, &lan, sizeof lan, NULL, 0, &failure));
     CHECK_NUMBER(trouble(vm.runtime, 0, "lan", ""), 0);
     vm_boot(&vm, &spare);
     owner_is("kht-owned", "65534\n");

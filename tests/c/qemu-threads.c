@@ -95,17 +95,17 @@ static int state_of(const char *id)
 /* Asked for once; the reset that another thread makes grants it, and any thread may be the one that hears of it. */
 static void remove_it(struct worker *worker)
 {
-    struct kvm_hotplug_removal removal = {.id = worker->id, .flags = KVM_HOTPLUG_NO_WAIT};
+    struct kvm_hotplug_del_options removal = {.id = worker->id, .flags = KVM_HOTPLUG_NO_WAIT};
     long long end = now_ms() + test_patience(WAIT_MS);
     int rc;
 
     do
-        rc = kvm_hotplug_unplug(vm.guest, &removal, sizeof removal, NULL, 0, &failure);
+        rc = kvm_hotplug_del(vm.guest, &removal, sizeof removal, NULL, 0, &failure);
     while (ended(rc));
     /* A reset may have come just then, and what a cancelled call has asked for may be done when it is made again. */
-    CHECK(rc == KVM_HOTPLUG_PENDING || rc == KVM_HOTPLUG_DONE || (cancelling && rc == KVM_HOTPLUG_ABSENT));
-    worker->pending += rc == KVM_HOTPLUG_PENDING;
-    while (state_of(worker->id) != KVM_HOTPLUG_ABSENT) {
+    CHECK(rc == KVM_HOTPLUG_ANSWER_PENDING || rc == KVM_HOTPLUG_ANSWER_DONE || (cancelling && rc == KVM_HOTPLUG_ANSWER_ABSENT));
+    worker->pending += rc == KVM_HOTPLUG_ANSWER_PENDING;
+    while (state_of(worker->id) != KVM_HOTPLUG_ANSWER_ABSENT) {
         CHECK(now_ms() < end);
         sleep_ms(PAUSE_MS);
         ended(kvm_hotplug_process(vm.guest, call_ms(), &failure));
@@ -119,9 +119,9 @@ static void *work(void *argument)
     int round;
 
     for (round = 0; round < ROUNDS; round++) {
-        CHECK_NUMBER(add(worker, &device), KVM_HOTPLUG_DONE);
+        CHECK_NUMBER(add(worker, &device), KVM_HOTPLUG_ANSWER_DONE);
         CHECK_TEXT(device.id, worker->id);
-        CHECK_NUMBER(state_of(worker->id), KVM_HOTPLUG_DONE);
+        CHECK_NUMBER(state_of(worker->id), KVM_HOTPLUG_ANSWER_DONE);
         worker->generations[round] = device.generation;
         remove_it(worker);
     }
@@ -222,7 +222,7 @@ static void switch_off(uint64_t done[WORKERS])
         do
             state = kvm_hotplug_get_device(vm.guest, workers[i].id, &device, sizeof device, &failure);
         while (ended(state));
-        if (state == KVM_HOTPLUG_PENDING && device.generation != done[i]) {
+        if (state == KVM_HOTPLUG_ANSWER_PENDING && device.generation != done[i]) {
             done[i] = device.generation;
             native_switch_off(vm.qemu, device.bus);
         }
@@ -311,8 +311,8 @@ static void *use_other(void *argument)
             sleep_ms(PAUSE_MS);
             CHECK(kvm_hotplug_process(other->guest, 0, &failure) >= 0);
         } while ((state = kvm_hotplug_get_device(other->guest, "lan", &device, sizeof device, &failure)) ==
-                 KVM_HOTPLUG_PENDING);
-        CHECK_NUMBER(state, KVM_HOTPLUG_ABSENT);
+                 KVM_HOTPLUG_ANSWER_PENDING);
+        CHECK_NUMBER(state, KVM_HOTPLUG_ANSWER_ABSENT);
     } while (!atomic_load(&over));
     return NULL;
 }

@@ -19,10 +19,10 @@ static const struct kvm_hotplug_difference *only(uint32_t mismatch, const char *
     size_t count = 0;
 
     works(kvm_hotplug_verify(vm.guest, 0, found, sizeof found[0], MOST, &count, &failure));
-    if (count != 1 || found[0].mismatch != mismatch || strcmp(found[0].id, id) != 0)
-        FAIL("%zu differences, the first: %u %s %s", count, count ? found[0].mismatch : 0, count ? found[0].id : "",
+    if (count != 1 || found[0].kind != mismatch || strcmp(found[0].id, id) != 0)
+        FAIL("%zu differences, the first: %u %s %s", count, count ? found[0].kind : 0, count ? found[0].id : "",
              count ? found[0].text : "");
-    CHECK_NUMBER(found[0].mendable, 0);
+    CHECK_NUMBER(found[0].repairable, 0);
     return &found[0];
 }
 
@@ -50,20 +50,20 @@ static void bridge(void)
     works(add_nic(&vm, &(struct kvm_hotplug_nic){.id = "lan", .bridge = ours, .vhost = KVM_HOTPLUG_VHOST_OFF}, &device));
     agrees();
     ip((const char *[]){"ip", "link", "set", device.ifname, "master", theirs, NULL});
-    one = only(KVM_HOTPLUG_MISMATCH_BRIDGE, "lan");
+    one = only(KVM_HOTPLUG_DIFFERENCE_BRIDGE, "lan");
     CHECK_PART(one->recorded, ours);
     CHECK_PART(one->found, theirs);
     ip((const char *[]){"ip", "link", "set", device.ifname, "nomaster", NULL});
-    CHECK_PART(only(KVM_HOTPLUG_MISMATCH_BRIDGE, "lan")->found, "no bridge");
+    CHECK_PART(only(KVM_HOTPLUG_DIFFERENCE_BRIDGE, "lan")->found, "no bridge");
     /* Moving it is the decision. */
-    works(kvm_hotplug_move_nic(vm.guest, "lan", ours, 0, &failure));
+    works(kvm_hotplug_set_bridge(vm.guest, "lan", ours, 0, &failure));
     CHECK(link_in_bridge(device.ifname, ours));
     agrees();
 }
 
 static void force(const char *name, const char *arguments)
 {
-    struct kvm_hotplug_command request = {.execute = name, .arguments = arguments, .flags = KVM_HOTPLUG_FORCE};
+    struct kvm_hotplug_command request = {.execute = name, .arguments = arguments, .flags = KVM_HOTPLUG_QMP_FORCE};
 
     works(kvm_hotplug_qmp(vm.guest, &request, sizeof request, NULL, &failure));
 }
@@ -86,13 +86,13 @@ static void backend(void)
     free(record);
     vm_open(&vm);
     works(kvm_hotplug_verify(vm.guest, 0, found, sizeof found[0], MOST, &count, &failure));
-    for (i = 0; i < count && found[i].mismatch != KVM_HOTPLUG_MISMATCH_BACKEND; i++)
+    for (i = 0; i < count && found[i].kind != KVM_HOTPLUG_DIFFERENCE_BACKEND; i++)
         continue;
     if (i == count)
         FAIL("%zu differences, none about what stands behind; the first: %s", count, count ? found[0].text : "");
     CHECK_TEXT(found[i].id, "lan");
     CHECK_PART(found[i].found, "netdev elsewhere");
-    CHECK_NUMBER(found[i].mendable, 0);
+    CHECK_NUMBER(found[i].repairable, 0);
 }
 
 int main(void)

@@ -24,7 +24,7 @@ static size_t mend(void)
 {
     size_t count = 0;
 
-    works(kvm_hotplug_mend(vm.guest, 0, found, sizeof found[0], MOST, &count, &failure));
+    works(kvm_hotplug_repair(vm.guest, 0, found, sizeof found[0], MOST, &count, &failure));
     return count;
 }
 
@@ -32,7 +32,7 @@ static size_t mend(void)
 static const struct kvm_hotplug_difference *difference(size_t count, uint32_t mismatch, const char *id)
 {
     for (size_t i = 0; i < count; i++)
-        if (found[i].mismatch == mismatch && strcmp(found[i].id, id) == 0)
+        if (found[i].kind == mismatch && strcmp(found[i].id, id) == 0)
             return &found[i];
     FAIL("of %zu differences (the first: %s) none is a %u about %s", count, count ? found[0].text : "", mismatch, id);
 }
@@ -70,30 +70,30 @@ static void settings(void)
 {
     static const struct {
         const char *from, *to, *id;
-        uint32_t mismatch;
+        uint32_t kind;
         const char *recorded, *there;
     } table[] = {
-        {"\"mac\": \"52:54:00:12:34:56\"", "\"mac\": \"52:54:00:12:34:57\"", "lan", KVM_HOTPLUG_MISMATCH_MAC,
+        {"\"mac\": \"52:54:00:12:34:56\"", "\"mac\": \"52:54:00:12:34:57\"", "lan", KVM_HOTPLUG_DIFFERENCE_MAC,
          "52:54:00:12:34:57", "52:54:00:12:34:56"},
-        {"\"queues\": 2", "\"queues\": 3", "lan", KVM_HOTPLUG_MISMATCH_QUEUES, "8", "6"},
-        {"\"mtu\": 1400", "\"vhost\": true, \"mtu\": 1400", "lan", KVM_HOTPLUG_MISMATCH_SETTING, "vhost on", "vhost off"},
-        {"\"mtu\": 1400", "\"mtu\": 1300", "lan", KVM_HOTPLUG_MISMATCH_MTU, "1300", "1400"},
+        {"\"queues\": 2", "\"queues\": 3", "lan", KVM_HOTPLUG_DIFFERENCE_QUEUES, "8", "6"},
+        {"\"mtu\": 1400", "\"vhost\": true, \"mtu\": 1400", "lan", KVM_HOTPLUG_DIFFERENCE_SETTING, "vhost on", "vhost off"},
+        {"\"mtu\": 1400", "\"mtu\": 1300", "lan", KVM_HOTPLUG_DIFFERENCE_MTU, "1300", "1400"},
         {"\"model\": \"virtio-net-pci-transitional\"", "\"model\": \"virtio-net-pci-non-transitional\"", "lan",
-         KVM_HOTPLUG_MISMATCH_MODEL, "non-transitional", "virtio-net-pci-transitional"},
-        {"\"serial\": \"abc\"", "\"serial\": \"abd\"", "data", KVM_HOTPLUG_MISMATCH_SERIAL, "abd", "abc"},
-        {"\"boot_index\": 3", "\"boot_index\": 4", "data", KVM_HOTPLUG_MISMATCH_SETTING, "4", "3"},
-        {"\"read_only\": true", "\"read_only\": false", "cd", KVM_HOTPLUG_MISMATCH_READ_ONLY, "writable", "read-only"},
+         KVM_HOTPLUG_DIFFERENCE_MODEL, "non-transitional", "virtio-net-pci-transitional"},
+        {"\"serial\": \"abc\"", "\"serial\": \"abd\"", "data", KVM_HOTPLUG_DIFFERENCE_SERIAL, "abd", "abc"},
+        {"\"boot_index\": 3", "\"boot_index\": 4", "data", KVM_HOTPLUG_DIFFERENCE_SETTING, "4", "3"},
+        {"\"read_only\": true", "\"read_only\": false", "cd", KVM_HOTPLUG_DIFFERENCE_READ_ONLY, "writable", "read-only"},
     };
 
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         char *record = rewrite(table[i].from, table[i].to), *picture = vm_picture(&vm);
-        const struct kvm_hotplug_difference *one = difference(verify(), table[i].mismatch, table[i].id);
+        const struct kvm_hotplug_difference *one = difference(verify(), table[i].kind, table[i].id);
         CHECK_PART(one->recorded, table[i].recorded);
         CHECK_PART(one->found, table[i].there);
         CHECK_PART(one->text, table[i].id);
         CHECK_PART(one->text, table[i].recorded);
-        CHECK_NUMBER(one->mendable, 0);
-        difference(mend(), table[i].mismatch, table[i].id);
+        CHECK_NUMBER(one->repairable, 0);
+        difference(mend(), table[i].kind, table[i].id);
         CHECK_PICTURE(&vm, picture);
         free(picture);
         put_back(record);
@@ -104,10 +104,10 @@ static void settings(void)
 static void size(void)
 {
     image_raw(image, 2 * MEBIBYTE);
-    const struct kvm_hotplug_difference *one = difference(verify(), KVM_HOTPLUG_MISMATCH_SIZE, "data");
+    const struct kvm_hotplug_difference *one = difference(verify(), KVM_HOTPLUG_DIFFERENCE_SIZE, "data");
     CHECK_PART(one->recorded, "2097152");
     CHECK_PART(one->found, "1048576");
-    CHECK_NUMBER(one->mendable, 0);
+    CHECK_NUMBER(one->repairable, 0);
     image_raw(image, MEBIBYTE);
     CHECK_NUMBER(verify(), 0);
 }
@@ -120,10 +120,10 @@ static void chain(void)
     snprintf(old, sizeof old, "%s.old", image);
     CHECK_NUMBER(rename(image, old), 0);
     image_raw(image, MEBIBYTE);
-    const struct kvm_hotplug_difference *one = difference(verify(), KVM_HOTPLUG_MISMATCH_CHAIN, "data");
+    const struct kvm_hotplug_difference *one = difference(verify(), KVM_HOTPLUG_DIFFERENCE_CHAIN, "data");
     CHECK_PART(one->recorded, image);
     CHECK_PART(one->found, "not the one that was recorded");
-    CHECK_NUMBER(one->mendable, 0);
+    CHECK_NUMBER(one->repairable, 0);
     CHECK_NUMBER(rename(old, image), 0);
     CHECK_NUMBER(verify(), 0);
 }
@@ -159,17 +159,17 @@ static void nodes(void)
     CHECK_NUMBER(verify(), 0);
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         char *record = rewrite(table[i].from, table[i].to);
-        const struct kvm_hotplug_difference *one = difference(verify(), KVM_HOTPLUG_MISMATCH_SETTING, "tuned");
+        const struct kvm_hotplug_difference *one = difference(verify(), KVM_HOTPLUG_DIFFERENCE_SETTING, "tuned");
         CHECK_PART(one->recorded, table[i].recorded);
         CHECK_PART(one->found, table[i].there);
         put_back(record);
     }
     ok(rename(path, away));
     image_raw(path, MEBIBYTE);
-    CHECK_PART(difference(verify(), KVM_HOTPLUG_MISMATCH_CHAIN, "tuned")->recorded, path);
+    CHECK_PART(difference(verify(), KVM_HOTPLUG_DIFFERENCE_CHAIN, "tuned")->recorded, path);
     /* Somebody says that the new one is right; the guest goes on with the old one. */
     accept_chain("tuned");
-    const struct kvm_hotplug_difference *file = difference(verify(), KVM_HOTPLUG_MISMATCH_BACKEND, "tuned");
+    const struct kvm_hotplug_difference *file = difference(verify(), KVM_HOTPLUG_DIFFERENCE_BACKEND, "tuned");
     CHECK_PART(file->recorded, path);
     CHECK_PART(file->found, away);
     ok(rename(away, path));
@@ -181,7 +181,7 @@ static void nodes(void)
 static void stray(void)
 {
     vm_observe(&vm, "{\"execute\":\"blockdev-add\",\"arguments\":{\"driver\":\"null-co\",\"node-name\":\"disk-pci-77\"}}");
-    CHECK_NUMBER(difference(verify(), KVM_HOTPLUG_MISMATCH_ORPHAN_NODE, "disk-pci-77")->mendable, 1);
+    CHECK_NUMBER(difference(verify(), KVM_HOTPLUG_DIFFERENCE_ORPHAN_NODE, "disk-pci-77")->repairable, 1);
     CHECK_NUMBER(mend(), 0);
     CHECK(!qmp_contains(vm.qemu, "{\"execute\":\"query-named-block-nodes\"}", "disk-pci-77"));
 }
@@ -197,7 +197,7 @@ static void address(void)
     else
         snprintf(from, sizeof from, "\"slot\": %u", device.slot), strcpy(to, "\"slot\": 20");
     free(rewrite(from, to));
-    CHECK_NUMBER(difference(verify(), KVM_HOTPLUG_MISMATCH_ADDRESS, "data")->mendable, 1);
+    CHECK_NUMBER(difference(verify(), KVM_HOTPLUG_DIFFERENCE_ADDRESS, "data")->repairable, 1);
     CHECK_NUMBER(mend(), 0);
     CHECK_TEXT(vm_device(&vm, "data").bus, device.bus);
     CHECK_NUMBER(vm_device(&vm, "data").slot, device.slot);
@@ -214,8 +214,8 @@ static void foreign(void)
                         ? "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtio-rng-pci\",\"id\":\"theirs\",\"bus\":\"rp6\"}}"
                         : "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtio-rng-pci\",\"id\":\"theirs\"}}");
     picture = vm_picture(&vm);
-    const struct kvm_hotplug_difference *one = difference(verify(), KVM_HOTPLUG_MISMATCH_FOREIGN, "theirs");
-    CHECK_NUMBER(one->mendable, 0);
+    const struct kvm_hotplug_difference *one = difference(verify(), KVM_HOTPLUG_DIFFERENCE_FOREIGN, "theirs");
+    CHECK_NUMBER(one->repairable, 0);
     CHECK_PART(one->text, "theirs");
     CHECK_NUMBER(mend(), 1);
     CHECK_PICTURE(&vm, picture);
@@ -228,8 +228,8 @@ static void unknown(void)
     char *record = rewrite("\"id\": \"cd\"", "\"id\": \"dc\""), *picture = vm_picture(&vm);
     size_t count = verify();
 
-    CHECK_NUMBER(difference(count, KVM_HOTPLUG_MISMATCH_FOREIGN, "cd")->mendable, 0);
-    CHECK_NUMBER(difference(count, KVM_HOTPLUG_MISMATCH_MISSING, "dc")->mendable, 1);
+    CHECK_NUMBER(difference(count, KVM_HOTPLUG_DIFFERENCE_FOREIGN, "cd")->repairable, 0);
+    CHECK_NUMBER(difference(count, KVM_HOTPLUG_DIFFERENCE_MISSING, "dc")->repairable, 1);
     mend();
     CHECK_PICTURE(&vm, picture);
     CHECK(!vm_records(&vm, "dc"));
@@ -268,12 +268,12 @@ static void missing(void)
     vm_observe(&vm, "{\"execute\":\"device_del\",\"arguments\":{\"id\":\"data\"}}");
     leaves("data", port);
     count = verify();
-    CHECK_NUMBER(difference(count, KVM_HOTPLUG_MISMATCH_MISSING, "atad")->mendable, 1);
-    CHECK_NUMBER(difference(count, KVM_HOTPLUG_MISMATCH_ORPHAN_NODE, "data")->mendable, 1);
-    CHECK_NUMBER(difference(count, KVM_HOTPLUG_MISMATCH_ORPHAN_FDSET, "data")->mendable, 1);
+    CHECK_NUMBER(difference(count, KVM_HOTPLUG_DIFFERENCE_MISSING, "atad")->repairable, 1);
+    CHECK_NUMBER(difference(count, KVM_HOTPLUG_DIFFERENCE_ORPHAN_NODE, "data")->repairable, 1);
+    CHECK_NUMBER(difference(count, KVM_HOTPLUG_DIFFERENCE_ORPHAN_FDSET, "data")->repairable, 1);
     /* What is left is the other one's. */
     CHECK_NUMBER(mend(), 1);
-    difference(1, KVM_HOTPLUG_MISMATCH_FOREIGN, "theirs");
+    difference(1, KVM_HOTPLUG_DIFFERENCE_FOREIGN, "theirs");
     CHECK(!qmp_contains(vm.qemu, "{\"execute\":\"query-named-block-nodes\"}", "\"node-name\":\"data\""));
     CHECK(!qmp_contains(vm.qemu, "{\"execute\":\"query-fdsets\"}", "kh:data"));
     CHECK(!vm_records(&vm, "atad"));
@@ -289,8 +289,8 @@ static void nameless(void)
                         ? "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtio-rng-pci\",\"bus\":\"rp5\"}}"
                         : "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtio-rng-pci\",\"addr\":\"19\"}}");
     picture = vm_picture(&vm);
-    const struct kvm_hotplug_difference *one = difference(verify(), KVM_HOTPLUG_MISMATCH_FOREIGN, "");
-    CHECK_NUMBER(one->mendable, 0);
+    const struct kvm_hotplug_difference *one = difference(verify(), KVM_HOTPLUG_DIFFERENCE_FOREIGN, "");
+    CHECK_NUMBER(one->repairable, 0);
     CHECK_PART(one->text, vm.qemu->q35 ? "rp5 slot 0.0 (virtio-rng-pci)" : "pci.0 slot 25.0 (virtio-rng-pci)");
     CHECK_PART(one->text, "without an id");
     CHECK_NUMBER(mend(), 2);
@@ -304,7 +304,7 @@ int main(void)
                                   .model = "virtio-net-pci-transitional"};
     struct kvm_hotplug_disk disk = {.id = "data", .path = image, .serial = "abc", .boot_index = 3,
                                     .flags = KVM_HOTPLUG_BOOT_INDEX};
-    struct kvm_hotplug_disk cd = {.id = "cd", .path = other, .flags = KVM_HOTPLUG_READ_ONLY};
+    struct kvm_hotplug_disk cd = {.id = "cd", .path = other, .flags = KVM_HOTPLUG_DISK_READ_ONLY};
 
     test_begin("qemu-verify", 120);
     vm_start(&vm, &(struct qemu_options){.root_ports = 8});

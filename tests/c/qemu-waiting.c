@@ -41,11 +41,11 @@ static void log_line(void *unused, int level, const char *message)
 static void *remove_it(void *argument)
 {
     struct removal *removal = argument;
-    struct kvm_hotplug_removal how = {.id = removal->id, .timeout_ms = LONG_MS};
+    struct kvm_hotplug_del_options how = {.id = removal->id, .timeout_ms = LONG_MS};
     int rc;
 
     atomic_store(&removal->number, kvm_hotplug_thread());
-    rc = kvm_hotplug_unplug(vm.guest, &how, sizeof how, NULL, 0, &failure);
+    rc = kvm_hotplug_del(vm.guest, &how, sizeof how, NULL, 0, &failure);
     if (rc < 0 && rc != removal->want)
         FAIL("%s: %s", removal->id, kvm_hotplug_error_message(failure));
     CHECK_NUMBER(rc, removal->want);
@@ -60,7 +60,7 @@ static void begin(struct removal *removal)
     long long end = now_ms() + test_patience(WAIT_MS);
 
     ok(pthread_create(&removal->thread, NULL, remove_it, removal));
-    while (vm_device(&vm, removal->id).state != KVM_HOTPLUG_PENDING)
+    while (vm_device(&vm, removal->id).state != KVM_HOTPLUG_STATE_PENDING)
         CHECK(now_ms() < end);
 }
 
@@ -70,7 +70,7 @@ static void *wait_for_all(void *unused)
     size_t count;
 
     (void)unused;
-    answers(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, &failure), KVM_HOTPLUG_DONE);
+    answers(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_DONE);
     works(kvm_hotplug_slot_map(vm.guest, (uint32_t)test_patience(CALL_MS), NULL, 0, 0, &count, &failure));
     return NULL;
 }
@@ -84,7 +84,7 @@ static void others(void)
     size_t count;
 
     vm_add_nic(&vm, "web");
-    CHECK_NUMBER(vm_device(&vm, "web").state, KVM_HOTPLUG_DONE);
+    CHECK_NUMBER(vm_device(&vm, "web").state, KVM_HOTPLUG_STATE_LIVE);
     works(kvm_hotplug_set_link(vm.guest, "web", 0, timeout, &failure));
     works(kvm_hotplug_slot_map(vm.guest, timeout, NULL, 0, 0, &count, &failure));
     works(kvm_hotplug_list(vm.guest, NULL, 0, 0, &count, &failure));
@@ -104,7 +104,7 @@ static void several_adds(void)
     for (i = 0; i < 2; i++) {
         struct kvm_hotplug_nic nic = {.id = ids[i], .flags = KVM_HOTPLUG_NO_WAIT, .timeout_ms = (uint32_t)test_patience(CALL_MS)};
 
-        answers(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, &devices[i], sizeof devices[i], &failure), KVM_HOTPLUG_PENDING);
+        answers(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, &devices[i], sizeof devices[i], &failure), KVM_HOTPLUG_ANSWER_PENDING);
     }
     CHECK(devices[0].generation != devices[1].generation);
     CHECK(strcmp(devices[0].bus, devices[1].bus) != 0 || devices[0].slot != devices[1].slot);
@@ -114,14 +114,14 @@ static void several_adds(void)
         added++;
     }
     for (i = 0; i < 2; i++)
-        CHECK_NUMBER(vm_device(&vm, ids[i]).state, KVM_HOTPLUG_DONE);
+        CHECK_NUMBER(vm_device(&vm, ids[i]).state, KVM_HOTPLUG_STATE_LIVE);
 }
 
 int main(void)
 {
     const struct qemu_options options = {.root_ports = PORTS};
-    struct removal data = {.id = "data", .want = KVM_HOTPLUG_DONE}, same = data;
-    struct removal lan = {.id = "lan", .want = KVM_HOTPLUG_DONE}, more = {.id = "more", .want = -ECANCELED};
+    struct removal data = {.id = "data", .want = KVM_HOTPLUG_ANSWER_DONE}, same = data;
+    struct removal lan = {.id = "lan", .want = KVM_HOTPLUG_ANSWER_DONE}, more = {.id = "more", .want = -ECANCELED};
     struct kvm_hotplug_event event;
     char image[TEST_PATH];
 
@@ -150,7 +150,7 @@ int main(void)
     answers(kvm_hotplug_cancel_thread(vm.guest, kvm_hotplug_thread(), &failure), 0);
     answers(kvm_hotplug_cancel_thread(vm.guest, atomic_load(&more.number), &failure), 1);
     ok(pthread_join(more.thread, NULL));
-    CHECK_NUMBER(vm_device(&vm, "more").state, KVM_HOTPLUG_PENDING);
+    CHECK_NUMBER(vm_device(&vm, "more").state, KVM_HOTPLUG_STATE_PENDING);
     CHECK(!atomic_load(&data.over) && !atomic_load(&same.over) && !atomic_load(&lan.over));
 
     vm_reset(&vm);

@@ -10,34 +10,41 @@ use std::ptr::{null, null_mut};
 use ::kvm_hotplug::capi::backing::kvm_hotplug_backing;
 use ::kvm_hotplug::capi::batch::*;
 use ::kvm_hotplug::capi::controller::*;
+use ::kvm_hotplug::capi::describe::kvm_hotplug_describe;
 use ::kvm_hotplug::capi::device::{
     kvm_hotplug_answer as Code, kvm_hotplug_device, kvm_hotplug_reason as Reason,
+    kvm_hotplug_state as Standing,
 };
 use ::kvm_hotplug::capi::disk::*;
 use ::kvm_hotplug::capi::error::*;
 use ::kvm_hotplug::capi::error_read::*;
 use ::kvm_hotplug::capi::event::{
-    kvm_hotplug_event, kvm_hotplug_event_type as Event, kvm_hotplug_next_event, kvm_hotplug_next_event_json,
-    kvm_hotplug_watch_qmp,
+    kvm_hotplug_event, kvm_hotplug_event_type as Event, kvm_hotplug_forward_qmp_events,
+    kvm_hotplug_next_event, kvm_hotplug_next_event_json,
 };
 use ::kvm_hotplug::capi::guest::{
-    KVM_HOTPLUG_LOOK_ONLY, kvm_hotplug as Handle, kvm_hotplug_cancel, kvm_hotplug_cancel_thread,
-    kvm_hotplug_close, kvm_hotplug_get_device, kvm_hotplug_get_fd, kvm_hotplug_list, kvm_hotplug_listener,
-    kvm_hotplug_open, kvm_hotplug_open_of, kvm_hotplug_process, kvm_hotplug_thread,
+    KVM_HOTPLUG_OPEN_LOOK_ONLY, kvm_hotplug as Handle, kvm_hotplug_close, kvm_hotplug_open,
+    kvm_hotplug_open_options, kvm_hotplug_open_with,
 };
-use ::kvm_hotplug::capi::link::{kvm_hotplug_move_nic, kvm_hotplug_set_link};
+use ::kvm_hotplug::capi::link::{kvm_hotplug_set_bridge, kvm_hotplug_set_link};
+use ::kvm_hotplug::capi::list::{kvm_hotplug_get_device, kvm_hotplug_list};
 use ::kvm_hotplug::capi::log::kvm_hotplug_log_level::KVM_HOTPLUG_LOG_DEBUG;
+use ::kvm_hotplug::capi::log::kvm_runtime_set_log;
 use ::kvm_hotplug::capi::nic::*;
 use ::kvm_hotplug::capi::plan::kvm_hotplug_text_free;
 use ::kvm_hotplug::capi::qmp::*;
 use ::kvm_hotplug::capi::removal::*;
-use ::kvm_hotplug::capi::resize::{KVM_HOTPLUG_SHRINK, kvm_hotplug_resize_disk};
+use ::kvm_hotplug::capi::resize::{KVM_HOTPLUG_RESIZE_SHRINK, kvm_hotplug_resize_disk};
 use ::kvm_hotplug::capi::runtime::*;
 use ::kvm_hotplug::capi::settle::kvm_hotplug_settle;
 use ::kvm_hotplug::capi::slots::{
     kvm_hotplug_slot, kvm_hotplug_slot_map, kvm_hotplug_slot_state as SlotState,
 };
-use ::kvm_hotplug::capi::verify::{kvm_hotplug_difference, kvm_hotplug_mend, kvm_hotplug_verify};
+use ::kvm_hotplug::capi::verify::{kvm_hotplug_difference, kvm_hotplug_repair, kvm_hotplug_verify};
+use ::kvm_hotplug::capi::wait::{
+    kvm_hotplug_cancel, kvm_hotplug_cancel_thread, kvm_hotplug_get_fd, kvm_hotplug_process,
+    kvm_hotplug_thread,
+};
 use ::kvm_hotplug::disk::BackingRule;
 
 use serde_json::Value;
@@ -74,7 +81,7 @@ fn call(work: impl FnOnce(Reterr<'_>) -> c_int) -> Result<c_int, Failure> {
             qmp_class: text(kvm_hotplug_error_qmp_class(error)),
             qmp_desc: text(kvm_hotplug_error_qmp_desc(error)),
             undo: kvm_hotplug_error_undo(error),
-            left: text(kvm_hotplug_error_left(error))
+            left: text(kvm_hotplug_error_residue(error))
                 .map_or_else(Vec::new, |left| left.lines().map(str::to_owned).collect()),
         };
         kvm_hotplug_error_free(error);
@@ -151,15 +158,16 @@ impl Agent for CAgent {
         let path = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
         let (runtime_path, socket) = (path(runtime), path(socket));
         let (mut runtime, mut guest) = (null_mut(), null_mut());
-        let mut listener = zeroed::<kvm_hotplug_listener>();
-        (listener.flags, listener.timeout_ms) = (KVM_HOTPLUG_LOOK_ONLY, milliseconds(timeout_ms));
+        let mut listener = zeroed::<kvm_hotplug_open_options>();
+        (listener.flags, listener.timeout_ms) = (KVM_HOTPLUG_OPEN_LOOK_ONLY, milliseconds(timeout_ms));
         let size = size_of_val(&listener);
         // SAFETY: as in open().
         unsafe {
-            call(|error| kvm_runtime_read(runtime_path.as_ptr(), &raw mut runtime, error))?;
+            call(|error| kvm_runtime_load_readonly(runtime_path.as_ptr(), &raw mut runtime, error))?;
             let who = &raw const listener;
-            let opened =
-                call(|error| kvm_hotplug_open_of(runtime, socket.as_ptr(), who, size, &raw mut guest, error));
+            let opened = call(|error| {
+                kvm_hotplug_open_with(runtime, socket.as_ptr(), who, size, &raw mut guest, error)
+            });
             kvm_runtime_free(runtime);
             opened?;
         }
@@ -268,7 +276,7 @@ impl Api for CApi {
         let nics: Vec<_> =
             nics.iter().zip(&fds).map(|(nic, fds)| nic_struct(nic, &mut strings, fds)).collect();
         let disks: Vec<_> = disks.iter().map(|disk| disk_struct(disk, &mut strings)).collect();
-        let batch = kvm_hotplug_batch {
+        let batch = kvm_hotplug_add_batch {
             nics: nics.as_ptr(),
             nic_size: size_of::<kvm_hotplug_nic>(),
             nic_count: nics.len(),
@@ -292,7 +300,7 @@ impl Api for CApi {
     fn unplug_all(&self, ids: &[String], timeout_ms: u64) -> Vec<Result<Answer, i32>> {
         let mut strings = Strings::default();
         let ids: Vec<_> = ids.iter().map(|id| strings.keep(Some(id))).collect();
-        let batch = kvm_hotplug_batch {
+        let batch = kvm_hotplug_del_batch {
             ids: ids.as_ptr(),
             id_count: ids.len(),
             timeout_ms: milliseconds(timeout_ms),
@@ -321,15 +329,15 @@ impl Api for CApi {
         let mut device = zeroed::<kvm_hotplug_device>();
         let device_size = size_of_val(&device);
         let live_only = if removal.live_only { KVM_HOTPLUG_LIVE_ONLY } else { 0 };
-        let overlay = if removal.leave_overlay { KVM_HOTPLUG_LEAVE_OVERLAY } else { 0 };
+        let overlay = if removal.leave_overlay { KVM_HOTPLUG_DEL_LEAVE_OVERLAY } else { 0 };
         let flags = live_only | overlay | if removal.wait { 0 } else { KVM_HOTPLUG_NO_WAIT };
-        let request = kvm_hotplug_removal { id: id.as_ptr(), timeout_ms: timeout, flags };
+        let request = kvm_hotplug_del_options { id: id.as_ptr(), timeout_ms: timeout, flags };
         let size = size_of_val(&request);
         // SAFETY: all of it lives through the calls.
         let code = call(|error| unsafe {
             match removal.kind {
                 None => {
-                    kvm_hotplug_unplug(self.0, &raw const request, size, &raw mut device, device_size, error)
+                    kvm_hotplug_del(self.0, &raw const request, size, &raw mut device, device_size, error)
                 }
                 Some(kind) => {
                     assert_eq!(flags, 0, "the functions for one kind take no flags");
@@ -360,14 +368,14 @@ impl Api for CApi {
         let (id, bridge) = (strings.keep(Some(id)), strings.keep(bridge));
         // SAFETY: the strings live through the call.
         let code = call(|error| unsafe {
-            kvm_hotplug_move_nic(self.0, id, bridge, milliseconds(timeout_ms), error)
+            kvm_hotplug_set_bridge(self.0, id, bridge, milliseconds(timeout_ms), error)
         })?;
         Ok(change(code))
     }
 
     fn resize(&self, id: &str, size: SizeArgs, timeout_ms: u64) -> Result<u64, Failure> {
         let (id, timeout) = (CString::new(id).unwrap(), milliseconds(timeout_ms));
-        let flags = if size.may_shrink { KVM_HOTPLUG_SHRINK } else { 0 };
+        let flags = if size.may_shrink { KVM_HOTPLUG_RESIZE_SHRINK } else { 0 };
         let (bytes, mut now) = (size.bytes.unwrap_or(0), 0);
         // SAFETY: string and number live through the call.
         let code = call(|error| unsafe {
@@ -380,13 +388,13 @@ impl Api for CApi {
     fn qmp(&self, command: &QmpArgs) -> Result<Value, Failure> {
         let mut strings = Strings::default();
         let none = command.arguments.as_object().unwrap().is_empty();
-        let pass = if command.fd.is_some() { KVM_HOTPLUG_PASS_FD } else { 0 };
+        let pass = if command.fd.is_some() { KVM_HOTPLUG_QMP_PASS_FD } else { 0 };
         let request = kvm_hotplug_command {
             execute: strings.keep(Some(&command.name)),
             arguments: strings.keep((!none).then(|| command.arguments.to_string())),
             fd: command.fd.as_ref().map_or(0, |fd| fd.as_raw_fd()),
             timeout_ms: milliseconds(command.timeout_ms),
-            flags: pass | if command.force { KVM_HOTPLUG_FORCE } else { 0 },
+            flags: pass | if command.force { KVM_HOTPLUG_QMP_FORCE } else { 0 },
             reserved: 0,
         };
         let (size, mut reply) = (size_of_val(&request), null_mut());
@@ -401,7 +409,7 @@ impl Api for CApi {
 
     fn watch_qmp(&self, on: bool) {
         // SAFETY: the handle is open.
-        call(|error| unsafe { kvm_hotplug_watch_qmp(self.0, on.into(), error) }).unwrap();
+        call(|error| unsafe { kvm_hotplug_forward_qmp_events(self.0, on.into(), error) }).unwrap();
     }
 
     fn describe(&self, id: Option<&str>) -> Result<Option<Value>, Failure> {
@@ -411,7 +419,7 @@ impl Api for CApi {
         // SAFETY: all of it lives through the call.
         let code = call(|error| unsafe { kvm_hotplug_describe(self.0, id, timeout, &raw mut text, error) })?;
         // SAFETY: given away by the call, if it says so.
-        Ok((code == Code::KVM_HOTPLUG_DONE as c_int).then(|| unsafe { json(text) }))
+        Ok((code == Code::KVM_HOTPLUG_ANSWER_DONE as c_int).then(|| unsafe { json(text) }))
     }
 
     fn next_event_json(&self) -> Option<Value> {
@@ -509,7 +517,7 @@ impl Api for CApi {
     }
 
     fn repair(&self) -> Result<Vec<String>, Failure> {
-        self.differences(kvm_hotplug_mend)
+        self.differences(kvm_hotplug_repair)
     }
 
     fn settle(&self) -> Result<Vec<String>, Failure> {
@@ -548,10 +556,10 @@ impl Api for CApi {
 fn answer(code: c_int, device: &kvm_hotplug_device) -> Answer {
     let is = |answer: Code| code == answer as c_int;
     let state = match () {
-        () if is(Code::KVM_HOTPLUG_DONE) => State::Done,
-        () if is(Code::KVM_HOTPLUG_AFTER_REBOOT) => State::AfterReboot(later(device.reason)),
-        () if is(Code::KVM_HOTPLUG_PENDING) => State::Pending(why(device.reason)),
-        () if is(Code::KVM_HOTPLUG_ABSENT) => State::Absent,
+        () if is(Code::KVM_HOTPLUG_ANSWER_DONE) => State::Done,
+        () if is(Code::KVM_HOTPLUG_ANSWER_AFTER_REBOOT) => State::AfterReboot(later(device.reason)),
+        () if is(Code::KVM_HOTPLUG_ANSWER_PENDING) => State::Pending(why(device.reason)),
+        () if is(Code::KVM_HOTPLUG_ANSWER_ABSENT) => State::Absent,
         () => panic!("answer {code}"),
     };
     Answer { state, device: (state != State::Absent).then(|| item(device)) }
@@ -559,8 +567,8 @@ fn answer(code: c_int, device: &kvm_hotplug_device) -> Answer {
 
 fn change(code: c_int) -> Changed {
     match code {
-        code if code == Code::KVM_HOTPLUG_DONE as c_int => Changed::Done,
-        code if code == Code::KVM_HOTPLUG_AFTER_REBOOT as c_int => Changed::AfterReboot,
+        code if code == Code::KVM_HOTPLUG_ANSWER_DONE as c_int => Changed::Done,
+        code if code == Code::KVM_HOTPLUG_ANSWER_AFTER_REBOOT as c_int => Changed::AfterReboot,
         other => panic!("a change came to {other}"),
     }
 }
@@ -606,7 +614,7 @@ fn why(reason: u32) -> Why {
 }
 
 fn item(device: &kvm_hotplug_device) -> Item {
-    let is = |answer: Code| device.state == answer as u32;
+    let is = |state: Standing| device.state == state as u32;
     let bus = field(&device.bus);
     Item {
         id: field(&device.id).unwrap(),
@@ -619,13 +627,13 @@ fn item(device: &kvm_hotplug_device) -> Item {
         address: bus.map(|bus| (bus, place(device.address_type, device.slot, device.target))),
         generation: device.generation,
         presence: match () {
-            () if is(Code::KVM_HOTPLUG_PENDING) => Presence::Pending(why(device.reason)),
+            () if is(Standing::KVM_HOTPLUG_STATE_PENDING) => Presence::Pending(why(device.reason)),
             () if device.removed_after_reboot == 1 => Presence::RemoveAfterReboot,
-            () if is(Code::KVM_HOTPLUG_AFTER_REBOOT) => Presence::AddAfterReboot,
-            () if is(Code::KVM_HOTPLUG_MISSING) => Presence::Missing,
+            () if is(Standing::KVM_HOTPLUG_STATE_AFTER_REBOOT) => Presence::AddAfterReboot,
+            () if is(Standing::KVM_HOTPLUG_STATE_MISSING) => Presence::Missing,
             () => Presence::Live,
         },
-        later: is(Code::KVM_HOTPLUG_AFTER_REBOOT).then(|| later(device.reason)),
+        later: is(Standing::KVM_HOTPLUG_STATE_AFTER_REBOOT).then(|| later(device.reason)),
         mac: field(&device.mac),
         ifname: field(&device.ifname),
     }
@@ -685,7 +693,7 @@ fn nic_struct(nic: &NicArgs, strings: &mut Strings, fds: &[RawFd]) -> kvm_hotplu
         tap_owner: nic.owner.unwrap_or(0),
         timeout_ms: milliseconds(nic.place.timeout_ms),
         flags: flags(&nic.place, nic.boot_index)
-            | if nic.link_down { KVM_HOTPLUG_LINK_DOWN } else { 0 }
+            | if nic.link_down { KVM_HOTPLUG_NIC_LINK_DOWN } else { 0 }
             | if nic.owner.is_some() { KVM_HOTPLUG_TAP_OWNER } else { 0 },
         ..zeroed()
     }
@@ -698,12 +706,12 @@ fn disk_struct(disk: &DiskArgs, strings: &mut Strings) -> kvm_hotplug_disk {
         Some("qcow2") => kvm_hotplug_format::KVM_HOTPLUG_FORMAT_QCOW2,
         Some(other) => panic!("format {other}"),
     };
-    let read_only = if disk.read_only { KVM_HOTPLUG_READ_ONLY } else { 0 };
-    let share_rw = if disk.share_rw { KVM_HOTPLUG_SHARE_RW } else { 0 };
+    let read_only = if disk.read_only { KVM_HOTPLUG_DISK_READ_ONLY } else { 0 };
+    let share_rw = if disk.share_rw { KVM_HOTPLUG_DISK_SHARE_RW } else { 0 };
     let scsi = disk.model.as_deref().is_some_and(|model| model.starts_with("scsi-"));
     let number = disk.place.address.as_ref().map_or(0, |(_, number)| u32::from(*number));
-    let pinned = if scsi && disk.place.address.is_some() { KVM_HOTPLUG_SCSI_ADDRESS } else { 0 };
-    let accept_chain = if disk.accept_chain { KVM_HOTPLUG_ACCEPT_CHAIN } else { 0 };
+    let pinned = if scsi && disk.place.address.is_some() { KVM_HOTPLUG_DISK_SCSI_ADDRESS } else { 0 };
+    let accept_chain = if disk.accept_chain { KVM_HOTPLUG_DISK_ACCEPT_CHAIN } else { 0 };
     let (backing, paths) = match &disk.backing {
         None => (kvm_hotplug_backing::KVM_HOTPLUG_BACKING_DEFAULT, &[][..]),
         Some(BackingRule::OwnDirectory) => (kvm_hotplug_backing::KVM_HOTPLUG_BACKING_OWN_DIRECTORY, &[][..]),

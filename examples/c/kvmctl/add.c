@@ -9,9 +9,9 @@ static enum status added(const struct ctl *ctl, int answer, const struct kvm_hot
 {
     if (ctl->options.json) {
         report_answer(answer, device->id, device);
-        return answer == KVM_HOTPLUG_AFTER_REBOOT ? STATUS_AFTER_REBOOT : STATUS_DONE;
+        return answer == KVM_HOTPLUG_ANSWER_AFTER_REBOOT ? STATUS_AFTER_REBOOT : STATUS_DONE;
     }
-    if (answer == KVM_HOTPLUG_AFTER_REBOOT) {
+    if (answer == KVM_HOTPLUG_ANSWER_AFTER_REBOOT) {
         printf("%s is recorded, and comes with the next boot: %s\n", device->id, device->reason_text);
         return STATUS_AFTER_REBOOT;
     }
@@ -20,10 +20,10 @@ static enum status added(const struct ctl *ctl, int answer, const struct kvm_hot
         return STATUS_DONE;
     }
     printf("%s is in the guest, at %s", device->id, device_place(device).text);
-    if (device->device_type == KVM_HOTPLUG_NIC)
+    if (device->device_type == KVM_HOTPLUG_DEVICE_NIC)
         printf(", MAC %s, tap %s%s%s\n", device->mac, device->ifname, device->bridge[0] ? " on " : "", device->bridge);
-    else if (device->device_type == KVM_HOTPLUG_DISK)
-        printf(", %s\n", device->path);
+    else if (device->device_type == KVM_HOTPLUG_DEVICE_DISK)
+        printf(", %s\n", ctl_path(device));
     else
         putchar('\n');
     return STATUS_DONE;

@@ -53,7 +53,7 @@ enum status ctl_boot(struct ctl *ctl)
         .incoming = ctl->options.incoming,
         .incoming_address = ctl->options.incoming_address,
         .spare_ports = ctl->options.incoming == KVM_BOOT_INCOMING_NONE ? spare_ports(ctl) : 0,
-        .flags = (ctl->options.paused ? KVM_BOOT_PAUSED : 0) | (ctl->options.print ? KVM_BOOT_PLAN : 0),
+        .flags = (ctl->options.paused ? KVM_BOOT_PAUSED : 0) | (ctl->options.print ? KVM_BOOT_DRY_RUN : 0),
         .qmp_path = ctl->options.socket,
     };
     struct kvm_hotplug_error *error = NULL;
@@ -84,7 +84,7 @@ enum status ctl_plan_boot(struct ctl *ctl)
     if (kvm_runtime_plan_boot(ctl->runtime, spare_ports(ctl), &plan, sizeof plan, &error) < 0)
         return report_error(ctl, error);
     if (!ctl->options.json) {
-        printf("%u devices, and room for %u more\n", plan.devices, plan.room);
+        printf("%u devices, and room for %u more\n", plan.devices, plan.free);
         if (plan.ports > 0)
             printf("%u root ports, %u of them new\n", plan.ports, plan.new_ports);
         return STATUS_DONE;
@@ -92,7 +92,7 @@ enum status ctl_plan_boot(struct ctl *ctl)
     json_object(&json, NULL);
     json_text(&json, "machine", machines[plan.machine <= KVM_BOOT_MACHINE_OTHER ? plan.machine : 0]);
     json_number(&json, "devices", plan.devices);
-    json_number(&json, "room", plan.room);
+    json_number(&json, "room", plan.free);
     json_number(&json, "ports", plan.ports);
     json_number(&json, "new_ports", plan.new_ports);
     json_end(&json);

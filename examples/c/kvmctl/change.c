@@ -11,11 +11,11 @@ static enum status changed(const struct ctl *ctl, int answer, const char *what)
 
     if (ctl->options.json)
         report_answer(answer, id, NULL);
-    else if (answer == KVM_HOTPLUG_AFTER_REBOOT)
+    else if (answer == KVM_HOTPLUG_ANSWER_AFTER_REBOOT)
         printf("%s comes with the next boot, and then %s\n", id, what);
     else
         printf("%s %s\n", id, what);
-    return answer == KVM_HOTPLUG_AFTER_REBOOT ? STATUS_AFTER_REBOOT : STATUS_DONE;
+    return answer == KVM_HOTPLUG_ANSWER_AFTER_REBOOT ? STATUS_AFTER_REBOOT : STATUS_DONE;
 }
 
 enum status ctl_link(struct ctl *ctl)
@@ -34,7 +34,7 @@ enum status ctl_move(struct ctl *ctl)
     const struct options *options = &ctl->options;
     struct kvm_hotplug_error *error = NULL;
     char what[64];
-    int answer = kvm_hotplug_move_nic(ctl->guest, options->device, options->bridge, options->timeout_ms, &error);
+    int answer = kvm_hotplug_set_bridge(ctl->guest, options->device, options->bridge, options->timeout_ms, &error);
 
     if (answer < 0)
         return report_error(ctl, error);
@@ -50,7 +50,7 @@ enum status ctl_resize(struct ctl *ctl)
     struct json json = json_begin(stdout);
     uint64_t bytes = 0;
 
-    if (kvm_hotplug_resize_disk(ctl->guest, options->device, options->bytes, options->shrink ? KVM_HOTPLUG_SHRINK : 0,
+    if (kvm_hotplug_resize_disk(ctl->guest, options->device, options->bytes, options->shrink ? KVM_HOTPLUG_RESIZE_SHRINK : 0,
                                 options->timeout_ms, &bytes, &error) < 0)
         return report_error(ctl, error);
     if (options->json) {

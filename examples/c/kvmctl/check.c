@@ -13,7 +13,7 @@ static void json_problems(const struct kvm_runtime_problem *problems, size_t cou
     json_array(&json, NULL);
     for (i = 0; i < count; i++) {
         json_object(&json, NULL);
-        json_number(&json, "trouble", problems[i].trouble);
+        json_number(&json, "trouble", problems[i].kind);
         json_text(&json, "id", problems[i].id);
         json_text(&json, "text", problems[i].text);
         json_end(&json);

@@ -98,7 +98,7 @@ enum status ctl_watch(struct ctl *ctl)
     struct kvm_hotplug_error *error = NULL;
     uint32_t left = ctl->options.count;
 
-    if (ctl->options.qmp_events && kvm_hotplug_watch_qmp(ctl->guest, 1, &error) < 0)
+    if (ctl->options.qmp_events && kvm_hotplug_forward_qmp_events(ctl->guest, 1, &error) < 0)
         return report_error(ctl, error);
     while (show_events(ctl, &left) && (forever || now_ms() < end)) {
         long long wait = forever ? WATCH_TICK_MS : end - now_ms();

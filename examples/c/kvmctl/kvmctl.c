@@ -98,18 +98,18 @@ static bool only_looks(const struct options *options)
 static enum status open_guest(struct ctl *ctl)
 {
     const struct options *options = &ctl->options;
-    struct kvm_hotplug_listener listener = options->listener;
+    struct kvm_hotplug_open_options listener = options->listener;
     struct kvm_hotplug_error *error = NULL;
     uint32_t flags = options->config.flags;
 
     ctl->only_looks = only_looks(options);
     if (ctl->only_looks) {
-        flags |= KVM_RUNTIME_READ_ONLY;
-        listener.flags |= KVM_HOTPLUG_LOOK_ONLY;
+        flags |= KVM_RUNTIME_OPEN_READ_ONLY;
+        listener.flags |= KVM_HOTPLUG_OPEN_LOOK_ONLY;
     }
     if (kvm_runtime_open(options->runtime, flags, &ctl->runtime, &error) < 0 || follow(ctl, &error) < 0)
         return report_record(ctl, error);
-    if (kvm_hotplug_open_of(ctl->runtime, options->socket, &listener, sizeof listener, &ctl->guest, &error) == 0)
+    if (kvm_hotplug_open_with(ctl->runtime, options->socket, &listener, sizeof listener, &ctl->guest, &error) == 0)
         return options->command == COMMAND_WATCH ? STATUS_DONE : print_events(ctl, stderr);
     if (kvm_hotplug_error_errno(error) == EACCES)
         return report_advised(ctl, error, "run kvmctl as the user whose QEMU it is");
@@ -134,7 +134,7 @@ static enum status open_record(struct ctl *ctl)
 
     if (options->command == COMMAND_INIT)
         return STATUS_DONE;
-    rc = kvm_runtime_open(options->runtime, options->config.flags | (changes ? 0 : KVM_RUNTIME_READ_ONLY), &ctl->runtime,
+    rc = kvm_runtime_open(options->runtime, options->config.flags | (changes ? 0 : KVM_RUNTIME_OPEN_READ_ONLY), &ctl->runtime,
                           &error);
     if (rc == 0)
         rc = follow(ctl, &error);
@@ -187,10 +187,28 @@ static enum status carry_out(struct ctl *ctl)
     return status;
 }
 
+/* The one guest that a run is about. */
+static const struct ctl *the_ctl;
+
+const char *ctl_path(const struct kvm_hotplug_device *disk)
+{
+    static char *path;
+
+    kvm_hotplug_text_free(path);
+    path = NULL;
+    if (the_ctl->guest != NULL)
+        kvm_hotplug_get_path(the_ctl->guest, disk->id, &path, NULL);
+    else
+        kvm_runtime_get_path(the_ctl->runtime, disk->id, &path, NULL);
+    return path == NULL ? "" : path;
+}
+
 int main(int argc, char **argv)
 {
     struct ctl ctl = {.guest = NULL};
     enum status status = STATUS_DONE;
+
+    the_ctl = &ctl;
 
     occupy_standard_files();
     switch (options_parse(&ctl.options, argc, argv)) {

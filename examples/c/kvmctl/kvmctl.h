@@ -26,6 +26,9 @@ struct ctl {
     bool only_looks;           /* the guest was opened for looking */
 };
 
+/* Where the image of a disk is; valid until the next call. */
+const char *ctl_path(const struct kvm_hotplug_device *disk);
+
 /* The commands; each says what it did on stdout, as JSON if asked to, and what went wrong on stderr. */
 enum status ctl_init(struct ctl *ctl);
 enum status ctl_boot(struct ctl *ctl);

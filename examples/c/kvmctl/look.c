@@ -9,7 +9,7 @@
 static int plan(struct ctl *ctl, struct kvm_hotplug_device *device, char **text, struct kvm_hotplug_error **error)
 {
     const struct options *options = &ctl->options;
-    struct kvm_hotplug_removal removal = {.id = options->device, .timeout_ms = options->timeout_ms};
+    struct kvm_hotplug_del_options removal = {.id = options->device, .timeout_ms = options->timeout_ms};
 
     switch (options->command) {
     case COMMAND_ADD_NIC:
@@ -21,7 +21,7 @@ static int plan(struct ctl *ctl, struct kvm_hotplug_device *device, char **text,
                                            sizeof *device, text, error);
     default:
         removal.flags = removal_flags(options);
-        return kvm_hotplug_plan_removal(ctl->guest, &removal, sizeof removal, device, sizeof *device, text, error);
+        return kvm_hotplug_plan_del(ctl->guest, &removal, sizeof removal, device, sizeof *device, text, error);
     }
 }
 
@@ -64,13 +64,13 @@ static void print_plan(const struct ctl *ctl, int answer, const struct kvm_hotpl
     const char *id = removal ? ctl->options.device : device->id;
 
     switch (answer) {
-    case KVM_HOTPLUG_ABSENT:
+    case KVM_HOTPLUG_ANSWER_ABSENT:
         printf("%s is not there: nothing would be done\n", id);
         return;
-    case KVM_HOTPLUG_AFTER_REBOOT:
+    case KVM_HOTPLUG_ANSWER_AFTER_REBOOT:
         printf("%s would be recorded, and %s with the next boot: %s\n", id, removal ? "go" : "come", device->reason_text);
         return;
-    case KVM_HOTPLUG_PENDING:
+    case KVM_HOTPLUG_ANSWER_PENDING:
         printf("%s is asked to leave already: %s\n", id, device->reason_text);
         return;
     default:
@@ -97,7 +97,7 @@ enum status ctl_plan(struct ctl *ctl)
     else
         print_plan(ctl, answer, &device, text);
     kvm_hotplug_text_free(text);
-    return answer == KVM_HOTPLUG_AFTER_REBOOT ? STATUS_AFTER_REBOOT : STATUS_DONE;
+    return answer == KVM_HOTPLUG_ANSWER_AFTER_REBOOT ? STATUS_AFTER_REBOOT : STATUS_DONE;
 }
 
 static int compare(struct ctl *ctl, struct kvm_hotplug_difference *list, size_t capacity, size_t *count,
@@ -105,7 +105,7 @@ static int compare(struct ctl *ctl, struct kvm_hotplug_difference *list, size_t 
 {
     uint32_t timeout = ctl->options.timeout_ms;
 
-    return ctl->options.mend ? kvm_hotplug_mend(ctl->guest, timeout, list, sizeof *list, capacity, count, error)
+    return ctl->options.mend ? kvm_hotplug_repair(ctl->guest, timeout, list, sizeof *list, capacity, count, error)
                              : kvm_hotplug_verify(ctl->guest, timeout, list, sizeof *list, capacity, count, error);
 }
 
@@ -127,7 +127,7 @@ static void json_differences(const struct kvm_hotplug_difference *list, size_t c
     json_array(&json, NULL);
     for (i = 0; i < count; i++) {
         json_object(&json, NULL);
-        json_number(&json, "mismatch", list[i].mismatch);
+        json_number(&json, "mismatch", list[i].kind);
         json_text(&json, "id", list[i].id);
         json_text(&json, "recorded", list[i].recorded);
         json_text(&json, "found", list[i].found);

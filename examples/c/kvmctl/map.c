@@ -70,9 +70,9 @@ static const struct kvm_hotplug_device *device_at(const struct map *map, const s
 static enum kind kind_of_device(const struct kvm_hotplug_device *device)
 {
     switch (device->device_type) {
-    case KVM_HOTPLUG_NIC:
+    case KVM_HOTPLUG_DEVICE_NIC:
         return KIND_NIC;
-    case KVM_HOTPLUG_CONTROLLER:
+    case KVM_HOTPLUG_DEVICE_CONTROLLER:
         return KIND_SCSI;
     default:
         return KIND_DISK;

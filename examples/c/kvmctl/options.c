@@ -67,7 +67,7 @@ static bool take_device_option(struct options *options, enum option_id option, c
     case OPTION_VHOST:
         return parse_word(option, value, &nic->vhost);
     case OPTION_LINK_DOWN:
-        nic->flags |= KVM_HOTPLUG_LINK_DOWN;
+        nic->flags |= KVM_HOTPLUG_NIC_LINK_DOWN;
         return true;
     case OPTION_PATH:
         disk->path = value;
@@ -77,16 +77,16 @@ static bool take_device_option(struct options *options, enum option_id option, c
     case OPTION_BACKING:
         return take_backing(options, value);
     case OPTION_ACCEPT_CHAIN:
-        disk->flags |= KVM_HOTPLUG_ACCEPT_CHAIN;
+        disk->flags |= KVM_HOTPLUG_DISK_ACCEPT_CHAIN;
         return true;
     case OPTION_SERIAL:
         disk->serial = value;
         return true;
     case OPTION_READ_ONLY:
-        disk->flags |= KVM_HOTPLUG_READ_ONLY;
+        disk->flags |= KVM_HOTPLUG_DISK_READ_ONLY;
         return true;
     case OPTION_SHARE_RW:
-        disk->flags |= KVM_HOTPLUG_SHARE_RW;
+        disk->flags |= KVM_HOTPLUG_DISK_SHARE_RW;
         return true;
     case OPTION_CACHE:
         return parse_word(option, value, &disk->cache);
@@ -97,10 +97,10 @@ static bool take_device_option(struct options *options, enum option_id option, c
     case OPTION_DETECT_ZEROES:
         return parse_word(option, value, &disk->detect_zeroes);
     case OPTION_TARGET:
-        disk->flags |= KVM_HOTPLUG_SCSI_ADDRESS;
+        disk->flags |= KVM_HOTPLUG_DISK_SCSI_ADDRESS;
         return parse_number(option, value, UINT32_MAX, &disk->target);
     case OPTION_LUN:
-        disk->flags |= KVM_HOTPLUG_SCSI_ADDRESS;
+        disk->flags |= KVM_HOTPLUG_DISK_SCSI_ADDRESS;
         return parse_number(option, value, UINT32_MAX, &disk->lun);
     case OPTION_WWN:
         return parse_wwn(value, &disk->wwn);
@@ -167,22 +167,22 @@ static bool take_option(struct options *options, enum option_id option, const ch
     case OPTION_QMP:
         return options->qmp_events = true;
     case OPTION_FORCE:
-        options->qmp.flags |= KVM_HOTPLUG_FORCE;
+        options->qmp.flags |= KVM_HOTPLUG_QMP_FORCE;
         return true;
     case OPTION_TRUST:
-        options->config.flags |= KVM_RUNTIME_TRUST;
+        options->config.flags |= KVM_RUNTIME_OPEN_TRUST;
         return true;
     case OPTION_PEER_UID:
-        options->listener.flags |= KVM_HOTPLUG_LISTENER_UID;
-        return parse_number(option, value, UINT32_MAX, &options->listener.uid);
+        options->listener.flags |= KVM_HOTPLUG_OPEN_PEER_UID;
+        return parse_number(option, value, UINT32_MAX, &options->listener.peer_uid);
     case OPTION_PEER_PID:
-        options->listener.flags |= KVM_HOTPLUG_LISTENER_PID;
-        return parse_number(option, value, INT32_MAX, &pid) && (options->listener.pid = (int32_t)pid, true);
+        options->listener.flags |= KVM_HOTPLUG_OPEN_PEER_PID;
+        return parse_number(option, value, INT32_MAX, &pid) && (options->listener.peer_pid = (int32_t)pid, true);
     case OPTION_ACCEPT_PEER:
-        options->listener.flags |= KVM_HOTPLUG_ACCEPT_LISTENER;
+        options->listener.flags |= KVM_HOTPLUG_OPEN_ACCEPT_PEER;
         return true;
     case OPTION_FD:
-        options->qmp.flags |= KVM_HOTPLUG_PASS_FD;
+        options->qmp.flags |= KVM_HOTPLUG_QMP_PASS_FD;
         return parse_number(option, value, INT32_MAX, &fd) && (options->qmp.fd = (int32_t)fd, true);
     default:
         return take_device_option(options, option, value);
@@ -191,7 +191,7 @@ static bool take_option(struct options *options, enum option_id option, const ch
 
 uint32_t removal_flags(const struct options *options)
 {
-    return (options->live_only ? KVM_HOTPLUG_LIVE_ONLY : 0) | (options->leave_overlay ? KVM_HOTPLUG_LEAVE_OVERLAY : 0);
+    return (options->live_only ? KVM_HOTPLUG_LIVE_ONLY : 0) | (options->leave_overlay ? KVM_HOTPLUG_DEL_LEAVE_OVERLAY : 0);
 }
 
 /* That of the running guest is of no use where it is not to run. */

@@ -47,7 +47,7 @@ struct options {
     uint32_t backing_count;
     struct kvm_hotplug_command qmp;
     struct kvm_runtime_config config;
-    struct kvm_hotplug_listener listener;
+    struct kvm_hotplug_open_options listener;
     struct kvm_hotplug_nic nic;
     struct kvm_hotplug_disk disk;
     struct kvm_hotplug_controller controller;
@@ -55,7 +55,7 @@ struct options {
 
 enum parsed { PARSED, PARSED_HELP, PARSED_WRONG };
 
-/* Of struct kvm_hotplug_removal, as the options say. */
+/* Of struct kvm_hotplug_del_options, as the options say. */
 uint32_t removal_flags(const struct options *options);
 
 /* The strings stay argv's. PARSED_HELP: what was asked for is printed; PARSED_WRONG: there is a complaint (usage.h), and

@@ -46,11 +46,11 @@ static void print_nic(const struct kvm_hotplug_device *nic)
 
 static void print_disk(const struct kvm_hotplug_device *disk)
 {
-    printf("%s", disk->path);
+    printf("%s", ctl_path(disk));
     if (disk->format == KVM_HOTPLUG_FORMAT_QCOW2)
         printf(", qcow2");
-    if (disk->whole_serial[0] != '\0')
-        printf(", serial %s", disk->whole_serial);
+    if (disk->serial[0] != '\0')
+        printf(", serial %s", disk->serial);
     if (disk->read_only)
         printf(", read-only");
 }
@@ -76,9 +76,9 @@ static void print_table(const struct ctl *ctl, const struct kvm_hotplug_device *
 
         printf("%-*s  %-4s  %-*s  %-12s  ", id, device->id, device->device_type < 4 ? types[device->device_type] : "?", place,
                device_place(device).text, device_state(ctl, device));
-        if (device->device_type == KVM_HOTPLUG_NIC)
+        if (device->device_type == KVM_HOTPLUG_DEVICE_NIC)
             print_nic(device);
-        else if (device->device_type == KVM_HOTPLUG_DISK)
+        else if (device->device_type == KVM_HOTPLUG_DEVICE_DISK)
             print_disk(device);
         else
             printf("%s", device->model);
@@ -91,7 +91,7 @@ static void print_table(const struct ctl *ctl, const struct kvm_hotplug_device *
 static enum status no_such(const struct ctl *ctl)
 {
     if (ctl->options.json)
-        report_answer(KVM_HOTPLUG_ABSENT, ctl->options.device, NULL);
+        report_answer(KVM_HOTPLUG_ANSWER_ABSENT, ctl->options.device, NULL);
     else
         fprintf(stderr, "kvmctl: there is no device %s\n", ctl->options.device);
     return STATUS_FAILED;
@@ -121,7 +121,7 @@ static enum status list_guest(struct ctl *ctl)
 
     if (answer < 0)
         return report_error(ctl, error);
-    if (answer == KVM_HOTPLUG_ABSENT)
+    if (answer == KVM_HOTPLUG_ANSWER_ABSENT)
         return no_such(ctl);
     puts(text);
     kvm_hotplug_text_free(text);

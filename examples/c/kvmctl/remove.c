@@ -36,7 +36,7 @@ struct removal {
 static bool is_awaited(const struct leaving *one)
 {
     /* A guest that is paused, say, lets go of nothing: no use in waiting. */
-    return one->answer == KVM_HOTPLUG_PENDING && !one->refused && one->device.reason == KVM_HOTPLUG_REASON_NOT_AWAITED;
+    return one->answer == KVM_HOTPLUG_ANSWER_PENDING && !one->refused && one->device.reason == KVM_HOTPLUG_REASON_NOT_AWAITED;
 }
 
 /* Asks for these, and takes down what was answered. False if nobody could be asked, which has been reported then. */
@@ -45,7 +45,7 @@ static bool ask(struct ctl *ctl, struct leaving *const *asked, size_t count, uin
     struct kvm_hotplug_device *devices = calloc(count, sizeof *devices);
     const char **ids = calloc(count, sizeof *ids);
     int *answers = calloc(count, sizeof *answers);
-    struct kvm_hotplug_batch batch = {.ids = ids, .id_count = count, .flags = flags, .timeout_ms = timeout_ms};
+    struct kvm_hotplug_del_batch batch = {.ids = ids, .id_count = count, .flags = flags, .timeout_ms = timeout_ms};
     struct kvm_hotplug_error *error = NULL;
     bool heard = devices != NULL && ids != NULL && answers != NULL;
     size_t i;
@@ -95,7 +95,7 @@ static void take_news(const struct ctl *ctl, struct removal *removal, const stru
         if (strcmp(event->id, one->id) != 0 || event->generation != one->device.generation || !is_awaited(one))
             continue;
         if (event->event_type == KVM_HOTPLUG_EVENT_REMOVED || event->event_type == KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST)
-            one->answer = KVM_HOTPLUG_DONE;
+            one->answer = KVM_HOTPLUG_ANSWER_DONE;
         else if (event->event_type == KVM_HOTPLUG_EVENT_REFUSED)
             one->refused = true;
         else if (event->event_type == KVM_HOTPLUG_EVENT_PENDING)
@@ -118,7 +118,7 @@ static size_t collect_awaited(struct removal *removal, struct leaving **awaited)
 static enum status await_all(struct ctl *ctl, struct removal *removal, struct leaving **awaited)
 {
     uint32_t patience = ctl->options.timeout_ms;
-    long long end = now_ms() + (patience != 0 ? patience : KVM_HOTPLUG_DEFAULT_REMOVAL_TIMEOUT_MS);
+    long long end = now_ms() + (patience != 0 ? patience : KVM_HOTPLUG_DEFAULT_DEL_TIMEOUT_MS);
     struct kvm_hotplug_event event;
     enum status status = STATUS_DONE;
     struct progress progress;
@@ -164,9 +164,9 @@ static enum status status_of(const struct leaving *one)
 {
     if (one->answer < 0 || one->refused)
         return STATUS_FAILED;
-    if (one->answer == KVM_HOTPLUG_PENDING)
+    if (one->answer == KVM_HOTPLUG_ANSWER_PENDING)
         return STATUS_PENDING;
-    return one->answer == KVM_HOTPLUG_AFTER_REBOOT ? STATUS_AFTER_REBOOT : STATUS_DONE;
+    return one->answer == KVM_HOTPLUG_ANSWER_AFTER_REBOOT ? STATUS_AFTER_REBOOT : STATUS_DONE;
 }
 
 static struct reason failure_of(const struct leaving *one)
@@ -182,8 +182,8 @@ static struct reason failure_of(const struct leaving *one)
 
 static void json_one(const struct ctl *ctl, struct json *json, const struct leaving *one)
 {
-    bool told = one->answer == KVM_HOTPLUG_PENDING || one->answer == KVM_HOTPLUG_AFTER_REBOOT ||
-                (ctl->options.cold && one->answer == KVM_HOTPLUG_DONE);
+    bool told = one->answer == KVM_HOTPLUG_ANSWER_PENDING || one->answer == KVM_HOTPLUG_ANSWER_AFTER_REBOOT ||
+                (ctl->options.cold && one->answer == KVM_HOTPLUG_ANSWER_DONE);
 
     if (one->answer >= 0 && !one->refused) {
         json_answer(json, one->answer, one->id, told ? &one->device : NULL);
@@ -207,12 +207,12 @@ static void say_one(const struct ctl *ctl, const struct leaving *one)
         fprintf(stderr, "kvmctl: the guest refused to let %s go; it stays\n", id);
     else if (one->answer < 0)
         fprintf(stderr, "kvmctl: %s\n", failure_of(one).text);
-    else if (one->answer == KVM_HOTPLUG_PENDING)
+    else if (one->answer == KVM_HOTPLUG_ANSWER_PENDING)
         printf("%s is not gone yet: %s. Its backend stays; a later command finishes the removal.\n", id,
                one->device.reason_text);
-    else if (one->answer == KVM_HOTPLUG_AFTER_REBOOT)
+    else if (one->answer == KVM_HOTPLUG_ANSWER_AFTER_REBOOT)
         printf("%s goes with the next boot: %s\n", id, one->device.reason_text);
-    else if (one->answer == KVM_HOTPLUG_ABSENT)
+    else if (one->answer == KVM_HOTPLUG_ANSWER_ABSENT)
         printf("%s is not there\n", id);
     else if (ctl->options.cold)
         printf(one->device.removed_after_reboot ? "%s goes with the next boot\n" : "%s is out of the record\n", id);
@@ -278,10 +278,10 @@ static enum status remove_from_record(struct ctl *ctl, struct removal *removal)
 
     for (i = 0; i < removal->count; i++) {
         struct leaving *one = &removal->all[i];
-        struct kvm_hotplug_removal request = {.id = one->id};
+        struct kvm_hotplug_del_options request = {.id = one->id};
 
         one->answer =
-            kvm_runtime_remove(ctl->runtime, &request, sizeof request, &one->device, sizeof one->device, &one->error);
+            kvm_runtime_del(ctl->runtime, &request, sizeof request, &one->device, sizeof one->device, &one->error);
     }
     return report_all(ctl, removal);
 }

@@ -1,3 +1,4 @@
+#include "kvmctl.h"
 #include "report.h"
 
 #include <errno.h>
@@ -75,7 +76,7 @@ static enum status tell_error(const struct ctl *ctl, struct kvm_hotplug_error *e
                                 .qmp_class = kvm_hotplug_error_qmp_class(error),
                                 .qmp_desc = kvm_hotplug_error_qmp_desc(error),
                                 .undo = kvm_hotplug_error_undo(error),
-                                .left = kvm_hotplug_error_left(error)});
+                                .left = kvm_hotplug_error_residue(error)});
     kvm_hotplug_error_free(error);
     return STATUS_FAILED;
 }
@@ -183,13 +184,13 @@ struct place device_place(const struct kvm_hotplug_device *device)
 const char *device_state(const struct ctl *ctl, const struct kvm_hotplug_device *device)
 {
     switch (device->state) {
-    case KVM_HOTPLUG_DONE:
+    case KVM_HOTPLUG_ANSWER_DONE:
         return ctl->guest != NULL ? "in the guest" : "recorded";
-    case KVM_HOTPLUG_PENDING:
+    case KVM_HOTPLUG_ANSWER_PENDING:
         return device->reason == KVM_HOTPLUG_REASON_ADD_UNFINISHED ? "coming" : "leaving";
-    case KVM_HOTPLUG_AFTER_REBOOT:
+    case KVM_HOTPLUG_ANSWER_AFTER_REBOOT:
         return device->removed_after_reboot ? "until reboot" : "after reboot";
-    case KVM_HOTPLUG_MISSING:
+    case KVM_HOTPLUG_STATE_MISSING:
         return "not in the guest";
     default:
         return "?";
@@ -199,14 +200,14 @@ const char *device_state(const struct ctl *ctl, const struct kvm_hotplug_device 
 /* The word for it in JSON, which is that of kvm_hotplug_describe(). */
 static const char *state_word(const struct kvm_hotplug_device *device)
 {
-    return device->state == KVM_HOTPLUG_DONE ? "live" : answer_word((int)device->state);
+    return device->state == KVM_HOTPLUG_STATE_LIVE ? "live" : answer_word((int)device->state);
 }
 
 const char *answer_word(int answer)
 {
     static const char *const words[] = {"done", "after-reboot", "pending", "absent", "missing"};
 
-    return answer >= 0 && answer <= KVM_HOTPLUG_MISSING ? words[answer] : "unknown";
+    return answer >= 0 && answer <= KVM_HOTPLUG_STATE_MISSING ? words[answer] : "unknown";
 }
 
 void json_answer(struct json *json, int answer, const char *id, const struct kvm_hotplug_device *device)
@@ -264,9 +265,9 @@ static void json_nic(struct json *json, const struct kvm_hotplug_device *nic)
 
 static void json_disk(struct json *json, const struct kvm_hotplug_device *disk)
 {
-    json_text(json, "path", disk->path);
+    json_text(json, "path", ctl_path(disk));
     json_text(json, "format", disk->format == KVM_HOTPLUG_FORMAT_QCOW2 ? "qcow2" : "raw");
-    json_text(json, "serial", text_or_null(disk->whole_serial));
+    json_text(json, "serial", text_or_null(disk->serial));
     json_bool(json, "read_only", disk->read_only != 0);
 }
 
@@ -279,9 +280,9 @@ void json_members(struct json *json, const struct kvm_hotplug_device *device)
     json_number(json, "generation", (long long)device->generation);
     json_text(json, "model", device->model);
     json_place(json, device);
-    if (device->device_type == KVM_HOTPLUG_NIC)
+    if (device->device_type == KVM_HOTPLUG_DEVICE_NIC)
         json_nic(json, device);
-    else if (device->device_type == KVM_HOTPLUG_DISK)
+    else if (device->device_type == KVM_HOTPLUG_DEVICE_DISK)
         json_disk(json, device);
 }
 

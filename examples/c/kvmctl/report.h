@@ -15,7 +15,7 @@ enum status report_advised(const struct ctl *ctl, struct kvm_hotplug_error *erro
 
 enum status report_no_memory(const struct ctl *ctl);
 
-/* The same for what kvmctl finds by itself: one of enum kvm_hotplug_failure, the errno, and what is wrong. */
+/* The same for what kvmctl finds by itself: one of enum kvm_hotplug_error_kind, the errno, and what is wrong. */
 enum status report_failure(const struct ctl *ctl, int kind, int number, const char *format, ...)
     __attribute__((format(__printf__, 4, 5)));
 

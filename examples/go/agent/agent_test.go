@@ -40,7 +40,7 @@ func TestAnswersAndTheirStatus(t *testing.T) {
 	if devices := want[[]kvmhotplug.Device](t, agent, http.StatusOK, "GET", guest+"/record", ""); len(devices) != 1 {
 		t.Errorf("recorded %+v", devices)
 	}
-	if left := want[[]kvmhotplug.Difference](t, agent, http.StatusOK, "POST", guest+"/mend", ""); len(left) != 0 {
+	if left := want[[]kvmhotplug.Difference](t, agent, http.StatusOK, "POST", guest+"/repair", ""); len(left) != 0 {
 		t.Errorf("left %+v", left)
 	}
 
@@ -144,7 +144,7 @@ func TestQEMUThatHangs(t *testing.T) {
 	agent := startAgent(t, dir)
 	ok(t, qemu.Signal(syscall.SIGSTOP))
 	got := want[failure](t, agent, http.StatusGatewayTimeout, "POST", "/guests/web1/disks?timeout=300ms", `{"id":"data","path":"`+path+`"}`)
-	if got.Error.Undo != kvmhotplug.UndoIncomplete || len(got.Error.Left) == 0 {
+	if got.Error.Undo != kvmhotplug.UndoIncomplete || len(got.Error.Residue) == 0 {
 		t.Errorf("nothing says what is left: %+v", got.Error)
 	}
 	ok(t, qemu.Signal(syscall.SIGCONT))
@@ -178,7 +178,7 @@ func TestClientThatHangsUp(t *testing.T) {
 		return bytes.Contains(log, []byte("msg=answers method=DELETE"))
 	})
 	device := want[kvmhotplug.Device](t, agent, http.StatusOK, "GET", "/guests/web1/devices/data", "")
-	if device.State != kvmhotplug.Pending {
+	if device.State != kvmhotplug.DevicePending {
 		t.Errorf("the removal is %v", device.State)
 	}
 	agent.end(t)
@@ -221,7 +221,7 @@ func TestRecovery(t *testing.T) {
 	if failed := state(t, agent, "torn").Error; failed == nil || failed.Kind != kvmhotplug.ErrFormat {
 		t.Errorf("torn: %+v", failed)
 	}
-	if device := want[kvmhotplug.Device](t, agent, http.StatusOK, "GET", "/guests/web1/devices/data", ""); device.State != kvmhotplug.Pending {
+	if device := want[kvmhotplug.Device](t, agent, http.StatusOK, "GET", "/guests/web1/devices/data", ""); device.State != kvmhotplug.DevicePending {
 		t.Errorf("the removal is %v", device.State)
 	}
 	unfinished := want[item](t, agent, http.StatusOK, "GET", "/guests/web1/events?since=1&limit=1", "")

@@ -91,9 +91,9 @@ func removeDevice(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest)
 	id := r.PathValue("id")
 	how := removalOf(r)
 	if wanted(r, "plan") {
-		return planned(guest.PlanRemoval(ctx, id, how))
+		return planned(guest.PlanDel(ctx, id, how))
 	}
-	result, err := guest.Remove(ctx, id, how)
+	result, err := guest.Del(ctx, id, how)
 	return statusOfState(result.State, http.StatusOK), result, err
 }
 
@@ -140,7 +140,7 @@ func moveNIC(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int
 	if to.Bridge == nil {
 		return 0, nil, badRequest(`the body names no "bridge"`)
 	}
-	result, err := guest.MoveNIC(ctx, r.PathValue("id"), *to.Bridge)
+	result, err := guest.SetBridge(ctx, r.PathValue("id"), *to.Bridge)
 	return statusOfState(result.State, http.StatusOK), result, err
 }
 
@@ -171,6 +171,6 @@ func verify(ctx context.Context, _ *http.Request, guest *kvmhotplug.Guest) (int,
 	return list(guest.Verify(ctx))
 }
 
-func mend(ctx context.Context, _ *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
-	return list(guest.Mend(ctx))
+func repair(ctx context.Context, _ *http.Request, guest *kvmhotplug.Guest) (int, any, error) {
+	return list(guest.Repair(ctx))
 }

@@ -16,7 +16,7 @@ func addMany(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (int
 	added, err := guest.AddMany(ctx, batch)
 	status := http.StatusCreated
 	for _, device := range added {
-		status = max(status, statusOfState(device.State, http.StatusCreated))
+		status = max(status, statusOfState(kvmhotplug.State(device.State), http.StatusCreated))
 	}
 	_, shown, err := list(added, err)
 	return status, shown, err
@@ -28,7 +28,7 @@ func removeMany(ctx context.Context, r *http.Request, guest *kvmhotplug.Guest) (
 	if len(ids) == 0 {
 		return 0, nil, badRequest("which devices? ?id=A&id=B")
 	}
-	answers, err := guest.RemoveMany(ctx, ids, removalOf(r))
+	answers, err := guest.DelMany(ctx, ids, removalOf(r))
 	if answers == nil {
 		return 0, nil, err
 	}

@@ -96,6 +96,6 @@ func recording[T any](add func(*kvmhotplug.Runtime, T) (kvmhotplug.Device, error
 
 func removeRecorded(_ context.Context, r *http.Request, record *kvmhotplug.Runtime) (int, any, error) {
 	id := r.PathValue("id")
-	found, err := record.Remove(id)
+	found, err := record.Del(id)
 	return http.StatusOK, map[string]any{"id": id, "found": found}, err
 }

@@ -23,7 +23,7 @@ func TestManyAtOnce(t *testing.T) {
 
 	added := want[[]kvmhotplug.Device](t, agent, http.StatusCreated, "POST", devices,
 		`{"nics":[{"id":"lan","vhost":"off"}],"disks":[{"id":"a","path":"`+first+`"},{"id":"b","path":"`+second+`"}]}`)
-	if len(added) != 3 || added[0].ID != "lan" || added[2].ID != "b" || added[2].State != kvmhotplug.Done {
+	if len(added) != 3 || added[0].ID != "lan" || added[2].ID != "b" || added[2].State != kvmhotplug.DeviceLive {
 		t.Errorf("added %+v", added)
 	}
 	// All or nothing.
@@ -62,7 +62,7 @@ func TestRecordOfAGuestThatIsOff(t *testing.T) {
 
 	want[kvmhotplug.Device](t, agent, http.StatusCreated, "POST", guest+"/record/nics", `{"id":"lan","vhost":"off"}`)
 	disk := want[kvmhotplug.Device](t, agent, http.StatusCreated, "POST", guest+"/record/disks", `{"id":"data","path":"`+path+`"}`)
-	if disk.State != kvmhotplug.AfterReboot || disk.Bus != "pci.0" {
+	if disk.State != kvmhotplug.DeviceAfterReboot || disk.Bus != "pci.0" {
 		t.Errorf("recorded %+v", disk)
 	}
 	want[failure](t, agent, http.StatusNotFound, "POST", guest+"/record/disks", `{"path":"/absent"}`)
@@ -89,7 +89,7 @@ func TestRecordOfAGuestThatIsOff(t *testing.T) {
 	started := want[struct{ PID int }](t, agent, http.StatusCreated, "POST", guest+"/start", `{"paused":true}`)
 	t.Cleanup(func() { _ = syscall.Kill(started.PID, syscall.SIGKILL) })
 	devices := want[[]kvmhotplug.Device](t, agent, http.StatusOK, "GET", guest+"/devices", "")
-	if len(devices) != 2 || devices[0].State != kvmhotplug.Done {
+	if len(devices) != 2 || devices[0].State != kvmhotplug.DeviceLive {
 		t.Errorf("started with %+v", devices)
 	}
 	want[[]kvmhotplug.Difference](t, agent, http.StatusOK, "GET", guest+"/differences", "")

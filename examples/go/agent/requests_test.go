@@ -86,7 +86,7 @@ func TestWhatIsNotUnderstoodIsRefused(t *testing.T) {
 		{400, "POST", db + "/record/nics", "null", "no JSON object"},
 		{400, "PUT", "/guests/new1", "", "empty"},
 		{400, "PUT", "/guests/new1", "null", "no JSON object"},
-		{400, "POST", web + "/mend", "{}", "no body"},
+		{400, "POST", web + "/repair", "{}", "no body"},
 		{400, "DELETE", web + "/devices/lan", `{"no_wait":true}`, "no body"},
 		{400, "GET", web + "/devices", `{}`, "no body"},
 		{413, "POST", web + "/nics", `{"id":"` + strings.Repeat("x", bodyLimit) + `"}`, "larger"},
@@ -236,10 +236,10 @@ func TestStart(t *testing.T) {
 	}
 
 	mute := want[failure](t, agent, http.StatusGatewayTimeout, "POST", "/guests/mute/start?timeout=2s", `{}`)
-	if mute.Error.Undo != kvmhotplug.UndoIncomplete || len(mute.Error.Left) != 1 || !strings.Contains(mute.Error.Message, "mute.qmp") {
+	if mute.Error.Undo != kvmhotplug.UndoIncomplete || len(mute.Error.Residue) != 1 || !strings.Contains(mute.Error.Message, "mute.qmp") {
 		t.Errorf("a QEMU without that socket: %+v", mute.Error)
 	}
-	pid := strings.Fields(mute.Error.Left[0])[2]
+	pid := strings.Fields(mute.Error.Residue[0])[2]
 	t.Cleanup(func() { _ = exec.Command("kill", "-KILL", strings.Trim(pid, ",")).Run() })
 	for _, request := range []string{"/start", "/record/nics"} {
 		second := want[failure](t, agent, http.StatusConflict, "POST", "/guests/mute"+request, `{}`)

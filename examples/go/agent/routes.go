@@ -53,7 +53,7 @@ func (s *server) routes() []route {
 		{"POST /guests/{guest}/qmp", "body", s.open(runQMP)},
 		{"GET /guests/{guest}/slots", "", s.open(listSlots)},
 		{"GET /guests/{guest}/differences", "", s.open(verify)},
-		{"POST /guests/{guest}/mend", "", s.open(mend)},
+		{"POST /guests/{guest}/repair", "", s.open(repair)},
 	}
 }
 

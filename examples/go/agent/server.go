@@ -32,7 +32,7 @@ func (s *server) failed(w http.ResponseWriter, r *http.Request, err error) (int,
 	shown := *asError(err)
 	shown.Message = err.Error()
 	if shown.Undo == kvmhotplug.UndoIncomplete || status == http.StatusInternalServerError {
-		s.logger.Error("failed", "method", r.Method, "path", r.URL.Path, "error", err, "left", shown.Left)
+		s.logger.Error("failed", "method", r.Method, "path", r.URL.Path, "error", err, "residue", shown.Residue)
 	}
 	return status, map[string]any{"error": shown}
 }

@@ -186,7 +186,7 @@ func (g *guest) notOpen(ctx context.Context, qemu *started, why error) error {
 	failed := &kvmhotplug.Error{
 		Kind: kvmhotplug.ErrTimeout, Errno: syscall.ETIMEDOUT, Undo: kvmhotplug.UndoIncomplete,
 		Message: fmt.Sprintf("QEMU was started, but %v; its command has to make the socket %s", why, g.socket),
-		Left:    []string{fmt.Sprintf("QEMU, process %d, runs on, and is opened when it can be", qemu.pid)},
+		Residue: []string{fmt.Sprintf("QEMU, process %d, runs on, and is opened when it can be", qemu.pid)},
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
 		failed.Kind, failed.Errno = kvmhotplug.ErrCanceled, syscall.ECANCELED

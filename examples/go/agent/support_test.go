@@ -207,7 +207,7 @@ func (a *agent) awaitRemoval(t testing.TB, guest, id string) {
 	t.Helper()
 	waitUntil(t, id+" is to be removed", func() bool {
 		device := want[kvmhotplug.Device](t, a, http.StatusOK, "GET", "/guests/"+guest+"/devices/"+id, "")
-		return device.State == kvmhotplug.Pending
+		return device.State == kvmhotplug.DevicePending
 	})
 }
 

@@ -12,8 +12,8 @@ import (
 	"unsafe"
 )
 
-// MostAtOnce is how many devices [Guest.AddMany] and [Guest.RemoveMany] take.
-const MostAtOnce = C.KVM_HOTPLUG_MOST_AT_ONCE
+// MostAtOnce is how many devices [Guest.AddMany] and [Guest.DelMany] take.
+const MostAtOnce = C.KVM_HOTPLUG_BATCH_MAX
 
 // Batch is several devices to add.
 type Batch struct {
@@ -34,13 +34,13 @@ func (g *Guest) AddMany(ctx context.Context, batch Batch) ([]Device, error) {
 	if memory.err != nil {
 		return nil, memory.err
 	}
-	request := (*C.struct_kvm_hotplug_batch)(memory.array(1, C.sizeof_struct_kvm_hotplug_batch))
+	request := (*C.struct_kvm_hotplug_add_batch)(memory.array(1, C.sizeof_struct_kvm_hotplug_add_batch))
 	request.nics, request.nic_size, request.nic_count = nics, C.sizeof_struct_kvm_hotplug_nic, C.size_t(len(batch.NICs))
 	request.disks, request.disk_size, request.disk_count = disks, C.sizeof_struct_kvm_hotplug_disk, C.size_t(len(batch.Disks))
 	devices := make([]C.struct_kvm_hotplug_device, max(len(batch.NICs)+len(batch.Disks), 1))
 	_, err := g.call(ctx, DefaultTimeout, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
 		request.timeout_ms = timeout
-		return C.kvm_hotplug_add_many(handle, request, C.sizeof_struct_kvm_hotplug_batch, &devices[0], C.sizeof_struct_kvm_hotplug_device, failure)
+		return C.kvm_hotplug_add_many(handle, request, C.sizeof_struct_kvm_hotplug_add_batch, &devices[0], C.sizeof_struct_kvm_hotplug_device, failure)
 	})
 	if err != nil {
 		return nil, err
@@ -81,7 +81,7 @@ func (b *Batch) disks(memory *arena) (first *C.struct_kvm_hotplug_disk) {
 
 // Answer is what became of one of several devices.
 type Answer struct {
-	// Result is as that of [Guest.Remove], and empty but for the id where there is an error.
+	// Result is as that of [Guest.Del], and empty but for the id where there is an error.
 	Result
 	// Errno is that of the error, or 0.
 	Errno syscall.Errno
@@ -99,10 +99,10 @@ func (a Answer) MarshalJSON() ([]byte, error) {
 	}{a.Device.ID, a.Errno, a.Errno.Error()})
 }
 
-// RemoveMany takes several devices out of the guest: it is asked for all of them in one write, and they are waited for
+// DelMany takes several devices out of the guest: it is asked for all of them in one write, and they are waited for
 // together. Each has an answer of its own, in the order of ids, and one that stays keeps none of the others. The error is
 // that of the first device that has one; with it, the answers are there if the guest could be asked.
-func (g *Guest) RemoveMany(ctx context.Context, ids []string, how Removal) ([]Answer, error) {
+func (g *Guest) DelMany(ctx context.Context, ids []string, how Removal) ([]Answer, error) {
 	const unwritten = C.int(math.MinInt32)
 	var memory arena
 	defer memory.free()
@@ -110,14 +110,14 @@ func (g *Guest) RemoveMany(ctx context.Context, ids []string, how Removal) ([]An
 	if memory.err != nil {
 		return nil, memory.err
 	}
-	request := (*C.struct_kvm_hotplug_batch)(memory.array(1, C.sizeof_struct_kvm_hotplug_batch))
+	request := (*C.struct_kvm_hotplug_del_batch)(memory.array(1, C.sizeof_struct_kvm_hotplug_del_batch))
 	request.ids, request.id_count, request.flags = names, C.size_t(len(ids)), how.flags()
 	devices := make([]C.struct_kvm_hotplug_device, max(len(ids), 1))
 	codes := make([]C.int, max(len(ids), 1))
 	codes[0] = unwritten
 	_, err := g.call(ctx, DefaultRemovalTimeout, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
 		request.timeout_ms = timeout
-		return C.kvm_hotplug_del_many(handle, request, C.sizeof_struct_kvm_hotplug_batch, &devices[0], C.sizeof_struct_kvm_hotplug_device, &codes[0], failure)
+		return C.kvm_hotplug_del_many(handle, request, C.sizeof_struct_kvm_hotplug_del_batch, &devices[0], C.sizeof_struct_kvm_hotplug_device, &codes[0], failure)
 	})
 	if codes[0] == unwritten {
 		return nil, err
@@ -127,7 +127,7 @@ func (g *Guest) RemoveMany(ctx context.Context, ids []string, how Removal) ([]An
 		if codes[index] < 0 {
 			answers[index].Errno = syscall.Errno(-codes[index])
 		} else {
-			answers[index].Result = resultOf(codes[index], &devices[index])
+			answers[index].Result = resultOf(codes[index], deviceOf(&devices[index]))
 		}
 		answers[index].Device.ID = id
 	}

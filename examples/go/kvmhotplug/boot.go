@@ -137,7 +137,7 @@ func (r *Runtime) Boot(options BootOptions) (*Boot, error) {
 		request.flags |= C.KVM_BOOT_PAUSED
 	}
 	if options.Plan {
-		request.flags |= C.KVM_BOOT_PLAN
+		request.flags |= C.KVM_BOOT_DRY_RUN
 	}
 	if memory.err != nil {
 		return nil, memory.err
@@ -197,7 +197,7 @@ type BootPlan struct {
 	// Devices are the NICs and disks it starts with.
 	Devices int `json:"devices"`
 	// Room is for how many devices the running guest then has free slots of pci.0 or free root ports.
-	Room int `json:"room"`
+	Free int `json:"free"`
 	// Ports are the root ports that the command makes; NewPorts, how many of those the last boot did not have.
 	Ports    int `json:"ports"`
 	NewPorts int `json:"new_ports"`
@@ -221,7 +221,7 @@ func (r *Runtime) PlanBoot(sparePorts int) (BootPlan, error) {
 	return BootPlan{
 		Machine:  Machine(plan.machine),
 		Devices:  int(plan.devices),
-		Room:     int(plan.room),
+		Free:     int(plan.free),
 		Ports:    int(plan.ports),
 		NewPorts: int(plan.new_ports),
 	}, nil

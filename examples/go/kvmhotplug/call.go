@@ -14,7 +14,7 @@ const (
 	// DefaultTimeout of calls whose context has no deadline, except removals.
 	DefaultTimeout = C.KVM_HOTPLUG_DEFAULT_TIMEOUT_MS * time.Millisecond
 	// DefaultRemovalTimeout of removals whose context has no deadline.
-	DefaultRemovalTimeout = C.KVM_HOTPLUG_DEFAULT_REMOVAL_TIMEOUT_MS * time.Millisecond
+	DefaultRemovalTimeout = C.KVM_HOTPLUG_DEFAULT_DEL_TIMEOUT_MS * time.Millisecond
 )
 
 // A cancel that comes before the call has reached the library ends nothing; it is repeated after this.

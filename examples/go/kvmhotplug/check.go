@@ -6,83 +6,83 @@ import "C"
 
 import "context"
 
-// Trouble is what stands in the way of a start. Treat values you do not know as "something".
-type Trouble uint32
+// ProblemKind is what stands in the way of a start. Treat values you do not know as "something".
+type ProblemKind uint32
 
 const (
-	// TroubleImage: an image or one of its backing files cannot be opened as the guest needs it.
-	TroubleImage Trouble = C.KVM_RUNTIME_TROUBLE_IMAGE
-	// TroubleBridge: a bridge is missing, or is none.
-	TroubleBridge Trouble = C.KVM_RUNTIME_TROUBLE_BRIDGE
-	// TroubleTap: taps cannot be made, or there is an interface of the name that a tap is to have; or the NIC was added
+	// ProblemImage: an image or one of its backing files cannot be opened as the guest needs it.
+	ProblemImage ProblemKind = C.KVM_RUNTIME_PROBLEM_IMAGE
+	// ProblemBridge: a bridge is missing, or is none.
+	ProblemBridge ProblemKind = C.KVM_RUNTIME_PROBLEM_BRIDGE
+	// ProblemTap: taps cannot be made, or there is an interface of the name that a tap is to have; or the NIC was added
 	// over a tap of the caller's, which cannot be given for a start yet.
-	TroubleTap Trouble = C.KVM_RUNTIME_TROUBLE_TAP
-	// TroubleVhost: a NIC has vhost, and this host has none.
-	TroubleVhost Trouble = C.KVM_RUNTIME_TROUBLE_VHOST
-	// TroubleQEMUTooOld: QEMU is older than 5.2.
-	TroubleQEMUTooOld Trouble = C.KVM_RUNTIME_TROUBLE_QEMU_TOO_OLD
-	// TroubleMachine: QEMU does not know the machine type.
-	TroubleMachine Trouble = C.KVM_RUNTIME_TROUBLE_MACHINE
-	// TroubleMachineNotPinned (migration): the machine type has no version, and is another one in each version of QEMU.
-	TroubleMachineNotPinned Trouble = C.KVM_RUNTIME_TROUBLE_MACHINE_NOT_PINNED
-	// TroubleModel: QEMU does not know the device model.
-	TroubleModel Trouble = C.KVM_RUNTIME_TROUBLE_MODEL
-	// TroubleNoAddress (migration): a device of the running guest has no address in the record.
-	TroubleNoAddress Trouble = C.KVM_RUNTIME_TROUBLE_NO_ADDRESS
-	// TroublePlace: the guest cannot be put together: two want one place, there is none left, or an add was interrupted.
-	TroublePlace Trouble = C.KVM_RUNTIME_TROUBLE_PLACE
-	// TroubleRunning: the guest runs, or somebody listens at a socket of its command.
-	TroubleRunning Trouble = C.KVM_RUNTIME_TROUBLE_RUNNING
-	// TroubleImageInUse: another QEMU uses the image (boot), or another disk of the guest.
-	TroubleImageInUse Trouble = C.KVM_RUNTIME_TROUBLE_IMAGE_IN_USE
-	// TroubleCommand: the record has no command, or QEMU would not start with it.
-	TroubleCommand Trouble = C.KVM_RUNTIME_TROUBLE_COMMAND
-	// TroubleUnfinished: an add or change of this device is unfinished, and the record does not say how it ends.
-	TroubleUnfinished Trouble = C.KVM_RUNTIME_TROUBLE_UNFINISHED
+	ProblemTap ProblemKind = C.KVM_RUNTIME_PROBLEM_TAP
+	// ProblemVhost: a NIC has vhost, and this host has none.
+	ProblemVhost ProblemKind = C.KVM_RUNTIME_PROBLEM_VHOST
+	// ProblemQEMUTooOld: QEMU is older than 5.2.
+	ProblemQEMUTooOld ProblemKind = C.KVM_RUNTIME_PROBLEM_QEMU_TOO_OLD
+	// ProblemMachine: QEMU does not know the machine type.
+	ProblemMachine ProblemKind = C.KVM_RUNTIME_PROBLEM_MACHINE
+	// ProblemMachineNotPinned (migration): the machine type has no version, and is another one in each version of QEMU.
+	ProblemMachineNotPinned ProblemKind = C.KVM_RUNTIME_PROBLEM_MACHINE_NOT_PINNED
+	// ProblemModel: QEMU does not know the device model.
+	ProblemModel ProblemKind = C.KVM_RUNTIME_PROBLEM_MODEL
+	// ProblemNoAddress (migration): a device of the running guest has no address in the record.
+	ProblemNoAddress ProblemKind = C.KVM_RUNTIME_PROBLEM_NO_ADDRESS
+	// ProblemPlace: the guest cannot be put together: two want one place, there is none left, or an add was interrupted.
+	ProblemPlace ProblemKind = C.KVM_RUNTIME_PROBLEM_PLACE
+	// ProblemRunning: the guest runs, or somebody listens at a socket of its command.
+	ProblemRunning ProblemKind = C.KVM_RUNTIME_PROBLEM_RUNNING
+	// ProblemImageInUse: another QEMU uses the image (boot), or another disk of the guest.
+	ProblemImageInUse ProblemKind = C.KVM_RUNTIME_PROBLEM_IMAGE_IN_USE
+	// ProblemCommand: the record has no command, or QEMU would not start with it.
+	ProblemCommand ProblemKind = C.KVM_RUNTIME_PROBLEM_COMMAND
+	// ProblemUnfinished: an add or change of this device is unfinished, and the record does not say how it ends.
+	ProblemUnfinished ProblemKind = C.KVM_RUNTIME_PROBLEM_UNFINISHED
 )
 
-var troubleNames = map[Trouble]string{
-	TroubleImage:            "image",
-	TroubleBridge:           "bridge",
-	TroubleTap:              "tap",
-	TroubleVhost:            "vhost",
-	TroubleQEMUTooOld:       "qemu-too-old",
-	TroubleMachine:          "machine",
-	TroubleMachineNotPinned: "machine-not-pinned",
-	TroubleModel:            "model",
-	TroubleNoAddress:        "no-address",
-	TroublePlace:            "place",
-	TroubleRunning:          "running",
-	TroubleImageInUse:       "image-in-use",
-	TroubleCommand:          "command",
-	TroubleUnfinished:       "unfinished",
+var problemNames = map[ProblemKind]string{
+	ProblemImage:            "image",
+	ProblemBridge:           "bridge",
+	ProblemTap:              "tap",
+	ProblemVhost:            "vhost",
+	ProblemQEMUTooOld:       "qemu-too-old",
+	ProblemMachine:          "machine",
+	ProblemMachineNotPinned: "machine-not-pinned",
+	ProblemModel:            "model",
+	ProblemNoAddress:        "no-address",
+	ProblemPlace:            "place",
+	ProblemRunning:          "running",
+	ProblemImageInUse:       "image-in-use",
+	ProblemCommand:          "command",
+	ProblemUnfinished:       "unfinished",
 }
 
 // String is a name such as "image".
-func (t Trouble) String() string { return nameOf(troubleNames, t) }
+func (t ProblemKind) String() string { return nameOf(problemNames, t) }
 
 // MarshalText writes the name.
-func (t Trouble) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+func (t ProblemKind) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 // UnmarshalText reads the name.
-func (t *Trouble) UnmarshalText(text []byte) (err error) {
-	*t, err = parseName(troubleNames, text, "trouble")
+func (t *ProblemKind) UnmarshalText(text []byte) (err error) {
+	*t, err = parseName(problemNames, text, "kind of problem")
 	return err
 }
 
 // Problem is one thing that stands in the way of a start.
 type Problem struct {
 	// ID of the device that it is about; empty for the guest as a whole.
-	ID      string  `json:"id,omitempty"`
-	Trouble Trouble `json:"trouble"`
-	Text    string  `json:"text"`
+	ID   string      `json:"id,omitempty"`
+	Kind ProblemKind `json:"kind"`
+	Text string      `json:"text"`
 }
 
 func problemOf(from *C.struct_kvm_runtime_problem) Problem {
 	return Problem{
-		ID:      C.GoString(&from.id[0]),
-		Trouble: Trouble(from.trouble),
-		Text:    C.GoString(&from.text[0]),
+		ID:   C.GoString(&from.id[0]),
+		Kind: ProblemKind(from.kind),
+		Text: C.GoString(&from.text[0]),
 	}
 }
 

@@ -44,9 +44,9 @@ func (r *Runtime) AddDisk(disk Disk) (Device, error) {
 	return deviceOf(&device), nil
 }
 
-// Remove takes a device out of the record of a guest that does not run: it is gone with the next [Runtime.Boot], and at once if
+// Del takes a device out of the record of a guest that does not run: it is gone with the next [Runtime.Boot], and at once if
 // it has never been in the guest. False if there is no such device.
-func (r *Runtime) Remove(id string) (bool, error) {
+func (r *Runtime) Del(id string) (bool, error) {
 	var memory arena
 	defer memory.free()
 	request := Removal{}.request(&memory, id)
@@ -55,7 +55,7 @@ func (r *Runtime) Remove(id string) (bool, error) {
 	}
 	var code C.int
 	err := r.call(func(handle *C.struct_kvm_runtime, failure **C.struct_kvm_hotplug_error) C.int {
-		code = C.kvm_runtime_remove(handle, &request, C.sizeof_struct_kvm_hotplug_removal, nil, 0, failure)
+		code = C.kvm_runtime_del(handle, &request, C.sizeof_struct_kvm_hotplug_del_options, nil, 0, failure)
 		return code
 	})
 	return err == nil && State(code) != Absent, err

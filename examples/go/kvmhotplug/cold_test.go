@@ -26,7 +26,7 @@ func TestDevicesOfAGuestThatDoesNotRun(t *testing.T) {
 	}
 	remove := func(id string, want bool) {
 		t.Helper()
-		there, err := record.Remove(id)
+		there, err := record.Del(id)
 		ok(t, err)
 		if there != want {
 			t.Errorf("%s was there: %v, want %v", id, there, want)
@@ -35,7 +35,7 @@ func TestDevicesOfAGuestThatDoesNotRun(t *testing.T) {
 
 	disk, err := record.AddDisk(kvmhotplug.Disk{Path: image})
 	ok(t, err)
-	if disk.ID != "disk-pci-4" || disk.State != kvmhotplug.AfterReboot {
+	if disk.ID != "disk-pci-4" || disk.State != kvmhotplug.DeviceAfterReboot {
 		t.Errorf("got %+v", disk)
 	}
 	nic, err := record.AddNIC(kvmhotplug.NIC{Model: "e1000"})

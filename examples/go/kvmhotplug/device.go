@@ -3,21 +3,21 @@ package kvmhotplug
 // #include <kvm_hotplug.h>
 import "C"
 
-// State is what a call answers when it did not fail, and where a device is on its way.
+// State is what a call answers when it did not fail.
 type State uint32
 
 const (
 	// Done: in the guest, or gone, so that its storage or tap may be torn down.
-	Done State = C.KVM_HOTPLUG_DONE
+	Done State = C.KVM_HOTPLUG_ANSWER_DONE
 	// AfterReboot: recorded only; takes effect with the next boot. The reason says why.
-	AfterReboot State = C.KVM_HOTPLUG_AFTER_REBOOT
+	AfterReboot State = C.KVM_HOTPLUG_ANSWER_AFTER_REBOOT
 	// Pending: a removal was asked for and the guest has not granted it yet: slot, id and backend stay taken. An event
 	// will follow; the reason says what the guest is doing. Do not tear anything down yet.
-	Pending State = C.KVM_HOTPLUG_PENDING
+	Pending State = C.KVM_HOTPLUG_ANSWER_PENDING
 	// Absent: there is no such device, neither in the record nor in the guest.
-	Absent State = C.KVM_HOTPLUG_ABSENT
-	// Missing (of a device only): the record has it, and the guest did not have it when it was last asked.
-	Missing State = C.KVM_HOTPLUG_MISSING
+	Absent State = C.KVM_HOTPLUG_ANSWER_ABSENT
+	// Missing ([Guest.Device] only): the record has it, and the guest did not have it when it was last asked.
+	Missing State = C.KVM_HOTPLUG_STATE_MISSING
 )
 
 var stateNames = map[State]string{
@@ -40,16 +40,52 @@ func (s *State) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
+// DeviceState is how a device stands.
+type DeviceState uint32
+
+const (
+	// DeviceLive: in the guest.
+	DeviceLive DeviceState = C.KVM_HOTPLUG_STATE_LIVE
+	// DeviceAfterReboot: recorded for the next boot, with which it comes or goes.
+	DeviceAfterReboot DeviceState = C.KVM_HOTPLUG_STATE_AFTER_REBOOT
+	// DevicePending: on its way out of the guest, or in if the caller did not wait.
+	DevicePending DeviceState = C.KVM_HOTPLUG_STATE_PENDING
+	// DeviceAbsent: there is no such device, neither in the record nor in the guest.
+	DeviceAbsent DeviceState = C.KVM_HOTPLUG_STATE_ABSENT
+	// DeviceMissing: the record has it, and the guest did not have it when it was last asked.
+	DeviceMissing DeviceState = C.KVM_HOTPLUG_STATE_MISSING
+)
+
+var deviceStateNames = map[DeviceState]string{
+	DeviceLive:        "live",
+	DeviceAfterReboot: "after-reboot",
+	DevicePending:     "pending",
+	DeviceAbsent:      "absent",
+	DeviceMissing:     "missing",
+}
+
+// String is "live", "after-reboot", "pending", "absent" or "missing".
+func (s DeviceState) String() string { return nameOf(deviceStateNames, s) }
+
+// MarshalText writes the name.
+func (s DeviceState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the name.
+func (s *DeviceState) UnmarshalText(text []byte) (err error) {
+	*s, err = parseName(deviceStateNames, text, "state of a device")
+	return err
+}
+
 // DeviceType is what a device is.
 type DeviceType uint32
 
 const (
 	// TypeNIC is a network card.
-	TypeNIC DeviceType = C.KVM_HOTPLUG_NIC
+	TypeNIC DeviceType = C.KVM_HOTPLUG_DEVICE_NIC
 	// TypeDisk is a disk.
-	TypeDisk DeviceType = C.KVM_HOTPLUG_DISK
+	TypeDisk DeviceType = C.KVM_HOTPLUG_DEVICE_DISK
 	// TypeController is a SCSI controller.
-	TypeController DeviceType = C.KVM_HOTPLUG_CONTROLLER
+	TypeController DeviceType = C.KVM_HOTPLUG_DEVICE_CONTROLLER
 )
 
 var typeNames = map[DeviceType]string{
@@ -192,8 +228,8 @@ type Device struct {
 	ID   string     `json:"id"`
 	Type DeviceType `json:"type"`
 	// State: Done means in the guest, AfterReboot recorded for the next boot (to come or to go), Pending on its way out.
-	State  State  `json:"state"`
-	Reason Reason `json:"reason,omitempty"`
+	State  DeviceState `json:"state"`
+	Reason Reason      `json:"reason,omitempty"`
 	// ReasonText is the reason in words.
 	ReasonText string `json:"reason_text,omitempty"`
 	// RemovedAfterReboot: the device goes with the next boot.
@@ -243,7 +279,7 @@ func deviceOf(from *C.struct_kvm_hotplug_device) Device {
 	device := Device{
 		ID:                 C.GoString(&from.id[0]),
 		Type:               DeviceType(from.device_type),
-		State:              State(from.state),
+		State:              DeviceState(from.state),
 		Reason:             Reason(from.reason),
 		ReasonText:         C.GoString(&from.reason_text[0]),
 		RemovedAfterReboot: from.removed_after_reboot != 0,
@@ -261,7 +297,7 @@ func deviceOf(from *C.struct_kvm_hotplug_device) Device {
 		Bridge:             C.GoString(&from.bridge[0]),
 		Vhost:              from.vhost != 0,
 		MTU:                uint32(from.mtu),
-		Serial:             C.GoString(&from.whole_serial[0]),
+		Serial:             C.GoString(&from.serial[0]),
 		Path:               C.GoString(&from.path[0]),
 		ReadOnly:           from.read_only != 0,
 		WWN:                uint64(from.wwn),
@@ -292,10 +328,40 @@ type Result struct {
 	Device Device `json:"device"`
 }
 
-func resultOf(code C.int, device *C.struct_kvm_hotplug_device) Result {
-	result := Result{State: State(code), Device: deviceOf(device)}
+func resultOf(code C.int, device Device) Result {
+	result := Result{State: State(code), Device: device}
 	if result.State == AfterReboot || result.State == Pending {
 		result.Reason, result.ReasonText = result.Device.Reason, result.Device.ReasonText
 	}
 	return result
+}
+
+// fillPath fills in a path that the struct has no room for. A disk that has gone meanwhile has none.
+func fillPath(device *Device, from *C.struct_kvm_hotplug_device, get func(id *C.char, text **C.char) C.int) {
+	if device.Type != TypeDisk || device.Path != "" {
+		return
+	}
+	var text *C.char
+	if get(&from.id[0], &text) == 0 {
+		device.Path = C.GoString(text)
+		C.kvm_hotplug_text_free(text)
+	}
+}
+
+// deviceOf is the device as a guest shows it.
+func (g *Guest) deviceOf(handle *C.struct_kvm_hotplug, from *C.struct_kvm_hotplug_device) Device {
+	device := deviceOf(from)
+	fillPath(&device, from, func(id *C.char, text **C.char) C.int {
+		return C.kvm_hotplug_get_path(handle, id, text, nil)
+	})
+	return device
+}
+
+// deviceOf is the device as a record shows it.
+func (r *Runtime) deviceOf(handle *C.struct_kvm_runtime, from *C.struct_kvm_hotplug_device) Device {
+	device := deviceOf(from)
+	fillPath(&device, from, func(id *C.char, text **C.char) C.int {
+		return C.kvm_runtime_get_path(handle, id, text, nil)
+	})
+	return device
 }

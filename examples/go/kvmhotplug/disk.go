@@ -272,19 +272,19 @@ func (d *Disk) request(memory *arena) C.struct_kvm_hotplug_disk {
 	request.backing_paths = memory.strings("a path for backing files", d.BackingPaths)
 	request.backing_count = memory.number("BackingPaths", len(d.BackingPaths))
 	if d.AcceptChain {
-		request.flags |= C.KVM_HOTPLUG_ACCEPT_CHAIN
+		request.flags |= C.KVM_HOTPLUG_DISK_ACCEPT_CHAIN
 	}
 	if d.SCSI != nil {
 		request.target = memory.number("Target", d.SCSI.Target)
 		request.lun = memory.number("LUN", d.SCSI.LUN)
-		request.flags |= C.KVM_HOTPLUG_SCSI_ADDRESS
+		request.flags |= C.KVM_HOTPLUG_DISK_SCSI_ADDRESS
 	}
 	request.flags |= memory.given(d.BootIndex, "BootIndex", &request.boot_index, C.KVM_HOTPLUG_BOOT_INDEX)
 	if d.ReadOnly {
-		request.flags |= C.KVM_HOTPLUG_READ_ONLY
+		request.flags |= C.KVM_HOTPLUG_DISK_READ_ONLY
 	}
 	if d.ShareRW {
-		request.flags |= C.KVM_HOTPLUG_SHARE_RW
+		request.flags |= C.KVM_HOTPLUG_DISK_SHARE_RW
 	}
 	if d.NoWait {
 		request.flags |= C.KVM_HOTPLUG_NO_WAIT

@@ -49,8 +49,8 @@
 //     no error: the guest was asked, and may still let go.
 //   - Cancelling ends the call as soon as it can, with an error of kind [ErrCanceled]. It ends that call only, never the
 //     next one on the guest. What an addition had done is taken back, or, if QEMU does not answer, named in
-//     [Error].Left and written to the journal; the next call on the guest settles it. [Error].Undo says which of these
-//     it is. A removal that was cancelled is or may be pending, as [Error].Left says; after [Guest.Process] it is
+//     [Error].Residue and written to the journal; the next call on the guest settles it. [Error].Undo says which of these
+//     it is. A removal that was cancelled is or may be pending, as [Error].Residue says; after [Guest.Process] it is
 //     known, and [Guest.Device] says so.
 //
 // # Errors

@@ -131,7 +131,7 @@ const (
 	UndoNothing Undo = C.KVM_HOTPLUG_UNDO_NOTHING
 	// UndoComplete: everything that had been done was taken back.
 	UndoComplete Undo = C.KVM_HOTPLUG_UNDO_COMPLETE
-	// UndoIncomplete: something is left, which [Error].Left names. The journal knows of it: the next call on the guest
+	// UndoIncomplete: something is left, which [Error].Residue names. The journal knows of it: the next call on the guest
 	// settles it, also in another process.
 	UndoIncomplete Undo = C.KVM_HOTPLUG_UNDO_INCOMPLETE
 )
@@ -167,8 +167,8 @@ type Error struct {
 	// QMPDesc is QEMU's own words.
 	QMPDesc string `json:"qmp_desc,omitempty"`
 	Undo    Undo   `json:"undo"`
-	// Left names what is left behind, if Undo is UndoIncomplete.
-	Left []string `json:"left,omitempty"`
+	// Residue names what is left behind, if Undo is UndoIncomplete.
+	Residue []string `json:"residue,omitempty"`
 
 	cause error
 }
@@ -214,8 +214,8 @@ func takeError(from *C.struct_kvm_hotplug_error, code C.int) error {
 		QMPDesc:  C.GoString(C.kvm_hotplug_error_qmp_desc(from)),
 		Undo:     Undo(C.kvm_hotplug_error_undo(from)),
 	}
-	if left := C.GoString(C.kvm_hotplug_error_left(from)); left != "" {
-		taken.Left = strings.Split(left, "\n")
+	if left := C.GoString(C.kvm_hotplug_error_residue(from)); left != "" {
+		taken.Residue = strings.Split(left, "\n")
 	}
 	return taken
 }

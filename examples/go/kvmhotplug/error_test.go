@@ -59,12 +59,12 @@ func TestErrorsOfContexts(t *testing.T) {
 func TestErrorsAsJSON(t *testing.T) {
 	err := &kvmhotplug.Error{
 		Kind: kvmhotplug.ErrQMP, Errno: syscall.EREMOTEIO, Message: "device_add nic: no", Step: "device_add nic",
-		QMPClass: "GenericError", QMPDesc: "no", Undo: kvmhotplug.UndoIncomplete, Left: []string{"netdev nic"},
+		QMPClass: "GenericError", QMPDesc: "no", Undo: kvmhotplug.UndoIncomplete, Residue: []string{"netdev nic"},
 	}
 	text, marshalErr := json.Marshal(err)
 	ok(t, marshalErr)
 	want := `{"kind":"qmp","errno":121,"message":"device_add nic: no","step":"device_add nic","qmp_class":"GenericError",` +
-		`"qmp_desc":"no","undo":"incomplete","left":["netdev nic"]}`
+		`"qmp_desc":"no","undo":"incomplete","residue":["netdev nic"]}`
 	if string(text) != want {
 		t.Errorf("got %s", text)
 	}

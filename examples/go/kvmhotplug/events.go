@@ -50,7 +50,7 @@ const (
 	EventReset EventType = C.KVM_HOTPLUG_EVENT_RESET
 	// EventPanicked: the guest's system has crashed and says so.
 	EventPanicked EventType = C.KVM_HOTPLUG_EVENT_PANICKED
-	// EventQMP: a QMP event as it came, after [Guest.WatchQMP].
+	// EventQMP: a QMP event as it came, after [Guest.ForwardQMPEvents].
 	EventQMP EventType = C.KVM_HOTPLUG_EVENT_QMP
 	// EventAddFailed: a device of an add with NoWait could not be added; [Event.Err] says why. What had been done is taken
 	// back, but for what the text says is left behind.
@@ -92,11 +92,11 @@ type IOAction uint32
 
 const (
 	// IOReport: the guest was told.
-	IOReport IOAction = C.KVM_HOTPLUG_IO_REPORT
+	IOReport IOAction = C.KVM_HOTPLUG_IO_ACTION_REPORT
 	// IOIgnore: nothing.
-	IOIgnore IOAction = C.KVM_HOTPLUG_IO_IGNORE
+	IOIgnore IOAction = C.KVM_HOTPLUG_IO_ACTION_IGNORE
 	// IOStop: the guest was stopped; QEMU repeats the request when it is let go on (QMP command cont).
-	IOStop IOAction = C.KVM_HOTPLUG_IO_STOP
+	IOStop IOAction = C.KVM_HOTPLUG_IO_ACTION_STOP
 )
 
 var ioActionNames = map[IOAction]string{
@@ -224,11 +224,11 @@ func (g *Guest) NextEvent(ctx context.Context) (Event, bool, error) {
 	return event, err == nil, err
 }
 
-// WatchQMP turns on or off that QMP events come as they are ([EventQMP]), besides the events made from them. The library
+// ForwardQMPEvents turns on or off that QMP events come as they are ([EventQMP]), besides the events made from them. The library
 // keeps at most 512 of them, and 2 MiB, and drops the oldest then, never other events.
-func (g *Guest) WatchQMP(ctx context.Context, on bool) error {
+func (g *Guest) ForwardQMPEvents(ctx context.Context, on bool) error {
 	_, err := g.call(ctx, DefaultTimeout, func(handle *C.struct_kvm_hotplug, _ C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
-		return C.kvm_hotplug_watch_qmp(handle, flag(on), failure)
+		return C.kvm_hotplug_forward_qmp_events(handle, flag(on), failure)
 	})
 	return err
 }

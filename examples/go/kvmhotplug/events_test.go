@@ -20,7 +20,7 @@ func TestEventsTellOfLateRemovals(t *testing.T) {
 	}
 	added, err := guest.AddDisk(within(t, patience), kvmhotplug.Disk{ID: "stay-disk", Path: image(t, "disk")})
 	state(t, added, err, kvmhotplug.Done)
-	pending, err := guest.Remove(within(t, patience), "stay-disk", kvmhotplug.Removal{NoWait: true})
+	pending, err := guest.Del(within(t, patience), "stay-disk", kvmhotplug.Removal{NoWait: true})
 	if pending = state(t, pending, err, kvmhotplug.Pending); pending.Reason != kvmhotplug.ReasonNotAwaited {
 		t.Errorf("pending because of %v", pending.Reason)
 	}
@@ -90,7 +90,7 @@ func TestEventsOfASlowReader(t *testing.T) {
 		id := fmt.Sprintf("stay-%d", round)
 		added, err := guest.AddDisk(within(t, patience), kvmhotplug.Disk{ID: id, Path: path})
 		state(t, added, err, kvmhotplug.Done)
-		_, err = guest.Remove(within(t, patience), id, kvmhotplug.Removal{NoWait: true})
+		_, err = guest.Del(within(t, patience), id, kvmhotplug.Removal{NoWait: true})
 		ok(t, err)
 		<-fake.asked
 		fake.release(id)
@@ -112,7 +112,7 @@ func TestEventsByHand(t *testing.T) {
 	defer poll.Close()
 	added, err := guest.AddDisk(within(t, patience), kvmhotplug.Disk{ID: "stay-disk", Path: image(t, "disk")})
 	state(t, added, err, kvmhotplug.Done)
-	_, err = guest.Remove(within(t, patience), "stay-disk", kvmhotplug.Removal{NoWait: true})
+	_, err = guest.Del(within(t, patience), "stay-disk", kvmhotplug.Removal{NoWait: true})
 	ok(t, err)
 	if _, some, err := guest.NextEvent(within(t, patience)); some || err != nil {
 		t.Fatalf("an event too early: %v, %v", some, err)

@@ -34,12 +34,12 @@ type Guest struct {
 // Cancelling answers at once. The attempt then ends by itself, at its deadline at the latest; until then the record
 // counts as that of an open guest.
 func Open(ctx context.Context, record *Runtime, socket string) (*Guest, error) {
-	return OpenOf(ctx, record, socket, Listener{})
+	return OpenWith(ctx, record, socket, OpenOptions{})
 }
 
-// Listener is who has to listen at a monitor's socket, as the kernel noted it when that process began to listen. The zero
+// OpenOptions is who has to listen at a monitor's socket, as the kernel noted it when that process began to listen. The zero
 // value is the user that the record remembers, or anybody.
-type Listener struct {
+type OpenOptions struct {
 	// UID is the user; the record remembers it, and every later open expects it. Nil for the remembered one.
 	UID *int
 	// PID is the process; 0 for any. It is another one with each start of QEMU.
@@ -55,29 +55,29 @@ type Listener struct {
 // also while another program owns it; but a monitor serves one client at a time. Every call that would change something fails
 // with [ErrState].
 func Look(ctx context.Context, record *Runtime, socket string) (*Guest, error) {
-	return OpenOf(ctx, record, socket, Listener{LookOnly: true})
+	return OpenWith(ctx, record, socket, OpenOptions{LookOnly: true})
 }
 
-// OpenOf is [Open] if the right one listens at the socket ([ErrUntrusted] if not).
-func OpenOf(ctx context.Context, record *Runtime, socket string, listener Listener) (*Guest, error) {
+// OpenWith is [Open] if the right one listens at the socket ([ErrUntrusted] if not).
+func OpenWith(ctx context.Context, record *Runtime, socket string, options OpenOptions) (*Guest, error) {
 	return detached(ctx, "opening the guest", func(timeout C.uint32_t) (*Guest, error) {
-		return openUntil(record, socket, listener, timeout)
+		return openUntil(record, socket, options, timeout)
 	}, func(late *Guest) { late.Close() })
 }
 
-func openUntil(record *Runtime, socket string, listener Listener, timeout C.uint32_t) (*Guest, error) {
+func openUntil(record *Runtime, socket string, options OpenOptions, timeout C.uint32_t) (*Guest, error) {
 	var memory arena
 	defer memory.free()
-	request := C.struct_kvm_hotplug_listener{timeout_ms: timeout, pid: C.int32_t(listener.PID)}
-	request.flags |= memory.given(listener.UID, "UID", &request.uid, C.KVM_HOTPLUG_LISTENER_UID)
-	if listener.PID != 0 {
-		request.flags |= C.KVM_HOTPLUG_LISTENER_PID
+	request := C.struct_kvm_hotplug_open_options{timeout_ms: timeout, peer_pid: C.int32_t(options.PID)}
+	request.flags |= memory.given(options.UID, "UID", &request.peer_uid, C.KVM_HOTPLUG_OPEN_PEER_UID)
+	if options.PID != 0 {
+		request.flags |= C.KVM_HOTPLUG_OPEN_PEER_PID
 	}
-	if listener.Accept {
-		request.flags |= C.KVM_HOTPLUG_ACCEPT_LISTENER
+	if options.Accept {
+		request.flags |= C.KVM_HOTPLUG_OPEN_ACCEPT_PEER
 	}
-	if listener.LookOnly {
-		request.flags |= C.KVM_HOTPLUG_LOOK_ONLY
+	if options.LookOnly {
+		request.flags |= C.KVM_HOTPLUG_OPEN_LOOK_ONLY
 	}
 	path := memory.required("the socket's path", socket)
 	if memory.err != nil {
@@ -85,7 +85,7 @@ func openUntil(record *Runtime, socket string, listener Listener, timeout C.uint
 	}
 	guest := &Guest{closing: make(chan struct{})}
 	err := record.call(func(from *C.struct_kvm_runtime, failure **C.struct_kvm_hotplug_error) C.int {
-		return C.kvm_hotplug_open_of(from, path, &request, C.sizeof_struct_kvm_hotplug_listener, &guest.handle, failure)
+		return C.kvm_hotplug_open_with(from, path, &request, C.sizeof_struct_kvm_hotplug_open_options, &guest.handle, failure)
 	})
 	if err != nil {
 		return nil, err
@@ -119,7 +119,8 @@ func (g *Guest) Close() error {
 func (g *Guest) Devices(ctx context.Context) ([]Device, error) {
 	var list []Device
 	_, err := g.call(ctx, DefaultTimeout, func(handle *C.struct_kvm_hotplug, _ C.uint32_t, failure **C.struct_kvm_hotplug_error) (code C.int) {
-		list, code = fetchList(16, deviceOf, func(first *C.struct_kvm_hotplug_device, room C.size_t, count *C.size_t) C.int {
+		show := func(from *C.struct_kvm_hotplug_device) Device { return g.deviceOf(handle, from) }
+		list, code = fetchList(16, show, func(first *C.struct_kvm_hotplug_device, room C.size_t, count *C.size_t) C.int {
 			return C.kvm_hotplug_list(handle, first, C.sizeof_struct_kvm_hotplug_device, room, count, failure)
 		})
 		return code
@@ -146,13 +147,17 @@ type deviceRequest func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, device
 
 func (g *Guest) result(ctx context.Context, otherwise time.Duration, id string, do deviceRequest) (Result, error) {
 	var device C.struct_kvm_hotplug_device
-	code, err := g.call(ctx, otherwise, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
-		return do(handle, timeout, &device, failure)
+	var result Result
+	_, err := g.call(ctx, otherwise, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
+		code := do(handle, timeout, &device, failure)
+		if code >= 0 {
+			result = resultOf(code, g.deviceOf(handle, &device))
+		}
+		return code
 	})
 	if err != nil {
 		return Result{}, err
 	}
-	result := resultOf(code, &device)
 	if result.Device.ID == "" {
 		result.Device.ID = id
 	}

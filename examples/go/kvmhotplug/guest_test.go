@@ -99,7 +99,7 @@ func comeAndGo(t *testing.T, guest *kvmhotplug.Guest, path, name string) {
 	}
 	if failed.Kind != kvmhotplug.ErrQMP || failed.Errno != syscall.EREMOTEIO || failed.QMPClass != "GenericError" ||
 		failed.QMPDesc != "the fake has taken against bad-"+name || failed.Step != "device_add bad-"+name ||
-		failed.Undo != kvmhotplug.UndoComplete || failed.Left != nil {
+		failed.Undo != kvmhotplug.UndoComplete || failed.Residue != nil {
 		t.Errorf("bad-%s: %#v", name, failed)
 	}
 	added, err := guest.AddDisk(ctx, kvmhotplug.Disk{ID: "good-" + name, Path: path})
@@ -148,7 +148,7 @@ func TestCancelEndsOneCallAndNoOther(t *testing.T) {
 		state(t, found, err, kvmhotplug.Pending)
 		fake.release(id)
 		waitUntil(t, func() bool {
-			found, err := guest.Remove(within(t, patience), id, kvmhotplug.Removal{})
+			found, err := guest.Del(within(t, patience), id, kvmhotplug.Removal{})
 			ok(t, err)
 			return found.State == kvmhotplug.Absent
 		})
@@ -255,7 +255,7 @@ func TestCancelledAdditionIsTakenBackOrNamed(t *testing.T) {
 	}()
 	_, err := guest.AddDisk(ctx, kvmhotplug.Disk{ID: "mute-disk", Path: image(t, "disk")})
 	failed := failure(t, err, kvmhotplug.ErrCanceled)
-	if failed.Undo != kvmhotplug.UndoIncomplete || len(failed.Left) == 0 || !strings.Contains(failed.Left[0], "mute-disk") {
+	if failed.Undo != kvmhotplug.UndoIncomplete || len(failed.Residue) == 0 || !strings.Contains(failed.Residue[0], "mute-disk") {
 		t.Fatalf("nothing says what is left: %#v", failed)
 	}
 	fake.hangUp()
@@ -468,7 +468,7 @@ func TestSeveralAtOnce(t *testing.T) {
 	one, two := image(t, "disk"), image(t, "disk")
 	added, err := guest.AddMany(ctx, kvmhotplug.Batch{Disks: []kvmhotplug.Disk{{ID: "one", Path: one}, {ID: "stay-two", Path: two}}})
 	ok(t, err)
-	if len(added) != 2 || added[0].ID != "one" || added[1].ID != "stay-two" || added[1].Path != two || added[1].State != kvmhotplug.Done {
+	if len(added) != 2 || added[0].ID != "one" || added[1].ID != "stay-two" || added[1].Path != two || added[1].State != kvmhotplug.DeviceLive {
 		t.Errorf("added %+v", added)
 	}
 	_, err = guest.AddMany(ctx, kvmhotplug.Batch{NICs: []kvmhotplug.NIC{{MAC: "no"}}})
@@ -476,7 +476,7 @@ func TestSeveralAtOnce(t *testing.T) {
 	_, err = guest.AddMany(ctx, kvmhotplug.Batch{Disks: []kvmhotplug.Disk{{ID: "bad-three", Path: image(t, "disk")}}})
 	failure(t, err, kvmhotplug.ErrQMP)
 
-	gone, err := guest.RemoveMany(within(t, 500*time.Millisecond), []string{"none", "stay-two", "one"}, kvmhotplug.Removal{})
+	gone, err := guest.DelMany(within(t, 500*time.Millisecond), []string{"none", "stay-two", "one"}, kvmhotplug.Removal{})
 	ok(t, err)
 	var states []string
 	for _, answer := range gone {
@@ -490,7 +490,7 @@ func TestSeveralAtOnce(t *testing.T) {
 	if got := string(shown); !strings.HasPrefix(got, `[{"state":"absent",`) || !strings.HasSuffix(got, `,{"id":"db","errno":16,"message":"device or resource busy"}]`) {
 		t.Errorf("shown as %s", got)
 	}
-	gone, err = guest.RemoveMany(ctx, make([]string, kvmhotplug.MostAtOnce+1), kvmhotplug.Removal{})
+	gone, err = guest.DelMany(ctx, make([]string, kvmhotplug.MostAtOnce+1), kvmhotplug.Removal{})
 	if failed := failure(t, err, kvmhotplug.ErrInvalid); failed.Errno != syscall.E2BIG || gone != nil {
 		t.Errorf("removed %+v: %#v", gone, failed)
 	}

@@ -18,7 +18,7 @@ const header = "../../../include/kvm_hotplug.h"
 // Functions that the package does not call, each with the reason.
 var unbound = map[string]string{
 	"kvm_hotplug_cancel":     "kvm_hotplug_cancel_thread ends one call and no other",
-	"kvm_hotplug_open":       "kvm_hotplug_open_of does the same and more",
+	"kvm_hotplug_open":       "kvm_hotplug_open_with does the same and more",
 	"kvm_hotplug_next_event": "kvm_hotplug_next_event_json says more",
 	"kvm_boot_inherit":       "for a child between fork and exec; exec.Cmd.ExtraFiles does that in Go",
 }
@@ -78,10 +78,11 @@ func TestEnumerationsAreThoseOfTheHeader(t *testing.T) {
 		name, prefix string
 		named        named
 	}{
-		{"kvm_hotplug_failure", "KVM_HOTPLUG_ERROR_", text[kvmhotplug.Kind]},
+		{"kvm_hotplug_error_kind", "KVM_HOTPLUG_ERROR_", text[kvmhotplug.Kind]},
 		{"kvm_hotplug_undo", "KVM_HOTPLUG_UNDO_", text[kvmhotplug.Undo]},
-		{"kvm_hotplug_answer", "KVM_HOTPLUG_", text[kvmhotplug.State]},
-		{"kvm_hotplug_device_type", "KVM_HOTPLUG_", text[kvmhotplug.DeviceType]},
+		{"kvm_hotplug_answer", "KVM_HOTPLUG_ANSWER_", text[kvmhotplug.State]},
+		{"kvm_hotplug_state", "KVM_HOTPLUG_STATE_", text[kvmhotplug.DeviceState]},
+		{"kvm_hotplug_device_type", "KVM_HOTPLUG_DEVICE_", text[kvmhotplug.DeviceType]},
 		{"kvm_hotplug_address_type", "KVM_HOTPLUG_ADDRESS_", text[kvmhotplug.AddressType]},
 		{"kvm_hotplug_reason", "KVM_HOTPLUG_REASON_", text[kvmhotplug.Reason]},
 		{"kvm_hotplug_vhost", "KVM_HOTPLUG_VHOST_", text[kvmhotplug.Vhost]},
@@ -94,16 +95,16 @@ func TestEnumerationsAreThoseOfTheHeader(t *testing.T) {
 		{"kvm_hotplug_detect_zeroes", "KVM_HOTPLUG_DETECT_ZEROES_", text[kvmhotplug.DetectZeroes]},
 		{"kvm_hotplug_event_type", "KVM_HOTPLUG_EVENT_", text[kvmhotplug.EventType]},
 		{"kvm_hotplug_slot_state", "KVM_HOTPLUG_SLOT_", text[kvmhotplug.SlotState]},
-		{"kvm_hotplug_io_action", "KVM_HOTPLUG_IO_", text[kvmhotplug.IOAction]},
+		{"kvm_hotplug_io_action", "KVM_HOTPLUG_IO_ACTION_", text[kvmhotplug.IOAction]},
 		{"kvm_boot_incoming", "KVM_BOOT_INCOMING_", text[kvmhotplug.Incoming]},
 		{"kvm_boot_machine", "KVM_BOOT_MACHINE_", text[kvmhotplug.Machine]},
-		{"kvm_runtime_trouble", "KVM_RUNTIME_TROUBLE_", text[kvmhotplug.Trouble]},
-		{"kvm_hotplug_mismatch", "KVM_HOTPLUG_MISMATCH_", text[kvmhotplug.Mismatch]},
+		{"kvm_runtime_problem_kind", "KVM_RUNTIME_PROBLEM_", text[kvmhotplug.Kind]},
+		{"kvm_hotplug_difference_kind", "KVM_HOTPLUG_DIFFERENCE_", text[kvmhotplug.Kind]},
 	}
 	// Levels are slog's.
 	elsewhere := []string{"kvm_hotplug_log_level"}
 	bodies := regexp.MustCompile(`(?s)\nenum (\w+) \{(.*?)\n\};`).FindAllStringSubmatch(read(t, header), -1)
-	values := regexp.MustCompile(`(?m)^    (KVM_\w+) = (\d+),$`)
+	values := regexp.MustCompile(`(?m)^    (KVM_\w+) = (\d+),(?: /\*\*<.*)?$`)
 	seen := 0
 	for _, body := range bodies {
 		if slices.Contains(elsewhere, body[1]) {

@@ -23,10 +23,10 @@ func (g *Guest) SetLink(ctx context.Context, id string, up bool) (Result, error)
 	})
 }
 
-// MoveNIC moves a NIC to another bridge of the host, or with "" out of any: its tap changes places, and the guest notices
+// SetBridge moves a NIC to another bridge of the host, or with "" out of any: its tap changes places, and the guest notices
 // nothing. The tap is looked for in the network namespace of the calling thread (see runtime.LockOSThread). The answer's
 // state is [Done] or [AfterReboot].
-func (g *Guest) MoveNIC(ctx context.Context, id, bridge string) (Result, error) {
+func (g *Guest) SetBridge(ctx context.Context, id, bridge string) (Result, error) {
 	var memory arena
 	defer memory.free()
 	name, to := memory.required("the id", id), memory.optional("the bridge's name", bridge)
@@ -34,7 +34,7 @@ func (g *Guest) MoveNIC(ctx context.Context, id, bridge string) (Result, error) 
 		return Result{}, memory.err
 	}
 	return g.change(ctx, id, name, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
-		return C.kvm_hotplug_move_nic(handle, name, to, timeout, failure)
+		return C.kvm_hotplug_set_bridge(handle, name, to, timeout, failure)
 	})
 }
 
@@ -75,7 +75,7 @@ func (g *Guest) ResizeDisk(ctx context.Context, id string, to Resize) (uint64, e
 	}
 	var flags C.uint32_t
 	if to.Shrink {
-		flags |= C.KVM_HOTPLUG_SHRINK
+		flags |= C.KVM_HOTPLUG_RESIZE_SHRINK
 	}
 	var size C.uint64_t
 	_, err := g.call(ctx, DefaultTimeout, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
@@ -95,14 +95,14 @@ func (g *Guest) QMP(ctx context.Context, command Command) (json.RawMessage, erro
 		arguments: memory.optional("the arguments", string(command.Arguments)),
 	}
 	if command.Force {
-		request.flags |= C.KVM_HOTPLUG_FORCE
+		request.flags |= C.KVM_HOTPLUG_QMP_FORCE
 	}
 	if command.File != nil {
 		descriptors, release := duplicate(&memory, "File", command.File)
 		defer release()
 		if memory.err == nil {
 			request.fd = C.int32_t(descriptors[0])
-			request.flags |= C.KVM_HOTPLUG_PASS_FD
+			request.flags |= C.KVM_HOTPLUG_QMP_PASS_FD
 		}
 	}
 	if memory.err != nil {

@@ -136,7 +136,7 @@ func (n *NIC) request(memory *arena) (C.struct_kvm_hotplug_nic, func()) {
 	request.flags |= memory.given(n.BootIndex, "BootIndex", &request.boot_index, C.KVM_HOTPLUG_BOOT_INDEX)
 	request.flags |= memory.given(n.TapOwner, "TapOwner", &request.tap_owner, C.KVM_HOTPLUG_TAP_OWNER)
 	if n.LinkDown {
-		request.flags |= C.KVM_HOTPLUG_LINK_DOWN
+		request.flags |= C.KVM_HOTPLUG_NIC_LINK_DOWN
 	}
 	if n.NoWait {
 		request.flags |= C.KVM_HOTPLUG_NO_WAIT

@@ -169,24 +169,24 @@ func TestQEMUGetsAndLosesDevices(t *testing.T) {
 		qemu.ask(t, `{"execute":"device_add","arguments":{"driver":"virtio-rng-pci","id":"others"`+busFor(devices[0].Bus)+`}}`)
 		differences, err := guest.Verify(ctx)
 		ok(t, err)
-		if len(differences) != 0 && !(len(differences) == 1 && differences[0].Mismatch == kvmhotplug.MismatchForeign) {
+		if len(differences) != 0 && !(len(differences) == 1 && differences[0].Kind == kvmhotplug.DifferenceForeign) {
 			t.Errorf("differences: %+v", differences)
 		}
-		_, err = guest.Remove(ctx, "others", kvmhotplug.Removal{})
+		_, err = guest.Del(ctx, "others", kvmhotplug.Removal{})
 		failure(t, err, kvmhotplug.ErrForeign)
 
 		// Nobody in there grants it, until the reset.
 		gone, err := guest.DelDisk(within(t, 300*time.Millisecond), "data")
 		gone = state(t, gone, err, kvmhotplug.Pending)
-		if gone.Reason == kvmhotplug.ReasonNone || gone.Device.State != kvmhotplug.Pending {
+		if gone.Reason == kvmhotplug.ReasonNone || gone.Device.State != kvmhotplug.DevicePending {
 			t.Errorf("pending: %+v", gone)
 		}
-		removal, err := guest.PlanRemoval(ctx, "lan", kvmhotplug.Removal{})
+		removal, err := guest.PlanDel(ctx, "lan", kvmhotplug.Removal{})
 		ok(t, err)
 		if len(removal.Commands) == 0 {
 			t.Errorf("planned %+v", removal)
 		}
-		leaving, err := guest.Remove(ctx, "lan", kvmhotplug.Removal{NoWait: true})
+		leaving, err := guest.Del(ctx, "lan", kvmhotplug.Removal{NoWait: true})
 		state(t, leaving, err, kvmhotplug.Pending)
 		qemu.ask(t, `{"execute":"system_reset"}`)
 		event(t, events, kvmhotplug.EventRemoved, "data")
@@ -194,10 +194,10 @@ func TestQEMUGetsAndLosesDevices(t *testing.T) {
 		if err != nil || gone.State != kvmhotplug.Done && gone.State != kvmhotplug.Absent {
 			t.Errorf("after the reset: %+v, %v", gone, err)
 		}
-		left, err := guest.Mend(ctx)
+		left, err := guest.Repair(ctx)
 		ok(t, err)
 		for _, difference := range left {
-			if difference.Mismatch != kvmhotplug.MismatchForeign {
+			if difference.Kind != kvmhotplug.DifferenceForeign {
 				t.Errorf("left: %+v", difference)
 			}
 		}
@@ -351,13 +351,13 @@ func TestQEMUChangesDevicesInPlace(t *testing.T) {
 	if changed = state(t, changed, err, kvmhotplug.Done); changed.Device.ID != "lan" || changed.Device.LinkDown {
 		t.Errorf("the link: %+v", changed.Device)
 	}
-	changed, err = guest.MoveNIC(ctx, "lan", there)
+	changed, err = guest.SetBridge(ctx, "lan", there)
 	if changed = state(t, changed, err, kvmhotplug.Done); changed.Device.Bridge != there || bridgeOf(t, nic.Device.Interface) != there {
 		t.Errorf("moved to %q, the tap is on %q", changed.Device.Bridge, bridgeOf(t, nic.Device.Interface))
 	}
-	_, err = guest.MoveNIC(ctx, "lan", "khgo-absent")
+	_, err = guest.SetBridge(ctx, "lan", "khgo-absent")
 	failure(t, err, kvmhotplug.ErrNotFound)
-	changed, err = guest.MoveNIC(ctx, "lan", "")
+	changed, err = guest.SetBridge(ctx, "lan", "")
 	if state(t, changed, err, kvmhotplug.Done); bridgeOf(t, nic.Device.Interface) != "" {
 		t.Errorf("the tap is still on %q", bridgeOf(t, nic.Device.Interface))
 	}
@@ -433,7 +433,7 @@ func qmpOfTheCaller(t *testing.T, guest *kvmhotplug.Guest, events <-chan kvmhotp
 	_, err = guest.QMP(ctx, kvmhotplug.Command{Execute: "closefd", Arguments: json.RawMessage(`{"fdname":"mine"}`), Force: true})
 	ok(t, err)
 
-	ok(t, guest.WatchQMP(ctx, true))
+	ok(t, guest.ForwardQMPEvents(ctx, true))
 	_, err = guest.QMP(ctx, kvmhotplug.Command{Execute: "stop"})
 	ok(t, err)
 	got := event(t, events, kvmhotplug.EventQMP, "")
@@ -441,7 +441,7 @@ func qmpOfTheCaller(t *testing.T, guest *kvmhotplug.Guest, events <-chan kvmhotp
 	if json.Unmarshal(got.QMP, &sent) != nil || sent.Event != "STOP" || got.Times == 0 {
 		t.Errorf("got %+v", got)
 	}
-	ok(t, guest.WatchQMP(ctx, false))
+	ok(t, guest.ForwardQMPEvents(ctx, false))
 	_, err = guest.QMP(ctx, kvmhotplug.Command{Execute: "system_reset"})
 	ok(t, err)
 	if got := event(t, events, kvmhotplug.EventReset, ""); got.ByGuest || got.QMP != nil {
@@ -490,7 +490,7 @@ func TestQEMUBootsFromARecord(t *testing.T) {
 
 	plan, err := record.PlanBoot(2)
 	ok(t, err)
-	if plan.Machine != kvmhotplug.MachineQ35 || plan.Devices != 0 || plan.Room < 2 || plan.NewPorts != 2 || plan.Ports != 2 {
+	if plan.Machine != kvmhotplug.MachineQ35 || plan.Devices != 0 || plan.Free < 2 || plan.NewPorts != 2 || plan.Ports != 2 {
 		t.Errorf("planned %+v", plan)
 	}
 	running := start()
@@ -519,14 +519,14 @@ func TestQEMUBootsFromARecord(t *testing.T) {
 	ok(t, os.Remove(path))
 	problems, err := record.Check(within(t, patience), kvmhotplug.Check{Incoming: true})
 	ok(t, err)
-	troubles := map[kvmhotplug.Trouble]string{}
+	kinds := map[kvmhotplug.ProblemKind]string{}
 	for _, problem := range problems {
-		troubles[problem.Trouble] = problem.ID
+		kinds[problem.Kind] = problem.ID
 	}
-	if troubles[kvmhotplug.TroubleImage] != "data" {
+	if kinds[kvmhotplug.ProblemImage] != "data" {
 		t.Errorf("problems: %+v", problems)
 	}
-	if _, pinned := troubles[kvmhotplug.TroubleMachineNotPinned]; !pinned {
+	if _, pinned := kinds[kvmhotplug.ProblemMachineNotPinned]; !pinned {
 		t.Errorf("problems: %+v", problems)
 	}
 	_, err = record.Check(within(t, patience), kvmhotplug.Check{Monitor: filepath.Join(dir, "absent")})

@@ -12,7 +12,7 @@ func TestRecordsOfGuestsThatDoNotRun(t *testing.T) {
 	path := image(t, "disk")
 	disk, err := made.AddDisk(kvmhotplug.Disk{ID: "data", Path: path, Serial: "S1"})
 	ok(t, err)
-	if disk.ID != "data" || disk.Path != path || disk.Serial != "S1" || disk.State != kvmhotplug.AfterReboot {
+	if disk.ID != "data" || disk.Path != path || disk.Serial != "S1" || disk.State != kvmhotplug.DeviceAfterReboot {
 		t.Errorf("added %+v", disk)
 	}
 	nic, err := made.AddNIC(kvmhotplug.NIC{ID: "lan", MAC: "52:54:00:12:34:56", Vhost: kvmhotplug.VhostOff})
@@ -33,7 +33,7 @@ func TestRecordsOfGuestsThatDoNotRun(t *testing.T) {
 	}
 
 	for _, expected := range []bool{true, false} {
-		if there, err := made.Remove("data"); there != expected || err != nil {
+		if there, err := made.Del("data"); there != expected || err != nil {
 			t.Errorf("removed: %v, %v", there, err)
 		}
 	}
@@ -41,6 +41,6 @@ func TestRecordsOfGuestsThatDoNotRun(t *testing.T) {
 	guest, err := kvmhotplug.Open(within(t, patience), made, startFake(t).socket)
 	ok(t, err)
 	defer guest.Close()
-	_, err = made.Remove("lan")
+	_, err = made.Del("lan")
 	failure(t, err, kvmhotplug.ErrState)
 }

@@ -17,13 +17,13 @@ type Removal struct {
 	LeaveOverlay bool `json:"leave_overlay,omitempty"`
 }
 
-// Remove takes a device out of the guest and its record: asks the guest, waits until QEMU says that this very device is
+// Del takes a device out of the guest and its record: asks the guest, waits until QEMU says that this very device is
 // gone, and takes down what stood behind it. Nothing behind a device is touched before that. It may be repeated: a device
 // whose removal is pending is waited for again.
 //
 // The answer's state is [Done] (gone: its storage or tap may be torn down), [Pending] (the guest has not let go: at the
 // deadline, or at once if it cannot act; the reason says which), [AfterReboot] or [Absent].
-func (g *Guest) Remove(ctx context.Context, id string, how Removal) (Result, error) {
+func (g *Guest) Del(ctx context.Context, id string, how Removal) (Result, error) {
 	var memory arena
 	defer memory.free()
 	request := how.request(&memory, id)
@@ -32,25 +32,25 @@ func (g *Guest) Remove(ctx context.Context, id string, how Removal) (Result, err
 	}
 	return g.result(ctx, DefaultRemovalTimeout, id, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, device *C.struct_kvm_hotplug_device, failure **C.struct_kvm_hotplug_error) C.int {
 		request.timeout_ms = timeout
-		return C.kvm_hotplug_unplug(handle, &request, C.sizeof_struct_kvm_hotplug_removal, device, C.sizeof_struct_kvm_hotplug_device, failure)
+		return C.kvm_hotplug_del(handle, &request, C.sizeof_struct_kvm_hotplug_del_options, device, C.sizeof_struct_kvm_hotplug_device, failure)
 	})
 }
 
-// DelNIC is [Guest.Remove] for NICs only: another device of that id is left alone, with [ErrInvalid].
+// DelNIC is [Guest.Del] for NICs only: another device of that id is left alone, with [ErrInvalid].
 func (g *Guest) DelNIC(ctx context.Context, id string) (Result, error) {
 	return g.del(ctx, id, func(handle *C.struct_kvm_hotplug, name *C.char, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
 		return C.kvm_hotplug_del_nic(handle, name, timeout, failure)
 	})
 }
 
-// DelDisk is [Guest.Remove] for disks only: another device of that id is left alone, with [ErrInvalid].
+// DelDisk is [Guest.Del] for disks only: another device of that id is left alone, with [ErrInvalid].
 func (g *Guest) DelDisk(ctx context.Context, id string) (Result, error) {
 	return g.del(ctx, id, func(handle *C.struct_kvm_hotplug, name *C.char, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
 		return C.kvm_hotplug_del_disk(handle, name, timeout, failure)
 	})
 }
 
-// DelController is [Guest.Remove] for SCSI controllers only; [ErrConflict] while there are disks on it.
+// DelController is [Guest.Del] for SCSI controllers only; [ErrConflict] while there are disks on it.
 func (g *Guest) DelController(ctx context.Context, id string) (Result, error) {
 	return g.del(ctx, id, func(handle *C.struct_kvm_hotplug, name *C.char, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
 		return C.kvm_hotplug_del_controller(handle, name, timeout, failure)
@@ -68,15 +68,15 @@ func (g *Guest) del(ctx context.Context, id string, do func(*C.struct_kvm_hotplu
 		// What it was, and why it still is; in the same turn, so that it belongs to this answer.
 		C.kvm_hotplug_get_device(handle, name, device, C.sizeof_struct_kvm_hotplug_device, nil)
 		code := do(handle, name, timeout, failure)
-		if code == C.KVM_HOTPLUG_PENDING || code == C.KVM_HOTPLUG_AFTER_REBOOT {
+		if code == C.KVM_HOTPLUG_ANSWER_PENDING || code == C.KVM_HOTPLUG_ANSWER_AFTER_REBOOT {
 			C.kvm_hotplug_get_device(handle, name, device, C.sizeof_struct_kvm_hotplug_device, nil)
 		}
 		return code
 	})
 }
 
-// PlanRemoval says what [Guest.Remove] would do if the guest lets go, without doing it.
-func (g *Guest) PlanRemoval(ctx context.Context, id string, how Removal) (Plan, error) {
+// PlanDel says what [Guest.Del] would do if the guest lets go, without doing it.
+func (g *Guest) PlanDel(ctx context.Context, id string, how Removal) (Plan, error) {
 	var memory arena
 	defer memory.free()
 	request := how.request(&memory, id)
@@ -85,12 +85,12 @@ func (g *Guest) PlanRemoval(ctx context.Context, id string, how Removal) (Plan, 
 	}
 	return g.plan(ctx, id, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, device *C.struct_kvm_hotplug_device, text **C.char, failure **C.struct_kvm_hotplug_error) C.int {
 		request.timeout_ms = timeout
-		return C.kvm_hotplug_plan_removal(handle, &request, C.sizeof_struct_kvm_hotplug_removal, device, C.sizeof_struct_kvm_hotplug_device, text, failure)
+		return C.kvm_hotplug_plan_del(handle, &request, C.sizeof_struct_kvm_hotplug_del_options, device, C.sizeof_struct_kvm_hotplug_device, text, failure)
 	})
 }
 
-func (r Removal) request(memory *arena, id string) C.struct_kvm_hotplug_removal {
-	return C.struct_kvm_hotplug_removal{id: memory.required("the id", id), flags: r.flags()}
+func (r Removal) request(memory *arena, id string) C.struct_kvm_hotplug_del_options {
+	return C.struct_kvm_hotplug_del_options{id: memory.required("the id", id), flags: r.flags()}
 }
 
 func (r Removal) flags() (flags C.uint32_t) {
@@ -101,7 +101,7 @@ func (r Removal) flags() (flags C.uint32_t) {
 		flags |= C.KVM_HOTPLUG_LIVE_ONLY
 	}
 	if r.LeaveOverlay {
-		flags |= C.KVM_HOTPLUG_LEAVE_OVERLAY
+		flags |= C.KVM_HOTPLUG_DEL_LEAVE_OVERLAY
 	}
 	return flags
 }

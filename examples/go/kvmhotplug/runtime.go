@@ -40,9 +40,9 @@ func New(config Config) (*Runtime, error) {
 		command:       memory.strings("the command", config.Command),
 		command_count: C.uint64_t(len(config.Command)),
 	}
-	request.flags |= memory.given(config.ReservedSlots, "ReservedSlots", &request.reserved_slots, C.KVM_RUNTIME_RESERVED_SLOTS)
+	request.flags |= memory.given(config.ReservedSlots, "ReservedSlots", &request.reserved_slots, C.KVM_RUNTIME_NEW_RESERVED_SLOTS)
 	if config.Trust {
-		request.flags |= C.KVM_RUNTIME_TRUST
+		request.flags |= C.KVM_RUNTIME_OPEN_TRUST
 	}
 	return newRuntime(&memory, func(made **C.struct_kvm_runtime, failure **C.struct_kvm_hotplug_error) C.int {
 		return C.kvm_runtime_new(&request, C.sizeof_struct_kvm_runtime_config, made, failure)
@@ -62,7 +62,7 @@ func Load(path string) (*Runtime, error) {
 // can be listed; saving it or opening a guest with it fails with EROFS.
 func Read(path string) (*Runtime, error) {
 	return fromFile(path, func(name *C.char, made **C.struct_kvm_runtime, failure **C.struct_kvm_hotplug_error) C.int {
-		return C.kvm_runtime_read(name, made, failure)
+		return C.kvm_runtime_load_readonly(name, made, failure)
 	})
 }
 
@@ -70,14 +70,14 @@ func Read(path string) (*Runtime, error) {
 // this process's rights.
 func LoadTrusted(path string) (*Runtime, error) {
 	return fromFile(path, func(name *C.char, made **C.struct_kvm_runtime, failure **C.struct_kvm_hotplug_error) C.int {
-		return C.kvm_runtime_open(name, C.KVM_RUNTIME_TRUST, made, failure)
+		return C.kvm_runtime_open(name, C.KVM_RUNTIME_OPEN_TRUST, made, failure)
 	})
 }
 
 // ReadTrusted is [Read] for a record that others can write, or of another user.
 func ReadTrusted(path string) (*Runtime, error) {
 	return fromFile(path, func(name *C.char, made **C.struct_kvm_runtime, failure **C.struct_kvm_hotplug_error) C.int {
-		return C.kvm_runtime_open(name, C.KVM_RUNTIME_TRUST|C.KVM_RUNTIME_READ_ONLY, made, failure)
+		return C.kvm_runtime_open(name, C.KVM_RUNTIME_OPEN_TRUST|C.KVM_RUNTIME_OPEN_READ_ONLY, made, failure)
 	})
 }
 
@@ -137,7 +137,8 @@ func (r *Runtime) Save(path string) error {
 func (r *Runtime) Devices() ([]Device, error) {
 	var list []Device
 	err := r.call(func(handle *C.struct_kvm_runtime, failure **C.struct_kvm_hotplug_error) (code C.int) {
-		list, code = fetchList(16, deviceOf, func(first *C.struct_kvm_hotplug_device, room C.size_t, count *C.size_t) C.int {
+		show := func(from *C.struct_kvm_hotplug_device) Device { return r.deviceOf(handle, from) }
+		list, code = fetchList(16, show, func(first *C.struct_kvm_hotplug_device, room C.size_t, count *C.size_t) C.int {
 			return C.kvm_runtime_list(handle, first, C.sizeof_struct_kvm_hotplug_device, room, count, failure)
 		})
 		return code

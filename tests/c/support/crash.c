@@ -76,7 +76,7 @@ static struct kvm_hotplug_nic nic_of(const struct scene *scene, enum crash_devic
 static struct kvm_hotplug_disk disk_of(const struct scene *scene, enum crash_device which)
 {
     return (struct kvm_hotplug_disk){.id = crash_ids[which], .path = scene->images[which],
-                                     .flags = (which == CRASH_READ_ONLY ? KVM_HOTPLUG_READ_ONLY : 0) | waiting_of(scene),
+                                     .flags = (which == CRASH_READ_ONLY ? KVM_HOTPLUG_DISK_READ_ONLY : 0) | waiting_of(scene),
                                      .format = which == CRASH_CHAIN ? KVM_HOTPLUG_FORMAT_QCOW2 : KVM_HOTPLUG_FORMAT_RAW,
                                      .model = which == CRASH_SCSI ? "scsi-hd" : NULL};
 }
@@ -97,7 +97,7 @@ int scene_add_many(struct scene *scene, unsigned set, enum crash_flaw flaw, int 
 {
     struct kvm_hotplug_nic nics[CRASH_DEVICES];
     struct kvm_hotplug_disk disks[CRASH_DEVICES + 1];
-    struct kvm_hotplug_batch batch = {.nics = nics, .nic_size = sizeof nics[0], .disks = disks, .disk_size = sizeof disks[0],
+    struct kvm_hotplug_add_batch batch = {.nics = nics, .nic_size = sizeof nics[0], .disks = disks, .disk_size = sizeof disks[0],
                                       .timeout_ms = (uint32_t)timeout_ms};
 
     if (flaw == CRASH_SAME_IMAGE)
@@ -122,7 +122,7 @@ int scene_add_many(struct scene *scene, unsigned set, enum crash_flaw flaw, int 
 int scene_ask_many(struct scene *scene, unsigned set)
 {
     const char *ids[CRASH_DEVICES];
-    struct kvm_hotplug_batch batch = {.ids = ids, .flags = KVM_HOTPLUG_NO_WAIT};
+    struct kvm_hotplug_del_batch batch = {.ids = ids, .flags = KVM_HOTPLUG_NO_WAIT};
 
     for (int which = 0; which < CRASH_CONTROLLER; which++)
         if (set & CRASH_ONLY(which))
@@ -142,18 +142,18 @@ static struct kvm_hotplug_device *list(struct scene *scene, size_t *count)
 
 int scene_ask(struct scene *scene, enum crash_device which)
 {
-    struct kvm_hotplug_removal removal = {.id = crash_ids[which], .flags = KVM_HOTPLUG_NO_WAIT};
+    struct kvm_hotplug_del_options removal = {.id = crash_ids[which], .flags = KVM_HOTPLUG_NO_WAIT};
     struct kvm_hotplug_device *devices;
     size_t count, i;
     int rc;
 
     if (which != CRASH_CONTROLLER)
-        return kvm_hotplug_unplug(scene->vm.guest, &removal, sizeof removal, NULL, 0, &failure);
+        return kvm_hotplug_del(scene->vm.guest, &removal, sizeof removal, NULL, 0, &failure);
     devices = list(scene, &count);
     for (i = 0; i < count && crash_find(devices[i].id) != CRASH_CONTROLLER; i++)
         ;
     removal.id = i < count ? devices[i].id : "no-controller";
-    rc = kvm_hotplug_unplug(scene->vm.guest, &removal, sizeof removal, NULL, 0, &failure);
+    rc = kvm_hotplug_del(scene->vm.guest, &removal, sizeof removal, NULL, 0, &failure);
     free(devices);
     return rc;
 }
@@ -182,17 +182,17 @@ static int list_states(struct scene *scene, struct states *states)
     int pending = 0, which;
 
     for (which = 0; which < CRASH_DEVICES; which++) {
-        states->of[which] = KVM_HOTPLUG_ABSENT;
+        states->of[which] = KVM_HOTPLUG_ANSWER_ABSENT;
         states->number[which] = 0;
     }
     for (i = 0; i < count; i++) {
         which = crash_find(devices[i].id);
         if (which == CRASH_DEVICES)
             FAIL("a device that nobody added: %s", devices[i].id);
-        if (states->of[which] != KVM_HOTPLUG_PENDING)
+        if (states->of[which] != KVM_HOTPLUG_ANSWER_PENDING)
             states->of[which] = devices[i].state;
         CHECK(++states->number[which] == 1 || which == CRASH_CONTROLLER);
-        pending += devices[i].state == KVM_HOTPLUG_PENDING;
+        pending += devices[i].state == KVM_HOTPLUG_STATE_PENDING;
     }
     free(devices);
     return pending;
@@ -210,7 +210,7 @@ void scene_let_go(struct scene *scene)
     }
     devices = list(scene, &count);
     for (i = 0; i < count; i++)
-        if (devices[i].state == KVM_HOTPLUG_PENDING && devices[i].address_type == KVM_HOTPLUG_ADDRESS_PCI)
+        if (devices[i].state == KVM_HOTPLUG_STATE_PENDING && devices[i].address_type == KVM_HOTPLUG_ADDRESS_PCI)
             native_switch_off(scene->vm.qemu, devices[i].bus);
     free(devices);
 }
@@ -260,7 +260,7 @@ static void expect(struct scene *scene, const struct states *states, struct reso
 static bool has_pending_disk(const struct states *states)
 {
     for (int i = 0; i < CRASH_DEVICES; i++)
-        if (is_disk(i) && states->of[i] == KVM_HOTPLUG_PENDING)
+        if (is_disk(i) && states->of[i] == KVM_HOTPLUG_ANSWER_PENDING)
             return true;
     return false;
 }
@@ -325,9 +325,9 @@ void scene_compare_files(struct scene *scene, const struct states *states)
     bool pending = false;
 
     for (int i = 0; i < CRASH_DEVICES; i++) {
-        pending = pending || states->of[i] == KVM_HOTPLUG_PENDING;
-        CHECK(is_recorded(scene, i) == (states->of[i] != KVM_HOTPLUG_ABSENT) ||
-              states->of[i] == KVM_HOTPLUG_PENDING);
+        pending = pending || states->of[i] == KVM_HOTPLUG_ANSWER_PENDING;
+        CHECK(is_recorded(scene, i) == (states->of[i] != KVM_HOTPLUG_ANSWER_ABSENT) ||
+              states->of[i] == KVM_HOTPLUG_ANSWER_PENDING);
     }
     CHECK_NUMBER(vm_has_journal(&scene->vm), pending);
 }
@@ -344,7 +344,7 @@ static void take_out(struct scene *scene, enum crash_device which)
 {
     int answer = scene_ask(scene, which);
 
-    CHECK(answer == KVM_HOTPLUG_PENDING || (which == CRASH_SCSI && answer == KVM_HOTPLUG_DONE));
+    CHECK(answer == KVM_HOTPLUG_ANSWER_PENDING || (which == CRASH_SCSI && answer == KVM_HOTPLUG_ANSWER_DONE));
     scene_grant(scene);
 }
 

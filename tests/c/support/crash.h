@@ -77,7 +77,7 @@ int scene_ask_many(struct scene *scene, unsigned set);
 void scene_let_go(struct scene *scene);
 void scene_grant(struct scene *scene);
 
-/* What the record has, as KVM_HOTPLUG_... states; KVM_HOTPLUG_ABSENT for what it has not. There may be a second controller
+/* What the record has, as KVM_HOTPLUG_... states; KVM_HOTPLUG_ANSWER_ABSENT for what it has not. There may be a second controller
  * while the first is on its way out. */
 struct states {
     int of[CRASH_DEVICES];

@@ -38,6 +38,21 @@ void test_check_part(const char *file, int line, const char *what, const char *t
     test_count_check();
 }
 
+void test_check_path(const char *file, int line, const struct kvm_runtime *runtime, const struct kvm_hotplug *guest, const char *id,
+                     const char *want)
+{
+    char *path = NULL;
+
+    if (runtime != NULL)
+        works(kvm_runtime_get_path(runtime, id, &path, &failure));
+    else
+        works(kvm_hotplug_get_path(guest, id, &path, &failure));
+    if (strcmp(path, want) != 0)
+        test_fail(file, line, "the path of %s is %s and not %s", id, path, want);
+    kvm_hotplug_text_free(path);
+    test_count_check();
+}
+
 void test_fails(const char *file, int line, const char *call, int got, int want, int kind, const char *const texts[])
 {
     const char *message;
@@ -110,7 +125,7 @@ struct kvm_hotplug_device vm_device(struct vm *vm, const char *id)
     struct kvm_hotplug_device device;
     int state = kvm_hotplug_get_device(vm->guest, id, &device, sizeof device, &failure);
 
-    if (state < 0 || state == KVM_HOTPLUG_ABSENT)
+    if (state < 0 || state == KVM_HOTPLUG_ANSWER_ABSENT)
         FAIL("%s: %s", id, state < 0 ? kvm_hotplug_error_message(failure) : "no such device");
     CHECK_NUMBER(device.state, state);
     return device;
@@ -134,7 +149,7 @@ static void switch_off_pending(struct vm *vm)
     works(kvm_hotplug_list(vm->guest, devices, sizeof *devices, MAX_DEVICES, &count, &failure));
     for (i = 0; i < count && i < MAX_DEVICES; i++)
         /* A SCSI disk is in no port of its own, and leaves without. */
-        if (devices[i].state == KVM_HOTPLUG_PENDING && devices[i].address_type == KVM_HOTPLUG_ADDRESS_PCI)
+        if (devices[i].state == KVM_HOTPLUG_STATE_PENDING && devices[i].address_type == KVM_HOTPLUG_ADDRESS_PCI)
             native_switch_off(vm->qemu, devices[i].bus);
     free(devices);
 }

@@ -1,7 +1,7 @@
 /* Checks for calls of the library under test, and the things of it that nearly every test needs.
  *
  *     works(kvm_runtime_load(path, &runtime, &failure));              // must return 0, else its message is printed
- *     answers(kvm_hotplug_del_nic(...), KVM_HOTPLUG_PENDING);         // must return this, else likewise
+ *     answers(kvm_hotplug_del_nic(...), KVM_HOTPLUG_ANSWER_PENDING);         // must return this, else likewise
  *     fails(kvm_runtime_load("", &runtime, &failure), -EINVAL, KVM_HOTPLUG_ERROR_INVALID, "path is empty");
  *
  * The call passes &failure, which is one for each thread. fails() checks the return value, the kind, and that the message
@@ -35,6 +35,12 @@ void test_fails(const char *file, int line, const char *call, int got, int want,
 /* Whether the text is in there; ends the test when not. */
 #define CHECK_PART(text, part) test_check_part(__FILE__, __LINE__, #text, (text), (part))
 void test_check_part(const char *file, int line, const char *what, const char *text, const char *part);
+
+/* The image of a disk is this one. */
+#define CHECK_RECORDED_PATH(runtime, id, want) test_check_path(__FILE__, __LINE__, (runtime), NULL, (id), (want))
+#define CHECK_PATH(guest, id, want) test_check_path(__FILE__, __LINE__, NULL, (guest), (id), (want))
+void test_check_path(const char *file, int line, const struct kvm_runtime *runtime, const struct kvm_hotplug *guest, const char *id,
+                     const char *want);
 
 /* A guest and its record, opened. */
 struct vm {

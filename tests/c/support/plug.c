@@ -28,19 +28,19 @@ int add_controller(struct vm *vm, const struct kvm_hotplug_controller *controlle
 int unplug(struct vm *vm, const char *id, uint32_t timeout_ms)
 {
     bool generous = timeout_ms == 0 && vm->qemu->guest;
-    struct kvm_hotplug_removal removal = {.id = id, .timeout_ms = generous ? GRANTED_MS : timeout_ms};
-    int answer = kvm_hotplug_unplug(vm->guest, &removal, sizeof removal, NULL, 0, &failure);
+    struct kvm_hotplug_del_options removal = {.id = id, .timeout_ms = generous ? GRANTED_MS : timeout_ms};
+    int answer = kvm_hotplug_del(vm->guest, &removal, sizeof removal, NULL, 0, &failure);
 
-    if (answer == KVM_HOTPLUG_PENDING && generous)
+    if (answer == KVM_HOTPLUG_ANSWER_PENDING && generous)
         say_what_the_guest_does(vm->qemu);
     return answer;
 }
 
 void request_unplug(struct vm *vm, const char *id)
 {
-    struct kvm_hotplug_removal removal = {.id = id, .flags = KVM_HOTPLUG_NO_WAIT};
+    struct kvm_hotplug_del_options removal = {.id = id, .flags = KVM_HOTPLUG_NO_WAIT};
 
-    answers(kvm_hotplug_unplug(vm->guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_PENDING);
+    answers(kvm_hotplug_del(vm->guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
 }
 
 void unplug_by_reset(struct vm *vm, const char *id)
@@ -97,7 +97,7 @@ uint32_t pending_reason(struct vm *vm, const char *id)
 {
     struct kvm_hotplug_device device = vm_device(vm, id);
 
-    CHECK_NUMBER(device.state, KVM_HOTPLUG_PENDING);
+    CHECK_NUMBER(device.state, KVM_HOTPLUG_STATE_PENDING);
     return device.reason;
 }
 
@@ -106,7 +106,7 @@ size_t recorded(const struct vm *vm)
     struct kvm_runtime *copy = NULL;
     size_t count = 0;
 
-    works(kvm_runtime_read(vm->path, &copy, &failure));
+    works(kvm_runtime_load_readonly(vm->path, &copy, &failure));
     works(kvm_runtime_list(copy, NULL, 0, 0, &count, &failure));
     kvm_runtime_free(copy);
     return count;
@@ -125,7 +125,7 @@ void check_gone(struct vm *vm, const char *id)
     CHECK(!hmp_contains(qemu, "info network", id));
     CHECK(!vm_records(vm, id));
     CHECK(!vm_journal_contains(vm, quoted));
-    answers(kvm_hotplug_get_device(vm->guest, id, NULL, 0, &failure), KVM_HOTPLUG_ABSENT);
+    answers(kvm_hotplug_get_device(vm->guest, id, NULL, 0, &failure), KVM_HOTPLUG_STATE_ABSENT);
 }
 
 bool hmp_contains(struct qemu *qemu, const char *command, const char *part)

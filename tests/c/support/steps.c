@@ -56,8 +56,8 @@ static void ask(struct scene *scene, unsigned set)
     int answer = is_list(set) ? scene_ask_many(scene, set) : scene_ask(scene, first_of(set));
 
     /* A SCSI disk goes without the guest, and firmware that runs may let go of anything at once. */
-    if (answer != KVM_HOTPLUG_DONE)
-        succeed(answer, KVM_HOTPLUG_PENDING);
+    if (answer != KVM_HOTPLUG_ANSWER_DONE)
+        succeed(answer, KVM_HOTPLUG_ANSWER_PENDING);
 }
 
 static bool is_anything_there(struct scene *scene, unsigned set)
@@ -66,7 +66,7 @@ static bool is_anything_there(struct scene *scene, unsigned set)
 
     for (int which = 0; which < CRASH_DEVICES; which++)
         if ((set & CRASH_ONLY(which)) && kvm_hotplug_get_device(scene->vm.guest, crash_ids[which], &device, sizeof device,
-                                                                NULL) != KVM_HOTPLUG_ABSENT)
+                                                                NULL) != KVM_HOTPLUG_ANSWER_ABSENT)
             return true;
     return false;
 }
@@ -130,7 +130,7 @@ static void do_task(void *argument)
         succeed(add(scene, set, CRASH_SOUND), 0);
     if (task->verb == STEP_BEGIN) {
         scene->no_wait = true;
-        succeed(add(scene, set, CRASH_SOUND), KVM_HOTPLUG_PENDING);
+        succeed(add(scene, set, CRASH_SOUND), KVM_HOTPLUG_ANSWER_PENDING);
         wait_until_added(scene);
     }
     if (task->verb == STEP_FAIL)
@@ -170,14 +170,14 @@ static void check_last_event(const char *id, uint32_t type, int state)
     case 0:
         break;
     case KVM_HOTPLUG_EVENT_ADDED:
-        CHECK_NUMBER(state, KVM_HOTPLUG_DONE);
+        CHECK_NUMBER(state, KVM_HOTPLUG_ANSWER_DONE);
         break;
     case KVM_HOTPLUG_EVENT_PENDING:
-        CHECK_NUMBER(state, KVM_HOTPLUG_PENDING);
+        CHECK_NUMBER(state, KVM_HOTPLUG_ANSWER_PENDING);
         break;
     case KVM_HOTPLUG_EVENT_UNDONE:
     case KVM_HOTPLUG_EVENT_REMOVED:
-        CHECK_NUMBER(state, KVM_HOTPLUG_ABSENT);
+        CHECK_NUMBER(state, KVM_HOTPLUG_ANSWER_ABSENT);
         break;
     default:
         FAIL("event %u of %s", type, id);
@@ -195,7 +195,7 @@ static void check_events(struct scene *scene, const struct step_operation *opera
         enum crash_device which = crash_find(event.id);
         /* Resets are this test's; a controller comes and goes as its disk needs it. */
         if (event.event_type == KVM_HOTPLUG_EVENT_RESET ||
-            ((operation->set & CRASH_ONLY(CRASH_SCSI)) && event.device_type == KVM_HOTPLUG_CONTROLLER))
+            ((operation->set & CRASH_ONLY(CRASH_SCSI)) && event.device_type == KVM_HOTPLUG_DEVICE_CONTROLLER))
             continue;
         if (which == CRASH_DEVICES || (operation->set & CRASH_ONLY(which)) == 0)
             FAIL("an event of %s: %s", event.id, event.text);
@@ -214,9 +214,9 @@ static struct found find(const struct states *states, unsigned set)
     struct found found = {0};
 
     for (int which = 0; which < CRASH_DEVICES; which++) {
-        if ((set & CRASH_ONLY(which)) && states->of[which] == KVM_HOTPLUG_DONE)
+        if ((set & CRASH_ONLY(which)) && states->of[which] == KVM_HOTPLUG_ANSWER_DONE)
             found.there |= CRASH_ONLY(which);
-        if ((set & CRASH_ONLY(which)) && states->of[which] == KVM_HOTPLUG_PENDING)
+        if ((set & CRASH_ONLY(which)) && states->of[which] == KVM_HOTPLUG_ANSWER_PENDING)
             found.leaving |= CRASH_ONLY(which);
     }
     return found;
@@ -233,7 +233,7 @@ static struct found examine(struct scene *scene, const struct step_operation *op
     scene_reopen(scene);
     scene_compare(scene, &states);
     for (int i = 0; i < CRASH_DEVICES; i++)
-        CHECK((expected & CRASH_ONLY(i)) || states.of[i] == KVM_HOTPLUG_ABSENT);
+        CHECK((expected & CRASH_ONLY(i)) || states.of[i] == KVM_HOTPLUG_ANSWER_ABSENT);
     check_events(scene, operation, &states);
     vm_close(&scene->vm);
     scene_compare_files(scene, &states);
@@ -259,7 +259,7 @@ static void bring(struct scene *scene, unsigned set, const struct found *found, 
     if (!done && found->there != 0)
         take_out(scene, found->there);
     scene_compare(scene, &states);
-    if (!in && states.of[CRASH_CONTROLLER] != KVM_HOTPLUG_ABSENT)
+    if (!in && states.of[CRASH_CONTROLLER] != KVM_HOTPLUG_ANSWER_ABSENT)
         take_out(scene, CRASH_ONLY(CRASH_CONTROLLER));
     if (!done && in)
         works(add(scene, set, CRASH_SOUND));

@@ -1,7 +1,9 @@
 //! What the header has to say of everything in it.
 
-use crate::header::{Header, Item, Kind, is_word};
-use crate::markup::{Block, sections};
+use manual::header::{Header, Item, Kind, Member, is_word};
+use manual::markup::sections;
+
+use crate::rules::Rules;
 
 /// Everything that is missing or wrong, one sentence each.
 pub fn complaints(header: &Header) -> Vec<String> {
@@ -16,6 +18,9 @@ pub fn complaints(header: &Header) -> Vec<String> {
         match &item.kind {
             Kind::Function(parameters) => function(header, item, parameters, &mut complain),
             Kind::Struct(members) | Kind::Enum(members) => {
+                if matches!(item.kind, Kind::Enum(_)) {
+                    value_names(item, members).into_iter().for_each(&mut complain);
+                }
                 for member in members {
                     if !ends_in_a_sentence(&member.doc) {
                         complain(format!("{} is not described in whole sentences", member.name));
@@ -26,6 +31,7 @@ pub fn complaints(header: &Header) -> Vec<String> {
             Kind::File | Kind::Constant | Kind::Callback => {}
         }
     }
+    complaints.extend(flags(header));
     complaints
 }
 
@@ -47,61 +53,65 @@ fn references(header: &Header, doc: &[String], complain: &mut impl FnMut(String)
     }
 }
 
-/// Parameters, ownership, blocking, threads, return value, every errno: said here, or where another function's
-/// description is referred to.
+/// Every parameter is described, here or by the rules, and what is returned as well.
 fn function(header: &Header, item: &Item, parameters: &[String], complain: &mut impl FnMut(String)) {
     let parts = sections(&item.doc);
-    let whole = item.doc.join(" ");
-    // "Parameters, blocking and threads are those of kvm_x()."
-    let lent = whole.match_indices(" are those of kvm_").map(|(at, _)| {
-        let words = whole.get(..at).and_then(|before| before.rsplit(['.', '`']).next()).unwrap_or_default();
-        words.to_lowercase()
-    });
-    let lent: Vec<String> = lent.collect();
-    let lends = |what: &str| lent.iter().any(|words| words.contains(what));
-    let fallible = item.declaration.contains("struct kvm_hotplug_error **reterr");
+    let rules = Rules::of(header);
     let documented: Vec<&String> = parts.parameters.iter().flat_map(|(names, _)| names).collect();
     for name in &documented {
         if !parameters.contains(name) {
             complain(format!("describes the parameter {name}, which it does not have"));
         }
     }
-    if fallible && !lends("parameters") {
-        for name in parameters.iter().filter(|name| !documented.contains(name)) {
+    let fallible = parameters.iter().any(|name| name == "reterr");
+    for name in parameters.iter().filter(|_| fallible) {
+        if !documented.contains(&name) && !rules.describes(name) && !name.ends_with("_size") {
             complain(format!("does not describe its parameter {name}"));
         }
     }
-    let cannot_fail =
-        ["Cannot fail", "Does not fail", "cannot fail"].iter().any(|words| whole.contains(words));
-    let blocks_and_threads = parts.blocking.as_ref().is_some_and(|text| text.contains("Threads: "));
-    let lent_both = lends("block") && lends("threads");
-    let neither = cannot_fail && whole.contains("not block");
-    if !(blocks_and_threads || lent_both || neither) {
-        complain("does not say whether it blocks and which threads may call it".into());
+    // Those that take no error only look, and their first sentence says what at.
+    if fallible && parts.description.is_empty() {
+        complain("does not say what it does".into());
     }
-    let returns = parts.returns.iter().any(|block| match block {
-        Block::Text(text) => {
-            text.contains("-E")
-                || text.contains("errno")
-                || text.ends_with(" or")
-                || text.contains(" as kvm_")
+}
+
+/// No bit has two meanings.
+fn flags(header: &Header) -> Vec<String> {
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    let mut complaints = Vec::new();
+    for item in header.items.iter().filter(|item| item.kind == Kind::Constant) {
+        let Some((_, bit)) = item.declaration.split_once("(1 << ") else { continue };
+        match seen.iter().find(|(other, _)| *other == bit) {
+            Some((_, name)) => complaints.push(format!("{} is the same bit as {name}", item.name)),
+            None => seen.push((bit, &item.name)),
         }
-        _ => false,
-    });
-    let lends_errors = lends("errors")
-        || header.functions().any(|other| whole.contains(&format!("Returns as {}()", other.name)));
-    if (fallible || item.declaration.starts_with("int ")) && !returns && !lends_errors && !cannot_fail {
-        complain("does not say what it returns, errors included".into());
     }
+    complaints
+}
+
+/// The values of an enum carry its name, without what says of what kind it is.
+fn value_names(item: &Item, values: &[Member]) -> Vec<String> {
+    let name = item.name.to_uppercase();
+    let stem = ["_KIND", "_TYPE", "_LEVEL", "_STATE"].iter().find_map(|end| name.strip_suffix(end));
+    // KVM_HOTPLUG_STATE_LIVE is of enum kvm_hotplug_state.
+    let fits = |value: &str| {
+        [Some(name.as_str()), stem.filter(|stem| *stem != "KVM_HOTPLUG")]
+            .into_iter()
+            .flatten()
+            .any(|stem| value.strip_prefix(stem).is_some_and(|rest| rest.starts_with('_')))
+    };
+    let odd = values.iter().filter(|value| !fits(&value.name));
+    odd.map(|value| format!("{} does not begin with the name of enum {}", value.name, item.name)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const GOOD: &str = "/**\n * A thing.\n */\nstruct kvm_x;\n/**\n * Why.\n */\nstruct kvm_hotplug_error;\n/**\n * Does kvm_f().\n *\n\
-        * `x`: the thing.\n * `reterr`: or NULL.\n *\n * Blocks: no. Threads: any.\n *\n * Returns 0, or -EINVAL.\n */\n\
-        int kvm_f(struct kvm_x *x, struct kvm_hotplug_error **reterr);\n";
+    const GOOD: &str = "/**\n * @file h\n *\n * `reterr`: or NULL.\n */\n/**\n * A thing.\n */\nstruct kvm_x;\n\
+        /**\n * Why.\n */\nstruct kvm_hotplug_error;\n/**\n * A flag.\n */\n#define KVM_A (1 << 3)\n\
+        /**\n * E.\n */\nenum kvm_e_type {\n    KVM_E_ONE = 1, /**< One. */\n};\n/**\n * Does kvm_f().\n *\n * `x`: the thing.\n */\n\
+        int kvm_f(struct kvm_x *x, struct kvm_hotplug_error **reterr);\n/**\n * Does.\n *\n * Returns 1.\n */\nint kvm_g(void);\n";
 
     fn of(text: &str) -> Vec<String> {
         complaints(&Header::parse(text).unwrap())
@@ -110,32 +120,26 @@ mod tests {
     #[test]
     fn a_complete_header_is_not_complained_of() {
         assert_eq!(of(GOOD), Vec::<String>::new());
-        let others = " * Does.\n *\n * Parameters, blocking, threads and errors are those of kvm_f().\n */\n\
-            int kvm_g(struct kvm_x *x, struct kvm_hotplug_error **reterr);\n\
-            /**\n * The name, or NULL. Cannot fail, does not block.\n */\nconst char *kvm_h(void);\n";
-        assert_eq!(of(&format!("{GOOD}/**\n{others}")), Vec::<String>::new());
     }
 
     #[test]
-    fn whatever_is_missing_is_complained_of() {
-        for (without, what) in [
-            (" * A thing.\n", "not described"),
-            ("* `x`: the thing.\n", "its parameter x"),
-            (" Threads: any.", "threads"),
-            (" * Returns 0, or -EINVAL.\n", "what it returns"),
+    fn whatever_is_missing_or_wrong_is_complained_of() {
+        for (old, new, what) in [
+            (" * A thing.\n", "", "not described"),
+            (" * `x`: the thing.\n", "", "its parameter x"),
+            (" * `reterr`: or NULL.\n", "", "its parameter reterr"),
+            (" * Does kvm_f().\n *\n", "", "what it does"),
+            ("`x`: the thing", "`y`: the thing", "y, which it does not have"),
+            ("`x`: the thing", "`x`: of kvm_z()", "kvm_z, which does not exist"),
+            (
+                "#define KVM_A (1 << 3)\n",
+                "#define KVM_A (1 << 3)\n/**\n * B.\n */\n#define KVM_B (1 << 3)\n",
+                "same bit",
+            ),
+            ("KVM_E_ONE = 1", "KVM_ONE = 1", "name of enum"),
         ] {
-            let complaints = of(&GOOD.replace(without, ""));
-            assert!(
-                complaints.iter().any(|complaint| complaint.contains(what)),
-                "{without:?}: {complaints:?}"
-            );
-        }
-        for (with, what) in [
-            ("`y`: the thing", "y, which it does not have"),
-            ("`x`: of kvm_z()", "kvm_z, which does not exist"),
-        ] {
-            let complaints = of(&GOOD.replace("`x`: the thing", with));
-            assert!(complaints.iter().any(|complaint| complaint.contains(what)), "{with}: {complaints:?}");
+            let complaints = of(&GOOD.replace(old, new));
+            assert!(complaints.iter().any(|complaint| complaint.contains(what)), "{old:?}: {complaints:?}");
         }
     }
 }

@@ -1,28 +1,40 @@
 //! The header with its comments in Doxygen's words, so that Doxygen can check them: every parameter, no other.
 
-use crate::header::is_word;
-use crate::markup::{Block, sections};
+use manual::header::{self, Header, Item, Kind, is_word};
+use manual::markup::{Block, Sections, sections};
 
-pub fn filtered(text: &str) -> String {
+use crate::rules::Rules;
+
+pub fn filtered(text: &str) -> Result<String, String> {
+    let header = Header::parse(text)?;
+    let rules = Rules::of(&header);
     let mut out = String::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
-        if line.trim_start() != "/**" {
+        let Some(first) = line.trim_start().strip_prefix("/**").filter(|first| !first.starts_with('<'))
+        else {
+            // What is behind a value is short, and in Doxygen's own words already.
             out.push_str(line);
             out.push('\n');
             continue;
+        };
+        let doc = header::comment(first, &mut lines);
+        let mut parts = sections(&doc);
+        if let Some(Item { kind: Kind::Function(names), declaration, .. }) =
+            header.functions().find(|item| item.doc == doc)
+        {
+            rules.complete(names, declaration.starts_with("int "), &mut parts);
         }
-        let rest = lines.by_ref().map(str::trim_start).take_while(|line| !line.starts_with("*/"));
-        let doc: Vec<String> = rest
-            .map(|line| line.strip_prefix("* ").or_else(|| line.strip_prefix('*')).unwrap_or(line).to_owned())
-            .collect();
-        out.push_str(&comment(&doc));
+        out.push_str(&comment(&parts));
     }
-    out
+    // What fills in the sizes is no part of the interface.
+    Ok(out.replace(
+        "#define KVMH_SIZE",
+        "/** The size of what a pointer points to; 0 for NULL. */\n#define KVMH_SIZE",
+    ))
 }
 
-fn comment(doc: &[String]) -> String {
-    let parts = sections(doc);
+fn comment(parts: &Sections) -> String {
     let mut out = String::from("/**\n");
     for block in &parts.description {
         out.push_str(&written(block));

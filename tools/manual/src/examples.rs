@@ -1,7 +1,7 @@
 //! The examples in C, each as a program text that compiles if the example does.
 
-use crate::header::Header;
-use crate::markup::{Block, blocks};
+use manual::header::Header;
+use manual::markup::{Block, blocks};
 
 /// What examples use without saying where it comes from.
 const BEFORE: &str = "#include <errno.h>\n#include <poll.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <stdlib.h>\n\

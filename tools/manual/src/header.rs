@@ -42,7 +42,15 @@ impl Header {
         let mut doc = Vec::new();
         let mut items = Vec::new();
         while let Some(line) = lines.next() {
-            if let Some(first) = line.trim_start().strip_prefix("/**") {
+            if line.starts_with("static ") {
+                // A function with a body: it says what one above does.
+                lines.by_ref().find(|line| line.ends_with('}'));
+            } else if line.starts_with("/* ") || line == "/*" {
+                // A heading, or what is said to who reads the header alone.
+                if !line.ends_with("*/") {
+                    lines.by_ref().find(|line| line.ends_with("*/"));
+                }
+            } else if let Some(first) = line.trim_start().strip_prefix("/**") {
                 doc = comment(first, &mut lines);
                 if doc.first().is_some_and(|line| line.starts_with("@file")) {
                     items.push(file(std::mem::take(&mut doc)));
@@ -51,7 +59,7 @@ impl Header {
                 items.push(braces(std::mem::take(&mut doc), line, &mut lines)?);
             } else if let Some(rest) = line.strip_prefix("#define ") {
                 // The include guard has no value.
-                if let Some((name, _)) = rest.split_once(' ') {
+                if let Some((name, _)) = rest.split_once(' ').filter(|(name, _)| !name.contains('(')) {
                     let (doc, name) = (std::mem::take(&mut doc), name.to_owned());
                     items.push(Item { doc, name, declaration: line.to_owned(), kind: Kind::Constant });
                 }
@@ -61,6 +69,10 @@ impl Header {
                 items.push(statement(std::mem::take(&mut doc), line, &mut lines)?);
             }
         }
+        // Structs are declared before they are described.
+        let described: Vec<String> =
+            items.iter().filter(|item| !item.doc.is_empty()).map(|item| item.name.clone()).collect();
+        items.retain(|item| !item.doc.is_empty() || !described.contains(&item.name));
         let header = Self { items };
         header.functions().next().map(|_| ()).ok_or("there is no function in the header")?;
         Ok(header)
@@ -68,6 +80,11 @@ impl Header {
 
     pub fn find(&self, name: &str) -> Option<&Item> {
         self.items.iter().find(|item| item.name == name)
+    }
+
+    /// A function may have the name of an enum.
+    pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Item> {
+        self.items.iter().filter(move |item| item.name == name)
     }
 
     pub fn functions(&self) -> impl Iterator<Item = &Item> {
@@ -93,13 +110,25 @@ impl Header {
 }
 
 /// The lines of a comment whose first one has been begun.
-fn comment<'a>(first: &str, lines: &mut impl Iterator<Item = &'a str>) -> Vec<String> {
+pub fn comment<'a>(first: &str, lines: &mut impl Iterator<Item = &'a str>) -> Vec<String> {
     if let Some(all) = first.strip_suffix("*/") {
         return vec![all.trim().to_owned()];
     }
-    let rest = lines.map(str::trim_start).take_while(|line| !line.starts_with("*/"));
-    rest.map(|line| line.strip_prefix("* ").or_else(|| line.strip_prefix('*')).unwrap_or(line).to_owned())
-        .collect()
+    let mut doc: Vec<String> =
+        Some(first.trim()).filter(|first| !first.is_empty()).map(str::to_owned).into_iter().collect();
+    for line in lines.map(str::trim_start) {
+        if line.starts_with("*/") {
+            break;
+        }
+        // The last line of a short comment ends it.
+        let (text, ends) = line.strip_suffix("*/").map_or((line, false), |text| (text.trim_end(), true));
+        let indent = if first.trim().is_empty() { "* " } else { "*  " };
+        doc.push(text.strip_prefix(indent).or_else(|| text.strip_prefix('*')).unwrap_or(text).to_owned());
+        if ends {
+            break;
+        }
+    }
+    doc
 }
 
 fn file(doc: Vec<String>) -> Item {
@@ -124,6 +153,9 @@ fn braces<'a>(
         if let Some(first) = line.strip_prefix("/**") {
             about = comment(first, lines);
         } else if !line.is_empty() {
+            let (line, behind) =
+                line.split_once(" /**< ").map_or((line, None), |(line, behind)| (line, Some(behind)));
+            about.extend(behind.map(|text| text.trim_end_matches("*/").trim().to_owned()));
             let declaration = line.trim_end_matches([';', ',']).to_owned();
             let before = declaration.split([' ', '=', '[']).filter(|word| !word.is_empty());
             let name = match declaration.contains('=') {

@@ -6,15 +6,14 @@
 mod check;
 mod doxygen;
 mod examples;
-mod header;
 mod man;
-mod markup;
+mod rules;
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::{env, fs};
 
-use header::Header;
+use manual::header::Header;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -22,7 +21,9 @@ fn main() -> ExitCode {
     let done = match arguments.as_slice() {
         ["man", header, directory] => write_man(header, Path::new(directory)),
         ["check", header] => check(header),
-        ["doxygen", header] => read(header).map(|text| print!("{}", doxygen::filtered(&text))),
+        ["doxygen", header] => {
+            read(header).and_then(|text| doxygen::filtered(&text)).map(|text| print!("{text}"))
+        }
         ["examples", directory, files @ ..] if !files.is_empty() => {
             write_examples(Path::new(directory), files)
         }

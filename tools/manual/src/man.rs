@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use crate::header::{Header, Item, Kind, Member, is_word};
-use crate::markup::{self, Block, blocks, sections};
+use manual::header::{Header, Item, Kind, Member, is_word};
+use manual::markup::{self, Block, blocks, sections};
+
+use crate::rules::Rules;
 
 /// A page that says nothing that this one does not say as well.
 const OVERVIEW: &str = "kvm_hotplug";
@@ -16,6 +18,8 @@ pub fn pages(header: &Header) -> Result<Vec<(String, String)>, String> {
         let text = match &item.kind {
             Kind::File | Kind::Constant => continue,
             Kind::Function(_) => function(header, item),
+            // It stands on the page of the function that says such a value.
+            Kind::Enum(_) if is_function(header, &item.name) => continue,
             Kind::Struct(fields) => members(header, item, "FIELDS", fields),
             Kind::Enum(values) => members(header, item, "VALUES", values),
             Kind::Callback => members(header, item, "", &[]),
@@ -173,6 +177,25 @@ impl<'a> Page<'a> {
         }
     }
 
+    fn members(&mut self, members: &[Member]) {
+        for member in members {
+            self.line(&format!(".TP\n.B {}", at_line_start(&escaped(&member.declaration))));
+            let text = blocks(&member.doc);
+            match text.split_first() {
+                Some((Block::Text(first), rest)) => {
+                    self.text(first);
+                    for block in rest {
+                        self.line(".IP");
+                        if let Block::Text(text) = block {
+                            self.text(text);
+                        }
+                    }
+                }
+                _ => self.blocks(&text),
+            }
+        }
+    }
+
     fn finish(mut self, own: &str) -> String {
         self.section("SEE ALSO");
         self.seen.remove(own);
@@ -184,8 +207,15 @@ impl<'a> Page<'a> {
     }
 }
 
+fn is_function(header: &Header, name: &str) -> bool {
+    header.functions().any(|function| function.name == name)
+}
+
 fn function(header: &Header, item: &Item) -> String {
-    let parts = sections(&item.doc);
+    let Kind::Function(names) = &item.kind else { return String::new() };
+    let mut parts = sections(&item.doc);
+    let rules = Rules::of(header);
+    rules.complete(names, item.declaration.starts_with("int "), &mut parts);
     let mut page = Page::new(header, &item.name, 3, &markup::summary(&item.doc));
     page.synopsis(item);
     page.section("DESCRIPTION");
@@ -202,6 +232,14 @@ fn function(header: &Header, item: &Item) -> String {
         page.section("RETURN VALUE");
         page.blocks(&parts.returns);
     }
+    let values = header.items.iter().find_map(|other| match &other.kind {
+        Kind::Enum(values) if other.name == item.name => Some(values),
+        _ => None,
+    });
+    if let Some(values) = values {
+        page.section("VALUES");
+        page.members(values);
+    }
     page.finish(&item.name)
 }
 
@@ -213,22 +251,7 @@ fn members(header: &Header, item: &Item, title: &str, members: &[Member]) -> Str
     page.blocks(&blocks(&item.doc));
     if !members.is_empty() {
         page.section(title);
-    }
-    for member in members {
-        page.line(&format!(".TP\n.B {}", at_line_start(&escaped(&member.declaration))));
-        let text = blocks(&member.doc);
-        match text.split_first() {
-            Some((Block::Text(first), rest)) => {
-                page.text(first);
-                for block in rest {
-                    page.line(".IP");
-                    if let Block::Text(text) = block {
-                        page.text(text);
-                    }
-                }
-            }
-            _ => page.blocks(&text),
-        }
+        page.members(members);
     }
     let users: Vec<&Item> =
         header.functions().filter(|function| mentions(&function.declaration, &item.name)).collect();

@@ -20,11 +20,15 @@ pub struct Sections {
     pub returns: Vec<Block>,
 }
 
+/// What the parts of a function's comment begin with, after its parameters.
+pub const PARTS: [&str; 4] = ["Blocks: ", "Returns ", "Fails ", "Answers and fails "];
+
 pub fn blocks(doc: &[String]) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut open = false;
     for line in doc {
         let text = line.trim();
+        open &= !PARTS.iter().any(|part| line.starts_with(part));
         let last = blocks.last_mut().filter(|_| open);
         if text.is_empty() {
             open = false;
@@ -75,7 +79,7 @@ pub fn blocks(doc: &[String]) -> Vec<Block> {
 }
 
 /// "`a`, `b`: what they are", the comma being an "and" as well.
-fn term(line: &str) -> Option<(Vec<String>, String)> {
+pub fn term(line: &str) -> Option<(Vec<String>, String)> {
     let mut names = Vec::new();
     let mut rest = line;
     loop {
@@ -95,7 +99,9 @@ pub fn sections(doc: &[String]) -> Sections {
             block if !sections.returns.is_empty() => sections.returns.push(block),
             Block::Terms(terms) => sections.parameters.extend(terms),
             Block::Text(text) if text.starts_with("Blocks") => sections.blocking = Some(text),
-            Block::Text(text) if text.starts_with("Returns ") => sections.returns.push(Block::Text(text)),
+            Block::Text(text) if PARTS.iter().any(|part| text.starts_with(part)) => {
+                sections.returns.push(Block::Text(text));
+            }
             block => sections.description.push(block),
         }
     }
