@@ -22,7 +22,6 @@ pub mod log;
 pub mod model;
 pub mod mutex;
 pub mod net;
-pub mod ordered;
 pub mod planted;
 pub mod qmp;
 pub mod sanitize;

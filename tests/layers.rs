@@ -17,7 +17,7 @@ use source::Source;
 /// The rooms from the innermost outward. A room uses those of lines above its own; those of one line do not know each other.
 const LINES: &[&[&str]] = &[
     &["error"],
-    &["json", "log", "mutex", "ordered", "planted", "sanitize"],
+    &["json", "log", "mutex", "planted", "sanitize"],
     &["ids", "sys", "deadline", "clock"],
     &["qmp", "net", "disk", "slots"],
     &["model"],
@@ -33,9 +33,8 @@ const LINES: &[&[&str]] = &[
 const PURE: &[&str] = &["engine", "model", "slots"];
 
 /// All that those may use. `sys`, `clock` and `deadline` are clocks, randomness and waiting; `store` and `boot` are files.
-const USED_BY_PURE: &[&str] = &[
-    "error", "log", "mutex", "ordered", "planted", "sanitize", "ids", "qmp", "net", "disk", "slots", "model",
-];
+const USED_BY_PURE: &[&str] =
+    &["error", "log", "mutex", "planted", "sanitize", "ids", "qmp", "net", "disk", "slots", "model"];
 
 /// What those may not name: files, descriptors, sockets, clocks, threads and the process itself.
 const OUTSIDE: &[&[&str]] = &[

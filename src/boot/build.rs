@@ -1,5 +1,6 @@
 //! Puts the command together: the agent's own, what the devices are made of, and the descriptors that it inherits.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use serde_json::Value;
@@ -15,7 +16,6 @@ use crate::ids::{Address, DeviceId};
 use crate::model::{CommandLine, Device, DeviceKind, Presence, Record, Spec};
 use crate::net;
 use crate::net::spec::NicSpec;
-use crate::ordered;
 use crate::qmp::Version;
 use crate::store::Dialect;
 use crate::sys::inherit;
@@ -82,13 +82,12 @@ impl<'a> Builder<'a> {
         let there = |presence: Presence| !migrates || presence != Presence::AddAfterReboot;
         self.add_ports(record, there)?;
         let unplaced = record.devices.iter().filter(|device| is_unplaced_nic(self.dialect, record, device));
-        let unplaced = ordered::set(unplaced.map(|device| device.id.clone()));
+        let unplaced = BTreeSet::from_iter(unplaced.map(|device| device.id.clone()));
         let mut devices: Vec<&mut Device> =
             record.devices.iter_mut().filter(|device| there(device.presence)).collect();
         // First those that QEMU finds a place for, before others have one; then controllers, before their disks.
-        ordered::sort_by_key(&mut devices, |device| {
-            (!unplaced.contains(&device.id), device.kind() != DeviceKind::Controller)
-        });
+        devices
+            .sort_by_key(|device| (!unplaced.contains(&device.id), device.kind() != DeviceKind::Controller));
         for device in devices {
             let place = match &device.address {
                 None if unplaced.contains(&device.id) => BootAddress::Found,
@@ -104,7 +103,7 @@ impl<'a> Builder<'a> {
     fn add_ports(&mut self, record: &Record, there: impl Fn(Presence) -> bool) -> Result<()> {
         let mut ports: Vec<_> = record.ports.iter().filter(|port| there(port.presence)).collect();
         // Function 0 of a slot comes before the others.
-        ordered::sort_by_key(&mut ports, |port| (port.slot, port.function));
+        ports.sort_by_key(|port| (port.slot, port.function));
         for port in &ports {
             let shared = ports.iter().filter(|other| other.slot == port.slot).count() > 1;
             self.add_object(Object::Device, &port.device_args(shared))?;

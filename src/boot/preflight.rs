@@ -26,7 +26,6 @@ use crate::net::link::{self, Interfaces};
 use crate::net::spec::NicSpec;
 use crate::net::tap::TunDevice;
 use crate::net::vhost;
-use crate::ordered;
 use crate::qmp::qemu_errors::is_absence;
 use crate::qmp::{Client, Command, OLDEST_QEMU, Version};
 use crate::store::RecordFile;
@@ -92,7 +91,7 @@ impl RecordFile {
             issues.push(PreflightIssue::of_guest(IssueKind::MachineNotPinned, text));
         }
         if let Some(path) = monitor {
-            let mut wanted = ordered::set(devices.iter().map(|device| device.model()));
+            let mut wanted = BTreeSet::from_iter(devices.iter().map(|device| device.model()));
             if !record.ports.is_empty() {
                 wanted.insert(PORT_MODEL);
             }
@@ -193,7 +192,7 @@ impl Known {
         let machines = replies.next().transpose()?.unwrap_or_default();
         // Whatever else is wrong with a model, QEMU knows it.
         let known = replies.map(|reply| reply.err().is_none_or(|error| !is_absence(MODEL_QUESTION, &error)));
-        let models = ordered::map(wanted.iter().map(|name| (*name).to_owned()).zip(known));
+        let models = BTreeMap::from_iter(wanted.iter().map(|name| (*name).to_owned()).zip(known));
         Ok(Self { version, machines: machine_names(&machines)?, models })
     }
 
@@ -228,5 +227,5 @@ fn machine_names(reply: &Value) -> Result<BTreeSet<String>> {
         let text = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
         ["name", "alias"].into_iter().filter_map(text).collect::<Vec<_>>()
     };
-    Ok(ordered::set(list.iter().flat_map(texts)))
+    Ok(BTreeSet::from_iter(list.iter().flat_map(texts)))
 }

@@ -1,6 +1,7 @@
 //! Whether the guest of a record runs already, as far as its host shows it: somebody listens at a socket of its command, or
 //! its pid file is locked. A second QEMU would take such a socket away from the first one, which nobody could reach then.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -13,7 +14,7 @@ use nix::sys::socket::{
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::option::read;
-use crate::{ordered, sys};
+use crate::sys;
 
 /// What a running QEMU keeps hold of on its host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,14 +105,14 @@ fn holds(command: &[String]) -> Vec<Hold> {
             "qmp" | "qmp-pretty" | "monitor" | "serial" | "parallel" | "gdb" | "vnc" => {
                 let text = arguments.next().map_or("", String::as_str);
                 if let Some(rest) = text.strip_prefix("unix:") {
-                    let members = ordered::map(read(rest, "path"));
+                    let members = BTreeMap::from_iter(read(rest, "path"));
                     let always = option == "vnc";
                     holds.extend(socket_of(&members, always));
                 }
             }
             "chardev" => {
                 let text = arguments.next().map_or("", String::as_str);
-                let members = ordered::map(read(text, "backend"));
+                let members = BTreeMap::from_iter(read(text, "backend"));
                 if members.get("backend").is_some_and(|backend| backend == "socket") {
                     holds.extend(socket_of(&members, false));
                 }

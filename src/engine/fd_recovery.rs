@@ -20,8 +20,8 @@ use crate::ids::DeviceId;
 use crate::log::Level;
 use crate::model::{Device, Intent, Operation, Spec};
 use crate::net::spec::NicSpec;
-use crate::ordered;
 use crate::qmp::Command;
+use crate::qmp::object;
 
 impl GuestState {
     /// A new connection: what was begun on another one may have been cut off.
@@ -150,8 +150,7 @@ impl GuestState {
         for set in sets {
             // Any descriptor will do; this one takes no file.
             let mark = self.make_mark().await?;
-            let arguments =
-                ordered::object([("fdset-id", (*set).into()), ("opaque", node::UNCERTAIN_TAG.into())]);
+            let arguments = object([("fdset-id", (*set).into()), ("opaque", node::UNCERTAIN_TAG.into())]);
             let mut command = Command::new("add-fd", arguments);
             command.fd = Some(mark);
             self.send_one(may, command, deadline).await?;

@@ -11,7 +11,7 @@ use super::limit::Deadline;
 use super::outcome::PendingReason;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::ScsiAddress;
-use crate::ordered;
+use crate::qmp::object;
 use crate::qmp::{Batch, Command};
 use crate::slots::pci::{QomAddress, QomChild, Topology};
 use crate::slots::scsi;
@@ -204,13 +204,13 @@ pub(super) type Nodes<'a> = BTreeMap<&'a str, &'a Value>;
 
 /// The question for all block nodes, without the images behind each.
 pub(super) fn block_nodes() -> Command {
-    Command::new("query-named-block-nodes", ordered::object([("flat", true.into())]))
+    Command::new("query-named-block-nodes", object([("flat", true.into())]))
 }
 
 /// The nodes in the answer to [`block_nodes`].
 pub(super) fn by_name(reply: &Value) -> Nodes<'_> {
     let named = |node| Some((Value::as_str(Value::get(node, "node-name")?)?, node));
-    ordered::map(reply.as_array().into_iter().flatten().filter_map(named))
+    BTreeMap::from_iter(reply.as_array().into_iter().flatten().filter_map(named))
 }
 
 /// The nodes in the answer to `query-block`, by the names that `-drive` gave them.
@@ -219,7 +219,7 @@ pub(super) fn by_drive(reply: &Value) -> Nodes<'_> {
         let name = drive.get("device")?.as_str().filter(|name| !name.is_empty())?;
         Some((name, drive.get("inserted")?))
     }
-    ordered::map(reply.as_array().into_iter().flatten().filter_map(named))
+    BTreeMap::from_iter(reply.as_array().into_iter().flatten().filter_map(named))
 }
 
 /// The size that a node shows to the guest, in bytes.
@@ -246,7 +246,7 @@ impl PeripheralIds {
 
     /// The same, of what has been read.
     pub(super) fn of(named: &[QomChild]) -> Self {
-        Self(ordered::set(named.iter().map(|child| child.name.clone())))
+        Self(BTreeSet::from_iter(named.iter().map(|child| child.name.clone())))
     }
 
     /// Whether a device with this id is in the guest.

@@ -1,5 +1,6 @@
 //! What verifying compares of NICs beyond their devices' properties: their taps, vhost, and netdevs that nobody has.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use serde_json::Value;
@@ -12,7 +13,6 @@ use crate::error::{Error, Result};
 use crate::ids::IfName;
 use crate::model::Device;
 use crate::net::spec::NicSpec;
-use crate::ordered;
 use crate::qmp::{Command, Version};
 
 /// The versions that may be asked whether a device of virtio has vhost at work: 11.1 ends itself on an assertion when it is
@@ -111,7 +111,7 @@ impl GuestState {
     ) -> Result<()> {
         let command = Command::with("human-monitor-command", &[("command-line", "info network")]);
         let answer = self.ask_if_known(&command, deadline).await?;
-        let strays = ordered::set(strays(answer.as_str().unwrap_or_default()));
+        let strays = BTreeSet::from_iter(strays(answer.as_str().unwrap_or_default()));
         let unknown = |id: &&String| self.is_foreign(id) && !self.contents().record().command_has_netdev(id);
         for id in strays.iter().filter(unknown).take(MOST_STRAYS) {
             differences.push(Difference::new(Mismatch::OrphanNetdev, id, "", id));

@@ -10,7 +10,7 @@ use crate::ids::{Address, DeviceId, PciAddress};
 use crate::model::{Device, Spec};
 use crate::net::args;
 use crate::net::spec::NicSpec;
-use crate::ordered;
+use crate::qmp::object;
 use crate::qmp::{Command, Version};
 use crate::slots::scsi::{self, ControllerSpec};
 
@@ -81,12 +81,10 @@ impl UndoStep {
             Self::CloseFd(name) => Command::with("closefd", &[("fdname", name)]),
             Self::NetdevClaim(id) => {
                 let hub = [("type", "hubport".into()), ("hubid", 0.into()), ("id", id.as_str().into())];
-                Command::new("netdev_add", ordered::object(hub))
+                Command::new("netdev_add", object(hub))
             }
             Self::NetdevDel(id) => Command::with("netdev_del", &[("id", id.as_str())]),
-            Self::RemoveFd(set) => {
-                Command::new("remove-fd", ordered::object([("fdset-id", Value::from(*set))]))
-            }
+            Self::RemoveFd(set) => Command::new("remove-fd", object([("fdset-id", Value::from(*set))])),
             Self::BlockdevDel(node) => Command::with("blockdev-del", &[("node-name", node.as_str())]),
             Self::Unplug(id) => Command::with("device_del", &[("id", id.as_str())]),
             Self::SetLink { id, up } => Command::new("set_link", link_arguments(id, *up)),
@@ -113,7 +111,7 @@ impl UndoStep {
 
 /// One name serves netdev and device: QEMU takes the netdev, and changes the NIC at its other end with it.
 fn link_arguments(id: &DeviceId, up: bool) -> Map<String, Value> {
-    ordered::object([("name", id.as_str().into()), ("up", up.into())])
+    object([("name", id.as_str().into()), ("up", up.into())])
 }
 
 /// The step that sets a NIC's link up or down.
@@ -148,7 +146,7 @@ pub(super) fn nic(
         .chain(taps)
         .map(|(index, name)| Step {
             command: "getfd",
-            arguments: ordered::object([("fdname", name.as_str().into())]).into(),
+            arguments: object([("fdname", name.as_str().into())]).into(),
             fd: Some(index),
             undo_step: UndoStep::CloseFd(name),
         })
@@ -201,7 +199,7 @@ pub(super) fn disk(
         .enumerate()
         .map(|(index, set)| Step {
             command: "add-fd",
-            arguments: ordered::object([("fdset-id", (*set).into()), ("opaque", tag.as_str().into())]).into(),
+            arguments: object([("fdset-id", (*set).into()), ("opaque", tag.as_str().into())]).into(),
             fd: Some(index),
             undo_step: UndoStep::RemoveFd(*set),
         })

@@ -17,7 +17,6 @@ use crate::error::Result;
 use crate::ids::DeviceId;
 use crate::log::Level;
 use crate::model::{Device, DeviceKind, Intent, Journal, Operation};
-use crate::ordered;
 
 /// What the guest shows under the ids of the devices with unfinished operations.
 pub(super) type ShownById = BTreeMap<DeviceId, Shown>;
@@ -32,7 +31,7 @@ impl GuestState {
         let intents = self.intents_to_settle();
         let devices: Vec<&Device> = intents.iter().map(|intent| &intent.device).collect();
         let shown = self.identify(&devices, peripheral_ids, deadline).await?;
-        Ok(ordered::map(devices.into_iter().map(|device| device.id.clone()).zip(shown)))
+        Ok(BTreeMap::from_iter(devices.into_iter().map(|device| device.id.clone()).zip(shown)))
     }
 
     /// All but those of adds that other operations are at.
@@ -100,7 +99,7 @@ impl GuestState {
         let arrived = self.decided(shown, Decision::CompleteAdd);
         let mut unfinished = self.unfinished(shown);
         // A controller after its disks.
-        ordered::sort_by_key(&mut unfinished, |one| one.intent.device.kind() == DeviceKind::Controller);
+        unfinished.sort_by_key(|one| one.intent.device.kind() == DeviceKind::Controller);
         let arrived: Vec<&Device> = arrived.iter().map(|intent| &intent.device).collect();
         self.complete_adds(&arrived, deadline).await?;
         for one in &unfinished {

@@ -10,8 +10,8 @@ use super::store_step::Undurable;
 use crate::disk::{DiskSpec, Format, Kind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Device, DeviceKind, Presence, Spec};
-use crate::ordered;
 use crate::qmp::Command;
+use crate::qmp::object;
 
 /// QEMU counts whole sectors, in bytes.
 const SECTOR: u64 = 512;
@@ -63,7 +63,7 @@ impl GuestState {
             return Ok((device, sizes.seen));
         }
         let arguments = [("node-name", Value::from(device.id.as_str())), ("size", Value::from(bytes))];
-        let command = Command::new("block_resize", ordered::object(arguments));
+        let command = Command::new("block_resize", object(arguments));
         match self.send_one(Undurable::Resize.may(), command, deadline).await {
             Ok(_) => Ok((device, bytes)),
             Err(error) => match self.look_up_size(&device, bytes, sizes.seen, &error, deadline).await {

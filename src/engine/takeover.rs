@@ -5,6 +5,7 @@
 //! commands with it. On another monitor of the same QEMU they may still be carried out after a successor has asked (8.2 to 11.1).
 //! And names from `getfd` belong to the monitor that they came by.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,6 @@ use crate::error::{Error, ErrorKind, Result, errno};
 use crate::log::Level;
 use crate::model::peer::Socket;
 use crate::model::{Device, PeerMatch};
-use crate::ordered;
 use crate::planted::{self, Fault};
 use crate::qmp::Command;
 
@@ -169,7 +169,7 @@ impl GuestState {
         let recorded: Vec<Device> =
             intents.iter().filter_map(|intent| self.recorded(intent.device.id.as_str())).collect();
         let shown = self.identify(&recorded.iter().collect::<Vec<_>>(), peripheral_ids, deadline).await?;
-        let shown = ordered::map(recorded.into_iter().map(|device| device.id).zip(shown));
+        let shown = BTreeMap::from_iter(recorded.into_iter().map(|device| device.id).zip(shown));
         let mut next = self.contents().record().clone();
         let mut news = Vec::new();
         for unfinished in self.unfinished(&shown) {

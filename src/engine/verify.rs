@@ -16,7 +16,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Address;
 use crate::model::{Device, Presence, Spec};
 use crate::net::args;
-use crate::ordered;
 use crate::qmp::Command;
 use crate::sanitize::readable;
 use crate::slots::pci::{QomAddress, QomChild};
@@ -209,7 +208,7 @@ impl GuestState {
     ) {
         // What stands behind a device that the record has not is in use, and as little ours as the device.
         let foreign = differences.iter().filter(|known| known.what == Mismatch::Foreign);
-        let foreign = ordered::set(foreign.map(|known| known.id.clone()));
+        let foreign = BTreeSet::from_iter(foreign.map(|known| known.id.clone()));
         let mut told = BTreeSet::new();
         for (set, owner) in self.fdsets.owned() {
             let is_there = foreign.contains(owner.as_str()) || peripheral_ids.has(owner.as_str());

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::option::read;
 use crate::ids::{BusName, Slot};
-use crate::ordered;
 use crate::slots::pci::BusKind;
 use crate::slots::scsi;
 
@@ -147,10 +146,10 @@ impl CommandLine {
             let text = arguments.next().map_or("", String::as_str);
             let json = text.starts_with('{');
             command_line.has_json_device |= json && option == Some("device");
-            let members = ordered::map(read(text, implied));
+            let members = BTreeMap::from_iter(read(text, implied));
             command_line.take(option.unwrap_or_default(), &members, json);
         }
-        ordered::sort_by_key(&mut command_line.on_buses, |device| device.json);
+        command_line.on_buses.sort_by_key(|device| device.json);
         command_line.machine = machine(&command_line.machine_type);
         let root = command_line.root_bus();
         for pinned in &mut command_line.pinned {

@@ -20,4 +20,4 @@ pub use frame::{Frame, Framer, MAX_DEPTH, MAX_MESSAGE, MAX_PARSED_MEMORY};
 pub use in_flight::{Batch, BatchId};
 pub use monitor::{Counters, Monitor};
 pub use transport::{RETRY, queue_full};
-pub use wire::{Command, Message, OLDEST_QEMU, Reply, Version};
+pub use wire::{Command, Message, OLDEST_QEMU, Reply, Version, object};

@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 
 use crate::error::{Error, Result};
 use crate::ids::{BusName, DeviceId, PciAddress, SLOTS, Slot};
-use crate::ordered;
 use crate::slots::occupancy::{Occupancy, SlotUser};
 
 use super::bus::{Bus, BusKind, Occupant};
@@ -120,7 +119,7 @@ impl SlotMap {
             }
         }
         // Stable: within one rank the order of the topology stays.
-        ordered::sort_by_key(&mut buses, |bus: &BusSlots| bus.kind.rank());
+        buses.sort_by_key(|bus: &BusSlots| bus.kind.rank());
         Self { buses, unseen: BTreeMap::new(), nameless, rules }
     }
 

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, Channel, DeviceId, Lun, ScsiAddress};
-use crate::ordered;
 use crate::slots::occupancy::{Occupancy, SlotUser};
 
 use super::spec::{bus_of, is_live_model};
@@ -187,9 +186,7 @@ impl ScsiMap {
     /// The buses that free targets are handed out on, in that order.
     fn usable(&self) -> Vec<(&BusName, &Bus)> {
         let mut usable: Vec<_> = self.buses.iter().filter(|(_, bus)| bus.is_usable()).collect();
-        ordered::sort_by_key(&mut usable, |(_, bus)| {
-            bus.controller.as_ref().map(|controller| controller.turn)
-        });
+        usable.sort_by_key(|(_, bus)| bus.controller.as_ref().map(|controller| controller.turn));
         usable
     }
 
@@ -231,7 +228,7 @@ impl Bus {
     }
 
     fn targets(&self) -> BTreeSet<u8> {
-        ordered::set(self.occupancy.iter().map(|((_, target, _), _)| *target))
+        BTreeSet::from_iter(self.occupancy.iter().map(|((_, target, _), _)| *target))
     }
 
     fn state(&self, unit: &Unit) -> UnitState<'_> {
@@ -256,7 +253,7 @@ impl Bus {
     /// Targets taken, and those of them with a pending removal.
     fn count(&self) -> (usize, usize) {
         let pending = self.occupancy.iter().filter(|(_, user)| user.pending);
-        let pending = ordered::set(pending.map(|((_, target, _), _)| *target));
+        let pending = BTreeSet::from_iter(pending.map(|((_, target, _), _)| *target));
         (self.targets().len(), pending.len())
     }
 }

@@ -5,7 +5,6 @@
 
 use std::fmt::{self, Write};
 
-use crate::ordered;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 
@@ -129,7 +128,7 @@ impl From<&Json> for Value {
             Json::List(list) => Self::Array(list.iter().map(Self::from).collect()),
             Json::Object(object) => {
                 let members = object.0.iter().map(|(key, value)| (key.clone(), Self::from(value)));
-                Self::Object(ordered::object(members))
+                Self::Object(members.collect())
             }
         }
     }
