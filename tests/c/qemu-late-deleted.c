@@ -56,11 +56,18 @@ static pid_t find_thread(const char *name)
 static pid_t hold_references(void)
 {
     pid_t thread = find_thread("call_rcu");
+    char file[64], name[64] = "";
+    FILE *comm;
     int status;
 
-    /* QEMU 7.2 makes it before it has read that threads are to have names: it has that of the program. */
-    if (thread == 0)
-        thread = find_thread("qemu-system");
+    /* QEMU 7.2 makes it before it has read that threads are to have names: it has that of the program, or of what has loaded it. */
+    if (thread == 0) {
+        snprintf(file, sizeof file, "/proc/%d/comm", (int)vm.qemu->pid);
+        comm = fopen(file, "re");
+        CHECK(comm != NULL && fgets(name, sizeof name, comm) != NULL);
+        fclose(comm);
+        thread = find_thread(name);
+    }
     CHECK(thread > 0);
     ok((int)ptrace(PTRACE_SEIZE, thread, NULL, NULL));
     ok((int)ptrace(PTRACE_INTERRUPT, thread, NULL, NULL));
