@@ -15,7 +15,7 @@
 #include "support/files.h"
 #include "support/library.h"
 
-enum { EARLIER = 3, REFUSED_MS = 400, QUIET_MS = 600 };
+enum { EARLIER = 3, REFUSED_MS = 3000, QUIET_MS = 600 };
 
 static struct vm vm;
 static char image[TEST_PATH], other[TEST_PATH];
