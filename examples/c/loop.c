@@ -72,7 +72,7 @@ static void process(struct agent *agent)
     if (kvm_hotplug_process(agent->guest, TIMEOUT_MS, &error) < 0)
         complain(error);
     error = NULL;
-    while (kvm_hotplug_next_event(agent->guest, &event, sizeof event, &error) > 0)
+    while (kvmh_next_event(agent->guest, &event, &error) > 0)
         show_event(&event);
     kvm_hotplug_error_free(error);
 }
@@ -100,7 +100,7 @@ static void add_nic(struct agent *agent, const char *bridge)
         .bridge = *bridge != '\0' ? bridge : NULL, .timeout_ms = TIMEOUT_MS, .flags = KVM_HOTPLUG_NO_WAIT};
     struct kvm_hotplug_device device = {.slot = 0};
     struct kvm_hotplug_error *error = NULL;
-    int answer = kvm_hotplug_add_nic(agent->guest, &nic, sizeof nic, &device, sizeof device, &error);
+    int answer = kvmh_add_nic(agent->guest, &nic, &device, &error);
 
     plugged(answer, &device, error);
 }
@@ -110,7 +110,7 @@ static void add_disk(struct agent *agent, const char *path)
     struct kvm_hotplug_disk disk = {.path = path, .timeout_ms = TIMEOUT_MS, .flags = KVM_HOTPLUG_NO_WAIT};
     struct kvm_hotplug_device device = {.slot = 0};
     struct kvm_hotplug_error *error = NULL;
-    int answer = kvm_hotplug_add_disk(agent->guest, &disk, sizeof disk, &device, sizeof device, &error);
+    int answer = kvmh_add_disk(agent->guest, &disk, &device, &error);
 
     plugged(answer, &device, error);
 }
@@ -120,7 +120,7 @@ static void del(struct agent *agent, const char *id)
     struct kvm_hotplug_del_options removal = {.id = id, .timeout_ms = TIMEOUT_MS, .flags = KVM_HOTPLUG_NO_WAIT};
     struct kvm_hotplug_error *error = NULL;
 
-    switch (kvm_hotplug_del(agent->guest, &removal, sizeof removal, NULL, 0, &error)) {
+    switch (kvmh_del(agent->guest, &removal, NULL, &error)) {
     case KVM_HOTPLUG_ANSWER_DONE:
         printf("%s is gone\n", id);
         break;
@@ -144,7 +144,7 @@ static void list(struct agent *agent)
     struct kvm_hotplug_error *error = NULL;
     size_t count = 0, i;
 
-    if (kvm_hotplug_list(agent->guest, devices, sizeof *devices, 64, &count, &error) < 0) {
+    if (kvmh_list(agent->guest, devices, 64, &count, &error) < 0) {
         complain(error);
         return;
     }

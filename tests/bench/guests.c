@@ -42,7 +42,7 @@ static void start_all(void)
         snprintf(monitor, sizeof monitor, "unix:%s,server=on,wait=off", guest->floor_path);
         guest->vm.qemu = qemu_start(&(struct qemu_options){.machine = "pc", .stopped = true, .memory_mb = 64, .extra = extra});
         snprintf(guest->vm.path, sizeof guest->vm.path, "%s/vm.runtime", guest->vm.qemu->dir);
-        works(kvm_runtime_new(NULL, 0, &guest->vm.runtime, &failure));
+        works(kvmh_runtime_new(NULL, &guest->vm.runtime, &failure));
         works(kvm_runtime_save(guest->vm.runtime, guest->vm.path, &failure));
     }
 }
@@ -67,7 +67,7 @@ static void add_one(struct guest *guest)
 {
     struct kvm_hotplug_nic nic = {.bridge = bridge, .vhost = KVM_HOTPLUG_VHOST_OFF, .timeout_ms = WAIT_MS};
 
-    works(kvm_hotplug_add_nic(guest->vm.guest, &nic, sizeof nic, &guest->device, sizeof guest->device, &failure));
+    works(kvmh_add_nic(guest->vm.guest, &nic, &guest->device, &failure));
 }
 
 static atomic_int next_guest;
@@ -98,7 +98,7 @@ static void begin_add(struct guest *guest)
     struct kvm_hotplug_nic nic = {
         .bridge = bridge, .vhost = KVM_HOTPLUG_VHOST_OFF, .timeout_ms = WAIT_MS, .flags = KVM_HOTPLUG_NO_WAIT};
 
-    answers(kvm_hotplug_add_nic(guest->vm.guest, &nic, sizeof nic, &guest->device, sizeof guest->device, &failure),
+    answers(kvmh_add_nic(guest->vm.guest, &nic, &guest->device, &failure),
             KVM_HOTPLUG_ANSWER_PENDING);
 }
 
@@ -109,7 +109,7 @@ static bool has_arrived(struct guest *guest)
 
     if (kvm_hotplug_process(guest->vm.guest, WAIT_MS, &failure) < 0)
         FAIL("%s", kvm_hotplug_error_message(failure));
-    while (kvm_hotplug_next_event(guest->vm.guest, &event, sizeof event, &failure) == 1) {
+    while (kvmh_next_event(guest->vm.guest, &event, &failure) == 1) {
         if (event.event_type == KVM_HOTPLUG_EVENT_ADDED)
             return true;
         if (event.event_type == KVM_HOTPLUG_EVENT_ADD_FAILED)
@@ -151,7 +151,7 @@ static void wait_removed(struct vm *vm)
     while (event.event_type != KVM_HOTPLUG_EVENT_REMOVED) {
         struct pollfd ready = {.fd = kvm_hotplug_get_fd(vm->guest, &failure), .events = POLLIN};
 
-        if (kvm_hotplug_next_event(vm->guest, &event, sizeof event, &failure) == 1)
+        if (kvmh_next_event(vm->guest, &event, &failure) == 1)
             continue;
         if (poll(&ready, 1, WAIT_MS) != 1)
             FAIL("a guest does not let go");
@@ -172,7 +172,7 @@ static double remove_all(void)
         struct guest *guest = &guests[i];
         struct kvm_hotplug_del_options removal = {.id = guest->device.id, .flags = KVM_HOTPLUG_NO_WAIT};
 
-        answers(kvm_hotplug_del(guest->vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
+        answers(kvmh_del(guest->vm.guest, &removal, NULL, &failure), KVM_HOTPLUG_ANSWER_PENDING);
         qmp(guest->vm.qemu, "{\"execute\":\"system_reset\"}");
         wait_removed(&guest->vm);
     }

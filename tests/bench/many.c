@@ -43,7 +43,7 @@ static void remove_all(int count)
 
     for (int i = 0; i < count; i++)
         ids[i] = devices[i].id;
-    answers(kvm_hotplug_del_many(vm.guest, &batch, sizeof batch, NULL, 0, NULL, &failure), KVM_HOTPLUG_ANSWER_PENDING);
+    answers(kvmh_del_many(vm.guest, &batch, NULL, NULL, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     eject_all(count);
     while (gone < count) {
         struct pollfd ready = {.fd = kvm_hotplug_get_fd(vm.guest, &failure), .events = POLLIN};
@@ -52,7 +52,7 @@ static void remove_all(int count)
             FAIL("%d of %d devices are gone, the others do not go", gone, count);
         if (kvm_hotplug_process(vm.guest, 0, &failure) < 0)
             FAIL("%s", kvm_hotplug_error_message(failure));
-        while (kvm_hotplug_next_event(vm.guest, &event, sizeof event, &failure) == 1)
+        while (kvmh_next_event(vm.guest, &event, &failure) == 1)
             gone += event.event_type == KVM_HOTPLUG_EVENT_REMOVED;
     }
     monitor_forget_events(vm.qemu->observer);
@@ -65,7 +65,7 @@ static double one_by_one(struct samples *first, struct samples *last)
 
     for (int i = 0; i < MOST; i++) {
         double start = clock_ms(), spent;
-        int rc = kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, &devices[i], sizeof devices[i], &failure);
+        int rc = kvmh_add_nic(vm.guest, &nic, &devices[i], &failure);
 
         spent = clock_ms() - start;
         works(rc);
@@ -88,7 +88,7 @@ static double all_at_once(void)
     for (int i = 0; i < MOST; i++)
         nics[i] = (struct kvm_hotplug_nic){.bridge = bridge, .vhost = KVM_HOTPLUG_VHOST_OFF};
     start = clock_ms();
-    rc = kvm_hotplug_add_many(vm.guest, &batch, sizeof batch, devices, sizeof devices[0], &failure);
+    rc = kvmh_add_many(vm.guest, &batch, devices, &failure);
     start = clock_ms() - start;
     works(rc);
     return start;

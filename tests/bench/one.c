@@ -120,7 +120,7 @@ static double library_removal(enum what what, const struct kvm_hotplug_device *d
     int events = 0;
 
     begin(what);
-    int answer = kvm_hotplug_del(vm.guest, &removal, sizeof removal, NULL, 0, &failure);
+    int answer = kvmh_del(vm.guest, &removal, NULL, &failure);
     spent = end();
     answers(answer, KVM_HOTPLUG_ANSWER_PENDING);
     eject((int)device->slot);
@@ -133,7 +133,7 @@ static double library_removal(enum what what, const struct kvm_hotplug_device *d
         events = kvm_hotplug_process(vm.guest, 0, &failure);
         spent += end();
     }
-    CHECK_NUMBER(kvm_hotplug_next_event(vm.guest, &event, sizeof event, &failure), 1);
+    CHECK_NUMBER(kvmh_next_event(vm.guest, &event, &failure), 1);
     CHECK_NUMBER(event.event_type, KVM_HOTPLUG_EVENT_REMOVED);
     return spent;
 }
@@ -157,7 +157,7 @@ static void nic_of_library(void)
     int rc;
 
     begin(NIC_OURS);
-    rc = kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, &device, sizeof device, &failure);
+    rc = kvmh_add_nic(vm.guest, &nic, &device, &failure);
     spent = end();
     works(rc);
     sample(&times[NIC_OURS], spent);
@@ -181,7 +181,7 @@ static void disk_of_library(void)
     int rc;
 
     begin(DISK_OURS);
-    rc = kvm_hotplug_add_disk(vm.guest, &disk, sizeof disk, &device, sizeof device, &failure);
+    rc = kvmh_add_disk(vm.guest, &disk, &device, &failure);
     spent = end();
     works(rc);
     sample(&times[DISK_OURS], spent);
@@ -239,7 +239,7 @@ static void round_of_all(int round)
 
 static void open_all(void)
 {
-    works(kvm_runtime_new(NULL, 0, &vm.runtime, &failure));
+    works(kvmh_runtime_new(NULL, &vm.runtime, &failure));
     works(kvm_runtime_save(vm.runtime, vm.path, &failure));
     works(kvm_hotplug_open(vm.runtime, vm.qemu->qmp_path, 0, &vm.guest, &failure));
     floor_open(&hand, floor_path, true);
@@ -333,7 +333,7 @@ static void stalls(void)
         floor_add_nic(&hand, FLOOR_SLOT, bridge, false);
         sample(&floor, gap_during(remove_by_floor));
         settle();
-        works(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, &standing, sizeof standing, &failure));
+        works(kvmh_add_nic(vm.guest, &nic, &standing, &failure));
         sample(&ours, gap_during(remove_by_library));
     }
     printf("\nlongest silence of QEMU's main loop around the removal of a NIC, seen on another monitor (medians of %d)\n",

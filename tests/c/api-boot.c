@@ -49,7 +49,7 @@ static struct kvm_boot *boot(struct kvm_runtime *runtime, const struct kvm_boot_
 {
     struct kvm_boot *result = NULL;
 
-    works(kvm_runtime_boot(runtime, options, options == NULL ? 0 : sizeof *options, &result, &failure));
+    works(kvmh_runtime_boot(runtime, options, &result, &failure));
     return result;
 }
 
@@ -123,21 +123,21 @@ static void plans(void)
     struct kvm_runtime *other = with_disks("\"qemu\",\"-M\",\"microvm\"", 0);
     struct kvm_boot_plan plan;
 
-    works(kvm_runtime_plan_boot(pc, 0, &plan, sizeof plan, &failure));
+    works(kvmh_runtime_plan_boot(pc, 0, &plan, &failure));
     CHECK_NUMBER(plan.machine, KVM_BOOT_MACHINE_PC);
     CHECK_NUMBER(plan.devices, 2);
     CHECK_NUMBER(plan.free, 32 - 4 - 2);
     CHECK_NUMBER(plan.ports, 0);
-    works(kvm_runtime_plan_boot(q35, 5, &plan, sizeof plan, &failure));
+    works(kvmh_runtime_plan_boot(q35, 5, &plan, &failure));
     CHECK_NUMBER(plan.machine, KVM_BOOT_MACHINE_Q35);
     CHECK_NUMBER(plan.ports, 7);
     CHECK_NUMBER(plan.new_ports, 7);
     CHECK_NUMBER(plan.free, 5);
     kvm_boot_free(boot(q35, &(struct kvm_boot_options){.spare_ports = 3}));
-    works(kvm_runtime_plan_boot(q35, 5, &plan, sizeof plan, &failure));
+    works(kvmh_runtime_plan_boot(q35, 5, &plan, &failure));
     CHECK_NUMBER(plan.new_ports, 2);
-    fails(kvm_runtime_plan_boot(q35, 1000, &plan, sizeof plan, &failure), -ENOSPC, KVM_HOTPLUG_ERROR_NO_SLOT, "pcie.0");
-    works(kvm_runtime_plan_boot(other, 0, &plan, sizeof plan, &failure));
+    fails(kvmh_runtime_plan_boot(q35, 1000, &plan, &failure), -ENOSPC, KVM_HOTPLUG_ERROR_NO_SLOT, "pcie.0");
+    works(kvmh_runtime_plan_boot(other, 0, &plan, &failure));
     CHECK_NUMBER(plan.machine, KVM_BOOT_MACHINE_OTHER);
     invalid(kvm_runtime_plan_boot(pc, 0, &plan, 0, &failure), "size");
     kvm_runtime_free(pc);
@@ -188,7 +188,7 @@ static void looked_at(void)
     for (round = 0; round < 2; round++) {
         struct kvm_runtime *runtime = round == 0 ? owner : reader;
 
-        works(kvm_runtime_boot(runtime, &options, sizeof options, &made, &failure));
+        works(kvmh_runtime_boot(runtime, &options, &made, &failure));
         argv = kvm_boot_argv(made, &count);
         CHECK_NUMBER(count, 5);
         CHECK_TEXT(argv[2], "type=tap,fds=3:4,id=lan");
@@ -202,7 +202,7 @@ static void looked_at(void)
     after = state_of_directory();
     CHECK_TEXT(after, before);
     /* Only the real one needs the bridge. */
-    fails(kvm_runtime_boot(owner, NULL, 0, &made, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, "khtnobridge");
+    fails(kvmh_runtime_boot(owner, NULL, &made, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, "khtnobridge");
     free(before);
     free(after);
     kvm_runtime_free(reader);
@@ -212,7 +212,7 @@ static void looked_at(void)
 #define refused(errno_, kind, text, ...)                                                                              \
     do {                                                                                                              \
         struct kvm_boot_options options = {__VA_ARGS__};                                                              \
-        fails(kvm_runtime_boot(runtime, &options, sizeof options, &made, &failure), errno_, kind, text);              \
+        fails(kvmh_runtime_boot(runtime, &options, &made, &failure), errno_, kind, text);              \
         CHECK(made == NULL);                                                                                          \
     } while (0)
 
@@ -240,7 +240,7 @@ static void refusals(void)
     runtime = with_disks("", 0);
     refused(-EBADFD, KVM_HOTPLUG_ERROR_STATE, "has no command", .flags = 0);
     kvm_runtime_free(runtime);
-    works(kvm_runtime_new(NULL, 0, &runtime, &failure));
+    works(kvmh_runtime_new(NULL, &runtime, &failure));
     refused(-EBADFD, KVM_HOTPLUG_ERROR_STATE, "has no file yet", .flags = 0);
     kvm_runtime_free(runtime);
     runtime = with_disks("\"qemu\",\"-device\",\"virtio-rng-pci,id=one\"", 1);
@@ -258,7 +258,7 @@ static void nothing_is_left(void)
 
     path_in(image, directory, "two");
     ok(unlink(image));
-    fails(kvm_runtime_boot(runtime, NULL, 0, &made, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, "two", "image");
+    fails(kvmh_runtime_boot(runtime, NULL, &made, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, "two", "image");
     CHECK_NUMBER(process_fds(getpid()), before);
     image_raw(image, MEBIBYTE);
     made = boot(runtime, NULL);

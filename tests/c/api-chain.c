@@ -17,7 +17,7 @@ static int add_disk(const char *path)
     struct kvm_hotplug_disk disk = {.id = "data", .path = path, .format = KVM_HOTPLUG_FORMAT_QCOW2};
     struct kvm_hotplug_device device;
 
-    return kvm_hotplug_add_disk(vm.guest, &disk, sizeof disk, &device, sizeof device, &failure);
+    return kvmh_add_disk(vm.guest, &disk, &device, &failure);
 }
 
 /* What a guest does that has taken over its QEMU: the image has another backing file from now on. */
@@ -48,17 +48,17 @@ int main(void)
     image_qcow2(image, "1M", outside, "raw");
     example_start(&fake, "exec kvm-fake-qemu $1", (const char *const[]){monitor, NULL});
     example_says(&fake, "ready\n", test_patience(10000));
-    works(kvm_runtime_new(NULL, 0, &vm.runtime, &failure));
+    works(kvmh_runtime_new(NULL, &vm.runtime, &failure));
     works(kvm_runtime_save(vm.runtime, vm.path, &failure));
     works(kvm_hotplug_open(vm.runtime, monitor, 0, &vm.guest, &failure));
 
     fails(add_disk(image), -EPERM, KVM_HOTPLUG_ERROR_IMAGE_REFUSED, "secret.img");
     rewrite(image, base);
     works(add_disk(image));
-    works(kvm_hotplug_verify(vm.guest, 0, found, sizeof *found, MOST, &count, &failure));
+    works(kvmh_verify(vm.guest, 0, found, MOST, &count, &failure));
     CHECK_NUMBER(count, 0);
     rewrite(image, other);
-    works(kvm_hotplug_verify(vm.guest, 0, found, sizeof *found, MOST, &count, &failure));
+    works(kvmh_verify(vm.guest, 0, found, MOST, &count, &failure));
     CHECK_NUMBER(count, 1);
     CHECK_NUMBER(found[0].kind, KVM_HOTPLUG_DIFFERENCE_CHAIN);
     CHECK_TEXT(found[0].id, "data");

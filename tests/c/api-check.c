@@ -34,7 +34,7 @@ static void found(struct kvm_runtime *runtime, uint32_t flags, const char *qmp, 
     struct kvm_runtime_problem list[MOST];
     size_t count = 0, i;
 
-    works(kvm_runtime_check(runtime, flags, qmp, (uint32_t)test_patience(PATIENCE_MS), list, sizeof *list, MOST, &count, &failure));
+    works(kvmh_runtime_check(runtime, flags, qmp, (uint32_t)test_patience(PATIENCE_MS), list, MOST, &count, &failure));
     for (i = 0; i < count && list[i].kind != trouble; i++)
         continue;
     if (i == count)
@@ -93,7 +93,7 @@ static void places(void)
     found(guest(",\"-machine\",\"pc-i440fx-7.2\"", ",\"nics\":[{\"id\":\"lan\",\"generation\":1,\"mac\":\"52:54:00:12:34:56\"}]"),
           KVM_RUNTIME_CHECK_INCOMING, NULL, KVM_RUNTIME_PROBLEM_NO_ADDRESS, "lan", "address");
     runtime = with_nic("");
-    works(kvm_runtime_list(runtime, &device, sizeof device, 1, &count, &failure));
+    works(kvmh_runtime_list(runtime, &device, 1, &count, &failure));
     CHECK_NUMBER(count, 1);
     CHECK_NUMBER(device.address_type, KVM_HOTPLUG_ADDRESS_NONE);
     kvm_runtime_free(runtime);
@@ -204,7 +204,7 @@ int main(void)
     /* Without vhost-net, whatever the host has. */
     devices_private(directory);
     runtime = with_disk(image, "");
-    works(kvm_runtime_check(runtime, 0, NULL, 0, NULL, 0, 0, &count, &failure));
+    works(kvmh_runtime_check(runtime, 0, NULL, 0, NULL, 0, &count, &failure));
     CHECK_NUMBER(count, 0);
     kvm_runtime_free(runtime);
     devices();

@@ -11,19 +11,19 @@ static char directory[TEST_PATH];
 
 static int nic(struct kvm_runtime *runtime, const struct kvm_hotplug_nic *request, struct kvm_hotplug_device *device)
 {
-    return kvm_runtime_add_nic(runtime, request, sizeof *request, device, device == NULL ? 0 : sizeof *device, &failure);
+    return kvmh_runtime_add_nic(runtime, request, device, &failure);
 }
 
 static int disk(struct kvm_runtime *runtime, const struct kvm_hotplug_disk *request, struct kvm_hotplug_device *device)
 {
-    return kvm_runtime_add_disk(runtime, request, sizeof *request, device, device == NULL ? 0 : sizeof *device, &failure);
+    return kvmh_runtime_add_disk(runtime, request, device, &failure);
 }
 
 static int take_out(struct kvm_runtime *runtime, const char *id)
 {
     struct kvm_hotplug_del_options removal = {.id = id};
 
-    return kvm_runtime_del(runtime, &removal, sizeof removal, NULL, 0, &failure);
+    return kvmh_runtime_del(runtime, &removal, NULL, &failure);
 }
 
 static struct kvm_runtime *new_record(const char *name, const char *machine, char path[TEST_PATH])
@@ -33,7 +33,7 @@ static struct kvm_runtime *new_record(const char *name, const char *machine, cha
     struct kvm_runtime *runtime = NULL;
 
     path_in(path, directory, name);
-    works(kvm_runtime_new(&config, sizeof config, &runtime, &failure));
+    works(kvmh_runtime_new(&config, &runtime, &failure));
     works(kvm_runtime_save(runtime, path, &failure));
     return runtime;
 }
@@ -43,7 +43,7 @@ static struct kvm_hotplug_device find(struct kvm_runtime *runtime, const char *i
     struct kvm_hotplug_device devices[16];
     size_t count = 0, i;
 
-    works(kvm_runtime_list(runtime, devices, sizeof *devices, 16, &count, &failure));
+    works(kvmh_runtime_list(runtime, devices, 16, &count, &failure));
     for (i = 0; i < count; i++)
         if (strcmp(devices[i].id, id) == 0)
             return devices[i];
@@ -54,7 +54,7 @@ static size_t count_of(struct kvm_runtime *runtime)
 {
     size_t count = 0;
 
-    works(kvm_runtime_list(runtime, NULL, 0, 0, &count, &failure));
+    works(kvmh_runtime_list(runtime, NULL, 0, &count, &failure));
     return count;
 }
 
@@ -63,7 +63,7 @@ static void boot(struct kvm_runtime *runtime)
 {
     struct kvm_boot *made = NULL;
 
-    works(kvm_runtime_boot(runtime, NULL, 0, &made, &failure));
+    works(kvmh_runtime_boot(runtime, NULL, &made, &failure));
     kvm_boot_free(made);
 }
 
@@ -180,7 +180,7 @@ static void replacing(void)
     CHECK_NUMBER(count_of(runtime), 2);
     CHECK_TEXT(find(runtime, "other").mac, "52:54:00:00:00:01");
     kvm_runtime_free(runtime);
-    works(kvm_runtime_new(NULL, 0, &runtime, &failure));
+    works(kvmh_runtime_new(NULL, &runtime, &failure));
     fails(nic(runtime, &(struct kvm_hotplug_nic){0}, NULL), -EBADFD, KVM_HOTPLUG_ERROR_STATE, "no file yet");
     kvm_runtime_free(runtime);
 }

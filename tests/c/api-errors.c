@@ -26,7 +26,7 @@ static void outlives_its_handle(void)
     struct kvm_hotplug_error *error = NULL;
     struct kvm_runtime *runtime = NULL;
 
-    works(kvm_runtime_new(NULL, 0, &runtime, &failure));
+    works(kvmh_runtime_new(NULL, &runtime, &failure));
     err(kvm_runtime_save(runtime, NULL, &error), -EBADFD);
     kvm_runtime_free(runtime);
     CHECK_NUMBER(kvm_hotplug_error_errno(error), EBADFD);
@@ -51,7 +51,7 @@ static void stored_on_failure_only(void)
     err(kvm_runtime_load("", &runtime, &first), -EINVAL);
     CHECK(runtime == NULL);
     now = first;
-    ok(kvm_runtime_new(NULL, 0, &runtime, &now));
+    ok(kvmh_runtime_new(NULL, &runtime, &now));
     CHECK(now == first);
     err(kvm_runtime_save(runtime, NULL, &now), -EBADFD);
     CHECK(now != first);

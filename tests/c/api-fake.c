@@ -54,21 +54,21 @@ static int add_disk(const char *id, uint32_t timeout_ms)
 {
     struct kvm_hotplug_disk disk = {.id = id, .path = image, .timeout_ms = timeout_ms};
 
-    return kvm_hotplug_add_disk(vm.guest, &disk, sizeof disk, &device, sizeof device, &failure);
+    return kvmh_add_disk(vm.guest, &disk, &device, &failure);
 }
 
 static int unplug(const char *id, uint32_t timeout_ms)
 {
     struct kvm_hotplug_del_options removal = {.id = id, .timeout_ms = timeout_ms};
 
-    return kvm_hotplug_del(vm.guest, &removal, sizeof removal, &device, sizeof device, &failure);
+    return kvmh_del(vm.guest, &removal, &device, &failure);
 }
 
 static void forget_news(void)
 {
     struct kvm_hotplug_event event;
 
-    while (kvm_hotplug_next_event(vm.guest, &event, sizeof event, &failure) > 0)
+    while (kvmh_next_event(vm.guest, &event, &failure) > 0)
         continue;
 }
 
@@ -76,7 +76,7 @@ static void agrees(void)
 {
     size_t count = 1;
 
-    works(kvm_hotplug_verify(vm.guest, 0, NULL, sizeof(struct kvm_hotplug_difference), 0, &count, &failure));
+    works(kvmh_verify(vm.guest, 0, NULL, 0, &count, &failure));
     CHECK_NUMBER(count, 0);
 }
 
@@ -88,7 +88,7 @@ static void good_day(const char *first_place)
     char controller[32];
     uint64_t bytes = 0;
 
-    works(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, &device, sizeof device, &failure));
+    works(kvmh_add_nic(vm.guest, &nic, &device, &failure));
     CHECK_TEXT(device.bus, first_place);
     CHECK(link_exists(device.ifname));
     works(kvm_hotplug_set_link(vm.guest, "lan", 0, 0, &failure));
@@ -97,7 +97,7 @@ static void good_day(const char *first_place)
     CHECK_NUMBER(bytes, 2 * MEBIBYTE);
     agrees();
     works(unplug("data", 0));
-    works(kvm_hotplug_add_disk(vm.guest, &scsi, sizeof scsi, &device, sizeof device, &failure));
+    works(kvmh_add_disk(vm.guest, &scsi, &device, &failure));
     agrees();
     snprintf(controller, sizeof controller, "%.*s", (int)strcspn(device.bus, "."), device.bus);
     works(unplug("sd", 0));
@@ -214,7 +214,7 @@ static void io_errors(void)
                  actions[i].action);
         order(line);
         CHECK(kvm_hotplug_process(vm.guest, (uint32_t)test_patience(BRIEF_MS), &failure) > 0);
-        while (kvm_hotplug_next_event(vm.guest, &event, sizeof event, &failure) > 0 &&
+        while (kvmh_next_event(vm.guest, &event, &failure) > 0 &&
                event.event_type != KVM_HOTPLUG_EVENT_IO_ERROR)
             continue;
         CHECK_NUMBER(event.event_type, KVM_HOTPLUG_EVENT_IO_ERROR);
@@ -229,7 +229,7 @@ static void defaults(void)
     struct kvm_hotplug_disk disk = {
         .id = "data", .path = image, .aio = KVM_HOTPLUG_AIO_THREADS, .detect_zeroes = KVM_HOTPLUG_DETECT_ZEROES_OFF};
 
-    works(kvm_hotplug_add_disk(vm.guest, &disk, sizeof disk, &device, sizeof device, &failure));
+    works(kvmh_add_disk(vm.guest, &disk, &device, &failure));
     CHECK_NUMBER(device.aio, KVM_HOTPLUG_AIO_THREADS);
     CHECK_NUMBER(device.detect_zeroes, KVM_HOTPLUG_DETECT_ZEROES_OFF);
     CHECK_NUMBER(device.reason, KVM_HOTPLUG_REASON_NONE);
@@ -239,7 +239,7 @@ static void defaults(void)
 static void new_record(void)
 {
     unlink(vm.path);
-    works(kvm_runtime_new(NULL, 0, &vm.runtime, &failure));
+    works(kvmh_runtime_new(NULL, &vm.runtime, &failure));
     works(kvm_runtime_save(vm.runtime, vm.path, &failure));
     works(kvm_hotplug_open(vm.runtime, socket_path, 0, &vm.guest, &failure));
 }

@@ -44,7 +44,7 @@ static size_t list(struct kvm_runtime *runtime)
 {
     size_t count;
 
-    works(kvm_runtime_list(runtime, devices, sizeof *devices, MAX_DEVICES, &count, &failure));
+    works(kvmh_runtime_list(runtime, devices, MAX_DEVICES, &count, &failure));
     CHECK(count <= MAX_DEVICES);
     return count;
 }
@@ -136,7 +136,7 @@ static void what_does_not_work(void)
     after = file_read(path, NULL);
     CHECK_TEXT(after, broken);
     free(after);
-    works(kvm_runtime_new(NULL, 0, &runtime, &failure));
+    works(kvmh_runtime_new(NULL, &runtime, &failure));
     CHECK_NUMBER(format_of(runtime), KVM_RUNTIME_FORMAT_NATIVE);
     invalid(kvm_runtime_convert(runtime, 0, &none, &failure), "none of enum kvm_runtime_format");
     invalid(kvm_runtime_convert(runtime, 3, &none, &failure), "none of enum kvm_runtime_format");

@@ -17,13 +17,13 @@ static char record[TEST_PATH];
 
 static int add(const struct kvm_hotplug_disk *disk)
 {
-    return kvm_runtime_add_disk(runtime, disk, sizeof *disk, NULL, 0, &failure);
+    return kvmh_runtime_add_disk(runtime, disk, NULL, &failure);
 }
 
 static int boot(void)
 {
     struct kvm_boot *made = NULL;
-    int rc = kvm_runtime_boot(runtime, NULL, 0, &made, &failure);
+    int rc = kvmh_runtime_boot(runtime, NULL, &made, &failure);
 
     kvm_boot_free(made);
     return rc;
@@ -145,7 +145,7 @@ static void rewritten(void)
     qemu_img("rebase -u -F raw -b /etc/shadow rewritten.qcow2");
     image_refused(boot(), "/etc/shadow");
     image_refused(add(&disk), "accepted anew");
-    works(kvm_runtime_check(runtime, 0, NULL, 0, problems, sizeof *problems, 8, &count, &failure));
+    works(kvmh_runtime_check(runtime, 0, NULL, 0, problems, 8, &count, &failure));
     for (i = 0; i < count; i++)
         found += problems[i].kind == KVM_RUNTIME_PROBLEM_IMAGE && strcmp(problems[i].id, "rewritten") == 0 &&
                  strstr(problems[i].text, "/etc/shadow") != NULL;
@@ -256,7 +256,7 @@ int main(void)
     directory_new(directory);
     directory_new(outside);
     path_in(record, directory, "web1.runtime");
-    works(kvm_runtime_new(&config, sizeof config, &runtime, &failure));
+    works(kvmh_runtime_new(&config, &runtime, &failure));
     works(kvm_runtime_save(runtime, record, &failure));
     new_disks();
     rules();

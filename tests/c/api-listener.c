@@ -17,7 +17,7 @@ static char directory[TEST_PATH], path[TEST_PATH], socket_path[TEST_PATH];
 
 static int open_of(struct kvm_hotplug_open_options listener)
 {
-    return kvm_hotplug_open_with(runtime, socket_path, &listener, sizeof listener, &guest, &failure);
+    return kvmh_open_with(runtime, socket_path, &listener, &guest, &failure);
 }
 
 static void opens(struct kvm_hotplug_open_options listener)
@@ -105,7 +105,7 @@ int main(void)
     path_in(socket_path, directory, "qmp");
     example_start(&fake, "exec kvm-fake-qemu $1", (const char *const[]){socket_path, NULL});
     example_says(&fake, "ready", test_patience(10000));
-    works(kvm_runtime_new(NULL, 0, &runtime, &failure));
+    works(kvmh_runtime_new(NULL, &runtime, &failure));
     works(kvm_runtime_save(runtime, path, &failure));
     named(fake.pid);
     remembered();

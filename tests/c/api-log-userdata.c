@@ -19,7 +19,7 @@ int main(void)
     struct kvm_runtime *runtime = NULL;
 
     test_begin("api-log-userdata", 10);
-    works(kvm_runtime_new(NULL, 0, &runtime, &failure));
+    works(kvmh_runtime_new(NULL, &runtime, &failure));
     works(kvm_runtime_set_log(runtime, KVM_HOTPLUG_LOG_DEBUG, no_line, &freed[0], count_free, &failure));
     CHECK_NUMBER(freed[0], 0);
     invalid(kvm_runtime_set_log(runtime, 5, no_line, &freed[1], count_free, &failure), "log level 5", "0 to 4");

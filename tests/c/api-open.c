@@ -22,7 +22,7 @@ static void records_that_cannot(void)
 {
     struct kvm_runtime *other = NULL;
 
-    works(kvm_runtime_new(NULL, 0, &other, &failure));
+    works(kvmh_runtime_new(NULL, &other, &failure));
     fails(kvm_hotplug_open(other, socket_path, BRIEF_MS, &guest, &failure), -EBADFD, KVM_HOTPLUG_ERROR_STATE,
           "has no file yet", "save it");
     kvm_runtime_free(other);
@@ -123,7 +123,7 @@ int main(void)
     directory_new(directory);
     path_in(path, directory, "web1.runtime");
     path_in(socket_path, directory, "qmp");
-    works(kvm_runtime_new(NULL, 0, &runtime, &failure));
+    works(kvmh_runtime_new(NULL, &runtime, &failure));
     works(kvm_runtime_save(runtime, path, &failure));
     open_files = process_fds(getpid());
     records_that_cannot();

@@ -48,9 +48,9 @@ static void everything_is_listed(void)
     memset(devices, 0xff, sizeof devices);
     put(sample);
     works(kvm_runtime_load(path, &runtime, &failure));
-    works(kvm_runtime_list(runtime, NULL, 0, 0, &count, &failure));
+    works(kvmh_runtime_list(runtime, NULL, 0, &count, &failure));
     CHECK_NUMBER(count, 2);
-    works(kvm_runtime_list(runtime, devices, sizeof *devices, 3, &count, &failure));
+    works(kvmh_runtime_list(runtime, devices, 3, &count, &failure));
     CHECK_NUMBER(count, 2);
     CHECK_TEXT(devices[0].id, "nic-pci-5");
     CHECK_TEXT(devices[0].bus, "pci.0");
@@ -126,14 +126,14 @@ static void journal_is_listed(void)
                  "{\"format\":\"kvm-hotplug-journal\",\"version\":1,\"intents\":[{\"verb\":\"%s\",%s}]}", cases[i].verb, device);
         put_journal(content);
         works(kvm_runtime_load_readonly(path, &runtime, &failure));
-        works(kvm_runtime_unfinished(runtime, devices, sizeof *devices, 3, &count, &failure));
+        works(kvmh_runtime_unfinished(runtime, devices, 3, &count, &failure));
         CHECK_NUMBER(count, 1);
         CHECK_TEXT(devices[0].id, cases[i].id);
         CHECK_NUMBER(devices[0].generation, cases[i].generation);
         CHECK_NUMBER(devices[0].state, cases[i].state);
         CHECK_NUMBER(devices[0].reason, cases[i].reason);
         CHECK_PART(devices[0].reason_text, cases[i].text);
-        works(kvm_runtime_list(runtime, devices, sizeof *devices, 3, &count, &failure));
+        works(kvmh_runtime_list(runtime, devices, 3, &count, &failure));
         CHECK_NUMBER(count, 2);
         for (at = 0; at < count; at++) {
             bool meant = strcmp(devices[at].id, cases[i].id) == 0 && cases[i].generation == 1;
@@ -147,7 +147,7 @@ static void journal_is_listed(void)
     }
     ok(remove(journal));
     works(kvm_runtime_load_readonly(path, &runtime, &failure));
-    works(kvm_runtime_unfinished(runtime, NULL, 0, 0, &count, &failure));
+    works(kvmh_runtime_unfinished(runtime, NULL, 0, &count, &failure));
     CHECK_NUMBER(count, 0);
     kvm_runtime_free(runtime);
     runtime = NULL;

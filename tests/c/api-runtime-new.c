@@ -28,7 +28,7 @@ static void sizes(void)
     invalid(kvm_runtime_new(&newer.config, 1 << 20, &runtime, &failure), "config", "size 1048576");
     /* Only the name is passed, as by a caller whose header had no more. */
     invalid(kvm_runtime_new(&newer.config, sizeof newer.config.name, &runtime, &failure), "config", "size 8", "pass its sizeof");
-    works(kvm_runtime_new(NULL, 0, &runtime, &failure));
+    works(kvmh_runtime_new(NULL, &runtime, &failure));
     forget();
     newer.config.reserved_slots = 2;
     works(kvm_runtime_new(&newer.config, sizeof newer, &runtime, &failure));
@@ -47,20 +47,20 @@ static void limits(void)
 
     CHECK(endless != NULL);
     memset(endless, 'x', (128 << 10) + 1);
-    invalid(kvm_runtime_new(&config, sizeof config, &runtime, &failure), "config flags", "unknown flag bits 0x2");
+    invalid(kvmh_runtime_new(&config, &runtime, &failure), "config flags", "unknown flag bits 0x2");
     config.flags = KVM_RUNTIME_NEW_RESERVED_SLOTS;
     config.reserved_slots = 33;
-    fails(kvm_runtime_new(&config, sizeof config, &runtime, &failure), -EBADMSG, KVM_HOTPLUG_ERROR_FORMAT,
+    fails(kvmh_runtime_new(&config, &runtime, &failure), -EBADMSG, KVM_HOTPLUG_ERROR_FORMAT,
           "reserved_slots is 33", "32 slots");
     config = (struct kvm_runtime_config){.name = "\xc3("};
-    invalid(kvm_runtime_new(&config, sizeof config, &runtime, &failure), "name is not UTF-8");
+    invalid(kvmh_runtime_new(&config, &runtime, &failure), "name is not UTF-8");
     config.name = endless;
-    fails(kvm_runtime_new(&config, sizeof config, &runtime, &failure), -EMSGSIZE, KVM_HOTPLUG_ERROR_LIMIT,
+    fails(kvmh_runtime_new(&config, &runtime, &failure), -EMSGSIZE, KVM_HOTPLUG_ERROR_LIMIT,
           "name has more than 131072 bytes");
     config = (struct kvm_runtime_config){.command = command, .command_count = 1};
-    invalid(kvm_runtime_new(&config, sizeof config, &runtime, &failure), "command[0] is not UTF-8");
+    invalid(kvmh_runtime_new(&config, &runtime, &failure), "command[0] is not UTF-8");
     config.command_count = 65537;
-    fails(kvm_runtime_new(&config, sizeof config, &runtime, &failure), -EMSGSIZE, KVM_HOTPLUG_ERROR_LIMIT,
+    fails(kvmh_runtime_new(&config, &runtime, &failure), -EMSGSIZE, KVM_HOTPLUG_ERROR_LIMIT,
           "more than 65536 arguments");
     CHECK(runtime == NULL);
     free(endless);
@@ -70,7 +70,7 @@ static void reserved(uint32_t slots, uint32_t flags, const char *recorded)
 {
     struct kvm_runtime_config config = {.reserved_slots = slots, .flags = flags};
 
-    works(kvm_runtime_new(&config, sizeof config, &runtime, &failure));
+    works(kvmh_runtime_new(&config, &runtime, &failure));
     works(kvm_runtime_save(runtime, path, &failure));
     CHECK(file_contains(path, recorded));
     forget();
@@ -82,8 +82,8 @@ static void everything_is_saved(void)
     struct kvm_runtime_config config = {.name = "web1", .command = command, .command_count = 3};
     size_t count = 99;
 
-    works(kvm_runtime_new(&config, sizeof config, &runtime, &failure));
-    works(kvm_runtime_list(runtime, NULL, 0, 0, &count, &failure));
+    works(kvmh_runtime_new(&config, &runtime, &failure));
+    works(kvmh_runtime_list(runtime, NULL, 0, &count, &failure));
     CHECK_NUMBER(count, 0);
     works(kvm_runtime_save(runtime, path, &failure));
     CHECK(file_contains(path, "\"web1\""));

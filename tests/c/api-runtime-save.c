@@ -15,7 +15,7 @@ static const char of_a_guest_that_is_gone[] = "{\"format\":\"kvm-hotplug-journal
 
 static void new_record(void)
 {
-    works(kvm_runtime_new(NULL, 0, &runtime, &failure));
+    works(kvmh_runtime_new(NULL, &runtime, &failure));
 }
 
 static void the_first_save_makes_the_file(void)

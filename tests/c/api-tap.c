@@ -53,7 +53,7 @@ static void names(void)
     fails(open_tap(&tap), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT, first, "an interface of this name exists",
           "choose another");
     tap.ifname = "lo";
-    CHECK(kvm_hotplug_open_tap(&tap, sizeof tap, fds, 1, NULL, NULL) < 0);
+    CHECK(kvmh_open_tap(&tap, fds, 1, NULL, NULL) < 0);
     close(fds[1]);
     tap.ifname = "x234567890123456";
     invalid(open_tap(&tap), "\"x234567890123456\"", "more than 15 characters");
@@ -71,7 +71,7 @@ static void bad_requests(void)
     tap.queues = 70000;
     invalid(open_tap(&tap), "queues 70000", "out of range");
     tap = (struct kvm_hotplug_tap){.queues = 2};
-    invalid(kvm_hotplug_open_tap(&tap, sizeof tap, fds, 1, name, &failure), "room for 1 descriptors", "2 are needed");
+    invalid(kvmh_open_tap(&tap, fds, 1, name, &failure), "room for 1 descriptors", "2 are needed");
     invalid(kvm_hotplug_open_tap(&tap, 0, fds, 1, name, &failure), "tap", "size 0");
     tap = (struct kvm_hotplug_tap){.flags = KVM_HOTPLUG_LIVE_ONLY};
     invalid(open_tap(&tap), "tap flags", "unknown flag bits 0x1");

@@ -17,7 +17,7 @@ static void never_granted(struct vm *vm, const char *id)
     answers(unplug(vm, id, 12000), KVM_HOTPLUG_ANSWER_PENDING);
     CHECK_NUMBER(recorded(vm), 2);
     CHECK(qmp_contains(vm->qemu, "{\"execute\":\"query-pci\"}", id));
-    CHECK_NUMBER(kvm_hotplug_get_device(vm->guest, id, NULL, 0, NULL), KVM_HOTPLUG_STATE_PENDING);
+    CHECK_NUMBER(kvmh_get_device(vm->guest, id, NULL, NULL), KVM_HOTPLUG_STATE_PENDING);
 }
 
 static void granted_after_boot(struct vm *vm, const struct kvm_hotplug_device *devices)

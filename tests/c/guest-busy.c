@@ -60,7 +60,7 @@ static void too_little_time(struct vm *vm)
         CHECK_NUMBER(kvm_hotplug_error_kind(failure), KVM_HOTPLUG_ERROR_GUEST_BUSY);
         kvm_hotplug_error_free(failure);
         failure = NULL;
-        CHECK_NUMBER(kvm_hotplug_get_device(vm->guest, nic.id, NULL, 0, NULL), KVM_HOTPLUG_STATE_LIVE);
+        CHECK_NUMBER(kvmh_get_device(vm->guest, nic.id, NULL, NULL), KVM_HOTPLUG_STATE_LIVE);
         CHECK_NUMBER(recorded(vm), 1);
         view_nic(vm->qemu, &nic, name);
     }

@@ -21,7 +21,7 @@ static void forget(struct vm *vm, const struct kvm_hotplug_device *device)
     CHECK_NUMBER(guest_does(vm->qemu, "echo 1 >$(ls -d %s)/remove", path), 0);
     CHECK(view_is_gone(vm->qemu, device));
     CHECK(!next_event(vm, &event, QUIET_MS));
-    CHECK_NUMBER(kvm_hotplug_get_device(vm->guest, device->id, NULL, 0, NULL), KVM_HOTPLUG_STATE_LIVE);
+    CHECK_NUMBER(kvmh_get_device(vm->guest, device->id, NULL, NULL), KVM_HOTPLUG_STATE_LIVE);
     CHECK_NUMBER(recorded(vm), 1);
     CHECK_NUMBER(guest_does(vm->qemu, "echo 1 >/sys/bus/pci/rescan"), 0);
 }

@@ -17,7 +17,7 @@ static int status_has(const char *part)
     char *reply = NULL;
     int has;
 
-    works(kvm_hotplug_qmp(vm.guest, &command, sizeof command, &reply, &failure));
+    works(kvmh_qmp(vm.guest, &command, &reply, &failure));
     has = strstr(reply, part) != NULL;
     kvm_hotplug_text_free(reply);
     return has;
@@ -56,7 +56,7 @@ int main(void)
     CHECK(status_has("\"io-error\""));
 
     ok(mount("small", store, "tmpfs", MS_REMOUNT, "size=32M"));
-    works(kvm_hotplug_qmp(vm.guest, &go_on, sizeof go_on, NULL, &failure));
+    works(kvmh_qmp(vm.guest, &go_on, NULL, &failure));
     CHECK(guest_wait(vm.qemu, "grep written /tmp/done", test_patience(30000)));
     CHECK(status_has("\"running\":true"));
     CHECK(image_allocated(path) >= 8 * MEBIBYTE);

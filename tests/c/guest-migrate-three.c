@@ -140,7 +140,7 @@ int main(void)
     use(&first);
     map_of(&first, map, sizeof map);
     hosts_enter(1);
-    works(kvm_runtime_check(first.runtime, KVM_RUNTIME_CHECK_INCOMING, NULL, 0, &problem, sizeof problem, 1, &count, &failure));
+    works(kvmh_runtime_check(first.runtime, KVM_RUNTIME_CHECK_INCOMING, NULL, 0, &problem, 1, &count, &failure));
     CHECK(count == 1 && problem.kind == KVM_RUNTIME_PROBLEM_MACHINE_NOT_PINNED);
     hosts_enter(0);
     vm_migrate(&first, &second, &(struct migration){.to = 1, .check_middle = true});

@@ -154,10 +154,8 @@ int main(void)
     make_images();
     vm_prepare(&first, &(struct qemu_options){.guest = true, .elsewhere = true, .root_ports = -1, .processors = 2});
     for_version(&first, &boot);
-    works(kvm_runtime_add_nic(first.runtime, &(struct kvm_hotplug_nic){.id = "cold", .bridge = HOSTS_BRIDGE},
-                              sizeof(struct kvm_hotplug_nic), NULL, 0, &failure));
-    works(kvm_runtime_add_disk(first.runtime, &(struct kvm_hotplug_disk){.id = "system", .path = system_image, .serial = "SYS"},
-                               sizeof(struct kvm_hotplug_disk), NULL, 0, &failure));
+    works(kvmh_runtime_add_nic(first.runtime, &(struct kvm_hotplug_nic){.id = "cold", .bridge = HOSTS_BRIDGE}, NULL, &failure));
+    works(kvmh_runtime_add_disk(first.runtime, &(struct kvm_hotplug_disk){.id = "system", .path = system_image, .serial = "SYS"}, NULL, &failure));
     vm_boot(&first, &boot);
     plug_all(&first);
     works(unplug(&first, passing.id, 0));

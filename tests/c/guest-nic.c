@@ -93,7 +93,7 @@ static void caller_s_tap(struct vm *vm)
     char name[16], tap[IF_NAMESIZE];
     int32_t fds[2];
 
-    CHECK_NUMBER(kvm_hotplug_open_tap(&request, sizeof request, fds, 2, tap, NULL), 2);
+    CHECK_NUMBER(kvmh_open_tap(&request, fds, 2, tap, NULL), 2);
     works(add_nic(vm, &(struct kvm_hotplug_nic){.tap_fds = fds, .tap_fd_count = 2}, &nic));
     CHECK_TEXT(nic.ifname, tap);
     view_nic(vm->qemu, &nic, name);

@@ -67,7 +67,7 @@ static void all_removed(struct vm *vm, const struct kvm_hotplug_device *devices,
 
     for (i = 0; i < count; i++) {
         removal.id = devices[i].id;
-        answer = kvm_hotplug_del(vm->guest, &removal, sizeof removal, NULL, 0, NULL);
+        answer = kvmh_del(vm->guest, &removal, NULL, NULL);
         CHECK(answer == KVM_HOTPLUG_ANSWER_PENDING || answer == KVM_HOTPLUG_ANSWER_DONE);
     }
     for (i = 0; i < count; i++) {

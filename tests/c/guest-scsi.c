@@ -22,7 +22,7 @@ static struct kvm_hotplug_device controller_of(struct vm *vm)
     struct kvm_hotplug_device devices[MOST], found = {0};
     size_t count = 0, i;
 
-    works(kvm_hotplug_list(vm->guest, devices, sizeof devices[0], MOST, &count, &failure));
+    works(kvmh_list(vm->guest, devices, MOST, &count, &failure));
     for (i = 0; i < count; i++)
         if (devices[i].device_type == KVM_HOTPLUG_DEVICE_CONTROLLER) {
             CHECK_TEXT(found.id, "");
@@ -176,7 +176,7 @@ static void paused(struct vm *vm)
     expect_event(vm, KVM_HOTPLUG_EVENT_REMOVED, controller.id, 60000);
     CHECK(view_is_gone(vm->qemu, &controller));
     /* Before 9.1, QEMU forgets no fdset while the guest is paused. Mending takes out what is left. */
-    works(kvm_hotplug_repair(vm->guest, 0, NULL, 0, 0, &differences, &failure));
+    works(kvmh_repair(vm->guest, 0, NULL, 0, &differences, &failure));
     CHECK_NUMBER(differences, 0);
     check_gone(vm, disk.id);
     check_gone(vm, controller.id);
@@ -191,13 +191,13 @@ static void a_new_agent(struct vm *vm)
 
     make(vm, "again.img", path);
     add_scsi(vm, (struct kvm_hotplug_disk){.path = path, .id = "again", .serial = "S"}, &disk, name);
-    works(kvm_hotplug_verify(vm->guest, 0, NULL, 0, 0, &differences, &failure));
+    works(kvmh_verify(vm->guest, 0, NULL, 0, &differences, &failure));
     CHECK_NUMBER(differences, 0);
     vm_close(vm);
     vm_open(vm);
     again = vm_device(vm, "again");
     CHECK(memcmp(&disk, &again, sizeof disk) == 0);
-    works(kvm_hotplug_verify(vm->guest, 0, NULL, 0, 0, &differences, &failure));
+    works(kvmh_verify(vm->guest, 0, NULL, 0, &differences, &failure));
     CHECK_NUMBER(differences, 0);
     remove_scsi(vm, &disk);
 }

@@ -15,10 +15,10 @@ static void a_nic(void)
     struct kvm_hotplug_nic nic = {.id = "old", .model = "e1000", .mac = "52:54:00:12:34:56"};
     struct kvm_hotplug_nic live = {.model = "e1000", .flags = KVM_HOTPLUG_LIVE_ONLY};
 
-    fails(kvm_hotplug_add_nic(vm.guest, &live, sizeof live, NULL, 0, &failure), -EOPNOTSUPP,
+    fails(kvmh_add_nic(vm.guest, &live, NULL, &failure), -EOPNOTSUPP,
           KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE, "NIC cannot be changed in the running guest", "e1000 is not paravirtual");
     CHECK(!vm_record_contains(&vm, "e1000"));
-    answers(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, &device, sizeof device, &failure), KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
+    answers(kvmh_add_nic(vm.guest, &nic, &device, &failure), KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
     CHECK_TEXT(device.id, "old");
     CHECK_TEXT(device.bus, "");
     CHECK_TEXT(device.model, "e1000");
@@ -28,13 +28,13 @@ static void a_nic(void)
     CHECK_NUMBER(device.removed_after_reboot, 0);
     CHECK(vm_record_contains(&vm, "\"presence\":\"add-after-reboot\""));
     /* Again, and live only. */
-    answers(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
+    answers(kvmh_add_nic(vm.guest, &nic, NULL, &failure), KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
     nic.flags = KVM_HOTPLUG_LIVE_ONLY;
-    fails(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, &failure), -EOPNOTSUPP,
+    fails(kvmh_add_nic(vm.guest, &nic, NULL, &failure), -EOPNOTSUPP,
           KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE, "cannot be changed in the running guest");
     /* Its MAC address is taken all the same. */
     nic = (struct kvm_hotplug_nic){.mac = "52:54:00:12:34:56"};
-    fails(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, &failure), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT,
+    fails(kvmh_add_nic(vm.guest, &nic, NULL, &failure), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT,
           "used by old");
 }
 
@@ -42,7 +42,7 @@ static void a_disk(void)
 {
     struct kvm_hotplug_disk disk = {.path = image, .model = "ide-hd"};
 
-    answers(kvm_hotplug_add_disk(vm.guest, &disk, sizeof disk, &device, sizeof device, &failure),
+    answers(kvmh_add_disk(vm.guest, &disk, &device, &failure),
             KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
     CHECK_NUMBER(device.reason, KVM_HOTPLUG_REASON_MODEL);
     CHECK_PATH(vm.guest, device.id, image);
@@ -55,10 +55,10 @@ static void with_a_place(void)
     const char *bus = vm.qemu->q35 ? "rp0" : "pci.0";
     struct kvm_hotplug_nic nic = {.id = "placed", .model = "e1000", .bus = bus, .slot = vm.qemu->q35 ? 0 : 4};
 
-    answers(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, &device, sizeof device, &failure), KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
+    answers(kvmh_add_nic(vm.guest, &nic, &device, &failure), KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
     CHECK_TEXT(device.bus, bus);
     nic.id = "other";
-    fails(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, &failure), -EADDRINUSE,
+    fails(kvmh_add_nic(vm.guest, &nic, NULL, &failure), -EADDRINUSE,
           KVM_HOTPLUG_ERROR_ADDRESS_TAKEN, "taken by placed");
 }
 
@@ -67,9 +67,9 @@ static void removal(const char *id)
 {
     struct kvm_hotplug_del_options request = {.id = id};
 
-    works(kvm_hotplug_del(vm.guest, &request, sizeof request, NULL, 0, &failure));
+    works(kvmh_del(vm.guest, &request, NULL, &failure));
     CHECK(!vm_records(&vm, id));
-    answers(kvm_hotplug_del(vm.guest, &request, sizeof request, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_ABSENT);
+    answers(kvmh_del(vm.guest, &request, NULL, &failure), KVM_HOTPLUG_ANSWER_ABSENT);
 }
 
 int main(void)

@@ -27,7 +27,7 @@ static _Noreturn void first_agent(int result)
     vm_add_nic(&vm, "lan");
     vm_add_disk(&vm, NULL, image);
     request_unplug(&vm, "lan");
-    works(kvm_hotplug_list(vm.guest, devices, sizeof *devices, DEVICES, &count, &failure));
+    works(kvmh_list(vm.guest, devices, DEVICES, &count, &failure));
     CHECK_NUMBER(count, DEVICES);
     told = write(result, devices, sizeof devices) == (ssize_t)sizeof devices;
     _exit(told ? 0 : 1);

@@ -42,7 +42,7 @@ static void names_in_a_list(void)
                                        {.id = "b", .path = top, .model = "scsi-hd", .wwn = 7, .format = KVM_HOTPLUG_FORMAT_QCOW2}};
     struct kvm_hotplug_add_batch batch = {.disks = disks, .disk_size = sizeof disks[0], .disk_count = 2};
 
-    fails(kvm_hotplug_add_many(vm.guest, &batch, sizeof batch, NULL, 0, &failure), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT, "wwn");
+    fails(kvmh_add_many(vm.guest, &batch, NULL, &failure), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT, "wwn");
 }
 
 static void backing_files(void)

@@ -28,7 +28,7 @@ static void begin_disk(struct vm *vm, const char *id, const char *path)
     struct kvm_hotplug_disk disk = disk_of(id, path);
     struct kvm_hotplug_device device;
 
-    answers(kvm_hotplug_add_disk(vm->guest, &disk, sizeof disk, &device, sizeof device, &failure), KVM_HOTPLUG_ANSWER_PENDING);
+    answers(kvmh_add_disk(vm->guest, &disk, &device, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     CHECK_TEXT(device.id, id);
     CHECK(device.bus[0] != '\0');
     CHECK_NUMBER(device.state, KVM_HOTPLUG_STATE_PENDING);
@@ -59,7 +59,7 @@ static void many_guests(void)
         image_raw(path, MEBIBYTE);
     }
     for (int i = 0; i < GUESTS; i++) {
-        answers(kvm_hotplug_add_nic(vms[i].guest, &nic, sizeof nic, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
+        answers(kvmh_add_nic(vms[i].guest, &nic, NULL, &failure), KVM_HOTPLUG_ANSWER_PENDING);
         ready[i] = (struct pollfd){.fd = kvm_hotplug_get_fd(vms[i].guest, &failure), .events = POLLIN};
     }
     while (left > 0) {
@@ -71,7 +71,7 @@ static void many_guests(void)
             if (ready[i].revents == 0)
                 continue;
             CHECK(kvm_hotplug_process(vms[i].guest, WAIT_MS, &failure) >= 0);
-            if (kvm_hotplug_next_event(vms[i].guest, &event, sizeof event, &failure) == 0)
+            if (kvmh_next_event(vms[i].guest, &event, &failure) == 0)
                 continue;
             CHECK_NUMBER(event.event_type, KVM_HOTPLUG_EVENT_ADDED);
             image_for(path, i);
@@ -112,12 +112,12 @@ static void refused(struct vm *vm)
     image_for(second, 1);
     disk.flags |= KVM_HOTPLUG_BOOT_INDEX;
     disk.path = first;
-    answers(kvm_hotplug_add_disk(vm->guest, &disk, sizeof disk, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
+    answers(kvmh_add_disk(vm->guest, &disk, NULL, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     next(vm, KVM_HOTPLUG_EVENT_ADDED, "first");
     picture = vm_picture(vm);
     disk.id = "second";
     disk.path = second;
-    answers(kvm_hotplug_add_disk(vm->guest, &disk, sizeof disk, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
+    answers(kvmh_add_disk(vm->guest, &disk, NULL, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     event = next(vm, KVM_HOTPLUG_EVENT_ADD_FAILED, "second");
     CHECK_NUMBER(event.error_kind, KVM_HOTPLUG_ERROR_QMP);
     CHECK_NUMBER(event.error_number, EREMOTEIO);
@@ -141,8 +141,8 @@ static void *add_and_look(void *argument)
     struct kvm_hotplug_device device;
     long long end = now_ms() + test_patience(WAIT_MS);
 
-    answers(kvm_hotplug_add_disk(adder->vm->guest, &disk, sizeof disk, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
-    while (kvm_hotplug_get_device(adder->vm->guest, adder->id, &device, sizeof device, NULL) != KVM_HOTPLUG_STATE_LIVE) {
+    answers(kvmh_add_disk(adder->vm->guest, &disk, NULL, &failure), KVM_HOTPLUG_ANSWER_PENDING);
+    while (kvmh_get_device(adder->vm->guest, adder->id, &device, NULL) != KVM_HOTPLUG_STATE_LIVE) {
         CHECK(ms_until(end) > 0);
         CHECK(kvm_hotplug_process(adder->vm->guest, WAIT_MS, &failure) >= 0);
         sleep_ms(1);
@@ -178,11 +178,11 @@ static void ended(struct vm *vm)
     image_for(path, 2);
     disk.path = path;
     kill(vm->qemu->pid, SIGSTOP);
-    answers(kvm_hotplug_add_disk(vm->guest, &disk, sizeof disk, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
+    answers(kvmh_add_disk(vm->guest, &disk, NULL, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     qemu_end(vm->qemu);
     CHECK(kvm_hotplug_process(vm->guest, WAIT_MS, &failure) < 0);
     while (event.event_type != KVM_HOTPLUG_EVENT_ADD_FAILED)
-        CHECK_NUMBER(kvm_hotplug_next_event(vm->guest, &event, sizeof event, &failure), 1);
+        CHECK_NUMBER(kvmh_next_event(vm->guest, &event, &failure), 1);
     CHECK_TEXT(event.id, "last");
     CHECK_NUMBER(event.error_kind, KVM_HOTPLUG_ERROR_MONITOR_LOST);
 }

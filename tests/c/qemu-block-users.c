@@ -110,7 +110,7 @@ static const struct kvm_hotplug_difference *backend_difference(void)
     static struct kvm_hotplug_difference found[MOST];
     size_t count = 0;
 
-    works(kvm_hotplug_verify(vm.guest, 0, found, sizeof found[0], MOST, &count, &failure));
+    works(kvmh_verify(vm.guest, 0, found, MOST, &count, &failure));
     for (size_t i = 0; i < count; i++)
         if (found[i].kind == KVM_HOTPLUG_DIFFERENCE_BACKEND)
             return &found[i];
@@ -127,9 +127,9 @@ static void check_told(void)
 
     fails(kvm_hotplug_del_disk(vm.guest, "data", 0, &failure), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT, overlay, "qcow2", "ovl",
           "block-commit", "leave_overlay");
-    fails(kvm_hotplug_del_many(vm.guest, &batch, sizeof batch, NULL, 0, NULL, &failure), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT,
+    fails(kvmh_del_many(vm.guest, &batch, NULL, NULL, &failure), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT,
           overlay);
-    fails(kvm_hotplug_plan_del(vm.guest, &removal, sizeof removal, NULL, 0, NULL, &failure), -EBUSY,
+    fails(kvmh_plan_del(vm.guest, &removal, NULL, NULL, &failure), -EBUSY,
           KVM_HOTPLUG_ERROR_CONFLICT, overlay);
     fails(kvm_hotplug_resize_disk(vm.guest, "data", 2 * MEBIBYTE, 0, 0, NULL, &failure), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT,
           overlay, "block-commit");
@@ -167,13 +167,13 @@ static void an_overlay(void)
     vm_observe(&vm, "{\"execute\":\"blockdev-mirror\",\"arguments\":{\"job-id\":\"moving\",\"device\":\"data\",\"target\":\"copy\","
                     "\"sync\":\"full\",\"filter-node-name\":\"between\"}}");
     CHECK(qmp_wait_event(vm.qemu, "BLOCK_JOB_READY", "moving", test_patience(READY_MS)) != NULL);
-    works(kvm_hotplug_plan_del(vm.guest, &removal, sizeof removal, NULL, 0, NULL, &failure));
+    works(kvmh_plan_del(vm.guest, &removal, NULL, NULL, &failure));
     CHECK(!vm_record_contains(&vm, "between"));
     /* And then the copy is the disk. */
     vm_observe(&vm, "{\"execute\":\"block-job-complete\",\"arguments\":{\"device\":\"moving\"}}");
     CHECK(qmp_wait_event(vm.qemu, "BLOCK_JOB_COMPLETED", "moving", test_patience(READY_MS)) != NULL);
     fails(kvm_hotplug_del_disk(vm.guest, "data", 0, &failure), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT, "null-co", "copy");
-    answers(kvm_hotplug_del(vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
+    answers(kvmh_del(vm.guest, &removal, NULL, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     vm_reset(&vm);
     expect_event(&vm, KVM_HOTPLUG_EVENT_REMOVED, "data", test_patience(READY_MS));
     check_gone(&vm, "data");
@@ -202,23 +202,23 @@ static void after_the_end(void)
     CHECK(vm_record_contains(&vm, overlay));
     vm_switch_off(&vm);
     before = file_read(vm.path, NULL);
-    works(kvm_runtime_check(vm.runtime, 0, NULL, 0, &problem, sizeof problem, 1, &count, &failure));
+    works(kvmh_runtime_check(vm.runtime, 0, NULL, 0, &problem, 1, &count, &failure));
     CHECK_NUMBER(count, 1);
     CHECK_NUMBER(problem.kind, KVM_RUNTIME_PROBLEM_IMAGE);
     CHECK_TEXT(problem.id, "data");
     CHECK_PART(problem.text, overlay);
-    fails(kvm_runtime_boot(vm.runtime, &boot, sizeof boot, &command, &failure), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT, "data", overlay,
+    fails(kvmh_runtime_boot(vm.runtime, &boot, &command, &failure), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT, "data", overlay,
           "qemu-img rebase");
-    fails(kvm_runtime_plan_boot(vm.runtime, 0, &plan, sizeof plan, &failure), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT, overlay);
+    fails(kvmh_runtime_plan_boot(vm.runtime, 0, &plan, &failure), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT, overlay);
     works(kvm_runtime_load_readonly(vm.path, &runtime, &failure));
-    fails(kvm_runtime_boot(runtime, &target, sizeof target, &command, &failure), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT, overlay);
+    fails(kvmh_runtime_boot(runtime, &target, &command, &failure), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT, overlay);
     kvm_runtime_free(runtime);
     after = file_read(vm.path, NULL);
     CHECK_TEXT(after, before);
     free(before);
     free(after);
-    works(kvm_runtime_del(vm.runtime, &removal, sizeof removal, NULL, 0, &failure));
-    works(kvm_runtime_boot(vm.runtime, &boot, sizeof boot, &command, &failure));
+    works(kvmh_runtime_del(vm.runtime, &removal, NULL, &failure));
+    works(kvmh_runtime_boot(vm.runtime, &boot, &command, &failure));
     kvm_boot_free(command);
     kvm_runtime_free(vm.runtime);
     qemu_stop(vm.qemu);

@@ -15,8 +15,8 @@ static void fill(struct vm *vm, const char *image, const char *cow)
     struct kvm_hotplug_nic nic = {.id = "lan", .ifname = "lan0", .bridge = bridge, .queues = 2};
     struct kvm_hotplug_disk layered = {.id = "layered", .path = cow, .format = KVM_HOTPLUG_FORMAT_QCOW2};
 
-    works(kvm_hotplug_add_nic(vm->guest, &nic, sizeof nic, NULL, 0, &failure));
-    works(kvm_hotplug_add_disk(vm->guest, &layered, sizeof layered, NULL, 0, &failure));
+    works(kvmh_add_nic(vm->guest, &nic, NULL, &failure));
+    works(kvmh_add_disk(vm->guest, &layered, NULL, &failure));
     vm_add_disk(vm, "data", image);
 }
 
@@ -39,7 +39,7 @@ static void boot(const char *const *extra, const struct jail *jail)
     vm_boot(&vm, &options);
     links = link_count();
     fill(&vm, image, cow);
-    fails(kvm_runtime_add_nic(vm.runtime, &(struct kvm_hotplug_nic){0}, sizeof(struct kvm_hotplug_nic), NULL, 0, &failure),
+    fails(kvmh_runtime_add_nic(vm.runtime, &(struct kvm_hotplug_nic){0}, NULL, &failure),
           -EBUSY, KVM_HOTPLUG_ERROR_STATE, "close it first");
     for (round = 0; round < 2; round++) {
         vm_switch_off(&vm);

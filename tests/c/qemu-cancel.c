@@ -53,11 +53,11 @@ static void an_add(void)
     size_t count;
 
     /* All that the library would ask about the guest first, it has been told then. */
-    works(kvm_hotplug_slot_map(vm.guest, 0, NULL, 0, 0, &count, &failure));
+    works(kvmh_slot_map(vm.guest, 0, NULL, 0, &count, &failure));
     start = now_ms();
     ok(kill(vm.qemu->pid, SIGSTOP));
     ok(pthread_create(&thread, NULL, cancel, NULL));
-    err(kvm_hotplug_add_disk(vm.guest, &disk, sizeof disk, NULL, 0, &error), -ECANCELED);
+    err(kvmh_add_disk(vm.guest, &disk, NULL, &error), -ECANCELED);
     ok(pthread_join(thread, NULL));
     CHECK(now_ms() - start < test_patience(SOON_MS));
     CHECK_NUMBER(kvm_hotplug_error_kind(error), KVM_HOTPLUG_ERROR_CANCELED);

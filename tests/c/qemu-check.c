@@ -21,7 +21,7 @@ static void expect(struct kvm_runtime *runtime, uint32_t flags, const char *qmp,
     size_t count = 0, i, wanted;
     bool seen;
 
-    works(kvm_runtime_check(runtime, flags, qmp, (uint32_t)test_patience(WAIT_MS), found, sizeof *found, MOST, &count,
+    works(kvmh_runtime_check(runtime, flags, qmp, (uint32_t)test_patience(WAIT_MS), found, MOST, &count,
                             &failure));
     for (wanted = 0; want[wanted] != NULL; wanted++) {
         seen = false;
@@ -96,10 +96,10 @@ static void runs_elsewhere(const char *image, const char *base)
             expects(runtime, 0, NULL, problem);
             /* A boot says so before it changes anything, and a target does not mind: its guest still runs elsewhere. */
             if (problem != NULL)
-                fails(kvm_runtime_boot(runtime, NULL, 0, &boot, &failure), -EBUSY, KVM_HOTPLUG_ERROR_IMAGE_LOCKED, "one",
+                fails(kvmh_runtime_boot(runtime, NULL, &boot, &failure), -EBUSY, KVM_HOTPLUG_ERROR_IMAGE_LOCKED, "one",
                       "in use by another QEMU");
             else
-                works(kvm_runtime_boot(runtime, NULL, 0, &boot, &failure));
+                works(kvmh_runtime_boot(runtime, NULL, &boot, &failure));
             kvm_boot_free(boot);
             boot = NULL;
             kvm_runtime_free(runtime);
@@ -165,10 +165,10 @@ int main(void)
     runtime = copy(path, "\"address\"", "\"elsewhere\"");
     expects(runtime, KVM_RUNTIME_CHECK_INCOMING, NULL, "7 ", "9 lan");
 
-    invalid(kvm_runtime_check(runtime, 8, NULL, 0, NULL, 0, 0, &count, &failure), "flag");
-    fails(kvm_runtime_check(runtime, 0, "/nowhere", 0, NULL, 0, 0, &count, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND,
+    invalid(kvmh_runtime_check(runtime, 8, NULL, 0, NULL, 0, &count, &failure), "flag");
+    fails(kvmh_runtime_check(runtime, 0, "/nowhere", 0, NULL, 0, &count, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND,
           "/nowhere");
-    works(kvm_runtime_check(runtime, KVM_RUNTIME_CHECK_INCOMING, NULL, 0, &found, sizeof found, 1, &count, &failure));
+    works(kvmh_runtime_check(runtime, KVM_RUNTIME_CHECK_INCOMING, NULL, 0, &found, 1, &count, &failure));
     CHECK_NUMBER(count, 2);
     kvm_runtime_free(runtime);
     qemu_stop(asked);

@@ -21,7 +21,7 @@ static uint32_t state_of(const char *bus, uint32_t slot)
     static struct kvm_hotplug_slot slots[MOST_SLOTS];
     size_t count = 0;
 
-    works(kvm_hotplug_slot_map(vm.guest, 0, slots, sizeof slots[0], MOST_SLOTS, &count, &failure));
+    works(kvmh_slot_map(vm.guest, 0, slots, MOST_SLOTS, &count, &failure));
     for (size_t i = 0; i < count && i < MOST_SLOTS; i++)
         if (strcmp(slots[i].bus, bus) == 0 && slots[i].slot == slot)
             return slots[i].state;
@@ -34,7 +34,7 @@ static void goes_to(const char *bus)
     struct kvm_hotplug_nic nic = {.id = "lan"};
     struct kvm_hotplug_device planned, device;
 
-    works(kvm_hotplug_plan_nic(vm.guest, &nic, sizeof nic, &planned, sizeof planned, NULL, &failure));
+    works(kvmh_plan_nic(vm.guest, &nic, &planned, NULL, &failure));
     CHECK_TEXT(planned.bus, bus);
     works(add_nic(&vm, &nic, &device));
     CHECK_TEXT(device.bus, bus);
@@ -49,7 +49,7 @@ static void takes_nothing(const char *bus, uint32_t slot)
     if (state_of(bus, slot) != KVM_HOTPLUG_SLOT_NOT_HOTPLUGGABLE)
         FAIL("slot %u of %s is called %u", slot, bus, state_of(bus, slot));
     test_count_check();
-    fails(kvm_hotplug_plan_nic(vm.guest, &nic, sizeof nic, &planned, sizeof planned, NULL, &failure), -EOPNOTSUPP,
+    fails(kvmh_plan_nic(vm.guest, &nic, &planned, NULL, &failure), -EOPNOTSUPP,
           KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE, bus);
     fails(add_nic(&vm, &nic, NULL), -EOPNOTSUPP, KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE, bus);
     CHECK_PICTURE(&vm, picture);
@@ -123,7 +123,7 @@ static void by_hand(void)
     snprintf(vm.path, sizeof vm.path, "%s/vm.runtime", vm.qemu->dir);
     config.command = (const char *const *)command.list;
     config.command_count = (uint64_t)command.count;
-    works(kvm_runtime_new(&config, sizeof config, &vm.runtime, &failure));
+    works(kvmh_runtime_new(&config, &vm.runtime, &failure));
     works(kvm_runtime_save(vm.runtime, vm.path, &failure));
     launch.argv = (const char *const *)command.list;
     qemu_launch(vm.qemu, &launch);

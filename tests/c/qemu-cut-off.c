@@ -95,7 +95,7 @@ static bool cut_off(enum crash_device which)
         size_t count;
 
         /* Which buses take devices is asked once, and before QEMU is busy: the descriptor is to be what the agent sends next. */
-        if (scene_open(&scene) != 0 || kvm_hotplug_slot_map(scene.vm.guest, 0, NULL, 0, 0, &count, NULL) != 0)
+        if (scene_open(&scene) != 0 || kvmh_slot_map(scene.vm.guest, 0, NULL, 0, &count, NULL) != 0)
             _exit(1);
         signal_other(ready[1]);
         await_other(go[0]);

@@ -17,7 +17,7 @@ static void add(const struct kvm_hotplug_disk *disk)
 {
     struct kvm_hotplug_device device;
 
-    works(kvm_hotplug_add_disk(vm.guest, disk, sizeof *disk, &device, sizeof device, &failure));
+    works(kvmh_add_disk(vm.guest, disk, &device, &failure));
     CHECK_TEXT(device.id, "data");
     CHECK_NUMBER(device.read_only, (disk->flags & KVM_HOTPLUG_DISK_READ_ONLY) != 0);
 }

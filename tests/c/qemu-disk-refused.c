@@ -14,7 +14,7 @@ static char directory[TEST_PATH], image[TEST_PATH], cow[TEST_PATH], other[TEST_P
 
 static int add_disk(struct kvm_hotplug_disk disk)
 {
-    return kvm_hotplug_add_disk(vm.guest, &disk, sizeof disk, NULL, 0, &failure);
+    return kvmh_add_disk(vm.guest, &disk, NULL, &failure);
 }
 
 #define disk(...) add_disk((struct kvm_hotplug_disk){__VA_ARGS__})

@@ -64,7 +64,7 @@ static void several(void)
     answers(kvm_hotplug_process(vm.guest, 0, &failure), expected);
     for (i = 0; i < expected; i++) {
         CHECK(readable(0));
-        answers(kvm_hotplug_next_event(vm.guest, &event, sizeof event, &failure), 1);
+        answers(kvmh_next_event(vm.guest, &event, &failure), 1);
         removed += event.event_type == KVM_HOTPLUG_EVENT_REMOVED;
         if (event.event_type == KVM_HOTPLUG_EVENT_RESET) {
             CHECK_NUMBER(event.times, 2);
@@ -139,15 +139,15 @@ static void qemu_goes(void)
     CHECK_NUMBER(qemu_wait(vm.qemu, 5000), 0);
     CHECK(readable(test_patience(5000)));
     fails(kvm_hotplug_process(vm.guest, 0, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, vm.qemu->qmp_path);
-    answers(kvm_hotplug_next_event(vm.guest, &event, sizeof event, &failure), 1);
+    answers(kvmh_next_event(vm.guest, &event, &failure), 1);
     CHECK_NUMBER(event.event_type, KVM_HOTPLUG_EVENT_SHUTDOWN);
     CHECK_NUMBER(event.by_guest, 0);
     CHECK_TEXT(event.text, "host-qmp-quit");
-    answers(kvm_hotplug_next_event(vm.guest, &event, sizeof event, &failure), 1);
+    answers(kvmh_next_event(vm.guest, &event, &failure), 1);
     CHECK_NUMBER(event.event_type, KVM_HOTPLUG_EVENT_MONITOR_LOST);
     CHECK_TEXT(event.id, "");
     CHECK_NUMBER(event.device_type, 0);
-    answers(kvm_hotplug_next_event(vm.guest, &event, sizeof event, &failure), 0);
+    answers(kvmh_next_event(vm.guest, &event, &failure), 0);
     CHECK_NUMBER(kvm_hotplug_get_fd(vm.guest, &failure), fd);
 }
 

@@ -26,8 +26,8 @@ static int add(int i, struct kvm_hotplug_device *device)
     struct kvm_hotplug_nic nic = {.bridge = bridge};
     struct kvm_hotplug_disk disk = {.path = images[i]};
 
-    return i % 2 == 0 ? kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, device, sizeof *device, &failure)
-                      : kvm_hotplug_add_disk(vm.guest, &disk, sizeof disk, device, sizeof *device, &failure);
+    return i % 2 == 0 ? kvmh_add_nic(vm.guest, &nic, device, &failure)
+                      : kvmh_add_disk(vm.guest, &disk, device, &failure);
 }
 
 /* In order, and named after it. */
@@ -67,9 +67,9 @@ static void no_more(const char *counts, const char *advice)
 
     path_in(image, vm.qemu->dir, "more.img");
     image_raw(image, 1 << 20);
-    fails(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, &failure), -ENOSPC, KVM_HOTPLUG_ERROR_NO_SLOT,
+    fails(kvmh_add_nic(vm.guest, &nic, NULL, &failure), -ENOSPC, KVM_HOTPLUG_ERROR_NO_SLOT,
           "no free slot", counts, advice);
-    fails(kvm_hotplug_add_disk(vm.guest, &disk, sizeof disk, NULL, 0, &failure), -ENOSPC, KVM_HOTPLUG_ERROR_NO_SLOT,
+    fails(kvmh_add_disk(vm.guest, &disk, NULL, &failure), -ENOSPC, KVM_HOTPLUG_ERROR_NO_SLOT,
           "no free slot", counts, advice);
     CHECK_NUMBER(link_count(), links);
     CHECK_NUMBER(process_fds(getpid()), fds);
@@ -83,7 +83,7 @@ static void ask_all(void)
     for (i = 0; i < slots; i++) {
         struct kvm_hotplug_del_options removal = {.id = devices[i].id, .flags = KVM_HOTPLUG_NO_WAIT};
 
-        answers(kvm_hotplug_del(vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
+        answers(kvmh_del(vm.guest, &removal, NULL, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     }
 }
 

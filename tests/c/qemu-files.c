@@ -21,7 +21,7 @@ static void *add_disk_in_vain(void *unused)
     struct kvm_hotplug_disk disk = {.id = "data", .path = image, .timeout_ms = (uint32_t)test_patience(STALL_MS)};
 
     (void)unused;
-    fails(kvm_hotplug_add_disk(vm.guest, &disk, sizeof disk, NULL, 0, &failure), -ETIMEDOUT, KVM_HOTPLUG_ERROR_TIMEOUT,
+    fails(kvmh_add_disk(vm.guest, &disk, NULL, &failure), -ETIMEDOUT, KVM_HOTPLUG_ERROR_TIMEOUT,
           "data", "left behind");
     return NULL;
 }
@@ -55,7 +55,7 @@ static void an_add_that_stalls(void)
     size_t count;
 
     /* Which buses take devices is asked once, and is not to be what the add waits for. */
-    works(kvm_hotplug_slot_map(vm.guest, 0, NULL, 0, 0, &count, &failure));
+    works(kvmh_slot_map(vm.guest, 0, NULL, 0, &count, &failure));
     ok(kill(vm.qemu->pid, SIGSTOP));
     ok(pthread_create(&thread, NULL, add_disk_in_vain, NULL));
     wait_for_intent("\"verb\":\"add\"");
@@ -109,10 +109,10 @@ static void a_refused_add(void)
     struct kvm_hotplug_error *error = NULL;
     char *before, *record, *now;
 
-    works(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, &failure));
+    works(kvmh_add_nic(vm.guest, &nic, NULL, &failure));
     before = vm_picture(&vm);
     record = file_read(vm.path, NULL);
-    err(kvm_hotplug_add_disk(vm.guest, &disk, sizeof disk, NULL, 0, &error), -EREMOTEIO);
+    err(kvmh_add_disk(vm.guest, &disk, NULL, &error), -EREMOTEIO);
     CHECK_NUMBER(kvm_hotplug_error_kind(error), KVM_HOTPLUG_ERROR_QMP);
     CHECK_PART(kvm_hotplug_error_step(error), "device_add disk-pci-");
     CHECK_TEXT(kvm_hotplug_error_qmp_class(error), "GenericError");

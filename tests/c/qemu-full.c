@@ -19,7 +19,7 @@ static int free_slots(void)
     size_t count;
     int free = 0;
 
-    works(kvm_hotplug_slot_map(vm.guest, 0, slots, sizeof *slots, 8 * MOST, &count, &failure));
+    works(kvmh_slot_map(vm.guest, 0, slots, 8 * MOST, &count, &failure));
     for (size_t i = 0; i < count; i++)
         free += slots[i].state == KVM_HOTPLUG_SLOT_FREE;
     return free;
@@ -38,7 +38,7 @@ static void check_count(int count)
 {
     size_t listed;
 
-    works(kvm_hotplug_list(vm.guest, NULL, sizeof(struct kvm_hotplug_device), 0, &listed, &failure));
+    works(kvmh_list(vm.guest, NULL, 0, &listed, &failure));
     CHECK_NUMBER((int)listed, count);
     CHECK_NUMBER(ports(), count);
 }
@@ -47,7 +47,7 @@ static int add(int count)
 {
     struct kvm_hotplug_add_batch batch = {.nics = nics, .nic_size = sizeof nics[0], .nic_count = (size_t)count, .timeout_ms = WAIT_MS};
 
-    return kvm_hotplug_add_many(vm.guest, &batch, sizeof batch, devices, sizeof devices[0], &failure);
+    return kvmh_add_many(vm.guest, &batch, devices, &failure);
 }
 
 /* The list, asked for in one call; a reset takes out what is asked for. */
@@ -60,11 +60,11 @@ static void remove_all(int count)
 
     for (int i = 0; i < count; i++)
         ids[i] = devices[i].id;
-    answers(kvm_hotplug_del_many(vm.guest, &batch, sizeof batch, NULL, 0, each, &failure), KVM_HOTPLUG_ANSWER_PENDING);
+    answers(kvmh_del_many(vm.guest, &batch, NULL, each, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     for (int i = 0; i < count; i++)
         CHECK_NUMBER(each[i], KVM_HOTPLUG_ANSWER_PENDING);
     vm_reset(&vm);
-    works(kvm_hotplug_del_many(vm.guest, &again, sizeof again, NULL, 0, each, &failure));
+    works(kvmh_del_many(vm.guest, &again, NULL, each, &failure));
 }
 
 int main(void)

@@ -121,7 +121,7 @@ static void nothing_differs(void)
     struct kvm_hotplug_difference differences[8];
     size_t count, index;
 
-    works(kvm_hotplug_verify(vm.guest, 0, differences, sizeof *differences, 8, &count, &failure));
+    works(kvmh_verify(vm.guest, 0, differences, 8, &count, &failure));
     for (index = 0; index < count; index++)
         if (differences[index].kind != KVM_HOTPLUG_DIFFERENCE_FOREIGN)
             FAIL("%s: %s, not %s", differences[index].id, differences[index].found, differences[index].recorded);
@@ -132,7 +132,7 @@ static void unplug(const char *id)
 {
     struct kvm_hotplug_del_options removal = {.id = id, .flags = KVM_HOTPLUG_NO_WAIT};
 
-    answers(kvm_hotplug_del(vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
+    answers(kvmh_del(vm.guest, &removal, NULL, &failure), KVM_HOTPLUG_ANSWER_PENDING);
 }
 
 /* A guest without a system lets go of a SCSI disk at once, and of others when it is reset. */
@@ -142,7 +142,7 @@ static void remove_one_of_each(const struct era *era)
     char *picture;
 
     if (era->controller != NULL) {
-        works(kvm_hotplug_del(vm.guest, &scsi, sizeof scsi, NULL, 0, &failure));
+        works(kvmh_del(vm.guest, &scsi, NULL, &failure));
         unplug(era->nic[0]);
         vm_reset(&vm);
         vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, era->nic[0]);
@@ -201,8 +201,8 @@ static void an_era(const struct era *era)
     CHECK_TEXT(vm_device(&vm, era->disk[1]).bus, era->bus[1]);
     nothing_differs();
     remove_one_of_each(era);
-    works(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, &added[0], sizeof added[0], &failure));
-    works(kvm_hotplug_add_disk(vm.guest, &disk, sizeof disk, &added[1], sizeof added[1], &failure));
+    works(kvmh_add_nic(vm.guest, &nic, &added[0], &failure));
+    works(kvmh_add_disk(vm.guest, &disk, &added[1], &failure));
     CHECK(strncmp(added[0].id, "nic-", 4) == 0 && strlen(added[0].id) == strlen("nic-003fc157-66a8-4e6d"));
     CHECK_TEXT(added[1].bus, era->bus[0]);
     nothing_differs();
@@ -240,11 +240,11 @@ static void one_place_for_two(void)
     free(list);
     free(longer);
     vm_open(&vm);
-    works(kvm_hotplug_verify(vm.guest, 0, found, sizeof *found, 8, &count, &failure));
+    works(kvmh_verify(vm.guest, 0, found, 8, &count, &failure));
     for (i = 0; i < count; i++)
         missing += found[i].kind == KVM_HOTPLUG_DIFFERENCE_MISSING && strcmp(found[i].id, "hotnic-003fc157-pci-4") == 0;
     CHECK_NUMBER(missing, 1);
-    works(kvm_runtime_check(vm.runtime, 0, NULL, 0, problems, sizeof *problems, 8, &count, &failure));
+    works(kvmh_runtime_check(vm.runtime, 0, NULL, 0, problems, 8, &count, &failure));
     for (i = 0; i < count; i++)
         places += problems[i].kind == KVM_RUNTIME_PROBLEM_PLACE && strstr(problems[i].text, "pci.0 slot 4") != NULL;
     CHECK_NUMBER(places, 1);
@@ -262,7 +262,7 @@ static void one_place_for_two(void)
     file_write(vm.path, list, strlen(list));
     free(list);
     works(kvm_runtime_load(vm.path, &vm.runtime, &failure));
-    fails(kvm_runtime_boot(vm.runtime, NULL, 0, &boot, &failure), -EADDRINUSE, KVM_HOTPLUG_ERROR_ADDRESS_TAKEN, "slot 4");
+    fails(kvmh_runtime_boot(vm.runtime, NULL, &boot, &failure), -EADDRINUSE, KVM_HOTPLUG_ERROR_ADDRESS_TAKEN, "slot 4");
     vm_stop(&vm);
 }
 

@@ -35,7 +35,7 @@ static size_t list(struct history *history, struct kvm_hotplug_device devices[MA
 {
     size_t count = 0;
 
-    works(kvm_runtime_list(history->vm.runtime, devices, sizeof *devices, MAX_DEVICES, &count, &failure));
+    works(kvmh_runtime_list(history->vm.runtime, devices, MAX_DEVICES, &count, &failure));
     CHECK(count <= MAX_DEVICES);
     return count;
 }
@@ -117,7 +117,7 @@ static void remove_some(struct history *history)
     if (history->paused)
         qemu_start_and_stop(history->vm.qemu);
     removal.id = devices[below((unsigned)count)].id;
-    answer = kvm_hotplug_del(history->vm.guest, &removal, sizeof removal, NULL, 0, &failure);
+    answer = kvmh_del(history->vm.guest, &removal, NULL, &failure);
     if (answer < 0) {
         refused_for_its_disks();
         return;
@@ -126,7 +126,7 @@ static void remove_some(struct history *history)
         return;
     vm_reset(&history->vm);
     vm_await(&history->vm, KVM_HOTPLUG_EVENT_REMOVED, removal.id);
-    while (kvm_hotplug_next_event(history->vm.guest, &event, sizeof event, &failure) == 1)
+    while (kvmh_next_event(history->vm.guest, &event, &failure) == 1)
         ;
 }
 
@@ -140,11 +140,11 @@ static void change_cold(struct history *history)
 
     if (count > 0 && below(3) == 0) {
         removal.id = devices[below((unsigned)count)].id;
-        if (kvm_runtime_del(history->vm.runtime, &removal, sizeof removal, NULL, 0, &failure) < 0)
+        if (kvmh_runtime_del(history->vm.runtime, &removal, NULL, &failure) < 0)
             refused_for_its_disks();
     }
     if (count < MOST && below(3) == 0)
-        works(kvm_runtime_add_nic(history->vm.runtime, &nic, sizeof nic, NULL, 0, &failure));
+        works(kvmh_runtime_add_nic(history->vm.runtime, &nic, NULL, &failure));
 }
 
 static void reboot(struct history *history)

@@ -20,19 +20,19 @@ int main(void)
     vm_add_disk(&owner, "data", image);
     picture = vm_picture(&other);
     fds = process_fds(getpid());
-    fails(kvm_hotplug_add_disk(other.guest, &disk, sizeof disk, NULL, 0, &failure), -EBUSY,
+    fails(kvmh_add_disk(other.guest, &disk, NULL, &failure), -EBUSY,
           KVM_HOTPLUG_ERROR_IMAGE_LOCKED, "data", "in use by another QEMU");
     CHECK_PICTURE(&other, picture);
     CHECK(!vm_has_journal(&other) && !vm_record_contains(&other, "data"));
     CHECK_NUMBER(process_fds(getpid()), fds);
 
     answers(kvm_hotplug_del_disk(owner.guest, "data", 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
-    fails(kvm_hotplug_add_disk(other.guest, &disk, sizeof disk, NULL, 0, &failure), -EBUSY,
+    fails(kvmh_add_disk(other.guest, &disk, NULL, &failure), -EBUSY,
           KVM_HOTPLUG_ERROR_IMAGE_LOCKED, "in use by another QEMU");
     vm_reset(&owner);
     vm_await(&owner, KVM_HOTPLUG_EVENT_REMOVED, "data");
-    works(kvm_hotplug_add_disk(other.guest, &disk, sizeof disk, NULL, 0, &failure));
-    fails(kvm_hotplug_add_disk(owner.guest, &disk, sizeof disk, NULL, 0, &failure), -EBUSY,
+    works(kvmh_add_disk(other.guest, &disk, NULL, &failure));
+    fails(kvmh_add_disk(owner.guest, &disk, NULL, &failure), -EBUSY,
           KVM_HOTPLUG_ERROR_IMAGE_LOCKED, "in use by another QEMU");
     answers(kvm_hotplug_del_disk(other.guest, "data", 1000, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     vm_reset(&other);
@@ -40,8 +40,8 @@ int main(void)
 
     /* Guests that both say so share it. */
     shared.flags = KVM_HOTPLUG_DISK_SHARE_RW;
-    works(kvm_hotplug_add_disk(owner.guest, &shared, sizeof shared, NULL, 0, &failure));
-    works(kvm_hotplug_add_disk(other.guest, &shared, sizeof shared, NULL, 0, &failure));
+    works(kvmh_add_disk(owner.guest, &shared, NULL, &failure));
+    works(kvmh_add_disk(other.guest, &shared, NULL, &failure));
     free(picture);
     vm_stop(&owner);
     vm_stop(&other);

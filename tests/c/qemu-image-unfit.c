@@ -31,7 +31,7 @@ static void check_says(struct vm *vm, const char *part)
     struct kvm_runtime_problem problem;
     size_t problems = 0;
 
-    works(kvm_runtime_check(vm->runtime, 0, NULL, 0, &problem, sizeof problem, 1, &problems, &failure));
+    works(kvmh_runtime_check(vm->runtime, 0, NULL, 0, &problem, 1, &problems, &failure));
     CHECK_NUMBER(problems, part != NULL);
     if (part != NULL) {
         CHECK_NUMBER(problem.kind, KVM_RUNTIME_PROBLEM_IMAGE);
@@ -47,12 +47,12 @@ static void odd_sizes(void)
 
     image_raw(odd, ODD);
     vm_prepare(&vm, &(struct qemu_options){0});
-    works(kvm_runtime_add_disk(vm.runtime, &disk, sizeof disk, NULL, 0, &failure));
+    works(kvmh_runtime_add_disk(vm.runtime, &disk, NULL, &failure));
     check_says(&vm, "no multiple of");
     check_says(&vm, "8192");
     image_raw(odd, 2 * 4096);
     check_says(&vm, NULL);
-    works(kvm_runtime_del(vm.runtime, &removal, sizeof removal, NULL, 0, &failure));
+    works(kvmh_runtime_del(vm.runtime, &removal, NULL, &failure));
     image_raw(odd, ODD);
     vm_boot(&vm, NULL);
     if (add_disk(&vm, &disk, NULL) == 0) {

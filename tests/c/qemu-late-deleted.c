@@ -80,7 +80,7 @@ static void ask(void)
 {
     struct kvm_hotplug_del_options removal = {.id = "nic0", .flags = KVM_HOTPLUG_NO_WAIT};
 
-    answers(kvm_hotplug_del(vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
+    answers(kvmh_del(vm.guest, &removal, NULL, &failure), KVM_HOTPLUG_ANSWER_PENDING);
 }
 
 /* QEMU has the NIC by the time that it refuses the disk, and asks the guest for it. */
@@ -92,7 +92,7 @@ static void add_and_take_back(void)
                                      .disk_size = sizeof disk, .disk_count = 1,
                                      .timeout_ms = (uint32_t)test_patience(REFUSED_MS)};
 
-    CHECK(kvm_hotplug_add_many(vm.guest, &list, sizeof list, NULL, 0, &failure) < 0);
+    CHECK(kvmh_add_many(vm.guest, &list, NULL, &failure) < 0);
     CHECK_TEXT(kvm_hotplug_error_residue(failure), "device nic0: its removal is pending");
     kvm_hotplug_error_free(failure);
     failure = NULL;
@@ -144,7 +144,7 @@ static void stays(int earlier, const char *empty)
     vm_add_nic(&vm, "nic0");
     before = vm_picture(&vm);
     ask();
-    while (kvm_hotplug_next_event(vm.guest, &event, sizeof event, &failure) == 1)
+    while (kvmh_next_event(vm.guest, &event, &failure) == 1)
         ;
     ok((int)ptrace(PTRACE_DETACH, thread, NULL, NULL));
     process_for(test_patience(QUIET_MS));
@@ -154,7 +154,7 @@ static void stays(int earlier, const char *empty)
     nic = vm_device(&vm, "nic0");
     CHECK_NUMBER(nic.state, KVM_HOTPLUG_STATE_PENDING);
     vm_nothing_to_fetch(&vm);
-    works(kvm_hotplug_verify(vm.guest, 0, NULL, 0, 0, &differences, &failure));
+    works(kvmh_verify(vm.guest, 0, NULL, 0, &differences, &failure));
     CHECK_NUMBER(differences, 0);
 
     vm_reset(&vm);
@@ -182,7 +182,7 @@ int main(void)
     path_in(other, vm.qemu->dir, "more.img");
     image_raw(image, MEBIBYTE);
     image_raw(other, MEBIBYTE);
-    answers(kvm_hotplug_add_disk(vm.guest, &first, sizeof first, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_DONE);
+    answers(kvmh_add_disk(vm.guest, &first, NULL, &failure), KVM_HOTPLUG_ANSWER_DONE);
     empty = vm_picture(&vm);
     stays(1, empty);
     stays(EARLIER, empty);

@@ -63,8 +63,8 @@ static void refused(void)
 {
     struct kvm_hotplug_nic nic = {.mac = "01:00:5e:00:00:01"}, bridged = {.bridge = "nobridge"};
 
-    invalid(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, &failure), "multicast");
-    fails(kvm_hotplug_add_nic(vm.guest, &bridged, sizeof bridged, NULL, 0, &failure), -ENOENT,
+    invalid(kvmh_add_nic(vm.guest, &nic, NULL, &failure), "multicast");
+    fails(kvmh_add_nic(vm.guest, &bridged, NULL, &failure), -ENOENT,
           KVM_HOTPLUG_ERROR_NOT_FOUND, "nobridge");
 }
 

@@ -40,7 +40,7 @@ static void leave_unfinished(void)
 
     vm_add_nic(&vm, "leaves");
     vm_add_disk(&vm, "stays", image);
-    answers(kvm_hotplug_del(vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
+    answers(kvmh_del(vm.guest, &removal, NULL, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     vm_close(&vm);
 }
 
@@ -56,15 +56,15 @@ static void look(void)
 
     works(kvm_runtime_load(vm.path, &owned, &failure));
     works(kvm_runtime_load_readonly(vm.path, &copy, &failure));
-    works(kvm_hotplug_open_with(copy, vm.qemu->qmp_path, &listener, sizeof listener, &guest, &failure));
+    works(kvmh_open_with(copy, vm.qemu->qmp_path, &listener, &guest, &failure));
     kvm_runtime_free(copy);
-    answers(kvm_hotplug_get_device(guest, "leaves", &device, sizeof device, &failure), KVM_HOTPLUG_STATE_PENDING);
-    answers(kvm_hotplug_get_device(guest, "stays", &device, sizeof device, &failure), KVM_HOTPLUG_STATE_LIVE);
-    works(kvm_hotplug_verify(guest, 0, found, sizeof found[0], MOST, &count, &failure));
+    answers(kvmh_get_device(guest, "leaves", &device, &failure), KVM_HOTPLUG_STATE_PENDING);
+    answers(kvmh_get_device(guest, "stays", &device, &failure), KVM_HOTPLUG_STATE_LIVE);
+    works(kvmh_verify(guest, 0, found, MOST, &count, &failure));
     CHECK_NUMBER(count, 0);
-    fails(kvm_hotplug_del(guest, &removal, sizeof removal, NULL, 0, &failure), -EROFS, KVM_HOTPLUG_ERROR_STATE,
+    fails(kvmh_del(guest, &removal, NULL, &failure), -EROFS, KVM_HOTPLUG_ERROR_STATE,
           "opened for looking only");
-    fails(kvm_hotplug_repair(guest, 0, found, sizeof found[0], MOST, &count, &failure), -EROFS, KVM_HOTPLUG_ERROR_STATE,
+    fails(kvmh_repair(guest, 0, found, MOST, &count, &failure), -EROFS, KVM_HOTPLUG_ERROR_STATE,
           "opened for looking only");
     kvm_hotplug_close(guest);
     kvm_runtime_free(owned);

@@ -53,7 +53,7 @@ static void expect(struct vm *vm, uint32_t mismatch, const char *id)
     struct kvm_hotplug_difference found[MAX_DIFFERENCES];
     size_t count = 0, i;
 
-    works(kvm_hotplug_verify(vm->guest, PATIENCE_MS, found, sizeof *found, MAX_DIFFERENCES, &count, &failure));
+    works(kvmh_verify(vm->guest, PATIENCE_MS, found, MAX_DIFFERENCES, &count, &failure));
     for (i = 0; i < count; i++)
         if (found[i].kind == mismatch && strcmp(found[i].id, id) == 0)
             return;

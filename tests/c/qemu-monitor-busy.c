@@ -18,7 +18,7 @@ static void second_client(void)
     int fds = process_fds(getpid());
 
     path_in(path, vm.qemu->dir, "second.runtime");
-    works(kvm_runtime_new(NULL, 0, &runtime, &failure));
+    works(kvmh_runtime_new(NULL, &runtime, &failure));
     works(kvm_runtime_save(runtime, path, &failure));
     fails(kvm_hotplug_open(runtime, vm.qemu->qmp_path, 300, &guest, &failure), -EBUSY, KVM_HOTPLUG_ERROR_MONITOR_BUSY,
           vm.qemu->qmp_path, "another client", "one client at a time");

@@ -12,7 +12,7 @@ static struct vm vm;
 
 static int add_nic(struct kvm_hotplug_nic nic)
 {
-    return kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, &failure);
+    return kvmh_add_nic(vm.guest, &nic, NULL, &failure);
 }
 
 #define nic(...) add_nic((struct kvm_hotplug_nic){__VA_ARGS__})
@@ -91,7 +91,7 @@ static void given_descriptors(void)
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     int32_t fds[3], odd[2], many[257] = {0};
 
-    answers(kvm_hotplug_open_tap(&tap, sizeof tap, fds, 2, NULL, &failure), 2);
+    answers(kvmh_open_tap(&tap, fds, 2, NULL, &failure), 2);
     odd[0] = fds[0], odd[1] = null;
     invalid(nic(.tap_fds = &null, .tap_fd_count = 1), "is not a tap");
     invalid(nic(.tap_fds = odd, .tap_fd_count = 2), "is not a tap");

@@ -24,7 +24,7 @@ static void unplug(const char *id, uint32_t timeout_ms, uint32_t flags, uint32_t
     struct kvm_hotplug_device device;
     char *before = vm_picture(&vm);
 
-    answers(kvm_hotplug_del(vm.guest, &removal, sizeof removal, &device, sizeof device, &failure),
+    answers(kvmh_del(vm.guest, &removal, &device, &failure),
             KVM_HOTPLUG_ANSWER_PENDING);
     CHECK_TEXT(device.id, id);
     CHECK_NUMBER(device.state, KVM_HOTPLUG_STATE_PENDING);

@@ -16,7 +16,7 @@ static const struct kvm_hotplug_slot *find(const char *bus, uint32_t slot)
 {
     size_t i;
 
-    works(kvm_hotplug_slot_map(vm.guest, 0, slots, sizeof *slots, MOST, &count, &failure));
+    works(kvmh_slot_map(vm.guest, 0, slots, MOST, &count, &failure));
     for (i = 0; i < count && i < MOST; i++)
         if (strcmp(slots[i].bus, bus) == 0 && slots[i].slot == slot)
             return &slots[i];
@@ -36,7 +36,7 @@ static int pin(const char *id, const char *bus, uint32_t slot)
 {
     struct kvm_hotplug_nic nic = {.id = id, .bus = bus, .slot = slot};
     struct kvm_hotplug_device device;
-    int result = kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, &device, sizeof device, &failure);
+    int result = kvmh_add_nic(vm.guest, &nic, &device, &failure);
 
     if (result == 0) {
         CHECK_TEXT(device.bus, bus);
@@ -98,14 +98,14 @@ static void counting_only(void)
 {
     size_t all = 0;
 
-    works(kvm_hotplug_slot_map(vm.guest, 0, NULL, 0, 0, &all, &failure));
+    works(kvmh_slot_map(vm.guest, 0, NULL, 0, &all, &failure));
     memset(slots, 0xff, sizeof slots);
-    works(kvm_hotplug_slot_map(vm.guest, 0, slots, sizeof *slots, 3, &count, &failure));
+    works(kvmh_slot_map(vm.guest, 0, slots, 3, &count, &failure));
     CHECK_NUMBER(count, all);
     CHECK(all > 3);
     CHECK_NUMBER(slots[3].state, 0xffffffff);
     invalid(kvm_hotplug_slot_map(vm.guest, 0, slots, 0, 3, &count, &failure), "size 0");
-    fails(kvm_hotplug_slot_map(vm.guest, 0, slots, sizeof *slots, 3, NULL, &failure), -EFAULT, KVM_HOTPLUG_ERROR_INVALID,
+    fails(kvmh_slot_map(vm.guest, 0, slots, 3, NULL, &failure), -EFAULT, KVM_HOTPLUG_ERROR_INVALID,
           "ret_count is NULL");
 }
 

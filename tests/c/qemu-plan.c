@@ -54,7 +54,7 @@ static void in_order(const char *plan, const char *const parts[])
 static int plan_nic(const struct kvm_hotplug_nic *nic, struct kvm_hotplug_device *device, char **plan)
 {
     struct before before = look();
-    int answer = kvm_hotplug_plan_nic(vm.guest, nic, sizeof *nic, device, sizeof *device, plan, &failure);
+    int answer = kvmh_plan_nic(vm.guest, nic, device, plan, &failure);
 
     nothing_was_done(before);
     return answer;
@@ -63,7 +63,7 @@ static int plan_nic(const struct kvm_hotplug_nic *nic, struct kvm_hotplug_device
 static int plan_disk(const struct kvm_hotplug_disk *disk, struct kvm_hotplug_device *device, char **plan)
 {
     struct before before = look();
-    int answer = kvm_hotplug_plan_disk(vm.guest, disk, sizeof *disk, device, sizeof *device, plan, &failure);
+    int answer = kvmh_plan_disk(vm.guest, disk, device, plan, &failure);
 
     nothing_was_done(before);
     return answer;
@@ -74,7 +74,7 @@ static int plan_removal(const char *id, struct kvm_hotplug_device *device, char 
     struct kvm_hotplug_del_options removal = {.id = id};
     struct before before = look();
     int answer =
-        kvm_hotplug_plan_del(vm.guest, &removal, sizeof removal, device, sizeof *device, plan, &failure);
+        kvmh_plan_del(vm.guest, &removal, device, plan, &failure);
 
     nothing_was_done(before);
     return answer;

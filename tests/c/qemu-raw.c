@@ -16,7 +16,7 @@ static int command(const char *name, const char *arguments, uint32_t flags, int 
 {
     struct kvm_hotplug_command request = {.execute = name, .arguments = arguments, .flags = flags, .fd = fd};
 
-    return kvm_hotplug_qmp(vm.guest, &request, sizeof request, ret_reply, &failure);
+    return kvmh_qmp(vm.guest, &request, ret_reply, &failure);
 }
 
 static void replies(void)
@@ -102,7 +102,7 @@ static void what_is_forced_is_seen(void)
         CHECK_TEXT(next.bus, "rp3");
     else
         CHECK_NUMBER(next.slot, first.slot + 3);
-    works(kvm_hotplug_verify(vm.guest, 0, differences, sizeof *differences, 4, &count, &failure));
+    works(kvmh_verify(vm.guest, 0, differences, 4, &count, &failure));
     CHECK_NUMBER(count, 1);
     CHECK_NUMBER(differences[0].kind, KVM_HOTPLUG_DIFFERENCE_FOREIGN);
     CHECK_TEXT(differences[0].id, "rng");
@@ -151,9 +151,9 @@ static void quit(void)
     works(command("quit", NULL, 0, 0, NULL));
     CHECK_NUMBER(qemu_wait(vm.qemu, 5000), 0);
     fails(kvm_hotplug_process(vm.guest, 0, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, vm.qemu->qmp_path);
-    answers(kvm_hotplug_next_event(vm.guest, &event, sizeof event, &failure), 1);
+    answers(kvmh_next_event(vm.guest, &event, &failure), 1);
     CHECK_NUMBER(event.event_type, KVM_HOTPLUG_EVENT_SHUTDOWN);
-    answers(kvm_hotplug_next_event(vm.guest, &event, sizeof event, &failure), 1);
+    answers(kvmh_next_event(vm.guest, &event, &failure), 1);
     CHECK_NUMBER(event.event_type, KVM_HOTPLUG_EVENT_MONITOR_LOST);
     fails(command("query-status", NULL, 0, 0, NULL), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, vm.qemu->qmp_path);
 }

@@ -31,7 +31,7 @@ static void add(void)
 {
     struct kvm_hotplug_nic nic = {.id = "lan", .mac = mac};
 
-    succeed(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, NULL), KVM_HOTPLUG_ANSWER_DONE);
+    succeed(kvmh_add_nic(vm.guest, &nic, NULL, NULL), KVM_HOTPLUG_ANSWER_DONE);
 }
 
 /* In the child, which is killed on the way. */
@@ -51,7 +51,7 @@ static void agent(void *argument)
         succeed(kvm_hotplug_set_link(vm.guest, "lan", 0, 0, NULL), KVM_HOTPLUG_ANSWER_DONE);
         break;
     default:
-        succeed(kvm_hotplug_del(vm.guest, &removal, sizeof removal, NULL, 0, NULL), KVM_HOTPLUG_ANSWER_PENDING);
+        succeed(kvmh_del(vm.guest, &removal, NULL, NULL), KVM_HOTPLUG_ANSWER_PENDING);
         break;
     }
     _exit(0);
@@ -84,14 +84,13 @@ static void restarted(const struct task *task)
     qemu_launch(vm.qemu, &(struct qemu_launch){.argv = (const char *const *)command.list});
     qemu_wait_firmware(vm.qemu, 0);
     snprintf(vm.path, sizeof vm.path, "%s/vm.runtime", vm.qemu->dir);
-    works(kvm_runtime_new(NULL, 0, &vm.runtime, &failure));
+    works(kvmh_runtime_new(NULL, &vm.runtime, &failure));
     works(kvm_runtime_save(vm.runtime, vm.path, &failure));
     kvm_runtime_free(vm.runtime);
     vm_open(&vm);
     vm_add_nic(&vm, "first");
     nic = vm_device(&vm, "first");
-    answers(kvm_hotplug_del(vm.guest, &(struct kvm_hotplug_del_options){.id = "first", .flags = KVM_HOTPLUG_NO_WAIT},
-                               sizeof(struct kvm_hotplug_del_options), NULL, 0, &failure),
+    answers(kvmh_del(vm.guest, &(struct kvm_hotplug_del_options){.id = "first", .flags = KVM_HOTPLUG_NO_WAIT}, NULL, &failure),
             KVM_HOTPLUG_ANSWER_PENDING);
     vm_reset(&vm);
     vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, "first");

@@ -55,7 +55,7 @@ static void take_out(const char *id)
 {
     struct kvm_hotplug_del_options removal = {.id = id, .flags = KVM_HOTPLUG_NO_WAIT};
 
-    answers(kvm_hotplug_del(vm.guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
+    answers(kvmh_del(vm.guest, &removal, NULL, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     vm_reset(&vm);
     vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, id);
 }
@@ -66,9 +66,9 @@ static void devices(const char *image, const char *cow, const char *bridge)
     struct kvm_hotplug_disk layered = {.id = "layered", .path = cow, .format = KVM_HOTPLUG_FORMAT_QCOW2};
     char *empty = vm_picture(&vm);
 
-    works(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, &failure));
+    works(kvmh_add_nic(vm.guest, &nic, NULL, &failure));
     vm_add_disk(&vm, "data", image);
-    works(kvm_hotplug_add_disk(vm.guest, &layered, sizeof layered, NULL, 0, &failure));
+    works(kvmh_add_disk(vm.guest, &layered, NULL, &failure));
     /* The socket is where it was, for the next agent as well. */
     vm_close(&vm);
     vm_open(&vm);
@@ -79,7 +79,7 @@ static void devices(const char *image, const char *cow, const char *bridge)
     take_out("lan");
     CHECK_NUMBER(deleted_first, processes_can_be_opened() ? 0 : 1);
     deleted_first = 0;
-    works(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, &failure));
+    works(kvmh_add_nic(vm.guest, &nic, NULL, &failure));
     lose_right_to_trace();
     take_out("lan");
     CHECK_NUMBER(deleted_first, 1);

@@ -55,7 +55,7 @@ static size_t differences(struct kvm_hotplug_difference list[DIFFERENCES])
 {
     size_t count = 0;
 
-    works(kvm_hotplug_verify(vm.guest, 0, list, sizeof list[0], DIFFERENCES, &count, &failure));
+    works(kvmh_verify(vm.guest, 0, list, DIFFERENCES, &count, &failure));
     return count;
 }
 
@@ -84,10 +84,10 @@ static void in_the_command(void)
     check_verified(2);
     vm_close(&vm);
     path_in(path, vm.qemu->dir, "other.runtime");
-    works(kvm_runtime_new(&config, sizeof config, &record, &failure));
+    works(kvmh_runtime_new(&config, &record, &failure));
     works(kvm_runtime_save(record, path, &failure));
     works(kvm_hotplug_open(record, vm.qemu->qmp_path, 0, &guest, &failure));
-    works(kvm_hotplug_verify(guest, 0, NULL, 0, 0, &count, &failure));
+    works(kvmh_verify(guest, 0, NULL, 0, &count, &failure));
     CHECK_NUMBER(count, 0);
     kvm_hotplug_close(guest);
     kvm_runtime_free(record);
@@ -120,14 +120,13 @@ static void come_and_go(void)
             works(kvm_hotplug_del_disk(vm.guest, id, 0, &failure));
         }
         /* Nobody there to let go of the controller: a reset does. */
-        answers(kvm_hotplug_del(vm.guest, &(struct kvm_hotplug_del_options){.id = controller, .flags = KVM_HOTPLUG_NO_WAIT},
-                                   sizeof(struct kvm_hotplug_del_options), NULL, 0, &failure),
+        answers(kvmh_del(vm.guest, &(struct kvm_hotplug_del_options){.id = controller, .flags = KVM_HOTPLUG_NO_WAIT}, NULL, &failure),
                 KVM_HOTPLUG_ANSWER_PENDING);
         vm_reset(&vm);
         vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, controller);
         CHECK_NUMBER(recorded(&vm), 0);
     }
-    works(kvm_hotplug_repair(vm.guest, 0, NULL, 0, 0, &(size_t){0}, &failure));
+    works(kvmh_repair(vm.guest, 0, NULL, 0, &(size_t){0}, &failure));
     CHECK_PICTURE(&vm, picture);
     CHECK(!vm_has_journal(&vm));
     free(picture);
@@ -178,7 +177,7 @@ static void places(void)
     request = scsi(image[1]), request.bus = "scsi.0";
     works(add(request));
     check_place("disk-scsi-0", "scsi.0", 0, 0);
-    works(kvm_hotplug_slot_map(vm.guest, 0, slots, sizeof slots[0], MOST, &count, &failure));
+    works(kvmh_slot_map(vm.guest, 0, slots, MOST, &count, &failure));
     for (i = 0; i < count && i < MOST; i++)
         if (slots[i].address_type == KVM_HOTPLUG_ADDRESS_SCSI) {
             static const struct {
@@ -269,13 +268,13 @@ static void plans(void)
     const char *slot = vm.qemu->q35 ? "rp0" : "4";
     char part[160];
 
-    works(kvm_hotplug_plan_disk(vm.guest, &request, sizeof request, &device, sizeof device, &plan, &failure));
+    works(kvmh_plan_disk(vm.guest, &request, &device, &plan, &failure));
     snprintf(part, sizeof part, "\"bus\":\"scsi-pci-%s.0\",\"channel\":0", slot);
     CHECK_PART(plan, part);
     snprintf(part, sizeof part, "\"driver\":\"virtio-scsi-pci\",\"id\":\"scsi-pci-%s\"}", slot);
     CHECK_PART(plan, part);
     kvm_hotplug_text_free(plan);
-    works(kvm_hotplug_plan_controller(vm.guest, &controller, sizeof controller, &device, sizeof device, &plan, &failure));
+    works(kvmh_plan_controller(vm.guest, &controller, &device, &plan, &failure));
     CHECK_PART(plan, "\"num_queues\":2");
     CHECK_NUMBER(device.device_type, KVM_HOTPLUG_DEVICE_CONTROLLER);
     kvm_hotplug_text_free(plan);
@@ -296,7 +295,7 @@ static void undone(void)
     picture = vm_picture(&vm);
     /* No guest lets go of the controller, which is said, and a reset ends it. */
     request.timeout_ms = (uint32_t)test_patience(3000);
-    err(kvm_hotplug_add_disk(vm.guest, &request, sizeof request, NULL, 0, &error), -EBUSY);
+    err(kvmh_add_disk(vm.guest, &request, NULL, &error), -EBUSY);
     CHECK_NUMBER(kvm_hotplug_error_kind(error), KVM_HOTPLUG_ERROR_IMAGE_LOCKED);
     CHECK_NUMBER(kvm_hotplug_error_undo(error), KVM_HOTPLUG_UNDO_INCOMPLETE);
     CHECK_PART(kvm_hotplug_error_residue(error), vm.qemu->q35 ? "device scsi-pci-rp0: its removal is pending"
@@ -307,7 +306,7 @@ static void undone(void)
     vm_reset(&vm);
     vm_await(&vm, KVM_HOTPLUG_EVENT_UNDONE, vm.qemu->q35 ? "scsi-pci-rp0" : "scsi-pci-4");
     CHECK(!vm_has_journal(&vm));
-    works(kvm_hotplug_repair(vm.guest, 0, NULL, 0, 0, &(size_t){0}, &failure));
+    works(kvmh_repair(vm.guest, 0, NULL, 0, &(size_t){0}, &failure));
     CHECK_PICTURE(&vm, picture);
     free(picture);
     vm_stop(&other);
@@ -337,7 +336,7 @@ static void moved(void)
     CHECK_NUMBER(list[0].kind, KVM_HOTPLUG_DIFFERENCE_ADDRESS);
     CHECK_PART(list[0].recorded, "target 0 lun 0");
     CHECK_PART(list[0].found, "target 9 lun 2");
-    works(kvm_hotplug_repair(vm.guest, 0, NULL, 0, 0, &count, &failure));
+    works(kvmh_repair(vm.guest, 0, NULL, 0, &count, &failure));
     CHECK_NUMBER(count, 0);
     device = vm_device(&vm, id);
     check_place(id, bus, 9, 2);

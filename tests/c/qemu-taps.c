@@ -20,7 +20,7 @@ static void open_tap(const char *name, uint32_t queues, int32_t *taps)
 {
     struct kvm_hotplug_tap request = {.ifname = name, .queues = queues};
 
-    answers(kvm_hotplug_open_tap(&request, sizeof request, taps, queues, tap, &failure), (int)queues);
+    answers(kvmh_open_tap(&request, taps, queues, tap, &failure), (int)queues);
 }
 
 static struct kvm_hotplug_nic over(const char *id, const int32_t *taps, uint32_t count)
@@ -140,7 +140,7 @@ static void raw(const char *name, const char *arguments, int fd)
         command.fd = fd;
         command.flags |= KVM_HOTPLUG_QMP_PASS_FD;
     }
-    works(kvm_hotplug_qmp(vm.guest, &command, sizeof command, NULL, &failure));
+    works(kvmh_qmp(vm.guest, &command, NULL, &failure));
 }
 
 /* What differs, which must be one thing or none. */
@@ -149,7 +149,7 @@ static uint32_t differs(const char *id, const char *text)
     struct kvm_hotplug_difference found[4];
     size_t count = 0;
 
-    works(kvm_hotplug_verify(vm.guest, 0, found, sizeof *found, 4, &count, &failure));
+    works(kvmh_verify(vm.guest, 0, found, 4, &count, &failure));
     if (count == 0)
         return 0;
     CHECK_NUMBER(count, 1);
@@ -213,7 +213,7 @@ static uint32_t trouble(struct kvm_runtime *runtime, uint32_t flags, const char 
     struct kvm_runtime_problem found[8];
     size_t count = 0;
 
-    works(kvm_runtime_check(runtime, flags, NULL, 0, found, sizeof *found, 8, &count, &failure));
+    works(kvmh_runtime_check(runtime, flags, NULL, 0, found, 8, &count, &failure));
     for (size_t i = 0; i < count; i++)
         if (strcmp(found[i].id, id) == 0) {
             CHECK_PART(found[i].text, text);
@@ -254,12 +254,12 @@ static void starts(void)
     vm_switch_off(&vm);
     CHECK(link_goes("kht-owned"));
     links = link_count();
-    fails(kvm_runtime_boot(vm.runtime, NULL, 0, &boot, &failure), -EBADFD, KVM_HOTPLUG_ERROR_STATE, "lan", tap,
+    fails(kvmh_runtime_boot(vm.runtime, NULL, &boot, &failure), -EBADFD, KVM_HOTPLUG_ERROR_STATE, "lan", tap,
           "remove lan from the record");
-    fails(kvm_runtime_boot(vm.runtime, &target, sizeof target, &boot, &failure), -EBADFD, KVM_HOTPLUG_ERROR_STATE, "lan", tap);
+    fails(kvmh_runtime_boot(vm.runtime, &target, &boot, &failure), -EBADFD, KVM_HOTPLUG_ERROR_STATE, "lan", tap);
     CHECK_NUMBER(link_count(), links);
     CHECK(vm_records(&vm, "lan"));
-    works(kvm_runtime_del(vm.runtime, &lan, sizeof lan, NULL, 0, &failure));
+    works(kvmh_runtime_del(vm.runtime, &lan, NULL, &failure));
     CHECK_NUMBER(trouble(vm.runtime, 0, "lan", ""), 0);
     vm_boot(&vm, &spare);
     owner_is("kht-owned", "65534\n");

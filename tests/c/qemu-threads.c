@@ -69,8 +69,8 @@ static int add(const struct worker *worker, struct kvm_hotplug_device *device)
     int rc;
 
     do {
-        rc = worker->nic ? kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, device, sizeof *device, &failure)
-                         : kvm_hotplug_add_disk(vm.guest, &disk, sizeof disk, device, sizeof *device, &failure);
+        rc = worker->nic ? kvmh_add_nic(vm.guest, &nic, device, &failure)
+                         : kvmh_add_disk(vm.guest, &disk, device, &failure);
         /* A cancelled add that could not be undone at once is on its way out. */
         if (rc == -EEXIST && cancelling) {
             kvm_hotplug_error_free(failure);
@@ -87,7 +87,7 @@ static int state_of(const char *id)
     int state;
 
     do
-        state = kvm_hotplug_get_device(vm.guest, id, &device, sizeof device, &failure);
+        state = kvmh_get_device(vm.guest, id, &device, &failure);
     while (ended(state));
     return state;
 }
@@ -100,7 +100,7 @@ static void remove_it(struct worker *worker)
     int rc;
 
     do
-        rc = kvm_hotplug_del(vm.guest, &removal, sizeof removal, NULL, 0, &failure);
+        rc = kvmh_del(vm.guest, &removal, NULL, &failure);
     while (ended(rc));
     /* A reset may have come just then, and what a cancelled call has asked for may be done when it is made again. */
     CHECK(rc == KVM_HOTPLUG_ANSWER_PENDING || rc == KVM_HOTPLUG_ANSWER_DONE || (cancelling && rc == KVM_HOTPLUG_ANSWER_ABSENT));
@@ -143,7 +143,7 @@ static void check_no_difference(void)
 {
     struct kvm_hotplug_difference difference;
     size_t count = 0;
-    int rc = kvm_hotplug_verify(vm.guest, call_ms(), &difference, sizeof difference, 1, &count, &failure);
+    int rc = kvmh_verify(vm.guest, call_ms(), &difference, 1, &count, &failure);
 
     if (!ended(rc) && count > 0)
         FAIL("%zu differences, the first: %s", count, difference.text);
@@ -156,10 +156,10 @@ static void *look(void *unused)
 
     CHECK(devices != NULL);
     while (!atomic_load(&over)) {
-        if (!ended(kvm_hotplug_list(vm.guest, devices, sizeof *devices, MAX_DEVICES, &count, &failure)))
+        if (!ended(kvmh_list(vm.guest, devices, MAX_DEVICES, &count, &failure)))
             check_places(devices, count);
         check_no_difference();
-        ended(kvm_hotplug_slot_map(vm.guest, call_ms(), NULL, 0, 0, &count, &failure));
+        ended(kvmh_slot_map(vm.guest, call_ms(), NULL, 0, &count, &failure));
         sleep_ms(PAUSE_MS);
     }
     free(devices);
@@ -188,7 +188,7 @@ static void *hear(void *unused)
     do {
         /* Before looking: what came between looking and the end would not be heard. */
         last = atomic_load(&over);
-        rc = kvm_hotplug_next_event(vm.guest, &event, sizeof event, &failure);
+        rc = kvmh_next_event(vm.guest, &event, &failure);
         if (!ended(rc) && rc == 1)
             note(&event);
         else
@@ -220,7 +220,7 @@ static void switch_off(uint64_t done[WORKERS])
 
     for (i = 0; i < WORKERS; i++) {
         do
-            state = kvm_hotplug_get_device(vm.guest, workers[i].id, &device, sizeof device, &failure);
+            state = kvmh_get_device(vm.guest, workers[i].id, &device, &failure);
         while (ended(state));
         if (state == KVM_HOTPLUG_ANSWER_PENDING && device.generation != done[i]) {
             done[i] = device.generation;
@@ -310,7 +310,7 @@ static void *use_other(void *argument)
         do {
             sleep_ms(PAUSE_MS);
             CHECK(kvm_hotplug_process(other->guest, 0, &failure) >= 0);
-        } while ((state = kvm_hotplug_get_device(other->guest, "lan", &device, sizeof device, &failure)) ==
+        } while ((state = kvmh_get_device(other->guest, "lan", &device, &failure)) ==
                  KVM_HOTPLUG_ANSWER_PENDING);
         CHECK_NUMBER(state, KVM_HOTPLUG_ANSWER_ABSENT);
     } while (!atomic_load(&over));
@@ -331,7 +331,7 @@ static void *ask_stopped(void *unused)
 {
     size_t count;
 
-    fails(kvm_hotplug_slot_map(vm.guest, LONG_MS, NULL, 0, 0, &count, &failure), -ECANCELED,
+    fails(kvmh_slot_map(vm.guest, LONG_MS, NULL, 0, &count, &failure), -ECANCELED,
           KVM_HOTPLUG_ERROR_CANCELED, "cancelled by another thread");
     return unused;
 }
@@ -347,14 +347,14 @@ static void independent(struct vm *other)
     ok(pthread_create(&thread, NULL, ask_stopped, NULL));
     sleep_ms(100);
     vm_add_nic(other, "wan");
-    fails(kvm_hotplug_slot_map(vm.guest, BRIEF_MS, NULL, 0, 0, &count, &failure), -ETIMEDOUT,
+    fails(kvmh_slot_map(vm.guest, BRIEF_MS, NULL, 0, &count, &failure), -ETIMEDOUT,
           KVM_HOTPLUG_ERROR_TIMEOUT, "another call on this handle is still running");
     while (kvm_hotplug_cancel(vm.guest, NULL) == 0)
         CHECK(now_ms() < end);
     ok(pthread_join(thread, NULL));
     CHECK(now_ms() < end);
     ok(kill(vm.qemu->pid, SIGCONT));
-    works(kvm_hotplug_slot_map(vm.guest, 0, NULL, 0, 0, &count, &failure));
+    works(kvmh_slot_map(vm.guest, 0, NULL, 0, &count, &failure));
 }
 
 static void make_workers(void)

@@ -18,7 +18,7 @@ static const struct kvm_hotplug_difference *only(uint32_t mismatch, const char *
 {
     size_t count = 0;
 
-    works(kvm_hotplug_verify(vm.guest, 0, found, sizeof found[0], MOST, &count, &failure));
+    works(kvmh_verify(vm.guest, 0, found, MOST, &count, &failure));
     if (count != 1 || found[0].kind != mismatch || strcmp(found[0].id, id) != 0)
         FAIL("%zu differences, the first: %u %s %s", count, count ? found[0].kind : 0, count ? found[0].id : "",
              count ? found[0].text : "");
@@ -30,7 +30,7 @@ static void agrees(void)
 {
     size_t count = 1;
 
-    works(kvm_hotplug_verify(vm.guest, 0, found, sizeof found[0], MOST, &count, &failure));
+    works(kvmh_verify(vm.guest, 0, found, MOST, &count, &failure));
     CHECK_NUMBER(count, 0);
 }
 
@@ -65,7 +65,7 @@ static void force(const char *name, const char *arguments)
 {
     struct kvm_hotplug_command request = {.execute = name, .arguments = arguments, .flags = KVM_HOTPLUG_QMP_FORCE};
 
-    works(kvm_hotplug_qmp(vm.guest, &request, sizeof request, NULL, &failure));
+    works(kvmh_qmp(vm.guest, &request, NULL, &failure));
 }
 
 /* Somebody takes the NIC out and puts another one of that name there, behind the record's back. */
@@ -85,7 +85,7 @@ static void backend(void)
     file_write(vm.path, record, strlen(record));
     free(record);
     vm_open(&vm);
-    works(kvm_hotplug_verify(vm.guest, 0, found, sizeof found[0], MOST, &count, &failure));
+    works(kvmh_verify(vm.guest, 0, found, MOST, &count, &failure));
     for (i = 0; i < count && found[i].kind != KVM_HOTPLUG_DIFFERENCE_BACKEND; i++)
         continue;
     if (i == count)

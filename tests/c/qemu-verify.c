@@ -16,7 +16,7 @@ static size_t verify(void)
 {
     size_t count = 0;
 
-    works(kvm_hotplug_verify(vm.guest, 0, found, sizeof found[0], MOST, &count, &failure));
+    works(kvmh_verify(vm.guest, 0, found, MOST, &count, &failure));
     return count;
 }
 
@@ -24,7 +24,7 @@ static size_t mend(void)
 {
     size_t count = 0;
 
-    works(kvm_hotplug_repair(vm.guest, 0, found, sizeof found[0], MOST, &count, &failure));
+    works(kvmh_repair(vm.guest, 0, found, MOST, &count, &failure));
     return count;
 }
 

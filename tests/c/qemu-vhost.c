@@ -24,7 +24,7 @@ static int add_lan(uint32_t mode, uint32_t queues, struct kvm_hotplug_device *de
 {
     struct kvm_hotplug_nic nic = {.id = "lan", .vhost = mode, .queues = queues};
 
-    return kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, device, sizeof *device, &failure);
+    return kvmh_add_nic(vm.guest, &nic, device, &failure);
 }
 
 /* What the guest, the host and the record had before, they have. */
@@ -84,7 +84,7 @@ static void on_this_host(void)
         works(add_lan(KVM_HOTPLUG_VHOST_REQUIRED, queues[i], &device));
         CHECK_NUMBER(device.vhost, 1);
         CHECK_NUMBER(process_fds(vm.qemu->pid) >= qemu_fds + 2 * (int)queues[i], 1);
-        works(kvm_hotplug_verify(vm.guest, 0, NULL, 0, 0, &count, &failure));
+        works(kvmh_verify(vm.guest, 0, NULL, 0, &count, &failure));
         CHECK_NUMBER(count, 0);
         unplug_by_reset(&vm, "lan");
     }

@@ -33,7 +33,7 @@ static void log_line(void *unused, int level, const char *message)
     (void)unused, (void)level, (void)message;
     CHECK_NUMBER(atomic_fetch_add(&inside, 1), 0);
     if (guest != NULL)
-        CHECK_NUMBER(kvm_hotplug_get_device(guest, "lan", NULL, 0, NULL), -EDEADLK);
+        CHECK_NUMBER(kvmh_get_device(guest, "lan", NULL, NULL), -EDEADLK);
     atomic_fetch_sub(&inside, 1);
     atomic_fetch_add(&lines, 1);
 }
@@ -45,7 +45,7 @@ static void *remove_it(void *argument)
     int rc;
 
     atomic_store(&removal->number, kvm_hotplug_thread());
-    rc = kvm_hotplug_del(vm.guest, &how, sizeof how, NULL, 0, &failure);
+    rc = kvmh_del(vm.guest, &how, NULL, &failure);
     if (rc < 0 && rc != removal->want)
         FAIL("%s: %s", removal->id, kvm_hotplug_error_message(failure));
     CHECK_NUMBER(rc, removal->want);
@@ -70,8 +70,8 @@ static void *wait_for_all(void *unused)
     size_t count;
 
     (void)unused;
-    answers(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_DONE);
-    works(kvm_hotplug_slot_map(vm.guest, (uint32_t)test_patience(CALL_MS), NULL, 0, 0, &count, &failure));
+    answers(kvmh_add_nic(vm.guest, &nic, NULL, &failure), KVM_HOTPLUG_ANSWER_DONE);
+    works(kvmh_slot_map(vm.guest, (uint32_t)test_patience(CALL_MS), NULL, 0, &count, &failure));
     return NULL;
 }
 
@@ -86,10 +86,10 @@ static void others(void)
     vm_add_nic(&vm, "web");
     CHECK_NUMBER(vm_device(&vm, "web").state, KVM_HOTPLUG_STATE_LIVE);
     works(kvm_hotplug_set_link(vm.guest, "web", 0, timeout, &failure));
-    works(kvm_hotplug_slot_map(vm.guest, timeout, NULL, 0, 0, &count, &failure));
-    works(kvm_hotplug_list(vm.guest, NULL, 0, 0, &count, &failure));
+    works(kvmh_slot_map(vm.guest, timeout, NULL, 0, &count, &failure));
+    works(kvmh_list(vm.guest, NULL, 0, &count, &failure));
     CHECK(kvm_hotplug_process(vm.guest, timeout, &failure) >= 0);
-    CHECK(kvm_hotplug_add_disk(vm.guest, &again, sizeof again, NULL, 0, NULL) < 0);
+    CHECK(kvmh_add_disk(vm.guest, &again, NULL, NULL) < 0);
     ok(pthread_create(&thread, NULL, wait_for_all, NULL));
     ok(pthread_join(thread, NULL));
 }
@@ -104,7 +104,7 @@ static void several_adds(void)
     for (i = 0; i < 2; i++) {
         struct kvm_hotplug_nic nic = {.id = ids[i], .flags = KVM_HOTPLUG_NO_WAIT, .timeout_ms = (uint32_t)test_patience(CALL_MS)};
 
-        answers(kvm_hotplug_add_nic(vm.guest, &nic, sizeof nic, &devices[i], sizeof devices[i], &failure), KVM_HOTPLUG_ANSWER_PENDING);
+        answers(kvmh_add_nic(vm.guest, &nic, &devices[i], &failure), KVM_HOTPLUG_ANSWER_PENDING);
     }
     CHECK(devices[0].generation != devices[1].generation);
     CHECK(strcmp(devices[0].bus, devices[1].bus) != 0 || devices[0].slot != devices[1].slot);

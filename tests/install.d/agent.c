@@ -11,7 +11,7 @@ int main(void)
 
     if (kvm_hotplug_abi_version() != KVM_HOTPLUG_ABI_VERSION)
         return 1;
-    if (kvm_runtime_new(NULL, 0, &runtime, NULL) != 0)
+    if (kvmh_runtime_new(NULL, &runtime, NULL) != 0)
         return 1;
     kvm_runtime_free(runtime);
     if (kvm_runtime_load("", &runtime, &error) == 0 || strcmp(kvm_hotplug_error_message(error), "path is empty") != 0)

@@ -20,7 +20,7 @@ void vm_prepare(struct vm *vm, const struct qemu_options *options)
     snprintf(vm->path, sizeof vm->path, "%s/vm.runtime", vm->qemu->dir);
     config.command = (const char *const *)command.list;
     config.command_count = (uint64_t)command.count;
-    works(kvm_runtime_new(&config, sizeof config, &vm->runtime, &failure));
+    works(kvmh_runtime_new(&config, &vm->runtime, &failure));
     works(kvm_runtime_save(vm->runtime, vm->path, &failure));
     arguments_free(&command);
 }
@@ -35,7 +35,7 @@ void vm_launch(struct vm *vm, const struct kvm_boot_options *options)
     struct kvm_boot *boot = NULL;
     struct qemu_launch launch = {.prepare = inherit};
 
-    works(kvm_runtime_boot(vm->runtime, options, options == NULL ? 0 : sizeof *options, &boot, &failure));
+    works(kvmh_runtime_boot(vm->runtime, options, &boot, &failure));
     launch.argv = kvm_boot_argv(boot, NULL);
     launch.data = boot;
     qemu_launch(vm->qemu, &launch);
@@ -104,7 +104,7 @@ void vm_check_verified(const char *file, int line, struct vm *vm)
     struct kvm_hotplug_difference found[MAX_DIFFERENCES];
     size_t count = 0;
 
-    works(kvm_hotplug_verify(vm->guest, (uint32_t)test_patience(WAIT_MS), found, sizeof *found, MAX_DIFFERENCES, &count,
+    works(kvmh_verify(vm->guest, (uint32_t)test_patience(WAIT_MS), found, MAX_DIFFERENCES, &count,
                              &failure));
     if (count > 0)
         test_fail(file, line, "%zu differences, the first: %s", count, found[0].text);

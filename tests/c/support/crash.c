@@ -87,10 +87,10 @@ int scene_add(struct scene *scene, enum crash_device which)
         return scene_add(scene, CRASH_SCSI);
     if (is_nic(which)) {
         struct kvm_hotplug_nic nic = nic_of(scene, which);
-        return kvm_hotplug_add_nic(scene->vm.guest, &nic, sizeof nic, NULL, 0, &failure);
+        return kvmh_add_nic(scene->vm.guest, &nic, NULL, &failure);
     }
     struct kvm_hotplug_disk disk = disk_of(scene, which);
-    return kvm_hotplug_add_disk(scene->vm.guest, &disk, sizeof disk, NULL, 0, &failure);
+    return kvmh_add_disk(scene->vm.guest, &disk, NULL, &failure);
 }
 
 int scene_add_many(struct scene *scene, unsigned set, enum crash_flaw flaw, int timeout_ms)
@@ -116,7 +116,7 @@ int scene_add_many(struct scene *scene, unsigned set, enum crash_flaw flaw, int 
     }
     for (size_t i = 0; flaw == CRASH_SAME_PLACE && i < batch.disk_count; i++)
         disks[i].flags |= KVM_HOTPLUG_BOOT_INDEX;
-    return kvm_hotplug_add_many(scene->vm.guest, &batch, sizeof batch, NULL, 0, &failure);
+    return kvmh_add_many(scene->vm.guest, &batch, NULL, &failure);
 }
 
 int scene_ask_many(struct scene *scene, unsigned set)
@@ -127,7 +127,7 @@ int scene_ask_many(struct scene *scene, unsigned set)
     for (int which = 0; which < CRASH_CONTROLLER; which++)
         if (set & CRASH_ONLY(which))
             ids[batch.id_count++] = crash_ids[which];
-    return kvm_hotplug_del_many(scene->vm.guest, &batch, sizeof batch, NULL, 0, NULL, &failure);
+    return kvmh_del_many(scene->vm.guest, &batch, NULL, NULL, &failure);
 }
 
 static struct kvm_hotplug_device *list(struct scene *scene, size_t *count)
@@ -135,7 +135,7 @@ static struct kvm_hotplug_device *list(struct scene *scene, size_t *count)
     struct kvm_hotplug_device *devices = calloc(MAX_LISTED, sizeof *devices);
 
     CHECK(devices != NULL);
-    ok(kvm_hotplug_list(scene->vm.guest, devices, sizeof *devices, MAX_LISTED, count, NULL));
+    ok(kvmh_list(scene->vm.guest, devices, MAX_LISTED, count, NULL));
     CHECK(*count <= MAX_LISTED);
     return devices;
 }
@@ -148,12 +148,12 @@ int scene_ask(struct scene *scene, enum crash_device which)
     int rc;
 
     if (which != CRASH_CONTROLLER)
-        return kvm_hotplug_del(scene->vm.guest, &removal, sizeof removal, NULL, 0, &failure);
+        return kvmh_del(scene->vm.guest, &removal, NULL, &failure);
     devices = list(scene, &count);
     for (i = 0; i < count && crash_find(devices[i].id) != CRASH_CONTROLLER; i++)
         ;
     removal.id = i < count ? devices[i].id : "no-controller";
-    rc = kvm_hotplug_del(scene->vm.guest, &removal, sizeof removal, NULL, 0, &failure);
+    rc = kvmh_del(scene->vm.guest, &removal, NULL, &failure);
     free(devices);
     return rc;
 }
@@ -243,7 +243,7 @@ static void check_no_difference(struct scene *scene)
     struct kvm_hotplug_difference differences[8];
     size_t count = 0;
 
-    works(kvm_hotplug_verify(scene->vm.guest, 0, differences, sizeof differences[0], 8, &count, &failure));
+    works(kvmh_verify(scene->vm.guest, 0, differences, 8, &count, &failure));
     if (count > 0)
         FAIL("%zu differences, the first: %s", count, differences[0].text);
 }

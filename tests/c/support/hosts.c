@@ -109,7 +109,7 @@ static void check_refused(struct vm *vm)
 {
     struct kvm_hotplug_nic nic = {.id = "late"};
 
-    fails(kvm_hotplug_add_nic(vm->guest, &nic, sizeof nic, NULL, 0, &failure), -EBUSY, KVM_HOTPLUG_ERROR_MIGRATING,
+    fails(kvmh_add_nic(vm->guest, &nic, NULL, &failure), -EBUSY, KVM_HOTPLUG_ERROR_MIGRATING,
           "being migrated");
 }
 

@@ -82,7 +82,7 @@ void vm_start(struct vm *vm, const struct qemu_options *options)
     if (!options->paused && !options->stopped && !options->guest)
         qemu_wait_firmware(vm->qemu, 0);
     snprintf(vm->path, sizeof vm->path, "%s/vm.runtime", vm->qemu->dir);
-    works(kvm_runtime_new(NULL, 0, &vm->runtime, &failure));
+    works(kvmh_runtime_new(NULL, &vm->runtime, &failure));
     works(kvm_runtime_save(vm->runtime, vm->path, &failure));
     works(kvm_hotplug_open(vm->runtime, vm->qemu->qmp_path, (uint32_t)test_patience(WAIT_MS), &vm->guest, &failure));
 }
@@ -107,7 +107,7 @@ const char *vm_add_nic(struct vm *vm, const char *id)
     static _Thread_local struct kvm_hotplug_device device;
     struct kvm_hotplug_nic nic = {.id = id};
 
-    works(kvm_hotplug_add_nic(vm->guest, &nic, sizeof nic, &device, sizeof device, &failure));
+    works(kvmh_add_nic(vm->guest, &nic, &device, &failure));
     return device.id;
 }
 
@@ -116,14 +116,14 @@ const char *vm_add_disk(struct vm *vm, const char *id, const char *path)
     static _Thread_local struct kvm_hotplug_device device;
     struct kvm_hotplug_disk disk = {.id = id, .path = path};
 
-    works(kvm_hotplug_add_disk(vm->guest, &disk, sizeof disk, &device, sizeof device, &failure));
+    works(kvmh_add_disk(vm->guest, &disk, &device, &failure));
     return device.id;
 }
 
 struct kvm_hotplug_device vm_device(struct vm *vm, const char *id)
 {
     struct kvm_hotplug_device device;
-    int state = kvm_hotplug_get_device(vm->guest, id, &device, sizeof device, &failure);
+    int state = kvmh_get_device(vm->guest, id, &device, &failure);
 
     if (state < 0 || state == KVM_HOTPLUG_ANSWER_ABSENT)
         FAIL("%s: %s", id, state < 0 ? kvm_hotplug_error_message(failure) : "no such device");
@@ -146,7 +146,7 @@ static void switch_off_pending(struct vm *vm)
 
     if (devices == NULL)
         FAIL("out of memory");
-    works(kvm_hotplug_list(vm->guest, devices, sizeof *devices, MAX_DEVICES, &count, &failure));
+    works(kvmh_list(vm->guest, devices, MAX_DEVICES, &count, &failure));
     for (i = 0; i < count && i < MAX_DEVICES; i++)
         /* A SCSI disk is in no port of its own, and leaves without. */
         if (devices[i].state == KVM_HOTPLUG_STATE_PENDING && devices[i].address_type == KVM_HOTPLUG_ADDRESS_PCI)
@@ -290,7 +290,7 @@ bool vm_next_event(struct vm *vm, struct kvm_hotplug_event *event, int timeout_m
     int count;
 
     for (;;) {
-        if (kvm_hotplug_next_event(vm->guest, event, sizeof *event, &failure) == 1) {
+        if (kvmh_next_event(vm->guest, event, &failure) == 1) {
             if (event->event_type != KVM_HOTPLUG_EVENT_RESET)
                 return true;
             continue;
@@ -308,12 +308,12 @@ void vm_nothing_to_fetch(struct vm *vm)
     struct kvm_hotplug_event event;
 
     while (kvm_hotplug_process(vm->guest, 0, &failure) > 0) {
-        CHECK_NUMBER(kvm_hotplug_next_event(vm->guest, &event, sizeof event, &failure), 1);
+        CHECK_NUMBER(kvmh_next_event(vm->guest, &event, &failure), 1);
         if (event.event_type != KVM_HOTPLUG_EVENT_RESET)
             FAIL("event %u of \"%s\" (%s), where none was to come", event.event_type, event.id, event.text);
     }
     CHECK_NUMBER(kvm_hotplug_process(vm->guest, 0, &failure), 0);
-    CHECK_NUMBER(kvm_hotplug_next_event(vm->guest, &event, sizeof event, &failure), 0);
+    CHECK_NUMBER(kvmh_next_event(vm->guest, &event, &failure), 0);
 }
 
 void vm_await(struct vm *vm, int event_type, const char *id)

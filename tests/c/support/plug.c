@@ -11,25 +11,25 @@ enum { TICK_MS = 1000, GRANTED_MS = 60000 };
 
 int add_nic(struct vm *vm, const struct kvm_hotplug_nic *nic, struct kvm_hotplug_device *ret_device)
 {
-    return kvm_hotplug_add_nic(vm->guest, nic, sizeof *nic, ret_device, sizeof *ret_device, &failure);
+    return kvmh_add_nic(vm->guest, nic, ret_device, &failure);
 }
 
 int add_disk(struct vm *vm, const struct kvm_hotplug_disk *disk, struct kvm_hotplug_device *ret_device)
 {
-    return kvm_hotplug_add_disk(vm->guest, disk, sizeof *disk, ret_device, sizeof *ret_device, &failure);
+    return kvmh_add_disk(vm->guest, disk, ret_device, &failure);
 }
 
 int add_controller(struct vm *vm, const struct kvm_hotplug_controller *controller,
                    struct kvm_hotplug_device *ret_device)
 {
-    return kvm_hotplug_add_controller(vm->guest, controller, sizeof *controller, ret_device, sizeof *ret_device, &failure);
+    return kvmh_add_controller(vm->guest, controller, ret_device, &failure);
 }
 
 int unplug(struct vm *vm, const char *id, uint32_t timeout_ms)
 {
     bool generous = timeout_ms == 0 && vm->qemu->guest;
     struct kvm_hotplug_del_options removal = {.id = id, .timeout_ms = generous ? GRANTED_MS : timeout_ms};
-    int answer = kvm_hotplug_del(vm->guest, &removal, sizeof removal, NULL, 0, &failure);
+    int answer = kvmh_del(vm->guest, &removal, NULL, &failure);
 
     if (answer == KVM_HOTPLUG_ANSWER_PENDING && generous)
         say_what_the_guest_does(vm->qemu);
@@ -40,7 +40,7 @@ void request_unplug(struct vm *vm, const char *id)
 {
     struct kvm_hotplug_del_options removal = {.id = id, .flags = KVM_HOTPLUG_NO_WAIT};
 
-    answers(kvm_hotplug_del(vm->guest, &removal, sizeof removal, NULL, 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
+    answers(kvmh_del(vm->guest, &removal, NULL, &failure), KVM_HOTPLUG_ANSWER_PENDING);
 }
 
 void unplug_by_reset(struct vm *vm, const char *id)
@@ -107,7 +107,7 @@ size_t recorded(const struct vm *vm)
     size_t count = 0;
 
     works(kvm_runtime_load_readonly(vm->path, &copy, &failure));
-    works(kvm_runtime_list(copy, NULL, 0, 0, &count, &failure));
+    works(kvmh_runtime_list(copy, NULL, 0, &count, &failure));
     kvm_runtime_free(copy);
     return count;
 }
@@ -125,7 +125,7 @@ void check_gone(struct vm *vm, const char *id)
     CHECK(!hmp_contains(qemu, "info network", id));
     CHECK(!vm_records(vm, id));
     CHECK(!vm_journal_contains(vm, quoted));
-    answers(kvm_hotplug_get_device(vm->guest, id, NULL, 0, &failure), KVM_HOTPLUG_STATE_ABSENT);
+    answers(kvmh_get_device(vm->guest, id, NULL, &failure), KVM_HOTPLUG_STATE_ABSENT);
 }
 
 bool hmp_contains(struct qemu *qemu, const char *command, const char *part)

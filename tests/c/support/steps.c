@@ -65,7 +65,7 @@ static bool is_anything_there(struct scene *scene, unsigned set)
     struct kvm_hotplug_device device;
 
     for (int which = 0; which < CRASH_DEVICES; which++)
-        if ((set & CRASH_ONLY(which)) && kvm_hotplug_get_device(scene->vm.guest, crash_ids[which], &device, sizeof device,
+        if ((set & CRASH_ONLY(which)) && kvmh_get_device(scene->vm.guest, crash_ids[which], &device,
                                                                 NULL) != KVM_HOTPLUG_ANSWER_ABSENT)
             return true;
     return false;
@@ -100,7 +100,7 @@ static void wait_until_added(struct scene *scene)
     struct kvm_hotplug_event event = {0};
 
     while (event.event_type != KVM_HOTPLUG_EVENT_ADDED) {
-        if (kvm_hotplug_next_event(scene->vm.guest, &event, sizeof event, &failure) == 1) {
+        if (kvmh_next_event(scene->vm.guest, &event, &failure) == 1) {
             if (event.event_type == KVM_HOTPLUG_EVENT_ADD_FAILED)
                 FAIL("%s", event.text);
             continue;
@@ -191,7 +191,7 @@ static void check_events(struct scene *scene, const struct step_operation *opera
     struct kvm_hotplug_event event = {0};
     uint32_t last[CRASH_DEVICES] = {0};
 
-    while (kvm_hotplug_next_event(scene->vm.guest, &event, sizeof event, NULL) == 1) {
+    while (kvmh_next_event(scene->vm.guest, &event, NULL) == 1) {
         enum crash_device which = crash_find(event.id);
         /* Resets are this test's; a controller comes and goes as its disk needs it. */
         if (event.event_type == KVM_HOTPLUG_EVENT_RESET ||
