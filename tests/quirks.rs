@@ -10,18 +10,21 @@ use std::path::Path;
 
 const QUIRKS: &str = "docs/qemu-quirks.md";
 
-/// The documents that name tests and files of ours; SECURITY.md is held by tests/docs as well.
-const DOCUMENTS: [&str; 9] = [
-    QUIRKS,
-    "ARCHITECTURE.md",
-    "README.md",
-    "SECURITY.md",
-    "docs/decisions.md",
-    "docs/images.md",
-    "docs/limits.md",
-    "docs/performance.md",
-    "tests/README.md",
-];
+/// The documents that name tests and files of ours, beside all pages in `docs`; SECURITY.md is held by tests/docs as well.
+const DOCUMENTS: [&str; 4] = ["ARCHITECTURE.md", "README.md", "SECURITY.md", "tests/README.md"];
+
+/// The pages in `docs`, in a fixed order.
+fn pages() -> Vec<String> {
+    let mut pages: Vec<String> =
+        read_dir("docs").unwrap().map(|entry| entry.unwrap().path().to_str().unwrap().to_owned()).collect();
+    pages.retain(|page| page.ends_with(".md"));
+    pages.sort();
+    pages
+}
+
+fn documents() -> Vec<String> {
+    DOCUMENTS.into_iter().map(str::to_owned).chain(pages()).collect()
+}
 
 fn read(path: impl AsRef<Path>) -> String {
     read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
@@ -111,8 +114,8 @@ fn is_test_file(reference: &str) -> bool {
 #[test]
 fn files_and_tests_that_documents_name_are_there() {
     let mut wrong = BTreeSet::new();
-    for document in DOCUMENTS {
-        let text = prose(&read(document));
+    for document in documents() {
+        let text = prose(&read(&document));
         for reference in references(&text) {
             let (file, name) = reference.split_once('#').unwrap_or((reference, ""));
             // What a test makes a table of is no function, and what SECURITY.md counts is held by tests/docs.
@@ -135,13 +138,13 @@ fn anchor(heading: &str) -> String {
 
 #[test]
 fn links_lead_somewhere() {
-    for document in DOCUMENTS {
+    for document in &documents() {
         let text = prose(&read(document));
         let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link);
         for link in links.filter(|link| !link.contains("://")) {
             let (file, heading) = link.split_once('#').unwrap_or((link, ""));
             let file = match file {
-                "" => document.into(),
+                "" => Path::new(document).to_owned(),
                 file => Path::new(document).parent().unwrap_or(Path::new("")).join(file),
             };
             assert!(file.exists(), "{document}: the link {link} leads to nothing");
@@ -154,6 +157,23 @@ fn links_lead_somewhere() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn each_page_is_listed_and_says_first_who_needs_it() {
+    let list = read("docs/README.md");
+    for page in pages() {
+        let name = page.trim_start_matches("docs/");
+        assert!(
+            name == "README.md" || list.contains(&format!("]({name})")),
+            "docs/README.md does not list {page}"
+        );
+    }
+    for document in documents().iter().filter(|document| *document != "README.md") {
+        let text = read(document);
+        let first = text.lines().find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or_default();
+        assert!(first.starts_with("You need this page "), "{document} does not say first who needs it");
     }
 }
 

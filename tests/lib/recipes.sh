@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the README says about linking runs as it is said there, and its examples do what they should. For tests/install, which
+# What docs/install.md says about linking runs as it is said there, and README's examples do what they should. For tests/install, which
 # has put what is installed into PREFIX; to be sourced after common.sh and go.sh.
 
 # runs_alone PROGRAM [ARGUMENT...]: finds the library without being told where it is.
@@ -48,7 +48,7 @@ run_alone_from_the_source_tree() {
 in_default_prefix() {
     unshare -m --propagation unchanged "${BASH:-bash}" -euo pipefail \
         -c "$(declare -f quietly check say die keep_mounts_here runs_alone default_prefix)"'; default_prefix' \
-        install || die "the default prefix is not as README says"
+        install || die "the default prefix is not as docs/install.md says"
 }
 
 # What is mounted in a namespace of its own stays there. In a chroot the root is no mount point: unshare by itself refuses to begin there,

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// The sessions that the READMEs show are run line by line against a booted guest, and have to look as they do there; "…"
+// The sessions that ../README.md and docs/go.md show are run line by line against a booted guest, and have to look as they do there; "…"
 // stands for what differs each time, and alone on a line for any number of lines.
-func TestTheREADMEsSessions(t *testing.T) {
+func TestTheSessionsOfTheDocuments(t *testing.T) {
 	dir, bridge := directory(t), newBridge(t)
 	newRecord(t, dir, "web1")
 	newImage(t, dir, "data.img")
@@ -20,7 +20,7 @@ func TestTheREADMEsSessions(t *testing.T) {
 
 	here := strings.NewReplacer("/run/agent", dir, "/srv/data.img", filepath.Join(dir, "data.img"), "br0", bridge)
 	follow(t, here, "../README.md", 12)
-	follow(t, here, "../../../README.md", 4)
+	follow(t, here, "../../../docs/go.md", 4)
 	agent.end(t)
 	ok(t, qemu.Kill())
 }
