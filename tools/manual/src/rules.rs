@@ -1,7 +1,12 @@
 //! What the header says once for all functions, and each man page says again.
 
+use std::collections::BTreeSet;
+
 use manual::header::{Header, Kind};
 use manual::markup::{Block, Sections, blocks};
+
+/// The class of failures that every function has.
+const EVERYBODY: &str = "any call";
 
 #[derive(Default)]
 pub struct Rules {
@@ -39,6 +44,21 @@ impl Rules {
         self.parameters.iter().any(|(names, _)| names.iter().any(|name| name == parameter))
     }
 
+    /// The classes of failures that a text speaks of, and those that these speak of themselves.
+    fn meant(&self, said: &str) -> BTreeSet<String> {
+        let mut meant = BTreeSet::new();
+        let mut texts = vec![said.to_owned()];
+        while let Some(said) = texts.pop() {
+            for (whose, text) in &self.failures {
+                let whose = whose.to_lowercase();
+                if whose != EVERYBODY && said.contains(&whose) && meant.insert(whose) {
+                    texts.push(text.to_lowercase());
+                }
+            }
+        }
+        meant
+    }
+
     /// Says of a function what the rules say: of its parameters, of blocking, and of errors.
     pub fn complete(&self, names: &[String], fallible: bool, parts: &mut Sections) {
         let own = std::mem::take(&mut parts.parameters);
@@ -68,22 +88,21 @@ impl Rules {
             parts.returns.push(Block::Text("Returns 0.".to_owned()));
         }
         let said = format!("{:?}", parts.returns).to_lowercase();
+        let meant = self.meant(&said);
         for (whose, text) in &self.failures {
             let whose = whose.to_lowercase();
-            let everybody = whose == "any call";
-            // A change is also a call to QEMU.
-            let meant = said.contains(&whose)
-                || whose == "any call to qemu" && said.contains("any change of a guest");
-            if everybody || meant {
-                let what = if everybody { "Like any call it may fail with" } else { "Like" };
-                let text = match everybody {
-                    true => format!("{what} {text}"),
-                    false => format!("{what} {whose} it may fail with {text}").replace("qemu it", "QEMU it"),
-                };
-                parts.returns.push(Block::Text(text));
+            if whose == EVERYBODY || meant.contains(&whose) {
+                let text = format!("Like {whose} it may fail with {}", own_failures(text));
+                parts.returns.push(Block::Text(text.replace("qemu it", "QEMU it")));
             }
         }
     }
+}
+
+/// What a class fails with by itself: the classes that it is part of are written out as well.
+fn own_failures(text: &str) -> &str {
+    let rest = text.strip_prefix("as ").and_then(|rest| rest.split_once("; "));
+    rest.map_or(text, |(_, own)| own)
 }
 
 #[cfg(test)]
@@ -105,5 +124,24 @@ mod tests {
         assert_eq!(parts.blocking.as_deref(), Some("Seldom."));
         let returns = format!("{:?}", parts.returns);
         assert!(returns.contains("EFAULT") && returns.contains("EPROTO"), "{returns}");
+    }
+
+    #[test]
+    fn a_class_has_the_failures_of_the_classes_it_speaks_of() {
+        let text = "/**\n * @file h\n *\n * - Any call to QEMU: -EPROTO.\n * - Any other call: -EIO.\n\
+             * - Any change: as any call to QEMU; -EROFS.\n * - Any add: as any change; -ENOSPC.\n */\n\
+            /** F.\n *  Fails like any add. */\nint kvm_f(struct kvm_hotplug_error **reterr);\n";
+        let header = Header::parse(text).unwrap();
+        let mut parts = sections(&header.find("kvm_f").unwrap().doc);
+        Rules::of(&header).complete(&["reterr".into()], true, &mut parts);
+        let returns: Vec<Block> = [
+            "Fails like any add.",
+            "Like any call to QEMU it may fail with -EPROTO.",
+            "Like any change it may fail with -EROFS.",
+            "Like any add it may fail with -ENOSPC.",
+        ]
+        .map(|text| Block::Text(text.to_owned()))
+        .into();
+        assert_eq!(parts.returns, returns);
     }
 }
