@@ -18,8 +18,8 @@ const MAX_STRING: usize = 128 << 10;
 /// # Safety
 /// Implemented only for `repr(C)` structs for which that is true.
 pub(super) unsafe trait Plain: Copy {
-    /// The size that it had in its first version. Fields have been appended since; a smaller size never was right, and would
-    /// cut a pointer in two, or leave what was asked for out in silence.
+    /// The size that it had in its first version. Fields have been appended since; a smaller size never was
+    /// right, and would cut a pointer in two, or leave what was asked for out in silence.
     const FIRST: usize;
 }
 
@@ -49,8 +49,8 @@ pub(super) unsafe fn required<'a, T>(pointer: *const T, what: &str) -> Result<&'
     unsafe { pointer.as_ref() }.ok_or_else(|| null(what))
 }
 
-/// A request struct of the size the caller was compiled with: one of an older version is filled up with zeros, a longer one
-/// must end in zeros.
+/// A request struct of the size the caller was compiled with: one of an older version is filled up with
+/// zeros, a longer one must end in zeros.
 ///
 /// # Safety
 /// `pointer` is NULL or valid for reads of `size` bytes.
@@ -159,7 +159,8 @@ pub(super) fn duplicate_fd(fd: i32, what: &str) -> Result<OwnedFd> {
     if fd < 0 {
         return Err(Error::invalid(format!("{what}: {fd} is no file descriptor")).with_errno(libc::EBADF));
     }
-    // SAFETY: not -1; whether it is open is what the duplication finds out, and nothing is done to it otherwise.
+    // SAFETY: not -1; whether it is open is what the duplication finds out, and nothing is done to it
+    // otherwise.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     borrowed.try_clone_to_owned().map_err(|error| Error::host(error, format!("{what}: duplicate fd {fd}")))
 }

@@ -13,28 +13,28 @@ use crate::error::{Error, Result};
 
 /// Where the backing files of an image may be.
 ///
-/// The caller chooses the image itself by its path. A qcow2 image names its backing file in its header. Everybody who can
-/// write to the image can change that name, and a guest that has taken QEMU over can. The library opens no file for its name alone. So the files
-/// of an image (path, format, and which file it is) are recorded when the disk is added, and no others are opened for it later.
-/// Which may be recorded is said here, for all disks of a record (kvm_runtime_set_backing()) or for one (struct
-/// kvm_hotplug_disk); what is said for a disk counts instead of what is said for the record.
+/// A qcow2 image names its backing file in its header. Whoever can write to the image can change that name,
+/// such as a guest that has taken over QEMU. So the library opens no file for its name alone: it records the
+/// files of an image (path, format, and which file it is) when the disk is added, and opens no others for it
+/// later. This enum says which may be recorded, for all disks of a record (kvm_runtime_set_backing()) or for
+/// one (struct kvm_hotplug_disk), which takes precedence.
 ///
-/// Links are followed before it is looked whether a file is beneath a directory. Whatever is said here, nothing is opened that
-/// is neither a regular file nor a block device, that the kernel makes up (procfs, sysfs and the like), or that only a magic
-/// link of /proc leads to, such as the descriptors of a process. It holds for the image itself as well.
+/// Links are followed before a path is compared with a directory. The library never opens, as the image
+/// itself either, files that are neither regular nor block devices, files that the kernel makes up (procfs,
+/// sysfs and the like), and files that only a magic link of /proc leads to, such as a process's descriptors.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum kvm_hotplug_backing {
-    /// For a disk, what its record says. For a record, KVM_HOTPLUG_BACKING_OWN_DIRECTORY.
+    /// For a disk, the record's rule. For a record, KVM_HOTPLUG_BACKING_OWN_DIRECTORY.
     KVM_HOTPLUG_BACKING_DEFAULT = 0,
-    /// Regular files beneath the directory that the image lies in, its links followed. An image that is a block device, or
-    /// lies in the root directory, has no such directory. Nothing is asked of the files that are recorded already.
+    /// Regular files beneath the image's directory, the image's links followed. A block device, or an image
+    /// in the root directory, has no such directory. Files that are recorded already are not checked again.
     KVM_HOTPLUG_BACKING_OWN_DIRECTORY = 1,
-    /// Nowhere: an image that has a backing file is refused.
+    /// Nowhere: an image with a backing file is refused.
     KVM_HOTPLUG_BACKING_FORBIDDEN = 2,
-    /// Exactly the files that backing_paths names, from the image down; at most 64. Block devices are fine.
+    /// Exactly backing_paths, from the image down; block devices too.
     KVM_HOTPLUG_BACKING_FILES = 3,
-    /// Beneath one of the directories that backing_paths names; at most 64.
+    /// Beneath one of the directories in backing_paths.
     KVM_HOTPLUG_BACKING_DIRECTORIES = 4,
 }
 
@@ -79,13 +79,13 @@ pub(super) unsafe fn read_rule(
     Ok(Some(rule))
 }
 
-/// Says where the backing files of all disks of a record may be, but for those that have a rule of their own. It stands in the
-/// record, and counts whenever an image is opened from then on: for kvm_hotplug_add_disk(), kvm_runtime_boot() and all others,
-/// also for disks that are recorded already. Nothing is opened now.
+/// Sets where the backing files of a record's disks may be, except for disks with a rule of their own. It is
+/// recorded and applies whenever an image is opened from then on, also for disks that are recorded already.
+/// Nothing is opened now.
 ///
 /// `backing`: one of enum kvm_hotplug_backing.
-/// `backing_paths`, `backing_count`: the absolute paths of the files or directories, if it names any; else NULL and 0.
-/// Borrowed for the call.
+/// `backing_paths`, `backing_count`: the absolute paths of files or directories, at most 64, if backing takes
+/// any; else NULL and 0.
 ///
 /// Fails like any change of a record, and with -EINVAL (paths that are not absolute, none or too many).
 ///
@@ -112,22 +112,17 @@ pub unsafe extern "C" fn kvm_runtime_set_backing(
     unsafe { guard::call(reterr, work) }
 }
 
-/// Records the files that a disk's image is made of now, in place of those that were recorded before: after its chain was
-/// changed on purpose, by `qemu-img rebase` for instance, or its image was replaced. Look at the chain before (`qemu-img info
-/// --backing-chain`): what is accepted is opened from then on. It has to be where the rule for the disk allows it.
+/// Records the present files of a disk's image in place of the recorded ones, after its chain was changed on
+/// purpose, by `qemu-img rebase` for instance, or its image was replaced. The rule for the disk must allow
+/// them. Check the chain first (`qemu-img info --backing-chain`): accepted files are opened from then on.
+/// While a guest is open with the record, call kvm_hotplug_add_disk() with KVM_HOTPLUG_DISK_ACCEPT_CHAIN
+/// instead.
 ///
-/// While a guest is open with the record, kvm_hotplug_add_disk() with KVM_HOTPLUG_DISK_ACCEPT_CHAIN does the same.
-///
-/// `id`: the disk.
-/// `backing`: the rule that the disk has from then on, one of enum kvm_hotplug_backing; KVM_HOTPLUG_BACKING_DEFAULT leaves it the
-/// rule that it has.
+/// `backing`: the disk's rule from then on; KVM_HOTPLUG_BACKING_DEFAULT keeps the rule that it has.
 /// `backing_paths`, `backing_count`: as for kvm_runtime_set_backing().
 ///
-/// Blocks: on opening the image as well.
-///
-/// Fails like any change of a record, like kvm_hotplug_add_disk() for images, and with -EINVAL (not a disk),
-/// -ENOENT (no such disk, image or backing file), -EPERM or -ELOOP (kind IMAGE_REFUSED: the rule does not
-/// allow a file).
+/// Fails like any change of a record, like any call that opens an image, and with -EINVAL (not a disk),
+/// -ENOENT (no such disk).
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.

@@ -17,17 +17,17 @@ use crate::guest::{AddRequest, Outcome, RemovalOfMany};
 /// Most devices in one call.
 pub const KVM_HOTPLUG_BATCH_MAX: usize = 256;
 
-/// Devices to add in one call. Zero everywhere is the default. Arrays, and the strings in them, are borrowed for the call.
+/// Devices to add in one call.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct kvm_hotplug_add_batch {
-    /// NICs, as an array of structs. Their timeout_ms do not count.
+    /// NICs. Their timeout_ms do not count.
     pub nics: *const kvm_hotplug_nic,
     /// sizeof nics[0].
     pub nic_size: usize,
     /// Number of nics.
     pub nic_count: usize,
-    /// Disks, as an array of structs. Their timeout_ms do not count.
+    /// Disks. Their timeout_ms do not count.
     pub disks: *const kvm_hotplug_disk,
     /// sizeof disks[0].
     pub disk_size: usize,
@@ -35,7 +35,7 @@ pub struct kvm_hotplug_add_batch {
     pub disk_count: usize,
     /// Milliseconds for all of it; 0 means 5000.
     pub timeout_ms: u32,
-    /// KVM_HOTPLUG_NO_WAIT, which counts for all devices if any of them has it; or 0.
+    /// KVM_HOTPLUG_NO_WAIT, which counts for all if any device has it; or 0.
     pub flags: u32,
 }
 
@@ -44,7 +44,7 @@ unsafe impl Plain for kvm_hotplug_add_batch {
     const FIRST: usize = super::args::end_of!(kvm_hotplug_add_batch, flags);
 }
 
-/// Devices to take out in one call. Zero everywhere is the default. The array, and the strings in it, are borrowed for the call.
+/// Devices to remove in one call.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct kvm_hotplug_del_batch {
@@ -63,25 +63,20 @@ unsafe impl Plain for kvm_hotplug_del_batch {
     const FIRST: usize = super::args::end_of!(kvm_hotplug_del_batch, flags);
 }
 
-/// Plugs several NICs and disks into the guest as one operation: one journal entry, one write to the monitor, one wait, one
-/// replacement of the runtime file; NICs with several queues take one more wait, once for all of them. All of it or nothing:
-/// if one device cannot be added, those that could are taken out again. The guest has seen them by then, and is asked to let
-/// go of them; what it does not let go of by the deadline is named by kvm_hotplug_error_residue(), and pending.
+/// Plugs several NICs and disks into the guest as one operation: one journal entry, one write to the monitor,
+/// one wait (one more if there are NICs with several queues), one replacement of the runtime file. All of it
+/// or nothing: if one device cannot be added, the others are removed again. The guest has seen them by then
+/// and is asked to release them; kvm_hotplug_error_residue() names those that it does not release by the
+/// deadline, and they are pending. If the agent dies, the next one completes all of them or none. Slots are
+/// chosen in order: all NICs, then all disks.
 ///
-/// The devices get their slots in the order in which they stand: all NICs, then all disks. As in kvm_hotplug_add_nic() and
-/// kvm_hotplug_add_disk(), one that is there already with the same settings is a success.
+/// `batch`: at most KVM_HOTPLUG_BATCH_MAX NICs and disks together.
+/// `ret_devices`: an array with room for all devices, NICs first; or NULL, and 0 as its size.
 ///
-/// `batch`, `batch_size`: nics and disks, KVM_HOTPLUG_BATCH_MAX at most together, and sizeof *batch.
-/// `ret_devices`, `device_size`: an array with room for all devices, NICs first, and sizeof ret_devices[0]; or NULL and 0.
-/// Written on success only.
-///
-/// Returns KVM_HOTPLUG_ANSWER_DONE (all in the guest), KVM_HOTPLUG_ANSWER_AFTER_REBOOT (some are recorded for
-/// the next boot, each device's state says which), KVM_HOTPLUG_ANSWER_PENDING (with KVM_HOTPLUG_NO_WAIT; a
-/// device that is recorded for the next boot then only has an event if the others fail), or fails like
-/// kvm_hotplug_add_nic() and kvm_hotplug_add_disk(), and says in the message which device it is about; -E2BIG
-/// also for more devices than allowed.
-///
-/// An agent that dies half-way leaves a journal from which the next one completes all of them or none.
+/// Returns KVM_HOTPLUG_ANSWER_DONE (all are in the guest), KVM_HOTPLUG_ANSWER_AFTER_REBOOT (some are recorded
+/// for the next boot: see their states), KVM_HOTPLUG_ANSWER_PENDING (with KVM_HOTPLUG_NO_WAIT; a device for
+/// the next boot then has an event only if the others fail), or fails like kvm_hotplug_add_nic() and
+/// kvm_hotplug_add_disk(), and names the device in the message; -E2BIG also for too many devices.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -112,21 +107,21 @@ pub unsafe extern "C" fn kvm_hotplug_add_many(
     unsafe { guard::call(reterr, work) }
 }
 
-/// Takes several devices out of the guest and its record: the guest is asked for all of them in one write, they are waited for
-/// together, and what stood behind those that are gone is taken down in one go. Each device has an answer of its own, and one
+/// Removes several devices from the guest and its record: asks the guest for all in one write, waits for them
+/// together, and tears down the backends of those that are gone together. Each device has its own answer; one
 /// that stays keeps none of the others.
 ///
-/// `batch`, `batch_size`: ids and flags, KVM_HOTPLUG_BATCH_MAX ids at most, and sizeof *batch.
-/// `ret_devices`, `device_size`: an array with room for all devices, in the order of ids, and sizeof ret_devices[0]; or NULL and 0.
-/// One that is absent, or whose answer is an error, is all zeros.
-/// `ret_answers`: an array of integers, in the order of ids, with what kvm_hotplug_del() would have returned for each; or
-/// NULL. Written whenever the guest could be asked, also if the call then returns an error.
-/// `reterr`: where to put the error, or NULL. It is that of the first device in the list that has one.
+/// `batch`: ids and flags; at most KVM_HOTPLUG_BATCH_MAX ids.
+/// `ret_devices`: an array with room for all devices, in the order of ids; or NULL, and 0 as its size. A
+/// device that is absent or failed is all zeros.
+/// `ret_answers`: an array of integers in the order of ids, with what kvm_hotplug_del() would have returned
+/// for each; or NULL. Written whenever the guest could be asked, also if the call then fails.
+/// `reterr`: where to put the error of the first device in the list that has one, or NULL.
 ///
-/// Returns KVM_HOTPLUG_ANSWER_DONE (all are gone, or were not there), KVM_HOTPLUG_ANSWER_PENDING (at least
-/// one is pending), KVM_HOTPLUG_ANSWER_AFTER_REBOOT (at least one goes with the next boot, none is pending),
-/// or the first error as from kvm_hotplug_del(); -EINVAL also for an id that is named twice, -E2BIG also for
-/// more ids than allowed.
+/// Returns KVM_HOTPLUG_ANSWER_DONE (all are gone, or were absent), KVM_HOTPLUG_ANSWER_PENDING (at least one
+/// is pending), KVM_HOTPLUG_ANSWER_AFTER_REBOOT (the next boot removes at least one, none is pending), or the
+/// first error as from kvm_hotplug_del(); -EINVAL also for an id that is named twice, -E2BIG also for too
+/// many ids.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.

@@ -17,13 +17,13 @@ use crate::sys::inherit;
 /// Marks a live handle; cleared when it is freed, so that a stale pointer is usually told.
 const MAGIC: u64 = 0x6b76_6d2d_626f_6f31;
 
-/// Flag of struct kvm_boot_options: QEMU gets -S, so that the guest does not run until the monitor command "cont". A
-/// migration target then also waits for it after the migration.
+/// Flag of struct kvm_boot_options: start QEMU with -S, so that the guest does not run until the monitor
+/// command "cont". A migration target then also waits for it after the migration.
 pub const KVM_BOOT_PAUSED: u32 = 1 << 17;
 
-/// Flag of struct kvm_boot_options: the command is only made to be looked at. Nothing is written, neither record nor journal,
-/// and no tap is made; images are opened for reading and closed again. The command names descriptors that it does not have:
-/// kvm_boot_fds() has none, and kvm_boot_inherit() fails. Any record will do, also one from kvm_runtime_load_readonly(), and also while
+/// Flag of struct kvm_boot_options: make the command only to look at it. Nothing is written and no tap is
+/// made; images are opened for reading and closed again. kvm_boot_fds() has no descriptors, and
+/// kvm_boot_inherit() fails. Any record will do, also one from kvm_runtime_load_readonly(), and also while
 /// the guest runs or is open.
 pub const KVM_BOOT_DRY_RUN: u32 = 1 << 18;
 
@@ -33,43 +33,44 @@ pub const KVM_BOOT_DRY_RUN: u32 = 1 << 18;
 pub enum kvm_boot_incoming {
     /// Nothing: the guest boots.
     KVM_BOOT_INCOMING_NONE = 0,
-    /// The monitor command "migrate-incoming", so that kvm_hotplug_verify() can be called before.
+    /// The command "migrate-incoming"; kvm_hotplug_verify() works before.
     KVM_BOOT_INCOMING_DEFER = 1,
-    /// A migration over TCP. The address is host:port, as in "192.0.2.7:4444", "[2001:db8::7]:4444" or ":4444".
+    /// A migration over TCP. The address is host:port, as in "192.0.2.7:4444", "[2001:db8::7]:4444" or
+    /// ":4444".
     KVM_BOOT_INCOMING_TCP = 2,
-    /// A migration over a Unix socket that QEMU makes. The address is its absolute path, at most 107 bytes.
+    /// A migration over a Unix socket that QEMU makes: its absolute path, at most 107 bytes.
     KVM_BOOT_INCOMING_UNIX = 3,
     /// A migration over incoming_fd, a connected socket or a pipe.
     KVM_BOOT_INCOMING_FD = 4,
 }
 
-/// How a guest is to be started. Zero everywhere is the default: a boot. Strings are borrowed for the call.
+/// How to start a guest. The default is a boot.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct kvm_boot_options {
-    /// Where the migration comes in, with KVM_BOOT_INCOMING_TCP and KVM_BOOT_INCOMING_UNIX; NULL otherwise.
+    /// For KVM_BOOT_INCOMING_TCP and KVM_BOOT_INCOMING_UNIX; else NULL.
     pub incoming_address: *const c_char,
     /// One of enum kvm_boot_incoming.
     pub incoming: u32,
-    /// The descriptor that the migration comes in by, with KVM_BOOT_INCOMING_FD; it is duplicated. 0 otherwise.
+    /// For KVM_BOOT_INCOMING_FD, duplicated; else 0.
     pub incoming_fd: i32,
-    /// Version of the QEMU that the command is for, such as 7 and 2. With it, options are JSON where that version reads
-    /// them (-device since 6.2, -netdev since 7.2; -blockdev always); 0 and 0 for options that every version reads.
+    /// Version of the QEMU that will be started, such as 7 and 2. Options are then JSON where it reads them
+    /// (-device since 6.2, -netdev since 7.2; -blockdev always). 0 and 0 for options that every version
+    /// reads.
     pub qemu_major: u32,
     /// See qemu_major.
     pub qemu_minor: u32,
-    /// Number in QEMU of the first descriptor, 3 or more; 0 means 3. The others follow without a gap.
+    /// Number in QEMU of the first descriptor, 3 or more; 0 means 3. The others follow.
     pub fd_base: u32,
-    /// Machine q35, boot only: for how many devices, beyond those that it starts with, the running guest shall have root
-    /// ports. Ports that an earlier boot left free count. Machine pc has its slots whatever this says.
+    /// Machine q35, boot only: for how many devices, beyond those it starts with, the guest shall have root
+    /// ports. Ports that an earlier boot left free count. Machine pc ignores it.
     pub spare_ports: u32,
     /// KVM_BOOT_PAUSED and KVM_BOOT_DRY_RUN, or 0.
     pub flags: u32,
     /// Must be 0.
     pub reserved: u32,
-    /// Path of the monitor's socket, at which the guest would answer if it ran: if somebody listens there, the call fails with
-    /// -EBUSY. For a QEMU that gets its monitor otherwise than by the recorded command, whose own sockets are looked at in any
-    /// case. NULL for none.
+    /// Path of the monitor's socket if the recorded command, whose sockets are checked anyway, does not have
+    /// it; NULL for none. If a process listens there, the call fails with -EBUSY.
     pub qmp_path: *const c_char,
 }
 
@@ -78,8 +79,8 @@ unsafe impl Plain for kvm_boot_options {
     const FIRST: usize = super::args::end_of!(kvm_boot_options, reserved);
 }
 
-/// A command that starts a guest, and the descriptors that it inherits. Made by kvm_runtime_boot(), freed by
-/// kvm_boot_free(). It does not change, so any number of threads may read it at once.
+/// A command that starts a guest, and the descriptors that it inherits. Made by kvm_runtime_boot(), freed
+/// with kvm_boot_free(). It does not change, so any number of threads may read it at once.
 #[derive(Debug)]
 pub struct kvm_boot {
     magic: u64,
@@ -114,56 +115,50 @@ impl kvm_boot {
     }
 }
 
-/// Makes the command that starts the guest of a record: its own command line, and every NIC and disk with exactly the ids,
-/// addresses and properties that the hot-plug calls give them. Images are opened, and taps are made, attached and set up,
-/// as by those calls, with the caller's rights: QEMU inherits them and opens nothing by itself, so it may be started in a
-/// chroot, as another user and under seccomp.
+/// Makes the command that starts the guest of a record: its own command line, and every NIC and disk with
+/// exactly the ids, addresses and properties that the hot-plug calls give them. Images are opened, and taps
+/// made and set up, as by those calls, with the caller's rights. QEMU inherits them and opens nothing itself,
+/// so it may be started in a chroot, as another user and under seccomp. The recorded command line comes first
+/// and is not changed. QEMU places its devices that have no addr=: on machine pc, reserved_slots of the
+/// record must leave room for them. No NIC or disk can add an option to it.
 ///
-/// The command line in the record is taken as it is, and comes first. Devices in it that have no addr= are placed by QEMU:
-/// on machine pc, reserved_slots of the record must leave room for them. Nothing in a NIC or disk can add an option to it.
+/// With KVM_BOOT_INCOMING_NONE this is the reboot that changes wait for. Devices for the next boot are in the
+/// command, at addresses chosen as by the hot-plug calls; devices to remove are not, and pending removals are
+/// done. On q35 the command has a root port for every device that needs one, and for spare_ports more. All
+/// this is in the runtime file before the call returns. It stays true if QEMU is not started after all: the
+/// guest is off, and the next call makes the same command.
 ///
-/// With KVM_BOOT_INCOMING_NONE, this is the reboot that changes wait for. The guest must not be running, and no handle may
-/// be open with the record. A guest that runs is refused, as far as this host shows that it does: the library connects to the
-/// Unix sockets at which the recorded command listens, and to qmp_path, and closes the connections at once; it looks whether
-/// its pid file is locked, and whether another QEMU has one of the images locked. A guest that none of this shows, or that runs
-/// on another host, is not found. Devices that waited for a reboot are in the command, at addresses chosen as by the hot-plug
-/// calls; those that were to go are not; a removal that the guest had not granted is done. If an add or change was interrupted, of
-/// which the record does not say how it ended, the call is refused, unless the process that it was begun in is seen to have ended:
-/// open the guest if it runs, and call kvm_runtime_settle() if it is known to be off. The runtime file says so before
-/// the call returns, and it stays true if QEMU is not started after all: the guest is off, and the next call makes the same
-/// command. On q35 the command has a root port for every device that needs one, and for spare_ports more; they are in the
-/// runtime file too.
+/// The guest must not run, and no handle may be open with the record. A guest that is seen to run on this
+/// host is refused: the library connects to the Unix sockets at which the recorded command listens and to
+/// qmp_path, closes the connections at once, and checks whether the guest's pid file is locked, or an image
+/// by another QEMU. An interrupted add or change with no recorded end is refused too, unless its QEMU is seen
+/// to have ended: open the guest if it runs, or call kvm_runtime_settle() if it is known to be off.
 ///
-/// With any other value of incoming, the command is that of a migration target: what the source has at this moment, taken
-/// from a copy of its runtime file. Changes that wait for a reboot go on waiting. The names of the new taps go into the
-/// record; one from kvm_runtime_load_readonly() will do as well, and then no file is written. kvm_runtime_check() before and
-/// kvm_hotplug_verify() after the start say whether the target is what it has to be. NICs of Ganeti's lists of three entries, for
-/// which no list says where QEMU has put them, are started in the same order without a place, so that they get the same ones;
-/// those are recorded when the target is opened. Images are opened in place, so storage
-/// is shared with the source or has been copied.
+/// With any other value of incoming, the command is that of a migration target: what the source has now, from
+/// a copy of its runtime file. Changes that wait for a reboot go on waiting. The names of the new taps are
+/// recorded; with a record from kvm_runtime_load_readonly() no file is written. Call kvm_runtime_check()
+/// before and kvm_hotplug_verify() after the start. Images are opened in place, so storage must be shared
+/// with the source or have been copied. NICs of Ganeti's lists of three entries, which have no addresses, are
+/// started in the same order, so that QEMU gives them the same ones; those are recorded when the target is
+/// opened.
 ///
-/// `options`, `options_size`: how to start, and sizeof *options; NULL and 0 for a boot with defaults.
-/// `ret_boot`: where to put the command; freed with kvm_boot_free(), which closes the descriptors of this process.
+/// `options`: how to start; NULL, and 0 as its size, for a boot with defaults.
+/// `ret_boot`: where to put the command; freed with kvm_boot_free(), which closes this process's descriptors.
 ///
-/// Blocks: on opening images, never on a process that listens at a socket. If a NIC's tap has a fixed name
-/// that is taken, also for up to half a second: the kernel needs some milliseconds to remove the tap of a
-/// QEMU (since 11) that has just ended, since that polls by io_uring.
+/// Blocks: on opening images, never on a process that listens at a socket. If the fixed name of a tap is
+/// taken, also for up to half a second: the kernel needs some milliseconds to remove the tap of a QEMU that
+/// has just ended (since 11, which polls by io_uring).
 ///
-/// Returns 0, or fails like any change of a record, and with
+/// Returns 0, or fails like any change of a record, like any call that opens an image, and with
 /// - -EBADF (incoming_fd is not open), -EINVAL (contradicting options; the command has -incoming already, or
 ///   uses descriptors of the same numbers);
-/// - -EBUSY (the guest runs; an image is in use by another QEMU), -EBADFD (the record has no command; a NIC
-///   was added over a tap of the caller's, tap_fds, which cannot be given here yet: the message names the NIC
-///   and what to do; for a target: a device has no address; or an add or change was interrupted and is not
-///   settled);
-/// - -EEXIST (the command has an id of a NIC or disk; a tap of that name exists), -EADDRINUSE (two want one
-///   slot), -ENOSPC (no slot is left), -EOPNOTSUPP (a model that needs another bus than PCI);
-/// - what kvm_hotplug_add_nic() and kvm_hotplug_add_disk() fail with on the host's side: -EPERM or -ELOOP
-///   (kind IMAGE_REFUSED: an image is made of other files than recorded, or they may not be opened), -ENOENT
-///   (no such image, backing file or bridge), -EACCES, -EPERM, -ENODEV (the NIC has vhost and this host does
-///   not), -EBADMSG and others.
-///
-/// On failure nothing is left of taps and descriptors, and the record is as it was.
+/// - -EBUSY (the guest runs; another QEMU uses an image), -EBADFD (the record has no command; a NIC was added
+///   with tap_fds: the message says what to do; a device of a migration target has no address; an add or
+///   change is not settled);
+/// - -EEXIST (the command has an id of a NIC or disk; a tap of that name exists), -EADDRINUSE (two devices
+///   want one slot), -ENOSPC (no slot is left), -EOPNOTSUPP (a model that needs another bus than PCI);
+/// - -ENOENT (no such bridge), -ENODEV (the NIC has vhost and this host does not), or the errno of making
+///   taps (-EPERM without CAP_NET_ADMIN). A failure leaves no taps and descriptors, and the record unchanged.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -251,7 +246,8 @@ unsafe fn read_incoming(options: &kvm_boot_options) -> Result<Option<Incoming>> 
     }
 }
 
-/// The command line: the program first, a NULL behind the last argument, as execv() takes it. It belongs to the command.
+/// The command line as execv() takes it: the program first, a NULL behind the last argument. It belongs to
+/// the command.
 ///
 /// `ret_count`: where to put the number of arguments, without the NULL; or NULL.
 ///
@@ -272,9 +268,9 @@ pub unsafe extern "C" fn kvm_boot_argv(boot: *const kvm_boot, ret_count: *mut us
     })
 }
 
-/// The descriptors, as they are numbered in this process, close-on-exec. In QEMU, the first of them has to have the number
-/// fd_base (3 by default), and the others those that follow: kvm_boot_inherit() in a child sees to it, and so do Go's
-/// exec.Cmd.ExtraFiles and Python's posix_spawn file actions. They belong to the command.
+/// The descriptors, as this process numbers them, close-on-exec. They belong to the command. In QEMU they
+/// must have the numbers from fd_base on: kvm_boot_inherit() in a child does that, and so do Go's
+/// exec.Cmd.ExtraFiles and Python's posix_spawn file actions.
 ///
 /// `ret_count`: where to put how many there are; or NULL.
 ///
@@ -295,8 +291,9 @@ pub unsafe extern "C" fn kvm_boot_fds(boot: *const kvm_boot, ret_count: *mut usi
     })
 }
 
-/// Puts every descriptor at the number that the command has for it. For a child process, between fork() and execv(), and
-/// async-signal-safe: it allocates nothing and takes no lock. What the child has open at those numbers is closed.
+/// Gives every descriptor the number that the command has for it. For a child process, between fork() and
+/// execv(). Async-signal-safe: it allocates nothing and takes no lock. What the child has open at those
+/// numbers is closed.
 ///
 ///     const char *const *argv = kvm_boot_argv(boot, NULL);
 ///     pid_t pid = fork();
@@ -306,8 +303,8 @@ pub unsafe extern "C" fn kvm_boot_fds(boot: *const kvm_boot, ret_count: *mut usi
 ///         _exit(127);
 ///     }
 ///
-/// Returns 0, or -EBADF (no command), -EBADFD (one with KVM_BOOT_DRY_RUN, only to be looked at), -EMFILE or
-/// -EBADF (the numbers are above this process's limit, RLIMIT_NOFILE).
+/// Returns 0, or -EBADF (no command), -EBADFD (made with KVM_BOOT_DRY_RUN), -EMFILE or -EBADF (the numbers
+/// are above this process's limit, RLIMIT_NOFILE).
 ///
 /// # Safety
 /// `boot` is NULL or comes from this library and has not been freed.
@@ -329,8 +326,8 @@ pub unsafe extern "C" fn kvm_boot_inherit(boot: *const kvm_boot) -> c_int {
     })
 }
 
-/// Frees a command and closes its descriptors, which a QEMU that was started with it goes on to have. To be called as soon
-/// as QEMU is started: a tap lives as long as anybody has it open.
+/// Frees a command and closes this process's descriptors. Call it as soon as QEMU is started: a tap lives as
+/// long as any process has it open.
 ///
 /// # Safety
 /// `boot` is NULL or comes from this library and has not been freed.

@@ -14,11 +14,11 @@ use crate::model::Machine;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum kvm_boot_machine {
-    /// One whose devices sit in slots of pci.0, such as pc.
+    /// Devices sit in slots of pci.0, as on pc.
     KVM_BOOT_MACHINE_PC = 1,
-    /// One where every device that can be unplugged needs a root port, such as q35.
+    /// Every device that can be unplugged needs a root port, as on q35.
     KVM_BOOT_MACHINE_Q35 = 2,
-    /// One that this library does not place devices in: they need addresses from the caller.
+    /// The library chooses no addresses: requests must give them.
     KVM_BOOT_MACHINE_OTHER = 3,
 }
 
@@ -30,7 +30,7 @@ pub struct kvm_boot_plan {
     pub machine: u32,
     /// NICs and disks it starts with.
     pub devices: u32,
-    /// Devices that the running guest then has room for: free slots of pci.0 or free root ports.
+    /// Devices that it then has room for: free slots of pci.0 or free root ports.
     pub free: u32,
     /// Root ports that the command makes.
     pub ports: u32,
@@ -45,17 +45,15 @@ unsafe impl Plain for kvm_boot_plan {
     const FIRST: usize = super::args::end_of!(kvm_boot_plan, reserved);
 }
 
-/// Says what the next boot comes to, without opening or changing anything: whether everything has a place, how many root
-/// ports it takes, and how many devices can be plugged in afterwards. To plan for a number of devices to come, give it as
-/// spare_ports and compare it with free.
+/// Says what the next boot results in, without opening or changing anything: whether every device has an
+/// address, how many root ports it takes, and how many devices can be plugged in afterwards. To plan for more
+/// devices, give their number as spare_ports and compare it with free.
 ///
 /// `spare_ports`: as in struct kvm_boot_options.
-/// `ret_plan`, `plan_size`: where to put the plan, and sizeof *ret_plan.
+/// `ret_plan`: where to put the plan.
 ///
-/// Blocks: no.
-///
-/// Fails with -EADDRINUSE (two want one slot), -ENOSPC (no slot is left), -EOPNOTSUPP (a model that needs
-/// another bus than PCI).
+/// Fails with -EADDRINUSE (two devices want one slot), -ENOSPC (no slot is left), -EOPNOTSUPP (a model that
+/// needs another bus than PCI).
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.

@@ -12,20 +12,20 @@ use crate::boot::PreflightIssue;
 use crate::deadline::Deadline;
 use crate::sanitize::escaped;
 
-/// Flag of kvm_runtime_check(): the guest is to come from another host by migration, and not to be booted.
+/// Flag of kvm_runtime_check(): the guest will come from another host by migration, not boot.
 pub const KVM_RUNTIME_CHECK_INCOMING: u32 = 1 << 22;
 
-/// What stands in the way of a start. Callers treat values they do not know as "something": newer versions may add some.
+/// What prevents a start. Newer versions may add kinds: treat those as "something".
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum kvm_runtime_problem_kind {
-    /// An image or one of its backing files cannot be opened as the guest needs it; or the guest was seen to write to another image,
-    /// such as a snapshot that somebody else made, which has its data and is not in the record.
+    /// An image or backing file cannot be opened as the guest needs it; or the guest was seen to write to an
+    /// image outside of the record, such as another program's snapshot, which has its data.
     KVM_RUNTIME_PROBLEM_IMAGE = 1,
     /// A bridge is missing, or is none.
     KVM_RUNTIME_PROBLEM_BRIDGE = 2,
-    /// Taps cannot be made, or there is an interface of the name that a tap is to have; or the NIC was added over a tap of
-    /// the caller's (tap_fds), which cannot be given for a start yet.
+    /// Taps cannot be made, or the name of one is taken; or the NIC was added with tap_fds, which a start
+    /// does not take yet.
     KVM_RUNTIME_PROBLEM_TAP = 3,
     /// A NIC has vhost, and this host has none.
     KVM_RUNTIME_PROBLEM_VHOST = 4,
@@ -33,32 +33,33 @@ pub enum kvm_runtime_problem_kind {
     KVM_RUNTIME_PROBLEM_QEMU_TOO_OLD = 5,
     /// QEMU does not know the machine type.
     KVM_RUNTIME_PROBLEM_MACHINE = 6,
-    /// For a migration: the machine type has no version, and is another one in each version of QEMU. Harmless between hosts
-    /// with the same QEMU.
+    /// For a migration: the machine type has no version, and differs with each version of QEMU. Harmless
+    /// between hosts with the same QEMU.
     KVM_RUNTIME_PROBLEM_MACHINE_NOT_PINNED = 7,
     /// QEMU does not know the device model.
     KVM_RUNTIME_PROBLEM_MODEL = 8,
-    /// For a migration: a device of the running guest has no address in the record.
+    /// For a migration: a device has no address in the record.
     KVM_RUNTIME_PROBLEM_NO_ADDRESS = 9,
-    /// The guest cannot be put together: two want one place, or there is none left.
+    /// Two devices want one address, or none is left.
     KVM_RUNTIME_PROBLEM_PLACE = 10,
-    /// The guest runs: somebody listens at a Unix socket at which its command would listen (-qmp, -monitor, -chardev and
-    /// others), or has its pid file locked. Another QEMU would take the socket away from the one that runs.
+    /// The guest runs: a process listens at a Unix socket of its command (-qmp, -monitor, -chardev and
+    /// others), or has its pid file locked. Another QEMU would take over that socket.
     KVM_RUNTIME_PROBLEM_RUNNING = 11,
-    /// Another QEMU uses the image, or one of its backing files, in a way that does not go together with this use (for a boot);
-    /// or another disk of the record, or of its command, has the same image.
+    /// For a boot: another QEMU uses the image or a backing file in a conflicting way. Or another disk of the
+    /// record, or of its command, has the same image.
     KVM_RUNTIME_PROBLEM_IMAGE_IN_USE = 12,
-    /// The record has no command, or QEMU would not start with it: it has ids or boot indices of the record's devices, or names files or directories that are not there.
+    /// The record has no command, or QEMU would not start with it: it has ids or boot indices of recorded
+    /// devices, or names missing files or directories.
     KVM_RUNTIME_PROBLEM_COMMAND = 13,
-    /// An add or change of this device is unfinished, and the record does not say how it ends: see kvm_runtime_unfinished().
+    /// An unfinished add or change; see kvm_runtime_unfinished().
     KVM_RUNTIME_PROBLEM_UNFINISHED = 14,
 }
 
-/// One thing that stands in the way. Strings are UTF-8, end in NUL, and are cut if they are longer.
+/// One thing that prevents a start. Strings that do not fit are cut.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct kvm_runtime_problem {
-    /// Id of the device that it is about; empty for the guest as a whole.
+    /// Id of the device; empty for the guest as a whole.
     pub id: [c_char; 64],
     /// What is wrong, in a sentence.
     pub text: [c_char; 512],
@@ -84,20 +85,14 @@ impl From<&PreflightIssue> for kvm_runtime_problem {
     }
 }
 
-/// Says whether this host can start the guest of a record, before anything is started: images and backing files can be opened
-/// in the mode they are needed in, bridges exist, taps can be made, vhost is there, everything has a place. With a monitor
-/// also what QEMU knows here: its version, the machine type, the device models. Nothing is changed; images are opened and
-/// closed again, and so are connections to the sockets at which the command listens, to see whether the guest runs.
-///
-/// The monitor is that of any QEMU of the version that is going to be used: the target, once it has been started to wait, or
-/// one that was started for this with `-machine none`. The library starts none by itself.
+/// Checks whether this host can start the guest of a record: images and backing files can be opened as
+/// needed, bridges exist, taps can be made, vhost is there, every device has an address, and the guest does
+/// not run. With a monitor, also QEMU's version, the machine type and the device models. Nothing is changed:
+/// images, and connections to the sockets at which the command listens, are opened and closed again.
 ///
 /// `runtime`: the record; one from kvm_runtime_load_readonly() will do.
-/// `qmp_path`: path of the monitor's socket, nobody else connected; or NULL, to leave QEMU out.
-/// `timeout_ms`: for asking QEMU; 0 means 5000.
-/// `ret_count`: where to put how many there are, 0 if nothing stands in the way; those beyond capacity are not written.
-///
-/// Blocks: on opening images as well.
+/// `qmp_path`: of a monitor without another client, of any QEMU of the version to be used: the waiting
+/// target, or one started for this with `-machine none` (the library starts none). NULL to leave QEMU out.
 ///
 /// Returns 0, whatever was found, or fails like any call to QEMU.
 ///

@@ -17,17 +17,12 @@ use crate::guest::{Removal, coldplug};
 /// Flags that are about a guest that runs.
 const LIVE: u32 = KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_NO_WAIT;
 
-/// Adds a NIC to the record of a guest that does not run: kvm_runtime_boot() makes it part of the guest. The request is that
-/// of kvm_hotplug_add_nic(); its slot is chosen now, its tap is opened by the boot command, and given the name or pattern that
-/// ifname says. Any device model will do.
+/// Adds a NIC to the record of a guest that does not run; kvm_runtime_boot() starts the guest with it. Any
+/// device model will do. The slot is chosen now. The boot opens the tap, with the name or pattern in ifname.
+/// The device's state is KVM_HOTPLUG_STATE_AFTER_REBOOT until then.
 ///
-/// The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
-///
-/// `runtime`: the record, which has a file.
-/// `nic`, `nic_size`: the request, and sizeof *nic; tap_fds, KVM_HOTPLUG_LIVE_ONLY and
-/// KVM_HOTPLUG_NO_WAIT are refused, timeout_ms does not count.
-/// `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Its state is
-/// KVM_HOTPLUG_ANSWER_AFTER_REBOOT until the boot.
+/// `nic`: as for kvm_hotplug_add_nic(); tap_fds, KVM_HOTPLUG_LIVE_ONLY and KVM_HOTPLUG_NO_WAIT are refused,
+/// timeout_ms does not count.
 ///
 /// Returns 0, or fails like any change of a record, and like kvm_hotplug_add_nic() where that asks neither
 /// QEMU nor the guest.
@@ -59,19 +54,13 @@ pub unsafe extern "C" fn kvm_runtime_add_nic(
     unsafe { guard::call(reterr, work) }
 }
 
-/// Adds a disk to the record of a guest that does not run: kvm_runtime_boot() makes it part of the guest. The request is that
-/// of kvm_hotplug_add_disk(); its place is chosen now, with a SCSI controller if it needs one. The image is opened and closed
-/// again, to see whether it can be and what it is. Any device model on a PCI or SCSI bus will do.
+/// Adds a disk to the record of a guest that does not run; kvm_runtime_boot() starts the guest with it. Any
+/// device model on a PCI or SCSI bus will do. The address is chosen now, with a SCSI controller if it needs
+/// one. The image is opened and closed again, to see whether it can be opened and what it is. The device's
+/// state is KVM_HOTPLUG_STATE_AFTER_REBOOT until the boot.
 ///
-/// The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
-///
-/// `runtime`: the record, which has a file.
-/// `disk`, `disk_size`: the request, and sizeof *disk; KVM_HOTPLUG_LIVE_ONLY and KVM_HOTPLUG_NO_WAIT are
-/// refused, timeout_ms does not count.
-/// `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Its state is
-/// KVM_HOTPLUG_ANSWER_AFTER_REBOOT until the boot.
-///
-/// Blocks: on opening the image as well.
+/// `disk`: as for kvm_hotplug_add_disk(); KVM_HOTPLUG_LIVE_ONLY and KVM_HOTPLUG_NO_WAIT are refused,
+/// timeout_ms does not count.
 ///
 /// Returns 0, or fails like any change of a record, and like kvm_hotplug_add_disk() where that asks neither
 /// QEMU nor the guest.
@@ -103,14 +92,12 @@ pub unsafe extern "C" fn kvm_runtime_add_disk(
     unsafe { guard::call(reterr, work) }
 }
 
-/// Takes a NIC, a disk or a SCSI controller without disks out of the record of a guest that does not run. It is gone with the
-/// next kvm_runtime_boot(), and at once if it has never been in the guest; until then it is listed with removed_after_reboot.
-/// Its MAC address, serial and image may be used by another one already.
+/// Removes a NIC, a disk or a SCSI controller without disks from the record of a guest that does not run. It
+/// is gone at once if it has never been in the guest, otherwise with the next kvm_runtime_boot(); until then
+/// it is listed with removed_after_reboot. Its MAC address, serial and image are free at once.
 ///
-/// `runtime`: the record, which has a file.
-/// `options`, `options_size`: the id, and sizeof *options; timeout_ms does not count, and no flags are known.
-/// `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Not written for
-/// KVM_HOTPLUG_ANSWER_ABSENT.
+/// `options`: the id; timeout_ms does not count, and there are no flags.
+/// `ret_device`: where to put the device, unless it is absent; or NULL, and 0 as its size.
 ///
 /// Returns 0, KVM_HOTPLUG_ANSWER_ABSENT (no such device), or fails like any change of a record, and with
 /// -EBUSY (disks on the controller: the message names one).

@@ -12,21 +12,21 @@ use crate::error::Result;
 use crate::guest::ControllerRequest;
 use crate::slots::scsi::ControllerSpec;
 
-/// A SCSI controller to add. Zero everywhere is the default: a virtio-scsi-pci in the first free slot. Strings are borrowed
-/// for the call.
+/// A SCSI controller to add. The default is a virtio-scsi-pci in the first free slot.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct kvm_hotplug_controller {
-    /// Id: a letter, then up to 30 letters, digits, '-', '.' or '_'. NULL for "scsi-pci-<slot>", or "scsi-pci-<bus>" on a
-    /// root port. The bus for its disks is called "<id>.0".
+    /// Id, of the same form as a NIC's. NULL for "scsi-pci-<slot>", or "scsi-pci-<bus>" on a root port. The
+    /// bus for its disks is "<id>.0".
     pub id: *const c_char,
-    /// QEMU device model; NULL for "virtio-scsi-pci". One that is not of that family is recorded for the next boot.
+    /// QEMU device model; NULL for "virtio-scsi-pci". Models outside of that family are recorded for the next
+    /// boot.
     pub model: *const c_char,
-    /// PCI bus to sit on; NULL for the first free slot. With it, slot counts.
+    /// PCI bus; NULL for the first free slot of any. With it, slot counts.
     pub bus: *const c_char,
     /// Request queues, 1 to 1021; 0 for QEMU's default.
     pub queues: u32,
-    /// Slot on bus, 0 to 31; 0 means any that is free there, where the bus has others.
+    /// Slot on bus, 0 to 31; 0 means any free one, where the bus has others.
     pub slot: u32,
     /// Milliseconds for all of it; 0 means 5000.
     pub timeout_ms: u32,
@@ -39,16 +39,10 @@ unsafe impl Plain for kvm_hotplug_controller {
     const FIRST: usize = super::args::end_of!(kvm_hotplug_controller, flags);
 }
 
-/// Plugs a SCSI controller into the guest and records it. Seldom needed: kvm_hotplug_add_disk() brings one along for the first
-/// SCSI disk. It is for a controller with settings of its own, or a second one.
+/// Plugs a SCSI controller into the guest and records it. kvm_hotplug_add_disk() does this by itself for the
+/// first SCSI disk; call this for a controller with settings of its own, or a second one.
 ///
-/// The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
-///
-/// Returns KVM_HOTPLUG_ANSWER_DONE (in the guest), KVM_HOTPLUG_ANSWER_AFTER_REBOOT (recorded; the device's
-/// reason says why), KVM_HOTPLUG_ANSWER_PENDING (with KVM_HOTPLUG_NO_WAIT), or fails like any change of a
-/// guest, and with -ENOENT (no such bus), -EOPNOTSUPP (the pinned bus takes no devices;
-/// KVM_HOTPLUG_LIVE_ONLY), -EEXIST (the id exists with other settings: the message names the field), -ENOSPC
-/// (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken).
+/// Returns one of enum kvm_hotplug_answer, or fails like any add of a device.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.

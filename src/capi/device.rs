@@ -4,39 +4,39 @@ use std::ffi::c_char;
 
 use super::args::Plain;
 
-/// What a call answers when it did not fail. Every such answer is success; negative values are -errno.
+/// What a call answers when it did not fail.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum kvm_hotplug_answer {
-    /// Done in the running guest: the device is in, or gone, so that its storage or tap may be torn down.
+    /// Done in the running guest. The storage or tap of a removed device may be torn down.
     KVM_HOTPLUG_ANSWER_DONE = 0,
-    /// Recorded only: takes effect with the next boot. The device's reason says why.
+    /// Recorded for the next boot. The device's reason says why.
     KVM_HOTPLUG_ANSWER_AFTER_REBOOT = 1,
-    /// A removal was asked for and the guest has not granted it yet: slot, id and backend stay taken. An event will
-    /// follow; the device's reason says what the guest is doing. Do not tear anything down yet. Or an add was begun with
-    /// KVM_HOTPLUG_NO_WAIT, and an event will say how it went.
+    /// The guest was asked for a removal and has not granted it yet. Slot, id and backend stay taken: do not
+    /// tear anything down. The device's reason says what the guest is doing, and an event will follow. Or an
+    /// add was begun with KVM_HOTPLUG_NO_WAIT, and an event will report its result.
     KVM_HOTPLUG_ANSWER_PENDING = 2,
-    /// There is no such device, neither in the record nor in the guest.
+    /// No such device, neither in the record nor in the guest.
     KVM_HOTPLUG_ANSWER_ABSENT = 3,
 }
 
-/// How a device stands.
+/// The state of a device.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum kvm_hotplug_state {
     /// In the guest.
     KVM_HOTPLUG_STATE_LIVE = 0,
-    /// Recorded for the next boot, with which it comes or goes.
+    /// Recorded: the next boot adds or removes it.
     KVM_HOTPLUG_STATE_AFTER_REBOOT = 1,
-    /// On its way out of the guest, or in with KVM_HOTPLUG_NO_WAIT, as with KVM_HOTPLUG_ANSWER_PENDING.
+    /// Being removed, or being added with KVM_HOTPLUG_NO_WAIT.
     KVM_HOTPLUG_STATE_PENDING = 2,
-    /// There is no such device, neither in the record nor in the guest.
+    /// No such device, neither in the record nor in the guest.
     KVM_HOTPLUG_STATE_ABSENT = 3,
-    /// The record has it, and the guest did not have it when it was last asked.
+    /// Recorded, but not in the guest when it was last asked.
     KVM_HOTPLUG_STATE_MISSING = 4,
 }
 
-/// What a device is.
+/// The type of a device.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum kvm_hotplug_device_type {
@@ -48,7 +48,7 @@ pub enum kvm_hotplug_device_type {
     KVM_HOTPLUG_DEVICE_CONTROLLER = 3,
 }
 
-/// What kind of place a device has.
+/// The type of a device's address.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum kvm_hotplug_address_type {
@@ -56,7 +56,7 @@ pub enum kvm_hotplug_address_type {
     KVM_HOTPLUG_ADDRESS_NONE = 0,
     /// On a PCI bus: bus and slot.
     KVM_HOTPLUG_ADDRESS_PCI = 1,
-    /// On the bus of a SCSI controller: bus, channel, target and lun.
+    /// On a controller's SCSI bus: bus, channel, target and lun.
     KVM_HOTPLUG_ADDRESS_SCSI = 2,
 }
 
@@ -66,23 +66,23 @@ pub enum kvm_hotplug_address_type {
 pub enum kvm_hotplug_reason {
     /// Nothing to explain.
     KVM_HOTPLUG_REASON_NONE = 0,
-    /// After reboot: QEMU is older than 5.2, the oldest that devices are plugged into.
+    /// After reboot: hot-plug needs QEMU 5.2 or later.
     KVM_HOTPLUG_REASON_QEMU_TOO_OLD = 1,
-    /// After reboot: the model is not a paravirtual one.
+    /// After reboot: the model is not paravirtual.
     KVM_HOTPLUG_REASON_MODEL = 2,
-    /// After reboot: the record does not say where the device sits.
+    /// After reboot: the record does not have its address.
     KVM_HOTPLUG_REASON_NO_ADDRESS = 3,
-    /// After reboot: the SCSI controller comes with the next boot itself, or is of a model that does not tell a running guest
-    /// of new disks.
+    /// After reboot: the SCSI controller comes with the next boot itself, or its model does not report new
+    /// disks to a running guest.
     KVM_HOTPLUG_REASON_CONTROLLER = 4,
-    /// After reboot: nothing is in its way any more. It was recorded for the next boot when the guest did not run, or with an older
-    /// QEMU; to have a new device now, remove it and add it again.
+    /// After reboot: recorded when the guest did not run, or with an older QEMU. Nothing prevents a plug now:
+    /// remove the device and add it again.
     KVM_HOTPLUG_REASON_RECORDED = 5,
     /// Pending: the guest runs and has not answered yet.
     KVM_HOTPLUG_REASON_DEADLINE = 16,
-    /// Pending: the guest runs but has never set the device up; it has not booted, or does not support hotplug.
+    /// Pending: the guest has never set the device up: it has not booted, or does not support hotplug.
     KVM_HOTPLUG_REASON_NOT_BOOTED = 17,
-    /// Pending: the guest has not been started, or was reset while it was stopped; it is asked once it runs.
+    /// Pending: the guest was not started, or was reset while stopped; it is asked once it runs.
     KVM_HOTPLUG_REASON_NOT_STARTED = 18,
     /// Pending: the guest is paused.
     KVM_HOTPLUG_REASON_PAUSED = 19,
@@ -92,32 +92,31 @@ pub enum kvm_hotplug_reason {
     KVM_HOTPLUG_REASON_STOPPED = 21,
     /// Pending: the caller did not wait.
     KVM_HOTPLUG_REASON_NOT_AWAITED = 22,
-    /// Pending: the guest is being migrated; it will be asked again where it runs afterwards.
+    /// Pending: the guest migrates; asked again where it runs then.
     KVM_HOTPLUG_REASON_MIGRATING = 23,
-    /// Pending: the guest has let go of the disk, but QEMU still uses its image: for an export, a block job, or an image above it,
-    /// which the words name. The removal is finished when that ends.
+    /// Pending: the guest has released the disk, but an export, a block job or an image above it, which
+    /// reason_text names, still uses its image. The removal finishes when that ends.
     KVM_HOTPLUG_REASON_IN_USE = 24,
-    /// Missing: the record has the device, and the guest did not have it when it was last asked, for instance since QEMU was started
-    /// anew by hand. kvm_hotplug_repair() takes it out of the record.
+    /// Missing: recorded, but not in the guest when it was last asked, for instance after a restart of QEMU
+    /// by hand. kvm_hotplug_repair() removes it from the record.
     KVM_HOTPLUG_REASON_MISSING = 25,
-    /// Pending, from a record without its guest: a removal was begun, and its end is not written down.
+    /// Pending, from a record without its guest: a removal was begun, and its end is not recorded.
     KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED = 32,
-    /// Pending, from a record without its guest: an add was begun, and its end is not written down. The guest may have the
-    /// device, or have had it.
+    /// Pending, from a record without its guest: an add was begun, and its end is not recorded. The guest may
+    /// have the device, or have had it.
     KVM_HOTPLUG_REASON_ADD_UNFINISHED = 33,
-    /// From a record without its guest: a change of the device was begun, and its end is not written down. The state is
-    /// that of the device.
+    /// From a record without its guest: a change was begun, and its end is not recorded. The state is the
+    /// device's.
     KVM_HOTPLUG_REASON_CHANGE_UNFINISHED = 34,
 }
 
-/// A device of a record or guest. Strings are UTF-8, end in NUL, and are empty where they do not apply.
+/// A device of a record or guest. Strings are empty where they do not apply.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct kvm_hotplug_device {
-    /// Id in QEMU, and that of the netdev or block node behind it, if there is one: at most 31 characters.
+    /// Id in QEMU, also of its netdev or block node, if any; at most 31 characters.
     pub id: [c_char; 32],
-    /// Bus it sits on, PCI or SCSI as address_type says; empty if it has no place yet. That of a SCSI controller with the id
-    /// "scsi-pci-7" is "scsi-pci-7.0".
+    /// PCI or SCSI bus, as address_type says; empty without an address.
     pub bus: [c_char; 64],
     /// NIC: MAC address, as in "52:54:00:12:34:56".
     pub mac: [c_char; 24],
@@ -129,8 +128,8 @@ pub struct kvm_hotplug_device {
     pub model: [c_char; 64],
     /// Disk: serial number.
     pub serial: [c_char; 40],
-    /// Disk: path of the image or block device, or the URI of one that Ganeti had QEMU open by itself. Empty if it is longer
-    /// than 255 bytes: kvm_hotplug_get_path() and kvm_runtime_get_path() say it whole.
+    /// Disk: path of the image or block device, or Ganeti's URI for one that QEMU opens. Empty if it is
+    /// longer than 255 bytes: see kvm_hotplug_get_path() and kvm_runtime_get_path().
     pub path: [c_char; 256],
     /// The reason in words.
     pub reason_text: [c_char; 160],
@@ -140,12 +139,12 @@ pub struct kvm_hotplug_device {
     pub device_type: u32,
     /// One of enum kvm_hotplug_state.
     pub state: u32,
-    /// One of enum kvm_hotplug_reason: why the state is not LIVE. From a record without its guest there are only those of its
-    /// journal, because the others depend on the guest.
+    /// One of enum kvm_hotplug_reason: why the state is not LIVE. A record without its guest has only the
+    /// reasons of its journal.
     pub reason: u32,
-    /// Slot on the PCI bus, 0 to 31; counts only with KVM_HOTPLUG_ADDRESS_PCI.
+    /// PCI: slot on the bus, 0 to 31.
     pub slot: u32,
-    /// NIC: queue pairs. Disk: virtqueues, SCSI controller: request queues, 0 for QEMU's default.
+    /// Queue pairs (NIC), virtqueues (disk), request queues; 0: QEMU's default.
     pub queues: u32,
     /// NIC: 1 if vhost-net moves the packets.
     pub vhost: u32,
@@ -153,17 +152,17 @@ pub struct kvm_hotplug_device {
     pub mtu: u32,
     /// Disk: 1 if the guest cannot write to it.
     pub read_only: u32,
-    /// 1 if the device is to go with the next boot.
+    /// 1 if the next boot removes the device.
     pub removed_after_reboot: u32,
     /// Always 0.
     pub reserved: u32,
-    /// One of enum kvm_hotplug_address_type: which of slot or channel, target and lun counts.
+    /// One of enum kvm_hotplug_address_type: which fields count.
     pub address_type: u32,
-    /// Channel of the SCSI bus: 0. Like target and lun it counts only with KVM_HOTPLUG_ADDRESS_SCSI.
+    /// SCSI: channel of the bus, 0.
     pub channel: u32,
-    /// Target on the channel, 0 to 255 (QEMU's scsi-id).
+    /// SCSI: target on the channel, 0 to 255 (QEMU's scsi-id).
     pub target: u32,
-    /// Unit of the target, 0 to 16383.
+    /// SCSI: unit of the target, 0 to 16383.
     pub lun: u32,
     /// NIC: 1 if its link is recorded as down.
     pub link_down: u32,

@@ -20,14 +20,14 @@ use crate::ids::{BusName, Lun, ScsiAddress};
 
 /// Flag of struct kvm_hotplug_disk: the guest cannot write; the image is opened read-only.
 pub const KVM_HOTPLUG_DISK_READ_ONLY: u32 = 1 << 5;
-/// Flag of struct kvm_hotplug_disk: others may write to the image at the same time (share-rw); the guests must know.
+/// Flag of struct kvm_hotplug_disk: others may write to the image at once (share-rw); the guests must know.
 pub const KVM_HOTPLUG_DISK_SHARE_RW: u32 = 1 << 6;
 
-/// Flag of struct kvm_hotplug_disk: target and lun are given, also when they are 0; bus names the SCSI bus.
+/// Flag of struct kvm_hotplug_disk: target and lun are given, also when 0; bus names the SCSI bus.
 pub const KVM_HOTPLUG_DISK_SCSI_ADDRESS: u32 = 1 << 7;
 
-/// Flag of struct kvm_hotplug_disk: if the disk is there already, the files that its image is made of now are recorded in place
-/// of those that were, and its rule for backing files in place of the one that it had; see kvm_runtime_accept_chain().
+/// Flag of struct kvm_hotplug_disk: if the disk exists already, replace the recorded files of its image and
+/// its rule for backing files by the present ones; see kvm_runtime_accept_chain().
 pub const KVM_HOTPLUG_DISK_ACCEPT_CHAIN: u32 = 1 << 8;
 
 /// Format of an image.
@@ -36,13 +36,13 @@ pub const KVM_HOTPLUG_DISK_ACCEPT_CHAIN: u32 = 1 << 8;
 pub enum kvm_hotplug_format {
     /// The bytes of the file are the bytes of the disk.
     KVM_HOTPLUG_FORMAT_RAW = 0,
-    /// QEMU's copy-on-write format, with its backing files; each is opened by the library. The format of a backing file
-    /// must be recorded in the image above it.
+    /// QEMU's copy-on-write format. The library opens each backing file. Its format must be recorded in the
+    /// image above it.
     KVM_HOTPLUG_FORMAT_QCOW2 = 1,
-    /// Look at the content, also of backing files. Only for images that no guest has ever written as raw: a guest could
-    /// make a raw image look like a qcow2 with a backing file of its choice. What it turns out to be is recorded, and not looked
-    /// for again. A file with the signature of any other format, such as vmdk, vdi, vhdx, luks or iso9660, is refused, not
-    /// taken for raw.
+    /// Detect the format by content, also of backing files. Only for images that no guest has ever written as
+    /// raw: a guest can make a raw image look like a qcow2 with a backing file of its choice. The result is
+    /// recorded and not detected again. A file with another format's signature, such as vmdk, vdi, vhdx, luks
+    /// or iso9660, is refused, not taken for raw.
     KVM_HOTPLUG_FORMAT_PROBE = 2,
 }
 
@@ -50,15 +50,15 @@ pub enum kvm_hotplug_format {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum kvm_hotplug_cache {
-    /// Through the page cache; the guest sees a write cache and flushes it.
+    /// Page cache; the guest sees a write cache and flushes it.
     KVM_HOTPLUG_CACHE_WRITEBACK = 0,
     /// O_DIRECT; the guest sees a write cache and flushes it.
     KVM_HOTPLUG_CACHE_NONE = 1,
-    /// Through the page cache; every write is flushed.
+    /// Page cache; every write is flushed.
     KVM_HOTPLUG_CACHE_WRITETHROUGH = 2,
     /// O_DIRECT; every write is flushed.
     KVM_HOTPLUG_CACHE_DIRECTSYNC = 3,
-    /// Through the page cache; flushes are ignored: data is lost if the host dies.
+    /// Page cache; flushes are ignored: data is lost if the host dies.
     KVM_HOTPLUG_CACHE_UNSAFE = 4,
 }
 
@@ -96,30 +96,28 @@ pub enum kvm_hotplug_detect_zeroes {
     KVM_HOTPLUG_DETECT_ZEROES_UNMAP = 2,
 }
 
-/// A disk to add. Zero everywhere but in path is the default: a writable raw image as virtio-blk-pci. Strings are borrowed
-/// for the call.
+/// A disk to add. The default, besides path, is a writable raw image as virtio-blk-pci.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct kvm_hotplug_disk {
     /// Absolute path of an image file or block device. Required.
     pub path: *const c_char,
-    /// Id of device and block node: a letter, then up to 30 letters, digits, '-', '.' or '_'. NULL for "disk-pci-<slot>",
-    /// or "disk-pci-<bus>" on a root port; for a SCSI disk, "disk-<controller>-<target>", as in "disk-scsi-pci-7-0".
+    /// Id of device and block node, of the same form as a NIC's. NULL for "disk-pci-<slot>", or
+    /// "disk-pci-<bus>" on a root port; for a SCSI disk "disk-<controller>-<target>", as in
+    /// "disk-scsi-pci-7-0".
     pub id: *const c_char,
-    /// Serial number the guest sees, printable ASCII; NULL for none. 1 to 20 characters; 1 to 36 with "scsi-hd", which has an id of the
-    /// first 20 besides. Not with "scsi-block".
+    /// Serial number the guest sees, printable ASCII; NULL for none. 1 to 20 characters; 1 to 36 with
+    /// "scsi-hd", which also has an id of the first 20. Not with "scsi-block".
     pub serial: *const c_char,
-    /// QEMU device model; NULL for "virtio-blk-pci". "scsi-hd" is a disk, and "scsi-block" a SCSI device of the host handed
-    /// through (a block device that takes SG_IO; format raw; without serial, block sizes, wwn, cache WRITETHROUGH and
-    /// DIRECTSYNC), on the bus of a SCSI controller. Any other that is not of the virtio-blk-pci family is recorded for
-    /// the next boot.
+    /// QEMU device model; NULL for "virtio-blk-pci". "scsi-hd" is a disk on the bus of a SCSI controller.
+    /// "scsi-block" passes a SCSI device of the host through, on such a bus (a block device that takes SG_IO;
+    /// format raw; without serial, block sizes, wwn, cache WRITETHROUGH and DIRECTSYNC). Other models outside
+    /// of the virtio-blk-pci family are recorded for the next boot.
     pub model: *const c_char,
-    /// Bus to sit on; NULL for the first free slot. With it, slot counts.
-    ///
-    /// For a SCSI disk, the bus of a controller: for one with the id c it is called "c.0". With it and
-    /// KVM_HOTPLUG_DISK_SCSI_ADDRESS, target and lun count; without that flag, it is unit 0 of the first free target there. NULL
-    /// for the first virtio-scsi controller with a free target; if the guest has no such controller, one is plugged in with
-    /// the disk, in the first free slot.
+    /// Bus; NULL for the first free slot of any. With it, slot counts. For a SCSI disk it is the bus "<id>.0"
+    /// of a controller: target and lun count with KVM_HOTPLUG_DISK_SCSI_ADDRESS, otherwise the disk is unit 0
+    /// of the first free target. NULL for the first virtio-scsi controller with a free target; if there is
+    /// none, one is plugged in with the disk, in the first free slot.
     pub bus: *const c_char,
     /// One of enum kvm_hotplug_format.
     pub format: u32,
@@ -131,15 +129,15 @@ pub struct kvm_hotplug_disk {
     pub discard: u32,
     /// One of enum kvm_hotplug_detect_zeroes.
     pub detect_zeroes: u32,
-    /// Smallest unit of I/O in bytes, a power of two from 512 to 2097152; 0 means 512.
+    /// Unit of I/O in bytes, a power of two, 512 to 2097152; 0 means 512.
     pub logical_block_size: u32,
-    /// Unit the guest should align to in bytes, likewise, not below the logical one; 0 means the same.
+    /// Unit to align to, likewise, at least the logical; 0: the same.
     pub physical_block_size: u32,
-    /// Virtqueues, 1 to 1024; 0 for QEMU's default. Not for SCSI disks, whose controller has the queues.
+    /// Virtqueues, 1 to 1024; 0 for QEMU's default. Not for SCSI disks.
     pub queues: u32,
-    /// Slot on bus, 0 to 31; 0 means any that is free there, where the bus has others. Not for SCSI disks.
+    /// PCI: slot on bus, 0 to 31; 0 means any free one, where the bus has others.
     pub slot: u32,
-    /// Place in the firmware's boot order, 0 to 2147483647, with KVM_HOTPLUG_BOOT_INDEX.
+    /// Place in the boot order, 0 to 2147483647, with KVM_HOTPLUG_BOOT_INDEX.
     pub boot_index: u32,
     /// Milliseconds for all of it; 0 means 5000.
     pub timeout_ms: u32,
@@ -148,13 +146,13 @@ pub struct kvm_hotplug_disk {
     pub flags: u32,
     /// World wide name the guest sees, for "scsi-hd"; 0 for none.
     pub wwn: u64,
-    /// SCSI target on bus, 0 to 255 (QEMU's scsi-id), with KVM_HOTPLUG_DISK_SCSI_ADDRESS.
+    /// SCSI target on bus, 0 to 255, with KVM_HOTPLUG_DISK_SCSI_ADDRESS.
     pub target: u32,
     /// Unit of the target, 0 to 16383, with KVM_HOTPLUG_DISK_SCSI_ADDRESS.
     pub lun: u32,
-    /// With a backing that names files or directories: their absolute paths, backing_count of them.
+    /// Absolute paths, if backing names files or directories.
     pub backing_paths: *const *const c_char,
-    /// Where the image's backing files may be: one of enum kvm_hotplug_backing.
+    /// Where backing files may be: one of enum kvm_hotplug_backing.
     pub backing: u32,
     /// Number of strings in backing_paths, at most 64.
     pub backing_count: u32,
@@ -165,39 +163,26 @@ unsafe impl Plain for kvm_hotplug_disk {
     const FIRST: usize = super::args::end_of!(kvm_hotplug_disk, lun);
 }
 
-/// Plugs a disk into the guest and records it: the image and its backing files are opened with the caller's rights, in
-/// the mode QEMU will ask for; QEMU gets the descriptors, a block node and a device; the runtime file is replaced. All of
-/// it or nothing. QEMU itself opens no file, so it works when QEMU is in a chroot, runs as another user or under seccomp.
+/// Plugs a disk into the guest and records it: opens the image and its backing files with the caller's rights
+/// in the mode that QEMU needs, gives QEMU the descriptors, a block node and a device, and replaces the
+/// runtime file. All of it or nothing. QEMU opens no file itself, so it may be in a chroot, run as another
+/// user or under seccomp.
 ///
-/// The caller chooses the image, and, with enum kvm_hotplug_backing, which backing files it may have; the names in an image choose
-/// nothing. Each file is looked at before it is opened, and all of them are recorded: later calls open these files for this disk,
-/// and refuse it when its image names others. External data files and encryption are refused.
+/// The caller chooses the image, and by enum kvm_hotplug_backing which backing files it may have. The names
+/// in an image choose nothing. Each file is checked before it is opened, and all are recorded: later calls
+/// open these files for this disk, and refuse it if its image names others. QEMU locks images against another
+/// QEMU, except in a chroot without /dev/null (seen on QEMU 7.2).
 ///
-/// A SCSI disk needs a controller: if the guest has none, a virtio-scsi-pci is plugged in with it, is recorded as a device of
-/// its own ("scsi-pci-<slot>"), and stays when the disk goes. If the disk cannot be added, the controller is taken out again.
+/// If a SCSI disk finds no controller, a virtio-scsi-pci is plugged in with it and recorded as a device of
+/// its own ("scsi-pci-<slot>"). It is removed again if the disk cannot be added. It stays when the disk is
+/// removed.
 ///
-/// QEMU locks images against use by another QEMU; in a chroot without /dev/null it does not (seen on QEMU 7.2).
-///
-/// The call may be repeated: with an id that exists and the same settings it succeeds and does nothing, if its image is still made
-/// of the files that were recorded.
-///
-/// Blocks: on opening the image as well.
-///
-/// Returns KVM_HOTPLUG_ANSWER_DONE (in the guest), KVM_HOTPLUG_ANSWER_AFTER_REBOOT (recorded; the device's
-/// reason says why), KVM_HOTPLUG_ANSWER_PENDING (with KVM_HOTPLUG_NO_WAIT), or fails like any change of a
-/// guest, and with
-/// - -EINVAL (contradicting fields, a setting that the model does not have; the path is a directory or the
-///   like; a backing file's format is not recorded; scsi-block over what takes no SCSI commands);
-/// - -EPERM or -ELOOP (kind IMAGE_REFUSED: the image or a backing file is not one to open, or not what was
-///   recorded: the message names it);
-/// - -ENOENT (no such image, backing file or bus), -EACCES, -EROFS or another errno of open;
-/// - -EBADMSG (declared as qcow2 and is none, or marked corrupt), -EMSGSIZE (over 16 layers), -EOPNOTSUPP
-///   (encrypted or external data; a format that is neither raw nor qcow2; the pinned bus takes no devices;
-///   KVM_HOTPLUG_LIVE_ONLY);
+/// Returns one of enum kvm_hotplug_answer, or fails like any add of a device, like any call that opens an
+/// image, and with
+/// - -EINVAL (contradicting fields, a setting that the model does not have; scsi-block on a device without
+///   SCSI commands), -EBUSY (kind IMAGE_LOCKED: another QEMU uses the image);
 /// - -EEXIST (image, serial or wwn used in this guest; the image is below another disk's, or another disk's
-///   is below it; the id exists with other settings: the message names the field), -EBUSY (kind IMAGE_LOCKED:
-///   the image is in use by another QEMU);
-/// - -ENOSPC (no free slot or SCSI target: counts per bus), -EADDRINUSE (the pinned one is taken).
+///   is below it). A disk that exists must still have the recorded files.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.

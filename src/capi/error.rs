@@ -6,48 +6,47 @@ use super::give::c_text;
 use crate::error::Error;
 use crate::sanitize::escaped;
 
-/// What went wrong, in numbers that never change meaning. Values that a caller does not know may come with newer
-/// versions: treat them by the errno.
+/// What went wrong. Numbers keep their meaning. Newer versions may add some: treat those by the errno.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum kvm_hotplug_error_kind {
-    /// EINVAL, EFAULT, EBADF, ENAMETOOLONG, ELOOP: an argument is malformed, out of range or contradicts another one.
+    /// EINVAL, EFAULT, EBADF, ENAMETOOLONG, ELOOP: an argument is malformed, out of range or contradicts
+    /// another.
     KVM_HOTPLUG_ERROR_INVALID = 1,
     /// ENOENT: a file, interface or bus that was named does not exist.
     KVM_HOTPLUG_ERROR_NOT_FOUND = 2,
-    /// EEXIST: the id, MAC address, serial or image is in use, or the device exists with other settings.
+    /// EEXIST, EBUSY: id, MAC, serial or image in use; other settings.
     KVM_HOTPLUG_ERROR_CONFLICT = 3,
     /// ENOSPC: no free slot on any bus that takes hot-plugged devices.
     KVM_HOTPLUG_ERROR_NO_SLOT = 4,
     /// EADDRINUSE: the address asked for is taken or quarantined.
     KVM_HOTPLUG_ERROR_ADDRESS_TAKEN = 5,
-    /// EOPNOTSUPP: the bus, device or QEMU cannot do this to a running guest.
+    /// EOPNOTSUPP: bus, device or QEMU cannot do this live.
     KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE = 6,
-    /// EPERM: the guest said no to an unplug request; the device stays. QEMU up to 11.1 hears such an answer about processors
-    /// and memory only: a guest that will not let a NIC or disk go looks like one that takes its time, and the removal is
-    /// pending.
+    /// EPERM: the guest refused an unplug request; the device stays. QEMU up to 11.1 reports refusals for
+    /// processors and memory only: the removal of a NIC or disk that the guest refuses stays pending.
     KVM_HOTPLUG_ERROR_GUEST_REFUSED = 7,
-    /// EBUSY: the guest was busy with an earlier plug or unplug until the deadline.
+    /// EBUSY: busy with an earlier plug or unplug until the deadline.
     KVM_HOTPLUG_ERROR_GUEST_BUSY = 8,
     /// ETIMEDOUT: the deadline passed.
     KVM_HOTPLUG_ERROR_TIMEOUT = 9,
     /// ECANCELED: kvm_hotplug_cancel() ended the call.
     KVM_HOTPLUG_ERROR_CANCELED = 10,
-    /// EBUSY: the monitor socket accepts the connection but serves another client.
+    /// EBUSY: the monitor serves another client.
     KVM_HOTPLUG_ERROR_MONITOR_BUSY = 11,
     /// ECONNRESET, EPIPE: the monitor closed the connection.
     KVM_HOTPLUG_ERROR_MONITOR_LOST = 12,
-    /// EPROTO: the monitor said something that is not QMP, or too much of it.
+    /// EPROTO: the monitor sent what is not QMP, or too much.
     KVM_HOTPLUG_ERROR_PROTOCOL = 13,
-    /// EREMOTEIO: QEMU answered a command with an error; see kvm_hotplug_error_qmp_class().
+    /// EREMOTEIO: QEMU refused a command; see kvm_hotplug_error_qmp_class().
     KVM_HOTPLUG_ERROR_QMP = 14,
     /// The operating system refused a call; the errno is its own.
     KVM_HOTPLUG_ERROR_HOST = 15,
-    /// EAGAIN: another handle or process holds the runtime file; the message names it.
+    /// EAGAIN: the runtime file is locked; the message says by whom.
     KVM_HOTPLUG_ERROR_LOCKED = 16,
     /// EBADMSG: a runtime file, journal or image header is malformed.
     KVM_HOTPLUG_ERROR_FORMAT = 17,
-    /// EPROTONOSUPPORT, E2BIG: a file or struct comes from a newer version of this library.
+    /// EPROTONOSUPPORT, E2BIG: a file or struct of a newer version.
     KVM_HOTPLUG_ERROR_VERSION = 18,
     /// EMSGSIZE, EFBIG: something exceeds a stated limit.
     KVM_HOTPLUG_ERROR_LIMIT = 19,
@@ -55,18 +54,18 @@ pub enum kvm_hotplug_error_kind {
     KVM_HOTPLUG_ERROR_FOREIGN = 20,
     /// EBUSY: the image is in use by another QEMU.
     KVM_HOTPLUG_ERROR_IMAGE_LOCKED = 21,
-    /// ENODEV: the host lacks something that was required, such as vhost-net.
+    /// ENODEV: the host lacks what is required, such as vhost-net.
     KVM_HOTPLUG_ERROR_UNAVAILABLE = 22,
-    /// EBADFD, EBUSY, EROFS, EDEADLK: the handle is in a state that does not allow this call.
+    /// EBADFD, EBUSY, EROFS, EDEADLK: the handle's state forbids the call.
     KVM_HOTPLUG_ERROR_STATE = 23,
-    /// ENOTRECOVERABLE: an internal error was caught; the handle only closes from here on.
+    /// ENOTRECOVERABLE: a bug was caught; only closing still works.
     KVM_HOTPLUG_ERROR_PANIC = 24,
-    /// EBUSY: the guest is being migrated, or has been, or waits for a migration to come in.
+    /// EBUSY: the guest migrates, has migrated, or awaits migration.
     KVM_HOTPLUG_ERROR_MIGRATING = 25,
-    /// EPERM, ELOOP: an image, or a file that an image names, is not opened: nobody chose it, it is not what was recorded, or it
-    /// is no file with data of its own. See kvm_runtime_set_backing().
+    /// EPERM, ELOOP: an image, or a file that an image names, may not be opened: the caller did not choose
+    /// it, it is not the recorded one, or it has no data of its own. See kvm_runtime_set_backing().
     KVM_HOTPLUG_ERROR_IMAGE_REFUSED = 26,
-    /// A file, or what listens at a socket, belongs to somebody whom the caller has no reason to trust.
+    /// EPERM: an untrusted user owns a file or listens at a socket.
     KVM_HOTPLUG_ERROR_UNTRUSTED = 27,
 }
 
@@ -76,15 +75,15 @@ pub enum kvm_hotplug_error_kind {
 pub enum kvm_hotplug_undo {
     /// Nothing had been changed.
     KVM_HOTPLUG_UNDO_NOTHING = 0,
-    /// Everything that had been done was taken back.
+    /// Everything that had been done was undone.
     KVM_HOTPLUG_UNDO_COMPLETE = 1,
-    /// Something is left, which kvm_hotplug_error_residue() names. The journal knows of it: the next call on the guest
-    /// settles it, also in another process.
+    /// Something is left; kvm_hotplug_error_residue() names it. The next call on the guest settles it by the
+    /// journal, also in another process.
     KVM_HOTPLUG_UNDO_INCOMPLETE = 2,
 }
 
-/// Why a call failed. Made by the failing call, belongs to the caller, who frees it with kvm_hotplug_error_free(). It
-/// refers to nothing else, may outlive every handle, and may be read from any number of threads at once.
+/// Why a call failed. The caller frees it with kvm_hotplug_error_free(). It refers to nothing else, may
+/// outlive every handle, and any number of threads may read it at once.
 #[derive(Debug)]
 pub struct kvm_hotplug_error {
     pub(super) error: Error,

@@ -23,7 +23,7 @@ pub unsafe extern "C" fn kvm_hotplug_error_kind(error: *const kvm_hotplug_error)
     guard::quiet(0, || unsafe { error.as_ref() }.map_or(0, |error| kind_number(error.error.kind())))
 }
 
-/// The errno, positive, as the failing call returned it negated; 0 if error is NULL.
+/// The errno, positive, that the failing call returned negated; 0 if error is NULL.
 ///
 /// # Safety
 /// `error` is NULL or comes from this library and has not been freed.
@@ -33,8 +33,7 @@ pub unsafe extern "C" fn kvm_hotplug_error_errno(error: *const kvm_hotplug_error
     guard::quiet(0, || unsafe { error.as_ref() }.map_or(0, |error| error.error.errno()))
 }
 
-/// One line for people, UTF-8: the step, what was wrong, where, what to do, and what is left behind. The string belongs
-/// to the error and lives as long. NULL if error is NULL.
+/// One line for people: the step, what was wrong, where, what to do, and what is left. NULL if error is NULL.
 ///
 /// # Safety
 /// `error` is NULL or comes from this library and has not been freed.
@@ -44,8 +43,7 @@ pub unsafe extern "C" fn kvm_hotplug_error_message(error: *const kvm_hotplug_err
     guard::quiet(std::ptr::null(), || pointer(unsafe { error.as_ref() }, |error| Some(&error.message)))
 }
 
-/// The step that failed, such as "device_add nic-pci-5", or NULL. The string belongs to the error and lives as long.
-///
+/// The step that failed, such as "device_add nic-pci-5", or NULL.
 ///
 /// # Safety
 /// `error` is NULL or comes from this library and has not been freed.
@@ -55,8 +53,7 @@ pub unsafe extern "C" fn kvm_hotplug_error_step(error: *const kvm_hotplug_error)
     guard::quiet(std::ptr::null(), || pointer(unsafe { error.as_ref() }, |error| error.step.as_ref()))
 }
 
-/// The class of QEMU's error, such as "GenericError" or "DeviceNotFound", or NULL if QEMU did not refuse a command. The
-/// string belongs to the error and lives as long.
+/// The class of QEMU's error, such as "DeviceNotFound", or NULL if QEMU did not refuse a command.
 ///
 /// # Safety
 /// `error` is NULL or comes from this library and has not been freed.
@@ -66,8 +63,7 @@ pub unsafe extern "C" fn kvm_hotplug_error_qmp_class(error: *const kvm_hotplug_e
     guard::quiet(std::ptr::null(), || pointer(unsafe { error.as_ref() }, |error| error.qmp_class.as_ref()))
 }
 
-/// QEMU's own words, or NULL if QEMU did not refuse a command. The string belongs to the error and lives as long.
-///
+/// QEMU's description of its error, or NULL if QEMU did not refuse a command.
 ///
 /// # Safety
 /// `error` is NULL or comes from this library and has not been freed.
@@ -77,7 +73,7 @@ pub unsafe extern "C" fn kvm_hotplug_error_qmp_desc(error: *const kvm_hotplug_er
     guard::quiet(std::ptr::null(), || pointer(unsafe { error.as_ref() }, |error| error.qmp_desc.as_ref()))
 }
 
-/// One of enum kvm_hotplug_undo: what became of the steps done before the failure. 0 if error is NULL.
+/// One of enum kvm_hotplug_undo; 0 if error is NULL.
 ///
 /// # Safety
 /// `error` is NULL or comes from this library and has not been freed.
@@ -92,8 +88,7 @@ pub unsafe extern "C" fn kvm_hotplug_error_undo(error: *const kvm_hotplug_error)
     guard::quiet(0, || unsafe { error.as_ref() }.map_or(0, |error| number(error.error.undo())))
 }
 
-/// What is left behind, one entry a line, or NULL if nothing is. The string belongs to the error and lives as long.
-///
+/// What is left behind, one entry a line, or NULL if nothing is.
 ///
 /// # Safety
 /// `error` is NULL or comes from this library and has not been freed.
@@ -103,7 +98,7 @@ pub unsafe extern "C" fn kvm_hotplug_error_residue(error: *const kvm_hotplug_err
     guard::quiet(std::ptr::null(), || pointer(unsafe { error.as_ref() }, |error| error.left.as_ref()))
 }
 
-/// Frees an error and the strings that belong to it; NULL is fine.
+/// Frees an error and its strings.
 ///
 /// # Safety
 /// `error` is NULL or comes from this library and has not been freed.

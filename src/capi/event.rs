@@ -11,41 +11,40 @@ use super::show::type_number;
 use crate::guest::{Event, EventKind, IoAction};
 use crate::sanitize::escaped;
 
-/// Kinds of events. Callers skip kinds they do not know: newer versions may add some.
+/// Types of events. Newer versions may add some: skip those.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum kvm_hotplug_event_type {
-    /// A device of an add with KVM_HOTPLUG_NO_WAIT, or of an interrupted one, is in the guest, and recorded now.
+    /// An add with KVM_HOTPLUG_NO_WAIT, or an interrupted one, is done.
     KVM_HOTPLUG_EVENT_ADDED = 1,
-    /// A removal that was pending has finished: storage or tap may be torn down.
+    /// A pending removal is done: storage or tap may be torn down.
     KVM_HOTPLUG_EVENT_REMOVED = 2,
-    /// The guest gave a device up by itself: storage or tap may be torn down.
+    /// The guest gave up a device by itself: storage or tap may be torn down.
     KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST = 3,
-    /// The guest refused to let go of a device; it stays. See KVM_HOTPLUG_ERROR_GUEST_REFUSED for when QEMU hears that.
+    /// The guest refused a removal; the device stays. See KVM_HOTPLUG_ERROR_GUEST_REFUSED.
     KVM_HOTPLUG_EVENT_REFUSED = 4,
-    /// A removal that an earlier agent had begun is waiting for the guest.
+    /// An earlier agent's removal is waiting for the guest.
     KVM_HOTPLUG_EVENT_PENDING = 5,
-    /// An interrupted add was taken back.
+    /// An interrupted add was undone.
     KVM_HOTPLUG_EVENT_UNDONE = 6,
-    /// The connection to the monitor is gone; the next call makes a new one.
+    /// The monitor connection is lost; the next call reconnects.
     KVM_HOTPLUG_EVENT_MONITOR_LOST = 7,
-    /// Events were dropped because nobody fetched them (more than 1024, or 512 QMP events).
+    /// Unfetched events were dropped (over 1024, or over 512 QMP events).
     KVM_HOTPLUG_EVENT_LOST = 8,
-    /// There is a connection to the monitor again.
+    /// The monitor is connected again.
     KVM_HOTPLUG_EVENT_MONITOR_RESTORED = 9,
-    /// A disk could not be read or written: operation, action and no_space say more.
+    /// A disk request failed; see action, write and no_space.
     KVM_HOTPLUG_EVENT_IO_ERROR = 10,
-    /// The guest shut down, or was made to; by_guest says which, text why. QEMU is about to exit unless it was started with
-    /// -no-shutdown.
+    /// The guest shut down; by_guest says by whom, text why. QEMU exits, unless started with -no-shutdown.
     KVM_HOTPLUG_EVENT_SHUTDOWN = 11,
     /// The guest was reset; by_guest says by whom, text why.
     KVM_HOTPLUG_EVENT_RESET = 12,
-    /// The guest's system has crashed and says so (through a pvpanic device).
+    /// The guest's system crashed and reports it (pvpanic device).
     KVM_HOTPLUG_EVENT_PANICKED = 13,
-    /// A QMP event as it came, after kvm_hotplug_forward_qmp_events(); fetch it with kvm_hotplug_next_event_json().
+    /// A QMP event, after kvm_hotplug_forward_qmp_events(); fetch it with kvm_hotplug_next_event_json().
     KVM_HOTPLUG_EVENT_QMP = 14,
-    /// A device of an add with KVM_HOTPLUG_NO_WAIT could not be added: error_kind, error_number and text say why. What had
-    /// been done is taken back, but for what the text says is left behind.
+    /// An add with KVM_HOTPLUG_NO_WAIT failed: error_kind, error_number and text say why. It was undone,
+    /// except for what text says is left behind.
     KVM_HOTPLUG_EVENT_ADD_FAILED = 15,
 }
 
@@ -57,17 +56,17 @@ pub enum kvm_hotplug_io_action {
     KVM_HOTPLUG_IO_ACTION_REPORT = 1,
     /// Nothing.
     KVM_HOTPLUG_IO_ACTION_IGNORE = 2,
-    /// The guest was stopped; QEMU repeats the request when it is let go on (QMP command cont).
+    /// QEMU stopped the guest, and repeats the request after "cont".
     KVM_HOTPLUG_IO_ACTION_STOP = 3,
 }
 
-/// One event. What a call answers itself is no event.
+/// One event. What a call itself answers is no event.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct kvm_hotplug_event {
     /// Id of the device; empty for events about the guest.
     pub id: [c_char; 32],
-    /// Details in words, UTF-8. KVM_HOTPLUG_EVENT_QMP: the beginning of the event's JSON text.
+    /// Details in words; of KVM_HOTPLUG_EVENT_QMP the beginning of its JSON text.
     pub text: [c_char; 256],
     /// Which attachment of that id.
     pub generation: u64,
@@ -77,8 +76,8 @@ pub struct kvm_hotplug_event {
     pub event_type: u32,
     /// One of enum kvm_hotplug_device_type; 0 for events about the guest.
     pub device_type: u32,
-    /// How often it has happened since it was last fetched: I/O errors, resets and the like, which a guest can cause
-    /// without end, are not kept twice.
+    /// How often it has happened since it was last fetched: I/O errors, resets and the like, which a guest
+    /// can cause without end, are kept once.
     pub times: u64,
     /// KVM_HOTPLUG_EVENT_IO_ERROR: one of enum kvm_hotplug_io_action.
     pub action: u32,
@@ -86,11 +85,11 @@ pub struct kvm_hotplug_event {
     pub write: u32,
     /// KVM_HOTPLUG_EVENT_IO_ERROR: 1 if there was no space left.
     pub no_space: u32,
-    /// KVM_HOTPLUG_EVENT_SHUTDOWN, KVM_HOTPLUG_EVENT_RESET: 1 if the guest did it by itself.
+    /// SHUTDOWN and RESET events: 1 if the guest did it by itself.
     pub by_guest: u32,
-    /// KVM_HOTPLUG_EVENT_ADD_FAILED: what kvm_hotplug_error_kind() would have returned for the call.
+    /// KVM_HOTPLUG_EVENT_ADD_FAILED: as of kvm_hotplug_error_kind().
     pub error_kind: u32,
-    /// KVM_HOTPLUG_EVENT_ADD_FAILED: the errno that the call would have returned, positive.
+    /// KVM_HOTPLUG_EVENT_ADD_FAILED: the errno, positive.
     pub error_number: u32,
 }
 
@@ -157,9 +156,9 @@ fn action_number(action: IoAction) -> u32 {
     }
 }
 
-/// Fetches the oldest event. Call kvm_hotplug_process() before, to have news taken in.
+/// Fetches the oldest event. Call kvm_hotplug_process() first, so that QEMU's events are processed.
 ///
-/// `ret_event`, `event_size`: where to put the event, and its sizeof. Written only when there is one.
+/// `ret_event`: where to put the event, if there is one.
 ///
 /// Blocks: as kvm_hotplug_list().
 ///
@@ -190,19 +189,12 @@ pub unsafe extern "C" fn kvm_hotplug_next_event(
     unsafe { guard::call(reterr, work) }
 }
 
-/// Fetches the oldest event as JSON text, with everything that is known of it. Events come in one order, whichever function
-/// fetches them.
-///
-/// The text is an object: "event" (such as "removed" or "io-error": the names of enum kvm_hotplug_event_type in lower case, with
-/// "-"), "id", "type" ("nic", "disk" or "scsi") and "generation" of the device (null for events about the guest), "text", "times";
-/// "lost" for lost; "operation" ("read" or "write"), "action" ("report", "ignore" or "stop") and "no_space" for io-error;
-/// "by_guest" for shutdown and reset; "qmp", with "event", "data" and "timestamp" as QEMU sent them, for qmp.
-///
-/// `ret_json`: where to put the text, UTF-8; freed with kvm_hotplug_text_free(). Written only when there is an event.
+/// Fetches the oldest event as JSON text with all its details; docs/json.md lists the members. Both functions
+/// fetch from one queue.
 ///
 /// Blocks: as kvm_hotplug_list().
 ///
-/// Returns 1 if there was an event, 0 if not.
+/// Returns 1 if there was an event, 0 if not (and no text).
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -225,10 +217,11 @@ pub unsafe extern "C" fn kvm_hotplug_next_event_json(
     unsafe { guard::call(reterr, work) }
 }
 
-/// Turns on or off that QMP events can be fetched as they are (KVM_HOTPLUG_EVENT_QMP), besides the events made from them. At
-/// most 512 of them, and 2 MiB, are kept; the oldest are dropped and counted then, never other events.
+/// Turns events of type KVM_HOTPLUG_EVENT_QMP on or off: QMP events as QEMU sent them, besides the events
+/// made from them. At most 512 of them, and 2 MiB, are kept. Beyond that the oldest of them are dropped and
+/// counted, never other events. Turning it off leaves those that are kept.
 ///
-/// `on`: 1 or 0. A new handle begins with 0. Turning it off leaves those that are kept.
+/// `on`: 1 or 0. A new handle begins with 0.
 ///
 /// Blocks: as kvm_hotplug_list().
 ///

@@ -15,17 +15,10 @@ use crate::store::Format;
 pub enum kvm_runtime_format {
     /// Our own: a JSON object.
     KVM_RUNTIME_FORMAT_NATIVE = 1,
-    /// The list that Ganeti writes. Loaded are its lists of 4 entries (2.10 and later) and of 3 (2.0 to 2.9: what the guest
-    /// has is listed without an address and can only go with the next boot or after a migration, and its disks stay in the command; new devices
-    /// are plugged in as usual). Saved it is a list of 4 that Ganeti 3.0 and later load, with everything kept that is unknown
-    /// here, further entries too; what it has no room for (generations, changes for the next boot, taps) is in "<path>.kvm-hotplug", if need be.
-    ///
-    /// A list with two devices at one place is loaded: kvm_hotplug_verify() says which of them the guest does not have, and
-    /// kvm_runtime_check() that no boot can be made of it.
-    ///
-    /// All NICs and all disks of such a guest have the same queues, vhost, cache, aio and discard, which are hypervisor
-    /// parameters there: requests get them unless they ask for something else, and then they fail with -EINVAL, as they do
-    /// for what Ganeti does not know (MTU, boot order, serial number, qcow2, read-only and such).
+    /// Ganeti's list: loaded with 4 entries (2.10 and later) or 3 (2.0 to 2.9), saved with 4, which Ganeti
+    /// 3.0 and later load. All NICs and all disks then have the same queues, vhost, cache, aio and discard. A
+    /// request for others, or for what Ganeti does not know, fails with -EINVAL. docs/ganeti.md has the
+    /// details.
     KVM_RUNTIME_FORMAT_GANETI = 2,
 }
 
@@ -56,17 +49,15 @@ pub unsafe extern "C" fn kvm_runtime_get_format(
     unsafe { guard::call(reterr, work) }
 }
 
-/// Makes a copy of a record in another format. The copy has no file until kvm_runtime_save() gives it one; the record stays
-/// what it is, also while a guest is open with it.
-///
-/// A Ganeti list fits into our own format whole, and comes out of it again as it was, but for what was changed meanwhile. A
-/// list holds less: a record is refused that has root ports, a SCSI controller outside of its command, a device without an
-/// address or not on a bus that Ganeti uses, or one with a setting that has no place there or is not the same for all NICs
-/// or all disks.
+/// Copies a record in another format. The copy has no file until kvm_runtime_save() gives it one. The record
+/// itself is not changed; a guest may be open with it. A Ganeti list fits into the native format whole, and
+/// converts back unchanged, except for later changes. A list cannot hold root ports, a SCSI controller
+/// outside of the command, a device without an address or on a bus that Ganeti does not use, nor a setting
+/// that has no place there or differs between NICs or disks.
 ///
 /// `format`: one of enum kvm_runtime_format; the one it has makes a plain copy.
 ///
-/// Blocks: looks at the images of disks (type and size).
+/// Blocks: on reading type and size of the disks' images.
 ///
 /// Fails with -EINVAL (the format cannot hold the record: the message names the device and its setting),
 /// -EBADMSG (a list kept in the record is malformed).

@@ -15,7 +15,8 @@ pub(super) fn zeros<T: Plain>() -> T {
     unsafe { std::mem::zeroed() }
 }
 
-/// Writes a result struct of the size the caller was compiled with: cut for a shorter one, zeros behind for a longer.
+/// Writes a result struct of the size the caller was compiled with: cut for a shorter one, zeros behind for a
+/// longer.
 ///
 /// # Safety
 /// `pointer` is NULL (then nothing is written) or valid for writes of `size` bytes.
@@ -45,7 +46,8 @@ pub(super) unsafe fn show_struct<T: Plain>(pointer: *mut T, size: usize, show: i
         // SAFETY: passed on.
         return unsafe { write_struct(pointer, size, &value) };
     }
-    // SAFETY: the caller vouches for size bytes, which are enough; all zeros is a valid value of plain structs.
+    // SAFETY: the caller vouches for size bytes, which are enough; all zeros is a valid value of plain
+    // structs.
     unsafe {
         pointer.cast::<u8>().write_bytes(0, size);
         show(&mut *pointer);
@@ -137,12 +139,13 @@ pub(super) fn put_text(zeros: &mut [c_char], text: &str) {
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    // SAFETY: neither is shorter than end, which is 0 for an empty array, and a borrowed array does not overlap.
+    // SAFETY: neither is shorter than end, which is 0 for an empty array, and a borrowed array does not
+    // overlap.
     unsafe { std::ptr::copy_nonoverlapping(text.as_ptr().cast::<c_char>(), zeros.as_mut_ptr(), end) };
 }
 
-/// Hands out a list: what fits, and how many there are. Each is made where the caller wants it, so that a long list needs no
-/// memory of its own.
+/// Hands out a list: what fits, and how many there are. Each is made where the caller wants it, so that a
+/// long list needs no memory of its own.
 ///
 /// # Safety
 /// `array` is NULL or has `capacity` structs of `size` bytes, `ret_count` is NULL or writable.

@@ -11,8 +11,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 
-/// The standard library prints panics to stderr from a hook that is one per copy of the standard library; a cdylib has
-/// its own copy. This is what was there before, for panics that are not ours.
+/// The standard library prints panics to stderr from a hook that is one per copy of the standard library; a
+/// cdylib has its own copy. This is what was there before, for panics that are not ours.
 static PREVIOUS_HOOK: OnceLock<Hook> = OnceLock::new();
 static QUIETED: Once = Once::new();
 
@@ -21,7 +21,8 @@ thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Runs a fallible call. Success is its value, failure the negative errno, with the rest in `*reterr` if wanted.
+/// Runs a fallible call. Success is its value, failure the negative errno, with the rest in `*reterr` if
+/// wanted.
 ///
 /// # Safety
 /// `reterr` is NULL or points to a writable pointer.

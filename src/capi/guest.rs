@@ -17,22 +17,23 @@ pub const KVM_HOTPLUG_DEFAULT_TIMEOUT_MS: u32 = 5000;
 
 const MAGIC: u64 = 0x6b76_6d2d_686f_7431;
 
-/// A live guest: the connection to its monitor, its slot map, and what is pending. Made by kvm_hotplug_open(), freed by
-/// kvm_hotplug_close(). Any thread may use it; different handles are independent. The library makes no threads.
+/// A live guest: the connection to its monitor, its slot map, and its pending operations. Freed with
+/// kvm_hotplug_close().
 ///
-/// Several calls of one handle may be under way at once. A call that waits for the guest, which is what a removal does after it
-/// has asked, or for an add that another call has begun and not waited for, holds up no other one. What asks QEMU and waits for the
-/// answer, as an add does, is done by one call at a time: the others wait for it, in the order in which they came, each no
-/// longer than its own timeout. So they do while a call connects to a monitor that says nothing; kvm_hotplug_list(),
-/// kvm_hotplug_get_device(), kvm_hotplug_next_event() and kvm_hotplug_forward_qmp_events(), which need no monitor, do not wait for that, and
-/// when that call gives up, one that has time left connects anew.
+/// Calls that ask QEMU and wait for its reply, such as adds, run one at a time. They take turns in the order
+/// in which they came, and each waits no longer than its own timeout. A call that waits for the guest, such
+/// as a removal after its request, holds up no other call. Neither does waiting for an add that another call
+/// began with KVM_HOTPLUG_NO_WAIT. While a call connects to a monitor that does not reply, the others wait
+/// too, except kvm_hotplug_list(), kvm_hotplug_get_device(), kvm_hotplug_next_event() and
+/// kvm_hotplug_forward_qmp_events(), which need no monitor. When that call gives up, one that has time left
+/// connects anew.
 ///
-/// A second removal of a device joins the first: each call has the same answer, or its own when its timeout comes first. A
-/// removal, a change or an add of a device that is being added waits for that add. An add of one that is being removed fails
-/// with -EEXIST.
+/// A second removal of a device joins the first: both give the same answer, unless a timeout ends one
+/// earlier. A removal, change or add of a device that is being added waits for that add. An add of a device
+/// that is being removed fails with -EEXIST.
 ///
-/// A monitor serves one client at a time: while a handle is open, no other program can use that QMP socket. Give QEMU a
-/// second one if others need it.
+/// A monitor serves one client at a time: while a handle is open, no other program can use that QMP socket.
+/// Give QEMU a second one if others need it.
 #[derive(Debug)]
 pub struct kvm_hotplug {
     magic: u64,
@@ -67,21 +68,20 @@ pub(super) unsafe fn give_answer(outcome: &Outcome, device: *mut kvm_hotplug_dev
     code(outcome)
 }
 
-/// Connects to the QMP socket of a running QEMU, looks at the guest, and finishes or undoes what an agent that died had
-/// begun (its journal says what); events tell what was settled. What was begun in another QEMU, which has ended since, is settled
-/// by the record, and never carried out on this one: removals are done, adds that are not in the record are dropped. If the commands
-/// of that agent went over another monitor of this QEMU, that one has to serve a client first, or to have none.
+/// Connects to the QMP socket of a running QEMU, examines the guest, and finishes or undoes what an earlier
+/// agent left unfinished in the journal; events report the results. What was begun in a QEMU that has ended
+/// since is settled by the record and never carried out on this one: removals are done, adds that are not in
+/// the record are dropped. If the earlier agent used another monitor of this QEMU, that monitor must first
+/// accept a connection, or have no client.
 ///
-/// `runtime`: the guest's record, which must have a file. One guest may be open with it at a time. It may be freed
-/// before the guest is closed.
-/// `socket_path`: the QMP socket, at most 107 bytes.
+/// `runtime`: the guest's record, which must have a file. One guest may be open with it at a time. It may be
+/// freed before the guest is closed.
 ///
-/// Returns 0, or fails like any call to QEMU, and with -EINVAL (an empty path), -ENAMETOOLONG (the path),
-/// -EBADFD (the record has no file), -EROFS (a record from kvm_runtime_load_readonly()), -EBUSY (kind STATE:
-/// the record belongs to an open guest; kind MONITOR_BUSY: also for a monitor that an earlier agent used),
-/// -EPERM (the record remembers another user than the one that listens, see kvm_hotplug_open_with()), or the
-/// errno of a system call. Nothing is left behind on failure, except that settling may have got half-way,
-/// which the next call continues.
+/// Fails like any call to QEMU, and with -EINVAL (an empty path), -ENAMETOOLONG (the path), -EBADFD (the
+/// record has no file), -EROFS (a record from kvm_runtime_load_readonly()), -EBUSY (kind STATE: the record
+/// belongs to an open guest; kind MONITOR_BUSY: also for a monitor that an earlier agent used), -EPERM
+/// (another user than the recorded one listens, see kvm_hotplug_open_with()), or the errno of a system call.
+/// A failure leaves nothing behind, except that settling may be half done, which the next call continues.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -107,29 +107,30 @@ pub const KVM_HOTPLUG_OPEN_PEER_UID: u32 = 1 << 13;
 /// Flag of struct kvm_hotplug_open_options: peer_pid is given.
 pub const KVM_HOTPLUG_OPEN_PEER_PID: u32 = 1 << 14;
 
-/// Flag of struct kvm_hotplug_open_options: another user than the remembered one is fine, and is remembered instead.
+/// Flag of struct kvm_hotplug_open_options: accept another user than the recorded one, and record it.
 pub const KVM_HOTPLUG_OPEN_ACCEPT_PEER: u32 = 1 << 15;
 
-/// Flag of struct kvm_hotplug_open_options: the guest is only looked at. QEMU is asked questions and told nothing, and neither
-/// record nor journal is written: what an earlier agent left unfinished stays as it is, and its removals are listed as pending.
+/// Flag of struct kvm_hotplug_open_options: only look. QEMU is queried, nothing else; record and journal are
+/// not written. What an earlier agent left unfinished stays so; its removals are listed as pending.
 pub const KVM_HOTPLUG_OPEN_LOOK_ONLY: u32 = 1 << 16;
 
-/// Who has to listen at a monitor's socket, as the kernel noted it when that process began to listen (SO_PEERCRED). If
-/// all fields are zero, the user that the record remembers has to listen; if it remembers none, any user may.
+/// Which process must listen at a monitor's socket, as the kernel noted it when it began to listen
+/// (SO_PEERCRED). If all fields are zero, the recorded user must, or any user if none is recorded.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct kvm_hotplug_open_options {
-    /// The user, with KVM_HOTPLUG_OPEN_PEER_UID. The record remembers it: every later open expects it. It is the one that
-    /// QEMU was started as, also if it runs as another one since (-runas); for a socket that somebody else made and QEMU was
-    /// given, it is that one's. Seen from another user namespace, all users that this one does not have are one
-    /// (65534, "nobody"), which is refused as such there.
+    /// The user, with KVM_HOTPLUG_OPEN_PEER_UID; recorded, and expected by every later open. It is the user
+    /// that QEMU was started as, also after -runas; for a socket that another process made and QEMU was
+    /// given, that process's user. In another user namespace, users that it does not have all appear as 65534
+    /// ("nobody"), which is refused there.
     pub peer_uid: u32,
-    /// The process, with KVM_HOTPLUG_OPEN_PEER_PID, in the caller's numbers. It is another one with each start of QEMU, so it
-    /// is for this handle only. One that cannot be seen, in another pid namespace, is refused.
+    /// The process, with KVM_HOTPLUG_OPEN_PEER_PID, as the caller numbers it, for this handle only: it
+    /// changes with each start of QEMU. One that is invisible, in another pid namespace, is refused.
     pub peer_pid: i32,
-    /// KVM_HOTPLUG_OPEN_PEER_UID, KVM_HOTPLUG_OPEN_PEER_PID, KVM_HOTPLUG_OPEN_ACCEPT_PEER, KVM_HOTPLUG_OPEN_LOOK_ONLY, or 0.
+    /// KVM_HOTPLUG_OPEN_PEER_UID, KVM_HOTPLUG_OPEN_PEER_PID, KVM_HOTPLUG_OPEN_ACCEPT_PEER,
+    /// KVM_HOTPLUG_OPEN_LOOK_ONLY, or 0.
     pub flags: u32,
-    /// For all of the call; 0 means 5000.
+    /// Milliseconds for all of it; 0 means 5000.
     pub timeout_ms: u32,
 }
 
@@ -138,23 +139,22 @@ unsafe impl Plain for kvm_hotplug_open_options {
     const FIRST: usize = args::end_of!(kvm_hotplug_open_options, timeout_ms);
 }
 
-/// Opens a guest as kvm_hotplug_open() does, if the right one listens at its socket. Whoever listens there is handed
-/// descriptors of taps and images, so a socket in a directory that others can write is worth it. Nothing is said to one who
-/// is not expected; the same holds whenever the connection is made anew.
+/// Opens a guest as kvm_hotplug_open() does, if the expected process listens at its socket. The listener is
+/// handed descriptors of taps and images, so use this for a socket in a directory that others can write.
+/// Nothing is sent to another process; each reconnect checks again.
 ///
-/// With KVM_HOTPLUG_OPEN_LOOK_ONLY the handle has a copy of the record as it is now, so any record will do: one from
-/// kvm_runtime_load_readonly(), which another program owns, as well as one that another handle has open. A monitor serves one client at a
-/// time, so while an agent is connected, looking takes a second monitor of the same QEMU. Listing, describing, the slot map,
-/// kvm_hotplug_verify(), plans and events work; what the journal has open is not made good, and kvm_runtime_unfinished() lists it.
-/// Every call that would change something fails with -EROFS and KVM_HOTPLUG_ERROR_STATE, as does a command of
-/// kvm_hotplug_qmp() that is no question. A user accepted or named is not remembered.
+/// With KVM_HOTPLUG_OPEN_LOOK_ONLY the handle has a copy of the record, so any record will do: one from
+/// kvm_runtime_load_readonly(), also of a file that another program owns, or one that another handle has
+/// open. While an agent is connected, it takes a second monitor of the same QEMU. Listing, describing, the
+/// slot map, kvm_hotplug_verify(), plans and events work. Unfinished operations are not settled;
+/// kvm_runtime_unfinished() lists them. Every call that would change something fails with -EROFS (kind
+/// STATE), as does kvm_hotplug_qmp() with a command that is no query. An accepted or given user is not
+/// recorded.
 ///
 /// `runtime`: the guest's record, which must have a file.
-/// `socket_path`: the QMP socket, at most 107 bytes.
-/// `options`, `options_size`: who has to listen, and how to open; sizeof *options.
 ///
-/// Fails like kvm_hotplug_open(), and with -EPERM and KVM_HOTPLUG_ERROR_UNTRUSTED (somebody else listens, or
-/// the record remembers another user: the message names both), -EINVAL (a peer_pid below 1).
+/// Fails like kvm_hotplug_open(), and with -EPERM (kind UNTRUSTED: another process or user listens, or
+/// another user is recorded: the message names both), -EINVAL (a peer_pid below 1).
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -225,8 +225,8 @@ unsafe fn open_of(
     Ok(0)
 }
 
-/// Closes the connection and frees the handle; NULL is fine. The guest and its devices stay as they are, pending
-/// removals stay in the journal. No other thread may be using the handle.
+/// Closes the connection and frees the handle. Guest and devices stay as they are, and pending removals stay
+/// in the journal.
 ///
 /// # Safety
 /// `guest` is NULL or comes from this library and has not been closed.

@@ -10,9 +10,9 @@ use super::guard;
 use super::guest::{check_device_out, kvm_hotplug};
 use super::runtime::kvm_runtime;
 
-/// Lists the devices of a guest: those of the record, and those that are only on their way out.
+/// Lists the devices of a guest: those of the record, and those that are only being removed.
 ///
-/// Blocks: while another call asks QEMU, but not while it connects; nothing is asked of QEMU.
+/// Blocks: while another call asks QEMU, but not while it connects; QEMU is not asked.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -39,12 +39,11 @@ pub unsafe extern "C" fn kvm_hotplug_list(
 
 /// Looks up one device by its id.
 ///
-/// `ret_device`, `device_size`: where to put the device, and its sizeof; or NULL and 0. Written only when it exists.
+/// `ret_device`: where to put the device if it exists; or NULL, and 0 as its size.
 ///
 /// Blocks: as kvm_hotplug_list().
 ///
-/// Returns the device's state, one of enum kvm_hotplug_state (KVM_HOTPLUG_STATE_ABSENT if there is no such
-/// device).
+/// Returns one of enum kvm_hotplug_state; KVM_HOTPLUG_STATE_ABSENT if there is no such device.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -72,10 +71,8 @@ pub unsafe extern "C" fn kvm_hotplug_get_device(
     unsafe { guard::call(reterr, work) }
 }
 
-/// Lists the devices of a record. Where the journal beside it has an operation on a device that was begun, and whose end is
-/// not written down, the device's reason says so; see kvm_runtime_unfinished().
-///
-/// Blocks: no.
+/// Lists the devices of a record. If the journal has an unfinished operation on a device, its reason says so;
+/// see kvm_runtime_unfinished().
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -101,14 +98,12 @@ pub unsafe extern "C" fn kvm_runtime_list(
     unsafe { guard::call(reterr, work) }
 }
 
-/// Lists the devices that the journal beside a record is about: an operation on each was begun, and its end is not written
-/// down. Their reasons say which operation. One that was being added is not in the record yet. The next kvm_hotplug_open() of
-/// the guest settles them, as kvm_hotplug_settle() does; kvm_runtime_settle() does it for a guest that is known to be off. Whoever
-/// copies the runtime file, or reads it by other means, to migrate the guest for instance, sees to it before that nothing but removals
-/// is unfinished. A record from kvm_runtime_load_readonly() will do, so this works without the lock; while an agent is at work, what it does at
-/// the moment is in the list.
-///
-/// Blocks: no.
+/// Lists the devices with an unfinished operation in the journal beside a record: begun, with no recorded
+/// end. The reasons say which operation. A device that was being added is not in the record yet. The next
+/// kvm_hotplug_open() settles them, as kvm_hotplug_settle() does; kvm_runtime_settle() does it for a guest
+/// that is known to be off. Before you copy the runtime file or read it by other means, for a migration for
+/// instance, see that only removals are unfinished. This works without the lock, with a record from
+/// kvm_runtime_load_readonly(); the list then has what a running agent does at the moment.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.

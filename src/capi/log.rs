@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::log::{Level, Log, Sink};
 use crate::sanitize::escaped;
 
-/// How much a log line matters. A level includes those above it.
+/// How important a log line is. A level includes those above it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum kvm_hotplug_log_level {
@@ -19,7 +19,7 @@ pub enum kvm_hotplug_log_level {
     KVM_HOTPLUG_LOG_OFF = 0,
     /// Something is left behind or lost.
     KVM_HOTPLUG_LOG_ERROR = 1,
-    /// Something unexpected was dealt with.
+    /// Something unexpected was handled.
     KVM_HOTPLUG_LOG_WARNING = 2,
     /// What changed in a guest.
     KVM_HOTPLUG_LOG_INFO = 3,
@@ -27,10 +27,10 @@ pub enum kvm_hotplug_log_level {
     KVM_HOTPLUG_LOG_DEBUG = 4,
 }
 
-/// Takes one log line: UTF-8, without a final newline, valid during the callback only. It is called in the middle of a
-/// call of this library, by the thread that made it; what is done about an add that no call waits for is logged by whatever call goes on
-/// with it. One line of a handle is written at a time. It must not call back into the handle (that call fails with
-/// EDEADLK), nor leave by longjmp or an exception.
+/// Takes one log line: without a final newline, valid during the callback only. The thread that is in a call
+/// of this library calls it. What happens to an add that no call waits for is logged by the call that goes on
+/// with it. Lines of one handle come one at a time. The callback must not call into the handle (that call
+/// fails with EDEADLK), nor leave by longjmp or an exception.
 pub type kvm_hotplug_log_fn =
     Option<unsafe extern "C" fn(userdata: *mut c_void, level: c_int, message: *const c_char)>;
 
@@ -43,8 +43,8 @@ struct Callback {
     free: kvm_hotplug_free_fn,
 }
 
-// SAFETY: the header says that the callback is called by whatever thread makes a call, one call of a handle at a
-// time, so its userdata has to bear that; nothing here looks at it.
+// SAFETY: the header says that the callback is called by whatever thread makes a call, one call of a handle
+// at a time, so its userdata has to bear that; nothing here looks at it.
 unsafe impl Send for Callback {}
 // SAFETY: as above: handles that share a record may log at the same time, which the header says.
 unsafe impl Sync for Callback {}
@@ -94,16 +94,15 @@ pub(super) fn log_to(
     }
 }
 
-/// Sets where log lines go, for guests opened with this record from now on. Without this call nothing is logged; nothing
-/// ever goes to stdout or stderr.
+/// Sets the callback for log lines of guests opened with this record from now on. Without it nothing is
+/// logged.
 ///
 /// `level`: one of enum kvm_hotplug_log_level; 0 stops logging.
 /// `callback`: takes the lines; may be NULL with level 0.
 /// `userdata`: passed to the callback. Guests opened with one record may log from several threads at once.
-/// `free`: called once with userdata when nothing logs through it any more: after it was replaced, and the record and all
-/// guests that were opened with it are gone; at once if this call fails. NULL if there is nothing to free.
-///
-/// Blocks: no.
+/// `free`: called once with userdata when nothing logs through it any more: another callback was set or the
+/// record freed, and all guests that were opened with it are closed. Called at once if this call fails. NULL
+/// if there is nothing to free.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.

@@ -1,8 +1,8 @@
 //! The C ABI: the only `extern "C"`, and with `sys` the only `unsafe`.
 //!
-//! Every function is three steps: read the arguments, make one call inward, turn the `Result` into an `int`. The
-//! doc comments of public items here are the text of `include/kvm_hotplug.h`, so they are written for C readers;
-//! notes for Rust readers are ordinary comments.
+//! Every function is three steps: read the arguments, make one call inward, turn the `Result` into an `int`.
+//! The doc comments of public items here are the text of `include/kvm_hotplug.h`, so they are written for C
+//! readers; notes for Rust readers are ordinary comments.
 //!
 //! Rules of the ring:
 //! * every function goes through [`guard`], so that no panic crosses the border;

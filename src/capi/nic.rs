@@ -13,29 +13,27 @@ use crate::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, Slot};
 use crate::net::MAX_QUEUES;
 use crate::net::vhost::VhostMode;
 
-/// Flag of requests: live or not at all. What would take effect after a reboot fails with -EOPNOTSUPP, and nothing is
-/// recorded.
+/// Flag of requests: now or not at all. What would wait for a reboot fails with -EOPNOTSUPP.
 pub const KVM_HOTPLUG_LIVE_ONLY: u32 = 1 << 0;
-/// Flag of requests: do not wait for QEMU or the guest.
+/// Flag of requests: do not wait for QEMU or the guest. A removal asks the guest. Its answer is
+/// KVM_HOTPLUG_ANSWER_PENDING, unless the device is gone already.
 ///
-/// A removal: the guest is asked. The answer is KVM_HOTPLUG_ANSWER_PENDING unless the device is gone already.
-///
-/// An add: everything is checked, opened and written down as ever, and errors about that are the call's own. The commands
-/// are sent, and the answer is KVM_HOTPLUG_ANSWER_PENDING with the id, the address and the generation that the device will have.
-/// kvm_hotplug_process(), called when kvm_hotplug_get_fd() is readable and every few seconds, takes in what QEMU answers.
-/// Then comes KVM_HOTPLUG_EVENT_ADDED or KVM_HOTPLUG_EVENT_ADD_FAILED, once for each device whose answer was PENDING, also
-/// when timeout_ms has passed without an answer; until then the device is not listed. What has to be asked first is waited
-/// for: what a guest is doing that does not run, and everything after a reconnect. Several adds may be
-/// under way at once, and each ends by itself; QEMU answers in the order in which it was asked, so that a call that asks it waits for
-/// those before it. If the handle is closed before, the next one that opens the record
-/// completes the add or takes it back, as after a crash.
+/// An add checks, opens and records everything as usual, and fails as usual. It sends the commands. Its
+/// answer is KVM_HOTPLUG_ANSWER_PENDING with the id, address and generation that the device will have.
+/// kvm_hotplug_process() processes QEMU's replies: call it when kvm_hotplug_get_fd() is readable, and every
+/// few seconds. Each such device then has one event, KVM_HOTPLUG_EVENT_ADDED or KVM_HOTPLUG_EVENT_ADD_FAILED,
+/// also if timeout_ms passes without a reply. It is not listed before. The call still waits for queries it
+/// depends on: the run state of a guest that is not known to run, and the inventory after a reconnect.
+/// Several adds may be under way at once, and each ends by itself. QEMU replies in order, so a later call
+/// that asks it waits for them. If the handle is closed first, the next one that opens the record completes
+/// or undoes the add, as after a crash.
 pub const KVM_HOTPLUG_NO_WAIT: u32 = 1 << 3;
 /// Flag of requests: boot_index is given, also when it is 0.
 pub const KVM_HOTPLUG_BOOT_INDEX: u32 = 1 << 1;
 /// Flag of struct kvm_hotplug_nic: tap_owner is given, also when it is 0.
 pub const KVM_HOTPLUG_TAP_OWNER: u32 = 1 << 2;
 
-/// Flag of struct kvm_hotplug_nic: with its cable pulled, until kvm_hotplug_set_link() says otherwise.
+/// Flag of struct kvm_hotplug_nic: the link is down until kvm_hotplug_set_link() sets it up.
 pub const KVM_HOTPLUG_NIC_LINK_DOWN: u32 = 1 << 4;
 
 /// Whether the host kernel moves the packets of a NIC.
@@ -50,53 +48,52 @@ pub enum kvm_hotplug_vhost {
     KVM_HOTPLUG_VHOST_REQUIRED = 2,
 }
 
-/// A NIC to add. Zero everywhere is the default: a virtio-net-pci with one queue, a generated MAC address and a tap of
-/// its own, attached to nothing. Strings and arrays are borrowed for the call.
+/// A NIC to add. The default is a virtio-net-pci with one queue, a generated MAC address, and a tap of its
+/// own that is on no bridge.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct kvm_hotplug_nic {
-    /// Id of device and netdev: a letter, then up to 30 letters, digits, '-', '.' or '_'. NULL for "nic-pci-<slot>", or
-    /// "nic-pci-<bus>" on a root port.
+    /// Id of device and netdev: a letter, then up to 30 letters, digits, '-', '.' or '_'. NULL for
+    /// "nic-pci-<slot>", or "nic-pci-<bus>" on a root port.
     pub id: *const c_char,
-    /// MAC address as in "52:54:00:12:34:56", not multicast. NULL for a random one that begins with 52:54:00.
+    /// MAC address, not multicast; NULL for a random one that begins with 52:54:00.
     pub mac: *const c_char,
-    /// Bridge the tap is attached to. NULL for none. Not together with tap_fds. A tap opened here has the NIC's MAC address
-    /// with fe at its beginning, so that the bridge does not take it for its own; one that has no other ports does, unless
-    /// it has been given an address.
+    /// Bridge to attach the tap to; NULL for none. Not together with tap_fds. The tap's own MAC address is
+    /// the NIC's with fe as its first byte, so that the bridge does not adopt it as its own. A bridge without
+    /// other ports does, unless its address was set.
     pub bridge: *const c_char,
-    /// Name of the tap, at most 15 characters, or a pattern with one "%d". It must not exist. NULL for "tap%d". Not
-    /// together with tap_fds.
+    /// Name of the tap, at most 15 characters, or a pattern with one "%d". It must not exist. NULL for
+    /// "tap%d". Not together with tap_fds.
     pub ifname: *const c_char,
-    /// QEMU device model; NULL for "virtio-net-pci". One that is not of the virtio-net-pci family is recorded for the
-    /// next boot.
+    /// QEMU device model; NULL for "virtio-net-pci". Models outside of that family are recorded for the next
+    /// boot.
     pub model: *const c_char,
-    /// Bus to sit on; NULL for the first free slot. With it, slot counts.
+    /// Bus; NULL for the first free slot of any. With it, slot counts.
     pub bus: *const c_char,
-    /// Taps that the caller opened, one per queue, all of one interface, each by an open() of its own. They are duplicated:
-    /// the caller keeps and closes its own, and may give them again when the NIC is gone. Queues that are detached, as the
-    /// driver of an earlier NIC leaves them, are attached first (TUNSETQUEUE) and stay so. A tap that a NIC of this guest
-    /// has, also one that is being removed, is refused. The NIC is for the running guest: it cannot wait for a reboot
-    /// (-EOPNOTSUPP), and a guest that has it is not started again from its record, by kvm_runtime_boot() or as the target
-    /// of a migration, until the NIC is removed: no tap made there would be like this one. The exception is a record in
-    /// Ganeti's format, if the tap was on a bridge: the list notes it, and the NIC is started over a new tap on that
-    /// bridge, by Ganeti as well. NULL to have the tap opened.
+    /// Taps that the caller opened, one per queue, all of one interface, each by its own open(); NULL to have
+    /// the tap opened. They are duplicated: the caller closes its own, and may pass them again when the NIC
+    /// is gone. Detached queues, as a NIC's driver leaves them, are attached (TUNSETQUEUE) and stay so. A tap
+    /// of another NIC of the guest is refused, also while that NIC is being removed. Such a NIC cannot wait
+    /// for a reboot (-EOPNOTSUPP). Until it is removed, kvm_runtime_boot() refuses the record, also for a
+    /// migration target, since it cannot make the tap again. Exception: in Ganeti's format the record notes
+    /// the tap's bridge, and the next start, also by Ganeti, makes a new tap on it.
     pub tap_fds: *const i32,
     /// Number of tap_fds; 0 to have the tap opened.
     pub tap_fd_count: u32,
-    /// Queue pairs, 1 to 256; 0 means 1, or tap_fd_count. Each takes a descriptor of this process and of QEMU for the tap,
-    /// and one for vhost (RLIMIT_NOFILE); with a record in Ganeti's format, as many as that says.
+    /// Queue pairs, 1 to 256; 0 means 1, or tap_fd_count, or what a record in Ganeti's format says. Each
+    /// takes a descriptor of this process and of QEMU for the tap, and one for vhost (RLIMIT_NOFILE).
     pub queues: u32,
     /// One of enum kvm_hotplug_vhost.
     pub vhost: u32,
-    /// MTU in bytes, 68 to 65535, announced to the guest (host_mtu) and set on a tap opened here. 0 announces none; the
-    /// tap then takes its bridge's.
+    /// MTU in bytes, 68 to 65535, announced to the guest (host_mtu) and set on a tap opened here. 0 announces
+    /// none; the tap then gets its bridge's.
     pub mtu: u32,
-    /// Slot on bus, 0 to 31; 0 means any that is free there, where the bus has others.
+    /// Slot on bus, 0 to 31; 0 means any free one, where the bus has others.
     pub slot: u32,
-    /// Place in the firmware's boot order, 0 to 2147483647, with KVM_HOTPLUG_BOOT_INDEX; makes the device load its option
-    /// ROM, which a NIC without it does not.
+    /// Place in the firmware's boot order, 0 to 2147483647, with KVM_HOTPLUG_BOOT_INDEX. The NIC then loads
+    /// its option ROM, otherwise it does not.
     pub boot_index: u32,
-    /// User id that may reopen a tap opened here, with KVM_HOTPLUG_TAP_OWNER. It is recorded, for later boots.
+    /// User id that may reopen a tap opened here, with KVM_HOTPLUG_TAP_OWNER; recorded for later boots.
     pub tap_owner: u32,
     /// Milliseconds for all of it; 0 means 5000.
     pub timeout_ms: u32,
@@ -112,22 +109,15 @@ unsafe impl Plain for kvm_hotplug_nic {
     const FIRST: usize = super::args::end_of!(kvm_hotplug_nic, reserved);
 }
 
-/// Plugs a NIC into the guest and records it: a tap is opened (multi-queue when asked), attached to its bridge, given its
-/// MTU and set up; QEMU gets its descriptors, a netdev and a device; the runtime file is replaced. All of it or nothing.
+/// Plugs a NIC into the guest and records it: opens a tap (multi-queue if requested), attaches it to its
+/// bridge, sets its MTU and sets it up, gives QEMU its descriptors, a netdev and a device, and replaces the
+/// runtime file. All of it or nothing.
 ///
-/// The call may be repeated: with an id that exists and the same settings it succeeds and does nothing.
-///
-/// Returns KVM_HOTPLUG_ANSWER_DONE (in the guest), KVM_HOTPLUG_ANSWER_AFTER_REBOOT (recorded; the device's
-/// reason says why), KVM_HOTPLUG_ANSWER_PENDING (with KVM_HOTPLUG_NO_WAIT), or fails like any change of a
-/// guest, and with
-/// - -EBADF (a closed tap fd), -EINVAL (contradicting fields, an fd that is no tap, a bridge that is none);
-/// - -EEXIST (MAC address, tap or tap name taken; the id exists with other settings: the message names the
-///   field);
-/// - -ENOSPC (no free slot: counts per bus), -EADDRINUSE (the pinned one is taken), -EOPNOTSUPP (that bus
-///   takes none; or what would have to wait for a reboot, with KVM_HOTPLUG_LIVE_ONLY or tap_fds), -ENOENT (no
-///   such bus or bridge);
-/// - -ENODEV (vhost required and missing), or the errno of opening or setting up the tap (-EPERM without
-///   CAP_NET_ADMIN).
+/// Returns one of enum kvm_hotplug_answer, or fails like any add of a device, and with -EBADF (a closed tap
+/// fd), -EINVAL (contradicting fields, an fd that is no tap, a bridge that is none), -EEXIST (MAC address,
+/// tap or tap name taken), -ENOENT (no such bridge), -EOPNOTSUPP (with tap_fds, it would wait for a reboot),
+/// -ENODEV (vhost is required and missing), or the errno of opening or setting up the tap (-EPERM without
+/// CAP_NET_ADMIN).
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.

@@ -12,10 +12,8 @@ use super::runtime::kvm_runtime;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Device, Spec};
 
-/// The path of a disk's image or block device, or the URI of one that Ganeti had QEMU open by itself. What the guest has is
-/// in another file if somebody else made a snapshot; kvm_hotplug_verify() tells.
-///
-/// `ret_path`: where to put the path, as it was given; freed with kvm_hotplug_text_free().
+/// The path of a disk's image or block device as it was given, or Ganeti's URI for one that QEMU opens. If
+/// another program made a snapshot, the guest writes to another file; kvm_hotplug_verify() reports that.
 ///
 /// Blocks: as kvm_hotplug_list().
 ///
@@ -42,11 +40,7 @@ pub unsafe extern "C" fn kvm_hotplug_get_path(
     unsafe { guard::call(reterr, work) }
 }
 
-/// The path of the image of a disk in a record, as kvm_hotplug_get_path() says it for a guest.
-///
-/// `ret_path`: where to put the path, as it was given; freed with kvm_hotplug_text_free().
-///
-/// Blocks: no.
+/// The path of the image of a disk in a record, as kvm_hotplug_get_path() returns it for a guest.
 ///
 /// Fails with -EINVAL (it is no disk), -ENOENT (no such device).
 ///

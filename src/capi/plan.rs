@@ -15,14 +15,12 @@ use super::removal::{KVM_HOTPLUG_DEL_LEAVE_OVERLAY, REMOVAL_FLAGS, kvm_hotplug_d
 use crate::error::Result;
 use crate::guest::{DryRun, Removal};
 
-/// Says what kvm_hotplug_add_nic() would do with the same request, without doing it: the address, the ids, the commands,
-/// what would be opened on the host, and why it would wait for a reboot. Nothing is opened but, for looking whether they
-/// work, vhost descriptors; nothing is recorded. A generated MAC address is another one each time.
+/// Says what kvm_hotplug_add_nic() would do with the same request, without doing it: the address, the ids,
+/// the commands, what would be opened on the host, and why it would wait for a reboot. docs/json.md lists the
+/// members of the plan. Only vhost descriptors are opened, to see whether they work; nothing is recorded. A
+/// generated MAC address is another one each time.
 ///
-/// `ret_device`, `device_size`: where to put the device as it would be, and its sizeof; or NULL and 0.
-/// `ret_plan`: where to put the plan, or NULL: a JSON object with "answer" ("done", "after-reboot"), "reason", "id", "bus",
-/// "slot" or "channel", "target" and "lun" (those that do not apply are null), "commands" (in order, each with "execute" and "arguments") and "host" (sentences). Freed with
-/// kvm_hotplug_text_free().
+/// `ret_device`: where to put the device as it would be; or NULL, and 0 as its size.
 ///
 /// Returns what the call would answer, or fails as it would before it sends anything.
 ///
@@ -52,12 +50,8 @@ pub unsafe extern "C" fn kvm_hotplug_plan_nic(
     unsafe { guard::call(reterr, work) }
 }
 
-/// Says what kvm_hotplug_add_disk() would do with the same request, without doing it. The image and its backing files are
-/// opened and closed again, to see whether they can be and what they are.
-///
-/// `ret_device`, `device_size`, `ret_plan`: as for kvm_hotplug_plan_nic().
-///
-/// Blocks: on opening the image as well.
+/// Says what kvm_hotplug_add_disk() would do with the same request, as kvm_hotplug_plan_nic() does. The image
+/// and its backing files are opened and closed again, to see whether they can be opened and what they are.
 ///
 /// Returns what the call would answer, or fails as it would before it sends anything.
 ///
@@ -87,9 +81,7 @@ pub unsafe extern "C" fn kvm_hotplug_plan_disk(
     unsafe { guard::call(reterr, work) }
 }
 
-/// Says what kvm_hotplug_add_controller() would do with the same request, without doing it.
-///
-/// `ret_device`, `device_size`, `ret_plan`: as for kvm_hotplug_plan_nic().
+/// Says what kvm_hotplug_add_controller() would do with the same request, as kvm_hotplug_plan_nic() does.
 ///
 /// Returns what the call would answer, or fails as it would before it sends anything.
 ///
@@ -121,9 +113,8 @@ pub unsafe extern "C" fn kvm_hotplug_plan_controller(
     unsafe { guard::call(reterr, work) }
 }
 
-/// Says what kvm_hotplug_del() would do with the same request, if the guest lets go, without doing it.
-///
-/// `ret_device`, `device_size`, `ret_plan`: as for kvm_hotplug_plan_nic(); no device for KVM_HOTPLUG_ANSWER_ABSENT.
+/// Says what kvm_hotplug_del() would do with the same request, if the guest releases the device, as
+/// kvm_hotplug_plan_nic() does. There is no device for KVM_HOTPLUG_ANSWER_ABSENT.
 ///
 /// Returns what the call would answer, or fails as it would before it sends anything.
 ///
@@ -174,7 +165,7 @@ unsafe fn give(
     }
 }
 
-/// Frees a text that this library gave out as char * to be freed; NULL is fine.
+/// Frees a text that the library returned as a char *.
 ///
 /// # Safety
 /// `text` is NULL or comes from this library and has not been freed.

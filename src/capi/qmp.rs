@@ -12,7 +12,7 @@ use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
 use crate::error::{Error, Result};
 use crate::guest::RawCommand;
 
-/// Flag of struct kvm_hotplug_command: send it even if it fools the record.
+/// Flag of struct kvm_hotplug_command: send the command even if the record will be wrong after it.
 pub const KVM_HOTPLUG_QMP_FORCE: u32 = 1 << 11;
 /// Flag of struct kvm_hotplug_command: fd is given, also when it is 0.
 pub const KVM_HOTPLUG_QMP_PASS_FD: u32 = 1 << 12;
@@ -21,12 +21,12 @@ pub const KVM_HOTPLUG_QMP_PASS_FD: u32 = 1 << 12;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct kvm_hotplug_command {
-    /// Its name, such as "query-status". Required; borrowed for the call.
+    /// Its name, such as "query-status". Required.
     pub execute: *const c_char,
-    /// Its arguments as the text of a JSON object, at most 131072 bytes and 127 levels deep; NULL for none. Borrowed.
+    /// Its arguments as the text of a JSON object, at most 131072 bytes and 127 levels deep; NULL for none.
     /// QEMU takes some 3.5 microseconds to read each byte.
     pub arguments: *const c_char,
-    /// A file descriptor that QEMU gets along with it, with KVM_HOTPLUG_QMP_PASS_FD (getfd, add-fd). Borrowed.
+    /// Descriptor that QEMU gets with it (getfd, add-fd), with KVM_HOTPLUG_QMP_PASS_FD.
     pub fd: i32,
     /// Milliseconds for all of it; 0 means 5000.
     pub timeout_ms: u32,
@@ -41,33 +41,21 @@ unsafe impl Plain for kvm_hotplug_command {
     const FIRST: usize = super::args::end_of!(kvm_hotplug_command, reserved);
 }
 
-/// Runs a QMP command of the caller's own over the guest's connection, since a monitor serves one client at a time.
+/// Runs a QMP command of the caller's own over the guest's connection, since a monitor serves one client at a
+/// time. Commands after which the record would be wrong, such as device_add, or set_link of a recorded NIC,
+/// are refused without KVM_HOTPLUG_QMP_FORCE; docs/qmp.md lists them. After a forced one the next call
+/// examines the guest anew. The caller is responsible for its effect on a recorded device;
+/// kvm_hotplug_verify() may report it. All other commands are sent unchanged: stop, cont, system_reset (which
+/// completes pending removals), migrate, quit (calls then fail with -ECONNREFUSED or -ENOENT), and so on.
 ///
-/// Refused without KVM_HOTPLUG_QMP_FORCE, because the record would not know: device_add, device_del, netdev_add and netdev_del;
-/// qmp_capabilities; human-monitor-command with anything but "info" and "help"; getfd and closefd of "k" and "v" with
-/// a digit behind, by which descriptors of NICs go; and, if they name a device, block node or fdset of the record: add-fd,
-/// remove-fd, set_link, qom-set, eject, blockdev-add, blockdev-del, blockdev-reopen, blockdev-snapshot,
-/// blockdev-snapshot-sync, blockdev-mirror, blockdev-change-medium, block_resize, block-commit, block-stream, drive-mirror,
-/// change-backing-file, x-blockdev-change and transaction. After a
-/// forced one the guest is looked at anew by the next call; what it did to a recorded device is the caller's to answer for,
-/// and kvm_hotplug_verify() may tell.
+/// `ret_reply`: where to put the result as JSON text, at most 4 MiB, freed with kvm_hotplug_text_free(); or
+/// NULL.
 ///
-/// Everything else is sent as it is: stop, cont, system_reset (which completes pending removals), migrate, quit (after which
-/// calls fail with -ECONNREFUSED or -ENOENT), and so on.
-///
-/// `command`, `command_size`: the command, and sizeof *command.
-/// `ret_reply`: where to put what it returned, as JSON text, at most 4 MiB; freed with kvm_hotplug_text_free(). NULL if it
-/// is of no interest.
-///
-/// Returns 0, or fails like any call to QEMU, and with
-/// - -EREMOTEIO (kind QMP: QEMU answered with an error, see kvm_hotplug_error_qmp_class() and
-///   kvm_hotplug_error_qmp_desc());
-/// - -EPERM (kind STATE: it would fool the record), -EROFS (it is no question, and the guest is only looked
-///   at);
-/// - -EBADF (a closed fd), -EINVAL (not a name of a command, arguments are no JSON object), -EMSGSIZE (too
-///   long).
-///
-/// After -ETIMEDOUT, -ECANCELED, -ECONNRESET and -EPROTO nobody knows whether the command was done.
+/// Returns 0, or fails like any call to QEMU, and with -EREMOTEIO (kind QMP: QEMU answered with an error, see
+/// kvm_hotplug_error_qmp_class() and kvm_hotplug_error_qmp_desc()), -EPERM (kind STATE: the record would be
+/// wrong), -EROFS (it is no query, and the guest was opened with KVM_HOTPLUG_OPEN_LOOK_ONLY), -EBADF (a
+/// closed fd), -EINVAL (not a name of a command, arguments are no JSON object), -EMSGSIZE (too long). After
+/// -ETIMEDOUT, -ECANCELED, -ECONNRESET and -EPROTO it is unknown whether QEMU executed the command.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.

@@ -12,12 +12,12 @@ use crate::error::Result;
 use crate::guest::{Outcome, Removal};
 use crate::model::DeviceKind;
 
-/// Timeout of removals that get 0, in milliseconds. Guests take 30 to 190 ms when they are idle, and over 15 s with
-/// native PCIe hotplug (QEMU 5.2 on q35).
+/// Timeout of removals that get 0, in milliseconds. An idle guest takes 30 to 190 ms, one with native PCIe
+/// hotplug over 15 s (QEMU 5.2 on q35).
 pub const KVM_HOTPLUG_DEFAULT_DEL_TIMEOUT_MS: u32 = 20000;
 
-/// Flag of removals: also a disk whose data is in an image that the record does not have, such as a snapshot that somebody else
-/// made. That image stays as it is, and nothing but the caller knows of it then.
+/// Flag of removals: also remove a disk whose data is in an image outside of the record, such as another
+/// program's snapshot. That image stays, and only the caller knows of it then.
 pub const KVM_HOTPLUG_DEL_LEAVE_OVERLAY: u32 = 1 << 9;
 
 /// What a removal from a running guest may have.
@@ -28,7 +28,7 @@ pub(super) const REMOVAL_FLAGS: u32 =
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct kvm_hotplug_del_options {
-    /// Id of the device. Required; borrowed for the call.
+    /// Id of the device. Required.
     pub id: *const c_char,
     /// Milliseconds for all of it; 0 means 20000.
     pub timeout_ms: u32,
@@ -41,38 +41,36 @@ unsafe impl Plain for kvm_hotplug_del_options {
     const FIRST: usize = super::args::end_of!(kvm_hotplug_del_options, flags);
 }
 
-/// Takes a device out of the guest and its record: asks the guest, waits until QEMU says that this very device is gone,
-/// takes down what stood behind it, and replaces the runtime file. Nothing behind a device is touched before that.
+/// Removes a device from the guest and its record: asks the guest, waits until QEMU reports that this very
+/// device is gone, tears down its backend, and replaces the runtime file. The backend is not touched before
+/// that.
 ///
-/// The call may be repeated: a device that is gone is answered KVM_HOTPLUG_ANSWER_ABSENT; one whose removal is pending is waited
-/// for again, and the guest is asked again only after 10 s. Until the guest lets go, the device keeps its slot and id,
-/// and a later kvm_hotplug_process(), also in another process, finishes the removal.
+/// The call may be repeated. A device that is gone is answered KVM_HOTPLUG_ANSWER_ABSENT. A pending removal
+/// is waited for again, and the guest is asked again only after 10 s. Until the guest releases the device,
+/// its slot and id stay taken. A later kvm_hotplug_process(), also in another process, finishes the removal.
 ///
-/// A SCSI disk leaves without the guest's consent: QEMU takes it from its controller, whatever the guest is doing (paused and
-/// asleep included), and tells the guest afterwards. Unmount it first; the call takes some 60 ms (QEMU 7.2). A SCSI controller
-/// goes only when there is no disk on it.
+/// QEMU removes a SCSI disk without the guest's consent, also while the guest is paused or asleep, and tells
+/// the guest afterwards: unmount it first. The call takes some 60 ms (QEMU 7.2). A SCSI controller is removed
+/// only if it has no disks. If another program gave a disk another image, by a snapshot or the end of a
+/// mirror, its data is there, and it is removed only with KVM_HOTPLUG_DEL_LEAVE_OVERLAY.
 ///
-/// A disk that somebody else has given another image in the guest, by a snapshot or the end of a mirror, is not removed unless
-/// KVM_HOTPLUG_DEL_LEAVE_OVERLAY says so: its data is in that image.
-///
-/// `ret_device`, `device_size`: where to put the device, with the reason if it is pending, and its sizeof; or NULL and 0.
-/// Not written for KVM_HOTPLUG_ANSWER_ABSENT and errors.
+/// `ret_device`: where to put the device, unless it is absent; or NULL, and 0 as its size.
 ///
 /// Blocks: up to the timeout, for the guest.
 ///
 /// Returns KVM_HOTPLUG_ANSWER_DONE (gone: its storage or tap may be torn down), KVM_HOTPLUG_ANSWER_PENDING
-/// (the guest has not let go: at the deadline, or at once if it is paused, asleep, stopped or not started;
-/// the device's reason says which), KVM_HOTPLUG_ANSWER_AFTER_REBOOT (recorded: it goes with the next boot),
-/// KVM_HOTPLUG_ANSWER_ABSENT, or fails like any change of a guest, and with
-/// - -EBUSY (kind CONFLICT: there are disks on the SCSI controller; or the disk's data is in an image that
-///   the record does not have);
-/// - -EPERM (kind GUEST_REFUSED: the guest said no; the device stays), -EBUSY (kind GUEST_BUSY: busy with an
-///   earlier plug or unplug until the deadline; the device stays);
-/// - -EACCES (kind FOREIGN: in the guest, not in the record), -EOPNOTSUPP (it shares its slot with other
-///   functions; the bus takes no removals; KVM_HOTPLUG_LIVE_ONLY).
+/// (at the deadline, or at once if the guest is paused, asleep, stopped or not started: see the reason),
+/// KVM_HOTPLUG_ANSWER_AFTER_REBOOT (recorded: the next boot removes it), KVM_HOTPLUG_ANSWER_ABSENT, or fails
+/// like any change of a guest, and with
+/// - -EBUSY (kind CONFLICT: the controller has disks, or the disk's data is in an image outside of the
+///   record; kind GUEST_BUSY: the guest was busy with an earlier plug or unplug until the deadline, and the
+///   device stays);
+/// - -EPERM (kind GUEST_REFUSED: the guest refused; the device stays), -EACCES (kind FOREIGN: it is in the
+///   guest, but not in the record), -EOPNOTSUPP (it shares its slot with other functions; the bus takes no
+///   removals; KVM_HOTPLUG_LIVE_ONLY).
 ///
-/// After -ETIMEDOUT (QEMU did not answer) and other failures on the way kvm_hotplug_error_residue() says
-/// whether the guest may have been asked.
+/// After -ETIMEDOUT (QEMU did not reply) and other late failures kvm_hotplug_error_residue() says whether the
+/// guest may have been asked.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -99,12 +97,9 @@ pub unsafe extern "C" fn kvm_hotplug_del(
     unsafe { guard::call(reterr, work) }
 }
 
-/// Takes a NIC out of the guest: kvm_hotplug_del() in short, for NICs only.
+/// Removes a NIC, as kvm_hotplug_del() without flags. kvm_hotplug_get_device() says why a removal is pending.
 ///
-/// `timeout_ms`: for all of it; 0 means 20000.
-///
-/// Answers and fails like kvm_hotplug_del(); -EINVAL also if the device is no NIC. kvm_hotplug_get_device()
-/// says why a removal is pending.
+/// Answers and fails like kvm_hotplug_del(), and with -EINVAL (it is no NIC).
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -119,12 +114,10 @@ pub unsafe extern "C" fn kvm_hotplug_del_nic(
     unsafe { guard::call(reterr, || del(guest, id, DeviceKind::Nic, timeout_ms)) }
 }
 
-/// Takes a disk out of the guest: kvm_hotplug_del() in short, for disks only.
+/// Removes a disk, as kvm_hotplug_del() without flags. kvm_hotplug_get_device() says why a removal is
+/// pending.
 ///
-/// `timeout_ms`: for all of it; 0 means 20000.
-///
-/// Answers and fails like kvm_hotplug_del(); -EINVAL also if the device is no disk. kvm_hotplug_get_device()
-/// says why a removal is pending.
+/// Answers and fails like kvm_hotplug_del(), and with -EINVAL (it is no disk).
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -139,13 +132,11 @@ pub unsafe extern "C" fn kvm_hotplug_del_disk(
     unsafe { guard::call(reterr, || del(guest, id, DeviceKind::Disk, timeout_ms)) }
 }
 
-/// Takes a SCSI controller out of the guest: kvm_hotplug_del() in short, for controllers only.
+/// Removes a SCSI controller, as kvm_hotplug_del() without flags. kvm_hotplug_get_device() says why a removal
+/// is pending.
 ///
-/// `timeout_ms`: for all of it; 0 means 20000.
-///
-/// Answers and fails like kvm_hotplug_del(); -EINVAL also if the device is no controller, and -EBUSY (kind
-/// CONFLICT) while there are disks on it, recorded or only in the guest. kvm_hotplug_get_device() says why a
-/// removal is pending.
+/// Answers and fails like kvm_hotplug_del(), and with -EINVAL (it is no controller), -EBUSY (kind CONFLICT:
+/// it has disks, recorded or only in the guest).
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.

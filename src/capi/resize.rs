@@ -8,29 +8,22 @@ use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
 use crate::guest::NewSize;
 
-/// Flag of kvm_hotplug_resize_disk(): the disk may get smaller. What lies behind its new end is lost.
+/// Flag of kvm_hotplug_resize_disk(): the disk may shrink. Data beyond its new end is lost.
 pub const KVM_HOTPLUG_RESIZE_SHRINK: u32 = 1 << 10;
 
-/// Gives a disk another size while the guest uses it; the guest sees the new size at once, on a SCSI disk when it looks again
-/// (Linux: echo 1 >/sys/block/sda/device/rescan). A raw or qcow2 image is resized
-/// by QEMU; a block device has to be resized first, and is then looked at again.
+/// Resizes a disk while the guest uses it. The guest sees the new size at once, on a SCSI disk after a rescan
+/// (Linux: echo 1 >/sys/block/sda/device/rescan). QEMU resizes a raw or qcow2 image, and stands still
+/// meanwhile. A block device must be resized first; QEMU then reads its size again. The size is the image's
+/// own and is not recorded. The call may be repeated.
 ///
-/// The size is the image's own and is not recorded. The call may be repeated.
-///
-/// `bytes`: the new size, a multiple of 512; or 0 for what the image or block device has now, after it was grown from
-/// outside.
+/// `bytes`: the new size, a multiple of 512; or 0 for what the image or block device has now, after it was
+/// grown from outside.
 /// `ret_bytes`: where to put the size it has now, or NULL.
 ///
-/// Blocks: on opening the image as well; QEMU stands still while it resizes.
-///
-/// Returns 0, or fails like any change of a guest, and with -EINVAL (no multiple of 512; it would get smaller
-/// without KVM_HOTPLUG_RESIZE_SHRINK; a block device has another size; it is no disk), -EPERM or -ELOOP (kind
-/// IMAGE_REFUSED: its image is made of other files than recorded), -ENOENT (no such disk or image; or
-/// recorded, but the guest does not have it), -EACCES (kind FOREIGN: in the guest, not in the record), -EBUSY
-/// (kind STATE: it is being removed), -EOPNOTSUPP (it is read-only, or comes with the next boot), -EREMOTEIO
-/// (also: no space, or qcow2 with internal snapshots), or the errno of opening the image.
-///
-/// After -ETIMEDOUT and -ECANCELED QEMU may or may not have done it, which a repeated call finds out;
+/// Fails like any change of a device, like any call that opens an image, and with -EINVAL (no multiple of
+/// 512; it would shrink without KVM_HOTPLUG_RESIZE_SHRINK; a block device has another size), -EOPNOTSUPP (it
+/// is read-only, or comes with the next boot), -EREMOTEIO (also: no space, or qcow2 with internal snapshots).
+/// After -ETIMEDOUT and -ECANCELED QEMU may or may not have done it: repeat the call to find out.
 /// kvm_hotplug_error_residue() names the size then.
 ///
 /// # Safety

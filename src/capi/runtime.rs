@@ -18,9 +18,8 @@ const MAX_COMMAND: usize = 65536;
 /// Marks a live handle; cleared when it is freed, so that a stale pointer is usually told.
 const MAGIC: u64 = 0x6b76_6d2d_7275_6e31;
 
-/// The record of one guest: its command line without NICs and disks, and every NIC and disk with its address; with it
-/// its file and the lock on that. Made by kvm_runtime_new(), kvm_runtime_load() or kvm_runtime_load_readonly(), freed by
-/// kvm_runtime_free(). Any thread may use it; calls on one record take turns.
+/// The record of one guest: its command line without NICs and disks, every NIC and disk with its address, its
+/// file, and the lock on that file. Freed with kvm_runtime_free().
 #[derive(Debug)]
 pub struct kvm_runtime {
     magic: u64,
@@ -31,27 +30,26 @@ pub struct kvm_runtime {
 /// Flag of struct kvm_runtime_config: reserved_slots is given, also when it is 0.
 pub const KVM_RUNTIME_NEW_RESERVED_SLOTS: u32 = 1 << 19;
 
-/// Flag of kvm_runtime_open(): for looking only.
+/// Flag of kvm_runtime_open(): as kvm_runtime_load_readonly().
 pub const KVM_RUNTIME_OPEN_READ_ONLY: u32 = 1 << 20;
 
-/// Flag of kvm_runtime_open() and struct kvm_runtime_config: owner and mode of the runtime file, of what lies beside it and of
-/// their directory are not looked at. Whoever can write them then decides what is done with the caller's rights: which program
-/// is started and which files it is given.
+/// Flag of kvm_runtime_open() and struct kvm_runtime_config: do not check owner and mode of the runtime file,
+/// the files beside it and their directory. Users who can write them then control what is done with the
+/// caller's rights: which program is started, and which files it is given.
 pub const KVM_RUNTIME_OPEN_TRUST: u32 = 1 << 21;
 
-/// What a new record begins with. Zero everywhere is the default.
+/// What a new record begins with.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct kvm_runtime_config {
-    /// The guest's name, for people; NULL for none. Borrowed for the call.
+    /// The guest's name, for people; NULL for none.
     pub name: *const c_char,
-    /// QEMU's command line without NICs and disks: command_count strings, the first of which is the program. NULL for
-    /// none. Borrowed for the call.
+    /// QEMU's command line without NICs and disks, program first; or NULL.
     pub command: *const *const c_char,
     /// Number of strings in command, at most 65536.
     pub command_count: u64,
-    /// Slots of pci.0, counted from 0, that are never chosen, 0 to 32. Counts only with KVM_RUNTIME_NEW_RESERVED_SLOTS;
-    /// otherwise it is 4.
+    /// Slots of pci.0, counted from 0, that are never chosen, 0 to 32. Without KVM_RUNTIME_NEW_RESERVED_SLOTS
+    /// it is 4.
     pub reserved_slots: u32,
     /// KVM_RUNTIME_NEW_RESERVED_SLOTS and KVM_RUNTIME_OPEN_TRUST, or 0.
     pub flags: u32,
@@ -99,9 +97,7 @@ impl kvm_runtime {
 
 /// Makes a record of a guest without NICs and disks. It has no file until kvm_runtime_save() gives it one.
 ///
-/// `config`, `config_size`: what it begins with, and sizeof *config; config may be NULL for a record without a command.
-///
-/// Blocks: no.
+/// `config`: what it begins with; NULL, and 0 as its size, for a record without a command.
 ///
 /// Fails with -EMSGSIZE (too many or too long strings), -EBADMSG (more than 32 slots reserved).
 ///
@@ -174,24 +170,24 @@ pub(super) unsafe fn give(runtime: RecordFile, place: *mut *mut kvm_runtime) -> 
     Ok(0)
 }
 
-/// Loads a runtime file, and the journal beside it, and owns both until the record is freed: a lock file beside it
-/// ("<path>.lock", with the pid inside) keeps other handles and processes out. Its format is recognised, see enum
-/// kvm_runtime_format.
+/// Loads a runtime file and the journal beside it, in any format of enum kvm_runtime_format. The record owns
+/// both until it is freed: a lock file ("<path>.lock", with the pid inside) keeps other handles and processes
+/// out.
 ///
-/// What the file says is done with the caller's rights. So it, what lies beside it and their directory must belong to the
-/// caller's user or to root, and be writable by nobody else: not by everybody (a directory with the sticky bit, such as /tmp,
-/// is fine), nor by a group that is neither root's nor one of the caller's (of root's, only the effective one counts). Access
-/// control lists are not looked at. kvm_runtime_open() can do without.
+/// The library does what the file says with the caller's rights. So the file, the files beside it and their
+/// directory must belong to the caller's user or to root, and nobody else may be able to write to them. But a
+/// directory with the sticky bit, such as /tmp, may be writable by all, and a group may have write permission
+/// if it is root's or one of the caller's (if the caller is root, only its effective one). Access control
+/// lists are not checked. KVM_RUNTIME_OPEN_TRUST turns this check off.
 ///
-/// "<path>.lock", "<path>.new", "<path>.journal" and "<path>.kvm-hotplug" are this library's. Whatever else has one of these
-/// names is named in the error and stays as it is; so no record can have a name that ends so.
+/// The library reserves "<path>.lock", "<path>.new", "<path>.journal" and "<path>.kvm-hotplug". Another file
+/// of such a name is named in the error and left alone; a record's own name may not end so.
 ///
-/// Fails with -EINVAL (path is empty, ends like a file beside a record, or is no regular file; or a file
-/// beside it has a second name), -ENOENT (no such file), -ELOOP (a symbolic link), -EPERM with
-/// KVM_HOTPLUG_ERROR_UNTRUSTED (others can write it: the message names whom), -EEXIST (what lies beside it is
-/// not this library's), -EAGAIN (locked: the message names the holder), -EFBIG (over 4 MiB), -EBADMSG
-/// (malformed: the message names the element), -EPROTONOSUPPORT (written by a newer version), or the errno of
-/// open, flock, read or write.
+/// Fails with -EINVAL (path is empty, ends as reserved, or is no regular file; or a file beside it has a
+/// second name), -ENOENT (no such file), -ELOOP (a symbolic link), -EPERM (kind UNTRUSTED: others can write
+/// it: the message names whom), -EEXIST (a file beside it is not this library's), -EAGAIN (locked: the
+/// message names the holder), -EFBIG (over 4 MiB), -EBADMSG (malformed: the message names the element),
+/// -EPROTONOSUPPORT (written by a newer version), or the errno of open, flock, read or write.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -205,8 +201,8 @@ pub unsafe extern "C" fn kvm_runtime_load(
     unsafe { guard::call(reterr, || open_record(path, 0, ret_runtime)) }
 }
 
-/// Reads a runtime file for looking only: no lock is taken, so it works while an agent owns the file. Such a record can
-/// be listed; saving it or opening a guest with it fails with -EROFS.
+/// Reads a runtime file without a lock, so also while an agent owns it. Such a record can be listed; saving
+/// it or opening a guest with it to change the guest fails with -EROFS.
 ///
 /// Fails like kvm_runtime_load(), but not with -EAGAIN.
 ///
@@ -222,10 +218,7 @@ pub unsafe extern "C" fn kvm_runtime_load_readonly(
     unsafe { guard::call(reterr, || open_record(path, KVM_RUNTIME_OPEN_READ_ONLY, ret_runtime)) }
 }
 
-/// Loads or reads a runtime file, with a say in what is looked at. Without flags it is kvm_runtime_load(), with
-/// KVM_RUNTIME_OPEN_READ_ONLY it is kvm_runtime_load_readonly().
-///
-/// `flags`: KVM_RUNTIME_OPEN_READ_ONLY and KVM_RUNTIME_OPEN_TRUST, or 0.
+/// Loads a runtime file as kvm_runtime_load() does, with flags.
 ///
 /// Fails like kvm_runtime_load().
 ///
@@ -259,19 +252,18 @@ unsafe fn open_record(path: *const c_char, flags: u32, ret_runtime: *mut *mut kv
     unsafe { give(runtime, ret_runtime) }
 }
 
-/// Writes the record to disk: a temporary file, synced, renamed into place, mode 0600, the directory synced. Calls on a
-/// live guest do this by themselves.
+/// Writes the record to disk: to a temporary file of mode 0600, which is synced and renamed into place; then
+/// the directory is synced. Calls that change a guest do this by themselves.
 ///
-/// `path`: for a record without a file, where to put it, which must not exist yet; the record owns that file from then
-/// on. NULL for a record that has one.
+/// `path`: for a record without a file, where to put it. The file must not exist; the record owns it from
+/// then on. NULL for a record that has a file.
 ///
-/// Fails with -EINVAL (a Ganeti list cannot hold it: the message names the device and its setting; or path
-/// ends like a file beside a record, as kvm_runtime_load() says), -EBADFD (no path for a record without a
-/// file, or a path for one that has a file), -EEXIST (path exists, or what lies beside it is not this
-/// library's), -EPERM with KVM_HOTPLUG_ERROR_UNTRUSTED (others can write the directory, see
-/// kvm_runtime_load()), -EBADMSG (a journal of another record is there, and malformed), -EAGAIN (locked),
-/// -EROFS (from kvm_runtime_load_readonly()), or the errno of open, write, fsync or rename. The old file is
-/// as it was then.
+/// Fails with -EINVAL (a Ganeti list cannot hold the record: the message names the device and its setting; or
+/// path ends as kvm_runtime_load() reserves it), -EBADFD (neither path nor file, or both), -EEXIST (path
+/// exists, or a file beside it is not this library's), -EPERM (kind UNTRUSTED: others can write the
+/// directory, see kvm_runtime_load()), -EBADMSG (a malformed journal of another record is there), -EAGAIN
+/// (locked), -EROFS (from kvm_runtime_load_readonly()), or the errno of open, write, fsync or rename. A
+/// failure leaves the old file unchanged.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -297,9 +289,8 @@ pub unsafe extern "C" fn kvm_runtime_save(
     unsafe { guard::call(reterr, work) }
 }
 
-/// Frees a record; NULL is fine. Its file is unlocked when also the guest opened with it is closed; the order does not
-/// matter. Unsaved changes of a record without a file are lost. No other thread
-/// may be using it.
+/// Frees a record. Its file is unlocked when the guest opened with it is closed too; the order does not
+/// matter. Unsaved changes of a record without a file are lost.
 ///
 /// # Safety
 /// `runtime` is NULL or comes from this library and has not been freed.

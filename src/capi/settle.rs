@@ -11,13 +11,12 @@ use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
 use super::runtime::kvm_runtime;
 use crate::error::{Error, ErrorKind};
 
-/// Settles what is unfinished of a guest that is known to be off, by its record: removals are done, adds that are not in the
-/// record are dropped, and of a change the record says how far it came. kvm_runtime_boot() does the same where the process that
-/// the journal names has ended; where that cannot be seen (a journal of an older version, another PID namespace, a socket that
-/// somebody else made for QEMU), it refuses, and this is how the caller says that the guest is off. Of a guest that runs, it
-/// would lose devices: open that one instead, which settles it by what the guest has.
-///
-/// `runtime`: the record, which must have a file; no guest may be open with it.
+/// Settles the unfinished operations of a guest that is known to be off by its record: removals are done,
+/// adds that are not in the record are dropped, and of a change the record says how far it came.
+/// kvm_runtime_boot() does the same if the QEMU that the journal names is seen to have ended. Where that
+/// cannot be seen (a journal of an older version, another PID namespace, a socket that another process made
+/// for QEMU), it refuses, and the caller says by this call that the guest is off. For a guest that runs this
+/// would lose devices: open it instead.
 ///
 /// Returns how many operations were settled, or fails like any change of a record, and with -EBUSY (QEMU is
 /// seen to run).
@@ -39,13 +38,10 @@ pub unsafe extern "C" fn kvm_runtime_settle(
     unsafe { guard::call(reterr, work) }
 }
 
-/// Finishes or undoes what is unfinished of a running guest, and changes nothing else; kvm_hotplug_open() has done the same. Lists
-/// what is still pending: devices that the guest has been asked for and has not let go of. If there are none, record and guest
-/// agree about every operation, and the runtime file can be taken to another host as it is.
-///
-/// `timeout_ms`: for all of it, and for an add that was not waited for; 0 means 5000.
-///
-/// Blocks: up to the timeout; not for the guest.
+/// Finishes or undoes the unfinished operations of a running guest, as kvm_hotplug_open() does, and changes
+/// nothing else. Lists the devices that the guest was asked to release and has not released. If there are
+/// none, record and guest agree about every operation, and the runtime file can be taken to another host.
+/// Waits for adds with KVM_HOTPLUG_NO_WAIT, but not for the guest.
 ///
 /// Fails like any call to QEMU, and with -EBUSY (also for a monitor that an earlier agent used), or the errno
 /// of writing journal or runtime file.

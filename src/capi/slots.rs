@@ -15,41 +15,41 @@ use crate::guest::SlotInfo;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum kvm_hotplug_slot_state {
-    /// Can be handed out.
+    /// Can be chosen.
     KVM_HOTPLUG_SLOT_FREE = 0,
-    /// Left to QEMU, unless it is pinned.
+    /// Left to QEMU, unless a request names it.
     KVM_HOTPLUG_SLOT_RESERVED = 1,
-    /// Somebody is there.
+    /// A device is there.
     KVM_HOTPLUG_SLOT_TAKEN = 2,
     /// A removal is pending there.
     KVM_HOTPLUG_SLOT_QUARANTINED = 3,
     /// Empty, but takes no devices while the guest runs.
     KVM_HOTPLUG_SLOT_NOT_HOTPLUGGABLE = 4,
-    /// The guest has not said yet.
+    /// QEMU has not reported it yet.
     KVM_HOTPLUG_SLOT_UNKNOWN = 5,
-    /// Left to a device of the record that the guest does not have.
+    /// Kept for a recorded device that the guest does not have.
     KVM_HOTPLUG_SLOT_MISSING = 6,
 }
 
-/// One slot of one bus. Strings are UTF-8 and end in NUL.
+/// One slot of one bus.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct kvm_hotplug_slot {
     /// Name of the bus.
     pub bus: [c_char; 64],
-    /// Id of the device there, or a description of one without an id; empty for none.
+    /// Id of the device there, or a description if it has no id; empty for none.
     pub occupant: [c_char; 64],
-    /// Slot on the bus, 0 to 31; counts only with KVM_HOTPLUG_ADDRESS_PCI.
+    /// PCI: slot on the bus, 0 to 31.
     pub slot: u32,
     /// One of enum kvm_hotplug_slot_state.
     pub state: u32,
-    /// One of enum kvm_hotplug_address_type: which of slot or channel, target and lun counts.
+    /// One of enum kvm_hotplug_address_type: which fields count.
     pub address_type: u32,
-    /// Channel of the SCSI bus: 0.
+    /// SCSI: channel of the bus, 0.
     pub channel: u32,
-    /// Target on the SCSI bus, 0 to 255.
+    /// SCSI: target on the channel, 0 to 255.
     pub target: u32,
-    /// Unit of the target, 0 to 16383.
+    /// SCSI: unit of the target, 0 to 16383.
     pub lun: u32,
 }
 
@@ -66,10 +66,8 @@ impl From<&SlotInfo> for kvm_hotplug_slot {
     }
 }
 
-/// Shows every slot of every PCI bus, as the guest has it now: bus by bus, in the order in which free slots are handed out.
-/// Behind them come the SCSI buses: of their 256 targets those in use, and the free one that is handed out next.
-///
-/// `timeout_ms`: for asking the guest; 0 means 5000.
+/// Lists every slot of every PCI bus as the guest has it now, in the order in which free slots are chosen;
+/// then the SCSI buses: of their 256 targets those in use, and the free one that is chosen next.
 ///
 /// Fails like any call to QEMU.
 ///

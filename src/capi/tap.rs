@@ -12,12 +12,11 @@ use crate::error::{Error, Result};
 use crate::ids::IfName;
 use crate::net::tap::{TapRequest, TunDevice};
 
-/// A tap to open. Zero everywhere is the default: one queue, the kernel's choice of name, attached to nothing. Strings
-/// are borrowed for the call.
+/// A tap to open. The default has one queue, a name chosen by the kernel, and no bridge.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct kvm_hotplug_tap {
-    /// Name, at most 15 characters, or a pattern with one "%d". It must not exist. NULL for "tap%d".
+    /// Name, at most 15 characters, or a pattern with one "%d". NULL for "tap%d".
     pub ifname: *const c_char,
     /// Bridge to attach it to; NULL for none.
     pub bridge: *const c_char,
@@ -36,15 +35,13 @@ unsafe impl Plain for kvm_hotplug_tap {
     const FIRST: usize = super::args::end_of!(kvm_hotplug_tap, flags);
 }
 
-/// Opens a tap with one descriptor per queue, with virtio-net headers, attaches it to a bridge, gives it an MTU and sets
-/// it up. Its hardware address begins with fe, so that no bridge takes it for its own that has another port. It disappears when the last descriptor is closed. For callers that want to hold taps themselves, and pass them
-/// as tap_fds; kvm_hotplug_add_nic() opens one by itself.
+/// Opens a tap with one descriptor per queue and virtio-net headers, attaches it to a bridge, sets its MTU
+/// and sets it up. Its MAC address begins with fe, so that a bridge with another port does not adopt it. It
+/// disappears when the last descriptor is closed. For callers that hold taps themselves and pass them as
+/// tap_fds; kvm_hotplug_add_nic() opens one by itself.
 ///
-/// `ret_fds`, `capacity`: an array with room for at least one int per queue. The descriptors are close-on-exec and belong
-/// to the caller, who closes them. Written on success only.
+/// `ret_fds`, `capacity`: an array with room for one descriptor per queue. The caller closes the descriptors.
 /// `ret_ifname`: room for 16 bytes for the name, or NULL.
-///
-/// Blocks: no.
 ///
 /// Returns the number of descriptors, or fails with -EINVAL (capacity too small, a bridge that is none),
 /// -EEXIST (the name is taken), -ENOENT (no /dev/net/tun, no such bridge), -EPERM (needs CAP_NET_ADMIN), or

@@ -12,21 +12,21 @@ use crate::error::Result;
 use crate::guest::{Difference, Guest};
 use crate::sanitize::escaped;
 
-/// What record and guest disagree about. Callers treat values they do not know as "something": newer versions may add
-/// some.
+/// What record and guest disagree about, and what kvm_hotplug_repair() does about it. Newer versions may add
+/// kinds: treat those as "something".
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum kvm_hotplug_difference_kind {
-    /// Recorded, but not in the guest. kvm_hotplug_repair() takes it out of the record.
+    /// Recorded, not in the guest. Repair drops it from the record.
     KVM_HOTPLUG_DIFFERENCE_MISSING = 1,
-    /// In the guest, but not recorded and not in the recorded command: somebody else's, which is left alone. Also PCI and SCSI
-    /// devices without an id; bridges and ports are taken for the machine's.
+    /// In the guest, but neither in the record nor in its command: another program's, and left alone. Also
+    /// PCI and SCSI devices without an id; bridges and ports count as the machine's.
     KVM_HOTPLUG_DIFFERENCE_FOREIGN = 2,
-    /// Sits elsewhere than recorded. kvm_hotplug_repair() records where it is.
+    /// At another address than recorded. Repair records it.
     KVM_HOTPLUG_DIFFERENCE_ADDRESS = 3,
     /// Is another device model.
     KVM_HOTPLUG_DIFFERENCE_MODEL = 4,
-    /// Has another netdev or block node behind it, or none.
+    /// Has another netdev or block node as backend, or none.
     KVM_HOTPLUG_DIFFERENCE_BACKEND = 5,
     /// Has another MAC address.
     KVM_HOTPLUG_DIFFERENCE_MAC = 6,
@@ -38,32 +38,32 @@ pub enum kvm_hotplug_difference_kind {
     KVM_HOTPLUG_DIFFERENCE_ROM = 9,
     /// Has another serial.
     KVM_HOTPLUG_DIFFERENCE_SERIAL = 10,
-    /// Is writable where the record says read-only, or the reverse.
+    /// Writable where the record says read-only, or the reverse.
     KVM_HOTPLUG_DIFFERENCE_READ_ONLY = 11,
     /// The guest sees another size than the image has.
     KVM_HOTPLUG_DIFFERENCE_SIZE = 12,
     /// Another setting; the texts say which.
     KVM_HOTPLUG_DIFFERENCE_SETTING = 13,
-    /// A block node of ours that belongs to no device. kvm_hotplug_repair() removes it.
+    /// A block node of ours without a device. Repair removes it.
     KVM_HOTPLUG_DIFFERENCE_ORPHAN_NODE = 14,
-    /// An fdset with our tag that belongs to no device. kvm_hotplug_repair() removes it.
+    /// An fdset of ours without a device. Repair removes it.
     KVM_HOTPLUG_DIFFERENCE_ORPHAN_FDSET = 15,
-    /// The tap is on another bridge of the host than recorded, or on none.
+    /// The tap is on another host bridge than recorded, or on none.
     KVM_HOTPLUG_DIFFERENCE_BRIDGE = 16,
-    /// A root port that the boot command made is not there, or is elsewhere.
+    /// A root port of the boot command is absent or elsewhere.
     KVM_HOTPLUG_DIFFERENCE_PORT = 17,
-    /// The files that its image is made of on this host are not those that were recorded, or not to be opened.
+    /// The files of its image on this host are not the recorded ones, or may not be opened.
     KVM_HOTPLUG_DIFFERENCE_CHAIN = 18,
-    /// A netdev that no NIC has, and neither the record nor its command knows. id is that of the netdev. Not mended: it may be
-    /// somebody else's, on its way.
+    /// A netdev without a NIC that neither the record nor its command has; id is the netdev's. Not repaired:
+    /// another program may be about to use it.
     KVM_HOTPLUG_DIFFERENCE_ORPHAN_NETDEV = 19,
 }
 
-/// One disagreement between record and guest. Strings are UTF-8, end in NUL, and are cut if they are longer.
+/// One disagreement between record and guest. Strings that do not fit are cut.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct kvm_hotplug_difference {
-    /// Id of the device or node, or of the device that an fdset was for; empty for a device without one.
+    /// Id of the device, node or netdev, or of an fdset's device; empty without one.
     pub id: [c_char; 64],
     /// What the record says.
     pub recorded: [c_char; 128],
@@ -73,7 +73,7 @@ pub struct kvm_hotplug_difference {
     pub text: [c_char; 384],
     /// One of enum kvm_hotplug_difference_kind.
     pub kind: u32,
-    /// 1 if kvm_hotplug_repair() deals with it.
+    /// 1 if kvm_hotplug_repair() repairs it.
     pub repairable: u32,
 }
 
@@ -95,21 +95,21 @@ impl From<&Difference> for kvm_hotplug_difference {
     }
 }
 
-/// Compares record and guest both ways: devices, addresses, models, what stands behind them, MAC, queues, MTU, option ROM,
-/// serial, size, read-only, a disk's format, cache, detect-zeroes and open files, the taps (deleted, on another bridge),
-/// and devices, netdevs, nodes and fdsets that the record does not know.
+/// Compares record and guest both ways: devices, addresses, models, backends, MAC, queues, MTU, option ROM,
+/// serial, size, read-only, a disk's format, cache, detect-zeroes and open files, taps (deleted, on another
+/// bridge), and devices, netdevs, nodes and fdsets that the record does not have. Links, which QEMU does not
+/// report, and throttles (block_set_io_throttle), which no record has, are not compared.
 ///
-/// Whether vhost-net moves a NIC's packets is compared as far as it is certain. A QEMU without a descriptor of vhost-net has no
-/// NIC with vhost; that is seen where this process may look into QEMU. QEMU 7.2 tells it of each NIC, once the guest's driver
-/// is at work. Other versions do not, or end when they are asked (11.1), and the kernel does not say which NIC a descriptor of
-/// vhost-net is for.
+/// Whether a NIC uses vhost-net is compared as far as it is certain. A QEMU without a vhost-net descriptor
+/// has no such NIC; this is seen if this process may inspect QEMU. QEMU 7.2 reports it for each NIC whose
+/// driver is at work. Other versions do not report it, or end when asked (11.1), and the kernel does not say
+/// which NIC a descriptor is for.
 ///
-/// Not compared are a link, which QEMU does not tell, and throttles (block_set_io_throttle), which no record has.
+/// Devices that wait for a reboot or are being removed are no difference. Nothing is changed, except that
+/// unfinished operations are settled as by every call on a guest that was not opened with
+/// KVM_HOTPLUG_OPEN_LOOK_ONLY.
 ///
-/// Devices that wait for a reboot and those on their way out are no difference. Nothing is changed, except that unfinished
-/// operations are settled as by every call on a guest that was not opened with KVM_HOTPLUG_OPEN_LOOK_ONLY.
-///
-/// Returns 0 (see ret_count for how many differences there are), or fails like any call to QEMU.
+/// Fails like any call to QEMU.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -133,12 +133,13 @@ pub unsafe extern "C" fn kvm_hotplug_verify(
     unsafe { guard::call(reterr, work) }
 }
 
-/// Mends the differences that can be mended without a decision: a device that the guest no longer has leaves the record,
-/// and what stood behind it is taken down; one that sits elsewhere is recorded where it is; block nodes and fdsets with our
-/// tag that belong to no device are removed. Nothing foreign is touched. Events tell what was done.
+/// Repairs the differences that need no decision: drops a device that the guest no longer has from the record
+/// and tears down its backend, records the address of one that is elsewhere, and removes block nodes and
+/// fdsets with our tag that belong to no device. Foreign devices are not touched. Events report what was
+/// done.
 ///
-/// Fails like kvm_hotplug_verify(), and with the errno of writing journal or runtime file. What was mended
-/// before a failure stays mended.
+/// Fails like kvm_hotplug_verify(), and with the errno of writing journal or runtime file. What was repaired
+/// before a failure stays so.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.

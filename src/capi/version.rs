@@ -4,8 +4,8 @@ use std::ffi::c_char;
 
 use super::guard;
 
-/// Version of the C ABI this header belongs to. It goes up when a program built against an older header would break;
-/// the SONAME ends in it. Compare it with kvm_hotplug_abi_version() after dlopen().
+/// Version of the C ABI this header belongs to, in which the SONAME ends. It increases when a program built
+/// against an older header would break. Compare it with kvm_hotplug_abi_version() after dlopen().
 pub const KVM_HOTPLUG_ABI_VERSION: u32 = 0;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");

@@ -8,11 +8,9 @@ use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
 use crate::guest::ThreadNumber;
 
-/// Ends all calls that other threads are in on this handle, as soon as it can, also those that wait for another call; they fail
-/// with -ECANCELED, and the error of each says what became of its device. Later calls are not ended, nor adds that were not
-/// waited for. Does not wait for those calls itself.
-///
-/// Blocks: no. May be called while other calls are running.
+/// Ends all calls of other threads on this handle as soon as possible, also those that wait for another call,
+/// but does not wait for them. They fail with -ECANCELED, and each error says what became of its device.
+/// Later calls are not ended, nor adds with KVM_HOTPLUG_NO_WAIT.
 ///
 /// Returns 1 if a call was running, 0 if not.
 ///
@@ -29,12 +27,10 @@ pub unsafe extern "C" fn kvm_hotplug_cancel(
     unsafe { guard::call(reterr, work) }
 }
 
-/// Ends the call that one thread is in on this handle, and no other, as kvm_hotplug_cancel() does. A thread that makes a call
-/// that another one is to end asks for its number before: a cancel that comes before the call has begun ends nothing.
+/// Ends the call of one thread on this handle, as kvm_hotplug_cancel() does. That thread asks for its number
+/// before its call; a cancel that comes before the call has begun ends nothing.
 ///
 /// `thread`: what kvm_hotplug_thread() returned there.
-///
-/// Blocks: no. May be called while other calls are running.
 ///
 /// Returns 1 if that thread was in a call, 0 if not.
 ///
@@ -56,20 +52,16 @@ pub unsafe extern "C" fn kvm_hotplug_cancel_thread(
     unsafe { guard::call(reterr, work) }
 }
 
-/// The number of the calling thread, for kvm_hotplug_cancel_thread(). No other thread that lives has it; one that begins
-/// when this one has ended may get it.
-///
-/// Returns the number, never 0.
+/// The number of the calling thread, for kvm_hotplug_cancel_thread(); never 0. A thread that begins after
+/// this one has ended may get the same number.
 #[unsafe(no_mangle)]
 pub extern "C" fn kvm_hotplug_thread() -> u64 {
     guard::quiet(0, || u64::try_from(ThreadNumber::this().0).unwrap_or(0))
 }
 
-/// A descriptor for poll, epoll or select: readable when kvm_hotplug_process() has something to do or an event can be
-/// fetched. It belongs to the handle, stays the same for its life (also when the monitor is reconnected), and must be
-/// neither read nor closed.
-///
-/// Blocks: no.
+/// A descriptor for poll, epoll or select: readable when kvm_hotplug_process() has something to do or an
+/// event can be fetched. It belongs to the handle, stays the same also after a reconnect, and must be neither
+/// read nor closed.
 ///
 /// Returns the descriptor.
 ///
@@ -86,20 +78,19 @@ pub unsafe extern "C" fn kvm_hotplug_get_fd(
     unsafe { guard::call(reterr, work) }
 }
 
-/// Takes in what QEMU has said: finishes adds that were not waited for, and removals that the guest granted late (backend down,
-/// record updated), clears up behind devices that the guest gave up by itself, and reconnects if the connection was lost. While
-/// QEMU is still at an add, this takes in what is there, and leaves everything else for later. Removals that have been
-/// pending for over 10 s are asked for again, since a guest that was booting did not hear it; an agent that waits for one
-/// therefore calls this every few seconds as well. It does not wait for news, only for the answers to the commands that
-/// this takes.
+/// Processes what QEMU has sent: finishes adds with KVM_HOTPLUG_NO_WAIT and removals that the guest granted
+/// late (tears down the backend, updates the record), cleans up after devices that the guest gave up by
+/// itself, and reconnects if the connection was lost. While QEMU is still busy with an add, it only processes
+/// what has arrived, and leaves the rest for later. It asks again for removals that have been pending for
+/// over 10 s, since a booting guest misses the request; so call it every few seconds as well while one is
+/// pending. It does not wait for events, only for the replies to its own commands.
 ///
-/// `timeout_ms`: for those commands; 0 means 5000.
+/// `timeout_ms`: milliseconds for those commands; 0 means 5000.
 ///
 /// Blocks: normally under a millisecond.
 ///
 /// Returns the number of events that kvm_hotplug_next_event() can fetch, or fails like any call to QEMU, and
-/// with the errno of writing journal or runtime file. What is not finished then is tried again by the next
-/// call.
+/// with the errno of writing journal or runtime file. The next call tries again what is not finished.
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.

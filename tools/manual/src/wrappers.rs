@@ -4,19 +4,20 @@ use crate::arrange::broken;
 use crate::header::{Header, Item, Kind};
 
 const ABOUT: &str = "
-/* ---- The same calls without sizes ----------------------------------------------------------------------------- */
+/* ---- The same calls without sizes ---------------------------------------------------------------------- */
 
 /*
- * Each of these calls the function whose name has kvm_hotplug_ for kvmh_, or kvm_runtime_ for kvmh_runtime_, with the sizes that
- * the structs have in this header; 0 where a pointer is NULL. Everything else is as it is described there. They are not exported
- * by the library: a program that loads it with dlopen() has them too if it looks up the functions they call.
+ * Each of these calls the function with kvm_hotplug_ for kvmh_ in its name, or kvm_runtime_ for
+ * kvmh_runtime_, with the sizes that the structs have in this header; 0 where a pointer is NULL. Everything
+ * else is as described there. The library does not export them: a program that loads it with dlopen() has
+ * them too if it looks up the functions that they call.
  */
 #define KVMH_SIZE(pointer) ((pointer) ? sizeof *(pointer) : 0)
 ";
 
 pub fn written(header: &Header, width: usize) -> String {
     let all: Vec<String> = header.functions().filter_map(|item| wrapper(item, width)).collect();
-    if all.is_empty() { String::new() } else { format!("{ABOUT}{}", all.concat()) }
+    if all.is_empty() { String::new() } else { format!("{ABOUT}\n{}", all.concat()) }
 }
 
 fn short(name: &str) -> Option<String> {
@@ -55,7 +56,7 @@ fn wrapper(item: &Item, width: usize) -> Option<String> {
         .collect();
     let head = format!("static inline {result}{}({})", short(&item.name)?, kept.join(", "));
     let call = broken(&format!("{{ return {}({}); }}", item.name, given.join(", ")), width);
-    Some(format!("\n{}\n{call}\n", broken(&head, width)))
+    Some(format!("{}\n{call}\n", broken(&head, width)))
 }
 
 #[cfg(test)]
