@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use manual::arrange::{Section, arranged};
-use manual::header::Header;
+use manual::header::{Header, Item};
 
 const HEADER: &str = "include/kvm_hotplug.h";
 const SWITCH: &str = "KVM_HOTPLUG_HEADER";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
-    for path in ["src/capi", "cbindgen.toml", HEADER, "build.rs", "tools/manual/src"] {
+    for path in ["src", "cbindgen.toml", HEADER, "build.rs", "tools/manual/src"] {
         println!("cargo:rerun-if-changed={path}");
     }
     println!("cargo:rerun-if-env-changed={SWITCH}");
@@ -40,19 +40,50 @@ fn abi_version(root: &Path) -> Result<u32, Box<dyn Error>> {
 /// The header in the order in which people read it: title of a section, and the files of src/capi, or single names, that make it.
 const SECTIONS: [(&str, &[&str]); 11] = [
     ("Version", &["version.rs"]),
-    ("Errors", &["error.rs", "error_read.rs"]),
+    ("Errors", &["kvm_hotplug_error_kind", "kvm_hotplug_undo", "error.rs", "error_read.rs"]),
     ("The record of a guest", &["runtime.rs"]),
     ("Opening and closing a guest", &["guest.rs"]),
-    ("What a device is", &["device.rs"]),
-    ("Adding", &["nic.rs", "disk.rs", "backing.rs", "controller.rs", "batch.rs"]),
+    ("What a device is", &["kvm_hotplug_device_type", "device.rs"]),
+    (
+        "Adding",
+        &[
+            "kvm_hotplug_vhost",
+            "nic.rs",
+            "kvm_hotplug_format",
+            "kvm_hotplug_cache",
+            "kvm_hotplug_aio",
+            "kvm_hotplug_discard",
+            "kvm_hotplug_detect_zeroes",
+            "disk.rs",
+            "backing.rs",
+            "controller.rs",
+            "batch.rs",
+        ],
+    ),
     ("Deleting", &["removal.rs", "kvm_hotplug_del_batch", "kvm_hotplug_del_many"]),
     ("Changing", &["link.rs", "resize.rs"]),
-    ("Looking", &["list.rs", "path.rs", "describe.rs", "slots.rs", "plan.rs", "verify.rs"]),
-    ("Waiting and events", &["wait.rs", "event.rs"]),
-    ("Boot, reboot and migration", &["boot.rs", "boot_plan.rs", "check.rs", "cold.rs", "settle.rs"]),
+    (
+        "Looking",
+        &[
+            "list.rs",
+            "path.rs",
+            "describe.rs",
+            "kvm_hotplug_slot_state",
+            "slots.rs",
+            "plan.rs",
+            "kvm_hotplug_difference_kind",
+            "verify.rs",
+        ],
+    ),
+    ("Waiting and events", &["wait.rs", "kvm_hotplug_io_action", "event.rs"]),
+    (
+        "Boot, reboot and migration",
+        &["boot.rs", "boot_plan.rs", "kvm_runtime_problem_kind", "check.rs", "cold.rs", "settle.rs"],
+    ),
 ];
 /// What is left.
-const EXTRAS: (&str, &[&str]) = ("Extras", &["tap.rs", "qmp.rs", "log.rs", "format.rs"]);
+const EXTRAS: (&str, &[&str]) =
+    ("Extras", &["tap.rs", "qmp.rs", "log.rs", "kvm_runtime_format", "format.rs"]);
 
 /// The header, or nothing while the sources do not parse: rustc reports that better.
 fn generate(root: &Path) -> Result<Option<String>, Box<dyn Error>> {
@@ -76,7 +107,8 @@ fn generate(root: &Path) -> Result<Option<String>, Box<dyn Error>> {
     let mut bytes = Vec::new();
     bindings.write(&mut bytes);
     let text = without_rust_sections(&String::from_utf8(bytes)?) + &version()?;
-    let header = Header::parse(&text)?;
+    let mut header = Header::parse(&text)?;
+    header.items.splice(0..0, own_enums(&root.join("src"))?);
     let mut sections = Vec::new();
     for (title, parts) in SECTIONS.into_iter().chain([EXTRAS]) {
         sections.push(Section { title, names: names(&capi, parts, &header)? });
@@ -84,6 +116,20 @@ fn generate(root: &Path) -> Result<Option<String>, Box<dyn Error>> {
     let guard =
         "#ifndef KVM_HOTPLUG_H\n#define KVM_HOTPLUG_H\n\n#include <stddef.h>\n#include <stdint.h>\n\n";
     Ok(Some(arranged(&header, &(head + guard), &sections)?))
+}
+
+/// Those that the library and C programs share.
+fn own_enums(directory: &Path) -> Result<Vec<Item>, Box<dyn Error>> {
+    let mut items = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            items.extend(own_enums(&path)?);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            items.extend(manual::c_enum::declared(&fs::read_to_string(path)?)?);
+        }
+    }
+    Ok(items)
 }
 
 /// The version as the preprocessor sees it.
@@ -99,7 +145,7 @@ fn version() -> Result<String, env::VarError> {
 
 /// What of the header these files define, in their order, but for what a section names by itself.
 fn names(capi: &Path, parts: &[&str], header: &Header) -> Result<Vec<String>, Box<dyn Error>> {
-    let by_itself = |name: &str| SECTIONS.iter().any(|(_, parts)| parts.contains(&name));
+    let by_itself = |name: &str| SECTIONS.iter().chain([&EXTRAS]).any(|(_, parts)| parts.contains(&name));
     let mut names = Vec::new();
     for part in parts {
         if !part.ends_with(".rs") {

@@ -407,6 +407,13 @@ void kvm_hotplug_close(struct kvm_hotplug *guest);
 
 /* ---- What a device is ---------------------------------------------------------------------------------- */
 
+/** The type of a device. */
+enum kvm_hotplug_device_type {
+    KVM_HOTPLUG_DEVICE_NIC = 1, /**< A network card. */
+    KVM_HOTPLUG_DEVICE_DISK = 2, /**< A disk. */
+    KVM_HOTPLUG_DEVICE_CONTROLLER = 3, /**< A SCSI controller. */
+};
+
 /** What a call answers when it did not fail. */
 enum kvm_hotplug_answer {
     /** Done in the running guest. The storage or tap of a removed device may be torn down. */
@@ -426,13 +433,6 @@ enum kvm_hotplug_state {
     KVM_HOTPLUG_STATE_PENDING = 2, /**< Being removed, or being added with KVM_HOTPLUG_NO_WAIT. */
     KVM_HOTPLUG_STATE_ABSENT = 3, /**< No such device, neither in the record nor in the guest. */
     KVM_HOTPLUG_STATE_MISSING = 4, /**< Recorded, but not in the guest when it was last asked. */
-};
-
-/** The type of a device. */
-enum kvm_hotplug_device_type {
-    KVM_HOTPLUG_DEVICE_NIC = 1, /**< A network card. */
-    KVM_HOTPLUG_DEVICE_DISK = 2, /**< A disk. */
-    KVM_HOTPLUG_DEVICE_CONTROLLER = 3, /**< A SCSI controller. */
 };
 
 /** The type of a device's address. */
@@ -525,6 +525,13 @@ struct kvm_hotplug_device {
 
 /* ---- Adding -------------------------------------------------------------------------------------------- */
 
+/** Whether the host kernel moves the packets of a NIC. */
+enum kvm_hotplug_vhost {
+    KVM_HOTPLUG_VHOST_AUTO = 0, /**< With vhost-net if the host has it. */
+    KVM_HOTPLUG_VHOST_OFF = 1, /**< Without. */
+    KVM_HOTPLUG_VHOST_REQUIRED = 2, /**< With, or the call fails with -ENODEV. */
+};
+
 /** Flag of requests: now or not at all. What would wait for a reboot fails with -EOPNOTSUPP. */
 #define KVM_HOTPLUG_LIVE_ONLY (1 << 0)
 
@@ -548,13 +555,6 @@ struct kvm_hotplug_device {
 #define KVM_HOTPLUG_TAP_OWNER (1 << 2)
 /** Flag of struct kvm_hotplug_nic: the link is down until kvm_hotplug_set_link() sets it up. */
 #define KVM_HOTPLUG_NIC_LINK_DOWN (1 << 4)
-
-/** Whether the host kernel moves the packets of a NIC. */
-enum kvm_hotplug_vhost {
-    KVM_HOTPLUG_VHOST_AUTO = 0, /**< With vhost-net if the host has it. */
-    KVM_HOTPLUG_VHOST_OFF = 1, /**< Without. */
-    KVM_HOTPLUG_VHOST_REQUIRED = 2, /**< With, or the call fails with -ENODEV. */
-};
 
 /** A NIC to add. The default is a virtio-net-pci with one queue, a generated MAC address, and a tap of its
  *  own that is on no bridge. */
@@ -616,20 +616,6 @@ int kvm_hotplug_add_nic(struct kvm_hotplug *guest, const struct kvm_hotplug_nic 
                         struct kvm_hotplug_device *ret_device, size_t device_size,
                         struct kvm_hotplug_error **reterr);
 
-/** Flag of struct kvm_hotplug_disk: the guest cannot write; the image is opened read-only. */
-#define KVM_HOTPLUG_DISK_READ_ONLY (1 << 5)
-
-/** Flag of struct kvm_hotplug_disk: others may write to the image at once (share-rw); the guests must
- *  know. */
-#define KVM_HOTPLUG_DISK_SHARE_RW (1 << 6)
-
-/** Flag of struct kvm_hotplug_disk: target and lun are given, also when 0; bus names the SCSI bus. */
-#define KVM_HOTPLUG_DISK_SCSI_ADDRESS (1 << 7)
-
-/** Flag of struct kvm_hotplug_disk: if the disk exists already, replace the recorded files of its image
- *  and its rule for backing files by the present ones; see kvm_runtime_accept_chain(). */
-#define KVM_HOTPLUG_DISK_ACCEPT_CHAIN (1 << 8)
-
 /** Format of an image. */
 enum kvm_hotplug_format {
     KVM_HOTPLUG_FORMAT_RAW = 0, /**< The bytes of the file are the bytes of the disk. */
@@ -671,6 +657,20 @@ enum kvm_hotplug_detect_zeroes {
     KVM_HOTPLUG_DETECT_ZEROES_ON = 1, /**< Turned into an efficient write of zeros. */
     KVM_HOTPLUG_DETECT_ZEROES_UNMAP = 2, /**< Turned into a discard; needs discard UNMAP. */
 };
+
+/** Flag of struct kvm_hotplug_disk: the guest cannot write; the image is opened read-only. */
+#define KVM_HOTPLUG_DISK_READ_ONLY (1 << 5)
+
+/** Flag of struct kvm_hotplug_disk: others may write to the image at once (share-rw); the guests must
+ *  know. */
+#define KVM_HOTPLUG_DISK_SHARE_RW (1 << 6)
+
+/** Flag of struct kvm_hotplug_disk: target and lun are given, also when 0; bus names the SCSI bus. */
+#define KVM_HOTPLUG_DISK_SCSI_ADDRESS (1 << 7)
+
+/** Flag of struct kvm_hotplug_disk: if the disk exists already, replace the recorded files of its image
+ *  and its rule for backing files by the present ones; see kvm_runtime_accept_chain(). */
+#define KVM_HOTPLUG_DISK_ACCEPT_CHAIN (1 << 8)
 
 /** A disk to add. The default, besides path, is a writable raw image as virtio-blk-pci. */
 struct kvm_hotplug_disk {
@@ -1199,6 +1199,13 @@ int kvm_hotplug_get_fd(const struct kvm_hotplug *guest, struct kvm_hotplug_error
  *  and with the errno of writing journal or runtime file. The next call tries again what is not finished. */
 int kvm_hotplug_process(struct kvm_hotplug *guest, uint32_t timeout_ms, struct kvm_hotplug_error **reterr);
 
+/** What QEMU did about a failed request to a disk. */
+enum kvm_hotplug_io_action {
+    KVM_HOTPLUG_IO_ACTION_REPORT = 1, /**< The guest was told. */
+    KVM_HOTPLUG_IO_ACTION_IGNORE = 2, /**< Nothing. */
+    KVM_HOTPLUG_IO_ACTION_STOP = 3, /**< QEMU stopped the guest, and repeats the request after "cont". */
+};
+
 /** Types of events. Newer versions may add some: skip those. */
 enum kvm_hotplug_event_type {
     KVM_HOTPLUG_EVENT_ADDED = 1, /**< An add with KVM_HOTPLUG_NO_WAIT, or an interrupted one, is done. */
@@ -1222,13 +1229,6 @@ enum kvm_hotplug_event_type {
     /** An add with KVM_HOTPLUG_NO_WAIT failed: error_kind, error_number and text say why. It was undone,
      *  except for what text says is left behind. */
     KVM_HOTPLUG_EVENT_ADD_FAILED = 15,
-};
-
-/** What QEMU did about a failed request to a disk. */
-enum kvm_hotplug_io_action {
-    KVM_HOTPLUG_IO_ACTION_REPORT = 1, /**< The guest was told. */
-    KVM_HOTPLUG_IO_ACTION_IGNORE = 2, /**< Nothing. */
-    KVM_HOTPLUG_IO_ACTION_STOP = 3, /**< QEMU stopped the guest, and repeats the request after "cont". */
 };
 
 /** One event. What a call itself answers is no event. */
@@ -1427,9 +1427,6 @@ int kvm_runtime_plan_boot(const struct kvm_runtime *runtime, uint32_t spare_port
                           struct kvm_boot_plan *ret_plan, size_t plan_size,
                           struct kvm_hotplug_error **reterr);
 
-/** Flag of kvm_runtime_check(): the guest will come from another host by migration, not boot. */
-#define KVM_RUNTIME_CHECK_INCOMING (1 << 22)
-
 /** What prevents a start. Newer versions may add kinds: treat those as "something". */
 enum kvm_runtime_problem_kind {
     /** An image or backing file cannot be opened as the guest needs it; or the guest was seen to write to
@@ -1459,6 +1456,9 @@ enum kvm_runtime_problem_kind {
     KVM_RUNTIME_PROBLEM_COMMAND = 13,
     KVM_RUNTIME_PROBLEM_UNFINISHED = 14, /**< An unfinished add or change; see kvm_runtime_unfinished(). */
 };
+
+/** Flag of kvm_runtime_check(): the guest will come from another host by migration, not boot. */
+#define KVM_RUNTIME_CHECK_INCOMING (1 << 22)
 
 /** One thing that prevents a start. Strings that do not fit are cut. */
 struct kvm_runtime_problem {

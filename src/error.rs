@@ -10,65 +10,69 @@ pub mod errno {
     pub use libc::{EBUSY, ECONNREFUSED, ENOSPC, EPERM, EROFS, ESRCH};
 }
 
-/// What went wrong, in numbers that never change meaning. They are the `KVM_HOTPLUG_ERROR_*` of the C header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-#[repr(i32)]
-pub enum ErrorKind {
-    /// An argument is malformed, out of range or contradicts another one.
-    Invalid = 1,
-    /// A file, interface, bus or device that was named does not exist.
-    NotFound = 2,
-    /// The id, MAC address, serial or image is in use, or the device exists with other settings.
-    Conflict = 3,
-    /// No free slot on any bus that takes hot-plugged devices.
-    NoSlot = 4,
-    /// The address asked for is taken, reserved or quarantined.
-    AddressTaken = 5,
-    /// The bus, device or QEMU cannot do this to a running guest.
-    NotHotpluggable = 6,
-    /// The guest said no to an unplug request.
-    GuestRefused = 7,
-    /// The guest was busy with an earlier plug or unplug until the deadline.
-    GuestBusy = 8,
-    /// The caller's deadline passed.
-    Timeout = 9,
-    /// Another thread cancelled the call.
-    Canceled = 10,
-    /// The monitor socket accepts the connection but serves another client.
-    MonitorBusy = 11,
-    /// The monitor closed the connection.
-    MonitorLost = 12,
-    /// The monitor said something that is not QMP, or too much of it.
-    Protocol = 13,
-    /// QEMU answered a command with an error; its class and text are in the error.
-    Qmp = 14,
-    /// The operating system refused a call; the errno is its own.
-    Host = 15,
-    /// Another handle or process holds the runtime file.
-    Locked = 16,
-    /// A runtime file, journal or image header is malformed.
-    Format = 17,
-    /// A file or struct comes from a newer version of this library.
-    Version = 18,
-    /// Something exceeds a stated limit.
-    Limit = 19,
-    /// The device was not made by this library and is left alone.
-    Foreign = 20,
-    /// The image is in use by another QEMU.
-    ImageLocked = 21,
-    /// The host lacks something the caller requires, such as vhost-net.
-    Unavailable = 22,
-    /// The handle is in a state that does not allow this call.
-    State = 23,
-    /// An internal error was caught at the border; the handle only closes from here on.
-    Panic = 24,
-    /// The guest is being migrated, or has been: what it has must not change now, or not here.
-    Migrating = 25,
-    /// An image, or a file that it names, is not to be opened: it is none, or nobody chose it.
-    ImageRefused = 26,
-    /// A file, or what listens at a socket, belongs to somebody whom this process has no reason to trust.
-    Untrusted = 27,
+c_enum! {
+    /// What went wrong. Numbers keep their meaning. Newer versions may add some: treat those by the errno.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    #[non_exhaustive]
+    pub enum ErrorKind = kvm_hotplug_error_kind, KVM_HOTPLUG_ERROR {
+        /// EINVAL, EFAULT, EBADF, ENAMETOOLONG, ELOOP: an argument is malformed, out of range or contradicts
+        /// another.
+        Invalid = 1,
+        /// ENOENT: a file, interface or bus that was named does not exist.
+        NotFound = 2,
+        /// EEXIST, EBUSY: id, MAC, serial or image in use; other settings.
+        Conflict = 3,
+        /// ENOSPC: no free slot on any bus that takes hot-plugged devices.
+        NoSlot = 4,
+        /// EADDRINUSE: the address asked for is taken or quarantined.
+        AddressTaken = 5,
+        /// EOPNOTSUPP: bus, device or QEMU cannot do this live.
+        NotHotpluggable = 6,
+        /// EPERM: the guest refused an unplug request; the device stays. QEMU up to 11.1 reports refusals for
+        /// processors and memory only: the removal of a NIC or disk that the guest refuses stays pending.
+        GuestRefused = 7,
+        /// EBUSY: busy with an earlier plug or unplug until the deadline.
+        GuestBusy = 8,
+        /// ETIMEDOUT: the deadline passed.
+        Timeout = 9,
+        /// ECANCELED: kvm_hotplug_cancel() ended the call.
+        Canceled = 10,
+        /// EBUSY: the monitor serves another client.
+        MonitorBusy = 11,
+        /// ECONNRESET, EPIPE: the monitor closed the connection.
+        MonitorLost = 12,
+        /// EPROTO: the monitor sent what is not QMP, or too much.
+        Protocol = 13,
+        /// EREMOTEIO: QEMU refused a command; see kvm_hotplug_error_qmp_class().
+        Qmp = 14,
+        /// The operating system refused a call; the errno is its own.
+        Host = 15,
+        /// EAGAIN: the runtime file is locked; the message says by whom.
+        Locked = 16,
+        /// EBADMSG: a runtime file, journal or image header is malformed.
+        Format = 17,
+        /// EPROTONOSUPPORT, E2BIG: a file or struct of a newer version.
+        Version = 18,
+        /// EMSGSIZE, EFBIG: something exceeds a stated limit.
+        Limit = 19,
+        /// EACCES: the device was not made by this library and is left alone.
+        Foreign = 20,
+        /// EBUSY: the image is in use by another QEMU.
+        ImageLocked = 21,
+        /// ENODEV: the host lacks what is required, such as vhost-net.
+        Unavailable = 22,
+        /// EBADFD, EBUSY, EROFS, EDEADLK: the handle's state forbids the call.
+        State = 23,
+        /// ENOTRECOVERABLE: a bug was caught; only closing still works.
+        Panic = 24,
+        /// EBUSY: the guest migrates, has migrated, or awaits migration.
+        Migrating = 25,
+        /// EPERM, ELOOP: an image, or a file that an image names, may not be opened: the caller did not choose
+        /// it, it is not the recorded one, or it has no data of its own. See kvm_runtime_set_backing().
+        ImageRefused = 26,
+        /// EPERM: an untrusted user owns a file or listens at a socket.
+        Untrusted = 27,
+    }
 }
 
 impl ErrorKind {
@@ -134,17 +138,19 @@ impl ErrorKind {
     }
 }
 
-/// What became of the steps that had been done when an operation failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(i32)]
-pub enum Undo {
-    /// Nothing had been changed.
-    #[default]
-    Nothing = 0,
-    /// Everything that had been done was taken back.
-    Complete = 1,
-    /// Something is left; [`Error::left`] names it.
-    Incomplete = 2,
+c_enum! {
+    /// What became of the steps that had been done when a call failed.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum Undo = kvm_hotplug_undo, KVM_HOTPLUG_UNDO {
+        /// Nothing had been changed.
+        #[default]
+        Nothing = 0,
+        /// Everything that had been done was undone.
+        Complete = 1,
+        /// Something is left; kvm_hotplug_error_residue() names it. The next call on the guest settles it by the
+        /// journal, also in another process.
+        Incomplete = 2,
+    }
 }
 
 /// An error with everything a caller may want to act on.

@@ -8,6 +8,9 @@
 //! capi  →  guest  →  engine  →  boot  →  store  →  model  →  qmp, slots, net, disk  →  sys
 //! ```
 
+#[macro_use]
+mod c_enum;
+
 pub mod boot;
 pub mod capi;
 pub mod clock;

@@ -13,7 +13,7 @@ use qemu::{Dir, Qemu};
 use serde_json::{Value, json};
 
 const CACHES: [Cache; 5] =
-    [Cache::Writeback, Cache::None, Cache::Writethrough, Cache::DirectSync, Cache::Unsafe];
+    [Cache::Writeback, Cache::None, Cache::Writethrough, Cache::Directsync, Cache::Unsafe];
 const AIOS: [Aio; 3] = [Aio::Threads, Aio::Native, Aio::IoUring];
 
 /// The images a test may copy: raw ones filled with 0x42, and qcow2 images over nothing, the base, and one another.

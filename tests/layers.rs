@@ -17,7 +17,7 @@ use source::Source;
 /// The rooms from the innermost outward. A room uses those of lines above its own; those of one line do not know each other.
 const LINES: &[&[&str]] = &[
     &["error"],
-    &["json", "log", "mutex", "planted", "sanitize"],
+    &["c_enum", "json", "log", "mutex", "planted", "sanitize"],
     &["ids", "sys", "deadline", "clock"],
     &["qmp", "net", "disk", "slots"],
     &["model"],

@@ -2,39 +2,45 @@
 
 use crate::model::Device;
 
-/// What stands in the way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum IssueKind {
-    /// An image or backing file cannot be opened as the guest needs it, or the guest's data is in another one.
-    Image = 1,
-    /// A bridge is missing, or is none.
-    Bridge = 2,
-    /// Taps cannot be made, one of that name exists, or the NIC had one that the caller opened.
-    Tap = 3,
-    /// A NIC has vhost, and this host does not.
-    Vhost = 4,
-    /// QEMU is older than what is supported.
-    QemuTooOld = 5,
-    /// QEMU does not know the machine type.
-    Machine = 6,
-    /// The machine type is another one in every version of QEMU: nothing can be migrated to another version.
-    MachineNotPinned = 7,
-    /// QEMU does not know the device model.
-    Model = 8,
-    /// A device of the running guest has no address, so that nobody can say where it goes.
-    NoAddress = 9,
-    /// The guest cannot be put together: two want one place, or there is none left.
-    Place = 10,
-    /// The guest runs already, or somebody listens where it would.
-    Running = 11,
-    /// Another QEMU uses the image, or another disk of the guest.
-    ImageInUse = 12,
-    /// There is no command, or QEMU would not start with it: it does not go together with the devices, or lacks something on
-    /// this host.
-    Command = 13,
-    /// An operation is unfinished, and the record does not say how it ends.
-    Unfinished = 14,
+c_enum! {
+    /// What prevents a start. Newer versions may add kinds: treat those as "something".
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum IssueKind = kvm_runtime_problem_kind, KVM_RUNTIME_PROBLEM {
+        /// An image or backing file cannot be opened as the guest needs it; or the guest was seen to write to an
+        /// image outside of the record, such as another program's snapshot, which has its data.
+        Image = 1,
+        /// A bridge is missing, or is none.
+        Bridge = 2,
+        /// Taps cannot be made, or the name of one is taken; or the NIC was added with tap_fds, which a start
+        /// does not take yet.
+        Tap = 3,
+        /// A NIC has vhost, and this host has none.
+        Vhost = 4,
+        /// QEMU is older than 5.2.
+        QemuTooOld = 5,
+        /// QEMU does not know the machine type.
+        Machine = 6,
+        /// For a migration: the machine type has no version, and differs with each version of QEMU. Harmless
+        /// between hosts with the same QEMU.
+        MachineNotPinned = 7,
+        /// QEMU does not know the device model.
+        Model = 8,
+        /// For a migration: a device has no address in the record.
+        NoAddress = 9,
+        /// Two devices want one address, or none is left.
+        Place = 10,
+        /// The guest runs: a process listens at a Unix socket of its command (-qmp, -monitor, -chardev and
+        /// others), or has its pid file locked. Another QEMU would take over that socket.
+        Running = 11,
+        /// For a boot: another QEMU uses the image or a backing file in a conflicting way. Or another disk of the
+        /// record, or of its command, has the same image.
+        ImageInUse = 12,
+        /// The record has no command, or QEMU would not start with it: it has ids or boot indices of recorded
+        /// devices, or names missing files or directories.
+        Command = 13,
+        /// An unfinished add or change; see kvm_runtime_unfinished().
+        Unfinished = 14,
+    }
 }
 
 /// One thing that stands in the way.

@@ -174,6 +174,17 @@ pub(super) fn boolean(value: i32, what: &str) -> Result<bool> {
     }
 }
 
+/// The value of an enum with a number that C gave; they begin with 0.
+pub(super) fn known_value<T>(
+    of_number: fn(u32) -> Option<T>,
+    last: u32,
+    number: u32,
+    what: &str,
+) -> Result<T> {
+    let unknown = || Error::invalid(format!("{what} {number} does not exist; 0 to {last} do"));
+    of_number(number).ok_or_else(unknown)
+}
+
 /// The caller's timeout, or the documented default.
 pub(super) fn timeout(millis: u32, default: u32) -> Duration {
     Duration::from_millis(u64::from(if millis == 0 { default } else { millis }))

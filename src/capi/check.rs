@@ -15,46 +15,6 @@ use crate::sanitize::escaped;
 /// Flag of kvm_runtime_check(): the guest will come from another host by migration, not boot.
 pub const KVM_RUNTIME_CHECK_INCOMING: u32 = 1 << 22;
 
-/// What prevents a start. Newer versions may add kinds: treat those as "something".
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum kvm_runtime_problem_kind {
-    /// An image or backing file cannot be opened as the guest needs it; or the guest was seen to write to an
-    /// image outside of the record, such as another program's snapshot, which has its data.
-    KVM_RUNTIME_PROBLEM_IMAGE = 1,
-    /// A bridge is missing, or is none.
-    KVM_RUNTIME_PROBLEM_BRIDGE = 2,
-    /// Taps cannot be made, or the name of one is taken; or the NIC was added with tap_fds, which a start
-    /// does not take yet.
-    KVM_RUNTIME_PROBLEM_TAP = 3,
-    /// A NIC has vhost, and this host has none.
-    KVM_RUNTIME_PROBLEM_VHOST = 4,
-    /// QEMU is older than 5.2.
-    KVM_RUNTIME_PROBLEM_QEMU_TOO_OLD = 5,
-    /// QEMU does not know the machine type.
-    KVM_RUNTIME_PROBLEM_MACHINE = 6,
-    /// For a migration: the machine type has no version, and differs with each version of QEMU. Harmless
-    /// between hosts with the same QEMU.
-    KVM_RUNTIME_PROBLEM_MACHINE_NOT_PINNED = 7,
-    /// QEMU does not know the device model.
-    KVM_RUNTIME_PROBLEM_MODEL = 8,
-    /// For a migration: a device has no address in the record.
-    KVM_RUNTIME_PROBLEM_NO_ADDRESS = 9,
-    /// Two devices want one address, or none is left.
-    KVM_RUNTIME_PROBLEM_PLACE = 10,
-    /// The guest runs: a process listens at a Unix socket of its command (-qmp, -monitor, -chardev and
-    /// others), or has its pid file locked. Another QEMU would take over that socket.
-    KVM_RUNTIME_PROBLEM_RUNNING = 11,
-    /// For a boot: another QEMU uses the image or a backing file in a conflicting way. Or another disk of the
-    /// record, or of its command, has the same image.
-    KVM_RUNTIME_PROBLEM_IMAGE_IN_USE = 12,
-    /// The record has no command, or QEMU would not start with it: it has ids or boot indices of recorded
-    /// devices, or names missing files or directories.
-    KVM_RUNTIME_PROBLEM_COMMAND = 13,
-    /// An unfinished add or change; see kvm_runtime_unfinished().
-    KVM_RUNTIME_PROBLEM_UNFINISHED = 14,
-}
-
 /// One thing that prevents a start. Strings that do not fit are cut.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]

@@ -36,18 +36,6 @@ pub enum kvm_hotplug_state {
     KVM_HOTPLUG_STATE_MISSING = 4,
 }
 
-/// The type of a device.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum kvm_hotplug_device_type {
-    /// A network card.
-    KVM_HOTPLUG_DEVICE_NIC = 1,
-    /// A disk.
-    KVM_HOTPLUG_DEVICE_DISK = 2,
-    /// A SCSI controller.
-    KVM_HOTPLUG_DEVICE_CONTROLLER = 3,
-}
-
 /// The type of a device's address.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_int};
 use std::num::NonZeroU64;
 
-use super::args::{Plain, check_flags, optional_str, read_struct, required_path, timeout};
+use super::args::{Plain, check_flags, known_value, optional_str, read_struct, required_path, timeout};
 use super::backing::read_rule;
 use super::device::kvm_hotplug_device;
 use super::error::kvm_hotplug_error;
@@ -12,8 +12,7 @@ use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer
 use super::nic::{
     KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, boot_index, narrow, placement,
 };
-use super::numbers::{AIOS, CACHES, DETECT_ZEROES, DISCARDS, choose};
-use crate::disk::{DiskSpec, Format, FormatRequest};
+use crate::disk::{Aio, Cache, DetectZeroes, Discard, DiskSpec, Format, FormatRequest};
 use crate::error::{Error, Result};
 use crate::guest::{DiskRequest, Placement};
 use crate::ids::{BusName, Lun, ScsiAddress};
@@ -29,72 +28,6 @@ pub const KVM_HOTPLUG_DISK_SCSI_ADDRESS: u32 = 1 << 7;
 /// Flag of struct kvm_hotplug_disk: if the disk exists already, replace the recorded files of its image and
 /// its rule for backing files by the present ones; see kvm_runtime_accept_chain().
 pub const KVM_HOTPLUG_DISK_ACCEPT_CHAIN: u32 = 1 << 8;
-
-/// Format of an image.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum kvm_hotplug_format {
-    /// The bytes of the file are the bytes of the disk.
-    KVM_HOTPLUG_FORMAT_RAW = 0,
-    /// QEMU's copy-on-write format. The library opens each backing file. Its format must be recorded in the
-    /// image above it.
-    KVM_HOTPLUG_FORMAT_QCOW2 = 1,
-    /// Detect the format by content, also of backing files. Only for images that no guest has ever written as
-    /// raw: a guest can make a raw image look like a qcow2 with a backing file of its choice. The result is
-    /// recorded and not detected again. A file with another format's signature, such as vmdk, vdi, vhdx, luks
-    /// or iso9660, is refused, not taken for raw.
-    KVM_HOTPLUG_FORMAT_PROBE = 2,
-}
-
-/// Host page cache and flushes, with QEMU's names.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum kvm_hotplug_cache {
-    /// Page cache; the guest sees a write cache and flushes it.
-    KVM_HOTPLUG_CACHE_WRITEBACK = 0,
-    /// O_DIRECT; the guest sees a write cache and flushes it.
-    KVM_HOTPLUG_CACHE_NONE = 1,
-    /// Page cache; every write is flushed.
-    KVM_HOTPLUG_CACHE_WRITETHROUGH = 2,
-    /// O_DIRECT; every write is flushed.
-    KVM_HOTPLUG_CACHE_DIRECTSYNC = 3,
-    /// Page cache; flushes are ignored: data is lost if the host dies.
-    KVM_HOTPLUG_CACHE_UNSAFE = 4,
-}
-
-/// How QEMU submits I/O.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum kvm_hotplug_aio {
-    /// A pool of threads.
-    KVM_HOTPLUG_AIO_THREADS = 0,
-    /// Linux AIO; needs cache NONE or DIRECTSYNC.
-    KVM_HOTPLUG_AIO_NATIVE = 1,
-    /// io_uring.
-    KVM_HOTPLUG_AIO_IO_URING = 2,
-}
-
-/// What becomes of the guest's discard requests.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum kvm_hotplug_discard {
-    /// Ignored.
-    KVM_HOTPLUG_DISCARD_IGNORE = 0,
-    /// Storage is given back.
-    KVM_HOTPLUG_DISCARD_UNMAP = 1,
-}
-
-/// What becomes of writes of zeros.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum kvm_hotplug_detect_zeroes {
-    /// Written.
-    KVM_HOTPLUG_DETECT_ZEROES_OFF = 0,
-    /// Turned into an efficient write of zeros.
-    KVM_HOTPLUG_DETECT_ZEROES_ON = 1,
-    /// Turned into a discard; needs discard UNMAP.
-    KVM_HOTPLUG_DETECT_ZEROES_UNMAP = 2,
-}
 
 /// A disk to add. The default, besides path, is a writable raw image as virtio-blk-pci.
 #[repr(C)]
@@ -227,17 +160,17 @@ pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
     // SAFETY: passed on.
     let (serial, model) =
         unsafe { (optional_str(disk.serial, "serial")?, optional_str(disk.model, "model")?) };
-    let format =
-        choose(disk.format, "format", &[FormatRequest::Raw, FormatRequest::Qcow2, FormatRequest::Probe])?;
+    let format = known_value(FormatRequest::of_number, FormatRequest::LAST, disk.format, "format")?;
     let optional = |number: u32| (number != 0).then_some(number);
     let mut spec = DiskSpec::new(path, Format::Raw);
     spec.read_only = disk.flags & KVM_HOTPLUG_DISK_READ_ONLY != 0;
     spec.share_rw = disk.flags & KVM_HOTPLUG_DISK_SHARE_RW != 0;
     spec.serial = serial.map(str::to_owned);
-    spec.cache = choose(disk.cache, "cache", &CACHES)?;
-    spec.aio = choose(disk.aio, "aio", &AIOS)?;
-    spec.discard = choose(disk.discard, "discard", &DISCARDS)?;
-    spec.detect_zeroes = choose(disk.detect_zeroes, "detect_zeroes", &DETECT_ZEROES)?;
+    spec.cache = known_value(Cache::of_number, Cache::LAST, disk.cache, "cache")?;
+    spec.aio = known_value(Aio::of_number, Aio::LAST, disk.aio, "aio")?;
+    spec.discard = known_value(Discard::of_number, Discard::LAST, disk.discard, "discard")?;
+    spec.detect_zeroes =
+        known_value(DetectZeroes::of_number, DetectZeroes::LAST, disk.detect_zeroes, "detect_zeroes")?;
     spec.boot_index = boot_index(disk.flags, disk.boot_index);
     spec.logical_block_size = optional(disk.logical_block_size);
     spec.physical_block_size = optional(disk.physical_block_size);

@@ -2,9 +2,9 @@
 
 use std::ffi::{CString, c_char, c_int};
 
-use super::error::{kvm_hotplug_error, kvm_hotplug_undo};
+use super::error::kvm_hotplug_error;
 use super::guard;
-use crate::error::{ErrorKind, Undo};
+use crate::error::ErrorKind;
 
 fn pointer(
     error: Option<&kvm_hotplug_error>,
@@ -79,13 +79,8 @@ pub unsafe extern "C" fn kvm_hotplug_error_qmp_desc(error: *const kvm_hotplug_er
 /// `error` is NULL or comes from this library and has not been freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kvm_hotplug_error_undo(error: *const kvm_hotplug_error) -> c_int {
-    let number = |undo| match undo {
-        Undo::Nothing => kvm_hotplug_undo::KVM_HOTPLUG_UNDO_NOTHING as c_int,
-        Undo::Complete => kvm_hotplug_undo::KVM_HOTPLUG_UNDO_COMPLETE as c_int,
-        Undo::Incomplete => kvm_hotplug_undo::KVM_HOTPLUG_UNDO_INCOMPLETE as c_int,
-    };
     // SAFETY: the caller vouches for it.
-    guard::quiet(0, || unsafe { error.as_ref() }.map_or(0, |error| number(error.error.undo())))
+    guard::quiet(0, || unsafe { error.as_ref() }.map_or(0, |error| error.error.undo() as c_int))
 }
 
 /// What is left behind, one entry a line, or NULL if nothing is.

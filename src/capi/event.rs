@@ -7,8 +7,7 @@ use super::error::kvm_hotplug_error;
 use super::give::{self, fill, write_struct};
 use super::guard;
 use super::guest::kvm_hotplug;
-use super::show::type_number;
-use crate::guest::{Event, EventKind, IoAction};
+use crate::guest::{Event, EventKind};
 use crate::sanitize::escaped;
 
 /// Types of events. Newer versions may add some: skip those.
@@ -46,18 +45,6 @@ pub enum kvm_hotplug_event_type {
     /// An add with KVM_HOTPLUG_NO_WAIT failed: error_kind, error_number and text say why. It was undone,
     /// except for what text says is left behind.
     KVM_HOTPLUG_EVENT_ADD_FAILED = 15,
-}
-
-/// What QEMU did about a failed request to a disk.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum kvm_hotplug_io_action {
-    /// The guest was told.
-    KVM_HOTPLUG_IO_ACTION_REPORT = 1,
-    /// Nothing.
-    KVM_HOTPLUG_IO_ACTION_IGNORE = 2,
-    /// QEMU stopped the guest, and repeats the request after "cont".
-    KVM_HOTPLUG_IO_ACTION_STOP = 3,
 }
 
 /// One event. What a call itself answers is no event.
@@ -136,23 +123,15 @@ impl From<&Event> for kvm_hotplug_event {
             generation: device.map_or(0, |device| device.generation),
             lost,
             event_type: event_type as u32,
-            device_type: device.map_or(0, |device| type_number(device.kind)),
+            device_type: device.map_or(0, |device| device.kind as u32),
             times: event.count,
-            action: io_error.map_or(0, |error| action_number(error.action)),
+            action: io_error.map_or(0, |error| error.action as u32),
             write: io_error.map_or(0, |error| error.write.into()),
             no_space: io_error.map_or(0, |error| error.no_space.into()),
             by_guest: by_guest.into(),
             error_kind: failure.map_or(0, |failure| (failure.kind as i32).unsigned_abs()),
             error_number: failure.map_or(0, |failure| failure.errno.unsigned_abs()),
         }
-    }
-}
-
-fn action_number(action: IoAction) -> u32 {
-    match action {
-        IoAction::Report => kvm_hotplug_io_action::KVM_HOTPLUG_IO_ACTION_REPORT as u32,
-        IoAction::Ignore => kvm_hotplug_io_action::KVM_HOTPLUG_IO_ACTION_IGNORE as u32,
-        IoAction::Stop => kvm_hotplug_io_action::KVM_HOTPLUG_IO_ACTION_STOP as u32,
     }
 }
 

@@ -9,19 +9,6 @@ use super::runtime::{give, kvm_runtime};
 use crate::error::Error;
 use crate::store::Format;
 
-/// Format of a runtime file. A record is saved in the one it has.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum kvm_runtime_format {
-    /// Our own: a JSON object.
-    KVM_RUNTIME_FORMAT_NATIVE = 1,
-    /// Ganeti's list: loaded with 4 entries (2.10 and later) or 3 (2.0 to 2.9), saved with 4, which Ganeti
-    /// 3.0 and later load. All NICs and all disks then have the same queues, vhost, cache, aio and discard. A
-    /// request for others, or for what Ganeti does not know, fails with -EINVAL. docs/ganeti.md has the
-    /// details.
-    KVM_RUNTIME_FORMAT_GANETI = 2,
-}
-
 /// Says which format a record has: that of the file it was loaded from, or the one it was converted to.
 ///
 /// `ret_format`: where to put one of enum kvm_runtime_format.
@@ -77,8 +64,8 @@ pub unsafe extern "C" fn kvm_runtime_convert(
         if ret_runtime.is_null() {
             return Err(args::null("ret_runtime"));
         }
-        let format = [Format::Native, Format::Ganeti].into_iter().find(|known| *known as u32 == format);
-        let format = format.ok_or_else(|| Error::invalid("format is none of enum kvm_runtime_format"))?;
+        let format = Format::of_number(format)
+            .ok_or_else(|| Error::invalid("format is none of enum kvm_runtime_format"))?;
         let copy = {
             let runtime = handle.lock();
             runtime.convert(format)?

@@ -81,8 +81,8 @@ fn panic_error(payload: &(dyn Any + Send)) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::error::kvm_hotplug_error_kind;
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
     fn a_panic_becomes_an_error() {
@@ -93,8 +93,7 @@ mod tests {
         // SAFETY: call() has filled it.
         let error = unsafe { Box::from_raw(reterr) };
         assert!(error.text().contains("on purpose: 7"), "{}", error.text());
-        let kind = error.error.kind() as c_int;
-        assert_eq!(kind, kvm_hotplug_error_kind::KVM_HOTPLUG_ERROR_PANIC as c_int);
+        assert_eq!(error.error.kind(), ErrorKind::Panic);
         assert_eq!(quiet(5, || panic!("again")), 5);
         assert_eq!(DEPTH.get(), 0);
     }

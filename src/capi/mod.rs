@@ -33,7 +33,6 @@ pub mod link;
 pub mod list;
 pub mod log;
 pub mod nic;
-mod numbers;
 pub mod path;
 pub mod plan;
 pub mod qmp;

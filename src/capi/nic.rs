@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int};
 
-use super::args::{Plain, check_flags, duplicate_fds, optional_str, read_struct, timeout};
+use super::args::{Plain, check_flags, duplicate_fds, known_value, optional_str, read_struct, timeout};
 use super::device::kvm_hotplug_device;
 use super::error::kvm_hotplug_error;
 use super::guard;
@@ -35,18 +35,6 @@ pub const KVM_HOTPLUG_TAP_OWNER: u32 = 1 << 2;
 
 /// Flag of struct kvm_hotplug_nic: the link is down until kvm_hotplug_set_link() sets it up.
 pub const KVM_HOTPLUG_NIC_LINK_DOWN: u32 = 1 << 4;
-
-/// Whether the host kernel moves the packets of a NIC.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum kvm_hotplug_vhost {
-    /// With vhost-net if the host has it.
-    KVM_HOTPLUG_VHOST_AUTO = 0,
-    /// Without.
-    KVM_HOTPLUG_VHOST_OFF = 1,
-    /// With, or the call fails with -ENODEV.
-    KVM_HOTPLUG_VHOST_REQUIRED = 2,
-}
 
 /// A NIC to add. The default is a virtio-net-pci with one queue, a generated MAC address, and a tap of its
 /// own that is on no bridge.
@@ -169,7 +157,7 @@ pub(super) unsafe fn request(nic: &kvm_hotplug_nic) -> Result<NicRequest> {
         placement,
         mac: text(nic.mac, "mac")?.map(MacAddr::parse).transpose()?,
         queues: narrow(queues, "queues")?,
-        vhost: vhost_mode(nic.vhost)?,
+        vhost: known_value(VhostMode::of_number, VhostMode::LAST, nic.vhost, "vhost")?,
         mtu: if nic.mtu == 0 { None } else { Some(narrow(nic.mtu, "mtu")?) },
         bridge: text(nic.bridge, "bridge")?.map(IfName::parse).transpose()?,
         link_down: nic.flags & KVM_HOTPLUG_NIC_LINK_DOWN != 0,
@@ -194,15 +182,6 @@ fn tap_source(
         ));
     }
     Ok(TapSource::Given(given.into_iter().map(Into::into).collect()))
-}
-
-fn vhost_mode(number: u32) -> Result<VhostMode> {
-    match number {
-        0 => Ok(VhostMode::Auto),
-        1 => Ok(VhostMode::Off),
-        2 => Ok(VhostMode::Required),
-        other => Err(Error::invalid(format!("vhost {other}: 0 (auto), 1 (off) and 2 (required) exist"))),
-    }
 }
 
 fn count(number: u32) -> usize {

@@ -3,14 +3,13 @@
 use std::ffi::c_int;
 
 use super::device::{
-    kvm_hotplug_address_type, kvm_hotplug_answer, kvm_hotplug_device, kvm_hotplug_device_type,
-    kvm_hotplug_reason, kvm_hotplug_state,
+    kvm_hotplug_address_type, kvm_hotplug_answer, kvm_hotplug_device, kvm_hotplug_reason, kvm_hotplug_state,
 };
 use super::give::{put_text, show_struct, zeros};
-use super::numbers;
+use crate::disk::FormatRequest;
 use crate::guest::{DeferReason, DeviceInfo, DeviceState, MISSING, Outcome, PendingReason};
 use crate::ids::{Address, BusName};
-use crate::model::{Device, DeviceKind, Intent, Journal, Operation, Presence, Spec};
+use crate::model::{Device, Intent, Journal, Operation, Presence, Spec};
 use crate::sanitize::escaped;
 
 /// The numbers of an address as C has them; all zero for none.
@@ -59,7 +58,7 @@ impl kvm_hotplug_device {
         put_text(&mut self.model, device.model());
         put_text(&mut self.reason_text, &escaped(&text));
         self.generation = device.generation;
-        self.device_type = type_number(device.kind());
+        self.device_type = device.kind() as u32;
         self.state = state as u32;
         self.reason = reason as u32;
         self.removed_after_reboot = u32::from(device.presence == Presence::RemoveAfterReboot);
@@ -90,11 +89,11 @@ impl kvm_hotplug_device {
                 self.queues = disk.queues.unwrap_or(0).into();
                 self.read_only = disk.read_only.into();
                 self.boot_index = index_number(disk.boot_index);
-                self.format = numbers::format_number(disk.format);
-                self.cache = numbers::cache_number(disk.cache);
-                self.aio = numbers::aio_number(disk.aio);
-                self.discard = numbers::discard_number(disk.discard);
-                self.detect_zeroes = numbers::detect_zeroes_number(disk.detect_zeroes);
+                self.format = FormatRequest::from(disk.format) as u32;
+                self.cache = disk.cache as u32;
+                self.aio = disk.aio as u32;
+                self.discard = disk.discard as u32;
+                self.detect_zeroes = disk.detect_zeroes as u32;
                 self.share_rw = disk.share_rw.into();
                 self.logical_block_size = disk.logical_block_size.unwrap_or(0);
                 self.physical_block_size = disk.physical_block_size.unwrap_or(0);
@@ -219,14 +218,6 @@ fn waiting_reason(why: PendingReason) -> kvm_hotplug_reason {
         PendingReason::NotAwaited => kvm_hotplug_reason::KVM_HOTPLUG_REASON_NOT_AWAITED,
         PendingReason::Migrating => kvm_hotplug_reason::KVM_HOTPLUG_REASON_MIGRATING,
         PendingReason::InUse(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_IN_USE,
-    }
-}
-
-pub(super) fn type_number(kind: DeviceKind) -> u32 {
-    match kind {
-        DeviceKind::Nic => kvm_hotplug_device_type::KVM_HOTPLUG_DEVICE_NIC as u32,
-        DeviceKind::Disk => kvm_hotplug_device_type::KVM_HOTPLUG_DEVICE_DISK as u32,
-        DeviceKind::Controller => kvm_hotplug_device_type::KVM_HOTPLUG_DEVICE_CONTROLLER as u32,
     }
 }
 

@@ -11,26 +11,6 @@ use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
 use super::show::Numbers;
 use crate::guest::SlotInfo;
 
-/// What a slot is used for.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum kvm_hotplug_slot_state {
-    /// Can be chosen.
-    KVM_HOTPLUG_SLOT_FREE = 0,
-    /// Left to QEMU, unless a request names it.
-    KVM_HOTPLUG_SLOT_RESERVED = 1,
-    /// A device is there.
-    KVM_HOTPLUG_SLOT_TAKEN = 2,
-    /// A removal is pending there.
-    KVM_HOTPLUG_SLOT_QUARANTINED = 3,
-    /// Empty, but takes no devices while the guest runs.
-    KVM_HOTPLUG_SLOT_NOT_HOTPLUGGABLE = 4,
-    /// QEMU has not reported it yet.
-    KVM_HOTPLUG_SLOT_UNKNOWN = 5,
-    /// Kept for a recorded device that the guest does not have.
-    KVM_HOTPLUG_SLOT_MISSING = 6,
-}
-
 /// One slot of one bus.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]

@@ -12,53 +12,6 @@ use crate::error::Result;
 use crate::guest::{Difference, Guest};
 use crate::sanitize::escaped;
 
-/// What record and guest disagree about, and what kvm_hotplug_repair() does about it. Newer versions may add
-/// kinds: treat those as "something".
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum kvm_hotplug_difference_kind {
-    /// Recorded, not in the guest. Repair drops it from the record.
-    KVM_HOTPLUG_DIFFERENCE_MISSING = 1,
-    /// In the guest, but neither in the record nor in its command: another program's, and left alone. Also
-    /// PCI and SCSI devices without an id; bridges and ports count as the machine's.
-    KVM_HOTPLUG_DIFFERENCE_FOREIGN = 2,
-    /// At another address than recorded. Repair records it.
-    KVM_HOTPLUG_DIFFERENCE_ADDRESS = 3,
-    /// Is another device model.
-    KVM_HOTPLUG_DIFFERENCE_MODEL = 4,
-    /// Has another netdev or block node as backend, or none.
-    KVM_HOTPLUG_DIFFERENCE_BACKEND = 5,
-    /// Has another MAC address.
-    KVM_HOTPLUG_DIFFERENCE_MAC = 6,
-    /// Has another number of queues or interrupt vectors.
-    KVM_HOTPLUG_DIFFERENCE_QUEUES = 7,
-    /// Announces another MTU.
-    KVM_HOTPLUG_DIFFERENCE_MTU = 8,
-    /// Loads another option ROM.
-    KVM_HOTPLUG_DIFFERENCE_ROM = 9,
-    /// Has another serial.
-    KVM_HOTPLUG_DIFFERENCE_SERIAL = 10,
-    /// Writable where the record says read-only, or the reverse.
-    KVM_HOTPLUG_DIFFERENCE_READ_ONLY = 11,
-    /// The guest sees another size than the image has.
-    KVM_HOTPLUG_DIFFERENCE_SIZE = 12,
-    /// Another setting; the texts say which.
-    KVM_HOTPLUG_DIFFERENCE_SETTING = 13,
-    /// A block node of ours without a device. Repair removes it.
-    KVM_HOTPLUG_DIFFERENCE_ORPHAN_NODE = 14,
-    /// An fdset of ours without a device. Repair removes it.
-    KVM_HOTPLUG_DIFFERENCE_ORPHAN_FDSET = 15,
-    /// The tap is on another host bridge than recorded, or on none.
-    KVM_HOTPLUG_DIFFERENCE_BRIDGE = 16,
-    /// A root port of the boot command is absent or elsewhere.
-    KVM_HOTPLUG_DIFFERENCE_PORT = 17,
-    /// The files of its image on this host are not the recorded ones, or may not be opened.
-    KVM_HOTPLUG_DIFFERENCE_CHAIN = 18,
-    /// A netdev without a NIC that neither the record nor its command has; id is the netdev's. Not repaired:
-    /// another program may be about to use it.
-    KVM_HOTPLUG_DIFFERENCE_ORPHAN_NETDEV = 19,
-}
-
 /// One disagreement between record and guest. Strings that do not fit are cut.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]

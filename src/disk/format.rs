@@ -22,17 +22,21 @@ impl Format {
     }
 }
 
-/// The format a caller asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FormatRequest {
-    /// Raw, whatever the content looks like.
-    Raw,
-    /// qcow2; an image without its magic is refused.
-    Qcow2,
-    /// Decide from the content, of backing images too where their format is not recorded. A guest that ever had the
-    /// image as a raw disk could have written the magic itself and named any file of the host as its backing file,
-    /// so this is for images no guest has written raw.
-    Probe,
+c_enum! {
+    /// Format of an image.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum FormatRequest = kvm_hotplug_format, KVM_HOTPLUG_FORMAT {
+        /// The bytes of the file are the bytes of the disk.
+        Raw = 0,
+        /// QEMU's copy-on-write format. The library opens each backing file. Its format must be recorded in the
+        /// image above it.
+        Qcow2 = 1,
+        /// Detect the format by content, also of backing files. Only for images that no guest has ever written as
+        /// raw: a guest can make a raw image look like a qcow2 with a backing file of its choice. The result is
+        /// recorded and not detected again. A file with another format's signature, such as vmdk, vdi, vhdx, luks
+        /// or iso9660, is refused, not taken for raw.
+        Probe = 2,
+    }
 }
 
 impl FormatRequest {

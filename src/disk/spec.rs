@@ -37,21 +37,23 @@ pub const SCSI_DISK: &str = "scsi-hd";
 /// A SCSI device of the host, which answers the guest's SCSI commands itself.
 pub const SCSI_PASSTHROUGH: &str = "scsi-block";
 
-/// QEMU's five cache modes, by the names of its `-drive cache=`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Cache {
-    /// Host page cache, flushed when the guest asks for it.
-    #[default]
-    Writeback,
-    /// O_DIRECT, flushed when the guest asks for it.
-    None,
-    /// Host page cache, flushed after every write.
-    Writethrough,
-    /// O_DIRECT, flushed after every write.
-    DirectSync,
-    /// Host page cache, never flushed: a host crash loses the image.
-    Unsafe,
+c_enum! {
+    /// Host page cache and flushes, with QEMU's names.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Cache = kvm_hotplug_cache, KVM_HOTPLUG_CACHE {
+        /// Page cache; the guest sees a write cache and flushes it.
+        #[default]
+        Writeback = 0,
+        /// O_DIRECT; the guest sees a write cache and flushes it.
+        None = 1,
+        /// Page cache; every write is flushed.
+        Writethrough = 2,
+        /// O_DIRECT; every write is flushed.
+        Directsync = 3,
+        /// Page cache; flushes are ignored: data is lost if the host dies.
+        Unsafe = 4,
+    }
 }
 
 impl Cache {
@@ -61,14 +63,14 @@ impl Cache {
             Self::Writeback => "writeback",
             Self::None => "none",
             Self::Writethrough => "writethrough",
-            Self::DirectSync => "directsync",
+            Self::Directsync => "directsync",
             Self::Unsafe => "unsafe",
         }
     }
 
     /// `cache.direct`: the image is opened with O_DIRECT.
     pub fn direct(self) -> bool {
-        matches!(self, Self::None | Self::DirectSync)
+        matches!(self, Self::None | Self::Directsync)
     }
 
     /// `cache.no-flush`: the guest's flushes are dropped.
@@ -78,21 +80,23 @@ impl Cache {
 
     /// `cache.writeback`, which for a block node is the device's `write-cache`.
     pub fn write_cache(self) -> bool {
-        !matches!(self, Self::Writethrough | Self::DirectSync)
+        !matches!(self, Self::Writethrough | Self::Directsync)
     }
 }
 
-/// How QEMU submits I/O to the host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Aio {
-    /// A pool of threads.
-    #[default]
-    Threads,
-    /// Linux AIO; only with a cache mode that uses O_DIRECT.
-    Native,
-    /// io_uring, QEMU 5.0 and later on a kernel that allows it.
-    IoUring,
+c_enum! {
+    /// How QEMU submits I/O.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Aio = kvm_hotplug_aio, KVM_HOTPLUG_AIO {
+        /// A pool of threads.
+        #[default]
+        Threads = 0,
+        /// Linux AIO; needs cache NONE or DIRECTSYNC.
+        Native = 1,
+        /// io_uring.
+        IoUring = 2,
+    }
 }
 
 impl Aio {
@@ -106,28 +110,32 @@ impl Aio {
     }
 }
 
-/// What becomes of the guest's discard requests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Discard {
-    /// Dropped.
-    #[default]
-    Ignore,
-    /// Passed on, so that the image gives its space back.
-    Unmap,
+c_enum! {
+    /// What becomes of the guest's discard requests.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Discard = kvm_hotplug_discard, KVM_HOTPLUG_DISCARD {
+        /// Ignored.
+        #[default]
+        Ignore = 0,
+        /// Storage is given back.
+        Unmap = 1,
+    }
 }
 
-/// What becomes of writes that are all zeros.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DetectZeroes {
-    /// Written like any other data.
-    #[default]
-    Off,
-    /// Turned into an efficient write of zeros.
-    On,
-    /// Turned into a discard; needs [`Discard::Unmap`].
-    Unmap,
+c_enum! {
+    /// What becomes of writes of zeros.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum DetectZeroes = kvm_hotplug_detect_zeroes, KVM_HOTPLUG_DETECT_ZEROES {
+        /// Written.
+        #[default]
+        Off = 0,
+        /// Turned into an efficient write of zeros.
+        On = 1,
+        /// Turned into a discard; needs discard UNMAP.
+        Unmap = 2,
+    }
 }
 
 /// All settings of one disk.

@@ -39,22 +39,23 @@ pub struct SlotInfo {
     pub occupant: String,
 }
 
-/// What a slot is used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum SlotStatus {
-    /// Can be handed out.
-    Free = 0,
-    /// Left to QEMU, unless pinned.
-    Reserved = 1,
-    /// Somebody is there.
-    Taken = 2,
-    /// A removal is pending.
-    Quarantined = 3,
-    /// Empty, but takes no devices while the guest runs.
-    NotHotpluggable = 4,
-    /// The guest has not said.
-    Unknown = 5,
-    /// Left to a device of the record that the guest does not have.
-    Missing = 6,
+c_enum! {
+    /// What a slot is used for.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum SlotStatus = kvm_hotplug_slot_state, KVM_HOTPLUG_SLOT {
+        /// Can be chosen.
+        Free = 0,
+        /// Left to QEMU, unless a request names it.
+        Reserved = 1,
+        /// A device is there.
+        Taken = 2,
+        /// A removal is pending there.
+        Quarantined = 3,
+        /// Empty, but takes no devices while the guest runs.
+        NotHotpluggable = 4,
+        /// QEMU has not reported it yet.
+        Unknown = 5,
+        /// Kept for a recorded device that the guest does not have.
+        Missing = 6,
+    }
 }

@@ -1,47 +1,51 @@
 //! What a record and its guest do not agree about.
 
-/// What record and guest disagree about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Mismatch {
-    /// Recorded, but not in the guest.
-    Missing = 1,
-    /// In the guest, but not recorded: somebody else's.
-    Foreign = 2,
-    /// Sits elsewhere than recorded.
-    Address = 3,
-    /// Is another device model.
-    Model = 4,
-    /// Has another netdev or block node behind it, or none.
-    Backend = 5,
-    /// Has another MAC address.
-    Mac = 6,
-    /// Has another number of queues or interrupt vectors.
-    Queues = 7,
-    /// Announces another MTU.
-    Mtu = 8,
-    /// Loads another option ROM.
-    Rom = 9,
-    /// Has another serial.
-    Serial = 10,
-    /// Is writable where the record says read-only, or the reverse.
-    ReadOnly = 11,
-    /// The guest sees another size than the image has.
-    Size = 12,
-    /// Another setting; the texts say which.
-    Setting = 13,
-    /// A block node of ours that belongs to no device.
-    OrphanNode = 14,
-    /// An fdset with our tag that belongs to no device.
-    OrphanFdset = 15,
-    /// The tap is on another bridge of the host.
-    Bridge = 16,
-    /// A root port that the record has is not there, or is elsewhere.
-    Port = 17,
-    /// The files that the image is made of on this host are not those that were recorded, or not to be opened.
-    Chain = 18,
-    /// A netdev that no NIC has, and nobody knows of.
-    OrphanNetdev = 19,
+c_enum! {
+    /// What record and guest disagree about, and what kvm_hotplug_repair() does about it. Newer versions may add
+    /// kinds: treat those as "something".
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Mismatch = kvm_hotplug_difference_kind, KVM_HOTPLUG_DIFFERENCE {
+        /// Recorded, not in the guest. Repair drops it from the record.
+        Missing = 1,
+        /// In the guest, but neither in the record nor in its command: another program's, and left alone. Also
+        /// PCI and SCSI devices without an id; bridges and ports count as the machine's.
+        Foreign = 2,
+        /// At another address than recorded. Repair records it.
+        Address = 3,
+        /// Is another device model.
+        Model = 4,
+        /// Has another netdev or block node as backend, or none.
+        Backend = 5,
+        /// Has another MAC address.
+        Mac = 6,
+        /// Has another number of queues or interrupt vectors.
+        Queues = 7,
+        /// Announces another MTU.
+        Mtu = 8,
+        /// Loads another option ROM.
+        Rom = 9,
+        /// Has another serial.
+        Serial = 10,
+        /// Writable where the record says read-only, or the reverse.
+        ReadOnly = 11,
+        /// The guest sees another size than the image has.
+        Size = 12,
+        /// Another setting; the texts say which.
+        Setting = 13,
+        /// A block node of ours without a device. Repair removes it.
+        OrphanNode = 14,
+        /// An fdset of ours without a device. Repair removes it.
+        OrphanFdset = 15,
+        /// The tap is on another host bridge than recorded, or on none.
+        Bridge = 16,
+        /// A root port of the boot command is absent or elsewhere.
+        Port = 17,
+        /// The files of its image on this host are not the recorded ones, or may not be opened.
+        Chain = 18,
+        /// A netdev without a NIC that neither the record nor its command has; id is the netdev's. Not repaired:
+        /// another program may be about to use it.
+        OrphanNetdev = 19,
+    }
 }
 
 /// One disagreement.

@@ -102,15 +102,17 @@ pub struct IoError {
     pub action: IoAction,
 }
 
-/// What QEMU does about a failed request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IoAction {
-    /// The guest was told.
-    Report,
-    /// Nothing.
-    Ignore,
-    /// The guest was stopped, and the request is repeated when it goes on.
-    Stop,
+c_enum! {
+    /// What QEMU did about a failed request to a disk.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum IoAction = kvm_hotplug_io_action, KVM_HOTPLUG_IO_ACTION {
+        /// The guest was told.
+        Report = 1,
+        /// Nothing.
+        Ignore = 2,
+        /// QEMU stopped the guest, and repeats the request after "cont".
+        Stop = 3,
+    }
 }
 
 impl EventKind {

@@ -30,15 +30,17 @@ impl Presence {
     }
 }
 
-/// What a device is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DeviceKind {
-    /// A network card.
-    Nic,
-    /// A disk.
-    Disk,
-    /// A SCSI controller.
-    Controller,
+c_enum! {
+    /// The type of a device.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum DeviceKind = kvm_hotplug_device_type, KVM_HOTPLUG_DEVICE {
+        /// A network card.
+        Nic = 1,
+        /// A disk.
+        Disk = 2,
+        /// A SCSI controller.
+        Controller = 3,
+    }
 }
 
 impl DeviceKind {

@@ -10,16 +10,18 @@ use crate::error::{Error, ErrorKind, Result};
 /// Where the kernel offers vhost-net.
 pub const DEVICE: &str = "/dev/vhost-net";
 
-/// Whether a NIC's packets go through vhost-net.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum VhostMode {
-    /// Through QEMU.
-    Off,
-    /// Through vhost-net where the host has it, else through QEMU.
-    #[default]
-    Auto,
-    /// Through vhost-net or not at all.
-    Required,
+c_enum! {
+    /// Whether the host kernel moves the packets of a NIC.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum VhostMode = kvm_hotplug_vhost, KVM_HOTPLUG_VHOST {
+        /// With vhost-net if the host has it.
+        #[default]
+        Auto = 0,
+        /// Without.
+        Off = 1,
+        /// With, or the call fails with -ENODEV.
+        Required = 2,
+    }
 }
 
 impl VhostMode {

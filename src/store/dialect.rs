@@ -8,14 +8,18 @@ use crate::model::{DeviceKind, NicSettings, Record};
 use crate::net::spec::NicSpec;
 use crate::net::vhost::VhostMode;
 
-/// The formats of runtime files, by the numbers of the C header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u32)]
-pub enum Format {
-    /// Our own object, see [`native`].
-    Native = 1,
-    /// The list of Ganeti, see [`ganeti`].
-    Ganeti = 2,
+c_enum! {
+    /// Format of a runtime file. A record is saved in the one it has.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum Format = kvm_runtime_format, KVM_RUNTIME_FORMAT {
+        /// Our own: a JSON object.
+        Native = 1,
+        /// Ganeti's list: loaded with 4 entries (2.10 and later) or 3 (2.0 to 2.9), saved with 4, which Ganeti
+        /// 3.0 and later load. All NICs and all disks then have the same queues, vhost, cache, aio and discard. A
+        /// request for others, or for what Ganeti does not know, fails with -EINVAL. docs/ganeti.md has the
+        /// details.
+        Ganeti = 2,
+    }
 }
 
 impl Format {

@@ -81,7 +81,7 @@ impl Random {
             Cache::Writeback,
             Cache::None,
             Cache::Writethrough,
-            Cache::DirectSync,
+            Cache::Directsync,
             Cache::Unsafe,
         ]);
         if spec.cache.direct() && self.flip() {

@@ -174,7 +174,7 @@ fn what_does_not_fit_is_refused_by_name() {
         (|record| disk_of(record).serial = Some("S".into()), "disk-pci-7", "serial"),
         (|record| disk_of(record).read_only = true, "disk-pci-7", "read_only"),
         (|record| disk_of(record).share_rw = true, "disk-pci-7", "share_rw"),
-        (|record| disk_of(record).cache = Cache::DirectSync, "disk-pci-7", "cache"),
+        (|record| disk_of(record).cache = Cache::Directsync, "disk-pci-7", "cache"),
         (|record| disk_of(record).aio = Aio::Threads, "disk-pci-7", "aio"),
         (|record| disk_of(record).discard = Discard::Ignore, "disk-pci-7", "discard"),
         (|record| disk_of(record).queues = Some(2), "disk-pci-7", "queues"),

@@ -37,15 +37,15 @@ use ::kvm_hotplug::capi::removal::*;
 use ::kvm_hotplug::capi::resize::{KVM_HOTPLUG_RESIZE_SHRINK, kvm_hotplug_resize_disk};
 use ::kvm_hotplug::capi::runtime::*;
 use ::kvm_hotplug::capi::settle::kvm_hotplug_settle;
-use ::kvm_hotplug::capi::slots::{
-    kvm_hotplug_slot, kvm_hotplug_slot_map, kvm_hotplug_slot_state as SlotState,
-};
+use ::kvm_hotplug::capi::slots::{kvm_hotplug_slot, kvm_hotplug_slot_map};
 use ::kvm_hotplug::capi::verify::{kvm_hotplug_difference, kvm_hotplug_repair, kvm_hotplug_verify};
 use ::kvm_hotplug::capi::wait::{
     kvm_hotplug_cancel, kvm_hotplug_cancel_thread, kvm_hotplug_get_fd, kvm_hotplug_process,
     kvm_hotplug_thread,
 };
-use ::kvm_hotplug::disk::BackingRule;
+use ::kvm_hotplug::disk::{BackingRule, FormatRequest};
+use ::kvm_hotplug::engine::SlotStatus;
+use ::kvm_hotplug::net::vhost::VhostMode;
 
 use serde_json::Value;
 
@@ -650,18 +650,18 @@ fn place(address_type: u32, slot: u32, target: u32) -> u8 {
 }
 
 fn slot(slot: &kvm_hotplug_slot) -> SlotItem {
-    let is = |state: SlotState| slot.state == state as u32;
+    let is = |state: SlotStatus| slot.state == state as u32;
     SlotItem {
         bus: field(&slot.bus).unwrap(),
         slot: place(slot.address_type, slot.slot, slot.target),
         state: match () {
-            () if is(SlotState::KVM_HOTPLUG_SLOT_FREE) => SlotUse::Free,
-            () if is(SlotState::KVM_HOTPLUG_SLOT_RESERVED) => SlotUse::Reserved,
-            () if is(SlotState::KVM_HOTPLUG_SLOT_TAKEN) => SlotUse::Taken,
-            () if is(SlotState::KVM_HOTPLUG_SLOT_QUARANTINED) => SlotUse::Quarantined,
-            () if is(SlotState::KVM_HOTPLUG_SLOT_NOT_HOTPLUGGABLE) => SlotUse::NotHotpluggable,
-            () if is(SlotState::KVM_HOTPLUG_SLOT_UNKNOWN) => SlotUse::Unknown,
-            () if is(SlotState::KVM_HOTPLUG_SLOT_MISSING) => SlotUse::Missing,
+            () if is(SlotStatus::Free) => SlotUse::Free,
+            () if is(SlotStatus::Reserved) => SlotUse::Reserved,
+            () if is(SlotStatus::Taken) => SlotUse::Taken,
+            () if is(SlotStatus::Quarantined) => SlotUse::Quarantined,
+            () if is(SlotStatus::NotHotpluggable) => SlotUse::NotHotpluggable,
+            () if is(SlotStatus::Unknown) => SlotUse::Unknown,
+            () if is(SlotStatus::Missing) => SlotUse::Missing,
             () => panic!("slot state {}", slot.state),
         },
         occupant: field(&slot.occupant).unwrap_or_default(),
@@ -684,8 +684,8 @@ fn nic_struct(nic: &NicArgs, strings: &mut Strings, fds: &[RawFd]) -> kvm_hotplu
         tap_fd_count: u32::try_from(fds.len()).unwrap(),
         queues: nic.queues.into(),
         vhost: match nic.vhost {
-            true => kvm_hotplug_vhost::KVM_HOTPLUG_VHOST_REQUIRED as u32,
-            false => kvm_hotplug_vhost::KVM_HOTPLUG_VHOST_OFF as u32,
+            true => VhostMode::Required as u32,
+            false => VhostMode::Off as u32,
         },
         mtu: nic.mtu.map_or(0, u32::from),
         slot: nic.place.address.as_ref().map_or(0, |(_, slot)| u32::from(*slot)),
@@ -701,9 +701,9 @@ fn nic_struct(nic: &NicArgs, strings: &mut Strings, fds: &[RawFd]) -> kvm_hotplu
 
 fn disk_struct(disk: &DiskArgs, strings: &mut Strings) -> kvm_hotplug_disk {
     let format = match disk.format.as_deref() {
-        None => kvm_hotplug_format::KVM_HOTPLUG_FORMAT_PROBE,
-        Some("raw") => kvm_hotplug_format::KVM_HOTPLUG_FORMAT_RAW,
-        Some("qcow2") => kvm_hotplug_format::KVM_HOTPLUG_FORMAT_QCOW2,
+        None => FormatRequest::Probe,
+        Some("raw") => FormatRequest::Raw,
+        Some("qcow2") => FormatRequest::Qcow2,
         Some(other) => panic!("format {other}"),
     };
     let read_only = if disk.read_only { KVM_HOTPLUG_DISK_READ_ONLY } else { 0 };

@@ -51,7 +51,7 @@ fn scsi_disks_take_what_qemu_takes() {
         (|s| s.format = Format::Qcow2, "format qcow2 with"),
         (|s| s.logical_block_size = Some(4096), "block size with"),
         (|s| s.physical_block_size = Some(4096), "block size with"),
-        (|s| s.cache = Cache::DirectSync, "cache writethrough or directsync with"),
+        (|s| s.cache = Cache::Directsync, "cache writethrough or directsync with"),
         (|s| s.cache = Cache::Writethrough, "cache writethrough or directsync with"),
         (|s| s.wwn = 1.try_into().ok(), "wwn with"),
     ];
@@ -76,7 +76,7 @@ fn limits_are_inclusive() {
     spec.boot_index = Some(MAX_BOOT_INDEX);
     spec.queues = Some(1024);
     (spec.logical_block_size, spec.physical_block_size) = (Some(512), Some(2 << 20));
-    (spec.cache, spec.aio) = (Cache::DirectSync, Aio::Native);
+    (spec.cache, spec.aio) = (Cache::Directsync, Aio::Native);
     (spec.discard, spec.detect_zeroes) = (Discard::Unmap, DetectZeroes::Unmap);
     spec.validate().unwrap();
 }
@@ -87,7 +87,7 @@ fn cache_modes_follow_qemu() {
     assert_eq!(bits(Cache::Writeback), (true, false, false));
     assert_eq!(bits(Cache::None), (true, true, false));
     assert_eq!(bits(Cache::Writethrough), (false, false, false));
-    assert_eq!(bits(Cache::DirectSync), (false, true, false));
+    assert_eq!(bits(Cache::Directsync), (false, true, false));
     assert_eq!(bits(Cache::Unsafe), (true, false, true));
 }
 
@@ -113,7 +113,7 @@ fn every_other_setting() -> DiskSpec {
         read_only: true,
         share_rw: true,
         serial: Some("s".into()),
-        cache: Cache::DirectSync,
+        cache: Cache::Directsync,
         aio: Aio::IoUring,
         discard: Discard::Unmap,
         detect_zeroes: DetectZeroes::Unmap,

@@ -89,7 +89,7 @@ impl List {
         let nic = specs().find_map(|spec| if let Spec::Nic(nic) = spec { Some(nic) } else { None });
         let disk = specs().find_map(|spec| if let Spec::Disk(disk) = spec { Some(disk) } else { None });
         let cache = match disk.map(|disk| disk.cache) {
-            Some(Cache::None | Cache::DirectSync) => "none",
+            Some(Cache::None | Cache::Directsync) => "none",
             Some(Cache::Writethrough) => "writethrough",
             Some(Cache::Writeback | Cache::Unsafe) | None => "default",
         };
