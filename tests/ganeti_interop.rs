@@ -1,5 +1,5 @@
 //! Ganeti's own code reads what this library writes, and the other way round: Debian's packages of Ganeti 3.0 and 3.1,
-//! unpacked by `tests/ganeti-code` and driven by `tests/ganeti-interop`.
+//! unpacked by `tests/bin/ganeti-code` and driven by `tests/bin/ganeti-interop`.
 //!
 //! The first run fetches the packages. Without them these tests fail; they never pass by not running.
 
@@ -41,12 +41,13 @@ struct Ganeti {
 
 fn ganeti() -> Vec<Ganeti> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let made = Command::new(root.join("tests/ganeti-code")).args(["bookworm", "trixie"]).output().unwrap();
+    let made =
+        Command::new(root.join("tests/bin/ganeti-code")).args(["bookworm", "trixie"]).output().unwrap();
     let said = String::from_utf8_lossy(&made.stderr).into_owned();
     assert!(
         made.status.success(),
         "\n\n*** GANETI'S CODE IS NOT HERE, SO NOTHING IS KNOWN ABOUT WORKING TOGETHER WITH IT ***\n\
-         tests/ganeti-code fetches it from Debian, and could not:\n{said}\n"
+         tests/bin/ganeti-code fetches it from Debian, and could not:\n{said}\n"
     );
     let lines = String::from_utf8(made.stdout).unwrap();
     let ganeti: Vec<Ganeti> = lines
@@ -64,7 +65,7 @@ fn ganeti() -> Vec<Ganeti> {
 
 impl Ganeti {
     fn run(&self, what: &str, file: &Path) -> Result<Value, String> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ganeti-interop");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bin/ganeti-interop");
         let done = Command::new(&self.python).arg(script).arg(what).arg(file).output().unwrap();
         match done.status.success() {
             true if done.stdout.is_empty() => Ok(Value::Null),

@@ -10,7 +10,7 @@ use std::path::Path;
 
 const QUIRKS: &str = "docs/qemu-quirks.md";
 
-/// The documents that name tests and files of ours, beside all pages in `docs`; SECURITY.md is held by tests/docs as well.
+/// The documents that name tests and files of ours, beside all pages in `docs`; SECURITY.md is held by tests/bin/docs as well.
 const DOCUMENTS: [&str; 4] = ["ARCHITECTURE.md", "README.md", "SECURITY.md", "tests/README.md"];
 
 /// The pages in `docs`, in a fixed order.
@@ -118,7 +118,7 @@ fn files_and_tests_that_documents_name_are_there() {
         let text = prose(&read(&document));
         for reference in references(&text) {
             let (file, name) = reference.split_once('#').unwrap_or((reference, ""));
-            // What a test makes a table of is no function, and what SECURITY.md counts is held by tests/docs.
+            // What a test makes a table of is no function, and what SECURITY.md counts is held by tests/bin/docs.
             let is_constant = !name.is_empty() && name == name.to_uppercase();
             let is_there = Path::new(file).exists()
                 && (name.is_empty() || is_constant || document == "SECURITY.md" || has_test(file, name));

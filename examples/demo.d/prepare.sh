@@ -7,7 +7,7 @@ prepare() {
     step "Getting ready" "packages, the guest's kernel, the library, kvmctl; only what is missing"
     find_cargo_of_caller
     # Not attended: a half-installed package is worse than an interruption that waits.
-    tests/setup --demo || fail "set-up: see the message above"
+    tests/bin/setup --demo || fail "set-up: see the message above"
     attended tests/guest/build || fail "no kernel for the guest: see the message above"
     attended cargo rustc --locked --release --crate-type cdylib,staticlib || fail "the library does not build"
     build_kvmctl || fail "kvmctl does not build"

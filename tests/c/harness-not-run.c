@@ -83,11 +83,11 @@ int main(void)
              "[ \"$(show_not_run)\" = $'\\nnot run on this machine: 2\\n    a: b\\n    packages: no cargo-deb' ]"));
     listed(path, "packages: no cargo-deb\npackages: no cargo-deb\na: b\n");
 
-    /* What tests/setup installs and is not there is a failure. */
+    /* What tests/bin/setup installs and is not there is a failure. */
     ok(shell("mkdir \"${KVM_HOTPLUG_NOT_RUN%/*}/bin\"; cd \"${KVM_HOTPLUG_NOT_RUN%/*}/bin\"\n"
              "ln -s \"$(command -v dirname)\" \"$(command -v basename)\" .; cd \"$OLDPWD\"; status=0\n"
              "PATH=\"$OLDPWD\" \"$BASH\" tests/lib/instructions none 2>\"$OLDPWD/said\" || status=$?\n"
-             "[ $status = 1 ]; grep -q 'valgrind is missing: run tests/setup' \"$OLDPWD/said\""));
+             "[ $status = 1 ]; grep -q 'valgrind is missing: run tests/bin/setup' \"$OLDPWD/said\""));
 
     /* A list that cannot be written is no list. */
     ok(setenv("KVM_HOTPLUG_NOT_RUN", "/proc/self/none", 1));

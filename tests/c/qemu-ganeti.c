@@ -167,15 +167,15 @@ static void remove_one_of_each(const struct era *era)
 static void ganeti_goes_on(void)
 {
     static const char *const suites[] = {"bookworm", "trixie"};
-    const char *const fetch[] = {"tests/ganeti-code", suites[0], suites[1], NULL};
+    const char *const fetch[] = {"tests/bin/ganeti-code", suites[0], suites[1], NULL};
     char python[64];
     size_t index;
 
     if (run(fetch) != 0)
-        FAIL("GANETI'S CODE IS NOT HERE: tests/ganeti-code could not fetch it from Debian");
+        FAIL("GANETI'S CODE IS NOT HERE: tests/bin/ganeti-code could not fetch it from Debian");
     for (index = 0; index < 2; index++) {
-        const char *const check[] = {python, "tests/ganeti-interop", "check", vm.path, NULL};
-        const char *const resave[] = {python, "tests/ganeti-interop", "resave", vm.path, NULL};
+        const char *const check[] = {python, "tests/bin/ganeti-interop", "check", vm.path, NULL};
+        const char *const resave[] = {python, "tests/bin/ganeti-interop", "resave", vm.path, NULL};
 
         snprintf(python, sizeof python, "build/ganeti/%s/python", suites[index]);
         ok(run(check));

@@ -138,7 +138,7 @@ fn settings_are_those_of_the_hypervisor_parameters() {
     assert!(nics(&rbd)[0].vhost);
 }
 
-/// What Ganeti upgrades on load; see `command_after` of its loader in `tests/ganeti-interop`.
+/// What Ganeti upgrades on load; see `command_after` of its loader in `tests/bin/ganeti-interop`.
 #[test]
 fn an_old_command_is_one_for_todays_qemu() {
     let record = record("4entry-pci-2.10.8-oldargs");

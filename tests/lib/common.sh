@@ -22,7 +22,7 @@ die() {
 # What tests could not run on this machine: a line for each, with its name and the reason. tests/run shows it at its end.
 NOT_RUN="${KVM_HOTPLUG_NOT_RUN:-$BUILD_DIR/not-run}"
 
-# not_run NAME REASON: for what a machine lacks and tests/setup cannot install. What it does install has to be there.
+# not_run NAME REASON: for what a machine lacks and tests/bin/setup cannot install. What it does install has to be there.
 not_run() {
     mkdir -p "$(dirname "$NOT_RUN")"
     printf '%s: %s\n' "$1" "$2" >>"$NOT_RUN"
@@ -44,7 +44,7 @@ show_not_run() {
 
 need_command() {
     local package="$2"
-    command -v "$1" >/dev/null || die "$1 is missing: run tests/setup, or apt-get install $package"
+    command -v "$1" >/dev/null || die "$1 is missing: run tests/bin/setup, or apt-get install $package"
 }
 
 # The version apt would install, empty when it knows none.

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What docs/install.md says about linking runs as it is said there, and README's examples do what they should. For tests/install, which
+# What docs/install.md says about linking runs as it is said there, and README's examples do what they should. For tests/bin/install, which
 # has put what is installed into PREFIX; to be sourced after common.sh and go.sh.
 
 # runs_alone PROGRAM [ARGUMENT...]: finds the library without being told where it is.
@@ -24,7 +24,7 @@ run_alone_from_prefix() {
 
 # A user's module, with the package from the source tree.
 use_module() {
-    find_go || die "no Go $(wanted_go) or newer here: run tests/setup"
+    find_go || die "no Go $(wanted_go) or newer here: run tests/bin/setup"
     rm -rf "$1"
     mkdir "$1"
     cp "$USER_CODE"/agent.go "$USER_CODE"/agent_test.go "$1"
@@ -92,7 +92,7 @@ default_prefix() {
 # The README's first examples, in C and Go, are programs that say what went wrong, whatever it is: in a namespace with a
 # /run of its own, with the monitor that has no guest.
 run_readme_examples() {
-    find_go || die "no Go $(wanted_go) or newer here: run tests/setup"
+    find_go || die "no Go $(wanted_go) or newer here: run tests/bin/setup"
     local directory="$WORK/readme" flags
     use_module "$directory"
     rm "$directory"/*.go

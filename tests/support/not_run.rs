@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// Appends a line with the test's name and the reason to the file that the environment variable `KVM_HOTPLUG_NOT_RUN` names
 /// (build/not-run without it); tests/run shows that list at its end. The test then leaves out what it cannot do, or returns.
-/// What tests/setup installs has to be there: a test that misses it fails.
+/// What tests/bin/setup installs has to be there: a test that misses it fails.
 pub fn not_run(test: &str, reason: &str) {
     let path = match std::env::var_os("KVM_HOTPLUG_NOT_RUN").filter(|path| !path.is_empty()) {
         Some(path) => PathBuf::from(path),

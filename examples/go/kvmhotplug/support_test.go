@@ -30,7 +30,7 @@ func ok(t testing.TB, err error) {
 }
 
 // notRun ends a test that this machine cannot run, without a kernel module or other hardware, and lists it with the reason
-// for the end of tests/run. What tests/setup installs has to be there: a test that misses it fails.
+// for the end of tests/run. What tests/bin/setup installs has to be there: a test that misses it fails.
 func notRun(t testing.TB, reason string) {
 	t.Helper()
 	list, err := os.OpenFile(setting("KVM_HOTPLUG_NOT_RUN", "../../../build/not-run"), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)

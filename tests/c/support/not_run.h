@@ -5,7 +5,7 @@
  *
  * Both append a line, with the test's name and the reason, to the file that the environment variable KVM_HOTPLUG_NOT_RUN
  * names (build/not-run without it). tests/run shows that list at its end. ctest counts a test that ends so as skipped, and
- * not as passed. What tests/setup installs has to be there: a test that misses it fails.
+ * not as passed. What tests/bin/setup installs has to be there: a test that misses it fails.
  */
 #ifndef TEST_NOT_RUN_H
 #define TEST_NOT_RUN_H

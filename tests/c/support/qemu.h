@@ -2,7 +2,7 @@
  *
  * What the environment decides, so that the same tests run against every version and machine:
  *
- *     KVM_HOTPLUG_TEST_QEMU      the program (qemu-system-x86_64; tests/qemu-versions makes others)
+ *     KVM_HOTPLUG_TEST_QEMU      the program (qemu-system-x86_64; tests/bin/qemu-versions makes others)
  *     KVM_HOTPLUG_TEST_TARGET    another program, for the hosts that guests are migrated to (the same)
  *     KVM_HOTPLUG_TEST_MACHINE   pc or q35, where the test does not choose (pc)
  *     KVM_HOTPLUG_TEST_ACCEL     tcg or kvm (tcg; tests/lib/accel.sh finds out)
