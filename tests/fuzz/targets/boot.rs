@@ -8,8 +8,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use kvm_hotplug::disk::Format;
 use kvm_hotplug::boot::{BootRequest, FIRST_FD};
+use kvm_hotplug::disk::Format;
 use kvm_hotplug::model::{Device, Record, Spec};
 use kvm_hotplug::store::{Document, RecordFile};
 use libfuzzer_sys::fuzz_target;
@@ -72,12 +72,18 @@ fn boot(document: &Document, spare_ports: usize) -> Option<(Document, Vec<String
     let next = runtime.document();
     next.check().unwrap();
     drop(runtime);
-    assert_eq!(by_id(RecordFile::peek(&scene.file).unwrap().record()), by_id(&next.record), "the record on disk");
+    assert_eq!(
+        by_id(RecordFile::peek(&scene.file).unwrap().record()),
+        by_id(&next.record),
+        "the record on disk"
+    );
     Some((next, command.argv))
 }
 
 fuzz_target!(|data: &[u8]| {
-    let Some(document) = Document::decode(data).ok().and_then(|document| SCENE.tamed(document)) else { return };
+    let Some(document) = Document::decode(data).ok().and_then(|document| SCENE.tamed(document)) else {
+        return;
+    };
     let Some((next, argv)) = boot(&document, usize::from(data.first().is_some_and(|byte| *byte == b'{')))
     else {
         return;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use fuzz_support::{Answer, Peer, Reaction};
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
-use kvm_hotplug::guest::{DiskRequest, Guest, Removal, Placement};
+use kvm_hotplug::guest::{DiskRequest, Guest, Placement, Removal};
 use kvm_hotplug::ids::DeviceId;
 use kvm_hotplug::log::Log;
 use kvm_hotplug::store::RecordFile;
@@ -119,7 +119,9 @@ fn run(data: &[u8]) {
         return;
     }
     let verbs = [(b'A', "add"), (b'U', "undo-add"), (b'R', "remove")];
-    scene.write_files(verbs.iter().find(|(letter, _)| calls.contains(letter)).map(|(_, operation)| *operation));
+    scene.write_files(
+        verbs.iter().find(|(letter, _)| calls.contains(letter)).map(|(_, operation)| *operation),
+    );
     let runtime = Arc::new(Mutex::new(RecordFile::load(&scene.runtime).unwrap()));
     if let Ok(guest) = in_time(|| Guest::open(runtime, scene.peer.path(), Log::default(), TIMEOUT)) {
         for letter in calls.iter().take(MOST_CALLS) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fuzz_support::{Answer, Peer, Reaction};
 use kvm_hotplug::deadline::Deadline;
-use kvm_hotplug::qmp::{Command, Framer, Message, Client};
+use kvm_hotplug::qmp::{Client, Command, Framer, Message};
 use kvm_hotplug::{ErrorKind, Result};
 use libfuzzer_sys::fuzz_target;
 

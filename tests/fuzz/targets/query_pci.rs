@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 
 use kvm_hotplug::ErrorKind;
 use kvm_hotplug::ids::{BusName, DeviceId, PciAddress, Slot};
-use kvm_hotplug::slots::pci::{QomAddress, QomChild, Rules, SlotMap, SlotState, Topology, Want, device_id_for};
+use kvm_hotplug::slots::pci::{
+    QomAddress, QomChild, Rules, SlotMap, SlotState, Topology, Want, device_id_for,
+};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
