@@ -10,6 +10,20 @@ REPO_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 # shellcheck disable=SC2034
 BUILD_DIR="$REPO_ROOT/build"
 
+wanted_rust() {
+    sed -n 's/^rust-version = "\(.*\)"/\1/p' "$REPO_ROOT/Cargo.toml"
+}
+
+# Ubuntu has compilers that are newer than its usual one beside that, each in a folder of its own. /usr/bin/cargo-1.85 is no
+# way to them: it may call the usual compiler.
+use_rust_beside() {
+    local beside
+    beside="$(printf '%s\n' /usr/lib/rust-*/bin | sort -V | tail -n 1)"
+    [ -x "$beside/cargo" ] || return 0
+    dpkg --compare-versions "$(cargo --version 2>/dev/null | cut -d' ' -f2)" ge "$(wanted_rust)" || PATH="$beside:$PATH"
+}
+use_rust_beside
+
 say() {
     printf '%s: %s\n' "$(basename "$0")" "$*" >&2
 }
