@@ -1,7 +1,8 @@
 //! QEMU is not trusted: whatever it says and whenever, no call panics, hangs or eats the agent's memory, and the record
 //! stays one that the next agent can work with.
 //!
-//! `KVM_HOTPLUG_HOSTILE_CASES` sets the number of random scripts (2,000), `KVM_HOTPLUG_HOSTILE_SEED` replays one.
+//! `KVM_HOTPLUG_HOSTILE_CASES` sets the number of random scripts (2,000) that are the same in every run. After them come fresh ones,
+//! one for each twenty. `KVM_HOTPLUG_HOSTILE_SEED` replays one.
 
 // The lints' exception for tests stops at the functions marked as such.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -21,7 +22,7 @@ mod storms;
 mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -30,6 +31,15 @@ use support::host;
 
 /// Tests that share the random scripts; each runs in a process of its own, side by side.
 const SHARDS: u64 = 4;
+
+/// For so many scripts that every run plays there is one that no other run does.
+const EACH_FRESH: u64 = 20;
+
+/// Above those that every run plays.
+fn fresh_seed() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    u64::from(now.subsec_nanos()) << 12
+}
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
@@ -42,7 +52,9 @@ fn shard(index: u64) {
         Some(_) => {}
         None => {
             let cases = setting("KVM_HOTPLUG_HOSTILE_CASES").unwrap_or(2000);
-            (0..cases).filter(|seed| seed % SHARDS == index).for_each(one);
+            let fresh = fresh_seed();
+            let seeds = (0..cases).chain(fresh..fresh + cases / EACH_FRESH);
+            seeds.filter(|seed| seed % SHARDS == index).for_each(one);
         }
     });
 }

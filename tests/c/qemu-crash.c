@@ -3,7 +3,8 @@
  * A child process adds and removes NICs and disks, one by one and in lists, waited for and not, as fast as it can and is
  * killed with SIGKILL.
  * Then this process opens the guest, and record, guest and host are compared completely. KVM_HOTPLUG_TEST_KILLS says how
- * often (200), KVM_HOTPLUG_TEST_SEED repeats a run. qemu-crash-steps and qemu-crash-lists kill at every step, once each.
+ * often (200): the first half with the same seed in every run, the rest with a fresh one. KVM_HOTPLUG_TEST_SEED is the seed
+ * of all of them instead. qemu-crash-steps and qemu-crash-lists kill at every step, once each.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -14,7 +15,7 @@
 
 #include "support/crash.h"
 
-enum { LONGEST_LIFE_US = 40000, RESET_EVERY = 3, NICS_EVERY = 3, LIST_EVERY = 3, NO_WAIT_EVERY = 3, LIST_MS = 20 };
+enum { LONGEST_LIFE_US = 40000, RESET_EVERY = 3, NICS_EVERY = 3, LIST_EVERY = 3, NO_WAIT_EVERY = 3, LIST_MS = 20, FIXED_SEED = 1 };
 
 static unsigned next_random(unsigned *state)
 {
@@ -100,13 +101,18 @@ int main(void)
 {
     static struct scene scene;
     unsigned kills = number_from("KVM_HOTPLUG_TEST_KILLS", 200);
+    unsigned fixed = getenv("KVM_HOTPLUG_TEST_SEED") == NULL ? kills / 2 : 0;
     unsigned seed = number_from("KVM_HOTPLUG_TEST_SEED", (unsigned)time(NULL) ^ (unsigned)getpid());
-    unsigned random = seed;
+    unsigned random = FIXED_SEED;
 
     test_begin("qemu-crash", 60 + (int)kills);
-    printf("%u kills, KVM_HOTPLUG_TEST_SEED=%u\n", kills, seed);
+    if (fixed > 0)
+        printf("%u kills, KVM_HOTPLUG_TEST_SEED=%u\n", fixed, FIXED_SEED);
+    printf("%u kills, KVM_HOTPLUG_TEST_SEED=%u\n", kills - fixed, seed);
     scene_start(&scene);
     for (unsigned i = 1; i <= kills; i++) {
+        if (i == fixed + 1)
+            random = seed;
         monitor_forget_events(scene.vm.qemu->observer);
         live_and_die(&scene, &random);
         examine(&scene, i % RESET_EVERY == 0);

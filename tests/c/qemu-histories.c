@@ -1,6 +1,7 @@
 /* Random histories: NICs and disks come and go, changes wait for a reboot, the guest is rebooted and migrated to and fro, each
- * time from nothing but its record, which is compared with it. KVM_HOTPLUG_TEST_HISTORIES says how many (20),
- * KVM_HOTPLUG_TEST_SEED is the seed of the first; `tests/run migrate` runs many. */
+ * time from nothing but its record, which is compared with it. KVM_HOTPLUG_TEST_HISTORIES says how many (20): the first half
+ * has the same seeds in every run, from 1 on, and the rest fresh ones. With KVM_HOTPLUG_TEST_SEED, that is the seed of the
+ * first, and the others follow. `tests/run migrate` runs many. */
 /* ctest: machine=all */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +11,7 @@
 #include "support/hosts.h"
 #include "support/plug.h"
 
-enum { STEPS = 14, IMAGES = 6, MOST = 12, MAX_DEVICES = 32 };
+enum { STEPS = 14, IMAGES = 6, MOST = 12, MAX_DEVICES = 32, FIRST_FIXED_SEED = 1 };
 
 static char directory[TEST_PATH], images[IMAGES][TEST_PATH];
 static unsigned long long state;
@@ -250,6 +251,7 @@ static unsigned long long setting(const char *name, unsigned long long otherwise
 int main(void)
 {
     unsigned long long count = setting("KVM_HOTPLUG_TEST_HISTORIES", 20);
+    unsigned long long fixed = setting("KVM_HOTPLUG_TEST_SEED", 0) == 0 ? count / 2 : 0;
     unsigned long long seed = setting("KVM_HOTPLUG_TEST_SEED", (unsigned long long)time(NULL) * 1000), i;
     char base[TEST_PATH], name[16];
 
@@ -266,7 +268,9 @@ int main(void)
         else
             image_raw(images[i], MEBIBYTE);
     }
-    for (i = 0; i < count; i++)
-        run_history(seed + i);
+    for (i = 0; i < fixed; i++)
+        run_history(FIRST_FIXED_SEED + i);
+    for (i = fixed; i < count; i++)
+        run_history(seed + i - fixed);
     return test_end();
 }
