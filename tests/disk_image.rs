@@ -1,7 +1,10 @@
 //! Disks against a real QEMU: images opened and described by the library must be what QEMU takes, and it must make of
 //! them what was asked for. Needs qemu-system-x86_64, qemu-img, losetup and root; without them the tests fail.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(unreachable_pub)]
 
+#[path = "support/not_run.rs"]
+mod not_run;
 #[path = "disk_image/qemu.rs"]
 mod qemu;
 
@@ -203,6 +206,12 @@ fn device_settings_arrive() {
 #[test]
 fn chrooted_unprivileged_and_under_seccomp() {
     assert!(nix::unistd::geteuid().is_root(), "chroot and -runas need root");
+    if !not_run::has_other_users() {
+        return not_run::not_run(
+            "disk_image, chrooted_unprivileged_and_under_seccomp",
+            not_run::NO_OTHER_USERS,
+        );
+    }
     let dir = Dir::new();
     images(&dir);
     let jail = dir.path("jail");
@@ -239,6 +248,10 @@ fn chrooted_unprivileged_and_under_seccomp() {
 /// Block devices, one raw and one with a qcow2 image on it.
 #[test]
 fn block_devices() {
+    // Loop devices are the host's.
+    if !not_run::has_other_users() {
+        return not_run::not_run("disk_image, block_devices", not_run::NO_OTHER_USERS);
+    }
     let dir = Dir::new();
     images(&dir);
     std::fs::File::options().append(true).open(dir.path("alone.qcow2")).unwrap().set_len(4 << 20).unwrap();

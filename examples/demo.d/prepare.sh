@@ -1,6 +1,8 @@
 # shellcheck shell=bash
 # Before the show: packages, the guest, the library and kvmctl.
 
+# The other parts use it.
+# shellcheck disable=SC2034
 KVMCTL="$BUILD_DIR/examples/kvmctl"
 
 prepare() {

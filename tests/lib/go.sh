@@ -37,3 +37,25 @@ unpack_go() {
     unpack_from_debian "$GO_SUITE" golang-go "$GO_UNPACKED"
     find_go || die "the Go of Debian $GO_SUITE does not run here: install Go $(wanted_go) or newer, https://go.dev/dl"
 }
+
+# Where there is Go.
+go_folders() {
+    find "$REPO_ROOT" -name go.mod -not -path "$BUILD_DIR/*" -not -path '*/target/*' -exec dirname {} \;
+}
+
+# What `make install` lays out, by links, so that the package is built as its users build it.
+stage_library() {
+    local libdir="${KVM_HOTPLUG_LIBDIR:-$REPO_ROOT/target/release}" prefix="$BUILD_DIR/go/prefix" abi
+    [ -e "$libdir/libkvm_hotplug.so" ] || die "$libdir/libkvm_hotplug.so is missing: run 'cargo build --release'"
+    abi="$(sed -n 's/^#define KVM_HOTPLUG_ABI_VERSION \([0-9]*\)$/\1/p' "$REPO_ROOT/include/kvm_hotplug.h")"
+    mkdir -p "$prefix/lib/pkgconfig" "$prefix/include"
+    ln -sfn "$libdir/libkvm_hotplug.so" "$prefix/lib/libkvm_hotplug.so"
+    ln -sfn "$libdir/libkvm_hotplug.so" "$prefix/lib/libkvm_hotplug.so.$abi"
+    ln -sfn "$REPO_ROOT/include/kvm_hotplug.h" "$prefix/include/kvm_hotplug.h"
+    sed -e "s|@PREFIX@|$prefix|" -e "s|@LIBDIR@|$prefix/lib|" -e "s|@INCLUDEDIR@|$prefix/include|" \
+        -e "s|@VERSION@|0|" -e "s|@STATIC_LIBS@||" -e "s|@RPATH@||" "$REPO_ROOT/packaging/kvm_hotplug.pc.in" \
+        >"$prefix/lib/pkgconfig/kvm_hotplug.pc"
+    export PKG_CONFIG_PATH="$prefix/lib/pkgconfig" LD_LIBRARY_PATH="$prefix/lib"
+    (cd "$REPO_ROOT" && cargo build --quiet --locked --release --package fake-qemu)
+    export KVM_FAKE_QEMU="$REPO_ROOT/target/release/kvm-fake-qemu"
+}

@@ -120,12 +120,14 @@ readme_fails() {
 }
 
 readme_examples() {
-    local program record=/run/agent/web1.runtime tool
+    local program record=/run/agent/web1.runtime
     keep_mounts_here
     mount -t tmpfs none /run
     mkdir /run/agent
     truncate -s 1M /run/agent/data.img
     mkfifo /run/agent/orders
+    # quietly calls it.
+    # shellcheck disable=SC2317
     tool() { "$PREFIX/bin/kvmctl" --runtime "$record" --socket /run/agent/web1.qmp "$@"; }
     for program in "$WORK/readme-c" "$WORK/readme-go"; do
         readme_fails "$program" web1.runtime
@@ -159,11 +161,13 @@ use_cargo_c() {
     if ! cargo cinstall --version >/dev/null 2>&1; then
         not_run "install, cargo-c itself" "cargo-c is not here (cargo install cargo-c)"
         cargo="$WORK/cargo-stub"
-        printf '#!/bin/bash\nset -eu\n[ "$1" = cinstall ]\nmkdir -p %s/lib/pkgconfig %s/include\n' "$prefix" "$prefix" >"$cargo"
-        printf 'cp target/release/libkvm_hotplug.a %s/lib; cp include/kvm_hotplug.h %s/include\n' "$prefix" "$prefix" >>"$cargo"
-        printf 'cat >%s/lib/pkgconfig/kvm_hotplug.pc <<"."\nprefix=%s\nlibdir=${prefix}/lib\nincludedir=${prefix}/include\n' "$prefix" "$prefix" >>"$cargo"
-        printf 'Name: kvm_hotplug\nDescription: D\nVersion: %s\nLibs: -L${libdir} -lkvm_hotplug\nCflags: -I${includedir}\n' "$VERSION" >>"$cargo"
-        printf 'Libs.private: -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc\n.\n' >>"$cargo"
+        {
+            printf '#!/bin/bash\nset -eu\n[ "$1" = cinstall ]\nmkdir -p %s/lib/pkgconfig %s/include\n' "$prefix" "$prefix"
+            printf 'cp target/release/libkvm_hotplug.a %s/lib; cp include/kvm_hotplug.h %s/include\n' "$prefix" "$prefix"
+            printf 'cat >%s/lib/pkgconfig/kvm_hotplug.pc <<"."\nprefix=%s\nlibdir=${prefix}/lib\nincludedir=${prefix}/include\n' "$prefix" "$prefix"
+            printf 'Name: kvm_hotplug\nDescription: D\nVersion: %s\nLibs: -L${libdir} -lkvm_hotplug\nCflags: -I${includedir}\n' "$VERSION"
+            printf 'Libs.private: -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc\n.\n'
+        } >"$cargo"
         chmod 755 "$cargo"
     fi
     quietly make cinstall CARGO="$cargo" PREFIX="$prefix"

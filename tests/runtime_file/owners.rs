@@ -8,7 +8,7 @@ use kvm_hotplug::store::{RecordFile, Trust, native};
 use kvm_hotplug::{Error, ErrorKind};
 
 use super::sample;
-use super::support::not_run::not_run;
+use super::support::not_run::{NO_OTHER_USERS, has_other_users, not_run};
 
 const SOMEBODY: u32 = 4321;
 
@@ -98,8 +98,8 @@ fn a_directory_that_others_can_write_is_refused() {
 
 #[test]
 fn somebody_elses_is_refused() {
-    if !nix::unistd::geteuid().is_root() {
-        return not_run("runtime_file, somebody_elses_is_refused", "only root can give a file away");
+    if !has_other_users() {
+        return not_run("runtime_file, somebody_elses_is_refused", NO_OTHER_USERS);
     }
     let scene = Scene::new();
     chown(&scene.path, Some(SOMEBODY), None).unwrap();
@@ -123,11 +123,8 @@ fn somebody_elses_is_refused() {
 /// In a directory like /tmp, others can put files beside the record.
 #[test]
 fn what_lies_beside_it_is_looked_at_too() {
-    if !nix::unistd::geteuid().is_root() {
-        return not_run(
-            "runtime_file, what_lies_beside_it_is_looked_at_too",
-            "only root can give a file away",
-        );
+    if !has_other_users() {
+        return not_run("runtime_file, what_lies_beside_it_is_looked_at_too", NO_OTHER_USERS);
     }
     for name in ["vm.lock", "vm.journal", "vm.new", "vm.kvm-hotplug"] {
         for foreign in [true, false] {

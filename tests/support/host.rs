@@ -32,16 +32,18 @@ pub fn in_own_process_off_disk(test: &str, body: &mut dyn FnMut()) {
 /// another one for this process only.
 pub fn in_own_process_with_vhost(test: &str, body: &mut dyn FnMut()) {
     // In a chroot the root is no mount point, and unshare by itself insists on one; what is mounted below it later stays in
-    // this namespace all the same.
+    // this namespace all the same. Root of a user namespace makes no device nodes, and may mount those that there are.
     const SCRIPT: &str = "set -e
         mount --make-rprivate / 2>/dev/null || ! mountpoint -q /
-        mount -t tmpfs none /mnt
+        mount -t tmpfs -o mode=755 none /mnt
         mkdir /mnt/net
-        mknod /mnt/null c 1 3
-        mknod /mnt/urandom c 1 9
-        mknod /mnt/net/tun c 10 200
-        mknod /mnt/vhost-net c 1 3
-        mount --bind /mnt /dev
+        for device in null urandom net/tun; do
+            touch /mnt/$device
+            mount --bind /dev/$device /mnt/$device
+        done
+        touch /mnt/vhost-net
+        mount --bind /dev/null /mnt/vhost-net
+        mount --rbind /mnt /dev
         exec \"$@\"";
     run_alone(test, &["unshare", "--mount", "--propagation", "unchanged", "sh", "-c", SCRIPT, "sh"], body);
 }

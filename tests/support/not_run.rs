@@ -19,3 +19,16 @@ pub fn not_run(test: &str, reason: &str) {
     let mut list = std::fs::OpenOptions::new().append(true).create(true).open(&path).unwrap();
     list.write_all(line.as_bytes()).unwrap();
 }
+
+/// Whether there are other users here, to whom root can give files and processes. Root of a user namespace that somebody else than
+/// root has made (`tests/run unit`) has none, and no rights to the host's devices.
+#[allow(dead_code)]
+pub fn has_other_users() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap();
+    let count = map.split_whitespace().nth(2).and_then(|count| count.parse::<u32>().ok());
+    nix::unistd::geteuid().is_root() && count.is_some_and(|count| count > 65534)
+}
+
+/// What is said where it has none.
+#[allow(dead_code)]
+pub const NO_OTHER_USERS: &str = "needs root of the host, and not of a user namespace";
