@@ -5,8 +5,9 @@
 #   make header          regenerates include/kvm_hotplug.h after its comments in src/capi were changed
 #   make doc             the API reference as HTML, in build/doc/html (needs Doxygen)
 #   make install         with DESTDIR, PREFIX, and each of the directories below, as usual; root without DESTDIR has ldconfig run
-#   make cinstall        the library alone, by cargo-c, with the same directories
+#   make cinstall        the library alone, by cargo-c 0.10.10 or newer, with the same directories
 #   make uninstall       with the same ones; leaves nothing
+#   make hooks           git runs the quick checks before each commit
 #   make deb             Debian packages of library, development files and tool (needs cargo-deb)
 
 PREFIX ?= /usr/local
@@ -136,8 +137,18 @@ deb: all
 	    $(CARGO) deb --no-build $$variant --output build/ || exit 1; \
 	done
 
+# Another hook that is there already is left alone.
+HOOK = $(shell git rev-parse --git-path hooks)/pre-commit
+HOOK_TEXT = exec tests/bin/pre-commit
+
+hooks:
+	@! [ -e '$(HOOK)' ] || grep -qx '$(HOOK_TEXT)' '$(HOOK)' || { echo "$(HOOK) is somebody else's: call tests/bin/pre-commit from it"; exit 1; }
+	@mkdir -p '$(dir $(HOOK))'
+	printf '#!/bin/sh\n%s\n' '$(HOOK_TEXT)' > '$(HOOK)'
+	chmod 755 '$(HOOK)'
+
 clean:
 	$(CARGO) clean
 	rm -rf build
 
-.PHONY: all library fake-qemu man check header doc install uninstall cinstall deb clean
+.PHONY: all library fake-qemu man check header doc install uninstall cinstall hooks deb clean

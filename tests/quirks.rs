@@ -11,7 +11,8 @@ use std::path::Path;
 const QUIRKS: &str = "docs/qemu-quirks.md";
 
 /// The documents that name tests and files of ours, beside all pages in `docs`; SECURITY.md is held by tests/bin/docs as well.
-const DOCUMENTS: [&str; 4] = ["ARCHITECTURE.md", "README.md", "SECURITY.md", "tests/README.md"];
+const DOCUMENTS: [&str; 5] =
+    ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md", "SECURITY.md", "tests/README.md"];
 
 /// The pages in `docs`, in a fixed order.
 fn pages() -> Vec<String> {
