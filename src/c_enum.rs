@@ -1,8 +1,8 @@
 //! Enums that the C header has as well.
 
-/// Declares an enum of which the C header has a twin, `enum kvm_hotplug_cache` with `KVM_HOTPLUG_CACHE_NONE` for instance. These
-/// lines are the only list of its values: build.rs makes the C enum of them, its comments too, so they are for C readers.
-/// A value is a number by `as u32`, and a number a value by `of_number`.
+/// Declares an enum of which the C header has a twin, `enum kvm_hotplug_cache` with `KVM_HOTPLUG_CACHE_NONE`
+/// for instance. These lines are the only list of its values: build.rs makes the C enum of them, its comments
+/// too, so they are for C readers. A value is a number by `as u32`, and a number a value by `of_number`.
 macro_rules! c_enum {
     (
         $(#[$attribute:meta])*

@@ -1,6 +1,7 @@
-//! The clock that the calls of a handle go by, and the waits that they make: poll(2) and condition variables, against the monotonic
-//! clock. With the feature `planted-faults`, a test may put another clock in its place, one whose time passes only while nothing
-//! else happens. Without the feature there is none to put there, and nothing is left of the question.
+//! The clock that the calls of a handle go by, and the waits that they make: poll(2) and condition variables,
+//! against the monotonic clock. With the feature `planted-faults`, a test may put another clock in its place,
+//! one whose time passes only while nothing else happens. Without the feature there is none to put there, and
+//! nothing is left of the question.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,8 +18,8 @@ pub trait StandIn: Debug + Send + Sync {
     fn now(&self) -> Instant;
     /// Waits until one of the descriptors shows something, or the moment comes.
     fn poll(&self, fds: &mut [PollFd<'_>], until: Option<Instant>) -> nix::Result<()>;
-    /// Waits until [`StandIn::unpark`] with this key, or the moment. What `release` gives up is given up when no `unpark` can miss
-    /// this wait any more.
+    /// Waits until [`StandIn::unpark`] with this key, or the moment. What `release` gives up is given up when
+    /// no `unpark` can miss this wait any more.
     fn park(&self, key: usize, until: Instant, release: &mut dyn FnMut());
     /// Ends the wait of one of those that wait with this key, or of all of them.
     fn unpark(&self, key: usize, all: bool);

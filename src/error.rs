@@ -67,8 +67,9 @@ c_enum! {
         Panic = 24,
         /// EBUSY: the guest migrates, has migrated, or awaits migration.
         Migrating = 25,
-        /// EPERM, ELOOP: an image, or a file that an image names, may not be opened: the caller did not choose
-        /// it, it is not the recorded one, or it has no data of its own. See kvm_runtime_set_backing().
+        /// EPERM, ELOOP: an image, or a file that an image names, may not be opened: the caller did not
+        /// choose it, it is not the recorded one, or it has no data of its own. See
+        /// kvm_runtime_set_backing().
         ImageRefused = 26,
         /// EPERM: an untrusted user owns a file or listens at a socket.
         Untrusted = 27,
@@ -147,8 +148,8 @@ c_enum! {
         Nothing = 0,
         /// Everything that had been done was undone.
         Complete = 1,
-        /// Something is left; kvm_hotplug_error_residue() names it. The next call on the guest settles it by the
-        /// journal, also in another process.
+        /// Something is left; kvm_hotplug_error_residue() names it. The next call on the guest settles it by
+        /// the journal, also in another process.
         Incomplete = 2,
     }
 }

@@ -1,5 +1,6 @@
-//! Writes JSON. Most pieces that are written are single characters: each is put in its place without a call for
-//! it, as serde_json's own writing into a vector has, which takes a quarter of what it costs to write a record.
+//! Writes JSON. Most pieces that are written are single characters: each is put in its place without a call
+//! for it, as serde_json's own writing into a vector has, which takes a quarter of what it costs to write a
+//! record.
 
 use std::io::{Result, Write};
 

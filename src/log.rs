@@ -19,7 +19,8 @@ pub enum Level {
 
 /// Receives log lines.
 pub trait Sink: Send + Sync {
-    /// Takes one line, without a final newline. Called in the middle of an operation, by the thread that does it.
+    /// Takes one line, without a final newline. Called in the middle of an operation, by the thread that does
+    /// it.
     fn line(&self, level: Level, text: &str);
 }
 

@@ -1,5 +1,5 @@
-//! Faults that tests plant in the engine, to see that exploration finds them. Without the feature `planted-faults` there are none,
-//! and nothing is left of the questions.
+//! Faults that tests plant in the engine, to see that exploration finds them. Without the feature
+//! `planted-faults` there are none, and nothing is left of the questions.
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

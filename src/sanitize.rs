@@ -1,6 +1,6 @@
-//! The border for text that others wrote: QEMU, which its guest may have taken over, and the people who named the images. It ends
-//! up in terminals and log files, where a control character is a command and an override of the writing
-//! direction makes a line read as another one.
+//! The border for text that others wrote: QEMU, which its guest may have taken over, and the people who named
+//! the images. It ends up in terminals and log files, where a control character is a command and an override
+//! of the writing direction makes a line read as another one.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
@@ -14,8 +14,8 @@ const MAX_NAME: usize = 64;
 /// Longest id of a device that is kept, in bytes; ids of ours have 31 at most, those of libvirt some 50.
 const MAX_ID: usize = 255;
 
-/// Whether a character stands for itself: it is no control character of ASCII or C1, separates no lines, and does not change
-/// the direction of others.
+/// Whether a character stands for itself: it is no control character of ASCII or C1, separates no lines, and
+/// does not change the direction of others.
 pub fn is_plain(c: char) -> bool {
     let directs =
         matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}');
@@ -50,8 +50,8 @@ pub fn id(text: &str) -> Option<&str> {
     fits.then_some(text)
 }
 
-/// Any text for a terminal or a log: what is not plain stands there as `\u001b`. JSON means the same afterwards, because there
-/// such characters can only be in strings.
+/// Any text for a terminal or a log: what is not plain stands there as `\u001b`. JSON means the same
+/// afterwards, because there such characters can only be in strings.
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_plain) {
         return Cow::Borrowed(text);

@@ -1,8 +1,9 @@
-//! Any record → the command that boots it → a real QEMU → its device tree: everything is there, where and as the record
-//! says. Needs qemu-system-x86_64, qemu-img and root; without them the tests fail.
+//! Any record → the command that boots it → a real QEMU → its device tree: everything is there, where and as
+//! the record says. Needs qemu-system-x86_64, qemu-img and root; without them the tests fail.
 //!
-//! `KVM_HOTPLUG_TEST_QEMU` names another QEMU, and `KVM_HOTPLUG_TEST_RECORDS` more or fewer records than 12. The first half of them is
-//! the same in every run, the rest is fresh; with `KVM_HOTPLUG_TEST_SEED`, that is the seed of the first, and the others follow.
+//! `KVM_HOTPLUG_TEST_QEMU` names another QEMU, and `KVM_HOTPLUG_TEST_RECORDS` more or fewer records than 12.
+//! The first half of them is the same in every run, the rest is fresh; with `KVM_HOTPLUG_TEST_SEED`, that is
+//! the seed of the first, and the others follow.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -210,8 +211,8 @@ fn any_record_parses_back() {
     (1..=fixed).chain(first..first + count - fixed).for_each(|seed| one_record(seed, qemu));
 }
 
-/// The target of a migration is what the source is, not what it will be after a reboot, and can be verified before anything
-/// comes in.
+/// The target of a migration is what the source is, not what it will be after a reboot, and can be verified
+/// before anything comes in.
 #[test]
 fn a_target_is_what_the_source_is() {
     let qemu = child::version();
@@ -246,8 +247,8 @@ fn a_target_is_what_the_source_is() {
     }
 }
 
-/// A command line as libvirt writes it: ports and what sits on them are JSON, one of them with a device on it. Ours goes onto the
-/// next, and QEMU starts, also where the caller has not said which version it is.
+/// A command line as libvirt writes it: ports and what sits on them are JSON, one of them with a device on
+/// it. Ours goes onto the next, and QEMU starts, also where the caller has not said which version it is.
 #[test]
 fn ports_of_a_command_in_json() {
     let qemu = child::version();

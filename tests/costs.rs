@@ -1,4 +1,5 @@
-//! What operations cost, counted: commands, bytes, round trips and allocations. None of it depends on the machine.
+//! What operations cost, counted: commands, bytes, round trips and allocations. None of it depends on the
+//! machine.
 
 // The lints' exception for tests stops at the functions marked as such.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -112,8 +113,8 @@ const FLOOR: [(&str, &[&str]); 4] = [
     ),
 ];
 
-/// In steady state: no question but whether what is to be cleared up behind has left, and where the data of a disk is; the floor's
-/// commands, a tenth more bytes at most, and one wait for each write.
+/// In steady state: no question but whether what is to be cleared up behind has left, and where the data of a
+/// disk is; the floor's commands, a tenth more bytes at most, and one wait for each write.
 #[test]
 fn operations_are_at_the_floor() {
     let fixture = Fixture::pc();
@@ -159,8 +160,9 @@ fn allocations_are_bounded() {
     }
 }
 
-// A tenth above what was counted (136, 177, 156, 222: with the answers to whether it has left and where its data is, and with the files
-// of a disk's image); and where a NIC is removed, room for the taps of other tests in this process, at which it looks as well.
+// A tenth above what was counted (136, 177, 156, 222: with the answers to whether it has left and where its
+// data is, and with the files of a disk's image); and where a NIC is removed, room for the taps of other
+// tests in this process, at which it looks as well.
 const ADD_NIC: usize = 150;
 const DEL_NIC: usize = 255;
 const ADD_DISK: usize = 172;

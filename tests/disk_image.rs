@@ -1,5 +1,6 @@
-//! Disks against a real QEMU: images opened and described by the library must be what QEMU takes, and it must make of
-//! them what was asked for. Needs qemu-system-x86_64, qemu-img, losetup and root; without them the tests fail.
+//! Disks against a real QEMU: images opened and described by the library must be what QEMU takes, and it must
+//! make of them what was asked for. Needs qemu-system-x86_64, qemu-img, losetup and root; without them the
+//! tests fail.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(unreachable_pub)]
 
@@ -19,7 +20,8 @@ const CACHES: [Cache; 5] =
     [Cache::Writeback, Cache::None, Cache::Writethrough, Cache::Directsync, Cache::Unsafe];
 const AIOS: [Aio; 3] = [Aio::Threads, Aio::Native, Aio::IoUring];
 
-/// The images a test may copy: raw ones filled with 0x42, and qcow2 images over nothing, the base, and one another.
+/// The images a test may copy: raw ones filled with 0x42, and qcow2 images over nothing, the base, and one
+/// another.
 fn images(dir: &Dir) {
     std::fs::write(dir.path("base.img"), vec![0x42; 1 << 20]).unwrap();
     std::fs::write(dir.path("raw.img"), vec![0x42; 1 << 20]).unwrap();

@@ -1,8 +1,9 @@
-//! Every way in which a few faults can meet a few calls: the agent dies, a connection is cut, QEMU or the host refuses, the guest
-//! does something else. Whatever happens, the next agent comes to rest with record, guest and host in agreement.
+//! Every way in which a few faults can meet a few calls: the agent dies, a connection is cut, QEMU or the
+//! host refuses, the guest does something else. Whatever happens, the next agent comes to rest with record,
+//! guest and host in agreement.
 //!
-//! `KVM_HOTPLUG_EXPLORE_DEPTH` says how many faults meet in a run (default: what the scenario says), `KVM_HOTPLUG_EXPLORE_REPLAY` plays one run again
-//! and tells what happens.
+//! `KVM_HOTPLUG_EXPLORE_DEPTH` says how many faults meet in a run (default: what the scenario says),
+//! `KVM_HOTPLUG_EXPLORE_REPLAY` plays one run again and tells what happens.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::indexing_slicing, unreachable_pub)]
 
 #[path = "explore/agent.rs"]
@@ -40,7 +41,8 @@ use kvm_hotplug::planted::{self, Fault};
 use run::{Met, Run};
 use world::World;
 
-/// Calls, the first so many of them without faults, and what may happen to them beside what may always happen.
+/// Calls, the first so many of them without faults, and what may happen to them beside what may always
+/// happen.
 #[derive(Clone, Copy)]
 struct Scenario {
     name: &'static str,

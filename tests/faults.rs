@@ -1,5 +1,5 @@
-//! The fault table: every command of every operation goes wrong in every way, and what is left is what was there
-//! before, or what the answer says; and the next call, or the next agent, settles the rest.
+//! The fault table: every command of every operation goes wrong in every way, and what is left is what was
+//! there before, or what the answer says; and the next call, or the next agent, settles the rest.
 
 // The lints' exception for tests stops at the functions marked as such.
 #![allow(
@@ -51,7 +51,8 @@ fn table(agent: &dyn Agent, case: &str, operation: Operation) {
     });
 }
 
-/// A busy machine may spend a short timeout before the fault is reached, which then says nothing: again, with more.
+/// A busy machine may spend a short timeout before the fault is reached, which then says nothing: again, with
+/// more.
 fn patiently(timeout: u64, comes_to_pass: impl Fn(u64) -> bool) {
     let came = [timeout, timeout * 8, timeout * 64].into_iter().any(comes_to_pass);
     assert!(came, "the fault did not come to pass");

@@ -1,5 +1,5 @@
-//! Ganeti's own code reads what this library writes, and the other way round: Debian's packages of Ganeti 3.0 and 3.1,
-//! unpacked by `tests/bin/ganeti-code` and driven by `tests/bin/ganeti-interop`.
+//! Ganeti's own code reads what this library writes, and the other way round: Debian's packages of Ganeti 3.0
+//! and 3.1, unpacked by `tests/bin/ganeti-code` and driven by `tests/bin/ganeti-interop`.
 //!
 //! The first run fetches the packages. Without them these tests fail; they never pass by not running.
 
@@ -132,7 +132,8 @@ fn agrees(ganeti: &Ganeti, file: &Path, what: &str) -> Value {
     let mut command: Vec<String> = command
         .map(|argument| argument.as_str().map_or_else(|| argument.to_string(), str::to_owned))
         .collect();
-    // In the list until 3.0, added at execution since 3.1: it stays for the one and does not count for the other.
+    // In the list until 3.0, added at execution since 3.1: it stays for the one and does not count for the
+    // other.
     if let Some(at) = command.iter().position(|argument| argument == "-chroot") {
         command.drain(at..at + 2);
     }
@@ -150,8 +151,8 @@ fn agrees(ganeti: &Ganeti, file: &Path, what: &str) -> Value {
     seen
 }
 
-/// After adds and removals, over all forms: Ganeti loads it, looks for the ids that QEMU has, and takes the slots for
-/// occupied; and what Ganeti makes of it is the same for us.
+/// After adds and removals, over all forms: Ganeti loads it, looks for the ids that QEMU has, and takes the
+/// slots for occupied; and what Ganeti makes of it is the same for us.
 #[test]
 fn ganeti_loads_what_was_added_and_removed() {
     let versions = ganeti();

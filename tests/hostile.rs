@@ -1,8 +1,8 @@
-//! QEMU is not trusted: whatever it says and whenever, no call panics, hangs or eats the agent's memory, and the record
-//! stays one that the next agent can work with.
+//! QEMU is not trusted: whatever it says and whenever, no call panics, hangs or eats the agent's memory, and
+//! the record stays one that the next agent can work with.
 //!
-//! `KVM_HOTPLUG_HOSTILE_CASES` sets the number of random scripts (2,000) that are the same in every run. After them come fresh ones,
-//! one for each twenty. `KVM_HOTPLUG_HOSTILE_SEED` replays one.
+//! `KVM_HOTPLUG_HOSTILE_CASES` sets the number of random scripts (2,000) that are the same in every run.
+//! After them come fresh ones, one for each twenty. `KVM_HOTPLUG_HOSTILE_SEED` replays one.
 
 // The lints' exception for tests stops at the functions marked as such.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]

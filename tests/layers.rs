@@ -1,5 +1,5 @@
-//! The rooms of `src` use each other inward only, no files of a room use each other in a circle, and what only decides
-//! touches nothing outside.
+//! The rooms of `src` use each other inward only, no files of a room use each other in a circle, and what
+//! only decides touches nothing outside.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing)]
 
 #[path = "layers/clock.rs"]
@@ -14,7 +14,8 @@ use std::path::Path;
 use graph::Tree;
 use source::Source;
 
-/// The rooms from the innermost outward. A room uses those of lines above its own; those of one line do not know each other.
+/// The rooms from the innermost outward. A room uses those of lines above its own; those of one line do not
+/// know each other.
 const LINES: &[&[&str]] = &[
     &["error"],
     &["c_enum", "json", "log", "mutex", "planted", "sanitize"],
@@ -32,7 +33,8 @@ const LINES: &[&[&str]] = &[
 /// Rooms that only decide. What they are told comes in as arguments, the time included.
 const PURE: &[&str] = &["engine", "model", "slots"];
 
-/// All that those may use. `sys`, `clock` and `deadline` are clocks, randomness and waiting; `store` and `boot` are files.
+/// All that those may use. `sys`, `clock` and `deadline` are clocks, randomness and waiting; `store` and
+/// `boot` are files.
 const USED_BY_PURE: &[&str] =
     &["error", "log", "mutex", "planted", "sanitize", "ids", "qmp", "net", "disk", "slots", "model"];
 

@@ -1,4 +1,5 @@
-//! The structs of the C ABI lie in memory as `tests/c/layout.h` says, which the C compiler is held to as well.
+//! The structs of the C ABI lie in memory as `tests/c/layout.h` says, which the C compiler is held to as
+//! well.
 
 use std::mem::offset_of;
 

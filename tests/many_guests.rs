@@ -26,10 +26,12 @@ static COUNTING: Counting = Counting;
 
 const GUESTS: usize = 2000;
 
-/// The connection, the pollable descriptor and what makes it readable, cancelling, and the record's directory and lock.
+/// The connection, the pollable descriptor and what makes it readable, cancelling, and the record's directory
+/// and lock.
 const FDS: usize = 6;
 
-/// In bytes, of what the library has allocated. A page cache, a socket's buffers and the like are the kernel's.
+/// In bytes, of what the library has allocated. A page cache, a socket's buffers and the like are the
+/// kernel's.
 const MOST_MEMORY: usize = 32 << 10;
 
 /// One monitor after the other on one socket: each says what an empty guest says, and stays connected.

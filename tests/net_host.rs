@@ -265,7 +265,8 @@ fn a_tap_does_not_shrink_its_bridge() {
     assert_eq!(interfaces().mtu_of(&bridge.0).unwrap(), 1400, "this one asked for it");
 }
 
-/// A bridge that nobody gave an address has the lowest of its ports', and tells its neighbours so each time that changes.
+/// A bridge that nobody gave an address has the lowest of its ports', and tells its neighbours so each time
+/// that changes.
 #[test]
 fn a_tap_does_not_take_its_bridges_address() {
     let (bridge, uplink) = (Made::bridge(), Made::persistent("tap"));
@@ -504,7 +505,8 @@ fn a_tap_is_shared_with_the_process_that_has_it() {
     assert_eq!((nobody.kind(), nobody.errno()), (ErrorKind::Host, libc::ESRCH));
 }
 
-/// A process may have any number of descriptors: it is looked at once for all of its taps, and so many of them only.
+/// A process may have any number of descriptors: it is looked at once for all of its taps, and so many of
+/// them only.
 #[test]
 fn a_process_is_looked_at_once_and_in_part_if_need_be() {
     let own = std::process::id().try_into().unwrap();
@@ -527,7 +529,8 @@ fn a_process_is_looked_at_once_and_in_part_if_need_be() {
     assert_eq!(seen.share(&name).unwrap_err().kind(), ErrorKind::NotFound, "its numbers are nobody's by now");
 }
 
-/// A name that is used again, an index that is another one's, a tap that was renamed: nothing of that is ours.
+/// A name that is used again, an index that is another one's, a tap that was renamed: nothing of that is
+/// ours.
 #[test]
 fn destroy_takes_only_the_very_tap_that_was_made() {
     let tap = host().open(&request()).unwrap();

@@ -1,4 +1,5 @@
-//! An agent that is short of memory: a large answer of QEMU's ends the call, and neither the process nor the guest's handle.
+//! An agent that is short of memory: a large answer of QEMU's ends the call, and neither the process nor the
+//! guest's handle.
 
 // The lints' exception for tests stops at the functions marked as such.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -38,7 +39,8 @@ fn refused(size: usize) -> bool {
     refuses
 }
 
-// SAFETY: every call is passed on to the system's allocator unchanged, or answered as by one that has no memory.
+// SAFETY: every call is passed on to the system's allocator unchanged, or answered as by one that has no
+// memory.
 unsafe impl GlobalAlloc for Scarce {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if refused(layout.size()) {
@@ -62,7 +64,8 @@ unsafe impl GlobalAlloc for Scarce {
     }
 }
 
-/// What the work gives while no piece of memory has more than so many bytes, and how many pieces it did not get.
+/// What the work gives while no piece of memory has more than so many bytes, and how many pieces it did not
+/// get.
 fn with_at_most<T>(bytes: usize, work: impl FnOnce() -> T) -> (T, usize) {
     REFUSED.set(0);
     MOST.set(bytes);

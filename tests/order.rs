@@ -1,5 +1,5 @@
-//! Another order than journal, commands, record, journal struck does not compile: the types that keep it are compiled with code that
-//! uses them rightly, and with code that does not.
+//! Another order than journal, commands, record, journal struck does not compile: the types that keep it are
+//! compiled with code that uses them rightly, and with code that does not.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;

@@ -1,6 +1,7 @@
-//! The engine has nothing done on the host but by steps that the shell performs. It uses settings, identities and arguments of
-//! rooms that have hands as well (`net`, `disk`, `store`, `sys`), and none of their functions that look at the host or change it.
-//! `tests/layers.rs` holds that it names no file, socket, clock or thread itself.
+//! The engine has nothing done on the host but by steps that the shell performs. It uses settings, identities
+//! and arguments of rooms that have hands as well (`net`, `disk`, `store`, `sys`), and none of their
+//! functions that look at the host or change it. `tests/layers.rs` holds that it names no file, socket, clock
+//! or thread itself.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -31,7 +32,8 @@ const FORBIDDEN: &[&str] = &[
     "taps.share(",
 ];
 
-/// What may be named of rooms that have hands as well: settings, identities and arguments, and descriptors that nobody looks at.
+/// What may be named of rooms that have hands as well: settings, identities and arguments, and descriptors
+/// that nobody looks at.
 const ALLOWED: &[&str] = &[
     "crate::net::args",
     "crate::net::bridge_move::BridgeMove",

@@ -1,5 +1,6 @@
-//! The table of what QEMU's refusals mean (`src/qmp/qemu_errors.rs`) against a real QEMU: each of them that needs no guest is brought about,
-//! and is in the table for this version. Needs qemu-system-x86_64, qemu-img, losetup and root; without them the tests fail.
+//! The table of what QEMU's refusals mean (`src/qmp/qemu_errors.rs`) against a real QEMU: each of them that
+//! needs no guest is brought about, and is in the table for this version. Needs qemu-system-x86_64, qemu-img,
+//! losetup and root; without them the tests fail.
 //!
 //! `KVM_HOTPLUG_TEST_QEMU` names another QEMU; `tests/run versions` runs this with each of four.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, unreachable_pub)]

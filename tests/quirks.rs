@@ -1,5 +1,5 @@
-//! What the documents name is there: tests, files, headings. And docs/qemu-quirks.md, which is to have every remark about a QEMU version,
-//! names every source file that makes one.
+//! What the documents name is there: tests, files, headings. And docs/qemu-quirks.md, which is to have every
+//! remark about a QEMU version, names every source file that makes one.
 
 // The lints' exception for tests stops at the functions marked as such.
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -10,7 +10,8 @@ use std::path::Path;
 
 const QUIRKS: &str = "docs/qemu-quirks.md";
 
-/// The documents that name tests and files of ours, beside all pages in `docs`; SECURITY.md is held by tests/bin/docs as well.
+/// The documents that name tests and files of ours, beside all pages in `docs`; SECURITY.md is held by
+/// tests/bin/docs as well.
 const DOCUMENTS: [&str; 5] =
     ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md", "SECURITY.md", "tests/README.md"];
 
@@ -119,7 +120,8 @@ fn files_and_tests_that_documents_name_are_there() {
         let text = prose(&read(&document));
         for reference in references(&text) {
             let (file, name) = reference.split_once('#').unwrap_or((reference, ""));
-            // What a test makes a table of is no function, and what SECURITY.md counts is held by tests/bin/docs.
+            // What a test makes a table of is no function, and what SECURITY.md counts is held by
+            // tests/bin/docs.
             let is_constant = !name.is_empty() && name == name.to_uppercase();
             let is_there = Path::new(file).exists()
                 && (name.is_empty() || is_constant || document == "SECURITY.md" || has_test(file, name));

@@ -1,4 +1,5 @@
-//! The runtime file: read back as written or refused by name, never half believed and never overwritten by accident.
+//! The runtime file: read back as written or refused by name, never half believed and never overwritten by
+//! accident.
 
 // The lints' exception for tests stops at the functions marked as such.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -48,8 +49,8 @@ fn placed(id: &str, generation: u8, address: Address, spec: Spec) -> Device {
     }
 }
 
-/// A SCSI controller, two NICs, a disk, and two SCSI disks, one of them on a controller of the machine, with something set
-/// in each.
+/// A SCSI controller, two NICs, a disk, and two SCSI disks, one of them on a controller of the machine, with
+/// something set in each.
 fn sample() -> Record {
     let mut record = Record::new("web1", vec!["qemu".into(), "-m".into(), "256".into()], 4).unwrap();
     let controller = ControllerSpec { model: "virtio-scsi-pci-transitional".into(), queues: Some(4) };

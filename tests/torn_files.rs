@@ -1,6 +1,6 @@
-//! Every write of runtime file and journal is cut at every system call and at every byte, by death and by failure, and
-//! the next to open them finds the old or the new, never something between; whole changes of a guest leave a record
-//! and a guest that the next agent makes agree.
+//! Every write of runtime file and journal is cut at every system call and at every byte, by death and by
+//! failure, and the next to open them finds the old or the new, never something between; whole changes of a
+//! guest leave a record and a guest that the next agent makes agree.
 
 // The lints' exception for tests stops at the functions marked as such.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -158,8 +158,8 @@ fn a_journal_at_every_byte() {
     at_every_byte(WriteJournal);
 }
 
-/// After a power cut there is what was synced: the content before the name leads to it, the name before success is
-/// reported.
+/// After a power cut there is what was synced: the content before the name leads to it, the name before
+/// success is reported.
 #[test]
 fn content_is_synced_before_its_name_and_the_name_before_success() {
     for (change, file) in

@@ -100,7 +100,8 @@ fn a_turn_that_does_not_come_is_a_timeout(agent: &dyn Agent) {
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| api.unplug(&UnplugArgs::within("data", 60_000)));
         asked.recv().unwrap();
-        // Until QEMU has answered, the call has the guest for itself; a guest that takes its time holds up nobody.
+        // Until QEMU has answered, the call has the guest for itself; a guest that takes its time holds up
+        // nobody.
         let failure = fails(api.process(50), ErrorKind::Timeout);
         assert!(failure.text.contains("another call"), "{failure:?}");
         drop(go);

@@ -1,4 +1,5 @@
-//! Puts the command together: the agent's own, what the devices are made of, and the descriptors that it inherits.
+//! Puts the command together: the agent's own, what the devices are made of, and the descriptors that it
+//! inherits.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -61,8 +62,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The agent's own options come first: QEMU makes their devices first, and those without an address get the same one
-    /// as ever.
+    /// The agent's own options come first: QEMU makes their devices first, and those without an address get
+    /// the same one as ever.
     pub(super) fn build(
         mut self,
         record: &mut Record,
@@ -85,7 +86,8 @@ impl<'a> Builder<'a> {
         let unplaced = BTreeSet::from_iter(unplaced.map(|device| device.id.clone()));
         let mut devices: Vec<&mut Device> =
             record.devices.iter_mut().filter(|device| there(device.presence)).collect();
-        // First those that QEMU finds a place for, before others have one; then controllers, before their disks.
+        // First those that QEMU finds a place for, before others have one; then controllers, before their
+        // disks.
         devices
             .sort_by_key(|device| (!unplaced.contains(&device.id), device.kind() != DeviceKind::Controller));
         for device in devices {
@@ -171,8 +173,9 @@ impl<'a> Builder<'a> {
         disk::LayerRef { filename: format!("/dev/fdset/{set}"), format, kind }
     }
 
-    /// QEMU makes all devices of key=value text first, then those of `-drive`, then those of JSON. A device has to come after the
-    /// port or controller that it sits on; and Ganeti's come before its drives, which find what is left.
+    /// QEMU makes all devices of key=value text first, then those of `-drive`, then those of JSON. A device
+    /// has to come after the port or controller that it sits on; and Ganeti's come before its drives, which
+    /// find what is left.
     fn add_object(&mut self, object: Object, arguments: &serde_json::Map<String, Value>) -> Result<()> {
         let argument = match object {
             Object::Device if self.command_line.has_json_device => Object::json(arguments),
@@ -191,7 +194,8 @@ impl<'a> Builder<'a> {
         number
     }
 
-    /// Moves the descriptors out of the range that they will be put into, so that none is overwritten by another.
+    /// Moves the descriptors out of the range that they will be put into, so that none is overwritten by
+    /// another.
     fn move_aside(&mut self) -> Result<()> {
         let end = self.next_fd;
         if i32::try_from(end).is_err() {

@@ -1,4 +1,5 @@
-//! What in the recorded command and the devices of the record does not go together, so that QEMU would not start. Pure.
+//! What in the recorded command and the devices of the record does not go together, so that QEMU would not
+//! start. Pure.
 
 use crate::error::{Error, ErrorKind};
 use crate::model::CommandLine;

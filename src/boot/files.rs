@@ -1,4 +1,5 @@
-//! The files that the recorded command opens by itself: those that are missing, and images that a disk of the record has too.
+//! The files that the recorded command opens by itself: those that are missing, and images that a disk of the
+//! record has too.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,7 +30,8 @@ enum Use {
     Make,
 }
 
-/// What of it keeps QEMU from starting. A path that is not absolute is looked for where QEMU is started, which nobody knows.
+/// What of it keeps QEMU from starting. A path that is not absolute is looked for where QEMU is started,
+/// which nobody knows.
 pub(super) fn check(command: &[String], devices: &[&Device], issues: &mut Vec<PreflightIssue>) {
     for named in named(command).iter().filter(|named| named.path.starts_with('/')) {
         let path = Path::new(&named.path);
@@ -169,7 +171,8 @@ fn node_file(members: &Members) -> Option<String> {
     own.or(below)
 }
 
-/// A Unix socket that is made: `unix:PATH,server` of a monitor, or `socket,path=PATH,server=on` of a character device.
+/// A Unix socket that is made: `unix:PATH,server` of a monitor, or `socket,path=PATH,server=on` of a
+/// character device.
 fn socket(members: &Members) -> Option<String> {
     let backend = members.get("backend")?;
     let path = match backend.strip_prefix("unix:") {

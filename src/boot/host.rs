@@ -13,12 +13,13 @@ use crate::net::tap::{TapRequest, TunDevice};
 use crate::net::vhost::{self, VhostMode};
 use crate::store::{Dialect, Format};
 
-/// How long the last run's tap may keep its name. QEMU since 11 polls by io_uring, whose reference to a tap the kernel
-/// drops only after the process has ended: 4 to 9 ms later, as measured with 11.1 on an idle host.
+/// How long the last run's tap may keep its name. QEMU since 11 polls by io_uring, whose reference to a tap
+/// the kernel drops only after the process has ended: 4 to 9 ms later, as measured with 11.1 on an idle host.
 const LINGERING: Duration = Duration::from_millis(500);
 
-/// Why a NIC cannot be started over a tap that is made here: it had one that the caller opened, and nobody knows what was set on
-/// that. A list of Ganeti's is the exception, where it says which bridge: Ganeti itself starts such a NIC over a new tap there.
+/// Why a NIC cannot be started over a tap that is made here: it had one that the caller opened, and nobody
+/// knows what was set on that. A list of Ganeti's is the exception, where it says which bridge: Ganeti itself
+/// starts such a NIC over a new tap there.
 pub(super) fn lacks_its_tap(dialect: &Dialect, device: &Device, migrates: bool) -> Option<String> {
     let spec = device.nic().filter(|spec| spec.is_over_given_tap())?;
     if dialect.format() == Format::Ganeti && spec.bridge.is_some() {

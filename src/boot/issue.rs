@@ -6,8 +6,8 @@ c_enum! {
     /// What prevents a start. Newer versions may add kinds: treat those as "something".
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum IssueKind = kvm_runtime_problem_kind, KVM_RUNTIME_PROBLEM {
-        /// An image or backing file cannot be opened as the guest needs it; or the guest was seen to write to an
-        /// image outside of the record, such as another program's snapshot, which has its data.
+        /// An image or backing file cannot be opened as the guest needs it; or the guest was seen to write to
+        /// an image outside of the record, such as another program's snapshot, which has its data.
         Image = 1,
         /// A bridge is missing, or is none.
         Bridge = 2,
@@ -32,8 +32,8 @@ c_enum! {
         /// The guest runs: a process listens at a Unix socket of its command (-qmp, -monitor, -chardev and
         /// others), or has its pid file locked. Another QEMU would take over that socket.
         Running = 11,
-        /// For a boot: another QEMU uses the image or a backing file in a conflicting way. Or another disk of the
-        /// record, or of its command, has the same image.
+        /// For a boot: another QEMU uses the image or a backing file in a conflicting way. Or another disk of
+        /// the record, or of its command, has the same image.
         ImageInUse = 12,
         /// The record has no command, or QEMU would not start with it: it has ids or boot indices of recorded
         /// devices, or names missing files or directories.

@@ -1,5 +1,5 @@
-//! Where everything sits in the guest that is started next: the places that are settled, and those that are still to be
-//! chosen, by the same allocator as in a running guest.
+//! Where everything sits in the guest that is started next: the places that are settled, and those that are
+//! still to be chosen, by the same allocator as in a running guest.
 
 use serde_json::Map;
 
@@ -55,8 +55,8 @@ fn machine(command_line: &CommandLine) -> Result<Topology> {
     Ok(topology)
 }
 
-/// Gives every device a place, and makes the ports and the SCSI controller that takes, and as many ports that `spare` are
-/// left over.
+/// Gives every device a place, and makes the ports and the SCSI controller that takes, and as many ports that
+/// `spare` are left over.
 pub(super) fn place_all(record: &mut Record, command_line: &CommandLine, spare: usize) -> Result<()> {
     let mut slots = slots(record, command_line)?;
     let unplaced = record.devices.iter().enumerate().filter(|(_, device)| device.address.is_none());

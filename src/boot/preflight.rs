@@ -1,9 +1,11 @@
-//! Whether a host can start the guest of a record: looked at before anything is started, on a host that knows nothing of it.
+//! Whether a host can start the guest of a record: looked at before anything is started, on a host that knows
+//! nothing of it.
 //!
-//! What QEMU itself knows there, such as machine types and device models, is asked of a QEMU over its monitor: the target
-//! that has been started to wait, or one that the agent starts for that purpose with `-machine none`, which takes 0.2 s. The
-//! library starts none by itself: only the agent knows how QEMU is started on its host, by which user and under which limits,
-//! and a library that forks in somebody's process is a bad guest there.
+//! What QEMU itself knows there, such as machine types and device models, is asked of a QEMU over its
+//! monitor: the target that has been started to wait, or one that the agent starts for that purpose with
+//! `-machine none`, which takes 0.2 s. The library starts none by itself: only the agent knows how QEMU is
+//! started on its host, by which user and under which limits, and a library that forks in somebody's process
+//! is a bad guest there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -32,7 +34,8 @@ use crate::store::RecordFile;
 use crate::store::images;
 
 impl RecordFile {
-    /// Everything that stands in the way of starting the guest here: for a boot, or as the target of a migration.
+    /// Everything that stands in the way of starting the guest here: for a boot, or as the target of a
+    /// migration.
     ///
     /// With a monitor, QEMU is asked what it knows. Nothing is changed.
     pub fn check_host(

@@ -19,7 +19,8 @@ pub struct BootRequest {
     pub qemu: Option<Version>,
     /// The number in QEMU of the first descriptor, [`FIRST_FD`] or more; the others follow without a gap.
     pub fd_base: u32,
-    /// How many devices more the running guest shall have room for, on a machine where every one needs a port.
+    /// How many devices more the running guest shall have room for, on a machine where every one needs a
+    /// port.
     pub spare_ports: usize,
     /// The processors wait for `cont`.
     pub paused: bool,

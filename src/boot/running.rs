@@ -1,5 +1,6 @@
-//! Whether the guest of a record runs already, as far as its host shows it: somebody listens at a socket of its command, or
-//! its pid file is locked. A second QEMU would take such a socket away from the first one, which nobody could reach then.
+//! Whether the guest of a record runs already, as far as its host shows it: somebody listens at a socket of
+//! its command, or its pid file is locked. A second QEMU would take such a socket away from the first one,
+//! which nobody could reach then.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -53,8 +54,8 @@ impl Running {
     }
 }
 
-/// The first sign of a running guest: at `monitor`, the caller's own idea of where it would answer, or at what the command
-/// names. Connections are closed at once, and nothing is sent.
+/// The first sign of a running guest: at `monitor`, the caller's own idea of where it would answer, or at
+/// what the command names. Connections are closed at once, and nothing is sent.
 pub(super) fn find(command: &[String], monitor: Option<&Path>) -> Result<Option<Running>> {
     if let Some(path) = monitor {
         let address = UnixAddr::new(path).map_err(|errno| {

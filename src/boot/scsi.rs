@@ -40,13 +40,15 @@ pub(super) fn buses(record: &Record, command_line: &CommandLine) -> Result<ScsiM
     Ok(map)
 }
 
-/// A controller of a kind that is not known here may have any bus, and what is in a configuration file is not known at all.
+/// A controller of a kind that is not known here may have any bus, and what is in a configuration file is not
+/// known at all.
 fn has_controller(record: &Record, command_line: &CommandLine, address: &ScsiAddress) -> bool {
     let elsewhere = record.command.iter().any(|word| word.ends_with("-readconfig"));
     elsewhere || address.controller().is_none_or(|id| command_line.ids.contains_key(id))
 }
 
-/// Where QEMU puts a device of the command: on the first bus, and there at the first free target, if it does not say.
+/// Where QEMU puts a device of the command: on the first bus, and there at the first free target, if it does
+/// not say.
 fn address_of(unit: &Unit, command_line: &CommandLine, map: &ScsiMap) -> Option<ScsiAddress> {
     let bus = match &unit.bus {
         Some(bus) => BusName::parse(bus).ok()?,

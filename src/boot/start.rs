@@ -11,8 +11,8 @@ use crate::model::unfinished;
 use crate::model::{CommandLine, Presence, Record, Spec};
 use crate::store::RecordFile;
 
-/// The place of a device that is to come with the next boot, as it is requested, or free; what it takes that is not there yet, a
-/// port or a SCSI controller, is added to the record.
+/// The place of a device that is to come with the next boot, as it is requested, or free; what it takes that
+/// is not there yet, a port or a SCSI controller, is added to the record.
 pub fn place(
     record: &mut Record,
     spec: &Spec,
@@ -25,9 +25,9 @@ pub fn place(
 impl RecordFile {
     /// The command of the next boot, or of a migration target.
     ///
-    /// A boot is recorded before this returns: devices that waited for it count as part of the guest from then on, those
-    /// that were to go are forgotten, and unfinished removals are finished. If this process or QEMU fails after that, the
-    /// guest simply is off, and the next command is the same again.
+    /// A boot is recorded before this returns: devices that waited for it count as part of the guest from
+    /// then on, those that were to go are forgotten, and unfinished removals are finished. If this process or
+    /// QEMU fails after that, the guest simply is off, and the next command is the same again.
     pub fn boot_command(&mut self, request: BootRequest) -> Result<BootCommand> {
         self.check_closed()?;
         let migrates = request.incoming.is_some();
@@ -56,8 +56,8 @@ impl RecordFile {
         Ok(command)
     }
 
-    /// The same command to be looked at: nothing is written, no tap is made, and it has no descriptors, only their numbers. It
-    /// does not matter whether the guest runs, or who has the record.
+    /// The same command to be looked at: nothing is written, no tap is made, and it has no descriptors, only
+    /// their numbers. It does not matter whether the guest runs, or who has the record.
     pub fn plan_command(&self, request: BootRequest) -> Result<BootCommand> {
         let (command_line, mut next) = self.start(&request)?;
         let host = Host::new(self.dialect(), &next, Purpose::Plan);

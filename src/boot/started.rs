@@ -44,8 +44,9 @@ pub(super) fn started(record: &Record, migrates: bool) -> Vec<&Device> {
     record.devices.iter().filter(is_there).collect()
 }
 
-/// Whether it is a NIC that was started without a record_dir, as Ganeti did until 2.9: QEMU found one for it, and finds the same one
-/// for a migration target that is started in the same order. Such a guest never had another way to get one.
+/// Whether it is a NIC that was started without a record_dir, as Ganeti did until 2.9: QEMU found one for it,
+/// and finds the same one for a migration target that is started in the same order. Such a guest never had
+/// another way to get one.
 pub(super) fn is_unplaced_nic(dialect: &Dialect, record: &Record, device: &Device) -> bool {
     let is_live_nic = device.kind() == DeviceKind::Nic && device.presence != Presence::AddAfterReboot;
     dialect.was_started_by_ganeti(record) && is_live_nic && device.address.is_none()

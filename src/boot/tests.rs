@@ -67,7 +67,8 @@ fn over_given_tap(id: &str, slot: u8) -> Device {
     Device { id, generation: 1, address, presence: Presence::Live, spec, extra: Map::new() }
 }
 
-/// No other tap stands in for one that the caller opened, neither at a boot nor on another host, and check says so before.
+/// No other tap stands in for one that the caller opened, neither at a boot nor on another host, and check
+/// says so before.
 #[test]
 fn a_tap_of_the_callers_is_not_replaced() {
     let scene = Scene::new();
@@ -153,8 +154,9 @@ fn the_same_command_again() {
     assert_eq!(runtime.record().ports.len(), 4, "a plan changes nothing");
 }
 
-/// What the command puts behind ports and bridges is there, with a slot or without, as text or as JSON; and what is started on the
-/// ports of a command whose devices are JSON is JSON too, because QEMU makes those last.
+/// What the command puts behind ports and bridges is there, with a slot or without, as text or as JSON; and
+/// what is started on the ports of a command whose devices are JSON is JSON too, because QEMU makes those
+/// last.
 #[test]
 fn the_commands_own_devices_keep_their_ports() {
     let scene = Scene::new();
@@ -390,7 +392,8 @@ fn nic() -> impl Strategy<Value = NicSpec> {
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-    /// One option for each object, and in it the very members that the generator made: nothing in a record adds any.
+    /// One option for each object, and in it the very members that the generator made: nothing in a record
+    /// adds any.
     #[test]
     fn no_setting_becomes_an_option(serial in nasty(), name in nasty(), nics in prop::collection::vec(nic(), 0..4)) {
         let scene = Scene::new();

@@ -1,5 +1,5 @@
-//! What QEMU refuses about an image although it can be opened: with O_DIRECT it writes in units that the file system decides, and a
-//! raw file has to be a multiple of them, since its last unit would make it longer.
+//! What QEMU refuses about an image although it can be opened: with O_DIRECT it writes in units that the file
+//! system decides, and a raw file has to be a multiple of them, since its last unit would make it longer.
 
 use std::fs::File;
 use std::io;
@@ -42,7 +42,8 @@ fn check_size(size: u64, unit: u64) -> std::result::Result<(), String> {
     ))
 }
 
-/// In bytes, found as QEMU does (`raw_probe_alignment()` in its block/file-posix.c): reads that are too small for O_DIRECT fail.
+/// In bytes, found as QEMU does (`raw_probe_alignment()` in its block/file-posix.c): reads that are too small
+/// for O_DIRECT fail.
 fn unit(layer: &Layer) -> io::Result<u64> {
     if let Ok(unit) = sys::block::xfs_direct_unit(layer.fd.as_fd()) {
         return Ok(u64::from(unit).max(1));

@@ -67,8 +67,8 @@ fn format(name: &str) -> Result<Format> {
     }
 }
 
-/// A name such as `json:{"driver":"qcow2","file":{"driver":"file","filename":"/srv/base.qcow2"}}`, in which QEMU takes any
-/// option there is. One that names a plain file and its format is taken.
+/// A name such as `json:{"driver":"qcow2","file":{"driver":"file","filename":"/srv/base.qcow2"}}`, in which
+/// QEMU takes any option there is. One that names a plain file and its format is taken.
 fn in_json(text: &str) -> Result<Named> {
     let malformed =
         |error| Error::new(ErrorKind::Format, format!("what follows \"json:\" is not JSON: {error}"));

@@ -1,10 +1,11 @@
-//! The chain of an image as it was when the disk was added: which files, in which formats. Whoever may write to an image can
-//! write another name into its header later on, a guest that has taken QEMU over included, so nothing else is opened for it.
+//! The chain of an image as it was when the disk was added: which files, in which formats. Whoever may write
+//! to an image can write another name into its header later on, a guest that has taken QEMU over included, so
+//! nothing else is opened for it.
 //!
-//! Inode and device numbers say which file it is, but only to the host that gave them, and until that host boots again: on
-//! another host, or after a boot, the numbers are others, also of a copy or of storage that is shared. So the chain remembers
-//! under which boot it was recorded. Elsewhere it goes by path and format, and a file whose path is another one there has to lie
-//! where the disk's rule allows it.
+//! Inode and device numbers say which file it is, but only to the host that gave them, and until that host
+//! boots again: on another host, or after a boot, the numbers are others, also of a copy or of storage that
+//! is shared. So the chain remembers under which boot it was recorded. Elsewhere it goes by path and format,
+//! and a file whose path is another one there has to lie where the disk's rule allows it.
 
 use std::fs::File;
 use std::io::Read;
@@ -36,7 +37,8 @@ pub struct Chain {
 /// One file of a chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainLayer {
-    /// The path by which it was found: the caller's for the image itself, else what follows from the image above.
+    /// The path by which it was found: the caller's for the image itself, else what follows from the image
+    /// above.
     pub path: PathBuf,
     /// The same without links, if that is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,5 @@
-//! File systems whose files hold no data of their own: the kernel makes up what is read, and does something when they are written.
+//! File systems whose files hold no data of their own: the kernel makes up what is read, and does something
+//! when they are written.
 
 /// Each by what `statfs` calls it (`include/uapi/linux/magic.h`, and the file systems' own sources).
 const MADE_UP: &[(u32, &str)] = &[

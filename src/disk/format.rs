@@ -28,13 +28,13 @@ c_enum! {
     pub enum FormatRequest = kvm_hotplug_format, KVM_HOTPLUG_FORMAT {
         /// The bytes of the file are the bytes of the disk.
         Raw = 0,
-        /// QEMU's copy-on-write format. The library opens each backing file. Its format must be recorded in the
-        /// image above it.
+        /// QEMU's copy-on-write format. The library opens each backing file. Its format must be recorded in
+        /// the image above it.
         Qcow2 = 1,
-        /// Detect the format by content, also of backing files. Only for images that no guest has ever written as
-        /// raw: a guest can make a raw image look like a qcow2 with a backing file of its choice. The result is
-        /// recorded and not detected again. A file with another format's signature, such as vmdk, vdi, vhdx, luks
-        /// or iso9660, is refused, not taken for raw.
+        /// Detect the format by content, also of backing files. Only for images that no guest has ever
+        /// written as raw: a guest can make a raw image look like a qcow2 with a backing file of its choice.
+        /// The result is recorded and not detected again. A file with another format's signature, such as
+        /// vmdk, vdi, vhdx, luks or iso9660, is refused, not taken for raw.
         Probe = 2,
     }
 }

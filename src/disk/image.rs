@@ -73,15 +73,16 @@ pub fn open(spec: &DiskSpec) -> Result<Image> {
     open_under(spec, &spec.backing.clone().unwrap_or_default())
 }
 
-/// Opens the image of a disk whose format is settled: the chain that was recorded, if one was, and what `rule` allows.
+/// Opens the image of a disk whose format is settled: the chain that was recorded, if one was, and what
+/// `rule` allows.
 pub fn open_under(spec: &DiskSpec, rule: &BackingRule) -> Result<Image> {
     let known = spec.chain.as_deref();
     Opener { spec, rule, known, probe_backing: spec.probe_backing, boot: chain::this_boot() }
         .open(spec.format.into())
 }
 
-/// Opens the image of a disk that is asked for now, and writes into `spec` what was found out on the way, so that
-/// [`open`] does the same with the recorded disk later on.
+/// Opens the image of a disk that is asked for now, and writes into `spec` what was found out on the way, so
+/// that [`open`] does the same with the recorded disk later on.
 pub fn resolve(spec: &mut DiskSpec, request: FormatRequest, rule: &BackingRule) -> Result<Image> {
     let probe_backing = spec.probe_backing || request == FormatRequest::Probe;
     let image = Opener { spec, rule, known: None, probe_backing, boot: chain::this_boot() }.open(request)?;
@@ -223,8 +224,8 @@ fn check_loop(above: &[Layer], look: &Look, path: &Path) -> Result<()> {
     }
 }
 
-/// QEMU hands only a block device through that takes SCSI commands; it says "cannot get SG_IO version number" of any other
-/// (7.2, where 3.0 is the oldest version it takes).
+/// QEMU hands only a block device through that takes SCSI commands; it says "cannot get SG_IO version number"
+/// of any other (7.2, where 3.0 is the oldest version it takes).
 fn check_passthrough(top: &Layer) -> Result<()> {
     const OLDEST: i32 = 30000;
     let refuse = |why: String| {
@@ -248,8 +249,8 @@ fn check_passthrough(top: &Layer) -> Result<()> {
     }
 }
 
-/// The kernel opens a read-only block device for writing, and writes nothing to it; QEMU says "The device is not writable: Permission
-/// denied" (7.2).
+/// The kernel opens a read-only block device for writing, and writes nothing to it; QEMU says "The device is
+/// not writable: Permission denied" (7.2).
 fn check_writable(top: &Layer) -> Result<()> {
     let is_written = top.kind == Kind::HostDevice && !top.read_only;
     if !is_written || !sys::block::is_read_only(top.fd.as_fd()).unwrap_or(false) {

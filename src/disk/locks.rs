@@ -1,7 +1,7 @@
 //! What other QEMUs have locked of an image: asked of the kernel, and nothing is locked here.
 //!
-//! QEMU locks single bytes of the files it has open (block/file-posix.c): one for everything that it does with the file, and
-//! one for everything that it does not let others do beside it.
+//! QEMU locks single bytes of the files it has open (block/file-posix.c): one for everything that it does
+//! with the file, and one for everything that it does not let others do beside it.
 
 use super::image::Image;
 use super::spec::DiskSpec;
@@ -18,8 +18,8 @@ const FORBIDS: i64 = 200;
 const READ: i64 = 0;
 const WRITE: i64 = 1;
 
-/// Refuses an image that another QEMU uses in such a way that this disk could not be used beside it. Whatever was opened for it
-/// does not count as another.
+/// Refuses an image that another QEMU uses in such a way that this disk could not be used beside it. Whatever
+/// was opened for it does not count as another.
 pub fn check(image: &Image, spec: &DiskSpec) -> Result<()> {
     for layer in &image.layers {
         let taken = |byte: i64| {

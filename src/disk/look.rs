@@ -1,8 +1,9 @@
-//! Looks at a file before it is opened. The name may come from an image, which a stranger or a guest has written, so nothing is
-//! opened for reading or writing until it is known what it is.
+//! Looks at a file before it is opened. The name may come from an image, which a stranger or a guest has
+//! written, so nothing is opened for reading or writing until it is known what it is.
 //!
-//! The file is found once, as an `O_PATH` descriptor, with which nothing can be read or written and nothing happens to a device.
-//! What is opened later is that very file, by that descriptor, whatever its name leads to by then.
+//! The file is found once, as an `O_PATH` descriptor, with which nothing can be read or written and nothing
+//! happens to a device. What is opened later is that very file, by that descriptor, whatever its name leads
+//! to by then.
 
 use std::fs::File;
 use std::io;
@@ -34,8 +35,8 @@ pub struct Look {
 }
 
 impl Look {
-    /// Finds what `path` leads to, and refuses what cannot be a disk: other kinds of files, files that the kernel makes up, and
-    /// whatever a magic link of /proc leads to, such as the descriptors of a process.
+    /// Finds what `path` leads to, and refuses what cannot be a disk: other kinds of files, files that the
+    /// kernel makes up, and whatever a magic link of /proc leads to, such as the descriptors of a process.
     pub fn at(path: &Path) -> Result<Self> {
         let handle = File::from(find(path)?);
         let metadata = handle.metadata().map_err(|error| Error::host(error, "stat"))?;
@@ -77,15 +78,17 @@ fn find(path: &Path) -> Result<OwnedFd> {
     })
 }
 
-/// Follows symbolic links, but no magic ones: those of `/proc/PID/fd` lead to what a process has open, memory included.
+/// Follows symbolic links, but no magic ones: those of `/proc/PID/fd` lead to what a process has open, memory
+/// included.
 fn resolve(path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
     let flags = flags | OFlag::O_CLOEXEC;
     let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
     loop {
         match openat2(AT_FDCWD, path, how) {
             Err(Errno::EINTR | Errno::EAGAIN) => {}
-            // Linux before 5.6 has no such call, and some sandboxes say EPERM to every call that they do not know. A magic link
-            // that is named can be told without it; one behind a symbolic link leads to a file that is looked at like any other.
+            // Linux before 5.6 has no such call, and some sandboxes say EPERM to every call that they do not
+            // know. A magic link that is named can be told without it; one behind a symbolic link leads to a
+            // file that is looked at like any other.
             Err(Errno::ENOSYS | Errno::EPERM) => return resolve_by_name(path, flags),
             found => return found,
         }
@@ -104,7 +107,8 @@ fn is_in_proc(path: &Path) -> bool {
     parts.next().is_some_and(|first| first.as_os_str() == "proc")
 }
 
-/// Files that the kernel makes up as they are read say "regular file" of themselves, such as the memory of a process.
+/// Files that the kernel makes up as they are read say "regular file" of themselves, such as the memory of a
+/// process.
 fn refuse_made_up(handle: &File) -> Result<()> {
     let found = fstatfs(handle).map_err(|errno| Error::host(errno, "fstatfs"))?;
     match filesystem::made_up(i128::from(found.filesystem_type().0)) {

@@ -1,7 +1,8 @@
 //! Disks: their settings, opening their images with the agent's rights, and the arguments QEMU gets for them.
 //!
 //! ```text
-//! DiskSpec ──look::Look──▶ chain, rule ──image::open──▶ Image (one open file per layer) ──fdset per layer──▶ node::block_node, node::device_args
+//! DiskSpec ──look::Look──▶ chain, rule ──image::open──▶ Image (one open file per layer)
+//!     ──fdset per layer──▶ node::block_node, node::device_args
 //! ```
 
 pub mod align;

@@ -1,8 +1,8 @@
-//! The one place that writes a disk's QMP arguments. The boot command takes the same objects as JSON text after
-//! `-blockdev` and `-device`, so a hot-plugged and a booted disk cannot differ.
+//! The one place that writes a disk's QMP arguments. The boot command takes the same objects as JSON text
+//! after `-blockdev` and `-device`, so a hot-plugged and a booted disk cannot differ.
 //!
-//! QEMU reads its monitor one byte at a time, so nothing is sent that is a default or is inherited. A child node
-//! inherits `cache` and `read-only` from the node above it, and a backing node is read-only anyway
+//! QEMU reads its monitor one byte at a time, so nothing is sent that is a default or is inherited. A child
+//! node inherits `cache` and `read-only` from the node above it, and a backing node is read-only anyway
 //! (`bdrv_inherited_options` in QEMU's block.c; `tests/disk_image.rs` checks what comes of it).
 
 use serde_json::{Map, Value, json};
@@ -33,8 +33,8 @@ pub struct LayerRef {
 
 /// Arguments of `blockdev-add` for a disk whose node is called `name`; `layers` has the image itself first.
 ///
-/// A raw image becomes a single node. qcow2 says where its data and its backing image are, or that it has none, so
-/// that QEMU never follows a name out of the image.
+/// A raw image becomes a single node. qcow2 says where its data and its backing image are, or that it has
+/// none, so that QEMU never follows a name out of the image.
 pub fn block_node(name: &DeviceId, spec: &DiskSpec, layers: &[LayerRef]) -> Result<Map<String, Value>> {
     let Some((top, below)) = layers.split_first() else {
         return Err(Error::invalid(format!("disk {name}: an image has at least one layer")));
@@ -66,8 +66,9 @@ pub fn block_node(name: &DeviceId, spec: &DiskSpec, layers: &[LayerRef]) -> Resu
 /// The nodes below the top, built from the bottom up.
 fn backing_nodes(layers: &[LayerRef], aio: Aio) -> Value {
     layers.iter().rev().fold(Value::Null, |below, layer| match layer.format {
-        // Without a "file" member QEMU takes the file name from the header above instead (`bdrv_open_backing_file`
-        // looks for "file.filename") and fails, so a raw backing image needs its two nodes.
+        // Without a "file" member QEMU takes the file name from the header above instead
+        // (`bdrv_open_backing_file` looks for "file.filename") and fails, so a raw backing image needs its
+        // two nodes.
         Format::Raw => json!({"driver": "raw", "file": file_node(layer, aio)}),
         Format::Qcow2 => qcow2_node(layer, aio, below).into(),
     })
@@ -109,7 +110,8 @@ pub fn device_args(id: &DeviceId, address: &Address, spec: &DiskSpec) -> Map<Str
     set("drive", id.as_str().into());
     if let Some(serial) = &spec.serial {
         set("serial", serial.as_str().into());
-        // Newer ones (11.1) refuse what older ones (7.2) cut off by themselves: the serial is the device's id as well, which has 20.
+        // Newer ones (11.1) refuse what older ones (7.2) cut off by themselves: the serial is the device's id
+        // as well, which has 20.
         if spec.is_scsi() && serial.len() > DEVICE_ID {
             set("device_id", serial.chars().take(DEVICE_ID).collect::<String>().into());
         }
@@ -138,15 +140,15 @@ pub fn device_args(id: &DeviceId, address: &Address, spec: &DiskSpec) -> Map<Str
     args
 }
 
-/// The `opaque` text of the fdsets of disk `id`, which tells whose they are after a crash of the agent. Of most disks it is the
-/// slot alone, since every byte costs.
+/// The `opaque` text of the fdsets of disk `id`, which tells whose they are after a crash of the agent. Of
+/// most disks it is the slot alone, since every byte costs.
 pub fn fdset_tag(id: &DeviceId) -> String {
     let slot = id.as_str().strip_prefix(SLOT_DISK).filter(|slot| begins_with_digit(slot));
     format!("{TAG_PREFIX}{}", slot.unwrap_or(id.as_str()))
 }
 
-/// The `opaque` text that is added to an fdset of ours when QEMU may have lost the descriptor in it: whatever else it carries, it
-/// is not to be touched any more.
+/// The `opaque` text that is added to an fdset of ours when QEMU may have lost the descriptor in it: whatever
+/// else it carries, it is not to be touched any more.
 pub const UNCERTAIN_TAG: &str = "kh-lost";
 
 /// Whose fdset it is; `None` for the fdsets of others.

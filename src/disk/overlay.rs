@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 /// Longest text that is kept of what QEMU says.
 const LONGEST: usize = 1024;
 
-/// An image that QEMU was given by somebody else for a disk of the record: an overlay, as by `blockdev-snapshot-sync`, or the
-/// target of a mirror. The guest's data is there, and the record does not have it.
+/// An image that QEMU was given by somebody else for a disk of the record: an overlay, as by
+/// `blockdev-snapshot-sync`, or the target of a mirror. The guest's data is there, and the record does not
+/// have it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overlay {
     /// Its block node in QEMU.

@@ -1,5 +1,5 @@
-//! Reads as much of a qcow2 header as it takes to open an image and everything below it. The file is not trusted: a
-//! guest or a stranger may have written it. Layout after QEMU's `docs/interop/qcow2.txt`.
+//! Reads as much of a qcow2 header as it takes to open an image and everything below it. The file is not
+//! trusted: a guest or a stranger may have written it. Layout after QEMU's `docs/interop/qcow2.txt`.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -131,7 +131,8 @@ fn backing(head: &[u8], header_length: usize) -> Result<Option<Backing>> {
     Ok(Some(Backing { name: OsString::from_vec(name.to_vec()), format: backing_format(extensions)? }))
 }
 
-/// Finds the backing format among the header extensions. Each round consumes at least eight bytes, so it ends.
+/// Finds the backing format among the header extensions. Each round consumes at least eight bytes, so it
+/// ends.
 fn backing_format(mut rest: &[u8]) -> Result<Option<String>> {
     while rest.len() >= 8 {
         let (kind, length) = (u32_at(rest, 0)?, usize_at(rest, 4)?);

@@ -12,11 +12,13 @@ use crate::error::{Error, ErrorKind, Result};
 /// Most paths one rule may name.
 pub const MAX_PATHS: usize = 64;
 
-/// Where the files beneath an image may be. The image itself is what the caller names, and no rule is about it.
+/// Where the files beneath an image may be. The image itself is what the caller names, and no rule is about
+/// it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BackingRule {
-    /// Those that were recorded; of an image nobody has vouched for, only files beneath the image's own directory.
+    /// Those that were recorded; of an image nobody has vouched for, only files beneath the image's own
+    /// directory.
     #[default]
     OwnDirectory,
     /// Nowhere: the image has none.
@@ -97,7 +99,8 @@ impl BackingRule {
 
 const ADVICE: &str = "if it is right, name it, or a directory that it lies beneath, as allowed for this disk";
 
-/// A block device has none that means anything: /dev has the disks of everybody. Neither has what lies in the root.
+/// A block device has none that means anything: /dev has the disks of everybody. Neither has what lies in the
+/// root.
 fn own_directory(top: &Look) -> Option<&Path> {
     let own = top.real.parent().filter(|_| top.kind == Kind::File)?;
     own.parent().map(|_| own)

@@ -1,5 +1,5 @@
-//! Formats that are neither raw nor qcow2, told by their signatures. Only where a format is guessed: whoever says "raw" gets the
-//! bytes as they are, whatever they look like.
+//! Formats that are neither raw nor qcow2, told by their signatures. Only where a format is guessed: whoever
+//! says "raw" gets the bytes as they are, whatever they look like.
 
 use super::source::Source;
 use crate::error::{Error, ErrorKind, Result};

@@ -1,8 +1,8 @@
 //! Opens one image file or block device in the very mode QEMU will ask for.
 //!
-//! No lock is ever taken here: QEMU takes its own on the file it gets, and they would live as long as any duplicate
-//! of the descriptor does. A QEMU in a chroot without /dev/null takes none either: it probes for locks by opening that
-//! file (measured, 7.2), and two such QEMUs write to one image without a word.
+//! No lock is ever taken here: QEMU takes its own on the file it gets, and they would live as long as any
+//! duplicate of the descriptor does. A QEMU in a chroot without /dev/null takes none either: it probes for
+//! locks by opening that file (measured, 7.2), and two such QEMUs write to one image without a word.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Seek, SeekFrom};
@@ -77,7 +77,8 @@ impl Source {
 
 fn open_flags(mode: Mode) -> OFlag {
     let access = if mode.read_only { OFlag::O_RDONLY } else { OFlag::O_RDWR };
-    // O_NONBLOCK: without /proc the path is followed again, and should it have become a fifo, opening it must not hang.
+    // O_NONBLOCK: without /proc the path is followed again, and should it have become a fifo, opening it must
+    // not hang.
     let flags = access | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
     if mode.direct { flags | OFlag::O_DIRECT } else { flags }
 }
@@ -111,15 +112,16 @@ fn length(mut file: &File, kind: Kind, metadata: &Metadata) -> Result<u64> {
     }
 }
 
-/// Reads `length` bytes from `offset` on, a multiple of the alignment, or what there is of them; through the very descriptor QEMU
-/// gets: a second one without O_DIRECT would leave its blocks in the page cache, which goes stale on a device that another host
-/// writes to.
+/// Reads `length` bytes from `offset` on, a multiple of the alignment, or what there is of them; through the
+/// very descriptor QEMU gets: a second one without O_DIRECT would leave its blocks in the page cache, which
+/// goes stale on a device that another host writes to.
 fn read(file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
     let length = length.next_multiple_of(DIRECT_ALIGN);
     let mut buffer = vec![0; length + DIRECT_ALIGN];
     let start = buffer.as_ptr().align_offset(DIRECT_ALIGN);
     let mut filled = 0;
-    // A read that ends off the alignment met the end of the file; asking on from there is EINVAL on some file systems.
+    // A read that ends off the alignment met the end of the file; asking on from there is EINVAL on some file
+    // systems.
     while filled < length && filled % DIRECT_ALIGN == 0 {
         let window = buffer.get_mut(start + filled..start + length).ok_or(io::ErrorKind::OutOfMemory)?;
         let next = offset.saturating_add(u64::try_from(filled).map_err(io::Error::other)?);

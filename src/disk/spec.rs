@@ -13,13 +13,15 @@ use super::rule::BackingRule;
 use crate::error::{Error, Result};
 use crate::ids::is_model_name;
 
-/// virtio-blk has room for 20 bytes (`VIRTIO_BLK_ID_BYTES`); QEMU cuts off the rest without a word (measured, 7.2).
+/// virtio-blk has room for 20 bytes (`VIRTIO_BLK_ID_BYTES`); QEMU cuts off the rest without a word (measured,
+/// 7.2).
 pub const MAX_SERIAL: usize = 20;
 
 /// The same for a SCSI disk (page 80h in QEMU's hw/scsi/scsi-disk.c): a UUID with its hyphens.
 pub const MAX_SCSI_SERIAL: usize = 36;
 
-/// The largest block size QEMU's `logical_block_size` and `physical_block_size` take, in bytes (measured, 7.2).
+/// The largest block size QEMU's `logical_block_size` and `physical_block_size` take, in bytes (measured,
+/// 7.2).
 pub const MAX_BLOCK_SIZE: u32 = 2 << 20;
 
 /// The most virtqueues a virtio device has in QEMU (`VIRTIO_QUEUE_MAX`).
@@ -143,8 +145,8 @@ c_enum! {
 pub struct DiskSpec {
     /// Absolute path of the image or block device, UTF-8.
     pub path: PathBuf,
-    /// What QEMU opens by itself instead of the path, such as `rbd:pool/image`: only of disks that somebody else started
-    /// the guest with. Such a disk can be listed and removed, but not attached.
+    /// What QEMU opens by itself instead of the path, such as `rbd:pool/image`: only of disks that somebody
+    /// else started the guest with. Such a disk can be listed and removed, but not attached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
     /// Format of the image itself.
@@ -153,8 +155,8 @@ pub struct DiskSpec {
     /// [`FormatRequest::Probe`].
     #[serde(default, skip_serializing_if = "is_default")]
     pub probe_backing: bool,
-    /// The files that the image was made of when it was added; nothing else is opened for it. None in records that were written
-    /// before there was any, and of disks that are not opened here.
+    /// The files that the image was made of when it was added; nothing else is opened for it. None in records
+    /// that were written before there was any, and of disks that are not opened here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<Box<Chain>>,
     /// Where its backing files may be; none for what the record says of all disks.
@@ -184,15 +186,15 @@ pub struct DiskSpec {
     /// Place in the firmware's boot order, 0 to 2147483647, lowest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_index: Option<u32>,
-    /// QEMU device model; one that is neither of the virtio-blk-pci family nor `scsi-hd` or `scsi-block` cannot be plugged
-    /// into a running guest.
+    /// QEMU device model; one that is neither of the virtio-blk-pci family nor `scsi-hd` or `scsi-block`
+    /// cannot be plugged into a running guest.
     #[serde(default = "default_model", skip_serializing_if = "is_default_model")]
     pub model: String,
     /// Smallest unit of I/O in bytes, a power of two from 512 to 2 MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logical_block_size: Option<u32>,
-    /// Unit the guest should align to in bytes, a power of two from 512 to 2 MiB, not below the logical one. When
-    /// only the logical size is given, this one follows it.
+    /// Unit the guest should align to in bytes, a power of two from 512 to 2 MiB, not below the logical one.
+    /// When only the logical size is given, this one follows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub physical_block_size: Option<u32>,
     /// Virtqueues, 1 to 1024; QEMU's default is one per vCPU (machine types 5.2 and later).
@@ -268,7 +270,8 @@ impl DiskSpec {
         self.check_model()
     }
 
-    /// Settings that the device model has no property for: QEMU 7.2 says "Property 'scsi-hd.num-queues' not found".
+    /// Settings that the device model has no property for: QEMU 7.2 says "Property 'scsi-hd.num-queues' not
+    /// found".
     fn check_model(&self) -> Result<()> {
         let model = self.model.as_str();
         let refuse = |what: &str, why: &str| Err(Error::invalid(format!("{what} with {model}: {why}")));
@@ -308,8 +311,9 @@ impl DiskSpec {
         is_scsi(&self.model)
     }
 
-    /// The first setting in which `other` differs. [`DiskSpec::probe_backing`], the chain and the rule for it are not compared:
-    /// they say how the image is read, not what the guest got; nor is [`DiskSpec::overlay`], which nobody asks for.
+    /// The first setting in which `other` differs. [`DiskSpec::probe_backing`], the chain and the rule for it
+    /// are not compared: they say how the image is read, not what the guest got; nor is
+    /// [`DiskSpec::overlay`], which nobody asks for.
     pub fn conflict_with(&self, other: &Self) -> Option<&'static str> {
         // Taken apart by name, so that a new field cannot be forgotten here.
         let Self {
@@ -355,8 +359,8 @@ impl DiskSpec {
         same.into_iter().find_map(|(name, same)| (!same).then_some(name))
     }
 
-    /// The physical block size that QEMU is told, in bytes: its own default of 512 is below any larger logical size,
-    /// which it refuses.
+    /// The physical block size that QEMU is told, in bytes: its own default of 512 is below any larger
+    /// logical size, which it refuses.
     pub(super) fn effective_physical_size(&self) -> Option<u32> {
         self.physical_block_size.or(self.logical_block_size)
     }
@@ -405,7 +409,8 @@ impl DiskSpec {
     }
 }
 
-/// Whether disks of this model sit on the bus of a SCSI controller: all such models are called `scsi-...` in QEMU.
+/// Whether disks of this model sit on the bus of a SCSI controller: all such models are called `scsi-...` in
+/// QEMU.
 pub fn is_scsi(model: &str) -> bool {
     model.starts_with("scsi-")
 }

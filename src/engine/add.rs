@@ -1,5 +1,5 @@
-//! Adding devices: places for all of them, then one journal entry, one write to the monitor and one record. One device is
-//! many of one.
+//! Adding devices: places for all of them, then one journal entry, one write to the monitor and one record.
+//! One device is many of one.
 
 use std::time::Duration;
 
@@ -151,7 +151,8 @@ impl GuestState {
         self.reserved.push(device.clone());
     }
 
-    /// Places that were given for this call are free again, but for those of devices that are still on their way out.
+    /// Places that were given for this call are free again, but for those of devices that are still on their
+    /// way out.
     fn release_reservations(&mut self) {
         for device in std::mem::take(&mut self.reserved) {
             if self.is_known(device.id.as_str()) {
@@ -162,9 +163,9 @@ impl GuestState {
         }
     }
 
-    /// Plugs the devices in. A slot that turns out to be taken, by a device plugged in behind our back, or to be on a
-    /// port without hot-plug, which `query-pci` does not tell, means that the inventory was wrong: it is taken anew, and
-    /// another slot chosen.
+    /// Plugs the devices in. A slot that turns out to be taken, by a device plugged in behind our back, or to
+    /// be on a port without hot-plug, which `query-pci` does not tell, means that the inventory was wrong: it
+    /// is taken anew, and another slot chosen.
     pub(super) async fn plug_items(&mut self, items: &mut [AddItem], deadline: &Deadline) -> Result<()> {
         for retries_left in (0..=MAX_SLOT_RETRIES).rev() {
             let PlugError { error, device } = match self.plug_items_once_ids_free(items, deadline).await {
@@ -183,8 +184,9 @@ impl GuestState {
         Err(Error::new(ErrorKind::State, "no slot was tried"))
     }
 
-    /// An old QEMU gives an id free only with the last trace of its old device, some time after that was found missing: a refusal
-    /// of such an id is tried again for a while, for those devices whose descriptors have to be handed over once more.
+    /// An old QEMU gives an id free only with the last trace of its old device, some time after that was
+    /// found missing: a refusal of such an id is tried again for a while, for those devices whose descriptors
+    /// have to be handed over once more.
     async fn plug_items_once_ids_free(
         &mut self,
         items: &mut [AddItem],
@@ -236,8 +238,8 @@ impl GuestState {
         Ok(self.record_the_rest(&reserved).await?)
     }
 
-    /// The inventory of the guest may be a new one, and the record may have been completed from the journal, where those that wait
-    /// for a reboot are not.
+    /// The inventory of the guest may be a new one, and the record may have been completed from the journal,
+    /// where those that wait for a reboot are not.
     async fn record_the_rest(&mut self, devices: &[Device]) -> Result<()> {
         devices.iter().for_each(|device| self.slots.occupy(device));
         let lacking = |device: &&Device| !self.is_recorded(device.id.as_str());

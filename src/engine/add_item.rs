@@ -64,8 +64,8 @@ impl AddItem {
     }
 }
 
-/// Every queue has to be attached when QEMU gets it: not only those of the caller may be detached, but also those that QEMU has
-/// had already, if the NICs are tried again in other slots.
+/// Every queue has to be attached when QEMU gets it: not only those of the caller may be detached, but also
+/// those that QEMU has had already, if the NICs are tried again in other slots.
 pub(super) fn queues_to_attach(items: &[AddItem]) -> Vec<Descriptor> {
     let queues = |item: &AddItem| {
         let AddItem::Plug { opened, .. } = item else { return Vec::new() };

@@ -24,7 +24,8 @@ pub struct Placement {
     pub live_only: bool,
     /// Leave QEMU's answers for later; an event says how it went.
     pub no_wait: bool,
-    /// Of a disk that is there already: its image may be made of other files than recorded, which are recorded from then on.
+    /// Of a disk that is there already: its image may be made of other files than recorded, which are
+    /// recorded from then on.
     pub accept_chain: bool,
 }
 
@@ -58,7 +59,8 @@ impl Placement {
         self.address.as_ref().map(Address::bus).or(self.scsi_bus.as_ref())
     }
 
-    /// Whether a device at this address is where it is requested. Slot 0 stands for any of the bus, where it has others.
+    /// Whether a device at this address is where it is requested. Slot 0 stands for any of the bus, where it
+    /// has others.
     pub(crate) fn accepts(&self, address: Option<&Address>) -> bool {
         let any_of_bus = |requested: &Address| {
             let slot = requested.pci().map(|address| address.slot.get());
@@ -97,8 +99,8 @@ impl Placement {
 }
 
 impl GuestState {
-    /// The device that is there already under the requested id, if its settings are the requested ones. `differs` names the
-    /// first setting that is not.
+    /// The device that is there already under the requested id, if its settings are the requested ones.
+    /// `differs` names the first setting that is not.
     pub(super) fn already(
         &self,
         placement: &Placement,

@@ -120,8 +120,8 @@ impl GuestState {
         Ok(())
     }
 
-    /// Puts the new record and the intent on disk, in that order, and both before the first command: of all that may fail
-    /// afterwards, a full disk is the likeliest.
+    /// Puts the new record and the intent on disk, in that order, and both before the first command: of all
+    /// that may fail afterwards, a full disk is the likeliest.
     pub(super) async fn prepare(&self, next: Record, devices: &[Device]) -> Result<Journaled<Staged>> {
         for device in devices {
             self.check_change(device, (self.at(device), At::Plugging), Cause::Begun)?;
@@ -130,7 +130,8 @@ impl GuestState {
         self.journal_add(staged, devices).await
     }
 
-    /// QEMU refused a step: the steps that were done are taken back. The first error is the one that is returned.
+    /// QEMU refused a step: the steps that were done are taken back. The first error is the one that is
+    /// returned.
     ///
     /// Devices that are in the guest are asked to leave, and what stands behind them stays until they have.
     async fn roll_back_steps(
@@ -154,7 +155,8 @@ impl GuestState {
             .chain(live.iter().map(|device| UndoStep::Unplug(device.id.clone())))
             .collect();
         if !live.is_empty() {
-            // The journal says first that the add failed: an agent that recovers from here must undo it, not complete it.
+            // The journal says first that the add failed: an agent that recovers from here must undo it, not
+            // complete it.
             self.log_failed_adds(&live).await;
         }
         let mut undo_steps: Vec<UndoStep> =

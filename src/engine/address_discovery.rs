@@ -1,5 +1,5 @@
-//! Devices that the record has no place for, such as the NICs that Ganeti started without one until 2.9: as soon as the guest
-//! shows them under their ids, the record says where they are.
+//! Devices that the record has no place for, such as the NICs that Ganeti started without one until 2.9: as
+//! soon as the guest shows them under their ids, the record says where they are.
 
 use super::guest_state::GuestState;
 use super::identity::Shown;
@@ -11,8 +11,8 @@ use crate::log::Level;
 use crate::model::{Device, Presence};
 
 impl GuestState {
-    /// Records the places that are seen, of devices that are what the record says: another one may have such an id. If that cannot
-    /// be written, the next look tries again.
+    /// Records the places that are seen, of devices that are what the record says: another one may have such
+    /// an id. If that cannot be written, the next look tries again.
     pub(super) async fn record_found_addresses(
         &mut self,
         peripheral_ids: &PeripheralIds,

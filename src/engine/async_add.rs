@@ -1,4 +1,5 @@
-//! Adds that are not waited for: the caller is told what is on its way, and the operation goes on without the caller.
+//! Adds that are not waited for: the caller is told what is on its way, and the operation goes on without the
+//! caller.
 
 use super::add::{Attempt, is_misplaced};
 use super::add_item::{AddItem, AddRequest, queues_to_attach};
@@ -21,8 +22,8 @@ use crate::store::Staged;
 use crate::sys::descriptor::Descriptor;
 
 impl GuestState {
-    /// Sends what the devices take, answers, and goes on when QEMU has answered. Nothing is tried again elsewhere: the caller has
-    /// been told id and place.
+    /// Sends what the devices take, answers, and goes on when QEMU has answered. Nothing is tried again
+    /// elsewhere: the caller has been told id and place.
     pub(super) async fn add_in_background(
         &mut self,
         requests: Vec<AddRequest>,
@@ -50,13 +51,14 @@ impl GuestState {
         Ok(Vec::new())
     }
 
-    /// Waits for the end of an add of this device that another call has begun and not waited for: two operations on one device
-    /// take turns.
+    /// Waits for the end of an add of this device that another call has begun and not waited for: two
+    /// operations on one device take turns.
     pub(super) async fn await_add(&mut self, id: &str, deadline: &Deadline) -> Result<()> {
         self.await_adds(&[id], deadline).await
     }
 
-    /// The same for many devices, before anything is planned for the first of them: others have the state meanwhile.
+    /// The same for many devices, before anything is planned for the first of them: others have the state
+    /// meanwhile.
     pub(super) async fn await_adds(&mut self, ids: &[&str], deadline: &Deadline) -> Result<()> {
         while ids.iter().any(|id| self.phases.get(id) == Some(Phase::Plugging)) {
             self.drain_events();

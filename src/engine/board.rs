@@ -1,5 +1,6 @@
-//! What operations and the engine have in common: the time, what QEMU has said unasked, and for each operation what it asks for
-//! and what it is given. Operations are futures that nobody but the engine polls; this is how they wait.
+//! What operations and the engine have in common: the time, what QEMU has said unasked, and for each
+//! operation what it asks for and what it is given. Operations are futures that nobody but the engine polls;
+//! this is how they wait.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::future::poll_fn;
@@ -33,7 +34,8 @@ pub(super) enum Need {
 /// What an operation wants the state of the guest for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To talk to QEMU: not before the operation that connects to its monitor, if one does, has come to the end of that.
+    /// To talk to QEMU: not before the operation that connects to its monitor, if one does, has come to the
+    /// end of that.
     Talk,
     /// To look at what is known.
     Look,

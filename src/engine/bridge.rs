@@ -90,8 +90,8 @@ impl GuestState {
         })
     }
 
-    /// Settles an interrupted move: `before` is the NIC as it was, `recorded` what the record says now. A tap that is where
-    /// the record has it has arrived, or never left.
+    /// Settles an interrupted move: `before` is the NIC as it was, `recorded` what the record says now. A tap
+    /// that is where the record has it has arrived, or never left.
     pub(super) async fn restore_bridge(&self, before: &Device, recorded: &NicSpec) -> Result<()> {
         let FoundTap { name: tap, bridge: now } = self.tap_of(before).await?;
         let now = now?;

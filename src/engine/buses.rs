@@ -1,5 +1,6 @@
-//! Which buses take devices while the guest runs. `query-pci` does not tell, and QEMU's refusal comes late: QOM tells before. A bus is
-//! asked about once on each connection, when it is to be shown or when a device might be put there.
+//! Which buses take devices while the guest runs. `query-pci` does not tell, and QEMU's refusal comes late:
+//! QOM tells before. A bus is asked about once on each connection, when it is to be shown or when a device
+//! might be put there.
 
 use std::collections::BTreeSet;
 
@@ -13,11 +14,12 @@ use crate::ids::BusName;
 use crate::qmp::{Command, Version};
 use crate::slots::pci::BusKind;
 
-/// Buses that are asked about beyond those that are needed now, as each may turn out to take nothing, and each answer takes a
-/// millisecond when it is waited for by itself.
+/// Buses that are asked about beyond those that are needed now, as each may turn out to take nothing, and
+/// each answer takes a millisecond when it is waited for by itself.
 const AHEAD: usize = 3;
 
-/// Since this version a bus may have a handler that refuses all the same ("is_hotpluggable_bus" in QEMU's hw/core/hotplug.h).
+/// Since this version a bus may have a handler that refuses all the same ("is_hotpluggable_bus" in QEMU's
+/// hw/core/hotplug.h).
 const ASKS_HANDLER: Version = Version { major: 8, minor: 0, micro: 0 };
 
 /// What is to be asked of one bus.
@@ -65,8 +67,8 @@ impl GuestState {
         self.learn(&names, deadline).await
     }
 
-    /// Learns it of the buses that so many devices might be put on. The root bus of a `pc` is not asked about: it is where devices
-    /// go as a rule, and takes them in every guest that is not forbidden to.
+    /// Learns it of the buses that so many devices might be put on. The root bus of a `pc` is not asked
+    /// about: it is where devices go as a rule, and takes them in every guest that is not forbidden to.
     pub(super) async fn learn_buses_for(
         &mut self,
         placements: &[&Placement],

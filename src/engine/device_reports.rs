@@ -1,5 +1,5 @@
-//! What QEMU has said about single devices. It names them by their ids, which are used again, and it may say so late: the word is
-//! a hint, and nothing follows from it before QOM has been asked.
+//! What QEMU has said about single devices. It names them by their ids, which are used again, and it may say
+//! so late: the word is a hint, and nothing follows from it before QOM has been asked.
 
 use std::collections::BTreeSet;
 
@@ -45,7 +45,8 @@ impl GuestState {
         self.reports.iter().any(|(said, report)| said == id.as_str() && *report == Report::Deleted)
     }
 
-    /// These devices are about to be asked for anew: what was said of an earlier request does not answer that one.
+    /// These devices are about to be asked for anew: what was said of an earlier request does not answer that
+    /// one.
     pub(super) fn drop_refusals(&mut self, devices: &[&Device]) {
         self.drain_events();
         let is_of = |id: &str| devices.iter().any(|device| device.id.as_str() == id);
@@ -57,8 +58,8 @@ impl GuestState {
         self.reports.retain(|(said, _)| said != id);
     }
 
-    /// Asks QOM about devices of which something was said, or whose removal is not where it should be: one question for all of
-    /// them. What turns out to be about an earlier device of the same id is forgotten.
+    /// Asks QOM about devices of which something was said, or whose removal is not where it should be: one
+    /// question for all of them. What turns out to be about an earlier device of the same id is forgotten.
     pub(super) async fn confirm_in_qom<'a>(
         &mut self,
         devices: &[&'a Device],

@@ -1,4 +1,5 @@
-//! Devices without an id that are not ours: in the guest, but neither in the recorded command nor in the record.
+//! Devices without an id that are not ours: in the guest, but neither in the recorded command nor in the
+//! record.
 
 use serde_json::Value;
 
@@ -23,7 +24,8 @@ struct Found {
 }
 
 impl GuestState {
-    /// PCI and SCSI devices without an id that nobody has said anything of. Bridges and ports are the machine's.
+    /// PCI and SCSI devices without an id that nobody has said anything of. Bridges and ports are the
+    /// machine's.
     pub(super) async fn find_devices_without_id(
         &mut self,
         differences: &mut Vec<Difference>,
@@ -68,8 +70,9 @@ fn on_pci(child: &QomChild, [bus, addr, mac]: &[Value; 3]) -> Option<Found> {
     Some(Found { driver: child.driver.clone(), place, mac })
 }
 
-/// What is left of those found without the NICs of the record that have no place, and without one for each of the drivers in the
-/// command. Those have other names there now and then: `virtio-balloon` is a `virtio-balloon-pci`.
+/// What is left of those found without the NICs of the record that have no place, and without one for each of
+/// the drivers in the command. Those have other names there now and then: `virtio-balloon` is a
+/// `virtio-balloon-pci`.
 fn unexplained(found: Vec<Found>, mut expected: Vec<String>, macs: &[MacAddr]) -> Vec<Found> {
     let is_recorded = |found: &Found| found.mac.is_some_and(|mac| macs.contains(&mac));
     let mut left: Vec<Found> = found.into_iter().filter(|found| !is_recorded(found)).collect();

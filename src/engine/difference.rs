@@ -1,14 +1,14 @@
 //! What a record and its guest do not agree about.
 
 c_enum! {
-    /// What record and guest disagree about, and what kvm_hotplug_repair() does about it. Newer versions may add
-    /// kinds: treat those as "something".
+    /// What record and guest disagree about, and what kvm_hotplug_repair() does about it. Newer versions may
+    /// add kinds: treat those as "something".
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Mismatch = kvm_hotplug_difference_kind, KVM_HOTPLUG_DIFFERENCE {
         /// Recorded, not in the guest. Repair drops it from the record.
         Missing = 1,
-        /// In the guest, but neither in the record nor in its command: another program's, and left alone. Also
-        /// PCI and SCSI devices without an id; bridges and ports count as the machine's.
+        /// In the guest, but neither in the record nor in its command: another program's, and left alone.
+        /// Also PCI and SCSI devices without an id; bridges and ports count as the machine's.
         Foreign = 2,
         /// At another address than recorded. Repair records it.
         Address = 3,
@@ -42,8 +42,8 @@ c_enum! {
         Port = 17,
         /// The files of its image on this host are not the recorded ones, or may not be opened.
         Chain = 18,
-        /// A netdev without a NIC that neither the record nor its command has; id is the netdev's. Not repaired:
-        /// another program may be about to use it.
+        /// A netdev without a NIC that neither the record nor its command has; id is the netdev's. Not
+        /// repaired: another program may be about to use it.
         OrphanNetdev = 19,
     }
 }
@@ -75,7 +75,8 @@ impl Mismatch {
         }
     }
 
-    /// Whether [`GuestState::repair`] deals with it. What is left needs a decision that only the caller can take.
+    /// Whether [`GuestState::repair`] deals with it. What is left needs a decision that only the caller can
+    /// take.
     pub fn is_repairable(self) -> bool {
         matches!(self, Self::Missing | Self::Address | Self::OrphanNode | Self::OrphanFdset)
     }

@@ -36,8 +36,8 @@ impl DiskRequest {
         wanted.conflict_with(existing).or(format).or(other_rule.then_some("rule for its backing files"))
     }
 
-    /// Whoever asks again for a disk that is there is told if its image is made of other files by now: `opened` says how
-    /// opening it [for looking](for_looking) went.
+    /// Whoever asks again for a disk that is there is told if its image is made of other files by now:
+    /// `opened` says how opening it [for looking](for_looking) went.
     pub(crate) fn check_chain<T>(&self, device: &Device, opened: Result<T>) -> Result<()> {
         match opened {
             Err(error) if error.kind() == ErrorKind::ImageRefused && !self.placement.accept_chain => {
@@ -130,8 +130,8 @@ impl GuestState {
     }
 }
 
-/// The disk as its image is opened to look at it only: a block device that was open for writing is looked through by udev
-/// afterwards.
+/// The disk as its image is opened to look at it only: a block device that was open for writing is looked
+/// through by udev afterwards.
 pub(crate) fn for_looking(device: &Device) -> Option<DiskSpec> {
     let (_, spec) = as_disk(device)?;
     Some(DiskSpec { read_only: true, ..spec.clone() })
@@ -157,10 +157,12 @@ pub(crate) fn files_to_compare<'a, Fd>(
     paths
 }
 
-/// The same image, serial or world wide name twice among the devices of a guest is a mistake, unless, for an image, both sides say
-/// that they share. So is an image that is written to while another disk has it below its own.
+/// The same image, serial or world wide name twice among the devices of a guest is a mistake, unless, for an
+/// image, both sides say that they share. So is an image that is written to while another disk has it below
+/// its own.
 ///
-/// `files` has what the [paths](files_to_compare) of the others lead to, so that links and second names do not hide it.
+/// `files` has what the [paths](files_to_compare) of the others lead to, so that links and second names do
+/// not hide it.
 pub(crate) fn check_unshared<'a, Fd>(
     devices: impl Iterator<Item = &'a Device>,
     spec: &DiskSpec,
@@ -211,8 +213,8 @@ pub(crate) fn check_unshared<'a, Fd>(
     Ok(())
 }
 
-/// The serial that both have, as far as the guest can tell them apart: QEMU makes the id of a SCSI disk of the first 20 characters
-/// (7.2).
+/// The serial that both have, as far as the guest can tell them apart: QEMU makes the id of a SCSI disk of
+/// the first 20 characters (7.2).
 fn same_serial<'a>(spec: &'a DiskSpec, other: &DiskSpec) -> Option<&'a str> {
     let (own, others) = (spec.serial.as_deref()?, other.serial.as_deref()?);
     let seen = |serial: &'_ str| serial.chars().take(MAX_SERIAL).collect::<String>();

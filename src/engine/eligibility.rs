@@ -1,4 +1,5 @@
-//! Why a change has to wait for the next boot: said when it is asked for, and whenever the device is shown until then.
+//! Why a change has to wait for the next boot: said when it is asked for, and whenever the device is shown
+//! until then.
 
 use super::guest_state::GuestState;
 use super::outcome::DeferReason;
@@ -52,8 +53,8 @@ impl GuestState {
         (self.version < OLDEST_QEMU).then(|| DeferReason::QemuTooOld(self.version.to_string()))
     }
 
-    /// The controller of this SCSI bus comes with the next boot, or is one that QEMU plugs disks into without the guest
-    /// hearing of it.
+    /// The controller of this SCSI bus comes with the next boot, or is one that QEMU plugs disks into without
+    /// the guest hearing of it.
     fn bus_defer_reason(&self, bus: &BusName) -> Option<DeferReason> {
         let model = self.slots.scsi.model_on(bus)?;
         if !scsi::spec::is_live_model(model) {

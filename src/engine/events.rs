@@ -12,8 +12,8 @@ use crate::sanitize::readable;
 /// Events kept before the oldest are dropped and counted.
 const MAX_KEPT: usize = 1024;
 
-/// The same for QMP events that are passed on as they are, and the bytes that they may take: a guest can cause many, and
-/// they must not push out what only this library knows.
+/// The same for QMP events that are passed on as they are, and the bytes that they may take: a guest can
+/// cause many, and they must not push out what only this library knows.
 const MAX_RAW: usize = 512;
 const MAX_RAW_BYTES: usize = 2 << 20;
 
@@ -203,7 +203,8 @@ impl EventLog {
         self.push(Event { device: Some(device_ref(device)), ..Event::of_guest(kind, text.into()) });
     }
 
-    /// The removal of a device is waited for by a call from now on: that it is pending, which nobody has fetched, is for that one.
+    /// The removal of a device is waited for by a call from now on: that it is pending, which nobody has
+    /// fetched, is for that one.
     pub(super) fn take_over_pending(&mut self, device: &Device) {
         let is_it = |other: &DeviceRef| {
             other.id == device.id.as_str()
@@ -219,7 +220,8 @@ impl EventLog {
         self.push(Event::of_guest(kind, text.into()));
     }
 
-    /// Adds an event that a guest can cause as often as it likes: one that waits to be fetched is only counted.
+    /// Adds an event that a guest can cause as often as it likes: one that waits to be fetched is only
+    /// counted.
     pub(super) fn push_coalesced(
         &mut self,
         kind: EventKind,

@@ -1,12 +1,13 @@
 //! Descriptors that were on their way to QEMU when a connection ended.
 //!
-//! When a client goes, QEMU closes the descriptor that came with its last command, in one thread, while another may be running
-//! that command (5.2 to 11.1; `tcp_chr_free_connection()` and `tcp_get_msgfds()` in `chardev/char-socket.c` share it without a
-//! lock). What is then kept under the name, or in the fdset, is a number that belongs to nothing: until QEMU opens something
-//! else. `closefd` and `remove-fd` would close that, be it the image of another disk; so would the next descriptor of that name.
+//! When a client goes, QEMU closes the descriptor that came with its last command, in one thread, while
+//! another may be running that command (5.2 to 11.1; `tcp_chr_free_connection()` and `tcp_get_msgfds()` in
+//! `chardev/char-socket.c` share it without a lock). What is then kept under the name, or in the fdset, is a
+//! number that belongs to nothing: until QEMU opens something else. `closefd` and `remove-fd` would close
+//! that, be it the image of another disk; so would the next descriptor of that name.
 //!
-//! Only the last descriptor that QEMU took can be such a one. Whatever cannot be told from it is left where it is, and never
-//! touched again: names are used once, and fdsets get a [mark](node::UNCERTAIN_TAG).
+//! Only the last descriptor that QEMU took can be such a one. Whatever cannot be told from it is left where
+//! it is, and never touched again: names are used once, and fdsets get a [mark](node::UNCERTAIN_TAG).
 
 use super::guest_state::GuestState;
 use super::limit::Deadline;
@@ -35,8 +36,8 @@ impl GuestState {
         self.phases.reconnect(&cut_off);
     }
 
-    /// Takes back what was handed over for a device, as far as QEMU is known to have it; `absent` is what it had not made of it.
-    /// The rest is put where nobody comes across it.
+    /// Takes back what was handed over for a device, as far as QEMU is known to have it; `absent` is what it
+    /// had not made of it. The rest is put where nobody comes across it.
     pub(super) async fn recover_passed_fds(
         &mut self,
         may: May<'_>,
@@ -63,8 +64,9 @@ impl GuestState {
         }
     }
 
-    /// In the order in which they were handed over, until as many are closed as QEMU has descriptors of the tap: those were the last
-    /// ones, so that whatever came before has arrived. A name that is not there, since QEMU refused it for instance, has none.
+    /// In the order in which they were handed over, until as many are closed as QEMU has descriptors of the
+    /// tap: those were the last ones, so that whatever came before has arrived. A name that is not there,
+    /// since QEMU refused it for instance, has none.
     async fn close_passed_names(
         &mut self,
         may: May<'_>,

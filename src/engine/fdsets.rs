@@ -51,8 +51,8 @@ impl FdSets {
         Ok(Self(sets))
     }
 
-    /// Takes `count` numbers that are not in use for `owner`. Chosen here, so that no command has to wait for an
-    /// answer; low, because every digit is a byte on the wire.
+    /// Takes `count` numbers that are not in use for `owner`. Chosen here, so that no command has to wait for
+    /// an answer; low, because every digit is a byte on the wire.
     pub(super) fn take(&mut self, count: usize, owner: &DeviceId) -> Vec<u32> {
         let free: Vec<u32> = (1..=u32::MAX).filter(|id| !self.0.contains_key(id)).take(count).collect();
         let own = || FdSet { owner: Some(owner.clone()), ..FdSet::default() };

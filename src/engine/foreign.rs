@@ -11,8 +11,8 @@ use crate::slots::pci::{BusKind, QomAddress, QomChild};
 impl GuestState {
     /// PCI devices with ids that are not ours, bridges and ports aside: those are the machine's.
     ///
-    /// QOM says where they are. `query-pci` follows bus numbers that are the guest's to write: while its firmware is at
-    /// it, a device may be nowhere, or behind several bridges.
+    /// QOM says where they are. `query-pci` follows bus numbers that are the guest's to write: while its
+    /// firmware is at it, a device may be nowhere, or behind several bridges.
     pub(super) async fn find_foreign(
         &mut self,
         named: &[QomChild],

@@ -8,11 +8,13 @@ use crate::model::Device;
 use crate::qmp::Command;
 use crate::sanitize::readable;
 
-/// Most nodes and edges that are looked at, and the longest name: 250 disks with chains of 16 images have fewer.
+/// Most nodes and edges that are looked at, and the longest name: 250 disks with chains of 16 images have
+/// fewer.
 const MOST: usize = 16384;
 const LONGEST: usize = 256;
 
-/// How far a node is followed up or down. A chain has 16 images, each of which is two nodes, and filters between them.
+/// How far a node is followed up or down. A chain has 16 images, each of which is two nodes, and filters
+/// between them.
 const DEPTH: usize = 64;
 
 /// Drivers whose nodes pass everything on to the one node below: what the guest writes goes there.
@@ -105,14 +107,15 @@ impl Holder {
     }
 }
 
-/// QEMU calls a device by its id, or by its QOM path if it is a part of the one with the id; and by the name of its drive if it was
-/// started with `-drive`.
+/// QEMU calls a device by its id, or by its QOM path if it is a part of the one with the id; and by the name
+/// of its drive if it was started with `-drive`.
 fn is_part_of(name: &str, id: &str) -> bool {
     let path = name.strip_prefix("/machine/peripheral/").and_then(|rest| rest.strip_prefix(id));
     name == id || path.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The question for the graph. It costs QEMU no I/O, unlike those for nodes and their images, and is answered by QEMU 4.0 and later.
+/// The question for the graph. It costs QEMU no I/O, unlike those for nodes and their images, and is answered
+/// by QEMU 4.0 and later.
 pub(super) fn question() -> Command {
     Command::with("x-debug-query-block-graph", &[])
 }
@@ -168,8 +171,8 @@ impl BlockGraph {
         self.children(backend).find(|edge| edge.name == "root").map(|edge| edge.child)
     }
 
-    /// What the device of this disk uses. A disk that was started with `-drive` has a node of another name from the start, which
-    /// counts as its own unless there is an image below it.
+    /// What the device of this disk uses. A disk that was started with `-drive` has a node of another name
+    /// from the start, which counts as its own unless there is an image below it.
     pub(super) fn top_of(&self, device: &Device) -> Top<'_> {
         let id = device.id.as_str();
         let Some((top, name)) = self.top(id).and_then(|top| Some((top, self.name(top)?))) else {
@@ -180,7 +183,8 @@ impl BlockGraph {
         if name == id || (is_drive && is_plain) { Top::Own } else { Top::Other(name) }
     }
 
-    /// Whether everything that is written to this node goes to the node called `own`. `driver_of` is a node's driver.
+    /// Whether everything that is written to this node goes to the node called `own`. `driver_of` is a node's
+    /// driver.
     pub(super) fn passes_on_to<'a>(
         &self,
         node: &str,
@@ -202,7 +206,8 @@ impl BlockGraph {
         false
     }
 
-    /// Who uses this node, directly or through nodes above it. `exports` and `jobs` are the answers to [`holder_questions`].
+    /// Who uses this node, directly or through nodes above it. `exports` and `jobs` are the answers to
+    /// [`holder_questions`].
     pub(super) fn holders(&self, node: &str, exports: &Value, jobs: &Value) -> Vec<Holder> {
         let mut names = BTreeSet::from([node.to_owned()]);
         let mut holders = BTreeSet::new();

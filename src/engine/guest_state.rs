@@ -61,9 +61,9 @@ pub(super) struct GuestState {
     pub(super) needs_resync: bool,
     /// Why the guest is not asked for devices now, but later: it sleeps, or has not been started.
     ///
-    /// Waking up is a reset, with which QEMU completes whatever removal is pending (7.2): Linux would find its driver's
-    /// device gone, keep a stale copy of it, and hang on the next one in that slot. What is asked for before the start is not
-    /// heard, and never can be again: see `qmp_events`.
+    /// Waking up is a reset, with which QEMU completes whatever removal is pending (7.2): Linux would find
+    /// its driver's device gone, keep a stale copy of it, and hang on the next one in that slot. What is
+    /// asked for before the start is not heard, and never can be again: see `qmp_events`.
     pub(super) unplug_blocked: Option<PendingReason>,
     /// The guest was being migrated when it was last asked, or waited for that.
     pub(super) migrating: bool,
@@ -77,7 +77,8 @@ pub(super) struct GuestState {
     pub(super) probed_buses: BTreeSet<BusName>,
     /// Events were lost: a device may have left without a word.
     pub(super) events_lost: bool,
-    /// A device of a lower generation may have left before anybody was listening, and another one may have its id.
+    /// A device of a lower generation may have left before anybody was listening, and another one may have
+    /// its id.
     pub(super) heard_from_generation: u64,
     /// Devices that the call of the moment has given a place, and not plugged in yet.
     pub(super) reserved: Vec<Device>,
@@ -91,7 +92,8 @@ pub(super) struct GuestState {
     pub(super) forward_qmp_events: bool,
     /// An export or a block job has ended: who used a disk's image may have let go of it.
     pub(super) block_users_changed: bool,
-    /// Connections to other monitors of this QEMU, over which an earlier agent's commands went, until what it left is settled.
+    /// Connections to other monitors of this QEMU, over which an earlier agent's commands went, until what it
+    /// left is settled.
     pub(super) former_monitors: Vec<Connected>,
     /// Nothing has been asked on this connection yet.
     pub(super) is_new_connection: bool,
@@ -178,9 +180,9 @@ impl GuestState {
         self.ready_with_retries(deadline).await
     }
 
-    /// A guest that is opened right after another client was killed may lose its connection at once, and the next one as well:
-    /// seen with QEMU 5.2 and 11.1, once in some 10,000 times, when QEMU was still answering that client. Nobody has been told of
-    /// these connections yet.
+    /// A guest that is opened right after another client was killed may lose its connection at once, and the
+    /// next one as well: seen with QEMU 5.2 and 11.1, once in some 10,000 times, when QEMU was still
+    /// answering that client. Nobody has been told of these connections yet.
     async fn ready_with_retries(&mut self, deadline: &Deadline) -> Result<()> {
         let mut outcome = self.ready(deadline).await;
         for pause in RECONNECT_PAUSES {
@@ -221,8 +223,8 @@ impl GuestState {
         Box::pin(self.catch_up(deadline)).await
     }
 
-    /// Whether the guest has been looked at anew after this error, which left open what became of a command. A call whose time is
-    /// over, or that is cancelled, leaves that to the next one.
+    /// Whether the guest has been looked at anew after this error, which left open what became of a command.
+    /// A call whose time is over, or that is cancelled, leaves that to the next one.
     pub(super) async fn can_look_again(&mut self, error: &Error, deadline: &Deadline) -> bool {
         let has_ended = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
         !has_ended && self.ready(deadline).await.is_ok()

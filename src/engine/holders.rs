@@ -1,5 +1,5 @@
-//! Who keeps a block node whose disk has left the guest: an export, a job, or a node above it. What they use stays, and so does the
-//! removal of the disk, until they let go.
+//! Who keeps a block node whose disk has left the guest: an export, a job, or a node above it. What they use
+//! stays, and so does the removal of the disk, until they let go.
 
 use serde_json::Value;
 

@@ -1,4 +1,5 @@
-//! How operations have the shell do something on the host: one function for each step, which gives what belongs to it.
+//! How operations have the shell do something on the host: one function for each step, which gives what
+//! belongs to it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! What operations have the shell do on the host and look at there, and what comes of it. Nothing is done here: see
-//! `guest/host.rs`.
+//! What operations have the shell do on the host and look at there, and what comes of it. Nothing is done
+//! here: see `guest/host.rs`.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Which device the guest shows under an id. Ids are used again, so that an id alone says little: a NIC is known by its MAC
-//! address, a disk by the image behind it, and each of them by its place.
+//! Which device the guest shows under an id. Ids are used again, so that an id alone says little: a NIC is
+//! known by its MAC address, a disk by the image behind it, and each of them by its place.
 
 use serde_json::Value;
 
@@ -30,8 +30,8 @@ pub(super) enum Shown {
     },
 }
 
-/// A device that QEMU has been asked about and does not have. Only an answer to that question makes one, so that nothing is taken
-/// down behind a device, or removed from the record, on the strength of an event.
+/// A device that QEMU has been asked about and does not have. Only an answer to that question makes one, so
+/// that nothing is taken down behind a device, or removed from the record, on the strength of an event.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DetachedDevice<'a> {
     pub(super) device: &'a Device,
@@ -59,8 +59,8 @@ impl Shown {
     }
 }
 
-/// Properties that tell one device from another. Every object has a type: it is asked for last, since a device that leaves between
-/// two of these questions has no more to say and is no other one.
+/// Properties that tell one device from another. Every object has a type: it is asked for last, since a
+/// device that leaves between two of these questions has no more to say and is no other one.
 const PROPERTIES: [&str; 9] =
     ["mac", "netdev", "drive", "parent_bus", "addr", "channel", "scsi-id", "lun", "type"];
 
@@ -68,8 +68,8 @@ const PROPERTIES: [&str; 9] =
 type Values = [Option<Value>; PROPERTIES.len()];
 
 impl GuestState {
-    /// What the guest shows under the ids of these devices, by an inventory that has just been made. Asks nothing more as long as
-    /// it has none of them.
+    /// What the guest shows under the ids of these devices, by an inventory that has just been made. Asks
+    /// nothing more as long as it has none of them.
     pub(super) async fn identify(
         &mut self,
         devices: &[&Device],
@@ -178,7 +178,8 @@ fn is_over(device: &Device, values: &Values) -> bool {
     matches!(device.spec, Spec::Disk(_)) && has_drive && may_sit(device, place)
 }
 
-/// Whether the device may sit where the record has it. What QEMU does not say, or in words that are not known, is no difference.
+/// Whether the device may sit where the record has it. What QEMU does not say, or in words that are not
+/// known, is no difference.
 fn may_sit(device: &Device, place: &[Option<Value>]) -> bool {
     let [bus, addr, channel, target, lun] = place else { return true };
     let value = |value: &Option<Value>| value.clone().unwrap_or_default();

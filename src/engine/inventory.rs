@@ -19,8 +19,8 @@ use crate::slots::scsi;
 /// Where QEMU keeps devices with and without an id.
 pub(super) const CONTAINERS: [&str; 2] = ["/machine/peripheral", "/machine/peripheral-anon"];
 
-/// Questions about places that are asked in one go: enough for any real guest, while a peer that lists thousands of
-/// devices does not make thousands of commands exist at once.
+/// Questions about places that are asked in one go: enough for any real guest, while a peer that lists
+/// thousands of devices does not make thousands of commands exist at once.
 pub(super) const QUESTIONS: usize = 1024;
 
 /// The answer to the questions asked when a guest is opened, or when the inventory may be wrong.
@@ -54,8 +54,8 @@ pub(super) struct Unit {
 }
 
 impl Inventory {
-    /// One round trip as a rule. Another one while the guest has not numbered its buses, because `query-pci` then shows
-    /// occupied ports as empty; and one if there are SCSI devices, to ask where they sit.
+    /// One round trip as a rule. Another one while the guest has not numbered its buses, because `query-pci`
+    /// then shows occupied ports as empty; and one if there are SCSI devices, to ask where they sit.
     ///
     /// Which block nodes are used is asked as well where there are `disks` of ours.
     pub(super) async fn take(state: &mut GuestState, disks: usize, deadline: &Deadline) -> Result<Self> {
@@ -172,8 +172,8 @@ impl GuestState {
     }
 }
 
-/// Asks several questions at once, each of which has to be answered, and perhaps one more, whose answer is null where QEMU does not
-/// have it.
+/// Asks several questions at once, each of which has to be answered, and perhaps one more, whose answer is
+/// null where QEMU does not have it.
 async fn ask_and_try<const N: usize>(
     state: &mut GuestState,
     questions: [Command; N],

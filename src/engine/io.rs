@@ -22,7 +22,8 @@ pub struct Link(pub u64);
 pub enum Effect {
     /// Connect to the monitor at this path and wait for its greeting.
     Connect(PathBuf),
-    /// This is the connection to the guest: what its monitor says unasked is handed on, and the handle's descriptor shows it.
+    /// This is the connection to the guest: what its monitor says unasked is handed on, and the handle's
+    /// descriptor shows it.
     Watch(Link),
     /// Say who listens at the other end.
     Identify(Link),

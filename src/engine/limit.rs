@@ -1,4 +1,5 @@
-//! When an operation has to answer, and whether a cancel ends it sooner. Knows no clock: the time is an argument.
+//! When an operation has to answer, and whether a cancel ends it sooner. Knows no clock: the time is an
+//! argument.
 
 use std::time::{Duration, Instant};
 

@@ -32,8 +32,8 @@ impl GuestState {
         Ok(list(self).into_iter().filter(is_pending).collect())
     }
 
-    /// Every slot of every PCI bus, then of every SCSI bus the places that are taken and the first free one; brought up to
-    /// date.
+    /// Every slot of every PCI bus, then of every SCSI bus the places that are taken and the first free one;
+    /// brought up to date.
     pub(super) async fn slot_map(&mut self, deadline: &Deadline) -> Result<Vec<SlotInfo>> {
         self.ready(deadline).await?;
         self.resync(deadline).await?;
@@ -61,7 +61,8 @@ pub(super) fn list(guest: &GuestState) -> Vec<DeviceInfo> {
             DeviceState::RemoveAfterReboot(guest.recorded_defer_reason(device))
         }
     };
-    // A statement of its own, so that the record is free again: to say why a device waits is to look at it as well.
+    // A statement of its own, so that the record is free again: to say why a device waits is to look at it as
+    // well.
     let devices = recorded_or_leaving(&guest.contents());
     devices.into_iter().map(|device| DeviceInfo { state: state(&device), device }).collect()
 }

@@ -3,8 +3,8 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::qmp::peer::{Expected, Peer};
 
-/// Who is expected to listen, as the caller says it. Nobody in particular by default: then the user that the record remembers,
-/// if it does.
+/// Who is expected to listen, as the caller says it. Nobody in particular by default: then the user that the
+/// record remembers, if it does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Listener {
     /// This process, for as long as the guest is open.

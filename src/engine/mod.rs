@@ -1,4 +1,5 @@
-//! Decides. Requests, answers of QEMU, events and the time go in; commands, host steps, writes and answers come out.
+//! Decides. Requests, answers of QEMU, events and the time go in; commands, host steps, writes and answers
+//! come out.
 
 mod access;
 mod add;

@@ -1,4 +1,5 @@
-//! Changing a device that is in the guest: what setting its link and moving it to another bridge have in common.
+//! Changing a device that is in the guest: what setting its link and moving it to another bridge have in
+//! common.
 
 use super::guest_state::GuestState;
 use super::limit::Deadline;
@@ -64,7 +65,8 @@ impl GuestState {
         self.journal_change(staged, operation, before).await
     }
 
-    /// The change is made: puts the new record in place. An intent that cannot be cleared now is settled by the next call.
+    /// The change is made: puts the new record in place. An intent that cannot be cleared now is settled by
+    /// the next call.
     pub(super) async fn commit_change(
         &self,
         device: &Device,
@@ -87,8 +89,8 @@ impl GuestState {
         }
     }
 
-    /// A change was interrupted: puts things as the record has them, which is the state before unless the new one was
-    /// recorded already. What cannot be put back is told, and not tried for ever.
+    /// A change was interrupted: puts things as the record has them, which is the state before unless the new
+    /// one was recorded already. What cannot be put back is told, and not tried for ever.
     pub(super) async fn reconcile_change(&mut self, intent: &Intent, deadline: &Deadline) -> Result<()> {
         let device = &intent.device;
         let recorded = self.recorded(device.id.as_str());

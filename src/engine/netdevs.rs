@@ -1,4 +1,5 @@
-//! What verifying compares of NICs beyond their devices' properties: their taps, vhost, and netdevs that nobody has.
+//! What verifying compares of NICs beyond their devices' properties: their taps, vhost, and netdevs that
+//! nobody has.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -15,10 +16,11 @@ use crate::model::Device;
 use crate::net::spec::NicSpec;
 use crate::qmp::{Command, Version};
 
-/// The versions that may be asked whether a device of virtio has vhost at work: 11.1 ends itself on an assertion when it is
-/// asked about a NIC without vhost ("visit_start_struct", seen with 11.1.3), and a question must not end a guest. Of other
-/// versions nothing tells it of one NIC: QOM has no property of a netdev, `info network` shows descriptors and not vhost, and
-/// the kernel does not say which tap a descriptor of vhost-net belongs to. That QEMU has none at all is certain, though.
+/// The versions that may be asked whether a device of virtio has vhost at work: 11.1 ends itself on an
+/// assertion when it is asked about a NIC without vhost ("visit_start_struct", seen with 11.1.3), and a
+/// question must not end a guest. Of other versions nothing tells it of one NIC: QOM has no property of a
+/// netdev, `info network` shows descriptors and not vhost, and the kernel does not say which tap a descriptor
+/// of vhost-net belongs to. That QEMU has none at all is certain, though.
 const VIRTIO_STATUS: Range<Version> =
     Version { major: 7, minor: 2, micro: 0 }..Version { major: 8, minor: 0, micro: 0 };
 
@@ -26,7 +28,8 @@ const VIRTIO_STATUS: Range<Version> =
 const MOST_STRAYS: usize = 64;
 
 impl GuestState {
-    /// The tap behind a NIC, and who moves its packets. Whether a link is up, QEMU does not tell (5.2 to 11.1).
+    /// The tap behind a NIC, and who moves its packets. Whether a link is up, QEMU does not tell (5.2 to
+    /// 11.1).
     pub(super) async fn compare_nic(
         &mut self,
         device: &Device,
@@ -54,16 +57,16 @@ impl GuestState {
         Ok(())
     }
 
-    /// Whether QEMU's descriptors lead to this tap no more. Where they cannot be seen, nobody knows: the tap may be in another network
-    /// namespace.
+    /// Whether QEMU's descriptors lead to this tap no more. Where they cannot be seen, nobody knows: the tap
+    /// may be in another network namespace.
     async fn has_lost(&mut self, tap: &IfName, spec: &NicSpec) -> Result<bool> {
         let seen = self.taps_of_qemu().await.and_then(|taps| taps.count(tap));
         // One that was given another name is there under that.
         Ok(matches!(seen, Ok(0)) && !self.is_tap_renamed(spec).await?)
     }
 
-    /// Only a bridge that is recorded counts: taps of the caller are where the caller wants them, and one in another network
-    /// namespace cannot be looked at.
+    /// Only a bridge that is recorded counts: taps of the caller are where the caller wants them, and one in
+    /// another network namespace cannot be looked at.
     async fn compare_bridge(&self, device: &Device, spec: &NicSpec) -> Result<Option<Difference>> {
         let Some(recorded) = &spec.bridge else { return Ok(None) };
         let Ok(FoundTap { name: tap, bridge: Ok(found) }) = self.find_tap(spec).await else {

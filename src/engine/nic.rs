@@ -100,15 +100,16 @@ impl NicRequest {
         }
     }
 
-    /// The bridge that is asked for and the one that a device has, if those have two names: they may be of one bridge.
+    /// The bridge that is asked for and the one that a device has, if those have two names: they may be of
+    /// one bridge.
     pub(crate) fn bridges<'a>(&'a self, spec: &'a Spec) -> Option<(&'a IfName, &'a IfName)> {
         let Spec::Nic(existing) = spec else { return None };
         let both = self.bridge.as_ref().zip(existing.bridge.as_ref());
         both.filter(|(wanted, recorded)| wanted != recorded)
     }
 
-    /// The first setting in which a device differs from what is asked for; `same_bridge` says what has become of its
-    /// [two names](Self::bridges).
+    /// The first setting in which a device differs from what is asked for; `same_bridge` says what has become
+    /// of its [two names](Self::bridges).
     pub(crate) fn differs(&self, spec: &Spec, own: &NicSettings, same_bridge: bool) -> Option<&'static str> {
         let Spec::Nic(existing) = spec else { return Some("type") };
         let mut wanted = self.spec(self.mac.unwrap_or(existing.mac), own);
@@ -141,8 +142,8 @@ impl GuestState {
         let own = request.settle(self.contents().dialect())?;
         let mut fds = self.open_taps(request, &own, &mut spec).await?;
         if spec.bridge.is_none() && self.contents().dialect().format() == Format::Ganeti {
-            // Whoever starts the guest from the list has to find the bridge there, also that of a tap the caller opened; of one in
-            // another network namespace it cannot be told.
+            // Whoever starts the guest from the list has to find the bridge there, also that of a tap the
+            // caller opened; of one in another network namespace it cannot be told.
             spec.bridge = match self.find_tap(&spec).await {
                 Ok(found) => found.bridge?,
                 Err(_) => None,
@@ -206,7 +207,8 @@ impl GuestState {
         self.make_mac(taken).await
     }
 
-    /// Taps that the caller opened have to be what the request says before anything else is looked at. Answers which they are.
+    /// Taps that the caller opened have to be what the request says before anything else is looked at.
+    /// Answers which they are.
     async fn given_tap(&self, request: &NicRequest, own: &NicSettings) -> Result<Option<Given>> {
         let TapSource::Given(fds) = &request.tap else { return Ok(None) };
         if fds.len() != usize::from(own.queues) {
@@ -294,8 +296,9 @@ fn cannot_wait(given: &Given, why: &DeferReason) -> Error {
     Error::new(ErrorKind::NotHotpluggable, text)
 }
 
-/// Refuses a tap that a device of the guest has, or one that is about to be added: two NICs would take each other's packets, and
-/// QEMU ends when they disagree about a queue. Also a name that the taps of two of them are to have.
+/// Refuses a tap that a device of the guest has, or one that is about to be added: two NICs would take each
+/// other's packets, and QEMU ends when they disagree about a queue. Also a name that the taps of two of them
+/// are to have.
 pub(crate) fn check_unused(
     contents: &Contents,
     reserved: &[Device],

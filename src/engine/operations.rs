@@ -1,5 +1,5 @@
-//! Several operations on one guest, each written as a future: who may go on, who has the state of the guest, what is waited for,
-//! and when a wait is over. Knows nothing of guests, sockets, files or clocks.
+//! Several operations on one guest, each written as a future: who may go on, who has the state of the guest,
+//! what is waited for, and when a wait is over. Knows nothing of guests, sockets, files or clocks.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -128,8 +128,8 @@ impl<S> Operations<S> {
         op
     }
 
-    /// Lets operations go on until one of them needs the shell; `None` when all of them wait. Those that other calls wait for are
-    /// left to those: what an operation does, it does in the thread of its call.
+    /// Lets operations go on until one of them needs the shell; `None` when all of them wait. Those that
+    /// other calls wait for are left to those: what an operation does, it does in the thread of its call.
     pub(super) fn poll(&mut self, now: Instant, own: Option<OpId>) -> Option<Demand> {
         self.board().now = now;
         loop {
@@ -164,7 +164,8 @@ impl<S> Operations<S> {
         answer
     }
 
-    /// Lets the operation that has waited longest have the state, if it is free. It stays the first until it has taken it.
+    /// Lets the operation that has waited longest have the state, if it is free. It stays the first until it
+    /// has taken it.
     fn grant_turn(&mut self) {
         let waits = |running: &Running| matches!(running.asked, Some(Waits { kind: Kind::Turn(_), .. }));
         if !self.running.iter().any(waits) || !self.state_is_free() {

@@ -26,7 +26,8 @@ pub enum DeferReason {
     NoAddress,
     /// The SCSI controller takes no disks while the guest runs; why.
     Controller(String),
-    /// Nothing any more: it was recorded for the next boot when something was in its way, or the guest did not run.
+    /// Nothing any more: it was recorded for the next boot when something was in its way, or the guest did
+    /// not run.
     Recorded,
 }
 
@@ -51,7 +52,8 @@ impl std::fmt::Display for DeferReason {
 pub enum PendingReason {
     /// The guest runs and has not answered yet.
     Deadline,
-    /// The guest runs but has never set the device up: it has not booted, or its kernel does not handle hotplug.
+    /// The guest runs but has never set the device up: it has not booted, or its kernel does not handle
+    /// hotplug.
     NotBooted,
     /// The guest has not been started (`prelaunch`).
     NotStarted,

@@ -1,5 +1,5 @@
-//! Images that somebody else put under a disk of ours: noticed in QEMU's block graph, and remembered in the record, where a guest
-//! that is off would hide them.
+//! Images that somebody else put under a disk of ours: noticed in QEMU's block graph, and remembered in the
+//! record, where a guest that is off would hide them.
 
 use serde_json::Value;
 

@@ -1,4 +1,5 @@
-//! QMP commands of the caller's own, over the connection that the library has: a monitor serves one client at a time.
+//! QMP commands of the caller's own, over the connection that the library has: a monitor serves one client at
+//! a time.
 
 use serde_json::{Map, Value};
 
@@ -90,8 +91,8 @@ impl GuestState {
         })
     }
 
-    /// Whether it is the name of something of ours: a device and the netdev or node behind it, its QOM path, or one of the
-    /// fdsets.
+    /// Whether it is the name of something of ours: a device and the netdev or node behind it, its QOM path,
+    /// or one of the fdsets.
     fn names_ours(&self, value: &Value) -> bool {
         match value {
             Value::String(text) => {

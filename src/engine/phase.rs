@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use super::outcome::PendingReason;
 use crate::model::Presence;
 
-/// A guest that did not hear a request, because it had not booted yet, never answers it. It is repeated no sooner than
-/// this: within 5 s QEMU refuses, and a second press of the attention button would mean "never mind".
+/// A guest that did not hear a request, because it had not booted yet, never answers it. It is repeated no
+/// sooner than this: within 5 s QEMU refuses, and a second press of the attention button would mean "never
+/// mind".
 const REQUEST_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a device is at.
@@ -25,8 +26,9 @@ pub(super) enum Phase {
     AbsentInGuest,
     /// The guest is to let go of it.
     Unplugging(UnplugRequest),
-    /// The guest has let go of it, and QEMU may still have its backend. With a request, the removal is pending, because QEMU still
-    /// uses the backend; without one, this call takes the backend down, or the next call does.
+    /// The guest has let go of it, and QEMU may still have its backend. With a request, the removal is
+    /// pending, because QEMU still uses the backend; without one, this call takes the backend down, or the
+    /// next call does.
     Detached(Option<UnplugRequest>),
 }
 

@@ -1,4 +1,5 @@
-//! A device comes to another phase: the one place where that is noted, and where an event about a device is made.
+//! A device comes to another phase: the one place where that is noted, and where an event about a device is
+//! made.
 
 use super::events::{AddFailure, EventKind};
 use super::guest_state::GuestState;
@@ -122,8 +123,8 @@ impl GuestState {
         self.recorded(device.id.as_str()).map(|device| Phase::at_rest(device.presence))
     }
 
-    /// A device comes to another phase; `None` is that it is absent. The text is for an event, if this is one. A change that is not
-    /// [allowed](CHANGES) is refused, and the device stays where it is.
+    /// A device comes to another phase; `None` is that it is absent. The text is for an event, if this is
+    /// one. A change that is not [allowed](CHANGES) is refused, and the device stays where it is.
     pub(super) fn enter(
         &mut self,
         device: &Device,
@@ -134,7 +135,8 @@ impl GuestState {
         self.enter_from(self.at(device), device, to, cause, text)
     }
 
-    /// The same where record and journal have been written by now, so that what it comes from is not to be seen there.
+    /// The same where record and journal have been written by now, so that what it comes from is not to be
+    /// seen there.
     pub(super) fn enter_from(
         &mut self,
         from: At,
@@ -150,7 +152,8 @@ impl GuestState {
         Ok(())
     }
 
-    /// Refuses a change of phase that cannot be: something here has gone wrong, and nothing is to follow from it.
+    /// Refuses a change of phase that cannot be: something here has gone wrong, and nothing is to follow from
+    /// it.
     pub(super) fn check_change(&self, device: &Device, (from, to): (At, At), cause: Cause) -> Result<()> {
         if is_allowed(from, to) {
             return Ok(());
@@ -180,7 +183,8 @@ impl GuestState {
         self.events.device(kind, device, text);
     }
 
-    /// A call begins to wait for what becomes of a device, and takes over that it is pending, where nobody has fetched that.
+    /// A call begins to wait for what becomes of a device, and takes over that it is pending, where nobody
+    /// has fetched that.
     pub(super) fn begin_waiting(&mut self, device: &Device) {
         self.phases.begin_waiting(&device.id, Waits::ForAll);
         self.events.take_over_pending(device);

@@ -1,5 +1,5 @@
-//! What is known of each device beside record and journal: its phase, and who waits for it. A device that is not in the map is at rest,
-//! where the record has it.
+//! What is known of each device beside record and journal: its phase, and who waits for it. A device that is
+//! not in the map is at rest, where the record has it.
 
 use std::collections::BTreeMap;
 
@@ -32,8 +32,8 @@ pub(super) enum Waits {
 struct Entry {
     /// `None` for one at rest.
     phase: Option<Phase>,
-    /// How often the guest has refused to let go of it while calls waited for its removal. One call may have the guest asked again
-    /// before another call learns of the refusal.
+    /// How often the guest has refused to let go of it while calls waited for its removal. One call may have
+    /// the guest asked again before another call learns of the refusal.
     refusals: u32,
     /// How many calls wait for what becomes of it: those are answered, and no event is made of it.
     waiting_calls: usize,
@@ -41,10 +41,11 @@ struct Entry {
     waiting_adds: usize,
     /// The guest was too busy to be asked for it: a call that waits for its removal asks again.
     is_asked_again: bool,
-    /// Its add was begun on an earlier connection: QEMU may have received its descriptors, or only some of them.
+    /// Its add was begun on an earlier connection: QEMU may have received its descriptors, or only some of
+    /// them.
     fds_uncertain: bool,
-    /// It is a NIC of an add that is being taken back, and this process has descriptors of its tap itself: the tap goes with those,
-    /// and not before, since the add may be tried again.
+    /// It is a NIC of an add that is being taken back, and this process has descriptors of its tap itself:
+    /// the tap goes with those, and not before, since the add may be tried again.
     has_own_fds: bool,
     /// Its add has been told of as done; the journal still has it, because that could not be written.
     is_add_told: bool,

@@ -1,4 +1,5 @@
-//! What plugging a device in takes, step by step, each with its undo step. Pure: nothing here talks to anybody.
+//! What plugging a device in takes, step by step, each with its undo step. Pure: nothing here talks to
+//! anybody.
 
 use std::sync::Arc;
 
@@ -35,7 +36,8 @@ pub(super) struct Step {
 pub(super) enum UndoStep {
     /// `closefd` of a name that `netdev_add` has not consumed.
     CloseFd(String),
-    /// `netdev_add` of a netdev without a host side, so that the half-made one of this name can be deleted with it.
+    /// `netdev_add` of a netdev without a host side, so that the half-made one of this name can be deleted
+    /// with it.
     NetdevClaim(DeviceId),
     /// `netdev_del`, which closes the fds given to it.
     NetdevDel(DeviceId),
@@ -125,13 +127,14 @@ pub(super) type Stage = Vec<Step>;
 
 /// The steps for a NIC. File descriptors: the taps in queue order, then vhost in queue order.
 ///
-/// The taps are handed over last: QEMU takes descriptors in the order in which they come, and of a tap it can be told whether
-/// QEMU has it.
+/// The taps are handed over last: QEMU takes descriptors in the order in which they come, and of a tap it can
+/// be told whether QEMU has it.
 ///
-/// With several queues, `netdev_add` waits until every fd has arrived: if it fails at a later queue, QEMU 7.2 keeps
-/// a half-made netdev that can neither be deleted nor made again.
+/// With several queues, `netdev_add` waits until every fd has arrived: if it fails at a later queue, QEMU 7.2
+/// keeps a half-made netdev that can neither be deleted nor made again.
 ///
-/// With vhost, an old QEMU keeps one as well, and plugs a device into it: there `device_add` waits for the answer.
+/// With vhost, an old QEMU keeps one as well, and plugs a device into it: there `device_add` waits for the
+/// answer.
 pub(super) fn nic(
     id: &DeviceId,
     generation: u64,
@@ -174,8 +177,9 @@ fn vhost_fd_names(generation: u64, spec: &NicSpec) -> Vec<String> {
     if spec.vhost { args::vhost_fd_names(generation, spec.queues) } else { Vec::new() }
 }
 
-/// What QEMU may have made of a step that it refused, which nothing else takes back: QEMU 5.2 keeps a netdev whose vhost
-/// failed, and refuses to delete it until one of the same name has been made whole. An empty hub is left, once.
+/// What QEMU may have made of a step that it refused, which nothing else takes back: QEMU 5.2 keeps a netdev
+/// whose vhost failed, and refuses to delete it until one of the same name has been made whole. An empty hub
+/// is left, once.
 pub(super) fn undo_of_refused(step: &Step, qemu: Version) -> Vec<UndoStep> {
     match &step.undo_step {
         UndoStep::NetdevDel(id) if step.arguments.contains_key("vhostforce") && qemu < WHOLE_NETDEVS => {
@@ -214,8 +218,8 @@ pub(super) fn disk(
     Ok(vec![steps])
 }
 
-/// Plugs a controller in with the disk that is to sit on it: after its block node, which is what fails most easily, so that
-/// no controller comes and goes for nothing.
+/// Plugs a controller in with the disk that is to sit on it: after its block node, which is what fails most
+/// easily, so that no controller comes and goes for nothing.
 pub(super) fn with_controller(stages: &mut Vec<Stage>, controller: &Device) {
     let (Spec::Controller(spec), Some(Address::Pci(address))) = (&controller.spec, &controller.address)
     else {
@@ -240,8 +244,9 @@ fn device_add(id: &DeviceId, arguments: Map<String, Value>) -> Step {
     }
 }
 
-/// The steps of several plans as one. What waits for nothing is sent in one write, in the order of the plans; only what has to
-/// arrive before that is sent first, for all of them. `fds` is how many file descriptors each plan has.
+/// The steps of several plans as one. What waits for nothing is sent in one write, in the order of the plans;
+/// only what has to arrive before that is sent first, for all of them. `fds` is how many file descriptors
+/// each plan has.
 pub(super) fn merge(plans: Vec<(Vec<Stage>, usize)>) -> Vec<Stage> {
     let mut merged: Vec<Stage> = Vec::new();
     let most = plans.iter().map(|(stages, _)| stages.len()).max().unwrap_or_default();
@@ -268,8 +273,8 @@ pub(super) fn backend(device: &Device, fdsets: &[u32]) -> Vec<UndoStep> {
     }
 }
 
-/// What an interrupted plug of a device may have made of the descriptors that were handed over for it, when nobody knows how
-/// far it came.
+/// What an interrupted plug of a device may have made of the descriptors that were handed over for it, when
+/// nobody knows how far it came.
 pub(super) fn possible_backend(device: &Device, qemu: Version) -> Vec<UndoStep> {
     let mut made = backend(device, &[]);
     if matches!(&device.spec, Spec::Nic(spec) if spec.vhost && qemu < WHOLE_NETDEVS) {
@@ -278,8 +283,8 @@ pub(super) fn possible_backend(device: &Device, qemu: Version) -> Vec<UndoStep> 
     made
 }
 
-/// The descriptors that an interrupted plug may have handed over, in the order in which it did. `getfd` names survive the
-/// connection and no command lists them (QEMU 7.2), so each possible one is named.
+/// The descriptors that an interrupted plug may have handed over, in the order in which it did. `getfd` names
+/// survive the connection and no command lists them (QEMU 7.2), so each possible one is named.
 pub(super) fn passed_fds(device: &Device, fdsets: &[u32]) -> Vec<UndoStep> {
     match &device.spec {
         Spec::Nic(spec) => vhost_fd_names(device.generation, spec)

@@ -12,9 +12,9 @@ use crate::model::Presence;
 use crate::qmp::{Event, Queued};
 use crate::sanitize::readable;
 
-/// Until its clock has counted this, a guest that has been started is not asked. QEMU (6.2 to 11.1, ACPI hotplug) notes on
-/// the guest's clock until when it refuses to ask again, and takes 0 for "for ever": a guest that boots does not hear the
-/// first request, and the second never reaches it.
+/// Until its clock has counted this, a guest that has been started is not asked. QEMU (6.2 to 11.1, ACPI
+/// hotplug) notes on the guest's clock until when it refuses to ask again, and takes 0 for "for ever": a
+/// guest that boots does not hear the first request, and the second never reaches it.
 const FIRST_CLOCK_TICK: Duration = Duration::from_millis(2);
 
 /// Events of QEMU 5.2 to 11.1 with which a guest that runs may stop running, or come back.
@@ -57,8 +57,8 @@ impl GuestState {
         }
         self.notify(event);
         let name = event.name.as_str();
-        // Whatever else they mean, the run state is not the one it was. None of them says which one it is: QEMU tells that it
-        // resumes, for instance, before it goes on sleeping (9.0 and later).
+        // Whatever else they mean, the run state is not the one it was. None of them says which one it is:
+        // QEMU tells that it resumes, for instance, before it goes on sleeping (9.0 and later).
         self.running &= !RUN_STATE_EVENTS.contains(&name);
         match name {
             "SUSPEND" => self.unplug_blocked = Some(PendingReason::Asleep),

@@ -1,5 +1,6 @@
-//! What becomes of a device about which something is unfinished: one decision from what record and journal say of it and what the
-//! guest shows, after a crash, a lost reply and a reconnect alike. Nothing is done here, and nobody is asked.
+//! What becomes of a device about which something is unfinished: one decision from what record and journal
+//! say of it and what the guest shows, after a crash, a lost reply and a reconnect alike. Nothing is done
+//! here, and nobody is asked.
 
 use super::events::EventKind;
 use super::identity::Shown;
@@ -159,8 +160,8 @@ fn after_another_qemu(operation: Operation, facts: &Facts) -> Decision {
 }
 
 fn unfinished(operation: Operation, facts: &Facts) -> Decision {
-    // That the journal was removed is not synced, because nobody has to wait for that: after a power failure its last version
-    // may be there again.
+    // That the journal was removed is not synced, because nobody has to wait for that: after a power failure
+    // its last version may be there again.
     if facts.recorded == Recorded::Another {
         return Decision::ClearIntent;
     }
@@ -242,8 +243,8 @@ impl Unfinished {
         self.intent.operation == Operation::Add
     }
 
-    /// What has become of those that were to come with it. Of an add of several devices, all are to be in the guest, or none; one
-    /// that has been recorded was complete.
+    /// What has become of those that were to come with it. Of an add of several devices, all are to be in the
+    /// guest, or none; one that has been recorded was complete.
     pub(super) fn batch(&self, all: &[Self]) -> Batch {
         let lacks =
             |other: &&Self| other.is_add() && !other.shown.is_itself() && other.recorded == Recorded::Nothing;

@@ -150,8 +150,8 @@ impl GuestState {
         Ok(())
     }
 
-    /// Notes of adds that they are to be taken back, until there is none more: a controller goes because of its disk. Once the disk
-    /// is out of the journal, nothing else tells.
+    /// Notes of adds that they are to be taken back, until there is none more: a controller goes because of
+    /// its disk. Once the disk is out of the journal, nothing else tells.
     async fn roll_back_unwanted(&mut self, shown: &ShownById) -> Result<()> {
         loop {
             let unwanted = self.decided(shown, Decision::RollBack);
@@ -163,8 +163,9 @@ impl GuestState {
         }
     }
 
-    /// Records devices of interrupted adds that are in the guest. Somebody else may take one out meanwhile: only what is there
-    /// after it was recorded is complete, since from then on the word that it is gone finds it in the record.
+    /// Records devices of interrupted adds that are in the guest. Somebody else may take one out meanwhile:
+    /// only what is there after it was recorded is complete, since from then on the word that it is gone
+    /// finds it in the record.
     async fn complete_adds(&mut self, devices: &[&Device], deadline: &Deadline) -> Result<()> {
         if devices.is_empty() {
             return Ok(());

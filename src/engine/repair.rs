@@ -16,9 +16,9 @@ use crate::ids::DeviceId;
 use crate::model::Device;
 
 impl GuestState {
-    /// Mends what is safe to mend: a device that the guest no longer has leaves the record, and what stood behind it is
-    /// taken down; one that sits elsewhere is recorded where it sits; orphans with our tag are removed. Answers what is
-    /// left.
+    /// Mends what is safe to mend: a device that the guest no longer has leaves the record, and what stood
+    /// behind it is taken down; one that sits elsewhere is recorded where it sits; orphans with our tag are
+    /// removed. Answers what is left.
     pub(super) async fn repair(&mut self, deadline: &Deadline) -> Result<Vec<Difference>> {
         let differences = self.verify(deadline).await?;
         let mut orphans = BTreeSet::new();

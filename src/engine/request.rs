@@ -132,8 +132,8 @@ impl Engine {
         })
     }
 
-    /// Lets operations go on until the shell is needed; `None` when all of them wait. An operation that is waited for goes on in
-    /// the thread of its call, which says that it is its `own`.
+    /// Lets operations go on until the shell is needed; `None` when all of them wait. An operation that is
+    /// waited for goes on in the thread of its call, which says that it is its `own`.
     pub fn poll(&mut self, now: Instant, own: Option<OpId>) -> Option<Demand> {
         self.operations.poll(now, own)
     }
@@ -183,7 +183,8 @@ impl Engine {
         self.operations.others_are_ready(Some(own))
     }
 
-    /// Whether there is something to fetch, or something to do that nobody waits for; `None` while an operation has the state.
+    /// Whether there is something to fetch, or something to do that nobody waits for; `None` while an
+    /// operation has the state.
     pub fn has_news(&self) -> Option<bool> {
         let heard = self.operations.has_events();
         self.operations.with_state(|state| state.has_news() || heard)

@@ -93,8 +93,8 @@ impl GuestState {
         })
     }
 
-    /// The command failed, or nobody knows: the disk is looked at. An error says what is left, if that is not what was
-    /// there before.
+    /// The command failed, or nobody knows: the disk is looked at. An error says what is left, if that is not
+    /// what was there before.
     async fn look_up_size(
         &mut self,
         device: &Device,

@@ -77,9 +77,11 @@ impl GuestState {
         }
     }
 
-    /// Asks the guest for everything, rebuilds the slot map and settles what is unfinished, unless it is to look only.
+    /// Asks the guest for everything, rebuilds the slot map and settles what is unfinished, unless it is to
+    /// look only.
     pub(super) async fn resync(&mut self, deadline: &Deadline) -> Result<()> {
-        // Until it is whole: a question on the way may be cancelled, and the slots are those of half an inventory then.
+        // Until it is whole: a question on the way may be cancelled, and the slots are those of half an
+        // inventory then.
         self.needs_resync = true;
         let disks = self.contents().record().devices.iter().filter(|device| is_live_disk(device)).count();
         let mut inventory = Inventory::take(self, disks, deadline).await?;

@@ -1,5 +1,5 @@
-//! Descriptors of an add that failed while the guest did not run. QEMU before 9.1 closes none then, whatever it answers to `remove-fd`:
-//! they are kept as they are for the next try, and given back when the guest runs.
+//! Descriptors of an add that failed while the guest did not run. QEMU before 9.1 closes none then, whatever
+//! it answers to `remove-fd`: they are kept as they are for the next try, and given back when the guest runs.
 
 use super::guest_state::GuestState;
 use super::limit::Deadline;
@@ -14,7 +14,8 @@ use crate::sys::descriptor::Descriptor;
 const CLOSES_ALWAYS: Version = Version { major: 9, minor: 1, micro: 0 };
 
 impl GuestState {
-    /// Takes out of what is to be taken back the descriptors that QEMU would not close now. They stay in sets that can be used again.
+    /// Takes out of what is to be taken back the descriptors that QEMU would not close now. They stay in sets
+    /// that can be used again.
     pub(super) async fn retain_fds(
         &mut self,
         undo_steps: &mut Vec<UndoStep>,

@@ -1,5 +1,5 @@
-//! What is written: the record and the journal. The engine says what is to stand there, the shell writes it, and what the engine reads
-//! is what stands there.
+//! What is written: the record and the journal. The engine says what is to stand there, the shell writes it,
+//! and what the engine reads is what stands there.
 
 mod order;
 
@@ -132,8 +132,8 @@ impl GuestState {
         }
     }
 
-    /// Puts the staged record in place, which has these devices as they are to be. If other records have come since, the one that is
-    /// in place gets them.
+    /// Puts the staged record in place, which has these devices as they are to be. If other records have come
+    /// since, the one that is in place gets them.
     pub(super) async fn commit(
         &self,
         journaled: Journaled<Staged>,

@@ -1,9 +1,9 @@
-//! Coming after another agent: whether its journal is about this QEMU at all, and whether its last commands have been carried
-//! out by now.
+//! Coming after another agent: whether its journal is about this QEMU at all, and whether its last commands
+//! have been carried out by now.
 //!
-//! On the same monitor QEMU sees to that: the next client is accepted after the one that died has been taken leave of, and its
-//! commands with it. On another monitor of the same QEMU they may still be carried out after a successor has asked (8.2 to 11.1).
-//! And names from `getfd` belong to the monitor that they came by.
+//! On the same monitor QEMU sees to that: the next client is accepted after the one that died has been taken
+//! leave of, and its commands with it. On another monitor of the same QEMU they may still be carried out
+//! after a successor has asked (8.2 to 11.1). And names from `getfd` belong to the monitor that they came by.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,13 +29,14 @@ use crate::model::{Device, PeerMatch};
 use crate::planted::{self, Fault};
 use crate::qmp::Command;
 
-/// How long another monitor is tried before QEMU is asked who is connected to it, and the pause before the next try.
+/// How long another monitor is tried before QEMU is asked who is connected to it, and the pause before the
+/// next try.
 const TRY: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl GuestState {
-    /// On a new connection, before the guest is asked anything: makes sure that nothing is carried out any more of what went over
-    /// other monitors, and notes that this one is used as well.
+    /// On a new connection, before the guest is asked anything: makes sure that nothing is carried out any
+    /// more of what went over other monitors, and notes that this one is used as well.
     pub(super) async fn await_former_agents(&mut self, deadline: &Deadline) -> Result<()> {
         self.close_former_monitors().await?;
         let (noted, met, peer_match) = {
@@ -125,7 +126,8 @@ impl GuestState {
         Ok(is_connected(&devices, socket))
     }
 
-    /// Takes descriptors back by their names, which belong to the monitors they came by; everything else over this one.
+    /// Takes descriptors back by their names, which belong to the monitors they came by; everything else over
+    /// this one.
     pub(super) async fn roll_back(
         &mut self,
         may: May<'_>,
@@ -147,7 +149,8 @@ impl GuestState {
         Ok(report)
     }
 
-    /// Which QEMU the journal is about. A target that waits for its guest goes on with what was pending at the source.
+    /// Which QEMU the journal is about. A target that waits for its guest goes on with what was pending at
+    /// the source.
     pub(super) fn qemu_of_journal(&self) -> Qemu {
         match self.contents().peer_match() {
             PeerMatch::Another if !self.migrating && !planted::has(Fault::JournalOfAnother) => Qemu::Another,

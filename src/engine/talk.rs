@@ -80,7 +80,8 @@ impl GuestState {
         self.monitor()?.pid.ok_or_else(unseen)
     }
 
-    /// Connects to a monitor and waits for its greeting. Operations that only look have the state of the guest meanwhile.
+    /// Connects to a monitor and waits for its greeting. Operations that only look have the state of the
+    /// guest meanwhile.
     pub(super) async fn connect_to(&mut self, path: PathBuf, deadline: &Deadline) -> Result<Connected> {
         self.check(deadline)?;
         let need = Need::Effect(Effect::Connect(path));
@@ -131,7 +132,8 @@ impl GuestState {
         }
     }
 
-    /// Sends all `commands` at once and waits for all their answers. Other operations have the state of the guest meanwhile.
+    /// Sends all `commands` at once and waits for all their answers. Other operations have the state of the
+    /// guest meanwhile.
     async fn run_yielding(&mut self, commands: Vec<Command>, deadline: &Deadline) -> Batch {
         match self.monitor().map(|monitor| monitor.link) {
             Ok(link) => self.run_on_yielding(link, commands, deadline).await,
@@ -139,8 +141,8 @@ impl GuestState {
         }
     }
 
-    /// Sends all `commands` at once and waits for all their answers. As long as nothing has been answered on this connection,
-    /// operations that only look have the state of the guest meanwhile.
+    /// Sends all `commands` at once and waits for all their answers. As long as nothing has been answered on
+    /// this connection, operations that only look have the state of the guest meanwhile.
     async fn run_or_first(&mut self, commands: Vec<Command>, deadline: &Deadline) -> Batch {
         let link = match self.monitor() {
             Ok(monitor) => monitor.link,
@@ -154,8 +156,8 @@ impl GuestState {
         batch
     }
 
-    /// Sends the first commands over a new connection and waits for all their answers. Operations that only look have the state of
-    /// the guest meanwhile, because this monitor may never answer.
+    /// Sends the first commands over a new connection and waits for all their answers. Operations that only
+    /// look have the state of the guest meanwhile, because this monitor may never answer.
     async fn run_first(&mut self, link: Link, commands: Vec<Command>, deadline: &Deadline) -> Batch {
         let Some(own) = self.own.clone() else { return Batch::failed(commands.len(), unexpected()) };
         own.port.begin_connecting();
@@ -189,8 +191,8 @@ impl GuestState {
         }
     }
 
-    /// Waits until QEMU has said something that has not been taken in, or another operation has done something; other operations
-    /// have the state of the guest meanwhile.
+    /// Waits until QEMU has said something that has not been taken in, or another operation has done
+    /// something; other operations have the state of the guest meanwhile.
     pub(super) async fn wait_event(&mut self, deadline: &Deadline) -> Result<()> {
         self.check(deadline)?;
         if self.port()?.has_events() {
@@ -200,8 +202,8 @@ impl GuestState {
         self.wait_news(deadline).await
     }
 
-    /// Waits until another operation has done something, or QEMU has said something. Other operations have the state of the guest
-    /// meanwhile.
+    /// Waits until another operation has done something, or QEMU has said something. Other operations have
+    /// the state of the guest meanwhile.
     pub(super) async fn wait_news(&mut self, deadline: &Deadline) -> Result<()> {
         let Some(own) = self.own.clone() else { return Ok(()) };
         self.put_back(&own);
@@ -209,7 +211,8 @@ impl GuestState {
         self.get_back(&own, &own.deadline).await.and(waited)
     }
 
-    /// Sleeps for `pause`, or less if the deadline or a cancel comes first. Other operations have the state of the guest meanwhile.
+    /// Sleeps for `pause`, or less if the deadline or a cancel comes first. Other operations have the state
+    /// of the guest meanwhile.
     pub(super) async fn pause_yielding(&mut self, pause: Duration, deadline: &Deadline) -> Result<()> {
         let Some(own) = self.own.clone() else { return Ok(()) };
         let until = deadline.at_most(self.now(), pause).at();
@@ -227,8 +230,8 @@ impl GuestState {
         *lock(&own.cell) = Some(Box::new(state));
     }
 
-    /// Waits for the state; while another operation connects to the monitor, no longer than to the deadline. The state is there in any
-    /// case, and an error says why it came without a connection.
+    /// Waits for the state; while another operation connects to the monitor, no longer than to the deadline.
+    /// The state is there in any case, and an error says why it came without a connection.
     pub(super) async fn get_back(&mut self, own: &Own, deadline: &Deadline) -> Result<()> {
         let mut limit = (Purpose::Talk, Some(deadline.at()), deadline.is_cancelable());
         let mut ended = None;

@@ -1,8 +1,9 @@
 //! The tap of a NIC that has left the guest: destroyed here, and not by QEMU.
 //!
-//! The kernel takes some 15 ms to destroy a tap, in whoever closes it last, or deletes it. If that is QEMU, its guest stands still
-//! meanwhile. If the tap is deleted under a QEMU that still has it, QEMU finds it broken, again and again, until it may close it.
-//! So the tap is held here as well, QEMU closes it, which costs nothing then, and it is deleted afterwards.
+//! The kernel takes some 15 ms to destroy a tap, in whoever closes it last, or deletes it. If that is QEMU,
+//! its guest stands still meanwhile. If the tap is deleted under a QEMU that still has it, QEMU finds it
+//! broken, again and again, until it may close it. So the tap is held here as well, QEMU closes it, which
+//! costs nothing then, and it is deleted afterwards.
 
 use std::sync::Arc;
 
@@ -28,7 +29,8 @@ pub(super) fn own_tap(device: &Device) -> Option<(&IfName, &TapIdentity)> {
 }
 
 impl GuestState {
-    /// Before QEMU is told to close it. Where it cannot be held, because this process may not look into QEMU, it is deleted now.
+    /// Before QEMU is told to close it. Where it cannot be held, because this process may not look into QEMU,
+    /// it is deleted now.
     pub(super) async fn keep_tap_open(&mut self, device: &Device) {
         let Some((name, identity)) = own_tap(device) else { return };
         let is_held = self.tap_fds.iter().any(|held| held.nic == device.id);
@@ -49,7 +51,8 @@ impl GuestState {
         self.share_tap(taps, name).await
     }
 
-    /// QEMU's taps. It is looked at once for all NICs that there were by then, since it may have any number of descriptors.
+    /// QEMU's taps. It is looked at once for all NICs that there were by then, since it may have any number
+    /// of descriptors.
     pub(super) async fn taps_of_qemu(&mut self) -> Result<Arc<Taps>> {
         let next_generation = self.contents().record().next_generation;
         let seen = match self.tap_cache.take().filter(|seen| seen.next_generation == next_generation) {
@@ -59,8 +62,8 @@ impl GuestState {
         Ok(self.tap_cache.insert(seen).taps.clone())
     }
 
-    /// Refuses a tap that QEMU has, for whatever it is: a NIC of somebody else's, or a netdev that was left behind. The record does
-    /// not know of it, and where this process may not look into QEMU, nobody does.
+    /// Refuses a tap that QEMU has, for whatever it is: a NIC of somebody else's, or a netdev that was left
+    /// behind. The record does not know of it, and where this process may not look into QEMU, nobody does.
     pub(super) async fn check_not_in_qemu(&mut self, given: &Given) -> Result<()> {
         let Ok(qemu) = self.qemu_pid() else { return Ok(()) };
         if self.is_own_process(qemu).await? {

@@ -1,4 +1,5 @@
-//! Clearing up behind devices that have left the guest, or never came: their backends, then the record, then the journal.
+//! Clearing up behind devices that have left the guest, or never came: their backends, then the record, then
+//! the journal.
 
 use std::time::Duration;
 
@@ -19,8 +20,8 @@ use crate::log::Level;
 use crate::model::{Device, Operation};
 use crate::planted::{self, Fault};
 
-/// How long a block node that is still in use is tried again: a device that left while nobody was connected is gone from
-/// the bus before QEMU has let go of what stood behind it.
+/// How long a block node that is still in use is tried again: a device that left while nobody was connected
+/// is gone from the bus before QEMU has let go of what stood behind it.
 const IN_USE_PATIENCE: Duration = Duration::from_secs(1);
 const IN_USE_PAUSE: Duration = Duration::from_millis(10);
 
@@ -44,13 +45,15 @@ pub(super) struct TeardownReport {
 }
 
 impl GuestState {
-    /// The devices have left the guest: takes down their backends, in one write, then takes them out of the record. What is
-    /// left of a backend stays in the journal, and its slot in quarantine, for the next call to try again.
+    /// The devices have left the guest: takes down their backends, in one write, then takes them out of the
+    /// record. What is left of a backend stays in the journal, and its slot in quarantine, for the next call
+    /// to try again.
     ///
-    /// Off the bus is not gone: until `DEVICE_DELETED`, which has not been seen if the device was only found missing,
-    /// QEMU may still use what stands behind it. Then the removal goes on pending.
+    /// Off the bus is not gone: until `DEVICE_DELETED`, which has not been seen if the device was only found
+    /// missing, QEMU may still use what stands behind it. Then the removal goes on pending.
     ///
-    /// Where no call waits for it, word is left once nothing is left: whoever hears it may tear down its storage or tap.
+    /// Where no call waits for it, word is left once nothing is left: whoever hears it may tear down its
+    /// storage or tap.
     pub(super) async fn finish_removals(
         &mut self,
         gone: &[DetachedDevice<'_>],
@@ -90,7 +93,8 @@ impl GuestState {
             let left: Vec<String> = own().map(Residue::to_string).collect();
             if let Some(residue) = own().find(|residue| residue.is_in_use()) {
                 if departure.operation == Some(Operation::Add) && !self.is_recorded(device.id.as_str()) {
-                    // Whether it was there long enough to be called added no longer matters: it is on its way out.
+                    // Whether it was there long enough to be called added no longer matters: it is on its way
+                    // out.
                     self.journal_rollbacks(&[device], log_rollback).await?;
                 }
                 let why = residue.why_kept();
@@ -109,8 +113,8 @@ impl GuestState {
         }
         let committed = self.record(journaled, next).await?;
         if let Some(generation) = retired.into_iter().max() {
-            // No other attachment gets the number, now that somebody may have been told of it. Until that is written, the
-            // journal keeps it.
+            // No other attachment gets the number, now that somebody may have been told of it. Until that is
+            // written, the journal keeps it.
             if !planted::has(Fault::GenerationIsUsedAgain) {
                 self.retire_generation(generation).await?;
             }
@@ -203,7 +207,8 @@ impl GuestState {
 
     /// Neither guest nor record have the devices any more. All of them may go, or none does.
     ///
-    /// The journal first: as long as it has a device, what is known of the device counts, such as which descriptors are uncertain.
+    /// The journal first: as long as it has a device, what is known of the device counts, such as which
+    /// descriptors are uncertain.
     pub(super) async fn drop_devices(&mut self, committed: Committed, ended: &[Ended<'_>]) -> Result<()> {
         let mut from = Vec::with_capacity(ended.len());
         for Ended { device, cause, .. } in ended {

@@ -14,8 +14,9 @@ use crate::qmp::qemu_errors::{self, Refusal, is_absence};
 use crate::qmp::{Batch, Command, Reply, Version};
 use crate::sys::descriptor::Descriptor;
 
-/// The oldest QEMU known to give an id free before it says `DEVICE_DELETED`. In 5.2 the id of a device that has left goes
-/// with the last reference to it: milliseconds later, and with a guest that does nothing, up to seconds.
+/// The oldest QEMU known to give an id free before it says `DEVICE_DELETED`. In 5.2 the id of a device that
+/// has left goes with the last reference to it: milliseconds later, and with a guest that does nothing, up to
+/// seconds.
 pub(super) const FREES_IDS: Version = Version { major: 7, minor: 2, micro: 0 };
 
 /// How long an id of a device that has left is waited for, and how often it is tried.
@@ -67,8 +68,8 @@ pub(super) async fn run(
     StageResult::Done
 }
 
-/// Runs the stages of an add that no call waits for, one after the other, until one fails. Other operations have the state of the guest
-/// while QEMU is at work.
+/// Runs the stages of an add that no call waits for, one after the other, until one fails. Other operations
+/// have the state of the guest while QEMU is at work.
 pub(super) async fn run_yielding(
     state: &mut GuestState,
     may: May<'_>,
@@ -93,8 +94,8 @@ pub(super) async fn run_yielding(
     StageResult::Done
 }
 
-/// All steps of a stage, for one write and one wait. QEMU runs them in order, and a step whose predecessor failed fails too,
-/// since it names what the other would have made.
+/// All steps of a stage, for one write and one wait. QEMU runs them in order, and a step whose predecessor
+/// failed fails too, since it names what the other would have made.
 fn commands(steps: &[Step], fds: &[Descriptor]) -> Vec<Command> {
     let command = |step: &Step| {
         let fd = step.fd.and_then(|index| fds.get(index)).cloned();
@@ -148,8 +149,8 @@ impl Progress {
     }
 }
 
-/// Sends those commands again that stumbled over the id of a device that has left. Nobody else has that id: it was looked
-/// for among the guest's devices before.
+/// Sends those commands again that stumbled over the id of a device that has left. Nobody else has that id:
+/// it was looked for among the guest's devices before.
 async fn run_until_ids_are_free(
     state: &GuestState,
     may: May<'_>,
@@ -177,8 +178,8 @@ async fn run_until_ids_are_free(
     batch
 }
 
-/// Which steps are to be done again because the first that was refused stumbled over a late id: all that were refused, and
-/// every `set_link`, which without its NIC is done to the netdev alone.
+/// Which steps are to be done again because the first that was refused stumbled over a late id: all that were
+/// refused, and every `set_link`, which without its NIC is done to the netdev alone.
 fn after_late_id(steps: &[Step], replies: &[Option<Reply>]) -> Vec<usize> {
     let refused = |reply: &Option<Reply>| matches!(reply, Some(Err(_)));
     let is_late_id = |(step, reply): &(&Step, &Option<Reply>)| match reply {

@@ -80,8 +80,8 @@ impl GuestState {
         }
     }
 
-    /// Takes many devices out: the guest is asked for all of them at once, and they are waited for together. Each has an
-    /// answer of its own, in the order of `ids`.
+    /// Takes many devices out: the guest is asked for all of them at once, and they are waited for together.
+    /// Each has an answer of its own, in the order of `ids`.
     pub(super) async fn unplug_all(
         &mut self,
         ids: &[String],
@@ -168,7 +168,8 @@ impl GuestState {
         Ok(RemovalAction::Ask(device))
     }
 
-    /// When QEMU takes out a controller, it takes out the controller's disks too, even disks that the guest uses.
+    /// When QEMU takes out a controller, it takes out the controller's disks too, even disks that the guest
+    /// uses.
     fn check_unused(&self, device: &Device) -> Result<()> {
         if device.kind() != DeviceKind::Controller {
             return Ok(());
@@ -185,7 +186,8 @@ impl GuestState {
         Err(Error::new(ErrorKind::Conflict, text).with_errno(errno::EBUSY))
     }
 
-    /// Not ours: either nobody's, or somebody else's and left alone. QOM has the last word, since the inventory may be old.
+    /// Not ours: either nobody's, or somebody else's and left alone. QOM has the last word, since the
+    /// inventory may be old.
     async fn unknown(&mut self, id: &str, deadline: &Deadline) -> Result<Outcome> {
         let on_scsi = self.slots.scsi.occupancy().any(|(_, user)| user.id.as_deref() == Some(id));
         let was_there = on_scsi || self.topology.find(id).is_some();

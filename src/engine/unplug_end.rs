@@ -74,7 +74,8 @@ impl GuestState {
         Outcome::Pending(device.clone(), why)
     }
 
-    /// Another operation may have come first while this one waited. What has the id then, if anything, is another device.
+    /// Another operation may have come first while this one waited. What has the id then, if anything, is
+    /// another device.
     pub(super) fn answer_for_gone(
         &mut self,
         ops: &mut [UnplugOp<'_>],

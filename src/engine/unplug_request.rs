@@ -38,7 +38,8 @@ pub(super) enum DeviceDelReply {
 }
 
 impl GuestState {
-    /// Notes what is about to be done, finds out whether the guest may be asked, and asks, for all in one write.
+    /// Notes what is about to be done, finds out whether the guest may be asked, and asks, for all in one
+    /// write.
     pub(super) async fn request_unplug(
         &mut self,
         devices: &[&Device],
@@ -126,8 +127,8 @@ impl GuestState {
         devices.iter().map(reply).collect()
     }
 
-    /// Those that QOM does not show, or shows another device instead of. QOM is asked about a device that was added on an earlier
-    /// connection, and about one that QEMU has said to be gone.
+    /// Those that QOM does not show, or shows another device instead of. QOM is asked about a device that was
+    /// added on an earlier connection, and about one that QEMU has said to be gone.
     async fn no_longer_there(&mut self, devices: &[&Device], deadline: &Deadline) -> Result<Vec<DeviceId>> {
         let is_unsure = |device: &&Device| {
             device.generation < self.heard_from_generation || self.is_reported_deleted(&device.id)
@@ -211,8 +212,9 @@ impl GuestState {
         Ok(())
     }
 
-    /// The removal of a device is off: it keeps its place, and no journal entry is left. A device that only is on its
-    /// way out of a failed add has no record to stay in: it stays pending and is asked for again, after the usual pause.
+    /// The removal of a device is off: it keeps its place, and no journal entry is left. A device that only
+    /// is on its way out of a failed add has no record to stay in: it stays pending and is asked for again,
+    /// after the usual pause.
     pub(super) async fn cancel_unplug(&mut self, device: &Device, cause: Cause) -> Result<()> {
         let operation = self.contents().journal().find(device.id.as_str()).map(|intent| intent.operation);
         // Nor may a device be forgotten whose add could not be noted as failed.
@@ -241,8 +243,8 @@ impl GuestState {
         intent.is_some_and(|intent| !matches!(intent.operation, Operation::SetLink | Operation::Move))
     }
 
-    /// A source that has been left, and a target that waits, take `device_add` and `device_del` without a word (QEMU 5.2 to
-    /// 11.1); while a migration runs, QEMU itself refuses both.
+    /// A source that has been left, and a target that waits, take `device_add` and `device_del` without a
+    /// word (QEMU 5.2 to 11.1); while a migration runs, QEMU itself refuses both.
     pub(super) async fn refuse_while_migrating(&mut self, deadline: &Deadline) -> Result<()> {
         match self.run_state(deadline).await? {
             Some(PendingReason::Migrating) => Err(migrating()),
@@ -250,8 +252,8 @@ impl GuestState {
         }
     }
 
-    /// What the guest is doing, before it is asked for anything: one that sleeps is not asked. A guest that is known to run
-    /// is not bothered with the question.
+    /// What the guest is doing, before it is asked for anything: one that sleeps is not asked. A guest that
+    /// is known to run is not bothered with the question.
     pub(super) async fn run_state(&mut self, deadline: &Deadline) -> Result<Option<PendingReason>> {
         self.drain_events();
         if self.running {

@@ -1,4 +1,5 @@
-//! Asking the guest for devices, waiting for `DEVICE_DELETED` of each, and only then the rest. One device is many of one.
+//! Asking the guest for devices, waiting for `DEVICE_DELETED` of each, and only then the rest. One device is
+//! many of one.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,8 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(10);
 /// Least time between two questions whether the guest runs, while it is said over and over that it resumes.
 const QUESTION_PAUSE: Duration = Duration::from_millis(25);
 
-/// Most time kept back from waiting, for the question why nothing came. A busy host takes 100 ms for it now and then.
+/// Most time kept back from waiting, for the question why nothing came. A busy host takes 100 ms for it now
+/// and then.
 const LAST_WORD: Duration = Duration::from_millis(250);
 
 impl GuestState {
@@ -79,7 +81,8 @@ impl GuestState {
         }
     }
 
-    /// What becomes of those that have their answers is told from now on: it is said that an event follows where one is pending.
+    /// What becomes of those that have their answers is told from now on: it is said that an event follows
+    /// where one is pending.
     fn end_waiting(&mut self, ops: &mut [UnplugOp<'_>]) {
         for op in ops.iter_mut().filter(|op| op.is_awaited && op.is_finished()) {
             op.is_awaited = false;
@@ -242,7 +245,8 @@ impl GuestState {
         Ok(())
     }
 
-    /// Asks QOM about those of which something was said, or whose removal has been cleared by somebody else's doing.
+    /// Asks QOM about those of which something was said, or whose removal has been cleared by somebody else's
+    /// doing.
     async fn confirm_reported(&mut self, ops: &mut [UnplugOp<'_>], deadline: &Deadline) -> Result<()> {
         let is_in_question = |op: &UnplugOp<'_>| {
             let id = &op.device.id;
@@ -279,7 +283,8 @@ impl GuestState {
         Ok(())
     }
 
-    /// A guest that stopped or fell asleep after it was asked does not answer before it goes on, so nobody waits for that.
+    /// A guest that stopped or fell asleep after it was asked does not answer before it goes on, so nobody
+    /// waits for that.
     async fn check_run_state(&mut self, ops: &mut [UnplugOp<'_>], deadline: &Deadline) {
         // A connection that breaks over the question is noticed by who waits on it.
         let Ok(Some(why)) = self.run_state(deadline).await else { return };

@@ -23,8 +23,8 @@ use crate::slots::scsi;
 use crate::store::Format;
 
 impl GuestState {
-    /// Everything that record and guest disagree about. Devices that wait for a reboot, and those on their way out, are
-    /// no disagreement.
+    /// Everything that record and guest disagree about. Devices that wait for a reboot, and those on their
+    /// way out, are no disagreement.
     pub(super) async fn verify(&mut self, deadline: &Deadline) -> Result<Vec<Difference>> {
         self.ready(deadline).await?;
         self.resync(deadline).await?;
@@ -85,8 +85,8 @@ impl GuestState {
         Ok(differences)
     }
 
-    /// What `query-block` says, if the guest may have been started with `-drive`, as Ganeti did until 3.0: then a disk's
-    /// image has the disk's name there and none as a node.
+    /// What `query-block` says, if the guest may have been started with `-drive`, as Ganeti did until 3.0:
+    /// then a disk's image has the disk's name there and none as a node.
     async fn named_drives(&mut self, deadline: &Deadline) -> Result<Value> {
         if self.contents().dialect().format() == Format::Native {
             return Ok(Value::Null);
@@ -104,8 +104,8 @@ impl GuestState {
         self.contents().record().devices.iter().filter(in_place).cloned().collect()
     }
 
-    /// Where QOM says that a device sits. `query-pci` follows bus numbers that are the guest's to write: while its firmware
-    /// is at it, a device may be nowhere.
+    /// Where QOM says that a device sits. `query-pci` follows bus numbers that are the guest's to write:
+    /// while its firmware is at it, a device may be nowhere.
     pub(super) async fn real_address(
         &mut self,
         device: &Device,
@@ -120,7 +120,8 @@ impl GuestState {
         Ok(placement.and_then(|placement| placement.address()).map(Address::Pci))
     }
 
-    /// The ports that the boot command made: where their devices are for the guest follows from where they are.
+    /// The ports that the boot command made: where their devices are for the guest follows from where they
+    /// are.
     async fn compare_ports(&mut self, differences: &mut Vec<Difference>, deadline: &Deadline) -> Result<()> {
         let ports = self.contents().record().ports.clone();
         for port in ports.iter().filter(|port| port.presence != Presence::AddAfterReboot) {

@@ -1,7 +1,8 @@
-//! Who of several threads works on a handle, who of them waits for the monitor, and how a cancel reaches those that wait.
+//! Who of several threads works on a handle, who of them waits for the monitor, and how a cancel reaches
+//! those that wait.
 //!
-//! One thread at a time has the value. A call that has to wait leaves it to others meanwhile: one of those that wait polls the
-//! descriptors for all of them, and the others are told when something concerns them.
+//! One thread at a time has the value. A call that has to wait leaves it to others meanwhile: one of those
+//! that wait polls the descriptors for all of them, and the others are told when something concerns them.
 
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -104,8 +105,8 @@ impl<T> CallLock<T> {
         Call { lock: self, number }
     }
 
-    /// Waits for the thread that has the value. A log callback that calls back into its own handle is told so, rather than
-    /// left to wait for itself.
+    /// Waits for the thread that has the value. A log callback that calls back into its own handle is told
+    /// so, rather than left to wait for itself.
     pub(super) fn enter(&self, until: Instant) -> Result<Pass<'_, T>> {
         let me = this_thread();
         let mut state = self.state();
@@ -179,8 +180,8 @@ impl<'a, T> Call<'a, T> {
         cancelled.map(|call| call.has_seen = true).is_some()
     }
 
-    /// Gives the value to others, and waits until one of the descriptors shows something, which is answered, the time comes, another
-    /// thread tells of something, or a cancel comes.
+    /// Gives the value to others, and waits until one of the descriptors shows something, which is answered,
+    /// the time comes, another thread tells of something, or a cancel comes.
     pub(super) fn wait(&self, pass: Pass<'a, T>, wait_for: &WaitFor) -> Result<bool> {
         let mut state = self.lock.state();
         let is_mine = |call: &&Inside| call.number == self.number;
@@ -283,8 +284,8 @@ fn poll_all(clock: &Clock, fds: &mut [PollFd<'_>], wake: &EventFd, until: Option
     Ok(fds.iter().skip(1).any(shows))
 }
 
-/// A number that no other living thread has. `std::thread::current()` is not asked: it leaves something to be destroyed
-/// when the thread ends, by code that `dlclose` may have taken away by then.
+/// A number that no other living thread has. `std::thread::current()` is not asked: it leaves something to be
+/// destroyed when the thread ends, by code that `dlclose` may have taken away by then.
 pub(super) fn this_thread() -> usize {
     thread_local! {
         static HERE: u8 = const { 0 };

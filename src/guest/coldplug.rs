@@ -1,8 +1,8 @@
-//! The same requests to the record of a guest that does not run: what is added comes with the next boot, what is removed
-//! does not.
+//! The same requests to the record of a guest that does not run: what is added comes with the next boot, what
+//! is removed does not.
 //!
-//! A device that is added here waits for the boot, and one that is removed goes with it, as with changes that a running guest
-//! cannot make: so the record tells no lie even if the guest does run after all.
+//! A device that is added here waits for the boot, and one that is removed goes with it, as with changes that
+//! a running guest cannot make: so the record tells no lie even if the guest does run after all.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Does what the engine decides: connections, commands and their answers, events, time. The only code that waits is the loop in
-//! [`super::Guest`] around this.
+//! Does what the engine decides: connections, commands and their answers, events, time. The only code that
+//! waits is the loop in [`super::Guest`] around this.
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;

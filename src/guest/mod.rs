@@ -1,5 +1,6 @@
-//! A live guest: adding and removing NICs, disks and SCSI controllers as transactions against its monitor and its record. What is
-//! to be done is decided in [`crate::engine`]; this does it, and is the only code that waits.
+//! A live guest: adding and removing NICs, disks and SCSI controllers as transactions against its monitor and
+//! its record. What is to be done is decided in [`crate::engine`]; this does it, and is the only code that
+//! waits.
 
 mod call_lock;
 pub mod coldplug;
@@ -78,7 +79,8 @@ impl Guest {
         Self::open_of(record_file, socket, Listener::default(), Access::Change, log, timeout)
     }
 
-    /// The same, if the right one listens there. One that is to look only has a copy of the record, which may be another handle's.
+    /// The same, if the right one listens there. One that is to look only has a copy of the record, which may
+    /// be another handle's.
     pub fn open_of(
         record_file: Arc<Mutex<RecordFile>>,
         socket: &Path,
@@ -121,8 +123,8 @@ impl Guest {
         self.drive(request, timeout, || {}, |_| {})
     }
 
-    /// Begins what is asked for, and drives it until it is answered. `begin` and `end` are called while no other call does
-    /// anything: one line of the log is written at a time.
+    /// Begins what is asked for, and drives it until it is answered. `begin` and `end` are called while no
+    /// other call does anything: one line of the log is written at a time.
     fn drive(
         &self,
         request: Request,
@@ -233,7 +235,8 @@ impl Guest {
         expect!(self.call("describe", timeout, request), Answer::Described(value) => value)
     }
 
-    /// Removes many devices, asked for at once and waited for together; each has an answer, in the order of `ids`.
+    /// Removes many devices, asked for at once and waited for together; each has an answer, in the order of
+    /// `ids`.
     pub fn unplug_all(
         &self,
         ids: &[String],
@@ -243,8 +246,8 @@ impl Guest {
         expect!(self.call("unplug_all", timeout, Request::RemoveMany(ids.to_vec(), how)), Answer::Each(all) => all)
     }
 
-    /// Takes in what the monitor has said, finishes late adds and removals, repeats requests that the guest may not have
-    /// heard, and reconnects if the connection was lost. Answers how many events can be fetched.
+    /// Takes in what the monitor has said, finishes late adds and removals, repeats requests that the guest
+    /// may not have heard, and reconnects if the connection was lost. Answers how many events can be fetched.
     pub fn process(&self, timeout: Duration) -> Result<usize> {
         expect!(self.call("process", timeout, Request::Process), Answer::Count(count) => count)
     }
@@ -269,8 +272,8 @@ impl Guest {
         Ok(self.list()?.into_iter().find(|device_info| device_info.device.id.as_str() == id))
     }
 
-    /// Every slot of every PCI bus, then of every SCSI bus the places that are taken and the first free one; brought up to
-    /// date.
+    /// Every slot of every PCI bus, then of every SCSI bus the places that are taken and the first free one;
+    /// brought up to date.
     pub fn slot_map(&self, timeout: Duration) -> Result<Vec<SlotInfo>> {
         expect!(self.call("slot_map", timeout, Request::SlotMap), Answer::Slots(slots) => slots)
     }
@@ -315,8 +318,8 @@ impl Guest {
         Ok((version, link.map(|link| driver.counters(link)).unwrap_or_default()))
     }
 
-    /// Readable when [`Guest::process`] has something to do or an event can be fetched. Stays the same for the life of
-    /// the handle.
+    /// Readable when [`Guest::process`] has something to do or an event can be fetched. Stays the same for
+    /// the life of the handle.
     pub fn fd(&self) -> RawFd {
         self.fd
     }

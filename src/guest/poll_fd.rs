@@ -7,8 +7,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::error::{Error, Result};
 
-/// An epoll set over the monitor socket of the moment and a flag. It stays the same across reconnects, so that a
-/// caller's event loop need not be told.
+/// An epoll set over the monitor socket of the moment and a flag. It stays the same across reconnects, so
+/// that a caller's event loop need not be told.
 #[derive(Debug)]
 pub(super) struct PollFd {
     epoll: Epoll,

@@ -67,7 +67,8 @@ number_type! {
 }
 
 number_type! {
-    /// A logical unit of a SCSI target: 0 to 16383 on virtio-scsi, "bad scsi device lun: 16384" (QEMU 5.2 to 11.1).
+    /// A logical unit of a SCSI target: 0 to 16383 on virtio-scsi, "bad scsi device lun: 16384" (QEMU 5.2 to
+    /// 11.1).
     Lun(u16), 0..=16383, "SCSI lun"
 }
 
@@ -81,7 +82,8 @@ pub struct PciAddress {
 }
 
 impl PciAddress {
-    /// The slot as QEMU's `addr` property reads it: hexadecimal text ("e" is slot 14; a JSON number would be a devfn).
+    /// The slot as QEMU's `addr` property reads it: hexadecimal text ("e" is slot 14; a JSON number would be
+    /// a devfn).
     pub fn addr_text(&self) -> String {
         format!("{:x}", self.slot.get())
     }
@@ -112,8 +114,8 @@ impl ScsiAddress {
         Self { bus, channel: Channel::default(), target, lun: Lun::default() }
     }
 
-    /// The id of the controller that the bus belongs to: QEMU calls the only bus of a controller `c` `c.0`. `None` for a
-    /// bus of another name, which a controller without an id has.
+    /// The id of the controller that the bus belongs to: QEMU calls the only bus of a controller `c` `c.0`.
+    /// `None` for a bus of another name, which a controller without an id has.
     pub fn controller(&self) -> Option<&str> {
         self.bus.as_str().strip_suffix(".0").filter(|id| !id.is_empty())
     }
@@ -184,7 +186,8 @@ impl fmt::Display for Address {
     }
 }
 
-/// An address as it stands in a file. Read as one struct and sorted out after that, so that an error can name the field.
+/// An address as it stands in a file. Read as one struct and sorted out after that, so that an error can name
+/// the field.
 #[derive(Serialize, Deserialize)]
 struct AddressFields {
     bus: BusName,

@@ -80,8 +80,8 @@ impl DeviceId {
 }
 
 text_type! {
-    /// The name of a bus. PCI: `pci.0`, `pcie.0`, or the id of the bridge or port it belongs to. SCSI: the id of the
-    /// controller and `.0`.
+    /// The name of a bus. PCI: `pci.0`, `pcie.0`, or the id of the bridge or port it belongs to. SCSI: the id
+    /// of the controller and `.0`.
     BusName
 }
 
@@ -128,7 +128,8 @@ pub fn is_model_name(text: &str) -> bool {
 pub struct MacAddr([u8; 6]);
 
 impl MacAddr {
-    /// Accepts six two-digit hexadecimal groups separated by colons; multicast and all-zero addresses are refused.
+    /// Accepts six two-digit hexadecimal groups separated by colons; multicast and all-zero addresses are
+    /// refused.
     pub fn parse(text: &str) -> Result<Self> {
         let bad = |why: &str| Error::invalid(format!("MAC address {text:?}: {why}"));
         let mut bytes = [0u8; 6];

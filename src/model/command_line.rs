@@ -1,7 +1,8 @@
-//! What can be read out of an agent's own command line: machine, ids, and the places its devices are pinned to.
+//! What can be read out of an agent's own command line: machine, ids, and the places its devices are pinned
+//! to.
 //!
-//! Everything else in it is left alone. What hides in a configuration file, and where QEMU puts devices that are not
-//! pinned, cannot be known; for those a record has its reserved slots.
+//! Everything else in it is left alone. What hides in a configuration file, and where QEMU puts devices that
+//! are not pinned, cannot be known; for those a record has its reserved slots.
 
 use std::collections::{BTreeMap, BTreeSet};
 

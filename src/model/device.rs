@@ -47,8 +47,9 @@ impl DeviceKind {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Nic, Self::Disk, Self::Controller];
 
-    /// The word that begins device ids of this kind, and stands for it in the journal. That of a controller is "scsi" and
-    /// not "controller", because people read it most often in the name of its bus, `scsi-pci-7.0`.
+    /// The word that begins device ids of this kind, and stands for it in the journal. That of a controller
+    /// is "scsi" and not "controller", because people read it most often in the name of its bus,
+    /// `scsi-pci-7.0`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Nic => "nic",
@@ -141,8 +142,8 @@ impl Device {
         self.address.as_ref().map(Address::bus)
     }
 
-    /// Whether the guest has to let go of it before it can leave. QEMU takes a SCSI disk from its controller and tells the
-    /// guest afterwards (5.2 to 11.1).
+    /// Whether the guest has to let go of it before it can leave. QEMU takes a SCSI disk from its controller
+    /// and tells the guest afterwards (5.2 to 11.1).
     pub fn leaves_by_consent(&self) -> bool {
         !matches!(self.address, Some(Address::Scsi(_)))
     }

@@ -42,8 +42,8 @@ pub struct Intent {
 pub struct Journal {
     /// Oldest first.
     pub intents: Vec<Intent>,
-    /// The QEMU that they are meant for; unknown for a journal of an older version, and for one that has come with its guest
-    /// from another host.
+    /// The QEMU that they are meant for; unknown for a journal of an older version, and for one that has come
+    /// with its guest from another host.
     pub peer: Option<Arc<Peer>>,
 }
 

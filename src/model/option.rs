@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-/// Reads the argument of an option that somebody else wrote: its members as text, `implied` being the name of one that is
-/// given without. JSON that does not parse has none.
+/// Reads the argument of an option that somebody else wrote: its members as text, `implied` being the name of
+/// one that is given without. JSON that does not parse has none.
 pub fn read(argument: &str, implied: &str) -> Vec<(String, String)> {
     if argument.starts_with('{') {
         let object: Map<String, Value> = serde_json::from_slice(argument.as_bytes()).unwrap_or_default();

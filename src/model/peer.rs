@@ -1,4 +1,5 @@
-//! Which QEMU a journal is about. A journal outlives its guest: what was meant for one QEMU is not carried out on the next.
+//! Which QEMU a journal is about. A journal outlives its guest: what was meant for one QEMU is not carried
+//! out on the next.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,5 @@
-//! What is known of one guest: its command line without NICs and disks, and every NIC, disk and SCSI controller with its address.
+//! What is known of one guest: its command line without NICs and disks, and every NIC, disk and SCSI
+//! controller with its address.
 
 use serde_json::{Map, Value};
 
@@ -99,7 +100,8 @@ impl Record {
         Some(self.devices.remove(index))
     }
 
-    /// The id of a new device, which follows from its address. A device without an address has one that cannot be mistaken.
+    /// The id of a new device, which follows from its address. A device without an address has one that
+    /// cannot be mistaken.
     pub fn new_id(&self, kind: DeviceKind, address: Option<&Address>) -> Result<DeviceId> {
         match address {
             Some(Address::Pci(address)) => device_id_for(kind.word(), address),
@@ -151,8 +153,9 @@ impl Record {
         Ok(())
     }
 
-    /// Refuses a device on a bus of the wrong kind, and a disk whose controller is no controller or not there with it.
-    /// A controller that the record does not have is fine: it is named in the command, or the live guest alone knows it.
+    /// Refuses a device on a bus of the wrong kind, and a disk whose controller is no controller or not there
+    /// with it. A controller that the record does not have is fine: it is named in the command, or the live
+    /// guest alone knows it.
     fn check_bus(&self, device: &Device) -> std::result::Result<(), String> {
         let Device { id, address: Some(address), .. } = device else { return Ok(()) };
         let needs_scsi = matches!(&device.spec, Spec::Disk(spec) if spec.is_scsi());

@@ -1,5 +1,5 @@
-//! The root ports that the boot command makes: on a `q35` every hot-plugged device needs one of its own, and none can be
-//! added to a running guest.
+//! The root ports that the boot command makes: on a `q35` every hot-plugged device needs one of its own, and
+//! none can be added to a running guest.
 
 use std::collections::BTreeSet;
 
@@ -10,8 +10,8 @@ use super::device::Presence;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, Slot};
 
-/// The slots of `pcie.0` that ports are put into: the upper half, so that what QEMU places by itself goes below, without
-/// 29 and 31, where `q35` has its USB controllers and its chipset (hw/i386/pc_q35.c).
+/// The slots of `pcie.0` that ports are put into: the upper half, so that what QEMU places by itself goes
+/// below, without 29 and 31, where `q35` has its USB controllers and its chipset (hw/i386/pc_q35.c).
 const SLOTS: std::ops::RangeInclusive<u8> = 16..=28;
 
 const FUNCTIONS: u8 = 8;
@@ -55,7 +55,8 @@ pub struct Occupied {
 }
 
 impl RootPort {
-    /// A further port. Ports have slots of their own as long as there are any, then they share them, up to eight in one.
+    /// A further port. Ports have slots of their own as long as there are any, then they share them, up to
+    /// eight in one.
     pub fn further(ports: &[Self], occupied: &Occupied) -> Result<Self> {
         let free = |place: &(Slot, u8)| {
             !occupied.slots.contains(&place.0)

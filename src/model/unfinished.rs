@@ -4,10 +4,10 @@ use super::journal::{Intent, Operation};
 use super::record::Record;
 use super::state::State;
 
-/// Whether the device of an unfinished operation, if it is the one that is recorded, leaves the record with the QEMU that has ended:
-/// its removal is done, or the add that was to be taken back is. In all other cases the record says what the next QEMU has: an add
-/// that is not in it is dropped, and a change counts as far as it is in it. `is_there`: the QEMU that runs now was started with the
-/// recorded device all the same.
+/// Whether the device of an unfinished operation, if it is the one that is recorded, leaves the record with
+/// the QEMU that has ended: its removal is done, or the add that was to be taken back is. In all other cases
+/// the record says what the next QEMU has: an add that is not in it is dropped, and a change counts as far as
+/// it is in it. `is_there`: the QEMU that runs now was started with the recorded device all the same.
 pub fn ends_with_qemu(operation: Operation, is_there: bool) -> bool {
     match operation {
         Operation::Remove | Operation::RollbackAdd => !is_there,

@@ -15,9 +15,9 @@ const VHOST_FD: char = 'v';
 /// The names under which the tap's fds of a NIC with `queues` queues are handed over: `k<generation>`, then
 /// `k<generation>.1` and so on.
 ///
-/// Short, because every byte costs; and used again only if it is known to be free, because QEMU closes what it has under a name
-/// when the next fd comes under it, and after an accident that may be a number that is somebody else's by then. Names cannot be listed and outlive
-/// their client, so a recovery has to know them.
+/// Short, because every byte costs; and used again only if it is known to be free, because QEMU closes what
+/// it has under a name when the next fd comes under it, and after an accident that may be a number that is
+/// somebody else's by then. Names cannot be listed and outlive their client, so a recovery has to know them.
 pub fn fd_names(generation: u64, queues: u16) -> Vec<String> {
     names(TAP_FD, generation, queues)
 }

@@ -5,7 +5,8 @@ use super::tap;
 use crate::error::Result;
 use crate::ids::IfName;
 
-/// Where a tap is taken, with the MTU that it gets first: a bridge whose MTU nobody set takes that of its smallest port.
+/// Where a tap is taken, with the MTU that it gets first: a bridge whose MTU nobody set takes that of its
+/// smallest port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BridgeMove {
     tap: IfName,

@@ -1,4 +1,5 @@
-//! Taps that the caller opened: what they are, whether the guest has them already, and what QEMU expects of them.
+//! Taps that the caller opened: what they are, whether the guest has them already, and what QEMU expects of
+//! them.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
@@ -74,8 +75,9 @@ impl Given {
     }
 }
 
-/// Has packets go to every one of a tap's queues, before QEMU gets them. The driver of the guest's last NIC over this tap may
-/// have left some of them detached: QEMU takes each one for attached, and ends when it cannot detach it (7.2 to 11.1).
+/// Has packets go to every one of a tap's queues, before QEMU gets them. The driver of the guest's last NIC
+/// over this tap may have left some of them detached: QEMU takes each one for attached, and ends when it
+/// cannot detach it (7.2 to 11.1).
 pub fn attach_queues(fds: &[impl AsFd]) -> Result<()> {
     for fd in fds {
         let Err(errno) = tun::attach_queue(fd.as_fd()) else { continue };
@@ -125,7 +127,8 @@ pub fn check_queues<F: AsFd>(fds: &[F]) -> Result<IfName> {
     Ok(tap.name)
 }
 
-/// QEMU switches a queue off by its descriptor, and ends when that fails because it was done by another number.
+/// QEMU switches a queue off by its descriptor, and ends when that fails because it was done by another
+/// number.
 fn check_not_twice(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Result<()> {
     let numbers = [one, other].map(|fd| fd.as_fd().as_raw_fd());
     let same = kcmp::is_same_file(one, other)

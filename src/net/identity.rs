@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::ids::{IfName, MacAddr};
 
-/// What tells a tap from any other that has its name, or will have it: names are used again, and indexes are too, in other
-/// network namespaces. A tap's hardware address is made of that of its guest's NIC.
+/// What tells a tap from any other that has its name, or will have it: names are used again, and indexes are
+/// too, in other network namespaces. A tap's hardware address is made of that of its guest's NIC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TapIdentity {
@@ -32,8 +32,8 @@ impl From<TapIdentity> for String {
     }
 }
 
-/// Which tap a caller's descriptors belong to, as far as that can be seen: names are used again, and every network namespace
-/// has its own.
+/// Which tap a caller's descriptors belong to, as far as that can be seen: names are used again, and every
+/// network namespace has its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GivenTap {
     /// The interface's index, if it is in the network namespace of whoever added the NIC.

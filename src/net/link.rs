@@ -41,7 +41,8 @@ impl Interfaces {
         self.0.mtu(name.as_str()).map_err(|errno| failed(errno, name, "get the MTU of"))
     }
 
-    /// Sets the MTU in bytes. A tap takes 68 to 65521; a bridge whose MTU nobody set follows its smallest port.
+    /// Sets the MTU in bytes. A tap takes 68 to 65521; a bridge whose MTU nobody set follows its smallest
+    /// port.
     pub fn set_mtu(&self, name: &IfName, mtu: u32) -> Result<()> {
         self.0.set_mtu(name.as_str(), mtu).map_err(|errno| match errno {
             Errno::EINVAL => Error::invalid(format!("MTU {mtu} is outside of what interface {name} takes")),
@@ -101,8 +102,8 @@ pub fn check_tap(tap: &IfName, identity: Option<&TapIdentity>) -> Result<()> {
     if identity.is_none_or(same) { Ok(()) } else { Err(not_the_tap(&link, tap)) }
 }
 
-/// The tap of a NIC, which has to be in this network namespace, and the very one: made for the NIC, or given by the caller, who
-/// may have changed its address since.
+/// The tap of a NIC, which has to be in this network namespace, and the very one: made for the NIC, or given
+/// by the caller, who may have changed its address since.
 pub fn check_tap_of(spec: &NicSpec) -> Result<IfName> {
     let none = || Error::new(ErrorKind::NotFound, "the record does not say which tap it has");
     let tap = spec.ifname.as_ref().ok_or_else(none)?;
@@ -127,8 +128,8 @@ pub fn is_renamed(spec: &NicSpec) -> bool {
     })
 }
 
-/// The name that the kernel calls an interface by: it may have been given by an alternative one. One that is not there keeps the
-/// name that it was given.
+/// The name that the kernel calls an interface by: it may have been given by an alternative one. One that is
+/// not there keeps the name that it was given.
 pub fn real_name(name: &IfName) -> IfName {
     let link = Interfaces::open().and_then(|host| host.index(name)).and_then(rtnl::link);
     link.and_then(|link| IfName::parse(&link.name)).unwrap_or_else(|_| name.clone())
@@ -169,8 +170,8 @@ pub fn bridge_of(port: &IfName) -> Result<Option<IfName>> {
     if master.kind == "bridge" { IfName::parse(&master.name).map(Some) } else { Ok(None) }
 }
 
-/// Deletes a tap, whoever holds it open; false when it is gone already. An interface that has only its name is left alone, and
-/// so is anything but a tap.
+/// Deletes a tap, whoever holds it open; false when it is gone already. An interface that has only its name
+/// is left alone, and so is anything but a tap.
 ///
 /// Takes about 15 ms. Closing the last fd does the same, but when that fd is QEMU's, `netdev_del` holds its
 /// main loop for that time; a tap that is deleted first costs it nothing.

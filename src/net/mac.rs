@@ -22,12 +22,13 @@ pub fn generate(taken: impl Fn(&MacAddr) -> bool) -> Result<MacAddr> {
     ))
 }
 
-/// What the addresses of taps begin with: no interface that a bridge might have beside them has a higher one, and it is no
-/// group's.
+/// What the addresses of taps begin with: no interface that a bridge might have beside them has a higher one,
+/// and it is no group's.
 const OF_TAPS: u8 = 0xfe;
 
-/// The address of the tap of a guest's NIC, as libvirt makes it: the NIC's, beginning with fe. One that does so itself cannot be
-/// told from its tap, which keeps the end of `random` then; so does a tap that is for no NIC yet.
+/// The address of the tap of a guest's NIC, as libvirt makes it: the NIC's, beginning with fe. One that does
+/// so itself cannot be told from its tap, which keeps the end of `random` then; so does a tap that is for no
+/// NIC yet.
 pub fn of_tap(guest: Option<MacAddr>, random: impl FnOnce() -> Result<MacAddr>) -> Result<MacAddr> {
     let own = guest.map(|guest| guest.bytes()).filter(|[first, ..]| *first != OF_TAPS);
     let [_, a, b, c, d, e] = own.map_or_else(|| random().map(|random| random.bytes()), Ok)?;

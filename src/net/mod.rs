@@ -13,5 +13,6 @@ pub mod spec;
 pub mod tap;
 pub mod vhost;
 
-/// Queue pairs a NIC may have: as many as a tap has in the kernel (`MAX_TAP_QUEUES` of drivers/net/tun.c). QEMU would take 511.
+/// Queue pairs a NIC may have: as many as a tap has in the kernel (`MAX_TAP_QUEUES` of drivers/net/tun.c).
+/// QEMU would take 511.
 pub const MAX_QUEUES: u16 = 256;

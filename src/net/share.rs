@@ -1,5 +1,5 @@
-//! The taps that QEMU has: which of its descriptors they are, and one of them held open here as well, so that QEMU is not the last
-//! to close it.
+//! The taps that QEMU has: which of its descriptors they are, and one of them held open here as well, so that
+//! QEMU is not the last to close it.
 
 use std::fs::File;
 use std::io::Read;
@@ -14,8 +14,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::IfName;
 use crate::sys::{pidfd, tun};
 
-/// How many descriptors of a process are looked at, which is not ours to trust and may have any number. Some 4 microseconds go
-/// to each. A limit in time would leave descriptors behind wherever the machine has much else to do.
+/// How many descriptors of a process are looked at, which is not ours to trust and may have any number. Some
+/// 4 microseconds go to each. A limit in time would leave descriptors behind wherever the machine has much
+/// else to do.
 pub const MOST_DESCRIPTORS: usize = 20_000;
 
 /// What the kernel calls a tap's descriptor ends in this, whatever directory the opener saw it in.
@@ -77,8 +78,8 @@ impl Taps {
         Ok(taps)
     }
 
-    /// Another descriptor of this tap. Whichever of the process's taps has the name: holding a wrong one for a moment does no
-    /// harm.
+    /// Another descriptor of this tap. Whichever of the process's taps has the name: holding a wrong one for
+    /// a moment does no harm.
     ///
     /// Fails where this process may not trace the other one.
     pub fn share(&self, tap: &IfName) -> Result<OwnedFd> {
@@ -104,7 +105,8 @@ impl Taps {
         }))
     }
 
-    /// Whether vhost-net certainly moves nothing for the process. One that has a descriptor may use it for whichever tap.
+    /// Whether vhost-net certainly moves nothing for the process. One that has a descriptor may use it for
+    /// whichever tap.
     pub fn lacks_vhost(&self) -> bool {
         self.whole && !self.has_vhost
     }
@@ -119,7 +121,8 @@ impl Taps {
     }
 }
 
-/// By what the kernel says of the descriptor, so that none of another tap is taken, whose end would then wait for us.
+/// By what the kernel says of the descriptor, so that none of another tap is taken, whose end would then wait
+/// for us.
 fn interface_of(pid: i32, number: RawFd) -> Option<IfName> {
     let mut buffer = [0; MOST_INFO];
     let length = File::open(format!("/proc/{pid}/fdinfo/{number}"))

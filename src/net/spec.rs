@@ -30,7 +30,8 @@ pub struct NicSpec {
     /// The bridge on the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bridge: Option<IfName>,
-    /// The cable is pulled. QEMU has no device property for it (5.2 to 11.1), so it is set in the running guest.
+    /// The cable is pulled. QEMU has no device property for it (5.2 to 11.1), so it is set in the running
+    /// guest.
     #[serde(default, skip_serializing_if = "is_false")]
     pub link_down: bool,
     /// The tap's name on the host; says where to look and is no setting.
@@ -39,7 +40,8 @@ pub struct NicSpec {
     /// Which tap of that name it is, if the library made it: it takes the tap away when the NIC is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tap_identity: Option<TapIdentity>,
-    /// Which tap of that name it is, if the caller opened it. Its settings are the caller's, so no other one can stand in for it.
+    /// Which tap of that name it is, if the caller opened it. Its settings are the caller's, so no other one
+    /// can stand in for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_tap: Option<GivenTap>,
     /// The tap's name, or a pattern for it, that was asked for: what the next one is called.
@@ -48,10 +50,12 @@ pub struct NicSpec {
     /// A user who may attach to the tap without CAP_NET_ADMIN, also to the next one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tap_owner: Option<u32>,
-    /// Place in the boot order, 0 first, up to 2^31 - 1. A NIC without one gets no boot ROM, unless `rom` says so.
+    /// Place in the boot order, 0 first, up to 2^31 - 1. A NIC without one gets no boot ROM, unless `rom`
+    /// says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_index: Option<u32>,
-    /// It has QEMU's boot ROM without being booted from, as somebody else started it: a migration compares the ROM.
+    /// It has QEMU's boot ROM without being booted from, as somebody else started it: a migration compares
+    /// the ROM.
     #[serde(default, skip_serializing_if = "is_false")]
     pub rom: bool,
     /// QEMU's device model.
@@ -80,7 +84,8 @@ impl NicSpec {
         }
     }
 
-    /// Whether it is over a tap that the caller opened. Those made here have always been recorded with their identity.
+    /// Whether it is over a tap that the caller opened. Those made here have always been recorded with their
+    /// identity.
     pub fn is_over_given_tap(&self) -> bool {
         self.given_tap.is_some() || (self.ifname.is_some() && self.tap_identity.is_none())
     }

@@ -224,8 +224,9 @@ fn configure(host: &Interfaces, tap: &Tap, request: &TapRequest) -> Result<()> {
     host.set_up(&tap.name)
 }
 
-/// Gives a new tap an address that is higher than those of other interfaces: a bridge that was given none takes the lowest of its
-/// ports', and whoever talks to the host over it would lose it with each tap that comes or goes.
+/// Gives a new tap an address that is higher than those of other interfaces: a bridge that was given none
+/// takes the lowest of its ports', and whoever talks to the host over it would lose it with each tap that
+/// comes or goes.
 fn set_address(
     host: &Interfaces,
     name: &IfName,

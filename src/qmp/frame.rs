@@ -1,7 +1,8 @@
 //! Cuts the byte stream into JSON objects without parsing them.
 //!
-//! Lines are no help: a monitor started with `pretty=on` spreads one message over many. The scan looks at each
-//! byte once, whatever sizes the reads come in, so a peer that drips a huge message costs no more than its length.
+//! Lines are no help: a monitor started with `pretty=on` spreads one message over many. The scan looks at
+//! each byte once, whatever sizes the reads come in, so a peer that drips a huge message costs no more than
+//! its length.
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -11,12 +12,13 @@ pub const MAX_MESSAGE: usize = 4 << 20;
 /// Deepest nesting accepted; serde_json itself gives up at 128.
 pub const MAX_DEPTH: usize = 100;
 
-/// Most memory that the parsed form of one message, or of all answers to one batch, may take as [`Frame::memory`] estimates
-/// it. `query-named-block-nodes` of 800 qcow2 disks stays below (QEMU 7.2).
+/// Most memory that the parsed form of one message, or of all answers to one batch, may take as
+/// [`Frame::memory`] estimates it. `query-named-block-nodes` of 800 qcow2 disks stays below (QEMU 7.2).
 pub const MAX_PARSED_MEMORY: usize = 32 << 20;
 
-/// What serde_json allocates beyond the text itself: a tree node for an object however small, a vector that starts with
-/// four values, and per further member its share of a half-filled node or of a vector that has just doubled.
+/// What serde_json allocates beyond the text itself: a tree node for an object however small, a vector that
+/// starts with four values, and per further member its share of a half-filled node or of a vector that has
+/// just doubled.
 const OBJECT_WEIGHT: usize = 640;
 const ARRAY_WEIGHT: usize = 128;
 const MEMBER_WEIGHT: usize = 160;
@@ -29,7 +31,8 @@ const KEPT_CAPACITY: usize = 4 << 10;
 pub struct Frame<'a> {
     /// A JSON object, as far as can be told without parsing it.
     pub text: &'a [u8],
-    /// Memory in bytes that it takes at most once it is parsed. `{"":0}` takes a hundred times the room it takes on the wire.
+    /// Memory in bytes that it takes at most once it is parsed. `{"":0}` takes a hundred times the room it
+    /// takes on the wire.
     pub memory: usize,
 }
 

@@ -37,8 +37,8 @@ impl Batch {
 pub(super) struct Flight {
     pub(super) id: BatchId,
     pub(super) first: Option<u64>,
-    /// The id of the first command instead, as long as it has not been answered: what comes before its answer is for an
-    /// earlier client.
+    /// The id of the first command instead, as long as it has not been answered: what comes before its answer
+    /// is for an earlier client.
     pub(super) sync_id: Option<u64>,
     /// The first command leaves negotiation mode, and is not the caller's.
     pub(super) negotiates: bool,

@@ -1,7 +1,7 @@
 //! A QMP client: one connection, commands matched to replies by id, events kept, fds passed along.
 //!
-//! QEMU is not trusted: message size, nesting, memory, kept events and waiting time are all bounded here, so that the
-//! layers above only ever see well-formed JSON within limits.
+//! QEMU is not trusted: message size, nesting, memory, kept events and waiting time are all bounded here, so
+//! that the layers above only ever see well-formed JSON within limits.
 
 mod client;
 mod events;

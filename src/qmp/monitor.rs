@@ -40,8 +40,8 @@ pub struct Monitor {
     broken: bool,
     /// Negotiation mode has not been left: the command that does goes in front of the first ones.
     negotiating: bool,
-    /// An answer was missing or too many. QEMU answers in the order of the commands, so that ids would only cost time; where
-    /// this is not so, they are sent.
+    /// An answer was missing or too many. QEMU answers in the order of the commands, so that ids would only
+    /// cost time; where this is not so, they are sent.
     use_ids: bool,
     in_flight: InFlight,
     /// What the socket has not taken yet.
@@ -102,8 +102,8 @@ impl Monitor {
         self.version.is_some()
     }
 
-    /// What it means that the greeting has not come in time. A monitor that accepts the connection but says nothing is serving
-    /// another client.
+    /// What it means that the greeting has not come in time. A monitor that accepts the connection but says
+    /// nothing is serving another client.
     pub fn not_greeted(&self, error: Error) -> Error {
         let error = match error.kind() {
             ErrorKind::Timeout if !self.heard => Error::new(
@@ -148,9 +148,9 @@ impl Monitor {
 
     /// Sends all `commands` at once; their answers are kept for [`Monitor::take`].
     ///
-    /// QEMU runs them in order. Each file descriptor rides on the first byte of its own command, which starts a
-    /// new `sendmsg`; everything between two file descriptors goes in one. Negotiation mode is left with the first commands, in
-    /// the same write.
+    /// QEMU runs them in order. Each file descriptor rides on the first byte of its own command, which starts
+    /// a new `sendmsg`; everything between two file descriptors goes in one. Negotiation mode is left with
+    /// the first commands, in the same write.
     pub fn submit(&mut self, commands: &[Command]) -> BatchId {
         let mut flight = self.in_flight.begin(commands.len() + usize::from(self.negotiating));
         flight.negotiates = self.negotiating;
@@ -230,8 +230,9 @@ impl Monitor {
                     }
                 }
                 Err(error) => {
-                    // A write finds out about the end of a connection before what QEMU said last has been read: that a device is
-                    // gone, for instance, which it will not say again. A peer that only stopped reading could talk on for ever.
+                    // A write finds out about the end of a connection before what QEMU said last has been
+                    // read: that a device is gone, for instance, which it will not say again. A peer that
+                    // only stopped reading could talk on for ever.
                     for _ in 0..READS {
                         if !matches!(self.read_now(), Ok(true)) || self.sort_out().is_err() {
                             break;
@@ -243,7 +244,8 @@ impl Monitor {
         }
     }
 
-    /// Reads what has arrived, without waiting: once, so that a flood cannot hold the caller. False when nothing was there.
+    /// Reads what has arrived, without waiting: once, so that a flood cannot hold the caller. False when
+    /// nothing was there.
     pub fn read(&mut self) -> Result<bool> {
         let read = self.read_now().and_then(|more| self.sort_out().map(|()| more));
         if let Err(error) = &read {
@@ -274,7 +276,8 @@ impl Monitor {
         self.in_flight.has_ended(id)
     }
 
-    /// What has become of a batch. Replies that are missing are not waited for any more, for the reason of `late`.
+    /// What has become of a batch. Replies that are missing are not waited for any more, for the reason of
+    /// `late`.
     pub fn take(&mut self, id: BatchId, late: impl FnOnce() -> Error) -> Batch {
         let Some(mut flight) = self.in_flight.remove(id) else {
             return Batch::failed(0, Error::new(ErrorKind::State, "the batch was never sent"));
@@ -338,7 +341,8 @@ impl Monitor {
         }
     }
 
-    /// Judged by its memory before it is parsed: the answers of batches that have not been taken count as well.
+    /// Judged by its memory before it is parsed: the answers of batches that have not been taken count as
+    /// well.
     fn next_message(&mut self) -> Result<Option<(Message, usize)>> {
         let Some(Frame { text, memory }) = self.framer.next_message()? else { return Ok(None) };
         if memory > MAX_PARSED_MEMORY.saturating_sub(self.in_flight.memory()) {
@@ -377,8 +381,9 @@ fn is_negotiated(error: &Error) -> bool {
     qemu_errors::refusal("qmp_capabilities", error) == Some(Refusal::AlreadyNegotiated)
 }
 
-/// An id that no client before has used. QEMU gives the answer to a command that it is at when its client dies to the next
-/// client (7.2), and that one's ids are as short as ours; it answers in order, so the first answer to this one ends that.
+/// An id that no client before has used. QEMU gives the answer to a command that it is at when its client
+/// dies to the next client (7.2), and that one's ids are as short as ours; it answers in order, so the first
+/// answer to this one ends that.
 fn sync_id() -> Result<u64> {
     Ok(u64::from(u32::from_ne_bytes(random_bytes()?)) + FIRST_SYNC_ID)
 }

@@ -1,5 +1,6 @@
-//! How fast what nobody asked for is read: a peer that says it without end must not take a processor for as long as a call
-//! waits. While nothing is read the socket fills up, and the peer waits. Pure but for the clock.
+//! How fast what nobody asked for is read: a peer that says it without end must not take a processor for as
+//! long as a call waits. While nothing is read the socket fills up, and the peer waits. Pure but for the
+//! clock.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,8 @@ const WINDOW: Duration = Duration::from_millis(100);
 /// The shortest rest. A guest's word that a device is gone is not read before it is over.
 const REST: Duration = Duration::from_millis(10);
 
-/// The rest is so many times as long as the messages before it took, and no longer than [`WINDOW`]: a slow machine rests longer.
+/// The rest is so many times as long as the messages before it took, and no longer than [`WINDOW`]: a slow
+/// machine rests longer.
 const TIMES: u32 = 4;
 
 /// Counts what nobody asked for.

@@ -1,7 +1,7 @@
 //! Who listens at a monitor's socket: the process and the user that the kernel noted when it began to listen.
 
-/// The overflow uid: what the kernel says of users that this process's user namespace does not have, and a user's own number
-/// ("nobody") where there is no such namespace.
+/// The overflow uid: what the kernel says of users that this process's user namespace does not have, and a
+/// user's own number ("nobody") where there is no such namespace.
 const OVERFLOW: u32 = 65534;
 
 /// What `/proc/self/uid_map` says where all users are themselves.

@@ -1,5 +1,6 @@
-//! What QEMU's refusals mean. QEMU has an error class for a few of them, and for the others only words, which differ by version: this table
-//! is the one place that knows them. `tests/qemu_errors.rs` brings each row about with real QEMUs of the versions that it names.
+//! What QEMU's refusals mean. QEMU has an error class for a few of them, and for the others only words, which
+//! differ by version: this table is the one place that knows them. `tests/qemu_errors.rs` brings each row
+//! about with real QEMUs of the versions that it names.
 
 use super::wire::Version;
 use crate::error::{Error, ErrorKind};
@@ -36,7 +37,8 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The kind that the error of a call gets. None for what the library deals with itself, so that it is the error of no call.
+    /// The kind that the error of a call gets. None for what the library deals with itself, so that it is the
+    /// error of no call.
     pub fn kind(self) -> Option<ErrorKind> {
         match self {
             Self::DuplicateDevice | Self::DuplicateBackend => Some(ErrorKind::Conflict),
@@ -81,8 +83,8 @@ pub enum Says {
     Words(&'static str),
 }
 
-/// The versions in which QEMU was seen to refuse like this, of those that are tested: 5.2, 7.2, 10.0 and 11.1. A row counts for every
-/// version, since nobody has asked those between.
+/// The versions in which QEMU was seen to refuse like this, of those that are tested: 5.2, 7.2, 10.0 and
+/// 11.1. A row counts for every version, since nobody has asked those between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// In this version and up to the last.
@@ -150,7 +152,8 @@ pub static ROWS: &[Row] = &[
     row(&["blockdev-del"], "Node * is in use", ALL, Refusal::InUse),
     // A node above it is made of it.
     row(&["blockdev-del"], "Block device * is in use", ALL, Refusal::InUse),
-    // A job ("block device is in use by block job: mirror"), or a node above ("node is used as backing hd of 'y'").
+    // A job ("block device is in use by block job: mirror"), or a node above ("node is used as backing hd of
+    // 'y'").
     row(&["blockdev-del"], "Node '*' is busy: ", ALL, Refusal::InUse),
     row(&["device_del"], "Device * is already in the process of unplug", ALL, Refusal::AlreadyUnplugging),
     // PCI Express's own hotplug.
@@ -190,8 +193,8 @@ pub static ROWS: &[Row] = &[
     row(&["device_add"], "Image size is not a multiple of request alignment", ALL, Refusal::UnalignedSize),
     row(&["blockdev-add"], "The device is not writable", ALL, Refusal::ReadOnlyDevice),
     row(&["device_add", "device_del"], "not allowed while migrating", ALL, Refusal::Migrating),
-    // The same command of a client that died right after it was sent may be carried out when the next client is there already, and
-    // ends the negotiation of that one (11.1, once in some thousand kills).
+    // The same command of a client that died right after it was sent may be carried out when the next client
+    // is there already, and ends the negotiation of that one (11.1, once in some thousand kills).
     row(
         &["qmp_capabilities"],
         "Capabilities negotiation is already complete",
@@ -219,7 +222,8 @@ fn has_words(text: &str, words: &str) -> bool {
     rest.is_some()
 }
 
-/// The row for QEMU's answer to this command; none for an error that is not QEMU's, or whose words are not known.
+/// The row for QEMU's answer to this command; none for an error that is not QEMU's, or whose words are not
+/// known.
 pub fn find(command: &str, error: &Error) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.fits(command, error))
 }

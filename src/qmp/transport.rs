@@ -18,7 +18,8 @@ use crate::sys::descriptor::Descriptor;
 /// One read takes at most this much, so that a flood is noticed between reads.
 const READ: usize = 16 << 10;
 
-/// One read of an answer that says little, as most do: 16 KiB of zeros for each would cost more than the rest of it.
+/// One read of an answer that says little, as most do: 16 KiB of zeros for each would cost more than the rest
+/// of it.
 const SHORT_READ: usize = 512;
 
 /// A full listen queue has no readiness to wait for; it is to be tried again this often.
@@ -86,8 +87,8 @@ impl Transport {
         ))
     }
 
-    /// Writes as much of `segment` as the socket takes now; zero when it is full. The caller drops the fd from
-    /// what remains: it went with the first byte.
+    /// Writes as much of `segment` as the socket takes now; zero when it is full. The caller drops the fd
+    /// from what remains: it went with the first byte.
     pub(super) fn write(&self, segment: &Segment<'_>) -> Result<usize> {
         let raw = segment.fd.map(|fd| [fd.as_raw_fd()]);
         let rights = raw.as_ref().map(|fds| [ControlMessage::ScmRights(fds)]);
@@ -110,8 +111,8 @@ impl Transport {
         }
     }
 
-    /// Reads what is there and gives it to `sink`, in one or two pieces; false when nothing was. File descriptors that a peer
-    /// sends along are closed by the kernel, because no room is offered for them.
+    /// Reads what is there and gives it to `sink`, in one or two pieces; false when nothing was. File
+    /// descriptors that a peer sends along are closed by the kernel, because no room is offered for them.
     pub(super) fn read(&self, mut sink: impl FnMut(&[u8])) -> Result<bool> {
         match self.read_into(&mut [0; SHORT_READ], &mut sink)? {
             0 => return Ok(false),
@@ -155,7 +156,8 @@ impl AsFd for Transport {
     }
 }
 
-/// What it means that the listen queue has been full until the deadline: it has a client before us that is not served either.
+/// What it means that the listen queue has been full until the deadline: it has a client before us that is
+/// not served either.
 pub fn queue_full(path: &Path) -> Error {
     Error::new(
         ErrorKind::MonitorBusy,

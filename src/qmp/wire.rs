@@ -89,8 +89,8 @@ pub struct Version {
     pub micro: u32,
 }
 
-/// The oldest QEMU that devices are plugged into: the oldest this library is tested with. Into an older one, changes
-/// are recorded for the next boot.
+/// The oldest QEMU that devices are plugged into: the oldest this library is tested with. Into an older one,
+/// changes are recorded for the next boot.
 pub const OLDEST_QEMU: Version = Version { major: 5, minor: 2, micro: 0 };
 
 impl std::fmt::Display for Version {

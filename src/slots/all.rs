@@ -36,7 +36,8 @@ impl Slots {
         }
     }
 
-    /// The removal of the device has been asked for and not granted: its place stays taken until it is released.
+    /// The removal of the device has been asked for and not granted: its place stays taken until it is
+    /// released.
     pub fn quarantine(&mut self, device: &impl Placed) {
         match device.address() {
             Some(Address::Pci(address)) => self.pci.quarantine(address, device.id()),

@@ -9,8 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, DeviceId};
 use crate::model::{DeviceKind, Journal, Peer, PeerMatch, Record, Spec, State};
 
-/// Record, journal and format as they are in the file, and which QEMU is being talked to. A copy is cheap, and stays as it is when the
-/// file changes.
+/// Record, journal and format as they are in the file, and which QEMU is being talked to. A copy is cheap,
+/// and stays as it is when the file changes.
 #[derive(Clone, Debug)]
 pub struct Contents {
     pub(super) state: State,

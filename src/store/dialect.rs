@@ -14,10 +14,10 @@ c_enum! {
     pub enum Format = kvm_runtime_format, KVM_RUNTIME_FORMAT {
         /// Our own: a JSON object.
         Native = 1,
-        /// Ganeti's list: loaded with 4 entries (2.10 and later) or 3 (2.0 to 2.9), saved with 4, which Ganeti
-        /// 3.0 and later load. All NICs and all disks then have the same queues, vhost, cache, aio and discard. A
-        /// request for others, or for what Ganeti does not know, fails with -EINVAL. docs/ganeti.md has the
-        /// details.
+        /// Ganeti's list: loaded with 4 entries (2.10 and later) or 3 (2.0 to 2.9), saved with 4, which
+        /// Ganeti 3.0 and later load. All NICs and all disks then have the same queues, vhost, cache, aio and
+        /// discard. A request for others, or for what Ganeti does not know, fails with -EINVAL.
+        /// docs/ganeti.md has the details.
         Ganeti = 2,
     }
 }
@@ -83,7 +83,8 @@ impl Dialect {
         }
     }
 
-    /// Refuses a record that no guest could have. Devices that shared an address in the list that was read still do.
+    /// Refuses a record that no guest could have. Devices that shared an address in the list that was read
+    /// still do.
     pub fn check(&self, record: &Record) -> Result<()> {
         match self {
             Self::Native => record.check(),
@@ -104,7 +105,8 @@ impl Dialect {
         }
     }
 
-    /// What a new NIC gets of what `wanted` and `vhost` leave open. The file may not have room for what they ask for.
+    /// What a new NIC gets of what `wanted` and `vhost` leave open. The file may not have room for what they
+    /// ask for.
     pub fn settle_nic(&self, wanted: &NicSpec, vhost: VhostMode) -> Result<NicSettings> {
         match self {
             Self::Native => Ok(NicSettings { queues: wanted.queues, vhost, vnet_hdr: true, rom: false }),

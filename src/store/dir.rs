@@ -1,7 +1,8 @@
-//! Files that are either the old or the new version, never something between, and belong to one holder at a time.
+//! Files that are either the old or the new version, never something between, and belong to one holder at a
+//! time.
 //!
-//! Everything happens relative to one open directory, so a renamed or remounted path cannot split the runtime file
-//! from its lock and journal.
+//! Everything happens relative to one open directory, so a renamed or remounted path cannot split the runtime
+//! file from its lock and journal.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -43,7 +44,8 @@ pub struct RecordDir {
 struct Name {
     own: OsString,
     temporary: OsString,
-    /// How often the temporary file has been written: several new versions may have been staged, each over the one before.
+    /// How often the temporary file has been written: several new versions may have been staged, each over
+    /// the one before.
     versions: AtomicU64,
 }
 
@@ -119,12 +121,13 @@ impl RecordDir {
         self.path.with_file_name(name)
     }
 
-    /// The content of a part, `None` if it does not exist. Only a regular file of acceptable size is read, and no
-    /// symbolic link is followed.
+    /// The content of a part, `None` if it does not exist. Only a regular file of acceptable size is read,
+    /// and no symbolic link is followed.
     pub fn read(&self, file_kind: FileKind) -> Result<Option<Vec<u8>>> {
         let name = self.file_name(file_kind);
         let Some((file, stat)) = self.open_file(name)? else { return Ok(None) };
-        // A record may be linked to from a backup; it is never written in place. What lies beside one is made here alone.
+        // A record may be linked to from a backup; it is never written in place. What lies beside one is made
+        // here alone.
         if file_kind != FileKind::Record {
             self.check_only_name(&stat, name)?;
         }

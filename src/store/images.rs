@@ -1,4 +1,5 @@
-//! What the caller decides about the images of a record: where backing files may be, and that another chain is right.
+//! What the caller decides about the images of a record: where backing files may be, and that another chain
+//! is right.
 
 use super::record_file::{RecordFile, Storage};
 use crate::disk::{self, BackingRule, DiskSpec, FormatRequest, Image};
@@ -17,8 +18,8 @@ pub fn resolve(record: &Record, spec: &mut DiskSpec, format: FormatRequest) -> R
 }
 
 impl RecordFile {
-    /// Says where the backing files of all disks may be that say nothing of their own. It counts from the next time that an
-    /// image is opened; nothing is opened now.
+    /// Says where the backing files of all disks may be that say nothing of their own. It counts from the
+    /// next time that an image is opened; nothing is opened now.
     pub fn set_backing(&mut self, rule: Option<BackingRule>) -> Result<()> {
         rule.as_ref().map_or(Ok(()), BackingRule::validate)?;
         let mut next = self.record().clone();
@@ -26,8 +27,9 @@ impl RecordFile {
         self.change(next)
     }
 
-    /// Records the files that the image of a disk is made of now, in place of those that were recorded before. They have to be
-    /// where the rule for the disk allows it: `rule`, which it has from then on, or the one that it has.
+    /// Records the files that the image of a disk is made of now, in place of those that were recorded
+    /// before. They have to be where the rule for the disk allows it: `rule`, which it has from then on, or
+    /// the one that it has.
     pub fn accept_chain(&mut self, id: &str, rule: Option<BackingRule>) -> Result<()> {
         let mut spec = self.contents().disk_under(id, rule)?;
         let format = spec.format.into();

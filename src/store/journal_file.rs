@@ -1,4 +1,5 @@
-//! The file of a journal. It is one of its own, beside the runtime file, so that no runtime format has to carry it.
+//! The file of a journal. It is one of its own, beside the runtime file, so that no runtime format has to
+//! carry it.
 
 use std::sync::Arc;
 

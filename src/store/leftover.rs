@@ -1,4 +1,5 @@
-//! What this library leaves beside a record when it is killed, told from whatever else may have such a name. Pure.
+//! What this library leaves beside a record when it is killed, told from whatever else may have such a name.
+//! Pure.
 
 use serde::de::IgnoredAny;
 

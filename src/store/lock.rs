@@ -32,7 +32,8 @@ impl RecordDir {
         let name = suffixed(self.file_name(FileKind::Record), ".lock");
         loop {
             let mut file = self.open_lock_file(&name)?;
-            // Before it is read or written: by that name there may be a pipe, or a file that is also another one.
+            // Before it is read or written: by that name there may be a pipe, or a file that is also another
+            // one.
             self.check_only_name(&self.check_file(&file, &name)?, &name)?;
             match uninterrupted(|| sys::lock::try_exclusive(file.as_fd())) {
                 Ok(()) => {}

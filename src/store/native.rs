@@ -165,7 +165,8 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
         let devices = elements(&mut file, key, |value| device_from_value(kind, value))?;
         devices.into_iter().for_each(|device| record.add(device));
     }
-    // Versions before this one noted ids there whose `DEVICE_DELETED` might come late. No event is believed any more.
+    // Versions before this one noted ids there whose `DEVICE_DELETED` might come late. No event is believed
+    // any more.
     file.remove("unheard");
     record.extra = file;
     record.check()?;

@@ -148,7 +148,8 @@ impl RecordFile {
             }
             (None, None) => {}
         }
-        // A journal without a record belongs to a guest that is gone. Beside the new record it would be taken for its.
+        // A journal without a record belongs to a guest that is gone. Beside the new record it would be taken
+        // for its.
         if let Some(old) = &journal {
             decode_journal(&record_dir, old)?;
             staged.remove(FileKind::Journal);
@@ -186,7 +187,8 @@ impl RecordFile {
         self.contents.dialect()
     }
 
-    /// A copy of the record in another format, which may not be able to hold it: the error names what. It has no file.
+    /// A copy of the record in another format, which may not be able to hold it: the error names what. It has
+    /// no file.
     pub fn convert(&self, format: Format) -> Result<Self> {
         Ok(Self::new(self.document().convert(format)?).with_trust(self.trust))
     }

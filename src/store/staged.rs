@@ -1,4 +1,5 @@
-//! New versions of the files of a record: written beside the old ones, put in place together, and taken back where that fails.
+//! New versions of the files of a record: written beside the old ones, put in place together, and taken back
+//! where that fails.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -65,8 +66,8 @@ impl RecordDir {
         Staged { record_dir: self.clone(), changes: Vec::new() }
     }
 
-    /// Puts a staged version in place, for good: it survives a power failure from here on. If that cannot be made
-    /// sure, the old version is put back; if not even that, the error names what is left.
+    /// Puts a staged version in place, for good: it survives a power failure from here on. If that cannot be
+    /// made sure, the old version is put back; if not even that, the error names what is left.
     ///
     /// `old` is what a part had before, `None` if it did not exist.
     pub fn settle(

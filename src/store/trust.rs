@@ -1,5 +1,5 @@
-//! Whether a file can be believed: who owns it, and who else may write it. What it says is carried out with this process's
-//! rights. Pure but for asking who this process is.
+//! Whether a file can be believed: who owns it, and who else may write it. What it says is carried out with
+//! this process's rights. Pure but for asking who this process is.
 
 use nix::sys::stat::FileStat;
 use nix::unistd::{getegid, geteuid, getgroups};
@@ -22,7 +22,8 @@ pub struct Identity {
     groups: Vec<u32>,
 }
 
-/// What is looked at: anybody may make files in a directory with the sticky bit, but not replace those of others.
+/// What is looked at: anybody may make files in a directory with the sticky bit, but not replace those of
+/// others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A directory.
@@ -37,8 +38,9 @@ const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
 
 impl Identity {
-    /// This process. A service user works with its groups in directories of theirs. Root is a member of groups that are for
-    /// something else, so only root's own group counts, and the one that it was started with.
+    /// This process. A service user works with its groups in directories of theirs. Root is a member of
+    /// groups that are for something else, so only root's own group counts, and the one that it was started
+    /// with.
     pub fn of_process() -> Self {
         let user = geteuid().as_raw();
         let mut groups = vec![ROOT, getegid().as_raw()];

@@ -40,7 +40,8 @@ impl RecordFile {
         self.journal().peer.as_ref().map_or(PeerState::Unknown, |noted| peer::state(noted))
     }
 
-    /// Settles what is unfinished by the rules for a guest that has ended. Answers how many operations that were.
+    /// Settles what is unfinished by the rules for a guest that has ended. Answers how many operations that
+    /// were.
     pub fn settle_ended(&mut self) -> Result<usize> {
         self.check_closed()?;
         self.record_dir()?;

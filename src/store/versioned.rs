@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::json;
 
-/// The members of a file of `format`, without those two that say so. A version above `newest` is refused by name.
+/// The members of a file of `format`, without those two that say so. A version above `newest` is refused by
+/// name.
 pub(crate) fn open(bytes: &[u8], format: &str, newest: u64) -> Result<Map<String, Value>> {
     let value: Value =
         serde_json::from_slice(bytes).map_err(|error| malformed(format!("is not JSON: {error}")))?;

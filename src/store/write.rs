@@ -25,7 +25,8 @@ pub struct StagedRecord {
     writes: u64,
 }
 
-/// A staged record in the hands of whoever only decides when it is put in place. Whatever is given up is taken away.
+/// A staged record in the hands of whoever only decides when it is put in place. Whatever is given up is
+/// taken away.
 #[derive(Debug)]
 pub struct Staged(Box<StagedRecord>);
 

@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-/// A descriptor with any number of holders, closed by the last one. Whoever decides can hold it and name it in a command; only
-/// whoever does can look at it.
+/// A descriptor with any number of holders, closed by the last one. Whoever decides can hold it and name it
+/// in a command; only whoever does can look at it.
 #[derive(Clone, Debug)]
 pub struct Descriptor(Arc<OwnedFd>);
 

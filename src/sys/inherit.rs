@@ -12,8 +12,8 @@ pub fn duplicate_above(fd: BorrowedFd<'_>, least: RawFd) -> Result<OwnedFd, Errn
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Puts a descriptor at this very number, not close-on-exec, in the place of what is there. For a child process between
-/// fork and exec: async-signal-safe.
+/// Puts a descriptor at this very number, not close-on-exec, in the place of what is there. For a child
+/// process between fork and exec: async-signal-safe.
 pub fn place(fd: impl AsFd, number: RawFd) -> Result<(), Errno> {
     loop {
         // SAFETY: the descriptor is open, and a bad number is an error.

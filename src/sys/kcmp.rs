@@ -9,8 +9,8 @@ const FILE: libc::c_int = 0;
 
 /// Whether both numbers of this process lead to one open file, as after `dup(2)`.
 ///
-/// Where the kernel does not say (no CONFIG_KCMP, or a filter on system calls), the flags of the open file do: one that is set
-/// through one number shows through the other.
+/// Where the kernel does not say (no CONFIG_KCMP, or a filter on system calls), the flags of the open file
+/// do: one that is set through one number shows through the other.
 pub fn is_same_file(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> nix::Result<bool> {
     let [one, other] = [one.as_raw_fd(), other.as_raw_fd()];
     let process = std::process::id();

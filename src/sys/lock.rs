@@ -22,8 +22,8 @@ fn flock(file: BorrowedFd<'_>, operation: i32) -> nix::Result<()> {
     Errno::result(unsafe { libc::flock(file.as_raw_fd(), operation) }).map(drop)
 }
 
-/// Whether somebody who has the file open as well has a lock of any kind on these bytes of it; a length of 0 is up to its
-/// end. Takes none.
+/// Whether somebody who has the file open as well has a lock of any kind on these bytes of it; a length of 0
+/// is up to its end. Takes none.
 pub fn is_taken(file: impl AsFd, start: libc::off_t, length: libc::off_t) -> nix::Result<bool> {
     let mut lock = libc::flock {
         l_type: short(libc::F_WRLCK),

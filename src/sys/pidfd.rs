@@ -12,8 +12,8 @@ pub fn open(pid: i32) -> Result<OwnedFd, Errno> {
     owned(number)
 }
 
-/// The file behind descriptor `number` of that process, under a new number here, close-on-exec. Takes the right to trace the
-/// process (CAP_SYS_PTRACE, if it is another user's).
+/// The file behind descriptor `number` of that process, under a new number here, close-on-exec. Takes the
+/// right to trace the process (CAP_SYS_PTRACE, if it is another user's).
 pub fn get(process: impl AsFd, number: RawFd) -> Result<OwnedFd, Errno> {
     let process = process.as_fd().as_raw_fd();
     // SAFETY: the descriptor is open, the other arguments are integers, and a bad number is an error.
@@ -25,7 +25,8 @@ pub fn get(process: impl AsFd, number: RawFd) -> Result<OwnedFd, Errno> {
 pub fn read_link<'a>(directory: impl AsFd, name: &CStr, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
     let directory = directory.as_fd().as_raw_fd();
     let (text, room) = (buffer.as_mut_ptr().cast(), buffer.len());
-    // SAFETY: the descriptor is open, the name ends in a zero, and the kernel writes at most as much as there is room for.
+    // SAFETY: the descriptor is open, the name ends in a zero, and the kernel writes at most as much as there
+    // is room for.
     let length = Errno::result(unsafe { libc::readlinkat(directory, name.as_ptr(), text, room) })?;
     let length = usize::try_from(length).map_err(|_| Errno::EIO)?;
     buffer.get(..length).ok_or(Errno::EIO)

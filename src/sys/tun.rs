@@ -93,7 +93,8 @@ pub fn set_address(fd: BorrowedFd<'_>, address: [u8; 6]) -> nix::Result<()> {
     unsafe { raw::set_address(fd.as_raw_fd(), &request) }.map(drop)
 }
 
-/// The network namespace that the interface is in, close-on-exec. Needs CAP_NET_ADMIN there; macvtaps do not know it.
+/// The network namespace that the interface is in, close-on-exec. Needs CAP_NET_ADMIN there; macvtaps do not
+/// know it.
 pub fn namespace(fd: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
     // SAFETY: the fd is open and the request has no argument.
     let number = nix::errno::Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), GET_NAMESPACE) })?;

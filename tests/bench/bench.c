@@ -1,7 +1,8 @@
-/* The library beside the floor: `tests/run bench`. Exits non-zero when a ratio is missed; absolute times are only shown.
+/* The library beside the floor: `tests/run bench`. Exits non-zero when a ratio is missed; absolute times are
+ * only shown.
  *
  *     bench [ROUNDS [one|many|guests [GUESTS]]]     60 rounds, all parts, 200 guests
- *     bench ROUNDS costs|work                       only what does not depend on the machine; only the library's part
+ *     bench ROUNDS costs|work                       what does not depend on the machine; the library's part
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,9 @@
-/* The floor: what plugging takes at least. A QMP client written by hand that sends the fewest commands and bytes, keeps no
- * record, chooses nothing, and takes every answer for a good one except an error. What the library is measured against.
+/* The floor: what plugging takes at least. A QMP client written by hand that sends the fewest commands and
+ * bytes, keeps no record, chooses nothing, and takes every answer for a good one except an error. What the
+ * library is measured against.
  *
- * It gives devices and netdevs the ids that the library gives them, because the ids are part of what is asked for; fd names have
- * one letter, commands no ids.
+ * It gives devices and netdevs the ids that the library gives them, because the ids are part of what is asked
+ * for; fd names have one letter, commands no ids.
  */
 #ifndef BENCH_FLOOR_H
 #define BENCH_FLOOR_H
@@ -21,8 +22,8 @@ struct floor {
 void floor_open(struct floor *floor, const char *path, bool look);
 void floor_close(struct floor *floor);
 
-/* A tap, made, put into the bridge and set up, behind a virtio-net-pci in this slot of pci.0; with or without the option ROM.
- * It is the kernel's tap%d. */
+/* A tap, made, put into the bridge and set up, behind a virtio-net-pci in this slot of pci.0; with or without
+ * the option ROM. It is the kernel's tap%d. */
 void floor_add_nic(struct floor *floor, int slot, const char *bridge, bool rom);
 
 /* A virtio-net-pci with nothing behind it: what of a removal is QEMU's own. */
@@ -31,7 +32,8 @@ void floor_add_bare(struct floor *floor, int slot);
 /* A raw image behind a virtio-blk-pci, passed by fd in an fdset. */
 void floor_add_disk(struct floor *floor, int slot, const char *path);
 
-/* Asks for the device in this slot; waits until QEMU says that it is gone; takes down what stood behind it. */
+/* Asks for the device in this slot; waits until QEMU says that it is gone; takes down what stood behind
+ * it. */
 void floor_ask(struct floor *floor, const char *type, int slot);
 void floor_wait(struct floor *floor);
 void floor_clear_nic(struct floor *floor, int slot);
@@ -40,7 +42,8 @@ void floor_clear_disk(struct floor *floor, int slot);
 /* One question, to see whether QEMU answers. */
 void floor_status(struct floor *floor);
 
-/* The parts, for a program that waits for many at once. floor_send_nic() sends and does not wait: three answers come. */
+/* The parts, for a program that waits for many at once. floor_send_nic() sends and does not wait: three
+ * answers come. */
 void floor_send_nic(struct floor *floor, int slot, const char *bridge, bool rom);
 
 /* Reads once; returns how many answers were complete. */

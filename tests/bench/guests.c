@@ -1,5 +1,5 @@
-/* Many guests in one process: open all, a NIC for each, from one thread, from eight, and from one that waits for none of
- * them, beside the floor. */
+/* Many guests in one process: open all, a NIC for each, from one thread, from eight, and from one that waits
+ * for none of them, beside the floor. */
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -160,7 +160,8 @@ static void wait_removed(struct vm *vm)
     }
 }
 
-/* A reset takes out what is asked for, also of a guest that does not run, but not of one that was never started. */
+/* A reset takes out what is asked for, also of a guest that does not run, but not of one that was never
+ * started. */
 static double remove_all(void)
 {
     double start;

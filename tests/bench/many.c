@@ -1,4 +1,5 @@
-/* Many devices in one guest: whether the last costs what the first does, and what a list costs in one call. */
+/* Many devices in one guest: whether the last costs what the first does, and what a list costs in one
+ * call. */
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>

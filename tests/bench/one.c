@@ -1,4 +1,5 @@
-/* What one operation costs, beside the floor: the same operations by a client that does nothing but them, in turns. */
+/* What one operation costs, beside the floor: the same operations by a client that does nothing but them, in
+ * turns. */
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -40,8 +41,8 @@ static const char *const names[HOW_MANY] = {
 };
 
 /* System calls of the library, about a tenth above the most that was counted: 42, 34, 80, 37, 44. An image is
- * looked at before it is opened, and which boot of the host its numbers are of is read. A NIC's removal looks for its
- * tap among QEMU's descriptors, of which other versions may have some more. */
+ * looked at before it is opened, and which boot of the host its numbers are of is read. A NIC's removal looks
+ * for its tap among QEMU's descriptors, of which other versions may have some more. */
 static const long most_syscalls[HOW_MANY] = {
     [NIC_OURS] = 46, [DISK_OURS] = 37, [DEL_NIC_OURS] = 95, [DEL_DISK_OURS] = 41, [OPEN_OURS] = 48,
 };
@@ -205,7 +206,8 @@ static void opening(void)
     hand = other;
 }
 
-/* As an agent begins: nothing is left to do for the kernel, which takes its time over a tap, and nothing to read. */
+/* As an agent begins: nothing is left to do for the kernel, which takes its time over a tap, and nothing to
+ * read. */
 static void rest(void)
 {
     usleep(REST_US);
@@ -214,8 +216,8 @@ static void rest(void)
     monitor_forget_events(vm.qemu->observer);
 }
 
-/* Each comes after each other one equally often in ten rounds, and is first as often as the others (a Williams design): what
- * was done before leaves caches, and the kernel at work on a tap that has gone. */
+/* Each comes after each other one equally often in ten rounds, and is first as often as the others (a
+ * Williams design): what was done before leaves caches, and the kernel at work on a tap that has gone. */
 static void round_of_all(int round)
 {
     static const int zigzag[WAYS] = {0, 1, 4, 2, 3};

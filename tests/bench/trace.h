@@ -1,5 +1,5 @@
-/* Counts what a piece of work asks of the kernel and of the monitor, by looking over its shoulder with ptrace: exact, and the
- * same on every machine.
+/* Counts what a piece of work asks of the kernel and of the monitor, by looking over its shoulder with
+ * ptrace: exact, and the same on every machine.
  */
 #ifndef BENCH_TRACE_H
 #define BENCH_TRACE_H
@@ -12,7 +12,8 @@ struct cost {
     long round_trips; /* times an answer was waited for after something had been sent */
 };
 
-/* Runs `work` in a child process. What it does between trace_begin(i) and trace_end() is counted in costs[i]. */
+/* Runs `work` in a child process. What it does between trace_begin(i) and trace_end() is counted in
+ * costs[i]. */
 void trace_run(void (*work)(void), struct cost *costs, int count);
 void trace_begin(int index);
 void trace_end(void);

@@ -1,4 +1,5 @@
-/* The command that boots a record, by itself: arguments, descriptors and their numbers, plans, and what is refused. */
+/* The command that boots a record, by itself: arguments, descriptors and their numbers, plans, and what is
+ * refused. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -159,7 +160,8 @@ static char *state_of_directory(void)
     return text;
 }
 
-/* A command to be looked at: nothing is written, opened for it or made, and whose the record is does not matter. */
+/* A command to be looked at: nothing is written, opened for it or made, and whose the record is does not
+ * matter. */
 static void looked_at(void)
 {
     static const char record[] =

@@ -1,4 +1,5 @@
-/* The files of an image that the library opens are those that were there when the disk was added: others are refused, and told. */
+/* The files of an image that the library opens are those that were there when the disk was added: others are
+ * refused, and told. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* kvm_runtime_check(): each trouble that it has a number for is found, and named by that number. QEMU is one that is not there:
- * kvm-fake-qemu may be as old as it likes. */
+/* kvm_runtime_check(): each trouble that it has a number for is found, and named by that number. QEMU is one
+ * that is not there: kvm-fake-qemu may be as old as it likes. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* kvm-fake-qemu, which the tests of node agents run in place of QEMU: all that an agent does goes well with it, and each thing
- * that it can be told to do wrong comes out of the library as it would with a real one. */
+/* kvm-fake-qemu, which the tests of node agents run in place of QEMU: all that an agent does goes well with
+ * it, and each thing that it can be told to do wrong comes out of the library as it would with a real one. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>

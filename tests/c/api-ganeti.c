@@ -1,4 +1,5 @@
-/* Every form of Ganeti's runtime files: loaded, listed, saved as it was, loaded again, and converted there and back. */
+/* Every form of Ganeti's runtime files: loaded, listed, saved as it was, loaded again, and converted there
+ * and back. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* Which files are opened for an image: what the caller chooses, and what is refused by name. On the record of a guest that does
- * not run, by the library and by kvmctl. */
+/* Which files are opened for an image: what the caller chooses, and what is refused by name. On the record of
+ * a guest that does not run, by the library and by kvmctl. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

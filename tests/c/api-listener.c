@@ -1,5 +1,5 @@
-/* Whoever listens at the monitor's socket is handed taps and images: the caller can say who that has to be, and the record
- * remembers it. */
+/* Whoever listens at the monitor's socket is handed taps and images: the caller can say who that has to be,
+ * and the record remembers it. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>

@@ -1,4 +1,5 @@
-/* Nobody, or nobody useful, is behind the socket: the reason is told, nothing is left, and the record can be used again. */
+/* Nobody, or nobody useful, is behind the socket: the reason is told, nothing is left, and the record can be
+ * used again. */
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>

@@ -96,7 +96,8 @@ static void lists_fit_the_caller(void)
     runtime = NULL;
 }
 
-/* What was begun and not finished is said without the guest, also of a device that the record does not have yet. */
+/* What was begun and not finished is said without the guest, also of a device that the record does not have
+ * yet. */
 static void journal_is_listed(void)
 {
     static const char nic[] = "\"nic\":{\"id\":\"%s\",\"generation\":%d,\"mac\":\"52:54:00:12:34:%02x\"}";
@@ -174,7 +175,8 @@ static void cut_off_anywhere(void)
     ok(remove(journal));
 }
 
-/* Whatever one byte becomes, the answer is a record or a refusal. Every byte, unless that would take all day. */
+/* Whatever one byte becomes, the answer is a record or a refusal. Every byte, unless that would take all
+ * day. */
 static void one_byte_wrong(void)
 {
     static const char odd[] = {'\0', '"', '}', '9', '\xff', '\n'};

@@ -1,4 +1,5 @@
-/* What a record begins with: structs of older and newer callers, limits, and what comes out of the file again. */
+/* What a record begins with: structs of older and newer callers, limits, and what comes out of the file
+ * again. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

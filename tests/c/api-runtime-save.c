@@ -1,4 +1,5 @@
-/* A record is written whole, mode 0600, where nothing was before, and one that cannot be written changes nothing. */
+/* A record is written whole, mode 0600, where nothing was before, and one that cannot be written changes
+ * nothing. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* A struct of a size that it never had is refused by every function, before anything is done: half a pointer is not read, and
- * the sizeof of a pointer does not leave in silence what was asked for. */
+/* A struct of a size that it never had is refused by every function, before anything is done: half a pointer
+ * is not read, and the sizeof of a pointer does not leave in silence what was asked for. */
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>

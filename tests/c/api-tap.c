@@ -1,4 +1,5 @@
-/* A tap is opened as asked for or not at all; its descriptors are the caller's, and nothing runs away with them. */
+/* A tap is opened as asked for or not at all; its descriptors are the caller's, and nothing runs away with
+ * them. */
 #include <fcntl.h>
 #include <net/if.h>
 #include <stdio.h>

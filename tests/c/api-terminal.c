@@ -1,4 +1,5 @@
-/* Nothing that kvmctl prints is a command to the terminal: not what a record says, nor the names of files, nor what QEMU says. */
+/* Nothing that kvmctl prints is a command to the terminal: not what a record says, nor the names of files,
+ * nor what QEMU says. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

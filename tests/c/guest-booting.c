@@ -1,5 +1,5 @@
-/* A removal asked for before the guest can hear it: the answer is PENDING and says so, or, with enough time, the request
- * is repeated and granted once the guest is up. */
+/* A removal asked for before the guest can hear it: the answer is PENDING and says so, or, with enough time,
+ * the request is repeated and granted once the guest is up. */
 #include <stdio.h>
 
 #include "support/plug.h"
@@ -10,8 +10,9 @@
 
 enum { BOOT_MS = 60000, GRANTED_MS = 60000 };
 
-/* QEMU 5.2 refuses to ask a second time ("already in the process of unplug"), and with PCI Express's own hotplug the first
- * request is lost on a guest that boots; not even a reset takes the device out. It stays as it is, and is said to. */
+/* QEMU 5.2 refuses to ask a second time ("already in the process of unplug"), and with PCI Express's own
+ * hotplug the first request is lost on a guest that boots; not even a reset takes the device out. It stays as
+ * it is, and is said to. */
 static void never_granted(struct vm *vm, const char *id)
 {
     answers(unplug(vm, id, 12000), KVM_HOTPLUG_ANSWER_PENDING);

@@ -1,4 +1,5 @@
-/* Behind a PCI bridge that the guest was started with: pinned there, and chosen once the better places are full. */
+/* Behind a PCI bridge that the guest was started with: pinned there, and chosen once the better places are
+ * full. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,8 +30,9 @@ static void pinned(struct vm *vm)
     comes_and_goes(vm, &nic);
 }
 
-/* QEMU 5.2 has only the bridge's own hot-plug controller for this, and Debian's small kernel has no driver for that: the
- * guest never sees the device. QEMU takes it out without asking, since the slot was never switched on. */
+/* QEMU 5.2 has only the bridge's own hot-plug controller for this, and Debian's small kernel has no driver
+ * for that: the guest never sees the device. QEMU takes it out without asking, since the slot was never
+ * switched on. */
 static void unseen(struct vm *vm)
 {
     struct kvm_hotplug_device nic;

@@ -1,6 +1,6 @@
 /* ctest: machine=q35 */
-/* PCI Express's own hotplug: a guest that is busy with a plug refuses an unplug that follows at once. The library asks
- * again until its deadline. */
+/* PCI Express's own hotplug: a guest that is busy with a plug refuses an unplug that follows at once. The
+ * library asks again until its deadline. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,8 +39,9 @@ static void plug_and_unplug(struct vm *vm)
     check_gone(vm, nic.id);
 }
 
-/* With too little time the answer is an error, and the device stays as it was; or QEMU has not noticed that it is busy,
- * and the removal is pending, or on a fast machine done; or, on a slow one, QEMU had no time to answer at all. */
+/* With too little time the answer is an error, and the device stays as it was; or QEMU has not noticed that
+ * it is busy, and the removal is pending, or on a fast machine done; or, on a slow one, QEMU had no time to
+ * answer at all. */
 static void too_little_time(struct vm *vm)
 {
     struct kvm_hotplug_device nic;

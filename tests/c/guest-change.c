@@ -1,4 +1,5 @@
-/* What changes while the guest runs, as the guest sees it: its cable, the bridge behind it, the size of its disks. */
+/* What changes while the guest runs, as the guest sees it: its cable, the bridge behind it, the size of its
+ * disks. */
 #include <stdio.h>
 #include <unistd.h>
 

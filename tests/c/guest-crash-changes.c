@@ -1,5 +1,5 @@
-/* An agent that changes a device in a booted guest is killed at every step: the next one finds or makes all of it the same,
- * in the record, on the host and as the guest sees it. */
+/* An agent that changes a device in a booted guest is killed at every step: the next one finds or makes all
+ * of it the same, in the record, on the host and as the guest sees it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,7 +98,8 @@ static long long length(void)
     return status.st_size;
 }
 
-/* The next agent: record, host and guest agree, and there is nothing left to settle. What there is now goes into `now`. */
+/* The next agent: record, host and guest agree, and there is nothing left to settle. What there is now goes
+ * into `now`. */
 static void examine(struct target *now)
 {
     struct kvm_hotplug_device nic;

@@ -1,4 +1,5 @@
-/* A disk in a booted guest: it has the properties asked for, and what the guest writes is in the image on the host. */
+/* A disk in a booted guest: it has the properties asked for, and what the guest writes is in the image on the
+ * host. */
 #include <stdio.h>
 
 #include "support/plug.h"
@@ -126,8 +127,8 @@ static void discard(struct vm *vm)
     CHECK_NUMBER(discarded, full);
 }
 
-/* The guest cannot keep a virtio disk it has mounted: Linux lets go without asking who uses it. What it had synced is in
- * the image; what it tries later fails in the guest, which lives on. */
+/* The guest cannot keep a virtio disk it has mounted: Linux lets go without asking who uses it. What it had
+ * synced is in the image; what it tries later fails in the guest, which lives on. */
 static void mounted(struct vm *vm)
 {
     struct kvm_hotplug_device disk;

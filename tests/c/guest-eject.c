@@ -1,5 +1,5 @@
-/* Devices that the guest gives up by itself. Linux forgetting a device is not that; switching off its slot is, and the
- * library then clears up behind it unasked. */
+/* Devices that the guest gives up by itself. Linux forgetting a device is not that; switching off its slot
+ * is, and the library then clears up behind it unasked. */
 #include <stdio.h>
 
 #include "support/plug.h"

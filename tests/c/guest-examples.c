@@ -1,5 +1,5 @@
-/* The example programs with a booted guest: kvmctl waits for it and shows that it does, the event loop goes on meanwhile, and
- * the plugin host lists what there is. */
+/* The example programs with a booted guest: kvmctl waits for it and shows that it does, the event loop goes
+ * on meanwhile, and the plugin host lists what there is. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,5 @@
-/* A disk whose storage runs full stops the guest, the agent hears which disk and why, makes room, and lets it go on. */
+/* A disk whose storage runs full stops the guest, the agent hears which disk and why, makes room, and lets it
+ * go on. */
 #include <errno.h>
 #include <string.h>
 #include <sys/mount.h>

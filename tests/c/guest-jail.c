@@ -1,4 +1,5 @@
-/* A QEMU in a chroot, as another user and under seccomp: the guest gets its NICs and disks, uses them, and gives them up. */
+/* A QEMU in a chroot, as another user and under seccomp: the guest gets its NICs and disks, uses them, and
+ * gives them up. */
 #include "support/image.h"
 #include "support/jail.h"
 #include "support/net.h"

@@ -1,6 +1,6 @@
 /* ctest: machine=pc */
-/* A guest whose record is a list of Ganeti's goes from one host to another and back, while it writes: nothing but the list
- * goes with it, as Ganeti sends it, and not what stands in the file beside it. */
+/* A guest whose record is a list of Ganeti's goes from one host to another and back, while it writes: nothing
+ * but the list goes with it, as Ganeti sends it, and not what stands in the file beside it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* ctest: machine=pc */
-/* A guest that was started as Ganeti did until 2.9: its list has three entries, its disk stands in the command as -drive, its
- * NICs have neither id nor place there. It takes devices, goes to another host and back while it answers, takes devices there, and
- * in the end its first NICs are devices like any other. */
+/* A guest that was started as Ganeti did until 2.9: its list has three entries, its disk stands in the
+ * command as -drive, its NICs have neither id nor place there. It takes devices, goes to another host and
+ * back while it answers, takes devices there, and in the end its first NICs are devices like any other. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

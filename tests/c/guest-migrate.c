@@ -1,5 +1,6 @@
-/* A guest goes from one host to another while it writes, and back: each time to a QEMU that knows nothing but its runtime
- * file. It keeps its data, its interfaces answer on the other network, and plugging goes on there. */
+/* A guest goes from one host to another while it writes, and back: each time to a QEMU that knows nothing but
+ * its runtime file. It keeps its data, its interfaces answer on the other network, and plugging goes on
+ * there. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* Removals that the guest cannot grant now: the answer is PENDING at once and says why, nothing behind the device is
- * touched, and when the guest goes on, an event arrives and everything is cleared. */
+/* Removals that the guest cannot grant now: the answer is PENDING at once and says why, nothing behind the
+ * device is touched, and when the guest goes on, an event arrives and everything is cleared. */
 #include <stdio.h>
 #include <string.h>
 
@@ -76,8 +76,8 @@ static void paused(struct vm *vm)
     CHECK(view_is_gone(vm->qemu, &disk));
 }
 
-/* Linux on q35 never hears of ACPI hotplug again after it was asleep (seen with QEMU 7.2, 10.0 and 11.1), so only a reset
- * takes the devices out. Until then they work. */
+/* Linux on q35 never hears of ACPI hotplug again after it was asleep (seen with QEMU 7.2, 10.0 and 11.1), so
+ * only a reset takes the devices out. Until then they work. */
 static void not_asked_after_sleep(struct vm *vm, const struct kvm_hotplug_device *nic,
                              const struct kvm_hotplug_device *disk, const char *name)
 {
@@ -109,8 +109,8 @@ static void go_on(struct vm *vm, struct kvm_hotplug_device *nic, struct kvm_hotp
     works(unplug(vm, disk->id, 0));
 }
 
-/* Waking up is a reset to QEMU, and a reset completes removals: a guest that were asked while it sleeps would lose the
- * devices without a chance to let go of them. */
+/* Waking up is a reset to QEMU, and a reset completes removals: a guest that were asked while it sleeps would
+ * lose the devices without a chance to let go of them. */
 static void asleep(struct vm *vm)
 {
     struct kvm_hotplug_device nic, disk;

@@ -1,5 +1,5 @@
-/* Where devices sit: a pinned address is the address in the guest, ids follow from it, slots are used again, and devices
- * may go in another order than they came. Ten rounds, with the guest's view in each. */
+/* Where devices sit: a pinned address is the address in the guest, ids follow from it, slots are used again,
+ * and devices may go in another order than they came. Ten rounds, with the guest's view in each. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

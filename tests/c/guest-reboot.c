@@ -1,5 +1,5 @@
-/* A guest that is started again from its record has the same devices in the same slots under the same names, those that
- * waited for it, and none of those that were to go. */
+/* A guest that is started again from its record has the same devices in the same slots under the same names,
+ * those that waited for it, and none of those that were to go. */
 #include <stdio.h>
 #include <string.h>
 

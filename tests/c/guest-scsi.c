@@ -1,5 +1,6 @@
-/* SCSI disks in a booted guest: the first brings its controller, each has the properties asked for, what the guest writes is
- * in the image on the host, and disks and controller leave without a trace, round after round. */
+/* SCSI disks in a booted guest: the first brings its controller, each has the properties asked for, what the
+ * guest writes is in the image on the host, and disks and controller leave without a trace, round after
+ * round. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

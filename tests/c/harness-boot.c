@@ -1,4 +1,5 @@
-/* The harness itself: QEMU paused and with a booted guest, on both machines, and what the other tests rely on. */
+/* The harness itself: QEMU paused and with a booted guest, on both machines, and what the other tests rely
+ * on. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>

@@ -1,8 +1,9 @@
-/* How the structs of the C ABI lie in memory on 64-bit machines: name and size of each, and name, offset and size of
- * each field. api-layout.c holds the C compiler to it, tests/layout.rs the Rust compiler. Appending fields changes the
- * size only; a line that has to change means a new ABI version.
+/* How the structs of the C ABI lie in memory on 64-bit machines: name and size of each, and name, offset and
+ * size of each field. api-layout.c holds the C compiler to it, tests/layout.rs the Rust compiler. Appending
+ * fields changes the size only; a line that has to change means a new ABI version.
  *
- * A list for macros STRUCT(struct, size) and FIELD(struct, field, offset, size), so it has no include guard. */
+ * A list for macros STRUCT(struct, size) and FIELD(struct, field, offset, size), so it has no include
+ * guard. */
 STRUCT(kvm_hotplug_disk, 120)
 FIELD(kvm_hotplug_disk, path, 0, 8)
 FIELD(kvm_hotplug_disk, id, 8, 8)

@@ -1,5 +1,5 @@
-/* What cannot be changed in a running guest is recorded for its next boot, or refused if it is to be live or not at all; the
- * guest is not touched. */
+/* What cannot be changed in a running guest is recorded for its next boot, or refused if it is to be live or
+ * not at all; the guest is not touched. */
 #include <stdlib.h>
 #include <string.h>
 

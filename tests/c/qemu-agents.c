@@ -1,5 +1,5 @@
-/* An agent adds and goes, or dies; the next one, another process, lists the same devices at the same places, finishes what
- * was pending and takes the rest out. */
+/* An agent adds and goes, or dies; the next one, another process, lists the same devices at the same places,
+ * finishes what was pending and takes the rest out. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>

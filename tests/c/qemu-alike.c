@@ -1,5 +1,5 @@
-/* Two disks that a guest could take for one, or of which one would destroy the other, are refused; serials as long as the model has
- * room for; and a bus by itself means any free slot of it. */
+/* Two disks that a guest could take for one, or of which one would destroy the other, are refused; serials as
+ * long as the model has room for; and a bus by itself means any free slot of it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

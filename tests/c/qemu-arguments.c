@@ -1,6 +1,6 @@
 /* ctest: machine=pc */
-/* With a guest that is open: what is missing, too short or too long is told, and nothing is written outside of what was
- * given, nor at all on failure. */
+/* With a guest that is open: what is missing, too short or too long is told, and nothing is written outside
+ * of what was given, nor at all on failure. */
 #include <string.h>
 
 #include "support/files.h"

@@ -1,5 +1,5 @@
-/* Adds that are not waited for, in a real QEMU: one for each of many guests at once from one thread, refusals, a QEMU that
- * ends meanwhile, and calls of several threads in between. */
+/* Adds that are not waited for, in a real QEMU: one for each of many guests at once from one thread,
+ * refusals, a QEMU that ends meanwhile, and calls of several threads in between. */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -43,7 +43,8 @@ static void image_for(char path[TEST_PATH], int guest)
     path_in(path, directory, name);
 }
 
-/* Each guest gets a NIC with several queues and then a disk; nobody waits for one of them while another has news. */
+/* Each guest gets a NIC with several queues and then a disk; nobody waits for one of them while another has
+ * news. */
 static void many_guests(void)
 {
     struct kvm_hotplug_nic nic = {.id = "lan", .queues = 3, .flags = KVM_HOTPLUG_NO_WAIT, .timeout_ms = WAIT_MS};
@@ -101,7 +102,8 @@ static struct kvm_hotplug_event next(struct vm *vm, uint32_t type, const char *i
     return event;
 }
 
-/* QEMU says no to the second of two disks with the same place in the boot order, which the library does not look for. */
+/* QEMU says no to the second of two disks with the same place in the boot order, which the library does not
+ * look for. */
 static void refused(struct vm *vm)
 {
     struct kvm_hotplug_disk disk = disk_of("first", NULL);
@@ -168,7 +170,8 @@ static void many_threads(struct vm *vm)
     CHECK_VERIFIED(vm);
 }
 
-/* What QEMU was at when it ended did not happen: nothing is in the record, and the next start finds nothing to be settled. */
+/* What QEMU was at when it ended did not happen: nothing is in the record, and the next start finds nothing
+ * to be settled. */
 static void ended(struct vm *vm)
 {
     struct kvm_hotplug_disk disk = disk_of("last", NULL);

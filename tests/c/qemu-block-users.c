@@ -1,5 +1,6 @@
-/* Others at work on a disk's image in QEMU, over a monitor of their own: an export or a job that keeps it, and a snapshot that has
- * the guest's data from then on. Nothing is called gone that is not, and no data is lost without a word. */
+/* Others at work on a disk's image in QEMU, over a monitor of their own: an export or a job that keeps it,
+ * and a snapshot that has the guest's data from then on. Nothing is called gone that is not, and no data is
+ * lost without a word. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
-/* QEMU started by the boot command, free or in a chroot, as another user and under seccomp: it opens nothing by itself, and
- * what it started with is handled like what is plugged later. The tap has a name of its own, which the next run has to get
- * though the kernel may still be taking the last one away (QEMU 11.1). */
+/* QEMU started by the boot command, free or in a chroot, as another user and under seccomp: it opens nothing
+ * by itself, and what it started with is handled like what is plugged later. The tap has a name of its own,
+ * which the next run has to get though the kernel may still be taking the last one away (QEMU 11.1). */
 
 #include "support/boot.h"
 #include "support/files.h"
@@ -20,7 +20,8 @@ static void fill(struct vm *vm, const char *image, const char *cow)
     vm_add_disk(vm, "data", image);
 }
 
-/* Started with everything, emptied, and filled again under the same ids; the second time with options for every version. */
+/* Started with everything, emptied, and filled again under the same ids; the second time with options for
+ * every version. */
 static void boot(const char *const *extra, const struct jail *jail)
 {
     struct kvm_boot_options options = {.spare_ports = 4};

@@ -1,5 +1,5 @@
-/* A guest that is reset starts from the disk or NIC that was plugged into it, if that has the first place in the boot order: the
- * firmware finds it, and what it finds on it runs. */
+/* A guest that is reset starts from the disk or NIC that was plugged into it, if that has the first place in
+ * the boot order: the firmware finds it, and what it finds on it runs. */
 #include <arpa/inet.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
@@ -89,7 +89,8 @@ static void from_disks(void)
     plug_disk("scsi", "scsi-hd", 2);
     reset();
     serial_says(&serial, "scsi");
-    /* And without them again: a SCSI disk leaves at once, the other one with the reset, before the firmware looks. */
+    /* And without them again: a SCSI disk leaves at once, the other one with the reset, before the firmware
+     * looks. */
     works(unplug(&vm, "scsi", 0));
     reset();
     serial_says(&serial, "first");

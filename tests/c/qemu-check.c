@@ -94,7 +94,8 @@ static void runs_elsewhere(const char *image, const char *base)
             file_write(other, text, strlen(text));
             works(kvm_runtime_load(other, &runtime, &failure));
             expects(runtime, 0, NULL, problem);
-            /* A boot says so before it changes anything, and a target does not mind: its guest still runs elsewhere. */
+            /* A boot says so before it changes anything, and a target does not mind: its guest still runs
+             * elsewhere. */
             if (problem != NULL)
                 fails(kvmh_runtime_boot(runtime, NULL, &boot, &failure), -EBUSY, KVM_HOTPLUG_ERROR_IMAGE_LOCKED, "one",
                       "in use by another QEMU");
@@ -134,7 +135,8 @@ int main(void)
     works(add_disk(&vm, &(struct kvm_hotplug_disk){.id = "top", .path = cow, .format = KVM_HOTPLUG_FORMAT_QCOW2}, NULL));
     snprintf(path, sizeof path, "%s", vm.path);
 
-    /* While the guest runs here, its tap has the name; a machine type by its short name is not good for migrations. */
+    /* While the guest runs here, its tap has the name; a machine type by its short name is not good for
+     * migrations. */
     works(kvm_runtime_load_readonly(path, &runtime, &failure));
     expects(runtime, KVM_RUNTIME_CHECK_INCOMING, NULL, "3 lan", "7 ", "11 ");
     expects(runtime, 0, NULL, "3 lan", "11 ", "12 data", "12 top");

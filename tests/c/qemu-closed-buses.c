@@ -1,6 +1,7 @@
 /* ctest: machine=all */
-/* Buses that take nothing while the guest runs, each in its way: the map says so, no plan promises them, no device is tried there.
- * And a QEMU that somebody started by hand: what it does not have is not called live. */
+/* Buses that take nothing while the guest runs, each in its way: the map says so, no plan promises them, no
+ * device is tried there. And a QEMU that somebody started by hand: what it does not have is not called
+ * live. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

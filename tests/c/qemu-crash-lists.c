@@ -19,7 +19,8 @@ static const struct step_operation operations[] = {
     {STEP_RECOVER, MIXED, 0, STEP_ADD, {"sendmsg", 5, false, STEP_LINGER_MS}},
     /* All are in the guest, and none in the record. */
     {STEP_RECOVER, MIXED, 0, STEP_ADD, {"rename", 2, false, 0}},
-    /* All that QEMU took are in the guest, and are to go: before that is in the journal, and before they are asked for. */
+    /* All that QEMU took are in the guest, and are to go: before that is in the journal, and before they are
+     * asked for. */
     {STEP_RECOVER, DISKS, CRASH_SAME_PLACE, STEP_FAIL, {"rename", 2, false, 0}},
     {STEP_RECOVER, DISKS, CRASH_SAME_PLACE, STEP_FAIL, {"rename", 3, false, 0}},
     /* The guest has let go; what stood behind the devices is there, or only the record still has them. */

@@ -1,5 +1,6 @@
-/* An agent is killed at every step, and the next one comes over another monitor of the same QEMU: names of descriptors belong to the
- * monitor that they came by, and what was sent over that may still be carried out. */
+/* An agent is killed at every step, and the next one comes over another monitor of the same QEMU: names of
+ * descriptors belong to the monitor that they came by, and what was sent over that may still be carried
+ * out. */
 #include "support/steps.h"
 
 static const struct step_operation operations[] = {

@@ -20,7 +20,8 @@ static const struct step_operation operations[] = {
     /* Descriptors have been sent, and no more. */
     {STEP_RECOVER, CRASH_ONLY(CRASH_WIDE_NIC), 0, STEP_ADD, {"sendmsg", 3, false, STEP_LINGER_MS}},
     {STEP_RECOVER, CRASH_ONLY(CRASH_CHAIN), 0, STEP_ADD, {"sendmsg", 2, false, STEP_LINGER_MS}},
-    /* The device is in the guest and not in the record: the second file that is put in place is the record. */
+    /* The device is in the guest and not in the record: the second file that is put in place is the
+     * record. */
     {STEP_RECOVER, CRASH_ONLY(CRASH_WIDE_NIC), 0, STEP_ADD, {"rename", 2, false, 0}},
     {STEP_RECOVER, CRASH_ONLY(CRASH_CHAIN), 0, STEP_ADD, {"rename", 2, false, 0}},
     /* The guest has let go; what stood behind the device is there, or only the record still has it. */

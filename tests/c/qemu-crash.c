@@ -1,10 +1,11 @@
-/* An agent is killed at random moments while it plugs and unplugs; the next one must find everything in order.
+/* An agent is killed at random moments while it plugs and unplugs; the next one must find everything in
+ * order.
  *
- * A child process adds and removes NICs and disks, one by one and in lists, waited for and not, as fast as it can and is
- * killed with SIGKILL.
- * Then this process opens the guest, and record, guest and host are compared completely. KVM_HOTPLUG_TEST_KILLS says how
- * often (200): the first half with the same seed in every run, the rest with a fresh one. KVM_HOTPLUG_TEST_SEED is the seed
- * of all of them instead. qemu-crash-steps and qemu-crash-lists kill at every step, once each.
+ * A child process adds and removes NICs and disks, one by one and in lists, waited for and not, as fast as it
+ * can and is killed with SIGKILL. Then this process opens the guest, and record, guest and host are compared
+ * completely. KVM_HOTPLUG_TEST_KILLS says how often (200): the first half with the same seed in every run,
+ * the rest with a fresh one. KVM_HOTPLUG_TEST_SEED is the seed of all of them instead. qemu-crash-steps and
+ * qemu-crash-lists kill at every step, once each.
  */
 #include <signal.h>
 #include <stdio.h>

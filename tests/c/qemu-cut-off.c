@@ -1,9 +1,9 @@
-/* An agent is killed while QEMU takes a descriptor from it: what QEMU keeps then may be a number that belongs to nothing, and to
- * the next file that it opens. Nobody may close that.
+/* An agent is killed while QEMU takes a descriptor from it: what QEMU keeps then may be a number that belongs
+ * to nothing, and to the next file that it opens. Nobody may close that.
  *
  * QEMU is kept busy, so that the command which brings the descriptor waits, and its monitors close slowly
- * (preload/slow-close.c), so that the command is run while they do. Files that QEMU opens afterwards get the number, and have to
- * be open as long as they are wanted.
+ * (preload/slow-close.c), so that the command is run while they do. Files that QEMU opens afterwards get the
+ * number, and have to be open as long as they are wanted.
  */
 #include <dirent.h>
 #include <linux/capability.h>
@@ -33,7 +33,8 @@ static void read_nothing(long long size)
     vm_observe(&scene.vm, command);
 }
 
-/* How much keeps QEMU busy for BUSY_MS, which has to end before its monitors have closed: that depends on the host's other load. */
+/* How much keeps QEMU busy for BUSY_MS, which has to end before its monitors have closed: that depends on the
+ * host's other load. */
 static long long busy_size(void)
 {
     long long start = now_ms(), took;
@@ -94,7 +95,8 @@ static bool cut_off(enum crash_device which)
     if (agent == 0) {
         size_t count;
 
-        /* Which buses take devices is asked once, and before QEMU is busy: the descriptor is to be what the agent sends next. */
+        /* Which buses take devices is asked once, and before QEMU is busy: the descriptor is to be what the
+         * agent sends next. */
         if (scene_open(&scene) != 0 || kvmh_slot_map(scene.vm.guest, 0, NULL, 0, &count, NULL) != 0)
             _exit(1);
         signal_other(ready[1]);
@@ -227,7 +229,8 @@ static void take_out_again(enum crash_device which)
     vm_close(&scene.vm);
 }
 
-/* Whether QEMU was left with a number that is another file's; if it was, that file has survived all that agents do. */
+/* Whether QEMU was left with a number that is another file's; if it was, that file has survived all that
+ * agents do. */
 static bool survives(enum crash_device which, bool blind)
 {
     struct states states;
@@ -245,7 +248,8 @@ static bool survives(enum crash_device which, bool blind)
     CHECK_NUMBER(count_wanted(), WANTED);
     scene_compare(&scene, &states);
     if (states.of[which] == KVM_HOTPLUG_STATE_LIVE) {
-        /* QEMU was free again before the agent died, and the client that kept it busy had not been run since. */
+        /* QEMU was free again before the agent died, and the client that kept it busy had not been run
+         * since. */
         vm_close(&scene.vm);
         close_wanted();
         take_out_again(which);

@@ -1,4 +1,5 @@
-/* Every format, cache and aio mode reaches QEMU as asked for, through descriptors only, and nothing of it stays. */
+/* Every format, cache and aio mode reaches QEMU as asked for, through descriptors only, and nothing of it
+ * stays. */
 #include <stdlib.h>
 #include <unistd.h>
 

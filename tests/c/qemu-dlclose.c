@@ -1,6 +1,7 @@
 /* ctest: machine=pc */
-/* A library that was loaded with dlopen() and used is gone after dlclose(): from memory, with its descriptors and threads, and
- * without having touched what belongs to the process. A thousand times, from several threads. */
+/* A library that was loaded with dlopen() and used is gone after dlclose(): from memory, with its descriptors
+ * and threads, and without having touched what belongs to the process. A thousand times, from several
+ * threads. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <malloc.h>
@@ -139,8 +140,9 @@ static void load_use_unload(int round)
     ok(pthread_join(thread, NULL));
 }
 
-/* What a plugin host does in one of its threads: loads the library for itself, checks the version before anything else, uses
- * it, and lets it go. One of the threads talks to QEMU, which serves one client; the others have records of their own. */
+/* What a plugin host does in one of its threads: loads the library for itself, checks the version before
+ * anything else, uses it, and lets it go. One of the threads talks to QEMU, which serves one client; the
+ * others have records of their own. */
 static void be_host(int user, int round)
 {
     void *library = dlopen(soname, RTLD_NOW | RTLD_LOCAL);

@@ -1,4 +1,5 @@
-/* News are heard through one descriptor that stays the same, in order, once, and not lost with the connection. */
+/* News are heard through one descriptor that stays the same, in order, once, and not lost with the
+ * connection. */
 #include <poll.h>
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* ctest: serial */
-/* Every slot is filled, one more is refused with the counts, every slot is emptied again: twenty times, and nothing grows,
- * neither in QEMU nor here. */
+/* Every slot is filled, one more is refused with the counts, every slot is emptied again: twenty times, and
+ * nothing grows, neither in QEMU nor here. */
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>

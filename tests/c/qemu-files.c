@@ -1,5 +1,5 @@
-/* What is on disk at each point: the intent before the first command, the record after the last, nothing between them is lost
- * whenever the agent dies. QEMU is stopped (SIGSTOP) to look in the middle of a call. */
+/* What is on disk at each point: the intent before the first command, the record after the last, nothing
+ * between them is lost whenever the agent dies. QEMU is stopped (SIGSTOP) to look in the middle of a call. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>

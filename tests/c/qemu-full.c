@@ -1,4 +1,5 @@
-/* A guest whose every slot is taken by one list, is too full for one more, and gives all of them back to one list. */
+/* A guest whose every slot is taken by one list, is too full for one more, and gives all of them back to one
+ * list. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* ctest: machine=pc */
-/* Guests with the devices of Ganeti's eras, as its versions start them: removed by the ids that are in its list, new ones
- * added, and the list is one that Ganeti's own code goes on with. */
+/* Guests with the devices of Ganeti's eras, as its versions start them: removed by the ids that are in its
+ * list, new ones added, and the list is one that Ganeti's own code goes on with. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -219,8 +219,8 @@ static void an_era(const struct era *era)
     vm_stop(&vm);
 }
 
-/* Two devices of a list have one place, one of which Ganeti has forgotten to take out of it: the list is loaded, the guest is
- * managed, and what is wrong is told. What a later Ganeti has in a fifth entry stays. */
+/* Two devices of a list have one place, one of which Ganeti has forgotten to take out of it: the list is
+ * loaded, the guest is managed, and what is wrong is told. What a later Ganeti has in a fifth entry stays. */
 static void one_place_for_two(void)
 {
     const struct era *era = &eras[0];

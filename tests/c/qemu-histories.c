@@ -1,7 +1,8 @@
-/* Random histories: NICs and disks come and go, changes wait for a reboot, the guest is rebooted and migrated to and fro, each
- * time from nothing but its record, which is compared with it. KVM_HOTPLUG_TEST_HISTORIES says how many (20): the first half
- * has the same seeds in every run, from 1 on, and the rest fresh ones. With KVM_HOTPLUG_TEST_SEED, that is the seed of the
- * first, and the others follow. `tests/run migrate` runs many. */
+/* Random histories: NICs and disks come and go, changes wait for a reboot, the guest is rebooted and migrated
+ * to and fro, each time from nothing but its record, which is compared with it. KVM_HOTPLUG_TEST_HISTORIES
+ * says how many (20): the first half has the same seeds in every run, from 1 on, and the rest fresh ones.
+ * With KVM_HOTPLUG_TEST_SEED, that is the seed of the first, and the others follow. `tests/run migrate` runs
+ * many. */
 /* ctest: machine=all */
 #include <stdio.h>
 #include <stdlib.h>

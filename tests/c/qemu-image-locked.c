@@ -1,4 +1,5 @@
-/* An image that another QEMU uses is refused as such, by QEMU's own lock, and can be had when that one lets go. */
+/* An image that another QEMU uses is refused as such, by QEMU's own lock, and can be had when that one lets
+ * go. */
 #include <stdlib.h>
 #include <unistd.h>
 

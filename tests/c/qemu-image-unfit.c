@@ -1,6 +1,7 @@
 /* ctest: machine=pc */
-/* Images that can be opened and that QEMU refuses all the same: known before, with cause and cure. And what an add that failed leaves
- * in a QEMU that closes nothing while its guest does not run: it is said, and it is not more with each try. */
+/* Images that can be opened and that QEMU refuses all the same: known before, with cause and cure. And what
+ * an add that failed leaves in a QEMU that closes nothing while its guest does not run: it is said, and it is
+ * not more with each try. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

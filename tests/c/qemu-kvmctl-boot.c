@@ -18,7 +18,8 @@ static struct qemu *qemu;
 static char image[TEST_PATH];
 static char bridge[IF_NAMESIZE];
 
-/* The record of a guest that does not run: what comes with its boot, whether it can boot here, and in which formats it goes. */
+/* The record of a guest that does not run: what comes with its boot, whether it can boot here, and in which
+ * formats it goes. */
 static void cold(void)
 {
     char first[TEST_PATH], copy[TEST_PATH], own[TEST_PATH];
@@ -113,7 +114,8 @@ static void boot(void)
     kvmctl_looks(false);
     for (int round = 0; round < 2; round++) {
         example_start(&talk, "exec kvmctl boot --spare-ports 2", NULL);
-        /* The socket is there before anybody listens at it; and only a look leaves the record to kvmctl boot. */
+        /* The socket is there before anybody listens at it; and only a look leaves the record to kvmctl
+         * boot. */
         for (int i = 0; i < 1000; i++) {
             example_run(&said, "kvmctl check --socket $1", VALUES(socket));
             if (said.status != 1)

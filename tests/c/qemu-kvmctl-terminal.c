@@ -109,7 +109,8 @@ static void events_have_their_own_lines(void)
     add_disk();
 }
 
-/* ^C ends the waiting and not the removal; it is said how things stand, and whoever started kvmctl sees that it was ^C. */
+/* ^C ends the waiting and not the removal; it is said how things stand, and whoever started kvmctl sees that
+ * it was ^C. */
 static void interrupted(void)
 {
     struct talk talk;

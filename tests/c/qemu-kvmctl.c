@@ -1,4 +1,5 @@
-/* kvmctl against a real QEMU without a guest: what it does, what it says to people and to scripts, how it ends. */
+/* kvmctl against a real QEMU without a guest: what it does, what it says to people and to scripts, how it
+ * ends. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,10 @@
-/* QEMU says that a device is gone when the last reference to it goes, and names it by its id alone. Its thread that lets go of such
- * references (RCU) is held here, so that the words about several earlier devices come when the next one of their id is asked for:
- * that one stays, with all that stands behind it, until it goes itself.
+/* QEMU says that a device is gone when the last reference to it goes, and names it by its id alone. Its
+ * thread that lets go of such references (RCU) is held here, so that the words about several earlier devices
+ * come when the next one of their id is asked for: that one stays, with all that stands behind it, until it
+ * goes itself.
  *
- * The first of the earlier ones is the device of an add that was taken back, of which no record has ever said anything. */
+ * The first of the earlier ones is the device of an add that was taken back, of which no record has ever said
+ * anything. */
 #include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
@@ -60,7 +62,8 @@ static pid_t hold_references(void)
     FILE *comm;
     int status;
 
-    /* QEMU 7.2 makes it before it has read that threads are to have names: it has that of the program, or of what has loaded it. */
+    /* QEMU 7.2 makes it before it has read that threads are to have names: it has that of the program, or of
+     * what has loaded it. */
     if (thread == 0) {
         snprintf(file, sizeof file, "/proc/%d/comm", (int)vm.qemu->pid);
         comm = fopen(file, "re");

@@ -1,6 +1,6 @@
 /* ctest: machine=pc */
-/* Log lines come through the callback, in order, on the calling thread, at the level asked for and not below; a callback that
- * calls back is told so. */
+/* Log lines come through the callback, in order, on the calling thread, at the level asked for and not below;
+ * a callback that calls back is told so. */
 #include <pthread.h>
 #include <string.h>
 

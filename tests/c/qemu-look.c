@@ -1,5 +1,6 @@
-/* Looking at a guest leaves everything as it is: the record is another agent's, its journal is open, and not a byte of either
- * changes, whichever command looks. A record has one owner and a monitor one client, so the agent is away for the moment. */
+/* Looking at a guest leaves everything as it is: the record is another agent's, its journal is open, and not
+ * a byte of either changes, whichever command looks. A record has one owner and a monitor one client, so the
+ * agent is away for the moment. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* Migrations of a QEMU without a guest's system: what a target is checked for before, what QEMU does when it is wrong, and
- * every way in. */
+/* Migrations of a QEMU without a guest's system: what a target is checked for before, what QEMU does when it
+ * is wrong, and every way in. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* ctest: machine=pc */
-/* A monitor serves one client: the second is told so by its deadline, gets in when the first has left, and a handle whose
- * connection is gone makes a new one. */
+/* A monitor serves one client: the second is told so by its deadline, gets in when the first has left, and a
+ * handle whose connection is gone makes a new one. */
 #include <unistd.h>
 
 #include "support/clock.h"

@@ -1,4 +1,5 @@
-/* A pinned address is what the device gets, reserved or not, unless somebody is there; the slot map says who. */
+/* A pinned address is what the device gets, reserved or not, unless somebody is there; the slot map says
+ * who. */
 #include <string.h>
 
 #include "support/library.h"

@@ -1,5 +1,5 @@
-/* A plan says what a call would do, and does nothing: no command, no file, no interface, no descriptor is left by it. Then
- * the call does what the plan said. */
+/* A plan says what a call would do, and does nothing: no command, no file, no interface, no descriptor is
+ * left by it. Then the call does what the plan said. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

@@ -1,4 +1,5 @@
-/* Commands and events of the agent's own go over the library's connection, and the record is not fooled by them. */
+/* Commands and events of the agent's own go over the library's connection, and the record is not fooled by
+ * them. */
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* A guest says no to a removal (tests/guest/refuse.S). QEMU has no way to hear that of a PCI device, so it looks like a guest that
- * takes its time: pending, until it lets go after all. */
+/* A guest says no to a removal (tests/guest/refuse.S). QEMU has no way to hear that of a PCI device, so it
+ * looks like a guest that takes its time: pending, until it lets go after all. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,7 +69,8 @@ static int count_in_dsdt(const char *word)
     return count;
 }
 
-/* Each slot can be ejected, and of none can be said how that went: the one method for it is that of the processor. */
+/* Each slot can be ejected, and of none can be said how that went: the one method for it is that of the
+ * processor. */
 static void has_no_words_for_it(void)
 {
     CHECK(count_in_dsdt("_EJ0") > 2);

@@ -1,4 +1,5 @@
-/* The same call again succeeds and does nothing; the same id with other settings is refused, and the setting is named. */
+/* The same call again succeeds and does nothing; the same id with other settings is refused, and the setting
+ * is named. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

@@ -1,5 +1,6 @@
-/* An agent is killed in the middle of something, and its guest is started anew by hand, with the same NIC under another MAC
- * address, before anybody opens it: what was meant for the QEMU that has ended is not carried out on the fresh one. */
+/* An agent is killed in the middle of something, and its guest is started anew by hand, with the same NIC
+ * under another MAC address, before anybody opens it: what was meant for the QEMU that has ended is not
+ * carried out on the fresh one. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,5 @@
-/* A QEMU in a chroot, as another user and under seccomp gets NICs and disks as any other: it opens nothing by itself. */
+/* A QEMU in a chroot, as another user and under seccomp gets NICs and disks as any other: it opens nothing by
+ * itself. */
 #include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* A SCSI device of the host that is handed through: the guest's commands go to the device itself. The device is one of the kernel's
- * module scsi_debug, which not every machine has. */
+/* A SCSI device of the host that is handed through: the guest's commands go to the device itself. The device
+ * is one of the kernel's module scsi_debug, which not every machine has. */
 /* ctest: machine=all */
 #include <glob.h>
 #include <stdio.h>
@@ -29,7 +29,8 @@ static void load_module(void)
         test_not_run("the kernel's module scsi_debug cannot be loaded");
 }
 
-/* A node of the test's own for the one device that the module makes; /dev may have none, and udev may be late with it. */
+/* A node of the test's own for the one device that the module makes; /dev may have none, and udev may be late
+ * with it. */
 static void find_device(void)
 {
     static const char pattern[] = "/sys/bus/pseudo/drivers/scsi_debug/adapter*/host*/target*/*/block/*/dev";

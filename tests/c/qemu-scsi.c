@@ -1,5 +1,5 @@
-/* SCSI disks in a QEMU without a guest: places, controllers of the machine, refusals, plans, verifying both ways, and what
- * becomes of a controller whose disk could not be added. */
+/* SCSI disks in a QEMU without a guest: places, controllers of the machine, refusals, plans, verifying both
+ * ways, and what becomes of a controller whose disk could not be added. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,6 @@
-/* Taps of the caller's that come a second time. virtio-net leaves all queues but the first one detached when it goes, and a QEMU
- * that gets them so ends on an assertion, the guest with it: they are attached again. A tap that the guest has is refused. */
+/* Taps of the caller's that come a second time. virtio-net leaves all queues but the first one detached when
+ * it goes, and a QEMU that gets them so ends on an assertion, the guest with it: they are attached again. A
+ * tap that the guest has is refused. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,7 +100,8 @@ static void twice(void)
     lives();
 }
 
-/* As many queues as a tap has in the kernel: QEMU takes them, with their interrupts, and the library takes them back. */
+/* As many queues as a tap has in the kernel: QEMU takes them, with their interrupts, and the library takes
+ * them back. */
 static void most_queues(void)
 {
     enum { MOST_QUEUES = 256 };
@@ -234,7 +236,8 @@ static void owner_is(const char *ifname, const char *want)
     CHECK_TEXT(owner, want);
 }
 
-/* A start takes no tap of the caller's yet, and does not make another one instead. Who owns a tap made here is remembered. */
+/* A start takes no tap of the caller's yet, and does not make another one instead. Who owns a tap made here
+ * is remembered. */
 static void starts(void)
 {
     struct kvm_hotplug_nic owned = {

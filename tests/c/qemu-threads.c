@@ -1,5 +1,5 @@
-/* Many threads on one handle, and two handles at once: calls take turns, what one thread does the others see, and no
- * device, slot or event is lost. */
+/* Many threads on one handle, and two handles at once: calls take turns, what one thread does the others see,
+ * and no device, slot or event is lost. */
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -92,7 +92,8 @@ static int state_of(const char *id)
     return state;
 }
 
-/* Asked for once; the reset that another thread makes grants it, and any thread may be the one that hears of it. */
+/* Asked for once; the reset that another thread makes grants it, and any thread may be the one that hears of
+ * it. */
 static void remove_it(struct worker *worker)
 {
     struct kvm_hotplug_del_options removal = {.id = worker->id, .flags = KVM_HOTPLUG_NO_WAIT};
@@ -102,7 +103,8 @@ static void remove_it(struct worker *worker)
     do
         rc = kvmh_del(vm.guest, &removal, NULL, &failure);
     while (ended(rc));
-    /* A reset may have come just then, and what a cancelled call has asked for may be done when it is made again. */
+    /* A reset may have come just then, and what a cancelled call has asked for may be done when it is made
+     * again. */
     CHECK(rc == KVM_HOTPLUG_ANSWER_PENDING || rc == KVM_HOTPLUG_ANSWER_DONE || (cancelling && rc == KVM_HOTPLUG_ANSWER_ABSENT));
     worker->pending += rc == KVM_HOTPLUG_ANSWER_PENDING;
     while (state_of(worker->id) != KVM_HOTPLUG_ANSWER_ABSENT) {
@@ -197,7 +199,8 @@ static void *hear(void *unused)
     return unused;
 }
 
-/* More and more seldom, so that every call comes to its end some time, however slow it is: QEMU 5.2 takes 50 ms for a disk. */
+/* More and more seldom, so that every call comes to its end some time, however slow it is: QEMU 5.2 takes 50
+ * ms for a disk. */
 static void *cancel(void *unused)
 {
     int pause = CANCEL_MS, hit;
@@ -211,8 +214,8 @@ static void *cancel(void *unused)
     return unused;
 }
 
-/* What a guest's system would do about a removal where a reset does nothing. Once for each: the slot may have another device
- * before anybody has said that this one is gone. */
+/* What a guest's system would do about a removal where a reset does nothing. Once for each: the slot may have
+ * another device before anybody has said that this one is gone. */
 static void switch_off(uint64_t done[WORKERS])
 {
     struct kvm_hotplug_device device;
@@ -229,8 +232,8 @@ static void switch_off(uint64_t done[WORKERS])
     }
 }
 
-/* Without a system in it, a guest grants removals when it resets. The firmware need not come to its end, so the handle sees
- * the guest in every state. The observer is this thread's alone. */
+/* Without a system in it, a guest grants removals when it resets. The firmware need not come to its end, so
+ * the handle sees the guest in every state. The observer is this thread's alone. */
 static void *reset(void *unused)
 {
     uint64_t done[WORKERS] = {0};

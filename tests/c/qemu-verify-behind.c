@@ -1,5 +1,5 @@
-/* What stands behind a device is compared too: a tap that somebody has moved, and a NIC with another netdev. Nothing of that is
- * mended without a decision. */
+/* What stands behind a device is compared too: a tap that somebody has moved, and a NIC with another netdev.
+ * Nothing of that is mended without a decision. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* Record and guest are compared both ways: each thing they can disagree about is found, named and told in words. Mending
- * does what is safe, and touches nothing that is not ours. */
+/* Record and guest are compared both ways: each thing they can disagree about is found, named and told in
+ * words. Mending does what is safe, and touches nothing that is not ours. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,7 +138,8 @@ static void accept_chain(const char *id)
     vm_open(&vm);
 }
 
-/* What QEMU shows of the block node, and the file that it has open: another one has come to the path by now. */
+/* What QEMU shows of the block node, and the file that it has open: another one has come to the path by
+ * now. */
 static void nodes(void)
 {
     static const struct {
@@ -257,7 +258,8 @@ static void leaves(const char *id, const char *port)
     FAIL("QEMU does not let go of %s", id);
 }
 
-/* A device that left while the record did not hear of it: mending takes down what stood behind it, and tells. */
+/* A device that left while the record did not hear of it: mending takes down what stood behind it, and
+ * tells. */
 static void missing(void)
 {
     char port[sizeof vm_device(&vm, "data").bus];

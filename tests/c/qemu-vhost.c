@@ -1,7 +1,7 @@
 /* ctest: machine=pc */
-/* vhost-net is taken where the host has it: a descriptor for every queue goes to QEMU, and goes with everything else when
- * QEMU refuses it. The device for that is a stand-in that opens and can do nothing, so that QEMU tries it, and fails, on every
- * host. A host that has vhost-net also plugs in a NIC with it. */
+/* vhost-net is taken where the host has it: a descriptor for every queue goes to QEMU, and goes with
+ * everything else when QEMU refuses it. The device for that is a stand-in that opens and can do nothing, so
+ * that QEMU tries it, and fails, on every host. A host that has vhost-net also plugs in a NIC with it. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +16,8 @@
 #include "support/plug.h"
 
 static const char vhost[] = "/dev/vhost-net";
-/* What QEMU says when it has tried (5.2 to 11.1): not of a descriptor that is missing, nor of an option that it does not have. */
+/* What QEMU says when it has tried (5.2 to 11.1): not of a descriptor that is missing, nor of an option that
+ * it does not have. */
 static const char tried[] = "vhost-net requested but could not be initialized";
 static struct vm vm;
 

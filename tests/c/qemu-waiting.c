@@ -1,5 +1,6 @@
-/* A removal that waits for a guest without an answer holds up nobody: other threads add, list, change and remove, several adds are
- * under way at once, and each call is answered once. By order of completion alone: what waits is let go by the test. */
+/* A removal that waits for a guest without an answer holds up nobody: other threads add, list, change and
+ * remove, several adds are under way at once, and each call is answered once. By order of completion alone:
+ * what waits is let go by the test. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>

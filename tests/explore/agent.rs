@@ -28,7 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Agent {
     pub(crate) engine: Engine,
     record: RecordFile,
-    /// Commands that were sent for operations that no call waits for: their answers come before those to any later ones.
+    /// Commands that were sent for operations that no call waits for: their answers come before those to any
+    /// later ones.
     pub(crate) sent: Vec<(OpId, Link, Vec<Command>)>,
     /// The connection whose events it hears.
     pub(crate) main: Option<Link>,

@@ -1,4 +1,5 @@
-//! An odometer of choices: a run is played from its start with the choices so far, and afterwards the last one is counted up.
+//! An odometer of choices: a run is played from its start with the choices so far, and afterwards the last
+//! one is counted up.
 
 /// The choices of one run.
 #[derive(Clone, Debug, Default)]

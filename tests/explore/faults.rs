@@ -27,7 +27,8 @@ pub enum AtBatch {
     End,
     /// It ends, and another one is started before anybody connects again.
     EndAndStart,
-    /// The agent dies after so many, and QEMU carries out the others when somebody connects to that monitor again.
+    /// The agent dies after so many, and QEMU carries out the others when somebody connects to that monitor
+    /// again.
     DieWithRest(usize),
 }
 
@@ -103,7 +104,8 @@ pub enum Also {
     Cancel,
     /// The host starts again, with what was synced.
     PowerFails,
-    /// The next agent comes by another monitor, while QEMU has not carried out all of what the one before sent.
+    /// The next agent comes by another monitor, while QEMU has not carried out all of what the one before
+    /// sent.
     OtherMonitor,
     /// The guest goes to sleep, and wakes up.
     Sleep,

@@ -27,7 +27,8 @@ use kvm_hotplug::sys::descriptor::Descriptor;
 struct Tap {
     identity: TapIdentity,
     bridge: Option<IfName>,
-    /// The other end of each descriptor that the agent was given: it is at its end once the agent has none any more.
+    /// The other end of each descriptor that the agent was given: it is at its end once the agent has none
+    /// any more.
     ends: Vec<UnixStream>,
 }
 

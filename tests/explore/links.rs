@@ -7,8 +7,8 @@ use fake_qemu::Command;
 use crate::world::{MONITORS, World};
 
 impl World {
-    /// A client comes to the monitor at this path, and leaves negotiation mode. What the one before has sent there is carried out
-    /// first.
+    /// A client comes to the monitor at this path, and leaves negotiation mode. What the one before has sent
+    /// there is carried out first.
     pub fn connect(&mut self, path: &Path) -> u64 {
         let monitor = usize::from(path == Path::new(MONITORS[1]));
         self.carry_out_rest(monitor);

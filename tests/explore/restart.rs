@@ -1,4 +1,5 @@
-//! A QEMU ends, another one is started from the record; or the whole host starts again, with the files that were synced.
+//! A QEMU ends, another one is started from the record; or the whole host starts again, with the files that
+//! were synced.
 
 use fake_qemu::model::{Machine, Model, Monitor, UnplugBehaviour};
 use fake_qemu::{Dev, FdSet, File, Netdev, Node, Version};
@@ -56,8 +57,8 @@ impl World {
         self.host.close_unused(&self.model);
     }
 
-    /// Another QEMU is started with the devices that the record has, each in its place. Its taps are other ones, which the record
-    /// is told; nobody can do that while an agent has it, so then there are none.
+    /// Another QEMU is started with the devices that the record has, each in its place. Its taps are other
+    /// ones, which the record is told; nobody can do that while an agent has it, so then there are none.
     pub fn start_qemu(&mut self) {
         self.is_down = false;
         self.host.qemu += 1;

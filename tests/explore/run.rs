@@ -219,7 +219,8 @@ impl Run<'_> {
         agent.end(&mut self.world);
     }
 
-    /// Who finds another device under the id of a recorded one, which left unheard, removes it from the record.
+    /// Who finds another device under the id of a recorded one, which left unheard, removes it from the
+    /// record.
     fn remove_replaced(&mut self, agent: &mut Agent) {
         let mut quiet = Choices::new(0);
         for id in IDS {

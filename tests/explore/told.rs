@@ -29,7 +29,8 @@ impl Told {
         let transition = match event.kind {
             EventKind::Added => Transition::Came,
             EventKind::Removed | EventKind::RemovedByGuest => Transition::Went,
-            // Of a change that was taken back, or a removal that an earlier QEMU was asked for, it says that the device stays.
+            // Of a change that was taken back, or a removal that an earlier QEMU was asked for, it says that
+            // the device stays.
             EventKind::Undone if event.text.contains("interrupted add") => Transition::Went,
             _ => return,
         };
@@ -61,8 +62,8 @@ impl Told {
     }
 }
 
-/// Whether an open removal is that of the attachment that the record had before: an add first ends what a device of its id has left,
-/// and fails where that cannot be done. It has not begun anything then.
+/// Whether an open removal is that of the attachment that the record had before: an add first ends what a
+/// device of its id has left, and fails where that cannot be done. It has not begun anything then.
 fn ends_what_was_there(line: &str, before: &[String]) -> bool {
     line.strip_prefix("journal Remove ")
         .is_some_and(|generation| before.contains(&format!("record {generation}")))
@@ -94,8 +95,8 @@ pub fn check_answer(
         if is_removal {
             world.promised.insert(device.id.to_string(), None);
         }
-        // A guest may let go of a device that its QEMU was started with before anybody has connected: what stood behind it is an orphan,
-        // which a repair takes down.
+        // A guest may let go of a device that its QEMU was started with before anybody has connected: what
+        // stood behind it is an orphan, which a repair takes down.
         let may_be_orphaned = world.has_ejected && world.host.qemu != FIRST_QEMU;
         if is_removal && !now.is_empty() && !world.uncertain && !may_be_orphaned {
             violations.push(format!("{call:?} is answered as done, and there is {now:?}"));

@@ -48,7 +48,8 @@ pub struct World {
     pub inherited: BTreeSet<String>,
     /// Ids that the call of the moment names: it asks the next QEMU, too.
     pub named: Vec<&'static str>,
-    /// Attachments that a call has answered to be there, or `None` for a device that it has answered to be gone.
+    /// Attachments that a call has answered to be there, or `None` for a device that it has answered to be
+    /// gone.
     pub promised: BTreeMap<String, Option<u64>>,
     /// `DEVICE_DELETED` of what has left is said after so many batches, if nobody waits before.
     pub held: Option<usize>,
@@ -60,10 +61,12 @@ pub struct World {
     pub ejected: bool,
     /// In any call.
     pub has_ejected: bool,
-    /// Link or bridge could not be set when a change that was interrupted was taken back: the caller is told, and it stays so.
+    /// Link or bridge could not be set when a change that was interrupted was taken back: the caller is told,
+    /// and it stays so.
     pub change_refused: bool,
-    /// Somebody else has taken an id, or QEMU has refused to take a backend down. Not both in one run: a journal that is there again
-    /// after a power failure says the same as one whose backend is left, and the device of somebody else counts more than that.
+    /// Somebody else has taken an id, or QEMU has refused to take a backend down. Not both in one run: a
+    /// journal that is there again after a power failure says the same as one whose backend is left, and the
+    /// device of somebody else counts more than that.
     pub taken: bool,
     pub residue: bool,
     /// A file could not be written in the call of the moment.
@@ -237,7 +240,8 @@ impl World {
         outcome
     }
 
-    /// Whether QEMU has no reason of its own to refuse a command: that something is not there, it always says so.
+    /// Whether QEMU has no reason of its own to refuse a command: that something is not there, it always says
+    /// so.
     pub fn would_do(&self, command: &kvm_hotplug::qmp::Command) -> bool {
         let sent = self.command(command, 0);
         let monitor = self.links.values().next().copied().unwrap_or_default();

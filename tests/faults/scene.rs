@@ -163,7 +163,8 @@ impl Scene {
         let api = fixture.open(agent);
         operation.prepare(&fixture, api.as_ref());
         if !operation.is_add() {
-            // The longest way of a removal begins with the question what the guest does, which this brings about.
+            // The longest way of a removal begins with the question what the guest does, which this brings
+            // about.
             fixture.qemu.emit("RESUME", serde_json::json!({}));
         }
         fixture.qemu.take_seen();

@@ -1,4 +1,5 @@
-//! The boot command of a guest that Ganeti started: the same devices at the same places, and the list goes on saying so.
+//! The boot command of a guest that Ganeti started: the same devices at the same places, and the list goes on
+//! saying so.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,8 @@ use serde_json::{Value, json};
 use super::support::host;
 use super::{Dir, places, sample};
 
-/// The list, with disks that are there, NICs that need neither vhost-net nor a bridge, and no descriptors of anybody else.
+/// The list, with disks that are there, NICs that need neither vhost-net nor a bridge, and no descriptors of
+/// anybody else.
 fn bootable(name: &str, dir: &std::path::Path) -> Value {
     let mut list: Value = serde_json::from_slice(&sample(name)).unwrap();
     list[2]["vhost_net"] = false.into();
@@ -100,8 +102,9 @@ fn nics_of_three_entries_get_their_places() {
     assert!(dir.load().record().devices.iter().all(|device| device.address.is_some()));
 }
 
-/// QEMU found places for its NICs, and finds the same for a target that has them in the same order, before what was plugged in
-/// since; whatever QEMU it is, as text, since QEMU makes the devices of `-drive` before those that are JSON.
+/// QEMU found places for its NICs, and finds the same for a target that has them in the same order, before
+/// what was plugged in since; whatever QEMU it is, as text, since QEMU makes the devices of `-drive` before
+/// those that are JSON.
 #[test]
 fn a_target_of_three_entries_is_started_as_its_source() {
     host::needs_tun();

@@ -113,7 +113,8 @@ fn our_record_becomes_a_list() {
     for (key, expected) in params.as_object().unwrap() {
         assert_eq!(value[2][key], *expected, "{key}");
     }
-    // Read again it is the same record: what a list has no room for is beside it. NICs have boot ROMs from now on.
+    // Read again it is the same record: what a list has no room for is beside it. NICs have boot ROMs from
+    // now on.
     let document = RecordFile::load(&file).unwrap().document();
     let read = &document.record;
     assert_eq!(read.devices, record.devices);

@@ -194,7 +194,8 @@ pub fn new_devices_have_what_ganeti_would_start_them_with(agent: &dyn Agent) {
     let added = &seen.iter().find(|seen| seen.name == "blockdev-add").unwrap().arguments;
     let settings = (&added["cache"], &added["aio"], &added["discard"]);
     assert_eq!(settings, (&json!({"direct": true}), &json!("native"), &json!("unmap")), "{added}");
-    // Without vhost Ganeti starts one queue, whatever the number of queues says; and its NICs have their boot ROM.
+    // Without vhost Ganeti starts one queue, whatever the number of queues says; and its NICs have their boot
+    // ROM.
     done(api.add_nic(&fixture.nic(1)));
     let seen = fixture.qemu.take_seen();
     let added = &seen.iter().find(|seen| seen.name == "device_add").unwrap().arguments;
@@ -263,7 +264,8 @@ pub fn a_guest_of_three_entries_takes_new_devices(agent: &dyn Agent) {
     done(api.unplug(&UnplugArgs::of(&disk.id)));
 }
 
-/// Whatever is in the list, Ganeti starts, also as the target of a migration: what the guest does not have yet is kept out.
+/// Whatever is in the list, Ganeti starts, also as the target of a migration: what the guest does not have
+/// yet is kept out.
 pub fn a_change_for_the_next_boot_stands_beside_the_list(agent: &dyn Agent) {
     let name = "4entry-hvinfo-3.1.0rc2-plain";
     let fixture = fixture(sample(name), Backends::Nodes);
@@ -358,8 +360,9 @@ pub fn ganeti_may_change_the_list_meanwhile(agent: &dyn Agent) {
     assert!(new.generation > nic.generation, "{new:?}");
 }
 
-/// The bridge of a caller's tap is noted in the list, and whoever starts the guest from that, Ganeti or the boot command, makes a
-/// tap on this bridge. Without a bridge, the list says nothing of what the caller had made of the tap.
+/// The bridge of a caller's tap is noted in the list, and whoever starts the guest from that, Ganeti or the
+/// boot command, makes a tap on this bridge. Without a bridge, the list says nothing of what the caller had
+/// made of the tap.
 pub fn a_callers_tap_is_started_again_by_its_bridge(agent: &dyn Agent) {
     let name = "4entry-hvinfo-3.1.0rc2-plain";
     let mut before = with_params(name, json!({"vhost_net": false}));

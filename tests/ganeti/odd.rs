@@ -15,8 +15,8 @@ fn changed(name: &str, change: impl Fn(&mut Value)) -> Value {
     list
 }
 
-/// Ganeti until 2.15 gives the place of a device away that QEMU has lost and the list has not. Whatever kinds they are, and
-/// however the place is written.
+/// Ganeti until 2.15 gives the place of a device away that QEMU has lost and the list has not. Whatever kinds
+/// they are, and however the place is written.
 #[test]
 fn two_devices_at_one_place_are_loaded_and_told() {
     let lists = [

@@ -1,8 +1,10 @@
-/* A guest of one boot sector that does by hand what a system's ACPI would: it finds out that it is asked to let a device go,
- * and says no, in every way that the hardware has; when a byte comes in on the serial port, it lets go after all.
+/* A guest of one boot sector that does by hand what a system's ACPI would: it finds out that it is asked to
+ * let a device go, and says no, in every way that the hardware has; when a byte comes in on the serial port,
+ * it lets go after all.
  *
- * PCIHP and CPUHP are where the machine has the registers of PCI hotplug and of processor hotplug (docs/specs/acpi_pci_hotplug
- * and acpi_cpu_hotplug of QEMU). Made by tests/CMakeLists.txt, run by tests/c/qemu-refusal.c. On the serial port it says:
+ * PCIHP and CPUHP are where the machine has the registers of PCI hotplug and of processor hotplug
+ * (docs/specs/acpi_pci_hotplug and acpi_cpu_hotplug of QEMU). Made by tests/CMakeLists.txt, run by
+ * tests/c/qemu-refusal.c. On the serial port it says:
  *
  *     ready     it waits to be asked
  *     asked     it was
@@ -31,8 +33,8 @@ _start:
     movw $ready, %si
     call say
 
-/* Which of the buses has a device that is to go: its bit is in %eax. It sleeps between looks, until the firmware's clock ticks:
- * beside an emulated processor that never rests, QEMU 5.2 gets nothing done. */
+/* Which of the buses has a device that is to go: its bit is in %eax. It sleeps between looks, until the
+ * firmware's clock ticks: beside an emulated processor that never rests, QEMU 5.2 gets nothing done. */
 asked_yet:
     sti
     hlt
@@ -62,8 +64,8 @@ is_asked:
     movw $PCIHP_DOWN, %dx
     outl %eax, %dx
 
-/* The same about processor 0, for which there is one: QEMU hands that on. The first write makes the registers what they are
- * since QEMU 2.7, and is a byte because those before were. */
+/* The same about processor 0, for which there is one: QEMU hands that on. The first write makes the registers
+ * what they are since QEMU 2.7, and is a byte because those before were. */
     xorl %eax, %eax
     movw $CPUHP_SELECT, %dx
     outb %al, %dx

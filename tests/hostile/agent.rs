@@ -24,12 +24,12 @@ use super::support::host;
 /// What each call is given.
 const TIMEOUT: Duration = Duration::from_millis(30);
 
-/// A call may answer this much after its deadline. What it waits for a processor does not count, and for a disk it does not
-/// wait here.
+/// A call may answer this much after its deadline. What it waits for a processor does not count, and for a
+/// disk it does not wait here.
 const SLACK: Duration = Duration::from_millis(250);
 
-/// Most memory that one call may take for the moment, whatever the peer says: answers of `MAX_PARSED_MEMORY` (32 MiB), a
-/// message of `MAX_MESSAGE` (4 MiB) twice, and room for what is made of them.
+/// Most memory that one call may take for the moment, whatever the peer says: answers of `MAX_PARSED_MEMORY`
+/// (32 MiB), a message of `MAX_MESSAGE` (4 MiB) twice, and room for what is made of them.
 pub const MAX_MEMORY: usize = 48 << 20;
 
 /// Time for calls that nothing stands in the way of.
@@ -208,8 +208,8 @@ impl Scene {
         qemu.greet(Greeting::default());
         qemu.resume();
         qemu.hang_up();
-        // A QEMU older than 9.1 keeps the fdsets that it is told to remove until its guest runs. One that has hung may have
-        // read a "stop" only now.
+        // A QEMU older than 9.1 keeps the fdsets that it is told to remove until its guest runs. One that has
+        // hung may have read a "stop" only now.
         qemu.model(|model| model.run_state = "running".into());
         let guest = open(&self.fixture.runtime, qemu.path(), AMPLE).expect("a QEMU that behaves again");
         guest.repair(AMPLE).expect("mending");

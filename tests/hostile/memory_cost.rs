@@ -77,8 +77,8 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// What it took by itself, working and waiting for somebody, by the clock of the bystander: on a machine that does much else, and
-    /// holds up both, a call may take longer.
+    /// What it took by itself, working and waiting for somebody, by the clock of the bystander: on a machine
+    /// that does much else, and holds up both, a call may take longer.
     pub fn own_time(&self) -> Duration {
         let own = self.time.saturating_sub(self.queued);
         let by_bystander = TICK * self.ticks;
@@ -138,7 +138,8 @@ pub fn measure<T>(work: impl FnOnce() -> T) -> (T, Cost) {
     (done, cost)
 }
 
-/// Ends this process if it has not come here again by then: a call that hangs is no reason for the test to hang.
+/// Ends this process if it has not come here again by then: a call that hangs is no reason for the test to
+/// hang.
 pub fn not_longer_than(seconds: u32) {
     // SAFETY: takes a number; nothing here handles the signal, whose default is to end the process.
     unsafe { libc::alarm(seconds) };

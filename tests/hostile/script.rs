@@ -14,8 +14,8 @@ use super::support::fake::{ANY, Act, Greeting, Machine};
 pub const NICS: [&str; 2] = ["n0", "n1"];
 pub const DISKS: [&str; 2] = ["d0", "d1"];
 
-/// Most bytes that the peer makes by repeating something: beyond what the library takes as one message (`MAX_MESSAGE`, 4 MiB)
-/// or keeps of events. Some of what is repeated has half a megabyte by itself.
+/// Most bytes that the peer makes by repeating something: beyond what the library takes as one message
+/// (`MAX_MESSAGE`, 4 MiB) or keeps of events. Some of what is repeated has half a megabyte by itself.
 const MOST_REPEATED: usize = 8 << 20;
 
 /// A run from beginning to end.

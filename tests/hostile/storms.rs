@@ -1,5 +1,5 @@
-//! A peer that never stops talking, and a QEMU with more open files than a disk farm: neither takes a processor, nor more
-//! time than the call was given.
+//! A peer that never stops talking, and a QEMU with more open files than a disk farm: neither takes a
+//! processor, nor more time than the call was given.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,8 +15,8 @@ use super::support::host;
 /// Most of a processor that a call may take while it only waits.
 const SHARE: f64 = 0.3;
 
-/// And of the time in which it was not in the queue for one: where others have the processors as well, a call that never rests has a
-/// small share of them.
+/// And of the time in which it was not in the queue for one: where others have the processors as well, a call
+/// that never rests has a small share of them.
 const SHARE_OF_OWN: f64 = 0.6;
 
 /// While `work` is done the peer says this, as fast as it is read.
@@ -81,7 +81,8 @@ fn storms_behind_each_answer() {
     });
 }
 
-/// The peer is this very process, with the taps among thousands of other files: to look for them takes no call beyond its time.
+/// The peer is this very process, with the taps among thousands of other files: to look for them takes no
+/// call beyond its time.
 #[test]
 fn thousands_of_descriptors_take_no_time() {
     const NICS: [&str; 8] = ["n0", "n1", "n2", "n3", "n4", "n5", "n6", "n7"];

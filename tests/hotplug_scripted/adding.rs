@@ -279,8 +279,8 @@ fn device<'a>(model: &'a mut Model, id: &str) -> &'a mut Dev {
     model.devices.iter_mut().find(|device| device.id.as_deref() == Some(id)).unwrap()
 }
 
-/// A device that the guest shows under its id gets its place in the record, and leaves like any other. Another device that has
-/// its id says nothing about it.
+/// A device that the guest shows under its id gets its place in the record, and leaves like any other.
+/// Another device that has its id says nothing about it.
 pub fn a_place_is_learnt_from_the_device_itself(agent: &dyn Agent) {
     let fixture = Fixture::pc();
     let api = fixture.open(agent);

@@ -51,8 +51,8 @@ fn failed(api: &dyn Api, id: &str, expected: ErrorKind) -> Notification {
     news
 }
 
-/// All of it, but for the names that an unused file may have. The thread behind the socket may still be closing a
-/// descriptor that it was sent.
+/// All of it, but for the names that an unused file may have. The thread behind the socket may still be
+/// closing a descriptor that it was sent.
 fn same(fixture: &Fixture, before: &Snapshot) {
     assert!(host::eventually(|| fixture.snapshot().taps == before.taps), "{:?}", fixture.snapshot().taps);
     let after = fixture.snapshot();

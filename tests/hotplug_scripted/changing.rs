@@ -176,8 +176,8 @@ fn mtu(name: &str) -> u32 {
     host.mtu_of(&kvm_hotplug::ids::IfName::parse(name).unwrap()).unwrap()
 }
 
-/// A bridge whose MTU nobody set takes that of its smallest port, so a tap gets its bridge's before it joins, wherever it comes
-/// from; and has what it had when that comes to nothing.
+/// A bridge whose MTU nobody set takes that of its smallest port, so a tap gets its bridge's before it joins,
+/// wherever it comes from; and has what it had when that comes to nothing.
 pub fn a_nic_that_moves_takes_its_bridges_mtu(agent: &dyn Agent) {
     let (fixture, small, large) = (Fixture::pc(), Bridge::new(), Bridge::new());
     let jumbo = host::tap(&fixture.nic(1).ifname.unwrap(), 1);

@@ -1,4 +1,5 @@
-//! Several calls of one handle are under way at once: what waits for the guest holds up nobody, and each is answered once.
+//! Several calls of one handle are under way at once: what waits for the guest holds up nobody, and each is
+//! answered once.
 #![allow(unreachable_pub)]
 
 use std::collections::BTreeSet;
@@ -224,7 +225,8 @@ pub fn news_reach_an_event_loop_while_a_call_waits(agent: &dyn Agent) {
     assert_quiet(&fixture, api);
 }
 
-/// What the guest was too busy for is asked for again, by the call that waits for it and by no other, and of the same device.
+/// What the guest was too busy for is asked for again, by the call that waits for it and by no other, and of
+/// the same device.
 pub fn a_busy_guest_is_asked_again_for_the_same_device(agent: &dyn Agent) {
     let (fixture, api) = with_devices(agent);
     let api = api.as_ref();
@@ -537,7 +539,8 @@ pub fn calls_that_wait_are_told_when_the_monitor_does_not_come_back(agent: &dyn 
         asked_for(&fixture, "lan");
         fixture.qemu.hang_up();
         for (waiting, id) in all.into_iter().zip(["data", "data", "lan"]) {
-            // Whichever tries to connect fails with that; those that wait for it have waited as long as they wanted.
+            // Whichever tries to connect fails with that; those that wait for it have waited as long as they
+            // wanted.
             match waiting.join().unwrap() {
                 Ok(answer) => assert_eq!(answer.state, State::Pending(Why::Deadline)),
                 // Nothing is left of one that came when the monitor was gone already.

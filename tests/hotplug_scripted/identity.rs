@@ -188,7 +188,8 @@ pub fn a_removal_struck_from_the_record_goes_on(agent: &dyn Agent) {
     assert_eq!(fixture.snapshot().taps, Vec::<String>::new());
 }
 
-/// A world where a NIC "lan" was taken out, another one of that id is in the guest, and this journal is there again.
+/// A world where a NIC "lan" was taken out, another one of that id is in the guest, and this journal is there
+/// again.
 fn with_another(
     agent: &dyn Agent,
     command: &str,
@@ -283,7 +284,8 @@ fn is_replaced(fixture: &Fixture, netdev: Option<&str>) {
     });
 }
 
-/// Nothing is unfinished about it, so that nobody has looked what it is before the caller asks for its removal.
+/// Nothing is unfinished about it, so that nobody has looked what it is before the caller asks for its
+/// removal.
 pub fn a_removal_does_not_take_another_device_that_came_unheard(agent: &dyn Agent) {
     for netdev in [None, Some("lan")] {
         let fixture = Fixture::pc();
@@ -314,7 +316,8 @@ pub fn a_device_of_somebody_elses_that_has_left_is_absent(agent: &dyn Agent) {
     assert_eq!(api.unplug(&UnplugArgs::of("wan")).unwrap().state, State::Absent);
 }
 
-/// QEMU says that the device is gone while it answers the question before `device_del`: another one may have its id by then.
+/// QEMU says that the device is gone while it answers the question before `device_del`: another one may have
+/// its id by then.
 pub fn what_is_said_before_a_request_counts(agent: &dyn Agent) {
     let fixture = Fixture::pc();
     let api = fixture.open(agent);

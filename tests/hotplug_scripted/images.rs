@@ -1,4 +1,5 @@
-//! Which files are opened for a disk: those that were chosen when it was added, whatever its image says later.
+//! Which files are opened for a disk: those that were chosen when it was added, whatever its image says
+//! later.
 #![allow(unreachable_pub)]
 // A lease is a fcntl that nix does not have.
 #![allow(unsafe_code)]
@@ -25,7 +26,8 @@ use crate::support::programs;
 
 const SECOND: Duration = Duration::from_secs(10);
 
-/// A file beside the images' directory that nobody may open: who does is found out by the lease on it, and fails.
+/// A file beside the images' directory that nobody may open: who does is found out by the lease on it, and
+/// fails.
 struct Secret {
     _dir: tempfile::TempDir,
     path: PathBuf,

@@ -1,5 +1,5 @@
-//! A journal that was struck and is there again: its removal is not synced, so a power failure may bring the last version
-//! back. And the number that tells one attachment from the next of the same id.
+//! A journal that was struck and is there again: its removal is not synced, so a power failure may bring the
+//! last version back. And the number that tells one attachment from the next of the same id.
 #![allow(unreachable_pub)]
 
 use std::path::PathBuf;

@@ -59,7 +59,8 @@ fn states(api: &dyn Api) -> Vec<Presence> {
     api.list().iter().map(|device_info| device_info.presence).collect()
 }
 
-/// Somebody has exported the disk's image, which stays open in QEMU. Nobody is made to wait for that, and everybody is told.
+/// Somebody has exported the disk's image, which stays open in QEMU. Nobody is made to wait for that, and
+/// everybody is told.
 pub fn an_image_that_is_exported_keeps_its_disk_pending(agent: &dyn Agent) {
     let (fixture, api) = with_disk(agent);
     fixture.qemu.model(|model| drop(model.exports.insert("backup".into(), "data".into())));
@@ -310,8 +311,8 @@ pub fn events_are_bounded(agent: &dyn Agent) {
     assert!(!is_readable(api.fd(), 20));
 }
 
-/// QEMU says that a device is gone some time after it has left, to whoever is connected by then; one agent after another may
-/// have found it missing and have added the next one.
+/// QEMU says that a device is gone some time after it has left, to whoever is connected by then; one agent
+/// after another may have found it missing and have added the next one.
 pub fn a_late_word_is_not_believed_by_later_agents(agent: &dyn Agent) {
     let fixture = Fixture::pc();
     let ask = fixture.nic_as("lan", "52:54:00:00:00:09");

@@ -85,7 +85,8 @@ pub fn many_leave_together(agent: &dyn Agent) {
         let mut names = fixture.qemu.take_names();
         assert_eq!(names.remove(0), "x-debug-query-block-graph", "once for all disks");
         assert_eq!(names[..6], ["device_del"; 6], "asked for all at once");
-        // One question serves all whose word comes together; those of a guest that takes its time may come one by one.
+        // One question serves all whose word comes together; those of a guest that takes its time may come
+        // one by one.
         let asked = names[6..].iter().take_while(|name| *name == "qom-list").count();
         assert!((1..=6).contains(&asked), "{names:?}");
         let rest = ["netdev_del", "netdev_del", "netdev_del", "blockdev-del", "remove-fd", "blockdev-del"];

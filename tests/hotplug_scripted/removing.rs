@@ -61,8 +61,9 @@ pub fn a_removal_is_done_when_the_guest_has_let_go(agent: &dyn Agent) {
     }
 }
 
-/// The kernel destroys a tap in whoever closes it last, and takes its time: not in QEMU, but also not before the guest has
-/// let go of the NIC. So it is held here when QEMU closes it, and not before; this QEMU has its descriptors in this process.
+/// The kernel destroys a tap in whoever closes it last, and takes its time: not in QEMU, but also not before
+/// the guest has let go of the NIC. So it is held here when QEMU closes it, and not before; this QEMU has its
+/// descriptors in this process.
 pub fn qemu_is_not_the_last_to_close_a_tap_made_here(agent: &dyn Agent) {
     for queues in [1, 4] {
         let fixture = Fixture::pc();
@@ -178,7 +179,8 @@ pub fn reasons_for_pending(agent: &dyn Agent) {
     ] {
         let (fixture, api) = with_disk(agent);
         fixture.qemu.model(|model| model.run_state = state.into());
-        // What has never run says nothing when it is looked at; what stops says so, and is asked what it does instead.
+        // What has never run says nothing when it is looked at; what stops says so, and is asked what it does
+        // instead.
         let api = if why == Why::NotStarted {
             drop(api);
             fixture.open(agent)
@@ -198,7 +200,8 @@ pub fn reasons_for_pending(agent: &dyn Agent) {
         model.unplug_behaviour = UnplugBehaviour::Never;
         model.devices.iter_mut().for_each(|device| device.configured = device.id.is_none());
     });
-    // The question why has a part of it; on a host that is too busy even for that the answer is the plain deadline.
+    // The question why has a part of it; on a host that is too busy even for that the answer is the plain
+    // deadline.
     let told = host::eventually_within(30, || match pending(api.unplug(&UnplugArgs::within("data", 1000))) {
         Why::NotBooted => true,
         Why::Deadline => false,

@@ -102,7 +102,8 @@ pub fn who_connects_to_a_silent_monitor_holds_up_nobody(agent: &dyn Agent) {
     }
 }
 
-/// The one that waits behind it connects anew when its turn has come, and is answered when the monitor speaks.
+/// The one that waits behind it connects anew when its turn has come, and is answered when the monitor
+/// speaks.
 pub fn who_waits_for_a_silent_monitor_goes_on_after_the_first_has_given_up(agent: &dyn Agent) {
     for missing in ALL {
         for is_cancelled in [false, true] {

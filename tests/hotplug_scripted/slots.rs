@@ -242,7 +242,8 @@ pub fn a_recorded_device_that_the_guest_lacks_is_not_there_already(agent: &dyn A
     assert!(fixture.qemu.model(|model| model.device("data").is_some()));
 }
 
-/// Seen with QEMU 11.1: after each reset all bridges have the number 255 for a moment, and `query-pci` shows no device.
+/// Seen with QEMU 11.1: after each reset all bridges have the number 255 for a moment, and `query-pci` shows
+/// no device.
 pub fn while_the_firmware_numbers_the_buses_devices_are_where_they_are(agent: &dyn Agent) {
     let world = Fixture::q35(4);
     let api = world.open(agent);

@@ -1,4 +1,5 @@
-//! Coming after another agent: a journal that is about another QEMU, or whose commands went over another monitor.
+//! Coming after another agent: a journal that is about another QEMU, or whose commands went over another
+//! monitor.
 #![allow(unreachable_pub)]
 
 use std::os::unix::net::UnixListener;
@@ -245,7 +246,8 @@ pub fn a_qemu_that_is_replaced_while_a_handle_is_open(agent: &dyn Agent) {
     assert!(!next.take_names().iter().any(|name| CHANGING.contains(&name.as_str())));
 }
 
-/// Two monitors of one process, as far as anybody can tell; the first one stands for that of the agent that died.
+/// Two monitors of one process, as far as anybody can tell; the first one stands for that of the agent that
+/// died.
 pub fn another_monitor_is_waited_for(agent: &dyn Agent) {
     let fixture = pending_lan(agent);
     let first = FakeQemu::start(Setup::default());

@@ -205,7 +205,8 @@ pub fn a_name_is_for_one_tap(agent: &dyn Agent) {
     }
 }
 
-/// With the next boot it would have another tap, of which nobody knows what the caller had set on the first one.
+/// With the next boot it would have another tap, of which nobody knows what the caller had set on the first
+/// one.
 pub fn a_callers_tap_does_not_wait_for_a_reboot(agent: &dyn Agent) {
     let old = Fixture::new(Setup { version: (4, 2, 1), ..Setup::default() });
     let new = Fixture::pc();

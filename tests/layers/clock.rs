@@ -1,5 +1,5 @@
-//! What goes by a clock that a test may put in the place of the real one asks no other for the time, and waits nowhere else: time
-//! would pass while something is under way, or not at all.
+//! What goes by a clock that a test may put in the place of the real one asks no other for the time, and
+//! waits nowhere else: time would pass while something is under way, or not at all.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! What a source file names, read as text: its submodules, its imports, and every path in its code. Comments, texts and
-//! test modules are left out.
+//! What a source file names, read as text: its submodules, its imports, and every path in its code. Comments,
+//! texts and test modules are left out.
 
 /// A source file.
 pub struct Source {

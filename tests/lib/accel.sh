@@ -1,10 +1,10 @@
 #!/bin/bash
-# Which accelerator the tests' QEMU can really use here. Run it (`tests/lib/accel.sh [QEMU]` prints kvm or tcg) or
-# source it, after common.sh, for usable_accel.
+# Which accelerator the tests' QEMU can really use here. Run it (`tests/lib/accel.sh [QEMU]` prints kvm or
+# tcg) or source it, after common.sh, for usable_accel.
 #
-# /dev/kvm is no proof: there are hosts where it opens and creates a machine, and QEMU then dies setting the first
-# register, or starts and runs firmware but never gets through a kernel. So the tests' own guest is booted for real;
-# with working hardware virtualisation that takes well under a second.
+# /dev/kvm is no proof: there are hosts where it opens and creates a machine, and QEMU then dies setting the
+# first register, or starts and runs firmware but never gets through a kernel. So the tests' own guest is
+# booted for real; with working hardware virtualisation that takes well under a second.
 
 ACCEL_PROBE_SECONDS=5
 

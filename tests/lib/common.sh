@@ -14,8 +14,8 @@ wanted_rust() {
     sed -n 's/^rust-version = "\(.*\)"/\1/p' "$REPO_ROOT/Cargo.toml"
 }
 
-# Ubuntu has compilers that are newer than its usual one beside that, each in a folder of its own. /usr/bin/cargo-1.85 is no
-# way to them: it may call the usual compiler.
+# Ubuntu has compilers that are newer than its usual one beside that, each in a folder of its own.
+# /usr/bin/cargo-1.85 is no way to them: it may call the usual compiler.
 use_rust_beside() {
     local beside
     beside="$(printf '%s\n' /usr/lib/rust-*/bin | sort -V | tail -n 1)"
@@ -33,10 +33,12 @@ die() {
     exit 1
 }
 
-# What tests could not run on this machine: a line for each, with its name and the reason. tests/run shows it at its end.
+# What tests could not run on this machine: a line for each, with its name and the reason. tests/run shows it
+# at its end.
 NOT_RUN="${KVM_HOTPLUG_NOT_RUN:-$BUILD_DIR/not-run}"
 
-# not_run NAME REASON: for what a machine lacks and tests/bin/setup cannot install. What it does install has to be there.
+# not_run NAME REASON: for what a machine lacks and tests/bin/setup cannot install. What it does install has
+# to be there.
 not_run() {
     mkdir -p "$(dirname "$NOT_RUN")"
     printf '%s: %s\n' "$1" "$2" >>"$NOT_RUN"

@@ -18,9 +18,10 @@ debian_keyring() {
 # Mirrors have bad moments.
 ATTEMPTS=3
 
-# extract SUITE PACKAGE MIRROR INTO KEYRING. The variant "extract" runs nothing inside, so it needs neither chroot nor
-# mounts nor root; sid and archived suites are past the date their release file is valid until. As root, apt would fetch
-# and check signatures as a user of its own, who cannot do so everywhere (below /root, or where /dev/null is not for all).
+# extract SUITE PACKAGE MIRROR INTO KEYRING. The variant "extract" runs nothing inside, so it needs neither
+# chroot nor mounts nor root; sid and archived suites are past the date their release file is valid until. As
+# root, apt would fetch and check signatures as a user of its own, who cannot do so everywhere (below /root,
+# or where /dev/null is not for all).
 extract() {
     mmdebstrap --verbose --mode=chrootless --variant=extract --include="$2" \
         --aptopt='Acquire::Check-Valid-Until "false"' \
@@ -54,8 +55,8 @@ unpack_from_debian() {
 
 TRIPLET=x86_64-linux-gnu
 
-# write_loader ROOT: the beginning of a wrapper that lies beside ROOT: it sets $root, $loader and $libraries, with which a
-# program of that system runs on this one.
+# write_loader ROOT: the beginning of a wrapper that lies beside ROOT: it sets $root, $loader and $libraries,
+# with which a program of that system runs on this one.
 write_loader() {
     local lib
     # Before /usr was merged the C library lived in /lib, with other libraries in /usr/lib.

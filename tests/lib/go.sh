@@ -1,10 +1,12 @@
 # shellcheck shell=bash
-# Where Go is: the one in PATH, one beside it, or the one that unpack_go has fetched. To be sourced after common.sh.
+# Where Go is: the one in PATH, one beside it, or the one that unpack_go has fetched. To be sourced after
+# common.sh.
 
 # shellcheck source=debian.sh
 . "$REPO_ROOT/tests/lib/debian.sh"
 
-# For systems without a new one, such as Debian 12: from a release that has it. It needs no other program than gcc.
+# For systems without a new one, such as Debian 12: from a release that has it. It needs no other program than
+# gcc.
 GO_SUITE=trixie
 GO_UNPACKED="$BUILD_DIR/go/toolchain"
 

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What docs/install.md says about linking runs as it is said there, and README's examples do what they should. For tests/bin/install, which
-# has put what is installed into PREFIX; to be sourced after common.sh and go.sh.
+# What docs/install.md says about linking runs as it is said there, and README's examples do what they should.
+# For tests/bin/install, which has put what is installed into PREFIX; to be sourced after common.sh and go.sh.
 
 # runs_alone PROGRAM [ARGUMENT...]: finds the library without being told where it is.
 runs_alone() {
@@ -43,16 +43,16 @@ run_alone_from_the_source_tree() {
         runs_alone go test -tags kvmhotplug_source -v .)
 }
 
-# The default prefix: the loader's cache knows the library as soon as it is installed, and no longer when it is not. On a
-# /usr/local and an /etc of its own, and with what has been built already.
+# The default prefix: the loader's cache knows the library as soon as it is installed, and no longer when it
+# is not. On a /usr/local and an /etc of its own, and with what has been built already.
 in_default_prefix() {
     unshare -m --propagation unchanged "${BASH:-bash}" -euo pipefail \
         -c "$(declare -f quietly check say die keep_mounts_here runs_alone default_prefix)"'; default_prefix' \
         install || die "the default prefix is not as docs/install.md says"
 }
 
-# What is mounted in a namespace of its own stays there. In a chroot the root is no mount point: unshare by itself refuses to begin there,
-# and there is nothing to be said of it.
+# What is mounted in a namespace of its own stays there. In a chroot the root is no mount point: unshare by
+# itself refuses to begin there, and there is nothing to be said of it.
 keep_mounts_here() {
     mount --make-rprivate / 2>/dev/null || ! mountpoint -q /
 }
@@ -89,8 +89,8 @@ default_prefix() {
     umount /usr/local /etc
 }
 
-# The README's first examples, in C and Go, are programs that say what went wrong, whatever it is: in a namespace with a
-# /run of its own, with the monitor that has no guest.
+# The README's first examples, in C and Go, are programs that say what went wrong, whatever it is: in a
+# namespace with a /run of its own, with the monitor that has no guest.
 run_readme_examples() {
     find_go || die "no Go $(wanted_go) or newer here: run tests/bin/setup"
     local directory="$WORK/readme" flags

@@ -1,5 +1,5 @@
-//! What lies beside a record and is not its own stays: other records above all, and whatever has a name that this library
-//! would use.
+//! What lies beside a record and is not its own stays: other records above all, and whatever has a name that
+//! this library would use.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -13,7 +13,8 @@ use super::sample;
 
 const SUFFIXES: [&str; 4] = [".lock", ".new", ".journal", ".kvm-hotplug"];
 
-/// Files of this library's beside a record, each with words of the complaint about what is there in its place.
+/// Files of this library's beside a record, each with words of the complaint about what is there in its
+/// place.
 const NAMES: [&str; 6] =
     ["vm.lock", "vm.new", "vm.journal", "vm.journal.new", "vm.kvm-hotplug", "vm.kvm-hotplug.new"];
 

@@ -178,8 +178,8 @@ impl Agent for CAgent {
         let path = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
         let (runtime_path, socket) = (path(runtime), path(socket));
         let (mut runtime, mut guest) = (null_mut(), null_mut());
-        // SAFETY: strings and places for results live through the calls; the record is freed once, after its last use,
-        // which may be before the guest is closed.
+        // SAFETY: strings and places for results live through the calls; the record is freed once, after its
+        // last use, which may be before the guest is closed.
         unsafe {
             call(|error| kvm_runtime_load(runtime_path.as_ptr(), &raw mut runtime, error))?;
             let level = KVM_HOTPLUG_LOG_DEBUG as c_int;

@@ -1,9 +1,11 @@
-//! The clock of a case. With the feature `planted-faults` it is a virtual one: the calls of the library, the fake QEMU and the case
-//! itself go by it, and its time passes only while none of them has anything else to do. So nothing takes as long as it says, a
-//! busy machine makes no deadline pass, and how long something took is exact. Without the feature it is the real one.
+//! The clock of a case. With the feature `planted-faults` it is a virtual one: the calls of the library, the
+//! fake QEMU and the case itself go by it, and its time passes only while none of them has anything else to
+//! do. So nothing takes as long as it says, a busy machine makes no deadline pass, and how long something
+//! took is exact. Without the feature it is the real one.
 //!
-//! What a case does itself has to go by it as well: it sleeps, asks the time and starts threads here and not in `std`, which
-//! `tests/layers.rs` holds it to. What waits for something else, such as the kernel or another program, counts as at work.
+//! What a case does itself has to go by it as well: it sleeps, asks the time and starts threads here and not
+//! in `std`, which `tests/layers.rs` holds it to. What waits for something else, such as the kernel or
+//! another program, counts as at work.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;

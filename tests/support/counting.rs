@@ -1,4 +1,5 @@
-//! An allocator that counts what the calling thread allocates and gives back; monitors that are played have threads of their own.
+//! An allocator that counts what the calling thread allocates and gives back; monitors that are played have
+//! threads of their own.
 
 #![allow(unsafe_code)]
 

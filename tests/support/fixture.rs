@@ -124,8 +124,8 @@ impl Fixture {
     }
 }
 
-/// What qemu-img makes of it. The program takes longer to start than most cases need, so that it is run once for all paths of one
-/// length, which differ in that path only.
+/// What qemu-img makes of it. The program takes longer to start than most cases need, so that it is run once
+/// for all paths of one length, which differ in that path only.
 fn make_overlay(path: &Path, base: &Path) {
     static MADE: Mutex<BTreeMap<usize, (Vec<u8>, usize)>> = Mutex::new(BTreeMap::new());
     let name = base.to_str().unwrap();

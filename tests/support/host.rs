@@ -17,22 +17,24 @@ pub fn unique() -> u32 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Runs a test that counts what the process has open in a process of its own: other tests run beside it otherwise.
-/// `test` is the name the harness knows it by.
+/// Runs a test that counts what the process has open in a process of its own: other tests run beside it
+/// otherwise. `test` is the name the harness knows it by.
 pub fn in_own_process(test: &str, body: &mut dyn FnMut()) {
     run_alone(test, &[], body);
 }
 
-/// The same, with temporary files in memory: what waits for a disk waits as long as whoever else uses it makes it.
+/// The same, with temporary files in memory: what waits for a disk waits as long as whoever else uses it
+/// makes it.
 pub fn in_own_process_off_disk(test: &str, body: &mut dyn FnMut()) {
     run_alone(test, &["env", "TMPDIR=/dev/shm"], body);
 }
 
-/// The same, on a host with vhost-net: what is there instead opens, which is all that the library asks of it. `/dev` is
-/// another one for this process only.
+/// The same, on a host with vhost-net: what is there instead opens, which is all that the library asks of it.
+/// `/dev` is another one for this process only.
 pub fn in_own_process_with_vhost(test: &str, body: &mut dyn FnMut()) {
-    // In a chroot the root is no mount point, and unshare by itself insists on one; what is mounted below it later stays in
-    // this namespace all the same. Root of a user namespace makes no device nodes, and may mount those that there are.
+    // In a chroot the root is no mount point, and unshare by itself insists on one; what is mounted below it
+    // later stays in this namespace all the same. Root of a user namespace makes no device nodes, and may
+    // mount those that there are.
     const SCRIPT: &str = "set -e
         mount --make-rprivate / 2>/dev/null || ! mountpoint -q /
         mount -t tmpfs -o mode=755 none /mnt
@@ -93,8 +95,8 @@ pub fn interfaces(prefix: &str) -> Vec<String> {
     names
 }
 
-/// The taps among them. One that nobody has open any more is on its way out: another case of this process may have looked at all
-/// descriptors, and then it is the last to let go of it.
+/// The taps among them. One that nobody has open any more is on its way out: another case of this process may
+/// have looked at all descriptors, and then it is the last to let go of it.
 pub fn taps(prefix: &str) -> Vec<String> {
     let is_settled = || interfaces(prefix).iter().all(|name| descriptors_of_tap(name) > 0);
     comes_within(Duration::from_secs(1), thread::sleep, is_settled);
@@ -139,7 +141,8 @@ pub fn eventually(so: impl Fn() -> bool) -> bool {
     eventually_within(5, so)
 }
 
-/// Waits until `so` holds; false after so many seconds, and more where the machine is slow: it is asked a number of times.
+/// Waits until `so` holds; false after so many seconds, and more where the machine is slow: it is asked a
+/// number of times.
 pub fn eventually_within(seconds: u64, so: impl Fn() -> bool) -> bool {
     // The kernel does not go by the clock of a case, and is waited for on the real one.
     let sleeps: &[fn(Duration)] =
@@ -161,7 +164,8 @@ fn comes_within(patience: Duration, sleep: impl Fn(Duration), so: impl Fn() -> b
     true
 }
 
-/// Whether a descriptor, known by its number only, can be read now. An event loop would nest it just like this.
+/// Whether a descriptor, known by its number only, can be read now. An event loop would nest it just like
+/// this.
 pub fn is_readable(fd: RawFd) -> bool {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
     let mut event = EpollEvent::new(EpollFlags::EPOLLIN, 0);

@@ -1,6 +1,7 @@
 //! Shared by the tests that drive the library without a QEMU.
 
-// Each test binary uses its own part of this, and the lints' exceptions for tests stop at functions marked as such.
+// Each test binary uses its own part of this, and the lints' exceptions for tests stop at functions marked as
+// such.
 #![allow(dead_code, unused_imports, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::result_large_err)]
@@ -18,8 +19,8 @@ pub mod rust_api;
 
 pub use fake_qemu as fake;
 
-/// Makes each case a test of every interface the library has. A case takes `&dyn Agent`. With `clock: of_its_own;` before them the
-/// cases go by clocks of their own, see [`clock`].
+/// Makes each case a test of every interface the library has. A case takes `&dyn Agent`. With `clock:
+/// of_its_own;` before them the cases go by clocks of their own, see [`clock`].
 #[macro_export]
 macro_rules! through_every_api {
     ($($case:ident),* $(,)?) => {

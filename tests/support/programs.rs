@@ -1,7 +1,7 @@
 //! Other programs, run by a shell that was started before there was any tap.
 //!
-//! A program has everything that its parent has open until it is executed: a tap that another test closes meanwhile would not
-//! be gone, and its test fail.
+//! A program has everything that its parent has open until it is executed: a tap that another test closes
+//! meanwhile would not be gone, and its test fail.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};

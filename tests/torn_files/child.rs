@@ -100,7 +100,8 @@ const SOCKET: &str = "TORN_SOCKET";
 const IFNAME: &str = "TORN_IFNAME";
 const RESULT: &str = "TORN_RESULT";
 
-/// The shim, compiled once. It lies with what cargo builds: nothing drops a static, so a directory of its own would stay.
+/// The shim, compiled once. It lies with what cargo builds: nothing drops a static, so a directory of its own
+/// would stay.
 fn shim() -> &'static Path {
     static SHIM: OnceLock<PathBuf> = OnceLock::new();
     SHIM.get_or_init(|| {

@@ -1,5 +1,6 @@
-//! Whole changes of a guest whose record is a list of Ganeti's, cut at every call about the record's directory. What the list
-//! has no room for is in a second file, and no moment between the two may be one that an agent cannot go on from.
+//! Whole changes of a guest whose record is a list of Ganeti's, cut at every call about the record's
+//! directory. What the list has no room for is in a second file, and no moment between the two may be one
+//! that an agent cannot go on from.
 
 use kvm_hotplug::model::{Device, DeviceKind, Spec};
 use serde_json::Value;

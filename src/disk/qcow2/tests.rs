@@ -14,7 +14,8 @@ fn put64(head: &mut [u8], offset: usize, value: u64) {
     put(head, offset, &value.to_be_bytes());
 }
 
-/// A version 3 header with a feature table extension, then the backing format, then the name, as QEMU lays them out.
+/// A version 3 header with a feature table extension, then the backing format, then the name, as QEMU lays
+/// them out.
 fn image(backing: &str, format: Option<&str>) -> Vec<u8> {
     let mut head = vec![0; 65536];
     put(&mut head, 0, &MAGIC);

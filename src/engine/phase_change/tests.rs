@@ -36,10 +36,12 @@ const CAUSES: [Cause; 16] = [
 ];
 
 const ALL: &[At] = &PHASES;
-/// Whatever is not here is no event: an add that is begun, a removal that a call asks for or calls off, what an inventory shows.
+/// Whatever is not here is no event: an add that is begun, a removal that a call asks for or calls off, what
+/// an inventory shows.
 #[rustfmt::skip]
 const TABLE: [(Cause, &[At], &[At], EventKind); 10] = [
-    // why                      from                to                                event, where nobody waits
+    // why                      from                to                                event, where nobody
+    // waits
     (Cause::Added,              ALL,                &[At::Plugged],                   EventKind::Added),
     (Cause::AddFailed(FAILURE), ALL,                ALL,                              EventKind::AddFailed(FAILURE)),
     (Cause::Resumed,            ALL,                &[At::Unplugging],                EventKind::Pending),

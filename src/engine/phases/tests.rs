@@ -3,8 +3,8 @@
 use super::*;
 use crate::model::Presence;
 
-/// The phases by name. `rest` is a device that is in no map: where the record has it. One that has `left` is taken down by the next
-/// call.
+/// The phases by name. `rest` is a device that is in no map: where the record has it. One that has `left` is
+/// taken down by the next call.
 const PHASES: [&str; 6] = ["rest", "plugging", "absent", "unplugging", "detached", "left"];
 
 /// What each of these makes of a device in each of these phases.

@@ -1,5 +1,6 @@
-//! Every combination of facts, with what is decided: each of them is in one row of the table, and in the list of impossible ones if
-//! it is. What cannot be is decided like what is next to it, so that nothing of it depends on the list.
+//! Every combination of facts, with what is decided: each of them is in one row of the table, and in the list
+//! of impossible ones if it is. What cannot be is decided like what is next to it, so that nothing of it
+//! depends on the list.
 
 use super::*;
 

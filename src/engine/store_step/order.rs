@@ -1,6 +1,6 @@
-//! In which order a change is made: the journal says what is about to be done, then the commands that change the guest are sent, then
-//! the record says what is so, and then the journal entry goes. Each step takes what only the one before it gives, so that another
-//! order does not compile (tests/order.rs).
+//! In which order a change is made: the journal says what is about to be done, then the commands that change
+//! the guest are sent, then the record says what is so, and then the journal entry goes. Each step takes what
+//! only the one before it gives, so that another order does not compile (tests/order.rs).
 
 use std::marker::PhantomData;
 
@@ -65,7 +65,8 @@ impl Journaled<()> {
         Committed(())
     }
 
-    /// The record says what is so already: what was begun is taken back, or nothing is left to be done about it.
+    /// The record says what is so already: what was begun is taken back, or nothing is left to be done about
+    /// it.
     pub(in crate::engine) fn nothing_to_record(self) -> Committed {
         Committed(())
     }

@@ -1,5 +1,5 @@
-//! Commands on their way to QEMU: questions at any time, and what changes the guest once the [order](super::super::store_step) of things
-//! lets it.
+//! Commands on their way to QEMU: questions at any time, and what changes the guest once the
+//! [order](super::super::store_step) of things lets it.
 
 use serde_json::Value;
 
@@ -19,8 +19,8 @@ impl GuestState {
         }
     }
 
-    /// Asks all these questions at once and waits for all their answers. As long as QEMU has answered nothing on this connection,
-    /// operations that only look have the state of the guest meanwhile.
+    /// Asks all these questions at once and waits for all their answers. As long as QEMU has answered nothing
+    /// on this connection, operations that only look have the state of the guest meanwhile.
     pub(in crate::engine) async fn ask_or_first(
         &mut self,
         questions: Vec<Command>,
@@ -32,8 +32,8 @@ impl GuestState {
         }
     }
 
-    /// Asks the first questions over a new connection and waits for all their answers. Operations that only look have the state of
-    /// the guest meanwhile.
+    /// Asks the first questions over a new connection and waits for all their answers. Operations that only
+    /// look have the state of the guest meanwhile.
     pub(in crate::engine) async fn ask_first(
         &mut self,
         link: Link,
@@ -74,7 +74,8 @@ impl GuestState {
         self.run_on(link, commands, deadline).await
     }
 
-    /// Sends all these commands at once and waits for all their answers. Other operations have the state of the guest meanwhile.
+    /// Sends all these commands at once and waits for all their answers. Other operations have the state of
+    /// the guest meanwhile.
     pub(in crate::engine) async fn send_yielding(
         &mut self,
         _: May<'_>,

@@ -133,14 +133,16 @@ impl fmt::Display for BusKind {
 pub struct Occupant {
     /// The id it was started or plugged with; built-in devices have none.
     pub id: Option<String>,
-    /// QEMU's class text ("Ethernet controller") or the QOM type ("virtio-net-pci"); printable, at most 64 characters.
+    /// QEMU's class text ("Ethernet controller") or the QOM type ("virtio-net-pci"); printable, at most 64
+    /// characters.
     pub description: String,
     /// PCI vendor and device number, when `query-pci` showed the device.
     pub pci_id: Option<(u16, u16)>,
-    /// The guest has mapped at least one BAR, or there is none to map. Until then nothing in the guest drives the
-    /// device, and nothing will answer an unplug request.
+    /// The guest has mapped at least one BAR, or there is none to map. Until then nothing in the guest drives
+    /// the device, and nothing will answer an unplug request.
     pub configured: bool,
-    /// QOM names this address too. Bus numbers are the guest's to write and can show a device where it is not.
+    /// QOM names this address too. Bus numbers are the guest's to write and can show a device where it is
+    /// not.
     pub(super) confirmed: bool,
 }
 
@@ -174,7 +176,8 @@ impl Bus {
     pub(super) fn child(&self, kind: BusKind, name: Option<BusName>, slot: Slot, function: u8) -> Self {
         let mut path = self.path.clone();
         path.push((slot.get() << 3) | (function & 7));
-        // The bridge inside a pxb is made without a hot-plug controller (QEMU pci_expander_bridge.c; 7.2 refuses).
+        // The bridge inside a pxb is made without a hot-plug controller (QEMU pci_expander_bridge.c; 7.2
+        // refuses).
         let inside_expander = self.kind == BusKind::OtherRoot && kind == BusKind::PciBridge;
         Self {
             name,
@@ -187,8 +190,8 @@ impl Bus {
         }
     }
 
-    /// The name that `bus=` takes. `None` for a bus that cannot be addressed: its bridge has no id (QEMU then makes
-    /// up one that another bus may have too, even `pcie.0`), or the name is somebody else's.
+    /// The name that `bus=` takes. `None` for a bus that cannot be addressed: its bridge has no id (QEMU then
+    /// makes up one that another bus may have too, even `pcie.0`), or the name is somebody else's.
     pub fn name(&self) -> Option<&BusName> {
         self.name.as_ref()
     }

@@ -12,8 +12,8 @@ const LISTED: usize = 8;
 /// Which slot is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Want {
-    /// The first free one: `pci.0` upward from the reserved slots; then root and downstream ports in the order in
-    /// which they sit in the machine; then the slots of `pci-bridge`s, then of `pcie-pci-bridge`s.
+    /// The first free one: `pci.0` upward from the reserved slots; then root and downstream ports in the
+    /// order in which they sit in the machine; then the slots of `pci-bridge`s, then of `pcie-pci-bridge`s.
     Auto,
     /// This one or none. Reserved slots may be pinned.
     Pinned(PciAddress),
@@ -22,13 +22,13 @@ pub enum Want {
 }
 
 impl SlotMap {
-    /// The slot for a new device; [`occupy`](Self::occupy) it before choosing the next. The same map always answers
-    /// the same.
+    /// The slot for a new device; [`occupy`](Self::occupy) it before choosing the next. The same map always
+    /// answers the same.
     ///
-    /// Errors: [`ErrorKind::NoSlot`] with the counts of every bus, [`ErrorKind::AddressTaken`] naming the occupant,
-    /// [`ErrorKind::NotHotpluggable`], [`ErrorKind::NotFound`] for a bus the guest does not show,
-    /// [`ErrorKind::Invalid`] for a slot such a bus does not have, and [`ErrorKind::State`] for a bus whose devices
-    /// are not known yet.
+    /// Errors: [`ErrorKind::NoSlot`] with the counts of every bus, [`ErrorKind::AddressTaken`] naming the
+    /// occupant, [`ErrorKind::NotHotpluggable`], [`ErrorKind::NotFound`] for a bus the guest does not show,
+    /// [`ErrorKind::Invalid`] for a slot such a bus does not have, and [`ErrorKind::State`] for a bus whose
+    /// devices are not known yet.
     pub fn choose(&self, want: &Want) -> Result<PciAddress> {
         match want {
             Want::Pinned(address) => self.check(address).map(|()| address.clone()),
@@ -44,7 +44,8 @@ impl SlotMap {
         }
     }
 
-    /// Slot 0 is nobody's to have where there are others: it stands for any that is free there. `None` for any other address.
+    /// Slot 0 is nobody's to have where there are others: it stands for any that is free there. `None` for
+    /// any other address.
     pub fn any_on(&self, address: &PciAddress) -> Option<Result<PciAddress>> {
         let named = |bus: &&BusSlots| bus.name == address.bus && bus.has_any();
         let bus = self.buses.iter().find(named).filter(|_| address.slot.get() == 0)?;

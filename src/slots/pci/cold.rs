@@ -27,8 +27,8 @@ impl Topology {
         }
     }
 
-    /// Puts something where QEMU puts what says no slot: at the first free one. Only behind ports and bridges: on a root bus
-    /// there is more than a command line names.
+    /// Puts something where QEMU puts what says no slot: at the first free one. Only behind ports and
+    /// bridges: on a root bus there is more than a command line names.
     pub fn put_anywhere(&mut self, bus: &str, id: Option<&str>, what: &str) {
         let Some(found) = self.bus_mut(bus).filter(|bus| !bus.kind.is_root()) else { return };
         let last = if found.kind.is_port() { 0 } else { SLOTS - 1 };
@@ -39,7 +39,8 @@ impl Topology {
         }
     }
 
-    /// Adds the bus behind a bridge or port. One on the root bus is `at` a slot and function, if that is known.
+    /// Adds the bus behind a bridge or port. One on the root bus is `at` a slot and function, if that is
+    /// known.
     pub fn put_bridge(&mut self, kind: BusKind, name: BusName, at: Option<(Slot, u8)>, hotplug: bool) {
         let behind = self.buses().count();
         let Some(root) = self.buses().next() else { return };
@@ -57,8 +58,9 @@ impl Topology {
 }
 
 impl SlotMap {
-    /// Whether a device can be started at this address: unlike a running guest, a cold one takes devices on every bus. A
-    /// bus that is not known may be one that the command line makes where this library cannot read it.
+    /// Whether a device can be started at this address: unlike a running guest, a cold one takes devices on
+    /// every bus. A bus that is not known may be one that the command line makes where this library cannot
+    /// read it.
     pub fn check_cold(&self, address: &PciAddress) -> Result<()> {
         let Some(bus) = self.buses.iter().find(|bus| bus.name == address.bus) else { return Ok(()) };
         if bus.access != Access::NotHotpluggable && !bus.kind.slots().contains(&address.slot.get()) {

@@ -5,8 +5,9 @@
 //! 1. [`Topology::from_query_pci`] gives the buses and what sits on them.
 //! 2. While [`Topology::has_unnumbered`], `query-pci` hides the devices behind some bridges; walk
 //!    `/machine/peripheral` and `/machine/peripheral-anon` and [`Topology::place`] each child.
-//! 3. [`SlotMap::new`] turns that into slots; add the own record ([`SlotMap::occupy`]) and the pending removals
-//!    ([`SlotMap::quarantine`]), then [`SlotMap::choose`] and name the device with [`device_id_for`].
+//! 3. [`SlotMap::new`] turns that into slots; add the own record ([`SlotMap::occupy`]) and the pending
+//!    removals ([`SlotMap::quarantine`]), then [`SlotMap::choose`] and name the device with
+//!    [`device_id_for`].
 
 mod bus;
 mod choose;

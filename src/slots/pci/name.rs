@@ -9,12 +9,12 @@ use crate::ids::{DeviceId, MAX_ID, PciAddress, fnv1a};
 /// - on a port, whose only slot is 0, `nic-pci-rp1`, with the name of the bus;
 /// - on a bridge `nic-pci-br1.5`, with name and slot;
 /// - on a port whose name could be read as bridge and slot, `nic-pci-pci.3.0`, with name and slot as well;
-/// - where that has more than 31 characters, or looks like what follows, `x` and the FNV-1a hash of the name in 16
-///   hexadecimal digits take the name's place: `nic-pci-x85944171f73967e8.5`.
+/// - where that has more than 31 characters, or looks like what follows, `x` and the FNV-1a hash of the name
+///   in 16 hexadecimal digits take the name's place: `nic-pci-x85944171f73967e8.5`.
 ///
-/// Two addresses of one guest get two ids, up to a hash collision; one root bus is assumed. An id pinned by a caller
-/// may of course be the same, so check before use. Fails only for a `kind` that is no start of an id, or is longer
-/// than 6 characters and needs the hash.
+/// Two addresses of one guest get two ids, up to a hash collision; one root bus is assumed. An id pinned by a
+/// caller may of course be the same, so check before use. Fails only for a `kind` that is no start of an id,
+/// or is longer than 6 characters and needs the hash.
 pub fn device_id_for(kind: &str, address: &PciAddress) -> Result<DeviceId> {
     let (name, slot) = (address.bus.as_str(), address.slot.get());
     let tail = match (name, slot) {

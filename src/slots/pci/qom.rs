@@ -56,8 +56,8 @@ pub struct QomAddress {
 }
 
 impl QomAddress {
-    /// From the values of the device's `parent_bus` and `addr` properties. `None` for what is not a PCI device:
-    /// a SCSI disk has no `addr` and a device that was never placed has -1.
+    /// From the values of the device's `parent_bus` and `addr` properties. `None` for what is not a PCI
+    /// device: a SCSI disk has no `addr` and a device that was never placed has -1.
     pub fn from_qom(id: Option<&str>, driver: &str, parent_bus: &Value, addr: &Value) -> Option<Self> {
         Some(Self {
             id: id.map(str::to_owned),
@@ -88,9 +88,10 @@ pub(super) enum BusRef<'a> {
 }
 
 impl<'a> BusRef<'a> {
-    /// `/machine/peripheral/rp1/rp1` is the bus of port `rp1`, `/machine/peripheral/scsi0/virtio-backend/scsi0.0` is
-    /// not a PCI bus, and nothing below `peripheral-anon` has a name to rely on: a port without an id has a bus
-    /// called `pcie.0`, like the root complex.
+    /// `/machine/peripheral/rp1/rp1` is the bus of port `rp1`,
+    /// `/machine/peripheral/scsi0/virtio-backend/scsi0.0` is not a PCI bus, and nothing below
+    /// `peripheral-anon` has a name to rely on: a port without an id has a bus called `pcie.0`, like the root
+    /// complex.
     fn parse(path: &'a str) -> Option<Self> {
         let rest = path.strip_prefix("/machine/")?;
         if let Some(inside) = rest.strip_prefix("peripheral/") {

@@ -40,8 +40,8 @@ pub(super) fn query_pci(reply: &Value) -> Result<Vec<Bus>> {
     Ok(reader.buses)
 }
 
-/// Bus 0, identified by the host bridge at 0:0.0. An unknown one leaves the bus without a name: the ports behind it
-/// can still be used, the bus itself cannot.
+/// Bus 0, identified by the host bridge at 0:0.0. An unknown one leaves the bus without a name: the ports
+/// behind it can still be used, the bus itself cannot.
 fn main_root(devices: &[Value]) -> Result<Bus> {
     for device in devices {
         let place: (u8, u8) = (number(device, "slot")?, number(device, "function")?);
@@ -120,9 +120,9 @@ impl Reader {
 
 /// How many bridges claim each bus number.
 ///
-/// QEMU looks for the bus behind a bridge by the number that the guest has given it, and shows what is on the first bus
-/// that it finds. While a firmware is at it, all bridges have one number (SeaBIOS: 255) or one has a range with the
-/// numbers of others, and QEMU shows the devices of one bus behind all, or none.
+/// QEMU looks for the bus behind a bridge by the number that the guest has given it, and shows what is on the
+/// first bus that it finds. While a firmware is at it, all bridges have one number (SeaBIOS: 255) or one has
+/// a range with the numbers of others, and QEMU shows the devices of one bus behind all, or none.
 struct Numbers([u16; 256]);
 
 impl Default for Numbers {
@@ -193,7 +193,8 @@ impl<'a> Device<'a> {
     }
 }
 
-/// QEMU reports -1 for a BAR that is not mapped, which is every BAR until the guest sets it and enables decoding.
+/// QEMU reports -1 for a BAR that is not mapped, which is every BAR until the guest sets it and enables
+/// decoding.
 fn configured(device: &Value) -> Result<bool> {
     let Some(regions) = device.get("regions") else { return Ok(true) };
     let regions = as_list(regions, "\"regions\"")?;

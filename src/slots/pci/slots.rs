@@ -17,7 +17,8 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Never hands out the first `reserved` slots (0 to 32) of `pci.0` unasked; a pinned address may still use them.
+    /// Never hands out the first `reserved` slots (0 to 32) of `pci.0` unasked; a pinned address may still
+    /// use them.
     pub fn new(reserved: u8) -> Result<Self> {
         if reserved > SLOTS {
             return Err(Error::invalid(format!("{reserved} reserved slots: pci.0 has {SLOTS}")));
@@ -128,32 +129,35 @@ impl SlotMap {
         self.rules
     }
 
-    /// The own record has `id` at `address`, whether or not the guest shows it. Naming the bus of a guest that does
-    /// not show it (yet) is fine. A slot may be claimed by several; it is free when the last is released.
+    /// The own record has `id` at `address`, whether or not the guest shows it. Naming the bus of a guest
+    /// that does not show it (yet) is fine. A slot may be claimed by several; it is free when the last is
+    /// released.
     pub fn occupy(&mut self, address: &PciAddress, id: &DeviceId) {
         self.add_user(address, SlotUser::of(id));
     }
 
-    /// The removal of `id` at `address` has been asked for and not granted: the slot stays taken, and says so. Lasts
-    /// until [`release`](Self::release), also when the device is occupied again.
+    /// The removal of `id` at `address` has been asked for and not granted: the slot stays taken, and says
+    /// so. Lasts until [`release`](Self::release), also when the device is occupied again.
     pub fn quarantine(&mut self, address: &PciAddress, id: &DeviceId) {
         self.add_user(address, SlotUser::pending(id));
     }
 
-    /// `id` is gone from `address`. Takes back only what `id` claims there, live view included; false if it claims
-    /// nothing, and then nothing changes.
+    /// `id` is gone from `address`. Takes back only what `id` claims there, live view included; false if it
+    /// claims nothing, and then nothing changes.
     pub fn release(&mut self, address: &PciAddress, id: &DeviceId) -> bool {
         let seen = self.buses.iter_mut().find(|bus| bus.name == address.bus);
         let Some(bus) = seen.or_else(|| self.unseen.get_mut(&address.bus)) else { return false };
         bus.occupancy.release(&address.slot, id)
     }
 
-    /// Every named bus in the order in which free slots are handed out, then those that only the record names.
+    /// Every named bus in the order in which free slots are handed out, then those that only the record
+    /// names.
     pub fn buses(&self) -> impl Iterator<Item = BusView<'_>> {
         self.buses.iter().chain(self.unseen.values()).map(BusView)
     }
 
-    /// Buses that are taken to take devices while the guest runs, in the order in which free slots are handed out.
+    /// Buses that are taken to take devices while the guest runs, in the order in which free slots are handed
+    /// out.
     pub fn open_buses(&self) -> impl Iterator<Item = (&BusName, BusKind)> {
         self.buses.iter().filter(|bus| bus.access == Access::Open).map(|bus| (&bus.name, bus.kind))
     }

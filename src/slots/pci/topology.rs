@@ -32,10 +32,11 @@ pub struct Located<'a> {
 }
 
 impl Topology {
-    /// Reads the value that `query-pci` returned. Anything that is not what QEMU's schema promises, or too much of it
-    /// (256 buses, 4096 devices, 32 bridges deep), is a [`ErrorKind::Protocol`] error.
+    /// Reads the value that `query-pci` returned. Anything that is not what QEMU's schema promises, or too
+    /// much of it (256 buses, 4096 devices, 32 bridges deep), is a [`ErrorKind::Protocol`] error.
     ///
-    /// Behind a host bridge that is not known, bus 0 has no name and takes no devices; the ports on it still do.
+    /// Behind a host bridge that is not known, bus 0 has no name and takes no devices; the ports on it still
+    /// do.
     pub fn from_query_pci(reply: &Value) -> Result<Self> {
         let mut topology = Self::from_buses(Vec::new());
         read::query_pci(reply)?.into_iter().for_each(|bus| topology.insert(bus));
@@ -66,14 +67,15 @@ impl Topology {
         self.buses.iter().find(|bus| bus.is_named(name))
     }
 
-    /// A bridge has no bus number of its own yet, so `query-pci` does not show what sits behind it, and it may look empty
-    /// when it is not. True before the firmware ran and while it runs, and for a bridge hot-added since.
+    /// A bridge has no bus number of its own yet, so `query-pci` does not show what sits behind it, and it
+    /// may look empty when it is not. True before the firmware ran and while it runs, and for a bridge
+    /// hot-added since.
     pub fn has_unnumbered(&self) -> bool {
         self.buses.iter().any(|bus| !bus.numbered)
     }
 
-    /// Takes a bus out of the choice, for instance a port that was started with `hotplug=off`, which `query-pci` does
-    /// not tell.
+    /// Takes a bus out of the choice, for instance a port that was started with `hotplug=off`, which
+    /// `query-pci` does not tell.
     pub fn forbid_hotplug(&mut self, name: &BusName) -> Result<()> {
         let bus = self.buses.iter_mut().find(|bus| bus.is_named(name.as_str()));
         let bus =
@@ -82,8 +84,8 @@ impl Topology {
         Ok(())
     }
 
-    /// Merges what QOM says of one device, in any order: a device behind a bridge that is not known yet waits for it.
-    /// Devices on buses that are no PCI buses, and behind bridges without an id, change nothing.
+    /// Merges what QOM says of one device, in any order: a device behind a bridge that is not known yet waits
+    /// for it. Devices on buses that are no PCI buses, and behind bridges without an id, change nothing.
     pub fn place(&mut self, placement: QomAddress) -> Result<()> {
         let mut waiting = vec![placement];
         while let Some(placement) = waiting.pop() {
@@ -123,8 +125,9 @@ impl Topology {
         found
     }
 
-    /// The machine's own buses are all in `query-pci`, so one that is not found is not PCI (`ide.0`), or the root inside
-    /// a `pxb-pcie`, which `query-pci` shows without a name. Ports there are told by their id and devfn.
+    /// The machine's own buses are all in `query-pci`, so one that is not found is not PCI (`ide.0`), or the
+    /// root inside a `pxb-pcie`, which `query-pci` shows without a name. Ports there are told by their id and
+    /// devfn.
     fn confirm_on_other_root(&mut self, placement: &QomAddress) {
         let Some(id) = &placement.id else { return };
         let port = self.buses.iter_mut().find(|bus| bus.is_named(id));
@@ -181,8 +184,8 @@ impl Topology {
         Ok(true)
     }
 
-    /// The device with this id. Bus numbers are the guest's to write, and wrong ones can show a device twice; then
-    /// the place that QOM named counts.
+    /// The device with this id. Bus numbers are the guest's to write, and wrong ones can show a device twice;
+    /// then the place that QOM named counts.
     pub fn find(&self, id: &str) -> Option<Located<'_>> {
         let places = self.buses.iter().flat_map(|bus| {
             let located = move |(slot, function, occupant)| Located { bus, slot, function, occupant };
@@ -212,8 +215,8 @@ impl<'a> Located<'a> {
         self.bus.in_slot(self.slot).filter(move |(function, _)| *function != own)
     }
 
-    /// Whether the guest can be asked to give this device up. An unplug empties the whole slot, so a device that
-    /// shares its slot, or is not function 0, is refused; so is one on a bus without hot-plug.
+    /// Whether the guest can be asked to give this device up. An unplug empties the whole slot, so a device
+    /// that shares its slot, or is not function 0, is refused; so is one on a bus without hot-plug.
     pub fn check_removable(&self) -> Result<()> {
         let refuse = |why: String| Err(Error::new(ErrorKind::NotHotpluggable, why));
         let what = self.occupant.id.as_deref().unwrap_or(&self.occupant.description);

@@ -1,4 +1,5 @@
-//! The SCSI buses of a guest and who has which place on them: live view, own record and pending removals as one map.
+//! The SCSI buses of a guest and who has which place on them: live view, own record and pending removals as
+//! one map.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,8 +63,9 @@ pub enum UnitState<'a> {
 }
 
 impl ScsiMap {
-    /// Adds the bus of a controller, `recorded` or only seen in the guest. Free targets are handed out on the recorded ones
-    /// first, and of each kind in the order in which they are added; one that is there already keeps its turn.
+    /// Adds the bus of a controller, `recorded` or only seen in the guest. Free targets are handed out on the
+    /// recorded ones first, and of each kind in the order in which they are added; one that is there already
+    /// keeps its turn.
     pub fn add_controller(&mut self, id: &str, model: &str, recorded: bool) {
         let Ok(name) = bus_of(id) else { return };
         let turn = (!recorded, self.buses.len());
@@ -87,31 +89,35 @@ impl ScsiMap {
         );
     }
 
-    /// The own record has `id` at `address`, whether or not the guest shows it. Naming a bus of which the guest does not
-    /// show the controller (yet) is fine. A place may be claimed by several; it is free when the last is released.
+    /// The own record has `id` at `address`, whether or not the guest shows it. Naming a bus of which the
+    /// guest does not show the controller (yet) is fine. A place may be claimed by several; it is free when
+    /// the last is released.
     pub fn occupy(&mut self, address: &ScsiAddress, id: &DeviceId) {
         self.add_user(address, SlotUser::of(id));
     }
 
-    /// The removal of `id` at `address` has been asked for and not granted: the place stays taken, and says so, until
-    /// [`release`](Self::release).
+    /// The removal of `id` at `address` has been asked for and not granted: the place stays taken, and says
+    /// so, until [`release`](Self::release).
     pub fn quarantine(&mut self, address: &ScsiAddress, id: &DeviceId) {
         self.add_user(address, SlotUser::pending(id));
     }
 
-    /// `id` is gone from `address`. Takes back only what `id` claims there, live view included; false if that is nothing.
+    /// `id` is gone from `address`. Takes back only what `id` claims there, live view included; false if that
+    /// is nothing.
     pub fn release(&mut self, address: &ScsiAddress, id: &DeviceId) -> bool {
         let bus = self.buses.get_mut(&address.bus);
         bus.is_some_and(|bus| bus.occupancy.release(&unit(address), id))
     }
 
-    /// The place for a new device; [`occupy`](Self::occupy) it before choosing the next. `None` for [`Want::Auto`] where
-    /// no controller takes devices, so that one has to be added. The same map always answers the same.
+    /// The place for a new device; [`occupy`](Self::occupy) it before choosing the next. `None` for
+    /// [`Want::Auto`] where no controller takes devices, so that one has to be added. The same map always
+    /// answers the same.
     ///
     /// `closed` says why the controller with an id is not to be given anything now.
     ///
-    /// Errors: [`ErrorKind::NoSlot`] with the counts of every bus, [`ErrorKind::AddressTaken`] naming the occupant,
-    /// [`ErrorKind::NotHotpluggable`] for a closed bus, [`ErrorKind::NotFound`] for one that the guest does not show.
+    /// Errors: [`ErrorKind::NoSlot`] with the counts of every bus, [`ErrorKind::AddressTaken`] naming the
+    /// occupant, [`ErrorKind::NotHotpluggable`] for a closed bus, [`ErrorKind::NotFound`] for one that the
+    /// guest does not show.
     pub fn choose(
         &self,
         want: &Want,
@@ -137,8 +143,8 @@ impl ScsiMap {
         }
     }
 
-    /// The same for a guest that is to boot with the device: whatever the controller is, and whether or not it is there now.
-    /// `None` for [`Want::Auto`]: the boot decides.
+    /// The same for a guest that is to boot with the device: whatever the controller is, and whether or not
+    /// it is there now. `None` for [`Want::Auto`]: the boot decides.
     pub fn choose_cold(&self, want: &Want) -> Result<Option<ScsiAddress>> {
         let empty = Bus::default();
         let on = |name: &BusName| self.buses.get(name).unwrap_or(&empty);

@@ -8,13 +8,13 @@ const PLAIN: &str = "scsi";
 
 /// The id of a `kind` of device (`disk`) at `address`; the same on every host, in every build.
 ///
-/// - On a controller whose id begins with `scsi`, that id and the target: `disk-scsi-pci-7-3` on `scsi-pci-7.0`,
-///   `disk-scsi-3` on `scsi.0`; units other than 0 follow a dot: `disk-scsi-3.1`.
-/// - On any other, or where that has more than 31 characters, `scsi-x` and the FNV-1a hash of bus, target and unit in 16
-///   hexadecimal digits: `disk-scsi-x85944171f73967e8`.
+/// - On a controller whose id begins with `scsi`, that id and the target: `disk-scsi-pci-7-3` on
+///   `scsi-pci-7.0`, `disk-scsi-3` on `scsi.0`; units other than 0 follow a dot: `disk-scsi-3.1`.
+/// - On any other, or where that has more than 31 characters, `scsi-x` and the FNV-1a hash of bus, target and
+///   unit in 16 hexadecimal digits: `disk-scsi-x85944171f73967e8`.
 ///
-/// Two addresses of one guest get two ids, up to a hash collision, and none that a PCI address gives. An id pinned by a
-/// caller may of course be the same, so check before use.
+/// Two addresses of one guest get two ids, up to a hash collision, and none that a PCI address gives. An id
+/// pinned by a caller may of course be the same, so check before use.
 pub fn device_id_for(kind: &str, address: &ScsiAddress) -> Result<DeviceId> {
     let ScsiAddress { bus, target, lun, .. } = address;
     let unit = if lun.get() == 0 { format!("{target}") } else { format!("{target}.{lun}") };

@@ -12,8 +12,8 @@ pub fn is_unit(driver: &str) -> bool {
     driver.starts_with("scsi-")
 }
 
-/// The address in the values of [`PLACE_PROPERTIES`]. `None` for what is not a SCSI device, or sits on a controller without
-/// an id: the name of such a bus (`scsi.0`) may be that of another one, too.
+/// The address in the values of [`PLACE_PROPERTIES`]. `None` for what is not a SCSI device, or sits on a
+/// controller without an id: the name of such a bus (`scsi.0`) may be that of another one, too.
 pub fn address(values: [&Value; 4]) -> Option<ScsiAddress> {
     let [bus, channel, target, lun] = values;
     let (controller, bus) = bus.as_str()?.strip_prefix("/machine/peripheral/")?.split_once('/')?;

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::ids::{BusName, is_model_name};
 
-/// Most request queues: a virtio device has 1024 (`VIRTIO_QUEUE_MAX`), one of which is for control and one for events, and
-/// QEMU's own text says "less than 1022".
+/// Most request queues: a virtio device has 1024 (`VIRTIO_QUEUE_MAX`), one of which is for control and one
+/// for events, and QEMU's own text says "less than 1022".
 pub const MAX_QUEUES: u16 = 1021;
 
 /// The device model used unless another one is named.
@@ -16,8 +16,9 @@ pub const DEFAULT_MODEL: &str = "virtio-scsi-pci";
 pub const LIVE_MODELS: &[&str] =
     &["virtio-scsi-pci", "virtio-scsi-pci-non-transitional", "virtio-scsi-pci-transitional"];
 
-/// Other controller models that QEMU has for PCI. Their disks are only known from the start of the guest: QEMU plugs one in
-/// and tells nobody (`scsi_bus` without a hot-plug handler; `pvscsi` has one, which is not tested here).
+/// Other controller models that QEMU has for PCI. Their disks are only known from the start of the guest:
+/// QEMU plugs one in and tells nobody (`scsi_bus` without a hot-plug handler; `pvscsi` has one, which is not
+/// tested here).
 const OTHER_MODELS: &[&str] = &[
     "lsi53c895a",
     "lsi53c810",
@@ -47,13 +48,14 @@ pub fn bus_of(id: &str) -> Result<BusName> {
 
 /// All settings of one SCSI controller.
 ///
-/// It has the device id `scsi-pci-<slot>` unless the caller pins one, and QEMU calls its bus `<id>.0`; that is the bus
-/// in the [`ScsiAddress`](crate::ids::ScsiAddress) of its disks. A disk may also sit on a controller that is not
-/// recorded as one: it may be named in the command of the record, as Ganeti's `scsi` is, or be known to the live guest
-/// alone.
+/// It has the device id `scsi-pci-<slot>` unless the caller pins one, and QEMU calls its bus `<id>.0`; that
+/// is the bus in the [`ScsiAddress`](crate::ids::ScsiAddress) of its disks. A disk may also sit on a
+/// controller that is not recorded as one: it may be named in the command of the record, as Ganeti's `scsi`
+/// is, or be known to the live guest alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControllerSpec {
-    /// QEMU device model; one that is not of the virtio-scsi-pci family cannot be plugged into a running guest.
+    /// QEMU device model; one that is not of the virtio-scsi-pci family cannot be plugged into a running
+    /// guest.
     #[serde(default = "default_model", skip_serializing_if = "is_default_model")]
     pub model: String,
     /// Request queues, 1 to 1021; QEMU's default is one per vCPU (machine types 5.2 and later).

@@ -11,7 +11,8 @@ use crate::error::{Error, Result};
 use crate::ids::{Address, BusName, PciAddress, Slot};
 use crate::model::{Device, Presence, Record, Spec};
 
-/// Where a record in our own format keeps the list it was made of, as text: with everything in it that means nothing here.
+/// Where a record in our own format keeps the list it was made of, as text: with everything in it that means
+/// nothing here.
 const KEPT: &str = "ganeti";
 
 /// The record of a list in our own format, which holds all of it.
@@ -83,7 +84,8 @@ fn name_the_guest(record: &mut Record) -> Result<()> {
 }
 
 impl List {
-    /// A list for a record that never was one: what all NICs and all disks have in common becomes hypervisor parameters.
+    /// A list for a record that never was one: what all NICs and all disks have in common becomes hypervisor
+    /// parameters.
     fn of(record: &Record) -> Self {
         let specs = || record.devices.iter().map(|device| &device.spec);
         let nic = specs().find_map(|spec| if let Spec::Nic(nic) = spec { Some(nic) } else { None });

@@ -1,4 +1,5 @@
-//! A NIC or disk of a Ganeti list, read: where it sits, by which id QEMU knows it, and with which settings it was started.
+//! A NIC or disk of a Ganeti list, read: where it sits, by which id QEMU knows it, and with which settings it
+//! was started.
 
 use super::element::Element;
 use super::json::Json;
@@ -13,8 +14,8 @@ use crate::ids::{
 use crate::model::{Device, DeviceKind, Presence, Spec};
 use crate::net::spec::NicSpec;
 
-/// Models that sit on no PCI slot, although some versions of Ganeti write one for them: they were started without id
-/// and place.
+/// Models that sit on no PCI slot, although some versions of Ganeti write one for them: they were started
+/// without id and place.
 const NEVER_PLACED: &[&str] = &["ide", "ide-hd", "mtd", "ne2k_isa", "pflash", "scsi", "sd"];
 
 /// Which device this is, and of which guest: what a uuid is derived from if there is none.
@@ -57,7 +58,8 @@ pub(super) fn nic(nic: &Element<'_>, params: &Params, guest: &str) -> Result<Dev
     Ok(device(place.id, place.address, Spec::Nic(spec)))
 }
 
-/// Reads a disk's triple: its object, the link to it, and the URI that QEMU opens instead if the disk says so.
+/// Reads a disk's triple: its object, the link to it, and the URI that QEMU opens instead if the disk says
+/// so.
 pub(super) fn disk(disk: &Element<'_>, params: &Params, guest: &str) -> Result<Device> {
     let expected = "a list of three: the disk, its link and its URI";
     let parts = disk.list(expected)?;
@@ -121,7 +123,8 @@ fn bridge(nic: &Element<'_>) -> Result<Option<IfName>> {
     IfName::parse(link.text(expected)?).map(Some).map_err(|error| link.refused(error))
 }
 
-/// By `hvinfo` (since 2.16), by `pci` (2.10 to 2.15), or nowhere: then the device cannot be told from others in QEMU.
+/// By `hvinfo` (since 2.16), by `pci` (2.10 to 2.15), or nowhere: then the device cannot be told from others
+/// in QEMU.
 fn place(object: &Element<'_>, whose: Whose<'_>, seed: &str, had_slots: bool) -> Result<IdAndAddress> {
     let stored = object.member("uuid")?;
     let uuid = match &stored {

@@ -1,4 +1,5 @@
-//! One element of a Ganeti list with its place in it, so that an error can say where, what was expected, and what is there.
+//! One element of a Ganeti list with its place in it, so that an error can say where, what was expected, and
+//! what is there.
 
 use super::json::{Json, Object};
 use crate::error::{Error, ErrorKind, Result};

@@ -1,7 +1,9 @@
-//! JSON that is written as it was read: keys in their order, integers as integers, in the layout of Python's `json`.
+//! JSON that is written as it was read: keys in their order, integers as integers, in the layout of Python's
+//! `json`.
 //!
-//! serde_json's own tree sorts keys. Its `preserve_order` would not, but then every answer of the monitor takes half as
-//! much memory again (260 bytes a member instead of 160, measured), and what the monitor may send is bounded by that.
+//! serde_json's own tree sorts keys. Its `preserve_order` would not, but then every answer of the monitor
+//! takes half as much memory again (260 bytes a member instead of 160, measured), and what the monitor may
+//! send is bounded by that.
 
 use std::fmt::{self, Write};
 

@@ -49,7 +49,8 @@ impl List {
         [one, other].into_iter().all(|id| self.loaded.contains(id))
     }
 
-    /// Forgets the devices of the one record that the next one does not have: what has the id of one there is another device.
+    /// Forgets the devices of the one record that the next one does not have: what has the id of one there is
+    /// another device.
     pub(super) fn forget_gone(&mut self, old: &Record, next: &Record) {
         let is_there = |id: &DeviceId| {
             let stays = next.find(id.as_str())?;

@@ -7,16 +7,17 @@
 //! | 4 | 2.10 to 2.15 | a slot number `pci` each |
 //! | 4 | 2.16 and later | an object `hvinfo` each: driver, id, bus and address |
 //!
-//! A list is kept as it was read, with all that is unknown here. Saved unchanged it is written as it was, but for what no
-//! Ganeti of today can read: a missing list of disks is added, and NICs of 2.0 are rewritten. With the first change it is
-//! written the way Ganeti itself does: in today's form (see [`upgrade`]), with everything else as it was.
+//! A list is kept as it was read, with all that is unknown here. Saved unchanged it is written as it was, but
+//! for what no Ganeti of today can read: a missing list of disks is added, and NICs of 2.0 are rewritten.
+//! With the first change it is written the way Ganeti itself does: in today's form (see [`upgrade`]), with
+//! everything else as it was.
 //!
-//! What stands in further entries is kept. Two devices of a list may have one place: Ganeti forgets devices that QEMU no longer
-//! has, and gives their places away (2.10 to 2.15). Such a list is loaded, since its guest runs: verifying says which of them is
-//! missing, and no boot is made of it.
+//! What stands in further entries is kept. Two devices of a list may have one place: Ganeti forgets devices
+//! that QEMU no longer has, and gives their places away (2.10 to 2.15). Such a list is loaded, since its
+//! guest runs: verifying says which of them is missing, and no boot is made of it.
 //!
-//! How NICs and disks were started, queues and cache mode for instance, stands in the hypervisor parameters, and is the same
-//! for all of them. A device that differs has no place in the list and is refused.
+//! How NICs and disks were started, queues and cache mode for instance, stands in the hypervisor parameters,
+//! and is the same for all of them. A device that differs has no place in the list and is refused.
 
 mod convert;
 mod device;

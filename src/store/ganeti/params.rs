@@ -11,8 +11,8 @@ const DEFAULT_RESERVATIONS: u8 = 12;
 /// Ganeti's word for virtio.
 const PARAVIRTUAL: &str = "paravirtual";
 
-/// The storage a migration moves between hosts without copying (`DTS_EXT_MIRROR`): Ganeti forces `cache=none` on all of it
-/// but rbd.
+/// The storage a migration moves between hosts without copying (`DTS_EXT_MIRROR`): Ganeti forces `cache=none`
+/// on all of it but rbd.
 const SHARED_STORAGE: &[&str] = &["blockdev", "diskless", "ext", "gluster", "sharedfile"];
 
 /// The parameters that matter here, by the names and defaults of Ganeti 3.1.
@@ -82,7 +82,8 @@ impl Params {
         }
     }
 
-    /// Whether a guest's disks were started with the address that an integer `pci` names: only virtio ones were, until 2.15.
+    /// Whether a guest's disks were started with the address that an integer `pci` names: only virtio ones
+    /// were, until 2.15.
     pub(super) fn disks_had_slots(&self) -> bool {
         self.disk_type == PARAVIRTUAL
     }

@@ -1,4 +1,5 @@
-//! Settings that all devices of a Ganeti guest share: a new device gets them, since Ganeti would start it with them.
+//! Settings that all devices of a Ganeti guest share: a new device gets them, since Ganeti would start it
+//! with them.
 
 use super::list::List;
 use super::seed::Storage;
@@ -9,8 +10,8 @@ use crate::net::spec::NicSpec;
 use crate::net::vhost::VhostMode;
 
 impl List {
-    /// The settings of a new NIC, for a request that leaves them open: one queue and "auto". Refuses one that the list has
-    /// no room for.
+    /// The settings of a new NIC, for a request that leaves them open: one queue and "auto". Refuses one that
+    /// the list has no room for.
     pub(crate) fn settle_nic(&self, wanted: &NicSpec, vhost: VhostMode) -> Result<NicSettings> {
         let params = self.params()?;
         let virtio = wanted.model.starts_with("virtio-net");

@@ -1,9 +1,9 @@
-//! What a Ganeti list has no room for, in a file beside it: generations, what waits for a reboot, and taps. Most guests need
-//! none, and then there is no such file.
+//! What a Ganeti list has no room for, in a file beside it: generations, what waits for a reboot, and taps.
+//! Most guests need none, and then there is no such file.
 //!
-//! Entries about devices that the list does not have are passed over, so that Ganeti's own changes need not know of this
-//! file: a device without an entry is in the guest. Hence two files can change as one: before the list is replaced, this one
-//! is replaced by one that completes the old list and the new one.
+//! Entries about devices that the list does not have are passed over, so that Ganeti's own changes need not
+//! know of this file: a device without an entry is in the guest. Hence two files can change as one: before
+//! the list is replaced, this one is replaced by one that completes the old list and the new one.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -34,8 +34,8 @@ pub(crate) struct Sidecar {
     /// About devices of the list.
     #[serde(default)]
     devices: Vec<Entry>,
-    /// Devices that come with the next boot, by kind: Ganeti starts whatever is in its list, also as the target of a
-    /// migration.
+    /// Devices that come with the next boot, by kind: Ganeti starts whatever is in its list, also as the
+    /// target of a migration.
     #[serde(default)]
     later: Vec<Map<String, Value>>,
 }
@@ -46,7 +46,8 @@ struct Entry {
     generation: u64,
     #[serde(default, skip_serializing_if = "Presence::is_live")]
     presence: Presence,
-    /// What the native format says of it and the list does not, such as its tap; null for what the native format leaves out.
+    /// What the native format says of it and the list does not, such as its tap; null for what the native
+    /// format leaves out.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     more: Map<String, Value>,
 }

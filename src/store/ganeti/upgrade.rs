@@ -9,8 +9,8 @@ use crate::model::Device;
 
 /// The command line for today's QEMU.
 ///
-/// `-chroot` is left out: since 3.1 it is added at execution, by what the instance's parameters are then. (Ganeti leaves it
-/// out only if there is a `-vnc`, an indentation slip.)
+/// `-chroot` is left out: since 3.1 it is added at execution, by what the instance's parameters are then.
+/// (Ganeti leaves it out only if there is a `-vnc`, an indentation slip.)
 pub(super) fn command(old: &[Json]) -> Vec<Json> {
     rewritten(old, false)
 }
@@ -84,7 +84,8 @@ fn vnc(value: &str) -> Vec<Json> {
     }
 }
 
-/// `disk_discard` lost its word "default" with 3.1. Ganeti replaces it only in guests with `-vnc`, by the same slip.
+/// `disk_discard` lost its word "default" with 3.1. Ganeti replaces it only in guests with `-vnc`, by the
+/// same slip.
 pub(super) fn hvparams(hvparams: &mut Object) {
     if let Some(Json::Text(word)) = hvparams.get_mut("disk_discard") {
         if !matches!(word.as_str(), "ignore" | "unmap") {
@@ -93,8 +94,8 @@ pub(super) fn hvparams(hvparams: &mut Object) {
     }
 }
 
-/// A NIC's or disk's object in today's form: with `hvinfo` instead of `pci`, and with a uuid, which Ganeti draws anew at
-/// every load. `device` is what was read from it.
+/// A NIC's or disk's object in today's form: with `hvinfo` instead of `pci`, and with a uuid, which Ganeti
+/// draws anew at every load. `device` is what was read from it.
 pub(super) fn device(object: &mut Object, device: &Device, seed: &str) {
     legible(object);
     if object.get("uuid").is_none_or(|uuid| *uuid == Json::Null) {

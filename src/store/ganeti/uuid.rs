@@ -12,8 +12,8 @@ pub(super) fn random() -> Result<String> {
     Ok(text(&bytes))
 }
 
-/// A uuid (version 8) that is the same for the same seed, on every host and in every build: for a device that has none,
-/// so that it is known again after each load. Ganeti itself draws a new one at every load.
+/// A uuid (version 8) that is the same for the same seed, on every host and in every build: for a device that
+/// has none, so that it is known again after each load. Ganeti itself draws a new one at every load.
 pub(super) fn derived(seed: &str) -> String {
     let half =
         |start: u64| seed.bytes().fold(start, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));

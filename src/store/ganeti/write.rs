@@ -123,9 +123,10 @@ fn refused(device: &Device, why: &str) -> Error {
     Error::invalid(format!("{} {} cannot stand in a Ganeti list: {why}", device.kind().title(), device.id))
 }
 
-/// The first thing in which two devices differ, of what counts in a list. Boot ROMs do not: a target whose NIC has one takes
-/// a NIC without (QEMU 7.2), which is what Ganeti adds to guests in a chroot. Neither does the link, which is no property of
-/// the device, and migrates with the guest; nor does the owner of its tap, which Ganeti makes by itself.
+/// The first thing in which two devices differ, of what counts in a list. Boot ROMs do not: a target whose
+/// NIC has one takes a NIC without (QEMU 7.2), which is what Ganeti adds to guests in a chroot. Neither does
+/// the link, which is no property of the device, and migrates with the guest; nor does the owner of its tap,
+/// which Ganeti makes by itself.
 fn difference(found: &Device, device: &Device) -> Option<&'static str> {
     if found.id != device.id {
         return Some("id");

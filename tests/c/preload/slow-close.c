@@ -1,6 +1,6 @@
-/* For QEMU: who has received a descriptor and closes it takes a second and a half for that, as the kernel takes its time when it is the
- * last one of a tap. QEMU receives them in the thread of its monitors, and closes them there only if the client goes before
- * they are taken, in another thread.
+/* For QEMU: who has received a descriptor and closes it takes a second and a half for that, as the kernel
+ * takes its time when it is the last one of a tap. QEMU receives them in the thread of its monitors, and
+ * closes them there only if the client goes before they are taken, in another thread.
  */
 #include <errno.h>
 #include <stdatomic.h>

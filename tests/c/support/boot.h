@@ -4,11 +4,12 @@
 
 #include "library.h"
 
-/* Makes a record in a file, with the command that `options` say (without paused and inherit); nothing runs yet. */
+/* Makes a record in a file, with the command that `options` say (without paused and inherit); nothing runs
+ * yet. */
 void vm_prepare(struct vm *vm, const struct qemu_options *options);
 
-/* Starts QEMU with the command that the library makes (NULL: a boot with defaults), waits until a guest has booted, and
- * opens it. A target of a migration is opened as it waits. */
+/* Starts QEMU with the command that the library makes (NULL: a boot with defaults), waits until a guest has
+ * booted, and opens it. A target of a migration is opened as it waits. */
 void vm_boot(struct vm *vm, const struct kvm_boot_options *options);
 
 /* The same, up to the open. */
@@ -18,8 +19,8 @@ void vm_attach(struct vm *vm);
 /* Closes the guest and ends QEMU; record and directory stay, for another vm_boot(). */
 void vm_switch_off(struct vm *vm);
 
-/* Another host's copy of a guest that is prepared with `elsewhere`: a directory of its own with a copy of the runtime
- * file, which is loaded. */
+/* Another host's copy of a guest that is prepared with `elsewhere`: a directory of its own with a copy of the
+ * runtime file, which is loaded. */
 void vm_copy(struct vm *vm, const struct vm *from);
 
 /* The same with `old`, which is in the file once, replaced by `new`. */

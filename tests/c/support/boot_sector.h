@@ -6,7 +6,8 @@
 
 enum { BOOT_SECTOR_MOST = 510 };
 
-/* Makes a raw image whose program writes the text and a newline to the first serial port, and halts. The text is short. */
+/* Makes a raw image whose program writes the text and a newline to the first serial port, and halts. The text
+ * is short. */
 void boot_sector_says(const char *path, const char *text);
 
 /* The same on a block device that is there. */

@@ -9,16 +9,19 @@
  *         return test_end();
  *     }
  *
- * The first check that fails says where and with which values, and ends the process with status 1. A test that makes no
- * check, or that leaves without test_end(), fails as well. Whatever way it ends, what it made is cleaned up (reaper.h).
+ * The first check that fails says where and with which values, and ends the process with status 1. A test
+ * that makes no check, or that leaves without test_end(), fails as well. Whatever way it ends, what it made
+ * is cleaned up (reaper.h).
  */
 #ifndef TEST_CHECK_H
 #define TEST_CHECK_H
 
-/* To be called first, while there is one thread only. After `seconds` the test is killed and counts as failed. */
+/* To be called first, while there is one thread only. After `seconds` the test is killed and counts as
+ * failed. */
 void test_begin(const char *name, int seconds);
 
-/* A time limit, longer where things are slow: the number times KVM_HOTPLUG_TEST_SLOW, for valgrind and such. */
+/* A time limit, longer where things are slow: the number times KVM_HOTPLUG_TEST_SLOW, for valgrind and
+ * such. */
 int test_patience(int limit);
 
 /* The exit status for main. */

@@ -198,7 +198,8 @@ static int list_states(struct scene *scene, struct states *states)
     return pending;
 }
 
-/* As a guest without a system does: when it resets; or by switching the slots off, where a reset takes nothing out. */
+/* As a guest without a system does: when it resets; or by switching the slots off, where a reset takes
+ * nothing out. */
 void scene_let_go(struct scene *scene)
 {
     struct kvm_hotplug_device *devices;
@@ -287,8 +288,8 @@ static _Noreturn void disagree(struct scene *scene, const struct states *states,
     FAIL("record, guest and host do not agree: %s", difference);
 }
 
-/* A tap goes when QEMU has closed it, which the kernel takes some milliseconds for; and the firmware takes devices out that
- * it is asked for while it runs. */
+/* A tap goes when QEMU has closed it, which the kernel takes some milliseconds for; and the firmware takes
+ * devices out that it is asked for while it runs. */
 void scene_compare(struct scene *scene, struct states *states)
 {
     long long end = now_ms() + test_patience(SETTLE_MS);

@@ -1,4 +1,5 @@
-/* A guest whose agents are killed in the middle of what they do, and what has to hold when the next one has opened it. */
+/* A guest whose agents are killed in the middle of what they do, and what has to hold when the next one has
+ * opened it. */
 #ifndef TEST_CRASH_H
 #define TEST_CRASH_H
 
@@ -10,8 +11,8 @@
 #include "files.h"
 #include "library.h"
 
-/* What agents add and remove: NICs with one and with several queues, raw and qcow2 images, a chain of images, a SCSI disk, and
- * the controllers that the library brings along for it. */
+/* What agents add and remove: NICs with one and with several queues, raw and qcow2 images, a chain of images,
+ * a SCSI disk, and the controllers that the library brings along for it. */
 enum crash_device {
     CRASH_NIC,
     CRASH_WIDE_NIC,
@@ -52,14 +53,15 @@ struct scene {
     struct resources cost[CRASH_DEVICES]; /* what each adds to that */
 };
 
-/* How many monitors there are for agents; with two, those that are killed have one, and those that come after them the other. */
+/* How many monitors there are for agents; with two, those that are killed have one, and those that come after
+ * them the other. */
 extern int crash_monitors;
 
 /* Starts the guest, in a network namespace of its own, and measures. No agent has it open afterwards. */
 void scene_start(struct scene *scene);
 
-/* For the child: opens the guest; what the calls answer is the caller's to judge. Adding a controller is adding the SCSI
- * disk, and asking for it, for any there is. */
+/* For the child: opens the guest; what the calls answer is the caller's to judge. Adding a controller is
+ * adding the SCSI disk, and asking for it, for any there is. */
 int scene_open(struct scene *scene);
 int scene_add(struct scene *scene, enum crash_device which);
 int scene_ask(struct scene *scene, enum crash_device which);
@@ -67,18 +69,18 @@ int scene_ask(struct scene *scene, enum crash_device which);
 /* Opens the guest as the agent that comes next, which has to work. */
 void scene_reopen(struct scene *scene);
 
-/* The same as one call for a list. One that cannot be added is waited for this long, since what has been taken in has to
- * leave. */
+/* The same as one call for a list. One that cannot be added is waited for this long, since what has been
+ * taken in has to leave. */
 int scene_add_many(struct scene *scene, unsigned set, enum crash_flaw flaw, int timeout_ms);
 int scene_ask_many(struct scene *scene, unsigned set);
 
-/* Lets the guest grant every removal that is pending; and waits for it. QEMU 7.2 may have to be told more than once: it says
- * that a device is gone when its memory map changes the next time. */
+/* Lets the guest grant every removal that is pending; and waits for it. QEMU 7.2 may have to be told more
+ * than once: it says that a device is gone when its memory map changes the next time. */
 void scene_let_go(struct scene *scene);
 void scene_grant(struct scene *scene);
 
-/* What the record has, as KVM_HOTPLUG_... states; KVM_HOTPLUG_ANSWER_ABSENT for what it has not. There may be a second controller
- * while the first is on its way out. */
+/* What the record has, as KVM_HOTPLUG_... states; KVM_HOTPLUG_ANSWER_ABSENT for what it has not. There may be
+ * a second controller while the first is on its way out. */
 struct states {
     int of[CRASH_DEVICES];
     int number[CRASH_DEVICES];

@@ -11,8 +11,8 @@ struct said {
     char err[8192];
 };
 
-/* Runs `command` in a shell, in which the name of an example stands for the example, and $1 and on for `values` (NULL at the
- * end). What it says is cut at the buffers' ends. */
+/* Runs `command` in a shell, in which the name of an example stands for the example, and $1 and on for
+ * `values` (NULL at the end). What it says is cut at the buffers' ends. */
 void example_run(struct said *said, const char *command, const char *const values[]);
 
 /* The same beside the test: two pipes to talk to it. Ends with its input. */

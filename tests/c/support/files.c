@@ -95,7 +95,8 @@ int directory_count(const char *path)
 
 void mounts_private(void)
 {
-    /* In a chroot the root is no mount point, and what is mounted below it later stays in this namespace all the same. */
+    /* In a chroot the root is no mount point, and what is mounted below it later stays in this namespace all
+     * the same. */
     if (unshare(CLONE_NEWNS) != 0 || (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 && errno != EINVAL))
         FAIL("cannot make a mount namespace (needs root): %s", strerror(errno));
 }
@@ -161,7 +162,8 @@ int process_fds(pid_t process)
     return directory_count(path) - (process == getpid() ? 1 : 0);
 }
 
-/* What a main loop allocates is there; other mappings hold the guest's memory, and what emulating its processor takes. */
+/* What a main loop allocates is there; other mappings hold the guest's memory, and what emulating its
+ * processor takes. */
 long process_heap_kb(pid_t process)
 {
     char path[64], line[512];

@@ -1,4 +1,5 @@
-/* Files of a test, and what the system knows of a process. Paths are inside a directory that is removed with the test. */
+/* Files of a test, and what the system knows of a process. Paths are inside a directory that is removed with
+ * the test. */
 #ifndef TEST_FILES_H
 #define TEST_FILES_H
 
@@ -25,14 +26,16 @@ bool file_contains(const char *path, const char *part);
 /* How many entries the directory has. */
 int directory_count(const char *path);
 
-/* From here on, mounts are seen by this process and its children only. To be called while there is one thread. */
+/* From here on, mounts are seen by this process and its children only. To be called while there is one
+ * thread. */
 void mounts_private(void);
 
 /* After that: makes the directory read-only, for root as well. */
 void directory_read_only(const char *path);
 
 /* Replaces /dev, for this process and its children, by one that has only null,
- * urandom and net/tun, and in which the test may make what nodes it likes. `directory` is where it is put together. */
+ * urandom and net/tun, and in which the test may make what nodes it likes. `directory` is where it is put
+ * together. */
 void devices_private(const char *directory);
 
 /* A sparse file of zeros. */

@@ -19,7 +19,8 @@ static bool ends_with_ready(const struct stream *shell)
     return shell->length >= length && strcmp(shell->data + shell->length - length, ready) == 0;
 }
 
-/* The marker at the end is newline, "=== <status> ===", newline; the first newline is not part of the output. */
+/* The marker at the end is newline, "=== <status> ===", newline; the first newline is not part of the
+ * output. */
 static bool ends_with_status(struct stream *shell, size_t *output_length, int *status)
 {
     size_t start = shell->length;

@@ -1,5 +1,5 @@
-/* Two hosts: network namespaces of the test's own, joined by a cable, each with a bridge of the same name and address for
- * its guests. Files are on storage that both have. */
+/* Two hosts: network namespaces of the test's own, joined by a cable, each with a bridge of the same name and
+ * address for its guests. Files are on storage that both have. */
 #ifndef TEST_HOSTS_H
 #define TEST_HOSTS_H
 
@@ -20,8 +20,8 @@ struct migration {
     bool check_middle; /* hold it in its middle, and see that nothing can be plugged */
 };
 
-/* Migrates a guest to a QEMU that is started there from a copy of its runtime file, which is verified before. The one that
- * has been left is ended, and the thread is on the other host. */
+/* Migrates a guest to a QEMU that is started there from a copy of its runtime file, which is verified before.
+ * The one that has been left is ended, and the thread is on the other host. */
 void vm_migrate(struct vm *from, struct vm *to, const struct migration *migration);
 
 /* The two halves of it: everything up to the start, and the rest. */

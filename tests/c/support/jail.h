@@ -13,7 +13,8 @@ struct jail {
 /* Makes the directory, and the arguments as this QEMU spells them. */
 void jail_new(struct jail *jail);
 
-/* That QEMU really is locked up: its root, its user, its filter, and that it cannot open this file by itself. */
+/* That QEMU really is locked up: its root, its user, its filter, and that it cannot open this file by
+ * itself. */
 struct qemu;
 void jail_check(const struct jail *jail, struct qemu *qemu, const char *file);
 

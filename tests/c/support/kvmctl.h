@@ -24,12 +24,12 @@ void complains(const char *part);
 /* The files of the record at $KVMCTL_RUNTIME, to be freed: inodes, sizes, times, contents. */
 char *kvmctl_record(void);
 
-/* Runs all commands that only look, those for a guest that runs as well if it does: they change no file, also where something
- * is unfinished. */
+/* Runs all commands that only look, those for a guest that runs as well if it does: they change no file, also
+ * where something is unfinished. */
 void kvmctl_looks(bool runs);
 
-/* The screen that a terminal shows after this: lines are drawn over and erased. Sequences other than "erase the rest of the
- * line" and colours end the test. */
+/* The screen that a terminal shows after this: lines are drawn over and erased. Sequences other than "erase
+ * the rest of the line" and colours end the test. */
 void screen_after(const char *output, char *screen, size_t size);
 
 #endif

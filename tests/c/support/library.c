@@ -154,8 +154,8 @@ static void switch_off_pending(struct vm *vm)
     free(devices);
 }
 
-/* Twice: QEMU 7.2 keeps the last reference to a device until the memory map changes again, which an idle processor under
- * TCG does not bring about, and says that the device is gone only then. */
+/* Twice: QEMU 7.2 keeps the last reference to a device until the memory map changes again, which an idle
+ * processor under TCG does not bring about, and says that the device is gone only then. */
 void vm_reset(struct vm *vm)
 {
     int i, runs = 0;
@@ -166,7 +166,8 @@ void vm_reset(struct vm *vm)
         return;
     }
     for (i = 0; i < 2; i++) {
-        /* Counted before: who is slow, under valgrind for instance, sees the firmware only when it has run. */
+        /* Counted before: who is slow, under valgrind for instance, sees the firmware only when it has
+         * run. */
         runs = qemu_firmware_runs(vm->qemu);
         monitor_forget_events(vm->qemu->observer);
         vm_observe(vm, "{\"execute\":\"system_reset\"}");
@@ -183,7 +184,8 @@ static int compare_texts(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* QEMU keeps devices in hash tables, so its answers come in any order: adds the objects of an answer in one order. */
+/* QEMU keeps devices in hash tables, so its answers come in any order: adds the objects of an answer in one
+ * order. */
 static void add_sorted(char *picture, char *answer)
 {
     char *pieces[MAX_PIECES];

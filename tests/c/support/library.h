@@ -1,11 +1,11 @@
 /* Checks for calls of the library under test, and the things of it that nearly every test needs.
  *
- *     works(kvm_runtime_load(path, &runtime, &failure));              // must return 0, else its message is printed
- *     answers(kvm_hotplug_del_nic(...), KVM_HOTPLUG_ANSWER_PENDING);         // must return this, else likewise
+ *     works(kvm_runtime_load(path, &runtime, &failure));  // returns 0, else its message is printed
+ *     answers(kvm_hotplug_del_nic(...), KVM_HOTPLUG_ANSWER_PENDING);  // returns this, else likewise
  *     fails(kvm_runtime_load("", &runtime, &failure), -EINVAL, KVM_HOTPLUG_ERROR_INVALID, "path is empty");
  *
- * The call passes &failure, which is one for each thread. fails() checks the return value, the kind, and that the message
- * contains all the texts: what was wrong, where, what to do.
+ * The call passes &failure, which is one for each thread. fails() checks the return value, the kind, and that
+ * the message contains all the texts: what was wrong, where, what to do.
  */
 #ifndef TEST_LIBRARY_H
 #define TEST_LIBRARY_H
@@ -69,13 +69,13 @@ const char *vm_add_disk(struct vm *vm, const char *id, const char *path);
 /* The device, which must exist. */
 struct kvm_hotplug_device vm_device(struct vm *vm, const char *id);
 
-/* Completes every pending removal, as a guest without a system never does: QEMU takes the devices out when it resets, and
- * says so some milliseconds later. Returns when the firmware has run, if the guest does. With PCI Express's own hotplug
- * (native.h) a reset takes nothing out, and their slots are switched off instead. */
+/* Completes every pending removal, as a guest without a system never does: QEMU takes the devices out when it
+ * resets, and says so some milliseconds later. Returns when the firmware has run, if the guest does. With PCI
+ * Express's own hotplug (native.h) a reset takes nothing out, and their slots are switched off instead. */
 void vm_reset(struct vm *vm);
 
-/* What QEMU shows of devices, netdevs, block nodes and fdsets, to be freed: the same before and after, or something is
- * left behind. */
+/* What QEMU shows of devices, netdevs, block nodes and fdsets, to be freed: the same before and after, or
+ * something is left behind. */
 char *vm_picture(struct vm *vm);
 void vm_check_picture(const char *file, int line, struct vm *vm, const char *before);
 #define CHECK_PICTURE(vm, before) vm_check_picture(__FILE__, __LINE__, (vm), (before))
@@ -85,14 +85,15 @@ bool vm_has_journal(const struct vm *vm);
 bool vm_journal_contains(const struct vm *vm, const char *part);
 bool vm_record_contains(const struct vm *vm, const char *part);
 
-/* Whether the record has a device with this id. It may mention one that it no longer has: QEMU has not said that it is gone. */
+/* Whether the record has a device with this id. It may mention one that it no longer has: QEMU has not said
+ * that it is gone. */
 bool vm_records(const struct vm *vm, const char *id);
 
 /* Sends commands on the observer that must succeed. */
 void vm_observe(struct vm *vm, const char *json);
 
-/* The next event, waited for with poll() on the handle's descriptor; false when none comes. Resets, which tests bring about
- * themselves, are passed over. */
+/* The next event, waited for with poll() on the handle's descriptor; false when none comes. Resets, which
+ * tests bring about themselves, are passed over. */
 bool vm_next_event(struct vm *vm, struct kvm_hotplug_event *event, int timeout_ms);
 
 /* Fetches everything there is, which must be nothing but resets. */

@@ -76,8 +76,8 @@ static void write_slot_control(struct qemu *qemu, int devfn, int capability, int
     monitor_line(qemu, line);
 }
 
-/* Changes QEMU's memory map for nothing: it may keep the last reference to a device until then, and an idle processor under
- * TCG does not bring it about. */
+/* Changes QEMU's memory map for nothing: it may keep the last reference to a device until then, and an idle
+ * processor under TCG does not bring it about. */
 static void rewrite_command(struct qemu *qemu, int devfn)
 {
     unsigned command = read_register(qemu, devfn, COMMAND) & 0xffff;

@@ -6,8 +6,8 @@
 
 #include "qemu.h"
 
-/* Whether it is at work. Removals take six seconds, only the guest's system completes them, and it differs from ACPI's
- * hotplug in what is lost. The firmware that came with it hangs when it is reset. */
+/* Whether it is at work. Removals take six seconds, only the guest's system completes them, and it differs
+ * from ACPI's hotplug in what is lost. The firmware that came with it hangs when it is reset. */
 bool has_native_hotplug(struct qemu *qemu);
 
 /* Does what the system of a guest would do to let go of what is in this root port: switches the slot off. */

@@ -6,8 +6,8 @@
 
 #include <net/if.h>
 
-/* Leaves the host's interfaces behind for a namespace of the test's own, so that it can count them and take any name. To
- * be called while there is one thread. */
+/* Leaves the host's interfaces behind for a namespace of the test's own, so that it can count them and take
+ * any name. To be called while there is one thread. */
 void net_private(void);
 
 /* Gives an interface an IPv4 address, written with its prefix length ("198.18.0.1/24"). */

@@ -16,8 +16,8 @@ int add_disk(struct vm *vm, const struct kvm_hotplug_disk *disk, struct kvm_hotp
 int add_controller(struct vm *vm, const struct kvm_hotplug_controller *controller,
                    struct kvm_hotplug_device *ret_device);
 
-/* So does this; timeout 0 is as long as a guest that has booted may take on the busiest host. If it takes longer, what it does
- * instead is printed. */
+/* So does this; timeout 0 is as long as a guest that has booted may take on the busiest host. If it takes
+ * longer, what it does instead is printed. */
 int unplug(struct vm *vm, const char *id, uint32_t timeout_ms);
 
 /* Asks the guest for a device, and does not wait: the removal is pending. */
@@ -29,8 +29,8 @@ void unplug_by_reset(struct vm *vm, const char *id);
 /* What a booted guest that does not let go is doing, on stderr. */
 void say_what_the_guest_does(struct qemu *qemu);
 
-/* The next event, as vm_next_event(), but with kvm_hotplug_process() called every second also without news, as agents do:
- * it repeats requests that the guest may not have heard. */
+/* The next event, as vm_next_event(), but with kvm_hotplug_process() called every second also without news,
+ * as agents do: it repeats requests that the guest may not have heard. */
 bool next_event(struct vm *vm, struct kvm_hotplug_event *event, int timeout_ms);
 
 /* The next event must come in this time, and be this one. */
@@ -42,8 +42,8 @@ uint32_t pending_reason(struct vm *vm, const char *id);
 /* How many devices the runtime file has, read from disk. */
 size_t recorded(const struct vm *vm);
 
-/* Nothing is left of a device that was removed: not in QEMU (device, netdev, block node, fdset), not in the record, not in
- * the journal. */
+/* Nothing is left of a device that was removed: not in QEMU (device, netdev, block node, fdset), not in the
+ * record, not in the journal. */
 void check_gone(struct vm *vm, const char *id);
 
 /* Whether the answer to human-monitor-command has this part. */

@@ -77,8 +77,8 @@ static void add_processors(struct arguments *arguments, int processors)
 {
     const char *accel = setting("KVM_HOTPLUG_TEST_ACCEL", "tcg");
 
-    /* One thread for all: with several, QEMU 10.0 now and then loses an interrupt, so that a processor sleeps on, or ends itself
-     * in iotlb_to_section(). */
+    /* One thread for all: with several, QEMU 10.0 now and then loses an interrupt, so that a processor sleeps
+     * on, or ends itself in iotlb_to_section(). */
     arguments_add(arguments, "-accel");
     arguments_add(arguments, "%s%s", accel, strcmp(accel, "tcg") == 0 && processors > 1 ? ",thread=single" : "");
     if (strcmp(accel, "kvm") == 0) {
@@ -91,7 +91,8 @@ static void add_processors(struct arguments *arguments, int processors)
     }
 }
 
-/* One port a slot, in the upper half of the bus so that what QEMU places by itself goes below; beyond 14, eight a slot. */
+/* One port a slot, in the upper half of the bus so that what QEMU places by itself goes below; beyond 14,
+ * eight a slot. */
 static void add_root_ports(struct arguments *arguments, int wanted)
 {
     int count = wanted == 0 ? QEMU_ROOT_PORTS : wanted;
@@ -123,7 +124,8 @@ static void add_guest(struct arguments *arguments, const char *directory, const 
     arguments_add(arguments, "%s/initramfs", absolute);
     free(absolute);
     arguments_add(arguments, "-append");
-    /* On a busy host the kernel finds its timer too slow under plain emulation, looks for another, and hangs. */
+    /* On a busy host the kernel finds its timer too slow under plain emulation, looks for another, and
+     * hangs. */
     arguments_add(arguments, "console=ttyS0 quiet panic=-1 no_timer_check %s", append == NULL ? "" : append);
     arguments_add(arguments, "-serial");
     arguments_add(arguments, "file:%s/console.log", directory);
@@ -178,7 +180,8 @@ static void compose(struct arguments *arguments, struct qemu *qemu, const struct
         arguments_add(arguments, "%s", *extra);
 }
 
-/* In the child: nothing that allocates, other threads of the test may have held its locks when it was forked. */
+/* In the child: nothing that allocates, other threads of the test may have held its locks when it was
+ * forked. */
 static _Noreturn void become_qemu(const struct qemu_launch *launch, const char *directory, int log, pid_t parent)
 {
     int null = open("/dev/null", O_RDONLY);

@@ -6,10 +6,10 @@
  *     KVM_HOTPLUG_TEST_TARGET    another program, for the hosts that guests are migrated to (the same)
  *     KVM_HOTPLUG_TEST_MACHINE   pc or q35, where the test does not choose (pc)
  *     KVM_HOTPLUG_TEST_ACCEL     tcg or kvm (tcg; tests/lib/accel.sh finds out)
- *     KVM_HOTPLUG_TEST_GUEST     the folder with vmlinuz and initramfs (build/guest; tests/guest/build makes it)
+ *     KVM_HOTPLUG_TEST_GUEST     the folder with vmlinuz and initramfs (build/guest, by tests/guest/build)
  *
- * Every QEMU has a directory of its own, removed when the test ends; qemu.log in it has what QEMU said, console.log what
- * the guest's kernel said, and both are printed when the test fails.
+ * Every QEMU has a directory of its own, removed when the test ends; qemu.log in it has what QEMU said,
+ * console.log what the guest's kernel said, and both are printed when the test fails.
  */
 #ifndef TEST_QEMU_H
 #define TEST_QEMU_H
@@ -62,16 +62,18 @@ struct qemu {
 /* Returns when QEMU answers on its monitor and, with a guest that is not paused, when that has booted. */
 struct qemu *qemu_start(const struct qemu_options *options);
 
-/* The two halves of it. The command is made, in a directory of its own, and the caller frees it; QEMU is run by that
- * command or another, which has to have the same monitors. Waits for no guest. */
+/* The two halves of it. The command is made, in a directory of its own, and the caller frees it; QEMU is run
+ * by that command or another, which has to have the same monitors. Waits for no guest. */
 struct arguments;
 struct qemu *qemu_compose(const struct qemu_options *options, struct arguments *command);
 void qemu_launch(struct qemu *qemu, const struct qemu_launch *launch);
 
-/* One for the same guest that nothing has been run for, with a directory of its own: the program is that of targets. */
+/* One for the same guest that nothing has been run for, with a directory of its own: the program is that of
+ * targets. */
 struct qemu *qemu_sibling(const struct qemu *qemu);
 
-/* Starts it and stops it again: after -S, or a reset while it was stopped, it does not count as started (`prelaunch`). */
+/* Starts it and stops it again: after -S, or a reset while it was stopped, it does not count as started
+ * (`prelaunch`). */
 void qemu_start_and_stop(struct qemu *qemu);
 
 /* Makes it end, so that it can be launched again. */
@@ -83,8 +85,8 @@ void qemu_stop(struct qemu *qemu);
 /* Waits for an end that the test itself brought about; returns waitpid()'s status. Frees nothing. */
 int qemu_wait(struct qemu *qemu, int timeout_ms);
 
-/* Where there is no guest to boot: waits until the firmware has found that, again since `runs` times. Until then it sets
- * devices up, and takes them out when asked, as it happens to come by. */
+/* Where there is no guest to boot: waits until the firmware has found that, again since `runs` times. Until
+ * then it sets devices up, and takes them out when asked, as it happens to come by. */
 void qemu_wait_firmware(struct qemu *qemu, int runs);
 int qemu_firmware_runs(struct qemu *qemu);
 

@@ -1,8 +1,9 @@
-/* A process beside the test that cleans up after it, however it ends: passed, failed, crashed, killed or stuck.
+/* A process beside the test that cleans up after it, however it ends: passed, failed, crashed, killed or
+ * stuck.
  *
- * It watches the test by pidfd, so even SIGKILL (ctest's own time limit) leaves nothing behind, and the test needs no
- * signal handlers, which the library under test must be free to find untouched. When the test did not pass it prints the
- * ends of the logs in the registered directories before it removes them.
+ * It watches the test by pidfd, so even SIGKILL (ctest's own time limit) leaves nothing behind, and the test
+ * needs no signal handlers, which the library under test must be free to find untouched. When the test did
+ * not pass it prints the ends of the logs in the registered directories before it removes them.
  */
 #ifndef TEST_JANITOR_H
 #define TEST_JANITOR_H

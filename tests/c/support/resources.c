@@ -70,8 +70,8 @@ const char *resources_difference(const struct resources *got, const struct resou
     return NULL;
 }
 
-/* The next string that is the value of the key, "" if it is no string; NULL at the end. QEMU's versions space their JSON
- * as they like. */
+/* The next string that is the value of the key, "" if it is no string; NULL at the end. QEMU's versions space
+ * their JSON as they like. */
 static const char *next_value(const char **text, const char *key, char value[64])
 {
     char quoted[32];
@@ -145,8 +145,8 @@ static void count_fdset(struct resources *resources, const char *set)
         resources_count(resources, 1, "fdset entries of %s", value);
 }
 
-/* Sets that were given up stay (qemu-cut-off): what is in them has been closed, and nobody may do it again. A set is
- * {"fds": [...], "fdset-id": 1}, and may begin with either. */
+/* Sets that were given up stay (qemu-cut-off): what is in them has been closed, and nobody may do it again. A
+ * set is {"fds": [...], "fdset-id": 1}, and may begin with either. */
 static void count_fdsets(struct resources *resources, struct vm *vm)
 {
     char *text = strdup(qmp(vm->qemu, "{\"execute\":\"query-fdsets\"}")), *rest = strchr(text, '['), *set;

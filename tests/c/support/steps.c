@@ -184,8 +184,8 @@ static void check_last_event(const char *id, uint32_t type, int state)
     }
 }
 
-/* What the next agent says it has done agrees with what there is. A device that is asked for while the firmware runs may go
- * at once. */
+/* What the next agent says it has done agrees with what there is. A device that is asked for while the
+ * firmware runs may go at once. */
 static void check_events(struct scene *scene, const struct step_operation *operation, const struct states *states)
 {
     struct kvm_hotplug_event event = {0};
@@ -268,8 +268,9 @@ static void bring(struct scene *scene, unsigned set, const struct found *found, 
     vm_close(&scene->vm);
 }
 
-/* Kills the agent at the step that the next one is to recover from. A list that is refused is taken out again, and firmware
- * that still runs, after a reset, may let go of it at once, so that it does not come to that step.
+/* Kills the agent at the step that the next one is to recover from. A list that is refused is taken out
+ * again, and firmware that still runs, after a reset, may let go of it at once, so that it does not come to
+ * that step.
  */
 static void interrupt(struct scene *scene, const struct step_operation *operation, enum step_verb begun,
                       struct found *found)

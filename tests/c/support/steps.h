@@ -1,9 +1,9 @@
 /* Kills an agent at every step of an operation, once each; the next one must find everything in order.
  *
- * A step is a system call with which the library changes something. For each operation, a child process does it and is
- * killed just before its first step, then before its second, until it comes to its end. Where it waits for QEMU in between
- * it is killed as well: at once, and when QEMU has got on with what it was sent. The agent that finishes or undoes what a
- * killed one has left is killed at each of its own steps, too.
+ * A step is a system call with which the library changes something. For each operation, a child process does
+ * it and is killed just before its first step, then before its second, until it comes to its end. Where it
+ * waits for QEMU in between it is killed as well: at once, and when QEMU has got on with what it was sent.
+ * The agent that finishes or undoes what a killed one has left is killed at each of its own steps, too.
  */
 #ifndef TEST_STEPS_H
 #define TEST_STEPS_H

@@ -12,10 +12,12 @@ struct stream {
     size_t length, room;
 };
 
-/* Tries until the socket is there; false after the time limit, or when `server` (0: nobody) has died meanwhile. */
+/* Tries until the socket is there; false after the time limit, or when `server` (0: nobody) has died
+ * meanwhile. */
 bool stream_connect(struct stream *stream, const char *path, pid_t server, int timeout_ms);
 
-/* Appends what comes next. False when nothing came until `end` (clock.h); errno is 0 when the peer has closed. */
+/* Appends what comes next. False when nothing came until `end` (clock.h); errno is 0 when the peer has
+ * closed. */
 bool stream_read(struct stream *stream, long long end);
 
 void stream_write(struct stream *stream, const char *text, size_t length);

@@ -1,5 +1,6 @@
-/* Kills a process at a chosen step: just before its nth system call of those that change something, or while it waits after
- * the one before. How often it waits, and reads, depends on others; what it does with what it learns does not.
+/* Kills a process at a chosen step: just before its nth system call of those that change something, or while
+ * it waits after the one before. How often it waits, and reads, depends on others; what it does with what it
+ * learns does not.
  */
 #ifndef TEST_TRACE_H
 #define TEST_TRACE_H

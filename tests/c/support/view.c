@@ -80,8 +80,8 @@ void view_disk(struct qemu *qemu, const struct kvm_hotplug_device *device, char 
     wait_node(qemu, name);
 }
 
-/* Hosts are numbered as they come; channel, target and lun are the ones of QEMU, but for luns of 256 and on: Linux shows
- * the bits of the addressing method with them (scsilun_to_int(): flat space, 01). */
+/* Hosts are numbered as they come; channel, target and lun are the ones of QEMU, but for luns of 256 and on:
+ * Linux shows the bits of the addressing method with them (scsilun_to_int(): flat space, 01). */
 static void scsi_directory(struct qemu *qemu, const struct kvm_hotplug_device *controller,
                            const struct kvm_hotplug_device *disk, char path[192])
 {

@@ -16,7 +16,8 @@ enum { VIEW_BRIDGE_SLOT = 3, VIEW_BRIDGE_PORT = 3 };
 /* The device's directory in the guest's sysfs, as a pattern for its shell: only bus numbers are open. */
 void view_directory(struct qemu *qemu, const struct kvm_hotplug_device *device, char path[128]);
 
-/* Wait until the driver in the guest has made an interface or a disk out of it, and say how it is called there. */
+/* Wait until the driver in the guest has made an interface or a disk out of it, and say how it is called
+ * there. */
 void view_nic(struct qemu *qemu, const struct kvm_hotplug_device *device, char name[16]);
 void view_disk(struct qemu *qemu, const struct kvm_hotplug_device *device, char name[16]);
 

@@ -13,8 +13,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Starts listening, in a directory below TMPDIR that whoever started the target removes: libFuzzer ends a process
-    /// without ceremony.
+    /// Starts listening, in a directory below TMPDIR that whoever started the target removes: libFuzzer ends
+    /// a process without ceremony.
     pub fn start() -> Self {
         let fake = FakeQemu::start(Setup::default());
         fake.react(Reaction::default());

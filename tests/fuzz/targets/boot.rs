@@ -1,7 +1,8 @@
-//! The command that boots a record, whatever the file of the record says: it can be made or it is refused, and made again it
-//! is the same.
+//! The command that boots a record, whatever the file of the record says: it can be made or it is refused,
+//! and made again it is the same.
 //!
-//! Paths of images are not the input's to choose, and there are no NICs: the host's devices are nothing to play with.
+//! Paths of images are not the input's to choose, and there are no NICs: the host's devices are nothing to
+//! play with.
 #![no_main]
 
 use std::fs;

@@ -1,9 +1,9 @@
-//! A guest in hostile hands: it answers every command of an agent with whatever it likes. No call crashes or outstays its
-//! deadline, and the record stays one that can be loaded.
+//! A guest in hostile hands: it answers every command of an agent with whatever it likes. No call crashes or
+//! outstays its deadline, and the record stays one that can be loaded.
 //!
-//! The input is text. The first line says what the agent does, one letter a call (see [`call`]), and whether an earlier
-//! agent was interrupted (`A`, `U`, `R`: the journal's verb). Each further line answers one command: `!` and bytes that
-//! are sent as they are, `-` and an error text, or the value to return.
+//! The input is text. The first line says what the agent does, one letter a call (see [`call`]), and whether
+//! an earlier agent was interrupted (`A`, `U`, `R`: the journal's verb). Each further line answers one
+//! command: `!` and bytes that are sent as they are, `-` and an error text, or the value to return.
 #![no_main]
 
 use std::fs;

@@ -1,4 +1,5 @@
-//! What the journal's reader accepts it writes so that it reads the same again, with at most one entry for each device.
+//! What the journal's reader accepts it writes so that it reads the same again, with at most one entry for
+//! each device.
 #![no_main]
 
 use kvm_hotplug::store::journal_file;

@@ -1,5 +1,5 @@
-//! Whatever a peer says, however it is cut: the same messages come out, no call crashes, and none waits for a peer that
-//! has hung up.
+//! Whatever a peer says, however it is cut: the same messages come out, no call crashes, and none waits for a
+//! peer that has hung up.
 #![no_main]
 
 use std::sync::LazyLock;

@@ -1,5 +1,5 @@
-//! What the loader accepts it writes so that it reads the same again, in either format, and in the other one if that has room
-//! for it; and how full its next boot will be can be said or is refused.
+//! What the loader accepts it writes so that it reads the same again, in either format, and in the other one
+//! if that has room for it; and how full its next boot will be can be said or is refused.
 #![no_main]
 
 use kvm_hotplug::store::{Document, Format, RecordFile};

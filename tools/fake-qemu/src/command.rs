@@ -1,4 +1,5 @@
-//! What goes into the model and what comes out of it: commands with descriptors, replies, events, and effects on files.
+//! What goes into the model and what comes out of it: commands with descriptors, replies, events, and effects
+//! on files.
 
 use serde_json::{Value, json};
 
@@ -52,10 +53,12 @@ impl Command {
     }
 }
 
-/// A file descriptor that a client passed. The model has what it needs to know of it, and not the descriptor itself.
+/// A file descriptor that a client passed. The model has what it needs to know of it, and not the descriptor
+/// itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Descriptor {
-    /// No two that the model has at a time have the same number. The socket server takes the one that the kernel gave.
+    /// No two that the model has at a time have the same number. The socket server takes the one that the
+    /// kernel gave.
     pub number: i32,
     /// It can be written to.
     pub writable: bool,

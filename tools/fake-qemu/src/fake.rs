@@ -19,7 +19,8 @@ use crate::server;
 use crate::state::{Later, Seen, Setup, Shared, State, Timer, Watcher};
 use crate::wire;
 
-/// A running fake. Dropping it ends the thread, and fails the test if the client broke a rule of the protocol.
+/// A running fake. Dropping it ends the thread, and fails the test if the client broke a rule of the
+/// protocol.
 pub struct FakeQemu {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -48,7 +49,8 @@ impl FakeQemu {
         fake
     }
 
-    /// On sockets at these paths, one for each monitor. What is there already is replaced. It goes by this thread's clock.
+    /// On sockets at these paths, one for each monitor. What is there already is replaced. It goes by this
+    /// thread's clock.
     pub fn listen(setup: Setup, paths: Vec<PathBuf>, watcher: Option<Watcher>) -> std::io::Result<Self> {
         let listeners = paths.iter().map(|path| listen_at(path, setup.backlog)).collect::<Result<_, _>>()?;
         let mut model = Model::new(setup.machine, setup.version.into());
@@ -127,7 +129,8 @@ impl FakeQemu {
         self.lock().greeting = greeting;
     }
 
-    /// From now on clients talk to no QEMU: the next one gets to hear this, and each after that nothing but the end.
+    /// From now on clients talk to no QEMU: the next one gets to hear this, and each after that nothing but
+    /// the end.
     pub fn react(&self, reaction: Reaction) {
         self.lock().reaction = Some(reaction);
     }

@@ -1,5 +1,5 @@
-//! What a QEMU in hostile hands may say, for [`Act`](crate::Act): answers that are small on the wire and large in memory, and words
-//! that are repeated without end.
+//! What a QEMU in hostile hands may say, for [`Act`](crate::Act): answers that are small on the wire and
+//! large in memory, and words that are repeated without end.
 
 use serde_json::{Value, json};
 

@@ -1,12 +1,13 @@
 //! A QMP monitor without a QEMU behind it.
 //!
 //! ```text
-//! FakeQemu (handle for the test)  ──  server (thread: sockets, timers)  ──  script (faults)  ──  model (what QEMU has)
+//! FakeQemu (handle for the test)  ──  server (thread: sockets, timers)  ──  script (faults)
+//!     ──  model (what QEMU has)
 //! ```
 //!
-//! [`model`] is what a QEMU has and does: commands in, replies and events out, a value without files, threads and clock.
-//! [`FakeQemu`] serves it on a socket, and a [script](Act) makes any command go wrong in any way. It knows nothing of the library
-//! under test and can be taken into any other project's tests.
+//! [`model`] is what a QEMU has and does: commands in, replies and events out, a value without files, threads
+//! and clock. [`FakeQemu`] serves it on a socket, and a [script](Act) makes any command go wrong in any way.
+//! It knows nothing of the library under test and can be taken into any other project's tests.
 
 pub mod clock;
 pub mod command;

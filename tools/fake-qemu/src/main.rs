@@ -1,6 +1,7 @@
-//! kvm-fake-qemu: a QMP socket with a guest behind it that is none, for the tests of node agents. It answers what the library asks
-//! and does, as QEMU does, keeps the descriptors that it is handed, and does what it is told on stdin: refuse, hang, hang up,
-//! hold a device. So an agent meets on purpose what it otherwise meets once a year.
+//! kvm-fake-qemu: a QMP socket with a guest behind it that is none, for the tests of node agents. It answers
+//! what the library asks and does, as QEMU does, keeps the descriptors that it is handed, and does what it is
+//! told on stdin: refuse, hang, hang up, hold a device. So an agent meets on purpose what it otherwise meets
+//! once a year.
 
 mod program;
 

@@ -12,7 +12,8 @@ use crate::command::{Answer, Event};
 
 /// What can be read next.
 pub(crate) enum Next {
-    /// So many bytes, which are in the block now and on the socket still. No descriptor came with any of them.
+    /// So many bytes, which are in the block now and on the socket still. No descriptor came with any of
+    /// them.
     Plain(usize),
     /// Bytes of which one has a descriptor.
     WithFds,
@@ -52,7 +53,8 @@ pub(crate) struct Arrived {
     pub(crate) fds: Vec<OwnedFd>,
 }
 
-/// Reads one byte, as QEMU without out-of-band commands always does: only so does one see which byte a descriptor belongs to.
+/// Reads one byte, as QEMU without out-of-band commands always does: only so does one see which byte a
+/// descriptor belongs to.
 #[allow(unsafe_code)]
 pub(crate) fn read_byte(socket: BorrowedFd<'_>) -> nix::Result<Option<Arrived>> {
     let mut byte = [0];

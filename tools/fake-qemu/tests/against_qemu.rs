@@ -1,7 +1,7 @@
 //! The model and a real QEMU say the same: conversations are played to both, and replies and events compared.
 //!
-//! `KVM_HOTPLUG_TEST_QEMU` names another QEMU than the installed one, `KVM_HOTPLUG_TEST_CONVERSATION` one conversation.
-//! Nothing is booted, so that it needs no KVM.
+//! `KVM_HOTPLUG_TEST_QEMU` names another QEMU than the installed one, `KVM_HOTPLUG_TEST_CONVERSATION` one
+//! conversation. Nothing is booted, so that it needs no KVM.
 
 // The lints' exceptions for tests stop at the functions marked as such.
 #![allow(missing_docs)]

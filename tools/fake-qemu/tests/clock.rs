@@ -97,7 +97,8 @@ fn time_stands_still_before_a_thread_has_begun() {
     });
 }
 
-/// Two threads throw a byte to and fro, each time by way of the kernel, and each with a deadline that must not come.
+/// Two threads throw a byte to and fro, each time by way of the kernel, and each with a deadline that must
+/// not come.
 #[test]
 fn what_is_on_its_way_arrives_before_time_passes() {
     let clock = Clock::new_virtual();
@@ -128,7 +129,8 @@ fn what_is_on_its_way_arrives_before_time_passes() {
     assert_eq!(passed, Duration::ZERO);
 }
 
-/// Both wait for the same socket. One of them gets what comes; the other one is woken together with it, or goes on waiting.
+/// Both wait for the same socket. One of them gets what comes; the other one is woken together with it, or
+/// goes on waiting.
 #[test]
 fn what_another_thread_has_taken_wakes_nobody() {
     let clock = Clock::new_virtual();

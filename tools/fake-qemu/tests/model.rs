@@ -158,7 +158,8 @@ fn time_is_an_argument() {
     );
 }
 
-/// Names of descriptors belong to the monitor that they came by; descriptors that nothing uses go with the last client.
+/// Names of descriptors belong to the monitor that they came by; descriptors that nothing uses go with the
+/// last client.
 #[test]
 fn each_monitor_has_its_own_descriptors() {
     for (version, sweeps) in [((7, 2, 0), true), ((9, 1, 0), false)] {

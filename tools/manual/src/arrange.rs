@@ -1,5 +1,6 @@
-//! The header as cbindgen writes it has all constants first, then all enums, structs and functions. Here each stands in the section
-//! of what it is for, comments take no more lines than they need, and functions get a form without sizes at the end.
+//! The header as cbindgen writes it has all constants first, then all enums, structs and functions. Here each
+//! stands in the section of what it is for, comments take no more lines than they need, and functions get a
+//! form without sizes at the end.
 
 use crate::header::{Header, Item, Kind, Member};
 use crate::markup::{PARTS, term};
@@ -14,7 +15,8 @@ pub struct Section {
     pub names: Vec<String>,
 }
 
-/// The header in these sections. `head` is what stands before the comment about the file, licence and include guard for instance.
+/// The header in these sections. `head` is what stands before the comment about the file, licence and include
+/// guard for instance.
 ///
 /// # Errors
 /// Something is in no section, or in two.

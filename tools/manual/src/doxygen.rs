@@ -1,4 +1,5 @@
-//! The header with its comments in Doxygen's words, so that Doxygen can check them: every parameter, no other.
+//! The header with its comments in Doxygen's words, so that Doxygen can check them: every parameter, no
+//! other.
 
 use manual::header::{self, Header, Item, Kind, is_word};
 use manual::markup::{Block, Sections, sections};
@@ -46,7 +47,8 @@ fn comment(parts: &Sections) -> String {
         out.push_str(&format!("\n@par Blocking and threads\n{}\n", inline(text)));
     }
     if let Some((Block::Text(first), rest)) = parts.returns.split_first() {
-        // What is a list of Doxygen's own inside a section of Doxygen's own needs no blank line, nor bears one.
+        // What is a list of Doxygen's own inside a section of Doxygen's own needs no blank line, nor bears
+        // one.
         out.push_str(&format!("\n@return {}\n", inline(first.trim_start_matches("Returns "))));
         for block in rest {
             match block {

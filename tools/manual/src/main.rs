@@ -1,7 +1,8 @@
 //! `manual man HEADER DIRECTORY`: writes the library's man pages.
 //! `manual check HEADER`: fails unless the header says everything that it has to.
 //! `manual doxygen HEADER`: prints the header with its comments in Doxygen's words.
-//! `manual examples DIRECTORY FILE...`: writes the C examples in a header or in Markdown, each as a file to compile.
+//! `manual examples DIRECTORY FILE...`: writes the C examples in a header or in Markdown, each as a file to
+//! compile.
 
 mod check;
 mod doxygen;

@@ -1,4 +1,5 @@
-//! Man pages: one for each function, struct, enum and function type in section 3, and an overview in section 7.
+//! Man pages: one for each function, struct, enum and function type in section 3, and an overview in section
+//! 7.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

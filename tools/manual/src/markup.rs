@@ -108,7 +108,8 @@ pub fn sections(doc: &[String]) -> Sections {
     sections
 }
 
-/// What a comment says at first, short enough for a list: without what follows a colon, and without the full stop.
+/// What a comment says at first, short enough for a list: without what follows a colon, and without the full
+/// stop.
 pub fn summary(doc: &[String]) -> String {
     let first = blocks(doc).into_iter().find_map(|block| match block {
         Block::Text(text) if !text.starts_with('@') => Some(text),

@@ -193,7 +193,8 @@ fn only_function_0_can_go() {
     assert!(error.message().contains("function 1"), "{error}");
 }
 
-/// A number that leads nowhere is the guest's mistake or malice, and says nothing of what is behind the bridge.
+/// A number that leads nowhere is the guest's mistake or malice, and says nothing of what is behind the
+/// bridge.
 #[test]
 fn a_bus_is_numbered_when_it_has_a_number_and_a_list() {
     for (secondary, list, numbered) in
@@ -219,7 +220,8 @@ fn a_device_on_a_bus_without_hotplug_is_not_given_up() {
     }
 }
 
-/// A guest can give two bridges the same number; QEMU then shows the devices of one behind both, and neither is believed.
+/// A guest can give two bridges the same number; QEMU then shows the devices of one behind both, and neither
+/// is believed.
 #[test]
 fn qom_wins_over_bus_numbers() {
     let n1 = device(3, 0, "n1", NIC);
@@ -246,7 +248,8 @@ fn a_number_that_another_bridge_claims_is_not_believed() {
         port
     };
     for (ranges, numbered) in [
-        // The firmware of a PC begins with 255 and 0 everywhere, then gives numbers, the last one open for a while.
+        // The firmware of a PC begins with 255 and 0 everywhere, then gives numbers, the last one open for a
+        // while.
         ([(255, 0), (255, 0), (255, 0)], [false, false, false]),
         ([(1, 255), (255, 0), (255, 0)], [true, false, false]),
         ([(1, 1), (2, 255), (255, 0)], [true, true, false]),

@@ -151,7 +151,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Against a list of who sits where: nothing is handed out twice, the first free target is, nothing is lost.
+    /// Against a list of who sits where: nothing is handed out twice, the first free target is, nothing is
+    /// lost.
     #[test]
     fn no_place_is_handed_out_twice(steps in steps()) {
         let mut map = with(&["c0", "c1", "c2"]);

@@ -1,11 +1,12 @@
 //! The clock that a fake goes by: the real one, or one whose time passes only while nothing else happens.
 //!
-//! A virtual clock knows all threads of a test: those of the test, which are in the library's calls now and then, and that behind the
-//! sockets. A thread of it runs, or waits for descriptors, for another thread or for a moment, and all of those waits are
-//! made here. Time stands still while one runs. When all wait, poll(2) is asked about the descriptors of all of them at once: if
-//! one shows something, whoever waits for it is about to run. If none does, nothing can happen but that time passes: it jumps
-//! to the first moment that somebody waits for. What one thread sends to another over a socket of this machine, or tells it
-//! here, is there before it waits itself, so that there is nothing on its way that would not be seen.
+//! A virtual clock knows all threads of a test: those of the test, which are in the library's calls now and
+//! then, and that behind the sockets. A thread of it runs, or waits for descriptors, for another thread or
+//! for a moment, and all of those waits are made here. Time stands still while one runs. When all wait,
+//! poll(2) is asked about the descriptors of all of them at once: if one shows something, whoever waits for
+//! it is about to run. If none does, nothing can happen but that time passes: it jumps to the first moment
+//! that somebody waits for. What one thread sends to another over a socket of this machine, or tells it here,
+//! is there before it waits itself, so that there is nothing on its way that would not be seen.
 //!
 //! What waits outside, for a lock or for another program, counts as running.
 
@@ -84,8 +85,8 @@ impl Clock {
         }
     }
 
-    /// Waits until [`Clock::unpark`] or the moment. What `release` gives up is given up when nobody can miss this wait any more.
-    /// Only on a virtual clock.
+    /// Waits until [`Clock::unpark`] or the moment. What `release` gives up is given up when nobody can miss
+    /// this wait any more. Only on a virtual clock.
     pub fn park(&self, key: Key, until: Option<Instant>, release: impl FnOnce()) {
         let world = self.world.as_ref().expect("a virtual clock");
         world.park(&self.bell(), key, until, release);

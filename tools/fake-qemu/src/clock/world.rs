@@ -26,7 +26,8 @@ struct State {
     stuck: Option<String>,
 }
 
-/// A thread that waits. Whoever ends its wait takes it off the list and counts it as running, before the thread itself knows.
+/// A thread that waits. Whoever ends its wait takes it off the list and counts it as running, before the
+/// thread itself knows.
 #[derive(Debug)]
 struct Wait {
     number: u64,
@@ -114,7 +115,8 @@ impl World {
         });
     }
 
-    /// From here on this thread waits, whatever it seems to have been woken by, until its wait is off the list.
+    /// From here on this thread waits, whatever it seems to have been woken by, until its wait is off the
+    /// list.
     fn wait_out(
         &self,
         mut state: MutexGuard<'_, State>,
@@ -204,7 +206,8 @@ impl State {
 /// A descriptor of a thread that waits.
 #[allow(unsafe_code)]
 fn watched<'a>(fd: RawFd, events: PollFlags) -> PollFd<'a> {
-    // SAFETY: the thread has it borrowed until its wait is off the list, which nobody takes it off meanwhile: the list is locked.
+    // SAFETY: the thread has it borrowed until its wait is off the list, which nobody takes it off meanwhile:
+    // the list is locked.
     PollFd::new(unsafe { BorrowedFd::borrow_raw(fd) }, events)
 }
 

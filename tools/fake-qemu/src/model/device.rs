@@ -127,7 +127,8 @@ impl Model {
         self.devices.iter().chain(self.leaving.iter().map(|leaving| &leaving.device))
     }
 
-    /// Whether a device stands on the node. One that is gone from QOM still does, until it has been taken apart.
+    /// Whether a device stands on the node. One that is gone from QOM still does, until it has been taken
+    /// apart.
     pub(super) fn uses_node(&self, name: &str) -> bool {
         self.all_devices().any(|device| device.drive.as_deref() == Some(name))
     }

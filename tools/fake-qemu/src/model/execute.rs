@@ -8,7 +8,8 @@ use super::{Model, schema};
 use crate::command::{Answer, Command, Event, Outcome, QmpError};
 
 impl Model {
-    /// Runs one command that came by the monitor with this index. `now` is the time since any moment that stays the same.
+    /// Runs one command that came by the monitor with this index. `now` is the time since any moment that
+    /// stays the same.
     pub fn execute(&mut self, now: Duration, monitor: usize, command: &Command) -> Outcome {
         self.advance(now);
         let mut earlier = self.take_events();

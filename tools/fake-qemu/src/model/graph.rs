@@ -54,7 +54,8 @@ impl Model {
         self.jobs.keys().map(job).collect()
     }
 
-    /// Nodes, devices, jobs, and which of them stands on which node: as it was plugged in, since nobody changes that here.
+    /// Nodes, devices, jobs, and which of them stands on which node: as it was plugged in, since nobody
+    /// changes that here.
     pub(super) fn query_graph(&self) -> Value {
         let (mut nodes, mut edges) = (Vec::new(), Vec::new());
         let mut number = 0;

@@ -1,4 +1,5 @@
-//! What a guest does, by itself or when it is asked to let go of a device; and what happens to the whole of it.
+//! What a guest does, by itself or when it is asked to let go of a device; and what happens to the whole of
+//! it.
 
 use std::time::Duration;
 
@@ -78,8 +79,8 @@ impl Model {
         }
     }
 
-    /// The guest lets go of a device, asked or not: QOM shows it no more, and its backend stays. With a controller go its disks.
-    /// False if there is no such device.
+    /// The guest lets go of a device, asked or not: QOM shows it no more, and its backend stays. With a
+    /// controller go its disks. False if there is no such device.
     pub fn grant(&mut self, id: &str) -> bool {
         let Some(device) = self.device(id).cloned() else { return false };
         let bus = format!("{id}.0");
@@ -94,8 +95,8 @@ impl Model {
         true
     }
 
-    /// QEMU takes apart a device that is gone from QOM: its node can be deleted, and `DEVICE_DELETED` is said. Of several with the
-    /// same id, the one that left first. False if there is none.
+    /// QEMU takes apart a device that is gone from QOM: its node can be deleted, and `DEVICE_DELETED` is
+    /// said. Of several with the same id, the one that left first. False if there is none.
     pub fn finish_leaving(&mut self, id: &str) -> bool {
         let found = self.leaving.iter().position(|leaving| leaving.device.has_id(id));
         let Some(index) = found else { return false };
@@ -120,7 +121,8 @@ impl Model {
         self.devices.iter().filter(|d| d.asked.is_some()).filter_map(|d| d.id.clone()).collect()
     }
 
-    /// A reset, by the guest or from outside, completes every removal that was asked for, but those at ports that plug natively.
+    /// A reset, by the guest or from outside, completes every removal that was asked for, but those at ports
+    /// that plug natively.
     pub fn reset(&mut self, by_guest: bool) {
         let reason = if by_guest { "guest-reset" } else { "host-qmp-system-reset" };
         self.say(Event::new("RESET", json!({ "guest": by_guest, "reason": reason })));

@@ -88,7 +88,8 @@ impl Built {
         Self { id: (self.id.0, modern(self.id.1)), subsystem: QEMU, regions, ..self }
     }
 
-    /// As QEMU builds a device of this model. Of models that the library does not plug in, only that they are virtio devices.
+    /// As QEMU builds a device of this model. Of models that the library does not plug in, only that they are
+    /// virtio devices.
     pub fn of_driver(driver: &str) -> Self {
         match driver {
             "virtio-blk-pci" => {

@@ -1,8 +1,9 @@
 //! What a QEMU has: descriptors, netdevs, fdsets, block nodes, devices; and what a guest does with them.
 //!
-//! Pure: commands and choices go in with the time, replies, events and effects come out. A [`Model`] is a value: it can be
-//! cloned, compared, and asked for a [fingerprint](Model::fingerprint). It does what QEMU 7.2 does, with the differences of other
-//! versions in [`version`]; `tests/against_qemu.rs` holds it to real ones.
+//! Pure: commands and choices go in with the time, replies, events and effects come out. A [`Model`] is a
+//! value: it can be cloned, compared, and asked for a [fingerprint](Model::fingerprint). It does what QEMU
+//! 7.2 does, with the differences of other versions in [`version`]; `tests/against_qemu.rs` holds it to real
+//! ones.
 
 mod block;
 mod device;
@@ -183,7 +184,8 @@ pub struct Model {
     pub run_state: String,
     /// The firmware has numbered the buses.
     pub numbered: bool,
-    /// The firmware is about to number the buses: all have 255, and QEMU finds the one that was made last by it.
+    /// The firmware is about to number the buses: all have 255, and QEMU finds the one that was made last by
+    /// it.
     pub numbering: bool,
     /// A guest that runs sets up what is plugged in.
     pub sets_up: bool,
@@ -195,8 +197,8 @@ pub struct Model {
     pub fdsets: BTreeMap<u32, FdSet>,
     /// By name.
     pub nodes: BTreeMap<String, Node>,
-    /// Questions about nodes are answered with those below named ones, too, as QEMU does. A test that counts what answers cost
-    /// has them left out.
+    /// Questions about nodes are answered with those below named ones, too, as QEMU does. A test that counts
+    /// what answers cost has them left out.
     pub shows_nodes_below: bool,
     /// In the order in which they came.
     pub devices: Vec<Dev>,
@@ -316,7 +318,8 @@ impl Model {
         named.chain(netdevs).chain(sets)
     }
 
-    /// Events since the last call that no [`Outcome`](crate::Outcome) has: of choices that were made for the guest, and of time.
+    /// Events since the last call that no [`Outcome`](crate::Outcome) has: of choices that were made for the
+    /// guest, and of time.
     pub fn take_events(&mut self) -> Vec<Event> {
         let mut events = std::mem::take(&mut self.before);
         events.append(&mut self.after);

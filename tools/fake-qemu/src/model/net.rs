@@ -64,8 +64,8 @@ impl Model {
         }
     }
 
-    /// What virtio-net does to a netdev of several queues until its driver asks for more of them: all but the first one are
-    /// detached. QEMU ends if that fails.
+    /// What virtio-net does to a netdev of several queues until its driver asks for more of them: all but the
+    /// first one are detached. QEMU ends if that fails.
     pub(super) fn detach_queues(&mut self, netdev: &str) {
         let Some(netdev) = self.netdevs.get(netdev) else { return };
         let others = netdev.taps().skip(1);

@@ -1,4 +1,5 @@
-//! What each command has to be given, and of which type. What else it may be given, the model takes without a look.
+//! What each command has to be given, and of which type. What else it may be given, the model takes without a
+//! look.
 
 use serde_json::Value;
 

@@ -38,8 +38,9 @@ impl Model {
         lines
     }
 
-    /// The same for two models that answer every command alike from now on, but for numbers of descriptors and names of nodes
-    /// that QEMU makes up. Times count by what follows from them, and what a client did wrong before does not count.
+    /// The same for two models that answer every command alike from now on, but for numbers of descriptors
+    /// and names of nodes that QEMU makes up. Times count by what follows from them, and what a client did
+    /// wrong before does not count.
     pub fn fingerprint(&self) -> u64 {
         let mut state = self.clone();
         let (now, expiry) = (self.now, self.expiry);

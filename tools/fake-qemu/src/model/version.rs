@@ -1,5 +1,6 @@
-//! What differs by QEMU's version, as far as 5.2, 7.2, 10.0 and 11.1 have shown it (`tests/against_qemu.rs`). Where a change came
-//! between two of them, the older versions in between are taken for the newer ones unless more is known.
+//! What differs by QEMU's version, as far as 5.2, 7.2, 10.0 and 11.1 have shown it (`tests/against_qemu.rs`).
+//! Where a change came between two of them, the older versions in between are taken for the newer ones unless
+//! more is known.
 
 /// Major, minor, micro.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -101,7 +101,8 @@ impl Client {
         Some((self.socket.as_fd(), events))
     }
 
-    /// Reads and writes what it can; false when the client is gone. `others` gets the events for other monitors' clients.
+    /// Reads and writes what it can; false when the client is gone. `others` gets the events for other
+    /// monitors' clients.
     pub(super) fn get_on(&mut self, state: &mut State, ready: Ready, others: &mut Vec<Event>) -> bool {
         if ready.read && !self.read(state, others) {
             return false;
@@ -138,7 +139,8 @@ impl Client {
         true
     }
 
-    /// Takes no byte behind the end of a command before that command has been done: one that hangs takes no more.
+    /// Takes no byte behind the end of a command before that command has been done: one that hangs takes no
+    /// more.
     fn read(&mut self, state: &mut State, others: &mut Vec<Event>) -> bool {
         let mut block = [0; BURST];
         let mut left = BURST;

@@ -48,7 +48,8 @@ impl Drop for Files {
     }
 }
 
-/// A queue of a tap, which is gone when the last one is closed. Its name has the process in it, for tests that run side by side.
+/// A queue of a tap, which is gone when the last one is closed. Its name has the process in it, for tests
+/// that run side by side.
 #[allow(unsafe_code)]
 fn tap(name: &str) -> OwnedFd {
     let file = OpenOptions::new()
