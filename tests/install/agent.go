@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 func version() (string, error) {

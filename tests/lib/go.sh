@@ -11,7 +11,7 @@ GO_SUITE=trixie
 GO_UNPACKED="$BUILD_DIR/go/toolchain"
 
 wanted_go() {
-    sed -n 's/^go //p' "$REPO_ROOT/examples/go/kvmhotplug/go.mod"
+    sed -n 's/^go //p' "$REPO_ROOT/bindings/go/go.mod"
 }
 
 go_is_new_enough() {

@@ -29,8 +29,8 @@ use_module() {
     mkdir "$1"
     cp "$USER_CODE"/agent.go "$USER_CODE"/agent_test.go "$1"
     printf 'module example.org/uses\n\ngo 1.22\n' >"$1/go.mod"
-    (cd "$1" && quietly go mod edit -require example.org/kvmhotplug@v0.0.0 \
-        -replace "example.org/kvmhotplug=$REPO_ROOT/examples/go/kvmhotplug")
+    (cd "$1" && quietly go mod edit -require example.org/kvm-hotplug/bindings/go@v0.0.0 \
+        -replace "example.org/kvm-hotplug/bindings/go=$REPO_ROOT/bindings/go")
 }
 
 # From the source tree, nothing installed.
@@ -100,7 +100,7 @@ run_readme_examples() {
     read -ra flags <<<"$(pkg-config --cflags --libs kvm_hotplug)"
     quietly "${CC:-cc}" -Wall -Wextra -Werror -o "$WORK/readme-c" "$WORK/readme.c" "${flags[@]}"
     {
-        printf 'package main\n\nimport ("context"; "errors"; "fmt"; "os"; "example.org/kvmhotplug")\n\n'
+        printf 'package main\n\nimport ("context"; "errors"; "fmt"; "os"; "example.org/kvm-hotplug/bindings/go/kvmhotplug")\n\n'
         printf 'func plug(ctx context.Context) error {\n'
         sed -n '0,/^```go$/d; /^```$/q; p' README.md
         printf 'fmt.Println(added.State, gone.State)\nreturn nil\n}\n\n'

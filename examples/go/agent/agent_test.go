@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 // A QEMU with nothing in it: it never lets go of a device by itself.

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 // decode takes a JSON object, and nothing that encoding/json would understand otherwise than the client may have meant it:

@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 // How many events are kept for those who come late or read slowly.

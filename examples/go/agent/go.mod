@@ -1,7 +1,7 @@
-module example.org/kvmhotplug-agent
+module example.org/kvm-hotplug/examples/go/agent
 
 go 1.22
 
-require example.org/kvmhotplug v0.0.0
+require example.org/kvm-hotplug/bindings/go v0.0.0
 
-replace example.org/kvmhotplug => ../kvmhotplug
+replace example.org/kvm-hotplug/bindings/go => ../../../bindings/go

@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"syscall"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 func (s *server) listGuests(context.Context, *http.Request) (int, any, error) {

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 // dial is a client that does not do as clients should.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"net/http"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 // addMany plugs NICs and disks in as one operation, all or nothing.

@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"path/filepath"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 // onRecord is a handler that needs a guest's record, and no QEMU.

@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"testing"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 // Several devices as one operation, and several removals with an answer each.

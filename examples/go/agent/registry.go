@@ -12,7 +12,7 @@ import (
 	"sync"
 	"syscall"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 // registry holds the guests of a directory.

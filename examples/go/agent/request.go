@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 // Largest body taken.

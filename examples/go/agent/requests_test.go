@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 // refusedRequest is one that has to be refused before anything is done for it.

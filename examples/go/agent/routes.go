@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"time"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 // route is a request that is answered. It takes ?timeout, and the named parameters of the query; "body" is among them if it

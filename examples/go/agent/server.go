@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"time"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 // server answers requests. Every handler returns the status and what to show as JSON, or an error.

@@ -16,7 +16,7 @@ import (
 	"syscall"
 	"time"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 const (

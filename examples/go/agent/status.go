@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"syscall"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 // statusClientClosed is nginx's: the client hung up, and its call was cancelled. Nobody reads it but the log.

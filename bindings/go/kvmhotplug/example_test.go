@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 // plug is compiled, so that what README and package documentation show compiles.

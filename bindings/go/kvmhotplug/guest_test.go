@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 // Thousands of calls from many goroutines, on guests that several of them share: each gets its own answer or its own

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 // Longer than anything takes that is going to happen.

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"testing"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 // lines is a place to log to from several goroutines.

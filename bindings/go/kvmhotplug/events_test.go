@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 func TestEventsTellOfLateRemovals(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 // A journal that a process left which died, of a guest that nobody can ask any more.

@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 func TestRecordsOfGuestsThatDoNotRun(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"testing"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 func TestErrorsAnswerToKindErrnoAndTheStandardOnes(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 // qemu is a real one without a guest in it: the firmware finds nothing to boot, and a reset completes what removals are

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 // resident is the memory of this process in bytes, Go's and C's.

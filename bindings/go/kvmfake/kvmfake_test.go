@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"example.org/kvmhotplug"
-	"example.org/kvmhotplug/kvmfake"
+	"example.org/kvm-hotplug/bindings/go/kvmfake"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 func TestAnAgentIsTestedInThreeLines(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 const header = "../../../include/kvm_hotplug.h"

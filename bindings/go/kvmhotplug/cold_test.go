@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 // A guest that does not run gets a disk, is booted with it, and loses it with the next boot.

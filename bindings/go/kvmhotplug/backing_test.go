@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"example.org/kvmhotplug"
+	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
 )
 
 // An image opens the files that were chosen for it, and those that are accepted later.

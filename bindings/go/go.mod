@@ -1,0 +1,3 @@
+module example.org/kvm-hotplug/bindings/go
+
+go 1.22

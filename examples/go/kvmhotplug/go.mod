@@ -1,3 +1,0 @@
-module example.org/kvmhotplug
-
-go 1.22
