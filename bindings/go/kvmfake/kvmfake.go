@@ -133,12 +133,17 @@ func (q *QEMU) Said() []string {
 	return append([]string(nil), q.said...)
 }
 
-// Did says whether a command has been done: "device_add nic-pci-4".
+// Did says whether a command has been done: "device_add nic-pci-4". What the program says of it may come a moment after the answer to
+// its client, so one that has not been done is waited for, for a second.
 func (q *QEMU) Did(command string) bool {
-	for _, line := range q.Said() {
-		if strings.TrimPrefix(line, "done ") == command && line != command {
-			return true
+	for end := time.Now().Add(time.Second); ; time.Sleep(time.Millisecond) {
+		for _, line := range q.Said() {
+			if done, found := strings.CutPrefix(line, "done "); found && done == command {
+				return true
+			}
+		}
+		if time.Now().After(end) {
+			return false
 		}
 	}
-	return false
 }

@@ -98,8 +98,8 @@ func TestEnumerationsAreThoseOfTheHeader(t *testing.T) {
 		{"kvm_hotplug_io_action", "KVM_HOTPLUG_IO_ACTION_", text[kvmhotplug.IOAction]},
 		{"kvm_boot_incoming", "KVM_BOOT_INCOMING_", text[kvmhotplug.Incoming]},
 		{"kvm_boot_machine", "KVM_BOOT_MACHINE_", text[kvmhotplug.Machine]},
-		{"kvm_runtime_problem_kind", "KVM_RUNTIME_PROBLEM_", text[kvmhotplug.Kind]},
-		{"kvm_hotplug_difference_kind", "KVM_HOTPLUG_DIFFERENCE_", text[kvmhotplug.Kind]},
+		{"kvm_runtime_problem_kind", "KVM_RUNTIME_PROBLEM_", text[kvmhotplug.ProblemKind]},
+		{"kvm_hotplug_difference_kind", "KVM_HOTPLUG_DIFFERENCE_", text[kvmhotplug.DifferenceKind]},
 	}
 	// Levels are slog's.
 	elsewhere := []string{"kvm_hotplug_log_level"}
