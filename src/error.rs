@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// Shorthand used by every fallible function of the crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -12,7 +14,8 @@ pub mod errno {
 
 c_enum! {
     /// What went wrong. Numbers keep their meaning. Newer versions may add some: treat those by the errno.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+    #[serde(rename_all = "kebab-case")]
     #[non_exhaustive]
     pub enum ErrorKind = kvm_hotplug_error_kind, KVM_HOTPLUG_ERROR {
         /// EINVAL, EFAULT, EBADF, ENAMETOOLONG, ELOOP: an argument is malformed, out of range or contradicts
@@ -141,7 +144,8 @@ impl ErrorKind {
 
 c_enum! {
     /// What became of the steps that had been done when a call failed.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+    #[serde(rename_all = "kebab-case")]
     pub enum Undo = kvm_hotplug_undo, KVM_HOTPLUG_UNDO {
         /// Nothing had been changed.
         #[default]

@@ -33,3 +33,6 @@ pub mod store;
 pub mod sys;
 
 pub use error::{Error, ErrorKind, Result};
+
+/// The version of the library.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

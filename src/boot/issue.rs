@@ -1,10 +1,13 @@
 //! What keeps a guest from being started on this host.
 
+use serde::Serialize;
+
 use crate::model::Device;
 
 c_enum! {
     /// What prevents a start. Newer versions may add kinds: treat those as "something".
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+    #[serde(rename_all = "kebab-case")]
     pub enum IssueKind = kvm_runtime_problem_kind, KVM_RUNTIME_PROBLEM {
         /// An image or backing file cannot be opened as the guest needs it; or the guest was seen to write to
         /// an image outside of the record, such as another program's snapshot, which has its data.

@@ -1,11 +1,12 @@
 //! Reads what C hands over, and writes what C asked for.
 
 use std::ffi::{CStr, c_char};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::descriptor::duplicate;
 
 /// Structs larger than this do not exist in any version; a size beyond it is a mistake.
 const MAX_STRUCT: usize = 64 << 10;
@@ -151,18 +152,7 @@ pub(super) unsafe fn duplicate_fds(
     }
     // SAFETY: the caller vouches for count integers.
     let fds = unsafe { std::slice::from_raw_parts(fds, count) };
-    fds.iter().map(|fd| duplicate_fd(*fd, what)).collect()
-}
-
-/// A duplicate of one borrowed file descriptor, close-on-exec.
-pub(super) fn duplicate_fd(fd: i32, what: &str) -> Result<OwnedFd> {
-    if fd < 0 {
-        return Err(Error::invalid(format!("{what}: {fd} is no file descriptor")).with_errno(libc::EBADF));
-    }
-    // SAFETY: not -1; whether it is open is what the duplication finds out, and nothing is done to it
-    // otherwise.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    borrowed.try_clone_to_owned().map_err(|error| Error::host(error, format!("{what}: duplicate fd {fd}")))
+    fds.iter().map(|fd| duplicate(*fd, what)).collect()
 }
 
 /// A yes or no of C.

@@ -10,12 +10,11 @@ use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer, kvm_hotplug};
 use super::nic::{
-    KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, boot_index, narrow, placement,
+    KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, boot_index, flagged, narrow,
 };
 use crate::disk::{Aio, Cache, DetectZeroes, Discard, DiskSpec, Format, FormatRequest};
 use crate::error::{Error, Result};
-use crate::guest::{DiskRequest, Placement};
-use crate::ids::{BusName, Lun, ScsiAddress};
+use crate::guest::{DiskRequest, PlaceRequest, Placement};
 
 /// Flag of struct kvm_hotplug_disk: the guest cannot write; the image is opened read-only.
 pub const KVM_HOTPLUG_DISK_READ_ONLY: u32 = 1 << 5;
@@ -182,49 +181,23 @@ pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
         spec.model = model.to_owned();
     }
     // SAFETY: passed on.
-    let mut placement = unsafe { if spec.is_scsi() { scsi_placement(disk)? } else { pci_placement(disk)? } };
+    let mut placement = unsafe { place(disk, spec.is_scsi()) }?;
     placement.accept_chain = disk.flags & KVM_HOTPLUG_DISK_ACCEPT_CHAIN != 0;
     Ok(DiskRequest { placement, spec, format })
 }
 
 /// # Safety
 /// The strings are NULL or NUL-terminated.
-unsafe fn pci_placement(disk: &kvm_hotplug_disk) -> Result<Placement> {
-    if disk.flags & KVM_HOTPLUG_DISK_SCSI_ADDRESS != 0 || disk.target != 0 || disk.lun != 0 {
-        return Err(Error::invalid(
-            "target and lun are for SCSI disks: take model scsi-hd, or ask for no SCSI address",
-        ));
-    }
-    // SAFETY: passed on.
-    unsafe { placement(disk.id, disk.bus, disk.slot, disk.flags) }
-}
-
-/// # Safety
-/// The strings are NULL or NUL-terminated.
-unsafe fn scsi_placement(disk: &kvm_hotplug_disk) -> Result<Placement> {
-    let given = disk.flags & KVM_HOTPLUG_DISK_SCSI_ADDRESS != 0;
-    if disk.slot != 0 {
-        return Err(Error::invalid("slot is given for a SCSI disk, which has target and lun instead"));
-    }
-    if !given && (disk.target != 0 || disk.lun != 0) {
+unsafe fn place(disk: &kvm_hotplug_disk, is_scsi: bool) -> Result<Placement> {
+    let is_given = disk.flags & KVM_HOTPLUG_DISK_SCSI_ADDRESS != 0;
+    let has_unit = is_given || disk.target != 0 || disk.lun != 0;
+    if is_scsi && disk.slot == 0 && has_unit && !is_given {
         return Err(Error::invalid("target and lun count only with KVM_HOTPLUG_DISK_SCSI_ADDRESS; set it"));
     }
     // SAFETY: passed on.
-    let (mut placement, bus) =
-        unsafe { (placement(disk.id, std::ptr::null(), 0, disk.flags)?, optional_str(disk.bus, "bus")?) };
-    let bus = bus.map(BusName::parse).transpose()?;
-    match (bus, given) {
-        (Some(bus), true) => {
-            let target = narrow(disk.target, "SCSI target")?;
-            let lun = Lun::try_from(u64::from(disk.lun))?;
-            placement.address = Some(ScsiAddress { lun, ..ScsiAddress::of_target(bus, target) }.into());
-        }
-        (bus, false) => placement.scsi_bus = bus,
-        (None, true) => {
-            return Err(Error::invalid(
-                "target and lun are given without a bus; name that of the controller, such as scsi-pci-7.0",
-            ));
-        }
-    }
-    Ok(placement)
+    let (id, bus) = unsafe { (optional_str(disk.id, "id")?, optional_str(disk.bus, "bus")?) };
+    let request =
+        PlaceRequest { id, bus, slot: disk.slot, unit: has_unit.then_some((disk.target, disk.lun)) };
+    let placement = if is_scsi { request.on_scsi() } else { request.on_pci() };
+    placement.map(|placement| flagged(placement, disk.flags))
 }

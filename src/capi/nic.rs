@@ -8,8 +8,8 @@ use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer, kvm_hotplug};
 use crate::error::{Error, Result};
-use crate::guest::{NicRequest, Placement, TapSource};
-use crate::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, Slot};
+use crate::guest::{NicRequest, PlaceRequest, Placement, TapSource};
+use crate::ids::{IfName, MacAddr};
 use crate::net::MAX_QUEUES;
 use crate::net::vhost::VhostMode;
 
@@ -217,26 +217,12 @@ pub(super) unsafe fn placement(
 ) -> Result<Placement> {
     // SAFETY: passed on.
     let (id, bus) = unsafe { (optional_str(id, "id")?, optional_str(bus, "bus")?) };
-    let address = match bus {
-        None if slot != 0 => {
-            return Err(Error::invalid(format!(
-                "slot {slot} is given without a bus; name the bus, such as pci.0"
-            )));
-        }
-        None => None,
-        Some(bus) => {
-            let slot = Slot::try_from(u64::from(slot))?;
-            Some(Address::Pci(PciAddress { bus: BusName::parse(bus)?, slot }))
-        }
-    };
-    let live_only = flags & KVM_HOTPLUG_LIVE_ONLY != 0;
-    let no_wait = flags & KVM_HOTPLUG_NO_WAIT != 0;
-    Ok(Placement {
-        id: id.map(DeviceId::parse).transpose()?,
-        address,
-        scsi_bus: None,
-        live_only,
-        no_wait,
-        accept_chain: false,
-    })
+    let placement = PlaceRequest { id, bus, slot, unit: None }.on_pci()?;
+    Ok(flagged(placement, flags))
+}
+
+/// The same, with what the flags of all requests say.
+pub(super) fn flagged(placement: Placement, flags: u32) -> Placement {
+    let (live_only, no_wait) = (flags & KVM_HOTPLUG_LIVE_ONLY != 0, flags & KVM_HOTPLUG_NO_WAIT != 0);
+    Placement { live_only, no_wait, ..placement }
 }

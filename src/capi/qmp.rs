@@ -2,15 +2,14 @@
 
 use std::ffi::{c_char, c_int};
 
-use serde_json::{Map, Value};
-
-use super::args::{self, Plain, check_flags, optional_str, read_struct, required_str, timeout};
+use super::args::{Plain, check_flags, optional_str, read_struct, required_str, timeout};
 use super::error::kvm_hotplug_error;
 use super::give::{self};
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::guest::RawCommand;
+use crate::sys::descriptor::duplicate;
 
 /// Flag of struct kvm_hotplug_command: send the command even if the record will be wrong after it.
 pub const KVM_HOTPLUG_QMP_FORCE: u32 = 1 << 11;
@@ -93,16 +92,8 @@ unsafe fn request(command: &kvm_hotplug_command) -> Result<RawCommand> {
     let passes = command.flags & KVM_HOTPLUG_QMP_PASS_FD != 0;
     Ok(RawCommand {
         name: name.to_owned(),
-        arguments: arguments.map_or(Ok(Map::new()), object)?,
-        fd: passes.then(|| args::duplicate_fd(command.fd, "fd")).transpose()?.map(Into::into),
+        arguments: arguments.map(RawCommand::read_arguments).transpose()?.unwrap_or_default(),
+        fd: passes.then(|| duplicate(command.fd, "fd")).transpose()?.map(Into::into),
         force: command.flags & KVM_HOTPLUG_QMP_FORCE != 0,
     })
-}
-
-fn object(text: &str) -> Result<Map<String, Value>> {
-    match serde_json::from_slice(text.as_bytes()) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(Error::invalid("arguments: not a JSON object")),
-        Err(error) => Err(Error::invalid(format!("arguments: not JSON: {error}"))),
-    }
 }

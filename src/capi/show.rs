@@ -157,29 +157,20 @@ fn state_of(device: &Device) -> kvm_hotplug_state {
 
 /// What the journal says of a device; `otherwise` is its state where that does not depend on it.
 fn unfinished(operation: Operation, otherwise: kvm_hotplug_state) -> Condition {
-    let (reason, what) = match operation {
-        Operation::Add => (kvm_hotplug_reason::KVM_HOTPLUG_REASON_ADD_UNFINISHED, "it was being added"),
-        Operation::RollbackAdd => {
-            (kvm_hotplug_reason::KVM_HOTPLUG_REASON_ADD_UNFINISHED, "its add failed and was being undone")
-        }
-        Operation::Remove => {
-            (kvm_hotplug_reason::KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED, "it was being removed")
-        }
-        Operation::SetLink => {
-            (kvm_hotplug_reason::KVM_HOTPLUG_REASON_CHANGE_UNFINISHED, "its link was being set")
-        }
-        Operation::Move => {
-            let what = "it was being moved to another bridge";
-            (kvm_hotplug_reason::KVM_HOTPLUG_REASON_CHANGE_UNFINISHED, what)
+    let (state, reason) = match operation {
+        Operation::Add | Operation::RollbackAdd => (
+            kvm_hotplug_state::KVM_HOTPLUG_STATE_PENDING,
+            kvm_hotplug_reason::KVM_HOTPLUG_REASON_ADD_UNFINISHED,
+        ),
+        Operation::Remove => (
+            kvm_hotplug_state::KVM_HOTPLUG_STATE_PENDING,
+            kvm_hotplug_reason::KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED,
+        ),
+        Operation::SetLink | Operation::Move => {
+            (otherwise, kvm_hotplug_reason::KVM_HOTPLUG_REASON_CHANGE_UNFINISHED)
         }
     };
-    let state = match operation {
-        Operation::Add | Operation::RollbackAdd | Operation::Remove => {
-            kvm_hotplug_state::KVM_HOTPLUG_STATE_PENDING
-        }
-        Operation::SetLink | Operation::Move => otherwise,
-    };
-    (state, reason, format!("{what}, and how that ended is not written down"))
+    (state, reason, operation.condition())
 }
 
 fn pending(why: PendingReason) -> Condition {

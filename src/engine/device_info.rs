@@ -1,5 +1,7 @@
 //! Devices and slots as callers see them.
 
+use serde::Serialize;
+
 use super::outcome::{DeferReason, PendingReason};
 use crate::ids::Address;
 use crate::model::Device;
@@ -41,7 +43,8 @@ pub struct SlotInfo {
 
 c_enum! {
     /// What a slot is used for.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+    #[serde(rename_all = "kebab-case")]
     pub enum SlotStatus = kvm_hotplug_slot_state, KVM_HOTPLUG_SLOT {
         /// Can be chosen.
         Free = 0,

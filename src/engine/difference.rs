@@ -1,9 +1,12 @@
 //! What a record and its guest do not agree about.
 
+use serde::Serialize;
+
 c_enum! {
     /// What record and guest disagree about, and what kvm_hotplug_repair() does about it. Newer versions may
     /// add kinds: treat those as "something".
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+    #[serde(rename_all = "kebab-case")]
     pub enum Mismatch = kvm_hotplug_difference_kind, KVM_HOTPLUG_DIFFERENCE {
         /// Recorded, not in the guest. Repair drops it from the record.
         Missing = 1,

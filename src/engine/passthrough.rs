@@ -25,6 +25,17 @@ pub struct RawCommand {
     pub force: bool,
 }
 
+impl RawCommand {
+    /// Arguments as a caller writes them: the text of a JSON object.
+    pub fn read_arguments(text: &str) -> Result<Map<String, Value>> {
+        match serde_json::from_slice(text.as_bytes()) {
+            Ok(Value::Object(object)) => Ok(object),
+            Ok(_) => Err(Error::invalid("arguments: not a JSON object")),
+            Err(error) => Err(Error::invalid(format!("arguments: not JSON: {error}"))),
+        }
+    }
+}
+
 /// What a command means to the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {

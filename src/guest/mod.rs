@@ -8,11 +8,12 @@ mod driver;
 mod host;
 mod poll_fd;
 
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use nix::sys::epoll::Epoll;
 use serde_json::Value;
 
 use crate::clock::Clock;
@@ -20,8 +21,8 @@ use crate::engine::{self, Answer, Engine, Request};
 pub use crate::engine::{
     Access, AddFailure, AddRequest, ControllerRequest, DeferReason, DeviceInfo, DeviceRef, DeviceState,
     Difference, DiskRequest, DryRun, Event, EventKind, IoAction, IoError, LIVE_DISK_MODELS, LIVE_NIC_MODELS,
-    Listener, MISSING, Mismatch, NewSize, NicRequest, OLDEST_QEMU, Outcome, PendingReason, Placement,
-    RawCommand, Removal, RemovalOfMany, SlotInfo, SlotStatus, TapSource,
+    Listener, MISSING, Mismatch, NewSize, NicRequest, OLDEST_QEMU, Outcome, PendingReason, PlaceRequest,
+    Placement, RawCommand, Removal, RemovalOfMany, SlotInfo, SlotStatus, TapSource,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::IfName;
@@ -40,7 +41,7 @@ pub struct Guest {
     call_lock: CallLock<Driver>,
     record_file: Arc<Mutex<RecordFile>>,
     log: Log,
-    fd: RawFd,
+    epoll: Arc<Epoll>,
     clock: Clock,
 }
 
@@ -94,16 +95,16 @@ impl Guest {
         let clock = Clock::of_this_thread();
         let detach = || lock(&record_file).detach();
         let opened = PollFd::new().and_then(|poll_fd| {
-            let fd = poll_fd.as_fd().as_raw_fd();
+            let epoll = poll_fd.epoll();
             let contents = lock(&record_file).contents().clone();
             let engine =
                 Engine::new(contents, socket.to_owned(), (listener, access), log.clone(), clock.now());
             let driver = Driver::new(engine, poll_fd, record_file.clone(), clock.clone());
-            Ok((CallLock::new(driver, clock.clone())?, fd))
+            Ok((CallLock::new(driver, clock.clone())?, epoll))
         });
-        let (call_lock, fd) = opened.inspect_err(|_| detach())?;
+        let (call_lock, epoll) = opened.inspect_err(|_| detach())?;
         // Detached when it is dropped.
-        let guest = Self { call_lock, record_file, log, fd, clock };
+        let guest = Self { call_lock, record_file, log, epoll, clock };
         guest.answer(Request::Open, timeout)?;
         Ok(guest)
     }
@@ -321,7 +322,7 @@ impl Guest {
     /// Readable when [`Guest::process`] has something to do or an event can be fetched. Stays the same for
     /// the life of the handle.
     pub fn fd(&self) -> RawFd {
-        self.fd
+        self.as_fd().as_raw_fd()
     }
 
     /// Ends the calls that other threads are in, if any; each says what became of its device.
@@ -332,6 +333,12 @@ impl Guest {
     /// Ends the call that this thread is in, if it is in one.
     pub fn cancel_thread(&self, thread: ThreadNumber) -> bool {
         self.call_lock.cancel(Some(thread.0))
+    }
+}
+
+impl AsFd for Guest {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
     }
 }
 

@@ -1,6 +1,7 @@
 //! One descriptor that says "call process": for the monitor's bytes and for events already read.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -11,7 +12,7 @@ use crate::error::{Error, Result};
 /// that a caller's event loop need not be told.
 #[derive(Debug)]
 pub(super) struct PollFd {
-    epoll: Epoll,
+    epoll: Arc<Epoll>,
     flag: EventFd,
     raised: bool,
 }
@@ -22,9 +23,14 @@ impl PollFd {
             let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
             let flag = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
             epoll.add(&flag, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
-            Ok(Self { epoll, flag, raised: false })
+            Ok(Self { epoll: Arc::new(epoll), flag, raised: false })
         };
         create().map_err(|errno| Error::host(errno, "create the descriptor to poll"))
+    }
+
+    /// What a caller polls, which the handle keeps open.
+    pub(super) fn epoll(&self) -> Arc<Epoll> {
+        self.epoll.clone()
     }
 
     /// Also watches `socket`. The kernel forgets it when it is closed.
@@ -40,11 +46,5 @@ impl PollFd {
         }
         // Neither can fail on a counter that is only ever 0 or 1.
         let _ = if pending { self.flag.write(1).map(|_| 0) } else { self.flag.read() };
-    }
-}
-
-impl AsFd for PollFd {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.epoll.0.as_fd()
     }
 }

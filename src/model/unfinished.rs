@@ -46,6 +46,20 @@ impl State {
     }
 }
 
+impl Operation {
+    /// What is said of a device in whose journal it stands.
+    pub fn condition(self) -> String {
+        let what = match self {
+            Self::Add => "it was being added",
+            Self::RollbackAdd => "its add failed and was being undone",
+            Self::Remove => "it was being removed",
+            Self::SetLink => "its link was being set",
+            Self::Move => "it was being moved to another bridge",
+        };
+        format!("{what}, and how that ended is not written down")
+    }
+}
+
 impl Intent {
     /// What is unfinished, in words.
     pub fn text(&self) -> String {
