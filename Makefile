@@ -23,10 +23,6 @@ FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 DESTDIR ?=
 CARGO ?= cargo
 CC ?= cc
-CFLAGS ?= -O2 -g
-# What stands between a mistake in a program and whoever made the text that it reads. CFLAGS and LDFLAGS come later and win.
-HARDEN := -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fPIE
-HARDEN_LINK := -pie -Wl,-z,relro,-z,now
 INSTALL ?= install
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
@@ -37,7 +33,8 @@ FILE := libkvm_hotplug.so.$(VERSION)
 # static or not as the program is.
 STATIC_LIBS := -lutil -lrt -lpthread -lm -ldl
 MANUAL := $(CARGO) run --quiet --locked --package manual --
-TOOL := $(wildcard examples/c/kvmctl/*.c)
+# A folder of its own, or the library that kvmctl is linked with would take the place of the one that is installed.
+TOOL := target/kvmctl
 
 # Everything that install puts somewhere, and uninstall takes away.
 LIBRARIES := $(FILE) libkvm_hotplug.so.$(ABI) libkvm_hotplug.so libkvm_hotplug.a
@@ -51,12 +48,15 @@ library:
 	$(CARGO) rustc --locked --release --crate-type cdylib,staticlib
 	ln -sf libkvm_hotplug.so $(BUILT)/libkvm_hotplug.so.$(ABI)
 
-# With the library inside, so that it runs from wherever it is put.
-build/kvmctl: $(TOOL) $(wildcard examples/c/kvmctl/*.h) include/kvm_hotplug.h library
+# With the library inside, so that it runs from wherever it is put. Always asked, as the library is.
+build/kvmctl: kvmctl
 	@mkdir -p build
-	$(CC) -std=c11 $(HARDEN) $(CPPFLAGS) $(CFLAGS) -Iinclude -o $@ $(TOOL) $(HARDEN_LINK) $(LDFLAGS) $(BUILT)/libkvm_hotplug.a $(STATIC_LIBS)
+	cmp -s $(TOOL)/release/kvmctl $@ || cp $(TOOL)/release/kvmctl $@
 
-# Needs no library: it is what one talks to. Always asked, as the library is.
+kvmctl:
+	$(CARGO) build --locked --release --package kvmctl --target-dir $(TOOL)
+
+# Needs no library: it is what one talks to.
 build/kvm-fake-qemu: fake-qemu
 	@mkdir -p build
 	cmp -s $(BUILT)/kvm-fake-qemu $@ || cp $(BUILT)/kvm-fake-qemu $@
@@ -151,4 +151,4 @@ clean:
 	$(CARGO) clean
 	rm -rf build
 
-.PHONY: all library fake-qemu man check header doc install uninstall cinstall hooks deb clean
+.PHONY: all library kvmctl fake-qemu man check header doc install uninstall cinstall hooks deb clean

@@ -1,18 +1,17 @@
 # shellcheck shell=bash
-# Before the show: packages, the guest, the library and kvmctl.
+# Before the show: packages, the guest and kvmctl.
 
 # The other parts use it.
 # shellcheck disable=SC2034
-KVMCTL="$BUILD_DIR/examples/kvmctl"
+KVMCTL="$REPO_ROOT/target/kvmctl/release/kvmctl"
 
 prepare() {
-    step "Getting ready" "packages, the guest's kernel, the library, kvmctl; only what is missing"
+    step "Getting ready" "packages, the guest's kernel, kvmctl; only what is missing"
     find_cargo_of_caller
     # Not attended: a half-installed package is worse than an interruption that waits.
     tests/bin/setup --demo || fail "set-up: see the message above"
     attended tests/guest/build || fail "no kernel for the guest: see the message above"
-    attended cargo rustc --locked --release --crate-type cdylib,staticlib || fail "the library does not build"
-    build_kvmctl || fail "kvmctl does not build"
+    attended cargo build --locked --release --package kvmctl --target-dir target/kvmctl || fail "kvmctl does not build"
     check_taps
 }
 
@@ -24,18 +23,6 @@ find_cargo_of_caller() {
     if [ -x "$home/.cargo/bin/cargo" ]; then
         export PATH="$home/.cargo/bin:$PATH" RUSTUP_HOME="${RUSTUP_HOME:-$home/.rustup}"
     fi
-}
-
-# CMake's own words only matter when it fails.
-build_kvmctl() {
-    local log="$BUILD_DIR/examples.log"
-    {
-        attended cmake -S examples/c -B "$BUILD_DIR/examples" -DKVM_HOTPLUG_LIBDIR="$REPO_ROOT/target/release" &&
-            attended cmake --build "$BUILD_DIR/examples" --target kvmctl
-    } >"$log" 2>&1 || {
-        cat "$log" >&2
-        return 1
-    }
 }
 
 check_taps() {

@@ -14,7 +14,7 @@ show() {
     SCRATCH="$(mktemp -d /tmp/kvm-hotplug-demo.XXXXXX)"
     SECONDS=0
     boot "$machine" "$accel"
-    look "Before: neither NIC nor disk" "the guest's own view, and the map of its slots by build/examples/kvmctl"
+    look "Before: neither NIC nor disk" "the guest's own view, and the map of its slots by kvmctl"
     cp "$SCRATCH/runtime" "$SCRATCH/runtime.before"
     plug_nic
     plug_disk

@@ -10,4 +10,6 @@ pub mod netif;
 pub mod pidfd;
 pub mod random;
 pub mod scsi;
+#[cfg(feature = "program")]
+pub mod standard_files;
 pub mod tun;

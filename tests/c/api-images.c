@@ -236,7 +236,7 @@ static void by_kvmctl(void)
     ctl(0, "backing forbidden", "says where backing files may be");
     ctl(0, "--json backing dir:\"$2\" dir:\"$3\"", "\"runtime\"");
     CHECK(file_contains(record, "\"directories\""));
-    ctl(2, "backing", "too few");
+    ctl(2, "backing", "were not provided: <RULE>...");
     ctl(2, "backing anywhere", "not one of");
     qemu_img("rebase -u -F raw -b base.img ctl.qcow2");
     ctl(1, "boot --print", "its chain is not the one that was recorded");

@@ -12,6 +12,15 @@
 
 static char directory[TEST_PATH];
 
+/* Every line of what was said. */
+static void fits(size_t columns)
+{
+    for (const char *line = said.out; *line != '\0'; line += strcspn(line, "\n") + 1)
+        if (strcspn(line, "\n") > columns)
+            FAIL("%zu columns: %.*s", columns, (int)strcspn(line, "\n"), line);
+    test_count_check();
+}
+
 static void help(void)
 {
     static const char *const commands[] = {"init",     "boot", "check", "convert", "backing", "accept", "map",  "list",   "add-nic", "add-disk",
@@ -25,12 +34,13 @@ static void help(void)
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         snprintf(command, sizeof command, "%s --help", commands[i]);
         ctl(0, command, NULL);
-        snprintf(command, sizeof command, "usage: kvmctl %s", commands[i]);
+        snprintf(command, sizeof command, "Usage: kvmctl %s", commands[i]);
         says(command);
-        says("common options");
+        says("Common options");
+        fits(80);
     }
     ctl(0, "-h", NULL);
-    says("usage: kvmctl ");
+    says("Usage: kvmctl ");
     ctl(0, "--version", NULL);
     says("kvm-hotplug ");
     ctl(0, "help --man", NULL);
@@ -44,34 +54,37 @@ static void wrong_usage(void)
     static const struct {
         const char *arguments, *complaint;
     } cases[] = {
-        {"", "which command?"},
-        {"frobnicate", "there is no command \"frobnicate\""},
-        {"add-nic --path x", "add-nic takes no --path"},
-        {"add-nic --queues many", "not a number from 0 to"},
-        {"add-disk --path /x --cache some", "not one of: writeback none"},
-        {"link x sideways", "neither up nor down"},
-        {"del", "too few arguments"},
+        {"", "requires a subcommand but one was not provided"},
+        {"frobnicate", "unrecognized subcommand 'frobnicate'; see kvmctl --help"},
+        {"add-nic --path x", "unexpected argument '--path' found; see kvmctl add-nic --help"},
+        {"add-nic --queues many", "not a number from 0 to 65535"},
+        {"add-disk --path /x --cache some", "'some' for '--cache <MODE>' [possible values: writeback, none"},
+        {"link x sideways", "'sideways' for '<STATE>' [possible values: up, down]"},
+        {"del", "required arguments were not provided: <ID>..."},
         {"resize x 3X", "is no size"},
-        {"plan verify", "add-nic, add-disk, add-scsi, del or boot"},
-        {"convert xml /x", "xml is none of: native ganeti"},
+        {"plan verify", "unrecognized subcommand 'verify'; see kvmctl plan --help"},
+        {"convert xml /x", "'xml' for '<FORMAT>' [possible values: native, ganeti]"},
         {"boot --incoming somewhere", "neither \"defer\" nor tcp:HOST:PORT"},
-        {"plan add-nic --cold", "--cold does not go with plan"},
+        {"plan add-nic --cold", "unexpected argument '--cold' found"},
         {"del x --cold --socket /x", "--cold does not go with --socket"},
-        {"verify --shrink", "verify takes no --shrink"},
-        {"ad-nic", "there is no command \"ad-nic\"; did you mean add-nic? See kvmctl --help"},
-        {"add", "did you mean add-nic or add-disk or add-scsi? See"},
-        {"delete x", "did you mean del? See"},
-        {"add-nic --brige br0", "there is no option --brige; did you mean --bridge? See kvmctl add-nic --help"},
-        {"add-nic -x", "there is no option -x; see kvmctl add-nic --help"},
-        {"add-nic --mtu", "--mtu needs a value: BYTES; see kvmctl add-nic --help"},
-        {"list --mend=yes", "--mend takes no value; see kvmctl list --help"},
-        {"--pa", "there is no option --pa; did you mean --paused or --path? See kvmctl --help"},
-        {"init qemu-system-x86_64 -m 32", "there is no option -m (QEMU's own command line stands behind \"--\"); see kvmctl init"},
-        {"map extra --socket /x", "map: too many arguments; see kvmctl map --help"},
-        {"resize disk1", "resize: too few arguments; it takes ID SIZE|now; see kvmctl resize --help"},
-        {"plan", "plan: of what?"},
-        {"completion", "completion for which shell?"},
-        {"help frob", "there is no command \"frob\""},
+        {"init --socket /x", "init takes no --socket; see kvmctl init --help"},
+        {"verify --shrink", "unexpected argument '--shrink' found"},
+        {"ad-nic", "unrecognized subcommand 'ad-nic'; tip: "},
+        {"add", "'add-nic'"},
+        {"delete x", "tip: a similar subcommand exists: 'del'; see kvmctl --help"},
+        {"add-nic --brige br0", "'--brige' found; tip: a similar argument exists: '--bridge'; see kvmctl add-nic --help"},
+        {"add-nic -x", "unexpected argument '-x' found; see kvmctl add-nic --help"},
+        {"add-nic --mtu", "a value is required for '--mtu <BYTES>' but none was supplied; see kvmctl add-nic --help"},
+        {"list --json=yes", "unexpected value 'yes' for '--json' found; no more were expected; see kvmctl list --help"},
+        {"boot --pausd", "unexpected argument '--pausd' found; tip: a similar argument exists: '--paused'; see kvmctl boot --help"},
+        {"init qemu-system-x86_64 -m 32", "(QEMU's own command line stands behind \"--\"); see kvmctl init --help"},
+        {"map extra --socket /x", "unexpected argument 'extra' found; see kvmctl map --help"},
+        {"resize disk1", "required arguments were not provided: <SIZE>; see kvmctl resize --help"},
+        {"move nic1", "required arguments were not provided: <BRIDGE>"},
+        {"plan", "requires a subcommand but one was not provided"},
+        {"completion", "required arguments were not provided: <SHELL>"},
+        {"completion tcsh", "[possible values: bash, zsh, fish]"},
+        {"help frob", "unrecognized subcommand 'frob'"},
     };
     char escaped[256], all[256];
 
@@ -88,7 +101,7 @@ static void wrong_usage(void)
                 *to++ = '\\';
         *to = '\0';
         json(2, cases[i].arguments, NULL,
-             PARTS("{\"error\":{\"message\":\"", escaped, "\"kind\":1,\"errno\":22,\"step\":null", "\"undo\":\"nothing\",\"left\":[]"));
+             PARTS("{\"error\":{\"message\":\"", escaped, "\"kind\":\"invalid\",\"errno\":22,\"step\":null", "\"undo\":\"nothing\",\"residue\":[]"));
         /* It may come last; behind "--" it is QEMU's. */
         if (strchr(cases[i].arguments, '-') == NULL) {
             snprintf(all, sizeof all, "%s --json", cases[i].arguments);
@@ -129,7 +142,7 @@ static void first_day(void)
     ctl(0, "init -- qemu-nope -m 32", NULL);
     ctl(1, "boot", NULL);
     complains("cannot start qemu-nope: No such file or directory");
-    json(1, "boot", NULL, PARTS("\"message\":\"cannot start qemu-nope: No such file", "\"kind\":15,\"errno\":2"));
+    json(1, "boot", NULL, PARTS("\"message\":\"cannot start qemu-nope: No such file", "\"kind\":\"host\",\"errno\":2"));
     /* Nobody there: a list is that of the record. */
     ctl(1, "map --socket /nowhere", NULL);
     complains("/nowhere: No such file or directory; the guest is off");

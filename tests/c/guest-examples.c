@@ -56,7 +56,7 @@ static void kvmctl(void)
     /* A wheel on a terminal, wiped when it is over. */
     run_example(0, "TERM=xterm script -qec 'kvmctl del data' /dev/null", NULL);
     CHECK(strstr(said.out, "| waiting for the guest to let go") != NULL);
-    CHECK(strstr(said.out, "\r\033[Kdata is gone") != NULL);
+    CHECK(strstr(said.out, "\r\033[2Kdata is gone") != NULL);
     run_example(0, "kvmctl add-disk --path $1 --id data", VALUES(image));
     CHECK(guest_wait(qemu, "ls /sys/block | grep vd", test_patience(10000)));
     run_example(0, "kvmctl --json del data", NULL);

@@ -48,11 +48,11 @@ static void cold(void)
     ctl(0, "del --cold theirs", NULL);
     ctl(0, "plan boot", NULL);
     CHECK_TEXT(said.out, "2 devices, and room for 26 more\n");
-    json(0, "plan boot", NULL, PARTS("\"machine\":\"pc\"", "\"devices\":2", "\"room\":26"));
+    json(0, "plan boot", NULL, PARTS("\"machine\":\"pc\"", "\"devices\":2", "\"free\":26"));
     ok(unlink(own));
     ctl(5, "check", NULL);
     says("off.img");
-    json(5, "check", NULL, PARTS("\"trouble\":1", "\"id\":\"disk1\""));
+    json(5, "check", NULL, PARTS("\"kind\":\"image\"", "\"id\":\"disk1\""));
     /* It would not be part of a migration target. */
     json(0, "check --migration", NULL, PARTS("[]"));
     image_raw(own, 4 * MEBIBYTE);
@@ -84,7 +84,7 @@ static void boot_again(const char *socket)
     complains("the guest runs already: process ");
     ctl(5, "check", NULL);
     says("the guest runs already");
-    json(5, "check", NULL, PARTS("\"trouble\":11"));
+    json(5, "check", NULL, PARTS("\"kind\":\"running\""));
     after = kvmctl_record();
     CHECK_TEXT(after, before);
     free(before);

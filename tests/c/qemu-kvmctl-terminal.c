@@ -30,7 +30,7 @@ static void start(struct talk *talk, int columns, const char *command)
 
     /* Also when the test runs twice in one directory. */
     unlink(typescript);
-    snprintf(all, sizeof all, "exec script -qfec 'stty cols %d; %s' $1 >/dev/null", columns, command);
+    snprintf(all, sizeof all, "exec script -qfec 'stty rows 24 cols %d; %s' $1 >/dev/null", columns, command);
     example_start(talk, all, VALUES(typescript));
 }
 
@@ -85,7 +85,7 @@ static void line_is_taken_back(void)
     CHECK(strncmp(screen, "disk1 is not gone yet: ", 23) == 0);
     /* A line longer than the terminal is wide could not be taken back. */
     run(20, "kvmctl del disk1 --timeout 1", 4);
-    CHECK(count(raw, "waiting for the g") > 2 && count(raw, "waiting for the gu") == 0);
+    CHECK(count(raw, "waiting for the gu") > 2 && count(raw, "waiting for the gue") == 0);
 }
 
 /* Whatever else is said meanwhile has lines of its own. */
@@ -154,6 +154,30 @@ static void without_a_terminal(void)
     }
 }
 
+/* A table is as wide as the terminal at most, and whole where there is none. */
+static void table_fits(void)
+{
+    static const struct {
+        const char *command;
+        size_t columns;
+    } cases[] = {{"kvmctl list", 80}, {"COLUMNS=60 kvmctl list", 60}, {"kvmctl list --plain", 80}};
+    char path[TEST_PATH], *line, *rest;
+
+    path_in(path, qemu->dir, "an-image-with-a-name-that-is-as-long-as-those-of-some-people-are-and-then-some.img");
+    image_raw(path, MEBIBYTE);
+    ctl(0, "add-disk --id disk2 --path $1", VALUES(path));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        run(80, cases[i].command, 0);
+        CHECK(strncmp(screen, "ID     TYPE  AT        STATE         WHAT\n", 42) == 0);
+        CHECK(count(screen, "\n") > 3);
+        rest = screen;
+        while ((line = strtok_r(rest, "\n", &rest)) != NULL)
+            CHECK(strlen(line) <= cases[i].columns);
+    }
+    ctl(0, "list", NULL);
+    CHECK(count(said.out, "\n") == 3 && strstr(said.out, path) != NULL);
+}
+
 /* Characters that draw boxes are no sequences: they stay where the terminal only lacks those. */
 static void without_sequences(void)
 {
@@ -189,6 +213,7 @@ int main(void)
     interrupted();
     without_a_terminal();
     without_sequences();
+    table_fits();
     qemu_stop(qemu);
     return test_end();
 }

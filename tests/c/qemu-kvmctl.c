@@ -41,15 +41,16 @@ static void completion_of(const char *shell, const char *part)
 
 static void completion(void)
 {
-    completion_of("bash", "complete -F _kvmctl kvmctl");
+    completion_of("bash", "_kvmctl() {");
     completion_of("zsh", "#compdef kvmctl");
     completion_of("fish", "complete -c kvmctl");
     ctl(2, "completion tcsh", NULL);
     example_run(&said,
-                "bash -c 'source <(kvmctl completion bash); COMP_WORDS=(kvmctl add-d); COMP_CWORD=1; _kvmctl; "
-                "echo ${COMPREPLY[*]}; COMP_WORDS=(kvmctl add-disk --ca); COMP_CWORD=2; _kvmctl; echo ${COMPREPLY[*]}; "
-                "COMP_WORDS=(kvmctl add-disk --cache w); COMP_CWORD=3; _kvmctl; echo ${COMPREPLY[*]}; "
-                "COMP_WORDS=(kvmctl --runtime $1 del dis); COMP_CWORD=4; _kvmctl; echo ${COMPREPLY[*]}' bash $1",
+                "bash -c 'source <(kvmctl completion bash); "
+                "words() { COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); "
+                "$(complete -p kvmctl | sed \"s/.*-F \\([^ ]*\\).*/\\1/\") kvmctl \"${!#}\" \"${COMP_WORDS[$# - 2]}\"; "
+                "echo ${COMPREPLY[*]}; }; words kvmctl add-d; words kvmctl add-disk --ca; words kvmctl add-disk --cache w; "
+                "words kvmctl --runtime $1 del dis' bash $1",
                 VALUES(runtime));
     CHECK_TEXT(said.err, "");
     CHECK_TEXT(said.out, "add-disk\n--cache\nwriteback writethrough\ndisk1\n");
@@ -80,7 +81,7 @@ static void plug(void)
          PARTS("\"answer\":\"done\"", "\"id\":\"nic1\"", "\"mac\":\"52:54:00:00:00:01\"", "\"mtu\":1400", "\"link\":\"up\""));
     json(0, "add-disk --id disk1 --path $1 --serial S1", VALUES(image),
          PARTS("\"answer\":\"done\"", "\"type\":\"disk\"", "\"serial\":\"S1\"", "\"format\":\"raw\""));
-    json(1, "add-disk --path /no/such/image", NULL, PARTS("\"errno\":2", "\"undo\":\"nothing\"", "\"left\":[]"));
+    json(1, "add-disk --path /no/such/image", NULL, PARTS("\"errno\":2", "\"undo\":\"nothing\"", "\"residue\":[]"));
     ctl(1, "add-disk --path /no/such/image", NULL);
     complains("/no/such/image");
     ctl(0, "list", NULL);
@@ -178,7 +179,7 @@ static void ask(void)
         qemu->q35 ? VALUES("rp3", "0") : VALUES("pci.0", "9"));
     ctl(5, "verify", NULL);
     says("rng at ");
-    json(5, "verify", NULL, PARTS("\"mismatch\":2", "\"id\":\"rng\""));
+    json(5, "verify", NULL, PARTS("\"kind\":\"foreign\"", "\"id\":\"rng\""));
     json(5, "verify --mend", NULL, PARTS("\"id\":\"rng\""));
 }
 

@@ -45,6 +45,11 @@ build_library() {
     cargo rustc --locked --release --crate-type cdylib,staticlib
 }
 
+# With the library inside, in a folder of its own: what C programs link stays as it is.
+build_kvmctl() {
+    cargo build --locked --release --package kvmctl --target-dir target/kvmctl
+}
+
 # The same library without what takes long to build, for those who change it and look what happens.
 build_quick_library() {
     heading "building the library without link-time optimisation"

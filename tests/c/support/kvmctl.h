@@ -29,7 +29,7 @@ char *kvmctl_record(void);
 void kvmctl_looks(bool runs);
 
 /* The screen that a terminal shows after this: lines are drawn over and erased. Sequences other than "erase
- * the rest of the line" and colours end the test. */
+ * the line" and colours end the test. */
 void screen_after(const char *output, char *screen, size_t size);
 
 #endif

@@ -1,0 +1,59 @@
+//! link, move and resize.
+
+use kvm_hotplug::guest::{NewSize, Outcome};
+use kvm_hotplug::ids::IfName;
+use serde::Serialize;
+
+use crate::cli::values::{Link, Size};
+use crate::device::{Answer, answer_word};
+use crate::failure::{Result, Status};
+use crate::session::Session;
+
+#[derive(Serialize)]
+struct Resized<'a> {
+    answer: &'static str,
+    id: &'a str,
+    size: u64,
+}
+
+pub(crate) fn link(session: &mut Session<'_>, id: &str, state: Link) -> Result<Status> {
+    let outcome = session.guest()?.set_link(id, state == Link::Up, session.timeout())?;
+    let what = match state {
+        Link::Up => "has its link up",
+        Link::Down => "has its link down",
+    };
+    Ok(changed(session, &outcome, id, what))
+}
+
+pub(crate) fn bridge(session: &mut Session<'_>, id: &str, bridge: Option<&str>) -> Result<Status> {
+    let name = bridge.map(IfName::parse).transpose()?;
+    let outcome = session.guest()?.move_nic(id, name.as_ref(), session.timeout())?;
+    let what = bridge.map_or("is on no bridge".to_owned(), |bridge| format!("is on bridge {bridge}"));
+    Ok(changed(session, &outcome, id, &what))
+}
+
+fn changed(session: &mut Session<'_>, outcome: &Outcome, id: &str, what: &str) -> Status {
+    let is_later = matches!(outcome, Outcome::AfterReboot(..));
+    if session.output.json {
+        session.output.document(&Answer::new(answer_word(outcome), id));
+    } else if is_later {
+        session.output.line(&format!("{id} comes with the next boot, and then {what}"));
+    } else {
+        session.output.line(&format!("{id} {what}"));
+    }
+    if is_later { Status::AfterReboot } else { Status::Done }
+}
+
+pub(crate) fn resize(session: &mut Session<'_>, id: &str, size: Size, may_shrink: bool) -> Result<Status> {
+    let bytes = match size {
+        Size::Now => None,
+        Size::Bytes(bytes) => Some(bytes),
+    };
+    let (_, size) = session.guest()?.resize_disk(id, NewSize { bytes, may_shrink }, session.timeout())?;
+    if session.output.json {
+        session.output.document(&Resized { answer: "done", id, size });
+    } else {
+        session.output.line(&format!("{id} has {size} bytes"));
+    }
+    Ok(Status::Done)
+}

@@ -1,0 +1,141 @@
+//! What is said of a device that is to be added or removed.
+
+use clap::{Args, ValueHint};
+use kvm_hotplug::disk::{Aio, Cache, DetectZeroes, Discard, FormatRequest};
+use kvm_hotplug::net::vhost::VhostMode;
+
+use super::values::{self, Backing};
+
+#[derive(Debug, Args)]
+pub(crate) struct PlaceArguments {
+    /// The device's id (default: from its slot, as in nic-pci-5)
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    /// The bus it sits on (default: the first with a free slot)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) bus: Option<String>,
+    /// The slot on that bus, 0 to 31 (default: any that is free there)
+    #[arg(long, value_name = "N", default_value_t, hide_default_value = true,
+          value_parser = values::number::<u32>)]
+    pub(crate) slot: u32,
+    /// QEMU device model (default: the paravirtual one)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+    /// Fail rather than record it for the next boot
+    #[arg(long)]
+    pub(crate) live_only: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NicArguments {
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+    /// Place in the firmware's boot order
+    #[arg(long, value_name = "N", value_parser = values::number::<u32>)]
+    pub(crate) boot_index: Option<u32>,
+    /// Attach the tap to this bridge
+    #[arg(long, value_name = "NAME")]
+    pub(crate) bridge: Option<String>,
+    /// MAC address (default: a random one)
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) mac: Option<String>,
+    /// Queue pairs, 1 to 256
+    #[arg(long, value_name = "N", value_parser = values::number::<u16>)]
+    pub(crate) queues: Option<u16>,
+    /// Announced to the guest and set on the tap
+    #[arg(long, value_name = "BYTES", value_parser = values::number::<u16>)]
+    pub(crate) mtu: Option<u16>,
+    /// Name of the tap, or a pattern with %d (default: tap%d)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tap: Option<String>,
+    /// User who may open the tap as well
+    #[arg(long, value_name = "UID", value_parser = values::number::<u32>)]
+    pub(crate) tap_owner: Option<u32>,
+    /// Whether the host's kernel moves the packets
+    #[arg(long, value_name = "MODE", value_parser = values::words(&values::VHOST))]
+    pub(crate) vhost: Option<VhostMode>,
+    /// With its cable pulled
+    #[arg(long)]
+    pub(crate) link_down: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiskArguments {
+    /// Absolute path of an image or block device
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) path: String,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+    /// Place in the firmware's boot order
+    #[arg(long, value_name = "N", value_parser = values::number::<u32>)]
+    pub(crate) boot_index: Option<u32>,
+    /// Format of the image (default: raw)
+    #[arg(long, value_name = "NAME", value_parser = values::words(&values::IMAGE_FORMATS))]
+    pub(crate) format: Option<FormatRequest>,
+    /// Where the image's backing files may be: beneath its own directory (own-directory, the default),
+    /// nowhere (forbidden), this file (file:PATH), or beneath this directory (dir:PATH); file:PATH, from the
+    /// image down, and dir:PATH may be repeated
+    #[arg(long, value_name = "RULE", value_parser = values::backing)]
+    pub(crate) backing: Vec<Backing>,
+    /// The disk is there already: record the files that its image is made of now
+    #[arg(long)]
+    pub(crate) accept_chain: bool,
+    /// Serial number the guest sees, up to 20 characters, 36 of a SCSI disk
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) serial: Option<String>,
+    /// The guest cannot write
+    #[arg(long)]
+    pub(crate) read_only: bool,
+    /// Others may write to the image at the same time
+    #[arg(long)]
+    pub(crate) share_rw: bool,
+    /// Host page cache and flushes (default: writeback)
+    #[arg(long, value_name = "MODE", value_parser = values::words(&values::CACHES))]
+    pub(crate) cache: Option<Cache>,
+    /// How QEMU submits I/O (default: threads)
+    #[arg(long, value_name = "WAY", value_parser = values::words(&values::AIOS))]
+    pub(crate) aio: Option<Aio>,
+    /// What becomes of the guest's discards (default: ignore)
+    #[arg(long, value_name = "MODE", value_parser = values::words(&values::DISCARDS))]
+    pub(crate) discard: Option<Discard>,
+    /// What becomes of writes of zeros (default: off)
+    #[arg(long, value_name = "MODE", value_parser = values::words(&values::DETECT_ZEROES))]
+    pub(crate) detect_zeroes: Option<DetectZeroes>,
+    /// Smallest unit of I/O (default: 512)
+    #[arg(long, value_name = "BYTES", value_parser = values::number::<u32>)]
+    pub(crate) block_size: Option<u32>,
+    /// Unit that the guest should align to (default: that of --block-size)
+    #[arg(long, value_name = "BYTES", value_parser = values::number::<u32>)]
+    pub(crate) physical_block_size: Option<u32>,
+    /// Virtqueues
+    #[arg(long, value_name = "N", value_parser = values::number::<u16>)]
+    pub(crate) queues: Option<u16>,
+    /// SCSI target on --bus, 0 to 255
+    #[arg(long, value_name = "N", value_parser = values::number::<u32>)]
+    pub(crate) target: Option<u32>,
+    /// Unit of that target, 0 to 16383
+    #[arg(long, value_name = "N", value_parser = values::number::<u32>)]
+    pub(crate) lun: Option<u32>,
+    /// World wide name of a SCSI disk, as in 0x5000c50015ea71aa
+    #[arg(long, value_name = "NUMBER", value_parser = values::wwn)]
+    pub(crate) wwn: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScsiArguments {
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+    /// Virtqueues
+    #[arg(long, value_name = "N", value_parser = values::number::<u16>)]
+    pub(crate) queues: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemovalArguments {
+    /// Fail rather than record it for the next boot
+    #[arg(long)]
+    pub(crate) live_only: bool,
+    /// Also a disk whose data is in an image that the record does not have, which is left to you
+    #[arg(long)]
+    pub(crate) leave_overlay: bool,
+}

@@ -1,0 +1,51 @@
+//! init, backing and accept: the record of a guest, and which files are opened for an image besides itself.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use kvm_hotplug::Error;
+use kvm_hotplug::model::{DEFAULT_RESERVED, Record};
+use kvm_hotplug::store::RecordFile;
+
+use crate::cli::values::{Backing, rule};
+use crate::failure::{Result, Status};
+use crate::session::Session;
+
+/// Says one thing, as text or as an object of one member.
+pub(crate) fn say(session: &mut Session<'_>, name: &str, value: &str, text: &str) {
+    if session.output.json {
+        session.output.document(&BTreeMap::from([(name, value)]));
+    } else {
+        session.output.line(text);
+    }
+}
+
+/// A path that names something.
+pub(crate) fn path(text: &str) -> Result<&Path> {
+    if text.is_empty() { Err(Error::invalid("path is empty").into()) } else { Ok(Path::new(text)) }
+}
+
+pub(crate) fn init(session: &mut Session<'_>, name: Option<&str>, command: Vec<String>) -> Result<Status> {
+    let record = Record::new(name.unwrap_or_default(), command, DEFAULT_RESERVED)?;
+    let mut file = RecordFile::new(record).with_trust(session.common.trust());
+    let runtime = session.runtime.clone();
+    file.save_new(path(&runtime)?)?;
+    say(session, "runtime", &runtime, &format!("{runtime} is a new record, without NICs and disks"));
+    Ok(Status::Done)
+}
+
+pub(crate) fn backing(session: &mut Session<'_>, words: Vec<Backing>) -> Result<Status> {
+    let rule = rule(words)?;
+    session.record()?.set_backing(rule)?;
+    let runtime = session.runtime.clone();
+    let text = format!("{runtime} says where backing files may be, from the next opening of an image on");
+    say(session, "runtime", &runtime, &text);
+    Ok(Status::Done)
+}
+
+pub(crate) fn accept(session: &mut Session<'_>, id: &str, words: Vec<Backing>) -> Result<Status> {
+    let rule = rule(words)?;
+    session.record()?.accept_chain(id, rule)?;
+    say(session, "id", id, &format!("{id} is recorded with the files that its image is made of now"));
+    Ok(Status::Done)
+}

@@ -1,0 +1,87 @@
+//! The requests that the library takes, of what the command line says.
+
+use std::num::NonZeroU64;
+use std::path::Path;
+
+use kvm_hotplug::Error;
+use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
+use kvm_hotplug::guest::{
+    ControllerRequest, DiskRequest, NicRequest, PlaceRequest, Placement, Removal, TapSource,
+};
+use kvm_hotplug::ids::{IfName, MacAddr};
+use kvm_hotplug::slots::scsi::ControllerSpec;
+
+use crate::cli::values::rule;
+use crate::cli::{DiskArguments, NicArguments, PlaceArguments, RemovalArguments, ScsiArguments};
+use crate::failure::Result;
+
+fn place(arguments: &PlaceArguments, unit: Option<(u32, u32)>) -> PlaceRequest<'_> {
+    PlaceRequest { id: arguments.id.as_deref(), bus: arguments.bus.as_deref(), slot: arguments.slot, unit }
+}
+
+pub(crate) fn nic(arguments: &NicArguments) -> Result<NicRequest> {
+    let placement = place(&arguments.place, None).on_pci()?;
+    Ok(NicRequest {
+        placement: Placement { live_only: arguments.place.live_only, ..placement },
+        mac: arguments.mac.as_deref().map(MacAddr::parse).transpose()?,
+        queues: given(arguments.queues).unwrap_or(1),
+        vhost: arguments.vhost.unwrap_or_default(),
+        mtu: given(arguments.mtu),
+        bridge: arguments.bridge.as_deref().map(IfName::parse).transpose()?,
+        link_down: arguments.link_down,
+        tap: TapSource::Open { name: arguments.tap.clone(), owner: arguments.tap_owner },
+        boot_index: arguments.boot_index,
+        model: arguments.place.model.clone().unwrap_or_else(|| "virtio-net-pci".to_owned()),
+    })
+}
+
+pub(crate) fn disk(arguments: &DiskArguments) -> Result<DiskRequest> {
+    if arguments.path.is_empty() {
+        return Err(Error::invalid("path is empty").into());
+    }
+    let mut spec = DiskSpec::new(Path::new(&arguments.path), Format::Raw);
+    spec.read_only = arguments.read_only;
+    spec.share_rw = arguments.share_rw;
+    spec.serial.clone_from(&arguments.serial);
+    spec.cache = arguments.cache.unwrap_or_default();
+    spec.aio = arguments.aio.unwrap_or_default();
+    spec.discard = arguments.discard.unwrap_or_default();
+    spec.detect_zeroes = arguments.detect_zeroes.unwrap_or_default();
+    spec.boot_index = arguments.boot_index;
+    spec.logical_block_size = given(arguments.block_size);
+    spec.physical_block_size = given(arguments.physical_block_size);
+    spec.queues = given(arguments.queues);
+    spec.wwn = arguments.wwn.and_then(NonZeroU64::new);
+    spec.backing = rule(arguments.backing.clone())?;
+    if let Some(model) = &arguments.place.model {
+        spec.model.clone_from(model);
+    }
+    let has_unit = arguments.target.is_some() || arguments.lun.is_some();
+    let unit = has_unit.then(|| (arguments.target.unwrap_or(0), arguments.lun.unwrap_or(0)));
+    let place = place(&arguments.place, unit);
+    let placement = if spec.is_scsi() { place.on_scsi()? } else { place.on_pci()? };
+    let (live_only, accept_chain) = (arguments.place.live_only, arguments.accept_chain);
+    let placement = Placement { live_only, accept_chain, ..placement };
+    Ok(DiskRequest { placement, spec, format: arguments.format.unwrap_or(FormatRequest::Raw) })
+}
+
+pub(crate) fn controller(arguments: &ScsiArguments) -> Result<ControllerRequest> {
+    let placement = place(&arguments.place, None).on_pci()?;
+    let mut spec = ControllerSpec::default();
+    if let Some(model) = &arguments.place.model {
+        spec.model.clone_from(model);
+    }
+    spec.queues = given(arguments.queues);
+    Ok(ControllerRequest { placement: Placement { live_only: arguments.place.live_only, ..placement }, spec })
+}
+
+/// A removal that is only asked for.
+pub(crate) fn removal(id: &str, arguments: &RemovalArguments) -> Removal {
+    let RemovalArguments { live_only, leave_overlay } = *arguments;
+    Removal { id: id.to_owned(), kind: None, live_only, wait: false, leave_overlay }
+}
+
+/// 0 is as good as nothing.
+fn given<T: Default + PartialEq>(number: Option<T>) -> Option<T> {
+    number.filter(|number| *number != T::default())
+}
