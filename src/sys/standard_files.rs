@@ -23,5 +23,5 @@ extern "C" fn note() {
 
 /// Whether this standard file was closed when the program was started.
 pub fn was_closed(fd: RawFd) -> bool {
-    CLOSED.load(Ordering::Relaxed) >> fd & 1 == 1
+    (CLOSED.load(Ordering::Relaxed) >> fd) & 1 == 1
 }
