@@ -1,7 +1,10 @@
 /* Does on purpose what the tools are there to find: a tool that lets this pass is not on. */
+#define _GNU_SOURCE
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static int shared;
 
@@ -40,6 +43,12 @@ static void race(void)
         pthread_join(threads[i], NULL);
 }
 
+/* No fault: whether the tool passes on what the library asks the kernel for. */
+static int asks_for_a_process(void)
+{
+    return syscall(SYS_pidfd_open, getpid(), 0) >= 0 && syscall(SYS_openat2, -1, NULL, NULL, 0) < 0;
+}
+
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
@@ -50,5 +59,7 @@ int main(int argc, char **argv)
         leak();
     else if (strcmp(what, "race") == 0)
         race();
+    else if (strcmp(what, "system-calls") == 0)
+        return asks_for_a_process() ? 0 : 1;
     return 0;
 }
