@@ -15,7 +15,7 @@ use kvm_hotplug::log::{Level, Log, Sink};
 use kvm_hotplug::net::vhost::VhostMode;
 use kvm_hotplug::store::RecordFile;
 
-use super::memory_cost::{Cost, measure};
+use super::memory_cost::{Cost, begin_ticking, measure};
 use super::script::{Script, Step};
 use super::support::fake::{FakeQemu, Greeting, Setup};
 use super::support::fixture::Fixture;
@@ -221,6 +221,8 @@ impl Scene {
 
 /// Plays a script from beginning to end.
 pub fn play(script: &Script) {
+    // It has a descriptor of its own.
+    begin_ticking();
     let before = host::open_fds();
     let setup = Setup { machine: script.machine, numbered: script.numbered, ..Setup::default() };
     let mut scene = Scene::new(setup.clone());

@@ -8,6 +8,8 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use kvm_hotplug::sys::netif::Control;
+
 /// The pause of the bystander.
 const TICK: Duration = Duration::from_millis(2);
 
@@ -87,16 +89,24 @@ impl Cost {
 }
 
 /// Counts its pauses, which are as long as the machine makes them.
-fn begin_ticking() {
+pub fn begin_ticking() {
     static BEGUN: Once = Once::new();
     BEGUN.call_once(|| {
-        std::thread::spawn(|| {
+        let control = Control::new().ok();
+        let mtu = control.as_ref().and_then(|control| control.mtu("lo").ok());
+        std::thread::spawn(move || {
             let start = Instant::now();
             let mut next = start;
             loop {
                 next += TICK;
                 std::thread::sleep(next.saturating_duration_since(Instant::now()));
                 std::hint::black_box(vec![1_u8; TAKEN]);
+                // It has that MTU already: what counts is the wait for the kernel's lock of interfaces, of
+                // which the machine has one. Who deletes a network namespace holds it for a while, and a
+                // call that asks a tap for its name waits for it.
+                if let (Some(control), Some(mtu)) = (&control, mtu) {
+                    let _ = control.set_mtu("lo", mtu);
+                }
                 // What it came late for is not made up for.
                 next = next.max(Instant::now().checked_sub(TICK).unwrap_or(start));
                 TICKS.fetch_add(1, Ordering::Relaxed);
