@@ -96,10 +96,10 @@ static void requests(void)
             "size 84", "pass its sizeof");
     invalid(kvm_hotplug_del(vm.guest, &removal.removal, 0, NULL, 0, &failure), "options", "size 0");
     fails(kvm_hotplug_del(vm.guest, &removal.removal, sizeof removal, NULL, 0, &failure), -E2BIG,
-          KVM_HOTPLUG_ERROR_VERSION, "removal", "does not have");
+          KVM_HOTPLUG_ERROR_VERSION, "options", "does not have");
     removal.removal.flags = KVM_HOTPLUG_BOOT_INDEX;
     removal.more[7] = 0;
-    invalid(kvm_hotplug_del(vm.guest, &removal.removal, sizeof removal, NULL, 0, &failure), "removal flags", "0x2");
+    invalid(kvm_hotplug_del(vm.guest, &removal.removal, sizeof removal, NULL, 0, &failure), "options: flags", "0x2");
     CHECK_NUMBER(vm_device(&vm, "data").state, KVM_HOTPLUG_STATE_LIVE);
 }
 

@@ -17,9 +17,9 @@ wanted_rust() {
 # Ubuntu has compilers that are newer than its usual one beside that, each in a folder of its own.
 # /usr/bin/cargo-1.85 is no way to them: it may call the usual compiler.
 use_rust_beside() {
-    local beside
-    beside="$(printf '%s\n' /usr/lib/rust-*/bin | sort -V | tail -n 1)"
-    [ -x "$beside/cargo" ] || return 0
+    local all=(/usr/lib/rust-*/bin/cargo) beside
+    [ -x "${all[0]}" ] || return 0
+    beside="$(dirname "$(printf '%s\n' "${all[@]}" | sort -V | tail -n 1)")"
     dpkg --compare-versions "$(cargo --version 2>/dev/null | cut -d' ' -f2)" ge "$(wanted_rust)" || PATH="$beside:$PATH"
 }
 use_rust_beside
