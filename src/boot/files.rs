@@ -30,8 +30,8 @@ enum Use {
     Make,
 }
 
-/// What of it keeps QEMU from starting. A path that is not absolute is looked for where QEMU is started,
-/// which nobody knows.
+/// What of it keeps QEMU from starting. Only absolute paths are checked: QEMU looks for others in the
+/// directory that it is started in, which the library does not know.
 pub(super) fn check(command: &[String], devices: &[&Device], issues: &mut Vec<PreflightIssue>) {
     for named in named(command).iter().filter(|named| named.path.starts_with('/')) {
         let path = Path::new(&named.path);

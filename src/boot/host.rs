@@ -39,7 +39,7 @@ pub(super) fn lacks_its_tap(dialect: &Dialect, device: &Device, migrates: bool) 
     ))
 }
 
-/// What stands behind a device.
+/// The backend of a device.
 pub(super) enum Backend {
     /// Of a NIC.
     Taps {

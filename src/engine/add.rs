@@ -65,7 +65,7 @@ impl GuestState {
         self.reserved.clear();
     }
 
-    /// Opens what stands behind each, and gives each a place, so that the next one does not get the same.
+    /// Opens the backend of each, and gives each a place, so that the next one does not get the same.
     pub(super) async fn open_all(
         &mut self,
         requests: Vec<AddRequest>,

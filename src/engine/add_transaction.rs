@@ -133,7 +133,7 @@ impl GuestState {
     /// QEMU refused a step: the steps that were done are taken back. The first error is the one that is
     /// returned.
     ///
-    /// Devices that are in the guest are asked to leave, and what stands behind them stays until they have.
+    /// Devices that are in the guest are asked to leave, and their backends stay until they have.
     async fn roll_back_steps(
         &mut self,
         devices: &[Device],
@@ -255,7 +255,7 @@ impl GuestState {
         let left = devices.iter().filter(|device| self.is_kept(device)).map(|device| {
             match self.phases.is_unplugging(&device.id) {
                 true => format!("device {}: its removal is pending", device.id),
-                false => format!("what stood behind device {}: settled by the next call", device.id),
+                false => format!("the backend of device {}: settled by the next call", device.id),
             }
         });
         let left = left.collect();

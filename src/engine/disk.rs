@@ -58,7 +58,7 @@ impl DiskRequest {
 }
 
 impl GuestState {
-    /// Opens all that stands behind a disk.
+    /// Opens the backend of a disk.
     pub(super) async fn open_disk(
         &mut self,
         request: &DiskRequest,

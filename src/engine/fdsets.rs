@@ -120,7 +120,7 @@ impl FdSets {
         spare.map(|(id, _)| *id)
     }
 
-    /// The device is there, and its sets are what stands behind it.
+    /// The device is there, and its sets are its backend.
     pub(super) fn adopt(&mut self, owner: &DeviceId) {
         for set in self.0.values_mut().filter(|set| set.owner.as_ref() == Some(owner)) {
             (set.spare, set.kept) = (false, false);

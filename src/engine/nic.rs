@@ -128,7 +128,7 @@ impl NicRequest {
 }
 
 impl GuestState {
-    /// Opens all that stands behind a NIC.
+    /// Opens the backend of a NIC.
     pub(super) async fn open_nic(
         &mut self,
         request: NicRequest,

@@ -262,7 +262,7 @@ pub(super) fn merge(plans: Vec<(Vec<Stage>, usize)>) -> Vec<Stage> {
     merged
 }
 
-/// What stands behind a device once the guest has let go of it, in the order it is taken down.
+/// The backend of a device that has left the guest, in the order in which it is taken down.
 pub(super) fn backend(device: &Device, fdsets: &[u32]) -> Vec<UndoStep> {
     match device.spec {
         Spec::Nic(_) => vec![UndoStep::NetdevDel(device.id.clone())],

@@ -97,7 +97,7 @@ pub(super) enum Decision {
     AwaitMigration,
     /// Link or bridge are set as the record has them.
     SettleChange,
-    /// What stood behind the device is taken down, then it leaves the record.
+    /// The backend of the device is taken down, then the device leaves the record.
     TearDown(Teardown),
     /// The QEMU that had the device has ended: it leaves the record, if it is there, and this is told.
     GoneWithQemu(EventKind),

@@ -21,7 +21,7 @@ use crate::model::{Device, Operation};
 use crate::planted::{self, Fault};
 
 /// How long a block node that is still in use is tried again: a device that left while nobody was connected
-/// is gone from the bus before QEMU has let go of what stood behind it.
+/// is gone from the bus before QEMU has released its backend.
 const IN_USE_PATIENCE: Duration = Duration::from_secs(1);
 const IN_USE_PAUSE: Duration = Duration::from_millis(10);
 
@@ -30,11 +30,11 @@ struct Departure {
     /// What the journal says of it.
     operation: Option<Operation>,
     teardown: Teardown,
-    /// What stood behind it.
+    /// Its backend.
     backend_objects: Vec<UndoStep>,
     /// QEMU has said that it is gone.
     seen: bool,
-    /// What stood behind it could not be taken down before.
+    /// Its backend could not be taken down before.
     was_kept: bool,
 }
 
@@ -50,7 +50,7 @@ impl GuestState {
     /// to try again.
     ///
     /// Off the bus is not gone: until `DEVICE_DELETED`, which has not been seen if the device was only found
-    /// missing, QEMU may still use what stands behind it. Then the removal goes on pending.
+    /// missing, QEMU may still use its backend. Then the removal goes on pending.
     ///
     /// Where no call waits for it, word is left once nothing is left: whoever hears it may tear down its
     /// storage or tap.
@@ -123,7 +123,7 @@ impl GuestState {
         Ok(finished)
     }
 
-    /// Takes down what stood behind the devices; what is left of it.
+    /// Takes down the backends of the devices; returns what is left of them.
     async fn tear_down_backends(
         &mut self,
         may: May<'_>,

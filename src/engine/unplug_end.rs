@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::Device;
 
 impl GuestState {
-    /// Takes down what stood behind those that have left, and out of the record, in one go.
+    /// Takes down the backends of those that have left, and takes them out of the record, in one go.
     pub(super) async fn tear_down_unplugged(&mut self, ops: &mut [UnplugOp<'_>], deadline: &Deadline) {
         self.answer_for_gone(ops, |phase| matches!(phase, UnplugPhase::Unplugged(_)));
         let left = positions(ops, |op| matches!(op.phase, UnplugPhase::Unplugged(_)));
@@ -50,7 +50,7 @@ impl GuestState {
             if looked && !self.is_known(device.id.as_str()) {
                 return Ok(Outcome::Done((*device).clone()));
             }
-            let left = format!("what stood behind device {}: unknown, settled by the next call", device.id);
+            let left = format!("the backend of device {}: unknown, settled by the next call", device.id);
             let text = format!("{} is gone from the guest", device.id);
             Err(error.clone().context(text).with_undo(vec![left]))
         };
@@ -64,7 +64,7 @@ impl GuestState {
         if let Some(why) = self.why_kept(device) {
             return Ok(self.still_pending(device, why));
         }
-        let text = format!("{} is gone from the guest, but what stood behind it is not", device.id);
+        let text = format!("{} is gone from the guest, but its backend is not", device.id);
         Err(Error::new(ErrorKind::Qmp, text).with_undo(left))
     }
 

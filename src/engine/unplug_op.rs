@@ -25,7 +25,7 @@ pub(super) enum UnplugPhase<'a> {
     Queued,
     /// The guest has been asked.
     Requested,
-    /// It has left; what stood behind it is still to be taken down.
+    /// It has left; its backend is still to be taken down.
     Unplugged(DetachedDevice<'a>),
     /// This is the answer.
     Finished(Box<Result<Outcome>>),

@@ -207,7 +207,7 @@ impl GuestState {
         peripheral_ids: &PeripheralIds,
         differences: &mut Vec<Difference>,
     ) {
-        // What stands behind a device that the record has not is in use, and as little ours as the device.
+        // The backend of a device that the record does not have is in use, and is not ours.
         let foreign = differences.iter().filter(|known| known.what == Mismatch::Foreign);
         let foreign = BTreeSet::from_iter(foreign.map(|known| known.id.clone()));
         let mut told = BTreeSet::new();

@@ -32,8 +32,7 @@ void floor_add_bare(struct floor *floor, int slot);
 /* A raw image behind a virtio-blk-pci, passed by fd in an fdset. */
 void floor_add_disk(struct floor *floor, int slot, const char *path);
 
-/* Asks for the device in this slot; waits until QEMU says that it is gone; takes down what stood behind
- * it. */
+/* Asks for the device in this slot; waits until QEMU says that it is gone; takes down its backend. */
 void floor_ask(struct floor *floor, const char *type, int slot);
 void floor_wait(struct floor *floor);
 void floor_clear_nic(struct floor *floor, int slot);

@@ -23,7 +23,7 @@ static const struct step_operation operations[] = {
      * asked for. */
     {STEP_RECOVER, DISKS, CRASH_SAME_PLACE, STEP_FAIL, {"rename", 2, false, 0}},
     {STEP_RECOVER, DISKS, CRASH_SAME_PLACE, STEP_FAIL, {"rename", 3, false, 0}},
-    /* The guest has let go; what stood behind the devices is there, or only the record still has them. */
+    /* The guest has let go; the backends are there, or only the record still has them. */
     {STEP_RECOVER, DISKS, 0, STEP_REMOVE, {"sendmsg", 2, false, 0}},
     {STEP_RECOVER, DISKS, 0, STEP_REMOVE, {"rename", 2, false, 0}},
 };

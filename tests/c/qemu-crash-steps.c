@@ -24,7 +24,7 @@ static const struct step_operation operations[] = {
      * record. */
     {STEP_RECOVER, CRASH_ONLY(CRASH_WIDE_NIC), 0, STEP_ADD, {"rename", 2, false, 0}},
     {STEP_RECOVER, CRASH_ONLY(CRASH_CHAIN), 0, STEP_ADD, {"rename", 2, false, 0}},
-    /* The guest has let go; what stood behind the device is there, or only the record still has it. */
+    /* The guest has let go; its backend is there, or only the record still has it. */
     {STEP_RECOVER, CRASH_ONLY(CRASH_WIDE_NIC), 0, STEP_REMOVE, {"sendmsg", 2, false, 0}},
     {STEP_RECOVER, CRASH_ONLY(CRASH_CHAIN), 0, STEP_REMOVE, {"sendmsg", 2, false, 0}},
     {STEP_RECOVER, CRASH_ONLY(CRASH_WIDE_NIC), 0, STEP_REMOVE, {"rename", 2, false, 0}},

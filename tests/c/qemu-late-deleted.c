@@ -1,6 +1,6 @@
 /* QEMU says that a device is gone when the last reference to it goes, and names it by its id alone. Its
  * thread that lets go of such references (RCU) is held here, so that the words about several earlier devices
- * come when the next one of their id is asked for: that one stays, with all that stands behind it, until it
+ * come when the next one of their id is asked for: that one stays, with its backend, until it
  * goes itself.
  *
  * The first of the earlier ones is the device of an add that was taken back, of which no record has ever said

@@ -1,5 +1,5 @@
 /* A guest that cannot or does not let go is told from one that has: the answer is PENDING with the reason,
- * the journal knows, and what stands behind the device is not touched until QEMU says that it is gone. */
+ * the journal knows, and the backend is not touched until QEMU says that it is gone. */
 #include <stdlib.h>
 
 #include "support/clock.h"

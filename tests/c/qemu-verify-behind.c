@@ -1,4 +1,4 @@
-/* What stands behind a device is compared too: a tap that somebody has moved, and a NIC with another netdev.
+/* The backend of a device is compared too: a tap that somebody has moved, and a NIC with another netdev.
  * Nothing of that is mended without a decision. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,7 +89,7 @@ static void backend(void)
     for (i = 0; i < count && found[i].kind != KVM_HOTPLUG_DIFFERENCE_BACKEND; i++)
         continue;
     if (i == count)
-        FAIL("%zu differences, none about what stands behind; the first: %s", count, count ? found[0].text : "");
+        FAIL("%zu differences, none about a backend; the first: %s", count, count ? found[0].text : "");
     CHECK_TEXT(found[i].id, "lan");
     CHECK_PART(found[i].found, "netdev elsewhere");
     CHECK_NUMBER(found[i].repairable, 0);

@@ -223,7 +223,7 @@ static void foreign(void)
     free(picture);
 }
 
-/* A record without a device that the guest has: it is not ours then, nor is what stands behind it. */
+/* A record without a device that the guest has: it is not ours then, nor is its backend. */
 static void unknown(void)
 {
     char *record = rewrite("\"id\": \"cd\"", "\"id\": \"dc\""), *picture = vm_picture(&vm);
@@ -258,7 +258,7 @@ static void leaves(const char *id, const char *port)
     FAIL("QEMU does not let go of %s", id);
 }
 
-/* A device that left while the record did not hear of it: mending takes down what stood behind it, and
+/* A device that left while the record did not hear of it: a repair takes down its backend, and
  * tells. */
 static void missing(void)
 {

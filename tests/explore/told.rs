@@ -95,8 +95,8 @@ pub fn check_answer(
         if is_removal {
             world.promised.insert(device.id.to_string(), None);
         }
-        // A guest may let go of a device that its QEMU was started with before anybody has connected: what
-        // stood behind it is an orphan, which a repair takes down.
+        // A guest may release a device that its QEMU was started with before an agent has connected: its
+        // backend is an orphan, which a repair takes down.
         let may_be_orphaned = world.has_ejected && world.host.qemu != FIRST_QEMU;
         if is_removal && !now.is_empty() && !world.uncertain && !may_be_orphaned {
             violations.push(format!("{call:?} is answered as done, and there is {now:?}"));

@@ -16,7 +16,7 @@ pub fn sample(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// What stands behind the disks of a guest.
+/// The backends of the disks of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backends {
     /// `-drive`, until 3.0: it goes with the device, and is no node that could be removed.

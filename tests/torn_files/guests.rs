@@ -112,7 +112,7 @@ fn one_cut(change: Change, at: usize, how: How, (old, new): (&Snapshot, &Snapsho
     println!("{what}");
     let after = scene.snapshot();
     let names = scene.fixture.qemu.take_names();
-    // Opening takes down what stood behind a device that is gone before it forgets the device.
+    // Opening takes down the backend of a device that is gone before it forgets the device.
     if change != Reopen {
         judge(&what, &end, &after, (old, new));
     }

@@ -4,9 +4,10 @@ package kvmhotplug
 // #include <kvm_hotplug.h>
 import "C"
 
-// Backing is where the backing files of an image may be. The caller chooses the image itself by its path; the names in an image
-// choose nothing: whoever may write to it may write them, also a guest that has taken QEMU over. The files of an image are
-// recorded when the disk is added, and no others are opened for it later.
+// Backing is where the backing files of an image may be. The caller chooses the image itself by its path; the library does
+// not follow the names in an image to files that this rule does not allow, because everybody who can write the image can write
+// names into it, a guest that has taken QEMU over included. The library records the files of an image when the disk is added,
+// and opens no others for that disk later.
 type Backing uint32
 
 const (

@@ -86,7 +86,7 @@ func (g *Guest) ResizeDisk(ctx context.Context, id string, to Resize) (uint64, e
 
 // QMP runs a command of the caller's own over the guest's connection, and answers what it returned, at most 4 MiB. What
 // would fool the record is refused with [ErrState] unless [Command].Force is set: see kvm_hotplug_qmp() in the header.
-// After a deadline, a cancel or a lost connection nobody knows whether it was done.
+// After a deadline, a cancel or a lost connection the library does not know whether QEMU ran the command.
 func (g *Guest) QMP(ctx context.Context, command Command) (json.RawMessage, error) {
 	var memory arena
 	defer memory.free()

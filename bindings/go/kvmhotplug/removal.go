@@ -17,9 +17,9 @@ type Removal struct {
 	LeaveOverlay bool `json:"leave_overlay,omitempty"`
 }
 
-// Del takes a device out of the guest and its record: asks the guest, waits until QEMU says that this very device is
-// gone, and takes down what stood behind it. Nothing behind a device is touched before that. It may be repeated: a device
-// whose removal is pending is waited for again.
+// Del takes a device out of the guest and its record: it asks the guest to release the device, waits until QEMU says
+// that this very device is gone, and takes down its backend (netdev and tap, or block node). The backend is not touched before
+// that. The call may be repeated: it then waits again for a removal that is pending.
 //
 // The answer's state is [Done] (gone: its storage or tap may be torn down), [Pending] (the guest has not let go: at the
 // deadline, or at once if it cannot act; the reason says which), [AfterReboot] or [Absent].

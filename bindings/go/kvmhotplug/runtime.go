@@ -66,8 +66,8 @@ func Read(path string) (*Runtime, error) {
 	})
 }
 
-// LoadTrusted is [Load] for a record that others can write, or of another user: whoever that is then decides what is done with
-// this process's rights.
+// LoadTrusted is [Load] for a record that other users can write, or that belongs to another user. Those users then decide which program
+// is started and which files it is given, with the rights of this process.
 func LoadTrusted(path string) (*Runtime, error) {
 	return fromFile(path, func(name *C.char, made **C.struct_kvm_runtime, failure **C.struct_kvm_hotplug_error) C.int {
 		return C.kvm_runtime_open(name, C.KVM_RUNTIME_OPEN_TRUST, made, failure)

@@ -155,7 +155,7 @@ func checkText(text []byte) error {
 	return nil
 }
 
-// surrogate tells whether at this place is the uXXXX of half a character, and of which.
+// surrogate tells whether the escape at this place (u and four hexadecimal digits) is half of a surrogate pair, and which half.
 func surrogate(text []byte, at int) (half, first bool) {
 	if at+5 > len(text) || text[at] != 'u' {
 		return false, false

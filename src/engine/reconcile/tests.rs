@@ -59,7 +59,7 @@ const IT_OR_NOTHING: &[Recorded] = &[
 
 const ABSENT: &[Shown] = &[Shown::Nothing];
 const ITSELF: &[Shown] = &[Shown::Itself];
-/// The device is not there, and what stood behind it is its own.
+/// The device is not there, and the backend is its own.
 const GONE: &[Shown] = &[Shown::Nothing, OTHER];
 const TAKEN: &[Shown] = &[OTHER_WITH_BACKEND];
 const NOT_ITSELF: &[Shown] = &[Shown::Nothing, OTHER, OTHER_WITH_BACKEND];

@@ -105,7 +105,7 @@ static void count_devices(struct resources *resources, struct vm *vm)
     }
 }
 
-/* A line for each queue of a NIC, and of what stands behind it: "name: index=0,type=tap,...". */
+/* A line for each queue of a NIC, and of its backend: "name: index=0,type=tap,...". */
 static void count_netdevs(struct resources *resources, struct vm *vm)
 {
     static const char question[] =

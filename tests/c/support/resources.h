@@ -32,7 +32,7 @@ void resources_add(struct resources *resources, const struct resources *other, i
 /* Counts one thing. */
 void resources_count(struct resources *resources, int number, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* The first difference in words, or NULL. Where `unsettled`, there may be less of what stands behind a disk's
+/* The first difference in words, or NULL. Where `unsettled`, there may be less of the backend of a disk's
  * fdsets: a disk that is on its way out may have lost them. */
 const char *resources_difference(const struct resources *got, const struct resources *want, bool unsettled);
 

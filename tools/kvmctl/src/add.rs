@@ -59,7 +59,7 @@ fn recorded(session: &mut Session<'_>, shown: &Shown) -> Status {
     Status::Done
 }
 
-/// What stands behind it.
+/// Its backend.
 fn behind(shown: &Shown) -> String {
     match &shown.device.spec {
         Spec::Nic(nic) => {

@@ -222,7 +222,7 @@ pub(crate) fn path(disk: &DiskSpec) -> String {
     disk.uri.clone().unwrap_or_else(|| disk.path.to_string_lossy().into_owned())
 }
 
-/// What stands behind a device, in words.
+/// The backend of a device, in words.
 pub(crate) fn words(spec: &Spec) -> String {
     match spec {
         Spec::Nic(nic) => nic_words(nic),

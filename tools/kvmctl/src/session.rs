@@ -195,7 +195,7 @@ impl<'a> Session<'a> {
         record.ok_or_else(|| Error::new(ErrorKind::State, "there is no record").into())
     }
 
-    /// Lets the record go, for whoever opens the guest next.
+    /// Closes the record, so that another program can open the guest.
     pub(crate) fn close_record(&mut self) {
         self.record = None;
     }

@@ -50,7 +50,7 @@ fn statuses() -> String {
 pub(crate) enum Command {
     /// Make a new runtime file, the record of one guest
     ///
-    /// What stands behind -- is the guest's command line, without NICs and disks.
+    /// What follows -- is the guest's command line, without NICs and disks.
     Init {
         /// The guest's name, for people
         #[arg(long, value_name = "NAME")]

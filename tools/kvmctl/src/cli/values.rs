@@ -1,4 +1,4 @@
-//! What stands behind options and commands.
+//! The values of options and commands.
 
 use std::path::PathBuf;
 
