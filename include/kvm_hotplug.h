@@ -1018,7 +1018,8 @@ int kvm_runtime_unfinished(const struct kvm_runtime *runtime, struct kvm_hotplug
 int kvm_hotplug_get_path(const struct kvm_hotplug *guest, const char *id, char **ret_path,
                          struct kvm_hotplug_error **reterr);
 
-/** The path of the image of a disk in a record, as kvm_hotplug_get_path() returns it for a guest.
+/** The path of the image of a disk in a record or in the journal beside it, as kvm_hotplug_get_path()
+ *  returns it for a guest.
  *  Fails with -EINVAL (it is no disk), -ENOENT (no such device). */
 int kvm_runtime_get_path(const struct kvm_runtime *runtime, const char *id, char **ret_path,
                          struct kvm_hotplug_error **reterr);

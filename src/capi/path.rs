@@ -40,7 +40,8 @@ pub unsafe extern "C" fn kvm_hotplug_get_path(
     unsafe { guard::call(reterr, work) }
 }
 
-/// The path of the image of a disk in a record, as kvm_hotplug_get_path() returns it for a guest.
+/// The path of the image of a disk in a record or in the journal beside it, as kvm_hotplug_get_path()
+/// returns it for a guest.
 ///
 /// Fails with -EINVAL (it is no disk), -ENOENT (no such device).
 ///
@@ -58,8 +59,10 @@ pub unsafe extern "C" fn kvm_runtime_get_path(
         let (handle, id) = unsafe { (kvm_runtime::get(runtime)?, required_str(id, "id")?) };
         check_out(ret_path, "ret_path")?;
         let runtime = handle.lock();
+        let unfinished = || runtime.journal().find(id).map(|intent| &intent.device);
+        let found = runtime.record().find(id).or_else(unfinished);
         // SAFETY: the caller vouches for the pointer.
-        unsafe { give(id, runtime.record().find(id), ret_path) }
+        unsafe { give(id, found, ret_path) }
     };
     // SAFETY: the caller vouches for reterr.
     unsafe { guard::call(reterr, work) }

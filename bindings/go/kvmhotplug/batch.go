@@ -38,16 +38,17 @@ func (g *Guest) AddMany(ctx context.Context, batch Batch) ([]Device, error) {
 	request.nics, request.nic_size, request.nic_count = nics, C.sizeof_struct_kvm_hotplug_nic, C.size_t(len(batch.NICs))
 	request.disks, request.disk_size, request.disk_count = disks, C.sizeof_struct_kvm_hotplug_disk, C.size_t(len(batch.Disks))
 	devices := make([]C.struct_kvm_hotplug_device, max(len(batch.NICs)+len(batch.Disks), 1))
+	added := make([]Device, len(batch.NICs)+len(batch.Disks))
 	_, err := g.call(ctx, DefaultTimeout, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
 		request.timeout_ms = timeout
-		return C.kvm_hotplug_add_many(handle, request, C.sizeof_struct_kvm_hotplug_add_batch, &devices[0], C.sizeof_struct_kvm_hotplug_device, failure)
+		code := C.kvm_hotplug_add_many(handle, request, C.sizeof_struct_kvm_hotplug_add_batch, &devices[0], C.sizeof_struct_kvm_hotplug_device, failure)
+		for index := range added {
+			added[index] = g.deviceOf(handle, &devices[index])
+		}
+		return code
 	})
 	if err != nil {
 		return nil, err
-	}
-	added := make([]Device, len(batch.NICs)+len(batch.Disks))
-	for index := range added {
-		added[index] = deviceOf(&devices[index])
 	}
 	return added, nil
 }
@@ -115,7 +116,11 @@ func (g *Guest) DelMany(ctx context.Context, ids []string, how Removal) ([]Answe
 	devices := make([]C.struct_kvm_hotplug_device, max(len(ids), 1))
 	codes := make([]C.int, max(len(ids), 1))
 	codes[0] = unwritten
+	paths := make([]string, len(ids))
 	_, err := g.call(ctx, DefaultRemovalTimeout, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
+		for index, name := range unsafe.Slice(names, len(ids)) {
+			paths[index] = g.path(handle, name)
+		}
 		request.timeout_ms = timeout
 		return C.kvm_hotplug_del_many(handle, request, C.sizeof_struct_kvm_hotplug_del_batch, &devices[0], C.sizeof_struct_kvm_hotplug_device, &codes[0], failure)
 	})
@@ -127,7 +132,7 @@ func (g *Guest) DelMany(ctx context.Context, ids []string, how Removal) ([]Answe
 		if codes[index] < 0 {
 			answers[index].Errno = syscall.Errno(-codes[index])
 		} else {
-			answers[index].Result = resultOf(codes[index], deviceOf(&devices[index]))
+			answers[index].Result = withPath(resultOf(codes[index], deviceOf(&devices[index])), paths[index])
 		}
 		answers[index].Device.ID = id
 	}

@@ -16,13 +16,16 @@ func (r *Runtime) AddNIC(nic NIC) (Device, error) {
 		return Device{}, memory.err
 	}
 	var device C.struct_kvm_hotplug_device
+	var added Device
 	err := r.call(func(handle *C.struct_kvm_runtime, failure **C.struct_kvm_hotplug_error) C.int {
-		return C.kvm_runtime_add_nic(handle, &request, C.sizeof_struct_kvm_hotplug_nic, &device, C.sizeof_struct_kvm_hotplug_device, failure)
+		code := C.kvm_runtime_add_nic(handle, &request, C.sizeof_struct_kvm_hotplug_nic, &device, C.sizeof_struct_kvm_hotplug_device, failure)
+		added = r.deviceOf(handle, &device)
+		return code
 	})
 	if err != nil {
 		return Device{}, err
 	}
-	return deviceOf(&device), nil
+	return added, nil
 }
 
 // AddDisk adds a disk to the record of a guest that does not run; [Runtime.Boot] makes it part of the guest. The image is
@@ -35,13 +38,16 @@ func (r *Runtime) AddDisk(disk Disk) (Device, error) {
 		return Device{}, memory.err
 	}
 	var device C.struct_kvm_hotplug_device
+	var added Device
 	err := r.call(func(handle *C.struct_kvm_runtime, failure **C.struct_kvm_hotplug_error) C.int {
-		return C.kvm_runtime_add_disk(handle, &request, C.sizeof_struct_kvm_hotplug_disk, &device, C.sizeof_struct_kvm_hotplug_device, failure)
+		code := C.kvm_runtime_add_disk(handle, &request, C.sizeof_struct_kvm_hotplug_disk, &device, C.sizeof_struct_kvm_hotplug_device, failure)
+		added = r.deviceOf(handle, &device)
+		return code
 	})
 	if err != nil {
 		return Device{}, err
 	}
-	return deviceOf(&device), nil
+	return added, nil
 }
 
 // Del takes a device out of the record of a guest that does not run: it is gone with the next [Runtime.Boot], and at once if

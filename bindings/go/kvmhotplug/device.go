@@ -341,11 +341,22 @@ func fillPath(device *Device, from *C.struct_kvm_hotplug_device, get func(id *C.
 	if device.Type != TypeDisk || device.Path != "" {
 		return
 	}
+	device.Path = pathOf(&from.id[0], get)
+}
+
+// pathOf is the whole path of a disk, and empty for what is none.
+func pathOf(id *C.char, get func(id *C.char, text **C.char) C.int) (path string) {
 	var text *C.char
-	if get(&from.id[0], &text) == 0 {
-		device.Path = C.GoString(text)
+	if get(id, &text) == 0 {
+		path = C.GoString(text)
 		C.kvm_hotplug_text_free(text)
 	}
+	return path
+}
+
+// path is that of a disk of the guest. A removal asks for it before: afterwards the library does not know it any more.
+func (g *Guest) path(handle *C.struct_kvm_hotplug, id *C.char) string {
+	return pathOf(id, func(id *C.char, text **C.char) C.int { return C.kvm_hotplug_get_path(handle, id, text, nil) })
 }
 
 // deviceOf is the device as a guest shows it.

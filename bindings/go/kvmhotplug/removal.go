@@ -30,10 +30,21 @@ func (g *Guest) Del(ctx context.Context, id string, how Removal) (Result, error)
 	if memory.err != nil {
 		return Result{}, memory.err
 	}
-	return g.result(ctx, DefaultRemovalTimeout, id, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, device *C.struct_kvm_hotplug_device, failure **C.struct_kvm_hotplug_error) C.int {
+	var path string
+	result, err := g.result(ctx, DefaultRemovalTimeout, id, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, device *C.struct_kvm_hotplug_device, failure **C.struct_kvm_hotplug_error) C.int {
+		path = g.path(handle, request.id)
 		request.timeout_ms = timeout
 		return C.kvm_hotplug_del(handle, &request, C.sizeof_struct_kvm_hotplug_del_options, device, C.sizeof_struct_kvm_hotplug_device, failure)
 	})
+	return withPath(result, path), err
+}
+
+// withPath is the answer of a removal, with the path of a disk that the struct had no room for.
+func withPath(result Result, path string) Result {
+	if result.Device.Type == TypeDisk && result.Device.Path == "" {
+		result.Device.Path = path
+	}
+	return result
 }
 
 // DelNIC is [Guest.Del] for NICs only: another device of that id is left alone, with [ErrInvalid].
@@ -64,7 +75,9 @@ func (g *Guest) del(ctx context.Context, id string, do func(*C.struct_kvm_hotplu
 	if memory.err != nil {
 		return Result{}, memory.err
 	}
-	return g.result(ctx, DefaultRemovalTimeout, id, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, device *C.struct_kvm_hotplug_device, failure **C.struct_kvm_hotplug_error) C.int {
+	var path string
+	result, err := g.result(ctx, DefaultRemovalTimeout, id, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, device *C.struct_kvm_hotplug_device, failure **C.struct_kvm_hotplug_error) C.int {
+		path = g.path(handle, name)
 		// What it was, and why it still is; in the same turn, so that it belongs to this answer.
 		C.kvm_hotplug_get_device(handle, name, device, C.sizeof_struct_kvm_hotplug_device, nil)
 		code := do(handle, name, timeout, failure)
@@ -73,6 +86,7 @@ func (g *Guest) del(ctx context.Context, id string, do func(*C.struct_kvm_hotplu
 		}
 		return code
 	})
+	return withPath(result, path), err
 }
 
 // PlanDel says what [Guest.Del] would do if the guest lets go, without doing it.

@@ -152,7 +152,8 @@ func (r *Runtime) Devices() ([]Device, error) {
 func (r *Runtime) Unfinished() ([]Device, error) {
 	var list []Device
 	err := r.call(func(handle *C.struct_kvm_runtime, failure **C.struct_kvm_hotplug_error) (code C.int) {
-		list, code = fetchList(4, deviceOf, func(first *C.struct_kvm_hotplug_device, room C.size_t, count *C.size_t) C.int {
+		show := func(from *C.struct_kvm_hotplug_device) Device { return r.deviceOf(handle, from) }
+		list, code = fetchList(4, show, func(first *C.struct_kvm_hotplug_device, room C.size_t, count *C.size_t) C.int {
 			return C.kvm_runtime_unfinished(handle, first, C.sizeof_struct_kvm_hotplug_device, room, count, failure)
 		})
 		return code

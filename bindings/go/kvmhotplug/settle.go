@@ -22,7 +22,8 @@ func (r *Runtime) Settle() (int, error) {
 func (g *Guest) Settle(ctx context.Context) ([]Device, error) {
 	var list []Device
 	_, err := g.call(ctx, DefaultTimeout, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) (code C.int) {
-		list, code = fetchList(16, deviceOf, func(first *C.struct_kvm_hotplug_device, room C.size_t, count *C.size_t) C.int {
+		show := func(from *C.struct_kvm_hotplug_device) Device { return g.deviceOf(handle, from) }
+		list, code = fetchList(16, show, func(first *C.struct_kvm_hotplug_device, room C.size_t, count *C.size_t) C.int {
 			return C.kvm_hotplug_settle(handle, timeout, first, C.sizeof_struct_kvm_hotplug_device, room, count, failure)
 		})
 		return code
