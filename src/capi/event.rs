@@ -215,7 +215,7 @@ pub unsafe extern "C" fn kvm_hotplug_forward_qmp_events(
     let work = || {
         // SAFETY: the caller vouches for the handle.
         let guest = unsafe { kvm_hotplug::get(guest) }?;
-        guest.watch_qmp(args::boolean(on, "on")?)?;
+        guest.forward_qmp_events(args::boolean(on, "on")?)?;
         Ok(0)
     };
     // SAFETY: the caller vouches for reterr.

@@ -74,7 +74,7 @@ pub unsafe extern "C" fn kvm_hotplug_set_bridge(
             unsafe { (kvm_hotplug::get(guest)?, required_str(id, "id")?, optional_str(bridge, "bridge")?) };
         let bridge = bridge.map(IfName::parse).transpose()?;
         let timeout = timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS);
-        let outcome = guest.move_nic(id, bridge.as_ref(), timeout)?;
+        let outcome = guest.set_bridge(id, bridge.as_ref(), timeout)?;
         // SAFETY: NULL is no struct to write to.
         Ok(unsafe { give_answer(&outcome, ptr::null_mut(), 0) })
     };

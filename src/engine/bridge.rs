@@ -13,7 +13,7 @@ use crate::net::spec::NicSpec;
 
 impl GuestState {
     /// Moves the tap of a NIC to `bridge`, or out of any bridge, and records that.
-    pub(super) async fn move_nic(
+    pub(super) async fn set_bridge(
         &mut self,
         id: &str,
         bridge: Option<&IfName>,

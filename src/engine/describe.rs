@@ -92,7 +92,7 @@ fn common(device_info: &DeviceInfo) -> Value {
     let scsi = address.and_then(Address::scsi);
     json!({
         "id": device.id.as_str(),
-        "type": device.kind().word(),
+        "type": device.kind().name(),
         "state": state_word(&device_info.state),
         "reason": reason,
         "generation": device.generation,

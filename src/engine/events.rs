@@ -158,7 +158,7 @@ impl Event {
         let mut text = json!({
             "event": self.kind.word(),
             "id": device.map(|device| device.id.as_str()),
-            "type": device.map(|device| device.kind.word()),
+            "type": device.map(|device| device.kind.name()),
             "generation": device.map(|device| device.generation),
             "text": self.text,
             "times": self.count,

@@ -217,7 +217,7 @@ impl GuestState {
             }
             Request::SetLink(id, up) => Box::pin(self.set_link(&id, up, deadline)).await.map(Answer::outcome),
             Request::MoveNic(id, bridge) => {
-                Box::pin(self.move_nic(&id, bridge.as_ref(), deadline)).await.map(Answer::outcome)
+                Box::pin(self.set_bridge(&id, bridge.as_ref(), deadline)).await.map(Answer::outcome)
             }
             Request::Resize(id, size) => {
                 let resized = Box::pin(self.resize_disk(&id, size, deadline)).await;

@@ -209,9 +209,9 @@ impl Guest {
     }
 
     /// Moves a NIC to another bridge, or out of any.
-    pub fn move_nic(&self, id: &str, bridge: Option<&IfName>, timeout: Duration) -> Result<Outcome> {
+    pub fn set_bridge(&self, id: &str, bridge: Option<&IfName>, timeout: Duration) -> Result<Outcome> {
         let request = Request::MoveNic(id.to_owned(), bridge.cloned());
-        expect!(self.call("move_nic", timeout, request), Answer::Outcome(outcome) => *outcome)
+        expect!(self.call("set_bridge", timeout, request), Answer::Outcome(outcome) => *outcome)
     }
 
     /// Resizes a disk; answers its size in bytes.
@@ -226,8 +226,8 @@ impl Guest {
     }
 
     /// Whether QMP events are to be fetched as they are, besides the news made from them.
-    pub fn watch_qmp(&self, on: bool) -> Result<()> {
-        expect!(self.call("watch_qmp", SHORT, Request::ForwardQmpEvents(on)), Answer::Done => ())
+    pub fn forward_qmp_events(&self, on: bool) -> Result<()> {
+        expect!(self.call("forward_qmp_events", SHORT, Request::ForwardQmpEvents(on)), Answer::Done => ())
     }
 
     /// Everything known of all devices, or of one; `None` if there is no such one.

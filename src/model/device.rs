@@ -58,6 +58,15 @@ impl DeviceKind {
         }
     }
 
+    /// The kind as programs read it in JSON: the word of the C header.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nic => "nic",
+            Self::Disk => "disk",
+            Self::Controller => "controller",
+        }
+    }
+
     /// The kind as it is written in messages.
     pub fn title(self) -> &'static str {
         match self {

@@ -153,7 +153,7 @@ static char *state_of_directory(void)
     size_t size = 0;
     FILE *output;
 
-    snprintf(command, sizeof command, "cd %s && ls -lai --full-time && cat *.runtime*", directory);
+    snprintf(command, sizeof command, "cd %s && ls -ldi --full-time . && ls -lAi --full-time && cat *.runtime*", directory);
     output = popen(command, "re");
     CHECK(output != NULL && getdelim(&text, &size, '\0', output) > 0);
     CHECK_NUMBER(pclose(output), 0);

@@ -208,9 +208,9 @@ static void scsi(void)
     image_raw(path, MEBIBYTE);
     json(0, "plan add-scsi --id hba", NULL, PARTS("\"answer\":\"done\"", "virtio-scsi-pci"));
     if (!qemu->q35)
-        json(0, "add-scsi --id hba --queues 2 --bus pci.0 --slot 12", NULL, PARTS("\"type\":\"scsi\"", "\"slot\":12"));
+        json(0, "add-scsi --id hba --queues 2 --bus pci.0 --slot 12", NULL, PARTS("\"type\":\"controller\"", "\"slot\":12"));
     else
-        json(0, "add-scsi --id hba --queues 2 --bus rp2 --slot 0", NULL, PARTS("\"type\":\"scsi\"", "\"bus\":\"rp2\""));
+        json(0, "add-scsi --id hba --queues 2 --bus rp2 --slot 0", NULL, PARTS("\"type\":\"controller\"", "\"bus\":\"rp2\""));
     ctl(0, "add-disk --id sd1 --model scsi-hd --path $1 --bus hba.0 --target 3 --lun 1", VALUES(path));
     says("sd1 is in the guest, at hba.0:3:1");
     json(0, "list", NULL, PARTS("\"target\":3", "\"lun\":1"));

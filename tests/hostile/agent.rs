@@ -193,7 +193,7 @@ impl Scene {
             }
             Step::Describe => drop(call(&name, TIMEOUT, || guest.describe(None, TIMEOUT))),
             Step::Ask(what) => drop(call(&name, TIMEOUT, || guest.qmp(ask(what), TIMEOUT))),
-            Step::Watch(on) => drop(call(&name, TIMEOUT, || guest.watch_qmp(*on))),
+            Step::Watch(on) => drop(call(&name, TIMEOUT, || guest.forward_qmp_events(*on))),
             Step::Events | Step::NewAgent | Step::Unasked(_) | Step::HangUp => {
                 while call(&name, TIMEOUT, || guest.next_event()).unwrap().is_some() {}
             }

@@ -122,7 +122,7 @@ pub fn what_cannot_be_changed_is_told_apart(agent: &dyn Agent) {
     let nic = done(api.add_nic(&fixture.nic(1)));
     fails(api.set_link("nobody", false, AMPLE), ErrorKind::NotFound);
     fails(api.set_link(&disk.id, false, AMPLE), ErrorKind::Invalid);
-    fails(api.move_nic(&disk.id, None, AMPLE), ErrorKind::Invalid);
+    fails(api.set_bridge(&disk.id, None, AMPLE), ErrorKind::Invalid);
     fails(api.resize(&nic.id, SizeArgs::bytes(2 * MIB), AMPLE), ErrorKind::Invalid);
     fixture.qemu.model(|model| model.unplug_behaviour = crate::support::fake::UnplugBehaviour::Never);
     for id in [&nic.id, &disk.id] {
@@ -130,7 +130,7 @@ pub fn what_cannot_be_changed_is_told_apart(agent: &dyn Agent) {
     }
     let failure = fails(api.set_link(&nic.id, false, AMPLE), ErrorKind::State);
     assert_eq!(failure.errno, libc::EBUSY);
-    fails(api.move_nic(&nic.id, None, AMPLE), ErrorKind::State);
+    fails(api.set_bridge(&nic.id, None, AMPLE), ErrorKind::State);
     fails(api.resize(&disk.id, SizeArgs::bytes(2 * MIB), AMPLE), ErrorKind::State);
 }
 
@@ -143,7 +143,7 @@ pub fn changes_wait_with_their_device_for_the_reboot(agent: &dyn Agent) {
     api.add_disk(&DiskArgs { place, ..fixture.disk("a.img") }).unwrap();
     fixture.qemu.take_seen();
     assert_eq!(api.set_link("nic1", false, AMPLE), Ok(Changed::AfterReboot));
-    assert_eq!(api.move_nic("nic1", Some("br9"), AMPLE), Ok(Changed::AfterReboot));
+    assert_eq!(api.set_bridge("nic1", Some("br9"), AMPLE), Ok(Changed::AfterReboot));
     assert!(is_recorded_down(&fixture, "nic1"));
     assert_eq!(recorded_bridge(&fixture, "nic1").as_deref(), Some("br9"));
     fails(api.resize("disk1", SizeArgs::bytes(2 * MIB), AMPLE), ErrorKind::NotHotpluggable);
@@ -159,14 +159,14 @@ pub fn a_nic_moves_to_another_bridge(agent: &dyn Agent) {
     assert_eq!((a.ports(), b.ports()), (vec![tap.clone()], vec![]));
     fixture.qemu.take_seen();
     for _ in 0..2 {
-        assert_eq!(api.move_nic(&nic.id, Some(&b.0), AMPLE), Ok(Changed::Done));
+        assert_eq!(api.set_bridge(&nic.id, Some(&b.0), AMPLE), Ok(Changed::Done));
         assert_eq!((a.ports(), b.ports()), (vec![], vec![tap.clone()]));
         assert_eq!(recorded_bridge(&fixture, &nic.id), Some(b.0.clone()));
         assert!(!fixture.journal().exists());
     }
     let described = api.describe(Some(&nic.id)).unwrap().unwrap();
     assert_eq!(described["tap"], json!({ "name": tap, "here": true, "mtu": 1400, "bridge": b.0 }));
-    assert_eq!(api.move_nic(&nic.id, None, AMPLE), Ok(Changed::Done));
+    assert_eq!(api.set_bridge(&nic.id, None, AMPLE), Ok(Changed::Done));
     assert_eq!((a.ports(), b.ports(), recorded_bridge(&fixture, &nic.id)), (vec![], vec![], None));
     assert_eq!(fixture.qemu.take_names(), Vec::<String>::new(), "the guest is not bothered");
 }
@@ -191,19 +191,19 @@ pub fn a_nic_that_moves_takes_its_bridges_mtu(agent: &dyn Agent) {
     let tap = nic.ifname.unwrap();
     assert_eq!([&small.0, &large.0, &tap].map(|name| mtu(name)), [1500, 9000, 1500]);
     for _ in 0..2 {
-        assert_eq!(api.move_nic(&nic.id, Some(&large.0), AMPLE), Ok(Changed::Done));
+        assert_eq!(api.set_bridge(&nic.id, Some(&large.0), AMPLE), Ok(Changed::Done));
         assert_eq!((mtu(&tap), mtu(&large.0)), (9000, 9000));
     }
-    assert_eq!(api.move_nic(&nic.id, None, AMPLE), Ok(Changed::Done));
+    assert_eq!(api.set_bridge(&nic.id, None, AMPLE), Ok(Changed::Done));
     assert_eq!(mtu(&tap), 9000);
     let other = done(api.add_nic(&NicArgs { bridge: Some(small.0.clone()), ..fixture.nic(1) }));
-    assert_eq!(api.move_nic(&nic.id, Some(&small.0), AMPLE), Ok(Changed::Done));
+    assert_eq!(api.set_bridge(&nic.id, Some(&small.0), AMPLE), Ok(Changed::Done));
     assert_eq!([&small.0, &tap].map(|name| mtu(name)), [1500, 1500]);
-    assert_eq!(api.move_nic(&nic.id, Some(&large.0), AMPLE), Ok(Changed::Done));
+    assert_eq!(api.set_bridge(&nic.id, Some(&large.0), AMPLE), Ok(Changed::Done));
     // One that was announced to the guest stays.
     let told =
         done(api.add_nic(&NicArgs { bridge: Some(small.0.clone()), mtu: Some(1500), ..fixture.nic(1) }));
-    assert_eq!(api.move_nic(&told.id, Some(&large.0), AMPLE), Ok(Changed::Done));
+    assert_eq!(api.set_bridge(&told.id, Some(&large.0), AMPLE), Ok(Changed::Done));
     assert_eq!(mtu(told.ifname.as_ref().unwrap()), 1500);
     drop(other);
 }
@@ -218,13 +218,13 @@ pub fn a_move_that_fails_leaves_the_nic_where_it_was(agent: &dyn Agent) {
         assert_eq!(a.ports(), std::slice::from_ref(&tap), "{what}");
         assert_eq!(fixture.snapshot(), before, "{what}");
     };
-    fails(api.move_nic(&nic.id, Some("nosuchbridge"), AMPLE), ErrorKind::NotFound);
+    fails(api.set_bridge(&nic.id, Some("nosuchbridge"), AMPLE), ErrorKind::NotFound);
     stays("no such bridge");
-    fails(api.move_nic(&nic.id, Some("lo"), AMPLE), ErrorKind::Invalid);
+    fails(api.set_bridge(&nic.id, Some("lo"), AMPLE), ErrorKind::Invalid);
     stays("no bridge");
     let obstacle = fixture.dir.path().join("web1.runtime.journal.new");
     std::fs::create_dir(&obstacle).unwrap();
-    fails(api.move_nic(&nic.id, Some(&b.0), AMPLE), ErrorKind::Host);
+    fails(api.set_bridge(&nic.id, Some(&b.0), AMPLE), ErrorKind::Host);
     std::fs::remove_dir(&obstacle).unwrap();
     stays("no journal");
     // The tap has moved by the time that the record cannot be replaced, and goes back as it was.
@@ -232,19 +232,19 @@ pub fn a_move_that_fails_leaves_the_nic_where_it_was(agent: &dyn Agent) {
     std::fs::rename(&fixture.runtime, &aside).unwrap();
     std::fs::create_dir(&fixture.runtime).unwrap();
     programs::run(&["ip", "link", "set", &b.0, "mtu", "1400"]);
-    let failure = fails(api.move_nic(&nic.id, Some(&b.0), AMPLE), ErrorKind::Host);
+    let failure = fails(api.set_bridge(&nic.id, Some(&b.0), AMPLE), ErrorKind::Host);
     assert_eq!((failure.undo, mtu(&tap)), (1, 1500), "{failure:?}");
     std::fs::remove_dir(&fixture.runtime).unwrap();
     std::fs::rename(&aside, &fixture.runtime).unwrap();
     stays("no record");
-    assert_eq!(api.move_nic(&nic.id, Some(&b.0), AMPLE), Ok(Changed::Done));
+    assert_eq!(api.set_bridge(&nic.id, Some(&b.0), AMPLE), Ok(Changed::Done));
     // A tap that is not here is somebody else's to move.
     programs::run(&["ip", "link", "set", &tap, "name", &format!("{}x", &tap[..tap.len() - 1])]);
-    let failure = fails(api.move_nic(&nic.id, Some(&a.0), AMPLE), ErrorKind::NotFound);
+    let failure = fails(api.set_bridge(&nic.id, Some(&a.0), AMPLE), ErrorKind::NotFound);
     assert!(failure.text.contains("not in this network namespace"), "{failure:?}");
     // Nor is another one that only has its name.
     programs::run(&["ip", "tuntap", "add", "dev", &tap, "mode", "tap"]);
-    fails(api.move_nic(&nic.id, Some(&a.0), AMPLE), ErrorKind::Foreign);
+    fails(api.set_bridge(&nic.id, Some(&a.0), AMPLE), ErrorKind::Foreign);
     programs::run(&["ip", "link", "del", &tap]);
     assert_eq!(recorded_bridge(&fixture, &nic.id), Some(b.0.clone()));
 }
@@ -263,7 +263,7 @@ pub fn a_move_that_fails_half_way_is_taken_back(agent: &dyn Agent) {
             let nic = done(api.add_nic(&NicArgs { bridge: bridge.clone(), ..fixture.nic(1) }));
             let before = fixture.record_text();
             programs::run(&["ip", "link", "set", &full.0, "mtu", "1400"]);
-            let failure = fails(api.move_nic(&nic.id, Some(&full.0), AMPLE), ErrorKind::Host);
+            let failure = fails(api.set_bridge(&nic.id, Some(&full.0), AMPLE), ErrorKind::Host);
             assert_eq!(mtu(nic.ifname.as_ref().unwrap()), 1500);
             assert_eq!((failure.undo, failure.left.len()), (1, 0), "{failure:?}");
             let described = api.describe(Some(&nic.id)).unwrap().unwrap();

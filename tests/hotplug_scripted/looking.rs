@@ -60,7 +60,7 @@ pub fn a_look_changes_nothing(agent: &dyn Agent) {
         api.add_all(&[fixture.nic(1)], &[], AMPLE).unwrap_err(),
         api.unplug(&UnplugArgs::of("stays")).unwrap_err(),
         api.set_link("stays", false, AMPLE).unwrap_err(),
-        api.move_nic("stays", None, AMPLE).unwrap_err(),
+        api.set_bridge("stays", None, AMPLE).unwrap_err(),
         api.resize("data", SizeArgs::default(), AMPLE).unwrap_err(),
         api.settle().unwrap_err(),
         api.repair().unwrap_err(),

@@ -129,7 +129,7 @@ pub fn raw_events_come_when_they_are_wanted(agent: &dyn Agent) {
     fixture.qemu.emit("RTC_CHANGE", json!({ "offset": 1 }));
     fixture.qemu.settle();
     assert_eq!(news(api.as_ref()), []);
-    api.watch_qmp(true);
+    api.forward_qmp_events(true);
     assert!(!host::is_readable(api.fd()));
     fixture.qemu.emit("RTC_CHANGE", json!({ "offset": 2 }));
     assert!(host::eventually(|| host::is_readable(api.fd())));
@@ -144,7 +144,7 @@ pub fn raw_events_come_when_they_are_wanted(agent: &dyn Agent) {
     fixture.qemu.emit("RESET", json!({ "guest": true, "reason": "guest-reset" }));
     fixture.qemu.settle();
     assert_eq!(news(api.as_ref()), [EventKind::Qmp, EventKind::Reset { by_guest: true }]);
-    api.watch_qmp(false);
+    api.forward_qmp_events(false);
     fixture.qemu.emit("RTC_CHANGE", json!({ "offset": 3 }));
     fixture.qemu.settle();
     assert_eq!(news(api.as_ref()), []);
@@ -154,7 +154,7 @@ pub fn raw_events_come_when_they_are_wanted(agent: &dyn Agent) {
 pub fn events_beside_a_command_are_kept(agent: &dyn Agent) {
     let fixture = Fixture::pc();
     let api = fixture.open(agent);
-    api.watch_qmp(true);
+    api.forward_qmp_events(true);
     api.qmp(&QmpArgs::new("stop", json!({}))).unwrap();
     assert!(host::eventually(|| host::is_readable(api.fd())));
     assert_eq!(news(api.as_ref()), [EventKind::Qmp]);
@@ -231,7 +231,7 @@ pub fn a_monitor_that_comes_back_is_told(agent: &dyn Agent) {
 pub fn a_guests_own_doings_hide_nothing(agent: &dyn Agent) {
     let fixture = Fixture::pc();
     let api = fixture.open(agent);
-    api.watch_qmp(true);
+    api.forward_qmp_events(true);
     let disk = done(api.add_disk(&fixture.disk("a.img")));
     fixture.qemu.model(|model| model.unplug_behaviour = crate::support::fake::UnplugBehaviour::Never);
     api.unplug(&UnplugArgs { wait: false, ..UnplugArgs::of(&disk.id) }).unwrap();

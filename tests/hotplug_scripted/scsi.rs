@@ -51,6 +51,8 @@ pub fn a_scsi_disk_brings_its_controller(agent: &dyn Agent) {
     assert!(!fixture.journal().exists());
     let device_info = api.list();
     assert_eq!((device_info[0].kind, place(&device_info[0])), ("scsi", ("scsi-pci-4", "pci.0", 4)));
+    assert_eq!(api.describe(Some("scsi-pci-4")).unwrap().unwrap()["type"], "controller");
+    fixture.qemu.take_seen();
     let second = done(api.add_disk(&disk(&fixture, "b.img")));
     assert_eq!(fixture.qemu.take_names(), ["add-fd", "blockdev-add", "device_add"]);
     assert_eq!(place(&second), ("disk-scsi-pci-4-1", "scsi-pci-4.0", 1));

@@ -85,7 +85,7 @@ pub fn who_connects_to_a_silent_monitor_holds_up_nobody(agent: &dyn Agent) {
             // What needs no monitor is answered at once.
             let ids: Vec<String> = api.list().into_iter().map(|item| item.id).collect();
             assert_eq!(ids, ["lan", "data", "more"], "{missing:?}");
-            api.watch_qmp(false);
+            api.forward_qmp_events(false);
             api.next_event();
             // What needs it is answered at its own deadline.
             fails(api.process(SHORT), ErrorKind::Timeout);

@@ -308,7 +308,7 @@ pub fn a_bridge_may_be_named_by_another_name(agent: &dyn Agent) {
     assert_eq!(recorded(), bridge);
     for name in [&other, &bridge] {
         assert_eq!(done(api.add_nic(&NicArgs { bridge: Some(name.clone()), ..lan.clone() })).id, "lan");
-        assert_eq!(api.move_nic("lan", Some(name), AMPLE), Ok(Changed::Done));
+        assert_eq!(api.set_bridge("lan", Some(name), AMPLE), Ok(Changed::Done));
         assert_eq!(recorded(), bridge);
     }
     drop(api);

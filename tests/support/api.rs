@@ -30,12 +30,12 @@ pub trait Api: Send + Sync {
     /// Each with its answer or errno.
     fn unplug_all(&self, ids: &[String], timeout_ms: u64) -> Vec<Result<Answer, i32>>;
     fn set_link(&self, id: &str, up: bool, timeout_ms: u64) -> Result<Changed, Failure>;
-    fn move_nic(&self, id: &str, bridge: Option<&str>, timeout_ms: u64) -> Result<Changed, Failure>;
+    fn set_bridge(&self, id: &str, bridge: Option<&str>, timeout_ms: u64) -> Result<Changed, Failure>;
     /// The size it has now.
     fn resize(&self, id: &str, size: SizeArgs, timeout_ms: u64) -> Result<u64, Failure>;
     /// What the command returned.
     fn qmp(&self, command: &QmpArgs) -> Result<Value, Failure>;
-    fn watch_qmp(&self, on: bool);
+    fn forward_qmp_events(&self, on: bool);
     /// None if there is no such device.
     fn describe(&self, id: Option<&str>) -> Result<Option<Value>, Failure>;
     /// The next event as JSON.

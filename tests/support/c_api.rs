@@ -363,7 +363,7 @@ impl Api for CApi {
         Ok(change(code))
     }
 
-    fn move_nic(&self, id: &str, bridge: Option<&str>, timeout_ms: u64) -> Result<Changed, Failure> {
+    fn set_bridge(&self, id: &str, bridge: Option<&str>, timeout_ms: u64) -> Result<Changed, Failure> {
         let mut strings = Strings::default();
         let (id, bridge) = (strings.keep(Some(id)), strings.keep(bridge));
         // SAFETY: the strings live through the call.
@@ -407,7 +407,7 @@ impl Api for CApi {
         Ok(unsafe { json(reply) })
     }
 
-    fn watch_qmp(&self, on: bool) {
+    fn forward_qmp_events(&self, on: bool) {
         // SAFETY: the handle is open.
         call(|error| unsafe { kvm_hotplug_forward_qmp_events(self.0, on.into(), error) }).unwrap();
     }

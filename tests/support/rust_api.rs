@@ -112,9 +112,9 @@ impl Api for RustApi {
         Ok(change(&self.0.set_link(id, up, Duration::from_millis(timeout_ms))?))
     }
 
-    fn move_nic(&self, id: &str, bridge: Option<&str>, timeout_ms: u64) -> Result<Changed, Failure> {
+    fn set_bridge(&self, id: &str, bridge: Option<&str>, timeout_ms: u64) -> Result<Changed, Failure> {
         let bridge = bridge.map(IfName::parse).transpose()?;
-        Ok(change(&self.0.move_nic(id, bridge.as_ref(), Duration::from_millis(timeout_ms))?))
+        Ok(change(&self.0.set_bridge(id, bridge.as_ref(), Duration::from_millis(timeout_ms))?))
     }
 
     fn resize(&self, id: &str, size: SizeArgs, timeout_ms: u64) -> Result<u64, Failure> {
@@ -132,8 +132,8 @@ impl Api for RustApi {
         Ok(self.0.qmp(raw, Duration::from_millis(command.timeout_ms))?)
     }
 
-    fn watch_qmp(&self, on: bool) {
-        self.0.watch_qmp(on).unwrap();
+    fn forward_qmp_events(&self, on: bool) {
+        self.0.forward_qmp_events(on).unwrap();
     }
 
     fn describe(&self, id: Option<&str>) -> Result<Option<Value>, Failure> {

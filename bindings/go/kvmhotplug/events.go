@@ -176,9 +176,7 @@ func eventOf(text string) (Event, error) {
 	}
 	event.Type, _ = parseName(eventNames, []byte(read.Event), "type of event")
 	event.Action, _ = parseName(ioActionNames, []byte(read.Action), "action")
-	if event.DeviceType, _ = parseName(typeNames, []byte(read.Type), "type of device"); read.Type == "scsi" {
-		event.DeviceType = TypeController
-	}
+	event.DeviceType, _ = parseName(typeNames, []byte(read.Type), "type of device")
 	return event, nil
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn link(session: &mut Session<'_>, id: &str, state: Link) -> Result<S
 
 pub(crate) fn bridge(session: &mut Session<'_>, id: &str, bridge: Option<&str>) -> Result<Status> {
     let name = bridge.map(IfName::parse).transpose()?;
-    let outcome = session.guest()?.move_nic(id, name.as_ref(), session.timeout())?;
+    let outcome = session.guest()?.set_bridge(id, name.as_ref(), session.timeout())?;
     let what = bridge.map_or("is on no bridge".to_owned(), |bridge| format!("is on bridge {bridge}"));
     Ok(changed(session, &outcome, id, &what))
 }

@@ -185,7 +185,7 @@ impl Shown {
         };
         Json {
             id: device.id.as_str(),
-            kind: device.kind().word(),
+            kind: device.kind().name(),
             state: self.state,
             reason: &self.reason,
             generation: device.generation,

@@ -100,7 +100,7 @@ pub(crate) fn watch(session: &mut Session<'_>, qmp: bool, count: Option<u32>) ->
     let end = session.common.timeout().map(|timeout| Instant::now() + timeout);
     let mut left = count.filter(|count| *count > 0);
     if qmp {
-        session.guest()?.watch_qmp(true)?;
+        session.guest()?.forward_qmp_events(true)?;
     }
     while show(session, &mut left)? {
         let rest = end.map_or(TICK, |end| end.saturating_duration_since(Instant::now()));

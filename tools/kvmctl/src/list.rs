@@ -82,7 +82,7 @@ fn row(shown: &Shown, with_guest: bool) -> [String; 5] {
     if !shown.reason.is_empty() {
         what.push_str(&format!(" ({})", shown.reason));
     }
-    let cells = [shown.id(), shown.device.kind().word(), &shown.place(), state(shown, with_guest), &what];
+    let cells = [shown.id(), shown.device.kind().name(), &shown.place(), state(shown, with_guest), &what];
     cells.map(|cell| escaped(cell).into_owned())
 }
 
