@@ -20,7 +20,7 @@ use kvm_hotplug::error::Undo;
 use kvm_hotplug::ids::{IfName, MacAddr};
 use kvm_hotplug::net::given::{attach_queues, check_queues, inspect};
 use kvm_hotplug::net::identity::TapIdentity;
-use kvm_hotplug::net::link::{self, Interfaces};
+use kvm_hotplug::net::link::{self, Interfaces, Setting};
 use kvm_hotplug::net::share::{MOST_DESCRIPTORS, Taps};
 use kvm_hotplug::net::tap::{Tap, TapRequest, TunDevice};
 use kvm_hotplug::net::vhost::{self, VhostMode};
@@ -31,6 +31,14 @@ const UNPRIVILEGED: &str = "KVM_HOTPLUG_TEST_UNPRIVILEGED";
 
 fn interfaces() -> Interfaces {
     Interfaces::open().unwrap()
+}
+
+fn join(port: &IfName, bridge: &IfName) -> kvm_hotplug::error::Result<()> {
+    interfaces().set(port, &Setting { bridge: Some(bridge), ..Setting::default() })
+}
+
+fn set_mtu(name: &IfName, mtu: u32) -> kvm_hotplug::error::Result<()> {
+    interfaces().set(name, &Setting { mtu: Some(mtu), ..Setting::default() })
 }
 
 fn host() -> TunDevice {
@@ -235,15 +243,15 @@ fn bridges_are_joined_and_left() {
     assert_eq!(link::bridge_of(&tap.name).unwrap().as_ref(), Some(&bridge.0));
     assert!(is_up(&tap.name));
 
-    interfaces().attach_bridge(&tap.name, &bridge.0).expect("is in this bridge already");
-    let error = interfaces().attach_bridge(&tap.name, &other.0).unwrap_err();
+    join(&tap.name, &bridge.0).expect("is in this bridge already");
+    let error = join(&tap.name, &other.0).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     assert!(error.message().contains(bridge.0.as_str()), "{error}");
 
     link::detach_bridge(&tap.name).unwrap();
     assert_eq!(link::bridge_of(&tap.name).unwrap(), None);
     link::detach_bridge(&tap.name).expect("is in none");
-    interfaces().attach_bridge(&tap.name, &other.0).unwrap();
+    join(&tap.name, &other.0).unwrap();
     assert_eq!(link::bridge_of(&tap.name).unwrap().as_ref(), Some(&other.0));
 }
 
@@ -358,7 +366,7 @@ fn a_missing_capability_is_named() {
     assert_eq!((error.kind(), error.errno()), (ErrorKind::Host, libc::EPERM));
     assert!(error.message().contains("needs CAP_NET_ADMIN"), "{error}");
     assert!(goes(&ifname(&wanted.name.unwrap())));
-    let error = interfaces().set_mtu(&ifname("lo"), 65536).unwrap_err();
+    let error = set_mtu(&ifname("lo"), 65536).unwrap_err();
     assert!(error.message().contains("needs CAP_NET_ADMIN"), "{error}");
 }
 
@@ -565,12 +573,12 @@ fn helpers_name_the_interface_that_is_missing() {
     assert!(!interfaces().exists(&missing).unwrap());
     let errors = [
         interfaces().mtu_of(&missing).unwrap_err(),
-        interfaces().set_mtu(&missing, 1500).unwrap_err(),
-        interfaces().set_up(&missing).unwrap_err(),
+        set_mtu(&missing, 1500).unwrap_err(),
+        interfaces().set(&missing, &Setting { up: true, ..Setting::default() }).unwrap_err(),
         link::bridge_of(&missing).unwrap_err(),
         link::detach_bridge(&missing).unwrap_err(),
-        interfaces().attach_bridge(&missing, &lo).unwrap_err(),
-        interfaces().attach_bridge(&lo, &missing).unwrap_err(),
+        join(&missing, &lo).unwrap_err(),
+        join(&lo, &missing).unwrap_err(),
     ];
     for error in errors {
         assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");

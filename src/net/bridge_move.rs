@@ -1,6 +1,6 @@
 //! Moving a tap from one bridge to another.
 
-use super::link::{self, Interfaces};
+use super::link::{self, Interfaces, Setting};
 use super::tap;
 use crate::error::Result;
 use crate::ids::IfName;
@@ -61,9 +61,7 @@ impl BridgeMove {
     /// Joins the bridge from none.
     pub fn join(&self) -> Result<()> {
         let host = Interfaces::open()?;
-        if host.mtu_of(&self.tap)? != self.mtu {
-            host.set_mtu(&self.tap, self.mtu)?;
-        }
-        self.to.as_ref().map_or(Ok(()), |bridge| host.attach_bridge(&self.tap, bridge))
+        let mtu = (host.mtu_of(&self.tap)? != self.mtu).then_some(self.mtu);
+        host.set(&self.tap, &Setting { mtu, bridge: self.to.as_ref(), up: false })
     }
 }

@@ -3,102 +3,137 @@
 use nix::errno::Errno;
 
 use super::identity::TapIdentity;
-use super::rtnl::{self, LinkInfo};
+use super::rtnl::{Change, LinkInfo, Socket};
 use super::spec::NicSpec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MacAddr};
-use crate::sys::netif::Control;
 
 /// ARPHRD_ETHER: taps have it, tun devices of bare IP packets do not.
 const ETHERNET: u16 = 1;
 
 /// The interfaces of the host, through one socket for all that is asked and changed.
 #[derive(Debug)]
-pub struct Interfaces(Control);
+pub struct Interfaces(Socket);
+
+/// How an interface is to be.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Setting<'a> {
+    /// The MTU in bytes. A tap takes 68 to 65521.
+    pub mtu: Option<u32>,
+    /// The bridge that it becomes a port of. It takes the MTU first: a bridge whose MTU nobody set takes that
+    /// of its smallest port.
+    pub bridge: Option<&'a IfName>,
+    /// That it is set administratively up.
+    pub up: bool,
+}
 
 impl Interfaces {
     /// Opens the socket.
     pub fn open() -> Result<Self> {
-        Control::new().map(Self).map_err(|errno| Error::host(errno, "open a socket to configure interfaces"))
+        Socket::open().map(Self)
     }
 
-    /// The index, by which the kernel knows it.
-    pub(super) fn index(&self, name: &IfName) -> Result<i32> {
-        self.0.index(name.as_str()).map_err(|errno| failed(errno, name, "look up"))
+    /// What the kernel says of the interface.
+    pub(super) fn link(&self, name: &IfName) -> Result<LinkInfo> {
+        self.0.named(name.as_str()).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => missing(name),
+            _ => error,
+        })
     }
 
     /// Whether there is an interface of this name.
     pub fn exists(&self, name: &IfName) -> Result<bool> {
-        match self.0.index(name.as_str()) {
+        match self.link(name) {
             Ok(_) => Ok(true),
-            Err(Errno::ENODEV) => Ok(false),
-            Err(errno) => Err(failed(errno, name, "look up")),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
     /// The MTU in bytes.
     pub fn mtu_of(&self, name: &IfName) -> Result<u32> {
-        self.0.mtu(name.as_str()).map_err(|errno| failed(errno, name, "get the MTU of"))
+        self.link(name).map(|link| link.mtu)
     }
 
-    /// Sets the MTU in bytes. A tap takes 68 to 65521; a bridge whose MTU nobody set follows its smallest
-    /// port.
-    pub fn set_mtu(&self, name: &IfName, mtu: u32) -> Result<()> {
-        self.0.set_mtu(name.as_str(), mtu).map_err(|errno| match errno {
-            Errno::EINVAL => Error::invalid(format!("MTU {mtu} is outside of what interface {name} takes")),
-            _ => failed(errno, name, "set the MTU of"),
-        })
-    }
-
-    /// Sets the interface administratively up.
-    pub fn set_up(&self, name: &IfName) -> Result<()> {
-        self.0.set_up(name.as_str()).map_err(|errno| failed(errno, name, "set up"))
-    }
-
-    /// Makes `port` a port of `bridge`. Being one already is success, being one of another bridge a conflict.
-    ///
-    /// Set the port's MTU first: a bridge whose MTU nobody set takes that of its smallest port.
-    pub fn attach_bridge(&self, port: &IfName, bridge: &IfName) -> Result<()> {
-        let port_index = self.index(port)?;
-        let Err(errno) = self.0.add_port(bridge.as_str(), port_index) else { return Ok(()) };
-        // The errno for a name that is no bridge has changed over time, so the name itself is asked about.
-        let bridge_index = self.index(bridge).map_err(|error| error.context("bridge"))?;
-        match errno {
-            Errno::EBUSY => match bridge_of(port)? {
-                Some(current) if current == *bridge => Ok(()),
-                Some(current) => Err(Error::new(
-                    ErrorKind::Conflict,
-                    format!(
-                        "interface {port} is a port of bridge {current}; take it out before it joins {bridge}"
-                    ),
-                )),
-                None => Err(failed(Errno::EBUSY, port, "join the bridge with")),
-            },
-            errno => match rtnl::link(bridge_index) {
-                Ok(link) if link.kind != "bridge" => Err(not_a_bridge(bridge)),
-                _ => Err(failed(errno, port, &format!("join bridge {bridge} with"))),
-            },
+    /// Changes an interface. A port of this bridge stays one, and a port of another is a conflict. After a
+    /// failure a part may be done.
+    pub fn set(&self, name: &IfName, setting: &Setting<'_>) -> Result<()> {
+        let link = self.link(name)?;
+        let master = match setting.bridge {
+            Some(bridge) => self.master_to_set(&link, name, bridge)?,
+            None => None,
+        };
+        let change = Change { mtu: setting.mtu, master, up: setting.up };
+        if change == Change::default() {
+            return Ok(());
         }
+        self.0.set(link.index, &change).map_err(|error| self.why(&error, name, setting, change))
+    }
+
+    /// The index of the bridge, unless the interface is a port of it already. The kernel would take it out of
+    /// whatever else it is a port of.
+    fn master_to_set(&self, link: &LinkInfo, name: &IfName, bridge: &IfName) -> Result<Option<i32>> {
+        let wanted = self.bridge(bridge)?.index;
+        match link.master {
+            Some(master) if master == wanted => Ok(None),
+            Some(master) => Err(is_port_of_another(name, &self.0.link(master)?, bridge)),
+            None => Ok(Some(wanted)),
+        }
+    }
+
+    /// The kernel does one part after the other and says one errno for all: the first part that is not done
+    /// is the one that it refused.
+    fn why(&self, error: &Error, name: &IfName, setting: &Setting<'_>, change: Change) -> Error {
+        let errno = Errno::from_raw(error.errno());
+        let link = match self.link(name) {
+            Ok(link) => link,
+            Err(error) => return error,
+        };
+        match (change.mtu, setting.bridge) {
+            (Some(mtu), _) if mtu != link.mtu => match errno {
+                Errno::EINVAL => {
+                    Error::invalid(format!("MTU {mtu} is outside of what interface {name} takes"))
+                }
+                _ => failed(errno, name, "set the MTU of"),
+            },
+            (_, Some(bridge)) if change.master.is_some() && change.master != link.master => {
+                failed(errno, name, &format!("join bridge {bridge} with"))
+            }
+            _ => failed(errno, name, "set up"),
+        }
+    }
+
+    /// A Linux bridge, and nothing else.
+    pub(super) fn bridge(&self, name: &IfName) -> Result<LinkInfo> {
+        let link = self.link(name).map_err(|error| error.context("bridge"))?;
+        if is_bridge(&link) { Ok(link) } else { Err(not_a_bridge(name)) }
+    }
+
+    /// What an interface is a port of, if that is a bridge.
+    fn bridge_of_link(&self, link: &LinkInfo) -> Result<Option<IfName>> {
+        let Some(master) = link.master else { return Ok(None) };
+        let master = self.0.link(master)?;
+        if is_bridge(&master) { IfName::parse(&master.name).map(Some) } else { Ok(None) }
     }
 
     /// What tells this tap from others that had its name, or will have it.
     pub fn identity_of(&self, tap: &IfName) -> Result<TapIdentity> {
-        let index = self.index(tap)?;
-        let address = self.0.address(tap.as_str()).map_err(|errno| failed(errno, tap, "look up"))?;
-        Ok(TapIdentity { index, address: MacAddr::from_bytes(address)? })
+        let link = self.link(tap)?;
+        let address = <[u8; 6]>::try_from(link.address.as_slice())
+            .map_err(|_| Error::invalid(format!("interface {tap} has no Ethernet address")))?;
+        Ok(TapIdentity { index: link.index, address: MacAddr::from_bytes(address)? })
     }
 }
 
 /// Refuses what is no Linux bridge.
 pub fn check_bridge(bridge: &IfName) -> Result<()> {
-    let found = rtnl::link(Interfaces::open()?.index(bridge).map_err(|error| error.context("bridge"))?)?;
-    if found.kind == "bridge" { Ok(()) } else { Err(not_a_bridge(bridge)) }
+    Interfaces::open()?.bridge(bridge).map(drop)
 }
 
 /// Refuses an interface that is not a tap, or not the one that was made if that is known.
 pub fn check_tap(tap: &IfName, identity: Option<&TapIdentity>) -> Result<()> {
-    let (index, link) = tap_named(tap)?;
-    let same = |identity: &TapIdentity| identity.index == index && is_of(identity, &link);
+    let link = tap_named(tap)?;
+    let same = |identity: &TapIdentity| identity.index == link.index && is_of(identity, &link);
     if identity.is_none_or(same) { Ok(()) } else { Err(not_the_tap(&link, tap)) }
 }
 
@@ -113,15 +148,15 @@ pub fn check_tap_of(spec: &NicSpec) -> Result<IfName> {
     let Some(recorded) = given.index else {
         return Err(Error::new(ErrorKind::NotFound, format!("tap {tap} is in another network namespace")));
     };
-    let (index, link) = tap_named(tap)?;
-    if index == recorded { Ok(tap.clone()) } else { Err(not_the_tap(&link, tap)) }
+    let link = tap_named(tap)?;
+    if link.index == recorded { Ok(tap.clone()) } else { Err(not_the_tap(&link, tap)) }
 }
 
 /// Whether the tap of a NIC is in this network namespace under another name.
 pub fn is_renamed(spec: &NicSpec) -> bool {
     let made = spec.tap_identity.as_ref();
     let index = made.map(|made| made.index).or(spec.given_tap.as_ref().and_then(|given| given.index));
-    let found = index.and_then(|index| rtnl::link(index).ok()).filter(is_tap);
+    let found = index.and_then(|index| Socket::open().ok()?.link(index).ok()).filter(is_tap);
     found.is_some_and(|link| {
         let named = spec.ifname.as_ref().is_some_and(|name| name.as_str() == link.name);
         !named && made.is_none_or(|made| is_of(made, &link))
@@ -131,7 +166,7 @@ pub fn is_renamed(spec: &NicSpec) -> bool {
 /// The name that the kernel calls an interface by: it may have been given by an alternative one. One that is
 /// not there keeps the name that it was given.
 pub fn real_name(name: &IfName) -> IfName {
-    let link = Interfaces::open().and_then(|host| host.index(name)).and_then(rtnl::link);
+    let link = Interfaces::open().and_then(|host| host.link(name));
     link.and_then(|link| IfName::parse(&link.name)).unwrap_or_else(|_| name.clone())
 }
 
@@ -140,10 +175,9 @@ pub fn is_same(one: &IfName, other: &IfName) -> bool {
     one == other || real_name(one) == real_name(other)
 }
 
-fn tap_named(tap: &IfName) -> Result<(i32, LinkInfo)> {
-    let index = Interfaces::open()?.index(tap)?;
-    let link = rtnl::link(index)?;
-    if is_tap(&link) { Ok((index, link)) } else { Err(not_the_tap(&link, tap)) }
+fn tap_named(tap: &IfName) -> Result<LinkInfo> {
+    let link = Interfaces::open()?.link(tap)?;
+    if is_tap(&link) { Ok(link) } else { Err(not_the_tap(&link, tap)) }
 }
 
 fn not_a_bridge(name: &IfName) -> Error {
@@ -154,20 +188,19 @@ fn not_a_bridge(name: &IfName) -> Error {
 
 /// Takes an interface out of its bridge; success when it is in none.
 pub fn detach_bridge(port: &IfName) -> Result<()> {
-    let Some(bridge) = bridge_of(port)? else { return Ok(()) };
     let host = Interfaces::open()?;
-    let port_index = host.index(port)?;
+    let link = host.link(port)?;
+    let Some(bridge) = host.bridge_of_link(&link)? else { return Ok(()) };
+    let out = Change { master: Some(0), ..Change::default() };
     host.0
-        .del_port(bridge.as_str(), port_index)
-        .map_err(|errno| failed(errno, port, &format!("leave bridge {bridge} with")))
+        .set(link.index, &out)
+        .map_err(|error| failed(Errno::from_raw(error.errno()), port, &format!("leave bridge {bridge} with")))
 }
 
 /// The bridge that an interface is a port of. Ports of anything else (a bond, Open vSwitch) count as none.
 pub fn bridge_of(port: &IfName) -> Result<Option<IfName>> {
-    let link = rtnl::link(Interfaces::open()?.index(port)?)?;
-    let Some(master) = link.master else { return Ok(None) };
-    let master = rtnl::link(master)?;
-    if master.kind == "bridge" { IfName::parse(&master.name).map(Some) } else { Ok(None) }
+    let host = Interfaces::open()?;
+    host.bridge_of_link(&host.link(port)?)
 }
 
 /// Deletes a tap, whoever holds it open; false when it is gone already. An interface that has only its name
@@ -185,11 +218,12 @@ pub fn destroy(tap: &IfName, identity: &TapIdentity) -> Result<bool> {
 
 /// By its index, so that a change of names between question and order cannot hit another one.
 fn delete_tap(tap: &IfName, identity: &TapIdentity) -> Result<()> {
-    let link = rtnl::link(identity.index)?;
+    let socket = Socket::open()?;
+    let link = socket.link(identity.index)?;
     if !is_tap(&link) || link.name != tap.as_str() || !is_of(identity, &link) {
         return Err(not_the_tap(&link, tap));
     }
-    rtnl::delete(identity.index)
+    socket.delete(identity.index)
 }
 
 fn is_of(identity: &TapIdentity, link: &LinkInfo) -> bool {
@@ -200,14 +234,31 @@ fn is_tap(link: &LinkInfo) -> bool {
     link.kind == "tun" && link.hardware == ETHERNET
 }
 
+fn is_bridge(link: &LinkInfo) -> bool {
+    link.kind == "bridge"
+}
+
 fn not_the_tap(link: &LinkInfo, tap: &IfName) -> Error {
     let text = format!("interface {} is not the tap {tap} that was made, and is left alone", link.name);
     Error::new(ErrorKind::Foreign, text)
 }
 
+fn is_port_of_another(port: &IfName, current: &LinkInfo, bridge: &IfName) -> Error {
+    let what = if is_bridge(current) { "bridge" } else { "interface" };
+    let text = format!(
+        "interface {port} is a port of {what} {}; take it out before it joins {bridge}",
+        current.name
+    );
+    Error::new(ErrorKind::Conflict, text)
+}
+
+fn missing(name: &IfName) -> Error {
+    Error::new(ErrorKind::NotFound, format!("interface {name} does not exist"))
+}
+
 fn failed(errno: Errno, name: &IfName, doing: &str) -> Error {
     match errno {
-        Errno::ENODEV => Error::new(ErrorKind::NotFound, format!("interface {name} does not exist")),
+        Errno::ENODEV => missing(name),
         Errno::EPERM => {
             Error::host(errno, format!("{doing} interface {name}")).context("needs CAP_NET_ADMIN")
         }

@@ -13,7 +13,7 @@ use once_cell::sync::OnceCell;
 use super::MAX_QUEUES;
 use super::given::check_queues;
 use super::identity::TapIdentity;
-use super::link::Interfaces;
+use super::link::{Interfaces, Setting};
 use super::mac;
 use super::spec::check_tap_name;
 use crate::error::{Error, ErrorKind, Result};
@@ -215,13 +215,8 @@ fn configure(host: &Interfaces, tap: &Tap, request: &TapRequest) -> Result<()> {
     }
     // Before it joins the bridge: a bridge follows its smallest port, and one more NIC must not shrink it.
     let mtu = mtu_on(host, request.mtu, request.bridge.as_ref())?;
-    if mtu != NEW_MTU {
-        host.set_mtu(&tap.name, mtu)?;
-    }
-    if let Some(bridge) = &request.bridge {
-        host.attach_bridge(&tap.name, bridge)?;
-    }
-    host.set_up(&tap.name)
+    let mtu = (mtu != NEW_MTU).then_some(mtu);
+    host.set(&tap.name, &Setting { mtu, bridge: request.bridge.as_ref(), up: true })
 }
 
 /// Gives a new tap an address that is higher than those of other interfaces: a bridge that was given none
@@ -236,7 +231,7 @@ fn set_address(
     let address = mac::of_tap(guest, || host.identity_of(name).map(|random| random.address))?;
     tun::set_address(fd, address.bytes())
         .map_err(|errno| Error::host(errno, format!("give tap {name} the address {address}")))?;
-    Ok(TapIdentity { index: host.index(name)?, address })
+    Ok(TapIdentity { index: host.link(name)?.index, address })
 }
 
 /// The MTU of a tap that was asked for one or not, on this bridge or on none.

@@ -6,7 +6,6 @@ pub mod descriptor;
 pub mod inherit;
 pub mod kcmp;
 pub mod lock;
-pub mod netif;
 pub mod pidfd;
 pub mod random;
 pub mod scsi;

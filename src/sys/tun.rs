@@ -2,7 +2,8 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use super::netif::{address_of, name_of, put_address, request};
+use libc::{c_char, ifreq};
+use nix::errno::Errno;
 
 /// An Ethernet interface, as opposed to [`TUN`].
 pub const TAP: u16 = 0x0002;
@@ -32,6 +33,45 @@ mod raw {
 
 /// `TUNGETDEVNETNS` (Linux 5.4), which libc does not have: `_IO('T', 227)`.
 const GET_NAMESPACE: libc::c_ulong = 0x54e3;
+
+/// A request that names an interface, everything else zero. Fails on names the kernel has no room for.
+fn request(name: &str) -> nix::Result<ifreq> {
+    // SAFETY: `ifreq` is plain data (arrays, integers, a raw pointer in a union); all zeros is a valid value.
+    let mut request: ifreq = unsafe { std::mem::zeroed() };
+    if name.len() >= request.ifr_name.len() {
+        return Err(Errno::ENAMETOOLONG);
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = c_char::from_ne_bytes([from]);
+    }
+    Ok(request)
+}
+
+/// The name the kernel wrote into a request.
+fn name_of(request: &ifreq) -> String {
+    let bytes: Vec<u8> =
+        request.ifr_name.iter().map(|c| c.to_ne_bytes()).map_while(|[b]| (b != 0).then_some(b)).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The hardware address the kernel wrote into a request.
+///
+/// # Safety
+/// The request has one, as SIOCGIFHWADDR leaves it.
+unsafe fn address_of(request: &ifreq) -> [u8; 6] {
+    // SAFETY: the caller vouches for a `sockaddr`; any bits are a valid one.
+    let [a, b, c, d, e, f, ..] = unsafe { request.ifr_ifru.ifru_hwaddr }.sa_data;
+    [a, b, c, d, e, f].map(|byte| u8::from_ne_bytes(byte.to_ne_bytes()))
+}
+
+/// Puts the hardware address of an Ethernet interface into a request.
+fn put_address(request: &mut ifreq, address: [u8; 6]) {
+    let mut data = [0; 14];
+    for (to, from) in data.iter_mut().zip(address) {
+        *to = c_char::from_ne_bytes([from]);
+    }
+    request.ifr_ifru.ifru_hwaddr = libc::sockaddr { sa_family: libc::ARPHRD_ETHER, sa_data: data };
+}
 
 /// The interface flags this kernel knows.
 pub fn features(fd: BorrowedFd<'_>) -> nix::Result<u32> {
@@ -65,7 +105,7 @@ pub fn get_iff(fd: BorrowedFd<'_>) -> nix::Result<(String, u16)> {
 pub fn set_owner(fd: BorrowedFd<'_>, uid: u32) -> nix::Result<()> {
     // SAFETY: the fd is open and TUNSETOWNER takes its argument by value.
     let done = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETOWNER, libc::c_ulong::from(uid)) };
-    nix::errno::Errno::result(done).map(drop)
+    Errno::result(done).map(drop)
 }
 
 /// Attaches a queue that was detached; `EINVAL` if it is attached.
@@ -97,7 +137,20 @@ pub fn set_address(fd: BorrowedFd<'_>, address: [u8; 6]) -> nix::Result<()> {
 /// know it.
 pub fn namespace(fd: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
     // SAFETY: the fd is open and the request has no argument.
-    let number = nix::errno::Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), GET_NAMESPACE) })?;
+    let number = Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), GET_NAMESPACE) })?;
     // SAFETY: the kernel has just made it, and nobody else knows of it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_survive_the_request_and_long_ones_are_refused() {
+        for name in ["", "lo", "x23456789012345"] {
+            assert_eq!(name_of(&request(name).unwrap()), name);
+        }
+        assert_eq!(request("x234567890123456").err(), Some(Errno::ENAMETOOLONG));
+    }
 }

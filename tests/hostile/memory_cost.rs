@@ -8,7 +8,8 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use kvm_hotplug::sys::netif::Control;
+use kvm_hotplug::ids::IfName;
+use kvm_hotplug::net::link::{Interfaces, Setting};
 
 /// The pause of the bystander.
 const TICK: Duration = Duration::from_millis(2);
@@ -92,8 +93,9 @@ impl Cost {
 pub fn begin_ticking() {
     static BEGUN: Once = Once::new();
     BEGUN.call_once(|| {
-        let control = Control::new().ok();
-        let mtu = control.as_ref().and_then(|control| control.mtu("lo").ok());
+        let host = Interfaces::open().unwrap();
+        let lo = IfName::parse("lo").unwrap();
+        let same = Setting { mtu: host.mtu_of(&lo).ok(), ..Setting::default() };
         std::thread::spawn(move || {
             let start = Instant::now();
             let mut next = start;
@@ -104,9 +106,7 @@ pub fn begin_ticking() {
                 // It has that MTU already: what counts is the wait for the kernel's lock of interfaces, of
                 // which the machine has one. Who deletes a network namespace holds it for a while, and a
                 // call that asks a tap for its name waits for it.
-                if let (Some(control), Some(mtu)) = (&control, mtu) {
-                    let _ = control.set_mtu("lo", mtu);
-                }
+                let _ = host.set(&lo, &same);
                 // What it came late for is not made up for.
                 next = next.max(Instant::now().checked_sub(TICK).unwrap_or(start));
                 TICKS.fetch_add(1, Ordering::Relaxed);

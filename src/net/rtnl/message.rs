@@ -1,13 +1,4 @@
-//! Two questions to the kernel's routing socket: what is this link, and delete it.
-//!
-//! Asked here and not in sysfs, since sysfs shows the network namespace of whoever mounted it.
-
-use std::os::fd::{AsRawFd, OwnedFd};
-
-use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
-
-use crate::error::{Error, ErrorKind, Result};
+//! The messages of the routing socket: requests written, answers read.
 
 // linux/netlink.h, linux/rtnetlink.h, linux/if_link.h
 const NLMSG_ERROR: u16 = 2;
@@ -18,24 +9,27 @@ const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_EXT_MASK: u16 = 29;
 const IFLA_INFO_KIND: u16 = 1;
+/// In `IFLA_EXT_MASK`: counters of packets, which take the kernel the longest, are left out.
+const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
+/// Up, in the flags of `struct ifinfomsg`, and in the mask of those that change.
+const IFF_UP: u32 = 1;
 /// The upper two bits of an attribute's type are flags.
 const TYPE_MASK: u16 = 0x3fff;
 
 const HEADER: usize = 16;
 const IFINFO: usize = 16;
 const SEQUENCE: u32 = 1;
-/// Several times what a link with every attribute takes; statistics of virtual functions are not asked for.
-const MAX_REPLY: usize = 32 * 1024;
-
-/// Some links say 1.5 KiB.
-const USUAL_REPLY: usize = 4 * 1024;
 
 /// What the kernel says of one link.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct LinkInfo {
+pub(in crate::net) struct LinkInfo {
+    /// Its index, by which the kernel knows it.
+    pub index: i32,
     /// Its name.
     pub name: String,
     /// Hardware type; 1 is Ethernet.
@@ -44,92 +38,106 @@ pub(super) struct LinkInfo {
     pub kind: String,
     /// Its hardware address; empty if it has none.
     pub address: Vec<u8>,
+    /// In bytes.
+    pub mtu: u32,
     /// Index of the bridge, bond or other device it is part of.
     pub master: Option<i32>,
 }
 
-/// The link with this index.
-pub(super) fn link(index: i32) -> Result<LinkInfo> {
-    let doing = || format!("query interface {index}");
-    match exchange(RTM_GETLINK, NLM_F_REQUEST, index).map_err(|error| error.context(doing()))? {
-        Reply::Link(link) => Ok(link),
-        Reply::Status(0) => Err(malformed().context(doing())),
-        Reply::Status(errno) => Err(refused(errno, doing())),
-    }
+/// What is to change of a link. The kernel does it in the order of these fields (`do_setlink` of
+/// net/core/rtnetlink.c), and what it has done stays when it refuses the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::net) struct Change {
+    /// The MTU, in bytes.
+    pub mtu: Option<u32>,
+    /// The index of the bridge that it becomes a port of; 0 is none.
+    pub master: Option<i32>,
+    /// That it is set administratively up.
+    pub up: bool,
 }
 
-/// Deletes the link with this index. Returns once it is gone, which for a tap takes about 15 ms.
-pub(super) fn delete(index: i32) -> Result<()> {
-    let doing = || format!("delete interface {index}");
-    match exchange(RTM_DELLINK, NLM_F_REQUEST | NLM_F_ACK, index).map_err(|error| error.context(doing()))? {
-        Reply::Status(0) => Ok(()),
-        Reply::Status(errno) => Err(refused(errno, doing())),
-        Reply::Link(_) => Err(malformed().context(doing())),
-    }
-}
-
+/// An answer of the kernel.
 #[derive(Debug, PartialEq, Eq)]
-enum Reply {
+pub(super) enum Reply {
     Link(LinkInfo),
     /// Zero is success, else a positive errno.
     Status(i32),
 }
 
-/// The link may have gone since its index was looked up.
-fn refused(errno: i32, doing: String) -> Error {
-    let error = Error::host(Errno::from_raw(errno), doing);
-    if errno == libc::ENODEV { error.with_kind(ErrorKind::NotFound) } else { error }
+/// Asks for the link with this index.
+pub(super) fn get(index: i32) -> Vec<u8> {
+    Message::new(RTM_GETLINK, NLM_F_REQUEST, index, 0).attribute(IFLA_EXT_MASK, &skip_statistics()).bytes()
 }
 
-fn malformed() -> Error {
-    Error::new(ErrorKind::Protocol, "the kernel's answer on the routing socket is malformed")
+/// Asks for the link with this name, or this alternative name.
+pub(super) fn get_named(name: &str) -> Vec<u8> {
+    Message::new(RTM_GETLINK, NLM_F_REQUEST, 0, 0)
+        .attribute(IFLA_EXT_MASK, &skip_statistics())
+        .attribute(IFLA_IFNAME, &[name.as_bytes(), &[0]].concat())
+        .bytes()
 }
 
-/// With room for what the kernel says of any but an unusual link, and then with more: room is zeroed first.
-fn exchange(kind: u16, flags: u16, index: i32) -> Result<Reply> {
-    match exchange_within(USUAL_REPLY, kind, flags, index) {
-        Err(error) if error.kind() == ErrorKind::Limit => exchange_within(MAX_REPLY, kind, flags, index),
-        reply => reply,
+/// Changes the link with this index.
+pub(super) fn set(index: i32, change: &Change) -> Vec<u8> {
+    let flags = if change.up { IFF_UP } else { 0 };
+    let mut message = Message::new(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_ACK, index, flags);
+    if let Some(mtu) = change.mtu {
+        message = message.attribute(IFLA_MTU, &mtu.to_ne_bytes());
+    }
+    if let Some(master) = change.master {
+        message = message.attribute(IFLA_MASTER, &master.to_ne_bytes());
+    }
+    message.bytes()
+}
+
+/// Deletes the link with this index.
+pub(super) fn delete(index: i32) -> Vec<u8> {
+    Message::new(RTM_DELLINK, NLM_F_REQUEST | NLM_F_ACK, index, 0).bytes()
+}
+
+fn skip_statistics() -> [u8; 4] {
+    RTEXT_FILTER_SKIP_STATS.to_ne_bytes()
+}
+
+/// What follows the length in a `nlmsghdr`, an `ifinfomsg` and attributes.
+struct Message(Vec<u8>);
+
+impl Message {
+    /// The flags of the link are set, and no others changed.
+    fn new(kind: u16, flags: u16, index: i32, link_flags: u32) -> Self {
+        let port_id = 0_u32;
+        let parts: [&[u8]; 8] = [
+            &kind.to_ne_bytes(),
+            &flags.to_ne_bytes(),
+            &SEQUENCE.to_ne_bytes(),
+            &port_id.to_ne_bytes(),
+            // AF_UNSPEC, and any hardware type.
+            &[0; 4],
+            &index.to_ne_bytes(),
+            &link_flags.to_ne_bytes(),
+            &link_flags.to_ne_bytes(),
+        ];
+        Self(parts.concat())
+    }
+
+    /// Adds an attribute. Names and numbers are far from the 65,531 bytes that one can have.
+    fn attribute(mut self, kind: u16, value: &[u8]) -> Self {
+        let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
+        self.0.extend(length.to_ne_bytes());
+        self.0.extend(kind.to_ne_bytes());
+        self.0.extend(value);
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+        self
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        let length = u32::try_from(self.0.len() + 4).unwrap_or(u32::MAX);
+        [length.to_ne_bytes().as_slice(), self.0.as_slice()].concat()
     }
 }
 
-fn exchange_within(room: usize, kind: u16, flags: u16, index: i32) -> Result<Reply> {
-    let fd = open().map_err(|errno| Error::host(errno, "open a routing socket"))?;
-    let message = encode(kind, flags, index);
-    send(fd.as_raw_fd(), &message, MsgFlags::empty())
-        .map_err(|errno| Error::host(errno, "send on the routing socket"))?;
-    let mut buffer = vec![0; room];
-    // The kernel has queued its answer when send returns, so nothing is waited for.
-    let length = recv(fd.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC)
-        .map_err(|errno| Error::host(errno, "receive on the routing socket"))?;
-    let reply = buffer.get(..length).ok_or_else(|| {
-        Error::new(ErrorKind::Limit, format!("the kernel's answer has {length} bytes, over {room}"))
-    })?;
-    decode(reply).ok_or_else(malformed)
-}
-
-fn open() -> nix::Result<OwnedFd> {
-    socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)
-}
-
-/// A `nlmsghdr` and an `ifinfomsg` that names the link by its index.
-fn encode(kind: u16, flags: u16, index: i32) -> [u8; HEADER + IFINFO] {
-    const LENGTH: u32 = 32;
-    let mut message = [0; HEADER + IFINFO];
-    let fields: [(usize, &[u8]); 5] = [
-        (0, &LENGTH.to_ne_bytes()),
-        (4, &kind.to_ne_bytes()),
-        (6, &flags.to_ne_bytes()),
-        (8, &SEQUENCE.to_ne_bytes()),
-        (HEADER + 4, &index.to_ne_bytes()),
-    ];
-    for (at, bytes) in fields {
-        message.iter_mut().skip(at).zip(bytes).for_each(|(to, from)| *to = *from);
-    }
-    message
-}
-
-fn decode(reply: &[u8]) -> Option<Reply> {
+/// Reads an answer; `None` if it is none to [`SEQUENCE`], or malformed.
+pub(super) fn decode(reply: &[u8]) -> Option<Reply> {
     let length = usize::try_from(u32_at(reply, 0)?).ok()?;
     if u32_at(reply, 8)? != SEQUENCE {
         return None;
@@ -143,11 +151,12 @@ fn decode(reply: &[u8]) -> Option<Reply> {
 }
 
 fn decode_link(body: &[u8]) -> Option<LinkInfo> {
-    let mut link = LinkInfo { hardware: u16_at(body, 2)?, ..LinkInfo::default() };
+    let mut link = LinkInfo { hardware: u16_at(body, 2)?, index: i32_at(body, 4)?, ..LinkInfo::default() };
     for (kind, value) in attributes(body.get(IFINFO..)?) {
         match kind {
             IFLA_ADDRESS => link.address = value.to_vec(),
             IFLA_IFNAME => link.name = text(value),
+            IFLA_MTU => link.mtu = u32_at(value, 0)?,
             IFLA_MASTER => link.master = i32_at(value, 0),
             IFLA_LINKINFO => {
                 let kind = attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND);
@@ -214,8 +223,10 @@ mod tests {
     fn new_link() -> Vec<u8> {
         let mut body = vec![0; IFINFO];
         body[2..4].copy_from_slice(&1u16.to_ne_bytes());
+        body[4..8].copy_from_slice(&5i32.to_ne_bytes());
         body.extend(attribute(IFLA_ADDRESS, &[2, 0, 0, 0, 0, 1]));
         body.extend(attribute(IFLA_IFNAME, b"tap0\0"));
+        body.extend(attribute(IFLA_MTU, &1400u32.to_ne_bytes()));
         body.extend(attribute(99, &[1]));
         body.extend(attribute(IFLA_MASTER, &7i32.to_ne_bytes()));
         let nested = [attribute(2, b"data"), attribute(IFLA_INFO_KIND, b"tun\0")].concat();
@@ -226,10 +237,12 @@ mod tests {
     #[test]
     fn links_are_read() {
         let expected = LinkInfo {
+            index: 5,
             name: "tap0".into(),
             hardware: 1,
             kind: "tun".into(),
             address: vec![2, 0, 0, 0, 0, 1],
+            mtu: 1400,
             master: Some(7),
         };
         assert_eq!(decode(&new_link()), Some(Reply::Link(expected)));
@@ -265,11 +278,27 @@ mod tests {
         }
     }
 
+    /// As `strace -e trace=sendto -x ip link set dev tap0 mtu 1400 master br0 up` shows it, but for the
+    /// order of the attributes and the sequence number.
     #[test]
-    fn the_kernel_agrees_on_loopback() {
-        let link = link(1).unwrap();
-        assert_eq!((link.name.as_str(), link.master), ("lo", None));
-        assert_eq!(super::link(i32::MAX).unwrap_err().kind(), ErrorKind::NotFound);
-        assert_eq!(delete(i32::MAX).unwrap_err().kind(), ErrorKind::NotFound);
+    fn a_change_is_one_message() {
+        let change = Change { mtu: Some(1400), master: Some(7), up: true };
+        let mut body = vec![0; IFINFO];
+        body[4..8].copy_from_slice(&5i32.to_ne_bytes());
+        body[8..12].copy_from_slice(&1u32.to_ne_bytes());
+        body[12..16].copy_from_slice(&1u32.to_ne_bytes());
+        body.extend(attribute(IFLA_MTU, &1400u32.to_ne_bytes()));
+        body.extend(attribute(IFLA_MASTER, &7i32.to_ne_bytes()));
+        let mut expected = message(RTM_NEWLINK, &body);
+        expected[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_ACK).to_ne_bytes());
+        assert_eq!(set(5, &change), expected);
+        assert_eq!(set(5, &Change::default()).len(), HEADER + IFINFO, "nothing changes that is not named");
+    }
+
+    #[test]
+    fn names_end_with_a_zero() {
+        let message = get_named("lo");
+        assert_eq!(&message[HEADER + IFINFO + 8..], &attribute(IFLA_IFNAME, b"lo\0")[..]);
+        assert_eq!(u32_at(&message, 0), u32::try_from(message.len()).ok());
     }
 }
