@@ -1,8 +1,8 @@
-//! Generates the C header and names the shared library.
+//! Generates the C header with what other languages have of it, and names the shared library.
 //!
-//! The header is checked in. A normal build compares it with what the sources say and warns when it is stale;
-//! `KVM_HOTPLUG_HEADER=write` updates it, `KVM_HOTPLUG_HEADER=check` fails the build. A normal build never writes
-//! into the source tree, so that it works from a read-only one.
+//! What is generated is checked in. A normal build compares the header with what the sources say and warns when it
+//! is stale; `KVM_HOTPLUG_HEADER=write` updates all of it, `KVM_HOTPLUG_HEADER=check` fails the build. A normal
+//! build never writes into the source tree, so that it works from a read-only one.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,8 @@ use manual::arrange::{Section, arranged};
 use manual::header::{Header, Item};
 
 const HEADER: &str = "include/kvm_hotplug.h";
+/// A package of the library's sources alone does not have it.
+const GO_ENUMS: &str = "bindings/go/kvmhotplug/enums.go";
 const SWITCH: &str = "KVM_HOTPLUG_HEADER";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -21,10 +23,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("cargo:rerun-if-env-changed={SWITCH}");
     println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libkvm_hotplug.so.{}", abi_version(&root)?);
-    match generate(&root)? {
-        Some(text) => compare(&root.join(HEADER), &text),
-        None => Ok(()),
+    let Some(header) = generate(&root)? else { return Ok(()) };
+    compare(&root, HEADER, &header)?;
+    if root.join(GO_ENUMS).exists() {
+        println!("cargo:rerun-if-changed={GO_ENUMS}");
+        compare(&root, GO_ENUMS, &manual::go::enumerations(&Header::parse(&header)?)?)?;
     }
+    Ok(())
 }
 
 /// The one place that says it is the constant that C programs see.
@@ -187,15 +192,16 @@ fn without_rust_sections(text: &str) -> String {
     out.replace(" *\n */", " */")
 }
 
-fn compare(path: &Path, text: &str) -> Result<(), Box<dyn Error>> {
-    if fs::read_to_string(path).ok().as_deref() == Some(text) {
+fn compare(root: &Path, file: &str, text: &str) -> Result<(), Box<dyn Error>> {
+    let path = root.join(file);
+    if fs::read_to_string(&path).ok().as_deref() == Some(text) {
         return Ok(());
     }
     match env::var(SWITCH).as_deref() {
         Ok("write") => Ok(fs::write(path, text)?),
-        Ok("check") => Err(format!("{HEADER} is stale; mend it with: {SWITCH}=write cargo build").into()),
+        Ok("check") => Err(format!("{file} is stale; mend it with: {SWITCH}=write cargo build").into()),
         _ => {
-            println!("cargo:warning={HEADER} is stale; mend it with: {SWITCH}=write cargo build");
+            println!("cargo:warning={file} is stale; mend it with: {SWITCH}=write cargo build");
             Ok(())
         }
     }

@@ -4,45 +4,6 @@ package kvmhotplug
 // #include <kvm_hotplug.h>
 import "C"
 
-// Backing is where the backing files of an image may be. The caller chooses the image itself by its path; the library does
-// not follow the names in an image to files that this rule does not allow, because everybody who can write the image can write
-// names into it, a guest that has taken QEMU over included. The library records the files of an image when the disk is added,
-// and opens no others for that disk later.
-type Backing uint32
-
-const (
-	// BackingDefault: for a disk, what its record says; for a record, BackingOwnDirectory.
-	BackingDefault Backing = C.KVM_HOTPLUG_BACKING_DEFAULT
-	// BackingOwnDirectory: regular files beneath the directory that the image lies in.
-	BackingOwnDirectory Backing = C.KVM_HOTPLUG_BACKING_OWN_DIRECTORY
-	// BackingForbidden: nowhere; an image that has a backing file is refused.
-	BackingForbidden Backing = C.KVM_HOTPLUG_BACKING_FORBIDDEN
-	// BackingFiles: exactly the files that are named, from the image down.
-	BackingFiles Backing = C.KVM_HOTPLUG_BACKING_FILES
-	// BackingDirectories: beneath one of the directories that are named.
-	BackingDirectories Backing = C.KVM_HOTPLUG_BACKING_DIRECTORIES
-)
-
-var backingNames = map[Backing]string{
-	BackingDefault:      "default",
-	BackingOwnDirectory: "own-directory",
-	BackingForbidden:    "forbidden",
-	BackingFiles:        "files",
-	BackingDirectories:  "directories",
-}
-
-// String is a name such as "own-directory".
-func (b Backing) String() string { return nameOf(backingNames, b) }
-
-// MarshalText writes the name.
-func (b Backing) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
-
-// UnmarshalText reads the name.
-func (b *Backing) UnmarshalText(text []byte) (err error) {
-	*b, err = parseName(backingNames, text, "rule for backing files")
-	return err
-}
-
 // SetBacking says where the backing files of all disks of the record may be, but for those that have a rule of their own. Paths
 // are absolute, at most 64, and only for [BackingFiles] and [BackingDirectories]. It fails with [ErrState] while a guest is open
 // with the record.

@@ -20,103 +20,6 @@ import (
 	"time"
 )
 
-// EventType is the kind of an event. Skip kinds you do not know.
-type EventType uint32
-
-const (
-	// EventAdded: a device of an add with NoWait, or of an interrupted one, is in the guest, and recorded now.
-	EventAdded EventType = C.KVM_HOTPLUG_EVENT_ADDED
-	// EventRemoved: a removal that was pending has finished: storage or tap may be torn down.
-	EventRemoved EventType = C.KVM_HOTPLUG_EVENT_REMOVED
-	// EventRemovedByGuest: the guest gave a device up by itself: storage or tap may be torn down.
-	EventRemovedByGuest EventType = C.KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST
-	// EventRefused: the guest refused to let go of a device; it stays.
-	EventRefused EventType = C.KVM_HOTPLUG_EVENT_REFUSED
-	// EventPending: a removal that an earlier agent had begun is waiting for the guest.
-	EventPending EventType = C.KVM_HOTPLUG_EVENT_PENDING
-	// EventUndone: an interrupted add was taken back.
-	EventUndone EventType = C.KVM_HOTPLUG_EVENT_UNDONE
-	// EventMonitorLost: the connection to the monitor is gone; the next call makes a new one.
-	EventMonitorLost EventType = C.KVM_HOTPLUG_EVENT_MONITOR_LOST
-	// EventLost: events were dropped because nobody fetched them.
-	EventLost EventType = C.KVM_HOTPLUG_EVENT_LOST
-	// EventMonitorRestored: there is a connection to the monitor again.
-	EventMonitorRestored EventType = C.KVM_HOTPLUG_EVENT_MONITOR_RESTORED
-	// EventIOError: a disk could not be read or written: Operation, Action and NoSpace say more.
-	EventIOError EventType = C.KVM_HOTPLUG_EVENT_IO_ERROR
-	// EventShutdown: the guest shut down, or was made to; ByGuest says which, Text why.
-	EventShutdown EventType = C.KVM_HOTPLUG_EVENT_SHUTDOWN
-	// EventReset: the guest was reset; ByGuest says by whom, Text why.
-	EventReset EventType = C.KVM_HOTPLUG_EVENT_RESET
-	// EventPanicked: the guest's system has crashed and says so.
-	EventPanicked EventType = C.KVM_HOTPLUG_EVENT_PANICKED
-	// EventQMP: a QMP event as it came, after [Guest.ForwardQMPEvents].
-	EventQMP EventType = C.KVM_HOTPLUG_EVENT_QMP
-	// EventAddFailed: a device of an add with NoWait could not be added; [Event.Err] says why. What had been done is taken
-	// back, but for what the text says is left behind.
-	EventAddFailed EventType = C.KVM_HOTPLUG_EVENT_ADD_FAILED
-)
-
-var eventNames = map[EventType]string{
-	EventAdded:           "added",
-	EventRemoved:         "removed",
-	EventRemovedByGuest:  "removed-by-guest",
-	EventRefused:         "refused",
-	EventPending:         "pending",
-	EventUndone:          "undone",
-	EventMonitorLost:     "monitor-lost",
-	EventLost:            "lost",
-	EventMonitorRestored: "monitor-restored",
-	EventIOError:         "io-error",
-	EventShutdown:        "shutdown",
-	EventReset:           "reset",
-	EventPanicked:        "panicked",
-	EventQMP:             "qmp",
-	EventAddFailed:       "add-failed",
-}
-
-// String is a name such as "removed".
-func (t EventType) String() string { return nameOf(eventNames, t) }
-
-// MarshalText writes the name.
-func (t EventType) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
-
-// UnmarshalText reads the name.
-func (t *EventType) UnmarshalText(text []byte) (err error) {
-	*t, err = parseName(eventNames, text, "type of event")
-	return err
-}
-
-// IOAction is what QEMU did about a failed request to a disk.
-type IOAction uint32
-
-const (
-	// IOReport: the guest was told.
-	IOReport IOAction = C.KVM_HOTPLUG_IO_ACTION_REPORT
-	// IOIgnore: nothing.
-	IOIgnore IOAction = C.KVM_HOTPLUG_IO_ACTION_IGNORE
-	// IOStop: the guest was stopped; QEMU repeats the request when it is let go on (QMP command cont).
-	IOStop IOAction = C.KVM_HOTPLUG_IO_ACTION_STOP
-)
-
-var ioActionNames = map[IOAction]string{
-	IOReport: "report",
-	IOIgnore: "ignore",
-	IOStop:   "stop",
-}
-
-// String is "report", "ignore" or "stop".
-func (a IOAction) String() string { return nameOf(ioActionNames, a) }
-
-// MarshalText writes the name.
-func (a IOAction) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
-
-// UnmarshalText reads the name.
-func (a *IOAction) UnmarshalText(text []byte) (err error) {
-	*a, err = parseName(ioActionNames, text, "action")
-	return err
-}
-
 // Event is news that no call answers itself.
 type Event struct {
 	Type EventType `json:"type"`
@@ -174,9 +77,9 @@ func eventOf(text string) (Event, error) {
 	if string(read.QMP) != "null" {
 		event.QMP = read.QMP
 	}
-	event.Type, _ = parseName(eventNames, []byte(read.Event), "type of event")
+	event.Type, _ = parseName(eventTypeNames, []byte(read.Event), "type of event")
 	event.Action, _ = parseName(ioActionNames, []byte(read.Action), "action")
-	event.DeviceType, _ = parseName(typeNames, []byte(read.Type), "type of device")
+	event.DeviceType, _ = parseName(deviceTypeNames, []byte(read.Type), "type of device")
 	return event, nil
 }
 

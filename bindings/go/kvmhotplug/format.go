@@ -3,33 +3,6 @@ package kvmhotplug
 // #include <kvm_hotplug.h>
 import "C"
 
-// RuntimeFormat of a runtime file. A record is saved in the one it has.
-type RuntimeFormat uint32
-
-const (
-	// RuntimeNative: the library's own, a JSON object.
-	RuntimeNative RuntimeFormat = C.KVM_RUNTIME_FORMAT_NATIVE
-	// RuntimeGaneti: the list that Ganeti writes. It holds less: see [Runtime.Convert].
-	RuntimeGaneti RuntimeFormat = C.KVM_RUNTIME_FORMAT_GANETI
-)
-
-var runtimeFormatNames = map[RuntimeFormat]string{
-	RuntimeNative: "native",
-	RuntimeGaneti: "ganeti",
-}
-
-// String is "native" or "ganeti".
-func (f RuntimeFormat) String() string { return nameOf(runtimeFormatNames, f) }
-
-// MarshalText writes the name.
-func (f RuntimeFormat) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
-
-// UnmarshalText reads the name.
-func (f *RuntimeFormat) UnmarshalText(text []byte) (err error) {
-	*f, err = parseName(runtimeFormatNames, text, "runtime file format")
-	return err
-}
-
 // Format is that of the file the record was loaded from, or the one it was converted to.
 func (r *Runtime) Format() (RuntimeFormat, error) {
 	var format C.uint32_t

@@ -10,36 +10,6 @@ import (
 	"syscall"
 )
 
-// Vhost says whether the host kernel moves the packets of a NIC.
-type Vhost uint32
-
-const (
-	// VhostAuto: with vhost-net if the host has it.
-	VhostAuto Vhost = C.KVM_HOTPLUG_VHOST_AUTO
-	// VhostOff: without.
-	VhostOff Vhost = C.KVM_HOTPLUG_VHOST_OFF
-	// VhostRequired: with, or the call fails with [ErrUnavailable].
-	VhostRequired Vhost = C.KVM_HOTPLUG_VHOST_REQUIRED
-)
-
-var vhostNames = map[Vhost]string{
-	VhostAuto:     "auto",
-	VhostOff:      "off",
-	VhostRequired: "required",
-}
-
-// String is "auto", "off" or "required".
-func (v Vhost) String() string { return nameOf(vhostNames, v) }
-
-// MarshalText writes the name.
-func (v Vhost) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
-
-// UnmarshalText reads the name.
-func (v *Vhost) UnmarshalText(text []byte) (err error) {
-	*v, err = parseName(vhostNames, text, "vhost mode")
-	return err
-}
-
 // NIC is one to add. The zero value is a virtio-net-pci with one queue, a generated MAC address and a tap of its own,
 // attached to nothing.
 type NIC struct {

@@ -5,48 +5,6 @@ import "C"
 
 import "context"
 
-// SlotState is what a slot is used for.
-type SlotState uint32
-
-const (
-	// SlotFree: can be handed out.
-	SlotFree SlotState = C.KVM_HOTPLUG_SLOT_FREE
-	// SlotReserved: left to QEMU, unless it is pinned.
-	SlotReserved SlotState = C.KVM_HOTPLUG_SLOT_RESERVED
-	// SlotTaken: somebody is there.
-	SlotTaken SlotState = C.KVM_HOTPLUG_SLOT_TAKEN
-	// SlotQuarantined: a removal is pending there.
-	SlotQuarantined SlotState = C.KVM_HOTPLUG_SLOT_QUARANTINED
-	// SlotNotHotpluggable: empty, but takes no devices while the guest runs.
-	SlotNotHotpluggable SlotState = C.KVM_HOTPLUG_SLOT_NOT_HOTPLUGGABLE
-	// SlotUnknown: the guest has not said yet.
-	SlotUnknown SlotState = C.KVM_HOTPLUG_SLOT_UNKNOWN
-	// SlotMissing: left to a device of the record that the guest does not have.
-	SlotMissing SlotState = C.KVM_HOTPLUG_SLOT_MISSING
-)
-
-var slotNames = map[SlotState]string{
-	SlotFree:            "free",
-	SlotReserved:        "reserved",
-	SlotTaken:           "taken",
-	SlotQuarantined:     "quarantined",
-	SlotNotHotpluggable: "not-hotpluggable",
-	SlotUnknown:         "unknown",
-	SlotMissing:         "missing",
-}
-
-// String is a name such as "free".
-func (s SlotState) String() string { return nameOf(slotNames, s) }
-
-// MarshalText writes the name.
-func (s SlotState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
-// UnmarshalText reads the name.
-func (s *SlotState) UnmarshalText(text []byte) (err error) {
-	*s, err = parseName(slotNames, text, "state of a slot")
-	return err
-}
-
 // Slot is one slot of one bus.
 type Slot struct {
 	Bus string `json:"bus"`
