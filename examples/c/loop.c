@@ -43,18 +43,10 @@ static void show_event(const struct kvm_hotplug_event *event)
 {
     switch (event->event_type) {
     case KVM_HOTPLUG_EVENT_REMOVED:
-    case KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST:
-        printf("%s is gone\n", event->id);
-        break;
-    case KVM_HOTPLUG_EVENT_ADDED:
-        printf("%s is in the guest\n", event->id);
-        break;
-    case KVM_HOTPLUG_EVENT_ADD_FAILED:
-        printf("failed: %s\n", event->text);
-        break;
-    case KVM_HOTPLUG_EVENT_REFUSED:
-        printf("%s stays: the guest refused\n", event->id);
-        break;
+    case KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST: printf("%s is gone\n", event->id); break;
+    case KVM_HOTPLUG_EVENT_ADDED: printf("%s is in the guest\n", event->id); break;
+    case KVM_HOTPLUG_EVENT_ADD_FAILED: printf("failed: %s\n", event->text); break;
+    case KVM_HOTPLUG_EVENT_REFUSED: printf("%s stays: the guest refused\n", event->id); break;
     default:
         /* Kinds that this program does not know have a text as well. */
         printf("event %u %s: %s\n", event->event_type, event->id, event->text);
@@ -80,24 +72,18 @@ static void process(struct agent *agent)
 static void plugged(int answer, const struct kvm_hotplug_device *device, struct kvm_hotplug_error *error)
 {
     switch (answer) {
-    case KVM_HOTPLUG_ANSWER_DONE:
-        printf("%s is in the guest\n", device->id);
-        break;
-    case KVM_HOTPLUG_ANSWER_PENDING:
-        printf("%s is on its way\n", device->id);
-        break;
-    case KVM_HOTPLUG_ANSWER_AFTER_REBOOT:
-        printf("%s is recorded for the next boot\n", device->id);
-        break;
-    default:
-        complain(error);
+    case KVM_HOTPLUG_ANSWER_DONE: printf("%s is in the guest\n", device->id); break;
+    case KVM_HOTPLUG_ANSWER_PENDING: printf("%s is on its way\n", device->id); break;
+    case KVM_HOTPLUG_ANSWER_AFTER_REBOOT: printf("%s is recorded for the next boot\n", device->id); break;
+    default: complain(error);
     }
 }
 
 static void add_nic(struct agent *agent, const char *bridge)
 {
-    struct kvm_hotplug_nic nic = {
-        .bridge = *bridge != '\0' ? bridge : NULL, .timeout_ms = TIMEOUT_MS, .flags = KVM_HOTPLUG_NO_WAIT};
+    struct kvm_hotplug_nic nic = {.bridge = *bridge != '\0' ? bridge : NULL,
+                                  .timeout_ms = TIMEOUT_MS,
+                                  .flags = KVM_HOTPLUG_NO_WAIT};
     struct kvm_hotplug_device device = {.slot = 0};
     struct kvm_hotplug_error *error = NULL;
     int answer = kvmh_add_nic(agent->guest, &nic, &device, &error);
@@ -121,20 +107,11 @@ static void del(struct agent *agent, const char *id)
     struct kvm_hotplug_error *error = NULL;
 
     switch (kvmh_del(agent->guest, &removal, NULL, &error)) {
-    case KVM_HOTPLUG_ANSWER_DONE:
-        printf("%s is gone\n", id);
-        break;
-    case KVM_HOTPLUG_ANSWER_ABSENT:
-        printf("%s is not there\n", id);
-        break;
-    case KVM_HOTPLUG_ANSWER_AFTER_REBOOT:
-        printf("%s goes with the next boot\n", id);
-        break;
-    case KVM_HOTPLUG_ANSWER_PENDING:
-        printf("%s is asked to leave\n", id);
-        break;
-    default:
-        complain(error);
+    case KVM_HOTPLUG_ANSWER_DONE: printf("%s is gone\n", id); break;
+    case KVM_HOTPLUG_ANSWER_ABSENT: printf("%s is not there\n", id); break;
+    case KVM_HOTPLUG_ANSWER_AFTER_REBOOT: printf("%s goes with the next boot\n", id); break;
+    case KVM_HOTPLUG_ANSWER_PENDING: printf("%s is asked to leave\n", id); break;
+    default: complain(error);
     }
 }
 
@@ -239,14 +216,9 @@ static void run(struct agent *agent, int tick)
                 break;
             process(agent);
             break;
-        case GUEST:
-            process(agent);
-            break;
-        case INPUT:
-            read_input(agent);
-            break;
-        default:
-            agent->over = true;
+        case GUEST: process(agent); break;
+        case INPUT: read_input(agent); break;
+        default: agent->over = true;
         }
         fflush(stdout);
     }

@@ -15,15 +15,9 @@
 
 /* Every function that is used, once. The pointers have the types that the header declares. */
 #define FUNCTIONS(with) \
-    with(kvm_hotplug_error_message) \
-    with(kvm_hotplug_error_free) \
-    with(kvm_runtime_load) \
-    with(kvm_runtime_load_readonly) \
-    with(kvm_runtime_list) \
-    with(kvm_runtime_free) \
-    with(kvm_hotplug_open) \
-    with(kvm_hotplug_list) \
-    with(kvm_hotplug_close)
+    with(kvm_hotplug_error_message) with(kvm_hotplug_error_free) with(kvm_runtime_load) \
+        with(kvm_runtime_load_readonly) with(kvm_runtime_list) with(kvm_runtime_free) with(kvm_hotplug_open) \
+            with(kvm_hotplug_list) with(kvm_hotplug_close)
 
 #define MEMBER(name) __typeof__(&name) name;
 

@@ -87,7 +87,9 @@ void floor_open(struct floor *floor, const char *path, bool look)
     SYSTEM(floor->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     SYSTEM(connect(floor->fd, (struct sockaddr *)&address, sizeof address));
     floor_await(floor, 1);
-    send_all(floor, look ? "{\"execute\":\"qmp_capabilities\"}{\"execute\":\"query-pci\"}" : "{\"execute\":\"qmp_capabilities\"}",
+    send_all(floor,
+             look ? "{\"execute\":\"qmp_capabilities\"}{\"execute\":\"query-pci\"}"
+                  : "{\"execute\":\"qmp_capabilities\"}",
              -1);
     floor_await(floor, look ? 2 : 1);
 }
@@ -124,12 +126,13 @@ void floor_send_nic(struct floor *floor, int slot, const char *bridge, bool rom)
     char text[512];
     int tap = tap_open(bridge);
 
-    snprintf(text, sizeof text,
-             "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"f\"}}"
-             "{\"execute\":\"netdev_add\",\"arguments\":{\"type\":\"tap\",\"id\":\"nic-pci-%d\",\"fd\":\"f\"}}"
-             "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtio-net-pci\",\"id\":\"nic-pci-%d\",\"bus\":\"pci.0\","
-             "\"addr\":\"%x\",\"netdev\":\"nic-pci-%d\",\"mac\":\"52:54:00:f0:00:%02x\"%s}}",
-             slot, slot, slot, slot, slot, rom ? "" : ",\"romfile\":\"\"");
+    snprintf(
+        text, sizeof text,
+        "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"f\"}}"
+        "{\"execute\":\"netdev_add\",\"arguments\":{\"type\":\"tap\",\"id\":\"nic-pci-%d\",\"fd\":\"f\"}}"
+        "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtio-net-pci\",\"id\":\"nic-pci-%d\",\"bus\":\"pci.0\","
+        "\"addr\":\"%x\",\"netdev\":\"nic-pci-%d\",\"mac\":\"52:54:00:f0:00:%02x\"%s}}",
+        slot, slot, slot, slot, slot, rom ? "" : ",\"romfile\":\"\"");
     send_all(floor, text, tap);
     close(tap);
 }
@@ -144,10 +147,11 @@ void floor_add_bare(struct floor *floor, int slot)
 {
     char text[192];
 
-    snprintf(text, sizeof text,
-             "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtio-net-pci\",\"id\":\"nic-pci-%d\",\"bus\":\"pci.0\","
-             "\"addr\":\"%x\",\"romfile\":\"\"}}",
-             slot, slot);
+    snprintf(
+        text, sizeof text,
+        "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtio-net-pci\",\"id\":\"nic-pci-%d\",\"bus\":\"pci.0\","
+        "\"addr\":\"%x\",\"romfile\":\"\"}}",
+        slot, slot);
     send_all(floor, text, -1);
     floor_await(floor, 1);
 }
@@ -158,13 +162,14 @@ void floor_add_disk(struct floor *floor, int slot, const char *path)
     int image = open(path, O_RDWR | O_CLOEXEC);
 
     SYSTEM(image);
-    snprintf(text, sizeof text,
-             "{\"execute\":\"add-fd\",\"arguments\":{\"fdset-id\":9}}"
-             "{\"execute\":\"blockdev-add\",\"arguments\":{\"driver\":\"file\",\"node-name\":\"disk-pci-%d\","
-             "\"filename\":\"/dev/fdset/9\"}}"
-             "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtio-blk-pci\",\"id\":\"disk-pci-%d\",\"bus\":\"pci.0\","
-             "\"addr\":\"%x\",\"drive\":\"disk-pci-%d\"}}",
-             slot, slot, slot, slot);
+    snprintf(
+        text, sizeof text,
+        "{\"execute\":\"add-fd\",\"arguments\":{\"fdset-id\":9}}"
+        "{\"execute\":\"blockdev-add\",\"arguments\":{\"driver\":\"file\",\"node-name\":\"disk-pci-%d\","
+        "\"filename\":\"/dev/fdset/9\"}}"
+        "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtio-blk-pci\",\"id\":\"disk-pci-%d\",\"bus\":\"pci.0\","
+        "\"addr\":\"%x\",\"drive\":\"disk-pci-%d\"}}",
+        slot, slot, slot, slot);
     send_all(floor, text, image);
     close(image);
     floor_await(floor, 3);

@@ -13,7 +13,7 @@
 
 struct floor {
     int fd;
-    size_t used; /* of the answers that have been read and not looked at */
+    size_t used;  /* of the answers that have been read and not looked at */
     bool deleted; /* a DEVICE_DELETED with an id has been seen since this was cleared */
     char text[1 << 16];
 };

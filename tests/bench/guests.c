@@ -40,7 +40,8 @@ static void start_all(void)
         snprintf(name, sizeof name, "floor%d", i);
         path_in(guest->floor_path, directory, name);
         snprintf(monitor, sizeof monitor, "unix:%s,server=on,wait=off", guest->floor_path);
-        guest->vm.qemu = qemu_start(&(struct qemu_options){.machine = "pc", .stopped = true, .memory_mb = 64, .extra = extra});
+        guest->vm.qemu =
+            qemu_start(&(struct qemu_options){.machine = "pc", .stopped = true, .memory_mb = 64, .extra = extra});
         snprintf(guest->vm.path, sizeof guest->vm.path, "%s/vm.runtime", guest->vm.qemu->dir);
         works(kvmh_runtime_new(NULL, &guest->vm.runtime, &failure));
         works(kvm_runtime_save(guest->vm.runtime, guest->vm.path, &failure));
@@ -95,11 +96,12 @@ static double add_by_threads(int count)
 
 static void begin_add(struct guest *guest)
 {
-    struct kvm_hotplug_nic nic = {
-        .bridge = bridge, .vhost = KVM_HOTPLUG_VHOST_OFF, .timeout_ms = WAIT_MS, .flags = KVM_HOTPLUG_NO_WAIT};
+    struct kvm_hotplug_nic nic = {.bridge = bridge,
+                                  .vhost = KVM_HOTPLUG_VHOST_OFF,
+                                  .timeout_ms = WAIT_MS,
+                                  .flags = KVM_HOTPLUG_NO_WAIT};
 
-    answers(kvmh_add_nic(guest->vm.guest, &nic, &guest->device, &failure),
-            KVM_HOTPLUG_ANSWER_PENDING);
+    answers(kvmh_add_nic(guest->vm.guest, &nic, &guest->device, &failure), KVM_HOTPLUG_ANSWER_PENDING);
 }
 
 /* Takes in what there is; whether the NIC is there now. */
@@ -247,9 +249,10 @@ void bench_guests(int count)
     }
     floor = floor_adds() / count;
     printf("\n%d guests in one process, for each guest\n", count);
-    printf("  open %.2f ms; NIC add: one thread %.2f ms, %d threads %.2f ms, one thread with poll() %.2f ms, floor with poll() %.2f ms; "
-           "removal %.2f ms\n",
-           opened, alone, THREADS, together, polled, floor, removed);
+    printf(
+        "  open %.2f ms; NIC add: one thread %.2f ms, %d threads %.2f ms, one thread with poll() %.2f ms, floor with poll() %.2f ms; "
+        "removal %.2f ms\n",
+        opened, alone, THREADS, together, polled, floor, removed);
     printf("  memory %ld KiB, descriptors %.1f, threads of the library 0\n", kib_each, (double)fds / count);
     must_hold("memory for each open guest beyond the first, in KiB", (double)kib_each, KIB_EACH);
     /* A handful is over before it says anything about time. */

@@ -30,7 +30,8 @@ static void eject_all(int count)
         if ((slots >> slot & 1) == 0)
             continue;
         snprintf(json, sizeof json,
-                 "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"o /w 0xae08 0x%x\"}}", 1u << slot);
+                 "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"o /w 0xae08 0x%x\"}}",
+                 1u << slot);
         qmp(vm.qemu, json);
     }
 }
@@ -110,8 +111,8 @@ void bench_many(int rounds)
         remove_all(MOST);
     }
     printf("\n%d NICs in one guest, medians of %d rounds, for each NIC\n", MOST, rounds);
-    printf("  the first %d %.2f ms, the last %d %.2f ms; one by one %.2f ms, as one list %.2f ms\n", EDGE, median(&first), EDGE,
-           median(&last), median(&single), median(&batch));
+    printf("  the first %d %.2f ms, the last %d %.2f ms; one by one %.2f ms, as one list %.2f ms\n", EDGE,
+           median(&first), EDGE, median(&last), median(&single), median(&batch));
     must_hold("the last NICs to the first", median(&last) / median(&first), 1.25);
     must_hold("a list to the same one by one", median(&batch) / median(&single), 1.00);
     vm_stop(&vm);

@@ -35,9 +35,17 @@ enum what {
 };
 
 static const char *const names[HOW_MANY] = {
-    "NIC add, floor with option ROM", "NIC add, floor", "NIC add, library",
-    "disk add, floor", "disk add, library", "NIC del, floor", "NIC del, library",
-    "disk del, floor", "disk del, library", "open, floor", "open, library",
+    "NIC add, floor with option ROM",
+    "NIC add, floor",
+    "NIC add, library",
+    "disk add, floor",
+    "disk add, library",
+    "NIC del, floor",
+    "NIC del, library",
+    "disk del, floor",
+    "disk del, library",
+    "open, floor",
+    "open, library",
 };
 
 /* System calls of the library, about a tenth above the most that was counted: 42, 34, 80, 37, 44. An image is
@@ -79,7 +87,8 @@ static void eject(int slot)
 
     qmp(vm.qemu, "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"o /w 0xae10 0\"}}");
     snprintf(json, sizeof json,
-             "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"o /w 0xae08 0x%x\"}}", 1u << slot);
+             "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"o /w 0xae08 0x%x\"}}",
+             1u << slot);
     qmp(vm.qemu, json);
 }
 
@@ -338,10 +347,11 @@ static void stalls(void)
         works(kvmh_add_nic(vm.guest, &nic, &standing, &failure));
         sample(&ours, gap_during(remove_by_library));
     }
-    printf("\nlongest silence of QEMU's main loop around the removal of a NIC, seen on another monitor (medians of %d)\n",
-           DEL_ROUNDS);
-    printf("  nothing is done %.2f ms, a NIC with nothing behind it %.2f ms, floor %.2f ms, library %.2f ms\n", median(&idle),
-           median(&bare), median(&floor), median(&ours));
+    printf(
+        "\nlongest silence of QEMU's main loop around the removal of a NIC, seen on another monitor (medians of %d)\n",
+        DEL_ROUNDS);
+    printf("  nothing is done %.2f ms, a NIC with nothing behind it %.2f ms, floor %.2f ms, library %.2f ms\n",
+           median(&idle), median(&bare), median(&floor), median(&ours));
     must_hold("stall of a NIC removal, library to floor", median(&ours) / median(&floor), 0.1);
     must_hold("the same, to a NIC with nothing behind it", median(&ours) / median(&bare), 1.5);
 }
@@ -376,7 +386,8 @@ static double bytes(enum what ours, enum what floor)
 
 static void judge_times(void)
 {
-    must_hold("NIC add, time, library to floor with option ROM", median(&times[NIC_OURS]) / median(&times[NIC_ROM]), 1.00);
+    must_hold("NIC add, time, library to floor with option ROM", median(&times[NIC_OURS]) / median(&times[NIC_ROM]),
+              1.00);
     must_hold("NIC add, time, library to floor that sends the same",
               median(&times[NIC_OURS]) / median(&times[NIC_FLOOR]), 1.05);
     must_hold("disk add, time, library to floor", median(&times[DISK_OURS]) / median(&times[DISK_FLOOR]), 1.05);

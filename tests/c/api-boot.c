@@ -33,14 +33,14 @@ static struct kvm_runtime *with_disks(const char *command, int disks)
     char text[2048], image[TEST_PATH];
     int length, i;
 
-    length = snprintf(text, sizeof text, "{\"format\":\"kvm-hotplug-runtime\",\"version\":1,\"command\":[%s],\"disks\":[",
-                      command);
+    length = snprintf(text, sizeof text,
+                      "{\"format\":\"kvm-hotplug-runtime\",\"version\":1,\"command\":[%s],\"disks\":[", command);
     for (i = 0; i < disks; i++) {
         path_in(image, directory, ids[i]);
         image_raw(image, MEBIBYTE);
         length += snprintf(text + length, sizeof text - (size_t)length,
-                           "%s{\"id\":\"%s\",\"generation\":%d,\"path\":\"%s\",\"format\":\"raw\"}", i == 0 ? "" : ",", ids[i],
-                           i + 1, image);
+                           "%s{\"id\":\"%s\",\"generation\":%d,\"path\":\"%s\",\"format\":\"raw\"}", i == 0 ? "" : ",",
+                           ids[i], i + 1, image);
     }
     snprintf(text + length, sizeof text - (size_t)length, "]}");
     return load(text);
@@ -56,10 +56,14 @@ static struct kvm_boot *boot(struct kvm_runtime *runtime, const struct kvm_boot_
 
 static void arguments(void)
 {
-    static const char *const want[] = {
-        "qemu", "-S", "-add-fd", "fd=3,set=1,opaque=kh:one", "-blockdev",
-        "{\"driver\":\"file\",\"filename\":\"/dev/fdset/1\",\"node-name\":\"one\"}", "-device",
-        "driver=virtio-blk-pci,addr=4,bus=pci.0,drive=one,id=one"};
+    static const char *const want[] = {"qemu",
+                                       "-S",
+                                       "-add-fd",
+                                       "fd=3,set=1,opaque=kh:one",
+                                       "-blockdev",
+                                       "{\"driver\":\"file\",\"filename\":\"/dev/fdset/1\",\"node-name\":\"one\"}",
+                                       "-device",
+                                       "driver=virtio-blk-pci,addr=4,bus=pci.0,drive=one,id=one"};
     struct kvm_runtime *runtime = with_disks("\"qemu\"", 1);
     struct kvm_boot *made = boot(runtime, &(struct kvm_boot_options){.flags = KVM_BOOT_PAUSED});
     const char *const *argv;
@@ -153,7 +157,8 @@ static char *state_of_directory(void)
     size_t size = 0;
     FILE *output;
 
-    snprintf(command, sizeof command, "cd %s && ls -ldi --full-time . && ls -lAi --full-time && cat *.runtime*", directory);
+    snprintf(command, sizeof command, "cd %s && ls -ldi --full-time . && ls -lAi --full-time && cat *.runtime*",
+             directory);
     output = popen(command, "re");
     CHECK(output != NULL && getdelim(&text, &size, '\0', output) > 0);
     CHECK_NUMBER(pclose(output), 0);
@@ -211,11 +216,11 @@ static void looked_at(void)
     kvm_runtime_free(owner);
 }
 
-#define refused(errno_, kind, text, ...)                                                                              \
-    do {                                                                                                              \
-        struct kvm_boot_options options = {__VA_ARGS__};                                                              \
-        fails(kvmh_runtime_boot(runtime, &options, &made, &failure), errno_, kind, text);              \
-        CHECK(made == NULL);                                                                                          \
+#define refused(errno_, kind, text, ...) \
+    do { \
+        struct kvm_boot_options options = {__VA_ARGS__}; \
+        fails(kvmh_runtime_boot(runtime, &options, &made, &failure), errno_, kind, text); \
+        CHECK(made == NULL); \
     } while (0)
 
 static void refusals(void)

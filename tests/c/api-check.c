@@ -22,14 +22,16 @@ static struct kvm_runtime *guest(const char *command, const char *lists)
     struct kvm_runtime *runtime = NULL;
     char text[2048];
 
-    snprintf(text, sizeof text, "{\"format\":\"kvm-hotplug-runtime\",\"version\":1,\"command\":[\"qemu\"%s]%s}", command, lists);
+    snprintf(text, sizeof text, "{\"format\":\"kvm-hotplug-runtime\",\"version\":1,\"command\":[\"qemu\"%s]%s}",
+             command, lists);
     file_write(record, text, strlen(text));
     works(kvm_runtime_load_readonly(record, &runtime, &failure));
     return runtime;
 }
 
 /* One trouble, about this device, in these words; "" for the guest as a whole. */
-static void found(struct kvm_runtime *runtime, uint32_t flags, const char *qmp, uint32_t trouble, const char *id, const char *part)
+static void found(struct kvm_runtime *runtime, uint32_t flags, const char *qmp, uint32_t trouble, const char *id,
+                  const char *part)
 {
     struct kvm_runtime_problem list[MOST];
     size_t count = 0, i;
@@ -50,7 +52,8 @@ static struct kvm_runtime *with_disk(const char *path, const char *more)
 {
     char lists[600];
 
-    snprintf(lists, sizeof lists, ",\"disks\":[{\"id\":\"data\",\"generation\":1,\"path\":\"%s\",\"format\":\"raw\"%s}]", path, more);
+    snprintf(lists, sizeof lists,
+             ",\"disks\":[{\"id\":\"data\",\"generation\":1,\"path\":\"%s\",\"format\":\"raw\"%s}]", path, more);
     return guest("", lists);
 }
 
@@ -58,7 +61,8 @@ static struct kvm_runtime *with_nic(const char *more)
 {
     char lists[300];
 
-    snprintf(lists, sizeof lists, ",\"nics\":[{\"id\":\"lan\",\"generation\":1,\"mac\":\"52:54:00:12:34:56\"%s}]", more);
+    snprintf(lists, sizeof lists, ",\"nics\":[{\"id\":\"lan\",\"generation\":1,\"mac\":\"52:54:00:12:34:56\"%s}]",
+             more);
     return guest("", lists);
 }
 
@@ -89,22 +93,26 @@ static void places(void)
              ",\"nics\":[{\"id\":\"lan\",\"generation\":1,\"mac\":\"52:54:00:12:34:56\"}],"
              "\"disks\":[{\"id\":\"data\",\"generation\":2,\"path\":\"%s\",\"format\":\"raw\"%s}]",
              image, address);
-    found(guest(",\"-device\",\"pvpanic-pci,id=theirs,addr=5\"", lists), 0, NULL, KVM_RUNTIME_PROBLEM_PLACE, "", "data");
-    found(guest(",\"-machine\",\"pc-i440fx-7.2\"", ",\"nics\":[{\"id\":\"lan\",\"generation\":1,\"mac\":\"52:54:00:12:34:56\"}]"),
+    found(guest(",\"-device\",\"pvpanic-pci,id=theirs,addr=5\"", lists), 0, NULL, KVM_RUNTIME_PROBLEM_PLACE, "",
+          "data");
+    found(guest(",\"-machine\",\"pc-i440fx-7.2\"",
+                ",\"nics\":[{\"id\":\"lan\",\"generation\":1,\"mac\":\"52:54:00:12:34:56\"}]"),
           KVM_RUNTIME_CHECK_INCOMING, NULL, KVM_RUNTIME_PROBLEM_NO_ADDRESS, "lan", "address");
     runtime = with_nic("");
     works(kvmh_runtime_list(runtime, &device, 1, &count, &failure));
     CHECK_NUMBER(count, 1);
     CHECK_NUMBER(device.address_type, KVM_HOTPLUG_ADDRESS_NONE);
     kvm_runtime_free(runtime);
-    found(guest(",\"-machine\",\"pc\"", ""), KVM_RUNTIME_CHECK_INCOMING, NULL, KVM_RUNTIME_PROBLEM_MACHINE_NOT_PINNED, "", "pc");
+    found(guest(",\"-machine\",\"pc\"", ""), KVM_RUNTIME_CHECK_INCOMING, NULL, KVM_RUNTIME_PROBLEM_MACHINE_NOT_PINNED,
+          "", "pc");
 }
 
 /* An agent was killed in an add, and nobody can tell whether its guest has ended. */
 static void unfinished(void)
 {
-    static const char content[] = "{\"format\":\"kvm-hotplug-journal\",\"version\":1,\"intents\":["
-                                  "{\"verb\":\"add\",\"nic\":{\"id\":\"new\",\"generation\":9,\"mac\":\"52:54:00:00:00:02\"}}]}";
+    static const char content[] =
+        "{\"format\":\"kvm-hotplug-journal\",\"version\":1,\"intents\":["
+        "{\"verb\":\"add\",\"nic\":{\"id\":\"new\",\"generation\":9,\"mac\":\"52:54:00:00:00:02\"}}]}";
     char journal[TEST_PATH + 16];
 
     snprintf(journal, sizeof journal, "%s.journal", record);
@@ -146,9 +154,12 @@ static void command(void)
     char lists[512], drive[300];
 
     snprintf(lists, sizeof lists,
-             ",\"disks\":[{\"id\":\"data\",\"generation\":1,\"path\":\"%s\",\"format\":\"raw\",\"boot_index\":1}]", image);
-    found(guest(",\"-device\",\"virtio-rng-pci,id=data\"", lists), 0, NULL, KVM_RUNTIME_PROBLEM_COMMAND, "data", "already");
-    found(guest(",\"-device\",\"e1000,id=old,bootindex=1\"", lists), 0, NULL, KVM_RUNTIME_PROBLEM_COMMAND, "data", "old");
+             ",\"disks\":[{\"id\":\"data\",\"generation\":1,\"path\":\"%s\",\"format\":\"raw\",\"boot_index\":1}]",
+             image);
+    found(guest(",\"-device\",\"virtio-rng-pci,id=data\"", lists), 0, NULL, KVM_RUNTIME_PROBLEM_COMMAND, "data",
+          "already");
+    found(guest(",\"-device\",\"e1000,id=old,bootindex=1\"", lists), 0, NULL, KVM_RUNTIME_PROBLEM_COMMAND, "data",
+          "old");
     found(guest(",\"-cdrom\",\"/nowhere/cd.iso\"", ""), 0, NULL, KVM_RUNTIME_PROBLEM_COMMAND, "", "/nowhere/cd.iso");
     snprintf(drive, sizeof drive, ",\"-drive\",\"file=%s,if=virtio\"", image);
     found(guest(drive, lists), 0, NULL, KVM_RUNTIME_PROBLEM_IMAGE_IN_USE, "data", "-drive");

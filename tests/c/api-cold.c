@@ -93,14 +93,14 @@ static void adding(void)
 
     lan.queues = 3;
     fails(nic(runtime, &lan, NULL), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT, "lan exists with another queues");
-    fails(nic(runtime, &(struct kvm_hotplug_nic){.mac = "52:54:00:00:00:01"}, NULL), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT,
-          "is used by lan");
+    fails(nic(runtime, &(struct kvm_hotplug_nic){.mac = "52:54:00:00:00:01"}, NULL), -EEXIST,
+          KVM_HOTPLUG_ERROR_CONFLICT, "is used by lan");
     fails(disk(runtime, &data, NULL), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT, "is used by disk-pci-6");
     fails(nic(runtime, &(struct kvm_hotplug_nic){.bus = "pci.0", .slot = 6}, NULL), -EADDRINUSE,
           KVM_HOTPLUG_ERROR_ADDRESS_TAKEN, "taken by disk-pci-6");
     invalid(nic(runtime, &(struct kvm_hotplug_nic){.tap_fds = &fd, .tap_fd_count = 1}, NULL), "when it is started");
-    fails(nic(runtime, &(struct kvm_hotplug_nic){.model = "usb-net"}, NULL), -EOPNOTSUPP, KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE,
-          "no PCI device");
+    fails(nic(runtime, &(struct kvm_hotplug_nic){.model = "usb-net"}, NULL), -EOPNOTSUPP,
+          KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE, "no PCI device");
     CHECK_NUMBER(count_of(runtime), 3);
     /* A model that no running guest could be given, at a place that is its own. */
     works(nic(runtime, &(struct kvm_hotplug_nic){.model = "e1000", .bus = "pci.0", .slot = 3}, &device));
@@ -173,7 +173,8 @@ static void replacing(void)
     CHECK_NUMBER(count_of(copy), 4);
     fails(nic(copy, &(struct kvm_hotplug_nic){0}, NULL), -EROFS, KVM_HOTPLUG_ERROR_STATE, "reading only");
     invalid(nic(runtime, &(struct kvm_hotplug_nic){.flags = KVM_HOTPLUG_LIVE_ONLY}, NULL), "nic flags", "0x1");
-    invalid(disk(runtime, &(struct kvm_hotplug_disk){.path = image, .flags = KVM_HOTPLUG_NO_WAIT}, NULL), "disk flags", "0x8");
+    invalid(disk(runtime, &(struct kvm_hotplug_disk){.path = image, .flags = KVM_HOTPLUG_NO_WAIT}, NULL), "disk flags",
+            "0x8");
     fails(take_out(copy, "more"), -EROFS, KVM_HOTPLUG_ERROR_STATE, "reading only");
     kvm_runtime_free(copy);
     boot(runtime);
@@ -208,7 +209,8 @@ static void long_paths(void)
     works(nic(runtime, &(struct kvm_hotplug_nic){.id = "lan"}, &device));
     char *text = NULL;
     invalid(kvm_runtime_get_path(runtime, "lan", &text, &failure), "lan is no disk");
-    fails(kvm_runtime_get_path(runtime, "nowhere", &text, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, "no device nowhere");
+    fails(kvm_runtime_get_path(runtime, "nowhere", &text, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND,
+          "no device nowhere");
     CHECK(text == NULL);
     kvm_runtime_free(runtime);
 }

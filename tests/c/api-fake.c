@@ -200,22 +200,23 @@ static void io_errors(void)
     static const struct {
         const char *action;
         uint32_t number;
-    } actions[] = {
-        {"report", KVM_HOTPLUG_IO_ACTION_REPORT}, {"ignore", KVM_HOTPLUG_IO_ACTION_IGNORE}, {"stop", KVM_HOTPLUG_IO_ACTION_STOP}};
+    } actions[] = {{"report", KVM_HOTPLUG_IO_ACTION_REPORT},
+                   {"ignore", KVM_HOTPLUG_IO_ACTION_IGNORE},
+                   {"stop", KVM_HOTPLUG_IO_ACTION_STOP}};
     struct kvm_hotplug_event event;
     char line[300];
 
     works(add_disk("data", 0));
     forget_news();
     for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
-        snprintf(line, sizeof line,
-                 "event BLOCK_IO_ERROR {\"device\":\"\",\"node-name\":\"data\",\"operation\":\"write\",\"action\":\"%s\","
-                 "\"nospace\":false,\"reason\":\"no luck\"}",
-                 actions[i].action);
+        snprintf(
+            line, sizeof line,
+            "event BLOCK_IO_ERROR {\"device\":\"\",\"node-name\":\"data\",\"operation\":\"write\",\"action\":\"%s\","
+            "\"nospace\":false,\"reason\":\"no luck\"}",
+            actions[i].action);
         order(line);
         CHECK(kvm_hotplug_process(vm.guest, (uint32_t)test_patience(BRIEF_MS), &failure) > 0);
-        while (kvmh_next_event(vm.guest, &event, &failure) > 0 &&
-               event.event_type != KVM_HOTPLUG_EVENT_IO_ERROR)
+        while (kvmh_next_event(vm.guest, &event, &failure) > 0 && event.event_type != KVM_HOTPLUG_EVENT_IO_ERROR)
             continue;
         CHECK_NUMBER(event.event_type, KVM_HOTPLUG_EVENT_IO_ERROR);
         CHECK_NUMBER(event.action, actions[i].number);
@@ -226,8 +227,10 @@ static void io_errors(void)
 /* What is QEMU's default can be asked for as well, and is shown. */
 static void defaults(void)
 {
-    struct kvm_hotplug_disk disk = {
-        .id = "data", .path = image, .aio = KVM_HOTPLUG_AIO_THREADS, .detect_zeroes = KVM_HOTPLUG_DETECT_ZEROES_OFF};
+    struct kvm_hotplug_disk disk = {.id = "data",
+                                    .path = image,
+                                    .aio = KVM_HOTPLUG_AIO_THREADS,
+                                    .detect_zeroes = KVM_HOTPLUG_DETECT_ZEROES_OFF};
 
     works(kvmh_add_disk(vm.guest, &disk, &device, &failure));
     CHECK_NUMBER(device.aio, KVM_HOTPLUG_AIO_THREADS);

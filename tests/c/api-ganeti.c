@@ -12,10 +12,10 @@ enum { MAX_DEVICES = 8 };
 static const struct {
     const char *name;
     size_t devices;
-    const char *first;  /* id of the first device */
-    const char *bus;    /* its bus, and its slot there */
+    const char *first; /* id of the first device */
+    const char *bus;   /* its bus, and its slot there */
     unsigned slot;
-    bool same;          /* saved unchanged it is the same file; others become lists of four */
+    bool same; /* saved unchanged it is the same file; others become lists of four */
 } lists[] = {
     {"3entry-2.0.6", 2, NULL, "", 0, false},
     {"3entry-2.9.7", 2, "nic-003fc157-66a8-4e6d", "", 0, false},

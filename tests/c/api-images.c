@@ -55,7 +55,11 @@ static void new_disks(void)
     image_raw(secret, MEBIBYTE);
     CHECK_NUMBER(symlink(secret, link), 0);
     {
-        const char *const names[] = {"/etc/shadow", secret, "link.img", "/proc/self/mem", "/sys/kernel/profiling",
+        const char *const names[] = {"/etc/shadow",
+                                     secret,
+                                     "link.img",
+                                     "/proc/self/mem",
+                                     "/sys/kernel/profiling",
                                      "../../../../../../../../etc/passwd"};
 
         for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -117,7 +121,8 @@ static void rules(void)
     works(boot());
     image_refused(kvm_runtime_accept_chain(runtime, "outside", KVM_HOTPLUG_BACKING_OWN_DIRECTORY, NULL, 0, &failure),
                   "is not beneath");
-    image_refused(kvm_runtime_accept_chain(runtime, "outside", KVM_HOTPLUG_BACKING_FORBIDDEN, NULL, 0, &failure), "forbidden");
+    image_refused(kvm_runtime_accept_chain(runtime, "outside", KVM_HOTPLUG_BACKING_FORBIDDEN, NULL, 0, &failure),
+                  "forbidden");
     works(boot());
     fails(kvm_runtime_accept_chain(runtime, "none", KVM_HOTPLUG_BACKING_DEFAULT, NULL, 0, &failure), -ENOENT,
           KVM_HOTPLUG_ERROR_NOT_FOUND, "no disk none");
@@ -174,8 +179,9 @@ static void probes(void)
     static const struct {
         const char *name, *options;
     } formats[] = {
-        {"vmdk", ""}, {"vmdk", "-o subformat=monolithicFlat"}, {"vdi", ""}, {"vhdx", ""}, {"vpc", ""},
-        {"vpc", "-o subformat=fixed"}, {"qed", ""}, {"parallels", ""}, {"qcow", ""},
+        {"vmdk", ""}, {"vmdk", "-o subformat=monolithicFlat"}, {"vdi", ""}, {"vhdx", ""},
+        {"vpc", ""},  {"vpc", "-o subformat=fixed"},           {"qed", ""}, {"parallels", ""},
+        {"qcow", ""},
     };
     char path[TEST_PATH], base[TEST_PATH], command[256];
     struct kvm_hotplug_disk disk = {.id = "probed", .path = path, .format = KVM_HOTPLUG_FORMAT_PROBE};
@@ -232,7 +238,8 @@ static void by_kvmctl(void)
     ctl(1, "add-disk --cold --id ctl --path \"$2/ctl.qcow2\" --format qcow2 --backing forbidden", "forbidden");
     ctl(2, "add-disk --cold --id ctl --path \"$2/ctl.qcow2\" --backing somewhere", "not one of");
     ctl(2, "add-disk --cold --id ctl --path \"$2/ctl.qcow2\" --backing file:/a --backing dir:/b", "another rule");
-    ctl(0, "add-disk --cold --id ctl --path \"$2/ctl.qcow2\" --format qcow2 --backing file:\"$3/secret\"", "ctl is recorded");
+    ctl(0, "add-disk --cold --id ctl --path \"$2/ctl.qcow2\" --format qcow2 --backing file:\"$3/secret\"",
+        "ctl is recorded");
     ctl(0, "backing forbidden", "says where backing files may be");
     ctl(0, "--json backing dir:\"$2\" dir:\"$3\"", "\"runtime\"");
     CHECK(file_contains(record, "\"directories\""));

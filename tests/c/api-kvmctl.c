@@ -23,8 +23,9 @@ static void fits(size_t columns)
 
 static void help(void)
 {
-    static const char *const commands[] = {"init",     "boot", "check", "convert", "backing", "accept", "map",  "list",   "add-nic", "add-disk",
-                                           "add-scsi", "del",  "link",  "move",    "plan", "resize", "verify",  "watch", "qmp"};
+    static const char *const commands[] = {"init", "boot",    "check",    "convert",  "backing", "accept", "map",
+                                           "list", "add-nic", "add-disk", "add-scsi", "del",     "link",   "move",
+                                           "plan", "resize",  "verify",   "watch",    "qmp"};
     char command[64];
 
     ctl(0, "--help", NULL);
@@ -72,11 +73,13 @@ static void wrong_usage(void)
         {"ad-nic", "unrecognized subcommand 'ad-nic'; tip: "},
         {"add", "'add-nic'"},
         {"delete x", "tip: a similar subcommand exists: 'del'; see kvmctl --help"},
-        {"add-nic --brige br0", "'--brige' found; tip: a similar argument exists: '--bridge'; see kvmctl add-nic --help"},
+        {"add-nic --brige br0",
+         "'--brige' found; tip: a similar argument exists: '--bridge'; see kvmctl add-nic --help"},
         {"add-nic -x", "unexpected argument '-x' found; see kvmctl add-nic --help"},
         {"add-nic --mtu", "a value is required for '--mtu <BYTES>' but none was supplied; see kvmctl add-nic --help"},
         {"list --json=yes", "unexpected value 'yes' for '--json' found; no more were expected; see kvmctl list --help"},
-        {"boot --pausd", "unexpected argument '--pausd' found; tip: a similar argument exists: '--paused'; see kvmctl boot --help"},
+        {"boot --pausd",
+         "unexpected argument '--pausd' found; tip: a similar argument exists: '--paused'; see kvmctl boot --help"},
         {"init qemu-system-x86_64 -m 32", "(QEMU's own command line stands behind \"--\"); see kvmctl init --help"},
         {"map extra --socket /x", "unexpected argument 'extra' found; see kvmctl map --help"},
         {"resize disk1", "required arguments were not provided: <SIZE>; see kvmctl resize --help"},
@@ -101,7 +104,8 @@ static void wrong_usage(void)
                 *to++ = '\\';
         *to = '\0';
         json(2, cases[i].arguments, NULL,
-             PARTS("{\"error\":{\"message\":\"", escaped, "\"kind\":\"invalid\",\"errno\":22,\"step\":null", "\"undo\":\"nothing\",\"residue\":[]"));
+             PARTS("{\"error\":{\"message\":\"", escaped, "\"kind\":\"invalid\",\"errno\":22,\"step\":null",
+                   "\"undo\":\"nothing\",\"residue\":[]"));
         /* It may come last; behind "--" it is QEMU's. */
         if (strchr(cases[i].arguments, '-') == NULL) {
             snprintf(all, sizeof all, "%s --json", cases[i].arguments);
@@ -179,7 +183,8 @@ static void not_allowed(void)
     ctl(0, "init --runtime $1", VALUES(record));
     ok(chown(other, 65534, 65534));
     /* Root as it is for others: without the capabilities that look past owners and modes. */
-    example_run(&said, "setpriv --bounding-set=-dac_override,-dac_read_search kvmctl list --runtime $1", VALUES(record));
+    example_run(&said, "setpriv --bounding-set=-dac_override,-dac_read_search kvmctl list --runtime $1",
+                VALUES(record));
     CHECK_NUMBER(said.status, 1);
     complains("Permission denied; run kvmctl as the user whose record it is");
     ok(chown(other, 0, 0));
@@ -196,7 +201,8 @@ static void several(void)
     ctl(0, "add-nic --cold --id a", NULL);
     ctl(0, "add-nic --cold --id b", NULL);
     json(0, "del --cold a", NULL, PARTS("{\"answer\":\"done\",\"id\":\"a\""));
-    json(0, "del --cold b nobody", NULL, PARTS("[{\"answer\":\"done\",\"id\":\"b\"", "},{\"answer\":\"absent\",\"id\":\"nobody\"}]"));
+    json(0, "del --cold b nobody", NULL,
+         PARTS("[{\"answer\":\"done\",\"id\":\"b\"", "},{\"answer\":\"absent\",\"id\":\"nobody\"}]"));
     ctl(0, "list", NULL);
     CHECK_TEXT(said.out, "no NICs and no disks\n");
 }
@@ -220,11 +226,12 @@ static void journal(void)
     file_write(beside, content, strlen(content));
     setenv("KVMCTL_RUNTIME", path, 1);
     ctl(0, "list", NULL);
-    CHECK_TEXT(said.out,
-               "ID    TYPE  AT  STATE         WHAT\n"
-               "gone  nic   -   leaving       52:54:00:00:00:01 (it was being removed, and how that ended is not written down)\n"
-               "kept  nic   -   recorded      52:54:00:00:00:03\n"
-               "new   nic   -   coming        52:54:00:00:00:02 (it was being added, and how that ended is not written down)\n");
+    CHECK_TEXT(
+        said.out,
+        "ID    TYPE  AT  STATE         WHAT\n"
+        "gone  nic   -   leaving       52:54:00:00:00:01 (it was being removed, and how that ended is not written down)\n"
+        "kept  nic   -   recorded      52:54:00:00:00:03\n"
+        "new   nic   -   coming        52:54:00:00:00:02 (it was being added, and how that ended is not written down)\n");
     json(0, "list", NULL,
          PARTS("\"id\":\"gone\",\"type\":\"nic\",\"state\":\"pending\",\"reason\":\"it was being removed",
                "\"id\":\"kept\",\"type\":\"nic\",\"state\":\"live\",\"reason\":\"\"", "\"in_guest\":null",
@@ -243,9 +250,8 @@ static void journal(void)
     CHECK_TEXT(said.out, "settled by the record, as the guest is off: 2\n");
     CHECK(!file_exists(beside));
     ctl(0, "list", NULL);
-    CHECK_TEXT(said.out,
-               "ID    TYPE  AT  STATE         WHAT\n"
-               "kept  nic   -   recorded      52:54:00:00:00:03\n");
+    CHECK_TEXT(said.out, "ID    TYPE  AT  STATE         WHAT\n"
+                         "kept  nic   -   recorded      52:54:00:00:00:03\n");
     ctl(0, "settle", NULL);
     CHECK_TEXT(said.out, "nothing is unfinished\n");
     json(0, "settle", NULL, PARTS("[]"));
@@ -254,7 +260,8 @@ static void journal(void)
 /* Results that nobody gets are an error, and never go where they do not belong. */
 static void output_lost(void)
 {
-    static const char *const commands[] = {"list", "--json list", "--help", "help --man", "completion bash", "boot --print"};
+    static const char *const commands[] = {"list",       "--json list",     "--help",
+                                           "help --man", "completion bash", "boot --print"};
     char all[128];
 
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {

@@ -32,7 +32,8 @@ static void opens(struct kvm_hotplug_open_options listener)
 #define UID(number) ((struct kvm_hotplug_open_options){.peer_uid = (number), .flags = KVM_HOTPLUG_OPEN_PEER_UID})
 #define PID(number) ((struct kvm_hotplug_open_options){.peer_pid = (number), .flags = KVM_HOTPLUG_OPEN_PEER_PID})
 #define ACCEPT(number) \
-    ((struct kvm_hotplug_open_options){.peer_uid = (number), .flags = KVM_HOTPLUG_OPEN_PEER_UID | KVM_HOTPLUG_OPEN_ACCEPT_PEER})
+    ((struct kvm_hotplug_open_options){.peer_uid = (number), \
+                                       .flags = KVM_HOTPLUG_OPEN_PEER_UID | KVM_HOTPLUG_OPEN_ACCEPT_PEER})
 #define ANYBODY ((struct kvm_hotplug_open_options){.flags = 0})
 
 /* QEMU's own uid, and its pid, which is another one each time. */
@@ -47,7 +48,8 @@ static void named(pid_t qemu)
     refused(UID(other), words);
     CHECK(!file_contains(path, "monitor_user"));
     invalid(open_of(PID(0)), "pid 0");
-    invalid(open_of(((struct kvm_hotplug_open_options){.flags = KVM_HOTPLUG_QMP_FORCE})), "options: flags", "unknown flag bits 0x800");
+    invalid(open_of(((struct kvm_hotplug_open_options){.flags = KVM_HOTPLUG_QMP_FORCE})), "options: flags",
+            "unknown flag bits 0x800");
     opens(UID(own));
     CHECK(file_contains(path, "\"monitor_user\""));
     fails(open_of(UID(other)), -EPERM, KVM_HOTPLUG_ERROR_UNTRUSTED, "the record remembers that user");
@@ -65,8 +67,8 @@ static void remembered(void)
     char text[512], words[64];
 
     kvm_runtime_free(runtime);
-    snprintf(text, sizeof text,
-             "{\"format\":\"kvm-hotplug-runtime\",\"version\":1,\"command\":[],\"monitor_user\":%u}", own + 1);
+    snprintf(text, sizeof text, "{\"format\":\"kvm-hotplug-runtime\",\"version\":1,\"command\":[],\"monitor_user\":%u}",
+             own + 1);
     file_write(path, text, strlen(text));
     works(kvm_runtime_load(path, &runtime, &failure));
     snprintf(words, sizeof words, "user %u listens there, not user %u", own, own + 1);

@@ -106,13 +106,16 @@ static void journal_is_listed(void)
         int generation, state, reason;
         const char *text;
     } cases[] = {
-        {"remove", "nic-pci-5", 1, KVM_HOTPLUG_ANSWER_PENDING, KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED, "it was being removed"},
-        {"set-link", "nic-pci-5", 1, KVM_HOTPLUG_ANSWER_DONE, KVM_HOTPLUG_REASON_CHANGE_UNFINISHED, "its link was being set"},
+        {"remove", "nic-pci-5", 1, KVM_HOTPLUG_ANSWER_PENDING, KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED,
+         "it was being removed"},
+        {"set-link", "nic-pci-5", 1, KVM_HOTPLUG_ANSWER_DONE, KVM_HOTPLUG_REASON_CHANGE_UNFINISHED,
+         "its link was being set"},
         {"move", "nic-pci-5", 1, KVM_HOTPLUG_ANSWER_DONE, KVM_HOTPLUG_REASON_CHANGE_UNFINISHED, "to another bridge"},
         {"add", "new", 3, KVM_HOTPLUG_ANSWER_PENDING, KVM_HOTPLUG_REASON_ADD_UNFINISHED, "it was being added"},
         {"undo-add", "new", 3, KVM_HOTPLUG_ANSWER_PENDING, KVM_HOTPLUG_REASON_ADD_UNFINISHED, "was being undone"},
         /* Another device of that id has come since. */
-        {"remove", "nic-pci-5", 7, KVM_HOTPLUG_ANSWER_PENDING, KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED, "it was being removed"},
+        {"remove", "nic-pci-5", 7, KVM_HOTPLUG_ANSWER_PENDING, KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED,
+         "it was being removed"},
     };
     struct kvm_hotplug_device devices[3];
     char device[128], content[512];
@@ -124,7 +127,8 @@ static void journal_is_listed(void)
 
         snprintf(device, sizeof device, nic, cases[i].id, cases[i].generation, recorded ? 0x56 : 0x57);
         snprintf(content, sizeof content,
-                 "{\"format\":\"kvm-hotplug-journal\",\"version\":1,\"intents\":[{\"verb\":\"%s\",%s}]}", cases[i].verb, device);
+                 "{\"format\":\"kvm-hotplug-journal\",\"version\":1,\"intents\":[{\"verb\":\"%s\",%s}]}", cases[i].verb,
+                 device);
         put_journal(content);
         works(kvm_runtime_load_readonly(path, &runtime, &failure));
         works(kvmh_runtime_unfinished(runtime, devices, 3, &count, &failure));
@@ -246,7 +250,8 @@ static void what_is_no_file(void)
           "symbolic link, which is not followed", "name the file itself");
     ok(remove(link));
     fails(kvm_runtime_load(link, &runtime, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, link, "does not exist");
-    fails(kvm_runtime_load_readonly(link, &runtime, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, link, "does not exist");
+    fails(kvm_runtime_load_readonly(link, &runtime, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, link,
+          "does not exist");
     ok(mkdir(link, 0700));
     invalid(kvm_runtime_load(link, &runtime, &failure), link, "not a regular file");
     ok(rmdir(link));
@@ -258,7 +263,8 @@ static void what_is_no_file(void)
     invalid(kvm_runtime_load("", &runtime, &failure), "path is empty");
     invalid(kvm_runtime_load("/tmp/\xff", &runtime, &failure), "path is not UTF-8");
     ok(truncate(path, (4 << 20) + 1));
-    fails(kvm_runtime_load(path, &runtime, &failure), -EFBIG, KVM_HOTPLUG_ERROR_LIMIT, path, "larger than 4194304 bytes");
+    fails(kvm_runtime_load(path, &runtime, &failure), -EFBIG, KVM_HOTPLUG_ERROR_LIMIT, path,
+          "larger than 4194304 bytes");
 }
 
 /* In the child: holds the record until it is killed. */
@@ -331,7 +337,8 @@ static void others_could_have_written_it(void)
         fails(kvm_runtime_load(path, &runtime, &failure), -EPERM, KVM_HOTPLUG_ERROR_UNTRUSTED, path,
               "can be written by everybody");
         fails(kvm_runtime_load_readonly(path, &runtime, &failure), -EPERM, KVM_HOTPLUG_ERROR_UNTRUSTED, path);
-        fails(kvm_runtime_open(path, KVM_RUNTIME_OPEN_READ_ONLY, &runtime, &failure), -EPERM, KVM_HOTPLUG_ERROR_UNTRUSTED, path);
+        fails(kvm_runtime_open(path, KVM_RUNTIME_OPEN_READ_ONLY, &runtime, &failure), -EPERM,
+              KVM_HOTPLUG_ERROR_UNTRUSTED, path);
         CHECK_NUMBER(directory_count(directory), 1);
         works(kvm_runtime_open(path, KVM_RUNTIME_OPEN_TRUST, &runtime, &failure));
         kvm_runtime_free(runtime);

@@ -28,7 +28,8 @@ static void sizes(void)
     invalid(kvm_runtime_new(&newer.config, 0, &runtime, &failure), "config", "size 0", "pass its sizeof");
     invalid(kvm_runtime_new(&newer.config, 1 << 20, &runtime, &failure), "config", "size 1048576");
     /* Only the name is passed, as by a caller whose header had no more. */
-    invalid(kvm_runtime_new(&newer.config, sizeof newer.config.name, &runtime, &failure), "config", "size 8", "pass its sizeof");
+    invalid(kvm_runtime_new(&newer.config, sizeof newer.config.name, &runtime, &failure), "config", "size 8",
+            "pass its sizeof");
     works(kvmh_runtime_new(NULL, &runtime, &failure));
     forget();
     newer.config.reserved_slots = 2;
@@ -51,8 +52,8 @@ static void limits(void)
     invalid(kvmh_runtime_new(&config, &runtime, &failure), "config flags", "unknown flag bits 0x2");
     config.flags = KVM_RUNTIME_NEW_RESERVED_SLOTS;
     config.reserved_slots = 33;
-    fails(kvmh_runtime_new(&config, &runtime, &failure), -EBADMSG, KVM_HOTPLUG_ERROR_FORMAT,
-          "reserved_slots is 33", "32 slots");
+    fails(kvmh_runtime_new(&config, &runtime, &failure), -EBADMSG, KVM_HOTPLUG_ERROR_FORMAT, "reserved_slots is 33",
+          "32 slots");
     config = (struct kvm_runtime_config){.name = "\xc3("};
     invalid(kvmh_runtime_new(&config, &runtime, &failure), "name is not UTF-8");
     config.name = endless;

@@ -61,7 +61,8 @@ static void what_exists_stays(void)
     new_record();
     fails(kvm_runtime_save(runtime, path, &failure), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT, path, "exists already");
     fails(kvm_runtime_save(runtime, NULL, &failure), -EBADFD, KVM_HOTPLUG_ERROR_STATE, "has no file yet");
-    fails(kvm_runtime_save(runtime, "/nowhere/x", &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, "directory /nowhere");
+    fails(kvm_runtime_save(runtime, "/nowhere/x", &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND,
+          "directory /nowhere");
     invalid(kvm_runtime_save(runtime, "", &failure), "path is empty");
     invalid(kvm_runtime_save(runtime, "/tmp/", &failure), "names no file");
     invalid(kvm_runtime_save(runtime, journal, &failure), journal, "ends in \".journal\"");

@@ -39,7 +39,8 @@ static const struct kvm_hotplug_del_batch gone = {.timeout_ms = 1};
 #define TABLE(X) \
     X(kvm_runtime_new, config_size, kvm_runtime_config, (IN(kvm_runtime_config), size, &made, &failure)) \
     X(kvm_runtime_list, device_size, kvm_hotplug_device, (cold, OUT(kvm_hotplug_device), size, 1, &count, &failure)) \
-    X(kvm_runtime_unfinished, device_size, kvm_hotplug_device, (cold, OUT(kvm_hotplug_device), size, 1, &count, &failure)) \
+    X(kvm_runtime_unfinished, device_size, kvm_hotplug_device, \
+      (cold, OUT(kvm_hotplug_device), size, 1, &count, &failure)) \
     X(kvm_runtime_boot, options_size, kvm_boot_options, (cold, IN(kvm_boot_options), size, &boot, &failure)) \
     X(kvm_runtime_plan_boot, plan_size, kvm_boot_plan, (cold, 1, OUT(kvm_boot_plan), size, &failure)) \
     X(kvm_runtime_check, problem_size, kvm_runtime_problem, \
@@ -50,7 +51,8 @@ static const struct kvm_hotplug_del_batch gone = {.timeout_ms = 1};
     X(kvm_runtime_add_disk, disk_size, kvm_hotplug_disk, (cold, IN(kvm_hotplug_disk), size, NULL, 0, &failure)) \
     X(kvm_runtime_add_disk, device_size, kvm_hotplug_device, \
       (cold, &disk, sizeof disk, OUT(kvm_hotplug_device), size, &failure)) \
-    X(kvm_runtime_del, options_size, kvm_hotplug_del_options, (cold, IN(kvm_hotplug_del_options), size, NULL, 0, &failure)) \
+    X(kvm_runtime_del, options_size, kvm_hotplug_del_options, \
+      (cold, IN(kvm_hotplug_del_options), size, NULL, 0, &failure)) \
     X(kvm_runtime_del, device_size, kvm_hotplug_device, \
       (cold, &removal, sizeof removal, OUT(kvm_hotplug_device), size, &failure)) \
     X(kvm_hotplug_open_with, options_size, kvm_hotplug_open_options, \
@@ -66,10 +68,12 @@ static const struct kvm_hotplug_del_batch gone = {.timeout_ms = 1};
       (guest, IN(kvm_hotplug_controller), size, NULL, 0, &failure)) \
     X(kvm_hotplug_add_controller, device_size, kvm_hotplug_device, \
       (guest, &controller, sizeof controller, OUT(kvm_hotplug_device), size, &failure)) \
-    X(kvm_hotplug_del, options_size, kvm_hotplug_del_options, (guest, IN(kvm_hotplug_del_options), size, NULL, 0, &failure)) \
+    X(kvm_hotplug_del, options_size, kvm_hotplug_del_options, \
+      (guest, IN(kvm_hotplug_del_options), size, NULL, 0, &failure)) \
     X(kvm_hotplug_del, device_size, kvm_hotplug_device, \
       (guest, &removal, sizeof removal, OUT(kvm_hotplug_device), size, &failure)) \
-    X(kvm_hotplug_add_many, batch_size, kvm_hotplug_add_batch, (guest, IN(kvm_hotplug_add_batch), size, NULL, 0, &failure)) \
+    X(kvm_hotplug_add_many, batch_size, kvm_hotplug_add_batch, \
+      (guest, IN(kvm_hotplug_add_batch), size, NULL, 0, &failure)) \
     X(kvm_hotplug_add_many, device_size, kvm_hotplug_device, \
       (guest, &batch, sizeof batch, OUT(kvm_hotplug_device), size, &failure)) \
     X(kvm_hotplug_del_many, batch_size, kvm_hotplug_del_batch, \
@@ -79,7 +83,8 @@ static const struct kvm_hotplug_del_batch gone = {.timeout_ms = 1};
     X(kvm_hotplug_plan_nic, nic_size, kvm_hotplug_nic, (guest, IN(kvm_hotplug_nic), size, NULL, 0, &text, &failure)) \
     X(kvm_hotplug_plan_nic, device_size, kvm_hotplug_device, \
       (guest, &nic, sizeof nic, OUT(kvm_hotplug_device), size, &text, &failure)) \
-    X(kvm_hotplug_plan_disk, disk_size, kvm_hotplug_disk, (guest, IN(kvm_hotplug_disk), size, NULL, 0, &text, &failure)) \
+    X(kvm_hotplug_plan_disk, disk_size, kvm_hotplug_disk, \
+      (guest, IN(kvm_hotplug_disk), size, NULL, 0, &text, &failure)) \
     X(kvm_hotplug_plan_disk, device_size, kvm_hotplug_device, \
       (guest, &disk, sizeof disk, OUT(kvm_hotplug_device), size, &text, &failure)) \
     X(kvm_hotplug_plan_controller, controller_size, kvm_hotplug_controller, \
@@ -94,7 +99,8 @@ static const struct kvm_hotplug_del_batch gone = {.timeout_ms = 1};
     X(kvm_hotplug_next_event, event_size, kvm_hotplug_event, (guest, OUT(kvm_hotplug_event), size, &failure)) \
     X(kvm_hotplug_list, device_size, kvm_hotplug_device, (guest, OUT(kvm_hotplug_device), size, 1, &count, &failure)) \
     X(kvm_hotplug_get_device, device_size, kvm_hotplug_device, (guest, "x", OUT(kvm_hotplug_device), size, &failure)) \
-    X(kvm_hotplug_slot_map, slot_size, kvm_hotplug_slot, (guest, 1000, OUT(kvm_hotplug_slot), size, 1, &count, &failure)) \
+    X(kvm_hotplug_slot_map, slot_size, kvm_hotplug_slot, \
+      (guest, 1000, OUT(kvm_hotplug_slot), size, 1, &count, &failure)) \
     X(kvm_hotplug_settle, device_size, kvm_hotplug_device, \
       (guest, 1000, OUT(kvm_hotplug_device), size, 1, &count, &failure)) \
     X(kvm_hotplug_verify, difference_size, kvm_hotplug_difference, \
@@ -114,10 +120,12 @@ static const struct {
     const char *type;
     size_t first;
 } firsts[] = {
-    {"kvm_runtime_config", 32},    {"kvm_hotplug_device", 784},  {"kvm_boot_options", 40}, {"kvm_boot_plan", 24},
-    {"kvm_runtime_problem", 584},  {"kvm_hotplug_nic", 96},       {"kvm_hotplug_disk", 104}, {"kvm_hotplug_del_options", 16},
-    {"kvm_hotplug_open_options", 16},   {"kvm_hotplug_tap", 32},       {"kvm_hotplug_controller", 40}, {"kvm_hotplug_add_batch", 56}, {"kvm_hotplug_del_batch", 24}, {"kvm_hotplug_command", 32},
-    {"kvm_hotplug_event", 344},    {"kvm_hotplug_slot", 152},     {"kvm_hotplug_difference", 712},
+    {"kvm_runtime_config", 32},    {"kvm_hotplug_device", 784},     {"kvm_boot_options", 40},
+    {"kvm_boot_plan", 24},         {"kvm_runtime_problem", 584},    {"kvm_hotplug_nic", 96},
+    {"kvm_hotplug_disk", 104},     {"kvm_hotplug_del_options", 16}, {"kvm_hotplug_open_options", 16},
+    {"kvm_hotplug_tap", 32},       {"kvm_hotplug_controller", 40},  {"kvm_hotplug_add_batch", 56},
+    {"kvm_hotplug_del_batch", 24}, {"kvm_hotplug_command", 32},     {"kvm_hotplug_event", 344},
+    {"kvm_hotplug_slot", 152},     {"kvm_hotplug_difference", 712},
 };
 
 static const struct entry {
@@ -125,8 +133,7 @@ static const struct entry {
     int (*call)(size_t size);
 } table[] = {
 #define ENTRY(function, parameter, type, arguments) {#function, #parameter, #type, function##_##parameter},
-    TABLE(ENTRY)
-};
+    TABLE(ENTRY)};
 
 enum { ENTRIES = sizeof table / sizeof *table };
 

@@ -11,7 +11,10 @@
 #include "support/library.h"
 
 /* Sets the window's title, writes red by C1, turns the direction, ends the line; é is fine. */
-#define ODD "\xc3\xa9\x1b]0;owned\x07\xc2\x9b" "31m\xe2\x80\xae" "gpj\x7f\n\xe2\x81\xa6"
+#define ODD \
+    "\xc3\xa9\x1b]0;owned\x07\xc2\x9b" \
+    "31m\xe2\x80\xae" \
+    "gpj\x7f\n\xe2\x81\xa6"
 /* JSON has a shorter word for the end of a line. */
 #define SHOWN_JSON "\xc3\xa9\\u001b]0;owned\\u0007\\u009b31m\\u202egpj\\u007f\\n\\u2066"
 #define SHOWN "\xc3\xa9\\u001b]0;owned\\u0007\\u009b31m\\u202egpj\\u007f\\u000a\\u2066"
@@ -72,7 +75,9 @@ int main(void)
     /* QEMU's own words. */
     example_start(&fake, "kvm-fake-qemu \"$1\"", (const char *const[]){socket, NULL});
     example_says(&fake, "ready", 10000);
-    CHECK(dprintf(fake.in, "error query-status %s\n", "a\x1b]0;b\x07\xc2\x9b" "1m\xe2\x80\xae") > 0);
+    CHECK(dprintf(fake.in, "error query-status %s\n",
+                  "a\x1b]0;b\x07\xc2\x9b"
+                  "1m\xe2\x80\xae") > 0);
     example_says(&fake, "ok", 10000);
     ctl("kvmctl qmp --runtime \"$1\" --socket \"$2\" query-status", odd, socket, "kvmctl: ");
     CHECK_NUMBER(example_end(&fake), 0);

@@ -70,8 +70,8 @@ int main(void)
     struct vm vm;
 
     test_begin("guest-bridge", 600);
-    vm_start(&vm, &(struct qemu_options){
-                      .guest = true, .extra = machine != NULL && strcmp(machine, "q35") == 0 ? q35 : pc});
+    vm_start(&vm,
+             &(struct qemu_options){.guest = true, .extra = machine != NULL && strcmp(machine, "q35") == 0 ? q35 : pc});
     if (has_native_hotplug(vm.qemu)) {
         unseen(&vm);
     } else {

@@ -51,7 +51,8 @@ static void too_little_time(struct vm *vm)
     works(add_nic(vm, &(struct kvm_hotplug_nic){0}, &nic));
     answer = unplug(vm, nic.id, 100);
     printf("with 100 ms: %d\n", answer);
-    CHECK(answer == -EBUSY || answer == -ETIMEDOUT || answer == KVM_HOTPLUG_ANSWER_PENDING || answer == KVM_HOTPLUG_ANSWER_DONE);
+    CHECK(answer == -EBUSY || answer == -ETIMEDOUT || answer == KVM_HOTPLUG_ANSWER_PENDING ||
+          answer == KVM_HOTPLUG_ANSWER_DONE);
     if (answer == -ETIMEDOUT) {
         CHECK(kvm_hotplug_error_residue(failure) == NULL || strstr(kvm_hotplug_error_residue(failure), nic.id) != NULL);
         kvm_hotplug_error_free(failure);

@@ -134,7 +134,8 @@ static struct target next_to(const struct target *now)
 static bool is_done(void (*work)(void *), const struct target *now, const struct target *target)
 {
     return work == set_link ? now->up == target->up
-           : work == move ? now->bridge == target->bridge : now->bytes == target->bytes;
+           : work == move   ? now->bridge == target->bridge
+                            : now->bytes == target->bytes;
 }
 
 /* Kills it at every step, and the one that comes after it, half-way, at the same one. */

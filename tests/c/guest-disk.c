@@ -14,8 +14,7 @@ static void removed(struct vm *vm, const struct kvm_hotplug_device *disk)
     check_gone(vm, disk->id);
 }
 
-static void add(struct vm *vm, const struct kvm_hotplug_disk *request, struct kvm_hotplug_device *disk,
-                char name[16])
+static void add(struct vm *vm, const struct kvm_hotplug_disk *request, struct kvm_hotplug_device *disk, char name[16])
 {
     works(add_disk(vm, request, disk));
     view_disk(vm->qemu, disk, name);

@@ -32,10 +32,12 @@ static void switch_off(struct vm *vm, const struct kvm_hotplug_device *device)
     char path[128];
 
     view_directory(vm->qemu, device, path);
-    CHECK_NUMBER(guest_does(vm->qemu,
-                            "a=$(basename $(ls -d %s)); "
-                            "for s in /sys/bus/pci/slots/*; do [ $(cat $s/address) = ${a%%.*} ] && echo 0 >$s/power; done; true",
-                            path), 0);
+    CHECK_NUMBER(
+        guest_does(vm->qemu,
+                   "a=$(basename $(ls -d %s)); "
+                   "for s in /sys/bus/pci/slots/*; do [ $(cat $s/address) = ${a%%.*} ] && echo 0 >$s/power; done; true",
+                   path),
+        0);
     expect_event(vm, KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST, device->id, EJECT_MS);
     CHECK(view_is_gone(vm->qemu, device));
     check_gone(vm, device->id);

@@ -41,8 +41,11 @@ int main(void)
     image_raw(path, 16 * MEBIBYTE);
     works(add_disk(&vm, &(struct kvm_hotplug_disk){.path = path, .id = "thin"}, &disk));
     view_disk(vm.qemu, &disk, name);
-    CHECK_NUMBER(guest_does(vm.qemu, "(yes | dd of=/dev/%s bs=64k count=128 iflag=fullblock conv=fsync && "
-                                     "echo written >/tmp/done) >/dev/null 2>&1 &", name), 0);
+    CHECK_NUMBER(guest_does(vm.qemu,
+                            "(yes | dd of=/dev/%s bs=64k count=128 iflag=fullblock conv=fsync && "
+                            "echo written >/tmp/done) >/dev/null 2>&1 &",
+                            name),
+                 0);
 
     CHECK(vm_next_event(&vm, &event, test_patience(30000)));
     CHECK_NUMBER(event.event_type, KVM_HOTPLUG_EVENT_IO_ERROR);

@@ -18,10 +18,8 @@ static struct kvm_hotplug_device nic, disk;
 
 static void add_cold(struct vm *vm)
 {
-    works(kvmh_runtime_add_nic(vm->runtime, &(struct kvm_hotplug_nic){.bridge = HOSTS_BRIDGE},
-                              NULL, &failure));
-    works(kvmh_runtime_add_disk(vm->runtime, &(struct kvm_hotplug_disk){.path = cold_image},
-                               NULL, &failure));
+    works(kvmh_runtime_add_nic(vm->runtime, &(struct kvm_hotplug_nic){.bridge = HOSTS_BRIDGE}, NULL, &failure));
+    works(kvmh_runtime_add_disk(vm->runtime, &(struct kvm_hotplug_disk){.path = cold_image}, NULL, &failure));
 }
 
 /* Its record is a list from here on. */

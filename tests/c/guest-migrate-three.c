@@ -85,11 +85,12 @@ static void use(struct vm *vm)
 {
     char name[16];
 
-    CHECK_NUMBER(guest_does(vm->qemu,
-                            "for nic in /sys/class/net/*; do grep -q %s $nic/address && nic=${nic##*/} && ip link set $nic up "
-                            "&& ip addr add 198.18.1.3/25 dev $nic; done; ip addr | grep -q 198.18.1.3",
-                            FIRST_MAC),
-                 0);
+    CHECK_NUMBER(
+        guest_does(vm->qemu,
+                   "for nic in /sys/class/net/*; do grep -q %s $nic/address && nic=${nic##*/} && ip link set $nic up "
+                   "&& ip addr add 198.18.1.3/25 dev $nic; done; ip addr | grep -q 198.18.1.3",
+                   FIRST_MAC),
+        0);
     works(add_nic(vm, &(struct kvm_hotplug_nic){.bridge = HOSTS_BRIDGE}, &nic));
     works(add_disk(vm, &(struct kvm_hotplug_disk){.path = hot_image}, &disk));
     view_disk(vm->qemu, &disk, name);

@@ -99,11 +99,13 @@ static int check_written(struct vm *vm, int since)
     CHECK(sscanf(text, "%d", &count) == 1);
     CHECK_NUMBER(guest_does(vm->qemu, "[ ! -e /tmp/bad ]"), 0);
     for (i = 1; i < DISKS; i++)
-        CHECK_NUMBER(guest_does(vm->qemu,
-                                "i=0; dd if=/dev/%s bs=512 skip=1 count=%d 2>/dev/null | tr -d '\\000' | sed 's/......../&\\n/g' |"
-                                " while read n; do i=$((i+1)); [ $n = $(printf %%08d $i) ] || exit 1; done",
-                                names[i], count),
-                     0);
+        CHECK_NUMBER(
+            guest_does(
+                vm->qemu,
+                "i=0; dd if=/dev/%s bs=512 skip=1 count=%d 2>/dev/null | tr -d '\\000' | sed 's/......../&\\n/g' |"
+                " while read n; do i=$((i+1)); [ $n = $(printf %%08d $i) ] || exit 1; done",
+                names[i], count),
+            0);
     guest_prints(vm->qemu, "from below", "dd if=/dev/%s bs=1M skip=8 count=1 2>/dev/null | head -c 10", names[1]);
     return count;
 }
@@ -155,8 +157,11 @@ int main(void)
     make_images();
     vm_prepare(&first, &(struct qemu_options){.guest = true, .elsewhere = true, .root_ports = -1, .processors = 2});
     for_version(&first, &boot);
-    works(kvmh_runtime_add_nic(first.runtime, &(struct kvm_hotplug_nic){.id = "cold", .bridge = HOSTS_BRIDGE}, NULL, &failure));
-    works(kvmh_runtime_add_disk(first.runtime, &(struct kvm_hotplug_disk){.id = "system", .path = system_image, .serial = "SYS"}, NULL, &failure));
+    works(kvmh_runtime_add_nic(first.runtime, &(struct kvm_hotplug_nic){.id = "cold", .bridge = HOSTS_BRIDGE}, NULL,
+                               &failure));
+    works(kvmh_runtime_add_disk(first.runtime,
+                                &(struct kvm_hotplug_disk){.id = "system", .path = system_image, .serial = "SYS"}, NULL,
+                                &failure));
     vm_boot(&first, &boot);
     plug_all(&first);
     works(unplug(&first, passing.id, 0));

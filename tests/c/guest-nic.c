@@ -14,7 +14,8 @@ static void romfile(struct vm *vm, const char *id, const char *want)
     char command[160];
 
     snprintf(command, sizeof command,
-             "{\"execute\":\"qom-get\",\"arguments\":{\"path\":\"/machine/peripheral/%s\",\"property\":\"romfile\"}}", id);
+             "{\"execute\":\"qom-get\",\"arguments\":{\"path\":\"/machine/peripheral/%s\",\"property\":\"romfile\"}}",
+             id);
     CHECK(qmp_contains(vm->qemu, command, want));
 }
 
@@ -109,8 +110,10 @@ static void caller_s_tap(struct vm *vm)
 
 static void owned_tap(struct vm *vm)
 {
-    struct kvm_hotplug_nic request = {
-        .ifname = "kht-owned", .bridge = bridge, .tap_owner = 65534, .flags = KVM_HOTPLUG_TAP_OWNER};
+    struct kvm_hotplug_nic request = {.ifname = "kht-owned",
+                                      .bridge = bridge,
+                                      .tap_owner = 65534,
+                                      .flags = KVM_HOTPLUG_TAP_OWNER};
     struct kvm_hotplug_device nic;
     char owner[16] = "";
     FILE *file;

@@ -79,7 +79,7 @@ static void paused(struct vm *vm)
 /* Linux on q35 never hears of ACPI hotplug again after it was asleep (seen with QEMU 7.2, 10.0 and 11.1), so
  * only a reset takes the devices out. Until then they work. */
 static void not_asked_after_sleep(struct vm *vm, const struct kvm_hotplug_device *nic,
-                             const struct kvm_hotplug_device *disk, const char *name)
+                                  const struct kvm_hotplug_device *disk, const char *name)
 {
     char console[TEST_PATH];
     long long end = now_ms() + 20000;
@@ -119,7 +119,8 @@ static void asleep(struct vm *vm)
     add_both(vm, &nic, &disk);
     view_disk(vm->qemu, &disk, name);
     CHECK_NUMBER(guest_does(vm->qemu, "(sleep 0.1; echo mem >/sys/power/state; "
-                                          "echo '<0>awake again' >/dev/kmsg) >/dev/null 2>&1 &"), 0);
+                                      "echo '<0>awake again' >/dev/kmsg) >/dev/null 2>&1 &"),
+                 0);
     CHECK(qmp_wait_event(vm->qemu, "SUSPEND", NULL, 20000) != NULL);
     /* QEMU tells one monitor after another; by its next answer it has told all. */
     qmp(vm->qemu, "{\"execute\":\"query-status\"}");

@@ -97,7 +97,8 @@ static void settings(struct vm *vm)
     guest_prints(vm->qemu, "write back", "cat /sys/block/%s/queue/write_cache", name);
     remove_scsi(vm, &disk);
 
-    request = (struct kvm_hotplug_disk){.path = path, .flags = KVM_HOTPLUG_DISK_READ_ONLY,
+    request = (struct kvm_hotplug_disk){.path = path,
+                                        .flags = KVM_HOTPLUG_DISK_READ_ONLY,
                                         .cache = KVM_HOTPLUG_CACHE_WRITETHROUGH};
     add_scsi(vm, request, &disk, name);
     guest_prints(vm->qemu, "1", "cat /sys/block/%s/ro", name);
@@ -127,7 +128,10 @@ static void places(struct vm *vm)
 
     snprintf(bus, sizeof bus, "%s.0", controller.id);
     for (i = 0; i < 4; i++) {
-        struct kvm_hotplug_disk request = {.path = path, .bus = bus, .target = at[i].target, .lun = at[i].lun,
+        struct kvm_hotplug_disk request = {.path = path,
+                                           .bus = bus,
+                                           .target = at[i].target,
+                                           .lun = at[i].lun,
                                            .flags = KVM_HOTPLUG_DISK_SCSI_ADDRESS};
 
         snprintf(file, sizeof file, "p%zu.img", i);

@@ -15,8 +15,8 @@ static void a_nic(void)
     struct kvm_hotplug_nic nic = {.id = "old", .model = "e1000", .mac = "52:54:00:12:34:56"};
     struct kvm_hotplug_nic live = {.model = "e1000", .flags = KVM_HOTPLUG_LIVE_ONLY};
 
-    fails(kvmh_add_nic(vm.guest, &live, NULL, &failure), -EOPNOTSUPP,
-          KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE, "NIC cannot be changed in the running guest", "e1000 is not paravirtual");
+    fails(kvmh_add_nic(vm.guest, &live, NULL, &failure), -EOPNOTSUPP, KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE,
+          "NIC cannot be changed in the running guest", "e1000 is not paravirtual");
     CHECK(!vm_record_contains(&vm, "e1000"));
     answers(kvmh_add_nic(vm.guest, &nic, &device, &failure), KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
     CHECK_TEXT(device.id, "old");
@@ -30,20 +30,18 @@ static void a_nic(void)
     /* Again, and live only. */
     answers(kvmh_add_nic(vm.guest, &nic, NULL, &failure), KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
     nic.flags = KVM_HOTPLUG_LIVE_ONLY;
-    fails(kvmh_add_nic(vm.guest, &nic, NULL, &failure), -EOPNOTSUPP,
-          KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE, "cannot be changed in the running guest");
+    fails(kvmh_add_nic(vm.guest, &nic, NULL, &failure), -EOPNOTSUPP, KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE,
+          "cannot be changed in the running guest");
     /* Its MAC address is taken all the same. */
     nic = (struct kvm_hotplug_nic){.mac = "52:54:00:12:34:56"};
-    fails(kvmh_add_nic(vm.guest, &nic, NULL, &failure), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT,
-          "used by old");
+    fails(kvmh_add_nic(vm.guest, &nic, NULL, &failure), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT, "used by old");
 }
 
 static void a_disk(void)
 {
     struct kvm_hotplug_disk disk = {.path = image, .model = "ide-hd"};
 
-    answers(kvmh_add_disk(vm.guest, &disk, &device, &failure),
-            KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
+    answers(kvmh_add_disk(vm.guest, &disk, &device, &failure), KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
     CHECK_NUMBER(device.reason, KVM_HOTPLUG_REASON_MODEL);
     CHECK_PATH(vm.guest, device.id, image);
     CHECK_PART(device.id, "disk-boot-");
@@ -58,8 +56,8 @@ static void with_a_place(void)
     answers(kvmh_add_nic(vm.guest, &nic, &device, &failure), KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
     CHECK_TEXT(device.bus, bus);
     nic.id = "other";
-    fails(kvmh_add_nic(vm.guest, &nic, NULL, &failure), -EADDRINUSE,
-          KVM_HOTPLUG_ERROR_ADDRESS_TAKEN, "taken by placed");
+    fails(kvmh_add_nic(vm.guest, &nic, NULL, &failure), -EADDRINUSE, KVM_HOTPLUG_ERROR_ADDRESS_TAKEN,
+          "taken by placed");
 }
 
 /* What only is in the record goes from there, and that is all there is to it. */

@@ -24,10 +24,11 @@ static void names(void)
 {
     works(disk(.id = "s1", .path = other, .model = "scsi-hd", .wwn = 0x5000c50015ea71aa, .serial = UUID));
     CHECK_TEXT(vm_device(&vm, "s1").serial, UUID);
-    CHECK(qmp_contains(vm.qemu, "{\"execute\":\"qom-get\",\"arguments\":{\"path\":\"/machine/peripheral/s1\",\"property\":\"serial\"}}",
-                       UUID));
-    fails(disk(.id = "s2", .path = third, .model = "scsi-hd", .wwn = 0x5000c50015ea71aa), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT,
-          "wwn 0x5000c50015ea71aa", "s1", "multipath");
+    CHECK(qmp_contains(
+        vm.qemu,
+        "{\"execute\":\"qom-get\",\"arguments\":{\"path\":\"/machine/peripheral/s1\",\"property\":\"serial\"}}", UUID));
+    fails(disk(.id = "s2", .path = third, .model = "scsi-hd", .wwn = 0x5000c50015ea71aa), -EEXIST,
+          KVM_HOTPLUG_ERROR_CONFLICT, "wwn 0x5000c50015ea71aa", "s1", "multipath");
     fails(disk(.id = "s2", .path = third, .model = "scsi-hd", .serial = "0a1b2c3d-1111-2222-3999"), -EEXIST,
           KVM_HOTPLUG_ERROR_CONFLICT, "serial", "s1");
     invalid(disk(.id = "s2", .path = third, .model = "scsi-hd", .serial = UUID "7"), "1 to 36 characters", "scsi-hd");
@@ -38,8 +39,9 @@ static void names(void)
 /* In one call, too. */
 static void names_in_a_list(void)
 {
-    struct kvm_hotplug_disk disks[] = {{.id = "a", .path = base, .model = "scsi-hd", .wwn = 7},
-                                       {.id = "b", .path = top, .model = "scsi-hd", .wwn = 7, .format = KVM_HOTPLUG_FORMAT_QCOW2}};
+    struct kvm_hotplug_disk disks[] =
+        {{.id = "a", .path = base, .model = "scsi-hd", .wwn = 7},
+         {.id = "b", .path = top, .model = "scsi-hd", .wwn = 7, .format = KVM_HOTPLUG_FORMAT_QCOW2}};
     struct kvm_hotplug_add_batch batch = {.disks = disks, .disk_size = sizeof disks[0], .disk_count = 2};
 
     fails(kvmh_add_many(vm.guest, &batch, NULL, &failure), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT, "wwn");
@@ -48,7 +50,8 @@ static void names_in_a_list(void)
 static void backing_files(void)
 {
     works(disk(.id = "top", .path = top, .format = KVM_HOTPLUG_FORMAT_QCOW2));
-    fails(disk(.id = "base", .path = base), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT, base, "backing file", "top", "read_only");
+    fails(disk(.id = "base", .path = base), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT, base, "backing file", "top",
+          "read_only");
     works(disk(.id = "base", .path = base, .flags = KVM_HOTPLUG_DISK_READ_ONLY));
     answers(kvm_hotplug_del_disk(vm.guest, "top", 1000, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     answers(kvm_hotplug_del_disk(vm.guest, "base", 1000, &failure), KVM_HOTPLUG_ANSWER_PENDING);

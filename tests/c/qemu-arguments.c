@@ -92,8 +92,8 @@ static void requests(void)
     works(kvm_hotplug_add_disk(vm.guest, &disk.disk, sizeof disk, NULL, 0, &failure));
     CHECK_NUMBER(vm_device(&vm, "data").read_only, 1);
     /* It never ended before the flags, so nothing that was asked for is left out. */
-    invalid(kvm_hotplug_add_disk(vm.guest, &disk.disk, offsetof(struct kvm_hotplug_disk, flags), NULL, 0, &failure), "disk",
-            "size 84", "pass its sizeof");
+    invalid(kvm_hotplug_add_disk(vm.guest, &disk.disk, offsetof(struct kvm_hotplug_disk, flags), NULL, 0, &failure),
+            "disk", "size 84", "pass its sizeof");
     invalid(kvm_hotplug_del(vm.guest, &removal.removal, 0, NULL, 0, &failure), "options", "size 0");
     fails(kvm_hotplug_del(vm.guest, &removal.removal, sizeof removal, NULL, 0, &failure), -E2BIG,
           KVM_HOTPLUG_ERROR_VERSION, "options", "does not have");
@@ -111,8 +111,8 @@ static void commands(void)
     } command = {.command = {.execute = "query-status"}, .more = {[3] = 1}};
     char *reply = NULL;
 
-    fails(kvm_hotplug_qmp(vm.guest, &command.command, sizeof command, &reply, &failure), -E2BIG, KVM_HOTPLUG_ERROR_VERSION,
-          "command", "does not have");
+    fails(kvm_hotplug_qmp(vm.guest, &command.command, sizeof command, &reply, &failure), -E2BIG,
+          KVM_HOTPLUG_ERROR_VERSION, "command", "does not have");
     command.more[3] = 0;
     works(kvm_hotplug_qmp(vm.guest, &command.command, sizeof command, &reply, &failure));
     CHECK_PART(reply, "prelaunch");
@@ -125,8 +125,8 @@ static void commands(void)
     command.command.arguments = NULL;
     command.command.fd = -1;
     command.command.flags = KVM_HOTPLUG_QMP_PASS_FD;
-    fails(kvm_hotplug_qmp(vm.guest, &command.command, sizeof command, NULL, &failure), -EBADF, KVM_HOTPLUG_ERROR_INVALID,
-          "fd: -1");
+    fails(kvm_hotplug_qmp(vm.guest, &command.command, sizeof command, NULL, &failure), -EBADF,
+          KVM_HOTPLUG_ERROR_INVALID, "fd: -1");
     command.command.flags = 4;
     invalid(kvm_hotplug_qmp(vm.guest, &command.command, sizeof command, NULL, &failure), "command flags", "0x4");
     command.command.flags = 0;

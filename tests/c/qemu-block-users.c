@@ -29,8 +29,12 @@ static void export_node(const char *node)
     char path[TEST_PATH];
 
     path_in(path, directory, "nbd");
-    observe("{\"execute\":\"nbd-server-start\",\"arguments\":{\"addr\":{\"type\":\"unix\",\"data\":{\"path\":\"%s\"}}}}", path);
-    observe("{\"execute\":\"block-export-add\",\"arguments\":{\"id\":\"backup\",\"type\":\"nbd\",\"node-name\":\"%s\"}}", node);
+    observe(
+        "{\"execute\":\"nbd-server-start\",\"arguments\":{\"addr\":{\"type\":\"unix\",\"data\":{\"path\":\"%s\"}}}}",
+        path);
+    observe(
+        "{\"execute\":\"block-export-add\",\"arguments\":{\"id\":\"backup\",\"type\":\"nbd\",\"node-name\":\"%s\"}}",
+        node);
 }
 
 static void stop_export(void)
@@ -86,9 +90,13 @@ static void an_export(void)
 static void a_job(void)
 {
     vm_add_disk(&vm, "data", image);
-    vm_observe(&vm, "{\"execute\":\"blockdev-add\",\"arguments\":{\"driver\":\"null-co\",\"node-name\":\"copy\",\"size\":1048576}}");
-    vm_observe(&vm, "{\"execute\":\"blockdev-mirror\",\"arguments\":{\"job-id\":\"moving\",\"device\":\"data\",\"target\":\"copy\","
-                    "\"sync\":\"full\"}}");
+    vm_observe(
+        &vm,
+        "{\"execute\":\"blockdev-add\",\"arguments\":{\"driver\":\"null-co\",\"node-name\":\"copy\",\"size\":1048576}}");
+    vm_observe(
+        &vm,
+        "{\"execute\":\"blockdev-mirror\",\"arguments\":{\"job-id\":\"moving\",\"device\":\"data\",\"target\":\"copy\","
+        "\"sync\":\"full\"}}");
     CHECK(qmp_wait_event(vm.qemu, "BLOCK_JOB_READY", "moving", test_patience(READY_MS)) != NULL);
     request_unplug(&vm, "data");
     let_go("data");
@@ -101,8 +109,10 @@ static void a_job(void)
 
 static void snapshot(const char *id)
 {
-    observe("{\"execute\":\"blockdev-snapshot-sync\",\"arguments\":{\"node-name\":\"data\",\"snapshot-node-name\":\"ovl\","
-            "\"snapshot-file\":\"%s\"}}", overlay);
+    observe(
+        "{\"execute\":\"blockdev-snapshot-sync\",\"arguments\":{\"node-name\":\"data\",\"snapshot-node-name\":\"ovl\","
+        "\"snapshot-file\":\"%s\"}}",
+        overlay);
     (void)id;
 }
 
@@ -126,14 +136,12 @@ static void check_told(void)
     struct kvm_hotplug_del_batch batch = {.ids = ids, .id_count = 1};
     char *text = NULL, *picture = vm_picture(&vm);
 
-    fails(kvm_hotplug_del_disk(vm.guest, "data", 0, &failure), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT, overlay, "qcow2", "ovl",
-          "block-commit", "leave_overlay");
-    fails(kvmh_del_many(vm.guest, &batch, NULL, NULL, &failure), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT,
-          overlay);
-    fails(kvmh_plan_del(vm.guest, &removal, NULL, NULL, &failure), -EBUSY,
-          KVM_HOTPLUG_ERROR_CONFLICT, overlay);
-    fails(kvm_hotplug_resize_disk(vm.guest, "data", 2 * MEBIBYTE, 0, 0, NULL, &failure), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT,
-          overlay, "block-commit");
+    fails(kvm_hotplug_del_disk(vm.guest, "data", 0, &failure), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT, overlay, "qcow2",
+          "ovl", "block-commit", "leave_overlay");
+    fails(kvmh_del_many(vm.guest, &batch, NULL, NULL, &failure), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT, overlay);
+    fails(kvmh_plan_del(vm.guest, &removal, NULL, NULL, &failure), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT, overlay);
+    fails(kvm_hotplug_resize_disk(vm.guest, "data", 2 * MEBIBYTE, 0, 0, NULL, &failure), -EBUSY,
+          KVM_HOTPLUG_ERROR_CONFLICT, overlay, "block-commit");
     CHECK(backend_difference() != NULL);
     CHECK_PART(backend_difference()->found, overlay);
     works(kvm_hotplug_describe(vm.guest, "data", 0, &text, &failure));
@@ -155,7 +163,8 @@ static void merge(void)
 
 static void an_overlay(void)
 {
-    struct kvm_hotplug_del_options removal = {.id = "data", .flags = KVM_HOTPLUG_NO_WAIT | KVM_HOTPLUG_DEL_LEAVE_OVERLAY};
+    struct kvm_hotplug_del_options removal = {.id = "data",
+                                              .flags = KVM_HOTPLUG_NO_WAIT | KVM_HOTPLUG_DEL_LEAVE_OVERLAY};
 
     vm_add_disk(&vm, "data", image);
     snapshot("data");
@@ -164,9 +173,13 @@ static void an_overlay(void)
     CHECK(backend_difference() == NULL);
     CHECK(!vm_record_contains(&vm, overlay));
     /* Only a filter: what is written goes to the disk's image. */
-    vm_observe(&vm, "{\"execute\":\"blockdev-add\",\"arguments\":{\"driver\":\"null-co\",\"node-name\":\"copy\",\"size\":1048576}}");
-    vm_observe(&vm, "{\"execute\":\"blockdev-mirror\",\"arguments\":{\"job-id\":\"moving\",\"device\":\"data\",\"target\":\"copy\","
-                    "\"sync\":\"full\",\"filter-node-name\":\"between\"}}");
+    vm_observe(
+        &vm,
+        "{\"execute\":\"blockdev-add\",\"arguments\":{\"driver\":\"null-co\",\"node-name\":\"copy\",\"size\":1048576}}");
+    vm_observe(
+        &vm,
+        "{\"execute\":\"blockdev-mirror\",\"arguments\":{\"job-id\":\"moving\",\"device\":\"data\",\"target\":\"copy\","
+        "\"sync\":\"full\",\"filter-node-name\":\"between\"}}");
     CHECK(qmp_wait_event(vm.qemu, "BLOCK_JOB_READY", "moving", test_patience(READY_MS)) != NULL);
     works(kvmh_plan_del(vm.guest, &removal, NULL, NULL, &failure));
     CHECK(!vm_record_contains(&vm, "between"));

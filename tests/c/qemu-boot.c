@@ -40,8 +40,8 @@ static void boot(const char *const *extra, const struct jail *jail)
     vm_boot(&vm, &options);
     links = link_count();
     fill(&vm, image, cow);
-    fails(kvmh_runtime_add_nic(vm.runtime, &(struct kvm_hotplug_nic){0}, NULL, &failure),
-          -EBUSY, KVM_HOTPLUG_ERROR_STATE, "close it first");
+    fails(kvmh_runtime_add_nic(vm.runtime, &(struct kvm_hotplug_nic){0}, NULL, &failure), -EBUSY,
+          KVM_HOTPLUG_ERROR_STATE, "close it first");
     for (round = 0; round < 2; round++) {
         vm_switch_off(&vm);
         vm_boot(&vm, &options);

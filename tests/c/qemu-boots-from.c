@@ -24,7 +24,10 @@ static struct serial_port serial;
 /* A disk whose program says its name. */
 static void plug_disk(const char *id, const char *model, uint32_t boot_index)
 {
-    struct kvm_hotplug_disk disk = {.id = id, .model = model, .boot_index = boot_index, .flags = KVM_HOTPLUG_BOOT_INDEX};
+    struct kvm_hotplug_disk disk = {.id = id,
+                                    .model = model,
+                                    .boot_index = boot_index,
+                                    .flags = KVM_HOTPLUG_BOOT_INDEX};
     struct kvm_hotplug_device device;
     char path[TEST_PATH];
 
@@ -43,7 +46,9 @@ static void reset(void)
 /* Sees what comes out of the tap. */
 static int listen_at(const char *tap)
 {
-    struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = (int)if_nametoindex(tap)};
+    struct sockaddr_ll address = {.sll_family = AF_PACKET,
+                                  .sll_protocol = htons(ETH_P_ALL),
+                                  .sll_ifindex = (int)if_nametoindex(tap)};
     int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL));
 
     CHECK(fd >= 0 && address.sll_ifindex > 0);
@@ -56,8 +61,8 @@ static bool is_dhcp(const unsigned char *frame, ssize_t length, const unsigned c
 {
     static const unsigned char ip_udp[] = {0x08, 0x00, 0x45}, ports[] = {0, 68, 0, 67};
 
-    return length > 42 && memcmp(frame + 6, mac, 6) == 0 && memcmp(frame + 12, ip_udp, sizeof ip_udp) == 0 && frame[23] == 17 &&
-           memcmp(frame + 34, ports, sizeof ports) == 0;
+    return length > 42 && memcmp(frame + 6, mac, 6) == 0 && memcmp(frame + 12, ip_udp, sizeof ip_udp) == 0 &&
+           frame[23] == 17 && memcmp(frame + 34, ports, sizeof ports) == 0;
 }
 
 static void asks_the_network(int fd, const unsigned char mac[6])
@@ -102,7 +107,10 @@ static void from_disks(void)
 static void from_a_nic(void)
 {
     static const unsigned char mac[6] = {0x52, 0x54, 0x00, 0x00, 0x00, 0x77};
-    struct kvm_hotplug_nic nic = {.id = "nic", .mac = "52:54:00:00:00:77", .boot_index = 1, .flags = KVM_HOTPLUG_BOOT_INDEX};
+    struct kvm_hotplug_nic nic = {.id = "nic",
+                                  .mac = "52:54:00:00:00:77",
+                                  .boot_index = 1,
+                                  .flags = KVM_HOTPLUG_BOOT_INDEX};
     struct kvm_hotplug_device device;
     int fd;
 

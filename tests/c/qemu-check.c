@@ -21,8 +21,7 @@ static void expect(struct kvm_runtime *runtime, uint32_t flags, const char *qmp,
     size_t count = 0, i, wanted;
     bool seen;
 
-    works(kvmh_runtime_check(runtime, flags, qmp, (uint32_t)test_patience(WAIT_MS), found, MOST, &count,
-                            &failure));
+    works(kvmh_runtime_check(runtime, flags, qmp, (uint32_t)test_patience(WAIT_MS), found, MOST, &count, &failure));
     for (wanted = 0; want[wanted] != NULL; wanted++) {
         seen = false;
         for (i = 0; i < count; i++) {
@@ -30,7 +29,8 @@ static void expect(struct kvm_runtime *runtime, uint32_t flags, const char *qmp,
             seen = seen || strcmp(line, want[wanted]) == 0;
         }
         if (!seen)
-            FAIL("\"%s\" is not among the %zu problems, the first: %s", want[wanted], count, count > 0 ? found[0].text : "");
+            FAIL("\"%s\" is not among the %zu problems, the first: %s", want[wanted], count,
+                 count > 0 ? found[0].text : "");
     }
     if (count != wanted)
         FAIL("%zu problems, not %zu; the first: %u %s %s", count, wanted, found[0].kind, found[0].id, found[0].text);
@@ -132,7 +132,8 @@ int main(void)
     vm_boot(&vm, &(struct kvm_boot_options){.spare_ports = 4});
     works(add_nic(&vm, &(struct kvm_hotplug_nic){.id = "lan", .bridge = bridge, .ifname = "exact"}, NULL));
     works(add_disk(&vm, &(struct kvm_hotplug_disk){.id = "data", .path = image}, NULL));
-    works(add_disk(&vm, &(struct kvm_hotplug_disk){.id = "top", .path = cow, .format = KVM_HOTPLUG_FORMAT_QCOW2}, NULL));
+    works(
+        add_disk(&vm, &(struct kvm_hotplug_disk){.id = "top", .path = cow, .format = KVM_HOTPLUG_FORMAT_QCOW2}, NULL));
     snprintf(path, sizeof path, "%s", vm.path);
 
     /* While the guest runs here, its tap has the name; a machine type by its short name is not good for
@@ -168,8 +169,8 @@ int main(void)
     expects(runtime, KVM_RUNTIME_CHECK_INCOMING, NULL, "7 ", "9 lan");
 
     invalid(kvmh_runtime_check(runtime, 8, NULL, 0, NULL, 0, &count, &failure), "flag");
-    fails(kvmh_runtime_check(runtime, 0, "/nowhere", 0, NULL, 0, &count, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND,
-          "/nowhere");
+    fails(kvmh_runtime_check(runtime, 0, "/nowhere", 0, NULL, 0, &count, &failure), -ENOENT,
+          KVM_HOTPLUG_ERROR_NOT_FOUND, "/nowhere");
     works(kvmh_runtime_check(runtime, KVM_RUNTIME_CHECK_INCOMING, NULL, 0, &found, 1, &count, &failure));
     CHECK_NUMBER(count, 2);
     kvm_runtime_free(runtime);

@@ -50,8 +50,8 @@ static void takes_nothing(const char *bus, uint32_t slot)
     if (state_of(bus, slot) != KVM_HOTPLUG_SLOT_NOT_HOTPLUGGABLE)
         FAIL("slot %u of %s is called %u", slot, bus, state_of(bus, slot));
     test_count_check();
-    fails(kvmh_plan_nic(vm.guest, &nic, &planned, NULL, &failure), -EOPNOTSUPP,
-          KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE, bus);
+    fails(kvmh_plan_nic(vm.guest, &nic, &planned, NULL, &failure), -EOPNOTSUPP, KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE,
+          bus);
     fails(add_nic(&vm, &nic, NULL), -EOPNOTSUPP, KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE, bus);
     CHECK_PICTURE(&vm, picture);
     free(picture);
@@ -104,8 +104,8 @@ static void bridges(void)
     CHECK_NUMBER(state_of("on", 1), KVM_HOTPLUG_SLOT_FREE);
     goes_to("pci.0");
     vm_stop(&vm);
-    start("pc", (const char *const[]){"-global", "PIIX4_PM.acpi-root-pci-hotplug=off", "-device", "pci-bridge,id=on,chassis_nr=2",
-                                      NULL});
+    start("pc", (const char *const[]){"-global", "PIIX4_PM.acpi-root-pci-hotplug=off", "-device",
+                                      "pci-bridge,id=on,chassis_nr=2", NULL});
     takes_nothing("pci.0", 9);
     goes_to("on");
     vm_stop(&vm);

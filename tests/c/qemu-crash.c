@@ -16,7 +16,15 @@
 
 #include "support/crash.h"
 
-enum { LONGEST_LIFE_US = 40000, RESET_EVERY = 3, NICS_EVERY = 3, LIST_EVERY = 3, NO_WAIT_EVERY = 3, LIST_MS = 20, FIXED_SEED = 1 };
+enum {
+    LONGEST_LIFE_US = 40000,
+    RESET_EVERY = 3,
+    NICS_EVERY = 3,
+    LIST_EVERY = 3,
+    NO_WAIT_EVERY = 3,
+    LIST_MS = 20,
+    FIXED_SEED = 1
+};
 
 static unsigned next_random(unsigned *state)
 {

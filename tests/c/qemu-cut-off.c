@@ -18,7 +18,16 @@
 #include "support/clock.h"
 #include "support/crash.h"
 
-enum { TRIES = 10, WANTED = 5, BUSY_MS = 500, BEYOND = 32 << 20, SAMPLE = 8 << 20, LATER_MS = 10, OPEN_MS = 10000, GENERATIONS = 200 };
+enum {
+    TRIES = 10,
+    WANTED = 5,
+    BUSY_MS = 500,
+    BEYOND = 32 << 20,
+    SAMPLE = 8 << 20,
+    LATER_MS = 10,
+    OPEN_MS = 10000,
+    GENERATIONS = 200
+};
 
 static struct scene scene;
 static char folder[TEST_PATH];
@@ -29,7 +38,8 @@ static void read_nothing(long long size)
     char command[160];
 
     snprintf(command, sizeof command,
-             "{\"execute\":\"pmemsave\",\"arguments\":{\"val\":%d,\"size\":%lld,\"filename\":\"/dev/null\"}}", BEYOND, size);
+             "{\"execute\":\"pmemsave\",\"arguments\":{\"val\":%d,\"size\":%lld,\"filename\":\"/dev/null\"}}", BEYOND,
+             size);
     vm_observe(&scene.vm, command);
 }
 
@@ -179,7 +189,8 @@ static int close_names(void)
 
     CHECK(monitor != NULL);
     for (int i = 0; i < 2 * GENERATIONS; i++) {
-        snprintf(command, sizeof command, "{\"execute\":\"closefd\",\"arguments\":{\"fdname\":\"k%d%s\"}}", i / 2, i % 2 ? ".1" : "");
+        snprintf(command, sizeof command, "{\"execute\":\"closefd\",\"arguments\":{\"fdname\":\"k%d%s\"}}", i / 2,
+                 i % 2 ? ".1" : "");
         count += strstr(monitor_command(monitor, command), "not found") == NULL;
     }
     monitor_close(monitor);

@@ -62,17 +62,24 @@ static void caches(uint32_t format, const char *path)
 
 static void others(void)
 {
-    tried(&(struct kvm_hotplug_disk){.id = "data", .path = raw, .aio = KVM_HOTPLUG_AIO_NATIVE,
+    tried(&(struct kvm_hotplug_disk){.id = "data",
+                                     .path = raw,
+                                     .aio = KVM_HOTPLUG_AIO_NATIVE,
                                      .cache = KVM_HOTPLUG_CACHE_NONE},
           "\"node-name\":\"data\"");
     tried(&(struct kvm_hotplug_disk){.id = "data", .path = raw, .flags = KVM_HOTPLUG_DISK_READ_ONLY}, "\"ro\":true");
     tried(&(struct kvm_hotplug_disk){.id = "data", .path = raw, .format = KVM_HOTPLUG_FORMAT_PROBE},
           "\"node-name\":\"data\"");
-    tried(&(struct kvm_hotplug_disk){.id = "data", .path = cow, .format = KVM_HOTPLUG_FORMAT_PROBE}, "\"drv\":\"qcow2\"");
-    tried(&(struct kvm_hotplug_disk){.id = "data", .path = cow, .format = KVM_HOTPLUG_FORMAT_QCOW2,
+    tried(&(struct kvm_hotplug_disk){.id = "data", .path = cow, .format = KVM_HOTPLUG_FORMAT_PROBE},
+          "\"drv\":\"qcow2\"");
+    tried(&(struct kvm_hotplug_disk){.id = "data",
+                                     .path = cow,
+                                     .format = KVM_HOTPLUG_FORMAT_QCOW2,
                                      .flags = KVM_HOTPLUG_DISK_READ_ONLY},
           "\"backing_file\":\"/dev/fdset/2\"");
-    tried(&(struct kvm_hotplug_disk){.id = "data", .path = raw, .discard = KVM_HOTPLUG_DISCARD_UNMAP,
+    tried(&(struct kvm_hotplug_disk){.id = "data",
+                                     .path = raw,
+                                     .discard = KVM_HOTPLUG_DISCARD_UNMAP,
                                      .detect_zeroes = KVM_HOTPLUG_DETECT_ZEROES_UNMAP},
           "\"detect_zeroes\":\"unmap\"");
 }
@@ -89,8 +96,8 @@ static void write_cache(uint32_t cache, const char *expected)
 {
     static const char question[] = "{\"execute\":\"qom-get\",\"arguments\":{\"path\":\"/machine/peripheral/data\","
                                    "\"property\":\"write-cache\"}}";
-    struct kvm_hotplug_disk disk = {.id = "data", .path = raw, .cache = cache, .logical_block_size = 4096, .queues = 3,
-                                    .serial = "abc"};
+    struct kvm_hotplug_disk disk =
+        {.id = "data", .path = raw, .cache = cache, .logical_block_size = 4096, .queues = 3, .serial = "abc"};
 
     add(&disk);
     CHECK(qmp_contains(vm.qemu, question, expected));

@@ -67,10 +67,10 @@ static void no_more(const char *counts, const char *advice)
 
     path_in(image, vm.qemu->dir, "more.img");
     image_raw(image, 1 << 20);
-    fails(kvmh_add_nic(vm.guest, &nic, NULL, &failure), -ENOSPC, KVM_HOTPLUG_ERROR_NO_SLOT,
-          "no free slot", counts, advice);
-    fails(kvmh_add_disk(vm.guest, &disk, NULL, &failure), -ENOSPC, KVM_HOTPLUG_ERROR_NO_SLOT,
-          "no free slot", counts, advice);
+    fails(kvmh_add_nic(vm.guest, &nic, NULL, &failure), -ENOSPC, KVM_HOTPLUG_ERROR_NO_SLOT, "no free slot", counts,
+          advice);
+    fails(kvmh_add_disk(vm.guest, &disk, NULL, &failure), -ENOSPC, KVM_HOTPLUG_ERROR_NO_SLOT, "no free slot", counts,
+          advice);
     CHECK_NUMBER(link_count(), links);
     CHECK_NUMBER(process_fds(getpid()), fds);
     CHECK(!vm_has_journal(&vm) || !vm_journal_contains(&vm, "\"verb\":\"add\""));

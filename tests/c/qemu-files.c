@@ -21,8 +21,7 @@ static void *add_disk_in_vain(void *unused)
     struct kvm_hotplug_disk disk = {.id = "data", .path = image, .timeout_ms = (uint32_t)test_patience(STALL_MS)};
 
     (void)unused;
-    fails(kvmh_add_disk(vm.guest, &disk, NULL, &failure), -ETIMEDOUT, KVM_HOTPLUG_ERROR_TIMEOUT,
-          "data", "left behind");
+    fails(kvmh_add_disk(vm.guest, &disk, NULL, &failure), -ETIMEDOUT, KVM_HOTPLUG_ERROR_TIMEOUT, "data", "left behind");
     return NULL;
 }
 

@@ -46,7 +46,10 @@ static void check_count(int count)
 
 static int add(int count)
 {
-    struct kvm_hotplug_add_batch batch = {.nics = nics, .nic_size = sizeof nics[0], .nic_count = (size_t)count, .timeout_ms = WAIT_MS};
+    struct kvm_hotplug_add_batch batch = {.nics = nics,
+                                          .nic_size = sizeof nics[0],
+                                          .nic_count = (size_t)count,
+                                          .timeout_ms = WAIT_MS};
 
     return kvmh_add_many(vm.guest, &batch, devices, &failure);
 }

@@ -17,9 +17,9 @@ static char image[2][TEST_PATH], more[TEST_PATH];
 struct era {
     const char *list; /* in tests/data/ganeti */
     const char *nic[2], *disk[2];
-    const char *bus[2];   /* of the disks */
-    const char *slot[4];  /* of NICs, then disks; of a SCSI disk its target */
-    bool nodes;           /* -blockdev, since 3.1; -drive until then */
+    const char *bus[2];  /* of the disks */
+    const char *slot[4]; /* of NICs, then disks; of a SCSI disk its target */
+    bool nodes;          /* -blockdev, since 3.1; -drive until then */
     const char *controller;
 };
 

@@ -68,7 +68,9 @@ static bool has_path(struct history *history, const char *path)
 
 static void add_some_nic(struct history *history)
 {
-    struct kvm_hotplug_nic nic = {.queues = 1 + below(3), .mtu = below(2) ? 1400 : 0, .bridge = below(2) ? HOSTS_BRIDGE : NULL};
+    struct kvm_hotplug_nic nic = {.queues = 1 + below(3),
+                                  .mtu = below(2) ? 1400 : 0,
+                                  .bridge = below(2) ? HOSTS_BRIDGE : NULL};
 
     if (below(5) == 0) {
         nic = (struct kvm_hotplug_nic){.model = "e1000"};

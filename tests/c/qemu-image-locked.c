@@ -21,20 +21,20 @@ int main(void)
     vm_add_disk(&owner, "data", image);
     picture = vm_picture(&other);
     fds = process_fds(getpid());
-    fails(kvmh_add_disk(other.guest, &disk, NULL, &failure), -EBUSY,
-          KVM_HOTPLUG_ERROR_IMAGE_LOCKED, "data", "in use by another QEMU");
+    fails(kvmh_add_disk(other.guest, &disk, NULL, &failure), -EBUSY, KVM_HOTPLUG_ERROR_IMAGE_LOCKED, "data",
+          "in use by another QEMU");
     CHECK_PICTURE(&other, picture);
     CHECK(!vm_has_journal(&other) && !vm_record_contains(&other, "data"));
     CHECK_NUMBER(process_fds(getpid()), fds);
 
     answers(kvm_hotplug_del_disk(owner.guest, "data", 0, &failure), KVM_HOTPLUG_ANSWER_PENDING);
-    fails(kvmh_add_disk(other.guest, &disk, NULL, &failure), -EBUSY,
-          KVM_HOTPLUG_ERROR_IMAGE_LOCKED, "in use by another QEMU");
+    fails(kvmh_add_disk(other.guest, &disk, NULL, &failure), -EBUSY, KVM_HOTPLUG_ERROR_IMAGE_LOCKED,
+          "in use by another QEMU");
     vm_reset(&owner);
     vm_await(&owner, KVM_HOTPLUG_EVENT_REMOVED, "data");
     works(kvmh_add_disk(other.guest, &disk, NULL, &failure));
-    fails(kvmh_add_disk(owner.guest, &disk, NULL, &failure), -EBUSY,
-          KVM_HOTPLUG_ERROR_IMAGE_LOCKED, "in use by another QEMU");
+    fails(kvmh_add_disk(owner.guest, &disk, NULL, &failure), -EBUSY, KVM_HOTPLUG_ERROR_IMAGE_LOCKED,
+          "in use by another QEMU");
     answers(kvm_hotplug_del_disk(other.guest, "data", 1000, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     vm_reset(&other);
     vm_await(&other, KVM_HOTPLUG_EVENT_REMOVED, "data");

@@ -105,7 +105,8 @@ static void tries_in_a_paused_guest(void)
         sets = count(qmp(other.qemu, "{\"execute\":\"query-fdsets\"}"), "fdset-id");
         closes_always = sets == 0;
         CHECK(sets <= 1);
-        CHECK_NUMBER(kvm_hotplug_error_undo(failure), sets == 0 ? KVM_HOTPLUG_UNDO_COMPLETE : KVM_HOTPLUG_UNDO_INCOMPLETE);
+        CHECK_NUMBER(kvm_hotplug_error_undo(failure),
+                     sets == 0 ? KVM_HOTPLUG_UNDO_COMPLETE : KVM_HOTPLUG_UNDO_INCOMPLETE);
         if (sets > 0)
             CHECK_PART(kvm_hotplug_error_residue(failure), "closes none while the guest does not run");
         kvm_hotplug_error_free(failure);

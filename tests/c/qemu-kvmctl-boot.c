@@ -66,7 +66,8 @@ static void cold(void)
     complains("exists already");
     example_run(&said,
                 "list=$(env -u KVMCTL_SOCKET kvmctl list) && copy=$(env -u KVMCTL_SOCKET kvmctl list --runtime $1) && "
-                "test \"$list\" = \"$copy\"", VALUES(copy));
+                "test \"$list\" = \"$copy\"",
+                VALUES(copy));
     CHECK_NUMBER(said.status, 0);
     ctl(0, "del --cold nic1 nobody --verbose", NULL);
     CHECK_TEXT(said.out, "nic1 is out of the record\nnobody is not there\n");
@@ -103,9 +104,10 @@ static void boot(void)
     path_in(first, qemu->dir, "cold");
     path_in(socket, qemu->dir, "cold.qmp");
     setenv("KVMCTL_RUNTIME", first, 1);
-    snprintf(command, sizeof command,
-             "kvmctl init -- %s -S -nodefaults -display none -machine %s,accel=tcg -m 32 -qmp unix:%s,server=on,wait=off",
-             program != NULL ? program : "qemu-system-x86_64", qemu->q35 ? "q35" : "pc", socket);
+    snprintf(
+        command, sizeof command,
+        "kvmctl init -- %s -S -nodefaults -display none -machine %s,accel=tcg -m 32 -qmp unix:%s,server=on,wait=off",
+        program != NULL ? program : "qemu-system-x86_64", qemu->q35 ? "q35" : "pc", socket);
     example_run(&said, command, NULL);
     CHECK_NUMBER(said.status, 0);
     json(0, "boot --print", NULL, PARTS("\"-nodefaults\"", "\"-S\""));

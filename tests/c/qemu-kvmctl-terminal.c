@@ -134,10 +134,8 @@ static void interrupted(void)
 static void without_a_terminal(void)
 {
     static const char *const commands[] = {
-        "kvmctl del disk1 --timeout 1 | cat",
-        "kvmctl del disk1 --timeout 1 2>&1 | cat",
-        "kvmctl del disk1 --timeout 1 --plain",
-        "TERM=dumb kvmctl del disk1 --timeout 1",
+        "kvmctl del disk1 --timeout 1 | cat",       "kvmctl del disk1 --timeout 1 2>&1 | cat",
+        "kvmctl del disk1 --timeout 1 --plain",     "TERM=dumb kvmctl del disk1 --timeout 1",
         "env -u TERM kvmctl del disk1 --timeout 1",
     };
     char command[256];
@@ -181,7 +179,8 @@ static void table_fits(void)
 /* Characters that draw boxes are no sequences: they stay where the terminal only lacks those. */
 static void without_sequences(void)
 {
-    static const char *const commands[] = {"TERM=dumb kvmctl map", "env -u TERM kvmctl map", "TERM= kvmctl map", "NO_COLOR=1 kvmctl map"};
+    static const char *const commands[] = {"TERM=dumb kvmctl map", "env -u TERM kvmctl map", "TERM= kvmctl map",
+                                           "NO_COLOR=1 kvmctl map"};
 
     setenv("LC_ALL", "C.UTF-8", 1);
     run(80, "kvmctl map", 0);

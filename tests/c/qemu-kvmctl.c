@@ -45,13 +45,14 @@ static void completion(void)
     completion_of("zsh", "#compdef kvmctl");
     completion_of("fish", "complete -c kvmctl");
     ctl(2, "completion tcsh", NULL);
-    example_run(&said,
-                "bash -c 'source <(kvmctl completion bash); "
-                "words() { COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); "
-                "$(complete -p kvmctl | sed \"s/.*-F \\([^ ]*\\).*/\\1/\") kvmctl \"${!#}\" \"${COMP_WORDS[$# - 2]}\"; "
-                "echo ${COMPREPLY[*]}; }; words kvmctl add-d; words kvmctl add-disk --ca; words kvmctl add-disk --cache w; "
-                "words kvmctl --runtime $1 del dis' bash $1",
-                VALUES(runtime));
+    example_run(
+        &said,
+        "bash -c 'source <(kvmctl completion bash); "
+        "words() { COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); "
+        "$(complete -p kvmctl | sed \"s/.*-F \\([^ ]*\\).*/\\1/\") kvmctl \"${!#}\" \"${COMP_WORDS[$# - 2]}\"; "
+        "echo ${COMPREPLY[*]}; }; words kvmctl add-d; words kvmctl add-disk --ca; words kvmctl add-disk --cache w; "
+        "words kvmctl --runtime $1 del dis' bash $1",
+        VALUES(runtime));
     CHECK_TEXT(said.err, "");
     CHECK_TEXT(said.out, "add-disk\n--cache\nwriteback writethrough\ndisk1\n");
 }
@@ -77,8 +78,10 @@ static void plug(void)
     says("disk1 would be at ");
     says("QEMU would be told:\n    {");
     json(0, "list", NULL, PARTS("[]"));
-    json(0, "add-nic --id nic1 --mac 52:54:00:00:00:01 --bridge $1 --mtu 1400 --tap kvmctl%d --vhost off", VALUES(bridges[0]),
-         PARTS("\"answer\":\"done\"", "\"id\":\"nic1\"", "\"mac\":\"52:54:00:00:00:01\"", "\"mtu\":1400", "\"link\":\"up\""));
+    json(0, "add-nic --id nic1 --mac 52:54:00:00:00:01 --bridge $1 --mtu 1400 --tap kvmctl%d --vhost off",
+         VALUES(bridges[0]),
+         PARTS("\"answer\":\"done\"", "\"id\":\"nic1\"", "\"mac\":\"52:54:00:00:00:01\"", "\"mtu\":1400",
+               "\"link\":\"up\""));
     json(0, "add-disk --id disk1 --path $1 --serial S1", VALUES(image),
          PARTS("\"answer\":\"done\"", "\"type\":\"disk\"", "\"serial\":\"S1\"", "\"format\":\"raw\""));
     json(1, "add-disk --path /no/such/image", NULL, PARTS("\"errno\":2", "\"undo\":\"nothing\"", "\"residue\":[]"));
@@ -114,20 +117,19 @@ static void map(void)
     if (qemu->q35)
         says("  rp0 |NIC| nic1  rp1 |DSK| disk1  rp2 |   |   rp3 |   | \n");
     else
-        CHECK_TEXT(said.out,
-                   "pci.0\n"
-                   "       0   1   2   3   4   5   6   7   8   9   a   b   c   d   e   f \n"
-                   "     +---+---+---+---+---+---+---+---+---+---+---+---+---+---+---+---+\n"
-                   "  00 |###|###|:::|:::|NIC|DSK|   |   |   |   |   |   |   |   |   |   |\n"
-                   "     +---+---+---+---+---+---+---+---+---+---+---+---+---+---+---+---+\n"
-                   "  10 |   |   |   |   |   |   |   |   |   |   |   |   |   |   |   |   |\n"
-                   "     +---+---+---+---+---+---+---+---+---+---+---+---+---+---+---+---+\n"
-                   "     00 Host bridge, 01 ISA bridge, 04 nic1, 05 disk1\n"
-                   "     NIC  a NIC of the record\n"
-                   "     DSK  a disk of the record\n"
-                   "     ###  taken, and not in the record\n"
-                   "     :::  reserved for QEMU\n"
-                   "          free\n");
+        CHECK_TEXT(said.out, "pci.0\n"
+                             "       0   1   2   3   4   5   6   7   8   9   a   b   c   d   e   f \n"
+                             "     +---+---+---+---+---+---+---+---+---+---+---+---+---+---+---+---+\n"
+                             "  00 |###|###|:::|:::|NIC|DSK|   |   |   |   |   |   |   |   |   |   |\n"
+                             "     +---+---+---+---+---+---+---+---+---+---+---+---+---+---+---+---+\n"
+                             "  10 |   |   |   |   |   |   |   |   |   |   |   |   |   |   |   |   |\n"
+                             "     +---+---+---+---+---+---+---+---+---+---+---+---+---+---+---+---+\n"
+                             "     00 Host bridge, 01 ISA bridge, 04 nic1, 05 disk1\n"
+                             "     NIC  a NIC of the record\n"
+                             "     DSK  a disk of the record\n"
+                             "     ###  taken, and not in the record\n"
+                             "     :::  reserved for QEMU\n"
+                             "          free\n");
     json(0, "map", NULL, PARTS("\"occupant\":\"nic1\"", "\"state\":\"free\"", "\"state\":\"taken\""));
     /* On a terminal with such characters there are lines and colours; with --plain there are not. */
     example_run(&said, "TERM=xterm LC_ALL=C.UTF-8 script -qec 'kvmctl map' /dev/null", NULL);
@@ -167,7 +169,8 @@ static void ask(void)
     json(0, "qmp query-status", NULL, PARTS("\"status\":\"prelaunch\""));
     ctl(0, "qmp human-monitor-command '{\"command-line\":\"info status\"}'", NULL);
     CHECK_TEXT(said.out, "VM status: paused (prelaunch)\n");
-    json(1, "qmp device_del '{\"id\":\"disk1\"}'", NULL, PARTS("\"errno\":1", "would fool the record", "the library's own calls"));
+    json(1, "qmp device_del '{\"id\":\"disk1\"}'", NULL,
+         PARTS("\"errno\":1", "would fool the record", "the library's own calls"));
     CHECK(strstr(said.out, "kvm_") == NULL);
     json(1, "qmp frobnicate", NULL, PARTS("\"qmp_class\":\"CommandNotFound\""));
     json(1, "qmp query-status '[]'", NULL, PARTS("not a JSON object"));
@@ -208,9 +211,11 @@ static void scsi(void)
     image_raw(path, MEBIBYTE);
     json(0, "plan add-scsi --id hba", NULL, PARTS("\"answer\":\"done\"", "virtio-scsi-pci"));
     if (!qemu->q35)
-        json(0, "add-scsi --id hba --queues 2 --bus pci.0 --slot 12", NULL, PARTS("\"type\":\"controller\"", "\"slot\":12"));
+        json(0, "add-scsi --id hba --queues 2 --bus pci.0 --slot 12", NULL,
+             PARTS("\"type\":\"controller\"", "\"slot\":12"));
     else
-        json(0, "add-scsi --id hba --queues 2 --bus rp2 --slot 0", NULL, PARTS("\"type\":\"controller\"", "\"bus\":\"rp2\""));
+        json(0, "add-scsi --id hba --queues 2 --bus rp2 --slot 0", NULL,
+             PARTS("\"type\":\"controller\"", "\"bus\":\"rp2\""));
     ctl(0, "add-disk --id sd1 --model scsi-hd --path $1 --bus hba.0 --target 3 --lun 1", VALUES(path));
     says("sd1 is in the guest, at hba.0:3:1");
     json(0, "list", NULL, PARTS("\"target\":3", "\"lun\":1"));

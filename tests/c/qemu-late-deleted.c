@@ -91,9 +91,13 @@ static void add_and_take_back(void)
 {
     struct kvm_hotplug_nic nic = {.id = "nic0"};
     struct kvm_hotplug_disk disk = {.id = "more", .path = other, .flags = KVM_HOTPLUG_BOOT_INDEX};
-    struct kvm_hotplug_add_batch list = {.nics = &nic, .nic_size = sizeof nic, .nic_count = 1, .disks = &disk,
-                                     .disk_size = sizeof disk, .disk_count = 1,
-                                     .timeout_ms = (uint32_t)test_patience(REFUSED_MS)};
+    struct kvm_hotplug_add_batch list = {.nics = &nic,
+                                         .nic_size = sizeof nic,
+                                         .nic_count = 1,
+                                         .disks = &disk,
+                                         .disk_size = sizeof disk,
+                                         .disk_count = 1,
+                                         .timeout_ms = (uint32_t)test_patience(REFUSED_MS)};
 
     CHECK(kvmh_add_many(vm.guest, &list, NULL, &failure) < 0);
     CHECK_TEXT(kvm_hotplug_error_residue(failure), "device nic0: its removal is pending");
@@ -105,9 +109,10 @@ static void leave_unobserved(void)
 {
     vm_close(&vm);
     vm_reset(&vm);
-    CHECK(qmp_wait_contains(vm.qemu, "{\"execute\":\"qom-list\",\"arguments\":{\"path\":\"/machine/peripheral\"}}", "data",
-                            test_patience(1000)));
-    CHECK(!qmp_contains(vm.qemu, "{\"execute\":\"qom-list\",\"arguments\":{\"path\":\"/machine/peripheral\"}}", "nic0"));
+    CHECK(qmp_wait_contains(vm.qemu, "{\"execute\":\"qom-list\",\"arguments\":{\"path\":\"/machine/peripheral\"}}",
+                            "data", test_patience(1000)));
+    CHECK(
+        !qmp_contains(vm.qemu, "{\"execute\":\"qom-list\",\"arguments\":{\"path\":\"/machine/peripheral\"}}", "nic0"));
     /* Whoever opens now finds it missing; and the one after that knows nothing any more. */
     vm_open(&vm);
     vm_close(&vm);

@@ -64,8 +64,7 @@ static void refused(void)
     struct kvm_hotplug_nic nic = {.mac = "01:00:5e:00:00:01"}, bridged = {.bridge = "nobridge"};
 
     invalid(kvmh_add_nic(vm.guest, &nic, NULL, &failure), "multicast");
-    fails(kvmh_add_nic(vm.guest, &bridged, NULL, &failure), -ENOENT,
-          KVM_HOTPLUG_ERROR_NOT_FOUND, "nobridge");
+    fails(kvmh_add_nic(vm.guest, &bridged, NULL, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, "nobridge");
 }
 
 static void everything(void)

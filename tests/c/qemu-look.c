@@ -63,8 +63,7 @@ static void look(void)
     answers(kvmh_get_device(guest, "stays", &device, &failure), KVM_HOTPLUG_STATE_LIVE);
     works(kvmh_verify(guest, 0, found, MOST, &count, &failure));
     CHECK_NUMBER(count, 0);
-    fails(kvmh_del(guest, &removal, NULL, &failure), -EROFS, KVM_HOTPLUG_ERROR_STATE,
-          "opened for looking only");
+    fails(kvmh_del(guest, &removal, NULL, &failure), -EROFS, KVM_HOTPLUG_ERROR_STATE, "opened for looking only");
     fails(kvmh_repair(guest, 0, found, MOST, &count, &failure), -EROFS, KVM_HOTPLUG_ERROR_STATE,
           "opened for looking only");
     kvm_hotplug_close(guest);

@@ -72,7 +72,8 @@ static void fails_in_qemu(struct vm *from, struct vm *to)
 }
 
 /* One thing in the record is wrong: verifying finds it, and the migration would have failed. */
-static void wrong(const struct kvm_hotplug_nic *lan, const char *old, const char *new, uint32_t mismatch, const char *id)
+static void wrong(const struct kvm_hotplug_nic *lan, const char *old, const char *new, uint32_t mismatch,
+                  const char *id)
 {
     struct vm from, to;
 
@@ -91,7 +92,8 @@ static void check_arrived(struct vm *from, struct vm *to)
 {
     CHECK(qmp_wait_contains(from->qemu, "{\"execute\":\"query-migrate\"}", "\"status\":\"completed\"",
                             test_patience(PATIENCE_MS)));
-    CHECK(qmp_wait_contains(to->qemu, "{\"execute\":\"query-status\"}", "\"running\":true", test_patience(PATIENCE_MS)));
+    CHECK(
+        qmp_wait_contains(to->qemu, "{\"execute\":\"query-status\"}", "\"running\":true", test_patience(PATIENCE_MS)));
     CHECK_VERIFIED(to);
     vm_stop(from);
 }
@@ -154,7 +156,8 @@ static void by_descriptor(void)
     CHECK(pipe != NULL);
     incoming.incoming_fd = fileno(pipe);
     vm_boot(&to, &incoming);
-    CHECK(qmp_wait_contains(to.qemu, "{\"execute\":\"query-status\"}", "\"status\":\"paused\"", test_patience(PATIENCE_MS)));
+    CHECK(qmp_wait_contains(to.qemu, "{\"execute\":\"query-status\"}", "\"status\":\"paused\"",
+                            test_patience(PATIENCE_MS)));
     pclose(pipe);
     CHECK_VERIFIED(&to);
     vm_observe(&to, "{\"execute\":\"cont\"}");

@@ -20,12 +20,13 @@ static void check_state(const char *id, uint32_t reason, const char *text)
 
 static void unplug(const char *id, uint32_t timeout_ms, uint32_t flags, uint32_t reason, const char *text)
 {
-    struct kvm_hotplug_del_options removal = {.id = id, .timeout_ms = (uint32_t)test_patience((int)timeout_ms), .flags = flags};
+    struct kvm_hotplug_del_options removal = {.id = id,
+                                              .timeout_ms = (uint32_t)test_patience((int)timeout_ms),
+                                              .flags = flags};
     struct kvm_hotplug_device device;
     char *before = vm_picture(&vm);
 
-    answers(kvmh_del(vm.guest, &removal, &device, &failure),
-            KVM_HOTPLUG_ANSWER_PENDING);
+    answers(kvmh_del(vm.guest, &removal, &device, &failure), KVM_HOTPLUG_ANSWER_PENDING);
     CHECK_TEXT(device.id, id);
     CHECK_NUMBER(device.state, KVM_HOTPLUG_STATE_PENDING);
     CHECK_NUMBER(device.reason, reason);

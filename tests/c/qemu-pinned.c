@@ -57,7 +57,8 @@ static void one_place(const char *bus, uint32_t slot)
     check_slot(bus, slot, KVM_HOTPLUG_SLOT_FREE, "");
     works(pin("here", bus, slot));
     check_slot(bus, slot, KVM_HOTPLUG_SLOT_TAKEN, "here");
-    fails(pin("there", bus, slot), -EADDRINUSE, KVM_HOTPLUG_ERROR_ADDRESS_TAKEN, bus, "is taken by here", "pin another");
+    fails(pin("there", bus, slot), -EADDRINUSE, KVM_HOTPLUG_ERROR_ADDRESS_TAKEN, bus, "is taken by here",
+          "pin another");
     leave("here");
     check_slot(bus, slot, KVM_HOTPLUG_SLOT_QUARANTINED, "here");
     fails(pin("there", bus, slot), -EADDRINUSE, KVM_HOTPLUG_ERROR_ADDRESS_TAKEN, bus, "still belongs to here",

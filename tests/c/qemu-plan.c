@@ -73,8 +73,7 @@ static int plan_removal(const char *id, struct kvm_hotplug_device *device, char 
 {
     struct kvm_hotplug_del_options removal = {.id = id};
     struct before before = look();
-    int answer =
-        kvmh_plan_del(vm.guest, &removal, device, plan, &failure);
+    int answer = kvmh_plan_del(vm.guest, &removal, device, plan, &failure);
 
     nothing_was_done(before);
     return answer;
@@ -90,14 +89,17 @@ static void same_place(const struct kvm_hotplug_device *planned, const struct kv
 
 static void nics(void)
 {
-    struct kvm_hotplug_nic nic = {.mac = "52:54:00:12:34:56", .bridge = bridge, .queues = 2, .mtu = 1400,
+    struct kvm_hotplug_nic nic = {.mac = "52:54:00:12:34:56",
+                                  .bridge = bridge,
+                                  .queues = 2,
+                                  .mtu = 1400,
                                   .vhost = KVM_HOTPLUG_VHOST_OFF};
     struct kvm_hotplug_device planned, device;
     char *plan = NULL;
 
     works(plan_nic(&nic, &planned, &plan));
-    IN_ORDER(plan, "\"answer\":\"done\"", "\"execute\":\"getfd\"", "\"execute\":\"getfd\"", "\"execute\":\"netdev_add\"",
-             "\"execute\":\"device_add\"");
+    IN_ORDER(plan, "\"answer\":\"done\"", "\"execute\":\"getfd\"", "\"execute\":\"getfd\"",
+             "\"execute\":\"netdev_add\"", "\"execute\":\"device_add\"");
     CHECK_PART(plan, "52:54:00:12:34:56");
     CHECK_PART(plan, "with 2 queue(s)");
     CHECK_PART(plan, bridge);

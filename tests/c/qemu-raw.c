@@ -51,7 +51,8 @@ static void descriptors(void)
 
     works(command("getfd", "{\"fdname\":\"mine\"}", KVM_HOTPLUG_QMP_PASS_FD, fd, NULL));
     works(command("closefd", "{\"fdname\":\"mine\"}", 0, 0, NULL));
-    fails(command("getfd", "{\"fdname\":\"mine\"}", 0, 0, NULL), -EREMOTEIO, KVM_HOTPLUG_ERROR_QMP, "No file descriptor");
+    fails(command("getfd", "{\"fdname\":\"mine\"}", 0, 0, NULL), -EREMOTEIO, KVM_HOTPLUG_ERROR_QMP,
+          "No file descriptor");
     CHECK_NUMBER(process_fds(getpid()), before);
     CHECK(fcntl(fd, F_GETFD) == FD_CLOEXEC);
     close(fd);
@@ -92,7 +93,8 @@ static void what_is_forced_is_seen(void)
     char arguments[160], path[TEST_PATH];
     size_t count = 0;
 
-    snprintf(arguments, sizeof arguments, "{\"driver\":\"virtio-rng-pci\",\"id\":\"rng\",\"bus\":\"%s\",\"addr\":\"%x\"}",
+    snprintf(arguments, sizeof arguments,
+             "{\"driver\":\"virtio-rng-pci\",\"id\":\"rng\",\"bus\":\"%s\",\"addr\":\"%x\"}",
              vm.qemu->q35 ? "rp2" : "pci.0", vm.qemu->q35 ? 0 : first.slot + 2);
     works(command("device_add", arguments, KVM_HOTPLUG_QMP_FORCE, 0, NULL));
     path_in(path, vm.qemu->dir, "more.img");

@@ -50,7 +50,8 @@ static int count_in_dsdt(const char *word)
 
     path_in(path, vm.qemu->dir, "memory");
     snprintf(command, sizeof command,
-             "{\"execute\":\"pmemsave\",\"arguments\":{\"val\":0,\"size\":%d,\"filename\":\"%s\"}}", 64 * MEBIBYTE, path);
+             "{\"execute\":\"pmemsave\",\"arguments\":{\"val\":0,\"size\":%d,\"filename\":\"%s\"}}", 64 * MEBIBYTE,
+             path);
     vm_observe(&vm, command);
     memory = file_read(path, &length);
     CHECK(memory != NULL);

@@ -20,8 +20,13 @@ static char bridge[IF_NAMESIZE], image[TEST_PATH], other[TEST_PATH];
 /* Every setting by itself, with the rest as it was. */
 static void nics(void)
 {
-    const struct kvm_hotplug_nic first = {.id = "lan", .mac = "52:54:00:12:34:56", .bridge = bridge, .queues = 2,
-                                          .mtu = 1400, .boot_index = 3, .flags = KVM_HOTPLUG_BOOT_INDEX};
+    const struct kvm_hotplug_nic first = {.id = "lan",
+                                          .mac = "52:54:00:12:34:56",
+                                          .bridge = bridge,
+                                          .queues = 2,
+                                          .mtu = 1400,
+                                          .boot_index = 3,
+                                          .flags = KVM_HOTPLUG_BOOT_INDEX};
     struct kvm_hotplug_nic nic = first;
     char *picture, ifname[16];
     uint64_t generation;

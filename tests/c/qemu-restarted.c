@@ -45,15 +45,9 @@ static void agent(void *argument)
     vm_open(&vm);
     trace_toggle();
     switch (task->work) {
-    case ADD:
-        add();
-        break;
-    case CHANGE:
-        succeed(kvm_hotplug_set_link(vm.guest, "lan", 0, 0, NULL), KVM_HOTPLUG_ANSWER_DONE);
-        break;
-    default:
-        succeed(kvmh_del(vm.guest, &removal, NULL, NULL), KVM_HOTPLUG_ANSWER_PENDING);
-        break;
+    case ADD: add(); break;
+    case CHANGE: succeed(kvm_hotplug_set_link(vm.guest, "lan", 0, 0, NULL), KVM_HOTPLUG_ANSWER_DONE); break;
+    default: succeed(kvmh_del(vm.guest, &removal, NULL, NULL), KVM_HOTPLUG_ANSWER_PENDING); break;
     }
     _exit(0);
 }
@@ -67,7 +61,8 @@ static void start_anew(const struct arguments *command, const struct kvm_hotplug
     arguments_add(&again, "-netdev");
     arguments_add(&again, "hubport,id=lan,hubid=7");
     arguments_add(&again, "-device");
-    arguments_add(&again, "virtio-net-pci,id=lan,netdev=lan,mac=%s,romfile=,bus=%s,addr=0x%x", other_mac, nic->bus, nic->slot);
+    arguments_add(&again, "virtio-net-pci,id=lan,netdev=lan,mac=%s,romfile=,bus=%s,addr=0x%x", other_mac, nic->bus,
+                  nic->slot);
     qemu_end(vm.qemu);
     qemu_launch(vm.qemu, &(struct qemu_launch){.argv = (const char *const *)again.list});
     arguments_free(&again);
@@ -91,7 +86,8 @@ static void restarted(const struct task *task)
     vm_open(&vm);
     vm_add_nic(&vm, "first");
     nic = vm_device(&vm, "first");
-    answers(kvmh_del(vm.guest, &(struct kvm_hotplug_del_options){.id = "first", .flags = KVM_HOTPLUG_NO_WAIT}, NULL, &failure),
+    answers(kvmh_del(vm.guest, &(struct kvm_hotplug_del_options){.id = "first", .flags = KVM_HOTPLUG_NO_WAIT}, NULL,
+                     &failure),
             KVM_HOTPLUG_ANSWER_PENDING);
     vm_reset(&vm);
     vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, "first");

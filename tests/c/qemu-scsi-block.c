@@ -25,7 +25,8 @@ static void load_module(void)
     if (file_exists("/sys/module/scsi_debug"))
         test_not_run("the kernel's module scsi_debug is in use by somebody else");
     reaper_owns_module("scsi_debug");
-    if (run((const char *[]){"modprobe", "scsi_debug", "dev_size_mb=8", "add_host=1", "num_tgts=1", "max_luns=1", NULL}) != 0)
+    if (run((const char *[]){"modprobe", "scsi_debug", "dev_size_mb=8", "add_host=1", "num_tgts=1", "max_luns=1",
+                             NULL}) != 0)
         test_not_run("the kernel's module scsi_debug cannot be loaded");
 }
 
@@ -54,7 +55,10 @@ static void handed_through(const char *machine)
 {
     char option[TEST_PATH + 8];
     const char *const extra[] = {"-serial", option, NULL};
-    struct kvm_hotplug_disk disk = {.id = "through", .path = node, .model = "scsi-block", .boot_index = 1,
+    struct kvm_hotplug_disk disk = {.id = "through",
+                                    .path = node,
+                                    .model = "scsi-block",
+                                    .boot_index = 1,
                                     .flags = KVM_HOTPLUG_BOOT_INDEX};
     struct kvm_hotplug_device device;
     struct vm vm;

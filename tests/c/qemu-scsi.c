@@ -13,8 +13,8 @@ static struct kvm_hotplug_device device;
 static char image[4][TEST_PATH];
 
 /* Where QEMU was started with a controller, scsi. */
-static const char *const machine[] = {"-device", "virtio-scsi-pci,id=scsi,addr=0x3", "-device", "lsi53c895a,id=hba,addr=0x4",
-                                      NULL};
+static const char *const machine[] = {"-device", "virtio-scsi-pci,id=scsi,addr=0x3", "-device",
+                                      "lsi53c895a,id=hba,addr=0x4", NULL};
 
 static struct kvm_hotplug_disk scsi(const char *path)
 {
@@ -23,7 +23,11 @@ static struct kvm_hotplug_disk scsi(const char *path)
 
 static struct kvm_hotplug_disk scsi_at(const char *path, const char *bus, uint32_t target, uint32_t lun)
 {
-    return (struct kvm_hotplug_disk){.path = path, .model = "scsi-hd", .bus = bus, .target = target, .lun = lun,
+    return (struct kvm_hotplug_disk){.path = path,
+                                     .model = "scsi-hd",
+                                     .bus = bus,
+                                     .target = target,
+                                     .lun = lun,
                                      .flags = KVM_HOTPLUG_DISK_SCSI_ADDRESS};
 }
 
@@ -120,7 +124,8 @@ static void come_and_go(void)
             works(kvm_hotplug_del_disk(vm.guest, id, 0, &failure));
         }
         /* Nobody there to let go of the controller: a reset does. */
-        answers(kvmh_del(vm.guest, &(struct kvm_hotplug_del_options){.id = controller, .flags = KVM_HOTPLUG_NO_WAIT}, NULL, &failure),
+        answers(kvmh_del(vm.guest, &(struct kvm_hotplug_del_options){.id = controller, .flags = KVM_HOTPLUG_NO_WAIT},
+                         NULL, &failure),
                 KVM_HOTPLUG_ANSWER_PENDING);
         vm_reset(&vm);
         vm_await(&vm, KVM_HOTPLUG_EVENT_REMOVED, controller);
@@ -212,8 +217,9 @@ static void foreign(void)
     size_t count, i, found = 0;
 
     vm_observe(&vm, "{\"execute\":\"blockdev-add\",\"arguments\":{\"driver\":\"null-co\",\"node-name\":\"theirs\"}}");
-    vm_observe(&vm, "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"scsi-hd\",\"id\":\"theirs\",\"drive\":\"theirs\","
-                    "\"bus\":\"scsi.0\",\"channel\":0,\"scsi-id\":1,\"lun\":0}}");
+    vm_observe(
+        &vm, "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"scsi-hd\",\"id\":\"theirs\",\"drive\":\"theirs\","
+             "\"bus\":\"scsi.0\",\"channel\":0,\"scsi-id\":1,\"lun\":0}}");
     request.bus = "scsi.0";
     works(add(request));
     check_place("disk-scsi-2", "scsi.0", 2, 0);
@@ -225,7 +231,8 @@ static void foreign(void)
             found++;
         }
     CHECK_NUMBER(found, 1);
-    fails(unplug(&vm, "theirs", 0), -EACCES, KVM_HOTPLUG_ERROR_FOREIGN, "theirs is in the guest, but not in its record");
+    fails(unplug(&vm, "theirs", 0), -EACCES, KVM_HOTPLUG_ERROR_FOREIGN,
+          "theirs is in the guest, but not in its record");
     works(unplug(&vm, "disk-scsi-2", 0));
     works(unplug(&vm, "disk-scsi-0", 0));
 }
@@ -299,7 +306,7 @@ static void undone(void)
     CHECK_NUMBER(kvm_hotplug_error_kind(error), KVM_HOTPLUG_ERROR_IMAGE_LOCKED);
     CHECK_NUMBER(kvm_hotplug_error_undo(error), KVM_HOTPLUG_UNDO_INCOMPLETE);
     CHECK_PART(kvm_hotplug_error_residue(error), vm.qemu->q35 ? "device scsi-pci-rp0: its removal is pending"
-                                                           : "device scsi-pci-4: its removal is pending");
+                                                              : "device scsi-pci-4: its removal is pending");
     kvm_hotplug_error_free(error);
     CHECK(vm_has_journal(&vm));
     CHECK_NUMBER(recorded(&vm), 0);
@@ -326,10 +333,11 @@ static void moved(void)
     snprintf(command, sizeof command, "{\"execute\":\"device_del\",\"arguments\":{\"id\":\"%s\"}}", id);
     vm_observe(&vm, command);
     qmp_wait_event(vm.qemu, "DEVICE_DELETED", id, 10000);
-    snprintf(command, sizeof command,
-             "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"scsi-hd\",\"id\":\"%s\",\"drive\":\"%s\",\"bus\":\"%s\","
-             "\"channel\":0,\"scsi-id\":9,\"lun\":2}}",
-             id, id, bus);
+    snprintf(
+        command, sizeof command,
+        "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"scsi-hd\",\"id\":\"%s\",\"drive\":\"%s\",\"bus\":\"%s\","
+        "\"channel\":0,\"scsi-id\":9,\"lun\":2}}",
+        id, id, bus);
     vm_observe(&vm, command);
     vm_open(&vm);
     CHECK_NUMBER(differences(list), 1);

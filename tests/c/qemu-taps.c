@@ -113,9 +113,10 @@ static void most_queues(void)
 
     works(add_nic(&vm, &nic, &device));
     CHECK_NUMBER(device.queues, MOST_QUEUES);
-    CHECK(qmp_contains(vm.qemu,
-                       "{\"execute\":\"qom-get\",\"arguments\":{\"path\":\"/machine/peripheral/wide\",\"property\":\"vectors\"}}",
-                       "{\"return\": 514}"));
+    CHECK(qmp_contains(
+        vm.qemu,
+        "{\"execute\":\"qom-get\",\"arguments\":{\"path\":\"/machine/peripheral/wide\",\"property\":\"vectors\"}}",
+        "{\"return\": 514}"));
     del("wide");
     nic.queues = MOST_QUEUES + 1;
     invalid(add_nic(&vm, &nic, NULL), "257 queues", "1 to 256");
@@ -240,8 +241,10 @@ static void owner_is(const char *ifname, const char *want)
  * is remembered. */
 static void starts(void)
 {
-    struct kvm_hotplug_nic owned = {
-        .id = "owned", .ifname = "kht-owned", .tap_owner = 65534, .flags = KVM_HOTPLUG_TAP_OWNER};
+    struct kvm_hotplug_nic owned = {.id = "owned",
+                                    .ifname = "kht-owned",
+                                    .tap_owner = 65534,
+                                    .flags = KVM_HOTPLUG_TAP_OWNER};
     struct kvm_hotplug_del_options lan = {.id = "lan"};
     struct kvm_boot_options target = {.incoming = KVM_BOOT_INCOMING_DEFER}, spare = {.spare_ports = 4};
     struct kvm_boot *boot = NULL;
@@ -253,7 +256,8 @@ static void starts(void)
     works(add_nic(&vm, &owned, NULL));
     owner_is("kht-owned", "65534\n");
     CHECK_NUMBER(trouble(vm.runtime, 0, "lan", "remove lan from the record"), KVM_RUNTIME_PROBLEM_TAP);
-    CHECK_NUMBER(trouble(vm.runtime, KVM_RUNTIME_CHECK_INCOMING, "lan", "before it is migrated"), KVM_RUNTIME_PROBLEM_TAP);
+    CHECK_NUMBER(trouble(vm.runtime, KVM_RUNTIME_CHECK_INCOMING, "lan", "before it is migrated"),
+                 KVM_RUNTIME_PROBLEM_TAP);
     vm_switch_off(&vm);
     CHECK(link_goes("kht-owned"));
     links = link_count();

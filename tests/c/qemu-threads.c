@@ -16,7 +16,17 @@
 #include "support/net.h"
 #include "support/plug.h"
 
-enum { WORKERS = 4, ROUNDS = 8, MAX_DEVICES = 64, WAIT_MS = 60000, LONG_MS = 60000, BRIEF_MS = 200, PAUSE_MS = 5, CANCEL_MS = 23, CALL_MS = 5000 };
+enum {
+    WORKERS = 4,
+    ROUNDS = 8,
+    MAX_DEVICES = 64,
+    WAIT_MS = 60000,
+    LONG_MS = 60000,
+    BRIEF_MS = 200,
+    PAUSE_MS = 5,
+    CANCEL_MS = 23,
+    CALL_MS = 5000
+};
 
 /* One that adds and removes a device of its own. */
 struct worker {
@@ -105,7 +115,8 @@ static void remove_it(struct worker *worker)
     while (ended(rc));
     /* A reset may have come just then, and what a cancelled call has asked for may be done when it is made
      * again. */
-    CHECK(rc == KVM_HOTPLUG_ANSWER_PENDING || rc == KVM_HOTPLUG_ANSWER_DONE || (cancelling && rc == KVM_HOTPLUG_ANSWER_ABSENT));
+    CHECK(rc == KVM_HOTPLUG_ANSWER_PENDING || rc == KVM_HOTPLUG_ANSWER_DONE ||
+          (cancelling && rc == KVM_HOTPLUG_ANSWER_ABSENT));
     worker->pending += rc == KVM_HOTPLUG_ANSWER_PENDING;
     while (state_of(worker->id) != KVM_HOTPLUG_ANSWER_ABSENT) {
         CHECK(now_ms() < end);
@@ -313,8 +324,7 @@ static void *use_other(void *argument)
         do {
             sleep_ms(PAUSE_MS);
             CHECK(kvm_hotplug_process(other->guest, 0, &failure) >= 0);
-        } while ((state = kvmh_get_device(other->guest, "lan", &device, &failure)) ==
-                 KVM_HOTPLUG_ANSWER_PENDING);
+        } while ((state = kvmh_get_device(other->guest, "lan", &device, &failure)) == KVM_HOTPLUG_ANSWER_PENDING);
         CHECK_NUMBER(state, KVM_HOTPLUG_ANSWER_ABSENT);
     } while (!atomic_load(&over));
     return NULL;
@@ -334,8 +344,8 @@ static void *ask_stopped(void *unused)
 {
     size_t count;
 
-    fails(kvmh_slot_map(vm.guest, LONG_MS, NULL, 0, &count, &failure), -ECANCELED,
-          KVM_HOTPLUG_ERROR_CANCELED, "cancelled by another thread");
+    fails(kvmh_slot_map(vm.guest, LONG_MS, NULL, 0, &count, &failure), -ECANCELED, KVM_HOTPLUG_ERROR_CANCELED,
+          "cancelled by another thread");
     return unused;
 }
 
@@ -350,8 +360,8 @@ static void independent(struct vm *other)
     ok(pthread_create(&thread, NULL, ask_stopped, NULL));
     sleep_ms(100);
     vm_add_nic(other, "wan");
-    fails(kvmh_slot_map(vm.guest, BRIEF_MS, NULL, 0, &count, &failure), -ETIMEDOUT,
-          KVM_HOTPLUG_ERROR_TIMEOUT, "another call on this handle is still running");
+    fails(kvmh_slot_map(vm.guest, BRIEF_MS, NULL, 0, &count, &failure), -ETIMEDOUT, KVM_HOTPLUG_ERROR_TIMEOUT,
+          "another call on this handle is still running");
     while (kvm_hotplug_cancel(vm.guest, NULL) == 0)
         CHECK(now_ms() < end);
     ok(pthread_join(thread, NULL));

@@ -47,7 +47,8 @@ static void bridge(void)
 
     bridge_new(ours);
     bridge_new(theirs);
-    works(add_nic(&vm, &(struct kvm_hotplug_nic){.id = "lan", .bridge = ours, .vhost = KVM_HOTPLUG_VHOST_OFF}, &device));
+    works(
+        add_nic(&vm, &(struct kvm_hotplug_nic){.id = "lan", .bridge = ours, .vhost = KVM_HOTPLUG_VHOST_OFF}, &device));
     agrees();
     ip((const char *[]){"ip", "link", "set", device.ifname, "master", theirs, NULL});
     one = only(KVM_HOTPLUG_DIFFERENCE_BRIDGE, "lan");
@@ -77,9 +78,10 @@ static void backend(void)
 
     unplug_by_reset(&vm, "lan");
     force("netdev_add", "{\"type\":\"hubport\",\"id\":\"elsewhere\",\"hubid\":7}");
-    snprintf(place, sizeof place,
-             "{\"driver\":\"virtio-net-pci\",\"id\":\"lan\",\"netdev\":\"elsewhere\",\"mac\":\"%s\",\"bus\":\"%s\",\"addr\":\"%u\"}",
-             device.mac, device.bus, device.slot);
+    snprintf(
+        place, sizeof place,
+        "{\"driver\":\"virtio-net-pci\",\"id\":\"lan\",\"netdev\":\"elsewhere\",\"mac\":\"%s\",\"bus\":\"%s\",\"addr\":\"%u\"}",
+        device.mac, device.bus, device.slot);
     force("device_add", place);
     vm_close(&vm);
     file_write(vm.path, record, strlen(record));

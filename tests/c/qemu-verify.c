@@ -76,13 +76,15 @@ static void settings(void)
         {"\"mac\": \"52:54:00:12:34:56\"", "\"mac\": \"52:54:00:12:34:57\"", "lan", KVM_HOTPLUG_DIFFERENCE_MAC,
          "52:54:00:12:34:57", "52:54:00:12:34:56"},
         {"\"queues\": 2", "\"queues\": 3", "lan", KVM_HOTPLUG_DIFFERENCE_QUEUES, "8", "6"},
-        {"\"mtu\": 1400", "\"vhost\": true, \"mtu\": 1400", "lan", KVM_HOTPLUG_DIFFERENCE_SETTING, "vhost on", "vhost off"},
+        {"\"mtu\": 1400", "\"vhost\": true, \"mtu\": 1400", "lan", KVM_HOTPLUG_DIFFERENCE_SETTING, "vhost on",
+         "vhost off"},
         {"\"mtu\": 1400", "\"mtu\": 1300", "lan", KVM_HOTPLUG_DIFFERENCE_MTU, "1300", "1400"},
         {"\"model\": \"virtio-net-pci-transitional\"", "\"model\": \"virtio-net-pci-non-transitional\"", "lan",
          KVM_HOTPLUG_DIFFERENCE_MODEL, "non-transitional", "virtio-net-pci-transitional"},
         {"\"serial\": \"abc\"", "\"serial\": \"abd\"", "data", KVM_HOTPLUG_DIFFERENCE_SERIAL, "abd", "abc"},
         {"\"boot_index\": 3", "\"boot_index\": 4", "data", KVM_HOTPLUG_DIFFERENCE_SETTING, "4", "3"},
-        {"\"read_only\": true", "\"read_only\": false", "cd", KVM_HOTPLUG_DIFFERENCE_READ_ONLY, "writable", "read-only"},
+        {"\"read_only\": true", "\"read_only\": false", "cd", KVM_HOTPLUG_DIFFERENCE_READ_ONLY, "writable",
+         "read-only"},
     };
 
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
@@ -148,7 +150,8 @@ static void nodes(void)
         {"\"cache\": \"unsafe\"", "\"cache\": \"writeback\"", "no-flush false", "no-flush true"},
         {"\"detect_zeroes\": \"on\"", "\"detect_zeroes\": \"off\"", "detect-zeroes off", "detect-zeroes on"},
     };
-    struct kvm_hotplug_disk disk = {.id = "tuned", .cache = KVM_HOTPLUG_CACHE_UNSAFE,
+    struct kvm_hotplug_disk disk = {.id = "tuned",
+                                    .cache = KVM_HOTPLUG_CACHE_UNSAFE,
                                     .detect_zeroes = KVM_HOTPLUG_DETECT_ZEROES_ON};
     char path[TEST_PATH], away[TEST_PATH];
 
@@ -181,7 +184,8 @@ static void nodes(void)
 /* A node of ours without device, set or record. */
 static void stray(void)
 {
-    vm_observe(&vm, "{\"execute\":\"blockdev-add\",\"arguments\":{\"driver\":\"null-co\",\"node-name\":\"disk-pci-77\"}}");
+    vm_observe(&vm,
+               "{\"execute\":\"blockdev-add\",\"arguments\":{\"driver\":\"null-co\",\"node-name\":\"disk-pci-77\"}}");
     CHECK_NUMBER(difference(verify(), KVM_HOTPLUG_DIFFERENCE_ORPHAN_NODE, "disk-pci-77")->repairable, 1);
     CHECK_NUMBER(mend(), 0);
     CHECK(!qmp_contains(vm.qemu, "{\"execute\":\"query-named-block-nodes\"}", "disk-pci-77"));
@@ -211,9 +215,11 @@ static void foreign(void)
 {
     char *picture;
 
-    vm_observe(&vm, vm.qemu->q35
-                        ? "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtio-rng-pci\",\"id\":\"theirs\",\"bus\":\"rp6\"}}"
-                        : "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtio-rng-pci\",\"id\":\"theirs\"}}");
+    vm_observe(
+        &vm,
+        vm.qemu->q35
+            ? "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtio-rng-pci\",\"id\":\"theirs\",\"bus\":\"rp6\"}}"
+            : "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtio-rng-pci\",\"id\":\"theirs\"}}");
     picture = vm_picture(&vm);
     const struct kvm_hotplug_difference *one = difference(verify(), KVM_HOTPLUG_DIFFERENCE_FOREIGN, "theirs");
     CHECK_NUMBER(one->repairable, 0);
@@ -302,9 +308,15 @@ static void nameless(void)
 
 int main(void)
 {
-    struct kvm_hotplug_nic nic = {.id = "lan", .mac = "52:54:00:12:34:56", .queues = 2, .mtu = 1400,
+    struct kvm_hotplug_nic nic = {.id = "lan",
+                                  .mac = "52:54:00:12:34:56",
+                                  .queues = 2,
+                                  .mtu = 1400,
                                   .model = "virtio-net-pci-transitional"};
-    struct kvm_hotplug_disk disk = {.id = "data", .path = image, .serial = "abc", .boot_index = 3,
+    struct kvm_hotplug_disk disk = {.id = "data",
+                                    .path = image,
+                                    .serial = "abc",
+                                    .boot_index = 3,
                                     .flags = KVM_HOTPLUG_BOOT_INDEX};
     struct kvm_hotplug_disk cd = {.id = "cd", .path = other, .flags = KVM_HOTPLUG_DISK_READ_ONLY};
 

@@ -45,8 +45,8 @@ static void unchanged(const char *picture, const char *record, int links, int fd
 /* Behind the node nobody answers, so the host has none. */
 static void not_there(struct kvm_hotplug_device *device)
 {
-    fails(add_lan(KVM_HOTPLUG_VHOST_REQUIRED, 1, device), -ENODEV, KVM_HOTPLUG_ERROR_UNAVAILABLE, "vhost is required", vhost,
-          "modprobe vhost_net");
+    fails(add_lan(KVM_HOTPLUG_VHOST_REQUIRED, 1, device), -ENODEV, KVM_HOTPLUG_ERROR_UNAVAILABLE, "vhost is required",
+          vhost, "modprobe vhost_net");
     works(add_lan(KVM_HOTPLUG_VHOST_AUTO, 1, device));
     CHECK_NUMBER(device->vhost, 0);
     /* The same request, whatever the host has by now. */

@@ -103,7 +103,9 @@ static void several_adds(void)
     int i, added = 0;
 
     for (i = 0; i < 2; i++) {
-        struct kvm_hotplug_nic nic = {.id = ids[i], .flags = KVM_HOTPLUG_NO_WAIT, .timeout_ms = (uint32_t)test_patience(CALL_MS)};
+        struct kvm_hotplug_nic nic = {.id = ids[i],
+                                      .flags = KVM_HOTPLUG_NO_WAIT,
+                                      .timeout_ms = (uint32_t)test_patience(CALL_MS)};
 
         answers(kvmh_add_nic(vm.guest, &nic, &devices[i], &failure), KVM_HOTPLUG_ANSWER_PENDING);
     }

@@ -49,7 +49,8 @@ void vm_attach(struct vm *vm)
 
 void vm_boot(struct vm *vm, const struct kvm_boot_options *options)
 {
-    bool boots = options == NULL || (options->incoming == KVM_BOOT_INCOMING_NONE && !(options->flags & KVM_BOOT_PAUSED));
+    bool boots =
+        options == NULL || (options->incoming == KVM_BOOT_INCOMING_NONE && !(options->flags & KVM_BOOT_PAUSED));
 
     vm_launch(vm, options);
     if (boots && vm->qemu->guest)
@@ -104,8 +105,7 @@ void vm_check_verified(const char *file, int line, struct vm *vm)
     struct kvm_hotplug_difference found[MAX_DIFFERENCES];
     size_t count = 0;
 
-    works(kvmh_verify(vm->guest, (uint32_t)test_patience(WAIT_MS), found, MAX_DIFFERENCES, &count,
-                             &failure));
+    works(kvmh_verify(vm->guest, (uint32_t)test_patience(WAIT_MS), found, MAX_DIFFERENCES, &count, &failure));
     if (count > 0)
         test_fail(file, line, "%zu differences, the first: %s", count, found[0].text);
     test_count_check();

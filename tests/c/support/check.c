@@ -82,8 +82,8 @@ static void say_who_ended(void)
     siginfo_t end = {.si_pid = 0};
 
     if (waitid(P_ALL, 0, &end, WEXITED | WNOHANG | WNOWAIT) == 0 && end.si_pid != 0)
-        fprintf(stderr, "process %d has ended: %s %d\n", (int)end.si_pid, end.si_code == CLD_EXITED ? "status" : "signal",
-                end.si_status);
+        fprintf(stderr, "process %d has ended: %s %d\n", (int)end.si_pid,
+                end.si_code == CLD_EXITED ? "status" : "signal", end.si_status);
 }
 
 _Noreturn void test_fail(const char *file, int line, const char *format, ...)
@@ -118,8 +118,8 @@ void test_check_number(const char *file, int line, const char *what, long long g
     const char *want_means = meaning(want);
 
     if (got != want)
-        test_fail(file, line, "%s is %lld%s%s, not %lld%s%s", what, got, got_means ? " " : "", got_means ? got_means : "",
-                  want, want_means ? " " : "", want_means ? want_means : "");
+        test_fail(file, line, "%s is %lld%s%s, not %lld%s%s", what, got, got_means ? " " : "",
+                  got_means ? got_means : "", want, want_means ? " " : "", want_means ? want_means : "");
     test_count_check();
 }
 

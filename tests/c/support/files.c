@@ -145,8 +145,8 @@ void image_raw(const char *path, long long bytes)
 void image_qcow2(const char *path, const char *size, const char *backing, const char *backing_format)
 {
     const char *alone[] = {"qemu-img", "create", "-q", "-f", "qcow2", path, size, NULL};
-    const char *above[] = {"qemu-img", "create", "-q", "-f",   "qcow2", "-b", backing,
-                           "-F",       backing_format, path, size,    NULL};
+    const char *above[] = {"qemu-img", "create", "-q",           "-f", "qcow2", "-b",
+                           backing,    "-F",     backing_format, path, size,    NULL};
     int status = run(backing == NULL ? alone : above);
 
     if (status != 0)

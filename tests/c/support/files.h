@@ -48,5 +48,4 @@ void image_qcow2(const char *path, const char *size, const char *backing, const 
 int process_fds(pid_t process);
 long process_heap_kb(pid_t process);
 
-
 #endif

@@ -87,7 +87,8 @@ void hosts_new(void)
     process = keep_namespace();
     namespaces[1] = namespace_of(process);
     snprintf(keeper, sizeof keeper, "%d", (int)process);
-    ip((const char *[]){"ip", "link", "add", "cable0", "type", "veth", "peer", "name", "cable1", "netns", keeper, NULL});
+    ip((const char *[]){"ip", "link", "add", "cable0", "type", "veth", "peer", "name", "cable1", "netns", keeper,
+                        NULL});
     set_up(1);
     set_up(0);
 }
@@ -109,8 +110,7 @@ static void check_refused(struct vm *vm)
 {
     struct kvm_hotplug_nic nic = {.id = "late"};
 
-    fails(kvmh_add_nic(vm->guest, &nic, NULL, &failure), -EBUSY, KVM_HOTPLUG_ERROR_MIGRATING,
-          "being migrated");
+    fails(kvmh_add_nic(vm->guest, &nic, NULL, &failure), -EBUSY, KVM_HOTPLUG_ERROR_MIGRATING, "being migrated");
 }
 
 void vm_make_target(struct vm *from, struct vm *to, int host)

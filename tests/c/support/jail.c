@@ -32,7 +32,8 @@ void jail_new(struct jail *jail)
     ok(chmod(jail->directory, 0755));
     snprintf(jail->run_with, sizeof jail->run_with, "chroot=%s,user=nobody", jail->directory);
     if (has_runas())
-        memcpy(jail->arguments, (const char *[]){"-sandbox", "on", "-runas", "nobody", "-chroot", jail->directory, NULL},
+        memcpy(jail->arguments,
+               (const char *[]){"-sandbox", "on", "-runas", "nobody", "-chroot", jail->directory, NULL},
                7 * sizeof *jail->arguments);
     else
         memcpy(jail->arguments, (const char *[]){"-sandbox", "on", "-run-with", jail->run_with, NULL},
@@ -48,9 +49,12 @@ void jail_check(const struct jail *jail, struct qemu *qemu, const char *file)
     CHECK(readlink(path, root, sizeof root - 1) > 0);
     CHECK_TEXT(root, jail->directory);
     snprintf(command, sizeof command,
-             "grep -q '^Seccomp:[[:blank:]]*2' /proc/%d/status && ! grep -q '^Uid:[[:blank:]]*0' /proc/%d/status", pid, pid);
+             "grep -q '^Seccomp:[[:blank:]]*2' /proc/%d/status && ! grep -q '^Uid:[[:blank:]]*0' /proc/%d/status", pid,
+             pid);
     ok(system(command));
-    snprintf(command, sizeof command,
-             "{\"execute\":\"blockdev-add\",\"arguments\":{\"driver\":\"file\",\"node-name\":\"x\",\"filename\":\"%s\"}}", file);
+    snprintf(
+        command, sizeof command,
+        "{\"execute\":\"blockdev-add\",\"arguments\":{\"driver\":\"file\",\"node-name\":\"x\",\"filename\":\"%s\"}}",
+        file);
     CHECK(qmp_contains(qemu, command, "\"error\""));
 }

@@ -7,7 +7,7 @@
 struct jail {
     char directory[TEST_PATH]; /* the new root: empty */
     char run_with[TEST_PATH + 64];
-    const char *arguments[8];  /* for struct qemu_options */
+    const char *arguments[8]; /* for struct qemu_options */
 };
 
 /* Makes the directory, and the arguments as this QEMU spells them. */

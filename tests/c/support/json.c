@@ -79,20 +79,13 @@ static bool value(const char **at, int depth)
     if (depth > DEPTH)
         return false;
     switch (**at) {
-    case '{':
-        return list(at, '}', true, depth);
-    case '[':
-        return list(at, ']', false, depth);
-    case '"':
-        return string(at);
-    case 't':
-        return word(at, "true");
-    case 'f':
-        return word(at, "false");
-    case 'n':
-        return word(at, "null");
-    default:
-        return number(at);
+    case '{': return list(at, '}', true, depth);
+    case '[': return list(at, ']', false, depth);
+    case '"': return string(at);
+    case 't': return word(at, "true");
+    case 'f': return word(at, "false");
+    case 'n': return word(at, "null");
+    default: return number(at);
     }
 }
 

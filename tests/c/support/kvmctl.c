@@ -91,10 +91,11 @@ void screen_after(const char *output, char *screen, size_t size)
 
 char *kvmctl_record(void)
 {
-    example_run(&said,
-                "cd $(dirname $KVMCTL_RUNTIME) && for file in $(find . -maxdepth 1 -type f -name \"$(basename $KVMCTL_RUNTIME)*\"); "
-                "do ls -li --full-time $file && cat $file || exit 1; done",
-                NULL);
+    example_run(
+        &said,
+        "cd $(dirname $KVMCTL_RUNTIME) && for file in $(find . -maxdepth 1 -type f -name \"$(basename $KVMCTL_RUNTIME)*\"); "
+        "do ls -li --full-time $file && cat $file || exit 1; done",
+        NULL);
     CHECK(said.status == 0 && said.out[0] != '\0');
     return strdup(said.out);
 }

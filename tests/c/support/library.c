@@ -38,8 +38,8 @@ void test_check_part(const char *file, int line, const char *what, const char *t
     test_count_check();
 }
 
-void test_check_path(const char *file, int line, const struct kvm_runtime *runtime, const struct kvm_hotplug *guest, const char *id,
-                     const char *want)
+void test_check_path(const char *file, int line, const struct kvm_runtime *runtime, const struct kvm_hotplug *guest,
+                     const char *id, const char *want)
 {
     char *path = NULL;
 

@@ -39,8 +39,8 @@ void test_check_part(const char *file, int line, const char *what, const char *t
 /* The image of a disk is this one. */
 #define CHECK_RECORDED_PATH(runtime, id, want) test_check_path(__FILE__, __LINE__, (runtime), NULL, (id), (want))
 #define CHECK_PATH(guest, id, want) test_check_path(__FILE__, __LINE__, NULL, (guest), (id), (want))
-void test_check_path(const char *file, int line, const struct kvm_runtime *runtime, const struct kvm_hotplug *guest, const char *id,
-                     const char *want);
+void test_check_path(const char *file, int line, const struct kvm_runtime *runtime, const struct kvm_hotplug *guest,
+                     const char *id, const char *want);
 
 /* A guest and its record, opened. */
 struct vm {

@@ -14,7 +14,7 @@ enum {
     CAPABILITIES = 0x34,
     PCI_EXPRESS = 0x10,
     SLOT_CONTROL = 0x18,
-    POWER_ON = 0x0100,  /* and the indicator too */
+    POWER_ON = 0x0100, /* and the indicator too */
     POWER_OFF = 0x0700,
 };
 
@@ -27,7 +27,8 @@ static const char *monitor_line(struct qemu *qemu, const char *line)
 {
     char json[192];
 
-    snprintf(json, sizeof json, "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"%s\"}}", line);
+    snprintf(json, sizeof json, "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"%s\"}}",
+             line);
     return qmp(qemu, json);
 }
 
@@ -36,8 +37,7 @@ static void select_register(struct qemu *qemu, int devfn, int offset)
 {
     char line[64];
 
-    snprintf(line, sizeof line, "o /w 0x%x 0x%x", ADDRESS_PORT,
-             0x80000000u | (unsigned)devfn << 8 | (unsigned)offset);
+    snprintf(line, sizeof line, "o /w 0x%x 0x%x", ADDRESS_PORT, 0x80000000u | (unsigned)devfn << 8 | (unsigned)offset);
     monitor_line(qemu, line);
 }
 
@@ -96,7 +96,8 @@ int port_devfn(struct qemu *qemu, const char *port)
     int devfn;
 
     snprintf(json, sizeof json,
-             "{\"execute\":\"qom-get\",\"arguments\":{\"path\":\"/machine/peripheral/%s\",\"property\":\"addr\"}}", port);
+             "{\"execute\":\"qom-get\",\"arguments\":{\"path\":\"/machine/peripheral/%s\",\"property\":\"addr\"}}",
+             port);
     answer = qmp(qemu, json);
     if (sscanf(answer, "{\"return\": %d}", &devfn) != 1)
         FAIL("where is the port %s? %s", port, answer);

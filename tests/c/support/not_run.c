@@ -17,7 +17,8 @@ enum { SKIPPED = 77 };
 static void append(const char *line)
 {
     const char *path = getenv("KVM_HOTPLUG_NOT_RUN");
-    int file = open(path != NULL && *path != '\0' ? path : TEST_NOT_RUN, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+    int file =
+        open(path != NULL && *path != '\0' ? path : TEST_NOT_RUN, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
 
     if (file < 0 || write(file, line, strlen(line)) != (ssize_t)strlen(line))
         FAIL("cannot write into the list of what was not run: %s", strerror(errno));

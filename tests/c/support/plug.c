@@ -64,8 +64,10 @@ void say_what_the_guest_does(struct qemu *qemu)
 
     for (i = 0; i < sizeof questions / sizeof *questions; i++)
         fprintf(stderr, "%s: %s\n", questions[i], qmp(qemu, questions[i]));
-    guest_run(qemu, "dmesg | tail -n 40; grep -i acpi /proc/interrupts; grep . /sys/firmware/acpi/interrupts/gpe0[0-3]; "
-                    "for p in /proc/[0-9]*; do cat $p/comm $p/stack; done", text, sizeof text);
+    guest_run(qemu,
+              "dmesg | tail -n 40; grep -i acpi /proc/interrupts; grep . /sys/firmware/acpi/interrupts/gpe0[0-3]; "
+              "for p in /proc/[0-9]*; do cat $p/comm $p/stack; done",
+              text, sizeof text);
     fprintf(stderr, "%s\n", text);
 }
 
@@ -132,6 +134,7 @@ bool hmp_contains(struct qemu *qemu, const char *command, const char *part)
 {
     char json[256];
 
-    snprintf(json, sizeof json, "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"%s\"}}", command);
+    snprintf(json, sizeof json, "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"%s\"}}",
+             command);
     return strstr(qmp(qemu, json), part) != NULL;
 }

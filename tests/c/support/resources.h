@@ -30,7 +30,8 @@ void resources_take(struct resources *resources, struct vm *vm, const char *brid
 void resources_add(struct resources *resources, const struct resources *other, int times);
 
 /* Counts one thing. */
-void resources_count(struct resources *resources, int number, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void resources_count(struct resources *resources, int number, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* The first difference in words, or NULL. Where `unsettled`, there may be less of the backend of a disk's
  * fdsets: a disk that is on its way out may have lost them. */

@@ -65,8 +65,8 @@ static bool is_anything_there(struct scene *scene, unsigned set)
     struct kvm_hotplug_device device;
 
     for (int which = 0; which < CRASH_DEVICES; which++)
-        if ((set & CRASH_ONLY(which)) && kvmh_get_device(scene->vm.guest, crash_ids[which], &device,
-                                                                NULL) != KVM_HOTPLUG_ANSWER_ABSENT)
+        if ((set & CRASH_ONLY(which)) &&
+            kvmh_get_device(scene->vm.guest, crash_ids[which], &device, NULL) != KVM_HOTPLUG_ANSWER_ABSENT)
             return true;
     return false;
 }
@@ -157,30 +157,20 @@ static bool may_be(enum step_verb verb, unsigned set, const struct found *found,
         /* All or none; of a list, those that are in the guest alone have to leave. */
         return found->leaving == 0 ? found->there == set || (cut_off && found->there == 0)
                                    : cut_off && is_list(set) && found->there == 0;
-    case STEP_FAIL:
-        return found->there == 0;
-    default:
-        return cut_off || (found->there == 0 && (verb == STEP_ASK || found->leaving == 0));
+    case STEP_FAIL: return found->there == 0;
+    default: return cut_off || (found->there == 0 && (verb == STEP_ASK || found->leaving == 0));
     }
 }
 
 static void check_last_event(const char *id, uint32_t type, int state)
 {
     switch (type) {
-    case 0:
-        break;
-    case KVM_HOTPLUG_EVENT_ADDED:
-        CHECK_NUMBER(state, KVM_HOTPLUG_ANSWER_DONE);
-        break;
-    case KVM_HOTPLUG_EVENT_PENDING:
-        CHECK_NUMBER(state, KVM_HOTPLUG_ANSWER_PENDING);
-        break;
+    case 0: break;
+    case KVM_HOTPLUG_EVENT_ADDED: CHECK_NUMBER(state, KVM_HOTPLUG_ANSWER_DONE); break;
+    case KVM_HOTPLUG_EVENT_PENDING: CHECK_NUMBER(state, KVM_HOTPLUG_ANSWER_PENDING); break;
     case KVM_HOTPLUG_EVENT_UNDONE:
-    case KVM_HOTPLUG_EVENT_REMOVED:
-        CHECK_NUMBER(state, KVM_HOTPLUG_ANSWER_ABSENT);
-        break;
-    default:
-        FAIL("event %u of %s", type, id);
+    case KVM_HOTPLUG_EVENT_REMOVED: CHECK_NUMBER(state, KVM_HOTPLUG_ANSWER_ABSENT); break;
+    default: FAIL("event %u of %s", type, id);
     }
 }
 
@@ -317,7 +307,8 @@ static int try_all_steps(struct scene *scene, const struct step_operation *opera
         if (traced.waited) {
             printf(" (wait)");
             kills += try_step(scene, operation, &(struct cut){.nth = nth, .waiting = true}, &found).killed;
-            kills += try_step(scene, operation, &(struct cut){NULL, nth, true, test_patience(STEP_LINGER_MS)}, &found).killed;
+            kills += try_step(scene, operation, &(struct cut){NULL, nth, true, test_patience(STEP_LINGER_MS)}, &found)
+                         .killed;
         }
         if (traced.killed)
             printf(" %s", traced.call);

@@ -36,12 +36,12 @@ struct call {
 
 /* All that the library can change something with, and all by which it learns that something has changed. */
 static const struct call calls[] = {
-    {SYS_openat, "openat", false},       {SYS_write, "write", false},       {SYS_fsync, "fsync", false},
-    {SYS_ftruncate, "ftruncate", false}, {SYS_unlinkat, "unlink", false},   {SYS_rename, "rename", false},
-    {SYS_renameat, "rename", false},     {SYS_renameat2, "rename", false},  {SYS_flock, "flock", false},
-    {SYS_ioctl, "ioctl", false},         {SYS_socket, "socket", false},     {SYS_bind, "bind", false},
-    {SYS_connect, "connect", false},     {SYS_sendmsg, "sendmsg", false},   {SYS_sendto, "sendto", false},
-    {SYS_recvmsg, "recvmsg", true},      {SYS_recvfrom, "recvfrom", true},  {SYS_poll, "poll", true},
+    {SYS_openat, "openat", false},       {SYS_write, "write", false},      {SYS_fsync, "fsync", false},
+    {SYS_ftruncate, "ftruncate", false}, {SYS_unlinkat, "unlink", false},  {SYS_rename, "rename", false},
+    {SYS_renameat, "rename", false},     {SYS_renameat2, "rename", false}, {SYS_flock, "flock", false},
+    {SYS_ioctl, "ioctl", false},         {SYS_socket, "socket", false},    {SYS_bind, "bind", false},
+    {SYS_connect, "connect", false},     {SYS_sendmsg, "sendmsg", false},  {SYS_sendto, "sendto", false},
+    {SYS_recvmsg, "recvmsg", true},      {SYS_recvfrom, "recvfrom", true}, {SYS_poll, "poll", true},
     {SYS_ppoll, "poll", true},
 };
 
