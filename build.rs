@@ -80,7 +80,7 @@ const SECTIONS: [(&str, &[&str]); 11] = [
             "verify.rs",
         ],
     ),
-    ("Waiting and events", &["wait.rs", "kvm_hotplug_io_action", "event.rs"]),
+    ("Waiting and events", &["wait.rs", "kvm_hotplug_io_action", "kvm_hotplug_event_type", "event.rs"]),
     (
         "Boot, reboot and migration",
         &["boot.rs", "boot_plan.rs", "kvm_runtime_problem_kind", "check.rs", "cold.rs", "settle.rs"],

@@ -3,7 +3,30 @@
 /// Declares an enum of which the C header has a twin, `enum kvm_hotplug_cache` with `KVM_HOTPLUG_CACHE_NONE`
 /// for instance. These lines are the only list of its values: build.rs makes the C enum of them, its comments
 /// too, so they are for C readers. A value is a number by `as u32`, and a number a value by `of_number`.
+///
+/// Values of one declared `with data` may have fields, which the C enum does not show, and are a number by
+/// `number`.
 macro_rules! c_enum {
+    (
+        $(#[$attribute:meta])*
+        pub enum $name:ident = $c_name:ident, $prefix:ident, with data {
+            $($(#[$about:meta])* $value:ident $(($($tuple:tt)*))? $({$($field:tt)*})? = $number:literal,)+
+        }
+    ) => {
+        $(#[$attribute])*
+        pub enum $name {
+            $($(#[$about])* $value $(($($tuple)*))? $({$($field)*})?,)+
+        }
+
+        impl $name {
+            /// The number that it has in the C header.
+            pub fn number(&self) -> u32 {
+                match self {
+                    $(Self::$value { .. } => $number,)+
+                }
+            }
+        }
+    };
     (
         $(#[$attribute:meta])*
         pub enum $name:ident = $c_name:ident, $prefix:ident {

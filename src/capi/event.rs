@@ -10,43 +10,6 @@ use super::guest::kvm_hotplug;
 use crate::guest::{Event, EventKind};
 use crate::sanitize::escaped;
 
-/// Types of events. Newer versions may add some: skip those.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum kvm_hotplug_event_type {
-    /// An add with KVM_HOTPLUG_NO_WAIT, or an interrupted one, is done.
-    KVM_HOTPLUG_EVENT_ADDED = 1,
-    /// A pending removal is done: storage or tap may be torn down.
-    KVM_HOTPLUG_EVENT_REMOVED = 2,
-    /// The guest gave up a device by itself: storage or tap may be torn down.
-    KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST = 3,
-    /// The guest refused a removal; the device stays. See KVM_HOTPLUG_ERROR_GUEST_REFUSED.
-    KVM_HOTPLUG_EVENT_REFUSED = 4,
-    /// An earlier agent's removal is waiting for the guest.
-    KVM_HOTPLUG_EVENT_PENDING = 5,
-    /// An interrupted add was undone.
-    KVM_HOTPLUG_EVENT_UNDONE = 6,
-    /// The monitor connection is lost; the next call reconnects.
-    KVM_HOTPLUG_EVENT_MONITOR_LOST = 7,
-    /// Unfetched events were dropped (over 1024, or over 512 QMP events).
-    KVM_HOTPLUG_EVENT_LOST = 8,
-    /// The monitor is connected again.
-    KVM_HOTPLUG_EVENT_MONITOR_RESTORED = 9,
-    /// A disk request failed; see action, write and no_space.
-    KVM_HOTPLUG_EVENT_IO_ERROR = 10,
-    /// The guest shut down; by_guest says by whom, text why. QEMU exits, unless started with -no-shutdown.
-    KVM_HOTPLUG_EVENT_SHUTDOWN = 11,
-    /// The guest was reset; by_guest says by whom, text why.
-    KVM_HOTPLUG_EVENT_RESET = 12,
-    /// The guest's system crashed and reports it (pvpanic device).
-    KVM_HOTPLUG_EVENT_PANICKED = 13,
-    /// A QMP event, after kvm_hotplug_forward_qmp_events(); fetch it with kvm_hotplug_next_event_json().
-    KVM_HOTPLUG_EVENT_QMP = 14,
-    /// An add with KVM_HOTPLUG_NO_WAIT failed: error_kind, error_number and text say why. It was undone,
-    /// except for what text says is left behind.
-    KVM_HOTPLUG_EVENT_ADD_FAILED = 15,
-}
-
 /// One event. What a call itself answers is no event.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -87,22 +50,9 @@ unsafe impl Plain for kvm_hotplug_event {
 
 impl From<&Event> for kvm_hotplug_event {
     fn from(event: &Event) -> Self {
-        let (event_type, lost) = match event.kind {
-            EventKind::Added => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_ADDED, 0),
-            EventKind::Removed => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_REMOVED, 0),
-            EventKind::RemovedByGuest => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST, 0),
-            EventKind::Refused => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_REFUSED, 0),
-            EventKind::Pending => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_PENDING, 0),
-            EventKind::Undone => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_UNDONE, 0),
-            EventKind::MonitorLost => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_MONITOR_LOST, 0),
-            EventKind::Lost(count) => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_LOST, count),
-            EventKind::MonitorRestored => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_MONITOR_RESTORED, 0),
-            EventKind::IoError(_) => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_IO_ERROR, 0),
-            EventKind::Shutdown { .. } => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_SHUTDOWN, 0),
-            EventKind::Reset { .. } => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_RESET, 0),
-            EventKind::Panicked => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_PANICKED, 0),
-            EventKind::Qmp => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_QMP, 0),
-            EventKind::AddFailed(_) => (kvm_hotplug_event_type::KVM_HOTPLUG_EVENT_ADD_FAILED, 0),
+        let lost = match event.kind {
+            EventKind::Lost(count) => count,
+            _ => 0,
         };
         let io_error = match event.kind {
             EventKind::IoError(error) => Some(error),
@@ -122,7 +72,7 @@ impl From<&Event> for kvm_hotplug_event {
             text: fill(&escaped(&event.text)),
             generation: device.map_or(0, |device| device.generation),
             lost,
-            event_type: event_type as u32,
+            event_type: event.kind.number(),
             device_type: device.map_or(0, |device| device.kind as u32),
             times: event.count,
             action: io_error.map_or(0, |error| error.action as u32),

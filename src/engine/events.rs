@@ -41,45 +41,42 @@ pub struct DeviceRef {
     pub generation: u64,
 }
 
-/// Kinds of events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventKind {
-    /// A device of an interrupted add, or of one that was not waited for, is in the guest and recorded now.
-    Added,
-    /// A device is gone; its storage or tap may be torn down.
-    Removed,
-    /// A device is gone because the guest let go of it unasked; its storage or tap may be torn down.
-    RemovedByGuest,
-    /// The guest refused to let go of a device; it stays.
-    Refused,
-    /// A removal is waiting for the guest.
-    Pending,
-    /// An interrupted add or change was taken back.
-    Undone,
-    /// The connection to the monitor is gone; the next call makes a new one.
-    MonitorLost,
-    /// This many events were dropped because nobody fetched them.
-    Lost(u64),
-    /// There is a connection to the monitor again.
-    MonitorRestored,
-    /// A disk could not be read or written.
-    IoError(IoError),
-    /// The guest shut down, or was made to.
-    Shutdown {
-        /// It did so by itself.
-        by_guest: bool,
-    },
-    /// The guest was reset.
-    Reset {
-        /// It did so by itself.
-        by_guest: bool,
-    },
-    /// The guest's system has crashed, and says so.
-    Panicked,
-    /// A QMP event, as it came.
-    Qmp,
-    /// An add that was not waited for has failed, and is taken back; the text says why.
-    AddFailed(AddFailure),
+c_enum! {
+    /// Types of events. Newer versions may add some: skip those.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum EventKind = kvm_hotplug_event_type, KVM_HOTPLUG_EVENT, with data {
+        /// An add with KVM_HOTPLUG_NO_WAIT, or an interrupted one, is done.
+        Added = 1,
+        /// A pending removal is done: storage or tap may be torn down.
+        Removed = 2,
+        /// The guest gave up a device by itself: storage or tap may be torn down.
+        RemovedByGuest = 3,
+        /// The guest refused a removal; the device stays. See KVM_HOTPLUG_ERROR_GUEST_REFUSED.
+        Refused = 4,
+        /// An earlier agent's removal is waiting for the guest.
+        Pending = 5,
+        /// An interrupted add was undone.
+        Undone = 6,
+        /// The monitor connection is lost; the next call reconnects.
+        MonitorLost = 7,
+        /// Unfetched events were dropped (over 1024, or over 512 QMP events).
+        Lost(u64) = 8,
+        /// The monitor is connected again.
+        MonitorRestored = 9,
+        /// A disk request failed; see action, write and no_space.
+        IoError(IoError) = 10,
+        /// The guest shut down; by_guest says by whom, text why. QEMU exits, unless started with -no-shutdown.
+        Shutdown { /** It did so by itself. */ by_guest: bool } = 11,
+        /// The guest was reset; by_guest says by whom, text why.
+        Reset { /** It did so by itself. */ by_guest: bool } = 12,
+        /// The guest's system crashed and reports it (pvpanic device).
+        Panicked = 13,
+        /// A QMP event, after kvm_hotplug_forward_qmp_events(); fetch it with kvm_hotplug_next_event_json().
+        Qmp = 14,
+        /// An add with KVM_HOTPLUG_NO_WAIT failed: error_kind, error_number and text say why. It was undone,
+        /// except for what text says is left behind.
+        AddFailed(AddFailure) = 15,
+    }
 }
 
 /// The numbers of the error that the add would have failed with if it had been waited for.
@@ -172,7 +169,7 @@ impl Event {
                 json!({ "by_guest": by_guest })
             }
             EventKind::AddFailed(failure) => {
-                json!({ "error_kind": failure.kind as i32, "error_number": failure.errno })
+                json!({ "error_kind": failure.kind, "error_number": failure.errno })
             }
             EventKind::IoError(error) => json!({
                 "operation": if error.write { "write" } else { "read" },

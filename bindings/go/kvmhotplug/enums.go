@@ -780,7 +780,7 @@ const (
 	EventReset EventType = C.KVM_HOTPLUG_EVENT_RESET
 	// EventPanicked: the guest's system crashed and reports it (pvpanic device).
 	EventPanicked EventType = C.KVM_HOTPLUG_EVENT_PANICKED
-	// EventQMP: a QMP event, after [Guest.ForwardQMPEvents]; fetch it with [Guest.Next].
+	// EventQMP: a QMP event, after [Guest.ForwardQMPEvents]; fetch it with [Guest.NextEvent].
 	EventQMP EventType = C.KVM_HOTPLUG_EVENT_QMP
 	// EventAddFailed: an add with NoWait failed: [Event.Err] says why. It was undone, except for what text
 	// says is left behind.

@@ -60,10 +60,10 @@ func eventOf(text string) (Event, error) {
 	var read struct {
 		Event, ID, Type, Text, Operation, Action string
 		Generation, Times, Lost                  uint64
-		NoSpace                                  bool `json:"no_space"`
-		ByGuest                                  bool `json:"by_guest"`
-		ErrorKind                                int  `json:"error_kind"`
-		ErrorNumber                              int  `json:"error_number"`
+		NoSpace                                  bool   `json:"no_space"`
+		ByGuest                                  bool   `json:"by_guest"`
+		ErrorKind                                string `json:"error_kind"`
+		ErrorNumber                              int    `json:"error_number"`
 		QMP                                      json.RawMessage
 	}
 	if err := json.Unmarshal([]byte(text), &read); err != nil {
@@ -72,11 +72,12 @@ func eventOf(text string) (Event, error) {
 	event := Event{
 		ID: read.ID, Generation: read.Generation, Text: read.Text, Times: read.Times, Lost: read.Lost,
 		Operation: read.Operation, NoSpace: read.NoSpace, ByGuest: read.ByGuest,
-		ErrorKind: Kind(read.ErrorKind), ErrorNumber: syscall.Errno(read.ErrorNumber),
+		ErrorNumber: syscall.Errno(read.ErrorNumber),
 	}
 	if string(read.QMP) != "null" {
 		event.QMP = read.QMP
 	}
+	event.ErrorKind, _ = parseName(kindNames, []byte(read.ErrorKind), "kind of error")
 	event.Type, _ = parseName(eventTypeNames, []byte(read.Event), "type of event")
 	event.Action, _ = parseName(ioActionNames, []byte(read.Action), "action")
 	event.DeviceType, _ = parseName(deviceTypeNames, []byte(read.Type), "type of device")

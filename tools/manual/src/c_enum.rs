@@ -26,13 +26,15 @@ fn one<'a>(lines: &mut impl Iterator<Item = &'a str>) -> Result<Item, String> {
         } else if let Some(text) = line.strip_prefix("///") {
             about.push(text.strip_prefix(' ').unwrap_or(text).to_owned());
         } else if let Some(rest) = line.strip_prefix("pub enum ") {
-            let names =
-                rest.split_once(" = ").and_then(|(_, names)| names.trim_end_matches(" {").split_once(", "));
+            let names = rest.split_once(" = ").map(|(_, names)| names.trim_end_matches(" {"));
+            let names = names.and_then(|names| names.trim_end_matches(", with data").split_once(", "));
             let (name, prefix) = names.ok_or_else(|| format!("{line}: no C names"))?;
             item = Some((std::mem::take(&mut about), name.to_owned(), prefix.to_owned()));
         } else if line.starts_with("#[") {
             // For Rust.
         } else if let Some((value, number)) = line.trim_end_matches(',').split_once(" = ") {
+            // The fields of a value are Rust's.
+            let value = value.split([' ', '(']).next().unwrap_or_default();
             let (_, _, prefix) = item.as_ref().ok_or_else(|| format!("{line} stands before its enum"))?;
             let name = format!("{prefix}_{}", upper(value));
             let declaration = format!("{name} = {number}");

@@ -91,7 +91,7 @@ const WORDS: &[(&str, &str)] = &[
     ("kvm_hotplug_error_qmp_class()", "[Error].QMPClass"),
     ("kvm_hotplug_error_residue()", "[Error].Residue"),
     ("kvm_hotplug_forward_qmp_events()", "[Guest.ForwardQMPEvents]"),
-    ("kvm_hotplug_next_event_json()", "[Guest.Next]"),
+    ("kvm_hotplug_next_event_json()", "[Guest.NextEvent]"),
     ("kvm_hotplug_repair()", "[Guest.Repair]"),
     ("kvm_hotplug_verify()", "[Guest.Verify]"),
     ("kvm_runtime_set_backing()", "[Runtime.SetBacking]"),
