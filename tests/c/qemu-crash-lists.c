@@ -30,5 +30,6 @@ static const struct step_operation operations[] = {
 
 int main(void)
 {
+    crash_halts = true;
     return test_steps("qemu-crash-lists", operations, sizeof operations / sizeof *operations);
 }

@@ -39,5 +39,6 @@ static const struct step_operation operations[] = {
 
 int main(void)
 {
+    crash_halts = true;
     return test_steps("qemu-crash-steps", operations, sizeof operations / sizeof *operations);
 }

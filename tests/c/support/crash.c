@@ -12,8 +12,7 @@
 
 enum { ROOT_PORTS = 8, OPEN_MS = 10000, SETTLE_MS = 10000, MAX_LISTED = 64, QUEUES = 3, WAIT_MS = 2, AGAIN_MS = 40 };
 
-const char *const crash_ids[CRASH_DEVICES] = {"nic0",  "nic1",  "nic2",  "disk0",
-                                              "disk1", "disk2", "disk3", "scsi-pci-"};
+const char *const crash_ids[CRASH_DEVICES] = {"nic0", "nic1", "nic2", "disk0", "disk1", "disk2", "disk3", "scsi-pci-"};
 
 static bool is_nic(enum crash_device which)
 {
@@ -41,6 +40,7 @@ enum crash_device crash_find(const char *id)
 }
 
 int crash_monitors = 1;
+bool crash_halts;
 
 int scene_open(struct scene *scene)
 {
@@ -69,14 +69,18 @@ static uint32_t waiting_of(const struct scene *scene)
 
 static struct kvm_hotplug_nic nic_of(const struct scene *scene, enum crash_device which)
 {
-    return (struct kvm_hotplug_nic){.id = crash_ids[which], .bridge = scene->bridge, .flags = waiting_of(scene),
+    return (struct kvm_hotplug_nic){.id = crash_ids[which],
+                                    .bridge = scene->bridge,
+                                    .flags = waiting_of(scene),
                                     .queues = which == CRASH_WIDE_NIC ? QUEUES : 1};
 }
 
 static struct kvm_hotplug_disk disk_of(const struct scene *scene, enum crash_device which)
 {
-    return (struct kvm_hotplug_disk){.id = crash_ids[which], .path = scene->images[which],
-                                     .flags = (which == CRASH_READ_ONLY ? KVM_HOTPLUG_DISK_READ_ONLY : 0) | waiting_of(scene),
+    return (struct kvm_hotplug_disk){.id = crash_ids[which],
+                                     .path = scene->images[which],
+                                     .flags = (which == CRASH_READ_ONLY ? KVM_HOTPLUG_DISK_READ_ONLY : 0) |
+                                              waiting_of(scene),
                                      .format = which == CRASH_CHAIN ? KVM_HOTPLUG_FORMAT_QCOW2 : KVM_HOTPLUG_FORMAT_RAW,
                                      .model = which == CRASH_SCSI ? "scsi-hd" : NULL};
 }
@@ -97,8 +101,11 @@ int scene_add_many(struct scene *scene, unsigned set, enum crash_flaw flaw, int 
 {
     struct kvm_hotplug_nic nics[CRASH_DEVICES];
     struct kvm_hotplug_disk disks[CRASH_DEVICES + 1];
-    struct kvm_hotplug_add_batch batch = {.nics = nics, .nic_size = sizeof nics[0], .disks = disks, .disk_size = sizeof disks[0],
-                                      .timeout_ms = (uint32_t)timeout_ms};
+    struct kvm_hotplug_add_batch batch = {.nics = nics,
+                                          .nic_size = sizeof nics[0],
+                                          .disks = disks,
+                                          .disk_size = sizeof disks[0],
+                                          .timeout_ms = (uint32_t)timeout_ms};
 
     if (flaw == CRASH_SAME_IMAGE)
         set |= CRASH_ONLY(CRASH_RAW);
@@ -374,7 +381,7 @@ void scene_start(struct scene *scene)
 {
     char folder[TEST_PATH], argument[TEST_PATH + 32];
     const char *second[] = {"-qmp", argument, NULL};
-    struct qemu_options options = {.root_ports = ROOT_PORTS};
+    struct qemu_options options = {.root_ports = ROOT_PORTS, .halts = crash_halts};
 
     net_private();
     bridge_new(scene->bridge);

@@ -46,9 +46,9 @@ struct scene {
     struct vm vm;
     char bridge[IF_NAMESIZE];
     char images[CRASH_DEVICES][TEST_PATH];
-    bool no_wait;                      /* what is added is not waited for */
-    char second[TEST_PATH];            /* another monitor, if there are two */
-    pid_t owner;                       /* the test's own process */
+    bool no_wait;                         /* what is added is not waited for */
+    char second[TEST_PATH];               /* another monitor, if there are two */
+    pid_t owner;                          /* the test's own process */
     struct resources without;             /* any device */
     struct resources cost[CRASH_DEVICES]; /* what each adds to that */
 };
@@ -56,6 +56,10 @@ struct scene {
 /* How many monitors there are for agents; with two, those that are killed have one, and those that come after
  * them the other. */
 extern int crash_monitors;
+
+/* Whether the firmware halts at once, which takes nothing from the kills and makes resets cheap. Firmware that
+ * runs may let go of what it is asked for at any moment. */
+extern bool crash_halts;
 
 /* Starts the guest, in a network namespace of its own, and measures. No agent has it open afterwards. */
 void scene_start(struct scene *scene);

@@ -148,6 +148,24 @@ static void add_firmware_output(struct arguments *arguments, const char *directo
     arguments_add(arguments, "isa-debugcon,iobase=0x402,chardev=firmware");
 }
 
+/* What the processor begins with is 16 bytes below 4 GiB. */
+static void add_halting_firmware(struct arguments *arguments, const char *directory)
+{
+    static const unsigned char program[] = {0xfa, 0xf4, 0xeb, 0xfd}; /* cli; hlt; jmp to the hlt */
+    enum { SIZE = 64 * 1024, START = SIZE - 16 };
+    char path[128];
+    int file;
+
+    snprintf(path, sizeof path, "%s/halts", directory);
+    file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (file < 0 || ftruncate(file, SIZE) != 0 ||
+        pwrite(file, program, sizeof program, START) != (ssize_t)sizeof program)
+        FAIL("cannot make %s: %s", path, strerror(errno));
+    close(file);
+    arguments_add(arguments, "-bios");
+    arguments_add(arguments, "%s", path);
+}
+
 static void compose(struct arguments *arguments, struct qemu *qemu, const struct qemu_options *options)
 {
     const char *machine = options->machine ? options->machine : setting("KVM_HOTPLUG_TEST_MACHINE", "pc");
@@ -156,6 +174,7 @@ static void compose(struct arguments *arguments, struct qemu *qemu, const struct
 
     qemu->guest = options->guest;
     qemu->stopped = options->stopped;
+    qemu->halts = options->halts;
     qemu->q35 = strncmp(machine, "q35", 3) == 0 || strstr(machine, "-q35-") != NULL;
     arguments_add(arguments, "%s", qemu->elsewhere ? "./qemu" : qemu->program);
     arguments_add(arguments, "-nodefaults");
@@ -172,7 +191,9 @@ static void compose(struct arguments *arguments, struct qemu *qemu, const struct
         arguments_add(arguments, "-S");
     if (qemu->q35)
         add_root_ports(arguments, options->root_ports);
-    if (options->guest)
+    if (options->halts)
+        add_halting_firmware(arguments, qemu->dir);
+    else if (options->guest)
         add_guest(arguments, directory, options->append);
     else if (strcmp(machine, "none") != 0)
         add_firmware_output(arguments, directory);
@@ -336,6 +357,8 @@ void qemu_wait_firmware(struct qemu *qemu, int runs)
 {
     long long end = now_ms() + test_patience(START_MS);
 
+    if (qemu->halts)
+        return;
     while (qemu_firmware_runs(qemu) <= runs) {
         if (now_ms() >= end)
             FAIL("the firmware does not come to its end");

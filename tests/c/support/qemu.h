@@ -24,6 +24,7 @@
 struct qemu_options {
     const char *machine;      /* "pc" or "q35", with properties if need be; NULL: by environment */
     bool paused;              /* -S: nothing runs until "cont" */
+    bool halts;               /* instead of its firmware, a program that halts: resets cost no processor time */
     bool stopped;             /* started, and stopped before the firmware has done anything worth mentioning */
     bool guest;               /* boot the Linux guest of tests/guest; guest.h talks to it */
     int root_ports;           /* q35: how many, rp0 and on; 0: QEMU_ROOT_PORTS, negative: none */
@@ -32,7 +33,7 @@ struct qemu_options {
     const char *append;       /* more of the guest's kernel command line */
     const char *const *extra; /* more arguments, NULL at the end */
     const int *inherit;       /* fds QEMU shall have under the same numbers, -1 at the end */
-    bool elsewhere;           /* the command names nothing of this QEMU's own: another may run it in its own directory */
+    bool elsewhere; /* the command names nothing of this QEMU's own: another may run it in its own directory */
 };
 
 /* What a QEMU is run with, other than by itself. */
@@ -52,11 +53,12 @@ struct qemu {
     struct monitor *observer; /* the test's own */
     struct stream shell;      /* the guest's second serial port; fd -1 without a guest */
     bool q35;
-    bool elsewhere;           /* runs in its directory, as ./qemu */
-    char program[256];        /* what is run */
-    bool stopped;             /* see qemu_options */
-    bool guest;               /* boots the Linux guest, or is one's next home */
-    int boot_ms;              /* from start to the guest's ready line */
+    bool elsewhere;    /* runs in its directory, as ./qemu */
+    char program[256]; /* what is run */
+    bool stopped;      /* see qemu_options */
+    bool halts;        /* see qemu_options */
+    bool guest;        /* boots the Linux guest, or is one's next home */
+    int boot_ms;       /* from start to the guest's ready line */
 };
 
 /* Returns when QEMU answers on its monitor and, with a guest that is not paused, when that has booted. */
