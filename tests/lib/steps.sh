@@ -3,6 +3,9 @@
 
 # shellcheck disable=SC2034
 JOBS="$(nproc)"
+# Tests with a real QEMU wait for the kernel, a guest or a deadline a third of their time.
+# shellcheck disable=SC2034
+AT_ONCE="$((JOBS + 1))"
 # Where the C programs of `tests/run one` find the library.
 # shellcheck disable=SC2034
 QUICK_LIBRARY="$REPO_ROOT/target/ctest"
