@@ -76,8 +76,11 @@ pub(super) unsafe fn give_answer(outcome: &Outcome, device: *mut kvm_hotplug_dev
 ///
 /// `runtime`: the guest's record, which must have a file. One guest may be open with it at a time. It may be
 /// freed before the guest is closed.
+/// `socket_path`: the monitor's Unix socket. The path may be longer than a socket's address, as long as its
+/// last part has at most 85 bytes. "@name" is an abstract name, as of QEMU's "path=name,abstract=on", which
+/// only a process in the same network namespace reaches; a file of that name is "./@name".
 ///
-/// Fails like any call to QEMU, and with -EINVAL (an empty path), -ENAMETOOLONG (the path), -EBADFD (the
+/// Fails like any call to QEMU, and with -EINVAL (an empty path), -ENAMETOOLONG (its last part), -EBADFD (the
 /// record has no file), -EROFS (a record from kvm_runtime_load_readonly()), -EBUSY (kind STATE: the record
 /// belongs to an open guest; kind MONITOR_BUSY: also for a monitor that an earlier agent used), -EPERM
 /// (another user than the recorded one listens, see kvm_hotplug_open_with()), or the errno of a system call.

@@ -3,6 +3,7 @@
 //! QEMU is not trusted: message size, nesting, memory, kept events and waiting time are all bounded here, so
 //! that the layers above only ever see well-formed JSON within limits.
 
+pub mod address;
 mod client;
 mod events;
 mod frame;

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, recv,
-    sendmsg, socket, sockopt::PeerCredentials,
+    ControlMessage, MsgFlags, UnixAddr, getsockopt, recv, sendmsg, sockopt::PeerCredentials,
 };
 
+use super::address::MonitorAddress;
 use super::peer::Peer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::descriptor::Descriptor;
@@ -42,26 +42,16 @@ impl Transport {
     /// Connects to the socket at `path`; `None` while its listen queue is full.
     pub(super) fn connect(path: &Path) -> Result<Option<Self>> {
         let doing = || format!("connect to the monitor at {}", path.display());
-        let address = UnixAddr::new(path).map_err(|errno| match errno {
+        let address = MonitorAddress::of(path).map_err(|errno| match errno {
             Errno::ENAMETOOLONG => Error::invalid(format!(
-                "monitor socket path {} has {} bytes, the kernel allows 107; use a shorter path",
-                path.display(),
-                path.as_os_str().len()
+                "the last part of the monitor socket path {} is too long for a socket's address; use a shorter one",
+                path.display()
             ))
             .with_errno(libc::ENAMETOOLONG),
             other => Error::host(other, doing()),
         })?;
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)
-            .map_err(|errno| Error::host(errno, "create a socket"))?;
-        loop {
-            match connect(fd.as_raw_fd(), &address) {
-                Ok(()) | Err(Errno::EISCONN) => return Ok(Some(Self { fd: fd.into() })),
-                Err(Errno::EAGAIN) => return Ok(None),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(Error::host(errno, doing())),
-            }
-        }
+        let fd = address.connect().map_err(|errno| Error::host(errno, doing()))?;
+        Ok(fd.map(|fd| Self { fd: fd.into() }))
     }
 
     /// The process that listened, in this process's numbers; an error if it cannot be seen from here.

@@ -2,11 +2,13 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
+
+use nix::errno::Errno;
 
 use crate::model::Peer;
 use crate::model::peer::{PeerState, Process, Socket};
+use crate::qmp::address::MonitorAddress;
 
 /// Whoever listens at this path, and had this process when it began to; 0 for one that cannot be seen.
 pub fn look(path: &Path, pid: i32) -> Peer {
@@ -65,10 +67,8 @@ pub fn is_there(socket: &Socket) -> bool {
 
 /// `None` if it is not there.
 fn is_listened_at(socket: &Socket) -> Option<bool> {
-    is_there(socket).then(|| match UnixStream::connect(&socket.path) {
-        Ok(_) => true,
-        Err(error) => error.kind() != std::io::ErrorKind::ConnectionRefused,
-    })
+    let refused = || MonitorAddress::of(&socket.path).and_then(|address| address.connect()).err();
+    is_there(socket).then(|| refused() != Some(Errno::ECONNREFUSED))
 }
 
 fn made(file: &Metadata) -> i64 {

@@ -41,10 +41,12 @@ static void paths(void)
     path_of[0] = '/';
     path_of[108] = '\0';
     fails(kvm_hotplug_open(runtime, path_of, BRIEF_MS, &guest, &failure), -ENAMETOOLONG, KVM_HOTPLUG_ERROR_INVALID,
-          "has 108 bytes", "107", "use a shorter path");
+          "the last part of the monitor socket path", "too long", "use a shorter one");
     path_of[107] = '\0';
     fails(kvm_hotplug_open(runtime, path_of, BRIEF_MS, &guest, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND,
           path_of);
+    fails(kvm_hotplug_open(runtime, "@kvm-hotplug-nobody", BRIEF_MS, &guest, &failure), -ECONNREFUSED,
+          KVM_HOTPLUG_ERROR_HOST, "@kvm-hotplug-nobody");
     invalid(kvm_hotplug_open(runtime, "", BRIEF_MS, &guest, &failure), "socket_path is empty");
     invalid(kvm_hotplug_open(runtime, "/\xff", BRIEF_MS, &guest, &failure), "socket_path is not UTF-8");
     fails(open_guest(), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, "connect to the monitor at", socket_path);
