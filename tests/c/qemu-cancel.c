@@ -1,7 +1,12 @@
 /* Another thread ends a call: it fails at once, says what became of the device, and the handle goes on. */
+#include <linux/sockios.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include "support/clock.h"
 #include "support/files.h"
@@ -12,28 +17,49 @@ enum { LONG_MS = 60000, SOON_MS = 5000 };
 static struct vm vm;
 static char image[TEST_PATH];
 
-/* Until a call is running to be ended. */
-static void *cancel(void *unused)
+enum { MOST_DESCRIPTORS = 256 };
+
+/* Whether the guest has been asked for its disk. */
+static bool is_asked(void)
+{
+    return vm_device(&vm, "data").state == KVM_HOTPLUG_STATE_PENDING;
+}
+
+/* Whether the library has sent what a QEMU that is stopped has not read. */
+static bool is_sent(void)
+{
+    for (int fd = 0; fd < MOST_DESCRIPTORS; fd++) {
+        struct sockaddr_un peer = {0};
+        socklen_t size = sizeof peer;
+        int unread = 0;
+        if (getpeername(fd, (struct sockaddr *)&peer, &size) == 0 && peer.sun_family == AF_UNIX &&
+            strcmp(peer.sun_path, vm.qemu->qmp_path) == 0 && ioctl(fd, SIOCOUTQ, &unread) == 0 && unread > 0)
+            return true;
+    }
+    return false;
+}
+
+/* When the call has come so far. */
+static void *cancel(void *is_there)
 {
     long long end = now_ms() + test_patience(SOON_MS);
-    int running;
 
-    (void)unused;
-    sleep_ms(test_patience(100));
-    do {
-        running = kvm_hotplug_cancel(vm.guest, NULL);
-        CHECK(running >= 0 && now_ms() < end);
-    } while (running == 0);
+    while (!(*(bool (**)(void))is_there)()) {
+        CHECK(now_ms() < end);
+        sleep_ms(1);
+    }
+    answers(kvm_hotplug_cancel(vm.guest, NULL), 1);
     return NULL;
 }
 
 static void a_removal(void)
 {
+    bool (*asked)(void) = is_asked;
     pthread_t thread;
     long long start = now_ms();
 
     vm_add_disk(&vm, "data", image);
-    ok(pthread_create(&thread, NULL, cancel, NULL));
+    ok(pthread_create(&thread, NULL, cancel, &asked));
     fails(kvm_hotplug_del_disk(vm.guest, "data", LONG_MS, &failure), -ECANCELED, KVM_HOTPLUG_ERROR_CANCELED,
           "cancelled by another thread");
     ok(pthread_join(thread, NULL));
@@ -48,6 +74,7 @@ static void an_add(void)
 {
     struct kvm_hotplug_disk disk = {.id = "data", .path = image, .timeout_ms = LONG_MS};
     struct kvm_hotplug_error *error = NULL;
+    bool (*sent)(void) = is_sent;
     pthread_t thread;
     long long start;
     size_t count;
@@ -56,7 +83,7 @@ static void an_add(void)
     works(kvmh_slot_map(vm.guest, 0, NULL, 0, &count, &failure));
     start = now_ms();
     ok(kill(vm.qemu->pid, SIGSTOP));
-    ok(pthread_create(&thread, NULL, cancel, NULL));
+    ok(pthread_create(&thread, NULL, cancel, &sent));
     err(kvmh_add_disk(vm.guest, &disk, NULL, &error), -ECANCELED);
     ok(pthread_join(thread, NULL));
     CHECK(now_ms() - start < test_patience(SOON_MS));
