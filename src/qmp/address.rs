@@ -74,7 +74,7 @@ mod tests {
         let address = MonitorAddress::of(&deep.join("qmp")).unwrap();
         let short = address.address.path().unwrap().to_owned();
         assert!(short.starts_with("/proc/self/fd") && short.ends_with("qmp"), "{}", short.display());
-        assert_eq!(std::fs::metadata(short.parent().unwrap()).unwrap().is_dir(), true);
+        assert!(std::fs::metadata(short.parent().unwrap()).unwrap().is_dir());
         assert_eq!(MonitorAddress::of(&deep.join("f".repeat(100))).unwrap_err(), Errno::ENAMETOOLONG);
         assert_eq!(MonitorAddress::of(&deep.join("none/qmp")).unwrap_err(), Errno::ENOENT);
     }

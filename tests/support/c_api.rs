@@ -19,8 +19,7 @@ use ::kvm_hotplug::capi::disk::*;
 use ::kvm_hotplug::capi::error::*;
 use ::kvm_hotplug::capi::error_read::*;
 use ::kvm_hotplug::capi::event::{
-    kvm_hotplug_event, kvm_hotplug_event_type as Event, kvm_hotplug_forward_qmp_events,
-    kvm_hotplug_next_event, kvm_hotplug_next_event_json,
+    kvm_hotplug_event, kvm_hotplug_forward_qmp_events, kvm_hotplug_next_event, kvm_hotplug_next_event_json,
 };
 use ::kvm_hotplug::capi::guest::{
     KVM_HOTPLUG_OPEN_LOOK_ONLY, kvm_hotplug as Handle, kvm_hotplug_close, kvm_hotplug_open,
@@ -444,33 +443,31 @@ impl Api for CApi {
         if code.unwrap() == 0 {
             return None;
         }
-        let is = |kind: Event| event.event_type == kind as u32;
-        let what = match () {
-            () if is(Event::KVM_HOTPLUG_EVENT_ADDED) => EventKind::Added,
-            () if is(Event::KVM_HOTPLUG_EVENT_REMOVED) => EventKind::Removed,
-            () if is(Event::KVM_HOTPLUG_EVENT_REMOVED_BY_GUEST) => EventKind::RemovedByGuest,
-            () if is(Event::KVM_HOTPLUG_EVENT_REFUSED) => EventKind::Refused,
-            () if is(Event::KVM_HOTPLUG_EVENT_PENDING) => EventKind::Pending,
-            () if is(Event::KVM_HOTPLUG_EVENT_UNDONE) => EventKind::Undone,
-            () if is(Event::KVM_HOTPLUG_EVENT_MONITOR_LOST) => EventKind::MonitorLost,
-            () if is(Event::KVM_HOTPLUG_EVENT_LOST) => EventKind::Lost(event.lost),
-            () if is(Event::KVM_HOTPLUG_EVENT_MONITOR_RESTORED) => EventKind::MonitorRestored,
-            () if is(Event::KVM_HOTPLUG_EVENT_IO_ERROR) => EventKind::IoError {
+        // The numbers of enum kvm_hotplug_event_type in the header.
+        let what = match event.event_type {
+            1 => EventKind::Added,
+            2 => EventKind::Removed,
+            3 => EventKind::RemovedByGuest,
+            4 => EventKind::Refused,
+            5 => EventKind::Pending,
+            6 => EventKind::Undone,
+            7 => EventKind::MonitorLost,
+            8 => EventKind::Lost(event.lost),
+            9 => EventKind::MonitorRestored,
+            10 => EventKind::IoError {
                 write: event.write == 1,
                 no_space: event.no_space == 1,
                 action: ["none", "report", "ignore", "stop"][usize::try_from(event.action).unwrap()],
             },
-            () if is(Event::KVM_HOTPLUG_EVENT_SHUTDOWN) => {
-                EventKind::Shutdown { by_guest: event.by_guest == 1 }
-            }
-            () if is(Event::KVM_HOTPLUG_EVENT_RESET) => EventKind::Reset { by_guest: event.by_guest == 1 },
-            () if is(Event::KVM_HOTPLUG_EVENT_PANICKED) => EventKind::Panicked,
-            () if is(Event::KVM_HOTPLUG_EVENT_QMP) => EventKind::Qmp,
-            () if is(Event::KVM_HOTPLUG_EVENT_ADD_FAILED) => EventKind::AddFailed {
+            11 => EventKind::Shutdown { by_guest: event.by_guest == 1 },
+            12 => EventKind::Reset { by_guest: event.by_guest == 1 },
+            13 => EventKind::Panicked,
+            14 => EventKind::Qmp,
+            15 => EventKind::AddFailed {
                 kind: i32::try_from(event.error_kind).unwrap(),
                 errno: i32::try_from(event.error_number).unwrap(),
             },
-            () => panic!("event {}", event.event_type),
+            other => panic!("event {other}"),
         };
         let text = field(&event.text).unwrap_or_default();
         Some(Notification {
