@@ -14,6 +14,8 @@ use manual::header::{Header, Item};
 const HEADER: &str = "include/kvm_hotplug.h";
 /// A package of the library's sources alone does not have it.
 const GO_ENUMS: &str = "bindings/go/kvmhotplug/enums.go";
+/// Nor this.
+const PYTHON_ABI: &str = "bindings/python/kvm_hotplug/_abi.py";
 const SWITCH: &str = "KVM_HOTPLUG_HEADER";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -25,11 +27,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libkvm_hotplug.so.{}", abi_version(&root)?);
     let Some(header) = generate(&root)? else { return Ok(()) };
     compare(&root, HEADER, &header)?;
-    if root.join(GO_ENUMS).exists() {
-        println!("cargo:rerun-if-changed={GO_ENUMS}");
-        compare(&root, GO_ENUMS, &manual::go::enumerations(&Header::parse(&header)?)?)?;
+    let header = Header::parse(&header)?;
+    compare_binding(&root, GO_ENUMS, &manual::go::enumerations(&header)?)?;
+    compare_binding(&root, PYTHON_ABI, &manual::python::abi(&header)?)
+}
+
+/// What another language has of the header, where its package is.
+fn compare_binding(root: &Path, file: &str, text: &str) -> Result<(), Box<dyn Error>> {
+    if !root.join(file).exists() {
+        return Ok(());
     }
-    Ok(())
+    println!("cargo:rerun-if-changed={file}");
+    compare(root, file, text)
 }
 
 /// The one place that says it is the constant that C programs see.

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::header::{Header, Item, Kind, is_word};
+use crate::header::{Header, Item, Kind};
+use crate::words::{fill, translated};
 
 /// What an enumeration is called in Go.
 struct Name {
@@ -187,22 +188,12 @@ fn camel(name: &str) -> String {
 
 /// A comment of the header in Go's words.
 fn in_go(text: &str) -> Result<String, String> {
-    let mut text = text.to_owned();
-    for (c, go) in WORDS {
-        text = text.replace(c, go);
-    }
-    for name in NAMES {
-        let prefix = format!("{}_", name.c_prefix);
-        while let Some(at) = text.find(&prefix) {
-            let rest = text.get(at + prefix.len()..).unwrap_or_default();
-            let value: String = rest.chars().take_while(|char| is_word(*char)).collect();
-            text = text.replace(&format!("{prefix}{value}"), &format!("[{}{}]", name.prefix, camel(&value)));
-        }
-    }
-    match text.split(|char| !is_word(char)).find(|word| word.to_lowercase().starts_with("kvm_")) {
-        Some(word) => Err(format!("{word} has no word in Go: src/go.rs, WORDS")),
-        None => Ok(text),
-    }
+    let value = |prefix: &str, rest: &str| {
+        let name = NAMES.iter().find(|name| name.c_prefix == prefix);
+        format!("[{}{}]", name.map_or("", |name| name.prefix), camel(rest))
+    };
+    translated(text, WORDS, NAMES.iter().map(|name| name.c_prefix), value)
+        .map_err(|word| format!("{word} has no word in Go: src/go.rs, WORDS"))
 }
 
 /// As it stands behind a colon; names and abbreviations keep their capitals.
@@ -217,19 +208,7 @@ fn lower_first(text: &str) -> String {
 
 /// Filled lines of at most 110 columns, a tab counted as four.
 fn comment(out: &mut String, indent: &str, text: &str) {
-    let room = 110 - 4 * indent.len() - 3;
-    let mut line = String::new();
-    for word in text.split_whitespace() {
-        if !line.is_empty() && line.len() + 1 + word.len() > room {
-            let _ = writeln!(out, "{indent}// {line}");
-            line.clear();
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    let _ = writeln!(out, "{indent}// {line}");
+    fill(out, &format!("{indent}// "), 110 - 4 * indent.len() - 3, text);
 }
 
 #[cfg(test)]

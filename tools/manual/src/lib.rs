@@ -6,4 +6,6 @@ pub mod c_enum;
 pub mod go;
 pub mod header;
 pub mod markup;
+pub mod python;
+pub mod words;
 mod wrappers;
