@@ -9,7 +9,9 @@ E = TypeVar("E", bound="Enumeration")
 
 
 class Enumeration(enum.IntEnum):
-    """Numbers with names. Newer libraries may know more of them than this package: those are called UNKNOWN_9."""
+    """Numbers with names. Newer libraries may know more of them than this package: those are called
+    UNKNOWN_9.
+    """
 
     @classmethod
     def _missing_(cls: Type[E], value: object) -> Optional[E]:

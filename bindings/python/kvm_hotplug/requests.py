@@ -1,0 +1,256 @@
+"""What can be asked for. Zero, None, False and empty always mean the default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional, Sequence
+
+from . import _abi
+from ._abi import AIO, Backing, Cache, DetectZeroes, Discard, Flag, Format, Incoming, Vhost
+from ._arguments import Text, encoded, integers, number, optional, signed, texts
+
+
+def flags(**given: bool) -> int:
+    """The flags with these names, in lower case, that are given."""
+    bits = 0
+    for name, on in given.items():
+        if on:
+            bits |= Flag[name.upper()]
+    return bits
+
+
+@dataclass
+class NIC:
+    """A NIC to add. The default is a virtio-net-pci with one queue, a generated MAC address, and a tap of its
+    own that is on no bridge.
+    """
+
+    #: Id of device and netdev: a letter, then up to 30 letters, digits, '-', '.' or '_'. None for
+    #: "nic-pci-<slot>", or "nic-pci-<bus>" on a root port.
+    id: Optional[str] = None
+    #: MAC address, not multicast; None for a random one that begins with 52:54:00.
+    mac: Optional[str] = None
+    #: Bridge to attach the tap to. Not together with tap_fds.
+    bridge: Optional[str] = None
+    #: Name of the tap, at most 15 characters, or a pattern with one "%d"; None for "tap%d". Not together with
+    #: tap_fds.
+    ifname: Optional[str] = None
+    #: QEMU device model; None for "virtio-net-pci". Models outside of that family are recorded for the next
+    #: boot.
+    model: Optional[str] = None
+    #: Bus; None for the first free slot of any. With it, slot counts.
+    bus: Optional[str] = None
+    #: Taps that the caller opened, one per queue, all of one interface, such as Tap.fds. They are duplicated:
+    #: the caller closes its own. Such a NIC cannot wait for a reboot.
+    tap_fds: Sequence[int] = ()
+    #: Queue pairs, 1 to 256; 0 means 1, or as many as there are tap_fds.
+    queues: int = 0
+    vhost: Vhost = Vhost.AUTO
+    #: MTU in bytes, 68 to 65535, announced to the guest and set on a tap opened here; 0 announces none.
+    mtu: int = 0
+    #: Slot on bus, 0 to 31.
+    slot: int = 0
+    #: Place in the firmware's boot order.
+    boot_index: Optional[int] = None
+    #: User id that may reopen a tap opened here.
+    tap_owner: Optional[int] = None
+    #: The link is down until Guest.set_link() sets it up.
+    link_down: bool = False
+    #: Now or not at all: what would wait for a reboot fails with ErrorKind.NOT_HOTPLUGGABLE.
+    live_only: bool = False
+    #: Do not wait for QEMU. The answer is Answer.PENDING; EventType.ADDED or EventType.ADD_FAILED follows.
+    no_wait: bool = False
+
+    def _request(self, milliseconds: int = 0) -> _abi.kvm_hotplug_nic:
+        return _abi.kvm_hotplug_nic(
+            id=optional("id", self.id),
+            mac=optional("mac", self.mac),
+            bridge=optional("bridge", self.bridge),
+            ifname=optional("ifname", self.ifname),
+            model=optional("model", self.model),
+            bus=optional("bus", self.bus),
+            tap_fds=integers(self.tap_fds),
+            tap_fd_count=len(self.tap_fds),
+            queues=number("queues", self.queues),
+            vhost=number("vhost", self.vhost),
+            mtu=number("mtu", self.mtu),
+            slot=number("slot", self.slot),
+            boot_index=number("boot_index", self.boot_index or 0),
+            tap_owner=number("tap_owner", self.tap_owner or 0),
+            timeout_ms=milliseconds,
+            flags=flags(
+                boot_index=self.boot_index is not None,
+                tap_owner=self.tap_owner is not None,
+                nic_link_down=self.link_down,
+                live_only=self.live_only,
+                no_wait=self.no_wait,
+            ),
+        )
+
+
+@dataclass
+class SCSIAddress:
+    """A place on the bus of a SCSI controller."""
+
+    #: Target, 0 to 255 (QEMU's scsi-id).
+    target: int = 0
+    #: Unit of the target, 0 to 16383.
+    lun: int = 0
+
+
+@dataclass
+class Disk:
+    """A disk to add. The default, besides path, is a writable raw image as virtio-blk-pci."""
+
+    #: Absolute path of an image file or block device.
+    path: Text
+    #: Id of device and block node, of the same form as a NIC's. None for "disk-pci-<slot>", or
+    #: "disk-pci-<bus>" on a root port; for a SCSI disk "disk-<controller>-<target>".
+    id: Optional[str] = None
+    #: Serial number the guest sees, printable ASCII: 1 to 20 characters, 1 to 36 with "scsi-hd".
+    serial: Optional[str] = None
+    #: QEMU device model; None for "virtio-blk-pci". "scsi-hd" is a disk, and "scsi-block" a SCSI device of
+    #: the host that is passed through, on the bus of a SCSI controller. Others are recorded for the next
+    #: boot.
+    model: Optional[str] = None
+    #: Bus; None for the first free slot of any. With it, slot counts, or scsi for a SCSI disk. None for a
+    #: SCSI disk means the first controller with a free target; if there is none, one is plugged in with the
+    #: disk.
+    bus: Optional[str] = None
+    format: Format = Format.RAW
+    cache: Cache = Cache.WRITEBACK
+    aio: AIO = AIO.THREADS
+    discard: Discard = Discard.IGNORE
+    detect_zeroes: DetectZeroes = DetectZeroes.OFF
+    #: Unit of I/O in bytes, a power of two, 512 to 2097152; 0 means 512.
+    logical_block_size: int = 0
+    #: Unit to align to, likewise, at least the logical one; 0 means the same.
+    physical_block_size: int = 0
+    #: Virtqueues, 1 to 1024; 0 for QEMU's default.
+    queues: int = 0
+    #: Slot on bus, 0 to 31.
+    slot: int = 0
+    #: Place in the firmware's boot order.
+    boot_index: Optional[int] = None
+    #: World wide name the guest sees, for "scsi-hd".
+    wwn: int = 0
+    #: Place on bus, for a SCSI disk; None for unit 0 of the first free target.
+    scsi: Optional[SCSIAddress] = None
+    #: Where backing files may be, and the absolute paths that this rule names, if it names any.
+    backing: Backing = Backing.DEFAULT
+    backing_paths: Sequence[Text] = ()
+    #: The guest cannot write; the image is opened read-only.
+    read_only: bool = False
+    #: Others may write to the image at once; the guests must know.
+    share_rw: bool = False
+    #: If the disk exists already, replace the recorded files of its image and its rule for backing files.
+    accept_chain: bool = False
+    #: Now or not at all: what would wait for a reboot fails with ErrorKind.NOT_HOTPLUGGABLE.
+    live_only: bool = False
+    #: Do not wait for QEMU. The answer is Answer.PENDING; EventType.ADDED or EventType.ADD_FAILED follows.
+    no_wait: bool = False
+
+    def _request(self, milliseconds: int = 0) -> _abi.kvm_hotplug_disk:
+        place = self.scsi or SCSIAddress()
+        return _abi.kvm_hotplug_disk(
+            path=encoded("path", self.path),
+            id=optional("id", self.id),
+            serial=optional("serial", self.serial),
+            model=optional("model", self.model),
+            bus=optional("bus", self.bus),
+            format=number("format", self.format),
+            cache=number("cache", self.cache),
+            aio=number("aio", self.aio),
+            discard=number("discard", self.discard),
+            detect_zeroes=number("detect_zeroes", self.detect_zeroes),
+            logical_block_size=number("logical_block_size", self.logical_block_size),
+            physical_block_size=number("physical_block_size", self.physical_block_size),
+            queues=number("queues", self.queues),
+            slot=number("slot", self.slot),
+            boot_index=number("boot_index", self.boot_index or 0),
+            timeout_ms=milliseconds,
+            wwn=number("wwn", self.wwn, 2**64 - 1),
+            target=number("target", place.target),
+            lun=number("lun", place.lun),
+            backing_paths=texts("backing_paths", self.backing_paths),
+            backing=number("backing", self.backing),
+            backing_count=len(self.backing_paths),
+            flags=flags(
+                boot_index=self.boot_index is not None,
+                disk_scsi_address=self.scsi is not None,
+                disk_read_only=self.read_only,
+                disk_share_rw=self.share_rw,
+                disk_accept_chain=self.accept_chain,
+                live_only=self.live_only,
+                no_wait=self.no_wait,
+            ),
+        )
+
+
+@dataclass
+class Controller:
+    """A SCSI controller to add. The default is a virtio-scsi-pci in the first free slot."""
+
+    #: Id, of the same form as a NIC's. None for "scsi-pci-<slot>", or "scsi-pci-<bus>" on a root port. The
+    #: bus for its disks is "<id>.0".
+    id: Optional[str] = None
+    #: QEMU device model; None for "virtio-scsi-pci". Models outside of that family are recorded for the next
+    #: boot.
+    model: Optional[str] = None
+    #: PCI bus; None for the first free slot of any. With it, slot counts.
+    bus: Optional[str] = None
+    #: Request queues, 1 to 1021; 0 for QEMU's default.
+    queues: int = 0
+    #: Slot on bus, 0 to 31.
+    slot: int = 0
+    live_only: bool = False
+    no_wait: bool = False
+
+    def _request(self, milliseconds: int = 0) -> _abi.kvm_hotplug_controller:
+        return _abi.kvm_hotplug_controller(
+            id=optional("id", self.id),
+            model=optional("model", self.model),
+            bus=optional("bus", self.bus),
+            queues=number("queues", self.queues),
+            slot=number("slot", self.slot),
+            timeout_ms=milliseconds,
+            flags=flags(live_only=self.live_only, no_wait=self.no_wait),
+        )
+
+
+@dataclass
+class BootOptions:
+    """How to start a guest. The default is a boot."""
+
+    #: What QEMU waits for; with anything but Incoming.NONE the command is that of a migration target.
+    incoming: Incoming = Incoming.NONE
+    #: Where the migration comes in, for Incoming.TCP and Incoming.UNIX.
+    incoming_address: Optional[str] = None
+    #: What it comes in by, for Incoming.FD; it is duplicated.
+    incoming_fd: int = 0
+    #: Version of the QEMU that will be started; 0 and 0 for options that every version reads.
+    qemu_major: int = 0
+    qemu_minor: int = 0
+    #: Number in QEMU of the first of Boot.fds, 3 or more; 0 means 3. The others follow.
+    fd_base: int = 0
+    #: Machine q35: for how many more devices the guest shall have root ports.
+    spare_ports: int = 0
+    #: Path of the monitor's socket, if the recorded command does not have it.
+    qmp_path: Optional[Text] = None
+    #: Start QEMU with -S, so that the guest does not run until the monitor command "cont".
+    paused: bool = False
+    #: Make the command only to look at it: nothing is written, no tap is made, and Boot.fds is empty.
+    dry_run: bool = False
+
+    def _request(self) -> _abi.kvm_boot_options:
+        return _abi.kvm_boot_options(
+            incoming_address=optional("incoming_address", self.incoming_address),
+            incoming=number("incoming", self.incoming),
+            incoming_fd=signed("incoming_fd", self.incoming_fd),
+            qemu_major=number("qemu_major", self.qemu_major),
+            qemu_minor=number("qemu_minor", self.qemu_minor),
+            fd_base=number("fd_base", self.fd_base),
+            spare_ports=number("spare_ports", self.spare_ports),
+            qmp_path=optional("qmp_path", self.qmp_path),
+            flags=flags(boot_paused=self.paused, boot_dry_run=self.dry_run),
+        )
