@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Which tests there are, and where they are written. To be sourced after common.sh, in the repository's root.
 
-# What is written in Rust, and what is written in Go; folders that are not there are left out.
+# What is written in which language; folders that are not there are left out.
 existing() {
     local folder
     for folder in "$@"; do
@@ -17,6 +17,11 @@ rust_sources() {
 go_sources() {
     mapfile -t folders < <(existing examples bindings)
     find "${folders[@]}" -name '*_test.go' | sort
+}
+
+python_sources() {
+    mapfile -t folders < <(existing bindings)
+    find "${folders[@]}" -path '*/tests/test_*.py' | sort
 }
 
 # folder_with NAME FILE: the nearest one above the file that has a file of this name.
@@ -46,6 +51,18 @@ go_files() {
     case "$1" in
     Test* | Fuzz* | Example*) go_sources | xargs -r grep -lE "^func $1\(" || true ;;
     esac
+}
+
+# python_files NAME: the file itself, or those that have a Python test of this name.
+python_files() {
+    local name="${1##*/}"
+    name="${name%.py}"
+    case "$name" in
+    test_*[!A-Za-z0-9_]* | "") return ;;
+    test_*) ;;
+    *) return ;;
+    esac
+    python_sources | grep "/$name\.py$" || python_sources | xargs -r grep -lE "^    def $name\(" || true
 }
 
 # rust_file NAME: the file itself, or one of the tests: costs, hotplug_scripted/scsi.
@@ -94,6 +111,7 @@ all_names() {
     find tests/c -maxdepth 1 -name '*.c' -exec basename {} .c \;
     find tests -maxdepth 1 -name '*.rs' -exec basename {} .rs \;
     go_sources | xargs -r grep -hoE '^func (Test|Fuzz|Example)[A-Za-z0-9_]*' | cut -d' ' -f2
+    python_sources | xargs -r grep -hoE '^    def test_[A-Za-z0-9_]*' | sed 's/^ *def //'
     rust_sources | xargs awk '
         FNR == 1 { marked = 0 }
         /#\[test\]/ { marked = 1 }
