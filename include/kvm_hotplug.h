@@ -10,8 +10,8 @@
 /** @file kvm_hotplug.h
  *
  *  Plugs NICs, disks and SCSI controllers into running QEMU/KVM guests, removes them, and keeps the
- *  runtime file from which an identical guest is started. For agents written in C, C++ or Go, without
- *  libvirt.
+ *  runtime file from which an identical guest is started. For agents written in C, C++, Go or Python,
+ *  without libvirt.
  *
  *      #include <stdio.h>
  *      #include <kvm_hotplug.h>
