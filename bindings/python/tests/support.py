@@ -9,7 +9,7 @@ import threading
 import time
 import unittest
 from pathlib import Path
-from typing import Callable, List, Optional, Sequence
+from typing import Callable, Dict, List, Optional, Sequence
 
 from kvm_hotplug import Answer, ErrorKind, Event, EventType, Guest, KvmHotplugError, Result, Runtime
 from kvm_hotplug.fake import FakeQEMU
@@ -31,6 +31,11 @@ def descriptors() -> List[str]:
         except FileNotFoundError:
             pass
     return sorted(found)
+
+
+def environment(**more: str) -> Dict[str, str]:
+    """For other programs that import the package."""
+    return {**os.environ, "PYTHONPATH": str(PACKAGE.parent), **more}
 
 
 class TestCase(unittest.TestCase):
@@ -99,6 +104,10 @@ class TestCase(unittest.TestCase):
             if (event.type, event.id) == (kind, id):
                 return event
         self.fail(f"no event {kind.name} {id}")
+
+    def needs_taps(self) -> None:
+        if os.geteuid() != 0 or not os.access("/dev/net/tun", os.W_OK):
+            self.not_run("taps need root and /dev/net/tun")
 
     def not_run(self, reason: str) -> None:
         """For what a machine lacks and tests/bin/setup cannot install; listed at the end of tests/run."""

@@ -7,9 +7,11 @@ import errno
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from typing import Callable, List, Optional
+from unittest import mock
 
 import kvm_hotplug
 from kvm_hotplug import Answer, Disk, ErrorKind, Guest, KvmHotplugError, Runtime, Tap
@@ -76,7 +78,13 @@ class Calls(TestCase):
         guest = self.stuck()
         answers: List[Answer] = []
         other = in_thread(lambda: answers.append(guest.del_disk("data", timeout=PATIENCE).answer))
-        presser = self.when_asked(interrupt)
+
+        def press() -> None:
+            # Both are in their calls.
+            self.eventually(lambda: len(guest._inside) == 2)
+            interrupt()
+
+        presser = in_thread(press)
         with self.assertRaises(KeyboardInterrupt):
             guest.del_disk("data", timeout=PATIENCE)
         presser.join()
@@ -116,12 +124,17 @@ class Calls(TestCase):
 
     def test_ctrl_c_while_events_are_awaited(self) -> None:
         guest = self.guest(self.qemu.socket, self.web1)
-        presser = threading.Timer(0.1, interrupt)
-        presser.start()
-        with self.assertRaises(KeyboardInterrupt):
-            for _ in guest.events(timeout=PATIENCE):
-                pass
-        presser.join()
+        with mock.patch.object(guest, "_await", wraps=guest._await) as awaits:
+
+            def press() -> None:
+                self.eventually(lambda: awaits.called)
+                interrupt()
+
+            presser = in_thread(press)
+            with self.assertRaises(KeyboardInterrupt):
+                for _ in guest.events(timeout=PATIENCE):
+                    pass
+            presser.join()
 
     def test_cancel(self) -> None:
         guest = self.stuck()
@@ -232,9 +245,6 @@ class Calls(TestCase):
         self.assertEqual(lines, [])
 
     def test_a_handler_that_raises_loses_the_line_and_nothing_else(self) -> None:
-        import sys
-        from unittest import mock
-
         def explode(line: logging.LogRecord) -> None:
             raise ZeroDivisionError
 
@@ -287,6 +297,7 @@ class Closing(TestCase):
         self.assertEqual(guest.devices(), [])
 
     def test_a_tap_that_cannot_be_made(self) -> None:
+        self.fails(ErrorKind.INVALID, lambda: Tap.open(queues=-1))
+        self.needs_taps()
         failed = self.fails(ErrorKind.NOT_FOUND, lambda: Tap.open(bridge="br-unheard-of"))
         self.assertEqual(failed.errno, errno.ENOENT)
-        self.fails(ErrorKind.INVALID, lambda: Tap.open(queues=-1))

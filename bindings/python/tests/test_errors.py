@@ -14,7 +14,7 @@ import kvm_hotplug
 from kvm_hotplug import NIC, Answer, Disk, ErrorKind, KvmHotplugError, Reason, Runtime, Undo, _abi, _library
 from kvm_hotplug._arguments import Deadline
 
-from .support import PATIENCE, TestCase, in_thread
+from .support import PATIENCE, TestCase, environment, in_thread
 
 
 class Errors(TestCase):
@@ -115,10 +115,10 @@ class Arguments(TestCase):
 
 
 class Loading(TestCase):
-    def run_python(self, program: str, **environment: str) -> str:
+    def run_python(self, program: str, **more: str) -> str:
         done = subprocess.run(
             [sys.executable, "-c", program],
-            env={**os.environ, **environment},
+            env=environment(**more),
             check=True,
             capture_output=True,
             text=True,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import select
+import threading
 import time
-from typing import List
+from typing import List, Optional
 from unittest import mock
 
-from kvm_hotplug import Answer, DeviceType, Disk, ErrorKind, Event, EventType, Guest
+from kvm_hotplug import Answer, DeviceType, Disk, ErrorKind, Event, EventType, Guest, KvmHotplugError
 from kvm_hotplug.events import event_of
 from kvm_hotplug.fake import FakeError, FakeQEMU
 
@@ -18,6 +20,10 @@ from .support import PATIENCE, TestCase, in_thread
 class Events(TestCase):
     def setUp(self) -> None:
         super().setUp()
+        # What comes is seen at once, and not only at the next look.
+        patch = mock.patch("kvm_hotplug._events._LOOK_AGAIN", 10 * PATIENCE)
+        patch.start()
+        self.addCleanup(patch.stop)
         self.qemu = self.fake()
 
     def pending(self, id: str = "data") -> Guest:
@@ -41,6 +47,37 @@ class Events(TestCase):
         self.assertEqual(event.json["event"], "removed")
         self.assertIsNone(guest.device("data"))
 
+    def test_news_end_the_wait(self) -> None:
+        guest = self.pending()
+        seen: List[Event] = []
+        with mock.patch.object(guest, "_await", wraps=guest._await) as awaits:
+            reader = in_thread(lambda: seen.append(next(guest.events())))
+            self.eventually(lambda: awaits.called)
+            self.qemu.order("grant data")
+            reader.join(PATIENCE)
+        self.assertEqual([event.type for event in seen], [EventType.REMOVED])
+
+    def test_no_event_is_lost_in_a_loop(self) -> None:
+        guest = self.guest(self.qemu.socket)
+        guest.forward_qmp_events(True)
+        for number in range(5):
+            self.qemu.order(f'event RTC_CHANGE {{"offset": {number}}}')
+        self.eventually(lambda: guest.process(timeout=PATIENCE) == 5)
+        events = [event.qmp for event in guest.events(timeout=0) if event.qmp]
+        self.assertEqual([qmp["data"]["offset"] for qmp in events], list(range(5)))
+
+    def test_no_event_is_lost_between_two_loops(self) -> None:
+        guest = self.pending()
+        guest.forward_qmp_events(True)
+        for number in range(5):
+            self.qemu.order(f'event RTC_CHANGE {{"offset": {number}}}')
+        seen = []
+        for _ in range(5):
+            event = self.event(guest, EventType.QMP)
+            assert event.qmp is not None
+            seen.append(event.qmp["data"]["offset"])
+        self.assertEqual(seen, list(range(5)))
+
     def test_adds_that_are_not_waited_for(self) -> None:
         guest = self.guest(self.qemu.socket)
         begun = self.answers(guest.add_disk(Disk(self.image(), id="data", no_wait=True)), Answer.PENDING)
@@ -59,15 +96,14 @@ class Events(TestCase):
         self.assertGreaterEqual(time.monotonic() - begin, 0.1)
         self.assertEqual(list(guest.events(timeout=0)), [])
 
-    # Not only at the end of the pause between two looks.
-    @mock.patch("kvm_hotplug._events._LOOK_AGAIN", 10 * PATIENCE)
     def test_the_iterator_ends_when_the_guest_is_closed(self) -> None:
         guest = self.guest(self.qemu.socket)
         seen: List[Event] = []
-        reader = in_thread(lambda: seen.extend(guest.events()))
-        self.eventually(lambda: guest._inside)
-        guest.close()
-        reader.join(PATIENCE)
+        with mock.patch.object(guest, "_await", wraps=guest._await) as awaits:
+            reader = in_thread(lambda: seen.extend(guest.events()))
+            self.eventually(lambda: awaits.called and guest._inside)
+            guest.close()
+            reader.join(PATIENCE)
         self.assertFalse(reader.is_alive())
         self.assertEqual(seen, [])
 
@@ -76,6 +112,18 @@ class Events(TestCase):
         self.qemu.close()
         self.event(guest, EventType.MONITOR_LOST)
         self.assertEqual(list(guest.events(timeout=0.5)), [])
+
+    def test_a_failure_that_is_not_temporary_is_raised(self) -> None:
+        guest = self.guest(self.qemu.socket)
+        full = KvmHotplugError(errno.ENOSPC, "the disk is full")
+        refused = KvmHotplugError(errno.ECONNREFUSED, "nobody listens")
+        busy = KvmHotplugError(errno.EBUSY, "another client", kind=ErrorKind.MONITOR_BUSY)
+        with mock.patch.object(guest, "process", side_effect=[refused, busy, 0, full]) as process:
+            with mock.patch.object(guest, "_await", return_value=True):
+                with self.assertRaises(KvmHotplugError) as caught:
+                    list(guest.events())
+        self.assertIs(caught.exception, full)
+        self.assertEqual(process.call_count, 4)
 
     def test_a_lost_connection_comes_back(self) -> None:
         guest = self.guest(self.qemu.socket)
@@ -128,12 +176,12 @@ class Asyncio(Events):
         guest = self.pending()
 
         async def both() -> Event:
-            events = guest.aevents(timeout=PATIENCE)
+            events = guest.aevents()
             waiting = asyncio.ensure_future(events.__anext__())
             await asyncio.sleep(0.05)
             self.assertFalse(waiting.done())
             self.qemu.order("grant data")
-            event = await waiting
+            event = await asyncio.wait_for(waiting, PATIENCE)
             await events.aclose()  # type: ignore[attr-defined]
             return event
 
@@ -175,6 +223,33 @@ class Asyncio(Events):
                 await task
 
         asyncio.run(cancel())
+
+    def test_a_task_that_is_cancelled_while_it_fetches_loses_no_event(self) -> None:
+        guest = self.pending()
+        fetching, go_on = threading.Event(), threading.Event()
+        fetch = guest._next
+
+        def slow() -> Optional[Event]:
+            event = fetch()
+            if event is not None:
+                fetching.set()
+                go_on.wait(PATIENCE)
+            return event
+
+        async def cancel() -> None:
+            task = asyncio.ensure_future(guest.aevents().__anext__())
+            self.qemu.order("grant data")
+            await asyncio.get_running_loop().run_in_executor(None, fetching.wait, PATIENCE)
+            task.cancel()
+            with self.assertRaises(asyncio.CancelledError):
+                await task
+            go_on.set()
+            while not guest._undelivered:
+                await asyncio.sleep(0.001)
+
+        with mock.patch.object(guest, "_next", slow):
+            asyncio.run(asyncio.wait_for(cancel(), PATIENCE))
+        self.assertEqual(self.event(guest, EventType.REMOVED, "data").id, "data")
 
     def test_two_loops_watch_one_guest(self) -> None:
         guest = self.pending()

@@ -238,6 +238,7 @@ class Changing(TestCase):
         self.fails(ErrorKind.NOT_FOUND, lambda: guest.set_link("nic", True))
 
     def test_a_nic_needs_a_bridge_that_is_there(self) -> None:
+        self.needs_taps()
         guest = self.guest(self.fake().socket)
         failed = self.fails(ErrorKind.NOT_FOUND, lambda: guest.add_nic(NIC(bridge="br-unheard-of")))
         self.assertEqual(failed.errno, errno.ENOENT)

@@ -24,7 +24,7 @@ from kvm_hotplug import (
 )
 from kvm_hotplug.boot import Boot
 
-from .support import TestCase
+from .support import TestCase, environment
 
 
 class Records(TestCase):
@@ -152,6 +152,26 @@ class Boots(TestCase):
         self.assertEqual(boot.fds, [])
         self.fails(ErrorKind.STATE, boot.spawn)
 
+    def test_descriptors_under_numbers_that_this_process_uses(self) -> None:
+        with open(os.devnull) as file:
+            free = file.fileno()
+        for first in range(max(free, 3), free + 6):
+            words = [
+                sys.executable,
+                "-c",
+                self.SHOW,
+                f"{first},{first + 1}",
+                self.path("seen"),
+                "-machine",
+                "pc",
+            ]
+            with Runtime.new("web1", words) as record:
+                record.save(self.path(f"number{first}"))
+                for name in ("a", "b"):
+                    record.add_disk(Disk(self.image(name), id=name))
+                with record.boot(BootOptions(fd_base=first)) as boot:
+                    self.assertEqual(self.seen(boot.spawn()), str([self.path("a"), self.path("b")]), first)
+
     def test_a_child_of_the_callers_own(self) -> None:
         program = (
             "import os, sys\n"
@@ -169,7 +189,9 @@ class Boots(TestCase):
         for name in ("a", "b"):
             record.add_disk(Disk(self.image(name), id=name))
         record.close()
-        subprocess.run([sys.executable, "-c", program, self.path("web1.runtime")], check=True)
+        subprocess.run(
+            [sys.executable, "-c", program, self.path("web1.runtime")], check=True, env=environment()
+        )
         with open(self.path("seen")) as file:
             self.assertEqual(file.read().strip(), str([self.path("a"), self.path("b")]))
 

@@ -1,0 +1,143 @@
+"""Each field of a request comes to the library, and nothing that the library makes is kept."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+from typing import Any
+from unittest import mock
+
+from kvm_hotplug import (
+    AIO,
+    NIC,
+    Backing,
+    BootOptions,
+    Cache,
+    Controller,
+    DetectZeroes,
+    Discard,
+    Disk,
+    Format,
+    Incoming,
+    KvmHotplugError,
+    SCSIAddress,
+    Vhost,
+)
+from kvm_hotplug._abi import Flag
+from kvm_hotplug._library import library
+
+from .support import TestCase
+
+TEXTS = {
+    "id": "id1",
+    "mac": "52:54:00:00:00:01",
+    "bridge": "br1",
+    "ifname": "tap1",
+    "model": "model1",
+    "bus": "bus1",
+    "path": "/srv/1",
+    "serial": "S1",
+    "incoming_address": ":4444",
+    "qmp_path": "/run/qmp",
+}
+VALUES = {
+    "vhost": Vhost.REQUIRED,
+    "format": Format.QCOW2,
+    "cache": Cache.UNSAFE,
+    "aio": AIO.IO_URING,
+    "discard": Discard.UNMAP,
+    "detect_zeroes": DetectZeroes.UNMAP,
+    "backing": Backing.FILES,
+    "incoming": Incoming.FD,
+}
+
+
+def filled(kind: Any) -> Any:
+    """A request whose fields all have another value than the default, and numbers one each."""
+    given = {}
+    for number, field in enumerate(dataclasses.fields(kind), 11):
+        if field.name in TEXTS:
+            given[field.name] = TEXTS[field.name]
+        elif field.name in VALUES:
+            given[field.name] = VALUES[field.name]
+        elif field.name == "tap_fds":
+            given[field.name] = (21, 22)
+        elif field.name == "backing_paths":
+            given[field.name] = ("/srv/a", "/srv/b")
+        elif field.name == "scsi":
+            given[field.name] = SCSIAddress(31, 32)
+        else:
+            given[field.name] = True if field.default is False else number
+    return kind(**given)
+
+
+class Requests(TestCase):
+    def comes(self, request: Any, **other: Any) -> Any:
+        """Each field of the struct has the value of the request's, or this other one."""
+        struct = request._request()
+        for name, _ in struct._fields_:
+            if name in ("reserved", "timeout_ms", "flags"):
+                continue
+            wanted = other[name] if name in other else getattr(request, name)
+            found = getattr(struct, name)
+            if isinstance(found, bytes):
+                found = found.decode()
+            elif not isinstance(found, int):
+                found = [found[index] for index in range(len(wanted))]
+            self.assertTrue(found, name)
+            self.assertEqual(found, wanted, name)
+        return struct
+
+    def test_nic(self) -> None:
+        struct = self.comes(filled(NIC), tap_fds=[21, 22], tap_fd_count=2)
+        wanted = Flag.BOOT_INDEX | Flag.TAP_OWNER | Flag.NIC_LINK_DOWN | Flag.LIVE_ONLY | Flag.NO_WAIT
+        self.assertEqual(struct.flags, wanted)
+        self.assertEqual(NIC(boot_index=0, tap_owner=0)._request().flags, Flag.BOOT_INDEX | Flag.TAP_OWNER)
+        self.assertEqual(bytes(NIC()._request()), bytes(ctypes.sizeof(struct)))
+
+    def test_disk(self) -> None:
+        struct = self.comes(
+            filled(Disk), target=31, lun=32, backing_paths=[b"/srv/a", b"/srv/b"], backing_count=2
+        )
+        wanted = Flag.DISK_READ_ONLY | Flag.DISK_SHARE_RW | Flag.DISK_SCSI_ADDRESS | Flag.DISK_ACCEPT_CHAIN
+        self.assertEqual(struct.flags, wanted | Flag.BOOT_INDEX | Flag.LIVE_ONLY | Flag.NO_WAIT)
+        flags = Disk("/a", scsi=SCSIAddress(), boot_index=0)._request().flags
+        self.assertEqual(flags, Flag.DISK_SCSI_ADDRESS | Flag.BOOT_INDEX)
+        self.assertEqual(Disk("/a")._request().flags, 0)
+
+    def test_controller(self) -> None:
+        self.assertEqual(self.comes(filled(Controller)).flags, Flag.LIVE_ONLY | Flag.NO_WAIT)
+
+    def test_boot_options(self) -> None:
+        self.assertEqual(self.comes(filled(BootOptions)).flags, Flag.BOOT_PAUSED | Flag.BOOT_DRY_RUN)
+
+    def test_the_time_that_is_left(self) -> None:
+        self.assertEqual(NIC()._request(7).timeout_ms, 7)
+        self.assertEqual(Disk("/a")._request(7).timeout_ms, 7)
+        self.assertEqual(Controller()._request(7).timeout_ms, 7)
+
+
+class Memory(TestCase):
+    def calls(self, name: str) -> Any:
+        """Counts the calls of a function of the library."""
+        patch = mock.patch.object(library(), name, wraps=getattr(library(), name))
+        self.addCleanup(patch.stop)
+        return patch.start()
+
+    def test_texts_are_freed(self) -> None:
+        guest = self.guest(self.fake().socket)
+        freed = self.calls("kvm_hotplug_text_free")
+        guest.describe_all()
+        guest.qmp("query-status")
+        guest.plan_disk(Disk(self.image()))
+        self.assertEqual(freed.call_count, 3)
+        self.assertIsNone(guest.next_event())
+        self.assertEqual(freed.call_count, 3)
+
+    def test_errors_are_freed(self) -> None:
+        guest = self.guest(self.fake().socket)
+        freed = self.calls("kvm_hotplug_error_free")
+        for _ in range(3):
+            with self.assertRaises(KvmHotplugError):
+                guest.qmp("unheard-of")
+        self.assertEqual(freed.call_count, 3)
