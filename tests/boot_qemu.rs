@@ -279,6 +279,7 @@ fn ports_of_a_command_in_json() {
                 share_rw: true,
                 ..DiskSpec::new(&image, kvm_hotplug::disk::Format::Raw)
             }),
+            backend: None,
             extra: serde_json::Map::new(),
         });
         disks.into_iter().for_each(|device| record.add(device));

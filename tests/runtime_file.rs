@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::result_large_err)]
 
+#[path = "runtime_file/backend.rs"]
+mod backend;
 #[path = "runtime_file/neighbours.rs"]
 mod neighbours;
 #[path = "runtime_file/owners.rs"]
@@ -45,6 +47,7 @@ fn placed(id: &str, generation: u8, address: Address, spec: Spec) -> Device {
         address: Some(address),
         presence: Presence::Live,
         spec,
+        backend: None,
         extra: Map::new(),
     }
 }

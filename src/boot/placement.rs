@@ -153,6 +153,7 @@ fn add_controller(record: &mut Record, command_line: &CommandLine, slots: &mut S
         address: Some(address),
         presence: Presence::AddAfterReboot,
         spec: Spec::Controller(ControllerSpec::default()),
+        backend: None,
         extra: Map::new(),
     });
     Ok(bus)
@@ -183,6 +184,11 @@ fn refuse_other_buses(model: &str) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// The record of a guest that this library has started: each backend has the id of its device.
+pub(super) fn name_backends(record: &mut Record) {
+    record.devices.iter_mut().for_each(|device| device.backend = None);
 }
 
 /// The record as the next boot makes it: what waits for it is there, and what was to go is gone.

@@ -116,6 +116,7 @@ impl RecordFile {
         command_line: &CommandLine,
     ) -> Result<Record> {
         let mut next = self.record().clone();
+        placement::name_backends(&mut next);
         if migrates {
             self.refuse_open_for_target()?;
             placement::slots(&next, command_line)?;
@@ -143,7 +144,10 @@ impl RecordFile {
     fn adopt_target(&mut self, next: Record) -> Result<()> {
         if self.is_owned() {
             // What is pending at the source goes on here, in another QEMU.
-            self.write_journal(|journal| journal.peer = None)?;
+            self.write_journal(|journal| {
+                journal.peer = None;
+                journal.intents.iter_mut().for_each(|intent| intent.device.backend = None);
+            })?;
         }
         self.keep(next)
     }

@@ -17,6 +17,8 @@ use crate::net::spec::NicSpec;
 use crate::qmp::Version;
 use crate::store::RecordFile;
 
+/// Guests that another program has started.
+mod adopted;
 /// What is refused before a guest is started.
 mod refused;
 
@@ -32,7 +34,15 @@ impl Scene {
         std::fs::write(&path, [0; 512]).unwrap();
         let spec = Spec::Disk(DiskSpec::new(path, Format::Raw));
         let id = DeviceId::parse(id).unwrap();
-        Device { id, generation: 1, address: None, presence: Presence::Live, spec, extra: Map::new() }
+        Device {
+            id,
+            generation: 1,
+            address: None,
+            presence: Presence::Live,
+            spec,
+            backend: None,
+            extra: Map::new(),
+        }
     }
 
     fn runtime(&self, command: &[&str], devices: &[Device]) -> RecordFile {
@@ -64,7 +74,7 @@ fn over_given_tap(id: &str, slot: u8) -> Device {
     let bus = BusName::parse("pci.0").unwrap();
     let address = Some(crate::ids::PciAddress { bus, slot: crate::ids::Slot::new(slot).unwrap() }.into());
     let (spec, id) = (Spec::Nic(spec), DeviceId::parse(id).unwrap());
-    Device { id, generation: 1, address, presence: Presence::Live, spec, extra: Map::new() }
+    Device { id, generation: 1, address, presence: Presence::Live, spec, backend: None, extra: Map::new() }
 }
 
 /// No other tap stands in for one that the caller opened, neither at a boot nor on another host, and check

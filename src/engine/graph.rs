@@ -267,6 +267,7 @@ mod tests {
             address: None,
             presence: Presence::Live,
             spec: Spec::Disk(DiskSpec::new("/a", Format::Raw)),
+            backend: None,
             extra: serde_json::Map::new(),
         }
     }

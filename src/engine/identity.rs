@@ -222,6 +222,7 @@ mod tests {
             address: None,
             presence: Presence::Live,
             spec: Spec::Nic(NicSpec::new(MacAddr::parse(mac).unwrap())),
+            backend: None,
             extra: Map::new(),
         }
     }

@@ -133,6 +133,7 @@ mod tests {
             address: None,
             presence: Presence::Live,
             spec: Spec::Disk(spec.clone()),
+            backend: None,
             extra: serde_json::Map::new(),
         };
         let mut differences = Vec::new();

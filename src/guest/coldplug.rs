@@ -141,8 +141,15 @@ fn record(record_file: &mut RecordFile, spec: Spec, placement: &Placement) -> Re
         return Err(Error::new(ErrorKind::Conflict, text));
     }
     let (generation, presence) = (next.next_generation, Presence::AddAfterReboot);
-    let device =
-        Device { id, generation, address: Some(address), presence, spec, extra: serde_json::Map::new() };
+    let device = Device {
+        id,
+        generation,
+        address: Some(address),
+        presence,
+        spec,
+        backend: None,
+        extra: serde_json::Map::new(),
+    };
     next.add(device.clone());
     record_file.replace(next)?;
     Ok(device)

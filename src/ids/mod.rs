@@ -6,4 +6,4 @@ mod name;
 
 pub use address::{Address, Channel, Lun, PciAddress, SLOTS, ScsiAddress, Slot};
 pub(crate) use hash::fnv1a;
-pub use name::{BusName, DeviceId, IfName, MAX_BUS_NAME, MAX_ID, MacAddr, is_model_name};
+pub use name::{BackendName, BusName, DeviceId, IfName, MAX_BUS_NAME, MAX_ID, MacAddr, is_model_name};

@@ -80,6 +80,25 @@ impl DeviceId {
 }
 
 text_type! {
+    /// The name of a netdev, block node or drive that somebody else has chosen.
+    BackendName
+}
+
+impl BackendName {
+    /// Accepts what QEMU accepts as an id, up to 63 characters.
+    pub fn parse(text: &str) -> Result<Self> {
+        check_id("backend name", text, MAX_BUS_NAME).map(|()| Self(text.into()))
+    }
+}
+
+/// A backend that the library makes has the id of its device.
+impl From<&DeviceId> for BackendName {
+    fn from(id: &DeviceId) -> Self {
+        Self(id.0.clone())
+    }
+}
+
+text_type! {
     /// The name of a bus. PCI: `pci.0`, `pcie.0`, or the id of the bridge or port it belongs to. SCSI: the id
     /// of the controller and `.0`.
     BusName

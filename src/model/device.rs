@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::backend::BackendNames;
 use crate::disk::DiskSpec;
 use crate::error::{Error, Result};
-use crate::ids::{Address, BusName, DeviceId, MacAddr};
+use crate::ids::{Address, BackendName, BusName, DeviceId, MacAddr};
 use crate::net::spec::NicSpec;
 use crate::slots::Placed;
 use crate::slots::scsi::ControllerSpec;
@@ -126,7 +127,7 @@ pub fn misplaced(model: &str, needs: &str) -> Error {
 /// One recorded device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Device {
-    /// Its id in QEMU, and that of the netdev or block node behind it, if there is one.
+    /// Its id in QEMU.
     pub id: DeviceId,
     /// Tells this attachment from earlier ones of the same id.
     pub generation: u64,
@@ -136,6 +137,9 @@ pub struct Device {
     pub presence: Presence,
     /// What it is.
     pub spec: Spec,
+    /// What its netdev, block nodes or drive are called, if another program has made them. Those that the
+    /// library makes have the device's id.
+    pub backend: Option<BackendNames>,
     /// Fields a newer version wrote; kept as they are.
     pub extra: Map<String, Value>,
 }
@@ -171,6 +175,34 @@ impl Device {
     pub fn takes_turns_with(&self, other: &Self) -> bool {
         let pair = [self.presence, other.presence];
         pair.contains(&Presence::AddAfterReboot) && pair.contains(&Presence::RemoveAfterReboot)
+    }
+
+    /// The name of the netdev, top block node or drive behind it, as its property in QEMU says.
+    pub fn backend_name(&self) -> BackendName {
+        let own = self.backend.as_ref().and_then(BackendNames::first);
+        own.cloned().unwrap_or_else(|| BackendName::from(&self.id))
+    }
+
+    /// Whether its netdev, one of its block nodes, or its drive has this name.
+    pub fn has_backend_named(&self, name: &str) -> bool {
+        match &self.backend {
+            Some(names) => names.all().iter().any(|own| own.as_str() == name),
+            None => self.id.as_str() == name,
+        }
+    }
+
+    /// The name that the backends of both have, if another program has made one of them: whoever takes down
+    /// the one takes down the other.
+    pub fn shares_backend_with<'a>(&'a self, other: &'a Self) -> Option<&'a str> {
+        let is_in_guest = |device: &Self| device.presence != Presence::AddAfterReboot;
+        if self.kind() != other.kind() || !is_in_guest(self) || !is_in_guest(other) {
+            return None;
+        }
+        let shared = |one: &'a Self, two: &Self| {
+            let names = one.backend.as_ref().map_or(&[][..], BackendNames::all);
+            names.iter().map(BackendName::as_str).find(|name| two.has_backend_named(name))
+        };
+        shared(self, other).or_else(|| shared(other, self))
     }
 
     /// The settings, if it is a NIC.

@@ -1,5 +1,6 @@
 //! What is said about one guest: its devices, its root ports, and what is unfinished.
 
+pub mod backend;
 pub mod command_line;
 pub mod device;
 pub mod journal;
@@ -11,6 +12,7 @@ pub mod settings;
 pub mod state;
 pub mod unfinished;
 
+pub use backend::BackendNames;
 pub use command_line::{CommandLine, Machine};
 pub use device::{Device, DeviceKind, Presence, Spec, misplaced};
 pub use journal::{Intent, Journal, Operation};

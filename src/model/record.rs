@@ -143,6 +143,9 @@ impl Record {
                 if let Some(address) = same.filter(|_| !may_share(&device.id, &other.id)) {
                     return bad(format!("{} and {} both sit at {address}", other.id, device.id));
                 }
+                if let Some(name) = device.shares_backend_with(other) {
+                    return bad(format!("{} and {} both have the backend {name}", other.id, device.id));
+                }
                 let same = device.mac().filter(|&mac| other.mac() == Some(mac));
                 if let Some(mac) = same.filter(|_| !device.takes_turns_with(other)) {
                     return bad(format!("{} and {} both have the MAC address {mac}", other.id, device.id));

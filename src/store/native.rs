@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, DeviceId};
 use crate::json;
 use crate::model::RootPort;
-use crate::model::{DEFAULT_RESERVED, Device, DeviceKind, MAX_DEVICES, Presence, Record, Spec};
+use crate::model::{BackendNames, DEFAULT_RESERVED, Device, DeviceKind, MAX_DEVICES, Presence, Record, Spec};
 
 /// The value of the `format` member.
 pub const FORMAT: &str = "kvm-hotplug-runtime";
@@ -28,6 +28,9 @@ pub(crate) struct Written<'a> {
     presence: Presence,
     #[serde(flatten)]
     spec: &'a Spec,
+    /// Only of devices that another program has started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backend: Option<&'a BackendNames>,
     #[serde(flatten)]
     extra: &'a Map<String, Value>,
 }
@@ -40,6 +43,7 @@ impl<'a> From<&'a Device> for Written<'a> {
             address: device.address.as_ref(),
             presence: device.presence,
             spec: &device.spec,
+            backend: device.backend.as_ref(),
             extra: &device.extra,
         }
     }
@@ -54,6 +58,8 @@ struct Common {
     address: Option<Address>,
     #[serde(default)]
     presence: Presence,
+    #[serde(default)]
+    backend: Option<BackendNames>,
 }
 
 /// The device as a JSON object, whatever its kind.
@@ -65,14 +71,20 @@ pub(crate) fn device_to_value(device: &Device) -> Result<Value> {
 /// A device of a kind from its JSON object.
 pub(crate) fn device_from_value(kind: DeviceKind, value: Value) -> Result<Device> {
     let mut members = object(value)?;
-    let Common { id, generation, address, presence } = take(&mut members)?;
+    let Common { id, generation, address, presence, backend } = take(&mut members)?;
     let spec = match kind {
         DeviceKind::Nic => Spec::Nic(take(&mut members)?),
         DeviceKind::Disk => Spec::Disk(take(&mut members)?),
         DeviceKind::Controller => Spec::Controller(take(&mut members)?),
     };
     spec.validate()?;
-    Ok(Device { id, generation, address, presence, spec, extra: members })
+    if let Some(names) = &backend {
+        names.validate(kind)?;
+        if presence == Presence::AddAfterReboot {
+            return Err(malformed("has a \"backend\", but comes with the next boot, which makes its own"));
+        }
+    }
+    Ok(Device { id, generation, address, presence, spec, backend, extra: members })
 }
 
 /// A port from its JSON object.

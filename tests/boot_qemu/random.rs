@@ -132,6 +132,7 @@ impl Random {
             address: None,
             presence,
             spec,
+            backend: None,
             extra: serde_json::Map::new(),
         };
         for index in 0..count {

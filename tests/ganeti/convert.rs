@@ -33,6 +33,7 @@ fn device(id: &str, slot: u8, spec: Spec) -> Device {
         address: Some(address.into()),
         presence: Presence::Live,
         spec,
+        backend: None,
         extra: Map::new(),
     }
 }

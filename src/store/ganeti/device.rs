@@ -81,7 +81,15 @@ pub(super) fn disk(disk: &Element<'_>, params: &Params, guest: &str) -> Result<D
 
 fn device(id: DeviceId, address: Option<Address>, spec: Spec) -> Device {
     // Numbered by who has the whole list.
-    Device { id, generation: 0, address, presence: Presence::Live, spec, extra: serde_json::Map::new() }
+    Device {
+        id,
+        generation: 0,
+        address,
+        presence: Presence::Live,
+        spec,
+        backend: None,
+        extra: serde_json::Map::new(),
+    }
 }
 
 fn path(link: &Element<'_>) -> Result<String> {

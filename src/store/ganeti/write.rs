@@ -68,6 +68,9 @@ impl<'a> Written<'a> {
         if device.kind() == DeviceKind::Controller {
             return Err(refused(device, "a SCSI controller is part of the command there"));
         }
+        if device.backend.is_some() {
+            return Err(refused(device, "its backend has names of its own, and Ganeti knows only its id"));
+        }
         let seeded;
         let raw = match list.raw(&device.id) {
             Some(raw) => raw,
