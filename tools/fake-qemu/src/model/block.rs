@@ -78,7 +78,7 @@ impl Model {
     }
 
     /// The name that the client gave, or one that nobody else has.
-    fn node_name(&mut self, options: &Value) -> String {
+    pub(super) fn node_name(&mut self, options: &Value) -> String {
         let given = options.get("node-name").and_then(Value::as_str).map(str::to_owned);
         given.unwrap_or_else(|| {
             self.nodes_made += 1;
@@ -122,11 +122,13 @@ impl Model {
 
     /// Of raw images: the file follows.
     pub(super) fn block_resize(&mut self, name: &str, arguments: &Value) -> Answer {
+        let drive = arguments.get("device").and_then(Value::as_str).unwrap_or_default();
+        let name = &self.drives.get(drive).map_or(name, String::as_str).to_owned();
         let Some(node) = self.nodes.get(name).cloned() else {
             return Err(QmpError::generic(if self.version.has_old_texts() {
-                format!("Cannot find device= nor node_name={name}")
+                format!("Cannot find device={drive} nor node_name={name}")
             } else {
-                format!("Cannot find device='' nor node-name='{name}'")
+                format!("Cannot find device='{drive}' nor node-name='{name}'")
             }));
         };
         let Some(size) = arguments.get("size").and_then(Value::as_u64) else {
@@ -139,7 +141,7 @@ impl Model {
             self.effects.push(Effect::Truncate { number, length: size });
             self.set_length(&name, size);
         }
-        let node = self.nodes.entry(name.into()).or_default();
+        let node = self.nodes.entry(name.clone()).or_default();
         node.size = sectors;
         node.below
             .iter_mut()
@@ -166,12 +168,15 @@ impl Model {
                 format!("Failed to find node with node-name='{name}'")
             }));
         }
-        if self.devices.iter().any(|device| device.drive.as_deref() == Some(name)) {
+        if self.devices.iter().any(|device| self.node_of(device) == Some(name)) {
             self.violations.push(format!("blockdev-del {name} while its device is in the guest"));
         }
         let exported = self.exports.values().chain(self.jobs.values()).any(|node| node == name);
         if exported || self.uses_node(name) {
             return Err(QmpError::generic(format!("Node {name} is in use")));
+        }
+        if self.nodes.values().any(|node| node.options.get("file").and_then(Value::as_str) == Some(name)) {
+            return Err(QmpError::generic(format!("Block device {name} is in use")));
         }
         for set in self.nodes.remove(name).unwrap_or_default().sets {
             if let Some(set) = self.fdsets.get_mut(&set) {

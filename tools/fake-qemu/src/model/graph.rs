@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{BelowNode, Model, Node};
+use super::{BelowNode, Dev, Model, Node};
 
 impl Model {
     pub(super) fn query_nodes(&self) -> Value {
@@ -20,22 +20,28 @@ impl Model {
         node.below.iter().filter(move |_| shown)
     }
 
-    /// The disks, each with its node.
+    /// The disks, each with its node, and the drives whose devices are being taken apart.
     pub(super) fn query_block(&self) -> Value {
-        let disks = self.devices.iter().filter_map(|device| {
-            let drive = device.drive.as_deref()?;
-            let node = self.nodes.get(drive)?;
+        let disk = |drive: &str, name: &str| {
+            let node = self.nodes.get(name)?;
             Some(json!({
-                "device": "",
-                "qdev": device.backend(),
+                "device": drive,
                 "type": "unknown",
                 "locked": false,
                 "removable": false,
-                "io-status": "ok",
-                "inserted": describe(drive, node.size, &node.options),
+                "inserted": describe(name, node.size, &node.options),
             }))
+        };
+        let has = |drive: &String| self.devices.iter().any(|device| device.drive.as_ref() == Some(drive));
+        let disks = self.devices.iter().filter_map(|device| {
+            let drive = self.drives.get_key_value(device.drive.as_ref()?).map_or("", |(drive, _)| drive);
+            let mut disk = disk(drive, self.node_of(device)?)?;
+            disk["qdev"] = device.backend().into();
+            disk["io-status"] = "ok".into();
+            Some(disk)
         });
-        disks.collect()
+        let others = self.drives.iter().filter(|(drive, _)| !has(drive));
+        disks.chain(others.filter_map(|(drive, node)| disk(drive, node))).collect()
     }
 
     pub(super) fn query_exports(&self) -> Value {
@@ -65,8 +71,12 @@ impl Model {
             number
         };
         let edge = |name: &str, parent: u64, child: u64| json!({ "parent": parent, "child": child, "name": name, "perm": [], "shared-perm": [] });
+        let tops = BTreeMap::from_iter(self.nodes.keys().map(|name| (name, put("block-driver", name))));
         for (name, node) in &self.nodes {
-            let parent = put("block-driver", name);
+            let parent = tops.get(name).copied().unwrap_or_default();
+            let file = node.options.get("file").and_then(Value::as_str);
+            let below = file.and_then(|file| tops.get(&file.to_owned()));
+            edges.extend(below.map(|below| edge("file", parent, *below)));
             let mut numbers = BTreeMap::from([(name, parent)]);
             for below in self.shown_below(node) {
                 let child = put("block-driver", &below.name);
@@ -74,10 +84,11 @@ impl Model {
                 numbers.insert(&below.name, child);
             }
             let leaving = self.leaving.iter().map(|leaving| &leaving.device);
-            for device in
-                self.devices.iter().chain(leaving).filter(|device| device.drive.as_ref() == Some(name))
-            {
-                edges.push(edge("root", put("block-backend", &device.backend()), parent));
+            let on_it = |device: &&Dev| self.node_of(device) == Some(name);
+            for device in self.devices.iter().chain(leaving).filter(on_it) {
+                let drive = device.drive.as_ref().filter(|drive| self.drives.contains_key(*drive));
+                let user = drive.map_or_else(|| device.backend(), String::clone);
+                edges.push(edge("root", put("block-backend", &user), parent));
             }
             for (job, _) in self.jobs.iter().filter(|(_, used)| *used == name) {
                 edges.push(edge("main node", put("block-job", job), parent));

@@ -101,6 +101,7 @@ impl Model {
         let found = self.leaving.iter().position(|leaving| leaving.device.has_id(id));
         let Some(index) = found else { return false };
         let Leaving { device } = self.leaving.remove(index);
+        self.delete_drive_of(&device);
         if device.unit.is_none() {
             self.say(Event::backend_deleted(id));
         }

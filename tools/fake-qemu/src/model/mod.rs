@@ -19,6 +19,7 @@ mod qom;
 mod schema;
 mod scsi;
 mod snapshot;
+mod started;
 mod version;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,7 +69,7 @@ pub struct Dev {
     pub unit: Option<(u64, u64, u64)>,
     /// What a NIC stands on.
     pub netdev: Option<String>,
-    /// The node that a disk stands on.
+    /// The node or drive that a disk stands on.
     pub drive: Option<String>,
     /// Of a NIC.
     pub mac: Option<String>,
@@ -118,7 +119,7 @@ pub struct Netdev {
     pub link_down: bool,
 }
 
-/// A block node that `blockdev-add` made.
+/// A block node with a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Node {
     /// The sets whose descriptors it has open.
@@ -197,6 +198,8 @@ pub struct Model {
     pub fdsets: BTreeMap<u32, FdSet>,
     /// By name.
     pub nodes: BTreeMap<String, Node>,
+    /// The drives of the command line, and the node of each.
+    pub drives: BTreeMap<String, String>,
     /// Questions about nodes are answered with those below named ones, too, as QEMU does. A test that counts
     /// what answers cost has them left out.
     pub shows_nodes_below: bool,
@@ -257,6 +260,7 @@ impl Model {
             netdevs: BTreeMap::new(),
             fdsets: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            drives: BTreeMap::new(),
             shows_nodes_below: true,
             devices: Vec::new(),
             leaving: Vec::new(),

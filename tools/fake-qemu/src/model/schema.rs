@@ -49,7 +49,7 @@ const PARAMETERS: [(&str, &[Parameter]); 16] = [
     ("set_link", &[("name", Text, MUST), ("up", Flag, MUST)]),
     ("blockdev-add", &[("driver", Text, MUST), ("node-name", Text, MAY)]),
     ("blockdev-del", &[("node-name", Text, MUST)]),
-    ("block_resize", &[("node-name", Text, MAY), ("size", Number, MUST)]),
+    ("block_resize", &[("device", Text, MAY), ("node-name", Text, MAY), ("size", Number, MUST)]),
     ("device_add", &[("driver", Text, MUST)]),
     ("device_del", &[("id", Text, MUST)]),
     ("device-list-properties", &[("typename", Text, MUST)]),

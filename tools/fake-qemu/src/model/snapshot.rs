@@ -22,6 +22,7 @@ impl Model {
         }));
         let nodes = self.nodes.iter();
         lines.extend(nodes.map(|(name, node)| format!("node {name}: {:?}, {} bytes", node.sets, node.size)));
+        lines.extend(self.drives.keys().map(|name| format!("drive {name}")));
         lines.extend(self.devices.iter().map(|device| {
             let asked = if device.asked.is_some() { ", asked to leave" } else { "" };
             let id = device.id.as_deref().unwrap_or("-");
