@@ -87,7 +87,7 @@ fn one_fault(
         Err(failure) => {
             assert_eq!(failure.undo, 2);
             assert!(
-                failure.left.iter().all(|left| [ID, "fdset", CONTROLLER].iter().any(|id| left.contains(id))),
+                failure.left.iter().all(|left| PARTS.iter().any(|part| left.contains(part))),
                 "{failure:?}"
             );
             false
@@ -295,6 +295,9 @@ tables! {
     add_controller: AddController,
     del_scsi_disk: DelScsi,
     del_controller: DelController,
+    del_started_nic: DelStartedNic,
+    del_started_disk_with_nodes: DelStartedNodes,
+    del_started_disk_with_drive: DelStartedDrive,
     add_nic_with_link_down: AddNicDown,
     link_down: LinkDown,
     resize_disk: Resize,
@@ -323,6 +326,9 @@ through_every_api! {
     add_controller,
     del_scsi_disk,
     del_controller,
+    del_started_nic,
+    del_started_disk_with_nodes,
+    del_started_disk_with_drive,
     add_nic_with_link_down,
     link_down,
     resize_disk,

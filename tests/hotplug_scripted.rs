@@ -6,6 +6,8 @@
 
 #[path = "hotplug_scripted/adding.rs"]
 mod adding;
+#[path = "hotplug_scripted/adopted.rs"]
+mod adopted;
 #[path = "hotplug_scripted/async_add.rs"]
 mod async_add;
 #[path = "hotplug_scripted/changing.rs"]
@@ -43,6 +45,7 @@ mod takeover;
 mod taps;
 
 use adding::*;
+use adopted::*;
 use async_add::*;
 use changing::*;
 use concurrency::*;
@@ -122,6 +125,17 @@ through_every_api! {
     a_kind_can_be_demanded,
     a_guest_that_did_not_hear_is_asked_again,
     a_repeated_request_is_answered_for_itself,
+    // started by another program
+    what_another_program_has_started_leaves_with_its_backend,
+    a_backend_that_is_gone_is_no_error,
+    a_drive_is_waited_for,
+    who_uses_a_node_of_it_keeps_it_pending,
+    another_agent_takes_the_same_backend_down,
+    another_device_with_its_id_keeps_what_it_has,
+    what_another_program_has_started_is_verified,
+    what_another_program_has_started_is_changed,
+    its_names_are_taken,
+    an_image_over_its_node_is_noticed,
     // looking
     a_look_changes_nothing,
     a_look_shows_what_is_unfinished,

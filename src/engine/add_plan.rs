@@ -208,9 +208,16 @@ impl GuestState {
 
     fn check_unknown(&self, id: &DeviceId, address: &Address) -> Result<()> {
         if !self.is_known(id.as_str()) {
-            return Ok(());
+            return self.check_backend(id);
         }
         let text = format!("{id}, the id for {address}, belongs to another device; give the new one an id");
+        Err(Error::new(ErrorKind::Conflict, text))
+    }
+
+    /// A new device whose backend has the name of another one's would take that down as it leaves.
+    fn check_backend(&self, id: &DeviceId) -> Result<()> {
+        let Some(owner) = self.owner_of_backend(id.as_str()) else { return Ok(()) };
+        let text = format!("{id} is the name of the backend of {owner}; give the new device another id");
         Err(Error::new(ErrorKind::Conflict, text))
     }
 

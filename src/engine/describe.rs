@@ -10,7 +10,7 @@ use super::limit::Deadline;
 use crate::disk::DiskSpec;
 use crate::error::Result;
 use crate::ids::{Address, IfName};
-use crate::model::Spec;
+use crate::model::{BackendNames, Spec};
 use crate::net::spec::NicSpec;
 
 impl GuestState {
@@ -26,18 +26,21 @@ impl GuestState {
             true => self.questions([inventory::block_nodes()], deadline).await?,
             false => [Value::Null],
         };
+        let drives = self.drives_of_others(deadline).await?;
         let [nodes] = &nodes;
-        let nodes = inventory::by_name(nodes);
+        let (nodes, drives) = (inventory::by_name(nodes), inventory::by_drive(&drives));
         let mut described: Vec<Value> = Vec::with_capacity(device_info.len());
         for device_info in &device_info {
-            let id = device_info.device.id.as_str();
+            let device = &device_info.device;
+            let image = match &device.backend {
+                Some(BackendNames::Drive(name)) => drives.get(name.as_str()),
+                _ => nodes.get(device.backend_name().as_str()),
+            };
             let mut text = common(device_info);
-            let more = match &device_info.device.spec {
+            let more = match &device.spec {
                 Spec::Nic(spec) => self.describe_nic(spec).await?,
                 Spec::Controller(spec) => json!({ "queues": spec.queues }),
-                Spec::Disk(spec) => {
-                    disk(spec, id, nodes.get(id).copied(), &self.fdsets.of(&device_info.device.id))
-                }
+                Spec::Disk(spec) => disk(spec, image.copied(), &self.fdsets.of(&device.id)),
             };
             if let (Value::Object(text), Value::Object(more)) = (&mut text, more) {
                 text.extend(more);
@@ -129,7 +132,7 @@ fn tap(name: &IfName, state: &TapState) -> Value {
     })
 }
 
-fn disk(spec: &DiskSpec, node_name: &str, node: Option<&Value>, fdsets: &[u32]) -> Value {
+fn disk(spec: &DiskSpec, node: Option<&Value>, fdsets: &[u32]) -> Value {
     let number = |path: &str| node.and_then(|node| node.pointer(path)).and_then(Value::as_u64);
     json!({
         "path": spec.path.to_string_lossy(),
@@ -145,7 +148,7 @@ fn disk(spec: &DiskSpec, node_name: &str, node: Option<&Value>, fdsets: &[u32]) 
         "logical_block_size": spec.logical_block_size,
         "physical_block_size": spec.physical_block_size,
         "queues": spec.queues,
-        "node_name": node.map(|_| node_name),
+        "node_name": node.and_then(|node| node.get("node-name")),
         "size": node.and_then(inventory::virtual_size),
         "allocated": number("/image/actual-size"),
         "fdsets": fdsets,

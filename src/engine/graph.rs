@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::model::Device;
+use crate::model::{BackendNames, Device, Spec};
 use crate::qmp::Command;
 use crate::sanitize::readable;
 
@@ -166,38 +166,68 @@ impl BlockGraph {
     }
 
     /// The node that a disk's device reads and writes; `None` if the device is not there, or uses none.
-    fn top(&self, device: &str) -> Option<u64> {
-        let backend = self.find(Kind::Backend, |name| is_part_of(name, device))?;
+    fn top(&self, device: &Device) -> Option<u64> {
+        let is_it = |name: &str| match &device.backend {
+            Some(BackendNames::Drive(drive)) => name == drive.as_str(),
+            _ => is_part_of(name, device.id.as_str()),
+        };
+        let backend = self.find(Kind::Backend, is_it)?;
         self.children(backend).find(|edge| edge.name == "root").map(|edge| edge.child)
     }
 
     /// What the device of this disk uses. A disk that was started with `-drive` has a node of another name
-    /// from the start, which counts as its own unless there is an image below it.
+    /// from the start, which counts as its own unless there is an image below it that is not recorded.
     pub(super) fn top_of(&self, device: &Device) -> Top<'_> {
-        let id = device.id.as_str();
-        let Some((top, name)) = self.top(id).and_then(|top| Some((top, self.name(top)?))) else {
+        let Some((top, name)) = self.top(device).and_then(|top| Some((top, self.name(top)?))) else {
             return Top::Unknown;
         };
-        let is_drive = self.find(Kind::Block, |name| name == id).is_none();
-        let is_plain = self.children(top).all(|edge| edge.name != "backing");
-        if name == id || (is_drive && is_plain) { Top::Own } else { Top::Other(name) }
+        let id = device.id.as_str();
+        let is_drive = device.backend.is_none() && self.find(Kind::Block, |name| name == id).is_none();
+        let is_own =
+            self.is_own(top, device, |_| false) || (is_drive && self.images_below(top, |_| false) == 0);
+        if is_own { Top::Own } else { Top::Other(name) }
     }
 
-    /// Whether everything that is written to this node goes to the node called `own`. `driver_of` is a node's
-    /// driver.
+    /// Whether it is the node that the disk was plugged in with. That of a drive has a name that QEMU has made
+    /// up: it has as many images below it as are recorded.
+    fn is_own(&self, node: u64, device: &Device, is_filter: impl Fn(&str) -> bool) -> bool {
+        match (&device.backend, &device.spec) {
+            (Some(BackendNames::Drive(_)), Spec::Disk(spec)) => {
+                let recorded = spec.chain.as_ref().map_or(0, |chain| chain.layers.len().saturating_sub(1));
+                self.images_below(node, is_filter) == recorded
+            }
+            _ => self.name(node) == Some(device.backend_name().as_str()),
+        }
+    }
+
+    /// How many images are below this one.
+    fn images_below(&self, node: u64, is_filter: impl Fn(&str) -> bool) -> usize {
+        let (mut at, mut count) = (node, 0);
+        for _ in 0..DEPTH {
+            let is_image = !self.name(at).is_some_and(&is_filter);
+            let below = |edge: &&Edge| edge.name == "backing" || (!is_image && edge.name == "file");
+            let Some(edge) = self.children(at).find(below) else { break };
+            (at, count) = (edge.child, count + usize::from(is_image));
+        }
+        count
+    }
+
+    /// Whether everything that is written to this node goes to the node that the disk was plugged in with.
+    /// `driver_of` is a node's driver.
     pub(super) fn passes_on_to<'a>(
         &self,
         node: &str,
-        own: &str,
+        device: &Device,
         driver_of: impl Fn(&str) -> Option<&'a str>,
     ) -> bool {
+        let is_filter = |name: &str| driver_of(name).is_some_and(|driver| FILTERS.contains(&driver));
         let mut at = self.find(Kind::Block, |name| name == node);
         for _ in 0..DEPTH {
             let Some((id, name)) = at.and_then(|id| Some((id, self.name(id)?))) else { return false };
-            if name == own {
+            if self.is_own(id, device, is_filter) {
                 return true;
             }
-            if !driver_of(name).is_some_and(|driver| FILTERS.contains(&driver)) {
+            if !is_filter(name) {
                 return false;
             }
             let below = |edge: &&Edge| edge.name == "file" || edge.name == "backing" || edge.name == "image";
@@ -253,95 +283,4 @@ fn job_type(jobs: &Value, id: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::disk::{DiskSpec, Format};
-    use crate::ids::DeviceId;
-    use crate::model::{Presence, Spec};
-    use serde_json::json;
-
-    fn disk(id: &str) -> Device {
-        Device {
-            id: DeviceId::parse(id).unwrap(),
-            generation: 1,
-            address: None,
-            presence: Presence::Live,
-            spec: Spec::Disk(DiskSpec::new("/a", Format::Raw)),
-            backend: None,
-            extra: serde_json::Map::new(),
-        }
-    }
-
-    /// Nodes as (id, type, name), edges as (parent, child, name).
-    fn graph(nodes: &[(u64, &str, &str)], edges: &[(u64, u64, &str)]) -> BlockGraph {
-        let nodes: Vec<Value> =
-            nodes.iter().map(|(id, kind, name)| json!({"id": id, "type": kind, "name": name})).collect();
-        let edges: Vec<Value> =
-            edges.iter().map(|(up, down, name)| json!({"parent": up, "child": down, "name": name})).collect();
-        BlockGraph::read(&json!({"nodes": nodes, "edges": edges}))
-    }
-
-    const DEVICE: (u64, &str, &str) = (1, "block-backend", "/machine/peripheral/data/virtio-backend");
-
-    #[test]
-    fn the_node_of_a_device() {
-        let own = graph(&[DEVICE, (2, "block-driver", "data")], &[(1, 2, "root")]);
-        assert_eq!(own.top_of(&disk("data")), Top::Own);
-        let overlay = [DEVICE, (2, "block-driver", "data"), (3, "block-driver", "ovl")];
-        let over = graph(&overlay, &[(1, 3, "root"), (3, 2, "backing")]);
-        assert_eq!(over.top_of(&disk("data")), Top::Other("ovl"));
-        assert_eq!(over.top_of(&disk("dat")), Top::Unknown, "of another device");
-        let scsi = [(1, "block-backend", "data"), (2, "block-driver", "data"), (3, "block-driver", "x")];
-        assert_eq!(graph(&scsi, &[(1, 3, "root")]).top_of(&disk("data")), Top::Other("x"));
-        // As Ganeti starts its disks: drive and device have one name, the node has QEMU's.
-        let drive =
-            [(1, "block-backend", "data"), (2, "block-driver", "#block1"), (3, "block-driver", "#block2")];
-        assert_eq!(graph(&drive, &[(1, 2, "root"), (2, 3, "file")]).top_of(&disk("data")), Top::Own);
-        let above = graph(&drive, &[(1, 2, "root"), (2, 3, "backing")]);
-        assert_eq!(above.top_of(&disk("data")), Top::Other("#block1"));
-        for nothing in [json!(null), json!({"nodes": 1, "edges": {}}), json!({"nodes": [{}], "edges": [1]})] {
-            assert_eq!(BlockGraph::read(&nothing).top_of(&disk("data")), Top::Unknown);
-        }
-    }
-
-    #[test]
-    fn filters_pass_on_and_images_do_not() {
-        let nodes = [(2, "block-driver", "data"), (3, "block-driver", "f"), (4, "block-driver", "g")];
-        let above = graph(&nodes, &[(3, 4, "backing"), (4, 2, "file")]);
-        let drivers =
-            |of_g: &'static str| move |name: &str| Some(if name == "f" { "mirror_top" } else { of_g });
-        assert!(above.passes_on_to("f", "data", drivers("throttle")));
-        assert!(!above.passes_on_to("f", "data", drivers("qcow2")));
-        assert!(!above.passes_on_to("f", "other", drivers("throttle")));
-        assert!(!above.passes_on_to("none", "data", |_| None));
-        let circle = graph(&nodes, &[(3, 4, "file"), (4, 3, "file")]);
-        assert!(!circle.passes_on_to("f", "data", |_| Some("throttle")));
-    }
-
-    #[test]
-    fn all_who_use_a_node() {
-        let nodes = [
-            (2, "block-driver", "data"),
-            (3, "block-driver", "#block5"),
-            (4, "block-job", "mir"),
-            (5, "block-backend", ""),
-            (6, "block-driver", "ovl"),
-            (7, "block-backend", "other"),
-        ];
-        let edges =
-            [(3, 2, "backing"), (4, 3, "main node"), (5, 2, "root"), (6, 2, "backing"), (7, 6, "root")];
-        let exports = json!([{"id": "e", "type": "nbd", "node-name": "#block5"}, {"id": "x", "node-name": "elsewhere"}]);
-        let jobs = json!([{"device": "mir", "type": "mirror"}]);
-        let words: Vec<String> =
-            graph(&nodes, &edges).holders("data", &exports, &jobs).iter().map(Holder::to_string).collect();
-        assert_eq!(
-            words,
-            ["block job mir (mirror)", "NBD export e", "block node ovl above it", "device other"]
-        );
-        // Without a graph, what the exports say.
-        let exports = json!([{"id": "e", "type": "vhost-user-blk", "node-name": "data"}]);
-        let words: Vec<String> =
-            BlockGraph::default().holders("data", &exports, &jobs).iter().map(Holder::to_string).collect();
-        assert_eq!(words, ["vhost-user-blk export e"]);
-    }
-}
+mod tests;

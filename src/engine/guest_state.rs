@@ -302,6 +302,14 @@ impl GuestState {
         contents.record().find(id).or_else(journalled).or_else(reserved).cloned()
     }
 
+    /// The device of ours with a netdev, block node or drive of this name that another program has made.
+    pub(super) fn owner_of_backend(&self, name: &str) -> Option<DeviceId> {
+        let contents = self.contents();
+        let journalled = contents.journal().intents.iter().map(|intent| &intent.device);
+        let is_its = |device: &&Device| device.backend.is_some() && device.has_backend_named(name);
+        contents.record().devices.iter().chain(journalled).find(is_its).map(|device| device.id.clone())
+    }
+
     /// Whether there is something to fetch or to do.
     pub(super) fn has_news(&self) -> bool {
         // What has been heard during an add waits for its end, which is heard as well.

@@ -11,6 +11,7 @@ use super::plan::UndoStep;
 use super::report::Report;
 use super::transaction::Residue;
 use crate::error::Result;
+use crate::ids::DeviceId;
 use crate::model::Device;
 
 impl Residue {
@@ -43,11 +44,14 @@ impl GuestState {
         for residue in left.iter_mut().filter(|residue| residue.is_in_use()) {
             let UndoStep::BlockdevDel(node) = &residue.undo_step else { continue };
             let holders = graph.holders(node.as_str(), &exports, &jobs);
-            let others: Vec<String> = holders
-                .iter()
-                .filter(|holder| !holder.is_device(node.as_str()))
-                .map(Holder::to_string)
-                .collect();
+            let owner = self.owner_of_backend(node.as_str());
+            let id = owner.as_ref().map_or(node.as_str(), DeviceId::as_str);
+            let is_own = |holder: &&Holder| match holder {
+                Holder::Node(above) => owner.is_some() && self.owner_of_backend(above) == owner,
+                holder => holder.is_device(id),
+            };
+            let others: Vec<String> =
+                holders.iter().filter(|holder| !is_own(holder)).map(Holder::to_string).collect();
             residue.holders = (!others.is_empty()).then(|| others.join(", "));
         }
         Ok(())

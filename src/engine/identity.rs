@@ -132,7 +132,7 @@ impl GuestState {
 
     async fn has_node(&mut self, device: &Device, deadline: &Deadline) -> Result<bool> {
         let [nodes] = self.questions([inventory::block_nodes()], deadline).await?;
-        Ok(inventory::by_name(&nodes).contains_key(device.id.as_str()))
+        Ok(inventory::by_name(&nodes).contains_key(device.backend_name().as_str()))
     }
 }
 
@@ -152,11 +152,12 @@ fn judge(device: &Device, values: &Values) -> Shown {
         // It has left since it was listed.
         return Shown::Nothing;
     }
-    let names = |value: &Option<Value>| value.as_ref().and_then(Value::as_str) == Some(device.id.as_str());
+    let has_own =
+        |value: &Option<Value>| text(value.as_ref()).is_some_and(|name| device.has_backend_named(name));
     let is_same = match &device.spec {
         Spec::Nic(spec) => has_mac(spec, mac.as_ref()),
-        Spec::Disk(_) => names(drive),
-        Spec::Controller(spec) => kind.as_ref().and_then(Value::as_str) == Some(spec.model.as_str()),
+        Spec::Disk(_) => text(drive.as_ref()) == Some(device.backend_name().as_str()),
+        Spec::Controller(spec) => text(kind.as_ref()) == Some(spec.model.as_str()),
     };
     if planted::has(Fault::IdIsIdentity) {
         return Shown::Itself;
@@ -164,11 +165,15 @@ fn judge(device: &Device, values: &Values) -> Shown {
     if is_same && may_sit(device, place) {
         return Shown::Itself;
     }
-    Shown::Another { has_backend: names(netdev) || names(drive) }
+    Shown::Another { has_backend: has_own(netdev) || has_own(drive) }
+}
+
+fn text(value: Option<&Value>) -> Option<&str> {
+    value.and_then(Value::as_str)
 }
 
 fn has_mac(spec: &NicSpec, mac: Option<&Value>) -> bool {
-    mac.and_then(Value::as_str).and_then(|mac| MacAddr::parse(mac).ok()) == Some(spec.mac)
+    text(mac).and_then(|mac| MacAddr::parse(mac).ok()) == Some(spec.mac)
 }
 
 /// A disk in the right place whose image is not its own: there may be another one over it.

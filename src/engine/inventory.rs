@@ -11,6 +11,7 @@ use super::limit::Deadline;
 use super::outcome::PendingReason;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::ScsiAddress;
+use crate::model::{BackendNames, Device};
 use crate::qmp::object;
 use crate::qmp::{Batch, Command};
 use crate::slots::pci::{QomAddress, QomChild, Topology};
@@ -172,6 +173,18 @@ impl GuestState {
     }
 }
 
+impl GuestState {
+    /// The drives of the guest, if a disk of ours has one that another program has made.
+    pub(super) async fn drives_of_others(&self, deadline: &Deadline) -> Result<Value> {
+        let has_drive = |device: &Device| matches!(device.backend, Some(BackendNames::Drive(_)));
+        if !self.contents().record().devices.iter().any(has_drive) {
+            return Ok(Value::Null);
+        }
+        let [drives] = self.questions([drives()], deadline).await?;
+        Ok(drives)
+    }
+}
+
 /// Asks several questions at once, each of which has to be answered, and perhaps one more, whose answer is
 /// null where QEMU does not have it.
 async fn ask_and_try<const N: usize>(
@@ -213,13 +226,18 @@ pub(super) fn by_name(reply: &Value) -> Nodes<'_> {
     BTreeMap::from_iter(reply.as_array().into_iter().flatten().filter_map(named))
 }
 
-/// The nodes in the answer to `query-block`, by the names that `-drive` gave them.
+/// The images in the answer to [`drives`], by the names that `-drive` gave them.
 pub(super) fn by_drive(reply: &Value) -> Nodes<'_> {
     fn named(drive: &Value) -> Option<(&str, &Value)> {
         let name = drive.get("device")?.as_str().filter(|name| !name.is_empty())?;
         Some((name, drive.get("inserted")?))
     }
     BTreeMap::from_iter(reply.as_array().into_iter().flatten().filter_map(named))
+}
+
+/// The question for [drives](by_drive).
+pub(super) fn drives() -> Command {
+    Command::with("query-block", &[])
 }
 
 /// The size that a node shows to the guest, in bytes.

@@ -28,7 +28,7 @@ impl GuestState {
             return Ok(Outcome::AfterReboot(after, why));
         }
         self.refuse_while_migrating(deadline).await?;
-        let stages = [vec![plan::set_link(&after.id, up)]];
+        let stages = [vec![plan::set_link(after.backend_name(), up)]];
         if after == before {
             // Once more, since somebody else may have set it.
             let may = Undurable::RecordedLink.may();
@@ -64,7 +64,7 @@ impl GuestState {
     /// The link is set, but that could not be recorded: it is set back.
     async fn undo_link(&mut self, before: &Device, failure: NotRecorded, deadline: &Deadline) -> Error {
         let NotRecorded { error, journaled } = failure;
-        let back = UndoStep::SetLink { id: before.id.clone(), up: is_up(before) };
+        let back = UndoStep::SetLink { netdev: before.backend_name(), up: is_up(before) };
         let left: Vec<String> = match self.tear_down(journaled.may(), &[back], deadline).await {
             Ok(report) => report.left.iter().map(Residue::to_string).collect(),
             Err(cause) => vec![format!("link of {} ({cause})", before.id)],

@@ -97,7 +97,7 @@ impl GuestState {
         let journaled = self.journaled(&[device])?;
         let failed = match recorded.as_ref().map(|device| &device.spec) {
             Some(Spec::Nic(spec)) if intent.operation == Operation::SetLink => {
-                let back = UndoStep::SetLink { id: device.id.clone(), up: !spec.link_down }.command();
+                let back = UndoStep::SetLink { netdev: device.backend_name(), up: !spec.link_down }.command();
                 match self.send_one(journaled.may(), back, deadline).await {
                     // Only a broken connection is a reason to stop.
                     Err(error) if !error.is_refusal() => return Err(error),
@@ -128,7 +128,7 @@ impl GuestState {
             .devices
             .iter()
             .filter(down)
-            .map(|device| plan::set_link(&device.id, false))
+            .map(|device| plan::set_link(device.backend_name(), false))
             .collect();
         if steps.is_empty() {
             return Ok(());

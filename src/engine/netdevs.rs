@@ -115,7 +115,10 @@ impl GuestState {
         let command = Command::with("human-monitor-command", &[("command-line", "info network")]);
         let answer = self.ask_if_known(&command, deadline).await?;
         let strays = BTreeSet::from_iter(strays(answer.as_str().unwrap_or_default()));
-        let unknown = |id: &&String| self.is_foreign(id) && !self.contents().record().command_has_netdev(id);
+        let unknown = |id: &&String| {
+            let is_in_command = self.contents().record().command_has_netdev(id);
+            self.is_foreign(id) && !is_in_command && self.owner_of_backend(id).is_none()
+        };
         for id in strays.iter().filter(unknown).take(MOST_STRAYS) {
             differences.push(Difference::new(Mismatch::OrphanNetdev, id, "", id));
         }

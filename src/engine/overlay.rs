@@ -46,7 +46,7 @@ impl GuestState {
         for device in next.devices.iter_mut().filter(|device| news.iter().any(|other| other.id == device.id))
         {
             let seen = match graph.top_of(device) {
-                Top::Other(name) if !graph.passes_on_to(name, device.id.as_str(), driver_of) => {
+                Top::Other(name) if !graph.passes_on_to(name, device, driver_of) => {
                     Some(Overlay::new(name, text(name, "/drv"), text(name, "/image/filename")))
                 }
                 _ => None,

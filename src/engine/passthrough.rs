@@ -109,7 +109,7 @@ impl GuestState {
             Value::String(text) => {
                 let text = text.strip_prefix("/machine/peripheral/").unwrap_or(text);
                 let id = text.split_once('/').map_or(text, |(id, _)| id);
-                self.is_known(id)
+                self.is_known(id) || self.owner_of_backend(id).is_some()
             }
             Value::Number(number) => {
                 number.as_u64().is_some_and(|set| self.fdsets.owned().any(|(own, _)| u64::from(own) == set))

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::inventory;
 use crate::disk::{DiskSpec, LayerRef, node};
-use crate::error::Result;
-use crate::ids::{Address, DeviceId, PciAddress};
-use crate::model::{Device, Spec};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Address, BackendName, DeviceId, PciAddress};
+use crate::model::{BackendNames, Device, Spec};
 use crate::net::args;
 use crate::net::spec::NicSpec;
 use crate::qmp::object;
@@ -38,19 +39,21 @@ pub(super) enum UndoStep {
     CloseFd(String),
     /// `netdev_add` of a netdev without a host side, so that the half-made one of this name can be deleted
     /// with it.
-    NetdevClaim(DeviceId),
+    NetdevClaim(BackendName),
     /// `netdev_del`, which closes the fds given to it.
-    NetdevDel(DeviceId),
+    NetdevDel(BackendName),
     /// `remove-fd` of a whole set.
     RemoveFd(u32),
     /// `blockdev-del`.
-    BlockdevDel(DeviceId),
+    BlockdevDel(BackendName),
+    /// Nothing but to wait until QEMU has deleted the drive: it does so when it has taken the device apart.
+    AwaitDrive(BackendName),
     /// `device_del`, and then waiting for the guest to let go.
     Unplug(DeviceId),
     /// `set_link`, back to this state.
     SetLink {
-        /// The NIC.
-        id: DeviceId,
+        /// The netdev of the NIC.
+        netdev: BackendName,
         /// Whether the link was up.
         up: bool,
     },
@@ -88,9 +91,21 @@ impl UndoStep {
             Self::NetdevDel(id) => Command::with("netdev_del", &[("id", id.as_str())]),
             Self::RemoveFd(set) => Command::new("remove-fd", object([("fdset-id", Value::from(*set))])),
             Self::BlockdevDel(node) => Command::with("blockdev-del", &[("node-name", node.as_str())]),
+            Self::AwaitDrive(_) => inventory::drives(),
             Self::Unplug(id) => Command::with("device_del", &[("id", id.as_str())]),
-            Self::SetLink { id, up } => Command::new("set_link", link_arguments(id, *up)),
+            Self::SetLink { netdev, up } => Command::new("set_link", link_arguments(netdev, *up)),
         }
+    }
+
+    /// What the answer to its command says of it that is still there, if anything. A drive that a device has
+    /// is a new one of this name.
+    pub(super) fn still_there(&self, answer: &Value) -> Option<Error> {
+        let Self::AwaitDrive(drive) = self else { return None };
+        let text =
+            |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let is_it = |entry: &Value| text(entry, "device") == drive.as_str() && text(entry, "qdev").is_empty();
+        let is_there = answer.as_array().into_iter().flatten().any(is_it);
+        is_there.then(|| Error::new(ErrorKind::Qmp, "QEMU has not deleted it yet"))
     }
 
     /// Whether it only prepares for the next one, which fails if it was needed and failed.
@@ -105,21 +120,23 @@ impl UndoStep {
             Self::NetdevClaim(id) | Self::NetdevDel(id) => format!("netdev {id}"),
             Self::RemoveFd(set) => format!("fdset {set}"),
             Self::BlockdevDel(node) => format!("block node {node}"),
+            Self::AwaitDrive(drive) => format!("drive {drive}"),
             Self::Unplug(id) => format!("device {id}"),
-            Self::SetLink { id, .. } => format!("link of {id}"),
+            Self::SetLink { netdev, .. } => format!("link of {netdev}"),
         }
     }
 }
 
-/// One name serves netdev and device: QEMU takes the netdev, and changes the NIC at its other end with it.
-fn link_arguments(id: &DeviceId, up: bool) -> Map<String, Value> {
-    object([("name", id.as_str().into()), ("up", up.into())])
+/// QEMU changes the NIC that uses the netdev with it.
+fn link_arguments(netdev: &BackendName, up: bool) -> Map<String, Value> {
+    object([("name", netdev.as_str().into()), ("up", up.into())])
 }
 
-/// The step that sets a NIC's link up or down.
-pub(super) fn set_link(id: &DeviceId, up: bool) -> Step {
-    let undo_step = UndoStep::SetLink { id: id.clone(), up: !up };
-    Step { command: "set_link", arguments: link_arguments(id, up).into(), fd: None, undo_step }
+/// The step that sets the link of the NIC with this netdev up or down.
+pub(super) fn set_link(netdev: BackendName, up: bool) -> Step {
+    let arguments = link_arguments(&netdev, up).into();
+    let undo_step = UndoStep::SetLink { netdev, up: !up };
+    Step { command: "set_link", arguments, fd: None, undo_step }
 }
 
 /// Steps that are sent in one write and waited for once; the next stage is sent when all of them are done.
@@ -158,11 +175,11 @@ pub(super) fn nic(
         command: "netdev_add",
         arguments: args::netdev_args(id, generation, spec).into(),
         fd: None,
-        undo_step: UndoStep::NetdevDel(id.clone()),
+        undo_step: UndoStep::NetdevDel(id.into()),
     };
     let mut plugged = vec![device_add(id, args::device_args(id, address, spec))];
     // In the same write, so before any driver of the guest has looked.
-    plugged.extend(spec.link_down.then(|| set_link(id, false)));
+    plugged.extend(spec.link_down.then(|| set_link(id.into(), false)));
     let mut stages = vec![passed];
     for (steps, waits) in [(vec![netdev], spec.queues > 1), (plugged, spec.vhost && qemu < WHOLE_NETDEVS)] {
         match stages.last_mut() {
@@ -212,7 +229,7 @@ pub(super) fn disk(
         command: "blockdev-add",
         arguments: node::block_node(id, spec, layers)?.into(),
         fd: None,
-        undo_step: UndoStep::BlockdevDel(id.clone()),
+        undo_step: UndoStep::BlockdevDel(id.into()),
     });
     steps.push(device_add(id, node::device_args(id, address, spec)));
     Ok(vec![steps])
@@ -264,13 +281,19 @@ pub(super) fn merge(plans: Vec<(Vec<Stage>, usize)>) -> Vec<Stage> {
 
 /// The backend of a device that has left the guest, in the order in which it is taken down.
 pub(super) fn backend(device: &Device, fdsets: &[u32]) -> Vec<UndoStep> {
-    match device.spec {
-        Spec::Nic(_) => vec![UndoStep::NetdevDel(device.id.clone())],
-        Spec::Disk(_) => std::iter::once(UndoStep::BlockdevDel(device.id.clone()))
-            .chain(fdsets.iter().map(|set| UndoStep::RemoveFd(*set)))
-            .collect(),
-        Spec::Controller(_) => Vec::new(),
+    let mut objects = match (&device.spec, &device.backend) {
+        (Spec::Controller(_), _) => Vec::new(),
+        (Spec::Nic(_), _) => vec![UndoStep::NetdevDel(device.backend_name())],
+        (Spec::Disk(_), Some(BackendNames::Nodes(nodes))) => {
+            nodes.iter().cloned().map(UndoStep::BlockdevDel).collect()
+        }
+        (Spec::Disk(_), Some(BackendNames::Drive(drive))) => vec![UndoStep::AwaitDrive(drive.clone())],
+        (Spec::Disk(_), _) => vec![UndoStep::BlockdevDel(device.backend_name())],
+    };
+    if matches!(device.spec, Spec::Disk(_)) {
+        objects.extend(fdsets.iter().map(|set| UndoStep::RemoveFd(*set)));
     }
+    objects
 }
 
 /// What an interrupted plug of a device may have made of the descriptors that were handed over for it, when
@@ -278,7 +301,7 @@ pub(super) fn backend(device: &Device, fdsets: &[u32]) -> Vec<UndoStep> {
 pub(super) fn possible_backend(device: &Device, qemu: Version) -> Vec<UndoStep> {
     let mut made = backend(device, &[]);
     if matches!(&device.spec, Spec::Nic(spec) if spec.vhost && qemu < WHOLE_NETDEVS) {
-        made.insert(0, UndoStep::NetdevClaim(device.id.clone()));
+        made.insert(0, UndoStep::NetdevClaim(device.backend_name()));
     }
     made
 }

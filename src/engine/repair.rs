@@ -82,7 +82,7 @@ impl GuestState {
         let owner = DeviceId::parse(owner)?;
         let sets = self.fdsets.of(&owner);
         let may = Undurable::Orphan.may();
-        let mut left = self.tear_down(may, &[UndoStep::BlockdevDel(owner.clone())], deadline).await?.left;
+        let mut left = self.tear_down(may, &[UndoStep::BlockdevDel((&owner).into())], deadline).await?.left;
         // A node that stays is in use, by whomever, and may have to open its descriptors again.
         if left.is_empty() {
             let sets: Vec<UndoStep> = sets.into_iter().map(UndoStep::RemoveFd).collect();

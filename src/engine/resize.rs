@@ -9,7 +9,7 @@ use super::overlay::refuse_overlay;
 use super::store_step::Undurable;
 use crate::disk::{DiskSpec, Format, Kind};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Device, DeviceKind, Presence, Spec};
+use crate::model::{BackendNames, Device, DeviceKind, Presence, Spec};
 use crate::qmp::Command;
 use crate::qmp::object;
 
@@ -62,7 +62,8 @@ impl GuestState {
         if is_same(bytes, sizes.seen) && is_same(bytes, sizes.real) {
             return Ok((device, sizes.seen));
         }
-        let arguments = [("node-name", Value::from(device.id.as_str())), ("size", Value::from(bytes))];
+        let name = Value::from(device.backend_name().as_str());
+        let arguments = [(name_member(&device), name), ("size", Value::from(bytes))];
         let command = Command::new("block_resize", object(arguments));
         match self.send_one(Undurable::Resize.may(), command, deadline).await {
             Ok(_) => Ok((device, bytes)),
@@ -85,11 +86,14 @@ impl GuestState {
 
     /// What the guest sees of a disk, in bytes.
     async fn size_seen(&mut self, device: &Device, deadline: &Deadline) -> Result<u64> {
-        let [nodes] = self.questions([inventory::block_nodes()], deadline).await?;
-        let size =
-            inventory::by_name(&nodes).get(device.id.as_str()).and_then(|node| inventory::virtual_size(node));
+        let name = device.backend_name();
+        let is_drive = name_member(device) == DRIVE;
+        let question = if is_drive { inventory::drives() } else { inventory::block_nodes() };
+        let [answer] = self.questions([question], deadline).await?;
+        let named = if is_drive { inventory::by_drive(&answer) } else { inventory::by_name(&answer) };
+        let size = named.get(name.as_str()).and_then(|node| inventory::virtual_size(node));
         size.ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("QEMU has no block node {} with a size", device.id))
+            Error::new(ErrorKind::NotFound, format!("QEMU has no block node {name} with a size"))
         })
     }
 
@@ -146,6 +150,14 @@ impl Sizes {
         }
         Ok(bytes)
     }
+}
+
+/// The member of `block_resize` that names a drive.
+const DRIVE: &str = "device";
+
+/// The member of `block_resize` that names the image of this disk.
+fn name_member(device: &Device) -> &'static str {
+    if matches!(device.backend, Some(BackendNames::Drive(_))) { DRIVE } else { "node-name" }
 }
 
 fn check_resizable(device: &Device, spec: &DiskSpec) -> Result<()> {

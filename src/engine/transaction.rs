@@ -236,6 +236,9 @@ pub(super) struct Residue {
 impl Residue {
     /// Whether somebody still uses it: QEMU itself, for a moment, or an export, a job or another node.
     pub(super) fn is_in_use(&self) -> bool {
+        if matches!(self.undo_step, UndoStep::AwaitDrive(_)) {
+            return true;
+        }
         let command = self.undo_step.command().name;
         qemu_errors::refusal(&command, &self.error) == Some(Refusal::InUse)
     }
@@ -282,6 +285,11 @@ pub(super) async fn roll_back(
             Some(Err(error)) if !undo_step.prepares() => {
                 report.left.push(Residue { undo_step: undo_step.clone(), error, holders: None });
             }
+            Some(Ok(answer)) => {
+                let left = undo_step.still_there(&answer);
+                let residue = |error| Residue { undo_step: undo_step.clone(), error, holders: None };
+                report.left.extend(left.map(residue));
+            }
             _ => {}
         }
     }
@@ -299,9 +307,9 @@ mod tests {
         let id = DeviceId::parse("lan").unwrap();
         let step = |command, undo_step| Step { command, arguments: Arc::default(), fd: None, undo_step };
         let mut steps = vec![
-            step("netdev_add", UndoStep::NetdevDel(id.clone())),
+            step("netdev_add", UndoStep::NetdevDel((&id).into())),
             step("device_add", UndoStep::Unplug(id.clone())),
-            plan::set_link(&id, false),
+            plan::set_link((&id).into(), false),
         ];
         let done = || Some(Ok(serde_json::Value::Null));
         let refused = |text: &str| Some(Err(Error::qmp("GenericError", text)));

@@ -68,8 +68,13 @@ impl GuestState {
                     if let Ok(image) = &image {
                         self.compare_files(device, image, &mut differences).await?;
                     }
-                    if let Some(drive) = drives_by_name.get(device.id.as_str()) {
-                        self.compare_drive(device, spec, drive, &mut differences).await?;
+                    let name = device.backend_name();
+                    let opened_by_qemu = match &device.backend {
+                        Some(_) => nodes.get(name.as_str()),
+                        None => drives_by_name.get(name.as_str()),
+                    };
+                    if let Some(node) = opened_by_qemu {
+                        self.compare_opened_file(device, spec, node, &mut differences).await?;
                     }
                 }
                 Spec::Nic(spec) => self.compare_nic(device, spec, &mut differences, deadline).await?,
@@ -86,12 +91,12 @@ impl GuestState {
     }
 
     /// What `query-block` says, if the guest may have been started with `-drive`, as Ganeti did until 3.0:
-    /// then a disk's image has the disk's name there and none as a node.
+    /// then a disk's image has a name there and none as a node.
     async fn named_drives(&mut self, deadline: &Deadline) -> Result<Value> {
         if self.contents().dialect().format() == Format::Native {
-            return Ok(Value::Null);
+            return self.drives_of_others(deadline).await;
         }
-        let [drives] = self.questions([Command::with("query-block", &[])], deadline).await?;
+        let [drives] = self.questions([inventory::drives()], deadline).await?;
         Ok(drives)
     }
 
@@ -223,7 +228,8 @@ impl GuestState {
         }
         // Without a set that carries the tag: it was taken from the node while that was in use.
         for name in nodes.keys().filter(|name| verify_disk::is_named_like_ours(name)) {
-            let is_used = self.is_known(name) || foreign.contains(*name);
+            let is_known = self.is_known(name) || self.owner_of_backend(name).is_some();
+            let is_used = is_known || foreign.contains(*name);
             if !is_used && told.insert((*name).to_owned()) {
                 differences.push(Difference::new(Mismatch::OrphanNode, name, "", name));
             }
@@ -259,6 +265,11 @@ fn expectations(device: &Device, address: &Address) -> Map<String, Value> {
     for own in ["id", "bus", "addr", "channel", "scsi-id", "lun"] {
         expected.remove(own);
     }
+    for property in ["netdev", "drive"] {
+        if let Some(name) = expected.get_mut(property) {
+            *name = device.backend_name().as_str().into();
+        }
+    }
     if let Some(driver) = expected.remove("driver") {
         expected.insert("type".to_owned(), driver);
     }
@@ -288,7 +299,7 @@ fn compare_node(
     if let Some(error) = image.err().filter(|error| error.kind() == ErrorKind::ImageRefused) {
         differences.push(Difference::new(Mismatch::Chain, &device.id, recorded_files(spec), error));
     }
-    let Some(node) = nodes.get(device.id.as_str()) else {
+    let Some(node) = nodes.get(device.backend_name().as_str()) else {
         differences.push(Difference::new(Mismatch::Backend, &device.id, "a block node", "none"));
         return;
     };

@@ -78,16 +78,17 @@ impl GuestState {
 }
 
 impl GuestState {
-    /// A mirror may have put another raw image under a drive, which has no node of ours: QEMU names its file.
-    pub(super) async fn compare_drive(
+    /// A mirror may have put another raw image under a drive, which has no node of ours. QEMU names the file
+    /// of each image that it has opened by itself.
+    pub(super) async fn compare_opened_file(
         &mut self,
         device: &Device,
         spec: &DiskSpec,
-        drive: &Value,
+        node: &Value,
         differences: &mut Vec<Difference>,
     ) -> Result<()> {
         let Ok(qemu) = self.qemu_pid() else { return Ok(()) };
-        let Some((name, path)) = file_of(drive, Path::new(&format!("/proc/{qemu}/root"))) else {
+        let Some((name, path)) = file_of(node, Path::new(&format!("/proc/{qemu}/root"))) else {
             return Ok(());
         };
         let files = self.identify_files(vec![path.clone(), spec.path.clone()]).await?;
@@ -100,9 +101,9 @@ impl GuestState {
     }
 }
 
-/// The file of a drive as QEMU names it, and where it is for us; `root` is where QEMU's paths begin.
-fn file_of<'a>(drive: &'a Value, root: &Path) -> Option<(&'a str, PathBuf)> {
-    let file = drive.get("file").and_then(Value::as_str)?;
+/// The file of a node as QEMU names it, and where it is for us; `root` is where QEMU's paths begin.
+fn file_of<'a>(node: &'a Value, root: &Path) -> Option<(&'a str, PathBuf)> {
+    let file = node.get("file").and_then(Value::as_str)?;
     let inside = file.strip_prefix('/').filter(|inside| !inside.starts_with("dev/fdset/"))?;
     Some((file, root.join(inside)))
 }

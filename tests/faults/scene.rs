@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use kvm_hotplug::model::{Device, Spec};
 
+use crate::support::adopted;
 use crate::support::api::*;
 use crate::support::fixture::{Fixture, Snapshot};
 use crate::support::host;
@@ -27,6 +28,10 @@ pub enum Operation {
     DelLayered,
     DelScsi,
     DelController,
+    /// Of what another program has started: a NIC, a disk with two nodes, and one with a drive.
+    DelStartedNic,
+    DelStartedNodes,
+    DelStartedDrive,
     /// A NIC with its cable pulled.
     AddNicDown,
     LinkDown,
@@ -50,6 +55,9 @@ pub const ID: &str = "victim";
 
 /// The controller that comes with a SCSI disk.
 pub const CONTROLLER: &str = "scsi-pci-4";
+
+/// What may be left of a device is called by one of these.
+pub const PARTS: [&str; 6] = [ID, "fdset", CONTROLLER, adopted::NETDEV, adopted::NODES[0], adopted::NODES[1]];
 
 /// Time for an operation whose monitor falls silent.
 pub const SHORT: u64 = 150;
@@ -138,9 +146,8 @@ impl Operation {
                 api.add_disk(&DiskArgs { place, model: Some("scsi-hd".into()), ..fixture.disk("disk.img") })
             }
             AddController => api.add_controller(&ControllerArgs { place, ..ControllerArgs::default() }),
-            DelNic(_) | DelVhost(_) | DelRaw | DelLayered | DelScsi | DelController => {
-                api.unplug(&UnplugArgs::within(ID, timeout_ms))
-            }
+            DelNic(_) | DelVhost(_) | DelRaw | DelLayered | DelScsi | DelController | DelStartedNic
+            | DelStartedNodes | DelStartedDrive => api.unplug(&UnplugArgs::within(ID, timeout_ms)),
         }
     }
 }
@@ -159,6 +166,12 @@ impl Scene {
         fixture.disk("disk.img");
         if matches!(operation, AddLayered | DelLayered) {
             fixture.layered_disk();
+        }
+        match operation {
+            DelStartedNic => adopted::nic(&fixture, ID, 5),
+            DelStartedNodes => adopted::disk(&fixture, ID, 5),
+            DelStartedDrive => adopted::drive(&fixture, ID, 5),
+            _ => {}
         }
         let api = fixture.open(agent);
         operation.prepare(&fixture, api.as_ref());

@@ -28,7 +28,7 @@ fn is_readable(fd: RawFd, within_ms: u64) -> bool {
     }
 }
 
-fn drain(api: &dyn Api) -> Vec<Notification> {
+pub fn drain(api: &dyn Api) -> Vec<Notification> {
     std::iter::from_fn(|| api.next_event()).collect()
 }
 

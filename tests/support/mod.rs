@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::result_large_err)]
 
+pub mod adopted;
 pub mod api;
 pub mod c_api;
 pub mod clock;
