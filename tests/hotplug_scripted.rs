@@ -134,6 +134,7 @@ through_every_api! {
     another_device_with_its_id_keeps_what_it_has,
     what_another_program_has_started_is_verified,
     what_another_program_has_started_is_changed,
+    io_errors_are_told_of_its_disks,
     its_names_are_taken,
     an_image_over_its_node_is_noticed,
     // looking

@@ -194,6 +194,7 @@ impl GuestState {
             None => self.contents().new_id(opened.spec.kind(), Some(&address))?,
         };
         self.check_unknown(&id, &address)?;
+        self.check_backend(&id, opened.spec.kind())?;
         let generation = match &controller {
             Some(controller) => controller.generation.saturating_add(1),
             None => generation,
@@ -208,15 +209,15 @@ impl GuestState {
 
     fn check_unknown(&self, id: &DeviceId, address: &Address) -> Result<()> {
         if !self.is_known(id.as_str()) {
-            return self.check_backend(id);
+            return Ok(());
         }
         let text = format!("{id}, the id for {address}, belongs to another device; give the new one an id");
         Err(Error::new(ErrorKind::Conflict, text))
     }
 
     /// A new device whose backend has the name of another one's would take that down as it leaves.
-    fn check_backend(&self, id: &DeviceId) -> Result<()> {
-        let Some(owner) = self.owner_of_backend(id.as_str()) else { return Ok(()) };
+    fn check_backend(&self, id: &DeviceId, kind: DeviceKind) -> Result<()> {
+        let Some(owner) = self.owner_of_backend(kind, id.as_str()) else { return Ok(()) };
         let text = format!("{id} is the name of the backend of {owner}; give the new device another id");
         Err(Error::new(ErrorKind::Conflict, text))
     }

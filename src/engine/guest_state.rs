@@ -19,7 +19,7 @@ use super::tap_fds::{TapCache, TapFd};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, DeviceId};
 use crate::log::{Level, Log};
-use crate::model::Device;
+use crate::model::{Device, DeviceKind};
 use crate::qmp::Version;
 use crate::slots::Slots;
 use crate::slots::pci::{QomChild, Rules, SlotMap, Topology};
@@ -302,11 +302,13 @@ impl GuestState {
         contents.record().find(id).or_else(journalled).or_else(reserved).cloned()
     }
 
-    /// The device of ours with a netdev, block node or drive of this name that another program has made.
-    pub(super) fn owner_of_backend(&self, name: &str) -> Option<DeviceId> {
+    /// The device of ours with a netdev, or a block node or drive, of this name that another program has made.
+    pub(super) fn owner_of_backend(&self, kind: DeviceKind, name: &str) -> Option<DeviceId> {
         let contents = self.contents();
         let journalled = contents.journal().intents.iter().map(|intent| &intent.device);
-        let is_its = |device: &&Device| device.backend.is_some() && device.has_backend_named(name);
+        let is_its = |device: &&Device| {
+            device.backend.is_some() && device.kind() == kind && device.has_backend_named(name)
+        };
         contents.record().devices.iter().chain(journalled).find(is_its).map(|device| device.id.clone())
     }
 

@@ -12,7 +12,7 @@ use super::report::Report;
 use super::transaction::Residue;
 use crate::error::Result;
 use crate::ids::DeviceId;
-use crate::model::Device;
+use crate::model::{Device, DeviceKind};
 
 impl Residue {
     /// Whether it is to be free in a moment: QEMU has not taken the device apart yet.
@@ -44,10 +44,11 @@ impl GuestState {
         for residue in left.iter_mut().filter(|residue| residue.is_in_use()) {
             let UndoStep::BlockdevDel(node) = &residue.undo_step else { continue };
             let holders = graph.holders(node.as_str(), &exports, &jobs);
-            let owner = self.owner_of_backend(node.as_str());
+            let owner_of = |node: &str| self.owner_of_backend(DeviceKind::Disk, node);
+            let owner = owner_of(node.as_str());
             let id = owner.as_ref().map_or(node.as_str(), DeviceId::as_str);
             let is_own = |holder: &&Holder| match holder {
-                Holder::Node(above) => owner.is_some() && self.owner_of_backend(above) == owner,
+                Holder::Node(above) => owner.is_some() && owner_of(above) == owner,
                 holder => holder.is_device(id),
             };
             let others: Vec<String> =

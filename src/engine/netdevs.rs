@@ -12,7 +12,7 @@ use super::host_step::FoundTap;
 use super::limit::Deadline;
 use crate::error::{Error, Result};
 use crate::ids::IfName;
-use crate::model::Device;
+use crate::model::{Device, DeviceKind};
 use crate::net::spec::NicSpec;
 use crate::qmp::{Command, Version};
 
@@ -117,7 +117,8 @@ impl GuestState {
         let strays = BTreeSet::from_iter(strays(answer.as_str().unwrap_or_default()));
         let unknown = |id: &&String| {
             let is_in_command = self.contents().record().command_has_netdev(id);
-            self.is_foreign(id) && !is_in_command && self.owner_of_backend(id).is_none()
+            let owner = self.owner_of_backend(DeviceKind::Nic, id);
+            self.is_foreign(id) && !is_in_command && owner.is_none()
         };
         for id in strays.iter().filter(unknown).take(MOST_STRAYS) {
             differences.push(Difference::new(Mismatch::OrphanNetdev, id, "", id));

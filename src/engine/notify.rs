@@ -2,6 +2,7 @@
 
 use super::events::{EventKind, IoAction, IoError};
 use super::guest_state::GuestState;
+use crate::model::DeviceKind;
 use crate::qmp::Event;
 
 impl GuestState {
@@ -25,7 +26,7 @@ impl GuestState {
         }
     }
 
-    /// The node is the device's id; one of somebody else's disks is told without a device.
+    /// One of somebody else's disks is told without a device.
     fn notify_io_error(&mut self, event: &Event) {
         let text = |key| event.text(key).unwrap_or_default();
         let (node, operation, action) = (text("node-name"), text("operation"), text("action"));
@@ -38,7 +39,11 @@ impl GuestState {
                 _ => IoAction::Report,
             },
         };
-        let device = self.known_device(node);
+        let device = self.known_device(node).filter(|device| device.backend.is_none()).or_else(|| {
+            let names = [node, text("device")];
+            let owner = names.iter().find_map(|name| self.owner_of_backend(DeviceKind::Disk, name))?;
+            self.known_device(owner.as_str())
+        });
         let node = if node.is_empty() { text("device") } else { node };
         let what = format!("{operation} of {node} failed: {}; action: {action}", text("reason"));
         self.events.push_coalesced(EventKind::IoError(error), device.as_ref(), what);

@@ -8,6 +8,7 @@ use super::limit::Deadline;
 use super::store_step::Undurable;
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::ids::is_model_name;
+use crate::model::DeviceKind;
 use crate::net::args;
 use crate::qmp::Command;
 use crate::sys::descriptor::Descriptor;
@@ -109,7 +110,8 @@ impl GuestState {
             Value::String(text) => {
                 let text = text.strip_prefix("/machine/peripheral/").unwrap_or(text);
                 let id = text.split_once('/').map_or(text, |(id, _)| id);
-                self.is_known(id) || self.owner_of_backend(id).is_some()
+                let is_backend = |kind| self.owner_of_backend(kind, id).is_some();
+                self.is_known(id) || DeviceKind::ALL.into_iter().any(is_backend)
             }
             Value::Number(number) => {
                 number.as_u64().is_some_and(|set| self.fdsets.owned().any(|(own, _)| u64::from(own) == set))

@@ -14,7 +14,7 @@ use super::verify_disk;
 use crate::disk::{self, DiskSpec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Address;
-use crate::model::{Device, Presence, Spec};
+use crate::model::{Device, DeviceKind, Presence, Spec};
 use crate::net::args;
 use crate::qmp::Command;
 use crate::sanitize::readable;
@@ -228,7 +228,7 @@ impl GuestState {
         }
         // Without a set that carries the tag: it was taken from the node while that was in use.
         for name in nodes.keys().filter(|name| verify_disk::is_named_like_ours(name)) {
-            let is_known = self.is_known(name) || self.owner_of_backend(name).is_some();
+            let is_known = self.is_known(name) || self.owner_of_backend(DeviceKind::Disk, name).is_some();
             let is_used = is_known || foreign.contains(*name);
             if !is_used && told.insert((*name).to_owned()) {
                 differences.push(Difference::new(Mismatch::OrphanNode, name, "", name));

@@ -216,15 +216,36 @@ pub fn what_another_program_has_started_is_changed(agent: &dyn Agent) {
     drop(api);
 }
 
+/// QEMU names the node of a drive, which it has made up, and the drive.
+pub fn io_errors_are_told_of_its_disks(agent: &dyn Agent) {
+    let (fixture, api) = with_all(agent);
+    for (drive, node) in [("", "format0"), (DRIVE, "#block000"), ("", "storage9")] {
+        let data = json!({ "device": drive, "node-name": node, "operation": "read", "action": "report" });
+        fixture.qemu.emit("BLOCK_IO_ERROR", data);
+    }
+    fixture.qemu.settle();
+    api.process(AMPLE).unwrap();
+    let ids: Vec<_> = drain(&*api).into_iter().map(|news| news.id).collect();
+    assert_eq!(ids, [Some("disk0".to_owned()), Some("disk1".to_owned()), None]);
+}
+
 pub fn its_names_are_taken(agent: &dyn Agent) {
+    host::needs_tun();
     let (fixture, api) = with_all(agent);
     for name in [NETDEV, NODES[1], DRIVE] {
-        let failure = fails(api.add_disk(&fixture.disk_as(name, "new.img")), ErrorKind::Conflict);
+        let added = match name {
+            NETDEV => api.add_nic(&fixture.nic_as(name, "52:54:00:00:00:02")),
+            _ => api.add_disk(&fixture.disk_as(name, "new.img")),
+        };
+        let failure = fails(added, ErrorKind::Conflict);
         assert!(failure.text.contains("is the name of the backend of"), "{failure:?}");
         let resize = json!({ "node-name": name, "size": 1 << 20 });
         fails(api.qmp(&QmpArgs::new("block_resize", resize)), ErrorKind::State);
     }
     assert_eq!(seen(&fixture), Vec::<String>::new());
+    // A netdev and a node may have one name.
+    done(api.add_nic(&fixture.nic_as(DRIVE, "52:54:00:00:00:01")));
+    assert_eq!(fixture.recorded().len(), 4);
 }
 
 /// A snapshot over its node.
