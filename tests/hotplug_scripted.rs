@@ -133,6 +133,7 @@ through_every_api! {
     another_agent_takes_the_same_backend_down,
     another_device_with_its_id_keeps_what_it_has,
     what_another_program_has_started_is_verified,
+    its_nodes_are_no_orphans,
     what_another_program_has_started_is_changed,
     io_errors_are_told_of_its_disks,
     its_names_are_taken,

@@ -189,6 +189,19 @@ pub fn what_another_program_has_started_is_verified(agent: &dyn Agent) {
     assert!(left(&fixture).iter().all(|line| !line.starts_with("netdev")));
 }
 
+/// Names that the library would give to disks in other places.
+pub fn its_nodes_are_no_orphans(agent: &dyn Agent) {
+    let fixture = Fixture::pc();
+    adopted::disk_over(&fixture, "disk0", 6, ["disk-pci-9", "disk-pci-10"]);
+    let api = fixture.open(agent);
+    assert_eq!(api.verify().unwrap(), Vec::<String>::new());
+    fixture.qemu.model(|model| model.start_node("disk-pci-11", json!({ "driver": "raw" }), 1 << 20));
+    assert_eq!(api.verify().unwrap().len(), 1);
+    assert_eq!(api.repair().unwrap(), Vec::<String>::new());
+    let nodes: Vec<String> = left(&fixture).into_iter().filter(|line| line.starts_with("node")).collect();
+    assert_eq!(nodes.len(), 2, "{nodes:?}");
+}
+
 pub fn what_another_program_has_started_is_changed(agent: &dyn Agent) {
     let (fixture, api) = with_all(agent);
     assert_eq!(api.set_link("net0", false, AMPLE).unwrap(), Changed::Done);

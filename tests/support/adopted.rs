@@ -29,14 +29,19 @@ pub fn nic(fixture: &Fixture, id: &str, slot: u8) {
 
 /// A disk over a format node, which is over a node for the file.
 pub fn disk(fixture: &Fixture, id: &str, slot: u8) {
-    let [top, file] = NODES;
+    disk_over(fixture, id, slot, NODES);
+}
+
+/// The same with nodes of these names.
+pub fn disk_over(fixture: &Fixture, id: &str, slot: u8, nodes: [&str; 2]) {
+    let [top, file] = nodes;
     fixture.qemu.model(|model| {
         model.start_node(file, json!({ "driver": "file" }), SIZE);
         model.start_node(top, json!({ "driver": "raw", "file": file }), SIZE);
         model.start_device(id, "virtio-blk-pci", ("pci.0", slot), json!({ "drive": top }));
     });
     let path = fixture.disk(&format!("{id}.img")).path;
-    record(fixture, id, slot, Spec::Disk(DiskSpec::new(path, Format::Raw)), json!({ "nodes": NODES }));
+    record(fixture, id, slot, Spec::Disk(DiskSpec::new(path, Format::Raw)), json!({ "nodes": nodes }));
 }
 
 /// A disk over a drive.
