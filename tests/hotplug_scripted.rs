@@ -130,6 +130,7 @@ through_every_api! {
     a_backend_that_is_gone_is_no_error,
     a_drive_is_waited_for,
     who_uses_a_node_of_it_keeps_it_pending,
+    what_is_still_of_itself_is_waited_for,
     another_agent_takes_the_same_backend_down,
     another_device_with_its_id_keeps_what_it_has,
     what_another_program_has_started_is_verified,

@@ -122,6 +122,21 @@ pub fn who_uses_a_node_of_it_keeps_it_pending(agent: &dyn Agent) {
     }
 }
 
+/// QEMU takes a device apart after it has left. Its nodes are tried again until then.
+pub fn what_is_still_of_itself_is_waited_for(agent: &dyn Agent) {
+    let (fixture, api) = with_all(agent);
+    fixture.qemu.model(|model| model.leaves_late = true);
+    assert_eq!(pending(api.unplug(&UnplugArgs::of("disk0"))), Why::InUse);
+    let tries = seen(&fixture).into_iter().filter(|line| line == "blockdev-del format0").count();
+    assert!(tries > 1, "{tries}");
+    let described = api.describe(Some("disk0")).unwrap().unwrap();
+    assert!(described["reason"].as_str().unwrap().contains("does not say for whom"), "{described}");
+    fixture.qemu.model(|model| assert!(model.finish_leaving("disk0")));
+    fixture.qemu.settle();
+    api.process(AMPLE).unwrap();
+    assert_eq!(fixture.recorded(), ["net0", "disk1"]);
+}
+
 /// The journal has the names as well, for whoever comes after a crash.
 pub fn another_agent_takes_the_same_backend_down(agent: &dyn Agent) {
     let (fixture, api) = with_all(agent);
