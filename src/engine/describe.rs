@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::device_info::{DeviceInfo, DeviceState};
+use super::drives;
 use super::guest_state::GuestState;
 use super::host_step::TapState;
 use super::inventory;
@@ -28,7 +29,7 @@ impl GuestState {
         };
         let drives = self.drives_of_others(deadline).await?;
         let [nodes] = &nodes;
-        let (nodes, drives) = (inventory::by_name(nodes), inventory::by_drive(&drives));
+        let (nodes, drives) = (inventory::by_name(nodes), drives::by_name(&drives));
         let mut described: Vec<Value> = Vec::with_capacity(device_info.len());
         for device_info in &device_info {
             let device = &device_info.device;

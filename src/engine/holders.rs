@@ -44,10 +44,16 @@ impl GuestState {
         for residue in left.iter_mut().filter(|residue| residue.is_in_use()) {
             let UndoStep::BlockdevDel(node) = &residue.undo_step else { continue };
             let holders = graph.holders(node.as_str(), &exports, &jobs);
-            let owner = self.owner_of_backend(DeviceKind::Disk, node.as_str());
+            let owner_of = |node: &str| self.owner_of_backend(DeviceKind::Disk, node);
+            let owner = owner_of(node.as_str());
             let id = owner.as_ref().map_or(node.as_str(), DeviceId::as_str);
+            // Its own node above goes first, and this one with the next try.
+            let is_own = |holder: &&Holder| match holder {
+                Holder::Node(above) => owner.is_some() && owner_of(above) == owner,
+                holder => holder.is_device(id),
+            };
             let others: Vec<String> =
-                holders.iter().filter(|holder| !holder.is_device(id)).map(Holder::to_string).collect();
+                holders.iter().filter(|holder| !is_own(holder)).map(Holder::to_string).collect();
             residue.holders = (!others.is_empty()).then(|| others.join(", "));
         }
         Ok(())

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::drives;
 use super::fdsets::FdSets;
 use super::graph::{self, BlockGraph};
 use super::guest_state::GuestState;
@@ -180,7 +181,7 @@ impl GuestState {
         if !self.contents().record().devices.iter().any(has_drive) {
             return Ok(Value::Null);
         }
-        let [drives] = self.questions([drives()], deadline).await?;
+        let [drives] = self.questions([drives::question()], deadline).await?;
         Ok(drives)
     }
 }
@@ -224,20 +225,6 @@ pub(super) fn block_nodes() -> Command {
 pub(super) fn by_name(reply: &Value) -> Nodes<'_> {
     let named = |node| Some((Value::as_str(Value::get(node, "node-name")?)?, node));
     BTreeMap::from_iter(reply.as_array().into_iter().flatten().filter_map(named))
-}
-
-/// The images in the answer to [`drives`], by the names that `-drive` gave them.
-pub(super) fn by_drive(reply: &Value) -> Nodes<'_> {
-    fn named(drive: &Value) -> Option<(&str, &Value)> {
-        let name = drive.get("device")?.as_str().filter(|name| !name.is_empty())?;
-        Some((name, drive.get("inserted")?))
-    }
-    BTreeMap::from_iter(reply.as_array().into_iter().flatten().filter_map(named))
-}
-
-/// The question for [drives](by_drive).
-pub(super) fn drives() -> Command {
-    Command::with("query-block", &[])
 }
 
 /// The size that a node shows to the guest, in bytes.

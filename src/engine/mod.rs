@@ -19,6 +19,7 @@ mod device_reports;
 mod devices_without_id;
 mod difference;
 pub(crate) mod disk;
+mod drives;
 mod dry_run;
 mod eligibility;
 mod events;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::inventory;
+use super::drives;
 use crate::disk::{DiskSpec, LayerRef, node};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, BackendName, DeviceId, PciAddress};
@@ -91,20 +91,16 @@ impl UndoStep {
             Self::NetdevDel(id) => Command::with("netdev_del", &[("id", id.as_str())]),
             Self::RemoveFd(set) => Command::new("remove-fd", object([("fdset-id", Value::from(*set))])),
             Self::BlockdevDel(node) => Command::with("blockdev-del", &[("node-name", node.as_str())]),
-            Self::AwaitDrive(_) => inventory::drives(),
+            Self::AwaitDrive(_) => drives::question(),
             Self::Unplug(id) => Command::with("device_del", &[("id", id.as_str())]),
             Self::SetLink { netdev, up } => Command::new("set_link", link_arguments(netdev, *up)),
         }
     }
 
-    /// What the answer to its command says of it that is still there, if anything. A drive that a device has
-    /// is a new one of this name.
+    /// The error that it is still there, if the answer to its command says so.
     pub(super) fn still_there(&self, answer: &Value) -> Option<Error> {
         let Self::AwaitDrive(drive) = self else { return None };
-        let text =
-            |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let is_it = |entry: &Value| text(entry, "device") == drive.as_str() && text(entry, "qdev").is_empty();
-        let is_there = answer.as_array().into_iter().flatten().any(is_it);
+        let is_there = drives::has_without_device(answer, drive.as_str());
         is_there.then(|| Error::new(ErrorKind::Qmp, "QEMU has not deleted it yet"))
     }
 
@@ -281,19 +277,20 @@ pub(super) fn merge(plans: Vec<(Vec<Stage>, usize)>) -> Vec<Stage> {
 
 /// The backend of a device that has left the guest, in the order in which it is taken down.
 pub(super) fn backend(device: &Device, fdsets: &[u32]) -> Vec<UndoStep> {
-    let mut objects = match (&device.spec, &device.backend) {
+    let sets = fdsets.iter().map(|set| UndoStep::RemoveFd(*set));
+    match (&device.spec, &device.backend) {
         (Spec::Controller(_), _) => Vec::new(),
         (Spec::Nic(_), _) => vec![UndoStep::NetdevDel(device.backend_name())],
         (Spec::Disk(_), Some(BackendNames::Nodes(nodes))) => {
-            nodes.iter().cloned().map(UndoStep::BlockdevDel).collect()
+            nodes.iter().cloned().map(UndoStep::BlockdevDel).chain(sets).collect()
         }
-        (Spec::Disk(_), Some(BackendNames::Drive(drive))) => vec![UndoStep::AwaitDrive(drive.clone())],
-        (Spec::Disk(_), _) => vec![UndoStep::BlockdevDel(device.backend_name())],
-    };
-    if matches!(device.spec, Spec::Disk(_)) {
-        objects.extend(fdsets.iter().map(|set| UndoStep::RemoveFd(*set)));
+        (Spec::Disk(_), Some(BackendNames::Drive(drive))) => {
+            std::iter::once(UndoStep::AwaitDrive(drive.clone())).chain(sets).collect()
+        }
+        (Spec::Disk(_), _) => {
+            std::iter::once(UndoStep::BlockdevDel(device.backend_name())).chain(sets).collect()
+        }
     }
-    objects
 }
 
 /// What an interrupted plug of a device may have made of the descriptors that were handed over for it, when

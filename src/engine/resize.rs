@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::drives;
 use super::guest_state::GuestState;
 use super::inventory;
 use super::limit::Deadline;
@@ -88,9 +89,9 @@ impl GuestState {
     async fn size_seen(&mut self, device: &Device, deadline: &Deadline) -> Result<u64> {
         let name = device.backend_name();
         let is_drive = name_member(device) == DRIVE;
-        let question = if is_drive { inventory::drives() } else { inventory::block_nodes() };
+        let question = if is_drive { drives::question() } else { inventory::block_nodes() };
         let [answer] = self.questions([question], deadline).await?;
-        let named = if is_drive { inventory::by_drive(&answer) } else { inventory::by_name(&answer) };
+        let named = if is_drive { drives::by_name(&answer) } else { inventory::by_name(&answer) };
         let size = named.get(name.as_str()).and_then(|node| inventory::virtual_size(node));
         size.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("QEMU has no block node {name} with a size"))

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::difference::{Difference, Mismatch};
+use super::drives;
 use super::guest_state::GuestState;
 use super::host_step::Image;
 use super::inventory::{self, Nodes, PeripheralIds};
@@ -36,7 +37,7 @@ impl GuestState {
         let peripheral_ids = PeripheralIds::of(&named);
         let drives = self.named_drives(deadline).await?;
         let mut nodes = inventory::by_name(&nodes);
-        let drives_by_name = inventory::by_drive(&drives);
+        let drives_by_name = drives::by_name(&drives);
         for (name, node) in &drives_by_name {
             nodes.entry(*name).or_insert(*node);
         }
@@ -96,7 +97,7 @@ impl GuestState {
         if self.contents().dialect().format() == Format::Native {
             return self.drives_of_others(deadline).await;
         }
-        let [drives] = self.questions([inventory::drives()], deadline).await?;
+        let [drives] = self.questions([drives::question()], deadline).await?;
         Ok(drives)
     }
 

@@ -68,6 +68,15 @@ impl DeviceKind {
         }
     }
 
+    /// Refuses names of a backend that a device of this kind cannot have.
+    pub fn check_backend(self, names: &BackendNames) -> Result<()> {
+        match (self, names) {
+            (Self::Nic, BackendNames::Netdev(_))
+            | (Self::Disk, BackendNames::Nodes(_) | BackendNames::Drive(_)) => names.validate(),
+            _ => Err(Error::invalid(format!("\"backend\": a {} has no {}", self.title(), names.word()))),
+        }
+    }
+
     /// The kind as it is written in messages.
     pub fn title(self) -> &'static str {
         match self {

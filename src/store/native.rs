@@ -79,7 +79,7 @@ pub(crate) fn device_from_value(kind: DeviceKind, value: Value) -> Result<Device
     };
     spec.validate()?;
     if let Some(names) = &backend {
-        names.validate(kind)?;
+        kind.check_backend(names)?;
         if presence == Presence::AddAfterReboot {
             return Err(malformed("has a \"backend\", but comes with the next boot, which makes its own"));
         }

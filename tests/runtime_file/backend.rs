@@ -79,6 +79,9 @@ fn names_that_no_device_can_have_are_refused() {
             "{error} should say {why}"
         );
     }
+    let controller = json!([{ "id": "c", "generation": 9, "backend": { "nodes": ["a"] } }]);
+    let error = changed(|file| file["controllers"] = controller).unwrap_err();
+    assert!(error.message().contains("a SCSI controller has no block node"), "{error}");
     let later = |file: &mut Value| file["nics"][0]["presence"] = "add-after-reboot".into();
     let error = changed(later).unwrap_err();
     assert!(error.message().contains("comes with the next boot"), "{error}");
