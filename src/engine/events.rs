@@ -65,7 +65,8 @@ c_enum! {
         MonitorRestored = 9,
         /// A disk request failed; see action, write and no_space.
         IoError(IoError) = 10,
-        /// The guest shut down; by_guest says by whom, text why. QEMU exits, unless started with -no-shutdown.
+        /// The guest shut down; by_guest says by whom, text why. QEMU exits, unless started with
+        /// -no-shutdown.
         Shutdown { /** It did so by itself. */ by_guest: bool } = 11,
         /// The guest was reset; by_guest says by whom, text why.
         Reset { /** It did so by itself. */ by_guest: bool } = 12,

@@ -3,7 +3,7 @@
 use nix::errno::Errno;
 
 use super::identity::TapIdentity;
-use super::rtnl::{Change, LinkInfo, Socket};
+use super::rtnl::{Change, LinkInfo, LinkKind, Socket};
 use super::spec::NicSpec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MacAddr};
@@ -119,8 +119,8 @@ impl Interfaces {
     /// What tells this tap from others that had its name, or will have it.
     pub fn identity_of(&self, tap: &IfName) -> Result<TapIdentity> {
         let link = self.link(tap)?;
-        let address = <[u8; 6]>::try_from(link.address.as_slice())
-            .map_err(|_| Error::invalid(format!("interface {tap} has no Ethernet address")))?;
+        let none = || Error::invalid(format!("interface {tap} has no Ethernet address"));
+        let address = link.address.ok_or_else(none)?;
         Ok(TapIdentity { index: link.index, address: MacAddr::from_bytes(address)? })
     }
 }
@@ -227,15 +227,15 @@ fn delete_tap(tap: &IfName, identity: &TapIdentity) -> Result<()> {
 }
 
 fn is_of(identity: &TapIdentity, link: &LinkInfo) -> bool {
-    link.address == identity.address.bytes()
+    link.address == Some(identity.address.bytes())
 }
 
 fn is_tap(link: &LinkInfo) -> bool {
-    link.kind == "tun" && link.hardware == ETHERNET
+    link.kind == LinkKind::Tun && link.hardware == ETHERNET
 }
 
 fn is_bridge(link: &LinkInfo) -> bool {
-    link.kind == "bridge"
+    link.kind == LinkKind::Bridge
 }
 
 fn not_the_tap(link: &LinkInfo, tap: &IfName) -> Error {

@@ -21,9 +21,23 @@ const IFF_UP: u32 = 1;
 /// The upper two bits of an attribute's type are flags.
 const TYPE_MASK: u16 = 0x3fff;
 
+/// Room for the longest request, which names a link.
+const MOST: usize = 64;
 const HEADER: usize = 16;
 const IFINFO: usize = 16;
 const SEQUENCE: u32 = 1;
+
+/// What drives a link, as far as it matters here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::net) enum LinkKind {
+    /// A Linux bridge.
+    Bridge,
+    /// `tun`, which taps are.
+    Tun,
+    /// Any other driver, such as `macvtap`, or hardware.
+    #[default]
+    Other,
+}
 
 /// What the kernel says of one link.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -34,10 +48,10 @@ pub(in crate::net) struct LinkInfo {
     pub name: String,
     /// Hardware type; 1 is Ethernet.
     pub hardware: u16,
-    /// The driver's kind, such as `bridge`, `tun` (which taps are) or `macvtap`; empty for physical ones.
-    pub kind: String,
-    /// Its hardware address; empty if it has none.
-    pub address: Vec<u8>,
+    /// What kind of link it is.
+    pub kind: LinkKind,
+    /// Its hardware address, if that is one of Ethernet.
+    pub address: Option<[u8; 6]>,
     /// In bytes.
     pub mtu: u32,
     /// Index of the bridge, bond or other device it is part of.
@@ -65,20 +79,19 @@ pub(super) enum Reply {
 }
 
 /// Asks for the link with this index.
-pub(super) fn get(index: i32) -> Vec<u8> {
-    Message::new(RTM_GETLINK, NLM_F_REQUEST, index, 0).attribute(IFLA_EXT_MASK, &skip_statistics()).bytes()
+pub(super) fn get(index: i32) -> Message {
+    Message::new(RTM_GETLINK, NLM_F_REQUEST, index, 0).attribute(IFLA_EXT_MASK, &skip_statistics())
 }
 
 /// Asks for the link with this name, or this alternative name.
-pub(super) fn get_named(name: &str) -> Vec<u8> {
+pub(super) fn get_named(name: &str) -> Message {
     Message::new(RTM_GETLINK, NLM_F_REQUEST, 0, 0)
         .attribute(IFLA_EXT_MASK, &skip_statistics())
-        .attribute(IFLA_IFNAME, &[name.as_bytes(), &[0]].concat())
-        .bytes()
+        .attribute_with_zero(IFLA_IFNAME, name.as_bytes())
 }
 
 /// Changes the link with this index.
-pub(super) fn set(index: i32, change: &Change) -> Vec<u8> {
+pub(super) fn set(index: i32, change: &Change) -> Message {
     let flags = if change.up { IFF_UP } else { 0 };
     let mut message = Message::new(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_ACK, index, flags);
     if let Some(mtu) = change.mtu {
@@ -87,52 +100,70 @@ pub(super) fn set(index: i32, change: &Change) -> Vec<u8> {
     if let Some(master) = change.master {
         message = message.attribute(IFLA_MASTER, &master.to_ne_bytes());
     }
-    message.bytes()
+    message
 }
 
 /// Deletes the link with this index.
-pub(super) fn delete(index: i32) -> Vec<u8> {
-    Message::new(RTM_DELLINK, NLM_F_REQUEST | NLM_F_ACK, index, 0).bytes()
+pub(super) fn delete(index: i32) -> Message {
+    Message::new(RTM_DELLINK, NLM_F_REQUEST | NLM_F_ACK, index, 0)
 }
 
 fn skip_statistics() -> [u8; 4] {
     RTEXT_FILTER_SKIP_STATS.to_ne_bytes()
 }
 
-/// What follows the length in a `nlmsghdr`, an `ifinfomsg` and attributes.
-struct Message(Vec<u8>);
+/// A `nlmsghdr`, an `ifinfomsg` and attributes. What it has no room for is left out, and its length says so.
+#[derive(Debug)]
+pub(super) struct Message {
+    bytes: [u8; MOST],
+    length: usize,
+}
 
 impl Message {
     /// The flags of the link are set, and no others changed.
     fn new(kind: u16, flags: u16, index: i32, link_flags: u32) -> Self {
-        let port_id = 0_u32;
-        let parts: [&[u8]; 8] = [
-            &kind.to_ne_bytes(),
-            &flags.to_ne_bytes(),
-            &SEQUENCE.to_ne_bytes(),
-            &port_id.to_ne_bytes(),
-            // AF_UNSPEC, and any hardware type.
-            &[0; 4],
-            &index.to_ne_bytes(),
-            &link_flags.to_ne_bytes(),
-            &link_flags.to_ne_bytes(),
-        ];
-        Self(parts.concat())
+        let mut message = Self { bytes: [0; MOST], length: HEADER + IFINFO };
+        message.put(4, &kind.to_ne_bytes());
+        message.put(6, &flags.to_ne_bytes());
+        message.put(8, &SEQUENCE.to_ne_bytes());
+        message.put(HEADER + 4, &index.to_ne_bytes());
+        message.put(HEADER + 8, &link_flags.to_ne_bytes());
+        message.put(HEADER + 12, &link_flags.to_ne_bytes());
+        message.close()
     }
 
-    /// Adds an attribute. Names and numbers are far from the 65,531 bytes that one can have.
-    fn attribute(mut self, kind: u16, value: &[u8]) -> Self {
-        let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
-        self.0.extend(length.to_ne_bytes());
-        self.0.extend(kind.to_ne_bytes());
-        self.0.extend(value);
-        self.0.resize(self.0.len().next_multiple_of(4), 0);
+    fn put(&mut self, at: usize, bytes: &[u8]) {
+        self.bytes.iter_mut().skip(at).zip(bytes).for_each(|(to, from)| *to = *from);
+    }
+
+    fn attribute(self, kind: u16, value: &[u8]) -> Self {
+        self.attribute_of(kind, value, value.len())
+    }
+
+    fn attribute_with_zero(self, kind: u16, value: &[u8]) -> Self {
+        self.attribute_of(kind, value, value.len() + 1)
+    }
+
+    /// Of so many bytes, the rest of them zero.
+    fn attribute_of(mut self, kind: u16, value: &[u8], length: usize) -> Self {
+        let at = self.length;
+        let whole = u16::try_from(length + 4).unwrap_or(u16::MAX);
+        self.put(at, &whole.to_ne_bytes());
+        self.put(at + 2, &kind.to_ne_bytes());
+        self.put(at + 4, value);
+        self.length = at + (length + 4).next_multiple_of(4);
+        self.close()
+    }
+
+    fn close(mut self) -> Self {
+        let length = u32::try_from(self.length).unwrap_or(u32::MAX);
+        self.put(0, &length.to_ne_bytes());
         self
     }
 
-    fn bytes(self) -> Vec<u8> {
-        let length = u32::try_from(self.0.len() + 4).unwrap_or(u32::MAX);
-        [length.to_ne_bytes().as_slice(), self.0.as_slice()].concat()
+    /// As it is sent; `None` if something had no room.
+    pub(super) fn bytes(&self) -> Option<&[u8]> {
+        self.bytes.get(..self.length)
     }
 }
 
@@ -154,13 +185,13 @@ fn decode_link(body: &[u8]) -> Option<LinkInfo> {
     let mut link = LinkInfo { hardware: u16_at(body, 2)?, index: i32_at(body, 4)?, ..LinkInfo::default() };
     for (kind, value) in attributes(body.get(IFINFO..)?) {
         match kind {
-            IFLA_ADDRESS => link.address = value.to_vec(),
+            IFLA_ADDRESS => link.address = value.try_into().ok(),
             IFLA_IFNAME => link.name = text(value),
             IFLA_MTU => link.mtu = u32_at(value, 0)?,
             IFLA_MASTER => link.master = i32_at(value, 0),
             IFLA_LINKINFO => {
                 let kind = attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND);
-                link.kind = kind.map(|(_, value)| text(value)).unwrap_or_default();
+                link.kind = kind.map(|(_, value)| kind_of(value)).unwrap_or_default();
             }
             _ => {}
         }
@@ -176,6 +207,14 @@ fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
         Some((kind, value))
     })
+}
+
+fn kind_of(name: &[u8]) -> LinkKind {
+    match name.strip_suffix(&[0]).unwrap_or(name) {
+        b"bridge" => LinkKind::Bridge,
+        b"tun" => LinkKind::Tun,
+        _ => LinkKind::Other,
+    }
 }
 
 fn text(value: &[u8]) -> String {
@@ -240,8 +279,8 @@ mod tests {
             index: 5,
             name: "tap0".into(),
             hardware: 1,
-            kind: "tun".into(),
-            address: vec![2, 0, 0, 0, 0, 1],
+            kind: LinkKind::Tun,
+            address: Some([2, 0, 0, 0, 0, 1]),
             mtu: 1400,
             master: Some(7),
         };
@@ -291,14 +330,22 @@ mod tests {
         body.extend(attribute(IFLA_MASTER, &7i32.to_ne_bytes()));
         let mut expected = message(RTM_NEWLINK, &body);
         expected[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_ACK).to_ne_bytes());
-        assert_eq!(set(5, &change), expected);
-        assert_eq!(set(5, &Change::default()).len(), HEADER + IFINFO, "nothing changes that is not named");
+        assert_eq!(set(5, &change).bytes(), Some(&expected[..]));
+        let nothing = set(5, &Change::default());
+        assert_eq!(
+            nothing.bytes().map(<[u8]>::len),
+            Some(HEADER + IFINFO),
+            "nothing changes that is not named"
+        );
     }
 
     #[test]
     fn names_end_with_a_zero() {
         let message = get_named("lo");
+        let message = message.bytes().unwrap();
         assert_eq!(&message[HEADER + IFINFO + 8..], &attribute(IFLA_IFNAME, b"lo\0")[..]);
-        assert_eq!(u32_at(&message, 0), u32::try_from(message.len()).ok());
+        assert_eq!(u32_at(message, 0), u32::try_from(message.len()).ok());
+        assert!(get_named("x23456789012345").bytes().is_some(), "the longest that the kernel has room for");
+        assert!(get_named(&"x".repeat(MOST)).bytes().is_none());
     }
 }

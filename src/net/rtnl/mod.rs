@@ -10,8 +10,8 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 
 use crate::error::{Error, ErrorKind, Result};
-use message::Reply;
-pub(super) use message::{Change, LinkInfo};
+pub(super) use message::{Change, LinkInfo, LinkKind};
+use message::{Message, Reply};
 
 /// Several times what a link with every attribute takes; statistics of virtual functions are not asked for.
 const MAX_REPLY: usize = 32 * 1024;
@@ -52,7 +52,7 @@ impl Socket {
         self.order(&message::delete(index), || format!("delete interface {index}"))
     }
 
-    fn ask(&self, request: &[u8], doing: impl Fn() -> String) -> Result<LinkInfo> {
+    fn ask(&self, request: &Message, doing: impl Fn() -> String) -> Result<LinkInfo> {
         match self.exchange(request).map_err(|error| error.context(doing()))? {
             Reply::Link(link) => Ok(link),
             Reply::Status(0) => Err(malformed().context(doing())),
@@ -60,7 +60,7 @@ impl Socket {
         }
     }
 
-    fn order(&self, request: &[u8], doing: impl Fn() -> String) -> Result<()> {
+    fn order(&self, request: &Message, doing: impl Fn() -> String) -> Result<()> {
         match self.exchange(request).map_err(|error| error.context(doing()))? {
             Reply::Status(0) => Ok(()),
             Reply::Status(errno) => Err(refused(errno, doing())),
@@ -68,24 +68,26 @@ impl Socket {
         }
     }
 
-    /// With room for what the kernel says of any but an unusual link, and then with more: room is zeroed
-    /// first.
-    fn exchange(&self, request: &[u8]) -> Result<Reply> {
-        match self.exchange_within(USUAL_REPLY, request) {
-            Err(error) if error.kind() == ErrorKind::Limit => self.exchange_within(MAX_REPLY, request),
+    /// With room for what the kernel says of any but an unusual link, and then with more.
+    fn exchange(&self, request: &Message) -> Result<Reply> {
+        match self.exchange_within(&mut [0; USUAL_REPLY], request) {
+            Err(error) if error.kind() == ErrorKind::Limit => {
+                self.exchange_within(&mut vec![0; MAX_REPLY], request)
+            }
             reply => reply,
         }
     }
 
-    fn exchange_within(&self, room: usize, request: &[u8]) -> Result<Reply> {
+    fn exchange_within(&self, buffer: &mut [u8], request: &Message) -> Result<Reply> {
+        let request = request.bytes().ok_or_else(|| Error::invalid("a name of an interface is too long"))?;
         send(self.0.as_raw_fd(), request, MsgFlags::empty())
             .map_err(|errno| Error::host(errno, "send on the routing socket"))?;
-        let mut buffer = vec![0; room];
         // The kernel has queued its answer when send returns, so nothing is waited for.
-        let length = recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC)
+        let length = recv(self.0.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC)
             .map_err(|errno| Error::host(errno, "receive on the routing socket"))?;
         let reply = buffer.get(..length).ok_or_else(|| {
-            Error::new(ErrorKind::Limit, format!("the kernel's answer has {length} bytes, over {room}"))
+            let text = format!("the kernel's answer has {length} bytes, over {}", buffer.len());
+            Error::new(ErrorKind::Limit, text)
         })?;
         message::decode(reply).ok_or_else(malformed)
     }

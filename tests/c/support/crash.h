@@ -57,8 +57,8 @@ struct scene {
  * them the other. */
 extern int crash_monitors;
 
-/* Whether the firmware halts at once, which takes nothing from the kills and makes resets cheap. Firmware that
- * runs may let go of what it is asked for at any moment. */
+/* Whether the firmware halts at once, which takes nothing from the kills and makes resets cheap. Firmware
+ * that runs may let go of what it is asked for at any moment. */
 extern bool crash_halts;
 
 /* Starts the guest, in a network namespace of its own, and measures. No agent has it open afterwards. */
