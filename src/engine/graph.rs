@@ -188,8 +188,8 @@ impl BlockGraph {
         if is_own { Top::Own } else { Top::Other(name) }
     }
 
-    /// Whether it is the node that the disk was plugged in with. That of a drive has a name that QEMU has made
-    /// up: it has as many images below it as are recorded.
+    /// Whether it is the node that the disk was plugged in with. That of a drive has a name that QEMU has
+    /// made up: it has as many images below it as are recorded.
     fn is_own(&self, node: u64, device: &Device, is_filter: impl Fn(&str) -> bool) -> bool {
         match (&device.backend, &device.spec) {
             (Some(BackendNames::Drive(_)), Spec::Disk(spec)) => {

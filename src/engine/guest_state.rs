@@ -302,7 +302,8 @@ impl GuestState {
         contents.record().find(id).or_else(journalled).or_else(reserved).cloned()
     }
 
-    /// The device of ours with a netdev, or a block node or drive, of this name that another program has made.
+    /// The device of ours with a netdev, or a block node or drive, of this name that another program has
+    /// made.
     pub(super) fn owner_of_backend(&self, kind: DeviceKind, name: &str) -> Option<DeviceId> {
         let contents = self.contents();
         let journalled = contents.journal().intents.iter().map(|intent| &intent.device);
