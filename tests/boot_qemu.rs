@@ -280,6 +280,7 @@ fn ports_of_a_command_in_json() {
                 ..DiskSpec::new(&image, kvm_hotplug::disk::Format::Raw)
             }),
             backend: None,
+            properties: serde_json::Map::new(),
             extra: serde_json::Map::new(),
         });
         disks.into_iter().for_each(|device| record.add(device));

@@ -48,6 +48,7 @@ fn placed(id: &str, generation: u8, address: Address, spec: Spec) -> Device {
         presence: Presence::Live,
         spec,
         backend: None,
+        properties: Map::new(),
         extra: Map::new(),
     }
 }

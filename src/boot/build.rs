@@ -139,8 +139,9 @@ impl<'a> Builder<'a> {
             }
             _ => None,
         };
-        let arguments =
+        let mut arguments =
             arguments.ok_or_else(|| Error::new(ErrorKind::State, format!("cannot sit at {address}")))?;
+        arguments.extend(device.properties.clone());
         self.add_object(Object::Device, &arguments)
     }
 

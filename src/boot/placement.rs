@@ -154,6 +154,7 @@ fn add_controller(record: &mut Record, command_line: &CommandLine, slots: &mut S
         presence: Presence::AddAfterReboot,
         spec: Spec::Controller(ControllerSpec::default()),
         backend: None,
+        properties: Map::new(),
         extra: Map::new(),
     });
     Ok(bus)

@@ -41,6 +41,7 @@ impl Scene {
             presence: Presence::Live,
             spec,
             backend: None,
+            properties: Map::new(),
             extra: Map::new(),
         }
     }
@@ -74,7 +75,16 @@ fn over_given_tap(id: &str, slot: u8) -> Device {
     let bus = BusName::parse("pci.0").unwrap();
     let address = Some(crate::ids::PciAddress { bus, slot: crate::ids::Slot::new(slot).unwrap() }.into());
     let (spec, id) = (Spec::Nic(spec), DeviceId::parse(id).unwrap());
-    Device { id, generation: 1, address, presence: Presence::Live, spec, backend: None, extra: Map::new() }
+    Device {
+        id,
+        generation: 1,
+        address,
+        presence: Presence::Live,
+        spec,
+        backend: None,
+        properties: Map::new(),
+        extra: Map::new(),
+    }
 }
 
 /// No other tap stands in for one that the caller opened, neither at a boot nor on another host, and check

@@ -298,7 +298,16 @@ fn new_device(
     presence: Presence,
     spec: Spec,
 ) -> Device {
-    Device { id, generation, address, presence, spec, backend: None, extra: serde_json::Map::new() }
+    Device {
+        id,
+        generation,
+        address,
+        presence,
+        spec,
+        backend: None,
+        properties: serde_json::Map::new(),
+        extra: serde_json::Map::new(),
+    }
 }
 
 fn scsi_want(placement: &Placement) -> scsi::Want {

@@ -228,6 +228,7 @@ mod tests {
             presence: Presence::Live,
             spec: Spec::Nic(NicSpec::new(MacAddr::parse(mac).unwrap())),
             backend: None,
+            properties: Map::new(),
             extra: Map::new(),
         }
     }

@@ -135,6 +135,7 @@ mod tests {
             presence: Presence::Live,
             spec: Spec::Disk(spec.clone()),
             backend: None,
+            properties: serde_json::Map::new(),
             extra: serde_json::Map::new(),
         };
         let mut differences = Vec::new();

@@ -148,6 +148,7 @@ fn record(record_file: &mut RecordFile, spec: Spec, placement: &Placement) -> Re
         presence,
         spec,
         backend: None,
+        properties: serde_json::Map::new(),
         extra: serde_json::Map::new(),
     };
     next.add(device.clone());

@@ -149,6 +149,9 @@ pub struct Device {
     /// What its netdev, block nodes or drive are called, if another program has made them. Those that the
     /// library makes have the device's id.
     pub backend: Option<BackendNames>,
+    /// Properties that the settings have no place for, as another program's `-device` set them; the next
+    /// start sets them again.
+    pub properties: Map<String, Value>,
     /// Fields a newer version wrote; kept as they are.
     pub extra: Map<String, Value>,
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::versioned::{self, field, malformed, object, take};
 use crate::disk::BackingRule;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{Address, DeviceId};
+use crate::ids::{Address, DeviceId, is_model_name};
 use crate::json;
 use crate::model::RootPort;
 use crate::model::{BackendNames, DEFAULT_RESERVED, Device, DeviceKind, MAX_DEVICES, Presence, Record, Spec};
@@ -31,6 +31,8 @@ pub(crate) struct Written<'a> {
     /// Only of devices that another program has started.
     #[serde(skip_serializing_if = "Option::is_none")]
     backend: Option<&'a BackendNames>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    properties: &'a Map<String, Value>,
     #[serde(flatten)]
     extra: &'a Map<String, Value>,
 }
@@ -44,6 +46,7 @@ impl<'a> From<&'a Device> for Written<'a> {
             presence: device.presence,
             spec: &device.spec,
             backend: device.backend.as_ref(),
+            properties: &device.properties,
             extra: &device.extra,
         }
     }
@@ -60,6 +63,8 @@ struct Common {
     presence: Presence,
     #[serde(default)]
     backend: Option<BackendNames>,
+    #[serde(default)]
+    properties: Map<String, Value>,
 }
 
 /// The device as a JSON object, whatever its kind.
@@ -71,7 +76,7 @@ pub(crate) fn device_to_value(device: &Device) -> Result<Value> {
 /// A device of a kind from its JSON object.
 pub(crate) fn device_from_value(kind: DeviceKind, value: Value) -> Result<Device> {
     let mut members = object(value)?;
-    let Common { id, generation, address, presence, backend } = take(&mut members)?;
+    let Common { id, generation, address, presence, backend, properties } = take(&mut members)?;
     let spec = match kind {
         DeviceKind::Nic => Spec::Nic(take(&mut members)?),
         DeviceKind::Disk => Spec::Disk(take(&mut members)?),
@@ -84,7 +89,19 @@ pub(crate) fn device_from_value(kind: DeviceKind, value: Value) -> Result<Device
             return Err(malformed("has a \"backend\", but comes with the next boot, which makes its own"));
         }
     }
-    Ok(Device { id, generation, address, presence, spec, backend, extra: members })
+    check_properties(&properties)?;
+    Ok(Device { id, generation, address, presence, spec, backend, properties, extra: members })
+}
+
+/// Properties have to be such as QEMU's options can say.
+fn check_properties(properties: &Map<String, Value>) -> Result<()> {
+    // What the record itself says of a device is said once.
+    const OWN: &[&str] = &["driver", "id", "bus", "addr", "netdev", "drive"];
+    let is_bad = |name: &&String| !is_model_name(name) || OWN.contains(&name.as_str());
+    match properties.keys().find(is_bad) {
+        Some(name) => Err(malformed(format!("has {name:?} among its \"properties\""))),
+        None => Ok(()),
+    }
 }
 
 /// A port from its JSON object.

@@ -133,6 +133,7 @@ impl Random {
             presence,
             spec,
             backend: None,
+            properties: serde_json::Map::new(),
             extra: serde_json::Map::new(),
         };
         for index in 0..count {

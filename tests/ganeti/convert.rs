@@ -34,6 +34,7 @@ fn device(id: &str, slot: u8, spec: Spec) -> Device {
         presence: Presence::Live,
         spec,
         backend: None,
+        properties: Map::new(),
         extra: Map::new(),
     }
 }

@@ -65,6 +65,7 @@ fn record(fixture: &Fixture, id: &str, slot: u8, spec: Spec, backend: Value) {
         presence: Presence::Live,
         spec,
         backend: Some(backend),
+        properties: serde_json::Map::new(),
         extra: serde_json::Map::new(),
     });
     std::fs::write(&fixture.runtime, native::encode(&record).unwrap()).unwrap();

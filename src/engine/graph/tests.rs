@@ -14,6 +14,7 @@ fn disk(id: &str) -> Device {
         presence: Presence::Live,
         spec: Spec::Disk(DiskSpec::new("/a", Format::Raw)),
         backend: None,
+        properties: serde_json::Map::new(),
         extra: serde_json::Map::new(),
     }
 }

@@ -88,6 +88,7 @@ fn device(id: DeviceId, address: Option<Address>, spec: Spec) -> Device {
         presence: Presence::Live,
         spec,
         backend: None,
+        properties: serde_json::Map::new(),
         extra: serde_json::Map::new(),
     }
 }

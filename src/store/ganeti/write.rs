@@ -68,6 +68,9 @@ impl<'a> Written<'a> {
         if device.kind() == DeviceKind::Controller {
             return Err(refused(device, "a SCSI controller is part of the command there"));
         }
+        if !device.properties.is_empty() {
+            return Err(refused(device, "its properties have no place in a Ganeti list"));
+        }
         if device.backend.is_some() {
             return Err(refused(device, "its backend has names of its own, and Ganeti knows only its id"));
         }
