@@ -7,6 +7,8 @@
 
 #[path = "runtime_file/backend.rs"]
 mod backend;
+#[path = "runtime_file/in_memory.rs"]
+mod in_memory;
 #[path = "runtime_file/neighbours.rs"]
 mod neighbours;
 #[path = "runtime_file/owners.rs"]

@@ -42,7 +42,7 @@ impl RecordFile {
     fn change(&mut self, next: Record) -> Result<()> {
         match self.storage {
             _ if next == *self.record() => Ok(()),
-            Storage::None => self.dialect().check(&next).map(|()| self.hold(next)),
+            Storage::None | Storage::Memory => self.dialect().check(&next).map(|()| self.hold(next)),
             Storage::Owned { .. } | Storage::Borrowed | Storage::Copy => self.replace(next),
         }
     }

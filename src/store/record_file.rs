@@ -24,7 +24,7 @@ pub struct RecordFile {
     pub(super) sidecar: Option<Vec<u8>>,
     pub(super) storage: Storage,
     trust: Trust,
-    attached: bool,
+    pub(super) attached: bool,
     /// Counts the records that were staged.
     pub(super) writes: u64,
 }
@@ -38,6 +38,8 @@ pub(super) enum Storage {
     Owned { record_dir: Arc<RecordDir>, _lock: Lock },
     /// In a file that somebody else may own; for looking only.
     Borrowed,
+    /// Nowhere: what is recorded and begun is known as long as this is there.
+    Memory,
     /// Nowhere: a copy of another one, for looking only. What is learnt about it stays in memory.
     Copy,
 }
@@ -121,12 +123,13 @@ impl RecordFile {
 
     /// Writes a new record to a file that must not exist yet, and owns that file from then on.
     pub fn save_new(&mut self, path: &Path) -> Result<()> {
-        if !matches!(self.storage, Storage::None) {
+        if !matches!(self.storage, Storage::None | Storage::Memory) {
             return Err(Error::new(
                 ErrorKind::State,
                 "the record has a file already; save it there, without naming another path",
             ));
         }
+        self.refuse_open()?;
         let record_dir = RecordDir::open(path, self.trust)?;
         refuse_existing(&record_dir)?;
         let lock = record_dir.lock()?;
@@ -215,7 +218,7 @@ impl RecordFile {
 
     /// Marks the record as belonging to one live guest handle.
     pub fn attach(&mut self) -> Result<()> {
-        if !matches!(self.storage, Storage::Copy) {
+        if !matches!(self.storage, Storage::Copy | Storage::Memory) {
             self.record_dir()?;
         }
         if std::mem::replace(&mut self.attached, true) {
@@ -257,7 +260,7 @@ impl RecordFile {
         match self.storage {
             _ if record == *self.record() => Ok(()),
             Storage::Owned { .. } => self.replace(record),
-            Storage::None | Storage::Borrowed | Storage::Copy => {
+            Storage::None | Storage::Memory | Storage::Borrowed | Storage::Copy => {
                 self.hold(record);
                 Ok(())
             }
@@ -273,7 +276,7 @@ impl RecordFile {
     pub(super) fn record_dir(&self) -> Result<&Arc<RecordDir>> {
         match &self.storage {
             Storage::Owned { record_dir, .. } => Ok(record_dir),
-            Storage::None => Err(Error::new(
+            Storage::None | Storage::Memory => Err(Error::new(
                 ErrorKind::State,
                 "the record has no file yet; save it to a path first, so that changes can be recorded",
             )),

@@ -8,7 +8,7 @@ use super::file_kind::FileKind;
 use super::journal_file;
 use super::record_file::{RecordFile, Storage};
 use super::staged::{self, Over};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Journal, Record};
 
 /// A record that lies beside its file, complete: only renames are left for [`RecordFile::commit`].
@@ -16,7 +16,8 @@ use crate::model::{Journal, Record};
 #[must_use = "a staged record takes effect only when committed"]
 pub struct StagedRecord {
     document: Document,
-    files: staged::Staged,
+    /// None of a record that is kept in memory.
+    files: Option<staged::Staged>,
     /// What belongs beside the record.
     sidecar: Option<Vec<u8>>,
     /// What stands there while both are put in place, if that is something else.
@@ -54,10 +55,44 @@ impl RecordFile {
         }
     }
 
+    /// From now on a record without a file may belong to a live guest: nothing of it is written down.
+    pub fn keep_in_memory(&mut self) -> Result<()> {
+        match self.storage {
+            Storage::None | Storage::Memory => {
+                self.storage = Storage::Memory;
+                Ok(())
+            }
+            Storage::Owned { .. } | Storage::Borrowed | Storage::Copy => {
+                Err(Error::new(ErrorKind::State, "the record has a file, which says what was begun"))
+            }
+        }
+    }
+
+    /// What is under way of a record in memory would not get into its file.
+    pub(super) fn refuse_open(&self) -> Result<()> {
+        if self.attached {
+            return Err(Error::new(
+                ErrorKind::State,
+                "a guest handle is open with this record; close it first",
+            )
+            .with_errno(libc::EBUSY));
+        }
+        match self.journal().intents.first() {
+            Some(intent) => Err(Error::new(ErrorKind::State, format!("{}; settle it first", intent.text()))),
+            None => Ok(()),
+        }
+    }
+
     /// Writes `record` beside the file. Nothing else may be written until it is committed or dropped.
     pub fn stage(&mut self, record: Record) -> Result<StagedRecord> {
         let dialect = self.dialect().following(self.record(), &record);
         dialect.check(&record)?;
+        if matches!(self.storage, Storage::Memory) {
+            self.writes += 1;
+            let document = Document { record, dialect };
+            let (files, writes) = (None, self.writes);
+            return Ok(StagedRecord { document, files, sidecar: None, transitional: None, writes });
+        }
         let bytes = dialect.encode(&record)?;
         let sidecar = dialect.sidecar(&record)?;
         let mut files = self.record_dir()?.stage_nothing();
@@ -78,12 +113,16 @@ impl RecordFile {
         files.add(FileKind::Record, &bytes, Over::Old)?;
         let document = Document { record, dialect };
         self.writes += 1;
-        Ok(StagedRecord { document, files, sidecar, transitional, writes: self.writes })
+        Ok(StagedRecord { document, files: Some(files), sidecar, transitional, writes: self.writes })
     }
 
     /// Puts a staged record in place. Whatever fails, file and memory agree afterwards.
     pub fn commit(&mut self, staged: StagedRecord) -> Result<()> {
         let StagedRecord { document, files, sidecar, transitional, .. } = staged;
+        let Some(files) = files else {
+            self.contents.put(document.record, document.dialect);
+            return Ok(());
+        };
         let done = self.record_dir()?.settle(files, |file_kind| self.content(file_kind));
         if is_in_place(&done) {
             self.sidecar = transitional.or_else(|| sidecar.clone());
@@ -141,6 +180,10 @@ impl RecordFile {
             (false, false) => {}
         }
         if journal == *self.journal() {
+            return Ok(());
+        }
+        if matches!(self.storage, Storage::Memory) {
+            self.contents.state.journal = Arc::new(journal);
             return Ok(());
         }
         let record_dir = self.record_dir()?;
