@@ -5,12 +5,13 @@
 //! project's own tests and may change in any release. Layers call inward only:
 //!
 //! ```text
-//! capi  →  guest  →  engine  →  boot  →  store  →  model  →  qmp, slots, net, disk  →  sys
+//! capi  →  guest  →  adopt, engine  →  boot  →  store  →  model  →  qmp, slots, net, disk  →  sys
 //! ```
 
 #[macro_use]
 mod c_enum;
 
+pub mod adopt;
 pub mod boot;
 pub mod capi;
 pub mod clock;

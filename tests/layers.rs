@@ -25,7 +25,7 @@ const LINES: &[&[&str]] = &[
     &["store"],
     &["boot"],
     &["engine"],
-    &["guest"],
+    &["adopt", "guest"],
     &["capi"],
     &["lib"],
 ];

@@ -35,7 +35,7 @@ const FILTERS: &[&str] = &[
 
 /// The answer to [`question`].
 #[derive(Debug, Default)]
-pub(super) struct BlockGraph {
+pub(crate) struct BlockGraph {
     nodes: BTreeMap<u64, Node>,
     edges: Vec<Edge>,
 }
@@ -61,6 +61,15 @@ struct Edge {
     parent: u64,
     child: u64,
     name: String,
+}
+
+/// One image of a disk: its node, and that of the file below it, if it has one of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ImageNodes {
+    /// What the device, or the image above, reads.
+    pub(crate) format: String,
+    /// What reads the file.
+    pub(crate) file: Option<String>,
 }
 
 /// What a disk's device reads and writes.
@@ -116,7 +125,7 @@ fn is_part_of(name: &str, id: &str) -> bool {
 
 /// The question for the graph. It costs QEMU no I/O, unlike those for nodes and their images, and is answered
 /// by QEMU 4.0 and later.
-pub(super) fn question() -> Command {
+pub(crate) fn question() -> Command {
     Command::with("x-debug-query-block-graph", &[])
 }
 
@@ -127,7 +136,7 @@ pub(super) fn holder_questions() -> [Command; 3] {
 
 impl BlockGraph {
     /// Takes what can be understood; a QEMU that has no such answer has an empty graph.
-    pub(super) fn read(reply: &Value) -> Self {
+    pub(crate) fn read(reply: &Value) -> Self {
         let list = |key: &str| reply.get(key).and_then(Value::as_array).into_iter().flatten().take(MOST);
         let mut nodes = BTreeMap::new();
         for node in list("nodes") {
@@ -173,6 +182,29 @@ impl BlockGraph {
         };
         let backend = self.find(Kind::Backend, is_it)?;
         self.children(backend).find(|edge| edge.name == "root").map(|edge| edge.child)
+    }
+
+    /// The images of a device from the top down, whose drive has this name; `None` if it has none, or nodes
+    /// between them that are no images.
+    pub(crate) fn images(&self, device: &str, drive: &str) -> Option<Vec<ImageNodes>> {
+        let is_backend = |name: &str| is_part_of(name, device) || name == drive;
+        let backend = self.find(Kind::Backend, is_backend)?;
+        let mut at = self.children(backend).find(|edge| edge.name == "root").map(|edge| edge.child);
+        let mut images = Vec::new();
+        while let Some(id) = at.filter(|_| images.len() < DEPTH) {
+            let below = |name: &str| self.children(id).find(|edge| edge.name == name).map(|edge| edge.child);
+            if self.children(id).any(|edge| edge.name != "file" && edge.name != "backing") {
+                return None;
+            }
+            let file = below("file");
+            if file.is_some_and(|file| self.children(file).next().is_some()) {
+                return None;
+            }
+            let file = file.and_then(|file| self.name(file)).map(str::to_owned);
+            images.push(ImageNodes { format: self.name(id)?.to_owned(), file });
+            at = below("backing");
+        }
+        (!images.is_empty() && at.is_none()).then_some(images)
     }
 
     /// What the device of this disk uses. A disk that was started with `-drive` has a node of another name

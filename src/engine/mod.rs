@@ -26,7 +26,7 @@ mod events;
 mod fd_recovery;
 mod fdsets;
 mod foreign;
-mod graph;
+pub(crate) mod graph;
 mod guest_state;
 mod holders;
 mod host;

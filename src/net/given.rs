@@ -75,6 +75,25 @@ impl Given {
     }
 }
 
+/// A tap that somebody has open.
+#[derive(Clone, Debug)]
+pub struct Open {
+    /// Which it is.
+    pub tap: GivenTap,
+    /// It stays when nobody has it open.
+    pub persistent: bool,
+    /// Whether packets carry a virtio-net header.
+    pub vnet_hdr: bool,
+}
+
+/// What there is to see of the tap behind a descriptor.
+pub fn look_at(fd: BorrowedFd<'_>) -> Result<Open> {
+    let TapInfo { name, vnet_hdr, .. } = inspect(fd)?;
+    let flags = tun::get_iff(fd).map(|(_, flags)| flags);
+    let flags = flags.map_err(|errno| Error::host(errno, format!("look at tap {name}")))?;
+    Ok(Open { tap: look(fd, &name), persistent: flags & tun::PERSIST != 0, vnet_hdr })
+}
+
 /// Has packets go to every one of a tap's queues, before QEMU gets them. The driver of the guest's last NIC
 /// over this tap may have left some of them detached: QEMU takes each one for attached, and ends when it
 /// cannot detach it (7.2 to 11.1).

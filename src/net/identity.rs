@@ -48,6 +48,11 @@ pub struct GivenTap {
 }
 
 impl GivenTap {
+    /// Whether it is in the network namespace of whoever looked.
+    pub fn is_here(&self) -> bool {
+        self.index.is_some()
+    }
+
     /// Whether the two are one, by what was seen of them; their names count where the rest does not tell.
     pub(super) fn is(&self, name: &IfName, other: &Self, other_name: &IfName) -> bool {
         let same_netns = self.netns.zip(other.netns).map(|(one, other)| one == other);

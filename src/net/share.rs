@@ -111,6 +111,18 @@ impl Taps {
         self.whole && !self.has_vhost
     }
 
+    /// The tap behind one of its descriptors.
+    pub fn name_of(&self, number: RawFd) -> Option<&IfName> {
+        self.numbers.iter().find(|(known, _)| *known == number).map(|(_, name)| name)
+    }
+
+    /// Its taps by name, each as often as it has queues.
+    pub fn names(&self) -> Vec<IfName> {
+        let mut names: Vec<IfName> = self.numbers.iter().map(|(_, name)| name.clone()).collect();
+        names.sort();
+        names
+    }
+
     /// How many descriptors of this tap the process has. Fails if it has too many files to tell.
     pub fn count(&self, tap: &IfName) -> Result<usize> {
         if !self.whole {

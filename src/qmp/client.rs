@@ -74,6 +74,11 @@ impl Client {
         self.0.version()
     }
 
+    /// The process that listens.
+    pub fn peer(&self) -> Result<i32> {
+        self.0.peer()
+    }
+
     /// What has been sent so far.
     pub fn counters(&self) -> Counters {
         self.0.counters()

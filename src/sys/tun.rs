@@ -17,6 +17,8 @@ pub const VNET_HDR: u16 = 0x4000;
 pub const MULTI_QUEUE: u16 = 0x0100;
 /// Create only: refuse a name that exists.
 pub const EXCL: u16 = 0x8000;
+/// In the flags that [`get_iff`] answers: it stays when nobody has it open.
+pub const PERSIST: u16 = 0x0800;
 /// With [`set_queue`]: packets go to this queue as well.
 const ATTACH_QUEUE: u16 = 0x0200;
 /// In the flags that [`get_iff`] answers: no packets go to this queue.

@@ -101,6 +101,22 @@ fn a_node_may_have_a_name_of_its_own() {
 }
 
 #[test]
+fn the_images_of_a_device() {
+    let nodes = [(1, "block-backend", "drv"), (2, "block-driver", "top"), (3, "block-driver", "#b1")];
+    let more = [(4, "block-driver", "base"), (5, "block-driver", "f")];
+    let all = [nodes.as_slice(), &more].concat();
+    let edges = [(1, 2, "root"), (2, 3, "file"), (2, 4, "backing"), (4, 5, "file")];
+    let pair = |format: &str, file: &str| ImageNodes { format: format.into(), file: Some(file.into()) };
+    let images = graph(&all, &edges).images("virtio0", "drv");
+    assert_eq!(images, Some(vec![pair("top", "#b1"), pair("base", "f")]));
+    assert_eq!(graph(&all, &edges).images("virtio0", "other"), None);
+    let throttled = [(1, 2, "root"), (2, 3, "file"), (3, 4, "file")];
+    assert_eq!(graph(&all, &throttled).images("virtio0", "drv"), None, "a filter is no image");
+    let circle = [(1, 2, "root"), (2, 2, "backing")];
+    assert_eq!(graph(&all, &circle).images("virtio0", "drv"), None);
+}
+
+#[test]
 fn filters_pass_on_and_images_do_not() {
     let nodes = [(2, "block-driver", "data"), (3, "block-driver", "f"), (4, "block-driver", "g")];
     let above = graph(&nodes, &[(3, 4, "backing"), (4, 2, "file")]);
