@@ -85,7 +85,7 @@
  *
  *  Parameters that mean the same everywhere:
  *  `guest`: a handle from kvm_hotplug_open().
- *  `runtime`: a record from kvm_runtime_load() or kvm_runtime_new().
+ *  `runtime`: a record from kvm_runtime_load(), kvm_runtime_new() or kvm_runtime_adopt().
  *  `boot`: a command from kvm_runtime_boot().
  *  `id`: the id of a device.
  *  `nic`, `disk`, `controller`, `batch`, `options`, `tap`, `command`: the request.
@@ -99,7 +99,8 @@
  *  `ret_count`: where to put how many there are; those beyond capacity are not written.
  *  `ret_runtime`: where to put the record, which is freed with kvm_runtime_free().
  *  `ret_guest`: where to put the handle, which is closed with kvm_hotplug_close().
- *  `ret_json`, `ret_plan`, `ret_path`, `ret_reply`: the text, to be freed with kvm_hotplug_text_free().
+ *  `ret_json`, `ret_plan`, `ret_path`, `ret_reply`, `ret_report`: the text, to be freed with
+ *  kvm_hotplug_text_free().
  *  `reterr`: where to put the error, or NULL.
  *
  *  What functions fail with:
@@ -242,14 +243,17 @@ void kvm_hotplug_error_free(struct kvm_hotplug_error *error);
  *  its file, and the lock on that file. Freed with kvm_runtime_free(). */
 struct kvm_runtime;
 
-/** Flag of struct kvm_runtime_config: reserved_slots is given, also when it is 0. */
+/** Flag of struct kvm_runtime_config and struct kvm_runtime_adopt_options: reserved_slots is given, also
+ *  when it is 0. */
 #define KVM_RUNTIME_NEW_RESERVED_SLOTS (1 << 19)
+
 /** Flag of kvm_runtime_open(): as kvm_runtime_load_readonly(). */
 #define KVM_RUNTIME_OPEN_READ_ONLY (1 << 20)
 
-/** Flag of kvm_runtime_open() and struct kvm_runtime_config: do not check owner and mode of the runtime
- *  file, the files beside it and their directory. Users who can write them then control what is done with
- *  the caller's rights: which program is started, and which files it is given. */
+/** Flag of kvm_runtime_open(), struct kvm_runtime_config and struct kvm_runtime_adopt_options: do not
+ *  check owner and mode of the runtime file, the files beside it and their directory. Users who can write
+ *  them then control what is done with the caller's rights: which program is started, and which files it
+ *  is given. */
 #define KVM_RUNTIME_OPEN_TRUST (1 << 21)
 
 /** What a new record begins with. */
@@ -315,6 +319,50 @@ int kvm_runtime_save(struct kvm_runtime *runtime, const char *path, struct kvm_h
  *  matter. Unsaved changes of a record without a file are lost. */
 void kvm_runtime_free(struct kvm_runtime *runtime);
 
+/** Which guest is adopted, and what of it is known. Zero means that it is found out. */
+struct kvm_runtime_adopt_options {
+    const char *qmp_path; /**< Path of the guest's QMP socket, which has no other client. Required. */
+    const char *name; /**< The guest's name, for people; NULL for what its command says. */
+    /** The command that QEMU was started with, program first; NULL for that of its process. */
+    const char *const *command;
+    uint64_t command_count; /**< Number of strings in command, at most 65536. */
+    /** Directory in which relative paths of the command begin; NULL for that of its process. */
+    const char *directory;
+    /** The process; 0 for the one that listens at the socket. It is needed where another process has made
+     *  the socket for QEMU. */
+    int32_t pid;
+    /** Slots of pci.0, counted from 0, that are never chosen, 0 to 32. Without
+     *  KVM_RUNTIME_NEW_RESERVED_SLOTS it is 4, or as many as QEMU has given to devices of its own. */
+    uint32_t reserved_slots;
+    uint32_t flags; /**< KVM_RUNTIME_NEW_RESERVED_SLOTS and KVM_RUNTIME_OPEN_TRUST, or 0. */
+    uint32_t timeout_ms; /**< Milliseconds for all of it; 0 means 5000. */
+};
+
+/** Makes a record of a guest that runs, whoever has started it: from the command line of QEMU's process
+ *  and from what QEMU reports. Nothing in the guest changes.
+ *
+ *  These devices are recorded, if they have an id: NICs of PCI over a tap, disks of virtio-blk and scsi-hd
+ *  over a raw or qcow2 image in a file or on a block device, and controllers of virtio-scsi. They can be
+ *  removed, verified and booted like those that this library has added. All else stays in the recorded
+ *  command as it is, with the place that it has now, and is never touched. Options that are about one
+ *  start (-S, -incoming, -loadvm) are not recorded.
+ *
+ *  The library reads /proc of QEMU's process, so the caller must be root or QEMU's user, with
+ *  CAP_SYS_PTRACE if QEMU has more capabilities than the caller. The monitor is left when the call ends. A
+ *  disk is recorded only if the file at its path is one that QEMU has open.
+ *
+ *  The command is what the process says of itself, and a boot runs it with the caller's rights. If the
+ *  guest may have taken over QEMU, give the command here, or look at the recorded one before it is booted.
+ *  `ret_runtime`: NULL to get the report only. The record has no file until kvm_runtime_save() gives it
+ *  one.
+ *  `ret_report`: a JSON text that lists what is recorded, what is not and why, and what the next start
+ *  will lack (docs/json.md); it is freed with kvm_hotplug_text_free(). Or NULL.
+ *  Fails like any call to QEMU, and with -ENOENT (QEMU's process has no command to read, and none is
+ *  given), -EMSGSIZE (too many or too long strings), -EBADMSG (more than 32 slots reserved, or the guest
+ *  has what no record can hold), -EBUSY (kind MONITOR_BUSY), or the errno of reading /proc. */
+int kvm_runtime_adopt(const struct kvm_runtime_adopt_options *options, size_t options_size,
+                      struct kvm_runtime **ret_runtime, char **ret_report, struct kvm_hotplug_error **reterr);
+
 /* ---- Opening and closing a guest ----------------------------------------------------------------------- */
 
 /** A live guest: the connection to its monitor, its slot map, and its pending operations. Freed with
@@ -369,6 +417,11 @@ int kvm_hotplug_open(struct kvm_runtime *runtime, const char *socket_path, uint3
  *  are not written. What an earlier agent left unfinished stays so; its removals are listed as pending. */
 #define KVM_HOTPLUG_OPEN_LOOK_ONLY (1 << 16)
 
+/** Flag of struct kvm_hotplug_open_options: the record needs no file, as long as it has none. What is
+ *  recorded and what is unfinished is remembered by the record alone: if this process ends in between,
+ *  nobody finishes what it has begun. */
+#define KVM_HOTPLUG_OPEN_IN_MEMORY (1 << 23)
+
 /** Which process must listen at a monitor's socket, as the kernel noted it when it began to listen
  *  (SO_PEERCRED). If all fields are zero, the recorded user must, or any user if none is recorded. */
 struct kvm_hotplug_open_options {
@@ -381,7 +434,7 @@ struct kvm_hotplug_open_options {
      *  changes with each start of QEMU. One that is invisible, in another pid namespace, is refused. */
     int32_t peer_pid;
     /** KVM_HOTPLUG_OPEN_PEER_UID, KVM_HOTPLUG_OPEN_PEER_PID, KVM_HOTPLUG_OPEN_ACCEPT_PEER,
-     *  KVM_HOTPLUG_OPEN_LOOK_ONLY, or 0. */
+     *  KVM_HOTPLUG_OPEN_LOOK_ONLY, KVM_HOTPLUG_OPEN_IN_MEMORY, or 0. */
     uint32_t flags;
     uint32_t timeout_ms; /**< Milliseconds for all of it; 0 means 5000. */
 };
@@ -397,9 +450,13 @@ struct kvm_hotplug_open_options {
  *  kvm_runtime_unfinished() lists them. Every call that would change something fails with -EROFS (kind
  *  STATE), as does kvm_hotplug_qmp() with a command that is no query. An accepted or given user is not
  *  recorded.
- *  `runtime`: the guest's record, which must have a file.
- *  Fails like kvm_hotplug_open(), and with -EPERM (kind UNTRUSTED: another process or user listens, or
- *  another user is recorded: the message names both), -EINVAL (a peer_pid below 1). */
+ *
+ *  With KVM_HOTPLUG_OPEN_IN_MEMORY a record from kvm_runtime_new() or kvm_runtime_adopt() will do that has
+ *  no file yet. kvm_runtime_save() can give it one later, when the guest is closed.
+ *  `runtime`: the guest's record, which must have a file, but for that.
+ *  Fails like kvm_hotplug_open(), with -EBADFD (KVM_HOTPLUG_OPEN_IN_MEMORY, and the record has a file),
+ *  and with -EPERM (kind UNTRUSTED: another process or user listens, or another user is recorded: the
+ *  message names both), -EINVAL (a peer_pid below 1). */
 int kvm_hotplug_open_with(struct kvm_runtime *runtime, const char *socket_path,
                           const struct kvm_hotplug_open_options *options, size_t options_size,
                           struct kvm_hotplug **ret_guest, struct kvm_hotplug_error **reterr);
@@ -1665,6 +1722,10 @@ int kvm_runtime_convert(const struct kvm_runtime *runtime, uint32_t format, stru
  */
 #define KVMH_SIZE(pointer) ((pointer) ? sizeof *(pointer) : 0)
 
+static inline int kvmh_runtime_adopt(const struct kvm_runtime_adopt_options *options,
+                                     struct kvm_runtime **ret_runtime, char **ret_report,
+                                     struct kvm_hotplug_error **reterr)
+{ return kvm_runtime_adopt(options, KVMH_SIZE(options), ret_runtime, ret_report, reterr); }
 static inline int kvmh_add_many(struct kvm_hotplug *guest, const struct kvm_hotplug_add_batch *batch,
                                 struct kvm_hotplug_device *ret_devices, struct kvm_hotplug_error **reterr)
 { return kvm_hotplug_add_many(guest, batch, KVMH_SIZE(batch), ret_devices, KVMH_SIZE(ret_devices), reterr); }

@@ -3,6 +3,7 @@
 
 use std::mem::offset_of;
 
+use kvm_hotplug::capi::adopt::kvm_runtime_adopt_options;
 use kvm_hotplug::capi::batch::{kvm_hotplug_add_batch, kvm_hotplug_del_batch};
 use kvm_hotplug::capi::boot::kvm_boot_options;
 use kvm_hotplug::capi::boot_plan::kvm_boot_plan;
@@ -76,6 +77,9 @@ fn rust_and_c_agree_on_the_structs() {
         }
         kvm_hotplug_del_options { id, timeout_ms, flags }
         kvm_runtime_problem { id, text, kind, reserved }
+        kvm_runtime_adopt_options {
+            qmp_path, name, command, command_count, directory, pid, reserved_slots, flags, timeout_ms,
+        }
         kvm_runtime_config { name, command, command_count, reserved_slots, flags }
         kvm_hotplug_slot { bus, occupant, slot, state, address_type, channel, target, lun }
         kvm_hotplug_controller { id, model, bus, queues, slot, timeout_ms, flags }

@@ -117,6 +117,11 @@ pub const KVM_HOTPLUG_OPEN_ACCEPT_PEER: u32 = 1 << 15;
 /// not written. What an earlier agent left unfinished stays so; its removals are listed as pending.
 pub const KVM_HOTPLUG_OPEN_LOOK_ONLY: u32 = 1 << 16;
 
+/// Flag of struct kvm_hotplug_open_options: the record needs no file, as long as it has none. What is recorded
+/// and what is unfinished is remembered by the record alone: if this process ends in between, nobody finishes
+/// what it has begun.
+pub const KVM_HOTPLUG_OPEN_IN_MEMORY: u32 = 1 << 23;
+
 /// Which process must listen at a monitor's socket, as the kernel noted it when it began to listen
 /// (SO_PEERCRED). If all fields are zero, the recorded user must, or any user if none is recorded.
 #[repr(C)]
@@ -131,7 +136,7 @@ pub struct kvm_hotplug_open_options {
     /// changes with each start of QEMU. One that is invisible, in another pid namespace, is refused.
     pub peer_pid: i32,
     /// KVM_HOTPLUG_OPEN_PEER_UID, KVM_HOTPLUG_OPEN_PEER_PID, KVM_HOTPLUG_OPEN_ACCEPT_PEER,
-    /// KVM_HOTPLUG_OPEN_LOOK_ONLY, or 0.
+    /// KVM_HOTPLUG_OPEN_LOOK_ONLY, KVM_HOTPLUG_OPEN_IN_MEMORY, or 0.
     pub flags: u32,
     /// Milliseconds for all of it; 0 means 5000.
     pub timeout_ms: u32,
@@ -154,9 +159,12 @@ unsafe impl Plain for kvm_hotplug_open_options {
 /// STATE), as does kvm_hotplug_qmp() with a command that is no query. An accepted or given user is not
 /// recorded.
 ///
-/// `runtime`: the guest's record, which must have a file.
+/// With KVM_HOTPLUG_OPEN_IN_MEMORY a record from kvm_runtime_new() or kvm_runtime_adopt() will do that has no
+/// file yet. kvm_runtime_save() can give it one later, when the guest is closed.
 ///
-/// Fails like kvm_hotplug_open(), and with -EPERM (kind UNTRUSTED: another process or user listens, or
+/// `runtime`: the guest's record, which must have a file, but for that.
+///
+/// Fails like kvm_hotplug_open(), with -EBADFD (KVM_HOTPLUG_OPEN_IN_MEMORY, and the record has a file), and with -EPERM (kind UNTRUSTED: another process or user listens, or
 /// another user is recorded: the message names both), -EINVAL (a peer_pid below 1).
 ///
 /// # Safety
@@ -176,6 +184,10 @@ pub unsafe extern "C" fn kvm_hotplug_open_with(
         // SAFETY: the caller vouches for all pointers.
         unsafe {
             let access = access(&options);
+            if options.flags & KVM_HOTPLUG_OPEN_IN_MEMORY != 0 {
+                expected(&options)?;
+                kvm_runtime::get(runtime)?.lock().keep_in_memory()?;
+            }
             open_of(runtime, socket_path, expected(&options)?, access, options.timeout_ms, ret_guest)
         }
     };
@@ -185,7 +197,11 @@ pub unsafe extern "C" fn kvm_hotplug_open_with(
 
 fn expected(options: &kvm_hotplug_open_options) -> Result<Listener> {
     let who = KVM_HOTPLUG_OPEN_PEER_UID | KVM_HOTPLUG_OPEN_PEER_PID | KVM_HOTPLUG_OPEN_ACCEPT_PEER;
-    args::check_flags(options.flags, who | KVM_HOTPLUG_OPEN_LOOK_ONLY, "options: flags")?;
+    args::check_flags(
+        options.flags,
+        who | KVM_HOTPLUG_OPEN_LOOK_ONLY | KVM_HOTPLUG_OPEN_IN_MEMORY,
+        "options: flags",
+    )?;
     let has = |flag| options.flags & flag != 0;
     if has(KVM_HOTPLUG_OPEN_PEER_PID) && options.peer_pid < 1 {
         return Err(Error::invalid(format!("options: peer_pid {} is no process", options.peer_pid)));

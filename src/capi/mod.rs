@@ -11,6 +11,7 @@
 //! * enumerations arrive as integers and are converted, never transmuted.
 #![allow(unsafe_code, non_camel_case_types)]
 
+pub mod adopt;
 mod args;
 pub mod backing;
 pub mod batch;

@@ -27,13 +27,14 @@ pub struct kvm_runtime {
     log: Mutex<Log>,
 }
 
-/// Flag of struct kvm_runtime_config: reserved_slots is given, also when it is 0.
+/// Flag of struct kvm_runtime_config and struct kvm_runtime_adopt_options: reserved_slots is given, also when
+/// it is 0.
 pub const KVM_RUNTIME_NEW_RESERVED_SLOTS: u32 = 1 << 19;
 
 /// Flag of kvm_runtime_open(): as kvm_runtime_load_readonly().
 pub const KVM_RUNTIME_OPEN_READ_ONLY: u32 = 1 << 20;
 
-/// Flag of kvm_runtime_open() and struct kvm_runtime_config: do not check owner and mode of the runtime file,
+/// Flag of kvm_runtime_open(), struct kvm_runtime_config and struct kvm_runtime_adopt_options: do not check owner and mode of the runtime file,
 /// the files beside it and their directory. Users who can write them then control what is done with the
 /// caller's rights: which program is started, and which files it is given.
 pub const KVM_RUNTIME_OPEN_TRUST: u32 = 1 << 21;
@@ -139,11 +140,13 @@ unsafe fn read_config(config: *const kvm_runtime_config, size: usize) -> Result<
 }
 
 /// What the flags say of a record's file.
-fn trust(flags: u32) -> Trust {
+pub(super) fn trust(flags: u32) -> Trust {
     if flags & KVM_RUNTIME_OPEN_TRUST == 0 { Trust::Checked } else { Trust::Given }
 }
 
-unsafe fn read_command(command: *const *const c_char, count: u64) -> Result<Vec<String>> {
+/// # Safety
+/// The strings are NULL or valid.
+pub(super) unsafe fn read_command(command: *const *const c_char, count: u64) -> Result<Vec<String>> {
     let count = usize::try_from(count).ok().filter(|count| *count <= MAX_COMMAND);
     let count = count.ok_or_else(|| {
         Error::new(ErrorKind::Limit, format!("command has more than {MAX_COMMAND} arguments"))

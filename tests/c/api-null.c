@@ -13,6 +13,7 @@ static void records(void)
 {
     const char *const command[] = {"qemu", NULL};
     struct kvm_runtime_config config = {.command_count = 1};
+    struct kvm_runtime_adopt_options adoption = {.command_count = 1};
     size_t count;
     uint32_t format;
 
@@ -21,6 +22,10 @@ static void records(void)
     config.command = command;
     config.command_count = 2;
     null(kvm_runtime_new(&config, sizeof config, &runtime, &failure), "command[1]");
+    null(kvm_runtime_adopt(NULL, 0, &runtime, NULL, &failure), "options");
+    null(kvm_runtime_adopt(&adoption, sizeof adoption, &runtime, NULL, &failure), "qmp_path");
+    adoption.qmp_path = "/x";
+    null(kvm_runtime_adopt(&adoption, sizeof adoption, &runtime, NULL, &failure), "command");
     null(kvm_runtime_load(NULL, &runtime, &failure), "path");
     null(kvm_runtime_load("/x", NULL, &failure), "ret_runtime");
     null(kvm_runtime_load_readonly(NULL, &runtime, &failure), "path");

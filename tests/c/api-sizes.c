@@ -38,6 +38,8 @@ static const struct kvm_hotplug_del_batch gone = {.timeout_ms = 1};
 /* Function, parameter, the struct whose size it is, and the call. */
 #define TABLE(X) \
     X(kvm_runtime_new, config_size, kvm_runtime_config, (IN(kvm_runtime_config), size, &made, &failure)) \
+    X(kvm_runtime_adopt, options_size, kvm_runtime_adopt_options, \
+      (IN(kvm_runtime_adopt_options), size, &made, NULL, &failure)) \
     X(kvm_runtime_list, device_size, kvm_hotplug_device, (cold, OUT(kvm_hotplug_device), size, 1, &count, &failure)) \
     X(kvm_runtime_unfinished, device_size, kvm_hotplug_device, \
       (cold, OUT(kvm_hotplug_device), size, 1, &count, &failure)) \
@@ -125,7 +127,7 @@ static const struct {
     {"kvm_hotplug_disk", 104},     {"kvm_hotplug_del_options", 16}, {"kvm_hotplug_open_options", 16},
     {"kvm_hotplug_tap", 32},       {"kvm_hotplug_controller", 40},  {"kvm_hotplug_add_batch", 56},
     {"kvm_hotplug_del_batch", 24}, {"kvm_hotplug_command", 32},     {"kvm_hotplug_event", 344},
-    {"kvm_hotplug_slot", 152},     {"kvm_hotplug_difference", 712},
+    {"kvm_hotplug_slot", 152},     {"kvm_hotplug_difference", 712}, {"kvm_runtime_adopt_options", 56},
 };
 
 static const struct entry {

@@ -48,6 +48,8 @@ type OpenOptions struct {
 	Accept bool
 	// LookOnly: the guest is only looked at; see [Look].
 	LookOnly bool
+	// InMemory: the record needs no file, as long as it has none; if this process ends, nobody finishes what it has begun.
+	InMemory bool
 }
 
 // Look opens a guest only to look at it. QEMU is asked questions and told nothing, and neither record nor journal is written:
@@ -78,6 +80,9 @@ func openUntil(record *Runtime, socket string, options OpenOptions, timeout C.ui
 	}
 	if options.LookOnly {
 		request.flags |= C.KVM_HOTPLUG_OPEN_LOOK_ONLY
+	}
+	if options.InMemory {
+		request.flags |= C.KVM_HOTPLUG_OPEN_IN_MEMORY
 	}
 	path := memory.required("the socket's path", socket)
 	if memory.err != nil {

@@ -21,13 +21,13 @@ DEFAULT_DEL_TIMEOUT_MS = 20000
 class Flag(enum.IntFlag):
     """Flags of requests. Each bit has one meaning."""
 
-    #: Flag of Runtime.new(): reserved_slots is given, also when it is 0.
+    #: Flag of Runtime.new() and Runtime.adopt(): reserved_slots is given, also when it is 0.
     RUNTIME_NEW_RESERVED_SLOTS = 1 << 19
     #: Flag of Runtime.load(): without the lock, for reading only.
     RUNTIME_OPEN_READ_ONLY = 1 << 20
-    #: Flag of Runtime.load() and Runtime.new(): do not check owner and mode of the runtime file, the files
-    #: beside it and their directory. Users who can write them then control what is done with the caller's
-    #: rights: which program is started, and which files it is given.
+    #: Flag of Runtime.load(), Runtime.new() and Runtime.adopt(): do not check owner and mode of the runtime
+    #: file, the files beside it and their directory. Users who can write them then control what is done with
+    #: the caller's rights: which program is started, and which files it is given.
     RUNTIME_OPEN_TRUST = 1 << 21
     #: Flag of Guest.open(): peer_uid is given, also when it is 0.
     OPEN_PEER_UID = 1 << 13
@@ -38,6 +38,10 @@ class Flag(enum.IntFlag):
     #: Flag of Guest.open(): only look. QEMU is queried, nothing else; record and journal are not written.
     #: What an earlier agent left unfinished stays so; its removals are listed as pending.
     OPEN_LOOK_ONLY = 1 << 16
+    #: Flag of Guest.open(): the record needs no file, as long as it has none. What is recorded and what is
+    #: unfinished is remembered by the record alone: if this process ends in between, nobody finishes what it
+    #: has begun.
+    OPEN_IN_MEMORY = 1 << 23
     #: Flag of requests: now or not at all. What would wait for a reboot fails with -EOPNOTSUPP.
     LIVE_ONLY = 1 << 0
     #: Flag of requests: do not wait for QEMU or the guest. A removal asks the guest. Its answer is
@@ -599,6 +603,20 @@ class kvm_runtime_config(Structure):
     ]
 
 
+class kvm_runtime_adopt_options(Structure):
+    _fields_ = [
+        ("qmp_path", c_char_p),
+        ("name", c_char_p),
+        ("command", POINTER(c_char_p)),
+        ("command_count", c_uint64),
+        ("directory", c_char_p),
+        ("pid", c_int32),
+        ("reserved_slots", c_uint32),
+        ("flags", c_uint32),
+        ("timeout_ms", c_uint32),
+    ]
+
+
 class kvm_hotplug_open_options(Structure):
     _fields_ = [
         ("peer_uid", c_uint32),
@@ -842,6 +860,7 @@ class kvm_hotplug_command(Structure):
 #: Bytes of each struct in C.
 SIZES = {
     kvm_runtime_config: 32,
+    kvm_runtime_adopt_options: 56,
     kvm_hotplug_open_options: 16,
     kvm_hotplug_device: 784,
     kvm_hotplug_nic: 96,
@@ -888,6 +907,10 @@ PROTOTYPES = {
     ]),
     "kvm_runtime_save": (c_int, [POINTER(kvm_runtime), c_char_p, POINTER(POINTER(kvm_hotplug_error))]),
     "kvm_runtime_free": (None, [POINTER(kvm_runtime)]),
+    "kvm_runtime_adopt": (c_int, [
+        POINTER(kvm_runtime_adopt_options), c_size_t, POINTER(POINTER(kvm_runtime)),
+        POINTER(POINTER(c_char)), POINTER(POINTER(kvm_hotplug_error)),
+    ]),
     "kvm_hotplug_open": (c_int, [
         POINTER(kvm_runtime), c_char_p, c_uint32, POINTER(POINTER(kvm_hotplug)),
         POINTER(POINTER(kvm_hotplug_error)),

@@ -34,6 +34,7 @@ class Guest(Changes, Looks, Events):
         peer_pid: Optional[int] = None,
         accept_peer: bool = False,
         look_only: bool = False,
+        in_memory: bool = False,
         timeout: Optional[float] = None,
     ) -> "Guest":
         """Connects to the QMP socket of a running QEMU, examines the guest, and finishes or undoes what an
@@ -47,6 +48,8 @@ class Guest(Changes, Looks, Events):
         `accept_peer`: accept another user than the recorded one, and record it.
         `look_only`: only look. QEMU is queried, nothing else; record and journal are not written. Any record
         will do.
+        `in_memory`: the record needs no file, as long as it has none. If this process ends, nobody finishes
+        what it has begun.
         `timeout`: seconds; None means 5.
         """
         path, end = encoded("socket_path", socket_path), Deadline(timeout)
@@ -58,6 +61,7 @@ class Guest(Changes, Looks, Events):
                 open_peer_pid=peer_pid is not None,
                 open_accept_peer=accept_peer,
                 open_look_only=look_only,
+                open_in_memory=in_memory,
             ),
         )
 

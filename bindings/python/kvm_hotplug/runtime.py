@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import logging
-from typing import Any, Callable, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from . import _abi, _log
 from ._abi import Answer, Backing, RuntimeFormat
-from ._arguments import Deadline, Text, encoded, number, optional, texts
+from ._arguments import Deadline, Text, encoded, number, optional, signed, texts
 from ._calls import Handle, interruptible
 from ._library import checked, library, listed, text_of
 from .answers import BootPlan, Device, Problem, device_of, read
@@ -47,6 +48,60 @@ class Runtime(Handle):
             flags=flags(runtime_new_reserved_slots=reserved_slots is not None, runtime_open_trust=trust),
         )
         return cls._made(lambda made: checked(library().kvm_runtime_new, config, ctypes.sizeof(config), made))
+
+    @classmethod
+    def adopt(
+        cls,
+        qmp_path: Text,
+        *,
+        name: Optional[str] = None,
+        command: Sequence[Text] = (),
+        directory: Optional[Text] = None,
+        pid: int = 0,
+        reserved_slots: Optional[int] = None,
+        trust: bool = False,
+        dry_run: bool = False,
+        timeout: Optional[float] = None,
+    ) -> Tuple[Optional["Runtime"], Dict[str, Any]]:
+        """Makes a record of a guest that runs, whoever has started it, and the report on it, which is read
+        from JSON (docs/json.md). Nothing in the guest changes. The record has no file until save() gives it
+        one.
+
+        `qmp_path`: of the guest's QMP socket, which has no other client.
+        `name`: the guest's, for people; None for what its command says.
+        `command`: that QEMU was started with, program first; empty for that of its process.
+        `directory`: where relative paths of the command begin; None for that of the process.
+        `pid`: the process; 0 for the one that listens at the socket.
+        `reserved_slots`: slots of pci.0, counted from 0, that are never chosen; None means as many as needed.
+        `trust`: as for load().
+        `dry_run`: the report by itself, with None for a record.
+        `timeout`: seconds; None means 5.
+        """
+        end = Deadline(timeout)
+        options = _abi.kvm_runtime_adopt_options(
+            qmp_path=encoded("qmp_path", qmp_path),
+            name=optional("name", name),
+            command=texts("command", command),
+            command_count=len(command),
+            directory=optional("directory", directory),
+            pid=signed("pid", pid),
+            reserved_slots=number("reserved_slots", reserved_slots or 0),
+            flags=flags(runtime_new_reserved_slots=reserved_slots is not None, runtime_open_trust=trust),
+        )
+
+        def call() -> Tuple[Optional["Runtime"], Dict[str, Any]]:
+            pointer = ctypes.POINTER(_abi.kvm_runtime)()
+            made = None if dry_run else ctypes.byref(pointer)
+            options.timeout_ms = end.milliseconds()
+            function, size = library().kvm_runtime_adopt, ctypes.sizeof(options)
+            report = text_of(lambda text: checked(function, options, size, made, text))[1]
+            return None if dry_run else cls(pointer), json.loads(report or "{}")
+
+        def discard(late: Tuple[Optional["Runtime"], Dict[str, Any]]) -> None:
+            if late[0] is not None:
+                late[0].close()
+
+        return interruptible(call, discard=discard)
 
     @classmethod
     def load(cls, path: Text, *, read_only: bool = False, trust: bool = False) -> "Runtime":

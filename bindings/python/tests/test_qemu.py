@@ -211,6 +211,20 @@ class Devices(RealQEMU):
         self.assertEqual(failed.qmp_class, "DeviceNotFound")
 
 
+    def test_a_guest_of_somebody_else_is_adopted(self) -> None:
+        self.start()
+        self.firmware_gave_up(1)
+        nothing, report = Runtime.adopt(self.path("qmp"), dry_run=True, timeout=PATIENCE)
+        self.assertIsNone(nothing)
+        self.assertIn("isa-debugcon", [one["model"] for one in report["left"]])
+        record, _ = Runtime.adopt(self.path("qmp"), name="web", reserved_slots=7, timeout=PATIENCE)
+        assert record is not None
+        self.addCleanup(record.close)
+        with Guest.open(record, self.path("qmp"), in_memory=True, timeout=PATIENCE) as guest:
+            self.assertEqual(guest.verify(), [])
+        record.save(self.path("web.runtime"))
+
+
 class Ports(Devices):
     machine = "q35"
 
