@@ -60,6 +60,8 @@ static void wrong_usage(void)
         {"add-nic --path x", "unexpected argument '--path' found; see kvmctl add-nic --help"},
         {"add-nic --queues many", "not a number from 0 to 65535"},
         {"add-disk --path /x --cache some", "'some' for '--cache <MODE>' [possible values: writeback, none"},
+        {"add-disk /x --path /x", "the argument '[FILE]' cannot be used with '--path <FILE>'"},
+        {"add-disk", "required arguments were not provided"},
         {"link x sideways", "'sideways' for '<STATE>' [possible values: up, down]"},
         {"del", "required arguments were not provided: <ID>..."},
         {"resize x 3X", "is no size"},

@@ -2,6 +2,7 @@
 //! connect to the guest, do one thing, close. A long-running agent keeps both open.
 
 mod add;
+mod adopt;
 mod boot;
 mod change;
 mod check;
@@ -72,6 +73,7 @@ fn run(arguments: &[OsString], output: &mut Output) -> Result<Status> {
 fn carry_out(session: &mut Session<'_>, command: Command) -> Result<Status> {
     match command {
         Command::Init { name, command } => record::init(session, name.as_deref(), command),
+        Command::Adopt(arguments) => adopt::command(session, arguments),
         Command::Boot(options) => boot::boot(session, options),
         Command::Check { migration } => check::check(session, migration),
         Command::Convert { format, file } => check::convert(session, format, &file),

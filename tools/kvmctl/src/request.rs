@@ -1,7 +1,7 @@
 //! The requests that the library takes, of what the command line says.
 
 use std::num::NonZeroU64;
-use std::path::Path;
+use std::path::PathBuf;
 
 use kvm_hotplug::Error;
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
@@ -35,11 +35,20 @@ pub(crate) fn nic(arguments: &NicArguments) -> Result<NicRequest> {
     })
 }
 
-pub(crate) fn disk(arguments: &DiskArguments) -> Result<DiskRequest> {
-    if arguments.path.is_empty() {
+/// The image: the shell's folder counts, unless --path names it.
+fn image(arguments: &DiskArguments) -> Result<PathBuf> {
+    let given = arguments.path.as_deref().or(arguments.file.as_deref()).unwrap_or_default();
+    if given.is_empty() {
         return Err(Error::invalid("path is empty").into());
     }
-    let mut spec = DiskSpec::new(Path::new(&arguments.path), Format::Raw);
+    if arguments.path.is_some() {
+        return Ok(PathBuf::from(given));
+    }
+    std::path::absolute(given).map_err(|error| Error::host(error, format!("find {given}")).into())
+}
+
+pub(crate) fn disk(arguments: &DiskArguments) -> Result<DiskRequest> {
+    let mut spec = DiskSpec::new(image(arguments)?, Format::Raw);
     spec.read_only = arguments.read_only;
     spec.share_rw = arguments.share_rw;
     spec.serial.clone_from(&arguments.serial);

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use kvm_hotplug::adopt::AdoptRequest;
 use kvm_hotplug::capi::guest::KVM_HOTPLUG_DEFAULT_TIMEOUT_MS;
 use kvm_hotplug::error::errno;
 use kvm_hotplug::guest::{Access, Guest};
@@ -14,6 +15,7 @@ use kvm_hotplug::store::RecordFile;
 use kvm_hotplug::{Error, ErrorKind};
 use rustix::io::Errno;
 
+use crate::adopt;
 use crate::cli::{Command, Common, Plan};
 use crate::events;
 use crate::failure::{Failure, Result};
@@ -46,9 +48,11 @@ pub(crate) struct Session<'a> {
 impl Command {
     fn socket(&self) -> Socket {
         match self {
-            Self::Init { .. } | Self::Convert { .. } | Self::Backing { .. } | Self::Accept { .. } => {
-                Socket::None
-            }
+            Self::Adopt(_)
+            | Self::Init { .. }
+            | Self::Convert { .. }
+            | Self::Backing { .. }
+            | Self::Accept { .. } => Socket::None,
             Self::AddNic { cold: true, .. }
             | Self::AddDisk { cold: true, .. }
             | Self::Del { cold: true, .. } => Socket::None,
@@ -96,16 +100,27 @@ impl<'a> Session<'a> {
         if common.socket.is_some() && socket == Socket::None {
             return Err(Failure::usage(format!("{name} takes no --socket; see kvmctl {name} --help")));
         }
+        if matches!(command, Command::Adopt(_)) {
+            if common.runtime.is_some() {
+                return Err(Failure::usage(
+                    "adopt takes no --runtime: its record goes to -o FILE".to_owned(),
+                ));
+            }
+            let (runtime, access) = (String::new(), Access::Look);
+            return Ok(Self { common, output, runtime, record: None, guest: None, access });
+        }
         let runtime = common.runtime.take().or_else(|| variable("KVMCTL_RUNTIME"));
-        let runtime = runtime.ok_or_else(|| needs("--runtime or $KVMCTL_RUNTIME"))?;
         // check asks any QEMU, so that of the environment would be the wrong one.
         if !matches!(command, Command::Check { .. }) && socket != Socket::None {
             common.socket = common.socket.or_else(|| variable("KVMCTL_SOCKET"));
         }
+        let with_guest = common.socket.is_some() && matches!(socket, Socket::Optional | Socket::Required);
+        let Some(runtime) = runtime.or_else(|| with_guest.then(String::new)) else {
+            return Err(needs("--runtime or $KVMCTL_RUNTIME"));
+        };
         if socket == Socket::Required && common.socket.is_none() {
             return Err(needs("--socket or $KVMCTL_SOCKET"));
         }
-        let with_guest = common.socket.is_some() && matches!(socket, Socket::Optional | Socket::Required);
         let access = command.access();
         let mut session = Self { common, output, runtime, record: None, guest: None, access };
         if matches!(command, Command::Init { .. }) {
@@ -119,12 +134,27 @@ impl<'a> Session<'a> {
     }
 
     fn open_record(&mut self, command: &Command) -> Result<()> {
+        if self.runtime.is_empty() {
+            return self.adopt();
+        }
         let path = Path::new(&self.runtime);
         let opened = match self.access {
             Access::Change => RecordFile::load_trusting(path, self.common.trust()),
             Access::Look => RecordFile::peek_trusting(path, self.common.trust()),
         };
         let record = opened.map_err(|error| self.without_record(command, error))?;
+        self.record = Some(Arc::new(Mutex::new(record)));
+        Ok(())
+    }
+
+    /// Without a record there is the guest: one is made of it for the time of this command.
+    fn adopt(&mut self) -> Result<()> {
+        let socket = self.common.socket.clone().unwrap_or_default();
+        let adopted = adopt::run(self, &socket, &AdoptRequest::default()).map_err(|failure| {
+            if is_off(&socket, &failure.error) { Failure::advised(failure.error, OFF) } else { failure }
+        })?;
+        let mut record = RecordFile::new(adopted.record);
+        record.keep_in_memory()?;
         self.record = Some(Arc::new(Mutex::new(record)));
         Ok(())
     }
@@ -167,9 +197,7 @@ impl<'a> Session<'a> {
             }
             Err(error) if !is_off(&socket, &error) => return Err(error.into()),
             Err(error) if !matches!(command, Command::List { .. }) => {
-                let advice =
-                    "the guest is off, which kvmctl boot changes, or its QEMU has another -qmp socket";
-                return Err(Failure::advised(error, advice));
+                return Err(Failure::advised(error, OFF));
             }
             Err(error) => {
                 if !self.output.json {
@@ -224,6 +252,8 @@ impl<'a> Session<'a> {
         Duration::from_millis(KVM_HOTPLUG_DEFAULT_TIMEOUT_MS.into())
     }
 }
+
+const OFF: &str = "the guest is off, which kvmctl boot changes, or its QEMU has another -qmp socket";
 
 /// Whether nobody listens at the guest's socket.
 fn is_off(socket: &str, error: &Error) -> bool {

@@ -13,6 +13,8 @@ const HEADING: &str = "Common options";
 #[derive(Debug, Args)]
 pub(crate) struct Common {
     /// The guest's runtime file (default: $KVMCTL_RUNTIME)
+    ///
+    /// Without one the running guest is looked at, as adopt does, and nothing is written down.
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = HEADING)]
     pub(crate) runtime: Option<String>,
     /// QMP socket of the running QEMU, which serves one client at a time (default: $KVMCTL_SOCKET)

@@ -61,9 +61,13 @@ pub(crate) struct NicArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct DiskArguments {
-    /// Absolute path of an image or block device
+    /// An image or block device
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present = "path",
+          conflicts_with = "path")]
+    pub(crate) file: Option<String>,
+    /// The same by its absolute path
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) path: String,
+    pub(crate) path: Option<String>,
     #[command(flatten)]
     pub(crate) place: PlaceArguments,
     /// Place in the firmware's boot order

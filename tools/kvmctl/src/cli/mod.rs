@@ -59,6 +59,12 @@ pub(crate) enum Command {
         #[arg(last = true, value_name = "QEMU ARGUMENT")]
         command: Vec<String>,
     },
+    /// Make a record of a guest that runs, whoever has started it
+    ///
+    /// From the command line of QEMU's process and from what QEMU says; nothing in the guest changes. NICs
+    /// over taps, disks of virtio-blk and scsi-hd over files and block devices, and controllers of virtio-scsi
+    /// are recorded, if they have an id. All else stays as it is, and is listed with the reason.
+    Adopt(AdoptArguments),
     /// Start the guest that the record describes, in place of this process
     ///
     /// Taps and images are opened and handed to QEMU. Changes that waited for a reboot are made, unless it is
@@ -280,6 +286,34 @@ pub(crate) enum Plan {
         #[arg(long, value_name = "N", value_parser = values::number::<u32>)]
         spare_ports: Option<u32>,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AdoptArguments {
+    /// The guest's QMP socket, nobody else connected
+    #[arg(value_hint = ValueHint::FilePath, value_name = "QMP")]
+    pub(crate) monitor: String,
+    /// Where the record goes, which must not exist; without it nothing is written
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "dry_run")]
+    pub(crate) output: Option<String>,
+    /// Only say what would be recorded
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// The guest's name, for people (default: what its -name says)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// QEMU's process (default: whoever listens at the socket)
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) pid: Option<i32>,
+    /// Where relative paths of the command begin (default: where the process is)
+    #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath)]
+    pub(crate) directory: Option<String>,
+    /// Slots of pci.0 that are never chosen, counted from 0 (default: 4, or what QEMU has taken)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=32))]
+    pub(crate) reserved_slots: Option<u8>,
+    /// QEMU and its arguments (default: those of the process)
+    #[arg(last = true, value_name = "QEMU ARGUMENT")]
+    pub(crate) command: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
