@@ -454,8 +454,8 @@ struct kvm_hotplug_open_options {
  *  With KVM_HOTPLUG_OPEN_IN_MEMORY a record from kvm_runtime_new() or kvm_runtime_adopt() will do that has
  *  no file yet. kvm_runtime_save() can give it one later, when the guest is closed.
  *  `runtime`: the guest's record, which must have a file, but for that.
- *  Fails like kvm_hotplug_open(), with -EBADFD (KVM_HOTPLUG_OPEN_IN_MEMORY, and the record has a file),
- *  and with -EPERM (kind UNTRUSTED: another process or user listens, or another user is recorded: the
+ *  Fails like kvm_hotplug_open(), and with -EBADFD (KVM_HOTPLUG_OPEN_IN_MEMORY, and the record has a
+ *  file), -EPERM (kind UNTRUSTED: another process or user listens, or another user is recorded: the
  *  message names both), -EINVAL (a peer_pid below 1). */
 int kvm_hotplug_open_with(struct kvm_runtime *runtime, const char *socket_path,
                           const struct kvm_hotplug_open_options *options, size_t options_size,

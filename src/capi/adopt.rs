@@ -56,9 +56,9 @@ unsafe impl Plain for kvm_runtime_adopt_options {
 /// command as it is, with the place that it has now, and is never touched. Options that are about one start
 /// (-S, -incoming, -loadvm) are not recorded.
 ///
-/// The library reads /proc of QEMU's process, so the caller must be root or QEMU's user, with CAP_SYS_PTRACE if
-/// QEMU has more capabilities than the caller. The monitor is left when the call ends. A disk is recorded only
-/// if the file at its path is one that QEMU has open.
+/// The library reads /proc of QEMU's process, so the caller must be root or QEMU's user, with CAP_SYS_PTRACE
+/// if QEMU has more capabilities than the caller. The monitor is left when the call ends. A disk is recorded
+/// only if the file at its path is one that QEMU has open.
 ///
 /// The command is what the process says of itself, and a boot runs it with the caller's rights. If the guest
 /// may have taken over QEMU, give the command here, or look at the recorded one before it is booted.

@@ -117,9 +117,9 @@ pub const KVM_HOTPLUG_OPEN_ACCEPT_PEER: u32 = 1 << 15;
 /// not written. What an earlier agent left unfinished stays so; its removals are listed as pending.
 pub const KVM_HOTPLUG_OPEN_LOOK_ONLY: u32 = 1 << 16;
 
-/// Flag of struct kvm_hotplug_open_options: the record needs no file, as long as it has none. What is recorded
-/// and what is unfinished is remembered by the record alone: if this process ends in between, nobody finishes
-/// what it has begun.
+/// Flag of struct kvm_hotplug_open_options: the record needs no file, as long as it has none. What is
+/// recorded and what is unfinished is remembered by the record alone: if this process ends in between, nobody
+/// finishes what it has begun.
 pub const KVM_HOTPLUG_OPEN_IN_MEMORY: u32 = 1 << 23;
 
 /// Which process must listen at a monitor's socket, as the kernel noted it when it began to listen
@@ -164,8 +164,9 @@ unsafe impl Plain for kvm_hotplug_open_options {
 ///
 /// `runtime`: the guest's record, which must have a file, but for that.
 ///
-/// Fails like kvm_hotplug_open(), with -EBADFD (KVM_HOTPLUG_OPEN_IN_MEMORY, and the record has a file), and with -EPERM (kind UNTRUSTED: another process or user listens, or
-/// another user is recorded: the message names both), -EINVAL (a peer_pid below 1).
+/// Fails like kvm_hotplug_open(), and with -EBADFD (KVM_HOTPLUG_OPEN_IN_MEMORY, and the record has a file),
+/// -EPERM (kind UNTRUSTED: another process or user listens, or another user is recorded: the message names
+/// both), -EINVAL (a peer_pid below 1).
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.

@@ -34,9 +34,9 @@ pub const KVM_RUNTIME_NEW_RESERVED_SLOTS: u32 = 1 << 19;
 /// Flag of kvm_runtime_open(): as kvm_runtime_load_readonly().
 pub const KVM_RUNTIME_OPEN_READ_ONLY: u32 = 1 << 20;
 
-/// Flag of kvm_runtime_open(), struct kvm_runtime_config and struct kvm_runtime_adopt_options: do not check owner and mode of the runtime file,
-/// the files beside it and their directory. Users who can write them then control what is done with the
-/// caller's rights: which program is started, and which files it is given.
+/// Flag of kvm_runtime_open(), struct kvm_runtime_config and struct kvm_runtime_adopt_options: do not check
+/// owner and mode of the runtime file, the files beside it and their directory. Users who can write them then
+/// control what is done with the caller's rights: which program is started, and which files it is given.
 pub const KVM_RUNTIME_OPEN_TRUST: u32 = 1 << 21;
 
 /// What a new record begins with.

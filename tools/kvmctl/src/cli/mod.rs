@@ -62,8 +62,8 @@ pub(crate) enum Command {
     /// Make a record of a guest that runs, whoever has started it
     ///
     /// From the command line of QEMU's process and from what QEMU says; nothing in the guest changes. NICs
-    /// over taps, disks of virtio-blk and scsi-hd over files and block devices, and controllers of virtio-scsi
-    /// are recorded, if they have an id. All else stays as it is, and is listed with the reason.
+    /// over taps, disks of virtio-blk and scsi-hd over files and block devices, and controllers of
+    /// virtio-scsi are recorded, if they have an id. All else stays as it is, and is listed with the reason.
     Adopt(AdoptArguments),
     /// Start the guest that the record describes, in place of this process
     ///
