@@ -71,11 +71,12 @@ impl Model {
             number
         };
         let edge = |name: &str, parent: u64, child: u64| json!({ "parent": parent, "child": child, "name": name, "perm": [], "shared-perm": [] });
-        let tops = BTreeMap::from_iter(self.nodes.keys().map(|name| (name, put("block-driver", name))));
+        let tops =
+            BTreeMap::from_iter(self.nodes.keys().map(|name| (name.as_str(), put("block-driver", name))));
         for (name, node) in &self.nodes {
-            let parent = tops.get(name).copied().unwrap_or_default();
+            let parent = tops.get(name.as_str()).copied().unwrap_or_default();
             let file = node.options.get("file").and_then(Value::as_str);
-            let below = file.and_then(|file| tops.get(&file.to_owned()));
+            let below = file.and_then(|file| tops.get(file));
             edges.extend(below.map(|below| edge("file", parent, *below)));
             let mut numbers = BTreeMap::from([(name, parent)]);
             for below in self.shown_below(node) {
