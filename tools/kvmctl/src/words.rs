@@ -10,26 +10,26 @@ const FILES: [[&str; 4]; 4] = [
     [
         include_str!("../../../src/error.rs"),
         "ErrorKind",
-        include_str!("../../../bindings/go/kvmhotplug/error.go"),
+        include_str!("../../../bindings/go/kvmhotplug/enums.go"),
         "kindNames",
     ],
     [
         include_str!("../../../src/boot/issue.rs"),
         "IssueKind",
-        include_str!("../../../bindings/go/kvmhotplug/check.go"),
-        "problemNames",
+        include_str!("../../../bindings/go/kvmhotplug/enums.go"),
+        "problemKindNames",
     ],
     [
         include_str!("../../../src/engine/difference.rs"),
         "Mismatch",
-        include_str!("../../../bindings/go/kvmhotplug/verify.go"),
-        "differenceNames",
+        include_str!("../../../bindings/go/kvmhotplug/enums.go"),
+        "differenceKindNames",
     ],
     [
         include_str!("../../../src/engine/device_info.rs"),
         "SlotStatus",
-        include_str!("../../../bindings/go/kvmhotplug/slots.go"),
-        "slotNames",
+        include_str!("../../../bindings/go/kvmhotplug/enums.go"),
+        "slotStateNames",
     ],
 ];
 
