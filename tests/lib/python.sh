@@ -37,10 +37,13 @@ use_library() {
     export PYTHONPATH="$REPO_ROOT/bindings/python" PYTHONDONTWRITEBYTECODE=1
 }
 
+# In a chroot the root is no mount point, and unshare by itself refuses to begin there.
+KEEP_MOUNTS_HERE='mount --make-rprivate / 2>/dev/null || mount --make-rprivate /sys 2>/dev/null || true'
+
 # Where root is somebody else's, a user namespace; else only one for the network.
 in_own_network() {
     if [ "$(id -u)" = 0 ]; then
-        unshare --net --mount sh -c "$IN_OWN_NETWORK" sh "$@"
+        unshare --net --mount --propagation unchanged sh -c "$KEEP_MOUNTS_HERE; $IN_OWN_NETWORK" sh "$@"
     elif [ -z "$(why_no_own_root)" ]; then
         own_root "$@"
     else
