@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -42,6 +43,9 @@ class TestCase(unittest.TestCase):
     """Each test has a folder of its own, and leaves no descriptor and no thread behind."""
 
     def setUp(self) -> None:
+        # A shell has what it runs in the background ignore Ctrl-C, and so would programs that are started here.
+        handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.addCleanup(signal.signal, signal.SIGINT, handler)
         before, threads = descriptors(), set(threading.enumerate())
         # What is added here is done last: what a test has opened is closed by then.
         self.addCleanup(self.nothing_is_left, before, threads)
