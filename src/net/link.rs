@@ -59,8 +59,20 @@ impl Interfaces {
     /// failure a part may be done.
     pub fn set(&self, name: &IfName, setting: &Setting<'_>) -> Result<()> {
         let link = self.link(name)?;
-        let master = match setting.bridge {
-            Some(bridge) => self.master_to_set(&link, name, bridge)?,
+        let bridge = setting.bridge.map(|bridge| self.bridge(bridge)).transpose()?;
+        self.set_link(&link, bridge.as_ref(), name, setting)
+    }
+
+    /// The same for an interface and a bridge that have just been looked up.
+    pub(super) fn set_link(
+        &self,
+        link: &LinkInfo,
+        bridge: Option<&LinkInfo>,
+        name: &IfName,
+        setting: &Setting<'_>,
+    ) -> Result<()> {
+        let master = match bridge {
+            Some(bridge) => self.master_to_set(link, name, bridge)?,
             None => None,
         };
         let change = Change { mtu: setting.mtu, master, up: setting.up };
@@ -72,12 +84,11 @@ impl Interfaces {
 
     /// The index of the bridge, unless the interface is a port of it already. The kernel would take it out of
     /// whatever else it is a port of.
-    fn master_to_set(&self, link: &LinkInfo, name: &IfName, bridge: &IfName) -> Result<Option<i32>> {
-        let wanted = self.bridge(bridge)?.index;
+    fn master_to_set(&self, link: &LinkInfo, name: &IfName, bridge: &LinkInfo) -> Result<Option<i32>> {
         match link.master {
-            Some(master) if master == wanted => Ok(None),
-            Some(master) => Err(is_port_of_another(name, &self.0.link(master)?, bridge)),
-            None => Ok(Some(wanted)),
+            Some(master) if master == bridge.index => Ok(None),
+            Some(master) => Err(is_port_of_another(name, &self.0.link(master)?, &bridge.name)),
+            None => Ok(Some(bridge.index)),
         }
     }
 
@@ -243,7 +254,7 @@ fn not_the_tap(link: &LinkInfo, tap: &IfName) -> Error {
     Error::new(ErrorKind::Foreign, text)
 }
 
-fn is_port_of_another(port: &IfName, current: &LinkInfo, bridge: &IfName) -> Error {
+fn is_port_of_another(port: &IfName, current: &LinkInfo, bridge: &str) -> Error {
     let what = if is_bridge(current) { "bridge" } else { "interface" };
     let text = format!(
         "interface {port} is a port of {what} {}; take it out before it joins {bridge}",

@@ -15,6 +15,7 @@ use super::given::check_queues;
 use super::identity::TapIdentity;
 use super::link::{Interfaces, Setting};
 use super::mac;
+use super::rtnl::LinkInfo;
 use super::spec::check_tap_name;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MacAddr};
@@ -103,10 +104,10 @@ impl TunDevice {
         // The tap exists from here on; dropping its fds takes it back.
         let name = IfName::parse(&name)?;
         let host = Interfaces::open()?;
-        let identity = set_address(&host, &name, first.as_fd(), request.guest)?;
+        let (identity, link) = set_address(&host, &name, first.as_fd(), request.guest)?;
         let mut tap = Tap { identity, name, fds: vec![first] };
         self.join_queues(&mut tap, request, flags)
-            .and_then(|()| configure(&host, &tap, request))
+            .and_then(|()| configure(&host, &link, &tap, request))
             .map_err(|error| error.context(format!("tap {}", tap.name)).with_undo(Vec::new()))?;
         Ok(tap)
     }
@@ -209,14 +210,16 @@ fn attach(fd: BorrowedFd<'_>, name: &str, flags: u16) -> Result<String> {
     })
 }
 
-fn configure(host: &Interfaces, tap: &Tap, request: &TapRequest) -> Result<()> {
+fn configure(host: &Interfaces, link: &LinkInfo, tap: &Tap, request: &TapRequest) -> Result<()> {
     if let (Some(uid), Some(fd)) = (request.owner, tap.fds.first()) {
         tun::set_owner(fd.as_fd(), uid).map_err(|errno| Error::host(errno, format!("set owner {uid}")))?;
     }
     // Before it joins the bridge: a bridge follows its smallest port, and one more NIC must not shrink it.
-    let mtu = mtu_on(host, request.mtu, request.bridge.as_ref())?;
+    let bridge = request.bridge.as_ref().map(|bridge| host.bridge(bridge)).transpose()?;
+    let mtu = request.mtu.or(bridge.as_ref().map(|bridge| bridge.mtu.min(MAX_MTU))).unwrap_or(NEW_MTU);
     let mtu = (mtu != NEW_MTU).then_some(mtu);
-    host.set(&tap.name, &Setting { mtu, bridge: request.bridge.as_ref(), up: true })
+    let setting = Setting { mtu, bridge: request.bridge.as_ref(), up: true };
+    host.set_link(link, bridge.as_ref(), &tap.name, &setting)
 }
 
 /// Gives a new tap an address that is higher than those of other interfaces: a bridge that was given none
@@ -227,11 +230,12 @@ fn set_address(
     name: &IfName,
     fd: BorrowedFd<'_>,
     guest: Option<MacAddr>,
-) -> Result<TapIdentity> {
+) -> Result<(TapIdentity, LinkInfo)> {
     let address = mac::of_tap(guest, || host.identity_of(name).map(|random| random.address))?;
     tun::set_address(fd, address.bytes())
         .map_err(|errno| Error::host(errno, format!("give tap {name} the address {address}")))?;
-    Ok(TapIdentity { index: host.link(name)?.index, address })
+    let link = host.link(name)?;
+    Ok((TapIdentity { index: link.index, address }, link))
 }
 
 /// The MTU of a tap that was asked for one or not, on this bridge or on none.
