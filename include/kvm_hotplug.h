@@ -338,7 +338,7 @@ struct kvm_runtime_adopt_options {
     uint32_t timeout_ms; /**< Milliseconds for all of it; 0 means 5000. */
 };
 
-/** Makes a record of a guest that runs, whoever has started it: from the command line of QEMU's process
+/** Makes a record of a running guest that any program has started, from the command line of QEMU's process
  *  and from what QEMU reports. Nothing in the guest changes.
  *
  *  These devices are recorded, if they have an id: NICs of PCI over a tap, disks of virtio-blk and scsi-hd

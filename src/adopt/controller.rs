@@ -10,8 +10,6 @@ use crate::slots::scsi::ControllerSpec;
 /// What is read of a controller.
 pub(super) const PROPERTIES: &[&str] = &["num_queues"];
 
-const KNOWN: &[&str] = &["driver", "id", "bus", "addr", "num_queues"];
-
 /// Whether it is a controller of a model that a record can have. Others are recorded with the command.
 pub(super) fn is_controller(device: &ShownDevice) -> bool {
     scsi::spec::is_live_model(&device.driver)
@@ -29,7 +27,7 @@ pub(super) fn take(sight: &Sight<'_>, device: &ShownDevice) -> Result<Taken, Why
         spec: Spec::Controller(spec),
         address,
         names: None,
-        properties: further(device, argument, KNOWN),
+        properties: further(device, argument, PROPERTIES),
         goes: argument.into_iter().map(|argument| argument.at).collect(),
         notes: Vec::new(),
     })

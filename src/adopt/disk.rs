@@ -30,27 +30,6 @@ pub(super) const PROPERTIES: &[&str] = &[
     "device_id",
 ];
 
-/// Members of `-device` that the record has places for.
-const KNOWN: &[&str] = &[
-    "driver",
-    "id",
-    "bus",
-    "addr",
-    "drive",
-    "serial",
-    "share-rw",
-    "bootindex",
-    "write-cache",
-    "logical_block_size",
-    "physical_block_size",
-    "num-queues",
-    "wwn",
-    "channel",
-    "scsi-id",
-    "lun",
-    "device_id",
-];
-
 /// The length of a serial up to which QEMU takes it for the id of a SCSI device as well.
 const DEVICE_ID: usize = 20;
 
@@ -221,7 +200,7 @@ fn properties(
     spec: &DiskSpec,
     options: &Options,
 ) -> Map<String, Value> {
-    let mut properties = further(device, argument, KNOWN);
+    let mut properties = further(device, argument, PROPERTIES);
     for (name, value) in &options.for_device {
         properties.entry(name.clone()).or_insert_with(|| value.as_str().into());
     }

@@ -1,5 +1,5 @@
-//! Makes a record of a guest that runs, whoever started it: from the command line of its process, and from
-//! what QEMU says of itself. Nothing in the guest changes.
+//! Makes a record of a running guest that any program has started, from the command line of QEMU's process
+//! and from what QEMU reports. Nothing in the guest changes.
 //!
 //! [`ask`] asks QEMU, [`process`] looks at its process and its host, and the rest decides. What is not
 //! understood stays in the recorded command as it is, and the report says why.

@@ -1,4 +1,4 @@
-//! A NIC that runs: over a tap it is recorded, whoever made that.
+//! A NIC of a running guest. It is recorded if it is over a tap, which QEMU or another program has made.
 
 use serde_json::{Map, Value};
 
@@ -40,10 +40,6 @@ const EMULATED: &[&str] = &[
 /// What is read of a NIC.
 pub(super) const PROPERTIES: &[&str] =
     &["mac", "netdev", "bootindex", "romfile", "mq", "vectors", "host_mtu"];
-
-/// Members of `-device` that the record has places for.
-const KNOWN: &[&str] =
-    &["driver", "id", "bus", "addr", "netdev", "mac", "bootindex", "romfile", "mq", "vectors", "host_mtu"];
 
 /// Members of `-netdev` that the record keeps, or that say how the tap was made.
 const OF_NETDEV: &[&str] = &[
@@ -226,7 +222,7 @@ fn properties(
     argument: Option<&Argument>,
     spec: &NicSpec,
 ) -> Result<Map<String, Value>, Why> {
-    let mut properties = further(device, argument, KNOWN);
+    let mut properties = further(device, argument, PROPERTIES);
     let asked = |name: &str| argument.and_then(|argument| argument.member(name));
     if spec.queues == 1 && asked("mq").is_some_and(is_on) {
         properties.insert("mq".to_owned(), true.into());
@@ -245,7 +241,8 @@ fn properties(
     Ok(properties)
 }
 
-/// A tap that goes with QEMU is made anew for the next start. One that stays is somebody's.
+/// A tap that the kernel deletes with QEMU is made anew for the next start. One that stays belongs to another
+/// program.
 fn place_on(spec: &mut NicSpec, ifname: IfName, tap: SeenTap) {
     match tap.own {
         Some(own) => {

@@ -73,8 +73,11 @@ impl<'a> Sight<'a> {
     }
 }
 
-/// What `-device` says beyond what the record has places for. QOM has the value with its type, but of a link
-/// to another object, such as an I/O thread, it has the path.
+/// Members of `-device` that say which device it is and where it sits, for which a record has places.
+const PLACES: [&str; 7] = ["driver", "id", "bus", "addr", "channel", "scsi-id", "lun"];
+
+/// What `-device` says beyond what the record has places for, which are `known` and [`PLACES`]. QOM has the
+/// value with its type, but of a link to another object, such as an I/O thread, it has the path.
 pub(super) fn further(
     device: &ShownDevice,
     argument: Option<&Argument>,
@@ -93,7 +96,7 @@ pub(super) fn further(
             shown => shown.clone(),
         }
     };
-    let names = argument.names().filter(|name| !known.contains(name));
+    let names = argument.names().filter(|name| !known.contains(name) && !PLACES.contains(name));
     names.map(|name| (name.to_owned(), value(name))).collect()
 }
 

@@ -47,8 +47,8 @@ unsafe impl Plain for kvm_runtime_adopt_options {
     const FIRST: usize = args::end_of!(kvm_runtime_adopt_options, timeout_ms);
 }
 
-/// Makes a record of a guest that runs, whoever has started it: from the command line of QEMU's process and
-/// from what QEMU reports. Nothing in the guest changes.
+/// Makes a record of a running guest that any program has started, from the command line of QEMU's process
+/// and from what QEMU reports. Nothing in the guest changes.
 ///
 /// These devices are recorded, if they have an id: NICs of PCI over a tap, disks of virtio-blk and scsi-hd
 /// over a raw or qcow2 image in a file or on a block device, and controllers of virtio-scsi. They can be

@@ -24,7 +24,11 @@ pub fn plan(
     let host = Interfaces::open()?;
     let now = host.mtu_of(tap)?;
     // On no bridge it is in nobody's way.
-    let mtu = if to.is_some() { tap::mtu_on(&host, asked, to.as_ref())? } else { now };
+    let mtu = match (&to, asked) {
+        (None, _) => now,
+        (Some(_), Some(asked)) => asked,
+        (Some(to), None) => tap::mtu_on(None, Some(&host.bridge(to)?)),
+    };
     Ok((BridgeMove { tap: tap.clone(), to, mtu }, BridgeMove { tap: tap.clone(), to: from, mtu: now }))
 }
 
@@ -60,8 +64,7 @@ impl BridgeMove {
 
     /// Joins the bridge from none.
     pub fn join(&self) -> Result<()> {
-        let host = Interfaces::open()?;
-        let mtu = (host.mtu_of(&self.tap)? != self.mtu).then_some(self.mtu);
-        host.set(&self.tap, &Setting { mtu, bridge: self.to.as_ref(), up: false })
+        let setting = Setting { mtu: Some(self.mtu), bridge: self.to.as_ref(), up: false };
+        Interfaces::open()?.set(&self.tap, &setting)
     }
 }

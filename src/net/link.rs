@@ -75,7 +75,8 @@ impl Interfaces {
             Some(bridge) => self.master_to_set(link, name, bridge)?,
             None => None,
         };
-        let change = Change { mtu: setting.mtu, master, up: setting.up };
+        let mtu = setting.mtu.filter(|mtu| *mtu != link.mtu);
+        let change = Change { mtu, master, up: setting.up };
         if change == Change::default() {
             return Ok(());
         }

@@ -216,8 +216,7 @@ fn configure(host: &Interfaces, link: &LinkInfo, tap: &Tap, request: &TapRequest
     }
     // Before it joins the bridge: a bridge follows its smallest port, and one more NIC must not shrink it.
     let bridge = request.bridge.as_ref().map(|bridge| host.bridge(bridge)).transpose()?;
-    let mtu = request.mtu.or(bridge.as_ref().map(|bridge| bridge.mtu.min(MAX_MTU))).unwrap_or(NEW_MTU);
-    let mtu = (mtu != NEW_MTU).then_some(mtu);
+    let mtu = Some(mtu_on(request.mtu, bridge.as_ref()));
     let setting = Setting { mtu, bridge: request.bridge.as_ref(), up: true };
     host.set_link(link, bridge.as_ref(), &tap.name, &setting)
 }
@@ -239,14 +238,8 @@ fn set_address(
 }
 
 /// The MTU of a tap that was asked for one or not, on this bridge or on none.
-pub fn mtu_on(host: &Interfaces, asked: Option<u32>, bridge: Option<&IfName>) -> Result<u32> {
-    match (asked, bridge) {
-        (Some(mtu), _) => Ok(mtu),
-        (None, Some(bridge)) => {
-            host.mtu_of(bridge).map(|mtu| mtu.min(MAX_MTU)).map_err(|error| error.context("bridge"))
-        }
-        (None, None) => Ok(NEW_MTU),
-    }
+pub(super) fn mtu_on(asked: Option<u32>, bridge: Option<&LinkInfo>) -> u32 {
+    asked.or(bridge.map(|bridge| bridge.mtu.min(MAX_MTU))).unwrap_or(NEW_MTU)
 }
 
 #[cfg(test)]

@@ -62,6 +62,21 @@ static void without_a_record(void)
     complains("the guest is off");
 }
 
+/* As docs/kvmctl.md says. On q35 it sits on the root bus, where QEMU takes nothing out. */
+static void without_an_id(void)
+{
+    static const char command[] = "qmp --force device_del $1 --socket $2";
+    static const char path[] = "{\"id\":\"/machine/peripheral-anon/device[0]\"}";
+
+    if (qemu->q35) {
+        ctl(1, command, VALUES(path, qemu->qmp_path));
+        return;
+    }
+    ctl(0, command, VALUES(path, qemu->qmp_path));
+    qmp(qemu, "{\"execute\":\"system_reset\"}");
+    CHECK(qmp_wait_event(qemu, "DEVICE_DELETED", "/machine/peripheral-anon/device[0]", 10000) != NULL);
+}
+
 static void adopt(void)
 {
     ctl(0, "adopt $1", VALUES(qemu->qmp_path));
@@ -96,6 +111,7 @@ int main(void)
     start();
     without_a_record();
     adopt();
+    without_an_id();
     qemu_stop(qemu);
     return test_end();
 }

@@ -37,7 +37,7 @@ type Adopted struct {
 	Report json.RawMessage
 }
 
-// Adopt makes a record of a guest that runs, whoever has started it; see kvm_runtime_adopt() in the header for what is
+// Adopt makes a record of a running guest that any program has started; kvm_runtime_adopt() in the header says what is
 // recorded. Nothing in the guest changes.
 //
 // Cancelling answers at once; the look then ends by itself, at its deadline at the latest.

@@ -63,9 +63,8 @@ class Runtime(Handle):
         dry_run: bool = False,
         timeout: Optional[float] = None,
     ) -> Tuple[Optional["Runtime"], Dict[str, Any]]:
-        """Makes a record of a guest that runs, whoever has started it, and the report on it, which is read
-        from JSON (docs/json.md). Nothing in the guest changes. The record has no file until save() gives it
-        one.
+        """Makes a record of a running guest that any program has started, and a report, which is read from
+        JSON (docs/json.md). Nothing in the guest changes. The record has no file until save() gives it one.
 
         `qmp_path`: of the guest's QMP socket, which has no other client.
         `name`: the guest's, for people; None for what its command says.

@@ -59,7 +59,7 @@ pub(crate) enum Command {
         #[arg(last = true, value_name = "QEMU ARGUMENT")]
         command: Vec<String>,
     },
-    /// Make a record of a guest that runs, whoever has started it
+    /// Make a record of a running guest that any program has started
     ///
     /// From the command line of QEMU's process and from what QEMU says; nothing in the guest changes. NICs
     /// over taps, disks of virtio-blk and scsi-hd over files and block devices, and controllers of
@@ -302,7 +302,7 @@ pub(crate) struct AdoptArguments {
     /// The guest's name, for people (default: what its -name says)
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// QEMU's process (default: whoever listens at the socket)
+    /// QEMU's process (default: the process that listens at the socket)
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) pid: Option<i32>,
     /// Where relative paths of the command begin (default: where the process is)
