@@ -62,11 +62,11 @@ static void without_a_record(void)
     complains("the guest is off");
 }
 
-/* As docs/kvmctl.md says. On q35 it sits on the root bus, where QEMU takes nothing out. */
+/* As docs/kvmctl.md says, behind the debug console of the firmware. On q35 it sits on the root bus, where QEMU takes nothing out. */
 static void without_an_id(void)
 {
     static const char command[] = "qmp --force device_del $1 --socket $2";
-    static const char path[] = "{\"id\":\"/machine/peripheral-anon/device[0]\"}";
+    static const char path[] = "{\"id\":\"/machine/peripheral-anon/device[1]\"}";
 
     if (qemu->q35) {
         ctl(1, command, VALUES(path, qemu->qmp_path));
@@ -74,7 +74,7 @@ static void without_an_id(void)
     }
     ctl(0, command, VALUES(path, qemu->qmp_path));
     qmp(qemu, "{\"execute\":\"system_reset\"}");
-    CHECK(qmp_wait_event(qemu, "DEVICE_DELETED", "/machine/peripheral-anon/device[0]", 10000) != NULL);
+    CHECK(qmp_wait_event(qemu, "DEVICE_DELETED", "/machine/peripheral-anon/device[1]", 10000) != NULL);
 }
 
 static void adopt(void)
