@@ -62,7 +62,8 @@ static void without_a_record(void)
     complains("the guest is off");
 }
 
-/* As docs/kvmctl.md says, behind the debug console of the firmware. On q35 it sits on the root bus, where QEMU takes nothing out. */
+/* As docs/kvmctl.md says, behind the debug console of the firmware. On q35 it sits on the root bus, where
+ * QEMU takes nothing out. */
 static void without_an_id(void)
 {
     static const char command[] = "qmp --force device_del $1 --socket $2";
