@@ -506,7 +506,9 @@ enum kvm_hotplug_address_type {
 enum kvm_hotplug_reason {
     KVM_HOTPLUG_REASON_NONE = 0, /**< Nothing to explain. */
     KVM_HOTPLUG_REASON_QEMU_TOO_OLD = 1, /**< After reboot: hot-plug needs QEMU 5.2 or later. */
-    KVM_HOTPLUG_REASON_MODEL = 2, /**< After reboot: the model is not paravirtual. */
+    /** After reboot: the library plugs no device of this model into a running guest, or the record is
+     *  Ganeti's and the model is not paravirtual. */
+    KVM_HOTPLUG_REASON_MODEL = 2,
     KVM_HOTPLUG_REASON_NO_ADDRESS = 3, /**< After reboot: the record does not have its address. */
     /** After reboot: the SCSI controller comes with the next boot itself, or its model does not report new
      *  disks to a running guest. */
@@ -630,8 +632,11 @@ struct kvm_hotplug_nic {
     /** Name of the tap, at most 15 characters, or a pattern with one "%d". It must not exist. NULL for
      *  "tap%d". Not together with tap_fds. */
     const char *ifname;
-    /** QEMU device model; NULL for "virtio-net-pci". Models outside of that family are recorded for the
-     *  next boot. */
+    /** QEMU device model; NULL for "virtio-net-pci". That family, e1000, e1000-82544gc, e1000-82545em,
+     *  e1000e, igb (QEMU 8.0 or later), pcnet, rtl8139 and vmxnet3 are plugged into the running guest.
+     *  Other models are recorded for the next boot, and with a record in Ganeti's format all but the
+     *  virtio-net-pci family are. On a bus with many slots, an igb in slot n keeps n + 16 and n + 17 free
+     *  for its virtual functions. EOPNOTSUPP: QEMU does not know the model; EINVAL: it is no NIC. */
     const char *model;
     const char *bus; /**< Bus; NULL for the first free slot of any. With it, slot counts. */
     /** Taps that the caller opened, one per queue, all of one interface, each by its own open(); NULL to

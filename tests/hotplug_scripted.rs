@@ -75,6 +75,7 @@ through_every_api! {
     taps_of_the_caller_stay_the_callers,
     an_old_qemu_gets_it_after_a_reboot,
     other_models_come_after_a_reboot,
+    a_model_that_qemu_does_not_know_is_refused,
     a_device_without_an_address_leaves_after_a_reboot,
     a_place_is_learnt_from_the_device_itself,
     what_waits_without_a_reason_says_so,

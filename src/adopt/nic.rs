@@ -10,31 +10,10 @@ use crate::ids::{Address, IfName, MacAddr};
 use crate::model::{BackendNames, Spec};
 use crate::net::spec::NicSpec;
 
-/// Models of PCI that QEMU plays besides virtio's.
-const EMULATED: &[&str] = &[
-    "e1000",
-    "e1000-82544gc",
-    "e1000-82545em",
-    "e1000e",
-    "i82550",
-    "i82551",
-    "i82557a",
-    "i82557b",
-    "i82557c",
-    "i82558a",
-    "i82558b",
-    "i82559a",
-    "i82559b",
-    "i82559c",
-    "i82559er",
-    "i82562",
-    "i82801",
-    "igb",
-    "ne2k_pci",
-    "pcnet",
-    "rtl8139",
-    "tulip",
-    "vmxnet3",
+/// Models of PCI that the library does not plug into a running guest.
+const COLD: &[&str] = &[
+    "i82550", "i82551", "i82557a", "i82557b", "i82557c", "i82558a", "i82558b", "i82559a", "i82559b",
+    "i82559c", "i82559er", "i82562", "i82801", "ne2k_pci", "tulip",
 ];
 
 /// What is read of a NIC.
@@ -67,7 +46,7 @@ const NOT_KEPT: &[&str] = &["sndbuf", "poll-us"];
 
 /// Whether it is a NIC of a model that a record can have.
 pub(super) fn is_nic(device: &ShownDevice) -> bool {
-    LIVE_NIC_MODELS.contains(&device.driver.as_str()) || EMULATED.contains(&device.driver.as_str())
+    [LIVE_NIC_MODELS, COLD].iter().any(|models| models.contains(&device.driver.as_str()))
 }
 
 /// Its settings, or why it stays in the command.

@@ -34,11 +34,15 @@ pub(super) fn slots(record: &Record, command_line: &CommandLine) -> Result<SlotM
     let mut slots = SlotMap::new(&topology, Rules::new(record.reserved_slots)?);
     for device in &record.devices {
         if let Some(address) = device.address.as_ref().and_then(Address::pci) {
-            slots.check_cold(address).map_err(|error| error.context(&device.id))?;
-            slots.occupy(address, &device.id);
+            slots.check_cold(address, device.model()).map_err(|error| error.context(&device.id))?;
+            occupy(&mut slots, address, device);
         }
     }
     Ok(slots)
+}
+
+fn occupy(slots: &mut SlotMap, address: &PciAddress, device: &Device) {
+    slots.places(address, device.model()).iter().for_each(|place| slots.occupy(place, &device.id));
 }
 
 /// The root bus, with what the chipset has on it.
@@ -64,10 +68,12 @@ pub(super) fn place_all(record: &mut Record, command_line: &CommandLine, spare: 
     let indices = |list: Vec<(usize, &Device)>| list.into_iter().map(|(index, _)| index).collect::<Vec<_>>();
     let (on_scsi, on_pci) = (indices(on_scsi), indices(on_pci));
     for index in on_pci {
-        let Some(Device { id, spec, .. }) = record.devices.get(index).cloned() else { continue };
-        refuse_other_buses(spec.model()).map_err(|error| error.context(&id))?;
-        let address = next_slot(record, command_line, &mut slots).map_err(|error| error.context(&id))?;
-        slots.occupy(&address, &id);
+        let Some(device) = record.devices.get(index).cloned() else { continue };
+        let model = device.model();
+        let address = refuse_other_buses(model)
+            .and_then(|()| next_slot(record, command_line, &mut slots, model))
+            .map_err(|error| error.context(&device.id))?;
+        occupy(&mut slots, &address, &device);
         settle(record, index, address.into());
     }
     for index in on_scsi {
@@ -96,9 +102,9 @@ pub(super) fn place(
     let mut slots = slots(record, command_line)?;
     let on_scsi = matches!(spec, Spec::Disk(disk) if disk.is_scsi());
     match (address, scsi_bus) {
-        (Some(Address::Pci(pinned)), _) => match slots.any_on(pinned) {
+        (Some(Address::Pci(pinned)), _) => match slots.any_on(pinned, spec.model()) {
             Some(free) => free.map(Address::from),
-            None => slots.check_cold(pinned).map(|()| pinned.clone().into()),
+            None => slots.check_cold(pinned, spec.model()).map(|()| pinned.clone().into()),
         },
         (Some(Address::Scsi(pinned)), _) => {
             let want = crate::slots::scsi::Want::Pinned(pinned.clone());
@@ -116,7 +122,7 @@ pub(super) fn place(
         }),
         (None, None) => {
             refuse_other_buses(spec.model())?;
-            next_slot(record, command_line, &mut slots).map(Address::from)
+            next_slot(record, command_line, &mut slots, spec.model()).map(Address::from)
         }
     }
 }
@@ -128,17 +134,24 @@ fn settle(record: &mut Record, index: usize, address: Address) {
 }
 
 /// The next free slot, on a new port if there is no other.
-fn next_slot(record: &mut Record, command_line: &CommandLine, slots: &mut SlotMap) -> Result<PciAddress> {
+fn next_slot(
+    record: &mut Record,
+    command_line: &CommandLine,
+    slots: &mut SlotMap,
+    model: &str,
+) -> Result<PciAddress> {
     if slots.free() == 0 && command_line.machine == Machine::Express {
         add_port(record, command_line)?;
         *slots = self::slots(record, command_line)?;
     }
-    slots.choose(&Want::Auto)
+    slots.choose_for(&Want::Auto, model)
 }
 
 /// A controller for disks that have none; answers its bus.
 fn add_controller(record: &mut Record, command_line: &CommandLine, slots: &mut SlotMap) -> Result<BusName> {
-    let slot = next_slot(record, command_line, slots).map_err(|error| error.context("a SCSI controller"))?;
+    let spec = ControllerSpec::default();
+    let slot = next_slot(record, command_line, slots, &spec.model)
+        .map_err(|error| error.context("a SCSI controller"))?;
     let address = Address::from(slot.clone());
     let id = record.new_id(DeviceKind::Controller, Some(&address))?;
     if record.find(id.as_str()).is_some() || command_line.ids.contains_key(id.as_str()) {
@@ -152,7 +165,7 @@ fn add_controller(record: &mut Record, command_line: &CommandLine, slots: &mut S
         generation: record.next_generation,
         address: Some(address),
         presence: Presence::AddAfterReboot,
-        spec: Spec::Controller(ControllerSpec::default()),
+        spec: Spec::Controller(spec),
         backend: None,
         properties: Map::new(),
         extra: Map::new(),

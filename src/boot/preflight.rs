@@ -176,7 +176,8 @@ const MODEL_QUESTION: &str = "device-list-properties";
 struct Known {
     version: Version,
     machines: BTreeSet<String>,
-    models: BTreeMap<String, bool>,
+    /// The properties of each; `None` of a model that it does not know.
+    models: BTreeMap<String, Option<BTreeSet<String>>>,
 }
 
 impl Known {
@@ -194,7 +195,10 @@ impl Known {
         let mut replies = batch.replies.into_iter().flatten();
         let machines = replies.next().transpose()?.unwrap_or_default();
         // Whatever else is wrong with a model, QEMU knows it.
-        let known = replies.map(|reply| reply.err().is_none_or(|error| !is_absence(MODEL_QUESTION, &error)));
+        let known = replies.map(|reply| match reply {
+            Ok(properties) => Some(property_names(&properties)),
+            Err(error) => (!is_absence(MODEL_QUESTION, &error)).then(BTreeSet::new),
+        });
         let models = BTreeMap::from_iter(wanted.iter().map(|name| (*name).to_owned()).zip(known));
         Ok(Self { version, machines: machine_names(&machines)?, models })
     }
@@ -209,16 +213,37 @@ impl Known {
             let text = format!("QEMU {version} does not know the machine type {}", command_line.machine_type);
             issues.push(PreflightIssue::of_guest(IssueKind::Machine, text));
         }
-        let unknown = |model: &str| self.models.get(model) == Some(&false);
+        let unknown = |model: &str| self.models.get(model) == Some(&None);
         for device in devices.iter().filter(|device| unknown(device.model())) {
             let text = format!("QEMU {version} does not know the device model {}", device.model());
             issues.push(PreflightIssue::of(device, IssueKind::Model, text));
+        }
+        for device in devices {
+            if let Some(name) = self.unknown_property(device) {
+                let text = format!("QEMU {version} has no property {name} of {}", device.model());
+                issues.push(PreflightIssue::of(device, IssueKind::Model, text));
+            }
         }
         if unknown(PORT_MODEL) {
             let text = format!("QEMU {version} does not know {PORT_MODEL}");
             issues.push(PreflightIssue::of_guest(IssueKind::Model, text));
         }
     }
+}
+
+impl Known {
+    /// A property that the record gives the device, and that its model does not have. QEMU before 9.2 passes
+    /// over one that is a list, as if it had carried it out.
+    fn unknown_property<'a>(&self, device: &'a Device) -> Option<&'a str> {
+        let known = self.models.get(device.model())?.as_ref().filter(|known| !known.is_empty())?;
+        device.properties.keys().map(String::as_str).find(|name| !known.contains(*name))
+    }
+}
+
+/// Names in a `device-list-properties` reply.
+fn property_names(reply: &Value) -> BTreeSet<String> {
+    let name = |entry: &Value| entry.get("name").and_then(Value::as_str).map(str::to_owned);
+    reply.as_array().into_iter().flatten().filter_map(name).collect()
 }
 
 /// Names and aliases in a `query-machines` reply.

@@ -56,7 +56,8 @@ pub enum kvm_hotplug_reason {
     KVM_HOTPLUG_REASON_NONE = 0,
     /// After reboot: hot-plug needs QEMU 5.2 or later.
     KVM_HOTPLUG_REASON_QEMU_TOO_OLD = 1,
-    /// After reboot: the model is not paravirtual.
+    /// After reboot: the library plugs no device of this model into a running guest, or the record is
+    /// Ganeti's and the model is not paravirtual.
     KVM_HOTPLUG_REASON_MODEL = 2,
     /// After reboot: the record does not have its address.
     KVM_HOTPLUG_REASON_NO_ADDRESS = 3,

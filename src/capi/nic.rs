@@ -53,8 +53,11 @@ pub struct kvm_hotplug_nic {
     /// Name of the tap, at most 15 characters, or a pattern with one "%d". It must not exist. NULL for
     /// "tap%d". Not together with tap_fds.
     pub ifname: *const c_char,
-    /// QEMU device model; NULL for "virtio-net-pci". Models outside of that family are recorded for the next
-    /// boot.
+    /// QEMU device model; NULL for "virtio-net-pci". That family, e1000, e1000-82544gc, e1000-82545em,
+    /// e1000e, igb (QEMU 8.0 or later), pcnet, rtl8139 and vmxnet3 are plugged into the running guest. Other
+    /// models are recorded for the next boot, and with a record in Ganeti's format all but the virtio-net-pci
+    /// family are. On a bus with many slots, an igb in slot n keeps n + 16 and n + 17 free for its virtual
+    /// functions. EOPNOTSUPP: QEMU does not know the model; EINVAL: it is no NIC.
     pub model: *const c_char,
     /// Bus; NULL for the first free slot of any. With it, slot counts.
     pub bus: *const c_char,

@@ -169,7 +169,10 @@ impl GuestState {
             None => self.contents().dialect().new_id(next, kind, None)?,
         };
         let address = match &placement.address {
-            Some(Address::Pci(pinned)) => Some(self.slots.pci.choose(&Want::Place(pinned.clone()))?.into()),
+            Some(Address::Pci(pinned)) => {
+                let want = Want::Place(pinned.clone());
+                Some(self.slots.pci.choose_for(&want, spec.model())?.into())
+            }
             _ => self.slots.scsi.choose_cold(&scsi_want(placement))?.map(Address::Scsi),
         };
         let device = new_device(id, generation, address, Presence::AddAfterReboot, spec);
@@ -187,7 +190,7 @@ impl GuestState {
     ) -> Result<AddPlan> {
         let (address, controller) = match &opened.spec {
             Spec::Disk(spec) if spec.is_scsi() => self.choose_target(placement, generation)?,
-            _ => (self.slots.pci.choose(&want(placement))?.into(), None),
+            spec => (self.slots.pci.choose_for(&want(placement), spec.model())?.into(), None),
         };
         let id = match &placement.id {
             Some(id) => id.clone(),

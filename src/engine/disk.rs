@@ -96,6 +96,7 @@ impl GuestState {
         let (spec, image) = self.resolve_image(settled.spec, request.format).await?;
         self.contents().dialect().check_disk(&spec)?;
         self.check_unshared(&spec, &image).await?;
+        self.check_model(DeviceKind::Disk, &spec.model, deadline).await?;
         if let Some(why) = self.defer_reason(DeviceKind::Disk, &spec.model, request.placement.bus()) {
             return Ok(Preparation::Later(Spec::Disk(spec), why));
         }

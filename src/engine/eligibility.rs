@@ -7,10 +7,23 @@ use crate::ids::BusName;
 use crate::model::{Device, DeviceKind, Presence};
 use crate::qmp::OLDEST_QEMU;
 use crate::slots::scsi;
+use crate::store::Format;
 
-/// NIC models that can be plugged into a running guest.
-pub const LIVE_NIC_MODELS: &[&str] =
-    &["virtio-net-pci", "virtio-net-pci-non-transitional", "virtio-net-pci-transitional"];
+/// NIC models that can be plugged into a running guest: QEMU 5.2 to 11.1 takes them (`igb` from 8.0 on), and
+/// a Linux guest gives them back.
+pub const LIVE_NIC_MODELS: &[&str] = &[
+    "virtio-net-pci",
+    "virtio-net-pci-non-transitional",
+    "virtio-net-pci-transitional",
+    "e1000",
+    "e1000-82544gc",
+    "e1000-82545em",
+    "e1000e",
+    "igb",
+    "pcnet",
+    "rtl8139",
+    "vmxnet3",
+];
 
 /// Disk models that can be plugged into a running guest.
 pub const LIVE_DISK_MODELS: &[&str] = &[
@@ -30,7 +43,7 @@ impl GuestState {
         bus: Option<&BusName>,
     ) -> Option<DeferReason> {
         let bus = || bus.and_then(|bus| self.bus_defer_reason(bus));
-        self.too_old().or_else(|| model_defer_reason(kind, model)).or_else(bus)
+        self.too_old().or_else(|| self.model_defer_reason(kind, model)).or_else(bus)
     }
 
     /// Why such a device cannot be taken out of this guest now.
@@ -66,13 +79,22 @@ impl GuestState {
             .is_some_and(waits)
             .then(|| DeferReason::Controller(format!("{bus} comes with the next boot")))
     }
-}
 
-fn model_defer_reason(kind: DeviceKind, model: &str) -> Option<DeferReason> {
-    let live = match kind {
-        DeviceKind::Nic => LIVE_NIC_MODELS,
-        DeviceKind::Disk => LIVE_DISK_MODELS,
-        DeviceKind::Controller => scsi::spec::LIVE_MODELS,
-    };
-    (!live.contains(&model)).then(|| DeferReason::Model(model.to_owned()))
+    /// Ganeti plugs no emulated NIC into a running guest, so a guest with its record gets one at its next
+    /// boot.
+    fn model_defer_reason(&self, kind: DeviceKind, model: &str) -> Option<DeferReason> {
+        let live = match kind {
+            DeviceKind::Nic => LIVE_NIC_MODELS,
+            DeviceKind::Disk => LIVE_DISK_MODELS,
+            DeviceKind::Controller => scsi::spec::LIVE_MODELS,
+        };
+        if !live.contains(&model) {
+            return Some(DeferReason::Model(format!("the library plugs no {model} into a running guest")));
+        }
+        let is_ganeti = self.contents().dialect().format() == Format::Ganeti;
+        let is_emulated = kind == DeviceKind::Nic && !model.starts_with("virtio-");
+        (is_ganeti && is_emulated).then(|| {
+            DeferReason::Model(format!("model {model} is not paravirtual, and the record is Ganeti's"))
+        })
+    }
 }

@@ -73,6 +73,8 @@ pub(super) struct GuestState {
     pub(super) running_since: Option<Instant>,
     /// Buses that are known to take nothing while the guest runs.
     pub(super) no_hotplug_buses: BTreeSet<BusName>,
+    /// Device models of which QEMU has said that it knows them.
+    pub(super) known_models: BTreeSet<String>,
     /// Buses of which QEMU has said whether they do.
     pub(super) probed_buses: BTreeSet<BusName>,
     /// Events were lost: a device may have left without a word.
@@ -139,6 +141,7 @@ impl GuestState {
             migrating: false,
             running: false,
             no_hotplug_buses: BTreeSet::new(),
+            known_models: BTreeSet::new(),
             probed_buses: BTreeSet::new(),
             events_lost: false,
             heard_from_generation: 0,

@@ -39,6 +39,7 @@ mod link;
 mod list;
 mod listener;
 mod look_only;
+mod models;
 mod modify;
 mod netdevs;
 pub(crate) mod nic;

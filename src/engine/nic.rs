@@ -184,12 +184,13 @@ impl GuestState {
         if let Some(given) = &given {
             self.check_not_in_qemu(given).await?;
         }
+        self.check_model(DeviceKind::Nic, &spec.model, deadline).await?;
         if let Some(why) = self.defer_reason(DeviceKind::Nic, &spec.model, request.placement.bus()) {
             given.as_ref().map_or(Ok(()), |given| Err(cannot_wait(given, &why)))?;
             return Ok(Preparation::Later(Spec::Nic(spec), why));
         }
         self.refuse_while_migrating(deadline).await?;
-        self.slots.pci.choose(&want(&request.placement))?;
+        self.slots.pci.choose_for(&want(&request.placement), &spec.model)?;
         if let Some(Given { name, tap }) = given {
             (spec.ifname, spec.given_tap) = (Some(name), Some(tap));
         }

@@ -20,7 +20,7 @@ pub enum Outcome {
 pub enum DeferReason {
     /// QEMU is older than what this library can hot-plug into.
     QemuTooOld(String),
-    /// The model is not a paravirtual one.
+    /// The model is one that is not plugged into a running guest; why.
     Model(String),
     /// The record does not say where the device sits.
     NoAddress,
@@ -37,7 +37,7 @@ impl std::fmt::Display for DeferReason {
             Self::QemuTooOld(version) => {
                 write!(f, "QEMU {version} is older than {}", crate::qmp::OLDEST_QEMU)
             }
-            Self::Model(model) => write!(f, "model {model} is not paravirtual"),
+            Self::Model(why) => f.write_str(why),
             Self::Controller(why) => write!(f, "its controller takes no disks now: {why}"),
             Self::NoAddress => f.write_str("the record has no address for the device"),
             Self::Recorded => {

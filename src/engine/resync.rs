@@ -54,6 +54,7 @@ impl GuestState {
         // It may be another QEMU by now, whose guest has only just been started.
         self.running_since = None;
         self.no_hotplug_buses.clear();
+        self.known_models.clear();
         self.probed_buses.clear();
         self.links_to_reapply = true;
         if std::mem::take(&mut self.monitor_lost) {

@@ -240,7 +240,11 @@ impl Placed for Device {
         self.address.as_ref()
     }
 
+    fn model(&self) -> &str {
+        self.spec.model()
+    }
+
     fn controller_model(&self) -> Option<&str> {
-        Some(self.model()).filter(|_| self.kind() == DeviceKind::Controller)
+        Some(self.spec.model()).filter(|_| self.kind() == DeviceKind::Controller)
     }
 }

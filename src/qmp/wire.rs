@@ -54,7 +54,7 @@ impl Command {
                 self.arguments.as_ref().and_then(|all| all.get("command-line")).and_then(Value::as_str);
             self.name == "human-monitor-command" && line.is_some_and(|line| line.starts_with("info "))
         };
-        let asks = ["query-", "qom-get", "qom-list", "x-query-", "x-debug-query-"];
+        let asks = ["query-", "qom-get", "qom-list", "device-list-properties", "x-query-", "x-debug-query-"];
         self.fd.is_none() && (asks.iter().any(|name| self.name.starts_with(name)) || is_info())
     }
 

@@ -10,6 +10,8 @@ pub trait Placed {
     fn id(&self) -> &DeviceId;
     /// Where it sits, if it has been given a place.
     fn address(&self) -> Option<&Address>;
+    /// Its model.
+    fn model(&self) -> &str;
     /// Its model, if it is a SCSI controller, which brings a bus.
     fn controller_model(&self) -> Option<&str>;
 }
@@ -30,7 +32,11 @@ impl Slots {
             self.scsi.add_controller(device.id().as_str(), model, true);
         }
         match device.address() {
-            Some(Address::Pci(address)) => self.pci.occupy(address, device.id()),
+            Some(Address::Pci(address)) => {
+                for place in self.pci.places(address, device.model()) {
+                    self.pci.occupy(&place, device.id());
+                }
+            }
             Some(Address::Scsi(address)) => self.scsi.occupy(address, device.id()),
             None => {}
         }
@@ -40,7 +46,11 @@ impl Slots {
     /// released.
     pub fn quarantine(&mut self, device: &impl Placed) {
         match device.address() {
-            Some(Address::Pci(address)) => self.pci.quarantine(address, device.id()),
+            Some(Address::Pci(address)) => {
+                for place in self.pci.places(address, device.model()) {
+                    self.pci.quarantine(&place, device.id());
+                }
+            }
             Some(Address::Scsi(address)) => self.scsi.quarantine(address, device.id()),
             None => {}
         }
@@ -62,7 +72,11 @@ impl Slots {
 
     fn free(&mut self, device: &impl Placed) {
         match device.address() {
-            Some(Address::Pci(address)) => drop(self.pci.release(address, device.id())),
+            Some(Address::Pci(address)) => {
+                for place in self.pci.places(address, device.model()) {
+                    self.pci.release(&place, device.id());
+                }
+            }
             Some(Address::Scsi(address)) => drop(self.scsi.release(address, device.id())),
             None => {}
         }

@@ -79,7 +79,7 @@ int main(void)
     CHECK_NUMBER(recorded(&vm), 0);
     plug_all(&vm, directory);
     look(&vm, seen);
-    answers(add_nic(&vm, &(struct kvm_hotplug_nic){.id = "waits", .model = "e1000", .mac = "52:54:00:00:00:77"}, NULL),
+    answers(add_nic(&vm, &(struct kvm_hotplug_nic){.id = "waits", .model = "ne2k_pci", .mac = "52:54:00:00:00:77"}, NULL),
             KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
     CHECK_NUMBER(guest_does(vm.qemu, "printf 'kept over a reboot' | dd of=/dev/%s conv=fsync", seen[NICS + 1]), 0);
     /* Asked for, and never granted: the guest is switched off before. */
@@ -107,7 +107,7 @@ int main(void)
     device = vm_device(&vm, "waits");
     CHECK_NUMBER(device.state, KVM_HOTPLUG_STATE_LIVE);
     view_directory(vm.qemu, &device, directory);
-    guest_prints(vm.qemu, "0x100e", "cat %s/device", directory);
+    guest_prints(vm.qemu, "0x8029", "cat %s/device", directory);
 
     /* What was booted is taken out and put in like what was plugged, under the same id too. */
     works(unplug(&vm, nics[0].id, 0));

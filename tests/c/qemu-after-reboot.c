@@ -12,19 +12,19 @@ static char image[TEST_PATH];
 
 static void a_nic(void)
 {
-    struct kvm_hotplug_nic nic = {.id = "old", .model = "e1000", .mac = "52:54:00:12:34:56"};
-    struct kvm_hotplug_nic live = {.model = "e1000", .flags = KVM_HOTPLUG_LIVE_ONLY};
+    struct kvm_hotplug_nic nic = {.id = "old", .model = "ne2k_pci", .mac = "52:54:00:12:34:56"};
+    struct kvm_hotplug_nic live = {.model = "ne2k_pci", .flags = KVM_HOTPLUG_LIVE_ONLY};
 
     fails(kvmh_add_nic(vm.guest, &live, NULL, &failure), -EOPNOTSUPP, KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE,
-          "NIC cannot be changed in the running guest", "e1000 is not paravirtual");
-    CHECK(!vm_record_contains(&vm, "e1000"));
+          "NIC cannot be changed in the running guest", "no ne2k_pci into a running guest");
+    CHECK(!vm_record_contains(&vm, "ne2k_pci"));
     answers(kvmh_add_nic(vm.guest, &nic, &device, &failure), KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
     CHECK_TEXT(device.id, "old");
     CHECK_TEXT(device.bus, "");
-    CHECK_TEXT(device.model, "e1000");
+    CHECK_TEXT(device.model, "ne2k_pci");
     CHECK_NUMBER(device.state, KVM_HOTPLUG_STATE_AFTER_REBOOT);
     CHECK_NUMBER(device.reason, KVM_HOTPLUG_REASON_MODEL);
-    CHECK_PART(device.reason_text, "e1000 is not paravirtual");
+    CHECK_PART(device.reason_text, "no ne2k_pci into a running guest");
     CHECK_NUMBER(device.removed_after_reboot, 0);
     CHECK(vm_record_contains(&vm, "\"presence\":\"add-after-reboot\""));
     /* Again, and live only. */
@@ -51,7 +51,7 @@ static void a_disk(void)
 static void with_a_place(void)
 {
     const char *bus = vm.qemu->q35 ? "rp0" : "pci.0";
-    struct kvm_hotplug_nic nic = {.id = "placed", .model = "e1000", .bus = bus, .slot = vm.qemu->q35 ? 0 : 4};
+    struct kvm_hotplug_nic nic = {.id = "placed", .model = "ne2k_pci", .bus = bus, .slot = vm.qemu->q35 ? 0 : 4};
 
     answers(kvmh_add_nic(vm.guest, &nic, &device, &failure), KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
     CHECK_TEXT(device.bus, bus);
@@ -88,7 +88,7 @@ int main(void)
     device = vm_device(&vm, "old");
     CHECK_NUMBER(device.state, KVM_HOTPLUG_STATE_AFTER_REBOOT);
     CHECK_NUMBER(device.reason, KVM_HOTPLUG_REASON_MODEL);
-    CHECK_PART(device.reason_text, "e1000 is not paravirtual");
+    CHECK_PART(device.reason_text, "no ne2k_pci into a running guest");
     CHECK_NUMBER(vm_device(&vm, "placed").slot, vm.qemu->q35 ? 0 : 4);
     CHECK_PICTURE(&vm, picture);
     removal("old");

@@ -73,7 +73,7 @@ static void add_some_nic(struct history *history)
                                   .bridge = below(2) ? HOSTS_BRIDGE : NULL};
 
     if (below(5) == 0) {
-        nic = (struct kvm_hotplug_nic){.model = "e1000"};
+        nic = (struct kvm_hotplug_nic){.model = "ne2k_pci"};
         answers(add_nic(&history->vm, &nic, NULL), KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
         return;
     }
@@ -139,7 +139,7 @@ static void change_cold(struct history *history)
 {
     struct kvm_hotplug_device devices[MAX_DEVICES];
     struct kvm_hotplug_del_options removal = {0};
-    struct kvm_hotplug_nic nic = {.model = below(3) ? NULL : "e1000", .bridge = HOSTS_BRIDGE};
+    struct kvm_hotplug_nic nic = {.model = below(3) ? NULL : "ne2k_pci", .bridge = HOSTS_BRIDGE};
     size_t count = list(history, devices);
 
     if (count > 0 && below(3) == 0) {

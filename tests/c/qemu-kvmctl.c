@@ -230,13 +230,13 @@ static void scsi(void)
 
 static void take_out(void)
 {
-    ctl(3, "add-nic --model e1000 --id later", NULL);
+    ctl(3, "add-nic --model ne2k_pci --id later", NULL);
     says("comes with the next boot");
     ctl(0, "list", NULL);
-    says("(model e1000 is not paravirtual)");
-    json(0, "list", NULL, PARTS("it comes with the next boot: model e1000 is not paravirtual"));
-    json(3, "add-nic --model e1000 --id later2", NULL, PARTS("\"answer\":\"after-reboot\"", "e1000"));
-    json(1, "add-nic --model e1000 --live-only", NULL, PARTS("\"errno\":95"));
+    says("(the library plugs no ne2k_pci into a running guest)");
+    json(0, "list", NULL, PARTS("it comes with the next boot: the library plugs no ne2k_pci into a running guest"));
+    json(3, "add-nic --model ne2k_pci --id later2", NULL, PARTS("\"answer\":\"after-reboot\"", "ne2k_pci"));
+    json(1, "add-nic --model ne2k_pci --live-only", NULL, PARTS("\"errno\":95"));
     ctl(0, "del later", NULL);
     ctl(0, "del nobody", NULL);
     CHECK_TEXT(said.out, "nobody is not there\n");

@@ -116,11 +116,11 @@ static void nics(void)
     kvm_hotplug_text_free(plan);
     nic.queues = 3;
     fails(plan_nic(&nic, &planned, &plan), -EEXIST, KVM_HOTPLUG_ERROR_CONFLICT, "another queues");
-    nic = (struct kvm_hotplug_nic){.id = "old", .model = "e1000"};
+    nic = (struct kvm_hotplug_nic){.id = "old", .model = "ne2k_pci"};
     answers(plan_nic(&nic, &planned, &plan), KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
     CHECK_NUMBER(planned.reason, KVM_HOTPLUG_REASON_MODEL);
     IN_ORDER(plan, "\"answer\":\"after-reboot\"", "\"commands\":[]");
-    CHECK_PART(plan, "e1000");
+    CHECK_PART(plan, "ne2k_pci");
     kvm_hotplug_text_free(plan);
 }
 

@@ -25,7 +25,8 @@ enum {
     BRIEF_MS = 200,
     PAUSE_MS = 5,
     CANCEL_MS = 23,
-    CALL_MS = 5000
+    /* More than the disk of a busy machine takes for the syncs of the records of all threads. */
+    CALL_MS = 30000
 };
 
 /* One that adds and removes a device of its own. */

@@ -223,7 +223,7 @@ pub fn other_models_come_after_a_reboot(agent: &dyn Agent) {
     let fixture = Fixture::pc();
     let api = fixture.open(agent);
     fixture.qemu.take_seen();
-    let nic = NicArgs { model: Some("e1000".into()), ..fixture.nic(1) };
+    let nic = NicArgs { model: Some("ne2k_pci".into()), ..fixture.nic(1) };
     let disk = DiskArgs { model: Some("ide-hd".into()), ..fixture.disk("a.img") };
     for live_only in [true, false] {
         let place = Place { live_only, ..Place::default() };
@@ -239,12 +239,27 @@ pub fn other_models_come_after_a_reboot(agent: &dyn Agent) {
     }
     assert!(api.list().iter().all(|item| item.later == Some(Later::Model)), "{:?}", api.list());
     assert_eq!(fixture.recorded().len(), 2);
-    assert_eq!(fixture.qemu.take_names(), Vec::<String>::new());
+    // Whether QEMU knows them at all; of each it is asked once.
+    assert_eq!(fixture.qemu.take_names(), ["device-list-properties"; 2]);
     let described = api.describe(None).unwrap().unwrap();
     let mut reasons: Vec<_> =
         described.as_array().unwrap().iter().map(|device| device["reason"].to_string()).collect();
     reasons.sort();
-    assert!(reasons[0].contains("next boot: model e1000 is not paravirtual"), "{reasons:?}");
+    assert!(
+        reasons[1].contains("next boot: the library plugs no ne2k_pci into a running guest"),
+        "{reasons:?}"
+    );
+}
+
+pub fn a_model_that_qemu_does_not_know_is_refused(agent: &dyn Agent) {
+    let fixture = Fixture::pc();
+    let refusal = serde_json::json!({"error": {"class": "DeviceNotFound", "desc": "Device 'igb' not found"}});
+    fixture.qemu.fault("device-list-properties", 0, Act::Reply(refusal));
+    let api = fixture.open(agent);
+    let nic = NicArgs { model: Some("igb".into()), ..fixture.nic(1) };
+    let error = fails(api.add_nic(&nic), ErrorKind::NotHotpluggable);
+    assert!(error.text.contains("does not know the device model igb"), "{error:?}");
+    assert!(fixture.recorded().is_empty() && api.list().is_empty());
 }
 
 pub fn a_device_without_an_address_leaves_after_a_reboot(agent: &dyn Agent) {

@@ -218,8 +218,11 @@ pub fn many_that_are_not_waited_for(agent: &dyn Agent) {
     let fixture = Fixture::pc();
     let api = fixture.open(agent);
     let before = fixture.snapshot();
-    let nics =
-        [no_wait(fixture.nic(1)), fixture.nic(2), NicArgs { model: Some("e1000".into()), ..fixture.nic(1) }];
+    let nics = [
+        no_wait(fixture.nic(1)),
+        fixture.nic(2),
+        NicArgs { model: Some("ne2k_pci".into()), ..fixture.nic(1) },
+    ];
     let disks = [fixture.disk_as("data", "a.img")];
     let states = |answers: Vec<Answer>| answers.into_iter().map(|answer| answer.state).collect::<Vec<_>>();
     let waits = || State::Pending(Why::NotAwaited);

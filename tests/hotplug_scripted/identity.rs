@@ -52,7 +52,7 @@ fn asked(fixture: &Fixture) -> bool {
 pub fn a_device_of_the_next_boot_does_not_go_with_its_namesake(agent: &dyn Agent) {
     let fixture = Fixture::pc();
     let api = fixture.open(agent);
-    let later = NicArgs { model: Some("e1000".into()), ..fixture.nic_as("lan", MAC) };
+    let later = NicArgs { model: Some("ne2k_pci".into()), ..fixture.nic_as("lan", MAC) };
     assert_eq!(api.add_nic(&later).unwrap().state, State::AfterReboot(Later::Model));
     let before = fixture.record_text();
     fixture.qemu.emit("DEVICE_DELETED", deleted("lan"));

@@ -186,7 +186,7 @@ pub fn a_name_is_for_one_tap(agent: &dyn Agent) {
     let api = fixture.open(agent);
     let ifname = fixture.nic(1).ifname;
     let later = |id: &str| {
-        named(id, NicArgs { model: Some("e1000".into()), ifname: ifname.clone(), ..NicArgs::default() })
+        named(id, NicArgs { model: Some("ne2k_pci".into()), ifname: ifname.clone(), ..NicArgs::default() })
     };
     let waiting = api.add_nic(&later("one")).unwrap();
     assert!(matches!(waiting.state, State::AfterReboot(_)), "{waiting:?}");
@@ -210,7 +210,7 @@ pub fn a_name_is_for_one_tap(agent: &dyn Agent) {
 pub fn a_callers_tap_does_not_wait_for_a_reboot(agent: &dyn Agent) {
     let old = Fixture::new(Setup { version: (4, 2, 1), ..Setup::default() });
     let new = Fixture::pc();
-    for (fixture, model) in [(&old, None), (&new, Some("e1000".to_owned()))] {
+    for (fixture, model) in [(&old, None), (&new, Some("ne2k_pci".to_owned()))] {
         let api = fixture.open(agent);
         let (fds, name) = tap(fixture, 1);
         let before = fixture.snapshot();

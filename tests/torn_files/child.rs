@@ -194,7 +194,7 @@ fn operate(change: Change, runtime: &Path, socket: &Path) -> Result<(), Failure>
         ListAdd | ListAddLater => api.add_nic(&NicArgs {
             mac: Some(MAC.into()),
             ifname: std::env::var(IFNAME).ok(),
-            model: (change == ListAddLater).then(|| "rtl8139".into()),
+            model: (change == ListAddLater).then(|| "ne2k_pci".into()),
             ..NicArgs::default()
         }),
         ListDelFirst => api.unplug(&UnplugArgs::of(&api.list()[0].id)),
@@ -206,7 +206,7 @@ fn operate(change: Change, runtime: &Path, socket: &Path) -> Result<(), Failure>
             place,
             mac: Some(MAC.into()),
             ifname: std::env::var(IFNAME).ok(),
-            model: (change == AddLater).then(|| "rtl8139".into()),
+            model: (change == AddLater).then(|| "ne2k_pci".into()),
             ..NicArgs::default()
         }),
         AddDisk | AddScsi => api.add_disk(&DiskArgs {

@@ -285,7 +285,8 @@ const (
 	ReasonNone Reason = C.KVM_HOTPLUG_REASON_NONE
 	// ReasonQEMUTooOld: after reboot: hot-plug needs QEMU 5.2 or later.
 	ReasonQEMUTooOld Reason = C.KVM_HOTPLUG_REASON_QEMU_TOO_OLD
-	// ReasonModel: after reboot: the model is not paravirtual.
+	// ReasonModel: after reboot: the library plugs no device of this model into a running guest, or the
+	// record is Ganeti's and the model is not paravirtual.
 	ReasonModel Reason = C.KVM_HOTPLUG_REASON_MODEL
 	// ReasonNoAddress: after reboot: the record does not have its address.
 	ReasonNoAddress Reason = C.KVM_HOTPLUG_REASON_NO_ADDRESS

@@ -223,7 +223,8 @@ class Reason(Enumeration):
     NONE = 0
     #: After reboot: hot-plug needs QEMU 5.2 or later.
     QEMU_TOO_OLD = 1
-    #: After reboot: the model is not paravirtual.
+    #: After reboot: the library plugs no device of this model into a running guest, or the record is Ganeti's
+    #: and the model is not paravirtual.
     MODEL = 2
     #: After reboot: the record does not have its address.
     NO_ADDRESS = 3

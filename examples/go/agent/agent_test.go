@@ -71,7 +71,7 @@ func TestAnswersAndTheirStatus(t *testing.T) {
 		{404, "POST", "/nics", `{"bus":"pci.9"}`, kvmhotplug.ErrNotFound, "pci.9"},
 		{409, "POST", "/disks", `{"id":"data","path":"` + path + `","serial":"S"}`, kvmhotplug.ErrConflict, "another serial"},
 		{409, "POST", "/nics", `{"bus":"pci.0","slot":` + fmt.Sprint(added.Device.Slot) + `}`, kvmhotplug.ErrAddressTaken, "data"},
-		{422, "POST", "/nics", `{"model":"e1000","live_only":true}`, kvmhotplug.ErrNotHotpluggable, "e1000"},
+		{422, "POST", "/nics", `{"model":"ne2k_pci","live_only":true}`, kvmhotplug.ErrNotHotpluggable, "ne2k_pci"},
 	} {
 		got := want[failure](t, agent, refused.status, refused.method, guest+refused.path, refused.body)
 		if got.Error.Kind != refused.kind || !strings.Contains(got.Error.Message, refused.part) || got.Error.Errno == 0 {
@@ -118,9 +118,9 @@ func TestAnswersAndTheirStatus(t *testing.T) {
 		t.Errorf("query-status: %+v", reply)
 	}
 
-	late := want[kvmhotplug.Result](t, agent, http.StatusAccepted, "POST", guest+"/nics", `{"id":"old","model":"e1000"}`)
+	late := want[kvmhotplug.Result](t, agent, http.StatusAccepted, "POST", guest+"/nics", `{"id":"old","model":"ne2k_pci"}`)
 	if late.State != kvmhotplug.AfterReboot || late.Reason != kvmhotplug.ReasonModel {
-		t.Errorf("an e1000: %+v", late)
+		t.Errorf("an ne2k_pci: %+v", late)
 	}
 	if listed := want[kvmhotplug.Device](t, agent, http.StatusOK, "GET", guest+"/devices/old", ""); listed.Reason != kvmhotplug.ReasonModel || listed.ReasonText != late.ReasonText {
 		t.Errorf("listed as %+v", listed)

@@ -32,7 +32,7 @@ func TestManyAtOnce(t *testing.T) {
 		t.Errorf("refused %+v", refused)
 	}
 	want[kvmhotplug.Result](t, agent, http.StatusNotFound, "GET", devices+"/wan", "")
-	want[[]kvmhotplug.Device](t, agent, http.StatusAccepted, "POST", devices, `{"nics":[{"id":"old","model":"e1000"}]}`)
+	want[[]kvmhotplug.Device](t, agent, http.StatusAccepted, "POST", devices, `{"nics":[{"id":"old","model":"ne2k_pci"}]}`)
 	want[failure](t, agent, http.StatusBadRequest, "POST", devices+"?plan", `{}`)
 
 	want[failure](t, agent, http.StatusBadRequest, "DELETE", devices, "")

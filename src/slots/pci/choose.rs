@@ -3,6 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, PciAddress};
 
+use super::beside;
 use super::bus::BusKind;
 use super::slots::{Access, BusSlots, Count, SlotMap, SlotState};
 
@@ -22,39 +23,44 @@ pub enum Want {
 }
 
 impl SlotMap {
-    /// The slot for a new device; [`occupy`](Self::occupy) it before choosing the next. The same map always
-    /// answers the same.
+    /// The slot for a new device that takes no other slot; [`occupy`](Self::occupy) it before choosing the
+    /// next. The same map always answers the same.
     ///
     /// Errors: [`ErrorKind::NoSlot`] with the counts of every bus, [`ErrorKind::AddressTaken`] naming the
     /// occupant, [`ErrorKind::NotHotpluggable`], [`ErrorKind::NotFound`] for a bus the guest does not show,
     /// [`ErrorKind::Invalid`] for a slot such a bus does not have, and [`ErrorKind::State`] for a bus whose
     /// devices are not known yet.
     pub fn choose(&self, want: &Want) -> Result<PciAddress> {
+        self.choose_for(want, "")
+    }
+
+    /// The same for a device of this model, which may take [slots beside its own](Self::places).
+    pub fn choose_for(&self, want: &Want, model: &str) -> Result<PciAddress> {
         match want {
-            Want::Pinned(address) => self.check(address).map(|()| address.clone()),
-            Want::Place(address) => match self.any_on(address) {
+            Want::Pinned(address) => self.check(address, model).map(|()| address.clone()),
+            Want::Place(address) => match self.any_on(address, model) {
                 Some(free) => free,
-                None => self.check(address).map(|()| address.clone()),
+                None => self.check(address, model).map(|()| address.clone()),
             },
             Want::Auto => {
                 let free =
-                    |bus: &BusSlots| Some(PciAddress { bus: bus.name.clone(), slot: bus.first_free()? });
-                self.buses.iter().find_map(free).ok_or_else(|| self.exhausted())
+                    |bus: &BusSlots| Some(PciAddress { bus: bus.name.clone(), slot: bus.first_free(model)? });
+                self.buses.iter().find_map(free).ok_or_else(|| beside::explain(self.exhausted(), model))
             }
         }
     }
 
     /// Slot 0 is nobody's to have where there are others: it stands for any that is free there. `None` for
     /// any other address.
-    pub fn any_on(&self, address: &PciAddress) -> Option<Result<PciAddress>> {
+    pub fn any_on(&self, address: &PciAddress, model: &str) -> Option<Result<PciAddress>> {
         let named = |bus: &&BusSlots| bus.name == address.bus && bus.has_any();
         let bus = self.buses.iter().find(named).filter(|_| address.slot.get() == 0)?;
         let words = || format!("no free slot on {} ({})", bus.name, bus.count().words());
-        let free = bus.first_free().ok_or_else(|| Error::new(ErrorKind::NoSlot, words()));
+        let free = bus.first_free(model).ok_or_else(|| Error::new(ErrorKind::NoSlot, words()));
         Some(free.map(|slot| PciAddress { bus: bus.name.clone(), slot }))
     }
 
-    fn check(&self, address: &PciAddress) -> Result<()> {
+    fn check(&self, address: &PciAddress, model: &str) -> Result<()> {
         let refuse = |kind, why: String| Err(Error::new(kind, why));
         let Some(bus) = self.buses.iter().find(|bus| bus.name == address.bus) else {
             let names = listed(self.buses.iter().map(|bus| bus.name.to_string()), ", ");
@@ -82,7 +88,14 @@ impl SlotMap {
                     self.name_open_buses()
                 ),
             ),
-            SlotState::Free | SlotState::Reserved | SlotState::NotHotpluggable => Ok(()),
+            SlotState::Free | SlotState::Reserved | SlotState::NotHotpluggable => {
+                match bus.in_the_way(address.slot, model) {
+                    Some(why) => {
+                        refuse(ErrorKind::AddressTaken, format!("{address}: {why}; pin another or none"))
+                    }
+                    None => Ok(()),
+                }
+            }
             SlotState::Unknown => refuse(
                 ErrorKind::State,
                 format!("{address}: the guest has not numbered this bus and QOM was not asked what is on it"),

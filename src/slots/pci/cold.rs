@@ -61,7 +61,7 @@ impl SlotMap {
     /// Whether a device can be started at this address: unlike a running guest, a cold one takes devices on
     /// every bus. A bus that is not known may be one that the command line makes where this library cannot
     /// read it.
-    pub fn check_cold(&self, address: &PciAddress) -> Result<()> {
+    pub fn check_cold(&self, address: &PciAddress, model: &str) -> Result<()> {
         let Some(bus) = self.buses.iter().find(|bus| bus.name == address.bus) else { return Ok(()) };
         if bus.access != Access::NotHotpluggable && !bus.kind.slots().contains(&address.slot.get()) {
             return Err(Error::invalid(format!("{address}: a {} has no such slot", bus.kind)));
@@ -71,7 +71,12 @@ impl SlotMap {
                 ErrorKind::AddressTaken,
                 format!("{address} is taken by {by}; pin another or none"),
             )),
-            _ => Ok(()),
+            _ => match bus.in_the_way(address.slot, model) {
+                Some(why) => {
+                    Err(Error::new(ErrorKind::AddressTaken, format!("{address}: {why}; pin another or none")))
+                }
+                None => Ok(()),
+            },
         }
     }
 

@@ -9,6 +9,7 @@
 //!    removals ([`SlotMap::quarantine`]), then [`SlotMap::choose`] and name the device with
 //!    [`device_id_for`].
 
+mod beside;
 mod bus;
 mod choose;
 mod cold;

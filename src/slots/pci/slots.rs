@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::ids::{BusName, DeviceId, PciAddress, SLOTS, Slot};
 use crate::slots::occupancy::{Occupancy, SlotUser};
 
+use super::beside;
 use super::bus::{Bus, BusKind, Occupant};
 use super::topology::Topology;
 
@@ -164,7 +165,7 @@ impl SlotMap {
 
     /// Those of them that have a free slot.
     pub fn open_buses_with_room(&self) -> impl Iterator<Item = (&BusName, BusKind)> {
-        let with_room = self.buses.iter().filter(|bus| bus.first_free().is_some());
+        let with_room = self.buses.iter().filter(|bus| bus.first_free("").is_some());
         with_room.map(|bus| (&bus.name, bus.kind))
     }
 
@@ -202,7 +203,14 @@ impl BusSlots {
             (true, true) => Access::Open,
         };
         let reserved = if bus.kind() == BusKind::ConventionalRoot { rules.reserved } else { 0 };
-        Self { name, kind: bus.kind(), access, reserved, occupancy }
+        let mut slots = Self { name, kind: bus.kind(), access, reserved, occupancy };
+        for (slot, _, occupant) in bus.functions() {
+            let model = beside::model_with_more(occupant.pci_id, &occupant.description);
+            for slot in slots.beside(slot, model).unwrap_or_default() {
+                slots.occupancy.add(slot, live(occupant));
+            }
+        }
+        slots
     }
 
     fn unseen(name: BusName) -> Self {
@@ -235,8 +243,11 @@ impl BusSlots {
         self.access == Access::Open && !self.kind.is_port()
     }
 
-    pub(super) fn first_free(&self) -> Option<Slot> {
-        self.automatic().filter_map(Slot::new).find(|slot| self.state(*slot) == SlotState::Free)
+    pub(super) fn first_free(&self, model: &str) -> Option<Slot> {
+        let is_free = |slot: &Slot| self.state(*slot) == SlotState::Free;
+        self.automatic()
+            .filter_map(Slot::new)
+            .find(|slot| is_free(slot) && self.in_the_way(*slot, model).is_none())
     }
 
     pub(super) fn count(&self) -> Count {

@@ -65,6 +65,16 @@ void view_nic(struct qemu *qemu, const struct kvm_hotplug_device *device, char n
     driver_name(qemu, device, "net", name);
 }
 
+void view_emulated_nic(struct qemu *qemu, const struct kvm_hotplug_device *device, char name[16])
+{
+    char path[128];
+    char directory[192];
+
+    view_directory(qemu, device, path);
+    snprintf(directory, sizeof directory, "%s/net", path);
+    name_in(qemu, device, directory, name);
+}
+
 /* A disk's directory is there before its node in /dev is. */
 static void wait_node(struct qemu *qemu, const char *name)
 {

@@ -19,6 +19,7 @@ void view_directory(struct qemu *qemu, const struct kvm_hotplug_device *device, 
 /* Wait until the driver in the guest has made an interface or a disk out of it, and say how it is called
  * there. */
 void view_nic(struct qemu *qemu, const struct kvm_hotplug_device *device, char name[16]);
+void view_emulated_nic(struct qemu *qemu, const struct kvm_hotplug_device *device, char name[16]);
 void view_disk(struct qemu *qemu, const struct kvm_hotplug_device *device, char name[16]);
 
 /* The same for a disk on a SCSI controller; and whether it is gone, with the controller still there. */

@@ -98,6 +98,52 @@ fn pinned_addresses_and_what_is_said_of_them() {
     }
 }
 
+/// An `igb` in slot n of a bus with many has virtual functions in n + 16 and n + 17.
+#[test]
+fn slots_of_virtual_functions_are_kept_free() {
+    let shown = pc(&[device(5, 0, "nic1", (0x8086, 0x10c9)), device(28, 0, "n28", NIC)]);
+    let mut slots = map(&shown, 4);
+    for (slot, by) in [(5, "nic1"), (21, "nic1"), (22, "nic1")] {
+        let error = slots.choose(&Want::Pinned(at("pci.0", slot))).unwrap_err();
+        assert!(error.message().contains(by), "{error}");
+    }
+    // 5 is taken, 4 would have its functions in 20 and 21, and 6 in 22 and 23.
+    assert_eq!(slots.choose_for(&Want::Auto, "igb").unwrap(), at("pci.0", 7));
+    assert_eq!(slots.choose_for(&Want::Place(at("pci.0", 0)), "igb").unwrap(), at("pci.0", 7));
+    for (slot, says) in [
+        (4, "its virtual functions need slot 21, which is taken by nic1"),
+        (12, "its virtual functions need slot 28, which is taken by n28"),
+        (15, "the slots 16 and 17 behind its own, and the bus ends before them"),
+    ] {
+        let error = slots.choose_for(&Want::Pinned(at("pci.0", slot)), "igb").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddressTaken);
+        assert!(error.message().contains(says), "{error}");
+    }
+    assert_eq!(slots.places(&at("pci.0", 7), "igb"), [7, 23, 24].map(|slot| at("pci.0", slot)));
+    assert_eq!(slots.places(&at("pci.0", 7), "e1000"), [at("pci.0", 7)]);
+    for place in slots.places(&at("pci.0", 7), "igb") {
+        slots.occupy(&place, &id("nic2"));
+    }
+    assert!(slots.choose(&Want::Pinned(at("pci.0", 24))).is_err());
+    let mut given = Vec::new();
+    while let Ok(address) = slots.choose_for(&Want::Auto, "igb") {
+        slots.places(&address, "igb").iter().for_each(|place| slots.occupy(place, &id("x")));
+        given.push(address.slot.get());
+    }
+    assert_eq!(given, [9, 13]);
+    let error = slots.choose_for(&Want::Auto, "igb").unwrap_err();
+    assert!(
+        error.message().starts_with("igb needs the slots 16 and 17 behind its own too: no free"),
+        "{error}"
+    );
+    // Behind a port there is nobody to be in the way.
+    assert_eq!(map(&q35(), 4).choose_for(&Want::Auto, "igb").unwrap(), at("rp2", 0));
+    for slot in [5, 21, 22] {
+        slots.release(&at("pci.0", slot), &id("nic1"));
+    }
+    assert_eq!(slots.choose(&Want::Pinned(at("pci.0", 21))).unwrap(), at("pci.0", 21));
+}
+
 #[test]
 fn exhaustion_counts_every_bus() {
     let text = |slots: &mut SlotMap| {

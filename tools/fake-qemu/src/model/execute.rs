@@ -88,8 +88,12 @@ impl Model {
             "block_resize" => self.block_resize(command.text("node-name"), arguments),
             "device_add" => self.device_add(arguments),
             "device_del" => self.device_del(command.text("id")),
-            // It knows every model that it takes, and nothing about them.
-            "device-list-properties" => Ok(json!([])),
+            // It knows every model that it takes, and nothing about them: each may be a NIC or a disk.
+            "device-list-properties" => Ok(json!([
+                { "name": "addr", "type": "int32" },
+                { "name": "netdev", "type": "str" },
+                { "name": "drive", "type": "str" },
+            ])),
             "qom-list" => self.qom_list(command.text("path")),
             "qom-get" => self.qom_get(command.text("path"), command.text("property")),
             "human-monitor-command" if command.text("command-line") == "info network" => {

@@ -18,7 +18,7 @@ pub(crate) struct PlaceArguments {
     #[arg(long, value_name = "N", default_value_t, hide_default_value = true,
           value_parser = values::number::<u32>)]
     pub(crate) slot: u32,
-    /// QEMU device model (default: the paravirtual one)
+    /// QEMU device model (default: virtio-net-pci, virtio-blk-pci)
     #[arg(long, value_name = "NAME")]
     pub(crate) model: Option<String>,
     /// Fail rather than record it for the next boot
