@@ -92,7 +92,16 @@ const SECTIONS: [(&str, &[&str]); 11] = [
     ("Waiting and events", &["wait.rs", "kvm_hotplug_io_action", "kvm_hotplug_event_type", "event.rs"]),
     (
         "Boot, reboot and migration",
-        &["boot.rs", "boot_plan.rs", "kvm_runtime_problem_kind", "check.rs", "cold.rs", "settle.rs"],
+        &[
+            "boot.rs",
+            "boot_plan.rs",
+            "kvm_runtime_problem_kind",
+            "check.rs",
+            "cold.rs",
+            "settle.rs",
+            "kvm_runtime_slot_policy",
+            "slot_rules.rs",
+        ],
     ),
 ];
 /// What is left.

@@ -1601,6 +1601,42 @@ int kvm_hotplug_settle(struct kvm_hotplug *guest, uint32_t timeout_ms, struct kv
                        size_t device_size, size_t capacity, size_t *ret_count,
                        struct kvm_hotplug_error **reterr);
 
+/** Which of the free slots a new device gets. */
+enum kvm_runtime_slot_policy {
+    KVM_RUNTIME_SLOT_POLICY_FIRST_FREE = 0, /**< The first. */
+    /** The first that no device has had since the policy was set, then the one that was given up longest
+     *  ago. Linux names a NIC after its slot: a new NIC then does not get the name of one that has just
+     *  left, with the settings that the guest has for it. */
+    KVM_RUNTIME_SLOT_POLICY_LONGEST_FREE = 1,
+};
+
+/** Says which of the free slots of a guest's PCI buses a new device gets that asks for none. It is
+ *  recorded. With KVM_RUNTIME_SLOT_POLICY_LONGEST_FREE the record also remembers which slots devices have
+ *  given up, from now on.
+ *  `policy`: one of enum kvm_runtime_slot_policy.
+ *  Fails like any change of a record, and with -EINVAL (policy is none of the enum). */
+int kvm_runtime_set_slot_policy(struct kvm_runtime *runtime, uint32_t policy,
+                                struct kvm_hotplug_error **reterr);
+
+/** Reserves slots of a PCI bus: a device gets one of them only if its request names it, or if the slots
+ *  are reserved for its type. It is recorded, and replaces what was said of the same slots before. A
+ *  record has at most 64 such ranges. Devices that are there already stay.
+ *  `bus`: name of the bus, such as "pci.0" or the id of a bridge.
+ *  `first`, `last`: the slots, 0 to 31; last is not below first.
+ *  `types`: the device types that may have them unasked: the sum of 1 << enum kvm_hotplug_device_type for
+ *  each, such as (1 << KVM_HOTPLUG_DEVICE_NIC); 0 for none. A slot in several ranges is for the types that
+ *  all of them have.
+ *  Fails like any change of a record, and with -EINVAL (a slot or type that there is not), -EBADMSG (last
+ *  is below first, or too many ranges). */
+int kvm_runtime_reserve_slots(struct kvm_runtime *runtime, const char *bus, uint32_t first, uint32_t last,
+                              uint32_t types, struct kvm_hotplug_error **reterr);
+
+/** Takes back what kvm_runtime_reserve_slots() has reserved.
+ *  `bus`: name of the bus; NULL for all buses.
+ *  Fails like any change of a record. */
+int kvm_runtime_release_slots(struct kvm_runtime *runtime, const char *bus,
+                              struct kvm_hotplug_error **reterr);
+
 /* ---- Extras -------------------------------------------------------------------------------------------- */
 
 /** A tap to open. The default has one queue, a name chosen by the kernel, and no bridge. */

@@ -92,6 +92,7 @@ through_every_api! {
     many_that_are_not_waited_for,
     // placing
     pinned_addresses,
+    slots_by_the_rules_of_the_record,
     pinned_addresses_on_q35,
     an_exhausted_guest_is_told_with_numbers,
     a_slot_taken_behind_our_back_is_passed_over,

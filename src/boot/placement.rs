@@ -9,7 +9,7 @@ use crate::ids::{Address, BusName, PciAddress, ScsiAddress, Slot};
 use crate::model::command_line::{CommandLine, Machine};
 use crate::model::root_port::{Occupied, RootPort};
 use crate::model::{Device, DeviceKind, Presence, Record, Spec};
-use crate::slots::pci::{BusKind, Rules, SlotMap, Topology, Want};
+use crate::slots::pci::{BusKind, SlotMap, Topology, Want};
 use crate::slots::scsi::ControllerSpec;
 use crate::slots::scsi::spec::bus_of;
 
@@ -31,7 +31,7 @@ pub(super) fn slots(record: &Record, command_line: &CommandLine) -> Result<SlotM
         topology.put("pcie.0", port.slot, port.function, Some(id), "pcie-root-port");
         topology.put_bridge(BusKind::RootPort, port.id.clone(), Some((port.slot, port.function)), true);
     }
-    let mut slots = SlotMap::new(&topology, Rules::new(record.reserved_slots)?);
+    let mut slots = SlotMap::new(&topology, record.rules()?);
     for device in &record.devices {
         if let Some(address) = device.address.as_ref().and_then(Address::pci) {
             slots.check_cold(address, device.model()).map_err(|error| error.context(&device.id))?;
@@ -71,7 +71,7 @@ pub(super) fn place_all(record: &mut Record, command_line: &CommandLine, spare: 
         let Some(device) = record.devices.get(index).cloned() else { continue };
         let model = device.model();
         let address = refuse_other_buses(model)
-            .and_then(|()| next_slot(record, command_line, &mut slots, model))
+            .and_then(|()| next_slot(record, command_line, &mut slots, &device.spec))
             .map_err(|error| error.context(&device.id))?;
         occupy(&mut slots, &address, &device);
         settle(record, index, address.into());
@@ -102,7 +102,7 @@ pub(super) fn place(
     let mut slots = slots(record, command_line)?;
     let on_scsi = matches!(spec, Spec::Disk(disk) if disk.is_scsi());
     match (address, scsi_bus) {
-        (Some(Address::Pci(pinned)), _) => match slots.any_on(pinned, spec.model()) {
+        (Some(Address::Pci(pinned)), _) => match slots.any_on(pinned, &spec.new_device()) {
             Some(free) => free.map(Address::from),
             None => slots.check_cold(pinned, spec.model()).map(|()| pinned.clone().into()),
         },
@@ -122,7 +122,7 @@ pub(super) fn place(
         }),
         (None, None) => {
             refuse_other_buses(spec.model())?;
-            next_slot(record, command_line, &mut slots, spec.model()).map(Address::from)
+            next_slot(record, command_line, &mut slots, spec).map(Address::from)
         }
     }
 }
@@ -138,20 +138,20 @@ fn next_slot(
     record: &mut Record,
     command_line: &CommandLine,
     slots: &mut SlotMap,
-    model: &str,
+    spec: &Spec,
 ) -> Result<PciAddress> {
     if slots.free() == 0 && command_line.machine == Machine::Express {
         add_port(record, command_line)?;
         *slots = self::slots(record, command_line)?;
     }
-    slots.choose_for(&Want::Auto, model)
+    slots.choose_for(&Want::Auto, &spec.new_device())
 }
 
 /// A controller for disks that have none; answers its bus.
 fn add_controller(record: &mut Record, command_line: &CommandLine, slots: &mut SlotMap) -> Result<BusName> {
-    let spec = ControllerSpec::default();
-    let slot = next_slot(record, command_line, slots, &spec.model)
-        .map_err(|error| error.context("a SCSI controller"))?;
+    let spec = Spec::Controller(ControllerSpec::default());
+    let slot =
+        next_slot(record, command_line, slots, &spec).map_err(|error| error.context("a SCSI controller"))?;
     let address = Address::from(slot.clone());
     let id = record.new_id(DeviceKind::Controller, Some(&address))?;
     if record.find(id.as_str()).is_some() || command_line.ids.contains_key(id.as_str()) {
@@ -165,7 +165,7 @@ fn add_controller(record: &mut Record, command_line: &CommandLine, slots: &mut S
         generation: record.next_generation,
         address: Some(address),
         presence: Presence::AddAfterReboot,
-        spec: Spec::Controller(spec),
+        spec,
         backend: None,
         properties: Map::new(),
         extra: Map::new(),

@@ -42,6 +42,7 @@ pub mod resize;
 pub mod runtime;
 pub mod settle;
 mod show;
+pub mod slot_rules;
 pub mod slots;
 pub mod tap;
 pub mod verify;

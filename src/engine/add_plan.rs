@@ -171,7 +171,7 @@ impl GuestState {
         let address = match &placement.address {
             Some(Address::Pci(pinned)) => {
                 let want = Want::Place(pinned.clone());
-                Some(self.slots.pci.choose_for(&want, spec.model())?.into())
+                Some(self.slots.pci.choose_for(&want, &spec.new_device())?.into())
             }
             _ => self.slots.scsi.choose_cold(&scsi_want(placement))?.map(Address::Scsi),
         };
@@ -190,7 +190,7 @@ impl GuestState {
     ) -> Result<AddPlan> {
         let (address, controller) = match &opened.spec {
             Spec::Disk(spec) if spec.is_scsi() => self.choose_target(placement, generation)?,
-            spec => (self.slots.pci.choose_for(&want(placement), spec.model())?.into(), None),
+            spec => (self.slots.pci.choose_for(&want(placement), &spec.new_device())?.into(), None),
         };
         let id = match &placement.id {
             Some(id) => id.clone(),
@@ -233,11 +233,11 @@ impl GuestState {
         }
         let missing =
             |error: Error| error.context("the guest has no SCSI controller, and one cannot be added");
-        let slot = Address::from(self.slots.pci.choose(&Want::Auto).map_err(missing)?);
+        let spec = Spec::Controller(ControllerSpec::default());
+        let slot = self.slots.pci.choose_for(&Want::Auto, &spec.new_device()).map_err(missing)?.into();
         let id = self.contents().new_id(DeviceKind::Controller, Some(&slot))?;
         let bus = scsi::spec::bus_of(id.as_str())?;
         self.check_unknown(&id, &slot).map_err(missing)?;
-        let spec = Spec::Controller(ControllerSpec::default());
         let controller = new_device(id, generation, Some(slot), Presence::Live, spec);
         Ok((ScsiAddress::of_target(bus, 0).into(), Some(controller)))
     }

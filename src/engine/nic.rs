@@ -190,7 +190,7 @@ impl GuestState {
             return Ok(Preparation::Later(Spec::Nic(spec), why));
         }
         self.refuse_while_migrating(deadline).await?;
-        self.slots.pci.choose_for(&want(&request.placement), &spec.model)?;
+        self.slots.pci.choose_for(&want(&request.placement), &DeviceKind::Nic.new_device(&spec.model))?;
         if let Some(Given { name, tap }) = given {
             (spec.ifname, spec.given_tap) = (Some(name), Some(tap));
         }

@@ -14,7 +14,7 @@ use crate::ids::DeviceId;
 use crate::log::Level;
 use crate::model::{Device, Operation, Presence};
 use crate::slots::Slots;
-use crate::slots::pci::{Rules, SlotMap};
+use crate::slots::pci::SlotMap;
 use crate::slots::scsi::ScsiMap;
 
 impl GuestState {
@@ -91,7 +91,7 @@ impl GuestState {
         self.log.write(Level::Debug, || {
             format!("the guest has {} devices with ids", inventory.peripheral_ids.len())
         });
-        let rules = Rules::new(self.contents().record().reserved_slots)?;
+        let rules = self.contents().record().rules()?;
         self.slots = Slots { pci: SlotMap::new(&inventory.topology, rules), scsi: ScsiMap::default() };
         self.topology = inventory.topology;
         self.devices_without_id = inventory.devices_without_id;

@@ -226,6 +226,8 @@ impl GuestState {
             self.slots.end_quarantine(device);
         } else {
             self.slots.release(device);
+            let rules = self.contents().record().slot_rules.clone();
+            self.slots.pci.remember_freed(&rules);
             self.topology.remove(device.id.as_str());
         }
         self.fdsets.release(&device.id);

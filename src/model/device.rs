@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::ids::{Address, BackendName, BusName, DeviceId, MacAddr};
 use crate::net::spec::NicSpec;
 use crate::slots::Placed;
+use crate::slots::pci::{NewDevice, SlotKind};
 use crate::slots::scsi::ControllerSpec;
 
 /// Whether a recorded device is in the guest now, or on which side of the next reboot it belongs.
@@ -77,6 +78,20 @@ impl DeviceKind {
         }
     }
 
+    /// A device of this kind and model, as far as choosing a slot for it goes.
+    pub fn new_device(self, model: &str) -> NewDevice<'_> {
+        NewDevice { kind: Some(self.slot_kind()), model }
+    }
+
+    /// The kind, as slots are reserved for it.
+    pub fn slot_kind(self) -> SlotKind {
+        match self {
+            Self::Nic => SlotKind::Nic,
+            Self::Disk => SlotKind::Disk,
+            Self::Controller => SlotKind::Controller,
+        }
+    }
+
     /// The kind as it is written in messages.
     pub fn title(self) -> &'static str {
         match self {
@@ -116,6 +131,11 @@ impl Spec {
             Self::Disk(spec) => &spec.model,
             Self::Controller(spec) => &spec.model,
         }
+    }
+
+    /// It, as far as choosing a slot for it goes.
+    pub fn new_device(&self) -> NewDevice<'_> {
+        self.kind().new_device(self.model())
     }
 
     /// Refuses settings that QEMU would refuse.

@@ -9,7 +9,7 @@ use super::root_port::RootPort;
 use crate::disk::{BackingRule, DiskSpec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, DeviceId, SLOTS};
-use crate::slots::pci::device_id_for;
+use crate::slots::pci::{Rules, SlotRules, device_id_for};
 use crate::slots::scsi;
 
 /// Slots of `pci.0` left to QEMU's own devices unless the record says otherwise: host bridge, ISA bridge, VGA
@@ -28,6 +28,8 @@ pub struct Record {
     pub command: Vec<String>,
     /// Slots of `pci.0` that are never chosen, counted from 0.
     pub reserved_slots: u8,
+    /// Which other slots are left alone, and which of the free ones is chosen.
+    pub slot_rules: SlotRules,
     /// The generation the next attachment gets.
     pub next_generation: u64,
     /// Where the backing files of its disks may be, unless a disk says otherwise.
@@ -49,6 +51,7 @@ impl Record {
             name: name.to_owned(),
             command,
             reserved_slots,
+            slot_rules: SlotRules::default(),
             next_generation: 1,
             backing: None,
             monitor_user: None,
@@ -94,10 +97,19 @@ impl Record {
         }
     }
 
+    /// What its slots are chosen by.
+    pub fn rules(&self) -> Result<Rules> {
+        Rules::of(self.reserved_slots, &self.slot_rules)
+    }
+
     /// Takes a device out; one that is not there is fine.
     pub fn remove(&mut self, id: &DeviceId) -> Option<Device> {
         let index = self.devices.iter().position(|device| device.id == *id)?;
-        Some(self.devices.remove(index))
+        let device = self.devices.remove(index);
+        if let Some(address) = device.address.as_ref().and_then(Address::pci) {
+            self.slot_rules.note_freed(address);
+        }
+        Some(device)
     }
 
     /// The id of a new device, which follows from its address. A device without an address has one that
@@ -126,6 +138,7 @@ impl Record {
         if self.reserved_slots > SLOTS {
             return bad(format!("reserved_slots is {}, a bus has {SLOTS} slots", self.reserved_slots));
         }
+        self.slot_rules.check()?;
         if self.devices.len() > MAX_DEVICES {
             return bad(format!("{} devices, at most {MAX_DEVICES} are supported", self.devices.len()));
         }

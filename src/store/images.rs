@@ -39,7 +39,7 @@ impl RecordFile {
     }
 
     /// Replaces the record on disk, if it has a file, and here.
-    fn change(&mut self, next: Record) -> Result<()> {
+    pub(super) fn change(&mut self, next: Record) -> Result<()> {
         match self.storage {
             _ if next == *self.record() => Ok(()),
             Storage::None | Storage::Memory => self.dialect().check(&next).map(|()| self.hold(next)),

@@ -13,6 +13,7 @@ pub mod lock;
 pub mod native;
 pub mod peer;
 mod record_file;
+mod slot_rules;
 pub mod staged;
 pub mod trust;
 mod unfinished;

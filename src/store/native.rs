@@ -10,6 +10,7 @@ use crate::ids::{Address, DeviceId, is_model_name};
 use crate::json;
 use crate::model::RootPort;
 use crate::model::{BackendNames, DEFAULT_RESERVED, Device, DeviceKind, MAX_DEVICES, Presence, Record, Spec};
+use crate::slots::pci::SlotRules;
 
 /// The value of the `format` member.
 pub const FORMAT: &str = "kvm-hotplug-runtime";
@@ -127,6 +128,8 @@ struct File<'a> {
     name: &'a str,
     command: &'a [String],
     reserved_slots: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slots: Option<&'a SlotRules>,
     next_generation: u64,
     /// The caller's choice, where it made one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -156,6 +159,7 @@ pub fn encode(record: &Record) -> Result<Vec<u8>> {
         name: &record.name,
         command: &record.command,
         reserved_slots: record.reserved_slots,
+        slots: Some(&record.slot_rules).filter(|rules| **rules != SlotRules::default()),
         next_generation: record.next_generation,
         backing: record.backing.as_ref(),
         monitor_user: record.monitor_user,
@@ -183,6 +187,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
         name,
         command,
         reserved_slots,
+        slot_rules: field(&mut file, "slots")?.unwrap_or_default(),
         next_generation,
         backing: field(&mut file, "backing")?,
         monitor_user: field(&mut file, "monitor_user")?,

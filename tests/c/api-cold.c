@@ -215,6 +215,46 @@ static void long_paths(void)
     kvm_runtime_free(runtime);
 }
 
+static uint32_t slot_of_next_nic(struct kvm_runtime *runtime, const char *id)
+{
+    struct kvm_hotplug_device device = {0};
+
+    works(nic(runtime, &(struct kvm_hotplug_nic){.id = id}, &device));
+    return device.slot;
+}
+
+static void rules_for_slots(void)
+{
+    const uint32_t nics = 1 << KVM_HOTPLUG_DEVICE_NIC, controllers = 1 << KVM_HOTPLUG_DEVICE_CONTROLLER;
+    char path[TEST_PATH];
+    struct kvm_runtime *runtime = new_record("slots", "pc", path);
+
+    works(kvm_runtime_reserve_slots(runtime, "pci.0", 4, 6, 0, &failure));
+    works(kvm_runtime_reserve_slots(runtime, "pci.0", 7, 8, controllers, &failure));
+    works(kvm_runtime_reserve_slots(runtime, "pci.0", 9, 9, nics | controllers, &failure));
+    CHECK_NUMBER(slot_of_next_nic(runtime, "a"), 9);
+    CHECK_NUMBER(slot_of_next_nic(runtime, "b"), 10);
+    works(kvm_runtime_reserve_slots(runtime, "pci.0", 7, 8, nics, &failure));
+    CHECK_NUMBER(slot_of_next_nic(runtime, "c"), 7);
+    invalid(kvm_runtime_reserve_slots(runtime, "pci.0", 4, 32, 0, &failure), "last is 32; slots are 0 to 31");
+    invalid(kvm_runtime_reserve_slots(runtime, "pci.0", 4, 5, 1, &failure), "bits of no device type");
+    fails(kvm_runtime_reserve_slots(runtime, "pci.0", 5, 4, 0, &failure), -EBADMSG, KVM_HOTPLUG_ERROR_FORMAT,
+          "first is above last");
+    invalid(kvm_runtime_set_slot_policy(runtime, 2, &failure), "policy 2 does not exist");
+    works(kvm_runtime_set_slot_policy(runtime, KVM_RUNTIME_SLOT_POLICY_LONGEST_FREE, &failure));
+    works(kvm_runtime_release_slots(runtime, "pci.1", &failure));
+    works(kvmh_runtime_del(runtime, &(struct kvm_hotplug_del_options){.id = "c"}, NULL, &failure));
+    CHECK_NUMBER(slot_of_next_nic(runtime, "d"), 8);
+    works(kvm_runtime_release_slots(runtime, NULL, &failure));
+    CHECK_NUMBER(slot_of_next_nic(runtime, "e"), 4);
+    CHECK(file_contains(path, "longest-free"));
+    kvm_runtime_free(runtime);
+    works(kvm_runtime_load(path, &runtime, &failure));
+    works(kvmh_runtime_del(runtime, &(struct kvm_hotplug_del_options){.id = "e"}, NULL, &failure));
+    CHECK_NUMBER(slot_of_next_nic(runtime, "f"), 5);
+    kvm_runtime_free(runtime);
+}
+
 int main(void)
 {
     test_begin("api-cold", 60);
@@ -224,5 +264,6 @@ int main(void)
     ports_and_controllers();
     replacing();
     long_paths();
+    rules_for_slots();
     return test_end();
 }

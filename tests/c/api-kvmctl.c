@@ -23,9 +23,10 @@ static void fits(size_t columns)
 
 static void help(void)
 {
-    static const char *const commands[] = {"init", "boot",    "check",    "convert",  "backing", "accept", "map",
-                                           "list", "add-nic", "add-disk", "add-scsi", "del",     "link",   "move",
-                                           "plan", "resize",  "verify",   "watch",    "qmp"};
+    static const char *const commands[] = {"init", "boot",    "check",      "convert",  "backing",  "accept",
+                                           "map",  "list",    "add-nic",    "add-disk", "add-scsi", "del",
+                                           "link", "move",    "plan",       "resize",   "verify",   "watch",
+                                           "qmp",  "reserve", "slot-policy"};
     char command[64];
 
     ctl(0, "--help", NULL);
@@ -71,6 +72,9 @@ static void wrong_usage(void)
         {"plan add-nic --cold", "unexpected argument '--cold' found"},
         {"del x --cold --socket /x", "--cold does not go with --socket"},
         {"init --socket /x", "init takes no --socket; see kvmctl init --help"},
+        {"reserve pci.0 4-x", "not a number from 0 to 255"},
+        {"reserve pci.0 4 --for tape", "[possible values: nic, disk, controller]"},
+        {"slot-policy best", "[possible values: first-free, longest-free]"},
         {"verify --shrink", "unexpected argument '--shrink' found"},
         {"ad-nic", "unrecognized subcommand 'ad-nic'; tip: "},
         {"add", "'add-nic'"},

@@ -42,11 +42,15 @@ static void records(void)
     null(kvm_runtime_convert(NULL, KVM_RUNTIME_FORMAT_GANETI, &runtime, &failure), "runtime");
     null(kvm_runtime_set_backing(NULL, 0, NULL, 0, &failure), "runtime");
     null(kvm_runtime_accept_chain(NULL, "data", 0, NULL, 0, &failure), "runtime");
+    null(kvm_runtime_set_slot_policy(NULL, 0, &failure), "runtime");
+    null(kvm_runtime_reserve_slots(NULL, "pci.0", 4, 5, 0, &failure), "runtime");
+    null(kvm_runtime_release_slots(NULL, NULL, &failure), "runtime");
     CHECK(runtime == NULL);
 
     works(kvm_runtime_new(NULL, 0, &runtime, &failure));
     null(kvm_runtime_list(runtime, NULL, 0, 0, NULL, &failure), "ret_count");
     null(kvm_runtime_accept_chain(runtime, NULL, 0, NULL, 0, &failure), "id");
+    null(kvm_runtime_reserve_slots(runtime, NULL, 4, 5, 0, &failure), "bus");
     null(kvm_runtime_unfinished(runtime, NULL, 0, 0, NULL, &failure), "ret_count");
     null(kvm_runtime_get_format(runtime, NULL, &failure), "ret_format");
     null(kvm_runtime_convert(runtime, KVM_RUNTIME_FORMAT_GANETI, NULL, &failure), "ret_runtime");

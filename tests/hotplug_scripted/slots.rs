@@ -2,6 +2,9 @@
 #![allow(unreachable_pub)]
 
 use kvm_hotplug::ErrorKind;
+use kvm_hotplug::ids::{BusName, Slot};
+use kvm_hotplug::slots::pci::{SlotKind, SlotPolicy, SlotRange};
+use kvm_hotplug::store::RecordFile;
 
 use super::adding::MAC;
 use crate::support::api::*;
@@ -51,6 +54,31 @@ pub fn pinned_addresses_on_q35(agent: &dyn Agent) {
     fails(api.add_disk(&pinned(&fixture, "rp2", 0)), ErrorKind::AddressTaken);
     fails(api.add_disk(&pinned(&fixture, "rp1", 1)), ErrorKind::Invalid);
     assert_eq!(fixture.qemu.take_names(), Vec::<String>::new());
+}
+
+/// By the record's rules, and across agents.
+pub fn slots_by_the_rules_of_the_record(agent: &dyn Agent) {
+    let fixture = Fixture::pc();
+    let slot = |number| Slot::new(number).unwrap();
+    let mut record = RecordFile::load(&fixture.runtime).unwrap();
+    record.set_slot_policy(SlotPolicy::LongestFree).unwrap();
+    let bus = BusName::parse("pci.0").unwrap();
+    let kinds = vec![SlotKind::Nic];
+    record.reserve_slots(SlotRange { bus, first: slot(4), last: slot(5), kinds }).unwrap();
+    drop(record);
+    let api = fixture.open(agent);
+    let nic = done(api.add_nic(&fixture.nic(1)));
+    let disk = done(api.add_disk(&fixture.disk("a.img")));
+    assert_eq!((&nic.address, &disk.address), (&at("pci.0", 4), &at("pci.0", 6)));
+    done(api.unplug(&UnplugArgs::of(&nic.id)));
+    done(api.unplug(&UnplugArgs::of(&disk.id)));
+    let nic = done(api.add_nic(&fixture.nic(1)));
+    let disk = done(api.add_disk(&fixture.disk("a.img")));
+    assert_eq!((&nic.address, &disk.address), (&at("pci.0", 5), &at("pci.0", 7)));
+    drop(api);
+    let api = fixture.open(agent);
+    assert_eq!(done(api.add_disk(&fixture.disk("b.img"))).address, at("pci.0", 8));
+    assert_eq!(done(api.add_nic(&fixture.nic(1))).address, at("pci.0", 9), "4 was given up before");
 }
 
 pub fn an_exhausted_guest_is_told_with_numbers(agent: &dyn Agent) {

@@ -45,6 +45,18 @@ func TestDevicesOfAGuestThatDoesNotRun(t *testing.T) {
 	if _, err := record.AddNIC(kvmhotplug.NIC{Model: "usb-net"}); !errors.Is(err, kvmhotplug.ErrNotHotpluggable) {
 		t.Errorf("a NIC that is no PCI device: %v", err)
 	}
+	ok(t, record.ReserveSlots("pci.0", 4, 9, kvmhotplug.TypeDisk))
+	ok(t, record.SetSlotPolicy(kvmhotplug.SlotsLongestFree))
+	nic, err = record.AddNIC(kvmhotplug.NIC{})
+	ok(t, err)
+	if nic.Slot != 10 {
+		t.Errorf("slot %d is reserved for disks", nic.Slot)
+	}
+	remove(nic.ID, true)
+	ok(t, record.ReleaseSlots(""))
+	if err := record.ReserveSlots("pci.0", 5, 4); !errors.Is(err, kvmhotplug.ErrFormat) {
+		t.Errorf("a range that ends before it begins: %v", err)
+	}
 	boot()
 	remove(disk.ID, true)
 	boot()

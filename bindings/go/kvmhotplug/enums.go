@@ -954,6 +954,35 @@ func (v *ProblemKind) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
+// SlotPolicy: which of the free slots a new device gets.
+type SlotPolicy uint32
+
+const (
+	// SlotsFirstFree: the first.
+	SlotsFirstFree SlotPolicy = C.KVM_RUNTIME_SLOT_POLICY_FIRST_FREE
+	// SlotsLongestFree: the first that no device has had since the policy was set, then the one that was
+	// given up longest ago. Linux names a NIC after its slot: a new NIC then does not get the name of one
+	// that has just left, with the settings that the guest has for it.
+	SlotsLongestFree SlotPolicy = C.KVM_RUNTIME_SLOT_POLICY_LONGEST_FREE
+)
+
+var slotPolicyNames = map[SlotPolicy]string{
+	SlotsFirstFree:   "first-free",
+	SlotsLongestFree: "longest-free",
+}
+
+// String is a name such as "first-free".
+func (v SlotPolicy) String() string { return nameOf(slotPolicyNames, v) }
+
+// MarshalText writes the name.
+func (v SlotPolicy) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// UnmarshalText reads the name.
+func (v *SlotPolicy) UnmarshalText(text []byte) (err error) {
+	*v, err = parseName(slotPolicyNames, text, "slot policy")
+	return err
+}
+
 // RuntimeFormat: format of a runtime file. A record is saved in the one it has.
 type RuntimeFormat uint32
 

@@ -545,6 +545,17 @@ class ProblemKind(Enumeration):
     UNFINISHED = 14
 
 
+class SlotPolicy(Enumeration):
+    """Which of the free slots a new device gets."""
+
+    #: The first.
+    FIRST_FREE = 0
+    #: The first that no device has had since the policy was set, then the one that was given up longest ago.
+    #: Linux names a NIC after its slot: a new NIC then does not get the name of one that has just left, with
+    #: the settings that the guest has for it.
+    LONGEST_FREE = 1
+
+
 class LogLevel(Enumeration):
     """How important a log line is. A level includes those above it."""
 
@@ -1074,6 +1085,15 @@ PROTOTYPES = {
     "kvm_hotplug_settle": (c_int, [
         POINTER(kvm_hotplug), c_uint32, POINTER(kvm_hotplug_device), c_size_t, c_size_t, POINTER(c_size_t),
         POINTER(POINTER(kvm_hotplug_error)),
+    ]),
+    "kvm_runtime_set_slot_policy": (c_int, [
+        POINTER(kvm_runtime), c_uint32, POINTER(POINTER(kvm_hotplug_error)),
+    ]),
+    "kvm_runtime_reserve_slots": (c_int, [
+        POINTER(kvm_runtime), c_char_p, c_uint32, c_uint32, c_uint32, POINTER(POINTER(kvm_hotplug_error)),
+    ]),
+    "kvm_runtime_release_slots": (c_int, [
+        POINTER(kvm_runtime), c_char_p, POINTER(POINTER(kvm_hotplug_error)),
     ]),
     "kvm_hotplug_open_tap": (c_int, [
         POINTER(kvm_hotplug_tap), c_size_t, POINTER(c_int32), c_size_t, POINTER(c_char),

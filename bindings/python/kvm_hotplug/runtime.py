@@ -8,7 +8,7 @@ import logging
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from . import _abi, _log
-from ._abi import Answer, Backing, RuntimeFormat
+from ._abi import Answer, Backing, DeviceType, RuntimeFormat, SlotPolicy
 from ._arguments import Deadline, Text, encoded, number, optional, signed, texts
 from ._calls import Handle, interruptible
 from ._library import checked, library, listed, text_of
@@ -202,6 +202,23 @@ class Runtime(Handle):
         """
         array, rule = texts("paths", paths), number("backing", backing)
         self._call(library().kvm_runtime_set_backing, rule, array, len(paths))
+
+    def set_slot_policy(self, policy: SlotPolicy) -> None:
+        """Says which of the free slots a new device gets that asks for none."""
+        self._call(library().kvm_runtime_set_slot_policy, number("policy", policy))
+
+    def reserve_slots(self, bus: str, first: int, last: int, types: Sequence[DeviceType] = ()) -> None:
+        """Reserves slots of a PCI bus, 0 to 31: a device gets one of them only if its request names it, or
+        if it is of one of the types. Replaces what was said of the same slots before.
+        """
+        name, bits = encoded("bus", bus), sum({1 << number("types", one) for one in types})
+        first, last = number("first", first), number("last", last)
+        self._call(library().kvm_runtime_reserve_slots, name, first, last, bits)
+
+    def release_slots(self, bus: Optional[str] = None) -> None:
+        """Takes back what reserve_slots() has reserved, on one bus or on all."""
+        name = None if bus is None else encoded("bus", bus)
+        self._call(library().kvm_runtime_release_slots, name)
 
     def accept_chain(self, id: str, backing: Backing = Backing.DEFAULT, paths: Sequence[Text] = ()) -> None:
         """Records the present files of a disk's image in place of the recorded ones. While a guest is open

@@ -11,6 +11,8 @@ from kvm_hotplug import (
     Answer,
     Backing,
     BootOptions,
+    NIC,
+    DeviceType,
     Disk,
     ErrorKind,
     Guest,
@@ -20,6 +22,7 @@ from kvm_hotplug import (
     Reason,
     Runtime,
     RuntimeFormat,
+    SlotPolicy,
     State,
 )
 from kvm_hotplug.boot import Boot
@@ -89,6 +92,18 @@ class Records(TestCase):
         self.fails(ErrorKind.INVALID, lambda: record.set_backing(Backing.FILES, ["relative"]))
         self.fails(ErrorKind.NOT_FOUND, lambda: record.accept_chain("other"))
         record.set_backing(Backing.DEFAULT)
+
+    def test_slots(self) -> None:
+        record = self.record()
+        record.reserve_slots("pci.0", 4, 9, [DeviceType.NIC])
+        record.reserve_slots("pci.0", 10, 11)
+        self.assertEqual(record.add_disk(Disk(self.image(), id="data")).slot, 12)
+        self.assertEqual(record.add_nic(NIC(id="lan")).slot, 4)
+        self.fails(ErrorKind.INVALID, lambda: record.reserve_slots("pci.0", 4, 32))
+        record.release_slots("pci.0")
+        record.set_slot_policy(SlotPolicy.LONGEST_FREE)
+        record.del_device("lan")
+        self.assertEqual(record.add_nic(NIC(id="lan2")).slot, 5)
 
     def test_unfinished_operations(self) -> None:
         fake, record = self.fake(), self.record()

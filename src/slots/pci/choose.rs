@@ -5,6 +5,7 @@ use crate::ids::{BusName, PciAddress};
 
 use super::beside;
 use super::bus::BusKind;
+use super::rules::NewDevice;
 use super::slots::{Access, BusSlots, Count, SlotMap, SlotState};
 
 /// How many buses a message lists one by one.
@@ -31,33 +32,33 @@ impl SlotMap {
     /// [`ErrorKind::Invalid`] for a slot such a bus does not have, and [`ErrorKind::State`] for a bus whose
     /// devices are not known yet.
     pub fn choose(&self, want: &Want) -> Result<PciAddress> {
-        self.choose_for(want, "")
+        self.choose_for(want, &NewDevice { kind: None, model: "" })
     }
 
-    /// The same for a device of this model, which may take [slots beside its own](Self::places).
-    pub fn choose_for(&self, want: &Want, model: &str) -> Result<PciAddress> {
+    /// The same for this device, whose model may take [slots beside its own](Self::places).
+    pub fn choose_for(&self, want: &Want, device: &NewDevice<'_>) -> Result<PciAddress> {
         match want {
-            Want::Pinned(address) => self.check(address, model).map(|()| address.clone()),
-            Want::Place(address) => match self.any_on(address, model) {
+            Want::Pinned(address) => self.check(address, device.model).map(|()| address.clone()),
+            Want::Place(address) => match self.any_on(address, device) {
                 Some(free) => free,
-                None => self.check(address, model).map(|()| address.clone()),
+                None => self.check(address, device.model).map(|()| address.clone()),
             },
             Want::Auto => {
-                let free =
-                    |bus: &BusSlots| Some(PciAddress { bus: bus.name.clone(), slot: bus.first_free(model)? });
-                self.buses.iter().find_map(free).ok_or_else(|| beside::explain(self.exhausted(), model))
+                let free = self.buses.iter().flat_map(|bus| bus.free_for(device));
+                let best = free.min_by_key(|address| self.rules.rank(address));
+                best.ok_or_else(|| beside::explain(self.exhausted(), device.model))
             }
         }
     }
 
     /// Slot 0 is nobody's to have where there are others: it stands for any that is free there. `None` for
     /// any other address.
-    pub fn any_on(&self, address: &PciAddress, model: &str) -> Option<Result<PciAddress>> {
+    pub fn any_on(&self, address: &PciAddress, device: &NewDevice<'_>) -> Option<Result<PciAddress>> {
         let named = |bus: &&BusSlots| bus.name == address.bus && bus.has_any();
         let bus = self.buses.iter().find(named).filter(|_| address.slot.get() == 0)?;
         let words = || format!("no free slot on {} ({})", bus.name, bus.count().words());
-        let free = bus.first_free(model).ok_or_else(|| Error::new(ErrorKind::NoSlot, words()));
-        Some(free.map(|slot| PciAddress { bus: bus.name.clone(), slot }))
+        let free = bus.free_for(device).min_by_key(|address| self.rules.rank(address));
+        Some(free.ok_or_else(|| Error::new(ErrorKind::NoSlot, words())))
     }
 
     fn check(&self, address: &PciAddress, model: &str) -> Result<()> {

@@ -16,8 +16,10 @@ mod cold;
 mod name;
 mod qom;
 mod read;
+mod rules;
 mod slots;
 mod topology;
+mod virtual_functions;
 
 #[cfg(test)]
 mod tests;
@@ -26,5 +28,6 @@ pub use bus::{Bus, BusKind, Occupant};
 pub use choose::Want;
 pub use name::device_id_for;
 pub use qom::{QomAddress, QomChild};
-pub use slots::{BusView, Count, Rules, SlotMap, SlotState};
+pub use rules::{MAX_RANGES, NewDevice, Rules, SlotKind, SlotPolicy, SlotRange, SlotRules};
+pub use slots::{BusView, Count, SlotMap, SlotState};
 pub use topology::{Located, Topology};

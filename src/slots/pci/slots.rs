@@ -1,44 +1,14 @@
 //! The slots of a guest and who has them: live view, own record and pending removals as one map.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 
-use crate::error::{Error, Result};
 use crate::ids::{BusName, DeviceId, PciAddress, SLOTS, Slot};
 use crate::slots::occupancy::{Occupancy, SlotUser};
 
-use super::beside;
 use super::bus::{Bus, BusKind, Occupant};
+use super::rules::{NewDevice, Rules, SlotRange, SlotRules};
 use super::topology::Topology;
-
-/// What a slot map leaves alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
-    reserved: u8,
-}
-
-impl Rules {
-    /// Never hands out the first `reserved` slots (0 to 32) of `pci.0` unasked; a pinned address may still
-    /// use them.
-    pub fn new(reserved: u8) -> Result<Self> {
-        if reserved > SLOTS {
-            return Err(Error::invalid(format!("{reserved} reserved slots: pci.0 has {SLOTS}")));
-        }
-        Ok(Self { reserved })
-    }
-
-    /// How many slots of `pci.0` are reserved.
-    pub fn reserved(self) -> u8 {
-        self.reserved
-    }
-}
-
-impl Default for Rules {
-    /// Four: host bridge, ISA bridge with its functions, and room for what an agent starts guests with.
-    fn default() -> Self {
-        Self { reserved: 4 }
-    }
-}
+use super::virtual_functions;
 
 /// Who has which slot. Built per operation from the live guest; a slot is free when nobody claims it.
 #[derive(Clone, Debug)]
@@ -48,7 +18,7 @@ pub struct SlotMap {
     /// Buses that only the own record names.
     unseen: BTreeMap<BusName, BusSlots>,
     pub(super) nameless: usize,
-    rules: Rules,
+    pub(super) rules: Rules,
 }
 
 #[derive(Clone, Debug)]
@@ -57,6 +27,7 @@ pub(super) struct BusSlots {
     pub(super) kind: BusKind,
     pub(super) access: Access,
     reserved: u8,
+    ranges: Vec<SlotRange>,
     occupancy: Occupancy<Slot>,
 }
 
@@ -116,7 +87,7 @@ impl SlotMap {
         let mut nameless = 0;
         for bus in topology.buses() {
             match bus.name() {
-                Some(name) => buses.push(BusSlots::new(name.clone(), bus, rules)),
+                Some(name) => buses.push(BusSlots::new(name.clone(), bus, &rules)),
                 None => nameless += 1,
             }
         }
@@ -126,8 +97,15 @@ impl SlotMap {
     }
 
     /// What it was built with.
-    pub fn rules(&self) -> Rules {
-        self.rules
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The record remembers other freed slots now.
+    pub fn remember_freed(&mut self, rules: &SlotRules) {
+        if self.rules.own.freed != rules.freed {
+            self.rules.own.freed.clone_from(&rules.freed);
+        }
     }
 
     /// The own record has `id` at `address`, whether or not the guest shows it. Naming the bus of a guest
@@ -165,7 +143,8 @@ impl SlotMap {
 
     /// Those of them that have a free slot.
     pub fn open_buses_with_room(&self) -> impl Iterator<Item = (&BusName, BusKind)> {
-        let with_room = self.buses.iter().filter(|bus| bus.first_free("").is_some());
+        let any = NewDevice { kind: None, model: "" };
+        let with_room = self.buses.iter().filter(move |bus| bus.free_for(&any).next().is_some());
         with_room.map(|bus| (&bus.name, bus.kind))
     }
 
@@ -192,7 +171,7 @@ fn live(occupant: &Occupant) -> SlotUser {
 }
 
 impl BusSlots {
-    fn new(name: BusName, bus: &Bus, rules: Rules) -> Self {
+    fn new(name: BusName, bus: &Bus, rules: &Rules) -> Self {
         let mut occupancy = Occupancy::default();
         for (slot, _, occupant) in bus.functions() {
             occupancy.add(slot, live(occupant));
@@ -202,10 +181,11 @@ impl BusSlots {
             (true, false) => Access::Unknown,
             (true, true) => Access::Open,
         };
-        let reserved = if bus.kind() == BusKind::ConventionalRoot { rules.reserved } else { 0 };
-        let mut slots = Self { name, kind: bus.kind(), access, reserved, occupancy };
+        let reserved = if bus.kind() == BusKind::ConventionalRoot { rules.reserved() } else { 0 };
+        let ranges = rules.ranges_of(&name);
+        let mut slots = Self { name, kind: bus.kind(), access, reserved, ranges, occupancy };
         for (slot, _, occupant) in bus.functions() {
-            let model = beside::model_with_more(occupant.pci_id, &occupant.description);
+            let model = virtual_functions::model_with_more(occupant.pci_id, &occupant.description);
             for slot in slots.beside(slot, model).unwrap_or_default() {
                 slots.occupancy.add(slot, live(occupant));
             }
@@ -215,7 +195,7 @@ impl BusSlots {
 
     fn unseen(name: BusName) -> Self {
         let (access, occupancy) = (Access::NotHotpluggable, Occupancy::default());
-        Self { name, kind: BusKind::Unseen, access, reserved: 0, occupancy }
+        Self { name, kind: BusKind::Unseen, access, reserved: 0, ranges: Vec::new(), occupancy }
     }
 
     pub(super) fn state(&self, slot: Slot) -> SlotState<'_> {
@@ -227,15 +207,26 @@ impl BusSlots {
         match self.access {
             Access::NotHotpluggable => SlotState::NotHotpluggable,
             Access::Unknown => SlotState::Unknown,
-            Access::Open if slot.get() < self.reserved => SlotState::Reserved,
+            Access::Open if self.is_reserved(slot) => SlotState::Reserved,
             Access::Open => SlotState::Free,
         }
     }
 
-    /// The slots that are handed out unasked.
-    fn automatic(&self) -> RangeInclusive<u8> {
-        let slots = self.kind.slots();
-        self.reserved.max(*slots.start())..=*slots.end()
+    fn is_reserved(&self, slot: Slot) -> bool {
+        slot.get() < self.reserved || self.ranges.iter().any(|range| range.contains(slot))
+    }
+
+    /// Whether the slot is handed out unasked, to devices of some kind at least.
+    fn is_handed_out(&self, slot: Slot) -> bool {
+        let closed = self.ranges.iter().any(|range| range.kinds.is_empty() && range.contains(slot));
+        slot.get() >= self.reserved && !closed
+    }
+
+    /// The same, to this device.
+    fn is_for(&self, slot: Slot, device: &NewDevice<'_>) -> bool {
+        let excludes = |range: &SlotRange| !device.kind.is_some_and(|kind| range.kinds.contains(&kind));
+        let mut ranges = self.ranges.iter().filter(|range| range.contains(slot));
+        slot.get() >= self.reserved && !ranges.any(excludes)
     }
 
     /// Whether it takes devices, in more slots than one.
@@ -243,16 +234,22 @@ impl BusSlots {
         self.access == Access::Open && !self.kind.is_port()
     }
 
-    pub(super) fn first_free(&self, model: &str) -> Option<Slot> {
-        let is_free = |slot: &Slot| self.state(*slot) == SlotState::Free;
-        self.automatic()
-            .filter_map(Slot::new)
-            .find(|slot| is_free(slot) && self.in_the_way(*slot, model).is_none())
+    /// The slots that this device can get unasked, upward.
+    pub(super) fn free_for<'a>(&'a self, device: &'a NewDevice<'a>) -> impl Iterator<Item = PciAddress> {
+        let is_free = |slot: &Slot| matches!(self.state(*slot), SlotState::Free | SlotState::Reserved);
+        let of_bus = self.kind.slots().filter_map(Slot::new).filter(|slot| self.is_for(*slot, device));
+        of_bus
+            .filter(move |slot| is_free(slot) && self.in_the_way(*slot, device.model).is_none())
+            .map(|slot| PciAddress { bus: self.name.clone(), slot })
     }
 
     pub(super) fn count(&self) -> Count {
-        let mut count = Count { reserved: self.reserved.into(), ..Count::default() };
-        for slot in self.automatic().filter_map(Slot::new) {
+        let mut count = Count::default();
+        for slot in self.kind.slots().filter_map(Slot::new) {
+            if !self.is_handed_out(slot) {
+                count.reserved += 1;
+                continue;
+            }
             let state = self.state(slot);
             let quarantined = matches!(state, SlotState::Quarantined { .. });
             count.total += 1;

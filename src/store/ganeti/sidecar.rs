@@ -16,6 +16,7 @@ use crate::disk::BackingRule;
 use crate::error::{ErrorKind, Result};
 use crate::ids::DeviceId;
 use crate::model::{Device, DeviceKind, MAX_DEVICES, Presence, Record, Spec};
+use crate::slots::pci::SlotRules;
 use crate::store::{native, versioned};
 
 const FORMAT: &str = "kvm-hotplug-companion";
@@ -31,6 +32,9 @@ pub(crate) struct Sidecar {
     /// The user that listens at its monitor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     monitor_user: Option<u32>,
+    /// What slots are chosen by.
+    #[serde(default, skip_serializing_if = "is_default")]
+    slots: SlotRules,
     /// About devices of the list.
     #[serde(default)]
     devices: Vec<Entry>,
@@ -50,6 +54,10 @@ struct Entry {
     /// format leaves out.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     more: Map<String, Value>,
+}
+
+fn is_default(rules: &SlotRules) -> bool {
+    *rules == SlotRules::default()
 }
 
 impl Sidecar {
@@ -77,8 +85,8 @@ impl Sidecar {
         };
         let later = later.into_iter().map(by_kind).collect::<Result<_>>()?;
         let (next_generation, backing) = (record.next_generation, record.backing.clone());
-        let monitor_user = record.monitor_user;
-        Ok(Self { next_generation, backing, monitor_user, devices, later })
+        let (monitor_user, slots) = (record.monitor_user, record.slot_rules.clone());
+        Ok(Self { next_generation, backing, monitor_user, slots, devices, later })
     }
 
     /// Whether the list alone says as much.
@@ -89,6 +97,7 @@ impl Sidecar {
             && self.later.is_empty()
             && self.backing.is_none()
             && self.monitor_user.is_none()
+            && is_default(&self.slots)
             && self.next_generation == next
     }
 
@@ -135,6 +144,7 @@ impl Sidecar {
         record.next_generation = next;
         record.backing = self.backing;
         record.monitor_user = self.monitor_user;
+        record.slot_rules = self.slots;
         for (index, map) in self.later.into_iter().enumerate() {
             let device = later_device(map)
                 .map_err(|error| error.with_kind(ErrorKind::Format).context(format!("later[{index}]")))?;

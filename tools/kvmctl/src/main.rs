@@ -79,6 +79,8 @@ fn carry_out(session: &mut Session<'_>, command: Command) -> Result<Status> {
         Command::Convert { format, file } => check::convert(session, format, &file),
         Command::Backing { rule } => record::backing(session, rule),
         Command::Accept { id, backing } => record::accept(session, &id, backing),
+        Command::Reserve { bus, slots, kinds } => record::reserve(session, &bus, slots, kinds),
+        Command::SlotPolicy { policy } => record::slot_policy(session, policy),
         Command::Map => map::map(session),
         Command::List { id } => list::list(session, id.as_deref()),
         Command::AddNic { nic, cold: false } => add::nic(session, &nic),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use kvm_hotplug::Error;
+use kvm_hotplug::ids::{BusName, SLOTS, Slot};
 use kvm_hotplug::model::{DEFAULT_RESERVED, Record};
+use kvm_hotplug::slots::pci::{SlotKind, SlotPolicy, SlotRange};
 use kvm_hotplug::store::RecordFile;
 
 use crate::cli::values::{Backing, rule};
@@ -40,6 +42,44 @@ pub(crate) fn backing(session: &mut Session<'_>, words: Vec<Backing>) -> Result<
     let runtime = session.runtime.clone();
     let text = format!("{runtime} says where backing files may be, from the next opening of an image on");
     say(session, "runtime", &runtime, &text);
+    Ok(Status::Done)
+}
+
+pub(crate) fn reserve(
+    session: &mut Session<'_>,
+    bus: &str,
+    slots: Option<(u8, u8)>,
+    kinds: Vec<SlotKind>,
+) -> Result<Status> {
+    let name = BusName::parse(bus)?;
+    let text = match slots {
+        None => {
+            session.record()?.release_slots(Some(&name))?;
+            format!("nothing is reserved on {bus} by range any more")
+        }
+        Some((first, last)) => {
+            let range = SlotRange { bus: name, first: slot(first)?, last: slot(last)?, kinds };
+            session.record()?.reserve_slots(range)?;
+            format!("slots {first} to {last} of {bus} are reserved")
+        }
+    };
+    say(session, "bus", bus, &text);
+    Ok(Status::Done)
+}
+
+fn slot(number: u8) -> Result<Slot> {
+    let text = || format!("slot {number} does not exist; 0 to {} do", SLOTS - 1);
+    Ok(Slot::new(number).ok_or_else(|| Error::invalid(text()))?)
+}
+
+pub(crate) fn slot_policy(session: &mut Session<'_>, policy: SlotPolicy) -> Result<Status> {
+    session.record()?.set_slot_policy(policy)?;
+    let text = match policy {
+        SlotPolicy::FirstFree => "a new device gets the first free slot",
+        SlotPolicy::LongestFree => "a new device gets the slot that has been free for longest",
+    };
+    let runtime = session.runtime.clone();
+    say(session, "runtime", &runtime, text);
     Ok(Status::Done)
 }
 

@@ -52,6 +52,8 @@ impl Command {
             | Self::Init { .. }
             | Self::Convert { .. }
             | Self::Backing { .. }
+            | Self::Reserve { .. }
+            | Self::SlotPolicy { .. }
             | Self::Accept { .. } => Socket::None,
             Self::AddNic { cold: true, .. }
             | Self::AddDisk { cold: true, .. }

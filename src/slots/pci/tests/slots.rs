@@ -1,6 +1,9 @@
 //! Choosing, pinning, releasing: one table or story each.
 
-use super::super::{BusKind, Count, SlotState, Topology, Want};
+use super::super::{
+    BusKind, Count, MAX_RANGES, NewDevice, SlotKind, SlotPolicy, SlotRange, SlotRules, SlotState, Topology,
+    Want,
+};
 use super::*;
 use crate::ErrorKind;
 use crate::error::errno;
@@ -98,6 +101,8 @@ fn pinned_addresses_and_what_is_said_of_them() {
     }
 }
 
+const IGB: NewDevice<'_> = NewDevice { kind: Some(SlotKind::Nic), model: "igb" };
+
 /// An `igb` in slot n of a bus with many has virtual functions in n + 16 and n + 17.
 #[test]
 fn slots_of_virtual_functions_are_kept_free() {
@@ -108,14 +113,14 @@ fn slots_of_virtual_functions_are_kept_free() {
         assert!(error.message().contains(by), "{error}");
     }
     // 5 is taken, 4 would have its functions in 20 and 21, and 6 in 22 and 23.
-    assert_eq!(slots.choose_for(&Want::Auto, "igb").unwrap(), at("pci.0", 7));
-    assert_eq!(slots.choose_for(&Want::Place(at("pci.0", 0)), "igb").unwrap(), at("pci.0", 7));
+    assert_eq!(slots.choose_for(&Want::Auto, &IGB).unwrap(), at("pci.0", 7));
+    assert_eq!(slots.choose_for(&Want::Place(at("pci.0", 0)), &IGB).unwrap(), at("pci.0", 7));
     for (slot, says) in [
         (4, "its virtual functions need slot 21, which is taken by nic1"),
         (12, "its virtual functions need slot 28, which is taken by n28"),
         (15, "the slots 16 and 17 behind its own, and the bus ends before them"),
     ] {
-        let error = slots.choose_for(&Want::Pinned(at("pci.0", slot)), "igb").unwrap_err();
+        let error = slots.choose_for(&Want::Pinned(at("pci.0", slot)), &IGB).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddressTaken);
         assert!(error.message().contains(says), "{error}");
     }
@@ -126,22 +131,89 @@ fn slots_of_virtual_functions_are_kept_free() {
     }
     assert!(slots.choose(&Want::Pinned(at("pci.0", 24))).is_err());
     let mut given = Vec::new();
-    while let Ok(address) = slots.choose_for(&Want::Auto, "igb") {
+    while let Ok(address) = slots.choose_for(&Want::Auto, &IGB) {
         slots.places(&address, "igb").iter().for_each(|place| slots.occupy(place, &id("x")));
         given.push(address.slot.get());
     }
     assert_eq!(given, [9, 13]);
-    let error = slots.choose_for(&Want::Auto, "igb").unwrap_err();
+    let error = slots.choose_for(&Want::Auto, &IGB).unwrap_err();
     assert!(
         error.message().starts_with("igb needs the slots 16 and 17 behind its own too: no free"),
         "{error}"
     );
     // Behind a port there is nobody to be in the way.
-    assert_eq!(map(&q35(), 4).choose_for(&Want::Auto, "igb").unwrap(), at("rp2", 0));
+    assert_eq!(map(&q35(), 4).choose_for(&Want::Auto, &IGB).unwrap(), at("rp2", 0));
     for slot in [5, 21, 22] {
         slots.release(&at("pci.0", slot), &id("nic1"));
     }
     assert_eq!(slots.choose(&Want::Pinned(at("pci.0", 21))).unwrap(), at("pci.0", 21));
+}
+
+fn ruled(topology: &Topology, rules: &SlotRules) -> SlotMap {
+    SlotMap::new(topology, Rules::of(4, rules).unwrap())
+}
+
+fn range(first: u8, last: u8, kinds: &[SlotKind]) -> SlotRange {
+    let slot = |number| Slot::new(number).unwrap();
+    SlotRange {
+        bus: BusName::parse("pci.0").unwrap(),
+        first: slot(first),
+        last: slot(last),
+        kinds: kinds.to_vec(),
+    }
+}
+
+#[test]
+fn ranges_are_for_those_who_ask_or_for_some_kinds() {
+    let mut rules = SlotRules::default();
+    rules.reserve(range(4, 9, &[SlotKind::Nic, SlotKind::Disk])).unwrap();
+    rules.reserve(range(8, 11, &[SlotKind::Disk])).unwrap();
+    rules.reserve(range(12, 13, &[])).unwrap();
+    let slots = ruled(&pc(&[device(4, 0, "n4", NIC)]), &rules);
+    let auto = |kind| {
+        slots
+            .choose_for(&Want::Auto, &NewDevice { kind, model: "" })
+            .map(|address| address.slot.get())
+            .unwrap()
+    };
+    assert_eq!(auto(Some(SlotKind::Nic)), 5);
+    assert_eq!(auto(Some(SlotKind::Disk)), 5);
+    assert_eq!((auto(Some(SlotKind::Controller)), auto(None)), (14, 14));
+    assert_eq!(slots.choose(&Want::Pinned(at("pci.0", 12))).unwrap(), at("pci.0", 12));
+    let bus = slots.buses().next().unwrap();
+    assert_eq!(bus.count(), Count { total: 26, taken: 1, quarantined: 0, reserved: 6 });
+    let reserved = bus.slots().filter(|(_, state)| *state == SlotState::Reserved).count();
+    assert_eq!(reserved, 11, "2 and 3, 5 to 13");
+    // What was said of the same slots before is replaced.
+    rules.reserve(range(4, 9, &[])).unwrap();
+    assert_eq!(rules.reserved.len(), 3);
+    let nic = NewDevice { kind: Some(SlotKind::Nic), model: "" };
+    assert_eq!(ruled(&pc(&[]), &rules).choose_for(&Want::Auto, &nic).unwrap(), at("pci.0", 14));
+    assert_eq!(rules.reserve(range(9, 8, &[])).unwrap_err().kind(), ErrorKind::Format);
+    for slot in 14..32 {
+        drop(rules.reserve(range(slot, 31, &[])));
+    }
+    for first in 0..8 {
+        (first..8).for_each(|last| drop(rules.reserve(range(first, last, &[]))));
+    }
+    assert!(rules.reserved.len() <= MAX_RANGES);
+}
+
+#[test]
+fn a_slot_that_was_given_up_is_the_last_to_be_given_again() {
+    let mut rules = SlotRules::default();
+    rules.note_freed(&at("pci.0", 4));
+    assert!(rules.freed.is_empty(), "nothing is remembered until it is asked for");
+    rules.set_policy(SlotPolicy::LongestFree);
+    [5, 4, 6, 5].iter().for_each(|slot| rules.note_freed(&at("pci.0", *slot)));
+    let order = drain(&mut ruled(&pc(&[]), &rules));
+    let expected: Vec<String> = (7..32).chain([4, 6, 5]).map(|slot| format!("pci.0/{slot}")).collect();
+    assert_eq!(order, expected);
+    assert_eq!(ruled(&pc(&[]), &rules).choose(&Want::Place(at("pci.0", 0))).unwrap(), at("pci.0", 7));
+    let text = serde_json::to_string(&rules).unwrap();
+    assert_eq!(serde_json::from_str::<SlotRules>(&text).unwrap(), rules);
+    rules.set_policy(SlotPolicy::FirstFree);
+    assert_eq!(serde_json::to_string(&rules).unwrap(), r#"{"policy":"first-free"}"#);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand, ValueHint};
 pub(crate) use common::Common;
 pub(crate) use devices::{DiskArguments, NicArguments, PlaceArguments, RemovalArguments, ScsiArguments};
 use kvm_hotplug::boot::Incoming;
+use kvm_hotplug::slots::pci::{SlotKind, SlotPolicy};
 use kvm_hotplug::store::Format;
 use values::{Backing, Shell, Size};
 
@@ -111,6 +112,26 @@ pub(crate) enum Command {
         /// Where the image's backing files may be; see add-disk
         #[arg(long, value_name = "RULE", value_parser = values::backing)]
         backing: Vec<Backing>,
+    },
+    /// Reserve slots, for nothing or for devices of some types
+    ///
+    /// A device gets one of them only if it asks for it by --slot, or if it is of a type of --for. Without
+    /// SLOTS, what was reserved on the bus is taken back.
+    Reserve {
+        /// The bus, such as pci.0
+        bus: String,
+        /// FIRST-LAST, or one slot
+        #[arg(value_parser = values::slots)]
+        slots: Option<(u8, u8)>,
+        /// May have them (repeatable)
+        #[arg(long = "for", value_name = "TYPE", value_parser = values::words(&values::SLOT_KINDS))]
+        kinds: Vec<SlotKind>,
+    },
+    /// Say which of the free slots a new device gets
+    SlotPolicy {
+        /// The first, or the one that was given up longest ago
+        #[arg(value_parser = values::words(&values::SLOT_POLICIES))]
+        policy: SlotPolicy,
     },
     /// Draw which slots are free, and what is in the others
     Map,

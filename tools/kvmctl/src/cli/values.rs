@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use kvm_hotplug::disk::{Aio, BackingRule, Cache, DetectZeroes, Discard, FormatRequest};
 use kvm_hotplug::net::vhost::VhostMode;
+use kvm_hotplug::slots::pci::{SlotKind, SlotPolicy};
 use kvm_hotplug::store::Format;
 
 use crate::failure::{Failure, Result};
@@ -29,6 +30,10 @@ pub(crate) const AIOS: [Word<Aio>; 3] =
 pub(crate) const DISCARDS: [Word<Discard>; 2] = [("ignore", Discard::Ignore), ("unmap", Discard::Unmap)];
 pub(crate) const DETECT_ZEROES: [Word<DetectZeroes>; 3] =
     [("off", DetectZeroes::Off), ("on", DetectZeroes::On), ("unmap", DetectZeroes::Unmap)];
+pub(crate) const SLOT_KINDS: [Word<SlotKind>; 3] =
+    [("nic", SlotKind::Nic), ("disk", SlotKind::Disk), ("controller", SlotKind::Controller)];
+pub(crate) const SLOT_POLICIES: [Word<SlotPolicy>; 2] =
+    [("first-free", SlotPolicy::FirstFree), ("longest-free", SlotPolicy::LongestFree)];
 pub(crate) const LINKS: [Word<Link>; 2] = [("up", Link::Up), ("down", Link::Down)];
 pub(crate) const SHELLS: [Word<Shell>; 3] =
     [("bash", Shell::Bash), ("zsh", Shell::Zsh), ("fish", Shell::Fish)];
@@ -92,6 +97,12 @@ pub(crate) fn number<T: TryFrom<u64>>(text: &str) -> std::result::Result<T, Stri
     number
         .and_then(|number| T::try_from(number).ok())
         .ok_or_else(|| format!("not a number from 0 to {largest}"))
+}
+
+/// A range of slots, or one.
+pub(crate) fn slots(text: &str) -> std::result::Result<(u8, u8), String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    Ok((number(first)?, number(last)?))
 }
 
 /// A number of bytes, one with K, M, G or T, or "now".
