@@ -56,7 +56,7 @@ const SECTIONS: [(&str, &[&str]); 11] = [
     ("Version", &["version.rs"]),
     ("Errors", &["kvm_hotplug_error_kind", "kvm_hotplug_undo", "error.rs", "error_read.rs"]),
     ("The record of a guest", &["runtime.rs", "adopt.rs"]),
-    ("Opening and closing a guest", &["guest.rs"]),
+    ("Opening and closing a guest", &["guest.rs", "connection.rs"]),
     ("What a device is", &["kvm_hotplug_device_type", "device.rs"]),
     (
         "Adding",

@@ -91,7 +91,7 @@
  *  `nic`, `disk`, `controller`, `batch`, `options`, `tap`, `command`: the request.
  *  `flags`: the flags that name the function, or 0.
  *  `path`: of the runtime file. Symbolic links are not followed in its last component.
- *  `socket_path`: of the QMP socket, at most 107 bytes.
+ *  `socket_path`: of the QMP socket, as kvm_hotplug_open() takes it.
  *  `timeout_ms`: milliseconds for all of the call. 0 means 5000, for a removal 20000.
  *  `ret_device`: where to put the device; or NULL, and 0 as its size.
  *  `ret_devices`, `ret_slots`, `ret_problems`, `ret_differences`: an array of capacity structs for a list.
@@ -396,13 +396,20 @@ struct kvm_hotplug;
  *  be freed before the guest is closed.
  *  `socket_path`: the monitor's Unix socket. The path may be longer than a socket's address, as long as
  *  its last part has at most 85 bytes. "@name" is an abstract name, as of QEMU's "path=name,abstract=on",
- *  which only a process in the same network namespace reaches; a file of that name is "./@name".
- *  Fails like any call to QEMU, and with -EINVAL (an empty path), -ENAMETOOLONG (its last part), -EBADFD
- *  (the record has no file), -EROFS (a record from kvm_runtime_load_readonly()), -EBUSY (kind STATE: the
- *  record belongs to an open guest; kind MONITOR_BUSY: also for a monitor that an earlier agent used),
- *  -EPERM (another user than the recorded one listens, see kvm_hotplug_open_with()), or the errno of a
- *  system call. A failure leaves nothing behind, except that settling may be half done, which the next
- *  call continues. */
+ *  which only a process in the same network namespace reaches; a file of that name is "./@name". If no
+ *  file has the name, "host:port" and "[address]:port" are a TCP port and "vsock:CID:PORT" is a vsock
+ *  port; a path is also what has a slash in it. A host's name is looked up as the system does it, which
+ *  the timeout does not bound; an address is not looked up.
+ *
+ *  Over TCP and vsock no descriptors can be passed: an add of a NIC or a disk fails with -EOPNOTSUPP
+ *  before anything is done. Everything else works. The kernel does not say who listens there, so the
+ *  recorded user is not checked, and anybody who can reach such a port can control the guest.
+ *  Fails like any call to QEMU, and with -EINVAL (an empty path), -ENAMETOOLONG (its last part), -ENOENT
+ *  (also: no host has the name), -EBADFD (the record has no file), -EROFS (a record from
+ *  kvm_runtime_load_readonly()), -EBUSY (kind STATE: the record belongs to an open guest; kind
+ *  MONITOR_BUSY: also for a monitor that an earlier agent used), -EPERM (another user than the recorded
+ *  one listens, see kvm_hotplug_open_with()), or the errno of a system call. A failure leaves nothing
+ *  behind, except that settling may be half done, which the next call continues. */
 int kvm_hotplug_open(struct kvm_runtime *runtime, const char *socket_path, uint32_t timeout_ms,
                      struct kvm_hotplug **ret_guest, struct kvm_hotplug_error **reterr);
 
@@ -464,6 +471,51 @@ int kvm_hotplug_open_with(struct kvm_runtime *runtime, const char *socket_path,
 /** Closes the connection and frees the handle. Guest and devices stay as they are, and pending removals
  *  stay in the journal. */
 void kvm_hotplug_close(struct kvm_hotplug *guest);
+
+/** Opens a guest as kvm_hotplug_open_with() does, over a connection to its monitor that the caller has
+ *  made: a Unix, TCP or vsock stream socket, such as one end of a socket pair whose other end QEMU has.
+ *
+ *  The library duplicates the descriptor, and the caller can close its own. Nothing may have been read
+ *  from the connection or written to it: QEMU greets each client once. While both are open, only the
+ *  library uses it. When the guest is closed and the caller's descriptor is not, QEMU still serves this
+ *  client.
+ *
+ *  The library cannot make such a connection again. If it is lost, every call to QEMU fails with -ENOTCONN
+ *  (kind MONITOR_LOST), until the caller gives another one with kvm_hotplug_give_connection(), or closes
+ *  the guest and opens it again. What was begun stays in the journal.
+ *
+ *  Over TCP and vsock the limits of kvm_hotplug_open() hold. Who listens is checked if the kernel says it:
+ *  not for TCP, vsock and the end of a socket pair, of which peer_uid and peer_pid are refused. Over a
+ *  monitor that QEMU deletes with its client no NIC can be added, see kvm_hotplug_lend_monitor().
+ *  `options`: NULL, or as for kvm_hotplug_open_with().
+ *  Fails like kvm_hotplug_open_with(), and with -EBADF (no descriptor), -ENOTSOCK, -EPROTOTYPE (no stream
+ *  socket), -EAFNOSUPPORT (of another family), -ENOTCONN (not connected), -EBUSY (kind MONITOR_BUSY: no
+ *  greeting came, also because somebody has read it). */
+int kvm_hotplug_open_connection(struct kvm_runtime *runtime, int fd,
+                                const struct kvm_hotplug_open_options *options, size_t options_size,
+                                struct kvm_hotplug **ret_guest, struct kvm_hotplug_error **reterr);
+
+/** Gives a guest that was opened with kvm_hotplug_open_connection() another connection to a monitor of the
+ *  same QEMU, or of the one that has taken its place. The next call to QEMU uses it when the one of the
+ *  moment is lost, and no earlier. The library duplicates the descriptor; one that was given before and
+ *  not used is closed.
+ *  Fails with -EBADFD (kind STATE: the guest was opened by the name of its monitor), -EINVAL, and as
+ *  kvm_hotplug_open_connection() does for the descriptor. */
+int kvm_hotplug_give_connection(struct kvm_hotplug *guest, int fd, struct kvm_hotplug_error **reterr);
+
+/** Has QEMU make another monitor, and gives the caller a connection to it: for a script, a console or a
+ *  profiler, beside the monitor that the library uses. Needs QEMU 11.1.
+ *  `ret_fd`: a stream socket, close-on-exec, that is the caller's to close. QEMU greets on it as on any
+ *  monitor. When all of its descriptors are closed, QEMU deletes the monitor. Nothing of it is recorded.
+ *
+ *  What is done over it is not checked as kvm_hotplug_qmp() checks: whoever gets it can do with the guest
+ *  whatever QMP can. A guest can be opened over it with kvm_hotplug_open_connection(), but no NIC can be
+ *  added there: QEMU 11.1 never closes a descriptor that such a client has passed and not used.
+ *  Fails like any call to QEMU, and with -EOPNOTSUPP (an older QEMU; the guest is open over TCP or vsock),
+ *  -EROFS (a guest that is only looked at), or the errno of a system call. A failure leaves nothing
+ *  behind. */
+int kvm_hotplug_lend_monitor(struct kvm_hotplug *guest, uint32_t timeout_ms, int *ret_fd,
+                             struct kvm_hotplug_error **reterr);
 
 /* ---- What a device is ---------------------------------------------------------------------------------- */
 
@@ -1797,6 +1849,10 @@ static inline int kvmh_runtime_add_disk(struct kvm_runtime *runtime, const struc
 static inline int kvmh_runtime_del(struct kvm_runtime *runtime, const struct kvm_hotplug_del_options *options,
                                    struct kvm_hotplug_device *ret_device, struct kvm_hotplug_error **reterr)
 { return kvm_runtime_del(runtime, options, KVMH_SIZE(options), ret_device, KVMH_SIZE(ret_device), reterr); }
+static inline int kvmh_open_connection(struct kvm_runtime *runtime, int fd,
+                                       const struct kvm_hotplug_open_options *options,
+                                       struct kvm_hotplug **ret_guest, struct kvm_hotplug_error **reterr)
+{ return kvm_hotplug_open_connection(runtime, fd, options, KVMH_SIZE(options), ret_guest, reterr); }
 static inline int kvmh_add_controller(struct kvm_hotplug *guest,
                                       const struct kvm_hotplug_controller *controller,
                                       struct kvm_hotplug_device *ret_device,

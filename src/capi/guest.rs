@@ -78,9 +78,17 @@ pub(super) unsafe fn give_answer(outcome: &Outcome, device: *mut kvm_hotplug_dev
 /// freed before the guest is closed.
 /// `socket_path`: the monitor's Unix socket. The path may be longer than a socket's address, as long as its
 /// last part has at most 85 bytes. "@name" is an abstract name, as of QEMU's "path=name,abstract=on", which
-/// only a process in the same network namespace reaches; a file of that name is "./@name".
+/// only a process in the same network namespace reaches; a file of that name is "./@name". If no file has
+/// the name, "host:port" and "[address]:port" are a TCP port and "vsock:CID:PORT" is a vsock port; a path is
+/// also what has a slash in it. A host's name is looked up as the system does it, which the timeout does not
+/// bound; an address is not looked up.
 ///
-/// Fails like any call to QEMU, and with -EINVAL (an empty path), -ENAMETOOLONG (its last part), -EBADFD (the
+/// Over TCP and vsock no descriptors can be passed: an add of a NIC or a disk fails with -EOPNOTSUPP before
+/// anything is done. Everything else works. The kernel does not say who listens there, so the recorded user
+/// is not checked, and anybody who can reach such a port can control the guest.
+///
+/// Fails like any call to QEMU, and with -EINVAL (an empty path), -ENAMETOOLONG (its last part), -ENOENT
+/// (also: no host has the name), -EBADFD (the
 /// record has no file), -EROFS (a record from kvm_runtime_load_readonly()), -EBUSY (kind STATE: the record
 /// belongs to an open guest; kind MONITOR_BUSY: also for a monitor that an earlier agent used), -EPERM
 /// (another user than the recorded one listens, see kvm_hotplug_open_with()), or the errno of a system call.
@@ -196,7 +204,7 @@ pub unsafe extern "C" fn kvm_hotplug_open_with(
     unsafe { guard::call(reterr, work) }
 }
 
-fn expected(options: &kvm_hotplug_open_options) -> Result<Listener> {
+pub(super) fn expected(options: &kvm_hotplug_open_options) -> Result<Listener> {
     let who = KVM_HOTPLUG_OPEN_PEER_UID | KVM_HOTPLUG_OPEN_PEER_PID | KVM_HOTPLUG_OPEN_ACCEPT_PEER;
     args::check_flags(
         options.flags,
@@ -214,11 +222,21 @@ fn expected(options: &kvm_hotplug_open_options) -> Result<Listener> {
     })
 }
 
-fn access(options: &kvm_hotplug_open_options) -> Access {
+pub(super) fn access(options: &kvm_hotplug_open_options) -> Access {
     match options.flags & KVM_HOTPLUG_OPEN_LOOK_ONLY {
         0 => Access::Change,
         _ => Access::Look,
     }
+}
+
+/// Hands the handle of an open guest to the caller.
+///
+/// # Safety
+/// `ret_guest` is valid for writes.
+pub(super) unsafe fn give_guest(guest: Guest, ret_guest: *mut *mut kvm_hotplug) {
+    let handle = Box::new(kvm_hotplug { magic: MAGIC, guest: Arc::new(guest) });
+    // SAFETY: the caller vouches for it.
+    unsafe { ret_guest.write(Box::into_raw(handle)) };
 }
 
 /// # Safety
@@ -239,9 +257,8 @@ unsafe fn open_of(
     }
     let timeout = timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS);
     let guest = Guest::open_of(record.shared(), socket, listener, access, record.log(), timeout)?;
-    let handle = Box::new(kvm_hotplug { magic: MAGIC, guest: Arc::new(guest) });
     // SAFETY: not NULL, and the caller vouches for the rest.
-    unsafe { ret_guest.write(Box::into_raw(handle)) };
+    unsafe { give_guest(guest, ret_guest) };
     Ok(0)
 }
 

@@ -19,6 +19,7 @@ pub mod boot;
 pub mod boot_plan;
 pub mod check;
 pub mod cold;
+pub mod connection;
 pub mod controller;
 pub mod describe;
 pub mod device;

@@ -11,6 +11,7 @@ use super::outcome::Outcome;
 use crate::error::Result;
 use crate::model::Device;
 use crate::qmp::Version;
+use crate::sys::descriptor::Descriptor;
 
 /// What a caller is told.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub enum Answer {
     Resized(Box<Device>, u64),
     /// What QEMU returned.
     Value(Value),
+    /// The caller's end of a connection.
+    Descriptor(Descriptor),
     /// What is known, if there is such a device.
     Described(Option<Value>),
     /// How many events can be fetched.

@@ -1,7 +1,6 @@
 //! The state behind a guest handle: connection, slot map, what is pending, and events.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::access::Access;
@@ -20,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, DeviceId};
 use crate::log::{Level, Log};
 use crate::model::{Device, DeviceKind};
-use crate::qmp::Version;
+use crate::qmp::{MonitorName, Version};
 use crate::slots::Slots;
 use crate::slots::pci::{QomChild, Rules, SlotMap, Topology};
 use crate::slots::scsi::ScsiMap;
@@ -106,7 +105,7 @@ pub(super) struct GuestState {
     /// The connection was lost, and the caller told so.
     pub(super) monitor_lost: bool,
     pub(super) monitor: Option<Connected>,
-    pub(super) socket: PathBuf,
+    pub(super) socket: MonitorName,
     /// Who is expected to listen there.
     pub(super) listener: Listener,
     /// Whether anything may be changed.
@@ -117,7 +116,7 @@ impl GuestState {
     /// Nothing is known of the guest yet.
     pub(super) fn new(
         opened_with: Contents,
-        socket: PathBuf,
+        socket: MonitorName,
         (listener, access): (Listener, Access),
         log: Log,
         now: Instant,
@@ -167,7 +166,7 @@ impl GuestState {
     pub(super) fn placeholder(&self) -> Self {
         Self::new(
             self.opened_with.clone(),
-            PathBuf::new(),
+            MonitorName::Given,
             (Listener::default(), self.access),
             self.log.clone(),
             self.opened_at,

@@ -2,12 +2,13 @@
 //! belongs to it.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::guest_state::GuestState;
 use super::host_step::{FoundTap, HostResult, HostStep, Image, OpenedTap, PlanMove, TapState};
 use super::io::unexpected;
+use super::lend::SocketPair;
 use super::io::{Effect, Given};
 use crate::disk::{DiskSpec, FormatRequest, Identity};
 use crate::error::Result;
@@ -21,6 +22,7 @@ use crate::net::share::Taps;
 use crate::net::spec::NicSpec;
 use crate::net::tap::TapRequest;
 use crate::net::vhost::VhostMode;
+use crate::qmp::Reached;
 use crate::sys::descriptor::Descriptor;
 
 /// What a step comes to, if it is what belongs to it.
@@ -192,8 +194,12 @@ impl GuestState {
         result_of!(self, HostStep::MakeMark, HostResult::Descriptor(fd) => fd)
     }
 
-    pub(super) async fn see_qemu(&self, socket: &Path, pid: i32) -> Result<Peer> {
-        result_of!(self, HostStep::SeeQemu(socket.to_owned(), pid), HostResult::Qemu(peer) => peer)
+    pub(super) async fn make_socket_pair(&self) -> Result<SocketPair> {
+        result_of!(self, HostStep::MakeSocketPair, HostResult::SocketPair(pair) => pair)
+    }
+
+    pub(super) async fn see_qemu(&self, reached: &Reached, pid: i32) -> Result<Peer> {
+        result_of!(self, HostStep::SeeQemu(reached.clone(), pid), HostResult::Qemu(peer) => peer)
     }
 
     pub(super) async fn is_socket_there(&self, socket: &Socket) -> Result<bool> {

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::lend::SocketPair;
 use crate::disk::{self, BackingRule, DiskSpec, FormatRequest, Identity};
 use crate::error::Result;
 use crate::ids::{IfName, MacAddr};
@@ -16,6 +17,7 @@ use crate::net::share::Taps;
 use crate::net::spec::NicSpec;
 use crate::net::tap::TapRequest;
 use crate::net::vhost::VhostMode;
+use crate::qmp::Reached;
 use crate::sys::descriptor::Descriptor;
 
 /// An image whose files are open.
@@ -81,8 +83,10 @@ pub enum HostStep {
     FindSameFile(Descriptor, i32, Vec<i32>),
     /// Make a descriptor that takes no file and means nothing.
     MakeMark,
-    /// Say what can be seen of the QEMU behind this socket, which had this process.
-    SeeQemu(PathBuf, i32),
+    /// Make two sockets that are connected with each other.
+    MakeSocketPair,
+    /// Say what can be seen of the QEMU behind this connection, which had this process.
+    SeeQemu(Reached, i32),
     /// Whether the path of a socket still leads to it.
     IsSocketThere(Socket),
 }
@@ -115,6 +119,8 @@ pub enum HostResult {
     GivenTap(given::Given),
     /// One descriptor.
     Descriptor(Descriptor),
+    /// Both ends of a connection.
+    SocketPair(SocketPair),
     /// Descriptors; none where the host has none and none are needed.
     Descriptors(Vec<Descriptor>),
     /// The tap that was looked for.

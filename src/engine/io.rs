@@ -1,12 +1,10 @@
 //! What goes into the engine and what comes out of it.
 
-use std::path::PathBuf;
-
 use super::host_step::{HostResult, HostStep};
 use crate::error::{Error, ErrorKind};
 use crate::model::{self, Journal, Record};
 use crate::qmp::peer::Peer;
-use crate::qmp::{Batch, Command, Version};
+use crate::qmp::{Batch, Command, MonitorName, Reached, Version};
 use crate::store::Staged;
 
 /// An operation, for as long as it goes on.
@@ -20,8 +18,8 @@ pub struct Link(pub u64);
 /// What the shell is to do for an operation.
 #[derive(Debug)]
 pub enum Effect {
-    /// Connect to the monitor at this path and wait for its greeting.
-    Connect(PathBuf),
+    /// Connect to the monitor of this name and wait for its greeting.
+    Connect(MonitorName),
     /// This is the connection to the guest: what its monitor says unasked is handed on, and the handle's
     /// descriptor shows it.
     Watch(Link),
@@ -50,6 +48,8 @@ pub struct Connected {
     pub version: Version,
     /// The process that listens, if it can be seen.
     pub pid: Option<i32>,
+    /// What the connection is like.
+    pub reached: Reached,
 }
 
 /// What the shell gives an operation.

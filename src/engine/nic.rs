@@ -189,6 +189,8 @@ impl GuestState {
             given.as_ref().map_or(Ok(()), |given| Err(cannot_wait(given, &why)))?;
             return Ok(Preparation::Later(Spec::Nic(spec), why));
         }
+        self.check_passes_descriptors("the tap of a NIC")?;
+        self.check_lasting_monitor(deadline).await?;
         self.refuse_while_migrating(deadline).await?;
         self.slots.pci.choose_for(&want(&request.placement), &DeviceKind::Nic.new_device(&spec.model))?;
         if let Some(Given { name, tap }) = given {

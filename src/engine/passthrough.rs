@@ -90,6 +90,9 @@ impl GuestState {
         }
         self.connect(deadline).await?;
         self.drain_events();
+        if command.fd.is_some() {
+            self.check_passes_descriptors("the file that the command has")?;
+        }
         let effect = effect(&raw.name, &raw.arguments, |value| self.names_ours(value));
         if let (Effect::Conflicts(instead), false) = (effect, raw.force) {
             let text = format!("{} would fool the record: {instead}, or force it", raw.name);

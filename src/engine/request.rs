@@ -1,6 +1,5 @@
 //! What callers ask for, what they are told, and which operation that is.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use super::access::Access;
@@ -23,7 +22,7 @@ use super::unplug::{Removal, RemovalOfMany};
 use crate::error::Result;
 use crate::ids::IfName;
 use crate::log::Log;
-use crate::qmp::Queued;
+use crate::qmp::{MonitorName, Queued};
 use crate::store::Contents;
 
 /// What a caller asks for.
@@ -71,6 +70,8 @@ pub enum Request {
     Verify,
     /// Repair what can be repaired.
     Repair,
+    /// Have QEMU make a monitor for another client.
+    LendMonitor,
     /// The connection of the moment.
     Facts,
 }
@@ -82,7 +83,7 @@ impl Request {
             Self::Add(_) | Self::Remove(_) | Self::RemoveMany(..) | Self::SetLink(..) | Self::MoveNic(..) => {
                 true
             }
-            Self::Resize(..) | Self::Settle | Self::Repair => true,
+            Self::Resize(..) | Self::Settle | Self::Repair | Self::LendMonitor => true,
             // Which commands change something is found out for each.
             Self::Qmp(_) | Self::Open | Self::ForwardQmpEvents(_) | Self::Describe(_) | Self::Process => {
                 false
@@ -111,7 +112,7 @@ impl Engine {
     /// Nothing is known of the guest yet; the record is.
     pub fn new(
         contents: Contents,
-        socket: PathBuf,
+        socket: MonitorName,
         listener: (Listener, Access),
         log: Log,
         now: Instant,
@@ -227,6 +228,7 @@ impl GuestState {
             Request::Describe(id) => {
                 Box::pin(self.describe(id.as_deref(), deadline)).await.map(Answer::Described)
             }
+            Request::LendMonitor => Box::pin(self.lend_monitor(deadline)).await.map(Answer::Descriptor),
             Request::Process => Box::pin(self.process(deadline)).await.map(Answer::Count),
             Request::Settle => Box::pin(self.settle(deadline)).await.map(Answer::Devices),
             Request::SlotMap => Box::pin(self.slot_map(deadline)).await.map(Answer::Slots),

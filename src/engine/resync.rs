@@ -41,9 +41,9 @@ impl GuestState {
         self.perform(Effect::Watch(monitor.link)).await?;
         self.version = monitor.version;
         self.log.write(Level::Info, || {
-            format!("connected to QEMU {} at {}", monitor.version, self.socket.display())
+            format!("connected to QEMU {} at {}", monitor.version, self.socket)
         });
-        let peer = self.see_qemu(&self.socket, monitor.pid.unwrap_or_default()).await?;
+        let peer = self.look_at_qemu(&monitor, deadline).await?;
         self.meet(peer).await?;
         self.monitor = Some(monitor);
         self.needs_resync = true;

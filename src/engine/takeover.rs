@@ -9,8 +9,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::events::EventKind;
 use super::guest_state::GuestState;
 use super::inventory::PeripheralIds;
@@ -22,12 +20,13 @@ use super::plan::UndoStep;
 use super::reconcile::{Decision, Qemu};
 use super::store_step::May;
 use super::transaction::{self, RollbackReport};
+use super::which_qemu::is_connected;
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::log::Level;
-use crate::model::peer::Socket;
+use crate::model::peer::{Socket, SocketKind};
 use crate::model::{Device, PeerMatch};
 use crate::planted::{self, Fault};
-use crate::qmp::Command;
+use crate::qmp::{Command, MonitorName};
 
 /// How long another monitor is tried before QEMU is asked who is connected to it, and the pause before the
 /// next try.
@@ -70,7 +69,7 @@ impl GuestState {
 
     async fn await_monitor(&mut self, socket: &Socket, deadline: &Deadline) -> Result<()> {
         self.log.write(Level::Info, || {
-            format!("an earlier agent's commands went over the monitor at {}", socket.path.display())
+            format!("an earlier agent's commands went over the monitor at {}", socket.place())
         });
         loop {
             let mut is_gone = !self.is_socket_there(socket).await?;
@@ -82,7 +81,9 @@ impl GuestState {
                     }
                     Err(error) => {
                         self.log.write(Level::Debug, || error.to_string());
-                        is_gone = error.errno() == errno::ECONNREFUSED;
+                        // A name may lead nowhere from here, or somewhere else: QEMU knows better.
+                        let is_name = socket.kind() == SocketKind::Name;
+                        is_gone = is_name || error.errno() == errno::ECONNREFUSED;
                     }
                 }
             }
@@ -103,7 +104,7 @@ impl GuestState {
 
     /// The next client of a monitor is greeted after the last command of the one before.
     async fn connect_former(&mut self, socket: &Socket, deadline: &Deadline) -> Result<Connected> {
-        let monitor = self.connect_to(socket.path.clone(), deadline).await?;
+        let monitor = self.connect_to(MonitorName::from_text(&socket.path), deadline).await?;
         let question = Command::with("query-status", &[]);
         let name = question.name.clone();
         let answer = self.ask_first(monitor.link, vec![question], deadline).await.only_reply(&name);
@@ -123,7 +124,8 @@ impl GuestState {
             Err(error) if error.is_refusal() => return Ok(true),
             Err(error) => return Err(error),
         };
-        Ok(is_connected(&devices, socket))
+        let own = self.monitor().ok().map(|monitor| &monitor.reached);
+        Ok(is_connected(&devices, socket, own))
     }
 
     /// Takes descriptors back by their names, which belong to the monitors they came by; everything else over
@@ -214,46 +216,11 @@ impl GuestState {
 /// What is told of a removal that an earlier QEMU took with it.
 const STAYS: &str = "the removal was asked of an earlier QEMU; the one that runs now was started with the device, which stays";
 
-/// By the name that the socket has in its directory: the path may be another one for QEMU.
-fn is_connected(devices: &Value, socket: &Socket) -> bool {
-    let Some(name) = socket.path.file_name().and_then(std::ffi::OsStr::to_str) else { return true };
-    let is_it = |device: &Value| {
-        let Some(text) = device.get("filename").and_then(Value::as_str) else { return false };
-        let Some(path) = text.strip_prefix("unix:") else { return false };
-        let path = path.split(",server").next().unwrap_or_default();
-        path.rsplit('/').next() == Some(name)
-    };
-    devices.as_array().is_some_and(|devices| devices.iter().any(is_it))
-}
-
 fn still_in_use(socket: &Socket) -> Error {
     let text = format!(
         "an earlier agent's commands went over the monitor at {}, which serves another client or does not answer; what is unfinished \
          cannot be settled over this one before that is over: close that client, or open the guest over that monitor",
-        socket.path.display()
+        socket.place()
     );
     Error::new(ErrorKind::MonitorBusy, text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-    use std::path::Path;
-
-    #[test]
-    fn what_qemu_says_of_its_sockets() {
-        let path = Path::new("/run/guest/qmp-1");
-        let socket: Socket =
-            serde_json::from_value(json!({ "path": path, "device": 1, "inode": 2, "made": 3 })).unwrap();
-        let connected =
-            |filename: &str| is_connected(&json!([{ "label": "a", "filename": filename }]), &socket);
-        assert!(connected(&format!("unix:{},server=on", path.display())));
-        assert!(connected("unix:qmp-1,server=on"));
-        assert!(connected("unix:/elsewhere/qmp-1,server"));
-        assert!(!connected(&format!("disconnected:unix:{},server=on", path.display())));
-        assert!(!connected("unix:/elsewhere/qmp-10,server=on"));
-        assert!(!connected("pty:/dev/pts/0"));
-        assert!(!is_connected(&json!([{ "label": "a" }]), &socket));
-    }
 }

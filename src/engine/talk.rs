@@ -2,7 +2,6 @@
 
 mod send;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::answer::Answer;
@@ -12,7 +11,7 @@ use super::io::{Connected, Effect, Given, Link, unexpected};
 use super::limit::Deadline;
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::mutex::lock;
-use crate::qmp::{Batch, Command, Queued};
+use crate::qmp::{Batch, Command, MonitorName, Queued};
 
 impl Port {
     async fn run(&self, link: Link, commands: Vec<Command>, deadline: &Deadline) -> Batch {
@@ -82,9 +81,9 @@ impl GuestState {
 
     /// Connects to a monitor and waits for its greeting. Operations that only look have the state of the
     /// guest meanwhile.
-    pub(super) async fn connect_to(&mut self, path: PathBuf, deadline: &Deadline) -> Result<Connected> {
+    pub(super) async fn connect_to(&mut self, name: MonitorName, deadline: &Deadline) -> Result<Connected> {
         self.check(deadline)?;
-        let need = Need::Effect(Effect::Connect(path));
+        let need = Need::Effect(Effect::Connect(name));
         let asked = Asked { need, until: Some(deadline.at()), cancelable: deadline.is_cancelable() };
         let Some(own) = self.own.clone() else { return Err(unexpected()) };
         own.port.begin_connecting();

@@ -1,8 +1,7 @@
 //! Does what the engine decides: connections, commands and their answers, events, time. The only code that
 //! waits is the loop in [`super::Guest`] around this.
 
-use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -15,7 +14,7 @@ use crate::clock::Clock;
 use crate::engine::{Connected, Demand, Effect, Engine, Given, Link, OpId, StoreStep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mutex::lock;
-use crate::qmp::{self, BatchId, Counters, Monitor};
+use crate::qmp::{self, BatchId, Counters, Monitor, MonitorName};
 use crate::store::{Committed, RecordFile};
 
 /// The engine of a guest, and what it has no hands for.
@@ -32,13 +31,15 @@ pub(super) struct Driver {
     /// The monitor of the guest, as opposed to one that an earlier agent used.
     main: Option<Link>,
     clock: Clock,
+    /// What the next connection is, if the caller makes them.
+    given: Option<OwnedFd>,
 }
 
 /// A connection that is not greeted yet.
 #[derive(Debug)]
 struct Connecting {
     op: OpId,
-    path: PathBuf,
+    name: MonitorName,
     monitor: Option<Monitor>,
     /// When the full listen queue is tried again.
     retry_at: Instant,
@@ -65,7 +66,13 @@ impl Driver {
             record,
             main: None,
             clock,
+            given: None,
         }
+    }
+
+    /// The next connection is over this socket.
+    pub(super) fn give_connection(&mut self, fd: OwnedFd) {
+        self.given = Some(fd);
     }
 
     /// Lets this operation, and those that no call waits for, go on as far as they can without waiting.
@@ -135,9 +142,9 @@ impl Driver {
 
     fn perform(&mut self, op: OpId, effect: Effect) {
         match effect {
-            Effect::Connect(path) => {
+            Effect::Connect(name) => {
                 let now = self.clock.now();
-                self.connecting.push(Connecting { op, path, monitor: None, retry_at: now });
+                self.connecting.push(Connecting { op, name, monitor: None, retry_at: now });
                 self.go_on_connecting(now);
             }
             Effect::Watch(link) => {
@@ -212,7 +219,7 @@ impl Driver {
             None => error,
             Some(at) => match self.connecting.swap_remove(at) {
                 Connecting { monitor: Some(monitor), .. } => monitor.not_greeted(error),
-                Connecting { path, .. } if error.kind() == ErrorKind::Timeout => qmp::queue_full(&path),
+                Connecting { name, .. } if error.kind() == ErrorKind::Timeout => qmp::queue_full(&name),
                 Connecting { .. } => error,
             },
         };
@@ -222,7 +229,7 @@ impl Driver {
     fn go_on_connecting(&mut self, now: Instant) {
         for mut connecting in std::mem::take(&mut self.connecting) {
             if connecting.monitor.is_none() && connecting.retry_at <= now {
-                match Monitor::connect(&connecting.path) {
+                match self.begin_connecting(&connecting.name) {
                     Ok(monitor) => connecting.monitor = monitor,
                     Err(error) => {
                         self.engine.give(connecting.op, Given::Failed(error));
@@ -236,11 +243,22 @@ impl Driver {
                     self.last_link += 1;
                     let link = Link(self.last_link);
                     let (version, pid) = (monitor.version(), monitor.peer().ok());
+                    let reached = monitor.reached().clone();
                     self.monitors.push((link, monitor));
-                    self.engine.give(connecting.op, Given::Connected(Connected { link, version, pid }));
+                    self.engine.give(connecting.op, Given::Connected(Connected { link, version, pid, reached }));
                 }
                 monitor => self.connecting.push(Connecting { monitor, ..connecting }),
             }
+        }
+    }
+
+    fn begin_connecting(&mut self, name: &MonitorName) -> Result<Option<Monitor>> {
+        match name {
+            MonitorName::Given => match self.given.take() {
+                Some(fd) => Monitor::over(fd).map(Some),
+                None => Err(qmp::reached::no_other_connection()),
+            },
+            name => Monitor::connect(name),
         }
     }
 

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::stat::fstat;
 
 use crate::disk::{self, BackingRule, DiskSpec, FormatRequest, Identity};
-use crate::engine::{FoundTap, HostResult, HostStep, OpenedTap, PlanMove, TapState};
+use crate::engine::{FoundTap, HostResult, HostStep, OpenedTap, PlanMove, SocketPair, TapState};
 use crate::error::{Error, Result};
 use crate::ids::{IfName, MacAddr};
 use crate::net::bridge_move;
@@ -59,7 +61,8 @@ impl Host {
             HostStep::NameDescriptor(pid, number) => Ok(name_descriptor(pid, number)),
             HostStep::FindSameFile(fd, pid, numbers) => Ok(find_same_file(&fd, pid, &numbers)),
             HostStep::MakeMark => make_mark(),
-            HostStep::SeeQemu(socket, pid) => Ok(HostResult::Qemu(peer::look(&socket, pid))),
+            HostStep::MakeSocketPair => make_socket_pair(),
+            HostStep::SeeQemu(reached, pid) => Ok(HostResult::Qemu(peer::look(&reached, pid))),
             HostStep::IsSocketThere(socket) => Ok(HostResult::Is(peer::is_there(&socket))),
         }
     }
@@ -147,6 +150,14 @@ fn make_mark() -> Result<HostResult> {
     let mark = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC)
         .map_err(|errno| Error::host(errno, "create a descriptor to mark an fdset with"))?;
     Ok(HostResult::Descriptor(OwnedFd::from(mark).into()))
+}
+
+fn make_socket_pair() -> Result<HostResult> {
+    let host = |errno| Error::host(errno, "make the connection of a monitor");
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let (own, qemu) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags).map_err(host)?;
+    let number = fstat(&own).map_err(host)?.st_ino;
+    Ok(HostResult::SocketPair(SocketPair { own: own.into(), qemu: qemu.into(), number }))
 }
 
 /// What is known of an open file: what it is, and how it was opened.

@@ -8,7 +8,7 @@ mod driver;
 mod host;
 mod poll_fd;
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,8 +29,9 @@ use crate::ids::IfName;
 use crate::log::{Level, Log};
 use crate::model::Device;
 use crate::mutex::lock;
-use crate::qmp::{Counters, Version};
+use crate::qmp::{Counters, MonitorName, Reached, Version};
 use crate::store::RecordFile;
+use crate::sys::descriptor::Descriptor;
 use call_lock::CallLock;
 use driver::Driver;
 use poll_fd::PollFd;
@@ -43,6 +44,8 @@ pub struct Guest {
     log: Log,
     epoll: Arc<Epoll>,
     clock: Clock,
+    /// Whether the caller makes its connections.
+    is_given: bool,
 }
 
 /// A thread, told from all others that live.
@@ -90,6 +93,31 @@ impl Guest {
         log: Log,
         timeout: Duration,
     ) -> Result<Self> {
+        Self::open_at(record_file, (MonitorName::of(socket), None), (listener, access), log, timeout)
+    }
+
+    /// The same over a connection that the caller has made, and over which nothing has been said.
+    pub fn open_over(
+        record_file: Arc<Mutex<RecordFile>>,
+        connection: OwnedFd,
+        listener: Listener,
+        access: Access,
+        log: Log,
+        timeout: Duration,
+    ) -> Result<Self> {
+        Reached::given(&connection)?;
+        let socket = (MonitorName::Given, Some(connection));
+        Self::open_at(record_file, socket, (listener, access), log, timeout)
+    }
+
+    fn open_at(
+        record_file: Arc<Mutex<RecordFile>>,
+        (name, connection): (MonitorName, Option<OwnedFd>),
+        (listener, access): (Listener, Access),
+        log: Log,
+        timeout: Duration,
+    ) -> Result<Self> {
+        let is_given = connection.is_some();
         let record_file = own_of(record_file, access);
         lock(&record_file).attach()?;
         let clock = Clock::of_this_thread();
@@ -97,16 +125,29 @@ impl Guest {
         let opened = PollFd::new().and_then(|poll_fd| {
             let epoll = poll_fd.epoll();
             let contents = lock(&record_file).contents().clone();
-            let engine =
-                Engine::new(contents, socket.to_owned(), (listener, access), log.clone(), clock.now());
-            let driver = Driver::new(engine, poll_fd, record_file.clone(), clock.clone());
+            let engine = Engine::new(contents, name, (listener, access), log.clone(), clock.now());
+            let mut driver = Driver::new(engine, poll_fd, record_file.clone(), clock.clone());
+            connection.into_iter().for_each(|fd| driver.give_connection(fd));
             Ok((CallLock::new(driver, clock.clone())?, epoll))
         });
         let (call_lock, epoll) = opened.inspect_err(|_| detach())?;
         // Detached when it is dropped.
-        let guest = Self { call_lock, record_file, log, epoll, clock };
+        let guest = Self { call_lock, record_file, log, epoll, clock, is_given };
         guest.answer(Request::Open, timeout)?;
         Ok(guest)
+    }
+
+    /// Over which socket the guest is reached when the connection of the moment is lost. Nothing has been said
+    /// over it.
+    pub fn give_connection(&self, connection: OwnedFd) -> Result<()> {
+        Reached::given(&connection)?;
+        if !self.is_given {
+            let text = "the guest was opened by the name of its monitor, by which the library connects again by itself";
+            return Err(Error::new(ErrorKind::State, text));
+        }
+        let mut pass = self.call_lock.enter(self.clock.now() + SHORT)?;
+        pass.get()?.give_connection(connection);
+        Ok(())
     }
 
     /// Runs one call, and tells the log.
@@ -223,6 +264,12 @@ impl Guest {
     /// Runs a QMP command of the caller's own.
     pub fn qmp(&self, command: RawCommand, timeout: Duration) -> Result<Value> {
         expect!(self.call("qmp", timeout, Request::Qmp(command)), Answer::Value(value) => value)
+    }
+
+    /// The end of a connection to a monitor that QEMU makes for it, and deletes when that is closed. Nothing has
+    /// been said over it.
+    pub fn lend_monitor(&self, timeout: Duration) -> Result<Descriptor> {
+        expect!(self.call("lend_monitor", timeout, Request::LendMonitor), Answer::Descriptor(fd) => fd)
     }
 
     /// Whether QMP events are to be fetched as they are, besides the news made from them.

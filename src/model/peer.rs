@@ -14,6 +14,9 @@ pub struct Peer {
     /// The monitors over which its commands went.
     #[serde(default)]
     pub sockets: Vec<Socket>,
+    /// The thread of its first processor, by its own count. It is asked for where the process cannot be seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_thread: Option<i64>,
 }
 
 /// A process, which is another one if any of these differs.
@@ -30,6 +33,10 @@ pub struct Process {
 }
 
 /// A monitor's socket. Whoever listens anew at its path makes another file.
+///
+/// An abstract name, a TCP port and a vsock port have no inode: whoever listens there anew cannot be told from
+/// whoever did before. A connection that a caller made to a monitor without a name has no path, and the inode
+/// is that of the connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Socket {
     /// Where it is.
@@ -40,6 +47,17 @@ pub struct Socket {
     pub inode: u64,
     /// When it was made, since inodes are used again: nanoseconds.
     pub made: i64,
+}
+
+/// What a socket of the journal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketKind {
+    /// A file.
+    File,
+    /// An abstract name or a port.
+    Name,
+    /// A connection, which nobody can make again.
+    Connection,
 }
 
 /// How two descriptions of a QEMU go together.
@@ -69,10 +87,15 @@ impl Peer {
     pub fn compare(&self, other: &Self) -> PeerMatch {
         let pairs =
             || self.sockets.iter().flat_map(|own| other.sockets.iter().map(move |their| (own, their)));
-        if pairs().any(|(own, their)| own.path == their.path && !own.is(their)) {
+        let is_replaced = |(own, their): (&Socket, &Socket)| {
+            own.kind() == SocketKind::File && own.path == their.path && !own.is(their)
+        };
+        let threads = self.first_thread.zip(other.first_thread);
+        // Equal numbers prove nothing: in a container each QEMU may count alike.
+        if pairs().any(is_replaced) || threads.is_some_and(|(own, their)| own != their) {
             return PeerMatch::Another;
         }
-        let is_shared = pairs().any(|(own, their)| own.is(their));
+        let is_shared = pairs().any(|(own, their)| own.kind() != SocketKind::Name && own.is(their));
         match (&self.process, &other.process) {
             (Some(own), Some(their)) if own.boot != their.boot => PeerMatch::Another,
             (Some(own), Some(their)) if own.namespace == their.namespace => match own == their {
@@ -87,6 +110,7 @@ impl Peer {
     /// With the monitors of the other one, which is the same QEMU.
     pub fn and(&self, other: &Self) -> Self {
         let mut both = other.clone();
+        both.first_thread = both.first_thread.or(self.first_thread);
         both.sockets
             .extend(self.sockets.iter().filter(|own| !other.sockets.iter().any(|o| own.is(o))).cloned());
         both
@@ -94,9 +118,30 @@ impl Peer {
 }
 
 impl Socket {
-    /// Whether it is the same file, whatever its path.
+    /// What it is.
+    pub fn kind(&self) -> SocketKind {
+        if self.inode == 0 {
+            SocketKind::Name
+        } else if self.path.as_os_str().is_empty() {
+            SocketKind::Connection
+        } else {
+            SocketKind::File
+        }
+    }
+
+    /// Whether it is the same file, whatever its path, the same connection, or the same name.
     pub fn is(&self, other: &Self) -> bool {
-        (self.device, self.inode, self.made) == (other.device, other.inode, other.made)
+        let number = |socket: &Self| (socket.device, socket.inode, socket.made);
+        let is_name = self.kind() == SocketKind::Name;
+        number(self) == number(other) && (!is_name || self.path == other.path)
+    }
+
+    /// Where it is, for people.
+    pub fn place(&self) -> String {
+        match self.kind() {
+            SocketKind::Connection => "the other end of a connection that a caller made".into(),
+            SocketKind::File | SocketKind::Name => self.path.display().to_string(),
+        }
     }
 }
 
@@ -113,7 +158,39 @@ mod tests {
     }
 
     fn peer(process: Option<Process>, sockets: &[Socket]) -> Peer {
-        Peer { process, sockets: sockets.to_vec() }
+        Peer { process, sockets: sockets.to_vec(), first_thread: None }
+    }
+
+    fn port(name: &str) -> Socket {
+        Socket { path: name.into(), device: 0, inode: 0, made: 0 }
+    }
+
+    fn connection(inode: u64) -> Socket {
+        Socket { path: PathBuf::new(), device: 9, inode, made: 0 }
+    }
+
+    fn thread(number: i64) -> Peer {
+        Peer { first_thread: Some(number), ..peer(None, &[port("localhost:4444")]) }
+    }
+
+    #[test]
+    fn who_is_who_without_files() {
+        use PeerMatch::{Another, Same, Unknown};
+        for (own, their, expected) in [
+            (thread(7), thread(7), Unknown),
+            (thread(7), thread(8), Another),
+            (thread(7), peer(None, &[port("localhost:4445")]), Unknown),
+            (peer(None, &[connection(3)]), peer(None, &[connection(3)]), Same),
+            (peer(None, &[connection(3)]), peer(None, &[connection(4)]), Unknown),
+            (peer(None, &[connection(3)]), peer(None, &[socket("/q", 3)]), Unknown),
+        ] {
+            assert_eq!(own.compare(&their), expected, "{own:?} {their:?}");
+            assert_eq!(their.compare(&own), expected, "{own:?} {their:?}");
+        }
+        let kinds = [port("@name"), connection(3), socket("/q", 3)].map(|socket| socket.kind());
+        assert_eq!(kinds, [SocketKind::Name, SocketKind::Connection, SocketKind::File]);
+        assert!(port("@name").is(&port("@name")) && !port("@name").is(&port("@other")));
+        assert_eq!(thread(7).and(&peer(None, &[])).first_thread, Some(7));
     }
 
     #[test]
@@ -136,6 +213,9 @@ mod tests {
             (peer(None, &[socket("/elsewhere/q", 3)]), Same),
             (peer(None, &[socket("/second", 4)]), Unknown),
             (peer(None, &[]), Unknown),
+            // A port is not proof of who listens there, and neither is a thread's number.
+            (peer(None, &[port("localhost:4444")]), Unknown),
+            (thread(7), Unknown),
         ] {
             assert_eq!(known.compare(&other), expected, "{other:?}");
             assert_eq!(other.compare(&known), expected, "{other:?}");

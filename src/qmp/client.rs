@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::events::Queued;
 use super::in_flight::{Batch, BatchId};
 use super::monitor::{Counters, Monitor};
+use super::monitor_name::MonitorName;
 use super::transport;
 use super::wire::{Command, Version};
 use crate::deadline::Deadline;
@@ -23,12 +24,13 @@ impl Client {
     /// Connects and waits for the greeting.
     pub fn connect(path: &Path, deadline: &Deadline) -> Result<Self> {
         deadline.check()?;
+        let name = MonitorName::of(path);
         let mut monitor = loop {
-            if let Some(monitor) = Monitor::connect(path)? {
+            if let Some(monitor) = Monitor::connect(&name)? {
                 break monitor;
             }
             deadline.pause(transport::RETRY).map_err(|error| match error.kind() {
-                ErrorKind::Timeout => transport::queue_full(path),
+                ErrorKind::Timeout => transport::queue_full(&name),
                 _ => error,
             })?;
         };

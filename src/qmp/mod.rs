@@ -5,13 +5,16 @@
 
 pub mod address;
 mod client;
+mod dial;
 mod events;
 mod frame;
 mod in_flight;
 mod monitor;
+pub mod monitor_name;
 mod pace;
 pub mod peer;
 pub mod qemu_errors;
+pub mod reached;
 mod transport;
 mod wire;
 
@@ -20,5 +23,7 @@ pub use events::{Event, EventQueue, Queued};
 pub use frame::{Frame, Framer, MAX_DEPTH, MAX_MESSAGE, MAX_PARSED_MEMORY};
 pub use in_flight::{Batch, BatchId};
 pub use monitor::{Counters, Monitor};
+pub use monitor_name::MonitorName;
+pub use reached::Reached;
 pub use transport::{RETRY, queue_full};
 pub use wire::{Command, Message, OLDEST_QEMU, Reply, Version, object};

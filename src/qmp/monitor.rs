@@ -1,16 +1,17 @@
 //! The monitor: commands in flight, their replies, and the events between them. Nothing here waits.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::events::{EventQueue, Queued};
 use super::frame::{Frame, Framer, MAX_PARSED_MEMORY};
 use super::in_flight::{Batch, BatchId, Flight, InFlight};
+use super::monitor_name::MonitorName;
 use super::pace::Pace;
 use super::peer::Peer;
 use super::qemu_errors::{self, Refusal};
+use super::reached::Reached;
 use super::transport::{Segment, Transport};
 use super::wire::{Command, Message, Version};
 use crate::error::{Error, ErrorKind, Result};
@@ -27,7 +28,7 @@ const FIRST_SYNC_ID: u64 = 1 << 32;
 #[derive(Debug)]
 pub struct Monitor {
     transport: Transport,
-    path: PathBuf,
+    name: MonitorName,
     framer: Framer,
     events: EventQueue,
     pace: Pace,
@@ -72,11 +73,19 @@ pub struct Counters {
 
 impl Monitor {
     /// Connects; `None` while the listen queue is full, to be tried again. The greeting is still to come.
-    pub fn connect(path: &Path) -> Result<Option<Self>> {
-        let Some(transport) = Transport::connect(path)? else { return Ok(None) };
-        Ok(Some(Self {
+    pub fn connect(name: &MonitorName) -> Result<Option<Self>> {
+        Ok(Transport::connect(name)?.map(|transport| Self::new(transport, name.clone())))
+    }
+
+    /// Talks over a connection that the caller has made, and over which nothing has been said.
+    pub fn over(fd: OwnedFd) -> Result<Self> {
+        Ok(Self::new(Transport::over(fd)?, MonitorName::Given))
+    }
+
+    fn new(transport: Transport, name: MonitorName) -> Self {
+        Self {
             transport,
-            path: path.to_owned(),
+            name,
             framer: Framer::default(),
             events: EventQueue::default(),
             pace: Pace::default(),
@@ -89,12 +98,17 @@ impl Monitor {
             use_ids: false,
             in_flight: InFlight::default(),
             outgoing: VecDeque::new(),
-        }))
+        }
     }
 
     /// For errors before anything has worked.
     fn name(&self) -> String {
-        format!("monitor {}", self.path.display())
+        format!("monitor {}", self.name)
+    }
+
+    /// What the connection is like.
+    pub fn reached(&self) -> &Reached {
+        self.transport.reached()
     }
 
     /// Whether the monitor has begun to serve this client.
@@ -105,12 +119,22 @@ impl Monitor {
     /// What it means that the greeting has not come in time. A monitor that accepts the connection but says
     /// nothing is serving another client.
     pub fn not_greeted(&self, error: Error) -> Error {
+        if let (Some(late), ErrorKind::Timeout) = (self.transport.not_connected(), error.kind()) {
+            return late;
+        }
         let error = match error.kind() {
+            ErrorKind::Timeout if !self.heard && self.name == MonitorName::Given => Error::new(
+                ErrorKind::MonitorBusy,
+                "the monitor sent no greeting before the deadline: it is serving another client, QEMU is stopped, or the greeting \
+                 has been read by somebody else; nothing may have been read from a connection that is given",
+            ),
             ErrorKind::Timeout if !self.heard => Error::new(
                 ErrorKind::MonitorBusy,
                 "the monitor sent no greeting before the deadline: it is serving another client, \
                  or QEMU is stopped; a monitor serves one client at a time",
             ),
+            // It says where already.
+            ErrorKind::Host if self.transport.not_connected().is_some() => return error,
             _ => error,
         };
         error.context(self.name())
@@ -189,6 +213,10 @@ impl Monitor {
     }
 
     fn encode(&mut self, commands: &[Command], flight: &Flight) -> Result<Vec<Piece>> {
+        if commands.iter().any(|command| command.fd.is_some()) && !self.reached().passes_descriptors {
+            let text = format!("{}: a descriptor cannot be passed over it; use the monitor's Unix socket", self.name());
+            return Err(Error::new(ErrorKind::NotHotpluggable, text));
+        }
         let capabilities = flight.negotiates.then(|| Command::with("qmp_capabilities", &[]));
         let mut pieces: Vec<Piece> = Vec::new();
         let mut sync_id = flight.sync_id;

@@ -1,7 +1,7 @@
 //! The socket: bytes and file descriptors out, bytes in, never blocking.
 
 use std::io::IoSlice;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +11,10 @@ use nix::sys::socket::{
 };
 
 use super::address::MonitorAddress;
+use super::dial::{Dial, Progress};
+use super::monitor_name::MonitorName;
 use super::peer::Peer;
+use super::reached::Reached;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::descriptor::Descriptor;
 
@@ -25,10 +28,13 @@ const SHORT_READ: usize = 512;
 /// A full listen queue has no readiness to wait for; it is to be tried again this often.
 pub const RETRY: Duration = Duration::from_millis(10);
 
-/// A connected, non-blocking stream socket.
+/// A stream socket that is connected, or about to be. It never blocks.
 #[derive(Debug)]
 pub(super) struct Transport {
     fd: Descriptor,
+    reached: Reached,
+    /// While it is not known to be connected.
+    dial: Option<Dial>,
 }
 
 /// A run of bytes that one `sendmsg` may carry: an fd belongs to the first byte of its own command.
@@ -39,26 +45,41 @@ pub(super) struct Segment<'a> {
 }
 
 impl Transport {
-    /// Connects to the socket at `path`; `None` while its listen queue is full.
-    pub(super) fn connect(path: &Path) -> Result<Option<Self>> {
-        let doing = || format!("connect to the monitor at {}", path.display());
-        let address = MonitorAddress::of(path).map_err(|errno| match errno {
-            Errno::ENAMETOOLONG => Error::invalid(format!(
-                "the last part of the monitor socket path {} is too long for a socket's address; use a shorter one",
-                path.display()
-            ))
-            .with_errno(libc::ENAMETOOLONG),
-            other => Error::host(other, doing()),
-        })?;
-        let fd = address.connect().map_err(|errno| Error::host(errno, doing()))?;
-        Ok(fd.map(|fd| Self { fd: fd.into() }))
+    /// Connects to a monitor that listens; `None` while its listen queue is full.
+    pub(super) fn connect(name: &MonitorName) -> Result<Option<Self>> {
+        let dial = match name {
+            MonitorName::Path(path) => return connect_to_path(name, path),
+            MonitorName::Tcp { host, port } => Dial::tcp(name, host, *port)?,
+            MonitorName::Vsock { cid, port } => Dial::vsock(name, *cid, *port),
+            MonitorName::Given => return Err(super::reached::no_other_connection()),
+        };
+        Self::dial(name, dial).map(Some)
+    }
+
+    fn dial(name: &MonitorName, mut dial: Dial) -> Result<Self> {
+        let fd = dial.next()?;
+        Ok(Self { reached: Reached::by_name(name, &fd), fd: fd.into(), dial: Some(dial) })
+    }
+
+    /// Talks over a connection that the caller has made.
+    pub(super) fn over(fd: OwnedFd) -> Result<Self> {
+        Ok(Self { reached: Reached::given(&fd)?, fd: fd.into(), dial: None })
+    }
+
+    /// What the connection is like.
+    pub(super) fn reached(&self) -> &Reached {
+        &self.reached
+    }
+
+    /// What a deadline means that passes before the connection is made; `None` if it is.
+    pub(super) fn not_connected(&self) -> Option<Error> {
+        self.dial.as_ref()?.not_connected(self.fd.as_fd())
     }
 
     /// The process that listened, in this process's numbers; an error if it cannot be seen from here.
     pub(super) fn peer(&self) -> Result<i32> {
-        let peer = getsockopt(&self.fd, PeerCredentials);
-        let peer = peer.map_err(|errno| Error::host(errno, "ask who the monitor is"))?;
-        if peer.pid() > 0 { Ok(peer.pid()) } else { Err(Error::host(Errno::ESRCH, "see who the monitor is")) }
+        let unseen = || Error::host(Errno::ESRCH, "see who the monitor is");
+        self.who()?.pid.ok_or_else(unseen)
     }
 
     /// The socket, to wait on.
@@ -66,8 +87,11 @@ impl Transport {
         self.fd.clone()
     }
 
-    /// Who listened.
+    /// Who listened, as far as the kernel tells of a socket of this kind.
     pub(super) fn who(&self) -> Result<Peer> {
+        if !self.reached.names_listener {
+            return Ok(Peer { pid: None, uid: None });
+        }
         let peer = getsockopt(&self.fd, PeerCredentials);
         let peer = peer.map_err(|errno| Error::host(errno, "ask who the monitor is"))?;
         Ok(Peer::new(
@@ -75,6 +99,22 @@ impl Transport {
             peer.uid(),
             &std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default(),
         ))
+    }
+
+    /// Whether there is a connection by now.
+    fn is_connected(&mut self) -> Result<bool> {
+        let Some(dial) = &mut self.dial else { return Ok(true) };
+        match dial.look(self.fd.as_fd())? {
+            Progress::Waits => Ok(false),
+            Progress::Connected => {
+                self.dial = None;
+                Ok(true)
+            }
+            Progress::Instead(fd) => {
+                self.fd = fd.into();
+                Ok(false)
+            }
+        }
     }
 
     /// Writes as much of `segment` as the socket takes now; zero when it is full. The caller drops the fd
@@ -103,7 +143,10 @@ impl Transport {
 
     /// Reads what is there and gives it to `sink`, in one or two pieces; false when nothing was. File
     /// descriptors that a peer sends along are closed by the kernel, because no room is offered for them.
-    pub(super) fn read(&self, mut sink: impl FnMut(&[u8])) -> Result<bool> {
+    pub(super) fn read(&mut self, mut sink: impl FnMut(&[u8])) -> Result<bool> {
+        if !self.is_connected()? {
+            return Ok(false);
+        }
         match self.read_into(&mut [0; SHORT_READ], &mut sink)? {
             0 => return Ok(false),
             SHORT_READ => self.read_more(&mut sink),
@@ -140,6 +183,20 @@ impl Transport {
     }
 }
 
+fn connect_to_path(name: &MonitorName, path: &Path) -> Result<Option<Transport>> {
+    let doing = || format!("connect to the monitor at {name}");
+    let address = MonitorAddress::of(path).map_err(|errno| match errno {
+        Errno::ENAMETOOLONG => Error::invalid(format!(
+            "the last part of the monitor socket path {name} is too long for a socket's address; use a shorter one"
+        ))
+        .with_errno(libc::ENAMETOOLONG),
+        other => Error::host(other, doing()),
+    })?;
+    let fd = address.connect().map_err(|errno| Error::host(errno, doing()))?;
+    let transport = |fd: OwnedFd| Transport { reached: Reached::by_name(name, &fd), fd: fd.into(), dial: None };
+    Ok(fd.map(transport))
+}
+
 impl AsFd for Transport {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -148,13 +205,12 @@ impl AsFd for Transport {
 
 /// What it means that the listen queue has been full until the deadline: it has a client before us that is
 /// not served either.
-pub fn queue_full(path: &Path) -> Error {
+pub fn queue_full(name: &MonitorName) -> Error {
     Error::new(
         ErrorKind::MonitorBusy,
         format!(
-            "connect to the monitor at {}: its listen queue was full until the deadline; it is serving another client, or QEMU \
-             is stopped; a monitor serves one client at a time",
-            path.display()
+            "connect to the monitor at {name}: its listen queue was full until the deadline; it is serving another client, or QEMU \
+             is stopped; a monitor serves one client at a time"
         ),
     )
 }

@@ -2,17 +2,31 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
 use crate::model::Peer;
-use crate::model::peer::{PeerState, Process, Socket};
+use crate::model::peer::{PeerState, Process, Socket, SocketKind};
 use crate::qmp::address::MonitorAddress;
+use crate::qmp::{MonitorName, Reached};
 
-/// Whoever listens at this path, and had this process when it began to; 0 for one that cannot be seen.
-pub fn look(path: &Path, pid: i32) -> Peer {
-    Peer { process: look_at_process(pid), sockets: look_at_socket(path).into_iter().collect() }
+/// Whoever is at the other end, and had this process when it began to listen; 0 for one that cannot be seen.
+pub fn look(reached: &Reached, pid: i32) -> Peer {
+    let sockets = socket_of(reached).into_iter().collect();
+    Peer { process: look_at_process(pid), sockets, first_thread: None }
+}
+
+fn socket_of(reached: &Reached) -> Option<Socket> {
+    let nothing = Socket { path: PathBuf::new(), device: 0, inode: 0, made: 0 };
+    match &reached.name {
+        MonitorName::Path(path) if reached.name.is_file() => look_at_socket(path),
+        MonitorName::Given => {
+            let (device, inode) = reached.socket;
+            Some(Socket { device, inode, ..nothing })
+        }
+        name => Some(Socket { path: name.to_string().into(), ..nothing }),
+    }
 }
 
 /// What the host shows of it now.
@@ -60,15 +74,21 @@ fn look_at_socket(path: &Path) -> Option<Socket> {
     Some(Socket { device: found.dev(), inode: found.ino(), made: made(&found), path })
 }
 
-/// Whether the path of a socket leads to it still.
+/// Whether the path of a socket leads to it still, or it is a name, which always leads to whoever has it now.
 pub fn is_there(socket: &Socket) -> bool {
-    look_at_socket(&socket.path).is_some_and(|found| found.is(socket))
+    match socket.kind() {
+        SocketKind::File => look_at_socket(&socket.path).is_some_and(|found| found.is(socket)),
+        SocketKind::Name => true,
+        SocketKind::Connection => false,
+    }
 }
 
-/// `None` if it is not there.
+/// `None` if it is not there, or if that says nothing about this QEMU: a name may be another one's by now,
+/// and nobody's in this network namespace.
 fn is_listened_at(socket: &Socket) -> Option<bool> {
     let refused = || MonitorAddress::of(&socket.path).and_then(|address| address.connect()).err();
-    is_there(socket).then(|| refused() != Some(Errno::ECONNREFUSED))
+    let is_file = socket.kind() == SocketKind::File;
+    (is_file && is_there(socket)).then(|| refused() != Some(Errno::ECONNREFUSED))
 }
 
 fn made(file: &Metadata) -> i64 {
@@ -108,8 +128,14 @@ mod tests {
         let path = dir.path().join("qmp");
         let listener = UnixListener::bind(&path).unwrap();
         let own = i32::try_from(std::process::id()).unwrap();
-        let known = look(&path, own);
-        let unseen = look(&path, 0);
+        let reached = Reached {
+            name: MonitorName::of(&path),
+            socket: (1, 1),
+            passes_descriptors: true,
+            names_listener: true,
+        };
+        let known = look(&reached, own);
+        let unseen = look(&reached, 0);
         assert_eq!((state(&known), state(&unseen)), (PeerState::Runs(Some(own)), PeerState::Runs(None)));
         let mut earlier = known.clone();
         earlier.process.as_mut().unwrap().start -= 1;

@@ -1,5 +1,6 @@
 //! An agent in a world: it does what the engine says, and at each effect something else may happen.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use kvm_hotplug::engine::{
 };
 use kvm_hotplug::error::{Error, ErrorKind, Result};
 use kvm_hotplug::log::{Level, Log, Sink};
-use kvm_hotplug::qmp::{self, Batch, Command};
+use kvm_hotplug::qmp::{self, Batch, Command, Reached};
 use kvm_hotplug::store::{Committed, RecordFile};
 
 use crate::choices::Choices;
@@ -53,7 +54,7 @@ impl Agent {
         let log = if tells { Log::new(Level::Debug, Arc::new(Print)) } else { Log::default() };
         let engine = Engine::new(
             record.contents().clone(),
-            monitor.into(),
+            PathBuf::from(monitor).into(),
             (Listener::default(), Access::Change),
             log,
             world.instant(),
@@ -184,10 +185,12 @@ impl Agent {
     ) -> std::result::Result<(), Died> {
         let given = match effect {
             Effect::Connect(_) if world.is_down => Given::Failed(lost().with_errno(libc::ECONNREFUSED)),
-            Effect::Connect(path) => {
-                let link = Link(world.connect(&path));
+            Effect::Connect(name) => {
+                let link = Link(world.connect(Path::new(&name.to_string())));
+                let reached =
+                    Reached { name, socket: (0, 0), passes_descriptors: true, names_listener: true };
                 let version = qmp::Version { major: 7, minor: 2, micro: 22 };
-                Given::Connected(Connected { link, version, pid: Some(world.host.qemu) })
+                Given::Connected(Connected { link, version, pid: Some(world.host.qemu), reached })
             }
             Effect::Watch(link) => {
                 self.main = Some(link);

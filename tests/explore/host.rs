@@ -21,6 +21,7 @@ use kvm_hotplug::net::bridge_move::BridgeMove;
 use kvm_hotplug::net::identity::TapIdentity;
 use kvm_hotplug::net::share::Taps;
 use kvm_hotplug::net::spec::NicSpec;
+use kvm_hotplug::qmp::Reached;
 use kvm_hotplug::sys::descriptor::Descriptor;
 
 /// A tap.
@@ -206,9 +207,10 @@ impl Host {
                 Ok(HostResult::Number(numbers.iter().find(is_it).copied()))
             }
             HostStep::MakeMark => Ok(HostResult::Descriptor(self.new_end(File::Other("mark".into())).0)),
-            HostStep::SeeQemu(path, pid) => Ok(HostResult::Qemu(self.see_qemu(path, pid))),
+            HostStep::SeeQemu(reached, pid) => Ok(HostResult::Qemu(self.see_qemu(&reached, pid))),
             HostStep::IsSocketThere(_) => Ok(HostResult::Is(true)),
             HostStep::CheckGivenTap(_) | HostStep::HasTap(..) => Err(failed("nobody gives taps here")),
+            HostStep::MakeSocketPair => Err(failed("nobody lends monitors here")),
         }
     }
 
@@ -247,10 +249,12 @@ impl Host {
     }
 
     /// Who listens at this path: each QEMU makes sockets of its own.
-    fn see_qemu(&self, path: PathBuf, pid: i32) -> Peer {
+    fn see_qemu(&self, reached: &Reached, pid: i32) -> Peer {
+        let path = PathBuf::from(reached.name.to_string());
         let process = Process { pid, start: 1, namespace: 1, boot: "this".into() };
         let inode = u64::try_from(path.as_os_str().len()).unwrap();
-        Peer { process: Some(process), sockets: vec![Socket { path, device: 1, inode, made: pid.into() }] }
+        let sockets = vec![Socket { path, device: 1, inode, made: pid.into() }];
+        Peer { process: Some(process), sockets, first_thread: None }
     }
 
     fn image(&self, model: &Model, number: i32) -> Option<&Path> {

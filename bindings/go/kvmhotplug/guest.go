@@ -31,6 +31,10 @@ type Guest struct {
 // had begun; events tell what was settled. The record must have a file, and one guest may be open with it at a time; it
 // may be closed before the guest.
 //
+// The socket is a path, "@name" for an abstract name, or, if no file has that name, "host:port", "[address]:port" or
+// "vsock:CID:PORT". Over TCP and vsock no descriptors can be passed, so that neither NICs nor disks can be added
+// ([ErrNotHotpluggable]).
+//
 // Cancelling answers at once. The attempt then ends by itself, at its deadline at the latest; until then the record
 // counts as that of an open guest.
 func Open(ctx context.Context, record *Runtime, socket string) (*Guest, error) {
@@ -70,6 +74,17 @@ func OpenWith(ctx context.Context, record *Runtime, socket string, options OpenO
 func openUntil(record *Runtime, socket string, options OpenOptions, timeout C.uint32_t) (*Guest, error) {
 	var memory arena
 	defer memory.free()
+	request := options.request(&memory, timeout)
+	path := memory.required("the socket's path", socket)
+	if memory.err != nil {
+		return nil, memory.err
+	}
+	return opened(record, func(from *C.struct_kvm_runtime, handle **C.struct_kvm_hotplug, failure **C.struct_kvm_hotplug_error) C.int {
+		return C.kvm_hotplug_open_with(from, path, &request, C.sizeof_struct_kvm_hotplug_open_options, handle, failure)
+	})
+}
+
+func (options OpenOptions) request(memory *arena, timeout C.uint32_t) C.struct_kvm_hotplug_open_options {
 	request := C.struct_kvm_hotplug_open_options{timeout_ms: timeout, peer_pid: C.int32_t(options.PID)}
 	request.flags |= memory.given(options.UID, "UID", &request.peer_uid, C.KVM_HOTPLUG_OPEN_PEER_UID)
 	if options.PID != 0 {
@@ -84,13 +99,14 @@ func openUntil(record *Runtime, socket string, options OpenOptions, timeout C.ui
 	if options.InMemory {
 		request.flags |= C.KVM_HOTPLUG_OPEN_IN_MEMORY
 	}
-	path := memory.required("the socket's path", socket)
-	if memory.err != nil {
-		return nil, memory.err
-	}
+	return request
+}
+
+// opened makes a guest of the handle that a call opens.
+func opened(record *Runtime, open func(*C.struct_kvm_runtime, **C.struct_kvm_hotplug, **C.struct_kvm_hotplug_error) C.int) (*Guest, error) {
 	guest := &Guest{closing: make(chan struct{})}
 	err := record.call(func(from *C.struct_kvm_runtime, failure **C.struct_kvm_hotplug_error) C.int {
-		return C.kvm_hotplug_open_with(from, path, &request, C.sizeof_struct_kvm_hotplug_open_options, &guest.handle, failure)
+		return open(from, &guest.handle, failure)
 	})
 	if err != nil {
 		return nil, err

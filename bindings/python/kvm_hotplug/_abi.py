@@ -932,6 +932,16 @@ PROTOTYPES = {
         POINTER(POINTER(kvm_hotplug)), POINTER(POINTER(kvm_hotplug_error)),
     ]),
     "kvm_hotplug_close": (None, [POINTER(kvm_hotplug)]),
+    "kvm_hotplug_open_connection": (c_int, [
+        POINTER(kvm_runtime), c_int, POINTER(kvm_hotplug_open_options), c_size_t,
+        POINTER(POINTER(kvm_hotplug)), POINTER(POINTER(kvm_hotplug_error)),
+    ]),
+    "kvm_hotplug_give_connection": (c_int, [
+        POINTER(kvm_hotplug), c_int, POINTER(POINTER(kvm_hotplug_error)),
+    ]),
+    "kvm_hotplug_lend_monitor": (c_int, [
+        POINTER(kvm_hotplug), c_uint32, POINTER(c_int), POINTER(POINTER(kvm_hotplug_error)),
+    ]),
     "kvm_hotplug_add_nic": (c_int, [
         POINTER(kvm_hotplug), POINTER(kvm_hotplug_nic), c_size_t, POINTER(kvm_hotplug_device), c_size_t,
         POINTER(POINTER(kvm_hotplug_error)),

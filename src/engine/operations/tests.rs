@@ -323,7 +323,7 @@ fn a_cancel_ends_what_may_be_ended() {
 fn a_cancel_of_what_the_shell_does_is_the_shells() {
     for before in [true, false] {
         let mut world = World::new();
-        let path = || Need::Effect(Effect::Connect(PathBuf::from("qmp")));
+        let path = || Need::Effect(Effect::Connect(PathBuf::from("qmp").into()));
         let working = world.waits(path, None, true);
         let other = world.waits(path, None, true);
         let cancelled = match before {
