@@ -719,6 +719,12 @@ struct kvm_hotplug_nic {
      *  KVM_HOTPLUG_NO_WAIT. */
     uint32_t flags;
     uint32_t reserved; /**< Must be 0. */
+    /** Network namespace in which the tap is made and the bridge looked for: an absolute path, such as
+     *  "/run/netns/blue" or "/proc/1234/ns/net"; NULL for that of the caller. Recorded: later calls, boots
+     *  and migration targets use it. "/proc/self/fd/7" is recorded as the path that the namespace is
+     *  mounted at. The library enters it with a thread that ends before the call does; no other thread's
+     *  namespace changes. Needs CAP_SYS_ADMIN. Not together with tap_fds. */
+    const char *netns;
 };
 
 /** Plugs a NIC into the guest and records it: opens a tap (multi-queue if requested), attaches it to its
@@ -726,9 +732,9 @@ struct kvm_hotplug_nic {
  *  the runtime file. All of it or nothing.
  *  Returns one of enum kvm_hotplug_answer, or fails like any add of a device, and with -EBADF (a closed
  *  tap fd), -EINVAL (contradicting fields, an fd that is no tap, a bridge that is none), -EEXIST (MAC
- *  address, tap or tap name taken), -ENOENT (no such bridge), -EOPNOTSUPP (with tap_fds, it would wait for
- *  a reboot), -ENODEV (vhost is required and missing), or the errno of opening or setting up the tap
- *  (-EPERM without CAP_NET_ADMIN). */
+ *  address, tap or tap name taken), -ENOENT (no such bridge or network namespace), -EOPNOTSUPP (with
+ *  tap_fds, it would wait for a reboot), -ENODEV (vhost is required and missing), or the errno of opening
+ *  or setting up the tap (-EPERM without CAP_NET_ADMIN). */
 int kvm_hotplug_add_nic(struct kvm_hotplug *guest, const struct kvm_hotplug_nic *nic, size_t nic_size,
                         struct kvm_hotplug_device *ret_device, size_t device_size,
                         struct kvm_hotplug_error **reterr);

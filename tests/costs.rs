@@ -37,7 +37,7 @@ fn nic(fixture: &Fixture) -> NicRequest {
         mtu: None,
         bridge: None,
         link_down: false,
-        tap: TapSource::Open { name: fixture.nic(1).ifname, owner: None },
+        tap: TapSource::Open { name: fixture.nic(1).ifname, owner: None, netns: None },
         boot_index: None,
         model: "virtio-net-pci".into(),
     }

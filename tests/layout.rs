@@ -73,7 +73,7 @@ fn rust_and_c_agree_on_the_structs() {
         kvm_hotplug_command { execute, arguments, fd, timeout_ms, flags, reserved }
         kvm_hotplug_nic {
             id, mac, bridge, ifname, model, bus, tap_fds, tap_fd_count, queues, vhost, mtu, slot,
-            boot_index, tap_owner, timeout_ms, flags, reserved,
+            boot_index, tap_owner, timeout_ms, flags, reserved, netns,
         }
         kvm_hotplug_del_options { id, timeout_ms, flags }
         kvm_runtime_problem { id, text, kind, reserved }

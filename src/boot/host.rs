@@ -8,6 +8,7 @@ use crate::disk::{self, BackingRule, DiskSpec, Image};
 use crate::error::Result;
 use crate::ids::MacAddr;
 use crate::model::{Device, Record, Spec};
+use crate::net::namespace::{tap_pattern, within};
 use crate::net::spec::NicSpec;
 use crate::net::tap::{TapRequest, TunDevice};
 use crate::net::vhost::{self, VhostMode};
@@ -109,7 +110,7 @@ impl Host {
         let mode = if spec.vhost { VhostMode::Required } else { VhostMode::Off };
         let vhost = vhost::open(mode, spec.queues, Path::new(vhost::DEVICE))?;
         let wanted = TapRequest {
-            name: spec.tap.clone(),
+            name: spec.tap.clone().or_else(|| spec.netns.as_ref().map(|_| tap_pattern(spec.mac))),
             queues: spec.queues,
             vnet_hdr: self.vnet_hdr,
             owner: spec.tap_owner,
@@ -117,7 +118,7 @@ impl Host {
             mtu: spec.mtu.map(u32::from),
             guest: Some(spec.mac),
         };
-        let tap = self.tun.open_within(&wanted, LINGERING)?;
+        let tap = within(spec.netns.as_deref(), || self.tun.open_within(&wanted, LINGERING))?;
         (spec.ifname, spec.tap_identity, spec.given_tap) = (Some(tap.name), Some(tap.identity), None);
         let fds = |list: Vec<OwnedFd>| list.into_iter().map(Some).collect();
         Ok(Backend::Taps { taps: fds(tap.fds), vhost: fds(vhost) })

@@ -25,6 +25,7 @@ use crate::model::CommandLine;
 use crate::model::root_port::MODEL as PORT_MODEL;
 use crate::model::{Device, Record, Spec};
 use crate::net::link::{self, Interfaces};
+use crate::net::namespace::within;
 use crate::net::spec::NicSpec;
 use crate::net::tap::TunDevice;
 use crate::net::vhost;
@@ -149,15 +150,22 @@ fn check_device(device: &Device, record: &Record, migrates: bool, issues: &mut V
 }
 
 fn check_nic(device: &Device, spec: &NicSpec, issues: &mut Vec<PreflightIssue>) {
-    if let Some(error) = spec.bridge.as_ref().and_then(|bridge| link::check_bridge(bridge).err()) {
-        issues.push(PreflightIssue::of(device, IssueKind::Bridge, error));
+    let netns = spec.netns.as_deref();
+    if let Err(error) = within(netns, || Ok(())) {
+        issues.push(PreflightIssue::of(device, IssueKind::Tap, error));
+    } else if let Some(bridge) = &spec.bridge {
+        if let Err(error) = within(netns, || link::check_bridge(bridge)) {
+            issues.push(PreflightIssue::of(device, IssueKind::Bridge, error));
+        }
     }
     if let Err(error) = TunDevice::default().check() {
         issues.push(PreflightIssue::of(device, IssueKind::Tap, error));
     }
     let exact =
         spec.tap.as_deref().filter(|name| !name.contains("%d")).and_then(|name| IfName::parse(name).ok());
-    let exists = |name: &IfName| Interfaces::open().and_then(|host| host.exists(name)).unwrap_or(false);
+    let exists = |name: &IfName| {
+        within(netns, || Interfaces::open().and_then(|host| host.exists(name))).unwrap_or(false)
+    };
     if let Some(name) = exact.filter(exists) {
         let text = format!("an interface of the name {name} exists; this NIC's tap is to have it");
         issues.push(PreflightIssue::of(device, IssueKind::Tap, text));

@@ -93,6 +93,12 @@ pub struct kvm_hotplug_nic {
     pub flags: u32,
     /// Must be 0.
     pub reserved: u32,
+    /// Network namespace in which the tap is made and the bridge looked for: an absolute path, such as
+    /// "/run/netns/blue" or "/proc/1234/ns/net"; NULL for that of the caller. Recorded: later calls, boots and
+    /// migration targets use it. "/proc/self/fd/7" is recorded as the path that the namespace is mounted at.
+    /// The library enters it with a thread that ends before the call does; no other thread's namespace
+    /// changes. Needs CAP_SYS_ADMIN. Not together with tap_fds.
+    pub netns: *const c_char,
 }
 
 // SAFETY: repr(C), pointers and integers only.
@@ -106,7 +112,7 @@ unsafe impl Plain for kvm_hotplug_nic {
 ///
 /// Returns one of enum kvm_hotplug_answer, or fails like any add of a device, and with -EBADF (a closed tap
 /// fd), -EINVAL (contradicting fields, an fd that is no tap, a bridge that is none), -EEXIST (MAC address,
-/// tap or tap name taken), -ENOENT (no such bridge), -EOPNOTSUPP (with tap_fds, it would wait for a reboot),
+/// tap or tap name taken), -ENOENT (no such bridge or network namespace), -EOPNOTSUPP (with tap_fds, it would wait for a reboot),
 /// -ENODEV (vhost is required and missing), or the errno of opening or setting up the tap (-EPERM without
 /// CAP_NET_ADMIN).
 ///
@@ -164,7 +170,7 @@ pub(super) unsafe fn request(nic: &kvm_hotplug_nic) -> Result<NicRequest> {
         mtu: if nic.mtu == 0 { None } else { Some(narrow(nic.mtu, "mtu")?) },
         bridge: text(nic.bridge, "bridge")?.map(IfName::parse).transpose()?,
         link_down: nic.flags & KVM_HOTPLUG_NIC_LINK_DOWN != 0,
-        tap: tap_source(nic, given, text(nic.ifname, "ifname")?)?,
+        tap: tap_source(nic, given, (text(nic.ifname, "ifname")?, text(nic.netns, "netns")?))?,
         boot_index: boot_index(nic.flags, nic.boot_index),
         model: text(nic.model, "model")?.unwrap_or("virtio-net-pci").to_owned(),
     })
@@ -173,15 +179,16 @@ pub(super) unsafe fn request(nic: &kvm_hotplug_nic) -> Result<NicRequest> {
 fn tap_source(
     nic: &kvm_hotplug_nic,
     given: Vec<std::os::fd::OwnedFd>,
-    name: Option<&str>,
+    (name, netns): (Option<&str>, Option<&str>),
 ) -> Result<TapSource> {
     if given.is_empty() {
         let owner = (nic.flags & KVM_HOTPLUG_TAP_OWNER != 0).then_some(nic.tap_owner);
-        return Ok(TapSource::Open { name: name.map(str::to_owned), owner });
+        let (name, netns) = (name.map(str::to_owned), netns.map(str::to_owned));
+        return Ok(TapSource::Open { name, owner, netns });
     }
-    if name.is_some() || nic.flags & KVM_HOTPLUG_TAP_OWNER != 0 {
+    if name.is_some() || netns.is_some() || nic.flags & KVM_HOTPLUG_TAP_OWNER != 0 {
         return Err(Error::invalid(
-            "ifname or tap_owner was given together with tap_fds; they are for taps opened here",
+            "ifname, netns or tap_owner was given together with tap_fds; they are for taps opened here",
         ));
     }
     Ok(TapSource::Given(given.into_iter().map(Into::into).collect()))

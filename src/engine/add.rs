@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::nic::TapSource;
 use super::add_item::{AddItem, AddRequest, is_free_to_move, queues_to_attach};
 use super::add_plan::Placement;
 use super::add_transaction::PlugError;
@@ -99,8 +100,11 @@ impl GuestState {
         let prepared = match request {
             AddRequest::Nic(mut request) => {
                 // Everybody is told later what the kernel calls it.
+                if let TapSource::Open { netns: Some(path), .. } = &mut request.tap {
+                    *path = self.resolve_namespace(std::mem::take(path)).await?;
+                }
                 if let Some(bridge) = request.bridge.take() {
-                    request.bridge = Some(self.real_name(bridge).await?);
+                    request.bridge = Some(self.real_name(request.netns(), bridge).await?);
                 }
                 self.open_nic(request, deadline).await?
             }

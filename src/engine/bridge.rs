@@ -1,6 +1,7 @@
 //! Moving a NIC to another bridge: its tap changes places on the host, the guest notices nothing.
 
 use super::guest_state::GuestState;
+use super::host::{Netns, netns_of};
 use super::host_step::{FoundTap, PlanMove};
 use super::limit::Deadline;
 use super::outcome::Outcome;
@@ -22,8 +23,9 @@ impl GuestState {
         self.ready(deadline).await?;
         self.await_add(id, deadline).await?;
         let device = self.changeable(id, DeviceKind::Nic)?;
+        let netns = device.nic().and_then(netns_of);
         let bridge = match bridge {
-            Some(bridge) => Some(self.real_name(bridge.clone()).await?),
+            Some(bridge) => Some(self.real_name(netns, bridge.clone()).await?),
             None => None,
         };
         let bridge = bridge.as_ref();
@@ -37,7 +39,7 @@ impl GuestState {
         let FoundTap { name: tap, bridge: from } = self.tap_of(&device).await?;
         let from = from?;
         if let Some(bridge) = bridge {
-            self.check_bridge(bridge).await.map_err(|error| describe(&device, error))?;
+            self.check_bridge(netns, bridge).await.map_err(|error| describe(&device, error))?;
         }
         if from.as_ref() == bridge {
             if after != device {
@@ -47,9 +49,9 @@ impl GuestState {
         }
         self.check(deadline)?;
         let before = on_bridge(&device, from.as_ref());
-        let (there, back) = self.plan_move(wanted(&device, &tap, from.as_ref(), bridge)).await?;
+        let (there, back) = self.plan_move(netns, wanted(&device, &tap, from.as_ref(), bridge)).await?;
         let journaled = self.prepare_change(next, Operation::Move, &before).await?;
-        if let Err(error) = self.move_tap(&there, &back).await {
+        if let Err(error) = self.move_tap(netns, &there, &back).await {
             if error.left().is_empty() {
                 self.clear_change(journaled.give_up().nothing_to_record(), &device).await;
             } else {
@@ -58,7 +60,7 @@ impl GuestState {
             return Err(describe(&device, error));
         }
         if let Err(NotRecorded { error, journaled }) = self.commit_change(&after, journaled).await {
-            let left = match self.move_tap(&back, &there).await {
+            let left = match self.move_tap(netns, &back, &there).await {
                 Ok(()) => Vec::new(),
                 Err(cause) => vec![format!("tap {tap} of {id} ({cause})")],
             };
@@ -82,8 +84,9 @@ impl GuestState {
             ErrorKind::NotFound => Error::new(
                 ErrorKind::NotFound,
                 format!(
-                    "tap {tap} of {} is not in this network namespace: whoever opened it has to move it",
-                    device.id
+                    "tap {tap} of {} is not in {}: whoever opened it has to move it",
+                    device.id,
+                    netns_of(spec).unwrap_or("this network namespace"),
                 ),
             ),
             _ => describe(device, error),
@@ -95,25 +98,31 @@ impl GuestState {
     pub(super) async fn restore_bridge(&self, before: &Device, recorded: &NicSpec) -> Result<()> {
         let FoundTap { name: tap, bridge: now } = self.tap_of(before).await?;
         let now = now?;
-        let Some(NicSpec { bridge: origin, mtu, given_tap, .. }) = before.nic() else { return Ok(()) };
+        let Some(spec @ NicSpec { bridge: origin, mtu, given_tap, .. }) = before.nic() else { return Ok(()) };
+        let netns = netns_of(spec);
         // It may have been about to join another one.
         let out = || BridgeMove::out(tap.clone(), mtu.map(u32::from));
         let is_made_for_none = origin.is_none() && given_tap.is_none();
         if now.is_none() && origin.is_none() {
-            return if is_made_for_none { self.join_bridge(out()).await } else { Ok(()) };
+            return if is_made_for_none { self.join_bridge(netns, out()).await } else { Ok(()) };
         }
-        if self.is_on(now.as_ref(), recorded.bridge.as_ref()).await?
-            || self.is_on(now.as_ref(), origin.as_ref()).await?
+        if self.is_on(netns, now.as_ref(), recorded.bridge.as_ref()).await?
+            || self.is_on(netns, now.as_ref(), origin.as_ref()).await?
         {
             return Ok(());
         }
-        let (there, back) = self.plan_move(wanted(before, &tap, now.as_ref(), origin.as_ref())).await?;
-        self.move_tap(&if is_made_for_none { out() } else { there }, &back).await
+        let (there, back) = self.plan_move(netns, wanted(before, &tap, now.as_ref(), origin.as_ref())).await?;
+        self.move_tap(netns, &if is_made_for_none { out() } else { there }, &back).await
     }
 
-    async fn is_on(&self, now: Option<&IfName>, recorded: Option<&IfName>) -> Result<bool> {
+    async fn is_on(
+        &self,
+        netns: Netns<'_>,
+        now: Option<&IfName>,
+        recorded: Option<&IfName>,
+    ) -> Result<bool> {
         match (now, recorded) {
-            (Some(now), Some(recorded)) => self.is_same_interface(now, recorded).await,
+            (Some(now), Some(recorded)) => self.is_same_interface(netns, now, recorded).await,
             (now, recorded) => Ok(now == recorded),
         }
     }

@@ -120,6 +120,7 @@ fn nic(spec: &NicSpec, tap: Option<Value>) -> Value {
         "boot_index": spec.boot_index,
         "tap_given": spec.is_over_given_tap(),
         "tap_owner": spec.tap_owner,
+        "netns": spec.netns,
         "tap": tap,
     })
 }

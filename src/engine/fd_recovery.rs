@@ -90,8 +90,8 @@ impl GuestState {
             left.extend(report.left);
         }
         // Where descriptors of it stay with QEMU, it would stay as well.
-        if let Some((name, identity)) = own_tap(device) {
-            self.delete_tap(name, identity).await;
+        if let Some(tap) = own_tap(device) {
+            self.delete_tap(tap).await;
         }
         Ok(left)
     }

@@ -10,6 +10,7 @@ use super::host_step::{FoundTap, HostResult, HostStep, Image, OpenedTap, PlanMov
 use super::io::unexpected;
 use super::lend::SocketPair;
 use super::io::{Effect, Given};
+use super::tap_teardown::OwnTap;
 use crate::disk::{DiskSpec, FormatRequest, Identity};
 use crate::error::Result;
 use crate::ids::{IfName, MacAddr};
@@ -17,7 +18,6 @@ use crate::model::Peer;
 use crate::model::peer::Socket;
 use crate::net::bridge_move::BridgeMove;
 use crate::net::given;
-use crate::net::identity::TapIdentity;
 use crate::net::share::Taps;
 use crate::net::spec::NicSpec;
 use crate::net::tap::TapRequest;
@@ -35,6 +35,21 @@ macro_rules! result_of {
     };
 }
 
+/// The network namespace of a tap, by its path; `None` for that of the caller.
+pub(super) type Netns<'a> = Option<&'a str>;
+
+fn within(netns: Netns<'_>, step: HostStep) -> HostStep {
+    match netns {
+        Some(path) => HostStep::Within(path.to_owned(), Box::new(step)),
+        None => step,
+    }
+}
+
+/// The network namespace of a NIC's tap.
+pub(super) fn netns_of(spec: &NicSpec) -> Netns<'_> {
+    spec.netns.as_deref()
+}
+
 impl GuestState {
     async fn host(&self, step: HostStep) -> Result<HostResult> {
         match self.port()?.perform(Effect::Host(step)).await {
@@ -49,8 +64,13 @@ impl GuestState {
         result_of!(self, HostStep::MakeMac(taken), HostResult::Mac(mac) => mac)
     }
 
-    pub(super) async fn open_tap(&self, request: TapRequest) -> Result<OpenedTap> {
-        result_of!(self, HostStep::OpenTap(request), HostResult::Tap(tap) => tap)
+    /// The path by which a network namespace is recorded.
+    pub(super) async fn resolve_namespace(&self, path: String) -> Result<String> {
+        result_of!(self, HostStep::ResolveNamespace(path), HostResult::Text(path) => path)
+    }
+
+    pub(super) async fn open_tap(&self, netns: Netns<'_>, request: TapRequest) -> Result<OpenedTap> {
+        result_of!(self, within(netns, HostStep::OpenTap(request)), HostResult::Tap(tap) => tap)
     }
 
     /// Which tap a caller's descriptors are the queues of.
@@ -70,54 +90,73 @@ impl GuestState {
         result_of!(self, HostStep::OpenVhost(mode, queues), HostResult::Descriptors(fds) => fds)
     }
 
-    /// The tap of a NIC, which has to be in this network namespace, and the very one.
+    /// The tap of a NIC, which has to be in the network namespace of the NIC, and the very one.
     pub(super) async fn find_tap(&self, spec: &NicSpec) -> Result<FoundTap> {
-        result_of!(self, HostStep::FindTap(Box::new(spec.clone())), HostResult::FoundTap(found) => found)
+        let step = HostStep::FindTap(Box::new(spec.clone()));
+        result_of!(self, within(netns_of(spec), step), HostResult::FoundTap(found) => found)
     }
 
     pub(super) async fn tap_state(&self, spec: &NicSpec) -> Result<TapState> {
-        result_of!(self, HostStep::DescribeTap(Box::new(spec.clone())), HostResult::TapState(state) => state)
+        let step = HostStep::DescribeTap(Box::new(spec.clone()));
+        result_of!(self, within(netns_of(spec), step), HostResult::TapState(state) => state)
     }
 
     pub(super) async fn is_tap_renamed(&self, spec: &NicSpec) -> Result<bool> {
-        result_of!(self, HostStep::IsTapRenamed(Box::new(spec.clone())), HostResult::Is(renamed) => renamed)
+        let step = HostStep::IsTapRenamed(Box::new(spec.clone()));
+        result_of!(self, within(netns_of(spec), step), HostResult::Is(renamed) => renamed)
     }
 
     /// Deletes a tap, whoever has it open. An interface that has only its name is left alone.
-    pub(super) async fn destroy_tap(&self, name: &IfName, identity: &TapIdentity) -> Result<()> {
-        result_of!(self, HostStep::DeleteTap(name.clone(), identity.clone()), HostResult::Done => ())
+    pub(super) async fn destroy_tap(&self, tap: OwnTap<'_>) -> Result<()> {
+        let step = HostStep::DeleteTap(tap.name.clone(), tap.identity.clone());
+        result_of!(self, within(tap.netns, step), HostResult::Done => ())
     }
 
     /// The name that the kernel has for an interface.
-    pub(super) async fn real_name(&self, name: IfName) -> Result<IfName> {
-        result_of!(self, HostStep::RealName(name), HostResult::Name(name) => name)
+    pub(super) async fn real_name(&self, netns: Netns<'_>, name: IfName) -> Result<IfName> {
+        result_of!(self, within(netns, HostStep::RealName(name)), HostResult::Name(name) => name)
     }
 
     /// Whether both names are of one interface.
-    pub(super) async fn is_same_interface(&self, one: &IfName, other: &IfName) -> Result<bool> {
+    pub(super) async fn is_same_interface(
+        &self,
+        netns: Netns<'_>,
+        one: &IfName,
+        other: &IfName,
+    ) -> Result<bool> {
         if one == other {
             return Ok(true);
         }
-        result_of!(self, HostStep::IsSameInterface(one.clone(), other.clone()), HostResult::Is(same) => same)
+        let step = HostStep::IsSameInterface(one.clone(), other.clone());
+        result_of!(self, within(netns, step), HostResult::Is(same) => same)
     }
 
-    pub(super) async fn check_bridge(&self, bridge: &IfName) -> Result<()> {
-        result_of!(self, HostStep::CheckBridge(bridge.clone()), HostResult::Done => ())
+    pub(super) async fn check_bridge(&self, netns: Netns<'_>, bridge: &IfName) -> Result<()> {
+        result_of!(self, within(netns, HostStep::CheckBridge(bridge.clone())), HostResult::Done => ())
     }
 
     /// The move of a tap, and the one that takes it back.
-    pub(super) async fn plan_move(&self, wanted: PlanMove) -> Result<(BridgeMove, BridgeMove)> {
-        result_of!(self, HostStep::PlanMove(wanted), HostResult::Moves(there, back) => (there, back))
+    pub(super) async fn plan_move(
+        &self,
+        netns: Netns<'_>,
+        wanted: PlanMove,
+    ) -> Result<(BridgeMove, BridgeMove)> {
+        result_of!(self, within(netns, HostStep::PlanMove(wanted)), HostResult::Moves(there, back) => (there, back))
     }
 
     /// A failure leaves the tap where it was, or says that it does not.
-    pub(super) async fn move_tap(&self, there: &BridgeMove, back: &BridgeMove) -> Result<()> {
+    pub(super) async fn move_tap(
+        &self,
+        netns: Netns<'_>,
+        there: &BridgeMove,
+        back: &BridgeMove,
+    ) -> Result<()> {
         let step = HostStep::MoveTap { there: there.clone(), back: back.clone() };
-        result_of!(self, step, HostResult::Done => ())
+        result_of!(self, within(netns, step), HostResult::Done => ())
     }
 
-    pub(super) async fn join_bridge(&self, there: BridgeMove) -> Result<()> {
-        result_of!(self, HostStep::JoinBridge(there), HostResult::Done => ())
+    pub(super) async fn join_bridge(&self, netns: Netns<'_>, there: BridgeMove) -> Result<()> {
+        result_of!(self, within(netns, HostStep::JoinBridge(there)), HostResult::Done => ())
     }
 
     pub(super) async fn is_own_process(&self, pid: i32) -> Result<bool> {

@@ -26,6 +26,10 @@ pub(super) type Image = disk::Image<Descriptor>;
 /// One thing to do or to look at.
 #[derive(Debug)]
 pub enum HostStep {
+    /// Do this in the network namespace at this path.
+    Within(String, Box<HostStep>),
+    /// Say by which path a network namespace is recorded.
+    ResolveNamespace(String),
     /// Make a MAC address that is none of these.
     MakeMac(Vec<MacAddr>),
     /// Open a tap, configure it and set it up.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::difference::{Difference, Mismatch};
 use super::guest_state::GuestState;
+use super::host::netns_of;
 use super::host_step::FoundTap;
 use super::limit::Deadline;
 use crate::error::{Error, Result};
@@ -73,7 +74,7 @@ impl GuestState {
             return Ok(None);
         };
         if let Some(found) = &found {
-            if self.is_same_interface(found, recorded).await? {
+            if self.is_same_interface(netns_of(spec), found, recorded).await? {
                 return Ok(None);
             }
         }

@@ -3,12 +3,14 @@
 use super::add_plan::{OpenedBackend, Placement, want};
 use super::dry_run::Preparation;
 use super::guest_state::GuestState;
+use super::host::netns_of;
 use super::limit::Deadline;
 use super::outcome::DeferReason;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MacAddr};
 use crate::model::{Device, DeviceKind, NicSettings, Presence, Spec};
 use crate::net::given::Given;
+use crate::net::namespace;
 use crate::net::spec::NicSpec;
 use crate::net::tap::TapRequest;
 use crate::net::vhost::VhostMode;
@@ -24,6 +26,8 @@ pub enum TapSource {
         name: Option<String>,
         /// User id that may reopen the tap.
         owner: Option<u32>,
+        /// The path of the network namespace that it is made in.
+        netns: Option<String>,
     },
     /// Opened by the caller, one per queue.
     Given(Vec<Descriptor>),
@@ -65,9 +69,10 @@ impl NicRequest {
         spec.link_down = self.link_down;
         spec.boot_index = self.boot_index;
         spec.rom = own.rom;
-        if let TapSource::Open { name, owner } = &self.tap {
+        if let TapSource::Open { name, owner, netns } = &self.tap {
             spec.tap.clone_from(name);
             spec.tap_owner = *owner;
+            spec.netns.clone_from(netns);
         }
         spec.model = self.model.clone();
         spec
@@ -78,6 +83,14 @@ impl NicRequest {
         match &self.tap {
             TapSource::Open { name: Some(name), .. } if !name.contains('%') => Some(name),
             TapSource::Open { .. } | TapSource::Given(_) => None,
+        }
+    }
+
+    /// The network namespace that its tap is made in; `None` for that of the caller.
+    pub(crate) fn netns(&self) -> Option<&str> {
+        match &self.tap {
+            TapSource::Open { netns, .. } => netns.as_deref(),
+            TapSource::Given(_) => None,
         }
     }
 
@@ -119,6 +132,7 @@ impl NicRequest {
             wanted.bridge.clone_from(&existing.bridge);
             // A NIC with a tap that was made for it is told apart by that.
             wanted.tap_owner = existing.tap_owner;
+            wanted.netns.clone_from(&existing.netns);
         }
         if same_bridge {
             wanted.bridge.clone_from(&existing.bridge);
@@ -166,7 +180,7 @@ impl GuestState {
         self.ready(deadline).await?;
         if let Some(device) = self.existing(&request.placement)? {
             let same_bridge = match request.bridges(&device.spec) {
-                Some((wanted, recorded)) => self.is_same_interface(wanted, recorded).await?,
+                Some((wanted, recorded)) => self.is_same_interface(request.netns(), wanted, recorded).await?,
                 None => false,
             };
             let differs = request.differs(&device.spec, &own, same_bridge);
@@ -238,10 +252,10 @@ impl GuestState {
     ) -> Result<Vec<Descriptor>> {
         let (name, owner) = match request.tap {
             TapSource::Given(fds) => return Ok(fds),
-            TapSource::Open { name, owner } => (name, owner),
+            TapSource::Open { name, owner, .. } => (name, owner),
         };
         let wanted = TapRequest {
-            name,
+            name: name.or_else(|| spec.netns.as_ref().map(|_| namespace::tap_pattern(spec.mac))),
             queues: own.queues,
             vnet_hdr: own.vnet_hdr,
             owner,
@@ -249,7 +263,7 @@ impl GuestState {
             mtu: request.mtu.map(u32::from),
             guest: Some(spec.mac),
         };
-        let tap = self.open_tap(wanted).await?;
+        let tap = self.open_tap(netns_of(spec), wanted).await?;
         (spec.ifname, spec.tap_identity) = (Some(tap.name), Some(tap.identity));
         Ok(tap.fds)
     }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::guest_state::GuestState;
+use super::host::{Netns, netns_of};
 use super::tap_fds::{TapCache, TapFd};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::IfName;
@@ -20,10 +21,23 @@ use crate::net::spec::NicSpec;
 use crate::planted::{self, Fault};
 use crate::sys::descriptor::Descriptor;
 
+/// A tap that was made here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OwnTap<'a> {
+    /// Its name.
+    pub(super) name: &'a IfName,
+    /// Which of that name.
+    pub(super) identity: &'a TapIdentity,
+    /// Where it is.
+    pub(super) netns: Netns<'a>,
+}
+
 /// The tap that was made for a NIC, if it was made here.
-pub(super) fn own_tap(device: &Device) -> Option<(&IfName, &TapIdentity)> {
+pub(super) fn own_tap(device: &Device) -> Option<OwnTap<'_>> {
     match &device.spec {
-        Spec::Nic(NicSpec { ifname: Some(name), tap_identity: Some(identity), .. }) => Some((name, identity)),
+        Spec::Nic(spec @ NicSpec { ifname: Some(name), tap_identity: Some(identity), .. }) => {
+            Some(OwnTap { name, identity, netns: netns_of(spec) })
+        }
         _ => None,
     }
 }
@@ -32,16 +46,16 @@ impl GuestState {
     /// Before QEMU is told to close it. Where it cannot be held, because this process may not look into QEMU,
     /// it is deleted now.
     pub(super) async fn keep_tap_open(&mut self, device: &Device) {
-        let Some((name, identity)) = own_tap(device) else { return };
+        let Some(tap) = own_tap(device) else { return };
         let is_held = self.tap_fds.iter().any(|held| held.nic == device.id);
         if is_held || self.phases.has_own_fds(&device.id) {
             return;
         }
-        match self.share_tap_of_qemu(name).await {
+        match self.share_tap_of_qemu(tap.name).await {
             Ok(fd) => self.tap_fds.push(TapFd { nic: device.id.clone(), _fd: fd }),
             Err(error) => {
-                self.log.write(Level::Debug, || format!("tap {name} is deleted first: {error}"));
-                self.delete_tap(name, identity).await;
+                self.log.write(Level::Debug, || format!("tap {} is deleted first: {error}", tap.name));
+                self.delete_tap(tap).await;
             }
         }
     }
@@ -86,21 +100,21 @@ impl GuestState {
         for device in devices {
             let held = self.tap_fds.iter().position(|held| held.nic == device.id);
             let Some(held) = held.map(|at| self.tap_fds.swap_remove(at)) else { continue };
-            if let Some((name, identity)) = own_tap(device) {
-                self.delete_tap(name, identity).await;
+            if let Some(tap) = own_tap(device) {
+                self.delete_tap(tap).await;
             }
             drop(held);
         }
         if planted::has(Fault::TapsOfOthers) {
-            for (name, identity) in self.contents().record().devices.iter().filter_map(own_tap) {
-                self.delete_tap(name, identity).await;
+            for tap in self.contents().record().devices.iter().filter_map(own_tap) {
+                self.delete_tap(tap).await;
             }
         }
     }
 
-    pub(super) async fn delete_tap(&self, name: &IfName, identity: &TapIdentity) {
-        if let Err(error) = self.destroy_tap(name, identity).await {
-            self.log.write(Level::Info, || format!("tap {name} is left to QEMU: {error}"));
+    pub(super) async fn delete_tap(&self, tap: OwnTap<'_>) {
+        if let Err(error) = self.destroy_tap(tap).await {
+            self.log.write(Level::Info, || format!("tap {} is left to QEMU: {error}", tap.name));
         }
     }
 }

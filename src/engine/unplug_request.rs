@@ -162,8 +162,8 @@ impl GuestState {
             commands.extend(backends.map(|undo_step| undo_step.command()));
         }
         if planted::has(Fault::TapGoesEarly) {
-            for (name, identity) in devices.iter().filter_map(|device| own_tap(device)) {
-                self.delete_tap(name, identity).await;
+            for tap in devices.iter().filter_map(|device| own_tap(device)) {
+                self.delete_tap(tap).await;
             }
         }
         let batch = self.send(may, commands, deadline).await;

@@ -13,6 +13,7 @@ use crate::engine::nic::{NicRequest, TapSource, check_mac, check_unused, used_ma
 use crate::engine::{Outcome, Placement, Removal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Device, DeviceKind, Presence, Spec};
+use crate::net::namespace::{self, within};
 use crate::net::{link, mac, vhost};
 use crate::store::{RecordFile, images};
 
@@ -26,8 +27,8 @@ pub fn add_nic(record_file: &mut RecordFile, request: &NicRequest) -> Result<Dev
         return Err(Error::invalid(text));
     }
     let differs = |spec: &Spec| {
-        let same_bridge = request.bridges(spec).is_some_and(|(one, other)| link::is_same(one, other));
-        request.differs(spec, &own, same_bridge)
+        let is_same = |(one, other)| within(request.netns(), || Ok(link::is_same(one, other))).unwrap_or(false);
+        request.differs(spec, &own, request.bridges(spec).is_some_and(is_same))
     };
     if let Some(device) = already(record_file, &request.placement, differs)? {
         return Ok(device);
@@ -40,7 +41,10 @@ pub fn add_nic(record_file: &mut RecordFile, request: &NicRequest) -> Result<Dev
     };
     let mut spec = request.spec(mac, &own);
     check_unused(record_file.contents(), &[], request, None)?;
-    spec.bridge = spec.bridge.as_ref().map(link::real_name);
+    spec.netns = spec.netns.as_deref().map(namespace::resolve).transpose()?;
+    if let Some(bridge) = spec.bridge.take() {
+        spec.bridge = Some(within(spec.netns.as_deref(), || Ok(link::real_name(&bridge)))?);
+    }
     spec.vhost = !vhost::open(own.vhost, own.queues, Path::new(vhost::DEVICE))?.is_empty();
     record(record_file, Spec::Nic(spec), &request.placement)
 }

@@ -16,6 +16,7 @@ use crate::net::bridge_move;
 use crate::net::given::{self, Given};
 use crate::net::link::{self, Interfaces};
 use crate::net::mac;
+use crate::net::namespace;
 use crate::net::share::{MOST_DESCRIPTORS, Taps};
 use crate::net::spec::NicSpec;
 use crate::net::tap::{TapRequest, TunDevice};
@@ -33,6 +34,8 @@ impl Host {
     /// Does one step.
     pub(super) fn perform(&self, step: HostStep) -> Result<HostResult> {
         match step {
+            HostStep::Within(path, step) => namespace::within(Some(&path), || self.perform(*step)),
+            HostStep::ResolveNamespace(path) => namespace::resolve(&path).map(HostResult::Text),
             HostStep::MakeMac(taken) => make_mac(&taken),
             HostStep::OpenTap(request) => self.open_tap(&request),
             HostStep::CheckGivenTap(fds) => Given::check(&fds).map(HostResult::GivenTap),

@@ -50,6 +50,9 @@ pub struct NicSpec {
     /// A user who may attach to the tap without CAP_NET_ADMIN, also to the next one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tap_owner: Option<u32>,
+    /// The network namespace that tap and bridge are in; that of the agent if none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<String>,
     /// Place in the boot order, 0 first, up to 2^31 - 1. A NIC without one gets no boot ROM, unless `rom`
     /// says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,6 +81,7 @@ impl NicSpec {
             given_tap: None,
             tap: None,
             tap_owner: None,
+            netns: None,
             boot_index: None,
             rom: false,
             model: default_model(),
@@ -140,6 +144,7 @@ impl NicSpec {
             given_tap: _,
             tap: _,
             tap_owner,
+            netns,
             boot_index,
             rom,
             model,
@@ -152,6 +157,7 @@ impl NicSpec {
             ("bridge", *bridge == other.bridge),
             ("link", *link_down == other.link_down),
             ("tap_owner", *tap_owner == other.tap_owner),
+            ("netns", *netns == other.netns),
             ("boot_index", *boot_index == other.boot_index),
             ("rom", *rom == other.rom),
             ("model", *model == other.model),

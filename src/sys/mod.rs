@@ -6,6 +6,7 @@ pub mod descriptor;
 pub mod inherit;
 pub mod kcmp;
 pub mod lock;
+pub mod namespace;
 pub mod pidfd;
 pub mod random;
 pub mod scsi;

@@ -46,7 +46,7 @@ fn nic() -> NicRequest {
         mtu: None,
         bridge: Some(IfName::parse(BRIDGE).unwrap()),
         link_down: false,
-        tap: TapSource::Open { name: None, owner: None },
+        tap: TapSource::Open { name: None, owner: None, netns: None },
         boot_index: None,
         model: "virtio-net-pci".to_owned(),
     }

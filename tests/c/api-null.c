@@ -31,6 +31,7 @@ static void records(void)
     null(kvm_runtime_load_readonly(NULL, &runtime, &failure), "path");
     null(kvm_runtime_load_readonly("/x", NULL, &failure), "ret_runtime");
     null(kvm_hotplug_open_with(NULL, "/x", NULL, 0, &guest, &failure), "options");
+    null(kvm_hotplug_open_connection(NULL, 0, NULL, 0, &guest, &failure), "runtime");
     null(kvm_runtime_open(NULL, 0, &runtime, &failure), "path");
     null(kvm_runtime_open("/x", 0, NULL, &failure), "ret_runtime");
     null(kvm_runtime_save(NULL, "/x", &failure), "runtime");
@@ -142,6 +143,8 @@ static void guests(void)
     null(kvm_hotplug_resize_disk(NULL, "x", 512, 0, 0, &bytes, &failure), "guest handle");
     null(kvm_hotplug_settle(NULL, 0, NULL, 0, 0, &count, &failure), "guest handle");
     null(kvm_hotplug_qmp(NULL, &command, sizeof command, &text, &failure), "guest handle");
+    null(kvm_hotplug_give_connection(NULL, 0, &failure), "guest handle");
+    null(kvm_hotplug_lend_monitor(NULL, 0, NULL, &failure), "guest handle");
     null(kvm_hotplug_forward_qmp_events(NULL, 1, &failure), "guest handle");
     null(kvm_hotplug_next_event_json(NULL, &text, &failure), "guest handle");
     null(kvm_hotplug_describe(NULL, NULL, 0, &text, &failure), "guest handle");

@@ -59,6 +59,8 @@ static const struct kvm_hotplug_del_batch gone = {.timeout_ms = 1};
       (cold, &removal, sizeof removal, OUT(kvm_hotplug_device), size, &failure)) \
     X(kvm_hotplug_open_with, options_size, kvm_hotplug_open_options, \
       (cold, socket_path, IN(kvm_hotplug_open_options), size, &another, &failure)) \
+    X(kvm_hotplug_open_connection, options_size, kvm_hotplug_open_options, \
+      (cold, -1, IN(kvm_hotplug_open_options), size, &another, &failure)) \
     X(kvm_hotplug_open_tap, tap_size, kvm_hotplug_tap, (IN(kvm_hotplug_tap), size, fds, 8, NULL, &failure)) \
     X(kvm_hotplug_add_nic, nic_size, kvm_hotplug_nic, (guest, IN(kvm_hotplug_nic), size, NULL, 0, &failure)) \
     X(kvm_hotplug_add_nic, device_size, kvm_hotplug_device, \

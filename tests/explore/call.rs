@@ -53,7 +53,7 @@ fn nic(id: &str, mac: u8, bridge: &str) -> AddRequest {
         mtu: None,
         bridge: Some(IfName::parse(bridge).unwrap()),
         link_down: false,
-        tap: TapSource::Open { name: Some(format!("tap-{id}")), owner: None },
+        tap: TapSource::Open { name: Some(format!("tap-{id}")), owner: None, netns: None },
         boot_index: None,
         model: "virtio-net-pci".into(),
     })

@@ -89,7 +89,7 @@ impl Scene {
 
     /// A NIC over a tap that the library makes.
     pub fn add_nic(&self, id: &'static str) {
-        let tap = TapSource::Open { name: None, owner: None };
+        let tap = TapSource::Open { name: None, owner: None, netns: None };
         self.guest().add_nic(NicRequest { tap, ..self.nic(Some(id)) }, AMPLE).unwrap();
     }
 

@@ -363,7 +363,7 @@ impl From<Error> for Failure {
 
 fn nic_request(nic: &NicArgs) -> Result<NicRequest, Failure> {
     let tap = match nic.fds.as_slice() {
-        [] => TapSource::Open { name: nic.ifname.clone(), owner: nic.owner },
+        [] => TapSource::Open { name: nic.ifname.clone(), owner: nic.owner, netns: None },
         fds => TapSource::Given(fds.iter().map(|fd| fd.try_clone().unwrap().into()).collect()),
     };
     Ok(NicRequest {

@@ -104,13 +104,15 @@ func (options OpenOptions) request(memory *arena, timeout C.uint32_t) C.struct_k
 
 // opened makes a guest of the handle that a call opens.
 func opened(record *Runtime, open func(*C.struct_kvm_runtime, **C.struct_kvm_hotplug, **C.struct_kvm_hotplug_error) C.int) (*Guest, error) {
-	guest := &Guest{closing: make(chan struct{})}
+	// By itself: what C is given must not lie beside pointers of Go.
+	var handle *C.struct_kvm_hotplug
 	err := record.call(func(from *C.struct_kvm_runtime, failure **C.struct_kvm_hotplug_error) C.int {
-		return open(from, &guest.handle, failure)
+		return open(from, &handle, failure)
 	})
 	if err != nil {
 		return nil, err
 	}
+	guest := &Guest{handle: handle, closing: make(chan struct{})}
 	if guest.ready, err = readiness(guest.handle); err != nil {
 		C.kvm_hotplug_close(guest.handle)
 		return nil, err

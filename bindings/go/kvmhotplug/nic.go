@@ -46,6 +46,9 @@ type NIC struct {
 	BootIndex *int `json:"boot_index,omitempty"`
 	// TapOwner is a user id that may reopen a tap opened here; nil for nobody but root.
 	TapOwner *int `json:"tap_owner,omitempty"`
+	// NetworkNamespace is the path of the network namespace in which the tap is made and the bridge looked for, such as
+	// /run/netns/blue; empty for that of the caller. It is recorded. Not together with Tap.
+	NetworkNamespace string `json:"netns,omitempty"`
 	// LinkDown: with its cable pulled, until [Guest.SetLink] says otherwise.
 	LinkDown bool `json:"link_down,omitempty"`
 	// LiveOnly: live or not at all. What would take effect after a reboot fails with [ErrNotHotpluggable].
@@ -102,6 +105,7 @@ func (n *NIC) request(memory *arena) (C.struct_kvm_hotplug_nic, func()) {
 		vhost:        C.uint32_t(n.Vhost),
 		mtu:          memory.number("MTU", n.MTU),
 		slot:         memory.number("Slot", n.Slot),
+		netns:        memory.optional("the network namespace", n.NetworkNamespace),
 	}
 	request.flags |= memory.given(n.BootIndex, "BootIndex", &request.boot_index, C.KVM_HOTPLUG_BOOT_INDEX)
 	request.flags |= memory.given(n.TapOwner, "TapOwner", &request.tap_owner, C.KVM_HOTPLUG_TAP_OWNER)

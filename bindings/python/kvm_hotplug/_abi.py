@@ -697,6 +697,7 @@ class kvm_hotplug_nic(Structure):
         ("timeout_ms", c_uint32),
         ("flags", c_uint32),
         ("reserved", c_uint32),
+        ("netns", c_char_p),
     ]
 
 
@@ -875,7 +876,7 @@ SIZES = {
     kvm_runtime_adopt_options: 56,
     kvm_hotplug_open_options: 16,
     kvm_hotplug_device: 784,
-    kvm_hotplug_nic: 96,
+    kvm_hotplug_nic: 104,
     kvm_hotplug_disk: 120,
     kvm_hotplug_controller: 40,
     kvm_hotplug_add_batch: 56,

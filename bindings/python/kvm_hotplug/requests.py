@@ -54,6 +54,9 @@ class NIC:
     boot_index: Optional[int] = None
     #: User id that may reopen a tap opened here.
     tap_owner: Optional[int] = None
+    #: Path of the network namespace in which the tap is made and the bridge looked for, such as
+    #: "/run/netns/blue"; None for that of the caller. It is recorded. Not together with tap_fds.
+    netns: Optional[str] = None
     #: The link is down until Guest.set_link() sets it up.
     link_down: bool = False
     #: Now or not at all: what would wait for a reboot fails with ErrorKind.NOT_HOTPLUGGABLE.
@@ -77,6 +80,7 @@ class NIC:
             slot=number("slot", self.slot),
             boot_index=number("boot_index", self.boot_index or 0),
             tap_owner=number("tap_owner", self.tap_owner or 0),
+            netns=optional("netns", self.netns),
             timeout_ms=milliseconds,
             flags=flags(
                 boot_index=self.boot_index is not None,

@@ -29,7 +29,11 @@ pub(crate) fn nic(arguments: &NicArguments) -> Result<NicRequest> {
         mtu: given(arguments.mtu),
         bridge: arguments.bridge.as_deref().map(IfName::parse).transpose()?,
         link_down: arguments.link_down,
-        tap: TapSource::Open { name: arguments.tap.clone(), owner: arguments.tap_owner },
+        tap: TapSource::Open {
+            name: arguments.tap.clone(),
+            owner: arguments.tap_owner,
+            netns: arguments.netns.clone(),
+        },
         boot_index: arguments.boot_index,
         model: arguments.place.model.clone().unwrap_or_else(|| "virtio-net-pci".to_owned()),
     })

@@ -51,6 +51,9 @@ pub(crate) struct NicArguments {
     /// User who may open the tap as well
     #[arg(long, value_name = "UID", value_parser = values::number::<u32>)]
     pub(crate) tap_owner: Option<u32>,
+    /// Network namespace of tap and bridge, such as /run/netns/blue (default: that of kvmctl)
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(crate) netns: Option<String>,
     /// Whether the host's kernel moves the packets
     #[arg(long, value_name = "MODE", value_parser = values::words(&values::VHOST))]
     pub(crate) vhost: Option<VhostMode>,
