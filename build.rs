@@ -94,6 +94,7 @@ const SECTIONS: [(&str, &[&str]); 11] = [
         "Boot, reboot and migration",
         &[
             "boot.rs",
+            "give_tap.rs",
             "boot_plan.rs",
             "kvm_runtime_problem_kind",
             "check.rs",

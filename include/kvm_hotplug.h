@@ -71,7 +71,8 @@
  *    on one handle may be under way at once. A call that waits for the guest holds up no other call. Calls
  *    that ask QEMU take turns, and so do calls on one record. kvm_hotplug_cancel() ends all calls of a
  *    handle that wait, kvm_hotplug_cancel_thread() ends one; they fail with -ECANCELED.
- *  - Process. The library makes no threads, installs no signal handlers, raises no SIGPIPE, reads no
+ *  - Process. The library makes no threads, except one for the time of a step in another network namespace
+ *    (see netns of struct kvm_hotplug_nic), installs no signal handlers, raises no SIGPIPE, reads no
  *    environment variables, and writes nothing to stdout or stderr. A child that does not exec must not
  *    use its parent's handles.
  *  - Text for people (messages, log lines, members called text or reason_text) and JSON have no control
@@ -695,10 +696,10 @@ struct kvm_hotplug_nic {
      *  have the tap opened. They are duplicated: the caller closes its own, and may pass them again when
      *  the NIC is gone. Detached queues, as a NIC's driver leaves them, are attached (TUNSETQUEUE) and
      *  stay so. A tap of another NIC of the guest is refused, also while that NIC is being removed. Such a
-     *  NIC cannot wait for a reboot (-EOPNOTSUPP). Until it is removed, kvm_runtime_boot() refuses the
-     *  record, also for a migration target, since it cannot make the tap again. Exception: in Ganeti's
-     *  format the record notes the tap's bridge, and the next start, also by Ganeti, makes a new tap on
-     *  it. */
+     *  NIC cannot wait for a reboot (-EOPNOTSUPP). Each kvm_runtime_boot(), also for a migration target,
+     *  must be given its tap by kvm_runtime_give_tap(), since it cannot make the tap again. Exception: in
+     *  Ganeti's format the record notes the tap's bridge, and the next start, also by Ganeti, makes a new
+     *  tap on it. */
     const int32_t *tap_fds;
     uint32_t tap_fd_count; /**< Number of tap_fds; 0 to have the tap opened. */
     /** Queue pairs, 1 to 256; 0 means 1, or tap_fd_count, or what a record in Ganeti's format says. Each
@@ -1481,8 +1482,8 @@ struct kvm_boot_options {
  *  - -EBADF (incoming_fd is not open), -EINVAL (contradicting options; the command has -incoming already,
  *    or uses descriptors of the same numbers);
  *  - -EBUSY (the guest runs; another QEMU uses an image), -EBADFD (the record has no command; a NIC was
- *    added with tap_fds: the message says what to do; a device of a migration target has no address; an
- *    add or change is not settled);
+ *    added with tap_fds and no tap was given for it, see kvm_runtime_give_tap(); a device of a migration
+ *    target has no address; an add or change is not settled);
  *  - -EEXIST (the command has an id of a NIC or disk; a tap of that name exists), -EADDRINUSE (two devices
  *    want one slot), -ENOSPC (no slot is left), -EOPNOTSUPP (a model that needs another bus than PCI);
  *  - -ENOENT (no such bridge), -ENODEV (the NIC has vhost and this host does not), or the errno of making
@@ -1523,6 +1524,20 @@ int kvm_boot_inherit(const struct kvm_boot *boot);
  *  as long as any process has it open. */
 void kvm_boot_free(struct kvm_boot *boot);
 
+/** Gives a NIC of the caller's own tap, one that was added with tap_fds, its tap for the next start of
+ *  this record: kvm_runtime_boot(), also for a migration target. Without it that call fails with -EBADFD,
+ *  and kvm_runtime_check() says so before. It may be another tap than before, on another host for
+ *  instance; everything about it is the caller's. A start takes what was given for it; the next one needs
+ *  its taps again. So does a record that is loaded anew.
+ *  `id`: the NIC.
+ *  `tap_fds`: open queues of one tap or macvtap, as many as the NIC has, each by its own open(). They are
+ *  duplicated.
+ *  Fails with -ENOENT (no such device), -EINVAL (no NIC; no tap; another number of queues; a queue twice),
+ *  -EBADF (a closed descriptor), -EBADFD (kind STATE: the NIC's tap is made by each start), -EEXIST (the
+ *  tap is another NIC's), or the errno of looking at the tap. */
+int kvm_runtime_give_tap(struct kvm_runtime *runtime, const char *id, const int32_t *tap_fds,
+                         size_t tap_fd_count, struct kvm_hotplug_error **reterr);
+
 /** What kind of machine a command line starts. */
 enum kvm_boot_machine {
     KVM_BOOT_MACHINE_PC = 1, /**< Devices sit in slots of pci.0, as on pc. */
@@ -1557,8 +1572,8 @@ enum kvm_runtime_problem_kind {
      *  an image outside of the record, such as another program's snapshot, which has its data. */
     KVM_RUNTIME_PROBLEM_IMAGE = 1,
     KVM_RUNTIME_PROBLEM_BRIDGE = 2, /**< A bridge is missing, or is none. */
-    /** Taps cannot be made, or the name of one is taken; or the NIC was added with tap_fds, which a start
-     *  does not take yet. */
+    /** Taps cannot be made, or the name of one is taken; or the NIC was added with tap_fds and has not
+     *  been given its tap for this start. */
     KVM_RUNTIME_PROBLEM_TAP = 3,
     KVM_RUNTIME_PROBLEM_VHOST = 4, /**< A NIC has vhost, and this host has none. */
     KVM_RUNTIME_PROBLEM_QEMU_TOO_OLD = 5, /**< QEMU is older than 5.2. */

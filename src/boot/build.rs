@@ -68,7 +68,7 @@ impl<'a> Builder<'a> {
         mut self,
         record: &mut Record,
         incoming: Option<Incoming>,
-        host: &Host,
+        host: &Host<'_>,
     ) -> Result<BootCommand> {
         let migrates = incoming.is_some();
         self.argv.clone_from(&record.command);
@@ -113,7 +113,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn add_device(&mut self, device: &mut Device, place: BootAddress, host: &Host) -> Result<()> {
+    fn add_device(&mut self, device: &mut Device, place: BootAddress, host: &Host<'_>) -> Result<()> {
         let id = device.id.clone();
         let address = match place {
             BootAddress::At(address) => address,
@@ -123,7 +123,7 @@ impl<'a> Builder<'a> {
                 return Err(Error::new(ErrorKind::State, text));
             }
         };
-        let arguments = match (host.open(&mut device.spec)?, &device.spec) {
+        let arguments = match (host.open(&device.id, &mut device.spec)?, &device.spec) {
             (backend @ Backend::Taps { .. }, Spec::Nic(spec)) => {
                 self.add_netdev(&id, spec, backend)?;
                 address.pci().map(|address| net::args::device_args(&id, address, spec))
@@ -153,8 +153,8 @@ impl<'a> Builder<'a> {
     }
 
     /// A NIC that QEMU finds the place for, as it did for the source.
-    fn add_unplaced(&mut self, device: &mut Device, host: &Host) -> Result<()> {
-        let backend = host.open(&mut device.spec)?;
+    fn add_unplaced(&mut self, device: &mut Device, host: &Host<'_>) -> Result<()> {
+        let backend = host.open(&device.id, &mut device.spec)?;
         let Spec::Nic(spec) = &device.spec else { return Ok(()) };
         self.add_netdev(&device.id, spec, backend)?;
         self.add_object(Object::Device, &net::args::unplaced_args(&device.id, spec))

@@ -6,37 +6,37 @@ use std::time::Duration;
 
 use crate::disk::{self, BackingRule, DiskSpec, Image};
 use crate::error::Result;
-use crate::ids::MacAddr;
+use crate::ids::{DeviceId, MacAddr};
 use crate::model::{Device, Record, Spec};
-use crate::net::namespace::{tap_pattern, within};
+use crate::net::given;
+use crate::net::namespace::within;
 use crate::net::spec::NicSpec;
 use crate::net::tap::{TapRequest, TunDevice};
 use crate::net::vhost::{self, VhostMode};
-use crate::store::{Dialect, Format};
+use crate::store::{Dialect, Format, GivenTaps, RecordFile};
 
 /// How long the last run's tap may keep its name. QEMU since 11 polls by io_uring, whose reference to a tap
 /// the kernel drops only after the process has ended: 4 to 9 ms later, as measured with 11.1 on an idle host.
 const LINGERING: Duration = Duration::from_millis(500);
 
-/// Why a NIC cannot be started over a tap that is made here: it had one that the caller opened, and nobody
-/// knows what was set on that. A list of Ganeti's is the exception, where it says which bridge: Ganeti itself
-/// starts such a NIC over a new tap there.
-pub(super) fn lacks_its_tap(dialect: &Dialect, device: &Device, migrates: bool) -> Option<String> {
+/// Why a NIC cannot be started: it had a tap that the caller opened, nobody knows what was set on that, and
+/// the caller has not given one for this start. A list of Ganeti's is the exception, where it says which
+/// bridge: Ganeti itself starts such a NIC over a new tap there.
+pub(super) fn lacks_its_tap(record_file: &RecordFile, device: &Device, migrates: bool) -> Option<String> {
     let spec = device.nic().filter(|spec| spec.is_over_given_tap())?;
-    if dialect.format() == Format::Ganeti && spec.bridge.is_some() {
+    let is_ganeti = record_file.dialect().format() == Format::Ganeti;
+    if record_file.given_taps().has(&device.id) || (is_ganeti && spec.bridge.is_some()) {
         return None;
     }
-    let id = &device.id;
     let tap = spec.ifname.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+    let id = &device.id;
     let instead = if migrates {
-        format!(
-            "remove {id} from the guest before it is migrated, and add it again afterwards, with a tap of its new host"
-        )
+        format!("remove {id} from the guest before it is migrated")
     } else {
         format!("remove {id} from the record, and add it again with its tap when the guest runs")
     };
     Some(format!(
-        "was added over tap{tap}, which the caller opened, and a start cannot be given taps yet: {instead}"
+        "was added over tap{tap}, which the caller opened: give its tap for this start (kvm_runtime_give_tap()), or {instead}"
     ))
 }
 
@@ -67,26 +67,27 @@ pub(super) enum Purpose {
 }
 
 /// The host's devices.
-pub(super) struct Host {
+pub(super) struct Host<'a> {
     purpose: Purpose,
     tun: TunDevice,
     vnet_hdr: bool,
     backing: Option<BackingRule>,
+    given: &'a GivenTaps,
 }
 
-impl Host {
+impl<'a> Host<'a> {
     /// As the record has it for its NICs.
-    pub(super) fn new(dialect: &Dialect, record: &Record, purpose: Purpose) -> Self {
+    pub(super) fn new(dialect: &Dialect, record: &Record, purpose: Purpose, given: &'a GivenTaps) -> Self {
         let own = dialect.settle_nic(&NicSpec::new(MacAddr::local([0, 0, 1])), VhostMode::Auto);
         let vnet_hdr = own.is_ok_and(|own| own.vnet_hdr);
-        Self { purpose, tun: TunDevice::default(), vnet_hdr, backing: record.backing.clone() }
+        Self { purpose, tun: TunDevice::default(), vnet_hdr, backing: record.backing.clone(), given }
     }
 
     /// Opens it; the settings are told which the new tap of a NIC is, and which files an image is made of.
-    pub(super) fn open(&self, spec: &mut Spec) -> Result<Backend> {
+    pub(super) fn open(&self, id: &DeviceId, spec: &mut Spec) -> Result<Backend> {
         match spec {
             Spec::Nic(spec) if self.purpose == Purpose::Plan => Ok(planned(spec)),
-            Spec::Nic(spec) => self.open_nic(spec),
+            Spec::Nic(spec) => self.open_nic(id, spec),
             Spec::Disk(spec) => self.open_disk(spec).map(Backend::Image),
             Spec::Controller(_) => Ok(Backend::None),
         }
@@ -106,11 +107,17 @@ impl Host {
         Ok(image)
     }
 
-    fn open_nic(&self, spec: &mut NicSpec) -> Result<Backend> {
+    fn open_nic(&self, id: &DeviceId, spec: &mut NicSpec) -> Result<Backend> {
         let mode = if spec.vhost { VhostMode::Required } else { VhostMode::Off };
         let vhost = vhost::open(mode, spec.queues, Path::new(vhost::DEVICE))?;
+        let fds = |list: Vec<OwnedFd>| list.into_iter().map(Some).collect();
+        if let Some((tap, queues)) = self.given.queues_of(id)? {
+            given::attach_queues(&queues)?;
+            (spec.ifname, spec.tap_identity, spec.given_tap) = (Some(tap.name), None, Some(tap.tap));
+            return Ok(Backend::Taps { taps: fds(queues), vhost: fds(vhost) });
+        }
         let wanted = TapRequest {
-            name: spec.tap.clone().or_else(|| spec.netns.as_ref().map(|_| tap_pattern(spec.mac))),
+            name: spec.tap_name(),
             queues: spec.queues,
             vnet_hdr: self.vnet_hdr,
             owner: spec.tap_owner,
@@ -120,7 +127,6 @@ impl Host {
         };
         let tap = within(spec.netns.as_deref(), || self.tun.open_within(&wanted, LINGERING))?;
         (spec.ifname, spec.tap_identity, spec.given_tap) = (Some(tap.name), Some(tap.identity), None);
-        let fds = |list: Vec<OwnedFd>| list.into_iter().map(Some).collect();
         Ok(Backend::Taps { taps: fds(tap.fds), vhost: fds(vhost) })
     }
 }

@@ -14,8 +14,8 @@ c_enum! {
         Image = 1,
         /// A bridge is missing, or is none.
         Bridge = 2,
-        /// Taps cannot be made, or the name of one is taken; or the NIC was added with tap_fds, which a start
-        /// does not take yet.
+        /// Taps cannot be made, or the name of one is taken; or the NIC was added with tap_fds and has
+        /// not been given its tap for this start.
         Tap = 3,
         /// A NIC has vhost, and this host has none.
         Vhost = 4,

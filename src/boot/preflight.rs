@@ -62,8 +62,9 @@ impl RecordFile {
                 let text = "has no address; open the guest at the source, so that its place is recorded";
                 issues.push(PreflightIssue::of(device, IssueKind::NoAddress, text));
             }
-            match lacks_its_tap(self.dialect(), device, migrates) {
+            match lacks_its_tap(self, device, migrates) {
                 Some(why) => issues.push(PreflightIssue::of(device, IssueKind::Tap, why)),
+                None if self.given_taps().has(&device.id) => {}
                 None => check_device(device, &record, migrates, &mut issues),
             }
         }

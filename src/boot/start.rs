@@ -42,7 +42,7 @@ impl RecordFile {
             return Err(running.refusal());
         }
         let purpose = if migrates { Purpose::Target } else { Purpose::Boot };
-        let host = Host::new(self.dialect(), &next, purpose);
+        let host = Host::new(self.dialect(), &next, purpose, self.given_taps());
         let command = Builder::new(&request, &command_line, self.dialect()).build(
             &mut next,
             request.incoming,
@@ -53,6 +53,7 @@ impl RecordFile {
         } else {
             self.adopt_boot(next)?;
         }
+        self.forget_given_taps();
         Ok(command)
     }
 
@@ -60,7 +61,7 @@ impl RecordFile {
     /// their numbers. It does not matter whether the guest runs, or who has the record.
     pub fn plan_command(&self, request: BootRequest) -> Result<BootCommand> {
         let (command_line, mut next) = self.start(&request)?;
-        let host = Host::new(self.dialect(), &next, Purpose::Plan);
+        let host = Host::new(self.dialect(), &next, Purpose::Plan, self.given_taps());
         let command = Builder::new(&request, &command_line, self.dialect()).build(
             &mut next,
             request.incoming,
@@ -103,7 +104,7 @@ impl RecordFile {
         {
             return Err(clash.error);
         }
-        refuse_without_tap(self.dialect(), &next, migrates)?;
+        refuse_without_tap(self, &next, migrates)?;
         refuse_overlays(&next, migrates)?;
         Ok((command_line, next))
     }

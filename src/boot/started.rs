@@ -3,12 +3,12 @@
 use super::host;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Device, DeviceKind, Presence, Record, Spec};
-use crate::store::Dialect;
+use crate::store::{Dialect, RecordFile};
 
 /// Before anything is opened: a NIC over the caller's own tap does not get another one without a word.
-pub(super) fn refuse_without_tap(dialect: &Dialect, next: &Record, migrates: bool) -> Result<()> {
+pub(super) fn refuse_without_tap(record_file: &RecordFile, next: &Record, migrates: bool) -> Result<()> {
     for device in started(next, migrates) {
-        if let Some(why) = host::lacks_its_tap(dialect, device, migrates) {
+        if let Some(why) = host::lacks_its_tap(record_file, device, migrates) {
             return Err(Error::new(ErrorKind::State, format!("{} {why}", device.id)));
         }
     }

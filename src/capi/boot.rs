@@ -153,8 +153,8 @@ impl kvm_boot {
 /// - -EBADF (incoming_fd is not open), -EINVAL (contradicting options; the command has -incoming already, or
 ///   uses descriptors of the same numbers);
 /// - -EBUSY (the guest runs; another QEMU uses an image), -EBADFD (the record has no command; a NIC was added
-///   with tap_fds: the message says what to do; a device of a migration target has no address; an add or
-///   change is not settled);
+///   with tap_fds and no tap was given for it, see kvm_runtime_give_tap(); a device of a migration target has
+///   no address; an add or change is not settled);
 /// - -EEXIST (the command has an id of a NIC or disk; a tap of that name exists), -EADDRINUSE (two devices
 ///   want one slot), -ENOSPC (no slot is left), -EOPNOTSUPP (a model that needs another bus than PCI);
 /// - -ENOENT (no such bridge), -ENODEV (the NIC has vhost and this host does not), or the errno of making

@@ -19,8 +19,8 @@ use crate::sys::descriptor::duplicate;
 /// What errors call the descriptor.
 const CONNECTION: &str = "the connection to the monitor";
 
-/// Opens a guest as kvm_hotplug_open_with() does, over a connection to its monitor that the caller has made: a
-/// Unix, TCP or vsock stream socket, such as one end of a socket pair whose other end QEMU has.
+/// Opens a guest as kvm_hotplug_open_with() does, over a connection to its monitor that the caller has made:
+/// a Unix, TCP or vsock stream socket, such as one end of a socket pair whose other end QEMU has.
 ///
 /// The library duplicates the descriptor, and the caller can close its own. Nothing may have been read from
 /// the connection or written to it: QEMU greets each client once. While both are open, only the library uses
@@ -31,8 +31,8 @@ const CONNECTION: &str = "the connection to the monitor";
 /// guest and opens it again. What was begun stays in the journal.
 ///
 /// Over TCP and vsock the limits of kvm_hotplug_open() hold. Who listens is checked if the kernel says it:
-/// not for TCP, vsock and the end of a socket pair, of which peer_uid and peer_pid are refused. Over a monitor
-/// that QEMU deletes with its client no NIC can be added, see kvm_hotplug_lend_monitor().
+/// not for TCP, vsock and the end of a socket pair, of which peer_uid and peer_pid are refused. Over a
+/// monitor that QEMU deletes with its client no NIC can be added, see kvm_hotplug_lend_monitor().
 ///
 /// `options`: NULL, or as for kvm_hotplug_open_with().
 ///
@@ -79,9 +79,9 @@ pub unsafe extern "C" fn kvm_hotplug_open_connection(
 }
 
 /// Gives a guest that was opened with kvm_hotplug_open_connection() another connection to a monitor of the
-/// same QEMU, or of the one that has taken its place. The next call to QEMU uses it when the one of the moment
-/// is lost, and no earlier. The library duplicates the descriptor; one that was given before and not used is
-/// closed.
+/// same QEMU, or of the one that has taken its place. The next call to QEMU uses it when the one of the
+/// moment is lost, and no earlier. The library duplicates the descriptor; one that was given before and not
+/// used is closed.
 ///
 /// Fails with -EBADFD (kind STATE: the guest was opened by the name of its monitor), -EINVAL, and as
 /// kvm_hotplug_open_connection() does for the descriptor.
@@ -110,8 +110,8 @@ pub unsafe extern "C" fn kvm_hotplug_give_connection(
 /// monitor. When all of its descriptors are closed, QEMU deletes the monitor. Nothing of it is recorded.
 ///
 /// What is done over it is not checked as kvm_hotplug_qmp() checks: whoever gets it can do with the guest
-/// whatever QMP can. A guest can be opened over it with kvm_hotplug_open_connection(), but no NIC can be added
-/// there: QEMU 11.1 never closes a descriptor that such a client has passed and not used.
+/// whatever QMP can. A guest can be opened over it with kvm_hotplug_open_connection(), but no NIC can be
+/// added there: QEMU 11.1 never closes a descriptor that such a client has passed and not used.
 ///
 /// Fails like any call to QEMU, and with -EOPNOTSUPP (an older QEMU; the guest is open over TCP or vsock),
 /// -EROFS (a guest that is only looked at), or the errno of a system call. A failure leaves nothing behind.

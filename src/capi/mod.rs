@@ -29,6 +29,7 @@ pub mod error_read;
 pub mod event;
 pub mod format;
 mod give;
+pub mod give_tap;
 mod guard;
 pub mod guest;
 pub mod link;

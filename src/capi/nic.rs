@@ -65,9 +65,9 @@ pub struct kvm_hotplug_nic {
     /// the tap opened. They are duplicated: the caller closes its own, and may pass them again when the NIC
     /// is gone. Detached queues, as a NIC's driver leaves them, are attached (TUNSETQUEUE) and stay so. A tap
     /// of another NIC of the guest is refused, also while that NIC is being removed. Such a NIC cannot wait
-    /// for a reboot (-EOPNOTSUPP). Until it is removed, kvm_runtime_boot() refuses the record, also for a
-    /// migration target, since it cannot make the tap again. Exception: in Ganeti's format the record notes
-    /// the tap's bridge, and the next start, also by Ganeti, makes a new tap on it.
+    /// for a reboot (-EOPNOTSUPP). Each kvm_runtime_boot(), also for a migration target, must be given its
+    /// tap by kvm_runtime_give_tap(), since it cannot make the tap again. Exception: in Ganeti's format the
+    /// record notes the tap's bridge, and the next start, also by Ganeti, makes a new tap on it.
     pub tap_fds: *const i32,
     /// Number of tap_fds; 0 to have the tap opened.
     pub tap_fd_count: u32,
@@ -94,9 +94,9 @@ pub struct kvm_hotplug_nic {
     /// Must be 0.
     pub reserved: u32,
     /// Network namespace in which the tap is made and the bridge looked for: an absolute path, such as
-    /// "/run/netns/blue" or "/proc/1234/ns/net"; NULL for that of the caller. Recorded: later calls, boots and
-    /// migration targets use it. "/proc/self/fd/7" is recorded as the path that the namespace is mounted at.
-    /// The library enters it with a thread that ends before the call does; no other thread's namespace
+    /// "/run/netns/blue" or "/proc/1234/ns/net"; NULL for that of the caller. Recorded: later calls, boots
+    /// and migration targets use it. "/proc/self/fd/7" is recorded as the path that the namespace is mounted
+    /// at. The library enters it with a thread that ends before the call does; no other thread's namespace
     /// changes. Needs CAP_SYS_ADMIN. Not together with tap_fds.
     pub netns: *const c_char,
 }
@@ -112,9 +112,9 @@ unsafe impl Plain for kvm_hotplug_nic {
 ///
 /// Returns one of enum kvm_hotplug_answer, or fails like any add of a device, and with -EBADF (a closed tap
 /// fd), -EINVAL (contradicting fields, an fd that is no tap, a bridge that is none), -EEXIST (MAC address,
-/// tap or tap name taken), -ENOENT (no such bridge or network namespace), -EOPNOTSUPP (with tap_fds, it would wait for a reboot),
-/// -ENODEV (vhost is required and missing), or the errno of opening or setting up the tap (-EPERM without
-/// CAP_NET_ADMIN).
+/// tap or tap name taken), -ENOENT (no such bridge or network namespace), -EOPNOTSUPP (with tap_fds, it would
+/// wait for a reboot), -ENODEV (vhost is required and missing), or the errno of opening or setting up the tap
+/// (-EPERM without CAP_NET_ADMIN).
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.

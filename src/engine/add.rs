@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use super::nic::TapSource;
 use super::add_item::{AddItem, AddRequest, is_free_to_move, queues_to_attach};
 use super::add_plan::Placement;
 use super::add_transaction::PlugError;
 use super::dry_run::Preparation;
 use super::guest_state::GuestState;
 use super::limit::Deadline;
+use super::nic::TapSource;
 use super::outcome::Outcome;
 use super::plan;
 use super::transaction;

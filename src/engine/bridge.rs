@@ -111,16 +111,12 @@ impl GuestState {
         {
             return Ok(());
         }
-        let (there, back) = self.plan_move(netns, wanted(before, &tap, now.as_ref(), origin.as_ref())).await?;
+        let (there, back) =
+            self.plan_move(netns, wanted(before, &tap, now.as_ref(), origin.as_ref())).await?;
         self.move_tap(netns, &if is_made_for_none { out() } else { there }, &back).await
     }
 
-    async fn is_on(
-        &self,
-        netns: Netns<'_>,
-        now: Option<&IfName>,
-        recorded: Option<&IfName>,
-    ) -> Result<bool> {
+    async fn is_on(&self, netns: Netns<'_>, now: Option<&IfName>, recorded: Option<&IfName>) -> Result<bool> {
         match (now, recorded) {
             (Some(now), Some(recorded)) => self.is_same_interface(netns, now, recorded).await,
             (now, recorded) => Ok(now == recorded),

@@ -47,7 +47,9 @@ impl GuestState {
 
     async fn monitor_objects(&mut self, deadline: &Deadline) -> Result<Vec<String>> {
         let objects = self.ask_one(Command::with("qom-list", &[("path", "/objects")]), deadline).await?;
-        let text = |value: &serde_json::Value, key| value.get(key).and_then(serde_json::Value::as_str).map(str::to_owned);
+        let text = |value: &serde_json::Value, key| {
+            value.get(key).and_then(serde_json::Value::as_str).map(str::to_owned)
+        };
         let path = |object| {
             let name = text(object, "name")?;
             (text(object, "type")? == "child<monitor-qmp>").then(|| format!("/objects/{name}"))

@@ -6,11 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::guest_state::GuestState;
-use super::host_step::{FoundTap, HostResult, HostStep, Image, OpenedTap, PlanMove, TapState};
+use super::host_step::{FoundTap, HostResult, HostStep, Image, OpenedTap, PlanMove, SocketPair, TapState};
 use super::io::unexpected;
-use super::lend::SocketPair;
 use super::io::{Effect, Given};
-use super::tap_teardown::OwnTap;
 use crate::disk::{DiskSpec, FormatRequest, Identity};
 use crate::error::Result;
 use crate::ids::{IfName, MacAddr};
@@ -18,6 +16,7 @@ use crate::model::Peer;
 use crate::model::peer::Socket;
 use crate::net::bridge_move::BridgeMove;
 use crate::net::given;
+use crate::net::identity::TapIdentity;
 use crate::net::share::Taps;
 use crate::net::spec::NicSpec;
 use crate::net::tap::TapRequest;
@@ -43,6 +42,17 @@ fn within(netns: Netns<'_>, step: HostStep) -> HostStep {
         Some(path) => HostStep::Within(path.to_owned(), Box::new(step)),
         None => step,
     }
+}
+
+/// A tap that was made here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OwnTap<'a> {
+    /// Its name.
+    pub(super) name: &'a IfName,
+    /// Which of that name.
+    pub(super) identity: &'a TapIdentity,
+    /// Where it is.
+    pub(super) netns: Netns<'a>,
 }
 
 /// The network namespace of a NIC's tap.

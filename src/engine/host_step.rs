@@ -4,7 +4,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::lend::SocketPair;
 use crate::disk::{self, BackingRule, DiskSpec, FormatRequest, Identity};
 use crate::error::Result;
 use crate::ids::{IfName, MacAddr};
@@ -93,6 +92,17 @@ pub enum HostStep {
     SeeQemu(Reached, i32),
     /// Whether the path of a socket still leads to it.
     IsSocketThere(Socket),
+}
+
+/// A connection of which QEMU has one end.
+#[derive(Debug)]
+pub struct SocketPair {
+    /// The caller's end.
+    pub own: Descriptor,
+    /// QEMU's end.
+    pub qemu: Descriptor,
+    /// No other that is open has this number.
+    pub number: u64,
 }
 
 /// A tap that is to go from one bridge to another, or out of any.

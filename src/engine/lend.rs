@@ -11,17 +11,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::qmp::{Command, object};
 use crate::sys::descriptor::Descriptor;
 
-/// A connection of which QEMU has one end.
-#[derive(Debug)]
-pub struct SocketPair {
-    /// The caller's end.
-    pub own: Descriptor,
-    /// QEMU's end.
-    pub qemu: Descriptor,
-    /// No other that is open has this number.
-    pub number: u64,
-}
-
 impl GuestState {
     /// Has QEMU make a monitor, and answers the caller's end of its connection.
     pub(super) async fn lend_monitor(&mut self, deadline: &Deadline) -> Result<Descriptor> {

@@ -10,7 +10,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MacAddr};
 use crate::model::{Device, DeviceKind, NicSettings, Presence, Spec};
 use crate::net::given::Given;
-use crate::net::namespace;
 use crate::net::spec::NicSpec;
 use crate::net::tap::TapRequest;
 use crate::net::vhost::VhostMode;
@@ -250,12 +249,12 @@ impl GuestState {
         own: &NicSettings,
         spec: &mut NicSpec,
     ) -> Result<Vec<Descriptor>> {
-        let (name, owner) = match request.tap {
+        let owner = match request.tap {
             TapSource::Given(fds) => return Ok(fds),
-            TapSource::Open { name, owner, .. } => (name, owner),
+            TapSource::Open { owner, .. } => owner,
         };
         let wanted = TapRequest {
-            name: name.or_else(|| spec.netns.as_ref().map(|_| namespace::tap_pattern(spec.mac))),
+            name: spec.tap_name(),
             queues: own.queues,
             vnet_hdr: own.vnet_hdr,
             owner,

@@ -40,9 +40,7 @@ impl GuestState {
         }
         self.perform(Effect::Watch(monitor.link)).await?;
         self.version = monitor.version;
-        self.log.write(Level::Info, || {
-            format!("connected to QEMU {} at {}", monitor.version, self.socket)
-        });
+        self.log.write(Level::Info, || format!("connected to QEMU {} at {}", monitor.version, self.socket));
         let peer = self.look_at_qemu(&monitor, deadline).await?;
         self.meet(peer).await?;
         self.monitor = Some(monitor);

@@ -8,29 +8,17 @@
 use std::sync::Arc;
 
 use super::guest_state::GuestState;
-use super::host::{Netns, netns_of};
+use super::host::{OwnTap, netns_of};
 use super::tap_fds::{TapCache, TapFd};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::IfName;
 use crate::log::Level;
 use crate::model::{Device, Spec};
 use crate::net::given::Given;
-use crate::net::identity::TapIdentity;
 use crate::net::share::Taps;
 use crate::net::spec::NicSpec;
 use crate::planted::{self, Fault};
 use crate::sys::descriptor::Descriptor;
-
-/// A tap that was made here.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct OwnTap<'a> {
-    /// Its name.
-    pub(super) name: &'a IfName,
-    /// Which of that name.
-    pub(super) identity: &'a TapIdentity,
-    /// Where it is.
-    pub(super) netns: Netns<'a>,
-}
 
 /// The tap that was made for a NIC, if it was made here.
 pub(super) fn own_tap(device: &Device) -> Option<OwnTap<'_>> {

@@ -107,7 +107,8 @@ mod tests {
     #[test]
     fn what_qemu_says_of_its_sockets() {
         let path = Path::new("/run/guest/qmp-1");
-        let connected = |filename: &str| is_connected(&says(&[filename]), &socket("/run/guest/qmp-1", 2), None);
+        let connected =
+            |filename: &str| is_connected(&says(&[filename]), &socket("/run/guest/qmp-1", 2), None);
         assert!(connected(&format!("unix:{},server=on", path.display())));
         assert!(connected("unix:qmp-1,server=on"));
         assert!(connected("unix:/elsewhere/qmp-1,server"));

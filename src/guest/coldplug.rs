@@ -27,7 +27,8 @@ pub fn add_nic(record_file: &mut RecordFile, request: &NicRequest) -> Result<Dev
         return Err(Error::invalid(text));
     }
     let differs = |spec: &Spec| {
-        let is_same = |(one, other)| within(request.netns(), || Ok(link::is_same(one, other))).unwrap_or(false);
+        let is_same =
+            |(one, other)| within(request.netns(), || Ok(link::is_same(one, other))).unwrap_or(false);
         request.differs(spec, &own, request.bridges(spec).is_some_and(is_same))
     };
     if let Some(device) = already(record_file, &request.placement, differs)? {

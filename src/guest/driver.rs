@@ -245,7 +245,8 @@ impl Driver {
                     let (version, pid) = (monitor.version(), monitor.peer().ok());
                     let reached = monitor.reached().clone();
                     self.monitors.push((link, monitor));
-                    self.engine.give(connecting.op, Given::Connected(Connected { link, version, pid, reached }));
+                    self.engine
+                        .give(connecting.op, Given::Connected(Connected { link, version, pid, reached }));
                 }
                 monitor => self.connecting.push(Connecting { monitor, ..connecting }),
             }

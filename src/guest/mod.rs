@@ -137,8 +137,8 @@ impl Guest {
         Ok(guest)
     }
 
-    /// Over which socket the guest is reached when the connection of the moment is lost. Nothing has been said
-    /// over it.
+    /// Over which socket the guest is reached when the connection of the moment is lost. Nothing has been
+    /// said over it.
     pub fn give_connection(&self, connection: OwnedFd) -> Result<()> {
         Reached::given(&connection)?;
         if !self.is_given {
@@ -266,8 +266,8 @@ impl Guest {
         expect!(self.call("qmp", timeout, Request::Qmp(command)), Answer::Value(value) => value)
     }
 
-    /// The end of a connection to a monitor that QEMU makes for it, and deletes when that is closed. Nothing has
-    /// been said over it.
+    /// The end of a connection to a monitor that QEMU makes for it, and deletes when that is closed. Nothing
+    /// has been said over it.
     pub fn lend_monitor(&self, timeout: Duration) -> Result<Descriptor> {
         expect!(self.call("lend_monitor", timeout, Request::LendMonitor), Answer::Descriptor(fd) => fd)
     }

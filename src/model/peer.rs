@@ -34,9 +34,9 @@ pub struct Process {
 
 /// A monitor's socket. Whoever listens anew at its path makes another file.
 ///
-/// An abstract name, a TCP port and a vsock port have no inode: whoever listens there anew cannot be told from
-/// whoever did before. A connection that a caller made to a monitor without a name has no path, and the inode
-/// is that of the connection.
+/// An abstract name, a TCP port and a vsock port have no inode: whoever listens there anew cannot be told
+/// from whoever did before. A connection that a caller made to a monitor without a name has no path, and the
+/// inode is that of the connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Socket {
     /// Where it is.

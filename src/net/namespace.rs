@@ -9,7 +9,6 @@ use std::path::Path;
 use std::thread;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::MacAddr;
 use crate::sys;
 
 /// Does this in the network namespace at a path, or where the caller is. Descriptors that are opened there
@@ -24,9 +23,8 @@ pub fn within<T: Send>(namespace: Option<&str>, work: impl FnOnce() -> Result<T>
             work()
         };
         let thread = thread::Builder::new().name("netns".into()).spawn_scoped(scope, there);
-        let thread = thread.map_err(|error| {
-            Error::host(error, format!("start a thread for network namespace {path}"))
-        })?;
+        let thread = thread
+            .map_err(|error| Error::host(error, format!("start a thread for network namespace {path}")))?;
         thread.join().unwrap_or_else(|panic| resume_unwind(panic))
     })
 }
@@ -43,7 +41,8 @@ pub fn resolve(path: &str) -> Result<String> {
     within(Some(path), || Ok(()))?;
     let name = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(refuse)?;
     let own = file.metadata().map_err(refuse)?;
-    let is_it = |name: &Path| name.metadata().is_ok_and(|found| (found.dev(), found.ino()) == (own.dev(), own.ino()));
+    let is_it =
+        |name: &Path| name.metadata().is_ok_and(|found| (found.dev(), found.ino()) == (own.dev(), own.ino()));
     match name.to_str().filter(|_| name.is_absolute() && is_it(&name)) {
         Some(name) => Ok(name.to_owned()),
         None if is_of_own_process(path) => Err(Error::invalid(format!(
@@ -56,7 +55,9 @@ pub fn resolve(path: &str) -> Result<String> {
 
 fn is_of_own_process(path: &str) -> bool {
     let own = format!("/proc/{}/", std::process::id());
-    ["/proc/self/", "/proc/thread-self/", "/dev/fd/", own.as_str()].iter().any(|start| path.starts_with(start))
+    ["/proc/self/", "/proc/thread-self/", "/dev/fd/", own.as_str()]
+        .iter()
+        .any(|start| path.starts_with(start))
 }
 
 fn open(path: &str) -> Result<File> {
@@ -67,13 +68,6 @@ fn open(path: &str) -> Result<File> {
         _ => Error::host(error, format!("open network namespace {path}")),
     };
     File::open(path).map_err(failed)
-}
-
-/// What taps are called that are made in a namespace and have no name: each namespace counts for itself, and
-/// QEMU's taps are told apart by their names.
-pub fn tap_pattern(mac: MacAddr) -> String {
-    let [.., a, b, c] = mac.bytes();
-    format!("tap{a:02x}{b:02x}{c:02x}-%d")
 }
 
 #[cfg(test)]
@@ -93,10 +87,5 @@ mod tests {
         ] {
             assert_eq!(resolve(path).unwrap_err().kind(), kind, "{path}");
         }
-    }
-
-    #[test]
-    fn a_name_for_each_nic() {
-        assert_eq!(tap_pattern(MacAddr::local([1, 2, 0xff])), "tap0102ff-%d");
     }
 }

@@ -88,6 +88,15 @@ impl NicSpec {
         }
     }
 
+    /// The name, or a pattern for it, that its next tap is made with; `None` for the kernel's own. Each
+    /// network namespace counts its taps for itself, and those of a QEMU are told apart by name: so one in
+    /// another namespace has the end of the NIC's address in its name.
+    pub fn tap_name(&self) -> Option<String> {
+        let [.., a, b, c] = self.mac.bytes();
+        let of_namespace = || self.netns.as_ref().map(|_| format!("tap{a:02x}{b:02x}{c:02x}-%d"));
+        self.tap.clone().or_else(of_namespace)
+    }
+
     /// Whether it is over a tap that the caller opened. Those made here have always been recorded with their
     /// identity.
     pub fn is_over_given_tap(&self) -> bool {
@@ -288,6 +297,16 @@ mod tests {
         for (field, other) in table {
             assert_eq!(base.conflict_with(&other), Some(field));
         }
+    }
+
+    #[test]
+    fn what_a_tap_is_called() {
+        let mut spec = NicSpec::new(MacAddr::local([1, 2, 0xff]));
+        assert_eq!(spec.tap_name(), None);
+        spec.netns = Some("/run/netns/blue".into());
+        assert_eq!(spec.tap_name().as_deref(), Some("tap0102ff-%d"));
+        spec.tap = Some("lan%d".into());
+        assert_eq!(spec.tap_name().as_deref(), Some("lan%d"));
     }
 
     #[test]

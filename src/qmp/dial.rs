@@ -6,8 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrLike, SockaddrStorage, VsockAddr, connect, getpeername, getsockopt,
-    setsockopt, socket, sockopt,
+    AddressFamily, SockFlag, SockType, SockaddrLike, SockaddrStorage, VsockAddr, connect, getpeername,
+    getsockopt, setsockopt, socket, sockopt,
 };
 
 use super::monitor_name::MonitorName;
@@ -27,7 +27,8 @@ enum Address {
 }
 
 impl Dial {
-    /// All addresses of a host. A name is looked up as the system does it, which takes the time that it takes.
+    /// All addresses of a host. A name is looked up as the system does it, which takes the time that it
+    /// takes.
     pub(super) fn tcp(name: &MonitorName, host: &str, port: u16) -> Result<Self> {
         let found = (host, port).to_socket_addrs().map_err(|error| {
             let text = format!("connect to the monitor at {name}: the host name is not known: {error}");
@@ -78,7 +79,8 @@ impl Dial {
         if is_connected(fd) {
             return None;
         }
-        let text = format!("connect to the monitor at {}: the host did not answer before the deadline", self.name);
+        let text =
+            format!("connect to the monitor at {}: the host did not answer before the deadline", self.name);
         Some(Error::new(ErrorKind::Timeout, text))
     }
 }

@@ -214,7 +214,10 @@ impl Monitor {
 
     fn encode(&mut self, commands: &[Command], flight: &Flight) -> Result<Vec<Piece>> {
         if commands.iter().any(|command| command.fd.is_some()) && !self.reached().passes_descriptors {
-            let text = format!("{}: a descriptor cannot be passed over it; use the monitor's Unix socket", self.name());
+            let text = format!(
+                "{}: a descriptor cannot be passed over it; use the monitor's Unix socket",
+                self.name()
+            );
             return Err(Error::new(ErrorKind::NotHotpluggable, text));
         }
         let capabilities = flight.negotiates.then(|| Command::with("qmp_capabilities", &[]));

@@ -112,8 +112,23 @@ mod tests {
             assert!(!name.is_file());
         }
         for text in [
-            "/run/qmp:1", "./qmp:1", "qmp", "qmp:", ":1", "qmp:0", "qmp:65536", "qmp:+1", "qmp: 1", "::1:5", "[qmp]:5",
-            "[::1]:", "[::1]", "vsock:2:x", "vsock:2:4294967296", "a:b:1", "",
+            "/run/qmp:1",
+            "./qmp:1",
+            "qmp",
+            "qmp:",
+            ":1",
+            "qmp:0",
+            "qmp:65536",
+            "qmp:+1",
+            "qmp: 1",
+            "::1:5",
+            "[qmp]:5",
+            "[::1]:",
+            "[::1]",
+            "vsock:2:x",
+            "vsock:2:4294967296",
+            "a:b:1",
+            "",
         ] {
             assert_eq!(MonitorName::from_text(Path::new(text)), MonitorName::Path(text.into()), "{text}");
         }

@@ -29,7 +29,12 @@ impl Reached {
     /// A connection to a monitor of this name.
     pub(super) fn by_name(name: &MonitorName, fd: &OwnedFd) -> Self {
         let is_unix = matches!(name, MonitorName::Path(_));
-        Self { name: name.clone(), socket: identity(fd), passes_descriptors: is_unix, names_listener: is_unix }
+        Self {
+            name: name.clone(),
+            socket: identity(fd),
+            passes_descriptors: is_unix,
+            names_listener: is_unix,
+        }
     }
 
     /// A connection that the caller has made.
@@ -50,7 +55,9 @@ impl Reached {
         let reached = |name, passes_descriptors, names_listener| {
             Ok(Self { name, socket: identity(fd), passes_descriptors, names_listener })
         };
-        let tcp = |address: IpAddr, port| reached(MonitorName::Tcp { host: address.to_string(), port }, false, false);
+        let tcp = |address: IpAddr, port| {
+            reached(MonitorName::Tcp { host: address.to_string(), port }, false, false)
+        };
         if let Some(address) = peer.as_unix_addr() {
             let name = name_of(address);
             // Of a pair of sockets the kernel knows who made it, who is neither end.

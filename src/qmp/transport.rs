@@ -193,7 +193,8 @@ fn connect_to_path(name: &MonitorName, path: &Path) -> Result<Option<Transport>>
         other => Error::host(other, doing()),
     })?;
     let fd = address.connect().map_err(|errno| Error::host(errno, doing()))?;
-    let transport = |fd: OwnedFd| Transport { reached: Reached::by_name(name, &fd), fd: fd.into(), dial: None };
+    let transport =
+        |fd: OwnedFd| Transport { reached: Reached::by_name(name, &fd), fd: fd.into(), dial: None };
     Ok(fd.map(transport))
 }
 

@@ -37,6 +37,7 @@ static void records(void)
     null(kvm_runtime_save(NULL, "/x", &failure), "runtime");
     null(kvm_runtime_list(NULL, NULL, 0, 0, &count, &failure), "runtime");
     null(kvm_runtime_unfinished(NULL, NULL, 0, 0, &count, &failure), "runtime");
+    null(kvm_runtime_give_tap(NULL, "lan", NULL, 0, &failure), "runtime");
     null(kvm_runtime_settle(NULL, &failure), "runtime");
     null(kvm_runtime_set_log(NULL, 0, NULL, NULL, NULL, &failure), "runtime");
     null(kvm_runtime_get_format(NULL, &format, &failure), "runtime");

@@ -1,6 +1,6 @@
 /* A guest is asked for its NIC over a TCP port, and started anew with the same NIC before anybody opens it
- * again: no process is seen behind a port, so QEMU's own threads tell that it is another QEMU, and the removal
- * is not carried out there. */
+ * again: no process is seen behind a port, so QEMU's own threads tell that it is another QEMU, and the
+ * removal is not carried out there. */
 /* ctest: machine=pc */
 #include <stdio.h>
 #include <string.h>

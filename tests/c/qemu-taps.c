@@ -237,8 +237,8 @@ static void owner_is(const char *ifname, const char *want)
     CHECK_TEXT(owner, want);
 }
 
-/* A start takes no tap of the caller's yet, and does not make another one instead. Who owns a tap made here
- * is remembered. */
+/* A start is not given the caller's tap, and does not make another one instead. Who owns a tap made here is
+ * remembered. */
 static void starts(void)
 {
     struct kvm_hotplug_nic owned = {.id = "owned",

@@ -211,6 +211,9 @@ impl Host {
             HostStep::IsSocketThere(_) => Ok(HostResult::Is(true)),
             HostStep::CheckGivenTap(_) | HostStep::HasTap(..) => Err(failed("nobody gives taps here")),
             HostStep::MakeSocketPair => Err(failed("nobody lends monitors here")),
+            HostStep::Within(..) | HostStep::ResolveNamespace(_) => {
+                Err(failed("there is one namespace here"))
+            }
         }
     }
 

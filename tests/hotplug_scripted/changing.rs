@@ -401,7 +401,7 @@ pub fn everything_known_is_described(agent: &dyn Agent) {
             "bus": "rp0", "slot": 0, "channel": null, "target": null, "lun": null, "in_guest": true,
             "mac": "52:54:00:00:00:01", "queues": 1, "vhost": false, "mtu": null, "link": "up", "bridge": null,
             "boot_index": 3,
-            "tap_given": false, "tap_owner": null,
+            "tap_given": false, "tap_owner": null, "netns": null,
             "tap": { "name": nic.ifname.unwrap(), "here": true, "mtu": 1500, "bridge": null },
         })
     );

@@ -894,8 +894,8 @@ const (
 	ProblemImage ProblemKind = C.KVM_RUNTIME_PROBLEM_IMAGE
 	// ProblemBridge: a bridge is missing, or is none.
 	ProblemBridge ProblemKind = C.KVM_RUNTIME_PROBLEM_BRIDGE
-	// ProblemTap: taps cannot be made, or the name of one is taken; or the NIC was added with tap_fds, which
-	// a start does not take yet.
+	// ProblemTap: taps cannot be made, or the name of one is taken; or the NIC was added with tap_fds and has
+	// not been given its tap for this start.
 	ProblemTap ProblemKind = C.KVM_RUNTIME_PROBLEM_TAP
 	// ProblemVhost: a NIC has vhost, and this host has none.
 	ProblemVhost ProblemKind = C.KVM_RUNTIME_PROBLEM_VHOST

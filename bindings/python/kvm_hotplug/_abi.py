@@ -514,8 +514,8 @@ class ProblemKind(Enumeration):
     IMAGE = 1
     #: A bridge is missing, or is none.
     BRIDGE = 2
-    #: Taps cannot be made, or the name of one is taken; or the NIC was added with tap_fds, which a start does
-    #: not take yet.
+    #: Taps cannot be made, or the name of one is taken; or the NIC was added with tap_fds and has not been
+    #: given its tap for this start.
     TAP = 3
     #: A NIC has vhost, and this host has none.
     VHOST = 4
@@ -1072,6 +1072,9 @@ PROTOTYPES = {
     "kvm_boot_fds": (POINTER(c_int32), [POINTER(kvm_boot), POINTER(c_size_t)]),
     "kvm_boot_inherit": (c_int, [POINTER(kvm_boot)]),
     "kvm_boot_free": (None, [POINTER(kvm_boot)]),
+    "kvm_runtime_give_tap": (c_int, [
+        POINTER(kvm_runtime), c_char_p, POINTER(c_int32), c_size_t, POINTER(POINTER(kvm_hotplug_error)),
+    ]),
     "kvm_runtime_plan_boot": (c_int, [
         POINTER(kvm_runtime), c_uint32, POINTER(kvm_boot_plan), c_size_t,
         POINTER(POINTER(kvm_hotplug_error)),

@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from . import _abi, _log
 from ._abi import Answer, Backing, DeviceType, RuntimeFormat, SlotPolicy
-from ._arguments import Deadline, Text, encoded, number, optional, signed, texts
+from ._arguments import Deadline, Text, encoded, integers, number, optional, signed, texts
 from ._calls import Handle, interruptible
 from ._library import checked, library, listed, text_of
 from .answers import BootPlan, Device, Problem, device_of, read
@@ -219,6 +219,15 @@ class Runtime(Handle):
         """Takes back what reserve_slots() has reserved, on one bus or on all."""
         name = None if bus is None else encoded("bus", bus)
         self._call(library().kvm_runtime_release_slots, name)
+
+    def give_tap(self, id: str, tap_fds: Sequence[int]) -> None:
+        """Gives a NIC that was added with tap_fds its tap for the next start of this record, boot(), also of a
+        migration target: one descriptor for each queue, which are duplicated. Without it that call fails with
+        ErrorKind.STATE, and check() says so before. It may be another tap than before. A start takes what was
+        given for it; the next one needs its taps again.
+        """
+        array = integers(tap_fds) or (ctypes.c_int32 * 1)()
+        self._call(library().kvm_runtime_give_tap, encoded("id", id), array, len(tap_fds))
 
     def accept_chain(self, id: str, backing: Backing = Backing.DEFAULT, paths: Sequence[Text] = ()) -> None:
         """Records the present files of a disk's image in place of the recorded ones. While a guest is open

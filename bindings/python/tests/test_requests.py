@@ -39,6 +39,7 @@ TEXTS = {
     "serial": "S1",
     "incoming_address": ":4444",
     "qmp_path": "/run/qmp",
+    "netns": "/run/netns/blue",
 }
 VALUES = {
     "vhost": Vhost.REQUIRED,

@@ -6,11 +6,12 @@ use std::process::Command;
 
 use kvm_hotplug::boot::{BootCommand, BootRequest, FIRST_FD};
 use kvm_hotplug::model::Machine;
+use kvm_hotplug::sys::descriptor::duplicate;
 use kvm_hotplug::sys::inherit;
 use kvm_hotplug::{Error, ErrorKind};
 use serde::Serialize;
 
-use crate::cli::BootArguments;
+use crate::cli::{BootArguments, values};
 use crate::failure::{Result, Status};
 use crate::session::Session;
 
@@ -40,6 +41,11 @@ pub(crate) fn boot(session: &mut Session<'_>, arguments: BootArguments) -> Resul
         paused: arguments.paused,
         monitor: session.common.socket.as_ref().map(PathBuf::from),
     };
+    for values::GivenTap { nic, fds } in &arguments.tap {
+        let queues = fds.iter().map(|fd| duplicate(*fd, &format!("--tap {nic}")));
+        let queues = queues.collect::<kvm_hotplug::error::Result<Vec<_>>>()?;
+        session.record()?.give_tap(nic, queues)?;
+    }
     if arguments.print {
         let command = session.record()?.plan_command(request)?;
         match session.output.json {

@@ -18,6 +18,9 @@ pub(crate) struct Common {
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = HEADING)]
     pub(crate) runtime: Option<String>,
     /// QMP socket of the running QEMU, which serves one client at a time (default: $KVMCTL_SOCKET)
+    ///
+    /// A path, @name for an abstract name, or, if no file has that name, host:port, [address]:port or
+    /// vsock:CID:PORT. Over those neither NICs nor disks can be added.
     #[arg(long, global = true, value_name = "QMP", value_hint = ValueHint::FilePath, help_heading = HEADING)]
     pub(crate) socket: Option<String>,
     /// For all of it

@@ -351,6 +351,10 @@ pub(crate) struct BootArguments {
     /// Wait for a migration: tcp:HOST:PORT, unix:PATH, or "defer" for one that is said later
     #[arg(long, value_name = "FROM", value_parser = values::incoming)]
     pub(crate) incoming: Option<values::From>,
+    /// The tap of a NIC that was added over somebody's own: the descriptors that kvmctl has of it, one for
+    /// each queue
+    #[arg(long, value_name = "ID=FD[,FD...]", value_parser = values::tap)]
+    pub(crate) tap: Vec<values::GivenTap>,
 }
 
 impl From<values::From> for Incoming {

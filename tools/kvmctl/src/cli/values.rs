@@ -143,6 +143,25 @@ pub(crate) fn incoming(text: &str) -> std::result::Result<From, String> {
     }
 }
 
+/// A tap of somebody's own for a NIC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GivenTap {
+    pub(crate) nic: String,
+    /// The numbers of its queues.
+    pub(crate) fds: Vec<i32>,
+}
+
+/// A NIC and the descriptors of its tap.
+pub(crate) fn tap(text: &str) -> std::result::Result<GivenTap, String> {
+    let fd = |digits: &str| digits.parse::<i32>().ok().filter(|fd| *fd >= 0);
+    let parts = text.split_once('=').filter(|(nic, _)| !nic.is_empty());
+    let fds = parts.and_then(|(_, fds)| fds.split(',').map(fd).collect::<Option<Vec<_>>>());
+    match (parts, fds) {
+        (Some((nic, _)), Some(fds)) => Ok(GivenTap { nic: nic.to_owned(), fds }),
+        _ => Err("not of the form ID=FD[,FD...]".to_owned()),
+    }
+}
+
 /// A rule for backing files.
 pub(crate) fn backing(text: &str) -> std::result::Result<Backing, String> {
     match (text, text.split_once(':')) {
@@ -209,6 +228,16 @@ mod tests {
         }
         assert!(size("16777216T").unwrap_err().contains("too large"));
         assert_eq!(size("16777215T"), Ok(Size::Bytes(16777215 << 40)));
+    }
+
+    #[test]
+    fn taps() {
+        let given = |nic: &str, fds: &[i32]| GivenTap { nic: nic.to_owned(), fds: fds.to_vec() };
+        assert_eq!(tap("lan=5"), Ok(given("lan", &[5])));
+        assert_eq!(tap("lan=5,7"), Ok(given("lan", &[5, 7])));
+        for text in ["", "lan", "lan=", "=5", "lan=5,", "lan=-1", "lan=x"] {
+            assert!(tap(text).is_err(), "{text}");
+        }
     }
 
     #[test]
