@@ -25,11 +25,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("cargo:rerun-if-env-changed={SWITCH}");
     println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libkvm_hotplug.so.{}", abi_version(&root)?);
-    let Some(header) = generate(&root)? else { return Ok(()) };
+    let Some(header) = generate(&root)? else { return write_names(None) };
     compare(&root, HEADER, &header)?;
     let header = Header::parse(&header)?;
+    write_names(Some(&header))?;
     compare_binding(&root, GO_ENUMS, &manual::go::enumerations(&header)?)?;
     compare_binding(&root, PYTHON_ABI, &manual::python::abi(&header)?)
+}
+
+/// The words for the values of enumerations, which src/capi/names.rs includes.
+fn write_names(header: Option<&Header>) -> Result<(), Box<dyn Error>> {
+    let file = PathBuf::from(env::var("OUT_DIR")?).join("names.rs");
+    Ok(fs::write(file, manual::names::table(header)?)?)
 }
 
 /// What another language has of the header, where its package is.
@@ -107,7 +114,7 @@ const SECTIONS: [(&str, &[&str]); 11] = [
 ];
 /// What is left.
 const EXTRAS: (&str, &[&str]) =
-    ("Extras", &["tap.rs", "qmp.rs", "log.rs", "kvm_runtime_format", "format.rs"]);
+    ("Extras", &["names.rs", "tap.rs", "qmp.rs", "log.rs", "kvm_runtime_format", "format.rs"]);
 
 /// The header, or nothing while the sources do not parse: rustc reports that better.
 fn generate(root: &Path) -> Result<Option<String>, Box<dyn Error>> {

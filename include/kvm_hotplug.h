@@ -430,6 +430,10 @@ int kvm_hotplug_open(struct kvm_runtime *runtime, const char *socket_path, uint3
  *  nobody finishes what it has begun. */
 #define KVM_HOTPLUG_OPEN_IN_MEMORY (1 << 23)
 
+/** Flag of struct kvm_hotplug_open_options: QEMU is being started, so wait until it listens and replies.
+ *  Without it, a call fails at once with -ENOENT or -ECONNREFUSED if nobody listens yet. */
+#define KVM_HOTPLUG_OPEN_STARTING (1 << 26)
+
 /** Which process must listen at a monitor's socket, as the kernel noted it when it began to listen
  *  (SO_PEERCRED). If all fields are zero, the recorded user must, or any user if none is recorded. */
 struct kvm_hotplug_open_options {
@@ -442,7 +446,7 @@ struct kvm_hotplug_open_options {
      *  changes with each start of QEMU. One that is invisible, in another pid namespace, is refused. */
     int32_t peer_pid;
     /** KVM_HOTPLUG_OPEN_PEER_UID, KVM_HOTPLUG_OPEN_PEER_PID, KVM_HOTPLUG_OPEN_ACCEPT_PEER,
-     *  KVM_HOTPLUG_OPEN_LOOK_ONLY, KVM_HOTPLUG_OPEN_IN_MEMORY, or 0. */
+     *  KVM_HOTPLUG_OPEN_LOOK_ONLY, KVM_HOTPLUG_OPEN_IN_MEMORY, KVM_HOTPLUG_OPEN_STARTING, or 0. */
     uint32_t flags;
     uint32_t timeout_ms; /**< Milliseconds for all of it; 0 means 5000. */
 };
@@ -461,10 +465,14 @@ struct kvm_hotplug_open_options {
  *
  *  With KVM_HOTPLUG_OPEN_IN_MEMORY a record from kvm_runtime_new() or kvm_runtime_adopt() will do that has
  *  no file yet. kvm_runtime_save() can give it one later, when the guest is closed.
+ *
+ *  With KVM_HOTPLUG_OPEN_STARTING the call connects again and again until QEMU listens at the socket and
+ *  has sent its greeting, or until the timeout. A later reconnect does not wait for a start.
  *  `runtime`: the guest's record, which must have a file, but for that.
- *  Fails like kvm_hotplug_open(), and with -EBADFD (KVM_HOTPLUG_OPEN_IN_MEMORY, and the record has a
- *  file), -EPERM (kind UNTRUSTED: another process or user listens, or another user is recorded: the
- *  message names both), -EINVAL (a peer_pid below 1). */
+ *  Fails like kvm_hotplug_open(), and with -ETIMEDOUT (KVM_HOTPLUG_OPEN_STARTING, and nobody listens in
+ *  time), -EBADFD (KVM_HOTPLUG_OPEN_IN_MEMORY, and the record has a file), -EPERM (kind UNTRUSTED: another
+ *  process or user listens, or another user is recorded: the message names both), -EINVAL (a peer_pid
+ *  below 1). */
 int kvm_hotplug_open_with(struct kvm_runtime *runtime, const char *socket_path,
                           const struct kvm_hotplug_open_options *options, size_t options_size,
                           struct kvm_hotplug **ret_guest, struct kvm_hotplug_error **reterr);
@@ -1412,6 +1420,12 @@ struct kvm_boot;
  *  the guest runs or is open. */
 #define KVM_BOOT_DRY_RUN (1 << 18)
 
+/** Flag of struct kvm_boot_options: QEMU is to listen at qmp_path this time. The first QMP monitor of the
+ *  recorded command that listens at a Unix socket listens there instead. If the command has none, "-qmp
+ *  unix:PATH,server=on,wait=off" is added. The recorded command stays as it is. So a migration target can
+ *  be started on the host of its source. */
+#define KVM_BOOT_SET_MONITOR (1 << 27)
+
 /** What a started QEMU waits for before it runs the guest. */
 enum kvm_boot_incoming {
     KVM_BOOT_INCOMING_NONE = 0, /**< Nothing: the guest boots. */
@@ -1438,10 +1452,11 @@ struct kvm_boot_options {
     /** Machine q35, boot only: for how many devices, beyond those it starts with, the guest shall have
      *  root ports. Ports that an earlier boot left free count. Machine pc ignores it. */
     uint32_t spare_ports;
-    uint32_t flags; /**< KVM_BOOT_PAUSED and KVM_BOOT_DRY_RUN, or 0. */
+    uint32_t flags; /**< KVM_BOOT_PAUSED, KVM_BOOT_DRY_RUN and KVM_BOOT_SET_MONITOR, or 0. */
     uint32_t reserved; /**< Must be 0. */
     /** Path of the monitor's socket if the recorded command, whose sockets are checked anyway, does not
-     *  have it; NULL for none. If a process listens there, the call fails with -EBUSY. */
+     *  have it; NULL for none. If a process listens there, the call fails with -EBUSY. With
+     *  KVM_BOOT_SET_MONITOR it is where QEMU will listen: an absolute path of at most 107 bytes. */
     const char *qmp_path;
 };
 
@@ -1712,6 +1727,13 @@ int kvm_runtime_release_slots(struct kvm_runtime *runtime, const char *bus,
 
 /* ---- Extras -------------------------------------------------------------------------------------------- */
 
+/** The word for a value of an enum of this header: what JSON texts, kvmctl and the Go and Python packages
+ *  call it, such as "not-hotpluggable" for KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE.
+ *  `enumeration`: the name of the enum, such as "kvm_hotplug_error_kind".
+ *  `value`: the value, as in an error, an answer or a struct.
+ *  Returns a static string, or NULL if there is no such enum or value. */
+const char *kvm_hotplug_enum_name(const char *enumeration, uint32_t value);
+
 /** A tap to open. The default has one queue, a name chosen by the kernel, and no bridge. */
 struct kvm_hotplug_tap {
     const char *ifname; /**< Name, at most 15 characters, or a pattern with one "%d". NULL for "tap%d". */
@@ -1814,12 +1836,24 @@ enum kvm_runtime_format {
 int kvm_runtime_get_format(const struct kvm_runtime *runtime, uint32_t *ret_format,
                            struct kvm_hotplug_error **reterr);
 
+/** Copies a record, in the format that it has: for a file of another name, for a migration target, or to
+ *  try something with. The copy has no file until kvm_runtime_save() gives it one. The record itself is
+ *  not changed; a guest may be open with it. The journal is not copied: a device that is being removed is
+ *  in the copy, and one that is being added is not. So see that kvm_runtime_unfinished() lists no add and
+ *  no change.
+ *
+ *  For a migration to a QEMU on the same host, give kvm_runtime_boot() the copy and KVM_BOOT_SET_MONITOR.
+ *  Fails like any call. */
+int kvm_runtime_copy(const struct kvm_runtime *runtime, struct kvm_runtime **ret_runtime,
+                     struct kvm_hotplug_error **reterr);
+
 /** Copies a record in another format. The copy has no file until kvm_runtime_save() gives it one. The
  *  record itself is not changed; a guest may be open with it. A Ganeti list fits into the native format
  *  whole, and converts back unchanged, except for later changes. A list cannot hold root ports, a SCSI
  *  controller outside of the command, a device without an address or on a bus that Ganeti does not use,
  *  nor a setting that has no place there or differs between NICs or disks.
- *  `format`: one of enum kvm_runtime_format; the one it has makes a plain copy.
+ *  `format`: one of enum kvm_runtime_format; the one it has makes a plain copy, as kvm_runtime_copy()
+ *  does.
  *  Blocks: on reading type and size of the disks' images.
  *  Fails with -EINVAL (the format cannot hold the record: the message names the device and its setting),
  *  -EBADMSG (a list kept in the record is malformed). */

@@ -16,6 +16,8 @@
 mod case;
 #[path = "adopt_qemu/changes.rs"]
 mod changes;
+#[path = "adopt_qemu/migrate.rs"]
+mod migrate;
 #[path = "support/not_run.rs"]
 mod not_run;
 #[path = "adopt_qemu/qemu.rs"]
@@ -37,6 +39,9 @@ use kvm_hotplug::log::Log;
 use kvm_hotplug::store::RecordFile;
 use qemu::Qemu;
 use tree::Tree;
+
+/// Guests with a tap of QEMU's, with disks of virtio and of SCSI, and with root ports.
+const MIGRATED: [&str; 3] = ["people-tap-of-qemu", "people-scsi", "people-q35-ports"];
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -158,4 +163,18 @@ fn every_command_line() {
         count += 1;
     }
     assert!(count > 0 && (only.is_some() || count >= 25), "{count} command lines");
+}
+
+/// An adopted guest migrates as any other, here on one host.
+#[test]
+fn an_adopted_guest_migrates() {
+    if !in_own_netns("an_adopted_guest_migrates") {
+        return;
+    }
+    qemu::run("ip", &["link", "add", case::BRIDGE, "type", "bridge"]);
+    let only = std::env::var("KVM_HOTPLUG_TEST_ADOPT").ok().filter(|name| !name.is_empty());
+    let is_it = |name: &str| only.as_ref().map_or(MIGRATED.contains(&name), |only| only == name);
+    for case in case::all().iter().filter(|case| is_it(&case.name)) {
+        migrate::migrate(case);
+    }
 }

@@ -26,6 +26,11 @@ const ONCE: &[(&str, &str)] = &[
     ("loadvm", "the guest began with a snapshot, which a start would go back to"),
 ];
 
+/// Why an option was for one start only, if it was.
+pub(super) fn why_once(argument: &Argument) -> Option<&'static str> {
+    ONCE.iter().find(|(option, _)| *option == argument.option).map(|(_, why)| *why)
+}
+
 /// Names that QEMU has for models besides their own.
 const ALIASES: &[(&str, &str)] = &[
     ("ahci", "ich9-ahci"),
@@ -47,8 +52,8 @@ pub(super) fn rest(
     let mut rest = Rest { command: command.iter().take(1).cloned().collect(), ..Rest::default() };
     let anonymous = match_anonymous(arguments, devices);
     for argument in arguments.iter().filter(|argument| !recorded.contains(&argument.at)) {
-        if let Some((_, why)) = ONCE.iter().find(|(option, _)| *option == argument.option) {
-            rest.dropped.push(Dropped { option: argument.shown(), why: (*why).to_owned() });
+        if let Some(why) = why_once(argument) {
+            rest.dropped.push(Dropped { option: argument.shown(), why: why.to_owned() });
             continue;
         }
         if names_descriptor(argument) {
@@ -165,7 +170,7 @@ fn is_driver(named: &str, driver: &str) -> bool {
 }
 
 /// A number that means nothing to another process.
-fn names_descriptor(argument: &Argument) -> bool {
+pub(super) fn names_descriptor(argument: &Argument) -> bool {
     const MEMBERS: &[&str] = &["fd", "fds", "vhostfd", "vhostfds", "vhostdev-fd", "sockfd"];
     let is_number = |text: &str| text.split(':').all(|part| part.parse::<u32>().is_ok());
     argument.option == "add-fd"

@@ -235,7 +235,7 @@ fn reserved_slots(sight: &Sight<'_>, taken: &[(DeviceId, Taken)]) -> u8 {
 }
 
 /// What `-name` says.
-fn name_of(arguments: &[Argument]) -> Option<String> {
+pub(super) fn name_of(arguments: &[Argument]) -> Option<String> {
     let option = arguments.iter().rev().find(|argument| argument.option == "name")?;
     let text = option.text.as_deref()?;
     let name = option.member("guest").or_else(|| option.member("value"))?;

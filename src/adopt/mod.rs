@@ -13,6 +13,7 @@ mod decide;
 mod defaults;
 mod disk;
 mod disk_options;
+mod from_process;
 mod nic;
 mod process;
 mod report;
@@ -22,6 +23,7 @@ mod taken;
 
 use std::path::Path;
 
+pub use from_process::CommandOfProcess;
 pub use report::{Dropped, Left, Pinned, Recorded, Report};
 pub use request::{AdoptRequest, Adopted};
 

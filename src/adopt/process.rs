@@ -85,7 +85,7 @@ impl Process {
 }
 
 /// The command of a process, as the kernel has it. QEMU leaves it as it was.
-fn read_command(pid: i32) -> Result<Vec<String>> {
+pub(super) fn read_command(pid: i32) -> Result<Vec<String>> {
     let path = format!("/proc/{pid}/cmdline");
     let bytes = fs::read(&path).map_err(|error| Error::host(error, format!("read {path}")))?;
     let text = String::from_utf8(bytes)

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
 use super::host::{Backend, Host};
 use super::incoming::Incoming;
+use super::monitor;
 use super::options::Object;
 use super::request::{BootCommand, BootRequest};
 use super::started::is_unplaced_nic;
@@ -41,6 +43,7 @@ pub(super) struct Builder<'a> {
     fd_base: u32,
     qemu: Option<Version>,
     paused: bool,
+    listen_at: Option<PathBuf>,
     /// The guest is one that Ganeti started.
     is_list: bool,
     next_fdset: u32,
@@ -57,6 +60,7 @@ impl<'a> Builder<'a> {
             fd_base: request.fd_base,
             qemu: request.qemu,
             paused: request.paused,
+            listen_at: request.listen_at.clone(),
             is_list: false,
             next_fdset: 1,
         }
@@ -71,7 +75,7 @@ impl<'a> Builder<'a> {
         host: &Host<'_>,
     ) -> Result<BootCommand> {
         let migrates = incoming.is_some();
-        self.argv.clone_from(&record.command);
+        self.argv = monitor::command(&record.command, self.listen_at.as_deref())?;
         self.is_list = self.dialect.was_started_by_ganeti(record);
         if self.paused {
             self.argv.push("-S".to_owned());

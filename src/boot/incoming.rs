@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use crate::error::{Error, Result};
 
 /// The longest path of a Unix socket, in bytes, the NUL at its end not counted.
-const MAX_SOCKET_PATH: usize = 107;
+pub(super) const MAX_SOCKET_PATH: usize = 107;
 
 /// What QEMU waits for before it runs the guest.
 #[derive(Debug)]

@@ -16,6 +16,7 @@ mod files;
 mod host;
 mod incoming;
 mod issue;
+mod monitor;
 mod options;
 mod placement;
 mod preflight;

@@ -26,6 +26,8 @@ pub struct BootRequest {
     pub paused: bool,
     /// The monitor's socket, where the guest would answer if it ran, besides those that the command names.
     pub monitor: Option<PathBuf>,
+    /// Where the monitor listens after this start, instead of where the recorded command says, if anywhere.
+    pub listen_at: Option<PathBuf>,
 }
 
 /// A command with what it inherits.

@@ -4,7 +4,7 @@ use super::build::Builder;
 use super::host::{Host, Purpose};
 use super::request::{BootCommand, BootPlan, BootRequest, FIRST_FD};
 use super::started::{refuse_overlays, refuse_without_tap, started};
-use super::{clashes, placement, running, scsi};
+use super::{clashes, monitor, placement, running, scsi};
 use crate::error::{Error, Result};
 use crate::ids::{Address, BusName};
 use crate::model::unfinished;
@@ -38,7 +38,8 @@ impl RecordFile {
         if !migrates {
             self.refuse_open_for_boot()?;
         }
-        if let Some(running) = running::find(&next.command, request.monitor.as_deref())? {
+        let command = monitor::command(&next.command, request.listen_at.as_deref())?;
+        if let Some(running) = running::find(&command, request.monitor.as_deref())? {
             return Err(running.refusal());
         }
         let purpose = if migrates { Purpose::Target } else { Purpose::Boot };

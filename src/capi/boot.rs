@@ -27,6 +27,12 @@ pub const KVM_BOOT_PAUSED: u32 = 1 << 17;
 /// the guest runs or is open.
 pub const KVM_BOOT_DRY_RUN: u32 = 1 << 18;
 
+/// Flag of struct kvm_boot_options: QEMU is to listen at qmp_path this time. The first QMP monitor of the
+/// recorded command that listens at a Unix socket listens there instead. If the command has none, "-qmp
+/// unix:PATH,server=on,wait=off" is added. The recorded command stays as it is. So a migration target can be
+/// started on the host of its source.
+pub const KVM_BOOT_SET_MONITOR: u32 = 1 << 27;
+
 /// What a started QEMU waits for before it runs the guest.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,12 +71,13 @@ pub struct kvm_boot_options {
     /// Machine q35, boot only: for how many devices, beyond those it starts with, the guest shall have root
     /// ports. Ports that an earlier boot left free count. Machine pc ignores it.
     pub spare_ports: u32,
-    /// KVM_BOOT_PAUSED and KVM_BOOT_DRY_RUN, or 0.
+    /// KVM_BOOT_PAUSED, KVM_BOOT_DRY_RUN and KVM_BOOT_SET_MONITOR, or 0.
     pub flags: u32,
     /// Must be 0.
     pub reserved: u32,
     /// Path of the monitor's socket if the recorded command, whose sockets are checked anyway, does not have
-    /// it; NULL for none. If a process listens there, the call fails with -EBUSY.
+    /// it; NULL for none. If a process listens there, the call fails with -EBUSY. With KVM_BOOT_SET_MONITOR
+    /// it is where QEMU will listen: an absolute path of at most 107 bytes.
     pub qmp_path: *const c_char,
 }
 
@@ -202,11 +209,17 @@ unsafe fn read_options(options: *const kvm_boot_options, size: usize) -> Result<
     }
     // SAFETY: the caller vouches for size bytes.
     let options = unsafe { read_struct(options, size, "boot options") }?;
-    check_flags(options.flags, KVM_BOOT_PAUSED | KVM_BOOT_DRY_RUN, "boot flags")?;
+    let known = KVM_BOOT_PAUSED | KVM_BOOT_DRY_RUN | KVM_BOOT_SET_MONITOR;
+    check_flags(options.flags, known, "boot flags")?;
     check_reserved(options.reserved, "boot options")?;
     let version = Version { major: options.qemu_major, minor: options.qemu_minor, micro: 0 };
     // SAFETY: the caller vouches for the string.
     let monitor = unsafe { optional_str(options.qmp_path, "qmp_path") }?;
+    let monitor = monitor.map(PathBuf::from);
+    let sets = options.flags & KVM_BOOT_SET_MONITOR != 0;
+    if sets && monitor.is_none() {
+        return Err(Error::invalid("qmp_path is NULL, where KVM_BOOT_SET_MONITOR needs a path"));
+    }
     let request = BootRequest {
         // SAFETY: the caller vouches for the string.
         incoming: unsafe { read_incoming(&options) }?,
@@ -214,7 +227,8 @@ unsafe fn read_options(options: *const kvm_boot_options, size: usize) -> Result<
         fd_base: if options.fd_base == 0 { FIRST_FD } else { options.fd_base },
         spare_ports: usize::try_from(options.spare_ports).unwrap_or(usize::MAX),
         paused: options.flags & KVM_BOOT_PAUSED != 0,
-        monitor: monitor.map(PathBuf::from),
+        listen_at: monitor.clone().filter(|_| sets),
+        monitor,
     };
     Ok(if options.flags & KVM_BOOT_DRY_RUN == 0 { Wanted::Boot(request) } else { Wanted::Plan(request) })
 }

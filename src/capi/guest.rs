@@ -130,6 +130,10 @@ pub const KVM_HOTPLUG_OPEN_LOOK_ONLY: u32 = 1 << 16;
 /// finishes what it has begun.
 pub const KVM_HOTPLUG_OPEN_IN_MEMORY: u32 = 1 << 23;
 
+/// Flag of struct kvm_hotplug_open_options: QEMU is being started, so wait until it listens and replies.
+/// Without it, a call fails at once with -ENOENT or -ECONNREFUSED if nobody listens yet.
+pub const KVM_HOTPLUG_OPEN_STARTING: u32 = 1 << 26;
+
 /// Which process must listen at a monitor's socket, as the kernel noted it when it began to listen
 /// (SO_PEERCRED). If all fields are zero, the recorded user must, or any user if none is recorded.
 #[repr(C)]
@@ -144,7 +148,7 @@ pub struct kvm_hotplug_open_options {
     /// changes with each start of QEMU. One that is invisible, in another pid namespace, is refused.
     pub peer_pid: i32,
     /// KVM_HOTPLUG_OPEN_PEER_UID, KVM_HOTPLUG_OPEN_PEER_PID, KVM_HOTPLUG_OPEN_ACCEPT_PEER,
-    /// KVM_HOTPLUG_OPEN_LOOK_ONLY, KVM_HOTPLUG_OPEN_IN_MEMORY, or 0.
+    /// KVM_HOTPLUG_OPEN_LOOK_ONLY, KVM_HOTPLUG_OPEN_IN_MEMORY, KVM_HOTPLUG_OPEN_STARTING, or 0.
     pub flags: u32,
     /// Milliseconds for all of it; 0 means 5000.
     pub timeout_ms: u32,
@@ -170,11 +174,15 @@ unsafe impl Plain for kvm_hotplug_open_options {
 /// With KVM_HOTPLUG_OPEN_IN_MEMORY a record from kvm_runtime_new() or kvm_runtime_adopt() will do that has no
 /// file yet. kvm_runtime_save() can give it one later, when the guest is closed.
 ///
+/// With KVM_HOTPLUG_OPEN_STARTING the call connects again and again until QEMU listens at the socket and has
+/// sent its greeting, or until the timeout. A later reconnect does not wait for a start.
+///
 /// `runtime`: the guest's record, which must have a file, but for that.
 ///
-/// Fails like kvm_hotplug_open(), and with -EBADFD (KVM_HOTPLUG_OPEN_IN_MEMORY, and the record has a file),
-/// -EPERM (kind UNTRUSTED: another process or user listens, or another user is recorded: the message names
-/// both), -EINVAL (a peer_pid below 1).
+/// Fails like kvm_hotplug_open(), and with -ETIMEDOUT (KVM_HOTPLUG_OPEN_STARTING, and nobody listens in
+/// time), -EBADFD (KVM_HOTPLUG_OPEN_IN_MEMORY, and the record has a file), -EPERM (kind UNTRUSTED: another
+/// process or user listens, or another user is recorded: the message names both), -EINVAL (a peer_pid below
+/// 1).
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -208,7 +216,7 @@ pub(super) fn expected(options: &kvm_hotplug_open_options) -> Result<Listener> {
     let who = KVM_HOTPLUG_OPEN_PEER_UID | KVM_HOTPLUG_OPEN_PEER_PID | KVM_HOTPLUG_OPEN_ACCEPT_PEER;
     args::check_flags(
         options.flags,
-        who | KVM_HOTPLUG_OPEN_LOOK_ONLY | KVM_HOTPLUG_OPEN_IN_MEMORY,
+        who | KVM_HOTPLUG_OPEN_LOOK_ONLY | KVM_HOTPLUG_OPEN_IN_MEMORY | KVM_HOTPLUG_OPEN_STARTING,
         "options: flags",
     )?;
     let has = |flag| options.flags & flag != 0;
@@ -219,6 +227,7 @@ pub(super) fn expected(options: &kvm_hotplug_open_options) -> Result<Listener> {
         pid: has(KVM_HOTPLUG_OPEN_PEER_PID).then_some(options.peer_pid),
         uid: has(KVM_HOTPLUG_OPEN_PEER_UID).then_some(options.peer_uid),
         accept: has(KVM_HOTPLUG_OPEN_ACCEPT_PEER),
+        starts: has(KVM_HOTPLUG_OPEN_STARTING),
     })
 }
 

@@ -35,6 +35,7 @@ pub mod guest;
 pub mod link;
 pub mod list;
 pub mod log;
+pub mod names;
 pub mod nic;
 pub mod path;
 pub mod plan;

@@ -13,6 +13,8 @@ pub struct Listener {
     pub uid: Option<u32>,
     /// Another user than the remembered one is fine, and is remembered instead.
     pub accept: bool,
+    /// It may begin to listen after the call has begun: QEMU is being started.
+    pub starts: bool,
 }
 
 impl Listener {
@@ -44,7 +46,7 @@ mod tests {
 
     #[test]
     fn the_caller_and_the_record() {
-        let named = |uid, accept| Listener { pid: None, uid, accept };
+        let named = |uid, accept| Listener { uid, accept, ..Listener::default() };
         for (listener, remembered, expected, noted) in [
             (named(None, false), None, Ok(None), None),
             (named(None, false), Some(7), Ok(Some(7)), None),

@@ -30,6 +30,8 @@ pub(super) struct Driver {
     pub(super) poll_fd: PollFd,
     /// The monitor of the guest, as opposed to one that an earlier agent used.
     main: Option<Link>,
+    /// The socket of a QEMU that is being started, until it has greeted.
+    starting: Option<MonitorName>,
     clock: Clock,
     /// What the next connection is, if the caller makes them.
     given: Option<OwnedFd>,
@@ -41,8 +43,10 @@ struct Connecting {
     op: OpId,
     name: MonitorName,
     monitor: Option<Monitor>,
-    /// When the full listen queue is tried again.
+    /// When the full listen queue, or the socket of a QEMU that is being started, is tried again.
     retry_at: Instant,
+    /// Why the socket of a QEMU that is being started did not answer the last time.
+    refused: Option<Error>,
 }
 
 /// Commands whose answers an operation waits for.
@@ -65,6 +69,7 @@ impl Driver {
             poll_fd,
             record,
             main: None,
+            starting: None,
             clock,
             given: None,
         }
@@ -73,6 +78,16 @@ impl Driver {
     /// The next connection is over this socket.
     pub(super) fn give_connection(&mut self, fd: OwnedFd) {
         self.given = Some(fd);
+    }
+
+    /// The QEMU of this socket is being started: that nobody listens there yet is no error.
+    pub(super) fn await_start(&mut self, socket: MonitorName) {
+        self.starting = Some(socket);
+    }
+
+    fn may_yet_listen(&self, name: &MonitorName, error: &Error) -> bool {
+        let not_yet = [libc::ENOENT, libc::ECONNREFUSED, libc::ECONNRESET];
+        self.starting.as_ref() == Some(name) && not_yet.contains(&error.errno())
     }
 
     /// Lets this operation, and those that no call waits for, go on as far as they can without waiting.
@@ -144,7 +159,7 @@ impl Driver {
         match effect {
             Effect::Connect(name) => {
                 let now = self.clock.now();
-                self.connecting.push(Connecting { op, name, monitor: None, retry_at: now });
+                self.connecting.push(Connecting { op, name, monitor: None, retry_at: now, refused: None });
                 self.go_on_connecting(now);
             }
             Effect::Watch(link) => {
@@ -219,7 +234,10 @@ impl Driver {
             None => error,
             Some(at) => match self.connecting.swap_remove(at) {
                 Connecting { monitor: Some(monitor), .. } => monitor.not_greeted(error),
-                Connecting { name, .. } if error.kind() == ErrorKind::Timeout => qmp::queue_full(&name),
+                Connecting { name, refused, .. } if error.kind() == ErrorKind::Timeout => match refused {
+                    Some(refused) => not_started(&refused),
+                    None => qmp::queue_full(&name),
+                },
                 Connecting { .. } => error,
             },
         };
@@ -230,7 +248,13 @@ impl Driver {
         for mut connecting in std::mem::take(&mut self.connecting) {
             if connecting.monitor.is_none() && connecting.retry_at <= now {
                 match self.begin_connecting(&connecting.name) {
-                    Ok(monitor) => connecting.monitor = monitor,
+                    Ok(monitor) => {
+                        connecting.monitor = monitor;
+                        connecting.refused = None;
+                    }
+                    Err(error) if self.may_yet_listen(&connecting.name, &error) => {
+                        connecting.refused = Some(error);
+                    }
                     Err(error) => {
                         self.engine.give(connecting.op, Given::Failed(error));
                         continue;
@@ -240,6 +264,7 @@ impl Driver {
             }
             match connecting.monitor.take() {
                 Some(monitor) if monitor.is_greeted() => {
+                    self.starting.take_if(|socket| *socket == connecting.name);
                     self.last_link += 1;
                     let link = Link(self.last_link);
                     let (version, pid) = (monitor.version(), monitor.peer().ok());
@@ -337,20 +362,31 @@ impl Driver {
             // An error is told of by what is waited for.
             let _ = monitor.read();
         }
-        let mut failed = Vec::new();
-        for connecting in &mut self.connecting {
-            if let Some(Err(error)) = connecting.monitor.as_mut().map(Monitor::read) {
-                let error =
-                    connecting.monitor.as_ref().map_or(error.clone(), |monitor| monitor.not_greeted(error));
-                failed.push((connecting.op, error));
-            }
-        }
-        for (op, error) in failed {
-            self.connecting.retain(|connecting| connecting.op != op);
-            self.engine.give(op, Given::Failed(error));
-        }
+        self.hear_greetings();
         self.go_on_connecting(now);
         self.take_events();
         self.collect();
     }
+
+    fn hear_greetings(&mut self) {
+        for mut connecting in std::mem::take(&mut self.connecting) {
+            let Some(Err(error)) = connecting.monitor.as_mut().map(Monitor::read) else {
+                self.connecting.push(connecting);
+                continue;
+            };
+            if self.may_yet_listen(&connecting.name, &error) {
+                // The one before it has ended, and had taken the connection.
+                self.connecting.push(Connecting { monitor: None, refused: Some(error), ..connecting });
+                continue;
+            }
+            let error = connecting.monitor.map_or(error.clone(), |monitor| monitor.not_greeted(error));
+            self.engine.give(connecting.op, Given::Failed(error));
+        }
+    }
+}
+
+/// What it means that nobody listens at the socket of a QEMU that is being started until the deadline.
+fn not_started(refused: &Error) -> Error {
+    let text = format!("QEMU did not begin to listen before the deadline: {}", refused.message());
+    Error::new(ErrorKind::Timeout, text)
 }

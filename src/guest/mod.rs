@@ -125,9 +125,12 @@ impl Guest {
         let opened = PollFd::new().and_then(|poll_fd| {
             let epoll = poll_fd.epoll();
             let contents = lock(&record_file).contents().clone();
-            let engine = Engine::new(contents, name, (listener, access), log.clone(), clock.now());
+            let engine = Engine::new(contents, name.clone(), (listener, access), log.clone(), clock.now());
             let mut driver = Driver::new(engine, poll_fd, record_file.clone(), clock.clone());
             connection.into_iter().for_each(|fd| driver.give_connection(fd));
+            if listener.starts {
+                driver.await_start(name);
+            }
             Ok((CallLock::new(driver, clock.clone())?, epoll))
         });
         let (call_lock, epoll) = opened.inspect_err(|_| detach())?;

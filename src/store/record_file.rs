@@ -200,6 +200,11 @@ impl RecordFile {
         self.contents.dialect()
     }
 
+    /// A copy of the record, which has no file.
+    pub fn copy(&self) -> Result<Self> {
+        self.convert(self.dialect().format())
+    }
+
     /// A copy of the record in another format, which may not be able to hold it: the error names what. It has
     /// no file.
     pub fn convert(&self, format: Format) -> Result<Self> {

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -54,11 +55,16 @@ impl Qemu {
     /// Starts it in the folder of the case, with descriptors under these numbers, and talks to its second
     /// monitor.
     pub(crate) fn start(case: &Case, argv: &[String], fds: Vec<(i32, OwnedFd)>) -> Self {
-        let log = case.path("log");
-        let output = File::create(&log).unwrap();
         for socket in [case.monitor(), case.observer()] {
             let _ = std::fs::remove_file(socket);
         }
+        Self::start_at(case, argv, fds, &case.observer())
+    }
+
+    /// The same for a command whose second monitor is at this path.
+    pub(crate) fn start_at(case: &Case, argv: &[String], fds: Vec<(i32, OwnedFd)>, observer: &Path) -> Self {
+        let log = observer.with_extension("log");
+        let output = File::create(&log).unwrap();
         let mut command = Command::new(&argv[0]);
         command.args(&argv[1..]).stdin(Stdio::null()).current_dir(case.path(""));
         command.stdout(output.try_clone().unwrap()).stderr(output);
@@ -82,7 +88,7 @@ impl Qemu {
         drop(fds);
         let start = Instant::now();
         let stream = loop {
-            if let Ok(stream) = UnixStream::connect(case.observer()) {
+            if let Ok(stream) = UnixStream::connect(observer) {
                 break stream;
             }
             let ended = process.try_wait().unwrap();

@@ -26,7 +26,7 @@ static void help(void)
     static const char *const commands[] = {"init", "boot",    "check",      "convert",  "backing",  "accept",
                                            "map",  "list",    "add-nic",    "add-disk", "add-scsi", "del",
                                            "link", "move",    "plan",       "resize",   "verify",   "watch",
-                                           "qmp",  "reserve", "slot-policy"};
+                                           "qmp",  "copy", "reserve", "slot-policy"};
     char command[64];
 
     ctl(0, "--help", NULL);

@@ -33,6 +33,9 @@ type BootOptions struct {
 	// Monitor is the socket at which the guest would answer if it ran, besides those in the recorded command; empty for
 	// none.
 	Monitor string `json:"monitor,omitempty"`
+	// SetMonitor has QEMU listen at Monitor this time, instead of where the recorded command says, if anywhere; so a
+	// migration target can be started on the host of its source.
+	SetMonitor bool `json:"set_monitor,omitempty"`
 }
 
 // Boot is a command that starts a guest, and what it inherits.
@@ -72,6 +75,9 @@ func (r *Runtime) Boot(options BootOptions) (*Boot, error) {
 	}
 	if options.Plan {
 		request.flags |= C.KVM_BOOT_DRY_RUN
+	}
+	if options.SetMonitor {
+		request.flags |= C.KVM_BOOT_SET_MONITOR
 	}
 	if memory.err != nil {
 		return nil, memory.err

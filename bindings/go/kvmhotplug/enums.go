@@ -480,7 +480,7 @@ const (
 var aioNames = map[AIO]string{
 	AIOThreads: "threads",
 	AIONative:  "native",
-	AIOIOUring: "io-uring",
+	AIOIOUring: "io_uring",
 }
 
 // String is a name such as "threads".

@@ -80,7 +80,7 @@ func TestErrorsAsJSON(t *testing.T) {
 
 func TestNamesAreRead(t *testing.T) {
 	var disk kvmhotplug.Disk
-	ok(t, json.Unmarshal([]byte(`{"path":"/a","format":"qcow2","cache":"none","aio":"io-uring","boot_index":0}`), &disk))
+	ok(t, json.Unmarshal([]byte(`{"path":"/a","format":"qcow2","cache":"none","aio":"io_uring","boot_index":0}`), &disk))
 	if disk.Format != kvmhotplug.FormatQcow2 || disk.Cache != kvmhotplug.CacheNone || disk.AIO != kvmhotplug.AIOIOUring ||
 		disk.BootIndex == nil || *disk.BootIndex != 0 {
 		t.Errorf("read as %+v", disk)

@@ -54,6 +54,8 @@ type OpenOptions struct {
 	LookOnly bool
 	// InMemory: the record needs no file, as long as it has none; if this process ends, nobody finishes what it has begun.
 	InMemory bool
+	// Starting: QEMU is being started, so wait until it listens and replies, or until the context ends.
+	Starting bool
 }
 
 // Look opens a guest only to look at it. QEMU is asked questions and told nothing, and neither record nor journal is written:
@@ -98,6 +100,9 @@ func (options OpenOptions) request(memory *arena, timeout C.uint32_t) C.struct_k
 	}
 	if options.InMemory {
 		request.flags |= C.KVM_HOTPLUG_OPEN_IN_MEMORY
+	}
+	if options.Starting {
+		request.flags |= C.KVM_HOTPLUG_OPEN_STARTING
 	}
 	return request
 }

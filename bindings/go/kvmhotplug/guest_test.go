@@ -495,3 +495,15 @@ func TestSeveralAtOnce(t *testing.T) {
 		t.Errorf("removed %+v: %#v", gone, failed)
 	}
 }
+
+// Without Starting, nobody at the socket is an error at once; with it, at the end.
+func TestAStartIsAwaited(t *testing.T) {
+	owned, nowhere := record(t), filepath.Join(t.TempDir(), "qmp")
+	_, err := kvmhotplug.OpenWith(within(t, patience), owned, nowhere, kvmhotplug.OpenOptions{})
+	failure(t, err, kvmhotplug.ErrNotFound)
+	brief := within(t, 100*time.Millisecond)
+	_, err = kvmhotplug.OpenWith(brief, owned, nowhere, kvmhotplug.OpenOptions{Starting: true})
+	if err == nil || errors.Is(err, kvmhotplug.ErrNotFound) {
+		t.Errorf("it was not waited for: %v", err)
+	}
+}

@@ -2,6 +2,7 @@ package kvmhotplug_test
 
 import (
 	"os"
+	"slices"
 	"testing"
 
 	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
@@ -30,6 +31,19 @@ func TestRecordsOfGuestsThatDoNotRun(t *testing.T) {
 	devices, err := made.Devices()
 	if ok(t, err); len(devices) != 2 {
 		t.Errorf("%d devices", len(devices))
+	}
+
+	copied, err := made.Copy()
+	ok(t, err)
+	defer copied.Close()
+	ok(t, copied.Save(t.TempDir()+"/copy"))
+	options := kvmhotplug.BootOptions{Monitor: "/run/second", SetMonitor: true, Plan: true}
+	boot, err := copied.Boot(options)
+	if ok(t, err); !slices.Contains(boot.Args, "unix:/run/second,server=on,wait=off") {
+		t.Errorf("the command is %q", boot.Args)
+	}
+	if there, err := copied.Del("data"); !there || err != nil {
+		t.Errorf("removed from the copy: %v, %v", there, err)
 	}
 
 	for _, expected := range []bool{true, false} {

@@ -42,6 +42,9 @@ class Flag(enum.IntFlag):
     #: unfinished is remembered by the record alone: if this process ends in between, nobody finishes what it
     #: has begun.
     OPEN_IN_MEMORY = 1 << 23
+    #: Flag of Guest.open(): QEMU is being started, so wait until it listens and replies. Without it, a call
+    #: fails at once with -ENOENT or -ECONNREFUSED if nobody listens yet.
+    OPEN_STARTING = 1 << 26
     #: Flag of requests: now or not at all. What would wait for a reboot fails with -EOPNOTSUPP.
     LIVE_ONLY = 1 << 0
     #: Flag of requests: do not wait for QEMU or the guest. A removal asks the guest. Its answer is
@@ -82,6 +85,11 @@ class Flag(enum.IntFlag):
     #: are opened for reading and closed again. Boot.fds is empty. Any record will do, also one loaded without
     #: the lock, for reading only, and also while the guest runs or is open.
     BOOT_DRY_RUN = 1 << 18
+    #: Flag of BootOptions: QEMU is to listen at qmp_path this time. The first QMP monitor of the recorded
+    #: command that listens at a Unix socket listens there instead. If the command has none, "-qmp
+    #: unix:PATH,server=on,wait=off" is added. The recorded command stays as it is. So a migration target can
+    #: be started on the host of its source.
+    BOOT_SET_MONITOR = 1 << 27
     #: Flag of Runtime.check(): the guest will come from another host by migration, not boot.
     RUNTIME_CHECK_INCOMING = 1 << 22
     #: Flag of Guest.qmp(): send the command even if the record will be wrong after it.
@@ -1123,6 +1131,9 @@ PROTOTYPES = {
     ]),
     "kvm_runtime_get_format": (c_int, [
         POINTER(kvm_runtime), POINTER(c_uint32), POINTER(POINTER(kvm_hotplug_error)),
+    ]),
+    "kvm_runtime_copy": (c_int, [
+        POINTER(kvm_runtime), POINTER(POINTER(kvm_runtime)), POINTER(POINTER(kvm_hotplug_error)),
     ]),
     "kvm_runtime_convert": (c_int, [
         POINTER(kvm_runtime), c_uint32, POINTER(POINTER(kvm_runtime)), POINTER(POINTER(kvm_hotplug_error)),

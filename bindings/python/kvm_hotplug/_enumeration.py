@@ -5,6 +5,9 @@ from __future__ import annotations
 import enum
 from typing import Optional, Type, TypeVar
 
+#: QEMU's own words, which have another form.
+_OF_QEMU = {"IO_URING": "io_uring"}
+
 E = TypeVar("E", bound="Enumeration")
 
 
@@ -25,7 +28,7 @@ class Enumeration(enum.IntEnum):
     @property
     def text(self) -> str:
         """The name as JSON texts, messages and kvmctl have it, such as "not-hotpluggable"."""
-        return self.name.lower().replace("_", "-")
+        return _OF_QEMU.get(self.name, self.name.lower().replace("_", "-"))
 
     @classmethod
     def parse(cls: Type[E], text: str) -> E:

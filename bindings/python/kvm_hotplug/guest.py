@@ -36,6 +36,7 @@ class Guest(Changes, Looks, Events, Connections):
         accept_peer: bool = False,
         look_only: bool = False,
         in_memory: bool = False,
+        starting: bool = False,
         timeout: Optional[float] = None,
     ) -> "Guest":
         """Connects to the QMP socket of a running QEMU, examines the guest, and finishes or undoes what an
@@ -53,10 +54,11 @@ class Guest(Changes, Looks, Events, Connections):
         will do.
         `in_memory`: the record needs no file, as long as it has none. If this process ends, nobody finishes
         what it has begun.
+        `starting`: QEMU is being started, so wait until it listens and replies, or until the timeout.
         `timeout`: seconds; None means 5.
         """
         path = encoded("socket_path", socket_path)
-        options = _options(peer_uid, peer_pid, accept_peer, look_only, in_memory)
+        options = _options(peer_uid, peer_pid, accept_peer, look_only, in_memory, starting)
         return cls._opened(runtime, library().kvm_hotplug_open_with, path, options, timeout)
 
     @classmethod
@@ -109,7 +111,12 @@ class Guest(Changes, Looks, Events, Connections):
 
 
 def _options(
-    peer_uid: Optional[int], peer_pid: Optional[int], accept_peer: bool, look_only: bool, in_memory: bool
+    peer_uid: Optional[int],
+    peer_pid: Optional[int],
+    accept_peer: bool,
+    look_only: bool,
+    in_memory: bool,
+    starting: bool = False,
 ) -> Any:
     return _abi.kvm_hotplug_open_options(
         peer_uid=number("peer_uid", peer_uid or 0),
@@ -120,5 +127,6 @@ def _options(
             open_accept_peer=accept_peer,
             open_look_only=look_only,
             open_in_memory=in_memory,
+            open_starting=starting,
         ),
     )

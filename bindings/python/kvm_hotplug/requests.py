@@ -245,6 +245,9 @@ class BootOptions:
     paused: bool = False
     #: Make the command only to look at it: nothing is written, no tap is made, and Boot.fds is empty.
     dry_run: bool = False
+    #: QEMU listens at qmp_path this time, instead of where the recorded command says, if anywhere. So a
+    #: migration target can be started on the host of its source.
+    set_monitor: bool = False
 
     def _request(self) -> _abi.kvm_boot_options:
         return _abi.kvm_boot_options(
@@ -256,5 +259,7 @@ class BootOptions:
             fd_base=number("fd_base", self.fd_base),
             spare_ports=number("spare_ports", self.spare_ports),
             qmp_path=optional("qmp_path", self.qmp_path),
-            flags=flags(boot_paused=self.paused, boot_dry_run=self.dry_run),
+            flags=flags(
+                boot_paused=self.paused, boot_dry_run=self.dry_run, boot_set_monitor=self.set_monitor
+            ),
         )

@@ -242,6 +242,19 @@ class Runtime(Handle):
         self._call(library().kvm_runtime_get_format, ctypes.byref(found))
         return RuntimeFormat(found.value)
 
+    def copy(self) -> "Runtime":
+        """Copies the record, for a file of another name or for a migration target. The copy has no file until
+        save() gives it one. A guest may be open with the record. What unfinished() lists is not copied: a
+        device that is being removed is in the copy, one that is being added is not.
+        """
+
+        def use(pointer: Any) -> "Runtime":
+            made = ctypes.POINTER(_abi.kvm_runtime)()
+            checked(library().kvm_runtime_copy, pointer, ctypes.byref(made))
+            return Runtime(made)
+
+        return self._use(use, Runtime.close)
+
     def convert(self, format: RuntimeFormat) -> "Runtime":
         """Copies the record in another format. The copy has no file until save() gives it one."""
         wanted = number("format", format)

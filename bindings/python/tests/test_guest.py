@@ -196,6 +196,12 @@ class Looking(TestCase):
                 self.assertEqual(failed.errno, errno.EROFS)
                 self.fails(ErrorKind.STATE, lambda: guest.qmp("stop"))
 
+    def test_a_start_is_awaited(self) -> None:
+        with self.record() as record:
+            nowhere = self.path("nobody")
+            self.fails(ErrorKind.NOT_FOUND, lambda: Guest.open(record, nowhere))
+            self.fails(ErrorKind.TIMEOUT, lambda: Guest.open(record, nowhere, starting=True, timeout=0.1))
+
     def test_who_has_to_listen(self) -> None:
         fake, record = self.fake(), self.record()
         opened = lambda **who: Guest.open(record, fake.socket, **who).close()  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import subprocess
 from typing import Dict, Iterator, List, Tuple
 
 import kvm_hotplug
-from kvm_hotplug import _abi
+from kvm_hotplug import _abi, _library
 
 from .support import HEADER, PACKAGE, TestCase
 
@@ -17,6 +17,7 @@ from .support import HEADER, PACKAGE, TestCase
 UNBOUND = {
     "kvm_hotplug_open": "kvm_hotplug_open_with() does the same and more",
     "kvm_hotplug_next_event": "kvm_hotplug_next_event_json() says more",
+    "kvm_hotplug_enum_name": "Enumeration.text says the same",
     "kvm_runtime_load": "kvm_runtime_open() does the same and more",
     "kvm_runtime_load_readonly": "kvm_runtime_open() does the same and more",
 }
@@ -84,6 +85,16 @@ class Header(TestCase):
                 ]
                 self.assertTrue(ends, f"{name}.{member.name} is not in the header")
         self.assertEqual(sum(len(one) for one in classes.values()), len(numbers))
+
+    def test_every_value_has_the_word_of_the_library(self) -> None:
+        name = _library.library().kvm_hotplug_enum_name
+        classes = [one for one in vars(_abi).values() if isinstance(one, type) and issubclass(one, enum.IntEnum)]
+        own = [{member.value: member.text for member in one} for one in classes]
+        for c, values in enums():
+            words = {number: name(c.encode(), number).decode() for _, number in values}
+            self.assertIn(words, own, c)
+            self.assertIsNone(name(c.encode(), 9999))
+        self.assertIsNone(name(b"none", 0))
 
     def test_every_constant_is_bound(self) -> None:
         for name, value in re.findall(r"^#define (KVM_\w+) (\d+|\(1 << \d+\))$", header(), re.MULTILINE):

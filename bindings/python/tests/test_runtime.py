@@ -69,6 +69,18 @@ class Records(TestCase):
         with Runtime.load(self.path("ganeti"), read_only=True) as again:
             self.assertEqual(again.format(), RuntimeFormat.GANETI)
 
+    def test_a_copy_has_a_file_of_its_own(self) -> None:
+        record = self.record(command=["qemu-system-x86_64", "-qmp", "unix:/run/a,server=on"])
+        record.add_disk(Disk(self.image(), id="data"))
+        with record.copy() as copy:
+            copy.save(self.path("copy"))
+            self.assertEqual(copy.devices(), record.devices())
+            options = BootOptions(qmp_path=self.path("qmp"), set_monitor=True, dry_run=True)
+            self.assertIn(f"unix:{self.path('qmp')},server=on", copy.boot(options).args)
+            copy.del_device("data")
+        self.assertEqual([device.id for device in record.devices()], ["data"])
+        self.fails(ErrorKind.INVALID, lambda: record.boot(BootOptions(set_monitor=True, dry_run=True)))
+
     def test_devices_of_a_guest_that_is_off(self) -> None:
         record = self.record()
         added = record.add_disk(Disk(self.image(), id="data", boot_index=1))

@@ -40,6 +40,7 @@ pub(crate) fn boot(session: &mut Session<'_>, arguments: BootArguments) -> Resul
         fd_base: FIRST_FD,
         paused: arguments.paused,
         monitor: session.common.socket.as_ref().map(PathBuf::from),
+        listen_at: arguments.monitor.map(PathBuf::from),
     };
     for values::GivenTap { nic, fds } in &arguments.tap {
         let queues = fds.iter().map(|fd| duplicate(*fd, &format!("--tap {nic}")));

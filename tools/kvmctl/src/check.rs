@@ -1,10 +1,10 @@
-//! check and convert: a record is looked at, and nothing of it is changed.
+//! check, convert and copy: a record is looked at, and nothing of it is changed.
 
 use std::path::Path;
 
 use kvm_hotplug::boot::{IssueKind, PreflightIssue};
 use kvm_hotplug::deadline::Deadline;
-use kvm_hotplug::store::Format;
+use kvm_hotplug::store::{Format, RecordFile};
 use serde::Serialize;
 
 use crate::failure::{Result, Status};
@@ -39,7 +39,16 @@ pub(crate) fn check(session: &mut Session<'_>, migration: bool) -> Result<Status
 }
 
 pub(crate) fn convert(session: &mut Session<'_>, format: Format, file: &str) -> Result<Status> {
-    let mut copy = session.record()?.convert(format)?;
+    let copy = session.record()?.convert(format)?;
+    save(session, copy, file)
+}
+
+pub(crate) fn copy(session: &mut Session<'_>, file: &str) -> Result<Status> {
+    let copy = session.record()?.copy()?;
+    save(session, copy, file)
+}
+
+fn save(session: &mut Session<'_>, mut copy: RecordFile, file: &str) -> Result<Status> {
     copy.save_new(record::path(file)?)?;
     let text = format!("{file} is a copy of {}", session.runtime);
     record::say(session, "runtime", file, &text);

@@ -72,11 +72,13 @@ fn run(arguments: &[OsString], output: &mut Output) -> Result<Status> {
 
 fn carry_out(session: &mut Session<'_>, command: Command) -> Result<Status> {
     match command {
-        Command::Init { name, command } => record::init(session, name.as_deref(), command),
+        Command::Init { name, from_pid: None, command } => record::init(session, name.as_deref(), command),
+        Command::Init { name, from_pid: Some(pid), .. } => record::init_from(session, name.as_deref(), pid),
         Command::Adopt(arguments) => adopt::command(session, arguments),
         Command::Boot(options) => boot::boot(session, options),
         Command::Check { migration } => check::check(session, migration),
         Command::Convert { format, file } => check::convert(session, format, &file),
+        Command::Copy { file } => check::copy(session, &file),
         Command::Backing { rule } => record::backing(session, rule),
         Command::Accept { id, backing } => record::accept(session, &id, backing),
         Command::Reserve { bus, slots, kinds } => record::reserve(session, &bus, slots, kinds),

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use kvm_hotplug::Error;
+use kvm_hotplug::adopt::CommandOfProcess;
 use kvm_hotplug::ids::{BusName, SLOTS, Slot};
 use kvm_hotplug::model::{DEFAULT_RESERVED, Record};
+use kvm_hotplug::sanitize::escaped;
 use kvm_hotplug::slots::pci::{SlotKind, SlotPolicy, SlotRange};
 use kvm_hotplug::store::RecordFile;
 
@@ -25,6 +27,16 @@ pub(crate) fn say(session: &mut Session<'_>, name: &str, value: &str, text: &str
 /// A path that names something.
 pub(crate) fn path(text: &str) -> Result<&Path> {
     if text.is_empty() { Err(Error::invalid("path is empty").into()) } else { Ok(Path::new(text)) }
+}
+
+/// The record of the guest of a process, whose devices all stay in the command.
+pub(crate) fn init_from(session: &mut Session<'_>, name: Option<&str>, pid: i32) -> Result<Status> {
+    let found = CommandOfProcess::read(pid)?;
+    let name = name.map(str::to_owned).or_else(|| found.name());
+    let notes = found.notes();
+    let status = init(session, name.as_deref(), found.next_start())?;
+    notes.iter().for_each(|note| session.output.complain(&escaped(note)));
+    Ok(status)
 }
 
 pub(crate) fn init(session: &mut Session<'_>, name: Option<&str>, command: Vec<String>) -> Result<Status> {

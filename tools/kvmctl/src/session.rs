@@ -51,6 +51,7 @@ impl Command {
             Self::Adopt(_)
             | Self::Init { .. }
             | Self::Convert { .. }
+            | Self::Copy { .. }
             | Self::Backing { .. }
             | Self::Reserve { .. }
             | Self::SlotPolicy { .. }
@@ -68,7 +69,7 @@ impl Command {
     fn access(&self) -> Access {
         match self {
             Self::Plan { .. } | Self::List { .. } | Self::Map | Self::Verify { mend: false } => Access::Look,
-            Self::Check { .. } | Self::Convert { .. } => Access::Look,
+            Self::Check { .. } | Self::Convert { .. } | Self::Copy { .. } => Access::Look,
             Self::Boot(arguments) if arguments.print => Access::Look,
             _ => Access::Change,
         }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::header::{Header, Item, Kind};
+use crate::names;
 use crate::words::{fill, translated};
 
 /// What an enumeration is called in Go.
@@ -138,7 +139,7 @@ fn enumeration(out: &mut String, item: &Item, name: &Name) -> Result<(), String>
         let doc = in_go(&value.doc.join(" "))?;
         comment(&mut constants, "\t", &format!("{constant}: {}", lower_first(&doc)));
         let _ = writeln!(constants, "\t{constant} {go} = C.{}", value.name);
-        names.push((constant, rest.to_lowercase().replace('_', "-")));
+        names.push((constant, names::word(rest)));
     }
     for (_, constant, c, text, doc) in MORE.iter().filter(|(of, ..)| of == go) {
         if !c.is_empty() {

@@ -6,6 +6,7 @@ pub mod c_enum;
 pub mod go;
 pub mod header;
 pub mod markup;
+pub mod names;
 pub mod python;
 pub mod words;
 mod wrappers;

@@ -134,10 +134,22 @@ fn constant(name: &str) -> Result<&str, String> {
     rest.ok_or_else(|| format!("{name} does not begin with KVM_"))
 }
 
+/// Of an enumeration: what the names of its values begin with in C, and its class in Python.
+fn named(c: &str) -> Result<(&'static str, &'static str), String> {
+    let known = ENUMS.iter().find(|(name, ..)| *name == c).map(|(_, prefix, class)| (*prefix, *class));
+    known.ok_or_else(|| format!("enum {c} has no name in Python: src/python.rs, ENUMS"))
+}
+
+/// What the names of the values of an enumeration begin with.
+///
+/// # Errors
+/// The enumeration has no name in Python.
+pub fn prefix(c: &str) -> Result<&'static str, String> {
+    named(c).map(|(prefix, _)| prefix)
+}
+
 fn enumeration(out: &mut String, item: &Item, values: &[Member]) -> Result<(), String> {
-    let known = ENUMS.iter().find(|(c, ..)| *c == item.name);
-    let (_, prefix, class) =
-        known.ok_or_else(|| format!("enum {} has no name in Python: src/python.rs, ENUMS", item.name))?;
+    let (prefix, class) = named(&item.name)?;
     let _ = writeln!(out, "\n\nclass {class}(Enumeration):");
     let mut about = String::new();
     let paragraphs: Vec<String> = item

@@ -51,6 +51,9 @@ pub(crate) struct Common {
     /// Whoever listens; commands that change something remember that user from now on
     #[arg(long, global = true, help_heading = HEADING)]
     accept_peer: bool,
+    /// QEMU is being started: wait until it listens at the socket
+    #[arg(long, global = true, help_heading = HEADING)]
+    starting: bool,
 }
 
 impl Common {
@@ -64,6 +67,6 @@ impl Common {
     }
 
     pub(crate) fn listener(&self) -> Listener {
-        Listener { pid: self.peer_pid, uid: self.peer_uid, accept: self.accept_peer }
+        Listener { pid: self.peer_pid, uid: self.peer_uid, accept: self.accept_peer, starts: self.starting }
     }
 }

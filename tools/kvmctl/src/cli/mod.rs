@@ -51,11 +51,16 @@ fn statuses() -> String {
 pub(crate) enum Command {
     /// Make a new runtime file, the record of one guest
     ///
-    /// What follows -- is the guest's command line, without NICs and disks.
+    /// What follows -- is the guest's command line, without NICs and disks. With --from-pid it is that of a
+    /// process. NICs and disks in it stay there; adopt records them as devices.
     Init {
         /// The guest's name, for people
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
+        /// A process of QEMU, which has the command line
+        #[arg(long, value_name = "PID", conflicts_with = "command",
+              value_parser = clap::value_parser!(i32).range(1..))]
+        from_pid: Option<i32>,
         /// QEMU and its arguments
         #[arg(last = true, value_name = "QEMU ARGUMENT")]
         command: Vec<String>,
@@ -89,6 +94,17 @@ pub(crate) enum Command {
         /// The format of the copy
         #[arg(value_parser = values::words(&values::FORMATS), value_name = "FORMAT")]
         format: Format,
+        /// Where the copy goes
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: String,
+    },
+    /// Write a copy of the record
+    ///
+    /// For a file of another name, or for a migration: kvmctl boot --incoming starts the target with the
+    /// copy, on the same host with --monitor. FILE must not exist. The record stays as it is, also while an
+    /// agent owns it. What is unfinished is not copied.
+    #[command(visible_alias = "clone")]
+    Copy {
         /// Where the copy goes
         #[arg(value_hint = ValueHint::FilePath)]
         file: String,
@@ -355,6 +371,9 @@ pub(crate) struct BootArguments {
     /// each queue
     #[arg(long, value_name = "ID=FD[,FD...]", value_parser = values::tap)]
     pub(crate) tap: Vec<values::GivenTap>,
+    /// Where QEMU listens for QMP this time, an absolute path; the record keeps its own
+    #[arg(long, value_name = "QMP", value_hint = ValueHint::FilePath)]
+    pub(crate) monitor: Option<String>,
 }
 
 impl From<values::From> for Incoming {
