@@ -644,6 +644,25 @@ struct kvm_hotplug_device {
     uint32_t logical_block_size; /**< Disk: smallest unit of I/O in bytes, 0 for QEMU's default. */
     uint32_t physical_block_size; /**< Disk: unit the guest should align to in bytes, 0 for the same. */
     uint64_t wwn; /**< Disk: world wide name, 0 for none. */
+    /** In the guest: slot and function of each bridge from the root bus on, and of the device,
+     *  hexadecimal, as in "05.0" or "10.0/00.0"; of a SCSI disk, those of its controller. No guest can
+     *  change it. Behind another root bus than 0, the number of that bus is in front, as in
+     *  "80:00.0/01.0". This and the next three are empty where they are not known: for devices that the
+     *  guest does not have, from a record alone, and in the answer of the call that adds the device. */
+    char pci_path[64];
+    /** Domain, bus, slot and function as the guest sees them, as in "0000:01:00.0"; of a SCSI disk, those
+     *  of its controller. The number of a bus behind a bridge is the guest's, as QEMU last showed it:
+     *  empty until the firmware has run, and a reboot may change it. */
+    char guest_address[16];
+    /** What Linux with udev of systemd calls the device by that address. NIC: "enp1s0", the property
+     *  ID_NET_NAME_PATH. Disk: its link "/dev/disk/by-path/pci-0000:00:05.0" or, for SCSI,
+     *  "/dev/disk/by-path/pci-0000:00:06.0-scsi-0:0:1:0"; systemd makes "virtio-pci-0000:00:05.0" there as
+     *  well for virtio-blk. Other systems, and guests with rules of their own, give other names. */
+    char guest_name[80];
+    /** NIC on pci.0 of machine pc: "ens5", the property ID_NET_NAME_SLOT by the number that ACPI has for
+     *  the slot. Linux with systemd prefers it to guest_name, which is then an alternative name of the
+     *  NIC. */
+    char guest_slot_name[16];
 };
 
 /* ---- Adding -------------------------------------------------------------------------------------------- */
@@ -1157,7 +1176,8 @@ int kvm_runtime_get_path(const struct kvm_runtime *runtime, const char *id, char
                          struct kvm_hotplug_error **reterr);
 
 /** Describes devices as JSON text: what struct kvm_hotplug_device has, and what only guest and host know.
- *  docs/json.md lists the members. QEMU gets one query, if there are disks.
+ *  docs/json.md lists the members. QEMU gets one query, if there are disks; and several, as long as the
+ *  guest has not numbered its PCI buses.
  *  `id`: the device's id; or NULL for all of them, in an array.
  *  Returns KVM_HOTPLUG_ANSWER_DONE, KVM_HOTPLUG_ANSWER_ABSENT (no such device, and no text), or fails like
  *  any call to QEMU. */

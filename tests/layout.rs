@@ -64,7 +64,8 @@ fn rust_and_c_agree_on_the_structs() {
             id, bus, mac, ifname, bridge, model, serial, path, reason_text, generation, device_type, state,
             reason, slot, queues, vhost, mtu, read_only, removed_after_reboot, reserved, address_type,
             channel, target, lun, link_down, boot_index, format, cache, aio, discard, detect_zeroes, share_rw,
-            logical_block_size, physical_block_size, wwn,
+            logical_block_size, physical_block_size, wwn, pci_path, guest_address, guest_name,
+            guest_slot_name,
         }
         kvm_hotplug_event {
             id, text, generation, lost, event_type, device_type, times, action, write, no_space, by_guest,

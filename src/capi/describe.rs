@@ -10,7 +10,8 @@ use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
 
 /// Describes devices as JSON text: what struct kvm_hotplug_device has, and what only guest and host know.
-/// docs/json.md lists the members. QEMU gets one query, if there are disks.
+/// docs/json.md lists the members. QEMU gets one query, if there are disks; and several, as long as the guest
+/// has not numbered its PCI buses.
 ///
 /// `id`: the device's id; or NULL for all of them, in an array.
 ///

@@ -175,6 +175,24 @@ pub struct kvm_hotplug_device {
     pub physical_block_size: u32,
     /// Disk: world wide name, 0 for none.
     pub wwn: u64,
+    /// In the guest: slot and function of each bridge from the root bus on, and of the device, hexadecimal,
+    /// as in "05.0" or "10.0/00.0"; of a SCSI disk, those of its controller. No guest can change it. Behind
+    /// another root bus than 0, the number of that bus is in front, as in "80:00.0/01.0". This and the next
+    /// three are empty where they are not known: for devices that the guest does not have, from a record
+    /// alone, and in the answer of the call that adds the device.
+    pub pci_path: [c_char; 64],
+    /// Domain, bus, slot and function as the guest sees them, as in "0000:01:00.0"; of a SCSI disk, those of
+    /// its controller. The number of a bus behind a bridge is the guest's, as QEMU last showed it: empty
+    /// until the firmware has run, and a reboot may change it.
+    pub guest_address: [c_char; 16],
+    /// What Linux with udev of systemd calls the device by that address. NIC: "enp1s0", the property
+    /// ID_NET_NAME_PATH. Disk: its link "/dev/disk/by-path/pci-0000:00:05.0" or, for SCSI,
+    /// "/dev/disk/by-path/pci-0000:00:06.0-scsi-0:0:1:0"; systemd makes "virtio-pci-0000:00:05.0" there as
+    /// well for virtio-blk. Other systems, and guests with rules of their own, give other names.
+    pub guest_name: [c_char; 80],
+    /// NIC on pci.0 of machine pc: "ens5", the property ID_NET_NAME_SLOT by the number that ACPI has for the
+    /// slot. Linux with systemd prefers it to guest_name, which is then an alternative name of the NIC.
+    pub guest_slot_name: [c_char; 16],
 }
 
 // SAFETY: repr(C), integers and arrays of them only.

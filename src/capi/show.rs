@@ -7,7 +7,7 @@ use super::device::{
 };
 use super::give::{put_text, show_struct, zeros};
 use crate::disk::FormatRequest;
-use crate::guest::{DeferReason, DeviceInfo, DeviceState, MISSING, Outcome, PendingReason};
+use crate::guest::{DeferReason, DeviceInfo, DeviceState, GuestView, MISSING, Outcome, PendingReason};
 use crate::ids::{Address, BusName};
 use crate::model::{Device, Intent, Journal, Operation, Presence, Spec};
 use crate::sanitize::escaped;
@@ -127,14 +127,26 @@ impl kvm_hotplug_device {
 
     /// A device as a live guest shows it.
     pub(super) fn device_info(device_info: &DeviceInfo) -> Self {
-        match &device_info.state {
+        let mut result = match &device_info.state {
             DeviceState::Pending(why) => Self::new(&device_info.device, pending(*why)),
             DeviceState::Missing => Self::new(&device_info.device, missing()),
             DeviceState::Live => Self::recorded(&device_info.device),
             DeviceState::AddAfterReboot(why) | DeviceState::RemoveAfterReboot(why) => {
                 Self::new(&device_info.device, after_reboot(why))
             }
+        };
+        result.see(&device_info.view);
+        result
+    }
+
+    fn see(&mut self, view: &GuestView) {
+        // Half a path is another device's.
+        if view.pci_path.len() < self.pci_path.len() {
+            put_text(&mut self.pci_path, &view.pci_path);
         }
+        put_text(&mut self.guest_address, &view.address);
+        put_text(&mut self.guest_name, &view.name);
+        put_text(&mut self.guest_slot_name, &view.slot_name);
     }
 }
 

@@ -18,6 +18,10 @@ impl GuestState {
     /// All devices, or the one with this id; `None` if there is no such one.
     pub(super) async fn describe(&mut self, id: Option<&str>, deadline: &Deadline) -> Result<Option<Value>> {
         self.ready(deadline).await?;
+        if self.topology.has_unnumbered() {
+            // The guest may have numbered its buses since.
+            self.resync(deadline).await?;
+        }
         let device_info: Vec<DeviceInfo> = super::list::list(self)
             .into_iter()
             .filter(|device_info| id.is_none_or(|id| device_info.device.id.as_str() == id))
@@ -94,6 +98,8 @@ fn common(device_info: &DeviceInfo) -> Value {
     };
     let address = device.address.as_ref();
     let scsi = address.and_then(Address::scsi);
+    let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let view = &device_info.view;
     json!({
         "id": device.id.as_str(),
         "type": device.kind().name(),
@@ -106,6 +112,10 @@ fn common(device_info: &DeviceInfo) -> Value {
         "channel": scsi.map(|address| address.channel),
         "target": scsi.map(|address| address.target),
         "lun": scsi.map(|address| address.lun),
+        "pci_path": known(&view.pci_path),
+        "guest_address": known(&view.address),
+        "guest_name": known(&view.name),
+        "guest_slot_name": known(&view.slot_name),
     })
 }
 

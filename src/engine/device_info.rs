@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::guest_view::GuestView;
 use super::outcome::{DeferReason, PendingReason};
 use crate::ids::Address;
 use crate::model::Device;
@@ -28,6 +29,8 @@ pub struct DeviceInfo {
     pub device: Device,
     /// Its state.
     pub state: DeviceState,
+    /// What the guest calls it.
+    pub view: GuestView,
 }
 
 /// One place, for showing to people.

@@ -64,7 +64,8 @@ pub(super) fn list(guest: &GuestState) -> Vec<DeviceInfo> {
     // A statement of its own, so that the record is free again: to say why a device waits is to look at it as
     // well.
     let devices = recorded_or_leaving(&guest.contents());
-    devices.into_iter().map(|device| DeviceInfo { state: state(&device), device }).collect()
+    let info = |device| DeviceInfo { state: state(&device), view: guest.guest_view(&device), device };
+    devices.into_iter().map(info).collect()
 }
 
 fn recorded_or_leaving(contents: &Contents) -> Vec<Device> {

@@ -20,9 +20,9 @@ use crate::clock::Clock;
 use crate::engine::{self, Answer, Engine, Request};
 pub use crate::engine::{
     Access, AddFailure, AddRequest, ControllerRequest, DeferReason, DeviceInfo, DeviceRef, DeviceState,
-    Difference, DiskRequest, DryRun, Event, EventKind, IoAction, IoError, LIVE_DISK_MODELS, LIVE_NIC_MODELS,
-    Listener, MISSING, Mismatch, NewSize, NicRequest, OLDEST_QEMU, Outcome, PendingReason, PlaceRequest,
-    Placement, RawCommand, Removal, RemovalOfMany, SlotInfo, SlotStatus, TapSource,
+    Difference, DiskRequest, DryRun, Event, EventKind, GuestView, IoAction, IoError, LIVE_DISK_MODELS,
+    LIVE_NIC_MODELS, Listener, MISSING, Mismatch, NewSize, NicRequest, OLDEST_QEMU, Outcome, PendingReason,
+    PlaceRequest, Placement, RawCommand, Removal, RemovalOfMany, SlotInfo, SlotStatus, TapSource,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::IfName;

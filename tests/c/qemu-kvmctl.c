@@ -88,13 +88,14 @@ static void plug(void)
     ctl(1, "add-disk --path /no/such/image", NULL);
     complains("/no/such/image");
     ctl(0, "list", NULL);
-    /* The column is as wide as what stands in it. */
+    /* The column is as wide as its text. Before the firmware has run, only the root bus has a number. */
     snprintf(table, sizeof table,
              "ID     TYPE  %s  STATE         WHAT\n"
-             "nic1   nic   %s  in the guest  52:54:00:00:00:01, tap kvmctl0 on %s, mtu 1400\n"
-             "disk1  disk  %s  in the guest  %s, serial S1\n",
+             "nic1   nic   %s  in the guest  52:54:00:00:00:01, tap kvmctl0 on %s, mtu 1400%s\n"
+             "disk1  disk  %s  in the guest  %s, serial S1%s\n",
              qemu->q35 ? "AT    " : "AT      ", qemu->q35 ? "rp0:00" : "pci.0:04", bridges[0],
-             qemu->q35 ? "rp1:00" : "pci.0:05", image);
+             qemu->q35 ? "" : ", enp0s4 in the guest", qemu->q35 ? "rp1:00" : "pci.0:05", image,
+             qemu->q35 ? "" : ", pci-0000:00:05.0 in the guest");
     CHECK_TEXT(said.out, table);
     ctl(0, "list disk1", NULL);
     says("disk1  disk  ");

@@ -399,6 +399,8 @@ pub fn everything_known_is_described(agent: &dyn Agent) {
         json!({
             "id": "nic1", "type": "nic", "state": "live", "reason": "", "generation": 1, "model": "virtio-net-pci",
             "bus": "rp0", "slot": 0, "channel": null, "target": null, "lun": null, "in_guest": true,
+            "pci_path": "03.0/00.0", "guest_address": "0000:01:00.0", "guest_name": "enp1s0",
+            "guest_slot_name": null,
             "mac": "52:54:00:00:00:01", "queues": 1, "vhost": false, "mtu": null, "link": "up", "bridge": null,
             "boot_index": 3,
             "tap_given": false, "tap_owner": null, "netns": null,
@@ -410,6 +412,8 @@ pub fn everything_known_is_described(agent: &dyn Agent) {
         json!({
             "id": "disk1", "type": "disk", "state": "live", "reason": "", "generation": 2, "model": "virtio-blk-pci",
             "bus": "rp1", "slot": 0, "channel": null, "target": null, "lun": null, "in_guest": true,
+            "pci_path": "03.1/00.0", "guest_address": "0000:02:00.0",
+            "guest_name": "/dev/disk/by-path/pci-0000:02:00.0", "guest_slot_name": null,
             "path": fixture.disk("a.img").path, "format": "raw", "read_only": false, "share_rw": false, "serial": "s1",
             "cache": "writeback", "aio": "threads", "discard": "ignore", "detect_zeroes": "off", "boot_index": null,
             "logical_block_size": null, "physical_block_size": null, "queues": null, "node_name": "disk1",

@@ -190,7 +190,7 @@ impl Api for RustApi {
 
     fn list(&self) -> Vec<Item> {
         let device_info = self.0.list().unwrap();
-        let shown = |DeviceInfo { device, state }| {
+        let shown = |DeviceInfo { device, state, .. }| {
             let (presence, later) = match state {
                 DeviceState::Live => (Presence::Live, None),
                 DeviceState::Pending(why) => (Presence::Pending(reason(why)), None),

@@ -42,8 +42,17 @@ type Device struct {
 	LinkDown  bool   `json:"link_down,omitempty"`
 
 	// Of disks: what was asked for in [Disk].
-	Serial            string       `json:"serial,omitempty"`
-	WWN               uint64       `json:"wwn,omitempty"`
+	Serial string `json:"serial,omitempty"`
+	WWN    uint64 `json:"wwn,omitempty"`
+	// PCIPath, in the guest, is slot and function of each bridge from the root bus on, and of the device, as in
+	// "10.0/00.0"; of a SCSI disk, those of its controller. GuestAddress is the address that the guest sees there, as in
+	// "0000:01:00.0". Both are hexadecimal, and empty where they are not known, as is what follows.
+	PCIPath      string `json:"pci_path,omitempty"`
+	GuestAddress string `json:"guest_address,omitempty"`
+	// GuestName is what Linux with udev of systemd calls the device by that address: "enp1s0" or
+	// "/dev/disk/by-path/pci-0000:00:05.0". It prefers GuestSlotName ("ens5") for a NIC on pci.0 of machine pc.
+	GuestName         string       `json:"guest_name,omitempty"`
+	GuestSlotName     string       `json:"guest_slot_name,omitempty"`
 	Path              string       `json:"path,omitempty"`
 	Format            Format       `json:"format,omitempty"`
 	Cache             Cache        `json:"cache,omitempty"`
@@ -91,6 +100,10 @@ func deviceOf(from *C.struct_kvm_hotplug_device) Device {
 		LogicalBlockSize:   uint32(from.logical_block_size),
 		PhysicalBlockSize:  uint32(from.physical_block_size),
 		ShareRW:            from.share_rw != 0,
+		PCIPath:            C.GoString(&from.pci_path[0]),
+		GuestAddress:       C.GoString(&from.guest_address[0]),
+		GuestName:          C.GoString(&from.guest_name[0]),
+		GuestSlotName:      C.GoString(&from.guest_slot_name[0]),
 	}
 	// One that the library did not fill in has no place in any order either.
 	if index := int(from.boot_index); index >= 0 && device.ID != "" {

@@ -683,6 +683,10 @@ class kvm_hotplug_device(Structure):
         ("logical_block_size", c_uint32),
         ("physical_block_size", c_uint32),
         ("wwn", c_uint64),
+        ("pci_path", c_char * 64),
+        ("guest_address", c_char * 16),
+        ("guest_name", c_char * 80),
+        ("guest_slot_name", c_char * 16),
     ]
 
 
@@ -883,7 +887,7 @@ SIZES = {
     kvm_runtime_config: 32,
     kvm_runtime_adopt_options: 56,
     kvm_hotplug_open_options: 16,
-    kvm_hotplug_device: 784,
+    kvm_hotplug_device: 960,
     kvm_hotplug_nic: 104,
     kvm_hotplug_disk: 120,
     kvm_hotplug_controller: 40,
@@ -1117,6 +1121,7 @@ PROTOTYPES = {
     "kvm_runtime_release_slots": (c_int, [
         POINTER(kvm_runtime), c_char_p, POINTER(POINTER(kvm_hotplug_error)),
     ]),
+    "kvm_hotplug_enum_name": (c_char_p, [c_char_p, c_uint32]),
     "kvm_hotplug_open_tap": (c_int, [
         POINTER(kvm_hotplug_tap), c_size_t, POINTER(c_int32), c_size_t, POINTER(c_char),
         POINTER(POINTER(kvm_hotplug_error)),

@@ -105,6 +105,16 @@ class Device:
     physical_block_size: int = 0
     read_only: bool = False
     share_rw: bool = False
+    #: In the guest: slot and function of each bridge from the root bus on, and of the device ("10.0/00.0"); of
+    #: a SCSI disk, those of its controller. Empty where it is not known, as the next three.
+    pci_path: str = ""
+    #: Domain, bus, slot and function as the guest sees them ("0000:01:00.0").
+    guest_address: str = ""
+    #: What Linux with udev of systemd calls the device by that address: "enp1s0", or
+    #: "/dev/disk/by-path/pci-0000:00:05.0".
+    guest_name: str = ""
+    #: NIC on pci.0 of machine pc: "ens5", which Linux with systemd prefers.
+    guest_slot_name: str = ""
 
 
 def device_of(struct: Any, path_of: Callable[[bytes], Optional[str]]) -> Device:

@@ -151,7 +151,8 @@ pub struct Occupant {
 pub struct Bus {
     pub(super) name: Option<BusName>,
     pub(super) kind: BusKind,
-    pub(super) numbered: bool,
+    /// What the guest has called it.
+    pub(super) number: Option<u8>,
     pub(super) confirmed: bool,
     pub(super) hotplug: bool,
     /// Root bus number, then the devfn of every bridge on the way: a position that no guest can change.
@@ -164,7 +165,7 @@ impl Bus {
         Self {
             name,
             kind,
-            numbered: true,
+            number: Some(number),
             confirmed: false,
             hotplug: kind.takes_hotplug(),
             path: vec![number],
@@ -182,7 +183,7 @@ impl Bus {
         Self {
             name,
             kind,
-            numbered: false,
+            number: None,
             confirmed: false,
             hotplug: kind.takes_hotplug() && !inside_expander,
             path,
@@ -203,12 +204,17 @@ impl Bus {
 
     /// The guest has given the bus a number of its own, so `query-pci` shows what is on it.
     pub fn is_numbered(&self) -> bool {
-        self.numbered
+        self.number.is_some()
+    }
+
+    /// That number.
+    pub fn number(&self) -> Option<u8> {
+        self.number
     }
 
     /// What is on the bus is known: it is numbered, or QOM was asked.
     pub fn is_known(&self) -> bool {
-        self.numbered || self.confirmed
+        self.is_numbered() || self.confirmed
     }
 
     /// Devices can be plugged here while the guest runs.

@@ -13,6 +13,7 @@ mod beside;
 mod bus;
 mod choose;
 mod cold;
+mod guest_path;
 mod name;
 mod qom;
 mod read;
@@ -26,6 +27,7 @@ mod tests;
 
 pub use bus::{Bus, BusKind, Occupant};
 pub use choose::Want;
+pub use guest_path::GuestPath;
 pub use name::device_id_for;
 pub use qom::{QomAddress, QomChild};
 pub use rules::{MAX_RANGES, NewDevice, Rules, SlotKind, SlotPolicy, SlotRange, SlotRules};

@@ -99,7 +99,7 @@ impl Reader {
         match list {
             // A number without a list means that QEMU found no bus by that number: the guest has it wrong.
             Some(list) if numbers.is_of_one(secondary) => {
-                bus.numbered = true;
+                bus.number = Some(secondary);
                 let mut behind = Numbers::default();
                 behind.add(secondary, secondary);
                 behind.add_bridges(list)?;

@@ -71,7 +71,7 @@ impl Topology {
     /// may look empty when it is not. True before the firmware ran and while it runs, and for a bridge
     /// hot-added since.
     pub fn has_unnumbered(&self) -> bool {
-        self.buses.iter().any(|bus| !bus.numbered)
+        self.buses.iter().any(|bus| !bus.is_numbered())
     }
 
     /// Takes a bus out of the choice, for instance a port that was started with `hotplug=off`, which

@@ -1,7 +1,7 @@
 //! A device and how it stands, for people and as JSON.
 
 use kvm_hotplug::disk::DiskSpec;
-use kvm_hotplug::guest::{DeviceInfo, DeviceState, MISSING, Outcome};
+use kvm_hotplug::guest::{DeviceInfo, DeviceState, GuestView, MISSING, Outcome};
 use kvm_hotplug::ids::{Address, IfName};
 use kvm_hotplug::model::{Device, Intent, Operation, Presence, Spec};
 use kvm_hotplug::net::spec::NicSpec;
@@ -30,11 +30,19 @@ pub(crate) struct Shown {
     pub(crate) reason: String,
     /// An add that is unfinished.
     pub(crate) is_coming: bool,
+    /// What the guest calls it, as far as that is known.
+    pub(crate) view: GuestView,
 }
 
 impl Shown {
     fn new(device: &Device, state: State, reason: impl ToString) -> Self {
-        Self { device: device.clone(), state, reason: reason.to_string(), is_coming: false }
+        Self {
+            device: device.clone(),
+            state,
+            reason: reason.to_string(),
+            is_coming: false,
+            view: GuestView::default(),
+        }
     }
 
     /// As the record alone has it.
@@ -44,14 +52,15 @@ impl Shown {
 
     /// As the guest has it.
     pub(crate) fn in_guest(info: &DeviceInfo) -> Self {
-        match &info.state {
+        let shown = match &info.state {
             DeviceState::Live => Self::recorded(&info.device),
             DeviceState::Pending(why) => Self::new(&info.device, State::Pending, why),
             DeviceState::Missing => Self::new(&info.device, State::Missing, MISSING),
             DeviceState::AddAfterReboot(why) | DeviceState::RemoveAfterReboot(why) => {
                 Self::new(&info.device, State::AfterReboot, why)
             }
-        }
+        };
+        Self { view: info.view.clone(), ..shown }
     }
 
     /// As an operation has left it that was begun, and whose end is not written down.

@@ -79,6 +79,10 @@ fn state(shown: &Shown, with_guest: bool) -> &'static str {
 
 fn row(shown: &Shown, with_guest: bool) -> [String; 5] {
     let mut what = device::words(&shown.device.spec);
+    // A disk's is a path.
+    if let Some(name) = shown.view.name.rsplit('/').next().filter(|name| !name.is_empty()) {
+        what.push_str(&format!(", {name} in the guest"));
+    }
     if !shown.reason.is_empty() {
         what.push_str(&format!(" ({})", shown.reason));
     }

@@ -1,6 +1,7 @@
 //! Tests of the whole room: real replies (see `testdata/README.md`), and random guests against a plain model.
 
 mod captures;
+mod guest_path;
 mod model;
 mod random_json;
 mod slots;
