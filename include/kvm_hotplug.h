@@ -1030,8 +1030,9 @@ struct kvm_hotplug_del_options {
  *    record; kind GUEST_BUSY: the guest was busy with an earlier plug or unplug until the deadline, and
  *    the device stays);
  *  - -EPERM (kind GUEST_REFUSED: the guest refused; the device stays), -EACCES (kind FOREIGN: it is in the
- *    guest, but not in the record), -EOPNOTSUPP (it shares its slot with other functions; the bus takes no
- *    removals; KVM_HOTPLUG_LIVE_ONLY).
+ *    guest, but not in the record; or id is the path of a device without an id, see
+ *    kvm_hotplug_describe_unrecorded()), -EOPNOTSUPP (it shares its slot with other functions; the bus
+ *    takes no removals; KVM_HOTPLUG_LIVE_ONLY).
  *
  *  After -ETIMEDOUT (QEMU did not reply) and other late failures kvm_hotplug_error_residue() says whether
  *  the guest may have been asked. */
@@ -1183,6 +1184,17 @@ int kvm_runtime_get_path(const struct kvm_runtime *runtime, const char *id, char
  *  any call to QEMU. */
 int kvm_hotplug_describe(struct kvm_hotplug *guest, const char *id, uint32_t timeout_ms, char **ret_json,
                          struct kvm_hotplug_error **reterr);
+
+/** Describes the NICs, disks and SCSI controllers that the guest has and the record has not, as a JSON
+ *  array: those of another program, and those without an id, as -nic and -drive if=virtio make them. Each
+ *  has its path in QOM. docs/json.md lists the members.
+ *
+ *  The library leaves these devices alone: kvm_hotplug_del() refuses a path. The QMP command device_del
+ *  takes the path for an id, by kvm_hotplug_qmp() with KVM_HOTPLUG_QMP_FORCE. QEMU sends DEVICE_DELETED
+ *  with that path when the guest has let go; the recorded command makes the device again at the next boot.
+ *  Fails like any call to QEMU. */
+int kvm_hotplug_describe_unrecorded(struct kvm_hotplug *guest, uint32_t timeout_ms, char **ret_json,
+                                    struct kvm_hotplug_error **reterr);
 
 /** What a slot is used for. */
 enum kvm_hotplug_slot_state {

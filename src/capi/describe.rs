@@ -43,3 +43,35 @@ pub unsafe extern "C" fn kvm_hotplug_describe(
     // SAFETY: the caller vouches for reterr.
     unsafe { guard::call(reterr, work) }
 }
+
+/// Describes the NICs, disks and SCSI controllers that the guest has and the record has not, as a JSON array:
+/// those of another program, and those without an id, as -nic and -drive if=virtio make them. Each has its
+/// path in QOM. docs/json.md lists the members.
+///
+/// The library leaves these devices alone: kvm_hotplug_del() refuses a path. The QMP command device_del takes
+/// the path for an id, by kvm_hotplug_qmp() with KVM_HOTPLUG_QMP_FORCE. QEMU sends DEVICE_DELETED with that
+/// path when the guest has let go; the recorded command makes the device again at the next boot.
+///
+/// Fails like any call to QEMU.
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_hotplug_describe_unrecorded(
+    guest: *mut kvm_hotplug,
+    timeout_ms: u32,
+    ret_json: *mut *mut c_char,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for the handle.
+        let guest = unsafe { kvm_hotplug::get(guest) }?;
+        give::check_out(ret_json, "ret_json")?;
+        let described = guest.describe_unrecorded(timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { give::give_json(&described, ret_json) }?;
+        Ok(0)
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}

@@ -66,8 +66,9 @@ unsafe impl Plain for kvm_hotplug_del_options {
 ///   record; kind GUEST_BUSY: the guest was busy with an earlier plug or unplug until the deadline, and the
 ///   device stays);
 /// - -EPERM (kind GUEST_REFUSED: the guest refused; the device stays), -EACCES (kind FOREIGN: it is in the
-///   guest, but not in the record), -EOPNOTSUPP (it shares its slot with other functions; the bus takes no
-///   removals; KVM_HOTPLUG_LIVE_ONLY).
+///   guest, but not in the record; or id is the path of a device without an id, see
+///   kvm_hotplug_describe_unrecorded()), -EOPNOTSUPP (it shares its slot with other functions; the bus takes
+///   no removals; KVM_HOTPLUG_LIVE_ONLY).
 ///
 /// After -ETIMEDOUT (QEMU did not reply) and other late failures kvm_hotplug_error_residue() says whether the
 /// guest may have been asked.

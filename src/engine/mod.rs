@@ -80,6 +80,7 @@ mod unplug_end;
 mod unplug_op;
 mod unplug_request;
 mod unplug_wait;
+mod unrecorded;
 mod verify;
 mod verify_disk;
 mod view_in_guest;

@@ -48,6 +48,8 @@ pub enum Request {
     ForwardQmpEvents(bool),
     /// Say everything that is known of all devices, or of one.
     Describe(Option<String>),
+    /// Say what the guest has and the record has not.
+    DescribeUnrecorded,
     /// Take in what QEMU has said, and go on with what is pending.
     Process,
     /// Finish or undo what is unfinished.
@@ -89,6 +91,7 @@ impl Request {
                 false
             }
             Self::NextEvent | Self::List | Self::SlotMap | Self::Verify | Self::Facts => false,
+            Self::DescribeUnrecorded => false,
             Self::PlanNic(_) | Self::PlanDisk(_) | Self::PlanController(_) | Self::PlanRemoval(_) => false,
         }
     }
@@ -225,6 +228,9 @@ impl GuestState {
                 resized.map(|(device, bytes)| Answer::Resized(Box::new(device), bytes))
             }
             Request::Qmp(command) => Box::pin(self.passthrough(&command, deadline)).await.map(Answer::Value),
+            Request::DescribeUnrecorded => {
+                Box::pin(self.describe_unrecorded(deadline)).await.map(Answer::Value)
+            }
             Request::Describe(id) => {
                 Box::pin(self.describe(id.as_deref(), deadline)).await.map(Answer::Described)
             }

@@ -189,6 +189,7 @@ impl GuestState {
     /// Not ours: either nobody's, or somebody else's and left alone. QOM has the last word, since the
     /// inventory may be old.
     async fn unknown(&mut self, id: &str, deadline: &Deadline) -> Result<Outcome> {
+        self.refuse_path(id, deadline).await?;
         let on_scsi = self.slots.scsi.occupancy().any(|(_, user)| user.id.as_deref() == Some(id));
         let was_there = on_scsi || self.topology.find(id).is_some();
         if !was_there || !PeripheralIds::ask(self, deadline).await?.has(id) {

@@ -286,6 +286,12 @@ impl Guest {
         expect!(self.call("describe", timeout, request), Answer::Described(value) => value)
     }
 
+    /// What the guest has and the record has not, as JSON.
+    pub fn describe_unrecorded(&self, timeout: Duration) -> Result<Value> {
+        let name = "describe_unrecorded";
+        expect!(self.call(name, timeout, Request::DescribeUnrecorded), Answer::Value(value) => value)
+    }
+
     /// Removes many devices, asked for at once and waited for together; each has an answer, in the order of
     /// `ids`.
     pub fn unplug_all(

@@ -496,6 +496,21 @@ func TestSeveralAtOnce(t *testing.T) {
 	}
 }
 
+func TestWhatTheRecordHasNotIsShown(t *testing.T) {
+	guest := open(t, startFake(t).socket)
+	_, err := guest.AddDisk(within(t, patience), kvmhotplug.Disk{ID: "own", Path: image(t, "disk")})
+	ok(t, err)
+	text, err := guest.DescribeUnrecorded(within(t, patience))
+	ok(t, err)
+	var found []map[string]any
+	ok(t, json.Unmarshal(text, &found))
+	for _, device := range found {
+		if device["id"] == "own" || device["path"] == "" {
+			t.Errorf("shown: %v", device)
+		}
+	}
+}
+
 // Without Starting, nobody at the socket is an error at once; with it, at the end.
 func TestAStartIsAwaited(t *testing.T) {
 	owned, nowhere := record(t), filepath.Join(t.TempDir(), "qmp")

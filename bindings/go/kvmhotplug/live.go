@@ -133,6 +133,18 @@ func (g *Guest) Describe(ctx context.Context, id string) (json.RawMessage, error
 	return text, nil
 }
 
+// DescribeUnrecorded is a JSON array of the NICs, disks and SCSI controllers that the guest has and the record has not: those
+// of another program, and those without an id. kvm_hotplug_describe_unrecorded() in the header has the rest.
+func (g *Guest) DescribeUnrecorded(ctx context.Context) (json.RawMessage, error) {
+	text, _, err := g.text(ctx, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, text **C.char, failure **C.struct_kvm_hotplug_error) C.int {
+		return C.kvm_hotplug_describe_unrecorded(handle, timeout, text, failure)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return text, nil
+}
+
 // text is a call that answers with a text, which is freed.
 func (g *Guest) text(ctx context.Context, do func(*C.struct_kvm_hotplug, C.uint32_t, **C.char, **C.struct_kvm_hotplug_error) C.int) (json.RawMessage, C.int, error) {
 	var text *C.char

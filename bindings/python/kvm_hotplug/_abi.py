@@ -1031,6 +1031,9 @@ PROTOTYPES = {
         POINTER(kvm_hotplug), c_char_p, c_uint32, POINTER(POINTER(c_char)),
         POINTER(POINTER(kvm_hotplug_error)),
     ]),
+    "kvm_hotplug_describe_unrecorded": (c_int, [
+        POINTER(kvm_hotplug), c_uint32, POINTER(POINTER(c_char)), POINTER(POINTER(kvm_hotplug_error)),
+    ]),
     "kvm_hotplug_slot_map": (c_int, [
         POINTER(kvm_hotplug), c_uint32, POINTER(kvm_hotplug_slot), c_size_t, c_size_t, POINTER(c_size_t),
         POINTER(POINTER(kvm_hotplug_error)),

@@ -60,6 +60,14 @@ class Looks(GuestHandle):
         """What is known of all devices, as describe() says it."""
         return list(self._described(None, timeout) or ())
 
+    def describe_unrecorded(self, timeout: Optional[float] = None) -> List[Dict[str, Any]]:
+        """The NICs, disks and SCSI controllers that the guest has and the record has not: those of another
+        program, and those without an id, with their path in QOM. docs/json.md lists the members.
+        """
+        left = Deadline(timeout).milliseconds()
+        text = self._text(library().kvm_hotplug_describe_unrecorded, left)[1]
+        return list(json.loads(text or "[]"))
+
     def _described(self, id: Optional[bytes], timeout: Optional[float]) -> Any:
         left = Deadline(timeout).milliseconds()
         code, text = self._text(library().kvm_hotplug_describe, id, left)

@@ -196,6 +196,11 @@ class Looking(TestCase):
                 self.assertEqual(failed.errno, errno.EROFS)
                 self.fails(ErrorKind.STATE, lambda: guest.qmp("stop"))
 
+    def test_what_the_record_has_not(self) -> None:
+        guest = self.guest(self.fake().socket)
+        guest.add_disk(Disk(self.image(), id="own"))
+        self.assertNotIn("own", [device["id"] for device in guest.describe_unrecorded()])
+
     def test_a_start_is_awaited(self) -> None:
         with self.record() as record:
             nowhere = self.path("nobody")

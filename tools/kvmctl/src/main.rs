@@ -23,6 +23,7 @@ mod request;
 mod session;
 mod settle;
 mod terminal;
+mod unrecorded;
 mod usage;
 #[cfg(test)]
 mod words;
@@ -84,7 +85,8 @@ fn carry_out(session: &mut Session<'_>, command: Command) -> Result<Status> {
         Command::Reserve { bus, slots, kinds } => record::reserve(session, &bus, slots, kinds),
         Command::SlotPolicy { policy } => record::slot_policy(session, policy),
         Command::Map => map::map(session),
-        Command::List { id } => list::list(session, id.as_deref()),
+        Command::List { unrecorded: true, .. } => unrecorded::list(session),
+        Command::List { id, unrecorded: false } => list::list(session, id.as_deref()),
         Command::AddNic { nic, cold: false } => add::nic(session, &nic),
         Command::AddNic { nic, cold: true } => add::cold_nic(session, &nic),
         Command::AddDisk { disk, cold: false } => add::disk(session, &disk),

@@ -60,7 +60,7 @@ impl Command {
             | Self::AddDisk { cold: true, .. }
             | Self::Del { cold: true, .. } => Socket::None,
             Self::Boot(_) | Self::Check { .. } | Self::Plan { of: Plan::Boot { .. } } => Socket::Named,
-            Self::List { .. } | Self::Settle => Socket::Optional,
+            Self::List { unrecorded: false, .. } | Self::Settle => Socket::Optional,
             _ => Socket::Required,
         }
     }
@@ -199,7 +199,7 @@ impl<'a> Session<'a> {
                 return Err(Failure::advised(error, "run kvmctl as the user whose QEMU it is"));
             }
             Err(error) if !is_off(&socket, &error) => return Err(error.into()),
-            Err(error) if !matches!(command, Command::List { .. }) => {
+            Err(error) if !matches!(command, Command::List { unrecorded: false, .. }) => {
                 return Err(Failure::advised(error, OFF));
             }
             Err(error) => {

@@ -7,6 +7,7 @@ use crate::command::{Answer, QmpError};
 
 const PERIPHERAL: &str = "/machine/peripheral";
 const ANONYMOUS: &str = "/machine/peripheral-anon";
+const UNATTACHED: &str = "/machine/unattached";
 
 impl Model {
     pub(super) fn qom_list(&self, path: &str) -> Answer {
@@ -17,7 +18,7 @@ impl Model {
         };
         match path {
             PERIPHERAL => entries.extend(self.devices.iter().filter_map(child)),
-            ANONYMOUS => {}
+            ANONYMOUS | UNATTACHED => {}
             _ => return Err(QmpError::absent(path)),
         }
         Ok(entries.into())

@@ -158,6 +158,9 @@ pub(crate) enum Command {
     List {
         /// The device
         id: Option<String>,
+        /// What the guest has and the record has not: devices of other programs, and those without an id
+        #[arg(long, conflicts_with = "id")]
+        unrecorded: bool,
     },
     /// Plug a NIC: a tap is opened and handed to QEMU
     ///
