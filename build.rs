@@ -59,7 +59,7 @@ fn abi_version(root: &Path) -> Result<u32, Box<dyn Error>> {
 }
 
 /// The header in the order in which people read it: title of a section, and the files of src/capi, or single names, that make it.
-const SECTIONS: [(&str, &[&str]); 11] = [
+const SECTIONS: [(&str, &[&str]); 12] = [
     ("Version", &["version.rs"]),
     ("Errors", &["kvm_hotplug_error_kind", "kvm_hotplug_undo", "error.rs", "error_read.rs"]),
     ("The record of a guest", &["runtime.rs", "adopt.rs"]),
@@ -83,6 +83,7 @@ const SECTIONS: [(&str, &[&str]); 11] = [
     ),
     ("Deleting", &["removal.rs", "kvm_hotplug_del_batch", "kvm_hotplug_del_many"]),
     ("Changing", &["link.rs", "resize.rs"]),
+    ("All at once", &["apply.rs"]),
     (
         "Looking",
         &[

@@ -432,7 +432,7 @@ int kvm_hotplug_open(struct kvm_runtime *runtime, const char *socket_path, uint3
 
 /** Flag of struct kvm_hotplug_open_options: QEMU is being started, so wait until it listens and replies.
  *  Without it, a call fails at once with -ENOENT or -ECONNREFUSED if nobody listens yet. */
-#define KVM_HOTPLUG_OPEN_STARTING (1 << 26)
+#define KVM_HOTPLUG_OPEN_STARTING (1 << 28)
 
 /** Which process must listen at a monitor's socket, as the kernel noted it when it began to listen
  *  (SO_PEERCRED). If all fields are zero, the recorded user must, or any user if none is recorded. */
@@ -1130,6 +1130,84 @@ int kvm_hotplug_set_bridge(struct kvm_hotplug *guest, const char *id, const char
  *  out. kvm_hotplug_error_residue() names the size then. */
 int kvm_hotplug_resize_disk(struct kvm_hotplug *guest, const char *id, uint64_t bytes, uint32_t flags,
                             uint32_t timeout_ms, uint64_t *ret_bytes, struct kvm_hotplug_error **reterr);
+
+/* ---- All at once --------------------------------------------------------------------------------------- */
+
+/** Flag of kvm_hotplug_apply(): say what would be done, and do nothing. */
+#define KVM_HOTPLUG_APPLY_PLAN (1 << 24)
+/** Flag of kvm_hotplug_apply(): NICs and disks that are not in the list stay. */
+#define KVM_HOTPLUG_APPLY_KEEP_OTHERS (1 << 25)
+
+/** Flag of kvm_hotplug_apply(): a device whose settings differ in what cannot be changed in a running
+ *  guest is removed, and added with the new ones. */
+#define KVM_HOTPLUG_APPLY_REPLACE (1 << 26)
+
+/** Adds what a JSON text describes, for languages without C structs: one object for one NIC, disk or SCSI
+ *  controller, or a list of them, which is one operation as with kvm_hotplug_add_many(). docs/json.md
+ *  lists the members. They have the names, ranges, units and defaults of the fields of struct
+ *  kvm_hotplug_nic, struct kvm_hotplug_disk and struct kvm_hotplug_controller. A member that does not
+ *  exist is refused by name.
+ *  `json`: UTF-8, at most 1 MiB, at most KVM_HOTPLUG_BATCH_MAX devices. It is not kept. The descriptors of
+ *  "tap_fds" are duplicated.
+ *  `timeout_ms`: milliseconds for all of it; 0 means 5000.
+ *  `flags`: KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, or 0; for all devices.
+ *  `ret_json`: where to put the answer, JSON for kvm_hotplug_text_free(), with the devices in the order of
+ *  the list; or NULL. Written on success only.
+ *
+ *  May be called by any thread; calls on one handle take turns. Returns and fails like
+ *  kvm_hotplug_add_many(), and with -EINVAL for a text that is no JSON, a member that does not exist or
+ *  has a wrong type or value, and -E2BIG for a longer text. */
+int kvm_hotplug_add_json(struct kvm_hotplug *guest, const char *json, uint32_t timeout_ms, uint32_t flags,
+                         char **ret_json, struct kvm_hotplug_error **reterr);
+
+/** Makes the guest have the NICs and disks of a list and no others, or says what that takes. The same list
+ *  once more does nothing, sends nothing and writes nothing.
+ *
+ *  Each device of the list has an "id", by which it is known the next time. What the record has under it
+ *  is compared:
+ *  - the same settings: nothing is done;
+ *  - another "link", or another "bridge" of a NIC whose tap the library opened: it is changed, and stays;
+ *  - another setting: the call fails with -EEXIST and names device and setting, or, with
+ *    KVM_HOTPLUG_APPLY_REPLACE, removes the device and adds the new one;
+ *  - its removal is under way, or the guest does not have it: it is removed first, and added then;
+ *  - nothing: it is added.
+ *
+ *  A member that is left out means its default, except "mac", the place and "ifname", which then may be
+ *  any. NICs and disks of the record that are not in the list are removed, unless
+ *  KVM_HOTPLUG_APPLY_KEEP_OTHERS is given. SCSI controllers and devices that the record does not have are
+ *  never removed.
+ *
+ *  It is one operation. Everything is checked first. Then links and bridges are changed; if one cannot be,
+ *  the others are set back. Then devices are added, all or none; if that fails, the changes are set back,
+ *  and no removal has been asked for. The journal gets these adds and the removals in one write: if the
+ *  agent dies, the next one that opens the record completes the adds and begins the removals, or undoes
+ *  the adds and drops the removals. Then the guest is asked for all devices that are to go, at once. An
+ *  add that needs what a removal frees (id, MAC address, tap name, place, image, serial, wwn, or a slot if
+ *  none is free) comes last, with a journal entry of its own. The guest cannot be made to take back what
+ *  it has let go of, so a failure after that undoes nothing of the removals: the answer says what is done
+ *  and what is left, and the next call with the same list goes on from there.
+ *  `json`: UTF-8, as for kvm_hotplug_add_json(): a list, or an object with the list as "devices".
+ *  `timeout_ms`: milliseconds for all of it; 0 means 20000. If adds wait for removals, a quarter of it is
+ *  kept for them.
+ *  `flags`: KVM_HOTPLUG_APPLY_PLAN, KVM_HOTPLUG_APPLY_KEEP_OTHERS, KVM_HOTPLUG_APPLY_REPLACE,
+ *  KVM_HOTPLUG_LIVE_ONLY (what would wait for a boot fails), KVM_HOTPLUG_NO_WAIT (the guest is asked to
+ *  let go of devices, and not waited for; adds are waited for); or 0.
+ *  `ret_json`: where to put the answer, JSON for kvm_hotplug_text_free(): for each device what is done
+ *  about it, why, and what became of it (docs/json.md); or NULL. Written on success, and also if the call
+ *  fails after it has decided what is to be done.
+ *
+ *  May be called by any thread; calls on one handle take turns. While it waits for the guest, others go
+ *  on. kvm_hotplug_cancel() ends it: the answer says what is done.
+ *  Returns KVM_HOTPLUG_ANSWER_DONE, KVM_HOTPLUG_ANSWER_PENDING (the guest has not let go of a device yet;
+ *  the next call with the same list joins that, and does not ask twice), KVM_HOTPLUG_ANSWER_AFTER_REBOOT
+ *  (something waits for the next boot, nothing is pending). With KVM_HOTPLUG_APPLY_PLAN it returns what
+ *  the call would, if guest and QEMU do as asked. Fails with -EINVAL (the text, or a device without id or
+ *  twice in the list), -E2BIG (too many devices, or a longer text), -EEXIST (a device with another
+ *  setting, or one that goes with the next boot), -EOPNOTSUPP (a device that cannot be replaced in the
+ *  running guest), and like the calls that it stands for: kvm_hotplug_add_many(), kvm_hotplug_del_many(),
+ *  kvm_hotplug_set_link() and kvm_hotplug_set_bridge(). */
+int kvm_hotplug_apply(struct kvm_hotplug *guest, const char *json, uint32_t timeout_ms, uint32_t flags,
+                      char **ret_json, struct kvm_hotplug_error **reterr);
 
 /* ---- Looking ------------------------------------------------------------------------------------------- */
 

@@ -9,7 +9,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// Error numbers of Linux, for whoever decides which one is told and asks nobody.
 pub mod errno {
-    pub use libc::{EBUSY, ECONNREFUSED, ENOSPC, EPERM, EROFS, ESRCH};
+    pub use libc::{E2BIG, EBUSY, ECONNREFUSED, ENOSPC, EPERM, EROFS, ESRCH};
 }
 
 c_enum! {

@@ -10,7 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
-use kvm_hotplug::guest::{DiskRequest, Guest, NicRequest, Outcome, Placement, Removal, TapSource};
+use kvm_hotplug::guest::{
+    AddRequest, Apply, DiskRequest, Guest, NicRequest, Outcome, Placement, Removal, TapSource,
+};
+use kvm_hotplug::ids::DeviceId;
 use kvm_hotplug::log::Log;
 use kvm_hotplug::net::vhost::VhostMode;
 use kvm_hotplug::store::RecordFile;
@@ -140,6 +143,29 @@ fn operations_are_at_the_floor() {
         remove(&guest, &id);
         spent("del disk", 4);
     }
+}
+
+/// A wanted list that the guest has already: not a command, and not a byte of the record.
+#[test]
+fn the_same_list_again_costs_nothing() {
+    let fixture = Fixture::pc();
+    let guest = open(&fixture);
+    let mut wanted_disk = disk(&fixture);
+    wanted_disk.placement.id = Some(DeviceId::parse("data").unwrap());
+    let mut wanted_nic = nic(&fixture);
+    wanted_nic.placement.id = Some(DeviceId::parse("lan").unwrap());
+    let wanted = vec![AddRequest::Nic(wanted_nic), AddRequest::Disk(Box::new(wanted_disk))];
+    let apply = || guest.apply(wanted.clone(), Apply::default(), AMPLE).unwrap();
+    assert_eq!(apply().changes(), 2);
+    let look =
+        || (std::fs::metadata(&fixture.runtime).unwrap().modified().unwrap(), guest.facts().unwrap().1);
+    let (written, spent) = look();
+    for _ in 0..3 {
+        assert_eq!(apply().changes(), 0);
+    }
+    let (written_now, now) = look();
+    assert_eq!((now.commands, now.bytes, now.round_trips), (spent.commands, spent.bytes, spent.round_trips));
+    assert_eq!(written_now, written);
 }
 
 /// Bounds with some room for other versions of compiler and dependencies.

@@ -33,7 +33,7 @@ mod world;
 
 use std::time::Instant;
 
-use call::Call;
+use call::{Call, Want};
 use choices::Choices;
 use faults::Also;
 #[cfg(feature = "planted-faults")]
@@ -91,6 +91,7 @@ fn explore(scenario: &Scenario, mut choices: Choices, tells: bool, once: bool) -
             Run { world: World::new(folder, scenario.also), choices: &mut choices, met: &mut met, tells };
         if run.play(scenario.calls, scenario.calm) && run.world.violations.is_empty() {
             run.close();
+            run.converge(scenario.calls.last());
         }
         let violations = run.world.take_violations();
         folder = run.world.into_folder();
@@ -135,7 +136,7 @@ fn all_is_well(scenario: &Scenario) {
     }
 }
 
-const SCENARIOS: [Scenario; 10] = [
+const SCENARIOS: [Scenario; 12] = [
     Scenario::new(
         "nic",
         &[Call::AddNic("lan", 1, "br0"), Call::Remove("lan"), Call::AddNic("lan", 2, "br0"), Call::Process],
@@ -221,6 +222,27 @@ const SCENARIOS: [Scenario; 10] = [
         0,
     )
     .with(&[Also::OtherMonitor]),
+    Scenario::new(
+        "apply",
+        &[
+            Call::Apply(&[Want::Nic("lan", 1, "br0", true)]),
+            // An add, and a removal that follows it.
+            Call::Apply(&[Want::Disk("data", "one.img")]),
+        ],
+        1,
+    ),
+    Scenario::new(
+        "apply_changes",
+        &[
+            Call::Apply(&[Want::Nic("lan", 1, "br0", true), Want::Disk("data", "one.img")]),
+            // The link goes down, the NIC moves, and the disk is replaced.
+            Call::Apply(&[Want::Nic("lan", 1, "br1", false), Want::Disk("data", "two.img")]),
+            Call::Process,
+            Call::Apply(&[Want::Nic("lan", 1, "br1", false)]),
+        ],
+        1,
+    )
+    .shallow(),
 ];
 
 fn scenario(name: &str) {
@@ -275,6 +297,16 @@ fn unwaited() {
 #[test]
 fn monitors() {
     scenario("monitors");
+}
+
+#[test]
+fn apply() {
+    scenario("apply");
+}
+
+#[test]
+fn apply_changes() {
+    scenario("apply_changes");
 }
 
 /// One fault at most, of the guest, the host or the agent, leads to each fault of the engine that is planted.

@@ -8,6 +8,8 @@
 mod adding;
 #[path = "hotplug_scripted/adopted.rs"]
 mod adopted;
+#[path = "hotplug_scripted/applying.rs"]
+mod applying;
 #[path = "hotplug_scripted/async_add.rs"]
 mod async_add;
 #[path = "hotplug_scripted/changing.rs"]
@@ -46,6 +48,7 @@ mod taps;
 
 use adding::*;
 use adopted::*;
+use applying::*;
 use async_add::*;
 use changing::*;
 use concurrency::*;
@@ -81,6 +84,27 @@ through_every_api! {
     what_waits_without_a_reason_says_so,
     an_attachment_has_a_generation,
     a_locked_image_is_told_apart,
+    // applying
+    a_list_is_made_so_and_the_second_time_nothing_is_done,
+    adds_go_first_and_one_entry_has_all_of_it,
+    what_needs_room_comes_last,
+    without_a_free_slot_removals_come_first,
+    an_add_that_fails_leaves_everything_as_it_was,
+    an_add_that_fails_leaves_a_pending_removal_pending,
+    a_change_that_fails_leaves_everything_as_it_was,
+    a_pending_removal_is_joined_and_not_asked_for_twice,
+    an_add_waits_for_a_pending_removal,
+    what_cannot_be_changed_is_refused_by_name_or_replaced,
+    a_plan_says_it_all_and_does_nothing,
+    others_stay_if_they_are_to,
+    links_and_bridges_are_changed_in_place,
+    what_waits_for_a_boot_says_so,
+    what_is_foreign_is_left_alone,
+    a_refusal_of_the_guest_leaves_the_rest_done,
+    a_call_that_is_cancelled_says_what_is_done,
+    an_agent_that_dies_between_adds_and_removals,
+    wrong_lists_do_nothing,
+    devices_as_json,
     // arriving
     an_add_that_is_not_waited_for_ends_with_an_event,
     a_call_that_needs_the_guest_waits_for_the_add,

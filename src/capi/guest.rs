@@ -132,7 +132,7 @@ pub const KVM_HOTPLUG_OPEN_IN_MEMORY: u32 = 1 << 23;
 
 /// Flag of struct kvm_hotplug_open_options: QEMU is being started, so wait until it listens and replies.
 /// Without it, a call fails at once with -ENOENT or -ECONNREFUSED if nobody listens yet.
-pub const KVM_HOTPLUG_OPEN_STARTING: u32 = 1 << 26;
+pub const KVM_HOTPLUG_OPEN_STARTING: u32 = 1 << 28;
 
 /// Which process must listen at a monitor's socket, as the kernel noted it when it began to listen
 /// (SO_PEERCRED). If all fields are zero, the recorded user must, or any user if none is recorded.

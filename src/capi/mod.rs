@@ -12,6 +12,7 @@
 #![allow(unsafe_code, non_camel_case_types)]
 
 pub mod adopt;
+pub mod apply;
 mod args;
 pub mod backing;
 pub mod batch;

@@ -181,17 +181,9 @@ fn tap_source(
     given: Vec<std::os::fd::OwnedFd>,
     (name, netns): (Option<&str>, Option<&str>),
 ) -> Result<TapSource> {
-    if given.is_empty() {
-        let owner = (nic.flags & KVM_HOTPLUG_TAP_OWNER != 0).then_some(nic.tap_owner);
-        let (name, netns) = (name.map(str::to_owned), netns.map(str::to_owned));
-        return Ok(TapSource::Open { name, owner, netns });
-    }
-    if name.is_some() || netns.is_some() || nic.flags & KVM_HOTPLUG_TAP_OWNER != 0 {
-        return Err(Error::invalid(
-            "ifname, netns or tap_owner was given together with tap_fds; they are for taps opened here",
-        ));
-    }
-    Ok(TapSource::Given(given.into_iter().map(Into::into).collect()))
+    let owner = (nic.flags & KVM_HOTPLUG_TAP_OWNER != 0).then_some(nic.tap_owner);
+    let (name, netns) = (name.map(str::to_owned), netns.map(str::to_owned));
+    TapSource::new(given.into_iter().map(Into::into).collect(), name, owner, netns)
 }
 
 fn count(number: u32) -> usize {

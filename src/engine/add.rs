@@ -51,7 +51,11 @@ impl GuestState {
         answers
     }
 
-    async fn add_and_wait(&mut self, requests: Vec<AddRequest>, deadline: &Deadline) -> Result<Vec<Outcome>> {
+    pub(super) async fn add_and_wait(
+        &mut self,
+        requests: Vec<AddRequest>,
+        deadline: &Deadline,
+    ) -> Result<Vec<Outcome>> {
         let mut items = self.open_all(requests, deadline).await?;
         self.plug_items(&mut items, deadline).await?;
         Ok(items.into_iter().filter_map(AddItem::into_answer).collect())

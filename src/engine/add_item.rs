@@ -5,11 +5,11 @@ use super::controller::ControllerRequest;
 use super::disk::DiskRequest;
 use super::nic::NicRequest;
 use super::outcome::{DeferReason, Outcome};
-use crate::model::{Device, Spec};
+use crate::model::{Device, DeviceKind, Spec};
 use crate::sys::descriptor::Descriptor;
 
 /// A device to add.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum AddRequest {
     /// A NIC.
     Nic(NicRequest),
@@ -20,6 +20,24 @@ pub enum AddRequest {
 }
 
 impl AddRequest {
+    /// What it is.
+    pub fn kind(&self) -> DeviceKind {
+        match self {
+            Self::Nic(_) => DeviceKind::Nic,
+            Self::Disk(_) => DeviceKind::Disk,
+            Self::Controller(_) => DeviceKind::Controller,
+        }
+    }
+
+    /// Where it is to be, to be changed.
+    pub fn placement_mut(&mut self) -> &mut Placement {
+        match self {
+            Self::Nic(request) => &mut request.placement,
+            Self::Disk(request) => &mut request.placement,
+            Self::Controller(request) => &mut request.placement,
+        }
+    }
+
     pub(super) fn placement(&self) -> &Placement {
         match self {
             Self::Nic(request) => &request.placement,

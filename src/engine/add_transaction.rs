@@ -113,7 +113,7 @@ impl GuestState {
     ) -> std::result::Result<(), NotRecorded> {
         let committed = self.commit(journaled, devices).await?;
         // The operation is complete: a journal entry that cannot be cleared now is settled by the next call.
-        if let Err(error) = self.strike(committed, devices).await {
+        if let Err(error) = self.strike_adds(committed, devices).await {
             self.log.write(Level::Warning, || error.to_string());
             devices.iter().for_each(|device| self.phases.set_add_told(&device.id));
         }
@@ -127,7 +127,7 @@ impl GuestState {
             self.check_change(device, (self.at(device), At::Plugging), Cause::Begun)?;
         }
         let staged = self.stage(next).await?;
-        self.journal_add(staged, devices).await
+        self.journal_add(staged, devices, &self.followed_by).await
     }
 
     /// QEMU refused a step: the steps that were done are taken back. The first error is the one that is

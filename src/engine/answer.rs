@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::applied::Applied;
 use super::device_info::{DeviceInfo, SlotInfo};
 use super::difference::Difference;
 use super::dry_run::DryRun;
@@ -42,6 +43,8 @@ pub enum Answer {
     Slots(Vec<SlotInfo>),
     /// What would be done.
     Plan(Box<DryRun>),
+    /// What has become of the devices of a list.
+    Applied(Box<Applied>),
     /// What record and guest disagree about.
     Differences(Vec<Difference>),
     /// QEMU's version, and the connection if there is one.

@@ -18,7 +18,7 @@ pub struct ControllerRequest {
 }
 
 impl ControllerRequest {
-    fn differs(&self, spec: &Spec) -> Option<&'static str> {
+    pub(super) fn differs(&self, spec: &Spec) -> Option<&'static str> {
         let Spec::Controller(existing) = spec else { return Some("type") };
         self.spec.conflict_with(existing)
     }

@@ -83,6 +83,8 @@ pub(super) struct GuestState {
     pub(super) heard_from_generation: u64,
     /// Devices that the call of the moment has given a place, and not plugged in yet.
     pub(super) reserved: Vec<Device>,
+    /// Devices whose removal follows the add of the moment, as one operation with it.
+    pub(super) followed_by: Vec<Device>,
     /// Taps of NICs that have left, until QEMU has closed them.
     pub(super) tap_fds: Vec<TapFd>,
     /// The taps that QEMU had when it was looked at, until something changes about them.
@@ -145,6 +147,7 @@ impl GuestState {
             events_lost: false,
             heard_from_generation: 0,
             reserved: Vec::new(),
+            followed_by: Vec::new(),
             tap_fds: Vec::new(),
             tap_cache: None,
             reports: Vec::new(),

@@ -17,7 +17,7 @@ use crate::store::{Contents, Dialect, Format};
 use crate::sys::descriptor::Descriptor;
 
 /// Where the taps come from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum TapSource {
     /// Opened here: an exact name, a pattern with one `%d`, or the kernel's choice; owned by a user if given.
     Open {
@@ -32,8 +32,28 @@ pub enum TapSource {
     Given(Vec<Descriptor>),
 }
 
+impl TapSource {
+    /// What a request says of taps: those that the caller opened, or how they are to be opened here.
+    pub fn new(
+        given: Vec<Descriptor>,
+        name: Option<String>,
+        owner: Option<u32>,
+        netns: Option<String>,
+    ) -> Result<Self> {
+        if given.is_empty() {
+            return Ok(Self::Open { name, owner, netns });
+        }
+        if name.is_some() || netns.is_some() || owner.is_some() {
+            return Err(Error::invalid(
+                "ifname, netns or tap_owner was given together with tap_fds; they are for taps opened here",
+            ));
+        }
+        Ok(Self::Given(given))
+    }
+}
+
 /// A NIC as the caller asks for it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NicRequest {
     /// Id, address, live or not at all.
     pub placement: Placement,
@@ -225,7 +245,7 @@ impl GuestState {
 
     /// Taps that the caller opened have to be what the request says before anything else is looked at.
     /// Answers which they are.
-    async fn given_tap(&self, request: &NicRequest, own: &NicSettings) -> Result<Option<Given>> {
+    pub(super) async fn given_tap(&self, request: &NicRequest, own: &NicSettings) -> Result<Option<Given>> {
         let TapSource::Given(fds) = &request.tap else { return Ok(None) };
         if fds.len() != usize::from(own.queues) {
             return Err(Error::invalid(format!(
@@ -295,7 +315,7 @@ pub(crate) fn check_mac(
 }
 
 /// Whether a NIC that is there already is over another tap than the one that is given for it.
-fn differs_in_tap(given: Option<&Given>, existing: &Spec) -> Option<&'static str> {
+pub(super) fn differs_in_tap(given: Option<&Given>, existing: &Spec) -> Option<&'static str> {
     let (Some(given), Spec::Nic(existing)) = (given, existing) else { return None };
     // Of a NIC that somebody else started, nobody knows the tap.
     let known = existing.ifname.is_some();

@@ -112,7 +112,7 @@ impl GuestState {
         match contents.journal().find(device.id.as_str()).map(|intent| intent.operation) {
             Some(Operation::Add | Operation::RollbackAdd) => At::Plugging,
             Some(Operation::Remove) => At::Unplugging,
-            Some(Operation::SetLink | Operation::Move) | None => {
+            Some(Operation::RemoveNext | Operation::SetLink | Operation::Move) | None => {
                 recorded.map_or(At::Absent, |device| Phase::at_rest(device.presence).at())
             }
         }

@@ -83,6 +83,8 @@ pub(super) enum Decision {
     LeaveToOperation,
     /// Nothing: the guest has been asked for it.
     AwaitUnplug,
+    /// Nothing: what becomes of the adds before it decides.
+    AwaitAdds,
     /// The journal entry goes, nothing else.
     ClearIntent,
     /// The device is recorded, and its journal entry goes.
@@ -169,6 +171,8 @@ fn unfinished(operation: Operation, facts: &Facts) -> Decision {
     match (operation, facts.shown) {
         (Operation::SetLink | Operation::Move, Shown::Itself) if is_recorded => Decision::SettleChange,
         (Operation::SetLink | Operation::Move, _) => Decision::ClearIntent,
+        (Operation::RemoveNext, _) if is_recorded => Decision::AwaitAdds,
+        (Operation::RemoveNext, _) => Decision::ClearIntent,
         (Operation::Add, _) if facts.batch == Batch::Partial => Decision::RollBack,
         (Operation::Add, _) if facts.batch == Batch::DiskFailed && !is_recorded => Decision::RollBack,
         (Operation::Add, Shown::Itself) => Decision::CompleteAdd,
@@ -198,7 +202,9 @@ pub(super) fn teardown(operation: Option<Operation>, is_taken: bool, fds_uncerta
     let told = match operation {
         Some(Operation::Add | Operation::RollbackAdd) => EventKind::Undone,
         Some(Operation::Remove) => EventKind::Removed,
-        None | Some(Operation::SetLink | Operation::Move) => EventKind::RemovedByGuest,
+        None | Some(Operation::RemoveNext | Operation::SetLink | Operation::Move) => {
+            EventKind::RemovedByGuest
+        }
     };
     let backend = match told {
         _ if is_taken => Backend::OfAnother,

@@ -102,6 +102,9 @@ impl GuestState {
         unfinished.sort_by_key(|one| one.intent.device.kind() == DeviceKind::Controller);
         let arrived: Vec<&Device> = arrived.iter().map(|intent| &intent.device).collect();
         self.complete_adds(&arrived, deadline).await?;
+        if unfinished.iter().any(|one| one.intent.operation == Operation::RemoveNext) {
+            self.begin_removals_after(&mut unfinished, shown);
+        }
         for one in &unfinished {
             let decision = self.decide(one, &unfinished);
             let Unfinished { intent, shown, .. } = one;
@@ -120,6 +123,15 @@ impl GuestState {
             }
         }
         Ok(())
+    }
+
+    /// Removals that followed adds which are recorded by now have begun; what was dropped with its adds is
+    /// not there any more.
+    fn begin_removals_after(&self, unfinished: &mut Vec<Unfinished>, shown: &ShownById) {
+        unfinished.retain(|one| one.intent.operation != Operation::RemoveNext);
+        let is_new = |one: &Unfinished| !unfinished.iter().any(|old| old.intent.device == one.intent.device);
+        let begun: Vec<Unfinished> = self.unfinished(shown).into_iter().filter(is_new).collect();
+        unfinished.extend(begun);
     }
 
     async fn carry_out(&mut self, decision: Decision, intent: &Intent, deadline: &Deadline) -> Result<()> {
@@ -145,7 +157,8 @@ impl GuestState {
             | Decision::Keep
             | Decision::KeepAbsent
             | Decision::LeaveToOperation
-            | Decision::AwaitUnplug => {}
+            | Decision::AwaitUnplug
+            | Decision::AwaitAdds => {}
         }
         Ok(())
     }
@@ -183,7 +196,7 @@ impl GuestState {
             }
             arrived.push((*device, self.at(device)));
         }
-        self.strike(committed, arrived.iter().map(|(device, _)| *device)).await?;
+        self.strike_adds(committed, arrived.iter().map(|(device, _)| *device)).await?;
         for (device, from) in arrived {
             if !self.phases.take_add_told(&device.id) {
                 self.enter_from(from, device, self.rest_of(device), Cause::Added, add_completed)?;

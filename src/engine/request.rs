@@ -19,6 +19,7 @@ use super::passthrough::RawCommand;
 use super::resize::NewSize;
 use super::turn::Turn;
 use super::unplug::{Removal, RemovalOfMany};
+use super::wanted::Apply;
 use crate::error::Result;
 use crate::ids::IfName;
 use crate::log::Log;
@@ -32,6 +33,8 @@ pub enum Request {
     Open,
     /// Add these devices as one operation.
     Add(Vec<AddRequest>),
+    /// Make the guest have these NICs and disks and no others.
+    Apply(Vec<AddRequest>, Apply),
     /// Remove a device.
     Remove(Removal),
     /// Remove many devices, asked for at once and waited for together.
@@ -86,6 +89,7 @@ impl Request {
                 true
             }
             Self::Resize(..) | Self::Settle | Self::Repair | Self::LendMonitor => true,
+            Self::Apply(_, how) => !how.plan_only,
             // Which commands change something is found out for each.
             Self::Qmp(_) | Self::Open | Self::ForwardQmpEvents(_) | Self::Describe(_) | Self::Process => {
                 false
@@ -215,6 +219,10 @@ impl GuestState {
         match request {
             Request::Open => Box::pin(self.open(deadline)).await.map(|()| Answer::Done),
             Request::Add(requests) => Box::pin(self.add_all(requests, deadline)).await.map(Answer::Outcomes),
+            Request::Apply(requests, how) => {
+                let applied = Box::pin(self.apply(requests, how, deadline)).await;
+                applied.map(|applied| Answer::Applied(Box::new(applied)))
+            }
             Request::Remove(removal) => Box::pin(self.unplug(&removal, deadline)).await.map(Answer::outcome),
             Request::RemoveMany(ids, how) => {
                 Ok(Answer::Each(Box::pin(self.unplug_all(&ids, how, deadline)).await))

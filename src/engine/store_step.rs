@@ -81,10 +81,19 @@ impl GuestState {
         }
     }
 
-    /// Notes an add of these devices.
-    pub(super) async fn journal_add(&self, staged: Staged, devices: &[Device]) -> Result<Journaled<Staged>> {
+    /// Notes an add of these devices, and the removals that follow it.
+    pub(super) async fn journal_add(
+        &self,
+        staged: Staged,
+        devices: &[Device],
+        removals: &[Device],
+    ) -> Result<Journaled<Staged>> {
         if !planted::has(Fault::AddNotLogged) {
-            self.write_journal(|journal| journal.log_add(devices)).await?;
+            self.write_journal(|journal| {
+                journal.log_add(devices);
+                journal.log_removals_after(devices, removals);
+            })
+            .await?;
         }
         Ok(Journaled::with(staged))
     }
@@ -177,6 +186,16 @@ impl GuestState {
     ) -> Result<()> {
         drop(committed);
         self.write_journal(|journal| journal.clear_intents(devices)).await
+    }
+
+    /// The same for adds that are done: the removals that follow them begin.
+    pub(super) async fn strike_adds<'a>(
+        &self,
+        committed: Committed,
+        devices: impl IntoIterator<Item = &'a Device>,
+    ) -> Result<()> {
+        drop(committed);
+        self.write_journal(|journal| journal.complete_adds(devices)).await
     }
 
     /// Makes sure that no attachment gets this generation any more.

@@ -127,7 +127,7 @@ impl GuestState {
     }
 
     /// The same for one of many: which images the disks use is asked once, by the first that it matters to.
-    async fn removal_action_of_many(
+    pub(super) async fn removal_action_of_many(
         &mut self,
         removal: &Removal,
         has_looked: &mut bool,
@@ -201,7 +201,7 @@ impl GuestState {
         Err(Error::new(ErrorKind::Foreign, text))
     }
 
-    async fn drop_from_record(&mut self, device: Device) -> Result<Outcome> {
+    pub(super) async fn drop_from_record(&mut self, device: Device) -> Result<Outcome> {
         let mut next = self.contents().record().clone();
         next.remove(&device.id);
         let at = self.at(&device);
@@ -211,7 +211,7 @@ impl GuestState {
         Ok(Outcome::Done(device))
     }
 
-    async fn remove_after_reboot(&mut self, device: Device, why: DeferReason) -> Result<Outcome> {
+    pub(super) async fn remove_after_reboot(&mut self, device: Device, why: DeferReason) -> Result<Outcome> {
         let mut next = self.contents().record().clone();
         if let Some(entry) = next.devices.iter_mut().find(|entry| entry.id == device.id) {
             entry.presence = device.presence;

@@ -240,7 +240,9 @@ impl GuestState {
     fn is_being_removed(&self, device: &Device) -> bool {
         let contents = self.contents();
         let intent = contents.journal().find(device.id.as_str());
-        intent.is_some_and(|intent| !matches!(intent.operation, Operation::SetLink | Operation::Move))
+        let stays =
+            |operation| matches!(operation, Operation::RemoveNext | Operation::SetLink | Operation::Move);
+        intent.is_some_and(|intent| !stays(intent.operation))
     }
 
     /// A source that has been left, and a target that waits, take `device_add` and `device_del` without a

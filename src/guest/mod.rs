@@ -19,19 +19,21 @@ use serde_json::Value;
 use crate::clock::Clock;
 use crate::engine::{self, Answer, Engine, Request};
 pub use crate::engine::{
-    Access, AddFailure, AddRequest, ControllerRequest, DeferReason, DeviceInfo, DeviceRef, DeviceState,
-    Difference, DiskRequest, DryRun, Event, EventKind, GuestView, IoAction, IoError, LIVE_DISK_MODELS,
-    LIVE_NIC_MODELS, Listener, MISSING, Mismatch, NewSize, NicRequest, OLDEST_QEMU, Outcome, PendingReason,
-    PlaceRequest, Placement, RawCommand, Removal, RemovalOfMany, SlotInfo, SlotStatus, TapSource,
+    Access, Action, AddFailure, AddRequest, Applied, Apply, Change, ControllerRequest, DeferReason,
+    DeviceAnswer, DeviceInfo, DeviceRef, DeviceState, DeviceStep, Difference, DiskRequest, DryRun, Event,
+    EventKind, GuestView, IoAction, IoError, LIVE_DISK_MODELS, LIVE_NIC_MODELS, Listener, MISSING, Mismatch,
+    NewSize, NicRequest, OLDEST_QEMU, Outcome, PendingReason, PlaceRequest, Placement, RawCommand, Removal,
+    RemovalOfMany, SlotInfo, SlotStatus, TapSource,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::IfName;
 use crate::log::{Level, Log};
 use crate::model::Device;
 use crate::mutex::lock;
+use crate::net::MAX_QUEUES;
 use crate::qmp::{Counters, MonitorName, Reached, Version};
 use crate::store::RecordFile;
-use crate::sys::descriptor::Descriptor;
+use crate::sys::descriptor::{self, Descriptor};
 use call_lock::CallLock;
 use driver::Driver;
 use poll_fd::PollFd;
@@ -235,6 +237,11 @@ impl Guest {
         expect!(self.call("add_all", timeout, Request::Add(requests)), Answer::Outcomes(all) => all)
     }
 
+    /// Makes the guest have these NICs and disks and no others, or says what that would take.
+    pub fn apply(&self, wanted: Vec<AddRequest>, how: Apply, timeout: Duration) -> Result<Applied> {
+        expect!(self.call("apply", timeout, Request::Apply(wanted, how)), Answer::Applied(applied) => *applied)
+    }
+
     /// Adds a SCSI controller.
     pub fn add_controller(&self, request: &ControllerRequest, timeout: Duration) -> Result<Outcome> {
         let request = Request::Add(vec![AddRequest::Controller(request.clone())]);
@@ -402,6 +409,25 @@ impl Drop for Guest {
     fn drop(&mut self) {
         lock(&self.record_file).detach();
     }
+}
+
+/// The devices of a JSON text: one object, or a list. Descriptors that it names are this process's, and are
+/// duplicated.
+pub fn read_devices(text: &str) -> Result<Vec<AddRequest>> {
+    engine::read_devices(text, &take_fds)
+}
+
+/// The same for the list of what a guest is to have.
+pub fn read_wanted(text: &str) -> Result<Vec<AddRequest>> {
+    engine::read_wanted(text, &take_fds)
+}
+
+fn take_fds(fds: &[i32]) -> Result<Vec<Descriptor>> {
+    if fds.len() > usize::from(MAX_QUEUES) {
+        let text = format!("tap_fds: {} file descriptors, at most {MAX_QUEUES} are taken", fds.len());
+        return Err(Error::invalid(text));
+    }
+    fds.iter().map(|fd| descriptor::duplicate(*fd, "tap_fds").map(Into::into)).collect()
 }
 
 /// The record that a handle works with.

@@ -18,6 +18,9 @@ pub enum Operation {
     RollbackAdd,
     /// It is being unplugged.
     Remove,
+    /// It is to be unplugged once the adds of the same batch are recorded; until then the guest has not been
+    /// asked. If they are taken back, it stays.
+    RemoveNext,
     /// Its link is being set; until that is recorded, the recorded state is the one that counts.
     SetLink,
     /// Its tap is being moved to another bridge; the intent's device has the bridge it comes from.
@@ -68,6 +71,35 @@ impl Journal {
         }
     }
 
+    /// Notes removals that follow these adds, in the same write: the adds and the removals are one operation.
+    pub fn log_removals_after(&mut self, adds: &[Device], removals: &[Device]) {
+        let Some(batch) = adds.first().map(|first| first.generation).filter(|_| !removals.is_empty()) else {
+            return;
+        };
+        for intent in &mut self.intents {
+            if adds.iter().any(|device| device.id == intent.device.id) {
+                intent.batch = Some(batch);
+            }
+        }
+        for device in removals {
+            let (operation, device) = (Operation::RemoveNext, device.clone());
+            self.note(Intent { operation, device, batch: Some(batch), fds_settled: false });
+        }
+    }
+
+    /// The adds of these devices are recorded: they are forgotten, and the removals that follow them begin.
+    pub fn complete_adds<'a>(&mut self, devices: impl IntoIterator<Item = &'a Device>) {
+        for device in devices {
+            let batch = self.find(device.id.as_str()).and_then(|intent| intent.batch);
+            for intent in &mut self.intents {
+                if intent.operation == Operation::RemoveNext && intent.batch == batch {
+                    (intent.operation, intent.batch) = (Operation::Remove, None);
+                }
+            }
+            self.intents.retain(|intent| intent.device.id != device.id);
+        }
+    }
+
     fn note(&mut self, intent: Intent) {
         self.clear_intent(intent.device.id.as_str());
         // As a rule it is the only one, and a vector that grows takes room for four.
@@ -80,8 +112,14 @@ impl Journal {
         devices.into_iter().for_each(|device| self.clear_intent(device.id.as_str()));
     }
 
-    /// Forgets the operation on a device.
+    /// Forgets the operation on a device. With an add that is not recorded go the removals that were to
+    /// follow it.
     pub fn clear_intent(&mut self, id: &str) {
+        let add = self.find(id).filter(|intent| intent.operation == Operation::Add);
+        if let Some(batch) = add.and_then(|intent| intent.batch) {
+            self.intents
+                .retain(|intent| intent.operation != Operation::RemoveNext || intent.batch != Some(batch));
+        }
         self.intents.retain(|intent| intent.device.id.as_str() != id);
     }
 

@@ -11,7 +11,7 @@ use super::state::State;
 pub fn ends_with_qemu(operation: Operation, is_there: bool) -> bool {
     match operation {
         Operation::Remove | Operation::RollbackAdd => !is_there,
-        Operation::Add | Operation::SetLink | Operation::Move => false,
+        Operation::Add | Operation::RemoveNext | Operation::SetLink | Operation::Move => false,
     }
 }
 
@@ -32,7 +32,7 @@ fn is_open(intent: &Intent, record: &Record) -> bool {
     let is_about_it = recorded.map(|recorded| recorded.generation == intent.device.generation);
     match intent.operation {
         // A guest that is left off, or at its source, lets go of the device as it ends.
-        Operation::Remove => false,
+        Operation::Remove | Operation::RemoveNext => false,
         Operation::Add => is_about_it.is_none(),
         Operation::RollbackAdd => is_about_it != Some(false),
         Operation::SetLink | Operation::Move => is_about_it == Some(true),
@@ -53,6 +53,7 @@ impl Operation {
             Self::Add => "it was being added",
             Self::RollbackAdd => "its add failed and was being undone",
             Self::Remove => "it was being removed",
+            Self::RemoveNext => "it was to be removed once other devices were added",
             Self::SetLink => "its link was being set",
             Self::Move => "it was being moved to another bridge",
         };
@@ -68,6 +69,7 @@ impl Intent {
             Operation::Add => format!("adding {id} was interrupted"),
             Operation::RollbackAdd => format!("adding {id} was interrupted, and is to be taken back"),
             Operation::Remove => format!("removing {id} has begun, and the guest may still have it"),
+            Operation::RemoveNext => format!("removing {id} was to begin once other devices were added"),
             Operation::SetLink => format!("setting the link of {id} was interrupted"),
             Operation::Move => format!("moving {id} to another bridge was interrupted"),
         }

@@ -126,6 +126,8 @@ static void guests(void)
     null(kvm_hotplug_add_controller(NULL, &controller, sizeof controller, NULL, 0, &failure), "guest handle");
     null(kvm_hotplug_del(NULL, &removal, sizeof removal, NULL, 0, &failure), "guest handle");
     null(kvm_hotplug_add_many(NULL, &batch, sizeof batch, NULL, 0, &failure), "guest handle");
+    null(kvm_hotplug_add_json(NULL, "[]", 0, 0, NULL, &failure), "guest handle");
+    null(kvm_hotplug_apply(NULL, "[]", 0, 0, NULL, &failure), "guest handle");
     null(kvm_hotplug_del_many(NULL, &gone, sizeof gone, NULL, 0, NULL, &failure), "guest handle");
     null(kvm_hotplug_del_nic(NULL, "x", 0, &failure), "guest handle");
     null(kvm_hotplug_del_disk(NULL, "x", 0, &failure), "guest handle");

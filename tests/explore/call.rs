@@ -2,7 +2,7 @@
 
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
 use kvm_hotplug::engine::{
-    AddRequest, DiskRequest, NewSize, NicRequest, Placement, Removal, Request, TapSource,
+    AddRequest, Apply, DiskRequest, NewSize, NicRequest, Placement, Removal, Request, TapSource,
 };
 use kvm_hotplug::ids::{DeviceId, IfName, MacAddr};
 use kvm_hotplug::model::DeviceKind;
@@ -25,6 +25,8 @@ pub enum Call {
     AddScsi(&'static str, &'static str),
     /// A NIC and a disk as one operation.
     AddBoth(&'static str, &'static str),
+    /// The guest is to have these and no others; what differs is replaced.
+    Apply(&'static [Want]),
     Remove(&'static str),
     RemoveBoth(&'static str, &'static str),
     SetLink(&'static str, bool),
@@ -38,6 +40,36 @@ pub enum Call {
     RemoveUnwaited(&'static str),
     /// The agent ends, QEMU is ended, and the guest is started anew with what the record has.
     Restart,
+}
+
+/// A device of a wanted list.
+#[derive(Clone, Copy, Debug)]
+pub enum Want {
+    /// As of [`Call::AddNic`], and whether its link is up.
+    Nic(&'static str, u8, &'static str, bool),
+    /// As of [`Call::AddDisk`].
+    Disk(&'static str, &'static str),
+}
+
+impl Want {
+    fn request(self, world: &World) -> AddRequest {
+        match self {
+            Self::Disk(id, image) => disk(world, id, image, "virtio-blk-pci"),
+            Self::Nic(id, mac, bridge, up) => {
+                let mut request = nic(id, mac, bridge);
+                if let AddRequest::Nic(request) = &mut request {
+                    request.link_down = !up;
+                }
+                request
+            }
+        }
+    }
+}
+
+/// What a guest is to have, as it is asked for.
+pub fn wanted(world: &World, list: &[Want]) -> Request {
+    let all = list.iter().map(|want| want.request(world)).collect();
+    Request::Apply(all, Apply { replace: true, ..Apply::default() })
 }
 
 fn placement(id: &str) -> Placement {
@@ -102,6 +134,7 @@ impl Call {
             Self::AddBoth(one, other) => {
                 Request::Add(vec![nic(one, 7, "br0"), disk(world, other, "two.img", "virtio-blk-pci")])
             }
+            Self::Apply(list) => wanted(world, list),
             Self::Remove(id) => Request::Remove(removal(id)),
             Self::RemoveBoth(one, other) => {
                 let how = kvm_hotplug::engine::RemovalOfMany { wait: true, ..Default::default() };
@@ -137,6 +170,8 @@ impl Call {
             Self::AddNicUnwaited(id, ..) | Self::RemoveUnwaited(id) => vec![id],
             Self::SetLink(id, _) | Self::Move(id, _) | Self::Resize(id, _) => vec![id],
             Self::AddBoth(one, other) | Self::RemoveBoth(one, other) => vec![one, other],
+            // What is not in the list goes.
+            Self::Apply(_) => IDS.to_vec(),
             Self::RemoveControllers | Self::Process | Self::Restart => Vec::new(),
         }
     }

@@ -7,7 +7,7 @@ use kvm_hotplug::engine::{Answer, Mismatch, Outcome, Request};
 use kvm_hotplug::store::RecordFile;
 
 use crate::agent::{Agent, Died};
-use crate::call::{Call, IDS, traces};
+use crate::call::{self, Call, IDS, traces};
 use crate::choices::Choices;
 use crate::faults::Also;
 use crate::told::{Told, check_answer};
@@ -216,6 +216,38 @@ impl Run<'_> {
             Err(Died) => {}
         }
         drain(&mut self.world, &mut agent, &mut told);
+        agent.end(&mut self.world);
+    }
+
+    /// The last list that was asked for is made so once nothing goes wrong any more, and then nothing is left
+    /// to be done about it.
+    pub fn converge(&mut self, call: Option<&Call>) {
+        let Some(Call::Apply(list)) = call else { return };
+        // Another one's device under an id of the list is the caller's to deal with.
+        if self.world.taken || self.world.uncertain || !self.world.violations.is_empty() {
+            return;
+        }
+        let Some((mut agent, _)) = self.open(true) else { return };
+        let mut quiet = Choices::new(0);
+        for pass in [Pass::First, Pass::Second] {
+            let before = (self.world.files(), self.world.fingerprint(&0));
+            let request = call::wanted(&self.world, list);
+            let answer = agent.call(&mut self.world, &mut quiet, request);
+            let Ok(Ok(Answer::Applied(applied))) = answer else {
+                let fault = answer.map(|answer| format!("{answer:?}")).unwrap_or_default();
+                self.world.violations.push(format!("{list:?} is not made so: {fault}"));
+                break;
+            };
+            let is_done = applied.error.is_none() && !applied.is_pending();
+            if !is_done {
+                self.world.violations.push(format!("{list:?} is not made so: {applied:?}"));
+            }
+            self.world.host.close_unused(&self.world.model);
+            let is_same = before == (self.world.files(), self.world.fingerprint(&0));
+            if pass == Pass::Second && (applied.changes() > 0 || !is_same) {
+                self.world.violations.push(format!("{list:?} once more does something: {applied:?}"));
+            }
+        }
         agent.end(&mut self.world);
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kvm_hotplug::engine::{Answer, Event, EventKind, Outcome};
+use kvm_hotplug::engine::{Action, Answer, Applied, DeviceAnswer, DeviceStep, Event, EventKind, Outcome};
 use kvm_hotplug::error::Result;
 
 use crate::call::{Call, traces};
@@ -43,13 +43,8 @@ impl Told {
         }
     }
 
-    fn answer(&mut self, call: Call, outcome: &Outcome, violations: &mut Vec<String>) {
-        let adds =
-            matches!(call, Call::AddNic(..) | Call::AddDisk(..) | Call::AddScsi(..) | Call::AddBoth(..));
-        let removes = matches!(
-            call,
-            Call::Remove(_) | Call::RemoveUnwaited(_) | Call::RemoveBoth(..) | Call::RemoveControllers
-        );
+    fn answer(&mut self, call: Call, does: Does, outcome: &Outcome, violations: &mut Vec<String>) {
+        let (adds, removes) = (does == Does::Add, matches!(does, Does::Remove | Does::RemoveController));
         let Outcome::Done(device) = outcome else { return };
         let transition = if adds { Transition::Came } else { Transition::Went };
         let key = (device.id.to_string(), device.generation, transition);
@@ -60,6 +55,59 @@ impl Told {
             self.answered.insert(key);
         }
     }
+}
+
+/// What a call does about a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Does {
+    Add,
+    Remove,
+    RemoveController,
+    Other,
+}
+
+impl Does {
+    fn of(call: Call) -> Self {
+        match call {
+            Call::AddNic(..) | Call::AddDisk(..) | Call::AddScsi(..) | Call::AddBoth(..) => Self::Add,
+            Call::Remove(_) | Call::RemoveUnwaited(_) | Call::RemoveBoth(..) => Self::Remove,
+            Call::RemoveControllers => Self::RemoveController,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// What a wanted list has come to, device by device. What is there already is neither added nor removed.
+fn steps(applied: &Applied) -> impl Iterator<Item = (Does, Outcome)> {
+    applied.steps.iter().filter_map(|step| {
+        let DeviceAnswer::Done(Some(device)) = &step.answer else { return None };
+        let does = match step.action {
+            Action::Add | Action::Replace => Does::Add,
+            Action::Del => Does::Remove,
+            Action::None | Action::Change(_) => Does::Other,
+        };
+        Some((does, Outcome::Done(device.clone())))
+    })
+}
+
+/// A list that failed, and says that nothing is left behind: what it has not begun is as it was.
+fn check_left(world: &World, call: Call, before: &[Vec<String>], applied: &Applied) -> Vec<String> {
+    let Some(error) = applied.error.as_ref().filter(|error| error.left().is_empty()) else { return vec![] };
+    let mut violations = Vec::new();
+    for (id, before) in call.ids().iter().zip(before) {
+        let step = applied.steps.iter().find(|step| step.id.as_deref() == Some(id));
+        // What was begun and taken back may still be in the journal, if that could not be written.
+        let has_begun = |step: &DeviceStep| matches!(step.action, Action::Replace | Action::Change(_));
+        let counts = |step: &DeviceStep| !(has_begun(step) && world.write_failed);
+        let is_left = step.is_some_and(|step| matches!(step.answer, DeviceAnswer::Left(_)) && counts(step));
+        let now = traces(world, id);
+        if is_left && now.iter().any(|line| !before.contains(line)) {
+            violations.push(format!(
+                "{call:?} has failed ({error}) and left {id} as it was: before {before:?}, now {now:?}"
+            ));
+        }
+    }
+    violations
 }
 
 /// Whether an open removal is that of the attachment that the record had before: an add first ends what a
@@ -77,10 +125,11 @@ pub fn check_answer(
     answer: &Result<Answer>,
     told: &mut Told,
 ) {
-    let adds = matches!(call, Call::AddNic(..) | Call::AddDisk(..) | Call::AddScsi(..) | Call::AddBoth(..));
     let mut violations = Vec::new();
-    let mut outcome = |outcome: &Outcome| {
-        told.answer(call, outcome, &mut violations);
+    let adds = Does::of(call) == Does::Add;
+    let mut outcome_of = |does: Does, outcome: &Outcome| {
+        let adds = does == Does::Add;
+        told.answer(call, does, outcome, &mut violations);
         let Outcome::Done(device) = outcome else { return };
         let now = traces(world, device.id.as_str());
         let there = now.iter().any(|line| line.starts_with("record "))
@@ -88,7 +137,7 @@ pub fn check_answer(
         if adds && !there && !world.ejected {
             violations.push(format!("{call:?} is answered as done, and there is {now:?}"));
         }
-        let is_removal = matches!(call, Call::Remove(_) | Call::RemoveUnwaited(_) | Call::RemoveBoth(..));
+        let is_removal = does == Does::Remove;
         if adds && !world.ejected {
             world.promised.insert(device.id.to_string(), Some(device.generation));
         }
@@ -106,7 +155,14 @@ pub fn check_answer(
             violations.push(format!("{call:?} is answered as done, and is unfinished: {now:?}"));
         }
     };
+    let mut outcome = |one: &Outcome| outcome_of(Does::of(call), one);
     match answer {
+        Ok(Answer::Applied(applied)) => {
+            steps(applied).for_each(|(does, one)| outcome_of(does, &one));
+            if !world.ejected && !world.uncertain {
+                violations.extend(check_left(world, call, before, applied));
+            }
+        }
         Ok(Answer::Outcomes(all)) => all.iter().for_each(&mut outcome),
         Ok(Answer::Outcome(one)) => outcome(one),
         Ok(Answer::Each(all)) => all.iter().flatten().for_each(&mut outcome),

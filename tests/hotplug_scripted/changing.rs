@@ -13,17 +13,17 @@ use crate::support::{host, programs};
 const MIB: u64 = 1 << 20;
 
 /// A bridge of the host that goes with the test.
-struct Bridge(String);
+pub struct Bridge(pub String);
 
 impl Bridge {
-    fn new() -> Self {
+    pub fn new() -> Self {
         host::needs_tun();
         let name = format!("b{:x}n{}", std::process::id(), host::unique());
         programs::run(&["ip", "link", "add", &name, "type", "bridge"]);
         Self(name)
     }
 
-    fn ports(&self) -> Vec<String> {
+    pub fn ports(&self) -> Vec<String> {
         let entries = std::fs::read_dir(format!("/sys/class/net/{}/brif", self.0)).unwrap();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }

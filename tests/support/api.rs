@@ -27,6 +27,10 @@ pub trait Api: Send + Sync {
     fn unplug(&self, removal: &UnplugArgs) -> Result<Answer, Failure>;
     /// The NICs, then the disks.
     fn add_all(&self, nics: &[NicArgs], disks: &[DiskArgs], timeout_ms: u64) -> Result<Vec<Answer>, Failure>;
+    /// The devices of a JSON text; the answer as JSON.
+    fn add_json(&self, text: &str, timeout_ms: u64) -> Result<Value, Failure>;
+    /// Makes the guest have the devices of a list.
+    fn apply(&self, text: &str, how: ApplyArgs) -> Applied;
     /// Each with its answer or errno.
     fn unplug_all(&self, ids: &[String], timeout_ms: u64) -> Vec<Result<Answer, i32>>;
     fn set_link(&self, id: &str, up: bool, timeout_ms: u64) -> Result<Changed, Failure>;
@@ -170,6 +174,39 @@ impl UnplugArgs {
     pub fn within(id: &str, timeout_ms: u64) -> Self {
         Self { timeout_ms, ..Self::of(id) }
     }
+}
+
+/// How a wanted list is applied.
+#[derive(Clone, Copy, Debug)]
+pub struct ApplyArgs {
+    pub plan: bool,
+    pub keep_others: bool,
+    pub replace: bool,
+    pub live_only: bool,
+    pub no_wait: bool,
+    pub timeout_ms: u64,
+}
+
+impl Default for ApplyArgs {
+    fn default() -> Self {
+        Self {
+            plan: false,
+            keep_others: false,
+            replace: false,
+            live_only: false,
+            no_wait: false,
+            timeout_ms: AMPLE,
+        }
+    }
+}
+
+/// What came of a wanted list.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// What is said of each device, if it came to that.
+    pub json: Option<Value>,
+    /// `done`, `pending` or `after-reboot`.
+    pub result: Result<&'static str, Failure>,
 }
 
 /// A new size: in bytes, or what the image has now.

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr::{null, null_mut};
 
+use ::kvm_hotplug::capi::apply::*;
 use ::kvm_hotplug::capi::backing::kvm_hotplug_backing;
 use ::kvm_hotplug::capi::batch::*;
 use ::kvm_hotplug::capi::controller::*;
@@ -294,6 +295,38 @@ impl Api for CApi {
         let code = |device: &kvm_hotplug_device| c_int::try_from(device.state).unwrap();
         assert_eq!(worst, devices.iter().map(code).max().unwrap_or(0));
         Ok(devices.iter().map(|device| answer(code(device), device)).collect())
+    }
+
+    fn add_json(&self, text: &str, timeout_ms: u64) -> Result<Value, Failure> {
+        let (text, mut answer) = (CString::new(text).unwrap(), null_mut());
+        let timeout = milliseconds(timeout_ms);
+        // SAFETY: all of it lives through the call.
+        call(|error| unsafe {
+            kvm_hotplug_add_json(self.0, text.as_ptr(), timeout, 0, &raw mut answer, error)
+        })?;
+        // SAFETY: given away by the call.
+        Ok(unsafe { json(answer) })
+    }
+
+    fn apply(&self, text: &str, how: ApplyArgs) -> Applied {
+        let (text, mut answer) = (CString::new(text).unwrap(), null_mut());
+        let flags = [
+            (how.plan, KVM_HOTPLUG_APPLY_PLAN),
+            (how.keep_others, KVM_HOTPLUG_APPLY_KEEP_OTHERS),
+            (how.replace, KVM_HOTPLUG_APPLY_REPLACE),
+            (how.live_only, KVM_HOTPLUG_LIVE_ONLY),
+            (how.no_wait, KVM_HOTPLUG_NO_WAIT),
+        ];
+        let flags = flags.iter().filter(|(is, _)| *is).map(|(_, flag)| flag).sum();
+        let timeout = milliseconds(how.timeout_ms);
+        // SAFETY: all of it lives through the call.
+        let code = call(|error| unsafe {
+            kvm_hotplug_apply(self.0, text.as_ptr(), timeout, flags, &raw mut answer, error)
+        });
+        // SAFETY: given away by the call, if it is there.
+        let json = (!answer.is_null()).then(|| unsafe { json(answer) });
+        let word = |code| ["done", "after-reboot", "pending"][usize::try_from(code).unwrap()];
+        Applied { json, result: code.map(word) }
     }
 
     fn unplug_all(&self, ids: &[String], timeout_ms: u64) -> Vec<Result<Answer, i32>> {

@@ -8,9 +8,9 @@ use std::time::Duration;
 use kvm_hotplug::Error;
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
 use kvm_hotplug::guest::{
-    self, Access, AddRequest, ControllerRequest, DeferReason, DeviceInfo, DeviceState, DiskRequest, Guest,
-    Listener, NewSize, NicRequest, Outcome, PendingReason, Placement, RawCommand, Removal, RemovalOfMany,
-    TapSource, ThreadNumber,
+    self, Access, AddRequest, Apply, ControllerRequest, DeferReason, DeviceInfo, DeviceState, DiskRequest,
+    Guest, Listener, NewSize, NicRequest, Outcome, PendingReason, Placement, RawCommand, Removal,
+    RemovalOfMany, TapSource, ThreadNumber, read_devices, read_wanted,
 };
 use kvm_hotplug::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, ScsiAddress, Slot};
 use kvm_hotplug::log::{Level, Log, Sink};
@@ -77,6 +77,32 @@ impl Api for RustApi {
         }
         let added = self.0.add_all(additions, Duration::from_millis(timeout_ms))?;
         Ok(added.into_iter().map(answer).collect())
+    }
+
+    fn add_json(&self, text: &str, timeout_ms: u64) -> Result<Value, Failure> {
+        let requests = read_devices(text)?;
+        let kinds: Vec<_> = requests.iter().map(AddRequest::kind).collect();
+        let added = self.0.add_all(requests, Duration::from_millis(timeout_ms))?;
+        Ok(kvm_hotplug::guest::Applied::of_adds(&kinds, added).to_json())
+    }
+
+    fn apply(&self, text: &str, how: ApplyArgs) -> Applied {
+        let ApplyArgs { plan, keep_others, replace, live_only, no_wait, timeout_ms } = how;
+        let how = Apply { plan_only: plan, keep_others, replace, live_only, no_wait };
+        let applied =
+            read_wanted(text).and_then(|wanted| self.0.apply(wanted, how, Duration::from_millis(timeout_ms)));
+        match applied {
+            Err(error) => Applied { json: None, result: Err(error.into()) },
+            Ok(applied) => {
+                let json = Some(applied.to_json());
+                let word = match (applied.is_pending(), applied.waits_for_boot()) {
+                    (true, _) => "pending",
+                    (false, true) => "after-reboot",
+                    (false, false) => "done",
+                };
+                Applied { json, result: applied.error.map_or(Ok(word), |error| Err(error.into())) }
+            }
+        }
     }
 
     fn unplug_all(&self, ids: &[String], timeout_ms: u64) -> Vec<Result<Answer, i32>> {

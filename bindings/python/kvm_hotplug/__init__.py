@@ -46,6 +46,8 @@ from ._abi import VERSION as __version__
 from ._library import thread, version
 from .answers import (
     AddedMany,
+    Applied,
+    AppliedDevice,
     BootPlan,
     Deleted,
     Device,
@@ -56,7 +58,7 @@ from .answers import (
     Slot,
 )
 from .boot import Boot
-from .errors import DelManyError, KvmHotplugError
+from .errors import ApplyError, DelManyError, KvmHotplugError
 from .events import Event
 from .guest import Guest
 from .requests import NIC, BootOptions, Controller, Disk, SCSIAddress
@@ -69,6 +71,9 @@ __all__ = [
     "AddedMany",
     "AddressType",
     "Answer",
+    "Applied",
+    "AppliedDevice",
+    "ApplyError",
     "BATCH_MAX",
     "Backing",
     "Boot",

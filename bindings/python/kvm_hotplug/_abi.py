@@ -44,7 +44,7 @@ class Flag(enum.IntFlag):
     OPEN_IN_MEMORY = 1 << 23
     #: Flag of Guest.open(): QEMU is being started, so wait until it listens and replies. Without it, a call
     #: fails at once with -ENOENT or -ECONNREFUSED if nobody listens yet.
-    OPEN_STARTING = 1 << 26
+    OPEN_STARTING = 1 << 28
     #: Flag of requests: now or not at all. What would wait for a reboot fails with -EOPNOTSUPP.
     LIVE_ONLY = 1 << 0
     #: Flag of requests: do not wait for QEMU or the guest. A removal asks the guest. Its answer is
@@ -78,6 +78,13 @@ class Flag(enum.IntFlag):
     DEL_LEAVE_OVERLAY = 1 << 9
     #: Flag of Guest.resize_disk(): the disk may shrink. Data beyond its new end is lost.
     RESIZE_SHRINK = 1 << 10
+    #: Flag of Guest.apply(): say what would be done, and do nothing.
+    APPLY_PLAN = 1 << 24
+    #: Flag of Guest.apply(): NICs and disks that are not in the list stay.
+    APPLY_KEEP_OTHERS = 1 << 25
+    #: Flag of Guest.apply(): a device whose settings differ in what cannot be changed in a running guest is
+    #: removed, and added with the new ones.
+    APPLY_REPLACE = 1 << 26
     #: Flag of BootOptions: start QEMU with -S, so that the guest does not run until the monitor command
     #: "cont". A migration target then also waits for it after the migration.
     BOOT_PAUSED = 1 << 17
@@ -1003,6 +1010,14 @@ PROTOTYPES = {
     ]),
     "kvm_hotplug_resize_disk": (c_int, [
         POINTER(kvm_hotplug), c_char_p, c_uint64, c_uint32, c_uint32, POINTER(c_uint64),
+        POINTER(POINTER(kvm_hotplug_error)),
+    ]),
+    "kvm_hotplug_add_json": (c_int, [
+        POINTER(kvm_hotplug), c_char_p, c_uint32, c_uint32, POINTER(POINTER(c_char)),
+        POINTER(POINTER(kvm_hotplug_error)),
+    ]),
+    "kvm_hotplug_apply": (c_int, [
+        POINTER(kvm_hotplug), c_char_p, c_uint32, c_uint32, POINTER(POINTER(c_char)),
         POINTER(POINTER(kvm_hotplug_error)),
     ]),
     "kvm_hotplug_list": (c_int, [

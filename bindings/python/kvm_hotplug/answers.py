@@ -169,6 +169,49 @@ class Deleted:
 
 
 @dataclass(frozen=True)
+class AppliedDevice:
+    """One device of Guest.apply() or Guest.add_json(), with what was to be done about it."""
+
+    #: None for one that has not been given an id.
+    id: Optional[str]
+    #: nic, disk or controller.
+    type: str
+    #: none, add, del, change or replace; why says why.
+    action: str
+    why: str
+    #: done, after-reboot, pending, refused, failed or left (nothing has been done); reason says why.
+    answer: str
+    reason: str
+    generation: Optional[int]
+    bus: Optional[str]
+    slot: Optional[int]
+    channel: Optional[int]
+    target: Optional[int]
+    lun: Optional[int]
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What has become of the devices of a list, or would."""
+
+    #: What all answers come to: DONE, PENDING or AFTER_REBOOT.
+    answer: Answer
+    #: Those of the list in its order, then those that were to go.
+    devices: List[AppliedDevice]
+
+    @property
+    def changes(self) -> int:
+        """About how many devices something was to be done."""
+        return sum(device.action != "none" for device in self.devices)
+
+
+def applied_of(answer: Answer, members: List[Dict[str, Any]]) -> Applied:
+    # Newer versions may add members.
+    names = [field.name for field in dataclasses.fields(AppliedDevice)]
+    return Applied(answer, [AppliedDevice(**{name: one.get(name) for name in names}) for one in members])
+
+
+@dataclass(frozen=True)
 class Plan(Result):
     """What a call would answer, with the device as it would be."""
 

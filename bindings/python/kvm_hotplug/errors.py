@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, List, Optional, Sequence
 from ._abi import ErrorKind, Undo
 
 if TYPE_CHECKING:
-    from .answers import Deleted
+    from .answers import Applied, Deleted
 
 
 class KvmHotplugError(OSError):
@@ -66,6 +66,22 @@ class DelManyError(KvmHotplugError):
         made = cls(error.errno or 0, error.message)
         made.__dict__.update(error.__dict__)
         made.answers = answers
+        return made
+
+
+class ApplyError(KvmHotplugError):
+    """Guest.apply() has failed after it had decided what is to be done."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        #: What is done and what is left, device by device.
+        self.applied: "Optional[Applied]" = None
+
+    @classmethod
+    def of(cls, error: KvmHotplugError, applied: "Applied") -> "ApplyError":
+        made = cls(error.errno or 0, error.message)
+        made.__dict__.update(error.__dict__)
+        made.applied = applied
         return made
 
 

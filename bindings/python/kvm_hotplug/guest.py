@@ -12,11 +12,12 @@ from ._connections import Connection, Connections, descriptor_of
 from ._events import Events
 from ._library import checked, library
 from ._looks import Looks
+from ._wanted import Wanted
 from .requests import flags
 from .runtime import Runtime
 
 
-class Guest(Changes, Looks, Events, Connections):
+class Guest(Changes, Wanted, Looks, Events, Connections):
     """A live guest: the connection to its monitor, its slot map, and its pending operations. A monitor serves
     one client at a time: while a guest is open, no other program can use that QMP socket.
 

@@ -10,6 +10,7 @@ const OPERATIONS: &[Option<Operation>] = &[
     Some(Operation::Add),
     Some(Operation::RollbackAdd),
     Some(Operation::Remove),
+    Some(Operation::RemoveNext),
     Some(Operation::SetLink),
     Some(Operation::Move),
 ];
@@ -32,13 +33,20 @@ const OTHER_WITH_BACKEND: Shown = Shown::Another { has_backend: true };
 const ADD: &[Option<Operation>] = &[Some(Operation::Add)];
 const ROLLBACK: &[Option<Operation>] = &[Some(Operation::RollbackAdd)];
 const REMOVE: &[Option<Operation>] = &[Some(Operation::Remove)];
-const ALL_BUT_ADD: &[Option<Operation>] =
-    &[Some(Operation::RollbackAdd), Some(Operation::Remove), Some(Operation::SetLink), Some(Operation::Move)];
+const ALL_BUT_ADD: &[Option<Operation>] = &[
+    Some(Operation::RollbackAdd),
+    Some(Operation::Remove),
+    Some(Operation::RemoveNext),
+    Some(Operation::SetLink),
+    Some(Operation::Move),
+];
+const REMOVE_NEXT: &[Option<Operation>] = &[Some(Operation::RemoveNext)];
 const CHANGE: &[Option<Operation>] = &[Some(Operation::SetLink), Some(Operation::Move)];
 const SOME: &[Option<Operation>] = &[
     Some(Operation::Add),
     Some(Operation::RollbackAdd),
     Some(Operation::Remove),
+    Some(Operation::RemoveNext),
     Some(Operation::SetLink),
     Some(Operation::Move),
 ];
@@ -154,6 +162,9 @@ const TABLE: &[(Row, Decision)] = &[
     (Row { operation: REMOVE, recorded: IT, shown: GONE, ..SAME }, REMOVED),
     (Row { operation: REMOVE, recorded: IT, shown: TAKEN, ..SAME }, REMOVED_TAKEN),
 
+    (Row { operation: REMOVE_NEXT, recorded: NOTHING, ..SAME }, Decision::ClearIntent),
+    (Row { operation: REMOVE_NEXT, recorded: IT, ..SAME }, Decision::AwaitAdds),
+
     (Row { operation: CHANGE, recorded: NOTHING, ..SAME }, Decision::ClearIntent),
     (Row { operation: CHANGE, recorded: IT, shown: ITSELF, ..SAME }, Decision::SettleChange),
     (Row { operation: CHANGE, recorded: IT, shown: NOT_ITSELF, ..SAME }, Decision::ClearIntent),
@@ -168,6 +179,7 @@ const TABLE: &[(Row, Decision)] = &[
     (Row { operation: REMOVE, recorded: NOT_IT, ..ENDED }, Decision::ClearIntent),
     (Row { operation: REMOVE, recorded: IT, shown: NOT_ITSELF, ..ENDED }, Decision::GoneWithQemu(EventKind::Removed)),
     (Row { operation: REMOVE, recorded: IT, shown: ITSELF, ..ENDED }, Decision::StaysInNewQemu),
+    (Row { operation: REMOVE_NEXT, ..ENDED }, Decision::ClearIntent),
     (Row { operation: CHANGE, ..ENDED }, Decision::ClearIntent),
 ];
 

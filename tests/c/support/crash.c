@@ -137,6 +137,35 @@ int scene_ask_many(struct scene *scene, unsigned set)
     return kvmh_del_many(scene->vm.guest, &batch, NULL, NULL, &failure);
 }
 
+int scene_apply(struct scene *scene, unsigned set)
+{
+    enum { LIST_SIZE = CRASH_DEVICES * (TEST_PATH + 256) };
+    char *wanted = calloc(1, LIST_SIZE);
+    size_t length = 0;
+    int rc;
+
+    CHECK(wanted != NULL);
+    for (int which = 0; which < CRASH_CONTROLLER; which++) {
+        const char *comma = length == 0 ? "[" : ",";
+        if ((set & CRASH_ONLY(which)) == 0)
+            continue;
+        if (is_nic(which))
+            length += (size_t)snprintf(wanted + length, LIST_SIZE - length,
+                                       "%s{\"type\":\"nic\",\"id\":\"%s\",\"bridge\":\"%s\",\"queues\":%d}", comma,
+                                       crash_ids[which], scene->bridge, which == CRASH_WIDE_NIC ? QUEUES : 1);
+        else
+            length += (size_t)snprintf(
+                wanted + length, LIST_SIZE - length,
+                "%s{\"type\":\"disk\",\"id\":\"%s\",\"path\":\"%s\",\"format\":\"%s\",\"read_only\":%s}", comma,
+                crash_ids[which], scene->images[which], which == CRASH_CHAIN ? "qcow2" : "raw",
+                which == CRASH_READ_ONLY ? "true" : "false");
+    }
+    snprintf(wanted + length, LIST_SIZE - length, length == 0 ? "[]" : "]");
+    rc = kvm_hotplug_apply(scene->vm.guest, wanted, 0, KVM_HOTPLUG_NO_WAIT, NULL, &failure);
+    free(wanted);
+    return rc;
+}
+
 static struct kvm_hotplug_device *list(struct scene *scene, size_t *count)
 {
     struct kvm_hotplug_device *devices = calloc(MAX_LISTED, sizeof *devices);

@@ -78,6 +78,9 @@ void scene_reopen(struct scene *scene);
 int scene_add_many(struct scene *scene, unsigned set, enum crash_flaw flaw, int timeout_ms);
 int scene_ask_many(struct scene *scene, unsigned set);
 
+/* The guest is to have these and no others; what is to go is asked for, and not waited for. */
+int scene_apply(struct scene *scene, unsigned set);
+
 /* Lets the guest grant every removal that is pending; and waits for it. QEMU 7.2 may have to be told more
  * than once: it says that a device is gone when its memory map changes the next time. */
 void scene_let_go(struct scene *scene);

@@ -9,7 +9,7 @@
 
 enum { MOST_STEPS = 400, MOST_TRIES = 50, EVENT_MS = 10000, AGAIN_MS = 40, LIST_MS = 400 };
 
-static const char *const verbs[] = {"add", "begin to add", "fail to add", "ask for", "remove", "recover from"};
+static const char *const verbs[] = {"add", "begin to add", "fail to add", "ask for", "remove", "apply", "recover from"};
 
 struct task {
     struct scene *scene;
@@ -56,6 +56,14 @@ static void ask(struct scene *scene, unsigned set)
     int answer = is_list(set) ? scene_ask_many(scene, set) : scene_ask(scene, first_of(set));
 
     /* A SCSI disk goes without the guest, and firmware that runs may let go of anything at once. */
+    if (answer != KVM_HOTPLUG_ANSWER_DONE)
+        succeed(answer, KVM_HOTPLUG_ANSWER_PENDING);
+}
+
+static void apply(struct scene *scene, unsigned wanted)
+{
+    int answer = scene_apply(scene, wanted);
+
     if (answer != KVM_HOTPLUG_ANSWER_DONE)
         succeed(answer, KVM_HOTPLUG_ANSWER_PENDING);
 }
@@ -139,19 +147,37 @@ static void do_task(void *argument)
         ask(scene, set);
     if (task->verb == STEP_REMOVE)
         wait_until_gone(scene, set);
+    if (task->verb == STEP_APPLY)
+        apply(scene, task->operation->wanted);
     vm_close(&scene->vm);
 }
 
-/* Whether the devices are there before the operation. */
-static bool adds(enum step_verb verb)
+/* Which devices are there before the operation. */
+static unsigned there_before(enum step_verb verb, const struct step_operation *operation)
 {
-    return verb == STEP_ADD || verb == STEP_BEGIN || verb == STEP_FAIL;
+    if (verb == STEP_APPLY)
+        return operation->set & ~operation->wanted;
+    return verb == STEP_ADD || verb == STEP_BEGIN || verb == STEP_FAIL ? 0 : operation->set;
+}
+
+/* Those that come are there, all of them or none; those that go stay until then. */
+static bool may_be_applied(const struct step_operation *operation, const struct found *found, bool cut_off)
+{
+    unsigned come = operation->wanted, go = operation->set & ~come, there = found->there;
+
+    if (cut_off && (there & come) == 0 && there == go)
+        return (found->leaving & go) == 0;
+    return (there & come) == come && (found->leaving & come) == 0 && (cut_off || (there & go) == 0);
 }
 
 /* Whether an operation, cut off or not, may have left the devices so. Who asks may be given at once. */
-static bool may_be(enum step_verb verb, unsigned set, const struct found *found, bool cut_off)
+static bool may_be(enum step_verb verb, const struct step_operation *operation, const struct found *found,
+                   bool cut_off)
 {
+    unsigned set = operation->set;
+
     switch (verb) {
+    case STEP_APPLY: return may_be_applied(operation, found, cut_off);
     case STEP_ADD:
     case STEP_BEGIN:
         /* All or none; of a list, those that are in the guest alone have to leave. */
@@ -236,10 +262,11 @@ static void take_out(struct scene *scene, unsigned set)
     scene_grant(scene);
 }
 
-/* Brings the devices in or out, by whole operations, and takes out a controller that is not needed for it. */
-static void bring(struct scene *scene, unsigned set, const struct found *found, bool in)
+/* Brings these of the devices in and the others out, by whole operations, and takes out a controller that is
+ * not needed for it. */
+static void bring(struct scene *scene, unsigned set, const struct found *found, unsigned in)
 {
-    bool done = found->leaving == 0 && found->there == (in ? set : 0);
+    bool done = found->leaving == 0 && found->there == in;
     struct states states;
 
     if (done && (set & CRASH_ONLY(CRASH_SCSI)) == 0)
@@ -249,12 +276,12 @@ static void bring(struct scene *scene, unsigned set, const struct found *found, 
     if (!done && found->there != 0)
         take_out(scene, found->there);
     scene_compare(scene, &states);
-    if (!in && states.of[CRASH_CONTROLLER] != KVM_HOTPLUG_ANSWER_ABSENT)
+    if (in == 0 && states.of[CRASH_CONTROLLER] != KVM_HOTPLUG_ANSWER_ABSENT)
         take_out(scene, CRASH_ONLY(CRASH_CONTROLLER));
-    if (!done && in)
-        works(add(scene, set, CRASH_SOUND));
+    if (!done && in != 0)
+        works(add(scene, in, CRASH_SOUND));
     scene_compare(scene, &states);
-    CHECK_NUMBER(find(&states, set).there, in ? set : 0);
+    CHECK_NUMBER(find(&states, set).there, in);
     vm_close(&scene->vm);
 }
 
@@ -270,7 +297,7 @@ static void interrupt(struct scene *scene, const struct step_operation *operatio
     for (int tries = 1; !trace(do_task, &task, &operation->cut).killed; tries++) {
         CHECK(begun == STEP_FAIL && tries < MOST_TRIES);
         *found = examine(scene, operation);
-        bring(scene, operation->set, found, !adds(begun));
+        bring(scene, operation->set, found, there_before(begun, operation));
     }
 }
 
@@ -283,12 +310,12 @@ static struct traced try_step(struct scene *scene, const struct step_operation *
     struct traced traced;
 
     monitor_forget_events(scene->vm.qemu->observer);
-    bring(scene, operation->set, found, !adds(begun));
+    bring(scene, operation->set, found, there_before(begun, operation));
     if (operation->verb == STEP_RECOVER)
         interrupt(scene, operation, begun, found);
     traced = trace(do_task, &task, cut);
     *found = examine(scene, operation);
-    if (!may_be(begun, operation->set, found, traced.killed || operation->verb == STEP_RECOVER))
+    if (!may_be(begun, operation, found, traced.killed || operation->verb == STEP_RECOVER))
         FAIL("of 0x%x, 0x%x are there after that, and 0x%x are leaving", operation->set, found->there, found->leaving);
     return traced;
 }
@@ -314,7 +341,7 @@ static int try_all_steps(struct scene *scene, const struct step_operation *opera
             printf(" %s", traced.call);
         fflush(stdout);
     }
-    bring(scene, operation->set, &found, false);
+    bring(scene, operation->set, &found, 0);
     return kills;
 }
 

@@ -13,8 +13,9 @@
 
 enum { STEP_LINGER_MS = 10 };
 
-/* STEP_BEGIN: an add that is not waited for, until it is over. */
-enum step_verb { STEP_ADD, STEP_BEGIN, STEP_FAIL, STEP_ASK, STEP_REMOVE, STEP_RECOVER };
+/* STEP_BEGIN: an add that is not waited for, until it is over. STEP_APPLY: a wanted list, with which some of
+ * the devices come and the others go. */
+enum step_verb { STEP_ADD, STEP_BEGIN, STEP_FAIL, STEP_ASK, STEP_REMOVE, STEP_APPLY, STEP_RECOVER };
 
 struct step_operation {
     enum step_verb verb;
@@ -23,6 +24,7 @@ struct step_operation {
     /* STEP_RECOVER: from this operation, killed there. */
     enum step_verb interrupted;
     struct cut cut;
+    unsigned wanted; /* STEP_APPLY, or recovering from it: those of the set that come */
 };
 
 /* All of a test. */

@@ -10,6 +10,8 @@ use crate::device::{self, Answer, Json, Shown, State};
 use crate::failure::{Result, Status};
 use crate::session::Session;
 
+const HEADER: [&str; 5] = ["ID", "TYPE", "AT", "STATE", "WHAT"];
+
 /// A device of a record. Whether the guest has it is not known there.
 #[derive(Serialize)]
 struct Recorded<'a> {
@@ -37,7 +39,7 @@ pub(crate) fn list(session: &mut Session<'_>, id: Option<&str>) -> Result<Status
         (false, _) if devices.is_empty() => output.line("no NICs and no disks"),
         (false, _) => {
             let rows: Vec<_> = devices.iter().map(|device| row(device, with_guest)).collect();
-            table(rows, output.terminal.columns).lines().for_each(|line| output.line(line));
+            table(HEADER, rows, output.terminal.columns).lines().for_each(|line| output.line(line));
         }
     }
     Ok(Status::Done)
@@ -92,11 +94,11 @@ fn row(shown: &Shown, with_guest: bool) -> [String; 5] {
 
 /// Two blanks between columns. Of a terminal, the last column takes what the others leave, in several lines
 /// if need be.
-fn table(rows: Vec<[String; 5]>, columns: Option<u16>) -> String {
+pub(crate) fn table(header: [&str; 5], rows: Vec<[String; 5]>, columns: Option<u16>) -> String {
     const GAP: u16 = 2;
     const STATE: u16 = 12;
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_header(["ID", "TYPE", "AT", "STATE", "WHAT"]).add_rows(rows);
+    table.load_preset(NOTHING).set_header(header).add_rows(rows);
     match columns {
         None => table.set_content_arrangement(ContentArrangement::Disabled),
         Some(columns) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns),
@@ -133,7 +135,7 @@ mod tests {
     #[test]
     fn one_line_for_each_where_there_is_no_terminal() {
         assert_eq!(
-            table(rows(), None),
+            table(HEADER, rows(), None),
             "ID          TYPE  AT        STATE         WHAT\n\
              nic-pci-4   nic   pci.0:04  in the guest  52:54:00:00:00:01, tap tap0 on br0\n\
              disk-pci-5  disk  pci.0:05  leaving       \
@@ -144,12 +146,12 @@ mod tests {
     #[test]
     fn it_fits_the_terminal() {
         for columns in [60, 80, 120, 200] {
-            let table = table(rows(), Some(columns));
+            let table = table(HEADER, rows(), Some(columns));
             let longest = table.lines().map(str::len).max();
             assert!(longest.is_some_and(|length| length <= usize::from(columns)), "{columns}:\n{table}");
             assert!(table.contains("\ndisk-pci-5  disk  pci.0:05  leaving       /srv"), "{table}");
         }
-        let wide = table(rows(), Some(200));
-        assert_eq!(wide, table(rows(), None));
+        let wide = table(HEADER, rows(), Some(200));
+        assert_eq!(wide, table(HEADER, rows(), None));
     }
 }

@@ -3,6 +3,7 @@
 
 mod add;
 mod adopt;
+mod apply;
 mod boot;
 mod change;
 mod check;
@@ -91,6 +92,7 @@ fn carry_out(session: &mut Session<'_>, command: Command) -> Result<Status> {
         Command::AddNic { nic, cold: true } => add::cold_nic(session, &nic),
         Command::AddDisk { disk, cold: false } => add::disk(session, &disk),
         Command::AddDisk { disk, cold: true } => add::cold_disk(session, &disk),
+        Command::Apply(arguments) => apply::command(session, &arguments),
         Command::AddScsi { scsi } => add::scsi(session, &scsi),
         Command::Del { ids, removal, no_wait: _, cold: true } => remove::from_record(session, ids, &removal),
         Command::Del { ids, removal, no_wait: true, cold: false } => remove::ask(session, ids, &removal),

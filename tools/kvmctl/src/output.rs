@@ -13,6 +13,7 @@ use kvm_hotplug::sanitize::escaped;
 use kvm_hotplug::sys::standard_files::was_closed;
 use rustix::io::{Errno, write};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::failure::{Failure, Status};
 use crate::interrupt;
@@ -43,6 +44,14 @@ struct Told<'a> {
     qmp_desc: Option<&'a str>,
     undo: Undo,
     residue: &'a [String],
+}
+
+/// A failure as members of a larger document.
+pub(crate) fn failed_members(failure: &Failure) -> Map<String, Value> {
+    match serde_json::to_value(failed(&failure.error, failure.message())) {
+        Ok(Value::Object(members)) => members,
+        _ => Map::new(),
+    }
 }
 
 impl Output {

@@ -71,6 +71,7 @@ impl Command {
             Self::Plan { .. } | Self::List { .. } | Self::Map | Self::Verify { mend: false } => Access::Look,
             Self::Check { .. } | Self::Convert { .. } | Self::Copy { .. } => Access::Look,
             Self::Boot(arguments) if arguments.print => Access::Look,
+            Self::Apply(arguments) if arguments.plan => Access::Look,
             _ => Access::Change,
         }
     }

@@ -37,6 +37,7 @@ const ENUMS: &[(&str, &str, &str)] = &[
 
 /// What comments name by its C word, in Python's. A word of C that is not here is an error.
 const WORDS: &[(&str, &str)] = &[
+    ("kvm_hotplug_apply()", "Guest.apply()"),
     ("kvm_hotplug_cancel() ended", "Guest.cancel() ended"),
     ("kvm_hotplug_error_qmp_class()", "KvmHotplugError.qmp_class"),
     ("kvm_hotplug_error_residue()", "KvmHotplugError.residue"),

@@ -207,6 +207,12 @@ pub(crate) enum Command {
         #[arg(long)]
         cold: bool,
     },
+    /// Make the guest have the NICs and disks of a list, and no others
+    ///
+    /// FILE is JSON: a list of devices, each with type, id and settings. Links and bridges are changed in
+    /// place; what is missing is added, what is not in the list is removed. The same list once more does
+    /// nothing. SCSI controllers, and devices that the record does not have, stay.
+    Apply(ApplyArguments),
     /// Pull the cable of a NIC, or put it back
     Link {
         /// The NIC
@@ -326,6 +332,28 @@ pub(crate) enum Plan {
         #[arg(long, value_name = "N", value_parser = values::number::<u32>)]
         spare_ports: Option<u32>,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ApplyArguments {
+    /// The list, or - for standard input
+    #[arg(value_hint = ValueHint::FilePath, value_name = "FILE")]
+    pub(crate) file: String,
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) plan: bool,
+    /// NICs and disks that are not in the list stay
+    #[arg(long)]
+    pub(crate) keep_others: bool,
+    /// A device that differs in what cannot be changed is removed, and added anew
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// Fail rather than record something for the next boot
+    #[arg(long)]
+    pub(crate) live_only: bool,
+    /// Ask the guest to let go of devices, and do not wait for it
+    #[arg(long)]
+    pub(crate) no_wait: bool,
 }
 
 #[derive(Debug, clap::Args)]
