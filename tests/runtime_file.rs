@@ -155,7 +155,7 @@ fn a_cut_journal_is_refused_too() {
     let api = fixture.open(&RustAgent);
     done(api.add_disk(&fixture.disk_as("data", "a.img")));
     fixture.qemu.model(|model| model.unplug_behaviour = support::fake::UnplugBehaviour::Never);
-    api.unplug(&UnplugArgs::within("data", 50)).unwrap();
+    api.unplug(&UnplugArgs { wait: false, ..UnplugArgs::of("data") }).unwrap();
     drop(api);
     let whole = std::fs::read(fixture.journal()).unwrap();
     assert_eq!(std::fs::metadata(fixture.journal()).unwrap().permissions().mode() & 0o777, 0o600);
