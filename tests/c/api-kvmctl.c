@@ -23,9 +23,9 @@ static void fits(size_t columns)
 
 static void help(void)
 {
-    static const char *const commands[] = {"init", "boot",    "check",      "convert",  "backing",  "accept",
-                                           "map",  "list",    "add-nic",    "add-disk", "add-scsi", "del",
-                                           "link", "move",    "plan",       "resize",   "verify",   "watch",
+    static const char *const commands[] = {"init", "boot", "check",   "convert",    "backing",  "accept",
+                                           "map",  "list", "add-nic", "add-disk",   "add-scsi", "del",
+                                           "link", "move", "plan",    "resize",     "verify",   "watch",
                                            "qmp",  "copy", "reserve", "slot-policy"};
     char command[64];
 

@@ -79,7 +79,8 @@ int main(void)
     CHECK_NUMBER(recorded(&vm), 0);
     plug_all(&vm, directory);
     look(&vm, seen);
-    answers(add_nic(&vm, &(struct kvm_hotplug_nic){.id = "waits", .model = "ne2k_pci", .mac = "52:54:00:00:00:77"}, NULL),
+    answers(add_nic(&vm, &(struct kvm_hotplug_nic){.id = "waits", .model = "ne2k_pci", .mac = "52:54:00:00:00:77"},
+                    NULL),
             KVM_HOTPLUG_ANSWER_AFTER_REBOOT);
     CHECK_NUMBER(guest_does(vm.qemu, "printf 'kept over a reboot' | dd of=/dev/%s conv=fsync", seen[NICS + 1]), 0);
     /* Asked for, and never granted: the guest is switched off before. */

@@ -62,8 +62,8 @@ static void refuses_others(void)
 
 int main(void)
 {
-    const char *extra[] = {"-chardev", "socket,id=port,host=127.0.0.1,port=4444,server=on,wait=off",
-                           "-mon", "chardev=port,mode=control", NULL};
+    const char *extra[] = {"-chardev", "socket,id=port,host=127.0.0.1,port=4444,server=on,wait=off", "-mon",
+                           "chardev=port,mode=control", NULL};
     struct kvm_hotplug_nic nic = {.id = "none"};
     char image[TEST_PATH];
     int fd, fds;
@@ -87,7 +87,8 @@ int main(void)
     fd = connect_port(4444);
     open_over(fd);
     ok(close(fd));
-    fails(kvmh_add_nic(vm.guest, &nic, NULL, &failure), -EOPNOTSUPP, KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE, "127.0.0.1:4444");
+    fails(kvmh_add_nic(vm.guest, &nic, NULL, &failure), -EOPNOTSUPP, KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE,
+          "127.0.0.1:4444");
     works(kvm_hotplug_set_link(vm.guest, "first", 0, 0, &failure));
     CHECK(!vm_has_journal(&vm));
     vm_close(&vm);

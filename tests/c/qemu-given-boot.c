@@ -44,7 +44,8 @@ static void refused(struct kvm_runtime *runtime, const struct kvm_boot_options *
 {
     struct kvm_boot *boot = NULL;
 
-    fails(kvmh_runtime_boot(runtime, options, &boot, &failure), -EBADFD, KVM_HOTPLUG_ERROR_STATE, "lan", "kvm_runtime_give_tap");
+    fails(kvmh_runtime_boot(runtime, options, &boot, &failure), -EBADFD, KVM_HOTPLUG_ERROR_STATE, "lan",
+          "kvm_runtime_give_tap");
 }
 
 static void gives_wrongly(int32_t fds[QUEUES])
@@ -54,8 +55,10 @@ static void gives_wrongly(int32_t fds[QUEUES])
     invalid(kvm_runtime_give_tap(vm.runtime, "lan", fds, 1, &failure), "1 tap fds", "lan");
     invalid(kvm_runtime_give_tap(vm.runtime, "lan", twice, QUEUES, &failure), "twice");
     invalid(kvm_runtime_give_tap(vm.runtime, "data", fds, QUEUES, &failure), "data is no NIC");
-    fails(kvm_runtime_give_tap(vm.runtime, "lan", null, QUEUES, &failure), -EBADF, KVM_HOTPLUG_ERROR_INVALID, "tap_fds");
-    fails(kvm_runtime_give_tap(vm.runtime, "none", fds, QUEUES, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, "none");
+    fails(kvm_runtime_give_tap(vm.runtime, "lan", null, QUEUES, &failure), -EBADF, KVM_HOTPLUG_ERROR_INVALID,
+          "tap_fds");
+    fails(kvm_runtime_give_tap(vm.runtime, "none", fds, QUEUES, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND,
+          "none");
     fails(kvm_runtime_give_tap(vm.runtime, "own", fds, QUEUES, &failure), -EBADFD, KVM_HOTPLUG_ERROR_STATE, "own");
 }
 

@@ -58,7 +58,8 @@ static void goes(void)
     for (int i = 0; i < 500 && is_lent(); i++)
         usleep(10 * 1000);
     CHECK(!is_lent());
-    CHECK(!qmp_contains(vm.qemu, "{\"execute\":\"qom-list\",\"arguments\":{\"path\":\"/objects\"}}", "kvm-hotplug-lent"));
+    CHECK(
+        !qmp_contains(vm.qemu, "{\"execute\":\"qom-list\",\"arguments\":{\"path\":\"/objects\"}}", "kvm-hotplug-lent"));
 }
 
 int main(void)

@@ -107,7 +107,8 @@ static void refuses(void)
     refused((struct kvm_hotplug_nic){.netns = "blue"}, EINVAL, KVM_HOTPLUG_ERROR_INVALID, "does not begin with /");
     refused((struct kvm_hotplug_nic){.netns = "/run/kht-none"}, ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, "/run/kht-none");
     refused((struct kvm_hotplug_nic){.netns = vm.path}, EINVAL, KVM_HOTPLUG_ERROR_HOST, vm.path);
-    refused((struct kvm_hotplug_nic){.netns = namespace, .bridge = "here"}, ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, "here");
+    refused((struct kvm_hotplug_nic){.netns = namespace, .bridge = "here"}, ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND,
+            "here");
     refused((struct kvm_hotplug_nic){.netns = namespace, .tap_fds = taps, .tap_fd_count = 1}, EINVAL,
             KVM_HOTPLUG_ERROR_INVALID, "tap_fds");
     snprintf(loose, sizeof loose, "/proc/self/fd/%d", fd);

@@ -37,8 +37,8 @@ static void start_anew(const struct arguments *command, const struct kvm_hotplug
 
 int main(void)
 {
-    const char *extra[] = {"-chardev", "socket,id=port,host=127.0.0.1,port=4444,server=on,wait=off",
-                           "-mon", "chardev=port,mode=control", NULL};
+    const char *extra[] = {"-chardev", "socket,id=port,host=127.0.0.1,port=4444,server=on,wait=off", "-mon",
+                           "chardev=port,mode=control", NULL};
     struct arguments command = {.count = 0};
     struct kvm_hotplug_device nic;
 

@@ -27,7 +27,8 @@ static void refuses_descriptors(const char *name)
     struct kvm_hotplug_nic nic = {.id = "refused"};
     struct kvm_hotplug_disk disk = {.id = "refused", .path = image};
 
-    fails(kvmh_add_nic(vm.guest, &nic, NULL, &failure), -EOPNOTSUPP, KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE, "descriptor", name);
+    fails(kvmh_add_nic(vm.guest, &nic, NULL, &failure), -EOPNOTSUPP, KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE, "descriptor",
+          name);
     fails(kvmh_add_disk(vm.guest, &disk, NULL, &failure), -EOPNOTSUPP, KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE, "descriptor",
           name);
     CHECK_NUMBER(link_count(), interfaces);
@@ -59,9 +60,10 @@ static void works_otherwise(void)
 int main(void)
 {
     const char *extra[] = {"-chardev", "socket,id=v4,host=127.0.0.1,port=4444,server=on,wait=off",
-                           "-mon", "chardev=v4,mode=control",
+                           "-mon",     "chardev=v4,mode=control",
                            "-chardev", "socket,id=v6,host=::1,port=4445,server=on,wait=off",
-                           "-mon", "chardev=v6,mode=control", NULL};
+                           "-mon",     "chardev=v6,mode=control",
+                           NULL};
     struct kvm_hotplug *none = NULL;
     int fd;
 
@@ -85,10 +87,11 @@ int main(void)
     works(kvm_runtime_load(vm.path, &vm.runtime, &failure));
     fails(kvm_hotplug_open(vm.runtime, "127.0.0.1:4446", 0, &none, &failure), -ECONNREFUSED, KVM_HOTPLUG_ERROR_HOST,
           "connect to the monitor at 127.0.0.1:4446");
-    fails(kvm_hotplug_open(vm.runtime, "no-such-host.invalid:1", 0, &none, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND,
-          "no-such-host.invalid");
+    fails(kvm_hotplug_open(vm.runtime, "no-such-host.invalid:1", 0, &none, &failure), -ENOENT,
+          KVM_HOTPLUG_ERROR_NOT_FOUND, "no-such-host.invalid");
     fails(kvmh_open_with(vm.runtime, "127.0.0.1:4444",
-                         &(struct kvm_hotplug_open_options){.flags = KVM_HOTPLUG_OPEN_PEER_PID, .peer_pid = vm.qemu->pid},
+                         &(struct kvm_hotplug_open_options){.flags = KVM_HOTPLUG_OPEN_PEER_PID,
+                                                            .peer_pid = vm.qemu->pid},
                          &none, &failure),
           -EPERM, KVM_HOTPLUG_ERROR_UNTRUSTED, "127.0.0.1:4444", "cannot be told");
     /* Somebody else has it. */

@@ -154,11 +154,11 @@ int scene_apply(struct scene *scene, unsigned set)
                                        "%s{\"type\":\"nic\",\"id\":\"%s\",\"bridge\":\"%s\",\"queues\":%d}", comma,
                                        crash_ids[which], scene->bridge, which == CRASH_WIDE_NIC ? QUEUES : 1);
         else
-            length += (size_t)snprintf(
-                wanted + length, LIST_SIZE - length,
-                "%s{\"type\":\"disk\",\"id\":\"%s\",\"path\":\"%s\",\"format\":\"%s\",\"read_only\":%s}", comma,
-                crash_ids[which], scene->images[which], which == CRASH_CHAIN ? "qcow2" : "raw",
-                which == CRASH_READ_ONLY ? "true" : "false");
+            length += (size_t)
+                snprintf(wanted + length, LIST_SIZE - length,
+                         "%s{\"type\":\"disk\",\"id\":\"%s\",\"path\":\"%s\",\"format\":\"%s\",\"read_only\":%s}",
+                         comma, crash_ids[which], scene->images[which], which == CRASH_CHAIN ? "qcow2" : "raw",
+                         which == CRASH_READ_ONLY ? "true" : "false");
     }
     snprintf(wanted + length, LIST_SIZE - length, length == 0 ? "[]" : "]");
     rc = kvm_hotplug_apply(scene->vm.guest, wanted, 0, KVM_HOTPLUG_NO_WAIT, NULL, &failure);

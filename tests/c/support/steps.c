@@ -171,8 +171,7 @@ static bool may_be_applied(const struct step_operation *operation, const struct 
 }
 
 /* Whether an operation, cut off or not, may have left the devices so. Who asks may be given at once. */
-static bool may_be(enum step_verb verb, const struct step_operation *operation, const struct found *found,
-                   bool cut_off)
+static bool may_be(enum step_verb verb, const struct step_operation *operation, const struct found *found, bool cut_off)
 {
     unsigned set = operation->set;
 
