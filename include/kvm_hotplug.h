@@ -496,6 +496,7 @@ void kvm_hotplug_close(struct kvm_hotplug *guest);
  *  Over TCP and vsock the limits of kvm_hotplug_open() hold. Who listens is checked if the kernel says it:
  *  not for TCP, vsock and the end of a socket pair, of which peer_uid and peer_pid are refused. Over a
  *  monitor that QEMU deletes with its client no NIC can be added, see kvm_hotplug_lend_monitor().
+ *  `fd`: the socket, connected to QEMU's monitor.
  *  `options`: NULL, or as for kvm_hotplug_open_with().
  *  Fails like kvm_hotplug_open_with(), and with -EBADF (no descriptor), -ENOTSOCK, -EPROTOTYPE (no stream
  *  socket), -EAFNOSUPPORT (of another family), -ENOTCONN (not connected), -EBUSY (kind MONITOR_BUSY: no
@@ -508,6 +509,7 @@ int kvm_hotplug_open_connection(struct kvm_runtime *runtime, int fd,
  *  same QEMU, or of the one that has taken its place. The next call to QEMU uses it when the one of the
  *  moment is lost, and no earlier. The library duplicates the descriptor; one that was given before and
  *  not used is closed.
+ *  `fd`: the socket, connected to QEMU's monitor.
  *  Fails with -EBADFD (kind STATE: the guest was opened by the name of its monitor), -EINVAL, and as
  *  kvm_hotplug_open_connection() does for the descriptor. */
 int kvm_hotplug_give_connection(struct kvm_hotplug *guest, int fd, struct kvm_hotplug_error **reterr);
@@ -1657,6 +1659,7 @@ void kvm_boot_free(struct kvm_boot *boot);
  *  `id`: the NIC.
  *  `tap_fds`: open queues of one tap or macvtap, as many as the NIC has, each by its own open(). They are
  *  duplicated.
+ *  `tap_fd_count`: how many there are, 1 to 256.
  *  Fails with -ENOENT (no such device), -EINVAL (no NIC; no tap; another number of queues; a queue twice),
  *  -EBADF (a closed descriptor), -EBADFD (kind STATE: the NIC's tap is made by each start), -EEXIST (the
  *  tap is another NIC's), or the errno of looking at the tap. */

@@ -36,7 +36,7 @@ pub(super) fn lacks_its_tap(record_file: &RecordFile, device: &Device, migrates:
         format!("remove {id} from the record, and add it again with its tap when the guest runs")
     };
     Some(format!(
-        "was added over tap{tap}, which the caller opened: give its tap for this start (kvm_runtime_give_tap()), or {instead}"
+        "was added over tap{tap}, which the caller opened: give its tap for this start, or {instead}"
     ))
 }
 

@@ -34,6 +34,7 @@ const CONNECTION: &str = "the connection to the monitor";
 /// not for TCP, vsock and the end of a socket pair, of which peer_uid and peer_pid are refused. Over a
 /// monitor that QEMU deletes with its client no NIC can be added, see kvm_hotplug_lend_monitor().
 ///
+/// `fd`: the socket, connected to QEMU's monitor.
 /// `options`: NULL, or as for kvm_hotplug_open_with().
 ///
 /// Fails like kvm_hotplug_open_with(), and with -EBADF (no descriptor), -ENOTSOCK, -EPROTOTYPE (no stream
@@ -82,6 +83,8 @@ pub unsafe extern "C" fn kvm_hotplug_open_connection(
 /// same QEMU, or of the one that has taken its place. The next call to QEMU uses it when the one of the
 /// moment is lost, and no earlier. The library duplicates the descriptor; one that was given before and not
 /// used is closed.
+///
+/// `fd`: the socket, connected to QEMU's monitor.
 ///
 /// Fails with -EBADFD (kind STATE: the guest was opened by the name of its monitor), -EINVAL, and as
 /// kvm_hotplug_open_connection() does for the descriptor.

@@ -17,6 +17,7 @@ use crate::net::MAX_QUEUES;
 /// `id`: the NIC.
 /// `tap_fds`: open queues of one tap or macvtap, as many as the NIC has, each by its own open(). They are
 /// duplicated.
+/// `tap_fd_count`: how many there are, 1 to 256.
 ///
 /// Fails with -ENOENT (no such device), -EINVAL (no NIC; no tap; another number of queues; a queue twice),
 /// -EBADF (a closed descriptor), -EBADFD (kind STATE: the NIC's tap is made by each start), -EEXIST (the tap

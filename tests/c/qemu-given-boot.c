@@ -34,7 +34,7 @@ static void is_named(struct kvm_runtime *runtime, uint32_t flags, bool lacks)
     for (size_t i = 0; i < count && i < 4; i++)
         if (problems[i].kind == KVM_RUNTIME_PROBLEM_TAP) {
             CHECK_TEXT(problems[i].id, "lan");
-            CHECK_PART(problems[i].text, "kvm_runtime_give_tap");
+            CHECK_PART(problems[i].text, "give its tap for this start");
             found++;
         }
     CHECK_NUMBER(found, lacks);
@@ -45,7 +45,7 @@ static void refused(struct kvm_runtime *runtime, const struct kvm_boot_options *
     struct kvm_boot *boot = NULL;
 
     fails(kvmh_runtime_boot(runtime, options, &boot, &failure), -EBADFD, KVM_HOTPLUG_ERROR_STATE, "lan",
-          "kvm_runtime_give_tap");
+          "give its tap for this start");
 }
 
 static void gives_wrongly(int32_t fds[QUEUES])
