@@ -246,6 +246,8 @@ static void rules_for_slots(void)
     works(kvmh_runtime_del(runtime, &(struct kvm_hotplug_del_options){.id = "c"}, NULL, &failure));
     CHECK_NUMBER(slot_of_next_nic(runtime, "d"), 8);
     works(kvm_runtime_release_slots(runtime, NULL, &failure));
+    works(kvm_runtime_set_slot_policy(runtime, KVM_RUNTIME_SLOT_POLICY_FIRST_FREE, &failure));
+    works(kvm_runtime_set_slot_policy(runtime, KVM_RUNTIME_SLOT_POLICY_LONGEST_FREE, &failure));
     CHECK_NUMBER(slot_of_next_nic(runtime, "e"), 4);
     CHECK(file_contains(path, "longest-free"));
     kvm_runtime_free(runtime);

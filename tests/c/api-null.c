@@ -44,6 +44,7 @@ static void records(void)
     null(kvm_runtime_convert(NULL, KVM_RUNTIME_FORMAT_GANETI, &runtime, &failure), "runtime");
     null(kvm_runtime_set_backing(NULL, 0, NULL, 0, &failure), "runtime");
     null(kvm_runtime_accept_chain(NULL, "data", 0, NULL, 0, &failure), "runtime");
+    null(kvm_runtime_copy(NULL, &runtime, &failure), "runtime");
     null(kvm_runtime_set_slot_policy(NULL, 0, &failure), "runtime");
     null(kvm_runtime_reserve_slots(NULL, "pci.0", 4, 5, 0, &failure), "runtime");
     null(kvm_runtime_release_slots(NULL, NULL, &failure), "runtime");

@@ -104,7 +104,7 @@ static void given_descriptors(void)
     invalid(nic(.tap_fds = fds, .tap_fd_count = 2, .queues = 3), "2 tap fds were given for 3 queues");
     invalid(nic(.tap_fds = fds, .tap_fd_count = 2, .bridge = "br0"), "a bridge was named together with tap fds");
     invalid(nic(.tap_fds = fds, .tap_fd_count = 2, .ifname = "x"),
-            "ifname or tap_owner was given together with tap_fds");
+            "ifname, netns or tap_owner was given together with tap_fds");
     CHECK(fcntl(fds[0], F_GETFD) == FD_CLOEXEC && fcntl(fds[1], F_GETFD) == FD_CLOEXEC);
     close(null);
     close(fds[0]);

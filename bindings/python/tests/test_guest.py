@@ -56,8 +56,8 @@ class Devices(TestCase):
             ("data", DeviceType.DISK, State.LIVE, "S1", 0, True, 2),
         )
         self.assertEqual((added.path, added.address_type), (wanted.path, AddressType.PCI))
-        self.assertEqual(guest.devices(), [added])
-        self.assertEqual(guest.device("data"), added)
+        self.assertEqual([(device.id, device.slot) for device in guest.devices()], [(added.id, added.slot)])
+        self.assertEqual([guest.device("data")], guest.devices())
         self.assertEqual(guest.path_of("data"), wanted.path)
         self.assertEqual(guest.verify(), [])
         self.assertEqual([slot.occupant for slot in guest.slots() if slot.slot == added.slot], ["data"])

@@ -110,7 +110,8 @@ class Requests(TestCase):
         self.assertEqual(self.comes(filled(Controller)).flags, Flag.LIVE_ONLY | Flag.NO_WAIT)
 
     def test_boot_options(self) -> None:
-        self.assertEqual(self.comes(filled(BootOptions)).flags, Flag.BOOT_PAUSED | Flag.BOOT_DRY_RUN)
+        every = Flag.BOOT_PAUSED | Flag.BOOT_DRY_RUN | Flag.BOOT_SET_MONITOR
+        self.assertEqual(self.comes(filled(BootOptions)).flags, every)
 
     def test_the_time_that_is_left(self) -> None:
         self.assertEqual(NIC()._request(7).timeout_ms, 7)
