@@ -1,6 +1,7 @@
 /* SCSI disks in a booted guest: the first brings its controller, each has the properties asked for, what the
  * guest writes is in the image on the host, and disks and controller leave without a trace, round after
  * round. */
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -201,7 +202,7 @@ static void a_new_agent(struct vm *vm)
     vm_close(vm);
     vm_open(vm);
     again = vm_device(vm, "again");
-    CHECK(memcmp(&disk, &again, sizeof disk) == 0);
+    CHECK(memcmp(&disk, &again, offsetof(struct kvm_hotplug_device, pci_path)) == 0);
     works(kvmh_verify(vm->guest, 0, NULL, 0, &differences, &failure));
     CHECK_NUMBER(differences, 0);
     remove_scsi(vm, &disk);
